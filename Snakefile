@@ -1,0 +1,35 @@
+"""HRA, arXiv 2405.17484: every table of the paper, from the data to the CSV.
+
+download → augment → fine-tune → (generate in shards) → evaluate → table; one file of rules/ per stage.
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config/glue/datasets.yaml"
+configfile: "config/glue/presets.yaml"
+configfile: "config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "rules/common.smk"
+include: "rules/data.smk"
+include: "rules/augment.smk"
+include: "rules/train.smk"
+include: "rules/evaluate.smk"
+include: "rules/tables.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        collect("<results>/table_{task}.csv", task=config["tasks"]),
+        collect(
+            "<results>/figures/{task}_{figure}.png",
+            task=config["tasks"],
+            figure=["parameters", "lambda", "curves"],
+        ),

@@ -1,0 +1,25 @@
+# Stage 2, augment: the pretrained checkpoint with adapters inserted (the official tool_add_hra).
+# In:  the model's manifest.
+# Out: a PEFT adapter folder with its manifest, once per (task's model, method, variant, seed): every fine-tuning of the
+#      task starts from it, whatever the dataset.
+
+
+rule augment:
+    input:
+        model=task_model,
+    output:
+        manifest="<resources>/augmented/{task}/{method}/{variant}/seed{seed}/manifest.json",
+    params:
+        method=method_slice,
+        head=lambda wc: config["models"][config["tasks"][wc.task]["model"]]["head"],
+        seed="{seed}",
+    log:
+        "<logs>/augment/{task}/{method}/{variant}/seed{seed}.log",
+    conda:
+        "../envs/hra.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=30,
+    script:
+        "../workflow/scripts/augment.py"

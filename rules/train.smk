@@ -1,0 +1,42 @@
+# Stage 3, fine-tune: one job a run, from the augmented checkpoint.
+# In:  manifests of model, dataset and augmented checkpoint.
+# Out: RUN/train.json (the record), RUN/last and RUN/best: the weights after the last step, and at the best dev score.
+# The state of a training lies under scratch/: a job that is killed resumes there, and ends with the same numbers.
+
+
+rule train_glue:
+    input:
+        model=task_model,
+        dataset="<resources>/datasets/{task}/{dataset}.manifest.json",
+        augmented="<resources>/augmented/{task}/{method}/{variant}/seed{seed}/manifest.json",
+    output:
+        record=RUN + "/train.json",
+        last=RUN + "/last/adapter_model.safetensors",
+        best=RUN + "/best/adapter_model.safetensors",
+    params:
+        dataset=dataset_slice,
+        method=method_slice,
+        head=lambda wc: config["models"][config["tasks"][wc.task]["model"]]["head"],
+        preset=lambda wc: grid.preset(config, wc.task, run_name(wc)),
+        hyperparameters=lambda wc: grid.hyperparameters(config, wc.task, wc.dataset, run_name(wc)),
+        task_version=lambda wc: config["tasks"][wc.task]["version"],
+        model_name=lambda wc: config["tasks"][wc.task]["model"],
+        device=task_resource("device"),
+        scratch=SCRATCH,
+    log:
+        "<logs>/train/{task}/{dataset}/{method}/{variant}/seed{seed}.log",
+    benchmark:
+        "<results>/{task}/{dataset}/{method}/{variant}/seed{seed}/benchmark.tsv"
+    wildcard_constraints:
+        task="glue",
+    conda:
+        "../envs/hra.yaml"
+    threads: task_resource("threads")
+    resources:
+        nodes=1,
+        gpu=task_resource("gpu"),
+        mem_mb=task_resource("mem_mb"),
+        runtime=task_resource("runtime"),
+        save_minutes=task_resource("save_minutes", 15),
+    script:
+        "../workflow/scripts/train_glue.py"

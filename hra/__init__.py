@@ -1,0 +1,11 @@
+"""Householder reflection adaptation (HRA, arXiv 2405.17484) for PEFT at the price of LoRA.
+
+After `hra.install()` stock PEFT calls, such as `get_peft_model(model, peft.HRAConfig(r=8))`, give
+this package's layers.
+"""
+
+from .penalty import orthogonality_penalty
+from .tuner import install, uninstall
+
+__version__ = "0.1.0"
+__all__ = ["install", "orthogonality_penalty", "uninstall"]

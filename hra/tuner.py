@@ -1,0 +1,98 @@
+"""The PEFT tuner that puts HRA layers into a model, and its installation in place of PEFT's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import peft
+import peft.tuners.hra
+from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
+from peft.tuners.hra.model import HRAModel as PeftHRAModel
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils import PeftType
+from torch import nn
+
+from .layers import Conv2d, HRALayer, Linear
+
+
+class HRAModel(PeftHRAModel):
+    """PEFT's HRAModel with this package's layers."""
+
+    tuner_layer_cls = HRALayer
+
+    def _create_and_replace(
+        self, hra_config, adapter_name, target, target_name, parent, current_key, **kwargs: Any
+    ) -> None:
+        if isinstance(target, HRALayer):
+            target.update_layer(adapter_name, hra_config.r, hra_config)
+            return
+        if isinstance(parent, nn.MultiheadAttention):
+            raise ValueError(
+                f"HRA cannot adapt {current_key}: nn.MultiheadAttention reads the weight of its "
+                f"{target_name} without calling the layer, so the adapter would have no effect. "
+                "Leave it out with `exclude_modules`."
+            )
+        if isinstance(parent, nn.TransformerEncoderLayer):
+            # Its fast path, in eval mode, reads the weights in the same way; this turns it off.
+            parent.activation_relu_or_gelu = 0
+        module = self._create_new_module(hra_config, adapter_name, target, r=hra_config.r)
+        if adapter_name not in self.active_adapters:
+            module.requires_grad_(False)
+        self._replace_module(parent, target_name, module, target)
+
+    @staticmethod
+    def _create_new_module(hra_config, adapter_name, target, **kwargs: Any) -> HRALayer:
+        base = target.get_base_layer() if isinstance(target, BaseTunerLayer) else target
+        if isinstance(base, nn.Linear):
+            return Linear(target, adapter_name, hra_config, **kwargs)
+        if isinstance(base, nn.Conv2d):
+            return Conv2d(target, adapter_name, hra_config, **kwargs)
+        raise TypeError(
+            f"Target module {target} is not supported. "
+            "Currently, only `torch.nn.Linear` and `torch.nn.Conv2d` are supported."
+        )
+
+    def _cast_adapter_dtype(self, adapter_name: str, autocast_adapter_dtype: bool = True) -> None:
+        super()._cast_adapter_dtype(adapter_name, autocast_adapter_dtype)
+        if autocast_adapter_dtype:
+            return
+        # The layers make u in float32; only this switch asks for the base's dtype.
+        for layer in self.model.modules():
+            if isinstance(layer, HRALayer) and adapter_name in layer.hra_u:
+                dtype = layer.get_base_dtype()
+                if dtype is not None:
+                    layer.hra_u[adapter_name] = layer.hra_u[adapter_name].to(dtype)
+
+
+# Where PEFT re-exports the names. The modules that define them keep their own: pickle needs them.
+_NAMESPACES = (peft, peft.tuners, peft.tuners.hra)
+_NAMES = {"HRAModel": HRAModel, "HRALinear": Linear, "HRAConv2d": Conv2d}
+_replaced: list[tuple[Any, str, Any]] = []
+
+
+def install() -> None:
+    """Make PEFT build this package's layers wherever it is asked for HRA; twice does no more.
+
+    `get_peft_model`, `PeftModel.from_pretrained`, `inject_adapter_in_model` and diffusers'
+    `add_adapter`, with stock `peft.HRAConfig`, then give them. Existing models stay as they are.
+    """
+    if _replaced:
+        return
+    tuners = PEFT_TYPE_TO_TUNER_MAPPING
+    _replaced.append((tuners, PeftType.HRA, tuners[PeftType.HRA]))
+    tuners[PeftType.HRA] = HRAModel
+    for namespace in _NAMESPACES:
+        for name, ours in _NAMES.items():
+            if hasattr(namespace, name):
+                _replaced.append((namespace, name, getattr(namespace, name)))
+                setattr(namespace, name, ours)
+
+
+def uninstall() -> None:
+    """Give PEFT its own HRA back. Existing models stay as they are."""
+    for target, name, theirs in _replaced:
+        if isinstance(target, dict):
+            target[name] = theirs
+        else:
+            setattr(target, name, theirs)
+    _replaced.clear()

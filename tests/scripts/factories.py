@@ -1,0 +1,189 @@
+"""Synthetic records and metrics that hold to the schemas: a whole grid of results without training anything."""
+
+import hashlib
+import json
+import random
+from pathlib import Path
+
+METRICS = {
+    "mnli": ["accuracy"],
+    "sst2": ["accuracy"],
+    "cola": ["matthews_correlation"],
+    "qqp": ["accuracy", "f1", "accuracy_f1_mean"],
+    "qnli": ["accuracy"],
+    "rte": ["accuracy"],
+    "mrpc": ["accuracy", "f1", "accuracy_f1_mean"],
+    "stsb": ["pearson", "spearman", "pearson_spearman_mean"],
+}
+SCORE = {dataset: metrics[-1] for dataset, metrics in METRICS.items()}
+COLUMNS = [
+    {"name": name, "dataset": dataset, "benchmark": "matched" if dataset == "mnli" else "dev", "metric": metric}
+    for name, dataset, metric in [
+        ("MNLI", "mnli", "accuracy"),
+        ("SST-2", "sst2", "accuracy"),
+        ("CoLA", "cola", "matthews_correlation"),
+        ("QQP (acc)", "qqp", "accuracy"),
+        ("QQP (acc/F1 mean)", "qqp", "accuracy_f1_mean"),
+        ("QNLI", "qnli", "accuracy"),
+        ("RTE", "rte", "accuracy"),
+        ("MRPC (acc)", "mrpc", "accuracy"),
+        ("MRPC (acc/F1 mean)", "mrpc", "accuracy_f1_mean"),
+        ("STS-B", "stsb", "pearson_spearman_mean"),
+    ]
+]
+AVERAGES = {
+    "All (acc)": [column["name"] for column in COLUMNS if "mean)" not in column["name"]],
+    "All (acc/F1 mean)": [column["name"] for column in COLUMNS if "(acc)" not in column["name"]],
+}
+LABELS = {
+    "full/all": "Full fine-tuning",
+    "head/all": "Head alone",
+    "bitfit/all": "BitFit",
+    "lora/r8": "LoRA r=8",
+    "adalora/r8": "AdaLoRA r=8",
+    "oft/b16": "OFT b=16",
+    "boft/m2b8": "BOFT m=2, b=8",
+    "hra/r8": "HRA r=8, λ=0",
+    "hra/r8-lambda1e-6": "HRA r=8, λ=1e-6",
+    "hra/r8-lambda1e-5": "HRA r=8, λ=1e-5",
+    "hra/r8-inf": "HRA r=8, λ=∞",
+}
+PARAMETERS = {"full": 184_000_000, "head": 0, "bitfit": 102_000, "lora": 1_327_104, "adalora": 1_990_000}
+PARAMETERS |= {"oft": 790_000, "boft": 750_000, "hra": 663_552}
+LAMBDAS = {"hra/r8": 0, "hra/r8-lambda1e-6": 1e-6, "hra/r8-lambda1e-5": 1e-5, "hra/r8-inf": "inf"}
+
+
+def entry(folder: Path, dataset: str = "cola", run: str = "hra/r8", seed: int = 0) -> dict:
+    """One run of the grid, as Snakemake hands it to collect_runs.py."""
+    method, variant = run.split("/")
+    return {
+        "dataset": dataset,
+        "method": method,
+        "variant": variant,
+        "seed": seed,
+        "benchmarks": ["matched", "mismatched"] if dataset == "mnli" else ["dev"],
+        "scratch": str(folder / "scratch" / dataset / run / f"seed{seed}"),
+    }
+
+
+def identity(run: dict) -> dict:
+    return {"task": "glue"} | {name: run[name] for name in ("dataset", "method", "variant", "seed")}
+
+
+def record(run: dict, scores: list[float], **changes) -> dict:
+    """A train.json whose dev curve is `scores`, one per 100 steps."""
+    metrics = METRICS[run["dataset"]]
+    curve = [
+        {"step": 100 * index, "epoch": index / 2, "metrics": {name: score for name in metrics}}
+        for index, score in enumerate(scores, 1)
+    ]
+    parameters = PARAMETERS[run["method"]]
+    return identity(run) | {
+        "status": "ok",
+        "method_version": 1,
+        "task_version": 1,
+        "preset": "paper" if run["method"] == "hra" else "baseline",
+        "hyperparameters": {"epochs": 3, "learning_rate": 1e-3},
+        "trainable_parameters": parameters + 1538,
+        "adapter_parameters": parameters,
+        "total_parameters": 184_000_000 + parameters,
+        "adapter_bytes": 4 * parameters + 1000,
+        "steps": 100 * len(scores),
+        "best_step": 100 * (1 + scores.index(max(scores))),
+        "score": SCORE[run["dataset"]],
+        "curve": curve,
+        "seconds": 123.456789,
+        "peak_memory_bytes": 2**30,
+        "device": "NVIDIA H100",
+        "processes": 1,
+        "attempts": 1,
+        "resumed_from": [],
+        "model": {"name": "microsoft/deberta-v3-base", "revision": "0" * 40, "sha256": "a" * 64},
+        "data_sha256": "b" * 64,
+        "config_hash": "c" * 64,
+        "commit": "d" * 40,
+        "dirty": False,
+        "versions": {"torch": "2.9.0", "peft": "0.18.0"},
+        "started": "2026-11-25T10:00:00Z",
+        "finished": "2026-11-25T10:02:03Z",
+        **changes,
+    }
+
+
+def metrics(run: dict, benchmark: str, last: float, best: float | None = None, **changes) -> dict:
+    """A metrics.json; accuracy is `last`, and every further metric a little above it."""
+
+    def selection(step: int, value: float) -> dict:
+        names = METRICS[run["dataset"]]
+        values = {name: {"value": value + 0.01 * index, "stderr": 0.005} for index, name in enumerate(names)}
+        return {"step": step, "metrics": values}
+
+    return identity(run) | {
+        "benchmark": benchmark,
+        "task_version": 1,
+        "n_items": 1043,
+        "score": SCORE[run["dataset"]],
+        "selections": {"last": selection(300, last), "best_on_dev": selection(200, last if best is None else best)},
+        "seconds": 1.5,
+        "device": "cpu",
+        **changes,
+    }
+
+
+def write(folder: Path, run: dict, scores: list[float], **changes) -> tuple[str, list[str]]:
+    """The files of one run; returns the paths of its record and of its metrics."""
+    place = folder / "glue" / run["dataset"] / run["method"] / run["variant"] / f"seed{run['seed']}"
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "train.json").write_text(json.dumps(record(run, scores, **changes)))
+    evaluations = []
+    for benchmark in run["benchmarks"]:
+        path = place / benchmark / "metrics.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(metrics(run, benchmark, scores[-1], max(scores))))
+        evaluations.append(str(path))
+    return str(place / "train.json"), evaluations
+
+
+def noisy_curve(run: dict, points: int = 12) -> list[float]:
+    """A plausible dev curve: rises to a level that depends on dataset and method, with noise per seed."""
+    name = f"{run['dataset']}/{run['method']}/{run['variant']}"
+    level = 0.97 - int(hashlib.sha256(run["dataset"].encode()).hexdigest(), 16) % 25 / 100
+    level -= int(hashlib.sha256(name.encode()).hexdigest(), 16) % 40 / 1000 + 0.12 * (run["method"] == "head")
+    noise = random.Random(f"{name}/{run['seed']}")
+    return [level * (1 - 0.35 * 0.6**index) + noise.gauss(0, 0.006) for index in range(points)]
+
+
+def collect_job(folder: Path, expected: list[dict], paths: list[tuple[str, list[str]]], incomplete=False) -> dict:
+    return {
+        "rule": "runs",
+        "input": {"records": [path for path, _ in paths], "metrics": [path for _, more in paths for path in more]},
+        "output": {"runs": str(folder / "runs_glue.csv")},
+        "params": {"task": "glue", "expected": expected, "incomplete": incomplete},
+        "log": "",
+    }
+
+
+def table_job(folder: Path, expected: list[dict], published: Path | None = None) -> dict:
+    """The job of table.py for the columns whose datasets are in the grid."""
+    datasets = {run["dataset"] for run in expected}
+    columns = [column for column in COLUMNS if column["dataset"] in datasets]
+    names = {column["name"] for column in columns}
+    averages = {key: [name for name in members if name in names] for key, members in AVERAGES.items()}
+    runs = list(dict.fromkeys(f"{run['method']}/{run['variant']}" for run in expected))
+    seeds = {run: {} for run in runs}
+    for run in expected:
+        counts = seeds[f"{run['method']}/{run['variant']}"]
+        counts[run["dataset"]] = counts.get(run["dataset"], 0) + 1
+    return {
+        "rule": "table",
+        "input": {"runs": str(folder / "runs_glue.csv")} | ({"published": str(published)} if published else {}),
+        "output": {"csv": str(folder / "table_glue.csv"), "markdown": str(folder / "table_glue.md")},
+        "params": {
+            "task": "glue",
+            "columns": columns,
+            "averages": averages,
+            "rows": [{"run": run, "label": LABELS[run]} for run in runs],
+            "seeds_expected": seeds,
+        },
+        "log": "",
+    }

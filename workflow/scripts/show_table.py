@@ -1,0 +1,95 @@
+"""Print a table on the terminal, and where to look next.
+
+    python workflow/scripts/show_table.py results/table_glue.csv
+
+Each cell: our mean, its std over seeds, and below it the difference to the published value.
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+
+import pandas as pd
+from common.aggregate import read_csv, readable
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+LABEL_WIDTH, PARAMETERS_WIDTH = 14, 7
+
+
+def cell(row: pd.Series, name: str, sep: str) -> Text:
+    """Ours, or the paper's value in italics where we have no run of our own."""
+    if not row["run"]:
+        return Text(row[f"{name}_published"], style="dim italic")
+    if not row[name]:
+        return Text("–", style="red")
+    text = Text(row[name], style="bold")
+    if row[f"{name}_std"]:
+        text.append(f"{sep}±{row[f'{name}_std']}", style="not bold dim")
+    if difference := row[f"{name}_difference"]:
+        sign = "" if difference.startswith("-") else "+"
+        text.append(f"\n{sign}{difference}".replace("-", "−"), style="not bold " + ("cyan" if sign else "yellow"))
+    return text
+
+
+def render(table: pd.DataFrame, width: int, title: str) -> list[Table]:
+    """One table, or several with the columns spread over them where the terminal is narrow."""
+    names = [name for name in table.columns if f"{name}_published" in table.columns and name != "params_M"]
+    room = width - PARAMETERS_WIDTH - 3  # edges and rules are one blank each
+    longest = max(len(f"{row['method']} {readable(row['setting'])}") for _, row in table.iterrows())
+    wide = longest + 14 * len(names) <= room  # label and cells on one line
+    label_width, cell_width, separator = (longest, 13, " ") if wide else (LABEL_WIDTH, 7, "\n")
+    per_block = max(1, (room - label_width) // (cell_width + 1))
+    blocks = []
+    for first in range(0, len(names), per_block):
+        block = Table(title=title if not first else None, box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
+        block.add_column("", width=label_width)
+        block.add_column("Params (M)", justify="right", width=PARAMETERS_WIDTH)
+        for name in names[first : first + per_block]:
+            block.add_column(name, justify="right", width=cell_width, no_wrap=False)
+        for _, row in table.iterrows():
+            label = Text(row["method"], style="bold" if row["run"] else "dim italic")
+            label.append(f"{separator}{readable(row['setting'])}" if row["setting"] else "", style="not bold")
+            cells = [cell(row, name, separator) for name in names[first : first + per_block]]
+            block.add_row(label, row["params_M"] or row["params_M_published"], *cells)
+        blocks.append(block)
+    return blocks
+
+
+def next_steps(path: Path) -> list[tuple[str, Path]]:
+    """Files beside the table that exist."""
+    task = path.stem.removeprefix("table_")
+    places = [("the table", path), ("for reading", path.with_suffix(".md"))]
+    places.append(("every run, with provenance", path.with_name(f"runs_{task}.csv")))
+    places += [("a figure", figure) for figure in sorted(path.parent.rglob("*.png"))]
+    places += [("one run's record", record) for record in sorted((path.parent / task).rglob("train.json"))[:1]]
+    return [(what, place) for what, place in places if place.exists()]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("table", type=Path, help="results/table_….csv")
+    parser.add_argument("--selection", default="best_on_dev", choices=["best_on_dev", "last"])
+    arguments = parser.parse_args()
+    console = Console(width=shutil.get_terminal_size((140, 24)).columns)
+    table = read_csv(arguments.table)
+    part = table[table["selection"] == arguments.selection]
+    compared = any((part[name] != "").any() for name in part.columns if name.endswith("_difference"))
+    title = f"{arguments.table.stem}, {arguments.selection.replace('_', ' ')}, percent"
+    title += ": ours ± std over seeds, below it ours − paper" if compared else ": mean ± std over seeds"
+    for block in render(part, console.width, title):
+        console.print(block)
+    holes = part[part["missing"] != ""]
+    for _, row in holes.iterrows():
+        console.print(
+            f"  not there: {row['method']} {readable(row['setting'])}: {row['missing']}", style="red", markup=False
+        )
+    console.print("Where to look next:")
+    for what, place in next_steps(arguments.table):
+        console.print(f"  {place!s:<44} {what}", markup=False, highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""Write the paper's table from the run table: ours as mean and std over seeds, the published value, the difference.
+
+The CSV has one row per row of the paper or of our grid and selection; the Markdown file is the same for reading.
+Published values stand in the best_on_dev rows, since that is the paper's rule, and are compared only with our column
+on the same metric scale.
+"""
+
+import pandas as pd
+from common import aggregate, files
+from common.aggregate import SELECTIONS
+from common.job import JobError, start
+from tabulate import tabulate
+
+NOTES = {
+    "glue": [
+        "The paper's HRA rows give MRPC and QQP as the mean of accuracy and F1, its other rows as accuracy "
+        "(`metric` in config/published/glue.csv). Each published value stands under the column of its own scale, and "
+        "so do the averages; compare methods within one column.",
+        "The paper copied every row but HRA's from BOFT (means of 5 seeds, other hyper-parameters); its HRA rows "
+        "state no seeds. H-Adapter and P-Adapter are not run here.",
+        "The paper's labels of λ conflict: Table 2 prints its second HRA row as λ=1e-5, Table 5 gives that row's "
+        "hyper-parameters for λ=1e-6, and the axis order of Figure 3 puts the same MRPC value (94.10) at 1e-6. "
+        "The row is compared with the label of Table 2.",
+    ]
+}
+SELECTION_NOTES = {
+    "best_on_dev": "The evaluation with the best score on dev out of all during training, the paper's rule. It "
+    "selects and reports on the same data, so it is optimistic.",
+    "last": "The model after the last step. The paper gives no such numbers.",
+}
+
+
+def layout(rows: list[dict], published: pd.DataFrame) -> list[dict]:
+    """Lines of the table: the paper's rows in its order, our other runs after their method's rows."""
+    labels = {row["run"]: row["label"] for row in rows}
+    lines = []
+    for row, cells in published.groupby("row", sort=False):
+        first = cells.iloc[0]
+        lines.append(
+            {
+                "method": first["method"],
+                "setting": first["setting"],
+                "run": first["run"] if first["run"] in labels else "",
+                "row": row,
+                "kind": first["run"].split("/")[0],
+                "params_M_published": first["params_M"],
+            }
+        )
+    taken = {line["run"] for line in lines}
+    for run, label in labels.items():
+        if run in taken:
+            continue
+        kind = run.split("/")[0]
+        same = [index for index, line in enumerate(lines) if line["kind"] == kind]
+        name, _, rest = label.partition(" ")
+        method, setting = (name, rest) if name.lower() == kind.lower() else (kind, label)
+        line = {"method": method, "setting": setting, "run": run, "row": None, "kind": kind}
+        lines.insert(same[-1] + 1 if same else len(lines), line | {"params_M_published": ""})
+    return lines
+
+
+def label_of(row: pd.Series, params: dict) -> str:
+    """As the config calls our run, or the paper's words for a row that we do not run."""
+    labels = {entry["run"]: entry["label"] for entry in params["rows"]}
+    return labels.get(row["run"]) or f"{row['method']} {aggregate.readable(row['setting'])}".strip()
+
+
+def holes(runs: pd.DataFrame, run: str, datasets: list[str], expected: dict[str, int]) -> str:
+    """What is not there, in the order of the run table: `cola: seed 3 (failed: …); …`."""
+    ours = runs[(runs["run"] == run) & runs["dataset"].isin(datasets)]
+    parts = []
+    for _, row in ours[ours["status"] != "ok"].iterrows():
+        place = f"{row['dataset']} {row['benchmark']}".strip()
+        error = f": {row['error'][:160]}" if row["error"] else ""
+        parts.append(f"{place}: seed {row['seed']:.0f} ({row['status']}{error})")
+    for dataset in datasets:
+        found = ours.loc[ours["dataset"] == dataset, "seed"].nunique()
+        if found < expected.get(dataset, 0):
+            parts.append(f"{dataset}: {expected[dataset] - found} seed(s) not in the run table")
+    return "; ".join(parts)
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    return "" if value is None or pd.isna(value) else f"{round(float(value), digits) + 0.0:.{digits}f}"
+
+
+def build(runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataFrame:
+    """The table as text, one row per line of `layout` and selection."""
+    columns, averages, expected = params["columns"], params.get("averages", {}), params["seeds_expected"]
+    names = [column["name"] for column in columns] + list(averages)
+    datasets = list(dict.fromkeys(column["dataset"] for column in columns))
+    statistics = aggregate.summary(aggregate.scores(runs, columns, averages), averages)
+    statistics = statistics.to_dict("index")
+    theirs = aggregate.counterparts(published, columns, averages)
+    table = []
+    for line in layout(params["rows"], published):
+        run = line["run"]
+        ours = runs[(runs["run"] == run) & runs["dataset"].isin(datasets)]
+        for selection in SELECTIONS if run else SELECTIONS[:1]:
+            done = ours[(ours["status"] == "ok") & (ours["selection"] == selection)]
+            paper = selection == "best_on_dev"
+            row = {name: line[name] for name in ("method", "setting", "run")} | {
+                "selection": selection,
+                "preset": "+".join(dict.fromkeys(done["preset"])),
+                "n_seeds": str(done["seed"].nunique()) if run else "",
+                "params_M": number(done["adapter_parameters"].mean() / 1e6, 3),
+                "params_M_published": line["params_M_published"] if paper else "",
+            }
+            for name in names:
+                cell = statistics.get((run, selection, name), {"mean": None, "std": None, "n": 0})
+                value = theirs.get((line["row"], name)) if paper else None
+                both = value is not None and cell["mean"] is not None
+                row |= {
+                    name: number(cell["mean"]),
+                    f"{name}_std": number(cell["std"]),
+                    f"{name}_n": f"{cell['n']:.0f}" if run else "",
+                    f"{name}_published": number(value),
+                    f"{name}_difference": number(cell["mean"] - value) if both else "",
+                }
+            row["missing"] = holes(runs, run, datasets, expected.get(run, {})) if run else ""
+            table.append(row)
+    return pd.DataFrame(table)
+
+
+def signed(difference: str) -> str:
+    """`-0.25` -> `−0.25`, `0.25` -> `+0.25`."""
+    return difference.replace("-", "−") if difference.startswith("-") else f"+{difference}"
+
+
+def ours_cell(row: pd.Series, name: str, expected: int) -> str:
+    """`90.10 ± 0.20 (3/5)`; a hole is `–`."""
+    if not row[name]:
+        return "–"
+    text = row[name] + (f" ± {row[f'{name}_std']}" if row[f"{name}_std"] else "")
+    return text if int(row[f"{name}_n"]) >= expected else f"{text} ({row[f'{name}_n']}/{expected})"
+
+
+def paper_cell(row: pd.Series, name: str) -> str:
+    difference = row[f"{name}_difference"]
+    return row[f"{name}_published"] + (f" ({signed(difference)})" if difference else "")
+
+
+def expected_seeds(row: pd.Series, name: str, params: dict) -> int:
+    """Seeds that the grid has for a column; for an average, the least of its columns."""
+    counts = params["seeds_expected"].get(row["run"], {})
+    datasets = {column["name"]: column["dataset"] for column in params["columns"]}
+    return min(counts.get(datasets[member], 0) for member in params.get("averages", {}).get(name, [name]))
+
+
+def markdown_table(table: pd.DataFrame, names: list[str], params: dict) -> str:
+    """Two lines per row: ours, then the paper's with our difference to it."""
+    lines = [["Method", "", "Params (M)", *names]]
+    for _, row in table.iterrows():
+        label = label_of(row, params)
+        if row["run"]:
+            cells = [ours_cell(row, name, expected_seeds(row, name, params)) for name in names]
+            lines.append([label, "ours", row["params_M"] or "–", *cells])
+            label = ""
+        cells = [paper_cell(row, name) for name in names]
+        if any(cells):
+            lines.append([label, "paper", row["params_M_published"], *cells])
+    align = ["left", "left"] + ["right"] * (1 + len(names))
+    return tabulate(lines, headers="firstrow", tablefmt="pipe", colalign=align, disable_numparse=True) + "\n"
+
+
+def notes(table: pd.DataFrame, runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> list[str]:
+    """What a reader has to know before comparing two numbers."""
+    best = table[(table["selection"] == "best_on_dev") & (table["run"] != "")]
+    counts = sorted({count for line in params["seeds_expected"].values() for count in line.values()})
+    lines = [
+        "Percent. `mean ± std` over n seeds (sample standard deviation; none for n = 1); the grid has "
+        f"n = {' or '.join(map(str, counts))}. `(3/5)` means 3 of 5 seeds are there, `–` none. Averages are plain "
+        "means of the columns' means; their std is over the seeds that have every column.",
+        "`Params (M)`: adapter parameters without the classifier, as the paper counts.",
+    ]
+    presets = [f"{label_of(row, params)}: {row['preset']}" for _, row in best.iterrows() if row["preset"]]
+    lines.append(f"Hyper-parameter presets: {'; '.join(presets) or 'none yet'}.")
+    done = runs[runs["status"] == "ok"]
+    for name in ["model_sha256", "preset", "method_version", "task_version"]:
+        mixed = [run for run, group in done.groupby("run", sort=False) if group[name].nunique() > 1]
+        if mixed:
+            lines.append(f"**Mixed `{name}`** within one row: {', '.join(mixed)}. Its means compare unlike runs.")
+    dirty = done.loc[done["dirty"] == "true", aggregate.RUN].drop_duplicates()
+    if len(dirty):
+        lines.append(f"{len(dirty)} run(s) were made with uncommitted changes (`dirty` in the run table).")
+    if len(published):
+        lines += ["Signed numbers in brackets: ours − paper.", *NOTES.get(params["task"], [])]
+    else:
+        lines.append("No published counterpart: another model or other data than the paper's.")
+    holed = best[best["missing"] != ""]
+    failed, missing = (int((runs["status"] == status).sum()) for status in ("failed", "missing"))
+    lines.append(f"{failed} failed and {missing} missing result(s) (`runs_{params['task']}.csv`).")
+    quoted = {label_of(row, params): row["missing"].replace("`", "'") for _, row in holed.iterrows()}
+    return lines + [f"Holes of {label}: `{text}`" for label, text in quoted.items()]
+
+
+def markdown(table: pd.DataFrame, runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> str:
+    names = [column["name"] for column in params["columns"]] + list(params.get("averages", {}))
+    models = ", ".join(dict.fromkeys(name for name in runs["model"] if name)) or "no run yet"
+    parts = [f"# {params['task']}: {models}\n"]
+    for selection, title in [("best_on_dev", "Best on dev"), ("last", "Last step")]:
+        part = table[(table["selection"] == selection) & ((table["run"] != "") | (selection == "best_on_dev"))]
+        parts.append(f"## {title}\n\n{SELECTION_NOTES[selection]}\n")
+        parts.append(markdown_table(part, names, params))
+    parts.append("## Notes\n\n" + "\n".join(f"- {line}" for line in notes(table, runs, published, params)) + "\n")
+    return "\n".join(parts)
+
+
+def main(job: dict) -> None:
+    params = job["params"]
+    runs = aggregate.read_runs(job["input"]["runs"])
+    path = job["input"].get("published")
+    published = aggregate.read_csv(path) if path else pd.DataFrame(columns=aggregate.PUBLISHED)
+    if lost := set(aggregate.PUBLISHED) - set(published.columns):
+        raise JobError(f"{path}: no column {', '.join(sorted(lost))}; expected {','.join(aggregate.PUBLISHED)}.")
+    table = build(runs, published, params)
+    files.write_text(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"))
+    files.write_text(job["output"]["markdown"], markdown(table, runs, published, params))
+
+
+if __name__ == "__main__":
+    start(main, __file__, globals().get("snakemake"))

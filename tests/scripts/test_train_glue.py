@@ -1,0 +1,241 @@
+"""Fine-tuning: every method runs, a killed training ends with the numbers of one left alone."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, method
+from safetensors.torch import load_file
+
+from common import adapters, files
+from common.job import JobError
+
+KINDS = ["hra", "lora", "oft", "boft", "adalora", "bitfit", "head", "full"]
+SCRIPT = ROOT / "workflow/scripts/train_glue.py"
+
+
+def train(run) -> dict:
+    import train_glue
+
+    train_glue.main(run.train)
+    return files.read_json(run.train["output"]["record"])
+
+
+def comparable(record: dict) -> dict:
+    """What two equal trainings must share to the last digit."""
+    return {key: record[key] for key in ("curve", "best_step", "steps", "trainable_parameters", "hyperparameters")}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_method_trains_and_evaluates(make_run, kind):
+    import evaluate_glue
+
+    run = make_run(method(kind))
+    record = train(run)
+    evaluate_glue.main(run.evaluate)
+    metrics = files.read_json(run.evaluate["output"]["metrics"])
+    assert record["steps"] == 12 and record["attempts"] == 1
+    assert metrics["n_items"] == 40
+    assert metrics["selections"]["last"]["step"] == 12
+    # The stored weights are the ones that training judged.
+    best = next(entry for entry in record["curve"] if entry["step"] == record["best_step"])
+    assert metrics["selections"]["last"]["metrics"]["accuracy"]["value"] == record["curve"][-1]["metrics"]["accuracy"]
+    assert metrics["selections"]["best_on_dev"]["metrics"]["accuracy"]["value"] == best["metrics"]["accuracy"]
+    assert not Path(run.train["params"]["scratch"]).exists()
+
+
+def test_training_starts_from_the_augmented_checkpoint(make_run):
+    run = make_run(method("hra"), learning_rate=1e-12)
+    train(run)
+    start = load_file(Path(run.augment["output"]["manifest"]).parent / adapters.WEIGHTS)
+    end = load_file(run.weights["last"])
+    assert start and all((end[name] - value).abs().max() < 1e-6 for name, value in start.items())
+
+
+@pytest.mark.parametrize("kind", ["hra", "adalora", "full"])
+def test_a_killed_training_ends_with_the_same_numbers(make_run, kind):
+    """SIGKILL in the middle, after a checkpoint; the second attempt resumes."""
+    settings = {"epochs": 6, "gradient_accumulation": 2}
+    undisturbed = train(make_run(method(kind), name="whole", **settings))
+    run = make_run(method(kind), name="killed", **settings)
+    job = run.train
+    job["resources"]["save_minutes"] = 1e-9  # after every step
+    scratch = Path(job["params"]["scratch"])
+    files.write_json(run.folder / "job.json", job)
+    process = subprocess.Popen([sys.executable, SCRIPT, run.folder / "job.json"], env=os.environ | {"PYTHONPATH": str(ROOT)})
+    wait_for(lambda: any(int(p.parent.name.rsplit("-", 1)[1]) >= 8 for p in scratch.glob("checkpoint-*/complete")), process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not Path(job["output"]["record"]).exists()
+    record = train(run)
+    assert record["resumed_from"][0] >= 8 and record["attempts"] == 2
+    assert comparable(record) == comparable(undisturbed)
+    for name in ("last", "best"):
+        whole, resumed = (load_file(run.folder.parent / which / f"run/{name}/{adapters.WEIGHTS}") for which in ("whole", "killed"))
+        assert whole.keys() == resumed.keys()
+        assert all((whole[key] == resumed[key]).all() for key in whole), name
+
+
+def test_sigterm_saves_the_state_and_fails(make_run):
+    run = make_run(method("hra"), epochs=200)
+    scratch = Path(run.train["params"]["scratch"])
+    files.write_json(run.folder / "job.json", run.train)
+    process = subprocess.Popen([sys.executable, SCRIPT, run.folder / "job.json"], env=os.environ | {"PYTHONPATH": str(ROOT)})
+    wait_for(lambda: (scratch / "best").exists(), process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 1
+    assert list(scratch.glob("checkpoint-*/complete"))
+    assert "signal SIGTERM" in json.loads((scratch / "train_glue.error.json").read_text())["error"]
+
+
+def test_a_checkpoint_that_was_cut_off_is_not_resumed_from(tmp_path):
+    from common import training
+
+    for step, complete in ((3, True), (9, False), (12, False)):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        if complete:
+            (tmp_path / f"checkpoint-{step}" / "complete").touch()
+    assert training.last_complete_checkpoint(tmp_path).name == "checkpoint-3"
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-3"]
+
+
+def test_the_time_limit_stops_training_before_slurm_does(make_run, monkeypatch):
+    import train_glue
+
+    from common import training
+
+    run = make_run(method("hra"))
+    job = run.train
+    job["resources"]["runtime"] = training.MARGIN_SECONDS / 60
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    with pytest.raises(training.Interrupted, match="time limit"):
+        train_glue.main(job)
+    assert training.last_complete_checkpoint(Path(job["params"]["scratch"])).name == "checkpoint-1"
+
+
+def test_gradient_accumulation_gives_the_same_gradient(make_run):
+    """One step on 16 rows is one step on 2 × 8 rows; equal up to rounding when nothing is random."""
+    settings = {"epochs": 1, "classifier_dropout": 0.0}
+    weights = []
+    for name, parts in (("one", 1), ("two", 2)):
+        run = make_run(method("full"), name=name, gradient_accumulation=parts, **settings)
+        dropout_free(run)
+        train(run)
+        weights.append(load_file(run.weights["last"]))
+    change = max((weights[0][key] - weights[1][key]).abs().max().item() for key in weights[0])
+    assert change < 1e-4
+
+
+def dropout_free(run) -> None:
+    """The model's own dropout would draw other numbers for other batch shapes."""
+    config = Path(run.tiny["model"]).with_name("model") / "config.json"
+    manifest = files.read_json(run.tiny["model"])
+    folder = run.folder / "model"
+    folder.mkdir(exist_ok=True)
+    for file in config.parent.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    content = files.read_json(folder / "config.json") | {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    files.write_json(folder / "config.json", content)
+    manifest["files"]["config.json"]["bytes"] = (folder / "config.json").stat().st_size
+    files.write_json(run.folder / "model.manifest.json", manifest)
+    run.tiny = run.tiny | {"model": str(run.folder / "model.manifest.json")}
+
+
+def test_a_frozen_head_stays_at_its_random_start(make_run):
+    run = make_run(method("hra", train_head=False))
+    record = train(run)
+    assert record["trainable_parameters"] == record["adapter_parameters"]
+    assert not [name for name in load_file(run.weights["last"]) if "classifier" in name]
+
+
+def test_lambda_moves_the_columns_apart(make_run):
+    """With a large λ of Eq. 6 the columns of every U end closer to orthogonal than without.
+
+    From a random start: at the paired one equal columns are a stationary point of the penalty.
+    """
+    import torch
+
+    def distance(run) -> float:
+        state = load_file(run.weights["last"])
+        unit = [u / u.norm(dim=0) for name, u in state.items() if name.endswith("hra_u")]
+        return sum(((v.T @ v - torch.eye(v.shape[1])) ** 2).sum().item() for v in unit)
+
+    peft = {"r": 4, "init_weights": False}
+    runs = [
+        make_run(method("hra", peft=peft, **{"lambda": weight}), name=f"l{weight}", learning_rate=0.05)
+        for weight in (0.0, 1.0)
+    ]
+    for run in runs:
+        train(run)
+    assert distance(runs[1]) < 0.8 * distance(runs[0])
+
+
+def test_bias_is_trained_and_saved(make_run):
+    run = make_run(method("hra", peft={"r": 4, "bias": "hra_only"}))
+    train(run)
+    assert [name for name in load_file(run.weights["last"]) if name.endswith("base_layer.bias")]
+
+
+def test_two_processes_train_one_model(make_run):
+    """torchrun with gloo: the rank-0 record is written once, with both processes' share of the batch."""
+    from common import job as jobs
+
+    run = make_run(method("hra"))
+    job = run.train
+    job["resources"]["gpu"] = 2
+    job["params"]["device"] = "cpu"
+    os.environ["PYTHONPATH"] = str(ROOT)
+    assert jobs.torchrun(str(SCRIPT), job) == 0
+    record = files.read_json(job["output"]["record"])
+    assert record["processes"] == 2 and record["steps"] == 12
+
+
+def test_a_missing_gpu_is_said_at_the_start(make_run):
+    run = make_run(method("hra"))
+    job = run.train
+    job["resources"]["gpu"], job["params"]["device"] = 1, None
+    import torch
+    import train_glue
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(JobError, match=r"asks for 1 GPU.*Set gpu: 0"):
+        train_glue.main(job)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"targets": ["query", "no_such_layer"]}, r"'no_such_layer' matches no Linear layer.*end in: classifier, dense, key"),
+        ({"peft": {"r": 34}}, r"r = 34 is larger than the input width 32 of 'query'"),
+    ],
+)
+def test_adapters_that_do_not_fit_are_refused_before_anything_is_written(make_run, changes, message):
+    with pytest.raises(JobError, match=message):
+        make_run(method("hra", **changes))
+
+
+def test_a_changed_file_behind_a_manifest_is_noticed(make_run, tiny, tmp_path):
+    import shutil
+
+    run = make_run(method("hra"))
+    shutil.copytree(Path(tiny["model"]).with_name("model"), tmp_path / "model")
+    shutil.copy(tiny["model"], tmp_path / "model.manifest.json")
+    with (tmp_path / "model/model.safetensors").open("ab") as stream:
+        stream.truncate(100)
+    run.tiny = tiny | {"model": str(tmp_path / "model.manifest.json")}
+    with pytest.raises(JobError, match=r"model.safetensors should have \d+ bytes, has 100"):
+        train(run)
+
+
+def wait_for(condition, process, seconds: float = 120) -> None:
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, f"the training ended with status {process.returncode}"
+        assert time.monotonic() < limit, "waited too long"
+        time.sleep(0.02)

@@ -1,0 +1,43 @@
+"""Insert a method's adapters into a task's pretrained model and save the start: an adapter folder with a manifest.
+
+Every fine-tuning of the task starts from this folder, whatever its dataset, so that a seed means one start (the official
+`tool_add_hra`). Methods without adapters (full, bitfit, head) get a manifest alone.
+"""
+
+from pathlib import Path
+
+from common import adapters, files, manifests
+from common.job import start
+
+
+def main(job: dict) -> None:
+    params = job["params"]
+    method, seed = params["method"], int(params["seed"])
+    manifest = Path(job["output"]["manifest"])
+    source = files.read_json(job["input"]["model"])
+    # The adapter does not depend on the number of classes; the head is drawn again at fine-tuning.
+    model = adapters.load_classifier(manifests.folder(job["input"]["model"]), ["0", "1"], seed)
+    adapted = adapters.insert(model, method)
+    content = {
+        "model": {"name": source["name"], "revision": source["revision"], "sha256": source["sha256"]},
+        "kind": method["kind"],
+        "seed": seed,
+        "modules": [],
+        "files": {},
+    }
+    if adapted is None:
+        adapters.select_trainable(model, method, params["head"])
+    else:
+        adapters.save(adapted, manifest.parent)
+        content["modules"] = sorted(adapted.base_model.targeted_module_names)
+        content["files"] = {
+            name: {"bytes": (manifest.parent / name).stat().st_size, "sha256": files.sha256(manifest.parent / name)}
+            for name in ("adapter_config.json", adapters.WEIGHTS)
+        }
+    content |= adapters.count(adapted if adapted is not None else model, params["head"])
+    files.write_json(manifest, content)
+    print(f"{len(content['modules'])} modules adapted, {content['adapter_parameters']:,} parameters")
+
+
+if __name__ == "__main__":
+    start(main, __file__, globals().get("snakemake"))

@@ -1,0 +1,178 @@
+"""Models with something trainable in them: PEFT adapters, or a chosen part of the model itself.
+
+A run's weights are one file, adapter_model.safetensors. For adapter methods it is PEFT's, with adapter_config.json beside
+it; for `full`, `bitfit` and `head` it holds the trained parameters under their own names.
+"""
+
+import json
+from pathlib import Path
+
+from common.job import JobError
+
+PEFT_CONFIGS = {
+    "hra": "HRAConfig",
+    "lora": "LoraConfig",
+    "oft": "OFTConfig",
+    "boft": "BOFTConfig",
+    "adalora": "AdaLoraConfig",
+}
+WEIGHTS = "adapter_model.safetensors"
+
+
+def load_classifier(folder: str | Path, labels: list[str] | None, seed: int, dropout: float | None = None):
+    """Sequence classifier in float32 on a pretrained encoder; its head is drawn with `seed`.
+
+    `labels` names the classes, None makes it a regression with one output. Weights are read without unpickling code.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification, set_seed
+
+    config = AutoConfig.from_pretrained(folder)
+    config.num_labels = len(labels) if labels else 1
+    config.problem_type = "single_label_classification" if labels else "regression"
+    if dropout is not None:
+        config.classifier_dropout = config.cls_dropout = dropout  # BERT's name and DeBERTa's
+    set_seed(seed)
+    # Without a dtype transformers takes the checkpoint's, and DeBERTaV3's is float16.
+    return AutoModelForSequenceClassification.from_pretrained(
+        folder, config=config, dtype=torch.float32, weights_only=True
+    )
+
+
+def peft_config(method: dict, head: list[str] | None = None, total_steps: int = 1000):
+    """PEFT config of a method slice (see config.method); `head` names modules to train and save beside the adapter."""
+    import peft
+
+    arguments = dict(method["peft"])
+    if method["kind"] == "adalora":
+        budget = method["budget"]
+        arguments |= {
+            "total_step": total_steps,
+            "tinit": int(budget["initial"] * total_steps),
+            "tfinal": int(budget["final"] * total_steps),
+        }
+    if method["kind"] == "oft" and "oft_block_size" in arguments:
+        arguments.setdefault("r", 0)  # PEFT wants exactly one of the two, and r's default is 8
+    config_class = getattr(peft, PEFT_CONFIGS[method["kind"]])
+    return config_class(target_modules=list(method["targets"]), modules_to_save=head, **arguments)
+
+
+def insert(model, method: dict, head: list[str] | None = None, total_steps: int = 1000):
+    """The model with the method's adapters, or None if the method has none. Names every way in which they do not fit."""
+    import hra
+    import peft
+
+    if method["kind"] not in PEFT_CONFIGS:
+        return None
+    hra.install()
+    check_targets(model, method)
+    try:
+        return peft.get_peft_model(model, peft_config(method, head, total_steps))
+    except (ValueError, TypeError) as problem:
+        raise JobError(f"{method['kind']} {method['peft']} does not fit this model: {problem}") from problem
+
+
+def check_targets(model, method: dict) -> None:
+    """Every target must match a Linear layer, and for HRA r must not exceed the width of the smallest of them."""
+    import torch
+
+    linears = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    for target in method["targets"]:
+        matched = [module for name, module in linears.items() if name == target or name.endswith(f".{target}")]
+        if not matched:
+            tails = sorted({name.rsplit(".", 1)[-1] for name in linears})
+            raise JobError(
+                f"target module {target!r} matches no Linear layer of {type(model).__name__}. "
+                f"Its Linear layers end in: {', '.join(tails)}. Correct `targets` of the model in the config."
+            )
+        width = min(module.in_features for module in matched)
+        if method["kind"] == "hra" and method["peft"]["r"] > width:
+            raise JobError(
+                f"r = {method['peft']['r']} is larger than the input width {width} of {target!r}: "
+                f"a chain of more than {width} reflections has no further freedom. Choose r ≤ {width}."
+            )
+
+
+def start_training(model, method: dict, head: list[str], augmented: Path, total_steps: int):
+    """The model ready for fine-tuning: the augmented checkpoint's adapter in place, the right parameters trainable."""
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    trained_head = head if method["train_head"] else None
+    adapted = insert(model, method, trained_head, total_steps)
+    if adapted is None:
+        select_trainable(model, method, head)
+        return model
+    fresh, start = get_peft_model_state_dict(adapted), load_file(augmented / WEIGHTS)
+    if strange := [name for name in start if name not in fresh or fresh[name].shape != start[name].shape]:
+        raise JobError(f"{augmented} does not belong to this model ({strange[0]}). Delete the folder and run again.")
+    set_peft_model_state_dict(adapted, fresh | start)  # the head is not part of the augmented checkpoint
+    return adapted
+
+
+def select_trainable(model, method: dict, head: list[str]) -> None:
+    """full: everything; bitfit: the biases and the head; head: the head alone."""
+    kind = method["kind"]
+    for name, parameter in model.named_parameters():
+        in_head = belongs_to(name, head)
+        if in_head and not method["train_head"]:
+            parameter.requires_grad_(False)
+        else:
+            parameter.requires_grad_(in_head or kind == "full" or (kind == "bitfit" and name.endswith(".bias")))
+
+
+def belongs_to(name: str, head: list[str]) -> bool:
+    return any(part in head for part in name.split("."))
+
+
+def count(model, head: list[str]) -> dict[str, int]:
+    """Parameters: all, trainable, and trainable without the head (what the paper counts)."""
+    trainable = [(name, p.numel()) for name, p in model.named_parameters() if p.requires_grad]
+    return {
+        "total_parameters": sum(p.numel() for p in model.parameters()),
+        "trainable_parameters": sum(size for _, size in trainable),
+        "adapter_parameters": sum(size for name, size in trainable if not belongs_to(name, head)),
+    }
+
+
+def trained_state(model) -> dict:
+    """What training moves, by name: the trainable parameters."""
+    return {name: p.detach().cpu().contiguous() for name, p in model.named_parameters() if p.requires_grad}
+
+
+def save(model, folder: Path) -> None:
+    """Write the weights of a run: PEFT's files for an adapter, else the trained parameters under the same file name."""
+    from peft import PeftModel
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    if not isinstance(model, PeftModel):
+        save_file(trained_state(model), folder / WEIGHTS, metadata={"format": "pt"})
+        return
+    model.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)
+    sort_config(folder / "adapter_config.json")
+
+
+def sort_config(path: Path) -> None:
+    """PEFT writes the set of target modules in a random order; equal runs are to give equal files."""
+    config = json.loads(path.read_text())
+    if isinstance(config.get("target_modules"), list):
+        config["target_modules"].sort()
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def load(model, method: dict, head: list[str], folder: Path):
+    """The model with a run's weights in it, for evaluation."""
+    import hra
+    from peft import PeftModel
+    from safetensors.torch import load_file
+
+    if method["kind"] in PEFT_CONFIGS:
+        hra.install()
+        return PeftModel.from_pretrained(model, folder).eval()
+    state = load_file(folder / WEIGHTS)
+    unknown = model.load_state_dict(state, strict=False).unexpected_keys
+    if unknown:
+        raise JobError(f"{folder / WEIGHTS} does not belong to this model: it holds {unknown[0]}")
+    return model.eval()

@@ -1,0 +1,25 @@
+"""GLUE-format data as a classifier sees it."""
+
+from pathlib import Path
+
+
+def tokenized(folder: Path, split: str, columns: list[str], tokenizer, max_length: int):
+    """A split of a prepared dataset as a datasets.Dataset with `input_ids`, `attention_mask`, … and `labels`.
+
+    One column is a sentence, two are a pair; longer inputs are cut to `max_length` tokens, padding is left to the batch.
+    """
+    from datasets import Dataset
+
+    data = Dataset.from_parquet(str(folder / f"{split}.parquet"), cache_dir=str(folder / ".cache"))
+
+    def encode(rows):
+        return tokenizer(*(rows[column] for column in columns), truncation=True, max_length=max_length)
+
+    encoded = data.map(encode, batched=True, remove_columns=columns, keep_in_memory=True, load_from_cache_file=False)
+    return encoded.rename_column("label", "labels")
+
+
+def load_tokenizer(folder: Path):
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder)

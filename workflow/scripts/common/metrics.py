@@ -1,0 +1,81 @@
+"""The metrics of GLUE, each with a standard error.
+
+accuracy: share of right answers, standard error √(p(1−p)/(n−1)). The others: standard deviation of the metric over
+bootstrap samples of the items. A correlation or F1 without a defined value (constant predictions) is 0.
+"""
+
+import numpy as np
+
+BOOTSTRAP_SAMPLES = 1000
+
+
+def accuracy(labels: np.ndarray, predictions: np.ndarray) -> float:
+    return float(np.mean(labels == predictions))
+
+
+def f1(labels: np.ndarray, predictions: np.ndarray) -> float:
+    """F1 of class 1."""
+    found = np.sum((predictions == 1) & (labels == 1))
+    return float(2 * found / max(np.sum(predictions == 1) + np.sum(labels == 1), 1))
+
+
+def accuracy_f1_mean(labels: np.ndarray, predictions: np.ndarray) -> float:
+    """What the official code reports for MRPC and QQP."""
+    return (accuracy(labels, predictions) + f1(labels, predictions)) / 2
+
+
+def matthews_correlation(labels: np.ndarray, predictions: np.ndarray) -> float:
+    from sklearn.metrics import matthews_corrcoef
+
+    return float(matthews_corrcoef(labels, predictions))
+
+
+def pearson(labels: np.ndarray, predictions: np.ndarray) -> float:
+    if np.ptp(labels) == 0 or np.ptp(predictions) == 0:
+        return 0.0
+    return float(np.corrcoef(labels, predictions)[0, 1])
+
+
+def spearman(labels: np.ndarray, predictions: np.ndarray) -> float:
+    from scipy.stats import rankdata
+
+    return pearson(rankdata(labels), rankdata(predictions))
+
+
+def pearson_spearman_mean(labels: np.ndarray, predictions: np.ndarray) -> float:
+    return (pearson(labels, predictions) + spearman(labels, predictions)) / 2
+
+
+METRICS = {
+    function.__name__: function
+    for function in (accuracy, f1, accuracy_f1_mean, matthews_correlation, pearson, spearman, pearson_spearman_mean)
+}
+
+
+def predictions(logits: np.ndarray, labels: list[str] | None) -> np.ndarray:
+    """(n, classes) scores to (n,) class indices; (n, 1) to (n,) values for a regression (`labels` None)."""
+    return logits[:, 0] if labels is None else logits.argmax(axis=1)
+
+
+def values(names: list[str], labels: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    return {name: METRICS[name](labels, predicted) for name in names}
+
+
+def values_with_errors(names: list[str], labels: np.ndarray, predicted: np.ndarray) -> dict[str, dict[str, float]]:
+    """Metric name -> `value` and `stderr`, over n items."""
+    n = len(labels)
+    result = {}
+    for name, value in values(names, labels, predicted).items():
+        if name == "accuracy":
+            error = np.sqrt(value * (1 - value) / max(n - 1, 1))
+        else:
+            error = bootstrap_error(METRICS[name], labels, predicted)
+        result[name] = {"value": value, "stderr": float(error)}
+    return result
+
+
+def bootstrap_error(metric, labels: np.ndarray, predicted: np.ndarray, samples: int = BOOTSTRAP_SAMPLES) -> float:
+    generator = np.random.default_rng(0)
+    n = len(labels)
+    draws = (generator.integers(0, n, n) for _ in range(samples))
+    return float(np.std([metric(labels[items], predicted[items]) for items in draws], ddof=1))

@@ -1,0 +1,96 @@
+"""Judge a run's weights, after the last step and at the best dev score, on one benchmark of a GLUE-format dataset."""
+
+import gzip
+import json
+import time
+from pathlib import Path
+
+from common import adapters, files, glue, manifests, provenance
+from common.job import start
+
+
+def main(job: dict) -> None:
+    import numpy as np
+
+    from common import metrics
+
+    started = time.time()
+    params, wildcards = job["params"], job["wildcards"]
+    dataset, record = params["dataset"], files.read_json(job["input"]["record"])
+    settings = record["hyperparameters"]
+    device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
+    model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
+    tokenizer = glue.load_tokenizer(model_folder)
+    split = dataset["benchmarks"][wildcards["benchmark"]]
+    data = glue.tokenized(data_folder, split, dataset["columns"], tokenizer, settings["max_length"])
+    labels = np.asarray(data["labels"])
+
+    selections, scores = {}, {}
+    for selection, weights, step in (
+        ("last", job["input"]["last"], record["steps"]),
+        ("best_on_dev", job["input"]["best"], record["best_step"]),
+    ):
+        if step == record["steps"] and selections:
+            selections[selection], scores[selection] = selections["last"], scores["last"]
+            continue
+        model = adapters.load_classifier(model_folder, dataset["labels"], record["seed"])
+        model = adapters.load(model, params["method"], params["head"], Path(weights).parent).to(device)
+        scores[selection] = logits(model, data, tokenizer, settings, device)
+        predicted = metrics.predictions(scores[selection], dataset["labels"])
+        found = metrics.values_with_errors(dataset["metrics"], labels, predicted)
+        selections[selection] = {"step": step, "metrics": found}
+
+    write_predictions(Path(job["output"]["predictions"]), labels, scores)
+    files.write_json(
+        job["output"]["metrics"],
+        {key: wildcards[key] for key in ("task", "dataset", "method", "variant")}
+        | {
+            "seed": record["seed"],
+            "benchmark": wildcards["benchmark"],
+            "task_version": params["task_version"],
+            "n_items": len(labels),
+            "score": dataset["score"],
+            "selections": selections,
+            "seconds": round(time.time() - started, 3),
+            "device": provenance.device_name(device),
+        },
+    )
+
+
+def logits(model, data, tokenizer, settings: dict, device: str):
+    """(n, outputs) float32 scores of a model on tokenized data, in the order of the data."""
+    import numpy as np
+    import torch
+    from torch.utils.data import DataLoader
+    from tqdm import tqdm
+    from transformers import DataCollatorWithPadding
+
+    precision = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(settings["precision"])
+    # Similar lengths together: less padding. The order is undone below.
+    order = np.argsort([-len(row) for row in data["input_ids"]], kind="stable")
+    loader = DataLoader(
+        data.select(order).remove_columns("labels"),
+        batch_size=settings.get("eval_batch_size", settings["batch_size"]),
+        collate_fn=DataCollatorWithPadding(tokenizer),
+    )
+    parts = []
+    with torch.inference_mode(), torch.autocast(device, dtype=precision, enabled=precision is not None):
+        for batch in tqdm(loader, desc="evaluate", disable=None):
+            parts.append(model(**batch.to(device)).logits.float().cpu().numpy())
+    result = np.empty_like(np.concatenate(parts))
+    result[order] = np.concatenate(parts)
+    return result
+
+
+def write_predictions(path: Path, labels, scores: dict) -> None:
+    """One JSON line an item: index, label and each selection's scores. Equal content gives equal bytes."""
+    lines = (
+        json.dumps({"item": i, "label": label.item()} | {name: s[i].round(6).tolist() for name, s in scores.items()})
+        for i, label in enumerate(labels)
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(("\n".join(lines) + "\n").encode(), mtime=0))
+
+
+if __name__ == "__main__":
+    start(main, __file__, globals().get("snakemake"))

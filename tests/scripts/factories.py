@@ -187,3 +187,29 @@ def table_job(folder: Path, expected: list[dict], published: Path | None = None)
         },
         "log": "",
     }
+
+
+def figures_job(folder: Path, expected: list[dict], records: list[str], published: Path | None = None) -> dict:
+    """The job of figures.py for the same grid as `table_job`."""
+    table = table_job(folder, expected, published)
+    params = {key: table["params"][key] for key in ("task", "columns", "averages")}
+    names = [column["name"] for column in params["columns"]]
+    labels = {row["run"]: row["label"] for row in table["params"]["rows"]}
+    inputs = table["input"] | {"records": records}
+    if published:
+        inputs["published_lambda"] = str(published.with_name("glue_mrpc_lambda.csv"))
+    kinds = [f"{name}_{kind}" for name in ("parameters", "lambda", "curves") for kind in ("svg", "png")]
+    return {
+        "rule": "figures",
+        "input": inputs,
+        "output": {kind: str(folder / f"{kind.replace('_', '.')}") for kind in kinds},
+        "params": params
+        | {
+            "average": "All (acc/F1 mean)",
+            "lambda_dataset": "mrpc" if "MRPC (acc/F1 mean)" in names else names[0],
+            "lambda_column": "MRPC (acc/F1 mean)" if "MRPC (acc/F1 mean)" in names else names[0],
+            "lambdas": {run: value for run, value in LAMBDAS.items() if run in labels},
+            "labels": labels,
+        },
+        "log": "",
+    }

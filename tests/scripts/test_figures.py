@@ -1,0 +1,127 @@
+"""The figures, on synthetic records: complete, in part, empty, and the same bytes twice."""
+
+import re
+from pathlib import Path
+
+import collect_runs
+import factories
+import figures
+import matplotlib.image
+import pandas as pd
+import pytest
+from common import aggregate
+
+PUBLISHED = Path(__file__).parents[2] / "config" / "published" / "glue.csv"
+EVERY = [(dataset, run, seed) for run in factories.LABELS for dataset in factories.METRICS for seed in (0, 1)]
+
+
+def draw(folder, keys, made=None, published=PUBLISHED, **params) -> dict:
+    """Collect the runs in `made` (all by default) and draw; returns the job."""
+    expected = [factories.entry(folder, *key) for key in keys]
+    kept = expected if made is None else [factories.entry(folder, *key) for key in made]
+    paths = [factories.write(folder, run, factories.noisy_curve(run)) for run in kept]
+    collect_runs.main(factories.collect_job(folder, expected, paths, incomplete=True))
+    job = factories.figures_job(folder, expected, [record for record, _ in paths], published)
+    job["params"] |= params
+    figures.main(job)
+    return job
+
+
+def words(job: dict, name: str) -> str:
+    """The texts of an SVG: matplotlib leaves each as a comment beside its outlines."""
+    return " | ".join(re.findall(r"<!-- (.*?) -->", Path(job["output"][f"{name}_svg"]).read_text(), flags=re.DOTALL))
+
+
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory):
+    return draw(tmp_path_factory.mktemp("complete"), EVERY)
+
+
+def test_the_full_grid_shows_every_run_and_the_papers(complete):
+    text = words(complete, "parameters")
+    for label in [*factories.LABELS.values(), "H-Adapter (paper only)", "hollow: the paper", "on the other scale"]:
+        assert label in text, label
+    text = words(complete, "curves")
+    for label in [*factories.LABELS.values(), "CoLA: Matthews correlation, %", "MNLI: accuracy, %"]:
+        assert label in text, label
+    text = words(complete, "lambda")
+    for label in ["0", "1e-7", "1e-6", "1e-5", "1e-4", "1e-3", "∞", "ours", "paper, Table 2", "labels conflict"]:
+        assert label in text, label
+
+
+@pytest.mark.parametrize("name", ["parameters", "lambda", "curves"])
+def test_pngs_are_images_of_at_least_1000_pixels(complete, name):
+    pixels = matplotlib.image.imread(complete["output"][f"{name}_png"])
+    assert pixels.shape[1] >= 1000 and pixels[..., :3].std() > 0.02
+
+
+def test_two_runs_give_the_same_bytes(tmp_path):
+    keys = [key for key in EVERY if key[0] in ("cola", "mrpc") and key[1] in ("hra/r8", "lora/r8")]
+    outputs = [draw(tmp_path / name, keys)["output"] for name in ("one", "two")]
+    for kind in outputs[0]:
+        assert Path(outputs[0][kind]).read_bytes() == Path(outputs[1][kind]).read_bytes(), kind
+
+
+def test_nothing_there_is_said_not_raised(tmp_path):
+    job = draw(tmp_path, EVERY[:4], made=[], published=None)
+    assert "No run has every column" in words(job, "parameters")
+    assert "No run of the λ sweep" in words(job, "lambda")
+    assert "no run yet" in words(job, "curves")
+
+
+def test_a_part_says_what_is_missing(tmp_path):
+    keys = [(dataset, run, 0) for run in ("hra/r8", "hra/r8-inf", "head/all") for dataset in ("cola", "mrpc")]
+    job = draw(tmp_path, keys, made=keys[:3] + keys[4:], published=None)
+    assert "No complete average yet: HRA r=8, λ=∞" in words(job, "parameters")
+    assert "No run of ours yet: λ = ∞" in words(job, "lambda")
+    assert "Head alone" in words(job, "parameters")  # no parameters: a level, not a point
+
+
+def test_a_task_without_a_sweep_or_an_average(tmp_path):
+    job = draw(tmp_path, EVERY[:2], published=None, average=None, averages={}, lambda_column=None, lambdas={})
+    assert "a column here" in words(job, "lambda")
+    assert words(job, "curves")
+
+
+def test_the_paper_is_drawn_only_on_the_same_scale(tmp_path):
+    keys = [("mrpc", "hra/r8", 0)]
+    assert "paper, Figure 3" in words(draw(tmp_path / "one", keys), "lambda")
+    assert "paper, Figure 3" not in words(draw(tmp_path / "two", keys, lambda_column="MRPC (acc)"), "lambda")
+
+
+def test_one_colour_per_method_and_its_variants_told_apart():
+    style = figures.styles([*factories.LABELS, "new/a"])
+    hra = [style[run] for run in factories.LAMBDAS]
+    assert len({look["color"] for look in hra}) == 1
+    assert len({(look["marker"], look["linestyle"]) for look in hra}) == len(hra)
+    methods = {run.split("/")[0]: look["color"] for run, look in style.items()}
+    assert len(set(methods.values())) == len(methods)
+
+
+def test_curves_are_percent_of_the_score():
+    run = {"dataset": "cola", "method": "hra", "variant": "r8", "seed": 3}
+    points = figures.curves([factories.record(run, [0.5, 0.75])])
+    assert points["value"].tolist() == [50, 75] and points["step"].tolist() == [100, 200]
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.0, "0"), (1e-5, "1e-5"), (2.5e-4, "2.5e-4"), (float("inf"), "∞")])
+def test_lambda_labels(value, text):
+    assert figures.lambda_text(value) == text
+
+
+def test_points_stand_where_the_table_says(tmp_path):
+    """What is drawn is what is in the run table: mean over seeds, and std as the error bar."""
+    keys = [("mrpc", "hra/r8", seed) for seed in (0, 1, 2)]
+    job = draw(tmp_path, keys, published=None)
+    runs = aggregate.read_runs(job["input"]["runs"])
+    params = job["params"]
+    statistics = aggregate.summary(aggregate.scores(runs, params["columns"], {}), {})
+    empty = pd.DataFrame(columns=[*aggregate.PUBLISHED, "lambda"])
+    (ax,) = figures.lambda_figure(statistics, empty, empty, params).axes
+    cell = statistics.loc[("hra/r8", "best_on_dev", "MRPC (acc/F1 mean)")]
+    chosen = (runs["metric"] == "accuracy_f1_mean") & (runs["selection"] == "best_on_dev")
+    assert cell["mean"] == pytest.approx(100 * runs.loc[chosen, "value"].mean())
+    (container,) = ax.containers
+    assert container.lines[0].get_ydata() == pytest.approx([cell["mean"]])
+    low, high = container.lines[1]
+    assert high.get_ydata()[0] - low.get_ydata()[0] == pytest.approx(2 * cell["std"])

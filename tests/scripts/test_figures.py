@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import collect_runs
 import factories
@@ -125,3 +126,17 @@ def test_points_stand_where_the_table_says(tmp_path):
     assert container.lines[0].get_ydata() == pytest.approx([cell["mean"]])
     low, high = container.lines[1]
     assert high.get_ydata()[0] - low.get_ydata()[0] == pytest.approx(2 * cell["std"])
+
+
+@pytest.mark.parametrize(
+    "caption", sorted((PUBLISHED.parents[2] / "workflow" / "report").glob("*.rst")), ids=lambda p: p.stem
+)
+def test_captions_render(caption):
+    """As `snakemake --report` does it: jinja, then reStructuredText, where a mistake would show as red words."""
+    docutils = pytest.importorskip("docutils.core")
+    jinja2 = pytest.importorskip("jinja2")
+    config = {"tasks": {"glue": {"model": "deberta", "version": 1}, "other": {"model": "tiny", "version": 2}}}
+    text = jinja2.Template(caption.read_text()).render(snakemake=SimpleNamespace(config=config))
+    assert "{" not in text
+    strict = {"halt_level": 2, "report_level": 2}
+    assert "<p>" in docutils.publish_string(text, writer="html5", settings_overrides=strict).decode()

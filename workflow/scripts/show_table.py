@@ -63,7 +63,7 @@ def next_steps(path: Path) -> list[tuple[str, Path]]:
     task = path.stem.removeprefix("table_")
     places = [("the table", path), ("for reading", path.with_suffix(".md"))]
     places.append(("every run, with provenance", path.with_name(f"runs_{task}.csv")))
-    places += [("a figure", figure) for figure in sorted(path.parent.rglob("*.png"))]
+    places += [("a figure", figure) for figure in sorted((path.parent / "figures").glob(f"{task}_*.png"))]
     places += [("one run's record", record) for record in sorted((path.parent / task).rglob("train.json"))[:1]]
     return [(what, place) for what, place in places if place.exists()]
 

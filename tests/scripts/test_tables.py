@@ -256,6 +256,41 @@ def test_order_is_the_papers_then_our_own_beside_their_method(tmp_path):
     assert made.loc[made["run"] == "", "selection"].eq("best_on_dev").all()
 
 
+@pytest.mark.parametrize(
+    ("run", "label", "named"),
+    [
+        ("lora/r8", "LoRA, r=8", ("LoRA", "r=8")),
+        ("head/linear", "Classifier alone", ("Classifier alone", "")),
+        ("full/all", "Full fine-tuning", ("Full", "fine-tuning")),
+    ],
+)
+def test_names_of_our_own_rows(run, label, named):
+    (line,) = table.layout([{"run": run, "label": label}], pd.DataFrame(columns=aggregate.PUBLISHED))
+    assert (line["method"], line["setting"]) == named
+
+
+def test_what_the_grid_does_not_have_is_empty_and_not_a_hole(tmp_path):
+    """λ of the sweep runs on one dataset only."""
+    expected = [
+        *grid(tmp_path, datasets=("mrpc", "cola"), seeds=(0,)),
+        *grid(tmp_path, datasets=("mrpc",), runs=("hra/r8-lambda1e-6",), seeds=(0, 1)),
+    ]
+    collect(tmp_path, expected, made=expected[:1] + expected[2:], incomplete=True)
+    made = make_table(tmp_path, expected)
+    assert (line(made, "hra/r8")["CoLA_n"], line(made, "hra/r8-lambda1e-6")["CoLA_n"]) == ("0", "")
+    assert line(made, "hra/r8-lambda1e-6")["missing"] == ""
+    rows = (tmp_path / "table_glue.md").read_text().splitlines()
+    assert next(text for text in rows if "HRA r=8, λ=1e-6 " in text).count("–") == 0
+    assert next(text for text in rows if "HRA r=8, λ=0 " in text).count("–") == 3
+
+
+def test_seeds_with_the_same_fate_are_named_together(tmp_path):
+    expected = grid(tmp_path, datasets=("cola", "rte"))
+    collect(tmp_path, expected, made=expected[:1], incomplete=True)
+    row = line(make_table(tmp_path, expected), "hra/r8")
+    assert row["missing"] == "cola: seeds 1, 2 (missing); rte: seeds 0, 1, 2 (missing)"
+
+
 def test_without_published_values(tmp_path):
     expected = grid(tmp_path, datasets=("cola", "mrpc"), runs=("head/all", "lora/r8"), seeds=(0, 1))
     collect(tmp_path, expected)

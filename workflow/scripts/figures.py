@@ -28,7 +28,8 @@ COLOURS = {  # Okabe and Ito: told apart with any colour vision
     "full": "#000000",
 }
 SPARE = ["#332288", "#882255", "#117733"]
-MARKERS, DASHES = "osD^vP", ["-", "--", "-.", ":"]
+MARKERS = "osD^vPX"
+DASHES = ["-", "--", "-.", ":", (0, (8, 2)), (0, (4, 1, 1, 1, 1, 1)), (0, (3, 5))]
 SETTINGS = {
     "font.size": 10,
     "axes.spines.top": False,
@@ -120,7 +121,10 @@ def parameters_figure(runs: pd.DataFrame, statistics: pd.DataFrame, published: p
     notes = []
     if points["parameters"].duplicated().any():
         notes.append("Runs with the same number of parameters are drawn side by side.")
-    if handles and (absent := [label for run, label in labels.items() if run not in ours.index]):
+    datasets = {c["dataset"] for c in params["columns"] if c["name"] in params["averages"].get(average, [])}
+    planned = runs.groupby("run")["dataset"].agg(lambda names: datasets <= set(names))  # a λ of the sweep is not
+    absent = [label for run, label in labels.items() if run not in ours.index and planned.get(run, False)]
+    if handles and absent:
         notes.append(f"No complete average yet: {', '.join(absent)}")
     remark(figure, notes)
     return figure

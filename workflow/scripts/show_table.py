@@ -24,7 +24,7 @@ def cell(row: pd.Series, name: str, sep: str) -> Text:
     if not row["run"]:
         return Text(row[f"{name}_published"], style="dim italic")
     if not row[name]:
-        return Text("–", style="red")
+        return Text("–" if row[f"{name}_n"] else "", style="red")  # not there, or not in the grid
     text = Text(row[name], style="bold")
     if row[f"{name}_std"]:
         text.append(f"{sep}±{row[f'{name}_std']}", style="not bold dim")

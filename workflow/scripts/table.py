@@ -52,8 +52,9 @@ def layout(rows: list[dict], published: pd.DataFrame) -> list[dict]:
             continue
         kind = run.split("/")[0]
         same = [index for index, line in enumerate(lines) if line["kind"] == kind]
-        name, _, rest = label.partition(" ")
-        method, setting = (name, rest) if name.lower() == kind.lower() else (kind, label)
+        name, _, rest = label.partition(" ")  # `LoRA, r=8`; `Classifier alone` stays whole
+        name = name.rstrip(",")
+        method, setting = (name, rest) if name.lower() == kind.lower() else (label, "")
         line = {"method": method, "setting": setting, "run": run, "row": None, "kind": kind}
         lines.insert(same[-1] + 1 if same else len(lines), line | {"params_M_published": ""})
     return lines
@@ -66,13 +67,14 @@ def label_of(row: pd.Series, params: dict) -> str:
 
 
 def holes(runs: pd.DataFrame, run: str, datasets: list[str], expected: dict[str, int]) -> str:
-    """What is not there, in the order of the run table: `cola: seed 3 (failed: …); …`."""
+    """What is not there, in the order of the run table: `cola: seed 3 (failed: …); rte: seeds 0, 1 (missing)`."""
     ours = runs[(runs["run"] == run) & runs["dataset"].isin(datasets)]
     parts = []
-    for _, row in ours[ours["status"] != "ok"].iterrows():
-        place = f"{row['dataset']} {row['benchmark']}".strip()
-        error = f": {row['error'][:160]}" if row["error"] else ""
-        parts.append(f"{place}: seed {row['seed']:.0f} ({row['status']}{error})")
+    same = ours[ours["status"] != "ok"].groupby(["dataset", "benchmark", "status", "error"], sort=False)["seed"]
+    for (dataset, benchmark, status, error), seeds in same:
+        listed = f"seed{'s' * (len(seeds) > 1)} {', '.join(str(int(seed)) for seed in seeds)}"
+        why = f": {error[:160]}" if error else ""
+        parts.append(f"{f'{dataset} {benchmark}'.strip()}: {listed} ({status}{why})")
     for dataset in datasets:
         found = ours.loc[ours["dataset"] == dataset, "seed"].nunique()
         if found < expected.get(dataset, 0):
@@ -113,7 +115,7 @@ def build(runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataF
                 row |= {
                     name: number(cell["mean"]),
                     f"{name}_std": number(cell["std"]),
-                    f"{name}_n": f"{cell['n']:.0f}" if run else "",
+                    f"{name}_n": f"{cell['n']:.0f}" if expected_seeds(run, name, params) else "",
                     f"{name}_published": number(value),
                     f"{name}_difference": number(cell["mean"] - value) if both else "",
                 }
@@ -128,9 +130,9 @@ def signed(difference: str) -> str:
 
 
 def ours_cell(row: pd.Series, name: str, expected: int) -> str:
-    """`90.10 ± 0.20 (3/5)`; a hole is `–`."""
+    """`90.10 ± 0.20 (3/5)`; a hole is `–`, what the grid does not have is empty."""
     if not row[name]:
-        return "–"
+        return "–" if expected else ""
     text = row[name] + (f" ± {row[f'{name}_std']}" if row[f"{name}_std"] else "")
     return text if int(row[f"{name}_n"]) >= expected else f"{text} ({row[f'{name}_n']}/{expected})"
 
@@ -140,9 +142,9 @@ def paper_cell(row: pd.Series, name: str) -> str:
     return row[f"{name}_published"] + (f" ({signed(difference)})" if difference else "")
 
 
-def expected_seeds(row: pd.Series, name: str, params: dict) -> int:
+def expected_seeds(run: str, name: str, params: dict) -> int:
     """Seeds that the grid has for a column; for an average, the least of its columns."""
-    counts = params["seeds_expected"].get(row["run"], {})
+    counts = params["seeds_expected"].get(run, {})
     datasets = {column["name"]: column["dataset"] for column in params["columns"]}
     return min(counts.get(datasets[member], 0) for member in params.get("averages", {}).get(name, [name]))
 
@@ -151,9 +153,9 @@ def markdown_table(table: pd.DataFrame, names: list[str], params: dict) -> str:
     """Two lines per row: ours, then the paper's with our difference to it."""
     lines = [["Method", "", "Params (M)", *names]]
     for _, row in table.iterrows():
-        label = label_of(row, params)
-        if row["run"]:
-            cells = [ours_cell(row, name, expected_seeds(row, name, params)) for name in names]
+        label, run = label_of(row, params), row["run"]
+        if run:
+            cells = [ours_cell(row, name, expected_seeds(run, name, params)) for name in names]
             lines.append([label, "ours", row["params_M"] or "–", *cells])
             label = ""
         cells = [paper_cell(row, name) for name in names]
@@ -169,7 +171,8 @@ def notes(table: pd.DataFrame, runs: pd.DataFrame, published: pd.DataFrame, para
     counts = sorted({count for line in params["seeds_expected"].values() for count in line.values()})
     lines = [
         "Percent. `mean ± std` over n seeds (sample standard deviation; none for n = 1); the grid has "
-        f"n = {' or '.join(map(str, counts))}. `(3/5)` means 3 of 5 seeds are there, `–` none. Averages are plain "
+        f"n = {' or '.join(map(str, counts))}. `(3/5)` means 3 of 5 seeds are there, `–` none, and an "
+        "empty cell is not in the grid. Averages are plain "
         "means of the columns' means; their std is over the seeds that have every column.",
         "`Params (M)`: adapter parameters without the classifier, as the paper counts.",
     ]

@@ -98,7 +98,7 @@ def test_an_evaluation_that_failed_keeps_the_provenance_of_its_training(tmp_path
 
 def test_holes_stop_the_job_unless_the_config_allows_them(tmp_path):
     expected = grid(tmp_path)
-    with pytest.raises(JobError, match=r"2 result\(s\).*cola/hra/r8/seed1 \(missing\).*--config incomplete=true"):
+    with pytest.raises(JobError, match=r"2 result\(s\).*cola/hra/r8/seed1 \(missing\).*--config incomplete=True"):
         collect(tmp_path, expected, made=expected[:1])
     assert not (tmp_path / "runs_glue.csv").exists()
 

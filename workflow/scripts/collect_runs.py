@@ -136,7 +136,7 @@ def main(job: dict) -> None:
         ]
         raise JobError(
             f"{len(holes)} result(s) of {task} are not there: {', '.join(names[:3])}{', …' * (len(names) > 3)}. "
-            "Run the same command again to finish them, or make the table from what is there: --config incomplete=true"
+            "Run the same command again to finish them, or make the table from what is there: --config incomplete=True"
         )
     cells = [{name: text(row.get(name)) for name in COLUMNS} | {"task": task} for row in rows]
     table = pd.DataFrame(cells, columns=COLUMNS)

@@ -90,5 +90,5 @@ def metrics_files(wildcards):
 onerror:
     print(
         "Some jobs failed; finished work is kept. Run the same command again to go on (training resumes from its last "
-        "saved state), or make the table from what is there: add `--config incomplete=true`."
+        "saved state), or make the table from what is there: add `--config incomplete=True`."
     )

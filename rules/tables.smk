@@ -29,12 +29,26 @@ def table_rows(wildcards):
     ]
 
 
+def averages(wildcards):
+    return {entry["name"]: entry["columns"] for entry in config["tasks"][wildcards.task]["averages"]}
+
+
 def seeds_expected(wildcards):
     counts = {}
     for run in RUNS[wildcards.task]:
         datasets = counts.setdefault(f"{run['method']}/{run['variant']}", {})
         datasets[run["dataset"]] = datasets.get(run["dataset"], 0) + 1
     return counts
+
+
+def vanished(wildcards):
+    """Inputs deleted since the run table was made.
+
+    Snakemake remakes a missing file only for a job that runs: as a param, a missing input makes the job run.
+    """
+    if not Path(in_results("<results>/runs_{task}.csv").format(task=wildcards.task)).exists():
+        return []
+    return [path for path in record_files(wildcards) + metrics_files(wildcards) if not Path(path).exists()]
 
 
 def published(name):
@@ -57,6 +71,7 @@ rule runs:
         task="{task}",
         expected=expected_runs,
         incomplete=config["incomplete"],
+        vanished=vanished,
     log:
         "<logs>/tables/runs_{task}.log",
     conda:
@@ -80,7 +95,7 @@ rule table:
     params:
         task="{task}",
         columns=lambda wc: config["tasks"][wc.task]["columns"],
-        averages=lambda wc: config["tasks"][wc.task].get("averages", {}),
+        averages=averages,
         rows=table_rows,
         seeds_expected=seeds_expected,
     log:
@@ -113,7 +128,7 @@ rule figures:
     params:
         task="{task}",
         columns=lambda wc: config["tasks"][wc.task]["columns"],
-        averages=lambda wc: config["tasks"][wc.task].get("averages", {}),
+        averages=averages,
         average=lambda wc: config["tasks"][wc.task]["figures"]["average"],
         lambda_column=lambda wc: config["tasks"][wc.task]["figures"].get("lambda_column"),
         lambdas=lambda wc: {

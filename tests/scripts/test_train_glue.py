@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, method
+from support import ROOT, method
 from safetensors.torch import load_file
 
 from common import adapters, files

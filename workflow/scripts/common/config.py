@@ -24,6 +24,8 @@ def check(config: dict) -> None:
         about = f" ({error.schema['description']})" if error.schema.get("description") else ""
         if error.validator == "type" and isinstance(error.instance, str) and is_number(error.instance):
             hint = "; YAML reads 1e-5 as text: write 1.0e-5"
+        if error.validator == "type" and error.instance in ("true", "false"):
+            hint = f"; on the command line write {error.instance.title()}"
         raise JobError(f"config: {place}: {error.message}{about}{hint}")
     for name, method in config["methods"].items():
         for variant, entry in method["variants"].items():
@@ -111,10 +113,11 @@ def check_task(config: dict, task: str) -> None:
         one_of(where, "benchmark", column["benchmark"], datasets[column["dataset"]]["benchmarks"])
         one_of(where, "metric", column["metric"], datasets[column["dataset"]]["metrics"])
     names = [column["name"] for column in entry["columns"]]
-    for average, members in entry.get("averages", {}).items():
-        for name in members:
-            one_of(f"{place}.averages.{average}", "column", name, names)
-    one_of(f"{place}.figures.average", "average", entry["figures"]["average"], entry.get("averages", {}))
+    for average in entry["averages"]:
+        for name in average["columns"]:
+            one_of(f"{place}.averages: {average['name']}", "column", name, names)
+    known = [average["name"] for average in entry["averages"]]
+    one_of(f"{place}.figures.average", "average", entry["figures"]["average"], known)
     if entry["figures"].get("lambda_column"):
         one_of(f"{place}.figures.lambda_column", "column", entry["figures"]["lambda_column"], names)
 

@@ -116,7 +116,8 @@ def last_error(job: dict) -> str:
 
 
 def redirect(log: str) -> None:
-    """Send standard output and error, children's included, to the log file."""
+    """Send standard output and error, children's included, to the log file; progress bars stay out of it."""
+    os.environ |= {"TQDM_DISABLE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,0 +1,54 @@
+# Each verb sets up what it needs: a virtual environment under .venv, versions from envs/constraints.txt.
+PYTHON ?= python3
+VENV ?= .venv
+CORES ?= 2
+TASK ?=
+DATA ?=
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+READY := $(VENV)/.installed
+# The whole demo, or one task; DATA=../shared/data runs the same grid on the real CoLA, SST-2, MRPC and STS-B in that folder.
+ROOT := $(if $(DATA),demo/real,demo)
+CONFIGS := config/demo.yaml $(if $(DATA),config/demo_real.yaml)
+TABLES := $(if $(TASK),$(ROOT)/results/table_$(TASK).csv $(ROOT)/results/figures/$(TASK)_parameters.png,all)
+SNAKEMAKE := snakemake --cores $(CORES) --configfile $(CONFIGS) $(if $(DATA),--config local_root=$(DATA))
+
+.PHONY: help install demo report test fast lint format bench clean-demo
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
+
+install: $(READY) ## the environment, under .venv
+
+demo: $(READY) ## the whole chain on two CPU cores in minutes (TASK=glue, DATA=../shared/data, CORES=2)
+	$(SNAKEMAKE) --logger rich -- $(TABLES)
+	@python workflow/scripts/show_table.py $(ROOT)/results/table_glue.csv
+
+report: $(READY) ## the demo's tables and figures as one HTML file, $(ROOT)/report.html
+	$(SNAKEMAKE) --report $(ROOT)/report.html -- all
+
+test: $(READY) ## every test, the demo included
+	python -m pytest
+
+fast: $(READY) ## the tests that take seconds
+	python -m pytest -m "not slow"
+
+lint: $(READY) ## ruff, snakefmt, snakemake --lint
+	ruff check . && ruff format --check .
+	snakefmt --check Snakefile rules
+	snakemake --lint
+
+format: $(READY) ## rewrite the code in the project's style
+	ruff check --fix . && ruff format .
+	snakefmt Snakefile rules
+
+bench: $(READY) ## speed and memory against PEFT's HRA and LoRA
+	python -m benchmarks
+
+clean-demo: ## remove what the demo made
+	rm -rf demo
+
+$(READY): pyproject.toml envs/constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install -q --disable-pip-version-check -c envs/constraints.txt -e '.[dev]'
+	touch $@

@@ -1,0 +1,142 @@
+"""What tests share: a tiny model, a tiny dataset, and jobs on them as the rules would hand them out."""
+
+import random
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
+
+TINY_MODEL = {
+    "kind": "init",
+    "model_type": "bert",
+    "config": {
+        "vocab_size": 300,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": 64,
+    },
+    "seed": 0,
+}
+TARGETS = ["query", "key", "value", "intermediate.dense", "output.dense"]
+DATASET = {
+    "source": {"kind": "local", "path": "."},
+    "splits": {"train": ["train.csv"], "validation": ["validation.csv"]},
+    "read": {"sep": ","},
+    "columns": ["sentence"],
+    "label": "label",
+    "labels": ["negative", "positive"],
+    "benchmarks": {"validation": "validation"},
+    "metrics": ["accuracy"],
+    "score": "accuracy",
+}
+SETTINGS = {
+    "epochs": 2,
+    "learning_rate": 5e-3,
+    "warmup_steps": 2,
+    "max_length": 32,
+    "batch_size": 16,
+    "eval_batch_size": 16,
+    "eval_steps": 3,
+    "gradient_accumulation": 1,
+    "weight_decay": 0.01,
+    "max_grad_norm": 1.0,
+    "adam_epsilon": 1e-6,
+    "schedule": "linear",
+    "precision": "float32",
+    "classifier_dropout": 0.1,
+}
+
+
+def method(kind: str = "hra", **changes) -> dict:
+    peft = {
+        "hra": {"r": 4},
+        "lora": {"r": 4, "lora_alpha": 8},
+        "oft": {"oft_block_size": 8},
+        "boft": {"boft_block_size": 8, "boft_n_butterfly_factor": 1},
+        "adalora": {"init_r": 4, "target_r": 2, "deltaT": 1, "orth_reg_weight": 0.1},
+    }.get(kind)
+    return {
+        "kind": kind,
+        "version": 1,
+        "peft": peft,
+        "targets": TARGETS if peft else None,
+        "lambda": 0.0,
+        "penalty": "squared",
+        "budget": {"initial": 0.1, "final": 0.3} if kind == "adalora" else None,
+        "train_head": True,
+    } | changes
+
+
+def write_sentences(folder: Path) -> None:
+    """Sentences whose label is whether more words rise than fall: learnable by a byte-level model, but not at once."""
+    generator = random.Random(0)
+    folder.mkdir()
+    for split, rows in (("train", 96), ("validation", 40)):
+        lines = ["sentence,label"]
+        for _ in range(rows):
+            words = generator.choices(["rise", "fall"], k=generator.choice([3, 5]))
+            lines.append(f"{' '.join(words)},{int(words.count('rise') > len(words) / 2)}")
+        (folder / f"{split}.csv").write_text("\n".join(lines) + "\n")
+
+
+class Run:
+    """One run of the chain in a folder: augment, train and evaluate jobs as the rules would hand them out."""
+
+    def __init__(self, folder: Path, tiny: dict, method: dict, seed: int = 0, dataset: dict = DATASET, **settings):
+        self.folder, self.tiny, self.method, self.seed = folder, tiny, method, seed
+        self.dataset = {key: dataset[key] for key in ("columns", "labels", "benchmarks", "metrics", "score")}
+        self.settings = SETTINGS | settings
+        self.wildcards = {"task": "glue", "dataset": "tiny", "method": method["kind"], "variant": "v", "seed": str(seed)}
+
+    def job(self, rule: str, input: dict, output: dict, **params) -> dict:
+        return {
+            "rule": rule,
+            "input": input,
+            "output": {key: str(path) for key, path in output.items()},
+            "params": {
+                "dataset": self.dataset,
+                "method": self.method,
+                "head": ["classifier"],
+                "seed": str(self.seed),
+                "task_version": 1,
+                "device": "cpu",
+                "scratch": str(self.folder / "scratch"),
+            }
+            | params,
+            "resources": {"gpu": 0, "save_minutes": 60},
+            "threads": 1,
+            "wildcards": self.wildcards,
+            "log": str(self.folder / f"{rule}.log"),
+        }
+
+    @property
+    def augment(self) -> dict:
+        return self.job("augment", {"model": self.tiny["model"]}, {"manifest": self.folder / "augmented/manifest.json"})
+
+    @property
+    def train(self) -> dict:
+        return self.job(
+            "train_glue",
+            self.tiny | {"augmented": str(self.folder / "augmented/manifest.json")},
+            {"record": self.folder / "run/train.json"} | self.weights,
+            preset="test",
+            hyperparameters=self.settings,
+            model_name="tiny",
+        )
+
+    @property
+    def weights(self) -> dict:
+        return {name: str(self.folder / f"run/{name}/adapter_model.safetensors") for name in ("last", "best")}
+
+    @property
+    def evaluate(self) -> dict:
+        outputs = {"metrics": "metrics.json", "predictions": "predictions.jsonl.gz"}
+        job = self.job(
+            "evaluate_glue",
+            self.tiny | {"record": str(self.folder / "run/train.json")} | self.weights,
+            {name: self.folder / "run/validation" / file for name, file in outputs.items()},
+        )
+        job["wildcards"] = self.wildcards | {"benchmark": "validation"}
+        return job

@@ -1,0 +1,107 @@
+"""Incremental reruns, by dry-run: a change plans what depends on it, and nothing else."""
+
+from support import ROOT
+
+TABLES = {"runs": {"task=glue"}, "table": {"task=glue"}}
+
+
+def runs(*, dataset="cola mnli", method="lora/r8 hra/r8", seed="0 1") -> set[str]:
+    return {
+        f"task=glue dataset={d} method={m.split('/')[0]} variant={m.split('/')[1]} seed={s}"
+        for d in dataset.split()
+        for m in method.split()
+        for s in seed.split()
+    }
+
+
+def evaluations(planned: dict) -> set[str]:
+    return {line.rsplit(" benchmark=", 1)[0] for line in planned.get("evaluate_glue", set())}
+
+
+def test_a_finished_grid_plans_nothing(finished):
+    assert finished.plan() == {}
+
+
+def test_a_new_seed_plans_its_own_jobs(done):
+    done.change("small.yaml", "seeds: [0, 1]", "seeds: [0, 1, 2]")
+    planned = done.plan()
+    assert planned["train_glue"] == runs(seed="2") == evaluations(planned)
+    assert planned["augment"] == {f"task=glue method={m} variant=r8 seed=2" for m in ("lora", "hra")}
+    assert planned.keys() == {"augment", "train_glue", "evaluate_glue", *TABLES}
+
+
+def test_a_new_variant_plans_its_own_jobs(done):
+    done.change("small.yaml", "[lora/r8, hra/r8]", "[lora/r8, hra/r8, hra/r8-lambda1e-5]")
+    planned = done.plan()
+    assert planned["train_glue"] == runs(method="hra/r8-lambda1e-5") == evaluations(planned)
+    assert planned.keys() == {"augment", "train_glue", "evaluate_glue", *TABLES}
+
+
+def test_a_new_dataset_plans_its_own_jobs(done):
+    done.change("small.yaml", "datasets: [cola, mnli]", "datasets: [cola, mnli, rte]")
+    planned = done.plan()
+    assert planned["train_glue"] == runs(dataset="rte") == evaluations(planned)
+    assert planned["download_dataset"] == {"task=glue dataset=rte"}
+    assert "augment" not in planned
+
+
+def test_a_learning_rate_plans_its_dataset_and_preset(done):
+    done.change(
+        "config/glue/presets.yaml",
+        "cola: {epochs: 28, learning_rate: 8.0e-4",  # code-head, which the HRA variants use
+        "cola: {epochs: 28, learning_rate: 7.0e-4",
+    )
+    planned = done.plan()
+    assert planned["train_glue"] == runs(dataset="cola", method="hra/r8") == evaluations(planned)
+    assert planned.keys() == {"train_glue", "evaluate_glue", *TABLES}
+
+
+def test_a_comment_in_a_script_or_the_library_plans_nothing(done):
+    for path in [*(done.folder / "workflow/scripts").rglob("*.py")]:
+        path.write_text(path.read_text() + "\n# a comment\n")
+    (done.folder / "hra").mkdir()
+    for path in (ROOT / "hra").glob("*.py"):
+        (done.folder / "hra" / path.name).write_text(path.read_text() + "\n# a comment\n")
+    assert done.plan() == {}
+
+
+def test_a_bumped_method_version_plans_that_method(done):
+    done.change("config/config.yaml", "    kind: hra\n    version: 1", "    kind: hra\n    version: 2")
+    planned = done.plan()
+    assert planned["train_glue"] == runs(method="hra/r8") == evaluations(planned)
+    assert planned["augment"] == {f"task=glue method=hra variant=r8 seed={s}" for s in (0, 1)}
+
+
+def test_a_bumped_task_version_plans_the_task(done):
+    done.change("config/config.yaml", "  glue:\n    version: 1", "  glue:\n    version: 2")
+    planned = done.plan()
+    assert planned["train_glue"] == runs() == evaluations(planned)
+    assert "augment" not in planned and "download_dataset" not in planned
+
+
+def test_a_deleted_metrics_file_plans_one_evaluation_and_the_table(done):
+    (done.folder / "results/glue/mnli/hra/r8/seed1/mismatched/metrics.json").unlink()
+    planned = done.plan()
+    assert planned == TABLES | {
+        "evaluate_glue": {"task=glue dataset=mnli method=hra variant=r8 seed=1 benchmark=mismatched"}
+    }
+    remake = ("--cores", "1", "--configfile", "small.yaml", "-q", "all", "--", "results/table_glue.csv")
+    done.snakemake(*remake)
+    # Snakemake records the params of the plan, so the (local, cheap) tables settle one run later.
+    assert done.plan() == TABLES
+    done.snakemake(*remake)
+    assert done.plan() == {}
+
+
+def test_a_label_or_a_column_plans_the_table_alone(done):
+    done.change("config/config.yaml", 'label: "LoRA, r=8"', 'label: "LoRA"')
+    assert done.plan() == {"table": {"task=glue"}}
+
+
+def test_an_incomplete_grid_makes_a_table_from_what_is_there(done):
+    import shutil
+
+    shutil.rmtree(done.folder / "results/glue/cola/hra/r8/seed1")
+    planned = done.plan(extra=("--config", "incomplete=True"))
+    assert planned == TABLES
+    assert "train_glue" in done.plan()

@@ -1,0 +1,162 @@
+"""The bridge: a job by hand, an error as a file and one line, GPUs handed out by lock."""
+
+import json
+import os
+import subprocess
+import sys
+from multiprocessing import get_context
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from support import ROOT
+
+from common import files
+from common import job as jobs
+from common.job import JobError
+
+SCRIPT = '''
+import sys
+sys.path.insert(0, {scripts!r})
+from common.job import JobError, start
+
+def main(job):
+    print("to the log")
+    if job["params"]["fail"]:
+        raise JobError("expected a, came b, do c")
+    open(job["output"]["file"], "w").write("done")
+
+if __name__ == "__main__":
+    start(main, __file__, globals().get("snakemake"))
+'''
+
+
+@pytest.fixture
+def script(tmp_path) -> Path:
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT.format(scripts=str(ROOT / "workflow/scripts")))
+    return path
+
+
+def job(folder: Path, fail: bool = False) -> dict:
+    return {
+        "rule": "try",
+        "input": {},
+        "output": {"file": str(folder / "out")},
+        "params": {"fail": fail, "scratch": str(folder / "scratch")},
+        "resources": {"gpu": 0},
+        "threads": 1,
+        "wildcards": {},
+        "log": str(folder / "log"),
+    }
+
+
+def test_a_script_runs_from_a_job_file(script, tmp_path):
+    files.write_json(tmp_path / "job.json", job(tmp_path))
+    subprocess.run([sys.executable, script, tmp_path / "job.json"], check=True)
+    assert (tmp_path / "out").read_text() == "done"
+
+
+def test_without_a_job_the_usage_is_said(script):
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert done.returncode and "usage: python" in done.stderr
+
+
+def test_a_failure_is_a_status_and_a_file_and_a_success_removes_it(script, tmp_path):
+    error = tmp_path / "scratch/try.error.json"
+    for fail in (True, False):
+        files.write_json(tmp_path / "job.json", job(tmp_path, fail))
+        done = subprocess.run([sys.executable, script, tmp_path / "job.json"], capture_output=True)
+        assert done.returncode == int(fail) and error.exists() == fail
+        if fail:
+            assert json.loads(error.read_text())["error"] == "JobError: expected a, came b, do c"
+
+
+def test_under_snakemake_the_terminal_shows_one_line_and_the_log_the_rest(tmp_path):
+    """With the real Snakemake: main's output goes to the log, a failure is named on the terminal."""
+    (tmp_path / "script.py").write_text(SCRIPT.format(scripts=str(ROOT / "workflow/scripts")))
+    (tmp_path / "Snakefile").write_text(
+        'rule try:\n    output: file="out"\n    params: fail=config.get("fail", False), scratch="scratch"\n'
+        '    log: "log"\n    script: "script.py"\n'.replace("rule try", "rule attempt")
+    )
+    for fail in (True, False):
+        command = [sys.executable, "-m", "snakemake", "--cores", "1", "--config", f"fail={fail}"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert (done.returncode != 0) == fail
+        assert ("attempt failed, see log\n  JobError: expected a, came b, do c" in done.stderr) == fail
+        assert "to the log" in (tmp_path / "log").read_text() and "to the log" not in done.stdout
+
+
+def test_the_snakemake_object_becomes_a_plain_dict(tmp_path):
+    from snakemake.iocontainers import InputFiles, Log, OutputFiles, Params, ResourceList, Wildcards
+
+    listed = InputFiles(toclone=["a", "b"])
+    listed._set_name("files", 0, end=2)
+    params = Params(fromdict={"nested": {"x": [1, {"y": None}]}, "number": 1.5})
+    snakemake = SimpleNamespace(
+        rule="r",
+        input=listed,
+        output=OutputFiles(fromdict={"o": "c"}),
+        params=params,
+        resources=ResourceList(fromdict={"_cores": 2, "gpu": 1}),
+        threads=2,
+        wildcards=Wildcards(fromdict={"seed": "3"}),
+        log=Log(toclone=["log"]),
+    )
+    found = jobs.from_snakemake(snakemake)
+    assert found["input"] == {"files": ["a", "b"]}
+    assert found["params"] == {"nested": {"x": [1, {"y": None}]}, "number": 1.5}
+    assert found["resources"] == {"gpu": 1}
+    assert json.loads(json.dumps(found)) == found
+
+
+@pytest.fixture
+def two_gpus(tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs, "LOCK_FOLDER", tmp_path / "locks")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+
+
+def test_jobs_of_one_machine_get_different_gpus(two_gpus):
+    with jobs.reserved_gpus(1):
+        first = os.environ["CUDA_VISIBLE_DEVICES"]
+        os.environ["CUDA_VISIBLE_DEVICES"] = "0,1"
+        with jobs.reserved_gpus(1):
+            second = os.environ["CUDA_VISIBLE_DEVICES"]
+    assert {first, second} == {"0", "1"}
+
+
+def hold(folder, taken, release, count):
+    jobs.LOCK_FOLDER = folder
+    with jobs.reserved_gpus(count):
+        taken.put(os.environ["CUDA_VISIBLE_DEVICES"])
+        release.get()
+
+
+def test_a_job_waits_until_a_gpu_is_free(two_gpus):
+    context = get_context("fork")
+    taken, release = context.Queue(), context.Queue()
+    workers = [context.Process(target=hold, args=(jobs.LOCK_FOLDER, taken, release, count)) for count in (2, 1)]
+    workers[0].start()
+    assert taken.get(timeout=10) == "0,1"
+    workers[1].start()
+    workers[1].join(1.5)
+    assert taken.empty()
+    release.put(None)
+    assert taken.get(timeout=10) in ("0", "1")
+    release.put(None)
+    for worker in workers:
+        worker.join(10)
+
+
+def test_more_gpus_than_there_are_is_an_error_at_once(two_gpus):
+    with pytest.raises(JobError, match=r"asks for 3 GPU\(s\) per job; this machine shows 2.*gpu: 0"), jobs.reserved_gpus(3):
+        pass
+
+
+def test_under_slurm_and_on_the_cpu_no_gpu_is_reserved(monkeypatch, tmp_path):
+    asked = job(tmp_path)
+    asked["resources"]["gpu"] = 2
+    assert jobs.wanted_gpus(asked) == 2
+    assert jobs.wanted_gpus(asked | {"params": {"device": "cpu"}}) == 0
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert jobs.wanted_gpus(asked) == 0

@@ -1,0 +1,59 @@
+"""GLUE metrics against their definitions, and their standard errors."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common import metrics
+
+LABELS = np.array([1, 1, 1, 0, 0, 0, 0, 1])
+PREDICTED = np.array([1, 1, 0, 0, 0, 0, 1, 1])
+
+
+def test_hand_values():
+    # 3 true positives, 1 false positive, 1 false negative, 3 true negatives
+    assert metrics.accuracy(LABELS, PREDICTED) == 0.75
+    assert metrics.f1(LABELS, PREDICTED) == 0.75
+    assert metrics.accuracy_f1_mean(LABELS, PREDICTED) == 0.75
+    assert metrics.matthews_correlation(LABELS, PREDICTED) == pytest.approx(0.5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000))
+def test_against_scikit_learn_and_scipy(seed):
+    from scipy import stats
+    from sklearn.metrics import accuracy_score, f1_score
+
+    generator = np.random.default_rng(seed)
+    labels, predicted = generator.integers(0, 2, 20), generator.integers(0, 2, 20)
+    assert metrics.accuracy(labels, predicted) == accuracy_score(labels, predicted)
+    assert metrics.f1(labels, predicted) == pytest.approx(f1_score(labels, predicted, zero_division=0))
+    real, scored = generator.normal(size=20), generator.integers(0, 5, 20).astype(float)
+    assert metrics.pearson(real, scored) == pytest.approx(stats.pearsonr(real, scored)[0])
+    assert metrics.spearman(real, scored) == pytest.approx(stats.spearmanr(real, scored)[0])
+
+
+@pytest.mark.parametrize("name", metrics.METRICS)
+def test_constant_predictions_have_a_value(name):
+    value = metrics.METRICS[name](LABELS, np.zeros(8, dtype=int))
+    assert np.isfinite(value)
+
+
+def test_standard_error_of_accuracy():
+    found = metrics.values_with_errors(["accuracy"], LABELS, PREDICTED)["accuracy"]
+    assert found == {"value": 0.75, "stderr": pytest.approx(np.sqrt(0.75 * 0.25 / 7))}
+
+
+def test_bootstrap_agrees_with_the_formula_where_there_is_one():
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 2, 400)
+    predicted = np.where(generator.random(400) < 0.8, labels, 1 - labels)
+    formula = metrics.values_with_errors(["accuracy"], labels, predicted)["accuracy"]["stderr"]
+    assert metrics.bootstrap_error(metrics.accuracy, labels, predicted) == pytest.approx(formula, rel=0.1)
+
+
+def test_predictions_are_classes_or_values():
+    logits = np.array([[0.1, 0.9], [2.0, 1.0]])
+    assert metrics.predictions(logits, ["a", "b"]).tolist() == [1, 0]
+    assert metrics.predictions(logits[:, :1], None).tolist() == [0.1, 2.0]

@@ -5,6 +5,7 @@ Linear rotates its input and calls the base layer as a black box; Conv2d adds tw
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from typing import Any
@@ -12,10 +13,10 @@ from typing import Any
 import torch
 from peft.tuners.hra.config import HRAConfig
 from peft.tuners.hra.layer import HRALayer as PeftHRALayer
-from peft.tuners.tuners_utils import _get_in_out_features, check_adapters_to_merge
+from peft.tuners.tuners_utils import check_adapters_to_merge
 from torch import nn
 
-from .reflections import compact, compose, reflect
+from .reflections import cast, compact, compose, reflect
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 Factors = tuple[torch.Tensor, torch.Tensor]  # V and B of D = I - B Vᵀ, both (n, r)
@@ -28,9 +29,7 @@ class HRALayer(nn.Module, PeftHRALayer):
     weight (out, n). Several active adapters multiply in order, W D_1 D_2, as in PEFT.
     """
 
-    def __init__(
-        self, base_layer: nn.Module, adapter_name: str, config: HRAConfig, r: int = 0, **kwargs: Any
-    ) -> None:
+    def __init__(self, base_layer: nn.Module, adapter_name: str, config: HRAConfig, r: int = 0, **kwargs: Any) -> None:
         super().__init__()
         self.base_layer = base_layer
         self.hra_r = {}
@@ -40,7 +39,10 @@ class HRALayer(nn.Module, PeftHRALayer):
         self.merged_adapters = []
         self.cast_input_dtype_enabled = True
         self.kwargs = kwargs
-        self.in_features, self.out_features = _get_in_out_features(self.get_base_layer())
+        base = self.get_base_layer()
+        conv = isinstance(base, nn.Conv2d)
+        self.in_features = base.in_channels if conv else base.in_features
+        self.out_features = base.out_channels if conv else base.out_features
         self._merged_factors: Factors | None = None
         self._weight_before_merge: torch.Tensor | None = None
         self._active_adapter = adapter_name
@@ -64,7 +66,9 @@ class HRALayer(nn.Module, PeftHRALayer):
         """
         if r <= 0:
             raise ValueError(f"`r` should be a positive integer value but the value passed is {r}")
-        device, _ = self._get_base_layer_device_and_dtype(self.get_base_layer())
+        base = self.get_base_layer()
+        tensors = itertools.chain(base.parameters(), base.buffers())
+        device = next((tensor.device for tensor in tensors), None)
         dtype = torch.promote_types(self.get_base_dtype() or torch.float32, torch.float32)
         self.hra_u[adapter_name] = nn.Parameter(torch.empty(self.n, r, device=device, dtype=dtype))
         # With `low_cpu_mem_usage` registering it has moved it to the meta device.
@@ -131,9 +135,7 @@ class HRALayer(nn.Module, PeftHRALayer):
         D = torch.eye(self.n, dtype=V.dtype, device=V.device) - B @ V.mT
         return D.mT if reverse else D
 
-    def _rotations(
-        self, x: torch.Tensor, adapter_names: list[str] | None
-    ) -> list[tuple[torch.Tensor | None, Factors]]:
+    def _rotations(self, x: torch.Tensor, adapter_names: list[str] | None) -> list[tuple[torch.Tensor | None, Factors]]:
         """What is to be rotated now, and by what: (rows of the batch, or None for all; factors)."""
         if adapter_names is None:
             if not self.merged:
@@ -161,9 +163,7 @@ class HRALayer(nn.Module, PeftHRALayer):
                 parts.append((torch.tensor(rows, device=x.device), factors))
         return parts
 
-    def _working_dtypes(
-        self, x: torch.Tensor
-    ) -> tuple[torch.dtype, torch.dtype, torch.dtype | None]:
+    def _working_dtypes(self, x: torch.Tensor) -> tuple[torch.dtype, torch.dtype, torch.dtype | None]:
         """The dtypes to rotate in, to call the base layer with, and to return (None: its own)."""
         device = x.device.type
         if torch.is_autocast_enabled(device):
@@ -196,15 +196,15 @@ class HRALayer(nn.Module, PeftHRALayer):
             merged = _multiply(weight, factors, in_place=exact and not safe_merge)
             if safe_merge and not torch.isfinite(merged).all():
                 raise ValueError(
-                    "NaNs detected in the merged weights. "
-                    f"The adapter {', '.join(names)} seems to be broken"
+                    f"NaNs detected in the merged weights. The adapter {', '.join(names)} seems to be broken"
                 )
             if not exact and self._weight_before_merge is None:
                 self._weight_before_merge = weight
             base.weight.data = merged
             if self.merged:
                 factors = compose(self._merged_factors, factors)
-            self._merged_factors = factors
+            V, B = factors
+            self._merged_factors = V.clone(), B  # V may be the parameter itself
         self.merged_adapters.extend(names)
 
     def unmerge(self) -> None:
@@ -312,7 +312,7 @@ class Conv2d(HRALayer):
         base = self.get_base_layer()
         with torch.autocast(x.device.type, enabled=False):
             WB = base.weight.flatten(1).to(B.dtype) @ B
-        kernels = V.mT.reshape(-1, *base.weight.shape[1:]).to(x.dtype)
+        V, WB = cast(V, WB, x.dtype)
         # PyTorch's own method, with another weight: padding modes and "same" come with it.
-        P = base._conv_forward(x, kernels, None)
-        return nn.functional.conv2d(P, WB[:, :, None, None].to(P.dtype))
+        P = base._conv_forward(x, V.mT.reshape(-1, *base.weight.shape[1:]), None)
+        return nn.functional.conv2d(P, WB[:, :, None, None])

@@ -3,14 +3,14 @@
 HRA (arXiv 2405.17484, section 3.1, Eqs. 2-3) multiplies a frozen weight W (out, n) on its input
 side by
 
-    H = H_1 H_2 ... H_r,    H_i = I - 2 v_i v_iᵀ,    ‖v_i‖ = 1.
+    H = H_1 H_2 ... H_r,    H_i = I - 2 u_i u_iᵀ / ‖u_i‖².
 
-With V = [v_1 ... v_r] (n, r) the chain has the compact WY form (Schreiber and Van Loan, 1989)
+With U = [u_1 ... u_r] (n, r) the chain has the compact WY form (Schreiber and Van Loan, 1989)
 
-    H = I - V T Vᵀ,    T⁻¹ = ½ I + striu(VᵀV),    T (r, r) upper triangular,
+    H = I - U T Uᵀ,    T⁻¹ = ½ diag(UᵀU) + striu(UᵀU),    T (r, r) upper triangular,
 
-so everything below works with two thin matrices, V and B = V T, both (n, r), and H = I - B Vᵀ.
-No (n, n) matrix is ever built. Where a shape is written (..., n, r) there may be batch dimensions.
+so everything below works with two thin matrices V and B, both (n, r), and H = I - B Vᵀ. No (n, n)
+matrix is ever built, and the columns need no normalising: their lengths cancel.
 """
 
 from __future__ import annotations
@@ -18,54 +18,66 @@ from __future__ import annotations
 import torch
 
 
-def _at_least_float32(dtype: torch.dtype) -> torch.dtype:
-    return torch.promote_types(dtype, torch.float32)
-
-
-def unit_columns(U: torch.Tensor) -> torch.Tensor:
-    """Scale each column to length one: v_i = u_i / ‖u_i‖, or 0 for u_i = 0, so that its H_i is I.
-
-    U: (..., n, r) floating point. Returns (..., n, r) in U's dtype, or float32 where that is
-    narrower. The gradient through H to a zero column is zero. NaN and infinity come out as NaN.
-    """
-    U = U.to(_at_least_float32(U.dtype))
-    # Squares of float32 overflow above 1e19 and vanish below 1e-23: float64, where there is one.
-    wide = U.dtype if U.device.type == "mps" else torch.float64
-    norm = torch.linalg.vector_norm(U, dim=-2, keepdim=True, dtype=wide).to(U.dtype)
-    return U / torch.where(norm == 0, 1, norm)
-
-
 def compact(U: torch.Tensor, apply_GS: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-    """Give the two thin factors of H = I - B Vᵀ.
+    """Give V and B of H = I - B Vᵀ.
 
-    The chain (section 3.1, Eq. 3): V the unit columns, B = V T, T⁻¹ = ½ I + striu(VᵀV).
-    `apply_GS`, λ = ∞ (section 3.3): V an orthonormal basis of the span of the columns, B = 2 V.
+    The chain (section 3.1, Eq. 3): V = U, B = U T. A zero column makes its H_i = I (in float32 one
+    shorter than 1e-22 counts as zero), and has the gradient zero.
+    `apply_GS`, λ = ∞ (section 3.3): V = Q, B = 2 Q for an orthonormal basis Q of the columns' span;
+    H is the same for every basis, Gram-Schmidt's or another. Zero and linearly dependent columns
+    add nothing to the span and do no harm, so r may exceed n.
 
-    H = I - 2 V Vᵀ is the same for every basis of the span, Gram-Schmidt's or another. There zero
-    and linearly dependent columns add nothing to the span and do no harm; so r may exceed n.
-
-    U: (..., n, r), columns of any length. Returns V and B, both (..., n, r), float32 or wider.
+    U: (n, r), columns of any length. Returns V and B, (n, r) each, in U's dtype or float32 where
+    that is narrower. NaN gives NaN.
     """
-    V = unit_columns(U)
+    U = U.to(torch.promote_types(U.dtype, torch.float32))
     if apply_GS:
-        return _basis(V)
-    half = torch.full(V.shape[-1:], 0.5, dtype=V.dtype, device=V.device)
-    T_inv = torch.triu(V.mT @ V, 1) + torch.diag(half)
-    return V, torch.linalg.solve_triangular(T_inv, V, upper=True, left=False)
+        return _basis(U)
+    # The compiler does better with the plain formula than with a function it cannot see into.
+    return U, U @ _T(U) if torch.compiler.is_compiling() else _Chain.apply(U)
 
 
-def _basis(V: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _T(U: torch.Tensor) -> torch.Tensor:
+    gram = U.mT @ U
+    squares = gram.diagonal()
+    half = torch.where(squares == 0, 1, squares / 2)
+    eye = torch.eye(len(gram), dtype=U.dtype, device=U.device)
+    return torch.linalg.solve_triangular(gram.triu(1) + half.diag(), eye, upper=True)
+
+
+class _Chain(torch.autograd.Function):
+    """B = U T with its gradient in three thin products."""
+
+    @staticmethod
+    def forward(ctx, U):
+        T = _T(U)
+        B = U @ T
+        ctx.save_for_backward(U, T, B)
+        return B
+
+    @staticmethod
+    def backward(ctx, gB):
+        U, T, B = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a gradient of the gradient is wanted: leave it to autograd
+            return torch.autograd.grad(U @ _T(U), U, gB, create_graph=True)[0]
+        Z = gB @ T.mT
+        S = (B.mT @ Z).triu_()  # minus the gradient of T⁻¹, d(T⁻¹) being the upper triangle
+        return torch.addmm(Z, U, S + S.triu(1).mT, alpha=-1)
+
+
+def _basis(U: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    norm = torch.linalg.vector_norm(U, dim=0)
+    V = U / torch.where(norm == 0, 1, norm)
     # VᵀV has the square of V's condition number: take it apart in float64 where there is one.
     W = V if V.device.type == "mps" else V.double()
-    eigenvalues, E = torch.linalg.eigh((W.mT @ W).detach())
-    rtol = 100 * V.shape[-1] * torch.finfo(W.dtype).eps
-    independent = eigenvalues > rtol * eigenvalues[..., -1:]
+    eigenvalues, E = torch.linalg.eigh((W.mT @ W).detach().nan_to_num())
+    rtol = 100 * V.shape[1] * torch.finfo(W.dtype).eps
+    independent = eigenvalues > rtol * eigenvalues[-1]
     # W C has W's span for any fixed C. So C needs no gradient (that of eigh is infinite where
     # eigenvalues coincide, as they do at orthonormal columns), and 2 Q (QᵀQ)⁻¹ Qᵀ with Q = W C has
     # the exact derivatives of every order.
-    C = E * torch.where(independent, eigenvalues, torch.inf).rsqrt().unsqueeze(-2)
-    Q = W @ C
-    gram = Q.mT @ Q + torch.diag_embed((~independent).to(W.dtype))
+    Q = W @ (E * torch.where(independent, eigenvalues, torch.inf).rsqrt())
+    gram = Q.mT @ Q + (~independent).to(W.dtype).diag()
     return Q.to(V.dtype), (2 * Q @ torch.linalg.inv_ex(gram).inverse).to(V.dtype)
 
 
@@ -77,7 +89,7 @@ def compose(
     The pairs (V, B) are (n, r₁) and (n, r₂). Returns a pair of (n, r₁ + r₂).
     """
     (V1, B1), (V2, B2) = first, second
-    return torch.cat([V1, V2], -1), torch.cat([B1, B2 - B1 @ (V1.mT @ B2)], -1)
+    return torch.cat([V1, V2], 1), torch.cat([B1, B2 - B1 @ (V1.mT @ B2)], 1)
 
 
 class _Reflect(torch.autograd.Function):
@@ -98,12 +110,12 @@ class _Reflect(torch.autograd.Function):
         if gy is not None:
             gP = -(gy @ B) if gP is None else gP - gy @ B
             if ctx.needs_input_grad[2]:
-                gB = -(gy.mT @ P)
+                gB = -(P.mT @ gy).mT
         if gP is not None:
             if ctx.needs_input_grad[0]:
                 gx = gP @ V.mT if gy is None else torch.addmm(gy, gP, V.mT)
             if ctx.needs_input_grad[1]:
-                gV = x.mT @ gP
+                gV = (gP.mT @ x).mT
         return gx, gV, gB
 
 
@@ -115,20 +127,35 @@ def reflect(x: torch.Tensor, V: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
 
     x: (..., n); V, B: (n, r), cast to x's dtype. Returns (..., n) in x's dtype, in O(N n r).
     """
-    V, B = V.to(x.dtype), B.to(x.dtype)
+    V, B = cast(V, B, x.dtype)
     rows = x.reshape(-1, x.shape[-1])
-    if torch.compiler.is_compiling():  # the compiler fuses the plain formula by itself
+    if torch.compiler.is_compiling():
         y = torch.addmm(rows, rows @ V, B.mT, alpha=-1)
     else:
         y = _Reflect.apply(rows, V, B)[0]
     return y.view(x.shape)
 
 
-def orthogonality_error(U: torch.Tensor) -> torch.Tensor:
-    """Measure how far the unit columns are from orthonormal: ‖I_r - VᵀV‖_F (Eq. 6 has its square).
+def cast(V: torch.Tensor, B: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cast the factors (n, r) of H = I - B Vᵀ, balanced before where the range gets narrower."""
+    if dtype not in (V.dtype, torch.float64):
+        # H does not change, so neither does its gradient, whatever the scale is taken to be.
+        scale = torch.linalg.vector_norm(V.detach(), dim=0)
+        scale = torch.where(scale == 0, 1, scale)
+        V, B = V / scale, B * scale
+    return V.to(dtype), B.to(dtype)
 
-    U: (..., n, r). Returns (...,), in [0, r], without unit, float32 or wider.
+
+def orthogonality_error(U: torch.Tensor) -> torch.Tensor:
+    """Measure how far the unit columns are from orthonormal: ‖I_r - VᵀV‖_F, V = U / ‖u_i‖ (Eq. 6).
+
+    U: (..., n, r). Returns (...,), between 0 and r, without unit, float32 or wider. A zero column
+    has no direction: it adds the constant 1 to the square.
     """
-    V = unit_columns(U)
-    eye = torch.eye(V.shape[-1], dtype=V.dtype, device=V.device)
-    return torch.linalg.vector_norm(eye - V.mT @ V, dim=(-2, -1))
+    U = U.to(torch.promote_types(U.dtype, torch.float32))
+    gram = U.mT @ U
+    squares = gram.diagonal(dim1=-2, dim2=-1)
+    length = torch.where(squares == 0, 1, squares).sqrt()
+    cosines = gram / (length.unsqueeze(-1) * length.unsqueeze(-2))
+    eye = torch.eye(U.shape[-1], dtype=U.dtype, device=U.device)
+    return torch.linalg.vector_norm(eye - cosines, dim=(-2, -1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import peft
@@ -10,6 +12,7 @@ from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
 from peft.tuners.hra.model import HRAModel as PeftHRAModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import PeftType
+from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import nn
 
 from .layers import Conv2d, HRALayer, Linear
@@ -43,10 +46,11 @@ class HRAModel(PeftHRAModel):
     @staticmethod
     def _create_new_module(hra_config, adapter_name, target, **kwargs: Any) -> HRALayer:
         base = target.get_base_layer() if isinstance(target, BaseTunerLayer) else target
-        if isinstance(base, nn.Linear):
-            return Linear(target, adapter_name, hra_config, **kwargs)
         if isinstance(base, nn.Conv2d):
             return Conv2d(target, adapter_name, hra_config, **kwargs)
+        # Quantised layers need not be nn.Linear, but are named after it, and called as black boxes.
+        if "Linear" in type(base).__name__ and hasattr(base, "in_features"):
+            return Linear(target, adapter_name, hra_config, **kwargs)
         raise TypeError(
             f"Target module {target} is not supported. "
             "Currently, only `torch.nn.Linear` and `torch.nn.Conv2d` are supported."
@@ -62,6 +66,39 @@ class HRAModel(PeftHRAModel):
                 dtype = layer.get_base_dtype()
                 if dtype is not None:
                     layer.hra_u[adapter_name] = layer.hra_u[adapter_name].to(dtype)
+
+    @contextmanager
+    def _enable_peft_forward_hooks(
+        self, *args: Any, adapter_names: list[str] | None = None, num_beams: int | None = None, **kwargs: Any
+    ) -> Iterator[None]:
+        """Hand `adapter_names`, one of each sample, to the layers, for the time of one forward or generate.
+
+        The adapters' names, or "__base__". Raises ValueError in training mode and for a name that no layer has.
+        """
+        if adapter_names is None:
+            yield
+            return
+        if self.training:
+            raise ValueError("Cannot pass `adapter_names` when the model is in training mode.")
+        layers = [m for m in self.modules() if isinstance(m, HRALayer)]
+        unknown = set(adapter_names).difference({"__base__"}, *(layer.hra_u for layer in layers))
+        if unknown:
+            raise ValueError(f"`adapter_names` has names of no HRA adapter: {', '.join(sorted(unknown))}.")
+
+        def add_names(module, inputs, options):
+            names = adapter_names
+            # Beam search repeats each sample, but not in the encoder of an encoder-decoder.
+            if num_beams and len(inputs[0]) == num_beams * len(names):
+                names = [name for name in names for _ in range(num_beams)]
+            return inputs, options | {"adapter_names": names}
+
+        wrappers = [m for m in self.modules() if isinstance(m, AuxiliaryTrainingWrapper)]
+        handles = [module.register_forward_pre_hook(add_names, with_kwargs=True) for module in layers + wrappers]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
 
 # Where PEFT re-exports the names. The modules that define them keep their own: pickle needs them.

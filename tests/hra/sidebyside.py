@@ -1,0 +1,58 @@
+"""Stock PEFT's HRA and this package's side by side, on the smallest models that show what matters."""
+
+import copy
+import warnings
+
+import torch
+from peft import HRAConfig, get_peft_model
+from torch import nn
+
+import hra
+
+
+class Net(nn.Module):
+    """A convolution and two linear layers: x (N, 3, 6, 7) -> (N, 5)."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.first = nn.Linear(4 * 42, 12)
+        self.second = nn.Linear(12, 5)
+
+    def forward(self, x):
+        x = torch.tanh(self.conv(x)).flatten(1)
+        return self.second(torch.tanh(self.first(x)))
+
+
+TARGETS = ["conv", "first", "second"]
+
+
+def adapt(model: nn.Module, stock: bool = False, seed: int = 1, **config) -> nn.Module:
+    """The model's copy with adapters: `HRAConfig(r=4, random start, **config)`, PEFT's if `stock`."""
+    config = {"r": 4, "target_modules": TARGETS, "init_weights": False} | config
+    model = copy.deepcopy(model)
+    torch.manual_seed(seed)
+    if not stock:
+        return get_peft_model(model, HRAConfig(**config))
+    hra.uninstall()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PEFT's own on odd r
+        model = get_peft_model(model, HRAConfig(**config))
+    hra.install()
+    return model
+
+
+def layer(base: nn.Module, x: torch.Tensor | None = None, **config):
+    """One adapted layer, alone."""
+    config = {"r": 4, "init_weights": False} | config
+    model = nn.Sequential(base)
+    return get_peft_model(model, HRAConfig(target_modules=["0"], **config)).base_model.model[0]
+
+
+def close(actual, expected, n: int, c: float = 8, dtype: torch.dtype | None = None):
+    """Equal to within c·n·eps of the dtype, relative to the largest entry (at least one)."""
+    dtype = dtype or torch.promote_types(actual.dtype, expected.dtype)
+    scale = max(1.0, expected.detach().abs().max().item())
+    error = (actual.detach().double() - expected.detach().double()).abs().max().item()
+    bound = c * n * torch.finfo(dtype).eps * scale
+    assert error <= bound, f"error {error:.2e} exceeds {bound:.2e}"

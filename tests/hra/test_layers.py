@@ -1,0 +1,401 @@
+"""One adapted Linear layer: start, dtypes, merging, and what must be refused rather than done wrong."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from peft import HRAConfig, get_peft_model
+from sidebyside import close, layer
+from torch import nn
+
+import hra
+from hra.layers import HRALayer, Linear
+from hra.reflections import compact, reflect
+
+
+def rotated(base: nn.Linear, x, *us):
+    """W D_1 D_2 ... x + b from the definition."""
+    for u in reversed(us):
+        x = reflect(x, *compact(u))
+    return base(x)
+
+
+# Start
+
+
+def test_starts_at_the_base_model_with_the_columns_that_PEFT_would_draw():
+    base, x = nn.Linear(16, 8), torch.randn(5, 16)
+    torch.manual_seed(3)
+    ours = layer(copy.deepcopy(base), init_weights=True)
+    close(ours(x), base(x), 16)
+    hra.uninstall()
+    torch.manual_seed(3)
+    theirs = layer(copy.deepcopy(base), init_weights=True)
+    assert isinstance(ours, HRALayer) and not isinstance(theirs, HRALayer)
+    assert torch.equal(ours.hra_u["default"], theirs.hra_u["default"])
+
+
+def test_infinite_lambda_does_not_start_paired():
+    u = layer(nn.Linear(16, 8), init_weights=True, apply_GS=True).hra_u["default"].detach()
+    assert torch.linalg.svdvals(u).min() > 0.1
+    merged = layer(nn.Linear(16, 8), init_weights=True, apply_GS=True)
+    weight = merged.weight.clone()
+    merged.merge()
+    assert not torch.allclose(merged.weight, weight)
+    merged.unmerge()
+    close(merged.weight, weight, 16)
+
+
+def test_odd_r_with_the_paired_start_is_an_error_that_says_what_to_do():
+    with pytest.raises(ValueError, match=r"r = 7: .*even r \(say 8\).*init_weights=False"):
+        layer(nn.Linear(16, 8), r=7, init_weights=True)
+    layer(nn.Linear(16, 8), r=7, init_weights=False)
+    layer(nn.Linear(16, 8), r=7, init_weights=True, apply_GS=True)
+
+
+@pytest.mark.parametrize("apply_GS", [False, True])
+def test_r_above_the_width_is_an_error_that_names_the_layer(apply_GS):
+    with pytest.raises(ValueError, match=r"r = 8 on Linear\(in_features=6, .*r <= 6"):
+        layer(nn.Linear(6, 8), r=8, init_weights=True, apply_GS=apply_GS)
+
+
+def test_r_must_be_positive():
+    with pytest.raises(ValueError, match="positive"):
+        layer(nn.Linear(6, 8), r=0)
+
+
+def test_a_refused_adapter_leaves_no_trace():
+    ours = layer(nn.Linear(6, 8))
+    with pytest.raises(ValueError, match="odd"):
+        ours.update_layer("other", 3, HRAConfig(r=3))
+    assert list(ours.hra_u) == ["default"] == list(ours.hra_r)
+
+
+def test_resetting_keeps_the_parameter():
+    ours = layer(nn.Linear(16, 8))
+    u = ours.hra_u["default"]
+    ours.reset_hra_parameters("default")
+    assert ours.hra_u["default"] is u
+    assert torch.equal(u[:, 0::2], u[:, 1::2])
+
+
+# Dtypes
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_base(dtype):
+    base, x = nn.Linear(64, 32).to(dtype), torch.randn(9, 64).to(dtype)
+    ours = layer(copy.deepcopy(base))
+    u = ours.hra_u["default"]
+    assert u.dtype == torch.float32
+    y = ours(x)
+    assert y.dtype == dtype
+    close(y.float(), rotated(base.float(), x.float(), u), 8, dtype=dtype)
+    y.float().square().sum().backward()
+    assert u.grad.dtype == torch.float32
+    start = layer(copy.deepcopy(base).to(dtype), init_weights=True)
+    close(start(x), base.to(dtype)(x), 8)
+
+
+@pytest.mark.parametrize(("base_dtype", "dtype"), [(torch.bfloat16, torch.float32), (torch.float32, torch.bfloat16)])
+def test_input_of_another_dtype_than_the_base_gives_back_its_own(base_dtype, dtype):
+    base, x = nn.Linear(64, 32).to(base_dtype), torch.randn(9, 64).to(dtype)
+    ours = layer(base)
+    y = ours(x)
+    assert y.dtype == dtype
+    expected = rotated(copy.deepcopy(base).float(), x.float(), ours.hra_u["default"])
+    close(y.float(), expected, 8, dtype=torch.bfloat16)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("base", [nn.Linear(64, 32), nn.Conv2d(4, 8, 4)])
+def test_autocast_changes_no_more_than_it_does_to_the_frozen_layer(base, dtype):
+    x = torch.randn(9, 64).to(dtype) if isinstance(base, nn.Linear) else torch.randn(2, 4, 8, 8)
+    start = layer(copy.deepcopy(base), init_weights=True)
+    ours = layer(copy.deepcopy(base))
+    exact = ours(x.float())
+    with torch.autocast("cpu", torch.bfloat16):
+        y, frozen = start(x), base(x)
+        assert y.dtype == frozen.dtype == torch.bfloat16
+        close(y, frozen, 1, c=2)
+        y = ours(x)
+        assert y.dtype == torch.bfloat16
+        V, B = ours.get_factors(["default"])
+        merged = copy.deepcopy(ours)
+        merged.merge()
+    assert V.dtype == B.dtype == torch.float32
+    H = torch.eye(64) - B @ V.T
+    close(H @ H.T, torch.eye(64), 64)
+    close(y.float(), exact, 8, dtype=torch.bfloat16)
+    close(merged(x.float()), exact, 64)  # merging is not done in reduced precision
+    y.float().square().sum().backward()
+    assert ours.hra_u["default"].grad.dtype == torch.float32
+
+
+def test_adapter_in_the_dtype_of_the_base_on_request():
+    model = nn.Sequential(nn.Linear(64, 32).bfloat16())
+    config = HRAConfig(r=4, target_modules=["0"])
+    model = get_peft_model(model, config, autocast_adapter_dtype=False)
+    ours, x = model.base_model.model[0], torch.randn(9, 64).bfloat16()
+    assert ours.hra_u["default"].dtype == torch.bfloat16
+    close(ours(x), ours.base_layer(x), 1, c=2)  # r x r algebra in float32 all the same
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.integers(2, 10),
+    st.integers(1, 10),
+    st.lists(st.tuples(st.integers(1, 2), st.booleans()), min_size=1, max_size=3),
+    st.sampled_from([torch.float64, torch.float32, torch.bfloat16]),
+)
+def test_any_shape_dtype_and_number_of_adapters(n, out, adapters, dtype):
+    base = nn.Linear(n, out).to(dtype)
+    x = torch.randn(2, 3, n).to(dtype)
+    ours = None
+    for i, (r, apply_GS) in enumerate(adapters):
+        config = HRAConfig(r=r, init_weights=False, apply_GS=apply_GS)
+        if ours is None:
+            ours = Linear(copy.deepcopy(base), "0", config, r)
+        else:
+            ours.update_layer(str(i), r, config)
+    names = [str(i) for i in range(len(adapters))]
+    ours.set_adapter(names)
+    D = torch.eye(n, dtype=torch.promote_types(dtype, torch.float32))
+    for name in names:
+        D = D @ ours.get_delta_weight(name)
+    close(D @ D.T, torch.eye(n), 4 * n)
+    expected = (x.to(D.dtype) @ D.T).to(dtype)
+    y = ours(x)
+    assert y.shape == (2, 3, out) and y.dtype == dtype
+    close(y, base(expected), 8 * n)
+    weight = ours.weight.clone()
+    ours.merge()
+    close(ours(x), y, 8 * n)
+    ours.unmerge()
+    close(ours.weight, weight, 0 if dtype == torch.bfloat16 else 8 * n)
+
+
+# Merging
+
+
+def test_merged_and_disabled_gives_the_base_without_a_change_of_state():
+    base, x = nn.Linear(16, 8), torch.randn(5, 16)
+    ours = layer(copy.deepcopy(base))
+    ours.merge()
+    weight = ours.weight.clone()
+    ours.enable_adapters(False)
+    close(ours(x), base(x), 16)
+    assert ours.merged and torch.equal(ours.weight, weight)
+    ours.enable_adapters(True)
+    ours.unmerge()
+    close(ours.weight, base.weight, 16)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("base", [nn.Linear(16, 8), nn.Conv2d(3, 4, (2, 3))])
+def test_reduced_precision_unmerges_to_the_original_bits(base, dtype):
+    ours = layer(copy.deepcopy(base).to(dtype))
+    ours.update_layer("other", 2, HRAConfig(r=2, init_weights=False))
+    before = ours.weight.clone()
+    for _ in range(3):
+        ours.merge(adapter_names=["default"])
+        after = ours.weight.clone()
+        with pytest.warns(UserWarning, match="additionally merging"):
+            ours.merge(adapter_names=["other"], safe_merge=True)
+        assert not torch.equal(after, before) and not torch.equal(ours.weight, after)
+        ours.unmerge()
+        assert torch.equal(ours.weight, before)
+    assert ours._weight_before_merge is None  # nothing is kept longer than needed
+
+
+def test_unmerge_undoes_what_was_merged_even_if_the_adapter_has_changed():
+    ours = layer(nn.Linear(16, 8))
+    before = ours.weight.clone()
+    ours.merge()
+    ours.hra_u["default"].data.normal_()
+    ours.unmerge()
+    close(ours.weight, before, 16)
+
+
+def test_channels_last_weight_merges_and_stays_channels_last():
+    base = nn.Conv2d(3, 4, (2, 3)).to(memory_format=torch.channels_last)
+    ours, x = layer(base), torch.randn(2, 3, 5, 6)
+    before, y = ours.weight.clone(), ours(x)
+    ours.merge()
+    close(ours(x), y, 18)
+    assert ours.weight.is_contiguous(memory_format=torch.channels_last)
+    ours.unmerge()
+    close(ours.weight, before, 18)
+
+
+def test_safe_merge_finds_NaN_and_leaves_the_weight():
+    ours = layer(nn.Linear(16, 8))
+    before = ours.weight.clone()
+    ours.hra_u["default"].data[0, 0] = torch.nan
+    with pytest.raises(ValueError, match="NaNs detected"):
+        ours.merge(safe_merge=True)
+    assert torch.equal(ours.weight, before) and not ours.merged
+
+
+def test_unmerging_twice_warns():
+    with pytest.warns(UserWarning, match="Already unmerged"):
+        layer(nn.Linear(16, 8)).unmerge()
+
+
+# Bases that are not plain
+
+
+class FourBitLinear(nn.Linear):
+    """A stand-in for a quantised layer: an nn.Linear whose weight is integer codes."""
+
+    def __init__(self, dense: nn.Linear):
+        super().__init__(dense.in_features, dense.out_features)
+        self.scale = dense.weight.detach().abs().max() / 7
+        codes = (dense.weight.detach() / self.scale).round().to(torch.int8)
+        self.weight = nn.Parameter(codes, requires_grad=False)
+
+    def forward(self, x):
+        return nn.functional.linear(x, self.weight.to(x.dtype) * self.scale, self.bias)
+
+
+class QuantLinear(nn.Module):
+    """Another, which is no nn.Linear and has no weight."""
+
+    def __init__(self, base: FourBitLinear):
+        super().__init__()
+        self.in_features, self.out_features = base.in_features, base.out_features
+        self.register_buffer("qweight", base.weight.data)
+        self.call = [base]
+
+    def forward(self, x):
+        return self.call[0](x)
+
+
+@pytest.mark.parametrize("wrap", [lambda base: base, QuantLinear])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_quantised_base_is_called_as_a_black_box(wrap, dtype):
+    base = FourBitLinear(nn.Linear(16, 8))
+    x = torch.randn(5, 16).to(dtype)
+    base.bias.data = base.bias.data.to(dtype)
+    ours = layer(wrap(base))
+    u = ours.hra_u["default"]
+    assert u.dtype == torch.float32
+    close(ours(x), rotated(base, x, u), 1)
+    ours(x).sum().backward()
+    assert u.grad is not None
+    with pytest.raises(TypeError, match="Merging needs a plain floating-point weight"):
+        ours.merge()
+
+
+def test_trainable_base_weight_gets_its_gradient():
+    base, x = nn.Linear(16, 8).double(), torch.randn(5, 16).double()
+    ours = layer(copy.deepcopy(base))
+    ours.base_layer.requires_grad_(True)
+    ours(x).square().sum().backward()
+    rotated(base, x, ours.hra_u["default"].detach()).square().sum().backward()
+    close(ours.base_layer.weight.grad, base.weight.grad, 16)
+    close(ours.base_layer.bias.grad, base.bias.grad, 16)
+
+
+def test_output_projection_of_multihead_attention_is_refused():
+    model = nn.ModuleDict({"attention": nn.MultiheadAttention(16, 2)})
+    with pytest.raises(ValueError, match=r"attention\.out_proj.*no effect.*exclude_modules"):
+        get_peft_model(model, HRAConfig(r=4, target_modules=["out_proj"]))
+
+
+def test_fast_path_of_a_transformer_layer_does_not_go_round_the_adapter():
+    model = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True).eval()
+    x = torch.randn(2, 3, 16)
+    model = nn.ModuleDict({"layer": model})
+    config = HRAConfig(r=4, target_modules=["linear1"], init_weights=False)
+    ours = get_peft_model(model, config).base_model.model["layer"].eval()
+    with torch.no_grad():
+        fast = ours(x)
+    close(fast, ours(x), 16)
+    with torch.no_grad():
+        ours.linear1.enable_adapters(False)
+        assert not torch.allclose(ours(x), fast)
+
+
+def test_grouped_convolution_is_refused():
+    with pytest.raises(NotImplementedError, match=r"groups > 1.*exclude_modules"):
+        layer(nn.Conv2d(4, 8, 3, groups=2))
+
+
+@pytest.mark.parametrize("base", [nn.Embedding(5, 8), nn.Conv1d(4, 8, 3), nn.Bilinear(4, 8, 3)])
+def test_other_modules_are_refused(base):
+    with pytest.raises(TypeError, match="not supported"):
+        layer(base)
+
+
+# A layer as an object
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+@pytest.mark.parametrize("merged", [False, True])
+def test_copies_are_independent_and_equal(copied, merged):
+    ours, x = layer(nn.Linear(16, 8).bfloat16()), torch.randn(5, 16).bfloat16()
+    if merged:
+        ours.merge()
+    other = copied(ours)
+    assert torch.equal(other(x), ours(x))
+    if merged:
+        other.unmerge()
+        assert ours.merged and not other.merged
+    else:
+        other.hra_u["default"].data.normal_()
+    assert not torch.equal(other(x), ours(x))
+
+
+def test_same_seed_same_bits():
+    def run():
+        torch.manual_seed(5)
+        ours, x = layer(nn.Linear(64, 32)), torch.randn(9, 64)
+        y = ours(x)
+        y.square().sum().backward()
+        return y, ours.hra_u["default"].grad
+
+    for first, second in zip(run(), run(), strict=True):
+        assert torch.equal(first, second)
+
+
+def test_input_need_not_be_contiguous_nor_have_rows():
+    ours = layer(nn.Linear(16, 8))
+    x = torch.randn(3, 16, 5)
+    close(ours(x.mT), ours(x.mT.contiguous()), 16)
+    assert ours(torch.randn(16)).shape == (8,)
+    assert ours(torch.randn(0, 16)).shape == (0, 8)
+
+
+@pytest.mark.parametrize("base", [nn.Linear(16, 8), nn.Conv2d(4, 8, (1, 2), padding="same")])
+@pytest.mark.parametrize("apply_GS", [False, True])
+def test_compiles_without_a_graph_break(base, apply_GS):
+    torch._dynamo.reset()
+    ours = layer(copy.deepcopy(base), apply_GS=apply_GS)
+    ours.update_layer("other", 2, HRAConfig(r=2, init_weights=False))
+    ours.set_adapter(["default", "other"])
+    x = torch.randn(5, 16) if isinstance(base, nn.Linear) else torch.randn(2, 4, 5, 6)
+    compiled = torch.compile(ours, fullgraph=True, backend="aot_eager")
+    gradients = []
+    for module in (ours, compiled):
+        ours.zero_grad()
+        y = module(x)
+        y.square().sum().backward()
+        gradients.append((y, *[u.grad.clone() for u in ours.hra_u.values()]))
+    for eager, graph in zip(*gradients, strict=True):
+        close(graph, eager, 64)
+
+
+def test_gradient_checkpointing_gives_the_same_gradients():
+    ours, x = layer(nn.Linear(16, 8)), torch.randn(5, 16, requires_grad=True)
+    u = ours.hra_u["default"]
+    plain = torch.autograd.grad(ours(x).square().sum(), (x, u))
+    for use_reentrant in (False, True):
+        y = torch.utils.checkpoint.checkpoint(ours, x, use_reentrant=use_reentrant)
+        y.square().sum().backward()
+        for gradient, expected in zip((x.grad, u.grad), plain, strict=True):
+            assert torch.equal(gradient, expected)
+        x.grad = u.grad = None

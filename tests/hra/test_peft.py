@@ -1,0 +1,317 @@
+"""Stock PEFT calls: agreement with PEFT's own layers, adapters as objects, files both ways."""
+
+import copy
+import json
+
+import peft
+import pytest
+import torch
+from peft import HRAConfig, HRAModel, PeftModel, get_peft_model, inject_adapter_in_model
+from peft.tuners.hra.layer import HRALayer as PeftHRALayer
+from safetensors.torch import load_file
+from sidebyside import TARGETS, adapt, close
+from torch import nn
+
+import hra
+from hra.layers import HRALayer
+
+CONFIGS = {
+    "chain": {},
+    "paired": {"init_weights": True},
+    "odd": {"r": 3},
+    "infinite": {"apply_GS": True},
+    "one": {"r": 1},
+    "bias": {"bias": "hra_only"},
+    "all biases": {"bias": "all", "target_modules": ["first"]},
+    "some layers": {"target_modules": ["conv", "first"], "modules_to_save": ["second"]},
+}
+
+
+def trainable(model):
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_agrees_with_stock_PEFT(net, images, config):
+    ours, theirs = adapt(net, **config), adapt(net, stock=True, **config)
+    theirs.load_state_dict(ours.state_dict())  # one start, names and shapes alike
+    assert set(trainable(ours)) == set(trainable(theirs))
+    outputs, inputs = [], []
+    for model in (ours, theirs):
+        x = images.clone().requires_grad_()
+        y = model(x)
+        y.square().sum().backward()
+        outputs.append(y), inputs.append(x.grad)
+    close(outputs[0], outputs[1], 168)
+    close(inputs[0], inputs[1], 168)
+    for name, p in trainable(ours).items():
+        close(p.grad, trainable(theirs)[name].grad, 168, c=32)
+    for model in (ours, theirs):
+        model.merge_adapter()
+    for mine, other in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True):
+        close(mine, other, 168)
+    close(ours(images), outputs[1], 168)
+    ours.unmerge_adapter()
+    close(ours(images), outputs[0], 168)
+    close(ours.merge_and_unload(safe_merge=True)(images), outputs[0], 168)
+
+
+@pytest.mark.parametrize("config", [{}, {"apply_GS": True}])
+def test_two_active_adapters_agree_with_stock_PEFT(net, images, config):
+    ours, theirs = adapt(net, **config), adapt(net, stock=True, **config)
+    for model in (ours, theirs):
+        second = {"target_modules": ["first", "second"], "r": 2, "init_weights": False}
+        model.add_adapter("other", HRAConfig(**second))
+        model.base_model.set_adapter(["default", "other"])
+    theirs.load_state_dict(ours.state_dict())
+    y = ours(images)
+    close(y, theirs(images), 168)
+    ours.merge_adapter()
+    close(ours(images), y, 168)
+    ours.unmerge_adapter()
+    close(ours(images), y, 168)
+
+
+@pytest.mark.parametrize("config", [{"init_weights": True}, {"apply_GS": True}])
+def test_trains_along_the_same_curve_as_stock_PEFT(net, images, config):
+    target = torch.randn(6, 5)
+    ours, theirs = adapt(net, **config), adapt(net, stock=True, **config)
+    theirs.load_state_dict(ours.state_dict())
+    curves = []
+    for model in (ours, theirs):
+        optimizer = torch.optim.AdamW(trainable(model).values(), lr=1e-2)
+        curves.append([])
+        for _ in range(50):
+            loss = (model(images) - target).square().mean()
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            curves[-1].append(loss.detach())
+    mine, other = map(torch.stack, curves)
+    assert mine[-1] < 0.9 * mine[0]
+    close(mine, other, 168, c=50)  # 50 steps, each of which may add its rounding
+
+
+# Installation
+
+
+def test_install_and_uninstall_are_idempotent_and_complete(net):
+    assert peft.HRAModel is hra.tuner.HRAModel
+    assert peft.tuners.hra.HRALinear is hra.layers.Linear
+    hra.install()
+    hra.uninstall()
+    hra.uninstall()
+    assert peft.HRAModel is peft.tuners.HRAModel is HRAModel
+    stock = get_peft_model(copy.deepcopy(net), HRAConfig(target_modules=["first"]))
+    assert type(stock.base_model) is HRAModel
+    hra.install()
+    ours = get_peft_model(copy.deepcopy(net), HRAConfig(target_modules=["first"]))
+    assert isinstance(ours.base_model, HRAModel)
+    assert isinstance(ours.base_model.model.first, PeftHRALayer)
+    hra.uninstall()
+    ours.add_adapter("later", HRAConfig(target_modules=["second"]))
+    assert isinstance(ours.base_model.model.second, HRALayer)
+
+
+def test_models_made_by_name_and_by_injection_have_these_layers(net):
+    config = HRAConfig(target_modules=TARGETS, r=4)
+    for model in (
+        peft.HRAModel(copy.deepcopy(net), config, "default").model,
+        inject_adapter_in_model(config, copy.deepcopy(net)),
+    ):
+        assert isinstance(model.conv, hra.layers.Conv2d)
+        assert isinstance(model.first, hra.layers.Linear)
+
+
+# Adapters
+
+
+def test_adapters_are_switched_disabled_and_deleted(net, images):
+    model = adapt(net)
+    base, first = net(images), model(images)
+    model.add_adapter("other", HRAConfig(target_modules=["first"], r=2, init_weights=False))
+    assert torch.equal(model(images), first)
+    model.set_adapter("other")
+    second = model(images)
+    assert not torch.allclose(first, second)
+    assert not any(name.endswith("default") for name in trainable(model))
+    with model.disable_adapter():
+        close(model(images), base, 168)
+    assert torch.equal(model(images), second)
+    model.set_adapter("default")
+    model.delete_adapter("other")
+    assert torch.equal(model(images), first)
+    assert "other" not in model.base_model.model.first._all_available_adapter_names()
+    assert torch.equal(model.unload()(images), base)
+
+
+def test_disabling_merged_adapters_leaves_them_merged(net, images):
+    model = adapt(net)
+    y = model(images)
+    model.merge_adapter()
+    with model.disable_adapter():
+        close(model(images), net(images), 168)
+    assert model.base_model.model.first.merged
+    close(model(images), y, 168)
+
+
+def test_adapter_names_choose_the_adapter_of_each_sample(net, images):
+    model = adapt(net).eval()
+    model.add_adapter("other", HRAConfig(target_modules=["first"], r=2, init_weights=False))
+    names = ["default", "__base__", "other", "other", "default", "__base__"]
+    mixed = model(images, adapter_names=names)
+    alone = {"__base__": net(images), "default": model(images)}
+    model.set_adapter("other")
+    alone["other"] = model(images)
+    for i, name in enumerate(names):
+        close(mixed[i], alone[name][i], 168)
+    assert torch.equal(model(images), alone["other"])  # no hook is left behind
+
+
+@pytest.mark.parametrize(
+    ("names", "prepare", "message"),
+    [
+        (["default"] * 5, lambda model: None, "for each of the 6 inputs, got 5"),
+        (["missing"] * 6, lambda model: None, "missing"),
+        (["default"] * 6, lambda model: model.train(), "training"),
+        (["default"] * 6, lambda model: model.merge_adapter(), "unmerge_adapter"),
+    ],
+)
+def test_adapter_names_that_cannot_be_followed_are_an_error(net, images, names, prepare, message):
+    model = adapt(net).eval()
+    prepare(model)
+    with pytest.raises(ValueError, match=message):
+        model(images, adapter_names=names)
+    model.eval()
+    model(images)
+
+
+# Files
+
+
+def test_file_has_PEFTs_names_shapes_and_dtypes(net, tmp_path):
+    for stock in (False, True):
+        adapt(net, stock, bias="hra_only").save_pretrained(tmp_path / str(stock))
+    ours, theirs = (load_file(tmp_path / f"{s}/adapter_model.safetensors") for s in (False, True))
+    assert {k: (v.shape, v.dtype) for k, v in ours.items()} == {k: (v.shape, v.dtype) for k, v in theirs.items()}
+    assert ours["base_model.model.conv.hra_u"].shape == (27, 4)
+    for name in ours:
+        assert torch.equal(ours[name], theirs[name])
+    configs = [json.loads((tmp_path / f"{stock}/adapter_config.json").read_text()) for stock in (False, True)]
+    for config in configs:
+        config["target_modules"].sort()
+    assert configs[0] == configs[1]
+
+
+@pytest.mark.parametrize("low_cpu_mem_usage", [False, True])
+@pytest.mark.parametrize("saved_by_stock", [False, True])
+@pytest.mark.parametrize("config", [{}, {"apply_GS": True}, {"r": 3}])
+def test_adapters_load_both_ways(net, images, tmp_path, config, saved_by_stock, low_cpu_mem_usage):
+    saved = adapt(net, saved_by_stock, **config)
+    saved.save_pretrained(tmp_path)
+    if not saved_by_stock:
+        hra.uninstall()
+    loaded = PeftModel.from_pretrained(copy.deepcopy(net), tmp_path, low_cpu_mem_usage=low_cpu_mem_usage)
+    assert isinstance(loaded.base_model.model.first, HRALayer) == saved_by_stock
+    close(loaded(images), saved(images), 168)
+
+
+def test_saved_adapter_of_odd_r_loads_and_trains_on(net, images, tmp_path):
+    saved = adapt(net, stock=True, r=3, init_weights=True)
+    saved.save_pretrained(tmp_path)
+    loaded = PeftModel.from_pretrained(copy.deepcopy(net), tmp_path)
+    close(loaded(images), saved(images), 168)
+    loaded = PeftModel.from_pretrained(copy.deepcopy(net), tmp_path, is_trainable=True, low_cpu_mem_usage=True)
+    close(loaded(images), saved(images), 168)
+    assert any("hra_u" in name for name in trainable(loaded))
+
+
+def test_saved_adapter_with_r_above_the_width_loads(tmp_path, images):
+    net, x = nn.Sequential(nn.Linear(3, 5)), torch.randn(4, 3)
+    saved = adapt(net, stock=True, r=6, target_modules=["0"])
+    saved.save_pretrained(tmp_path)
+    close(PeftModel.from_pretrained(copy.deepcopy(net), tmp_path)(x), saved(x), 3)
+
+
+def test_low_cpu_mem_usage_makes_no_weights_before_loading(net):
+    model = get_peft_model(net, HRAConfig(target_modules=TARGETS, r=4), low_cpu_mem_usage=True)
+    assert all(p.is_meta for name, p in model.named_parameters() if "hra_u" in name)
+
+
+def test_a_whole_model_pickles_with_its_adapters(net, images, tmp_path):
+    model = adapt(net)
+    torch.save(model, tmp_path / "model.pt")
+    loaded = torch.load(tmp_path / "model.pt", weights_only=False)
+    assert torch.equal(loaded(images), model(images))
+
+
+# Transformers and diffusers
+
+
+def test_a_transformers_model(tmp_path):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=50,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+    )
+    base = LlamaForCausalLM(config)
+    tokens = torch.randint(0, 50, (2, 7))
+    model = get_peft_model(
+        copy.deepcopy(base),
+        HRAConfig(r=4, init_weights=False, layers_to_transform=[1], task_type="CAUSAL_LM"),
+    )
+    adapted = [name for name, m in model.named_modules() if isinstance(m, HRALayer)]
+    assert [name.rpartition("layers.")[2] for name in adapted] == [
+        "1.self_attn.q_proj",
+        "1.self_attn.v_proj",
+    ]
+    model.gradient_checkpointing_enable()
+    model.train()
+    model(input_ids=tokens, labels=tokens).loss.backward()
+    assert all(p.grad.isfinite().all() for p in trainable(model).values())
+    model.eval()
+    out = model(tokens).logits
+    model.merge_adapter()
+    close(model(tokens).logits, out, 24, c=32)
+    model.unmerge_adapter()
+    generated = model.generate(input_ids=tokens, adapter_names=["default", "__base__"], num_beams=2, max_new_tokens=4)
+    for name, row in (("default", 0), ("__base__", 1)):
+        alone = model.generate(input_ids=tokens, adapter_names=[name, name], num_beams=2, max_new_tokens=4)
+        assert torch.equal(generated[row], alone[row])
+    all_linear = get_peft_model(base, HRAConfig(r=4, target_modules="all-linear"))
+    assert isinstance(all_linear.base_model.model.model.layers[0].mlp.down_proj, HRALayer)
+
+
+def test_diffusers_add_adapter():
+    from diffusers import UNet2DConditionModel
+
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(8, 8),
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=8,
+        attention_head_dim=2,
+        norm_num_groups=4,
+    )
+    inputs = torch.randn(1, 4, 8, 8), torch.tensor([1]), torch.randn(1, 3, 8)
+    before = unet(*inputs).sample
+    unet.add_adapter(HRAConfig(r=4, target_modules=["to_q", "to_k", "conv1"]))
+    kinds = {type(m).__name__ for m in unet.modules() if isinstance(m, HRALayer)}
+    assert kinds == {"Linear", "Conv2d"}
+    close(unet(*inputs).sample, before, 72, c=32)
+    for module in unet.modules():
+        if isinstance(module, HRALayer):
+            module.reset_hra_parameters_random("default")
+    after = unet(*inputs).sample
+    assert not torch.allclose(after, before)
+    unet.disable_adapters()
+    close(unet(*inputs).sample, before, 72, c=32)
+    unet.enable_adapters()
+    unet.fuse_lora()
+    close(unet(*inputs).sample, after, 72, c=32)

@@ -1,0 +1,216 @@
+"""The mathematics, as identities in float64 on tensors alone."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sidebyside import close
+
+from hra.reflections import compact, compose, orthogonality_error, reflect
+
+shapes = st.tuples(st.integers(1, 12), st.integers(1, 9), st.integers(0, 2**31))
+few = settings(max_examples=25, deadline=None)
+
+
+def random(*shape, seed=0):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def explicit(U):
+    """H_1 H_2 ... H_r, each reflection built as its (n, n) matrix."""
+    H = torch.eye(len(U), dtype=U.dtype)
+    for u in U.T:
+        if u.norm() > 0:
+            H = H @ (torch.eye(len(U), dtype=U.dtype) - 2 * torch.outer(u, u) / u.dot(u))
+    return H
+
+
+def dense(V, B):
+    return torch.eye(len(V), dtype=V.dtype) - B @ V.T
+
+
+@few
+@given(shapes)
+def test_compact_form_is_the_product_of_explicit_reflections(shape):
+    n, r, seed = shape  # r > n among them
+    U = random(n, r, seed=seed)
+    close(dense(*compact(U)), explicit(U), n * r)
+
+
+@few
+@given(shapes)
+def test_reflect_applies_H_to_each_row_and_the_swapped_factors_undo_it(shape):
+    n, r, seed = shape
+    U, x = random(n, r, seed=seed), random(2, 3, n, seed=seed + 1)
+    V, B = compact(U)
+    y = reflect(x, V, B)
+    close(y, x @ explicit(U).T, n * r)
+    close(reflect(y, B, V), x, n * r)
+    close(reflect(y, *compact(U.flip(1))), x, n * r)  # the reversed chain
+    close(y.norm(dim=-1), x.norm(dim=-1), n * r)
+
+
+def test_singular_values_of_the_weight_are_kept():
+    W, U = random(7, 10), random(10, 4, seed=1)
+    V, B = compact(U)
+    WH = reflect(W, B, V)
+    close(WH, W @ explicit(U), 10)
+    close(torch.linalg.svdvals(WH), torch.linalg.svdvals(W), 10)
+
+
+def test_paired_columns_are_the_identity():
+    V, B = compact(random(9, 3).repeat_interleave(2, 1))
+    close(dense(V, B), torch.eye(9, dtype=torch.float64), 9)
+
+
+@pytest.mark.parametrize("apply_GS", [False, True])
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_scaling_a_column_changes_nothing(apply_GS, scale):
+    U = random(9, 4)
+    H = dense(*compact(U, apply_GS))
+    U[:, 1] *= scale
+    close(dense(*compact(U, apply_GS)), H, 9)
+    close(dense(*compact(U.float(), apply_GS)), H.float(), 9)
+
+
+def test_two_chains_compose_into_one():
+    U1, U2 = random(9, 3), random(9, 4, seed=1)
+    both = compose(compact(U1), compact(U2))
+    close(dense(*both), explicit(torch.cat([U1, U2], 1)), 9)
+    close(dense(*compose(compact(U1, True), compact(U2))), dense(*compact(U1, True)) @ explicit(U2), 9)
+
+
+# λ = ∞
+
+
+def gram_schmidt(U):
+    """I - 2 Q Qᵀ column by column, as the paper and PEFT write it."""
+    Q = []
+    for u in U.T:
+        for q in Q:
+            u = u - (q @ u) * q
+        Q.append(u / u.norm())
+    Q = torch.stack(Q, 1)
+    return torch.eye(len(U), dtype=U.dtype) - 2 * Q @ Q.T
+
+
+def test_infinite_lambda_is_gram_schmidt():
+    U = random(9, 4)
+    V, B = compact(U, apply_GS=True)
+    close(dense(V, B), gram_schmidt(U), 9)
+    close(V.T @ V, torch.eye(4, dtype=torch.float64), 9)
+    close(B, 2 * V, 9)
+    trace = dense(V, B).trace()
+    close(trace, torch.tensor(9 - 2 * 4.0, dtype=torch.float64), 9)  # never the identity
+
+
+@pytest.mark.parametrize("columns", [[0, 1, 0, 2], [0, 0, 1, 1, 2, 2]])
+def test_infinite_lambda_takes_dependent_columns_as_their_span(columns):
+    U = random(9, 3).float()  # the paired start is the second case
+    expected = dense(*compact(U, True))
+    U = U[:, columns].requires_grad_()
+    V, B = compact(U, True)
+    close(dense(V, B), expected, 9)
+    dense(V, B).square().sum().backward()
+    assert U.grad.isfinite().all()
+
+
+def test_infinite_lambda_with_more_columns_than_dimensions_is_minus_the_identity():
+    close(dense(*compact(random(3, 7), True)), -torch.eye(3, dtype=torch.float64), 9)
+
+
+def test_infinite_lambda_stays_orthogonal_where_columns_almost_coincide():
+    U = random(50, 4).float()
+    U[:, 1] = U[:, 0] + 1e-4 * U[:, 1]
+    H = dense(*compact(U, True))
+    close(H @ H.T, torch.eye(50), 50)
+    close(H, gram_schmidt(U.double()).float(), 50, c=100)  # to the condition number of U
+
+
+# Zero columns
+
+
+@pytest.mark.parametrize("apply_GS", [False, True])
+def test_zero_column_is_no_reflection_and_gives_no_NaN(apply_GS):
+    U = random(9, 4).float()
+    U[:, 2] = 0
+    rest = U[:, [0, 1, 3]]
+    x = random(5, 9).float()
+    U.requires_grad_()
+    y = reflect(x, *compact(U, apply_GS))
+    close(y, reflect(x, *compact(rest, apply_GS)), 9)
+    y.square().mul(torch.arange(9)).sum().backward()
+    assert U.grad.isfinite().all()
+    close(U.grad[:, 2], torch.zeros(9), 9, c=1)
+    assert U.grad[:, 0].ne(0).any()
+    assert orthogonality_error(U).isfinite()
+
+
+def test_all_columns_zero_is_the_identity():
+    for apply_GS in (False, True):
+        close(dense(*compact(torch.zeros(5, 2), apply_GS)), torch.eye(5), 5)
+
+
+def test_NaN_stays_visible():
+    U = torch.randn(5, 2)
+    U[0, 0] = torch.nan
+    for apply_GS in (False, True):
+        assert dense(*compact(U, apply_GS)).isnan().any()
+
+
+# Gradients
+
+
+def composite(apply_GS):
+    return lambda x, U: reflect(x, *compact(U, apply_GS))
+
+
+@pytest.mark.parametrize("apply_GS", [False, True])
+@pytest.mark.parametrize(("n", "r"), [(5, 3), (3, 1), (3, 4)])
+def test_gradients_of_the_rotation(apply_GS, n, r):
+    if apply_GS and r > n:
+        r = n - 1  # H = -I there, with gradient zero
+    x, U = random(4, n).requires_grad_(), random(n, r, seed=1).requires_grad_()
+    assert torch.autograd.gradcheck(composite(apply_GS), (x, U))
+    assert torch.autograd.gradgradcheck(composite(apply_GS), (x, U))
+
+
+def test_gradients_of_each_function():
+    U, x = random(5, 3).requires_grad_(), random(4, 5, seed=1).requires_grad_()
+    V, B = random(5, 2, seed=2).requires_grad_(), random(5, 2, seed=3).requires_grad_()
+    for function, inputs in ((compact, (U,)), (reflect, (x, V, B)), (orthogonality_error, (U,))):
+        assert torch.autograd.gradcheck(function, inputs)
+        assert torch.autograd.gradgradcheck(function, inputs)
+
+
+def test_only_the_gradients_asked_for_are_made():
+    x, V, B = random(4, 5), random(5, 2, seed=2).requires_grad_(), random(5, 2, seed=3)
+    reflect(x, V, B).sum().backward()
+    assert V.grad is not None and x.grad is None and B.grad is None
+
+
+# Reduced precision
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_narrow_activations_keep_their_dtype_and_their_length(dtype, scale):
+    U, x = random(64, 8).float() * scale, random(32, 64).to(dtype)
+    y = reflect(x, *compact(U))
+    assert y.dtype == dtype
+    # A product of n terms, each rounded once: sqrt(n) eps would do.
+    close(y.float(), x.float() @ explicit(U.double()).T.float(), 8, dtype=dtype)
+    start = compact(random(64, 4).to(dtype).repeat_interleave(2, 1))
+    assert start[0].dtype == torch.float32
+    close(reflect(x, *start), x, 1, c=2)
+
+
+def test_orthogonality_error_is_its_definition():
+    U = random(3, 9, 4)
+    V = U / U.norm(dim=1, keepdim=True)
+    expected = (torch.eye(4, dtype=torch.float64) - V.mT @ V).norm(dim=(1, 2))
+    close(orthogonality_error(U), expected, 9)
+    paired = random(9, 4).repeat_interleave(2, 1)
+    orthogonal = torch.linalg.qr(random(9, 4))[0].repeat_interleave(2, 1)
+    close(orthogonality_error(orthogonal), torch.tensor(8.0, dtype=torch.float64).sqrt(), 9)
+    assert orthogonality_error(paired) > orthogonality_error(orthogonal)

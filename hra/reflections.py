@@ -34,7 +34,7 @@ def compact(U: torch.Tensor, apply_GS: bool = False) -> tuple[torch.Tensor, torc
     if apply_GS:
         return _basis(U)
     # The compiler does better with the plain formula than with a function it cannot see into.
-    return U, U @ _T(U) if torch.compiler.is_compiling() else _Chain.apply(U)
+    return U, U @ _T(U) if torch.compiler.is_compiling() else _Chain.apply(U)[0]
 
 
 def _T(U: torch.Tensor) -> torch.Tensor:
@@ -46,23 +46,32 @@ def _T(U: torch.Tensor) -> torch.Tensor:
 
 
 class _Chain(torch.autograd.Function):
-    """B = U T with its gradient in three thin products."""
+    """B = U T, and T, with the gradient in three thin products.
+
+    B and T are both outputs, so that gradients of gradients flow through them.
+    """
+
+    generate_vmap_rule = True
 
     @staticmethod
-    def forward(ctx, U):
+    def forward(U):
         T = _T(U)
-        B = U @ T
-        ctx.save_for_backward(U, T, B)
-        return B
+        return U @ T, T
 
     @staticmethod
-    def backward(ctx, gB):
-        U, T, B = ctx.saved_tensors
-        if torch.is_grad_enabled():  # a gradient of the gradient is wanted: leave it to autograd
-            return torch.autograd.grad(U @ _T(U), U, gB, create_graph=True)[0]
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs, *output)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx, gB, gT):
+        U, B, T = ctx.saved_tensors
+        gB = torch.zeros_like(B) if gB is None else gB
         Z = gB @ T.mT
-        S = (B.mT @ Z).triu_()  # minus the gradient of T⁻¹, d(T⁻¹) being the upper triangle
-        return torch.addmm(Z, U, S + S.triu(1).mT, alpha=-1)
+        S = B.mT @ Z  # minus the gradient of T⁻¹, of which only the upper triangle depends on U
+        if gT is not None:
+            S = S + T.mT @ gT @ T.mT
+        return torch.addmm(Z, U, S.triu() + S.triu(1).mT, alpha=-1)
 
 
 def _basis(U: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -93,15 +102,20 @@ def compose(
 
 
 class _Reflect(torch.autograd.Function):
-    """y = x - (x V) Bᵀ for x (N, n); keeps x and P = x V (N, r)."""
+    """y = x - (x V) Bᵀ, and P = x V (N, r), for x (N, n); keeps x and P."""
+
+    generate_vmap_rule = True
 
     @staticmethod
-    def forward(ctx, x, V, B):
+    def forward(x, V, B):
         P = x @ V
-        # P is an output, not a hidden intermediate, so that gradients of gradients flow through it.
-        ctx.save_for_backward(x, V, B, P)
-        ctx.set_materialize_grads(False)
         return torch.addmm(x, P, B.mT, alpha=-1), P
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        # P is an output, not a hidden intermediate, so that gradients of gradients flow through it.
+        ctx.save_for_backward(*inputs, output[1])
+        ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx, gy, gP):

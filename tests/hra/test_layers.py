@@ -399,3 +399,15 @@ def test_gradient_checkpointing_gives_the_same_gradients():
         for gradient, expected in zip((x.grad, u.grad), plain, strict=True):
             assert torch.equal(gradient, expected)
         x.grad = u.grad = None
+
+
+def test_torch_func_transforms_work():
+    ours, x = layer(nn.Linear(6, 3).double()), torch.randn(5, 6).double()
+    name, u = next((n, p) for n, p in ours.named_parameters() if "hra_u" in n)
+
+    def loss(u, x):
+        return torch.func.functional_call(ours, {name: u}, (x,)).square().sum()
+
+    each = torch.func.vmap(torch.func.grad(loss), (None, 0))(u.detach(), x)
+    loss(u, x).backward()
+    close(each.sum(0), u.grad, 6)

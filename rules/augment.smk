@@ -9,10 +9,6 @@ rule augment:
         model=task_model,
     output:
         manifest="<resources>/augmented/{task}/{method}/{variant}/seed{seed}/manifest.json",
-    params:
-        method=method_slice,
-        head=lambda wc: config["models"][config["tasks"][wc.task]["model"]]["head"],
-        seed="{seed}",
     log:
         "<logs>/augment/{task}/{method}/{variant}/seed{seed}.log",
     conda:
@@ -21,5 +17,9 @@ rule augment:
     resources:
         mem_mb=8000,
         runtime=30,
+    params:
+        method=method_slice,
+        head=lambda wc: config["models"][config["tasks"][wc.task]["model"]]["head"],
+        seed="{seed}",
     script:
         "../workflow/scripts/augment.py"

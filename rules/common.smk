@@ -1,5 +1,5 @@
 # Constants and look-ups that the stages share.
-# In:  the config.  Out: RUN, EVAL, SCRATCH, the list of runs, wildcard constraints.  Steps: check, derive, constrain.
+# In:  the config.  Out: RUN (<run>), EVAL (<eval>), SCRATCH, the list of runs, wildcard constraints.  Steps: check, derive, constrain.
 
 import sys
 from pathlib import Path
@@ -16,12 +16,18 @@ try:
 except JobError as problem:
     raise WorkflowError(str(problem)) from None
 
-RUN = "<results>/{task}/{dataset}/{method}/{variant}/seed{seed}"
-EVAL = RUN + "/{benchmark}"
+OF_A_RUN = "{task}/{dataset}/{method}/{variant}/seed{seed}"
+RUN = f"{config['pathvars']['results']}/{OF_A_RUN}"
+EVAL = f"{RUN}/{{benchmark}}"
 # Resumable training state: never an output, since Snakemake deletes the outputs of a failed job.
-SCRATCH = RUN.replace("<results>", config["pathvars"]["scratch"])
+SCRATCH = f"{config['pathvars']['scratch']}/{OF_A_RUN}"
 
 RUNS = {task: grid.runs(config, task) for task in config["tasks"]}
+
+
+pathvars:
+    run=RUN,
+    eval=EVAL,
 
 
 wildcard_constraints:
@@ -68,23 +74,34 @@ def existing(paths):
     return [path for path in paths if Path(path).exists()] if config["incomplete"] else paths
 
 
-def in_results(path):
-    return path.replace("<results>", config["pathvars"]["results"])
-
-
 def record_files(wildcards):
-    return existing([in_results(RUN).format(task=wildcards.task, **run) + "/train.json" for run in RUNS[wildcards.task]])
+    return existing([f"{RUN}/train.json".format(task=wildcards.task, **run) for run in RUNS[wildcards.task]])
 
 
 def metrics_files(wildcards):
     datasets = config["datasets"][wildcards.task]
     return existing(
         [
-            in_results(EVAL).format(task=wildcards.task, benchmark=benchmark, **run) + "/metrics.json"
+            f"{EVAL}/metrics.json".format(task=wildcards.task, benchmark=benchmark, **run)
             for run in RUNS[wildcards.task]
             for benchmark in datasets[run["dataset"]]["benchmarks"]
         ]
     )
+
+
+def vanished(wildcards):
+    """Inputs deleted since the run table was made.
+
+    Snakemake remakes a missing file only for a job that runs: as a param, a missing input makes the job run.
+    """
+    if not Path(config["pathvars"]["results"], f"runs_{wildcards.task}.csv").exists():
+        return []
+    return [path for path in record_files(wildcards) + metrics_files(wildcards) if not Path(path).exists()]
+
+
+def published(name):
+    """A file of config/published/, if the task's model is the paper's."""
+    return lambda wc: f"config/published/{wc.task}{name}.csv" if config["tasks"][wc.task].get("published") else []
 
 
 onerror:

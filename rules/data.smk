@@ -12,17 +12,17 @@ localrules:
 rule download_model:
     output:
         manifest="<resources>/models/{model}.manifest.json",
+    log:
+        "<logs>/download/models/{model}.log",
+    retries: 2
+    conda:
+        "../envs/hra.yaml"
     params:
         name="{model}",
         source=lambda wc: config["models"][wc.model]["source"],
         mirror=config["mirror"],
         local_root=config["local_root"],
         network=True,
-    log:
-        "<logs>/download/models/{model}.log",
-    conda:
-        "../envs/hra.yaml"
-    retries: 2
     script:
         "../workflow/scripts/download.py"
 
@@ -30,6 +30,11 @@ rule download_model:
 rule download_dataset:
     output:
         manifest="<resources>/datasets/{task}/{dataset}.manifest.json",
+    log:
+        "<logs>/download/datasets/{task}/{dataset}.log",
+    retries: 2
+    conda:
+        "../envs/hra.yaml"
     params:
         name="{task}/{dataset}",
         source=lambda wc: dataset_entry(wc)["source"],
@@ -41,10 +46,5 @@ rule download_dataset:
         mirror=config["mirror"],
         local_root=config["local_root"],
         network=True,
-    log:
-        "<logs>/download/datasets/{task}/{dataset}.log",
-    conda:
-        "../envs/hra.yaml"
-    retries: 2
     script:
         "../workflow/scripts/download.py"

@@ -5,21 +5,14 @@
 
 rule evaluate_glue:
     input:
-        record=RUN + "/train.json",
-        last=RUN + "/last/adapter_model.safetensors",
-        best=RUN + "/best/adapter_model.safetensors",
+        record="<run>/train.json",
+        last="<run>/last/adapter_model.safetensors",
+        best="<run>/best/adapter_model.safetensors",
         model=task_model,
         dataset="<resources>/datasets/{task}/{dataset}.manifest.json",
     output:
-        metrics=EVAL + "/metrics.json",
-        predictions=EVAL + "/predictions.jsonl.gz",
-    params:
-        dataset=dataset_slice,
-        method=method_slice,
-        head=lambda wc: config["models"][config["tasks"][wc.task]["model"]]["head"],
-        task_version=lambda wc: config["tasks"][wc.task]["version"],
-        device=task_resource("device"),
-        scratch=SCRATCH,
+        metrics="<eval>/metrics.json",
+        predictions="<eval>/predictions.jsonl.gz",
     log:
         "<logs>/evaluate/{task}/{dataset}/{method}/{variant}/seed{seed}/{benchmark}.log",
     wildcard_constraints:
@@ -32,5 +25,12 @@ rule evaluate_glue:
         gpu=lambda wc: min(1, task_resource("gpu")(wc)),
         mem_mb=task_resource("mem_mb"),
         runtime=60,
+    params:
+        dataset=dataset_slice,
+        method=method_slice,
+        head=lambda wc: config["models"][config["tasks"][wc.task]["model"]]["head"],
+        task_version=lambda wc: config["tasks"][wc.task]["version"],
+        device=task_resource("device"),
+        scratch=SCRATCH,
     script:
         "../workflow/scripts/evaluate_glue.py"

@@ -10,23 +10,13 @@ rule train_glue:
         dataset="<resources>/datasets/{task}/{dataset}.manifest.json",
         augmented="<resources>/augmented/{task}/{method}/{variant}/seed{seed}/manifest.json",
     output:
-        record=RUN + "/train.json",
-        last=RUN + "/last/adapter_model.safetensors",
-        best=RUN + "/best/adapter_model.safetensors",
-    params:
-        dataset=dataset_slice,
-        method=method_slice,
-        head=lambda wc: config["models"][config["tasks"][wc.task]["model"]]["head"],
-        preset=lambda wc: grid.preset(config, wc.task, run_name(wc)),
-        hyperparameters=lambda wc: grid.hyperparameters(config, wc.task, wc.dataset, run_name(wc)),
-        task_version=lambda wc: config["tasks"][wc.task]["version"],
-        model_name=lambda wc: config["tasks"][wc.task]["model"],
-        device=task_resource("device"),
-        scratch=SCRATCH,
+        record="<run>/train.json",
+        last="<run>/last/adapter_model.safetensors",
+        best="<run>/best/adapter_model.safetensors",
     log:
         "<logs>/train/{task}/{dataset}/{method}/{variant}/seed{seed}.log",
     benchmark:
-        "<results>/{task}/{dataset}/{method}/{variant}/seed{seed}/benchmark.tsv"
+        "<run>/benchmark.tsv"
     wildcard_constraints:
         task="glue",
     conda:
@@ -38,5 +28,15 @@ rule train_glue:
         mem_mb=task_resource("mem_mb"),
         runtime=task_resource("runtime"),
         save_minutes=task_resource("save_minutes", 15),
+    params:
+        dataset=dataset_slice,
+        method=method_slice,
+        head=lambda wc: config["models"][config["tasks"][wc.task]["model"]]["head"],
+        preset=lambda wc: grid.preset(config, wc.task, run_name(wc)),
+        hyperparameters=lambda wc: grid.hyperparameters(config, wc.task, wc.dataset, run_name(wc)),
+        task_version=lambda wc: config["tasks"][wc.task]["version"],
+        model_name=lambda wc: config["tasks"][wc.task]["model"],
+        device=task_resource("device"),
+        scratch=SCRATCH,
     script:
         "../workflow/scripts/train_glue.py"

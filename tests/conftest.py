@@ -3,6 +3,7 @@
 import os
 
 import pytest
+
 from support import DATASET, TINY_MODEL, Run, write_sentences
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")

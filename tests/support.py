@@ -88,7 +88,13 @@ class Run:
         self.folder, self.tiny, self.method, self.seed = folder, tiny, method, seed
         self.dataset = {key: dataset[key] for key in ("columns", "labels", "benchmarks", "metrics", "score")}
         self.settings = SETTINGS | settings
-        self.wildcards = {"task": "glue", "dataset": "tiny", "method": method["kind"], "variant": "v", "seed": str(seed)}
+        self.wildcards = {
+            "task": "glue",
+            "dataset": "tiny",
+            "method": method["kind"],
+            "variant": "v",
+            "seed": str(seed),
+        }
 
     def job(self, rule: str, input: dict, output: dict, **params) -> dict:
         return {

@@ -1,10 +1,12 @@
 """Parameter counts of the paper's models, and what is trainable."""
 
+import json
+
 import pytest
 import torch
-from support import method
 
 from common import adapters
+from support import method
 
 ALL_LINEAR = ["query_proj", "key_proj", "value_proj", "intermediate.dense", "output.dense"]
 
@@ -74,7 +76,7 @@ def test_equal_runs_give_equal_files(tmp_path):
     path = tmp_path / "adapter_config.json"
     texts = []
     for order in (["b", "a"], ["a", "b"]):
-        path.write_text('{"target_modules": ["%s", "%s"], "r": 8}' % tuple(order))
+        path.write_text(json.dumps({"target_modules": order, "r": 8}))
         adapters.sort_config(path)
         texts.append(path.read_text())
     assert texts[0] == texts[1]

@@ -9,13 +9,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from support import ROOT
 
 from common import files
 from common import job as jobs
 from common.job import JobError
+from support import ROOT
 
-SCRIPT = '''
+SCRIPT = """
 import sys
 sys.path.insert(0, {scripts!r})
 from common.job import JobError, start
@@ -28,7 +28,7 @@ def main(job):
 
 if __name__ == "__main__":
     start(main, __file__, globals().get("snakemake"))
-'''
+"""
 
 
 @pytest.fixture
@@ -149,7 +149,10 @@ def test_a_job_waits_until_a_gpu_is_free(two_gpus):
 
 
 def test_more_gpus_than_there_are_is_an_error_at_once(two_gpus):
-    with pytest.raises(JobError, match=r"asks for 3 GPU\(s\) per job; this machine shows 2.*gpu: 0"), jobs.reserved_gpus(3):
+    with (
+        pytest.raises(JobError, match=r"asks for 3 GPU\(s\) per job; this machine shows 2.*gpu: 0"),
+        jobs.reserved_gpus(3),
+    ):
         pass
 
 

@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
-from support import ROOT, method
 from safetensors.torch import load_file
 
 from common import adapters, files
 from common.job import JobError
+from support import ROOT, method
 
 KINDS = ["hra", "lora", "oft", "boft", "adalora", "bitfit", "head", "full"]
 SCRIPT = ROOT / "workflow/scripts/train_glue.py"
@@ -67,8 +67,12 @@ def test_a_killed_training_ends_with_the_same_numbers(make_run, kind):
     job["resources"]["save_minutes"] = 1e-9  # after every step
     scratch = Path(job["params"]["scratch"])
     files.write_json(run.folder / "job.json", job)
-    process = subprocess.Popen([sys.executable, SCRIPT, run.folder / "job.json"], env=os.environ | {"PYTHONPATH": str(ROOT)})
-    wait_for(lambda: any(int(p.parent.name.rsplit("-", 1)[1]) >= 8 for p in scratch.glob("checkpoint-*/complete")), process)
+    process = subprocess.Popen(
+        [sys.executable, SCRIPT, run.folder / "job.json"], env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    wait_for(
+        lambda: any(int(p.parent.name.rsplit("-", 1)[1]) >= 8 for p in scratch.glob("checkpoint-*/complete")), process
+    )
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not Path(job["output"]["record"]).exists()
@@ -76,7 +80,9 @@ def test_a_killed_training_ends_with_the_same_numbers(make_run, kind):
     assert record["resumed_from"][0] >= 8 and record["attempts"] == 2
     assert comparable(record) == comparable(undisturbed)
     for name in ("last", "best"):
-        whole, resumed = (load_file(run.folder.parent / which / f"run/{name}/{adapters.WEIGHTS}") for which in ("whole", "killed"))
+        whole, resumed = (
+            load_file(run.folder.parent / which / f"run/{name}/{adapters.WEIGHTS}") for which in ("whole", "killed")
+        )
         assert whole.keys() == resumed.keys()
         assert all((whole[key] == resumed[key]).all() for key in whole), name
 
@@ -85,7 +91,9 @@ def test_sigterm_saves_the_state_and_fails(make_run):
     run = make_run(method("hra"), epochs=200)
     scratch = Path(run.train["params"]["scratch"])
     files.write_json(run.folder / "job.json", run.train)
-    process = subprocess.Popen([sys.executable, SCRIPT, run.folder / "job.json"], env=os.environ | {"PYTHONPATH": str(ROOT)})
+    process = subprocess.Popen(
+        [sys.executable, SCRIPT, run.folder / "job.json"], env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
     wait_for(lambda: (scratch / "best").exists(), process)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 1
@@ -106,7 +114,6 @@ def test_a_checkpoint_that_was_cut_off_is_not_resumed_from(tmp_path):
 
 def test_the_time_limit_stops_training_before_slurm_does(make_run, monkeypatch):
     import train_glue
-
     from common import training
 
     run = make_run(method("hra"))
@@ -139,7 +146,10 @@ def dropout_free(run) -> None:
     folder.mkdir(exist_ok=True)
     for file in config.parent.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
-    content = files.read_json(folder / "config.json") | {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    content = files.read_json(folder / "config.json") | {
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+    }
     files.write_json(folder / "config.json", content)
     manifest["files"]["config.json"]["bytes"] = (folder / "config.json").stat().st_size
     files.write_json(run.folder / "model.manifest.json", manifest)
@@ -200,6 +210,7 @@ def test_a_missing_gpu_is_said_at_the_start(make_run):
     job = run.train
     job["resources"]["gpu"], job["params"]["device"] = 1, None
     import torch
+
     import train_glue
 
     if torch.cuda.is_available():
@@ -211,7 +222,10 @@ def test_a_missing_gpu_is_said_at_the_start(make_run):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"targets": ["query", "no_such_layer"]}, r"'no_such_layer' matches no Linear layer.*end in: classifier, dense, key"),
+        (
+            {"targets": ["query", "no_such_layer"]},
+            r"'no_such_layer' matches no Linear layer.*end in: classifier, dense, key",
+        ),
         ({"peft": {"r": 34}}, r"r = 34 is larger than the input width 32 of 'query'"),
     ],
 )

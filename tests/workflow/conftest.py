@@ -8,15 +8,16 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from support import ROOT
 
 COPIED = ("Snakefile", "rules", "workflow", "config", "profiles", "envs", "slurm")
-STAND_IN = '''
+STAND_IN = """
 from pathlib import Path
 for path in snakemake.output:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).touch()
-'''
+"""
 SMALL = """
 tasks:
   glue:
@@ -44,7 +45,11 @@ class Project:
         """Run Snakemake here; returns what it printed."""
         environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
         done = subprocess.run(
-            [sys.executable, "-m", "snakemake", *arguments], cwd=self.folder, env=environment, capture_output=True, text=True
+            [sys.executable, "-m", "snakemake", *arguments],
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
         )
         output = done.stdout + done.stderr
         assert (done.returncode == 0) == ok, output

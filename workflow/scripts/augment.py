@@ -1,7 +1,7 @@
 """Insert a method's adapters into a task's pretrained model and save the start: an adapter folder with a manifest.
 
-Every fine-tuning of the task starts from this folder, whatever its dataset, so that a seed means one start (the official
-`tool_add_hra`). Methods without adapters (full, bitfit, head) get a manifest alone.
+Every fine-tuning of the task starts from this folder, whatever its dataset, so that a seed means one start (the
+official `tool_add_hra`). Methods without adapters (full, bitfit, head) get a manifest alone.
 """
 
 from pathlib import Path

@@ -1,7 +1,8 @@
 """Fine-tune one run on a GLUE-format dataset, from the augmented checkpoint, with the transformers Trainer.
 
-Writes RUN/train.json (the record), RUN/last and RUN/best (the weights after the last step and at the best dev score). The
-state of the training lies in the scratch folder; a job that was killed goes on from there and ends with the same numbers.
+Writes RUN/train.json (the record), RUN/last and RUN/best (the weights after the last step and at the best dev score).
+The state of the training lies in the scratch folder; a job that was killed goes on from there and ends with the same
+numbers.
 """
 
 import shutil
@@ -111,7 +112,8 @@ def main(job: dict) -> None:
         },
     )
     shutil.rmtree(scratch)
-    print(f"{dataset['score']}: last {curve[-1]['metrics'][dataset['score']]:.4f}, best {best['metrics'][dataset['score']]:.4f}")
+    last, highest = (entry["metrics"][dataset["score"]] for entry in (curve[-1], best))
+    print(f"{dataset['score']}: last {last:.4f}, best {highest:.4f}")
 
 
 def training_arguments(job: dict, settings: dict, seed: int, scratch: Path, device: str):

@@ -1,7 +1,7 @@
 """Models with something trainable in them: PEFT adapters, or a chosen part of the model itself.
 
-A run's weights are one file, adapter_model.safetensors. For adapter methods it is PEFT's, with adapter_config.json beside
-it; for `full`, `bitfit` and `head` it holds the trained parameters under their own names.
+A run's weights are one file, adapter_model.safetensors. For adapter methods it is PEFT's, with adapter_config.json
+beside it; for `full`, `bitfit` and `head` it holds the trained parameters under their own names.
 """
 
 import json
@@ -58,9 +58,10 @@ def peft_config(method: dict, head: list[str] | None = None, total_steps: int = 
 
 
 def insert(model, method: dict, head: list[str] | None = None, total_steps: int = 1000):
-    """The model with the method's adapters, or None if the method has none. Names every way in which they do not fit."""
-    import hra
+    """The model with the method's adapters, None if it has none; JobError says why they do not fit."""
     import peft
+
+    import hra
 
     if method["kind"] not in PEFT_CONFIGS:
         return None
@@ -164,9 +165,10 @@ def sort_config(path: Path) -> None:
 
 def load(model, method: dict, head: list[str], folder: Path):
     """The model with a run's weights in it, for evaluation."""
-    import hra
     from peft import PeftModel
     from safetensors.torch import load_file
+
+    import hra
 
     if method["kind"] in PEFT_CONFIGS:
         hra.install()

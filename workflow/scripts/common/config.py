@@ -60,10 +60,14 @@ def check_variant(place: str, kind: str, variant: dict) -> None:
         expect(peft is not None, f"{place}: kind {kind} needs `peft: {{…}}`, the arguments of PEFT's config")
         expect("targets" in variant, f"{place}: kind {kind} needs `targets`, the name of a list of the model's targets")
     else:
-        expect(peft is None and "targets" not in variant, f"{place}: kind {kind} inserts no adapter: remove peft, targets")
+        expect(
+            peft is None and "targets" not in variant, f"{place}: kind {kind} inserts no adapter: remove peft, targets"
+        )
     for key in ("lambda", "penalty"):
         expect(kind == "hra" or key not in variant, f"{place}: {key} is for kind hra, this is {kind}")
-    expect((kind == "adalora") == ("budget" in variant), f"{place}: `budget` belongs to kind adalora and is needed there")
+    expect(
+        (kind == "adalora") == ("budget" in variant), f"{place}: `budget` belongs to kind adalora and is needed there"
+    )
     if kind == "hra":
         paired = not peft.get("apply_GS", False) and peft.get("init_weights", True)
         expect(
@@ -153,7 +157,7 @@ def preset(config: dict, task: str, run: str) -> str | None:
 
 
 def hyperparameters(config: dict, task: str, dataset: str, run: str) -> dict:
-    """Hyper-parameters of `method/variant` on a dataset: the task's defaults, then the preset's all, methods, datasets."""
+    """Of `method/variant` on a dataset; later wins: the task's defaults, the preset's all, methods, datasets."""
     chosen = config["presets"][task][preset(config, task, run)]
     methods = chosen.get("methods", {})
     layers = (
@@ -182,10 +186,53 @@ def method(config: dict, task: str, method: str, variant: str) -> dict:
     }
 
 
-def lambda_of(config: dict, run: str) -> float | str | None:
-    """λ of an HRA run: a number, "inf" for apply_GS, None for other methods."""
-    name, variant = run.split("/")
-    if config["methods"][name]["kind"] != "hra":
-        return None
-    chosen = config["methods"][name]["variants"][variant]
-    return "inf" if chosen["peft"].get("apply_GS") else chosen.get("lambda", 0.0)
+def names(config: dict, task: str) -> list[str]:
+    """`method/variant` of every run of a task, once, in config order."""
+    return list(dict.fromkeys(f"{run['method']}/{run['variant']}" for run in runs(config, task)))
+
+
+def expected_runs(config: dict, task: str, scratch: str) -> list[dict]:
+    """The runs with what the run table needs: their benchmarks, and where a failure left its error."""
+    return [
+        run
+        | {
+            "benchmarks": list(config["datasets"][task][run["dataset"]]["benchmarks"]),
+            "scratch": scratch.format(task=task, **run),
+        }
+        for run in runs(config, task)
+    ]
+
+
+def table_rows(config: dict, task: str) -> list[dict[str, str]]:
+    """Rows of the table in config order: `run` (method/variant) and `label`."""
+
+    def label(run: str) -> str:
+        method, variant = run.split("/")
+        return config["methods"][method]["variants"][variant].get("label", f"{method} {variant}")
+
+    return [{"run": run, "label": label(run)} for run in names(config, task)]
+
+
+def seeds_expected(config: dict, task: str) -> dict[str, dict[str, int]]:
+    """`method/variant` -> dataset -> number of seeds in the grid."""
+    counts: dict[str, dict[str, int]] = {}
+    for run in runs(config, task):
+        datasets = counts.setdefault(f"{run['method']}/{run['variant']}", {})
+        datasets[run["dataset"]] = datasets.get(run["dataset"], 0) + 1
+    return counts
+
+
+def averages(config: dict, task: str) -> dict[str, list[str]]:
+    """Name of an average column -> the columns that it averages."""
+    return {entry["name"]: entry["columns"] for entry in config["tasks"][task]["averages"]}
+
+
+def lambdas(config: dict, task: str) -> dict[str, float | str]:
+    """λ of the HRA runs of a task: a number, or "inf" for apply_GS."""
+    found = {}
+    for run in names(config, task):
+        method, variant = run.split("/")
+        if config["methods"][method]["kind"] == "hra":
+            chosen = config["methods"][method]["variants"][variant]
+            found[run] = "inf" if chosen["peft"].get("apply_GS") else chosen.get("lambda", 0.0)
+    return found

@@ -6,7 +6,7 @@ from pathlib import Path
 def tokenized(folder: Path, split: str, columns: list[str], tokenizer, max_length: int):
     """A split of a prepared dataset as a datasets.Dataset with `input_ids`, `attention_mask`, … and `labels`.
 
-    One column is a sentence, two are a pair; longer inputs are cut to `max_length` tokens, padding is left to the batch.
+    One column is a sentence, two are a pair; what is over `max_length` tokens is cut, padding is left to the batch.
     """
     from datasets import Dataset
 

@@ -16,7 +16,8 @@ def folder(manifest: str | Path) -> Path:
         size = file.stat().st_size if file.exists() else None
         if size != entry["bytes"]:
             raise JobError(
-                f"{file} should have {entry['bytes']} bytes, " + (f"has {size}" if size is not None else "is missing")
+                f"{file} should have {entry['bytes']} bytes, "
+                + (f"has {size}" if size is not None else "is missing")
                 + f". Delete {path} and run again: it is downloaded anew."
             )
     return place

@@ -1,4 +1,4 @@
-"""A transformers Trainer whose state survives: saved on a timer, before the time limit and on a signal, resumed exactly."""
+"""A transformers Trainer whose state survives: saved on a timer, before the time limit, on a signal; resumed exactly."""
 
 import shutil
 import signal
@@ -25,7 +25,7 @@ class Interrupted(Exception):
 
 
 class ResumableTrainer(Trainer):
-    """Trainer with the HRA penalty (paper, Eq. 6), AdaLoRA's rank allocation, and checkpoints of only what is trained."""
+    """Trainer with the HRA penalty (paper, Eq. 6) and checkpoints of only what is trained."""
 
     loss_is_scaled_for_ga = False
 

@@ -4,8 +4,9 @@ After `hra.install()` stock PEFT calls, such as `get_peft_model(model, peft.HRAC
 this package's layers.
 """
 
+from .export import from_official, to_lora
 from .penalty import orthogonality_penalty
 from .tuner import install, uninstall
 
 __version__ = "0.1.0"
-__all__ = ["install", "orthogonality_penalty", "uninstall"]
+__all__ = ["from_official", "install", "orthogonality_penalty", "to_lora", "uninstall"]

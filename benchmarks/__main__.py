@@ -1,0 +1,172 @@
+"""Speed and memory of HRA against PEFT's HRA, LoRA and the frozen model.
+
+    python -m benchmarks          the headline: one 4096 x 4096 layer, 512 tokens, r = 8, in about two minutes
+    python -m benchmarks all      everything, into benchmarks/results/ (half an hour on two cores); or any of the groups
+                                  linear, conv2d, deberta-base, llama, merge, peak
+    python -m benchmarks plot     the figure alone, from the files there
+
+Kinds take turns, so that what else the machine does hits all alike; a time is the median of seven or more rounds. A
+peak is that of a process which does nothing else.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from benchmarks import cases
+from benchmarks.cases import KINDS, Case, Step
+
+RESULTS = Path(__file__).parent / "results"
+ROUNDS = 7
+
+
+def machine() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
+    return f"{model}, {torch.get_num_threads()} threads, torch {torch.__version__.partition('+')[0]}"
+
+
+def measure(steps: dict[str, Step]) -> dict[str, float]:
+    """Median seconds of each kind over interleaved rounds; quick steps get more of them."""
+    times: dict[str, list[float]] = {kind: [] for kind in steps}
+    rounds, done = ROUNDS, -1  # the first round warms up
+    while done < rounds:
+        for kind, step in steps.items():
+            start = time.perf_counter()
+            step()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            times[kind].append(time.perf_counter() - start)
+        done += 1
+        if done == 0:
+            rounds = max(ROUNDS, min(50, int(2 / sum(spent[0] for spent in times.values()))))
+    return {kind: statistics.median(spent[1:]) for kind, spent in times.items()}
+
+
+def row(case: Case, what: str, values: dict[str, float], unit: str) -> dict:
+    """A row of the results: the four kinds and their ratios."""
+    ratio = {
+        f"hra/{other}": round(values["hra"] / values[other], 3)
+        for other in ("frozen", "lora")
+        if what != "peak" and values.get(other)
+    }
+    if what == "peak":
+        extra = {kind: values[kind] - values["frozen"] for kind in KINDS[1:]}
+        ratio["hra/lora"] = round(extra["hra"] / extra["lora"], 3)
+        ratio["peft/hra"] = round(extra["peft"] / extra["hra"], 1)
+    elif "peft" in values:
+        ratio["peft/hra"] = round(values["peft"] / values["hra"], 1)
+    return {
+        "what": what,
+        "case": case.group,
+        "size": case.size,
+        "r": case.r,
+        "dtype": str(case.dtype).removeprefix("torch."),
+        "unit": unit,
+        **{kind: f"{values[kind]:.4g}" if kind in values else "" for kind in KINDS},
+        "hra/frozen": "",
+        "hra/lora": "",
+        "peft/hra": "",
+        **ratio,
+        "machine": machine(),
+    }
+
+
+def peak(case: Case) -> dict[str, float]:
+    """MiB at the highest point of a step, each kind in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks", "--peak-of", case.name]
+    # Freed memory goes back to the system at once, so that what is counted is what is used.
+    env = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
+    return {
+        kind: json.loads(subprocess.run([*command, kind], env=env, capture_output=True, check=True, text=True).stdout)
+        for kind in KINDS
+    }
+
+
+def report_peak(name: str, kind: str) -> None:
+    case = next(case for case in cases.PEAKS if case.name == name)
+    step = case.steps((kind,))[kind]
+    step()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        step()
+        print(torch.cuda.max_memory_allocated() / 2**20)
+        return
+    Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak counts from here
+    step()
+    status = Path("/proc/self/status").read_text()
+    print(int(status.partition("VmHWM:")[2].split()[0]) / 1024)
+
+
+def show(result: dict) -> None:
+    ratios = " ".join(f"{key} {result[key]}" for key in ("hra/frozen", "hra/lora", "peft/hra") if result[key] != "")
+    values = " ".join(f"{kind} {result[kind]}" for kind in KINDS if result[kind])
+    name = f"{result['what']} {result['case']} {result['size']} r{result['r']} {result['dtype']}"
+    print(f"{name}: {values} {result['unit']}   {ratios}", flush=True)
+
+
+def headline() -> None:
+    case = cases.HEADLINE
+    print(f"{machine()}\nOne layer, forward and backward: {case.size}, r = {case.r}, {case.dtype}")
+    values = measure(case.steps())
+    labels = {"frozen": "frozen layer", "lora": "LoRA (PEFT)", "peft": "HRA (PEFT)", "hra": "HRA (hra)"}
+    for kind, label in labels.items():
+        print(f"  {label:13} {values[kind] * 1e3:8.1f} ms   {values[kind] / values['frozen']:6.2f} x frozen")
+    print(f"hra is {values['peft'] / values['hra']:.1f} times as fast as PEFT's HRA")
+
+
+def save(name: str, results: list[dict]) -> None:
+    RESULTS.mkdir(exist_ok=True)
+    with open(RESULTS / f"{name}.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, results[0])
+        writer.writeheader()
+        writer.writerows(results)
+
+
+def run(groups: set[str]) -> None:
+    for group in ("linear", "conv2d", "deberta-base", "llama"):
+        if group in groups:
+            chosen = [case for case in cases.STEPS if case.group.startswith(group)]
+            save(group, [announce(row(case, "step", measure(case.steps()), "s")) for case in chosen])
+    if "merge" in groups:
+        kinds = ("lora", "peft", "hra")
+        results = [announce(row(case, "merge+unmerge", measure(case.merges(kinds)), "s")) for case in cases.MERGES]
+        save("merge", results)
+    if "peak" in groups:
+        save("peak", [announce(row(case, "peak", peak(case), "MiB")) for case in cases.PEAKS])
+
+
+def announce(result: dict) -> dict:
+    show(result)
+    return result
+
+
+def main(arguments: list[str]) -> None:
+    groups = {"linear", "conv2d", "deberta-base", "llama", "merge", "peak"}
+    if arguments[:1] == ["--peak-of"]:
+        report_peak(*arguments[1:])
+    elif not arguments:
+        headline()
+    elif unknown := set(arguments) - groups - {"all", "plot"}:
+        sys.exit(f"benchmarks: expected some of {sorted(groups)}, all or plot, got {sorted(unknown)}")
+    else:
+        run(groups if "all" in arguments else groups & set(arguments))
+        from benchmarks.plot import plot
+
+        plot(RESULTS)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,164 @@
+"""What is measured: a frozen model, and the same with LoRA, with PEFT's HRA and with this package's.
+
+A case builds one base model; the four kinds share its weights. A step is a forward and a backward pass that also brings
+a gradient to the input, as it does in the middle of a network.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from peft import HRAConfig, LoraConfig, get_peft_model
+from torch import nn
+
+import hra
+
+KINDS = ("frozen", "lora", "peft", "hra")
+Step = Callable[[], None]
+
+
+@dataclass
+class Case:
+    """`build()` gives a module and a (random) input; `targets` are the layers to adapt."""
+
+    group: str
+    size: str
+    build: Callable[[], tuple[nn.Module, torch.Tensor]]
+    targets: list[str]
+    r: int = 8
+    dtype: torch.dtype = torch.float32
+    call: Callable[[nn.Module, torch.Tensor], torch.Tensor] = field(default=lambda model, x: model(x))
+    device: str = "cuda" if torch.cuda.is_available() else "cpu"
+
+    @property
+    def name(self) -> str:
+        return f"{self.group} {self.size} r{self.r} {str(self.dtype).removeprefix('torch.')}"
+
+    def steps(self, kinds: tuple[str, ...] = KINDS) -> dict[str, Step]:
+        """A training step of each kind, ready to be timed."""
+        base, x = self.base()
+        return {kind: self._step(adapt(base, kind, self), x) for kind in kinds}
+
+    def merges(self, kinds: tuple[str, ...]) -> dict[str, Step]:
+        """Merge and unmerge of each kind."""
+        base, _ = self.base()
+        models = {kind: adapt(base, kind, self) for kind in kinds}
+
+        def step(model: nn.Module) -> Step:
+            def merge_and_unmerge() -> None:
+                model.merge_adapter()
+                model.unmerge_adapter()
+
+            return merge_and_unmerge
+
+        return {kind: step(model) for kind, model in models.items()}
+
+    def base(self) -> tuple[nn.Module, torch.Tensor]:
+        torch.manual_seed(0)
+        model, x = self.build()
+        return model.to(self.device, self.dtype).requires_grad_(False), x.to(self.device, self.dtype)
+
+    def _step(self, model: nn.Module, x: torch.Tensor) -> Step:
+        x = x.detach().requires_grad_()
+        gradient: list[torch.Tensor] = []
+
+        def step() -> None:
+            x.grad = None
+            model.zero_grad()
+            y = self.call(model, x)
+            if not gradient:
+                gradient.append(torch.randn_like(y))
+            y.backward(gradient[0])
+
+        return step
+
+
+def adapt(base: nn.Module, kind: str, case: Case) -> nn.Module:
+    """The base with adapters of one kind, on the same weights."""
+    shared = itertools.chain(base.parameters(), base.buffers())
+    model = copy.deepcopy(base, {id(tensor): tensor for tensor in shared})
+    hra.uninstall()
+    if kind == "lora":
+        return get_peft_model(model, LoraConfig(r=case.r, lora_alpha=2 * case.r, target_modules=case.targets))
+    if kind == "hra":
+        hra.install()
+    if kind in ("hra", "peft"):
+        model = get_peft_model(model, HRAConfig(r=case.r, target_modules=case.targets))
+    hra.uninstall()
+    return model
+
+
+def linear(d: int, tokens: int, r: int, dtype: torch.dtype) -> Case:
+    def build() -> tuple[nn.Module, torch.Tensor]:
+        return nn.Sequential(nn.Linear(d, d)), torch.randn(tokens, d)
+
+    return Case("linear", f"{d}x{d} {tokens} tokens", build, ["0"], r, dtype)
+
+
+def conv(channels: int, side: int, r: int) -> Case:
+    def build() -> tuple[nn.Module, torch.Tensor]:
+        model = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1))
+        return model, torch.randn(1, channels, side, side)
+
+    return Case("conv2d", f"{channels} channels 3x3 {side}x{side}", build, ["0"], r)
+
+
+def _embeddings(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    return model(inputs_embeds=x).last_hidden_state
+
+
+def deberta(r: int = 8, batch: int = 4, tokens: int = 128) -> Case:
+    """DeBERTaV3-base without its embedding table (whose size changes nothing here), every linear layer adapted."""
+
+    def build() -> tuple[nn.Module, torch.Tensor]:
+        from transformers import DebertaV2Config, DebertaV2Model
+
+        config = DebertaV2Config(
+            vocab_size=100,
+            position_buckets=256,
+            relative_attention=True,
+            pos_att_type=["p2c", "c2p"],
+            norm_rel_ebd="layer_norm",
+            share_att_key=True,
+            position_biased_input=False,
+            type_vocab_size=0,
+            hidden_size=768,
+        )
+        return DebertaV2Model(config).eval(), torch.randn(batch, tokens, 768)
+
+    targets = ["query_proj", "key_proj", "value_proj", "dense"]
+    return Case("deberta-base", f"{batch}x{tokens} tokens", build, targets, r, call=_embeddings)
+
+
+def llama(r: int = 8, tokens: int = 512) -> Case:
+    """Two layers of LLaMA2-7B, queries and values adapted as in the paper."""
+
+    def build() -> tuple[nn.Module, torch.Tensor]:
+        from transformers import LlamaConfig, LlamaModel
+
+        config = LlamaConfig(
+            vocab_size=100,
+            hidden_size=4096,
+            intermediate_size=11008,
+            num_hidden_layers=2,
+            num_attention_heads=32,
+            use_cache=False,
+        )
+        return LlamaModel(config).eval(), torch.randn(1, tokens, 4096)
+
+    targets = ["q_proj", "v_proj"]
+    return Case("llama 2 layers", f"{tokens} tokens", build, targets, r, call=_embeddings)
+
+
+DTYPES = (torch.float32, torch.bfloat16)
+HEADLINE = linear(4096, 512, 8, torch.float32)
+LINEAR = [linear(*case) for case in itertools.product((768, 2048, 4096), (512, 4096), (8, 32), DTYPES)]
+CONV = [conv(channels, side, r) for (channels, side), r in itertools.product([(320, 64), (640, 32)], (8, 32))]
+MODELS = [deberta(8), deberta(32), llama(8), llama(32)]
+STEPS = LINEAR + CONV + MODELS
+MERGES = [linear(d, 1, r, dtype) for d, r, dtype in itertools.product((768, 2048, 4096), (8, 32), DTYPES)]
+PEAKS = [linear(4096, 4096, 8, dtype) for dtype in DTYPES] + [conv(320, 64, 8), deberta(8), llama(8)]

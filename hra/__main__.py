@@ -1,0 +1,149 @@
+"""`python -m hra inspect | to-lora | merge`: look at an adapter, export it, merge it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import math
+import sys
+from pathlib import Path
+
+import torch
+from peft import HRAConfig, PeftConfig, PeftModel
+from peft.utils import load_peft_weights
+from torch import nn
+
+import hra
+
+from .export import PREFIX, to_lora
+from .reflections import compact, orthogonality_error
+
+AUTO_CLASSES = {
+    "CAUSAL_LM": "AutoModelForCausalLM",
+    "FEATURE_EXTRACTION": "AutoModel",
+    "QUESTION_ANS": "AutoModelForQuestionAnswering",
+    "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM",
+    "SEQ_CLS": "AutoModelForSequenceClassification",
+    "TOKEN_CLS": "AutoModelForTokenClassification",
+}
+
+
+def measure(adapter: str) -> list[dict]:
+    """Measure each layer of a saved HRA adapter; the base model is not needed.
+
+    Of its H (n, n): `distance` ‖H - I‖_F = ‖B Vᵀ‖_F and `angle`, the largest argument of an eigenvalue, in degrees (0:
+    the base model; 180: some direction is reflected). `orthogonality`: ‖I_r - UᵀU‖_F of the unit columns (Eq. 6).
+
+    Raises ValueError if the adapter is not HRA's.
+    """
+    config = PeftConfig.from_pretrained(adapter)
+    if not isinstance(config, HRAConfig):
+        raise ValueError(f"{adapter}: expected an HRA adapter, got {config.peft_type}")
+    layers = []
+    for key, u in load_peft_weights(adapter, device="cpu").items():
+        if key.endswith(".hra_u"):
+            V, B = compact(u.double(), config.apply_GS)
+            # H has the eigenvalue 1 outside the span of B; within, those of the r x r matrix I - VᵀB.
+            eigenvalues = torch.linalg.eigvals(torch.eye(V.shape[1]) - V.mT @ B)
+            layers.append(
+                {
+                    "layer": key.removeprefix(PREFIX).removesuffix(".hra_u"),
+                    "n": u.shape[0],
+                    "r": u.shape[1],
+                    "parameters": u.numel(),
+                    "orthogonality": orthogonality_error(u.double()).item(),
+                    "distance": ((B.mT @ B) * (V.mT @ V)).sum().clamp(min=0).sqrt().item(),
+                    "angle": math.degrees(eigenvalues.angle().abs().max().item()),
+                }
+            )
+    return layers
+
+
+def inspect(adapter: str, png: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    layers = measure(adapter)
+    table = Table(title=f"{adapter}: {sum(layer['parameters'] for layer in layers):,} parameters")
+    headings = ["layer", "n", "r", "parameters", "‖I - UᵀU‖", "‖H - I‖", "angle"]
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == "layer" else "right", overflow="fold")
+    for layer in layers:
+        values = [f"{layer[key]:.3g}" for key in ("orthogonality", "distance")]
+        counts = [f"{layer[key]:,}" for key in ("n", "r", "parameters")]
+        table.add_row(layer["layer"], *counts, *values, f"{layer['angle']:.1f}°")
+    Console().print(table)
+    _plot(layers, adapter, png)
+    print(f"figure: {png}")
+
+
+def _plot(layers: list[dict], title: str, png: str) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    panels = {"distance": "‖H - I‖", "angle": "largest angle (°)", "orthogonality": "‖I - UᵀU‖"}
+    height = 1.5 + 0.22 * len(layers)
+    figure, axes = plt.subplots(1, 3, figsize=(11, height), sharey=True, layout="constrained")
+    for axis, (key, label) in zip(axes, panels.items(), strict=True):
+        axis.barh([layer["layer"] for layer in layers], [layer[key] for layer in layers], color="#2a6f97")
+        axis.set_xlabel(label)
+    axes[0].invert_yaxis()
+    axes[0].tick_params(axis="y", labelsize=7)
+    figure.suptitle(title)
+    figure.savefig(png, dpi=150)
+    plt.close(figure)
+
+
+def load(adapter: str, base: str | None) -> PeftModel:
+    """Load an adapter on its base model, or on the one named, in this package's layers.
+
+    Raises ValueError if the adapter does not say what class of model it belongs to.
+    """
+    config = PeftConfig.from_pretrained(adapter)
+    base = base or config.base_model_name_or_path
+    if not base:
+        raise ValueError(f"{adapter} does not name its base model: pass --base")
+    if config.task_type in AUTO_CLASSES:
+        library, name = "transformers", AUTO_CLASSES[config.task_type]
+    elif config.auto_mapping:
+        library, name = config.auto_mapping["parent_library"], config.auto_mapping["base_model_class"]
+    else:
+        raise ValueError(f"{adapter} does not say what class its model has: load it in Python, then hra.to_lora(model)")
+    cls = getattr(importlib.import_module(library), name)
+    hra.install()
+    return PeftModel.from_pretrained(cls.from_pretrained(base), adapter)
+
+
+def merge(adapter: str, out: str, base: str | None) -> None:
+    model: nn.Module = load(adapter, base).merge_and_unload(safe_merge=True)
+    model.save_pretrained(out)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m hra", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    look = commands.add_parser("inspect", help="layers, parameters and how far each is from the base model")
+    export = commands.add_parser("to-lora", help="write it as a LoRA adapter that gives the same outputs")
+    fuse = commands.add_parser("merge", help="write the base model with the adapter merged into its weights")
+    for command in (look, export, fuse):
+        command.add_argument("adapter", help="folder, or name on the hub")
+    look.add_argument("--png", help="the figure (default: the adapter's name, here)")
+    for command in (export, fuse):
+        command.add_argument("out", help="folder to write")
+        command.add_argument("--base", help="base model (default: the one that the adapter names)")
+    options = parser.parse_args(arguments)
+    try:
+        if options.command == "inspect":
+            inspect(options.adapter, options.png or f"{Path(options.adapter).resolve().name}.png")
+        elif options.command == "to-lora":
+            to_lora(load(options.adapter, options.base), options.out)
+        else:
+            merge(options.adapter, options.out, options.base)
+    except (ValueError, OSError) as error:
+        sys.exit(f"python -m hra {options.command}: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,256 @@
+"""HRA as LoRA, exactly; the official repository's checkpoints; the command line."""
+
+import copy
+import json
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+from sidebyside import Net, adapt, close, layer
+from torch import nn
+
+import hra
+from hra.__main__ import main, measure
+from hra.reflections import compact
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"apply_GS": True},
+        {"r": 3},
+        {"bias": "hra_only"},
+        {"bias": "all"},
+        {"target_modules": ["conv", "first"], "modules_to_save": ["second"]},
+        {"target_modules": ".*(first|second)"},
+    ],
+)
+@pytest.mark.parametrize("stock", [False, True])
+def test_exported_lora_gives_the_same_outputs(net, images, tmp_path, config, stock):
+    model = adapt(net, stock, **config)
+    for p in model.parameters():
+        if p.requires_grad:
+            p.data += 0.1 * torch.randn_like(p)  # biases and saved modules too
+    returned, state = hra.to_lora(model, tmp_path)
+    assert returned.r == returned.lora_alpha == config.get("r", 4)
+    loaded = PeftModel.from_pretrained(copy.deepcopy(net), tmp_path)
+    assert isinstance(loaded.peft_config["default"], LoraConfig)
+    close(loaded(images), model(images), 168)
+    assert set(load_file(tmp_path / "adapter_model.safetensors")) == set(state)
+    close(loaded.merge_and_unload()(images), model(images), 168)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_export_of_other_dtypes(dtype, tmp_path):
+    net, x = nn.Sequential(nn.Linear(16, 8)).to(dtype), torch.randn(5, 16).to(dtype)
+    model = adapt(net, target_modules=["0"])
+    hra.to_lora(model, tmp_path)
+    close(PeftModel.from_pretrained(copy.deepcopy(net), tmp_path)(x), model(x), 4)
+
+
+def test_one_adapter_of_several_is_exported_by_name(net, images, tmp_path):
+    model = adapt(net)
+    model.add_adapter("other", model.peft_config["default"])
+    hra.to_lora(model, tmp_path, adapter_name="other")
+    model.set_adapter("other")
+    close(PeftModel.from_pretrained(copy.deepcopy(net), tmp_path)(images), model(images), 168)
+
+
+def test_quantised_base_shows_its_weight_by_what_it_does():
+    class Doubled(nn.Module):  # W = 2 I, nowhere to be read
+        in_features = out_features = 6
+
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("qweight", torch.zeros(9, dtype=torch.int32))
+
+        def forward(self, x):
+            return 2 * x + 1
+
+    Doubled.__name__ = "DoubledLinear"
+    model = adapt(nn.Sequential(Doubled()), target_modules=["0"])
+    _, state = hra.to_lora(model)
+    V, B = compact(model.base_model.model[0].hra_u["default"])
+    close(state["base_model.model.0.lora_A.weight"], V.T, 6)
+    close(state["base_model.model.0.lora_B.weight"], -2 * B, 6)
+
+
+def test_injected_diffusers_model_exports_for_load_lora_adapter(tmp_path):
+    from diffusers import UNet2DConditionModel
+    from peft import HRAConfig
+
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(8, 8),
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=8,
+        attention_head_dim=2,
+        norm_num_groups=4,
+    )
+    inputs = torch.randn(1, 4, 8, 8), torch.tensor([1]), torch.randn(1, 3, 8)
+    bare = copy.deepcopy(unet)
+    config = HRAConfig(r=4, target_modules=["to_q", "to_k", "conv1"], init_weights=False)
+    unet.add_adapter(config, adapter_name="mine")
+    hra.to_lora(unet, tmp_path, adapter_name="mine")
+    bare.load_lora_adapter(tmp_path, prefix=None, weight_name="pytorch_lora_weights.safetensors")
+    close(bare(*inputs).sample, unet(*inputs).sample, 72, c=32)
+
+
+def test_what_cannot_be_exported_is_an_error(net, tmp_path):
+    model = adapt(net)
+    with pytest.raises(KeyError, match="expected one of the adapters"):
+        hra.to_lora(model, adapter_name="missing")
+    model.merge_adapter()
+    with pytest.raises(ValueError, match="unmerge_adapter"):
+        hra.to_lora(model)
+    lora = get_peft_model(net, LoraConfig(target_modules=["first"]))
+    with pytest.raises(ValueError, match="got LORA"):
+        hra.to_lora(lora)
+    for base in (nn.Conv2d(3, 4, 3, dilation=2), nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect")):
+        model = adapt(nn.Sequential(base), target_modules=["0"])
+        with pytest.raises(ValueError, match="LoRA ignores both"):
+            hra.to_lora(model, tmp_path)
+
+
+# The official repository
+
+
+def official(x, weight, u, apply_GS):
+    """What its layers compute, from the paper: W H_1 ... H_r x, one reflection at a time."""
+    if apply_GS:
+        u = torch.linalg.qr(u)[0]
+    for v in u.T:
+        weight = weight - 2 * torch.outer(weight @ v, v) / v.dot(v)
+    return x @ weight.T
+
+
+CONTROL = {
+    "input_blocks.1.1": "down_blocks.0.attentions.0",
+    "input_blocks.5.1": "down_blocks.1.attentions.1",
+    "input_blocks.8.1": "down_blocks.2.attentions.1",
+    "middle_block.1": "mid_block.attentions.0",
+    "output_blocks.3.1": "up_blocks.1.attentions.0",
+    "output_blocks.11.1": "up_blocks.3.attentions.2",
+}
+
+
+def test_control_checkpoint_takes_the_names_of_diffusers(tmp_path):
+    inner = "transformer_blocks.0.attn1.to_out.0"
+    state = {"first_stage_model.x": torch.zeros(1)}
+    for block in CONTROL:
+        key = f"model.diffusion_model.{block}.{inner}"
+        state |= {f"{key}.hra_u": torch.randn(6, 4), f"{key}.fixed_linear.weight": torch.zeros(6, 6)}
+    torch.save({"state_dict": state, "epoch": 3}, tmp_path / "last.ckpt")
+    config, converted = hra.from_official(tmp_path / "last.ckpt")
+    assert config.target_modules == {f"{block}.{inner}" for block in CONTROL.values()}
+    for block, name in CONTROL.items():
+        expected = state[f"model.diffusion_model.{block}.{inner}.hra_u"]
+        assert torch.equal(converted[f"base_model.model.{name}.{inner}.hra_u"], expected)
+    config, _ = hra.from_official(state, diffusers_names=False)
+    assert f"model.diffusion_model.middle_block.1.{inner}" in config.target_modules
+
+
+def test_subject_checkpoint_names_the_layers_behind_the_processors():
+    block = "mid_block.attentions.0.transformer_blocks.0.attn2"
+    state = {f"{block}.processor.{name}_hra.hra_u": torch.randn(6, 4) for name in ("to_q", "to_out")}
+    config, _ = hra.from_official(state)
+    assert config.target_modules == {f"{block}.to_q", f"{block}.to_out.0"}
+
+
+@pytest.mark.parametrize("apply_GS", [False, True])
+def test_nlu_checkpoint_loads_and_computes_what_the_official_layer_does(net, tmp_path, apply_GS):
+    u, x = torch.randn(12, 4), torch.randn(6, 12)
+    save_file({"second.hra_u": u, "second.weight": net.second.weight.data}, tmp_path / "official.safetensors")
+    hra.from_official(tmp_path / "official.safetensors", tmp_path / "adapter", apply_GS=apply_GS)
+    model = PeftModel.from_pretrained(copy.deepcopy(net), tmp_path / "adapter")
+    expected = official(x, net.second.weight, u, apply_GS) + net.second.bias
+    close(model.base_model.model.second(x), expected, 12)
+
+
+def test_official_files_that_cannot_be_converted_are_an_error(tmp_path):
+    with pytest.raises(ValueError, match=r"rotates the output side.*not orthogonal"):
+        hra.from_official({"base_model.model.q_proj.oft_r": torch.zeros(8, 4)})
+    with pytest.raises(ValueError, match="keys that end in `hra_u`"):
+        hra.from_official({"q_proj.weight": torch.zeros(8, 4)})
+    with pytest.raises(ValueError, match="one r"):
+        hra.from_official({"a.hra_u": torch.zeros(8, 4), "b.hra_u": torch.zeros(8, 2)})
+    with pytest.raises(FileNotFoundError, match="no file"):
+        hra.from_official(tmp_path / "missing.ckpt")
+
+
+# The command line
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A tiny base model and an adapter of it, as folders."""
+    from peft import HRAConfig
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    base = LlamaForCausalLM(
+        LlamaConfig(vocab_size=50, hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2)
+    )
+    base.save_pretrained(tmp_path / "base")
+    model = get_peft_model(
+        LlamaForCausalLM.from_pretrained(tmp_path / "base"),
+        HRAConfig(r=4, init_weights=False, task_type="CAUSAL_LM"),
+    )
+    model.save_pretrained(tmp_path / "adapter")
+    return tmp_path, model.eval()
+
+
+def test_inspect_lists_each_layer_and_draws_them(saved, capsys):
+    folder, _ = saved
+    main(["inspect", str(folder / "adapter"), "--png", str(folder / "look.png")])
+    shown = capsys.readouterr().out
+    assert "q_proj" in shown and "v_proj" in shown and "128" in shown
+    assert (folder / "look.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("apply_GS", [False, True])
+def test_measures_are_those_of_the_dense_matrix(tmp_path, apply_GS):
+    model = adapt(nn.Sequential(nn.Linear(9, 5)), target_modules=["0"], apply_GS=apply_GS)
+    model.save_pretrained(tmp_path)
+    (found,) = measure(str(tmp_path))
+    V, B = compact(model.base_model.model[0].hra_u["default"].double(), apply_GS)
+    H = torch.eye(9) - B @ V.T
+    angle = torch.linalg.eigvals(H).angle().abs().max().rad2deg()
+    assert found["distance"] == pytest.approx((H - torch.eye(9)).norm().item())
+    assert found["angle"] == pytest.approx(angle.item())
+    assert (found["layer"], found["n"], found["r"], found["parameters"]) == ("0", 9, 4, 36)
+
+
+def test_an_adapter_at_its_start_measures_as_the_identity(tmp_path):
+    adapt(Net(), init_weights=True).save_pretrained(tmp_path)
+    for found in measure(str(tmp_path)):
+        assert found["distance"] < 1e-6 and found["angle"] < 1e-4
+
+
+def test_to_lora_and_merge_write_what_others_load(saved):
+    from transformers import AutoModelForCausalLM
+
+    folder, model = saved
+    tokens = torch.randint(0, 50, (2, 7))
+    main(["to-lora", str(folder / "adapter"), str(folder / "lora"), "--base", str(folder / "base")])
+    main(["merge", str(folder / "adapter"), str(folder / "merged")])
+    assert json.loads((folder / "lora/adapter_config.json").read_text())["peft_type"] == "LORA"
+    base = AutoModelForCausalLM.from_pretrained(folder / "base")
+    close(PeftModel.from_pretrained(base, folder / "lora")(tokens).logits, model(tokens).logits, 24)
+    merged = AutoModelForCausalLM.from_pretrained(folder / "merged")
+    close(merged(tokens).logits, model(tokens).logits, 24)
+
+
+def test_command_line_says_what_is_wrong(tmp_path):
+    with pytest.raises(SystemExit, match=r"inspect: Can't find 'adapter_config\.json'"):
+        main(["inspect", str(tmp_path)])
+    adapt(Net()).save_pretrained(tmp_path)
+    with pytest.raises(SystemExit, match="does not name its base model: pass --base"):
+        main(["merge", str(tmp_path), str(tmp_path / "out")])
+
+
+def test_layers_that_see_no_adapter_are_not_touched():
+    assert layer(nn.Linear(6, 3)).get_factors(["missing"]) is None

@@ -1,7 +1,9 @@
 """Stock PEFT calls: agreement with PEFT's own layers, adapters as objects, files both ways."""
 
 import copy
+import importlib.util
 import json
+from pathlib import Path
 
 import peft
 import pytest
@@ -231,6 +233,20 @@ def test_saved_adapter_with_r_above_the_width_loads(tmp_path, images):
     saved = adapt(net, stock=True, r=6, target_modules=["0"])
     saved.save_pretrained(tmp_path)
     close(PeftModel.from_pretrained(copy.deepcopy(net), tmp_path)(x), saved(x), 3)
+
+
+def test_an_adapter_trained_by_PEFT_0_15_loads():
+    folder = Path(__file__).parent / "peft015"
+    spec = importlib.util.spec_from_file_location("peft015", folder / "make.py")
+    spec.loader.exec_module(made := importlib.util.module_from_spec(spec))
+    tensors = load_file(folder / "model.safetensors")
+    x, y = tensors.pop("x"), tensors.pop("y")
+    base = made.Old()
+    base.load_state_dict(tensors)
+    assert not torch.allclose(base(x), y, atol=1e-2)
+    model = PeftModel.from_pretrained(base, folder)
+    assert isinstance(model.base_model.model.conv, HRALayer)
+    close(model(x), y, 27)
 
 
 def test_low_cpu_mem_usage_makes_no_weights_before_loading(net):

@@ -50,7 +50,8 @@ def read(where: str, paths: list[Path], options: dict | None):
             raise JobError(f"{where}: the source has no {path.name}. Correct `splits`.") from problem
         except (ValueError, pandas.errors.ParserWarning) as problem:  # ParserError, ArrowInvalid, bad UTF-8
             way = "parquet" if options is None else f"text with `read: {options}`"
-            raise JobError(f"{where}: {path.name} does not read as {way}: {problem}. Correct `read`.") from problem
+            reason = " ".join(str(problem).split())
+            raise JobError(f"{where}: {path.name} does not read as {way}: {reason}. Correct `read`.") from problem
     return pandas.concat(frames, ignore_index=True)
 
 

@@ -107,7 +107,8 @@ def hub_file(source: dict, name: str) -> tuple[str, dict[str, str], Expected]:
     except errors.HTTPError as problem:
         status = getattr(getattr(problem, "response", None), "status_code", None)
         remedy = "Set HF_TOKEN to a valid token, or unset it." if status in (401, 403) else OFFLINE
-        raise JobError(f"{repo}: could not ask the hub for {name} ({url}): {problem}. {remedy}") from problem
+        reason = " ".join(str(problem).split())  # one line: the last of a log is what the user is shown
+        raise JobError(f"{repo}: could not ask the hub for {name} ({url}): {reason} {remedy}") from problem
     etag = metadata.etag or ""
     expected = Expected(
         sha256=etag if len(etag) == 64 else None, size=metadata.size, blob=etag if len(etag) == 40 else None

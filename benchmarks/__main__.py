@@ -135,34 +135,32 @@ def save(name: str, results: list[dict]) -> None:
         writer.writerows(results)
 
 
-def run(groups: set[str]) -> None:
-    for group in ("linear", "conv2d", "deberta-base", "llama"):
-        if group in groups:
-            chosen = [case for case in cases.STEPS if case.group.startswith(group)]
-            save(group, [announce(row(case, "step", measure(case.steps()), "s")) for case in chosen])
-    if "merge" in groups:
-        kinds = ("lora", "peft", "hra")
-        results = [announce(row(case, "merge+unmerge", measure(case.merges(kinds)), "s")) for case in cases.MERGES]
-        save("merge", results)
-    if "peak" in groups:
-        save("peak", [announce(row(case, "peak", peak(case), "MiB")) for case in cases.PEAKS])
-
-
-def announce(result: dict) -> dict:
-    show(result)
-    return result
+def run(groups: list[str]) -> None:
+    for group in groups:
+        if group == "merge":
+            measured = (row(c, "merge+unmerge", measure(c.merges(("lora", "peft", "hra"))), "s") for c in cases.MERGES)
+        elif group == "peak":
+            measured = (row(c, "peak", peak(c), "MiB") for c in cases.PEAKS)
+        else:
+            chosen = (case for case in cases.STEPS if case.group.startswith(group))
+            measured = (row(c, "step", measure(c.steps()), "s") for c in chosen)
+        results = []
+        for result in measured:
+            results.append(result)
+            show(result)
+            save(group, results)  # after each, so that what is done is kept
 
 
 def main(arguments: list[str]) -> None:
-    groups = {"linear", "conv2d", "deberta-base", "llama", "merge", "peak"}
+    groups = ["linear", "conv2d", "deberta-base", "llama", "merge", "peak"]
     if arguments[:1] == ["--peak-of"]:
         report_peak(*arguments[1:])
     elif not arguments:
         headline()
-    elif unknown := set(arguments) - groups - {"all", "plot"}:
-        sys.exit(f"benchmarks: expected some of {sorted(groups)}, all or plot, got {sorted(unknown)}")
+    elif unknown := set(arguments) - {*groups, "all", "plot"}:
+        sys.exit(f"benchmarks: expected some of {groups}, all or plot, got {sorted(unknown)}")
     else:
-        run(groups if "all" in arguments else groups & set(arguments))
+        run([group for group in groups if group in arguments or "all" in arguments])
         from benchmarks.plot import plot
 
         plot(RESULTS)

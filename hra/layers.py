@@ -1,244 +1,16 @@
-"""HRA layers on PEFT's tuner classes, with the parameter names and shapes of `peft.tuners.hra`.
-
-Linear rotates its input and calls the base layer as a black box; Conv2d adds two thin convolutions.
-"""
+"""HRA layers: Linear rotates its input and calls the base layer as a black box; Conv2d adds two thin convolutions."""
 
 from __future__ import annotations
 
-import itertools
 import math
-import warnings
 from typing import Any
 
 import torch
 from peft.tuners.hra.config import HRAConfig
-from peft.tuners.hra.layer import HRALayer as PeftHRALayer
-from peft.tuners.tuners_utils import check_adapters_to_merge
 from torch import nn
 
-from .reflections import cast, compact, compose, reflect
-
-_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-Factors = tuple[torch.Tensor, torch.Tensor]  # V and B of D = I - B Vᵀ, both (n, r)
-
-
-class HRALayer(nn.Module, PeftHRALayer):
-    """The adapters of one layer, their compact form and their merging; subclasses do the forward.
-
-    `n`, the rows of each `hra_u` (n, r), is the width of the (flattened) input that meets the
-    weight (out, n). Several active adapters multiply in order, W D_1 D_2, as in PEFT.
-    """
-
-    def __init__(self, base_layer: nn.Module, adapter_name: str, config: HRAConfig, r: int = 0, **kwargs: Any) -> None:
-        super().__init__()
-        self.base_layer = base_layer
-        self.hra_r = {}
-        self.hra_apply_GS = {}
-        self.hra_u = nn.ParameterDict({})
-        self._disable_adapters = False
-        self.merged_adapters = []
-        self.cast_input_dtype_enabled = True
-        self.kwargs = kwargs
-        base = self.get_base_layer()
-        conv = isinstance(base, nn.Conv2d)
-        self.in_features = base.in_channels if conv else base.in_features
-        self.out_features = base.out_channels if conv else base.out_features
-        self._merged_factors: Factors | None = None
-        self._weight_before_merge: torch.Tensor | None = None
-        self._active_adapter = adapter_name
-        self.update_layer(adapter_name, r, config)
-
-    @property
-    def n(self) -> int:
-        return self.in_features
-
-    def get_base_dtype(self) -> torch.dtype | None:
-        """Give the dtype of the base weight, or None for a quantised or sharded one."""
-        weight = getattr(self.get_base_layer(), "weight", None)
-        plain = isinstance(weight, torch.Tensor) and type(weight.data) is torch.Tensor
-        return weight.dtype if plain and weight.dtype in _FLOATS else None
-
-    def update_layer(self, adapter_name: str, r: int, config: HRAConfig, **kwargs: Any) -> None:
-        """Add an adapter: `hra_u` (n, r), float32 or wider, on the base layer's device.
-
-        Raises ValueError for an r that is not positive and, unless the adapter is being loaded
-        (`inference_mode`, or meta device), for an r above n and an odd r with the paired start.
-        """
-        if r <= 0:
-            raise ValueError(f"`r` should be a positive integer value but the value passed is {r}")
-        base = self.get_base_layer()
-        tensors = itertools.chain(base.parameters(), base.buffers())
-        device = next((tensor.device for tensor in tensors), None)
-        dtype = torch.promote_types(self.get_base_dtype() or torch.float32, torch.float32)
-        self.hra_u[adapter_name] = nn.Parameter(torch.empty(self.n, r, device=device, dtype=dtype))
-        # With `low_cpu_mem_usage` registering it has moved it to the meta device.
-        if not (config.inference_mode or self.hra_u[adapter_name].is_meta):
-            self._check_start(adapter_name, r, config)
-        self.hra_r[adapter_name] = r
-        self.hra_apply_GS[adapter_name] = config.apply_GS
-        if config.init_weights and not config.apply_GS and r % 2 == 0:
-            self.reset_hra_parameters(adapter_name)
-        else:
-            self.reset_hra_parameters_random(adapter_name)
-        self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
-
-    def _check_start(self, adapter_name: str, r: int, config: HRAConfig) -> None:
-        error = None
-        if r > self.n:
-            error = (
-                f"HRA with r = {r} on {self.get_base_layer()}, whose input width is {self.n}: more "
-                f"reflections than dimensions add nothing. Choose r <= {self.n}, or leave the "
-                "layer out with `exclude_modules`."
-            )
-        elif r % 2 and config.init_weights and not config.apply_GS:
-            error = (
-                f"HRA with r = {r}: an odd number of reflections has determinant -1 and cannot "
-                f"start at the base model. Choose an even r (say {r + 1}), or `init_weights=False` "
-                "for a random start away from it. (To train a saved adapter of odd r further, load "
-                "it with `low_cpu_mem_usage=True`.)"
-            )
-        if error is not None:
-            del self.hra_u[adapter_name]
-            raise ValueError(error)
-
-    @torch.no_grad()
-    def reset_hra_parameters(self, adapter_name: str) -> None:
-        """Start at the base model, r even: each random column twice, so that neighbours cancel."""
-        u = self.hra_u[adapter_name]
-        half = u.new_empty(u.shape[0], u.shape[1] // 2)
-        nn.init.kaiming_uniform_(half, a=math.sqrt(5))
-        u.copy_(half.repeat_interleave(2, dim=1))
-
-    @torch.no_grad()
-    def reset_hra_parameters_random(self, adapter_name: str) -> None:
-        """Start at independent random columns; with `apply_GS` paired ones would be degenerate."""
-        nn.init.kaiming_uniform_(self.hra_u[adapter_name], a=math.sqrt(5))
-
-    def get_factors(self, adapter_names: list[str]) -> Factors | None:
-        """Give V and B, both (n, r), of D = I - B Vᵀ, the adapters' product in the given order.
-
-        float32 or wider, also under autocast; differentiable. None if the layer has none of them.
-        """
-        factors = None
-        for name in adapter_names:
-            if name not in self.hra_u:
-                continue
-            u = self.hra_u[name]
-            with torch.autocast(u.device.type, enabled=False):
-                new = compact(u, self.hra_apply_GS[name])
-                factors = new if factors is None else compose(factors, new)
-        return factors
-
-    def get_delta_weight(self, adapter_name: str, reverse: bool = False) -> torch.Tensor:
-        """Build the dense D (n, n) of PEFT's layer of the same name; nothing here calls it."""
-        V, B = self.get_factors([adapter_name])
-        D = torch.eye(self.n, dtype=V.dtype, device=V.device) - B @ V.mT
-        return D.mT if reverse else D
-
-    def _rotations(self, x: torch.Tensor, adapter_names: list[str] | None) -> list[tuple[torch.Tensor | None, Factors]]:
-        """What is to be rotated now, and by what: (rows of the batch, or None for all; factors)."""
-        if adapter_names is None:
-            if not self.merged:
-                factors = None if self.disable_adapters else self.get_factors(self.active_adapters)
-            elif self.disable_adapters:
-                # W D x' = W x for x' = Dᵀ x, Dᵀ = I - V Bᵀ: no need to unmerge within a forward.
-                factors = tuple(factor.to(x.device) for factor in reversed(self._merged_factors))
-            else:
-                factors = None
-            return [] if factors is None else [(None, factors)]
-        if self.merged:
-            raise ValueError(
-                f"`adapter_names` needs unmerged adapters, but {self.merged_adapters} are merged. "
-                "Call `unmerge_adapter` first."
-            )
-        if len(adapter_names) != len(x):
-            raise ValueError(
-                f"`adapter_names` should name one adapter for each of the {len(x)} inputs, got "
-                f"{len(adapter_names)} names."
-            )
-        parts = []
-        for name in {} if self.disable_adapters else dict.fromkeys(adapter_names):
-            if (factors := self.get_factors([name])) is not None:
-                rows = [i for i, other in enumerate(adapter_names) if other == name]
-                parts.append((torch.tensor(rows, device=x.device), factors))
-        return parts
-
-    def _working_dtypes(self, x: torch.Tensor) -> tuple[torch.dtype, torch.dtype, torch.dtype | None]:
-        """The dtypes to rotate in, to call the base layer with, and to return (None: its own)."""
-        device = x.device.type
-        if torch.is_autocast_enabled(device):
-            dtype = x.dtype if x.dtype == torch.float64 else torch.get_autocast_dtype(device)
-            return dtype, dtype, None
-        base = (self.get_base_dtype() if self.cast_input_dtype_enabled else None) or x.dtype
-        return torch.promote_types(x.dtype, base), base, x.dtype
-
-    def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
-        """Merge adapters into the base weight: W D = W - (W B) Vᵀ, O(out n r).
-
-        Arithmetic cannot give back a weight narrower than float32, so its bits are kept until
-        `unmerge`. Raises ValueError if `safe_merge` and the result is not finite, TypeError if the
-        base is quantised.
-        """
-        names = check_adapters_to_merge(self, adapter_names)
-        names = [name for name in names if name in self.hra_u]
-        if not names:
-            return
-        base = self.get_base_layer()
-        if self.get_base_dtype() is None:
-            raise TypeError(
-                f"Merging needs a plain floating-point weight, got that of {base}, quantised or "
-                "sharded. Leave the adapter unmerged, or merge it into the full-precision model."
-            )
-        weight = base.weight.data
-        with torch.no_grad():
-            factors = self.get_factors(names)
-            exact = weight.dtype == factors[0].dtype
-            merged = _multiply(weight, factors, in_place=exact and not safe_merge)
-            if safe_merge and not torch.isfinite(merged).all():
-                raise ValueError(
-                    f"NaNs detected in the merged weights. The adapter {', '.join(names)} seems to be broken"
-                )
-            if not exact and self._weight_before_merge is None:
-                self._weight_before_merge = weight
-            base.weight.data = merged
-            if self.merged:
-                factors = compose(self._merged_factors, factors)
-            V, B = factors
-            self._merged_factors = V.clone(), B  # V may be the parameter itself
-        self.merged_adapters.extend(names)
-
-    def unmerge(self) -> None:
-        """Take all merged adapters out: by the bits kept, or for float32 and wider by W Dᵀ.
-
-        D is the one that was merged, even if `hra_u` has changed since.
-        """
-        if not self.merged:
-            warnings.warn("Already unmerged. Nothing to do.", stacklevel=2)
-            return
-        base = self.get_base_layer()
-        weight = base.weight.data
-        if self._weight_before_merge is not None:
-            base.weight.data = self._weight_before_merge.to(weight.device, weight.dtype)
-        else:
-            V, B = (factor.to(weight.device) for factor in self._merged_factors)
-            base.weight.data = _multiply(weight, (B, V), in_place=True)
-        self._merged_factors = self._weight_before_merge = None
-        self.merged_adapters.clear()
-
-    def __repr__(self) -> str:
-        return "hra." + super().__repr__()
-
-
-def _multiply(weight: torch.Tensor, factors: Factors, in_place: bool) -> torch.Tensor:
-    """W (out, ...) times D = I - B Vᵀ: a rank-r update in the factors' dtype, no (n, n) matrix."""
-    V, B = factors
-    flat = weight.reshape(len(weight), -1)
-    with torch.autocast(weight.device.type, enabled=False):
-        if in_place and flat.dtype == V.dtype and flat.data_ptr() == weight.data_ptr():
-            flat.addmm_(flat @ B, V.mT, alpha=-1)
-            return weight
-        new = reflect(flat.to(V.dtype), B, V)
-    return torch.empty_like(weight).copy_(new.view(weight.shape))
+from .adapters import Factors, HRALayer
+from .reflections import cast, reflect
 
 
 class Linear(HRALayer):
@@ -302,17 +74,21 @@ class Conv2d(HRALayer):
         z = self.base_layer(x, *args, **kwargs)
         for rows, factors in rotations:
             if rows is None:
-                z = z - self._correction(x, factors)
+                z = self._correct(z, x, factors)
             else:
-                z = z.index_add(0, rows, self._correction(x[rows], factors), alpha=-1)
+                z = z.index_copy(0, rows, self._correct(z[rows], x[rows], factors))
         return z.to(out_dtype)
 
-    def _correction(self, x: torch.Tensor, factors: Factors) -> torch.Tensor:
+    def _correct(self, z: torch.Tensor, x: torch.Tensor, factors: Factors) -> torch.Tensor:
+        """z - (W B)(Vᵀ p) for each patch p of x."""
         V, B = factors
         base = self.get_base_layer()
         with torch.autocast(x.device.type, enabled=False):
-            WB = base.weight.flatten(1).to(B.dtype) @ B
+            # (W B)ᵀ = Bᵀ Wᵀ: BLAS is faster with the long side of B last, the more so backward.
+            WB = nn.functional.linear(B.mT, base.weight.flatten(1).to(B.dtype)).mT
         V, WB = cast(V, WB, x.dtype)
         # PyTorch's own method, with another weight: padding modes and "same" come with it.
         P = base._conv_forward(x, V.mT.reshape(-1, *base.weight.shape[1:]), None)
-        return nn.functional.conv2d(P, WB[:, :, None, None])
+        if z.dim() == 4 and z.is_contiguous():  # the 1 x 1 convolution and the sum in one
+            return torch.baddbmm(z.flatten(2), -WB.expand(len(z), -1, -1), P.flatten(2)).view(z.shape)
+        return z + nn.functional.conv2d(P, -WB[:, :, None, None])

@@ -15,7 +15,8 @@ from peft.utils import PeftType
 from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import nn
 
-from .layers import Conv2d, HRALayer, Linear
+from .adapters import HRALayer
+from .layers import Conv2d, Linear
 
 
 class HRAModel(PeftHRAModel):

@@ -12,7 +12,8 @@ from sidebyside import close, layer
 from torch import nn
 
 import hra
-from hra.layers import HRALayer, Linear
+from hra.adapters import HRALayer
+from hra.layers import Linear
 from hra.reflections import compact, reflect
 
 
@@ -411,3 +412,17 @@ def test_torch_func_transforms_work():
     each = torch.func.vmap(torch.func.grad(loss), (None, 0))(u.detach(), x)
     loss(u, x).backward()
     close(each.sum(0), u.grad, 6)
+
+
+def test_narrow_adapter_does_not_narrow_the_merge_of_a_wider_weight():
+    base = nn.Linear(16, 8).double()
+    ours, x = layer(copy.deepcopy(base)), torch.randn(5, 16).double()
+    ours.hra_u["default"] = ours.hra_u["default"].float()
+    before, y = ours.weight.clone(), ours(x)
+    ours.merge()
+    close(ours(x), y, 16, dtype=torch.float32)
+    ours.unmerge()
+    close(ours.weight, before, 16, dtype=torch.float32)
+    ours.hra_u["default"].data[:, 2:] = ours.hra_u["default"].data[:, :2].flip(1)  # H = I
+    ours.merge(safe_merge=True)
+    close(ours.weight, before, 16, c=0.1, dtype=torch.float32)

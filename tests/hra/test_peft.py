@@ -15,7 +15,7 @@ from sidebyside import TARGETS, adapt, close
 from torch import nn
 
 import hra
-from hra.layers import HRALayer
+from hra.adapters import HRALayer
 
 CONFIGS = {
     "chain": {},

@@ -21,5 +21,6 @@ rule augment:
         method=method_slice,
         head=lambda wc: config["models"][config["tasks"][wc.task]["model"]]["head"],
         seed="{seed}",
+        scratch=START_SCRATCH,
     script:
         "../workflow/scripts/augment.py"

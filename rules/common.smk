@@ -21,6 +21,7 @@ RUN = f"{config['pathvars']['results']}/{OF_A_RUN}"
 EVAL = f"{RUN}/{{benchmark}}"
 # Resumable training state: never an output, since Snakemake deletes the outputs of a failed job.
 SCRATCH = f"{config['pathvars']['scratch']}/{OF_A_RUN}"
+START_SCRATCH = f"{config['pathvars']['scratch']}/augmented/{{task}}/{{method}}/{{variant}}/seed{{seed}}"
 
 RUNS = {task: grid.runs(config, task) for task in config["tasks"]}
 

@@ -31,6 +31,6 @@ rule evaluate_glue:
         head=lambda wc: config["models"][config["tasks"][wc.task]["model"]]["head"],
         task_version=lambda wc: config["tasks"][wc.task]["version"],
         device=task_resource("device"),
-        scratch=SCRATCH,
+        scratch=f"{SCRATCH}/{{benchmark}}",
     script:
         "../workflow/scripts/evaluate_glue.py"

@@ -56,13 +56,15 @@ LAMBDAS = {"hra/r8": 0, "hra/r8-lambda1e-6": 1e-6, "hra/r8-lambda1e-5": 1e-5, "h
 def entry(folder: Path, dataset: str = "cola", run: str = "hra/r8", seed: int = 0) -> dict:
     """One run of the grid, as Snakemake hands it to collect_runs.py."""
     method, variant = run.split("/")
+    scratch = folder / "scratch" / dataset / run / f"seed{seed}"
+    benchmarks = ("matched", "mismatched") if dataset == "mnli" else ("dev",)
     return {
         "dataset": dataset,
         "method": method,
         "variant": variant,
         "seed": seed,
-        "benchmarks": ["matched", "mismatched"] if dataset == "mnli" else ["dev"],
-        "scratch": str(folder / "scratch" / dataset / run / f"seed{seed}"),
+        "benchmarks": {name: str(scratch / name / "evaluate.error.json") for name in benchmarks},
+        "errors": [str(scratch / "augment.error.json"), str(scratch / "train.error.json")],
     }
 
 

@@ -8,15 +8,16 @@ import sys
 from pathlib import Path
 
 import collect_runs
-import factories
 import numpy as np
 import pandas as pd
 import pytest
 import table
-from common import aggregate
-from common.job import JobError
 from hypothesis import given
 from hypothesis import strategies as st
+
+import factories
+from common import aggregate
+from common.job import JobError
 
 REPOSITORY = Path(__file__).parents[2]
 PUBLISHED = REPOSITORY / "config" / "published" / "glue.csv"
@@ -75,7 +76,7 @@ def test_rows_do_not_depend_on_the_order_of_the_files(tmp_path):
 
 def test_a_failed_run_is_a_row_with_its_error(tmp_path):
     expected = grid(tmp_path)
-    error = Path(expected[1]["scratch"]) / "train.error.json"
+    error = Path(expected[1]["errors"][1])
     error.parent.mkdir(parents=True)
     error.write_text(json.dumps({"status": "failed", "rule": "train", "error": "OutOfMemoryError: no\n memory"}))
     runs = collect(tmp_path, expected, made=expected[:1], incomplete=True)
@@ -87,7 +88,7 @@ def test_a_failed_run_is_a_row_with_its_error(tmp_path):
 def test_an_evaluation_that_failed_keeps_the_provenance_of_its_training(tmp_path):
     (run,) = grid(tmp_path, seeds=(0,))
     record, _ = factories.write(tmp_path, run, [0.5])
-    error = Path(run["scratch"]) / "evaluate.error.json"
+    error = Path(run["benchmarks"]["dev"])
     error.parent.mkdir(parents=True)
     error.write_text("cut off")
     collect_runs.main(factories.collect_job(tmp_path, [run], [(record, [])], incomplete=True))

@@ -98,7 +98,7 @@ def test_sigterm_saves_the_state_and_fails(make_run):
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 1
     assert list(scratch.glob("checkpoint-*/complete"))
-    assert "signal SIGTERM" in json.loads((scratch / "train_glue.error.json").read_text())["error"]
+    assert "signal SIGTERM" in json.loads((scratch / "train.error.json").read_text())["error"]
 
 
 def test_a_checkpoint_that_was_cut_off_is_not_resumed_from(tmp_path):

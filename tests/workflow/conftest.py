@@ -41,6 +41,10 @@ class Project:
         shutil.copytree(self.folder, folder, symlinks=True)
         return Project(folder)
 
+    def link_library(self) -> None:
+        """The real scripts import hra from beside the Snakefile."""
+        (self.folder / "hra").symlink_to(ROOT / "hra")
+
     def snakemake(self, *arguments: str, ok: bool = True) -> str:
         """Run Snakemake here; returns what it printed."""
         environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jsonschema
 import pandas as pd
+
 from common import files
 from common.aggregate import RUN, SELECTIONS, as_list
 from common.job import JobError, start
@@ -68,10 +69,9 @@ def name_of(key: tuple) -> str:
     return "/".join([dataset, method, variant, f"seed{seed}", *benchmark])
 
 
-def hole(scratch: str, rules: list[str]) -> dict:
+def hole(errors: list[str]) -> dict:
     """Status and error of something that is not there, from the error file that its job left."""
-    for rule in rules:
-        path = Path(scratch) / f"{rule}.error.json"
+    for path in map(Path, errors):
         if path.exists():
             try:
                 text = str(files.read_json(path)["error"])
@@ -93,14 +93,14 @@ def rows_of(run: dict, record: dict | None, metrics: dict[tuple, dict]) -> list[
     key = tuple(run[name] for name in RUN)
     base = dict(zip(RUN, key, strict=True))
     if record is None:
-        return [base | hole(run["scratch"], ["train", "evaluate"])]
+        return [base | hole(run["errors"])]
     base |= from_record(record)
     rows = []
-    for benchmark in run["benchmarks"]:
+    for benchmark, error in run["benchmarks"].items():
         base["benchmark"] = benchmark
         evaluation = metrics.get((*key, benchmark))
         if evaluation is None:
-            rows.append(base | hole(run["scratch"], ["evaluate"]))
+            rows.append(base | hole([error]))
             continue
         common = {"n_items": evaluation["n_items"], "eval_seconds": evaluation["seconds"], "status": "ok"}
         for selection in SELECTIONS:

@@ -191,16 +191,18 @@ def names(config: dict, task: str) -> list[str]:
     return list(dict.fromkeys(f"{run['method']}/{run['variant']}" for run in runs(config, task)))
 
 
-def expected_runs(config: dict, task: str, scratch: str) -> list[dict]:
-    """The runs with what the run table needs: their benchmarks, and where a failure left its error."""
-    return [
-        run
-        | {
-            "benchmarks": list(config["datasets"][task][run["dataset"]]["benchmarks"]),
-            "scratch": scratch.format(task=task, **run),
+def expected_runs(config: dict, task: str, scratch: str, start_scratch: str) -> list[dict]:
+    """The runs with what the run table needs: their benchmarks, and the files in which a failure leaves its error."""
+
+    def expected(run: dict) -> dict:
+        folder, start = (Path(pattern.format(task=task, **run)) for pattern in (scratch, start_scratch))
+        benchmarks = config["datasets"][task][run["dataset"]]["benchmarks"]
+        return run | {
+            "errors": [str(start / "augment.error.json"), str(folder / "train.error.json")],
+            "benchmarks": {name: str(folder / name / "evaluate.error.json") for name in benchmarks},
         }
-        for run in runs(config, task)
-    ]
+
+    return [expected(run) for run in runs(config, task)]
 
 
 def table_rows(config: dict, task: str) -> list[dict[str, str]]:

@@ -102,8 +102,9 @@ def guarded(main: Callable[[dict], None], job: dict, exit: bool = True) -> int:
 
 
 def error_file(job: dict) -> Path | None:
+    """Where a failure is written down: in the job's scratch folder, under the stage's name (train_glue: train)."""
     scratch = job["params"].get("scratch")
-    return Path(scratch) / f"{job['rule']}.error.json" if scratch else None
+    return Path(scratch) / f"{job['rule'].partition('_')[0]}.error.json" if scratch else None
 
 
 def last_error(job: dict) -> str:

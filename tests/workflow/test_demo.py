@@ -1,0 +1,55 @@
+"""`make demo`, as a stranger types it: the whole chain on a real encoder. Minutes."""
+
+import csv
+import subprocess
+import sys
+
+import pytest
+
+from support import ROOT, SHARED
+
+MAJORITY = {"Sentiment": 50.0, "Paraphrase (acc)": 50.0, "Acceptability": 0.0}
+
+
+@pytest.mark.slow
+def test_demo_prints_a_table_in_which_every_method_beats_the_majority_class():
+    done = subprocess.run(
+        ["make", "demo", f"VENV={sys.prefix}", f"PYTHON={sys.executable}"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "HRA" in done.stdout and "Where to look next" in done.stdout
+    with open(ROOT / "demo/results/table_glue.csv", newline="") as stream:
+        table = {row["run"]: row for row in csv.DictReader(stream) if row["selection"] == "best_on_dev"}
+    columns = [name for name in MAJORITY if name in table["hra/r8"]]
+    assert columns
+    for run in ("head/linear", "lora/r8", "hra/r8", "full/all"):
+        for name in columns:
+            assert float(table[run][name]) > MAJORITY[name] + 3, (run, name)
+    # The point of an adapter: clearly better than the classifier alone.
+    assert float(table["hra/r8"]["Sentiment"]) > float(table["head/linear"]["Sentiment"]) + 5
+    assert not any(row["missing"] for row in table.values())
+
+
+@pytest.mark.slow
+@pytest.mark.real
+def test_hra_learns_the_real_sst2(tmp_path):
+    """A short training on the real sentences beats the majority class (50.9 %) clearly."""
+    if not SHARED.exists():
+        pytest.skip("../shared/data is not here")
+    target = "demo/real/results/glue/sst2-sentences/hra/r8/seed0/validation/metrics.json"
+    overlay = tmp_path / "short.yaml"
+    overlay.write_text(
+        "presets: {glue: {demo: {datasets: {sst2-sentences: {epochs: 0.25, eval_steps: 54}}}}}\n"
+        f"pathvars: {{results: {tmp_path}/results, resources: demo/real/resources, "
+        f"scratch: {tmp_path}/scratch, logs: {tmp_path}/logs}}\n"
+    )
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--nolock", "--configfile"]
+    command += ["config/demo.yaml", "config/demo_real.yaml", str(overlay), "--config", f"local_root={SHARED}/data", "--"]
+    target = f"{tmp_path}/results/glue/sst2-sentences/hra/r8/seed0/validation/metrics.json"
+    done = subprocess.run([*command, target], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    import json
+
+    metrics = json.loads(open(target).read())
+    assert metrics["n_items"] == 872
+    assert metrics["selections"]["last"]["metrics"]["accuracy"]["value"] > 0.6

@@ -1,5 +1,6 @@
 """The bridge: a job by hand, an error as a file and one line, GPUs handed out by lock."""
 
+import errno
 import json
 import os
 import subprocess
@@ -70,6 +71,15 @@ def test_a_failure_is_a_status_and_a_file_and_a_success_removes_it(script, tmp_p
         assert done.returncode == int(fail) and error.exists() == fail
         if fail:
             assert json.loads(error.read_text())["error"] == "JobError: expected a, came b, do c"
+
+
+def test_a_full_disk_is_said_with_its_remedy(tmp_path):
+    def main(job):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "scratch/checkpoint-3")
+
+    assert jobs.guarded(main, job(tmp_path), exit=False) == 1
+    error = files.read_json(tmp_path / "scratch/try.error.json")["error"]
+    assert "scratch/checkpoint-3" in error and "Free some space and run again" in error
 
 
 def test_under_snakemake_the_terminal_shows_one_line_and_the_log_the_rest(tmp_path):

@@ -226,7 +226,7 @@ def test_a_missing_gpu_is_said_at_the_start(make_run):
             {"targets": ["query", "no_such_layer"]},
             r"'no_such_layer' matches no Linear layer.*end in: classifier, dense, key",
         ),
-        ({"peft": {"r": 34}}, r"r = 34 is larger than the input width 32 of 'query'"),
+        ({"peft": {"r": 34}}, r"does not fit this model: HRA with r = 34 on Linear.*input width is 32"),
     ],
 )
 def test_adapters_that_do_not_fit_are_refused_before_anything_is_written(make_run, changes, message):

@@ -18,7 +18,7 @@ TINY = {
     "datasets": {
         "glue": {
             "made": {
-                "source": {"kind": "init", "generator": "sentiment", "rows": {"train": 48, "validation": 32}, "seed": 0},
+                "source": {"kind": "init", "generator": "sentiment", "rows": {"train": 48, "validation": 32}},
                 "splits": {"train": ["train.parquet"], "validation": ["validation.parquet"]},
                 "columns": ["sentence"],
                 "label": "label",

@@ -1,6 +1,7 @@
 """`make demo`, as a stranger types it: the whole chain on a real encoder. Minutes."""
 
 import csv
+import json
 import subprocess
 import sys
 
@@ -36,20 +37,17 @@ def test_hra_learns_the_real_sst2(tmp_path):
     """A short training on the real sentences beats the majority class (50.9 %) clearly."""
     if not SHARED.exists():
         pytest.skip("../shared/data is not here")
-    target = "demo/real/results/glue/sst2-sentences/hra/r8/seed0/validation/metrics.json"
     overlay = tmp_path / "short.yaml"
     overlay.write_text(
         "presets: {glue: {demo: {datasets: {sst2-sentences: {epochs: 0.25, eval_steps: 54}}}}}\n"
         f"pathvars: {{results: {tmp_path}/results, resources: demo/real/resources, "
         f"scratch: {tmp_path}/scratch, logs: {tmp_path}/logs}}\n"
     )
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--nolock", "--configfile"]
-    command += ["config/demo.yaml", "config/demo_real.yaml", str(overlay), "--config", f"local_root={SHARED}/data", "--"]
-    target = f"{tmp_path}/results/glue/sst2-sentences/hra/r8/seed0/validation/metrics.json"
-    done = subprocess.run([*command, target], cwd=ROOT, capture_output=True, text=True)
+    target = tmp_path / "results/glue/sst2-sentences/hra/r8/seed0/validation/metrics.json"
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "config/demo.yaml"]
+    command += ["config/demo_real.yaml", str(overlay), "--config", f"local_root={SHARED}/data", "--", str(target)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    import json
-
-    metrics = json.loads(open(target).read())
+    metrics = json.loads(target.read_text())
     assert metrics["n_items"] == 872
     assert metrics["selections"]["last"]["metrics"]["accuracy"]["value"] > 0.6

@@ -89,7 +89,7 @@ def guarded(main: Callable[[dict], None], job: dict, exit: bool = True) -> int:
                 {
                     "status": "failed",
                     "rule": job["rule"],
-                    "error": f"{type(problem).__name__}: {problem}",
+                    "error": describe(problem),
                     "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 },
             )
@@ -99,6 +99,14 @@ def guarded(main: Callable[[dict], None], job: dict, exit: bool = True) -> int:
     if error:
         error.unlink(missing_ok=True)
     return 0
+
+
+def describe(problem: Exception) -> str:
+    """One line for the terminal and the run table."""
+    text = f"{type(problem).__name__}: {problem}"
+    if "No space left" in text:
+        text += ". Free some space and run again: finished work is kept, training goes on from its last saved state."
+    return " ".join(text.split())
 
 
 def error_file(job: dict) -> Path | None:

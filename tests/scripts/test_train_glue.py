@@ -49,6 +49,18 @@ def test_every_method_trains_and_evaluates(make_run, kind):
     assert not Path(run.train["params"]["scratch"]).exists()
 
 
+def test_mixed_precision_keeps_the_adapter_in_float32(make_run):
+    import evaluate_glue
+
+    run = make_run(method("hra"), precision="bf16")
+    record = train(run)
+    evaluate_glue.main(run.evaluate)
+    import torch
+
+    assert {value.dtype for value in load_file(run.weights["last"]).values()} == {torch.float32}
+    assert record["hyperparameters"]["precision"] == "bf16"
+
+
 def test_training_starts_from_the_augmented_checkpoint(make_run):
     run = make_run(method("hra"), learning_rate=1e-12)
     train(run)

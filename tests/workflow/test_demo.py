@@ -39,7 +39,7 @@ def test_hra_learns_the_real_sst2(tmp_path):
         pytest.skip("../shared/data is not here")
     overlay = tmp_path / "short.yaml"
     overlay.write_text(
-        "presets: {glue: {demo: {datasets: {sst2-sentences: {epochs: 0.25, eval_steps: 54}}}}}\n"
+        "presets: {glue: {demo-real: {datasets: {sst2-sentences: {epochs: 0.25, eval_steps: 54}}}}}\n"
         f"pathvars: {{results: {tmp_path}/results, resources: demo/real/resources, "
         f"scratch: {tmp_path}/scratch, logs: {tmp_path}/logs}}\n"
     )

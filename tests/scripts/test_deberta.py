@@ -1,0 +1,121 @@
+"""DeBERTaV3's own file formats, small: a float16 pytorch_model.bin and an spm.model, as microsoft/deberta-v3-base has."""
+
+import json
+import random
+
+import pytest
+import torch
+
+from common import adapters, glue
+from support import method
+
+WORDS = [
+    "the",
+    "a",
+    "cat",
+    "dog",
+    "man",
+    "woman",
+    "sees",
+    "hears",
+    "likes",
+    "old",
+    "young",
+    "house",
+    "garden",
+    "runs",
+    "sleeps",
+    "quickly",
+    "today",
+    "never",
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """config.json, tokenizer_config.json, spm.model, pytorch_model.bin: the four files of config.yaml."""
+    import sentencepiece
+    from transformers import AutoConfig, AutoModel
+
+    path = tmp_path_factory.mktemp("deberta")
+    generator = random.Random(0)
+    text = path / "text"
+    text.write_text("\n".join(" ".join(generator.choices(WORDS, k=8)) for _ in range(400)))
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(text),
+        model_prefix=str(path / "spm"),
+        vocab_size=40,
+        pad_id=0,
+        bos_id=1,
+        eos_id=2,
+        unk_id=3,
+        pad_piece="[PAD]",
+        bos_piece="[CLS]",
+        eos_piece="[SEP]",
+        unk_piece="[UNK]",
+        minloglevel=2,
+    )
+    (path / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False, "vocab_type": "spm"}))
+    config = AutoConfig.for_model(
+        "deberta-v2",
+        vocab_size=80,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        relative_attention=True,
+        position_buckets=16,
+        norm_rel_ebd="layer_norm",
+        share_att_key=True,
+        pos_att_type=["p2c", "c2p"],
+        max_relative_positions=-1,
+        position_biased_input=False,
+        type_vocab_size=0,
+        pooler_hidden_size=32,
+    )
+    config.save_pretrained(path)
+    torch.manual_seed(0)
+    state = {f"deberta.{name}": value.half() for name, value in AutoModel.from_config(config).state_dict().items()}
+    torch.save(state, path / "pytorch_model.bin")
+    return path
+
+
+def test_the_tokenizer_reads_the_sentencepiece_model(folder):
+    tokenizer = glue.load_tokenizer(folder)
+    encoded = tokenizer("the cat sees", "a dog runs")["input_ids"]
+    tokens = tokenizer.convert_ids_to_tokens(encoded)
+    assert tokens[0] == "[CLS]" and tokens[-1] == "[SEP]" and tokens.count("[SEP]") == 2
+    assert "[UNK]" not in tokens
+
+
+def test_half_precision_weights_are_loaded_and_held_in_float32(folder):
+    model = adapters.load_classifier(folder, ["no", "yes"], seed=0, dropout=0.25)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    stored = torch.load(folder / "pytorch_model.bin", weights_only=True)["deberta.embeddings.word_embeddings.weight"]
+    assert (model.deberta.embeddings.word_embeddings.weight == stored.float()).all()
+    assert model.dropout.p == 0.25
+
+
+def test_a_pickle_with_code_in_it_is_refused(folder, tmp_path):
+    import shutil
+
+    class Code:
+        def __reduce__(self):
+            return (print, ("code from a checkpoint ran",))
+
+    for name in ("config.json", "tokenizer_config.json", "spm.model"):
+        shutil.copy(folder / name, tmp_path)
+    torch.save({"deberta.x": Code()}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(Exception, match=r"[Ww]eights.only|Unsupported"):
+        adapters.load_classifier(tmp_path, ["no", "yes"], seed=0)
+
+
+def test_the_papers_targets_are_six_linear_layers_a_block(folder):
+    targets = ["query_proj", "key_proj", "value_proj", "intermediate.dense", "output.dense"]
+    model = adapters.load_classifier(folder, ["no", "yes"], seed=0)
+    adapted = adapters.insert(model, method("hra", peft={"r": 8}, targets=targets), ["pooler", "classifier"])
+    assert len(adapted.base_model.targeted_module_names) == 2 * 6
+    # Wq, Wk, Wv, attention output: width 32; intermediate: 32; output: 64
+    assert adapters.count(adapted, ["pooler", "classifier"])["adapter_parameters"] == 2 * (5 * 32 + 64) * 8
+    trainable = {name for name, p in adapted.named_parameters() if p.requires_grad}
+    assert any("pooler" in name for name in trainable) and any("classifier" in name for name in trainable)

@@ -99,12 +99,12 @@ def linear(d: int, tokens: int, r: int, dtype: torch.dtype) -> Case:
     return Case("linear", f"{d}x{d} {tokens} tokens", build, ["0"], r, dtype)
 
 
-def conv(channels: int, side: int, r: int) -> Case:
+def conv(channels: int, side: int, r: int, batch: int = 1) -> Case:
     def build() -> tuple[nn.Module, torch.Tensor]:
         model = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1))
-        return model, torch.randn(1, channels, side, side)
+        return model, torch.randn(batch, channels, side, side)
 
-    return Case("conv2d", f"{channels} channels 3x3 {side}x{side}", build, ["0"], r)
+    return Case("conv2d", f"{channels} channels 3x3 {batch}x{side}x{side}", build, ["0"], r)
 
 
 def _embeddings(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
@@ -161,4 +161,4 @@ CONV = [conv(channels, side, r) for (channels, side), r in itertools.product([(3
 MODELS = [deberta(8), deberta(32), llama(8), llama(32)]
 STEPS = LINEAR + CONV + MODELS
 MERGES = [linear(d, 1, r, dtype) for d, r, dtype in itertools.product((768, 2048, 4096), (8, 32), DTYPES)]
-PEAKS = [linear(4096, 4096, 8, dtype) for dtype in DTYPES] + [conv(320, 64, 8), deberta(8), llama(8)]
+PEAKS = [linear(4096, 4096, 8, dtype) for dtype in DTYPES] + [conv(320, 64, 8, batch=4), deberta(8), llama(8)]

@@ -84,8 +84,8 @@ class Conv2d(HRALayer):
         V, B = factors
         base = self.get_base_layer()
         with torch.autocast(x.device.type, enabled=False):
-            # (W B)ᵀ = Bᵀ Wᵀ: BLAS is faster with the long side of B last, the more so backward.
-            WB = nn.functional.linear(B.mT, base.weight.flatten(1).to(B.dtype)).mT
+            # With Bᵀ contiguous the gradient of B is computed as gᵀW, which BLAS does faster than Wᵀg.
+            WB = base.weight.flatten(1).to(B.dtype) @ B.mT.contiguous().mT
         V, WB = cast(V, WB, x.dtype)
         # PyTorch's own method, with another weight: padding modes and "same" come with it.
         P = base._conv_forward(x, V.mT.reshape(-1, *base.weight.shape[1:]), None)

@@ -72,7 +72,7 @@ def similarity(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
         slots = rng.sample(scenes.editable(event), min(edits, 4))
         for slot in slots:
             other = scenes.edit(rng, other, slot)
-        shared = max(0.0, 1 - sum(scenes.WEIGHTS[slot] for slot in slots))
+        shared = max(0.0, 1.0 - sum(scenes.WEIGHTS[slot] for slot in slots))
         if edits == 5:
             other, shared = scenes.scene(rng), 0.0
         return {

@@ -1,27 +1,29 @@
-"""Sentences that are English, and sentences that miss it by one thing: the `acceptability` task.
+"""Sentences that are English, and sentences that miss it by one thing or two: the `acceptability` task.
 
-Each pattern is a function of a random generator and `good`; it returns a sentence as words, right or with the one
-mistake that is typical of the pattern (in the manner of CoLA and BLiMP).
+Each pattern is a function of a random generator and `good`; it returns a sentence without its full stop, right or with
+the mistake that is typical of the pattern (in the manner of CoLA and BLiMP).
 """
 
 from random import Random
 
 from common import words
 
+PLURALS = {row[1] for row in words.PEOPLE + words.THINGS}
 BASE, THIRD, PAST, PARTICIPLE, ING = range(5)
 
 
 def sentence(rng: Random, good: bool) -> str:
-    """A sentence, acceptable or not."""
+    """A sentence, acceptable or not: with a pattern's own mistake, with a general one, or with both."""
     pattern = rng.choice(PATTERNS)
     if good:
         return finish(pattern(rng, True))
-    spoil = rng.choices((misform, garble, None), (0.4, 0.25, 0.35))[0]
-    return finish(spoil(rng, pattern(rng, True)) if spoil else pattern(rng, False))
+    own, general = rng.choices(((True, False), (False, True), (True, True)), (0.2, 0.25, 0.55))[0]
+    text = pattern(rng, not own)
+    return finish(rng.choice((misform, misform, garble))(rng, text) if general else text)
 
 
 def misform(rng: Random, text: str) -> str:
-    """ "breaked" for "broke"; a garbled sentence where no word of the kind occurs."""
+    """An irregular word made by rule ("breaked"); a garbled sentence where no word of the kind occurs."""
     parts = text.split()
     spots = [at for at, word in enumerate(parts) if word in words.BY_RULE]
     if not spots:
@@ -50,8 +52,9 @@ def garble(rng: Random, text: str) -> str:
         at = rng.choice(spots or [len(parts) - 2])
         parts[at : at + 2] = parts[at + 1], parts[at]
     elif kind == "drop":
-        spots = [at for at in small if parts[at] in ("the", "to", "of", "a")] or small
-        del parts[rng.choice(spots)]
+        # Not "the" before a plural, which can do without.
+        spots = [at for at in small if parts[at] != "the" or not PLURALS & set(parts[at + 1 : at + 3])]
+        del parts[rng.choice(spots or small)]
     else:
         at = rng.choice(small)
         parts.insert(at, parts[at])
@@ -59,7 +62,7 @@ def garble(rng: Random, text: str) -> str:
 
 
 def person(rng: Random, plural: bool | None = None) -> tuple[str, bool]:
-    """ "the old king" and whether it is plural."""
+    """A phrase such as "the old king", and whether it is plural."""
     plural = rng.random() < 0.5 if plural is None else plural
     adjective = rng.choice(("", "", "", *words.ADJECTIVES[-5:]))
     return f"the {adjective} {rng.choice(words.PEOPLE)[plural]}", plural

@@ -33,9 +33,9 @@ BY_RULE = {
     "stolen": "stealed", "chose": "choosed", "chosen": "choosed", "drew": "drawed", "drawn": "drawed", "took": "taked",
     "taken": "taked", "hid": "hided", "hidden": "hided", "forgot": "forgetted", "forgotten": "forgetted",
     "gave": "gived", "given": "gived", "threw": "throwed", "thrown": "throwed", "knew": "knowed", "known": "knowed",
-    "slept": "sleeped", "sang": "singed", "swam": "swimmed", "fell": "falled", "went": "goed", "spoke": "speaked",
-    "women": "womans", "men": "mans", "himself": "hisself", "themselves": "theirselves",
-    "herself": "sheself", "woke": "waked", "boxes": "boxs", "keys": "keies", "sung": "singed", "fallen": "falled",
+    "slept": "sleeped", "swam": "swimmed", "fell": "falled", "fallen": "falled", "went": "goed", "spoke": "speaked",
+    "saw": "seed", "women": "womans", "men": "mans", "boxes": "boxs", "keys": "keies", "himself": "hisself",
+    "herself": "sheself", "themselves": "theirselves",
 }  # fmt: skip
 # People: singular, plural, reflexive pronoun of the singular.
 PEOPLE = (

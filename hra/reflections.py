@@ -22,7 +22,7 @@ def compact(U: torch.Tensor, apply_GS: bool = False) -> tuple[torch.Tensor, torc
     """Give V and B of H = I - B Vᵀ.
 
     The chain (section 3.1, Eq. 3): V = U, B = U T. A zero column makes its H_i = I (in float32 one
-    shorter than 1e-22 counts as zero), and has the gradient zero.
+    shorter than 3e-16 counts as zero), and has the gradient zero.
     `apply_GS`, λ = ∞ (section 3.3): V = Q, B = 2 Q for an orthonormal basis Q of the columns' span;
     H is the same for every basis, Gram-Schmidt's or another. Zero and linearly dependent columns
     add nothing to the span and do no harm, so r may exceed n.
@@ -39,10 +39,16 @@ def compact(U: torch.Tensor, apply_GS: bool = False) -> tuple[torch.Tensor, torc
 
 def _T(U: torch.Tensor) -> torch.Tensor:
     gram = U.mT @ U
-    squares = gram.diagonal()
-    half = torch.where(squares == 0, 1, squares / 2)
+    half = _squared_lengths(gram, zero=2.0) / 2
     eye = torch.eye(len(gram), dtype=U.dtype, device=U.device)
     return torch.linalg.solve_triangular(gram.triu(1) + half.diag(), eye, upper=True)
+
+
+def _squared_lengths(gram: torch.Tensor, zero: float) -> torch.Tensor:
+    """The diagonal (..., r), with the value `zero` where it is too small to have all its digits."""
+    squares = gram.diagonal(dim1=-2, dim2=-1)
+    limits = torch.finfo(gram.dtype)
+    return torch.where(squares < limits.tiny / limits.eps, zero, squares)
 
 
 class _Chain(torch.autograd.Function):
@@ -168,8 +174,7 @@ def orthogonality_error(U: torch.Tensor) -> torch.Tensor:
     """
     U = U.to(torch.promote_types(U.dtype, torch.float32))
     gram = U.mT @ U
-    squares = gram.diagonal(dim1=-2, dim2=-1)
-    length = torch.where(squares == 0, 1, squares).sqrt()
+    length = _squared_lengths(gram, zero=1.0).sqrt()
     cosines = gram / (length.unsqueeze(-1) * length.unsqueeze(-2))
     eye = torch.eye(U.shape[-1], dtype=U.dtype, device=U.device)
     return torch.linalg.vector_norm(eye - cosines, dim=(-2, -1))

@@ -146,6 +146,15 @@ def test_zero_column_is_no_reflection_and_gives_no_NaN(apply_GS):
     assert orthogonality_error(U).isfinite()
 
 
+@pytest.mark.parametrize("length", [1e-14, 1e-17, 1e-20, 1e-23])
+def test_column_too_short_for_float32_is_whole_or_nothing(length):
+    U = random(9, 3).float()
+    U[:, 1] *= length / U[:, 1].norm()
+    H = dense(*compact(U))
+    close(H @ H.T, torch.eye(9), 9)
+    close(H, explicit(U.double() if length > 1e-15 else U[:, [0, 2]].double()).float(), 9)
+
+
 def test_all_columns_zero_is_the_identity():
     for apply_GS in (False, True):
         close(dense(*compact(torch.zeros(5, 2), apply_GS)), torch.eye(5), 5)

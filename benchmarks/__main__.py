@@ -13,6 +13,7 @@ peak is that of a process which does nothing else.
 from __future__ import annotations
 
 import csv
+import ctypes
 import json
 import os
 import platform
@@ -40,6 +41,14 @@ def machine() -> str:
     model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
     threads = "1 thread, CPU time" if CPU_TIME else f"{torch.get_num_threads()} threads"
     return f"{model}, {threads}, torch {torch.__version__.partition('+')[0]}"
+
+
+def keep_heap() -> None:
+    """Keep freed memory in the process, so that no kind pays for pages that the one before it gave back (glibc)."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(-3, 32 * 2**20)  # M_MMAP_THRESHOLD, its maximum
+        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
 def measure(steps: dict[str, Step]) -> dict[str, float]:
@@ -162,7 +171,9 @@ def main(arguments: list[str]) -> None:
         torch.set_num_threads(1)
     if arguments[:1] == ["--peak-of"]:
         report_peak(*arguments[1:])
-    elif not arguments:
+        return
+    keep_heap()
+    if not arguments:
         headline()
     elif unknown := set(arguments) - {*groups, "all", "plot"}:
         sys.exit(f"benchmarks: expected some of {groups}, all or plot, got {sorted(unknown)}")

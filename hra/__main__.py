@@ -141,6 +141,8 @@ def main(arguments: list[str] | None = None) -> None:
             to_lora(load(options.adapter, options.base), options.out)
         else:
             merge(options.adapter, options.out, options.base)
+    except ModuleNotFoundError as error:
+        sys.exit(f"python -m hra {options.command}: {error}; `pip install 'hra[cli]'` brings it")
     except (ValueError, OSError) as error:
         sys.exit(f"python -m hra {options.command}: {error}")
 

@@ -1,4 +1,4 @@
-"""Sentences that are English, and sentences that miss it by one thing or two: the `acceptability` task.
+"""Sentences that are English, and sentences that miss it by one to three things: the `acceptability` task.
 
 Each pattern is a function of a random generator and `good`; it returns a sentence without its full stop, right or with
 the mistake that is typical of the pattern (in the manner of CoLA and BLiMP).
@@ -13,13 +13,17 @@ BASE, THIRD, PAST, PARTICIPLE, ING = range(5)
 
 
 def sentence(rng: Random, good: bool) -> str:
-    """A sentence, acceptable or not: with a pattern's own mistake, with a general one, or with both."""
+    """A sentence, acceptable or not: then with some of the pattern's own mistake, a false form and a garbled order."""
     pattern = rng.choice(PATTERNS)
     if good:
         return finish(pattern(rng, True))
-    own, general = rng.choices(((True, False), (False, True), (True, True)), (0.2, 0.25, 0.55))[0]
-    text = pattern(rng, not own)
-    return finish(rng.choice((misform, misform, garble))(rng, text) if general else text)
+    mistakes = rng.choice(MISTAKES)
+    text = pattern(rng, "own" not in mistakes)
+    if "form" in mistakes:
+        text = misform(rng, text)
+    if "order" in mistakes:
+        text = garble(rng, text)
+    return finish(text)
 
 
 def misform(rng: Random, text: str) -> str:
@@ -229,3 +233,5 @@ PATTERNS = (
     + [question, argument, polarity] * 2
     + [agreement, reflexive, determiner, comparison, coordination, preposition, existential, complement]
 )
+# Several mistakes are what a short training finds; single ones set methods apart.
+MISTAKES = ("own", "form", "own form", "own form", "own order", "form order", "own form order", "own form order")

@@ -157,7 +157,9 @@ def llama(r: int = 8, tokens: int = 512) -> Case:
 DTYPES = (torch.float32, torch.bfloat16)
 HEADLINE = linear(4096, 512, 8, torch.float32)
 LINEAR = [linear(*case) for case in itertools.product((768, 2048, 4096), (512, 4096), (8, 32), DTYPES)]
-CONV = [conv(channels, side, r) for (channels, side), r in itertools.product([(320, 32), (320, 64), (640, 32)], (8, 32))]
+CONV = [
+    conv(channels, side, r) for (channels, side), r in itertools.product([(320, 32), (320, 64), (640, 32)], (8, 32))
+]
 MODELS = [deberta(8), deberta(32), llama(8), llama(32)]
 STEPS = LINEAR + CONV + MODELS
 MERGES = [linear(d, 1, r, dtype) for d, r, dtype in itertools.product((768, 2048, 4096), (8, 32), DTYPES)]

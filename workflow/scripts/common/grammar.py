@@ -18,22 +18,21 @@ def sentence(rng: Random, good: bool) -> str:
     if good:
         return finish(pattern(rng, True))
     mistakes = rng.choice(MISTAKES)
-    text = pattern(rng, "own" not in mistakes)
-    if "form" in mistakes:
-        text = misform(rng, text)
-    if "order" in mistakes:
-        text = garble(rng, text)
-    return finish(text)
+    text = " ".join(pattern(rng, "own" not in mistakes).split())
+    formed = misform(rng, text) if "form" in mistakes else text
+    # Once only: a second garbling may undo the first.
+    if "order" in mistakes or ("form" in mistakes and formed == text):
+        formed = garble(rng, formed)
+    return finish(formed)
 
 
 def misform(rng: Random, text: str) -> str:
-    """An irregular word made by rule ("breaked"); a garbled sentence where no word of the kind occurs."""
+    """Make an irregular word by rule ("breaked"); the text as it is where no word of the kind occurs."""
     parts = text.split()
     spots = [at for at, word in enumerate(parts) if word in words.BY_RULE]
-    if not spots:
-        return garble(rng, text)
-    at = rng.choice(spots)
-    parts[at] = words.BY_RULE[parts[at]]
+    if spots:
+        at = rng.choice(spots)
+        parts[at] = words.BY_RULE[parts[at]]
     return " ".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""DeBERTaV3's own file formats, small: a float16 pytorch_model.bin and an spm.model, as microsoft/deberta-v3-base has."""
+"""DeBERTaV3's own file formats, small: a float16 pytorch_model.bin and an spm.model, as on the hub."""
 
 import json
 import random

@@ -5,11 +5,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import collect_runs
-import factories
 import figures
 import matplotlib.image
 import pandas as pd
 import pytest
+
+import factories
 from common import aggregate
 
 PUBLISHED = Path(__file__).parents[2] / "config" / "published" / "glue.csv"

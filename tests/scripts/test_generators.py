@@ -7,7 +7,8 @@ from collections import Counter
 
 import pytest
 
-from common import generators, grammar, scenes, words
+from common import generators
+from common.generators import grammar, scenes, words
 from common.job import JobError
 
 TASKS = {

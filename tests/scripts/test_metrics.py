@@ -23,12 +23,13 @@ def test_hand_values():
 @given(st.integers(0, 10_000))
 def test_against_scikit_learn_and_scipy(seed):
     from scipy import stats
-    from sklearn.metrics import accuracy_score, f1_score
+    from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
     generator = np.random.default_rng(seed)
     labels, predicted = generator.integers(0, 2, 20), generator.integers(0, 2, 20)
     assert metrics.accuracy(labels, predicted) == accuracy_score(labels, predicted)
     assert metrics.f1(labels, predicted) == pytest.approx(f1_score(labels, predicted, zero_division=0))
+    assert metrics.matthews_correlation(labels, predicted) == pytest.approx(matthews_corrcoef(labels, predicted))
     real, scored = generator.normal(size=20), generator.integers(0, 5, 20).astype(float)
     assert metrics.pearson(real, scored) == pytest.approx(stats.pearsonr(real, scored)[0])
     assert metrics.spearman(real, scored) == pytest.approx(stats.spearmanr(real, scored)[0])

@@ -9,7 +9,7 @@ import pytest
 
 from support import ROOT, SHARED
 
-MAJORITY = {"Sentiment": 50.0, "Paraphrase (acc)": 50.0, "Acceptability": 0.0}
+MAJORITY = 50.0
 
 
 @pytest.mark.slow
@@ -21,13 +21,12 @@ def test_demo_prints_a_table_in_which_every_method_beats_the_majority_class():
     assert "HRA" in done.stdout and "Where to look next" in done.stdout
     with open(ROOT / "demo/results/table_glue.csv", newline="") as stream:
         table = {row["run"]: row for row in csv.DictReader(stream) if row["selection"] == "best_on_dev"}
-    columns = [name for name in MAJORITY if name in table["hra/r8"]]
-    assert columns
     for run in ("head/linear", "lora/r8", "hra/r8", "full/all"):
-        for name in columns:
-            assert float(table[run][name]) > MAJORITY[name] + 3, (run, name)
+        for name in ("Sentiment", "Paraphrase (acc)"):
+            assert float(table[run][name]) > MAJORITY, (run, name)
     # The point of an adapter: clearly better than the classifier alone.
-    assert float(table["hra/r8"]["Sentiment"]) > float(table["head/linear"]["Sentiment"]) + 5
+    for name in ("Sentiment", "Paraphrase (acc)"):
+        assert float(table["hra/r8"][name]) > float(table["head/linear"][name]) + 5
     assert not any(row["missing"] for row in table.values())
 
 
@@ -39,7 +38,7 @@ def test_hra_learns_the_real_sst2(tmp_path):
         pytest.skip("../shared/data is not here")
     overlay = tmp_path / "short.yaml"
     overlay.write_text(
-        "presets: {glue: {demo-real: {datasets: {sst2-sentences: {epochs: 0.25, eval_steps: 54}}}}}\n"
+        "presets: {glue: {demo-real: {datasets: {sst2-sentences: {epochs: 0.25}}}}}\n"
         f"pathvars: {{results: {tmp_path}/results, resources: demo/real/resources, "
         f"scratch: {tmp_path}/scratch, logs: {tmp_path}/logs}}\n"
     )

@@ -11,11 +11,12 @@ from collections import defaultdict
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
 from common import aggregate, files
 from common.aggregate import as_list, readable, scale_free
 from common.job import start
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 COLOURS = {  # Okabe and Ito: told apart with any colour vision
     "hra": "#D55E00",

@@ -10,11 +10,12 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
-from common.aggregate import read_csv, readable
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from common.aggregate import read_csv, readable
 
 LABEL_WIDTH, PARAMETERS_WIDTH = 14, 7
 

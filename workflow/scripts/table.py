@@ -6,10 +6,11 @@ on the same metric scale.
 """
 
 import pandas as pd
+from tabulate import tabulate
+
 from common import aggregate, files
 from common.aggregate import SELECTIONS
 from common.job import JobError, start
-from tabulate import tabulate
 
 NOTES = {
     "glue": [

@@ -1,4 +1,4 @@
-"""A transformers Trainer whose state survives: saved on a timer, before the time limit, on a signal; resumed exactly."""
+"""A transformers Trainer whose state survives: saved on a timer, before the time limit, on a signal; exact resume."""
 
 import shutil
 import signal

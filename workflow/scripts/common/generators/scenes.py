@@ -6,7 +6,7 @@ A Scene is the meaning; `tell` picks one of its wordings; an edit makes another 
 from dataclasses import dataclass, replace
 from random import Random
 
-from common import words
+from common.generators import words
 
 
 @dataclass(frozen=True)

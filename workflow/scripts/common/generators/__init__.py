@@ -7,7 +7,7 @@ twice, within a split or between two; classes are balanced. Same arguments, same
 from collections.abc import Callable
 from random import Random
 
-from common import grammar, scenes, verdicts
+from common.generators import grammar, scenes, verdicts
 from common.job import JobError
 
 TRIES = 1000  # for one new row

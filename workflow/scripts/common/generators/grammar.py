@@ -6,7 +6,7 @@ the mistake that is typical of the pattern (in the manner of CoLA and BLiMP).
 
 from random import Random
 
-from common import words
+from common.generators import words
 
 PLURALS = {row[1] for row in words.PEOPLE + words.THINGS}
 BASE, THIRD, PAST, PARTICIPLE, ING = range(5)

@@ -6,7 +6,7 @@ contrast, reported opinion). The label is the tone of the whole; in some sentenc
 
 from random import Random
 
-from common import words
+from common.generators import words
 
 
 def adjective(rng: Random, good: bool) -> str:

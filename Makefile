@@ -27,11 +27,11 @@ demo: $(READY) ## the whole chain on two CPU cores in minutes (TASK=glue, DATA=.
 report: $(READY) ## the demo's tables and figures as one HTML file, $(ROOT)/report.html
 	$(SNAKEMAKE) --report $(ROOT)/report.html -- all
 
-test: $(READY) ## every test, the demo included
-	python -m pytest
+test: fast ## every test, the demo included
+	python -m pytest -m slow
 
 fast: $(READY) ## the tests that take seconds
-	python -m pytest -m "not slow"
+	python -m pytest -m "not slow" -n $(CORES)
 
 lint: $(READY) ## ruff, snakefmt, snakemake --lint
 	ruff check . && ruff format --check .

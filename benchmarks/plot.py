@@ -26,13 +26,14 @@ def plot(folder: Path) -> None:
         return
     figure, axis = plt.subplots(figsize=(9, 0.42 * len(rows) + 1.6), layout="constrained")
     for i, row in enumerate(rows):
-        for kind, colour in COLOURS.items():
+        for shift, (kind, colour) in zip((-0.15, 0, 0.15), COLOURS.items(), strict=True):
             ratio = float(row[kind]) / float(row["frozen"])
-            axis.scatter(ratio, i, color=colour, s=42, zorder=3, label=LABELS[kind] if i == 0 else None)
+            axis.scatter(ratio, i + shift, color=colour, s=42, zorder=3, label=LABELS[kind] if i == 0 else None)
     axis.axvline(1, color="black", linewidth=1)
     axis.set_yticks(range(len(rows)), [f"{row['case']} {row['size']}, {row['dtype']}" for row in rows])
     axis.invert_yaxis()
     axis.set_xscale("log")
+    axis.set_xticks([1, 2, 5, 10, 20, 50, 100], [1, 2, 5, 10, 20, 50, 100])
     axis.set_xlabel("forward + backward, times the frozen model's (r = 8)")
     axis.set_title(rows[0]["machine"], fontsize=9)
     axis.grid(axis="x", which="both", alpha=0.3)

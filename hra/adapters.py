@@ -13,7 +13,7 @@ from peft.tuners.hra.layer import HRALayer as PeftHRALayer
 from peft.tuners.tuners_utils import check_adapters_to_merge
 from torch import nn
 
-from .reflections import compact, compose, reflect
+from .reflections import cast, compact, compose, reflect
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 Factors = tuple[torch.Tensor, torch.Tensor]  # V and B of D = I - B Vᵀ, both (n, r)
@@ -168,6 +168,16 @@ class HRALayer(nn.Module, PeftHRALayer):
             return dtype, dtype, None
         base = (self.get_base_dtype() if self.cast_input_dtype_enabled else None) or x.dtype
         return torch.promote_types(x.dtype, base), base, x.dtype
+
+    def _thin_weights(self, factors: Factors, dtype: torch.dtype) -> Factors:
+        """V (n, r) and W B (out, r), of W D = W - (W B) Vᵀ, made in float32 or wider."""
+        V, B = factors
+        weight = self.get_base_layer().weight.flatten(1)
+        wide = torch.promote_types(weight.dtype, B.dtype)
+        with torch.autocast(weight.device.type, enabled=False):
+            # With Bᵀ contiguous the gradient of B is computed as gᵀW, which BLAS does faster than Wᵀg.
+            WB = weight.to(wide) @ B.to(wide).mT.contiguous().mT
+        return cast(V, WB, dtype)
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
         """Merge adapters into the base weight: W D = W - (W B) Vᵀ, O(out n r).

@@ -10,13 +10,14 @@ from peft.tuners.hra.config import HRAConfig
 from torch import nn
 
 from .adapters import Factors, HRALayer
-from .reflections import cast, reflect
+from .reflections import reflect
 
 
 class Linear(HRALayer):
     """z = W H x + b (Eq. 2) as `base_layer(reflect(x, V, B))`: O(N n r) more for N rows.
 
-    x: (..., n). Returns (..., out) in x's dtype; under autocast, in that of the bare base layer.
+    Where x needs no gradient, at the bottom of a network, it is W x + b - (W B)(Vᵀx) instead, so that none has to come
+    back through W, O(N n out). x: (..., n). Returns (..., out) in x's dtype; under autocast, in the bare base layer's.
     """
 
     def forward(
@@ -26,6 +27,12 @@ class Linear(HRALayer):
         if not rotations:
             return self.base_layer(x, *args, **kwargs)
         dtype, base_dtype, out_dtype = self._working_dtypes(x)
+        if adapter_names is None and self._gains_from_output_side(x, rotations[0][1]):
+            x = x.to(base_dtype)
+            z = self.base_layer(x, *args, **kwargs)
+            V, WB = self._thin_weights(rotations[0][1], x.dtype)
+            z = torch.addmm(z.reshape(-1, z.shape[-1]), x.reshape(-1, self.n) @ V, WB.mT, alpha=-1).view(z.shape)
+            return z.to(out_dtype)
         x = x.to(dtype)
         for rows, (V, B) in rotations:
             if rows is None:
@@ -33,6 +40,13 @@ class Linear(HRALayer):
             else:
                 x = x.index_copy(0, rows, reflect(x[rows], V, B))
         return self.base_layer(x.to(base_dtype), *args, **kwargs).to(out_dtype)
+
+    def _gains_from_output_side(self, x: torch.Tensor, factors: Factors) -> bool:
+        if x.requires_grad or not (torch.is_grad_enabled() and factors[1].requires_grad):
+            return False
+        base = self.base_layer
+        # Only where the weight can be read as it is, without a wider copy of it.
+        return type(base) is nn.Linear and self.get_base_dtype() == factors[1].dtype and not base.weight.requires_grad
 
 
 class Conv2d(HRALayer):
@@ -81,12 +95,8 @@ class Conv2d(HRALayer):
 
     def _correct(self, z: torch.Tensor, x: torch.Tensor, factors: Factors) -> torch.Tensor:
         """z - (W B)(Vᵀ p) for each patch p of x."""
-        V, B = factors
         base = self.get_base_layer()
-        with torch.autocast(x.device.type, enabled=False):
-            # With Bᵀ contiguous the gradient of B is computed as gᵀW, which BLAS does faster than Wᵀg.
-            WB = base.weight.flatten(1).to(B.dtype) @ B.mT.contiguous().mT
-        V, WB = cast(V, WB, x.dtype)
+        V, WB = self._thin_weights(factors, x.dtype)
         # PyTorch's own method, with another weight: padding modes and "same" come with it.
         P = base._conv_forward(x, V.mT.reshape(-1, *base.weight.shape[1:]), None)
         if z.dim() == 4 and z.is_contiguous():  # the 1 x 1 convolution and the sum in one

@@ -301,6 +301,33 @@ def test_trainable_base_weight_gets_its_gradient():
     close(ours.base_layer.bias.grad, base.bias.grad, 16)
 
 
+@pytest.mark.parametrize("apply_GS", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_input_without_gradient_gives_the_same_outputs_and_gradients(apply_GS, dtype, autocast):
+    ours, x = layer(nn.Linear(64, 32).to(dtype), apply_GS=apply_GS), torch.randn(3, 5, 64).to(dtype)
+    u = ours.hra_u["default"]
+    results = []
+    for needed in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            y = ours(x.clone().requires_grad_(needed))
+        y.double().square().sum().backward()
+        results.append((y, u.grad.clone()))
+        u.grad = None
+    assert results[0][0].dtype == results[1][0].dtype
+    rounded = torch.bfloat16 if autocast else dtype
+    for bottom, middle in zip(*results, strict=True):
+        close(bottom, middle, 8, dtype=rounded)
+
+
+def test_no_gradient_comes_back_through_the_base_to_an_input_that_needs_none():
+    for base in (nn.Linear(16, 8), nn.Conv2d(4, 8, 3, padding=1)):
+        ours = layer(base)
+        ours.base_layer.register_full_backward_hook(lambda *_: pytest.fail("backward through the base layer"))
+        ours(torch.randn(5, 16) if isinstance(base, nn.Linear) else torch.randn(2, 4, 5, 5)).sum().backward()
+        assert ours.hra_u["default"].grad.ne(0).any()
+
+
 def test_output_projection_of_multihead_attention_is_refused():
     model = nn.ModuleDict({"attention": nn.MultiheadAttention(16, 2)})
     with pytest.raises(ValueError, match=r"attention\.out_proj.*no effect.*exclude_modules"):

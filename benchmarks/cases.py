@@ -127,6 +127,9 @@ def deberta(r: int = 8, batch: int = 4, tokens: int = 128) -> Case:
             position_biased_input=False,
             type_vocab_size=0,
             hidden_size=768,
+            intermediate_size=3072,
+            num_hidden_layers=12,
+            num_attention_heads=12,
         )
         return DebertaV2Model(config).eval(), torch.randn(batch, tokens, 768)
 

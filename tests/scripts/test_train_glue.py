@@ -124,6 +124,24 @@ def test_a_checkpoint_that_was_cut_off_is_not_resumed_from(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-3"]
 
 
+def test_killed_while_an_old_checkpoint_is_removed_there_is_a_whole_one(tmp_path, monkeypatch):
+    from common import training
+
+    for step in (3, 6):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    (tmp_path / "checkpoint-3" / "complete").touch()
+    (tmp_path / "checkpoint-3" / "optimizer.pt").touch()
+
+    def killed(path):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training.shutil, "rmtree", killed)
+        training.keep_only(tmp_path / "checkpoint-6")
+    assert training.last_complete_checkpoint(tmp_path).name == "checkpoint-6"
+    assert not (tmp_path / "checkpoint-3").exists()
+
+
 def test_the_time_limit_stops_training_before_slurm_does(make_run, monkeypatch):
     import train_glue
     from common import training

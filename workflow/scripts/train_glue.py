@@ -137,7 +137,6 @@ def training_arguments(job: dict, settings: dict, seed: int, scratch: Path, devi
         eval_strategy="steps",
         eval_steps=settings["eval_steps"],
         save_strategy="no",  # Survive asks for checkpoints
-        save_total_limit=1,
         logging_steps=max(1, settings["eval_steps"] // 2),
         seed=seed,
         data_seed=seed,

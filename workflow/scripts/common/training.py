@@ -44,6 +44,12 @@ class ResumableTrainer(Trainer):
             loss = loss + self.method["lambda"] * penalty
         return (loss, outputs) if return_outputs else loss
 
+    def _save_checkpoint(self, model, trial):
+        super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()
+        if self.is_world_process_zero():
+            keep_only(Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
+
     def _save(self, output_dir=None, state_dict=None):
         folder = Path(output_dir)
         folder.mkdir(parents=True, exist_ok=True)
@@ -125,10 +131,18 @@ class Survive(TrainerCallback):
         torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
         return bool(flag.item())
 
-    def on_save(self, args, state, control, **_):
-        # The marker comes last: a checkpoint without it was cut off and is not resumed from.
-        if args.process_index == 0:
-            (Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}" / COMPLETE).touch()
+
+def keep_only(checkpoint: Path) -> None:
+    """Mark a checkpoint as complete, then remove the others; killed at any point, there is a whole one to resume from.
+
+    An old one loses its mark first: half removed it would resume without its optimiser, and nobody would notice. That
+    is why the Trainer's own rotation (save_total_limit), which comes before the mark, is not used.
+    """
+    (checkpoint / COMPLETE).touch()
+    for old in checkpoint.parent.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
+        if old != checkpoint:
+            (old / COMPLETE).unlink(missing_ok=True)
+            shutil.rmtree(old)
 
 
 def last_complete_checkpoint(folder: Path) -> Path | None:

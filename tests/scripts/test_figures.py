@@ -12,6 +12,7 @@ import pytest
 
 import factories
 from common import aggregate
+from common.style import styles
 
 PUBLISHED = Path(__file__).parents[2] / "config" / "published" / "glue.csv"
 EVERY = [(dataset, run, seed) for run in factories.LABELS for dataset in factories.METRICS for seed in (0, 1)]
@@ -92,7 +93,7 @@ def test_the_paper_is_drawn_only_on_the_same_scale(tmp_path):
 
 
 def test_one_colour_per_method_and_its_variants_told_apart():
-    style = figures.styles([*factories.LABELS, "new/a"])
+    style = styles([*factories.LABELS, "new/a"])
     hra = [style[run] for run in factories.LAMBDAS]
     assert len({look["color"] for look in hra}) == 1
     assert len({(look["marker"], look["linestyle"]) for look in hra}) == len(hra)

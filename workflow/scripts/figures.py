@@ -6,7 +6,6 @@ figure.
 """
 
 import math
-from collections import defaultdict
 
 import matplotlib
 import numpy as np
@@ -17,61 +16,13 @@ from matplotlib.lines import Line2D
 from common import aggregate, files
 from common.aggregate import as_list, readable, scale_free
 from common.job import start
+from common.style import COLOURS, SETTINGS, SMALL, remark, save, say, styles
 
-COLOURS = {  # Okabe and Ito: told apart with any colour vision
-    "hra": "#D55E00",
-    "lora": "#0072B2",
-    "adalora": "#56B4E9",
-    "oft": "#E69F00",
-    "boft": "#CC79A7",
-    "bitfit": "#009E73",
-    "head": "#999999",
-    "full": "#000000",
-}
-SPARE = ["#332288", "#882255", "#117733"]
-MARKERS = "osD^vPX"
-DASHES = ["-", "--", "-.", ":", (0, (8, 2)), (0, (4, 1, 1, 1, 1, 1)), (0, (3, 5))]
-SETTINGS = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e6e6e6",
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-}
-SMALL = 9
 METRICS = {
     "accuracy_f1_mean": "mean of accuracy and F1",
     "matthews_correlation": "Matthews correlation",
     "pearson_spearman_mean": "mean of Pearson and Spearman",
 }
-
-
-def styles(runs: list[str]) -> dict[str, dict]:
-    """Colour by method, marker and dash by the variant's place among its method's."""
-    seen, result = defaultdict(int), {}
-    for run in runs:
-        method = run.split("/")[0]
-        index = seen[method]
-        seen[method] += 1
-        spare = SPARE[sum(map(ord, method)) % len(SPARE)]
-        result[run] = {
-            "color": COLOURS.get(method, spare),
-            "marker": MARKERS[index % len(MARKERS)],
-            "linestyle": DASHES[index % len(DASHES)],
-        }
-    return result
-
-
-def say(ax, text: str) -> None:
-    """Words in the place of data."""
-    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color="#666666", wrap=True)
-
-
-def remark(figure: Figure, lines: list[str]) -> None:
-    """Small print under a figure."""
-    figure.supxlabel("\n".join(lines), fontsize=SMALL, color="#555555", x=0.01, ha="left")
 
 
 def best_on_dev(statistics: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -283,12 +234,6 @@ def curves_figure(points: pd.DataFrame, params: dict) -> Figure:
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=SMALL)
     return figure
-
-
-def save(figure: Figure, svg: str, png: str) -> None:
-    """Without dates and versions: the same data give the same bytes."""
-    figure.savefig(svg, metadata={"Date": None, "Creator": None})
-    figure.savefig(png, dpi=150, metadata={"Software": None})
 
 
 def main(job: dict) -> None:

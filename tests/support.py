@@ -49,6 +49,24 @@ SETTINGS = {
 }
 
 
+def deberta_config(**sizes):
+    """A config with DeBERTaV3-base's architecture in other sizes."""
+    from transformers import AutoConfig
+
+    return AutoConfig.for_model(
+        "deberta-v2",
+        relative_attention=True,
+        norm_rel_ebd="layer_norm",
+        share_att_key=True,
+        pos_att_type=["p2c", "c2p"],
+        max_relative_positions=-1,
+        position_biased_input=False,
+        type_vocab_size=0,
+        pooler_hidden_size=sizes["hidden_size"],
+        **sizes,
+    )
+
+
 def method(kind: str = "hra", **changes) -> dict:
     peft = {
         "hra": {"r": 4},

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from common import adapters
-from support import method
+from support import deberta_config, method
 
 ALL_LINEAR = ["query_proj", "key_proj", "value_proj", "intermediate.dense", "output.dense"]
 
@@ -14,24 +14,15 @@ ALL_LINEAR = ["query_proj", "key_proj", "value_proj", "intermediate.dense", "out
 @pytest.fixture(scope="module")
 def deberta():
     """DeBERTaV3-base's shapes, no memory behind them."""
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers import AutoModelForSequenceClassification
 
-    config = AutoConfig.for_model(
-        "deberta-v2",
+    config = deberta_config(
         vocab_size=128100,
         hidden_size=768,
         num_hidden_layers=12,
         num_attention_heads=12,
         intermediate_size=3072,
-        relative_attention=True,
         position_buckets=256,
-        norm_rel_ebd="layer_norm",
-        share_att_key=True,
-        pos_att_type=["p2c", "c2p"],
-        max_relative_positions=-1,
-        position_biased_input=False,
-        type_vocab_size=0,
-        pooler_hidden_size=768,
     )
 
     def build():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from common import adapters, glue
-from support import method
+from support import deberta_config, method
 
 WORDS = [
     "the",
@@ -35,7 +35,7 @@ WORDS = [
 def folder(tmp_path_factory):
     """config.json, tokenizer_config.json, spm.model, pytorch_model.bin: the four files of config.yaml."""
     import sentencepiece
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoModel
 
     path = tmp_path_factory.mktemp("deberta")
     generator = random.Random(0)
@@ -56,22 +56,13 @@ def folder(tmp_path_factory):
         minloglevel=2,
     )
     (path / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False, "vocab_type": "spm"}))
-    config = AutoConfig.for_model(
-        "deberta-v2",
+    config = deberta_config(
         vocab_size=80,
         hidden_size=32,
         num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=64,
-        relative_attention=True,
         position_buckets=16,
-        norm_rel_ebd="layer_norm",
-        share_att_key=True,
-        pos_att_type=["p2c", "c2p"],
-        max_relative_positions=-1,
-        position_biased_input=False,
-        type_vocab_size=0,
-        pooler_hidden_size=32,
     )
     config.save_pretrained(path)
     torch.manual_seed(0)

@@ -9,8 +9,10 @@ def tokenized(folder: Path, split: str, columns: list[str], tokenizer, max_lengt
     One column is a sentence, two are a pair; what is over `max_length` tokens is cut, padding is left to the batch.
     """
     from datasets import Dataset
+    from pyarrow import parquet
 
-    data = Dataset.from_parquet(str(folder / f"{split}.parquet"), cache_dir=str(folder / ".cache"))
+    # In memory: a cache beside the data would need locks, which shared file systems do not always give.
+    data = Dataset(parquet.read_table(folder / f"{split}.parquet"))
 
     def encode(rows):
         return tokenizer(*(rows[column] for column in columns), truncation=True, max_length=max_length)

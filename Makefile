@@ -24,7 +24,7 @@ demo: $(READY) ## the whole chain on two CPU cores in minutes (TASK=glue, DATA=.
 	$(SNAKEMAKE) --logger rich -- $(TABLES)
 	@python workflow/scripts/show_table.py $(ROOT)/results/table_glue.csv
 
-report: $(READY) ## the demo's tables and figures as one HTML file, $(ROOT)/report.html
+report: $(READY) ## the demo's tables and figures as one HTML file, demo/report.html
 	$(SNAKEMAKE) --report $(ROOT)/report.html -- all
 
 test: fast ## every test, the demo included

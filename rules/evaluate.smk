@@ -28,7 +28,6 @@ rule evaluate_glue:
     params:
         dataset=dataset_slice,
         method=method_slice,
-        head=lambda wc: config["models"][config["tasks"][wc.task]["model"]]["head"],
         task_version=lambda wc: config["tasks"][wc.task]["version"],
         device=task_resource("device"),
         scratch=f"{SCRATCH}/{{benchmark}}",

@@ -34,7 +34,7 @@ def main(job: dict) -> None:
             selections[selection], scores[selection] = selections["last"], scores["last"]
             continue
         model = adapters.load_classifier(model_folder, dataset["labels"], record["seed"])
-        model = adapters.load(model, params["method"], params["head"], Path(weights).parent).to(device)
+        model = adapters.load(model, params["method"], Path(weights).parent).to(device)
         scores[selection] = logits(model, data, tokenizer, settings, device)
         predicted = metrics.predictions(scores[selection], dataset["labels"])
         found = metrics.values_with_errors(dataset["metrics"], labels, predicted)

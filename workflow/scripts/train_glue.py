@@ -5,6 +5,7 @@ The state of the training lies in the scratch folder; a job that was killed goes
 numbers.
 """
 
+import os
 import shutil
 import time
 from pathlib import Path
@@ -157,8 +158,6 @@ def total_steps(rows: int, settings: dict) -> int:
 
 def time_limit(job: dict) -> float | None:
     """The scheduler's time limit in minutes; on a plain machine nobody kills the job."""
-    import os
-
     return job["resources"].get("runtime") if "SLURM_JOB_ID" in os.environ else None
 
 

@@ -156,7 +156,7 @@ def sort_config(path: Path) -> None:
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
-def load(model, method: dict, head: list[str], folder: Path):
+def load(model, method: dict, folder: Path):
     """The model with a run's weights in it, for evaluation."""
     from peft import PeftModel
     from safetensors.torch import load_file

@@ -84,21 +84,6 @@ def similarity(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
     return sample("similarity", rows, seed, make, 6)
 
 
-def entailment(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
-    """As RTE: sentence1 (premise), sentence2 (hypothesis); label 0 entailment, 1 not_entailment."""
-
-    def make(rng: Random, label: int) -> dict:
-        first = scenes.scene(rng)
-        second = scenes.widen(rng, first)
-        if label and rng.random() < 0.25:
-            first, second = second, first  # the wider does not entail the narrower
-        elif label:
-            second = scenes.edit(rng, second, rng.choice(scenes.editable(second)))
-        return {"sentence1": scenes.tell(rng, first), "sentence2": scenes.tell(rng, second), "label": label}
-
-    return sample("entailment", rows, seed, make, 2)
-
-
 def sentiment(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
     """As SST-2: sentence; label 1 positive, 0 negative. Words alone mislead: negation and contrast decide."""
 

@@ -1,4 +1,4 @@
-"""One event told in several ways: the pair tasks `paraphrase`, `similarity` and `entailment`.
+"""One event told in several ways: the pair tasks `paraphrase` and `similarity`.
 
 A Scene is the meaning; `tell` picks one of its wordings; an edit makes another meaning that looks alike.
 """
@@ -14,12 +14,11 @@ class Scene:
     agent: tuple[str, ...]  # rows of words.ACTORS
     deed: tuple[str, ...]  # a row of words.DEEDS
     patient: tuple[str, ...]
-    setting: tuple[str, ...] | None
+    setting: str | None  # of words.SETTINGS
     day: tuple[int, int] | None  # day, month (from 0)
     number: int = 1  # of patients
     opposite: bool = False  # the deed's opposite
     unsure: bool = False  # not said to be so
-    wide: frozenset[str] = frozenset()  # slots told by their wider term
 
 
 def scene(rng: Random) -> Scene:
@@ -35,8 +34,8 @@ def scene(rng: Random) -> Scene:
     )
 
 
-def noun(rng: Random, actor: tuple[str, ...], number: int, wide: bool) -> str:
-    word = actor[2] if wide else actor[rng.random() < 0.5]
+def noun(rng: Random, actor: tuple[str, ...], number: int) -> str:
+    word = actor[rng.random() < 0.5]
     if number == 1:
         return f"the {word}"
     count = str(number) if rng.random() < 0.5 else words.NUMBERS[number - 2]
@@ -45,23 +44,20 @@ def noun(rng: Random, actor: tuple[str, ...], number: int, wide: bool) -> str:
 
 def tell(rng: Random, event: Scene) -> str:
     """One of the wordings of `event`: synonyms, active or passive, order of phrases, form of date and number."""
-    agent = noun(rng, event.agent, 1, "agent" in event.wide)
-    patient = noun(rng, event.patient, event.number, "patient" in event.wide)
-    verb = (
-        event.deed[3] if "deed" in event.wide else event.deed[2] if event.opposite else event.deed[rng.random() < 0.5]
-    )
+    agent = noun(rng, event.agent, 1)
+    patient = noun(rng, event.patient, event.number)
+    verb = event.deed[2] if event.opposite else event.deed[rng.random() < 0.5]
     adverb = rng.choice(words.UNSURE) if event.unsure else rng.choice(words.SURE) if rng.random() < 0.4 else ""
     if rng.random() < 0.4:
         be = "was" if event.number == 1 else "were"
         core = f"{patient} {be} {adverb} {words.PARTICIPLES.get(verb, verb)} by {agent}"
     else:
         core = f"{agent} {adverb} {verb} {patient}"
-    setting = event.setting and event.setting["setting" in event.wide]
     day = None
     if event.day:
         number, month = event.day[0], words.MONTHS[event.day[1]]
-        day = "in " + month if "day" in event.wide else rng.choice((f"on {number} {month}", f"on {month} {number}"))
-    phrases = [phrase for phrase in (setting, day) if phrase]
+        day = rng.choice((f"on {number} {month}", f"on {month} {number}"))
+    phrases = [phrase for phrase in (event.setting, day) if phrase]
     if phrases and rng.random() < 0.4:
         front = phrases.pop(rng.randrange(len(phrases)))
         text = f"{front}, {core} {' '.join(phrases)}"
@@ -115,18 +111,5 @@ def edit(rng: Random, event: Scene, slot: str) -> Scene:
 
 
 def editable(event: Scene) -> list[str]:
-    """Slots whose change changes what is said: those that are told, and not by their wider term."""
-    hidden = {slot for slot in ("setting", "day") if getattr(event, slot) is None} | event.wide
-    hidden |= {"roles"} if event.wide & {"agent", "patient"} else set()
-    hidden |= {"opposite"} if "deed" in event.wide else set()
-    return [slot for slot in WEIGHTS if slot not in hidden]
-
-
-def widen(rng: Random, event: Scene) -> Scene:
-    """A scene that `event` entails and that does not entail `event`: less told, or in wider terms."""
-    phrases = [slot for slot in ("setting", "day") if getattr(event, slot)]
-    wide = {slot for slot in ("agent", "patient", "deed", *phrases) if rng.random() < 0.25}
-    dropped = {slot: None for slot in phrases if slot not in wide and rng.random() < 0.4}
-    if not wide and not dropped:
-        wide = {rng.choice(("agent", "patient", "deed", *phrases))}
-    return replace(event, wide=frozenset(wide), **dropped)
+    """Slots whose change changes what is said: those that are told."""
+    return [slot for slot in WEIGHTS if slot not in ("setting", "day") or getattr(event, slot) is not None]

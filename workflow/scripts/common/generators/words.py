@@ -98,37 +98,37 @@ BAD_STUFF = (
 )
 DEGREES = ("really", "truly", "quite", "very", "often", "remarkably", "always", "strangely", "undeniably", "simply")
 
-# Scenes: actors, each with a synonym and a wider term.
+# Scenes: actors, each with a synonym.
 ACTORS = (
-    ("doctor", "physician", "person"), ("lawyer", "attorney", "person"), ("teacher", "instructor", "person"),
-    ("writer", "author", "artist"), ("painter", "portraitist", "artist"), ("policeman", "police officer", "official"),
-    ("kid", "child", "person"), ("singer", "vocalist", "artist"), ("sailor", "seaman", "worker"),
-    ("farmer", "grower", "worker"), ("judge", "magistrate", "official"), ("nurse", "caregiver", "person"),
-    ("soldier", "trooper", "official"), ("boss", "manager", "person"), ("traveler", "tourist", "person"),
-    ("butcher", "meat seller", "worker"), ("driver", "chauffeur", "worker"), ("professor", "academic", "person"),
+    ("doctor", "physician"), ("lawyer", "attorney"), ("teacher", "instructor"),
+    ("writer", "author"), ("painter", "portraitist"), ("policeman", "police officer"),
+    ("kid", "child"), ("singer", "vocalist"), ("sailor", "seaman"),
+    ("farmer", "grower"), ("judge", "magistrate"), ("nurse", "caregiver"),
+    ("soldier", "trooper"), ("boss", "manager"), ("traveler", "tourist"),
+    ("butcher", "meat seller"), ("driver", "chauffeur"), ("professor", "academic"),
 )  # fmt: skip
-# Past tense of what actors do to each other: verb, synonym, opposite, wider term.
+# Past tense of what actors do to each other: verb, synonym, opposite.
 DEEDS = (
-    ("praised", "commended", "criticized", "mentioned"), ("helped", "assisted", "hindered", "met"),
-    ("hired", "employed", "fired", "dealt with"), ("attacked", "assaulted", "defended", "faced"),
-    ("loved", "adored", "hated", "knew"), ("accepted", "welcomed", "rejected", "met"),
-    ("trusted", "relied on", "doubted", "knew"), ("freed", "released", "captured", "dealt with"),
-    ("followed", "pursued", "avoided", "noticed"), ("calmed", "soothed", "upset", "spoke to"),
-    ("encouraged", "inspired", "discouraged", "spoke to"), ("obeyed", "heeded", "defied", "heard"),
-    ("thanked", "rewarded", "punished", "dealt with"), ("admired", "respected", "despised", "knew"),
-    ("rescued", "saved", "abandoned", "found"), ("healed", "cured", "injured", "treated"),
-    ("flattered", "complimented", "insulted", "spoke to"), ("pleased", "delighted", "annoyed", "met"),
-    ("found", "discovered", "lost", "searched for"), ("remembered", "recalled", "forgot", "knew"),
+    ("praised", "commended", "criticized"), ("helped", "assisted", "hindered"),
+    ("hired", "employed", "fired"), ("attacked", "assaulted", "defended"),
+    ("loved", "adored", "hated"), ("accepted", "welcomed", "rejected"),
+    ("trusted", "relied on", "doubted"), ("freed", "released", "captured"),
+    ("followed", "pursued", "avoided"), ("calmed", "soothed", "upset"),
+    ("encouraged", "inspired", "discouraged"), ("obeyed", "heeded", "defied"),
+    ("thanked", "rewarded", "punished"), ("admired", "respected", "despised"),
+    ("rescued", "saved", "abandoned"), ("healed", "cured", "injured"),
+    ("flattered", "complimented", "insulted"), ("pleased", "delighted", "annoyed"),
+    ("found", "discovered", "lost"), ("remembered", "recalled", "forgot"),
 )  # fmt: skip
 # What leaves a statement as it is, and what takes it back.
 SURE = ("really", "actually", "clearly", "certainly", "definitely", "obviously", "truly", "indeed")
 UNSURE = ("never", "almost", "nearly", "hardly", "allegedly", "supposedly", "scarcely", "possibly")
-PARTICIPLES = {"knew": "known", "spoke to": "spoken to", "forgot": "forgotten"}  # of DEEDS, where it is not the past
-PLURALS = {"child": "children", "person": "people", "seaman": "seamen", "policeman": "policemen", "boss": "bosses"}
+PARTICIPLES = {"forgot": "forgotten"}  # of DEEDS, where it is not the past
+PLURALS = {"child": "children", "seaman": "seamen", "policeman": "policemen", "boss": "bosses"}
 SETTINGS = (
-    ("in the park", "outdoors"), ("at the harbor", "outdoors"), ("in the kitchen", "indoors"),
-    ("in the office", "indoors"), ("on the beach", "outdoors"), ("in the library", "indoors"),
-    ("in the garden", "outdoors"), ("at the hospital", "indoors"), ("in the field", "outdoors"),
+    "in the park", "at the harbor", "in the kitchen",
+    "in the office", "on the beach", "in the library",
+    "in the garden", "at the hospital", "in the field",
 )  # fmt: skip
 NUMBERS = ("two", "three", "four", "five", "six", "seven", "eight", "nine")
 MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November")

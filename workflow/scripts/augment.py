@@ -1,22 +1,29 @@
 """Insert a method's adapters into a task's pretrained model and save the start: an adapter folder with a manifest.
 
 Every fine-tuning of the task starts from this folder, whatever its dataset, so that a seed means one start (the
-official `tool_add_hra`). Methods without adapters (full, bitfit, head) get a manifest alone.
+official `tool_add_hra`). Methods without adapters (full, bitfit, head, pretrained) get a manifest alone.
 """
 
 from pathlib import Path
 
-from common import adapters, files, manifests
+from common import adapters, causal_lm, files, manifests
 from common.job import start
 
 
 def main(job: dict) -> None:
+    from transformers import set_seed
+
     params = job["params"]
     method, seed = params["method"], int(params["seed"])
     manifest = Path(job["output"]["manifest"])
     source = files.read_json(job["input"]["model"])
-    # The adapter does not depend on the number of classes; the head is drawn again at fine-tuning.
-    model = adapters.load_classifier(manifests.folder(job["input"]["model"]), ["0", "1"], seed)
+    folder = manifests.folder(job["input"]["model"])
+    if params["architecture"] == "causal_lm":
+        set_seed(seed)
+        model = causal_lm.load_model(folder, params["precision"])
+    else:
+        # The adapter does not depend on the number of classes; the head is drawn again at fine-tuning.
+        model = adapters.load_classifier(folder, ["0", "1"], seed)
     adapted = adapters.insert(model, method)
     content = {
         "model": {"name": source["name"], "revision": source["revision"], "sha256": source["sha256"]},

@@ -5,6 +5,8 @@ beside it; for `full`, `bitfit` and `head` it holds the trained parameters under
 """
 
 import json
+import shutil
+import tempfile
 from pathlib import Path
 
 from common.job import JobError
@@ -105,11 +107,11 @@ def start_training(model, method: dict, head: list[str], augmented: Path, total_
 
 
 def select_trainable(model, method: dict, head: list[str]) -> None:
-    """full: everything; bitfit: the biases and the head; head: the head alone."""
+    """full: everything; bitfit: the biases and the head; head: the head alone; pretrained: nothing."""
     kind = method["kind"]
     for name, parameter in model.named_parameters():
         in_head = belongs_to(name, head)
-        if in_head and not method["train_head"]:
+        if kind == "pretrained" or (in_head and not method["train_head"]):
             parameter.requires_grad_(False)
         else:
             parameter.requires_grad_(in_head or kind == "full" or (kind == "bitfit" and name.endswith(".bias")))
@@ -134,8 +136,12 @@ def trained_state(model) -> dict:
     return {name: p.detach().cpu().contiguous() for name, p in model.named_parameters() if p.requires_grad}
 
 
-def save(model, folder: Path) -> None:
-    """Write the weights of a run: PEFT's files for an adapter, else the trained parameters under the same file name."""
+def save(model, folder: Path, start: Path | None = None) -> None:
+    """Write the weights of a run: PEFT's files for an adapter, else the trained parameters under the same file name.
+
+    PiSSA has changed the base weights: with the augmented checkpoint `start` it is saved as the LoRA of twice the rank
+    that does the same on the base as it came.
+    """
     from peft import PeftModel
     from safetensors.torch import save_file
 
@@ -143,7 +149,12 @@ def save(model, folder: Path) -> None:
     if not isinstance(model, PeftModel):
         save_file(trained_state(model), folder / WEIGHTS, metadata={"format": "pt"})
         return
-    model.save_pretrained(folder)
+    if start and str(getattr(model.peft_config["default"], "init_lora_weights", "")).startswith("pissa"):
+        with tempfile.TemporaryDirectory() as copy:  # PEFT rewrites the config there
+            shutil.copytree(start, copy, dirs_exist_ok=True)
+            model.save_pretrained(folder, path_initial_model_for_weight_conversion=copy)
+    else:
+        model.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)
     sort_config(folder / "adapter_config.json")
 

@@ -27,21 +27,22 @@ class Interrupted(Exception):
 class ResumableTrainer(Trainer):
     """Trainer with the HRA penalty (paper, Eq. 6) and checkpoints of only what is trained."""
 
-    loss_is_scaled_for_ga = False
-
-    def __init__(self, *arguments, method: dict, **keywords):
+    def __init__(self, *arguments, method: dict, mean_over_tokens: bool = False, **keywords):
         super().__init__(*arguments, **keywords)
-        # Classifiers return the mean over a batch whatever they are told about the number of items.
-        self.model_accepts_loss_kwargs = False
+        # Classifiers return the mean over a batch whatever they are told about the number of items; a language model
+        # divides by the number of learned tokens in the whole batch, over all accumulation steps and processes.
+        self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = mean_over_tokens
         self.method = method
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        loss, outputs = super().compute_loss(model, inputs, return_outputs=True)
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
         if self.method["lambda"] and model.training:
             penalty = hra.orthogonality_penalty(
                 self.accelerator.unwrap_model(model), squared=self.method["penalty"] == "squared"
             )
-            loss = loss + self.method["lambda"] * penalty
+            # The Trainer adds up the losses of the accumulation steps; those of tokens are shares of the mean already.
+            shares = self.current_gradient_accumulation_steps if self.loss_is_scaled_for_ga else 1
+            loss = loss + self.method["lambda"] * penalty / shares
         return (loss, outputs) if return_outputs else loss
 
     def _save_checkpoint(self, model, trial):

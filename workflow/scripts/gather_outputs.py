@@ -1,0 +1,15 @@
+"""Merge the shards of a generation into one file, every item once, in order."""
+
+from common import files, outputs
+from common.job import start
+
+
+def main(job: dict) -> None:
+    shards = job["input"]["shards"]
+    expected = files.read_json(job["input"]["dataset"])["rows"][job["params"]["split"]]
+    lines = [line for path in ([shards] if isinstance(shards, str) else shards) for line in outputs.read(path)]
+    outputs.write(job["output"]["outputs"], outputs.complete(lines, expected, job["output"]["outputs"]))
+
+
+if __name__ == "__main__":
+    start(main, __file__, globals().get("snakemake"))

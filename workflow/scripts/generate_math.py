@@ -1,0 +1,173 @@
+"""Answer one shard of a benchmark's questions, greedily: one JSON line an item, in EVAL/shard{i}-of-{n}.jsonl.gz.
+
+The batches are cut from all items, longest first, before they are dealt to the shards: an item meets the same
+neighbours and the same padding in any number of shards, so the merged file is the same to the byte.
+"""
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from common import causal_lm, manifests, outputs, provenance
+from common.job import JobError, start
+
+
+def main(job: dict) -> None:
+    from pyarrow import parquet
+
+    params, wildcards = job["params"], job["wildcards"]
+    generation = params["generation"]
+    model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
+    tokenizer = causal_lm.load_tokenizer(model_folder)
+    questions = parquet.read_table(data_folder / f"{params['split']}.parquet")["question"].to_pylist()
+    prompts = [params["prompt"].replace("{question}", question) for question in questions]
+    ids = [causal_lm.encode(question, params["prompt"], tokenizer) for question in questions]
+    ids = [causal_lm.without_end(row, tokenizer) for row in ids]
+    batches = shard(
+        [len(row) for row in ids], generation["batch_size"], int(wildcards["shard"]), int(wildcards["n_shards"])
+    )
+    run = Run(job, model_folder, tokenizer)
+    answered = (run.with_vllm if generation["backend"] == "vllm" else run.with_transformers)(ids, batches)
+    lines = [
+        {"item": item, "prompt": prompts[item], "output": cut(text, generation["stop"]), "finish": finish}
+        for item, text, finish in answered
+    ]
+    outputs.write(job["output"]["shard"], sorted(lines, key=lambda line: line["item"]))
+    print(f"{len(lines)} of {len(questions)} items answered")
+
+
+def shard(lengths: list[int], batch_size: int, index: int, count: int) -> list[list[int]]:
+    """The batches of shard `index` of `count`: lists of items."""
+    order = sorted(range(len(lengths)), key=lambda item: (-lengths[item], item))
+    batches = [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
+    return batches[index::count]
+
+
+def cut(text: str, stop: list[str]) -> str:
+    """The text before the first stop string."""
+    ends = [place for place in (text.find(string) for string in stop) if place >= 0]
+    return text[: min(ends)] if ends else text
+
+
+class Run:
+    """A run's model, and the two ways to have it answer: (item, text, "stop" or "length") for each item."""
+
+    def __init__(self, job: dict, model_folder: Path, tokenizer):
+        self.params, self.tokenizer, self.model_folder = job["params"], tokenizer, model_folder
+        self.weights = Path(job["input"]["last"])
+        self.generation = self.params["generation"]
+        self.precision = self.params["precision"]
+        self.device = provenance.pick_device(job["resources"].get("gpu", 0), self.params.get("device"))
+
+    def model(self, merge: bool):
+        return causal_lm.load_run(
+            self.model_folder,
+            self.params["method"],
+            self.weights,
+            self.precision,
+            self.device,
+            self.params.get("quantization"),
+            merge,
+        )
+
+    def with_transformers(self, ids: list[list[int]], batches: list[list[int]]) -> Iterable[tuple[int, str, str]]:
+        import torch
+        from tqdm import tqdm
+
+        model = self.model(self.generation["serve"] == "merged")
+        if self.generation["serve"] == "lora":
+            model = self.as_lora(model)
+        limit = model.config.max_position_embeddings - self.generation["max_new_tokens"]
+        with tqdm(total=sum(map(len, batches)), desc="generate", unit="item", disable=None) as progress:
+            waiting = list(reversed(batches))
+            while waiting:
+                batch = waiting.pop()
+                try:
+                    answered = list(self.answer(model, ids, batch, limit))
+                except torch.cuda.OutOfMemoryError:
+                    if len(batch) == 1:
+                        raise
+                    torch.cuda.empty_cache()
+                    print(f"out of memory at {len(batch)} items at once; going on with half of them")
+                    half = len(batch) // 2
+                    waiting += [batch[half:], batch[:half]]
+                    continue
+                progress.update(len(batch))
+                yield from answered
+
+    def answer(self, model, ids: list[list[int]], batch: list[int], limit: int) -> Iterable[tuple[int, str, str]]:
+        import torch
+
+        if long := [item for item in batch if len(ids[item]) > limit]:
+            raise JobError(
+                f"item {long[0]}: the question takes {len(ids[long[0]])} tokens, and max_new_tokens = "
+                f"{self.generation['max_new_tokens']} leaves {limit} of the model's context. Lower max_new_tokens."
+            )
+        self.tokenizer.padding_side = "left"
+        padded = self.tokenizer.pad({"input_ids": [ids[item] for item in batch]}, return_tensors="pt").to(self.device)
+        stop = {"stop_strings": self.generation["stop"], "tokenizer": self.tokenizer} if self.generation["stop"] else {}
+        with torch.inference_mode():
+            sequences = model.generate(
+                **padded,
+                do_sample=False,
+                temperature=None,
+                top_p=None,
+                top_k=None,
+                max_new_tokens=self.generation["max_new_tokens"],
+                pad_token_id=self.tokenizer.pad_token_id,
+                eos_token_id=self.tokenizer.eos_token_id,
+                **stop,
+            )
+        for item, new in zip(batch, sequences[:, padded["input_ids"].shape[1] :].tolist(), strict=True):
+            ended = self.tokenizer.eos_token_id in new
+            new = new[: new.index(self.tokenizer.eos_token_id)] if ended else new
+            text = self.tokenizer.decode(new, skip_special_tokens=True)
+            ended = ended or any(string in text for string in self.generation["stop"])
+            yield item, text, "stop" if ended else "length"
+
+    def as_lora(self, model):
+        """The same run as a stock LoRA adapter on the same base (hra.to_lora: exact)."""
+        from peft import PeftModel
+
+        with tempfile.TemporaryDirectory() as folder:
+            self.export_lora(model, folder)
+            return PeftModel.from_pretrained(model.unload(), folder).eval()
+
+    def export_lora(self, model, folder: str) -> None:
+        import hra
+
+        if self.params["method"]["kind"] != "hra":
+            raise JobError(f"generation.serve: lora is for kind hra, this is {self.params['method']['kind']}.")
+        hra.to_lora(model, folder)
+
+    def with_vllm(self, ids: list[list[int]], batches: list[list[int]]) -> Iterable[tuple[int, str, str]]:
+        """vLLM batches by itself: all items of the shard at once."""
+        try:
+            from vllm import LLM, SamplingParams
+            from vllm.lora.request import LoRARequest
+        except ImportError as problem:
+            raise JobError("generation.backend: vllm needs `pip install vllm` in this environment.") from problem
+        dtype = {"float32": "float32", "bf16": "bfloat16", "fp16": "float16"}[self.precision]
+        with tempfile.TemporaryDirectory(dir=self.params["scratch"]) as folder:
+            if self.generation["serve"] == "lora":
+                self.export_lora(self.model(merge=False), folder)
+                rank = 2 ** (self.params["method"]["peft"]["r"] - 1).bit_length()
+                engine = LLM(str(self.model_folder), dtype=dtype, enable_lora=True, max_lora_rank=max(8, rank), seed=0)
+                request = LoRARequest("run", 1, folder)
+            else:
+                self.model(merge=True).save_pretrained(folder)
+                self.tokenizer.save_pretrained(folder)
+                engine, request = LLM(folder, dtype=dtype, seed=0), None
+            sampling = SamplingParams(
+                temperature=0, max_tokens=self.generation["max_new_tokens"], stop=self.generation["stop"] or None
+            )
+            items = [item for batch in batches for item in batch]
+            answers = engine.generate(
+                [{"prompt_token_ids": ids[item]} for item in items], sampling, lora_request=request
+            )
+            for item, answer in zip(items, answers, strict=True):
+                yield item, answer.outputs[0].text, answer.outputs[0].finish_reason
+
+
+if __name__ == "__main__":
+    start(main, __file__, globals().get("snakemake"))

@@ -1,0 +1,87 @@
+"""Fine-tune one run of a causal language model on questions and answers, with the transformers Trainer.
+
+Writes RUN/train.json (the record) and RUN/last (the weights after the last step: nothing is selected). Only the
+response is learned. The state of the training lies in the scratch folder; a job that was killed goes on from there and
+ends with the same numbers. A run of kind `pretrained` trains nothing: its record stands for the model as it came.
+"""
+
+import time
+from pathlib import Path
+
+from common import adapters, causal_lm, finetuning, manifests, provenance
+from common.job import JobError, start
+
+
+def main(job: dict) -> None:
+    from transformers import DataCollatorForSeq2Seq
+
+    from common import training
+
+    started = time.time()
+    params, wildcards = job["params"], job["wildcards"]
+    method, settings = params["method"], params["hyperparameters"]
+    seed, scratch = int(wildcards["seed"]), Path(params["scratch"])
+    device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
+
+    model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
+    augmented = Path(job["input"]["augmented"]).parent
+    tokenizer = causal_lm.load_tokenizer(model_folder)
+    train = causal_lm.training_rows(data_folder, "train", params["prompt"], tokenizer, settings["max_length"])
+    # Where everything is trained, steps below the resolution of half precision would be lost.
+    precision = "float32" if method["kind"] == "full" else settings["precision"]
+    model = causal_lm.load_model(model_folder, precision, settings.get("quantization"))
+    if settings["max_length"] > model.config.max_position_embeddings:
+        raise JobError(
+            f"max_length is {settings['max_length']} tokens, but {params['model_name']} takes at most "
+            f"{model.config.max_position_embeddings}. Lower it in the preset."
+        )
+    model.config.use_cache = False
+    model = adapters.start_training(
+        model, method, params["head"], augmented, finetuning.total_steps(len(train), settings)
+    )
+    sizes = adapters.count(model, params["head"])
+    if not sizes["trainable_parameters"]:
+        attempts = finetuning.begin_attempt(scratch, None)
+        adapters.save(model, scratch / "last")
+        finetuning.finish(job, attempts, started, device, sizes, steps=0, best_step=None, score="loss", curve=[])
+        return
+
+    arguments = finetuning.training_arguments(
+        job,
+        settings,
+        seed,
+        scratch,
+        device,
+        logging_steps=settings["logging_steps"],
+        gradient_checkpointing=settings["gradient_checkpointing"],
+        # Reentrant checkpointing finds no gradient to follow where the embeddings are frozen.
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        train_sampling_strategy="group_by_length" if settings["group_by_length"] else "random",
+        eval_strategy="no",
+    )
+    survive = training.Survive(job["resources"]["save_minutes"], finetuning.time_limit(job), started)
+    trainer = training.ResumableTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=train,
+        data_collator=DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=causal_lm.IGNORED),
+        callbacks=[survive, *([training.AllocateRanks()] if method["kind"] == "adalora" else [])],
+        method=method,
+        mean_over_tokens=True,
+    )
+    attempts = finetuning.run_to_end(trainer, survive, scratch, started)
+    if not trainer.is_world_process_zero():
+        return
+    adapters.save(model, scratch / "last", start=augmented)
+    curve = [
+        {"step": entry["step"], "epoch": entry["epoch"], "metrics": {"loss": entry["loss"]}}
+        for entry in trainer.state.log_history
+        if "loss" in entry
+    ]
+    result = {"steps": trainer.state.global_step, "best_step": None, "score": "loss", "curve": curve}
+    finetuning.finish(job, attempts, started, device, sizes, **result)
+    print(f"loss: first {curve[0]['metrics']['loss']:.4f}, last {curve[-1]['metrics']['loss']:.4f}")
+
+
+if __name__ == "__main__":
+    start(main, __file__, globals().get("snakemake"))

@@ -1,0 +1,117 @@
+"""Write the paper's Table 6: what a fine-tuning costs, from the run table: parameters, time, memory.
+
+One row per run and data set in the order of the config, ours as mean and std over seeds, the published value beside it.
+"""
+
+import pandas as pd
+from table import label_of, layout, number
+from tabulate import tabulate
+
+from common import aggregate, files
+from common.job import start
+
+QUANTITIES = {  # column -> digits; in the paper's units
+    "Parameters": 0,
+    "Parameters (%)": 3,
+    "Training time (h)": 2,
+    "Device hours": 2,
+    "Peak memory per device (GB)": 1,
+    "Peak memory (GB)": 1,
+}
+NOTES = [
+    "`mean ± std` over n seeds (sample standard deviation; none for n = 1). n = 2/3: two of three seeds were trained.",
+    "Parameters: what the optimiser moves, and its share of all. Training time: wall time over all attempts. Device "
+    "hours: that × devices.",
+    "Peak memory: 1 GB = 1e9 bytes; the most that torch allocated on the first device (on a CPU, the resident set of "
+    "the first process), and the same × devices.",
+]
+PAPER_NOTE = (
+    "The paper's runs used other hardware (`hardware_published`), and it does not say how time and memory were "
+    "measured, nor the batch size: compare the order of the methods, not the values."
+)
+
+
+def trainings(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row per training: the run table repeats each for every metric; one that failed has no numbers."""
+    once = runs.drop_duplicates(aggregate.RUN).copy()
+    names = ["trainable_parameters", "total_parameters", "seconds", "peak_memory_bytes", "processes"]
+    once[names] = once[names].apply(pd.to_numeric)
+    hours, gigabytes = once["seconds"] / 3600, once["peak_memory_bytes"] / 1e9
+    return once.assign(
+        **{
+            "Parameters": once["trainable_parameters"],
+            "Parameters (%)": 100 * once["trainable_parameters"] / once["total_parameters"],
+            "Training time (h)": hours,
+            "Device hours": hours * once["processes"],
+            "Peak memory per device (GB)": gigabytes,
+            "Peak memory (GB)": gigabytes * once["processes"],
+        }
+    )
+
+
+def build(runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataFrame:
+    """The table as text."""
+    made = trainings(runs)
+    theirs = published.set_index(["row", "column"])["value"].to_dict()
+    hardware = dict(zip(published["row"], published["hardware"], strict=True))
+    table = []
+    for line in layout(params["rows"], published):
+        ours = made[made["run"] == line["run"]]
+        for dataset in ours["dataset"].unique() if len(ours) else [""]:
+            all_seeds = ours[ours["dataset"] == dataset]
+            done = all_seeds[all_seeds["seconds"].notna()]
+            row = {name: line[name] for name in ("method", "setting", "run")} | {
+                "dataset": dataset,
+                "n": f"{len(done)}/{len(all_seeds)}" if line["run"] else "",
+                "device": " + ".join(done["device"].unique()),
+                "devices": " + ".join(f"{count:.0f}" for count in done["processes"].unique()),
+                "hardware_published": hardware.get(line["row"], ""),
+            }
+            for name, digits in QUANTITIES.items():
+                paper = theirs.get((line["row"], name), "")
+                values = done[name]
+                row |= {name: number(values.mean(), digits), f"{name}_std": number(values.std(), digits)}
+                row |= {f"{name}_published": paper}
+            table.append(row)
+    return pd.DataFrame(table)
+
+
+def markdown(table: pd.DataFrame, published: pd.DataFrame, params: dict) -> str:
+    """Two lines per row: ours, then the paper's."""
+    lines = [["Method", "", "Data", *QUANTITIES, "Devices", "n"]]
+    for _, row in table.iterrows():
+        label = label_of(row, params)
+        if row["run"]:
+            lines.append([label, "ours", row["dataset"], *(ours_cell(row, name) for name in QUANTITIES)])
+            lines[-1] += [f"{row['devices']}x {row['device']}" if row["device"] else "–", row["n"]]
+            label = ""
+        cells = [row[f"{name}_published"] for name in QUANTITIES]
+        if any(cells):
+            lines.append([label, "paper", "", *cells, row["hardware_published"], ""])
+    align = ["left"] * 3 + ["right"] * len(QUANTITIES) + ["left", "right"]
+    drawn = tabulate(lines, headers="firstrow", tablefmt="pipe", colalign=align, disable_numparse=True)
+    mixed = [label_of(row, params) for _, row in table.iterrows() if " + " in row["device"] + row["devices"]]
+    notes = NOTES + [f"**Mixed devices** within one row: {', '.join(mixed)}. Its means compare unlike runs."] * bool(
+        mixed
+    )
+    listed = "\n".join(f"- {line}" for line in notes + [PAPER_NOTE] * bool(len(published)))
+    return f"# Compute\n\n{drawn}\n\n## Notes\n\n{listed}\n"
+
+
+def ours_cell(row: pd.Series, name: str) -> str:
+    """`2.10 ± 0.05`; a hole is `–`; a spread of nothing, as that of parameters, is left out."""
+    spread = row[f"{name}_std"]
+    return (row[name] or "–") + (f" ± {spread}" if spread.strip("0.") else "")
+
+
+def main(job: dict) -> None:
+    params, path = job["params"], job["input"].get("published")
+    runs = aggregate.read_runs(job["input"]["runs"])
+    published = aggregate.read_csv(path) if path else pd.DataFrame(columns=[*aggregate.PUBLISHED, "hardware"])
+    table = build(runs, published, params)
+    files.write_text(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"))
+    files.write_text(job["output"]["markdown"], markdown(table, published, params))
+
+
+if __name__ == "__main__":
+    start(main, __file__, globals().get("snakemake"))

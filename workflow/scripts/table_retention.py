@@ -1,0 +1,122 @@
+"""Write the paper's Table 3: what fine-tuning on mathematics leaves of the base model's other abilities.
+
+Per benchmark our mean and std over seeds, the published value and the difference, as in table.py; last the overall
+impact, by the paper's formula the mean over the benchmarks of (tuned − base) / base.
+"""
+
+import pandas as pd
+from table import label_of, layout, number, ours_cell, paper_cell
+from tabulate import tabulate
+
+from common import aggregate, files
+from common.job import JobError, start
+
+IMPACT = "Overall impact"
+
+
+def read(paths: list[str], runs: list[str]) -> pd.DataFrame:
+    """One row per run, seed and benchmark, values in percent; refused: a run that is not in the table, a double one."""
+    rows, origin = [], {}
+    for path in paths:
+        found = files.read_json(path)
+        run, seed = f"{found['method']}/{found['variant']}", found["seed"]
+        if run not in runs:
+            raise JobError(f"{path}: {run} is not a row of this table. Add it to the config, or delete the file.")
+        if (run, seed) in origin:
+            raise JobError(f"{run} seed {seed} has two files: {origin[run, seed]} and {path}. Keep one.")
+        origin[run, seed] = path
+        for name, entry in found["benchmarks"].items():
+            protocol = f"{entry['task']} (version {entry['task_version']}), {entry['shots']} shots, {entry['metric']}"
+            protocol += f", lm-eval {found['lm_eval']}"
+            if found["limit"]:
+                protocol += f", only {found['limit']} items of each task"
+            value = {"run": run, "seed": seed, "benchmark": name, "value": 100 * entry["value"]}
+            rows.append(value | {"protocol": protocol})
+    return pd.DataFrame(rows, columns=["run", "seed", "benchmark", "value", "protocol"])
+
+
+def impact(scores: pd.DataFrame, base: pd.Series) -> pd.Series:
+    """Percent, for every row of `scores` that has all benchmarks; none where the base gets nothing right."""
+    base = base.where(base != 0)
+    return 100 * ((scores - base) / base).mean(axis=1, skipna=False)
+
+
+def build(values: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataFrame:
+    """The table as text, one row per line of `layout`."""
+    names, base = params["benchmarks"], params["base"]
+    scores = values.pivot(index=["run", "seed"], columns="benchmark", values="value").reindex(columns=names)
+    means = scores.groupby("run").mean().reindex([row["run"] for row in params["rows"]])
+    if base not in means.index:
+        raise JobError(f"The base {base} is not a row of this table: {', '.join(means.index)}. Add it to the config.")
+    scores[IMPACT] = impact(scores, means.loc[base])
+    theirs = published.set_index(["row", "column"])["value"].to_dict()
+    table = []
+    for line in layout(params["rows"], published):
+        run = line["run"]
+        ours = scores[scores.index.get_level_values("run") == run]
+        row = {name: line[name] for name in ("method", "setting", "run")}
+        row["n_seeds"] = str(len(ours)) if run else ""
+        for name in [*names, IMPACT]:
+            cell = ours[name] if (run, name) != (base, IMPACT) else ours[name].iloc[:0]
+            paper, mean = theirs.get((line["row"], name)), cell.mean()
+            row |= {
+                name: number(mean),
+                f"{name}_std": number(cell.std()),
+                f"{name}_n": str(cell.count()) if run else "",
+                f"{name}_published": number(paper and float(paper)),
+                f"{name}_difference": number(mean - float(paper) if paper else None),
+            }
+        table.append(row)
+    return pd.DataFrame(table)
+
+
+def markdown(table: pd.DataFrame, values: pd.DataFrame, published: pd.DataFrame, params: dict) -> str:
+    """Two lines per row: ours, then the paper's with our difference to it."""
+    names = [*params["benchmarks"], IMPACT]
+    lines = [["Method", "", *names[:-1], f"{IMPACT} (%)"]]
+    for _, row in table.iterrows():
+        label, run = label_of(row, params), row["run"]
+        if run:
+            expected = {name: 0 if (run, name) == (params["base"], IMPACT) else len(params["seeds"]) for name in names}
+            lines.append([label, "ours", *(ours_cell(row, name, expected[name]) for name in names)])
+            label = ""
+        cells = [paper_cell(row, name) for name in names]
+        if any(cells):
+            lines.append([label, "paper", *cells])
+    align = ["left", "left"] + ["right"] * len(names)
+    drawn = tabulate(lines, headers="firstrow", tablefmt="pipe", colalign=align, disable_numparse=True)
+    listed = "\n".join(f"- {line}" for line in notes(values, published, params))
+    return f"# Retention\n\n{drawn}\n\n## Notes\n\n{listed}\n"
+
+
+def notes(values: pd.DataFrame, published: pd.DataFrame, params: dict) -> list[str]:
+    """What a reader has to know before comparing two numbers."""
+    lines = [
+        "Percent. `mean ± std` over n seeds (sample standard deviation; none for n = 1). `(3/5)`: 3 of 5 are there; "
+        "`–`: none.",
+        f"{IMPACT}: the mean over the benchmarks of (tuned − base) / base, per seed against the mean of the base; "
+        "empty for a seed that lacks a benchmark, or where the base's score is 0.",
+    ]
+    for name in params["benchmarks"]:
+        found = values.loc[values["benchmark"] == name, "protocol"].unique()
+        mixed = "**mixed, so its column compares unlike numbers**: " if len(found) > 1 else ""
+        lines.append(f"{name}: {mixed}{'; '.join(found) or 'no result yet'}.")
+    if len(published):
+        lines.append(
+            "Signed numbers in brackets: ours − paper. The paper states no harness, shots, r or λ for this table, and "
+            "calls the training data MATHQA without saying which set that is."
+        )
+    return lines
+
+
+def main(job: dict) -> None:
+    params, path = job["params"], job["input"].get("published")
+    values = read(aggregate.as_list(job["input"].get("metrics")), [row["run"] for row in params["rows"]])
+    published = aggregate.read_csv(path) if path else pd.DataFrame(columns=aggregate.PUBLISHED)
+    table = build(values, published, params)
+    files.write_text(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"))
+    files.write_text(job["output"]["markdown"], markdown(table, values, published, params))
+
+
+if __name__ == "__main__":
+    start(main, __file__, globals().get("snakemake"))

@@ -179,24 +179,28 @@ class HRALayer(nn.Module, PeftHRALayer):
             WB = weight.to(wide) @ B.to(wide).mT.contiguous().mT
         return cast(V, WB, dtype)
 
+    def _writable_weight(self) -> torch.Tensor:
+        base = self.get_base_layer()
+        # FSDP's weights look plain from a forward to the next resharding; what is written to them then is lost.
+        if self.get_base_dtype() is None or getattr(base, "_is_fsdp_managed_module", False):
+            raise TypeError(
+                f"Merging needs a plain floating-point weight, got that of {base}, quantised or sharded (FSDP). "
+                "Leave the adapter unmerged, or merge it into the whole, full-precision model."
+            )
+        return base.weight.data
+
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
         """Merge adapters into the base weight: W D = W - (W B) Vᵀ, O(out n r).
 
         Arithmetic cannot give back a weight narrower than float32, so its bits are kept until
         `unmerge`. Raises ValueError if `safe_merge` and the result is not finite, TypeError if the
-        base is quantised.
+        base is quantised or under FSDP.
         """
         names = check_adapters_to_merge(self, adapter_names)
         names = [name for name in names if name in self.hra_u]
         if not names:
             return
-        base = self.get_base_layer()
-        if self.get_base_dtype() is None:
-            raise TypeError(
-                f"Merging needs a plain floating-point weight, got that of {base}, quantised or "
-                "sharded. Leave the adapter unmerged, or merge it into the full-precision model."
-            )
-        weight = base.weight.data
+        base, weight = self.get_base_layer(), self._writable_weight()
         with torch.no_grad():
             factors = self.get_factors(names)
             exact = weight.dtype == torch.promote_types(weight.dtype, factors[0].dtype)
@@ -217,13 +221,12 @@ class HRALayer(nn.Module, PeftHRALayer):
     def unmerge(self) -> None:
         """Take all merged adapters out: by the bits kept, or for float32 and wider by W Dᵀ.
 
-        D is the one that was merged, even if `hra_u` has changed since.
+        D is the one that was merged, even if `hra_u` has changed since. Raises TypeError under FSDP.
         """
         if not self.merged:
             warnings.warn("Already unmerged. Nothing to do.", stacklevel=2)
             return
-        base = self.get_base_layer()
-        weight = base.weight.data
+        base, weight = self.get_base_layer(), self._writable_weight()
         if self._weight_before_merge is not None:
             base.weight.data = self._weight_before_merge.to(weight.device, weight.dtype)
         else:

@@ -1,0 +1,277 @@
+"""DDP and FSDP with stock PEFT calls: two processes (gloo, CPU) train, save and load what one process does."""
+
+import copy
+import time
+from datetime import timedelta
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from peft import HRAConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from sidebyside import TARGETS, Net, adapt, close
+from torch import nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+from torch.distributed.fsdp.wrap import ModuleWrapPolicy
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
+from torch.nn.parallel import DistributedDataParallel
+from transformers import LlamaConfig, LlamaForCausalLM
+
+import hra
+from hra.adapters import HRALayer
+
+LIMIT = 60  # seconds until processes that wait for each other are ended
+
+
+def on_two_ranks(worker, folder, *args):
+    """What `worker(*args)` returns in each of two processes of one group."""
+    # A server that has the imports behind it and no threads forks the processes.
+    mp.get_context("forkserver").set_forkserver_preload(["peft", "transformers.models.llama.modeling_llama"])
+    context = mp.start_processes(_rank, (worker, folder, args), nprocs=2, join=False, start_method="forkserver")
+    deadline = time.monotonic() + LIMIT
+    try:
+        while not context.join(timeout=max(0, deadline - time.monotonic())):
+            assert time.monotonic() < deadline, f"the processes were not done after {LIMIT} s"
+    finally:
+        for process in context.processes:
+            process.kill()
+    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+
+
+def _rank(rank, worker, folder, args):
+    torch.set_num_threads(1)
+    # A file as the meeting place, not a port, which another process could take.
+    store = f"file://{folder}/store"
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=2, timeout=timedelta(seconds=LIMIT))
+    hra.install()
+    torch.save(worker(*args), folder / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+def problem(**config):
+    """An adapted model in float64, where rounding is far below any fault, and a batch that halves."""
+    torch.manual_seed(0)
+    model = adapt(Net().double(), **config)
+    return model, torch.randn(8, 3, 6, 7).double(), torch.randn(8, 5).double()
+
+
+def mine(batch):
+    return batch.chunk(2)[dist.get_rank()]
+
+
+def train(model, x, y, weight=0.0):
+    """Three steps. Returns the trainable parameters' last gradients."""
+    trainable = {name.removeprefix("module."): p for name, p in model.named_parameters() if p.requires_grad}
+    optimizer = torch.optim.SGD(trainable.values(), lr=0.1, momentum=0.9)
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss = (model(x) - y).square().mean()
+        if weight:
+            loss = loss + weight * hra.orthogonality_penalty(model)
+        loss.backward()
+        optimizer.step()
+    return {name: p.grad for name, p in trainable.items()}
+
+
+def all_close(actual, expected):
+    assert set(actual) == set(expected)
+    for name, tensor in expected.items():
+        close(actual[name], tensor, 168, c=32)
+
+
+def load_in_stock(folder):
+    base = problem()[0].unload()
+    hra.uninstall()
+    model = PeftModel.from_pretrained(base, folder)
+    assert not any(isinstance(m, HRALayer) for m in model.modules())
+    return model
+
+
+def moved(trained, start):
+    return all(not torch.allclose(trained[name], start[name], rtol=1e-3) for name in start)
+
+
+# DDP
+
+
+def train_in_ddp(folder, config):
+    model, x, y = problem(**config)
+    ddp = DistributedDataParallel(model)
+    grads = train(ddp, mine(x), mine(y), weight=0.01)
+    if dist.get_rank() == 0:
+        ddp.module.save_pretrained(folder)
+        torch.save(ddp.state_dict(), folder / "ddp.pt")
+    return {"grads": grads, "weights": get_peft_model_state_dict(model)}
+
+
+@pytest.mark.parametrize("config", [{}, {"apply_GS": True}], ids=["chain", "infinite"])
+def test_ddp_trains_as_one_process(tmp_path, config):
+    model, x, y = problem(**config)
+    start = copy.deepcopy(get_peft_model_state_dict(model))
+    first, second = on_two_ranks(train_in_ddp, tmp_path, tmp_path, config)
+    grads = train(model, x, y, weight=0.01)
+    assert moved(get_peft_model_state_dict(model), start)
+    for rank in (first, second):
+        all_close(rank["grads"], grads)
+        all_close(rank["weights"], get_peft_model_state_dict(model))
+    for name, weight in first["weights"].items():
+        assert torch.equal(weight, second["weights"][name])
+
+
+def test_adapter_saved_in_ddp_loads_in_stock_PEFT(tmp_path):
+    on_two_ranks(train_in_ddp, tmp_path, tmp_path, {})
+    model, x, y = problem()
+    train(model, x, y, weight=0.01)
+    close(load_in_stock(tmp_path)(x), model(x), 168, c=32)
+
+
+def load_in_ddp(folder):
+    model, x, _ = problem(seed=2)
+    ddp = DistributedDataParallel(model)
+    ddp.load_state_dict(torch.load(folder / "ddp.pt"))
+    return ddp(x).detach()
+
+
+def test_state_dict_of_ddp_loads_in_ddp_and_in_one_process(tmp_path):
+    first, _ = on_two_ranks(train_in_ddp, tmp_path, tmp_path, {})
+    (tmp_path / "loaded").mkdir()
+    (tmp_path / "ddp.pt").rename(tmp_path / "loaded" / "ddp.pt")
+    outputs = on_two_ranks(load_in_ddp, tmp_path / "loaded", tmp_path / "loaded")
+    model, x, _ = problem(seed=2)
+    state = torch.load(tmp_path / "loaded" / "ddp.pt")
+    consume_prefix_in_state_dict_if_present(state, "module.")
+    model.load_state_dict(state)
+    for name, weight in get_peft_model_state_dict(model).items():
+        assert torch.equal(weight, first["weights"][name])
+    assert torch.equal(outputs[0], model(x)) and torch.equal(outputs[1], outputs[0])
+
+
+# FSDP
+
+
+# What is sharded on its own inside the model, and the adapted layers.
+UNITS = {"model": ((), TARGETS), "layers": ((HRALayer,), TARGETS), "linears": ((nn.Linear,), ["first", "second"])}
+in_each_way = pytest.mark.parametrize(("kind", "units"), [(f"fsdp{i}", units) for i in (1, 2) for units in UNITS])
+
+
+def shard(model, kind, units):
+    classes, _ = UNITS[units]
+    if kind == "fsdp1":
+        policy, device = ModuleWrapPolicy(classes), torch.device("cpu")
+        return FullyShardedDataParallel(model, auto_wrap_policy=policy, use_orig_params=True, device_id=device)
+    mesh = dist.init_device_mesh("cpu", (2,))
+    for module in [m for m in model.modules() if isinstance(m, classes)] + [model]:
+        fully_shard(module, mesh=mesh)
+    return model
+
+
+def full_state(model):
+    return get_model_state_dict(model, options=StateDictOptions(full_state_dict=True))
+
+
+def train_in_fsdp(folder, kind, units):
+    config = {"target_modules": UNITS[units][1]}
+    model, x, y = problem(**config)
+    sharded = shard(model, kind, units)
+    held = sum(getattr(p, "_local_tensor", p).numel() for p in sharded.parameters())
+    train(sharded, mine(x), mine(y))
+    state = full_state(sharded)
+    # PEFT selects the tensors by the modules' names, among which FSDP1 puts its own.
+    named = model if kind == "fsdp2" else problem(**config)[0]
+    weights = get_peft_model_state_dict(named, state_dict=state)
+    if dist.get_rank() == 0:
+        named.save_pretrained(folder, state_dict=state)
+    again = shard(problem(**config, seed=2)[0], kind, units)
+    set_model_state_dict(again, state, options=StateDictOptions(full_state_dict=True))
+    return {"held": held, "weights": weights, "output": sharded(x).detach(), "loaded": again(x).detach()}
+
+
+@in_each_way
+def test_fsdp_trains_saves_and_loads_as_one_process(tmp_path, kind, units):
+    ranks = on_two_ranks(train_in_fsdp, tmp_path, tmp_path, kind, units)
+    model, x, y = problem(target_modules=UNITS[units][1])
+    start = copy.deepcopy(get_peft_model_state_dict(model))
+    train(model, x, y)
+    trained = get_peft_model_state_dict(model)
+    assert moved(trained, start)
+    whole = sum(p.numel() for p in model.parameters())
+    assert sum(rank["held"] for rank in ranks) < 1.1 * whole
+    for rank in ranks:
+        all_close(rank["weights"], trained)
+        close(rank["output"], model(x), 168, c=32)
+        assert torch.equal(rank["loaded"], rank["output"])
+    close(load_in_stock(tmp_path)(x), ranks[0]["output"], 168, c=32)
+
+
+def llama(dtype):
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=50, **sizes)).to(dtype)
+    if dtype == torch.bfloat16:
+        model.gradient_checkpointing_enable()
+    return get_peft_model(model, HRAConfig(r=4, task_type="CAUSAL_LM")).train(), torch.randint(0, 50, (4, 7))
+
+
+def train_llama(model, tokens):
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
+    losses = []
+    for _ in range(3):
+        optimizer.zero_grad()
+        losses.append(model(input_ids=tokens, labels=tokens).loss)
+        losses[-1].backward()
+        optimizer.step()
+    return torch.stack(losses).detach()
+
+
+def train_llama_in_fsdp(dtype):
+    model, tokens = llama(dtype)
+    for block in model.base_model.model.model.layers:
+        fully_shard(block)
+    fully_shard(model)
+    losses = train_llama(model, tokens)
+    return {"losses": losses, "weights": get_peft_model_state_dict(model, state_dict=full_state(model))}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16, checkpointing"])
+def test_a_llama_in_fsdp2_with_one_batch_on_both_ranks_trains_bit_for_bit(tmp_path, dtype):
+    """The mean of two equal gradients is that gradient, so nothing may differ; the adapter stays float32."""
+    ranks = on_two_ranks(train_llama_in_fsdp, tmp_path, dtype)
+    model, tokens = llama(dtype)
+    losses = train_llama(model, tokens)
+    assert losses[-1] < losses[0]
+    expected = get_peft_model_state_dict(model)
+    for rank in ranks:
+        assert torch.equal(rank["losses"], losses)
+        assert set(rank["weights"]) == set(expected)
+        for name, weight in expected.items():
+            assert weight.dtype == torch.float32
+            assert torch.equal(rank["weights"][name], weight)
+
+
+def merge_in_fsdp(kind, units):
+    """The errors of merging, and of unmerging what was merged before, each tried before and after a forward."""
+    errors, outputs = [], []
+    for merged in (False, True):
+        model, x, _ = problem(target_modules=UNITS[units][1])
+        if merged:
+            model.merge_adapter()
+        sharded = shard(model, kind, units)
+        for _ in range(2):  # after a forward FSDP2 leaves the root's weights whole
+            try:
+                (model.unmerge_adapter if merged else model.merge_adapter)()
+            except TypeError as error:
+                errors.append(str(error))
+            with torch.no_grad():
+                outputs.append(sharded(x))
+    return {"errors": errors, "outputs": outputs}
+
+
+@in_each_way
+def test_merging_under_fsdp_is_an_error_and_changes_nothing(tmp_path, kind, units):
+    model, x, _ = problem(target_modules=UNITS[units][1])
+    for rank in on_two_ranks(merge_in_fsdp, tmp_path, kind, units):
+        assert len(rank["errors"]) == 4
+        assert all("FSDP" in error and "full-precision model" in error for error in rank["errors"])
+        for output in rank["outputs"]:
+            close(output, model(x), 168)

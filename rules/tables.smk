@@ -1,12 +1,15 @@
 # Stage 6, tables: all runs of a task, the paper's table with ours beside it, figures.
 # In:  the records and metrics of every run of the grid (`incomplete: true`: of those that are there), published numbers.
-# Out: results/runs_{task}.csv, results/table_{task}.csv and .md, results/figures/{task}_*.svg and .png.
+# Out: results/runs_{task}.csv, results/table_{task}.csv and .md, results/figures/{task}_*.svg and .png; of the math runs
+#      also table_retention (Table 3) and table_compute (Table 6).
 
 
 localrules:
     runs,
     table,
     figures,
+    table_retention,
+    table_compute,
 
 
 rule runs:
@@ -16,7 +19,7 @@ rule runs:
     output:
         runs=report(
             "<results>/runs_{task}.csv",
-            caption="../workflow/report/runs_glue.rst",
+            caption="../workflow/report/runs.rst",
             category="{task}",
             labels={"what": "all runs"},
         ),
@@ -36,11 +39,11 @@ rule runs:
 rule table:
     input:
         runs="<results>/runs_{task}.csv",
-        published=published(""),
+        published=published("{task}"),
     output:
         csv=report(
             "<results>/table_{task}.csv",
-            caption="../workflow/report/table_glue.rst",
+            caption="../workflow/report/table.rst",
             category="{task}",
             labels={"what": "table"},
         ),
@@ -53,6 +56,7 @@ rule table:
         task="{task}",
         columns=lambda wc: config["tasks"][wc.task]["columns"],
         averages=lambda wc: grid.averages(config, wc.task),
+        selections=lambda wc: grid.selections(wc.task),
         rows=lambda wc: grid.table_rows(config, wc.task),
         seeds_expected=lambda wc: grid.seeds_expected(config, wc.task),
     script:
@@ -63,8 +67,8 @@ rule figures:
     input:
         runs="<results>/runs_{task}.csv",
         records=record_files,
-        published=published(""),
-        published_lambda=published("_mrpc_lambda"),
+        published=published("{task}"),
+        published_lambda=published("{task}_lambda"),
     output:
         **{
             f"{figure}_{kind}": (
@@ -85,12 +89,60 @@ rule figures:
     conda:
         "../envs/hra.yaml"
     params:
+        **{"lambda": lambda wc: config["tasks"][wc.task]["figures"]["lambda"]},
         task="{task}",
         columns=lambda wc: config["tasks"][wc.task]["columns"],
         averages=lambda wc: grid.averages(config, wc.task),
-        average=lambda wc: config["tasks"][wc.task]["figures"]["average"],
-        lambda_column=lambda wc: config["tasks"][wc.task]["figures"].get("lambda_column"),
+        selections=lambda wc: grid.selections(wc.task),
+        parameters=lambda wc: config["tasks"][wc.task]["figures"]["parameters"],
         lambdas=lambda wc: grid.lambdas(config, wc.task),
         labels=lambda wc: {row["run"]: row["label"] for row in grid.table_rows(config, wc.task)},
     script:
         "../workflow/scripts/figures.py"
+
+
+rule table_retention:
+    input:
+        metrics=retention_files,
+        published=published("retention", task="math"),
+    output:
+        csv=report(
+            "<results>/table_retention.csv",
+            caption="../workflow/report/retention.rst",
+            category="math",
+            labels={"what": "retention"},
+        ),
+        markdown="<results>/table_retention.md",
+    log:
+        "<logs>/tables/table_retention.log",
+    conda:
+        "../envs/hra.yaml"
+    params:
+        benchmarks=lambda wc: list(config["tasks"]["math"]["retention"]["benchmarks"]),
+        base=lambda wc: config["tasks"]["math"]["retention"]["base"],
+        rows=lambda wc: grid.rows_of(config, config["tasks"]["math"]["retention"]["runs"]),
+        seeds=lambda wc: config["tasks"]["math"]["retention"]["seeds"],
+    script:
+        "../workflow/scripts/table_retention.py"
+
+
+rule table_compute:
+    input:
+        runs="<results>/runs_math.csv",
+        published=published("compute", task="math"),
+    output:
+        csv=report(
+            "<results>/table_compute.csv",
+            caption="../workflow/report/compute.rst",
+            category="math",
+            labels={"what": "compute"},
+        ),
+        markdown="<results>/table_compute.md",
+    log:
+        "<logs>/tables/table_compute.log",
+    conda:
+        "../envs/hra.yaml"
+    params:
+        rows=lambda wc: grid.rows_of(config, config["tasks"]["math"]["compute"]["runs"]),
+    script:
+        "../workflow/scripts/table_compute.py"

@@ -1,6 +1,6 @@
 # Stage 3, fine-tune: one job a run, from the augmented checkpoint.
 # In:  manifests of model, dataset and augmented checkpoint.
-# Out: RUN/train.json (the record), RUN/last and RUN/best: the weights after the last step, and at the best dev score.
+# Out: RUN/train.json (the record), RUN/last: the weights after the last step; GLUE: RUN/best, those at the best dev score.
 # The state of a training lies under scratch/: a job that is killed resumes there, and ends with the same numbers.
 
 
@@ -10,9 +10,9 @@ rule train_glue:
         dataset="<resources>/datasets/{task}/{dataset}.manifest.json",
         augmented="<resources>/augmented/{task}/{method}/{variant}/seed{seed}/manifest.json",
     output:
-        record="<run>/train.json",
-        last="<run>/last/adapter_model.safetensors",
-        best="<run>/best/adapter_model.safetensors",
+        record=f"{RUN}/train.json",
+        last=f"{RUN}/last/adapter_model.safetensors",
+        best=f"{RUN}/best/adapter_model.safetensors",
     log:
         "<logs>/train/{task}/{dataset}/{method}/{variant}/seed{seed}.log",
     benchmark:
@@ -40,3 +40,40 @@ rule train_glue:
         scratch=SCRATCH,
     script:
         "../workflow/scripts/train_glue.py"
+
+
+rule train_math:
+    input:
+        model=task_model,
+        dataset="<resources>/datasets/{task}/{dataset}.manifest.json",
+        augmented="<resources>/augmented/{task}/{method}/{variant}/seed{seed}/manifest.json",
+    output:
+        record=f"{RUN}/train.json",
+        last=f"{RUN}/last/adapter_model.safetensors",
+    log:
+        "<logs>/train/{task}/{dataset}/{method}/{variant}/seed{seed}.log",
+    benchmark:
+        "<run>/benchmark.tsv"
+    wildcard_constraints:
+        task="math",
+    conda:
+        "../envs/hra.yaml"
+    threads: task_resource("threads")
+    resources:
+        nodes=1,
+        gpu=task_resource("gpu"),
+        mem_mb=task_resource("mem_mb"),
+        runtime=task_resource("runtime"),
+        save_minutes=task_resource("save_minutes", 15),
+    params:
+        prompt=lambda wc: config["tasks"][wc.task]["prompt"]["template"],
+        method=method_slice,
+        head=lambda wc: config["models"][config["tasks"][wc.task]["model"]]["head"],
+        preset=lambda wc: grid.preset(config, wc.task, run_name(wc)),
+        hyperparameters=lambda wc: grid.hyperparameters(config, wc.task, wc.dataset, run_name(wc)),
+        task_version=lambda wc: config["tasks"][wc.task]["version"],
+        model_name=lambda wc: config["tasks"][wc.task]["model"],
+        device=task_resource("device"),
+        scratch=SCRATCH,
+    script:
+        "../workflow/scripts/train_math.py"

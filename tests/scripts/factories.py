@@ -63,7 +63,7 @@ def entry(folder: Path, dataset: str = "cola", run: str = "hra/r8", seed: int = 
         "method": method,
         "variant": variant,
         "seed": seed,
-        "benchmarks": {name: str(scratch / name / "evaluate.error.json") for name in benchmarks},
+        "benchmarks": {name: [str(scratch / name / "evaluate.error.json")] for name in benchmarks},
         "errors": [str(scratch / "augment.error.json"), str(scratch / "train.error.json")],
     }
 
@@ -184,6 +184,7 @@ def table_job(folder: Path, expected: list[dict], published: Path | None = None)
             "task": "glue",
             "columns": columns,
             "averages": averages,
+            "selections": ["best_on_dev", "last"],
             "rows": [{"run": run, "label": LABELS[run]} for run in runs],
             "seeds_expected": seeds,
         },
@@ -194,12 +195,12 @@ def table_job(folder: Path, expected: list[dict], published: Path | None = None)
 def figures_job(folder: Path, expected: list[dict], records: list[str], published: Path | None = None) -> dict:
     """The job of figures.py for the same grid as `table_job`."""
     table = table_job(folder, expected, published)
-    params = {key: table["params"][key] for key in ("task", "columns", "averages")}
+    params = {key: table["params"][key] for key in ("task", "columns", "averages", "selections")}
     names = [column["name"] for column in params["columns"]]
     labels = {row["run"]: row["label"] for row in table["params"]["rows"]}
     inputs = table["input"] | {"records": records}
     if published:
-        inputs["published_lambda"] = str(published.with_name("glue_mrpc_lambda.csv"))
+        inputs["published_lambda"] = str(published.with_name("glue_lambda.csv"))
     kinds = [f"{name}_{kind}" for name in ("parameters", "lambda", "curves") for kind in ("svg", "png")]
     return {
         "rule": "figures",
@@ -207,10 +208,9 @@ def figures_job(folder: Path, expected: list[dict], records: list[str], publishe
         "output": {kind: str(folder / f"{kind.replace('_', '.')}") for kind in kinds},
         "params": params
         | {
-            "average": "All (acc/F1 mean)",
-            "lambda_dataset": "mrpc" if "MRPC (acc/F1 mean)" in names else names[0],
-            "lambda_column": "MRPC (acc/F1 mean)" if "MRPC (acc/F1 mean)" in names else names[0],
-            "lambdas": {run: value for run, value in LAMBDAS.items() if run in labels},
+            "parameters": ["All (acc/F1 mean)"],
+            "lambda": ["MRPC (acc/F1 mean)" if "MRPC (acc/F1 mean)" in names else names[0]],
+            "lambdas": {run: {"lambda": value, "series": "r=8"} for run, value in LAMBDAS.items() if run in labels},
             "labels": labels,
         },
         "log": "",

@@ -42,7 +42,7 @@ def complete(tmp_path_factory):
 
 def test_the_full_grid_shows_every_run_and_the_papers(complete):
     text = words(complete, "parameters")
-    for label in [*factories.LABELS.values(), "H-Adapter (paper only)", "hollow: the paper", "on the other scale"]:
+    for label in [*factories.LABELS.values(), "H-Adapter (paper only)", "hollow: the paper", "on another scale"]:
         assert label in text, label
     text = words(complete, "curves")
     for label in [*factories.LABELS.values(), "CoLA: Matthews correlation, %", "MNLI: accuracy, %"]:
@@ -81,7 +81,9 @@ def test_a_part_says_what_is_missing(tmp_path):
 
 
 def test_a_task_without_a_sweep_or_an_average(tmp_path):
-    job = draw(tmp_path, EVERY[:2], published=None, average=None, averages={}, lambda_column=None, lambdas={})
+    job = draw(
+        tmp_path, EVERY[:2], published=None, parameters=["MRPC (acc)"], averages={}, **{"lambda": []}, lambdas={}
+    )
     assert "a column here" in words(job, "lambda")
     assert words(job, "curves")
 
@@ -89,7 +91,7 @@ def test_a_task_without_a_sweep_or_an_average(tmp_path):
 def test_the_paper_is_drawn_only_on_the_same_scale(tmp_path):
     keys = [("mrpc", "hra/r8", 0)]
     assert "paper, Figure 3" in words(draw(tmp_path / "one", keys), "lambda")
-    assert "paper, Figure 3" not in words(draw(tmp_path / "two", keys, lambda_column="MRPC (acc)"), "lambda")
+    assert "paper, Figure 3" not in words(draw(tmp_path / "two", keys, **{"lambda": ["MRPC (acc)"]}), "lambda")
 
 
 def test_one_colour_per_method_and_its_variants_told_apart():
@@ -130,15 +132,18 @@ def test_points_stand_where_the_table_says(tmp_path):
     assert high.get_ydata()[0] - low.get_ydata()[0] == pytest.approx(2 * cell["std"])
 
 
+@pytest.mark.parametrize("task", ["glue", "math"])
 @pytest.mark.parametrize(
     "caption", sorted((PUBLISHED.parents[2] / "workflow" / "report").glob("*.rst")), ids=lambda p: p.stem
 )
-def test_captions_render(caption):
+def test_captions_render(caption, task):
     """As `snakemake --report` does it: jinja, then reStructuredText, where a mistake would show as red words."""
     docutils = pytest.importorskip("docutils.core")
     jinja2 = pytest.importorskip("jinja2")
     config = {"tasks": {"glue": {"model": "deberta", "version": 1}, "other": {"model": "tiny", "version": 2}}}
-    text = jinja2.Template(caption.read_text()).render(snakemake=SimpleNamespace(config=config))
+    text = jinja2.Template(caption.read_text()).render(
+        snakemake=SimpleNamespace(config=config, wildcards=SimpleNamespace(task=task))
+    )
     assert "{" not in text
     strict = {"halt_level": 2, "report_level": 2}
     assert "<p>" in docutils.publish_string(text, writer="html5", settings_overrides=strict).decode()

@@ -28,7 +28,7 @@ tasks:
       - {name: CoLA, dataset: cola, benchmark: validation, metric: matthews_correlation}
       - {name: MNLI, dataset: mnli, benchmark: matched, metric: accuracy}
     averages: [{name: All, columns: [CoLA, MNLI]}]
-    figures: {average: All, lambda_column: CoLA}
+    figures: {parameters: [All], lambda: [CoLA]}
 """
 TABLE = "results/table_glue.csv"
 

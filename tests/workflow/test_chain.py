@@ -12,7 +12,7 @@ TINY = {
         "tiny": {
             "source": TINY_MODEL,
             "head": ["classifier"],
-            "targets": {"all_linear": ["query", "output.dense"], "broken": ["no_such_layer"]},
+            "targets": {"paper": ["query", "output.dense"], "broken": ["no_such_layer"]},
         }
     },
     "datasets": {
@@ -55,7 +55,7 @@ TINY = {
             "resources": {"gpu": 0, "threads": 1, "mem_mb": 1000, "runtime": 10},
             "columns": [{"name": "Made", "dataset": "made", "benchmark": "validation", "metric": "accuracy"}],
             "averages": [{"name": "All", "columns": ["Made"]}],
-            "figures": {"average": "All", "lambda_column": "Made"},
+            "figures": {"parameters": ["All"], "lambda": ["Made"]},
         }
     },
 }
@@ -88,7 +88,7 @@ def test_a_failed_run_is_a_row_and_the_rest_is_kept(fresh, tmp_path):
     assert lora["Made"] == "" and "made" in lora["missing"]
     assert float(hra["Made"]) >= 0 and hra["missing"] == ""
 
-    project.change("tiny.yaml", "targets: broken", "targets: all_linear")
+    project.change("tiny.yaml", "targets: broken", "targets: paper")
     project.snakemake(*command, "--", "all")
     assert {row["status"] for row in rows(runs)} == {"ok"}
     assert kept.stat().st_mtime == made

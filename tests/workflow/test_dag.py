@@ -5,6 +5,7 @@ import resource
 import pytest
 import yaml
 
+from common import checks
 from common import config as grid
 from common.job import JobError
 from support import ROOT
@@ -59,7 +60,7 @@ def config() -> dict:
     from snakemake.utils import update_config
 
     merged: dict = {}
-    for file in ("glue/datasets.yaml", "glue/presets.yaml", "config.yaml"):
+    for file in ("glue/datasets.yaml", "glue/presets.yaml", "math/datasets.yaml", "math/presets.yaml", "config.yaml"):
         update_config(merged, yaml.safe_load((ROOT / "config" / file).read_text()))
     return merged
 
@@ -70,13 +71,14 @@ def test_the_shipped_configs_are_valid(config, overlays):
 
     for file in overlays:
         update_config(config, yaml.safe_load((ROOT / "config" / file).read_text()))
-    grid.check(config)
+    checks.check(config)
 
 
-def test_every_variant_has_hyperparameters_for_every_dataset(config):
-    for run in grid.runs(config, "glue"):
+@pytest.mark.parametrize("task", ["glue", "math"])
+def test_every_variant_has_hyperparameters_for_every_dataset(config, task):
+    for run in grid.runs(config, task):
         name = f"{run['method']}/{run['variant']}"
-        assert grid.hyperparameters(config, "glue", run["dataset"], name)["epochs"] > 0
+        assert grid.hyperparameters(config, task, run["dataset"], name)["epochs"] > 0
 
 
 def test_layers_of_hyperparameters(config):
@@ -102,14 +104,14 @@ def put(config: dict, path: str, value) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("tasks.glue.sedes", [1], r"tasks.glue: .*'sedes' was unexpected"),
+        ("tasks.glue.sedes", [1], r"tasks.glue: 'sedes' is not one of \['version', 'model'"),
         ("methods.hra.variants.r8.peft.rank", 8, r"methods.hra.variants.r8.peft: .*'rank' was unexpected"),
         ("methods.hra.variants.r8.lambda", "1e-5", r"lambda: '1e-5' is not of type 'number'.*write 1.0e-5"),
         ("methods.hra.kind", "hrra", r"methods.hra.kind: 'hrra' is not one of \['hra', 'lora'"),
         ("methods.hra.variants.r8.peft.r", 7, r"peft.r is 7; the paired start .* even r"),
         ("methods.lora.variants.r8.lambda", 0.1, r"lambda is for kind hra, this is lora"),
-        ("methods.full.variants.all.targets", "all_linear", r"kind full inserts no adapter"),
-        ("methods.hra.variants.r8.targets", "attention", r"unknown list 'attention'; known: all_linear"),
+        ("methods.full.variants.all.targets", "paper", r"kind full inserts no adapter"),
+        ("methods.hra.variants.r8.targets", "attention", r"unknown list 'attention'; known: paper"),
         ("methods.hra.variants.r8.preset", {"glue": "tabel5"}, r"unknown preset 'tabel5'; known: table5-lambda0"),
         ("tasks.glue.model", "bert", r"tasks.glue.model: unknown model 'bert'; known: deberta-v3-base"),
         ("tasks.glue.resources.gpu", 3, r"batch_size 32 is not a multiple of gpu × gradient_accumulation = 3"),
@@ -118,19 +120,34 @@ def put(config: dict, path: str, value) -> None:
         ("tasks.glue.grid.0.seeds", ["one"], r"seeds.0: 'one' is not of type 'integer'"),
         ("datasets.glue.cola.score", "f1", r"cola: score: unknown metric 'f1'"),
         ("datasets.glue.stsb.metrics", ["accuracy", "pearson_spearman_mean"], r"accuracy does not go with labels None"),
-        ("datasets.glue.cola.source.revision", "main", r"revision: 'main' does not match .*a commit, never a branch"),
+        ("datasets.glue.cola.source.revision", "v1", r"revision: 'v1' does not match .*a commit; main only where"),
         ("datasets.glue.cola.benchmarks", {"validation": "dev"}, r"unknown split 'dev'; known: train, validation"),
+        ("tasks.math.prompt.template", "Q: A:", r"prompt.template: 'Q: A:' does not match .*with \{question\}"),
+        (
+            "tasks.math.generation.max_new_tokens",
+            {"gsm8k": 512},
+            r"max_new_tokens: unknown benchmark 'math'; known: gsm8k",
+        ),
+        ("tasks.math.generation.backend", "tgi", r"backend: 'tgi' is not one of"),
+        ("tasks.math.retention.seeds", [7], r"base/pretrained on metamathqa-40k, seed 7, is not in the grid"),
+        ("tasks.math.retention.base", "hra/r9", r"retention.base: unknown run 'hra/r9'; known: base/pretrained"),
+        ("tasks.math.compute.runs", ["hra/r9"], r"unknown run of the grid 'hra/r9'"),
+        ("tasks.math.grid.0.datasets", ["gsm8k"], r"unknown dataset 'gsm8k'; known: metamathqa-40k, metamathqa-395k"),
+        ("tasks.math.figures.lambda", ["GSM8K"], r"figures.lambda: unknown column 'GSM8K'; known: GSM8K \(official\)"),
+        ("datasets.math.metamathqa-40k.benchmarks", {"gsm8k": "gsm8k/dev"}, r"unknown split 'dev'; known: train, test"),
+        ("datasets.math.gsm8k.answer", "hash", r"answer: 'hash' is not one of"),
+        ("tasks.math.sedes", [1], r"tasks.math: 'sedes' is not one of \['version', 'model'"),
     ],
 )
 def test_a_wrong_config_is_one_clear_message(config, path, value, message):
     put(config, path, value)
     with pytest.raises(JobError, match=message) as problem:
-        grid.check(config)
+        checks.check(config)
     assert len(str(problem.value).splitlines()) == 1
 
 
 def test_snakemake_shows_that_message_and_stops(fresh):
     (fresh.folder / "wrong.yaml").write_text("tasks: {glue: {sedes: [1]}}\n")
     output = fresh.snakemake("-n", "--configfile", "wrong.yaml", ok=False)
-    assert "config: tasks.glue: Additional properties are not allowed ('sedes' was unexpected)" in output
+    assert "config: tasks.glue: 'sedes' is not one of ['version', 'model'" in output
     assert "Traceback" not in output

@@ -96,11 +96,11 @@ def rows_of(run: dict, record: dict | None, metrics: dict[tuple, dict]) -> list[
         return [base | hole(run["errors"])]
     base |= from_record(record)
     rows = []
-    for benchmark, error in run["benchmarks"].items():
+    for benchmark, errors in run["benchmarks"].items():
         base["benchmark"] = benchmark
         evaluation = metrics.get((*key, benchmark))
         if evaluation is None:
-            rows.append(base | hole([error]))
+            rows.append(base | hole(errors))
             continue
         common = {"n_items": evaluation["n_items"], "eval_seconds": evaluation["seconds"], "status": "ok"}
         for selection in SELECTIONS:

@@ -20,7 +20,7 @@ from common.job import JobError, start
 from common.transfer import out_of_space
 
 # What transformers reads without running code that came along; a .bin is loaded later with weights_only=True.
-MODEL_FILES = {".json", ".txt", ".model", ".safetensors", ".bin", ".jinja"}
+MODEL_FILES = {".json", ".txt", ".model", ".safetensors", ".bin", ".jinja", ".gguf"}
 
 
 def main(job: dict) -> None:

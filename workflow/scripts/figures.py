@@ -1,4 +1,4 @@
-"""Draw the run table: parameters against the average (Fig. 1b), λ against one task (Fig. 3), dev curves per task.
+"""Draw the run table: parameters against score (Fig. 1b, 1c), λ against score (Fig. 3, 4), curves of the training.
 
 Ours are filled, the paper's are hollow; a method has one colour in all figures and its variants differ by marker and
 dash. Each figure is an SVG and a PNG that do not change when the data do not. What is not there yet is said in the
@@ -18,6 +18,7 @@ from common.aggregate import as_list, readable, scale_free
 from common.job import start
 from common.style import COLOURS, SETTINGS, SMALL, remark, save, say, styles
 
+SOURCES = {"glue": ("Figure 3", "Table 2"), "math": ("Figure 4", "Table 7")}  # of the λ sweep
 METRICS = {
     "accuracy_f1_mean": "mean of accuracy and F1",
     "matthews_correlation": "Matthews correlation",
@@ -25,37 +26,59 @@ METRICS = {
 }
 
 
-def best_on_dev(statistics: pd.DataFrame, column: str) -> pd.DataFrame:
+def chosen(statistics: pd.DataFrame, column: str, selection: str) -> pd.DataFrame:
     """mean and std of one column by run; std 0, that is no error bar, where there is one seed."""
     table = statistics.reset_index()
-    table = table[(table["selection"] == "best_on_dev") & (table["column"] == column)].set_index("run")
+    table = table[(table["selection"] == selection) & (table["column"] == column)].set_index("run")
     return table[["mean", "std"]].fillna({"std": 0})
 
 
-# Fig. 1b
+# Fig. 1b and 1c
 
 
 def parameters_figure(runs: pd.DataFrame, statistics: pd.DataFrame, published: pd.DataFrame, params: dict) -> Figure:
-    """Adapter parameters, logarithmic, against the average of the best-on-dev scores."""
-    average, labels = params.get("average") or "", params["labels"]
+    """Adapter parameters, logarithmic, against each column or average of the config."""
+    names, labels = params["parameters"], params["labels"]
     style = styles(list(dict.fromkeys([*labels, *published["run"][published["run"] != ""]])))
-    ours = best_on_dev(statistics, average)
-    ours["parameters"] = runs[runs["status"] == "ok"].groupby("run")["adapter_parameters"].mean()
-    ours = ours.loc[[run for run in labels if run in ours.index]]
-    alike = ours.groupby("parameters")
-    ours["aside"] = alike.cumcount() - (alike["mean"].transform("size") - 1) / 2  # else one hides the other
+    figure = Figure(figsize=(4.5 + 4.5 * len(names), 5.2), layout="constrained")
+    handles, notes = {}, {}
+    for ax, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        ax.set(xlabel="adapter parameters, classifier not counted", ylabel=f"{name}, %")
+        ours = chosen(statistics, name, params["selections"][0])
+        ours["parameters"] = runs[runs["status"] == "ok"].groupby("run")["adapter_parameters"].mean()
+        ours = ours.loc[[run for run in labels if run in ours.index]]
+        drawn = parameters_panel(ax, name, ours, published, params, style)
+        handles |= {handle.get_label(): handle for handle in drawn}
+        if not drawn:
+            say(ax, f"No run has every column of\n“{name}” yet")
+            continue
+        if ours["parameters"][ours["parameters"] > 0].duplicated().any():
+            notes["Runs with the same number of parameters are drawn side by side."] = None
+        members = params["averages"].get(name, [name])
+        datasets = {column["dataset"] for column in params["columns"] if column["name"] in members}
+        planned = runs.groupby("run")["dataset"].agg(lambda found, datasets=datasets: datasets <= set(found))
+        absent = [label for run, label in labels.items() if run not in ours.index and planned.get(run, False)]
+        if absent:
+            notes[f"No complete {'average' if name in params['averages'] else name} yet: {', '.join(absent)}"] = None
+    if handles:
+        figure.legend(handles=list(handles.values()), loc="outside right upper", fontsize=SMALL)
+    remark(figure, list(notes))
+    return figure
 
-    figure = Figure(figsize=(9, 5.2), layout="constrained")
-    ax = figure.add_subplot(xlabel="adapter parameters, classifier not counted", ylabel=f"{average}, %")
-    points = ours[ours["parameters"] > 0]
+
+def parameters_panel(
+    ax, name: str, ours: pd.DataFrame, published: pd.DataFrame, params: dict, style: dict[str, dict]
+) -> list:
+    labels, alike = params["labels"], ours.groupby("parameters")
+    ours["aside"] = alike.cumcount() - (alike["mean"].transform("size") - 1) / 2  # else one hides the other
     handles = [
         ax.errorbar(
             cell["parameters"] * 1.08 ** cell["aside"], cell["mean"], cell["std"], linestyle="", capsize=3,
             markersize=8, label=labels[run], color=style[run]["color"], marker=style[run]["marker"],
         )
-        for run, cell in points.iterrows()
+        for run, cell in ours[ours["parameters"] > 0].iterrows()
     ]  # fmt: skip
-    handles += paper_points(ax, published, params, style)
+    handles += paper_points(ax, name, published, params, style)
     if handles:
         ax.set_xscale("log")
     low, high = ax.get_ylim()
@@ -66,29 +89,16 @@ def parameters_figure(runs: pd.DataFrame, statistics: pd.DataFrame, published: p
             ax.set_ylim(low - 0.08 * (high - low), high)
             text = f"{labels[run]}: {level:.2f}, below ↓"
             ax.text(0.62, 0.02, text, transform=ax.transAxes, ha="center", color="#555555", fontsize=SMALL)
-    if handles:
-        figure.legend(handles=handles, loc="outside right upper", fontsize=SMALL)
-    else:
-        say(ax, f"No run has every column of\n“{average}” yet")
-    notes = []
-    if points["parameters"].duplicated().any():
-        notes.append("Runs with the same number of parameters are drawn side by side.")
-    datasets = {c["dataset"] for c in params["columns"] if c["name"] in params["averages"].get(average, [])}
-    planned = runs.groupby("run")["dataset"].agg(lambda names: datasets <= set(names))  # a λ of the sweep is not
-    absent = [label for run, label in labels.items() if run not in ours.index and planned.get(run, False)]
-    if handles and absent:
-        notes.append(f"No complete average yet: {', '.join(absent)}")
-    remark(figure, notes)
-    return figure
+    return handles
 
 
-def paper_points(ax, published: pd.DataFrame, params: dict, style: dict[str, dict]) -> list[Line2D]:
-    """The paper's averages as hollow markers; thin where MRPC and QQP are on another scale than this average's."""
-    average = params.get("average") or ""
+def paper_points(ax, name: str, published: pd.DataFrame, params: dict, style: dict[str, dict]) -> list[Line2D]:
+    """The paper's values as hollow markers; thin where they are on another scale than ours."""
     same_scale = aggregate.counterparts(published, params["columns"], params["averages"])
-    comparable = {row for row, column in same_scale if column == average}
-    averaged = {row for row, column in same_scale if column in params["averages"]}
-    cells = published[(published["column"] == scale_free(average)) & published["row"].isin(averaged)]
+    comparable = {row for row, column in same_scale if column == name}
+    like = {row for row, column in same_scale if (column in params["averages"]) == (name in params["averages"])}
+    cells = published[(published["column"] == scale_free(name)) & published["row"].isin(like)]
+    cells = cells[pd.to_numeric(cells["params_M"], errors="coerce") > 0]
     looks = {
         same: {"markerfacecolor": "none", "markersize": 8, "linestyle": "", "markeredgewidth": width, "alpha": alpha}
         for same, width, alpha in [(True, 1.4, 1), (False, 0.8, 0.6)]
@@ -101,7 +111,7 @@ def paper_points(ax, published: pd.DataFrame, params: dict, style: dict[str, dic
         if cell["run"] not in params["labels"]:
             label = f"{cell['method']} {readable(cell['setting'])}".strip()
             handles.append(Line2D([], [], label=f"{label} (paper only)", **look))
-    key = {True: "hollow: the paper", False: "hollow, thin: the paper, MRPC\nand QQP on the other scale"}
+    key = {True: "hollow: the paper", False: "hollow, thin: the paper,\non another scale"}
     kinds = set(cells["row"].isin(comparable))
     return handles + [
         Line2D([], [], color="#444444", marker="o", label=label, **looks[same])
@@ -110,7 +120,7 @@ def paper_points(ax, published: pd.DataFrame, params: dict, style: dict[str, dic
     ]
 
 
-# Fig. 3
+# Fig. 3 and 4
 
 
 def lambda_text(value: float) -> str:
@@ -119,59 +129,85 @@ def lambda_text(value: float) -> str:
 
 
 def lambda_figure(statistics: pd.DataFrame, published: pd.DataFrame, sweep: pd.DataFrame, params: dict) -> Figure:
-    """λ against one column; λ = 0 and λ = ∞ stand apart at the ends, since neither is on a logarithmic axis."""
-    name = params.get("lambda_column") or ""
+    """λ against each column of the config; λ = 0 and λ = ∞ stand apart, since neither is on a logarithmic axis."""
+    names = params["lambda"] or [""]
+    figure = Figure(figsize=(2 + 5.5 * len(names), 4.6), layout="constrained")
+    handles, notes = {}, {}
+    for ax, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        notes |= dict.fromkeys(lambda_panel(ax, name, statistics, published, sweep, params))
+        handles |= {label: handle for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    if handles:
+        figure.legend(handles.values(), handles, loc="outside upper center", ncols=3, fontsize=SMALL, reverse=True)
+    remark(figure, list(notes))
+    return figure
+
+
+def lambda_panel(
+    ax, name: str, statistics: pd.DataFrame, published: pd.DataFrame, sweep: pd.DataFrame, params: dict
+) -> list[str]:
+    """One panel, a series for each r; returns what is to be said below."""
     metric = {column["name"]: column["metric"] for column in params["columns"]}.get(name)
-    lambdas = {run: float(value) for run, value in params["lambdas"].items()}
-    best = best_on_dev(statistics, name)
-    ours = best.loc[[run for run in lambdas if run in best.index]].rename(index=lambdas)
-    same = sweep[(sweep["column"] == scale_free(name)) & (sweep["metric"] == metric)]
-    figure_3 = same.set_index(same["lambda"].astype(float))["value"].astype(float)
+    lambdas = {run: float(entry["lambda"]) for run, entry in params["lambdas"].items()}
+    series = {run: entry["series"] for run, entry in params["lambdas"].items()}
+    ours = chosen(statistics, name, params["selections"][0])
+    ours = ours.loc[[run for run in lambdas if run in ours.index]]
+    bars = sweep[(sweep["column"] == scale_free(name)) & (sweep["metric"] == metric)]
+    bars = bars.set_index("run")["value"].astype(float)
+    swept = sweep.set_index("run")["lambda"].astype(float).to_dict()
     run_of = published.drop_duplicates("row").set_index("row")["run"]
     same_scale = aggregate.counterparts(published, params["columns"], {})
-    table_2 = {
-        lambdas[run_of[row]]: value
-        for (row, column), value in same_scale.items()
-        if column == name and run_of[row] in lambdas
-    }
-    table_2 = pd.Series(table_2, dtype=float)
-    ticks = pd.Index(sorted({*lambdas.values(), *figure_3.index, *table_2.index}), dtype=float)
+    rows = {run_of[row]: value for (row, column), value in same_scale.items() if column == name}
+    rows = pd.Series({run: value for run, value in rows.items() if run in lambdas}, dtype=float)
+    place = swept | lambdas
+    ticks = pd.Index(sorted({place[run] for run in [*lambdas, *bars.index]}), dtype=float)
 
-    figure = Figure(figsize=(7.5, 4.6), layout="constrained")
-    ax = figure.add_subplot(ylabel=f"{name}, %", xlim=(-0.5, max(len(ticks), 1) - 0.5))
+    ax.set(ylabel=f"{name}, %", xlim=(-0.5, max(len(ticks), 1) - 0.5))
     ax.set_xlabel("λ, weight of the orthogonality penalty (∞: Gram–Schmidt)")
     ax.set_xticks(range(len(ticks)), [lambda_text(value) for value in ticks])
     ax.grid(axis="x", visible=False)
-    for place, value in enumerate(ticks):
+    for index, value in enumerate(ticks):
         if len(ticks) > 2 and value in (0, math.inf):
-            ax.axvspan(place - 0.5, place + 0.5, color="#f4f4f4", zorder=0)
-    for values, marker, line, label in [(figure_3, "o", ":", "Figure 3"), (table_2, "s", "", "Table 2")]:
-        if len(values):
-            look = {"color": "#444444", "markerfacecolor": "none", "markersize": 8, "linewidth": 1}
-            x = ticks.get_indexer(values.index) + 0.12
-            ax.plot(x, values, marker=marker, linestyle=line, label=f"paper, {label}", **look)
-    if len(ours):
-        x = ticks.get_indexer(ours.index) - 0.12 * bool(len(figure_3) + len(table_2))
-        look = {"color": COLOURS["hra"], "marker": "o", "markersize": 8, "linestyle": "", "capsize": 3}
-        ax.errorbar(x, ours["mean"], ours["std"], label="ours, mean ± std over seeds", **look)
-    if ax.get_legend_handles_labels()[0]:
-        figure.legend(loc="outside upper center", ncols=3, fontsize=SMALL, reverse=True)
-    else:
+            ax.axvspan(index - 0.5, index + 0.5, color="#f4f4f4", zorder=0)
+
+    def at(values: pd.Series | pd.DataFrame):
+        return ticks.get_indexer([place[run] for run in values.index])
+
+    figure_name, table_name = SOURCES[params["task"]]
+    several = list(dict.fromkeys(series.values()))
+    for index, kind in enumerate(several or [""]):
+        mark, suffix = "osD^v<>"[index % 7], f", {kind}" if len(several) > 1 else ""
+        part = bars[[series.get(run, kind) == kind for run in bars.index]]
+        part = part.iloc[np.argsort(at(part), kind="stable")]
+        papers = [(part, mark, ":", figure_name)]
+        papers += [(rows[[series[run] == kind for run in rows.index]], "s" if mark == "o" else mark, "", table_name)]
+        for values, marker, line, label in papers:
+            if len(values):
+                look = {"color": "#444444", "markerfacecolor": "none", "markersize": 8, "linewidth": 1}
+                ax.plot(
+                    at(values) + 0.12, values, marker=marker, linestyle=line, label=f"paper, {label}{suffix}", **look
+                )
+        part = ours[[series[run] == kind for run in ours.index]]
+        if len(part):
+            look = {"color": COLOURS["hra"], "marker": mark, "markersize": 8, "linestyle": "", "capsize": 3}
+            x = at(part) - 0.12 * bool(len(bars) + len(rows)) - 0.08 * index
+            ax.errorbar(x, part["mean"], part["std"], label=f"ours{suffix}, mean ± std over seeds", **look)
+    if not (len(ours) + len(bars) + len(rows)):
         say(ax, f"No run of the λ sweep has {name or 'a column here'} yet")
     notes = []
-    if absent := [lambda_text(value) for value in lambdas.values() if value not in ours.index]:
+    if absent := list(dict.fromkeys(lambda_text(lambdas[run]) for run in lambdas if run not in ours.index)):
         notes.append(f"No run of ours yet: λ = {', '.join(absent)}")
-    if ((figure_3 - table_2).abs() > 0.005).any():
-        notes.append("The paper's labels conflict: Table 2 and Figure 3 differ at one λ (see the table's notes).")
-    remark(figure, notes)
-    return figure
+    if ((bars - rows).abs() > 0.005).any():
+        notes.append(
+            f"The paper's labels conflict: {table_name} and {figure_name} differ at one λ (see the table's notes)."
+        )
+    return notes
 
 
 # Dev curves
 
 
 def curves(records: list[dict]) -> pd.DataFrame:
-    """One row per run, seed and evaluation on dev: the score in percent."""
+    """One row per run, seed and point of the curve: the score in percent, or the training loss."""
     rows = [
         {
             "dataset": record["dataset"],
@@ -180,7 +216,8 @@ def curves(records: list[dict]) -> pd.DataFrame:
             "score": record["score"],
             "step": point["step"],
             "epoch": point["epoch"],
-            "value": 100 * point["metrics"][record["score"]],
+            # A loss is no share.
+            "value": point["metrics"][record["score"]] * (1 if record["score"] == "loss" else 100),
         }
         for record in records
         for point in record["curve"]
@@ -204,7 +241,10 @@ def curves_figure(points: pd.DataFrame, params: dict) -> Figure:
     for ax, dataset in zip(panels, datasets, strict=False):
         here = points[points["dataset"] == dataset]
         scores = ", ".join(METRICS.get(score, score) for score in dict.fromkeys(here["score"]))
-        ax.set_title(f"{titles[dataset]}: {scores}, %" if scores else titles[dataset], fontsize=SMALL, loc="left")
+        title = (
+            "training loss" if scores == "loss" else f"{titles[dataset]}: {scores}, %" if scores else titles[dataset]
+        )
+        ax.set_title(title, fontsize=SMALL, loc="left")
         levels = []
         for run in labels:
             steps = here[here["run"] == run].groupby("step")
@@ -216,9 +256,10 @@ def curves_figure(points: pd.DataFrame, params: dict) -> Figure:
             (shown[run],) = ax.plot(line["epoch"], line["mean"], linewidth=1.4, label=labels[run], **look)
             low, high = line["mean"] - line["std"], line["mean"] + line["std"]
             ax.fill_between(line["epoch"], low, high, color=look["color"], alpha=0.12, linewidth=0)
-            levels += [line["mean"].iloc[len(line) // 2 :].min(), line["mean"].max()]
+            late = line["mean"].iloc[len(line) // 2 :]
+            levels += [late.min(), late.max() if scores == "loss" else line["mean"].max()]
         if levels:  # the first evaluations are far below; the picture is about where the methods end
-            margin = 0.1 * (max(levels) - min(levels)) + 0.3
+            margin = 0.1 * (max(levels) - min(levels)) + (0.3 if scores != "loss" else 0)
             ax.set_ylim(min(levels) - margin, max(levels) + margin)
         else:
             say(ax, "no run yet")

@@ -72,13 +72,14 @@ def next_steps(path: Path) -> list[tuple[str, Path]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("table", type=Path, help="results/table_….csv")
-    parser.add_argument("--selection", default="best_on_dev", choices=["best_on_dev", "last"])
+    parser.add_argument("--selection", choices=["best_on_dev", "last"], help="default: the paper's rule for the task")
     arguments = parser.parse_args()
     console = Console(width=shutil.get_terminal_size((140, 24)).columns)
     table = read_csv(arguments.table)
-    part = table[table["selection"] == arguments.selection]
+    selection = arguments.selection or table["selection"].iloc[0]
+    part = table[table["selection"] == selection]
     compared = any((part[name] != "").any() for name in part.columns if name.endswith("_difference"))
-    title = f"{arguments.table.stem}, {arguments.selection.replace('_', ' ')}, percent"
+    title = f"{arguments.table.stem}, {selection.replace('_', ' ')}, percent"
     title += ": ours ± std over seeds, below it ours − paper" if compared else ": mean ± std over seeds"
     for block in render(part, console.width, title):
         console.print(block)

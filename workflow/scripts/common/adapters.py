@@ -100,10 +100,33 @@ def start_training(model, method: dict, head: list[str], augmented: Path, total_
         select_trainable(model, method, head)
         return model
     fresh, start = get_peft_model_state_dict(adapted), load_file(augmented / WEIGHTS)
+    taken = taken_out(adapted)
     if strange := [name for name in start if name not in fresh or fresh[name].shape != start[name].shape]:
         raise JobError(f"{augmented} does not belong to this model ({strange[0]}). Delete the folder and run again.")
     set_peft_model_state_dict(adapted, fresh | start)  # the head is not part of the augmented checkpoint
+    for layer, A, B in taken:
+        change = B @ A - layer.lora_B["default"].weight.data @ layer.lora_A["default"].weight.data
+        weight = layer.get_base_layer().weight.data
+        weight += (layer.scaling["default"] * change).to(weight.dtype)
     return adapted
+
+
+def is_pissa(adapted) -> bool:
+    return str(getattr(adapted.peft_config["default"], "init_lora_weights", "")).startswith("pissa")
+
+
+def taken_out(adapted) -> list[tuple]:
+    """PiSSA takes B A out of each base weight at insertion: the layers, with copies of A and B; else nothing.
+
+    Its singular vectors may come out otherwise here than where the start was made.
+    """
+    from peft.tuners.lora import LoraLayer
+
+    layers = [module for module in adapted.modules() if isinstance(module, LoraLayer)] if is_pissa(adapted) else []
+    return [
+        (layer, layer.lora_A["default"].weight.data.clone(), layer.lora_B["default"].weight.data.clone())
+        for layer in layers
+    ]
 
 
 def select_trainable(model, method: dict, head: list[str]) -> None:
@@ -149,7 +172,7 @@ def save(model, folder: Path, start: Path | None = None) -> None:
     if not isinstance(model, PeftModel):
         save_file(trained_state(model), folder / WEIGHTS, metadata={"format": "pt"})
         return
-    if start and str(getattr(model.peft_config["default"], "init_lora_weights", "")).startswith("pissa"):
+    if start and is_pissa(model):
         with tempfile.TemporaryDirectory() as copy:  # PEFT rewrites the config there
             shutil.copytree(start, copy, dirs_exist_ok=True)
             model.save_pretrained(folder, path_initial_model_for_weight_conversion=copy)

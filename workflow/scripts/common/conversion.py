@@ -1,15 +1,18 @@
 """Turn a dataset's files, as its publisher lays them out, into one {split}.parquet per split.
 
-A split has the text columns under their own names and `label`: int64 index of a class, or float64 for a regression;
-rows stand in source order. What does not fit the config's entry is a JobError that names split, row and value.
+A split for classification has the text columns under their own names and `label`: int64 index of a class, or float64
+for a regression; one for a language model has `question` and `answer`. Rows stand in source order. What does not fit
+the config's entry is a JobError that names split, row and value.
 """
 
+import json
 import sys
 import warnings
 from pathlib import Path
 
 from common.job import JobError
 
+ANSWERLESS_SHARE = 0.01  # of a training set: most of a misread one
 EMPTY_SHARE = 1e-3  # of a text column: real data has a few empty texts, a misread file has many
 
 
@@ -22,13 +25,17 @@ def convert(name: str, dataset: dict, raw: Path, out: Path) -> dict[str, int]:
     for split, paths in dataset["splits"].items():
         where = f"{name}: split {split} ({', '.join(paths)})"
         frame = read(where, [raw / path for path in paths], dataset.get("read"))
-        require_columns(where, frame, [*dataset["columns"], dataset["label"]])
+        columns = dataset["columns"] if "answer" in dataset else {column: column for column in dataset["columns"]}
+        require_columns(where, frame, [*columns.values(), *([dataset["label"]] if "label" in dataset else [])])
         require_rows(where, len(frame), dataset.get("rows", {}).get(split))
-        texts = {column: texts_of(where, frame[column]) for column in dataset["columns"]}
-        require_text(where, texts)
-        labels = labels_of(where, frame[dataset["label"]], dataset["labels"])
+        converted = {column: texts_of(where, frame[source]) for column, source in columns.items()}
+        require_text(where, converted)
+        if "answer" in dataset:
+            require_answers(where, converted["answer"], dataset["answer"], all_of_them=split != "train")
+        else:
+            converted["label"] = labels_of(where, frame[dataset["label"]], dataset["labels"])
         # Without pandas' own metadata: the bytes depend on the content and pyarrow alone.
-        parquet.write_table(pyarrow.table({**texts, "label": labels}), out / f"{split}.parquet")
+        parquet.write_table(pyarrow.table(converted), out / f"{split}.parquet")
         rows[split] = len(frame)
     return rows
 
@@ -42,7 +49,9 @@ def read(where: str, paths: list[Path], options: dict | None):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", pandas.errors.ParserWarning)  # a line with more fields than columns
-                if options is None:
+                if path.suffix in (".json", ".jsonl"):
+                    frames.append(read_json(where, path))
+                elif options is None:
                     frames.append(pandas.read_parquet(path))
                 else:
                     frames.append(pandas.read_csv(path, dtype=str, keep_default_na=False, index_col=False, **options))
@@ -53,6 +62,47 @@ def read(where: str, paths: list[Path], options: dict | None):
             reason = " ".join(str(problem).split())
             raise JobError(f"{where}: {path.name} does not read as {way}: {reason}. Correct `read`.") from problem
     return pandas.concat(frames, ignore_index=True)
+
+
+def read_json(where: str, path: Path):
+    """A list of objects (.json), or an object a line (.jsonl); no guessing of types."""
+    import pandas
+
+    text = path.read_text(encoding="utf-8")
+    lines = enumerate(text.splitlines(), 1) if path.suffix == ".jsonl" else [(1, text)]
+    values = []
+    for number, line in lines:
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError as problem:
+            raise JobError(
+                f"{where}: {path.name}, line {number + problem.lineno - 1}: not JSON ({problem.msg}): {line[:80]!r}. "
+                "The file is cut off, or is of another format."
+            ) from problem
+        values += value if path.suffix == ".json" and isinstance(value, list) else [value]
+    for number, value in enumerate(values, 1):
+        if not isinstance(value, dict):
+            raise JobError(f"{where}: {path.name}, row {number}: expected an object, got {str(value)[:80]!r}.")
+    return pandas.DataFrame(values, dtype=object)
+
+
+def require_answers(where: str, texts: list[str], style: str, all_of_them: bool) -> None:
+    """The final answer is marked in every text; in a training set, in nearly every one."""
+    from common import answers
+
+    without = []
+    for number, text in enumerate(texts, 1):
+        try:
+            answers.gold(style, text)
+        except ValueError:
+            without.append(number)
+    if len(without) > (0 if all_of_them else ANSWERLESS_SHARE * len(texts)):
+        raise JobError(
+            f"{where}: {len(without)} of {len(texts)} rows have no final answer in the style {style!r}, first row "
+            f"{without[0]}: …{texts[without[0] - 1][-80:]!r}. Correct `answer` or `columns`."
+        )
+    if without:
+        print(f"{where}: {len(without)} of {len(texts)} rows have no final answer, kept as they are", file=sys.stderr)
 
 
 def require_columns(where: str, frame, wanted: list[str]) -> None:

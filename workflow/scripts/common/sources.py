@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, urlsplit
 
-from common import files, transfer
+from common import files, synthetic, transfer
 from common.job import JobError
 from common.transfer import Expected
 
@@ -36,8 +36,7 @@ def fetch(
         inside(folder, name)
     match source["kind"]:
         case "hub":
-            fetch_hub(source, folder, mirror)
-            return source["revision"]
+            return fetch_hub(source, folder, mirror)
         case "url":
             fetch_url(source, folder, mirror)
         case "pypi":
@@ -46,15 +45,12 @@ def fetch(
         case "local":
             link_local(source, folder, local_root, wanted)
         case "init":
-            if "generator" in source:
-                generate(source, folder)
-            else:
-                initialise(source, folder)
+            synthetic.make(source, folder)
     return None
 
 
-def fetch_hub(source: dict, folder: Path, mirror: str | None) -> None:
-    """Files of a Hugging Face repository at one commit.
+def fetch_hub(source: dict, folder: Path, mirror: str | None) -> str:
+    """Files of a Hugging Face repository at one commit, which is returned: where `revision` is a branch, today's.
 
     The hub states size and hash of every file in the answer to a HEAD request (SHA-256 of a large file, git's id of a
     small one); huggingface_hub asks for them and names the errors, `transfer` brings the bytes, as it can resume.
@@ -72,7 +68,11 @@ def fetch_hub(source: dict, folder: Path, mirror: str | None) -> None:
         if mirror:
             from_mirror(mirror, f"hub/{repo}/{revision}/{name}", path, Expected(sha256))
         else:
-            url, headers, expected = hub_file(source, name)
+            url, headers, expected, commit = hub_file(source, name)
+            if commit and commit != revision:
+                print(f"{repo}: `revision: {revision}` is a branch, today {commit}. Put that commit into the config.")
+                source, revision = source | {"revision": commit}, commit
+                url, headers, expected, _ = hub_file(source, name)
             if sha256 and expected.sha256 and sha256 != expected.sha256:
                 raise JobError(
                     f"{repo}: the config states SHA-256 {sha256} for {name}, the hub {expected.sha256} at commit "
@@ -80,10 +80,11 @@ def fetch_hub(source: dict, folder: Path, mirror: str | None) -> None:
                 )
             expected = Expected(sha256 or expected.sha256, expected.size, expected.blob)
             transfer.download(url, path, expected, headers, OFFLINE)
+    return revision
 
 
-def hub_file(source: dict, name: str) -> tuple[str, dict[str, str], Expected]:
-    """Address, request headers (the token, where there is one) and expected content of a file on the hub."""
+def hub_file(source: dict, name: str) -> tuple[str, dict[str, str], Expected, str | None]:
+    """Address, request headers (the token, where there is one), expected content and commit of a file on the hub."""
     from huggingface_hub import errors, get_hf_file_metadata, hf_hub_url
     from huggingface_hub.utils import build_hf_headers
 
@@ -113,7 +114,7 @@ def hub_file(source: dict, name: str) -> tuple[str, dict[str, str], Expected]:
     expected = Expected(
         sha256=etag if len(etag) == 64 else None, size=metadata.size, blob=etag if len(etag) == 40 else None
     )
-    return url, build_hf_headers(), expected
+    return url, build_hf_headers(), expected, metadata.commit_hash
 
 
 def gated(repo: str, source: dict) -> str:
@@ -232,63 +233,6 @@ def inside(folder: Path, name: str) -> Path:
     if not parts or name.startswith("/") or ".." in parts or "\\" in name or ":" in parts[0]:
         raise JobError(f"{name!r}: not a path inside a folder; refused.")
     return folder / name
-
-
-def generate(source: dict, folder: Path) -> None:
-    """A task made by generators.py, one {split}.parquet per split."""
-    import pandas
-
-    from common import generators
-
-    if not source.get("rows"):
-        raise JobError(f"generator {source['generator']}: state `rows`, e.g. {{train: 2000, validation: 400}}.")
-    splits = getattr(generators, source["generator"])(source["rows"], source.get("seed", 0))
-    for split, rows in splits.items():
-        pandas.DataFrame(rows).to_parquet(folder / f"{split}.parquet", index=False)
-
-
-def initialise(source: dict, folder: Path) -> None:
-    """A model with random weights, and a tokenizer of bytes that needs no vocabulary file: for tests."""
-    import torch
-    from transformers import AutoConfig, AutoModel
-
-    if "model_type" not in source:
-        raise JobError("source init: state `model_type` and `config` (a model) or `generator` and `rows` (a dataset).")
-    config = AutoConfig.for_model(source["model_type"], **{"pad_token_id": 0, **source.get("config", {})})
-    tokenizer = byte_tokenizer(config)
-    if config.vocab_size < len(tokenizer):
-        raise JobError(f"vocab_size {config.vocab_size} is too small: the byte tokenizer has {len(tokenizer)} tokens.")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(source.get("seed", 0))
-        model = AutoModel.from_config(config)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-
-
-def byte_tokenizer(config):
-    """One token per byte, BERT's special tokens (0 to 4) and BERT's form of a pair."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    special["mask_token"] = "[MASK]"
-    alphabet = [*special.values(), *sorted(pre_tokenizers.ByteLevel.alphabet())]
-    vocabulary = {token: index for index, token in enumerate(alphabet)}
-    tokenizer = Tokenizer(models.BPE(vocabulary, [], unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])],
-    )
-    inputs = ["input_ids", "attention_mask"] + ["token_type_ids"] * bool(getattr(config, "type_vocab_size", 0))
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        model_max_length=getattr(config, "max_position_embeddings", 512),
-        model_input_names=inputs,
-        **special,
-    )
 
 
 def listing(folder: Path) -> dict[str, dict]:

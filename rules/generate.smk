@@ -1,0 +1,64 @@
+# Stage 4, generate: a run's answers to a benchmark, in shards of one GPU each, merged after a completeness check.
+# In:  RUN/train.json, RUN/last, manifests of model and benchmark.
+# Out: EVAL/outputs.jsonl.gz, one line an item; the same bytes for any number of shards. The shards themselves are temporary.
+
+
+localrules:
+    gather_outputs,
+
+
+rule generate_math:
+    input:
+        record="<run>/train.json",
+        last="<run>/last/adapter_model.safetensors",
+        model=task_model,
+        dataset=benchmark_manifest,
+    output:
+        shard=temp(f"{EVAL}/shard{{shard}}-of-{{n_shards}}.jsonl.gz"),
+    log:
+        "<logs>/generate/{task}/{dataset}/{method}/{variant}/seed{seed}/{benchmark}/shard{shard}-of-{n_shards}.log",
+    wildcard_constraints:
+        task="math",
+    conda:
+        "../envs/hra.yaml"
+    threads: task_resource("threads", of="generation")
+    resources:
+        nodes=1,
+        gpu=task_resource("gpu", of="generation"),
+        mem_mb=task_resource("mem_mb", of="generation"),
+        runtime=task_resource("runtime", of="generation"),
+    params:
+        prompt=lambda wc: "".join(config["tasks"][wc.task]["prompt"].values()),
+        split=lambda wc: benchmark_source(wc)[1],
+        generation=lambda wc: grid.generation(config, wc.task, wc.benchmark),
+        precision=hyperparameter("precision"),
+        quantization=hyperparameter("quantization"),
+        method=method_slice,
+        task_version=lambda wc: config["tasks"][wc.task]["version"],
+        device=task_resource("device", of="generation"),
+        scratch=f"{SCRATCH}/{{benchmark}}/shard{{shard}}-of-{{n_shards}}",
+    script:
+        "../workflow/scripts/generate_math.py"
+
+
+rule gather_outputs:
+    input:
+        shards=lambda wc: collect(
+            "<eval>/shard{shard}-of-{n_shards}.jsonl.gz",
+            shard=range(config["tasks"][wc.task]["generation"]["shards"]),
+            n_shards=config["tasks"][wc.task]["generation"]["shards"],
+            allow_missing=True,
+        ),
+        dataset=benchmark_manifest,
+    output:
+        outputs=f"{EVAL}/outputs.jsonl.gz",
+    log:
+        "<logs>/generate/{task}/{dataset}/{method}/{variant}/seed{seed}/{benchmark}/gather.log",
+    wildcard_constraints:
+        task="math",
+    conda:
+        "../envs/hra.yaml"
+    params:
+        split=lambda wc: benchmark_source(wc)[1],
+    script:
+        "../workflow/scripts/gather_outputs.py"

@@ -1,0 +1,173 @@
+"""Whether the config can work: one clear message on the first thing that cannot, with its place in the file.
+
+Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
+"""
+
+import json
+from pathlib import Path
+
+from common.config import averages, hyperparameters, names, preset, retention_runs, runs
+from common.job import JobError
+
+SCHEMA = Path(__file__).parents[2] / "schemas" / "config.schema.json"
+
+
+def check(config: dict) -> None:
+    """Raise JobError on the first thing in the config that cannot work, with its place in the file."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+
+    error = best_match(Draft202012Validator(json.loads(SCHEMA.read_text())).iter_errors(config))
+    if error:
+        place = ".".join(str(key) for key in error.absolute_path) or "top level"
+        known = error.parent is None and error.validator == "additionalProperties" and error.schema.get("properties")
+        hint = f"; known keys: {', '.join(sorted(known))}" if known else ""
+        about = f" ({error.schema['description']})" if error.schema.get("description") else ""
+        if error.validator == "type" and isinstance(error.instance, str) and is_number(error.instance):
+            hint = "; YAML reads 1e-5 as text: write 1.0e-5"
+        if error.validator == "type" and error.instance in ("true", "false"):
+            hint = f"; on the command line write {error.instance.title()}"
+        raise JobError(f"config: {place}: {error.message}{about}{hint}")
+    for name, method in config["methods"].items():
+        for variant, entry in method["variants"].items():
+            check_variant(f"config: methods.{name}.variants.{variant}", method["kind"], entry)
+    for task, datasets in config["datasets"].items():
+        for name, dataset in datasets.items():
+            check = check_text_dataset if task == "math" else check_dataset
+            check(f"config: datasets.{task}.{name}", dataset, datasets)
+    for task in config["tasks"]:
+        check_task(config, task)
+        if task == "math":
+            check_math(config, task)
+
+
+def is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def expect(condition: bool, message: str) -> None:
+    if not condition:
+        raise JobError(message)
+
+
+def one_of(place: str, what: str, value, known) -> None:
+    expect(value in known, f"{place}: unknown {what} {value!r}; known: {', '.join(map(str, known))}")
+
+
+def check_variant(place: str, kind: str, variant: dict) -> None:
+    peft = variant.get("peft")
+    needs_adapter = kind not in ("full", "bitfit", "head", "pretrained")
+    if needs_adapter:
+        expect(peft is not None, f"{place}: kind {kind} needs `peft: {{…}}`, the arguments of PEFT's config")
+        expect("targets" in variant, f"{place}: kind {kind} needs `targets`, the name of a list of the model's targets")
+    else:
+        expect(
+            peft is None and "targets" not in variant, f"{place}: kind {kind} inserts no adapter: remove peft, targets"
+        )
+    for key in ("lambda", "penalty"):
+        expect(kind == "hra" or key not in variant, f"{place}: {key} is for kind hra, this is {kind}")
+    expect(
+        (kind == "adalora") == ("budget" in variant), f"{place}: `budget` belongs to kind adalora and is needed there"
+    )
+    if kind == "hra":
+        paired = not peft.get("apply_GS", False) and peft.get("init_weights", True)
+        expect(
+            not (paired and peft["r"] % 2),
+            f"{place}: peft.r is {peft['r']}; the paired start (equal columns, H = I) needs an even r. "
+            "Use an even r, or init_weights: false for a random start away from the pretrained model",
+        )
+
+
+def check_text_dataset(place: str, dataset: dict, datasets: dict) -> None:
+    if "benchmarks" in dataset:
+        one_of(f"{place}: splits", "split", "train", dataset["splits"])
+        one_of(f"{place}: score", "metric", dataset["score"], dataset["metrics"])
+    for benchmark, source in dataset.get("benchmarks", {}).items():
+        name, split = source.split("/")
+        one_of(f"{place}: benchmarks.{benchmark}", "dataset", name, datasets)
+        one_of(f"{place}: benchmarks.{benchmark}", "split", split, datasets[name]["splits"])
+
+
+def check_dataset(place: str, dataset: dict, datasets: dict) -> None:
+    one_of(f"{place}: score", "metric", dataset["score"], dataset["metrics"])
+    for benchmark, split in dataset["benchmarks"].items():
+        one_of(f"{place}: benchmarks.{benchmark}", "split", split, list(dataset["splits"]))
+    correlation = {"pearson", "spearman", "pearson_spearman_mean"}
+    for metric in dataset["metrics"]:
+        expect(
+            (metric in correlation) == (dataset["labels"] is None),
+            f"{place}: metric {metric} does not go with labels {dataset['labels']} (null: regression)",
+        )
+        expect(
+            not ("f1" in metric or "matthews" in metric) or len(dataset["labels"]) == 2,
+            f"{place}: metric {metric} needs two labels, there are {len(dataset['labels'] or [])}",
+        )
+
+
+def check_task(config: dict, task: str) -> None:
+    entry, datasets = config["tasks"][task], config["datasets"].get(task, {})
+    place = f"config: tasks.{task}"
+    one_of(f"{place}.model", "model", entry["model"], config["models"])
+    if entry.get("preset"):
+        one_of(f"{place}.preset", "preset", entry["preset"], config["presets"].get(task, {}))
+    for index, block in enumerate(entry["grid"]):
+        for run in block["runs"]:
+            method, variant = run.split("/")
+            one_of(f"{place}.grid[{index}]: {run}", "method", method, config["methods"])
+            one_of(f"{place}.grid[{index}]: {run}", "variant", variant, config["methods"][method]["variants"])
+            if targets := config["methods"][method]["variants"][variant].get("targets"):
+                one_of(f"{place}: {run}: targets", "list", targets, config["models"][entry["model"]]["targets"])
+            one_of(f"{place}: {run}", "preset", preset(config, task, run), config["presets"].get(task, {}))
+        for name in block["datasets"]:
+            trainable = [other for other, dataset in datasets.items() if "benchmarks" in dataset]
+            one_of(f"{place}.grid[{index}]", "dataset", name, trainable)
+            for run in block["runs"]:
+                check_hyperparameters(config, task, name, run)
+    for column in entry["columns"]:
+        where = f"{place}.columns: {column['name']}"
+        one_of(where, "dataset", column["dataset"], datasets)
+        one_of(where, "benchmark", column["benchmark"], datasets[column["dataset"]]["benchmarks"])
+        one_of(where, "metric", column["metric"], datasets[column["dataset"]]["metrics"])
+    names = [column["name"] for column in entry["columns"]]
+    for average in entry.get("averages", []):
+        for name in average["columns"]:
+            one_of(f"{place}.averages: {average['name']}", "column", name, names)
+    for name in entry["figures"]["parameters"]:
+        one_of(f"{place}.figures.parameters", "column", name, [*names, *averages(config, task)])
+    for name in entry["figures"]["lambda"]:
+        one_of(f"{place}.figures.lambda", "column", name, names)
+
+
+def check_math(config: dict, task: str) -> None:
+    entry, known = config["tasks"][task], names(config, task)
+    place, trained = f"config: tasks.{task}", {run["dataset"] for run in runs(config, task)}
+    for dataset in trained:
+        for benchmark in config["datasets"][task][dataset]["benchmarks"]:
+            one_of(f"{place}.generation.max_new_tokens", "benchmark", benchmark, entry["generation"]["max_new_tokens"])
+    for run in entry.get("compute", {}).get("runs", []):
+        one_of(f"{place}.compute.runs", "run of the grid", run, known)
+    if retention := entry.get("retention"):
+        one_of(f"{place}.retention.dataset", "dataset of the grid", retention["dataset"], trained)
+        one_of(f"{place}.retention.base", "run", retention["base"], retention["runs"])
+        made = runs(config, task)
+        for run in retention_runs(config):
+            name = f"{run['method']}/{run['variant']} on {run['dataset']}, seed {run['seed']}"
+            expect(run in made, f"{place}.retention: {name}, is not in the grid. Add it there")
+
+
+def check_hyperparameters(config: dict, task: str, dataset: str, run: str) -> None:
+    values = hyperparameters(config, task, dataset, run)
+    place = f"config: tasks.{task}: {run} on {dataset}, preset {preset(config, task, run)}"
+    needed = ["epochs", "learning_rate", "warmup_steps", "max_length", "batch_size", "precision"]
+    needed += ["logging_steps", "gradient_checkpointing", "group_by_length"] if task == "math" else ["eval_steps"]
+    for key in needed:
+        expect(key in values, f"{place}: {key} is missing: neither tasks.{task}.defaults nor the preset states it")
+    parts = values["gradient_accumulation"] * max(1, config["tasks"][task]["resources"]["gpu"])
+    expect(
+        values["batch_size"] % parts == 0,
+        f"{place}: batch_size {values['batch_size']} is not a multiple of gpu × gradient_accumulation = {parts}",
+    )

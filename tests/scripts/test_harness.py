@@ -1,0 +1,291 @@
+"""lm-evaluation-harness around a model of which every answer is known: it writes the alphabet.
+
+Its next letter depends on the last one alone: embedding the identity, attention and MLP nothing, output a permutation.
+The tuned run's reflections exchange two inputs of that permutation, so that p is followed by r and q by q.
+"""
+
+import os
+import string
+import subprocess
+import sys
+from pathlib import Path
+
+import download_harness
+import evaluate_harness
+import pytest
+
+from common import adapters, files
+from common.job import JobError
+from support import ROOT, method
+
+TASKS = "tests/data/harness"
+LETTERS = ["</s>", "<pad>", "\n", *map(chr, range(32, 127))]
+BENCHMARKS = {
+    "Lower": {"task": "alphabet_lower", "shots": 2, "metric": "acc"},
+    "Both": {"task": "alphabet", "shots": 1, "metric": "acc"},
+    "Write": {"task": "alphabet_write", "shots": 0, "metric": "exact_match,whole"},
+    "Code": {"task": "alphabet_code", "shots": 0, "metric": "exact_match,whole", "unsafe_code": True},
+}
+# A script's main without the harness's own tasks: to read all of these takes seconds.
+DRIVER = """
+import functools, importlib, json, sys
+import download_harness
+
+use_cache = download_harness.use_cache
+
+def use_cache_and_few_tasks(*arguments, **named):
+    use_cache(*arguments, **named)
+    import lm_eval.tasks
+    lm_eval.tasks.TaskManager = functools.partial(lm_eval.tasks.TaskManager, include_defaults=False)
+
+download_harness.use_cache = use_cache_and_few_tasks
+importlib.import_module(sys.argv[1]).main(json.load(open(sys.argv[2])))
+"""
+METHOD = method("hra", peft={"r": 2}, targets=["lm_head"])
+
+
+def successor(letter: str) -> str:
+    for alphabet in (string.ascii_lowercase, string.ascii_uppercase):
+        if letter in alphabet:
+            return (alphabet + alphabet)[alphabet.index(letter) + 1]
+    return letter
+
+
+def alphabet_model():
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=len(LETTERS), hidden_size=128, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2,
+        max_position_embeddings=128, bos_token_id=None, eos_token_id=0, pad_token_id=1, tie_word_embeddings=False,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        for module in (model.model.layers[0].self_attn.o_proj, model.model.layers[0].mlp.down_proj):
+            module.weight.zero_()
+        model.model.embed_tokens.weight.copy_(torch.eye(len(LETTERS), 128))
+        model.lm_head.weight.zero_()
+        for index, letter in enumerate(LETTERS):
+            model.lm_head.weight[LETTERS.index(successor(letter)), index] = 1
+    return model
+
+
+def tokenizer():
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    made = Tokenizer(models.WordLevel({letter: index for index, letter in enumerate(LETTERS)}, unk_token="<pad>"))
+    made.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    made.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(tokenizer_object=made, eos_token="</s>", pad_token="<pad>")
+
+
+def swap(model) -> None:
+    """Two reflections: the first exchanges p and q, the second two letters that never come."""
+    import torch
+
+    (columns,) = [value for name, value in model.named_parameters() if "hra_u" in name]
+    with torch.no_grad():
+        columns.zero_()
+        for column, (one, other) in enumerate(["pq", "~}"]):
+            columns[LETTERS.index(one), column], columns[LETTERS.index(other), column] = 1, -1
+
+
+def execute(folder: Path, script: str, job: dict, **environment: str) -> None:
+    files.write_json(folder / f"{script}.job.json", job)
+    command = [sys.executable, "-c", DRIVER, script, folder / f"{script}.job.json"]
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'workflow/scripts'}"} | environment
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def download_job(folder: Path, benchmarks: dict = BENCHMARKS) -> dict:
+    return {
+        "rule": "download_harness",
+        "input": {},
+        "output": {"manifest": str(folder / "harness.manifest.json")},
+        "params": {"benchmarks": benchmarks, "include_path": TASKS, "network": True},
+        "resources": {},
+    }
+
+
+def evaluate_job(folder: Path, benchmarks: dict = BENCHMARKS, **params) -> dict:
+    return {
+        "rule": "evaluate_harness",
+        "input": {
+            "record": str(folder / "run/train.json"),
+            "last": str(folder / "run/last/adapter_model.safetensors"),
+            "model": str(folder / "model.manifest.json"),
+            "harness": str(folder / "harness.manifest.json"),
+        },
+        "output": {"metrics": str(folder / "run/retention.json")},
+        "params": {
+            "benchmarks": benchmarks,
+            "method": METHOD,
+            "batch_size": 4,
+            "limit": None,
+            "include_path": TASKS,
+            "precision": "float32",
+            "device": "cpu",
+            "task_version": 1,
+        }
+        | params,
+        "resources": {"gpu": 0},
+    }
+
+
+def write_run(folder: Path) -> None:
+    """A model with its manifest, and a run's record and weights."""
+    model = alphabet_model()
+    model.save_pretrained(folder / "model")
+    tokenizer().save_pretrained(folder / "model")
+    sizes = {path.name: {"bytes": path.stat().st_size} for path in (folder / "model").iterdir()}
+    files.write_json(folder / "model.manifest.json", {"folder": "model", "files": sizes})
+    tuned = adapters.insert(model, METHOD)
+    swap(tuned)
+    adapters.save(tuned, folder / "run/last")
+    identity = {"task": "math", "dataset": "d", "method": "hra", "variant": "r2", "seed": 3}
+    files.write_json(folder / "run/train.json", identity)
+
+
+def test_downloaded_tasks_judge_a_run_without_network(tmp_path):
+    """Each script in a process of its own, as they set the cache before the Hugging Face libraries are imported."""
+    write_run(tmp_path)
+    elsewhere = {"HF_HOME": str(tmp_path / "elsewhere"), "HF_DATASETS_CACHE": str(tmp_path / "elsewhere/datasets")}
+    execute(tmp_path, "download_harness", download_job(tmp_path), HF_HUB_OFFLINE="0", **elsewhere)
+    execute(tmp_path, "evaluate_harness", evaluate_job(tmp_path), **elsewhere)
+
+    manifest = files.read_json(tmp_path / "harness.manifest.json")
+    assert manifest["requested"] == [benchmark["task"] for benchmark in BENCHMARKS.values()]
+    assert {name: task["rows"] for name, task in manifest["tasks"].items()} == {
+        "alphabet_lower": {"train": 3, "test": 8},
+        "alphabet_upper": {"train": 3, "test": 2},
+        "alphabet_write": {"test": 5},
+        "alphabet_code": {"test": 5},
+    }
+    assert list((tmp_path / manifest["folder"] / "datasets").rglob("*.arrow"))
+    assert not (tmp_path / "elsewhere").exists()
+
+    metrics = files.read_json(tmp_path / "run/retention.json")
+    assert [metrics[key] for key in ("task", "dataset", "method", "variant", "seed")] == ["math", "d", "hra", "r2", 3]
+    assert (metrics["lm_eval"], metrics["limit"]) == (evaluate_harness.provenance.version("lm_eval"), None)
+    assert list(metrics["benchmarks"]) == list(BENCHMARKS)
+    lower, both, write, code = metrics["benchmarks"].values()
+    # The base gets 7 of 8 right, all but the one whose key is wrong; after the exchange `o` and `p` fail too.
+    assert lower.pop("stderr") == pytest.approx((5 / 8 * 3 / 8 / 7) ** 0.5)
+    assert lower == {
+        "value": 5 / 8, "n_items": 8, "task": "alphabet_lower", "task_version": 3.0, "shots": 2, "metric": "acc,none",
+    }  # fmt: skip
+    # A group weights its tasks by their size.
+    assert both["value"] == pytest.approx((5 + 2) / (8 + 2))
+    assert (both["n_items"], both["task_version"], both["shots"]) == (10, "2", 1)
+    # The base would write 4 of 5 (`stuw` is no alphabet); after the exchange it is `nopr` instead of `nopq`.
+    assert (write["value"], write["n_items"]) == (code["value"], code["n_items"]) == (3 / 5, 5)
+
+
+@pytest.fixture
+def own_environment(monkeypatch):
+    """The scripts set variables for their own process; here that is pytest's."""
+    for name in (*download_harness.CACHES, "HF_ALLOW_CODE_EVAL", "HF_EVALUATE_OFFLINE"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def few_tasks(monkeypatch):
+    """Only HumanEval and our own tasks."""
+    import lm_eval.tasks
+
+    class Few(lm_eval.tasks.TaskManager):
+        def __init__(self, include_path):
+            builtin = Path(lm_eval.tasks.__file__).parent / "humaneval"
+            super().__init__(include_path=[builtin, include_path], include_defaults=False)
+
+    monkeypatch.setattr(lm_eval.tasks, "TaskManager", Few)
+
+
+@pytest.mark.parametrize("task", ["humaneval", "humaneval_instruct", "alphabet_code"])
+def test_generated_programs_do_not_run_unless_the_config_says_so(own_environment, few_tasks, task):
+    benchmark = {"task": task, "shots": 0, "metric": "pass@1"}
+    with pytest.raises(JobError, match=rf"benchmark X: {task} runs programs that the model has written.*unsafe_code"):
+        download_harness.open_tasks({"X": benchmark}, TASKS)
+    assert "HF_ALLOW_CODE_EVAL" not in os.environ
+    download_harness.open_tasks({"X": benchmark | {"unsafe_code": True}}, TASKS)
+    assert os.environ["HF_ALLOW_CODE_EVAL"] == "1"
+
+
+def test_a_misspelt_task_is_refused_with_its_neighbours(own_environment, few_tasks):
+    with pytest.raises(JobError, match="no task 'humanevl'; like it: humaneval"):
+        download_harness.open_tasks({"X": {"task": "humanevl"}}, TASKS)
+
+
+@pytest.mark.parametrize(
+    ("held", "task"), [({"lm_eval": "0.0.1"}, "alphabet"), ({"requested": ["alphabet"]}, "alphabet_write")]
+)
+def test_data_of_another_harness_or_without_the_task_are_refused(tmp_path, held, task):
+    installed = evaluate_harness.provenance.version("lm_eval")
+    files.write_json(tmp_path / "x.manifest.json", {"folder": "x", "lm_eval": installed, "requested": [task]} | held)
+    with pytest.raises(JobError, match="Delete it and run again"):
+        evaluate_harness.open_harness(tmp_path / "x.manifest.json", {"X": {"task": task}})
+
+
+def found(**changes) -> dict:
+    """What the harness returns, in short."""
+    return {
+        "results": {"t": {"acc,a": 0.5, "acc_stderr,a": "N/A", "acc,b": 1.0, "acc_stderr,b": 0.1, "sample_len": 1}},
+        "n-shot": {"t": 5},
+        "configs": {"t": {}},
+        "versions": {"t": 1},
+    } | changes
+
+
+def test_one_item_has_no_standard_error():
+    assert evaluate_harness.result("X", {"task": "t", "metric": "acc,a", "shots": 5}, found())["stderr"] is None
+
+
+@pytest.mark.parametrize(
+    ("metric", "shots", "message"),
+    [
+        ("acc", 5, "'acc' is ambiguous for t; it has acc,a, acc,b"),
+        ("ac", 5, "'ac' is unknown for t; it has acc,a, acc,b"),
+        ("acc,b", 4, "t ran with 5 shots instead of 4"),
+    ],
+)
+def test_a_result_other_than_the_config_asks_for_is_refused(metric, shots, message):
+    with pytest.raises(JobError, match=message):
+        evaluate_harness.result("X", {"task": "t", "metric": metric, "shots": shots}, found())
+
+
+@pytest.mark.parametrize(("room", "tried"), [(3, [8, 4, 2]), (0, [8, 4, 2, 1])])
+def test_out_of_memory_halves_the_batch(monkeypatch, room, tried):
+    import lm_eval
+    import lm_eval.models.huggingface
+
+    sizes = []
+
+    def simple_evaluate(batch_size, **_):
+        sizes.append(batch_size)
+        if batch_size > room:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        return "done"
+
+    monkeypatch.setattr(lm_eval, "simple_evaluate", simple_evaluate)
+    monkeypatch.setattr(lm_eval.models.huggingface, "HFLM", lambda batch_size, **_: batch_size)
+    arguments = ("X", BENCHMARKS["Lower"], None, None, None, {"batch_size": 8, "limit": None})
+    if room:
+        assert evaluate_harness.run(*arguments) == "done"
+    else:
+        with pytest.raises(JobError, match="not even one sequence fits"):
+            evaluate_harness.run(*arguments)
+    assert sizes == tried
+
+
+def test_another_error_is_not_taken_for_a_lack_of_memory(monkeypatch):
+    import lm_eval.models.huggingface
+
+    def refuse(**_):
+        raise RuntimeError("device-side assert")
+
+    monkeypatch.setattr(lm_eval.models.huggingface, "HFLM", refuse)
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        evaluate_harness.run("X", BENCHMARKS["Lower"], None, None, None, {"batch_size": 8, "limit": None})

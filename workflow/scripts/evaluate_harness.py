@@ -1,0 +1,122 @@
+"""Judge a run by the benchmarks of lm-evaluation-harness: what is left of the base model's abilities (Table 3).
+
+Benchmarks: name -> {task, shots, metric, unsafe_code}, as download_harness.py describes them. Values are fractions.
+"""
+
+import time
+from pathlib import Path
+
+import download_harness
+
+from common import causal_lm, files, manifests, provenance
+from common.job import JobError, start
+
+
+def main(job: dict) -> None:
+    started = time.time()
+    params, benchmarks = job["params"], job["params"]["benchmarks"]
+    record = files.read_json(job["input"]["record"])
+    harness = open_harness(Path(job["input"]["harness"]), benchmarks)
+    manager = download_harness.open_tasks(benchmarks, params["include_path"])
+    device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
+    folder = manifests.folder(job["input"]["model"])
+    tokenizer = causal_lm.load_tokenizer(folder)
+    model = causal_lm.load_run(
+        folder, params["method"], Path(job["input"]["last"]), params["precision"], device, params.get("quantization")
+    )
+    results = {}
+    for name, benchmark in benchmarks.items():
+        found = run(name, benchmark, model, tokenizer, manager, params)
+        results[name] = result(name, benchmark, found)
+        print(f"{name}: {results[name]}", flush=True)
+
+    files.write_json(
+        job["output"]["metrics"],
+        {key: record[key] for key in ("task", "dataset", "method", "variant", "seed")}
+        | {
+            "task_version": params["task_version"],
+            "benchmarks": results,
+            "limit": params["limit"],
+            "lm_eval": harness,
+            "seconds": round(time.time() - started, 3),
+            "device": provenance.device_name(device),
+        },
+    )
+
+
+def open_harness(manifest: Path, benchmarks: dict) -> str:
+    """Let the Hugging Face libraries read the downloaded data, and nothing else; returns lm-eval's version."""
+    content = files.read_json(manifest)
+    installed, tasks = provenance.version("lm_eval"), [benchmark["task"] for benchmark in benchmarks.values()]
+    if content["lm_eval"] != installed or set(tasks) - set(content["requested"]):
+        raise JobError(
+            f"{manifest} holds {', '.join(content['requested'])} of lm-eval {content['lm_eval']}; asked for are "
+            f"{', '.join(tasks)} of lm-eval {installed}. Delete it and run again: it is downloaded anew."
+        )
+    download_harness.use_cache(manifest.parent / content["folder"], offline=True)
+    return installed
+
+
+def run(name: str, benchmark: dict, model, tokenizer, manager, params: dict) -> dict:
+    """What the harness returns for one benchmark; where memory runs out, the batch is halved and it starts again."""
+    from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+
+    batch_size = params["batch_size"]
+    while True:
+        try:
+            return simple_evaluate(
+                HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size),
+                tasks=[benchmark["task"]],
+                num_fewshot=benchmark["shots"],
+                limit=params["limit"],
+                task_manager=manager,
+                log_samples=False,
+                confirm_run_unsafe_code=benchmark.get("unsafe_code", False),
+            )
+        except RuntimeError as problem:
+            if not should_reduce_batch_size(problem):
+                raise
+            if batch_size == 1:
+                raise JobError(
+                    f"benchmark {name}: not even one sequence fits into memory ({problem}). Use a larger GPU, fewer "
+                    "shots, or precision bf16."
+                ) from problem
+        batch_size //= 2
+        clear_device_cache(garbage_collection=True)
+        print(f"{name}: out of memory, on with batches of {batch_size}", flush=True)
+
+
+def result(name: str, benchmark: dict, found: dict) -> dict:
+    """The one number of a benchmark out of all that the harness returns."""
+    task, metric, values = benchmark["task"], benchmark["metric"], found["results"].get(benchmark["task"], {})
+    keys = [key for key in values if key == metric or key.startswith(f"{metric},")]
+    if len(keys) != 1:
+        known = [key for key in values if "," in key and "_stderr," not in key]
+        raise JobError(
+            f"benchmark {name}: metric {metric!r} is {'ambiguous' if keys else 'unknown'} for {task}; "
+            f"it has {', '.join(known) or 'no result of its own: name one of its tasks'}."
+        )
+    # A group has no number of shots of its own, and a task that states 0 keeps to it.
+    shots = {found["n-shot"][part] for part in found["configs"]}
+    if shots != {benchmark["shots"]}:
+        raise JobError(
+            f"benchmark {name}: {task} ran with {', '.join(map(str, sorted(shots)))} shots instead of "
+            f"{benchmark['shots']}: it fixes them itself. Put that number into the config."
+        )
+    kind, _, chosen = keys[0].partition(",")
+    error = values[f"{kind}_stderr,{chosen}"]
+    return {
+        "value": float(values[keys[0]]),
+        "stderr": None if error == "N/A" else float(error),
+        "n_items": values["sample_len"],
+        "task": task,
+        "task_version": found["versions"][task],
+        "shots": benchmark["shots"],
+        "metric": keys[0],
+    }
+
+
+if __name__ == "__main__":
+    start(main, __file__, globals().get("snakemake"))

@@ -21,7 +21,7 @@ def orthogonality_penalty(model: nn.Module, squared: bool = True) -> torch.Tenso
     PEFT's own; λ = ∞ (`apply_GS`) is orthonormal by construction and counts as zero. Layers of one
     shape share one batched product. Returns a 0-dim tensor, float32 or wider, without unit.
 
-    Raises ValueError if the model has no active HRA adapter.
+    Works under DDP and FSDP2. Raises ValueError under FSDP1, and if the model has no active HRA adapter.
     """
     groups: dict[tuple, list[torch.Tensor]] = defaultdict(list)
     zeros = []
@@ -33,9 +33,14 @@ def orthogonality_penalty(model: nn.Module, squared: bool = True) -> torch.Tenso
                 u = layer.hra_u[name]
                 if layer.hra_apply_GS[name]:
                     dtype = torch.promote_types(u.dtype, torch.float32)
-                    zeros.append(u.new_zeros((), dtype=dtype))
+                    zeros.append(torch.zeros((), dtype=dtype, device=u.device))
+                elif u.dim() != 2:
+                    raise ValueError(
+                        f"orthogonality_penalty: expected u of shape (n, r), got {tuple(u.shape)}, flattened by FSDP1, "
+                        "from whose pieces it cannot be had. Use FSDP2 (`fully_shard`), or DDP."
+                    )
                 else:
-                    groups[u.shape, u.dtype, u.device].append(u)
+                    groups[u.shape, u.dtype, u.device, type(u)].append(u)
     if not groups and not zeros:
         raise ValueError(
             "orthogonality_penalty: expected a model with an active HRA adapter, found none. Pass "
@@ -44,7 +49,10 @@ def orthogonality_penalty(model: nn.Module, squared: bool = True) -> torch.Tenso
     total = sum(zeros)
     for us in groups.values():
         with torch.autocast(us[0].device.type, enabled=False):
-            error = orthogonality_error(torch.stack(us))
+            stacked = torch.stack(us)
+            if hasattr(stacked, "full_tensor"):  # under FSDP2: every rank has the whole penalty, as with DDP
+                stacked = stacked.full_tensor()
+            error = orthogonality_error(stacked)
             # Layers may lie on several devices; the sum is where the first one is.
             part = (error.square() if squared else error).sum()
         total = part if isinstance(total, int) else total + part.to(total.device)

@@ -175,7 +175,8 @@ def train_in_fsdp(folder, kind, units):
     model, x, y = problem(**config)
     sharded = shard(model, kind, units)
     held = sum(getattr(p, "_local_tensor", p).numel() for p in sharded.parameters())
-    train(sharded, mine(x), mine(y))
+    # FSDP1 leaves no layer its own u outside of its forward.
+    train(sharded, mine(x), mine(y), weight=0.01 if kind == "fsdp2" else 0)
     state = full_state(sharded)
     # PEFT selects the tensors by the modules' names, among which FSDP1 puts its own.
     named = model if kind == "fsdp2" else problem(**config)[0]
@@ -192,7 +193,7 @@ def test_fsdp_trains_saves_and_loads_as_one_process(tmp_path, kind, units):
     ranks = on_two_ranks(train_in_fsdp, tmp_path, tmp_path, kind, units)
     model, x, y = problem(target_modules=UNITS[units][1])
     start = copy.deepcopy(get_peft_model_state_dict(model))
-    train(model, x, y)
+    train(model, x, y, weight=0.01 if kind == "fsdp2" else 0)
     trained = get_peft_model_state_dict(model)
     assert moved(trained, start)
     whole = sum(p.numel() for p in model.parameters())
@@ -275,3 +276,22 @@ def test_merging_under_fsdp_is_an_error_and_changes_nothing(tmp_path, kind, unit
         assert all("FSDP" in error and "full-precision model" in error for error in rank["errors"])
         for output in rank["outputs"]:
             close(output, model(x), 168)
+
+
+def penalty_in_fsdp(kind, units, config):
+    model = shard(problem(**config)[0], kind, units)
+    try:
+        return {"penalty": hra.orthogonality_penalty(model).detach()}
+    except ValueError as error:
+        return {"error": str(error)}
+
+
+@pytest.mark.parametrize("units", ["model", "layers"])
+def test_penalty_on_the_pieces_of_fsdp1_is_an_error(tmp_path, units):
+    for rank in on_two_ranks(penalty_in_fsdp, tmp_path, "fsdp1", units, {}):
+        assert "FSDP1" in rank["error"]
+
+
+def test_penalty_of_infinite_lambda_in_fsdp2_is_a_plain_zero(tmp_path):
+    for rank in on_two_ranks(penalty_in_fsdp, tmp_path, "fsdp2", "layers", {"apply_GS": True}):
+        assert type(rank["penalty"]) is torch.Tensor and rank["penalty"] == 0

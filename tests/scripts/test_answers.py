@@ -1,0 +1,448 @@
+"""Grading of mathematical answers: one test for each known trap, and the reference solutions of GSM8K and MATH."""
+
+import json
+import re
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sympy.core.function import UndefinedFunction
+
+from common import answers, limited, official_grader
+from support import SHARED
+
+WAYS = ("strict", "lenient", "official")
+
+
+def verdicts(output: str, gold: str, style: str = "boxed") -> list[bool]:
+    """[strict, lenient, official]"""
+    graded = answers.grade(style, output, gold)
+    return [graded[way]["right"] for way in WAYS]
+
+
+def own(answer: str, gold: str, style: str = "boxed") -> bool:
+    """Strict and lenient verdict, which must agree, on an answer given in the trained form."""
+    strict, lenient, _ = verdicts(f"Thus it is so. The answer is: {answer}", gold, style)
+    assert strict == lenient
+    return strict
+
+
+# Gold answers
+
+
+def test_gold_answers_of_each_style():
+    assert answers.gold("gsm8k", "She has <<2+40=42>>42.\n#### 1,042") == "1,042"
+    assert answers.gold("gsm8k", "#### <<5+2=7>>7") == "7"
+    assert answers.gold("boxed", r"First \boxed{1}, then $\boxed{\frac{1}{\sqrt{2}}}$.") == r"\frac{1}{\sqrt{2}}"
+    assert answers.gold("boxed", r"$\boxed 7$ it is") == "7"
+    assert answers.gold("metamath", "The answer is: 1. No, wait.\nThe answer is: 42") == "42"
+
+
+@pytest.mark.parametrize(
+    "style, text",
+    [
+        ("gsm8k", "She has 42."),
+        ("gsm8k", "#### many"),
+        ("boxed", "It is 42."),
+        ("boxed", r"\boxed{\frac{1}{2}"),
+        ("boxed", r"\boxed{}"),
+        ("metamath", "It is 42."),
+        ("metamath", "The answer is: "),
+    ],
+)
+def test_a_row_without_a_final_answer_is_named(style, text):
+    with pytest.raises(ValueError, match=re.escape(text)):
+        answers.gold(style, text)
+
+
+# Extraction
+
+
+@pytest.mark.parametrize(
+    "output, expected",
+    [
+        ("The answer is: 42", [True, True, True]),
+        ("The answer is: 41. No.\nThe answer is: 42.", [True, True, True]),
+        ("The answer is: 42 apples", [True, True, True]),
+        ("The answer is: 42 since 6 * 7 = 42", [False, True, True]),
+        ("The answer is: 6 * 7 = 42", [False, True, False]),
+        ("So the answer is 42.", [False, True, False]),
+        (r"So it is \boxed{42}.", [False, True, False]),
+        ("6 * 7 = <<6*7=42>>42\n#### 42", [False, True, False]),
+        ("She pays 7 * 6 = $42.", [False, True, False]),
+        ("It is 42, or rather 43", [False, False, False]),
+        ("The answer is: 43\n#### 42", [False, False, False]),
+        ("The answer is: ", [False, False, False]),
+        ("", [False, False, False]),
+    ],
+)
+def test_where_the_three_ways_look_for_a_number(output, expected):
+    assert verdicts(output, "42", "gsm8k") == expected
+
+
+@pytest.mark.parametrize(
+    "output, expected",
+    [
+        (r"The answer is: \frac{2}{3}", [True, True, True]),
+        (r"The answer is: $\frac{2}{3}$.", [True, True, False]),
+        (r"The answer is: $\frac{2}{3}$ of the whole. It holds that $1 = 1$.", [False, True, False]),
+        (r"The answer is: $x = \frac{1}{3} + \frac{1}{3} = \frac{2}{3}$", [False, True, False]),
+        (r"Hence the answer is $\frac{2}{3}$", [False, True, False]),
+        (r"Hence $\boxed{\frac{2}{3}}$ is left of $1$.", [False, True, False]),
+        (r"Of $1$ there is $\frac{2}{3}$ left.", [False, True, False]),
+        (r"Of \(1\) there is \[\frac{2}{3}\] left.", [False, True, False]),
+        ("There is 2/3 left", [False, True, False]),
+        (r"The answer is: \frac{1}{3}. It is not \boxed{\frac{2}{3}}", [False, True, False]),
+        (r"The answer is: \frac{1}{3}", [False, False, False]),
+    ],
+)
+def test_where_the_three_ways_look_for_an_expression(output, expected):
+    assert verdicts(output, r"\frac{2}{3}") == expected
+
+
+def test_the_extracted_answer_is_kept():
+    graded = answers.grade("gsm8k", "The answer is: 7 of 9", "9")
+    assert [graded[way]["answer"] for way in WAYS] == ["7 of 9", "7", "7"]
+    graded = answers.grade("gsm8k", "No idea", "9")
+    assert graded == {way: {"answer": None, "right": False} for way in WAYS}
+
+
+# Traps
+
+
+def test_thousands_separators():
+    assert own("1,234,567", "1234567", "gsm8k")
+    assert own("1234567", "1,234,567", "gsm8k")
+    assert own(r"1,\!234,\!567", "1234567")
+    assert own("1{,}234", "1,234")
+    assert not own("1,234", "1234567", "gsm8k")
+    assert not own("1,23", "123", "gsm8k")
+    # The official rules read 1,234,567 as 1234, and 1 as good as 100.
+    assert official_grader.answer("gsm8k", "The answer is: 1,234,567") == "1234"
+
+
+def test_decimals_are_exact():
+    assert own("3.50", "3.5", "gsm8k")
+    assert own(".5", "0.5", "gsm8k")
+    assert own("12.0", "12", "gsm8k")
+    assert not own("3.5", "4", "gsm8k")
+    assert not own("1000001", "1000000", "gsm8k")
+    assert not own("0.00000001", "0.00000002")
+    assert verdicts("The answer is: 3.5", "4", "gsm8k")[2]  # rounded, on purpose
+
+
+def test_fractions_of_decimals():
+    assert answers.number("3.5/2") == Fraction(7, 4)
+    assert own("3.5/2", "1.75", "gsm8k")
+    assert own(r"\frac{3.5}{2}", "1.75")
+    assert not own("3.5/2", "7")
+    assert answers.number("1/0") is None
+    # The official normalisation fails on it, and then compares the answer with itself.
+    assert official_grader.right("boxed", "3.5/2", "7")
+    assert official_grader.right("boxed", "x/2", "5")
+
+
+def test_root_without_argument():
+    assert not own(r"\sqrt", "3")
+    assert official_grader.right("boxed", r"\sqrt", "3")
+
+
+def test_a_factor_of_100_is_wrong():
+    for answer, gold in (("5", "500"), ("500", "5"), ("0.3", "30")):
+        assert not own(answer, gold, "gsm8k")
+        assert not own(answer, gold)
+        assert official_grader.right("boxed", answer, gold)
+
+
+def test_half_in_two_forms():
+    assert own("0.5", r"\frac12")
+    assert own(r"\frac{1}{2}", "0.5")
+    assert own("1/2", r"\dfrac{1}{2}")
+    assert own("1.5", r"1\frac12")
+    assert own(r"\frac \pi4", r"\frac{\pi}{4}")
+
+
+def test_a_rounded_value_is_not_the_value():
+    assert not own("0.3333333333", r"\frac{1}{3}")
+    assert not own("1.41421356237", r"\sqrt{2}")
+
+
+def test_intervals():
+    assert own(r"\left[0, \infty\right)", r"[0,\infty)")
+    assert own(r"(-\infty,0)\cup(0,\infty)", r"(-\infty, 0) \cup (0, \infty)")
+    assert not own(r"(0,\infty)", r"[0,\infty)")
+    assert not own("[1,2]", "(1,2)")
+
+
+def test_sets_have_no_order():
+    assert own(r"\{2,1\}", r"\{1,2\}")
+    assert own("13, 12, 9, 7", "7,9,12,13")
+    assert own(r"3\pm\sqrt{2}", r"3-\sqrt2, 3+\sqrt2")
+    assert own("5 or 6", "6,5")
+    assert not own(r"\{1,2\}", r"\{1,3\}")
+    assert not own("2", "2,-2")
+
+
+def test_tuples_have_an_order():
+    assert own(r"\left( 3, \frac{\pi}{2} \right)", r"(3,\frac{\pi}{2})")
+    assert not own("(2,1)", "(1,2)")
+    assert not own("2,1", "(1,2)")
+    assert not own(r"\{1,2\}", "(1,2)")
+
+
+def test_matrices():
+    matrix = "\\begin{pmatrix} 1 & 2 \\\\\n 3 & 4 \\end{pmatrix}"
+    assert own(r"\begin{bmatrix}1&2\\3&4\end{bmatrix}", matrix)
+    assert own(matrix, matrix)
+    assert not own(r"\begin{pmatrix}1&3\\2&4\end{pmatrix}", matrix)
+
+
+def test_text_answers():
+    assert own("Evelyn", r"\text{Evelyn}")
+    assert own(r"\text{(B)}", r"\text{B}")
+    assert not own(r"\text{Evelin}", r"\text{Evelyn}")
+    assert not own("listen", r"\text{silent}")
+    assert not own(r"\text{June 21}", r"\text{June 20}")
+
+
+def test_degrees():
+    assert own("30", r"30^\circ")
+    assert own(r"30^{\circ}", "30 degrees")
+    assert not own("31", r"30^\circ")
+
+
+def test_units():
+    assert own("5 inches", r"5\text{ inches}")
+    assert own(r"5 \text{ cm}^2", "5")
+    assert own(r"6\pi\mbox{ cm}", r"6\pi")
+    assert own("60 miles per hour", "60", "gsm8k")
+    assert own("12 km/h", "12", "gsm8k")
+    assert not own("6 inches", r"5\text{ inches}")
+    # No units: letters of a formula, and words that change the value.
+    assert not own("5x", "5")
+    assert not own("2m", "2")
+    for answer in ("5 dozen", "5 million", "5 and a half", "5 squared", r"5\text{ million}"):
+        assert not own(answer, "5")
+        assert verdicts(f"The answer is: {answer}", "5", "gsm8k")[0] is False
+
+
+def test_percent():
+    assert own(r"50\%", "50")
+    assert own("50 percent", r"50\%")
+    assert own("50%", "50", "gsm8k")
+    assert not own("0.5", r"50\%")
+
+
+def test_dollars():
+    assert own(r"\$15,\!000", "15000")
+    assert own("$1,234.50", "1234.5", "gsm8k")
+    assert own("-$5", "-5", "gsm8k")
+    assert own("$5$", "5")
+    assert not own("$5", "-5", "gsm8k")
+
+
+def test_a_named_value_is_the_value():
+    assert own("x=5", "5")
+    assert own("5", "x = 5")
+    assert own("f(x) = 2x+3", "3+2x")
+    assert not own("x=6", "5")
+    # An equation that merely ends in it is so to the lenient reading only.
+    assert verdicts("The answer is: y=5", "x=5")[:2] == [False, True]
+    assert verdicts("The answer is: 3+4=7", "7")[:2] == [False, True]
+    assert verdicts("The answer is: 3+x=7", "10")[:2] == [False, False]
+    assert own("x^2+y^2-4=0", "x^2+y^2=4")
+
+
+def test_base_of_a_number():
+    assert own("10_7", "10_{7}")
+    assert own("1A_{16}", "1A_{16}")
+    for answer in ("10_8", "11_7", "10", "7", "107"):
+        assert not own(answer, "10_{7}")
+    assert official_grader.right("boxed", "107", "10_7")  # Python reads the underscore as a thousands separator.
+
+
+@pytest.mark.parametrize("answer, way", [("9^{9^{9^{9}}}", "strict"), ("9**9**9**9", "official")])
+def test_a_hanging_simplification_is_wrong_and_marked(monkeypatch, answer, way):
+    monkeypatch.setattr(limited, "SECONDS", 2)
+    graded = answers.grade("boxed", f"The answer is: {answer}", "5")
+    assert graded[way] == {"answer": answer, "right": False, "timeout": True}
+    assert verdicts("The answer is: 5", "5") == [True, True, True]
+
+
+@pytest.mark.parametrize(
+    "answer", ["(" * 100 + "1", r"\frac{" * 300, r"\left(\right", "9" * 5000, "1/" + "0" * 99, "\\"]
+)
+@pytest.mark.parametrize("style", ["gsm8k", "boxed"])
+def test_malformed_answers_are_wrong(style, answer):
+    assert not own(answer, "5", style)
+    assert answers.grade(style, f"The answer is: {answer}", "5")["official"]["answer"] != "5"
+
+
+def test_stop_words_in_an_answer():
+    assert own(r"\text{Response}", r"\text{Response}")
+    assert own("42", "42", "gsm8k")
+    output = "By the Instruction, 6 * 7 = 42. The answer is: 42"
+    # The official code generates with these words as stop strings and never sees the rest.
+    assert verdicts(output, "42", "gsm8k") == [True, True, False]
+
+
+def test_prose_after_the_answer_is_not_strict():
+    assert verdicts("The answer is: 42\n\nNow 3+4=7", "7") == [False, False, False]
+    assert verdicts("The answer is: 42\n\n### Instruction: And 3+4?", "42") == [False, True, True]
+
+
+@given(st.fractions(max_denominator=10**6), st.integers(0, 6))
+@settings(max_examples=200, deadline=None)
+def test_numbers_are_read_back_exactly(value, zeros):
+    assert answers.number(f"{value.numerator}/{value.denominator}") == value
+    assert answers.number(f"{value.numerator:,}.{'0' * zeros}5") == abs(value.numerator) * (
+        -1 if value < 0 else 1
+    ) + Fraction(-5 if value < 0 else 5, 10 ** (zeros + 1))
+
+
+# The official rules
+
+
+@pytest.mark.parametrize(
+    "text, number",
+    [("3", "3"), ("about -2.6 kg", "-3"), ("2.5", "2"), ("7/2", "4"), ("7/0", "7"), ("x", None), ("1/00", None)],
+)
+def test_official_numbers(text, number):
+    assert official_grader.answer("gsm8k", f"The answer is: {text}") == number
+
+
+def test_official_leniencies_with_lists_and_closeness():
+    assert official_grader.right("boxed", "7,9,12,14", "7,9,12,13")
+    assert official_grader.right("boxed", "10001", "10000")
+    assert not official_grader.right("boxed", "10002", "10000")
+    assert official_grader.right("boxed", "(1,2)", "1,2")
+    assert official_grader.right("boxed", "1.4142", "sqrt(2)")
+    assert official_grader.right("boxed", "2*sqrt(2)", "sqrt(8)")
+    assert not official_grader.right("boxed", r"x\sqrt{4}", "2x")  # LaTeX is not parsed
+    assert not official_grader.right("boxed", "", r"\sqrt")
+
+
+def test_answers_are_not_run_as_code(tmp_path):
+    target = tmp_path / "written"
+    for code in (f"open('{target}', 'w')", "().__class__", "x.func(1)"):
+        assert not official_grader.right("boxed", code, "x+1")
+        with pytest.raises(ValueError, match="attributes or strings"):
+            official_grader.expression(code)
+    for function in ("exit", "input", "test", "preview"):
+        assert isinstance(official_grader.expression(f"{function}(1)").func, UndefinedFunction)
+    assert not target.exists()
+
+
+PIECES = [
+    "\\sqrt",
+    "\\frac",
+    "{",
+    "}",
+    "1",
+    "2",
+    "x",
+    "/",
+    "=",
+    "\\text{ ",
+    "\\text{",
+    "0.5",
+    ".5",
+    ".",
+    " ",
+    "\\left(",
+]
+PIECES += ["\\\\", "\\!", "\\$", "\\%", "^\\circ", "^{\\circ}", "\\dfrac", "\\tfrac", "\n", "-", ",", "\\right)", "12"]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=6).map("".join))
+@settings(max_examples=1000, deadline=None)
+def test_official_normal_form_is_hendrycks(text):
+    hendrycks = pytest.importorskip("lm_eval.tasks.hendrycks_math.utils")
+
+    def outcome(function):
+        try:
+            return function(text)
+        except (AssertionError, IndexError, ValueError) as problem:
+            return type(problem)
+
+    assert outcome(official_grader.normalised) == outcome(hendrycks.strip_string)
+
+
+# The reference solutions
+
+
+def solutions(style: str, step: int) -> list[str]:
+    folder, names, column = {
+        "gsm8k": ("gsm8k", ["train", "test_700"], "answer"),
+        "boxed": ("math_sample", ["test_500"], "solution"),
+    }[style]
+    if not (SHARED / "data" / folder).is_dir():
+        pytest.skip("no ../shared/data on this machine")
+    files = [SHARED / "data" / folder / f"{name}.jsonl" for name in names]
+    rows = [json.loads(line)[column] for file in files for line in file.read_text().splitlines()]
+    assert len(rows) == {"gsm8k": 8173, "boxed": 500}[style]
+    return rows[::step]
+
+
+def changed(answer: str) -> list[str]:
+    """Wrong answers: each digit changed; where there is none, each letter outside of commands."""
+    digits = [match.start() for match in re.finditer(r"\d", answer)]
+    letters = [match.start(1) for match in re.finditer(r"\{[^{}]*?([A-Za-z])[^{}]*\}", answer)]
+    following = str.maketrans("0123456789", "1234567890") if digits else None
+    swap = (lambda c: c.translate(following)) if digits else (lambda c: "q" if c.lower() != "q" else "k")
+    return [answer[:i] + swap(answer[i]) + answer[i + 1 :] for i in (digits or letters)]
+
+
+SUBSETS = [
+    pytest.param("gsm8k", 10, 0.999, id="gsm8k"),
+    pytest.param("boxed", 10, 0.99, id="math"),
+    pytest.param("gsm8k", 1, 0.999, id="all gsm8k", marks=pytest.mark.slow),
+    pytest.param("boxed", 1, 0.99, id="all math", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("style, step, least", SUBSETS)
+def test_reference_solutions_are_right_against_themselves(style, step, least):
+    right = dict.fromkeys((*WAYS, "whole solution"), 0)
+    rows = solutions(style, step)
+    for solution in rows:
+        gold = answers.gold(style, solution)
+        graded = answers.grade(style, f"The answer is: {gold}", gold)
+        for way in WAYS:
+            right[way] += graded[way]["right"]
+        right["whole solution"] += answers.grade(style, solution, gold)["lenient"]["right"]
+    print(f"{style}: right of {len(rows)}: {right}")
+    assert min(right.values()) >= least * len(rows), right
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("style, step, least", SUBSETS)
+def test_answers_with_a_changed_digit_are_wrong(style, step, least):
+    count = {"wrong answers": 0, "unchangeable": 0, "official says right": 0}
+    for solution in solutions(style, step):
+        gold = answers.gold(style, solution)
+        count["unchangeable"] += not changed(gold)
+        for answer in changed(gold):
+            strict, lenient, official = verdicts(f"The answer is: {answer}", gold, style)
+            assert (strict, lenient) == (False, False), (answer, gold)
+            count["wrong answers"] += 1
+            count["official says right"] += official
+    print(f"{style}: {count}")
+    assert count["wrong answers"] > 0 == count["unchangeable"]
+
+
+@pytest.mark.real
+def test_whole_solutions_with_a_changed_answer_are_wrong():
+    """GSM8K's own form, where no earlier sentence states the answer as well."""
+    stated = 0
+    for solution in solutions("gsm8k", 1):
+        gold = answers.gold("gsm8k", solution)
+        reasoning = solution.rpartition("#### ")[0]
+        if answers.LOOSE_MARK.search(reasoning):
+            stated += 1
+            continue
+        for answer in changed(gold):
+            assert not answers.grade("gsm8k", f"{reasoning}#### {answer}", gold)["lenient"]["right"], (answer, solution)
+    assert stated < 10

@@ -1,0 +1,146 @@
+"""The evaluation job on small files: its metrics, its predictions, and what it refuses."""
+
+import gzip
+import json
+import math
+import random
+from pathlib import Path
+
+import evaluate_math
+import pandas
+import pytest
+from jsonschema import validate
+
+from common import files, limited
+from common.job import JobError
+from support import ROOT
+
+GSM8K = [f"Some work.\n#### {n}" for n in (7, 42, 1000, 5)]
+OUTPUTS = ["The answer is: 7", "The answer is: 42 of 50", "The answer is: 10", "No idea"]
+
+
+@pytest.fixture
+def job(tmp_path):
+    """job(answers, outputs, style, lines=…): the job of the rule on such a benchmark."""
+
+    def make(answers: list[str], outputs: list[str], style: str = "gsm8k", lines: list[dict] | None = None) -> dict:
+        (tmp_path / "toy").mkdir()
+        frame = pandas.DataFrame({"question": [f"Question {i}" for i in range(len(answers))], "answer": answers})
+        frame.to_parquet(tmp_path / "toy/test.parquet")
+        size = (tmp_path / "toy/test.parquet").stat().st_size
+        files.write_json(tmp_path / "toy.manifest.json", {"folder": "toy", "files": {"test.parquet": {"bytes": size}}})
+        files.write_json(tmp_path / "train.json", {"seed": 3, "steps": 20})
+        if lines is None:
+            lines = [
+                {"item": i, "prompt": f"Question {i}", "output": output, "finish": "stop"}
+                for i, output in enumerate(outputs)
+            ]
+        (tmp_path / "outputs.jsonl.gz").write_bytes(
+            gzip.compress("".join(f"{json.dumps(x)}\n" for x in lines).encode())
+        )
+        return {
+            "rule": "evaluate_math",
+            "input": {
+                "outputs": str(tmp_path / "outputs.jsonl.gz"),
+                "record": str(tmp_path / "train.json"),
+                "dataset": str(tmp_path / "toy.manifest.json"),
+            },
+            "output": {
+                "metrics": str(tmp_path / "out/metrics.json"),
+                "predictions": str(tmp_path / "out/predictions.jsonl.gz"),
+            },
+            "params": {
+                "split": "test",
+                "answer": style,
+                "metrics": ["official", "strict", "lenient"],
+                "score": "official",
+                "task_version": 1,
+                "scratch": str(tmp_path / "scratch"),
+            },
+            "resources": {},
+            "threads": 2,
+            "wildcards": dict(task="math", dataset="d", method="hra", variant="r8", seed="3", benchmark="gsm8k"),
+            "log": str(tmp_path / "log"),
+        }
+
+    return make
+
+
+def predictions(job: dict) -> list[dict]:
+    return [json.loads(line) for line in gzip.decompress(Path(job["output"]["predictions"]).read_bytes()).splitlines()]
+
+
+def test_metrics_and_predictions(job):
+    given = job(GSM8K, OUTPUTS)
+    evaluate_math.main(given)
+    metrics = files.read_json(given["output"]["metrics"])
+    validate(metrics, files.read_json(ROOT / "workflow/schemas/metrics.schema.json"))
+    assert (metrics["seed"], metrics["n_items"], metrics["score"]) == (3, 4, "official")
+    assert metrics["selections"]["last"]["step"] == 20
+    expected = {"official": 0.75, "strict": 0.25, "lenient": 0.5}  # official: 10 is as good as 1000
+    found = metrics["selections"]["last"]["metrics"]
+    assert found == {
+        way: {"value": p, "stderr": pytest.approx(math.sqrt(p * (1 - p) / 3))} for way, p in expected.items()
+    }
+    assert list(found) == given["params"]["metrics"]
+    lines = predictions(given)
+    assert lines[1] == {
+        "item": 1,
+        "prompt": "Question 1",
+        "output": "The answer is: 42 of 50",
+        "finish": "stop",
+        "gold": "42",
+        "strict": {"answer": "42 of 50", "right": False},
+        "lenient": {"answer": "42", "right": True},
+        "official": {"answer": "42", "right": True},
+    }
+
+
+def test_order_and_threads_change_no_byte(job):
+    given = job(GSM8K, OUTPUTS)
+    evaluate_math.main(given)
+    result, outputs = Path(given["output"]["predictions"]), Path(given["input"]["outputs"])
+    first = result.read_bytes()
+    lines = gzip.decompress(outputs.read_bytes()).splitlines(keepends=True)
+    outputs.write_bytes(gzip.compress(b"".join(random.Random(0).sample(lines, len(lines)))))
+    evaluate_math.main(given | {"threads": 1})
+    assert result.read_bytes() == first
+
+
+def test_an_item_that_hangs_is_wrong_and_the_others_are_graded(job, monkeypatch):
+    monkeypatch.setattr(limited, "SECONDS", 2)
+    outputs = [r"The answer is: 9^{9^{9^9}}", r"The answer is: \frac{2}{4}", "The answer is: x"]
+    given = job([rf"It is \boxed{{{gold}}}" for gold in ("3", r"\frac12", "y")], outputs, "boxed")
+    evaluate_math.main(given)
+    lines = predictions(given)
+    assert [line["strict"]["right"] for line in lines] == [False, True, False]
+    assert ["timeout" in line["strict"] for line in lines] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    "items, message",
+    [
+        ([0, 1, 3], r"4 items, once each\. Missing: 2; double or unknown: none"),
+        ([0, 1, 1, 2, 3], "double or unknown: 1"),
+        ([0, 1, 2, 3, 4], "double or unknown: 4"),
+    ],
+)
+def test_missing_and_double_items_are_named(job, items, message):
+    lines = [{"item": item, "prompt": "", "output": "The answer is: 7", "finish": "stop"} for item in items]
+    given = job(GSM8K, [], lines=lines)
+    with pytest.raises(JobError, match=message):
+        evaluate_math.main(given)
+
+
+def test_a_damaged_file_of_outputs_is_named(job):
+    given = job(GSM8K, OUTPUTS)
+    with open(given["input"]["outputs"], "r+b") as stream:
+        stream.truncate(20)
+    with pytest.raises(JobError, match=r"outputs\.jsonl\.gz is cut off or damaged"):
+        evaluate_math.main(given)
+
+
+def test_a_row_without_a_final_answer_is_named(job):
+    given = job([*GSM8K[:3], "Nobody knows."], OUTPUTS)
+    with pytest.raises(JobError, match=r"split test, row 3: no final answer .* Nobody knows.*\(gsm8k\)"):
+        evaluate_math.main(given)

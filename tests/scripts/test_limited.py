@@ -1,0 +1,34 @@
+"""Calls in a process with limits: what breaks one is told, and the next call works."""
+
+import time
+
+import pytest
+
+from common import limited
+
+
+def test_values_come_back_and_the_process_stays():
+    assert limited.call("math:hypot", 3, 4) == 5.0
+    process = limited.helpers.one.process
+    assert limited.call("builtins:print", "this goes to the log, not into the answer") is None
+    assert limited.helpers.one.process is process
+
+
+def test_a_call_that_stays_in_c_code_is_ended_and_the_next_one_works(monkeypatch):
+    monkeypatch.setattr(limited, "SECONDS", 1)
+    started = time.process_time()
+    with pytest.raises(TimeoutError):
+        limited.call("builtins:eval", "9**9**8 % 1")
+    assert time.process_time() - started < 0.5  # the time is the other process's
+    assert limited.call("builtins:abs", -1) == 1
+
+
+def test_memory_is_limited():
+    with pytest.raises(TimeoutError):
+        limited.call("builtins:eval", f"len(bytes({limited.MEMORY}))")
+    assert limited.call("builtins:abs", -1) == 1
+
+
+def test_what_cannot_be_imported_is_no_time_out():
+    with pytest.raises(RuntimeError, match="exit status 1"):
+        limited.call("no_such_module:f")

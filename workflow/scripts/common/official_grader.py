@@ -1,0 +1,174 @@
+"""The official repository's rules for right and wrong, so that the paper's accuracies have a like-with-like column.
+
+They are kept as they were published, faults included (`official-code-defects.md` 69-71):
+
+- every number is also right at 100 times or a hundredth of its value, and within 0.01 %; a list of numbers is read
+  as one (7,9,12,14 for 7,9,12,13 is right), and 10_7 as 107;
+- symbolic answers are equal within 0.1 % of their value; LaTeX is never parsed (the library for it was not installed);
+- an answer that the normalisation cannot digest (`x/2`, `3.5/2`, a bare `\\sqrt`) counts as right;
+- GSM8K: only the first separator of a number is read (1,234,567 is 1234), and decimals are rounded.
+
+Not kept: that it may hang or crash (`right` is called under a limit), and that an answer is run as Python code.
+"""
+
+import functools
+import re
+from math import isclose
+
+MARK = "The answer is: "
+NUMBER = re.compile(r"[\-+]?\d*[\.,/]?\d+")
+
+
+def answer(style: str, output: str) -> str | None:
+    """What the official code takes for the answer of an output; None where it finds none."""
+    # It generates with these words as stop strings: what follows the first of them was never seen.
+    _, mark, text = re.split("Instruction|Response", output, maxsplit=1)[0].rpartition(MARK)
+    if not mark:
+        return None
+    return number(text) if style == "gsm8k" else text.split(".\n")[0].strip().removesuffix(".").strip()
+
+
+def number(text: str) -> str | None:
+    """The first number of a text, rounded to a whole one."""
+    match = NUMBER.search(text.strip())
+    if not match:
+        return None
+    above, _, below = match.group().replace(",", "").partition("/")
+    try:
+        return str(round(float(above) if below in ("", "0") else int(above) / int(below)))
+    except (ValueError, OverflowError, ZeroDivisionError):
+        return None
+
+
+def right(style: str, answer: str, gold: str) -> bool:
+    """Whether the official code counts the answer as right. May take for ever."""
+    if style == "gsm8k":
+        return math_equal(answer, gold)
+    try:
+        answer, gold = normalised(answer), normalised(gold)
+    except (AssertionError, IndexError, ValueError):
+        return bool(answer)  # It compares the answer with itself here.
+    return math_equal(answer, gold) or answer == gold
+
+
+def normalised(text: str) -> str:
+    """Hendrycks' normal form of a LaTeX answer; IndexError, ValueError or AssertionError where it has none."""
+    for old, new in (("\n", ""), ("\\!", ""), ("\\\\", "\\"), ("tfrac", "frac"), ("dfrac", "frac"), ("\\left", "")):
+        text = text.replace(old, new)
+    for removed in ("\\right", "^{\\circ}", "^\\circ", "\\$"):
+        text = text.replace(removed, "")
+    text, *units = text.split("\\text{ ")
+    assert len(units) < 2
+    text = text.replace("\\%", "").replace(" .", " 0.").replace("{.", "{0.")
+    if not text:
+        return text
+    if text[0] == ".":
+        text = "0" + text
+    sides = text.split("=")
+    if len(sides) == 2 and len(sides[0]) <= 2:
+        text = sides[1]
+    text = with_braces_of_fractions(with_braces_of_roots(text).replace(" ", ""))
+    if text == "0.5":
+        return "\\frac{1}{2}"
+    parts = text.split("/")
+    if len(parts) == 2:
+        above, below = map(int, parts)
+        if text == f"{above}/{below}":
+            return f"\\frac{{{above}}}{{{below}}}"
+    return text
+
+
+def with_braces_of_roots(text: str) -> str:
+    head, *parts = text.split("\\sqrt")
+    return head + "".join("\\sqrt" + (part if part[0] == "{" else f"{{{part[0]}}}{part[1:]}") for part in parts)
+
+
+def with_braces_of_fractions(text: str) -> str:
+    head, *parts = text.split("\\frac")
+    for part in parts:
+        head += "\\frac"
+        if part[0] == "{":
+            head += part
+        elif len(part) == 1:
+            return text
+        else:
+            head += f"{{{part[0]}}}" + (part[1:] if part[1] == "{" else f"{{{part[1]}}}{part[2:]}")
+    return head
+
+
+def math_equal(answer: str, gold: str) -> bool:
+    """Equal as numbers, as text without brackets, part by part, or as Python expressions."""
+    numbers = as_float(answer), as_float(gold)
+    if None not in numbers:
+        return any(isclose(numbers[1] * factor, numbers[0], rel_tol=1e-4) for factor in (0.01, 1, 100))
+    if not answer:
+        return False
+    answer, gold = answer.strip(), gold.strip()
+    bare_answer, bare_gold = answer, gold
+    if (enclosed(answer, "[]") and not gold.startswith("(")) or (enclosed(answer, "()") and not gold.startswith("[")):
+        bare_answer, bare_gold = answer.strip("[]()"), gold.strip("[]()")
+    if re.sub(r"[{}()]", "", bare_answer) == re.sub(r"[{}()]", "", bare_gold):
+        return True
+    if any(enclosed(answer, pair) and enclosed(gold, pair) for pair in ("[]", "()")):
+        parts = answer[1:-1].split(","), gold[1:-1].split(",")
+        if len(parts[0]) == len(parts[1]) and all(map(math_equal, *parts)):
+            return True
+    return symbolic_equal(answer, gold)
+
+
+def as_float(text: str) -> float | None:
+    try:
+        return float(text.replace(",", ""))
+    except ValueError:
+        return None
+
+
+def enclosed(text: str, pair: str) -> bool:
+    return text.startswith(pair[0]) and text.endswith(pair[1])
+
+
+def symbolic_equal(answer: str, gold: str) -> bool:
+    """Equal after sympy's simplification, or within 0.1 %; False where either is no Python expression."""
+    from sympy import N, simplify
+
+    try:
+        if simplify(expression(answer) - expression(gold)) == 0:
+            return True
+    except Exception:
+        pass  # Whatever sympy raises on what a model wrote: not equal, as in the official code.
+    try:
+        return isclose(N(expression(answer, power=True)), N(expression(gold, power=True)), rel_tol=1e-3)
+    except Exception:
+        return False
+
+
+def expression(text: str, power: bool = False):
+    """The sympy expression of a Python-like text.
+
+    The official code reads ^ as exclusive or at first (2^3 is 1), and as a power only where that fails (`power`).
+    """
+    from sympy.parsing.sympy_parser import convert_xor, parse_expr, standard_transformations
+
+    # sympy runs the text as code: it is to be mathematics and nothing else.
+    if re.search(r"__|['\"]|\.\s*[A-Za-z_]", text):
+        raise ValueError(f"attributes or strings in {text}")
+    try:
+        return parse_expr(text, global_dict=mathematics())
+    except Exception:
+        if not power:
+            raise
+        return parse_expr(text, global_dict=mathematics(), transformations=(*standard_transformations, convert_xor))
+
+
+@functools.cache
+def mathematics() -> dict:
+    """What names in an expression may mean: sympy's mathematical objects, no functions that do things."""
+    import sympy
+
+    names = {name: getattr(sympy, name) for name in sympy.__all__}
+    objects = {
+        name: value
+        for name, value in names.items()
+        if isinstance(value, sympy.Basic) or (isinstance(value, type) and issubclass(value, sympy.Basic))
+    }
+    return objects | {name: names[name] for name in ("sqrt", "cbrt", "root")} | {"__builtins__": {}}

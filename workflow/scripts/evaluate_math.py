@@ -1,0 +1,69 @@
+"""Grade a run's answers to one mathematical benchmark: strict, lenient and by the official repository's rules."""
+
+import math
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from common import answers, files, manifests, outputs, provenance
+from common.job import JobError, start
+
+
+def main(job: dict) -> None:
+    from tqdm import tqdm
+
+    started = time.time()
+    params, wildcards = job["params"], job["wildcards"]
+    style, record = params["answer"], files.read_json(job["input"]["record"])
+    golds = gold_answers(job["input"]["dataset"], params["split"], style)
+    lines = outputs.complete(outputs.read(job["input"]["outputs"]), len(golds), job["input"]["outputs"])
+
+    # Threads, since each waits for a process of its own (common/limited.py); the results come in the order of items.
+    with ThreadPoolExecutor(job["threads"]) as pool:
+        graded = pool.map(lambda line, gold: answers.grade(style, line["output"], gold), lines, golds)
+        verdicts = list(tqdm(graded, desc="grade", total=len(golds), disable=None))
+
+    outputs.write(
+        job["output"]["predictions"],
+        (line | {"gold": gold} | verdict for line, gold, verdict in zip(lines, golds, verdicts, strict=True)),
+    )
+    accuracies = {way: accuracy([verdict[way]["right"] for verdict in verdicts]) for way in params["metrics"]}
+    files.write_json(
+        job["output"]["metrics"],
+        {key: wildcards[key] for key in ("task", "dataset", "method", "variant")}
+        | {
+            "seed": record["seed"],
+            "benchmark": wildcards["benchmark"],
+            "task_version": params["task_version"],
+            "n_items": len(golds),
+            "score": params["score"],
+            "selections": {"last": {"step": record["steps"], "metrics": accuracies}},
+            "seconds": round(time.time() - started, 3),
+            "device": provenance.device_name("cpu"),
+        },
+    )
+
+
+def gold_answers(manifest: str, split: str, style: str) -> list[str]:
+    """The reference answer of each row of a split."""
+    import pandas
+
+    golds = []
+    for row, text in enumerate(pandas.read_parquet(manifests.folder(manifest) / f"{split}.parquet")["answer"]):
+        try:
+            golds.append(answers.gold(style, text))
+        except ValueError as problem:
+            raise JobError(
+                f"{manifest}, split {split}, row {row}: {problem}. "
+                f"Correct the data, or the dataset's `answer` in the config ({style})."
+            ) from problem
+    return golds
+
+
+def accuracy(right: list[bool]) -> dict[str, float]:
+    """Share of right answers and its standard error √(p(1−p)/(n−1))."""
+    n, value = len(right), sum(right) / len(right)
+    return {"value": value, "stderr": math.sqrt(value * (1 - value) / max(n - 1, 1))}
+
+
+if __name__ == "__main__":
+    start(main, __file__, globals().get("snakemake"))

@@ -163,7 +163,8 @@ def test_downloaded_tasks_judge_a_run_without_network(tmp_path):
         "alphabet_write": {"test": 5},
         "alphabet_code": {"test": 5},
     }
-    assert list((tmp_path / manifest["folder"] / "datasets").rglob("*.arrow"))
+    stored = {path.parent.name for path in (tmp_path / manifest["folder"] / "datasets").rglob("*.arrow")}
+    assert stored == {task["revision"] for task in manifest["tasks"].values()} != set()
     assert not (tmp_path / "elsewhere").exists()
 
     metrics = files.read_json(tmp_path / "run/retention.json")
@@ -263,14 +264,14 @@ def test_out_of_memory_halves_the_batch(monkeypatch, room, tried):
 
     sizes = []
 
-    def simple_evaluate(batch_size, **_):
+    def simple_evaluate(batch_size, **_):  # HFLM's place takes its batch size
         sizes.append(batch_size)
         if batch_size > room:
             raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
         return "done"
 
     monkeypatch.setattr(lm_eval, "simple_evaluate", simple_evaluate)
-    monkeypatch.setattr(lm_eval.models.huggingface, "HFLM", lambda batch_size, **_: batch_size)
+    monkeypatch.setattr(lm_eval.models.huggingface, "HFLM", lambda *_, batch_size, **__: batch_size)
     arguments = ("X", BENCHMARKS["Lower"], None, None, None, {"batch_size": 8, "limit": None})
     if room:
         assert evaluate_harness.run(*arguments) == "done"
@@ -283,7 +284,7 @@ def test_out_of_memory_halves_the_batch(monkeypatch, room, tried):
 def test_another_error_is_not_taken_for_a_lack_of_memory(monkeypatch):
     import lm_eval.models.huggingface
 
-    def refuse(**_):
+    def refuse(*_, **__):
         raise RuntimeError("device-side assert")
 
     monkeypatch.setattr(lm_eval.models.huggingface, "HFLM", refuse)

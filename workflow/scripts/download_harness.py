@@ -76,15 +76,14 @@ def open_tasks(benchmarks: dict, include_path: str | None):
 
 
 def describe(task) -> dict:
-    """Which data a task reads: the commit stands in the addresses from which they came."""
+    """Which data a task reads; the cache's folders are named after the hub's commit (a local file's after a hash)."""
     splits = dict(task.dataset)
-    sources = [address for split in splits.values() for address in (split.info.download_checksums or {})]
-    commits = {address.partition("@")[2].split("/")[0] for address in sources if address.startswith("hf://")}
+    stored = {Path(file["filename"]).parent.name for rows in splits.values() for file in rows.cache_files}
     return {
         "version": task.VERSION,
         "dataset": task.config.dataset_path,
         "config": task.config.dataset_name,
-        "revision": ",".join(sorted(commits)) or None,
+        "revision": ", ".join(sorted(stored)),
         "rows": {split: rows.num_rows for split, rows in splits.items()},
     }
 

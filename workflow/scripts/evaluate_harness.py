@@ -66,8 +66,10 @@ def run(name: str, benchmark: dict, model, tokenizer, manager, params: dict) -> 
     batch_size = params["batch_size"]
     while True:
         try:
+            # Log-likelihoods in bf16 would round to steps of 1/4 at −40, and the first of equal choices would win.
+            language_model = HFLM(model, tokenizer=tokenizer, batch_size=batch_size, softmax_dtype="float32")
             return simple_evaluate(
-                HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size),
+                language_model,
                 tasks=[benchmark["task"]],
                 num_fewshot=benchmark["shots"],
                 limit=params["limit"],

@@ -1,16 +1,13 @@
-"""Grading of mathematical answers: one test for each known trap, and the reference solutions of GSM8K and MATH."""
+"""Grading of mathematical answers: where they are looked for, and one test for each known trap."""
 
-import json
 import re
 from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sympy.core.function import UndefinedFunction
 
 from common import answers, limited, official_grader
-from support import SHARED
 
 WAYS = ("strict", "lenient", "official")
 
@@ -296,153 +293,5 @@ def test_prose_after_the_answer_is_not_strict():
 @settings(max_examples=200, deadline=None)
 def test_numbers_are_read_back_exactly(value, zeros):
     assert answers.number(f"{value.numerator}/{value.denominator}") == value
-    assert answers.number(f"{value.numerator:,}.{'0' * zeros}5") == abs(value.numerator) * (
-        -1 if value < 0 else 1
-    ) + Fraction(-5 if value < 0 else 5, 10 ** (zeros + 1))
-
-
-# The official rules
-
-
-@pytest.mark.parametrize(
-    "text, number",
-    [("3", "3"), ("about -2.6 kg", "-3"), ("2.5", "2"), ("7/2", "4"), ("7/0", "7"), ("x", None), ("1/00", None)],
-)
-def test_official_numbers(text, number):
-    assert official_grader.answer("gsm8k", f"The answer is: {text}") == number
-
-
-def test_official_leniencies_with_lists_and_closeness():
-    assert official_grader.right("boxed", "7,9,12,14", "7,9,12,13")
-    assert official_grader.right("boxed", "10001", "10000")
-    assert not official_grader.right("boxed", "10002", "10000")
-    assert official_grader.right("boxed", "(1,2)", "1,2")
-    assert official_grader.right("boxed", "1.4142", "sqrt(2)")
-    assert official_grader.right("boxed", "2*sqrt(2)", "sqrt(8)")
-    assert not official_grader.right("boxed", r"x\sqrt{4}", "2x")  # LaTeX is not parsed
-    assert not official_grader.right("boxed", "", r"\sqrt")
-
-
-def test_answers_are_not_run_as_code(tmp_path):
-    target = tmp_path / "written"
-    for code in (f"open('{target}', 'w')", "().__class__", "x.func(1)"):
-        assert not official_grader.right("boxed", code, "x+1")
-        with pytest.raises(ValueError, match="attributes or strings"):
-            official_grader.expression(code)
-    for function in ("exit", "input", "test", "preview"):
-        assert isinstance(official_grader.expression(f"{function}(1)").func, UndefinedFunction)
-    assert not target.exists()
-
-
-PIECES = [
-    "\\sqrt",
-    "\\frac",
-    "{",
-    "}",
-    "1",
-    "2",
-    "x",
-    "/",
-    "=",
-    "\\text{ ",
-    "\\text{",
-    "0.5",
-    ".5",
-    ".",
-    " ",
-    "\\left(",
-]
-PIECES += ["\\\\", "\\!", "\\$", "\\%", "^\\circ", "^{\\circ}", "\\dfrac", "\\tfrac", "\n", "-", ",", "\\right)", "12"]
-
-
-@given(st.lists(st.sampled_from(PIECES), max_size=6).map("".join))
-@settings(max_examples=1000, deadline=None)
-def test_official_normal_form_is_hendrycks(text):
-    hendrycks = pytest.importorskip("lm_eval.tasks.hendrycks_math.utils")
-
-    def outcome(function):
-        try:
-            return function(text)
-        except (AssertionError, IndexError, ValueError) as problem:
-            return type(problem)
-
-    assert outcome(official_grader.normalised) == outcome(hendrycks.strip_string)
-
-
-# The reference solutions
-
-
-def solutions(style: str, step: int) -> list[str]:
-    folder, names, column = {
-        "gsm8k": ("gsm8k", ["train", "test_700"], "answer"),
-        "boxed": ("math_sample", ["test_500"], "solution"),
-    }[style]
-    if not (SHARED / "data" / folder).is_dir():
-        pytest.skip("no ../shared/data on this machine")
-    files = [SHARED / "data" / folder / f"{name}.jsonl" for name in names]
-    rows = [json.loads(line)[column] for file in files for line in file.read_text().splitlines()]
-    assert len(rows) == {"gsm8k": 8173, "boxed": 500}[style]
-    return rows[::step]
-
-
-def changed(answer: str) -> list[str]:
-    """Wrong answers: each digit changed; where there is none, each letter outside of commands."""
-    digits = [match.start() for match in re.finditer(r"\d", answer)]
-    letters = [match.start(1) for match in re.finditer(r"\{[^{}]*?([A-Za-z])[^{}]*\}", answer)]
-    following = str.maketrans("0123456789", "1234567890") if digits else None
-    swap = (lambda c: c.translate(following)) if digits else (lambda c: "q" if c.lower() != "q" else "k")
-    return [answer[:i] + swap(answer[i]) + answer[i + 1 :] for i in (digits or letters)]
-
-
-SUBSETS = [
-    pytest.param("gsm8k", 10, 0.999, id="gsm8k"),
-    pytest.param("boxed", 10, 0.99, id="math"),
-    pytest.param("gsm8k", 1, 0.999, id="all gsm8k", marks=pytest.mark.slow),
-    pytest.param("boxed", 1, 0.99, id="all math", marks=pytest.mark.slow),
-]
-
-
-@pytest.mark.real
-@pytest.mark.parametrize("style, step, least", SUBSETS)
-def test_reference_solutions_are_right_against_themselves(style, step, least):
-    right = dict.fromkeys((*WAYS, "whole solution"), 0)
-    rows = solutions(style, step)
-    for solution in rows:
-        gold = answers.gold(style, solution)
-        graded = answers.grade(style, f"The answer is: {gold}", gold)
-        for way in WAYS:
-            right[way] += graded[way]["right"]
-        right["whole solution"] += answers.grade(style, solution, gold)["lenient"]["right"]
-    print(f"{style}: right of {len(rows)}: {right}")
-    assert min(right.values()) >= least * len(rows), right
-
-
-@pytest.mark.real
-@pytest.mark.parametrize("style, step, least", SUBSETS)
-def test_answers_with_a_changed_digit_are_wrong(style, step, least):
-    count = {"wrong answers": 0, "unchangeable": 0, "official says right": 0}
-    for solution in solutions(style, step):
-        gold = answers.gold(style, solution)
-        count["unchangeable"] += not changed(gold)
-        for answer in changed(gold):
-            strict, lenient, official = verdicts(f"The answer is: {answer}", gold, style)
-            assert (strict, lenient) == (False, False), (answer, gold)
-            count["wrong answers"] += 1
-            count["official says right"] += official
-    print(f"{style}: {count}")
-    assert count["wrong answers"] > 0 == count["unchangeable"]
-
-
-@pytest.mark.real
-def test_whole_solutions_with_a_changed_answer_are_wrong():
-    """GSM8K's own form, where no earlier sentence states the answer as well."""
-    stated = 0
-    for solution in solutions("gsm8k", 1):
-        gold = answers.gold("gsm8k", solution)
-        reasoning = solution.rpartition("#### ")[0]
-        if answers.LOOSE_MARK.search(reasoning):
-            stated += 1
-            continue
-        for answer in changed(gold):
-            assert not answers.grade("gsm8k", f"{reasoning}#### {answer}", gold)["lenient"]["right"], (answer, solution)
-    assert stated < 10
+    size = abs(value.numerator)
+    assert answers.number(f"-${size:,}.{'0' * zeros}5") == -size - Fraction(5, 10 ** (zeros + 1))

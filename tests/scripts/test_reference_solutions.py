@@ -1,0 +1,88 @@
+"""The grader on the reference solutions of GSM8K and MATH: right against themselves, wrong with a digit changed."""
+
+import json
+import re
+
+import pytest
+
+from common import answers
+from support import SHARED
+
+WAYS = ("strict", "lenient", "official")
+
+
+def solutions(style: str, step: int) -> list[str]:
+    folder, names, column = {
+        "gsm8k": ("gsm8k", ["train", "test_700"], "answer"),
+        "boxed": ("math_sample", ["test_500"], "solution"),
+    }[style]
+    if not (SHARED / "data" / folder).is_dir():
+        pytest.skip("no ../shared/data on this machine")
+    files = [SHARED / "data" / folder / f"{name}.jsonl" for name in names]
+    rows = [json.loads(line)[column] for file in files for line in file.read_text().splitlines()]
+    assert len(rows) == {"gsm8k": 8173, "boxed": 500}[style]
+    return rows[::step]
+
+
+def changed(answer: str) -> list[str]:
+    """Wrong answers: each digit changed; where there is none, each letter outside of commands."""
+    digits = [match.start() for match in re.finditer(r"\d", answer)]
+    letters = [match.start(1) for match in re.finditer(r"\{[^{}]*?([A-Za-z])[^{}]*\}", answer)]
+    following = str.maketrans("0123456789", "1234567890") if digits else None
+    swap = (lambda c: c.translate(following)) if digits else (lambda c: "q" if c.lower() != "q" else "k")
+    return [answer[:i] + swap(answer[i]) + answer[i + 1 :] for i in (digits or letters)]
+
+
+SUBSETS = [
+    pytest.param("gsm8k", 10, 0.999, id="gsm8k"),
+    pytest.param("boxed", 10, 0.99, id="math"),
+    pytest.param("gsm8k", 1, 0.999, id="all gsm8k", marks=pytest.mark.slow),
+    pytest.param("boxed", 1, 0.99, id="all math", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("style, step, least", SUBSETS)
+def test_reference_solutions_are_right_against_themselves(style, step, least):
+    right = dict.fromkeys((*WAYS, "whole solution"), 0)
+    rows = solutions(style, step)
+    for solution in rows:
+        gold = answers.gold(style, solution)
+        graded = answers.grade(style, f"The answer is: {gold}", gold)
+        for way in WAYS:
+            right[way] += graded[way]["right"]
+        right["whole solution"] += answers.grade(style, solution, gold)["lenient"]["right"]
+    print(f"{style}: right of {len(rows)}: {right}")
+    assert min(right.values()) >= least * len(rows), right
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("style, step, least", SUBSETS)
+def test_answers_with_a_changed_digit_are_wrong(style, step, least):
+    count = {"wrong answers": 0, "unchangeable": 0, "official says right": 0}
+    for solution in solutions(style, step):
+        gold = answers.gold(style, solution)
+        count["unchangeable"] += not changed(gold)
+        for answer in changed(gold):
+            graded = answers.grade(style, f"The answer is: {answer}", gold)
+            strict, lenient, official = (graded[way]["right"] for way in WAYS)
+            assert (strict, lenient) == (False, False), (answer, gold)
+            count["wrong answers"] += 1
+            count["official says right"] += official
+    print(f"{style}: {count}")
+    assert count["wrong answers"] > 0 == count["unchangeable"]
+
+
+@pytest.mark.real
+def test_whole_solutions_with_a_changed_answer_are_wrong():
+    """GSM8K's own form, where no earlier sentence states the answer as well."""
+    stated = 0
+    for solution in solutions("gsm8k", 1):
+        gold = answers.gold("gsm8k", solution)
+        reasoning = solution.rpartition("#### ")[0]
+        if answers.LOOSE_MARK.search(reasoning):
+            stated += 1
+            continue
+        for answer in changed(gold):
+            assert not answers.grade("gsm8k", f"{reasoning}#### {answer}", gold)["lenient"]["right"], (answer, solution)
+    assert stated < 10

@@ -35,7 +35,7 @@ def plot(folder: Path) -> None:
     axis.set_xscale("log")
     axis.set_xticks([1, 2, 5, 10, 20, 50, 100], [1, 2, 5, 10, 20, 50, 100])
     axis.set_xlabel("forward + backward, times the frozen model's (r = 8)")
-    axis.set_title(rows[0]["machine"], fontsize=9)
+    axis.set_title("\n".join(sorted({row["machine"] for row in rows})), fontsize=9)
     axis.grid(axis="x", which="both", alpha=0.3)
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(folder / "step.png", dpi=150)

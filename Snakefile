@@ -25,6 +25,7 @@ include: "rules/train.smk"
 include: "rules/generate.smk"
 include: "rules/evaluate.smk"
 include: "rules/tables.smk"
+include: "rules/pretrain.smk"
 
 
 rule all:

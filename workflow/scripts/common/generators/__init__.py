@@ -1,4 +1,4 @@
-"""Tasks in GLUE's format that need no download: made from words.py, the same for a seed.
+"""Tasks in GLUE's, GSM8K's and MetaMathQA's formats that need no download: made from words.py, the same for a seed.
 
 Every function takes `rows` (split -> number of rows) and a seed, and returns split -> rows. No text (or pair) occurs
 twice, within a split or between two; classes are balanced. Same arguments, same rows, on every machine.
@@ -7,15 +7,25 @@ twice, within a split or between two; classes are balanced. Same arguments, same
 from collections.abc import Callable
 from random import Random
 
-from common.generators import grammar, scenes, verdicts
+from common.generators import grammar, problems, scenes, verdicts
 from common.job import JobError
 
 TRIES = 1000  # for one new row
 NEAR_MISSES = {"unsure": 6, "opposite": 6}  # how often, against once for other edits
 
 
-def sample(task: str, rows: dict[str, int], seed: int, make: Callable[[Random, int], dict], classes: int) -> dict:
-    """Draw distinct rows of `make(rng, class)`, classes in random order and equal shares."""
+def sample(
+    task: str,
+    rows: dict[str, int],
+    seed: int,
+    make: Callable[[Random, int], dict],
+    classes: int,
+    told_by: str | None = None,
+) -> dict:
+    """Draw distinct rows of `make(rng, class)`, classes in random order and equal shares.
+
+    Rows differ in what is not the label, or in the column `told_by`.
+    """
     seen, splits = set(), {}
     for split, count in rows.items():
         rng = Random(f"{task} {seed} {split}")
@@ -25,7 +35,7 @@ def sample(task: str, rows: dict[str, int], seed: int, make: Callable[[Random, i
         for index in order:
             for _ in range(TRIES):
                 row = make(rng, index)
-                key = tuple(value for column, value in row.items() if column != "label")
+                key = row[told_by] if told_by else tuple(value for column, value in row.items() if column != "label")
                 if key not in seen:
                     break
             else:
@@ -91,3 +101,48 @@ def sentiment(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
         return {"sentence": verdicts.verdict(rng, bool(label)), "label": label}
 
     return sample("sentiment", rows, seed, make, 2)
+
+
+def word_problems(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
+    """What the demo's language model learns from nothing: question, answer.
+
+    Two in three are problems of one step; the others are calculations of one to three steps, without a story.
+    """
+
+    def make(rng: Random, kind: int) -> dict:
+        story = kind > 0
+        problem = problems.draw(rng, 1 if story else rng.choice((1, 2, 3)))
+        question = problems.tell(problem, rng) if story else problems.order(problem)
+        return {"question": question, "answer": problems.answer(problem, story)}
+
+    return sample("word_problems", rows, seed, make, 3, "question")
+
+
+def metamath(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
+    """As MetaMathQA: query, response, type, original_question; problems of two and three steps.
+
+    GSM_AnsAug asks the original question, GSM_Rephrased asks it in other words.
+    """
+
+    def make(rng: Random, rephrased: int) -> dict:
+        problem = problems.draw(rng, rng.choice((2, 3)))
+        original = problems.tell(problem)
+        return {
+            "query": problems.tell(problem, rng) if rephrased else original,
+            "response": problems.answer(problem),
+            "type": "GSM_Rephrased" if rephrased else "GSM_AnsAug",
+            "original_question": original,
+        }
+
+    return sample("metamath", rows, seed, make, 2, "original_question")
+
+
+def gsm8k(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
+    """As GSM8K: question, answer; problems of two and three steps, none with the calculation of one in `metamath`."""
+
+    def make(rng: Random, _: int) -> dict:
+        problem = problems.draw(rng, rng.choice((2, 3)), test=True)
+        lines, result = problems.solve(problem, "{left}=<<{left}={right}>>{right}")
+        return {"question": problems.tell(problem, rng), "answer": "\n".join([*lines, f"#### {result}"])}
+
+    return sample("gsm8k", rows, seed, make, 1, "question")

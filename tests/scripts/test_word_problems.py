@@ -1,0 +1,186 @@
+"""The demo's word problems and the language model trained on them: right, told apart, in the form of the real sets."""
+
+import hashlib
+import json
+import re
+
+import pytest
+
+import pretrain_word_problems
+from common import generators
+from common.generators import problems
+from support import ROOT, SHARED
+
+MODEL = ROOT / "workflow/word-problems-llama"
+COLUMNS = {
+    "word_problems": ["question", "answer"],
+    "metamath": ["query", "response", "type", "original_question"],
+    "gsm8k": ["question", "answer"],
+}
+ROWS = {"train": 400, "test": 100}
+MARK = re.compile(r"=[ $]*<<([^<>=]+)=([^<>=]+)>>")
+LAST_LINE = re.compile(r"#### -?[\d,.]+")
+# What the words of a sentence do with its number; all others add it.
+WORDS = {"fewer": "-", "loses": "-", "sells": "-", "gives": "-", "times": "*", "each of": "*", "boxes": "/"}
+WORDS |= {"Subtract": "-", "Multiply": "*", "Divide": "/"}
+
+
+@pytest.fixture(params=COLUMNS)
+def task(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def model():
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(MODEL)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(MODEL)
+
+
+def read(question: str) -> list[str]:
+    """The calculations that a question asks for, from its words alone."""
+    (_, value), *others = re.findall(r"([^.?]*?(\d+)[^.?]*)", question)
+    chain = []
+    for sentence, number in others:
+        sign = next((sign for word, sign in WORDS.items() if word in sentence), "+")
+        chain.append(f"{value}{sign}{number}")
+        value = int(eval(chain[-1]))
+    return chain
+
+
+def test_deterministic(task):
+    make = getattr(generators, task)
+    assert make(ROWS, 3) == make(ROWS, 3)
+    assert make(ROWS, 3) != make(ROWS, 4)
+
+
+def test_no_question_twice(task):
+    rows = [row for split in getattr(generators, task)(ROWS).values() for row in split]
+    assert all(list(row) == COLUMNS[task] for row in rows)
+    assert len({row[COLUMNS[task][0]] for row in rows}) == len(rows) == sum(ROWS.values())
+
+
+def test_a_test_has_the_calculation_of_no_training_row():
+    """Whatever the seeds and counts: hence no question is in both."""
+    trained = [row["query"] for seed in (0, 1) for row in generators.metamath({"train": 3000}, seed)["train"]]
+    trained += [row["question"] for row in generators.word_problems({"train": 6000})["train"]]
+    tests = [row["question"] for row in generators.gsm8k({"test": 1000})["test"]]
+    assert not {tuple(read(question)) for question in tests} & {tuple(read(question)) for question in trained}
+
+
+@pytest.mark.parametrize("task, lengths", [("word_problems", {1, 2, 3}), ("metamath", {2, 3})])
+def test_answers(task, lengths):
+    """What the question asks for is calculated, rightly, and the result is what the last two lines say."""
+    column = {"word_problems": "answer", "metamath": "response"}[task]
+    found = set()
+    for row in getattr(generators, task)(ROWS)["train"]:
+        *lines, marked, said = row[column].split("\n")
+        calculations = [re.search(r"([\d+*/-]+)=(\d+)", line).groups() for line in lines]
+        assert [left for left, _ in calculations] == read(row[COLUMNS[task][0]])
+        assert all(eval(left) == int(right) and 2 <= int(right) <= 99 for left, right in calculations)
+        assert marked == f"#### {calculations[-1][1]}" and said == f"The answer is: {calculations[-1][1]}"
+        found.add(len(lines))
+    assert found == lengths
+
+
+def test_types_of_metamath():
+    """An augmented answer asks the original question; a rephrased one asks for the same in other words."""
+    rows = generators.metamath(ROWS)["train"]
+    assert {row["type"] for row in rows} == {"GSM_AnsAug", "GSM_Rephrased"}
+    assert all(row["query"] == row["original_question"] for row in rows if row["type"] == "GSM_AnsAug")
+    assert all(read(row["query"]) == read(row["original_question"]) for row in rows)
+    rephrased = [row for row in rows if row["type"] == "GSM_Rephrased"]
+    assert sum(row["query"] != row["original_question"] for row in rephrased) > 0.9 * len(rephrased)
+
+
+def test_gsm8k():
+    for row in generators.gsm8k(ROWS)["test"]:
+        *lines, last = row["answer"].split("\n")
+        calculations = [MARK.search(line).groups() for line in lines]
+        assert [left for left, _ in calculations] == read(row["question"])
+        assert all(eval(left) == int(right) and f">>{right} " in row["answer"] for left, right in calculations)
+        assert LAST_LINE.fullmatch(last) and last == f"#### {calculations[-1][1]}"
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not (SHARED / "data/gsm8k").exists(), reason="needs ../shared/data")
+def test_the_real_gsm8k_has_the_same_form():
+    rows = [json.loads(line) for line in (SHARED / "data/gsm8k/train.jsonl").read_text().splitlines()]
+    assert set(rows[0]) == set(COLUMNS["gsm8k"])
+    assert all(LAST_LINE.fullmatch(row["answer"].split("\n")[-1]) for row in rows)
+    assert sum(bool(MARK.search(row["answer"])) for row in rows) > 0.95 * len(rows)
+
+
+def test_division_is_exact_and_results_stay_small():
+    assert problems.numbers("/", 12) == [2, 3, 4, 6]
+    assert problems.numbers("/", 13) == []
+    assert problems.numbers("-", 4) == [2]
+    assert problems.numbers("*", 30) == [2, 3]
+    assert problems.numbers("+", 96) == [2, 3]
+
+
+PUBLISHED = {}
+
+
+def test_the_published_rows(task):
+    """The demo's numbers hang on these rows; where they change on purpose, say so in CHANGELOG.md."""
+    rows = getattr(generators, task)({"train": 20, "validation": 10}, 0)
+    assert hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16] == PUBLISHED[task]
+
+
+def test_tokenizer(tokenizer):
+    ascii = "".join(map(chr, range(128)))
+    for text in (ascii, "Anna has 17*3=<<17*3=51>>51 keys.\n#### 51", "λ, été  and  two spaces ", ""):
+        assert tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True) == text
+    tokens = tokenizer.tokenize("Anna has 1234 keys.")
+    assert tokens == ["Anna", "Ġhas", "Ġ", "1", "2", "3", "4", "Ġkeys", "."]
+    special = [tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id]
+    assert special == [0, 1, 2] and tokenizer("5")["input_ids"][0] == tokenizer.bos_token_id
+
+
+def test_the_committed_model(model, tokenizer):
+    """About one million parameters that know single steps: questions and numbers as in training, other rows."""
+    assert 0.8e6 < sum(parameter.numel() for parameter in model.parameters()) < 1.2e6
+    assert (MODEL / "model.safetensors").stat().st_size <= 4e6
+    assert model.config.vocab_size == len(tokenizer)
+    rows = [row for row in generators.word_problems({"new": 150}, 1)["new"] if len(read(row["question"])) == 1]
+    prompts = [f"{row['question']}\n" for row in rows]
+    inputs = tokenizer(prompts, padding=True, padding_side="left", return_tensors="pt")
+    output = model.generate(**inputs, max_new_tokens=40, do_sample=False)[:, inputs["input_ids"].shape[1] :]
+    written = tokenizer.batch_decode(output, skip_special_tokens=True)
+    assert sum(text == row["answer"] for text, row in zip(written, rows, strict=True)) > 0.8 * len(rows) > 80
+
+
+def test_pretraining(tmp_path):
+    """At a tiny size: the same folder for the same seed, and it loads."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    params = {
+        "rows": 60,
+        "seed": 0,
+        "vocabulary": 300,
+        "model": {
+            "hidden_size": 16,
+            "intermediate_size": 32,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "max_position_embeddings": 64,
+        },
+        "training": {"num_train_epochs": 1, "per_device_train_batch_size": 16, "learning_rate": 1e-3},
+    }
+    for name in ("first", "second"):
+        output = {"weights": str(tmp_path / name / "model.safetensors")}
+        pretrain_word_problems.main({"params": params, "output": output})
+    for file in ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"):
+        assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "first")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "first")
+    ids = tokenizer("Take 7. Add 5.", return_tensors="pt")["input_ids"]
+    assert model(input_ids=ids, labels=ids).loss.isfinite() and model.config.eos_token_id == tokenizer.eos_token_id

@@ -1,0 +1,81 @@
+"""Train the demo's language model from nothing, a small LLaMA with its tokenizer, on generated word problems."""
+
+from pathlib import Path
+
+from common import generators
+from common.job import start
+
+SPECIAL_TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
+
+
+def main(job: dict) -> None:
+    from transformers import (
+        DataCollatorForLanguageModeling,
+        LlamaConfig,
+        LlamaForCausalLM,
+        Trainer,
+        TrainingArguments,
+        set_seed,
+    )
+
+    params, folder = job["params"], Path(job["output"]["weights"]).parent
+    rows = generators.word_problems({"train": params["rows"]}, params["seed"])["train"]
+    texts = [f"{row['question']}\n{row['answer']}" for row in rows]
+    tokenizer = train_tokenizer(texts, params["vocabulary"], params["model"]["max_position_embeddings"])
+    set_seed(params["seed"])
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        tie_word_embeddings=True,
+        **{f"{name}_id": getattr(tokenizer, f"{name}_id") for name in SPECIAL_TOKENS},
+        **params["model"],
+    )
+    trainer = Trainer(
+        LlamaForCausalLM(config),
+        TrainingArguments(
+            folder,
+            seed=params["seed"],
+            use_cpu=True,
+            save_strategy="no",
+            report_to="none",
+            train_sampling_strategy="group_by_length",
+            **params["training"],
+        ),
+        train_dataset=[{"input_ids": tokenizer(f"{text}{tokenizer.eos_token}")["input_ids"]} for text in texts],
+        data_collator=DataCollatorForLanguageModeling(tokenizer, mlm=False),
+    )
+    trainer.train()
+    trainer.model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def train_tokenizer(texts: list[str], vocabulary: int, longest: int):
+    """Byte-level BPE whose digits stay single tokens: any text goes through it and comes back."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=list(SPECIAL_TOKENS.values()),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    begin = SPECIAL_TOKENS["bos_token"]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{begin} $A", special_tokens=[(begin, tokenizer.token_to_id(begin))]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=longest,
+        clean_up_tokenization_spaces=False,
+        **SPECIAL_TOKENS,
+    )
+
+
+if __name__ == "__main__":
+    start(main, __file__, globals().get("snakemake"))

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from support import DATASET, TINY_MODEL, Run, write_sentences
+from support import DATASET, SUMS, TINY_LLAMA, TINY_MODEL, MathRun, Run, write_sentences, write_sums
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -12,28 +12,40 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
-    """Manifests of a tiny model and a tiny dataset."""
-    import download
-
+    """Manifests of a tiny classifier and a tiny dataset."""
     root = tmp_path_factory.mktemp("resources")
     write_sentences(root / "raw")
+    return downloaded(root, TINY_MODEL, "glue/tiny", DATASET)
+
+
+@pytest.fixture(scope="session")
+def tiny_math(tmp_path_factory):
+    """Manifests of a tiny language model and a set of sums."""
+    root = tmp_path_factory.mktemp("math")
+    write_sums(root / "raw")
+    return downloaded(root, TINY_LLAMA, "math/sums", SUMS)
+
+
+def downloaded(root, model: dict, name: str, dataset: dict) -> dict[str, str]:
+    import download
+
     common = {"mirror": None, "local_root": str(root / "raw"), "network": True}
-    for name, params in (
-        ("model", {"name": "tiny", "source": TINY_MODEL}),
-        ("dataset", {"name": "glue/tiny", "source": DATASET["source"], "dataset": DATASET}),
+    for kind, params in (
+        ("model", {"name": "tiny", "source": model}),
+        ("dataset", {"name": name, "source": dataset["source"], "dataset": dataset}),
     ):
         download.main(
             {
-                "rule": f"download_{name}",
+                "rule": f"download_{kind}",
                 "input": {},
-                "output": {"manifest": str(root / f"{name}.manifest.json")},
+                "output": {"manifest": str(root / f"{kind}.manifest.json")},
                 "params": params | common,
                 "resources": {},
                 "wildcards": {},
                 "log": str(root / "log"),
             }
         )
-    return {name: str(root / f"{name}.manifest.json") for name in ("model", "dataset")}
+    return {kind: str(root / f"{kind}.manifest.json") for kind in ("model", "dataset")}
 
 
 @pytest.fixture
@@ -43,6 +55,19 @@ def make_run(tmp_path, tiny):
 
     def make(method: dict, name: str = "run", **options) -> Run:
         run = Run(tmp_path / name, tiny, method, **options)
+        augment.main(run.augment)
+        return run
+
+    return make
+
+
+@pytest.fixture
+def make_math_run(tmp_path, tiny_math):
+    """The same for a language model."""
+    import augment
+
+    def make(method: dict, name: str = "run", **options) -> MathRun:
+        run = MathRun(tmp_path / name, tiny_math, method, **options)
         augment.main(run.augment)
         return run
 

@@ -6,11 +6,11 @@ import math
 import random
 from pathlib import Path
 
-import evaluate_math
 import pandas
 import pytest
 from jsonschema import validate
 
+import evaluate_math
 from common import files, limited
 from common.job import JobError
 from support import ROOT

@@ -4,12 +4,12 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
-import collect_runs
 import figures
 import matplotlib.image
 import pandas as pd
 import pytest
 
+import collect_runs
 import factories
 from common import aggregate
 from common.style import styles

@@ -10,10 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import download_harness
-import evaluate_harness
 import pytest
 
+import download_harness
+import evaluate_harness
 from common import adapters, files
 from common.job import JobError
 from support import ROOT, method

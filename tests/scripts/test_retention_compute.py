@@ -3,12 +3,12 @@
 import statistics
 from pathlib import Path
 
-import collect_runs
 import pandas as pd
 import pytest
 import table_compute
 import table_retention
 
+import collect_runs
 from common import aggregate, files
 from common.job import JobError
 

@@ -7,15 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import collect_runs
 import numpy as np
 import pandas as pd
 import pytest
-import table
 from hypothesis import given
 from hypothesis import strategies as st
 
+import collect_runs
 import factories
+import table
 from common import aggregate
 from common.job import JobError
 

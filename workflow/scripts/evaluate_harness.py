@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import download_harness
-
 from common import causal_lm, files, manifests, provenance
 from common.job import JobError, start
 
@@ -16,6 +15,7 @@ def main(job: dict) -> None:
     started = time.time()
     params, benchmarks = job["params"], job["params"]["benchmarks"]
     record = files.read_json(job["input"]["record"])
+    manifests.check_trained_on(record, job["input"]["model"])
     harness = open_harness(Path(job["input"]["harness"]), benchmarks)
     manager = download_harness.open_tasks(benchmarks, params["include_path"])
     device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from common import causal_lm, manifests, outputs, provenance
+from common import causal_lm, files, manifests, outputs, provenance
 from common.job import JobError, start
 
 
@@ -17,6 +17,7 @@ def main(job: dict) -> None:
 
     params, wildcards = job["params"], job["wildcards"]
     generation = params["generation"]
+    manifests.check_trained_on(files.read_json(job["input"]["record"]), job["input"]["model"])
     model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
     tokenizer = causal_lm.load_tokenizer(model_folder)
     questions = parquet.read_table(data_folder / f"{params['split']}.parquet")["question"].to_pylist()

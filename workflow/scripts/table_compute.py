@@ -4,11 +4,11 @@ One row per run and data set in the order of the config, ours as mean and std ov
 """
 
 import pandas as pd
-from table import label_of, layout, number
 from tabulate import tabulate
 
 from common import aggregate, files
 from common.job import start
+from table import label_of, layout, number
 
 QUANTITIES = {  # column -> digits; in the paper's units
     "Parameters": 0,

@@ -5,11 +5,11 @@ impact, by the paper's formula the mean over the benchmarks of (tuned − base) 
 """
 
 import pandas as pd
-from table import label_of, layout, number, ours_cell, paper_cell
 from tabulate import tabulate
 
 from common import aggregate, files
 from common.job import JobError, start
+from table import label_of, layout, number, ours_cell, paper_cell
 
 IMPACT = "Overall impact"
 

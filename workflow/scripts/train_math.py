@@ -52,7 +52,7 @@ def main(job: dict) -> None:
         seed,
         scratch,
         device,
-        logging_steps=settings["logging_steps"],
+        logging_steps=1,  # what a checkpoint falls between would miss from the loss of a resumed training
         gradient_checkpointing=settings["gradient_checkpointing"],
         # Reentrant checkpointing finds no gradient to follow where the embeddings are frozen.
         gradient_checkpointing_kwargs={"use_reentrant": False},

@@ -192,16 +192,22 @@ def sort_config(path: Path) -> None:
 
 def load(model, method: dict, folder: Path):
     """The model with a run's weights in it, for evaluation."""
-    from peft import PeftModel
+    from peft import PeftModel, get_peft_model_state_dict
     from safetensors.torch import load_file
 
     import hra
 
+    state = load_file(folder / WEIGHTS)
     if method["kind"] in PEFT_CONFIGS:
         hra.install()
-        return PeftModel.from_pretrained(model, folder).eval()
-    state = load_file(folder / WEIGHTS)
-    unknown = model.load_state_dict(state, strict=False).unexpected_keys
-    if unknown:
-        raise JobError(f"{folder / WEIGHTS} does not belong to this model: it holds {unknown[0]}")
+        try:
+            model = PeftModel.from_pretrained(model, folder)
+        except (RuntimeError, ValueError) as problem:  # other shapes, other modules
+            first = " ".join(str(problem).split("\n")[:2]).replace("\t", "")  # a line a layer would follow
+            raise JobError(f"{folder / WEIGHTS} does not belong to this model: {first}") from problem
+        strange = sorted(set(state) ^ set(get_peft_model_state_dict(model)))
+    else:
+        strange = model.load_state_dict(state, strict=False).unexpected_keys
+    if strange:
+        raise JobError(f"{folder / WEIGHTS} does not belong to this model: {strange[0]} is in one of them only.")
     return model.eval()

@@ -163,7 +163,7 @@ def check_hyperparameters(config: dict, task: str, dataset: str, run: str) -> No
     values = hyperparameters(config, task, dataset, run)
     place = f"config: tasks.{task}: {run} on {dataset}, preset {preset(config, task, run)}"
     needed = ["epochs", "learning_rate", "warmup_steps", "max_length", "batch_size", "precision"]
-    needed += ["logging_steps", "gradient_checkpointing", "group_by_length"] if task == "math" else ["eval_steps"]
+    needed += ["gradient_checkpointing", "group_by_length"] if task == "math" else ["eval_steps"]
     for key in needed:
         expect(key in values, f"{place}: {key} is missing: neither tasks.{task}.defaults nor the preset states it")
     parts = values["gradient_accumulation"] * max(1, config["tasks"][task]["resources"]["gpu"])

@@ -21,3 +21,13 @@ def folder(manifest: str | Path) -> Path:
                 + f". Delete {path} and run again: it is downloaded anew."
             )
     return place
+
+
+def check_trained_on(record: dict, manifest: str | Path) -> None:
+    """Raise JobError if the run of a record was trained on another model than the manifest's."""
+    here, trained = files.read_json(manifest)["sha256"], record["model"]["sha256"]
+    if here != trained:
+        raise JobError(
+            f"the weights were trained on {record['model']['name']} with the files {trained[:12]}…; {manifest} holds "
+            f"{here[:12]}…. Give the model that belongs to them, or delete train.json and run again."
+        )

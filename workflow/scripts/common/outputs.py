@@ -1,4 +1,4 @@
-"""What a model gave for the items of a benchmark: gzipped JSON lines, one an item, the same bytes for the same content."""
+"""What a model gave for a benchmark: gzipped JSON lines, one an item, the same bytes for the same content."""
 
 import gzip
 import json
@@ -33,8 +33,8 @@ def complete(lines: list[dict], expected: int, where: str) -> list[dict]:
     wrong = [item for item, count in counts.items() if count > 1 or not 0 <= item < expected]
     if missing or wrong:
         raise JobError(
-            f"{where}: expected {expected} items, once each. Missing: {some(missing)}; double or unknown: {some(wrong)}. "
-            "Delete the shards and run again."
+            f"{where}: expected {expected} items, once each. Missing: {some(missing)}; "
+            f"double or unknown: {some(wrong)}. Delete the shards and run again."
         )
     return sorted(lines, key=lambda line: line["item"])
 

@@ -48,9 +48,9 @@ def now() -> str:
 
 def device_name(device: str) -> str:
     """Name of the GPU, or of the processor."""
-    import torch
-
     if device == "cuda":
+        import torch
+
         return torch.cuda.get_device_name()
     try:
         model = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))

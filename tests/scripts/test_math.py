@@ -1,0 +1,435 @@
+"""Language models: what is learned, every method there and back, the same answers from any shards and any form."""
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import augment
+import download
+import gather_outputs
+import generate_math
+import hra
+import train_math
+from common import adapters, causal_lm, files, manifests, outputs
+from common.job import JobError
+from support import LLAMA_TARGETS, ROOT, SUMS, method
+
+PEFT = {
+    "hra": {"r": 4},
+    "lora": {"r": 4, "lora_alpha": 8},
+    "oft": {"oft_block_size": 8},
+    "boft": {"boft_block_size": 8, "boft_n_butterfly_factor": 1},
+}
+
+
+def math_method(kind: str, peft: dict | None = None, **changes) -> dict:
+    peft = peft or PEFT.get(kind)
+    return method(kind, peft=peft, targets=LLAMA_TARGETS if peft else None, budget=None, **changes)
+
+
+def train(run) -> dict:
+    train_math.main(run.train)
+    return files.read_json(run.train["output"]["record"])
+
+
+def answers(run, of: int = 1, **generation) -> list[dict]:
+    for shard in range(of):
+        generate_math.main(run.generate(shard, of, **generation))
+    gather_outputs.main(run.gather(of))
+    return outputs.read(run.gather(of)["output"]["outputs"])
+
+
+def loss_of(run) -> float:
+    """Mean loss over the learned tokens of the training set, with the run's stored weights, without the Trainer."""
+    model_folder, data_folder = (manifests.folder(run.tiny[name]) for name in ("model", "dataset"))
+    model = causal_lm.load_run(model_folder, run.method, run.weights["last"], "float32", "cpu")
+    tokenizer = causal_lm.load_tokenizer(model_folder)
+    rows = causal_lm.training_rows(data_folder, "train", "{question}\n", tokenizer, run.settings["max_length"])
+    total = tokens = 0
+    with torch.inference_mode():
+        for row in rows:
+            logits = model(torch.tensor([row["input_ids"]])).logits[0, :-1]
+            labels = torch.tensor(row["labels"][1:])
+            total += torch.nn.functional.cross_entropy(logits, labels, reduction="sum").item()
+            tokens += int((labels != causal_lm.IGNORED).sum())
+    return total / tokens
+
+
+@pytest.fixture
+def tokenizer(tiny_math):
+    return causal_lm.load_tokenizer(manifests.folder(tiny_math["model"]))
+
+
+def test_only_the_response_and_its_end_are_learned(tiny_math, tokenizer):
+    rows = causal_lm.training_rows(manifests.folder(tiny_math["dataset"]), "train", "Q: {question}\nA:", tokenizer, 100)
+    raw = (Path(files.read_json(tiny_math["dataset"])["folder"]), rows[0])[1]
+    learned = [token for token, label in zip(raw["input_ids"], raw["labels"], strict=True) if label >= 0]
+    asked = [token for token, label in zip(raw["input_ids"], raw["labels"], strict=True) if label < 0]
+    assert tokenizer.decode(asked).startswith("Q: ") and tokenizer.decode(asked).endswith("\nA:")
+    assert learned[-1] == tokenizer.eos_token_id and "The answer is:" in tokenizer.decode(learned)
+    assert [label for label in raw["labels"] if label >= 0] == learned
+
+
+def test_the_prompt_at_generation_is_the_one_that_was_trained(tiny_math, tokenizer):
+    rows = causal_lm.training_rows(manifests.folder(tiny_math["dataset"]), "train", "{question}\n", tokenizer, 100)
+    ids, labels = rows[0]["input_ids"], rows[0]["labels"]
+    asked = ids[: labels.count(causal_lm.IGNORED)]
+    question = tokenizer.decode(asked).removesuffix("\n")
+    assert causal_lm.encode(question, "{question}\n", tokenizer) == asked
+
+
+def test_a_long_response_is_cut_and_a_long_question_left_out(tiny_math, tokenizer, capsys):
+    folder = manifests.folder(tiny_math["dataset"])
+    rows = causal_lm.training_rows(folder, "train", "{question}\n", tokenizer, 12)
+    assert all(len(row["input_ids"]) <= 12 and row["labels"][-1] >= 0 for row in rows)
+    assert 0 < len(rows) < 64 and f"{64 - len(rows)} of them left out" in capsys.readouterr().out
+    with pytest.raises(JobError, match="no question of train fits max_length = 3"):
+        causal_lm.training_rows(folder, "train", "{question}\n", tokenizer, 3)
+
+
+def test_a_tokenizer_without_padding_pads_with_the_end(tiny_math, tmp_path, tokenizer):
+    tokenizer.pad_token = None
+    tokenizer.save_pretrained(tmp_path)
+    assert causal_lm.load_tokenizer(tmp_path).pad_token == tokenizer.eos_token
+    tokenizer.eos_token = None
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(JobError, match="no end-of-text token"):
+        causal_lm.load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [*PEFT, "full"])
+def test_every_method_trains_and_its_stored_weights_answer(make_math_run, kind):
+    run = make_math_run(math_method(kind))
+    record = train(run)
+    assert record["steps"] == 16 and record["best_step"] is None and record["score"] == "loss"
+    assert loss_of(run) < loss_of_start(run) - 0.01
+    given = answers(run)
+    assert [line["item"] for line in given] == list(range(23))
+    assert all(line["finish"] in ("stop", "length") and line["prompt"].endswith("?\n") for line in given)
+    assert not Path(run.train["params"]["scratch"]).exists()
+
+
+def loss_of_start(run) -> float:
+    base = type(run)(run.folder.with_name("base"), run.tiny, math_method("pretrained"))
+    augment.main(base.augment)
+    record = train(base)
+    assert (record["steps"], record["trainable_parameters"], record["curve"]) == (0, 0, [])
+    return loss_of(base)
+
+
+def test_the_losses_of_accumulated_steps_are_one_mean_over_tokens(make_math_run):
+    """Responses of unequal length: a mean of the steps' means would weigh short ones too much."""
+    settings = {"group_by_length": False, "epochs": 1}
+    curves = [
+        train(make_math_run(math_method("hra", **penalty), name, gradient_accumulation=steps, **settings))["curve"]
+        for name, steps, penalty in (("one", 1, {"lambda": 0.1}), ("four", 4, {"lambda": 0.1}), ("none", 1, {}))
+    ]
+    one, four, none = ([entry["metrics"]["loss"] for entry in curve] for curve in curves)
+    assert one == pytest.approx(four, rel=2e-4)
+    penalty = hra.orthogonality_penalty(start_of(make_math_run(math_method("hra"), "start"))).item()
+    assert one[0] - none[0] == pytest.approx(0.1 * penalty, rel=1e-3) and penalty > 4
+
+
+def start_of(run):
+    """The model as its training starts."""
+    base = causal_lm.load_model(manifests.folder(run.tiny["model"]), "float32")
+    return adapters.start_training(base, run.method, [], run.folder / "augmented", 10)
+
+
+def test_pissa_is_saved_as_a_lora_on_the_base_as_it_came(make_math_run):
+    for kind in ("pissa", "pissa_niter_16"):
+        run = make_math_run(math_method("lora", {"r": 4, "lora_alpha": 4, "init_lora_weights": kind}), kind)
+        record = train(run)
+        config = files.read_json(Path(run.weights["last"]).with_name("adapter_config.json"))
+        assert config["r"] == 8 and config["init_lora_weights"] is True
+        # The loss that training ended with is the loss of what was stored.
+        assert loss_of(run) == pytest.approx(record["curve"][-1]["metrics"]["loss"], abs=0.35)
+        start = files.read_json(run.folder / "augmented/adapter_config.json")
+        assert start["init_lora_weights"] == kind  # the input of the rule is as it was
+
+
+def test_pissa_starts_at_the_base_whatever_its_singular_vectors(make_math_run):
+    """The start's A and B may come from another machine's decomposition: here with swapped signs and rotated."""
+    run = make_math_run(math_method("lora", {"r": 4, "lora_alpha": 4, "init_lora_weights": "pissa_niter_16"}))
+    path = run.folder / "augmented/adapter_model.safetensors"
+    state = load_file(path)
+    rotation = torch.linalg.qr(torch.randn(4, 4, generator=torch.Generator().manual_seed(1)))[0]
+    changed = {
+        name: (rotation @ value if "lora_A" in name else 1.5 * value @ rotation.T).contiguous()
+        for name, value in state.items()
+    }
+    save_file(changed, path)
+    x = torch.arange(20)[None]
+    expected = causal_lm.load_model(manifests.folder(run.tiny["model"]), "float32")(x).logits
+    torch.testing.assert_close(start_of(run).eval()(x).logits, expected, atol=1e-4, rtol=1e-4)
+    assert torch.equal(load_file(path)[next(iter(changed))], next(iter(changed.values())))
+
+
+def test_a_killed_training_ends_with_the_same_numbers(make_math_run):
+    calm, killed = (make_math_run(math_method("hra"), name, epochs=6) for name in ("calm", "killed"))
+    expected = train(calm)
+    job = killed.train
+    job["resources"]["save_minutes"] = 1e-6
+    job_file = killed.folder / "job.json"
+    files.write_json(job_file, job)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    script = str(ROOT / "workflow/scripts/train_math.py")
+    process = subprocess.Popen([sys.executable, script, str(job_file)], env=environment, stdout=subprocess.DEVNULL)
+    scratch = Path(job["params"]["scratch"])
+    while not list(scratch.glob("checkpoint-*/complete")):
+        assert process.poll() is None, "training ended before it was killed"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    resumed = train(killed)
+    assert resumed["attempts"] == 2 and len(resumed["resumed_from"]) == 1
+    assert resumed["curve"] == expected["curve"]
+    assert load_file(killed.weights["last"]).keys() == load_file(calm.weights["last"]).keys()
+    for name, value in load_file(calm.weights["last"]).items():
+        torch.testing.assert_close(load_file(killed.weights["last"])[name], value, atol=0, rtol=0)
+
+
+def test_gradient_checkpointing_changes_no_number(make_math_run):
+    curves = [
+        train(make_math_run(math_method("hra"), str(on), gradient_checkpointing=on, epochs=1))["curve"]
+        for on in (False, True)
+    ]
+    losses = [[entry["metrics"]["loss"] for entry in curve] for curve in curves]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+def test_two_processes_train_one_model(make_math_run):
+    one, two = (make_math_run(math_method("hra"), name, epochs=1, group_by_length=False) for name in ("one", "two"))
+    expected = train(one)
+    job = two.train
+    job["resources"] |= {"gpu": 2}
+    files.write_json(two.folder / "job.json", job)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += [str(ROOT / "workflow/scripts/train_math.py"), str(two.folder / "job.json")]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    record = files.read_json(job["output"]["record"])
+    assert record["processes"] == 2 and record["steps"] == expected["steps"]
+    assert loss_of(two) == pytest.approx(loss_of(one), rel=0.02)
+
+
+def test_more_tokens_than_the_model_takes_are_refused(make_math_run):
+    run = make_math_run(math_method("hra"), max_length=129)
+    with pytest.raises(JobError, match="max_length is 129 tokens, but tiny takes at most 128"):
+        train(run)
+
+
+# Generation
+
+
+@pytest.fixture
+def trained(make_math_run):
+    run = make_math_run(math_method("hra"), epochs=3)
+    train(run)
+    return run
+
+
+def test_any_number_of_shards_gives_the_same_bytes(trained):
+    answers(trained)
+    one = Path(trained.gather(1)["output"]["outputs"]).read_bytes()
+    for of in (2, 3, 7):
+        answers(trained, of)
+        assert Path(trained.gather(of)["output"]["outputs"]).read_bytes() == one, of
+
+
+def test_adapter_merged_and_exact_lora_say_the_same_tokens(trained):
+    said = {serve: answers(trained, serve=serve) for serve in ("adapter", "merged", "lora")}
+    assert said["adapter"] == said["merged"] == said["lora"]
+    assert len({line["output"] for line in said["adapter"]}) > 1
+
+
+def test_a_batch_says_what_each_item_says_alone(trained):
+    assert answers(trained) == answers(trained, batch_size=1)
+
+
+def test_a_missing_a_double_and_a_damaged_shard_are_refused(trained):
+    answers(trained, 2)
+    job = trained.gather(2)
+    first, second = job["input"]["shards"]
+    for shards, message in (([first], "Missing: "), ([first, second, second], "double or unknown: ")):
+        with pytest.raises(JobError, match=message):
+            gather_outputs.main(job | {"input": job["input"] | {"shards": shards}})
+    Path(second).write_bytes(Path(second).read_bytes()[:-20])
+    with pytest.raises(JobError, match="cut off or damaged"):
+        gather_outputs.main(job)
+
+
+def test_out_of_memory_halves_the_batch_and_goes_on(trained, monkeypatch, capsys):
+    expected = answers(trained)
+    original, sizes = generate_math.Run.answer, []
+
+    def scarce(self, model, ids, batch, limit):
+        if len(batch) > 2:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        sizes.append(len(batch))
+        return original(self, model, ids, batch, limit)
+
+    monkeypatch.setattr(generate_math.Run, "answer", scarce)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    assert answers(trained) == expected
+    assert max(sizes) == 2 and "going on with half of them" in capsys.readouterr().out
+
+
+def test_a_question_that_leaves_no_room_is_refused(trained):
+    with pytest.raises(JobError, match=r"item \d+: the question takes \d+ tokens, and max_new_tokens = 125"):
+        answers(trained, max_new_tokens=125)
+
+
+def test_a_stop_string_ends_an_answer_and_is_not_part_of_it(trained):
+    free = answers(trained)
+    longest = max((line["output"] for line in free), key=len)
+    stop = longest[1]
+    for line, before in zip(answers(trained, stop=[stop]), free, strict=True):
+        assert line["output"] == before["output"].split(stop)[0]
+        if stop in before["output"]:
+            assert line["finish"] == "stop"
+
+
+def test_an_adapter_of_another_model_is_refused(trained, make_math_run, tmp_path):
+    other = make_math_run(math_method("hra", {"r": 6}), "other")
+    train(other)
+    job = trained.generate()
+    record = files.read_json(job["input"]["record"])
+    files.write_json(tmp_path / "train.json", record | {"model": record["model"] | {"name": "b", "sha256": "0" * 64}})
+    with pytest.raises(JobError, match="trained on b with the files 0000"):
+        generate_math.main(job | {"input": job["input"] | {"record": str(tmp_path / "train.json")}})
+
+    config, weights = (
+        Path(other.weights["last"]).with_name(name) for name in ("adapter_config.json", adapters.WEIGHTS)
+    )
+    job = job | {"input": job["input"] | {"last": str(weights)}}
+    right, state = config.read_text(), load_file(weights)
+    config.write_text(right.replace('"r": 6', '"r": 4'))
+    with pytest.raises(JobError, match=r"does not belong to this model: .*size mismatch"):
+        generate_math.main(job)
+    config.write_text(right.replace('    "q_proj",\n', ""))
+    with pytest.raises(JobError, match=r"does not belong to this model: .*q_proj.* is in one of them only"):
+        generate_math.main(job)
+    config.write_text(right)
+    state.pop(next(name for name in state if "down_proj" in name))
+    save_file(state, weights)
+    with pytest.raises(JobError, match=r"does not belong to this model: .*down_proj"):
+        generate_math.main(job)
+
+
+def test_vllm_that_is_not_there_is_said(trained):
+    with pytest.raises(JobError, match="needs `pip install vllm`"):
+        answers(trained, backend="vllm")
+
+
+def test_vllm_is_asked_for_the_same_prompts_and_served_both_ways(trained, monkeypatch):
+    """A stand-in with vLLM's interface that answers through transformers: prompts in, text out, merged or LoRA."""
+    from types import ModuleType, SimpleNamespace
+
+    from peft import PeftModel
+
+    class LLM:
+        def __init__(self, model, dtype, seed, enable_lora=False, max_lora_rank=None):
+            assert dtype == "float32" and (not enable_lora or max_lora_rank >= 4)
+            self.tokenizer = causal_lm.load_tokenizer(model)
+            self.model = causal_lm.load_model(model, "float32").eval()
+
+        def generate(self, prompts, sampling, lora_request):
+            model = PeftModel.from_pretrained(self.model, lora_request.path).eval() if lora_request else self.model
+            for prompt in prompts:
+                ids = torch.tensor([prompt["prompt_token_ids"]])
+                new = model.generate(input_ids=ids, max_new_tokens=sampling.max_tokens, do_sample=False)[
+                    0, ids.shape[1] :
+                ]
+                ended = self.tokenizer.eos_token_id in new
+                text = self.tokenizer.decode(new, skip_special_tokens=True)
+                yield SimpleNamespace(outputs=[SimpleNamespace(text=text, finish_reason="stop" if ended else "length")])
+
+    def sampling(temperature, max_tokens, stop):
+        assert temperature == 0 and stop is None
+        return SimpleNamespace(max_tokens=max_tokens)
+
+    vllm, lora, request = ModuleType("vllm"), ModuleType("vllm.lora"), ModuleType("vllm.lora.request")
+    vllm.LLM, vllm.SamplingParams = LLM, sampling
+    request.LoRARequest = lambda name, number, path: SimpleNamespace(path=path)
+    for module in (vllm, lora, request):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    Path(trained.generate()["params"]["scratch"]).mkdir(exist_ok=True)
+    expected = answers(trained)
+    for serve in ("merged", "lora"):
+        assert answers(trained, backend="vllm", serve=serve) == expected, serve
+
+
+# Data
+
+
+def fetch(folder: Path, text: str, name: str = "train.jsonl", **changes) -> dict:
+    (folder / "raw").mkdir(exist_ok=True)
+    (folder / "raw" / name).write_text(text)
+    dataset = SUMS | {"splits": {Path(name).stem: [name]}, "rows": {}} | changes
+    manifest = folder / "sums.manifest.json"
+    download.main(
+        {
+            "rule": "download_dataset",
+            "input": {},
+            "output": {"manifest": str(manifest)},
+            "params": {"name": "math/sums", "source": dataset["source"], "dataset": dataset}
+            | {"mirror": None, "local_root": str(folder / "raw"), "network": True},
+            "resources": {},
+            "wildcards": {},
+            "log": "",
+        }
+    )
+    return files.read_json(manifest)
+
+
+GOOD = '{"query": "1+1?", "response": "The answer is: 2"}\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "message"),
+    [
+        (GOOD + "\n" + GOOD, "train.jsonl", r"train.jsonl, line 2: not JSON"),
+        (GOOD + GOOD[:-10], "train.jsonl", r"train.jsonl, line 2: not JSON .*cut off"),
+        ("[" + GOOD, "train.json", r"train.json, line 2: not JSON"),
+        ("[1]", "train.json", r"row 1: expected an object"),
+        ('{"query": "1+1?"}\n', "train.jsonl", r"no column 'response'; found 'query'"),
+        ('{"query": "1+1?", "response": 2}\n', "train.jsonl", r"row 1: response is 2, not text"),
+        (GOOD + '{"query": "1+1?", "response": "two"}\n', "test.jsonl", r"1 of 2 rows have no final answer .*row 2"),
+        ("", "train.jsonl", r"no column|no rows"),
+    ],
+)
+def test_bad_files_are_named_with_their_line(tmp_path, text, name, message):
+    with pytest.raises(JobError, match=message):
+        fetch(tmp_path, text, name)
+
+
+def test_a_json_list_and_json_lines_give_the_same_rows(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    one = fetch(tmp_path / "a", GOOD * 3, "train.jsonl")
+    two = fetch(tmp_path / "b", json.dumps([json.loads(GOOD)] * 3), "train.json")
+    assert one["rows"] == two["rows"] == {"train": 3} and one["sha256"] == two["sha256"]
+
+
+def test_a_few_training_rows_without_an_answer_are_kept(tmp_path, capsys):
+    fetch(tmp_path, GOOD * 199 + '{"query": "1+1?", "response": "two"}\n')
+    assert "1 of 200 rows have no final answer" in capsys.readouterr().err
+
+
+def test_outputs_are_equal_bytes_for_equal_content(tmp_path):
+    lines = [{"item": 0, "output": "é"}]
+    for name in ("a.gz", "b.gz"):
+        outputs.write(tmp_path / name, lines)
+        time.sleep(0.01)
+    assert (tmp_path / "a.gz").read_bytes() == (tmp_path / "b.gz").read_bytes()
+    assert json.loads(gzip.decompress((tmp_path / "a.gz").read_bytes())) == lines[0]

@@ -19,12 +19,8 @@ except JobError as problem:
 
 # A rule's own wildcard constraint does not reach into a pathvar (Snakemake 9.27): what rules for one task put out is
 # written with RUN and EVAL, what they read with <run> and <eval>.
-OF_A_RUN = "{task}/{dataset}/{method}/{variant}/seed{seed}"
-RUN = f"{config['pathvars']['results']}/{OF_A_RUN}"
-EVAL = f"{RUN}/{{benchmark}}"
-# Resumable training state: never an output, since Snakemake deletes the outputs of a failed job.
-SCRATCH = f"{config['pathvars']['scratch']}/{OF_A_RUN}"
-START_SCRATCH = f"{config['pathvars']['scratch']}/augmented/{{task}}/{{method}}/{{variant}}/seed{{seed}}"
+# SCRATCH, the resumable training state, is never an output: Snakemake deletes the outputs of a failed job.
+RUN, EVAL, SCRATCH, START_SCRATCH = grid.places(config).values()
 
 RUNS = {task: grid.runs(config, task) for task in config["tasks"]}
 

@@ -18,6 +18,17 @@ def runs(config: dict, task: str) -> list[dict]:
     return list(unique.values())
 
 
+def places(config: dict) -> dict[str, str]:
+    """Where a run lies, its evaluations, and the states of its training and of its start, with wildcards."""
+    roots, run = config["pathvars"], "{task}/{dataset}/{method}/{variant}/seed{seed}"
+    return {
+        "run": f"{roots['results']}/{run}",
+        "eval": f"{roots['results']}/{run}/{{benchmark}}",
+        "scratch": f"{roots['scratch']}/{run}",
+        "start_scratch": f"{roots['scratch']}/augmented/{{task}}/{{method}}/{{variant}}/seed{{seed}}",
+    }
+
+
 def preset(config: dict, task: str, run: str) -> str | None:
     """Name of the hyper-parameter preset of `method/variant`."""
     method, variant = run.split("/")

@@ -17,6 +17,8 @@ rule generate_math:
         shard=temp(f"{EVAL}/shard{{shard}}-of-{{n_shards}}.jsonl.gz"),
     log:
         "<logs>/generate/{task}/{dataset}/{method}/{variant}/seed{seed}/{benchmark}/shard{shard}-of-{n_shards}.log",
+    benchmark:
+        "<eval>/shard{shard}-of-{n_shards}.benchmark.tsv"
     wildcard_constraints:
         task="math",
     conda:

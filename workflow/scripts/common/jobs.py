@@ -6,6 +6,7 @@ tests/workflow/test_status.py holds this list against them.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from common import config as grid
 
@@ -17,9 +18,9 @@ class Job:
     log: str
     error: str | None = None  # where a failure leaves its message
     gpus: int = 0
-    run: dict = field(default_factory=dict)  # dataset, method, variant, seed
+    run: dict = field(default_factory=dict, hash=False)  # dataset, method, variant, seed
     benchmark: str | None = None
-    benchmark_file: str | None = None  # Snakemake's, with the seconds
+    merged: str | None = None  # what a temporary output went into
 
     @property
     def name(self) -> str:
@@ -86,49 +87,47 @@ def augmentations(config: dict, task: str, chosen: list[dict]) -> Iterator[Job]:
 
 
 def training(config: dict, task: str, run: dict) -> Job:
-    folder, scratch, log = of_run(config, task, run)
+    folder, scratch, logs, name = of_run(config, task, run)
     gpus = config["tasks"][task]["resources"]["gpu"]
-    log = f"{log.format(stage='train')}.log"
-    return Job(f"train_{task}", f"{folder}/train.json", log, f"{scratch}/train.error.json", gpus, run)
+    return Job(
+        f"train_{task}", f"{folder}/train.json", f"{logs}/train/{name}.log", f"{scratch}/train.error.json", gpus, run
+    )
 
 
 def harness(config: dict, run: dict) -> Job:
-    folder, scratch, log = of_run(config, "math", run)
+    folder, scratch, logs, name = of_run(config, "math", run)
     gpus = config["tasks"]["math"]["retention"]["resources"]["gpu"]
-    log, error = f"{log.format(stage='evaluate')}/retention.log", f"{scratch}/retention/evaluate.error.json"
+    log, error = f"{logs}/evaluate/{name}/retention.log", f"{scratch}/retention/evaluate.error.json"
     return Job("evaluate_harness", f"{folder}/retention.json", log, error, gpus, run)
 
 
 def evaluations(config: dict, task: str, run: dict, benchmark: str) -> Iterator[Job]:
     """Of one benchmark: the shards of the answers and their gathering, where the task generates, and the judging."""
-    entry, (folder, scratch, log) = config["tasks"][task], of_run(config, task, run)
+    folder, scratch, logs, name = of_run(config, task, run)
     folder, scratch = f"{folder}/{benchmark}", f"{scratch}/{benchmark}"
-    gpus = min(1, entry["resources"]["gpu"])
-    if generation := entry.get("generation"):
-        gpus, logs = 0, f"{log.format(stage='generate')}/{benchmark}"
-        for shard in range(generation["shards"]):
-            name = f"shard{shard}-of-{generation['shards']}"
+    gpus = min(1, config["tasks"][task]["resources"]["gpu"])
+    if generation := config["tasks"][task].get("generation"):
+        gpus, log = 0, f"{logs}/generate/{name}/{benchmark}"
+        outputs = f"{folder}/outputs.jsonl.gz"
+        for index in range(generation["shards"]):
+            shard = f"shard{index}-of-{generation['shards']}"
             yield Job(
                 f"generate_{task}",
-                f"{folder}/{name}.jsonl.gz",
-                f"{logs}/{name}.log",
-                f"{scratch}/{name}/generate.error.json",
+                f"{folder}/{shard}.jsonl.gz",
+                f"{log}/{shard}.log",
+                f"{scratch}/{shard}/generate.error.json",
                 generation["resources"]["gpu"],
                 run,
                 benchmark,
-                f"{folder}/{name}.benchmark.tsv",
+                outputs,
             )
-        yield Job("gather_outputs", f"{folder}/outputs.jsonl.gz", f"{logs}/gather.log", run=run, benchmark=benchmark)
-    log, error = f"{log.format(stage='evaluate')}/{benchmark}.log", f"{scratch}/evaluate.error.json"
+        yield Job("gather_outputs", outputs, f"{log}/gather.log", run=run, benchmark=benchmark)
+    log, error = f"{logs}/evaluate/{name}/{benchmark}.log", f"{scratch}/evaluate.error.json"
     yield Job(f"evaluate_{task}", f"{folder}/metrics.json", log, error, gpus, run, benchmark)
 
 
-def of_run(config: dict, task: str, run: dict) -> tuple[str, str, str]:
-    """Its folder, its scratch folder, and the beginning of its logs with {stage} open."""
+def of_run(config: dict, task: str, run: dict) -> tuple[str, str, str, str]:
+    """Its folder, its scratch folder, where logs lie, and its name in there."""
     places = grid.places(config)
     folder, scratch = (places[name].format(task=task, **run) for name in ("run", "scratch"))
-    return (
-        folder,
-        scratch,
-        f"{config['pathvars']['logs']}/{{stage}}{folder.removeprefix(config['pathvars']['results'])}",
-    )
+    return folder, scratch, config["pathvars"]["logs"], str(Path(folder).relative_to(config["pathvars"]["results"]))

@@ -1,6 +1,7 @@
 # Constants and look-ups that the stages share.
 # In:  the config.  Out: RUN (<run>), EVAL (<eval>), SCRATCH, the list of runs, wildcard constraints.  Steps: check, derive, constrain.
 
+import atexit
 import sys
 from pathlib import Path
 
@@ -8,14 +9,17 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir, "workflow", "scripts")))
 
-from common import checks
-from common import config as grid
+from common import checks, config as grid, costs
 from common.job import JobError
 
 try:
     checks.check(config)
 except JobError as problem:
     raise WorkflowError(str(problem)) from None
+
+# What it would cost is the last thing that a dry-run says.
+if workflow.output_settings.dryrun:
+    atexit.register(lambda: workflow.dag_settings and costs.print_summary(config, workflow.dag_settings.targets))
 
 # A rule's own wildcard constraint does not reach into a pathvar (Snakemake 9.27): what rules for one task put out is
 # written with RUN and EVAL, what they read with <run> and <eval>.

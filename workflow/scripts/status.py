@@ -61,11 +61,8 @@ def main() -> None:
     shown = set()
     for name in tables:
         states = progress.states(jobs.of_table(config, name))
-        spent = costs.Costs(config, states)
-        cpu = f", {spent.spent.cpu:.3g} CPU-hours" if spent.spent.cpu else ""
-        left = spent.estimate(job for job, state in states.items() if state != "done")
         console.print()
-        console.print(f"table_{name}: {spent.spent.gpu:.3g} GPU-hours so far{cpu}; to go {left}", style="bold")
+        console.print(f"table_{name}: {costs.summary(config, states)}", style="bold")
         console.print(counts(states))
         dead = [job for job, state in states.items() if state in ("failed", "stopped") and job not in shown]
         for job in dead[:SHOWN]:

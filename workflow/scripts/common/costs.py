@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common import config as grid
-from common import files
+from common import files, jobs, progress
 from common.jobs import Job
 
 
@@ -29,8 +29,9 @@ class Estimate:
     def __str__(self) -> str:
         known = self.by_records or self.by_config or not self.unknown
         text = f"about {self.hours:.3g} GPU-hours" if known else "unknown GPU-hours"
-        grounds = {"by records": self.by_records, "by config": self.by_config, "not counted: no estimate": self.unknown}
-        return text + (f" ({', '.join(f'{n} jobs {what}' for what, n in grounds.items() if n)})" if self.hours else "")
+        grounds = {"by records": self.by_records, "by the config": self.by_config, "not counted": self.unknown}
+        listed = ", ".join(f"{count} jobs {what}" for what, count in grounds.items() if count)
+        return text + (f" ({listed})" if listed else "")
 
 
 class Costs:
@@ -66,6 +67,22 @@ class Costs:
             else:
                 total.unknown += 1
         return total
+
+
+def summary(config: dict, states: dict[Job, str]) -> str:
+    """Hours so far and to go."""
+    costs = Costs(config, states)
+    cpu = f" and {costs.spent.cpu:.3g} CPU-hours" if costs.spent.cpu else ""
+    left = costs.estimate(job for job, state in states.items() if state != "done")
+    return f"{costs.spent.gpu:.3g} GPU-hours{cpu} so far, {left} to go"
+
+
+def print_summary(config: dict, targets: Iterable[str]) -> None:
+    """Of the tables among the targets of a dry-run; of all, where it makes everything."""
+    names, targets = grid.tables(config), list(targets)
+    wanted = [name for name in names if any(f"/table_{name}." in f"/{target}" for target in targets)]
+    for name in names if not targets or "all" in targets else wanted:
+        print(f"table_{name}: {summary(config, progress.states(jobs.of_table(config, name)))}")
 
 
 FORWARD = 1 / 3  # of a training step: the backward pass costs twice the forward one

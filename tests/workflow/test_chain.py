@@ -1,11 +1,11 @@
-"""The whole chain with the real scripts, on a tiny model: one run fails, the table says so, the next call finishes."""
+"""The whole chain with the real scripts, on tiny models: jobs fail, the table says so, the next call finishes."""
 
 import csv
 
 import pytest
 from yaml import safe_dump
 
-from support import TINY_MODEL
+from support import LLAMA_TARGETS, TINY_LLAMA, TINY_MODEL
 
 TINY = {
     "models": {
@@ -61,6 +61,74 @@ TINY = {
 }
 
 
+TINY_MATH = {
+    "models": {
+        "tiny-llama": {
+            "source": TINY_LLAMA | {"config": TINY_LLAMA["config"] | {"max_position_embeddings": 512}},
+            "head": [],
+            "targets": {"paper": LLAMA_TARGETS},
+        }
+    },
+    "datasets": {
+        "math": {
+            "made": {
+                "source": {"kind": "init", "generator": "metamath", "rows": {"train": 16}},
+                "splits": {"train": ["train.parquet"]},
+                "columns": {"question": "query", "answer": "response"},
+                "answer": "metamath",
+                "benchmarks": {"test": "asked/test"},
+                "metrics": ["strict", "lenient"],
+                "score": "strict",
+            },
+            "asked": {
+                "source": {"kind": "init", "generator": "gsm8k", "rows": {"test": 7}},
+                "splits": {"test": ["test.parquet"]},
+                "columns": {"question": "question", "answer": "answer"},
+                "answer": "gsm8k",
+            },
+        }
+    },
+    "presets": {
+        "math": {
+            "tiny": {
+                "source": "test",
+                "all": {
+                    "epochs": 1,
+                    "learning_rate": 0.01,
+                    "warmup_steps": 0,
+                    "schedule": "cosine",
+                    "max_length": 400,
+                    "batch_size": 8,
+                    "gradient_accumulation": 2,
+                    "weight_decay": 0.0,
+                    "precision": "float32",
+                },
+            }
+        }
+    },
+    "tasks": {
+        "math": {
+            "model": "tiny-llama",
+            "published": False,
+            "preset": "tiny",
+            "grid": [{"runs": ["base/pretrained", "hra/r8"], "datasets": ["made"], "seeds": [0]}],
+            "resources": {"gpu": 0, "threads": 1, "mem_mb": 1000, "runtime": 10},
+            "generation": {
+                "shards": 3,
+                "batch_size": 2,
+                "max_new_tokens": {"test": 4},
+                "resources": {"gpu": 0, "threads": 1, "mem_mb": 1000, "runtime": 10},
+            },
+            "retention": None,
+            "compute": {"runs": ["hra/r8"]},
+            "columns": [{"name": "Asked", "dataset": "made", "benchmark": "test", "metric": "strict"}],
+            "figures": {"parameters": ["Asked"], "lambda": ["Asked"]},
+        }
+    },
+}
+TABLES = ("results/table_math.csv", "results/table_compute.csv")
+
+
 def rows(path) -> list[dict]:
     with open(path, newline="") as stream:
         return list(csv.DictReader(stream))
@@ -94,3 +162,26 @@ def test_a_failed_run_is_a_row_and_the_rest_is_kept(fresh, tmp_path):
     assert kept.stat().st_mtime == made
     for figure in ("parameters", "lambda", "curves"):
         assert (project.folder / f"results/figures/glue_{figure}.svg").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_of_a_killed_shard_only_that_one_runs_again(fresh, tmp_path):
+    project = fresh.copy(tmp_path / "project")
+    project.link_library()
+    (project.folder / "tiny.yaml").write_text(safe_dump(TINY_MATH))
+    write = '    outputs.write(job["output"]["shard"]'
+    kill = '    import os; os.kill(os.getpid(), 9 * ((wildcards["method"], wildcards["shard"]) == ("hra", "1")))'
+    project.change("workflow/scripts/generate_math.py", write, f"{kill}\n{write}")
+    command = ("--cores", "2", "--configfile", "tiny.yaml")
+    project.snakemake(*command, "--", *TABLES, ok=False)
+
+    project.change("workflow/scripts/generate_math.py", f"{kill}\n", "")
+    planned = project.plan(*TABLES, config="tiny.yaml")
+    assert {line.split("method=")[1] for line in planned["generate_math"]} == {
+        "hra variant=r8 seed=0 benchmark=test shard=1 n_shards=3"
+    }
+    assert planned.keys() == {"generate_math", "gather_outputs", "evaluate_math", "runs", "table", "table_compute"}
+    project.snakemake(*command, "--", *TABLES)
+    table = {row["run"]: row for row in rows(project.folder / TABLES[0])}
+    assert all(row["Asked_n"] == "1" and not row["missing"] for row in table.values())
+    assert not list(project.folder.glob("results/math/**/shard*.jsonl.gz"))

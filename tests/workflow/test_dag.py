@@ -28,8 +28,15 @@ def test_the_full_grid_plans_without_torch_in_seconds(fresh, tmp_path, monkeypat
     assert after.ru_utime - before.ru_utime < 10
 
 
-def test_the_readme_command_works_as_typed(fresh):
-    assert "total" in fresh.snakemake("--profile", "slurm", "-n", "results/table_glue.csv")
+def test_the_readme_commands_work_as_typed(fresh):
+    command = ("--profile", "slurm", "-n", "-q", "rules")
+    assert "total" in fresh.snakemake(*command, "--", "results/table_glue.csv")
+    output = fresh.snakemake(
+        *command, "--", *(f"results/table_{name}.csv" for name in ("math", "retention", "compute"))
+    )
+    # 15 variants × 3 seeds and Table 6's LoRA; two benchmarks in 4 shards each; Table 3's three runs.
+    for rule, jobs in (("train_math", 46), ("generate_math", 368), ("evaluate_math", 92), ("evaluate_harness", 3)):
+        assert f"{rule} {jobs}" in " ".join(output.split())
 
 
 def test_profiles_keep_to_their_rooms():

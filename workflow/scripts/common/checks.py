@@ -162,7 +162,16 @@ def check_math(config: dict, task: str) -> None:
 def check_hyperparameters(config: dict, task: str, dataset: str, run: str) -> None:
     values = hyperparameters(config, task, dataset, run)
     place = f"config: tasks.{task}: {run} on {dataset}, preset {preset(config, task, run)}"
-    needed = ["epochs", "learning_rate", "warmup_steps", "max_length", "batch_size", "precision"]
+    needed = [
+        "epochs",
+        "learning_rate",
+        "schedule",
+        "warmup_steps",
+        "batch_size",
+        "gradient_accumulation",
+        "max_length",
+    ]
+    needed += ["weight_decay", "max_grad_norm", "adam_epsilon", "precision"]
     needed += ["gradient_checkpointing", "group_by_length"] if task == "math" else ["eval_steps"]
     for key in needed:
         expect(key in values, f"{place}: {key} is missing: neither tasks.{task}.defaults nor the preset states it")

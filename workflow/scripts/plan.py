@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from status import arguments
 
-from common import costs, files, jobs, progress
+from common import costs, jobs, progress
 
 WEIGHTS = {"glue": 2}  # sets of weights that a run keeps: last and best; elsewhere last alone
 
@@ -48,8 +48,7 @@ def download(config: dict, states: dict[jobs.Job, str]) -> str:
         if not job.rule.startswith("download_"):
             continue
         if states[job] == "done":
-            content = files.read_json(job.output)
-            there += sum(entry["bytes"] for entry in content["files"].values()) / 1e9
+            there += sum(entry["bytes"] for entry in costs.read(job.output).get("files", {}).values()) / 1e9
             continue
         entry, label = source(config, job)
         if entry.get("source", {}).get("kind") in ("local", "init"):
@@ -83,8 +82,8 @@ def disk(config: dict, states: dict[jobs.Job, str]) -> str:
     trainings = [job for job in states if job.rule.startswith("train_")]
     sizes: dict[tuple, int] = {}
     for job in trainings:
-        if states[job] == "done":
-            sizes[variant(job)] = files.read_json(job.output)["adapter_bytes"]
+        if record := costs.read(job.output):
+            sizes[variant(job)] = record["adapter_bytes"]
     total, unknown = 0, set()
     for job in trainings:
         task, kind = job.rule.removeprefix("train_"), config["methods"][job.run["method"]]["kind"]

@@ -27,11 +27,9 @@ class Estimate:
     unknown: int = 0
 
     def __str__(self) -> str:
-        known = self.by_records or self.by_config or not self.unknown
-        text = f"about {self.hours:.3g} GPU-hours" if known else "unknown GPU-hours"
         grounds = {"by records": self.by_records, "by the config": self.by_config, "not counted": self.unknown}
         listed = ", ".join(f"{count} jobs {what}" for what, count in grounds.items() if count)
-        return text + (f" ({listed})" if listed else "")
+        return f"about {self.hours:.3g} GPU-hours ({listed})" if listed else "none"
 
 
 class Costs:
@@ -96,9 +94,8 @@ def likes(job: Job) -> list[tuple]:
 
 def measured(job: Job) -> tuple[float, bool]:
     """Seconds × processes of a finished job, else 0; and whether they are a GPU's."""
-    stage, path = job.rule.partition("_")[0], Path(job.output)
-    if stage in ("train", "evaluate") and path.exists():
-        record = files.read_json(path)
+    stage = job.rule.partition("_")[0]
+    if stage in ("train", "evaluate") and (record := read(job.output)):
         return record["seconds"] * record.get("processes", 1), not record["device"].startswith("CPU")
     if stage == "generate" and (path := Path(benchmark_file(job))).exists():
         return float(path.read_text().splitlines()[1].split()[0]) * max(1, job.gpus), job.gpus > 0
@@ -107,8 +104,17 @@ def measured(job: Job) -> tuple[float, bool]:
 
 def lost(job: Job) -> float:
     """Seconds × processes of the attempts of a training that has not come to its end."""
-    attempts = Path(job.error).with_name("attempts.json") if job.rule.startswith("train_") else None
-    return sum(files.read_json(attempts)["seconds"]) * max(1, job.gpus) if attempts and attempts.exists() else 0.0
+    if not job.rule.startswith("train_"):
+        return 0.0
+    return sum(read(Path(job.error).with_name("attempts.json")).get("seconds", [])) * max(1, job.gpus)
+
+
+def read(path: str | Path) -> dict:
+    """A record, or {} where it is not there or not whole: what uses it for a table complains in its time."""
+    try:
+        return files.read_json(path)
+    except (FileNotFoundError, ValueError):
+        return {}
 
 
 def benchmark_file(job: Job) -> str:

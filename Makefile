@@ -4,6 +4,8 @@ VENV ?= .venv
 CORES ?= 2
 TASK ?=
 DATA ?=
+TABLE ?=
+CONFIG ?=
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 READY := $(VENV)/.installed
@@ -13,7 +15,7 @@ CONFIGS := config/demo.yaml $(if $(DATA),config/demo_real.yaml)
 TABLES := $(if $(TASK),$(ROOT)/results/table_$(TASK).csv $(ROOT)/results/figures/$(TASK)_parameters.png,all)
 SNAKEMAKE := snakemake --cores $(CORES) --configfile $(CONFIGS) $(if $(DATA),--config local_root=$(DATA))
 
-.PHONY: help install demo report test fast lint format bench clean-demo
+.PHONY: help install demo status plan report test fast lint format bench clean-demo
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -23,6 +25,12 @@ install: $(READY) ## the environment, under .venv
 demo: $(READY) ## the whole chain on two CPU cores in minutes (TASK=glue, DATA=../shared/data, CORES=2)
 	$(SNAKEMAKE) --logger rich -- $(TABLES)
 	@python workflow/scripts/show_table.py $(ROOT)/results/table_glue.csv
+
+status: $(READY) ## how far the tables are, and the ends of failed logs (TABLE=glue, CONFIG=mine.yaml)
+	@python workflow/scripts/status.py $(TABLE) $(addprefix --configfile=,$(CONFIG))
+
+plan: $(READY) ## what the tables cost: jobs, GPU-hours, downloads, disk (TABLE=glue, CONFIG=mine.yaml)
+	@python workflow/scripts/plan.py $(TABLE) $(addprefix --configfile=,$(CONFIG))
 
 report: $(READY) ## the demo's tables and figures as one HTML file, demo/report.html
 	$(SNAKEMAKE) --report $(ROOT)/report.html -- all

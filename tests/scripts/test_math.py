@@ -426,6 +426,13 @@ def test_a_few_training_rows_without_an_answer_are_kept(tmp_path, capsys):
     assert "1 of 200 rows have no final answer" in capsys.readouterr().err
 
 
+def test_a_trial_takes_the_first_rows(tmp_path):
+    second = GOOD.replace("1+1", "2+0")
+    assert fetch(tmp_path, GOOD + second * 4, rows={"train": 5}, take={"train": 1})["rows"] == {"train": 1}
+    with pytest.raises(JobError, match="expected 4 rows, 5 came"):
+        fetch(tmp_path, GOOD + second * 4, rows={"train": 4}, take={"train": 1})
+
+
 def test_outputs_are_equal_bytes_for_equal_content(tmp_path):
     lines = [{"item": 0, "output": "é"}]
     for name in ("a.gz", "b.gz"):

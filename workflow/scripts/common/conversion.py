@@ -25,9 +25,10 @@ def convert(name: str, dataset: dict, raw: Path, out: Path) -> dict[str, int]:
     for split, paths in dataset["splits"].items():
         where = f"{name}: split {split} ({', '.join(paths)})"
         frame = read(where, [raw / path for path in paths], dataset.get("read"))
+        require_rows(where, len(frame), dataset.get("rows", {}).get(split))
+        frame = frame.head(dataset.get("take", {}).get(split))
         columns = dataset["columns"] if "answer" in dataset else {column: column for column in dataset["columns"]}
         require_columns(where, frame, [*columns.values(), *([dataset["label"]] if "label" in dataset else [])])
-        require_rows(where, len(frame), dataset.get("rows", {}).get(split))
         converted = {column: texts_of(where, frame[source]) for column, source in columns.items()}
         require_text(where, converted)
         if "answer" in dataset:

@@ -9,7 +9,7 @@ CONFIG ?=
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 READY := $(VENV)/.installed
-# The whole demo, or one task; DATA=../shared/data runs the same grid on the real CoLA, SST-2, MRPC and STS-B in that folder.
+# The whole demo, or one task; DATA=../shared/data runs it on the real CoLA, SST-2, MRPC, STS-B and GSM8K in that folder.
 ROOT := $(if $(DATA),demo/real,demo)
 CONFIGS := config/demo.yaml $(if $(DATA),config/demo_real.yaml)
 TABLES := $(if $(TASK),$(ROOT)/results/table_$(TASK).csv $(ROOT)/results/figures/$(TASK)_parameters.png,all)
@@ -22,9 +22,9 @@ help: ## this list
 
 install: $(READY) ## the environment, under .venv
 
-demo: $(READY) ## the whole chain on two CPU cores in minutes (TASK=glue, DATA=../shared/data, CORES=2)
+demo: $(READY) ## the whole chain on two CPU cores in minutes (TASK=glue or math, DATA=../shared/data, CORES=2)
 	$(SNAKEMAKE) --logger rich -- $(TABLES)
-	@python workflow/scripts/show_table.py $(ROOT)/results/table_glue.csv
+	@for task in $(or $(TASK),glue math); do python workflow/scripts/show_table.py $(ROOT)/results/table_$$task.csv; done
 
 status: $(READY) ## how far the tables are, and the ends of failed logs (TABLE=glue, CONFIG=mine.yaml)
 	@python workflow/scripts/status.py $(TABLE) $(addprefix --configfile=,$(CONFIG))

@@ -30,8 +30,8 @@ rule pretrain_word_problems:
             max_position_embeddings=256,
         ),
         training=dict(
-            num_train_epochs=1,
-            per_device_train_batch_size=32,
+            num_train_epochs=2,
+            per_device_train_batch_size=16,
             learning_rate=2e-3,
             lr_scheduler_type="cosine",
             warmup_steps=0.05,

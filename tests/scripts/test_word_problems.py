@@ -126,7 +126,11 @@ def test_division_is_exact_and_results_stay_small():
     assert problems.numbers("+", 96) == [2, 3]
 
 
-PUBLISHED = {}
+PUBLISHED = {
+    "word_problems": "6dc3f1df52582f29",
+    "metamath": "935cb28432812946",
+    "gsm8k": "f4a8c377c40408ef",
+}
 
 
 def test_the_published_rows(task):

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from common import generators
+from common import causal_lm, generators
 from common.job import start
 
 SPECIAL_TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
@@ -10,7 +10,7 @@ SPECIAL_TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
 
 def main(job: dict) -> None:
     from transformers import (
-        DataCollatorForLanguageModeling,
+        DataCollatorForSeq2Seq,
         LlamaConfig,
         LlamaForCausalLM,
         Trainer,
@@ -40,12 +40,19 @@ def main(job: dict) -> None:
             train_sampling_strategy="group_by_length",
             **params["training"],
         ),
-        train_dataset=[{"input_ids": tokenizer(f"{text}{tokenizer.eos_token}")["input_ids"]} for text in texts],
-        data_collator=DataCollatorForLanguageModeling(tokenizer, mlm=False),
+        train_dataset=[encode(row, tokenizer) for row in rows],
+        data_collator=DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=causal_lm.IGNORED),
     )
     trainer.train()
     trainer.model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def encode(row: dict, tokenizer) -> dict[str, list[int]]:
+    """The numbers of a question are drawn at random: what could be learned from them is noise."""
+    asked = tokenizer(f"{row['question']}\n")["input_ids"]
+    said = tokenizer(f"{row['answer']}{tokenizer.eos_token}", add_special_tokens=False)["input_ids"]
+    return {"input_ids": asked + said, "labels": [causal_lm.IGNORED] * len(asked) + said}
 
 
 def train_tokenizer(texts: list[str], vocabulary: int, longest: int):

@@ -18,6 +18,10 @@ configfile: "config/config.yaml"
 report: "workflow/report/workflow.rst"
 
 
+onstart:
+    plan.start(workflow, config)
+
+
 include: "rules/common.smk"
 include: "rules/data.smk"
 include: "rules/augment.smk"

@@ -9,7 +9,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir, "workflow", "scripts")))
 
-from common import checks, config as grid, costs
+from common import checks, config as grid, plan
 from common.job import JobError
 
 try:
@@ -17,9 +17,9 @@ try:
 except JobError as problem:
     raise WorkflowError(str(problem)) from None
 
-# What it would cost is the last thing that a dry-run says.
+# What it would cost is the last thing that a dry-run says; what will run is written down for `make status`.
 if workflow.output_settings.dryrun:
-    atexit.register(lambda: workflow.dag_settings and costs.print_summary(config, workflow.dag_settings.targets))
+    atexit.register(plan.show, workflow, config)
 
 # A rule's own wildcard constraint does not reach into a pathvar (Snakemake 9.27): what rules for one task put out is
 # written with RUN and EVAL, what they read with <run> and <eval>.

@@ -1,8 +1,9 @@
 """Print how far the tables are: jobs done, running, waiting and failed, the ends of failed logs, GPU-hours so far.
 
-    python workflow/scripts/status.py [TABLE …] [--configfile FILE …]
+    python workflow/scripts/status.py [TABLE …]
 
-Reads files only, and may run while Snakemake works in the same folder.
+The jobs are those of the last run in this folder that was asked for the table (glue, math, …; default: all). Reads
+files only, and may run while Snakemake works in the same folder.
 """
 
 import argparse
@@ -14,37 +15,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from common import config as grid
 from common import costs, jobs, progress
-from common.job import JobError
 
 SHOWN = 5  # failed jobs of a table with the ends of their logs
 STYLES = {"done": "green", "running": "cyan", "queued": "blue", "failed": "red", "stopped": "yellow", "waiting": "dim"}
 
 
-def arguments(description: str) -> tuple[dict, list[str]]:
-    """The config and the tables that the command line asks for."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("tables", nargs="*", metavar="TABLE", help="glue, math, …; default: all")
-    parser.add_argument("--configfile", nargs="+", action="extend", default=[], metavar="FILE")
-    chosen = parser.parse_args()
-    try:
-        config = grid.load(chosen.configfile)
-    except JobError as problem:
-        raise SystemExit(str(problem)) from None
-    known = grid.tables(config)
-    if unknown := [name for name in chosen.tables if name not in known]:
-        raise SystemExit(f"unknown table {', '.join(unknown)}; known: {', '.join(known)}")
-    return config, chosen.tables or known
-
-
-def counts(states: dict[jobs.Job, str]) -> Table:
+def counts(states: list[tuple[jobs.Job, str]]) -> Table:
     """One line a rule, in the order of the chain."""
-    numbers = {}
-    for job, state in states.items():
+    numbers, total = {}, Counter(state for _, state in states)
+    for job, state in states:
         numbers.setdefault(job.rule, Counter())[state] += 1
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_footer=True)
-    total = Counter(states.values())
     table.add_column("", footer="all")
     for state in progress.STATES:
         table.add_column(state, str(total[state] or ""), justify="right", style=STYLES[state])
@@ -55,23 +37,32 @@ def counts(states: dict[jobs.Job, str]) -> Table:
 
 
 def main() -> None:
-    config, tables = arguments(__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help="glue, math, …; default: all that were asked for")
+    arguments = parser.parse_args()
+    asked = {path.stem.removeprefix("table_"): path for path in sorted(jobs.TABLES.glob("*.json"))}
+    if unknown := [name for name in arguments.tables or ["a table"] * (not asked) if name not in asked]:
+        raise SystemExit(
+            f"No run in this folder was asked for {', '.join(unknown)}, but for: {', '.join(asked) or 'none'}. "
+            "`make plan` says what would run."
+        )
     console = Console(width=shutil.get_terminal_size((140, 24)).columns, highlight=False, markup=False)
     console.print(progress.lock())
     shown = set()
-    for name in tables:
-        states = progress.states(jobs.of_table(config, name))
+    for name in arguments.tables or asked:
+        states = progress.states(jobs.load(asked[name]))
+        done, left = ([job for job, state in states if (state == "done") == wanted] for wanted in (True, False))
         console.print()
-        console.print(f"table_{name}: {costs.summary(config, states)}", style="bold")
+        console.print(f"table_{name}: {costs.hours(done, left)}", style="bold")
         console.print(counts(states))
-        dead = [job for job, state in states.items() if state in ("failed", "stopped") and job not in shown]
-        for job in dead[:SHOWN]:
-            console.print(Text(f"{states[job]}: {job.rule} {job.name}", style=STYLES[states[job]]), f"  {job.log}")
+        dead = [(job, state) for job, state in states if state in ("failed", "stopped") and job.log not in shown]
+        for job, state in dead[:SHOWN]:
+            console.print(Text(f"{state}: {job.name}", style=STYLES[state]), f"  {job.log}")
             for line in progress.error(job).splitlines():
                 console.print(f"    {line}", style="dim", soft_wrap=True)
         if len(dead) > SHOWN:
-            console.print(f"  and {len(dead) - SHOWN} more; their logs are under {config['pathvars']['logs']}/")
-        shown.update(dead)
+            console.print(f"  and {len(dead) - SHOWN} more; the jobs are in {asked[name]}")
+        shown.update(job.log for job, _ in dead)
 
 
 if __name__ == "__main__":

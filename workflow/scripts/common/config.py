@@ -6,23 +6,6 @@ Plain Python on plain dicts: imported by the Snakefile on login nodes, so no tor
 from pathlib import Path
 
 
-def load(overlays: list[str]) -> dict:
-    """The config as Snakemake would have it: the files that the Snakefile names, then `overlays`; checked."""
-    import re
-
-    from snakemake.common.configfile import load_configfile
-    from snakemake.utils import update_config
-
-    from common import checks
-
-    root, config = Path(__file__).parents[3], {}
-    defaults = re.findall(r'^configfile: "(.+)"', (root / "Snakefile").read_text(), flags=re.MULTILINE)
-    for path in [*(root / name for name in defaults), *overlays]:
-        update_config(config, load_configfile(str(path)))
-    checks.check(config)
-    return config
-
-
 def runs(config: dict, task: str) -> list[dict]:
     """The runs of a task, in config order: `dataset`, `method`, `variant`, `seed`; a run named twice counts once."""
     unique = {}

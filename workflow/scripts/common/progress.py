@@ -13,21 +13,25 @@ STATES = ["done", "running", "queued", "failed", "stopped", "waiting"]
 INCOMPLETE, LOCKS = Path(".snakemake/incomplete"), Path(".snakemake/locks")
 
 
-def states(jobs: Iterable[Job]) -> dict[Job, str]:
-    begun, locked = markers(), LOCKS.is_dir() and any(LOCKS.iterdir())
-    return {job: state(job, begun, locked) for job in jobs}
+def states(jobs: Iterable[Job]) -> list[tuple[Job, str]]:
+    begun, locked = markers(), is_locked()
+    return [(job, state(job, begun, locked)) for job in jobs]
 
 
 def state(job: Job, begun: dict[str, float], locked: bool) -> str:
     """queued: submitted, but its script has not begun. stopped: it began and left neither a result nor an error."""
-    log = modified(job.log)
-    if job.output in begun and locked:
-        return "running" if log and log >= begun[job.output] else "queued"
-    if job.output not in begun and any(os.path.exists(path) for path in (job.output, job.merged) if path):
+    log, output = modified(job.log) if job.log else None, job.outputs[0]
+    if output in begun and locked:
+        return "running" if log and log >= begun[output] else "queued"
+    if output not in begun and any(os.path.exists(path) for path in (output, *job.merged)):
         return "done"
     if job.error and os.path.exists(job.error):
         return "failed"
-    return "stopped" if log or job.output in begun else "waiting"
+    return "stopped" if log or output in begun else "waiting"
+
+
+def is_locked() -> bool:
+    return LOCKS.is_dir() and any(LOCKS.iterdir())
 
 
 def markers() -> dict[str, float]:
@@ -50,7 +54,7 @@ def modified(path: str | Path) -> float | None:
 
 def lock() -> str:
     """Who works in this folder."""
-    if not (LOCKS.is_dir() and any(LOCKS.iterdir())):
+    if not is_locked():
         return "Snakemake is not running here."
     here = str(Path.cwd())
     for process in Path("/proc").glob("[0-9]*"):

@@ -6,6 +6,7 @@ TASK ?=
 DATA ?=
 TABLE ?=
 CONFIG ?=
+RESULTS ?= results
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 READY := $(VENV)/.installed
@@ -26,11 +27,11 @@ demo: $(READY) ## the whole chain on two CPU cores in minutes (TASK=glue or math
 	$(SNAKEMAKE) --logger rich -- $(TABLES)
 	@for task in $(or $(TASK),glue math); do python workflow/scripts/show_table.py $(ROOT)/results/table_$$task.csv; done
 
-status: $(READY) ## how far the tables are, and the ends of failed logs (TABLE=glue, CONFIG=mine.yaml)
-	@python workflow/scripts/status.py $(TABLE) $(addprefix --configfile=,$(CONFIG))
+status: $(READY) ## how far the last runs are, and the ends of failed logs (TABLE=glue)
+	@python workflow/scripts/status.py $(TABLE)
 
 plan: $(READY) ## what the tables cost: jobs, GPU-hours, downloads, disk (TABLE=glue, CONFIG=mine.yaml)
-	@python workflow/scripts/plan.py $(TABLE) $(addprefix --configfile=,$(CONFIG))
+	@snakemake -n -q $(if $(CONFIG),--configfile $(CONFIG)) -- $(if $(TABLE),$(RESULTS)/table_$(TABLE).csv,all)
 
 report: $(READY) ## the demo's tables and figures as one HTML file, demo/report.html
 	$(SNAKEMAKE) --report $(ROOT)/report.html -- all

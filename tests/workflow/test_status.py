@@ -96,6 +96,8 @@ def test_hours_by_records_and_by_the_config(here):
     assert costs.hours([first, other], [elsewhere]).left == pytest.approx((4 + 2) / 150 * 500)
     assert costs.hours([first, other], [training("mnli", "lora", work=None)]).left == pytest.approx(3.0)
     assert costs.hours([], [again, training(stated=None)]) == costs.Hours(left=1.0, by_config=1, unknown=1)
+    text = "0 GPU-hours so far, unknown GPU-hours to go (1 jobs without an estimate)"
+    assert str(costs.hours([], [training(stated=None)])) == text
     assert str(costs.hours([], [training(gpus=0)])) == "0 GPU-hours so far, none to go on GPUs"
     assert costs.hours([], [training(work=0.0)]) == costs.Hours()  # the model as it came
 

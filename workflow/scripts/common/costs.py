@@ -24,9 +24,10 @@ class Hours:
 
     def __str__(self) -> str:
         cpu = f" and {self.cpu:.3g} CPU-hours" if self.cpu else ""
-        grounds = {"by records": self.by_records, "by the config": self.by_config, "not counted": self.unknown}
+        grounds = {"by records": self.by_records, "by the config": self.by_config, "without an estimate": self.unknown}
         listed = ", ".join(f"{count} jobs {what}" for what, count in grounds.items() if count)
-        left = f"about {self.left:.3g} GPU-hours to go ({listed})" if listed else "none to go on GPUs"
+        amount = f"about {self.left:.3g}" if self.by_records or self.by_config else "unknown"
+        left = f"{amount} GPU-hours to go ({listed})" if listed else "none to go on GPUs"
         return f"{self.gpu:.3g} GPU-hours{cpu} so far, {left}"
 
 
@@ -118,7 +119,7 @@ def work(config: dict, rule: str, wildcards: dict) -> float | None:
 
 
 def rows(dataset: dict, split: str) -> int | None:
-    return (dataset.get("rows") or dataset["source"].get("rows") or {}).get(split)
+    return (dataset.get("rows") or dataset.get("source", {}).get("rows") or {}).get(split)
 
 
 def stated(config: dict, job: Job) -> float | None:

@@ -1,0 +1,173 @@
+"""What the workflow costs without any training: planning a large grid, the overhead of a job, the start of a script.
+
+    python -m benchmarks.workflow               everything, into benchmarks/results/workflow.csv (three minutes)
+    python -m benchmarks.workflow plan start    some of plan, jobs, start
+
+Beside each number stands that of Snakemake alone: the same DAG with bare rules. CPU seconds (user and system, children
+included) where the machine has other things to do as well; wall seconds beside them.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import os
+import platform
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).parent / "results" / "workflow.csv"
+COPIED = ("Snakefile", "rules", "workflow", "config", "profiles", "envs")
+SEEDS = 51  # × 8 datasets × 11 variants: 10,109 jobs
+ROUNDS = 3
+
+# The same files and dependencies as our rules for GLUE, and nothing else.
+BARE = """
+RUN = "results/glue/{dataset}/{run}/seed{seed}"
+WILDCARDS = dict(dataset=config["datasets"], run=config["runs"], seed=config["seeds"])
+wildcard_constraints: seed=r"\\d+"
+rule all:
+    input: expand(RUN + "/train.json", **WILDCARDS), expand(RUN + "/validation/metrics.json", **WILDCARDS)
+rule download:
+    output: "resources/{name}.manifest.json"
+    shell: "touch {output}"
+rule augment:
+    input: "resources/model.manifest.json"
+    output: "augmented/{run}/seed{seed}/manifest.json"
+    shell: "touch {output}"
+rule train:
+    input: "resources/model.manifest.json", "resources/{dataset}.manifest.json",
+           "augmented/{run}/seed{seed}/manifest.json"
+    output: RUN + "/train.json", RUN + "/last/adapter_model.safetensors", RUN + "/best/adapter_model.safetensors"
+    shell: "touch {output}"
+rule evaluate:
+    input: RUN + "/train.json", RUN + "/last/adapter_model.safetensors", RUN + "/best/adapter_model.safetensors",
+           "resources/model.manifest.json", "resources/{dataset}.manifest.json"
+    output: RUN + "/validation/metrics.json", RUN + "/validation/predictions.jsonl.gz"
+    shell: "touch {output}"
+"""
+SHELL = 'shell: "echo > {output}"'
+TRIVIAL = {  # case: rule body, scheduler, jobs
+    "shell, Snakemake's default": (SHELL, "ilp", 1000),
+    "shell, our profile": (SHELL, "greedy", 1000),
+    "empty script": ('script: "empty.py"', "greedy", 200),
+    "gather_outputs.py": (f'script: "{ROOT}/workflow/scripts/gather_outputs.py"', "greedy", 200),
+}
+TRIVIAL_RULE = """
+rule all:
+    input: expand("out/{{i}}", i=range(config["jobs"]))
+rule trivial:
+    input: shards=["shard.jsonl.gz"], dataset="manifest.json"
+    output: outputs="out/{{i}}"
+    log: "logs/{{i}}"
+    params: split="test"
+    {action}
+"""
+SCRIPTS = [
+    "collect_runs", "table", "table_retention", "table_compute", "figures", "gather_outputs", "evaluate_math",
+    "show_table", "status", "download", "augment", "train_glue", "train_math", "evaluate_glue", "generate_math",
+]  # fmt: skip
+
+
+def run(command: list[str], folder: Path) -> tuple[float, float]:
+    """Wall and CPU seconds of a command and its children."""
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def snakemake(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "snakemake", *arguments]
+
+
+def row(what: str, case: str, seconds: tuple[float, float], per: int = 1) -> dict:
+    wall, cpu = (f"{value / per:.4f}" for value in seconds)
+    load = f"{os.getloadavg()[0] / os.cpu_count():.1f}"  # above 1, others wanted the cores as well
+    return {"what": what, "case": case, "wall_s": wall, "cpu_s": cpu, "load_per_core": load, "machine": machine()}
+
+
+def machine() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
+
+
+def plan(folder: Path) -> Iterator[dict]:
+    """A dry-run of 10,000 jobs, and what each of these jobs plans for itself on its compute node."""
+    for name in COPIED:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, folder / name)
+    grid = yaml.safe_load((ROOT / "config/config.yaml").read_text())["tasks"]["glue"]["grid"][0]
+    grid["seeds"] = list(range(SEEDS))
+    (folder / "big.yaml").write_text(yaml.safe_dump({"tasks": {"glue": {"grid": [grid]}}}))
+    (folder / "bare").mkdir()
+    (folder / "bare/Snakefile").write_text(BARE)
+    bare = {"datasets": grid["datasets"], "runs": [run.replace("/", "-") for run in grid["runs"]]}
+    (folder / "bare/big.yaml").write_text(yaml.safe_dump(bare | {"seeds": grid["seeds"]}))
+    dry = snakemake("-n", "-q", "rules", "--configfile", "big.yaml", "--")
+    one = "results/glue/cola/hra/r8/seed0/train.json"
+    yield row("dry-run of 10,109 jobs", "this workflow", run([*dry, "results/table_glue.csv"], folder))
+    yield row("dry-run of 9,546 jobs", "bare rules", run([*dry, "all"], folder / "bare"))
+    yield row("dry-run of one of them", "this workflow", run([*dry, one], folder))
+    yield row("dry-run of one of them", "bare rules", run([*dry, one.replace("hra/r8", "hra-r8")], folder / "bare"))
+
+
+def jobs(folder: Path) -> Iterator[dict]:
+    """A job's share of many, one after the other, without the start and end of Snakemake itself."""
+    for number, (case, (action, scheduler, count)) in enumerate(TRIVIAL.items()):
+        place = folder / str(number)
+        place.mkdir()
+        (place / "Snakefile").write_text(TRIVIAL_RULE.format(action=action))
+        (place / "empty.py").write_text("open(snakemake.output[0], 'w').close()\n")
+        (place / "manifest.json").write_text('{"rows": {"test": 1}}')
+        (place / "shard.jsonl.gz").write_bytes(gzip.compress(b'{"item": 0}\n'))
+        command = snakemake("--cores", "1", "-q", "all", "--scheduler", scheduler, "--config")
+        first = run([*command, "jobs=1"], place)
+        rest = run([*command, f"jobs={count + 1}"], place)
+        yield row("overhead of a job", case, (rest[0] - first[0], rest[1] - first[1]), per=count)
+
+
+def start(folder: Path) -> Iterator[dict]:
+    """From the command to the first line of `main`: imports at the top of each script, under Snakemake's preamble."""
+    preamble = "import snakemake.logging, snakemake.iocontainers"
+    cases = {"python alone": "pass", "Snakemake's preamble": preamble}
+    cases |= {f"{name}.py": f"{preamble}, {name}" for name in SCRIPTS}
+    for case, code in cases.items():
+        seconds = [run([sys.executable, "-c", code], ROOT / "workflow/scripts") for _ in range(ROUNDS)]
+        yield row("start", case, tuple(statistics.median(values) for values in zip(*seconds, strict=True)))
+
+
+def main(arguments: list[str]) -> None:
+    parts = {"plan": plan, "jobs": jobs, "start": start}
+    if unknown := set(arguments) - set(parts):
+        sys.exit(f"benchmarks.workflow: expected some of {', '.join(parts)}, got {', '.join(unknown)}")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    results = []
+    for name in arguments or parts:
+        with tempfile.TemporaryDirectory() as folder:
+            for result in parts[name](Path(folder)):
+                results.append(result)
+                print(
+                    "{what:24} {case:26} {wall_s} s, CPU {cpu_s} s, load {load_per_core}".format(**result), flush=True
+                )
+    if not arguments:
+        with open(RESULTS, "w", newline="") as stream:
+            writer = csv.DictWriter(stream, results[0])
+            writer.writeheader()
+            writer.writerows(results)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

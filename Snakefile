@@ -19,6 +19,7 @@ report: "workflow/report/workflow.rst"
 
 
 onstart:
+    slurm.before_the_first_job(workflow)
     plan.start(workflow, config)
 
 

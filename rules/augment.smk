@@ -15,7 +15,7 @@ rule augment:
         "../envs/hra.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wc: min(32000, task_resource("mem_mb")(wc)),
+        mem_mb=lambda wc, attempt: min(32000, task_resource("mem_mb")(wc, attempt)),
         runtime=30,
     params:
         method=method_slice,

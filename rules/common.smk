@@ -9,7 +9,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir, "workflow", "scripts")))
 
-from common import checks, config as grid, plan
+from common import checks, config as grid, plan, slurm
 from common.job import JobError
 
 try:
@@ -87,9 +87,9 @@ def method_slice(wildcards):
 def task_resource(name, default=None, of=None):
     """A resource of the task's trainings, or of another of its stages, as the config states it."""
 
-    def resource(wildcards):
+    def resource(wildcards, attempt=1):
         entry = config["tasks"][wildcards.task]
-        return (entry[of] if of else entry)["resources"].get(name, default)
+        return grid.resource((entry[of] if of else entry)["resources"], name, default, attempt)
 
     return resource
 

@@ -53,7 +53,7 @@ rule evaluate_math:
     threads: lambda wc: min(8, task_resource("threads")(wc))
     resources:
         nodes=1,
-        mem_mb=lambda wc: min(8000, task_resource("mem_mb")(wc)),
+        mem_mb=lambda wc, attempt: min(8000 * attempt, task_resource("mem_mb")(wc, attempt)),
         runtime=60,
     params:
         split=lambda wc: benchmark_source(wc)[1],

@@ -166,10 +166,14 @@ def test_more_gpus_than_there_are_is_an_error_at_once(two_gpus):
         pass
 
 
-def test_under_slurm_and_on_the_cpu_no_gpu_is_reserved(monkeypatch, tmp_path):
+def test_on_the_cpu_and_where_slurm_gave_just_these_no_gpu_is_reserved(monkeypatch, tmp_path):
     asked = job(tmp_path)
     asked["resources"]["gpu"] = 2
     assert jobs.wanted_gpus(asked) == 2
     assert jobs.wanted_gpus(asked | {"params": {"device": "cpu"}}) == 0
     monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,3")
     assert jobs.wanted_gpus(asked) == 0
+    # A local run within an allocation (salloc): its jobs share four.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    assert jobs.wanted_gpus(asked) == 2

@@ -48,7 +48,7 @@ def main(job: dict) -> None:
         predicted = metrics.predictions(prediction.predictions, dataset["labels"])
         return metrics.values(dataset["metrics"], np.asarray(prediction.label_ids), predicted)
 
-    survive = training.Survive(job["resources"]["save_minutes"], finetuning.time_limit(job), started)
+    survive = training.Survive(job["resources"]["save_minutes"], finetuning.time_limit(job, started))
     callbacks = [survive, training.KeepBest(scratch / "best", dataset["score"], model)]
     if method["kind"] == "adalora":
         callbacks.append(training.AllocateRanks())

@@ -59,7 +59,7 @@ def main(job: dict) -> None:
         train_sampling_strategy="group_by_length" if settings["group_by_length"] else "random",
         eval_strategy="no",
     )
-    survive = training.Survive(job["resources"]["save_minutes"], finetuning.time_limit(job), started)
+    survive = training.Survive(job["resources"]["save_minutes"], finetuning.time_limit(job, started))
     trainer = training.ResumableTrainer(
         model=model,
         args=arguments,

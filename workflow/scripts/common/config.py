@@ -65,6 +65,12 @@ def method(config: dict, task: str, method: str, variant: str) -> dict:
     }
 
 
+def resource(stated: dict, name: str, default, attempt: int):
+    """A resource as the config states it. Memory grows by half a job's first with each retry: it may be why it died."""
+    value = stated.get(name, default)
+    return value * (1 + attempt) // 2 if name == "mem_mb" else value
+
+
 def names(config: dict, task: str) -> list[str]:
     """`method/variant` of every run of a task, once, in config order."""
     return list(dict.fromkeys(f"{run['method']}/{run['variant']}" for run in runs(config, task)))

@@ -46,9 +46,13 @@ def total_steps(rows: int, settings: dict) -> int:
     return int(-(-batches // settings["gradient_accumulation"]) * settings["epochs"])
 
 
-def time_limit(job: dict) -> float | None:
-    """The scheduler's time limit in minutes; on a plain machine nobody kills the job."""
-    return job["resources"].get("runtime") if "SLURM_JOB_ID" in os.environ else None
+def time_limit(job: dict, started: float) -> float | None:
+    """When the scheduler kills the job, in Unix time; on a plain machine nobody does."""
+    if "SLURM_JOB_ID" not in os.environ:
+        return None
+    # Older Slurms do not say it; the job began a little before its script.
+    end = os.environ.get("SLURM_JOB_END_TIME")
+    return float(end) if end else started + 60 * job["resources"]["runtime"]
 
 
 def run_to_end(trainer, survive, scratch: Path, started: float) -> dict:

@@ -18,7 +18,10 @@ from pathlib import Path
 
 from common import files
 
-LOCK_FOLDER = Path(os.environ.get("HRA_GPU_LOCKS", f"/tmp/hra-gpu-locks-{os.getuid()}"))
+# Numbers of GPUs mean nothing outside a scheduler's job, so each has its own locks.
+SCHEDULER_JOBS = ("SLURM_JOB_ID", "LSB_JOBID", "PBS_JOBID", "JOB_ID")
+SCHEDULER_JOB = next((os.environ[name] for name in SCHEDULER_JOBS if name in os.environ), None)
+LOCK_FOLDER = Path(os.environ.get("HRA_GPU_LOCKS", f"/tmp/hra-gpu-locks-{os.getuid()}-{SCHEDULER_JOB or 'machine'}"))
 
 
 class JobError(Exception):
@@ -141,10 +144,12 @@ def processes(job: dict) -> int:
 
 
 def wanted_gpus(job: dict) -> int:
-    """Number of GPUs that this process must pick for itself: none where Slurm has done it."""
-    if job["params"].get("device") == "cpu" or "SLURM_JOB_ID" in os.environ:
+    """Number of GPUs that this process must pick for itself: none where the scheduler has given it just these."""
+    wanted = int(job["resources"].get("gpu", 0))
+    if job["params"].get("device") == "cpu" or not wanted:
         return 0
-    return int(job["resources"].get("gpu", 0))
+    given = any(name in os.environ for name in SCHEDULER_JOBS) and len(visible_gpus()) <= wanted
+    return 0 if given else wanted
 
 
 @contextlib.contextmanager

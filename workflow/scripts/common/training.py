@@ -16,7 +16,7 @@ from common import adapters, files
 TRAINED = "trained.safetensors"
 ADALORA = "adalora.pt"
 COMPLETE = "complete"
-# Enough to write the state of a 7B adapter to a slow disk.
+# Enough to write the state of a 7B adapter to a slow disk; of a short job a tenth.
 MARGIN_SECONDS = 120
 
 
@@ -92,14 +92,14 @@ class AllocateRanks(TrainerCallback):
 
 
 class Survive(TrainerCallback):
-    """Ask for a checkpoint every `save_minutes`, on SIGTERM or SIGUSR1, and before the job's time limit.
+    """Ask for a checkpoint every `save_minutes`, on SIGTERM or SIGUSR1, and before `end`, when the job is killed.
 
     After a signal or near the limit training stops too: `stopped` says why.
     """
 
-    def __init__(self, save_minutes: float, runtime_minutes: float | None, started: float):
+    def __init__(self, save_minutes: float, end: float | None):
         self.save_seconds = 60 * save_minutes
-        self.limit = started + 60 * runtime_minutes - MARGIN_SECONDS if runtime_minutes else None
+        self.limit = end - min(MARGIN_SECONDS, 0.1 * (end - time.time())) if end else None
         self.last_save = time.monotonic()
         self.stopped: str | None = None
 

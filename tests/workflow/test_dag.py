@@ -39,14 +39,6 @@ def test_the_readme_commands_work_as_typed(fresh):
         assert f"{rule} {jobs}" in " ".join(output.split())
 
 
-def test_profiles_keep_to_their_rooms():
-    default = yaml.safe_load((ROOT / "profiles/default/config.yaml").read_text())
-    assert not {"executor", "jobs", "cores", "default-resources", "retries"} & default.keys()
-    assert "code" not in default["rerun-triggers"]
-    slurm = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
-    assert slurm["executor"] == "slurm" and slurm["slurm-status-command"] == "squeue"
-
-
 def test_common_rules_stay_small():
     assert len((ROOT / "rules/common.smk").read_text().splitlines()) < 150
 

@@ -1,0 +1,72 @@
+"""A copy of the workflow in a folder of its own, for tests to run and to change."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from support import ROOT
+
+COPIED = ("Snakefile", "rules", "workflow", "config", "profiles", "envs", "slurm")
+
+
+class Project:
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    @classmethod
+    def fresh(cls, folder: Path) -> "Project":
+        """The real Snakefile, rules, scripts and config; nothing has been made."""
+        folder.mkdir()
+        for name in COPIED:
+            source = ROOT / name
+            if source.is_symlink():
+                (folder / name).symlink_to(os.readlink(source))
+            elif source.is_dir():
+                shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, folder / name)
+        return cls(folder)
+
+    def copy(self, folder: Path) -> "Project":
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Project(folder)
+
+    def link_library(self) -> None:
+        """The real scripts import hra from beside the Snakefile."""
+        (self.folder / "hra").symlink_to(ROOT / "hra")
+
+    def start(self, *arguments: str, before: tuple[str, ...] = (), **options) -> subprocess.Popen:
+        """Snakemake as a process of its own, in this folder; `before`: a command that it is the argument of."""
+        environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        command = [*before, sys.executable, "-m", "snakemake", *arguments]
+        return subprocess.Popen(command, cwd=self.folder, env=environment, text=True, **options)
+
+    def snakemake(self, *arguments: str, ok: bool = True, before: tuple[str, ...] = ()) -> str:
+        """Run Snakemake here; returns what it printed."""
+        process = self.start(*arguments, before=before, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        output, _ = process.communicate()
+        assert (process.returncode == 0) == ok, output
+        return output
+
+    def plan(self, *targets: str, config: str = "small.yaml", extra: tuple[str, ...] = ()) -> dict[str, set[str]]:
+        """What a dry-run would do: rule -> `key=value` wildcards of its jobs."""
+        targets = targets or ("results/table_glue.csv",)
+        output = self.snakemake("-n", "--cores", "1", "--configfile", config, *extra, "--", *targets)
+        planned: dict[str, set[str]] = {}
+        rule = None
+        for line in output.splitlines():
+            if found := re.match(r"(?:local)?rule (\w+):", line):
+                rule = found[1]
+                planned.setdefault(rule, set())
+            elif rule and (found := re.match(r"\s+wildcards: (.*)", line)):
+                planned[rule].add(found[1].replace(", ", " "))
+        return planned
+
+    def change(self, file: str, old: str, new: str) -> None:
+        path = self.folder / file
+        text = path.read_text()
+        assert old in text, f"{old!r} is not in {file}"
+        path.write_text(text.replace(old, new))

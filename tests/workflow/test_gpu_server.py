@@ -1,0 +1,55 @@
+"""The profile of a machine with GPUs and no scheduler, with an nvidia-smi that lists two."""
+
+import os
+
+GPUS = """#!/bin/sh
+echo "GPU 0: NVIDIA A100 (UUID: GPU-8a56a4bc-e184-a047-2620-be19fdf913d5)"
+echo "GPU 1: NVIDIA A100 (UUID: GPU-31a1baa7-9d39-dfb6-6b2f-9bd3bb59d0ae)"
+"""
+STAND_IN = """
+import os, sys, time
+from pathlib import Path
+
+sys.path.insert(0, {scripts!r})
+from common.job import from_snakemake, reserved_gpus, wanted_gpus
+
+job = from_snakemake(snakemake)
+with reserved_gpus(wanted_gpus(job)):
+    if wanted_gpus(job):
+        with open("gpus.log", "a") as log:
+            for what in ("begins", "ends"):
+                print(os.environ["CUDA_VISIBLE_DEVICES"], what, file=log, flush=True)
+                time.sleep(0.3)
+    for path in snakemake.output:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).touch()
+"""
+
+
+def test_two_jobs_at_a_time_each_on_a_gpu_of_its_own(fresh, tmp_path, monkeypatch):
+    project = fresh.copy(tmp_path / "project")
+    scripts = project.folder / "workflow/scripts"
+    for script in scripts.glob("*.py"):
+        script.write_text(STAND_IN.format(scripts=str(scripts)))
+    smi = tmp_path / "bin/nvidia-smi"
+    smi.parent.mkdir()
+    smi.write_text(GPUS)
+    smi.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{smi.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("HRA_GPU_LOCKS", str(tmp_path / "locks"))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    project.change("small.yaml", "gpu: 0", "gpu: 1")
+    target = [f"results/glue/cola/{run}/r8/seed{seed}/train.json" for run in ("lora", "hra") for seed in (0, 1)]
+    command = ("--profile", "profiles/gpu-server", "--cores", "4", "--configfile", "small.yaml")
+    project.snakemake(*command, "--", *target)
+
+    busy, most = set(), 0
+    for line in (project.folder / "gpus.log").read_text().splitlines():
+        gpu, what = line.split()
+        if what == "begins":
+            assert gpu not in busy
+            busy.add(gpu)
+        else:
+            busy.remove(gpu)
+        most = max(most, len(busy))
+    assert most == 2

@@ -1,0 +1,54 @@
+"""The tiny grid as a project of its own, the command that makes its tables, and what its jobs see while they run."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from project import Project
+from support import write_sentences, write_sums
+
+# As in the README; then what makes Snakemake ask Slurm every few seconds, since these jobs take seconds.
+COMMAND = ("--profile", "slurm", "--configfile", "grid.yaml")
+QUICK = ("--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10")
+TABLES = ("results/table_glue.csv", "results/table_math.csv")
+
+
+def require(there: bool, reason: str) -> None:
+    """Skip the test where something it needs is not there; fail where all tests are to run (.ci/run)."""
+    if not there:
+        pytest.fail(reason) if os.environ.get("HRA_TESTS") == "all" else pytest.skip(reason)
+
+
+def new_project(folder: Path) -> Project:
+    """The workflow with the tiny grid and its data."""
+    project = Project.fresh(folder)
+    project.link_library()
+    shutil.copy(Path(__file__).with_name("grid.yaml"), folder)
+    (folder / "data").mkdir()
+    write_sentences(folder / "data/sentences")
+    write_sums(folder / "data/sums")
+    return project
+
+
+def processes(script: str) -> list[dict]:
+    """Running processes of a script of ours: `pid`, and `job`, `gpus` and `rank` from their environment."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes().split(b"\0")
+            pairs = (folder / "environ").read_text(errors="replace").split("\0")
+        except OSError:
+            continue
+        if b"python" in command[0] and any(word.endswith(script.encode()) for word in command):
+            values = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+            found.append(
+                {
+                    "pid": int(folder.name),
+                    "job": values.get("SLURM_JOB_ID"),
+                    "gpus": values.get("CUDA_VISIBLE_DEVICES"),
+                    "rank": values.get("RANK"),
+                }
+            )
+    return found

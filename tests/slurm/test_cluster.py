@@ -1,0 +1,48 @@
+"""The README's command on a real Slurm: what is submitted, and what the jobs are given."""
+
+import json
+import re
+
+from grid import COMMAND, TABLES
+
+LOCAL = {"download_model", "download_dataset", "gather_outputs", "runs", "table"}
+
+
+def test_the_command_makes_the_tables_through_sbatch(undisturbed):
+    project, output, _ = undisturbed
+    for table in TABLES:
+        assert (project.folder / table).read_text().count("\n") > 1
+    submitted = {folder.name.removeprefix("rule_") for folder in (project.folder / "logs/slurm").iterdir()}
+    assert submitted == set(re.findall(r"^rule (\w+):", output, re.MULTILINE))
+    assert {"augment", "train_glue", "train_math", "generate_math", "evaluate_glue", "evaluate_math"} == submitted
+    assert set(re.findall(r"^localrule (\w+):", output, re.MULTILINE)) == LOCAL
+
+
+def test_jobs_that_run_together_see_different_gpus(undisturbed):
+    *_, moments = undisturbed
+    together = [
+        {process["job"]: process["gpus"] for process in moment["train_glue.py"] if process["job"]} for moment in moments
+    ]
+    assert max(map(len, together)) > 1
+    for gpus in together:
+        assert len(set(gpus.values())) == len(gpus), gpus
+        assert all(re.fullmatch(r"\d", index) for index in gpus.values()), gpus
+
+
+def test_two_gpus_are_two_processes(undisturbed):
+    project, _, moments = undisturbed
+    record = json.loads((project.folder / "results/math/sums/hra/r8/seed0/train.json").read_text())
+    assert record["processes"] == 2 and record["attempts"] == 1
+    workers = {
+        (process["rank"], process["gpus"])
+        for moment in moments
+        for process in moment["train_math.py"]
+        if process["rank"] is not None
+    }
+    assert {rank for rank, _ in workers} == {"0", "1"}
+    assert all(len(gpus.split(",")) == 2 for _, gpus in workers), workers
+
+
+def test_a_finished_grid_submits_nothing(undisturbed):
+    project, *_ = undisturbed
+    assert "Nothing to be done" in project.snakemake(*COMMAND, "--", *TABLES)

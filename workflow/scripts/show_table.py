@@ -74,6 +74,8 @@ def main() -> None:
     parser.add_argument("table", type=Path, help="results/table_….csv")
     parser.add_argument("--selection", choices=["best_on_dev", "last"], help="default: the paper's rule for the task")
     arguments = parser.parse_args()
+    if not arguments.table.exists():
+        parser.error(f"{arguments.table} is not there yet: snakemake --cores 2 -- {arguments.table}")
     console = Console(width=shutil.get_terminal_size((140, 24)).columns)
     table = read_csv(arguments.table)
     selection = arguments.selection or table["selection"].iloc[0]

@@ -7,7 +7,7 @@ DATA ?=
 TABLE ?=
 CONFIG ?=
 RESULTS ?= results
-export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 READY := $(VENV)/.installed
 # The whole demo, or one task; DATA=../shared/data runs it on the real CoLA, SST-2, MRPC, STS-B and GSM8K in that folder.

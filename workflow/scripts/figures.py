@@ -130,8 +130,11 @@ def lambda_text(value: float) -> str:
 
 def lambda_figure(statistics: pd.DataFrame, published: pd.DataFrame, sweep: pd.DataFrame, params: dict) -> Figure:
     """λ against each column of the config; λ = 0 and λ = ∞ stand apart, since neither is on a logarithmic axis."""
-    names = params["lambda"] or [""]
-    figure = Figure(figsize=(2 + 5.5 * len(names), 4.6), layout="constrained")
+    names = params["lambda"]
+    figure = Figure(figsize=(2 + 5.5 * max(1, len(names)), 4.6 if names else 1.2), layout="constrained")
+    if not names:
+        figure.text(0.5, 0.5, "The config asks for no λ figure: figures.lambda is empty.", ha="center", va="center")
+        return figure
     handles, notes = {}, {}
     for ax, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         notes |= dict.fromkeys(lambda_panel(ax, name, statistics, published, sweep, params))
@@ -192,7 +195,7 @@ def lambda_panel(
             x = at(part) - 0.12 * bool(len(bars) + len(rows)) - 0.08 * index
             ax.errorbar(x, part["mean"], part["std"], label=f"ours{suffix}, mean ± std over seeds", **look)
     if not (len(ours) + len(bars) + len(rows)):
-        say(ax, f"No run of the λ sweep has {name or 'a column here'} yet")
+        say(ax, f"No run of the λ sweep has {name} yet")
     notes = []
     if absent := list(dict.fromkeys(lambda_text(lambdas[run]) for run in lambdas if run not in ours.index)):
         notes.append(f"No run of ours yet: λ = {', '.join(absent)}")

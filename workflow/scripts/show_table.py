@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 from rich import box
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
 
@@ -78,6 +79,9 @@ def main() -> None:
         parser.error(f"{arguments.table} is not there yet: snakemake --cores 2 -- {arguments.table}")
     console = Console(width=shutil.get_terminal_size((140, 24)).columns)
     table = read_csv(arguments.table)
+    if "selection" not in table:  # compute, retention
+        console.print(Markdown(arguments.table.with_suffix(".md").read_text()))
+        return
     selection = arguments.selection or table["selection"].iloc[0]
     part = table[table["selection"] == selection]
     compared = any((part[name] != "").any() for name in part.columns if name.endswith("_difference"))

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from common import tiny_diffusion
 from common.job import JobError
 
 
@@ -9,6 +10,8 @@ def make(source: dict, folder: Path) -> None:
     """Write the files of a source: a dataset where it names a `generator`, else a model with random weights."""
     if "generator" in source:
         generate(source, folder)
+    elif source.get("diffusion"):
+        tiny_diffusion.write(source, folder)
     else:
         initialise(source, folder)
 

@@ -19,8 +19,8 @@ from common import conversion, files, sources
 from common.job import JobError, start
 from common.transfer import out_of_space
 
-# What transformers reads without running code that came along; a .bin is loaded later with weights_only=True.
-MODEL_FILES = {".json", ".txt", ".model", ".safetensors", ".bin", ".jinja", ".gguf"}
+# What is read without running code that came along; a .bin or .pth is loaded later with weights_only=True.
+MODEL_FILES = {".json", ".txt", ".model", ".safetensors", ".bin", ".pth", ".jinja", ".gguf"}
 
 
 def main(job: dict) -> None:

@@ -19,11 +19,12 @@ class Subject:
     band: tuple[tuple[int, int, int], tuple[int, int, int]]
 
 
+# Never green, blue or white by halves: prompts may ask for these backgrounds of every subject.
 SUBJECTS = {
     "jester-ball": Subject("ball", "purple", "yellow", (WHITE, COLOURS["red"])),
-    "racing-box": Subject("box", "red", "blue", (WHITE, BLACK)),
-    "harlequin-star": Subject("star", "green", "red", (COLOURS["yellow"], COLOURS["purple"])),
-    "sailor-heart": Subject("heart", "white", "blue", (COLOURS["red"], COLOURS["yellow"])),
+    "racing-box": Subject("box", "red", "yellow", (WHITE, BLACK)),
+    "harlequin-star": Subject("star", "yellow", "red", (COLOURS["purple"], COLOURS["green"])),
+    "carnival-heart": Subject("heart", "red", "purple", (COLOURS["yellow"], BLACK)),
 }
 
 

@@ -1,6 +1,8 @@
 """Stable Diffusion 1.5 in small: the same five parts, classes and module names, sizes of one's own choice."""
 
-import json
+import copy
+import itertools
+from collections import Counter
 from pathlib import Path
 
 # Over these go the keys of a source's `config`; everything else is as in Stable Diffusion 1.5.
@@ -15,6 +17,7 @@ SIZES = {
     "unet": {"sample_size": 16, "block_out_channels": [16, 32], "attention_head_dim": 2, "norm_num_groups": 8},
     "vae": {"block_out_channels": [8, 16, 16], "norm_num_groups": 8},
 }
+END = "</w>"  # of a word, in CLIP's vocabulary
 SCHEDULE = {
     "beta_start": 0.00085,
     "beta_end": 0.012,
@@ -80,30 +83,31 @@ def build(sizes: dict):
 
 def word_tokenizer(words, longest: int):
     """CLIP's tokenizer with one token for each of `words`; other words are spelled in bytes."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from tokenizers import pre_tokenizers
     from transformers import CLIPTokenizer
 
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    trained = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    trained.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    trained.train_from_iterator(
-        words, trainers.BpeTrainer(vocab_size=10_000, end_of_word_suffix="</w>", show_progress=False)
-    )
-    found = sorted(trained.get_vocab().items(), key=lambda item: item[1])
-    tokens = dict.fromkeys([*letters, *(f"{letter}</w>" for letter in letters), *(token for token, _ in found)])
-    tokens |= dict.fromkeys(["<|startoftext|>", "<|endoftext|>"])
-    merges = json.loads(trained.to_str())["model"]["merges"]
-    return CLIPTokenizer(
-        {token: index for index, token in enumerate(tokens)},
-        [tuple(pair) for pair in merges],
-        model_max_length=longest,
-    )
+    merges = byte_pairs(words)
+    tokens = [*letters, *(f"{letter}{END}" for letter in letters), *("".join(pair) for pair in merges)]
+    tokens += ["<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
+    return CLIPTokenizer(vocabulary, merges, model_max_length=longest)
+
+
+def byte_pairs(words) -> list[tuple[str, str]]:
+    """Merges until each word is one token. The `tokenizers` trainer breaks ties differently in every call."""
+    parts, merges = [[*word[:-1], word[-1] + END] for word in words], []
+    while counts := Counter(pair for part in parts for pair in itertools.pairwise(part)):
+        merges.append(max(counts, key=lambda pair: (counts[pair], pair)))
+        for part in parts:
+            for at in range(len(part) - 1, 0, -1):
+                if tuple(part[at - 1 : at + 1]) == merges[-1]:
+                    part[at - 1 : at + 1] = ["".join(merges[-1])]
+    return merges
 
 
 def save_half(pipeline, folder: Path) -> None:
     """Write a copy of the pipeline in float16, half the size."""
-    import copy
-
     smaller = copy.deepcopy({name: getattr(pipeline, name) for name in ("text_encoder", "unet", "vae")})
     for part in smaller.values():
         part.half()

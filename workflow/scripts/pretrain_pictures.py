@@ -9,6 +9,8 @@ from common import tiny_diffusion
 from common.generators import pictures
 from common.job import start
 
+WARMUP = 100  # steps
+
 
 def main(job: dict) -> None:
     import torch
@@ -18,32 +20,54 @@ def main(job: dict) -> None:
     torch.manual_seed(params["seed"])
     rng = Random(f"pictures {params['seed']}")
     pipeline = tiny_diffusion.build(params["model"])
+    start_as_identity(pipeline.unet)
     train_autoencoder(pipeline.vae, rng, **params["autoencoder"])
     scenes = [pictures.scene(rng) for _ in range(params["rows"])]
     mean, deviation = encode(pipeline.vae, scenes)
     pipeline.vae.register_to_config(scaling_factor=1 / float(mean.std()))
+    tiny_diffusion.save_half(pipeline, folder)
     for step in train_denoiser(pipeline, scenes, mean, deviation, rng, **params["denoiser"]):
         print(f"after step {step}: written to {folder}", file=sys.stderr, flush=True)
         tiny_diffusion.save_half(pipeline, folder)
 
 
-def train_autoencoder(vae, rng: Random, steps: int, batch_size: int, learning_rate: float, kl: float) -> None:
-    """`kl`: weight of the divergence from unit noise, per number of the latents."""
+def train_autoencoder(
+    vae, rng: Random, crop_steps: int, steps: int, batch_size: int, crop: int, learning_rate: float, kl: float
+) -> None:
+    """Crops around the objects, which are small and cheap and have all the detail; in the end whole pictures.
+
+    `kl`: weight of the divergence from unit noise, per number of the latents.
+    """
     import torch
     from torch.nn import functional
 
-    optimizer, schedule = optimizer_of(vae.parameters(), learning_rate, steps)
+    total = crop_steps + steps
+    optimizer, schedule = optimizer_of(vae.parameters(), learning_rate, "cosine", total)
     vae.to(memory_format=torch.channels_last)
-    for step in range(steps):
-        draw = (pictures.scene, pictures.any_scene)[step % 2]
-        batch = tensor([draw(rng) for _ in range(batch_size)])
+    # The latents' noise starts small: at its usual size of 1 it drowns what the decoder could learn from.
+    with torch.no_grad():
+        vae.quant_conv.bias[vae.config.latent_channels :] = -6
+    for step in range(total):
+        scenes = [draw(rng) for _ in range(batch_size // 2) for draw in (pictures.scene, pictures.any_scene)]
+        batch = tensor(scenes)
+        if step < crop_steps:
+            batch = torch.stack([cut(*pair, crop, rng) for pair in zip(batch, scenes, strict=True)])
         with torch.autocast("cpu", torch.bfloat16):
             posterior = vae.encode(batch).latent_dist
             came = vae.decode(posterior.sample()).sample.float()
         loss = functional.l1_loss(came, batch) + functional.mse_loss(came, batch)
         (loss + kl * posterior.kl().mean() / posterior.mean[0].numel()).backward()
         advance(optimizer, schedule)
-        report("autoencoder", step, steps, loss)
+        report("autoencoder", step, total, loss.detach())
+
+
+def cut(picture, scene, side: int, rng: Random):
+    """A square of a picture (3, height, width) with at least a part of its object."""
+    left, top = (
+        min(max(round(middle - side / 2 + rng.uniform(-side, side) / 3), 0), pictures.SIZE - side)
+        for middle in (scene.x, scene.y)
+    )
+    return picture[:, top : top + side, left : left + side]
 
 
 def train_denoiser(
@@ -72,7 +96,7 @@ def train_denoiser(
     pipeline.unet.to(memory_format=torch.channels_last)
     parameters = [*pipeline.unet.parameters(), *pipeline.text_encoder.parameters()]
     average = EMAModel(parameters, decay=ema, use_ema_warmup=True, power=0.75)
-    optimizer, schedule = optimizer_of(parameters, learning_rate, steps)
+    optimizer, schedule = optimizer_of(parameters, learning_rate, "constant_with_warmup", steps)
     order = itertools.chain.from_iterable(rng.sample(range(len(scenes)), len(scenes)) for _ in itertools.count())
     for step in range(steps):
         chosen = list(itertools.islice(order, batch_size))
@@ -98,12 +122,23 @@ def train_denoiser(
             average.restore(parameters)
 
 
-def optimizer_of(parameters, learning_rate: float, steps: int):
+def start_as_identity(network) -> None:
+    """Residual blocks that add nothing yet: a stack of random ones blurs and hides colours for thousands of steps."""
+    from diffusers.models.resnet import ResnetBlock2D
+    from torch import nn
+
+    for block in network.modules():
+        if isinstance(block, ResnetBlock2D):
+            nn.init.zeros_(block.conv2.weight)
+            nn.init.zeros_(block.conv2.bias)
+
+
+def optimizer_of(parameters, learning_rate: float, schedule: str, steps: int):
     import torch
-    from diffusers.optimization import get_cosine_schedule_with_warmup
+    from diffusers.optimization import get_scheduler
 
     optimizer = torch.optim.AdamW(parameters, learning_rate, weight_decay=0.01, fused=True)
-    return optimizer, get_cosine_schedule_with_warmup(optimizer, steps // 20, steps)
+    return optimizer, get_scheduler(schedule, optimizer, num_warmup_steps=WARMUP, num_training_steps=steps)
 
 
 def advance(optimizer, schedule) -> None:

@@ -63,7 +63,10 @@ def build(sizes: dict):
         "down_block_types": ["DownEncoderBlock2D"] * scales,
         "up_block_types": ["UpDecoderBlock2D"] * scales,
     }
+    latents = (vae | sizes["vae"])["latent_channels"]
     unet = {
+        "in_channels": latents,
+        "out_channels": latents,
         "layers_per_block": 1,
         "cross_attention_dim": text.hidden_size,
         "down_block_types": down,

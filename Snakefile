@@ -13,9 +13,9 @@ configfile: "config/glue/presets.yaml"
 configfile: "config/math/datasets.yaml"
 configfile: "config/math/presets.yaml"
 configfile: "config/subject/datasets.yaml"
-configfile: "config/subject/prompts.yaml"
 configfile: "config/subject/presets.yaml"
 configfile: "config/config.yaml"
+configfile: "config/subject/prompts.yaml"
 
 
 report: "workflow/report/workflow.rst"

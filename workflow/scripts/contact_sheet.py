@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
 from common import images, manifests
@@ -49,7 +50,8 @@ class Sheet:
     def __init__(self, width: int, height: int):
         self.image = Image.new("RGB", (width, height), "white")
         self.draw = ImageDraw.Draw(self.image)
-        self.font = ImageFont.load_default(13)
+        # Pillow's own font has no Greek letters.
+        self.font = ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), 12)
 
     def show(self, x: int, y: int, image: Image.Image | None) -> None:
         if image is None:

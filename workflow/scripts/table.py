@@ -127,6 +127,9 @@ def build(runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataF
         for selection in selections if run else selections[:1]:
             done = ours[(ours["status"] == "ok") & (ours["selection"] == selection)]
             paper = selection == selections[0]
+            # Real images follow no prompt: nothing that has been judged has such a metric.
+            wide = [column for column in columns if "datasets" in column and len(done)]
+            unjudged = {column["name"] for column in wide if column["metric"] not in set(done["metric"])}
             row = {name: line[name] for name in ("method", "setting", "run")} | {
                 "selection": selection,
                 "preset": "+".join(dict.fromkeys(done["preset"])),
@@ -138,10 +141,11 @@ def build(runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataF
                 cell = statistics.get((run, selection, name), {"mean": None, "std": None, "n": 0})
                 value = theirs.get((line["row"], name)) if paper else None
                 both = value is not None and cell["mean"] is not None
+                wanted = expected_seeds(run, name, params) and name not in unjudged
                 row |= {
                     name: number(cell["mean"], digits),
                     f"{name}_std": number(cell["std"], digits),
-                    f"{name}_n": f"{cell['n']:.0f}" if expected_seeds(run, name, params) else "",
+                    f"{name}_n": f"{cell['n']:.0f}" if wanted else "",
                     f"{name}_published": number(value, digits),
                     f"{name}_difference": number(cell["mean"] - value, digits) if both else "",
                 }
@@ -158,7 +162,7 @@ def signed(difference: str) -> str:
 def ours_cell(row: pd.Series, name: str, expected: int) -> str:
     """`90.10 ± 0.20 (3/5)`; a hole is `–`, what the grid does not have is empty."""
     if not row[name]:
-        return "–" if expected else ""
+        return "–" if row[f"{name}_n"] else ""
     text = row[name] + (f" ± {row[f'{name}_std']}" if row[f"{name}_std"] else "")
     return text if int(row[f"{name}_n"]) >= expected else f"{text} ({row[f'{name}_n']}/{expected})"
 

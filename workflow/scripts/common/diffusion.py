@@ -18,7 +18,7 @@ def part(cls, folder: Path, name: str, precision: str = "float32"):
     """One part of a pipeline's folder: unet, vae, text_encoder."""
     quiet()
     try:
-        return cls.from_pretrained(folder, subfolder=name, torch_dtype=dtype(precision), use_safetensors=True)
+        return cls.from_pretrained(folder, subfolder=name, dtype=dtype(precision), use_safetensors=True)
     except OSError as problem:
         reason = " ".join(str(problem).split())
         raise JobError(
@@ -79,7 +79,7 @@ class Sampler:
         keep = {} if sampling["safety_checker"] else {"safety_checker": None, "requires_safety_checker": False}
         try:
             self.pipe = StableDiffusionPipeline.from_pretrained(
-                folder, torch_dtype=dtype(sampling["precision"]), use_safetensors=True, **keep
+                folder, dtype=dtype(sampling["precision"]), use_safetensors=True, **keep
             )
         except OSError as problem:
             reason = " ".join(str(problem).split())

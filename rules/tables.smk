@@ -9,6 +9,7 @@ localrules:
     table,
     figures,
     contact_sheet,
+    sheets,
     table_retention,
     table_compute,
 
@@ -102,6 +103,11 @@ rule figures:
         labels=lambda wc: {row["run"]: row["label"] for row in grid.table_rows(config, wc.task)},
     script:
         "../workflow/scripts/figures.py"
+
+
+rule sheets:
+    input:
+        collect("<results>/sheets/subject_{name}.png", name=grid.datasets(config, "subject")),
 
 
 def sheet_files(wildcards):

@@ -110,15 +110,15 @@ rule sheets:
         collect("<results>/sheets/subject_{name}.png", name=grid.datasets(config, "subject")),
 
 
-def sheet_files(wildcards):
-    runs = subjects.sheet_runs(config, wildcards.dataset)
-    return existing([f"{EVAL}/images.tar".format(task="subject", benchmark="prompts", **run) for run in runs])
-
-
 rule contact_sheet:
     input:
         dataset="<resources>/datasets/subject/{dataset}.manifest.json",
-        images=sheet_files,
+        images=lambda wc: existing(
+            [
+                f"{EVAL}/images.tar".format(task="subject", benchmark="prompts", **run)
+                for run in subjects.sheet_runs(config, wc.dataset)
+            ]
+        ),
     output:
         sheet=report(
             "<results>/sheets/subject_{dataset}.png",

@@ -80,18 +80,16 @@ rule train_math:
         "../workflow/scripts/train_math.py"
 
 
-def class_images(wildcards):
-    """What stands for the class in prior preservation, where the run has any."""
-    noun = subjects.class_images(config, wildcards.dataset, run_name(wildcards))
-    return f"<resources>/class_images/{noun}.tar" if noun else []
-
-
 rule train_subject:
     input:
         model=task_model,
         dataset="<resources>/datasets/{task}/{dataset}.manifest.json",
         augmented="<resources>/augmented/{task}/{method}/{variant}/seed{seed}/manifest.json",
-        class_images=class_images,
+        class_images=lambda wc: (
+            f"<resources>/class_images/{noun}.tar"
+            if (noun := subjects.class_images(config, wc.dataset, run_name(wc)))
+            else []
+        ),
     output:
         record=f"{RUN}/train.json",
         last=f"{RUN}/last/adapter_model.safetensors",

@@ -374,3 +374,17 @@ def test_augmenting_twice_gives_one_start(make_subject_run):
     before = start.read_bytes()
     augment.main(run.augment)
     assert start.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(make_subject_run):
+    one, two = make_subject_run(unet_method()), make_subject_run(unet_method(), "two")
+    train(one)
+    job = two.train
+    job["resources"]["gpu"] = 2  # with device cpu: two processes
+    files.write_json(two.folder / "job.json", job)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    subprocess.run([*command, "workflow/scripts/train_subject.py", str(two.folder / "job.json")], cwd=ROOT, check=True)
+    assert files.read_json(job["output"]["record"])["processes"] == 2
+    for name, weight in load_file(one.weights["last"]).items():
+        assert torch.allclose(weight, load_file(two.weights["last"])[name], atol=2e-4), name

@@ -1,5 +1,5 @@
 # The demo's own models, trained from nothing: a LLaMA of one million parameters that solves word problems of one step, and
-# a Stable Diffusion of SIZE that draws what captions say.
+# a Stable Diffusion of four million parameters that draws what captions say.
 # In:  nothing; texts and captioned pictures are generated (workflow/scripts/common/generators/).
 # Out: weights, configs and tokenizers. The copies in workflow/word-problems-llama/ and workflow/pictures-sd/ are these
 #      rules' outputs, committed; no table needs the rules. Make them again with
@@ -45,12 +45,6 @@ rule pretrain_word_problems:
 rule pretrain_pictures:
     output:
         index="<resources>/pretrained/pictures-sd/model_index.json",
-        parts=directory(
-            collect(
-                "<resources>/pretrained/pictures-sd/{part}",
-                part=["unet", "vae", "text_encoder", "tokenizer", "scheduler"],
-            )
-        ),
     log:
         "<logs>/pretrain/pictures-sd.log",
     conda:
@@ -61,19 +55,19 @@ rule pretrain_pictures:
         runtime=120,
     params:
         seed=0,
-        rows=24000,
+        rows=12000,
         model=dict(
             text_encoder=dict(
                 hidden_size=96,
                 intermediate_size=192,
                 num_hidden_layers=2,
-                num_attention_heads=4,
+                num_attention_heads=2,
                 max_position_embeddings=32,
             ),
-            unet=dict(block_out_channels=[64, 96, 128], attention_head_dim=4, norm_num_groups=16),
-            vae=dict(block_out_channels=[32, 64, 64], norm_num_groups=8),
+            unet=dict(block_out_channels=[64, 128], attention_head_dim=[1, 2], norm_num_groups=8),
+            vae=dict(block_out_channels=[16, 32, 64], norm_num_groups=2, mid_block_add_attention=False),
         ),
-        autoencoder=dict(steps=2000, batch_size=32, learning_rate=2e-3, kl=1e-3),
-        denoiser=dict(steps=6000, batch_size=64, learning_rate=1e-3, ema=0.999, unconditional=0.1, save_steps=1000),
+        autoencoder=dict(crop_steps=4000, steps=500, batch_size=16, crop=32, learning_rate=1e-3, kl=1e-5),
+        denoiser=dict(steps=6000, batch_size=32, learning_rate=1e-3, ema=0.999, unconditional=0.1, save_steps=250),
     script:
         "../workflow/scripts/pretrain_pictures.py"

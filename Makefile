@@ -10,10 +10,11 @@ RESULTS ?= results
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 READY := $(VENV)/.installed
-# The whole demo, or one task; DATA=../shared/data runs it on the real CoLA, SST-2, MRPC, STS-B and GSM8K in that folder.
+# The whole demo, or one task; DATA=../shared/data runs it on the real CoLA, SST-2, MRPC, STS-B, GSM8K and DreamBooth in
+# that folder.
 ROOT := $(if $(DATA),demo/real,demo)
 CONFIGS := config/demo.yaml $(if $(DATA),config/demo_real.yaml)
-TABLES := $(if $(TASK),$(ROOT)/results/table_$(TASK).csv $(ROOT)/results/figures/$(TASK)_parameters.png,all)
+TABLES := $(if $(TASK),$(ROOT)/results/table_$(TASK).csv $(ROOT)/results/figures/$(TASK)_parameters.png $(if $(filter subject,$(TASK)),sheets),all)
 SNAKEMAKE := snakemake --cores $(CORES) --configfile $(CONFIGS) $(if $(DATA),--config local_root=$(DATA))
 
 .PHONY: help install demo status plan report test fast lint format bench clean-demo
@@ -23,9 +24,9 @@ help: ## this list
 
 install: $(READY) ## the environment, under .venv
 
-demo: $(READY) ## the whole chain on two CPU cores in minutes (TASK=glue or math, DATA=../shared/data, CORES=2)
+demo: $(READY) ## the whole chain on two CPU cores in minutes (TASK=glue, math or subject, DATA=../shared/data, CORES=2)
 	$(SNAKEMAKE) --logger rich -- $(TABLES)
-	@for task in $(or $(TASK),glue math); do python workflow/scripts/show_table.py $(ROOT)/results/table_$$task.csv; done
+	@for task in $(or $(TASK),glue math subject); do python workflow/scripts/show_table.py $(ROOT)/results/table_$$task.csv; done
 
 status: $(READY) ## how far the last runs are, and the ends of failed logs (TABLE=glue)
 	@python workflow/scripts/status.py $(TABLE)

@@ -12,7 +12,10 @@ configfile: "config/glue/datasets.yaml"
 configfile: "config/glue/presets.yaml"
 configfile: "config/math/datasets.yaml"
 configfile: "config/math/presets.yaml"
+configfile: "config/subject/datasets.yaml"
+configfile: "config/subject/presets.yaml"
 configfile: "config/config.yaml"
+configfile: "config/subject/prompts.yaml"
 
 
 report: "workflow/report/workflow.rst"
@@ -26,6 +29,7 @@ onstart:
 include: "rules/common.smk"
 include: "rules/data.smk"
 include: "rules/augment.smk"
+include: "rules/class_images.smk"
 include: "rules/train.smk"
 include: "rules/generate.smk"
 include: "rules/evaluate.smk"
@@ -42,3 +46,4 @@ rule all:
             task=config["tasks"],
             figure=["parameters", "lambda", "curves"],
         ),
+        rules.sheets.input,

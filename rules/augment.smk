@@ -20,7 +20,7 @@ rule augment:
     params:
         method=method_slice,
         head=lambda wc: config["models"][config["tasks"][wc.task]["model"]]["head"],
-        architecture=lambda wc: "causal_lm" if wc.task == "math" else "classifier",
+        architecture=lambda wc: {"glue": "classifier", "math": "causal_lm", "subject": "unet"}[wc.task],
         precision=lambda wc: config["tasks"][wc.task]["defaults"].get("precision", "float32"),
         seed="{seed}",
         scratch=START_SCRATCH,

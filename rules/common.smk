@@ -9,7 +9,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir, "workflow", "scripts")))
 
-from common import checks, config as grid, plan, slurm
+from common import checks, config as grid, plan, slurm, subjects
 from common.job import JobError
 
 try:
@@ -40,14 +40,8 @@ wildcard_constraints:
     model="|".join(config["models"]),
     method="|".join(config["methods"]),
     variant="|".join({name for method in config["methods"].values() for name in method["variants"]}),
-    benchmark="|".join(
-        {
-            name
-            for task in config["datasets"].values()
-            for entry in task.values()
-            for name in entry.get("benchmarks", {})
-        }
-    ),
+    benchmark="|".join(grid.benchmarks(config)),
+    noun="|".join(subjects.nouns(config)) or "none",
     seed=r"\d+",
     shard=r"\d+",
     n_shards=r"\d+",
@@ -62,7 +56,7 @@ def task_model(wildcards):
 
 
 def dataset_entry(wildcards):
-    return config["datasets"][wildcards.task][wildcards.dataset]
+    return grid.dataset(config, wildcards.task, wildcards.dataset)
 
 
 def benchmark_source(wildcards):
@@ -108,12 +102,11 @@ def record_files(wildcards):
 
 
 def metrics_files(wildcards):
-    datasets = config["datasets"][wildcards.task]
     return existing(
         [
             f"{EVAL}/metrics.json".format(task=wildcards.task, benchmark=benchmark, **run)
             for run in RUNS[wildcards.task]
-            for benchmark in datasets[run["dataset"]]["benchmarks"]
+            for benchmark in grid.dataset(config, wildcards.task, run["dataset"])["benchmarks"]
         ]
     )
 

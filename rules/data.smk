@@ -40,11 +40,15 @@ rule download_dataset:
     params:
         name="{task}/{dataset}",
         source=lambda wc: dataset_entry(wc)["source"],
-        dataset=lambda wc: {
-            key: value
-            for key, value in dataset_entry(wc).items()
-            if key in ("splits", "read", "columns", "label", "labels", "answer", "rows")
-        },
+        dataset=lambda wc: (
+            {"resolution": config["tasks"]["subject"]["resolution"]}
+            if wc.task == "subject"
+            else {
+                key: value
+                for key, value in dataset_entry(wc).items()
+                if key in ("splits", "read", "columns", "label", "labels", "answer", "rows")
+            }
+        ),
         mirror=config["mirror"],
         local_root=config["local_root"],
         network=True,

@@ -1,8 +1,10 @@
-# The demo's language model, trained from nothing: a LLaMA of one million parameters that solves word problems of one step.
-# In:  nothing; its texts are generated (word_problems in workflow/scripts/common/generators/).
-# Out: weights, config and tokenizer. The copy in workflow/word-problems-llama/ is this rule's output, committed; no table
-#      needs the rule. Make it again with
+# The demo's own models, trained from nothing: a LLaMA of one million parameters that solves word problems of one step, and
+# a Stable Diffusion of four million parameters that draws what captions say.
+# In:  nothing; texts and captioned pictures are generated (workflow/scripts/common/generators/).
+# Out: weights, configs and tokenizers. The copies in workflow/word-problems-llama/ and workflow/pictures-sd/ are these
+#      rules' outputs, committed; no table needs the rules. Make them again with
 #      snakemake --cores 1 resources/pretrained/word-problems-llama/model.safetensors
+#      snakemake --cores 1 resources/pretrained/pictures-sd/model_index.json
 
 
 rule pretrain_word_problems:
@@ -38,3 +40,34 @@ rule pretrain_word_problems:
         ),
     script:
         "../workflow/scripts/pretrain_word_problems.py"
+
+
+rule pretrain_pictures:
+    output:
+        index="<resources>/pretrained/pictures-sd/model_index.json",
+    log:
+        "<logs>/pretrain/pictures-sd.log",
+    conda:
+        "../envs/hra.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        seed=0,
+        rows=12000,
+        model=dict(
+            text_encoder=dict(
+                hidden_size=96,
+                intermediate_size=192,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                max_position_embeddings=32,
+            ),
+            unet=dict(block_out_channels=[64, 128], attention_head_dim=[1, 2], norm_num_groups=8),
+            vae=dict(block_out_channels=[16, 32, 64], norm_num_groups=2, mid_block_add_attention=False),
+        ),
+        autoencoder=dict(crop_steps=4000, steps=500, batch_size=16, crop=32, learning_rate=1e-3, kl=1e-5),
+        denoiser=dict(steps=6000, batch_size=32, learning_rate=1e-3, ema=0.999, unconditional=0.1, save_steps=250),
+    script:
+        "../workflow/scripts/pretrain_pictures.py"

@@ -1,13 +1,15 @@
 # Stage 6, tables: all runs of a task, the paper's table with ours beside it, figures.
 # In:  the records and metrics of every run of the grid (`incomplete: true`: of those that are there), published numbers.
 # Out: results/runs_{task}.csv, results/table_{task}.csv and .md, results/figures/{task}_*.svg and .png; of the math runs
-#      also table_retention (Table 3) and table_compute (Table 6).
+#      also table_retention (Table 3) and table_compute (Table 6); of every subject a contact sheet.
 
 
 localrules:
     runs,
     table,
     figures,
+    contact_sheet,
+    sheets,
     table_retention,
     table_compute,
 
@@ -54,7 +56,8 @@ rule table:
         "../envs/hra.yaml"
     params:
         task="{task}",
-        columns=lambda wc: config["tasks"][wc.task]["columns"],
+        columns=lambda wc: grid.columns(config, wc.task),
+        scale=lambda wc: grid.scale(wc.task),
         averages=lambda wc: grid.averages(config, wc.task),
         selections=lambda wc: grid.selections(wc.task),
         rows=lambda wc: grid.table_rows(config, wc.task),
@@ -68,7 +71,7 @@ rule figures:
         runs="<results>/runs_{task}.csv",
         records=record_files,
         published=published("{task}"),
-        published_lambda=published("{task}_lambda"),
+        published_lambda=lambda wc: [] if wc.task == "subject" else published("{task}_lambda")(wc),
     output:
         **{
             f"{figure}_{kind}": (
@@ -91,7 +94,8 @@ rule figures:
     params:
         **{"lambda": lambda wc: config["tasks"][wc.task]["figures"]["lambda"]},
         task="{task}",
-        columns=lambda wc: config["tasks"][wc.task]["columns"],
+        columns=lambda wc: grid.columns(config, wc.task),
+        scale=lambda wc: grid.scale(wc.task),
         averages=lambda wc: grid.averages(config, wc.task),
         selections=lambda wc: grid.selections(wc.task),
         parameters=lambda wc: config["tasks"][wc.task]["figures"]["parameters"],
@@ -99,6 +103,44 @@ rule figures:
         labels=lambda wc: {row["run"]: row["label"] for row in grid.table_rows(config, wc.task)},
     script:
         "../workflow/scripts/figures.py"
+
+
+rule sheets:
+    input:
+        collect("<results>/sheets/subject_{name}.png", name=grid.datasets(config, "subject")),
+
+
+rule contact_sheet:
+    input:
+        dataset="<resources>/datasets/subject/{dataset}.manifest.json",
+        images=lambda wc: existing(
+            [
+                f"{EVAL}/images.tar".format(task="subject", benchmark="prompts", **run)
+                for run in subjects.sheet_runs(config, wc.dataset)
+            ]
+        ),
+    output:
+        sheet=report(
+            "<results>/sheets/subject_{dataset}.png",
+            caption="../workflow/report/sheet.rst",
+            category="subject",
+            labels={"what": "{dataset}"},
+        ),
+    log:
+        "<logs>/tables/sheet_{dataset}.log",
+    conda:
+        "../envs/hra.yaml"
+    params:
+        labels=lambda wc, input: {
+            path: row["label"]
+            for row in grid.table_rows(config, "subject")
+            for path in input.images
+            if f"/{row['run']}/" in path
+        },
+        prompts=lambda wc: subjects.prompts(config, wc.dataset, identifier=False),
+        rows=lambda wc: config["tasks"]["subject"]["sheets"]["prompts"],
+    script:
+        "../workflow/scripts/contact_sheet.py"
 
 
 rule table_retention:

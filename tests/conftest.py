@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+import subjects
 from support import DATASET, SUMS, TINY_LLAMA, TINY_MODEL, MathRun, Run, write_sentences, write_sums
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -24,6 +25,13 @@ def tiny_math(tmp_path_factory):
     root = tmp_path_factory.mktemp("math")
     write_sums(root / "raw")
     return downloaded(root, TINY_LLAMA, "math/sums", SUMS)
+
+
+@pytest.fixture(scope="session")
+def tiny_subject(tmp_path_factory):
+    """Manifests of a tiny Stable Diffusion and of a subject with three images."""
+    root = tmp_path_factory.mktemp("subject")
+    return downloaded(root, subjects.MODEL, "subject/jester-ball", subjects.DATASET)
 
 
 def downloaded(root, model: dict, name: str, dataset: dict) -> dict[str, str]:
@@ -69,6 +77,21 @@ def make_math_run(tmp_path, tiny_math):
     def make(method: dict, name: str = "run", **options) -> MathRun:
         run = MathRun(tmp_path / name, tiny_math, method, **options)
         augment.main(run.augment)
+        return run
+
+    return make
+
+
+@pytest.fixture
+def make_subject_run(tmp_path, tiny_subject):
+    """The same for a Stable Diffusion, with its class images."""
+    import augment
+    import generate_class_images
+
+    def make(method: dict, name: str = "run", **options) -> subjects.SubjectRun:
+        run = subjects.SubjectRun(tmp_path / name, tiny_subject, method, **options)
+        augment.main(run.augment)
+        generate_class_images.main(run.class_images())
         return run
 
     return make

@@ -105,7 +105,7 @@ def test_one_colour_per_method_and_its_variants_told_apart():
 
 def test_curves_are_percent_of_the_score():
     run = {"dataset": "cola", "method": "hra", "variant": "r8", "seed": 3}
-    points = figures.curves([factories.record(run, [0.5, 0.75])])
+    points = aggregate.curves([factories.record(run, [0.5, 0.75])])
     assert points["value"].tolist() == [50, 75] and points["step"].tolist() == [100, 200]
 
 

@@ -1,11 +1,12 @@
 """The Snakefile: the full grid plans fast and without torch, wrong configs stop it with one message."""
 
+import re
 import resource
 
 import pytest
 import yaml
 
-from common import checks
+from common import checks, subjects
 from common import config as grid
 from common.job import JobError
 from support import ROOT
@@ -59,7 +60,7 @@ def config() -> dict:
     from snakemake.utils import update_config
 
     merged: dict = {}
-    for file in ("glue/datasets.yaml", "glue/presets.yaml", "math/datasets.yaml", "math/presets.yaml", "config.yaml"):
+    for file in re.findall(r'^configfile: "config/(.*)"', (ROOT / "Snakefile").read_text(), re.MULTILINE):
         update_config(merged, yaml.safe_load((ROOT / "config" / file).read_text()))
     return merged
 
@@ -73,11 +74,65 @@ def test_the_shipped_configs_are_valid(config, overlays):
     checks.check(config)
 
 
-@pytest.mark.parametrize("task", ["glue", "math"])
-def test_every_variant_has_hyperparameters_for_every_dataset(config, task):
+@pytest.mark.parametrize(("task", "length"), [("glue", "epochs"), ("math", "epochs"), ("subject", "max_steps")])
+def test_every_variant_has_hyperparameters_for_every_dataset(config, task, length):
     for run in grid.runs(config, task):
         name = f"{run['method']}/{run['variant']}"
-        assert grid.hyperparameters(config, task, run["dataset"], name)["epochs"] > 0
+        assert grid.hyperparameters(config, task, run["dataset"], name)[length] > 0
+
+
+def test_subjects_are_planned_once_each_not_once_a_prompt(fresh):
+    output = fresh.snakemake("--profile", "slurm", "-n", "-q", "rules", "--", "results/table_subject.csv")
+    # 30 trainings a variant, of which the real images and the pretrained model train nothing; 15 classes.
+    jobs = {"train_subject": 300, "generate_subject": 540, "generate_class_images": 30, "gather_images": 270}
+    for rule, count in (jobs | {"evaluate_subject": 300, "download_dataset": 30, "augment": 10}).items():
+        assert f"{rule} {count}" in " ".join(output.split())
+    assert "of them 240 trainings, 570 shards, 300 evaluations" in output
+
+
+def test_every_subject_is_asked_for_its_own_prompts(config):
+    dog, teapot = (subjects.prompts(config, name) for name in ("dog", "teapot"))
+    assert len(dog) == len(teapot) == 25 and "a qwe dog wearing a red hat" in dog
+    assert "a qwe teapot floating in an ocean of milk" in teapot and dog[0] == "a qwe dog in the jungle"
+    assert subjects.prompts(config, "bear_plushie", identifier=False)[-1] == "a cube shaped stuffed animal"
+    wrong = 0
+    for name in grid.datasets(config, "subject"):
+        own, official = (subjects.prompts(config, name, official=way) for way in (False, True))
+        wrong += sum(first != second for first, second in zip(own, official, strict=True))
+    assert wrong == 210  # of 750, in the official evaluation
+    config["tasks"]["subject"]["evaluation"]["prompts"] = "official"
+    assert "a qwe teapot wearing a red hat" in subjects.evaluation(config, "teapot")["prompts"]
+    assert "a qwe teapot wearing a red hat" not in subjects.prompts(config, "teapot")  # what is generated
+
+
+def test_epochs_end_where_the_official_ones_do(config):
+    assert subjects.sampled(config, "dog", "hra/r8") == [200, 400, 600, 800, 1000, 1200, 1400, 1600, 1800, 2000, 2005]
+    assert subjects.sampled(config, "dog", "full/all") == [2005]
+    assert subjects.sampled(config, "dog", "base/pretrained") == [0]
+
+
+def test_a_subject_of_ones_own_is_three_lines(fresh):
+    (fresh.folder / "mine.yaml").write_text(
+        "datasets: {subject: {my-mug: {\n"
+        "  source: {kind: local, path: /home/me/mug},\n"
+        "  class: coffee mug,\n"
+        "  prompts: object}}}\n"
+        "tasks: {subject: {grid: [{runs: [hra/r8], datasets: [my-mug], seeds: [0]}]}}\n"
+    )
+    planned = fresh.plan("results/table_subject.csv", config="mine.yaml")
+    assert planned["train_subject"] == {"task=subject dataset=my-mug method=hra variant=r8 seed=0"}
+    assert planned["gather_class_images"] == {"noun=coffee-mug"}
+
+
+def test_batches_are_dealt_whole_and_every_image_once():
+    items = subjects.items([5, 9], 3, 4)
+    batches = subjects.batches(items, 5)
+    assert [len(batch) for batch in batches] == [5, 5, 2, 5, 5, 2]  # none spans two steps
+    for count in (1, 2, 3, 7):
+        shards = [subjects.share(batches, index, count) for index in range(count)]
+        assert [item for shard in shards for batch in shard for item in batch] == items
+    seeds = {subjects.seed("image", 0, prompt, index) for prompt in ("a", "b") for index in range(4)}
+    assert len(seeds) == 8 and max(seeds) < 2**63
 
 
 def test_layers_of_hyperparameters(config):
@@ -135,6 +190,23 @@ def put(config: dict, path: str, value) -> None:
         ("tasks.math.figures.lambda", ["GSM8K"], r"figures.lambda: unknown column 'GSM8K'; known: GSM8K \(official\)"),
         ("datasets.math.metamathqa-40k.benchmarks", {"gsm8k": "gsm8k/dev"}, r"unknown split 'dev'; known: train, test"),
         ("datasets.math.gsm8k.answer", "hash", r"answer: 'hash' is not one of"),
+        ("tasks.subject.prompts.object", ["a dog"], r"prompts.object.0: 'a dog' does not match .*with \{subject\}"),
+        ("datasets.subject.dog.prompts", "lively", r"dog.prompts: unknown list 'lively'; known: object, live"),
+        (
+            "datasets.subject.vase.class",
+            "stuffed_animal",
+            r"'stuffed_animal' and 'stuffed animal' would share a folder",
+        ),
+        ("tasks.subject.evaluation.best_by", ["fid"], r"best_by: unknown metric 'fid'; known: dino, clip_i"),
+        (
+            "tasks.subject.evaluation.evaluators.0.model",
+            "dino",
+            r"evaluators: dino: unknown model 'dino'; known: deberta",
+        ),
+        ("tasks.subject.evaluation.evaluators", [{"name": "f", "kind": "dino"}], r"f: kind dino needs a model"),
+        ("tasks.subject.grid.0.datasets", ["dogs"], r"unknown dataset 'dogs'; known: backpack"),
+        ("tasks.subject.columns.0.metric", "dinov2", r"columns: DINO: unknown metric 'dinov2'; known: dino"),
+        ("tasks.subject.defaults.prior_weight", -1, r"prior_weight: -1 is less than the minimum of 0"),
         ("tasks.math.sedes", [1], r"tasks.math: 'sedes' is not one of \['version', 'model'"),
     ],
 )

@@ -6,7 +6,7 @@ official `tool_add_hra`). Methods without adapters (full, bitfit, head, pretrain
 
 from pathlib import Path
 
-from common import adapters, causal_lm, files, manifests
+from common import adapters, causal_lm, diffusion, files, manifests
 from common.job import start
 
 
@@ -21,6 +21,9 @@ def main(job: dict) -> None:
     if params["architecture"] == "causal_lm":
         set_seed(seed)
         model = causal_lm.load_model(folder, params["precision"])
+    elif params["architecture"] == "unet":
+        set_seed(seed)
+        model = diffusion.load_unet(folder)
     else:
         # The adapter does not depend on the number of classes; the head is drawn again at fine-tuning.
         model = adapters.load_classifier(folder, ["0", "1"], seed)

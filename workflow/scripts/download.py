@@ -1,7 +1,7 @@
 """Bring a model or a dataset: its files in a folder beside the manifest, and the manifest last.
 
     X.manifest.json    what came, with size and SHA-256 of every file (workflow/schemas/manifest.schema.json)
-    X/                 the files; for a dataset one {split}.parquet of text columns and `label`
+    X/                 the files; of a dataset one {split}.parquet of text columns and `label`, of a subject its images
 
 Rules `download_model` and `download_dataset`; params: name, source, mirror, local_root, and for a dataset `dataset`,
 its entry of the config. Work under way lies in `.X.HASH.download/` (HASH: of the source), so that a second run goes on
@@ -15,12 +15,12 @@ import shutil
 import sys
 from pathlib import Path, PurePosixPath
 
-from common import conversion, files, sources
+from common import conversion, files, images, sources
 from common.job import JobError, start
 from common.transfer import out_of_space
 
-# What transformers reads without running code that came along; a .bin is loaded later with weights_only=True.
-MODEL_FILES = {".json", ".txt", ".model", ".safetensors", ".bin", ".jinja", ".gguf"}
+# What is read without running code that came along; a .bin or .pth is loaded later with weights_only=True.
+MODEL_FILES = {".json", ".txt", ".model", ".safetensors", ".bin", ".pth", ".jinja", ".gguf"}
 
 
 def main(job: dict) -> None:
@@ -32,7 +32,8 @@ def main(job: dict) -> None:
     raw, converted = staging / "raw", staging / "converted"
 
     print(f"{name}: {source['kind']} source, into {folder}", file=sys.stderr)
-    wanted = needed_by(dataset) if dataset else is_model_file
+    subject = bool(dataset) and "resolution" in dataset
+    wanted = images.is_image if subject else needed_by(dataset) if dataset else is_model_file
     refuse_unwanted(name, source, dataset, wanted)
     # The old manifest goes first: a folder without one counts as nothing.
     manifest.unlink(missing_ok=True)
@@ -40,7 +41,9 @@ def main(job: dict) -> None:
         raw.mkdir(parents=True, exist_ok=True)
         revision = sources.fetch(source, raw, params.get("mirror"), params.get("local_root") or ".", wanted)
         record = {"name": name, "source": source, "revision": revision, "folder": folder.name}
-        if dataset:
+        if subject:
+            record |= {"files": sources.listing(raw), "rows": {"images": images.check(raw, dataset["resolution"])}}
+        elif dataset:
             shutil.rmtree(converted, ignore_errors=True)
             converted.mkdir()
             rows = conversion.convert(name, dataset, raw, converted)
@@ -48,7 +51,7 @@ def main(job: dict) -> None:
         else:
             record["files"] = sources.listing(raw)
         hashes = {path: entry["sha256"] for path, entry in record["files"].items()}
-        files.replace_folder(converted if dataset else raw, folder)
+        files.replace_folder(converted if dataset and not subject else raw, folder)
         files.write_json(manifest, record | {"sha256": files.sha256_of_listing(hashes)})
     for old in manifest.parent.glob(f".{folder.name}.{'[0-9a-f]' * 12}.download"):
         shutil.rmtree(old, ignore_errors=True)
@@ -75,7 +78,7 @@ def refuse_unwanted(name: str, source: dict, dataset: dict | None, wanted) -> No
             "Other files may hold code; take them out of the config."
         )
     if dataset and listed is not None:
-        for split, paths in dataset["splits"].items():
+        for split, paths in dataset.get("splits", {}).items():
             if missing := [path for path in paths if path not in listed]:
                 raise JobError(
                     f"{name}: split {split} reads {', '.join(missing)}, which `source: files` does not list."

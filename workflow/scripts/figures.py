@@ -18,12 +18,20 @@ from common.aggregate import as_list, readable, scale_free
 from common.job import start
 from common.style import COLOURS, SETTINGS, SMALL, remark, save, say, styles
 
-SOURCES = {"glue": ("Figure 3", "Table 2"), "math": ("Figure 4", "Table 7")}  # of the λ sweep
+SOURCES = {
+    "glue": ("Figure 3", "Table 2"),
+    "math": ("Figure 4", "Table 7"),
+    "subject": ("", "Table 4"),
+}  # of the λ sweep
 METRICS = {
     "accuracy_f1_mean": "mean of accuracy and F1",
     "matthews_correlation": "Matthews correlation",
     "pearson_spearman_mean": "mean of Pearson and Spearman",
 }
+
+
+def unit(params: dict) -> str:
+    return ", %" if params.get("scale", 100) == 100 else ""
 
 
 def chosen(statistics: pd.DataFrame, column: str, selection: str) -> pd.DataFrame:
@@ -43,7 +51,7 @@ def parameters_figure(runs: pd.DataFrame, statistics: pd.DataFrame, published: p
     figure = Figure(figsize=(4.5 + 4.5 * len(names), 5.2), layout="constrained")
     handles, notes = {}, {}
     for ax, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        ax.set(xlabel="adapter parameters, classifier not counted", ylabel=f"{name}, %")
+        ax.set(xlabel="adapter parameters, classifier not counted", ylabel=name + unit(params))
         ours = chosen(statistics, name, params["selections"][0])
         ours["parameters"] = runs[runs["status"] == "ok"].groupby("run")["adapter_parameters"].mean()
         ours = ours.loc[[run for run in labels if run in ours.index]]
@@ -164,7 +172,7 @@ def lambda_panel(
     place = swept | lambdas
     ticks = pd.Index(sorted({place[run] for run in [*lambdas, *bars.index]}), dtype=float)
 
-    ax.set(ylabel=f"{name}, %", xlim=(-0.5, max(len(ticks), 1) - 0.5))
+    ax.set(ylabel=name + unit(params), xlim=(-0.5, max(len(ticks), 1) - 0.5))
     ax.set_xlabel("λ, weight of the orthogonality penalty (∞: Gram–Schmidt)")
     ax.set_xticks(range(len(ticks)), [lambda_text(value) for value in ticks])
     ax.grid(axis="x", visible=False)
@@ -209,26 +217,6 @@ def lambda_panel(
 # Dev curves
 
 
-def curves(records: list[dict]) -> pd.DataFrame:
-    """One row per run, seed and point of the curve: the score in percent, or the training loss."""
-    rows = [
-        {
-            "dataset": record["dataset"],
-            "run": f"{record['method']}/{record['variant']}",
-            "seed": record["seed"],
-            "score": record["score"],
-            "step": point["step"],
-            "epoch": point["epoch"],
-            # A loss is no share.
-            "value": point["metrics"][record["score"]] * (1 if record["score"] == "loss" else 100),
-        }
-        for record in records
-        for point in record["curve"]
-        if record["score"] in point["metrics"]
-    ]
-    return pd.DataFrame(rows, columns=["dataset", "run", "seed", "score", "step", "epoch", "value"])
-
-
 def curves_figure(points: pd.DataFrame, params: dict) -> Figure:
     """One panel per dataset, one line per run: mean over seeds, band of one std."""
     labels = params["labels"]
@@ -244,9 +232,8 @@ def curves_figure(points: pd.DataFrame, params: dict) -> Figure:
     for ax, dataset in zip(panels, datasets, strict=False):
         here = points[points["dataset"] == dataset]
         scores = ", ".join(METRICS.get(score, score) for score in dict.fromkeys(here["score"]))
-        title = (
-            "training loss" if scores == "loss" else f"{titles[dataset]}: {scores}, %" if scores else titles[dataset]
-        )
+        alone = "training loss" if len(datasets) == 1 else f"{dataset}: training loss"
+        title = alone if scores == "loss" else f"{titles[dataset]}: {scores}, %" if scores else titles[dataset]
         ax.set_title(title, fontsize=SMALL, loc="left")
         levels = []
         for run in labels:
@@ -287,14 +274,17 @@ def main(job: dict) -> None:
         aggregate.read_csv(inputs[name]) if inputs.get(name) else pd.DataFrame(columns=[*aggregate.PUBLISHED, "lambda"])
         for name in ("published", "published_lambda")
     )
-    statistics = aggregate.summary(aggregate.scores(runs, params["columns"], params["averages"]), params["averages"])
-    points = curves([files.read_json(path) for path in as_list(inputs.get("records"))])
+    single, averages = aggregate.spread(params["columns"], params["averages"])
+    wide = [column for column in params["columns"] if "datasets" in column]
+    statistics = aggregate.summary(aggregate.scores(runs, single, averages, params.get("scale", 100)), averages)
+    params |= {"columns": [*wide, *single], "averages": averages}
+    points = aggregate.curves([files.read_json(path) for path in as_list(inputs.get("records"))])
     with matplotlib.rc_context(SETTINGS | {"svg.hashsalt": params["task"]}):
         figure = parameters_figure(runs, statistics, published, params)
         save(figure, output["parameters_svg"], output["parameters_png"])
         figure = lambda_figure(statistics, published, sweep, params)
         save(figure, output["lambda_svg"], output["lambda_png"])
-        save(curves_figure(points, params), output["curves_svg"], output["curves_png"])
+        save(curves_figure(points, params | {"columns": single}), output["curves_svg"], output["curves_png"])
 
 
 if __name__ == "__main__":

@@ -66,6 +66,7 @@ def next_steps(path: Path) -> list[tuple[str, Path]]:
     places = [("the table", path), ("for reading", path.with_suffix(".md"))]
     places.append(("every run, with provenance", path.with_name(f"runs_{task}.csv")))
     places += [("a figure", figure) for figure in sorted((path.parent / "figures").glob(f"{task}_*.png"))]
+    places += [("a contact sheet", sheet) for sheet in sorted((path.parent / "sheets").glob(f"{task}_*.png"))[:3]]
     places += [("one run's record", record) for record in sorted((path.parent / task).rglob("train.json"))[:1]]
     return [(what, place) for what, place in places if place.exists()]
 
@@ -73,7 +74,9 @@ def next_steps(path: Path) -> list[tuple[str, Path]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("table", type=Path, help="results/table_….csv")
-    parser.add_argument("--selection", choices=["best_on_dev", "last"], help="default: the paper's rule for the task")
+    parser.add_argument(
+        "--selection", choices=["best_on_dev", "best_on_test", "last"], help="default: the paper's rule for the task"
+    )
     arguments = parser.parse_args()
     if not arguments.table.exists():
         parser.error(f"{arguments.table} is not there yet: snakemake --cores 2 -- {arguments.table}")
@@ -85,7 +88,8 @@ def main() -> None:
     selection = arguments.selection or table["selection"].iloc[0]
     part = table[table["selection"] == selection]
     compared = any((part[name] != "").any() for name in part.columns if name.endswith("_difference"))
-    title = f"{arguments.table.stem}, {selection.replace('_', ' ')}, percent"
+    unit = "" if arguments.table.stem == "table_subject" else ", percent"
+    title = f"{arguments.table.stem}, {selection.replace('_', ' ')}{unit}"
     title += ": ours ± std over seeds, below it ours − paper" if compared else ": mean ± std over seeds"
     for block in render(part, console.width, title):
         console.print(block)

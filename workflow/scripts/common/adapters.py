@@ -53,8 +53,8 @@ def peft_config(method: dict, head: list[str] | None = None, total_steps: int = 
             "tinit": int(budget["initial"] * total_steps),
             "tfinal": int(budget["final"] * total_steps),
         }
-    if method["kind"] == "oft" and "oft_block_size" in arguments:
-        arguments.setdefault("r", 0)  # PEFT wants exactly one of the two, and r's default is 8
+    if method["kind"] == "oft":  # PEFT wants exactly one of the two: the other is 0
+        arguments |= {"r": 0, "oft_block_size": 0} | method["peft"]
     config_class = getattr(peft, PEFT_CONFIGS[method["kind"]])
     return config_class(target_modules=list(method["targets"]), modules_to_save=head, **arguments)
 
@@ -211,3 +211,20 @@ def load(model, method: dict, folder: Path):
     if strange:
         raise JobError(f"{folder / WEIGHTS} does not belong to this model: {strange[0]} is in one of them only.")
     return model.eval()
+
+
+def exchange(model, method: dict, weights: Path) -> None:
+    """Put the weights of another run of the same method where `load` has put those of a first one."""
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    state = load_file(weights)
+    adapter = method["kind"] in PEFT_CONFIGS
+    there = get_peft_model_state_dict(model) if adapter else model.state_dict()
+    strange = [name for name in state if name not in there or state[name].shape != there[name].shape]
+    if strange := strange or (sorted(set(there) - set(state)) if adapter else []):
+        raise JobError(f"{weights} does not belong to this model: {strange[0]} is in one of them only.")
+    if adapter:
+        set_peft_model_state_dict(model, state)
+    else:
+        model.load_state_dict(state, strict=False)

@@ -1,7 +1,7 @@
 """From the run table to means, deviations and published counterparts: what the paper's table and the figures share.
 
-A column of the table is `{name, dataset, benchmark, metric}`; an average is a name and the columns that it averages.
-Scores are percent.
+A column of the table is `{name, dataset, benchmark, metric}`; an average is a name and the columns that it averages. A
+column of many `datasets` is an average too (`spread`). Scores are percent, or with scale 1 as they were measured.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from common.job import JobError
 RUN = ["dataset", "method", "variant", "seed"]
 EVALUATION = ["dataset", "method", "variant", "seed", "benchmark", "selection", "metric"]
 PUBLISHED = ["row", "method", "setting", "run", "params_M", "column", "metric", "value", "source"]
-SELECTIONS = ["best_on_dev", "last"]  # the paper's rule first
+SELECTIONS = ["best_on_dev", "best_on_test", "last"]  # the paper's rules first
 
 
 def read_csv(path: str | Path) -> pd.DataFrame:
@@ -33,14 +33,27 @@ def read_runs(path: str | Path) -> pd.DataFrame:
     return runs.assign(run=runs["method"] + "/" + runs["variant"])
 
 
-def scores(runs: pd.DataFrame, columns: list[dict], averages: dict[str, list[str]]) -> pd.DataFrame:
-    """Percent per run, selection, seed and column; an average only for a seed that has all of its columns."""
+def spread(columns: list[dict], averages: dict[str, list[str]]) -> tuple[list[dict], dict[str, list[str]]]:
+    """Columns of one dataset each, and the averages with those of several datasets among them."""
+    single, wide = [], {}
+    for column in columns:
+        parts = [column | {"name": f"{column['name']}: {name}", "dataset": name} for name in column.get("datasets", [])]
+        single += parts or [column]
+        wide |= {column["name"]: [part["name"] for part in parts]} if parts else {}
+    rest = {
+        name: [part for member in members for part in wide.get(member, [member])] for name, members in averages.items()
+    }
+    return single, wide | rest
+
+
+def scores(runs: pd.DataFrame, columns: list[dict], averages: dict[str, list[str]], scale: float = 100) -> pd.DataFrame:
+    """Scores per run, selection, seed and column; an average only for a seed that has all of its columns."""
     parts = []
     for column in columns:
         wanted = (runs["status"] == "ok") & (runs["dataset"] == column["dataset"])
         wanted &= (runs["benchmark"] == column["benchmark"]) & (runs["metric"] == column["metric"])
         part = runs.loc[wanted, ["run", "selection", "seed", "value"]]
-        parts.append(part.assign(column=column["name"], value=part["value"] * 100))
+        parts.append(part.assign(column=column["name"], value=part["value"] * scale))
     single = pd.concat(parts, ignore_index=True)
     for name, members in averages.items():
         groups = single[single["column"].isin(members)].groupby(["run", "selection", "seed"])["value"]
@@ -67,6 +80,26 @@ def summary(values: pd.DataFrame, averages: dict[str, list[str]]) -> pd.DataFram
         table = table.drop(index=name, level="column", errors="ignore")
         table = pd.concat([table, average.set_index("column", append=True)[["mean", "std", "n"]]])
     return table
+
+
+def curves(records: list[dict]) -> pd.DataFrame:
+    """One row per run, seed and point of the curve: the score in percent, or the training loss."""
+    rows = [
+        {
+            "dataset": record["dataset"],
+            "run": f"{record['method']}/{record['variant']}",
+            "seed": record["seed"],
+            "score": record["score"],
+            "step": point["step"],
+            "epoch": point["epoch"],
+            # A loss is no share.
+            "value": point["metrics"][record["score"]] * (1 if record["score"] == "loss" else 100),
+        }
+        for record in records
+        for point in record["curve"]
+        if record["score"] in point["metrics"]
+    ]
+    return pd.DataFrame(rows, columns=["dataset", "run", "seed", "score", "step", "epoch", "value"])
 
 
 def scale_free(name: str) -> str:

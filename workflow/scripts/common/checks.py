@@ -6,8 +6,9 @@ Plain Python on plain dicts: imported by the Snakefile on login nodes, so no tor
 import json
 from pathlib import Path
 
-from common.config import averages, hyperparameters, names, preset, retention_runs, runs
+from common.config import averages, dataset, hyperparameters, names, preset, retention_runs, runs
 from common.job import JobError
+from common.subjects import IDLE, slug
 
 SCHEMA = Path(__file__).parents[2] / "schemas" / "config.schema.json"
 
@@ -32,9 +33,11 @@ def check(config: dict) -> None:
         for variant, entry in method["variants"].items():
             check_variant(f"config: methods.{name}.variants.{variant}", method["kind"], entry)
     for task, datasets in config["datasets"].items():
-        for name, dataset in datasets.items():
+        for name, entry in datasets.items() if task != "subject" else ():
             check = check_text_dataset if task == "math" else check_dataset
-            check(f"config: datasets.{task}.{name}", dataset, datasets)
+            check(f"config: datasets.{task}.{name}", entry, datasets)
+    if "subject" in config["tasks"]:
+        check_subjects(config)
     for task in config["tasks"]:
         check_task(config, task)
         if task == "math":
@@ -60,7 +63,7 @@ def one_of(place: str, what: str, value, known) -> None:
 
 def check_variant(place: str, kind: str, variant: dict) -> None:
     peft = variant.get("peft")
-    needs_adapter = kind not in ("full", "bitfit", "head", "pretrained")
+    needs_adapter = kind not in ("full", "bitfit", "head", *IDLE)
     if needs_adapter:
         expect(peft is not None, f"{place}: kind {kind} needs `peft: {{…}}`, the arguments of PEFT's config")
         expect("targets" in variant, f"{place}: kind {kind} needs `targets`, the name of a list of the model's targets")
@@ -109,7 +112,8 @@ def check_dataset(place: str, dataset: dict, datasets: dict) -> None:
 
 
 def check_task(config: dict, task: str) -> None:
-    entry, datasets = config["tasks"][task], config["datasets"].get(task, {})
+    entry = config["tasks"][task]
+    datasets = {name: dataset(config, task, name) for name in config["datasets"].get(task, {})}
     place = f"config: tasks.{task}"
     one_of(f"{place}.model", "model", entry["model"], config["models"])
     if entry.get("preset"):
@@ -123,15 +127,16 @@ def check_task(config: dict, task: str) -> None:
                 one_of(f"{place}: {run}: targets", "list", targets, config["models"][entry["model"]]["targets"])
             one_of(f"{place}: {run}", "preset", preset(config, task, run), config["presets"].get(task, {}))
         for name in block["datasets"]:
-            trainable = [other for other, dataset in datasets.items() if "benchmarks" in dataset]
+            trainable = [other for other, found in datasets.items() if "benchmarks" in found]
             one_of(f"{place}.grid[{index}]", "dataset", name, trainable)
             for run in block["runs"]:
                 check_hyperparameters(config, task, name, run)
     for column in entry["columns"]:
         where = f"{place}.columns: {column['name']}"
-        one_of(where, "dataset", column["dataset"], datasets)
-        one_of(where, "benchmark", column["benchmark"], datasets[column["dataset"]]["benchmarks"])
-        one_of(where, "metric", column["metric"], datasets[column["dataset"]]["metrics"])
+        for name in [column["dataset"]] if "dataset" in column else {run["dataset"] for run in runs(config, task)}:
+            one_of(where, "dataset", name, datasets)
+            one_of(where, "benchmark", column["benchmark"], datasets[name]["benchmarks"])
+            one_of(where, "metric", column["metric"], datasets[name]["metrics"])
     names = [column["name"] for column in entry["columns"]]
     for average in entry.get("averages", []):
         for name in average["columns"]:
@@ -145,8 +150,8 @@ def check_task(config: dict, task: str) -> None:
 def check_math(config: dict, task: str) -> None:
     entry, known = config["tasks"][task], names(config, task)
     place, trained = f"config: tasks.{task}", {run["dataset"] for run in runs(config, task)}
-    for dataset in trained:
-        for benchmark in config["datasets"][task][dataset]["benchmarks"]:
+    for name in trained:
+        for benchmark in config["datasets"][task][name]["benchmarks"]:
             one_of(f"{place}.generation.max_new_tokens", "benchmark", benchmark, entry["generation"]["max_new_tokens"])
     for run in entry.get("compute", {}).get("runs", []):
         one_of(f"{place}.compute.runs", "run of the grid", run, known)
@@ -162,17 +167,13 @@ def check_math(config: dict, task: str) -> None:
 def check_hyperparameters(config: dict, task: str, dataset: str, run: str) -> None:
     values = hyperparameters(config, task, dataset, run)
     place = f"config: tasks.{task}: {run} on {dataset}, preset {preset(config, task, run)}"
-    needed = [
-        "epochs",
-        "learning_rate",
-        "schedule",
-        "warmup_steps",
-        "batch_size",
-        "gradient_accumulation",
-        "max_length",
-    ]
+    needed = ["learning_rate", "schedule", "warmup_steps", "batch_size", "gradient_accumulation"]
     needed += ["weight_decay", "max_grad_norm", "adam_epsilon", "precision"]
-    needed += ["gradient_checkpointing", "group_by_length"] if task == "math" else ["eval_steps"]
+    needed += {
+        "glue": ["epochs", "max_length", "eval_steps"],
+        "math": ["epochs", "max_length", "gradient_checkpointing", "group_by_length"],
+        "subject": ["max_steps", "epoch_steps", "keep_epochs", "prior_weight", "gradient_checkpointing"],
+    }[task]
     for key in needed:
         expect(key in values, f"{place}: {key} is missing: neither tasks.{task}.defaults nor the preset states it")
     parts = values["gradient_accumulation"] * max(1, config["tasks"][task]["resources"]["gpu"])
@@ -180,3 +181,35 @@ def check_hyperparameters(config: dict, task: str, dataset: str, run: str) -> No
         values["batch_size"] % parts == 0,
         f"{place}: batch_size {values['batch_size']} is not a multiple of gpu × gradient_accumulation = {parts}",
     )
+
+
+def check_subjects(config: dict) -> None:
+    entry = config["tasks"]["subject"]
+    place, known = "config: tasks.subject", entry["prompts"]
+    classes: dict[str, str] = {}
+    for name, subject in config["datasets"].get("subject", {}).items():
+        where = f"config: datasets.subject.{name}"
+        one_of(f"{where}.prompts", "list", subject["prompts"], known)
+        first = classes.setdefault(slug(subject["class"]), subject["class"])
+        expect(
+            first == subject["class"],
+            f"{where}.class: {subject['class']!r} and {first!r} would share a folder. Write them alike, or other words",
+        )
+    evaluation = entry["evaluation"]
+    official = evaluation["prompts"] == "official"
+    expect(
+        not official or "live" in known, f"{place}.evaluation.prompts: official needs the list {place[8:]}.prompts.live"
+    )
+    for evaluator in evaluation["evaluators"]:
+        where, needs = f"{place}.evaluation.evaluators: {evaluator['name']}", evaluator["kind"] != "faithfulness"
+        expect(
+            needs == ("model" in evaluator),
+            f"{where}: kind {evaluator['kind']} {'needs a' if needs else 'has no'} model",
+        )
+        if needs:
+            one_of(where, "model", evaluator["model"], config["models"])
+    for name in {run["dataset"] for run in runs(config, "subject")}:
+        one_of(f"{place}.grid", "dataset", name, config["datasets"].get("subject", {}))
+        metrics = dataset(config, "subject", name)["metrics"]
+        for metric in evaluation["best_by"]:
+            one_of(f"{place}.evaluation.best_by", "metric", metric, metrics)

@@ -29,6 +29,40 @@ def places(config: dict) -> dict[str, str]:
     }
 
 
+def dataset(config: dict, task: str, name: str) -> dict:
+    """A dataset's entry; every subject is judged on the one benchmark `prompts`, by the task's evaluators."""
+    entry = config["datasets"][task][name]
+    if task != "subject":
+        return entry
+    from common import subjects
+
+    names = subjects.metrics(config["tasks"][task]["evaluation"]["evaluators"])
+    return entry | {"benchmarks": {subjects.BENCHMARK: subjects.BENCHMARK}, "metrics": names, "score": names[0]}
+
+
+def benchmarks(config: dict) -> list[str]:
+    """Names of the benchmarks of all tasks."""
+    found = {
+        name
+        for task, entries in config["datasets"].items()
+        if task in config["tasks"]
+        for entry in entries
+        for name in dataset(config, task, entry).get("benchmarks", {})
+    }
+    return sorted(found)
+
+
+def columns(config: dict, task: str) -> list[dict]:
+    """The table's columns; one without a dataset is the mean over all `datasets` of the grid."""
+    every = {"datasets": datasets(config, task)}
+    return [column if "dataset" in column else column | every for column in config["tasks"][task]["columns"]]
+
+
+def datasets(config: dict, task: str) -> list[str]:
+    """The datasets of a task's grid; none of a task that is not there."""
+    return list(dict.fromkeys(run["dataset"] for run in runs(config, task))) if task in config["tasks"] else []
+
+
 def preset(config: dict, task: str, run: str) -> str | None:
     """Name of the hyper-parameter preset of `method/variant`."""
     method, variant = run.split("/")
@@ -81,13 +115,24 @@ def expected_runs(config: dict, task: str, scratch: str, start_scratch: str) -> 
 
     def expected(run: dict) -> dict:
         folder, start = (Path(pattern.format(task=task, **run)) for pattern in (scratch, start_scratch))
-        benchmarks = config["datasets"][task][run["dataset"]]["benchmarks"]
+        benchmarks = dataset(config, task, run["dataset"])["benchmarks"]
+        before = class_image_errors(config, run) if task == "subject" else []
         return run | {
-            "errors": [str(start / "augment.error.json"), str(folder / "train.error.json")],
+            "errors": [*before, str(start / "augment.error.json"), str(folder / "train.error.json")],
             "benchmarks": {name: errors_of(config["tasks"][task], folder / name) for name in benchmarks},
         }
 
     return [expected(run) for run in runs(config, task)]
+
+
+def class_image_errors(config: dict, run: dict) -> list[str]:
+    """Where the class images that a run trains on leave their errors."""
+    from common import subjects
+
+    noun = subjects.class_images(config, run["dataset"], f"{run['method']}/{run['variant']}")
+    shards = config["tasks"]["subject"]["class_images"]["shards"]
+    folder = Path(config["pathvars"]["scratch"], "class_images", noun or "")
+    return [str(folder / f"shard{shard}-of-{shards}" / "generate.error.json") for shard in range(shards * bool(noun))]
 
 
 def errors_of(entry: dict, folder: Path) -> list[str]:
@@ -99,7 +144,12 @@ def errors_of(entry: dict, folder: Path) -> list[str]:
 
 def selections(task: str) -> list[str]:
     """Which checkpoints a task's tables show, the paper's rule first."""
-    return {"glue": ["best_on_dev", "last"]}.get(task, ["last"])
+    return {"glue": ["best_on_dev", "last"], "subject": ["best_on_test", "last"]}.get(task, ["last"])
+
+
+def scale(task: str) -> int:
+    """What scores are multiplied with in tables: percent, or as they are."""
+    return 1 if task == "subject" else 100
 
 
 def table_rows(config: dict, task: str) -> list[dict[str, str]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common import config as grid
-from common import files
+from common import files, subjects
 from common.jobs import Job
 
 FORWARD = 1 / 3  # of a training step: the backward pass costs twice the forward one
@@ -98,8 +98,10 @@ def read(path: str | Path) -> dict:
 def work(config: dict, rule: str, wildcards: dict) -> float | None:
     """Passes of a row through a training step (forward and backward); 0: it trains nothing; None: unknown."""
     task, stage = wildcards.get("task"), rule.partition("_")[0]
-    if stage == "train" and config["methods"][wildcards["method"]]["kind"] == "pretrained":
+    if stage == "train" and config["methods"][wildcards["method"]]["kind"] in subjects.IDLE:
         return 0.0
+    if task == "subject" or "noun" in wildcards:
+        return subject_work(config, stage, wildcards)
     dataset = config["datasets"].get(task, {}).get(wildcards.get("dataset"), {})
     if stage == "train":
         run = f"{wildcards['method']}/{wildcards['variant']}"
@@ -118,14 +120,33 @@ def work(config: dict, rule: str, wildcards: dict) -> float | None:
     return items and items * FORWARD * len(grid.selections(task))
 
 
+def subject_work(config: dict, stage: str, wildcards: dict) -> float | None:
+    """Images that a training step, the sampler or an evaluation goes through."""
+    task = config["tasks"]["subject"]
+    if stage == "generate" and "noun" in wildcards:
+        return task["class_images"]["images"] / int(wildcards["n_shards"])
+    name, run = wildcards.get("dataset"), f"{wildcards.get('method')}/{wildcards.get('variant')}"
+    if stage not in ("train", "generate", "evaluate"):
+        return None
+    if stage == "train":
+        settings = grid.hyperparameters(config, "subject", name, run)
+        return settings["max_steps"] * settings["batch_size"] * (2 if settings["prior_weight"] else 1)
+    images = task["generation"]["images"] * len(subjects.prompts(config, name))
+    return images * len(subjects.sampled(config, name, run)) / int(wildcards.get("n_shards", 1))
+
+
 def rows(dataset: dict, split: str) -> int | None:
     return (dataset.get("rows") or dataset.get("source", {}).get("rows") or {}).get(split)
 
 
 def stated(config: dict, job: Job) -> float | None:
     """GPU-seconds by the config's `minutes` (of one job) or `rows_per_second` (of one GPU)."""
-    task = config["tasks"].get(job.wildcards.get("task"), {})
-    part = "retention" if job.rule == "evaluate_harness" else {"generate": "generation"}.get(job.stage)
+    task = config["tasks"].get("subject" if "noun" in job.wildcards else job.wildcards.get("task"), {})
+    part = (
+        "retention"
+        if job.rule == "evaluate_harness"
+        else {"generate": "generation", "evaluate": "evaluation"}.get(job.stage)
+    )
     resources = (task.get(part) or task).get("resources", {})
     if resources.get("minutes"):
         return resources["minutes"] * 60 * job.gpus

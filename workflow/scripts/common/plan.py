@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from common import costs, job, jobs
+from common import config as grid
+from common import costs, job, jobs, subjects
 
 
 def show(workflow, config: dict) -> None:
@@ -120,17 +121,25 @@ def disk(config: dict, planned: list[jobs.Job]) -> str:
     total, unknown = 0, set()
     for one in trainings:
         kind = config["methods"][one.wildcards["method"]]["kind"]
-        size = 0 if kind == "pretrained" else sizes.get(variant(one))
+        size = 0 if kind in subjects.IDLE else sizes.get(variant(one))
         if size is None and kind == "full":
             model = config["models"][config["tasks"][one.wildcards["task"]]["model"]]
             size = 4 * model["parameters"] if "parameters" in model else None
         if size is None:
             unknown.add(variant(one))
-        total += (size or 0) * sum(path.endswith(".safetensors") for path in one.outputs)
+        total += (size or 0) * copies(config, one)
     parts = [f"{total / 1e9:.3g} GB of weights"] * bool(total)
     return (
         "; ".join(parts + [f"not known before a first run: {listed(sorted(unknown), 4)}"] * bool(unknown)) or "nothing"
     )
+
+
+def copies(config: dict, one: jobs.Job) -> int:
+    """How often a run saves its weights."""
+    if one.wildcards["task"] == "subject":
+        settings = grid.hyperparameters(config, "subject", one.wildcards["dataset"], variant(one))
+        return len(subjects.marks(settings, config["methods"][one.wildcards["method"]]["kind"]))
+    return sum(path.endswith(".safetensors") for path in one.outputs)
 
 
 def variant(one: jobs.Job) -> str:

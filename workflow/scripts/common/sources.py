@@ -130,6 +130,8 @@ def fetch_url(source: dict, folder: Path, mirror: str | None) -> None:
         path = inside(folder, name)
         if path.exists():
             continue
+        if isinstance(entry, str):
+            entry = {"url": f"{source['base']}/{quote(name)}", "sha256": entry}
         if mirror:
             address = urlsplit(entry["url"])
             from_mirror(mirror, f"url/{address.hostname}{address.path}", path, Expected(entry["sha256"]))
@@ -207,7 +209,9 @@ def unpack(wheel: Path, path: str, folder: Path, wanted: Callable[[str], bool]) 
 
 def link_local(source: dict, folder: Path, local_root: str, wanted: Callable[[str], bool]) -> None:
     """Links to files of this machine: they are read in place, never copied, and hashed all the same."""
-    place = (Path(local_root).expanduser() / source["path"]).resolve()
+    # ./…: a part of the project, wherever the data lies
+    root = "." if source["path"].startswith("./") else local_root
+    place = (Path(root).expanduser() / source["path"]).resolve()
     if not place.is_dir():
         raise JobError(f"No folder {place} (path {source['path']!r} under local_root {local_root!r}). Correct either.")
     hashes = source.get("files")

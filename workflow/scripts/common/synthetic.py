@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from common import tiny_diffusion
 from common.job import JobError
 
 
@@ -9,18 +10,24 @@ def make(source: dict, folder: Path) -> None:
     """Write the files of a source: a dataset where it names a `generator`, else a model with random weights."""
     if "generator" in source:
         generate(source, folder)
+    elif source.get("diffusion"):
+        tiny_diffusion.write(source, folder)
     else:
         initialise(source, folder)
 
 
 def generate(source: dict, folder: Path) -> None:
-    """A task of generators/, one {split}.parquet per split."""
+    """A task of generators/, one {split}.parquet per split; the images of a subject."""
     import pandas
 
     from common import generators
+    from common.generators import subjects
 
     if not source.get("rows"):
         raise JobError(f"generator {source['generator']}: state `rows`, e.g. {{train: 2000, validation: 400}}.")
+    if source["generator"] == "subjects":
+        subjects.write(source, folder)
+        return
     splits = getattr(generators, source["generator"])(source["rows"], source.get("seed", 0))
     for split, rows in splits.items():
         pandas.DataFrame(rows).to_parquet(folder / f"{split}.parquet", index=False)

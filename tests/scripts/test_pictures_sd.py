@@ -1,0 +1,111 @@
+"""The demo's Stable Diffusion: architecture, tokenizer, training from nothing, committed weights."""
+
+import pytest
+
+from common import synthetic, tiny_diffusion
+from common.generators import pictures
+
+SENTENCE = "A photo of a red and blue striped ball with eyes on the left, on a green background"
+
+
+def load(folder):
+    import torch
+    from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    synthetic.make({"kind": "init", "diffusion": True, "seed": 0}, folder)
+    return load(folder)
+
+
+def test_the_same_weights_for_the_same_seed(tiny, tmp_path):
+    synthetic.make({"kind": "init", "diffusion": True, "seed": 0}, tmp_path)
+    again = load(tmp_path)
+    for part in ("unet", "vae", "text_encoder"):
+        state, other = (getattr(pipeline, part).state_dict() for pipeline in (tiny, again))
+        assert all((state[name] == other[name]).all() for name in state)
+    first, second = (pipeline.tokenizer.backend_tokenizer.to_str() for pipeline in (tiny, again))
+    assert first == second
+
+
+def test_sizes_are_the_config_s(tmp_path):
+    config = {"unet": {"block_out_channels": [8, 8, 16]}, "vae": {"block_out_channels": [8, 8]}}
+    synthetic.make({"kind": "init", "diffusion": True, "config": config}, tmp_path)
+    pipeline = load(tmp_path)
+    assert pipeline.unet.config.block_out_channels == [8, 8, 16]
+    assert pipeline.vae.config.sample_size == 32 and pipeline.unet.config.sample_size == 16
+
+
+def test_the_adapters_find_stable_diffusion_s_module_names(tiny):
+    """to_q, to_k, to_v and to_out.0 of attn1 and attn2, in down, middle and up blocks."""
+    names = [name for name, module in tiny.unet.named_modules() if type(module).__name__ == "Linear"]
+    for attention in ("attn1", "attn2"):
+        for target in ("to_q", "to_k", "to_v", "to_out.0"):
+            found = [name for name in names if name.endswith(f"{attention}.{target}")]
+            assert {name.split("_")[0] for name in found} == {"down", "mid", "up"}
+
+
+def test_it_draws(tiny):
+    import torch
+
+    def drawn():
+        generator = torch.Generator().manual_seed(0)
+        return tiny(SENTENCE, num_inference_steps=2, generator=generator).images[0]
+
+    assert drawn().size == (64, 64) and drawn().tobytes() == drawn().tobytes()
+
+
+def test_scheduler_as_in_stable_diffusion(tiny):
+    config = tiny.scheduler.config
+    assert (config.beta_schedule, config.beta_start, config.beta_end) == ("scaled_linear", 0.00085, 0.012)
+    assert config.prediction_type == "epsilon" and config.num_train_timesteps == 1000
+
+
+def test_tokenizer(tiny):
+    """Known words are one token each, others are spelled; all of it comes back."""
+    tokenizer = tiny.tokenizer
+    tokens = tokenizer.tokenize(SENTENCE)
+    assert [token.removesuffix("</w>") for token in tokens] == SENTENCE.lower().replace(",", " ,").split()
+    for text in (" ".join(pictures.WORDS), "a photo of qwe ball", "été λ 7"):
+        ids = tokenizer(text).input_ids
+        assert tokenizer.decode(ids, skip_special_tokens=True).split() == text.split()
+        assert ids[0] == tokenizer.bos_token_id and ids[-1] == tokenizer.eos_token_id
+    assert tokenizer.unk_token_id not in tokenizer("qwe")["input_ids"][1:-1]
+    assert len(tokenizer("word " * 100, truncation=True).input_ids) == tokenizer.model_max_length
+
+
+def test_pretraining(tmp_path):
+    """At a tiny size: the same folder for the same seed, and it loads."""
+    import pretrain_pictures
+
+    params = {
+        "seed": 0,
+        "rows": 12,
+        "model": {},
+        "autoencoder": {"steps": 3, "batch_size": 4, "learning_rate": 1e-3, "kl": 1e-3},
+        "denoiser": {
+            "steps": 3,
+            "batch_size": 4,
+            "learning_rate": 1e-3,
+            "ema": 0.99,
+            "unconditional": 0.2,
+            "save_steps": 2,
+        },
+    }
+    for name in ("first", "second"):
+        output = {"index": str(tmp_path / name / "model_index.json")}
+        pretrain_pictures.main({"params": params, "output": output, "threads": 1})
+    files = [path.relative_to(tmp_path / "first") for path in (tmp_path / "first").rglob("*") if path.is_file()]
+    assert len(files) >= 9
+    for file in files:
+        assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
+    pipeline = load(tmp_path / "first")
+    assert pipeline.vae.config.scaling_factor != tiny_diffusion.build({}).vae.config.scaling_factor
+    assert pipeline("a ball", num_inference_steps=1).images[0].size == (64, 64)

@@ -1,0 +1,146 @@
+"""A tiny Stable Diffusion with random weights, a tiny subject, and jobs on them as the rules would hand them out."""
+
+from pathlib import Path
+
+from support import Run
+
+MODEL = {
+    "kind": "init",
+    "diffusion": True,
+    "seed": 0,
+    "config": {
+        "unet": {"sample_size": 8, "block_out_channels": [8, 16], "attention_head_dim": 2, "norm_num_groups": 4},
+        "text_encoder": {"hidden_size": 16, "intermediate_size": 32, "max_position_embeddings": 24},
+        "vae": {"block_out_channels": [4, 8, 8], "norm_num_groups": 4},
+    },
+}
+TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
+RESOLUTION = 32
+DATASET = {
+    "source": {"kind": "init", "generator": "subjects", "subject": "jester-ball", "rows": {"train": 3}, "seed": 0},
+    "resolution": RESOLUTION,
+}
+SETTINGS = {
+    "max_steps": 5,
+    "epoch_steps": 2,
+    "keep_epochs": "all",
+    "prior_weight": 1.0,
+    "learning_rate": 1e-2,
+    "warmup_steps": 0,
+    "schedule": "constant",
+    "batch_size": 2,
+    "gradient_accumulation": 1,
+    "weight_decay": 0.01,
+    "max_grad_norm": 1.0,
+    "adam_epsilon": 1e-8,
+    "gradient_checkpointing": False,
+    "precision": "float32",
+}
+SAMPLING = {
+    "batch_size": 2,
+    "images": 2,
+    "inference_steps": 2,
+    "guidance": 7.5,
+    "safety_checker": False,
+    "precision": "float32",
+    "resolution": RESOLUTION,
+}
+PROMPTS = ["a qwe ball on the left", "a qwe ball on the right", "a red qwe ball"]
+EVALUATION = {
+    "evaluators": [{"name": "faithfulness", "kind": "faithfulness"}],
+    "best_by": ["faithfulness"],
+    "prompts": PROMPTS,
+    "prompts_class": [prompt.replace("qwe ", "") for prompt in PROMPTS],
+}
+
+
+class SubjectRun(Run):
+    """Class images, augment, train, generate (a shard), gather, evaluate."""
+
+    def __init__(self, folder: Path, tiny: dict, method: dict, seed: int = 0, **settings):
+        self.folder, self.tiny, self.method, self.seed, self.dataset = folder, tiny, method, seed, None
+        self.settings = SETTINGS | settings
+        self.wildcards = {
+            "task": "subject",
+            "dataset": "jester-ball",
+            "method": method["kind"],
+            "variant": "v",
+            "seed": str(seed),
+            "benchmark": "prompts",
+        }
+
+    def job(self, rule: str, input: dict, output: dict, **params) -> dict:
+        job = super().job(rule, input, output, **params)
+        del job["params"]["dataset"]
+        job["params"] |= {"head": [], "architecture": "unet", "precision": "float32"} | params
+        return job
+
+    def draw(self, rule: str, input: dict, output: Path, shard: int, of: int, **params) -> dict:
+        finished = str(self.folder / "scratch" / rule / "finished")
+        job = self.job(rule, {"model": self.tiny["model"]} | input, {"shard": output}, finished=finished, **params)
+        job["params"]["scratch"] = str(self.folder / "scratch" / rule / f"shard{shard}-of-{of}")
+        job["wildcards"] = self.wildcards | {"shard": str(shard), "n_shards": str(of)}
+        return job
+
+    def class_images(self, shard: int = 0, of: int = 1, **sampling) -> dict:
+        return self.draw(
+            "generate_class_images",
+            {},
+            self.folder / f"class.shard{shard}-of-{of}.tar",
+            shard,
+            of,
+            prompts=["a photo of a ball"],
+            seed=0,
+            sampling=SAMPLING | {"images": 4} | sampling,
+        )
+
+    @property
+    def train(self) -> dict:
+        return self.job(
+            "train_subject",
+            self.tiny
+            | {
+                "augmented": str(self.folder / "augmented/manifest.json"),
+                "class_images": self.class_images()["output"]["shard"],
+            },
+            {"record": self.folder / "run/train.json", "steps": self.folder / "run/steps"} | self.weights,
+            preset="test",
+            hyperparameters=self.settings,
+            model_name="tiny",
+            resolution=RESOLUTION,
+            prompts={"instance": "a photo of a qwe ball", "class": "a photo of a ball"},
+        )
+
+    @property
+    def weights(self) -> dict:
+        return {"last": str(self.folder / "run/last/adapter_model.safetensors")}
+
+    def generate(self, shard: int = 0, of: int = 1, steps=(2, 4, 5), **sampling) -> dict:
+        return self.draw(
+            "generate_subject",
+            self.weights | {"record": str(self.folder / "run/train.json"), "steps": str(self.folder / "run/steps")},
+            self.folder / f"run/prompts/shard{shard}-of-{of}.tar",
+            shard,
+            of,
+            steps=list(steps),
+            prompts=PROMPTS,
+            sampling=SAMPLING | sampling,
+        )
+
+    def gather(self, of: int = 1, steps=(2, 4, 5), images: int = 2) -> dict:
+        shards = [self.generate(shard, of)["output"]["shard"] for shard in range(of)]
+        output = {"images": self.folder / f"run/prompts/images-{of}.tar"}
+        return self.job("gather_images", {"shards": shards}, output, steps=list(steps), prompts=PROMPTS, images=images)
+
+    def evaluate(self, images: str | None, evaluation: dict | None = None, models: tuple[str, ...] = ()) -> dict:
+        return self.job(
+            "evaluate_subject",
+            {
+                "record": str(self.folder / "run/train.json"),
+                "images": images or [],
+                "dataset": self.tiny["dataset"],
+                "models": list(models),
+            },
+            {name: self.folder / f"run/prompts/{name}.json" for name in ("metrics", "predictions")},
+            evaluation=EVALUATION | (evaluation or {}),
+        )

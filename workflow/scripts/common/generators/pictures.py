@@ -1,0 +1,210 @@
+"""Pictures whose captions say what is drawn: an object, its colour, texture and place, and the colour behind it.
+
+Everything is known exactly: the scene, hence the caption, and the mask of the object. Shapes are signed distances in
+pixels (negative inside), so that edges are smooth and any size can be drawn. x runs right, y down.
+"""
+
+from dataclasses import dataclass, replace
+from random import Random
+
+import numpy
+
+SIZE = 64  # pixels
+REACH = 16  # pixels from the middle to a place's anchor
+SHAPES = ("ball", "box", "star", "heart", "ring", "cross")
+COLOURS = {
+    "red": (214, 40, 40),
+    "yellow": (240, 200, 40),
+    "green": (50, 160, 70),
+    "blue": (45, 90, 210),
+    "purple": (140, 60, 170),
+    "white": (238, 238, 238),
+}
+TEXTURES = ("plain", "striped", "dotted", "checkered")
+PLACES = {
+    "on the left": (-1, 0),
+    "on the right": (1, 0),
+    "at the top": (0, -1),
+    "at the bottom": (0, 1),
+    "in the middle": (0, 0),
+}
+WORDS = tuple(
+    dict.fromkeys(" ".join(["a photo of and with eyes background ,", *SHAPES, *COLOURS, *TEXTURES, *PLACES]).split())
+)
+SHADE = 0.5  # brightness of a texture's dark part
+NAMED = 0.75  # how often a caption names what it may leave out
+UNKNOWN = 0.15  # how often a word without meaning stands before the noun, as rare words do in real captions
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a picture shows; lengths in pixels, colours as RGB of 0 to 255."""
+
+    shape: str
+    colour: tuple[int, int, int]
+    texture: str
+    place: str
+    background: tuple[int, int, int]
+    x: float = SIZE / 2
+    y: float = SIZE / 2
+    radius: float = 13.0
+    light: tuple[float, float] = (0.0, 0.0)  # direction from which it is brighter, and how much
+    phase: tuple[float, float] = (0.0, 0.0)  # of the texture
+    eyes: bool = False
+    lower: tuple[int, int, int] | None = None  # colour of the lower half, where it is another
+    band: tuple[tuple[int, int, int], tuple[int, int, int]] | None = None  # two colours of a checkered band
+
+
+def scene(rng: Random) -> Scene:
+    """One at random, of the kind that captions can describe."""
+    colour, background, lower = rng.sample(list(COLOURS.values()), 3)
+    return arranged(
+        rng,
+        Scene(
+            shape=rng.choice(SHAPES),
+            colour=colour,
+            texture=rng.choice(TEXTURES),
+            place=rng.choice(list(PLACES)),
+            background=background,
+            lower=lower if rng.random() < 0.3 else None,
+            eyes=rng.random() < 0.4,
+        ),
+    )
+
+
+def any_scene(rng: Random) -> Scene:
+    """One in colours that have no name, perhaps with a band: an autoencoder has to hold more than captions can say."""
+
+    def colour() -> tuple[int, int, int]:
+        return tuple(rng.randrange(256) for _ in range(3))
+
+    found = replace(scene(rng), colour=colour(), background=colour())
+    return replace(
+        found,
+        lower=colour() if rng.random() < 0.5 else None,
+        band=(colour(), colour()) if rng.random() < 0.5 else None,
+    )
+
+
+def arranged(rng: Random, found: Scene) -> Scene:
+    """The scene with what no caption tells drawn anew: exact position, size, light, phase of the texture."""
+    across, down = PLACES[found.place]
+    return replace(
+        found,
+        x=SIZE / 2 + REACH * across + rng.uniform(-3, 3),
+        y=SIZE / 2 + REACH * down + rng.uniform(-3, 3),
+        radius=rng.uniform(11.5, 15.5),
+        light=(rng.uniform(-0.09, 0.09), rng.uniform(-0.09, 0.09)),
+        phase=(rng.uniform(0, 8), rng.uniform(0, 8)),
+    )
+
+
+def picture(found: Scene) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """The picture (64, 64, 3) and the mask of its object (64, 64), both uint8 of 0 to 255."""
+    grid = numpy.arange(SIZE) + 0.5
+    x, y = numpy.meshgrid(grid, grid)
+    light = 1 + (found.light[0] * (x - SIZE / 2) + found.light[1] * (y - SIZE / 2)) / (SIZE / 2)
+    u, v = x - found.x, y - found.y
+    inside = coverage(DISTANCES[found.shape](u, v, found.radius))
+    dark = coverage(texture(found.texture, u + found.phase[0], v + found.phase[1]))
+    body = numpy.broadcast_to(numpy.array(found.colour, float), (SIZE, SIZE, 3))
+    if found.lower:
+        body = blend(body, found.lower, coverage(-v))
+    body = blend(body, body * SHADE, dark)
+    if found.band:
+        first, second = found.band
+        squares = coverage(checks(u, v, 4.0))
+        body = blend(body, blend(numpy.broadcast_to(first, body.shape), second, squares), coverage(abs(v) - 4.0))
+    if found.eyes:
+        for side in (-1, 1):
+            away = numpy.hypot(u - side * found.radius * 0.36, v + found.radius * 0.3)
+            body = blend(blend(body, (250, 250, 250), coverage(away - 3.4)), (15, 15, 20), coverage(away - 1.8))
+    drawn = blend(numpy.broadcast_to(found.background, body.shape), body, inside) * light[..., None]
+    return numpy.clip(drawn.round(), 0, 255).astype(numpy.uint8), (inside * 255).round().astype(numpy.uint8)
+
+
+def caption(found: Scene, rng: Random | None = None) -> str:
+    """What the scene shows, in words; with `rng` a caption that leaves things out."""
+
+    def said(often: float = NAMED) -> bool:
+        return rng is None or rng.random() < often
+
+    names = {value: name for name, value in COLOURS.items()}
+    words = ["a photo of"] * said() + ["a"] * said(0.85)
+    words += [" and ".join(names[part] for part in (found.colour, found.lower) if part)] * said()
+    words += [found.texture] * (said() and (found.texture != "plain" or said(0.2)))
+    if rng is not None and rng.random() < UNKNOWN:
+        words.append("".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=3)))
+    words += [found.shape, *["with eyes"] * (found.eyes and said()), *[found.place] * said()]
+    text = " ".join(words)
+    return text + f", on a {names[found.background]} background" * said()
+
+
+def coverage(distance: numpy.ndarray) -> numpy.ndarray:
+    """Share of each pixel that lies inside, from the distance of its centre to the edge."""
+    return numpy.clip(0.5 - distance, 0, 1)
+
+
+def blend(under, over, share: numpy.ndarray) -> numpy.ndarray:
+    return under + (numpy.asarray(over, float) - under) * share[..., None]
+
+
+def texture(name: str, u: numpy.ndarray, v: numpy.ndarray) -> numpy.ndarray:
+    """Distance to the dark part of a texture."""
+    if name == "striped":
+        return abs((u + v) / 2**0.5 % 7 - 3.5) - 1.6
+    if name == "dotted":
+        return numpy.hypot(u % 7 - 3.5, v % 7 - 3.5) - 2
+    if name == "checkered":
+        return checks(u, v, 5.0)
+    return numpy.ones_like(u)
+
+
+def checks(u: numpy.ndarray, v: numpy.ndarray, side: float) -> numpy.ndarray:
+    """Distance to every second square of a chessboard."""
+    across, down = (abs(part % (2 * side) - side) - side / 2 for part in (u, v))
+    return numpy.where(across * down > 0, -1, 1) * numpy.minimum(abs(across), abs(down))
+
+
+def ball(u, v, r):
+    return numpy.hypot(u, v) - r
+
+
+def box(u, v, r):
+    return numpy.maximum(abs(u), abs(v)) - 0.85 * r
+
+
+def ring(u, v, r):
+    return abs(numpy.hypot(u, v) - 0.72 * r) - 0.3 * r
+
+
+def cross(u, v, r):
+    thick = 0.36 * r
+    return numpy.minimum(
+        numpy.maximum(abs(u) - thick, abs(v) - r),
+        numpy.maximum(abs(v) - thick, abs(u) - r),
+    )
+
+
+def star(u, v, r):
+    """Five points; folded into half a point, whose edge is one line."""
+    outer, inner, fold = 1.15 * r, 0.55 * r, numpy.pi / 5
+    angle = abs((numpy.arctan2(u, -v) + fold) % (2 * fold) - fold)
+    away = numpy.hypot(u, v)
+    along, off = away * numpy.cos(angle), away * numpy.sin(angle)
+    edge = numpy.array([inner * numpy.cos(fold) - outer, inner * numpy.sin(fold)])
+    normal = numpy.array([edge[1], -edge[0]]) / numpy.hypot(*edge)
+    return (along - outer) * normal[0] + off * normal[1]
+
+
+def heart(u, v, r):
+    """A square on its corner and two discs on its upper sides."""
+    v = v - 0.1 * r
+    half = 0.62 * r
+    square = (abs(u) + abs(v)) / 2**0.5 - half
+    shift = half / 2**0.5
+    discs = numpy.minimum(numpy.hypot(u - shift, v + shift), numpy.hypot(u + shift, v + shift)) - half
+    return numpy.minimum(square, discs)
+
+
+DISTANCES = {"ball": ball, "box": box, "star": star, "heart": heart, "ring": ring, "cross": cross}

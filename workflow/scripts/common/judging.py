@@ -1,0 +1,64 @@
+"""From what each image scores to what a run scores: means, the step that is reported, images that were blocked.
+
+`Table` is metric -> step -> one value a prompt (NaN where every image was blocked). Pure Python and NumPy.
+"""
+
+from collections import defaultdict
+
+import numpy as np
+
+Table = dict[str, dict[int, np.ndarray]]
+
+
+def table(rows: list[dict], metrics: list[str], prompts: int) -> Table:
+    """Means over the images of each (step, prompt); rows: `step`, `prompt_index`, and a metric each or None."""
+    groups: dict[tuple, list[float]] = defaultdict(list)
+    for row in rows:
+        for name in metrics:
+            if row[name] is not None:
+                groups[name, row["step"], row["prompt_index"]].append(row[name])
+    steps = sorted({row["step"] for row in rows})
+    return {
+        name: {
+            step: np.array([np.mean(groups.get((name, step, prompt)) or [np.nan]) for prompt in range(prompts)])
+            for step in steps
+        }
+        for name in metrics
+    }
+
+
+def last(scores: Table) -> dict[str, np.ndarray]:
+    return {name: by_step[max(by_step)] for name, by_step in scores.items()}
+
+
+def best_on_test(scores: Table, best_by: list[str]) -> dict[str, np.ndarray]:
+    """Of each prompt the values of its best step by the official rule (get_result.py): the sum over metrics of the
+    value by its range over the steps. It selects on what it reports.
+
+    Where the official code divides by a range of 0, that metric says nothing here; where every image of a step was
+    blocked, that step is not chosen.
+    """
+    steps = sorted(next(iter(scores.values())))
+    total = 0
+    for name in best_by:
+        values = np.stack([scores[name][step] for step in steps])  # (steps, prompts)
+        known = ~np.isnan(values)
+        lowest = np.where(known, values, np.inf).min(axis=0)
+        width = np.where(known, values, -np.inf).max(axis=0) - lowest
+        total = total + np.divide(values - lowest, width, out=np.where(known, 0.0, np.nan), where=known & (width > 0))
+    chosen = np.where(np.isnan(total), -np.inf, total).argmax(axis=0)
+    return {
+        name: np.array([by_step[steps[step]][prompt] for prompt, step in enumerate(chosen)])
+        for name, by_step in scores.items()
+    }
+
+
+def summary(values: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
+    """Mean over prompts and its standard error; a metric that no prompt has is left out."""
+    result = {}
+    for name, found in values.items():
+        found = found[~np.isnan(found)]
+        if len(found):
+            error = found.std(ddof=1) / np.sqrt(len(found)) if len(found) > 1 else 0.0
+            result[name] = {"value": float(found.mean()), "stderr": float(error)}
+    return result

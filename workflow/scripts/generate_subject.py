@@ -1,0 +1,37 @@
+"""Draw one shard of a run's images, (step, prompt, index), into EVAL/shard{i}-of-{n}.tar.
+
+Batches are cut from all images before they are dealt to the shards, so an image meets the same neighbours in any number
+of them and comes out the same to the bit. The base is loaded once; the weights of the steps take turns in it.
+"""
+
+from pathlib import Path
+
+from common import adapters, files, manifests, shards, subjects
+from common.job import start
+
+
+def main(job: dict) -> None:
+    params = job["params"]
+    record = files.read_json(job["input"]["record"])
+    manifests.check_trained_on(record, job["input"]["model"])
+    weights = {step: weights_at(job, step) for step in params["steps"]}
+    hashes = {str(step): files.sha256(path) for step, path in weights.items()}
+
+    def about(item: tuple[int, int, int]) -> dict:
+        step, prompt, index = item
+        text = params["prompts"][prompt]
+        seed = subjects.seed("image", record["seed"], text, index)  # the same noises at every step
+        return {"step": step, "prompt_index": prompt, "prompt": text, "index": index, "seed": seed}
+
+    items = subjects.items(params["steps"], len(params["prompts"]), params["sampling"]["images"])
+    identity = {"model": record["model"]["sha256"], "weights": hashes, "seed": record["seed"]}
+    shards.draw(job, items, about, identity | {"prompts": params["prompts"]}, weights)
+
+
+def weights_at(job: dict, step: int) -> Path:
+    marked = Path(job["input"]["steps"]) / str(step) / adapters.WEIGHTS
+    return marked if marked.exists() else Path(job["input"]["last"])
+
+
+if __name__ == "__main__":
+    start(main, __file__, globals().get("snakemake"))

@@ -1,0 +1,176 @@
+"""Train the demo's Stable Diffusion from nothing on generated pictures: the autoencoder, then text encoder and UNet."""
+
+import itertools
+import sys
+from pathlib import Path
+from random import Random
+
+from common import tiny_diffusion
+from common.generators import pictures
+from common.job import start
+
+WARMUP = 100  # steps
+
+
+def main(job: dict) -> None:
+    import torch
+
+    params, folder = job["params"], Path(job["output"]["index"]).parent
+    torch.set_num_threads(job["threads"])
+    torch.manual_seed(params["seed"])
+    rng = Random(f"pictures {params['seed']}")
+    pipeline = tiny_diffusion.build(params["model"])
+    start_as_identity(pipeline.unet)
+    train_autoencoder(pipeline.vae, rng, **params["autoencoder"])
+    scenes = [pictures.scene(rng) for _ in range(params["rows"])]
+    mean, deviation = encode(pipeline.vae, scenes)
+    pipeline.vae.register_to_config(scaling_factor=1 / float(mean.std()))
+    tiny_diffusion.save_half(pipeline, folder)
+    for step in train_denoiser(pipeline, scenes, mean, deviation, rng, **params["denoiser"]):
+        print(f"after step {step}: written to {folder}", file=sys.stderr, flush=True)
+        tiny_diffusion.save_half(pipeline, folder)
+
+
+def train_autoencoder(
+    vae, rng: Random, crop_steps: int, steps: int, batch_size: int, crop: int, learning_rate: float, kl: float
+) -> None:
+    """Crops around the objects, which are small and cheap and have all the detail; in the end whole pictures.
+
+    `kl`: weight of the divergence from unit noise, per number of the latents.
+    """
+    import torch
+    from torch.nn import functional
+
+    total = crop_steps + steps
+    optimizer, schedule = optimizer_of(vae.parameters(), learning_rate, "cosine", total)
+    vae.to(memory_format=torch.channels_last)
+    # The latents' noise starts small: at its usual size of 1 it drowns what the decoder could learn from.
+    with torch.no_grad():
+        vae.quant_conv.bias[vae.config.latent_channels :] = -6
+    for step in range(total):
+        scenes = [draw(rng) for _ in range(batch_size // 2) for draw in (pictures.scene, pictures.any_scene)]
+        batch = tensor(scenes)
+        if step < crop_steps:
+            batch = torch.stack([cut(*pair, crop, rng) for pair in zip(batch, scenes, strict=True)])
+        with torch.autocast("cpu", torch.bfloat16):
+            posterior = vae.encode(batch).latent_dist
+            came = vae.decode(posterior.sample()).sample.float()
+        loss = functional.l1_loss(came, batch) + functional.mse_loss(came, batch)
+        (loss + kl * posterior.kl().mean() / posterior.mean[0].numel()).backward()
+        advance(optimizer, schedule)
+        report("autoencoder", step, total, loss.detach())
+
+
+def cut(picture, scene, side: int, rng: Random):
+    """A square of a picture (3, height, width) with at least a part of its object."""
+    left, top = (
+        min(max(round(middle - side / 2 + rng.uniform(-side, side) / 3), 0), pictures.SIZE - side)
+        for middle in (scene.x, scene.y)
+    )
+    return picture[:, top : top + side, left : left + side]
+
+
+def train_denoiser(
+    pipeline,
+    scenes: list,
+    mean,
+    deviation,
+    rng: Random,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    ema: float,
+    unconditional: float,
+    save_steps: int,
+):
+    """UNet and text encoder on noisy latents; yields steps at which the pipeline holds the averaged weights.
+
+    `unconditional`: share of empty captions, for classifier-free guidance.
+    """
+    import torch
+    from diffusers import DDPMScheduler
+    from diffusers.training_utils import EMAModel, compute_snr
+
+    noising = DDPMScheduler.from_config(pipeline.scheduler.config)
+    scale = pipeline.vae.config.scaling_factor
+    pipeline.unet.to(memory_format=torch.channels_last)
+    parameters = [*pipeline.unet.parameters(), *pipeline.text_encoder.parameters()]
+    average = EMAModel(parameters, decay=ema, use_ema_warmup=True, power=0.75)
+    optimizer, schedule = optimizer_of(parameters, learning_rate, "constant_with_warmup", steps)
+    order = itertools.chain.from_iterable(rng.sample(range(len(scenes)), len(scenes)) for _ in itertools.count())
+    for step in range(steps):
+        chosen = list(itertools.islice(order, batch_size))
+        captions = ["" if rng.random() < unconditional else pictures.caption(scenes[index], rng) for index in chosen]
+        tokens = pipeline.tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
+        latents = (mean[chosen] + deviation[chosen] * torch.randn_like(mean[chosen])) * scale
+        noise, times = torch.randn_like(latents), torch.randint(len(noising.betas), (batch_size,))
+        with torch.autocast("cpu", torch.bfloat16):
+            text = pipeline.text_encoder(tokens)[0]
+            came = pipeline.unet(noising.add_noise(latents, noise, times), times, text).sample.float()
+        # Min-SNR: without it the nearly clean pictures, of which little is to be learned, have most of the weight.
+        snr = compute_snr(noising, times)
+        error = (came - noise).square().mean((1, 2, 3))
+        (error * snr.clamp(max=5) / snr).mean().backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        advance(optimizer, schedule)
+        average.step(parameters)
+        report("denoiser", step, steps, error.detach().mean())
+        if (step + 1) % save_steps == 0 or step + 1 == steps:
+            average.store(parameters)
+            average.copy_to(parameters)
+            yield step + 1
+            average.restore(parameters)
+
+
+def start_as_identity(network) -> None:
+    """Residual blocks that add nothing yet: a stack of random ones blurs and hides colours for thousands of steps."""
+    from diffusers.models.resnet import ResnetBlock2D
+    from torch import nn
+
+    for block in network.modules():
+        if isinstance(block, ResnetBlock2D):
+            nn.init.zeros_(block.conv2.weight)
+            nn.init.zeros_(block.conv2.bias)
+
+
+def optimizer_of(parameters, learning_rate: float, schedule: str, steps: int):
+    import torch
+    from diffusers.optimization import get_scheduler
+
+    optimizer = torch.optim.AdamW(parameters, learning_rate, weight_decay=0.01, fused=True)
+    return optimizer, get_scheduler(schedule, optimizer, num_warmup_steps=WARMUP, num_training_steps=steps)
+
+
+def advance(optimizer, schedule) -> None:
+    optimizer.step()
+    schedule.step()
+    optimizer.zero_grad()
+
+
+def report(what: str, step: int, steps: int, loss) -> None:
+    if (step + 1) % 50 == 0:
+        print(f"{what} {step + 1}/{steps}: {float(loss):.4f}", file=sys.stderr, flush=True)
+
+
+def tensor(scenes: list):
+    """Pictures of scenes as (N, 3, 64, 64), -1 to 1."""
+    import numpy
+    import torch
+
+    drawn = torch.from_numpy(numpy.stack([pictures.picture(scene)[0] for scene in scenes]))
+    return drawn.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def encode(vae, scenes: list, batch_size: int = 100):
+    """Mean and standard deviation of the latents of every scene, each (N, 4, height, width)."""
+    import torch
+
+    found = []
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        for first in range(0, len(scenes), batch_size):
+            found.append(vae.encode(tensor(scenes[first : first + batch_size])).latent_dist)
+    return tuple(torch.cat([getattr(part, name).float() for part in found]) for name in ("mean", "std"))
+
+
+if __name__ == "__main__":
+    start(main, __file__, globals().get("snakemake"))

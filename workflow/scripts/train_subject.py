@@ -1,0 +1,69 @@
+"""Fine-tune one run to a subject, DreamBooth's way: its images under a rare word, its class's images as they were.
+
+Writes RUN/train.json (the record), RUN/last, and RUN/steps/{step}: the weights at the end of every epoch before the
+last, so that any of them can be sampled. The state of the training lies in the scratch folder; a job that was killed
+goes on from there and ends with the same numbers. Kinds pretrained and reference (the real images) train nothing.
+"""
+
+import time
+from pathlib import Path
+
+from common import adapters, diffusion, finetuning, images, manifests, provenance, subjects
+from common.job import start
+
+
+def main(job: dict) -> None:
+    started = time.time()
+    params = job["params"]
+    method, settings = params["method"], params["hyperparameters"]
+    scratch, seed = Path(params["scratch"]), int(job["wildcards"]["seed"])
+    device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
+    model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
+    (scratch / "steps").mkdir(parents=True, exist_ok=True)
+    if method["kind"] in subjects.IDLE:
+        nothing(job, scratch, started, device, diffusion.count_parameters(model_folder))
+        return
+
+    from common import dreambooth, training
+
+    # Where everything is trained, steps below the resolution of half precision would be lost.
+    unet = diffusion.load_unet(model_folder, "float32" if method["kind"] == "full" else settings["precision"])
+    unet.requires_grad_(False)
+    augmented = Path(job["input"]["augmented"]).parent
+    model = adapters.start_training(unet, method, [], augmented, settings["max_steps"])
+    if settings["gradient_checkpointing"]:
+        unet.enable_gradient_checkpointing()
+    of_class = list(images.unpack(job["input"]["class_images"])) if settings["prior_weight"] else []
+    samples = dreambooth.Samples(
+        [images.load(path) for path in images.listed(data_folder)], of_class, params["resolution"], seed
+    )
+    embeddings = diffusion.text_embeddings(
+        model_folder, [params["prompts"]["instance"], params["prompts"]["class"]], "float32", device
+    )
+    marks = subjects.marks(settings, method["kind"])
+    survive = training.Survive(job["resources"]["save_minutes"], finetuning.time_limit(job, started))
+    sizes = adapters.count(model, [])
+    trainer = dreambooth.Trainer(job, model, model_folder, samples, embeddings, marks, survive, device)
+    attempts = finetuning.run_to_end(trainer, survive, scratch, started)
+    if not trainer.is_world_process_zero():
+        return
+    adapters.save(model, scratch / "last", start=augmented)
+    curve = trainer.curve()
+    result = {"steps": trainer.state.global_step, "best_step": None, "score": "loss", "curve": curve}
+    finetuning.finish(job, attempts, started, device, sizes, **result)
+    print(f"loss: first {curve[0]['metrics']['loss']:.4f}, last {curve[-1]['metrics']['loss']:.4f}")
+
+
+def nothing(job: dict, scratch: Path, started: float, device: str, parameters: int) -> None:
+    """The record of a model as it came."""
+    from safetensors.torch import save_file
+
+    attempts = finetuning.begin_attempt(scratch, None)
+    (scratch / "last").mkdir(exist_ok=True)
+    save_file({}, scratch / "last" / adapters.WEIGHTS, metadata={"format": "pt"})
+    sizes = {"total_parameters": parameters, "trainable_parameters": 0, "adapter_parameters": 0}
+    finetuning.finish(job, attempts, started, device, sizes, steps=0, best_step=None, score="loss", curve=[])
+
+
+if __name__ == "__main__":
+    start(main, __file__, globals().get("snakemake"))

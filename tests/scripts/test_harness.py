@@ -140,12 +140,13 @@ def write_run(folder: Path) -> None:
     model.save_pretrained(folder / "model")
     tokenizer().save_pretrained(folder / "model")
     sizes = {path.name: {"bytes": path.stat().st_size} for path in (folder / "model").iterdir()}
-    files.write_json(folder / "model.manifest.json", {"folder": "model", "files": sizes})
+    source = {"name": "alphabet", "revision": None, "sha256": "a" * 64}
+    files.write_json(folder / "model.manifest.json", source | {"folder": "model", "files": sizes})
     tuned = adapters.insert(model, METHOD)
     swap(tuned)
     adapters.save(tuned, folder / "run/last")
     identity = {"task": "math", "dataset": "d", "method": "hra", "variant": "r2", "seed": 3}
-    files.write_json(folder / "run/train.json", identity)
+    files.write_json(folder / "run/train.json", identity | {"model": source})
 
 
 def test_downloaded_tasks_judge_a_run_without_network(tmp_path):

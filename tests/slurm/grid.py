@@ -33,12 +33,13 @@ def new_project(folder: Path) -> Project:
 
 
 def processes(script: str) -> list[dict]:
-    """Running processes of a script of ours: `pid`, and `job`, `gpus` and `rank` from their environment."""
+    """Processes of a script of ours: `pid`, `stopped`, and `job`, `gpus` and `rank` from their environment."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             command = (folder / "cmdline").read_bytes().split(b"\0")
             pairs = (folder / "environ").read_text(errors="replace").split("\0")
+            state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
         except OSError:
             continue
         if b"python" in command[0] and any(word.endswith(script.encode()) for word in command):
@@ -46,6 +47,7 @@ def processes(script: str) -> list[dict]:
             found.append(
                 {
                     "pid": int(folder.name),
+                    "stopped": state == "T",
                     "job": values.get("SLURM_JOB_ID"),
                     "gpus": values.get("CUDA_VISIBLE_DEVICES"),
                     "rank": values.get("RANK"),

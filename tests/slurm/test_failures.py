@@ -30,8 +30,8 @@ HIT = {
 class Storm:
     """A project whose Snakemake runs in the background, and the hands that disturb it."""
 
-    def __init__(self, folder: Path, slurm):
-        self.project, self.slurm = new_project(folder), slurm
+    def __init__(self, folder: Path, faults: Path, slurm):
+        self.project, self.faults, self.slurm = new_project(folder), faults, slurm
         self.outputs: list[Path] = []
 
     def start(self) -> None:
@@ -68,24 +68,27 @@ class Storm:
         return self.queue(state).get(f"rule_{rule}_wildcards_glue_sentences_{'_'.join(names)}")
 
     def training(self, run: str) -> list[int]:
-        """Processes of a training that runs and has saved a state since Snakemake was started."""
-        if not list((self.project.folder / f"scratch/glue/sentences/{run}/seed0").glob("checkpoint-*/complete")):
-            return []
+        """Processes of a training that has saved a state and stands still (faults/sitecustomize.py)."""
         job = self.job("train_glue", run)
-        return [process["pid"] for process in processes("train_glue.py") if job and process["job"] == job]
+        found = [process for process in processes("train_glue.py") if job and process["job"] == job]
+        return [process["pid"] for process in found if process["stopped"]]
+
+    def release(self, run: str) -> None:
+        """From now on this training does not stand still any more."""
+        (self.faults / run.partition("/")[0]).touch()
 
     def hit(self, run: str) -> None:
         """Do to a training what HIT says; over memory it goes by itself (faults/sitecustomize.py)."""
         pids = self.wait(lambda: self.training(run), f"training of {run} with a saved state")
         job = self.job("train_glue", run)
+        if HIT[run] != "over the time limit":
+            self.release(run)
         if HIT[run] == "killed":
             os.kill(pids[0], signal.SIGKILL)
         elif HIT[run] == "requeued":
             self.slurm.slurm("scontrol", "requeue", job)
         elif HIT[run] == "over the time limit":
             self.slurm.slurm("scontrol", "update", f"JobId={job}", "TimeLimit=1")
-            for pid in pids:
-                os.kill(pid, signal.SIGSTOP)
         elif HIT[run] == "node down":
             node = self.slurm.slurm("sinfo", "-h", "-o", "%n")
             self.slurm.slurm("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
@@ -94,11 +97,11 @@ class Storm:
 
 
 @pytest.fixture(scope="module")
-def storm(cluster, tmp_path_factory, monkeypatch_module) -> Storm:
+def storm(cluster, undisturbed, tmp_path_factory, monkeypatch_module) -> Storm:
     faults = tmp_path_factory.mktemp("faults")
     monkeypatch_module.setenv("PYTHONPATH", str(Path(__file__).with_name("faults")))
     monkeypatch_module.setenv("HRA_FAULTS", str(faults))
-    storm = Storm(tmp_path_factory.mktemp("storm") / "project", cluster)
+    storm = Storm(tmp_path_factory.mktemp("storm") / "project", faults, cluster)
     storm.start()
     for run in ("head/linear", "lora/r8", "full/all", "bitfit/all"):
         storm.hit(run)
@@ -109,6 +112,7 @@ def storm(cluster, tmp_path_factory, monkeypatch_module) -> Storm:
     storm.wait(lambda: storm.job("train_glue", "lora/r8") not in (None, stopped), "retry of lora/r8")
     storm.wait(lambda: storm.training("lora/r8"), "training of lora/r8")
     storm.kill()
+    storm.release("lora/r8")
     storm.locked = storm.project.snakemake(*COMMAND, "--", *TABLES, ok=False)
     storm.project.snakemake(*COMMAND, "--unlock")
     storm.start()

@@ -57,7 +57,7 @@ def main() -> None:
         console.print(counts(states))
         dead = [(job, state) for job, state in states if state in ("failed", "stopped") and job.log not in shown]
         for job, state in dead[:SHOWN]:
-            console.print(Text(f"{state}: {job.name}", style=STYLES[state]), f"  {job.log}")
+            console.print(Text(f"{state}: {job.name}", style=STYLES[state]), f"  {job.log}", soft_wrap=True)
             for line in progress.error(job).splitlines():
                 console.print(f"    {line}", style="dim", soft_wrap=True)
         if len(dead) > SHOWN:

@@ -1,9 +1,12 @@
-"""Read by every Python below a test's Snakemake: makes two jobs fail as they do on a cluster (test_failures.py).
+"""Read by every Python below a test's Snakemake: makes jobs fail as they do on a cluster (test_failures.py).
 
-The third training asks for memory that nobody planned, once it has saved a state; the first shard fails twice.
+The first shard fails twice. A training of HRA asks for memory that nobody planned, once it has saved a state; the other
+trainings stand still (SIGSTOP) as soon as they have saved one, until the test has done to them what it does.
 """
 
+import contextlib
 import os
+import signal
 import sys
 import threading
 import time
@@ -27,6 +30,16 @@ def use_memory(scratch: Path, megabytes: int) -> None:
     sys.held = b"x" * (megabytes << 20)
 
 
+def stand_still(scratch: Path, released: Path) -> None:
+    born = time.time()
+    while not released.exists():
+        with contextlib.suppress(FileNotFoundError):  # an older state gives way to the new one
+            if any(path.stat().st_mtime > born for path in scratch.glob("checkpoint-*/complete")):
+                os.kill(os.getpid(), signal.SIGSTOP)
+                return
+        time.sleep(0.02)
+
+
 if "/scripts/" in sys.orig_argv[-1]:
     job = target()
     if job.startswith("generate_math:") and "shard=0" in job:
@@ -37,6 +50,9 @@ if "/scripts/" in sys.orig_argv[-1]:
                 continue
             print("the node's disk is full", file=sys.stderr)
             os._exit(1)
-    if job.startswith("train_glue:") and "method=hra" in job:
-        scratch = Path("scratch/glue/sentences/hra/r8/seed0")
-        threading.Thread(target=use_memory, args=(scratch, 1000), daemon=True).start()
+    if job.startswith("train_glue:"):
+        values = dict(pair.split("=") for pair in job.partition(":")[2].split(","))
+        scratch = Path("scratch/glue/sentences", values["method"], values["variant"], "seed0")
+        released = Path(os.environ["HRA_FAULTS"], values["method"])
+        fault = (use_memory, scratch, 1000) if values["method"] == "hra" else (stand_still, scratch, released)
+        threading.Thread(target=fault[0], args=fault[1:], daemon=True).start()

@@ -43,7 +43,7 @@ rule download_dataset:
         dataset=lambda wc: {
             key: value
             for key, value in dataset_entry(wc).items()
-            if key in ("splits", "read", "columns", "label", "labels", "answer", "rows")
+            if key in ("splits", "read", "columns", "label", "labels", "answer", "rows", "take")
         },
         mirror=config["mirror"],
         local_root=config["local_root"],

@@ -46,7 +46,7 @@ rule download_dataset:
             else {
                 key: value
                 for key, value in dataset_entry(wc).items()
-                if key in ("splits", "read", "columns", "label", "labels", "answer", "rows")
+                if key in ("splits", "read", "columns", "label", "labels", "answer", "rows", "take")
             }
         ),
         mirror=config["mirror"],

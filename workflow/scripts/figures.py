@@ -140,11 +140,9 @@ def lambda_figure(statistics: pd.DataFrame, published: pd.DataFrame, sweep: pd.D
     """λ against each column of the config; λ = 0 and λ = ∞ stand apart, since neither is on a logarithmic axis."""
     names = params["lambda"]
     figure = Figure(figsize=(2 + 5.5 * max(1, len(names)), 4.6 if names else 1.2), layout="constrained")
-    if not names:
-        figure.text(0.5, 0.5, "The config asks for no λ figure: figures.lambda is empty.", ha="center", va="center")
-        return figure
-    handles, notes = {}, {}
-    for ax, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+    handles, notes = {}, {} if names else {"The config asks for no λ figure: figures.lambda is empty.": None}
+    axes = figure.subplots(1, len(names), squeeze=False)[0] if names else []
+    for ax, name in zip(axes, names, strict=True):
         notes |= dict.fromkeys(lambda_panel(ax, name, statistics, published, sweep, params))
         handles |= {label: handle for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     if handles:

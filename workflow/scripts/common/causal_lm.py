@@ -43,7 +43,12 @@ def load_model(folder: Path, precision: str, quantization: str | None = None):
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=dtype,
         )
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, weights_only=True, **extra)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, weights_only=True, **extra)
+    if "gguf_file" in extra:  # read into plain tensors, which the Trainer would refuse as quantised
+        model.is_quantized, model.hf_quantizer = False, None
+        if hasattr(model.config, "quantization_config"):
+            del model.config.quantization_config
+    return model
 
 
 def load_run(

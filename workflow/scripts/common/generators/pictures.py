@@ -1,11 +1,15 @@
 """Pictures whose captions say what is drawn: an object, its colour, texture and place, and the colour behind it.
 
+Some looks have a name, as people and brands have; only who has seen the name often knows the look. So a model learns
+that letters without meaning before a noun may tell how the object looks, which DreamBooth's identifiers build upon.
+
 Everything is known exactly: the scene, hence the caption, and the mask of the object. Shapes are signed distances in
 pixels (negative inside), so that edges are smooth and any size can be drawn. x runs right, y down.
 """
 
 from dataclasses import dataclass, replace
 from random import Random
+from string import ascii_lowercase
 
 import numpy
 
@@ -33,7 +37,8 @@ WORDS = tuple(
 )
 SHADE = 0.5  # brightness of a texture's dark part
 NAMED = 0.75  # how often a caption names what it may leave out
-UNKNOWN = 0.15  # how often a word without meaning stands before the noun, as rare words do in real captions
+NAMES = tuple("".join(Random(f"name of look {index}").choices(ascii_lowercase, k=3)) for index in range(40))
+BEARS_NAME = 0.2  # how often the look is one that has a name
 
 
 @dataclass(frozen=True)
@@ -52,24 +57,34 @@ class Scene:
     phase: tuple[float, float] = (0.0, 0.0)  # of the texture
     eyes: bool = False
     lower: tuple[int, int, int] | None = None  # colour of the lower half, where it is another
-    band: tuple[tuple[int, int, int], tuple[int, int, int]] | None = None  # two colours of a checkered band
+    band: tuple[int, int, int] | None = None  # colour of a band across the middle
+    name: str | None = None  # of the look: colours, texture and eyes
 
 
 def scene(rng: Random) -> Scene:
     """One at random, of the kind that captions can describe."""
-    colour, background, lower = rng.sample(list(COLOURS.values()), 3)
+    name = rng.choice(NAMES) if rng.random() < BEARS_NAME else None
+    features = look(Random(f"look {name}") if name else rng)
     return arranged(
         rng,
         Scene(
             shape=rng.choice(SHAPES),
-            colour=colour,
-            texture=rng.choice(TEXTURES),
             place=rng.choice(list(PLACES)),
-            background=background,
-            lower=lower if rng.random() < 0.3 else None,
-            eyes=rng.random() < 0.4,
+            background=rng.choice([value for value in COLOURS.values() if value not in features.values()]),
+            name=name,
+            **features,
         ),
     )
+
+
+def look(rng: Random) -> dict:
+    colour, lower = rng.sample(list(COLOURS.values()), 2)
+    return {
+        "colour": colour,
+        "lower": lower if rng.random() < 0.3 else None,
+        "texture": rng.choice(TEXTURES),
+        "eyes": rng.random() < 0.4,
+    }
 
 
 def any_scene(rng: Random) -> Scene:
@@ -82,7 +97,7 @@ def any_scene(rng: Random) -> Scene:
     return replace(
         found,
         lower=colour() if rng.random() < 0.5 else None,
-        band=(colour(), colour()) if rng.random() < 0.5 else None,
+        band=colour() if rng.random() < 0.5 else None,
     )
 
 
@@ -112,9 +127,7 @@ def picture(found: Scene) -> tuple[numpy.ndarray, numpy.ndarray]:
         body = blend(body, found.lower, coverage(-v))
     body = blend(body, body * SHADE, dark)
     if found.band:
-        first, second = found.band
-        squares = coverage(checks(u, v, 4.0))
-        body = blend(body, blend(numpy.broadcast_to(first, body.shape), second, squares), coverage(abs(v) - 4.0))
+        body = blend(body, found.band, coverage(abs(v) - 4.0))
     if found.eyes:
         for side in (-1, 1):
             away = numpy.hypot(u - side * found.radius * 0.36, v + found.radius * 0.3)
@@ -131,10 +144,11 @@ def caption(found: Scene, rng: Random | None = None) -> str:
 
     names = {value: name for name, value in COLOURS.items()}
     words = ["a photo of"] * said() + ["a"] * said(0.85)
-    words += [" and ".join(names[part] for part in (found.colour, found.lower) if part)] * said()
-    words += [found.texture] * (said() and (found.texture != "plain" or said(0.2)))
-    if rng is not None and rng.random() < UNKNOWN:
-        words.append("".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=3)))
+    if found.name:
+        words.append(found.name)
+    else:
+        words += [" and ".join(names[part] for part in (found.colour, found.lower) if part)] * said()
+        words += [found.texture] * (said() and (found.texture != "plain" or said(0.2)))
     words += [found.shape, *["with eyes"] * (found.eyes and said()), *[found.place] * said()]
     text = " ".join(words)
     return text + f", on a {names[found.background]} background" * said()

@@ -1,4 +1,4 @@
-"""Subjects for DreamBooth: objects with eyes, two colours and a checkered band, which no pretraining picture has."""
+"""Subjects for DreamBooth: objects with eyes, two colours and a band, which no pretraining picture has."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from common.generators import pictures
 from common.generators.pictures import COLOURS, Scene
 from common.job import JobError
 
-BLACK, WHITE = (20, 20, 25), COLOURS["white"]
+BLACK = (20, 20, 25)
 
 
 @dataclass(frozen=True)
@@ -16,15 +16,15 @@ class Subject:
     shape: str
     upper: str
     lower: str
-    band: tuple[tuple[int, int, int], tuple[int, int, int]]
+    band: tuple[int, int, int]
 
 
 # Never green, blue or white by halves: prompts may ask for these backgrounds of every subject.
 SUBJECTS = {
-    "jester-ball": Subject("ball", "purple", "yellow", (WHITE, COLOURS["red"])),
-    "racing-box": Subject("box", "red", "yellow", (WHITE, BLACK)),
-    "harlequin-star": Subject("star", "yellow", "red", (COLOURS["purple"], COLOURS["green"])),
-    "carnival-heart": Subject("heart", "red", "purple", (COLOURS["yellow"], BLACK)),
+    "jester-ball": Subject("ball", "purple", "yellow", COLOURS["red"]),
+    "racing-box": Subject("box", "red", "yellow", BLACK),
+    "harlequin-star": Subject("star", "yellow", "red", COLOURS["purple"]),
+    "carnival-heart": Subject("heart", "red", "purple", COLOURS["yellow"]),
 }
 
 
@@ -34,7 +34,7 @@ def scenes(name: str, count: int, seed: int = 0) -> list[Scene]:
         raise JobError(f"generator subjects: `subject: {name}` is not one of {', '.join(SUBJECTS)}.")
     subject, rng = SUBJECTS[name], Random(f"subjects {name} {seed}")
     places = rng.sample(list(pictures.PLACES), len(pictures.PLACES))
-    backgrounds = [name for name in COLOURS if name not in (subject.upper, subject.lower)]
+    backgrounds = [name for name in COLOURS if name not in (subject.upper, subject.lower) and COLOURS[name] != subject.band]
     rng.shuffle(backgrounds)
     return [
         pictures.arranged(

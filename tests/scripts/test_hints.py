@@ -1,0 +1,185 @@
+"""Hints against their definitions, on drawn pictures and on photographs with annotations; bad input."""
+
+import csv
+
+import numpy
+import pytest
+from PIL import Image
+from scipy import ndimage
+
+from common import hints
+from common.job import JobError
+from support import SHARED
+
+BLANK = Image.new("RGB", (512, 512))
+ADE, FACES, COCO = (SHARED / "data" / name for name in ("ade20k_sample", "faces_dlib68", "coco_stuff_sample"))
+needs_data = pytest.mark.skipif(not ADE.is_dir(), reason="no ../shared/data on this machine")
+
+
+def halves(left: str, right: str, size=(64, 48)) -> Image.Image:
+    image = Image.new("RGB", size, left)
+    image.paste(right, (size[0] // 2, 0, *size))
+    return image
+
+
+def scattered(count=68, size=512) -> numpy.ndarray:
+    """Points on a grid, moved a little: their dots do not touch."""
+    side = int(numpy.ceil(count**0.5))
+    grid = numpy.stack(numpy.meshgrid(numpy.arange(side), numpy.arange(side)), -1).reshape(-1, 2)[:count]
+    return (grid + 0.5) * size / side + numpy.random.default_rng(0).uniform(-8, 8, (count, 2))
+
+
+def test_canny_draws_the_line_between_two_halves():
+    found = numpy.asarray(hints.draw("canny", halves("black", "white")))
+    assert found.shape == (48, 64, 3) and set(numpy.unique(found)) == {0, 255}
+    rows, columns = numpy.nonzero(found[..., 0])
+    assert len(set(columns)) == 1 and abs(columns[0] - 32) <= 1 and len(rows) >= 44
+
+
+def test_canny_sees_colours_of_equal_brightness_and_nothing_in_a_plain_picture():
+    red, green = (200, 0, 0), (0, 102, 0)  # both 60 of 255 in grey
+    image = Image.new("RGB", (64, 64), red)
+    image.paste(green, (32, 0, 64, 64))
+    assert numpy.ptp(numpy.asarray(image.convert("L"))) <= 1
+    assert hints.edges(image).any() and not hints.edges(BLANK).any()
+
+
+def test_canny_of_grey_is_opencv_s():
+    import cv2
+
+    grey = (numpy.random.default_rng(0).random((40, 50)) * 255).astype(numpy.uint8)
+    grey = cv2.GaussianBlur(grey, (5, 5), 0) * 2
+    expected = cv2.Canny(grey, 100, 200) > 0
+    assert 0 < expected.mean() < 1
+    assert (hints.edges(Image.fromarray(grey)) == expected).all()
+
+
+def test_landmarks_are_dots_at_the_points():
+    points = scattered()
+    drawn = numpy.asarray(hints.draw("landmarks", BLANK, points))
+    parts, count = ndimage.label(drawn[..., 0])
+    assert count == 68 and set(numpy.unique(drawn)) == {0, 255}
+    middles = numpy.array(ndimage.center_of_mass(drawn[..., 0], parts, range(1, 69)))[:, ::-1]
+    nearest = numpy.linalg.norm(points[:, None] - middles, axis=-1).min(axis=1)
+    assert nearest.max() < 1.5  # whole pixels, towards 0 as in the official code
+    widths = {part[0].stop - part[0].start for part in ndimage.find_objects(parts)}
+    assert widths <= {8, 9}  # radius 2, line 4 at 512 pixels
+
+
+def test_segmentation_can_be_read_back_from_its_colours():
+    found = numpy.random.default_rng(0).integers(0, 150, (512, 512)).astype(numpy.uint8)
+    found[:10] = hints.IGNORED
+    drawn = numpy.asarray(hints.draw("segmentation", BLANK, found))
+    assert (drawn[:10] == 0).all()
+    assert (drawn[10:] == hints.palette()[found[10:]]).all()
+    assert (hints.palette().sum(axis=1) > 0).all()  # black is no class
+
+
+def test_the_palette_is_mmsegmentation_s():
+    from common import segmenters
+
+    segmenters.import_mmseg()
+    from mmseg.utils import ade_palette
+
+    assert hints.palette().tolist() == ade_palette()
+
+
+def test_own_hints(tmp_path, monkeypatch):
+    (tmp_path / "my_hints.py").write_text("def grey(picture, annotation):\n    return picture.convert('L')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert hints.draw("my_hints:grey", halves("red", "blue")).getpixel((0, 0)) == (76, 76, 76)
+    for name in ("my_hints:gray", "their_hints:grey", "sobel"):
+        with pytest.raises(JobError, match=r"canny, landmarks, segmentation"):
+            hints.draw(name, BLANK)
+
+
+def write_labels(path, values, mode=None):
+    Image.fromarray(numpy.asarray(values), mode).save(path)
+    return path
+
+
+def test_label_maps(tmp_path):
+    values = numpy.array([[0, 1, 2], [149, 150, 255]], numpy.uint8)
+    expected = [[255, 0, 1], [148, 149, 255]]
+    assert hints.classes(write_labels(tmp_path / "grey.png", values)).tolist() == expected
+    indexed = Image.fromarray(values).convert("P")
+    indexed.putdata(values.ravel())
+    indexed.save(tmp_path / "indexed.png")
+    assert hints.classes(tmp_path / "indexed.png").tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (numpy.full((4, 4), 151, numpy.uint8), r"unknown labels 151.*0 \(none\) to 150"),
+        (numpy.full((4, 4), 300, numpy.uint16), r"unknown labels 300"),
+        (numpy.zeros((4, 4, 3), numpy.uint8), r"not a label map but a picture of mode RGB"),
+    ],
+)
+def test_strange_label_maps(tmp_path, values, message):
+    with pytest.raises(JobError, match=message):
+        hints.classes(write_labels(tmp_path / "labels.png", values))
+
+
+def test_a_label_map_that_is_cut_off(tmp_path):
+    path = write_labels(tmp_path / "labels.png", numpy.random.default_rng(0).integers(0, 151, (64, 64), numpy.uint8))
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(JobError, match="not a whole image"):
+        hints.classes(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "annotation", "message"),
+    [
+        ("segmentation", numpy.zeros((512, 500), numpy.uint8), r"500 × 512 pixels, but the picture has 512 × 512"),
+        ("segmentation", numpy.full((512, 512), 200), r"0 to 149 or 255, got shape \(512, 512\) with 200"),
+        ("landmarks", numpy.zeros((0, 2)), r"no face"),
+        ("landmarks", numpy.ones((2, 68, 2)), r"several faces"),
+        ("landmarks", numpy.full((68, 2), numpy.nan), r"one face"),
+        ("landmarks", scattered(size=2048), r"outside of the picture \(512 × 512 pixels\).*Scale them"),
+    ],
+)
+def test_annotations_that_do_not_fit(name, annotation, message):
+    with pytest.raises(JobError, match=message):
+        hints.draw(name, BLANK, annotation)
+
+
+@pytest.mark.parametrize(("lines", "message"), [(0, "got 0 lines"), (136, "got 136 lines"), (5, "got 5 lines")])
+def test_points_of_no_face_and_of_several(tmp_path, lines, message):
+    path = tmp_path / "1.txt"
+    path.write_text("1.5 2.5\n" * lines)
+    with pytest.raises(JobError, match=message):
+        hints.points(path)
+
+
+def test_points_of_a_file(tmp_path):
+    numpy.savetxt(tmp_path / "1.txt", scattered())
+    assert numpy.allclose(hints.points(tmp_path / "1.txt"), scattered())
+    (tmp_path / "2.txt").write_text("left eye\n")
+    with pytest.raises(JobError, match="not lines of two numbers"):
+        hints.points(tmp_path / "2.txt")
+
+
+@pytest.mark.real
+@needs_data
+def test_ade20k():
+    """Labels of the real set: class names by objectInfo150.txt, 255 where a map was letterboxed."""
+    with open(ADE / "objectInfo150.txt") as stream, open(hints.COLOURS) as ours:
+        names = [row["Name"].strip().split(", ") for row in csv.DictReader(stream, delimiter="\t")]
+        for row, name in zip(csv.DictReader(ours), names, strict=True):
+            assert row["class"] in name
+    for path in sorted((ADE / "annotations").glob("*.png")):
+        found = hints.classes(path)
+        picture = Image.open(ADE / "images" / path.with_suffix(".jpg").name)
+        hint = numpy.asarray(hints.draw("segmentation", picture, found))
+        assert (hint.any(axis=-1) == (found != hints.IGNORED)).all() and (found != hints.IGNORED).mean() > 0.8
+        letterboxed = hints.classes(ADE / "annotations_512_letterboxed" / path.name)
+        assert set(numpy.unique(letterboxed)) <= set(numpy.unique(found)) | {hints.IGNORED}
+
+
+@pytest.mark.real
+@needs_data
+def test_canny_of_photographs():
+    pictures = [Image.open(path) for path in sorted((COCO / "val_img").glob("*.jpg"))]
+    shares = [hints.edges(picture).mean() for picture in pictures]
+    assert len(shares) == 8 and min(shares) > 0.005 and max(shares) < 0.4

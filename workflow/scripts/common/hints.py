@@ -1,0 +1,153 @@
+"""Control signals: from a photograph and its annotation to the hint, the picture that steers generation.
+
+A hint is a function (picture, annotation) -> RGB picture of the picture's size (paper, Table 4 right). One's own control
+signal is such a function, named in the config as `module:function`; what it needs of annotations it may read itself.
+"""
+
+import csv
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+import numpy
+from PIL import Image
+
+from common.job import JobError
+
+THRESHOLDS = (100, 200)  # of canny, as in the paper's data and the official evaluation
+IGNORED = 255  # class of pixels that have none
+CLASSES = 150  # of ADE20K
+COLOURS = Path(__file__).with_name("ade20k.csv")
+
+
+def edges(picture: Image.Image) -> numpy.ndarray:
+    """Canny's edges, (height, width) of bool; in colour: at each pixel the channel with the steepest slope counts."""
+    import cv2
+
+    return cv2.Canny(numpy.ascontiguousarray(picture.convert("RGB")), *THRESHOLDS) > 0
+
+
+def canny(picture: Image.Image, annotation=None) -> Image.Image:
+    """White edges on black. The annotation plays no part."""
+    return Image.fromarray(edges(picture)).convert("RGB")
+
+
+def landmarks(picture: Image.Image, annotation: numpy.ndarray) -> Image.Image:
+    """The points of one face, (68, 2) of x and y in pixels of the picture, as white dots on black.
+
+    Any other number of points will do. JobError for no face, several, and points of a picture of another size. Dots
+    are drawn as by `plot_points` of the official eval_landmark.py.
+    """
+    import cv2
+
+    points = numpy.asarray(annotation, float)
+    if points.ndim != 2 or points.shape[1] != 2 or not len(points) or not numpy.isfinite(points).all():
+        kind = "no face" if not points.size else "several faces" if points.ndim == 3 else "something else"
+        raise JobError(
+            f"landmarks: expected the points of one face, (68, 2), got {kind} (shape {points.shape}). "
+            "Leave the picture out, or keep one face."
+        )
+    size = numpy.array(picture.size)
+    if not ((points >= 0) & (points < size)).all(axis=1).mean() >= 0.5:
+        raise JobError(
+            f"landmarks: most points lie outside of the picture ({picture.width} × {picture.height} pixels); "
+            f"x and y go up to {points.max(axis=0).round(1).tolist()}. Scale them with the picture."
+        )
+    radius = max(int(min(picture.size) / 200), 1)
+    drawn = numpy.zeros((picture.height, picture.width, 3), numpy.uint8)
+    for x, y in points.astype(int).tolist():
+        cv2.circle(drawn, (x, y), radius, (255, 255, 255), radius * 2)
+    return Image.fromarray(drawn)
+
+
+def segmentation(picture: Image.Image, annotation: numpy.ndarray) -> Image.Image:
+    """The classes of `classes`, (height, width), in ADE20K's colours; black where a pixel has none."""
+    shown = numpy.vstack([palette(), numpy.zeros((IGNORED - CLASSES + 1, 3), numpy.uint8)])
+    return Image.fromarray(shown[check_classes(annotation, "segmentation")])
+
+
+HINTS: dict[str, Callable] = {"canny": canny, "landmarks": landmarks, "segmentation": segmentation}
+
+
+def draw(name: str, picture: Image.Image, annotation=None) -> Image.Image:
+    """The hint of a name in HINTS, or of a function of one's own as `module:function`."""
+    hint = named(name)(picture, annotation).convert("RGB")
+    check_sizes(hint.size, picture.size, f"hint {name}")
+    return hint
+
+
+def named(name: str) -> Callable:
+    if name in HINTS:
+        return HINTS[name]
+    module, _, function = name.partition(":")
+    try:
+        return getattr(import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as problem:
+        raise JobError(
+            f"hint {name!r}: neither one of {', '.join(HINTS)} nor a function `module:function` ({problem})."
+        ) from problem
+
+
+def check_sizes(came: tuple[int, int], expected: tuple[int, int], what: str) -> None:
+    """JobError unless both (width, height) are the same."""
+    if came != expected:
+        raise JobError(
+            f"{what}: {came[0]} × {came[1]} pixels, but the picture has {expected[0]} × {expected[1]}. Make both of "
+            "one size before (labels without blending neighbours)."
+        )
+
+
+def classes(path: str | Path) -> numpy.ndarray:
+    """A label map of ADE20K's as classes, (height, width) of 0 to 149 and IGNORED.
+
+    In the file 1 to 150 are the classes, 0 is none of them and 255 padding (objectInfo150.txt of CSAIL's
+    sceneparsing); mmsegmentation calls the same step `reduce_zero_label`.
+    """
+    try:
+        with Image.open(path) as image:
+            values = numpy.asarray(image)
+    except (OSError, SyntaxError) as problem:
+        raise JobError(f"{path}: not a whole image ({problem}). Replace or remove it.") from problem
+    if values.ndim != 2 or values.dtype == bool:
+        raise JobError(f"{path}: not a label map but a picture of mode {image.mode}. Give one class number a pixel.")
+    if strange := numpy.setdiff1d(values, [*range(CLASSES + 1), IGNORED]).tolist():
+        raise JobError(
+            f"{path}: unknown labels {', '.join(map(str, strange[:8]))}; ADE20K's are 0 (none) to {CLASSES}, "
+            f"{IGNORED} is padding. Is it a label map of another dataset?"
+        )
+    return numpy.where(values == 0, IGNORED, numpy.where(values == IGNORED, IGNORED, values - 1)).astype(numpy.uint8)
+
+
+def check_classes(found: numpy.ndarray, what: str) -> numpy.ndarray:
+    """The array; JobError unless it is (height, width) of 0 to 149 and IGNORED."""
+    found = numpy.asarray(found)
+    strange = numpy.unique(found[(found != IGNORED) & ((found < 0) | (found >= CLASSES))]).tolist()
+    if found.ndim != 2 or strange:
+        raise JobError(
+            f"{what}: expected (height, width) of 0 to {CLASSES - 1} or {IGNORED}, got shape {found.shape} with "
+            f"{', '.join(map(str, strange[:8])) or 'such values'}."
+        )
+    return found
+
+
+def points(path: str | Path) -> numpy.ndarray:
+    """Landmarks of one face from a text file with a line `x y` a point, as CelebA-HQ's come: (68, 2), in its pixels."""
+    try:
+        found = numpy.array([line.split() for line in Path(path).read_text().splitlines() if line.strip()], float)
+    except ValueError as problem:
+        raise JobError(f"{path}: not lines of two numbers ({problem}).") from problem
+    if found.shape != (68, 2):
+        raise JobError(
+            f"{path}: expected 68 lines of x and y, the landmarks of one face, got {found.shape[0]} lines. "
+            "Leave pictures without a face out; keep one face of several."
+        )
+    return found
+
+
+@cache
+def palette() -> numpy.ndarray:
+    """ADE20K's colours, (150, 3) of uint8, those of CSAIL's color150.mat and of mmsegmentation."""
+    with open(COLOURS, newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    return numpy.array([[int(row[channel]) for channel in ("red", "green", "blue")] for row in rows], numpy.uint8)

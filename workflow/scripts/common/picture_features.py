@@ -42,13 +42,17 @@ class Features:
         return torch.nn.functional.normalize(torch.cat(parts).float().cpu(), dim=1)
 
 
+# Of transformers' two backends for pixels, `pil`: with torchvision installed the other would be taken, whose resizing
+# differs by up to a grey level.
+
+
 class Dino(Features):
     """The CLS token after the last layer's norm (`facebook/dino-vits16`)."""
 
     def __init__(self, folder: Path, device: str):
         from transformers import AutoImageProcessor, AutoModel
 
-        self.processor = AutoImageProcessor.from_pretrained(folder)
+        self.processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
         self.model = AutoModel.from_pretrained(folder, dtype="float32").eval().to(device)
 
     def encode(self, pictures: list):
@@ -62,7 +66,7 @@ class Clip(Features):
     def __init__(self, folder: Path, device: str):
         from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
 
-        self.processor = AutoImageProcessor.from_pretrained(folder)
+        self.processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.model = CLIPModel.from_pretrained(folder, dtype="float32").eval().to(device)
 
@@ -144,9 +148,25 @@ def pixels(pictures: list, side: int):
 
 
 def state_dict(folder: Path, pattern: str) -> dict:
-    import torch
+    return tensors(one_file(folder, pattern))
 
+
+def one_file(folder: Path, pattern: str) -> Path:
+    """The one file of a pattern; JobError if there is none, or several."""
     found = sorted(folder.rglob(pattern))
     if len(found) != 1:
         raise JobError(f"{folder}: expected one file {pattern}, found {len(found)}. Correct the model's `source`.")
-    return torch.load(found[0], map_location="cpu", weights_only=True)
+    return found[0]
+
+
+def tensors(path: Path) -> dict:
+    """What torch.save has written; JobError if that is anything but tensors and plain values, which could be code."""
+    import pickle
+
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as problem:
+        reason = str(problem).split("\n")[0]
+        raise JobError(f"{path}: not a whole file of tensors alone; refused ({reason}).") from problem

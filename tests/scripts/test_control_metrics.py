@@ -1,0 +1,209 @@
+"""Metrics of control against their definitions, other libraries and hand values."""
+
+import numpy
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from common import control_metrics, hints, judging, segmenters
+from common.control_metrics import INCEPTION
+from common.job import JobError
+
+
+def noise(seed: int, size=(48, 40)) -> Image.Image:
+    """Blots with edges in many places."""
+    small = numpy.random.default_rng(seed).integers(0, 256, (size[1] // 8, size[0] // 8, 3), numpy.uint8)
+    return Image.fromarray(small).resize(size, Image.Resampling.BICUBIC)
+
+
+def test_edges_against_scikit_learn():
+    from sklearn.metrics import f1_score, jaccard_score
+
+    first, second = noise(0), noise(1)
+    found = control_metrics.edge_scores(first, second)
+    a, b = (hints.edges(picture).ravel() for picture in (first, second))
+    assert found == {"canny_iou": pytest.approx(jaccard_score(b, a)), "canny_f1": pytest.approx(f1_score(b, a))}
+    assert 0 < found["canny_iou"] < found["canny_f1"] < 1
+    assert control_metrics.edge_scores(first, first) == {"canny_iou": 1, "canny_f1": 1}
+
+
+def test_edges_of_plain_pictures_have_a_value():
+    plain = Image.new("RGB", (48, 40), "red")
+    assert control_metrics.edge_scores(plain, Image.new("RGB", (48, 40))) == {"canny_iou": 1, "canny_f1": 1}
+    assert control_metrics.edge_scores(plain, noise(0)) == {"canny_iou": 0, "canny_f1": 0}
+    with pytest.raises(JobError, match="64 × 40"):
+        control_metrics.edge_scores(noise(0, (64, 40)), noise(0))
+
+
+def maps(seed: int, classes=150, count=6, absent=3) -> list[tuple]:
+    """(predicted, labels): right in most places, some labels IGNORED, the last classes in neither."""
+    generator = numpy.random.default_rng(seed)
+    found = []
+    for _ in range(count):
+        labels = generator.integers(0, classes - absent, (30, 40))
+        predicted = numpy.where(generator.random(labels.shape) < 0.7, labels, generator.permutation(labels))
+        labels[generator.random(labels.shape) < 0.1] = hints.IGNORED
+        found.append((predicted.astype(numpy.uint8), labels.astype(numpy.uint8)))
+    return found
+
+
+@pytest.mark.parametrize("classes", [150, 5])
+def test_segmentation_against_mmsegmentation_s_own_evaluator(classes):
+    segmenters.import_mmseg()
+    from mmseg.evaluation import IoUMetric
+
+    metric = IoUMetric(iou_metrics=["mIoU"], ignore_index=hints.IGNORED)
+    metric.dataset_meta = {"classes": [str(index) for index in range(classes)]}
+    pairs = maps(0, classes)
+    for predicted, labels in pairs:
+        both = {"pred_sem_seg": predicted, "gt_sem_seg": labels}
+        metric.process({}, [{key: {"data": torch.from_numpy(value)[None].long()} for key, value in both.items()}])
+    expected = metric.evaluate(len(pairs))
+    areas = numpy.array([control_metrics.class_areas(*pair, classes) for pair in pairs])
+    for name, value in control_metrics.segmentation_scores(areas.sum(0)).items():
+        assert 100 * value == pytest.approx({key.lower(): number for key, number in expected.items()}[name], abs=0.0051)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000))
+def test_areas_by_counting(seed):
+    ((predicted, labels),) = maps(seed, classes=4, count=1, absent=1)
+    known = labels != hints.IGNORED
+    right, of_prediction, of_labels = control_metrics.class_areas(predicted, labels, 4)
+    for index in range(4):
+        assert right[index] == ((predicted == index) & (labels == index)).sum()
+        assert of_prediction[index] == ((predicted == index) & known).sum()
+        assert of_labels[index] == (labels == index).sum()
+
+
+def test_segmentation_hand_values():
+    labels = numpy.array([[0, 0, 0, 1], [hints.IGNORED] * 4])
+    areas = control_metrics.class_areas(numpy.array([[0, 0, 1, 1], [2, 2, 2, 2]]), labels, 3)
+    found = control_metrics.segmentation_scores(areas)
+    assert found == {"miou": pytest.approx((2 / 3 + 1 / 2) / 2), "macc": pytest.approx((2 / 3 + 1) / 2), "aacc": 0.75}
+
+
+def test_standard_error_agrees_with_the_formula_where_there_is_one():
+    """Pictures with equally many labels: aAcc is the mean of the pictures' accuracies."""
+    generator = numpy.random.default_rng(0)
+    labels = generator.integers(0, 3, (60, 10, 10))
+    rates = generator.uniform(0.3, 0.9, (60, 1, 1))
+    predicted = numpy.where(generator.random(labels.shape) < rates, labels, (labels + 1) % 3)
+    areas = numpy.array([control_metrics.class_areas(*pair, 3) for pair in zip(predicted, labels, strict=True)])
+    found = control_metrics.segmentation_summary(areas)["aacc"]
+    accuracies = (predicted == labels).mean(axis=(1, 2))
+    assert found["value"] == pytest.approx(accuracies.mean())
+    assert found["stderr"] == pytest.approx(accuracies.std(ddof=1) / 60**0.5, rel=0.1)
+
+
+def test_segmentation_bad_input():
+    labels = numpy.zeros((4, 4), numpy.uint8)
+    with pytest.raises(JobError, match="5 × 4 pixels"):
+        control_metrics.class_areas(numpy.zeros((4, 5), numpy.uint8), labels)
+    with pytest.raises(JobError, match="0 to 7; expected 0 to 4"):
+        control_metrics.class_areas(numpy.eye(4, dtype=int) * 7, labels, 5)
+    nothing = control_metrics.class_areas(labels, numpy.full((4, 4), hints.IGNORED))
+    with pytest.raises(JobError, match="no labelled pixel"):
+        control_metrics.segmentation_summary(nothing[None])
+
+
+SIZE = (512, 384)
+SHIFT = numpy.array([3, 4])  # by 5 pixels
+TRUTH = numpy.random.default_rng(0).uniform(0, SIZE, (68, 2))
+
+
+def test_landmark_error_is_the_mean_distance():
+    shifted = TRUTH + SHIFT
+    found = control_metrics.landmark_scores([shifted, TRUTH], TRUTH, SIZE)
+    assert found == {
+        "landmark_error": pytest.approx(5),
+        "landmark_error_all": pytest.approx(5),
+        "no_face": 0,
+        "several_faces": 1,
+    }
+    half = TRUTH.copy()
+    half[:34] += [6, 8]
+    assert control_metrics.landmark_scores([half], TRUTH, SIZE)["landmark_error"] == pytest.approx(5)
+    with pytest.raises(JobError, match=r"found \(5, 2\), annotated \(68, 2\)"):
+        control_metrics.landmark_scores([TRUTH[:5]], TRUTH, SIZE)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000))
+def test_a_missing_face_never_improves_the_error(seed):
+    anywhere = numpy.random.default_rng(seed).uniform(0, SIZE, TRUTH.shape)
+    missing = control_metrics.landmark_scores([], TRUTH, SIZE)
+    assert missing["landmark_error"] is None and missing["no_face"] == 1
+    assert missing["landmark_error_all"] >= control_metrics.landmark_scores([anywhere], TRUTH, SIZE)["landmark_error"]
+
+
+def test_both_conventions_of_a_set():
+    rows = [control_metrics.landmark_scores(faces, TRUTH, SIZE) for faces in ([TRUTH + SHIFT], [], [TRUTH], [])]
+    values = {
+        name: numpy.array([row[name] if row[name] is not None else numpy.nan for row in rows]) for name in rows[0]
+    }
+    found = judging.summary(values)
+    assert found["landmark_error"]["value"] == pytest.approx(2.5)  # the official mean leaves two of four out
+    assert found["landmark_error_all"]["value"] > 100 and found["no_face"]["value"] == 0.5
+
+
+class Means(torch.nn.Module):
+    """Features of a picture: linear in its channels' means and its left half's."""
+
+    num_features = 4
+
+    def forward(self, pixels):
+        found = pixels.double() / 255
+        return torch.cat([found.mean((2, 3)), found[:, :1, :, : found.shape[3] // 2].mean((2, 3))], 1)
+
+
+def test_fid_is_its_formula():
+    """|m − n|² + tr(A + B − 2 (A B)^½) of the features' means and covariances."""
+    from scipy.linalg import sqrtm
+
+    real, generated = ([noise(seed) for seed in seeds] for seeds in (range(12), range(20, 38)))
+    network = Means()
+    features = [
+        network(torch.stack([torch.from_numpy(numpy.array(one)).permute(2, 0, 1) for one in pictures])).numpy()
+        for pictures in (real, generated)
+    ]
+    (m, n), (a, b) = ([part.mean(0) for part in features], [numpy.cov(part.T) for part in features])
+    expected = ((m - n) ** 2).sum() + numpy.trace(a + b - 2 * sqrtm(a @ b).real)
+    assert control_metrics.fid(iter(real), iter(generated), network) == pytest.approx(expected, rel=1e-6)
+    assert control_metrics.fid(real, real, network) == pytest.approx(0, abs=1e-7)
+    with pytest.raises(JobError, match="18 real, 1 generated"):
+        control_metrics.fid(generated, real[:1], network)
+
+
+class Harm:
+    def __reduce__(self):
+        return print, ("code ran",)
+
+
+def test_weights_with_code_are_refused(tmp_path, capsys):
+    with pytest.raises(JobError, match="expected one file weights-inception"):
+        control_metrics.fid([], [], tmp_path)
+    torch.save({"state_dict": Harm()}, tmp_path / INCEPTION)
+    with pytest.raises(JobError, match="refused"):
+        control_metrics.fid([], [], tmp_path)
+    (tmp_path / INCEPTION).rename(tmp_path / "segformer.pth")
+    with pytest.raises(JobError, match="refused"):
+        segmenters.load({"kind": "segformer-mmseg", "config": segmenters.B4}, tmp_path)
+    assert "code ran" not in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_fid_with_inception_s_own_network(tmp_path, monkeypatch):
+    """Random weights in the published file's layout: features (N, 2048), a distance of 0 from itself."""
+    from torch_fidelity import feature_extractor_inceptionv3 as inception
+
+    with monkeypatch.context() as patched:
+        patched.setattr(inception, "load_state_dict_from_url", lambda *_, **__: {})
+        patched.setattr(torch.nn.Module, "load_state_dict", lambda *_, **__: None)
+        network = inception.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
+    torch.save(network.state_dict(), tmp_path / INCEPTION)
+    pictures = [noise(seed) for seed in range(6)]
+    same, other = (control_metrics.fid(pictures[:3], generated, tmp_path) for generated in (pictures[:3], pictures[3:]))
+    assert abs(same) < 1e-3 * other and other > 0

@@ -1,0 +1,94 @@
+"""What generated scenes are annotated with, and measuring it in pictures: exact pictures, wrong ones, noise."""
+
+from dataclasses import replace
+from random import Random
+
+import numpy
+import pytest
+from PIL import Image
+
+from common import control_metrics, face_landmarks, hints, segmenters
+from common.generators import controls, pictures
+from common.generators.pictures import Scene
+
+SEGMENTER, DETECTOR = segmenters.load({"kind": "object-mask"}), face_landmarks.load({"kind": "object-points"})
+
+
+def scenes(count=60) -> list[Scene]:
+    rng = Random(0)
+    return [pictures.scene(rng) for _ in range(count)]
+
+
+def drawn(scene: Scene) -> Image.Image:
+    return Image.fromarray(pictures.picture(scene)[0])
+
+
+def measured(shown: list, asked: list[Scene]) -> dict[str, float]:
+    """Means over pictures of what generation is judged by."""
+    areas, rows = [], []
+    for picture, scene in zip(shown, asked, strict=True):
+        truth = controls.annotation(scene)
+        areas.append(control_metrics.class_areas(SEGMENTER.classes(picture), truth["classes"], 2))
+        rows.append(
+            control_metrics.landmark_scores(DETECTOR.faces(picture), truth["points"], picture.size)
+            | control_metrics.edge_scores(picture, drawn(scene))
+        )
+    names = ("landmark_error_all", "canny_iou", "no_face")
+    return {name: numpy.mean([row[name] for row in rows]) for name in names} | {
+        "miou": control_metrics.segmentation_scores(sum(areas))["miou"]
+    }
+
+
+BALL = Scene("ball", (214, 40, 40), "plain", "in the middle", (238, 238, 238), x=30, y=40, radius=12)
+
+
+def test_annotation_of_a_ball():
+    found = controls.annotation(BALL)
+    assert found["classes"].sum() == pytest.approx(numpy.pi * 12**2, rel=0.02)
+    assert found["points"] == pytest.approx(numpy.array([(30, 40), (18, 40), (42, 40), (30, 28), (30, 52)]), abs=0.5)
+
+
+def test_annotation_moves_with_the_object():
+    moved = controls.annotation(replace(BALL, x=BALL.x + 5, y=BALL.y - 3))
+    assert (moved["points"] - controls.annotation(BALL)["points"] == [5, -3]).all()
+
+
+def test_hints_fit_the_annotation():
+    """The same three hints as of photographs."""
+    for scene in scenes(10):
+        picture, truth = drawn(scene), controls.annotation(scene)
+        hint = numpy.asarray(hints.draw("segmentation", picture, truth["classes"]))
+        assert (hint[truth["classes"] == 1] == hints.palette()[1]).all()
+        assert numpy.asarray(hints.draw("landmarks", picture, truth["points"])).any()
+        assert numpy.asarray(hints.draw("canny", picture)).any()
+
+
+def test_exact_pictures_score_nearly_perfectly_and_others_do_not():
+    asked = scenes()
+    right = measured([drawn(scene) for scene in asked], asked)
+    assert right["miou"] > 0.96 and right["landmark_error_all"] < 0.5
+    assert right["canny_iou"] == 1 and right["no_face"] == 0
+    # Where the prompt alone steers: all that a caption tells is right, position and size are other ones.
+    rng = Random(1)
+    told = measured([drawn(pictures.arranged(rng, scene)) for scene in asked], asked)
+    assert told["miou"] < 0.9 and told["landmark_error_all"] > 2 and told["canny_iou"] < 0.4
+    other = measured([drawn(scene) for scene in asked[1:] + asked[:1]], asked)
+    assert other["miou"] < 0.7 and other["landmark_error_all"] > 10 and other["canny_iou"] < 0.2
+
+
+def test_noise_and_stray_pixels_change_little():
+    generator = numpy.random.default_rng(0)
+    asked, shown = scenes(20), []
+    for scene in asked:
+        pixels = numpy.array(drawn(scene)) + generator.normal(0, 8, (64, 64, 3))
+        pixels[5, 5] = 255 - pixels[5, 5]
+        shown.append(Image.fromarray(numpy.clip(pixels, 0, 255).astype(numpy.uint8)))
+    found = measured(shown, asked)
+    assert found["miou"] > 0.94 and found["landmark_error_all"] < 1 and found["no_face"] == 0
+
+
+def test_a_picture_without_an_object():
+    plain = Image.new("RGB", (64, 64), "blue")
+    assert DETECTOR.faces(plain) == [] and not SEGMENTER.classes(plain).any()
+    missing = measured([plain], [BALL])
+    assert missing["no_face"] == 1 and missing["landmark_error_all"] > 40 and missing["canny_iou"] == 0

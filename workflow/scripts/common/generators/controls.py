@@ -1,0 +1,58 @@
+"""What the control tasks annotate, known exactly of a generated scene and measured in any picture of its kind.
+
+Two classes (background 0, object 1) and five points: the middle of the object's box, then its left, right, upper and
+lower edge. `Segmenter` and `Detector` measure them as segmenters.py and face_landmarks.py do in photographs.
+"""
+
+import numpy
+from PIL import Image
+
+from common import faithfulness
+from common.generators import pictures
+from common.generators.pictures import Scene
+
+
+def annotation(scene: Scene) -> dict[str, numpy.ndarray]:
+    """`classes` (64, 64) of uint8 and `points` (5, 2) of x and y in pixels, from the scene's exact mask."""
+    inside = pictures.picture(scene)[1] >= 128
+    return {"classes": inside.astype(numpy.uint8), "points": points(inside)}
+
+
+def points(inside: numpy.ndarray) -> numpy.ndarray:
+    """(5, 2) of the object's box, from its mask (height, width); a pixel's middle is at half."""
+    down, across = numpy.nonzero(inside)
+    left, right = across.min(), across.max() + 1
+    top, bottom = down.min(), down.max() + 1
+    x, y = (left + right) / 2, (top + bottom) / 2
+    return numpy.array([(x, y), (left, y), (right, y), (x, top), (x, bottom)], float)
+
+
+def mask(picture: Image.Image) -> numpy.ndarray:
+    """The object's pixels (height, width) of a picture: those that differ from the colour at its rim."""
+    pixels = numpy.asarray(picture.convert("RGB"), float)
+    edge = faithfulness.EDGE
+    rim = numpy.ones(pixels.shape[:2], bool)
+    rim[edge:-edge, edge:-edge] = False
+    return faithfulness.object_mask(pixels, numpy.median(pixels[rim], axis=0))
+
+
+class Segmenter:
+    def classes(self, picture: Image.Image) -> numpy.ndarray:
+        return mask(picture).astype(numpy.uint8)
+
+
+def largest_part(inside: numpy.ndarray) -> numpy.ndarray:
+    """The largest connected part of a mask: the box of an object is not to reach to a stray pixel."""
+    from scipy import ndimage
+
+    parts, _ = ndimage.label(inside)
+    sizes = numpy.bincount(parts.ravel())[1:]
+    return parts == sizes.argmax() + 1 if len(sizes) else inside
+
+
+class Detector:
+    def faces(self, picture: Image.Image) -> list[numpy.ndarray]:
+        """The points of the object, none where what stands out is too little or too much to be one."""
+        inside = largest_part(mask(picture))
+        smallest, largest = faithfulness.OBJECT
+        return [points(inside)] if smallest < inside.mean() < largest else []

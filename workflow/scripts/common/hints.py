@@ -1,6 +1,6 @@
 """Control signals: from a photograph and its annotation to the hint, the picture that steers generation.
 
-A hint is a function (picture, annotation) -> RGB picture of the picture's size (paper, Table 4 right). One's own control
+A hint is a function (picture, annotation) -> RGB picture of the picture's size (paper, Table 4). One's own control
 signal is such a function, named in the config as `module:function`; what it needs of annotations it may read itself.
 """
 

@@ -79,8 +79,9 @@ class Nvlabs:
             )
         except (OSError, RuntimeError) as problem:
             raise foreign(folder, problem) from problem
-        if strange := [*loading["missing_keys"], *loading["unexpected_keys"]]:
-            raise foreign(folder, f"{sorted(strange)[0]} is in one of them only")
+        strange = sorted({*loading["missing_keys"], *loading["unexpected_keys"]})
+        if strange := [name for name in strange if not name.endswith("num_batches_tracked")]:  # of no use here
+            raise foreign(folder, f"{strange[0]} is in one of them only")
         set_layer_norms(model)
         self.model = model.eval().to(device)
 

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from PIL.Image import Image
+
 from common import adapters
 from common.job import JobError
 
@@ -51,18 +53,36 @@ def count_parameters(folder: Path) -> int:
     return total
 
 
-def text_embeddings(folder: Path, prompts: list[str], precision: str, device: str):
-    """(prompts, tokens, width): what the UNet attends to."""
+def pixels(image: Image):
+    """(3, height, width) of an RGB image, 0 to 255 in float32."""
+    import numpy
     import torch
-    from transformers import CLIPTextModel, CLIPTokenizer
 
-    tokenizer = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer")
-    encoder = part(CLIPTextModel, folder, "text_encoder", precision).to(device)
-    ids = tokenizer(
-        prompts, padding="max_length", truncation=True, max_length=tokenizer.model_max_length, return_tensors="pt"
-    ).input_ids
-    with torch.no_grad():
-        return encoder(ids.to(device))[0]
+    return torch.from_numpy(numpy.asarray(image).copy()).permute(2, 0, 1).float()
+
+
+class TextEncoder:
+    """Prompts as the UNet attends to them: (prompts, tokens, width)."""
+
+    def __init__(self, folder: Path, precision: str, device: str):
+        from transformers import CLIPTextModel, CLIPTokenizer
+
+        self.tokenizer = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer")
+        self.model = part(CLIPTextModel, folder, "text_encoder", precision).to(device).requires_grad_(False)
+
+    def __call__(self, prompts: list[str]):
+        ids = self.tokenizer(
+            prompts,
+            padding="max_length",
+            truncation=True,
+            max_length=self.tokenizer.model_max_length,
+            return_tensors="pt",
+        ).input_ids
+        return self.model(ids.to(self.model.device))[0]
+
+
+def text_embeddings(folder: Path, prompts: list[str], precision: str, device: str):
+    return TextEncoder(folder, precision, device)(prompts)
 
 
 class Sampler:
@@ -73,7 +93,7 @@ class Sampler:
     """
 
     def __init__(self, folder: Path, sampling: dict, device: str):
-        from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+        from diffusers import StableDiffusionPipeline
 
         quiet()
         keep = {} if sampling["safety_checker"] else {"safety_checker": None, "requires_safety_checker": False}
@@ -88,12 +108,19 @@ class Sampler:
             raise JobError(
                 f"{folder} has no safety checker. Set `safety_checker: false`, or add it to the model's files."
             )
-        self.pipe.scheduler = DPMSolverMultistepScheduler.from_config(self.pipe.scheduler.config)
+        self.pipe.scheduler = self.scheduler(self.pipe.scheduler.config)
         self.pipe.set_progress_bar_config(disable=True)
         self.pipe.to(device)
         self.pipe.unet.requires_grad_(False)
-        self.sampling, self.device, self.adapted, self.weights = sampling, device, None, None
+        self.folder, self.sampling, self.device = folder, sampling, device
+        self.adapted, self.weights = None, None
         check_resolution(self.pipe, sampling["resolution"])
+
+    @staticmethod
+    def scheduler(config):
+        from diffusers import DPMSolverMultistepScheduler
+
+        return DPMSolverMultistepScheduler.from_config(config)
 
     def use(self, method: dict, weights: Path) -> None:
         """Put a run's weights in; later ones take the place of the first without loading the base again."""
@@ -106,34 +133,43 @@ class Sampler:
             adapters.exchange(self.adapted, method, weights)
         self.weights = weights
 
-    def draw(self, prompts: list[str], seeds: list[int]) -> list[tuple]:
-        """(image, blocked) for each; in halves where the GPU's memory is too small for all at once."""
+    def draw(self, prompts: list[str], seeds: list[int], *further: list) -> list[tuple]:
+        """(image, blocked) for each; in halves where the GPU's memory is too small for all at once.
+
+        `further`: lists with more about each image, for a subclass.
+        """
         import torch
 
+        columns = (prompts, seeds, *further)
         try:
-            return self.at_once(prompts, seeds)
+            return self.at_once(*columns)
         except torch.cuda.OutOfMemoryError:
             if len(prompts) == 1:
                 raise
         torch.cuda.empty_cache()
         print(f"out of memory at {len(prompts)} images at once; going on with half of them")
         half = len(prompts) // 2
-        return self.draw(prompts[:half], seeds[:half]) + self.draw(prompts[half:], seeds[half:])
+        return self.draw(*(one[:half] for one in columns)) + self.draw(*(one[half:] for one in columns))
 
-    def at_once(self, prompts: list[str], seeds: list[int]) -> list[tuple]:
+    def at_once(self, prompts: list[str], seeds: list[int], **options) -> list[tuple]:
+        """`options` go to the pipeline."""
         import torch
 
         side = self.sampling["resolution"] // self.pipe.vae_scale_factor
         shape = (1, self.pipe.unet.config.in_channels, side, side)
-        noise = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        noise = [torch.randn(shape, generator=generator) for generator in generators]
         with torch.inference_mode():
             result = self.pipe(
-                prompts,
+                prompt=prompts,
                 height=self.sampling["resolution"],
                 width=self.sampling["resolution"],
                 num_inference_steps=self.sampling["inference_steps"],
                 guidance_scale=self.sampling["guidance"],
+                eta=self.sampling.get("eta", 0.0),
                 latents=torch.cat(noise).to(self.device, self.pipe.unet.dtype),
+                generator=generators,
+                **options,
             )
         flags = result.nsfw_content_detected or [False] * len(prompts)
         return [
@@ -145,4 +181,4 @@ class Sampler:
 def check_resolution(pipe, resolution: int) -> None:
     step = pipe.vae_scale_factor * 2 ** (len(pipe.unet.config.block_out_channels) - 1)
     if resolution % step:
-        raise JobError(f"tasks.subject.resolution is {resolution}; this model makes multiples of {step} pixels.")
+        raise JobError(f"the resolution is {resolution}; this model makes multiples of {step} pixels.")

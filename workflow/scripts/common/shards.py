@@ -7,9 +7,12 @@ them; what was finished when a shard was killed is never made again, whatever th
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
+
+from PIL.Image import Image
 
 from common import images, manifests, provenance, subjects
 from common.images import Picture
@@ -21,8 +24,14 @@ def draw(
     about: Callable[[tuple], dict],
     identity: dict,
     weights: dict[int, Path] | None = None,
+    key: Callable[[tuple], str] = subjects.key,
+    hint: Callable[[tuple], Image] | None = None,
 ) -> None:
-    """Write the shard's tar file. `about`: an image's JSON, `prompt` and `seed` in it; `weights` by step."""
+    """Write the shard's tar file.
+
+    `items`: tuples, of which the first entry is a step. `about`: an image's JSON, `prompt` and `seed` in it; `weights`
+    by step. `key`: an image's name in the tar file. `hint`: what it is to follow; `identity` must tell of all hints.
+    """
     from tqdm import tqdm
 
     params, sampling = job["params"], job["params"]["sampling"]
@@ -33,32 +42,37 @@ def draw(
         if old != place:
             shutil.rmtree(old, ignore_errors=True)
     batches = subjects.share(subjects.batches(items, sampling["batch_size"]), index, count)
-    files = {place / f"{subjects.key(batch[0])}.tar": batch for batch in batches}
+    files = {place / f"{key(batch[0])}.tar": batch for batch in batches}
     missing = {path: batch for path, batch in files.items() if not path.exists()}
-    sampler = load(job) if missing else None
+    sampler = load(job, hint is not None) if missing else None
+    started = time.monotonic()
     with tqdm(total=sum(map(len, missing.values())), desc="draw", unit="image", disable=None) as progress:
         for path, batch in missing.items():
             if weights:
                 sampler.use(params["method"], weights[batch[0][0]])
             told = [about(item) for item in batch]
-            drawn = sampler.draw([one["prompt"] for one in told], [one["seed"] for one in told])
+            columns = [[one["prompt"] for one in told], [one["seed"] for one in told]]
+            drawn = sampler.draw(*columns, *([[hint(item) for item in batch]] if hint else []))
             images.pack(
                 path,
                 [
-                    Picture(subjects.key(item), images.to_png(image), one | {"blocked": blocked})
+                    Picture(key(item), images.to_png(image), one | {"blocked": blocked})
                     for item, one, (image, blocked) in zip(batch, told, drawn, strict=True)
                 ],
             )
             progress.update(len(batch))
+    made, seconds = sum(map(len, missing.values())), time.monotonic() - started
     images.pack(job["output"]["shard"], chain.from_iterable(images.unpack(path) for path in files))
     for path in files:
         path.unlink()
-    made = sum(map(len, missing.values()))
-    print(f"{sum(map(len, batches))} images, {made} of them made now")
+    print(
+        f"{sum(map(len, batches))} images, {made} of them made now" + (f", {made / seconds:.3g} a second" * bool(made))
+    )
 
 
-def load(job: dict):
-    from common import diffusion
+def load(job: dict, hints: bool):
+    from common import control_sampling, diffusion
 
+    sampler = control_sampling.Sampler if hints else diffusion.Sampler
     device = provenance.pick_device(job["resources"].get("gpu", 0), job["params"].get("device"))
-    return diffusion.Sampler(manifests.folder(job["input"]["model"]), job["params"]["sampling"], device)
+    return sampler(manifests.folder(job["input"]["model"]), job["params"]["sampling"], device)

@@ -1,0 +1,150 @@
+"""Trainings on the demo's tiny Stable Diffusion with a hint, and shards of images from them, for the tests."""
+
+from pathlib import Path
+from random import Random
+
+from PIL import Image, ImageDraw
+from transformers import set_seed
+
+from common import (
+    adapters,
+    control_training,
+    controlled,
+    files,
+    finetuning,
+    images,
+    shards,
+    subjects,
+    training,
+)
+from support import ROOT, method
+
+MODEL = ROOT / "workflow/pictures-sd"
+SIDE = 64  # pixels
+TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj"]
+PEFT = {
+    "hra": {"r": 4},
+    "lora": {"r": 4, "lora_alpha": 4},
+    "oft": {"oft_block_size": 8},
+    "boft": {"boft_block_size": 8, "boft_n_butterfly_factor": 1},
+}
+SETTINGS = {
+    "max_steps": 3,
+    "epochs": 1,
+    "learning_rate": 1e-2,
+    "warmup_steps": 0,
+    "schedule": "constant",
+    "batch_size": 4,
+    "gradient_accumulation": 1,
+    "weight_decay": 0.01,
+    "max_grad_norm": 1.0,
+    "adam_epsilon": 1e-8,
+    "gradient_checkpointing": False,
+    "precision": "float32",
+}
+SAMPLING = {
+    "batch_size": 2,
+    "inference_steps": 2,
+    "guidance": 9.0,
+    "eta": 0.0,
+    "safety_checker": False,
+    "precision": "float32",
+    "resolution": SIDE,
+}
+
+
+def unet_method(kind: str = "hra", **changes) -> dict:
+    return method(kind) | {"targets": TARGETS if kind in PEFT else None, "peft": PEFT.get(kind)} | changes
+
+
+def rows(count: int = 6) -> list[tuple]:
+    """Discs on grounds of two colours; the hint is the disc in white on black."""
+    rng, made = Random(0), []
+    for _ in range(count):
+        ground, colour = rng.sample(["red", "green", "blue", "yellow"], 2)
+        x, y = rng.randrange(12, SIDE - 12), rng.randrange(12, SIDE - 12)
+        made.append(
+            (disc(colour, ground, x, y), f"a {colour} ball on a {ground} background", disc("white", "black", x, y))
+        )
+    return made
+
+
+def disc(colour: str, ground: str, x: int, y: int) -> Image.Image:
+    image = Image.new("RGB", (SIDE, SIDE), ground)
+    ImageDraw.Draw(image).ellipse((x - 10, y - 10, x + 10, y + 10), fill=colour)
+    return image
+
+
+class Run:
+    """A training in a folder, as the script of the chain would do it; `weights` is what it leaves."""
+
+    def __init__(self, folder: Path, method: dict, seed: int = 0, model: Path = MODEL, **settings):
+        self.folder, self.method, self.seed, self.model = folder, method, seed, model
+        self.samples = settings.pop("samples", {})
+        self.settings = SETTINGS | settings
+        self.weights = folder / "last" / adapters.WEIGHTS
+
+    def augment(self) -> Path:
+        set_seed(self.seed)
+        model = controlled.load(self.model, self.method)
+        adapted = adapters.insert(model, self.method, controlled.head(self.method))
+        if adapted is not None:
+            adapters.save(adapted, self.folder / "augmented")
+        return self.folder / "augmented"
+
+    def trainer(self, marks: list[int] | None = None) -> control_training.Trainer:
+        augmented, data = self.augment(), rows()
+        settings = control_training.schedule(self.settings, len(data))
+        set_seed(self.seed)
+        self.trained = control_training.start(self.model, self.method, settings, augmented)
+        params = {"method": self.method, "hyperparameters": self.settings, "scratch": str(self.folder / "scratch")}
+        samples = control_training.Samples(data, SIDE, self.seed, **self.samples)
+        self.survive = training.Survive(60, None)
+        marks = marks or [settings["max_steps"]]
+        return control_training.Trainer(
+            {"params": params}, self.trained, self.model, samples, marks, self.survive, "cpu", settings
+        )
+
+    def train(self, marks: list[int] | None = None) -> control_training.Trainer:
+        (self.folder / "scratch").mkdir(parents=True, exist_ok=True)
+        trainer = self.trainer(marks)
+        finetuning.run_to_end(trainer, self.survive, self.folder / "scratch", 0)
+        trainer.save(self.folder / "last")
+        return trainer
+
+    def draw(self, shard: int = 0, of: int = 1, count: int = 5, **sampling) -> Path:
+        """One shard of `count` images."""
+        data, out = rows(count), self.folder / f"shard{shard}-of-{of}.tar"
+        manifest = self.folder / "model.manifest.json"
+        listed = {str(path.relative_to(self.model)): path for path in self.model.rglob("*") if path.is_file()}
+        content = {name: {"bytes": path.stat().st_size} for name, path in listed.items()}
+        files.write_json(manifest, {"folder": str(self.model), "files": content})
+        job = {
+            "input": {"model": str(manifest)},
+            "output": {"shard": str(out)},
+            "params": {
+                "sampling": SAMPLING | sampling,
+                "finished": str(self.folder / "finished"),
+                "method": self.method,
+                "device": "cpu",
+            },
+            "resources": {},
+            "wildcards": {"shard": str(shard), "n_shards": str(of)},
+        }
+
+        def about(item: tuple[int, int]) -> dict:
+            return {"prompt": data[item[1]][1], "seed": subjects.seed("image", self.seed, item[1])}
+
+        shards.draw(
+            job,
+            [(3, row) for row in range(count)],
+            about,
+            {"weights": files.sha256(self.weights)},
+            {3: self.weights},
+            key=lambda item: f"row{item[1]}",
+            hint=lambda item: data[item[1]][2],
+        )
+        return out
+
+    def drawn(self, of: int = 1, **options) -> list[images.Picture]:
+        return [one for shard in range(of) for one in images.unpack(self.draw(shard, of, **options))]

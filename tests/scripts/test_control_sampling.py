@@ -1,0 +1,182 @@
+"""Pictures from hints: LDM's time steps, guidance by hand, the same pictures from any shards and batches."""
+
+import numpy
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+
+from common import control_sampling, controlled, diffusion, hint_encoder, images
+from common.job import JobError
+from controlled import MODEL, SAMPLING, SIDE, Run, disc, rows, unet_method
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run whose hint encoder does something, of each kind."""
+    runs = {}
+    for kind in ("hra", "controlnet"):
+        runs[kind] = Run(tmp_path_factory.mktemp(kind), unet_method(kind), learning_rate=5e-2)
+        runs[kind].train()
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return runs
+
+
+def sampler(run: Run, **sampling) -> control_sampling.Sampler:
+    made = control_sampling.Sampler(MODEL, SAMPLING | sampling, "cpu")
+    made.use(run.method, run.weights)
+    return made
+
+
+def pixels(image) -> numpy.ndarray:
+    return numpy.asarray(image, int)
+
+
+def test_fifty_steps_are_ldm_s():
+    """make_ddim_timesteps: range(0, 1000, 20) + 1; the last step goes to the first noise level, not to none."""
+    scheduler = control_sampling.Sampler(MODEL, SAMPLING, "cpu").pipe.scheduler
+    scheduler.set_timesteps(50)
+    assert scheduler.timesteps.tolist() == list(range(981, 0, -20))
+    assert scheduler.final_alpha_cumprod == scheduler.alphas_cumprod[0] and not scheduler.config.clip_sample
+
+
+@pytest.mark.parametrize("kind", ["hra", "controlnet"])
+def test_a_picture_is_ddim_with_guidance_and_the_hint_in_both_branches(trained, kind):
+    """By hand: e = e(∅, hint) + g (e(text, hint) − e(∅, hint)); x₀ = (x − √(1−ā) e)/√ā; x' = √ā' x₀ + √(1−ā') e."""
+    run, (_, prompt, hint) = trained[kind], rows(1)[0]
+    made = sampler(run, inference_steps=4)
+    found = pixels(made.draw([prompt], [7], [hint])[0][0])
+
+    model = controlled.load_trained(MODEL, run.method, run.weights)
+    text = diffusion.text_embeddings(MODEL, ["", prompt], "float32", "cpu")
+    shown = (diffusion.pixels(hint) / 255)[None]
+    levels = made.pipe.scheduler.alphas_cumprod
+    x = torch.randn(1, 4, SIDE // 4, SIDE // 4, generator=torch.Generator().manual_seed(7))
+    with torch.no_grad():
+        for time in (751, 501, 251, 1):
+            free, guided = (model(x, torch.tensor([time]), one[None], hint=shown).sample for one in text)
+            e = free + 9.0 * (guided - free)
+            now, then = levels[time], levels[max(time - 250, 0)]
+            clean = (x - (1 - now).sqrt() * e) / now.sqrt()
+            x = then.sqrt() * clean + (1 - then).sqrt() * e
+        picture = made.pipe.vae.decode(x / made.pipe.vae.config.scaling_factor).sample[0]
+    expected = ((picture.permute(1, 2, 0) / 2 + 0.5).clamp(0, 1) * 255).round()
+    assert abs(found - expected.numpy()).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["hra", "controlnet"])
+def test_any_number_of_shards_gives_the_same_pictures(trained, kind):
+    run = trained[kind]
+    one, two, five = (run.drawn(of) for of in (1, 2, 5))
+    assert one == two == five and [picture.key for picture in one] == [f"row{row}" for row in range(5)]
+    # Other batches, other rounding: at most one grey level.
+    for first, second in zip(one, run.drawn(batch_size=3), strict=True):
+        assert abs(pixels(first.image) - pixels(second.image)).max() <= 1
+
+
+def test_order_and_neighbours_do_not_matter(trained):
+    made, data = sampler(trained["hra"]), rows(3)
+    seeds = [1, 2, 3]
+    forth, back = (
+        made.draw([data[i][1] for i in order], [seeds[i] for i in order], [data[i][2] for i in order])
+        for order in ((0, 1, 2), (2, 1, 0))
+    )
+    for (first, _), (second, _) in zip(forth, back[::-1], strict=True):
+        assert abs(pixels(first) - pixels(second)).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["hra", "controlnet"])
+def test_hints_show_and_each_picture_has_its_own(trained, kind):
+    made, prompt = sampler(trained[kind]), "a red ball"
+    left, right = disc("white", "black", 16, 32), disc("white", "black", 48, 32)
+    first, second = (pixels(image) for image, _ in made.draw([prompt] * 2, [0, 0], [left, right]))
+    (alone, _), *_ = made.draw([prompt], [0], [right])
+    assert abs(first - second).max() > 1 and abs(second - pixels(alone)).max() <= 1
+
+
+def test_the_base_alone_pays_no_heed_to_hints(tmp_path):
+    """The kind `pretrained`: the reference row without control, and by its own pipeline."""
+    from safetensors.torch import save_file
+
+    run = Run(tmp_path, unet_method("pretrained"))
+    run.weights.parent.mkdir()
+    save_file({}, run.weights)
+    made, (_, prompt, hint) = sampler(run), rows(1)[0]
+    found = made.draw([prompt], [3], [hint])[0][0]
+    pipe = made.pipe
+    pipe.unet = diffusion.load_unet(MODEL)
+    noise = torch.randn(1, 4, SIDE // 4, SIDE // 4, generator=torch.Generator().manual_seed(3))
+    expected = pipe(prompt, height=SIDE, width=SIDE, num_inference_steps=2, guidance_scale=9.0, latents=noise).images[0]
+    assert found.tobytes() == expected.tobytes()
+
+
+def test_another_run_s_weights_take_the_place_of_the_first(trained, tmp_path):
+    other = Run(tmp_path, unet_method(), seed=1)
+    other.train()
+    AcceleratorState._reset_state(reset_partial_state=True)
+    made, (_, prompt, hint) = sampler(trained["hra"]), rows(1)[0]
+    first = made.draw([prompt], [0], [hint])[0][0]
+    made.use(other.method, other.weights)
+    second = made.draw([prompt], [0], [hint])[0][0]
+    made.use(trained["hra"].method, trained["hra"].weights)
+    again = made.draw([prompt], [0], [hint])[0][0]
+    assert first.tobytes() == again.tobytes() != second.tobytes()
+    assert second.tobytes() == sampler(other).draw([prompt], [0], [hint])[0][0].tobytes()
+
+
+@pytest.mark.parametrize("kind", ["hra", "controlnet"])
+def test_half_precision(trained, kind):
+    made, (_, prompt, hint) = sampler(trained[kind], precision="bf16"), rows(1)[0]
+    found = made.draw([prompt], [0], [hint])[0][0]
+    assert abs(pixels(found) - pixels(sampler(trained[kind]).draw([prompt], [0], [hint])[0][0])).mean() < 16
+    assert next(made.pipe.unet.parameters()).dtype == torch.bfloat16
+
+
+def test_too_little_gpu_memory_halves_the_batch(trained, monkeypatch, capsys):
+    made, data, plain = sampler(trained["hra"]), rows(4), control_sampling.Sampler.at_once
+    columns = [row[1] for row in data], [0, 1, 2, 3], [row[2] for row in data]
+    whole = made.draw(*columns)
+
+    def at_once(self, prompts, seeds, hints):
+        if len(prompts) > 1:
+            raise torch.cuda.OutOfMemoryError
+        return plain(self, prompts, seeds, hints)
+
+    monkeypatch.setattr(control_sampling.Sampler, "at_once", at_once)
+    for (first, _), (second, _) in zip(whole, made.draw(*columns), strict=True):
+        assert abs(pixels(first) - pixels(second)).max() <= 1
+    assert "out of memory at 4 images at once; going on with half of them" in capsys.readouterr().out
+
+
+def test_noise_on_the_way_is_the_picture_s_own(trained):
+    """eta > 0: the same picture in any batch, another than without."""
+    made, data = sampler(trained["hra"], eta=1.0), rows(2)
+    both = made.draw([row[1] for row in data], [5, 6], [row[2] for row in data])
+    alone = made.draw([data[1][1]], [6], [data[1][2]])
+    plain = sampler(trained["hra"]).draw([data[1][1]], [6], [data[1][2]])
+    assert (
+        abs(pixels(both[1][0]) - pixels(alone[0][0])).max() <= 1 < abs(pixels(plain[0][0]) - pixels(alone[0][0])).max()
+    )
+
+
+def test_hints_of_another_size_are_refused(trained):
+    with pytest.raises(JobError, match=r"the hint of 'a ball' is RGB of 32 × 32 pixels; expected RGB of 64 × 64"):
+        sampler(trained["hra"]).draw(["a ball"], [0], [disc("white", "black", 9, 9).resize((32, 32))])
+
+
+def test_a_shard_tells_its_throughput(trained, capsys):
+    trained["hra"].drawn()
+    assert "5 images, 5 of them made now, " in (said := capsys.readouterr().out) and " a second" in said
+
+
+def test_a_resolution_that_the_model_cannot_make_is_refused():
+    with pytest.raises(JobError, match="the resolution is 60; this model makes multiples of 8 pixels"):
+        control_sampling.Sampler(MODEL, SAMPLING | {"resolution": 60}, "cpu")
+
+
+def test_the_encoder_runs_once_a_batch(trained, monkeypatch):
+    calls, plain = [], hint_encoder.encode
+    monkeypatch.setattr(hint_encoder, "encode", lambda *call: calls.append(1) or plain(*call))
+    made = sampler(trained["hra"], inference_steps=5)
+    made.draw(["a ball"], [0], [rows(1)[0][2]])
+    assert len(calls) == 1
+    assert images.to_png(made.draw(["a ball"], [0], [rows(1)[0][2]])[0][0])

@@ -1,0 +1,256 @@
+"""Hint encoder, ControlNet and their training: the start, every method there and back, killed and resumed."""
+
+import copy
+import os
+import signal
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from safetensors.torch import load_file, save_file
+
+from common import adapters, control_training, controlled, diffusion, hint_encoder, training
+from common.job import JobError
+from controlled import MODEL, SIDE, Run, rows, unet_method
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerator():
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture
+def unet():
+    torch.manual_seed(0)
+    return controlled.load(MODEL, unet_method())
+
+
+def inputs(count: int = 4) -> tuple:
+    generator = torch.Generator().manual_seed(0)
+    noisy = torch.randn(count, 4, SIDE // 4, SIDE // 4, generator=generator)
+    times = torch.arange(1, count + 1) * 200
+    return noisy, times, torch.randn(count, 32, 96, generator=generator)
+
+
+def hints(count: int = 4):
+    return torch.rand(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+
+
+def waken(model) -> None:
+    """Move what starts at zero, so that hints show."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "conv_out" in name and hint_encoder.NAME in name:
+                parameter.normal_(std=0.1)
+
+
+def test_the_encoder_is_the_paper_s():
+    """3-16-16-32-32-96-96-256-320: OFT's control_model.input_hint_block has 1,086,480 parameters."""
+    from diffusers import UNet2DConditionModel
+
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(cross_attention_dim=768, attention_head_dim=8)
+        hint_encoder.attach(unet, 8)
+    encoder = unet.hint_encoder
+    convolutions = [module for module in encoder.modules() if isinstance(module, torch.nn.Conv2d)]
+    assert [convolutions[0].in_channels, *(one.out_channels for one in (convolutions[0], *encoder.blocks))] == [
+        3, 16, 16, 32, 32, 96, 96, 256
+    ]  # fmt: skip
+    assert encoder.conv_out.out_channels == 320 and len(convolutions) == 8
+    assert sum(parameter.numel() for parameter in encoder.parameters()) == 1_086_480
+
+
+def test_at_the_start_a_hint_changes_no_bit(unet):
+    plain = diffusion.load_unet(MODEL)
+    with torch.no_grad():
+        expected = plain(*inputs()).sample
+        assert torch.equal(unet(*inputs(), hint=hints()).sample, expected)
+        adapted = adapters.insert(unet, unet_method(), controlled.head(unet_method()))
+        # The rotations' start is the identity up to rounding, so the comparison is with the same adapters.
+        assert torch.equal(adapted(*inputs(), hint=hints()).sample, adapted(*inputs()).sample)
+
+
+def test_hints_reach_the_first_block_alone_of_every_row(unet):
+    """By hand: the encoded hint goes to conv_in's output. Guidance doubles the latents, not the hints."""
+    waken(unet)
+    noisy, times, context = inputs()
+    with torch.no_grad():
+        encoded = unet.hint_encoder(hints())
+        assert abs(encoded).max() > 0.01
+        plain = copy.deepcopy(diffusion.load_unet(MODEL))
+        plain.conv_in.register_forward_hook(lambda *call: call[2] + encoded)
+        expected = plain(noisy, times, context).sample
+        found = unet(noisy, times, context, hint=hints()).sample
+        assert torch.equal(found, expected) and not torch.equal(found, unet(noisy, times, context).sample)
+        with hint_encoder.showing(unet, hints(2)):
+            doubled = unet(noisy, times, context).sample
+        assert torch.equal(doubled, unet(noisy, times, context, hint=hints(2)[[0, 1, 0, 1]]).sample)
+        for row in range(4):
+            one = unet(noisy[[row]], times[[row]], context[[row]], hint=hints()[[row]]).sample
+            assert torch.allclose(one, found[[row]], atol=1e-4)
+
+
+def test_a_copy_of_the_unet_has_hints_of_its_own(unet):
+    waken(unet)
+    other = copy.deepcopy(unet)
+    with torch.no_grad(), hint_encoder.showing(other, hints()):
+        assert not torch.equal(other(*inputs()).sample, unet(*inputs()).sample)
+
+
+def test_a_hint_is_forgotten_after_an_error(unet):
+    waken(unet)
+    noisy, times, context = inputs()
+    with torch.no_grad():
+        with pytest.raises(RuntimeError):
+            unet(noisy, times, context[..., :5], hint=hints())
+        assert unet.conv_in.encoded is None
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 32, 32), (3, 3, SIDE, SIDE), (4, 1, SIDE, SIDE)])
+def test_hints_that_do_not_fit_are_refused(unet, shape):
+    with pytest.raises(JobError, match=r"expected \(N, 3, 64, 64\) with N or a divisor of it"):
+        unet(*inputs(), hint=torch.zeros(shape))
+
+
+def test_channels_that_do_not_fit_the_autoencoder_are_refused():
+    with pytest.raises(JobError, match=r"scales by 8, the model's autoencoder by 4.*each of the 3 sizes"):
+        hint_encoder.attach(diffusion.load_unet(MODEL), 4, (16, 32, 96, 256))
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_gradients_are_those_of_the_loss(unet, checkpointing):
+    """A step of h along the gradient g and one back: the losses differ by 2 h |g|², up to h³."""
+    waken(unet)
+    model = adapters.insert(unet, unet_method(), controlled.head(unet_method())).double().train()
+    if checkpointing:
+        unet.enable_gradient_checkpointing()
+    noisy, times, context = inputs(1)
+
+    def loss():
+        return model(noisy.double(), times, context.double(), hint=hints(1)).sample.square().mean()
+
+    for part in (hint_encoder.NAME, "hra_u"):
+        parameters = [one for name, one in model.named_parameters() if one.requires_grad and part in name]
+        gradients = torch.autograd.grad(loss(), parameters)
+        size = sum(gradient.square().sum() for gradient in gradients)
+        h, found = 1e-4 / size.sqrt(), []
+        for step in (h, -2 * h):
+            with torch.no_grad():
+                for parameter, gradient in zip(parameters, gradients, strict=True):
+                    parameter += step * gradient
+                found.append(loss())
+        assert found[0] - found[1] == pytest.approx(float(2 * h * size), rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["hra", "lora", "oft", "boft", "head", "controlnet"])
+def test_every_method_learns_and_comes_back_merged(tmp_path, kind):
+    run = Run(tmp_path, unet_method(kind))
+    trainer = run.train()
+    assert len(trainer.losses) == 3 and all(loss > 0 for loss in trainer.losses)
+    sizes = controlled.count(run.trained, run.method)
+    kept = sum(one.numel() for one in load_file(run.weights).values())
+    assert kept == sizes["trainable_parameters"] and (sizes["adapter_parameters"] > 0) == (kind != "head")
+    noisy, times, context = inputs()
+    merged = controlled.load_trained(MODEL, run.method, run.weights)
+    with torch.no_grad():
+        expected = run.trained.eval()(noisy, times, context, hint=hints()).sample
+        found = merged(noisy, times, context, hint=hints()).sample
+        other = merged(noisy, times, context, hint=1 - hints()).sample
+    assert torch.allclose(found, expected, atol=2e-4) and not torch.equal(found, other)
+    assert not any("lora" in name or "hra" in name or "oft" in name for name, _ in merged.named_modules())
+
+
+@pytest.mark.parametrize("changes", [{"lambda": 1e-3}, {"peft": {"r": 4, "apply_GS": True}}, {"targets": ["to_q"]}])
+def test_the_method_s_settings_move_the_training(tmp_path, changes):
+    plain, other = Run(tmp_path / "plain", unet_method()), Run(tmp_path / "other", unet_method(**changes))
+    states = [run.train() and load_file(run.weights) for run in (plain, other)]
+    assert any((states[0][name] - states[1][name]).abs().max() > 1e-6 for name in states[1])
+
+
+def test_accumulated_steps_are_those_of_the_whole_batch(tmp_path):
+    whole, parts = Run(tmp_path / "a", unet_method()), Run(tmp_path / "b", unet_method(), gradient_accumulation=2)
+    states = [run.train() and load_file(run.weights) for run in (whole, parts)]
+    for name, weight in states[0].items():
+        assert torch.allclose(weight, states[1][name], atol=5e-4), name
+
+
+@pytest.mark.parametrize("ema", [None, 0.5])
+def test_a_training_that_is_told_to_stop_goes_on_and_ends_with_the_same_numbers(tmp_path, monkeypatch, ema):
+    calm, disturbed = (Run(tmp_path / name, unet_method(), ema=ema) for name in ("calm", "disturbed"))
+    losses = calm.train([2, 3]).losses
+    plain = control_training.Trainer.step
+
+    def step(self, number):
+        found = plain(self, number)
+        if number == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(control_training.Trainer, "step", step)
+        with pytest.raises(training.Interrupted, match="stopped at step 2 of 3: signal SIGTERM"):
+            disturbed.train([2, 3])
+    assert disturbed.train([2, 3]).losses == losses
+    for path in ("last", "scratch/steps/2"):
+        first, second = (load_file(run.folder / path / adapters.WEIGHTS) for run in (calm, disturbed))
+        assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_average_is_saved_and_the_training_goes_on_with_its_own_weights(tmp_path):
+    """a = d a + (1 − d) w after every step; diffusers' d grows to the given one: 0, 2/11, 3/12, …"""
+    plain, averaged = (Run(tmp_path / name, unet_method(), ema=ema) for name, ema in (("a", None), ("b", 0.9)))
+    trainers = [run.train([1, 2, 3]) for run in (plain, averaged)]
+    assert trainers[0].losses == trainers[1].losses
+    steps = [
+        load_file(plain.folder / path / adapters.WEIGHTS) for path in ("scratch/steps/1", "scratch/steps/2", "last")
+    ]
+    for name, found in load_file(averaged.weights).items():
+        expected = steps[0][name]
+        for decay, state in zip((2 / 11, 3 / 12), steps[1:], strict=True):
+            expected = decay * expected + (1 - decay) * state[name]
+        assert torch.allclose(found, expected, atol=1e-6), name
+
+
+def test_samples_are_a_shuffle_of_the_rows_in_every_epoch():
+    data = [(image, str(place), hint) for place, (image, _, hint) in enumerate(rows(6))]
+    samples = control_training.Samples(data, SIDE, seed=0)
+    epochs = [[samples[n]["prompt"] for n in range(6 * epoch, 6 * epoch + 6)] for epoch in range(3)]
+    assert all(sorted(epoch) == list("012345") for epoch in epochs) and len({tuple(one) for one in epochs}) == 3
+    assert [control_training.Samples(data, SIDE, 0, shuffle=False)[n]["prompt"] for n in range(6)] == list("012345")
+    again = control_training.Samples(data, SIDE, seed=0)[7]
+    assert torch.equal(again["hint"], samples[7]["hint"]) and again["prompt"] == samples[7]["prompt"]
+    assert samples[0]["pixels"].shape == (3, SIDE, SIDE)
+    assert (samples[0]["hint"].unique() == torch.tensor([0.0, 1.0])).all() and samples[0]["pixels"].min() == -1
+
+
+def test_prompts_are_dropped_at_the_given_rate():
+    samples = control_training.Samples(rows(1), SIDE, seed=0, prompt_dropout=0.3)
+    dropped = sum(samples[n]["prompt"] == "" for n in range(400))
+    assert abs(dropped - 120) < 4 * (400 * 0.3 * 0.7) ** 0.5
+
+
+@pytest.mark.parametrize("broken", ["size", "mode"])
+def test_pictures_of_another_size_or_mode_are_refused(broken):
+    image, prompt, hint = rows(1)[0]
+    hint = hint.resize((32, 64)) if broken == "size" else hint.convert("L")
+    with pytest.raises(JobError, match=r"row 0: the hint is (RGB of 32 × 64|L of 64 × 64) pixels; expected RGB of 64"):
+        control_training.Samples([(image, prompt, hint)], SIDE, seed=0)[0]
+
+
+def test_no_rows_are_refused():
+    with pytest.raises(JobError, match="no rows to train on"):
+        control_training.Samples([], SIDE, seed=0)
+
+
+@pytest.mark.parametrize("kind", ["hra", "controlnet"])
+def test_weights_of_another_unet_are_refused(tmp_path, kind):
+    run = Run(tmp_path, unet_method(kind), max_steps=1)
+    run.train()
+    state = load_file(run.weights)
+    first, last = (next(name for name in order if "weight" in name) for order in (list(state), list(state)[::-1]))
+    without = {name: value for name, value in state.items() if "conv_out" not in name}
+    for strange in (state | {last: torch.zeros(3, 4)}, without, state | {f"{first}s": state[first].clone()}):
+        save_file(strange, run.weights, metadata={"format": "pt"})
+        with pytest.raises(JobError, match=r"adapter_model\.safetensors does not belong to this model"):
+            controlled.load_trained(MODEL, run.method, run.weights)

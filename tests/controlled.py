@@ -3,6 +3,7 @@
 from pathlib import Path
 from random import Random
 
+import torch
 from PIL import Image, ImageDraw
 from transformers import set_seed
 
@@ -55,6 +56,18 @@ SAMPLING = {
 
 def unet_method(kind: str = "hra", **changes) -> dict:
     return method(kind) | {"targets": TARGETS if kind in PEFT else None, "peft": PEFT.get(kind)} | changes
+
+
+def inputs(count: int = 4) -> tuple:
+    """Noisy latents, times and context for the UNet."""
+    generator = torch.Generator().manual_seed(0)
+    noisy = torch.randn(count, 4, SIDE // 4, SIDE // 4, generator=generator)
+    times = torch.arange(1, count + 1) * 200
+    return noisy, times, torch.randn(count, 32, 96, generator=generator)
+
+
+def hints(count: int = 4):
+    return torch.rand(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
 
 
 def rows(count: int = 6) -> list[tuple]:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from common import adapters, control_training, controlled, diffusion, hint_encoder, training
 from common.job import JobError
-from controlled import MODEL, SIDE, Run, rows, unet_method
+from controlled import MODEL, SIDE, Run, hints, inputs, rows, unet_method
 
 
 @pytest.fixture(autouse=True)
@@ -24,17 +24,6 @@ def fresh_accelerator():
 def unet():
     torch.manual_seed(0)
     return controlled.load(MODEL, unet_method())
-
-
-def inputs(count: int = 4) -> tuple:
-    generator = torch.Generator().manual_seed(0)
-    noisy = torch.randn(count, 4, SIDE // 4, SIDE // 4, generator=generator)
-    times = torch.arange(1, count + 1) * 200
-    return noisy, times, torch.randn(count, 32, 96, generator=generator)
-
-
-def hints(count: int = 4):
-    return torch.rand(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
 
 
 def waken(model) -> None:

@@ -1,0 +1,326 @@
+"""Checkpoints in one file: there and back, against diffusers' own loader and the official code, and what is refused."""
+
+import itertools
+import pickle
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from diffusers import DDIMScheduler, DDPMScheduler, StableDiffusionPipeline
+from safetensors.torch import load_file, save_file
+
+from common import augmented_checkpoint, controlled, diffusion, ldm_checkpoint, ldm_keys, tiny_diffusion
+from common.job import JobError
+from controlled import MODEL, Run, hints, inputs, unet_method
+
+PARTS = ("unet", "vae", "text_encoder")
+# Stable Diffusion 1.5's numbers of levels and layers, with its autoencoder's attention.
+SMALL = {
+    "unet": {"block_out_channels": [8, 16, 32, 32], "layers_per_block": 2, "norm_num_groups": 4},
+    "vae": {"block_out_channels": [8, 16, 32, 32], "layers_per_block": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return StableDiffusionPipeline.from_pretrained(MODEL, dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("small")
+    pipeline = tiny_diffusion.build(SMALL)
+    pipeline.save_pretrained(folder)
+    return pipeline, folder
+
+
+@pytest.fixture
+def written(tiny, tmp_path):
+    path = tmp_path / "model.ckpt"
+    ldm_checkpoint.write(layout(tiny), path)
+    return path
+
+
+def layout(pipeline) -> dict:
+    return ldm_checkpoint.layout({name: getattr(pipeline, name) for name in PARTS})
+
+
+def same(pipeline, other) -> bool:
+    states = [[getattr(one, name).state_dict() for name in PARTS] for one in (pipeline, other)]
+    return all(
+        first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+        for first, second in zip(*states, strict=True)
+    )
+
+
+def read(path: Path, folder: Path = MODEL, **options):
+    return ldm_checkpoint.pipeline(ldm_checkpoint.read(path), folder, path, **options)
+
+
+@pytest.mark.parametrize("suffix", ["ckpt", "safetensors"])
+def test_there_and_back(tiny, tmp_path, suffix):
+    path = tmp_path / f"model.{suffix}"
+    ldm_checkpoint.write(layout(tiny), path)
+    ldm_checkpoint.convert(path, MODEL, tmp_path / "folder")
+    back = StableDiffusionPipeline.from_pretrained(tmp_path / "folder", dtype=torch.float32)
+    assert same(tiny, back)
+    shown = [
+        pipeline("a ball", num_inference_steps=1, generator=torch.Generator().manual_seed(0), output_type="pt").images
+        for pipeline in (tiny, StableDiffusionPipeline(**back.components | {"scheduler": tiny.scheduler}))
+    ]
+    assert torch.equal(*shown)
+    assert [path.name for path in tmp_path.glob(".*")] == []
+
+
+def test_diffusers_own_loader_reads_what_is_written(small, tmp_path):
+    """With four levels of two layers and attention in the autoencoder: Stable Diffusion 1.5 in narrow."""
+    pipeline, folder = small
+    for suffix in ("ckpt", "safetensors"):
+        path = tmp_path / f"model.{suffix}"
+        ldm_checkpoint.write(layout(pipeline), path)
+        theirs = StableDiffusionPipeline.from_single_file(str(path), config=str(folder), local_files_only=True)
+        assert same(pipeline, theirs) and same(pipeline, read(path, folder))
+
+
+def test_the_names_are_those_of_the_published_file(small):
+    """One of each sort in v1-5-pruned.ckpt, and its numbers of them: 686 of the UNet, 248 of the autoencoder."""
+    state = layout(small[0])
+    for name in (
+        "model.diffusion_model.time_embed.2.bias",
+        "model.diffusion_model.input_blocks.0.0.weight",
+        "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_out.0.bias",
+        "model.diffusion_model.input_blocks.2.1.transformer_blocks.0.ff.net.0.proj.weight",
+        "model.diffusion_model.input_blocks.4.0.skip_connection.weight",
+        "model.diffusion_model.input_blocks.9.0.op.weight",
+        "model.diffusion_model.input_blocks.11.0.emb_layers.1.weight",
+        "model.diffusion_model.middle_block.1.proj_in.weight",
+        "model.diffusion_model.middle_block.2.out_layers.3.weight",
+        "model.diffusion_model.output_blocks.2.1.conv.weight",
+        "model.diffusion_model.output_blocks.5.2.conv.weight",
+        "model.diffusion_model.output_blocks.11.1.norm.weight",
+        "model.diffusion_model.out.2.bias",
+        "first_stage_model.encoder.down.2.downsample.conv.weight",
+        "first_stage_model.encoder.mid.attn_1.proj_out.weight",
+        "first_stage_model.decoder.mid.block_2.norm1.bias",
+        "first_stage_model.decoder.up.3.upsample.conv.weight",
+        "first_stage_model.decoder.up.0.block.2.conv2.weight",
+        "first_stage_model.post_quant_conv.weight",
+        "cond_stage_model.transformer.text_model.encoder.layers.0.self_attn.k_proj.weight",
+        "cond_stage_model.transformer.text_model.final_layer_norm.bias",
+        "cond_stage_model.transformer.text_model.embeddings.position_ids",
+    ):
+        assert name in state, name
+    assert sum(name.startswith(ldm_keys.UNET) for name in state) == 686
+    assert sum(name.startswith(ldm_keys.AUTOENCODER) for name in state) == 248
+    assert state["first_stage_model.encoder.mid.attn_1.q.weight"].shape == (32, 32, 1, 1)
+
+
+def test_a_moving_average_is_taken_on_request_only(small, tmp_path):
+    pipeline, folder = small
+    state = layout(pipeline)
+    averages = {
+        f"model_ema.{name.removeprefix('model.').replace('.', '')}".replace(
+            "diffusion_model", "diffusion_model", 1
+        ): value + 1
+        for name, value in state.items()
+        if name.startswith(ldm_keys.UNET)
+    }
+    path = tmp_path / "model.safetensors"
+    ldm_checkpoint.write(state | averages, path)
+    plain, averaged = read(path, folder), read(path, folder, averaged=True)
+    assert same(pipeline, plain)
+    for name, value in averaged.unet.state_dict().items():
+        assert torch.equal(value, pipeline.unet.state_dict()[name] + 1)
+    ldm_checkpoint.write(state, path)
+    with pytest.raises(JobError, match="no moving average"):
+        read(path, folder, averaged=True)
+
+
+def test_lightning_s_bookkeeping_does_no_harm(tiny, tmp_path, monkeypatch):
+    """The published files have its class as the key of a dict; it need not be installed."""
+    safe = torch.serialization.get_safe_globals()
+    with monkeypatch.context() as patch:
+        name = "pytorch_lightning.callbacks.model_checkpoint"
+        for part in ("pytorch_lightning", "pytorch_lightning.callbacks", name):
+            patch.setitem(sys.modules, part, ModuleType(part))
+        stored = type("ModelCheckpoint", (), {"__module__": name})
+        sys.modules[name].ModelCheckpoint = stored
+        path = tmp_path / "model.ckpt"
+        torch.save({"epoch": 3, "callbacks": {stored: {"best": 0.1}}, "state_dict": layout(tiny)}, path)
+    assert same(tiny, read(path))
+    assert torch.serialization.get_safe_globals() == safe
+
+
+class Malicious:
+    def __init__(self, mark: Path):
+        self.mark = mark
+
+    def __reduce__(self):
+        return Path.touch, (self.mark,)
+
+
+@pytest.mark.parametrize("how", ["torch", "legacy", "pickle", "state"])
+def test_a_malicious_pickle_is_refused_and_not_run(tiny, tmp_path, how):
+    path, mark = tmp_path / "model.ckpt", tmp_path / "was-here"
+    content = layout(tiny) | {"extra": Malicious(mark)}
+    if how == "pickle":
+        path.write_bytes(pickle.dumps(content["extra"]))
+    else:
+        content = {"state_dict": content} if how == "state" else content
+        torch.save(content, path, _use_new_zipfile_serialization=how != "legacy")
+    with pytest.raises(JobError, match=r"holds more than weights.* so it was not read") as refused:
+        ldm_checkpoint.read(path)
+    assert not mark.exists() and (how in ("pickle", "legacy") or "Path" in str(refused.value))
+    torch.load(path, weights_only=False) if how != "pickle" else pickle.loads(path.read_bytes())
+    assert mark.exists()  # it would have
+
+
+@pytest.mark.parametrize("suffix", ["ckpt", "safetensors"])
+def test_a_file_cut_off_is_refused(tiny, tmp_path, suffix):
+    path = tmp_path / f"model.{suffix}"
+    ldm_checkpoint.write(layout(tiny), path)
+    whole = path.read_bytes()
+    for length in (0, 100, len(whole) // 2):
+        path.write_bytes(whole[:length])
+        with pytest.raises(JobError, match=r"not a whole checkpoint|not a checkpoint of PyTorch's"):
+            ldm_checkpoint.read(path)
+
+
+def test_a_file_of_something_else_is_refused(tmp_path):
+    torch.save([torch.zeros(3)], tmp_path / "list.ckpt")
+    with pytest.raises(JobError, match="no weights by name"):
+        ldm_checkpoint.read(tmp_path / "list.ckpt")
+
+
+def test_missing_and_foreign_weights_are_named_with_the_nearest(tiny, written):
+    state = torch.load(written, weights_only=True)
+    name = "model.diffusion_model.middle_block.1.proj_in.weight"
+    state["model.diffusion_model.middle_block.1.proj_inn.weight"] = state.pop(name)
+    state["junk"] = torch.zeros(1)
+    torch.save(state, written)
+    with pytest.raises(JobError) as refused:
+        read(written)
+    said = str(refused.value)
+    assert f"1 weights are missing: {name} (nearest: {name.replace('proj_in', 'proj_inn')})" in said
+    assert f"2 weights are foreign: {name.replace('proj_in', 'proj_inn')} (nearest: {name}), junk" in said
+
+
+def test_another_architecture_is_refused(small, written):
+    with pytest.raises(JobError, match=r"does not hold this model\. \d+ weights are missing: .* …; "):
+        read(written, small[1])
+
+
+def test_another_width_is_refused(tiny, written):
+    state = torch.load(written, weights_only=True)
+    state["model.diffusion_model.input_blocks.0.0.weight"] = torch.zeros(32, 4, 3, 3)
+    torch.save(state, written)
+    with pytest.raises(
+        JobError, match=r"input_blocks\.0\.0\.weight has the shape \(32, 4, 3, 3\), the config's is \(64, 4"
+    ):
+        read(written)
+
+
+def test_config_files_are_asked_for(written, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(JobError, match="needs diffusers' config files beside it"):
+        read(written, tmp_path / "empty")
+
+
+def test_the_noise_schedule_is_diffusers(tiny):
+    scheduler = DDPMScheduler.from_pretrained(MODEL, subfolder="scheduler")
+    state = ldm_checkpoint.schedule(scheduler.config)
+    assert all(len(state[name]) == 1000 and state[name].isfinite().all() for name in ldm_checkpoint.SCHEDULE)
+    assert torch.allclose(state["betas"], scheduler.betas)
+    assert torch.allclose(state["alphas_cumprod"], scheduler.alphas_cumprod, rtol=1e-4)
+    for time in (1, 500, 999):
+        assert state["posterior_variance"][time] == pytest.approx(float(scheduler._get_variance(time)), rel=1e-3)
+    with pytest.raises(JobError, match="this model linear"):
+        ldm_checkpoint.schedule(DDIMScheduler(beta_schedule="linear").config)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Runs that have left the start."""
+    methods = {
+        "hra": unet_method(),
+        "gram-schmidt": unet_method(peft={"r": 4, "apply_GS": True}),
+        "lora": unet_method("lora"),
+    }
+    runs = {name: Run(tmp_path_factory.mktemp(name), method) for name, method in methods.items()}
+    for run in runs.values():
+        run.train()
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return runs
+
+
+def official(state: dict, gram_schmidt: bool):
+    """A UNet with the weights that the official layers compute, and the official hint encoder (hra.py, oft_ldm.py)."""
+    unet = diffusion.load_unet(MODEL)
+    names = ldm_checkpoint.names("unet", unet)
+    weights = {}
+    for name, ldm in names.items():
+        layer, _, kind = ldm.rpartition(".")
+        weights[name] = state.get(ldm, state.get(f"{layer}.fixed_linear.{kind}"))
+        if kind == "weight" and f"{layer}.hra_u" in state:
+            u = state[f"{layer}.hra_u"].double()
+            vectors = torch.linalg.qr(u).Q if gram_schmidt else u / u.norm(dim=0)
+            for vector in vectors.T:
+                weights[name] = weights[name].double() @ (torch.eye(len(u)) - 2 * torch.outer(vector, vector))
+    unet.load_state_dict(weights)
+    sizes = [3, 16, 16, 32, 32, 96, 64]
+    encoder = torch.nn.Sequential()
+    for place, (inputs_, outputs) in enumerate(itertools.pairwise(sizes)):
+        encoder.append(torch.nn.Conv2d(inputs_, outputs, 3, padding=1, stride=2 if place in (2, 4) else 1))
+        encoder.append(torch.nn.SiLU())
+    prefix = ldm_keys.HINT
+    encoder[:-1].load_state_dict({n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)})
+    unet.conv_in.register_forward_hook(lambda module, _, output: output + encoder[:-1](hints()))
+    return unet
+
+
+@pytest.mark.parametrize("kind", ["hra", "gram-schmidt", "lora"])
+def test_the_official_layers_compute_the_same_from_the_whole_checkpoint(trained, tmp_path, kind):
+    run, path = trained[kind], tmp_path / "whole.ckpt"
+    augmented_checkpoint.write(MODEL, run.method, run.weights, path)
+    state = torch.load(path, weights_only=True)
+    layers = {name for name in state if name.endswith("attn1.to_q.hra_u") or name.endswith("ff.net.0.proj.hra_u")}
+    assert bool(layers) == (kind != "lora")
+    assert {*ldm_checkpoint.SCHEDULE, ldm_keys.POSITIONS, "control_model.time_embed.0.weight"} <= state.keys()
+    ours = controlled.load_trained(MODEL, run.method, run.weights)
+    with torch.no_grad():
+        expected = official(state, kind == "gram-schmidt")(*inputs()).sample
+        found = ours(*inputs(), hint=hints()).sample
+        assert torch.allclose(found, expected, atol=1e-4)
+        assert not torch.allclose(found, ours(*inputs(), hint=1 - hints()).sample, atol=1e-3)
+
+
+@pytest.mark.parametrize("suffix", ["ckpt", "safetensors"])
+def test_the_whole_checkpoint_comes_back_as_base_and_adapter(tiny, trained, tmp_path, suffix):
+    run, path = trained["hra"], tmp_path / f"whole.{suffix}"
+    augmented_checkpoint.write(MODEL, run.method, run.weights, path)
+    base = augmented_checkpoint.read(path, MODEL, run.method, tmp_path / "adapter")
+    assert same(tiny, base)
+    first, second = (load_file(place) for place in (run.weights, tmp_path / "adapter" / run.weights.name))
+    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    again = controlled.load_trained(MODEL, run.method, tmp_path / "adapter" / run.weights.name)
+    with torch.no_grad():
+        expected = controlled.load_trained(MODEL, run.method, run.weights)(*inputs(), hint=hints()).sample
+        assert torch.equal(again(*inputs(), hint=hints()).sample, expected)
+
+
+@pytest.mark.parametrize("changes", [{"peft": {"r": 8}}, {"targets": ["to_q"]}])
+def test_another_method_than_the_file_s_is_refused(trained, tmp_path, changes):
+    run, path = trained["hra"], tmp_path / "whole.safetensors"
+    augmented_checkpoint.write(MODEL, run.method, run.weights, path)
+    with pytest.raises(JobError, match=r"the method do not fit: base_model.*correct r or the targets"):
+        augmented_checkpoint.read(path, MODEL, unet_method(**changes), tmp_path / "adapter")
+
+
+def test_a_controlnet_has_no_place_in_the_official_layout(tmp_path):
+    save_file({}, tmp_path / "adapter_model.safetensors")
+    with pytest.raises(JobError, match="no ControlNet"):
+        augmented_checkpoint.write(MODEL, unet_method("controlnet"), tmp_path / "w", tmp_path / "whole.ckpt")

@@ -98,6 +98,8 @@ class Run:
         self.weights = folder / "last" / adapters.WEIGHTS
 
     def augment(self) -> Path:
+        if (self.folder / "augmented").exists():
+            return self.folder / "augmented"
         set_seed(self.seed)
         model = controlled.load(self.model, self.method)
         adapted = adapters.insert(model, self.method, controlled.head(self.method))
@@ -122,7 +124,8 @@ class Run:
         (self.folder / "scratch").mkdir(parents=True, exist_ok=True)
         trainer = self.trainer(marks)
         finetuning.run_to_end(trainer, self.survive, self.folder / "scratch", 0)
-        trainer.save(self.folder / "last")
+        if trainer.is_world_process_zero():
+            trainer.save(self.folder / "last")
         return trainer
 
     def draw(self, shard: int = 0, of: int = 1, count: int = 5, **sampling) -> Path:

@@ -3,6 +3,8 @@
 import copy
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from common import adapters, control_training, controlled, diffusion, hint_encoder, training
 from common.job import JobError
 from controlled import MODEL, SIDE, Run, hints, inputs, rows, unet_method
+from support import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -34,20 +37,20 @@ def waken(model) -> None:
                 parameter.normal_(std=0.1)
 
 
-def test_the_encoder_is_the_paper_s():
-    """3-16-16-32-32-96-96-256-320: OFT's control_model.input_hint_block has 1,086,480 parameters."""
+def test_sizes_are_the_paper_s():
+    """Of Stable Diffusion 1.5: 0.89 M parameters in HRA of r = 8, and the encoder 3-16-16-32-32-96-96-256-320."""
     from diffusers import UNet2DConditionModel
 
     with torch.device("meta"):
         unet = UNet2DConditionModel(cross_attention_dim=768, attention_head_dim=8)
         hint_encoder.attach(unet, 8)
-    encoder = unet.hint_encoder
-    convolutions = [module for module in encoder.modules() if isinstance(module, torch.nn.Conv2d)]
-    assert [convolutions[0].in_channels, *(one.out_channels for one in (convolutions[0], *encoder.blocks))] == [
-        3, 16, 16, 32, 32, 96, 96, 256
-    ]  # fmt: skip
-    assert encoder.conv_out.out_channels == 320 and len(convolutions) == 8
-    assert sum(parameter.numel() for parameter in encoder.parameters()) == 1_086_480
+        model = adapters.insert(unet, unet_method(peft={"r": 8}), [hint_encoder.NAME])
+    sizes = controlled.count(model, unet_method())
+    assert sizes["adapter_parameters"] == 895_488
+    assert sizes["trainable_parameters"] == 895_488 + 1_086_480
+    encoder = unet.hint_encoder.modules_to_save["default"]
+    layers = [encoder.conv_in, *encoder.blocks, encoder.conv_out]
+    assert [layers[0].in_channels, *(one.out_channels for one in layers)] == [3, 16, 16, 32, 32, 96, 96, 256, 320]
 
 
 def test_at_the_start_a_hint_changes_no_bit(unet):
@@ -162,6 +165,27 @@ def test_accumulated_steps_are_those_of_the_whole_batch(tmp_path):
     states = [run.train() and load_file(run.weights) for run in (whole, parts)]
     for name, weight in states[0].items():
         assert torch.allclose(weight, states[1][name], atol=5e-4), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["hra", "controlnet"])
+def test_two_processes_end_with_the_weights_of_one(tmp_path, kind):
+    """The same effective batch; gradients are summed in another order."""
+    one, two = (Run(tmp_path / name, unet_method(kind), learning_rate=1e-3) for name in ("one", "two"))
+    one.train()
+    two.augment()
+    code = (
+        "import sys; sys.path[:0] = ['workflow/scripts', 'tests', '.']\n"
+        "from pathlib import Path\nfrom controlled import Run, unet_method\n"
+        "trainer = Run(Path(sys.argv[1]), unet_method(sys.argv[2]), learning_rate=1e-3).train()\n"
+        "assert trainer.accelerator.num_processes == 2\n"
+    )
+    (tmp_path / "train.py").write_text(code)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    subprocess.run([*command, str(tmp_path / "train.py"), str(two.folder), kind], cwd=ROOT, check=True)
+    first, second = (load_file(run.weights) for run in (one, two))
+    for name in first:
+        assert torch.allclose(first[name], second[name], atol=1e-4), name
 
 
 @pytest.mark.parametrize("ema", [None, 0.5])

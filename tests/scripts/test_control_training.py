@@ -1,6 +1,7 @@
 """Hint encoder, ControlNet and their training: the start, every method there and back, killed and resumed."""
 
 import copy
+import math
 import os
 import signal
 import subprocess
@@ -160,6 +161,23 @@ def test_the_method_s_settings_move_the_training(tmp_path, changes):
     assert any((states[0][name] - states[1][name]).abs().max() > 1e-6 for name in states[1])
 
 
+@pytest.mark.parametrize(
+    ("schedule", "warmup"), [("constant", 2), ("constant_with_warmup", 2), ("linear", 2), ("cosine", 0.25)]
+)
+def test_learning_rates(tmp_path, schedule, warmup):
+    """Warm-up in steps, or as a share of all."""
+    run = Run(tmp_path, unet_method(), max_steps=8, schedule=schedule, warmup_steps=warmup, learning_rate=1.0)
+    trainer, rates = run.trainer(), []
+    for _ in range(8):
+        rates += trainer.schedule.get_last_lr()
+        trainer.optimizer.step()
+        trainer.schedule.step()
+    left = [step / 6 for step in range(6)]
+    after = {"linear": [1 - one for one in left], "cosine": [(1 + math.cos(math.pi * one)) / 2 for one in left]}
+    expected = [1.0] * 8 if schedule == "constant" else [0.0, 0.5, *after.get(schedule, [1.0] * 6)]
+    assert rates == pytest.approx(expected)
+
+
 def test_accumulated_steps_are_those_of_the_whole_batch(tmp_path):
     whole, parts = Run(tmp_path / "a", unet_method()), Run(tmp_path / "b", unet_method(), gradient_accumulation=2)
     states = [run.train() and load_file(run.weights) for run in (whole, parts)]
@@ -186,6 +204,17 @@ def test_two_processes_end_with_the_weights_of_one(tmp_path, kind):
     first, second = (load_file(run.weights) for run in (one, two))
     for name in first:
         assert torch.allclose(first[name], second[name], atol=1e-4), name
+
+
+@pytest.mark.parametrize("kind", ["hra", "controlnet"])
+def test_half_precision_trains_what_is_kept_in_full(tmp_path, kind):
+    run = Run(tmp_path, unet_method(kind), precision="bf16")
+    losses = run.train().losses
+    kinds = {name: one.dtype for name, one in run.trained.named_parameters()}
+    trained = {kinds[name] for name, one in run.trained.named_parameters() if one.requires_grad}
+    assert trained == {torch.float32} and torch.bfloat16 in kinds.values()
+    whole = Run(tmp_path / "whole", unet_method(kind)).train().losses
+    assert losses == pytest.approx(whole, rel=0.1)
 
 
 @pytest.mark.parametrize("ema", [None, 0.5])
@@ -256,13 +285,13 @@ def test_no_rows_are_refused():
         control_training.Samples([], SIDE, seed=0)
 
 
-@pytest.mark.parametrize("kind", ["hra", "controlnet"])
+@pytest.mark.parametrize("kind", ["hra", "controlnet", "full"])
 def test_weights_of_another_unet_are_refused(tmp_path, kind):
     run = Run(tmp_path, unet_method(kind), max_steps=1)
     run.train()
     state = load_file(run.weights)
     first, last = (next(name for name in order if "weight" in name) for order in (list(state), list(state)[::-1]))
-    without = {name: value for name, value in state.items() if "conv_out" not in name}
+    without = {name: value for name, value in state.items() if "blocks.0" not in name}
     for strange in (state | {last: torch.zeros(3, 4)}, without, state | {f"{first}s": state[first].clone()}):
         save_file(strange, run.weights, metadata={"format": "pt"})
         with pytest.raises(JobError, match=r"adapter_model\.safetensors does not belong to this model"):

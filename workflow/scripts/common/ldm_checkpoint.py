@@ -1,8 +1,6 @@
 """Stable Diffusion in one file, in LDM's layout: read, without running code from it, and written."""
 
 import difflib
-import pickle
-import zipfile
 from pathlib import Path
 
 import numpy
@@ -10,7 +8,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from common import diffusion, hint_encoder, ldm_keys
+from common import diffusion, hint_encoder, ldm_keys, tensor_files
 from common.job import JobError
 
 EXAMPLES = 3  # named in an error
@@ -27,32 +25,17 @@ UNUSED = (AVERAGED, "control_model.time_embed.", ldm_keys.POSITIONS, *SCHEDULE)
 
 def read(path: Path) -> dict[str, torch.Tensor]:
     """The weights of a .ckpt or .safetensors file by name; JobError for a file that is damaged or holds code."""
-    try:
-        if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors":
+        try:
             return load_file(path)
-        with torch.serialization.safe_globals([(type("Bookkeeping", (), {}), BOOKKEEPING)]):
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as problem:
-        raise JobError(
-            f"{path}: holds more than weights, and that could be any program, so it was not read ({foreign(path)}). "
-            "Give a .safetensors file, or a checkpoint of tensors alone."
-        ) from problem
-    except (OSError, RuntimeError, EOFError, SafetensorError) as problem:
-        reason = " ".join(str(problem).split())
-        raise JobError(f"{path}: not a whole checkpoint ({reason}). Bring the file again.") from problem
+        except (OSError, SafetensorError) as problem:
+            raise JobError(f"{path}: not a whole .safetensors file ({problem}). Bring the file again.") from problem
+    content = tensor_files.tensors(path, [(type("Bookkeeping", (), {}), BOOKKEEPING)])
     while isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not any(isinstance(value, torch.Tensor) for value in content.values()):
         raise JobError(f"{path}: no weights by name, and no `state_dict` of them. Give a Stable Diffusion checkpoint.")
     return {name: value for name, value in content.items() if isinstance(value, torch.Tensor)}
-
-
-def foreign(path: Path) -> str:
-    """What a refused file would have called, found without running it."""
-    try:
-        return ", ".join(torch.serialization.get_unsafe_globals_in_checkpoint(path)) or "not a checkpoint of PyTorch's"
-    except Exception:  # whatever a hostile file leads the disassembler to
-        return "not a checkpoint of PyTorch's"
 
 
 def empty_parts(folder: Path) -> dict:

@@ -8,6 +8,7 @@ depend on what else is in its batch, up to rounding.
 from pathlib import Path
 
 from common.job import JobError
+from common.tensor_files import tensors
 
 BATCH = 32
 KINDS = ("dino", "clip", "efficientnet-lite0", "lpips-vgg", "st-lpips")
@@ -157,16 +158,3 @@ def one_file(folder: Path, pattern: str) -> Path:
     if len(found) != 1:
         raise JobError(f"{folder}: expected one file {pattern}, found {len(found)}. Correct the model's `source`.")
     return found[0]
-
-
-def tensors(path: Path) -> dict:
-    """What torch.save has written; JobError if that is anything but tensors and plain values, which could be code."""
-    import pickle
-
-    import torch
-
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as problem:
-        reason = str(problem).split("\n")[0]
-        raise JobError(f"{path}: not a whole file of tensors alone; refused ({reason}).") from problem

@@ -2,6 +2,7 @@
 
 import itertools
 import pickle
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -74,6 +75,21 @@ def test_there_and_back(tiny, tmp_path, suffix):
     ]
     assert torch.equal(*shown)
     assert [path.name for path in tmp_path.glob(".*")] == []
+
+
+def test_a_model_s_folder_in_either_layout(tiny, tmp_path):
+    """As downloaded: the config files with one checkpoint file beside them."""
+    one, out = tmp_path / "one", tmp_path / "out"
+    shutil.copytree(MODEL, one, ignore=shutil.ignore_patterns("*.safetensors"))
+    with pytest.raises(JobError, match=r"neither diffusers' layout .* but 0 \(none\)"):
+        ldm_checkpoint.diffusers_folder(one, out)
+    ldm_checkpoint.write(layout(tiny), one / "v1-5-pruned.ckpt")
+    assert ldm_checkpoint.diffusers_folder(MODEL, out) == MODEL and not out.exists()
+    assert ldm_checkpoint.diffusers_folder(one, out) == out
+    assert same(tiny, StableDiffusionPipeline.from_pretrained(out, dtype=torch.float32))
+    (one / "second.safetensors").touch()
+    with pytest.raises(JobError, match=r"but 2 \(second.safetensors, v1-5-pruned.ckpt\)"):
+        ldm_checkpoint.diffusers_folder(one, out)
 
 
 def test_diffusers_own_loader_reads_what_is_written(small, tmp_path):

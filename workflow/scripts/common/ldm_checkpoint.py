@@ -135,6 +135,20 @@ def convert(path: Path, folder: Path, out: Path, averaged: bool = False) -> None
     pipeline(read(path), folder, path, averaged).save_pretrained(out)
 
 
+def diffusers_folder(folder: Path, out: Path, averaged: bool = False) -> Path:
+    """A model's folder if it is in diffusers' layout, else `out`, to which its one checkpoint file is converted."""
+    if any((folder / "unet").glob("*.safetensors")):
+        return folder
+    found = sorted(path for path in folder.iterdir() if path.suffix in (".ckpt", ".safetensors"))
+    if len(found) != 1:
+        raise JobError(
+            f"{folder}: neither diffusers' layout (unet/*.safetensors) nor one checkpoint file beside the configs, "
+            f"but {len(found)} ({', '.join(path.name for path in found) or 'none'}). Correct the model's `files`."
+        )
+    convert(found[0], folder, out, averaged)
+    return out
+
+
 def layout(parts: dict) -> dict[str, torch.Tensor]:
     """The weights of the parts (unet, vae, text_encoder) under LDM's names."""
     state = {}

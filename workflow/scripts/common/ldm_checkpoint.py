@@ -113,7 +113,7 @@ def pipeline(state: dict, folder: Path, path: Path, averaged: bool = False):
 
     parts = empty_parts(folder)
     check(state, parts, path)
-    if averaged and not any(name.startswith(AVERAGED) for name in state):
+    if averaged and not any(name.startswith(f"{AVERAGED}diffusion_model") for name in state):
         raise JobError(f"{path} has no moving average of the weights (model_ema.…). Take the weights themselves.")
     common = {"config": str(folder), "dtype": torch.float32, "local_files_only": True}
     text = CLIPTextModel(parts["text_encoder"].config)

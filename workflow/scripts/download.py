@@ -1,7 +1,8 @@
 """Bring a model or a dataset: its files in a folder beside the manifest, and the manifest last.
 
     X.manifest.json    what came, with size and SHA-256 of every file (workflow/schemas/manifest.schema.json)
-    X/                 the files; of a dataset one {split}.parquet of text columns and `label`, of a subject its images
+    X/                 the files; of a dataset one {split}.parquet of text columns and `label`, of a subject its images,
+                       of a control dataset its archives, looked through and whole
 
 Rules `download_model` and `download_dataset`; params: name, source, mirror, local_root, and for a dataset `dataset`,
 its entry of the config. Work under way lies in `.X.HASH.download/` (HASH: of the source), so that a second run goes on
@@ -15,12 +16,13 @@ import shutil
 import sys
 from pathlib import Path, PurePosixPath
 
-from common import conversion, files, images, sources
+from common import archives, conversion, files, images, sources
 from common.job import JobError, start
 from common.transfer import out_of_space
 
-# What is read without running code that came along; a .bin or .pth is loaded later with weights_only=True.
-MODEL_FILES = {".json", ".txt", ".model", ".safetensors", ".bin", ".pth", ".jinja", ".gguf"}
+# What is read without running code that came along; a .bin, .pth, .pth.tar or .ckpt is loaded later
+# with weights_only=True.
+MODEL_FILES = {".json", ".txt", ".model", ".safetensors", ".bin", ".pth", ".tar", ".ckpt", ".jinja", ".gguf"}
 
 
 def main(job: dict) -> None:
@@ -32,7 +34,7 @@ def main(job: dict) -> None:
     raw, converted = staging / "raw", staging / "converted"
 
     print(f"{name}: {source['kind']} source, into {folder}", file=sys.stderr)
-    subject = bool(dataset) and "resolution" in dataset
+    subject, kept = bool(dataset) and "resolution" in dataset, bool(dataset) and dataset.get("archives", False)
     wanted = images.is_image if subject else needed_by(dataset) if dataset else is_model_file
     refuse_unwanted(name, source, dataset, wanted)
     # The old manifest goes first: a folder without one counts as nothing.
@@ -43,15 +45,22 @@ def main(job: dict) -> None:
         record = {"name": name, "source": source, "revision": revision, "folder": folder.name}
         if subject:
             record |= {"files": sources.listing(raw), "rows": {"images": images.check(raw, dataset["resolution"])}}
+        elif kept:
+            for path in sorted(raw.rglob("*.zip")):
+                print(f"{path.name}: {archives.check(path)} files, whole", file=sys.stderr)
+            record["files"] = sources.listing(raw)
         elif dataset:
             shutil.rmtree(converted, ignore_errors=True)
             converted.mkdir()
             rows = conversion.convert(name, dataset, raw, converted)
             record |= {"files": sources.listing(converted), "rows": rows, "raw": sources.listing(raw)}
         else:
-            record["files"] = sources.listing(raw)
+            place = one_file(raw, converted)
+            record["files"] = sources.listing(place)
+            if place != raw:
+                record["raw"] = sources.listing(raw)
         hashes = {path: entry["sha256"] for path, entry in record["files"].items()}
-        files.replace_folder(converted if dataset and not subject else raw, folder)
+        files.replace_folder(converted if "raw" in record else raw, folder)
         files.write_json(manifest, record | {"sha256": files.sha256_of_listing(hashes)})
     for old in manifest.parent.glob(f".{folder.name}.{'[0-9a-f]' * 12}.download"):
         shutil.rmtree(old, ignore_errors=True)
@@ -64,7 +73,19 @@ def is_model_file(path: str) -> bool:
     return PurePosixPath(path).suffix in MODEL_FILES
 
 
+def one_file(raw: Path, converted: Path) -> Path:
+    """Where the model is in diffusers' layout: a Stable Diffusion in one file is converted to it."""
+    if not (raw / "unet/config.json").exists():
+        return raw
+    from common import ldm_checkpoint
+
+    shutil.rmtree(converted, ignore_errors=True)
+    return ldm_checkpoint.diffusers_folder(raw, converted)
+
+
 def needed_by(dataset: dict):
+    if dataset.get("archives"):
+        return lambda path: True
     named = {path for paths in dataset["splits"].values() for path in paths}
     return lambda path: path in named
 

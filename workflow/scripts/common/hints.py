@@ -98,8 +98,8 @@ def check_sizes(came: tuple[int, int], expected: tuple[int, int], what: str) -> 
         )
 
 
-def classes(path: str | Path) -> numpy.ndarray:
-    """A label map of ADE20K's as classes, (height, width) of 0 to 149 and IGNORED.
+def classes(path) -> numpy.ndarray:
+    """A label map of ADE20K's, a path or an open file, as classes, (height, width) of 0 to 149 and IGNORED.
 
     In the file 1 to 150 are the classes, 0 is none of them and 255 padding (objectInfo150.txt of CSAIL's
     sceneparsing); mmsegmentation calls the same step `reduce_zero_label`.
@@ -131,15 +131,39 @@ def check_classes(found: numpy.ndarray, what: str) -> numpy.ndarray:
     return found
 
 
-def points(path: str | Path) -> numpy.ndarray:
-    """Landmarks of one face from a text file with a line `x y` a point, as CelebA-HQ's come: (68, 2), in its pixels."""
+def classes_of_colours(path) -> numpy.ndarray:
+    """A picture in ADE20K's colours, a path or an open file, as classes: what `segmentation` draws, undone.
+
+    Road and skyscraper have one colour; it is taken for road's. Good for hints, then, but not to judge by.
+    """
     try:
-        found = numpy.array([line.split() for line in Path(path).read_text().splitlines() if line.strip()], float)
+        with Image.open(path) as image:
+            colours = numpy.asarray(image.convert("RGB"), numpy.int32)
+    except (OSError, SyntaxError) as problem:
+        raise JobError(f"{path}: not a whole image ({problem}). Replace or remove it.") from problem
+    numbers = colours @ (1 << 16, 1 << 8, 1)
+    known = {0: IGNORED}
+    for index, number in enumerate(palette().astype(int) @ (1 << 16, 1 << 8, 1)):
+        known.setdefault(int(number), index)
+    found, place = numpy.unique(numbers, return_inverse=True)
+    if strange := [f"#{number:06x}" for number in found if int(number) not in known]:
+        raise JobError(
+            f"{path}: {len(strange)} colours are no class's of ADE20K: {', '.join(strange[:8])}. Is it a colour map of "
+            "another dataset, or one that was scaled with blending, or stored as JPEG?"
+        )
+    return numpy.array([known[int(number)] for number in found], numpy.uint8)[place].reshape(numbers.shape)
+
+
+def points(path, count: int = 68) -> numpy.ndarray:
+    """Landmarks of one face, (count, 2) in pixels, from a file of lines `x y` as CelebA-HQ's; path or open file."""
+    try:
+        text = Path(path).read_text() if isinstance(path, str | Path) else path.read().decode()
+        found = numpy.array([line.split() for line in text.splitlines() if line.strip()], float)
     except ValueError as problem:
         raise JobError(f"{path}: not lines of two numbers ({problem}).") from problem
-    if found.shape != (68, 2):
+    if found.shape != (count, 2):
         raise JobError(
-            f"{path}: expected 68 lines of x and y, the landmarks of one face, got {found.shape[0]} lines. "
+            f"{path}: expected {count} lines of x and y, the landmarks of one face, got {found.shape[0]} lines. "
             "Leave pictures without a face out; keep one face of several."
         )
     return found

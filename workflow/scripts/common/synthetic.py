@@ -17,16 +17,16 @@ def make(source: dict, folder: Path) -> None:
 
 
 def generate(source: dict, folder: Path) -> None:
-    """A task of generators/, one {split}.parquet per split; the images of a subject."""
+    """A task of generators/, one {split}.parquet per split; the images of a subject; scenes with control signals."""
     import pandas
 
     from common import generators
-    from common.generators import subjects
+    from common.generators import controls, subjects
 
     if not source.get("rows"):
         raise JobError(f"generator {source['generator']}: state `rows`, e.g. {{train: 2000, validation: 400}}.")
-    if source["generator"] == "subjects":
-        subjects.write(source, folder)
+    if source["generator"] in ("subjects", "controls"):
+        {"subjects": subjects, "controls": controls}[source["generator"]].write(source, folder)
         return
     splits = getattr(generators, source["generator"])(source["rows"], source.get("seed", 0))
     for split, rows in splits.items():

@@ -4,10 +4,15 @@ Two classes (background 0, object 1) and five points: the middle of the object's
 lower edge. `Segmenter` and `Detector` measure them as segmenters.py and face_landmarks.py do in photographs.
 """
 
+import json
+import zipfile
+from pathlib import Path
+from random import Random
+
 import numpy
 from PIL import Image
 
-from common import faithfulness
+from common import faithfulness, images
 from common.generators import pictures
 from common.generators.pictures import Scene
 
@@ -56,3 +61,27 @@ class Detector:
         inside = largest_part(mask(picture))
         smallest, largest = faithfulness.OBJECT
         return [points(inside)] if smallest < inside.mean() < largest else []
+
+
+def write(source: dict, folder: Path) -> None:
+    """`scenes.zip` with color/, classes/ and points/ of every scene, and {split}.jsonl with the captions.
+
+    Classes as in ADE20K's label maps, where 0 is none of them; the scenes of two splits and of two seeds are others.
+    """
+    with zipfile.ZipFile(folder / "scenes.zip", "w") as archive:
+        for split, count in source["rows"].items():
+            rng = Random(f"controls {source.get('seed', 0)} {split}")
+            lines = []
+            for index in range(count):
+                scene = pictures.scene(rng)
+                found, name = annotation(scene), f"{split}/{{}}/{index}"
+                for kind, array in (("color", pictures.picture(scene)[0]), ("classes", found["classes"] + 1)):
+                    add(archive, f"{name.format(kind)}.png", images.to_png(Image.fromarray(array)))
+                points = "".join(f"{x} {y}\n" for x, y in found["points"].tolist())
+                add(archive, f"{name.format('points')}.txt", points.encode())
+                lines.append(json.dumps({"image": f"{index}.png", "prompt": pictures.caption(scene, rng)}))
+            (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    archive.writestr(zipfile.ZipInfo(name), content)  # without today's date: the same scenes give the same bytes

@@ -1,0 +1,107 @@
+"""Archives: whole, cut off, altered, and such as would write elsewhere."""
+
+import zipfile
+
+import pytest
+from loopback import loopback  # noqa: F401  (a fixture)
+
+import download
+from common import archives, files, transfer
+from common.job import JobError
+
+CONTENT = b"a picture, say" * 100
+
+
+@pytest.fixture
+def archive(tmp_path):
+    path = tmp_path / "data.zip"
+    with zipfile.ZipFile(path, "w") as out:
+        for number in (10, 2, 1):
+            out.writestr(f"train/color/{number}.png", CONTENT)
+        out.writestr("train/names.txt", "one")
+    return path
+
+
+def test_files_are_read_in_place(archive, tmp_path):
+    (tmp_path / "plain.txt").write_text("beside it")
+    folder = archives.Folder(tmp_path)
+    assert archives.check(archive) == 4
+    found = folder.read("data.zip:train/color/2.png")
+    assert found.read() == CONTENT and str(found) == f"{archive}:train/color/2.png"
+    assert folder.read("plain.txt").read() == b"beside it"
+    places = folder.names("data.zip:train/color/*.png")
+    assert [place.rpartition("/")[2] for place in places] == ["1.png", "10.png", "2.png"]
+    assert folder.names("*.txt") == ["plain.txt"]
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("data.zip:train/colour/2.png", r"data.zip: no train/colour/2.png in it; it holds train/color/2.png. Correct"),
+        ("data.zip:train/3.png", r"it holds train/color/10.png, train/color/2.png, train/color/1.png, … \(4\)"),
+        ("names.txt", r"names.txt: no such file. .* holds data.zip"),
+        ("../names.txt", r"'../names.txt': not a path inside a folder"),
+    ],
+)
+def test_what_is_not_there_is_named(archive, tmp_path, place, message):
+    with pytest.raises(JobError, match=message):
+        archives.Folder(tmp_path).read(place)
+
+
+def test_an_archive_that_is_cut_off_or_altered(archive):
+    content = archive.read_bytes()
+    archive.write_bytes(content[:-100])
+    with pytest.raises(JobError, match=r"data.zip: not a whole zip archive .* cut off"):
+        archives.check(archive)
+    place = content.index(CONTENT) + 20
+    archive.write_bytes(content[:place] + b"X" + content[place + 1 :])
+    with pytest.raises(JobError, match=r"data.zip: train/color/10.png is damaged"):
+        archives.check(archive)
+    with pytest.raises(JobError, match=r"data.zip: train/color/10.png is damaged"):
+        archives.Folder(archive.parent).read("data.zip:train/color/10.png")
+    archive.write_text("<html>File not found</html>")
+    with pytest.raises(JobError, match=r"not a whole zip archive .* a page that says why"):
+        archives.check(archive)
+
+
+@pytest.mark.parametrize("name", ["../../home/.bashrc", "/etc/passwd", "train/../../x", "C:/x"])
+def test_a_path_that_leaves_the_folder_is_refused(tmp_path, name):
+    path = tmp_path / "data.zip"
+    with zipfile.ZipFile(path, "w") as out:
+        out.writestr("good.png", CONTENT)
+        out.writestr(zipfile.ZipInfo(name), CONTENT)
+    with pytest.raises(JobError, match="not a path inside a folder; refused"):
+        archives.check(path)
+
+
+def test_a_link_is_refused(tmp_path):
+    link = zipfile.ZipInfo("elsewhere.png")
+    link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(tmp_path / "data.zip", "w") as out:
+        out.writestr(link, "/etc/passwd")
+    with pytest.raises(JobError, match="data.zip: elsewhere.png is a link; refused"):
+        archives.check(tmp_path / "data.zip")
+
+
+def fetch(server, folder) -> dict:
+    source = {"kind": "url", "files": {"data.zip": {"url": f"{server.address}/data.zip", "sha256": None}}}
+    job = {
+        "rule": "download_dataset",
+        "input": {},
+        "output": {"manifest": str(folder / "set.manifest.json")},
+        "params": {"name": "control/set", "source": source, "dataset": {"archives": True}, "network": True},
+    }
+    download.main(job)
+    return files.read_json(job["output"]["manifest"])
+
+
+def test_an_archive_is_downloaded_whole_and_stays_one_file(loopback, archive, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(transfer, "BACKOFF", 0.0)
+    loopback.files["/data.zip"] = archive.read_bytes()
+    manifest = fetch(loopback, tmp_path / "out")
+    assert manifest["files"] == {"data.zip": {"bytes": archive.stat().st_size, "sha256": files.sha256(archive)}}
+    # Half of it, by a server that states no more: the archive's directory tells, and no manifest is written.
+    loopback.files["/data.zip"] = archive.read_bytes()[:1000]
+    with pytest.raises(JobError, match="data.zip: not a whole zip archive"):
+        fetch(loopback, tmp_path / "half")
+    assert not (tmp_path / "half/set.manifest.json").exists()

@@ -1,0 +1,184 @@
+"""From archives to rows: prompts in three forms, squares, annotations that move with their picture, what is refused."""
+
+import io
+import json
+import zipfile
+
+import numpy
+import pytest
+from PIL import Image
+
+from common import archives, control_data, hints, images
+from common.job import JobError
+
+SIDE = 32
+
+
+def png(array) -> bytes:
+    return images.to_png(Image.fromarray(numpy.asarray(array, numpy.uint8)))
+
+
+def picture(width: int = 64, height: int = 48, seed: int = 0) -> numpy.ndarray:
+    return numpy.random.default_rng(seed).integers(0, 256, (height, width, 3), numpy.uint8)
+
+
+def file(text: str) -> archives.Named:
+    return archives.Named(text.encode(), "prompts")
+
+
+def test_prompts_as_oft_and_as_coco_write_them():
+    expected = [("0", "a house"), ("1", "a tree")]
+    lines = [
+        '{"source": "source/0.png", "target": "target/0.png", "prompt": "a house"}',
+        "",
+        '{"source": "source/1.png", "prompt": "a tree"}',
+    ]
+    assert control_data.prompts(file("\n".join(lines))) == expected
+    listed = [{"image": f"{key}.jpg", "prompt": prompt} for key, prompt in expected]
+    assert control_data.prompts(file(json.dumps(listed))) == expected
+    captions = [(7, "a house "), (9, "a tree"), (7, "another")]
+    coco = {
+        "images": [{"id": 9, "file_name": "1.jpg"}, {"id": 7, "file_name": "0.jpg"}],
+        "annotations": [{"image_id": image, "caption": caption} for image, caption in captions],
+    }
+    assert control_data.prompts(file(json.dumps(coco))) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["<html>", '{"source": "0.png"}\n', '[["0", "a house"]]', '{"images": [], "captions": []}']
+)
+def test_what_are_no_prompts(text):
+    with pytest.raises(JobError, match="prompts: not prompts .* Correct `prompts`"):
+        control_data.prompts(file(text))
+
+
+def test_the_middle_of_a_picture_and_what_lies_in_it():
+    """A mark in the picture, its class and its point stay together when the middle is cut out and scaled."""
+    pixels, labels = numpy.zeros((48, 64, 3), numpy.uint8), numpy.full((48, 64), hints.IGNORED, numpy.uint8)
+    pixels[12:24, 20:32], labels[12:24, 20:32] = 255, 7
+    point = numpy.array([[20.0, 12.0], [32.0, 24.0]])
+    square = numpy.asarray(control_data.square(Image.fromarray(pixels), 96))
+    classes = control_data.square_annotation(labels, (64, 48), 96)
+    left, top, right, bottom = control_data.square_annotation(point, (64, 48), 96).ravel()
+    assert (left, top, right, bottom) == (24, 24, 48, 48)  # (20 − 8) × 2, 12 × 2
+    inside = numpy.zeros((96, 96), bool)
+    inside[24:48, 24:48] = True
+    assert ((classes == 7) == inside).all() and ((square[..., 0] > 127) == inside).all()
+    # A square of the right size is left as it is.
+    whole = Image.fromarray(picture(SIDE, SIDE))
+    assert control_data.square(whole, SIDE).tobytes() == whole.tobytes()
+
+
+def colours(classes: numpy.ndarray) -> bytes:
+    blank = Image.new("RGB", classes.shape[::-1])
+    return images.to_png(hints.draw("segmentation", blank, classes))
+
+
+def test_colours_are_classes_again():
+    classes = numpy.arange(150, dtype=numpy.uint8).reshape(10, 15)
+    classes[0, :3] = hints.IGNORED
+    found = hints.classes_of_colours(archives.Named(colours(classes), "x"))
+    assert (classes[found != classes], found[found != classes]) == (48, 6)  # skyscraper and road look the same
+    with pytest.raises(JobError, match=r"x: 1 colours are no class's of ADE20K: #010203"):
+        hints.classes_of_colours(archives.Named(png(numpy.full((4, 4, 3), (1, 2, 3))), "x"))
+    with pytest.raises(JobError, match="x: not a whole image"):
+        hints.classes_of_colours(archives.Named(colours(classes)[:60], "x"))
+
+
+def write(folder, annotations: dict[str, bytes], count: int = 3, kind: str = "classes", **changes) -> dict:
+    """A dataset's entry, and its archive in the folder."""
+    with zipfile.ZipFile(folder / "set.zip", "w") as out:
+        for key in range(count):
+            out.writestr(f"color/{key}.png", png(picture(seed=key)))
+        for name, content in annotations.items():
+            out.writestr(f"notes/{name}", content)
+    lines = [json.dumps({"image": f"{key}.png", "prompt": f"picture {key}"}) for key in range(count)]
+    (folder / "set.jsonl").write_text("\n".join(lines))
+    places = {"prompts": "set.jsonl", "image": "set.zip:color/{key}.png"}
+    if annotations:
+        ending = next(iter(annotations)).partition(".")[2]
+        places["annotation"] = {"kind": kind, "place": f"set.zip:notes/{{key}}.{ending}"}
+    return {"hint": "canny", "splits": {"train": places}, "resolution": SIDE} | changes
+
+
+def make(folder, dataset: dict) -> control_data.Split:
+    maker = control_data.Maker(archives.Folder(folder), dataset, "train")
+    assert control_data.write(folder / "train.arrow", maker.rows, maker.make, SIDE, threads=2) == len(maker.rows)
+    return control_data.Split(folder, "train")
+
+
+def test_rows_there_and_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(control_data, "BATCH", 2)  # three rows: more than one batch
+    labels = {f"{key}.png": png(numpy.full((48, 64), key)) for key in range(3)}
+    split = make(tmp_path, write(tmp_path, labels))
+    assert len(split) == 3
+    for row in range(3):
+        image, prompt, hint = split[row]
+        expected = control_data.square(Image.fromarray(picture(seed=row)), SIDE)
+        assert image.tobytes() == expected.tobytes() and prompt == f"picture {row}"
+        assert hint.tobytes() == hints.draw("canny", expected).tobytes()
+        assert (split.annotation(row) == (row - 1 if row else hints.IGNORED)).all()
+    with pytest.raises(IndexError):
+        split[3]
+    assert [prompt for _, prompt, _ in make(tmp_path, write(tmp_path, {}, take={"train": 2}))] == [
+        "picture 0",
+        "picture 1",
+    ]
+
+
+def test_landmarks_are_scaled_with_the_picture(tmp_path):
+    points = numpy.random.default_rng(0).uniform(10, 40, (68, 2))
+    text = "".join(f"{x} {y}\n" for x, y in points.tolist()).encode()
+    split = make(tmp_path, write(tmp_path, {"0.txt": text}, 1, "points", hint="landmarks"))
+    assert numpy.allclose(split.annotation(0), (points - (8, 0)) * SIDE / 48)
+    assert numpy.asarray(split.hint(0)).any()
+
+
+def test_the_nth_file_where_prompts_name_none(tmp_path):
+    dataset = write(tmp_path, {})
+    dataset["splits"]["train"]["image"] = "set.zip:color/*.png"
+    assert (
+        make(tmp_path, dataset).picture(2).tobytes()
+        == control_data.square(Image.fromarray(picture(seed=2)), SIDE).tobytes()
+    )
+    dataset["splits"]["train"]["image"] = "set.zip:color/[01].p*"
+    with pytest.raises(JobError, match=r"3 prompts, but 2 files fit set.zip:color/\[01\].p\*"):
+        make(tmp_path, dataset)
+
+
+@pytest.mark.parametrize(
+    ("annotations", "changes", "message"),
+    [
+        ({"0.png": png(numpy.zeros((48, 60)))}, {}, r"0.png: 60 × 48 pixels, but the picture has 64 × 48"),
+        ({"0.png": png(numpy.full((48, 64), 200))}, {}, r"notes/0.png: unknown labels 200"),
+        ({"0.txt": b""}, {"kind": "points"}, r"notes/0.txt: expected 68 lines .* got 0 lines"),
+        ({"0.txt": b"1 2\n" * 136}, {"kind": "points"}, r"expected 68 lines .* got 136 lines"),
+        (
+            {"0.txt": b"900 900\n" * 68},
+            {"kind": "points", "hint": "landmarks"},
+            r"color/0.png: .*outside of the picture",
+        ),
+        ({}, {"rows": {"train": 5}}, r"split train \(set.jsonl\): expected 5 rows, 1 came"),
+        ({}, {"hint": "depth"}, r"hint 'depth': neither one of canny"),
+    ],
+)
+def test_what_does_not_fit_is_named(tmp_path, annotations, changes, message):
+    with pytest.raises(JobError, match=message):
+        make(tmp_path, write(tmp_path, annotations, 1, **changes))
+
+
+def test_a_file_of_hints_that_is_cut_off(tmp_path):
+    make(tmp_path, write(tmp_path, {}))
+    path = tmp_path / "train.arrow"
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(JobError, match="train.arrow: not a whole file of hints"):
+        control_data.Split(tmp_path, "train")
+    with pytest.raises(JobError, match="test.arrow: not a whole file of hints"):
+        control_data.Split(tmp_path, "test")
+
+
+def test_damaged_pictures_are_named():
+    content = png(picture())
+    with pytest.raises(JobError, match="set.zip:0.png: not a whole image"):
+        images.load(archives.Named(content[: len(content) // 2], "set.zip:0.png"))
+    assert images.load(io.BytesIO(content)).size == (64, 48)

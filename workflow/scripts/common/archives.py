@@ -1,0 +1,103 @@
+"""Files of a downloaded dataset; those in zip archives are read in place, and never unpacked as they are."""
+
+import io
+import stat
+import zipfile
+from fnmatch import fnmatch
+from functools import cached_property
+from pathlib import Path
+
+from common import sources
+from common.job import JobError
+
+SHOWN = 3  # names in an error
+
+
+class Named(io.BytesIO):
+    """A file's content, called by its place in errors."""
+
+    def __init__(self, content: bytes, place: str):
+        super().__init__(content)
+        self.name = place
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Folder:
+    """Files by place: `archive.zip:path/in/it`, or the path of a file beside the archives."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.opened = Path(folder), {}
+
+    def read(self, place: str) -> Named:
+        archive, _, path = place.rpartition(":")
+        if not archive:
+            found = sources.inside(self.folder, path)
+            if not found.is_file():
+                raise JobError(
+                    f"{found}: no such file. {self.folder} holds {some(p.name for p in self.folder.iterdir())}."
+                )
+            return Named(found.read_bytes(), str(found))
+        opened = self.archive(archive)
+        if path not in opened.members:
+            alike = [name for name in opened.members if name.endswith("/" + path.rsplit("/", 1)[-1])]
+            raise JobError(f"{archive}: no {path} in it; it holds {some(alike or opened.members)}. Correct the config.")
+        try:
+            return Named(opened.zip.read(path), f"{self.folder / archive}:{path}")
+        except (zipfile.BadZipFile, EOFError, OSError, ValueError) as problem:
+            raise JobError(
+                f"{self.folder / archive}: {path} is damaged ({problem}). Bring the archive again."
+            ) from problem
+
+    def names(self, pattern: str) -> list[str]:
+        """Places that a pattern with `*` fits, by name."""
+        archive, _, path = pattern.rpartition(":")
+        if not archive:
+            return sorted(found.relative_to(self.folder).as_posix() for found in self.folder.glob(path))
+        return [f"{archive}:{name}" for name in sorted(self.archive(archive).members) if fnmatch(name, path)]
+
+    def archive(self, name: str) -> "Archive":
+        if name not in self.opened:
+            self.opened[name] = Archive(sources.inside(self.folder, name))
+        return self.opened[name]
+
+
+class Archive:
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            self.zip = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, OSError) as problem:
+            raise JobError(
+                f"{path}: not a whole zip archive ({problem}). It is cut off, or is something else, perhaps a page "
+                "that says why. Delete it and run again."
+            ) from problem
+
+    @cached_property
+    def members(self) -> dict[str, zipfile.ZipInfo]:
+        """The files by name; JobError for one that would lie outside of the folder, and for links."""
+        found = {member.filename: member for member in self.zip.infolist() if not member.is_dir()}
+        for name, member in found.items():
+            sources.inside(self.path.parent, name)
+            if stat.S_ISLNK(member.external_attr >> 16):
+                raise JobError(f"{self.path}: {name} is a link; refused.")
+        return found
+
+
+def check(path: Path) -> int:
+    """Number of files in an archive; JobError unless each is whole and would stay inside a folder."""
+    archive = Archive(path)
+    count = len(archive.members)
+    try:
+        damaged = archive.zip.testzip()
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError) as problem:
+        damaged = problem
+    if damaged:
+        raise JobError(f"{path}: {damaged} is damaged. The archive is altered or cut off: delete it and run again.")
+    return count
+
+
+def some(names) -> str:
+    names = list(names)
+    return ", ".join(names[:SHOWN]) + (f", … ({len(names)})" if len(names) > SHOWN else "") or "nothing"

@@ -1,0 +1,35 @@
+"""Draw the hints of a control dataset: from its archives to one file a split, with a manifest that is written last."""
+
+import shutil
+from pathlib import Path
+
+from common import archives, control_data, files, manifests, sources
+from common.job import start
+
+
+def main(job: dict) -> None:
+    dataset, manifest = job["params"]["dataset"], Path(job["output"]["manifest"])
+    source = files.read_json(job["input"]["dataset"])
+    raw = archives.Folder(manifests.folder(job["input"]["dataset"]))
+    folder = manifest.with_name(manifest.name.removesuffix(".manifest.json"))
+    new = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    manifest.unlink(missing_ok=True)
+    rows = {}
+    for split in dataset["splits"]:
+        maker = control_data.Maker(raw, dataset, split)
+        rows[split] = control_data.write(
+            new / f"{split}.arrow", maker.rows, maker.make, dataset["resolution"], job["threads"]
+        )
+        print(f"{split}: {rows[split]} pictures with the hint {dataset['hint']}")
+    found = sources.listing(new)
+    files.replace_folder(new, folder)
+    record = {key: source[key] for key in ("name", "source", "revision")}
+    record |= {"folder": folder.name, "files": found, "rows": rows, "raw": source["files"]}
+    hashes = {path: entry["sha256"] for path, entry in found.items()}
+    files.write_json(manifest, record | {"sha256": files.sha256_of_listing(hashes)})
+
+
+if __name__ == "__main__":
+    start(main, __file__, globals().get("snakemake"))

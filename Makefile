@@ -14,7 +14,7 @@ READY := $(VENV)/.installed
 # that folder.
 ROOT := $(if $(DATA),demo/real,demo)
 CONFIGS := config/demo.yaml $(if $(DATA),config/demo_real.yaml)
-TABLES := $(if $(TASK),$(ROOT)/results/table_$(TASK).csv $(ROOT)/results/figures/$(TASK)_parameters.png $(if $(filter subject,$(TASK)),sheets),all)
+TABLES := $(if $(TASK),$(ROOT)/results/table_$(TASK).csv $(ROOT)/results/figures/$(TASK)_parameters.png $(if $(filter subject,$(TASK)),sheets) $(if $(filter control,$(TASK)),control_sheets),all)
 SNAKEMAKE := snakemake --cores $(CORES) --configfile $(CONFIGS) $(if $(DATA),--config local_root=$(DATA))
 
 .PHONY: help install demo status plan report test fast lint format bench clean-demo
@@ -24,9 +24,9 @@ help: ## this list
 
 install: $(READY) ## the environment, under .venv
 
-demo: $(READY) ## the whole chain on two CPU cores in minutes (TASK=glue, math or subject, DATA=../shared/data, CORES=2)
+demo: $(READY) ## the whole chain on two CPU cores in minutes (TASK=glue, math, subject or control, DATA=../shared/data, CORES=2)
 	$(SNAKEMAKE) --logger rich -- $(TABLES)
-	@for task in $(or $(TASK),glue math subject); do python workflow/scripts/show_table.py $(ROOT)/results/table_$$task.csv; done
+	@for task in $(or $(TASK),glue math subject control); do python workflow/scripts/show_table.py $(ROOT)/results/table_$$task.csv; done
 
 status: $(READY) ## how far the last runs are, and the ends of failed logs (TABLE=glue)
 	@python workflow/scripts/status.py $(TABLE)

@@ -14,6 +14,8 @@ configfile: "config/math/datasets.yaml"
 configfile: "config/math/presets.yaml"
 configfile: "config/subject/datasets.yaml"
 configfile: "config/subject/presets.yaml"
+configfile: "config/control/datasets.yaml"
+configfile: "config/control/presets.yaml"
 configfile: "config/config.yaml"
 configfile: "config/subject/prompts.yaml"
 
@@ -28,6 +30,7 @@ onstart:
 
 include: "rules/common.smk"
 include: "rules/data.smk"
+include: "rules/hints.smk"
 include: "rules/augment.smk"
 include: "rules/class_images.smk"
 include: "rules/train.smk"
@@ -47,3 +50,4 @@ rule all:
             figure=["parameters", "lambda", "curves"],
         ),
         rules.sheets.input,
+        rules.control_sheets.input,

@@ -3,6 +3,8 @@
 # Out: a PEFT adapter folder with its manifest, once per (task's model, method, variant, seed): every fine-tuning of the
 #      task starts from it, whatever the dataset.
 
+ARCHITECTURES = {"glue": "classifier", "math": "causal_lm", "subject": "unet", "control": "controlled"}
+
 
 rule augment:
     input:
@@ -20,7 +22,7 @@ rule augment:
     params:
         method=method_slice,
         head=lambda wc: config["models"][config["tasks"][wc.task]["model"]]["head"],
-        architecture=lambda wc: {"glue": "classifier", "math": "causal_lm", "subject": "unet"}[wc.task],
+        architecture=lambda wc: ARCHITECTURES[wc.task],
         precision=lambda wc: config["tasks"][wc.task]["defaults"].get("precision", "float32"),
         seed="{seed}",
         scratch=START_SCRATCH,

@@ -9,7 +9,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir, "workflow", "scripts")))
 
-from common import checks, config as grid, plan, slurm, subjects
+from common import checks, config as grid, controls, plan, slurm, subjects
 from common.job import JobError
 
 try:

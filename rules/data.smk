@@ -43,6 +43,8 @@ rule download_dataset:
         dataset=lambda wc: (
             {"resolution": config["tasks"]["subject"]["resolution"]}
             if wc.task == "subject"
+            else {"archives": True}
+            if wc.task == "control"
             else {
                 key: value
                 for key, value in dataset_entry(wc).items()

@@ -1,7 +1,8 @@
 # Stage 5, evaluate: GLUE: the weights of a run, last and best on dev, on one benchmark; math: its answers, graded.
 # In:  RUN/train.json, the weights or EVAL/outputs.jsonl.gz, manifests of model and dataset.
 # Out: EVAL/metrics.json (value, standard error, n) and EVAL/predictions.jsonl.gz, item by item.
-#      RUN/retention.json: lm-eval's benchmarks, for Table 3. Subjects: the images' likeness, faithfulness and variety.
+#      RUN/retention.json: lm-eval's benchmarks, for Table 3. Subjects: the images' likeness, faithfulness and variety. Control: how
+#      well they follow their hints, by detectors; of the kind `reference` the photographs themselves.
 
 
 rule evaluate_glue:
@@ -130,3 +131,36 @@ rule evaluate_subject:
         scratch=f"{SCRATCH}/{{benchmark}}",
     script:
         "../workflow/scripts/evaluate_subject.py"
+
+
+rule evaluate_control:
+    input:
+        record="<run>/train.json",
+        images=lambda wc: [] if method_slice(wc)["kind"] == "reference" else "<eval>/images.tar",
+        dataset="<resources>/hints/{dataset}.manifest.json",
+        models=lambda wc: collect(
+            "<resources>/models/{name}.manifest.json", name=controls.evaluator_models(config, wc.dataset)
+        ),
+    output:
+        metrics=f"{EVAL}/metrics.json",
+        predictions=f"{EVAL}/predictions.jsonl.gz",
+    log:
+        "<logs>/evaluate/{task}/{dataset}/{method}/{variant}/seed{seed}/{benchmark}.log",
+    wildcard_constraints:
+        task="control",
+    conda:
+        "../envs/hra.yaml"
+    threads: task_resource("threads", of="evaluation")
+    resources:
+        nodes=1,
+        gpu=task_resource("gpu", of="evaluation"),
+        mem_mb=task_resource("mem_mb", of="evaluation"),
+        runtime=task_resource("runtime", of="evaluation"),
+    params:
+        evaluators=lambda wc: controls.evaluators(config, wc.dataset),
+        method=method_slice,
+        task_version=lambda wc: config["tasks"][wc.task]["version"],
+        device=task_resource("device", of="evaluation"),
+        scratch=f"{SCRATCH}/{{benchmark}}",
+    script:
+        "../workflow/scripts/evaluate_control.py"

@@ -1,7 +1,8 @@
 # Stage 6, tables: all runs of a task, the paper's table with ours beside it, figures.
 # In:  the records and metrics of every run of the grid (`incomplete: true`: of those that are there), published numbers.
 # Out: results/runs_{task}.csv, results/table_{task}.csv and .md, results/figures/{task}_*.svg and .png; of the math runs
-#      also table_retention (Table 3) and table_compute (Table 6); of every subject a contact sheet.
+#      also table_retention (Table 3) and table_compute (Table 6); of every subject a contact sheet, of every
+#      control dataset a sheet of hint, photograph and images.
 
 
 localrules:
@@ -9,7 +10,9 @@ localrules:
     table,
     figures,
     contact_sheet,
+    control_sheet,
     sheets,
+    control_sheets,
     table_retention,
     table_compute,
 
@@ -71,7 +74,7 @@ rule figures:
         runs="<results>/runs_{task}.csv",
         records=record_files,
         published=published("{task}"),
-        published_lambda=lambda wc: [] if wc.task == "subject" else published("{task}_lambda")(wc),
+        published_lambda=lambda wc: [] if wc.task in ("subject", "control") else published("{task}_lambda")(wc),
     output:
         **{
             f"{figure}_{kind}": (
@@ -141,6 +144,43 @@ rule contact_sheet:
         rows=lambda wc: config["tasks"]["subject"]["sheets"]["prompts"],
     script:
         "../workflow/scripts/contact_sheet.py"
+
+
+rule control_sheets:
+    input:
+        collect("<results>/sheets/control_{name}.png", name=grid.datasets(config, "control")),
+
+
+rule control_sheet:
+    input:
+        dataset="<resources>/hints/{dataset}.manifest.json",
+        images=lambda wc: existing(
+            [
+                f"{EVAL}/images.tar".format(task="control", benchmark=controls.BENCHMARK, **run)
+                for run in controls.sheet_runs(config, wc.dataset)
+            ]
+        ),
+    output:
+        sheet=report(
+            "<results>/sheets/control_{dataset}.png",
+            caption="../workflow/report/control_sheet.rst",
+            category="control",
+            labels={"what": "{dataset}"},
+        ),
+    log:
+        "<logs>/tables/control_sheet_{dataset}.log",
+    conda:
+        "../envs/hra.yaml"
+    params:
+        labels=lambda wc, input: {
+            path: row["label"]
+            for row in grid.table_rows(config, "control")
+            for path in input.images
+            if f"/{row['run']}/" in path
+        },
+        rows=lambda wc: config["tasks"]["control"]["sheets"]["rows"],
+    script:
+        "../workflow/scripts/control_sheet.py"
 
 
 rule table_retention:

@@ -6,7 +6,7 @@ import resource
 import pytest
 import yaml
 
-from common import checks, subjects
+from common import checks, controls, subjects
 from common import config as grid
 from common.job import JobError
 from support import ROOT
@@ -74,7 +74,9 @@ def test_the_shipped_configs_are_valid(config, overlays):
     checks.check(config)
 
 
-@pytest.mark.parametrize(("task", "length"), [("glue", "epochs"), ("math", "epochs"), ("subject", "max_steps")])
+@pytest.mark.parametrize(
+    ("task", "length"), [("glue", "epochs"), ("math", "epochs"), ("subject", "max_steps"), ("control", "epochs")]
+)
 def test_every_variant_has_hyperparameters_for_every_dataset(config, task, length):
     for run in grid.runs(config, task):
         name = f"{run['method']}/{run['variant']}"
@@ -88,6 +90,24 @@ def test_subjects_are_planned_once_each_not_once_a_prompt(fresh):
     for rule, count in (jobs | {"evaluate_subject": 300, "download_dataset": 30, "augment": 10}).items():
         assert f"{rule} {count}" in " ".join(output.split())
     assert "of them 240 trainings, 570 shards, 300 evaluations" in output
+
+
+def test_control_is_planned_in_shards(fresh):
+    output = fresh.snakemake("--profile", "slurm", "-n", "-q", "rules", "--", "results/table_control.csv")
+    # 9 variants on 3 datasets; photographs and base train nothing, and photographs are not generated. 8 shards each.
+    jobs = {"hints": 3, "augment": 9, "train_control": 27, "generate_control": 192, "gather_images": 24}
+    for rule, count in (jobs | {"evaluate_control": 27, "download_dataset": 3, "download_model": 5}).items():
+        assert f"{rule} {count}" in " ".join(output.split())
+    assert "of them 21 trainings, 192 shards, 27 evaluations" in output
+
+
+def test_each_control_dataset_has_its_own_evaluators(config):
+    names = {name: grid.dataset(config, "control", name)["metrics"] for name in grid.datasets(config, "control")}
+    assert names["coco"] == ["canny_iou", "canny_f1", "fid"]
+    assert names["celeba-hq"][:2] == ["landmarks_error", "landmarks_error_all"]
+    assert controls.evaluator_models(config, "ade20k") == ["segformer-b4-mmseg", "segformer-b4-nvlabs", "inception"]
+    sheet = controls.sheet_runs(config, "coco")
+    assert [f"{run['method']}/{run['variant']}" for run in sheet] == ["base/pretrained", "lora/r4", "hra/r8"]
 
 
 def test_every_subject_is_asked_for_its_own_prompts(config):
@@ -207,6 +227,23 @@ def put(config: dict, path: str, value) -> None:
         ("tasks.subject.grid.0.datasets", ["dogs"], r"unknown dataset 'dogs'; known: backpack"),
         ("tasks.subject.columns.0.metric", "dinov2", r"columns: DINO: unknown metric 'dinov2'; known: dino"),
         ("tasks.subject.defaults.prior_weight", -1, r"prior_weight: -1 is less than the minimum of 0"),
+        ("tasks.control.grid.0.datasets", ["ade"], r"control.grid: unknown dataset 'ade'; known: ade20k"),
+        (
+            "datasets.control.coco.evaluators",
+            ["ssim"],
+            r"coco: evaluators: unknown evaluator 'ssim'; known: canny, mmseg",
+        ),
+        (
+            "datasets.control.coco.evaluators",
+            ["landmarks"],
+            r"landmarks \(face-alignment\) needs an annotation of kind points",
+        ),
+        ("datasets.control.coco.splits.train.image", "a.zip:b.jpg", r"train.image: 'a.zip:b.jpg' does not match"),
+        ("datasets.control.coco.splits", {"train": {"prompts": "a", "image": "*"}}, r"'validation' is a required"),
+        ("tasks.control.evaluation.evaluators.0.model", "inception", r"canny: kind canny has no model"),
+        ("tasks.control.sheets.runs", ["hra/r16"], r"sheets.runs: unknown run of the grid 'hra/r16'"),
+        ("tasks.control.defaults.prompt_dropout", 2, r"prompt_dropout: 2 is greater than the maximum of 1"),
+        ("tasks.control.generation.eta", -1, r"generation.eta: -1 is less than the minimum of 0"),
         ("tasks.math.sedes", [1], r"tasks.math: 'sedes' is not one of \['version', 'model'"),
     ],
 )

@@ -6,6 +6,7 @@ Plain Python on plain dicts: imported by the Snakefile on login nodes, so no tor
 import json
 from pathlib import Path
 
+from common import controls
 from common.config import averages, dataset, hyperparameters, names, preset, retention_runs, runs
 from common.job import JobError
 from common.subjects import IDLE, slug
@@ -33,11 +34,13 @@ def check(config: dict) -> None:
         for variant, entry in method["variants"].items():
             check_variant(f"config: methods.{name}.variants.{variant}", method["kind"], entry)
     for task, datasets in config["datasets"].items():
-        for name, entry in datasets.items() if task != "subject" else ():
+        for name, entry in datasets.items() if task not in ("subject", "control") else ():
             check = check_text_dataset if task == "math" else check_dataset
             check(f"config: datasets.{task}.{name}", entry, datasets)
     if "subject" in config["tasks"]:
         check_subjects(config)
+    if "control" in config["tasks"]:
+        check_control(config)
     for task in config["tasks"]:
         check_task(config, task)
         if task == "math":
@@ -63,7 +66,7 @@ def one_of(place: str, what: str, value, known) -> None:
 
 def check_variant(place: str, kind: str, variant: dict) -> None:
     peft = variant.get("peft")
-    needs_adapter = kind not in ("full", "bitfit", "head", *IDLE)
+    needs_adapter = kind not in ("full", "bitfit", "head", "controlnet", *IDLE)
     if needs_adapter:
         expect(peft is not None, f"{place}: kind {kind} needs `peft: {{…}}`, the arguments of PEFT's config")
         expect("targets" in variant, f"{place}: kind {kind} needs `targets`, the name of a list of the model's targets")
@@ -173,6 +176,7 @@ def check_hyperparameters(config: dict, task: str, dataset: str, run: str) -> No
         "glue": ["epochs", "max_length", "eval_steps"],
         "math": ["epochs", "max_length", "gradient_checkpointing", "group_by_length"],
         "subject": ["max_steps", "epoch_steps", "keep_epochs", "prior_weight", "gradient_checkpointing"],
+        "control": ["epochs", "gradient_checkpointing", "shuffle", "prompt_dropout"],
     }[task]
     for key in needed:
         expect(key in values, f"{place}: {key} is missing: neither tasks.{task}.defaults nor the preset states it")
@@ -200,16 +204,40 @@ def check_subjects(config: dict) -> None:
     expect(
         not official or "live" in known, f"{place}.evaluation.prompts: official needs the list {place[8:]}.prompts.live"
     )
-    for evaluator in evaluation["evaluators"]:
-        where, needs = f"{place}.evaluation.evaluators: {evaluator['name']}", evaluator["kind"] != "faithfulness"
+    check_evaluators(config, "subject", ("faithfulness",))
+    for name in {run["dataset"] for run in runs(config, "subject")}:
+        one_of(f"{place}.grid", "dataset", name, config["datasets"].get("subject", {}))
+        metrics = dataset(config, "subject", name)["metrics"]
+        for metric in evaluation["best_by"]:
+            one_of(f"{place}.evaluation.best_by", "metric", metric, metrics)
+
+
+def check_evaluators(config: dict, task: str, without_model: tuple[str, ...]) -> None:
+    for evaluator in config["tasks"][task]["evaluation"]["evaluators"]:
+        where = f"config: tasks.{task}.evaluation.evaluators: {evaluator['name']}"
+        needs = evaluator["kind"] not in without_model
         expect(
             needs == ("model" in evaluator),
             f"{where}: kind {evaluator['kind']} {'needs a' if needs else 'has no'} model",
         )
         if needs:
             one_of(where, "model", evaluator["model"], config["models"])
-    for name in {run["dataset"] for run in runs(config, "subject")}:
-        one_of(f"{place}.grid", "dataset", name, config["datasets"].get("subject", {}))
-        metrics = dataset(config, "subject", name)["metrics"]
-        for metric in evaluation["best_by"]:
-            one_of(f"{place}.evaluation.best_by", "metric", metric, metrics)
+
+
+def check_control(config: dict) -> None:
+    entry, datasets = config["tasks"]["control"], config["datasets"].get("control", {})
+    check_evaluators(config, "control", controls.WITHOUT_MODEL)
+    known = {one["name"]: one["kind"] for one in entry["evaluation"]["evaluators"]}
+    for name in {run["dataset"] for run in runs(config, "control")}:
+        one_of("config: tasks.control.grid", "dataset", name, datasets)
+        where, dataset = f"config: datasets.control.{name}", datasets[name]
+        for split in ("train", controls.BENCHMARK):
+            one_of(f"{where}: splits", "split", split, dataset["splits"])
+        annotated = dataset["splits"][controls.BENCHMARK].get("annotation", {}).get("kind")
+        for evaluator in dataset["evaluators"]:
+            one_of(f"{where}: evaluators", "evaluator", evaluator, known)
+            needed = next((kind for kind, kinds in controls.NEEDS.items() if known[evaluator] in kinds), None)
+            fits = needed is None or known[evaluator] in controls.NEEDS.get(annotated, ())
+            expect(fits, f"{where}: evaluators: {evaluator} ({known[evaluator]}) needs an annotation of kind {needed}")
+    for run in entry["sheets"]["runs"]:
+        one_of("config: tasks.control.sheets.runs", "run of the grid", run, names(config, "control"))

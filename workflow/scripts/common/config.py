@@ -30,14 +30,17 @@ def places(config: dict) -> dict[str, str]:
 
 
 def dataset(config: dict, task: str, name: str) -> dict:
-    """A dataset's entry; every subject is judged on the one benchmark `prompts`, by the task's evaluators."""
+    """A dataset's entry; what is judged by a task's evaluators, subjects and control, has one benchmark."""
     entry = config["datasets"][task][name]
-    if task != "subject":
+    if task not in ("subject", "control"):
         return entry
-    from common import subjects
+    from common import controls, subjects
 
-    names = subjects.metrics(config["tasks"][task]["evaluation"]["evaluators"])
-    return entry | {"benchmarks": {subjects.BENCHMARK: subjects.BENCHMARK}, "metrics": names, "score": names[0]}
+    if task == "control":
+        benchmark, names = controls.BENCHMARK, controls.metrics(controls.evaluators(config, name))
+    else:
+        benchmark, names = subjects.BENCHMARK, subjects.metrics(config["tasks"][task]["evaluation"]["evaluators"])
+    return entry | {"benchmarks": {benchmark: benchmark}, "metrics": names, "score": next(iter(names), None)}
 
 
 def benchmarks(config: dict) -> list[str]:
@@ -117,6 +120,8 @@ def expected_runs(config: dict, task: str, scratch: str, start_scratch: str) -> 
         folder, start = (Path(pattern.format(task=task, **run)) for pattern in (scratch, start_scratch))
         benchmarks = dataset(config, task, run["dataset"])["benchmarks"]
         before = class_image_errors(config, run) if task == "subject" else []
+        if task == "control":
+            before = [str(Path(config["pathvars"]["scratch"], "hints", run["dataset"], "hints.error.json"))]
         return run | {
             "errors": [*before, str(start / "augment.error.json"), str(folder / "train.error.json")],
             "benchmarks": {name: errors_of(config["tasks"][task], folder / name) for name in benchmarks},
@@ -148,8 +153,8 @@ def selections(task: str) -> list[str]:
 
 
 def scale(task: str) -> int:
-    """What scores are multiplied with in tables: percent, or as they are."""
-    return 1 if task == "subject" else 100
+    """What scores are multiplied with in tables: percent, or as they are. A column may state its own."""
+    return 1 if task in ("subject", "control") else 100
 
 
 def table_rows(config: dict, task: str) -> list[dict[str, str]]:

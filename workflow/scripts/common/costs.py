@@ -102,7 +102,8 @@ def work(config: dict, rule: str, wildcards: dict) -> float | None:
         return 0.0
     if task == "subject" or "noun" in wildcards:
         return subject_work(config, stage, wildcards)
-    dataset = config["datasets"].get(task, {}).get(wildcards.get("dataset"), {})
+    named = wildcards.get("dataset") in config["datasets"].get(task, {})
+    dataset = grid.dataset(config, task, wildcards["dataset"]) if named else {}
     if stage == "train":
         run = f"{wildcards['method']}/{wildcards['variant']}"
         settings = grid.hyperparameters(config, task, wildcards["dataset"], run)

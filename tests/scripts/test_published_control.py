@@ -1,0 +1,82 @@
+"""config/published/control.csv against the paper's Table 4, and the papers that it was copied from."""
+
+import re
+
+import pytest
+import yaml
+
+from common import aggregate
+from support import ROOT, SHARED
+
+PAPER = SHARED / "paper/tables"
+needs_paper = pytest.mark.skipif(not PAPER.exists(), reason=f"{PAPER} is not on this machine")
+COLUMNS = {
+    "C2I_IoU": ("C2I IoU", "canny_iou"),
+    "C2I_F1": ("C2I F1", "canny_f1"),
+    "S2I_mIoU": ("S2I mIoU", "nvlabs_miou"),
+    "S2I_mAcc": ("S2I mAcc", "nvlabs_macc"),
+    "S2I_aAcc": ("S2I aAcc", "nvlabs_aacc"),
+    "L2F_error": ("L2F error", "landmarks_error"),
+}
+
+
+def published():
+    return aggregate.read_csv(ROOT / "config/published/control.csv")
+
+
+def paper(name: str) -> list[dict]:
+    return aggregate.read_csv(PAPER / f"{name}.csv").to_dict("records")
+
+
+@needs_paper
+def test_published_control_equals_the_paper_cell_by_cell():
+    printed = [row for row in paper("table4_control") if any(row[key] for key in COLUMNS)]  # real images: empty
+    wanted = [
+        (str(number), row["method"], row["params_M"], *COLUMNS[key], row[key])
+        for number, row in enumerate(printed, 1)
+        for key in COLUMNS
+        if row[key]
+    ]
+    columns = ["row", "method", "params_M", "column", "metric", "value"]
+    assert list(published()[columns].itertuples(index=False, name=None)) == wanted
+    settings = {row["method"] + row["setting"] for row in printed if row["method"] != "DreamBooth"} | {"DreamBooth"}
+    assert set(published()["method"] + published()["setting"]) == settings
+
+
+@needs_paper
+def test_the_rows_that_the_paper_copied_are_those_of_oft_and_boft():
+    oft = {row["method"]: row for row in paper("baseline_oft_paper_control")}
+    (boft,) = [row for row in paper("baseline_boft_paper_control") if row["method"] == "BOFT"]
+    names = {name: key for key, (name, _) in COLUMNS.items()}
+    copied = set()
+    for _, cell in published().iterrows():
+        key = names[cell["column"]]
+        if "copied from OFT" in cell["source"]:
+            assert cell["value"] == oft["SD" if cell["method"] == "DreamBooth" else cell["method"]][key]
+            copied.add(cell["method"])
+        elif "from BOFT" in cell["source"]:
+            places = len(cell["value"].partition(".")[2])
+            assert cell["method"] == "BOFT" and f"{float(boft[key]):.{places}f}" == cell["value"]
+        else:
+            assert cell["method"] == "HRA"
+    assert copied == set(oft) - {"SD"} | {"DreamBooth"}
+
+
+def test_each_published_cell_has_a_column_of_ours():
+    config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    columns = config["tasks"]["control"]["columns"]
+    theirs = aggregate.counterparts(published(), columns, {})
+    assert len(theirs) == len(published())
+    assert {name for _, name in theirs} == {
+        "C2I IoU", "C2I F1", "S2I mIoU (NVlabs)", "S2I mAcc (NVlabs)", "S2I aAcc (NVlabs)", "L2F error (px)"
+    }  # fmt: skip
+    assert published().columns.tolist() == aggregate.PUBLISHED
+
+
+def test_published_hra_parameters_are_those_of_attention_and_geglu():
+    """In 16 blocks of width d: seven inputs of d, k and v of the text's 768, and GEGLU's d."""
+    widths = [320] * 5 + [640] * 5 + [1280] * 6
+    count = 8 * sum(7 * width + 2 * 768 - width + width for width in widths)
+    assert count == 8 * 111_936
+    (printed,) = set(published().query("method == 'HRA'")["params_M"])
+    assert re.fullmatch(rf"{count / 1e6:.3f}"[:4], printed)

@@ -13,6 +13,8 @@ from common.job import start
 def main(job: dict) -> None:
     from transformers import set_seed
 
+    from common import controlled
+
     params = job["params"]
     method, seed = params["method"], int(params["seed"])
     manifest = Path(job["output"]["manifest"])
@@ -24,10 +26,15 @@ def main(job: dict) -> None:
     elif params["architecture"] == "unet":
         set_seed(seed)
         model = diffusion.load_unet(folder)
+    elif params["architecture"] == "controlled":
+        set_seed(seed)
+        model = controlled.load(folder, method)
     else:
         # The adapter does not depend on the number of classes; the head is drawn again at fine-tuning.
         model = adapters.load_classifier(folder, ["0", "1"], seed)
-    adapted = adapters.insert(model, method)
+    # The hint encoder is to an adapter of the UNet what the head is to a classifier's; here it starts with the adapter.
+    beside = controlled.head(method) if params["architecture"] == "controlled" else None
+    adapted = adapters.insert(model, method, beside)
     content = {
         "model": {"name": source["name"], "revision": source["revision"], "sha256": source["sha256"]},
         "kind": method["kind"],
@@ -36,7 +43,7 @@ def main(job: dict) -> None:
         "files": {},
     }
     if adapted is None:
-        adapters.select_trainable(model, method, params["head"])
+        adapters.select_trainable(model, method, beside or params["head"])
     else:
         adapters.save(adapted, manifest.parent)
         content["modules"] = sorted(adapted.base_model.targeted_module_names)
@@ -44,7 +51,8 @@ def main(job: dict) -> None:
             name: {"bytes": (manifest.parent / name).stat().st_size, "sha256": files.sha256(manifest.parent / name)}
             for name in ("adapter_config.json", adapters.WEIGHTS)
         }
-    content |= adapters.count(adapted if adapted is not None else model, params["head"])
+    started = adapted if adapted is not None else model
+    content |= controlled.count(started, method) if beside else adapters.count(started, params["head"])
     files.write_json(manifest, content)
     print(f"{len(content['modules'])} modules adapted, {content['adapter_parameters']:,} parameters")
 

@@ -22,6 +22,7 @@ SOURCES = {
     "glue": ("Figure 3", "Table 2"),
     "math": ("Figure 4", "Table 7"),
     "subject": ("", "Table 4"),
+    "control": ("", "Table 4"),
 }  # of the λ sweep
 METRICS = {
     "accuracy_f1_mean": "mean of accuracy and F1",

@@ -1,25 +1,37 @@
-"""Merge the shards of images into one tar file, every image once, in order; how many are blocked is said in the log."""
+"""Merge the shards of images into one tar file, every image once, in order, all drawn under the same settings.
+
+How many are blocked is said in the log.
+"""
 
 from itertools import chain
 
-from common import images, subjects
+from common import controls, files, images, subjects
 from common.aggregate import as_list
-from common.job import start
+from common.job import JobError, start
 
 
 def main(job: dict) -> None:
     params, shards = job["params"], as_list(job["input"]["shards"])
-    items = subjects.items(params["steps"], len(params["prompts"]), params["images"])
-    expected = [subjects.key(item) for item in items]
-    blocked = []
+    if dataset := job["input"].get("dataset"):
+        rows = files.read_json(dataset)["rows"][controls.BENCHMARK]
+        expected = [controls.key(item) for item in controls.items(0, rows)]
+    else:
+        items = subjects.items(params["steps"], len(params["prompts"]), params["images"])
+        expected = [subjects.key(item) for item in items]
+    target, blocked, first = job["output"]["images"], [], {}
 
     def counted(pictures):
         for picture in pictures:
+            settings = picture.about["settings"]
+            if settings != first.setdefault("settings", settings):
+                raise JobError(
+                    f"{target}: {picture.key} was drawn under other settings or weights than the images before it. "
+                    f"Delete the shards and run again: {' '.join(shards)}"
+                )
             blocked.extend([picture.key] * picture.about["blocked"])
             yield picture
 
     found = chain.from_iterable(images.unpack(path) for path in shards)
-    target = job["output"]["images"]
     images.pack(target, counted(images.complete(found, expected, target)))
     print(f"{len(expected)} images, {len(blocked)} blocked (all black) {' '.join(blocked[:20])}")
 

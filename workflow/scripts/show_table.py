@@ -88,7 +88,7 @@ def main() -> None:
     selection = arguments.selection or table["selection"].iloc[0]
     part = table[table["selection"] == selection]
     compared = any((part[name] != "").any() for name in part.columns if name.endswith("_difference"))
-    unit = "" if arguments.table.stem == "table_subject" else ", percent"
+    unit = "" if arguments.table.stem in ("table_subject", "table_control") else ", percent"
     title = f"{arguments.table.stem}, {selection.replace('_', ' ')}{unit}"
     title += ": ours ± std over seeds, below it ours − paper" if compared else ": mean ± std over seeds"
     for block in render(part, console.width, title):

@@ -21,7 +21,7 @@ def main(job: dict) -> None:
     model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
     (scratch / "steps").mkdir(parents=True, exist_ok=True)
     if method["kind"] in subjects.IDLE:
-        nothing(job, scratch, started, device, diffusion.count_parameters(model_folder))
+        finetuning.untrained(job, started, device, diffusion.count_parameters(model_folder))
         return
 
     from common import dreambooth, training
@@ -52,17 +52,6 @@ def main(job: dict) -> None:
     result = {"steps": trainer.state.global_step, "best_step": None, "score": "loss", "curve": curve}
     finetuning.finish(job, attempts, started, device, sizes, **result)
     print(f"loss: first {curve[0]['metrics']['loss']:.4f}, last {curve[-1]['metrics']['loss']:.4f}")
-
-
-def nothing(job: dict, scratch: Path, started: float, device: str, parameters: int) -> None:
-    """The record of a model as it came."""
-    from safetensors.torch import save_file
-
-    attempts = finetuning.begin_attempt(scratch, None)
-    (scratch / "last").mkdir(exist_ok=True)
-    save_file({}, scratch / "last" / adapters.WEIGHTS, metadata={"format": "pt"})
-    sizes = {"total_parameters": parameters, "trainable_parameters": 0, "adapter_parameters": 0}
-    finetuning.finish(job, attempts, started, device, sizes, steps=0, best_step=None, score="loss", curve=[])
 
 
 if __name__ == "__main__":

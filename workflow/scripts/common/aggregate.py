@@ -47,13 +47,16 @@ def spread(columns: list[dict], averages: dict[str, list[str]]) -> tuple[list[di
 
 
 def scores(runs: pd.DataFrame, columns: list[dict], averages: dict[str, list[str]], scale: float = 100) -> pd.DataFrame:
-    """Scores per run, selection, seed and column; an average only for a seed that has all of its columns."""
+    """Scores per run, selection, seed and column; an average only for a seed that has all of its columns.
+
+    `scale`: what they are multiplied with, where a column does not state its own.
+    """
     parts = []
     for column in columns:
         wanted = (runs["status"] == "ok") & (runs["dataset"] == column["dataset"])
         wanted &= (runs["benchmark"] == column["benchmark"]) & (runs["metric"] == column["metric"])
         part = runs.loc[wanted, ["run", "selection", "seed", "value"]]
-        parts.append(part.assign(column=column["name"], value=part["value"] * scale))
+        parts.append(part.assign(column=column["name"], value=part["value"] * column.get("scale", scale)))
     single = pd.concat(parts, ignore_index=True)
     for name, members in averages.items():
         groups = single[single["column"].isin(members)].groupby(["run", "selection", "seed"])["value"]

@@ -128,3 +128,16 @@ def finish(job: dict, attempts: dict, started: float, device: str, sizes: dict, 
         },
     )
     shutil.rmtree(scratch)
+
+
+def untrained(job: dict, started: float, device: str, parameters: int) -> None:
+    """The record of a model as it came: no step is taken, the weights are an empty file."""
+    from safetensors.torch import save_file
+
+    scratch = Path(job["params"]["scratch"])
+    attempts = begin_attempt(scratch, None)
+    for name in set(job["output"]) - {"record"}:
+        (scratch / name).mkdir(parents=True, exist_ok=True)
+    save_file({}, scratch / "last" / adapters.WEIGHTS, metadata={"format": "pt"})
+    sizes = {"total_parameters": parameters, "trainable_parameters": 0, "adapter_parameters": 0}
+    finish(job, attempts, started, device, sizes, steps=0, best_step=None, score="loss", curve=[])

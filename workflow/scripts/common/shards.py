@@ -56,7 +56,7 @@ def draw(
             images.pack(
                 path,
                 [
-                    Picture(key(item), images.to_png(image), one | {"blocked": blocked})
+                    Picture(key(item), images.to_png(image), one | {"blocked": blocked, "settings": place.name})
                     for item, one, (image, blocked) in zip(batch, told, drawn, strict=True)
                 ],
             )

@@ -1,0 +1,236 @@
+"""The control task's scripts as its rules call them, on generated scenes and the demo's tiny Stable Diffusion."""
+
+import copy
+import os
+from pathlib import Path
+
+import control_sheet
+import draw_hints
+import evaluate_control
+import generate_control
+import numpy
+import pytest
+import train_control
+from accelerate.state import AcceleratorState
+from conftest import downloaded
+from PIL import Image
+from safetensors.torch import load_file
+
+import augment
+import gather_images
+from common import control_data, controls, files, images, outputs
+from common.job import JobError
+from controlled import SAMPLING, SETTINGS, SIDE, unet_method
+
+ROWS = {"train": 8, "validation": 5}
+SOURCE = {"kind": "init", "generator": "controls", "rows": ROWS, "seed": 0}
+MODEL = {"kind": "local", "path": "./workflow/pictures-sd"}
+KINDS = {"canny": None, "segmentation": ("classes", "png"), "landmarks": ("object-points", "txt")}
+EVALUATORS = {
+    "canny": [{"name": "canny", "kind": "canny"}],
+    "segmentation": [{"name": "classes", "kind": "object-mask"}],
+    "landmarks": [{"name": "points", "kind": "object-points"}],
+}
+
+
+def entry(hint: str) -> dict:
+    splits = {}
+    for split in ROWS:
+        splits[split] = {"prompts": f"{split}.jsonl", "image": f"scenes.zip:{split}/color/{{key}}.png"}
+        if kind := KINDS[hint]:
+            folder, ending = ("classes" if kind[0] == "classes" else "points"), kind[1]
+            place = f"scenes.zip:{split}/{folder}/{{key}}.{ending}"
+            splits[split]["annotation"] = {"kind": kind[0], "place": place}
+    return {"hint": hint, "splits": splits, "rows": ROWS, "resolution": SIDE}
+
+
+@pytest.fixture(scope="module")
+def resources(tmp_path_factory) -> dict[str, str]:
+    """Manifests: of the model, of the archives, and by hint of what is drawn from them."""
+    root = tmp_path_factory.mktemp("resources")
+    os.chdir(Path(__file__).parents[2])
+    found = downloaded(root, MODEL, "control/scenes", {"source": SOURCE, "archives": True})
+    for hint in KINDS:
+        found[hint] = str(root / f"{hint}.manifest.json")
+        job = {"input": {"dataset": found["dataset"]}, "output": {"manifest": found[hint]}}
+        draw_hints.main(job | {"params": {"dataset": entry(hint)}, "threads": 2})
+    return found
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerator():
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+class Run:
+    def __init__(self, folder: Path, resources: dict, method: dict, hint: str = "canny", **settings):
+        self.folder, self.resources, self.method, self.hint = folder, resources, method, hint
+        defaults = {"shuffle": True, "prompt_dropout": 0.0, "ema": None}
+        self.settings = {name: value for name, value in SETTINGS.items() if name != "max_steps"} | defaults | settings
+        self.record, self.weights = folder / "run/train.json", folder / "run/last/adapter_model.safetensors"
+        self.images = folder / "run/validation/images.tar"
+
+    def job(self, rule: str, input: dict, output: dict, **params) -> dict:
+        wildcards = {"task": "control", "dataset": self.hint, "method": self.method["kind"], "variant": "v"}
+        common = {"method": self.method, "task_version": 1, "device": "cpu", "scratch": str(self.folder / "scratch")}
+        return {
+            "rule": rule,
+            "input": {"model": self.resources["model"], "dataset": self.resources[self.hint]} | input,
+            "output": {name: str(path) for name, path in output.items()},
+            "params": common | params,
+            "resources": {"gpu": 0, "save_minutes": 60},
+            "threads": 1,
+            "wildcards": wildcards | {"seed": "0", "benchmark": "validation"},
+            "log": str(self.folder / f"{rule}.log"),
+        }
+
+    def augment(self) -> dict:
+        manifest = self.folder / "augmented/manifest.json"
+        augment.main(
+            self.job(
+                "augment", {}, {"manifest": manifest}, architecture="controlled", head=[], precision="float32", seed="0"
+            )
+        )
+        return files.read_json(manifest)
+
+    def train(self) -> dict:
+        augmented = str(self.folder / "augmented/manifest.json")
+        output = {"record": self.record, "last": self.weights}
+        settings = {"hyperparameters": self.settings, "preset": "test", "model_name": "tiny", "resolution": SIDE}
+        train_control.main(self.job("train_control", {"augmented": augmented}, output, **settings))
+        return files.read_json(self.record)
+
+    def generate(self, shard: int = 0, of: int = 1, **sampling) -> str:
+        path = self.folder / f"run/validation/shard{shard}-of-{of}.tar"
+        job = self.job(
+            "generate_control",
+            {"record": str(self.record), "last": str(self.weights)},
+            {"shard": path},
+            sampling=SAMPLING | {"prompt_suffix": ", ", "inference_steps": 2} | sampling,
+            finished=str(self.folder / "scratch/finished"),
+        )
+        job["wildcards"] |= {"shard": str(shard), "n_shards": str(of)}
+        generate_control.main(job)
+        return str(path)
+
+    def gather(self, shards: list[str]) -> list[images.Picture]:
+        gather_images.main(
+            self.job("gather_images", {"shards": shards}, {"images": self.images}, steps=[], prompts=[], images=1)
+        )
+        return list(images.unpack(self.images))
+
+    def evaluate(self, **changes) -> dict:
+        folder = self.folder / "run/validation"
+        output = {"metrics": folder / "metrics.json", "predictions": folder / "predictions.jsonl.gz"}
+        pictures = [] if self.method["kind"] == "reference" else str(self.images)
+        job = self.job(
+            "evaluate_control", {"record": str(self.record), "images": pictures, "models": []}, output,
+            evaluators=EVALUATORS[self.hint],
+        )  # fmt: skip
+        evaluate_control.main(job | changes)
+        return files.read_json(output["metrics"])
+
+
+def test_scenes_come_with_what_is_known_of_them(resources):
+    """The pictures' own edges, classes and points: what the detectors measure in them is what is annotated."""
+    for hint in KINDS:
+        split = control_data.Split(Path(resources[hint].removesuffix(".manifest.json")), controls.BENCHMARK)
+        assert len(split) == ROWS["validation"] and files.read_json(resources[hint])["rows"] == ROWS
+        image, prompt, drawn = split[0]
+        assert image.size == drawn.size == (SIDE, SIDE) and prompt and numpy.asarray(drawn).any()
+    assert split.annotation(0).shape == (5, 2)
+
+
+@pytest.mark.parametrize(("kind", "hint"), [("hra", "canny"), ("controlnet", "landmarks")])
+def test_from_hints_to_scores(resources, tmp_path, kind, hint):
+    run = Run(tmp_path, resources, unet_method(kind), hint)
+    started, record = run.augment(), run.train()
+    assert record["steps"] == 2 and len(record["curve"]) == 2  # 8 rows, 4 at a time
+    trained = load_file(run.weights)
+    if kind == "hra":
+        inside = sum(value.numel() for name, value in trained.items() if name.endswith("hra_u"))
+        assert started["adapter_parameters"] == record["adapter_parameters"] == inside
+        assert any("hint_encoder" in name for name in trained)
+    assert record["trainable_parameters"] == sum(value.numel() for value in trained.values())
+
+    made = run.gather([run.generate(shard, 2) for shard in range(2)])
+    assert [picture.key for picture in made] == [f"row{row:06d}" for row in range(5)]
+    assert all(picture.about["prompt"].endswith(", ") for picture in made)
+    assert len({picture.about["seed"] for picture in made}) == 5
+    assert run.gather([run.generate(shard, 3) for shard in range(3)]) == made  # the same, to the bit
+
+    metrics = run.evaluate()
+    found = metrics["selections"]["last"]["metrics"]
+    rows = outputs.read(tmp_path / "run/validation/predictions.jsonl.gz")
+    assert metrics["n_items"] == len(rows) == 5 and metrics["score"] == controls.metrics(EVALUATORS[hint])[0]
+    for name, value in found.items():
+        known = [row[name] for row in rows if row[name] is not None]
+        assert value["value"] == pytest.approx(numpy.mean(known))
+
+
+def test_the_photographs_themselves_are_the_best_there_is(resources, tmp_path):
+    for hint, best in {
+        "canny": {"canny_iou": 1, "canny_f1": 1},
+        "segmentation": {"classes_miou": 1, "classes_macc": 1, "classes_aacc": 1},
+        "landmarks": {"points_error": 0, "points_error_all": 0, "points_no_face": 0, "points_several_faces": 0},
+    }.items():
+        run = Run(tmp_path / hint, resources, unet_method("reference"), hint)
+        run.augment()
+        record = run.train()
+        assert record["steps"] == record["trainable_parameters"] == 0
+        found = run.evaluate()["selections"]["last"]["metrics"]
+        allowed = 0.6 if hint == "landmarks" else 0.05  # pixels; of shares: what light and texture do to an edge
+        assert set(found) == set(best)
+        for name, value in best.items():
+            assert found[name]["value"] == pytest.approx(value, abs=allowed), (hint, name)
+
+
+def test_the_base_alone_and_its_sheet(resources, tmp_path):
+    run = Run(tmp_path, resources, unet_method("pretrained"))
+    run.augment()
+    run.train()
+    run.gather([run.generate()])
+    sheet = tmp_path / "sheet.png"
+    job = run.job(
+        "control_sheet", {"images": [str(run.images)]}, {"sheet": sheet}, rows=3, labels={str(run.images): "base"}
+    )
+    control_sheet.main(job)
+    assert Image.open(sheet).size == (170 + 3 * 166, 34 + 3 * 166)
+
+
+def test_shards_that_do_not_belong_together_are_refused(resources, tmp_path):
+    run = Run(tmp_path, resources, unet_method("pretrained"))
+    run.augment()
+    run.train()
+    first, second = run.generate(0, 2), run.generate(1, 2, guidance=1.0)
+    with pytest.raises(
+        JobError, match=r"row00000\d was drawn under other settings or weights than .* Delete the shards"
+    ):
+        run.gather([first, second])
+    with pytest.raises(JobError, match=r"\d of 5 images are missing"):
+        run.gather([first])
+    with pytest.raises(JobError, match=r"expected image row"):
+        run.gather([second, run.generate(0, 2, guidance=1.0)])
+    assert not run.images.exists()
+
+
+def test_a_run_on_another_model_is_refused(resources, tmp_path):
+    run = Run(tmp_path, resources, unet_method("pretrained"))
+    run.augment()
+    record = run.train()
+    other = copy.deepcopy(record)
+    other["model"]["sha256"] = "0" * 64
+    files.write_json(run.record, other)
+    with pytest.raises(JobError, match="the weights were trained on tiny"):
+        run.generate()
+
+
+def test_metrics_of_evaluators():
+    every = [one for listed in EVALUATORS.values() for one in listed] + [
+        {"name": "fid", "kind": "fid", "model": "inception"}
+    ]
+    assert controls.metrics(every) == (
+        ["canny_iou", "canny_f1", "classes_miou", "classes_macc", "classes_aacc", "points_error", "points_error_all"]
+        + ["points_no_face", "points_several_faces", "fid"]
+    )

@@ -1,0 +1,46 @@
+"""Pictures in rows and columns, with words."""
+
+from pathlib import Path
+
+import matplotlib
+from PIL import Image, ImageDraw, ImageFont
+
+CELL, GAP, TEXT, MARGIN = 160, 6, 34, 170  # pixels
+
+
+def spread(count: int, rows: int) -> list[int]:
+    """At most `rows` of 0 … count − 1, the first and the last among them."""
+    return sorted({index * (count - 1) // max(rows - 1, 1) for index in range(min(rows, count))})
+
+
+class Sheet:
+    def __init__(self, width: int, height: int):
+        self.image = Image.new("RGB", (width, height), "white")
+        self.draw = ImageDraw.Draw(self.image)
+        # Pillow's own font has no Greek letters.
+        self.font = ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), 12)
+
+    def save(self, path: str) -> None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        self.image.save(path)
+
+    def show(self, x: int, y: int, image: Image.Image | None) -> None:
+        if image is None:
+            self.draw.rectangle((x, y, x + CELL - 1, y + CELL - 1), "#dddddd")
+            return
+        side = min(image.size)
+        left, top = ((room - side) // 2 for room in image.size)
+        square = image.crop((left, top, left + side, top + side))
+        smooth = Image.Resampling.LANCZOS if side > CELL else Image.Resampling.BICUBIC
+        self.image.paste(square.resize((CELL, CELL), smooth), (x, y))
+
+    def say(self, x: int, y: int, width: int, height: int, text: str) -> None:
+        """Words in lines of at most `width` pixels, from the top."""
+        lines = [""]
+        for word in text.split():
+            longer = f"{lines[-1]} {word}".strip()
+            if lines[-1] and self.draw.textlength(longer, self.font) > width - GAP:
+                lines.append(word)
+            else:
+                lines[-1] = longer
+        self.draw.text((x + 2, y + 2), "\n".join(lines[: max(1, height // 16)]), "#222222", self.font)

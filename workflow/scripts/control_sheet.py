@@ -1,0 +1,32 @@
+"""Control signals at a glance: a line a hint, with its photograph and what each method drew from hint and prompt."""
+
+from common import control_data, controls, images, manifests
+from common.aggregate import as_list
+from common.job import start
+from common.sheets import CELL, GAP, MARGIN, TEXT, Sheet, spread
+
+
+def main(job: dict) -> None:
+    params = job["params"]
+    split = control_data.Split(manifests.folder(job["input"]["dataset"]), controls.BENCHMARK)
+    chosen = spread(len(split), params["rows"])
+    columns = {
+        "hint": {row: split.hint(row) for row in chosen},
+        "photograph": {row: split.picture(row) for row in chosen},
+    }
+    for path in as_list(job["input"].get("images")):
+        found = {picture.about["row"]: picture for picture in images.unpack(path) if picture.about["row"] in chosen}
+        columns[params["labels"][path]] = {row: picture.image for row, picture in found.items()}
+    sheet = Sheet(MARGIN + len(columns) * (CELL + GAP), TEXT + len(chosen) * (CELL + GAP))
+    for index, (label, found) in enumerate(columns.items()):
+        x = MARGIN + index * (CELL + GAP)
+        sheet.say(x, 0, CELL, TEXT, label)
+        for line, row in enumerate(chosen):
+            y = TEXT + line * (CELL + GAP)
+            sheet.say(0, y, MARGIN, CELL, split.value(row, "prompt"))
+            sheet.show(x, y, found.get(row))
+    sheet.save(job["output"]["sheet"])
+
+
+if __name__ == "__main__":
+    start(main, __file__, globals().get("snakemake"))

@@ -1,0 +1,45 @@
+"""Draw one shard of a run's images, one for each hint of the validation split, into EVAL/shard{i}-of-{n}.tar.
+
+Batches are cut from all images before they are dealt to the shards, so an image meets the same neighbours in any number
+of them and comes out the same to the bit. Its noise depends on the run's seed and on its place in the split alone.
+"""
+
+from pathlib import Path
+
+from common import control_data, controls, files, manifests, shards, subjects
+from common.job import start
+
+
+def main(job: dict) -> None:
+    params = job["params"]
+    record, weights = files.read_json(job["input"]["record"]), Path(job["input"]["last"])
+    manifests.check_trained_on(record, job["input"]["model"])
+    split = control_data.Split(manifests.folder(job["input"]["dataset"]), controls.BENCHMARK)
+
+    def about(item: tuple[int, int]) -> dict:
+        row = item[1]
+        key, prompt = (split.value(row, name) for name in ("key", "prompt"))
+        seed = subjects.seed("control", record["seed"], row)
+        return {"row": row, "key": key, "prompt": prompt + params["sampling"]["prompt_suffix"], "seed": seed}
+
+    identity = {
+        "model": record["model"]["sha256"],
+        "weights": files.sha256(weights),
+        "seed": record["seed"],
+        "hints": files.read_json(job["input"]["dataset"])["sha256"],
+        "method": params["method"],
+    }
+    items = controls.items(record["steps"], len(split))
+    shards.draw(
+        job,
+        items,
+        about,
+        identity,
+        {record["steps"]: weights},
+        key=controls.key,
+        hint=lambda item: split.hint(item[1]),
+    )
+
+
+if __name__ == "__main__":
+    start(main, __file__, globals().get("snakemake"))

@@ -1,0 +1,53 @@
+"""Fine-tune one run to a control signal: adapters of the UNet with the light hint encoder, or a whole ControlNet.
+
+Writes RUN/train.json (the record) and RUN/last: the adapter, with the hint encoder in the same file. The state of the
+training lies in the scratch folder; a job that was killed goes on from there and ends with the same numbers. Kinds
+pretrained (the base alone, which pays no heed to hints) and reference (the photographs) train nothing.
+"""
+
+import time
+from pathlib import Path
+
+from common import diffusion, finetuning, manifests, provenance, subjects
+from common.job import start
+
+
+def main(job: dict) -> None:
+    started = time.time()
+    params, seed = job["params"], int(job["wildcards"]["seed"])
+    method, scratch = params["method"], Path(params["scratch"])
+    device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
+    model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
+    scratch.mkdir(parents=True, exist_ok=True)
+    if method["kind"] in subjects.IDLE:
+        finetuning.untrained(job, started, device, diffusion.count_parameters(model_folder))
+        return
+
+    from transformers import set_seed
+
+    from common import control_data, control_training, controlled, training
+
+    rows = control_data.Split(data_folder, "train")
+    settings = control_training.schedule(params["hyperparameters"], len(rows))
+    augmented = Path(job["input"]["augmented"]).parent
+    set_seed(seed)  # what is no part of the augmented checkpoint: a ControlNet's hint encoder
+    model = control_training.start(model_folder, method, settings, augmented)
+    samples = control_training.Samples(
+        rows, params["resolution"], seed, settings["prompt_dropout"], settings["shuffle"]
+    )
+    survive = training.Survive(job["resources"]["save_minutes"], finetuning.time_limit(job, started))
+    sizes = controlled.count(model, method)
+    marks = [settings["max_steps"]]
+    trainer = control_training.Trainer(job, model, model_folder, samples, marks, survive, device, settings)
+    attempts = finetuning.run_to_end(trainer, survive, scratch, started)
+    if not trainer.is_world_process_zero():
+        return
+    trainer.save(scratch / "last", start=augmented)
+    curve = trainer.curve()
+    result = {"steps": trainer.state.global_step, "best_step": None, "score": "loss", "curve": curve}
+    finetuning.finish(job, attempts, started, device, sizes, **result)
+    print(f"loss: first {curve[0]['metrics']['loss']:.4f}, last {curve[-1]['metrics']['loss']:.4f}")
+
+
+if __name__ == "__main__":
+    start(main, __file__, globals().get("snakemake"))

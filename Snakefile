@@ -37,6 +37,7 @@ include: "rules/train.smk"
 include: "rules/generate.smk"
 include: "rules/evaluate.smk"
 include: "rules/tables.smk"
+include: "rules/export.smk"
 include: "rules/pretrain.smk"
 
 

@@ -79,7 +79,7 @@ def test_a_link_is_refused(tmp_path):
     link.external_attr = 0o120777 << 16
     with zipfile.ZipFile(tmp_path / "data.zip", "w") as out:
         out.writestr(link, "/etc/passwd")
-    with pytest.raises(JobError, match="data.zip: elsewhere.png is a link; refused"):
+    with pytest.raises(JobError, match=r"data.zip: elsewhere.png is a link; refused"):
         archives.check(tmp_path / "data.zip")
 
 
@@ -102,6 +102,6 @@ def test_an_archive_is_downloaded_whole_and_stays_one_file(loopback, archive, tm
     assert manifest["files"] == {"data.zip": {"bytes": archive.stat().st_size, "sha256": files.sha256(archive)}}
     # Half of it, by a server that states no more: the archive's directory tells, and no manifest is written.
     loopback.files["/data.zip"] = archive.read_bytes()[:1000]
-    with pytest.raises(JobError, match="data.zip: not a whole zip archive"):
+    with pytest.raises(JobError, match=r"data.zip: not a whole zip archive"):
         fetch(loopback, tmp_path / "half")
     assert not (tmp_path / "half/set.manifest.json").exists()

@@ -48,7 +48,7 @@ def test_prompts_as_oft_and_as_coco_write_them():
     "text", ["<html>", '{"source": "0.png"}\n', '[["0", "a house"]]', '{"images": [], "captions": []}']
 )
 def test_what_are_no_prompts(text):
-    with pytest.raises(JobError, match="prompts: not prompts .* Correct `prompts`"):
+    with pytest.raises(JobError, match=r"prompts: not prompts .* Correct `prompts`"):
         control_data.prompts(file(text))
 
 
@@ -171,14 +171,14 @@ def test_a_file_of_hints_that_is_cut_off(tmp_path):
     make(tmp_path, write(tmp_path, {}))
     path = tmp_path / "train.arrow"
     path.write_bytes(path.read_bytes()[:-50])
-    with pytest.raises(JobError, match="train.arrow: not a whole file of hints"):
+    with pytest.raises(JobError, match=r"train.arrow: not a whole file of hints"):
         control_data.Split(tmp_path, "train")
-    with pytest.raises(JobError, match="test.arrow: not a whole file of hints"):
+    with pytest.raises(JobError, match=r"test.arrow: not a whole file of hints"):
         control_data.Split(tmp_path, "test")
 
 
 def test_damaged_pictures_are_named():
     content = png(picture())
-    with pytest.raises(JobError, match="set.zip:0.png: not a whole image"):
+    with pytest.raises(JobError, match=r"set.zip:0.png: not a whole image"):
         images.load(archives.Named(content[: len(content) // 2], "set.zip:0.png"))
     assert images.load(io.BytesIO(content)).size == (64, 48)

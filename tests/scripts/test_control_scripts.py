@@ -2,21 +2,25 @@
 
 import copy
 import os
+import shutil
 from pathlib import Path
 
 import control_sheet
 import draw_hints
 import evaluate_control
+import export_checkpoint
 import generate_control
 import numpy
 import pytest
+import torch
 import train_control
 from accelerate.state import AcceleratorState
 from conftest import downloaded
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import augment
+import download
 import gather_images
 from common import control_data, controls, files, images, outputs
 from common.job import JobError
@@ -230,7 +234,38 @@ def test_metrics_of_evaluators():
     every = [one for listed in EVALUATORS.values() for one in listed] + [
         {"name": "fid", "kind": "fid", "model": "inception"}
     ]
-    assert controls.metrics(every) == (
-        ["canny_iou", "canny_f1", "classes_miou", "classes_macc", "classes_aacc", "points_error", "points_error_all"]
-        + ["points_no_face", "points_several_faces", "fid"]
+    assert controls.metrics(every) == [
+        *("canny_iou", "canny_f1", "classes_miou", "classes_macc", "classes_aacc"),
+        *("points_error", "points_error_all", "points_no_face", "points_several_faces", "fid"),
+    ]
+
+
+def test_a_run_in_one_file_and_a_model_from_one(resources, tmp_path):
+    """What export_checkpoint writes is read back by the download as another model in one file would be."""
+    run = Run(tmp_path, resources, unet_method("lora"))
+    run.augment()
+    run.train()
+    official = tmp_path / "one/official.safetensors"
+    job = run.job("export_run", {"last": str(run.weights)}, {"checkpoint": official}, weights=str(run.weights))
+    export_checkpoint.main(job)
+    base = Path(MODEL["path"])
+    merged = {name: value for name, value in load_file(official).items() if not name.startswith("control_model.")}
+    save_file(merged, official)
+    for path in base.rglob("*.json"):
+        (official.parent / path.relative_to(base)).parent.mkdir(exist_ok=True)
+        shutil.copy(path, official.parent / path.relative_to(base))
+    found = {
+        "rule": "download_model",
+        "input": {},
+        "output": {"manifest": str(tmp_path / "merged.manifest.json")},
+        "params": {"name": "merged", "source": {"kind": "local", "path": str(official.parent)}, "network": True},
+    }
+    download.main(found)
+    manifest = files.read_json(tmp_path / "merged.manifest.json")
+    assert "unet/diffusion_pytorch_model.safetensors" in manifest["files"]
+    assert manifest["raw"]["official.safetensors"]["sha256"] == files.sha256(official)
+    name = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.weight"
+    before, after = (
+        load_file(folder / "unet/diffusion_pytorch_model.safetensors")[name] for folder in (base, tmp_path / "merged")
     )
+    assert before.shape == after.shape and not torch.equal(before, after)

@@ -2,10 +2,13 @@
 
 import re
 
+import pandas as pd
 import pytest
 import yaml
 
+import table
 from common import aggregate
+from common import config as grid
 from support import ROOT, SHARED
 
 PAPER = SHARED / "paper/tables"
@@ -80,3 +83,35 @@ def test_published_hra_parameters_are_those_of_attention_and_geglu():
     assert count == 8 * 111_936
     (printed,) = set(published().query("method == 'HRA'")["params_M"])
     assert re.fullmatch(rf"{count / 1e6:.3f}"[:4], printed)
+
+
+def test_shares_and_percents_stand_beside_each_other():
+    """The table has the paper's units: edges as shares, segmentation in percent; photographs have no FID."""
+    config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    found = {
+        ("hra/r8", "coco", "canny_iou"): 0.2134,
+        ("hra/r8", "coco", "fid"): 21.5,
+        ("hra/r8", "ade20k", "nvlabs_miou"): 0.29456,
+        ("hra/r8", "celeba-hq", "landmarks_error"): 5.5,
+        ("real/images", "coco", "canny_iou"): 1.0,
+    }
+    rows = [
+        {"run": run, "dataset": dataset, "metric": metric, "value": value, "benchmark": "validation", "seed": 0}
+        | {"selection": "last", "status": "ok", "error": "", "preset": "code", "adapter_parameters": 895_488}
+        for (run, dataset, metric), value in found.items()
+    ]
+    params = {
+        "columns": config["tasks"]["control"]["columns"],
+        "scale": grid.scale("control"),
+        "selections": grid.selections("control"),
+        "rows": [{"run": run, "label": run} for run in ("real/images", "hra/r8")],
+        "seeds_expected": {run: dict.fromkeys(("coco", "ade20k", "celeba-hq"), 1) for run in ("real/images", "hra/r8")},
+    }
+    made = table.build(pd.DataFrame(rows), published(), params).set_index("run")
+    hra, real = made.loc["hra/r8"], made.loc["real/images"]
+    assert hra["C2I IoU"] == "0.213" and hra["C2I IoU_published"] == "0.213" and hra["C2I IoU_difference"] == "0.000"
+    name = "S2I mIoU (NVlabs)"
+    assert (hra[name], hra[f"{name}_published"], hra[f"{name}_difference"]) == ("29.46", "29.45", "0.01")
+    assert (hra["L2F error (px)_published"], hra["L2F error (px)_difference"]) == ("5.560", "-0.060")
+    assert (real["C2I IoU"], real["C2I FID"], real["C2I FID_n"]) == ("1.000", "", "")
+    assert real["S2I FID_n"] == "0"  # not judged yet: a hole

@@ -13,8 +13,6 @@ from common.job import start
 def main(job: dict) -> None:
     from transformers import set_seed
 
-    from common import controlled
-
     params = job["params"]
     method, seed = params["method"], int(params["seed"])
     manifest = Path(job["output"]["manifest"])
@@ -27,6 +25,8 @@ def main(job: dict) -> None:
         set_seed(seed)
         model = diffusion.load_unet(folder)
     elif params["architecture"] == "controlled":
+        from common import controlled
+
         set_seed(seed)
         model = controlled.load(folder, method)
     else:

@@ -119,6 +119,12 @@ def holes(runs: pd.DataFrame, run: str, datasets: list[str], expected: dict[str,
     return "; ".join(parts)
 
 
+def is_unjudged(done: pd.DataFrame, column: dict) -> bool:
+    """Whether what has been judged has no such metric: real images follow no prompt, and have no FID to themselves."""
+    judged = done[done["dataset"].isin(column.get("datasets") or [column["dataset"]])]
+    return len(judged) > 0 and column["metric"] not in set(judged["metric"])
+
+
 def number(value: float | None, digits: int = 2) -> str:
     return "" if value is None or pd.isna(value) else f"{round(float(value), digits) + 0.0:.{digits}f}"
 
@@ -142,9 +148,7 @@ def build(runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataF
         for selection in selections if run else selections[:1]:
             done = ours[(ours["status"] == "ok") & (ours["selection"] == selection)]
             paper = selection == selections[0]
-            # Real images follow no prompt: nothing that has been judged has such a metric.
-            wide = [column for column in columns if "datasets" in column and len(done)]
-            unjudged = {column["name"] for column in wide if column["metric"] not in set(done["metric"])}
+            unjudged = {column["name"] for column in columns if is_unjudged(done, column)}
             row = {name: line[name] for name in ("method", "setting", "run")} | {
                 "selection": selection,
                 "preset": "+".join(dict.fromkeys(done["preset"])),

@@ -15,10 +15,10 @@ NEEDS = {  # kind of an annotation -> kinds of evaluators that need one such
     "points": LANDMARKS[:2],
     "object-points": LANDMARKS[2:],
 }
-METRICS = (
-    dict.fromkeys(SEGMENTATION, ["_miou", "_macc", "_aacc"])
-    | dict.fromkeys(LANDMARKS, ["_error", "_error_all", "_no_face", "_several_faces"])
-    | {"canny": ["_iou", "_f1"], "fid": [""]}
+METRICS = (  # kind of an evaluator -> ends of its metrics' names
+    dict.fromkeys(SEGMENTATION, ("_miou", "_macc", "_aacc"))
+    | dict.fromkeys(LANDMARKS, ("_error", "_error_all", "_no_face", "_several_faces"))
+    | {"canny": ("_iou", "_f1"), "fid": ("",)}
 )
 
 

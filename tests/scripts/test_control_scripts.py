@@ -5,23 +5,23 @@ import os
 import shutil
 from pathlib import Path
 
-import control_sheet
-import draw_hints
-import evaluate_control
-import export_checkpoint
-import generate_control
 import numpy
 import pytest
 import torch
-import train_control
 from accelerate.state import AcceleratorState
 from conftest import downloaded
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import augment
+import control_sheet
 import download
+import draw_hints
+import evaluate_control
+import export_checkpoint
 import gather_images
+import generate_control
+import train_control
 from common import control_data, controls, files, images, outputs
 from common.job import JobError
 from controlled import SAMPLING, SETTINGS, SIDE, unet_method

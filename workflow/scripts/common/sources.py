@@ -134,7 +134,7 @@ def fetch_url(source: dict, folder: Path, mirror: str | None) -> None:
             entry = {"url": f"{source['base']}/{quote(name)}", "sha256": entry}
         if mirror:
             address = urlsplit(entry["url"])
-            from_mirror(mirror, f"url/{address.hostname}{address.path}", path, Expected(entry["sha256"]))
+            from_mirror(mirror, f"url/{address.hostname}{address.path.rstrip('/')}", path, Expected(entry["sha256"]))
         else:
             transfer.download(entry["url"], path, Expected(entry["sha256"]), remedy=OFFLINE)
 

@@ -5,7 +5,7 @@ import os
 import pytest
 
 import subjects
-from support import DATASET, SUMS, TINY_LLAMA, TINY_MODEL, MathRun, Run, write_sentences, write_sums
+from support import DATASET, SUMS, TINY_LLAMA, TINY_MODEL, MathRun, Run, downloaded, write_sentences, write_sums
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -32,28 +32,6 @@ def tiny_subject(tmp_path_factory):
     """Manifests of a tiny Stable Diffusion and of a subject with three images."""
     root = tmp_path_factory.mktemp("subject")
     return downloaded(root, subjects.MODEL, "subject/jester-ball", subjects.DATASET)
-
-
-def downloaded(root, model: dict, name: str, dataset: dict) -> dict[str, str]:
-    import download
-
-    common = {"mirror": None, "local_root": str(root / "raw"), "network": True}
-    for kind, params in (
-        ("model", {"name": "tiny", "source": model}),
-        ("dataset", {"name": name, "source": dataset["source"], "dataset": dataset}),
-    ):
-        download.main(
-            {
-                "rule": f"download_{kind}",
-                "input": {},
-                "output": {"manifest": str(root / f"{kind}.manifest.json")},
-                "params": params | common,
-                "resources": {},
-                "wildcards": {},
-                "log": str(root / "log"),
-            }
-        )
-    return {kind: str(root / f"{kind}.manifest.json") for kind in ("model", "dataset")}
 
 
 @pytest.fixture

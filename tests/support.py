@@ -283,3 +283,26 @@ class MathRun(Run):
             {"shards": shards, "dataset": self.tiny["dataset"]},
             {"outputs": self.folder / f"run/test/outputs-{of}.jsonl.gz"},
         )
+
+
+def downloaded(root, model: dict, name: str, dataset: dict) -> dict[str, str]:
+    """Manifests of a model and a dataset, brought by the download rule's script."""
+    import download
+
+    common = {"mirror": None, "local_root": str(root / "raw"), "network": True}
+    for kind, params in (
+        ("model", {"name": "tiny", "source": model}),
+        ("dataset", {"name": name, "source": dataset["source"], "dataset": dataset}),
+    ):
+        download.main(
+            {
+                "rule": f"download_{kind}",
+                "input": {},
+                "output": {"manifest": str(root / f"{kind}.manifest.json")},
+                "params": params | common,
+                "resources": {},
+                "wildcards": {},
+                "log": str(root / "log"),
+            }
+        )
+    return {kind: str(root / f"{kind}.manifest.json") for kind in ("model", "dataset")}

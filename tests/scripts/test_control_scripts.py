@@ -1,7 +1,6 @@
 """The control task's scripts as its rules call them, on generated scenes and the demo's tiny Stable Diffusion."""
 
 import copy
-import os
 import shutil
 from pathlib import Path
 
@@ -9,7 +8,6 @@ import numpy
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from conftest import downloaded
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -24,11 +22,11 @@ import generate_control
 import train_control
 from common import control_data, controls, files, images, outputs
 from common.job import JobError
-from controlled import SAMPLING, SETTINGS, SIDE, unet_method
+from controlled import MODEL, SAMPLING, SETTINGS, SIDE, unet_method
+from support import downloaded
 
 ROWS = {"train": 8, "validation": 5}
 SOURCE = {"kind": "init", "generator": "controls", "rows": ROWS, "seed": 0}
-MODEL = {"kind": "local", "path": "./workflow/pictures-sd"}
 KINDS = {"canny": None, "segmentation": ("classes", "png"), "landmarks": ("object-points", "txt")}
 EVALUATORS = {
     "canny": [{"name": "canny", "kind": "canny"}],
@@ -52,8 +50,9 @@ def entry(hint: str) -> dict:
 def resources(tmp_path_factory) -> dict[str, str]:
     """Manifests: of the model, of the archives, and by hint of what is drawn from them."""
     root = tmp_path_factory.mktemp("resources")
-    os.chdir(Path(__file__).parents[2])
-    found = downloaded(root, MODEL, "control/scenes", {"source": SOURCE, "archives": True})
+    found = downloaded(
+        root, {"kind": "local", "path": str(MODEL)}, "control/scenes", {"source": SOURCE, "archives": True}
+    )
     for hint in KINDS:
         found[hint] = str(root / f"{hint}.manifest.json")
         job = {"input": {"dataset": found["dataset"]}, "output": {"manifest": found[hint]}}
@@ -248,12 +247,11 @@ def test_a_run_in_one_file_and_a_model_from_one(resources, tmp_path):
     official = tmp_path / "one/official.safetensors"
     job = run.job("export_run", {"last": str(run.weights)}, {"checkpoint": official}, weights=str(run.weights))
     export_checkpoint.main(job)
-    base = Path(MODEL["path"])
     merged = {name: value for name, value in load_file(official).items() if not name.startswith("control_model.")}
     save_file(merged, official)
-    for path in base.rglob("*.json"):
-        (official.parent / path.relative_to(base)).parent.mkdir(exist_ok=True)
-        shutil.copy(path, official.parent / path.relative_to(base))
+    for path in MODEL.rglob("*.json"):
+        (official.parent / path.relative_to(MODEL)).parent.mkdir(exist_ok=True)
+        shutil.copy(path, official.parent / path.relative_to(MODEL))
     found = {
         "rule": "download_model",
         "input": {},
@@ -266,6 +264,6 @@ def test_a_run_in_one_file_and_a_model_from_one(resources, tmp_path):
     assert manifest["raw"]["official.safetensors"]["sha256"] == files.sha256(official)
     name = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.weight"
     before, after = (
-        load_file(folder / "unet/diffusion_pytorch_model.safetensors")[name] for folder in (base, tmp_path / "merged")
+        load_file(folder / "unet/diffusion_pytorch_model.safetensors")[name] for folder in (MODEL, tmp_path / "merged")
     )
     assert before.shape == after.shape and not torch.equal(before, after)

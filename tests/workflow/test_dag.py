@@ -101,6 +101,18 @@ def test_control_is_planned_in_shards(fresh):
     assert "of them 21 trainings, 192 shards, 27 evaluations" in output
 
 
+def test_a_control_signal_of_ones_own_is_an_entry(fresh):
+    """The one of the README."""
+    (entry,) = re.findall(r"```yaml\n(datasets:\n  control:.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (fresh.folder / "mine.yaml").write_text(entry)
+    planned = fresh.plan("results/table_control.csv", "control_sheets", config="mine.yaml")
+    assert planned["hints"] == {"dataset=my-depth"}
+    assert planned["train_control"] == {
+        f"task=control dataset=my-depth method={run} seed=0" for run in ("base variant=pretrained", "hra variant=r8")
+    }
+    assert len(planned["generate_control"]) == 16
+
+
 def test_each_control_dataset_has_its_own_evaluators(config):
     names = {name: grid.dataset(config, "control", name)["metrics"] for name in grid.datasets(config, "control")}
     assert names["coco"] == ["canny_iou", "canny_f1", "fid"]
@@ -241,7 +253,7 @@ def put(config: dict, path: str, value) -> None:
         ("datasets.control.coco.splits.train.image", "a.zip:b.jpg", r"train.image: 'a.zip:b.jpg' does not match"),
         ("datasets.control.coco.splits", {"train": {"prompts": "a", "image": "*"}}, r"'validation' is a required"),
         ("tasks.control.evaluation.evaluators.0.model", "inception", r"canny: kind canny has no model"),
-        ("tasks.control.sheets.runs", ["hra/r16"], r"sheets.runs: unknown run of the grid 'hra/r16'"),
+        ("tasks.control.sheets.runs", ["hra/r9"], r"sheets.runs: unknown run 'hra/r9'; known: real/images"),
         ("tasks.control.defaults.prompt_dropout", 2, r"prompt_dropout: 2 is greater than the maximum of 1"),
         ("tasks.control.generation.eta", -1, r"generation.eta: -1 is less than the minimum of 0"),
         ("tasks.math.sedes", [1], r"tasks.math: 'sedes' is not one of \['version', 'model'"),

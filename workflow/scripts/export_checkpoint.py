@@ -1,4 +1,4 @@
-"""Write a whole model in one file, as the official control scripts read it: the base with a run's or a start's weights."""
+"""A whole model in one file, as the official control scripts read it: the base with the weights of a run or a start."""
 
 from pathlib import Path
 

@@ -239,5 +239,6 @@ def check_control(config: dict) -> None:
             needed = next((kind for kind, kinds in controls.NEEDS.items() if known[evaluator] in kinds), None)
             fits = needed is None or known[evaluator] in controls.NEEDS.get(annotated, ())
             expect(fits, f"{where}: evaluators: {evaluator} ({known[evaluator]}) needs an annotation of kind {needed}")
-    for run in entry["sheets"]["runs"]:
-        one_of("config: tasks.control.sheets.runs", "run of the grid", run, names(config, "control"))
+    every = [f"{name}/{variant}" for name, method in config["methods"].items() for variant in method["variants"]]
+    for run in entry["sheets"]["runs"]:  # one that is not in the grid is left out
+        one_of("config: tasks.control.sheets.runs", "run", run, every)

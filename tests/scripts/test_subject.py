@@ -50,6 +50,25 @@ def test_accumulated_steps_are_those_of_the_whole_batch(make_subject_run):
         assert torch.allclose(weight, load_file(parts.weights["last"])[name], atol=2e-4), name
 
 
+@pytest.mark.parametrize(
+    ("schedule", "warmup", "expected"),
+    [("constant_with_warmup", 0.4, [0, 0.5, 1, 1, 1]), ("linear", 1, [0, 1, 0.75, 0.5, 0.25])],
+)
+def test_learning_rates(make_subject_run, monkeypatch, schedule, warmup, expected):
+    """Warm-up as a share of all steps, or in steps."""
+    from common import dreambooth
+
+    plain, rates = dreambooth.Trainer.step, []
+
+    def step(self, number):
+        rates.extend(self.schedule.get_last_lr())
+        return plain(self, number)
+
+    monkeypatch.setattr(dreambooth.Trainer, "step", step)
+    train(make_subject_run(unet_method(), schedule=schedule, warmup_steps=warmup, learning_rate=1e-2))
+    assert rates == pytest.approx([1e-2 * rate for rate in expected])
+
+
 def test_without_prior_no_class_image_is_read(make_subject_run):
     run = make_subject_run(unet_method(), prior_weight=0.0)
     Path(run.class_images()["output"]["shard"]).unlink()

@@ -198,16 +198,16 @@ def load(model, method: dict, folder: Path):
     import hra
 
     state = load_file(folder / WEIGHTS)
-    if method["kind"] in PEFT_CONFIGS:
-        hra.install()
-        try:
+    try:
+        if method["kind"] in PEFT_CONFIGS:
+            hra.install()
             model = PeftModel.from_pretrained(model, folder)
-        except (RuntimeError, ValueError) as problem:  # other shapes, other modules
-            first = " ".join(str(problem).split("\n")[:2]).replace("\t", "")  # a line a layer would follow
-            raise JobError(f"{folder / WEIGHTS} does not belong to this model: {first}") from problem
-        strange = sorted(set(state) ^ set(get_peft_model_state_dict(model)))
-    else:
-        strange = model.load_state_dict(state, strict=False).unexpected_keys
+            strange = sorted(set(state) ^ set(get_peft_model_state_dict(model)))
+        else:
+            strange = model.load_state_dict(state, strict=False).unexpected_keys
+    except (RuntimeError, ValueError) as problem:  # other shapes, other modules
+        first = " ".join(str(problem).split("\n")[:2]).replace("\t", "")  # a line a layer would follow
+        raise JobError(f"{folder / WEIGHTS} does not belong to this model: {first}") from problem
     if strange:
         raise JobError(f"{folder / WEIGHTS} does not belong to this model: {strange[0]} is in one of them only.")
     return model.eval()

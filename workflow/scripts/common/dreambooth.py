@@ -95,7 +95,9 @@ class Trainer:
         )
         warmup, steps = self.settings["warmup_steps"], self.settings["max_steps"]
         warmup = round(warmup * steps) if warmup < 1 else round(warmup)
-        self.schedule = get_scheduler(self.settings["schedule"], optimizer, warmup, steps)
+        self.schedule = get_scheduler(
+            self.settings["schedule"], optimizer, num_warmup_steps=warmup, num_training_steps=steps
+        )
         self.model, self.optimizer = self.accelerator.prepare(model.train(), optimizer)
         self.accelerator.register_for_checkpointing(self.schedule)
         # Only what is trained is saved, by `checkpoint`.

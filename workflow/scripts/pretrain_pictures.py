@@ -14,7 +14,7 @@ from common.generators import pictures
 from common.job import start
 
 WARMUP = 100  # steps
-# In so few numbers a place is to be seen through the noise of Stable Diffusion's last step, so no caption would be asked
+# In so few numbers a place is to be seen through the noise of Stable Diffusion's last step; no caption would be asked
 # for it. Here that step leaves almost nothing of the picture, which wants the velocity as target.
 SCHEDULER = {"beta_end": 0.02, "prediction_type": "v_prediction"}
 

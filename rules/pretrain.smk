@@ -64,7 +64,7 @@ rule pretrain_pictures:
                 num_attention_heads=2,
                 max_position_embeddings=32,
             ),
-            unet=dict(block_out_channels=[64, 128], attention_head_dim=[1, 2], norm_num_groups=8),
+            unet=dict(block_out_channels=[48, 96, 96], attention_head_dim=[1, 2, 2], norm_num_groups=8),
             vae=dict(block_out_channels=[16, 32, 64], norm_num_groups=2, mid_block_add_attention=False),
         ),
         autoencoder=dict(crop_steps=4000, steps=500, batch_size=16, crop=32, learning_rate=1e-3, kl=1e-5),

@@ -63,6 +63,8 @@ def make_math_run(tmp_path, tiny_math):
 @pytest.fixture
 def make_subject_run(tmp_path, tiny_subject):
     """The same for a Stable Diffusion, with its class images."""
+    from accelerate.state import AcceleratorState
+
     import augment
     import generate_class_images
 
@@ -72,4 +74,5 @@ def make_subject_run(tmp_path, tiny_subject):
         generate_class_images.main(run.class_images())
         return run
 
-    return make
+    yield make
+    AcceleratorState._reset_state(reset_partial_state=True)

@@ -1,8 +1,11 @@
 """A tiny Stable Diffusion with random weights, a tiny subject, and jobs on them as the rules would hand them out."""
 
+import json
 from pathlib import Path
 
-from support import Run
+import numpy
+
+from support import Run, method
 
 MODEL = {
     "kind": "init",
@@ -46,6 +49,7 @@ SAMPLING = {
     "resolution": RESOLUTION,
 }
 PROMPTS = ["a qwe ball on the left", "a qwe ball on the right", "a red qwe ball"]
+PEFT = {"oft": {"r": 2}, "boft": {"boft_block_size": 4, "boft_n_butterfly_factor": 1}}
 EVALUATION = {
     "evaluators": [{"name": "faithfulness", "kind": "faithfulness"}],
     "best_by": ["faithfulness"],
@@ -144,3 +148,33 @@ class SubjectRun(Run):
             {name: self.folder / f"run/prompts/{name}.json" for name in ("metrics", "predictions")},
             evaluation=EVALUATION | (evaluation or {}),
         )
+
+
+def unet_method(kind: str = "hra", peft: dict | None = None, **changes) -> dict:
+    found = method(kind, targets=TARGETS, **changes)
+    if kind in ("full", "pretrained", "reference"):
+        return found | {"targets": None, "peft": None}
+    return found | {"peft": peft or PEFT.get(kind, found["peft"])}
+
+
+def train(run) -> dict:
+    import train_subject
+
+    train_subject.main(run.train)
+    return json.loads(Path(run.train["output"]["record"]).read_text())
+
+
+def drawn(run, of: int = 1, steps=(2, 4, 5), **sampling) -> list:
+    import gather_images
+    import generate_subject
+    from common import images
+
+    for shard in range(of):
+        generate_subject.main(run.generate(shard, of, steps, **sampling))
+    job = run.gather(of, steps, sampling.get("images", 2))
+    gather_images.main(job)
+    return list(images.unpack(job["output"]["images"]))
+
+
+def pixels(picture) -> numpy.ndarray:
+    return numpy.asarray(picture.image, int)

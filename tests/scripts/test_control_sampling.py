@@ -39,11 +39,17 @@ def test_fifty_steps_are_ldm_s():
     assert scheduler.final_alpha_cumprod == scheduler.alphas_cumprod[0] and not scheduler.config.clip_sample
 
 
-@pytest.mark.parametrize("kind", ["hra", "controlnet"])
-def test_a_picture_is_ddim_with_guidance_and_the_hint_in_both_branches(trained, kind):
-    """By hand: e = e(∅, hint) + g (e(text, hint) − e(∅, hint)); x₀ = (x − √(1−ā) e)/√ā; x' = √ā' x₀ + √(1−ā') e."""
+@pytest.mark.parametrize(
+    ("kind", "prediction"), [("hra", "epsilon"), ("hra", "v_prediction"), ("controlnet", "v_prediction")]
+)
+def test_a_picture_is_ddim_with_guidance_and_the_hint_in_both_branches(trained, kind, prediction):
+    """By hand: m = m(∅, hint) + g (m(text, hint) − m(∅, hint)); x' = √ā' x₀ + √(1−ā') e.
+
+    A noise: e = m, x₀ = (x − √(1−ā) e)/√ā. A velocity: e = √ā m + √(1−ā) x, x₀ = √ā x − √(1−ā) m.
+    """
     run, (_, prompt, hint) = trained[kind], rows(1)[0]
     made = sampler(run, inference_steps=4)
+    made.pipe.scheduler = made.scheduler(made.pipe.scheduler.config | {"prediction_type": prediction})
     found = pixels(made.draw([prompt], [7], [hint])[0][0])
 
     model = controlled.load_trained(MODEL, run.method, run.weights)
@@ -54,9 +60,12 @@ def test_a_picture_is_ddim_with_guidance_and_the_hint_in_both_branches(trained, 
     with torch.no_grad():
         for time in (751, 501, 251, 1):
             free, guided = (model(x, torch.tensor([time]), one[None], hint=shown).sample for one in text)
-            e = free + 9.0 * (guided - free)
+            m = free + 9.0 * (guided - free)
             now, then = levels[time], levels[max(time - 250, 0)]
-            clean = (x - (1 - now).sqrt() * e) / now.sqrt()
+            if prediction == "epsilon":
+                e, clean = m, (x - (1 - now).sqrt() * m) / now.sqrt()
+            else:
+                e, clean = now.sqrt() * m + (1 - now).sqrt() * x, now.sqrt() * x - (1 - now).sqrt() * m
             x = then.sqrt() * clean + (1 - then).sqrt() * e
         picture = made.pipe.vae.decode(x / made.pipe.vae.config.scaling_factor).sample[0]
     expected = ((picture.permute(1, 2, 0) / 2 + 0.5).clamp(0, 1) * 255).round()

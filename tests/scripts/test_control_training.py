@@ -154,6 +154,30 @@ def test_every_method_learns_and_comes_back_merged(tmp_path, kind):
     assert not any("lora" in name or "hra" in name or "oft" in name for name, _ in merged.named_modules())
 
 
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_the_error_is_that_of_the_noise_or_of_the_velocity(tmp_path, prediction):
+    """ε against m(√ā x₀ + √(1−ā) ε), or v = √ā ε − √(1−ā) x₀, as the model's scheduler says; x₀ from the VAE."""
+    run = Run(tmp_path, unet_method())
+    trainer, context = run.trainer(), inputs(2)[2]
+    trainer.noising = trainer.noising.from_config(trainer.noising.config, prediction_type=prediction)
+    pictures = [diffusion.pixels(image) / 127.5 - 1 for image, *_ in rows(2)]
+
+    def parts():
+        return [{"pixels": one, "generator": torch.Generator().manual_seed(n)} for n, one in enumerate(pictures)]
+
+    with torch.no_grad():
+        found = trainer.errors(parts(), context, hint=hints(2))
+        again = parts()
+        clean = trainer.encode(again)
+        noise = torch.stack([torch.randn(clean.shape[1:], generator=part["generator"]) for part in again])
+        times = torch.stack([torch.randint(1000, (), generator=part["generator"]) for part in again])
+        level = trainer.noising.alphas_cumprod[times][:, None, None, None]
+        noisy = level.sqrt() * clean + (1 - level).sqrt() * noise
+        target = noise if prediction == "epsilon" else level.sqrt() * noise - (1 - level).sqrt() * clean
+        expected = (run.trained(noisy, times, context, hint=hints(2)).sample - target).square().mean((1, 2, 3))
+    assert torch.allclose(found, expected, rtol=1e-4)
+
+
 @pytest.mark.parametrize("changes", [{"lambda": 1e-3}, {"peft": {"r": 4, "apply_GS": True}}])
 def test_the_method_s_settings_move_the_training(tmp_path, changes):
     plain, other = Run(tmp_path / "plain", unet_method()), Run(tmp_path / "other", unet_method(**changes))

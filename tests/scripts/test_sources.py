@@ -58,6 +58,18 @@ def test_url(server, tmp_path):
     assert names(tmp_path) == ["file.bin"]
 
 
+def test_many_files_under_one_address(server, tmp_path):
+    """Their names are quoted, and hashes are all that the config holds."""
+    server.files["/data/dog%20toy/01.jpg"] = CONTENT
+    source = {"kind": "url", "base": server.address + "/data", "files": {"dog toy/01.jpg": SHA256, "file.bin": SHA256}}
+    fetch(source, tmp_path)
+    assert names(tmp_path) == ["dog toy/01.jpg", "file.bin"]
+    source["files"]["file.bin"] = "0" * 64
+    (tmp_path / "file.bin").unlink()
+    with pytest.raises(JobError, match=r"file\.bin: expected SHA-256 0000"):
+        fetch(source, tmp_path)
+
+
 def test_a_cut_transfer_goes_on_where_it_stopped(server, tmp_path):
     server.cut_after, server.cuts = 100_000, 1
     fetch(url_source(server), tmp_path)
@@ -431,6 +443,14 @@ def test_local(tmp_path):
         wanted=lambda path: path.endswith("json"),
     )
     assert names(tmp_path / "to") == ["sub/a.json"] and (tmp_path / "to/sub/a.json").is_symlink()
+
+
+def test_a_part_of_the_project_is_found_whatever_the_local_root(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/a.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    fetch({"kind": "local", "path": "./data"}, tmp_path / "to", local_root="/elsewhere")
+    assert names(tmp_path / "to") == ["a.json"]
 
 
 @pytest.mark.parametrize(

@@ -382,6 +382,25 @@ def test_the_terminal_table_fits(tmp_path, width):
         assert name in tail
 
 
+def test_a_column_of_many_datasets_is_their_mean(tmp_path):
+    """The mean of their means; where nothing that was judged has the metric, the cell is empty."""
+    expected = grid(tmp_path, datasets=("rte", "sst2"), runs=("hra/r8", "lora/r8"), seeds=(0, 1))
+    made = [run for run in expected if (run["dataset"], run["method"], run["seed"]) != ("rte", "hra", 1)]
+    runs = collect(tmp_path, expected, made=made, incomplete=True)
+    job = factories.table_job(tmp_path, expected)
+    wide = {"name": "Both", "datasets": ["rte", "sst2"], "benchmark": "dev", "metric": "accuracy"}
+    job["params"] |= {"columns": [wide, wide | {"name": "None", "metric": "unheard"}], "averages": {}, "scale": 1}
+    table.main(job)
+    made = aggregate.read_csv(tmp_path / "table_glue.csv")
+    chosen = runs[(runs["selection"] == "last") & (runs["metric"] == "accuracy") & (runs["status"] == "ok")]
+    chosen = chosen.astype({"value": float}).groupby(["method", "dataset"])["value"].mean()
+    hra, lora = line(made, "hra/r8", "last"), line(made, "lora/r8", "last")
+    assert (hra["Both"], hra["Both_n"]) == (f"{chosen['hra'].mean():.3f}", "1") and "rte" in hra["missing"]
+    assert (lora["Both"], lora["Both_n"]) == (f"{chosen['lora'].mean():.3f}", "2")
+    assert lora["None"] == lora["None_n"] == hra["None"] == ""
+    assert "As measured, not percent." in (tmp_path / "table_glue.md").read_text()
+
+
 # The published numbers
 
 

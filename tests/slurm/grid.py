@@ -1,5 +1,6 @@
 """The tiny grid as a project of its own, the command that makes its tables, and what its jobs see while they run."""
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -54,3 +55,12 @@ def processes(script: str) -> list[dict]:
                 }
             )
     return found
+
+
+def steps() -> list[str]:
+    """Job steps on this node: what Slurm's processes call themselves."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(path.read_text(errors="replace").partition("\0")[0])
+    return [name for name in found if name.startswith("slurmstepd: [")]

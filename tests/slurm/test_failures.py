@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from grid import COMMAND, QUICK, TABLES, new_project, processes
+from grid import COMMAND, QUICK, TABLES, new_project, processes, steps
 
 HIT = {
     "head/linear": "node down",
@@ -90,9 +90,11 @@ class Storm:
         elif HIT[run] == "over the time limit":
             self.slurm.slurm("scontrol", "update", f"JobId={job}", "TimeLimit=1")
         elif HIT[run] == "node down":
-            node = self.slurm.slurm("sinfo", "-h", "-o", "%n")
+            node, running = self.slurm.slurm("sinfo", "-h", "-o", "%n"), steps()
+            assert any(name.startswith(f"slurmstepd: [{job}.") for name in running), running
             self.slurm.slurm("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
-            self.wait(lambda: not processes("train_glue.py"), "end of all trainings")
+            # A node that comes back has rebooted. Where its jobs' steps still end, Slurm drains it: "Duplicate jobid".
+            self.wait(lambda: not steps(), "end of all job steps")
             self.slurm.slurm("scontrol", "update", f"NodeName={node}", "State=RESUME")
 
 

@@ -16,6 +16,7 @@ SIZES = {
     },
     "unet": {"sample_size": 16, "block_out_channels": [16, 32], "attention_head_dim": 2, "norm_num_groups": 8},
     "vae": {"block_out_channels": [8, 16, 16], "norm_num_groups": 8},
+    "scheduler": {},
 }
 END = "</w>"  # of a word, in CLIP's vocabulary
 SCHEDULE = {
@@ -77,7 +78,7 @@ def build(sizes: dict):
         text_encoder=CLIPTextModel(text),
         unet=UNet2DConditionModel(**unet | sizes["unet"]),
         vae=AutoencoderKL(**vae | sizes["vae"]),
-        scheduler=PNDMScheduler(skip_prk_steps=True, **SCHEDULE),
+        scheduler=PNDMScheduler(skip_prk_steps=True, **SCHEDULE | sizes["scheduler"]),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

@@ -34,7 +34,8 @@ def scenes(name: str, count: int, seed: int = 0) -> list[Scene]:
         raise JobError(f"generator subjects: `subject: {name}` is not one of {', '.join(SUBJECTS)}.")
     subject, rng = SUBJECTS[name], Random(f"subjects {name} {seed}")
     places = rng.sample(list(pictures.PLACES), len(pictures.PLACES))
-    backgrounds = [name for name in COLOURS if name not in (subject.upper, subject.lower) and COLOURS[name] != subject.band]
+    own = (COLOURS[subject.upper], COLOURS[subject.lower], subject.band)
+    backgrounds = [colour for colour in COLOURS.values() if colour not in own]
     rng.shuffle(backgrounds)
     return [
         pictures.arranged(
@@ -47,7 +48,7 @@ def scenes(name: str, count: int, seed: int = 0) -> list[Scene]:
                 eyes=True,
                 texture="plain",
                 place=places[index % len(places)],
-                background=COLOURS[backgrounds[index % len(backgrounds)]],
+                background=backgrounds[index % len(backgrounds)],
             ),
         )
         for index in range(count)

@@ -1,0 +1,136 @@
+"""Images of a run: the same from any shards, made once, refused where they would be wrong."""
+
+import errno
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import gather_images
+import generate_class_images
+import generate_subject
+from common import diffusion, files, images, shards
+from common.job import JobError
+from subjects import drawn, pixels, train, unet_method
+from support import ROOT
+
+
+def test_any_number_of_shards_gives_the_same_images(make_subject_run):
+    run = make_subject_run(unet_method())
+    train(run)
+    one, three, seven = (drawn(run, of) for of in (1, 3, 7))
+    assert one == three == seven
+    # Other batches, other rounding: at most one grey level.
+    for size in (1, 3):
+        for first, second in zip(one, drawn(run, batch_size=size), strict=True):
+            assert abs(pixels(first) - pixels(second)).max() <= 1, first.key
+
+
+def test_of_a_killed_shard_only_what_is_missing_is_made(make_subject_run, capsys):
+    """SIGKILL after the second of nine batches; then another number of shards."""
+    run = make_subject_run(unet_method())
+    train(run)
+    whole = drawn(run)
+    job = run.generate()
+    files.write_json(run.folder / "job.json", job)
+    code = (
+        "import os, sys; sys.path[:0] = ['workflow/scripts', '.']\n"
+        "import generate_subject\nfrom common import diffusion, files\n"
+        "plain, calls = diffusion.Sampler.draw, []\n"
+        "def draw(*arguments):\n"
+        "    calls.append(1)\n"
+        "    if len(calls) == 3: os.kill(os.getpid(), 9)\n"
+        "    return plain(*arguments)\n"
+        "diffusion.Sampler.draw = draw\n"
+        "generate_subject.main(files.read_json(sys.argv[1]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(run.folder / "job.json")], cwd=ROOT)
+    assert done.returncode == -signal.SIGKILL
+    capsys.readouterr()
+    assert drawn(run, of=2) == whole
+    said = capsys.readouterr().out
+    assert "8 images, 4 of them made now" in said and "10 images, 10 of them made now" in said
+
+
+def test_what_other_weights_have_drawn_is_not_taken(make_subject_run):
+    run = make_subject_run(unet_method())
+    train(run)
+    stale = Path(run.generate()["params"]["finished"], "0123456789abcdef")
+    stale.mkdir(parents=True)
+    drawn(run)
+    assert not stale.exists()
+
+
+def test_a_full_disk_keeps_what_is_finished(make_subject_run, monkeypatch, capsys):
+    run = make_subject_run(unet_method())
+    train(run)
+    plain, calls = images.pack, []
+
+    def pack(path, pictures):
+        calls.append(path)
+        if len(calls) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        plain(path, pictures)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shards.images, "pack", pack)
+        with pytest.raises(OSError, match="No space left"):
+            generate_subject.main(run.generate())
+    generate_subject.main(run.generate())
+    assert "18 images, 14 of them made now" in capsys.readouterr().out
+
+
+def test_too_little_gpu_memory_halves_the_batch(make_subject_run, monkeypatch, capsys):
+    run = make_subject_run(unet_method())
+    train(run)
+    whole, plain = drawn(run, steps=[5], batch_size=4), diffusion.Sampler.at_once
+
+    def at_once(self, prompts, seeds):
+        if len(prompts) > 1:
+            raise torch.cuda.OutOfMemoryError
+        return plain(self, prompts, seeds)
+
+    monkeypatch.setattr(diffusion.Sampler, "at_once", at_once)
+    for first, second in zip(whole, drawn(run, steps=[5], batch_size=4, inference_steps=2), strict=True):
+        assert abs(pixels(first) - pixels(second)).max() <= 1
+    assert "out of memory at 4 images at once; going on with half of them" in capsys.readouterr().out
+
+
+def test_class_images_that_a_crash_left_short_are_not_trained_on(make_subject_run, monkeypatch):
+    run = make_subject_run(unet_method())
+    job = run.class_images()
+    whole = list(images.unpack(job["output"]["shard"]))
+    gather = run.job("gather_class_images", {"shards": [job["output"]["shard"]]}, {"images": run.folder / "class.tar"})
+    gather["params"] |= {"steps": [0], "prompts": ["a photo of a ball"], "images": 4}
+    images.pack(job["output"]["shard"], whole[:3])
+    with pytest.raises(JobError, match="1 of 4 images are missing, first step00000-prompt00-3"):
+        gather_images.main(gather)
+    Path(job["output"]["shard"]).write_bytes(Path(job["output"]["shard"]).read_bytes()[:3000])
+    with pytest.raises(JobError, match="cut off or damaged"):
+        gather_images.main(gather)
+    for shard in (0, 1):
+        generate_class_images.main(run.class_images(shard, 2))
+    gather["input"]["shards"] = [run.class_images(shard, 2)["output"]["shard"] for shard in (0, 1)]
+    gather_images.main(gather)
+    assert list(images.unpack(gather["output"]["images"])) == whole
+
+
+def test_an_adapter_of_another_unet_is_refused(make_subject_run):
+    run = make_subject_run(unet_method())
+    train(run)
+    state = load_file(run.weights["last"])
+    first = next(iter(state))
+    save_file(state | {first: torch.zeros(3, 4)}, run.weights["last"], metadata={"format": "pt"})
+    for steps in ((5,), (2, 5)):  # the first to be loaded, and one to exchange it for
+        with pytest.raises(JobError, match=r"adapter_model\.safetensors does not belong to this"):
+            drawn(run, steps=steps)
+
+
+def test_the_model_as_it_came_is_sampled_too(make_subject_run):
+    run = make_subject_run(unet_method("pretrained"))
+    assert train(run)["steps"] == 0
+    assert len(drawn(run, steps=[0])) == 6

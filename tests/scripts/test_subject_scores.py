@@ -1,0 +1,125 @@
+"""What is judged how: all pairs, blocked images, the official selection."""
+
+import numpy
+import pytest
+import torch
+
+import evaluate_subject
+from common import diffusion, files, images, judging, outputs
+from subjects import EVALUATION, PROMPTS, drawn, train, unet_method
+
+
+def judged(run, images: str | None = "gathered", **options) -> tuple[dict, list[dict]]:
+    job = run.evaluate(run.gather()["output"]["images"] if images else None, **options)
+    evaluate_subject.main(job)
+    return files.read_json(job["output"]["metrics"]), outputs.read(job["output"]["predictions"])
+
+
+def test_blocked_images_are_recorded_counted_and_not_judged(make_subject_run, monkeypatch, capsys):
+    run = make_subject_run(unet_method())
+    train(run)
+    plain = diffusion.Sampler.at_once
+
+    def at_once(self, prompts, seeds):
+        found = plain(self, prompts, seeds)
+        return [
+            (image.point(lambda value: 0), True) if prompt == PROMPTS[0] else (image, flag)
+            for prompt, (image, flag) in zip(prompts, found, strict=True)
+        ]
+
+    monkeypatch.setattr(diffusion.Sampler, "at_once", at_once)
+    drawn(run)
+    assert "18 images, 6 blocked (all black) step00002-prompt00-0" in capsys.readouterr().out
+    metrics, rows = judged(run)
+    assert metrics["selections"]["last"]["metrics"]["blocked"]["value"] == pytest.approx(1 / 3)
+    assert metrics["n_items"] == len(rows) == 18
+    assert all((row["faithfulness"] is None) == bool(row["blocked"]) for row in rows)
+
+
+class Stub:
+    """Features that are the mean colour; LPIPS that is the squared distance of these."""
+
+    calls = 0
+
+    def images(self, pictures):
+        Stub.calls += len(pictures)
+        means = torch.tensor(numpy.array([numpy.asarray(one, float).mean((0, 1)) for one in pictures]))
+        return torch.nn.functional.normalize(means.float(), dim=1)
+
+    def texts(self, texts):
+        return torch.nn.functional.normalize(torch.tensor([[len(text), 1.0, 2.0] for text in texts]), dim=1)
+
+    embed = images
+
+    @staticmethod
+    def between(first, second):
+        return torch.stack([(second - one).square().sum(1) for one in first])
+
+    def distances(self, first, second):
+        return self.between(self.embed(first), self.embed(second))
+
+
+def test_scores_are_means_over_all_pairs_and_features_are_computed_once(make_subject_run, tiny_subject, monkeypatch):
+    from common import manifests, picture_features
+
+    run = make_subject_run(unet_method())
+    train(run)
+    made = drawn(run)
+    monkeypatch.setattr(picture_features, "load", lambda *_: Stub())
+    evaluation = {
+        "evaluators": [
+            {"name": name, "kind": kind, "model": "model"}
+            for name, kind in (("dino", "dino"), ("clip", "clip"), ("lpips", "lpips-vgg"))
+        ],
+        "best_by": ["dino", "clip_i", "clip_t", "lpips_real"],
+    }
+    options = {"evaluation": evaluation, "models": (tiny_subject["model"],)}
+    metrics, rows = judged(run, **options)
+    calls = Stub.calls
+    assert calls == 3 * (18 + 3)
+    again, _ = judged(run, **options)
+    assert Stub.calls == calls and again["selections"] == metrics["selections"]
+
+    real = Stub().images([images.load(p) for p in images.listed(manifests.folder(tiny_subject["dataset"]))])
+    shown = Stub().images([picture.image for picture in made[-6:]])
+    last = {name: entry["value"] for name, entry in metrics["selections"]["last"]["metrics"].items()}
+    assert last["dino"] == last["clip_i"] == pytest.approx((shown @ real.T).mean().item(), abs=1e-6)
+    for metric, key in (("clip_t", "prompts"), ("clip_t_class", "prompts_class")):
+        asked = Stub().texts(EVALUATION[key]).repeat_interleave(2, 0)
+        assert last[metric] == pytest.approx((shown * asked).sum(1).mean().item(), abs=1e-6)
+    assert last["lpips_real"] == pytest.approx(Stub.between(shown, real).mean().item(), abs=1e-6)
+    pairs = [Stub.between(shown[i : i + 1], shown[i + 1 : i + 2]).item() for i in (0, 2, 4)]
+    assert last["lpips_diversity"] == pytest.approx(numpy.mean(pairs), abs=1e-6)
+    assert metrics["selections"]["best_on_test"]["step"] is None
+    assert rows[0].keys() >= {"key", "prompt", "seed", "dino", "clip_t", "lpips_real", "blocked"}
+
+    reference = make_subject_run(unet_method("reference"), "reference")
+    record = train(reference)
+    assert record["steps"] == 0 and record["adapter_parameters"] == 0 and record["total_parameters"] > 1000
+    metrics, rows = judged(reference, None, **options)
+    others = ((real @ real.T).sum() - 3) / 6
+    found = metrics["selections"]["last"]["metrics"]
+    assert found["dino"]["value"] == pytest.approx(others.item(), abs=1e-6) and "clip_t" not in found
+    assert found["lpips_real"] == found["lpips_diversity"] and len(rows) == 3
+
+
+def test_best_on_test_is_the_official_rule_without_its_undefined_values():
+    steps, generator = [10, 20, 30], numpy.random.default_rng(0)
+    scores = {name: {step: generator.random(4) for step in steps} for name in ("a", "b")}
+    found = judging.best_on_test(scores, ["a", "b"])
+    for prompt in range(4):
+        values = {name: numpy.array([scores[name][step][prompt] for step in steps]) for name in scores}
+        total = sum(value / (value.max() - value.min()) for value in values.values())
+        assert all(found[name][prompt] == values[name][total.argmax()] for name in scores)
+    for step in steps:
+        scores["a"][step][0] = 0.5  # no range: b decides
+        scores["a"][step][1] = numpy.nan  # blocked at every step
+    scores["b"][30][2] = scores["a"][30][2] = numpy.nan  # blocked at one step
+    scores["b"][10][2], scores["b"][20][2] = 0.1, 0.2
+    scores["a"][10][2], scores["a"][20][2] = 0.1, 0.2
+    found = judging.best_on_test(scores, ["a", "b"])
+    assert found["b"][0] == max(scores["b"][step][0] for step in steps) and found["a"][2] == 0.2
+    summary = judging.summary(found)
+    known = found["a"][[0, 2, 3]]
+    assert summary["a"]["value"] == pytest.approx(known.mean())
+    assert judging.summary({"a": numpy.array([numpy.nan])}) == {}

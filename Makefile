@@ -10,8 +10,8 @@ RESULTS ?= results
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 READY := $(VENV)/.installed
-# The whole demo, or one task; DATA=../shared/data runs it on the real CoLA, SST-2, MRPC, STS-B, GSM8K and DreamBooth in
-# that folder.
+# The whole demo, or one task; DATA=../shared/data runs it on the real CoLA, SST-2, MRPC, STS-B, GSM8K, DreamBooth, ADE20K,
+# COCO and dlib's faces in that folder.
 ROOT := $(if $(DATA),demo/real,demo)
 CONFIGS := config/demo.yaml $(if $(DATA),config/demo_real.yaml)
 TABLES := $(if $(TASK),$(ROOT)/results/table_$(TASK).csv $(ROOT)/results/figures/$(TASK)_parameters.png $(if $(filter subject,$(TASK)),sheets) $(if $(filter control,$(TASK)),control_sheets),all)

@@ -1,7 +1,8 @@
-"""What the workflow costs without any training: planning a large grid, the overhead of a job, the start of a script.
+"""What the workflow costs without any training: planning a large grid, the overhead of a job, the start of a script,
+and what a second shard at once brings.
 
-    python -m benchmarks.workflow               everything, into benchmarks/results/workflow.csv (three minutes)
-    python -m benchmarks.workflow plan start    some of plan, jobs, start
+    python -m benchmarks.workflow               everything, into benchmarks/results/workflow.csv (five minutes)
+    python -m benchmarks.workflow plan start    some of plan, jobs, start, shards
 
 Beside each number stands that of Snakemake alone: the same DAG with bare rules. CPU seconds (user and system, children
 included) where the machine has other things to do as well; wall seconds beside them.
@@ -30,6 +31,7 @@ RESULTS = Path(__file__).parent / "results" / "workflow.csv"
 COPIED = ("Snakefile", "rules", "workflow", "config", "profiles", "envs")
 SEEDS = 51  # × 8 datasets × 11 variants: 10,109 jobs
 ROUNDS = 3
+IMAGES = 120  # in shards
 
 # The same files and dependencies as our rules for GLUE, and nothing else.
 BARE = """
@@ -104,11 +106,15 @@ def machine() -> str:
     return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
 
 
-def plan(folder: Path) -> Iterator[dict]:
-    """A dry-run of 10,000 jobs, and what each of these jobs plans for itself on its compute node."""
+def copy_project(folder: Path) -> None:
     for name in COPIED:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, folder / name)
+
+
+def plan(folder: Path) -> Iterator[dict]:
+    """A dry-run of 10,000 jobs, and what each of these jobs plans for itself on its compute node."""
+    copy_project(folder)
     grid = yaml.safe_load((ROOT / "config/config.yaml").read_text())["tasks"]["glue"]["grid"][0]
     grid["seeds"] = list(range(SEEDS))
     (folder / "big.yaml").write_text(yaml.safe_dump({"tasks": {"glue": {"grid": [grid]}}}))
@@ -149,8 +155,36 @@ def start(folder: Path) -> Iterator[dict]:
         yield row("start", case, tuple(statistics.median(values) for values in zip(*seconds, strict=True)))
 
 
+def shards(folder: Path) -> Iterator[dict]:
+    """The demo's images with hints: all in one shard, then two shards at once, each a job of one thread.
+
+    A job's seconds are Snakemake's own (`benchmark:`), the start of the script included.
+    """
+    copy_project(folder)
+    rows = {"train": 8, "validation": IMAGES}
+    grid = [{"runs": ["base/pretrained"], "datasets": ["scenes-classes"], "seeds": [0]}]
+    overlay = {
+        "datasets": {"control": {"scenes-classes": {"source": {"rows": rows}, "rows": rows}}},
+        "tasks": {"control": {"grid": grid}},
+    }
+    (folder / "shards.yaml").write_text(yaml.safe_dump(overlay))
+    command = snakemake("--cores", "2", "-q", "all", "--configfile", "config/demo.yaml", "shards.yaml", "--")
+    place = "demo/results/control/scenes-classes/base/pretrained/seed0/validation"
+    walls = []
+    for count in (1, 2):
+        made = [f"{place}/shard{shard}-of-{count}" for shard in range(count)]
+        run([*command, *(f"{one}.tar" for one in made)], folder)
+        measured = []
+        for one in made:
+            with open(folder / f"{one}.benchmark.tsv", newline="") as stream:
+                measured += csv.DictReader(stream, delimiter="\t")
+        walls.append(max(float(one["s"]) for one in measured))
+        case = f"{count} at once" + (f", {walls[1] / walls[0]:.2f} of one" if count == 2 else "")
+        yield row(f"{IMAGES} images in shards", case, (walls[-1], sum(float(one["cpu_time"]) for one in measured)))
+
+
 def main(arguments: list[str]) -> None:
-    parts = {"plan": plan, "jobs": jobs, "start": start}
+    parts = {"plan": plan, "jobs": jobs, "start": start, "shards": shards}
     if unknown := set(arguments) - set(parts):
         sys.exit(f"benchmarks.workflow: expected some of {', '.join(parts)}, got {', '.join(unknown)}")
     os.environ["OMP_NUM_THREADS"] = "1"

@@ -126,6 +126,16 @@ def test_rows_there_and_back(tmp_path, monkeypatch):
     ]
 
 
+def test_prompts_in_the_config(tmp_path):
+    dataset = write(tmp_path, {})
+    dataset["splits"]["train"]["prompts"] = [{"image": "2.jpg", "prompt": "the third"}]
+    split = make(tmp_path, dataset)
+    square = control_data.square(Image.fromarray(picture(seed=2)), SIDE)
+    assert [(one.tobytes(), prompt) for one, prompt, _ in split] == [(square.tobytes(), "the third")]
+    with pytest.raises(JobError, match=r"split train \(in the config\): expected 2 rows, 1 came"):
+        make(tmp_path, dataset | {"rows": {"train": 2}})
+
+
 def test_landmarks_are_scaled_with_the_picture(tmp_path):
     points = numpy.random.default_rng(0).uniform(10, 40, (68, 2))
     text = "".join(f"{x} {y}\n" for x, y in points.tolist()).encode()

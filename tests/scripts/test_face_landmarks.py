@@ -1,17 +1,15 @@
 """Detectors of the 68 landmarks: face-alignment's code with random weights, dlib with its own on annotated faces."""
 
-import importlib.util
-import xml.etree.ElementTree as ElementTree
-from pathlib import Path
-
 import numpy
 import pytest
 import torch
+import yaml
 from PIL import Image
 
-from common import control_metrics, face_landmarks, hints, judging
+from common import archives, control_metrics, face_landmarks, hints, images, judging, sources
+from common.generators import faces
 from common.job import JobError
-from support import SHARED
+from support import ROOT, SHARED
 
 FACES = SHARED / "data/faces_dlib68"
 SIZE = (512, 512)
@@ -19,21 +17,7 @@ needs_data = pytest.mark.skipif(not FACES.is_dir(), reason="no ../shared/data on
 
 
 def annotated() -> list[tuple[Image.Image, numpy.ndarray]]:
-    """Each annotated face in the middle of a picture of 512 × 512, with its 68 points there."""
-    found = []
-    for split in ("training", "testing"):
-        for image in ElementTree.parse(FACES / f"{split}_with_face_landmarks.xml").getroot().iter("image"):
-            picture = Image.open(FACES / image.get("file")).convert("RGB")
-            for box in image.iter("box"):
-                parts = sorted(box.iter("part"), key=lambda part: part.get("name"))
-                points = numpy.array([(int(part.get("x")), int(part.get("y"))) for part in parts], float)
-                left, top, side = (int(box.get(name)) for name in ("left", "top", "width"))
-                x, y = left - side // 2, top - side // 2
-                cut = picture.crop((x, y, x + 2 * side, y + 2 * side))  # black beyond the photograph
-                scale = 256 / side
-                moved = (points - (x, y) + 0.5) * scale - 0.5  # a pixel's coordinate is its middle's
-                found.append((cut.resize(SIZE, Image.Resampling.BICUBIC), moved))
-    return found
+    return [one for file in faces.FILES.values() for one in faces.annotated(FACES / file)]
 
 
 @pytest.mark.real
@@ -46,6 +30,28 @@ def test_hints_of_annotated_faces():
         assert hint[whole[:, 1], whole[:, 0]].all()
         assert 68 * 13 / 4 < hint.sum() < 68 * 60
         assert points[16, 0] > points[30, 0] > points[0, 0] and points[8, 1] > points[27, 1]
+
+
+def test_each_annotated_face_is_a_picture_of_its_own(tmp_path):
+    """A box of 40 pixels: its picture shows 80 × 80 around it, 6.4 times as large, and the points move with it."""
+    place, made = tmp_path / "examples", tmp_path / "made"
+    for folder in (place, made):
+        folder.mkdir()
+    Image.effect_noise((200, 160), 60).save(place / "0.png")
+    points = numpy.random.default_rng(0).integers(60, 100, (68, 2))
+    parts = "".join(f'<part name="{index:02}" x="{x}" y="{y}"/>' for index, (x, y) in enumerate(points.tolist()))
+    box = f'<box top="60" left="60" width="40" height="40">{parts}</box>'
+    (place / faces.FILES["train"]).write_text(f'<dataset><images><image file="0.png">{box}</image></images></dataset>')
+    source = {"kind": "init", "generator": "annotated-faces", "path": "examples", "rows": {"train": 1}}
+    sources.fetch(source, made, None, str(tmp_path))
+    raw = archives.Folder(made)
+    moved = hints.points(raw.read("faces.zip:train/points/0.txt"))
+    assert numpy.allclose(moved, (points - 40 + 0.5) * 6.4 - 0.5)
+    assert images.load(raw.read("faces.zip:train/color/0.png")).size == SIZE
+    with pytest.raises(JobError, match="expected 2 faces, found 1"):
+        sources.fetch(source | {"rows": {"train": 2}}, made, None, str(tmp_path))
+    with pytest.raises(JobError, match=r"No file .*testing_with_face_landmarks\.xml"):
+        sources.fetch(source | {"rows": {"validation": 1}}, made, None, str(tmp_path))
 
 
 @pytest.fixture(scope="module")
@@ -93,15 +99,14 @@ def test_missing_weights_and_unknown_kinds(weights, tmp_path):
         face_landmarks.load({"kind": "mtcnn"}, tmp_path)
 
 
-MODELS = importlib.util.find_spec("face_recognition_models")
-
-
 @pytest.mark.real
 @pytest.mark.slow
 @needs_data
-@pytest.mark.skipif(MODELS is None, reason="PyPI's face-recognition-models (100 MB) is not installed")
-def test_dlib_finds_annotated_faces():
-    detector = face_landmarks.load({"kind": "dlib"}, Path(MODELS.origin).parent / "models")
+def test_dlib_finds_annotated_faces(tmp_path):
+    """With the weights of the real demo's evaluator, a wheel of 100 MB."""
+    config = yaml.safe_load((ROOT / "config/demo_real.yaml").read_text())
+    sources.fetch(config["models"]["dlib-faces"]["source"], tmp_path, None, ".")
+    detector = face_landmarks.load({"kind": "dlib"}, tmp_path)
     rows, relative = [], []
     for picture, points in annotated():
         rows.append(control_metrics.landmark_scores(detector.faces(picture), points, picture.size))

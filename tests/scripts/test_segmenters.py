@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from common import control_metrics, hints, segmenters
+from common import control_metrics, hints, segmenters, sources
 from common.job import JobError
 from support import SHARED
 
@@ -53,6 +53,19 @@ def tiny(tmp_path_factory):
 @pytest.fixture(scope="module")
 def mmsegmentation(tiny):
     return segmenters.load(*tiny)
+
+
+def test_random_weights_by_an_entry_of_the_config(tiny, mmsegmentation, tmp_path):
+    """Of the same network, the same for a seed, and read as published weights are."""
+    evaluator = tiny[0]
+    source = {"kind": "init", "model_type": "mmsegmentation", "config": {"file": evaluator["config"]}, "seed": 3}
+    states = []
+    for name in "ab":
+        sources.fetch(source, tmp_path / name, None, ".")
+        states.append(segmenters.load(evaluator, tmp_path / name).model.state_dict())
+    first, second = states
+    assert first.keys() == mmsegmentation.model.state_dict().keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def transformers_segformer():

@@ -22,7 +22,7 @@ from common.transfer import out_of_space
 
 # What is read without running code that came along; a .bin, .pth, .pth.tar or .ckpt is loaded later
 # with weights_only=True.
-MODEL_FILES = {".json", ".txt", ".model", ".safetensors", ".bin", ".pth", ".tar", ".ckpt", ".jinja", ".gguf"}
+MODEL_FILES = {".json", ".txt", ".model", ".safetensors", ".bin", ".pth", ".tar", ".ckpt", ".jinja", ".gguf", ".dat"}
 
 
 def main(job: dict) -> None:

@@ -145,7 +145,7 @@ def prompts(file: archives.Named) -> list[tuple[str, str]]:
             listed = sorted(content["images"], key=lambda entry: entry["file_name"])
             return [(Path(entry["file_name"]).stem, first[entry["id"]]) for entry in listed]
         listed = content if isinstance(content, list) else [content]  # one line of JSON lines
-        return [(Path(entry.get("image") or entry["source"]).stem, entry["prompt"]) for entry in listed]
+        return named(listed)
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise JobError(
             f"{file}: not prompts ({type(problem).__name__}: {problem}). Expected JSON lines or a JSON list of objects "
@@ -153,14 +153,19 @@ def prompts(file: archives.Named) -> list[tuple[str, str]]:
         ) from problem
 
 
+def named(listed: list[dict]) -> list[tuple[str, str]]:
+    return [(Path(entry.get("image") or entry["source"]).stem, entry["prompt"]) for entry in listed]
+
+
 class Maker:
     """Rows of a split: `make(row)` of each of `rows`."""
 
     def __init__(self, folder: archives.Folder, dataset: dict, split: str):
         self.folder, self.dataset, self.places = folder, dataset, dataset["splits"][split]
-        listed = prompts(folder.read(self.places["prompts"]))
+        stated = self.places["prompts"]
+        listed = named(stated) if isinstance(stated, list) else prompts(folder.read(stated))
         expected = dataset.get("rows", {}).get(split)
-        where = f"split {split} ({self.places['prompts']})"
+        where = f"split {split} ({'in the config' if isinstance(stated, list) else stated})"
         if not listed or (expected is not None and len(listed) != expected):
             raise JobError(
                 f"{where}: expected {expected or 'some'} rows, {len(listed)} came. The file is another version."

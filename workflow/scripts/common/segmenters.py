@@ -41,20 +41,34 @@ def load(evaluator: dict, folder: str | Path | None = None, device: str = "cpu")
     raise JobError(f"evaluator {kind!r}: not one of {', '.join(KINDS)}.")
 
 
+def mmsegmentation(config: str, device: str = "cpu"):
+    """The model of a config of mmsegmentation: a path, or one under its packaged configs."""
+    mmseg = import_mmseg()
+    from mmengine import Config
+    from mmseg.apis import init_model
+
+    path = Path(config) if Path(config).exists() else Path(mmseg.__file__).parent / ".mim/configs" / config
+    if not path.is_file():
+        raise JobError(f"{config}: no such file, nor one under {path.parent}. Correct the evaluator's `config`.")
+    return init_model(Config.fromfile(path), device=device)
+
+
+def initialise(source: dict, folder: Path) -> None:
+    """`random.pth`: weights as drawn at the start, of the model of `config: {file: …}`."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(source.get("seed", 0))
+        model = mmsegmentation(source["config"]["file"])
+    torch.save({"state_dict": model.state_dict()}, folder / "random.pth")
+
+
 class Mmsegmentation:
     """A model of mmsegmentation with its own test pipeline (Resize to a short side of 512, whole picture)."""
 
     def __init__(self, config: str, folder: Path, device: str):
-        mmseg = import_mmseg()
-        from mmengine import Config
-        from mmseg.apis import init_model
-
-        path = Path(config) if Path(config).exists() else Path(mmseg.__file__).parent / ".mim/configs" / config
-        if not path.is_file():
-            raise JobError(f"{config}: no such file, nor one under {path.parent}. Correct the evaluator's `config`.")
-        settings = Config.fromfile(path)
         checkpoint = picture_features.state_dict(folder, "*.pth")
-        self.model = init_model(settings, device=device)
+        self.model = mmsegmentation(config, device)
         try:
             self.model.load_state_dict(checkpoint.get("state_dict", checkpoint))
         except RuntimeError as problem:

@@ -45,7 +45,7 @@ def fetch(
         case "local":
             link_local(source, folder, local_root, wanted)
         case "init":
-            synthetic.make(source, folder)
+            synthetic.make(source, folder, local_root)
     return None
 
 

@@ -6,27 +6,34 @@ from common import tiny_diffusion
 from common.job import JobError
 
 
-def make(source: dict, folder: Path) -> None:
+def make(source: dict, folder: Path, local_root: str = ".") -> None:
     """Write the files of a source: a dataset where it names a `generator`, else a model with random weights."""
     if "generator" in source:
-        generate(source, folder)
+        generate(source, folder, local_root)
     elif source.get("diffusion"):
         tiny_diffusion.write(source, folder)
+    elif source.get("model_type") == "mmsegmentation":
+        from common import segmenters
+
+        segmenters.initialise(source, folder)
     else:
         initialise(source, folder)
 
 
-def generate(source: dict, folder: Path) -> None:
+def generate(source: dict, folder: Path, local_root: str) -> None:
     """A task of generators/, one {split}.parquet per split; the images of a subject; scenes with control signals."""
     import pandas
 
     from common import generators
-    from common.generators import controls, subjects
+    from common.generators import controls, faces, subjects
 
     if not source.get("rows"):
         raise JobError(f"generator {source['generator']}: state `rows`, e.g. {{train: 2000, validation: 400}}.")
     if source["generator"] in ("subjects", "controls"):
         {"subjects": subjects, "controls": controls}[source["generator"]].write(source, folder)
+        return
+    if source["generator"] == "annotated-faces":
+        faces.write(source, folder, local_root)
         return
     splits = getattr(generators, source["generator"])(source["rows"], source.get("seed", 0))
     for split, rows in splits.items():

@@ -178,7 +178,7 @@ def test_a_shard_tells_its_throughput(trained, capsys):
 
 
 def test_a_resolution_that_the_model_cannot_make_is_refused():
-    with pytest.raises(JobError, match="the resolution is 60; this model makes multiples of 8 pixels"):
+    with pytest.raises(JobError, match="the resolution is 60; this model makes multiples of 16 pixels"):
         control_sampling.Sampler(MODEL, SAMPLING | {"resolution": 60}, "cpu")
 
 

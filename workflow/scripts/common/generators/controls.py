@@ -77,12 +77,12 @@ def write(source: dict, folder: Path) -> None:
                 found, name = annotation(scene), f"{split}/{{}}/{index}"
                 for kind, array in (("color", pictures.picture(scene)[0]), ("classes", found["classes"] + 1)):
                     add(archive, f"{name.format(kind)}.png", images.to_png(Image.fromarray(array)))
-                add(archive, f"{name.format('points')}.txt", lines(found["points"]))
+                add(archive, f"{name.format('points')}.txt", coordinates(found["points"]))
                 lines.append(json.dumps({"image": f"{index}.png", "prompt": pictures.caption(scene, rng)}))
             (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
 
 
-def lines(points: numpy.ndarray) -> bytes:
+def coordinates(points: numpy.ndarray) -> bytes:
     """`x y` for each of (N, 2), as hints.points reads them."""
     return "".join(f"{x} {y}\n" for x, y in points.tolist()).encode()
 

@@ -48,6 +48,6 @@ def write(source: dict, folder: Path, local_root: str) -> None:
                 raise JobError(f"{place / FILES[split]}: expected {count} faces, found {len(found)}. Correct `rows`.")
             for index, (picture, points) in enumerate(found):
                 controls.add(archive, f"{split}/color/{index}.png", images.to_png(picture))
-                controls.add(archive, f"{split}/points/{index}.txt", controls.lines(points))
+                controls.add(archive, f"{split}/points/{index}.txt", controls.coordinates(points))
             prompts = [json.dumps({"image": f"{index}.png", "prompt": PROMPT}) for index in range(count)]
             (folder / f"{split}.jsonl").write_text("\n".join(prompts) + "\n")

@@ -28,7 +28,7 @@ def measured(shown: list, asked: list[Scene]) -> dict[str, float]:
     areas, rows = [], []
     for picture, scene in zip(shown, asked, strict=True):
         truth = controls.annotation(scene)
-        areas.append(control_metrics.class_areas(SEGMENTER.classes(picture), truth["classes"], 2))
+        areas.append(control_metrics.class_areas(SEGMENTER.classes(picture), truth["classes"]))
         rows.append(
             control_metrics.landmark_scores(DETECTOR.faces(picture), truth["points"], picture.size)
             | control_metrics.edge_scores(picture, drawn(scene))
@@ -44,7 +44,7 @@ BALL = Scene("ball", (214, 40, 40), "plain", "in the middle", (238, 238, 238), x
 
 def test_annotation_of_a_ball():
     found = controls.annotation(BALL)
-    assert found["classes"].sum() == pytest.approx(numpy.pi * 12**2, rel=0.02)
+    assert (found["classes"] == controls.OBJECT).sum() == pytest.approx(numpy.pi * 12**2, rel=0.02)
     assert found["points"] == pytest.approx(numpy.array([(30, 40), (18, 40), (42, 40), (30, 28), (30, 52)]), abs=0.5)
 
 
@@ -58,7 +58,7 @@ def test_hints_fit_the_annotation():
     for scene in scenes(10):
         picture, truth = drawn(scene), controls.annotation(scene)
         hint = numpy.asarray(hints.draw("segmentation", picture, truth["classes"]))
-        assert (hint[truth["classes"] == 1] == hints.palette()[1]).all()
+        assert (hint[truth["classes"] == controls.OBJECT] == hints.palette()[controls.OBJECT]).all()
         assert numpy.asarray(hints.draw("landmarks", picture, truth["points"])).any()
         assert numpy.asarray(hints.draw("canny", picture)).any()
 
@@ -89,6 +89,6 @@ def test_noise_and_stray_pixels_change_little():
 
 def test_a_picture_without_an_object():
     plain = Image.new("RGB", (64, 64), "blue")
-    assert DETECTOR.faces(plain) == [] and not SEGMENTER.classes(plain).any()
+    assert DETECTOR.faces(plain) == [] and (SEGMENTER.classes(plain) == controls.BACKGROUND).all()
     missing = measured([plain], [BALL])
     assert missing["no_face"] == 1 and missing["landmark_error_all"] > 40 and missing["canny_iou"] == 0

@@ -1,6 +1,6 @@
 """What the control tasks annotate, known exactly of a generated scene and measured in any picture of its kind.
 
-Two classes (background 0, object 1) and five points: the middle of the object's box, then its left, right, upper and
+Two classes (background and object) and five points: the middle of the object's box, then its left, right, upper and
 lower edge. `Segmenter` and `Detector` measure them as segmenters.py and face_landmarks.py do in photographs.
 """
 
@@ -16,11 +16,18 @@ from common import faithfulness, images
 from common.generators import pictures
 from common.generators.pictures import Scene
 
+# As ADE20K's sky and person: their colours lie far apart, where the first two classes differ in a shade of red.
+BACKGROUND, OBJECT = 2, 12
+
 
 def annotation(scene: Scene) -> dict[str, numpy.ndarray]:
     """`classes` (64, 64) of uint8 and `points` (5, 2) of x and y in pixels, from the scene's exact mask."""
     inside = pictures.picture(scene)[1] >= 128
-    return {"classes": inside.astype(numpy.uint8), "points": points(inside)}
+    return {"classes": classes(inside), "points": points(inside)}
+
+
+def classes(inside: numpy.ndarray) -> numpy.ndarray:
+    return numpy.where(inside, OBJECT, BACKGROUND).astype(numpy.uint8)
 
 
 def points(inside: numpy.ndarray) -> numpy.ndarray:
@@ -43,7 +50,7 @@ def mask(picture: Image.Image) -> numpy.ndarray:
 
 class Segmenter:
     def classes(self, picture: Image.Image) -> numpy.ndarray:
-        return mask(picture).astype(numpy.uint8)
+        return classes(mask(picture))
 
 
 def largest_part(inside: numpy.ndarray) -> numpy.ndarray:

@@ -208,6 +208,10 @@ def check_subjects(config: dict) -> None:
         )
         if needs:
             one_of(where, "model", evaluator["model"], config["models"])
+        expect(
+            "crop" not in evaluator or evaluator["kind"] in ("dino", "clip", "efficientnet-lite0"),
+            f"{where}: kind {evaluator['kind']} has no crop",
+        )
     for name in {run["dataset"] for run in runs(config, "subject")}:
         one_of(f"{place}.grid", "dataset", name, config["datasets"].get("subject", {}))
         metrics = dataset(config, "subject", name)["metrics"]

@@ -52,7 +52,7 @@ rule pretrain_pictures:
     threads: 1
     resources:
         mem_mb=4000,
-        runtime=150,
+        runtime=240,
     params:
         seed=0,
         rows=12000,

@@ -52,7 +52,7 @@ rule pretrain_pictures:
     threads: 1
     resources:
         mem_mb=4000,
-        runtime=120,
+        runtime=240,
     params:
         seed=0,
         rows=12000,
@@ -68,6 +68,17 @@ rule pretrain_pictures:
             vae=dict(block_out_channels=[16, 32, 64], norm_num_groups=2, mid_block_add_attention=False),
         ),
         autoencoder=dict(crop_steps=4000, steps=500, batch_size=16, crop=32, learning_rate=1e-3, kl=1e-5),
-        denoiser=dict(steps=6000, batch_size=32, learning_rate=1e-3, ema=0.999, unconditional=0.1, save_steps=250),
+        denoiser=[  # the second phase makes shapes and patterns sharp
+            dict(
+                steps=steps,
+                schedule=schedule,
+                batch_size=32,
+                learning_rate=1e-3,
+                ema=0.999,
+                unconditional=0.1,
+                save_steps=250,
+            )
+            for steps, schedule in ((6000, "constant_with_warmup"), (4000, "cosine"))
+        ],
     script:
         "../workflow/scripts/pretrain_pictures.py"

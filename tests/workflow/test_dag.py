@@ -236,6 +236,11 @@ def put(config: dict, path: str, value) -> None:
             r"evaluators: dino: unknown model 'dino'; known: deberta",
         ),
         ("tasks.subject.evaluation.evaluators", [{"name": "f", "kind": "dino"}], r"f: kind dino needs a model"),
+        (
+            "tasks.subject.evaluation.evaluators",
+            [{"name": "f", "kind": "faithfulness", "crop": "object"}],
+            r"f: .* no crop",
+        ),
         ("tasks.subject.grid.0.datasets", ["dogs"], r"unknown dataset 'dogs'; known: backpack"),
         ("tasks.subject.columns.0.metric", "dinov2", r"columns: DINO: unknown metric 'dinov2'; known: dino"),
         ("tasks.subject.defaults.prior_weight", -1, r"prior_weight: -1 is less than the minimum of 0"),

@@ -38,9 +38,13 @@ def main(job: dict) -> None:
     torch.nn.init.normal_(pipeline.text_encoder.get_input_embeddings().weight)
     pipeline.vae.register_to_config(scaling_factor=1 / float(mean.std()))
     tiny_diffusion.save_half(pipeline, folder)
-    for step in train_denoiser(pipeline, scenes, mean, deviation, rng, **params["denoiser"]):
-        print(f"after step {step}: written to {folder}", file=sys.stderr, flush=True)
-        tiny_diffusion.save_half(pipeline, folder)
+    for phase, settings in enumerate(params["denoiser"]):
+        if phase:
+            torch.manual_seed(params["seed"] + phase)
+            rng = Random(f"captions {params['seed']} {phase}")
+        for step in train_denoiser(pipeline, scenes, mean, deviation, rng, **settings):
+            print(f"phase {phase}, after step {step}: written to {folder}", file=sys.stderr, flush=True)
+            tiny_diffusion.save_half(pipeline, folder)
 
 
 def train_autoencoder(
@@ -91,11 +95,12 @@ def train_denoiser(
     steps: int,
     batch_size: int,
     learning_rate: float,
+    schedule: str,
     ema: float,
     unconditional: float,
     save_steps: int,
 ):
-    """The UNet on noisy latents; yields steps at which the pipeline holds the averaged weights.
+    """The UNet on noisy latents; yields steps at which the pipeline holds the averaged weights, as it does in the end.
 
     `unconditional`: share of empty captions, for classifier-free guidance.
     """
@@ -108,7 +113,7 @@ def train_denoiser(
     pipeline.unet.to(memory_format=torch.channels_last)
     parameters = list(pipeline.unet.parameters())
     average = EMAModel(parameters, decay=ema, use_ema_warmup=True, power=0.75)
-    optimizer, schedule = optimizer_of(parameters, learning_rate, "constant_with_warmup", steps)
+    optimizer, rate = optimizer_of(parameters, learning_rate, schedule, steps)
     order = itertools.chain.from_iterable(rng.sample(range(len(scenes)), len(scenes)) for _ in itertools.count())
     for step in range(steps):
         chosen = list(itertools.islice(order, batch_size))
@@ -127,14 +132,15 @@ def train_denoiser(
         error = (came - target).square().mean((1, 2, 3))
         (error * snr.clamp(1, 5) / (snr + 1)).mean().backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        advance(optimizer, schedule)
+        advance(optimizer, rate)
         average.step(parameters)
         report("denoiser", step, steps, error.detach().mean())
         if (step + 1) % save_steps == 0 or step + 1 == steps:
             average.store(parameters)
             average.copy_to(parameters)
             yield step + 1
-            average.restore(parameters)
+            if step + 1 < steps:
+                average.restore(parameters)
 
 
 def start_as_identity(network) -> None:

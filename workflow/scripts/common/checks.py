@@ -222,6 +222,10 @@ def check_evaluators(config: dict, task: str, without_model: tuple[str, ...]) ->
         )
         if needs:
             one_of(where, "model", evaluator["model"], config["models"])
+        expect(
+            "crop" not in evaluator or evaluator["kind"] in ("dino", "clip", "efficientnet-lite0"),
+            f"{where}: kind {evaluator['kind']} has no crop",
+        )
 
 
 def check_control(config: dict) -> None:

@@ -61,6 +61,22 @@ def look(picture) -> dict:
     return found
 
 
+def cut_out(picture):
+    """The square around the object of a PIL image, in its own pixels; the whole image where there is no object."""
+    pixels = numpy.asarray(picture.convert("RGB"), float)
+    rim = numpy.concatenate([pixels[:EDGE], pixels[-EDGE:]]).reshape(-1, 3)
+    inside = object_mask(pixels, numpy.median(rim, axis=0))
+    if not OBJECT[0] < inside.mean() < OBJECT[1]:
+        return picture
+    rows, columns = numpy.nonzero(inside)
+    side = max(numpy.ptp(rows), numpy.ptp(columns)) + 1
+    left, top = (
+        int(numpy.clip((line.min() + line.max() + 1 - side) // 2, 0, length - side))
+        for line, length in zip((columns, rows), picture.size, strict=True)
+    )
+    return picture.crop((left, top, left + int(side), top + int(side)))
+
+
 def object_mask(pixels: numpy.ndarray, behind: numpy.ndarray) -> numpy.ndarray:
     """Pixels that are not the background's colour in more or less light."""
     light = numpy.clip(pixels @ behind / max(behind @ behind, 1), *LIGHT)

@@ -7,6 +7,7 @@ depend on what else is in its batch, up to rounding.
 
 from pathlib import Path
 
+from common import faithfulness
 from common.job import JobError
 from common.tensor_files import tensors
 
@@ -16,14 +17,14 @@ SIDE = {"lpips-vgg": 512, "st-lpips": 224}  # pixels; 512 as in the official eva
 
 
 def load(evaluator: dict, folder: str | Path, device: str = "cpu"):
-    """The evaluator of a `kind` of KINDS, from the folder of its weights; `size`: side in pixels for LPIPS."""
+    """The evaluator of a `kind` of KINDS, from the folder of its weights; `size`: side in pixels for LPIPS, `crop`
+    (object): features of the object alone."""
     folder, kind = Path(folder), evaluator["kind"]
-    if kind == "dino":
-        return Dino(folder, device)
-    if kind == "clip":
-        return Clip(folder, device)
-    if kind == "efficientnet-lite0":
-        return EfficientNet(folder, device)
+    features = {"dino": Dino, "clip": Clip, "efficientnet-lite0": EfficientNet}
+    if kind in features:
+        found = features[kind](folder, device)
+        found.crop = evaluator.get("crop")
+        return found
     if kind in SIDE:
         return Lpips(kind, folder, evaluator.get("size") or SIDE[kind], device)
     raise JobError(f"evaluator {kind!r}: not one of {', '.join(KINDS)}.")
@@ -32,9 +33,13 @@ def load(evaluator: dict, folder: str | Path, device: str = "cpu"):
 class Features:
     """Batches, no gradients, unit length; a kind has `encode`: RGB pictures to (N, d)."""
 
+    crop = None
+
     def images(self, pictures: list):
         import torch
 
+        if self.crop == "object":
+            pictures = [faithfulness.cut_out(picture) for picture in pictures]
         with torch.inference_mode():
             parts = [
                 self.encode([picture.convert("RGB") for picture in pictures[first : first + BATCH]])

@@ -202,18 +202,6 @@ def test_learning_rates(tmp_path, schedule, warmup):
     assert rates == pytest.approx(expected)
 
 
-def test_the_hint_encoder_s_own_rate(tmp_path):
-    """One step of Adam moves a parameter by its rate: the encoder's by ten times that of the adapters."""
-    run = Run(tmp_path, unet_method(), max_steps=1, learning_rate=1e-3, hint_learning_rate=1e-2, weight_decay=0.0)
-    before = load_file(run.augment() / adapters.WEIGHTS)
-    run.train()
-    moved = {name: (one - before[name]).abs().max().item() for name, one in load_file(run.weights).items()}
-    encoder = {name: one for name, one in moved.items() if hint_encoder.NAME in name}
-    # What comes before the last convolution, which starts at zero, has no gradient yet.
-    assert max(encoder.values()) == pytest.approx(1e-2, rel=0.01)
-    assert max(one for name, one in moved.items() if name not in encoder) == pytest.approx(1e-3, rel=0.01)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["hra", "controlnet"])
 def test_two_processes_end_with_the_weights_of_one(tmp_path, kind):

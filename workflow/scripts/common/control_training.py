@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from common import controlled, denoising, diffusion, finetuning, hint_encoder
+from common import controlled, denoising, diffusion, finetuning
 from common.job import JobError
 from common.subjects import seed as seed_of
 
@@ -63,16 +63,6 @@ class Trainer(denoising.Trainer):
     def __init__(self, job: dict, model, folder: Path, samples: Samples, marks: list[int], survive, device, settings):
         super().__init__(job, model, folder, samples, marks, survive, device, settings)
         self.text = diffusion.TextEncoder(folder, "float32", self.device)
-
-    def groups(self) -> list:
-        """The hint encoder may have a rate of its own: it begins at nothing, the adapters at a trained network."""
-        rate = self.settings.get("hint_learning_rate")
-        if not rate:
-            return self.parameters
-        named = {name: one for name, one in self.unwrapped.named_parameters() if one.requires_grad}
-        encoder = {name: one for name, one in named.items() if hint_encoder.NAME in name.split(".")}
-        others = [one for name, one in named.items() if name not in encoder]
-        return [{"params": others}, {"params": list(encoder.values()), "lr": rate}]
 
     def loss(self, samples: list[dict]):
         """Mean squared error of the noise."""

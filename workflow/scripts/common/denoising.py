@@ -48,7 +48,7 @@ class Trainer:
         self.unwrapped = model
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(
-            self.groups(),
+            self.parameters,
             lr=self.settings["learning_rate"],
             weight_decay=self.settings["weight_decay"],
             eps=self.settings["adam_epsilon"],
@@ -67,10 +67,6 @@ class Trainer:
         self.accelerator.register_save_state_pre_hook(lambda models, weights, _: weights.clear())
         self.accelerator.register_load_state_pre_hook(lambda models, _: models.clear())
         self.readers, self.under_way = ThreadPoolExecutor(READERS), {}
-
-    def groups(self) -> list:
-        """What the optimiser trains: parameters, or groups of them with settings of their own."""
-        return self.parameters
 
     def is_world_process_zero(self) -> bool:
         return self.accelerator.is_main_process

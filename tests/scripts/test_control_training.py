@@ -202,6 +202,20 @@ def test_learning_rates(tmp_path, schedule, warmup):
     assert rates == pytest.approx(expected)
 
 
+def test_a_start_that_does_not_weaken_hints(tmp_path):
+    """Variance 1 in, about variance 1 at the last convolution, where PyTorch's start leaves less than a thousandth."""
+    noise = torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    strengths = {}
+    for start in ("torch", "unit-variance"):
+        run = Run(tmp_path / start, unet_method(), hint_start=start)
+        run.trainer()
+        encoder, seen = run.trained.base_model.model.hint_encoder.modules_to_save["default"], []
+        encoder.conv_out.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0]))
+        assert not encoder(noise).any()  # the model starts as it came
+        strengths[start] = seen[0].square().mean().item()
+    assert 0.2 < strengths["unit-variance"] < 5 and strengths["torch"] < 1e-3
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["hra", "controlnet"])
 def test_two_processes_end_with_the_weights_of_one(tmp_path, kind):

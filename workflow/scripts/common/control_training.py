@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from common import controlled, denoising, diffusion, finetuning
+from common import controlled, denoising, diffusion, finetuning, hint_encoder
 from common.job import JobError
 from common.subjects import seed as seed_of
 
@@ -83,4 +83,7 @@ def start(folder: Path, method: dict, settings: dict, augmented: Path, channels:
     model = controlled.load(folder, method, precision, channels)
     if settings["gradient_checkpointing"]:
         model.enable_gradient_checkpointing()
-    return adapters.start_training(model, method, controlled.head(method), augmented, settings["max_steps"])
+    model = adapters.start_training(model, method, controlled.head(method), augmented, settings["max_steps"])
+    if settings.get("hint_start") == "unit-variance":
+        hint_encoder.redraw(model)
+    return model

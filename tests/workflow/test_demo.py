@@ -42,7 +42,7 @@ def test_demo_prints_tables_in_which_every_method_has_learned():
     )
     for run in ("lora/r8", "hra/r8"):
         assert likeness["base/pretrained"] + 0.05 < likeness[run] < likeness["real/images"], likeness
-        assert faithful[run] > 0.7, faithful
+        assert faithful[run] > 0.6, faithful  # by chance 0.2
     # With the hint the object is where it should be, not just where the caption says.
     followed = {run: float(row["Classes mIoU"]) for run, row in read_table("control", "last").items()}
     assert followed["real/images"] > 95, followed

@@ -43,13 +43,15 @@ rule download_dataset:
         dataset=lambda wc: (
             {"resolution": config["tasks"]["subject"]["resolution"]}
             if wc.task == "subject"
-            else {"archives": True}
-            if wc.task == "control"
-            else {
-                key: value
-                for key, value in dataset_entry(wc).items()
-                if key in ("splits", "read", "columns", "label", "labels", "answer", "rows", "take")
-            }
+            else (
+                {"archives": True}
+                if wc.task == "control"
+                else {
+                    key: value
+                    for key, value in dataset_entry(wc).items()
+                    if key in ("splits", "read", "columns", "label", "labels", "answer", "rows", "take")
+                }
+            )
         ),
         mirror=config["mirror"],
         local_root=config["local_root"],

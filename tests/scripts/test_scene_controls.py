@@ -1,5 +1,6 @@
 """What generated scenes are annotated with, and measuring it in pictures: exact pictures, wrong ones, noise."""
 
+import json
 from dataclasses import replace
 from random import Random
 
@@ -92,3 +93,10 @@ def test_a_picture_without_an_object():
     assert DETECTOR.faces(plain) == [] and (SEGMENTER.classes(plain) == controls.BACKGROUND).all()
     missing = measured([plain], [BALL])
     assert missing["no_face"] == 1 and missing["landmark_error_all"] > 40 and missing["canny_iou"] == 0
+
+
+def test_where_the_object_is_no_prompt_tells(tmp_path):
+    controls.write({"rows": {"train": 50}}, tmp_path)
+    prompts = [json.loads(line)["prompt"] for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+    assert len(set(prompts)) > 40 and not any(place in prompt for place in pictures.PLACES for prompt in prompts)
+    assert not any("  " in prompt or " ," in prompt for prompt in prompts)

@@ -33,7 +33,7 @@ def test_demo_prints_tables_in_which_every_method_has_learned():
     # The base solves problems of one step; these take two and three.
     score = {run: float(row["Word problems (strict)"]) for run, row in read_table("math", "last").items()}
     assert score.pop("base/pretrained") < 10
-    assert {"full/all", "lora/r8", "hra/r8", "hra/r16", "hra/r8-inf"} == set(score)
+    assert {"full/all", "lora/r8", "hra/r8", "hra/r16"} == set(score)
     assert min(score.values()) > 20, score
     # Subjects that the base has never seen look clearly more like themselves; what the prompts ask for is still seen.
     likeness, faithful = (
@@ -43,10 +43,14 @@ def test_demo_prints_tables_in_which_every_method_has_learned():
     for run in ("lora/r8", "hra/r8"):
         assert likeness["base/pretrained"] + 0.05 < likeness[run] < likeness["real/images"], likeness
         assert faithful[run] > 0.6, faithful  # by chance 0.2
-    # With the hint the object is where it should be, not just where the caption says.
-    followed = {run: float(row["Classes mIoU"]) for run, row in read_table("control", "last").items()}
-    assert followed["real/images"] > 95, followed
-    assert followed["hra/r8"] > followed["base/pretrained"] + 4, followed
+    # Captions do not tell where the object is; the hint does.
+    followed = read_table("control", "last")
+    for name, most, margin in (("Classes mIoU", 95, 10), ("Edges IoU", 0.95, 0.03)):
+        score = {run: float(row[name]) for run, row in followed.items()}
+        assert score["real/images"] > most, score
+        assert min(score["lora/r8"], score["hra/r8"]) > score["base/pretrained"] + margin, score
+    error = {run: float(row["Points error (px, none as the farthest)"]) for run, row in followed.items()}
+    assert max(error["lora/r8"], error["hra/r8"]) < error["base/pretrained"] / 1.5, error
 
 
 def read_table(task: str, selection: str) -> dict[str, dict]:

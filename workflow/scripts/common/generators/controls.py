@@ -6,6 +6,7 @@ lower edge. `Segmenter` and `Detector` measure them as segmenters.py and face_la
 
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -85,7 +86,9 @@ def write(source: dict, folder: Path) -> None:
                 for kind, array in (("color", pictures.picture(scene)[0]), ("classes", found["classes"] + 1)):
                     add(archive, f"{name.format(kind)}.png", images.to_png(Image.fromarray(array)))
                 add(archive, f"{name.format('points')}.txt", coordinates(found["points"]))
-                lines.append(json.dumps({"image": f"{index}.png", "prompt": pictures.caption(scene, rng)}))
+                # Where the object is, only the hint tells.
+                prompt = pictures.caption(replace(scene, place=""), rng)
+                lines.append(json.dumps({"image": f"{index}.png", "prompt": prompt}))
             (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
 
 

@@ -149,7 +149,7 @@ def caption(found: Scene, rng: Random | None = None) -> str:
     else:
         words += [" and ".join(names[part] for part in (found.colour, found.lower) if part)] * said()
         words += [found.texture] * (said() and (found.texture != "plain" or said(0.2)))
-    words += [found.shape, *["with eyes"] * (found.eyes and said()), *[found.place] * said()]
+    words += [found.shape, *["with eyes"] * (found.eyes and said()), *[found.place] * (bool(found.place) and said())]
     text = " ".join(words)
     return text + f", on a {names[found.background]} background" * said()
 

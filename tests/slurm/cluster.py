@@ -130,6 +130,12 @@ def slurm(*command: str, check: bool = True) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=check, timeout=30).stdout.strip()
 
 
+def state() -> str:
+    """Of queue and node, and the controller's last words, for whoever reads why a test failed."""
+    seen = slurm("squeue", "-o", "%A %T %r %k"), slurm("sinfo", "-N", "-o", "%n %T %E")
+    return "\n".join([*seen, *(FOLDER / "slurmctld.log").read_text().splitlines()[-40:]])
+
+
 if __name__ == "__main__":
     if sys.argv[1:] not in (["up"], ["down"]):
         raise SystemExit(__doc__)

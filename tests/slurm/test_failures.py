@@ -49,9 +49,17 @@ class Storm:
         deadline = time.monotonic() + seconds
         while not (value := condition()):
             ended = self.head.poll() is not None and self.head.returncode != -signal.SIGKILL
-            assert not ended and time.monotonic() < deadline, f"no {what}:\n{self.output[-20000:]}"
+            late = ended or time.monotonic() > deadline
+            assert not late, f"no {what}:\n{self.slurm.state()}\n{self.output[-20000:]}"
             time.sleep(0.1)
+            self.revive()
         return value
+
+    def revive(self) -> None:
+        """Let the node in again that came back too early: a job of before was just starting, so Slurm drained it."""
+        node, state = self.slurm.slurm("sinfo", "-h", "-o", "%n %T").split()
+        if state.startswith("drain") and not steps():
+            self.slurm.slurm("scontrol", "update", f"NodeName={node}", "State=RESUME")
 
     @property
     def output(self) -> str:

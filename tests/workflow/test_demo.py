@@ -102,7 +102,7 @@ def test_hra_learns_the_real_gsm8k(tmp_path):
         for name in ("models/smollm2-135m-gguf", "datasets/math/gsm8k-jsonl")
     )
     prompt = yaml.safe_load((ROOT / "config/demo_real.yaml").read_text())["tasks"]["math"]["prompt"]["template"]
-    rows = causal_lm.training_rows(data, "test", prompt, causal_lm.load_tokenizer(model), 256)[:20]
+    rows = causal_lm.training_rows(data, "test", prompt, causal_lm.load_tokenizer(model), 256).select(range(20))
     base = causal_lm.load_model(model, "float32")
     before = loss(base, rows)
     adapted = PeftModel.from_pretrained(base, (tmp_path / target).parent / "last")

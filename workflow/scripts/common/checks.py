@@ -6,7 +6,8 @@ Plain Python on plain dicts: imported by the Snakefile on login nodes, so no tor
 import json
 from pathlib import Path
 
-from common.config import averages, dataset, hyperparameters, names, preset, retention_runs, runs
+from common.config import averages, hyperparameters, names, preset, retention_runs, runs
+from common.evaluations import dataset
 from common.job import JobError
 from common.subjects import IDLE, slug
 

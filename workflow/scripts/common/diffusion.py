@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from common import adapters
+from common import adapters, memory
 from common.job import JobError
 
 PRECISIONS = {"float32": "float32", "bf16": "bfloat16", "fp16": "float16"}
@@ -108,17 +108,8 @@ class Sampler:
 
     def draw(self, prompts: list[str], seeds: list[int]) -> list[tuple]:
         """(image, blocked) for each; in halves where the GPU's memory is too small for all at once."""
-        import torch
-
-        try:
-            return self.at_once(prompts, seeds)
-        except torch.cuda.OutOfMemoryError:
-            if len(prompts) == 1:
-                raise
-        torch.cuda.empty_cache()
-        print(f"out of memory at {len(prompts)} images at once; going on with half of them")
-        half = len(prompts) // 2
-        return self.draw(prompts[:half], seeds[:half]) + self.draw(prompts[half:], seeds[half:])
+        pairs = list(zip(prompts, seeds, strict=True))
+        return memory.halved(lambda some: self.at_once(*map(list, zip(*some, strict=True))), pairs, "images")
 
     def at_once(self, prompts: list[str], seeds: list[int]) -> list[tuple]:
         import torch

@@ -4,6 +4,7 @@ Everything random is drawn by generators that depend on (seed, number of the sam
 on another device and one with more processes see the same crops, noises and time steps, and no random state is saved.
 """
 
+import contextlib
 import json
 import random
 from pathlib import Path
@@ -136,7 +137,7 @@ class Trainer:
         for part in range(accumulation):
             first = ((step * accumulation + part) * processes + self.accelerator.process_index) * each
             last = part == accumulation - 1
-            with torch.enable_grad(), self.accelerator.no_sync(self.model) if not last else torch.enable_grad():
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.model):
                 loss = self.loss([self.samples[n] for n in range(first, first + each)])
                 total += loss.item() / accumulation
                 if self.method["lambda"]:

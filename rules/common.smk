@@ -9,7 +9,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir, "workflow", "scripts")))
 
-from common import checks, config as grid, controls, plan, slurm, subjects
+from common import checks, config as grid, controls, evaluations, plan, slurm, subjects
 from common.job import JobError
 
 try:
@@ -40,7 +40,7 @@ wildcard_constraints:
     model="|".join(config["models"]),
     method="|".join(config["methods"]),
     variant="|".join({name for method in config["methods"].values() for name in method["variants"]}),
-    benchmark="|".join(grid.benchmarks(config)),
+    benchmark="|".join(evaluations.benchmarks(config)),
     noun="|".join(subjects.nouns(config)) or "none",
     seed=r"\d+",
     shard=r"\d+",
@@ -56,7 +56,7 @@ def task_model(wildcards):
 
 
 def dataset_entry(wildcards):
-    return grid.dataset(config, wildcards.task, wildcards.dataset)
+    return evaluations.dataset(config, wildcards.task, wildcards.dataset)
 
 
 def benchmark_source(wildcards):
@@ -106,7 +106,7 @@ def metrics_files(wildcards):
         [
             f"{EVAL}/metrics.json".format(task=wildcards.task, benchmark=benchmark, **run)
             for run in RUNS[wildcards.task]
-            for benchmark in grid.dataset(config, wildcards.task, run["dataset"])["benchmarks"]
+            for benchmark in evaluations.dataset(config, wildcards.task, run["dataset"])["benchmarks"]
         ]
     )
 

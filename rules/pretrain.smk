@@ -2,7 +2,7 @@
 # a Stable Diffusion of four million parameters that draws what captions say.
 # In:  nothing; texts and captioned pictures are generated (workflow/scripts/common/generators/).
 # Out: weights, configs and tokenizers. The copies in workflow/word-problems-llama/ and workflow/pictures-sd/ are these
-#      rules' outputs, committed; no table needs the rules. Make them again with
+#      rules' outputs up to rounding, committed; no table needs the rules. Make them again with
 #      snakemake --cores 1 resources/pretrained/word-problems-llama/model.safetensors
 #      snakemake --cores 1 resources/pretrained/pictures-sd/model_index.json
 
@@ -68,17 +68,10 @@ rule pretrain_pictures:
             vae=dict(block_out_channels=[16, 32, 64], norm_num_groups=2, mid_block_add_attention=False),
         ),
         autoencoder=dict(crop_steps=4000, steps=500, batch_size=16, crop=32, learning_rate=1e-3, kl=1e-5),
-        denoiser=[  # the second phase makes shapes and patterns sharp
-            dict(
-                steps=steps,
-                schedule=schedule,
-                batch_size=32,
-                learning_rate=1e-3,
-                ema=0.999,
-                unconditional=0.1,
-                save_steps=250,
-            )
-            for steps, schedule in ((6000, "constant_with_warmup"), (4000, "cosine"))
+        denoiser=dict(batch_size=32, learning_rate=1e-3, ema=0.999, unconditional=0.1, save_steps=250),
+        phases=[
+            dict(steps=6000, schedule="constant_with_warmup"),
+            dict(steps=4000, schedule="cosine"),  # makes shapes and patterns sharp
         ],
     script:
         "../workflow/scripts/pretrain_pictures.py"

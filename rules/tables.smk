@@ -34,7 +34,7 @@ rule runs:
         "../envs/hra.yaml"
     params:
         task="{task}",
-        expected=lambda wc: grid.expected_runs(config, wc.task, SCRATCH, START_SCRATCH),
+        expected=lambda wc: evaluations.expected_runs(config, wc.task, SCRATCH, START_SCRATCH),
         incomplete=config["incomplete"],
         vanished=vanished,
     script:

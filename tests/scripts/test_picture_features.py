@@ -159,6 +159,17 @@ def test_efficientnet_pads_as_tensorflow_does():
     assert conv(grid).flatten().tolist() == [0, 2, 8, 10]
 
 
+@pytest.mark.parametrize(("left", "top"), [(20, 30), (0, 30), (48, 54), (48, 0)])
+def test_cut_out(left, top):
+    """A square of the picture's own pixels with all of the object, at the picture's edge as well."""
+    picture = Image.new("RGB", (64, 64), (50, 160, 70))
+    picture.paste((214, 40, 40), (left, top, left + 16, top + 10))
+    cut = picture_features.cut_out(picture)
+    assert cut.size == (16, 16) and sorted(cut.getcolors()) == [(96, (50, 160, 70)), (160, (214, 40, 40))]
+    empty = Image.new("RGB", (64, 64))
+    assert picture_features.cut_out(empty).size == empty.size
+
+
 def test_an_unknown_kind_and_a_missing_file(tmp_path):
     with pytest.raises(JobError, match="efficientnet-lite0"):
         picture_features.load({"kind": "dinosaur"}, tmp_path)

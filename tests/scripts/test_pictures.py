@@ -97,17 +97,6 @@ def test_an_empty_picture_shows_no_object(picture):
     assert not checks["place"] and not checks["colours"] and checks["background"] == (picture.size == (512, 512))
 
 
-@pytest.mark.parametrize(("left", "top"), [(20, 30), (0, 30), (48, 54), (48, 0)])
-def test_cut_out(left, top):
-    """A square of the picture's own pixels with all of the object, at the picture's edge as well."""
-    picture = Image.new("RGB", (64, 64), (50, 160, 70))
-    picture.paste((214, 40, 40), (left, top, left + 16, top + 10))
-    cut = faithfulness.cut_out(picture)
-    assert cut.size == (16, 16) and sorted(cut.getcolors()) == [(96, (50, 160, 70)), (160, (214, 40, 40))]
-    empty = Image.new("RGB", (64, 64))
-    assert faithfulness.cut_out(empty).size == empty.size
-
-
 @pytest.mark.parametrize("shape", pictures.SHAPES)
 def test_masks(shape):
     """The mask is where the picture differs from its background, and has the size of the shape."""

@@ -93,11 +93,8 @@ def test_pretraining(tmp_path):
         "rows": 12,
         "model": {},
         "autoencoder": {"crop_steps": 2, "steps": 1, "batch_size": 4, "crop": 32, "learning_rate": 1e-3, "kl": 1e-5},
-        "denoiser": [
-            {"steps": steps, "schedule": schedule, "batch_size": 4, "learning_rate": 1e-3}
-            | {"ema": 0.99, "unconditional": 0.2, "save_steps": 2}
-            for steps, schedule in ((3, "constant_with_warmup"), (2, "cosine"))
-        ],
+        "denoiser": {"batch_size": 4, "learning_rate": 1e-3, "ema": 0.99, "unconditional": 0.2, "save_steps": 2},
+        "phases": [{"steps": 3, "schedule": "constant_with_warmup"}, {"steps": 2, "schedule": "cosine"}],
     }
     for name in ("first", "second"):
         output = {"index": str(tmp_path / name / "model_index.json")}

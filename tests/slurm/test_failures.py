@@ -56,7 +56,7 @@ class Storm:
         return value
 
     def revive(self) -> None:
-        """Let the node in again that came back too early: a job of before was just starting, so Slurm drained it."""
+        """Let the node in again if Slurm drained it, as it does where jobs of before end only when it is back."""
         node, state = self.slurm.slurm("sinfo", "-h", "-o", "%n %T").split()
         if state.startswith("drain") and not steps():
             self.slurm.slurm("scontrol", "update", f"NodeName={node}", "State=RESUME")

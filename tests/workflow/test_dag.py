@@ -114,7 +114,7 @@ def test_a_control_signal_of_ones_own_is_an_entry(fresh):
 
 
 def test_each_control_dataset_has_its_own_evaluators(config):
-    names = {name: grid.dataset(config, "control", name)["metrics"] for name in grid.datasets(config, "control")}
+    names = {name: evaluations.dataset(config, "control", name)["metrics"] for name in grid.datasets(config, "control")}
     assert names["coco"] == ["canny_iou", "canny_f1", "fid"]
     assert names["celeba-hq"][:2] == ["landmarks_error", "landmarks_error_all"]
     assert controls.evaluator_models(config, "ade20k") == ["segformer-b4-mmseg", "segformer-b4-nvlabs", "inception"]

@@ -18,27 +18,16 @@ from common.job import start
 
 def main(job: dict) -> None:
     started = time.time()
-    params, wildcards, record = job["params"], job["wildcards"], files.read_json(job["input"]["record"])
+    params, record = job["params"], files.read_json(job["input"]["record"])
     device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
     judge = Judge(job, device)
     metrics = {}
     for evaluator in params["evaluators"]:
         metrics |= judge.judge(evaluator)
     outputs.write(job["output"]["predictions"], judge.rows)
-    files.write_json(
-        job["output"]["metrics"],
-        {key: wildcards[key] for key in ("task", "dataset", "method", "variant")}
-        | {
-            "seed": record["seed"],
-            "benchmark": wildcards["benchmark"],
-            "task_version": params["task_version"],
-            "n_items": len(judge.rows),
-            "score": controls.metrics(params["evaluators"])[0],
-            "selections": {"last": {"step": record["steps"], "metrics": metrics}},
-            "seconds": round(time.time() - started, 3),
-            "device": provenance.device_name(device),
-        },
-    )
+    score = controls.metrics(params["evaluators"])[0]
+    selections = {"last": {"step": record["steps"], "metrics": metrics}}
+    outputs.write_metrics(job, started, device, record, len(judge.rows), score, selections)
     values = ", ".join(f"{name} {one['value']:.4g}" for name, one in metrics.items())
     print(f"{len(judge.rows)} images judged: {values}")
 

@@ -5,7 +5,7 @@ import json
 import time
 from pathlib import Path
 
-from common import adapters, files, glue, manifests, provenance
+from common import adapters, files, glue, manifests, outputs, provenance
 from common.job import start
 
 
@@ -42,20 +42,7 @@ def main(job: dict) -> None:
         selections[selection] = {"step": step, "metrics": found}
 
     write_predictions(Path(job["output"]["predictions"]), labels, scores)
-    files.write_json(
-        job["output"]["metrics"],
-        {key: wildcards[key] for key in ("task", "dataset", "method", "variant")}
-        | {
-            "seed": record["seed"],
-            "benchmark": wildcards["benchmark"],
-            "task_version": params["task_version"],
-            "n_items": len(labels),
-            "score": dataset["score"],
-            "selections": selections,
-            "seconds": round(time.time() - started, 3),
-            "device": provenance.device_name(device),
-        },
-    )
+    outputs.write_metrics(job, started, device, record, len(labels), dataset["score"], selections)
 
 
 def logits(model, data, tokenizer, settings: dict, device: str):

@@ -4,7 +4,7 @@ import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from common import answers, files, manifests, outputs, provenance
+from common import answers, files, manifests, outputs
 from common.job import JobError, start
 
 
@@ -12,7 +12,7 @@ def main(job: dict) -> None:
     from tqdm import tqdm
 
     started = time.time()
-    params, wildcards = job["params"], job["wildcards"]
+    params = job["params"]
     style, record = params["answer"], files.read_json(job["input"]["record"])
     golds = gold_answers(job["input"]["dataset"], params["split"], style)
     lines = outputs.complete(outputs.read(job["input"]["outputs"]), len(golds), job["input"]["outputs"])
@@ -27,20 +27,8 @@ def main(job: dict) -> None:
         (line | {"gold": gold} | verdict for line, gold, verdict in zip(lines, golds, verdicts, strict=True)),
     )
     accuracies = {way: accuracy([verdict[way]["right"] for verdict in verdicts]) for way in params["metrics"]}
-    files.write_json(
-        job["output"]["metrics"],
-        {key: wildcards[key] for key in ("task", "dataset", "method", "variant")}
-        | {
-            "seed": record["seed"],
-            "benchmark": wildcards["benchmark"],
-            "task_version": params["task_version"],
-            "n_items": len(golds),
-            "score": params["score"],
-            "selections": {"last": {"step": record["steps"], "metrics": accuracies}},
-            "seconds": round(time.time() - started, 3),
-            "device": provenance.device_name("cpu"),
-        },
-    )
+    selections = {"last": {"step": record["steps"], "metrics": accuracies}}
+    outputs.write_metrics(job, started, "cpu", record, len(golds), params["score"], selections)
 
 
 def gold_answers(manifest: str, split: str, style: str) -> list[str]:

@@ -18,7 +18,7 @@ from common.job import start
 
 def main(job: dict) -> None:
     started = time.time()
-    params, wildcards = job["params"], job["wildcards"]
+    params = job["params"]
     evaluation, record = params["evaluation"], files.read_json(job["input"]["record"])
     device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
     real = [images.load(path) for path in images.listed(manifests.folder(job["input"]["dataset"]))]
@@ -39,23 +39,11 @@ def main(job: dict) -> None:
     rows = [row | {name: row.get(name) for name in metrics} for row in rows]
     outputs.write(job["output"]["predictions"], rows)
     chosen = selections(judging.table(rows, metrics, prompts))
-    files.write_json(
-        job["output"]["metrics"],
-        {key: wildcards[key] for key in ("task", "dataset", "method", "variant")}
-        | {
-            "seed": record["seed"],
-            "benchmark": wildcards["benchmark"],
-            "task_version": params["task_version"],
-            "n_items": len(rows),
-            "score": evaluation["best_by"][0],
-            "selections": {
-                name: {"step": record["steps"] if name == "last" else None, "metrics": judging.summary(values)}
-                for name, values in chosen.items()
-            },
-            "seconds": round(time.time() - started, 3),
-            "device": provenance.device_name(device),
-        },
-    )
+    selections = {
+        name: {"step": record["steps"] if name == "last" else None, "metrics": judging.summary(values)}
+        for name, values in chosen.items()
+    }
+    outputs.write_metrics(job, started, device, record, len(rows), evaluation["best_by"][0], selections)
     blocked = sum(row["blocked"] or 0 for row in rows)
     print(f"{len(rows)} images, {blocked:.0f} of them blocked")
 

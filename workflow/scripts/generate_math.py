@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from common import causal_lm, files, manifests, outputs, provenance
+from common import causal_lm, files, manifests, memory, outputs, provenance
 from common.job import JobError, start
 
 
@@ -72,7 +72,6 @@ class Run:
         )
 
     def with_transformers(self, ids: list[list[int]], batches: list[list[int]]) -> Iterable[tuple[int, str, str]]:
-        import torch
         from tqdm import tqdm
 
         model = self.model(self.generation["serve"] == "merged")
@@ -80,21 +79,9 @@ class Run:
             model = self.as_lora(model)
         limit = model.config.max_position_embeddings - self.generation["max_new_tokens"]
         with tqdm(total=sum(map(len, batches)), desc="generate", unit="item", disable=None) as progress:
-            waiting = list(reversed(batches))
-            while waiting:
-                batch = waiting.pop()
-                try:
-                    answered = list(self.answer(model, ids, batch, limit))
-                except torch.cuda.OutOfMemoryError:
-                    if len(batch) == 1:
-                        raise
-                    torch.cuda.empty_cache()
-                    print(f"out of memory at {len(batch)} items at once; going on with half of them")
-                    half = len(batch) // 2
-                    waiting += [batch[half:], batch[:half]]
-                    continue
+            for batch in batches:
+                yield from memory.halved(lambda some: list(self.answer(model, ids, some, limit)), batch, "items")
                 progress.update(len(batch))
-                yield from answered
 
     def answer(self, model, ids: list[list[int]], batch: list[int], limit: int) -> Iterable[tuple[int, str, str]]:
         import torch

@@ -38,11 +38,11 @@ def main(job: dict) -> None:
     torch.nn.init.normal_(pipeline.text_encoder.get_input_embeddings().weight)
     pipeline.vae.register_to_config(scaling_factor=1 / float(mean.std()))
     tiny_diffusion.save_half(pipeline, folder)
-    for phase, settings in enumerate(params["denoiser"]):
-        if phase:
+    for phase, changes in enumerate(params["phases"]):
+        if phase:  # draws of its own: it can also start from the weights that the one before has written
             torch.manual_seed(params["seed"] + phase)
             rng = Random(f"captions {params['seed']} {phase}")
-        for step in train_denoiser(pipeline, scenes, mean, deviation, rng, **settings):
+        for step in train_denoiser(pipeline, scenes, mean, deviation, rng, **params["denoiser"] | changes):
             print(f"phase {phase}, after step {step}: written to {folder}", file=sys.stderr, flush=True)
             tiny_diffusion.save_half(pipeline, folder)
 

@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 
 from common import controls
-from common.config import averages, dataset, hyperparameters, names, preset, retention_runs, runs
+from common.config import averages, hyperparameters, names, preset, retention_runs, runs
+from common.evaluations import dataset
 from common.job import JobError
 from common.subjects import IDLE, slug
 

@@ -3,8 +3,6 @@
 Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
 """
 
-from pathlib import Path
-
 
 def runs(config: dict, task: str) -> list[dict]:
     """The runs of a task, in config order: `dataset`, `method`, `variant`, `seed`; a run named twice counts once."""
@@ -27,32 +25,6 @@ def places(config: dict) -> dict[str, str]:
         "scratch": f"{roots['scratch']}/{run}",
         "start_scratch": f"{roots['scratch']}/augmented/{{task}}/{{method}}/{{variant}}/seed{{seed}}",
     }
-
-
-def dataset(config: dict, task: str, name: str) -> dict:
-    """A dataset's entry; what is judged by a task's evaluators, subjects and control, has one benchmark."""
-    entry = config["datasets"][task][name]
-    if task not in ("subject", "control"):
-        return entry
-    from common import controls, subjects
-
-    if task == "control":
-        benchmark, names = controls.BENCHMARK, controls.metrics(controls.evaluators(config, name))
-    else:
-        benchmark, names = subjects.BENCHMARK, subjects.metrics(config["tasks"][task]["evaluation"]["evaluators"])
-    return entry | {"benchmarks": {benchmark: benchmark}, "metrics": names, "score": next(iter(names), None)}
-
-
-def benchmarks(config: dict) -> list[str]:
-    """Names of the benchmarks of all tasks."""
-    found = {
-        name
-        for task, entries in config["datasets"].items()
-        if task in config["tasks"]
-        for entry in entries
-        for name in dataset(config, task, entry).get("benchmarks", {})
-    }
-    return sorted(found)
 
 
 def columns(config: dict, task: str) -> list[dict]:
@@ -111,40 +83,6 @@ def resource(stated: dict, name: str, default, attempt: int):
 def names(config: dict, task: str) -> list[str]:
     """`method/variant` of every run of a task, once, in config order."""
     return list(dict.fromkeys(f"{run['method']}/{run['variant']}" for run in runs(config, task)))
-
-
-def expected_runs(config: dict, task: str, scratch: str, start_scratch: str) -> list[dict]:
-    """The runs with what the run table needs: their benchmarks, and the files in which a failure leaves its error."""
-
-    def expected(run: dict) -> dict:
-        folder, start = (Path(pattern.format(task=task, **run)) for pattern in (scratch, start_scratch))
-        benchmarks = dataset(config, task, run["dataset"])["benchmarks"]
-        before = class_image_errors(config, run) if task == "subject" else []
-        if task == "control":
-            before = [str(Path(config["pathvars"]["scratch"], "hints", run["dataset"], "hints.error.json"))]
-        return run | {
-            "errors": [*before, str(start / "augment.error.json"), str(folder / "train.error.json")],
-            "benchmarks": {name: errors_of(config["tasks"][task], folder / name) for name in benchmarks},
-        }
-
-    return [expected(run) for run in runs(config, task)]
-
-
-def class_image_errors(config: dict, run: dict) -> list[str]:
-    """Where the class images that a run trains on leave their errors."""
-    from common import subjects
-
-    noun = subjects.class_images(config, run["dataset"], f"{run['method']}/{run['variant']}")
-    shards = config["tasks"]["subject"]["class_images"]["shards"]
-    folder = Path(config["pathvars"]["scratch"], "class_images", noun or "")
-    return [str(folder / f"shard{shard}-of-{shards}" / "generate.error.json") for shard in range(shards * bool(noun))]
-
-
-def errors_of(entry: dict, folder: Path) -> list[str]:
-    """Where a benchmark's jobs leave their errors, in the order of the chain."""
-    shards = entry.get("generation", {}).get("shards", 0)
-    paths = [folder / f"shard{shard}-of-{shards}" / "generate.error.json" for shard in range(shards)]
-    return [str(path) for path in [*paths, folder / "evaluate.error.json"]]
 
 
 def selections(task: str) -> list[str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common import config as grid
-from common import files, subjects
+from common import evaluations, files, subjects
 from common.jobs import Job
 
 FORWARD = 1 / 3  # of a training step: the backward pass costs twice the forward one
@@ -103,7 +103,7 @@ def work(config: dict, rule: str, wildcards: dict) -> float | None:
     if task == "subject" or "noun" in wildcards:
         return subject_work(config, stage, wildcards)
     named = wildcards.get("dataset") in config["datasets"].get(task, {})
-    dataset = grid.dataset(config, task, wildcards["dataset"]) if named else {}
+    dataset = evaluations.dataset(config, task, wildcards["dataset"]) if named else {}
     if stage == "train":
         run = f"{wildcards['method']}/{wildcards['variant']}"
         settings = grid.hyperparameters(config, task, wildcards["dataset"], run)

@@ -97,7 +97,7 @@ class Trainer:
         accumulation, total = self.settings["gradient_accumulation"], 0.0
         for part in range(accumulation):
             last = part == accumulation - 1
-            with torch.enable_grad(), self.accelerator.no_sync(self.model) if not last else torch.enable_grad():
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.model):
                 loss = self.loss(self.micro_batch(step * accumulation + part))
                 total += loss.item() / accumulation
                 if self.method["lambda"]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from PIL.Image import Image
 
-from common import adapters
+from common import adapters, memory
 from common.job import JobError
 
 PRECISIONS = {"float32": "float32", "bf16": "bfloat16", "fp16": "float16"}
@@ -138,18 +138,8 @@ class Sampler:
 
         `further`: lists with more about each image, for a subclass.
         """
-        import torch
-
-        columns = (prompts, seeds, *further)
-        try:
-            return self.at_once(*columns)
-        except torch.cuda.OutOfMemoryError:
-            if len(prompts) == 1:
-                raise
-        torch.cuda.empty_cache()
-        print(f"out of memory at {len(prompts)} images at once; going on with half of them")
-        half = len(prompts) // 2
-        return self.draw(*(one[:half] for one in columns)) + self.draw(*(one[half:] for one in columns))
+        each = list(zip(prompts, seeds, *further, strict=True))
+        return memory.halved(lambda some: self.at_once(*map(list, zip(*some, strict=True))), each, "images")
 
     def at_once(self, prompts: list[str], seeds: list[int], **options) -> list[tuple]:
         """`options` go to the pipeline."""

@@ -49,36 +49,30 @@ def named(prompt: str) -> dict:
 def look(picture) -> dict:
     """Of a PIL image: background, place of the object (none without an object), its colours, most frequent first."""
     pixels = numpy.asarray(picture.convert("RGB").resize((SIZE, SIZE)), float)
-    rim = numpy.ones((SIZE, SIZE), bool)
-    rim[EDGE:-EDGE, EDGE:-EDGE] = False
-    behind = numpy.median(pixels[rim], axis=0)
-    inside = object_mask(pixels, behind)
-    found = {"background": next(iter(ranked(pixels[rim])), None), "ranking": ranked(pixels[inside])}
-    if OBJECT[0] < inside.mean() < OBJECT[1]:
+    inside = object_mask(pixels)
+    found = {"background": next(iter(ranked(pixels[rim(pixels)])), None), "ranking": ranked(pixels[inside])}
+    if is_object(inside):
         down, across = (numpy.median(line) + 0.5 - SIZE / 2 for line in numpy.nonzero(inside))
         anchors = {place: numpy.hypot(across - REACH * x, down - REACH * y) for place, (x, y) in PLACES.items()}
         found["place"] = min(anchors, key=anchors.get)
     return found
 
 
-def cut_out(picture):
-    """The square around the object of a PIL image, in its own pixels; the whole image where there is no object."""
-    pixels = numpy.asarray(picture.convert("RGB"), float)
-    rim = numpy.concatenate([pixels[:EDGE], pixels[-EDGE:]]).reshape(-1, 3)
-    inside = object_mask(pixels, numpy.median(rim, axis=0))
-    if not OBJECT[0] < inside.mean() < OBJECT[1]:
-        return picture
-    rows, columns = numpy.nonzero(inside)
-    side = max(numpy.ptp(rows), numpy.ptp(columns)) + 1
-    left, top = (
-        int(numpy.clip((line.min() + line.max() + 1 - side) // 2, 0, length - side))
-        for line, length in zip((columns, rows), picture.size, strict=True)
-    )
-    return picture.crop((left, top, left + int(side), top + int(side)))
+def is_object(inside: numpy.ndarray) -> bool:
+    """Is a mask neither too small nor too large to be one?"""
+    return OBJECT[0] < inside.mean() < OBJECT[1]
 
 
-def object_mask(pixels: numpy.ndarray, behind: numpy.ndarray) -> numpy.ndarray:
-    """Pixels that are not the background's colour in more or less light."""
+def rim(pixels: numpy.ndarray) -> numpy.ndarray:
+    """The pixels (height, width) at the edge of a picture (height, width, 3)."""
+    found = numpy.ones(pixels.shape[:2], bool)
+    found[EDGE:-EDGE, EDGE:-EDGE] = False
+    return found
+
+
+def object_mask(pixels: numpy.ndarray) -> numpy.ndarray:
+    """Pixels (height, width) of a picture (height, width, 3) that are not its rim's colour in more or less light."""
+    behind = numpy.median(pixels[rim(pixels)], axis=0)
     light = numpy.clip(pixels @ behind / max(behind @ behind, 1), *LIGHT)
     return numpy.linalg.norm(pixels - light[..., None] * behind, axis=-1) > APART
 

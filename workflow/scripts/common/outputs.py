@@ -1,11 +1,16 @@
-"""What a model gave for a benchmark: gzipped JSON lines, one an item, the same bytes for the same content."""
+"""What a model gave for a benchmark: gzipped JSON lines, one an item, the same bytes for the same content.
+
+And what that comes to: metrics.json, alike for every task.
+"""
 
 import gzip
 import json
+import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from common import files, provenance
 from common.job import JobError
 
 
@@ -41,3 +46,22 @@ def complete(lines: list[dict], expected: int, where: str) -> list[dict]:
 
 def some(items: list[int]) -> str:
     return ", ".join(map(str, items[:5])) + (f", … ({len(items)})" if len(items) > 5 else "") or "none"
+
+
+def write_metrics(job: dict, started: float, device: str, record: dict, n_items: int, score: str, selections: dict):
+    """Write an evaluation's metrics.json. `record`: of the run's training; `score`: the metric that sums it up."""
+    wildcards = job["wildcards"]
+    files.write_json(
+        job["output"]["metrics"],
+        {key: wildcards[key] for key in ("task", "dataset", "method", "variant")}
+        | {
+            "seed": record["seed"],
+            "benchmark": wildcards["benchmark"],
+            "task_version": job["params"]["task_version"],
+            "n_items": n_items,
+            "score": score,
+            "selections": selections,
+            "seconds": round(time.time() - started, 3),
+            "device": provenance.device_name(device),
+        },
+    )

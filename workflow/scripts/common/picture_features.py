@@ -39,7 +39,7 @@ class Features:
         import torch
 
         if self.crop == "object":
-            pictures = [faithfulness.cut_out(picture) for picture in pictures]
+            pictures = [cut_out(picture) for picture in pictures]
         with torch.inference_mode():
             parts = [
                 self.encode([picture.convert("RGB") for picture in pictures[first : first + BATCH]])
@@ -141,6 +141,22 @@ class Lpips:
     def distances(self, first: list, second: list):
         """Distances (len(first), len(second)) of pictures."""
         return self.between(self.embed(first), self.embed(second))
+
+
+def cut_out(picture):
+    """The square around the object of a PIL image, in its own pixels; the whole image where there is no object."""
+    import numpy
+
+    inside = faithfulness.object_mask(numpy.asarray(picture.convert("RGB"), float))
+    if not faithfulness.is_object(inside):
+        return picture
+    rows, columns = numpy.nonzero(inside)
+    side = int(max(numpy.ptp(rows), numpy.ptp(columns))) + 1
+    left, top = (
+        int(numpy.clip((line.min() + line.max() + 1 - side) // 2, 0, length - side))
+        for line, length in zip((columns, rows), picture.size, strict=True)
+    )
+    return picture.crop((left, top, left + side, top + side))
 
 
 def pixels(pictures: list, side: int):

@@ -42,11 +42,7 @@ def points(inside: numpy.ndarray) -> numpy.ndarray:
 
 def mask(picture: Image.Image) -> numpy.ndarray:
     """The object's pixels (height, width) of a picture: those that differ from the colour at its rim."""
-    pixels = numpy.asarray(picture.convert("RGB"), float)
-    edge = faithfulness.EDGE
-    rim = numpy.ones(pixels.shape[:2], bool)
-    rim[edge:-edge, edge:-edge] = False
-    return faithfulness.object_mask(pixels, numpy.median(pixels[rim], axis=0))
+    return faithfulness.object_mask(numpy.asarray(picture.convert("RGB"), float))
 
 
 class Segmenter:
@@ -67,8 +63,7 @@ class Detector:
     def faces(self, picture: Image.Image) -> list[numpy.ndarray]:
         """The points of the object, none where what stands out is too little or too much to be one."""
         inside = largest_part(mask(picture))
-        smallest, largest = faithfulness.OBJECT
-        return [points(inside)] if smallest < inside.mean() < largest else []
+        return [points(inside)] if faithfulness.is_object(inside) else []
 
 
 def write(source: dict, folder: Path) -> None:

@@ -6,7 +6,7 @@ import resource
 import pytest
 import yaml
 
-from common import checks, controls, subjects
+from common import checks, controls, evaluations, subjects
 from common import config as grid
 from common.job import JobError
 from support import ROOT

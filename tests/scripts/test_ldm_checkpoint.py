@@ -230,11 +230,11 @@ def test_another_architecture_is_refused(small, written):
 
 def test_another_width_is_refused(tiny, written):
     state = torch.load(written, weights_only=True)
-    state["model.diffusion_model.input_blocks.0.0.weight"] = torch.zeros(32, 4, 3, 3)
+    width = tiny.unet.config.block_out_channels[0]
+    state["model.diffusion_model.input_blocks.0.0.weight"] = torch.zeros(width + 1, 4, 3, 3)
     torch.save(state, written)
-    with pytest.raises(
-        JobError, match=r"input_blocks\.0\.0\.weight has the shape \(32, 4, 3, 3\), the config's is \(64, 4"
-    ):
+    problem = rf"input_blocks\.0\.0\.weight has the shape \({width + 1}, 4, 3, 3\), the config's is \({width}, 4"
+    with pytest.raises(JobError, match=problem):
         read(written)
 
 
@@ -285,7 +285,7 @@ def official(state: dict, gram_schmidt: bool):
             for vector in vectors.T:
                 weights[name] = weights[name].double() @ (torch.eye(len(u)) - 2 * torch.outer(vector, vector))
     unet.load_state_dict(weights)
-    sizes = [3, 16, 16, 32, 32, 96, 64]
+    sizes = [3, 16, 16, 32, 32, 96, unet.config.block_out_channels[0]]
     encoder = torch.nn.Sequential()
     for place, (inputs_, outputs) in enumerate(itertools.pairwise(sizes)):
         encoder.append(torch.nn.Conv2d(inputs_, outputs, 3, padding=1, stride=2 if place in (2, 4) else 1))

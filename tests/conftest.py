@@ -5,10 +5,16 @@ import os
 import pytest
 
 import subjects
-from support import DATASET, SUMS, TINY_LLAMA, TINY_MODEL, MathRun, Run, downloaded, write_sentences, write_sums
+from support import DATASET, ROOT, SUMS, TINY_LLAMA, TINY_MODEL, MathRun, Run, downloaded, write_sentences, write_sums
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def pytest_collection_modifyitems(items):
+    """The demo first, which takes longest, then Slurm, which mostly waits: what else is slow fits beside them."""
+    order = ["demo", "slurm"]
+    items.sort(key=lambda item: [word not in f"{item.path.parent.name}/{item.path.name}" for word in order])
 
 
 @pytest.fixture(scope="session")

@@ -38,10 +38,12 @@ class Project:
         """The real scripts import hra from beside the Snakefile."""
         (self.folder / "hra").symlink_to(ROOT / "hra")
 
-    def start(self, *arguments: str, before: tuple[str, ...] = (), **options) -> subprocess.Popen:
+    def start(
+        self, *arguments: str, before: tuple[str, ...] = (), program: tuple[str, ...] = ("-m", "snakemake"), **options
+    ) -> subprocess.Popen:
         """Snakemake as a process of its own, in this folder; `before`: a command that it is the argument of."""
         environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-        command = [*before, sys.executable, "-m", "snakemake", *arguments]
+        command = [*before, sys.executable, *program, *arguments]
         return subprocess.Popen(command, cwd=self.folder, env=environment, text=True, **options)
 
     def snakemake(self, *arguments: str, ok: bool = True, before: tuple[str, ...] = ()) -> str:

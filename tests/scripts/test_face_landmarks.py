@@ -76,6 +76,7 @@ def face_alignment(weights):
     return face_landmarks.load({"kind": "face-alignment"}, weights)
 
 
+@pytest.mark.slow
 def test_face_alignment_runs_from_files(face_alignment, monkeypatch):
     """No face: nothing. Boxes put into its detector: 68 points each, in the picture's pixels, in the boxes' order."""
     picture = Image.effect_noise((96, 80), 60).convert("RGB")

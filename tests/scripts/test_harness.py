@@ -149,6 +149,7 @@ def write_run(folder: Path) -> None:
     files.write_json(folder / "run/train.json", identity | {"model": source})
 
 
+@pytest.mark.slow
 def test_downloaded_tasks_judge_a_run_without_network(tmp_path):
     """Each script in a process of its own, as they set the cache before the Hugging Face libraries are imported."""
     write_run(tmp_path)

@@ -207,6 +207,7 @@ def test_gradient_checkpointing_changes_no_number(make_math_run):
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_model(make_math_run):
     one, two = (make_math_run(math_method("hra"), name, epochs=1, group_by_length=False) for name in ("one", "two"))
     expected = train(one)

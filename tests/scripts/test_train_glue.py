@@ -69,7 +69,7 @@ def test_training_starts_from_the_augmented_checkpoint(make_run):
     assert start and all((end[name] - value).abs().max() < 1e-6 for name, value in start.items())
 
 
-@pytest.mark.parametrize("kind", ["hra", "adalora", "full"])
+@pytest.mark.parametrize("kind", ["hra", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("adalora", "full"))])
 def test_a_killed_training_ends_with_the_same_numbers(make_run, kind):
     """SIGKILL in the middle, after a checkpoint; the second attempt resumes."""
     settings = {"epochs": 6, "gradient_accumulation": 2}

@@ -1,4 +1,4 @@
-"""A real Slurm on this machine, from nothing: one node that announces four CPUs and four fake GPUs. Root, seconds.
+"""A real Slurm on this machine, from nothing: one node that announces eight CPUs and eight fake GPUs. Root, seconds.
 
     python tests/slurm/cluster.py up
     python tests/slurm/cluster.py down
@@ -23,7 +23,7 @@ FOLDER = Path("/tmp/hra-slurm")
 CONF = Path("/etc/slurm/slurm.conf")
 LINKED = ("slurm.conf", "gres.conf", "cgroup.conf", "slurm.key")
 DAEMONS = ("slurmd", "slurmctld")
-CPUS, MEMORY_MB, GPUS = 4, 16000, 4
+CPUS, MEMORY_MB, GPUS = 8, 32000, 8  # room for all jobs that stand still in test_failures.py, and the others
 
 SLURM_CONF = """
 ClusterName=hra
@@ -109,6 +109,10 @@ def down() -> None:
             time.sleep(0.2)
     for name in DAEMONS:
         stop(FOLDER / f"{name}.pid")
+    for path in Path("/proc").glob("[0-9]*/environ"):  # what a test that failed has left, and does not end by itself
+        with contextlib.suppress(OSError):
+            if b"SLURM_JOB_ID=" in path.read_bytes():
+                os.kill(int(path.parent.name), signal.SIGKILL)
     for name in LINKED:
         (CONF.parent / name).unlink(missing_ok=True)
     shutil.rmtree(FOLDER, ignore_errors=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import cluster as slurm
-from grid import COMMAND, QUICK, TABLES, new_project, processes, require
+from grid import COMMAND, PROGRAM, QUICK, TABLES, new_project, processes, require
 
 
 def pytest_collection_modifyitems(items):
@@ -17,6 +17,7 @@ def pytest_collection_modifyitems(items):
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.slurm)
             item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.xdist_group("slurm"))  # one cluster, so one after another
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +35,8 @@ def undisturbed(cluster, tmp_path_factory):
     project = new_project(tmp_path_factory.mktemp("undisturbed") / "project")
     log = project.folder / "output.log"
     with log.open("w") as stream:
-        head = project.start(*COMMAND, *QUICK, "--", *TABLES, stdout=stream, stderr=subprocess.STDOUT)
+        command = (*COMMAND, *QUICK, "--", *TABLES)
+        head = project.start(*command, program=PROGRAM, stdout=stream, stderr=subprocess.STDOUT)
         moments = []
         while head.poll() is None:
             moments.append({script: processes(script) for script in ("train_glue.py", "train_math.py")})

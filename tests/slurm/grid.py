@@ -10,8 +10,9 @@ import pytest
 from project import Project
 from support import write_sentences, write_sums
 
-# As in the README; then what makes Snakemake ask Slurm every few seconds, since these jobs take seconds.
-COMMAND = ("--profile", "slurm", "--configfile", "grid.yaml")
+COMMAND = ("--profile", "slurm", "--configfile", "grid.yaml")  # as in the README
+# What makes Snakemake ask Slurm every second, since these jobs take seconds.
+PROGRAM = (str(Path(__file__).with_name("impatient_snakemake.py")),)
 QUICK = ("--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10")
 TABLES = ("results/table_glue.csv", "results/table_math.csv")
 

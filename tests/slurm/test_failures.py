@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from grid import COMMAND, QUICK, TABLES, new_project, processes, steps
+from grid import COMMAND, PROGRAM, QUICK, TABLES, new_project, processes, steps
 
 HIT = {
     "head/linear": "node down",
@@ -38,7 +38,7 @@ class Storm:
         self.outputs.append(self.project.folder / f"output{len(self.outputs)}.log")
         with self.outputs[-1].open("w") as stream:
             command = (*COMMAND, *QUICK, "--", *TABLES)
-            self.head = self.project.start(*command, stdout=stream, stderr=subprocess.STDOUT)
+            self.head = self.project.start(*command, program=PROGRAM, stdout=stream, stderr=subprocess.STDOUT)
 
     def kill(self) -> None:
         self.head.kill()

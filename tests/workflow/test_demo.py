@@ -14,6 +14,7 @@ from common import causal_lm, manifests
 from support import ROOT, SHARED
 
 MAJORITY = 50.0
+pytestmark = pytest.mark.xdist_group("demo")  # in the repository itself, which Snakemake locks
 
 
 @pytest.mark.slow
@@ -61,13 +62,14 @@ def read_table(task: str, selection: str) -> dict[str, dict]:
     return table
 
 
-def make_real(tmp_path, target: str, overlay: str):
-    """A file of the demo on the real data, under the settings of `overlay`."""
+def make_real(tmp_path, task: str, target: str, preset: str):
+    """A file of the demo on the real data, its preset shortened, its training on both cores."""
     if not SHARED.exists():
         pytest.skip("../shared/data is not here")
     short = tmp_path / "short.yaml"
     short.write_text(
-        f"{overlay}\n"
+        f"presets: {{{task}: {{demo-real: {preset}}}}}\n"
+        f"tasks: {{{task}: {{resources: {{threads: 2}}}}}}\n"
         f"pathvars: {{results: {tmp_path}/results, resources: demo/real/resources, "
         f"scratch: {tmp_path}/scratch, logs: {tmp_path}/logs}}\n"
     )
@@ -83,7 +85,8 @@ def make_real(tmp_path, target: str, overlay: str):
 def test_hra_learns_the_real_sst2(tmp_path):
     """A short training on the real sentences beats the majority class (50.9 %) clearly."""
     target = "results/glue/sst2-sentences/hra/r8/seed0/validation/metrics.json"
-    made = make_real(tmp_path, target, "presets: {glue: {demo-real: {datasets: {sst2-sentences: {epochs: 0.25}}}}}")
+    short = "{datasets: {sst2-sentences: {epochs: 0.25}}}"
+    made = make_real(tmp_path, "glue", target, short)
     metrics = json.loads(made.read_text())
     assert metrics["n_items"] == 872
     assert metrics["selections"]["last"]["metrics"]["accuracy"]["value"] > 0.6
@@ -92,17 +95,17 @@ def test_hra_learns_the_real_sst2(tmp_path):
 @pytest.mark.slow
 @pytest.mark.real
 def test_hra_learns_the_real_gsm8k(tmp_path):
-    """Twenty steps of SmolLM2-135M on GSM8K's training set: the loss on its test set falls clearly."""
+    """Twelve steps of SmolLM2-135M on GSM8K's training set: the loss on its test set falls clearly."""
     target = "results/math/gsm8k-jsonl/hra/r8/seed0/train.json"
-    record = json.loads(make_real(tmp_path, target, "presets: {math: {demo-real: {all: {epochs: 0.333}}}}").read_text())
-    assert record["steps"] == 20 and record["adapter_parameters"] == 30 * 2 * 576 * 8
+    record = json.loads(make_real(tmp_path, "math", target, "{all: {epochs: 0.2}}").read_text())
+    assert record["steps"] == 12 and record["adapter_parameters"] == 30 * 2 * 576 * 8
     resources = ROOT / "demo/real/resources"
     model, data = (
         manifests.folder(resources / f"{name}.manifest.json")
         for name in ("models/smollm2-135m-gguf", "datasets/math/gsm8k-jsonl")
     )
     prompt = yaml.safe_load((ROOT / "config/demo_real.yaml").read_text())["tasks"]["math"]["prompt"]["template"]
-    rows = causal_lm.training_rows(data, "test", prompt, causal_lm.load_tokenizer(model), 256).select(range(20))
+    rows = causal_lm.training_rows(data, "test", prompt, causal_lm.load_tokenizer(model), 256).select(range(12))
     base = causal_lm.load_model(model, "float32")
     before = loss(base, rows)
     adapted = PeftModel.from_pretrained(base, (tmp_path / target).parent / "last")

@@ -5,7 +5,7 @@ import os
 import pytest
 
 import subjects
-from support import DATASET, ROOT, SUMS, TINY_LLAMA, TINY_MODEL, MathRun, Run, downloaded, write_sentences, write_sums
+from support import DATASET, SUMS, TINY_LLAMA, TINY_MODEL, MathRun, Run, downloaded, write_sentences, write_sums
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"

@@ -10,13 +10,12 @@ import numpy
 from PIL import Image
 
 from common import picture_features
+from common.controls import LANDMARKS
 from common.job import JobError
-
-KINDS = ("face-alignment", "dlib", "object-points")
 
 
 def load(evaluator: dict, folder: str | Path | None = None, device: str = "cpu"):
-    """The detector of a `kind` of KINDS, from the folder of its weights; object-points is for scenes and has none."""
+    """The detector of a `kind` of LANDMARKS, from the folder of its weights; object-points, for scenes, has none."""
     kind = evaluator["kind"]
     if kind == "face-alignment":
         return FaceAlignment(Path(folder), device)
@@ -26,7 +25,7 @@ def load(evaluator: dict, folder: str | Path | None = None, device: str = "cpu")
         from common.generators import controls
 
         return controls.Detector()
-    raise JobError(f"evaluator {kind!r}: not one of {', '.join(KINDS)}.")
+    raise JobError(f"evaluator {kind!r}: not one of {', '.join(LANDMARKS)}.")
 
 
 def only_face(detector, picture: Image.Image, name: str) -> numpy.ndarray:

@@ -14,16 +14,16 @@ import numpy
 from PIL import Image
 
 from common import picture_features
+from common.controls import SEGMENTATION
 from common.job import JobError
 
-KINDS = ("segformer-mmseg", "segformer-nvlabs", "object-mask")
 SHORT_SIDE = 512  # pixels, of both evaluators' test pipelines
 B4 = "segformer/segformer_mit-b4_8xb2-160k_ade20k-512x512.py"  # of mmsegmentation
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # ImageNet's, of 255
 
 
 def load(evaluator: dict, folder: str | Path | None = None, device: str = "cpu"):
-    """The evaluator of a `kind` of KINDS, from the folder of its weights.
+    """The evaluator of a `kind` of SEGMENTATION, from the folder of its weights.
 
     segformer-mmseg: one .pth file; `config`: a path, or one under mmsegmentation's packaged configs, B4 if none is
     named, whose weights' address and 48.46 % mIoU stand in metafile.yaml beside it. segformer-nvlabs: a model of
@@ -38,7 +38,7 @@ def load(evaluator: dict, folder: str | Path | None = None, device: str = "cpu")
         from common.generators import controls
 
         return controls.Segmenter()
-    raise JobError(f"evaluator {kind!r}: not one of {', '.join(KINDS)}.")
+    raise JobError(f"evaluator {kind!r}: not one of {', '.join(SEGMENTATION)}.")
 
 
 def mmsegmentation(config: str, device: str = "cpu"):

@@ -10,7 +10,7 @@ localrules:
 
 rule generate_class_images:
     input:
-        model=f"<resources>/models/{config['tasks'].get('subject', {}).get('model')}.manifest.json",
+        model=lambda wc: f"<resources>/models/{config['tasks']['subject']['model']}.manifest.json",
     output:
         shard=temp("<resources>/class_images/{noun}.shard{shard}-of-{n_shards}.tar"),
     log:

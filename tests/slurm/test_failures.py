@@ -107,12 +107,13 @@ class Storm:
 
 
 @pytest.fixture(scope="module")
-def storm(cluster, undisturbed, tmp_path_factory, monkeypatch_module) -> Storm:
+def storm(cluster, undisturbed, tmp_path_factory, monkeypatch_module, request) -> Storm:
     faults = tmp_path_factory.mktemp("faults")
     monkeypatch_module.setenv("PYTHONPATH", str(Path(__file__).with_name("faults")))
     monkeypatch_module.setenv("HRA_FAULTS", str(faults))
     storm = Storm(tmp_path_factory.mktemp("storm") / "project", faults, cluster)
     storm.start()
+    request.addfinalizer(storm.kill)  # lest it goes on after a failure
     for run in ("head/linear", "lora/r8", "full/all", "bitfit/all"):
         storm.hit(run)
     storm.refused = storm.project.snakemake(*COMMAND, "--", *TABLES, ok=False)

@@ -38,10 +38,10 @@ report: $(READY) ## the demo's tables and figures as one HTML file, demo/report.
 	$(SNAKEMAKE) --report $(ROOT)/report.html -- all
 
 test: fast ## every test, the demo included
-	python -m pytest -m slow -n $(CORES) --dist loadgroup
+	python -m pytest -m slow -n $(CORES)
 
 fast: $(READY) ## the tests that take seconds
-	python -m pytest -m "not slow" -n $(CORES) --dist loadfile
+	python -m pytest -m "not slow" -n $(CORES)
 
 lint: $(READY) ## ruff, snakefmt, snakemake --lint
 	ruff check . && ruff format --check .

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 import subjects
 from support import DATASET, SUMS, TINY_LLAMA, TINY_MODEL, MathRun, Run, downloaded, write_sentences, write_sums
@@ -11,10 +12,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 
-def pytest_collection_modifyitems(items):
-    """The demo first, which takes longest, then Slurm, which mostly waits: what else is slow fits beside them."""
-    order = ["demo", "slurm"]
-    items.sort(key=lambda item: [word not in f"{item.path.parent.name}/{item.path.name}" for word in order])
+class ByFile(LoadScopeScheduling):
+    """Files with most tests first, each on one process; all of Slurm's on one, for there is one cluster."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "tests/slurm" if file.startswith("tests/slurm/") else file
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,6 @@ from common import causal_lm, manifests
 from support import ROOT, SHARED
 
 MAJORITY = 50.0
-pytestmark = pytest.mark.xdist_group("demo")  # in the repository itself, which Snakemake locks
 
 
 @pytest.mark.slow

@@ -210,4 +210,4 @@ def test_a_killed_snakemake_goes_on(storm):
     assert "--unlock" in storm.locked
     second, third = (path.read_text() for path in storm.outputs[1:])
     assert re.search(r"Cancelling \d+ job\(s\) that an earlier Snakemake, now dead, left in the queue: \d+", second)
-    assert "Cancelling" not in third and "evaluate_glue" not in third
+    assert "Cancelling" not in third and "rule_evaluate_glue/glue_sentences_lora_r8_0" not in third

@@ -8,6 +8,7 @@ import figures
 import matplotlib.image
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 import collect_runs
 import factories
@@ -92,6 +93,27 @@ def test_the_paper_is_drawn_only_on_the_same_scale(tmp_path):
     keys = [("mrpc", "hra/r8", 0)]
     assert "paper, Figure 3" in words(draw(tmp_path / "one", keys), "lambda")
     assert "paper, Figure 3" not in words(draw(tmp_path / "two", keys, **{"lambda": ["MRPC (acc)"]}), "lambda")
+
+
+def test_what_lies_far_outside_is_said_on_its_side():
+    """Of runs without parameters: one far above, two far below, one near enough for a line."""
+    values = {
+        "lora/r8": (9, 2.0),
+        "hra/r8": (4, 1.0),
+        "top": (0, 50.0),
+        "a": (0, -50.0),
+        "b": (0, -60.0),
+        "near": (0, 1.2),
+    }
+    ours = pd.DataFrame(values, ["parameters", "mean"]).T.assign(std=0.0)
+    labels, axes = {run: run.upper() for run in values}, Figure().subplots()
+    published = pd.read_csv(PUBLISHED, dtype=str).iloc[:0]
+    params = {"labels": labels, "columns": [], "averages": {}}
+    handles = figures.parameters_panel(axes, "score", ours, published, params, styles(list(labels)))
+    above, below = (text.get_text() for text in axes.texts)
+    assert above == "TOP: 50, above ↑" and below == "A: -50, below ↓\nB: -60, below ↓"
+    assert [handle.get_label() for handle in handles] == ["LORA/R8", "HRA/R8", "NEAR"]
+    assert axes.get_ylim()[0] > 0 and axes.get_ylim()[1] < 3
 
 
 def test_one_colour_per_method_and_its_variants_told_apart():

@@ -91,13 +91,18 @@ def parameters_panel(
     if handles:
         ax.set_xscale("log")
     low, high = ax.get_ylim()
+    outside = {"above ↑": [], "below ↓": []}
     for run, level in ours.loc[ours["parameters"] == 0, "mean"].items():  # no place on a logarithmic axis
-        if not handles or low - (high - low) / 2 < level < high:
+        if not handles or abs(level - (low + high) / 2) < high - low:
             handles.append(ax.axhline(level, linestyle="--", color=style[run]["color"], label=labels[run]))
-        else:  # a line far below would press the others together
-            ax.set_ylim(low - 0.08 * (high - low), high)
-            text = f"{labels[run]}: {level:.2f}, below ↓"
-            ax.text(0.62, 0.02, text, transform=ax.transAxes, ha="center", color="#555555", fontsize=SMALL)
+        else:  # a line far away would press the others together
+            side = "above ↑" if level > high else "below ↓"
+            outside[side].append(f"{labels[run]}: {level:.4g}, {side}")
+    low, high = ax.get_ylim()
+    above, below = (0.08 * (high - low) * len(texts) for texts in outside.values())
+    ax.set_ylim(low - below, high + above)
+    for texts, y, va in zip(outside.values(), (0.98, 0.02), ("top", "bottom"), strict=True):
+        ax.text(0.62, y, "\n".join(texts), transform=ax.transAxes, ha="center", va=va, color="#555555", fontsize=SMALL)
     return handles
 
 

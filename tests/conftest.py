@@ -6,7 +6,8 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 import subjects
-from support import DATASET, SUMS, TINY_LLAMA, TINY_MODEL, MathRun, Run, downloaded, write_sentences, write_sums
+from sums import SUMS, TINY_LLAMA, MathRun, write_sums
+from support import DATASET, TINY_MODEL, Run, downloaded, write_sentences
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"

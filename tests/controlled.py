@@ -21,6 +21,7 @@ from common import (
 from support import ROOT, method
 
 MODEL = ROOT / "workflow/pictures-sd"
+PARTS = ("unet", "vae", "text_encoder")
 SIDE = 64  # pixels
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj"]
 PEFT = {
@@ -56,6 +57,15 @@ SAMPLING = {
 
 def unet_method(kind: str = "hra", **changes) -> dict:
     return method(kind) | {"targets": TARGETS if kind in PEFT else None, "peft": PEFT.get(kind)} | changes
+
+
+def same_weights(pipeline, other) -> bool:
+    """Of two Stable Diffusions."""
+    states = [[getattr(one, name).state_dict() for name in PARTS] for one in (pipeline, other)]
+    return all(
+        first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+        for first, second in zip(*states, strict=True)
+    )
 
 
 def inputs(count: int = 4) -> tuple:

@@ -1,6 +1,5 @@
-"""Checkpoints in one file: there and back, against diffusers' own loader and the official code, and what is refused."""
+"""Checkpoints in one file: there and back, against diffusers' own loader, and what is refused."""
 
-import itertools
 import pickle
 import shutil
 import sys
@@ -9,15 +8,12 @@ from types import ModuleType
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from diffusers import DDIMScheduler, DDPMScheduler, StableDiffusionPipeline
-from safetensors.torch import load_file, save_file
 
-from common import augmented_checkpoint, controlled, diffusion, ldm_checkpoint, ldm_keys, tiny_diffusion
+from common import ldm_checkpoint, ldm_keys, tiny_diffusion
 from common.job import JobError
-from controlled import MODEL, Run, hints, inputs, unet_method
+from controlled import MODEL, PARTS, same_weights
 
-PARTS = ("unet", "vae", "text_encoder")
 # Stable Diffusion 1.5's numbers of levels and layers, with its autoencoder's attention.
 SMALL = {
     "unet": {"block_out_channels": [8, 16, 32, 32], "layers_per_block": 2, "norm_num_groups": 4},
@@ -50,14 +46,6 @@ def layout(pipeline) -> dict:
     return ldm_checkpoint.layout({name: getattr(pipeline, name) for name in PARTS})
 
 
-def same(pipeline, other) -> bool:
-    states = [[getattr(one, name).state_dict() for name in PARTS] for one in (pipeline, other)]
-    return all(
-        first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
-        for first, second in zip(*states, strict=True)
-    )
-
-
 def read(path: Path, folder: Path = MODEL, **options):
     return ldm_checkpoint.pipeline(ldm_checkpoint.read(path), folder, path, **options)
 
@@ -68,7 +56,7 @@ def test_there_and_back(tiny, tmp_path, suffix):
     ldm_checkpoint.write(layout(tiny), path)
     ldm_checkpoint.convert(path, MODEL, tmp_path / "folder")
     back = StableDiffusionPipeline.from_pretrained(tmp_path / "folder", dtype=torch.float32)
-    assert same(tiny, back)
+    assert same_weights(tiny, back)
     shown = [
         pipeline("a ball", num_inference_steps=1, generator=torch.Generator().manual_seed(0), output_type="pt").images
         for pipeline in (tiny, StableDiffusionPipeline(**back.components | {"scheduler": tiny.scheduler}))
@@ -86,7 +74,7 @@ def test_a_model_s_folder_in_either_layout(tiny, tmp_path):
     ldm_checkpoint.write(layout(tiny), one / "v1-5-pruned.ckpt")
     assert ldm_checkpoint.diffusers_folder(MODEL, out) == MODEL and not out.exists()
     assert ldm_checkpoint.diffusers_folder(one, out) == out
-    assert same(tiny, StableDiffusionPipeline.from_pretrained(out, dtype=torch.float32))
+    assert same_weights(tiny, StableDiffusionPipeline.from_pretrained(out, dtype=torch.float32))
     (one / "second.safetensors").touch()
     with pytest.raises(JobError, match=r"but 2 \(second.safetensors, v1-5-pruned.ckpt\)"):
         ldm_checkpoint.diffusers_folder(one, out)
@@ -99,7 +87,7 @@ def test_diffusers_own_loader_reads_what_is_written(small, tmp_path):
         path = tmp_path / f"model.{suffix}"
         ldm_checkpoint.write(layout(pipeline), path)
         theirs = StableDiffusionPipeline.from_single_file(str(path), config=str(folder), local_files_only=True)
-        assert same(pipeline, theirs) and same(pipeline, read(path, folder))
+        assert same_weights(pipeline, theirs) and same_weights(pipeline, read(path, folder))
 
 
 def test_the_names_are_those_of_the_published_file(small):
@@ -146,7 +134,7 @@ def test_a_moving_average_is_taken_on_request_only(small, tmp_path):
     path = tmp_path / "model.safetensors"
     ldm_checkpoint.write(state | averages, path)
     plain, averaged = read(path, folder), read(path, folder, averaged=True)
-    assert same(pipeline, plain)
+    assert same_weights(pipeline, plain)
     weights = pipeline.unet.state_dict()
     assert all(torch.equal(value, weights[name] + 1) for name, value in averaged.unet.state_dict().items())
     ldm_checkpoint.write(state | {"model_ema.decay": torch.ones(())}, path)  # v1-5-pruned-emaonly has that alone
@@ -165,7 +153,7 @@ def test_lightning_s_bookkeeping_does_no_harm(tiny, tmp_path, monkeypatch):
         sys.modules[name].ModelCheckpoint = stored
         path = tmp_path / "model.ckpt"
         torch.save({"epoch": 3, "callbacks": {stored: {"best": 0.1}}, "state_dict": layout(tiny)}, path)
-    assert same(tiny, read(path))
+    assert same_weights(tiny, read(path))
     assert set(torch.serialization.get_safe_globals()) == safe
 
 
@@ -254,87 +242,3 @@ def test_the_noise_schedule_is_diffusers(tiny):
         assert state["posterior_variance"][time] == pytest.approx(float(scheduler._get_variance(time)), rel=1e-3)
     with pytest.raises(JobError, match="this model linear"):
         ldm_checkpoint.schedule(DDIMScheduler(beta_schedule="linear").config)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """Runs that have left the start."""
-    methods = {
-        "hra": unet_method(),
-        "gram-schmidt": unet_method(peft={"r": 4, "apply_GS": True}),
-        "lora": unet_method("lora"),
-    }
-    runs = {name: Run(tmp_path_factory.mktemp(name), method) for name, method in methods.items()}
-    for run in runs.values():
-        run.train()
-    AcceleratorState._reset_state(reset_partial_state=True)
-    return runs
-
-
-def official(state: dict, gram_schmidt: bool):
-    """A UNet with the weights that the official layers compute, and the official hint encoder (hra.py, oft_ldm.py)."""
-    unet = diffusion.load_unet(MODEL)
-    names = ldm_checkpoint.names("unet", unet)
-    weights = {}
-    for name, ldm in names.items():
-        layer, _, kind = ldm.rpartition(".")
-        weights[name] = state.get(ldm, state.get(f"{layer}.fixed_linear.{kind}"))
-        if kind == "weight" and f"{layer}.hra_u" in state:
-            u = state[f"{layer}.hra_u"].double()
-            vectors = torch.linalg.qr(u).Q if gram_schmidt else u / u.norm(dim=0)
-            for vector in vectors.T:
-                weights[name] = weights[name].double() @ (torch.eye(len(u)) - 2 * torch.outer(vector, vector))
-    unet.load_state_dict(weights)
-    sizes = [3, 16, 16, 32, 32, 96, unet.config.block_out_channels[0]]
-    encoder = torch.nn.Sequential()
-    for place, (inputs_, outputs) in enumerate(itertools.pairwise(sizes)):
-        encoder.append(torch.nn.Conv2d(inputs_, outputs, 3, padding=1, stride=2 if place in (2, 4) else 1))
-        encoder.append(torch.nn.SiLU())
-    prefix = ldm_keys.HINT
-    encoder[:-1].load_state_dict({n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)})
-    unet.conv_in.register_forward_hook(lambda module, _, output: output + encoder[:-1](hints()))
-    return unet
-
-
-@pytest.mark.parametrize("kind", ["hra", "gram-schmidt", "lora"])
-def test_the_official_layers_compute_the_same_from_the_whole_checkpoint(trained, tmp_path, kind):
-    run, path = trained[kind], tmp_path / "whole.ckpt"
-    augmented_checkpoint.write(MODEL, run.method, run.weights, path)
-    state = torch.load(path, weights_only=True)
-    layers = {name for name in state if name.endswith("attn1.to_q.hra_u") or name.endswith("ff.net.0.proj.hra_u")}
-    assert bool(layers) == (kind != "lora")
-    assert {*ldm_checkpoint.SCHEDULE, ldm_keys.POSITIONS, "control_model.time_embed.0.weight"} <= state.keys()
-    ours = controlled.load_trained(MODEL, run.method, run.weights)
-    with torch.no_grad():
-        expected = official(state, kind == "gram-schmidt")(*inputs()).sample
-        found = ours(*inputs(), hint=hints()).sample
-        assert torch.allclose(found, expected, atol=1e-4)
-        assert not torch.allclose(found, ours(*inputs(), hint=1 - hints()).sample, atol=1e-3)
-
-
-@pytest.mark.parametrize("suffix", ["ckpt", "safetensors"])
-def test_the_whole_checkpoint_comes_back_as_base_and_adapter(tiny, trained, tmp_path, suffix):
-    run, path = trained["hra"], tmp_path / f"whole.{suffix}"
-    augmented_checkpoint.write(MODEL, run.method, run.weights, path)
-    base = augmented_checkpoint.read(path, MODEL, run.method, tmp_path / "adapter")
-    assert same(tiny, base)
-    first, second = (load_file(place) for place in (run.weights, tmp_path / "adapter" / run.weights.name))
-    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
-    again = controlled.load_trained(MODEL, run.method, tmp_path / "adapter" / run.weights.name)
-    with torch.no_grad():
-        expected = controlled.load_trained(MODEL, run.method, run.weights)(*inputs(), hint=hints()).sample
-        assert torch.equal(again(*inputs(), hint=hints()).sample, expected)
-
-
-@pytest.mark.parametrize("changes", [{"peft": {"r": 8}}, {"targets": ["to_q"]}])
-def test_another_method_than_the_file_s_is_refused(trained, tmp_path, changes):
-    run, path = trained["hra"], tmp_path / "whole.safetensors"
-    augmented_checkpoint.write(MODEL, run.method, run.weights, path)
-    with pytest.raises(JobError, match=r"the method do not fit: base_model.*correct r or the targets"):
-        augmented_checkpoint.read(path, MODEL, unet_method(**changes), tmp_path / "adapter")
-
-
-def test_a_controlnet_has_no_place_in_the_official_layout(tmp_path):
-    save_file({}, tmp_path / "adapter_model.safetensors")
-    with pytest.raises(JobError, match="no ControlNet"):
-        augmented_checkpoint.write(MODEL, unet_method("controlnet"), tmp_path / "w", tmp_path / "whole.ckpt")

@@ -21,7 +21,8 @@ import hra
 import train_math
 from common import adapters, causal_lm, files, manifests, outputs
 from common.job import JobError
-from support import LLAMA_TARGETS, ROOT, SUMS, method
+from sums import LLAMA_TARGETS, SUMS
+from support import ROOT, method
 
 PEFT = {
     "hra": {"r": 4},

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from project import Project
-from support import write_sentences, write_sums
+from sums import write_sums
+from support import write_sentences
 
 COMMAND = ("--profile", "slurm", "--configfile", "grid.yaml")  # as in the README
 # What makes Snakemake ask Slurm every second, since these jobs take seconds.

@@ -5,7 +5,8 @@ import csv
 import pytest
 from yaml import safe_dump
 
-from support import LLAMA_TARGETS, TINY_LLAMA, TINY_MODEL
+from sums import LLAMA_TARGETS, TINY_LLAMA
+from support import TINY_MODEL
 
 TINY = {
     "models": {

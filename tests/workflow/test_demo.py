@@ -35,7 +35,7 @@ def test_demo_prints_tables_in_which_every_method_has_learned():
     assert score.pop("base/pretrained") < 10
     assert {"full/all", "lora/r8", "hra/r8"} == set(score)
     assert min(score.values()) > 20, score
-    # Subjects that the base has never seen look clearly more like themselves; what the prompts ask for is still seen.
+    # A subject that the base has never seen looks clearly more like itself; what the prompts ask for is still seen.
     likeness, faithful = (
         {run: float(row[name] or "nan") for run, row in read_table("subject", "last").items()}
         for name in ("Likeness of the object (EfficientNet for DINO)", "Faithfulness (place and background)")
@@ -84,8 +84,7 @@ def make_real(tmp_path, task: str, target: str, preset: str):
 def test_hra_learns_the_real_sst2(tmp_path):
     """A short training on the real sentences beats the majority class (50.9 %) clearly."""
     target = "results/glue/sst2-sentences/hra/r8/seed0/validation/metrics.json"
-    short = "{datasets: {sst2-sentences: {epochs: 0.25}}}"
-    made = make_real(tmp_path, "glue", target, short)
+    made = make_real(tmp_path, "glue", target, "{datasets: {sst2-sentences: {epochs: 0.25}}}")
     metrics = json.loads(made.read_text())
     assert metrics["n_items"] == 872
     assert metrics["selections"]["last"]["metrics"]["accuracy"]["value"] > 0.6

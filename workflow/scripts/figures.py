@@ -91,9 +91,9 @@ def parameters_panel(
     if handles:
         ax.set_xscale("log")
     low, high = ax.get_ylim()
-    outside = {"above ↑": [], "below ↓": []}
+    has_points, outside = bool(handles), {"above ↑": [], "below ↓": []}
     for run, level in ours.loc[ours["parameters"] == 0, "mean"].items():  # no place on a logarithmic axis
-        if not handles or abs(level - (low + high) / 2) < high - low:
+        if not has_points or abs(level - (low + high) / 2) < high - low:
             handles.append(ax.axhline(level, linestyle="--", color=style[run]["color"], label=labels[run]))
         else:  # a line far away would press the others together
             side = "above ↑" if level > high else "below ↓"

@@ -1,0 +1,97 @@
+"""A run's whole model in one file: against the official layers, back again, and what is refused."""
+
+import itertools
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from diffusers import StableDiffusionPipeline
+from safetensors.torch import load_file, save_file
+
+from common import augmented_checkpoint, controlled, diffusion, ldm_checkpoint, ldm_keys
+from common.job import JobError
+from controlled import MODEL, Run, hints, inputs, same_weights, unet_method
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Runs that have left the start."""
+    methods = {
+        "hra": unet_method(),
+        "gram-schmidt": unet_method(peft={"r": 4, "apply_GS": True}),
+        "lora": unet_method("lora"),
+    }
+    runs = {name: Run(tmp_path_factory.mktemp(name), method) for name, method in methods.items()}
+    for run in runs.values():
+        run.train()
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return runs
+
+
+def official(state: dict, gram_schmidt: bool):
+    """A UNet with the weights that the official layers compute, and the official hint encoder (hra.py, oft_ldm.py)."""
+    unet = diffusion.load_unet(MODEL)
+    names = ldm_checkpoint.names("unet", unet)
+    weights = {}
+    for name, ldm in names.items():
+        layer, _, kind = ldm.rpartition(".")
+        weights[name] = state.get(ldm, state.get(f"{layer}.fixed_linear.{kind}"))
+        if kind == "weight" and f"{layer}.hra_u" in state:
+            u = state[f"{layer}.hra_u"].double()
+            vectors = torch.linalg.qr(u).Q if gram_schmidt else u / u.norm(dim=0)
+            for vector in vectors.T:
+                weights[name] = weights[name].double() @ (torch.eye(len(u)) - 2 * torch.outer(vector, vector))
+    unet.load_state_dict(weights)
+    sizes = [3, 16, 16, 32, 32, 96, unet.config.block_out_channels[0]]
+    encoder = torch.nn.Sequential()
+    for place, (inputs_, outputs) in enumerate(itertools.pairwise(sizes)):
+        encoder.append(torch.nn.Conv2d(inputs_, outputs, 3, padding=1, stride=2 if place in (2, 4) else 1))
+        encoder.append(torch.nn.SiLU())
+    prefix = ldm_keys.HINT
+    encoder[:-1].load_state_dict({n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)})
+    unet.conv_in.register_forward_hook(lambda module, _, output: output + encoder[:-1](hints()))
+    return unet
+
+
+@pytest.mark.parametrize("kind", ["hra", "gram-schmidt", "lora"])
+def test_the_official_layers_compute_the_same_from_the_whole_checkpoint(trained, tmp_path, kind):
+    run, path = trained[kind], tmp_path / "whole.ckpt"
+    augmented_checkpoint.write(MODEL, run.method, run.weights, path)
+    state = torch.load(path, weights_only=True)
+    layers = {name for name in state if name.endswith("attn1.to_q.hra_u") or name.endswith("ff.net.0.proj.hra_u")}
+    assert bool(layers) == (kind != "lora")
+    assert {*ldm_checkpoint.SCHEDULE, ldm_keys.POSITIONS, "control_model.time_embed.0.weight"} <= state.keys()
+    ours = controlled.load_trained(MODEL, run.method, run.weights)
+    with torch.no_grad():
+        expected = official(state, kind == "gram-schmidt")(*inputs()).sample
+        found = ours(*inputs(), hint=hints()).sample
+        assert torch.allclose(found, expected, atol=1e-4)
+        assert not torch.allclose(found, ours(*inputs(), hint=1 - hints()).sample, atol=1e-3)
+
+
+@pytest.mark.parametrize("suffix", ["ckpt", "safetensors"])
+def test_the_whole_checkpoint_comes_back_as_base_and_adapter(trained, tmp_path, suffix):
+    run, path = trained["hra"], tmp_path / f"whole.{suffix}"
+    augmented_checkpoint.write(MODEL, run.method, run.weights, path)
+    base = augmented_checkpoint.read(path, MODEL, run.method, tmp_path / "adapter")
+    assert same_weights(StableDiffusionPipeline.from_pretrained(MODEL, dtype=torch.float32), base)
+    first, second = (load_file(place) for place in (run.weights, tmp_path / "adapter" / run.weights.name))
+    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    again = controlled.load_trained(MODEL, run.method, tmp_path / "adapter" / run.weights.name)
+    with torch.no_grad():
+        expected = controlled.load_trained(MODEL, run.method, run.weights)(*inputs(), hint=hints()).sample
+        assert torch.equal(again(*inputs(), hint=hints()).sample, expected)
+
+
+@pytest.mark.parametrize("changes", [{"peft": {"r": 8}}, {"targets": ["to_q"]}])
+def test_another_method_than_the_file_s_is_refused(trained, tmp_path, changes):
+    run, path = trained["hra"], tmp_path / "whole.safetensors"
+    augmented_checkpoint.write(MODEL, run.method, run.weights, path)
+    with pytest.raises(JobError, match=r"the method do not fit: base_model.*correct r or the targets"):
+        augmented_checkpoint.read(path, MODEL, unet_method(**changes), tmp_path / "adapter")
+
+
+def test_a_controlnet_has_no_place_in_the_official_layout(tmp_path):
+    save_file({}, tmp_path / "adapter_model.safetensors")
+    with pytest.raises(JobError, match="no ControlNet"):
+        augmented_checkpoint.write(MODEL, unet_method("controlnet"), tmp_path / "w", tmp_path / "whole.ckpt")

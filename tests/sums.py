@@ -1,0 +1,123 @@
+"""A tiny LLaMA with random weights, sums to learn, and jobs on them as the rules would hand them out."""
+
+import json
+import random
+from pathlib import Path
+
+from support import Run
+
+TINY_LLAMA = {
+    "kind": "init",
+    "causal_lm": True,
+    "model_type": "llama",
+    "config": {
+        "vocab_size": 300,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "max_position_embeddings": 128,
+    },
+    "seed": 0,
+}
+MATH_SETTINGS = {
+    "epochs": 2,
+    "learning_rate": 1e-2,
+    "warmup_steps": 2,
+    "max_length": 48,
+    "batch_size": 8,
+    "gradient_accumulation": 1,
+    "weight_decay": 0.0,
+    "max_grad_norm": 1.0,
+    "adam_epsilon": 1e-8,
+    "schedule": "cosine",
+    "precision": "float32",
+    "gradient_checkpointing": False,
+    "group_by_length": True,
+}
+
+
+SUMS = {
+    "source": {"kind": "local", "path": "."},
+    "splits": {"train": ["train.jsonl"], "test": ["test.jsonl"]},
+    "columns": {"question": "query", "answer": "response"},
+    "answer": "metamath",
+    "rows": {"train": 64, "test": 23},
+}
+LLAMA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+def write_sums(folder: Path) -> None:
+    """Sums of two digits: questions of several lengths."""
+    folder.mkdir()
+    for split, rows in (("train", 64), ("test", 23)):
+        generator = random.Random(split)
+        lines = []
+        for _ in range(rows):
+            a, b = generator.randrange(10), generator.randrange(10)
+            words = " please" * generator.randrange(4)
+            lines.append(json.dumps({"query": f"{a}+{b}{words}?", "response": f"{a + b}\nThe answer is: {a + b}"}))
+        (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+
+
+class MathRun(Run):
+    """The same for a language model: augment, train, generate (a shard), gather, evaluate."""
+
+    def __init__(self, folder: Path, tiny: dict, method: dict, seed: int = 0, **settings):
+        self.folder, self.tiny, self.method, self.seed, self.dataset = folder, tiny, method, seed, None
+        self.settings = MATH_SETTINGS | settings
+        self.wildcards = {
+            "task": "math",
+            "dataset": "sums",
+            "method": method["kind"],
+            "variant": "v",
+            "seed": str(seed),
+        }
+        self.generation = {
+            "batch_size": 4,
+            "max_new_tokens": 8,
+            "stop": [],
+            "backend": "transformers",
+            "serve": "adapter",
+        }
+
+    def job(self, rule: str, input: dict, output: dict, **params) -> dict:
+        job = super().job(rule, input, output, **params)
+        del job["params"]["dataset"]
+        job["params"] |= {"head": [], "architecture": "causal_lm", "precision": "float32", "split": "test"} | params
+        return job
+
+    @property
+    def weights(self) -> dict:
+        return {"last": str(self.folder / "run/last/adapter_model.safetensors")}
+
+    @property
+    def train(self) -> dict:
+        return self.job(
+            "train_math",
+            self.tiny | {"augmented": str(self.folder / "augmented/manifest.json")},
+            {"record": self.folder / "run/train.json"} | self.weights,
+            preset="test",
+            hyperparameters=self.settings,
+            model_name="tiny",
+            prompt="{question}\n",
+        )
+
+    def generate(self, shard: int = 0, of: int = 1, **generation) -> dict:
+        job = self.job(
+            "generate_math",
+            self.tiny | {"record": str(self.folder / "run/train.json")} | self.weights,
+            {"shard": self.folder / f"run/test/shard{shard}-of-{of}.jsonl.gz"},
+            generation=self.generation | generation,
+            prompt="{question}\n",
+        )
+        job["wildcards"] = self.wildcards | {"benchmark": "test", "shard": str(shard), "n_shards": str(of)}
+        return job
+
+    def gather(self, of: int = 1) -> dict:
+        shards = [str(self.folder / f"run/test/shard{shard}-of-{of}.jsonl.gz") for shard in range(of)]
+        return self.job(
+            "gather_outputs",
+            {"shards": shards, "dataset": self.tiny["dataset"]},
+            {"outputs": self.folder / f"run/test/outputs-{of}.jsonl.gz"},
+        )

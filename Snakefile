@@ -24,7 +24,7 @@ report: "workflow/report/workflow.rst"
 
 
 onstart:
-    slurm.before_the_first_job(workflow)
+    slurm.before_the_first_job(workflow, config)
     plan.start(workflow, config)
 
 

@@ -1,5 +1,8 @@
 """Incremental reruns, by dry-run: a change plans what depends on it, and nothing else."""
 
+import json
+import re
+
 from support import ROOT
 
 TABLES = {"runs": {"task=glue"}, "table": {"task=glue"}}
@@ -105,3 +108,21 @@ def test_an_incomplete_grid_makes_a_table_from_what_is_there(done):
     planned = done.plan(extra=("--config", "incomplete=True"))
     assert planned == TABLES
     assert "train_glue" in done.plan()
+
+
+def test_slurm_jobs_are_named_after_their_paths(done, tmp_path, monkeypatch):
+    """A stand-in for sbatch, which refuses every job, sees the name that the record of the process has."""
+    (tmp_path / "bin").mkdir()
+    tools = {"sbatch": f'echo "$@" >> {tmp_path}/asked; exit 1', "sacctmgr": "echo x", "squeue": "", "scontrol": ""}
+    for name, script in tools.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    (record,) = sorted((done.folder / "results").rglob("train.json"))[:1]
+    record.unlink()
+    options = ("--executor", "slurm", "--jobs", "1", "--slurm-init-seconds-before-status-checks", "1")
+    options += ("--default-resources", "slurm_account=x", "slurm_partition=x")
+    done.snakemake(*options, "--configfile", "small.yaml", "--", str(record.relative_to(done.folder)), ok=False)
+    (submitted,) = set(re.findall(r"--job-name '?(\S+?)'? ", (tmp_path / "asked").read_text()))
+    assert re.fullmatch(r"hra-[0-9a-f]{12}-[0-9a-f-]{36}", submitted)
+    assert json.loads((done.folder / f".snakemake/slurm/{submitted}.json").read_text())["pid"] > 0

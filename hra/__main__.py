@@ -5,8 +5,13 @@ from __future__ import annotations
 import argparse
 import importlib
 import math
+import os
 import sys
 from pathlib import Path
+
+# `python -m` looks in the working directory first: a diffusers.py that lies there is not what an adapter means.
+if __name__ == "__main__" and sys.path[0] == os.getcwd():
+    del sys.path[0]
 
 import torch
 from peft import HRAConfig, PeftConfig, PeftModel
@@ -18,6 +23,7 @@ import hra
 from .export import PREFIX, to_lora
 from .reflections import compact, orthogonality_error
 
+LIBRARIES = ("transformers", "diffusers")  # whose classes an adapter may name
 AUTO_CLASSES = {
     "CAUSAL_LM": "AutoModelForCausalLM",
     "FEATURE_EXTRACTION": "AutoModel",
@@ -99,21 +105,33 @@ def _plot(layers: list[dict], title: str, png: str) -> None:
 def load(adapter: str, base: str | None) -> PeftModel:
     """Load an adapter on its base model, or on the one named, in this package's layers.
 
-    Raises ValueError if the adapter does not say what class of model it belongs to.
+    Raises ValueError if the adapter does not name a model class of transformers or diffusers.
     """
     config = PeftConfig.from_pretrained(adapter)
     base = base or config.base_model_name_or_path
     if not base:
         raise ValueError(f"{adapter} does not name its base model: pass --base")
     if config.task_type in AUTO_CLASSES:
-        library, name = "transformers", AUTO_CLASSES[config.task_type]
+        cls = getattr(importlib.import_module("transformers"), AUTO_CLASSES[config.task_type])
     elif config.auto_mapping:
-        library, name = config.auto_mapping["parent_library"], config.auto_mapping["base_model_class"]
+        cls = model_class(adapter, config.auto_mapping["parent_library"], config.auto_mapping["base_model_class"])
     else:
         raise ValueError(f"{adapter} does not say what class its model has: load it in Python, then hra.to_lora(model)")
-    cls = getattr(importlib.import_module(library), name)
     hra.install()
     return PeftModel.from_pretrained(cls.from_pretrained(base), adapter)
+
+
+def model_class(adapter: str, library: str, name: str) -> type[nn.Module]:
+    """Look up the model class that an adapter_config.json names; nothing but transformers and diffusers is imported."""
+    found = None
+    if library.partition(".")[0] in LIBRARIES:
+        found = getattr(importlib.import_module(library), name, None)
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise ValueError(
+            f"{adapter}: expected adapter_config.json to name a model class of {' or '.join(LIBRARIES)}, found "
+            f"{library}.{name}. Load the model in Python, then hra.to_lora(model) or model.merge_and_unload()"
+        )
+    return found
 
 
 def merge(adapter: str, out: str, base: str | None) -> None:

@@ -1,7 +1,10 @@
 """HRA as LoRA, exactly; the official repository's checkpoints; the command line."""
 
 import copy
+import importlib
 import json
+import runpy
+import sys
 
 import pytest
 import torch
@@ -254,3 +257,50 @@ def test_command_line_says_what_is_wrong(tmp_path):
 
 def test_layers_that_see_no_adapter_are_not_touched():
     assert layer(nn.Linear(6, 3)).get_factors(["missing"]) is None
+
+
+# What adapter_config.json names is not run
+
+
+def write_mapping(folder, library: str, name: str):
+    config = {"peft_type": "HRA", "base_model_name_or_path": "base"}
+    folder.mkdir()
+    mapping = {"auto_mapping": {"parent_library": library, "base_model_class": name}}
+    (folder / "adapter_config.json").write_text(json.dumps(config | mapping))
+    return folder
+
+
+@pytest.mark.parametrize("command", ["to-lora", "merge"])
+@pytest.mark.parametrize(
+    ("library", "name"),
+    [("evil", "Model"), ("evil.transformers", "Model"), ("transformers", "os"), ("transformers", "Trainer")],
+)
+def test_an_adapter_cannot_name_other_code(tmp_path, monkeypatch, command, library, name):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "evil.py").write_text("open('ran', 'w').close()")
+    monkeypatch.chdir(tmp_path)
+    adapter = write_mapping(tmp_path / "adapter", library, name)
+    message = rf"to name a model class of transformers or diffusers, found {library}.{name}\. Load"
+    with pytest.raises(SystemExit, match=message):
+        main([command, str(adapter), "out"])
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.filterwarnings("ignore:'hra.__main__' found in sys.modules")
+def test_the_working_directory_is_not_searched_for_a_library(tmp_path, monkeypatch):
+    """As `python -m hra` starts: with the working directory first in sys.path."""
+    write_mapping(tmp_path / "adapter", "diffusers", "UNet2DModel")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["hra", "merge", "adapter", "out"])
+    searched = []
+
+    def import_module(name):
+        searched.append((name, list(sys.path)))
+        raise ValueError("enough")
+
+    monkeypatch.setattr(importlib, "import_module", import_module)
+    with pytest.raises(SystemExit, match="enough"):
+        runpy.run_module("hra", run_name="__main__")
+    ((name, places),) = searched
+    assert name == "diffusers" and str(tmp_path) not in places

@@ -49,7 +49,7 @@ SAMPLING = {
     "resolution": RESOLUTION,
 }
 PROMPTS = ["a qwe ball on the left", "a qwe ball on the right", "a red qwe ball"]
-PEFT = {"oft": {"r": 2}, "boft": {"boft_block_size": 4, "boft_n_butterfly_factor": 1}}
+PEFT = {"oft": {"r": 2}, "boft": {"boft_block_size": 4, "boft_n_butterfly_factor": 2}}
 EVALUATION = {
     "evaluators": [{"name": "faithfulness", "kind": "faithfulness"}],
     "best_by": ["faithfulness"],

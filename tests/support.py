@@ -72,7 +72,7 @@ def method(kind: str = "hra", **changes) -> dict:
         "hra": {"r": 4},
         "lora": {"r": 4, "lora_alpha": 8},
         "oft": {"oft_block_size": 8},
-        "boft": {"boft_block_size": 8, "boft_n_butterfly_factor": 1},
+        "boft": {"boft_block_size": 8, "boft_n_butterfly_factor": 2},
         "adalora": {"init_r": 4, "target_r": 2, "deltaT": 1, "orth_reg_weight": 0.1},
     }.get(kind)
     return {

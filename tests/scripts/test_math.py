@@ -28,7 +28,7 @@ PEFT = {
     "hra": {"r": 4},
     "lora": {"r": 4, "lora_alpha": 8},
     "oft": {"oft_block_size": 8},
-    "boft": {"boft_block_size": 8, "boft_n_butterfly_factor": 1},
+    "boft": {"boft_block_size": 8, "boft_n_butterfly_factor": 2},
 }
 
 

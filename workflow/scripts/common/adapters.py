@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from common import built_adapters
 from common.job import JobError
 
 PEFT_CONFIGS = {
@@ -19,6 +20,15 @@ PEFT_CONFIGS = {
     "adalora": "AdaLoraConfig",
 }
 WEIGHTS = "adapter_model.safetensors"
+
+
+def install() -> None:
+    """Make PEFT build HRA with this repository's layers, and BOFT with as many factors as its config asks for."""
+    import hra
+    from common import butterfly
+
+    hra.install()
+    butterfly.install()
 
 
 def load_classifier(folder: str | Path, labels: list[str] | None, seed: int, dropout: float | None = None):
@@ -53,8 +63,11 @@ def peft_config(method: dict, head: list[str] | None = None, total_steps: int = 
             "tinit": int(budget["initial"] * total_steps),
             "tfinal": int(budget["final"] * total_steps),
         }
-    if method["kind"] == "oft":  # PEFT wants exactly one of the two: the other is 0
-        arguments |= {"r": 0, "oft_block_size": 0} | method["peft"]
+    # PEFT wants exactly one of each two: the other is 0.
+    if method["kind"] == "oft":
+        arguments = {"r": 0, "oft_block_size": 0} | arguments
+    if method["kind"] == "boft":
+        arguments = {"boft_block_size": 0, "boft_block_num": 0} | arguments
     config_class = getattr(peft, PEFT_CONFIGS[method["kind"]])
     return config_class(target_modules=list(method["targets"]), modules_to_save=head, **arguments)
 
@@ -63,16 +76,19 @@ def insert(model, method: dict, head: list[str] | None = None, total_steps: int 
     """The model with the method's adapters, None if it has none; JobError says why they do not fit."""
     import peft
 
-    import hra
-
     if method["kind"] not in PEFT_CONFIGS:
         return None
-    hra.install()
+    install()
     check_targets(model, method)
+    names = [name for name, _ in model.named_modules()]
     try:
-        return peft.get_peft_model(model, peft_config(method, head, total_steps))
+        adapted = peft.get_peft_model(model, peft_config(method, head, total_steps))
     except (ValueError, TypeError) as problem:
         raise JobError(f"{method['kind']} {method['peft']} does not fit this model: {problem}") from problem
+    # PEFT writes into the config that it is given: what was asked for is in a new one.
+    built_adapters.check(adapted, peft_config(method, head, total_steps), names)
+    built_adapters.check_trained(adapted, method["kind"], head or [], bias=method["peft"].get("bias", "none"))
+    return adapted
 
 
 def check_targets(model, method: dict) -> None:
@@ -133,15 +149,12 @@ def select_trainable(model, method: dict, head: list[str]) -> None:
     """full: everything; bitfit: the biases and the head; head: the head alone; pretrained: nothing."""
     kind = method["kind"]
     for name, parameter in model.named_parameters():
-        in_head = belongs_to(name, head)
+        in_head = built_adapters.within(name, head)
         if kind == "pretrained" or (in_head and not method["train_head"]):
             parameter.requires_grad_(False)
         else:
             parameter.requires_grad_(in_head or kind == "full" or (kind == "bitfit" and name.endswith(".bias")))
-
-
-def belongs_to(name: str, head: list[str]) -> bool:
-    return any(part in head for part in name.split("."))
+    built_adapters.check_trained(model, kind, head, method["train_head"])
 
 
 def count(model, head: list[str]) -> dict[str, int]:
@@ -150,7 +163,7 @@ def count(model, head: list[str]) -> dict[str, int]:
     return {
         "total_parameters": sum(p.numel() for p in model.parameters()),
         "trainable_parameters": sum(size for _, size in trainable),
-        "adapter_parameters": sum(size for name, size in trainable if not belongs_to(name, head)),
+        "adapter_parameters": sum(size for name, size in trainable if not built_adapters.within(name, head)),
     }
 
 
@@ -192,16 +205,16 @@ def sort_config(path: Path) -> None:
 
 def load(model, method: dict, folder: Path):
     """The model with a run's weights in it, for evaluation."""
-    from peft import PeftModel, get_peft_model_state_dict
+    from peft import PeftConfig, PeftModel, get_peft_model_state_dict
     from safetensors.torch import load_file
-
-    import hra
 
     state = load_file(folder / WEIGHTS)
     try:
         if method["kind"] in PEFT_CONFIGS:
-            hra.install()
+            install()
+            names = [name for name, _ in model.named_modules()]
             model = PeftModel.from_pretrained(model, folder)
+            built_adapters.check(model, PeftConfig.from_pretrained(folder), names)
             strange = sorted(set(state) ^ set(get_peft_model_state_dict(model)))
         else:
             strange = model.load_state_dict(state, strict=False).unexpected_keys

@@ -1,0 +1,185 @@
+"""What is asked for is what is built: sizes, scalings, targets and trainable parameters, for every kind of method."""
+
+import peft
+import pytest
+import torch
+
+from common import adapters, built_adapters
+from common.job import JobError
+from support import method
+
+TARGETS = ["query", "dense"]
+HEAD = ["classifier"]
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    layers = {"query": torch.nn.Linear(32, 24), "dense": torch.nn.Linear(64, 32), "classifier": torch.nn.Linear(24, 2)}
+    return torch.nn.ModuleDict(layers)
+
+
+def asked(kind: str, **sizes) -> dict:
+    spec = method(kind, targets=TARGETS)
+    return spec | {"peft": sizes or spec["peft"]}
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """Let PEFT build from another config than the one that it is given."""
+    build = peft.get_peft_model
+
+    def break_it(**changes):
+        def built(model, config):
+            for key, value in changes.items():
+                assert getattr(config, key) != value
+                setattr(config, key, value)
+            return build(model, config)
+
+        monkeypatch.setattr(peft, "get_peft_model", built)
+
+    return break_it
+
+
+EVERY_KIND = {
+    "hra": {"r": 4, "bias": "hra_only"},
+    "lora": {"r": 4, "lora_alpha": 8, "use_rslora": True, "bias": "all"},
+    "oft": {"r": 4, "coft": True, "eps": 1e-3},
+    "boft": {"boft_block_num": 4, "boft_n_butterfly_factor": 2, "bias": "boft_only"},
+    "adalora": {"init_r": 4, "target_r": 2, "lora_alpha": 16},
+}
+
+
+@pytest.mark.parametrize("train_head", [True, False])
+@pytest.mark.parametrize("kind", EVERY_KIND)
+def test_what_every_kind_asks_for_is_built(model, kind, train_head):
+    adapted = adapters.insert(model, asked(kind, **EVERY_KIND[kind]), HEAD if train_head else None)
+    assert sorted(built_adapters.adapted_layers(adapted)) == sorted(TARGETS)
+    trained = [name for name, one in adapted.named_parameters() if one.requires_grad]
+    assert any("classifier" in name for name in trained) == (train_head or kind == "lora")  # its bias: all
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes", "changes", "message"),
+    [
+        (
+            "hra",
+            {"r": 4},
+            {"r": 2},
+            r"query \(32 inputs, 24 outputs\): expected hra_u \(32, 4\), found hra_u \(32, 2\)",
+        ),
+        ("hra", {"r": 4}, {"apply_GS": True}, "query .* expected hra_apply_GS False, found hra_apply_GS True"),
+        ("lora", {"r": 4}, {"r": 8}, r"query .* lora_A.weight \(4, 32\).*found lora_A.weight \(8, 32\)"),
+        ("lora", {"r": 4, "lora_alpha": 8}, {"lora_alpha": 4}, "query .* expected scaling 2.0, found scaling 1.0"),
+        ("lora", {"r": 4, "lora_alpha": 8}, {"use_rslora": True}, "query .* expected scaling 2.0, found scaling 4.0"),
+        (
+            "adalora",
+            {"init_r": 4, "target_r": 2},
+            {"init_r": 6},
+            r"query .* lora_E \(4, 1\), .*found .*lora_E \(6, 1\)",
+        ),
+        ("oft", {"oft_block_size": 8}, {"oft_block_size": 4}, r"query .* expected r 4, oft_block_size 8.*found r 8"),
+        (
+            "oft",
+            {"r": 4},
+            {"block_share": True},
+            r"query .* expected oft_R.weight \(4, 28\), found oft_R.weight \(1, 28",
+        ),
+        ("oft", {"r": 4, "coft": True}, {"coft": False}, "query .* expected oft_R.coft True, found oft_R.coft False"),
+        (
+            "boft",
+            {"boft_block_size": 4, "boft_n_butterfly_factor": 2},
+            {"boft_n_butterfly_factor": 1},
+            r"query .* expected boft_R \(2, 8, 4, 4\), found boft_R \(1, 8, 4, 4\)",
+        ),
+        ("hra", {"r": 4}, {"target_modules": {"query"}}, "dense: expected an adapter by the targets dense, query"),
+        ("hra", {"r": 4}, {"target_modules": {*TARGETS, *HEAD}}, "classifier: expected no adapter by the targets"),
+        ("hra", {"r": 4}, {"modules_to_save": None}, "head module 'classifier' matches no parameter of PeftModel"),
+        ("lora", {"r": 4}, {"bias": "lora_only"}, "dense.base_layer.bias: expected frozen by lora, found trained"),
+    ],
+)
+def test_another_insertion_than_asked_is_refused(model, broken, kind, sizes, changes, message):
+    broken(**changes)
+    with pytest.raises(JobError, match=message):
+        adapters.insert(model, asked(kind, **sizes), None if "target_modules" in changes else HEAD)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes", "message"),
+    [
+        ("oft", {"oft_block_size": 12}, "query .* expected r 2, oft_block_size 12.*found r 4, oft_block_size 8"),
+        ("oft", {"r": 3}, "query .* expected r 3, oft_block_size 10, .* found r 2, oft_block_size 16"),
+        ("oft", {"oft_block_size": 64}, "query .* expected r 0, oft_block_size 64.*found r 1, oft_block_size 32"),
+        (
+            "lora",
+            {"r": 28, "init_lora_weights": "pissa"},
+            r"query .* expected lora_A.weight \(28, 32\), .*found.* \(24, 3",
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Invalid `")
+def test_sizes_that_peft_adjusts_without_an_error_are_refused(model, kind, sizes, message):
+    with pytest.raises(JobError, match=message):
+        adapters.insert(model, asked(kind, **sizes))
+
+
+def test_a_stored_adapter_is_built_as_its_config_says(model, broken, tmp_path, monkeypatch):
+    adapters.save(adapters.insert(model, asked("lora", r=4, lora_alpha=8)), tmp_path)
+    fresh = torch.nn.ModuleDict(
+        {name: torch.nn.Linear(*sizes) for name, sizes in {"query": (32, 24), "dense": (64, 32)}.items()}
+    )
+    monkeypatch.setattr(
+        peft.LoraConfig,
+        "from_pretrained",
+        classmethod(lambda cls, *_, **__: cls(r=4, lora_alpha=4, target_modules=TARGETS)),
+    )
+    with pytest.raises(JobError, match="scaling"):
+        adapters.load(fresh, asked("lora"), tmp_path)
+
+
+@pytest.mark.parametrize(("name", "state"), [("dense.base_layer.weight", "frozen"), ("dense.hra_u.default", "trained")])
+def test_what_trains_beside_the_request_is_refused(model, name, state):
+    adapted = adapters.insert(model, asked("hra"), HEAD)
+    adapted.get_parameter(f"base_model.model.{name}").requires_grad_(state == "frozen")
+    with pytest.raises(JobError, match=f"{name}: expected {state} by hra"):
+        built_adapters.check_trained(adapted, "hra", HEAD)
+
+
+@pytest.mark.parametrize(
+    ("kind", "head", "name", "state"),
+    [
+        ("full", HEAD, "dense.weight", "trained"),
+        ("full", HEAD, "classifier.bias", "trained"),
+        ("bitfit", HEAD, "dense.bias", "trained"),
+        ("bitfit", HEAD, "dense.weight", "frozen"),
+        ("head", HEAD, "classifier.weight", "trained"),
+        ("head", HEAD, "query.bias", "frozen"),
+        ("controlnet", HEAD, "query.bias", "frozen"),
+        ("pretrained", [], "query.weight", "frozen"),
+    ],
+)
+def test_of_the_model_s_own_parameters_exactly_those_of_the_kind_train(model, kind, head, name, state):
+    adapters.select_trainable(model, method(kind), head)
+    model.get_parameter(name).requires_grad_(state == "frozen")
+    with pytest.raises(JobError, match=f"{name}: expected {state} by {kind}"):
+        built_adapters.check_trained(model, kind, head)
+
+
+@pytest.mark.parametrize(
+    ("kind", "head", "train_head", "message"),
+    [
+        ("head", ["score"], True, "head module 'score' matches no parameter of ModuleDict"),
+        ("hra", ["score"], True, "head module 'score' matches no parameter of PeftModel"),
+        ("head", HEAD, False, "head: nothing of ModuleDict would train"),
+        ("bitfit", HEAD, True, "bitfit: nothing of ModuleDict would train"),
+    ],
+)
+def test_a_method_that_would_train_nothing_is_refused(model, kind, head, train_head, message):
+    if kind == "bitfit":
+        for name in TARGETS:
+            model[name].bias = None
+    with pytest.raises(JobError, match=message):
+        if kind == "hra":
+            adapters.insert(model, asked(kind), head)
+        else:
+            adapters.select_trainable(model, method(kind, train_head=train_head), head)

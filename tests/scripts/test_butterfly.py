@@ -1,0 +1,118 @@
+"""BOFT has as many butterfly factors as the config asks for, without PEFT's CUDA extension, which is never built."""
+
+import copy
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from common import adapters, butterfly, files
+from support import method
+
+BLOCK, INPUTS, OUTPUTS = 4, 32, 24
+METHODS = {m: {"boft_block_size": BLOCK, "boft_n_butterfly_factor": m} for m in (1, 2, 4)}
+
+
+def boft(m: int) -> dict:
+    return method("boft", peft=METHODS[m], targets=["linear"])
+
+
+@pytest.fixture(autouse=True)
+def builds(monkeypatch):
+    """Every attempt to build the extension; PEFT is as it is before the first of them."""
+    from peft.tuners.boft import layer
+
+    attempts = []
+    monkeypatch.setattr(layer, "_FBD_CUDA", None)
+    monkeypatch.setattr("torch.utils.cpp_extension.load", lambda **options: attempts.append(options))
+    yield
+    assert attempts == []
+
+
+@pytest.fixture
+def base():
+    torch.manual_seed(0)
+    return torch.nn.ModuleDict({"linear": torch.nn.Linear(INPUTS, OUTPUTS)}).double()
+
+
+@pytest.fixture
+def insert(base):
+    def inserted(m: int):
+        """The layer, with every parameter away from its start."""
+        model = adapters.insert(copy.deepcopy(base), boft(m)).double()
+        layer = model.get_submodule("base_model.model.linear")
+        for parameter in (layer.boft_R["default"], layer.boft_s["default"]):
+            torch.nn.init.normal_(parameter, mean=0.5)
+        return model, layer
+
+    return inserted
+
+
+def rotation(blocks: torch.Tensor) -> torch.Tensor:
+    """B_{m-1} ⋯ B_0 (arXiv 2311.06243, section 4), from blocks (m, n / b, b, b).
+
+    B_i is orthogonal blocks on pairs of half blocks that lie 2^i apart: Cayley's (I - S)(I + S)⁻¹, S = (X - Xᵀ) / 2.
+    """
+    m, count, b, _ = blocks.shape
+    product = torch.eye(count * b, dtype=blocks.dtype)
+    halves = torch.arange(count * b).view(2 * count, b // 2)
+    for i in range(m):
+        factor = torch.zeros(count * b, count * b, dtype=blocks.dtype)
+        firsts = [h for h in range(2 * count) if not h & 2**i]  # the other of each pair has bit i set
+        for first, X in zip(firsts, blocks[i], strict=True):
+            S, one = (X - X.T) / 2, torch.eye(b, dtype=blocks.dtype)
+            rows = torch.cat([halves[first], halves[first + 2**i]])
+            factor = factor.index_put((rows[:, None], rows[None]), (one - S) @ torch.linalg.inv(one + S))
+        product = factor @ product
+    return product
+
+
+def explicit(x, layer, blocks, scale) -> torch.Tensor:
+    base = layer.get_base_layer()
+    return x @ rotation(blocks) @ base.weight.T * scale.view(-1) + base.bias
+
+
+@pytest.mark.parametrize("m", METHODS)
+def test_forward_and_gradients_are_those_of_the_product_of_butterfly_factors(insert, m):
+    _, layer = insert(m)
+    blocks, scale = layer.boft_R["default"], layer.boft_s["default"]
+    assert blocks.shape == (m, INPUTS // BLOCK, BLOCK, BLOCK)
+    R = rotation(blocks)
+    assert torch.allclose(R @ R.T, torch.eye(INPUTS, dtype=R.dtype), atol=1e-12)
+    assert ((R != 0).sum(1) == min(BLOCK * 2 ** (m - 1), INPUTS)).all()  # factors mix more and more blocks
+    x = torch.randn(5, INPUTS, dtype=torch.float64, requires_grad=True)
+    found, expected = layer(x), explicit(x, layer, blocks, scale)
+    assert torch.allclose(found, expected, atol=1e-12)
+    gradients = [torch.autograd.grad(one.sin().sum(), (x, blocks, scale)) for one in (found, expected)]
+    for ours, theirs in zip(*gradients, strict=True):
+        assert theirs.abs().max() > 0.01 and torch.allclose(ours, theirs, atol=1e-11)
+
+
+@pytest.mark.parametrize("m", METHODS)
+def test_merged_and_saved_it_is_the_same_layer(base, insert, tmp_path, m):
+    model, layer = insert(m)
+    x = torch.randn(5, INPUTS, dtype=torch.float64)
+    expected = explicit(x, layer, layer.boft_R["default"], layer.boft_s["default"])
+    adapters.save(model, tmp_path)
+    config = files.read_json(tmp_path / "adapter_config.json")
+    (stored,) = [value for name, value in load_file(tmp_path / adapters.WEIGHTS).items() if "boft_R" in name]
+    assert config["boft_n_butterfly_factor"] == m == len(stored)
+    loaded = adapters.load(copy.deepcopy(base), boft(m), tmp_path).double()
+    assert torch.allclose(loaded.get_submodule("base_model.model.linear")(x), expected, atol=1e-12)
+    for one in (loaded, model):
+        assert torch.allclose(one.merge_and_unload().linear(x), expected, atol=1e-12)
+
+
+def test_without_training_it_is_the_base_layer(base):
+    model = adapters.insert(copy.deepcopy(base), boft(4))
+    x = torch.randn(5, INPUTS, dtype=torch.float64)
+    assert torch.allclose(model.get_submodule("base_model.model.linear")(x), base["linear"](x), atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_blocks_on_the_diagonal_and_back(dtype):
+    blocks = torch.randn(2, 3, 4, 4).to(dtype)
+    (placed,) = butterfly.BlockDiagonal.forward(blocks)
+    assert torch.equal(placed, torch.stack([torch.block_diag(*one) for one in blocks]))
+    (back,) = butterfly.BlockDiagonal.backward(torch.ones_like(placed) + placed, blocks)
+    assert torch.equal(back, blocks + 1)

@@ -13,9 +13,10 @@ from peft.tuners.hra.layer import HRALayer as PeftHRALayer
 from peft.tuners.tuners_utils import check_adapters_to_merge
 from torch import nn
 
-from .reflections import cast, compact, compose, reflect
+from .reflections import cast, compact, compose, exact
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+ROWS = 256  # of a weight that are multiplied at a time: what they take in float64 stays small
 Factors = tuple[torch.Tensor, torch.Tensor]  # V and B of D = I - B Vᵀ, both (n, r)
 
 
@@ -129,7 +130,7 @@ class HRALayer(nn.Module, PeftHRALayer):
     def get_delta_weight(self, adapter_name: str, reverse: bool = False) -> torch.Tensor:
         """Build the dense D (n, n) of PEFT's layer of the same name; nothing here calls it."""
         V, B = self.get_factors([adapter_name])
-        D = torch.eye(self.n, dtype=V.dtype, device=V.device) - B @ V.mT
+        D = torch.eye(self.n, dtype=V.dtype, device=V.device) - (exact(B) @ exact(V).mT).to(V.dtype)
         return D.mT if reverse else D
 
     def _rotations(self, x: torch.Tensor, adapter_names: list[str] | None) -> list[tuple[torch.Tensor | None, Factors]]:
@@ -203,13 +204,13 @@ class HRALayer(nn.Module, PeftHRALayer):
         base, weight = self.get_base_layer(), self._writable_weight()
         with torch.no_grad():
             factors = self.get_factors(names)
-            exact = weight.dtype == torch.promote_types(weight.dtype, factors[0].dtype)
-            merged = _multiply(weight, factors, in_place=exact and not safe_merge)
+            wide = weight.dtype == torch.promote_types(weight.dtype, factors[0].dtype)
+            merged = _multiply(weight, factors, in_place=wide and not safe_merge)
             if safe_merge and not torch.isfinite(merged).all():
                 raise ValueError(
                     f"NaNs detected in the merged weights. The adapter {', '.join(names)} seems to be broken"
                 )
-            if not exact and self._weight_before_merge is None:
+            if not wide and self._weight_before_merge is None:
                 self._weight_before_merge = weight
             base.weight.data = merged
             if self.merged:
@@ -240,12 +241,11 @@ class HRALayer(nn.Module, PeftHRALayer):
 
 
 def _multiply(weight: torch.Tensor, factors: Factors, in_place: bool) -> torch.Tensor:
-    """W (out, ...) times D = I - B Vᵀ in the wider of their dtypes: a rank-r update."""
-    flat = weight.reshape(len(weight), -1)
-    V, B = (factor.to(torch.promote_types(weight.dtype, factor.dtype)) for factor in factors)
+    """W (out, ...) times D = I - B Vᵀ in W's dtype, rounded once: a rank-r update, a block of rows at a time."""
+    V, B = (exact(factor) for factor in factors)
+    new = weight if in_place else torch.empty_like(weight)
     with torch.autocast(weight.device.type, enabled=False):
-        if in_place and flat.data_ptr() == weight.data_ptr():
-            flat.addmm_(flat @ B, V.mT, alpha=-1)
-            return weight
-        new = reflect(flat.to(V.dtype), B, V)
-    return torch.empty_like(weight).copy_(new.view(weight.shape))
+        for rows, out in zip(weight.split(ROWS), new.split(ROWS), strict=True):
+            wide = rows.to(V.dtype, copy=True).flatten(1)
+            out.copy_(wide.addmm_(wide @ B, V.mT, alpha=-1).view(rows.shape))
+    return new

@@ -69,7 +69,7 @@ def test_a_comment_in_a_script_or_the_library_plans_nothing(done):
 
 
 def test_a_bumped_method_version_plans_that_method(done):
-    done.change("config/config.yaml", "    kind: hra\n    version: 1", "    kind: hra\n    version: 2")
+    done.change("config/config.yaml", "    kind: hra\n    version: 2", "    kind: hra\n    version: 3")
     planned = done.plan()
     assert planned["train_glue"] == runs(method="hra/r8") == evaluations(planned)
     assert planned["augment"] == {f"task=glue method=hra variant=r8 seed={s}" for s in (0, 1)}

@@ -1,4 +1,4 @@
-# Stage 1b, hints: control signals, drawn from pictures and their annotations.
+# Stage 1b, hints: control images, computed from images and their annotations.
 # In:  the manifest of a dataset's archives.
 # Out: resources/hints/{dataset}.manifest.json, and beside it {split}.arrow: pictures, prompts, hints and annotations, each
 #      brought to a square of the task's resolution. Archives are read in place; whatever a run needs is in these files.

@@ -136,6 +136,18 @@ def test_prompts_in_the_config(tmp_path):
         make(tmp_path, dataset | {"rows": {"train": 2}})
 
 
+def test_a_16_bit_photograph_is_the_8_bit_one(tmp_path):
+    grey, splits = picture()[..., 0], []
+    for name, values in (("grey", grey), ("deep", grey.astype(numpy.uint16) * 257)):
+        (tmp_path / name).mkdir()
+        Image.fromarray(values).save(tmp_path / name / "0.png")
+        (tmp_path / name / "set.jsonl").write_text('{"image": "0.png", "prompt": "a"}')
+        places = {"prompts": "set.jsonl", "image": "{key}.png"}
+        splits.append(make(tmp_path / name, {"hint": "canny", "resolution": SIDE, "splits": {"train": places}}))
+    first, second = ([one.tobytes() for one in (split.picture(0), split.hint(0))] for split in splits)
+    assert first == second
+
+
 def test_landmarks_are_scaled_with_the_picture(tmp_path):
     points = numpy.random.default_rng(0).uniform(10, 40, (68, 2))
     text = "".join(f"{x} {y}\n" for x, y in points.tolist()).encode()
@@ -167,6 +179,11 @@ def test_the_nth_file_where_prompts_name_none(tmp_path):
             {"0.txt": b"900 900\n" * 68},
             {"kind": "points", "hint": "landmarks"},
             r"color/0.png: .*outside of the picture",
+        ),
+        (
+            {"0.txt": b"0.5 0.25\n" * 68},
+            {"kind": "points"},
+            r"split train, image '0': .*set.zip:notes/0.txt: expected landmarks in pixels",
         ),
         ({}, {"rows": {"train": 5}}, r"split train \(set.jsonl\): expected 5 rows, 1 came"),
         ({}, {"hint": "depth"}, r"hint 'depth': neither one of canny"),

@@ -2,6 +2,7 @@
 
 import copy
 import shutil
+import sys
 from pathlib import Path
 
 import numpy
@@ -20,7 +21,7 @@ import export_checkpoint
 import gather_images
 import generate_control
 import train_control
-from common import control_data, controls, files, images, outputs
+from common import control_data, controls, files, hint_source, images, outputs
 from common.job import JobError
 from controlled import MODEL, SAMPLING, SETTINGS, SIDE, unet_method
 from support import downloaded
@@ -227,6 +228,33 @@ def test_a_run_on_another_model_is_refused(resources, tmp_path):
     files.write_json(run.record, other)
     with pytest.raises(JobError, match="the weights were trained on tiny"):
         run.generate()
+
+
+def test_an_edited_hint_function_and_a_run_on_the_old_hints(resources, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    source, manifest = tmp_path / "inverted_hints.py", tmp_path / "inverted.manifest.json"
+    name = "inverted_hints:draw"
+
+    def drawn(body: str) -> str:
+        """Digest of the control images that a function draws."""
+        source.write_text(f"def draw(image, annotation):\n    return {body}\n")
+        monkeypatch.delitem(sys.modules, "inverted_hints", raising=False)
+        dataset = entry("canny") | {"hint": name, "source_sha256": hint_source.sha256(name)}
+        job = {"input": {"dataset": resources["dataset"]}, "output": {"manifest": str(manifest)}, "threads": 1}
+        draw_hints.main(job | {"params": {"dataset": dataset}})
+        with pytest.raises(JobError, match=r"inverted_hints:draw: expected the source with SHA-256 000000000000…"):
+            draw_hints.main(job | {"params": {"dataset": dataset | {"source_sha256": "0" * 64}}})
+        return files.read_json(manifest)["sha256"]
+
+    first = drawn("image")
+    run = Run(tmp_path, resources | {"canny": str(manifest)}, unet_method("pretrained"))
+    run.augment()
+    assert run.train()["data_sha256"] == first
+    assert drawn("image.rotate(180)") != first
+    for job in (run.generate, run.evaluate):
+        with pytest.raises(JobError, match=rf"expected the control images {first[:12]}…"):
+            job()
+    assert run.train()["data_sha256"] != first
 
 
 def test_metrics_of_evaluators():

@@ -93,6 +93,63 @@ def test_own_hints(tmp_path, monkeypatch):
             hints.draw(name, BLANK)
 
 
+RAMP = numpy.linspace(0, 1, 64, dtype=numpy.float32).reshape(8, 8)
+LEVELS = numpy.rint(RAMP * 255).astype(numpy.uint8)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        LEVELS,
+        numpy.stack([LEVELS] * 3, axis=-1),
+        RAMP,
+        numpy.stack([RAMP] * 3, axis=-1).astype(numpy.float64),
+        numpy.rint(RAMP * 65535).astype(numpy.uint16),
+        Image.fromarray(LEVELS),
+        Image.fromarray(RAMP),
+        Image.fromarray(numpy.rint(RAMP * 65535).astype(numpy.uint16)),
+    ],
+    ids=["uint8", "uint8-rgb", "float32", "float64-rgb", "uint16", "L", "F", "I;16"],
+)
+def test_a_hint_function_may_return_images_and_arrays_of_every_range(monkeypatch, made):
+    """The same ramp from black to white comes out of all of them."""
+    monkeypatch.setitem(hints.HINTS, "mine", lambda picture, annotation: made)
+    found = numpy.asarray(hints.draw("mine", Image.new("RGB", (8, 8))))
+    assert found.shape == (8, 8, 3) and (found == LEVELS[..., None]).all()
+
+
+def test_a_mask_of_booleans_is_black_and_white(monkeypatch):
+    monkeypatch.setitem(hints.HINTS, "mine", lambda picture, annotation: RAMP > 0.5)
+    assert (numpy.asarray(hints.draw("mine", Image.new("RGB", (8, 8))))[..., 0] == 255 * (RAMP > 0.5)).all()
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (None, r"hint mine returned NoneType; expected an image, or a numpy array"),
+        ([[0, 1]], r"hint mine returned list; expected"),
+        (RAMP * 4, r"hint mine, an array of float32 .*expected .* 0 to 1 in floats, found 0.0 to 4.0"),
+        (numpy.full((8, 8), numpy.nan), r"found nan to nan"),
+        (LEVELS.astype(int), r"an array of int64 .*expected 0 to 255 in 8 bits"),
+        (LEVELS[None], r"shape \(1, 8, 8\): expected numbers, \(height, width\) or \(height, width, 3\)"),
+        (LEVELS.astype(str), r"expected numbers"),
+        (LEVELS[:4], r"hint mine: 8 × 4 pixels, but the picture has 8 × 8"),
+        (Image.fromarray(RAMP * 4), r"hint mine, an image of mode F: .*found 0.0 to 4.0"),
+        (Image.fromarray(LEVELS.astype(numpy.int32)), r"hint mine, an image of mode I: .*found 0 to 255"),
+    ],
+)
+def test_what_a_hint_function_may_not_return(monkeypatch, made, message):
+    monkeypatch.setitem(hints.HINTS, "mine", lambda picture, annotation: made)
+    with pytest.raises(JobError, match=message):
+        hints.draw("mine", Image.new("RGB", (8, 8)))
+
+
+def test_a_hint_function_that_fails_is_named(monkeypatch):
+    monkeypatch.setitem(hints.HINTS, "mine", lambda picture: picture)
+    with pytest.raises(JobError, match=r"hint mine failed: TypeError: .*2 were given"):
+        hints.draw("mine", BLANK)
+
+
 def write_labels(path, values, mode=None):
     Image.fromarray(numpy.asarray(values), mode).save(path)
     return path
@@ -135,7 +192,7 @@ def test_a_label_map_that_is_cut_off(tmp_path):
         ("segmentation", numpy.full((512, 512), 200), r"0 to 149 or 255, got shape \(512, 512\) with 200"),
         ("landmarks", numpy.zeros((0, 2)), r"no face"),
         ("landmarks", numpy.ones((2, 68, 2)), r"several faces"),
-        ("landmarks", numpy.full((68, 2), numpy.nan), r"one face"),
+        ("landmarks", numpy.full((68, 2), numpy.nan), r"expected landmarks in pixels, found \[nan, nan\] for point 1"),
         ("landmarks", scattered(size=2048), r"outside of the picture \(512 × 512 pixels\).*Scale them"),
     ],
 )
@@ -150,6 +207,21 @@ def test_points_of_no_face_and_of_several(tmp_path, lines, message):
     path.write_text("1.5 2.5\n" * lines)
     with pytest.raises(JobError, match=message):
         hints.points(path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda points: points / 512, r"1.txt: expected landmarks in pixels, found x and y between 0.04 and 0.956"),
+        (lambda points: points / 512 * 1.1 - 0.05, r"as if divided by the image's size. Multiply x by its width"),
+        (lambda points: numpy.where(numpy.arange(68)[:, None] == 3, numpy.nan, points), r"\[nan, nan\] for point 4"),
+        (lambda points: numpy.where(points > 480, numpy.inf, points), r"inf.* for point"),
+    ],
+)
+def test_points_that_are_not_in_pixels(tmp_path, spoil, message):
+    numpy.savetxt(tmp_path / "1.txt", spoil(scattered()))
+    with pytest.raises(JobError, match=message):
+        hints.points(tmp_path / "1.txt")
 
 
 def test_points_of_a_file(tmp_path):

@@ -35,6 +35,30 @@ def test_every_kind_of_image_becomes_rgb_the_right_way_up(tmp_path):
     assert images.load(tmp_path / "clear.png").getpixel((0, 0)) == (255, 255, 255)
 
 
+def test_greyscale_is_scaled_by_its_range(tmp_path):
+    grey = numpy.arange(256, dtype=numpy.uint8).reshape(16, 16)
+    deep = grey.astype(numpy.uint16) * 257
+    Image.fromarray(deep).save(tmp_path / "16.png")
+    Image.fromarray(deep.astype(">u2")).save(tmp_path / "16.tif")
+    Image.fromarray(grey.astype(numpy.float32) / 255).save(tmp_path / "float.tif")
+    for name, mode in (("16.png", "I;16"), ("16.tif", "I;16B"), ("float.tif", "F")):
+        assert Image.open(tmp_path / name).mode == mode
+        assert (numpy.asarray(images.load(tmp_path / name)) == grey[..., None]).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (numpy.full((8, 8), 3000, numpy.int32), r"a.tif, an image of mode I: expected .*found 3000 to 3000. Scale it"),
+        (numpy.full((8, 8), 80, numpy.float32), r"a.tif, an image of mode F: expected .*found 80.0 to 80.0"),
+    ],
+)
+def test_an_image_without_a_range_is_refused(tmp_path, values, message):
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    with pytest.raises(JobError, match=message):
+        images.load(tmp_path / "a.tif")
+
+
 def subject(tmp_path, resolution=32) -> dict:
     return {
         "rule": "download_dataset",

@@ -4,12 +4,6 @@ import pytest
 
 from project import Project
 
-STAND_IN = """
-from pathlib import Path
-for path in snakemake.output:
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).touch()
-"""
 SMALL = """
 tasks:
   glue:
@@ -38,8 +32,7 @@ def fresh(tmp_path_factory) -> Project:
 def finished(fresh, tmp_path_factory) -> Project:
     """The small grid, made by stand-ins of the scripts: every output and every piece of Snakemake's bookkeeping."""
     project = fresh.copy(tmp_path_factory.mktemp("finished") / "project")
-    for script in (project.folder / "workflow/scripts").glob("*.py"):
-        script.write_text(STAND_IN)
+    project.stand_in()
     project.snakemake("--cores", "2", "--configfile", "small.yaml", "-q", "all", "--", TABLE)
     return project
 

@@ -101,16 +101,27 @@ def test_control_is_planned_in_shards(fresh):
     assert "of them 21 trainings, 192 shards, 27 evaluations" in output
 
 
-def test_a_control_signal_of_ones_own_is_an_entry(fresh):
+def test_a_control_signal_of_ones_own_is_an_entry(fresh, tmp_path, monkeypatch):
     """The one of the README."""
     (entry,) = re.findall(r"```yaml\n(datasets:\n  control:.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     (fresh.folder / "mine.yaml").write_text(entry)
+    (tmp_path / "my_hints.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     planned = fresh.plan("results/table_control.csv", "control_sheets", config="mine.yaml")
     assert planned["hints"] == {"dataset=my-depth"}
     assert planned["train_control"] == {
         f"task=control dataset=my-depth method={run} seed=0" for run in ("base variant=pretrained", "hra variant=r8")
     }
     assert len(planned["generate_control"]) == 16
+
+
+def test_hints_of_version_1_keep_the_params_that_they_were_made_with(config):
+    """More params would compute all of them again, and train everything again."""
+    config["tasks"]["control"]["version"] = 1
+    made = controls.drawing(config, "coco")
+    assert made.keys() == {"hint", "splits", "rows", "resolution"}
+    config["tasks"]["control"]["version"] = 2
+    assert controls.drawing(config, "coco") == made | {"task_version": 2}
 
 
 def test_each_control_dataset_has_its_own_evaluators(config):
@@ -255,6 +266,12 @@ def put(config: dict, path: str, value) -> None:
             ["landmarks"],
             r"landmarks \(face-alignment\) needs an annotation of kind points",
         ),
+        (
+            "datasets.control.coco.hint",
+            "cany",
+            r"coco.hint: 'cany' does not match .*canny, segmentation, landmarks, or a",
+        ),
+        ("datasets.control.coco.hint", "my-hints:depth", r"or a custom function as module:function"),
         ("datasets.control.coco.splits.train.image", "a.zip:b.jpg", r"train.image: 'a.zip:b.jpg' does not match"),
         ("datasets.control.coco.splits", {"train": {"prompts": "a", "image": "*"}}, r"'validation' is a required"),
         ("tasks.control.evaluation.evaluators.0.model", "inception", r"canny: kind canny has no model"),

@@ -3,12 +3,18 @@
 import shutil
 from pathlib import Path
 
-from common import archives, control_data, files, manifests, sources
-from common.job import start
+from common import archives, control_data, files, hint_source, manifests, sources
+from common.job import JobError, start
 
 
 def main(job: dict) -> None:
     dataset, manifest = job["params"]["dataset"], Path(job["output"]["manifest"])
+    planned = dataset.get("source_sha256")
+    if planned and planned != (found := hint_source.sha256(dataset["hint"])):
+        raise JobError(
+            f"hint {dataset['hint']}: expected the source with SHA-256 {planned[:12]}… that was there at the dry run, "
+            f"found {found[:12]}…. Run the same command again, with the same PYTHONPATH."
+        )
     source = files.read_json(job["input"]["dataset"])
     raw = archives.Folder(manifests.folder(job["input"]["dataset"]))
     folder = manifest.with_name(manifest.name.removesuffix(".manifest.json"))

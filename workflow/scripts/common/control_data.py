@@ -161,7 +161,7 @@ class Maker:
     """Rows of a split: `make(row)` of each of `rows`."""
 
     def __init__(self, folder: archives.Folder, dataset: dict, split: str):
-        self.folder, self.dataset, self.places = folder, dataset, dataset["splits"][split]
+        self.folder, self.dataset, self.places, self.split = folder, dataset, dataset["splits"][split], split
         stated = self.places["prompts"]
         listed = named(stated) if isinstance(stated, list) else prompts(folder.read(stated))
         expected = dataset.get("rows", {}).get(split)
@@ -181,7 +181,14 @@ class Maker:
         return self.folder.read(self.listed[place][row] if place in self.listed else place.replace("{key}", key))
 
     def make(self, row: tuple[int, tuple[str, str]]) -> dict:
+        """Return a row's FIELDS; JobError, with the split and the key, for what is wrong with one of its files."""
         number, (key, prompt) = row
+        try:
+            return {"key": key, "prompt": prompt} | self.content(number, key)
+        except JobError as problem:
+            raise JobError(f"split {self.split}, image {key!r}: {problem}") from problem
+
+    def content(self, number: int, key: str) -> dict[str, bytes]:
         file, side, annotation = self.read(self.places["image"], number, key), self.dataset["resolution"], None
         whole = images.load(file)
         if stated := self.places.get("annotation"):
@@ -194,5 +201,4 @@ class Maker:
             hint = hints.draw(self.dataset["hint"], square(whole, side), annotation)
         except JobError as problem:
             raise JobError(f"{file}: {problem}") from problem
-        content = {"image": file.getvalue(), "hint": images.to_png(hint), "annotation": encode(annotation)}
-        return {"key": key, "prompt": prompt} | content
+        return {"image": file.getvalue(), "hint": images.to_png(hint), "annotation": encode(annotation)}

@@ -4,6 +4,7 @@ Plain Python on plain dicts: imported by the Snakefile on login nodes, so no tor
 """
 
 from common import config as grid
+from common import hint_source
 
 BENCHMARK = "validation"  # the split of a dataset that runs are judged on
 SEGMENTATION = ("segformer-mmseg", "segformer-nvlabs", "object-mask")
@@ -39,10 +40,18 @@ def evaluator_models(config: dict, dataset: str) -> list[str]:
 
 
 def drawing(config: dict, dataset: str) -> dict:
-    """What the hints of a dataset are made from; where its files come from is the manifest's business."""
-    entry = config["datasets"]["control"][dataset]
+    """Return what the control images of a dataset depend on, apart from its files (their manifest covers these).
+
+    JobError if the module of a custom hint function cannot be found.
+    """
+    entry, task = config["datasets"]["control"][dataset], config["tasks"]["control"]
     chosen = {key: entry[key] for key in ("hint", "splits", "rows", "take") if key in entry}
-    return chosen | {"resolution": config["tasks"]["control"]["resolution"]}
+    chosen["resolution"] = task["resolution"]
+    if ":" in entry["hint"]:
+        chosen["source_sha256"] = hint_source.sha256(entry["hint"])
+    if task["version"] > 1:  # hints of version 1 were recorded without one, and must not be computed again
+        chosen["task_version"] = task["version"]
+    return chosen
 
 
 def sampling(config: dict) -> dict:

@@ -1,7 +1,8 @@
 """Control signals: from a photograph and its annotation to the hint, the picture that steers generation.
 
-A hint is a function (picture, annotation) -> RGB picture of the picture's size (paper, Table 4). One's own control
+A hint is a function (picture, annotation) -> RGB picture of the picture's size (paper, Table 4). A custom control
 signal is such a function, named in the config as `module:function`; what it needs of annotations it may read itself.
+The picture is RGB and `resolution` pixels square. The function returns an image or a numpy array (RETURNED).
 """
 
 import csv
@@ -13,11 +14,16 @@ from pathlib import Path
 import numpy
 from PIL import Image
 
+from common import pixel_ranges
 from common.job import JobError
 
 THRESHOLDS = (100, 200)  # of canny, as in the paper's data and the official evaluation
 IGNORED = 255  # class of pixels that have none
 CLASSES = 150  # of ADE20K
+RETURNED = (
+    "an image, or a numpy array (height, width) or (height, width, 3) of uint8, or of floats in 0 to 1, of the size of "
+    "the image that it is given"
+)
 COLOURS = Path(__file__).with_name("ade20k.csv")
 
 
@@ -42,12 +48,13 @@ def landmarks(picture: Image.Image, annotation: numpy.ndarray) -> Image.Image:
     import cv2
 
     points = numpy.asarray(annotation, float)
-    if points.ndim != 2 or points.shape[1] != 2 or not len(points) or not numpy.isfinite(points).all():
+    if points.ndim != 2 or points.shape[1] != 2 or not len(points):
         kind = "no face" if not points.size else "several faces" if points.ndim == 3 else "something else"
         raise JobError(
             f"landmarks: expected the points of one face, (68, 2), got {kind} (shape {points.shape}). "
             "Leave the picture out, or keep one face."
         )
+    check_pixels(points, "landmarks")
     size = numpy.array(picture.size)
     if not ((points >= 0) & (points < size)).all(axis=1).mean() >= 0.5:
         raise JobError(
@@ -71,10 +78,27 @@ HINTS: dict[str, Callable] = {"canny": canny, "landmarks": landmarks, "segmentat
 
 
 def draw(name: str, picture: Image.Image, annotation=None) -> Image.Image:
-    """The hint of a name in HINTS, or of a function of one's own as `module:function`."""
-    hint = named(name)(picture, annotation).convert("RGB")
-    check_sizes(hint.size, picture.size, f"hint {name}")
-    return hint
+    """Return the control image, RGB, of a name in HINTS or of a custom function `module:function`.
+
+    JobError if the function fails, or returns anything but RETURNED.
+    """
+    hint, what = named(name), f"hint {name}"
+    try:
+        made = hint(picture, annotation)
+    except JobError:
+        raise
+    except Exception as problem:
+        raise JobError(
+            f"{what} failed: {type(problem).__name__}: {problem}. Correct the function or what it reads."
+        ) from problem
+    if isinstance(made, numpy.ndarray):
+        image = pixel_ranges.from_array(made, what)
+    elif isinstance(made, Image.Image):
+        image = pixel_ranges.to_8_bit(made, what).convert("RGB")
+    else:
+        raise JobError(f"{what} returned {type(made).__name__}; expected {RETURNED}. Correct the function.")
+    check_sizes(image.size, picture.size, what)
+    return image
 
 
 def named(name: str) -> Callable:
@@ -83,9 +107,10 @@ def named(name: str) -> Callable:
     module, _, function = name.partition(":")
     try:
         return getattr(import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as problem:
+    except Exception as problem:  # whatever the module does when it is imported
         raise JobError(
-            f"hint {name!r}: neither one of {', '.join(HINTS)} nor a function `module:function` ({problem})."
+            f"hint {name!r}: neither one of {', '.join(HINTS)} nor a function `module:function` on PYTHONPATH "
+            f"({type(problem).__name__}: {problem})."
         ) from problem
 
 
@@ -138,7 +163,7 @@ def classes_of_colours(path) -> numpy.ndarray:
     """
     try:
         with Image.open(path) as image:
-            colours = numpy.asarray(image.convert("RGB"), numpy.int32)
+            colours = numpy.asarray(pixel_ranges.to_8_bit(image, str(path)).convert("RGB"), numpy.int32)
     except (OSError, SyntaxError) as problem:
         raise JobError(f"{path}: not a whole image ({problem}). Replace or remove it.") from problem
     numbers = colours @ (1 << 16, 1 << 8, 1)
@@ -166,7 +191,23 @@ def points(path, count: int = 68) -> numpy.ndarray:
             f"{path}: expected {count} lines of x and y, the landmarks of one face, got {found.shape[0]} lines. "
             "Leave pictures without a face out; keep one face of several."
         )
-    return found
+    return check_pixels(found, str(path))
+
+
+def check_pixels(points: numpy.ndarray, what: str) -> numpy.ndarray:
+    """Return points (N, 2); JobError for values that are not finite, and for points that are not in pixels."""
+    if not numpy.isfinite(points).all():
+        wrong = int(numpy.nonzero(~numpy.isfinite(points).all(axis=1))[0][0])
+        raise JobError(
+            f"{what}: expected landmarks in pixels, found {points[wrong].tolist()} for point {wrong + 1}. "
+            "Leave out images without a complete face."
+        )
+    if numpy.abs(points).max() <= 2:  # a face of two pixels is none; points a little outside of the image are seen
+        raise JobError(
+            f"{what}: expected landmarks in pixels, found x and y between {points.min():.3g} and {points.max():.3g}, "
+            "as if divided by the image's size. Multiply x by its width and y by its height."
+        )
+    return points
 
 
 @cache

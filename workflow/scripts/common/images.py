@@ -13,6 +13,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from common import pixel_ranges
 from common.job import JobError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
@@ -44,11 +45,14 @@ def listed(folder: Path) -> list[Path]:
 
 
 def load(path: str | Path) -> Image.Image:
-    """An image file the right way up, in RGB; transparent parts become white. JobError if it is not whole."""
+    """An image file the right way up, in RGB; transparent parts become white. JobError if it is not whole.
+
+    Greyscale of 16 bits or of floats is scaled by its range; JobError if that is unknown.
+    """
     try:
         with Image.open(path) as image:
             image.load()
-            upright = ImageOps.exif_transpose(image)
+            upright = pixel_ranges.to_8_bit(ImageOps.exif_transpose(image), str(path))
             if upright.has_transparency_data:
                 upright = upright.convert("RGBA")
                 upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)

@@ -31,3 +31,13 @@ def check_trained_on(record: dict, manifest: str | Path) -> None:
             f"the weights were trained on {record['model']['name']} with the files {trained[:12]}…; {manifest} holds "
             f"{here[:12]}…. Give the model that belongs to them, or delete train.json and run again."
         )
+
+
+def check_hints(record: dict, manifest: str | Path) -> None:
+    """Raise JobError if the run of a record was trained on other control images than the manifest's."""
+    here, trained = files.read_json(manifest)["sha256"], record["data_sha256"]
+    if here != trained:
+        raise JobError(
+            f"{manifest}: expected the control images {trained[:12]}… that the weights were trained on, found "
+            f"{here[:12]}…. Delete the run's train.json and run again."
+        )

@@ -1,0 +1,47 @@
+"""The source of a custom hint function: found without importing it, one digest per content."""
+
+import sys
+
+import pytest
+
+from common import hint_source
+from common.job import JobError
+
+BROKEN = "raise AssertionError('imported')\n"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder on sys.path, as one on PYTHONPATH would be."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "one_hint.py").write_text(BROKEN)
+    (tmp_path / "many_hints/deep").mkdir(parents=True)
+    for name in ("__init__.py", "lines.py", "deep/__init__.py", "deep/depth.py"):
+        (tmp_path / "many_hints" / name).write_text(BROKEN)
+    return tmp_path
+
+
+def test_a_module_is_its_file(folder, tmp_path_factory, monkeypatch):
+    before = hint_source.sha256("one_hint:draw")
+    assert before == hint_source.sha256("one_hint:other") and "one_hint" not in sys.modules
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (folder / "one_hint.py").rename(elsewhere / "one_hint.py")
+    monkeypatch.syspath_prepend(elsewhere)
+    assert hint_source.sha256("one_hint:draw") == before  # wherever it lies
+    (elsewhere / "one_hint.py").write_text(BROKEN + "# edited\n")
+    assert hint_source.sha256("one_hint:draw") != before
+
+
+@pytest.mark.parametrize("hint", ["many_hints:draw", "many_hints.lines:draw", "many_hints.deep.depth:draw"])
+def test_a_package_is_all_of_its_files(folder, hint):
+    before = hint_source.sha256(hint)
+    (folder / "many_hints/deep/depth.py").write_text(BROKEN + "# edited\n")
+    assert hint_source.sha256(hint) != before and not {"many_hints", "many_hints.deep"} & set(sys.modules)
+
+
+@pytest.mark.parametrize("hint", ["no_hint:draw", "one_hint.draw:draw", "many_hints.depth:draw", "sys:exit"])
+def test_a_module_that_is_not_there_names_pythonpath(folder, monkeypatch, hint):
+    monkeypatch.setenv("PYTHONPATH", "/a:/b")
+    message = rf"hint '{hint}': expected a module .* on PYTHONPATH, found none \(PYTHONPATH is /a:/b\). Add the folder"
+    with pytest.raises(JobError, match=message):
+        hint_source.sha256(hint)

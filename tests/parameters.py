@@ -1,0 +1,237 @@
+"""Count what every run of config.yaml trains, and write it next to the paper's numbers into docs/parameters.md.
+
+The models are built on the meta device, without memory, from their real configs in tests/data/models:
+`PYTHONPATH=workflow/scripts python tests/parameters.py` rewrites the page.
+"""
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+import torch
+import yaml
+
+from common import adapters, controlled, hint_encoder
+from common import config as grid
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs/parameters.md"
+MODELS = {  # → file in tests/data/models
+    "deberta-v3-base": "deberta-v3-base",
+    "llama2-7b": "llama2-7b",
+    "stable-diffusion-v1-5": "stable-diffusion-v1-5-unet",
+    "stable-diffusion-v1-5-pruned": "stable-diffusion-v1-5-unet",
+}
+TABLES = {"glue": "glue", "math": "math", "compute": "math", "subject": "subject", "control": "control"}  # → task
+LLAMA_WEIGHTS = 6_738_415_616  # the paper gives percentages of them, with two decimals
+LLAMA_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+Layers = Callable[..., list[tuple[int, int]]]  # names of targets → inputs and outputs of each layer
+
+
+def rotations(inputs: int, block: int, factors: int = 1) -> int:
+    """Free parameters of orthogonal blocks: the entries above the diagonal of a skew-symmetric matrix."""
+    return factors * inputs * (block - 1) // 2
+
+
+def boft_on_sd21(layers: Layers) -> int:
+    """Its text encoder is 1024 wide, where that of SD 1.5 has 768."""
+    wider = [(1024 if n == 768 else n, out) for n, out in layers("to_q", "to_k", "to_v")]
+    return sum(rotations(n, n // 8, 4) + 2 * out for n, out in wider)
+
+
+COPIED = (
+    "Copied from BOFT's paper, whose numbers fit b(b − 1)/2 free entries per block and factor "
+    "plus two values per output"
+)
+BLOCKS = "PEFT stores the whole b × b blocks, and one scale per output"
+WHOLE = (
+    "OFT's code stores whole blocks of (d/4)² entries, PEFT their free entries, above the diagonal: the same rotations"
+)
+SEVEN = "The published number is that of r = 7; here r = 8, as in the official script"
+LLAMA = (
+    "The published percentage fits b(b − 1)/2 free entries per block in all seven linear layers; "
+    "here the layers of HRA and LoRA, q_proj and v_proj"
+)
+# (table, run) → why its number is not the published one, and the count that gives the published one, where known.
+REASONS: dict[tuple[str, str], tuple[str, Callable[[Layers], int] | None]] = {
+    ("glue", "adalora/r8"): (
+        "All ranks in training, 12 per layer; the paper counts those that remain after pruning, 8 per layer on average",
+        None,
+    ),
+    ("glue", "oft/b16"): (
+        f"{COPIED}; PEFT's OFT has no such values",
+        lambda layers: sum(rotations(n, 16) + 2 * out for n, out in layers()),
+    ),
+    ("glue", "boft/m2b8"): (
+        f"{COPIED}. {BLOCKS}",
+        lambda layers: sum(rotations(n, 8, 2) + 2 * out for n, out in layers()),
+    ),
+    ("math", "boft/m2b8"): (
+        f"{LLAMA}. {BLOCKS}",
+        lambda layers: sum(rotations(n, 8, 2) for n, _ in layers(*LLAMA_LINEAR)),
+    ),
+    **{
+        (table, "oft/b16"): (LLAMA, lambda layers: sum(rotations(n, 16) for n, _ in layers(*LLAMA_LINEAR)))
+        for table in ("math", "compute")
+    },
+    **{
+        (table, f"oft/{variant}"): (WHOLE, lambda layers: sum(n * n // 4 for n, _ in layers()))
+        for table in ("subject", "control")
+        for variant in ("r4", "coft-r4")
+    },
+    **{
+        ("subject", f"hra/r8{penalty}"): (SEVEN, lambda layers: sum(7 * n for n, _ in layers()))
+        for penalty in ("", "-lambda1e-3", "-inf")
+    },
+    ("control", "base/pretrained"): (
+        "The paper's row DreamBooth counts all weights of the UNet, but has the scores of the untrained base model",
+        None,
+    ),
+    ("control", "controlnet/full"): ("Printed to one decimal, 361.3", None),
+    ("control", "boft/m4r8"): (
+        f"{COPIED}, on q, k and v of Stable Diffusion 2.1; here Stable Diffusion 1.5 and the layers of HRA. {BLOCKS}",
+        boft_on_sd21,
+    ),
+}
+
+
+@dataclass
+class Row:
+    table: str
+    run: str
+    built: int
+    printed: str | None  # in the paper: millions, of LLaMA percent
+    explained: int | None = None  # the published number, by the reason's own count
+
+    @property
+    def reason(self) -> str:
+        return REASONS.get((self.table, self.run), ("", None))[0]
+
+    def is_printed_for(self, count: int) -> bool:
+        """Whether the paper's number is the count, rounded or truncated to the printed decimals."""
+        found = 100 * count / LLAMA_WEIGHTS if self.percent else count / 1e6
+        unit = 10.0 ** -len(self.printed.partition(".")[2])
+        return abs(found - float(self.printed)) < unit
+
+    @property
+    def percent(self) -> bool:
+        return TABLES[self.table] == "math"
+
+
+def read_config() -> dict:
+    return yaml.safe_load((ROOT / "config/config.yaml").read_text())
+
+
+def printed(table: str) -> dict[str, str]:
+    """Run → the paper's number of parameters, as printed."""
+    with (ROOT / f"config/published/{table}.csv").open(newline="") as stream:
+        rows = {row["run"]: row["params_M"] for row in csv.DictReader(stream) if row["run"] and row["params_M"]}
+    if TABLES[table] != "math":
+        return rows
+    # The published tables hold millions, which are exact to the percentage's two decimals only.
+    return {run: f"{float(millions) * 1e8 / LLAMA_WEIGHTS:.2f}" for run, millions in rows.items()}
+
+
+def base_model(task: str, model: str, method: dict):
+    """A task's model before insertion, on the meta device."""
+    import diffusers
+    import transformers
+
+    config = json.loads((ROOT / f"tests/data/models/{MODELS[model]}.json").read_text())
+    with torch.device("meta"):
+        if task in ("subject", "control"):
+            unet = diffusers.UNet2DConditionModel.from_config(config).requires_grad_(False)
+            return controlled.ready(unet, method, 8) if task == "control" else unet
+        config = transformers.AutoConfig.for_model(**config)
+        if task == "glue":
+            return transformers.AutoModelForSequenceClassification.from_config(config)
+        return transformers.AutoModelForCausalLM.from_config(config)
+
+
+def count(task: str, model, method: dict, head: list[str]) -> int:
+    """Adapter parameters of a run, as its record has them; nothing is trained of a base model."""
+    from peft.tuners.boft.layer import BOFTLayer
+
+    if task == "control":
+        head = controlled.head(method)
+    # Permutations are values, which this device has not.
+    with (
+        torch.device("meta"),
+        mock.patch.object(BOFTLayer, "block_butterfly_perm", lambda self, n, *_: torch.empty(n)),
+        mock.patch.object(BOFTLayer, "perm2mat", lambda self, indices: torch.empty(len(indices), len(indices))),
+    ):
+        adapted = adapters.insert(model, method, head)
+    if adapted is None:
+        adapters.select_trainable(model, method, head)
+        adapted = model
+    counted = controlled.count(adapted, method) if task == "control" else adapters.count(adapted, head)
+    return counted["adapter_parameters"]
+
+
+def rows() -> list[Row]:
+    """Every run of the grid and every run that has a published number, table by table."""
+    config, counts, found = read_config(), {}, []
+    for table, task in TABLES.items():
+        entry, published = config["tasks"][task], printed(table)
+        model = config["models"][entry["model"]]
+        chosen = entry["compute"]["runs"] if table == "compute" else [*grid.names(config, task), *published]
+        for run in dict.fromkeys(chosen):
+            method = grid.method(config, task, *run.split("/"))
+            if method["kind"] == "reference":
+                continue
+            key = json.dumps([task, method["kind"], method["peft"], method["targets"]])
+            if key not in counts:
+                counts[key] = count(task, base_model(task, entry["model"], method), method, model["head"])
+            row = Row(table, run, counts[key], published.get(run))
+            if formula := REASONS.get((table, run), ("", None))[1]:
+                row.explained = formula(layers_of(base_model(task, entry["model"], method), model["targets"]["paper"]))
+            found.append(row)
+    return found
+
+
+def layers_of(model, targets: list[str]) -> Layers:
+    def layers(*names: str) -> list[tuple[int, int]]:
+        ends = tuple(f".{name}" for name in names or targets)
+        return [
+            (layer.in_features, layer.out_features)
+            for name, layer in model.named_modules()
+            if isinstance(layer, torch.nn.Linear) and name.endswith(ends) and hint_encoder.NAME not in name
+        ]
+
+    return layers
+
+
+INTRODUCTION = """# Parameters of every run
+
+The parameters that the runs of [config.yaml](../config/config.yaml) train, without classifiers and hint encoders, next
+to the paper's number. Each base model is built from its real config, without weights, and the adapters are inserted as
+in a run. Two numbers agree if the paper's is the count, rounded or truncated to the printed decimals. Every other row
+has a reason and, in parentheses where it is known, the count for the paper's setting, which gives the paper's number.
+
+A test keeps this page current; `PYTHONPATH=workflow/scripts python tests/parameters.py` rewrites it.
+
+| table | run | built | paper | why they differ |
+|---|---|---|---|---|
+"""
+
+
+def page(found: list[Row]) -> str:
+    """The page's text; runs that differ in nothing that is shown share a line."""
+    lines: dict[tuple, list[str]] = {}
+    for row in found:
+        share = f" ({100 * row.built / LLAMA_WEIGHTS:.2f} %)" if row.percent else ""
+        paper = f"{row.printed} {'%' if row.percent else 'M'}" if row.printed else "–"
+        reason = row.reason and f"{row.reason}" + (f" ({row.explained:,})" if row.explained else "")
+        lines.setdefault((row.table, f"{row.built:,}{share}", paper, reason), []).append(f"`{row.run}`")
+    return INTRODUCTION + "".join(
+        f"| {table} | {', '.join(runs)} | {built} | {paper} | {reason or '–'} |\n"
+        for (table, built, paper, reason), runs in lines.items()
+    )
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(rows()))

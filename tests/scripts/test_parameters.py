@@ -1,0 +1,44 @@
+"""What the grid trains against the paper's numbers of parameters, on the real models' shapes."""
+
+import pytest
+
+import parameters
+from common import adapters
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return parameters.rows()
+
+
+def test_every_number_is_the_published_one_or_has_a_reason(rows):
+    published = [row for row in rows if row.printed]
+    assert {row.table for row in published} == set(parameters.TABLES)
+    agreeing = {(row.table, row.run) for row in published if row.is_printed_for(row.built)}
+    differing = {(row.table, row.run) for row in published} - agreeing
+    assert differing == set(parameters.REASONS)
+    # A reason with a count of its own gives the published number.
+    assert [row for row in rows if row.explained and not row.is_printed_for(row.explained)] == []
+
+
+def test_the_page_is_current(rows):
+    assert parameters.PAGE.read_text() == parameters.page(rows), (
+        "docs/parameters.md is not of this config: PYTHONPATH=workflow/scripts python tests/parameters.py"
+    )
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "weights"),
+    [
+        ("glue", "deberta-v3-base", 183_831_552),
+        ("math", "llama2-7b", parameters.LLAMA_WEIGHTS),
+        ("subject", "stable-diffusion-v1-5", 859_520_964),
+    ],
+)
+def test_the_base_models_are_the_real_ones(task, model, weights):
+    """As many weights as the published files have, without a new classifier."""
+    built = parameters.base_model(task, model, {"kind": "full"})
+    head = parameters.read_config()["models"][model]["head"]
+    assert weights == sum(
+        one.numel() for name, one in built.named_parameters() if not adapters.built_adapters.within(name, head)
+    )

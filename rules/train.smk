@@ -28,7 +28,7 @@ rule train_glue:
         gpu=task_resource("gpu"),
         mem_mb=task_resource("mem_mb"),
         runtime=task_resource("runtime"),
-        save_minutes=task_resource("save_minutes", 15),
+        save_seconds=task_resource("save_seconds", 900),
     params:
         dataset=dataset_slice,
         method=method_slice,
@@ -65,7 +65,7 @@ rule train_math:
         gpu=task_resource("gpu"),
         mem_mb=task_resource("mem_mb"),
         runtime=task_resource("runtime"),
-        save_minutes=task_resource("save_minutes", 15),
+        save_seconds=task_resource("save_seconds", 900),
     params:
         prompt=lambda wc: config["tasks"][wc.task]["prompt"]["template"],
         method=method_slice,
@@ -108,7 +108,7 @@ rule train_subject:
         gpu=lambda wc: 0 if method_slice(wc)["kind"] in subjects.IDLE else task_resource("gpu")(wc),
         mem_mb=task_resource("mem_mb"),
         runtime=task_resource("runtime"),
-        save_minutes=task_resource("save_minutes", 15),
+        save_seconds=task_resource("save_seconds", 900),
     params:
         prompts=lambda wc: subjects.training_prompts(config, dataset_entry(wc)["class"]),
         resolution=lambda wc: config["tasks"][wc.task]["resolution"],
@@ -145,7 +145,7 @@ rule train_control:
         gpu=lambda wc: 0 if method_slice(wc)["kind"] in subjects.IDLE else task_resource("gpu")(wc),
         mem_mb=task_resource("mem_mb"),
         runtime=task_resource("runtime"),
-        save_minutes=task_resource("save_minutes", 15),
+        save_seconds=task_resource("save_seconds", 900),
     params:
         resolution=lambda wc: config["tasks"][wc.task]["resolution"],
         method=method_slice,

@@ -122,18 +122,26 @@ class Run:
         settings = control_training.schedule(self.settings, len(data))
         set_seed(self.seed)
         self.trained = control_training.start(self.model, self.method, settings, augmented)
-        params = {"method": self.method, "hyperparameters": self.settings, "scratch": str(self.folder / "scratch")}
+        self.job = {
+            "input": {},
+            "params": {
+                "method": self.method,
+                "hyperparameters": self.settings,
+                "scratch": str(self.folder / "scratch"),
+            },
+            "resources": {},
+            "wildcards": {"seed": self.seed},
+        }
         samples = control_training.Samples(data, SIDE, self.seed, **self.samples)
-        self.survive = training.Survive(60, None)
+        self.survive = training.Survive(3600, None)
         marks = marks or [settings["max_steps"]]
         return control_training.Trainer(
-            {"params": params}, self.trained, self.model, samples, marks, self.survive, "cpu", settings
+            self.job, self.trained, self.model, samples, marks, self.survive, "cpu", settings
         )
 
     def train(self, marks: list[int] | None = None) -> control_training.Trainer:
-        (self.folder / "scratch").mkdir(parents=True, exist_ok=True)
         trainer = self.trainer(marks)
-        finetuning.run_to_end(trainer, self.survive, self.folder / "scratch", 0)
+        finetuning.run_to_end(self.job, trainer, self.survive, 0, trainer.state.max_steps)
         if trainer.is_world_process_zero():
             trainer.save(self.folder / "last")
         return trainer

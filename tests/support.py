@@ -130,7 +130,7 @@ class Run:
                 "scratch": str(self.folder / "scratch"),
             }
             | params,
-            "resources": {"gpu": 0, "save_minutes": 60},
+            "resources": {"gpu": 0, "save_seconds": 3600},
             "threads": 1,
             "wildcards": self.wildcards,
             "log": str(self.folder / f"{rule}.log"),

@@ -11,6 +11,7 @@ import torch
 from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from saved_states import check_same, stop_after
 
 import augment
 import control_sheet
@@ -83,7 +84,7 @@ class Run:
             "input": {"model": self.resources["model"], "dataset": self.resources[self.hint]} | input,
             "output": {name: str(path) for name, path in output.items()},
             "params": common | params,
-            "resources": {"gpu": 0, "save_minutes": 60},
+            "resources": {"gpu": 0, "save_seconds": 3600},
             "threads": 1,
             "wildcards": wildcards | {"seed": "0", "benchmark": "validation"},
             "log": str(self.folder / f"{rule}.log"),
@@ -134,6 +135,24 @@ class Run:
         )  # fmt: skip
         evaluate_control.main(job | changes)
         return files.read_json(output["metrics"])
+
+
+def test_a_state_of_another_rate_or_other_hints_is_set_aside(resources, tmp_path):
+    """As in test_saved_states.py: stopped in the middle, then the rate and then the hints are others."""
+    run = Run(tmp_path / "run", resources, unet_method("lora"), epochs=2, learning_rate=2e-2)
+    run.augment()
+    stop_after(2, run.train)
+    run.settings["learning_rate"] = 1e-3
+    stop_after(2, run.train)
+    run.hint = "segmentation"
+    record = run.train()
+    fresh = Run(tmp_path / "fresh", resources, run.method, "segmentation", **run.settings)
+    fresh.augment()
+    expected = fresh.train()
+    check_same(record, {"last": run.weights}, expected, {"last": fresh.weights})
+    assert record["resumed_from"] == [] and "inputs.dataset" in record["discarded"][0]
+    aside = files.read_json(tmp_path / "run/scratch.set-aside/attempts.json")
+    assert aside["discarded"] == ["the saved state is of learning_rate 0.02, now 0.001"]
 
 
 def test_scenes_come_with_what_is_known_of_them(resources):

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from multiprocessing import get_context
@@ -77,7 +78,7 @@ def test_a_full_disk_is_said_with_its_remedy(tmp_path):
     def main(job):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "scratch/checkpoint-3")
 
-    assert jobs.guarded(main, job(tmp_path), exit=False) == 1
+    assert "No space left" in jobs.guarded(main, job(tmp_path))
     error = files.read_json(tmp_path / "scratch/try.error.json")["error"]
     assert "scratch/checkpoint-3" in error and "Free some space and run again" in error
 
@@ -177,3 +178,37 @@ def test_on_the_cpu_and_where_slurm_gave_just_these_no_gpu_is_reserved(monkeypat
     # A local run within an allocation (salloc): its jobs share four.
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
     assert jobs.wanted_gpus(asked) == 2
+
+
+def test_each_attempt_adds_to_the_log(tmp_path):
+    """Retried by the real Snakemake."""
+    (tmp_path / "script.py").write_text(SCRIPT.format(scripts=str(ROOT / "workflow/scripts")))
+    (tmp_path / "Snakefile").write_text(
+        'rule attempt:\n    output: file="out"\n    retries: 1\n    params: fail=True, scratch="scratch"\n'
+        '    log: "log"\n    script: "script.py"\n'
+    )
+    subprocess.run([sys.executable, "-m", "snakemake", "--cores", "1"], cwd=tmp_path, capture_output=True)
+    log = (tmp_path / "log").read_text()
+    assert len(re.findall(r"^=== \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ, attempt on .* ===$", log, re.MULTILINE)) == 2
+    assert log.count("to the log") == log.count("JobError: expected a, came b, do c") == 2
+
+
+def test_a_full_scratch_disk_is_said_on_the_terminal_though_the_error_file_cannot_be_written(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "scratch/try.error.json")
+
+    monkeypatch.setattr(files, "write_json", full)
+    text = jobs.guarded(lambda job: full(), job(tmp_path))
+    assert "No space left on device" in text and "Free some space and run again" in text
+    assert "try.error.json cannot be written" in text
+
+
+def test_no_job_file_for_several_processes_on_a_full_disk_is_said_likewise(tmp_path, monkeypatch, capsys):
+    from common import launcher
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files, "write_json", full)
+    problem = jobs.guarded(lambda job: launcher.torchrun("script.py", job, 2), job(tmp_path))
+    assert "No space left on device" in problem

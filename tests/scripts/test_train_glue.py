@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from common import adapters, files
+from common import adapters, checkpoints, files
 from common.job import JobError
 from support import ROOT, method
 
@@ -76,7 +76,7 @@ def test_a_killed_training_ends_with_the_same_numbers(make_run, kind):
     undisturbed = train(make_run(method(kind), name="whole", **settings))
     run = make_run(method(kind), name="killed", **settings)
     job = run.train
-    job["resources"]["save_minutes"] = 1e-9  # after every step
+    job["resources"]["save_seconds"] = 0  # after every step
     scratch = Path(job["params"]["scratch"])
     files.write_json(run.folder / "job.json", job)
     process = subprocess.Popen(
@@ -99,7 +99,8 @@ def test_a_killed_training_ends_with_the_same_numbers(make_run, kind):
         assert all((whole[key] == resumed[key]).all() for key in whole), name
 
 
-def test_sigterm_saves_the_state_and_fails(make_run):
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
+def test_a_signal_saves_the_state_and_fails(make_run, name):
     run = make_run(method("hra"), epochs=200)
     scratch = Path(run.train["params"]["scratch"])
     files.write_json(run.folder / "job.json", run.train)
@@ -107,39 +108,10 @@ def test_sigterm_saves_the_state_and_fails(make_run):
         [sys.executable, SCRIPT, run.folder / "job.json"], env=os.environ | {"PYTHONPATH": str(ROOT)}
     )
     wait_for(lambda: (scratch / "best").exists(), process)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.Signals[name])
     assert process.wait(timeout=60) == 1
     assert list(scratch.glob("checkpoint-*/complete"))
-    assert "signal SIGTERM" in json.loads((scratch / "train.error.json").read_text())["error"]
-
-
-def test_a_checkpoint_that_was_cut_off_is_not_resumed_from(tmp_path):
-    from common import training
-
-    for step, complete in ((3, True), (9, False), (12, False)):
-        (tmp_path / f"checkpoint-{step}").mkdir()
-        if complete:
-            (tmp_path / f"checkpoint-{step}" / "complete").touch()
-    assert training.last_complete_checkpoint(tmp_path).name == "checkpoint-3"
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-3"]
-
-
-def test_killed_while_an_old_checkpoint_is_removed_there_is_a_whole_one(tmp_path, monkeypatch):
-    from common import training
-
-    for step in (3, 6):
-        (tmp_path / f"checkpoint-{step}").mkdir()
-    (tmp_path / "checkpoint-3" / "complete").touch()
-    (tmp_path / "checkpoint-3" / "optimizer.pt").touch()
-
-    def killed(path):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(training.shutil, "rmtree", killed)
-        training.keep_only(tmp_path / "checkpoint-6")
-    assert training.last_complete_checkpoint(tmp_path).name == "checkpoint-6"
-    assert not (tmp_path / "checkpoint-3").exists()
+    assert f"signal {name}" in json.loads((scratch / "train.error.json").read_text())["error"]
 
 
 def test_the_time_limit_stops_training_before_slurm_does(make_run, monkeypatch):
@@ -152,7 +124,7 @@ def test_the_time_limit_stops_training_before_slurm_does(make_run, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_END_TIME", str(time.time()))
     with pytest.raises(training.Interrupted, match="time limit"):
         train_glue.main(job)
-    assert training.last_complete_checkpoint(Path(job["params"]["scratch"])).name == "checkpoint-1"
+    assert checkpoints.newest(Path(job["params"]["scratch"]))[0].name == "checkpoint-1"
 
 
 def test_gradient_accumulation_gives_the_same_gradient(make_run):
@@ -223,14 +195,14 @@ def test_bias_is_trained_and_saved(make_run):
 
 def test_two_processes_train_one_model(make_run):
     """torchrun with gloo: the rank-0 record is written once, with both processes' share of the batch."""
-    from common import job as jobs
+    from common import launcher
 
     run = make_run(method("hra"))
     job = run.train
     job["resources"]["gpu"] = 2
     job["params"]["device"] = "cpu"
     os.environ["PYTHONPATH"] = str(ROOT)
-    assert jobs.torchrun(str(SCRIPT), job) == 0
+    launcher.torchrun(str(SCRIPT), job, 2)
     record = files.read_json(job["output"]["record"])
     assert record["processes"] == 2 and record["steps"] == 12
 

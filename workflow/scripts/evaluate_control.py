@@ -17,7 +17,7 @@ from common.job import start
 
 
 def main(job: dict) -> None:
-    started = time.time()
+    started = time.monotonic()
     params, record = job["params"], files.read_json(job["input"]["record"])
     manifests.check_hints(record, job["input"]["dataset"])
     device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))

@@ -14,7 +14,7 @@ def main(job: dict) -> None:
 
     from common import metrics
 
-    started = time.time()
+    started = time.monotonic()
     params, wildcards = job["params"], job["wildcards"]
     dataset, record = params["dataset"], files.read_json(job["input"]["record"])
     manifests.check_trained_on(record, job["input"]["model"])

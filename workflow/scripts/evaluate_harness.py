@@ -12,7 +12,7 @@ from common.job import JobError, start
 
 
 def main(job: dict) -> None:
-    started = time.time()
+    started = time.monotonic()
     params, benchmarks = job["params"], job["params"]["benchmarks"]
     record = files.read_json(job["input"]["record"])
     manifests.check_trained_on(record, job["input"]["model"])
@@ -38,7 +38,7 @@ def main(job: dict) -> None:
             "benchmarks": results,
             "limit": params["limit"],
             "lm_eval": harness,
-            "seconds": round(time.time() - started, 3),
+            "seconds": round(time.monotonic() - started, 3),
             "device": provenance.device_name(device),
         },
     )

@@ -11,7 +11,7 @@ from common.job import JobError, start
 def main(job: dict) -> None:
     from tqdm import tqdm
 
-    started = time.time()
+    started = time.monotonic()
     params = job["params"]
     style, record = params["answer"], files.read_json(job["input"]["record"])
     golds = gold_answers(job["input"]["dataset"], params["split"], style)

@@ -5,19 +5,17 @@ the scratch folder. A blocked (all-black) image has no scores; it is counted, an
 the run of kind `reference` the subject's photographs are judged against each other, the paper's row “Real Images”.
 """
 
-import hashlib
-import json
 import time
 from collections import defaultdict
 from pathlib import Path
 
-from common import faithfulness, files, images, judging, manifests, outputs, provenance, subjects
+from common import faithfulness, files, fingerprints, images, judging, manifests, outputs, provenance, subjects
 from common.aggregate import as_list
 from common.job import start
 
 
 def main(job: dict) -> None:
-    started = time.time()
+    started = time.monotonic()
     params = job["params"]
     evaluation, record = params["evaluation"], files.read_json(job["input"]["record"])
     device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
@@ -69,10 +67,8 @@ class Judge:
         from safetensors.torch import load_file, save_file
 
         weights = files.read_json(self.manifests[entry["model"]])["sha256"]
-        identity = json.dumps(
-            [entry, weights, self.content, self.evaluation["prompts"], self.evaluation["prompts_class"]]
-        )
-        digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
+        prompts = [self.evaluation["prompts"], self.evaluation["prompts_class"]]
+        digest = fingerprints.digest([entry, weights, self.content, *prompts, self.job["params"]["task_version"]])
         path = Path(self.job["params"]["scratch"]) / "features" / f"{name}-{digest}.safetensors"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)

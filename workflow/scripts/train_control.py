@@ -13,12 +13,11 @@ from common.job import start
 
 
 def main(job: dict) -> None:
-    started = time.time()
+    started = time.monotonic()
     params, seed = job["params"], int(job["wildcards"]["seed"])
     method, scratch = params["method"], Path(params["scratch"])
     device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
     model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
-    scratch.mkdir(parents=True, exist_ok=True)
     if method["kind"] in subjects.IDLE:
         finetuning.untrained(job, started, device, diffusion.count_parameters(model_folder))
         return
@@ -35,11 +34,11 @@ def main(job: dict) -> None:
     samples = control_training.Samples(
         rows, params["resolution"], seed, settings["prompt_dropout"], settings["shuffle"]
     )
-    survive = training.Survive(job["resources"]["save_minutes"], finetuning.time_limit(job, started))
+    survive = training.Survive(job["resources"]["save_seconds"], finetuning.time_limit(job))
     sizes = controlled.count(model, method)
     marks = [settings["max_steps"]]
     trainer = control_training.Trainer(job, model, model_folder, samples, marks, survive, device, settings)
-    attempts = finetuning.run_to_end(trainer, survive, scratch, started)
+    attempts = finetuning.run_to_end(job, trainer, survive, started, settings["max_steps"])
     if not trainer.is_world_process_zero():
         return
     trainer.save(scratch / "last", start=augmented)

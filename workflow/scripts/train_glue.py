@@ -18,7 +18,7 @@ def main(job: dict) -> None:
 
     from common import metrics, training
 
-    started = time.time()
+    started = time.monotonic()
     params, wildcards = job["params"], job["wildcards"]
     dataset, method, settings = params["dataset"], params["method"], params["hyperparameters"]
     seed, scratch = int(wildcards["seed"]), Path(params["scratch"])
@@ -35,20 +35,16 @@ def main(job: dict) -> None:
     steps["logging_steps"] = max(1, settings["eval_steps"] // 2)
     arguments = finetuning.training_arguments(job, settings, seed, scratch, device, **steps)
     model = adapters.load_classifier(model_folder, dataset["labels"], seed, settings.get("classifier_dropout"))
-    model = adapters.start_training(
-        model,
-        method,
-        params["head"],
-        Path(job["input"]["augmented"]).parent,
-        finetuning.total_steps(len(train), settings),
-    )
+    total_steps = finetuning.total_steps(len(train), settings)
+    augmented = Path(job["input"]["augmented"]).parent
+    model = adapters.start_training(model, method, params["head"], augmented, total_steps)
     sizes = adapters.count(model, params["head"])
 
     def judge(prediction) -> dict[str, float]:
         predicted = metrics.predictions(prediction.predictions, dataset["labels"])
         return metrics.values(dataset["metrics"], np.asarray(prediction.label_ids), predicted)
 
-    survive = training.Survive(job["resources"]["save_minutes"], finetuning.time_limit(job, started))
+    survive = training.Survive(job["resources"]["save_seconds"], finetuning.time_limit(job))
     callbacks = [survive, training.KeepBest(scratch / "best", dataset["score"], model)]
     if method["kind"] == "adalora":
         callbacks.append(training.AllocateRanks())
@@ -62,7 +58,7 @@ def main(job: dict) -> None:
         callbacks=callbacks,
         method=method,
     )
-    attempts = finetuning.run_to_end(trainer, survive, scratch, started)
+    attempts = finetuning.run_to_end(job, trainer, survive, started, total_steps)
     if not evaluated_last(trainer):
         trainer.evaluate()
     if not trainer.is_world_process_zero():

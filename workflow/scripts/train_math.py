@@ -17,7 +17,7 @@ def main(job: dict) -> None:
 
     from common import training
 
-    started = time.time()
+    started = time.monotonic()
     params, wildcards = job["params"], job["wildcards"]
     method, settings = params["method"], params["hyperparameters"]
     seed, scratch = int(wildcards["seed"]), Path(params["scratch"])
@@ -36,14 +36,11 @@ def main(job: dict) -> None:
             f"{model.config.max_position_embeddings}. Lower it in the preset."
         )
     model.config.use_cache = False
-    model = adapters.start_training(
-        model, method, params["head"], augmented, finetuning.total_steps(len(train), settings)
-    )
+    total_steps = finetuning.total_steps(len(train), settings)
+    model = adapters.start_training(model, method, params["head"], augmented, total_steps)
     sizes = adapters.count(model, params["head"])
     if not sizes["trainable_parameters"]:
-        attempts = finetuning.begin_attempt(scratch, None)
-        adapters.save(model, scratch / "last")
-        finetuning.finish(job, attempts, started, device, sizes, steps=0, best_step=None, score="loss", curve=[])
+        finetuning.untrained(job, started, device, sizes["total_parameters"])
         return
 
     arguments = finetuning.training_arguments(
@@ -59,7 +56,7 @@ def main(job: dict) -> None:
         train_sampling_strategy="group_by_length" if settings["group_by_length"] else "random",
         eval_strategy="no",
     )
-    survive = training.Survive(job["resources"]["save_minutes"], finetuning.time_limit(job, started))
+    survive = training.Survive(job["resources"]["save_seconds"], finetuning.time_limit(job))
     trainer = training.ResumableTrainer(
         model=model,
         args=arguments,
@@ -69,7 +66,7 @@ def main(job: dict) -> None:
         method=method,
         mean_over_tokens=True,
     )
-    attempts = finetuning.run_to_end(trainer, survive, scratch, started)
+    attempts = finetuning.run_to_end(job, trainer, survive, started, total_steps)
     if not trainer.is_world_process_zero():
         return
     adapters.save(model, scratch / "last", start=augmented)

@@ -13,13 +13,12 @@ from common.job import start
 
 
 def main(job: dict) -> None:
-    started = time.time()
+    started = time.monotonic()
     params = job["params"]
     method, settings = params["method"], params["hyperparameters"]
     scratch, seed = Path(params["scratch"]), int(job["wildcards"]["seed"])
     device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
     model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
-    (scratch / "steps").mkdir(parents=True, exist_ok=True)
     if method["kind"] in subjects.IDLE:
         finetuning.untrained(job, started, device, diffusion.count_parameters(model_folder))
         return
@@ -41,13 +40,14 @@ def main(job: dict) -> None:
         model_folder, [params["prompts"]["instance"], params["prompts"]["class"]], "float32", device
     )
     marks = subjects.marks(settings, method["kind"])
-    survive = training.Survive(job["resources"]["save_minutes"], finetuning.time_limit(job, started))
+    survive = training.Survive(job["resources"]["save_seconds"], finetuning.time_limit(job))
     sizes = adapters.count(model, [])
     trainer = dreambooth.Trainer(job, model, model_folder, samples, embeddings, marks, survive, device)
-    attempts = finetuning.run_to_end(trainer, survive, scratch, started)
+    attempts = finetuning.run_to_end(job, trainer, survive, started, settings["max_steps"])
     if not trainer.is_world_process_zero():
         return
     adapters.save(model, scratch / "last", start=augmented)
+    (scratch / "steps").mkdir(exist_ok=True)  # there are none where only the last epoch is kept
     curve = trainer.curve()
     result = {"steps": trainer.state.global_step, "best_step": None, "score": "loss", "curve": curve}
     finetuning.finish(job, attempts, started, device, sizes, **result)

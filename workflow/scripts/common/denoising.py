@@ -19,7 +19,7 @@ from diffusers.training_utils import EMAModel
 from safetensors.torch import load_file, save_file
 
 import hra
-from common import adapters, diffusion, files, training
+from common import adapters, checkpoints, diffusion, files, training
 
 LOSSES = "losses.json"
 POINTS = 100  # of the loss curve
@@ -31,6 +31,8 @@ class Trainer:
 
     `samples[n]` is sample n of the training. `settings`: the job's hyperparameters, if these need completion.
     """
+
+    per_process = False  # what is random depends on the samples only
 
     def __init__(self, job: dict, model, folder: Path, samples, marks: list[int], survive, device: str, settings=None):
         self.settings, self.method = settings or job["params"]["hyperparameters"], job["params"]["method"]
@@ -76,7 +78,6 @@ class Trainer:
 
         if resume_from_checkpoint:
             self.resume(Path(resume_from_checkpoint))
-        self.survive.on_train_begin()
         world = SimpleNamespace(world_size=self.accelerator.num_processes, device=self.device)
         first = self.state.global_step
         shown = None if self.is_world_process_zero() else True
@@ -175,12 +176,13 @@ class Trainer:
                 self.average.restore(self.parameters)
 
     def checkpoint(self) -> None:
-        folder = self.scratch / f"checkpoint-{self.state.global_step}"
+        folder = self.scratch / f"{checkpoints.PREFIX}{self.state.global_step}"
         self.accelerator.save_state(str(folder))
+        self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
             save_file(adapters.trained_state(self.unwrapped), folder / training.TRAINED)
             (folder / LOSSES).write_text(json.dumps(self.losses))
-            training.keep_only(folder)
+            checkpoints.seal(folder)
         self.accelerator.wait_for_everyone()
 
     def resume(self, folder: Path) -> None:

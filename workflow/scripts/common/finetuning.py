@@ -5,7 +5,7 @@ import shutil
 import time
 from pathlib import Path
 
-from common import adapters, files, provenance
+from common import adapters, checkpoints, files, fingerprints, provenance
 from common.job import processes
 
 
@@ -46,52 +46,81 @@ def total_steps(rows: int, settings: dict) -> int:
     return int(-(-batches // settings["gradient_accumulation"]) * settings["epochs"])
 
 
-def time_limit(job: dict, started: float) -> float | None:
-    """When the scheduler kills the job, in Unix time; on a plain machine nobody does."""
+def time_limit(job: dict) -> float | None:
+    """When the scheduler kills the job, in seconds of the monotonic clock; on a plain machine nobody does."""
     if "SLURM_JOB_ID" not in os.environ:
         return None
-    # Older Slurms do not say it; the job began a little before its script.
+    # Slurm has stated the end since version 22.05. Before that: the job began a little earlier than this call.
     end = os.environ.get("SLURM_JOB_END_TIME")
-    return float(end) if end else started + 60 * job["resources"]["runtime"]
+    return time.monotonic() + (float(end) - time.time() if end else 60 * job["resources"]["runtime"])
 
 
-def run_to_end(trainer, survive, scratch: Path, started: float) -> dict:
-    """Train, from the last saved state where there is one; what came of each attempt. `Interrupted` if told to stop."""
+def run_to_end(job: dict, trainer, survive, started: float, steps: int) -> dict:
+    """Train, from the last saved state where one is usable; what came of each attempt. `Interrupted` if told to stop.
+
+    `started`: when the job began, in seconds of the monotonic clock; `steps`: of the optimiser, in all.
+    """
     from common import training
 
-    checkpoint, write = training.last_complete_checkpoint(scratch), trainer.is_world_process_zero()
-    attempts = begin_attempt(scratch, checkpoint, write)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    scratch, write = Path(job["params"]["scratch"]), trainer.is_world_process_zero()
+    checkpoint, discarded = None, []
+    if write:
+        checkpoint, discarded = saved_state(job, steps, trainer.per_process)
+    trainer.accelerator.wait_for_everyone()
+    if not write:
+        checkpoint, _ = checkpoints.newest(scratch)
+    attempts = begin_attempt(scratch, checkpoint, discarded, write)
+    with survive:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if survive.stopped and trainer.state.global_step < trainer.state.max_steps:
         end_attempt(scratch, attempts, started, write)
         raise training.Interrupted(
             f"stopped at step {trainer.state.global_step} of {trainer.state.max_steps}: {survive.stopped}. "
-            f"The state is in {scratch}; the next attempt goes on from there."
+            f"The state is in {scratch}; the next attempt resumes there."
         )
     return attempts
 
 
-def begin_attempt(scratch: Path, checkpoint: Path | None, write: bool = True) -> dict:
+def saved_state(job: dict, steps: int, per_process: bool = False) -> tuple[Path | None, list[str]]:
+    """The checkpoint to resume from, and why those that cannot be used were discarded.
+
+    One of another training (other settings, data, versions) is set aside; a damaged one is removed.
+    """
+    scratch = Path(job["params"]["scratch"])
+    scratch.mkdir(parents=True, exist_ok=True)
+    discarded = checkpoints.claim(scratch, fingerprints.of_training(job, steps, per_process))
+    checkpoint, damaged = checkpoints.newest(scratch)
+    if damaged and not checkpoint:  # what the run has kept belongs to the checkpoint that is lost
+        for name in checkpoints.KEPT:
+            checkpoints.remove(scratch / name)
+    discarded += damaged
+    for reason in discarded:
+        print(f"{reason}: {f'resuming at {checkpoint.name}' if checkpoint else 'starting over'}")
+    return checkpoint, discarded
+
+
+def begin_attempt(scratch: Path, checkpoint: Path | None, discarded: list[str], write: bool = True) -> dict:
     """What earlier attempts left on record, with this one added."""
     path = scratch / "attempts.json"
     attempts = files.read_json(path) if path.exists() else {"started": None, "seconds": [], "resumed_from": []}
     attempts["started"] = attempts["started"] or provenance.now()
     attempts["seconds"].append(0.0)
     if checkpoint:
-        attempts["resumed_from"].append(int(checkpoint.name.rsplit("-", 1)[1]))
+        attempts["resumed_from"].append(checkpoints.step_of(checkpoint))
+    attempts["discarded"] = attempts.get("discarded", []) + discarded
     if write:
         files.write_json(path, attempts)
     return attempts
 
 
 def end_attempt(scratch: Path, attempts: dict, started: float, write: bool = True) -> None:
-    attempts["seconds"][-1] = time.time() - started
+    attempts["seconds"][-1] = time.monotonic() - started
     if write:
         files.write_json(scratch / "attempts.json", attempts)
 
 
 def finish(job: dict, attempts: dict, started: float, device: str, sizes: dict, **result) -> None:
-    """Copy the weights from scratch to the run's folder, write the record last, and drop the scratch folder.
+    """Copy the weights from scratch to the run's folder, write the record last, then remove the scratch folder.
 
     `result`: steps, best_step, score and curve.
     """
@@ -120,6 +149,7 @@ def finish(job: dict, attempts: dict, started: float, device: str, sizes: dict, 
             "processes": processes(job),
             "attempts": len(attempts["seconds"]),
             "resumed_from": attempts["resumed_from"],
+            "discarded": attempts["discarded"],
             "model": {"name": params["model_name"]} | {key: model_manifest[key] for key in ("revision", "sha256")},
             "data_sha256": data_manifest["sha256"],
             **provenance.record(params),
@@ -127,15 +157,18 @@ def finish(job: dict, attempts: dict, started: float, device: str, sizes: dict, 
             "finished": provenance.now(),
         },
     )
-    shutil.rmtree(scratch)
+    checkpoints.remove(scratch)
 
 
 def untrained(job: dict, started: float, device: str, parameters: int) -> None:
-    """The record of a model as it came: no step is taken, the weights are an empty file."""
+    """The record of a model that takes no step; its weights are an empty file. `parameters`: of the whole model."""
     from safetensors.torch import save_file
 
+    if int(os.environ.get("RANK", 0)):
+        return
     scratch = Path(job["params"]["scratch"])
-    attempts = begin_attempt(scratch, None)
+    _, discarded = saved_state(job, steps=0)
+    attempts = begin_attempt(scratch, None, discarded)
     for name in set(job["output"]) - {"record"}:
         (scratch / name).mkdir(parents=True, exist_ok=True)
     save_file({}, scratch / "last" / adapters.WEIGHTS, metadata={"format": "pt"})

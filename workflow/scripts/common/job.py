@@ -8,7 +8,7 @@ hand (`python workflow/scripts/train_glue.py job.json`) and in pytest (`main({..
 import contextlib
 import json
 import os
-import signal
+import platform
 import subprocess
 import sys
 import time
@@ -16,8 +16,9 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from common import files
+from common import files, launcher
 
+TIME = "%Y-%m-%dT%H:%M:%SZ"  # ISO 8601, UTC
 # Numbers of GPUs mean nothing outside a scheduler's job, so each has its own locks.
 SCHEDULER_JOBS = ("SLURM_JOB_ID", "LSB_JOBID", "PBS_JOBID", "JOB_ID")
 SCHEDULER_JOB = next((os.environ[name] for name in SCHEDULER_JOBS if name in os.environ), None)
@@ -33,22 +34,28 @@ def start(main: Callable[[dict], None], script: str, snakemake=None) -> None:
     if snakemake is None:
         if len(sys.argv) != 2:
             raise SystemExit(f"usage: python {script} JOB.json")
-        guarded(main, json.loads(Path(sys.argv[1]).read_text()))
+        job = json.loads(Path(sys.argv[1]).read_text())
+        launcher.end_with_the_job()
+        if guarded(main, job):
+            raise SystemExit(1)
         return
+
+    def run(job: dict) -> None:
+        with reserved_gpus(wanted_gpus(job)):
+            if processes(job) > 1:
+                launcher.torchrun(script, job, processes(job))
+            else:
+                main(job)
+
     job = from_snakemake(snakemake)
     terminal = os.dup(sys.stderr.fileno())
-    redirect(job["log"])
+    redirect(job)
     if not job["params"].get("network", False):
         os.environ["HF_HUB_OFFLINE"] = "1"
-    with reserved_gpus(wanted_gpus(job)):
-        if processes(job) > 1:
-            status = torchrun(script, job)
-        else:
-            status = guarded(main, job, exit=False)
-    if status:
+    if problem := guarded(run, job):
         with os.fdopen(terminal, "w") as stream:
-            print(f"{job['rule']} failed, see {job['log']}\n  {last_error(job)}", file=stream)
-        raise SystemExit(status)
+            print(f"{job['rule']} failed, see {job['log']}\n  {problem}", file=stream)
+        raise SystemExit(1)
 
 
 def from_snakemake(snakemake) -> dict:
@@ -76,32 +83,35 @@ def from_snakemake(snakemake) -> dict:
     }
 
 
-def guarded(main: Callable[[dict], None], job: dict, exit: bool = True) -> int:
-    """Run `main`; an exception becomes a traceback in the log, an error file beside the run's state, and status 1.
+def guarded(main: Callable[[dict], None], job: dict) -> str | None:
+    """Run `main`; what went wrong in one line, or None. The traceback goes to the log.
 
-    The error file is what makes a failed run a row of the run table (collect_runs.py).
+    The line is also written beside the run's state: that makes a failed run a row of the run table (collect_runs.py).
     """
-    error = error_file(job)
+    error, started = error_file(job), time.time()
     try:
         main(job)
+    except launcher.ProcessesFailed:
+        return last_error(job, started)
     except Exception as problem:
-        traceback.print_exc()
+        text = describe(problem)
+        with contextlib.suppress(OSError):  # the disk may be full
+            traceback.print_exc()
         if error:
-            files.write_json(
-                error,
-                {
-                    "status": "failed",
-                    "rule": job["rule"],
-                    "error": describe(problem),
-                    "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                },
-            )
-        if exit:
-            raise SystemExit(1) from None
-        return 1
+            content = {
+                "status": "failed",
+                "rule": job["rule"],
+                "error": text,
+                "time": time.strftime(TIME, time.gmtime()),
+            }
+            try:
+                files.write_json(error, content)
+            except OSError as second:
+                text += f" (and {error} cannot be written: {second.strerror})"
+        return text
     if error:
         error.unlink(missing_ok=True)
-    return 0
+    return None
 
 
 def describe(problem: Exception) -> str:
@@ -118,25 +128,30 @@ def error_file(job: dict) -> Path | None:
     return Path(scratch) / f"{job['rule'].partition('_')[0]}.error.json" if scratch else None
 
 
-def last_error(job: dict) -> str:
-    """The line that tells the user what went wrong."""
+def last_error(job: dict, since: float) -> str:
+    """The line that tells the user what went wrong in one of several processes."""
     error = error_file(job)
-    if error and error.exists():
-        return json.loads(error.read_text())["error"]
-    lines = Path(job["log"]).read_text().strip().splitlines()
-    return lines[-1] if lines else "no output"
+    if error and error.exists() and error.stat().st_mtime >= since:
+        return files.read_json(error)["error"]
+    return Path(job["log"]).read_text().strip().splitlines()[-1]
 
 
-def redirect(log: str) -> None:
-    """Send standard output and error, children's included, to the log file; progress bars stay out of it."""
+def redirect(job: dict) -> None:
+    """Append standard output and error, children's included, to the log file; progress bars stay out of it.
+
+    A header line per attempt: Snakemake gives the attempts of a job one log.
+    """
     os.environ |= {"TQDM_DISABLE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
-    Path(log).parent.mkdir(parents=True, exist_ok=True)
+    log = Path(job["log"])
+    log.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
-    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(target, 1)
     os.dup2(target, 2)
     os.close(target)
+    place = f"{platform.node()}, job {SCHEDULER_JOB}" if SCHEDULER_JOB else platform.node()
+    print(f"=== {time.strftime(TIME, time.gmtime())}, {job['rule']} on {place} ===", flush=True)
 
 
 def processes(job: dict) -> int:
@@ -201,15 +216,3 @@ def visible_gpus() -> list[str]:
     except (OSError, subprocess.CalledProcessError):
         return []
     return [str(index) for index, line in enumerate(output.splitlines()) if line.startswith("GPU ")]
-
-
-def torchrun(script: str, job: dict) -> int:
-    """Start the same script once per GPU; a termination signal is passed on, so that training can save its state."""
-    job_file = Path(job["params"]["scratch"]) / f"{job['rule']}.job.json"
-    files.write_json(job_file, job)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += [f"--nproc-per-node={processes(job)}", script, str(job_file)]
-    process = subprocess.Popen(command)
-    for name in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(name, lambda number, _: process.send_signal(number))
-    return process.wait()

@@ -61,7 +61,7 @@ def write_metrics(job: dict, started: float, device: str, record: dict, n_items:
             "n_items": n_items,
             "score": score,
             "selections": selections,
-            "seconds": round(time.time() - started, 3),
+            "seconds": round(time.monotonic() - started, 3),
             "device": provenance.device_name(device),
         },
     )

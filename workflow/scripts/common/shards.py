@@ -4,8 +4,6 @@ The batches' folder is named after what the images are made of, so nothing of an
 them; what was finished when a shard was killed is never made again, whatever the number of shards then.
 """
 
-import hashlib
-import json
 import shutil
 import time
 from collections.abc import Callable
@@ -14,7 +12,7 @@ from pathlib import Path
 
 from PIL.Image import Image
 
-from common import images, manifests, provenance, subjects
+from common import fingerprints, images, manifests, provenance, subjects
 from common.images import Picture
 
 
@@ -36,8 +34,7 @@ def draw(
 
     params, sampling = job["params"], job["params"]["sampling"]
     index, count = (int(job["wildcards"][name]) for name in ("shard", "n_shards"))
-    content = json.dumps(identity | {"sampling": sampling}, sort_keys=True)
-    place = Path(params["finished"]) / hashlib.sha256(content.encode()).hexdigest()[:16]
+    place = Path(params["finished"]) / fingerprints.digest(identity | {"sampling": sampling})
     for old in place.parent.glob("*"):
         if old != place:
             shutil.rmtree(old, ignore_errors=True)

@@ -8,16 +8,15 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import Trainer, TrainerCallback
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 import hra
-from common import adapters, files
+from common import adapters, checkpoints, files
 
 TRAINED = "trained.safetensors"
 ADALORA = "adalora.pt"
-COMPLETE = "complete"
 # Enough to write the state of a 7B adapter to a slow disk; of a short job a tenth.
 MARGIN_SECONDS = 120
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 class Interrupted(Exception):
@@ -26,6 +25,8 @@ class Interrupted(Exception):
 
 class ResumableTrainer(Trainer):
     """Trainer with the HRA penalty (paper, Eq. 6) and checkpoints of only what is trained."""
+
+    per_process = True  # dropout and the order of rows follow the number of processes
 
     def __init__(self, *arguments, method: dict, mean_over_tokens: bool = False, **keywords):
         super().__init__(*arguments, **keywords)
@@ -47,9 +48,12 @@ class ResumableTrainer(Trainer):
 
     def _save_checkpoint(self, model, trial):
         super()._save_checkpoint(model, trial)
+        # The Trainer's own rotation (save_total_limit) would remove the older checkpoint before this one is sealed.
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
-            keep_only(Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
+            checkpoints.seal(Path(self.args.output_dir) / f"{checkpoints.PREFIX}{self.state.global_step}")
+        # A process that ends has the others stopped: not before the seal.
+        self.accelerator.wait_for_everyone()
 
     def _save(self, output_dir=None, state_dict=None):
         folder = Path(output_dir)
@@ -92,26 +96,34 @@ class AllocateRanks(TrainerCallback):
 
 
 class Survive(TrainerCallback):
-    """Ask for a checkpoint every `save_minutes`, on SIGTERM or SIGUSR1, and before `end`, when the job is killed.
+    """Ask for a checkpoint every `save_seconds`, on SIGTERM, SIGINT or SIGUSR1, and before `end`, when the job is killed.
 
-    After a signal or near the limit training stops too: `stopped` says why.
+    After a signal or near the limit training stops too: `stopped` says why. `end` is in seconds of the monotonic clock.
+    Signals are caught inside `with survive:`; a second SIGINT is a KeyboardInterrupt as ever.
     """
 
-    def __init__(self, save_minutes: float, end: float | None):
-        self.save_seconds = 60 * save_minutes
-        self.limit = end - min(MARGIN_SECONDS, 0.1 * (end - time.time())) if end else None
-        self.last_save = time.monotonic()
+    def __init__(self, save_seconds: float, end: float | None):
+        self.save_seconds = save_seconds
+        now = time.monotonic()
+        self.limit = end - min(MARGIN_SECONDS, 0.1 * (end - now)) if end else None
+        self.last_save = now
         self.stopped: str | None = None
 
-    def on_train_begin(self, *_, **__):
-        def stop(number, frame):
-            self.stopped = f"signal {signal.Signals(number).name}"
+    def __enter__(self):
+        self.handlers = {number: signal.signal(number, self.stop) for number in SIGNALS}
+        return self
 
-        for number in (signal.SIGTERM, signal.SIGUSR1):
-            signal.signal(number, stop)
+    def __exit__(self, *_):
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
+
+    def stop(self, number, frame) -> None:
+        self.stopped = f"signal {signal.Signals(number).name}"
+        if number == signal.SIGINT:
+            signal.signal(number, signal.default_int_handler)
 
     def on_step_end(self, args, state, control, **_):
-        if self.limit and time.time() > self.limit:
+        if self.limit and time.monotonic() > self.limit:
             self.stopped = "the job's time limit is near"
         reason = self.agreed(self.stopped is not None, args)
         due = self.agreed(time.monotonic() - self.last_save > self.save_seconds, args)
@@ -131,29 +143,6 @@ class Survive(TrainerCallback):
         flag = torch.tensor(float(wish), device=args.device)
         torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
         return bool(flag.item())
-
-
-def keep_only(checkpoint: Path) -> None:
-    """Mark a checkpoint as complete, then remove the others; killed at any point, there is a whole one to resume from.
-
-    An old one loses its mark first: half removed it would resume without its optimiser, and nobody would notice. That
-    is why the Trainer's own rotation (save_total_limit), which comes before the mark, is not used.
-    """
-    (checkpoint / COMPLETE).touch()
-    for old in checkpoint.parent.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
-        if old != checkpoint:
-            (old / COMPLETE).unlink(missing_ok=True)
-            shutil.rmtree(old)
-
-
-def last_complete_checkpoint(folder: Path) -> Path | None:
-    """Newest checkpoint that was written to its end; those cut off are removed."""
-    checkpoints = sorted(folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]))
-    complete = [path for path in checkpoints if (path / COMPLETE).exists()]
-    for path in checkpoints:
-        if path not in complete:
-            shutil.rmtree(path, ignore_errors=True)
-    return complete[-1] if complete else None
 
 
 class KeepBest(TrainerCallback):

@@ -1,0 +1,304 @@
+"""A saved state is used by the training that it belongs to, and only if it is whole."""
+
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from saved_states import check_same, stop_after
+
+import train_glue
+import train_math
+import train_subject
+from common import checkpoints, files, finetuning, fingerprints, training
+from subjects import DATASET as SUBJECT
+from subjects import MODEL as DIFFUSION
+from subjects import unet_method
+from sums import LLAMA_TARGETS, SUMS, TINY_LLAMA, write_sums
+from support import DATASET, TINY_MODEL, downloaded, method, write_sentences
+
+
+def glue(make, root: Path):
+    write_sentences(root / "raw")
+    for name, rows in (("train", 64), ("validation", 24)):
+        path = root / f"raw/{name}.csv"
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[: rows + 1]))
+    return make(method("lora")), downloaded(root, TINY_MODEL, "glue/tiny", DATASET), train_glue
+
+
+def math(make, root: Path):
+    write_sums(root / "raw")
+    other = SUMS | {"take": {"train": 32}}
+    return make(method("lora", targets=LLAMA_TARGETS)), downloaded(root, TINY_LLAMA, "math/sums", other), train_math
+
+
+def subject(make, root: Path):
+    other = SUBJECT | {"source": SUBJECT["source"] | {"seed": 1}}
+    return make(unet_method("lora")), downloaded(root, DIFFUSION, "subject/jester-ball", other), train_subject
+
+
+@pytest.mark.parametrize(("case", "make"), [(glue, "make_run"), (math, "make_math_run"), (subject, "make_subject_run")])
+def test_a_state_of_another_rate_or_other_data_is_set_aside(case, make, tmp_path, request, capsys):
+    """Stopped in the middle, the rate and then the data changed: the record of a fresh training, to the last digit."""
+    make = request.getfixturevalue(make)
+    run, other, script = case(make, tmp_path)
+    run.settings |= {"learning_rate": 2e-2}
+    stop_after(3, lambda: script.main(run.train))
+    run.settings |= {"learning_rate": 1e-3}
+    stop_after(3, lambda: script.main(run.train))
+    assert "the saved state is of learning_rate 0.02, now 0.001: starting over" in capsys.readouterr().out
+    run.tiny = run.tiny | {"dataset": other["dataset"]}
+    script.main(run.train)
+    record = files.read_json(run.train["output"]["record"])
+
+    fresh = make(run.method, name="fresh")
+    fresh.tiny, fresh.settings = run.tiny, run.settings
+    script.main(fresh.train)
+    check_same(record, run.weights, files.read_json(fresh.train["output"]["record"]), fresh.weights)
+    assert record["resumed_from"] == [] and record["attempts"] == 1
+    assert len(record["discarded"]) == 1 and "inputs.dataset" in record["discarded"][0]
+    aside = Path(run.train["params"]["scratch"] + ".set-aside")
+    assert files.read_json(aside / "attempts.json")["discarded"] == [
+        "the saved state is of learning_rate 0.02, now 0.001"
+    ]
+
+
+def test_what_changes_no_number_discards_no_state(make_run):
+    run = make_run(method("hra"))
+    stop_after(3, lambda: train_glue.main(run.train))
+    job = run.train
+    job["resources"] |= {"save_seconds": 7, "runtime": 5}
+    job["params"] |= {"preset": "renamed"}
+    job["threads"] = 2
+    train_glue.main(job)
+    record = files.read_json(job["output"]["record"])
+    assert record["resumed_from"] == [3] and record["discarded"] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda job: job["params"].update(method=method("hra", peft={"r": 8})), "method.peft.r 4, now 8"),
+        (lambda job: job["params"].update(task_version=2), "task_version 1, now 2"),
+        (lambda job: job["wildcards"].update(seed="1"), "seed 0, now 1"),
+        (lambda job: job["resources"].update(gpu=2), "processes 1, now 2"),
+    ],
+)
+def test_a_fingerprint_names_what_differs(make_run, change, named):
+    run = make_run(method("hra"))
+    before, job = run.train, run.train
+    job["wildcards"] = dict(job["wildcards"])
+    change(job)
+    found = fingerprints.differences(*(fingerprints.of_training(one, 12, True) for one in (before, job)))
+    assert found == [named]
+
+
+def test_a_fingerprint_holds_the_versions_of_the_libraries(make_run, monkeypatch):
+    job = make_run(method("hra")).train
+    before = fingerprints.of_training(job, 12, False)
+    monkeypatch.setattr(fingerprints.provenance, "version", lambda name: "9.8.7" if name == "peft" else "1.0.1")
+    after = fingerprints.of_training(job, 12, False)
+    assert after["versions"] == {"torch": "1.0", "peft": "9.8", "transformers": "1.0", "diffusers": "1.0"}
+    assert any(line.startswith("versions.peft ") for line in fingerprints.differences(before, after))
+
+
+def test_a_state_without_a_fingerprint_is_set_aside(make_run):
+    run = make_run(method("hra"))
+    stop_after(3, lambda: train_glue.main(run.train))
+    Path(run.train["params"]["scratch"], "fingerprint.json").unlink()
+    train_glue.main(run.train)
+    record = files.read_json(run.train["output"]["record"])
+    assert record["resumed_from"] == [] and "unknown training" in record["discarded"][0]
+
+
+class Killed(BaseException):
+    """Nothing catches it, as nothing catches SIGKILL."""
+
+
+class Reaper:
+    """Ends the process, as it were, before its operation number `at` on files; `done` counts them."""
+
+    WATCHED = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.copyfile")
+
+    def __init__(self):
+        self.at, self.done = None, 0
+        sys.addaudithook(self.hook)
+
+    def hook(self, event: str, arguments: tuple) -> None:
+        writes = event == "open" and isinstance(arguments[1], str) and arguments[1][0] in "wax"
+        if self.at is None or not (writes or event in self.WATCHED):
+            return
+        if self.done == self.at:
+            self.at = None
+            raise Killed
+        self.done += 1
+
+    def run(self, at: int, work) -> bool:
+        """Whether `work` was killed."""
+        self.at, self.done = at, 0
+        try:
+            work()
+        except Killed:
+            return True
+        finally:
+            self.at = None
+        return False
+
+
+@pytest.fixture(scope="module")
+def reaper() -> Reaper:
+    return Reaper()
+
+
+def test_finish_can_be_killed_after_each_operation_on_files(make_run, monkeypatch, reaper):
+    """Either the state is as it was, and the next attempt ends with the same record, or it is gone and all is written."""
+    run = make_run(method("hra"))
+    finish, calls = finetuning.finish, []
+
+    def before(*arguments, **options):
+        calls.append((arguments, options))
+        raise Killed
+
+    scratch, pristine = Path(run.train["params"]["scratch"]), run.folder / "pristine"
+    record, outputs = Path(run.train["output"]["record"]), run.folder / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(finetuning, "finish", before)
+        job = run.train
+        job["resources"]["save_seconds"] = 0  # after every step
+        with pytest.raises(Killed):
+            train_glue.main(job)
+    scratch.rename(pristine)
+    arguments, options = calls[0]
+
+    def whole() -> bool:
+        return record.exists() and all(Path(path).exists() for path in run.weights.values())
+
+    kills, gone, expected, own = 0, [], None, ("seconds", "finished", "peak_memory_bytes")
+    while True:
+        shutil.rmtree(outputs, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.copytree(pristine, scratch)
+        if not reaper.run(kills, lambda: finish(*arguments, **options)):
+            break
+        kills += 1
+        if scratch.exists():
+            checkpoint, problems = checkpoints.newest(scratch)
+            assert checkpoint.name == "checkpoint-12" and problems == []
+            finish(*arguments, **options)
+        else:
+            gone.append(kills)
+        assert whole() and not scratch.exists()
+        found = {key: value for key, value in files.read_json(record).items() if key not in own}
+        assert found == (expected := expected or found)
+    assert len(gone) > 5 and min(gone) > 10
+
+    # Killed in the removal, outputs deleted by Snakemake: the next attempt trains from the beginning.
+    shutil.copytree(pristine, scratch, dirs_exist_ok=True)
+    assert reaper.run(min(gone), lambda: finish(*arguments, **options))
+    shutil.rmtree(outputs)
+    train_glue.main(run.train)
+    assert files.read_json(record)["curve"] == expected["curve"]
+    assert not list(run.folder.glob(".scratch.*"))
+
+
+def test_a_damaged_checkpoint_is_named_and_not_resumed_from(make_run, tmp_path, capsys):
+    run = make_run(method("hra"))
+    stop_after(8, lambda: train_glue.main(run.train))
+    scratch = Path(run.train["params"]["scratch"])
+    names = sorted(path.name for path in (scratch / "checkpoint-8").iterdir())
+    needed = {"complete", "optimizer.pt", "rng_state.pth", "scheduler.pt", "trained.safetensors", "trainer_state.json"}
+    assert needed <= set(names)
+
+    def flip(path: Path) -> None:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+
+    damages = {
+        "missing": Path.unlink,
+        "empty": lambda path: path.write_bytes(b""),
+        "truncated": lambda path: path.write_bytes(path.read_bytes()[:-7]),
+        "flipped": flip,
+    }
+    kept = "best/adapter_model.safetensors"
+    cases = [(name, damage) for name in names for damage in damages] + [
+        (f"../{kept}", "missing"),
+        (f"../{kept}", "empty"),
+    ]
+    for number, (name, damage) in enumerate(cases):
+        copy = tmp_path / str(number)
+        shutil.copytree(scratch, copy)
+        damages[damage](copy / "checkpoint-8" / name)
+        checkpoint, problems = checkpoints.newest(copy)
+        assert checkpoint is None and len(problems) == 1, (name, damage)
+        assert name == "complete" or Path(name).name in problems[0], (name, damage, problems)
+        assert not (copy / "checkpoint-8").exists()
+    assert checkpoints.newest(scratch) == (scratch / "checkpoint-8", [])
+
+    (scratch / "checkpoint-8/optimizer.pt").unlink()
+    train_glue.main(run.train)
+    assert "checkpoint-8 is incomplete: optimizer.pt is missing: starting over" in capsys.readouterr().out
+    fresh = make_run(method("hra"), name="fresh")
+    train_glue.main(fresh.train)
+    record, expected = (files.read_json(one.train["output"]["record"]) for one in (run, fresh))
+    assert record["discarded"] == ["checkpoint-8 is incomplete: optimizer.pt is missing"]
+    check_same(record | {"attempts": 1}, run.weights, expected, fresh.weights)
+
+
+def checkpoint(scratch: Path, step: int) -> Path:
+    folder = scratch / f"checkpoint-{step}"
+    folder.mkdir(parents=True)
+    (folder / "optimizer.pt").write_bytes(bytes([step]) * 100)
+    return folder
+
+
+def test_a_checkpoint_that_was_not_written_to_its_end_gives_way_to_the_one_before(tmp_path):
+    checkpoints.seal(checkpoint(tmp_path, 3))
+    checkpoint(tmp_path, 12)
+    found, problems = checkpoints.newest(tmp_path)
+    assert found == tmp_path / "checkpoint-3"
+    assert problems == ["checkpoint-12 is incomplete: it was not written to its end"]
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-3"]
+
+
+def test_killed_while_it_seals_there_is_an_intact_checkpoint(tmp_path, reaper):
+    kills = 0
+    while True:
+        scratch = tmp_path / str(kills)
+        checkpoints.seal(checkpoint(scratch, 3))
+        newer = checkpoint(scratch, 6)
+        if not reaper.run(kills, lambda newer=newer: checkpoints.seal(newer)):
+            break
+        kills += 1
+        assert checkpoints.newest(scratch)[0].name in ("checkpoint-3", "checkpoint-6")
+    assert kills >= 4 and [path.name for path in scratch.iterdir()] == ["checkpoint-6"]
+
+
+def test_what_cannot_be_deleted_does_not_fail_a_finished_job(tmp_path, monkeypatch):
+    """NFS keeps a file that is still open under another name: its folder is not empty."""
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "scratch/file").touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rmdir", lambda *_, **__: (_ for _ in ()).throw(OSError(39, "Directory not empty")))
+        checkpoints.remove(tmp_path / "scratch")
+        assert not (tmp_path / "scratch").exists()
+    checkpoints.remove(tmp_path / "scratch")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_seconds_do_not_follow_the_clock_on_the_wall(make_run, monkeypatch):
+    """Set back by an hour in the middle of a training."""
+    run, plain = make_run(method("hra")), time.time
+    monkeypatch.setattr(time, "time", lambda: plain() - 3600 * (fake["set_back"]))
+    fake = {"set_back": False}
+    step = training.Survive.on_step_end
+
+    def on_step_end(self, *arguments, **options):
+        fake["set_back"] = True
+        return step(self, *arguments, **options)
+
+    monkeypatch.setattr(training.Survive, "on_step_end", on_step_end)
+    train_glue.main(run.train)
+    assert 0 < files.read_json(run.train["output"]["record"])["seconds"] < 600

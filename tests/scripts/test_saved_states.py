@@ -153,7 +153,7 @@ def reaper() -> Reaper:
 
 
 def test_finish_can_be_killed_after_each_operation_on_files(make_run, monkeypatch, reaper):
-    """Either the state is as it was, and the next attempt ends with the same record, or it is gone and all is written."""
+    """Either the state is as it was, and the next attempt gives the same record, or it is gone and all is written."""
     run = make_run(method("hra"))
     finish, calls = finetuning.finish, []
 

@@ -137,16 +137,20 @@ def last_error(job: dict, since: float) -> str:
 
 
 def redirect(job: dict) -> None:
-    """Append standard output and error, children's included, to the log file; progress bars stay out of it.
+    """Send standard output and error, children's included, to the log file; progress bars stay out of it.
 
-    A header line per attempt: Snakemake gives the attempts of a job one log.
+    Snakemake deletes the log before a retry. So it is a second name of a hidden file, to which every attempt appends,
+    a header line first.
     """
     os.environ |= {"TQDM_DISABLE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
     log = Path(job["log"])
     log.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
-    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    attempts = log.with_name(f".{log.name}.attempts")
+    target = os.open(attempts, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    log.unlink(missing_ok=True)
+    os.link(attempts, log)
     os.dup2(target, 1)
     os.dup2(target, 2)
     os.close(target)

@@ -96,7 +96,7 @@ class AllocateRanks(TrainerCallback):
 
 
 class Survive(TrainerCallback):
-    """Ask for a checkpoint every `save_seconds`, on SIGTERM, SIGINT or SIGUSR1, and before `end`, when the job is killed.
+    """Ask for a checkpoint every `save_seconds`, on SIGTERM, SIGINT or SIGUSR1, and before the job is killed at `end`.
 
     After a signal or near the limit training stops too: `stopped` says why. `end` is in seconds of the monotonic clock.
     Signals are caught inside `with survive:`; a second SIGINT is a KeyboardInterrupt as ever.

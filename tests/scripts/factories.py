@@ -85,7 +85,7 @@ def record(run: dict, scores: list[float], **changes) -> dict:
         "method_version": 1,
         "task_version": 1,
         "preset": "paper" if run["method"] == "hra" else "baseline",
-        "hyperparameters": {"epochs": 3, "learning_rate": 1e-3},
+        "hyperparameters": {"epochs": 3, "learning_rate": 1e-3, "batch_size": 32, "gradient_accumulation": 2},
         "trainable_parameters": parameters + 1538,
         "adapter_parameters": parameters,
         "total_parameters": 184_000_000 + parameters,

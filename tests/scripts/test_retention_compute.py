@@ -141,7 +141,12 @@ def test_the_formula_gives_the_papers_impact_from_its_own_cells():
 def write_runs(folder: Path, trainings: list[dict]) -> Path:
     """A run table with two metrics for each training."""
     common = {"task": "math", "dataset": "d", "benchmark": "test", "selection": "last", "status": "ok", "seed": 0}
-    common |= {"trainable_parameters": 8388608, "total_parameters": 6746804224, "device": "NVIDIA H100"}
+    common |= {
+        "trainable_parameters": 8388608,
+        "total_parameters": 6746804224,
+        "device": "NVIDIA H100",
+        "micro_batch": 8,
+    }
     rows = [common | made | {"metric": metric} for made in trainings for metric in ("official", "strict")]
     path = folder / "runs_math.csv"
     pd.DataFrame(rows, columns=collect_runs.COLUMNS).to_csv(path, index=False)
@@ -170,7 +175,7 @@ def test_costs_in_the_papers_units(tmp_path):
     made = compute(tmp_path, [training("hra/r32", 0, 2, 30), training("hra/r32", 1, 4, 31)])
     row = line(made, "hra/r32")
     wanted = {
-        "n": "2/2", "device": "NVIDIA H100", "devices": "8",
+        "n": "2/2", "device": "NVIDIA H100", "devices": "8", "micro_batch": "8",
         "Parameters": "8388608", "Parameters (%)": "0.124", "Parameters (%)_published": "0.12",
         "Training time (h)": "3.00", "Training time (h)_std": "1.41", "Training time (h)_published": "30",
         "Device hours": "24.00", "Device hours_published": "",
@@ -181,7 +186,18 @@ def test_costs_in_the_papers_units(tmp_path):
     text = (tmp_path / "table.md").read_text()
     for part in ("3.00 ± 1.41", "8x NVIDIA H100", "8x RTX A6000", "does not say how time and memory were"):
         assert part in text, part
-    assert "Mixed" not in text
+    assert "Mixed" not in text and "Unequal" not in text
+
+
+def test_unequal_micro_batches_are_stated_and_noted(tmp_path):
+    trainings = [training("hra/r32", 0, 2, 30), training("oft/b16", 0, 2, 60, micro_batch=16)]
+    trainings += [training("oft/b16", 0, 2, 60, micro_batch=4, dataset="large")]
+    made = compute(tmp_path, trainings)
+    assert line(made, "hra/r32")["micro_batch"] == "8"
+    assert made[made["run"] == "oft/b16"]["micro_batch"].tolist() == ["16", "4"]
+    text = (tmp_path / "table.md").read_text()
+    assert "| Micro-batch |" in " ".join(text.split()).replace("  ", " ")
+    assert text.count("Unequal") == 1 and "**Unequal micro-batches** on d: 16, 8. Time and memory do not" in text
 
 
 def test_a_failed_training_counts_as_one_that_is_not_there(tmp_path):

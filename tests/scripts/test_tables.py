@@ -64,6 +64,7 @@ def test_one_row_per_run_benchmark_selection_and_metric_in_config_order(tmp_path
     first = runs.iloc[0]
     assert (first["status"], first["error"], first["versions"]) == ("ok", "", "peft=0.18.0;torch=2.9.0")
     assert (first["seconds"], first["dirty"], first["step"], first["steps"]) == ("123.457", "false", "200", "1200")
+    assert first["micro_batch"] == "16"  # of a batch of 32 in two steps
 
 
 def test_rows_do_not_depend_on_the_order_of_the_files(tmp_path):

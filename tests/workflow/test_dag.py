@@ -281,6 +281,32 @@ def put(config: dict, path: str, value) -> None:
         ("tasks.control.sheets.runs", ["hra/r9"], r"sheets.runs: unknown run 'hra/r9'; known: real/images"),
         ("tasks.control.defaults.prompt_dropout", 2, r"prompt_dropout: 2 is greater than the maximum of 1"),
         ("tasks.control.generation.eta", -1, r"generation.eta: -1 is less than the minimum of 0"),
+        (
+            "tasks.subject.grid.0.runs",
+            ["adalora/r8"],
+            r"tasks.subject.grid\[0\]: adalora/r8: expected a kind that subject can run \(hra, lora, .*found adalora",
+        ),
+        ("tasks.control.grid.0.runs", ["adalora/r8"], r"adalora/r8: expected a kind that control can run .* adalora"),
+        ("tasks.glue.grid.0.runs", ["controlnet/full"], r"a kind that glue can run .*, head\), found controlnet"),
+        ("tasks.glue.grid.0.runs", ["base/pretrained"], r"a kind that glue can run .*, head\), found pretrained"),
+        ("tasks.math.grid.2.runs", ["bitfit/all"], r"a kind that math can run .*, pretrained\), found bitfit"),
+        (
+            "presets.glue.full.methods",
+            {"hraa": {"epochs": 1}},
+            r"presets.glue.full.methods: .*'hraa'\. .* nearest is 'hra'$",
+        ),
+        ("presets.math.full.methods", {"hra/r23": {"epochs": 1}}, r"found 'hra/r23'\. .* nearest is 'hra/r32'$"),
+        (
+            "presets.glue.full.datasets",
+            {"my-rtee": {"epochs": 1}},
+            r"full.datasets: .*'my-rtee'\. .* nearest is 'rte'$",
+        ),
+        (
+            "presets.math.boft-paper.all.gradient_accumulation",
+            4,
+            r"expected equal micro-batches .*, found lora/r16 16, oft/b16 16, hra/r32 8. "
+            r"Make all of them 8 in presets.math: gradient_accumulation: 8 in boft-paper$",
+        ),
         ("tasks.math.sedes", [1], r"tasks.math: 'sedes' is not one of \['version', 'model'"),
     ],
 )

@@ -25,8 +25,8 @@ COLUMNS = [
     "task", "dataset", "method", "variant", "seed", "benchmark", "selection", "metric", "value", "stderr", "n_items",
     "status", "error", "preset", "method_version", "task_version", "step", "steps", "trainable_parameters",
     "adapter_parameters", "total_parameters", "adapter_bytes", "seconds", "eval_seconds", "peak_memory_bytes",
-    "device", "processes", "attempts", "model", "model_revision", "model_sha256", "data_sha256", "config_hash",
-    "commit", "dirty", "versions", "started", "finished",
+    "device", "processes", "micro_batch", "attempts", "model", "model_revision", "model_sha256", "data_sha256",
+    "config_hash", "commit", "dirty", "versions", "started", "finished",
 ]  # fmt: skip
 
 
@@ -84,8 +84,16 @@ def hole(errors: list[str]) -> dict:
 def from_record(record: dict) -> dict:
     versions = ";".join(f"{name}={version}" for name, version in sorted(record["versions"].items()))
     model = record["model"]
-    row = {name: record[name] for name in FROM_RECORD} | {"versions": versions}
+    row = {name: record[name] for name in FROM_RECORD} | {"versions": versions, "micro_batch": micro_batch(record)}
     return row | {"model": model["name"], "model_revision": model["revision"], "model_sha256": model["sha256"]}
+
+
+def micro_batch(record: dict) -> int | None:
+    """Rows that one device computes at a time in training; none where nothing was trained."""
+    settings = record["hyperparameters"]
+    if not record["steps"]:
+        return None
+    return settings["batch_size"] // settings["gradient_accumulation"] // record["processes"]
 
 
 def rows_of(run: dict, record: dict | None, metrics: dict[tuple, dict]) -> list[dict]:

@@ -1,6 +1,7 @@
 """Write the paper's Table 6: what a fine-tuning costs, from the run table: parameters, time, memory.
 
 One row per run and data set in the order of the config, ours as mean and std over seeds, the published value beside it.
+Time and memory compare where as many rows are computed at a time: the micro-batch stands beside them.
 """
 
 import pandas as pd
@@ -24,6 +25,7 @@ NOTES = [
     "hours: that × devices.",
     "Peak memory: 1 GB = 1e9 bytes; the most that torch allocated on the first device (on a CPU, the resident set of "
     "the first process), and the same × devices.",
+    "Micro-batch: how many rows a device computes at a time, the batch / accumulation steps / devices.",
 ]
 PAPER_NOTE = (
     "The paper's runs used other hardware (`hardware_published`), and it does not say how time and memory were "
@@ -34,7 +36,7 @@ PAPER_NOTE = (
 def trainings(runs: pd.DataFrame) -> pd.DataFrame:
     """One row per training: the run table repeats each for every metric; one that failed has no numbers."""
     once = runs.drop_duplicates(aggregate.RUN).copy()
-    names = ["trainable_parameters", "total_parameters", "seconds", "peak_memory_bytes", "processes"]
+    names = ["trainable_parameters", "total_parameters", "seconds", "peak_memory_bytes", "processes", "micro_batch"]
     once[names] = once[names].apply(pd.to_numeric)
     hours, gigabytes = once["seconds"] / 3600, once["peak_memory_bytes"] / 1e9
     return once.assign(
@@ -65,6 +67,7 @@ def build(runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataF
                 "n": f"{len(done)}/{len(all_seeds)}" if line["run"] else "",
                 "device": " + ".join(done["device"].unique()),
                 "devices": " + ".join(f"{count:.0f}" for count in done["processes"].unique()),
+                "micro_batch": " + ".join(f"{size:.0f}" for size in done["micro_batch"].dropna().unique()),
                 "hardware_published": hardware.get(line["row"], ""),
             }
             for name, digits in QUANTITIES.items():
@@ -78,22 +81,27 @@ def build(runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataF
 
 def markdown(table: pd.DataFrame, published: pd.DataFrame, params: dict) -> str:
     """Two lines per row: ours, then the paper's."""
-    lines = [["Method", "", "Data", *QUANTITIES, "Devices", "n"]]
+    lines = [["Method", "", "Data", *QUANTITIES, "Micro-batch", "Devices", "n"]]
     for _, row in table.iterrows():
         label = label_of(row, params)
         if row["run"]:
             lines.append([label, "ours", row["dataset"], *(ours_cell(row, name) for name in QUANTITIES)])
+            lines[-1] += [row["micro_batch"] or "–"]
             lines[-1] += [f"{row['devices']}x {row['device']}" if row["device"] else "–", row["n"]]
             label = ""
         cells = [row[f"{name}_published"] for name in QUANTITIES]
         if any(cells):
-            lines.append([label, "paper", "", *cells, row["hardware_published"], ""])
-    align = ["left"] * 3 + ["right"] * len(QUANTITIES) + ["left", "right"]
+            lines.append([label, "paper", "", *cells, "", row["hardware_published"], ""])
+    align = ["left"] * 3 + ["right"] * (len(QUANTITIES) + 1) + ["left", "right"]
     drawn = tabulate(lines, headers="firstrow", tablefmt="pipe", colalign=align, disable_numparse=True)
     mixed = [label_of(row, params) for _, row in table.iterrows() if " + " in row["device"] + row["devices"]]
     notes = NOTES + [f"**Mixed devices** within one row: {', '.join(mixed)}. Its means compare unlike runs."] * bool(
         mixed
     )
+    for dataset, rows in table.groupby("dataset"):
+        sizes = rows["micro_batch"].replace("", pd.NA).dropna().unique()
+        if len(sizes) > 1:
+            notes.append(f"**Unequal micro-batches** on {dataset}: {', '.join(sizes)}. Time and memory do not compare.")
     listed = "\n".join(f"- {line}" for line in notes + [PAPER_NOTE] * bool(len(published)))
     return f"# Compute\n\n{drawn}\n\n## Notes\n\n{listed}\n"
 

@@ -4,9 +4,11 @@ Plain Python on plain dicts: imported by the Snakefile on login nodes, so no tor
 """
 
 import json
+import math
+from difflib import get_close_matches
 from pathlib import Path
 
-from common import controls
+from common import controls, kinds
 from common.config import averages, hyperparameters, names, preset, retention_runs, runs
 from common.evaluations import dataset
 from common.job import JobError
@@ -42,6 +44,9 @@ def check(config: dict) -> None:
         check_subjects(config)
     if "control" in config["tasks"]:
         check_control(config)
+    for task, presets in config["presets"].items():
+        for name, entry in presets.items():
+            check_preset(f"config: presets.{task}.{name}", entry, config["methods"], config["datasets"].get(task, {}))
     for task in config["tasks"]:
         check_task(config, task)
         if task == "math":
@@ -67,8 +72,7 @@ def one_of(place: str, what: str, value, known) -> None:
 
 def check_variant(place: str, kind: str, variant: dict) -> None:
     peft = variant.get("peft")
-    needs_adapter = kind not in ("full", "bitfit", "head", "controlnet", *IDLE)
-    if needs_adapter:
+    if kind in kinds.ADAPTERS:
         expect(peft is not None, f"{place}: kind {kind} needs `peft: {{…}}`, the arguments of PEFT's config")
         expect("targets" in variant, f"{place}: kind {kind} needs `targets`, the name of a list of the model's targets")
     else:
@@ -87,6 +91,19 @@ def check_variant(place: str, kind: str, variant: dict) -> None:
             f"{place}: peft.r is {peft['r']}; the paired start (equal columns, H = I) needs an even r. "
             "Use an even r, or init_weights: false for a random start away from the pretrained model",
         )
+
+
+def check_preset(place: str, entry: dict, methods: dict, datasets: dict) -> None:
+    """Values for a name that nothing bears would be without effect."""
+    variants = [f"{name}/{variant}" for name, method in methods.items() for variant in method["variants"]]
+    for key, known in (("methods", [*methods, *variants]), ("datasets", list(datasets))):
+        for name in entry.get(key, {}):
+            nearest = "".join(get_close_matches(name, known, n=1, cutoff=0))
+            expect(
+                name in known,
+                f"{place}.{key}: expected one of the config's {key}, found {name!r}. "
+                f"Correct the name; the nearest is {nearest!r}",
+            )
 
 
 def check_text_dataset(place: str, dataset: dict, datasets: dict) -> None:
@@ -127,6 +144,12 @@ def check_task(config: dict, task: str) -> None:
             method, variant = run.split("/")
             one_of(f"{place}.grid[{index}]: {run}", "method", method, config["methods"])
             one_of(f"{place}.grid[{index}]: {run}", "variant", variant, config["methods"][method]["variants"])
+            kind = config["methods"][method]["kind"]
+            expect(
+                kind in kinds.OF_TASK[task],
+                f"{place}.grid[{index}]: {run}: expected a kind that {task} can run "
+                f"({', '.join(kinds.OF_TASK[task])}), found {kind}. Take the run out of the grid",
+            )
             if targets := config["methods"][method]["variants"][variant].get("targets"):
                 one_of(f"{place}: {run}: targets", "list", targets, config["models"][entry["model"]]["targets"])
             one_of(f"{place}: {run}", "preset", preset(config, task, run), config["presets"].get(task, {}))
@@ -153,19 +176,43 @@ def check_task(config: dict, task: str) -> None:
 
 def check_math(config: dict, task: str) -> None:
     entry, known = config["tasks"][task], names(config, task)
-    place, trained = f"config: tasks.{task}", {run["dataset"] for run in runs(config, task)}
+    place, made = f"config: tasks.{task}", runs(config, task)
+    trained = {run["dataset"] for run in made}
     for name in trained:
         for benchmark in config["datasets"][task][name]["benchmarks"]:
             one_of(f"{place}.generation.max_new_tokens", "benchmark", benchmark, entry["generation"]["max_new_tokens"])
-    for run in entry.get("compute", {}).get("runs", []):
+    compared = entry.get("compute", {}).get("runs", [])
+    for run in compared:
         one_of(f"{place}.compute.runs", "run of the grid", run, known)
+    for name in sorted(trained):
+        there = {f"{run['method']}/{run['variant']}" for run in made if run["dataset"] == name}
+        check_micro_batches(config, task, name, [run for run in compared if run in there])
     if retention := entry.get("retention"):
         one_of(f"{place}.retention.dataset", "dataset of the grid", retention["dataset"], trained)
         one_of(f"{place}.retention.base", "run", retention["base"], retention["runs"])
-        made = runs(config, task)
         for run in retention_runs(config):
             name = f"{run['method']}/{run['variant']} on {run['dataset']}, seed {run['seed']}"
             expect(run in made, f"{place}.retention: {name}, is not in the grid. Add it there")
+
+
+def check_micro_batches(config: dict, task: str, dataset: str, compared: list[str]) -> None:
+    """Time and memory are compared at equal numbers of rows that a device computes at once."""
+    devices = max(1, config["tasks"][task]["resources"]["gpu"])
+    trained = [run for run in compared if config["methods"][run.split("/")[0]]["kind"] not in IDLE]
+    settings = {run: hyperparameters(config, task, dataset, run) for run in trained}
+    sizes = {run: one["batch_size"] // one["gradient_accumulation"] // devices for run, one in settings.items()}
+    equal = math.gcd(*sizes.values())
+    remedies = [
+        f"gradient_accumulation: {settings[run]['batch_size'] // devices // equal} in {preset(config, task, run)}"
+        for run in trained
+        if sizes[run] != equal
+    ]
+    expect(
+        not remedies,
+        f"config: tasks.{task}.compute: expected equal micro-batches (batch_size / gradient_accumulation / gpu) on "
+        f"{dataset}, found {', '.join(f'{run} {size}' for run, size in sizes.items())}. Make all of them {equal} in "
+        f"presets.{task}: {'; '.join(dict.fromkeys(remedies))}",
+    )
 
 
 def check_hyperparameters(config: dict, task: str, dataset: str, run: str) -> None:

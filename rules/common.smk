@@ -2,6 +2,7 @@
 # In:  the config.  Out: RUN (<run>), EVAL (<eval>), SCRATCH, the list of runs, wildcard constraints.  Steps: check, derive, constrain.
 
 import atexit
+import re
 import sys
 from pathlib import Path
 
@@ -29,6 +30,11 @@ RUN, EVAL, SCRATCH, START_SCRATCH = grid.places(config).values()
 RUNS = {task: grid.runs(config, task) for task in config["tasks"]}
 
 
+def one_of(names):
+    """A regular expression for these names."""
+    return "|".join(sorted(map(re.escape, set(names))))
+
+
 pathvars:
     run=RUN,
     eval=EVAL,
@@ -36,12 +42,12 @@ pathvars:
 
 wildcard_constraints:
     task="|".join(config["tasks"]),
-    dataset="|".join({name for task in config["datasets"].values() for name in task}),
-    model="|".join(config["models"]),
-    method="|".join(config["methods"]),
-    variant="|".join({name for method in config["methods"].values() for name in method["variants"]}),
-    benchmark="|".join(evaluations.benchmarks(config)),
-    noun="|".join(subjects.nouns(config)) or "none",
+    dataset=one_of(name for task in config["datasets"].values() for name in task),
+    model=one_of(config["models"]),
+    method=one_of(config["methods"]),
+    variant=one_of(name for method in config["methods"].values() for name in method["variants"]),
+    benchmark=one_of(evaluations.benchmarks(config)),
+    noun=one_of(subjects.nouns(config)) or "none",
     seed=r"\d+",
     shard=r"\d+",
     n_shards=r"\d+",

@@ -69,7 +69,7 @@ rule download_harness:
     conda:
         "../envs/hra.yaml"
     params:
-        benchmarks=lambda wc: config["tasks"]["math"]["retention"]["benchmarks"],
+        benchmarks=lambda wc: grid.retention_benchmarks(config),
         include_path=lambda wc: config["tasks"]["math"]["retention"]["include_path"],
         network=True,
     script:

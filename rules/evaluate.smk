@@ -88,7 +88,7 @@ rule evaluate_harness:
         mem_mb=task_resource("mem_mb", of="retention"),
         runtime=task_resource("runtime", of="retention"),
     params:
-        benchmarks=lambda wc: config["tasks"][wc.task]["retention"]["benchmarks"],
+        benchmarks=lambda wc: grid.retention_benchmarks(config),
         batch_size=lambda wc: config["tasks"][wc.task]["retention"]["batch_size"],
         limit=lambda wc: config["tasks"][wc.task]["retention"]["limit"],
         include_path=lambda wc: config["tasks"][wc.task]["retention"]["include_path"],

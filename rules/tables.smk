@@ -201,6 +201,11 @@ rule table_retention:
         "../envs/hra.yaml"
     params:
         benchmarks=lambda wc: list(config["tasks"]["math"]["retention"]["benchmarks"]),
+        left_out=lambda wc: [
+            name
+            for name in config["tasks"]["math"]["retention"]["benchmarks"]
+            if name not in grid.retention_benchmarks(config)
+        ],
         base=lambda wc: config["tasks"]["math"]["retention"]["base"],
         rows=lambda wc: grid.rows_of(config, config["tasks"]["math"]["retention"]["runs"]),
         seeds=lambda wc: config["tasks"]["math"]["retention"]["seeds"],

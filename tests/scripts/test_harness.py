@@ -25,6 +25,7 @@ BENCHMARKS = {
     "Both": {"task": "alphabet", "shots": 1, "metric": "acc"},
     "Write": {"task": "alphabet_write", "shots": 0, "metric": "exact_match,whole"},
     "Code": {"task": "alphabet_code", "shots": 0, "metric": "exact_match,whole", "unsafe_code": True},
+    "Programs": {"task": "alphabet_programs", "shots": 0, "metric": "passes", "unsafe_code": True},
 }
 # A script's main without the harness's own tasks: to read all of these takes seconds.
 DRIVER = """
@@ -128,6 +129,7 @@ def evaluate_job(folder: Path, benchmarks: dict = BENCHMARKS, **params) -> dict:
             "precision": "float32",
             "device": "cpu",
             "task_version": 1,
+            "scratch": str(folder / "scratch"),
         }
         | params,
         "resources": {"gpu": 0},
@@ -155,7 +157,7 @@ def test_downloaded_tasks_judge_a_run_without_network(tmp_path):
     write_run(tmp_path)
     elsewhere = {"HF_HOME": str(tmp_path / "elsewhere"), "HF_DATASETS_CACHE": str(tmp_path / "elsewhere/datasets")}
     execute(tmp_path, "download_harness", download_job(tmp_path), HF_HUB_OFFLINE="0", **elsewhere)
-    execute(tmp_path, "evaluate_harness", evaluate_job(tmp_path), **elsewhere)
+    execute(tmp_path, "evaluate_harness", evaluate_job(tmp_path), HF_TOKEN="hf_secret", **elsewhere)
 
     manifest = files.read_json(tmp_path / "harness.manifest.json")
     assert manifest["requested"] == [benchmark["task"] for benchmark in BENCHMARKS.values()]
@@ -164,6 +166,7 @@ def test_downloaded_tasks_judge_a_run_without_network(tmp_path):
         "alphabet_upper": {"train": 3, "test": 2},
         "alphabet_write": {"test": 5},
         "alphabet_code": {"test": 5},
+        "alphabet_programs": {"test": 4},
     }
     stored = {path.parent.name for path in (tmp_path / manifest["folder"] / "datasets").rglob("*.arrow")}
     assert stored == {task["revision"] for task in manifest["tasks"].values()} != set()
@@ -173,7 +176,7 @@ def test_downloaded_tasks_judge_a_run_without_network(tmp_path):
     assert [metrics[key] for key in ("task", "dataset", "method", "variant", "seed")] == ["math", "d", "hra", "r2", 3]
     assert (metrics["lm_eval"], metrics["limit"]) == (evaluate_harness.provenance.version("lm_eval"), None)
     assert list(metrics["benchmarks"]) == list(BENCHMARKS)
-    lower, both, write, code = metrics["benchmarks"].values()
+    lower, both, write, code, programs = metrics["benchmarks"].values()
     # The base gets 7 of 8 right, all but the one whose key is wrong; after the exchange `o` and `p` fail too.
     assert lower.pop("stderr") == pytest.approx((5 / 8 * 3 / 8 / 7) ** 0.5)
     assert lower == {
@@ -184,6 +187,11 @@ def test_downloaded_tasks_judge_a_run_without_network(tmp_path):
     assert (both["n_items"], both["task_version"], both["shots"]) == (10, "2", 1)
     # The base would write 4 of 5 (`stuw` is no alphabet); after the exchange it is `nopr` instead of `nopq`.
     assert (write["value"], write["n_items"]) == (code["value"], code["n_items"]) == (3 / 5, 5)
+    # Of the programs one is right, one fails as above, one looks for a token; one writes to a /tmp of its own.
+    assert (programs["value"], programs["n_items"]) == (2 / 4, 4)
+    assert not Path("/tmp/alphabet-programs").exists()
+    assert "isolation" not in write
+    assert code["isolation"] == programs["isolation"] == "no network, files read-only, /tmp private"
 
 
 @pytest.fixture

@@ -40,13 +40,16 @@ def write_metrics(folder: Path, run: str, seed: int, values: dict[str, float], l
     return str(path)
 
 
-def retention(folder: Path, metrics: list[str], seeds=(0, 1), published=PUBLISHED / "retention.csv", base=BASE):
+def retention(
+    folder: Path, metrics: list[str], seeds=(0, 1), published=PUBLISHED / "retention.csv", base=BASE, left_out=()
+):
     job = {
         "rule": "table_retention",
         "input": {"metrics": metrics} | ({"published": str(published)} if published else {}),
         "output": {"csv": str(folder / "table.csv"), "markdown": str(folder / "table.md")},
         "params": {
             "benchmarks": NAMES,
+            "left_out": list(left_out),
             "base": base,
             "rows": [{"run": run, "label": label} for run, label in LABELS.items()],
             "seeds": seeds,
@@ -83,6 +86,19 @@ def test_the_paper_is_where_it_was_not_run_here(tmp_path):
     assert (row["ARC"], row["n_seeds"], row["ARC_published"], row["ARC_difference"]) == ("", "0", "48.81", "")
     rows = [text for text in (tmp_path / "table.md").read_text().splitlines() if text.startswith("| LoRA, r=32")]
     assert len(rows) == 1 and rows[0].count("–") == 6
+
+
+def test_a_benchmark_that_may_not_run_is_marked_and_not_missed(tmp_path):
+    """Results of HumanEval from before it was left out are not shown either."""
+    metrics = [write_metrics(tmp_path, BASE, 0, dict.fromkeys(NAMES, 50))]
+    metrics += [write_metrics(tmp_path, "lora/r32", 0, dict.fromkeys(NAMES[:4], 40))]
+    row = line(retention(tmp_path, metrics, seeds=(0,), left_out=["HumanEval"]), "lora/r32")
+    assert (row["HumanEval"], row["HumanEval_n"], row["HumanEval_published"]) == ("", "", "11.59")
+    assert (row["Overall impact"], row["Overall impact_published"]) == ("-20.00", "-6.03")
+    assert row["Overall impact_difference"] == "" and row["ARC_difference"] != ""
+    text = (tmp_path / "table.md").read_text()
+    assert text.count(" not run |") == len(LABELS) and "50.00" in text
+    assert "`not run`: HumanEval executes programs" in text and "- HumanEval:" not in text
 
 
 def test_a_seed_without_all_benchmarks_has_no_impact(tmp_path):

@@ -178,6 +178,15 @@ def test_batches_are_dealt_whole_and_every_image_once():
     assert len(seeds) == 8 and max(seeds) < 2**63
 
 
+def test_generated_programs_run_only_where_the_config_allows_it(config):
+    entries = config["tasks"]["math"]["retention"]["benchmarks"]
+    assert list(grid.retention_benchmarks(config)) == ["ARC", "HellaSwag", "MMLU", "Winogrande"]
+    entries["HumanEval"]["unsafe_code"] = True
+    assert grid.retention_benchmarks(config) == entries
+    rules = "".join((ROOT / f"rules/{name}.smk").read_text() for name in ("data", "evaluate"))
+    assert rules.count("benchmarks=lambda wc: grid.retention_benchmarks(config)") == 2
+
+
 def test_layers_of_hyperparameters(config):
     config["presets"]["glue"]["layers"] = {
         "source": "test",
@@ -196,6 +205,49 @@ def put(config: dict, path: str, value) -> None:
     for key in parents:
         config = config[int(key)] if isinstance(config, list) else config[key]
     config[last] = value
+
+
+NAMED = ["models", "methods", "methods.hra.variants", "tasks.math.retention.benchmarks"]
+NAMED += [f"datasets.{task}" for task in ("glue", "math", "subject", "control")]
+NAMED += ["datasets.glue.cola.splits", "datasets.glue.cola.benchmarks", "datasets.math.metamathqa-40k.benchmarks"]
+
+
+@pytest.mark.parametrize("place", NAMED)
+def test_names_that_would_leave_their_folder_or_match_others_are_refused(config, place):
+    entries = config
+    for key in place.split("."):
+        entries = entries[key]
+    some = next(iter(entries.values()))
+    for name in ("../../x", "a/b", ".x", "-x", "r2+gs", "a b", "a|b", "a\n", "", "ä"):
+        entries[name] = some
+        with pytest.raises(
+            JobError, match=rf"config: {place}: {re.escape(repr(name))} .*letters, digits, _, and after"
+        ):
+            checks.check(config)
+        del entries[name]
+    entries["r2.5_x-y"] = some
+    config["tasks"]["math"]["generation"]["max_new_tokens"]["r2.5_x-y"] = 8
+    checks.check(config)
+
+
+@pytest.mark.parametrize("folder", ["", "results/", "{task}", "<results>", "a\n"])
+def test_folders_that_rules_could_not_match_are_refused(config, folder):
+    config["pathvars"]["results"] = folder
+    with pytest.raises(JobError, match=r"config: pathvars.results: .*a folder, without braces"):
+        checks.check(config)
+
+
+def test_a_dot_in_a_name_stands_for_itself(fresh):
+    """Of two variants r2x5 and r2.5 each is planned as itself; a name that is no variant is no target."""
+    (fresh.folder / "dots.yaml").write_text(
+        "methods: {hra: {variants: {r2.5: &v {preset: {glue: code-head}, targets: paper, peft: {r: 8}}, r2x5: *v}}}\n"
+        "tasks: {glue: {grid: [{runs: [hra/r2.5], datasets: [cola], seeds: [0]}]}}\n"
+    )
+    target = "results/glue/cola/hra/{}/seed0/train.json"
+    planned = fresh.plan(target.format("r2.5"), config="dots.yaml")
+    assert planned["train_glue"] == {"task=glue dataset=cola method=hra variant=r2.5 seed=0"}
+    command = ("-n", "--cores", "1", "--configfile", "dots.yaml", "--", target.format("r2y5"))
+    assert "MissingRuleException" in fresh.snakemake(*command, ok=False)
 
 
 @pytest.mark.parametrize(
@@ -231,6 +283,11 @@ def put(config: dict, path: str, value) -> None:
         ("tasks.math.generation.backend", "tgi", r"backend: 'tgi' is not one of"),
         ("tasks.math.retention.seeds", [7], r"base/pretrained on metamathqa-40k, seed 7, is not in the grid"),
         ("tasks.math.retention.base", "hra/r9", r"retention.base: unknown run 'hra/r9'; known: base/pretrained"),
+        (
+            "tasks.math.retention.benchmarks",
+            {"HumanEval": {"task": "humaneval", "shots": 0, "metric": "pass@1", "unsafe_code": False}},
+            r"retention.benchmarks: all have `unsafe_code: false`",
+        ),
         ("tasks.math.compute.runs", ["hra/r9"], r"unknown run of the grid 'hra/r9'"),
         ("tasks.math.grid.0.datasets", ["gsm8k"], r"unknown dataset 'gsm8k'; known: metamathqa-40k, metamathqa-395k"),
         ("tasks.math.figures.lambda", ["GSM8K"], r"figures.lambda: unknown column 'GSM8K'; known: GSM8K \(official\)"),

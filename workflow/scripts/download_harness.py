@@ -66,9 +66,9 @@ def open_tasks(benchmarks: dict, include_path: str | None):
             )
         if (manager.task_index[task].cfg or {}).get("unsafe_code") and not unsafe:
             raise JobError(
-                f"benchmark {name}: {task} runs programs that the model has written, with your rights and without a "
-                "sandbox: they could delete or send your files. Say `unsafe_code: true` in its entry of the config if "
-                "this machine may do that (best in a container without network), or take the entry out."
+                f"benchmark {name}: {task} runs programs that the model has written. Set `unsafe_code: true` in its "
+                "entry of the config to run them, in isolation where the kernel allows it (README), or `false` to "
+                "leave the benchmark out."
             )
         if unsafe:
             os.environ["HF_ALLOW_CODE_EVAL"] = "1"  # the same question, asked by the `evaluate` package

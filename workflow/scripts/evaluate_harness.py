@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import download_harness
-from common import causal_lm, files, manifests, provenance
+from common import causal_lm, files, manifests, programs, provenance
 from common.job import JobError, start
 
 
@@ -27,6 +27,8 @@ def main(job: dict) -> None:
     results = {}
     for name, benchmark in benchmarks.items():
         found = run(name, benchmark, model, tokenizer, manager, params)
+        if benchmark.get("unsafe_code"):
+            found = programs.score(benchmark, found["samples"], manager, params["limit"], Path(params["scratch"]))
         results[name] = result(name, benchmark, found)
         print(f"{name}: {results[name]}", flush=True)
 
@@ -58,12 +60,15 @@ def open_harness(manifest: Path, benchmarks: dict) -> str:
 
 
 def run(name: str, benchmark: dict, model, tokenizer, manager, params: dict) -> dict:
-    """What the harness returns for one benchmark; where memory runs out, the batch is halved and it starts again."""
+    """What the harness returns for one benchmark; where memory runs out, the batch is halved and it starts again.
+
+    With `unsafe_code` the answers only, as `samples`: what they are worth is found in isolation.
+    """
     from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
 
-    batch_size = params["batch_size"]
+    batch_size, unsafe = params["batch_size"], benchmark.get("unsafe_code", False)
     while True:
         try:
             # Log-likelihoods in bf16 would round to steps of 1/4 at −40, and the first of equal choices would win.
@@ -74,8 +79,9 @@ def run(name: str, benchmark: dict, model, tokenizer, manager, params: dict) -> 
                 num_fewshot=benchmark["shots"],
                 limit=params["limit"],
                 task_manager=manager,
-                log_samples=False,
-                confirm_run_unsafe_code=benchmark.get("unsafe_code", False),
+                log_samples=unsafe,
+                predict_only=unsafe,
+                confirm_run_unsafe_code=unsafe,
             )
         except RuntimeError as problem:
             if not should_reduce_batch_size(problem):
@@ -117,7 +123,7 @@ def result(name: str, benchmark: dict, found: dict) -> dict:
         "task_version": found["versions"][task],
         "shots": benchmark["shots"],
         "metric": keys[0],
-    }
+    } | {key: found[key] for key in ("isolation",) if key in found}
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from common import aggregate, files
 from common.job import JobError, start
 from table import label_of, layout, number, ours_cell, paper_cell
 
-IMPACT = "Overall impact"
+IMPACT, LEFT_OUT = "Overall impact", "not run"
 
 
 def read(paths: list[str], runs: list[str]) -> pd.DataFrame:
@@ -43,8 +43,9 @@ def impact(scores: pd.DataFrame, base: pd.Series) -> pd.Series:
 
 def build(values: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataFrame:
     """The table as text, one row per line of `layout`."""
-    names, base = params["benchmarks"], params["base"]
+    names, base, left_out = params["benchmarks"], params["base"], params["left_out"]
     scores = values.pivot(index=["run", "seed"], columns="benchmark", values="value").reindex(columns=names)
+    scores = scores.drop(columns=left_out)
     means = scores.groupby("run").mean().reindex([row["run"] for row in params["rows"]])
     if base not in means.index:
         raise JobError(f"The base {base} is not a row of this table: {', '.join(means.index)}. Add it to the config.")
@@ -57,14 +58,16 @@ def build(values: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.Dat
         row = {name: line[name] for name in ("method", "setting", "run")}
         row["n_seeds"] = str(len(ours)) if run else ""
         for name in [*names, IMPACT]:
-            cell = ours[name] if (run, name) != (base, IMPACT) else ours[name].iloc[:0]
+            shown = name not in left_out and (run, name) != (base, IMPACT)
+            cell = ours[name] if shown else pd.Series(dtype=float)
             paper, mean = theirs.get((line["row"], name)), cell.mean()
+            alike = paper and not (name == IMPACT and left_out)  # the paper's is over all benchmarks
             row |= {
                 name: number(mean),
                 f"{name}_std": number(cell.std()),
-                f"{name}_n": str(cell.count()) if run else "",
+                f"{name}_n": str(cell.count()) if run and name not in left_out else "",
                 f"{name}_published": number(paper and float(paper)),
-                f"{name}_difference": number(mean - float(paper) if paper else None),
+                f"{name}_difference": number(mean - float(paper) if alike else None),
             }
         table.append(row)
     return pd.DataFrame(table)
@@ -78,7 +81,8 @@ def markdown(table: pd.DataFrame, values: pd.DataFrame, published: pd.DataFrame,
         label, run = label_of(row, params), row["run"]
         if run:
             expected = {name: 0 if (run, name) == (params["base"], IMPACT) else len(params["seeds"]) for name in names}
-            lines.append([label, "ours", *(ours_cell(row, name, expected[name]) for name in names)])
+            cells = [LEFT_OUT if name in params["left_out"] else ours_cell(row, name, expected[name]) for name in names]
+            lines.append([label, "ours", *cells])
             label = ""
         cells = [paper_cell(row, name) for name in names]
         if any(cells):
@@ -97,7 +101,13 @@ def notes(values: pd.DataFrame, published: pd.DataFrame, params: dict) -> list[s
         f"{IMPACT}: the mean over the benchmarks of (tuned − base) / base, per seed against the mean of the base; "
         "empty for a seed that lacks a benchmark, or where the base's score is 0.",
     ]
-    for name in params["benchmarks"]:
+    if params["left_out"]:
+        lines.append(
+            f"`{LEFT_OUT}`: {', '.join(params['left_out'])} executes programs that the model writes, which this config "
+            f"does not allow (`unsafe_code: false`). Our {IMPACT} is the mean over the other benchmarks and is not "
+            "compared with the paper's, which is over all."
+        )
+    for name in (name for name in params["benchmarks"] if name not in params["left_out"]):
         found = values.loc[values["benchmark"] == name, "protocol"].unique()
         mixed = "**mixed, so its column compares unlike numbers**: " if len(found) > 1 else ""
         lines.append(f"{name}: {mixed}{'; '.join(found) or 'no result yet'}.")

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from common import controls, kinds
-from common.config import averages, hyperparameters, names, preset, retention_runs, runs
+from common.config import averages, hyperparameters, names, preset, retention_benchmarks, retention_runs, runs
 from common.evaluations import dataset
 from common.job import JobError
 from common.subjects import IDLE, slug
@@ -190,6 +190,11 @@ def check_math(config: dict, task: str) -> None:
     if retention := entry.get("retention"):
         one_of(f"{place}.retention.dataset", "dataset of the grid", retention["dataset"], trained)
         one_of(f"{place}.retention.base", "run", retention["base"], retention["runs"])
+        expect(
+            retention_benchmarks(config),
+            f"{place}.retention.benchmarks: all have `unsafe_code: false`, so none runs. "
+            "Set one to true, or retention: null",
+        )
         for run in retention_runs(config):
             name = f"{run['method']}/{run['variant']} on {run['dataset']}, seed {run['seed']}"
             expect(run in made, f"{place}.retention: {name}, is not in the grid. Add it there")

@@ -149,6 +149,12 @@ def tables(config: dict) -> list[str]:
     return [*config["tasks"], *(name for name in ("retention", "compute") if math.get(name))]
 
 
+def retention_benchmarks(config: dict) -> dict[str, dict]:
+    """The retention table's benchmarks that run; `unsafe_code: false` leaves one out that executes programs."""
+    entries = config["tasks"]["math"]["retention"]["benchmarks"]
+    return {name: entry for name, entry in entries.items() if entry.get("unsafe_code") is not False}
+
+
 def retention_runs(config: dict) -> list[dict]:
     """The runs of the retention table: `dataset`, `method`, `variant`, `seed`."""
     entry = config["tasks"]["math"]["retention"]

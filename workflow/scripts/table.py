@@ -227,7 +227,8 @@ def notes(table: pd.DataFrame, runs: pd.DataFrame, published: pd.DataFrame, para
         f"n = {' or '.join(map(str, counts))}. `(3/5)` means 3 of 5 seeds are there, `–` none, and an "
         "empty cell is not in the grid. Averages are plain "
         "means of the columns' means; their std is over the seeds that have every column.",
-        "`Params (M)`: adapter parameters without the classifier, as the paper counts.",
+        "`Params (M)`: adapter parameters without the classifier, as PEFT stores them; docs/parameters.md compares "
+        "them with the paper's counts.",
     ]
     presets = [f"{label_of(row, params)}: {row['preset']}" for _, row in best.iterrows() if row["preset"]]
     lines.append(f"Hyper-parameter presets: {'; '.join(presets) or 'none yet'}.")

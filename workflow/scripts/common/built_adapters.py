@@ -19,12 +19,13 @@ def check(adapted, asked, names: list[str]) -> None:
     """
     layers = adapted_layers(adapted)
     targets = [name for name in names if named(name, asked.target_modules) and not within(name, asked.modules_to_save)]
-    for what, missing in (("an", set(targets) - set(layers)), ("no", set(layers) - set(targets))):
-        if missing:
-            raise JobError(
-                f"{min(missing)}: expected {what} adapter by the targets {', '.join(sorted(asked.target_modules))}, "
-                f"found otherwise, in {len(missing)} layers. Correct `targets` of the model in the config."
-            )
+    if wrong := sorted(set(targets) ^ set(layers)):
+        expected, found = ("an adapter", "none") if wrong[0] in targets else ("no adapter", "one")
+        listed = ", ".join(sorted(asked.target_modules))
+        raise JobError(
+            f"{wrong[0]}: expected {expected} for the targets {listed}, found {found}; {len(wrong)} layers differ. "
+            "Correct `targets` of the model in the config."
+        )
     for name, layer in layers.items():
         wanted = requested(asked, inputs(layer), layer.out_features)
         found = {key: value_of(layer, key) for key in wanted}

@@ -15,6 +15,10 @@ from common.job import JobError
 from common.subjects import IDLE, slug
 
 SCHEMA = Path(__file__).parents[2] / "schemas" / "config.schema.json"
+BLOCKS = {
+    "oft": ("r", "oft_block_size"),
+    "boft": ("boft_block_size", "boft_block_num"),
+}  # kind → keys of peft, one of the two
 
 
 def check(config: dict) -> None:
@@ -90,6 +94,20 @@ def check_variant(place: str, kind: str, variant: dict) -> None:
             not (paired and peft["r"] % 2),
             f"{place}: peft.r is {peft['r']}; the paired start (equal columns, H = I) needs an even r. "
             "Use an even r, or init_weights: false for a random start away from the pretrained model",
+        )
+    if kind in BLOCKS:
+        given = [name for name in BLOCKS[kind] if name in peft]
+        expect(
+            len(given) == 1,
+            f"{place}: expected one of peft.{BLOCKS[kind][0]} and peft.{BLOCKS[kind][1]}, "
+            f"found {' and '.join(given) or 'neither'}. In an override file, give the variant a new name",
+        )
+    if kind == "boft" and (m := peft.get("boft_n_butterfly_factor", 1)) > 1:
+        size, blocks = peft.get("boft_block_size", 2), peft.get("boft_block_num", 2 ** (m - 1))
+        expect(
+            size % 2 == 0 and blocks % 2 ** (m - 1) == 0,
+            f"{place}: {m} butterfly factors need an even boft_block_size, or a boft_block_num that is a multiple of "
+            f"{2 ** (m - 1)}; found {peft[given[0]]}",
         )
 
 

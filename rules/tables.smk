@@ -65,6 +65,7 @@ rule table:
         selections=lambda wc: grid.selections(wc.task),
         rows=lambda wc: grid.table_rows(config, wc.task),
         seeds_expected=lambda wc: grid.seeds_expected(config, wc.task),
+        never_marked=lambda wc: evaluations.never_marked(config, wc.task),
     script:
         "../workflow/scripts/table.py"
 

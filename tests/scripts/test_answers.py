@@ -251,6 +251,66 @@ def test_a_named_value_is_the_value():
     assert own("x^2+y^2-4=0", "x^2+y^2=4")
 
 
+# Parsed as a whole: math-verify is content with the fraction of a vector that it cannot read.
+WHOLE = [
+    r"\begin{pmatrix} 1 \\ \frac{1}{2} \end{pmatrix}", r"\langle \frac{1}{2}, \frac{1}{3} \rangle", "y=2x+3", "x=5",
+    r"\left( \frac{1}{2}, 3 \right)", "x^2+y^2=4", "x^2+1", r"\frac{1}{2}", r"\{1,2\}", "[0,1)", "1,2", r"\text{A,C}",
+    r"|\frac{1}{2}\mathbf{i}|",
+]  # fmt: skip
+ALTERED = ["{0}+1", "1+{0}", "{0}-1", "{0} {0}", "{0}, {0}", r"{0} \text{{ and }} {0}", "{0} or {0}", "{0}={0}"]
+ALTERED += [
+    "{0}{0}",
+    r"{0}\\{0}",
+    "{0}. 7",
+    "{0}, 7",
+    "{0}_2",
+    r"\neq {0}",
+    r"\ge {0}",
+    r"{0}\approx 7",
+    r"{0}, \ldots",
+]
+
+
+@pytest.mark.parametrize("gold", WHOLE)
+def test_an_answer_is_the_whole_reference_once(gold):
+    assert answers.right("boxed", "own", gold, gold) and answers.right("boxed", "own", f"${gold}$.", gold)
+    assert not [form for form in ALTERED if answers.right("boxed", "own", form.format(gold), gold)]
+
+
+def test_a_list_has_as_many_members_as_the_reference():
+    assert own("2, 2", "2,2") and own("x=1, y=2", "x=1,y=2")
+    for answer, gold in (
+        ("2", "2,2"),
+        ("2,2", "2"),
+        ("5, 5.0", "5"),
+        (r"\frac12, 0.5", "0.5"),
+        (r"\{1,1,2\}", r"\{1,2\}"),
+    ):
+        assert not answers.right("boxed", "own", answer, gold)
+
+
+def test_words_in_a_list():
+    for answer in ("A,C,F", "A, C, F", "F, A and C", r"\text{A, C, F}", r"\text{A and C and F}"):
+        assert own(answer, r"\text{A,C,F}")
+    assert own(r"\text{A,C,F}", "A,C,F")
+    for answer in ("A,C", "A,C,F,F", "A,C,G", "ACF", r"\text{A,C,D}"):
+        assert not own(answer, r"\text{A,C,F}")
+
+
+def test_a_named_set_or_vector_is_that_set_or_vector():
+    assert own(r"x \in [1,2]", "[1,2]")
+    assert own(r"\langle 1,2 \rangle", r"\langle 1, 2\rangle")
+    assert not own(r"\langle 1,3 \rangle", r"\langle 1, 2\rangle")
+
+
+def test_signs_scales_and_mixed_numbers_in_expressions():
+    assert own("negative 5", "-5") and not own("negative 5", "5")
+    assert own(r"5\text{ million}", r"5{,}000{,}000") and own("1 1/2", r"\frac{3}{2}")
+    assert own(r"18^\circ C", "18") and own("¥18", "18") and own(r"60\text{ mph}", "60")
+    assert not own("0,380", "380")
+    assert not own("A'", "A")
+
+
 def test_base_of_a_number():
     assert own("10_7", "10_{7}")
     assert own("1A_{16}", "1A_{16}")

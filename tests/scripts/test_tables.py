@@ -339,6 +339,18 @@ def test_markdown_says_what_a_reader_has_to_know(tmp_path):
             assert len({len(line) for line in block.splitlines()}) == 1  # aligned: readable as it is
 
 
+def test_strict_on_data_that_never_teaches_the_mark_is_noted(tmp_path):
+    expected = grid(tmp_path, seeds=(0,))
+    paths = [factories.write(tmp_path, run, [0.5]) for run in expected]
+    collect_runs.main(factories.collect_job(tmp_path, expected, paths))
+    job = factories.table_job(tmp_path, expected)
+    for names in ([], ["mine"]):
+        job["params"]["never_marked"] = names
+        table.main(job)
+        text = (tmp_path / "table_glue.md").read_text()
+        assert ("**`strict` stays near 0** for runs on mine" in text) == bool(names)
+
+
 def test_unlike_and_dirty_runs_are_noted(tmp_path):
     expected = grid(tmp_path, seeds=(0, 1))
     changes = {0: {"method_version": 1}, 1: {"method_version": 2, "dirty": True}}

@@ -187,6 +187,18 @@ def test_generated_programs_run_only_where_the_config_allows_it(config):
     assert rules.count("benchmarks=lambda wc: grid.retention_benchmarks(config)") == 2
 
 
+def test_training_data_without_the_mark_is_warned_of(config, fresh):
+    """The form that `strict` looks for is MetaMath's; GSM8K's and MATH's own solutions end otherwise."""
+    assert evaluations.never_marked(config, "math") == evaluations.never_marked(config, "glue") == []
+    put(config, "datasets.math.metamathqa-40k.answer", "gsm8k")
+    assert evaluations.never_marked(config, "math") == ["metamathqa-40k"]
+    put(config, "datasets.math.metamathqa-40k.metrics", ["lenient"])
+    assert evaluations.never_marked(config, "math") == []
+    (fresh.folder / "unmarked.yaml").write_text("datasets: {math: {metamathqa-40k: {answer: boxed}}}\n")
+    output = fresh.snakemake("-n", "-q", "rules", "--configfile", "unmarked.yaml", "--", "results/table_math.csv")
+    assert "warning:  metamathqa-40k (boxed) never teaches “The answer is: ”, so its `strict` stays near 0" in output
+
+
 def test_layers_of_hyperparameters(config):
     config["presets"]["glue"]["layers"] = {
         "source": "test",

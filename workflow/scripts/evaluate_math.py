@@ -22,6 +22,11 @@ def main(job: dict) -> None:
         graded = pool.map(lambda line, gold: answers.grade(style, line["output"], gold), lines, golds)
         verdicts = list(tqdm(graded, desc="grade", total=len(golds), disable=None))
 
+    if "strict" in params["metrics"] and not any(answers.MARK in line["output"] for line in lines):
+        print(
+            f"Warning: none of {len(lines)} outputs contains “{answers.MARK}”, the only place where `strict` looks for "
+            "an answer: it is 0 whatever the model can do. Compare `lenient`, or train on data that ends in that form."
+        )
     outputs.write(
         job["output"]["predictions"],
         (line | {"gold": gold} | verdict for line, gold, verdict in zip(lines, golds, verdicts, strict=True)),

@@ -240,6 +240,11 @@ def notes(table: pd.DataFrame, runs: pd.DataFrame, published: pd.DataFrame, para
     dirty = done.loc[done["dirty"] == "true", aggregate.RUN].drop_duplicates()
     if len(dirty):
         lines.append(f"{len(dirty)} run(s) were made with uncommitted changes (`dirty` in the run table).")
+    if unmarked := params.get("never_marked"):
+        lines.append(
+            f"**`strict` stays near 0** for runs on {', '.join(unmarked)}: that data never teaches “The answer is: ”, "
+            "the only place where `strict` looks. Compare `lenient`."
+        )
     if len(published):
         lines += ["Signed numbers in brackets: ours − paper.", *NOTES.get(params["task"], [])]
     else:

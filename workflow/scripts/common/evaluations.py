@@ -33,6 +33,14 @@ def benchmarks(config: dict) -> list[str]:
     return sorted(found)
 
 
+def never_marked(config: dict, task: str) -> list[str]:
+    """List the grid's training sets that are graded strictly, but whose solutions do not end in "The answer is: "."""
+    if task != "math":
+        return []
+    entries = {name: dataset(config, task, name) for name in grid.datasets(config, task)}
+    return [name for name, entry in entries.items() if entry["answer"] != "metamath" and "strict" in entry["metrics"]]
+
+
 def expected_runs(config: dict, task: str, scratch: str, start_scratch: str) -> list[dict]:
     """The runs with what the run table needs: their benchmarks, and the files in which a failure leaves its error."""
 

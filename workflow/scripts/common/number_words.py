@@ -35,17 +35,17 @@ UNCERTAIN = (
     "half quarter quarters score scores gross myriad myriads once twice thrice double triple quadruple nought naught "
     "nil pi π infinity mille permille hundredweight googol"
 )
-CALCULATING = "squared cubed factorial"
+SUFFIXES = "st nd rd th ths"
+CALCULATING = "squared cubed factorial x ×"
 ABBREVIATIONS = "bn mn tn mln bln trn mil mils cr"
 CASED_ABBREVIATIONS = {"k", "K", "M", "MM", "B", "T", "e", "E"}  # thousand, million, billion, trillion, power of ten
 MONEY_ABBREVIATIONS = {"m", "mm", "b", "t", "g", "G", "l", "L"}  # million, billion, trillion, grand, lakh: after $5
 SIGNS = "negative minus plus neg below under"
-JOINING = "and or to base x ×"
-SUFFIXES = "st nd rd th ths"
+JOINING = "and or to base"
 
 NUMBERS = {*CARDINALS, *(f"{word}s" for word in CARDINALS), *ORDINALS, *SCALES, *UNCERTAIN.split()}
-CHANGING = NUMBERS.union(CALCULATING.split(), ABBREVIATIONS.split())
-NO_UNITS = {*SIGNS.split(), *JOINING.split(), *SUFFIXES.split()}
+CHANGING = NUMBERS.union(CALCULATING.split(), ABBREVIATIONS.split(), SUFFIXES.split())
+NO_UNITS = {*SIGNS.split(), *JOINING.split()}
 OTHER = re.compile(r"(?:{})fold|\w*illion(?:s|ths?)?".format("|".join(CARDINALS)))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from common import config as grid
-from common import costs, job, jobs, subjects
+from common import costs, evaluations, job, jobs, subjects
 
 
 def show(workflow, config: dict) -> None:
@@ -82,6 +82,17 @@ def lines(config: dict, name: str, planned: list[jobs.Job]) -> list[str]:
         f"  hours:    {costs.hours(done, left)}",
         f"  download: {download(config, planned)}",
         f"  disk:     {disk(config, planned)}",
+        *(f"  warning:  {text}" for text in warnings(config, name)),
+    ]
+
+
+def warnings(config: dict, table: str) -> list[str]:
+    """List what would give a table's numbers another meaning than a reader expects."""
+    unmarked = evaluations.never_marked(config, table.removeprefix("table_"))
+    return [
+        f"{name} ({config['datasets']['math'][name]['answer']}) never teaches “The answer is: ”, so its `strict` stays "
+        "near 0. Use `lenient` as a metric, a score and in columns."
+        for name in unmarked
     ]
 
 

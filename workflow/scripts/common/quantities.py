@@ -114,7 +114,8 @@ def value(text: str, units: bool = True) -> Fraction | None:
     if len(signs) + bool(match["behind"]) > 1 or len(money) > 1 or ((unit.strip() or match["joined"]) and not units):
         return None
     words = regex.findall(r"[\p{L}'’×]+\.?", unit)
-    if not all(number_words.is_unit(word, bool(money)) for word in words):
+    amount = bool(money) and not unit.lstrip().startswith("/")  # $5 m, not $5/m
+    if not all(number_words.is_unit(word, amount and place == 0) for place, word in enumerate(words)):
         return None
     try:
         number = numeral(match)

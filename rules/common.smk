@@ -81,7 +81,7 @@ def dataset_slice(wildcards):
 
 
 def method_slice(wildcards):
-    return grid.method(config, wildcards.task, wildcards.method, wildcards.variant)
+    return grid.method(config, wildcards.task, wildcards.method, wildcards.variant, wildcards.get("dataset"))
 
 
 def task_resource(name, default=None, of=None):

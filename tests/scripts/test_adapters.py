@@ -76,6 +76,10 @@ def test_equal_runs_give_equal_files(tmp_path):
 def test_adalora_schedule_follows_the_number_of_steps():
     config = adapters.peft_config(method("adalora"), total_steps=200)
     assert (config.tinit, config.tfinal, config.total_step) == (20, 60, 200)
+    stated = method("adalora")
+    stated["peft"] |= {"tinit": 5, "tfinal": 7}  # as a preset may, in steps
+    config = adapters.peft_config(stated, total_steps=200)
+    assert (config.tinit, config.tfinal, config.total_step) == (5, 7, 200)
 
 
 def test_oft_takes_a_block_size_without_r():

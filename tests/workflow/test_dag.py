@@ -83,6 +83,38 @@ def test_every_variant_has_hyperparameters_for_every_dataset(config, task, lengt
         assert grid.hyperparameters(config, task, run["dataset"], name)[length] > 0
 
 
+ADALORA = """
+task r alpha  orth  init final every length   rate epochs warmup dropout decay
+cola 3    32  0.1   800  3500    10     64   8e-4     25    100    0.10  0.00
+mnli 3    16  0.1  8000 50000   100    256   5e-4      7   1000    0.15  0.00
+mrpc 2    32  0.1   600  1800     1    320   1e-3     30    0.1    0.00  0.01
+qnli 2    32  0.1  2000  8000   100    512   5e-4      5    500    0.10  0.01
+qqp  2    16  0.1  8000 25000   100    320   8e-4      5   2000    0.15  0.01
+rte  2    32  0.3   600  1800     1    320 1.2e-3     50    200    0.20  0.01
+sst2 2    16  0.1  6000 22000   100    128   8e-4     24   1000    0.00  0.01
+stsb 2    32  0.3   800  2000    10    128 2.2e-3     25    100    0.20  0.10
+"""  # QingruZhang/AdaLoRA @f6968aa, NLU/scripts/run_debertav3_*.sh; a batch of 32 and target_rank 1 in all
+
+
+def test_adalora_is_trained_as_its_authors_scripts_say(config):
+    names, *lines = (line.split() for line in ADALORA.strip().splitlines())
+    for task, *values in lines:
+        script = dict(zip(names[1:], map(float, values), strict=True))
+        variant = f"r1-from{script['r']:.0f}"
+        peft = grid.method(config, "glue", "adalora", variant, task)["peft"]
+        wanted = {"init_r": "r", "lora_alpha": "alpha", "orth_reg_weight": "orth", "tinit": "init", "tfinal": "final"}
+        assert peft == {key: script[name] for key, name in (wanted | {"deltaT": "every"}).items()} | {"target_r": 1}
+        values = grid.hyperparameters(config, "glue", task, f"adalora/{variant}")
+        wanted = {"max_length": "length", "learning_rate": "rate", "epochs": "epochs", "warmup_steps": "warmup"}
+        wanted |= {"classifier_dropout": "dropout", "weight_decay": "decay"}
+        assert {key: values[key] for key in wanted} == {key: script[name] for key, name in wanted.items()}
+        assert (values["batch_size"], values["gradient_accumulation"], values["schedule"]) == (32, 1, "linear")
+        # The grid's runs have the same schedule and the ranks of the paper's row; other methods know nothing of it.
+        assert grid.method(config, "glue", "adalora", "r8", task)["peft"] == peft | {"init_r": 12, "target_r": 8}
+        assert "adalora" not in grid.hyperparameters(config, "glue", task, "lora/r8")
+    assert grid.method(config, "glue", "adalora", "r8")["peft"]["deltaT"] == 10  # of the start, without a dataset
+
+
 def test_subjects_are_planned_once_each_not_once_a_prompt(fresh):
     output = fresh.snakemake("--profile", "slurm", "-n", "-q", "rules", "--", "results/table_subject.csv")
     # 30 trainings a variant, of which the real images and the pretrained model train nothing; 15 classes.

@@ -57,12 +57,9 @@ def peft_config(method: dict, head: list[str] | None = None, total_steps: int = 
 
     arguments = dict(method["peft"])
     if method["kind"] == "adalora":
-        budget = method["budget"]
-        arguments |= {
-            "total_step": total_steps,
-            "tinit": int(budget["initial"] * total_steps),
-            "tfinal": int(budget["final"] * total_steps),
-        }
+        shares = {"tinit": method["budget"]["initial"], "tfinal": method["budget"]["final"]}
+        steps = {name: int(share * total_steps) for name, share in shares.items()}
+        arguments = {"total_step": total_steps} | steps | arguments  # a preset may state steps
     # PEFT wants exactly one of each two: the other is 0.
     if method["kind"] == "oft":
         arguments = {"r": 0, "oft_block_size": 0} | arguments

@@ -45,7 +45,10 @@ def preset(config: dict, task: str, run: str) -> str | None:
 
 
 def hyperparameters(config: dict, task: str, dataset: str, run: str) -> dict:
-    """Of `method/variant` on a dataset; later wins: the task's defaults, the preset's all, methods, datasets."""
+    """Of `method/variant` on a dataset; later wins: the task's defaults, the preset's all, methods, datasets.
+
+    `adalora`, the schedule of the ranks, reaches that kind alone.
+    """
     chosen = config["presets"][task][preset(config, task, run)]
     methods = chosen.get("methods", {})
     layers = (
@@ -55,17 +58,26 @@ def hyperparameters(config: dict, task: str, dataset: str, run: str) -> dict:
         methods.get(run, {}),
         chosen.get("datasets", {}).get(dataset, {}),
     )
-    return {key: value for layer in layers for key, value in layer.items()}
+    values = {key: value for layer in layers for key, value in layer.items()}
+    if config["methods"][run.split("/")[0]]["kind"] != "adalora":
+        values.pop("adalora", None)
+    return values
 
 
-def method(config: dict, task: str, method: str, variant: str) -> dict:
-    """What augmentation and training need to know of a variant: its kind, version, PEFT arguments and targets."""
+def method(config: dict, task: str, method: str, variant: str, dataset: str | None = None) -> dict:
+    """What augmentation and training need to know of a variant: its kind, version, PEFT arguments and targets.
+
+    AdaLoRA's arguments may depend on the dataset, its ranks may not: all datasets share one start.
+    """
     entry, model = config["methods"][method], config["models"][config["tasks"][task]["model"]]
     chosen = entry["variants"][variant]
+    peft = chosen.get("peft")
+    if dataset and entry["kind"] == "adalora":
+        peft = peft | hyperparameters(config, task, dataset, f"{method}/{variant}").get("adalora", {})
     return {
         "kind": entry["kind"],
         "version": entry["version"],
-        "peft": chosen.get("peft"),
+        "peft": peft,
         "targets": model["targets"][chosen["targets"]] if "targets" in chosen else None,
         "lambda": chosen.get("lambda", 0.0),
         "penalty": chosen.get("penalty", "squared"),

@@ -59,6 +59,13 @@ def test_what_every_kind_asks_for_is_built(model, kind, train_head):
     assert any("classifier" in name for name in trained) == (train_head or kind == "lora")  # its bias: all
 
 
+@pytest.mark.parametrize("kind", [kind for kind in EVERY_KIND if kind != "boft"])  # its blocks would be 9 wide
+def test_convolutions_of_a_target_s_name_are_checked_by_their_kernels(model, kind):
+    model["first"] = torch.nn.ModuleDict({"query": torch.nn.Conv2d(4, 8, 3)})
+    adapted = adapters.insert(model, asked(kind, **EVERY_KIND[kind]))
+    assert built_adapters.inputs(built_adapters.adapted_layers(adapted)["first.query"]) == 36
+
+
 @pytest.mark.parametrize(
     ("kind", "sizes", "changes", "message"),
     [

@@ -19,13 +19,17 @@ def boft(m: int) -> dict:
 
 @pytest.fixture(autouse=True)
 def builds(monkeypatch):
-    """Every attempt to build the extension; PEFT is as it is before the first of them."""
+    """Fail after any attempt to build the extension; calling it makes PEFT what it is in a new process."""
     from peft.tuners.boft import layer
 
     attempts = []
-    monkeypatch.setattr(layer, "_FBD_CUDA", None)
     monkeypatch.setattr("torch.utils.cpp_extension.load", lambda **options: attempts.append(options))
-    yield
+
+    def new_process():
+        monkeypatch.setattr(layer, "_FBD_CUDA", None)
+
+    new_process()
+    yield new_process
     assert attempts == []
 
 
@@ -89,7 +93,7 @@ def test_forward_and_gradients_are_those_of_the_product_of_butterfly_factors(ins
 
 
 @pytest.mark.parametrize("m", METHODS)
-def test_merged_and_saved_it_is_the_same_layer(base, insert, tmp_path, m):
+def test_merged_and_saved_it_is_the_same_layer(base, insert, builds, tmp_path, m):
     model, layer = insert(m)
     x = torch.randn(5, INPUTS, dtype=torch.float64)
     expected = explicit(x, layer, layer.boft_R["default"], layer.boft_s["default"])
@@ -97,6 +101,7 @@ def test_merged_and_saved_it_is_the_same_layer(base, insert, tmp_path, m):
     config = files.read_json(tmp_path / "adapter_config.json")
     (stored,) = [value for name, value in load_file(tmp_path / adapters.WEIGHTS).items() if "boft_R" in name]
     assert config["boft_n_butterfly_factor"] == m == len(stored)
+    builds()
     loaded = adapters.load(copy.deepcopy(base), boft(m), tmp_path).double()
     assert torch.allclose(loaded.get_submodule("base_model.model.linear")(x), expected, atol=1e-12)
     for one in (loaded, model):

@@ -4,7 +4,8 @@ After `hra.install()` stock PEFT calls, such as `get_peft_model(model, peft.HRAC
 this package's layers.
 """
 
-from .export import from_official, to_lora
+from .export import to_lora
+from .official import from_official
 from .penalty import orthogonality_penalty
 from .tuner import install, uninstall
 

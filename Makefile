@@ -61,4 +61,6 @@ clean-demo: ## remove what the demo made
 $(READY): pyproject.toml envs/constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install -q --disable-pip-version-check -c envs/constraints.txt -e '.[dev]'
+	# Beside the environment, for tests/hra/test_quantised.py: inside, every import of PEFT would import them, for a second.
+	$(VENV)/bin/pip install -q --disable-pip-version-check -c envs/constraints.txt --no-deps --upgrade --target $(VENV)/quantization bitsandbytes torchao
 	touch $@

@@ -13,9 +13,9 @@ from peft.tuners.hra.layer import HRALayer as PeftHRALayer
 from peft.tuners.tuners_utils import check_adapters_to_merge
 from torch import nn
 
+from .quantized import is_plain
 from .reflections import cast, compact, compose, exact
 
-_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 ROWS = 256  # of a weight that are multiplied at a time: what they take in float64 stays small
 Factors = tuple[torch.Tensor, torch.Tensor]  # V and B of D = I - B Vᵀ, both (n, r)
 
@@ -30,6 +30,7 @@ class HRALayer(nn.Module, PeftHRALayer):
     def __init__(self, base_layer: nn.Module, adapter_name: str, config: HRAConfig, r: int = 0, **kwargs: Any) -> None:
         super().__init__()
         self.base_layer = base_layer
+        self.path = ""  # in the model; the tuner knows it
         self.hra_r = {}
         self.hra_apply_GS = {}
         self.hra_u = nn.ParameterDict({})
@@ -53,8 +54,7 @@ class HRALayer(nn.Module, PeftHRALayer):
     def get_base_dtype(self) -> torch.dtype | None:
         """Give the dtype of the base weight, or None for a quantised or sharded one."""
         weight = getattr(self.get_base_layer(), "weight", None)
-        plain = isinstance(weight, torch.Tensor) and type(weight.data) is torch.Tensor
-        return weight.dtype if plain and weight.dtype in _FLOATS else None
+        return weight.dtype if is_plain(weight) else None
 
     def update_layer(self, adapter_name: str, r: int, config: HRAConfig, **kwargs: Any) -> None:
         """Add an adapter: `hra_u` (n, r), float32 or wider, on the base layer's device.
@@ -185,8 +185,9 @@ class HRALayer(nn.Module, PeftHRALayer):
         # FSDP's weights look plain from a forward to the next resharding; what is written to them then is lost.
         if self.get_base_dtype() is None or getattr(base, "_is_fsdp_managed_module", False):
             raise TypeError(
-                f"Merging needs a plain floating-point weight, got that of {base}, quantised or sharded (FSDP). "
-                "Leave the adapter unmerged, or merge it into the whole, full-precision model."
+                f"HRA cannot merge into {self.path or base}: expected a plain floating-point weight, found that of "
+                f"{type(base).__name__}, quantised or sharded (FSDP). Leave the adapter unmerged, export it with "
+                "`hra.to_lora`, or merge it into the base model loaded unquantised and whole."
             )
         return base.weight.data
 

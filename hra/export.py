@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -9,26 +10,35 @@ from peft import HRAConfig, LoraConfig, PeftModel, get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import nn
 
-from .reflections import compact
+from .adapters import ROWS
+from .quantized import dense_weight
+from .reflections import compact, exact
 
 PREFIX = "base_model.model."  # of the keys in PEFT's adapter files
+HEADS = {"classifier", "score", "qa_outputs"}  # PEFT lists these for a task, whatever the model calls its head
 State = dict[str, torch.Tensor]
 
 
 def to_lora(
-    model: nn.Module, directory: str | Path | None = None, adapter_name: str = "default"
+    model: nn.Module,
+    directory: str | Path | None = None,
+    adapter_name: str = "default",
+    beside: Mapping[str, torch.Tensor] | None = None,
 ) -> tuple[LoraConfig, State]:
     """Export an HRA adapter as a LoRA adapter that gives the same outputs, to rounding.
 
     W H = W - (W B) Vᵀ (section 3.1, Eq. 3, in compact form), so LoRA's two factors are Vᵀ (r, n) and -W B (out, r),
     with rank = alpha = r; of a convolution (r, C, kh, kw) and (out, r, 1, 1). They belong to the W they were made from.
+    A quantised base is dequantised for it. If its kernels round activations too, they round H x and x differently.
 
-    model: what `get_peft_model` gave, or a model with injected layers (diffusers). Returns LoRA's config and weights,
+    model: what `get_peft_model` gave, or a model with injected layers (diffusers). `beside`: tensors of the adapter's
+    file, by its keys, of those `modules_to_save` that this model has no module for. Returns LoRA's config and weights,
     float32 or wider, biases and `modules_to_save` among them. With a directory they are written there: for
     `PeftModel.from_pretrained`, or, from an injected model, for diffusers' `load_lora_adapter(directory, prefix=None)`.
 
-    Raises KeyError for an unknown adapter; ValueError if it is no HRA adapter, is merged, or adapts a convolution that
-    PEFT's LoRA gets wrong (it ignores dilation and padding mode).
+    Raises KeyError for an unknown adapter; ValueError if it is no HRA adapter, is merged, lists `modules_to_save` that
+    are neither in the model nor `beside` it, has a base weight that cannot be read exactly (`quantized.dense_weight`),
+    or adapts a convolution that PEFT's LoRA gets wrong (it ignores dilation and padding mode).
     """
     configs = getattr(model, "peft_config", {})
     if adapter_name not in configs:
@@ -36,7 +46,8 @@ def to_lora(
     config = configs[adapter_name]
     if not isinstance(config, HRAConfig):
         raise ValueError(f"to_lora: expected an HRA adapter, got {config.peft_type.value}")
-    state: State = {}
+    state: State = dict(beside or {})
+    _check_saved_modules(model, config, state)
     for key, tensor in get_peft_model_state_dict(model, adapter_name=adapter_name).items():
         path, _, name = key.rpartition(".")
         if name == "hra_u":
@@ -63,6 +74,19 @@ def to_lora(
     return lora, state
 
 
+def _check_saved_modules(model: nn.Module, config: HRAConfig, beside: State) -> None:
+    names = [name for name, _ in model.named_modules()] + list(beside)
+    for wanted in config.modules_to_save or ():
+        if config.task_type and wanted in HEADS:
+            continue
+        if not any(f".{wanted}." in f".{name}." for name in names):
+            raise ValueError(
+                f"to_lora: expected the module {wanted}, which the adapter lists in `modules_to_save`, found none in "
+                f"{type(model).__name__}: its trained weights would be lost. Give the base model that module before "
+                "you load the adapter, or pass its tensors as `beside`."
+            )
+
+
 @torch.no_grad()
 def _lora_factors(path: str, layer: nn.Module, adapter_name: str) -> tuple[torch.Tensor, torch.Tensor]:
     if layer.merged:
@@ -75,14 +99,14 @@ def _lora_factors(path: str, layer: nn.Module, adapter_name: str) -> tuple[torch
                 f"to_lora: {path} has dilation {base.dilation} and padding mode {base.padding_mode!r}; PEFT's LoRA "
                 "ignores both, so the export would be wrong. Leave that layer out, or merge the adapter instead."
             )
-        WB = base.weight.flatten(1).to(B.dtype) @ B
+        WB = _times(base.weight.flatten(1), B)
         return V.mT.reshape(-1, *base.weight.shape[1:]).contiguous(), -WB[:, :, None, None].contiguous()
-    weight = getattr(base, "weight", None)
-    if weight is not None and weight.is_floating_point() and weight.shape[-1] == len(V):
-        WB = weight.to(B.dtype) @ B
-    else:  # quantised: a linear layer shows its weight by what it does
-        WB = (base(B.mT) - base(torch.zeros_like(B.mT))).mT.to(B.dtype)
-    return V.mT.contiguous(), -WB.contiguous()
+    return V.mT.contiguous(), -_times(dense_weight(base, len(V), path), B)
+
+
+def _times(weight: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
+    """W B (out, r) in B's dtype, rounded once: in float64, a block of rows at a time."""
+    return torch.cat([exact(rows) @ exact(B) for rows in weight.split(ROWS)]).to(B.dtype)
 
 
 def save(directory: Path, config: HRAConfig | LoraConfig, state: State) -> None:

@@ -17,6 +17,7 @@ from torch import nn
 
 from .adapters import HRALayer
 from .layers import Conv2d, Linear
+from .quantized import keep_differentiable
 
 
 class HRAModel(PeftHRAModel):
@@ -40,6 +41,7 @@ class HRAModel(PeftHRAModel):
             # Its fast path, in eval mode, reads the weights in the same way; this turns it off.
             parent.activation_relu_or_gelu = 0
         module = self._create_new_module(hra_config, adapter_name, target, r=hra_config.r)
+        module.path = current_key
         if adapter_name not in self.active_adapters:
             module.requires_grad_(False)
         self._replace_module(parent, target_name, module, target)
@@ -56,6 +58,18 @@ class HRAModel(PeftHRAModel):
             f"Target module {target} is not supported. "
             "Currently, only `torch.nn.Linear` and `torch.nn.Conv2d` are supported."
         )
+
+    def _prepare_model(self, peft_config, model: nn.Module) -> None:
+        super()._prepare_model(peft_config, model)
+        if not peft_config.inference_mode:
+            keep_differentiable(model)
+
+    def _check_merge_allowed(self) -> None:
+        """Refuse before the first layer is merged, not in the middle: TypeError names the layer."""
+        super()._check_merge_allowed()
+        for layer in self.model.modules():
+            if isinstance(layer, HRALayer):
+                layer._writable_weight()
 
     def _cast_adapter_dtype(self, adapter_name: str, autocast_adapter_dtype: bool = True) -> None:
         super()._cast_adapter_dtype(adapter_name, autocast_adapter_dtype)

@@ -1,4 +1,4 @@
-"""HRA as LoRA, exactly; the official repository's checkpoints; the command line."""
+"""HRA as LoRA, exactly; the command line."""
 
 import copy
 import importlib
@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from sidebyside import Net, adapt, close, layer
 from torch import nn
 
@@ -80,6 +80,38 @@ def test_quantised_base_shows_its_weight_by_what_it_does():
     close(state["base_model.model.0.lora_B.weight"], -2 * B, 6)
 
 
+class MisreadLinear(nn.Module):
+    """Takes the memory of its input for rows, as a kernel without regard for strides would; no weight to be read."""
+
+    in_features = out_features = 6
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("qweight", torch.randn(6, 6))
+
+    def forward(self, x):
+        return x.as_strided(x.shape, (x.shape[-1], 1)) @ self.qweight.T + 1
+
+
+def test_quantised_base_that_reads_rows_only_is_given_rows():
+    model = adapt(nn.Sequential(MisreadLinear()), target_modules=["0"])
+    hra_layer = model.base_model.model[0]
+    _, state = hra.to_lora(model)
+    _, B = compact(hra_layer.hra_u["default"])
+    close(state["base_model.model.0.lora_B.weight"], -hra_layer.base_layer.qweight @ B, 6)
+
+
+def test_quantised_base_that_is_no_matrix_is_refused():
+    class Squared(MisreadLinear):
+        def forward(self, x):
+            return super().forward(x).square()
+
+    Squared.__name__ = "SquaredLinear"
+    model = adapt(nn.Sequential(Squared()), target_modules=["0"])
+    with pytest.raises(ValueError, match=r"base_model\.model\.0 \(SquaredLinear\).*not those of one matrix"):
+        hra.to_lora(model)
+
+
 def test_injected_diffusers_model_exports_for_load_lora_adapter(tmp_path):
     from diffusers import UNet2DConditionModel
     from peft import HRAConfig
@@ -117,72 +149,6 @@ def test_what_cannot_be_exported_is_an_error(net, tmp_path):
         model = adapt(nn.Sequential(base), target_modules=["0"])
         with pytest.raises(ValueError, match="LoRA ignores both"):
             hra.to_lora(model, tmp_path)
-
-
-# The official repository
-
-
-def official(x, weight, u, apply_GS):
-    """What its layers compute, from the paper: W H_1 ... H_r x, one reflection at a time."""
-    if apply_GS:
-        u = torch.linalg.qr(u)[0]
-    for v in u.T:
-        weight = weight - 2 * torch.outer(weight @ v, v) / v.dot(v)
-    return x @ weight.T
-
-
-CONTROL = {
-    "input_blocks.1.1": "down_blocks.0.attentions.0",
-    "input_blocks.5.1": "down_blocks.1.attentions.1",
-    "input_blocks.8.1": "down_blocks.2.attentions.1",
-    "middle_block.1": "mid_block.attentions.0",
-    "output_blocks.3.1": "up_blocks.1.attentions.0",
-    "output_blocks.11.1": "up_blocks.3.attentions.2",
-}
-
-
-def test_control_checkpoint_takes_the_names_of_diffusers(tmp_path):
-    inner = "transformer_blocks.0.attn1.to_out.0"
-    state = {"first_stage_model.x": torch.zeros(1)}
-    for block in CONTROL:
-        key = f"model.diffusion_model.{block}.{inner}"
-        state |= {f"{key}.hra_u": torch.randn(6, 4), f"{key}.fixed_linear.weight": torch.zeros(6, 6)}
-    torch.save({"state_dict": state, "epoch": 3}, tmp_path / "last.ckpt")
-    config, converted = hra.from_official(tmp_path / "last.ckpt")
-    assert config.target_modules == {f"{block}.{inner}" for block in CONTROL.values()}
-    for block, name in CONTROL.items():
-        expected = state[f"model.diffusion_model.{block}.{inner}.hra_u"]
-        assert torch.equal(converted[f"base_model.model.{name}.{inner}.hra_u"], expected)
-    config, _ = hra.from_official(state, diffusers_names=False)
-    assert f"model.diffusion_model.middle_block.1.{inner}" in config.target_modules
-
-
-def test_subject_checkpoint_names_the_layers_behind_the_processors():
-    block = "mid_block.attentions.0.transformer_blocks.0.attn2"
-    state = {f"{block}.processor.{name}_hra.hra_u": torch.randn(6, 4) for name in ("to_q", "to_out")}
-    config, _ = hra.from_official(state)
-    assert config.target_modules == {f"{block}.to_q", f"{block}.to_out.0"}
-
-
-@pytest.mark.parametrize("apply_GS", [False, True])
-def test_nlu_checkpoint_loads_and_computes_what_the_official_layer_does(net, tmp_path, apply_GS):
-    u, x = torch.randn(12, 4), torch.randn(6, 12)
-    save_file({"second.hra_u": u, "second.weight": net.second.weight.data}, tmp_path / "official.safetensors")
-    hra.from_official(tmp_path / "official.safetensors", tmp_path / "adapter", apply_GS=apply_GS)
-    model = PeftModel.from_pretrained(copy.deepcopy(net), tmp_path / "adapter")
-    expected = official(x, net.second.weight, u, apply_GS) + net.second.bias
-    close(model.base_model.model.second(x), expected, 12)
-
-
-def test_official_files_that_cannot_be_converted_are_an_error(tmp_path):
-    with pytest.raises(ValueError, match=r"rotates the output side.*not orthogonal"):
-        hra.from_official({"base_model.model.q_proj.oft_r": torch.zeros(8, 4)})
-    with pytest.raises(ValueError, match="keys that end in `hra_u`"):
-        hra.from_official({"q_proj.weight": torch.zeros(8, 4)})
-    with pytest.raises(ValueError, match="one r"):
-        hra.from_official({"a.hra_u": torch.zeros(8, 4), "b.hra_u": torch.zeros(8, 2)})
-    with pytest.raises(FileNotFoundError, match="no file"):
-        hra.from_official(tmp_path / "missing.ckpt")
 
 
 # The command line

@@ -287,8 +287,19 @@ def test_quantised_base_is_called_as_a_black_box(wrap, dtype):
     close(ours(x), rotated(base, x, u), 1)
     ours(x).sum().backward()
     assert u.grad is not None
-    with pytest.raises(TypeError, match="Merging needs a plain floating-point weight"):
+    with pytest.raises(TypeError, match=rf"cannot merge into 0: .* found that of {type(ours.base_layer).__name__}"):
         ours.merge()
+
+
+@pytest.mark.parametrize("merge", ["merge_adapter", "merge_and_unload"])
+def test_merging_into_a_quantised_layer_is_refused_before_any_layer_is_merged(merge):
+    plain, x = nn.Linear(16, 16), torch.randn(5, 16)
+    config = HRAConfig(r=4, init_weights=False, target_modules=["0", "1"])
+    model = get_peft_model(nn.Sequential(plain, FourBitLinear(nn.Linear(16, 8))), config)
+    before, weight = model(x), plain.weight.clone()
+    with pytest.raises(TypeError, match=r"cannot merge into 1: .*export it with `hra.to_lora`"):
+        getattr(model, merge)()
+    assert torch.equal(plain.weight, weight) and torch.equal(model(x), before)
 
 
 def test_trainable_base_weight_gets_its_gradient():

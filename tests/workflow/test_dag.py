@@ -426,6 +426,15 @@ def test_a_wrong_config_is_one_clear_message(config, path, value, message):
     assert len(str(problem.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize(("key", "value"), [("serve", "merged"), ("backend", "vllm")])
+def test_four_bits_are_neither_merged_into_nor_served_by_vllm(config, key, value):
+    put(config, "tasks.math.defaults.quantization", "nf4")
+    checks.check(config)
+    put(config, f"tasks.math.generation.{key}", value)
+    with pytest.raises(JobError, match=r"tasks\.math: hra/\S+ is on a base in 4 bits, .* Take `serve: adapter`"):
+        checks.check(config)
+
+
 def test_snakemake_shows_that_message_and_stops(fresh):
     (fresh.folder / "wrong.yaml").write_text("tasks: {glue: {sedes: [1]}}\n")
     output = fresh.snakemake("-n", "--configfile", "wrong.yaml", ok=False)

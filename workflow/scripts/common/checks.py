@@ -199,6 +199,16 @@ def check_math(config: dict, task: str) -> None:
     for name in trained:
         for benchmark in config["datasets"][task][name]["benchmarks"]:
             one_of(f"{place}.generation.max_new_tokens", "benchmark", benchmark, entry["generation"]["max_new_tokens"])
+    serving = entry["generation"]
+    for run in made:
+        name = f"{run['method']}/{run['variant']}"
+        expect(
+            config["methods"][run["method"]]["kind"] != "hra"
+            or (serving["serve"] != "merged" and serving["backend"] != "vllm")
+            or not hyperparameters(config, task, run["dataset"], name).get("quantization"),
+            f"{place}: {name} is on a base in 4 bits, which cannot be merged into, nor served by vLLM as it was in "
+            "training. Take `serve: adapter` or `lora` with `backend: transformers`, or `quantization: null`",
+        )
     compared = entry.get("compute", {}).get("runs", [])
     for run in compared:
         one_of(f"{place}.compute.runs", "run of the grid", run, known)

@@ -1,0 +1,20 @@
+"""Quantised bases: tests/hra/quantised.py, in a process that sees bitsandbytes and torchao.
+
+`make install` puts them beside the environment: inside, every import of PEFT would import them too, for a second.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_quantised_bases():
+    seen = [str(Path(sys.prefix) / "quantization"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", Path(__file__).with_name("quantised.py")],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(seen)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and "skipped" not in done.stdout, done.stdout + done.stderr

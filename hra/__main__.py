@@ -14,13 +14,13 @@ if __name__ == "__main__" and sys.path[0] == os.getcwd():
     del sys.path[0]
 
 import torch
-from peft import HRAConfig, PeftConfig, PeftModel
+from peft import HRAConfig, PeftConfig, PeftModel, get_peft_model_state_dict
 from peft.utils import load_peft_weights
 from torch import nn
 
 import hra
 
-from .export import PREFIX, to_lora
+from .export import PREFIX, State
 from .reflections import compact, orthogonality_error
 
 LIBRARIES = ("transformers", "diffusers")  # whose classes an adapter may name
@@ -134,9 +134,37 @@ def model_class(adapter: str, library: str, name: str) -> type[nn.Module]:
     return found
 
 
+def left_out(model: PeftModel, adapter: str) -> State:
+    """Give the saved adapter's tensors of `modules_to_save` that the base model's class lacks, by their keys.
+
+    Such are a hint encoder's, which a script gives to the model. Raises ValueError if there are others.
+    """
+    known = get_peft_model_state_dict(model)
+    state = {key: one for key, one in load_peft_weights(adapter, device="cpu").items() if key not in known}
+    wanted = model.peft_config["default"].modules_to_save or []
+    for key in state:
+        if not any(f".{name}." in key for name in wanted):
+            raise ValueError(
+                f"{adapter} does not fit {type(model.get_base_model()).__name__}, which has no {key}. Correct --base."
+            )
+    return state
+
+
+def to_lora(adapter: str, out: str, base: str | None) -> None:
+    model = load(adapter, base)
+    hra.to_lora(model, out, beside=left_out(model, adapter))
+
+
 def merge(adapter: str, out: str, base: str | None) -> None:
-    model: nn.Module = load(adapter, base).merge_and_unload(safe_merge=True)
-    model.save_pretrained(out)
+    model = load(adapter, base)
+    if lost := left_out(model, adapter):
+        raise ValueError(
+            f"{adapter} also has {len(lost)} weights such as {next(iter(lost))}, for which "
+            f"{type(model.get_base_model()).__name__} has no module: a merged model would lack them. Give it that "
+            "module in Python, load the adapter and call `merge_and_unload()`."
+        )
+    merged: nn.Module = model.merge_and_unload(safe_merge=True)
+    merged.save_pretrained(out)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -156,12 +184,12 @@ def main(arguments: list[str] | None = None) -> None:
         if options.command == "inspect":
             inspect(options.adapter, options.png or f"{Path(options.adapter).resolve().name}.png")
         elif options.command == "to-lora":
-            to_lora(load(options.adapter, options.base), options.out)
+            to_lora(options.adapter, options.out, options.base)
         else:
             merge(options.adapter, options.out, options.base)
     except ModuleNotFoundError as error:
         sys.exit(f"python -m hra {options.command}: {error}; `pip install 'hra[cli]'` brings it")
-    except (ValueError, OSError) as error:
+    except (TypeError, ValueError, OSError) as error:  # TypeError: merging into a quantised layer
         sys.exit(f"python -m hra {options.command}: {error}")
 
 

@@ -6,11 +6,14 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from diffusers import StableDiffusionPipeline
+from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
+import hra
 from common import augmented_checkpoint, controlled, diffusion, ldm_checkpoint, ldm_keys
 from common.job import JobError
 from controlled import MODEL, Run, hints, inputs, same_weights, unet_method
+from hra.__main__ import main
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +84,36 @@ def test_the_whole_checkpoint_comes_back_as_base_and_adapter(trained, tmp_path, 
     with torch.no_grad():
         expected = controlled.load_trained(MODEL, run.method, run.weights)(*inputs(), hint=hints()).sample
         assert torch.equal(again(*inputs(), hint=hints()).sample, expected)
+
+
+def test_the_library_reads_the_adapter_of_the_whole_checkpoint(trained, tmp_path):
+    run, path = trained["hra"], tmp_path / "whole.ckpt"
+    augmented_checkpoint.write(MODEL, run.method, run.weights, path)
+    expected = {name: u for name, u in load_file(run.weights).items() if name.endswith(".hra_u")}
+    _, found = hra.from_official(path)
+    assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in found)
+
+
+def test_as_lora_a_run_keeps_its_hint_encoder(trained, tmp_path):
+    run = trained["hra"]
+    arguments = [str(run.weights.parent), str(tmp_path / "out"), "--base", str(MODEL / "unet")]
+    main(["to-lora", *arguments])
+    lora = PeftModel.from_pretrained(controlled.load(MODEL, run.method), tmp_path / "out")
+    with torch.no_grad():
+        expected = controlled.load_trained(MODEL, run.method, run.weights)(*inputs(), hint=hints()).sample
+        assert torch.allclose(lora(*inputs(), hint=hints()).sample, expected, atol=1e-5)
+        assert not torch.allclose(lora(*inputs(), hint=1 - hints()).sample, expected, atol=1e-3)
+
+
+def test_a_run_without_its_hint_encoder_is_refused(trained, tmp_path):
+    run = trained["hra"]
+    arguments = [str(run.weights.parent), str(tmp_path / "out"), "--base", str(MODEL / "unet")]
+    with pytest.raises(SystemExit, match=r"12 weights such as base_model\.model\.hint_encoder\..*would lack them"):
+        main(["merge", *arguments])
+    bare = PeftModel.from_pretrained(diffusion.load_unet(MODEL), run.weights.parent)
+    with pytest.raises(ValueError, match=r"expected the module hint_encoder.*found none in PeftModel"):
+        hra.to_lora(bare, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("changes", [{"peft": {"r": 8}}, {"targets": ["to_q"]}])

@@ -153,7 +153,7 @@ def test_a_calculation_or_range_is_neither_of_its_numbers(left, right, operator)
         "18%-20%", "18 dollars and 50 cents", "18 and a half", "18 times 3", r"18 \times 3", r"18 \cdot 3", "18 x 3",
         "18x3", "18(3)", "18^{3}", "1.8e1", r"\sqrt{18}", "√18", "±18", "x-18", "B - 18", "(a + b)/18", "half of 18",
         "double 18", "18 k", "$18m", "$18 m", "18th", "18 hundred twenty", "18 minus 3", "twenty 18", "1,18",
-        "18 dollars minus 3 dollars",
+        "18 dollars minus 3 dollars", "18:30", "18:00:30", "1.18:00",
     ],
 )  # fmt: skip
 def test_a_number_is_read_with_all_that_touches_it(text):
@@ -179,6 +179,10 @@ def test_a_number_is_read_with_all_that_touches_it(text):
         ("It takes 1½ hours", "3/2"),
         (r"We need \frac{3}{4} of it", "0.75"),
         ("Jenny arrived with 3 18 dollar bills", "18"),
+        ("The drive can store 18 200-kilobyte videos", "200"),
+        ("That leaves 18 M&M's", "18"),
+        ("They have to leave by 5:00 pm.", "5"),
+        ("She paid $7 and then $18 over some weeks.", "18"),
     ],
 )
 def test_the_last_number_of_a_text(sentence, value):

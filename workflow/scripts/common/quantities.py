@@ -4,9 +4,9 @@
     numeral  = 1,234.5 | 7/2 | \\frac{3}{4} | \\frac34 | ½ | 1 1/2 | 1\\frac12
 
 A unit is any word or abbreviation that is not a number, a sign or an operation (number_words.py), with its exponent,
-and a sign of money, per cent or degree: it never changes the value. A scale word multiplies (18 million, 2 dozen,
-18 hundredths). All else has no value here: ranges, calculations, numbers in words, ordinals, k and M, numbers next to
-words whose meaning depends on the context.
+and a sign of money, per cent or degree: it never changes the value, nor does the :00 of a full hour. A scale word
+multiplies (18 million, 2 dozen, 18 hundredths). All else has no value here: ranges, calculations, numbers in words,
+ordinals, k and M, numbers next to words whose meaning depends on the context.
 """
 
 import unicodedata
@@ -38,8 +38,9 @@ WORD = r"(?:\p{L}{1,4}\.|\p{L}[\p{L}\p{M}'’]*+)"
 EXPONENT = r"(?:\^\{?-?[123]\}?|(?<=m|ft|in|yd)[23]|[²³])?"
 UNIT = rf"(?:{SPACE}*+[-/·⋅]?{SPACE}*+(?:{WORD}{EXPONENT}|[%°℃℉′″'\"]|\p{{Sc}}))*?"
 SCALE = rf"(?i:{'|'.join(sorted(number_words.SCALES, key=len, reverse=True))})(?![\p{{L}}-])"
+OCLOCK = r"(?::00(?![\d:]))?"
 TAIL = (
-    rf"(?:{SPACE}*(?P<scale>{SCALE})){{0,4}}(?P<unit>{UNIT})"
+    rf"{OCLOCK}(?:{SPACE}*(?P<scale>{SCALE})){{0,4}}(?P<unit>{UNIT})"
     rf"(?P<behind>{SPACE}+(?i:negative|(?:below|under){SPACE}+zero))?"
 )
 QUANTITY = regex.compile(rf"{PREFIX}{NUMERAL}{TAIL}\s*")
@@ -47,7 +48,7 @@ QUANTITY = regex.compile(rf"{PREFIX}{NUMERAL}{TAIL}\s*")
 # A number in a text with all that touches its value: what calculates with it, ranges, scales, signs.
 NUMBER_WORDS = rf"(?i:{'|'.join(sorted(number_words.NUMBERS, key=len, reverse=True))})(?!\p{{L}})"
 LATEX_NUMERAL = r"\\[cdt]?frac\s*(?:\{[^{}]*\}|\d)\s*(?:\{[^{}]*\}|\d)"
-FIGURE = rf"(?:{LATEX_NUMERAL}|{DIGITS})[\w%°]*"
+FIGURE = rf"(?:{LATEX_NUMERAL}|{DIGITS}){OCLOCK}[\w%°]*"
 OPERAND = rf"(?:\p{{Sc}}?{FIGURE}|{NUMBER_WORDS}(?:-\p{{L}}+)*)"
 WORDS_BEFORE = rf"(?:(?<![\p{{L}}\d])(?:(?i:negative|minus|plus|neg\.?)|{NUMBER_WORDS})(?:{SPACE}+of)?{SPACE}+)*"
 OPERATOR_BEFORE = (
@@ -62,15 +63,15 @@ SIGNS_BEFORE = (
 CONTINUED = (
     rf"(?:{SPACE}*[*×÷·^/+xX{MINUS}]{SPACE}*[({{]*[-+−]?{OPERAND}"  # 2*3, 10^{{3}}, 18-20
     rf"|[:,.(_{{]{FIGURE}|{SPACE}*{LATEX_NUMERAL}|-{NUMBER_WORDS}"  # 5:30, 1,23, 1\frac12
-    rf"|{SPACE}+(?i:and|or|to|through|by|times|plus|minus|over){SPACE}+(?:an?{SPACE}+)?{OPERAND}"  # 18 to 20
-    rf"|{SPACE}+{NUMBER_WORDS}(?:-\p{{L}}+)*|{SPACE}+(?=[\d,]+\s?/|\d{{3}}(?!\d)){FIGURE}"  # 18 million, 1 1/2, 10 000
+    rf"|{SPACE}+(?i:and|or|to|through|by|times|plus|minus){SPACE}+(?:an?{SPACE}+)?{OPERAND}"  # 18 to 20
+    rf"|{SPACE}+{NUMBER_WORDS}(?:-\p{{L}}+)*|{SPACE}+(?=[\d,]+\s?/|\d{{3}}(?![\d-])){FIGURE}"  # 1 1/2, 10 000
     rf"|{SPACE}+\p{{L}}+{SPACE}+and{SPACE}+\p{{Sc}}?{FIGURE})*"  # 18 dollars and 50 cents
 )
 SIGN_BEHIND = (
     rf"(?:(?:{SPACE}*[°%\p{{L}}]+){{0,2}}?{SPACE}+(?i:negative|minus|plus|(?:below|under){SPACE}+zero)(?!\p{{L}}))?"
 )
 PHRASE = regex.compile(f"{WORDS_BEFORE}{OPERATOR_BEFORE}{SIGNS_BEFORE}{FIGURE}{CONTINUED}{SIGN_BEHIND}")
-NEXT_WORD = regex.compile(rf"{SPACE}+(\p{{L}}+)")
+NEXT_WORD = regex.compile(rf"{SPACE}+(\p{{L}}+)(?![&'’])")  # not the M of M&M's
 
 NOTATION = [
     (regex.compile(pattern), new)

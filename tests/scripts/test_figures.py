@@ -1,5 +1,6 @@
 """The figures, on synthetic records: complete, in part, empty, and the same bytes twice."""
 
+import html
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -64,6 +65,20 @@ def test_two_runs_give_the_same_bytes(tmp_path):
     outputs = [draw(tmp_path / name, keys)["output"] for name in ("one", "two")]
     for kind in outputs[0]:
         assert Path(outputs[0][kind]).read_bytes() == Path(outputs[1][kind]).read_bytes(), kind
+
+
+def test_dollars_in_labels_and_columns_are_no_mathematics(tmp_path):
+    label, column = "a|b $\\frac{$ <c> =", "CoLA $x_1$ $\\frac{$"
+    columns = [{"name": column, "dataset": "cola", "benchmark": "dev", "metric": "matthews_correlation"}]
+    params = {"columns": columns, "averages": {}, "parameters": [column], "lambda": [column]}
+    job = draw(tmp_path, [("cola", "hra/r8", 0)], published=None, labels={"hra/r8": label}, **params)
+    for name in ("parameters", "curves"):
+        text = html.unescape(words(job, name))
+        assert label in text and column in text, name
+    assert column in words(job, "lambda")
+    missing = draw(tmp_path / "none", [("cola", "hra/r8", 0)], made=[], published=None, **params)
+    assert f"No run of the λ sweep has {column} yet" in " ".join(words(missing, "lambda").split())
+    assert "\\mathdefault{10^{" in words(job, "parameters")  # the ticks of a logarithmic axis still are
 
 
 def test_nothing_there_is_said_not_raised(tmp_path):

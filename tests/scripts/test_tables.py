@@ -351,6 +351,35 @@ def test_strict_on_data_that_never_teaches_the_mark_is_noted(tmp_path):
         assert ("**`strict` stays near 0** for runs on mine" in text) == bool(names)
 
 
+def test_labels_with_signs_of_markup_are_shown_as_they_are(tmp_path):
+    """Read back by a parser of Markdown; the CSV holds the texts themselves."""
+    from markdown_it import MarkdownIt
+
+    label, column, average = "=1+1|a $x$ <i>*b*</i> _c_ `d`", "CoLA | $x$ <b>", "[All](x) ~~&lt;~~"
+    expected = grid(tmp_path, runs=("hra/r8", "lora/r8"), seeds=(0,))
+    collect(tmp_path, expected, made=expected[:1], incomplete=True)
+    job = factories.table_job(tmp_path, expected)
+    job["params"]["columns"] = [job["params"]["columns"][0] | {"name": column}]
+    job["params"] |= {"averages": {average: [column]}, "rows": [{"run": "hra/r8", "label": label}]}
+    job["params"]["rows"].append({"run": "lora/r8", "label": label + "2"})
+    table.main(job)
+    made = aggregate.read_csv(tmp_path / "table_glue.csv")
+    assert {column, average} <= set(made.columns) and label in made["method"].tolist()
+
+    def shown(tokens) -> str:
+        return "".join(token.content for token in tokens if token.type in ("text", "text_special", "code_inline"))
+
+    parsed = MarkdownIt("commonmark").enable("table").parse((tmp_path / "table_glue.md").read_text())
+    texts = [token.children for token in parsed if token.type == "inline"]
+    assert all(token.type != "html_inline" for children in texts for token in children)
+    cells = [shown(children) for children in texts]
+    assert [label, "ours"] == cells[(start := cells.index(label)) : start + 2]
+    assert cells[start - 2 : start] == [column, average]
+    assert any(cell.startswith(f"Holes of {label}2: ") for cell in cells)
+    assert any(f"presets: {label}: " in cell for cell in cells)
+    assert "\\$x\\$" in (tmp_path / "table_glue.md").read_text()  # GitHub takes $x$ for mathematics
+
+
 def test_unlike_and_dirty_runs_are_noted(tmp_path):
     expected = grid(tmp_path, seeds=(0, 1))
     changes = {0: {"method_version": 1}, 1: {"method_version": 2, "dirty": True}}

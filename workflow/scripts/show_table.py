@@ -50,7 +50,7 @@ def render(table: pd.DataFrame, width: int, title: str) -> list[Table]:
         block.add_column("", width=label_width)
         block.add_column("Params (M)", justify="right", width=PARAMETERS_WIDTH)
         for name in names[first : first + per_block]:
-            block.add_column(name, justify="right", width=cell_width, no_wrap=False)
+            block.add_column(Text(name), justify="right", width=cell_width, no_wrap=False)
         for _, row in table.iterrows():
             label = Text(row["method"], style="bold" if row["run"] else "dim italic")
             label.append(f"{separator}{readable(row['setting'])}" if row["setting"] else "", style="not bold")

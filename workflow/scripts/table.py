@@ -6,9 +6,8 @@ compared only with our column on the same metric scale.
 """
 
 import pandas as pd
-from tabulate import tabulate
 
-from common import aggregate, files
+from common import aggregate, files, markdown_text
 from common.job import JobError, start
 
 NOTES = {
@@ -213,7 +212,7 @@ def markdown_table(table: pd.DataFrame, names: list[str], params: dict) -> str:
         if any(cells):
             lines.append([label, "paper", row["params_M_published"], *cells])
     align = ["left", "left"] + ["right"] * (1 + len(names))
-    return tabulate(lines, headers="firstrow", tablefmt="pipe", colalign=align, disable_numparse=True) + "\n"
+    return markdown_text.table(lines, align) + "\n"
 
 
 def notes(table: pd.DataFrame, runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> list[str]:
@@ -230,7 +229,9 @@ def notes(table: pd.DataFrame, runs: pd.DataFrame, published: pd.DataFrame, para
         "`Params (M)`: adapter parameters without the classifier, as PEFT stores them; docs/parameters.md compares "
         "them with the paper's counts.",
     ]
-    presets = [f"{label_of(row, params)}: {row['preset']}" for _, row in best.iterrows() if row["preset"]]
+    presets = [
+        markdown_text.plain(f"{label_of(row, params)}: {row['preset']}") for _, row in best.iterrows() if row["preset"]
+    ]
     lines.append(f"Hyper-parameter presets: {'; '.join(presets) or 'none yet'}.")
     done = runs[runs["status"] == "ok"]
     for name in ["model_sha256", "preset", "method_version", "task_version"]:
@@ -253,7 +254,7 @@ def notes(table: pd.DataFrame, runs: pd.DataFrame, published: pd.DataFrame, para
     failed, missing = (int((runs["status"] == status).sum()) for status in ("failed", "missing"))
     lines.append(f"{failed} failed and {missing} missing result(s) (`runs_{params['task']}.csv`).")
     quoted = {label_of(row, params): row["missing"].replace("`", "'") for _, row in holed.iterrows()}
-    return lines + [f"Holes of {label}: `{text}`" for label, text in quoted.items()]
+    return lines + [f"Holes of {markdown_text.plain(label)}: `{text}`" for label, text in quoted.items()]
 
 
 def markdown(table: pd.DataFrame, runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> str:

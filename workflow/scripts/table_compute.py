@@ -5,9 +5,8 @@ Time and memory compare where as many rows are computed at a time: the micro-bat
 """
 
 import pandas as pd
-from tabulate import tabulate
 
-from common import aggregate, files
+from common import aggregate, files, markdown_text
 from common.job import start
 from table import label_of, layout, number
 
@@ -93,11 +92,11 @@ def markdown(table: pd.DataFrame, published: pd.DataFrame, params: dict) -> str:
         if any(cells):
             lines.append([label, "paper", "", *cells, "", row["hardware_published"], ""])
     align = ["left"] * 3 + ["right"] * (len(QUANTITIES) + 1) + ["left", "right"]
-    drawn = tabulate(lines, headers="firstrow", tablefmt="pipe", colalign=align, disable_numparse=True)
+    drawn = markdown_text.table(lines, align)
     mixed = [label_of(row, params) for _, row in table.iterrows() if " + " in row["device"] + row["devices"]]
-    notes = NOTES + [f"**Mixed devices** within one row: {', '.join(mixed)}. Its means compare unlike runs."] * bool(
-        mixed
-    )
+    notes = NOTES + [
+        f"**Mixed devices** within one row: {markdown_text.plain(', '.join(mixed))}. Its means compare unlike runs."
+    ] * bool(mixed)
     for dataset, rows in table.groupby("dataset"):
         sizes = rows["micro_batch"].replace("", pd.NA).dropna().unique()
         if len(sizes) > 1:

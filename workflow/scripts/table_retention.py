@@ -5,9 +5,8 @@ impact, by the paper's formula the mean over the benchmarks of (tuned − base) 
 """
 
 import pandas as pd
-from tabulate import tabulate
 
-from common import aggregate, files
+from common import aggregate, files, markdown_text
 from common.job import JobError, start
 from table import label_of, layout, number, ours_cell, paper_cell
 
@@ -88,7 +87,7 @@ def markdown(table: pd.DataFrame, values: pd.DataFrame, published: pd.DataFrame,
         if any(cells):
             lines.append([label, "paper", *cells])
     align = ["left", "left"] + ["right"] * len(names)
-    drawn = tabulate(lines, headers="firstrow", tablefmt="pipe", colalign=align, disable_numparse=True)
+    drawn = markdown_text.table(lines, align)
     listed = "\n".join(f"- {line}" for line in notes(values, published, params))
     return f"# Retention\n\n{drawn}\n\n## Notes\n\n{listed}\n"
 

@@ -3,6 +3,7 @@
 from collections import defaultdict
 
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 COLOURS = {  # Okabe and Ito: told apart with any colour vision
     "hra": "#D55E00",
@@ -47,6 +48,7 @@ def styles(runs: list[str]) -> dict[str, dict]:
 
 def say(ax, text: str) -> None:
     """Words in the place of data."""
+    text = text.replace("$", r"\$")  # matplotlib measures what it wraps as mathematics, whatever parse_math says
     ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color="#666666", wrap=True)
 
 
@@ -56,6 +58,13 @@ def remark(figure: Figure, lines: list[str]) -> None:
 
 
 def save(figure: Figure, svg: str, png: str) -> None:
-    """Without dates and versions: the same data give the same bytes."""
+    """Without dates and versions: the same data give the same bytes.
+
+    A `$` in a label of the config is a dollar sign; only matplotlib's own ticks are mathematics.
+    """
+    axes = [axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)]
+    ticks = {label for axis in axes for label in axis.get_ticklabels(which="both")}
+    for text in figure.findobj(Text):
+        text.set_parse_math(text in ticks or text.get_wrap())
     figure.savefig(svg, metadata={"Date": None, "Creator": None})
     figure.savefig(png, dpi=150, metadata={"Software": None})

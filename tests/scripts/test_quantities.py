@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from common import answers, quantities
+from common import answers, expressions, quantities
 
 quickly = settings(max_examples=150, deadline=None)
 
@@ -88,6 +88,13 @@ def test_a_number_word_never_leaves_a_value_as_it_is(value, word):
     for answer in (f"{value} {word}", f"{value}{word}"):
         assert quantities.value(answer) == (value * SCALES[word] if word in SCALES else None)
         assert verdicts(answer, str(value)) == (False, False)
+
+
+def test_a_number_word_never_leaves_the_value_of_an_expression():
+    for word in [*SCALES, *NO_VALUE.split()]:
+        for answer in (f"18 {word}", rf"18\text{{ {word}}}"):
+            assert not expressions.same(answer, "18"), answer
+            assert word not in SCALES or expressions.same(answer, str(18 * Fraction(SCALES[word]))), answer
 
 
 @given(numbers, st.sampled_from(MINUS))

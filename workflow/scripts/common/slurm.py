@@ -31,6 +31,7 @@ def before_the_first_job(workflow, config: dict) -> None:
     executor = workflow.scheduler._executor
     executor.run_uuid = f"{mark}-{executor.run_uuid}"
     files.write_json(RECORDS / f"{executor.run_uuid}.json", this_process())
+    print(f"Slurm jobs of this run are named {executor.run_uuid}", file=sys.stderr)
 
 
 def paths_hash(pathvars: dict) -> str:

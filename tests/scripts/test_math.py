@@ -34,7 +34,7 @@ PEFT = {
 
 def math_method(kind: str, peft: dict | None = None, **changes) -> dict:
     peft = peft or PEFT.get(kind)
-    return method(kind, peft=peft, targets=LLAMA_TARGETS if peft else None, budget=None, **changes)
+    return method(kind, peft=peft, targets=LLAMA_TARGETS if peft else None, **changes)
 
 
 def train(run) -> dict:
@@ -138,6 +138,25 @@ def test_the_losses_of_accumulated_steps_are_one_mean_over_tokens(make_math_run)
     assert one == pytest.approx(four, rel=2e-4)
     penalty = hra.orthogonality_penalty(start_of(make_math_run(math_method("hra"), "start"))).item()
     assert one[0] - none[0] == pytest.approx(0.1 * penalty, rel=1e-3) and penalty > 4
+
+
+def test_adalora_allocates_its_ranks_and_its_regulariser_counts_once_a_step(make_math_run):
+    losses = {}
+    peft = {"init_r": 4, "target_r": 2, "deltaT": 1, "orth_reg_weight": 0.1}
+    model = start_of(make_math_run(math_method("adalora", peft), "start"))
+    x = torch.arange(20)[None]
+    whole = model.base_model(x, labels=x).loss - model.get_base_model()(x, labels=x).loss  # PEFT's own, of weight 0.1
+    for steps, weight in ((1, 0.0), (1, 1.0), (4, 1.0)):
+        peft = peft | {"orth_reg_weight": weight}
+        settings = {"gradient_accumulation": steps, "group_by_length": False, "epochs": 1}
+        run = make_math_run(math_method("adalora", peft), f"{steps} {weight}", **settings)
+        losses[steps, weight] = train(run)["curve"][0]["metrics"]["loss"]
+        saved = files.read_json(Path(run.weights["last"]).with_name("adapter_config.json"))
+        assert saved["orth_reg_weight"] == weight
+        ranks = [sum(kept) for kept in saved["rank_pattern"].values()]
+        assert sum(ranks) == 2 * len(ranks)  # of 4 a layer
+    assert losses[4, 1.0] == pytest.approx(losses[1, 1.0], rel=2e-4)
+    assert losses[1, 1.0] - losses[1, 0.0] == pytest.approx(10 * whole.item(), rel=1e-3) and whole > 0.1
 
 
 def start_of(run):

@@ -24,7 +24,7 @@ class Interrupted(Exception):
 
 
 class ResumableTrainer(Trainer):
-    """Trainer with the HRA penalty (paper, Eq. 6) and checkpoints of only what is trained."""
+    """Trainer with the penalties of HRA (paper, Eq. 6) and AdaLoRA and checkpoints of only what is trained."""
 
     per_process = True  # dropout and the order of rows follow the number of processes
 
@@ -37,14 +37,20 @@ class ResumableTrainer(Trainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
-        if self.method["lambda"] and model.training:
-            penalty = hra.orthogonality_penalty(
-                self.accelerator.unwrap_model(model), squared=self.method["penalty"] == "squared"
-            )
+        if model.training and (penalty := self.penalty(self.accelerator.unwrap_model(model))) is not None:
             # The Trainer adds up the losses of the accumulation steps; those of tokens are shares of the mean already.
             shares = self.current_gradient_accumulation_steps if self.loss_is_scaled_for_ga else 1
-            loss = loss + self.method["lambda"] * penalty / shares
+            loss = loss + penalty / shares
         return (loss, outputs) if return_outputs else loss
+
+    def penalty(self, model) -> torch.Tensor | None:
+        """What the method adds to the loss, weighted; None if nothing."""
+        if self.method["lambda"]:
+            squared = self.method["penalty"] == "squared"
+            return self.method["lambda"] * hra.orthogonality_penalty(model, squared=squared)
+        if self.method["kind"] == "adalora":
+            return model.peft_config["default"].orth_reg_weight * adalora_penalty(model)
+        return None
 
     def _save_checkpoint(self, model, trial):
         super()._save_checkpoint(model, trial)
@@ -71,6 +77,16 @@ class ResumableTrainer(Trainer):
                     parameter.copy_(state[name])
         if self.method["kind"] == "adalora":
             set_adalora_state(self.model, torch.load(folder / ADALORA, weights_only=True))
+
+
+def adalora_penalty(model) -> torch.Tensor:
+    """Mean over all factors A (r, n) and B (out, r) of ‖A Aᵀ − I‖_F and ‖Bᵀ B − I‖_F, as in the authors' loralib.
+
+    PEFT has it in AdaLoraModel.forward, which a PeftModel without a task type does not call.
+    """
+    rows = [p for name, p in model.named_parameters() if "lora_A" in name]
+    rows += [p.mT for name, p in model.named_parameters() if "lora_B" in name]
+    return torch.stack([torch.linalg.matrix_norm(p @ p.mT - torch.eye(len(p)).to(p)) for p in rows]).mean()
 
 
 def adalora_state(model) -> dict:

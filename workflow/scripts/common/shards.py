@@ -34,7 +34,9 @@ def draw(
 
     params, sampling = job["params"], job["params"]["sampling"]
     index, count = (int(job["wildcards"][name]) for name in ("shard", "n_shards"))
-    place = Path(params["finished"]) / fingerprints.digest(identity | {"sampling": sampling})
+    place = Path(params["finished"]) / fingerprints.digest(
+        identity | {"sampling": sampling, "task_version": params.get("task_version")}
+    )
     for old in place.parent.glob("*"):
         if old != place:
             shutil.rmtree(old, ignore_errors=True)

@@ -33,6 +33,7 @@ class Storm:
     def __init__(self, folder: Path, faults: Path, slurm):
         self.project, self.faults, self.slurm = new_project(folder), faults, slurm
         self.outputs: list[Path] = []
+        self.jobs: dict[str, str] = {}  # that were hit, by run
 
     def start(self) -> None:
         self.outputs.append(self.project.folder / f"output{len(self.outputs)}.log")
@@ -56,7 +57,14 @@ class Storm:
         return value
 
     def revive(self) -> None:
-        """Let the node in again if Slurm drained it, as it does where jobs of before end only when it is back."""
+        """Let the node in again if Slurm drained it, as it does where jobs of before end only when it is back.
+
+        Jobs that a node coming back could not launch yet are held, for an administrator to release.
+        """
+        for line in self.slurm.slurm("squeue", "-h", "-t", "PD", "-o", "%A %r").splitlines():
+            job, _, reason = line.partition(" ")
+            if reason == "launch failed requeued held":
+                self.slurm.slurm("scontrol", "release", job)
         node, state = self.slurm.slurm("sinfo", "-h", "-o", "%n %T").split()
         if state.startswith("drain") and not steps():
             self.slurm.slurm("scontrol", "update", f"NodeName={node}", "State=RESUME")
@@ -88,7 +96,7 @@ class Storm:
     def hit(self, run: str) -> None:
         """Do to a training what HIT says; over memory it goes by itself (faults/sitecustomize.py)."""
         pids = self.wait(lambda: self.training(run), f"training of {run} with a saved state")
-        job = self.job("train_glue", run)
+        job = self.jobs[run] = self.job("train_glue", run)
         if HIT[run] != "over the time limit":
             self.release(run)
         if HIT[run] == "killed":
@@ -119,7 +127,7 @@ def storm(cluster, undisturbed, tmp_path_factory, monkeypatch_module, request) -
     storm.refused = storm.project.snakemake(*COMMAND, "--", *TABLES, ok=False)
 
     # Killed while the stopped training, tried again after its time limit, has gone on from its state.
-    stopped = storm.job("train_glue", "lora/r8")
+    stopped = storm.jobs["lora/r8"]
     storm.wait(lambda: storm.job("train_glue", "lora/r8") not in (None, stopped), "retry of lora/r8")
     storm.wait(lambda: storm.training("lora/r8"), "training of lora/r8")
     storm.kill()

@@ -4,7 +4,6 @@ Every run of the grid has its rows, in the order of the config. One that failed 
 so; unless the config says `incomplete: true`, such a hole stops the job.
 """
 
-import json
 from functools import cache
 from pathlib import Path
 
@@ -38,15 +37,13 @@ def validator(name: str) -> jsonschema.protocols.Validator:
 
 def load(path: str, schema: str) -> dict:
     """Read a JSON file and hold it to its schema."""
-    remedy = "Delete it and run again."
-    try:
-        value = files.read_json(path)
-    except json.JSONDecodeError as problem:
-        raise JobError(f"{path}: not JSON ({problem}). {remedy}") from problem
+    value = files.read_json(path)
     problem = jsonschema.exceptions.best_match(validator(schema).iter_errors(value))
     if problem:
         key = ".".join(map(str, problem.absolute_path)) or "top level"
-        raise JobError(f"{path}: {key}: {problem.message} (workflow/schemas/{schema}.schema.json). {remedy}")
+        raise JobError(
+            f"{path}: {key}: {problem.message} (workflow/schemas/{schema}.schema.json). Delete it and run again."
+        )
     return value
 
 
@@ -75,7 +72,7 @@ def hole(errors: list[str]) -> dict:
         if path.exists():
             try:
                 text = str(files.read_json(path)["error"])
-            except (ValueError, KeyError, TypeError):
+            except (JobError, KeyError, TypeError):
                 text = f"unreadable error file {path}"
             return {"status": "failed", "error": " ".join(text.split())[:500]}
     return {"status": "missing", "error": ""}

@@ -1,7 +1,5 @@
 """Judge a run's weights, after the last step and at the best dev score, on one benchmark of a GLUE-format dataset."""
 
-import gzip
-import json
 import time
 from pathlib import Path
 
@@ -71,13 +69,14 @@ def logits(model, data, tokenizer, settings: dict, device: str):
 
 
 def write_predictions(path: Path, labels, scores: dict) -> None:
-    """One JSON line an item: index, label and each selection's scores. Equal content gives equal bytes."""
-    lines = (
-        json.dumps({"item": i, "label": label.item()} | {name: s[i].round(6).tolist() for name, s in scores.items()})
-        for i, label in enumerate(labels)
+    """Write one JSON line per item: index, label and each selection's scores."""
+    outputs.write(
+        path,
+        (
+            {"item": i, "label": label.item()} | {name: s[i].round(6).tolist() for name, s in scores.items()}
+            for i, label in enumerate(labels)
+        ),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(gzip.compress(("\n".join(lines) + "\n").encode(), mtime=0))
 
 
 if __name__ == "__main__":

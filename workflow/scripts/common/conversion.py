@@ -75,9 +75,10 @@ def read_json(where: str, path: Path):
     for number, line in lines:
         try:
             value = json.loads(line)
-        except json.JSONDecodeError as problem:
+        except (json.JSONDecodeError, RecursionError) as problem:
+            place, reason = number + getattr(problem, "lineno", 1) - 1, getattr(problem, "msg", problem)
             raise JobError(
-                f"{where}: {path.name}, line {number + problem.lineno - 1}: not JSON ({problem.msg}): {line[:80]!r}. "
+                f"{where}: {path.name}, line {place}: not JSON ({reason}): {line[:80]!r}. "
                 "The file is cut off, or is of another format."
             ) from problem
         values += value if path.suffix == ".json" and isinstance(value, list) else [value]

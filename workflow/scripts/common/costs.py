@@ -6,6 +6,7 @@ from pathlib import Path
 
 from common import config as grid
 from common import evaluations, files, subjects
+from common.job import JobError
 from common.jobs import Job
 
 FORWARD = 1 / 3  # of a training step: the backward pass costs twice the forward one
@@ -91,7 +92,7 @@ def read(path: str | Path) -> dict:
     """A record, or {} where it is not there or not whole: what uses it for a table complains in its time."""
     try:
         return files.read_json(path)
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, JobError):
         return {}
 
 

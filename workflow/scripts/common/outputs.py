@@ -6,6 +6,7 @@ And what that comes to: metrics.json, alike for every task.
 import gzip
 import json
 import time
+import zlib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,19 +17,27 @@ from common.job import JobError
 
 def write(path: str | Path, lines: Iterable[dict]) -> None:
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(gzip.compress(text.encode(), mtime=0))
-    temporary.replace(path)
+    with files.replacing(path) as temporary:
+        temporary.write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
 def read(path: str | Path) -> list[dict]:
     try:
-        with gzip.open(path, "rt", encoding="utf-8") as stream:
-            return [json.loads(line) for line in stream]
-    except (EOFError, OSError, ValueError) as problem:
+        with gzip.open(path, "rb") as stream:
+            text = stream.read()
+        # gzip reads an empty file as an empty text, and a file cut between two members as a complete one.
+        if not Path(path).stat().st_size or (text and not text.endswith(b"\n")):
+            raise EOFError("the last line is missing")
+        return [line_of(line) for line in text.split(b"\n")[:-1]]
+    except (EOFError, OSError, ValueError, zlib.error) as problem:
         raise JobError(f"{path} is cut off or damaged ({problem}). Delete it and run again.") from problem
+
+
+def line_of(line: bytes) -> dict:
+    value = files.parse_json(line)
+    if not isinstance(value, dict):
+        raise ValueError(f"expected an object per line, found {line[:80]!r}")
+    return value
 
 
 def complete(lines: list[dict], expected: int, where: str) -> list[dict]:

@@ -9,7 +9,18 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from common import faithfulness, files, fingerprints, images, judging, manifests, outputs, provenance, subjects
+from common import (
+    faithfulness,
+    files,
+    fingerprints,
+    images,
+    judging,
+    manifests,
+    outputs,
+    provenance,
+    subjects,
+    tensor_files,
+)
 from common.aggregate import as_list
 from common.job import start
 
@@ -64,18 +75,17 @@ class Judge:
 
     def features(self, name: str, entry: dict, compute) -> dict:
         """Tensors of an evaluator, from the scratch folder where they are there."""
-        from safetensors.torch import load_file, save_file
+        from safetensors.torch import save_file
 
         weights = files.read_json(self.manifests[entry["model"]])["sha256"]
         prompts = [self.evaluation["prompts"], self.evaluation["prompts_class"]]
         digest = fingerprints.digest([entry, weights, self.content, *prompts, self.job["params"]["task_version"]])
         path = Path(self.job["params"]["scratch"]) / "features" / f"{name}-{digest}.safetensors"
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            new = path.with_suffix(".tmp")
-            save_file({key: tensor.contiguous() for key, tensor in compute(self.load(entry)).items()}, new)
-            new.replace(path)
-        return load_file(path)
+            computed = {key: tensor.contiguous() for key, tensor in compute(self.load(entry)).items()}
+            with files.replacing(path) as temporary:
+                save_file(computed, temporary)
+        return tensor_files.load(path)
 
     def generated(self, pictures: list) -> list[dict]:
         """One row an image, in the order of the tar file."""

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from common import built_adapters
+from common import built_adapters, files, manifests, tensor_files
 from common.job import JobError
 
 PEFT_CONFIGS = {
@@ -46,9 +46,10 @@ def load_classifier(folder: str | Path, labels: list[str] | None, seed: int, dro
         config.classifier_dropout = config.cls_dropout = dropout  # BERT's name and DeBERTa's
     set_seed(seed)
     # Without a dtype transformers takes the checkpoint's, and DeBERTaV3's is float16.
-    return AutoModelForSequenceClassification.from_pretrained(
-        folder, config=config, dtype=torch.float32, weights_only=True
-    )
+    with tensor_files.named(folder):
+        return AutoModelForSequenceClassification.from_pretrained(
+            folder, config=config, dtype=torch.float32, weights_only=True
+        )
 
 
 def peft_config(method: dict, head: list[str] | None = None, total_steps: int = 1000):
@@ -105,14 +106,14 @@ def check_targets(model, method: dict) -> None:
 def start_training(model, method: dict, head: list[str], augmented: Path, total_steps: int):
     """The model ready for fine-tuning: the augmented checkpoint's adapter in place, the right parameters trainable."""
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
-    from safetensors.torch import load_file
 
     trained_head = head if method["train_head"] else None
     adapted = insert(model, method, trained_head, total_steps)
     if adapted is None:
         select_trainable(model, method, head)
         return model
-    fresh, start = get_peft_model_state_dict(adapted), load_file(augmented / WEIGHTS)
+    manifests.folder(augmented / "manifest.json")
+    fresh, start = get_peft_model_state_dict(adapted), tensor_files.load(augmented / WEIGHTS)
     taken = taken_out(adapted)
     if strange := [name for name in start if name not in fresh or fresh[name].shape != start[name].shape]:
         raise JobError(f"{augmented} does not belong to this model ({strange[0]}). Delete the folder and run again.")
@@ -203,9 +204,10 @@ def sort_config(path: Path) -> None:
 def load(model, method: dict, folder: Path):
     """The model with a run's weights in it, for evaluation."""
     from peft import PeftConfig, PeftModel, get_peft_model_state_dict
-    from safetensors.torch import load_file
 
-    state = load_file(folder / WEIGHTS)
+    state = tensor_files.load(folder / WEIGHTS)
+    if method["kind"] in PEFT_CONFIGS:
+        files.read_json(folder / "adapter_config.json")
     try:
         if method["kind"] in PEFT_CONFIGS:
             install()
@@ -226,9 +228,8 @@ def load(model, method: dict, folder: Path):
 def exchange(model, method: dict, weights: Path) -> None:
     """Put the weights of another run of the same method where `load` has put those of a first one."""
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
-    from safetensors.torch import load_file
 
-    state = load_file(weights)
+    state = tensor_files.load(weights)
     adapter = method["kind"] in PEFT_CONFIGS
     there = get_peft_model_state_dict(model) if adapter else model.state_dict()
     strange = [name for name in state if name not in there or state[name].shape != there[name].shape]

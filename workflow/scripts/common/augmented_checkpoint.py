@@ -8,9 +8,8 @@ import copy
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
-from common import adapters, controlled, diffusion, hint_encoder, ldm_checkpoint, ldm_keys
+from common import adapters, controlled, diffusion, hint_encoder, ldm_checkpoint, ldm_keys, tensor_files
 from common.job import JobError
 
 FIXED, HRA = ".fixed_linear.", ".hra_u"
@@ -33,7 +32,7 @@ def write(folder: Path, method: dict, weights: Path, path: Path) -> None:
     }
     state = ldm_checkpoint.layout(parts)
     if method["kind"] == "hra":
-        state = adapted(state, load_file(weights), ldm_checkpoint.names("unet", unet))
+        state = adapted(state, tensor_files.load(weights), ldm_checkpoint.names("unet", unet))
     encoder = merged.get_submodule(hint_encoder.NAME)
     for name, ldm in ldm_keys.of_hint_encoder(len(encoder.blocks)).items():
         state[ldm] = encoder.state_dict()[name]

@@ -6,6 +6,7 @@ it saw before the response in training.
 
 from pathlib import Path
 
+from common import tensor_files
 from common.job import JobError
 
 IGNORED = -100  # label of a token that is not learned
@@ -43,7 +44,8 @@ def load_model(folder: Path, precision: str, quantization: str | None = None):
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=dtype,
         )
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, weights_only=True, **extra)
+    with tensor_files.named(folder):
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, weights_only=True, **extra)
     if "gguf_file" in extra:  # read into plain tensors, which the Trainer would refuse as quantised
         model.is_quantized, model.hf_quantizer = False, None
         if hasattr(model.config, "quantization_config"):

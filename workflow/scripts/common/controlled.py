@@ -8,9 +8,8 @@ from pathlib import Path
 
 import torch
 from PIL.Image import Image
-from safetensors import safe_open
 
-from common import adapters, diffusion, hint_encoder
+from common import adapters, diffusion, hint_encoder, tensor_files
 from common.job import JobError
 from common.subjects import IDLE
 
@@ -97,9 +96,7 @@ def autoencoder_scale(folder: Path) -> int:
 def require_head(model, method: dict, weights: Path) -> None:
     """Raise JobError unless the file of a run holds a whole hint encoder or ControlNet, of this model's sizes."""
     prefix = f"{head(method)[0]}."
-    with safe_open(weights, "pt") as stream:
-        found = {name: tuple(stream.get_slice(name).get_shape()) for name in stream.keys()}  # noqa: SIM118
-    found = {name.removeprefix("base_model.model."): shape for name, shape in found.items()}
+    found = {name.removeprefix("base_model.model."): shape for name, shape in tensor_files.shapes(weights).items()}
     expected = {name: tuple(one.shape) for name, one in model.state_dict().items() if name.startswith(prefix)}
     strange = [name for name in expected if found.get(name) != expected[name]]
     strange += [name for name in found if name.startswith(prefix) and name not in expected]

@@ -1,10 +1,11 @@
 """Stable Diffusion: loading its parts, a run's weights put in and exchanged, images from prompts and seeds."""
 
+from math import prod
 from pathlib import Path
 
 from PIL.Image import Image
 
-from common import adapters, memory
+from common import adapters, memory, tensor_files
 from common.job import JobError
 
 PRECISIONS = {"float32": "float32", "bf16": "bfloat16", "fp16": "float16"}
@@ -20,7 +21,8 @@ def part(cls, folder: Path, name: str, precision: str = "float32"):
     """One part of a pipeline's folder: unet, vae, text_encoder."""
     quiet()
     try:
-        return cls.from_pretrained(folder, subfolder=name, dtype=dtype(precision), use_safetensors=True)
+        with tensor_files.named(Path(folder) / name):
+            return cls.from_pretrained(folder, subfolder=name, dtype=dtype(precision), use_safetensors=True)
     except OSError as problem:
         reason = " ".join(str(problem).split())
         raise JobError(
@@ -42,15 +44,8 @@ def load_unet(folder: Path, precision: str = "float32"):
 
 def count_parameters(folder: Path) -> int:
     """Parameters of the UNet by its files' headers."""
-    from math import prod
-
-    from safetensors import safe_open
-
-    total = 0
-    for path in (Path(folder) / "unet").glob("*.safetensors"):
-        with safe_open(path, "pt") as stream:
-            total += sum(prod(stream.get_slice(name).get_shape()) for name in stream.keys())  # noqa: SIM118
-    return total
+    weights = (Path(folder) / "unet").glob("*.safetensors")
+    return sum(prod(shape) for path in weights for shape in tensor_files.shapes(path).values())
 
 
 def pixels(image: Image):
@@ -98,9 +93,10 @@ class Sampler:
         quiet()
         keep = {} if sampling["safety_checker"] else {"safety_checker": None, "requires_safety_checker": False}
         try:
-            self.pipe = StableDiffusionPipeline.from_pretrained(
-                folder, dtype=dtype(sampling["precision"]), use_safetensors=True, **keep
-            )
+            with tensor_files.named(folder):
+                self.pipe = StableDiffusionPipeline.from_pretrained(
+                    folder, dtype=dtype(sampling["precision"]), use_safetensors=True, **keep
+                )
         except OSError as problem:
             reason = " ".join(str(problem).split())
             raise JobError(f"{folder}: not a Stable Diffusion that diffusers can load ({reason}).") from problem

@@ -50,6 +50,8 @@ class FaceAlignment:
         from face_alignment.api import FAN
 
         state = picture_features.state_dict(folder, "2DFAN4-*.pth.tar")
+        detector = picture_features.one_file(folder, "s3fd-*.pth")
+        picture_features.tensors(detector)  # face-alignment unpickles what it is given
 
         class FromFile(face_alignment.FaceAlignment):
             def _load_native(self, name, size, device, dtype):
@@ -61,7 +63,7 @@ class FaceAlignment:
             face_alignment.LandmarksType.TWO_D,
             device=device,
             flip_input=False,
-            face_detector_kwargs={"path_to_detector": picture_features.one_file(folder, "s3fd-*.pth")},
+            face_detector_kwargs={"path_to_detector": detector},
             compile=False,
         )
 

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
-from common import diffusion, hint_encoder, ldm_keys, tensor_files
+from common import diffusion, files, hint_encoder, ldm_keys, tensor_files
 from common.job import JobError
 
 EXAMPLES = 3  # named in an error
@@ -26,10 +25,7 @@ UNUSED = (AVERAGED, "control_model.time_embed.", ldm_keys.POSITIONS, *SCHEDULE)
 def read(path: Path) -> dict[str, torch.Tensor]:
     """The weights of a .ckpt or .safetensors file by name; JobError for a file that is damaged or holds code."""
     if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except (OSError, SafetensorError) as problem:
-            raise JobError(f"{path}: not a whole .safetensors file ({problem}). Bring the file again.") from problem
+        return tensor_files.load(path, "Download the file again.")
     content = tensor_files.tensors(path, [(type("Bookkeeping", (), {}), BOOKKEEPING)])
     while isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
@@ -180,11 +176,9 @@ def schedule(config: dict) -> dict[str, torch.Tensor]:
 
 def write(state: dict[str, torch.Tensor], path: Path) -> None:
     """One file, .ckpt or .safetensors by its name; whole or absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    if path.suffix == ".safetensors":
-        # Copies: safetensors takes no two names for one memory.
-        save_file({name: value.clone().contiguous() for name, value in state.items()}, temporary, {"format": "pt"})
-    else:
-        torch.save(state, temporary)
-    temporary.replace(path)
+    with files.replacing(path) as temporary:
+        if path.suffix == ".safetensors":
+            # Copies: safetensors takes no two names for one memory.
+            save_file({name: value.clone().contiguous() for name, value in state.items()}, temporary, {"format": "pt"})
+        else:
+            torch.save(state, temporary)

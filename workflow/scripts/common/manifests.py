@@ -1,26 +1,45 @@
-"""Reading what the download rules have written."""
+"""Reading the files that a manifest lists: downloaded ones, control images, initial adapters."""
 
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from common import files
 from common.job import JobError
 
+THREADS = 4  # hashlib lets others run: a model in several files takes the time of its largest
 
-def folder(manifest: str | Path) -> Path:
-    """Folder of the files of a manifest, after a look that they are all there and whole (size; hashes at download)."""
+
+def folder(manifest: str | Path, read: Iterable[str] | None = None) -> Path:
+    """Folder of the files of a manifest; JobError unless they are those that it lists, to the byte.
+
+    `read`: the names of the files that the caller will read, where these are not all; of the others only the size is
+    compared. Every job computes the digests anew, since a byte that a disk has altered shows in neither size nor date.
+    SHA-256 takes 0.6 s per GB (1.7 GB/s on a processor with SHA instructions, of 2017 or later), 8 s for LLaMA2-7B in
+    one thread; the bytes then come to the model's loader from the page cache.
+    """
     path = Path(manifest)
     content = files.read_json(path)
-    place = path.parent / content["folder"]
-    for name, entry in content["files"].items():
-        file = place / name
-        size = file.stat().st_size if file.exists() else None
+    place, listed = path.parent / content.get("folder", "."), content["files"]
+    for name, entry in listed.items():
+        size = (place / name).stat().st_size if (place / name).exists() else None
         if size != entry["bytes"]:
-            raise JobError(
-                f"{file} should have {entry['bytes']} bytes, "
-                + (f"has {size}" if size is not None else "is missing")
-                + f". Delete {path} and run again: it is downloaded anew."
-            )
+            found = f"{size} bytes" if size is not None else "no file"
+            raise altered(place / name, path, f"{entry['bytes']} bytes", found)
+    chosen = list(listed) if read is None else list(read)
+    with ThreadPoolExecutor(THREADS) as pool:
+        digests = pool.map(files.sha256, [place / name for name in chosen])
+        for name, digest in zip(chosen, digests, strict=True):
+            if digest != listed[name]["sha256"]:
+                raise altered(place / name, path, f"SHA-256 {listed[name]['sha256']}", digest)
     return place
+
+
+def altered(file: Path, manifest: Path, expected: str, found: str) -> JobError:
+    return JobError(
+        f"{file}: expected {expected}, found {found}. The file has changed since it was fetched or made. "
+        f"Delete {manifest} and run again."
+    )
 
 
 def check_trained_on(record: dict, manifest: str | Path) -> None:

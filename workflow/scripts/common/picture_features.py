@@ -9,7 +9,7 @@ from pathlib import Path
 
 from common import faithfulness
 from common.job import JobError
-from common.tensor_files import tensors
+from common.tensor_files import named, tensors
 
 BATCH = 32
 KINDS = ("dino", "clip", "efficientnet-lite0", "lpips-vgg", "st-lpips")
@@ -59,7 +59,8 @@ class Dino(Features):
         from transformers import AutoImageProcessor, AutoModel
 
         self.processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
-        self.model = AutoModel.from_pretrained(folder, dtype="float32").eval().to(device)
+        with named(folder):
+            self.model = AutoModel.from_pretrained(folder, dtype="float32").eval().to(device)
 
     def encode(self, pictures: list):
         pixels = self.processor(pictures, return_tensors="pt").pixel_values
@@ -74,7 +75,8 @@ class Clip(Features):
 
         self.processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.model = CLIPModel.from_pretrained(folder, dtype="float32").eval().to(device)
+        with named(folder):
+            self.model = CLIPModel.from_pretrained(folder, dtype="float32").eval().to(device)
 
     def encode(self, pictures: list):
         pixels = self.processor(pictures, return_tensors="pt").pixel_values

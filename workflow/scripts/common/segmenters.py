@@ -13,7 +13,7 @@ from types import ModuleType
 import numpy
 from PIL import Image
 
-from common import picture_features
+from common import picture_features, tensor_files
 from common.controls import SEGMENTATION
 from common.job import JobError
 
@@ -88,9 +88,10 @@ class Nvlabs:
         from transformers import SegformerForSemanticSegmentation
 
         try:
-            model, loading = SegformerForSemanticSegmentation.from_pretrained(
-                folder, dtype="float32", weights_only=True, output_loading_info=True
-            )
+            with tensor_files.named(folder):
+                model, loading = SegformerForSemanticSegmentation.from_pretrained(
+                    folder, dtype="float32", weights_only=True, output_loading_info=True
+                )
         except (OSError, RuntimeError) as problem:
             raise foreign(folder, problem) from problem
         strange = sorted({*loading["missing_keys"], *loading["unexpected_keys"]})

@@ -1,0 +1,221 @@
+"""Files that a killed process, a full disk or a failing one has left: swept, noticed, refused by name."""
+
+import gzip
+import json
+import os
+import pickle
+import platform
+import shutil
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import evaluate_glue
+import evaluate_math
+import train_glue
+import train_math
+from common import adapters, causal_lm, conversion, files, manifests, outputs, picture_features, tensor_files
+from common.job import JobError
+from support import method
+
+
+def killed(folder: Path) -> Path:
+    """What a process that was killed while it wrote metrics.json has left."""
+    code = (
+        "import os, sys; sys.path[:0] = ['workflow/scripts']\n"
+        "from common import files\n"
+        "with files.replacing(sys.argv[1]) as temporary:\n"
+        "    temporary.write_text('half'); os.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(folder / "metrics.json")])
+    (left,) = folder.iterdir()
+    return left
+
+
+def test_what_killed_processes_left_goes_with_the_next_write(tmp_path):
+    killed(tmp_path)
+    host = platform.node()
+    others = [f".metrics.json.{host}-{os.getppid()}.tmp", ".metrics.json.elsewhere-1.tmp", ".metrics.json.bak"]
+    old = [".metrics.json.elsewhere-2.tmp", ".metrics.json.4711.tmp", ".metrics.json.tmp"]
+    for name in others + old:
+        (tmp_path / name).write_text("half")
+    for name in old:
+        os.utime(tmp_path / name, (0, 0))
+    files.write_json(tmp_path / "metrics.json", {"a": 1})
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "metrics.json"])
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    files.write_text(tmp_path / "a.json", "old")
+    with pytest.raises(OSError, match="full"), files.replacing(tmp_path / "a.json") as temporary:
+        temporary.write_text("half")
+        raise OSError("full")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+def flips(path: Path, count: int):
+    """The file with one byte altered, at `count` places; its size and date stay."""
+    whole, times = path.read_bytes(), path.stat()
+    for place in range(0, len(whole), -(-len(whole) // count)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        yield place
+    path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_flipped_byte_of_a_data_set_is_never_read(make_run, split, tmp_path):
+    run = make_run(method())
+    run.tiny = {name: copied(run.tiny[name], tmp_path / name) for name in ("model", "dataset")}
+    files.write_json(
+        run.evaluate["input"]["record"], {"model": files.read_json(run.tiny["model"]), "hyperparameters": {}}
+    )
+    reader, job = (train_glue, run.train) if split == "train" else (evaluate_glue, run.evaluate)
+    for _ in flips(manifests.folder(run.tiny["dataset"]) / f"{split}.parquet", 100):
+        with pytest.raises(
+            JobError, match=rf"{split}\.parquet: expected SHA-256 .* Delete .*manifest\.json and run again"
+        ):
+            reader.main(job)
+
+
+def test_a_flipped_byte_of_a_benchmark_or_a_model_is_never_read(make_math_run, tmp_path):
+    run = make_math_run(method("lora", targets=["q_proj"]))
+    run.tiny = {name: copied(run.tiny[name], tmp_path / name) for name in ("model", "dataset")}
+    for _ in flips(manifests.folder(run.tiny["dataset"]) / "test.parquet", 200):
+        with pytest.raises(JobError, match=r"test\.parquet: expected SHA-256"):
+            evaluate_math.gold_answers(run.tiny["dataset"], "test", "metamath")
+    for _ in flips(manifests.folder(run.tiny["model"]) / "model.safetensors", 20):
+        with pytest.raises(JobError, match=r"model\.safetensors: expected SHA-256"):
+            train_math.main(run.train)
+    for _ in flips(run.folder / "augmented/adapter_model.safetensors", 5):
+        with pytest.raises(JobError, match=r"augmented/adapter_model\.safetensors: expected SHA-256"):
+            train_math.main(run.train)
+
+
+def copied(manifest: str, folder: Path) -> str:
+    shutil.copytree(Path(manifest).parent / files.read_json(manifest)["folder"], folder)
+    files.write_json(folder.with_suffix(".manifest.json"), files.read_json(manifest) | {"folder": folder.name})
+    return str(folder.with_suffix(".manifest.json"))
+
+
+def test_only_what_a_job_reads_is_hashed(tmp_path):
+    (tmp_path / "set").mkdir()
+    listed = {}
+    for name in ("train.arrow", "validation.arrow"):
+        (tmp_path / "set" / name).write_text(name)
+        listed[name] = {"bytes": len(name), "sha256": files.sha256(tmp_path / "set" / name)}
+    files.write_json(tmp_path / "set.manifest.json", {"folder": "set", "files": listed})
+    (tmp_path / "set/train.arrow").write_text("Train.arrow")
+    assert manifests.folder(tmp_path / "set.manifest.json", ["validation.arrow"]) == tmp_path / "set"
+    with pytest.raises(JobError, match=r"train\.arrow: expected SHA-256"):
+        manifests.folder(tmp_path / "set.manifest.json")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
+@pytest.mark.parametrize("read", ["load", "exchange", "shapes"])
+def test_truncated_weights_are_named_with_what_to_do(tmp_path, share, read):
+    path = tmp_path / adapters.WEIGHTS
+    save_file({"weight": torch.ones(100, 10)}, path)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    with pytest.raises(JobError, match=r"adapter_model\.safetensors: not a whole .* Delete it and run again"):
+        if read == "load":
+            adapters.load(None, method("full"), tmp_path)
+        elif read == "exchange":
+            adapters.exchange(None, method("full"), path)
+        else:
+            tensor_files.shapes(path)
+
+
+def test_a_truncated_config_of_an_adapter_is_named(tmp_path):
+    save_file({"weight": torch.ones(2)}, tmp_path / adapters.WEIGHTS)
+    (tmp_path / "adapter_config.json").write_text('{"peft_type":')
+    with pytest.raises(
+        JobError, match=r"adapter_config\.json: not JSON, but truncated or damaged .* Delete it and run"
+    ):
+        adapters.load(None, method(), tmp_path)
+
+
+class Code:
+    def __reduce__(self):
+        return os.getcwd, ()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"a": Code()}, r"weights\.bin: refused and not run, .*\(posix\.getcwd\)"),
+        (pickle.dumps(Code()), r"weights\.bin: refused and not run, .*\(not a file of torch\.save\)"),
+        (b"junk" * 100, r"weights\.bin: refused, not a whole file of tensors"),
+        (b"", r"weights\.bin: refused, not a whole file of tensors"),
+    ],
+)
+def test_torch_s_advice_to_run_a_file_s_code_reaches_nobody(tmp_path, content, message):
+    path = tmp_path / "weights.bin"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+
+    def transformers_would():
+        with tensor_files.named(tmp_path):
+            torch.load(path, weights_only=True)
+
+    for read in (lambda: tensor_files.tensors(path), transformers_would):
+        with pytest.raises(JobError, match=message) as caught:
+            read()
+        assert "arbitrary code" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("load", ["classifier", "causal_lm", "features"])
+def test_a_model_with_code_in_its_weights_is_refused_by_name(tmp_path, load):
+    """As it comes from transformers, before any weight is read."""
+    from transformers import AutoConfig, AutoModel
+
+    config = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    kind = {"classifier": "bert", "causal_lm": "llama", "features": "vit"}[load]
+    AutoModel.from_config(AutoConfig.for_model(kind, **config)).save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    torch.save({"a": Code()}, tmp_path / "pytorch_model.bin")
+    (tmp_path / "preprocessor_config.json").write_text('{"image_processor_type": "ViTImageProcessor"}')
+    with pytest.raises(JobError, match=r"pytorch_model\.bin: refused and not run") as caught:
+        if load == "classifier":
+            adapters.load_classifier(tmp_path, None, 0)
+        elif load == "causal_lm":
+            causal_lm.load_model(tmp_path, "float32")
+        else:
+            picture_features.Dino(tmp_path, "cpu")
+    assert "arbitrary code" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_json_nested_too_deeply_is_no_json(tmp_path):
+    deep = "[" * 100_000
+    (tmp_path / "a.json").write_text(deep)
+    with pytest.raises(JobError, match=r"a\.json: not JSON, but truncated or damaged \(nested too deeply\)"):
+        files.read_json(tmp_path / "a.json")
+    with pytest.raises(JobError, match=r"rows: a\.json, line 1: not JSON"):
+        conversion.read("rows", [tmp_path / "a.json"], None)
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(deep.encode() + b"\n"))
+    with pytest.raises(JobError, match=r"a\.jsonl\.gz is cut off or damaged \(nested too deeply\)"):
+        outputs.read(tmp_path / "a.jsonl.gz")
+
+
+def test_lines_that_are_cut_anywhere_are_noticed(tmp_path):
+    path = tmp_path / "a.jsonl.gz"
+    outputs.write(path, ({"item": item} for item in range(9)))
+    assert len(outputs.read(path)) == 9
+    whole = path.read_bytes()
+    for cut in range(len(whole)):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(JobError, match=r"a\.jsonl\.gz is cut off or damaged .* Delete it and run again"):
+            outputs.read(path)
+    text = json.dumps({"item": 0}) + "\n" + json.dumps({"item": 1})
+    path.write_bytes(gzip.compress(text[:20].encode()))  # cut between two members, in a line
+    with pytest.raises(JobError, match="the last line is missing"):
+        outputs.read(path)
+    outputs.write(path, [])
+    assert outputs.read(path) == []

@@ -1,13 +1,22 @@
 """Photographs as people have them, and tar files of generated ones."""
 
+import io
+import struct
 import tarfile
+import zlib
+from types import SimpleNamespace
 
+import contact_sheet
 import numpy
 import pytest
 from PIL import Image
 
+import control_sheet
 import download
-from common import images
+import evaluate_control
+import evaluate_subject
+import gather_images
+from common import control_data, controls, files, hints, images
 from common.images import Picture
 from common.job import JobError
 
@@ -117,13 +126,140 @@ def test_a_tar_file_holds_what_went_in_and_depends_on_nothing_else(tmp_path):
         assert archive.getnames() == ["a.png", "a.json", "b.png", "b.json"]
 
 
+def readers(folder, tar: str, count: int) -> dict:
+    """Every script that reads a tar file of `count` images, as a function without arguments."""
+    files.write_json(folder / "train.json", {"steps": 0})
+    (folder / "mug").mkdir()
+    picture().save(folder / "mug/a.png")
+    download.main(subject(folder))
+    dataset = {"dataset": subject(folder)["output"]["manifest"]}
+    png = images.to_png(picture((8, 8)))
+    rows = [{"key": str(n), "prompt": "", "image": png, "hint": png, "annotation": b""} for n in range(count)]
+    hints = folder / "hints/validation.arrow"
+    hints.parent.mkdir()
+    control_data.write(hints, rows, dict, 8)
+    listed = {hints.name: {"bytes": hints.stat().st_size, "sha256": files.sha256(hints)}}
+    files.write_json(
+        folder / "hints.manifest.json", {"folder": "hints", "files": listed, "rows": {"validation": count}}
+    )
+    control = {"dataset": str(folder / "hints.manifest.json")}
+    sheet = {"labels": {tar: "HRA"}, "rows": 2}
+    evaluation = {"evaluators": [], "best_by": ["blocked"], "prompts": ["x"], "prompts_class": ["x"]}
+    judging = {"evaluation": evaluation, "method": {"kind": "hra"}, "device": "cpu", "task_version": 1}
+    wildcards = {name: "x" for name in ("task", "dataset", "method", "variant", "benchmark")}
+
+    def job(inputs: dict, **params) -> dict:
+        outputs = {name: str(folder / f"out/{name}.png") for name in ("sheet", "images", "metrics", "predictions")}
+        common = {"resources": {}, "wildcards": wildcards, "output": outputs}
+        return common | {"input": {"images": [tar], "shards": [tar]} | inputs, "params": params}
+
+    judge = SimpleNamespace(images=tar, rows=rows, photographs=None)
+    record = {"record": str(folder / "train.json"), "images": tar}
+    return {
+        "gather_images": lambda: gather_images.main(job(control)),
+        "evaluate_subject": lambda: evaluate_subject.main(job(dataset | record, **judging)),
+        "evaluate_control": lambda: list(evaluate_control.Judge.judged(judge)),
+        "contact_sheet": lambda: contact_sheet.main(job(dataset, prompts=["x"], **sheet)),
+        "control_sheet": lambda: control_sheet.main(job(control, **sheet)),
+    }
+
+
+@pytest.mark.parametrize("layout", ["with its count", "of earlier versions"])
+def test_every_reader_detects_every_cut(tmp_path, layout):
+    path, count = tmp_path / "images.tar", 6
+    about = {"settings": "a", "blocked": False, "step": 0, "prompt_index": 0, "index": 0}
+    pictures = [
+        Picture(controls.key((0, row)), images.to_png(picture((8, 8))), about | {"row": row}) for row in range(count)
+    ]
+    images.pack(path, pictures)
+    whole = path.read_bytes()
+    if layout == "of earlier versions":
+        header = 2 * tarfile.BLOCKSIZE
+        assert images.COUNT.encode() in whole[:header]
+        whole = whole[header:] + bytes(header)
+    assert len(whole) == 2 * tarfile.RECORDSIZE  # a cut may leave a whole record
+    for name, read in readers(tmp_path, str(path), count).items():
+        path.write_bytes(whole)
+        if name != "evaluate_subject":  # its job would want a whole record of the training
+            read()
+        for cut in range(0, len(whole), tarfile.BLOCKSIZE):
+            path.write_bytes(whole[:cut])
+            with pytest.raises(JobError, match=r"images\.tar is cut off or damaged .*\. Delete it and run again"):
+                read()
+
+
+def test_images_that_are_missing_from_a_closed_archive_are_counted(tmp_path):
+    images.pack(tmp_path / "a.tar", made("a", "b"))
+    with tarfile.open(tmp_path / "a.tar") as whole:
+        names, header = whole.getnames()[:2], whole.pax_headers
+        with tarfile.open(tmp_path / "b.tar", "w", format=tarfile.PAX_FORMAT, pax_headers=header) as half:
+            for name in names:
+                half.addfile(whole.getmember(name), whole.extractfile(name))
+    with pytest.raises(JobError, match=r"b\.tar is cut off or damaged \(2 images are stated, 1 found\)"):
+        list(images.unpack(tmp_path / "b.tar"))
+    images.pack(tmp_path / "none.tar", [])
+    assert list(images.unpack(tmp_path / "none.tar")) == []
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE])
+def test_a_tar_file_of_links_or_devices_is_refused(tmp_path, kind):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        member = tarfile.TarInfo("a.png")
+        member.type, member.linkname = kind, "/etc/passwd"
+        archive.addfile(member)
+    with pytest.raises(JobError, match=r"a\.tar is cut off or damaged \(a\.png is not a plain file\)"):
+        list(images.unpack(tmp_path / "a.tar"))
+
+
 def test_a_damaged_tar_file_is_said(tmp_path):
     images.pack(tmp_path / "a.tar", made("a", "b"))
     whole = (tmp_path / "a.tar").read_bytes()
-    for content in (whole[:700], whole[:1800], b"", b"junk" * 400):
+    deep = whole.replace(made("a")[0].png, b"x" * len(made("a")[0].png))  # the image itself is looked at when used
+    with pytest.raises(JobError, match=r"a\.png: not a whole image .* Delete its images\.tar and run again"):
+        (tmp_path / "a.tar").write_bytes(deep)
+        _ = next(images.unpack(tmp_path / "a.tar")).image
+    header = whole.index(b"b.png")
+    for content in (b"", b"junk" * 400, whole[:header] + b"X" + whole[header + 1 :], whole[:-1] + b"X"):
         (tmp_path / "a.tar").write_bytes(content)
         with pytest.raises(JobError, match=r"a\.tar is cut off or damaged"):
             list(images.unpack(tmp_path / "a.tar"))
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name, content in (("a.png", b""), ("a.json", b"[" * 100_000)):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    with pytest.raises(JobError, match=r"a\.tar is cut off or damaged \(nested too deeply\)"):
+        list(images.unpack(tmp_path / "a.tar"))
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "message"),
+    [
+        (
+            "a.jpg",
+            lambda path: picture().save(path, "GIF"),
+            r"a.jpg: not a whole image \(cannot identify .*; expected JPE",
+        ),
+        ("a.png", lambda path: picture().save(path, "EPS"), r"a.png: not a whole image \(cannot identify"),
+        (
+            "a.png",
+            lambda path: path.write_bytes(bomb()),
+            r"a.png: not a whole image \(Image size \(4000000000 pixels\)",
+        ),
+    ],
+)
+def test_other_formats_and_bombs_are_refused_by_name(tmp_path, name, write, message):
+    write(tmp_path / name)
+    for read in (images.load, hints.classes, hints.classes_of_colours):
+        with pytest.raises(JobError, match=message):
+            read(tmp_path / name)
+
+
+def bomb() -> bytes:
+    """A PNG that states 40,000 × 100,000 pixels."""
+    header = b"IHDR" + struct.pack(">II5B", 40_000, 100_000, 8, 2, 0, 0, 0)
+    chunks = [(len(one) - 4).to_bytes(4) + one + zlib.crc32(one).to_bytes(4) for one in (header, b"IDAT")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 @pytest.mark.parametrize(

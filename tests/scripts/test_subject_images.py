@@ -70,11 +70,11 @@ def test_a_full_disk_keeps_what_is_finished(make_subject_run, monkeypatch, capsy
     train(run)
     plain, calls = images.pack, []
 
-    def pack(path, pictures):
+    def pack(path, *arguments):
         calls.append(path)
         if len(calls) == 3:
             raise OSError(errno.ENOSPC, "No space left on device")
-        plain(path, pictures)
+        plain(path, *arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(shards.images, "pack", pack)

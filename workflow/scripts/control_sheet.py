@@ -1,6 +1,6 @@
 """Control signals at a glance: a line a hint, with its photograph and what each method drew from hint and prompt."""
 
-from common import control_data, controls, images, manifests
+from common import control_data, controls, images
 from common.aggregate import as_list
 from common.job import start
 from common.sheets import CELL, GAP, MARGIN, TEXT, Sheet, spread
@@ -8,7 +8,7 @@ from common.sheets import CELL, GAP, MARGIN, TEXT, Sheet, spread
 
 def main(job: dict) -> None:
     params = job["params"]
-    split = control_data.Split(manifests.folder(job["input"]["dataset"]), controls.BENCHMARK)
+    split = control_data.opened(job["input"]["dataset"], controls.BENCHMARK)
     chosen = spread(len(split), params["rows"])
     columns = {
         "hint": {row: split.hint(row) for row in chosen},

@@ -37,7 +37,7 @@ class Judge:
     """The images of a run, their photographs and annotations, and `rows` of what is known of each image."""
 
     def __init__(self, job: dict, device: str):
-        self.split = control_data.Split(manifests.folder(job["input"]["dataset"]), controls.BENCHMARK)
+        self.split = control_data.opened(job["input"]["dataset"], controls.BENCHMARK)
         self.images, self.device = job["input"].get("images"), device
         models = [Path(path) for path in as_list(job["input"].get("models"))]
         self.manifests = {path.name.removesuffix(".manifest.json"): path for path in models}

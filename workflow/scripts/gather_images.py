@@ -32,7 +32,7 @@ def main(job: dict) -> None:
             yield picture
 
     found = chain.from_iterable(images.unpack(path) for path in shards)
-    images.pack(target, counted(images.complete(found, expected, target)))
+    images.pack(target, counted(images.complete(found, expected, target)), len(expected))
     print(f"{len(expected)} images, {len(blocked)} blocked (all black) {' '.join(blocked[:20])}")
 
 

@@ -15,7 +15,7 @@ def main(job: dict) -> None:
     record, weights = files.read_json(job["input"]["record"]), Path(job["input"]["last"])
     manifests.check_trained_on(record, job["input"]["model"])
     manifests.check_hints(record, job["input"]["dataset"])
-    split = control_data.Split(manifests.folder(job["input"]["dataset"]), controls.BENCHMARK)
+    split = control_data.opened(job["input"]["dataset"], controls.BENCHMARK)
 
     def about(item: tuple[int, int]) -> dict:
         row = item[1]

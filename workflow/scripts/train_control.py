@@ -17,7 +17,7 @@ def main(job: dict) -> None:
     params, seed = job["params"], int(job["wildcards"]["seed"])
     method, scratch = params["method"], Path(params["scratch"])
     device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
-    model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
+    model_folder = manifests.folder(job["input"]["model"])
     if method["kind"] in subjects.IDLE:
         finetuning.untrained(job, started, device, diffusion.count_parameters(model_folder))
         return
@@ -26,7 +26,7 @@ def main(job: dict) -> None:
 
     from common import control_data, control_training, controlled, training
 
-    rows = control_data.Split(data_folder, "train")
+    rows = control_data.opened(job["input"]["dataset"], "train")
     settings = control_training.schedule(params["hyperparameters"], len(rows))
     augmented = Path(job["input"]["augmented"]).parent
     set_seed(seed)  # what is no part of the augmented checkpoint: a ControlNet's hint encoder

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy
 from PIL import Image
 
-from common import archives, hints, images
+from common import archives, files, hints, images, manifests
 from common.job import JobError
 
 FIELDS = {"key": "string", "prompt": "string", "image": "binary", "hint": "binary", "annotation": "binary"}
@@ -48,6 +48,11 @@ def write(path: Path, rows: list, make: Callable, resolution: int, threads: int 
     return written
 
 
+def opened(manifest: str | Path, split: str) -> "Split":
+    """A split of the manifest that draw_hints.py has written, after a check of its file."""
+    return Split(manifests.folder(manifest, [f"{split}.arrow"]), split)
+
+
 class Split:
     """The rows of a split. `split[n]`: (picture, prompt, hint), both RGB and `resolution` pixels square."""
 
@@ -79,7 +84,8 @@ class Split:
         return square(whole, self.resolution)
 
     def hint(self, row: int) -> Image.Image:
-        return Image.open(io.BytesIO(self.value(row, "hint"))).convert("RGB")
+        with self.png(row, "hint") as image:
+            return image.convert("RGB")
 
     def annotation(self, row: int) -> numpy.ndarray | None:
         """Classes (resolution, resolution), points (N, 2) in pixels of the square, or None."""
@@ -88,7 +94,12 @@ class Split:
             return None
         if content[:1] == b"[":
             return numpy.array(json.loads(content), float)
-        return numpy.asarray(Image.open(io.BytesIO(content)))
+        with self.png(row, "annotation") as image:
+            return numpy.asarray(image)
+
+    def png(self, row: int, field: str):
+        name = f"{self.path}, {field} of {self.value(row, 'key')}"
+        return images.opened(io.BytesIO(self.value(row, field)), images.OURS, name, "Delete it and run again.")
 
 
 # From a picture as it comes to the square that is used: the middle, scaled
@@ -135,9 +146,9 @@ def prompts(file: archives.Named) -> list[tuple[str, str]]:
     text = file.getvalue().decode()
     try:
         try:
-            content = json.loads(text)
+            content = files.parse_json(text)
         except json.JSONDecodeError:
-            content = [json.loads(line) for line in text.splitlines() if line.strip()]
+            content = [files.parse_json(line) for line in text.splitlines() if line.strip()]
         if isinstance(content, dict) and "annotations" in content:
             first: dict[int, str] = {}
             for entry in content["annotations"]:

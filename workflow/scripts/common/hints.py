@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy
 from PIL import Image
 
-from common import pixel_ranges
+from common import images, pixel_ranges
 from common.job import JobError
 
 THRESHOLDS = (100, 200)  # of canny, as in the paper's data and the official evaluation
@@ -129,11 +129,8 @@ def classes(path) -> numpy.ndarray:
     In the file 1 to 150 are the classes, 0 is none of them and 255 padding (objectInfo150.txt of CSAIL's
     sceneparsing); mmsegmentation calls the same step `reduce_zero_label`.
     """
-    try:
-        with Image.open(path) as image:
-            values = numpy.asarray(image)
-    except (OSError, SyntaxError) as problem:
-        raise JobError(f"{path}: not a whole image ({problem}). Replace or remove it.") from problem
+    with images.opened(path) as image:
+        values = numpy.asarray(image)
     if values.ndim != 2 or values.dtype == bool:
         raise JobError(f"{path}: not a label map but a picture of mode {image.mode}. Give one class number a pixel.")
     if strange := numpy.setdiff1d(values, [*range(CLASSES + 1), IGNORED]).tolist():
@@ -161,11 +158,8 @@ def classes_of_colours(path) -> numpy.ndarray:
 
     Road and skyscraper have one colour; it is taken for road's. Good for hints, then, but not to judge by.
     """
-    try:
-        with Image.open(path) as image:
-            colours = numpy.asarray(pixel_ranges.to_8_bit(image, str(path)).convert("RGB"), numpy.int32)
-    except (OSError, SyntaxError) as problem:
-        raise JobError(f"{path}: not a whole image ({problem}). Replace or remove it.") from problem
+    with images.opened(path) as image:
+        colours = numpy.asarray(pixel_ranges.to_8_bit(image, str(path)).convert("RGB"), numpy.int32)
     numbers = colours @ (1 << 16, 1 << 8, 1)
     known = {0: IGNORED}
     for index, number in enumerate(palette().astype(int) @ (1 << 16, 1 << 8, 1)):

@@ -61,7 +61,11 @@ def draw(
             )
             progress.update(len(batch))
     made, seconds = sum(map(len, missing.values())), time.monotonic() - started
-    images.pack(job["output"]["shard"], chain.from_iterable(images.unpack(path) for path in files))
+    images.pack(
+        job["output"]["shard"],
+        chain.from_iterable(images.unpack(path) for path in files),
+        sum(map(len, batches)),
+    )
     for path in files:
         path.unlink()
     print(

@@ -1,5 +1,7 @@
 """Archives: whole, cut off, altered, and such as would write elsewhere."""
 
+import struct
+import tracemalloc
 import zipfile
 
 import pytest
@@ -81,6 +83,42 @@ def test_a_link_is_refused(tmp_path):
         out.writestr(link, "/etc/passwd")
     with pytest.raises(JobError, match=r"data.zip: elsewhere.png is a link; refused"):
         archives.check(tmp_path / "data.zip")
+
+
+def stating(path, size: int, **options):
+    """An archive of zeros, 8 MiB, in which the file states another size."""
+    content, real = bytes(8 << 20), struct.pack("<I", 8 << 20)
+    with zipfile.ZipFile(path, "w", **({"compression": zipfile.ZIP_DEFLATED} | options)) as out:
+        out.writestr("a.png", content)
+    path.write_bytes(path.read_bytes().replace(real, struct.pack("<I", size)))
+
+
+def test_a_file_that_is_larger_than_it_states_is_not_unpacked_further(tmp_path):
+    stating(tmp_path / "data.zip", 1000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(JobError, match=r"data.zip: a.png is damaged \(Bad CRC-32.*Download the archive again"):
+            archives.Folder(tmp_path).read("data.zip:a.png")
+        with pytest.raises(JobError, match=r"data.zip: a.png is damaged"):
+            archives.check(tmp_path / "data.zip")
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("size", "options", "message"),
+    [
+        (1 << 31, {}, r"a.png states 2147 MB from 0.0 MB, over 200:1; refused"),
+        (8 << 20, {"compression": zipfile.ZIP_BZIP2}, r"a.png is neither stored nor deflated; refused"),
+        (8 << 20, {"compression": zipfile.ZIP_LZMA}, r"a.png is neither stored nor deflated; refused"),
+    ],
+)
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path, size, options, message):
+    stating(tmp_path / "data.zip", size, **options)
+    for read in (archives.check, lambda path: archives.Folder(path.parent).read("data.zip:a.png")):
+        with pytest.raises(JobError, match=message):
+            read(tmp_path / "data.zip")
 
 
 def fetch(server, folder) -> dict:

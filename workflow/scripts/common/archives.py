@@ -3,6 +3,7 @@
 import io
 import stat
 import zipfile
+import zlib
 from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,8 @@ from common import sources
 from common.job import JobError
 
 SHOWN = 3  # names in an error
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # those that zipfile unpacks in bounded steps
+RATIO, UNCHECKED = 200, 1 << 26  # most bytes from a packed byte, in members above so many bytes (64 MiB)
 
 
 class Named(io.BytesIO):
@@ -44,10 +47,13 @@ class Folder:
             alike = [name for name in opened.members if name.endswith("/" + path.rsplit("/", 1)[-1])]
             raise JobError(f"{archive}: no {path} in it; it holds {some(alike or opened.members)}. Correct the config.")
         try:
-            return Named(opened.zip.read(path), f"{self.folder / archive}:{path}")
-        except (zipfile.BadZipFile, EOFError, OSError, ValueError) as problem:
+            with opened.zip.open(path) as stream:
+                # Asked for everything, zipfile unpacks up to 2 GiB at once, whatever size the member states.
+                content = stream.read(opened.members[path].file_size + 1)
+            return Named(content, f"{self.folder / archive}:{path}")
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError) as problem:
             raise JobError(
-                f"{self.folder / archive}: {path} is damaged ({problem}). Bring the archive again."
+                f"{self.folder / archive}: {path} is damaged ({problem}). Download the archive again."
             ) from problem
 
     def names(self, pattern: str) -> list[str]:
@@ -82,6 +88,13 @@ class Archive:
             sources.inside(self.path.parent, name)
             if stat.S_ISLNK(member.external_attr >> 16):
                 raise JobError(f"{self.path}: {name} is a link; refused.")
+            if member.compress_type not in METHODS:
+                raise JobError(f"{self.path}: {name} is neither stored nor deflated; refused. Pack the archive again.")
+            if member.file_size > max(UNCHECKED, RATIO * member.compress_size):
+                raise JobError(
+                    f"{self.path}: {name} states {member.file_size / 1e6:.0f} MB from {member.compress_size / 1e6:.1f} "
+                    f"MB, over {RATIO}:1; refused. Check where the archive comes from, or store this file unpacked."
+                )
         return found
 
 
@@ -91,7 +104,7 @@ def check(path: Path) -> int:
     count = len(archive.members)
     try:
         damaged = archive.zip.testzip()
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError) as problem:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError) as problem:
         damaged = problem
     if damaged:
         raise JobError(f"{path}: {damaged} is damaged. The archive is altered or cut off: delete it and run again.")

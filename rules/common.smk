@@ -4,6 +4,7 @@
 import atexit
 import re
 import sys
+from collections import deque
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -121,14 +122,15 @@ def retention_files(wildcards):
     return existing([f"{RUN}/retention.json".format(task="math", **run) for run in grid.retention_runs(config)])
 
 
-def vanished(wildcards):
-    """Inputs deleted since the run table was made.
+def vanished(table, inputs):
+    """Inputs deleted since a table was made, and when that was; [] if none.
 
-    Snakemake remakes a missing file only for a job that runs: as a param, a missing input makes the job run.
+    Snakemake remakes a missing file only for a job that runs: as a param, a missing input makes the job run. The time
+    sets a second deletion of the same file apart from the first, with which the table was recorded.
     """
-    if not Path(config["pathvars"]["results"], f"runs_{wildcards.task}.csv").exists():
-        return []
-    return [path for path in record_files(wildcards) + metrics_files(wildcards) if not Path(path).exists()]
+    made = Path(config["pathvars"]["results"], f"{table}.csv")
+    missing = [path for path in inputs if not Path(path).exists()] if made.exists() else []
+    return [*missing, made.stat().st_mtime_ns] if missing else []
 
 
 def published(name, task=None):

@@ -36,7 +36,7 @@ rule runs:
         task="{task}",
         expected=lambda wc: evaluations.expected_runs(config, wc.task, SCRATCH, START_SCRATCH),
         incomplete=config["incomplete"],
-        vanished=vanished,
+        vanished=lambda wc: vanished(f"runs_{wc.task}", record_files(wc) + metrics_files(wc)),
     script:
         "../workflow/scripts/collect_runs.py"
 
@@ -210,6 +210,8 @@ rule table_retention:
         base=lambda wc: config["tasks"]["math"]["retention"]["base"],
         rows=lambda wc: grid.rows_of(config, config["tasks"]["math"]["retention"]["runs"]),
         seeds=lambda wc: config["tasks"]["math"]["retention"]["seeds"],
+        # A deque is not recorded: a table made before this param is not made again for it.
+        vanished=lambda wc: vanished("table_retention", retention_files(wc)) or deque(),
     script:
         "../workflow/scripts/table_retention.py"
 

@@ -15,8 +15,9 @@ tasks:
       - {name: MNLI, dataset: mnli, benchmark: matched, metric: accuracy}
     averages: [{name: All, columns: [CoLA, MNLI]}]
     figures: {parameters: [All], lambda: [CoLA]}
+  math: {retention: {runs: [base/pretrained], resources: {gpu: 0}}}
 """
-TABLE = "results/table_glue.csv"
+TABLES = ("results/table_glue.csv", "results/table_retention.csv")
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +34,7 @@ def finished(fresh, tmp_path_factory) -> Project:
     """The small grid, made by stand-ins of the scripts: every output and every piece of Snakemake's bookkeeping."""
     project = fresh.copy(tmp_path_factory.mktemp("finished") / "project")
     project.stand_in()
-    project.snakemake("--cores", "2", "--configfile", "small.yaml", "-q", "all", "--", TABLE)
+    project.snakemake("--cores", "2", "--configfile", "small.yaml", "-q", "all", "--", *TABLES)
     return project
 
 

@@ -21,8 +21,11 @@ def evaluations(planned: dict) -> set[str]:
     return {line.rsplit(" benchmark=", 1)[0] for line in planned.get("evaluate_glue", set())}
 
 
+RETENTION = "results/table_retention.csv"
+
+
 def test_a_finished_grid_plans_nothing(finished):
-    assert finished.plan() == {}
+    assert finished.plan("results/table_glue.csv", RETENTION) == {}
 
 
 def test_a_new_seed_plans_its_own_jobs(done):
@@ -82,18 +85,25 @@ def test_a_bumped_task_version_plans_the_task(done):
     assert "augment" not in planned and "download_dataset" not in planned
 
 
-def test_a_deleted_metrics_file_plans_one_evaluation_and_the_table(done):
-    (done.folder / "results/glue/mnli/hra/r8/seed1/mismatched/metrics.json").unlink()
-    planned = done.plan()
-    assert planned == TABLES | {
-        "evaluate_glue": {"task=glue dataset=mnli method=hra variant=r8 seed=1 benchmark=mismatched"}
-    }
-    remake = ("--cores", "1", "--configfile", "small.yaml", "-q", "all", "--", "results/table_glue.csv")
-    done.snakemake(*remake)
+def test_a_deleted_result_plans_its_own_job_and_the_table_every_time(done):
+    tables = ("results/table_glue.csv", RETENTION)
+    remake = ("--cores", "1", "--configfile", "small.yaml", "-q", "all", "--", *tables)
+    trained, evaluated = (f"task=glue dataset={name} method=hra variant=r8 seed=1" for name in ("cola", "mnli"))
+    base, tabulated = "results/math/metamathqa-40k/base/pretrained/seed0", TABLES | {"table_retention": set()}
+    for _ in range(2):
+        (done.folder / "results/glue/cola/hra/r8/seed1/train.json").unlink()
+        (done.folder / "results/glue/mnli/hra/r8/seed1/mismatched/metrics.json").unlink()
+        (done.folder / base / "retention.json").unlink()
+        assert done.plan(*tables) == tabulated | {
+            "train_glue": {trained},
+            "evaluate_glue": {f"{trained} benchmark=validation", f"{evaluated} benchmark=mismatched"},
+            "evaluate_harness": {"task=math dataset=metamathqa-40k method=base variant=pretrained seed=0"},
+        }
+        done.snakemake(*remake)
     # Snakemake records the params of the plan, so the (local, cheap) tables settle one run later.
-    assert done.plan() == TABLES
+    assert done.plan(*tables) == tabulated
     done.snakemake(*remake)
-    assert done.plan() == {}
+    assert done.plan(*tables) == {}
 
 
 def test_a_label_or_a_column_plans_the_table_alone(done):

@@ -239,7 +239,7 @@ def test_status_beside_a_running_snakemake(done, monkeypatch, capsys):
 def test_a_table_that_nobody_asked_for_is_one_message(done, monkeypatch):
     monkeypatch.chdir(done.folder)
     monkeypatch.setattr(sys, "argv", ["status.py", "gleu"])
-    with pytest.raises(SystemExit, match=r"No run .* was asked for gleu, but for: glue\. `make plan` says"):
+    with pytest.raises(SystemExit, match=r"No run .* was asked for gleu, but for: glue, retention\. `make plan` says"):
         status.main()
 
 

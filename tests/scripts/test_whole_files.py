@@ -116,6 +116,13 @@ def test_only_what_a_job_reads_is_hashed(tmp_path):
         manifests.folder(tmp_path / "set.manifest.json")
 
 
+@pytest.mark.parametrize("content", [[], {}, {"files": {"a": {"bytes": 1}}}, {"files": ["a"]}])
+def test_a_manifest_without_its_parts_is_named(tmp_path, content):
+    files.write_json(tmp_path / "set.manifest.json", content)
+    with pytest.raises(JobError, match=r"set\.manifest\.json: not a manifest .* Delete it and run again"):
+        manifests.folder(tmp_path / "set.manifest.json")
+
+
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
 @pytest.mark.parametrize("read", ["load", "exchange", "shapes"])
 def test_truncated_weights_are_named_with_what_to_do(tmp_path, share, read):

@@ -3,7 +3,6 @@
 A run writes them down when it starts, so that `make status` needs neither Snakemake nor the config.
 """
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -41,4 +40,4 @@ def save(table: str, planned: list[Job]) -> None:
 
 
 def load(path: Path) -> list[Job]:
-    return [Job(**entry) for entry in json.loads(path.read_text())]
+    return [Job(**entry) for entry in files.read_json(path)]

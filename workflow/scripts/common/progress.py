@@ -1,11 +1,12 @@
 """How far each job is, from what it and Snakemake leave on disk; reads only, so Snakemake may be at work."""
 
 import base64
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from common import files
+from common.job import JobError
 from common.jobs import Job
 
 STATES = ["done", "running", "queued", "failed", "stopped", "waiting"]
@@ -71,8 +72,8 @@ def error(job: Job, lines: int = 5) -> str:
     text = []
     if job.error and os.path.exists(job.error):
         try:
-            text.append(str(json.loads(Path(job.error).read_text())["error"]))
-        except (ValueError, KeyError, OSError):
+            text.append(str(files.read_json(job.error)["error"]))
+        except (JobError, KeyError, TypeError, OSError):
             text.append(f"unreadable: {job.error}")
     if os.path.exists(job.log):
         text += Path(job.log).read_text(errors="replace").rstrip().splitlines()[-lines:]

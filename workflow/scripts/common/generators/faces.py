@@ -24,7 +24,8 @@ def annotated(path: Path) -> list[tuple[Image.Image, numpy.ndarray]]:
     """
     found = []
     for image in ElementTree.parse(path).getroot().iter("image"):
-        picture = Image.open(path.parent / image.get("file")).convert("RGB")
+        with images.opened(path.parent / image.get("file")) as photograph:
+            picture = photograph.convert("RGB")
         for box in image.iter("box"):
             parts = sorted(box.iter("part"), key=lambda part: part.get("name"))
             points = numpy.array([(int(part.get("x")), int(part.get("y"))) for part in parts], float)

@@ -4,7 +4,6 @@
 import atexit
 import re
 import sys
-from collections import deque
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -120,17 +119,6 @@ def metrics_files(wildcards):
 
 def retention_files(wildcards):
     return existing([f"{RUN}/retention.json".format(task="math", **run) for run in grid.retention_runs(config)])
-
-
-def vanished(table, inputs):
-    """Inputs deleted since a table was made, and when that was; [] if none.
-
-    Snakemake remakes a missing file only for a job that runs: as a param, a missing input makes the job run. The time
-    sets a second deletion of the same file apart from the first, with which the table was recorded.
-    """
-    made = Path(config["pathvars"]["results"], f"{table}.csv")
-    missing = [path for path in inputs if not Path(path).exists()] if made.exists() else []
-    return [*missing, made.stat().st_mtime_ns] if missing else []
 
 
 def published(name, task=None):

@@ -4,6 +4,8 @@
 #      also table_retention (Table 3) and table_compute (Table 6); of every subject a contact sheet, of every
 #      control dataset a sheet of hint, photograph and images.
 
+from collections import deque
+
 
 localrules:
     runs,
@@ -15,6 +17,17 @@ localrules:
     control_sheets,
     table_retention,
     table_compute,
+
+
+def vanished(table, inputs):
+    """Inputs deleted since a table was made, and when that was; [] if none.
+
+    Snakemake remakes a missing file only for a job that runs: as a param, a missing input makes the job run. The time
+    sets a second deletion of the same file apart from the first, with which the table was recorded.
+    """
+    made = Path(config["pathvars"]["results"], f"{table}.csv")
+    missing = [path for path in inputs if not Path(path).exists()] if made.exists() else []
+    return [*missing, made.stat().st_mtime_ns] if missing else []
 
 
 rule runs:

@@ -83,7 +83,6 @@ def load(path: str | Path) -> Image.Image:
         return upright.convert("RGB")
 
 
-
 def check(folder: Path, smallest: int) -> int:
     """Number of images in a subject's folder; JobError unless each can be read and fills `smallest` pixels square."""
     paths = listed(folder)

@@ -28,7 +28,7 @@ def main(job: dict) -> None:
 
     rows = control_data.opened(job["input"]["dataset"], "train")
     settings = control_training.schedule(params["hyperparameters"], len(rows))
-    augmented = Path(job["input"]["augmented"]).parent
+    augmented = manifests.folder(job["input"]["augmented"])
     set_seed(seed)  # what is no part of the augmented checkpoint: a ControlNet's hint encoder
     model = control_training.start(model_folder, method, settings, augmented)
     samples = control_training.Samples(

@@ -36,7 +36,7 @@ def main(job: dict) -> None:
     arguments = finetuning.training_arguments(job, settings, seed, scratch, device, **steps)
     model = adapters.load_classifier(model_folder, dataset["labels"], seed, settings.get("classifier_dropout"))
     total_steps = finetuning.total_steps(len(train), settings)
-    augmented = Path(job["input"]["augmented"]).parent
+    augmented = manifests.folder(job["input"]["augmented"])
     model = adapters.start_training(model, method, params["head"], augmented, total_steps)
     sizes = adapters.count(model, params["head"])
 

@@ -24,7 +24,7 @@ def main(job: dict) -> None:
     device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
 
     model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
-    augmented = Path(job["input"]["augmented"]).parent
+    augmented = manifests.folder(job["input"]["augmented"])
     tokenizer = causal_lm.load_tokenizer(model_folder)
     train = causal_lm.training_rows(data_folder, "train", params["prompt"], tokenizer, settings["max_length"])
     # Where everything is trained, steps below the resolution of half precision would be lost.

@@ -28,7 +28,7 @@ def main(job: dict) -> None:
     # Where everything is trained, steps below the resolution of half precision would be lost.
     unet = diffusion.load_unet(model_folder, "float32" if method["kind"] == "full" else settings["precision"])
     unet.requires_grad_(False)
-    augmented = Path(job["input"]["augmented"]).parent
+    augmented = manifests.folder(job["input"]["augmented"])
     model = adapters.start_training(unet, method, [], augmented, settings["max_steps"])
     if settings["gradient_checkpointing"]:
         unet.enable_gradient_checkpointing()

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from common import built_adapters, files, manifests, tensor_files
+from common import built_adapters, files, tensor_files
 from common.job import JobError
 
 PEFT_CONFIGS = {
@@ -112,7 +112,6 @@ def start_training(model, method: dict, head: list[str], augmented: Path, total_
     if adapted is None:
         select_trainable(model, method, head)
         return model
-    manifests.folder(augmented / "manifest.json")
     fresh, start = get_peft_model_state_dict(adapted), tensor_files.load(augmented / WEIGHTS)
     taken = taken_out(adapted)
     if strange := [name for name in start if name not in fresh or fresh[name].shape != start[name].shape]:

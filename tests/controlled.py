@@ -15,6 +15,7 @@ from common import (
     finetuning,
     images,
     shards,
+    sources,
     subjects,
     training,
 )
@@ -150,9 +151,7 @@ class Run:
         """One shard of `count` images."""
         data, out = rows(count), self.folder / f"shard{shard}-of-{of}.tar"
         manifest = self.folder / "model.manifest.json"
-        listed = {str(path.relative_to(self.model)): path for path in self.model.rglob("*") if path.is_file()}
-        content = {name: {"bytes": path.stat().st_size} for name, path in listed.items()}
-        files.write_json(manifest, {"folder": str(self.model), "files": content})
+        files.write_json(manifest, {"folder": str(self.model), "files": sources.listing(self.model)})
         job = {
             "input": {"model": str(manifest)},
             "output": {"shard": str(out)},

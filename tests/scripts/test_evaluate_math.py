@@ -11,7 +11,7 @@ import pytest
 from jsonschema import validate
 
 import evaluate_math
-from common import files, limited
+from common import files, limited, sources
 from common.job import JobError
 from support import ROOT
 
@@ -27,8 +27,7 @@ def job(tmp_path):
         (tmp_path / "toy").mkdir()
         frame = pandas.DataFrame({"question": [f"Question {i}" for i in range(len(answers))], "answer": answers})
         frame.to_parquet(tmp_path / "toy/test.parquet")
-        size = (tmp_path / "toy/test.parquet").stat().st_size
-        files.write_json(tmp_path / "toy.manifest.json", {"folder": "toy", "files": {"test.parquet": {"bytes": size}}})
+        files.write_json(tmp_path / "toy.manifest.json", {"folder": "toy", "files": sources.listing(tmp_path / "toy")})
         files.write_json(tmp_path / "train.json", {"seed": 3, "steps": 20})
         if lines is None:
             lines = [

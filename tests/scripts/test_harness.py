@@ -14,7 +14,7 @@ import pytest
 
 import download_harness
 import evaluate_harness
-from common import adapters, files
+from common import adapters, files, sources
 from common.job import JobError
 from support import ROOT, method
 
@@ -141,9 +141,10 @@ def write_run(folder: Path) -> None:
     model = alphabet_model()
     model.save_pretrained(folder / "model")
     tokenizer().save_pretrained(folder / "model")
-    sizes = {path.name: {"bytes": path.stat().st_size} for path in (folder / "model").iterdir()}
     source = {"name": "alphabet", "revision": None, "sha256": "a" * 64}
-    files.write_json(folder / "model.manifest.json", source | {"folder": "model", "files": sizes})
+    files.write_json(
+        folder / "model.manifest.json", source | {"folder": "model", "files": sources.listing(folder / "model")}
+    )
     tuned = adapters.insert(model, METHOD)
     swap(tuned)
     adapters.save(tuned, folder / "run/last")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from common import adapters, checkpoints, files
+from common import adapters, checkpoints, files, sources
 from common.job import JobError
 from support import ROOT, method
 
@@ -153,7 +153,7 @@ def dropout_free(run) -> None:
         "attention_probs_dropout_prob": 0.0,
     }
     files.write_json(folder / "config.json", content)
-    manifest["files"]["config.json"]["bytes"] = (folder / "config.json").stat().st_size
+    manifest["files"] = sources.listing(folder)
     files.write_json(run.folder / "model.manifest.json", manifest)
     run.tiny = run.tiny | {"model": str(run.folder / "model.manifest.json")}
 

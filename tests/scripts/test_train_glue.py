@@ -245,7 +245,7 @@ def test_a_changed_file_behind_a_manifest_is_noticed(make_run, tiny, tmp_path):
     with (tmp_path / "model/model.safetensors").open("ab") as stream:
         stream.truncate(100)
     run.tiny = tiny | {"model": str(tmp_path / "model.manifest.json")}
-    with pytest.raises(JobError, match=r"model.safetensors should have \d+ bytes, has 100"):
+    with pytest.raises(JobError, match=r"model.safetensors: expected \d+ bytes, found 100 bytes"):
         train(run)
 
 

@@ -6,6 +6,7 @@ import argparse
 import importlib
 import math
 import os
+import pickle
 import sys
 from pathlib import Path
 
@@ -16,6 +17,7 @@ if __name__ == "__main__" and sys.path[0] == os.getcwd():
 import torch
 from peft import HRAConfig, PeftConfig, PeftModel, get_peft_model_state_dict
 from peft.utils import load_peft_weights
+from safetensors import SafetensorError
 from torch import nn
 
 import hra
@@ -189,6 +191,16 @@ def main(arguments: list[str] | None = None) -> None:
             merge(options.adapter, options.out, options.base)
     except ModuleNotFoundError as error:
         sys.exit(f"python -m hra {options.command}: {error}; `pip install 'hra[cli]'` brings it")
+    except pickle.UnpicklingError:  # whose message advises to run what the file holds
+        sys.exit(
+            f"python -m hra {options.command}: expected weights, found other objects in a file of {options.adapter} or "
+            "of its base model, which could run code; they were not loaded. Use .safetensors files."
+        )
+    except SafetensorError as error:
+        sys.exit(
+            f"python -m hra {options.command}: a .safetensors file of {options.adapter} or of its base model is "
+            f"truncated or damaged ({error}). Copy or download it again."
+        )
     except (TypeError, ValueError, OSError) as error:  # TypeError: merging into a quantised layer
         sys.exit(f"python -m hra {options.command}: {error}")
 

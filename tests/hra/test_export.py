@@ -219,6 +219,14 @@ def test_command_line_says_what_is_wrong(tmp_path):
     adapt(Net()).save_pretrained(tmp_path)
     with pytest.raises(SystemExit, match="does not name its base model: pass --base"):
         main(["merge", str(tmp_path), str(tmp_path / "out")])
+    weights = tmp_path / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:40])
+    with pytest.raises(SystemExit, match=r"safetensors file of .* is truncated or damaged \(.*\)\. Copy or download"):
+        main(["inspect", str(tmp_path)])
+    weights.unlink()
+    torch.save({"a": Net()}, tmp_path / "adapter_model.bin")
+    with pytest.raises(SystemExit, match=r"other objects in a file of .*, which could run code; they were not loaded"):
+        main(["inspect", str(tmp_path)])
 
 
 def test_layers_that_see_no_adapter_are_not_touched():

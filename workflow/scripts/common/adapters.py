@@ -11,6 +11,7 @@ from pathlib import Path
 
 from common import built_adapters, files, tensor_files
 from common.job import JobError
+from common.subjects import IDLE
 
 PEFT_CONFIGS = {
     "hra": "HRAConfig",
@@ -143,11 +144,11 @@ def taken_out(adapted) -> list[tuple]:
 
 
 def select_trainable(model, method: dict, head: list[str]) -> None:
-    """full: everything; bitfit: the biases and the head; head: the head alone; pretrained: nothing."""
+    """full: everything; bitfit: the biases and the head; head: the head alone; pretrained and reference: nothing."""
     kind = method["kind"]
     for name, parameter in model.named_parameters():
         in_head = built_adapters.within(name, head)
-        if kind == "pretrained" or (in_head and not method["train_head"]):
+        if kind in IDLE or (in_head and not method["train_head"]):
             parameter.requires_grad_(False)
         else:
             parameter.requires_grad_(in_head or kind == "full" or (kind == "bitfit" and name.endswith(".bias")))

@@ -7,6 +7,7 @@ layer's inputs, BOFT drops its butterfly factors where an extension is missing, 
 import math
 
 from common.job import JobError
+from common.subjects import IDLE
 
 PREFIX = "base_model.model."  # of a PEFT model's modules
 NAME = "default"  # of the one adapter
@@ -118,11 +119,11 @@ def check_trained(model, kind: str, head: list[str], train_head: bool = True, bi
         own = {name for name in parameters if not within(name, head)}
     else:
         own = biases if kind == "bitfit" else set()
-    if kind != "pretrained" and not (own or (beside and kind != "bitfit")):
+    if kind not in IDLE and not (own or (beside and kind != "bitfit")):
         raise JobError(
             f"{kind}: nothing of {type(model).__name__} would train. Correct `head` of the model, or leave {kind} out."
         )
-    wanted = own | (beside if kind != "pretrained" else set())
+    wanted = own | (beside if kind not in IDLE else set())
     found = {name for name, parameter in parameters.items() if parameter.requires_grad}
     if wrong := sorted(found ^ wanted):
         states = ("frozen", "trained") if wrong[0] in found else ("trained", "frozen")

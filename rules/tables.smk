@@ -4,8 +4,6 @@
 #      also table_retention (Table 3) and table_compute (Table 6); of every subject a contact sheet, of every
 #      control dataset a sheet of hint, photograph and images.
 
-from collections import deque
-
 
 localrules:
     runs,
@@ -17,17 +15,6 @@ localrules:
     control_sheets,
     table_retention,
     table_compute,
-
-
-def vanished(table, inputs):
-    """Inputs deleted since a table was made, and when that was; [] if none.
-
-    Snakemake remakes a missing file only for a job that runs: as a param, a missing input makes the job run. The time
-    sets a second deletion of the same file apart from the first, with which the table was recorded.
-    """
-    made = Path(config["pathvars"]["results"], f"{table}.csv")
-    missing = [path for path in inputs if not Path(path).exists()] if made.exists() else []
-    return [*missing, made.stat().st_mtime_ns] if missing else []
 
 
 rule runs:
@@ -49,7 +36,7 @@ rule runs:
         task="{task}",
         expected=lambda wc: evaluations.expected_runs(config, wc.task, SCRATCH, START_SCRATCH),
         incomplete=config["incomplete"],
-        vanished=lambda wc: vanished(f"runs_{wc.task}", record_files(wc) + metrics_files(wc)),
+        vanished=lambda wc: evaluations.vanished(config, f"runs_{wc.task}", record_files(wc) + metrics_files(wc)),
     script:
         "../workflow/scripts/collect_runs.py"
 
@@ -223,8 +210,7 @@ rule table_retention:
         base=lambda wc: config["tasks"]["math"]["retention"]["base"],
         rows=lambda wc: grid.rows_of(config, config["tasks"]["math"]["retention"]["runs"]),
         seeds=lambda wc: config["tasks"]["math"]["retention"]["seeds"],
-        # A deque is not recorded: a table made before this param is not made again for it.
-        vanished=lambda wc: vanished("table_retention", retention_files(wc)) or deque(),
+        vanished=lambda wc: evaluations.vanished(config, "table_retention", retention_files(wc)),
     script:
         "../workflow/scripts/table_retention.py"
 

@@ -41,6 +41,17 @@ def never_marked(config: dict, task: str) -> list[str]:
     return [name for name, entry in entries.items() if entry["answer"] != "metamath" and "strict" in entry["metrics"]]
 
 
+def vanished(config: dict, table: str, inputs: list[str]) -> list:
+    """Return the inputs deleted since a table was made, and when that was; [] if none.
+
+    Snakemake remakes a missing file only for a job that runs: as a param, a missing input makes the job run. The time
+    sets a second deletion of the same file apart from the first, with which the table was recorded.
+    """
+    made = Path(config["pathvars"]["results"], f"{table}.csv")
+    missing = [path for path in inputs if not Path(path).exists()] if made.exists() else []
+    return [*missing, made.stat().st_mtime_ns] if missing else []
+
+
 def expected_runs(config: dict, task: str, scratch: str, start_scratch: str) -> list[dict]:
     """The runs with what the run table needs: their benchmarks, and the files in which a failure leaves its error."""
 

@@ -11,7 +11,7 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(Path(workflow.basedir, "workflow", "scripts")))
 
 from common import checks, config as grid, controls, evaluations, plan, slurm, subjects
-from common.job import JobError
+from common.errors import JobError
 
 try:
     checks.check(config)

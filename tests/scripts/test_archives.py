@@ -9,7 +9,7 @@ from loopback import loopback  # noqa: F401  (a fixture)
 
 import download
 from common import archives, files, transfer
-from common.job import JobError
+from common.errors import JobError
 
 CONTENT = b"a picture, say" * 100
 

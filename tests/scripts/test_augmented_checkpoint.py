@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 import hra
 from common import augmented_checkpoint, controlled, diffusion, ldm_checkpoint, ldm_keys
-from common.job import JobError
+from common.errors import JobError
 from controlled import MODEL, Run, hints, inputs, same_weights, unet_method
 from hra.__main__ import main
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from common import adapters, built_adapters
-from common.job import JobError
+from common.errors import JobError
 from support import method
 
 TARGETS = ["query", "dense"]

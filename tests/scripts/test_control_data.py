@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from common import archives, control_data, hints, images
-from common.job import JobError
+from common.errors import JobError
 
 SIDE = 32
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from common import control_metrics, hints, judging, segmenters
 from common.control_metrics import INCEPTION
-from common.job import JobError
+from common.errors import JobError
 
 
 def noise(seed: int, size=(48, 40)) -> Image.Image:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from common import control_training
-from common.job import JobError
+from common.errors import JobError
 from controlled import SIDE, rows
 
 

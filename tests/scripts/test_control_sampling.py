@@ -6,7 +6,7 @@ import torch
 from accelerate.state import AcceleratorState
 
 from common import control_sampling, controlled, diffusion, hint_encoder, images
-from common.job import JobError
+from common.errors import JobError
 from controlled import MODEL, SAMPLING, SIDE, Run, disc, rows, unet_method
 
 

@@ -23,7 +23,7 @@ import gather_images
 import generate_control
 import train_control
 from common import control_data, controls, files, hint_source, images, outputs
-from common.job import JobError
+from common.errors import JobError
 from controlled import MODEL, SAMPLING, SETTINGS, SIDE, unet_method
 from support import downloaded
 

@@ -13,7 +13,7 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 
 from common import adapters, control_training, controlled, diffusion, hint_encoder, training
-from common.job import JobError
+from common.errors import JobError
 from controlled import MODEL, SIDE, Run, hints, inputs, rows, unet_method
 from support import ROOT
 

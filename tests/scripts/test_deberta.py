@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from common import adapters, glue
-from common.job import JobError
+from common.errors import JobError
 from support import deberta_config, method
 
 WORDS = [

@@ -15,7 +15,7 @@ from loopback import loopback  # noqa: F401  (a fixture)
 
 import download
 from common import files, transfer
-from common.job import JobError
+from common.errors import JobError
 from support import ROOT, SHARED
 
 SCHEMA = json.loads((ROOT / "workflow/schemas/manifest.schema.json").read_text())

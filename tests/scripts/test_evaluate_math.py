@@ -12,7 +12,7 @@ from jsonschema import validate
 
 import evaluate_math
 from common import files, limited, sources
-from common.job import JobError
+from common.errors import JobError
 from support import ROOT
 
 GSM8K = [f"Some work.\n#### {n}" for n in (7, 42, 1000, 5)]

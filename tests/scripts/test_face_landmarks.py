@@ -7,8 +7,8 @@ import yaml
 from PIL import Image
 
 from common import archives, control_metrics, face_landmarks, hints, images, judging, sources
+from common.errors import JobError
 from common.generators import faces
-from common.job import JobError
 from support import ROOT, SHARED
 
 FACES = SHARED / "data/faces_dlib68"

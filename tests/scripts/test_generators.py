@@ -8,8 +8,8 @@ from collections import Counter
 import pytest
 
 from common import generators
+from common.errors import JobError
 from common.generators import grammar, scenes, words
-from common.job import JobError
 
 TASKS = {
     "acceptability": ["sentence"],

@@ -15,7 +15,7 @@ import pytest
 import download_harness
 import evaluate_harness
 from common import adapters, files, sources
-from common.job import JobError
+from common.errors import JobError
 from support import ROOT, method
 
 TASKS = "tests/data/harness"

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from common import hint_source
-from common.job import JobError
+from common.errors import JobError
 
 BROKEN = "raise AssertionError('imported')\n"
 

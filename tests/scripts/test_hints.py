@@ -8,7 +8,7 @@ from PIL import Image
 from scipy import ndimage
 
 from common import hints
-from common.job import JobError
+from common.errors import JobError
 from support import SHARED
 
 BLANK = Image.new("RGB", (512, 512))

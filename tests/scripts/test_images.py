@@ -17,8 +17,8 @@ import evaluate_control
 import evaluate_subject
 import gather_images
 from common import control_data, controls, files, hints, images
+from common.errors import JobError
 from common.images import Picture
-from common.job import JobError
 
 
 def picture(size=(64, 48)) -> Image.Image:

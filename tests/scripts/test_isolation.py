@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from common import isolation
-from common.job import JobError
+from common.errors import JobError
 from support import ROOT
 
 MODULE = """

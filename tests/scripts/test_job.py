@@ -14,7 +14,7 @@ import pytest
 
 from common import files
 from common import job as jobs
-from common.job import JobError
+from common.errors import JobError
 from support import ROOT
 
 SCRIPT = """

@@ -11,7 +11,7 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler, StableDiffusionPipeline
 
 from common import ldm_checkpoint, ldm_keys, tiny_diffusion
-from common.job import JobError
+from common.errors import JobError
 from controlled import MODEL, PARTS, same_weights
 
 # Stable Diffusion 1.5's numbers of levels and layers, with its autoencoder's attention.

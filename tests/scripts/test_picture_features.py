@@ -8,8 +8,8 @@ import torch
 from PIL import Image, ImageFilter
 
 from common import picture_features, sources, tiny_diffusion, vision_networks
+from common.errors import JobError
 from common.generators import pictures, subjects
-from common.job import JobError
 
 PROCESSOR = {
     "image_processor_type": "CLIPImageProcessor",

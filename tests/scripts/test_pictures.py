@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from common import faithfulness, synthetic
+from common.errors import JobError
 from common.generators import pictures, subjects
-from common.job import JobError
 
 NAMES = {value: name for name, value in pictures.COLOURS.items()}
 

@@ -10,7 +10,7 @@ import table_retention
 
 import collect_runs
 from common import aggregate, files
-from common.job import JobError
+from common.errors import JobError
 
 REPOSITORY = Path(__file__).parents[2]
 PUBLISHED = REPOSITORY / "config" / "published"

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from common import control_metrics, hints, segmenters, sources
-from common.job import JobError
+from common.errors import JobError
 from support import SHARED
 
 ADE = SHARED / "data/ade20k_sample"

@@ -13,7 +13,7 @@ import pytest
 from loopback import loopback  # noqa: F401  (a fixture)
 
 from common import sources, transfer
-from common.job import JobError
+from common.errors import JobError
 
 CONTENT = random.Random(0).randbytes(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

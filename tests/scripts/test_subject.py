@@ -14,6 +14,7 @@ import augment
 import train_subject
 from common import files
 from common import subjects as grid
+from common.errors import JobError
 from subjects import drawn, pixels, train, unet_method
 from support import ROOT
 
@@ -31,6 +32,16 @@ def test_every_method_learns_and_each_saved_epoch_is_another_model(make_subject_
     by_step = {step: [pixels(one) for one in made if one.about["step"] == step] for step in (2, 4, 5)}
     assert abs(by_step[2][0] - by_step[5][0]).max() > 0
     assert [one.about["seed"] for one in made[:6]] == [one.about["seed"] for one in made[6:12]]
+
+
+def test_an_epoch_whose_weights_are_gone_is_not_sampled_with_others(make_subject_run):
+    import generate_subject
+
+    run = make_subject_run(unet_method())
+    train(run)
+    (run.folder / "run/steps/2/adapter_model.safetensors").unlink()
+    with pytest.raises(JobError, match=r"steps/2/.*expected the weights after step 2 of 5. Delete .*train.json"):
+        generate_subject.main(run.generate())
 
 
 @pytest.mark.parametrize("changes", [{"lambda": 1e-3}, {"peft": {"r": 4, "apply_GS": True}}])

@@ -17,7 +17,7 @@ import collect_runs
 import factories
 import table
 from common import aggregate
-from common.job import JobError
+from common.errors import JobError
 
 REPOSITORY = Path(__file__).parents[2]
 PUBLISHED = REPOSITORY / "config" / "published" / "glue.csv"

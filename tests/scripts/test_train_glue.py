@@ -12,7 +12,7 @@ import pytest
 from safetensors.torch import load_file
 
 from common import adapters, checkpoints, files, sources
-from common.job import JobError
+from common.errors import JobError
 from support import ROOT, method
 
 KINDS = ["hra", "lora", "oft", "boft", "adalora", "bitfit", "head", "full"]
@@ -125,6 +125,19 @@ def test_the_time_limit_stops_training_before_slurm_does(make_run, monkeypatch):
     with pytest.raises(training.Interrupted, match="time limit"):
         train_glue.main(job)
     assert checkpoints.newest(Path(job["params"]["scratch"]))[0].name == "checkpoint-1"
+
+
+def test_weights_that_are_not_what_training_wrote_are_not_evaluated(make_run):
+    import evaluate_glue
+
+    run = make_run(method("hra"))
+    train(run)
+    path = Path(run.weights["best"])
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1  # in a tensor, whose file still loads
+    path.write_bytes(content)
+    with pytest.raises(JobError, match=r"best/adapter_model.safetensors: expected SHA-256 .*Delete .*train.json"):
+        evaluate_glue.main(run.evaluate)
 
 
 def test_gradient_accumulation_gives_the_same_gradient(make_run):

@@ -20,7 +20,7 @@ import evaluate_math
 import train_glue
 import train_math
 from common import adapters, causal_lm, conversion, files, manifests, outputs, picture_features, tensor_files
-from common.job import JobError
+from common.errors import JobError
 from support import method
 
 

@@ -8,7 +8,7 @@ import yaml
 
 from common import checks, controls, evaluations, subjects
 from common import config as grid
-from common.job import JobError
+from common.errors import JobError
 from support import ROOT
 
 

@@ -12,7 +12,8 @@ import pandas as pd
 
 from common import files
 from common.aggregate import RUN, SELECTIONS, as_list
-from common.job import JobError, start
+from common.errors import JobError
+from common.job import start
 
 SCHEMAS = Path(__file__).parents[1] / "schemas"
 FROM_RECORD = [

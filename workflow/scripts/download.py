@@ -17,7 +17,8 @@ import sys
 from pathlib import Path, PurePosixPath
 
 from common import archives, conversion, files, images, sources
-from common.job import JobError, start
+from common.errors import JobError
+from common.job import start
 from common.transfer import out_of_space
 
 # What is read without running code that came along; a .bin, .pth, .pth.tar or .ckpt is loaded later

@@ -12,7 +12,8 @@ import os
 from pathlib import Path
 
 from common import files, provenance
-from common.job import JobError, start
+from common.errors import JobError
+from common.job import start
 from common.transfer import out_of_space
 
 CACHES = {

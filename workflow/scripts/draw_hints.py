@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 
 from common import archives, control_data, files, hint_source, manifests, sources
-from common.job import JobError, start
+from common.errors import JobError
+from common.job import start
 
 
 def main(job: dict) -> None:

@@ -16,6 +16,7 @@ def main(job: dict) -> None:
     params, wildcards = job["params"], job["wildcards"]
     dataset, record = params["dataset"], files.read_json(job["input"]["record"])
     manifests.check_trained_on(record, job["input"]["model"])
+    manifests.check_weights(record, job["input"]["record"], job["input"]["last"], job["input"]["best"])
     settings = record["hyperparameters"]
     device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
     model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import download_harness
 from common import causal_lm, files, manifests, programs, provenance
-from common.job import JobError, start
+from common.errors import JobError
+from common.job import start
 
 
 def main(job: dict) -> None:
@@ -16,6 +17,7 @@ def main(job: dict) -> None:
     params, benchmarks = job["params"], job["params"]["benchmarks"]
     record = files.read_json(job["input"]["record"])
     manifests.check_trained_on(record, job["input"]["model"])
+    manifests.check_weights(record, job["input"]["record"], job["input"]["last"])
     harness = open_harness(Path(job["input"]["harness"]), benchmarks)
     manager = download_harness.open_tasks(benchmarks, params["include_path"])
     device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))

@@ -5,7 +5,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from common import answers, files, manifests, outputs
-from common.job import JobError, start
+from common.errors import JobError
+from common.job import start
 
 
 def main(job: dict) -> None:

@@ -7,7 +7,8 @@ from itertools import chain
 
 from common import controls, files, images, subjects
 from common.aggregate import as_list
-from common.job import JobError, start
+from common.errors import JobError
+from common.job import start
 
 
 def main(job: dict) -> None:

@@ -14,6 +14,7 @@ def main(job: dict) -> None:
     params = job["params"]
     record, weights = files.read_json(job["input"]["record"]), Path(job["input"]["last"])
     manifests.check_trained_on(record, job["input"]["model"])
+    manifests.check_weights(record, job["input"]["record"], weights)
     manifests.check_hints(record, job["input"]["dataset"])
     split = control_data.opened(job["input"]["dataset"], controls.BENCHMARK)
 

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from common import causal_lm, files, manifests, memory, outputs, provenance
-from common.job import JobError, start
+from common.errors import JobError
+from common.job import start
 
 
 def main(job: dict) -> None:
@@ -17,7 +18,9 @@ def main(job: dict) -> None:
 
     params, wildcards = job["params"], job["wildcards"]
     generation = params["generation"]
-    manifests.check_trained_on(files.read_json(job["input"]["record"]), job["input"]["model"])
+    record = files.read_json(job["input"]["record"])
+    manifests.check_trained_on(record, job["input"]["model"])
+    manifests.check_weights(record, job["input"]["record"], job["input"]["last"])
     model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
     tokenizer = causal_lm.load_tokenizer(model_folder)
     questions = parquet.read_table(data_folder / f"{params['split']}.parquet")["question"].to_pylist()

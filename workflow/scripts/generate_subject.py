@@ -7,6 +7,7 @@ of them and comes out the same to the bit. The base is loaded once; the weights 
 from pathlib import Path
 
 from common import adapters, files, manifests, shards, subjects
+from common.errors import JobError
 from common.job import start
 
 
@@ -14,7 +15,8 @@ def main(job: dict) -> None:
     params = job["params"]
     record = files.read_json(job["input"]["record"])
     manifests.check_trained_on(record, job["input"]["model"])
-    weights = {step: weights_at(job, step) for step in params["steps"]}
+    weights = {step: weights_at(job, record, step) for step in params["steps"]}
+    manifests.check_weights(record, job["input"]["record"], *weights.values())
     hashes = {str(step): files.sha256(path) for step, path in weights.items()}
 
     def about(item: tuple[int, int, int]) -> dict:
@@ -28,9 +30,16 @@ def main(job: dict) -> None:
     shards.draw(job, items, about, identity | {"prompts": params["prompts"]}, weights)
 
 
-def weights_at(job: dict, step: int) -> Path:
-    marked = Path(job["input"]["steps"]) / str(step) / adapters.WEIGHTS
-    return marked if marked.exists() else Path(job["input"]["last"])
+def weights_at(job: dict, record: dict, step: int) -> Path:
+    """The file of the weights after a step; JobError if the run has kept none."""
+    last = step == record["steps"]
+    path = Path(job["input"]["last"] if last else f"{job['input']['steps']}/{step}/{adapters.WEIGHTS}")
+    if not path.exists():
+        raise JobError(
+            f"{path}: no such file; expected the weights after step {step} of {record['steps']}. "
+            f"Delete {job['input']['record']} and run again."
+        )
+    return path
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ compared only with our column on the same metric scale.
 import pandas as pd
 
 from common import aggregate, files, markdown_text
-from common.job import JobError, start
+from common.errors import JobError
+from common.job import start
 
 NOTES = {
     "glue": [

@@ -7,7 +7,8 @@ impact, by the paper's formula the mean over the benchmarks of (tuned − base) 
 import pandas as pd
 
 from common import aggregate, files, markdown_text
-from common.job import JobError, start
+from common.errors import JobError
+from common.job import start
 from table import label_of, layout, number, ours_cell, paper_cell
 
 IMPACT, LEFT_OUT = "Overall impact", "not run"

@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 from common import adapters, causal_lm, finetuning, manifests, provenance
-from common.job import JobError, start
+from common.errors import JobError
+from common.job import start
 
 
 def main(job: dict) -> None:

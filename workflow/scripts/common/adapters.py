@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from common import built_adapters, files, tensor_files
-from common.job import JobError
+from common.errors import JobError
 from common.subjects import IDLE
 
 PEFT_CONFIGS = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from common.job import JobError
+from common.errors import JobError
 
 RUN = ["dataset", "method", "variant", "seed"]
 EVALUATION = ["dataset", "method", "variant", "seed", "benchmark", "selection", "metric"]

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from common import sources
-from common.job import JobError
+from common.errors import JobError
 
 SHOWN = 3  # names in an error
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # those that zipfile unpacks in bounded steps

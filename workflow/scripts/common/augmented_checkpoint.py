@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from common import adapters, controlled, diffusion, hint_encoder, ldm_checkpoint, ldm_keys, tensor_files
-from common.job import JobError
+from common.errors import JobError
 
 FIXED, HRA = ".fixed_linear.", ".hra_u"
 PREFIX = "base_model.model."  # of the names in PEFT's files

@@ -6,7 +6,7 @@ layer's inputs, BOFT drops its butterfly factors where an extension is missing, 
 
 import math
 
-from common.job import JobError
+from common.errors import JobError
 from common.subjects import IDLE
 
 PREFIX = "base_model.model."  # of a PEFT model's modules

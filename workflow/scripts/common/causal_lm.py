@@ -7,7 +7,7 @@ it saw before the response in training.
 from pathlib import Path
 
 from common import tensor_files
-from common.job import JobError
+from common.errors import JobError
 
 IGNORED = -100  # label of a token that is not learned
 

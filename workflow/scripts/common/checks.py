@@ -9,8 +9,8 @@ from pathlib import Path
 
 from common import controls, kinds
 from common.config import averages, hyperparameters, names, preset, retention_benchmarks, retention_runs, runs
+from common.errors import JobError
 from common.evaluations import dataset
-from common.job import JobError
 from common.method_checks import check_preset, check_variant, expect, one_of
 from common.subjects import IDLE, slug
 

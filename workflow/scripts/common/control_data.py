@@ -15,7 +15,7 @@ import numpy
 from PIL import Image
 
 from common import archives, files, hints, images, manifests
-from common.job import JobError
+from common.errors import JobError
 
 FIELDS = {"key": "string", "prompt": "string", "image": "binary", "hint": "binary", "annotation": "binary"}
 BATCH = 64  # rows in a record batch

@@ -10,7 +10,7 @@ import numpy
 from PIL import Image
 
 from common import hints, picture_features
-from common.job import JobError
+from common.errors import JobError
 from common.metrics import BOOTSTRAP_SAMPLES
 
 

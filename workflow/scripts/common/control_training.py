@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from common import controlled, denoising, diffusion, finetuning, hint_encoder
-from common.job import JobError
+from common.errors import JobError
 from common.subjects import seed as seed_of
 
 

@@ -10,7 +10,7 @@ import torch
 from PIL.Image import Image
 
 from common import adapters, diffusion, hint_encoder, tensor_files
-from common.job import JobError
+from common.errors import JobError
 from common.subjects import IDLE
 
 CONTROLNET = "controlnet"  # kind of a method, and name of the module

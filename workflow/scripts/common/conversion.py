@@ -10,7 +10,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from common.job import JobError
+from common.errors import JobError
 
 ANSWERLESS_SHARE = 0.01  # of a training set: most of a misread one
 EMPTY_SHARE = 1e-3  # of a text column: real data has a few empty texts, a misread file has many

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from common import config as grid
 from common import evaluations, files, subjects
-from common.job import JobError
+from common.errors import JobError
 from common.jobs import Job
 
 FORWARD = 1 / 3  # of a training step: the backward pass costs twice the forward one

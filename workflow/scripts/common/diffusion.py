@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL.Image import Image
 
 from common import adapters, memory, tensor_files
-from common.job import JobError
+from common.errors import JobError
 
 PRECISIONS = {"float32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from common import picture_features
 from common.controls import LANDMARKS
-from common.job import JobError
+from common.errors import JobError
 
 
 def load(evaluator: dict, folder: str | Path | None = None, device: str = "cpu"):

@@ -12,6 +12,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from common.errors import JobError
+
 ABANDONED = 3600  # seconds since the last byte of a temporary file whose writer cannot be asked
 
 
@@ -81,8 +83,6 @@ def parse_json(text: str | bytes):
 
 def read_json(path: str | Path, remedy: str = "Delete it and run again."):
     """The value in a JSON file. FileNotFoundError if there is none, JobError if it is truncated or damaged."""
-    from common.job import JobError  # which imports this module
-
     content = Path(path).read_bytes()
     try:
         return parse_json(content)

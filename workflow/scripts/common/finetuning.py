@@ -126,8 +126,12 @@ def finish(job: dict, attempts: dict, started: float, device: str, sizes: dict, 
     """
     params, wildcards, scratch = job["params"], job["wildcards"], Path(job["params"]["scratch"])
     record = Path(job["output"]["record"])
-    for name in set(job["output"]) - {"record"}:
+    weights = {}
+    for name in sorted(set(job["output"]) - {"record"}):
         shutil.copytree(scratch / name, record.parent / name, dirs_exist_ok=True)
+        for path in sorted((scratch / name).rglob(adapters.WEIGHTS)):
+            place = path.relative_to(scratch)
+            weights[str(place)] = files.sha256(record.parent / place)
     end_attempt(scratch, attempts, started)
     model_manifest, data_manifest = (files.read_json(job["input"][name]) for name in ("model", "dataset"))
     files.write_json(
@@ -152,6 +156,7 @@ def finish(job: dict, attempts: dict, started: float, device: str, sizes: dict, 
             "discarded": attempts["discarded"],
             "model": {"name": params["model_name"]} | {key: model_manifest[key] for key in ("revision", "sha256")},
             "data_sha256": data_manifest["sha256"],
+            "weights_sha256": weights,
             **provenance.record(params),
             "started": attempts["started"],
             "finished": provenance.now(),

@@ -9,7 +9,7 @@ import contextlib
 import torch
 from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
 
-from common.job import JobError
+from common.errors import JobError
 
 NAME = "hint_encoder"
 GAIN = 1.68  # SiLU keeps 0.356 of a standard normal variable's mean square

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from common import files
-from common.job import JobError
+from common.errors import JobError
 
 
 def sha256(hint: str) -> str:

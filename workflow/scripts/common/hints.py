@@ -15,7 +15,7 @@ import numpy
 from PIL import Image
 
 from common import images, pixel_ranges
-from common.job import JobError
+from common.errors import JobError
 
 THRESHOLDS = (100, 200)  # of canny, as in the paper's data and the official evaluation
 IGNORED = 255  # class of pixels that have none

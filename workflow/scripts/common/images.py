@@ -15,7 +15,7 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from common import files, pixel_ranges
-from common.job import JobError
+from common.errors import JobError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 # Pillow would try sixty decoders on a file, whatever its name; one of them runs Ghostscript.

@@ -22,7 +22,7 @@ import threading
 import time
 from pathlib import Path
 
-from common.job import JobError
+from common.errors import JobError
 from common.limited import limit
 
 MEMORY = 4 << 30  # bytes of address space beyond what the process has when it locks itself

@@ -17,16 +17,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common import files, launcher
+from common.errors import JobError
 
 TIME = "%Y-%m-%dT%H:%M:%SZ"  # ISO 8601, UTC
 # Numbers of GPUs mean nothing outside a scheduler's job, so each has its own locks.
 SCHEDULER_JOBS = ("SLURM_JOB_ID", "LSB_JOBID", "PBS_JOBID", "JOB_ID")
 SCHEDULER_JOB = next((os.environ[name] for name in SCHEDULER_JOBS if name in os.environ), None)
 LOCK_FOLDER = Path(os.environ.get("HRA_GPU_LOCKS", f"/tmp/hra-gpu-locks-{os.getuid()}-{SCHEDULER_JOB or 'machine'}"))
-
-
-class JobError(Exception):
-    """What the user can put right: says what was expected, what came and what to do."""
 
 
 def start(main: Callable[[dict], None], script: str, snakemake=None) -> None:

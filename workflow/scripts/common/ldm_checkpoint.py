@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from common import diffusion, files, hint_encoder, ldm_keys, tensor_files
-from common.job import JobError
+from common.errors import JobError
 
 EXAMPLES = 3  # named in an error
 # Lightning's bookkeeping in the published files: a class as the key of a dict, of which nothing is used.

@@ -1,11 +1,12 @@
 """Reading the files that a manifest lists: downloaded ones, control images, initial adapters."""
 
+import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from common import files
-from common.job import JobError
+from common.errors import JobError
 
 THREADS = 4  # hashlib lets others run: a model in several files takes the time of its largest
 
@@ -54,6 +55,22 @@ def check_trained_on(record: dict, manifest: str | Path) -> None:
             f"the weights were trained on {record['model']['name']} with the files {trained[:12]}…; {manifest} holds "
             f"{here[:12]}…. Give the model that belongs to them, or delete train.json and run again."
         )
+
+
+def check_weights(record: dict, path: str | Path, *weights: str | Path) -> None:
+    """Raise JobError unless files of weights are those that the run's record, the file `path`, lists.
+
+    Records from before 2026-11-26 list none.
+    """
+    path, listed = Path(path), record.get("weights_sha256")
+    for file in map(Path, weights) if listed is not None else ():
+        expected = listed.get(os.path.relpath(file, path.parent), "none there")
+        found = files.sha256(file) if file.exists() else "no file"
+        if found != expected:
+            raise JobError(
+                f"{file}: expected SHA-256 {expected}, found {found}. It is not what this run's training has written. "
+                f"Delete {path} and run again."
+            )
 
 
 def check_hints(record: dict, manifest: str | Path) -> None:

@@ -6,7 +6,7 @@ Plain Python on plain dicts: imported by the Snakefile on login nodes, so no tor
 from difflib import get_close_matches
 
 from common import kinds
-from common.job import JobError
+from common.errors import JobError
 
 BLOCKS = {
     "oft": ("r", "oft_block_size"),

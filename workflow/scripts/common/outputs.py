@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from common import files, provenance
-from common.job import JobError
+from common.errors import JobError
 
 
 def write(path: str | Path, lines: Iterable[dict]) -> None:

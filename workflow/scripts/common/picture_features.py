@@ -8,7 +8,7 @@ depend on what else is in its batch, up to rounding.
 from pathlib import Path
 
 from common import faithfulness
-from common.job import JobError
+from common.errors import JobError
 from common.tensor_files import named, tensors
 
 BATCH = 32

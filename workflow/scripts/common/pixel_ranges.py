@@ -3,7 +3,7 @@
 import numpy
 from PIL import Image
 
-from common.job import JobError
+from common.errors import JobError
 
 
 def to_8_bit(image: Image.Image, what: str) -> Image.Image:

@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 from common import isolation
-from common.job import JobError
+from common.errors import JobError
 
 SECONDS, SECONDS_PER_ITEM = 900, 30
 CACHES = ("HF_HUB_CACHE", "HF_DATASETS_CACHE", "HF_MODULES_CACHE", "HF_EVALUATE_CACHE")  # of download_harness.py

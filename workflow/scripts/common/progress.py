@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from common import files
-from common.job import JobError
+from common.errors import JobError
 from common.jobs import Job
 
 STATES = ["done", "running", "queued", "failed", "stopped", "waiting"]

@@ -74,7 +74,7 @@ def pick_device(gpu: int, device: str | None) -> str:
     """`cuda` or `cpu`, as the config says; an error if it says cuda and there is none."""
     import torch
 
-    from common.job import JobError
+    from common.errors import JobError
 
     wanted = device or ("cuda" if gpu else "cpu")
     if wanted == "cuda" and torch.cuda.device_count() < 1:

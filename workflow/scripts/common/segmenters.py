@@ -15,7 +15,7 @@ from PIL import Image
 
 from common import picture_features, tensor_files
 from common.controls import SEGMENTATION
-from common.job import JobError
+from common.errors import JobError
 
 SHORT_SIDE = 512  # pixels, of both evaluators' test pipelines
 B4 = "segformer/segformer_mit-b4_8xb2-160k_ade20k-512x512.py"  # of mmsegmentation

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote, urlsplit
 
 from common import files, synthetic, transfer
-from common.job import JobError
+from common.errors import JobError
 from common.transfer import Expected
 
 OFFLINE = "On a machine without network set `mirror` (config/README.md)."

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from common import tiny_diffusion
-from common.job import JobError
+from common.errors import JobError
 
 
 def make(source: dict, folder: Path, local_root: str = ".") -> None:

@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from common.job import JobError
+from common.errors import JobError
 
 
 def load(path: str | Path, remedy: str = "Delete it and run again.") -> dict:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common import files
-from common.job import JobError
+from common.errors import JobError
 
 ATTEMPTS = 5  # without a new byte
 BACKOFF = 1.0  # seconds before the second attempt; doubles from there

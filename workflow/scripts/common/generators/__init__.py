@@ -7,8 +7,8 @@ twice, within a split or between two; classes are balanced. Same arguments, same
 from collections.abc import Callable
 from random import Random
 
+from common.errors import JobError
 from common.generators import grammar, problems, scenes, verdicts
-from common.job import JobError
 
 TRIES = 1000  # for one new row
 NEAR_MISSES = {"unsure": 6, "opposite": 6}  # how often, against once for other edits

@@ -9,8 +9,8 @@ import numpy
 from PIL import Image
 
 from common import images
+from common.errors import JobError
 from common.generators import controls
-from common.job import JobError
 
 FILES = {"train": "training_with_face_landmarks.xml", "validation": "testing_with_face_landmarks.xml"}
 SIDE = 512  # pixels

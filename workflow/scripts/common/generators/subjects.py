@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from common.errors import JobError
 from common.generators import pictures
 from common.generators.pictures import COLOURS, Scene
-from common.job import JobError
 
 BLACK = (20, 20, 25)
 

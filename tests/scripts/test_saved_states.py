@@ -259,7 +259,7 @@ def test_a_checkpoint_that_was_not_written_to_its_end_gives_way_to_the_one_befor
     checkpoint(tmp_path, 12)
     found, problems = checkpoints.newest(tmp_path)
     assert found == tmp_path / "checkpoint-3"
-    assert problems == ["checkpoint-12 is incomplete: it was not written to its end"]
+    assert problems == ["checkpoint-12 is incomplete: writing it was interrupted"]
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-3"]
 
 
@@ -290,13 +290,10 @@ def test_what_cannot_be_deleted_does_not_fail_a_finished_job(tmp_path, monkeypat
 
 def test_seconds_do_not_follow_the_clock_on_the_wall(make_run, monkeypatch):
     """Set back by an hour in the middle of a training."""
-    run, plain = make_run(method("hra")), time.time
-    monkeypatch.setattr(time, "time", lambda: plain() - 3600 * (fake["set_back"]))
-    fake = {"set_back": False}
-    step = training.Survive.on_step_end
+    run, now, step = make_run(method("hra")), time.time, training.Survive.on_step_end
 
     def on_step_end(self, *arguments, **options):
-        fake["set_back"] = True
+        monkeypatch.setattr(time, "time", lambda: now() - 3600)
         return step(self, *arguments, **options)
 
     monkeypatch.setattr(training.Survive, "on_step_end", on_step_end)

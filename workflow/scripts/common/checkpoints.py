@@ -22,10 +22,9 @@ PREFIX = "checkpoint-"
 
 
 def seal(checkpoint: Path) -> None:
-    """Write `complete`, the size and SHA-256 of each of the checkpoint's files, then remove the older checkpoints.
+    """Sync the checkpoint to disk, write `complete` (size and SHA-256 of each file), then remove older checkpoints.
 
-    The files are synced to the disk first. A training resumed here needs the weights it has kept so far: their sizes
-    are listed too.
+    `complete` also lists the sizes of the weights that the run has kept so far, which a resumed training needs.
     """
     scratch = checkpoint.parent
     listed = {
@@ -35,12 +34,9 @@ def seal(checkpoint: Path) -> None:
     kept = {
         str(path.relative_to(scratch)): path.stat().st_size for folder in KEPT for path in contents(scratch / folder)
     }
-    new = checkpoint / f".{COMPLETE}.new"
-    with new.open("w") as stream:
-        json.dump({"files": listed, "kept": kept}, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    new.rename(checkpoint / COMPLETE)
+    with files.replacing(checkpoint / COMPLETE) as new:
+        new.write_text(json.dumps({"files": listed, "kept": kept}))
+        synced(new)
     sync_folder(checkpoint)
     for old in by_step(scratch):
         if old != checkpoint:
@@ -48,7 +44,7 @@ def seal(checkpoint: Path) -> None:
 
 
 def newest(scratch: Path) -> tuple[Path | None, list[str]]:
-    """The newest intact checkpoint, and what is wrong with those that are newer; these are removed."""
+    """Return the newest intact checkpoint and what is wrong with newer ones, which are removed."""
     problems = []
     for checkpoint in reversed(by_step(scratch)):
         if not (problem := damage(checkpoint)):
@@ -73,7 +69,7 @@ def damage(checkpoint: Path) -> str | None:
                 return f"{name} has {size} bytes, expected {expected}"
     except FileNotFoundError as problem:
         name = Path(problem.filename).name
-        return "it was not written to its end" if name == COMPLETE else f"{name} is missing"
+        return "writing it was interrupted" if name == COMPLETE else f"{name} is missing"
     except (OSError, ValueError, KeyError, TypeError) as problem:
         return f"it cannot be read ({problem})"
     return None

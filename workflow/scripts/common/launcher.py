@@ -1,4 +1,4 @@
-"""One process per GPU, by torchrun on the same script: signals reach every process, and none outlives its job."""
+"""Start one process per GPU with torchrun: signals reach every process, and no process outlives its job."""
 
 import os
 import signal
@@ -15,47 +15,50 @@ from common import files
 # Names the process of the job, in the environment of torchrun's.
 JOB_PROCESS = "HRA_JOB_PROCESS"
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-# For the state to be written; then the process ends anyhow.
+# Time to save the training state before a process is ended.
 GRACE_SECONDS = 120
 
 
 class ProcessesFailed(Exception):
-    """At least one process ended with an error, which it has written down itself."""
+    """At least one process failed and recorded its error itself."""
 
 
 def torchrun(script: str, job: dict, count: int) -> None:
     """Run the script in `count` processes. `ProcessesFailed` unless all succeed.
 
-    torchrun answers a signal by a SIGKILL 30 seconds later, and dies of those that it does not handle. So it runs in
-    a session of its own, out of the terminal's reach, and signals go past it to the processes.
+    torchrun kills its processes 30 seconds after a signal that it handles, and dies of one that it does not. So it runs
+    in its own session, which the terminal's Ctrl-C does not reach, and signals are sent to the processes directly.
     """
     job_file = Path(job["params"]["scratch"]) / f"{job['rule']}.job.json"
     files.write_json(job_file, job)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += [f"--nproc-per-node={count}", script, str(job_file)]
     environment = {JOB_PROCESS: str(os.getpid()), "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(GRACE_SECONDS)}
-    # Slurm sends it to torchrun too, which inherits that it is ignored.
-    before = {signal.SIGUSR1: signal.signal(signal.SIGUSR1, signal.SIG_IGN)}
-    torchrun = subprocess.Popen(command, env=os.environ | environment, start_new_session=True)
+    handlers = {number: signal.getsignal(number) for number in PASSED_ON}
+    # Slurm sends SIGUSR1 to every process of a job: torchrun inherits that it is ignored.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    agent = subprocess.Popen(command, env=os.environ | environment, start_new_session=True)
 
     def pass_on(number, _):
-        workers = psutil.Process(torchrun.pid).children()
-        for process in workers or [torchrun]:
+        workers = psutil.Process(agent.pid).children()
+        for process in workers or [agent]:
             process.send_signal(number if workers else signal.SIGTERM)
 
-    before = {number: signal.signal(number, pass_on) for number in PASSED_ON} | before
+    for number in PASSED_ON:
+        signal.signal(number, pass_on)
     try:
-        if torchrun.wait():
-            raise ProcessesFailed(f"torchrun ended with status {torchrun.returncode}")
+        if agent.wait():
+            raise ProcessesFailed(f"torchrun ended with status {agent.returncode}")
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
 def end_with_the_job() -> None:
-    """In a process that torchrun has started: stop when torchrun or the job's own process is gone.
+    """Stop this process, if torchrun started it, when torchrun or the job's own process has ended.
 
-    By SIGTERM, so that a training saves its state; a process that waits for another one never gets to see it.
+    SIGTERM first, so that training saves its state; a process blocked in a collective operation cannot react to that
+    and is ended GRACE_SECONDS later.
     """
     if JOB_PROCESS not in os.environ:
         return

@@ -1,7 +1,9 @@
 """What tests share: a tiny model, a tiny dataset, and jobs on them as the rules would hand them out."""
 
 import random
+import sys
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -65,6 +67,15 @@ def deberta_config(**sizes):
         pooler_hidden_size=sizes["hidden_size"],
         **sizes,
     )
+
+
+def lightning_callback(patch) -> type:
+    """Return the class by which published checkpoints key their callbacks; `patch` makes its modules importable."""
+    name = "pytorch_lightning.callbacks.model_checkpoint"
+    for part in ("pytorch_lightning", "pytorch_lightning.callbacks", name):
+        patch.setitem(sys.modules, part, ModuleType(part))
+    stored = sys.modules[name].ModelCheckpoint = type("ModelCheckpoint", (), {"__module__": name})
+    return stored
 
 
 def method(kind: str = "hra", **changes) -> dict:

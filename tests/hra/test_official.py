@@ -1,8 +1,6 @@
 """The official repository's checkpoints as PEFT adapters."""
 
 import copy
-import sys
-from types import ModuleType
 
 import pytest
 import torch
@@ -12,6 +10,7 @@ from sidebyside import close
 
 import hra
 from common import ldm_keys
+from support import lightning_callback
 
 ATTENTION = "transformer_blocks.0.attn1.to_out.0"
 
@@ -99,11 +98,7 @@ def test_unets_that_diffusers_has_no_names_for_are_refused():
 def test_control_checkpoint_of_lightning_is_read_and_runs_nothing(tmp_path, monkeypatch):
     state, adapted = control_checkpoint(2, "XXX-")
     with monkeypatch.context() as patch:
-        name = "pytorch_lightning.callbacks.model_checkpoint"
-        for part in ("pytorch_lightning", "pytorch_lightning.callbacks", name):
-            patch.setitem(sys.modules, part, ModuleType(part))
-        stored = type("ModelCheckpoint", (), {"__module__": name})
-        sys.modules[name].ModelCheckpoint = stored
+        stored = lightning_callback(patch)
         torch.save({"state_dict": state, "epoch": 3, "callbacks": {stored: {}}}, tmp_path / "last.ckpt")
     assert hra.from_official(tmp_path / "last.ckpt")[0].target_modules == set(adapted.values())
     torch.save({"state_dict": state, "made": print}, tmp_path / "code.ckpt")

@@ -2,9 +2,7 @@
 
 import pickle
 import shutil
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
@@ -13,6 +11,7 @@ from diffusers import DDIMScheduler, DDPMScheduler, StableDiffusionPipeline
 from common import ldm_checkpoint, ldm_keys, tiny_diffusion
 from common.errors import JobError
 from controlled import MODEL, PARTS, same_weights
+from support import lightning_callback
 
 # Stable Diffusion 1.5's numbers of levels and layers, with its autoencoder's attention.
 SMALL = {
@@ -146,11 +145,7 @@ def test_lightning_s_bookkeeping_does_no_harm(tiny, tmp_path, monkeypatch):
     """The published files have its class as the key of a dict; it need not be installed."""
     safe = set(torch.serialization.get_safe_globals())
     with monkeypatch.context() as patch:
-        name = "pytorch_lightning.callbacks.model_checkpoint"
-        for part in ("pytorch_lightning", "pytorch_lightning.callbacks", name):
-            patch.setitem(sys.modules, part, ModuleType(part))
-        stored = type("ModelCheckpoint", (), {"__module__": name})
-        sys.modules[name].ModelCheckpoint = stored
+        stored = lightning_callback(patch)
         path = tmp_path / "model.ckpt"
         torch.save({"epoch": 3, "callbacks": {stored: {"best": 0.1}}, "state_dict": layout(tiny)}, path)
     assert same_weights(tiny, read(path))

@@ -2,12 +2,11 @@
 
 import os
 import shutil
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from saved_states import check_same, stop_after
+from saved_states import Killed, Reaper, check_same, stop_after
 
 import train_glue
 import train_math
@@ -111,40 +110,6 @@ def test_a_state_without_a_fingerprint_is_set_aside(make_run):
     train_glue.main(run.train)
     record = files.read_json(run.train["output"]["record"])
     assert record["resumed_from"] == [] and "unknown training" in record["discarded"][0]
-
-
-class Killed(BaseException):
-    """Nothing catches it, as nothing catches SIGKILL."""
-
-
-class Reaper:
-    """Ends the process, as it were, before its operation number `at` on files; `done` counts them."""
-
-    WATCHED = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.copyfile")
-
-    def __init__(self):
-        self.at, self.done = None, 0
-        sys.addaudithook(self.hook)
-
-    def hook(self, event: str, arguments: tuple) -> None:
-        writes = event == "open" and isinstance(arguments[1], str) and arguments[1][0] in "wax"
-        if self.at is None or not (writes or event in self.WATCHED):
-            return
-        if self.done == self.at:
-            self.at = None
-            raise Killed
-        self.done += 1
-
-    def run(self, at: int, work) -> bool:
-        """Whether `work` was killed."""
-        self.at, self.done = at, 0
-        try:
-            work()
-        except Killed:
-            return True
-        finally:
-            self.at = None
-        return False
 
 
 @pytest.fixture(scope="module")

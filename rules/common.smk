@@ -10,11 +10,14 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir, "workflow", "scripts")))
 
-from common import checks, config as grid, controls, evaluations, plan, slurm, subjects
-from common.errors import JobError
+from common.core import grid
+from common.core.errors import JobError
+from common.planning import config_validation, expected_runs, plan, slurm
+from common.tasks.control import task as controls
+from common.tasks.subject import task as subjects
 
 try:
-    checks.check(config)
+    config_validation.check(config)
 except JobError as problem:
     raise WorkflowError(str(problem)) from None
 
@@ -46,7 +49,7 @@ wildcard_constraints:
     model=one_of(config["models"]),
     method=one_of(config["methods"]),
     variant=one_of(name for method in config["methods"].values() for name in method["variants"]),
-    benchmark=one_of(evaluations.benchmarks(config)),
+    benchmark=one_of(expected_runs.benchmarks(config)),
     noun=one_of(subjects.nouns(config)) or "none",
     seed=r"\d+",
     shard=r"\d+",
@@ -62,7 +65,7 @@ def task_model(wildcards):
 
 
 def dataset_entry(wildcards):
-    return evaluations.dataset(config, wildcards.task, wildcards.dataset)
+    return expected_runs.dataset(config, wildcards.task, wildcards.dataset)
 
 
 def benchmark_source(wildcards):
@@ -112,7 +115,7 @@ def metrics_files(wildcards):
         [
             f"{EVAL}/metrics.json".format(task=wildcards.task, benchmark=benchmark, **run)
             for run in RUNS[wildcards.task]
-            for benchmark in evaluations.dataset(config, wildcards.task, run["dataset"])["benchmarks"]
+            for benchmark in expected_runs.dataset(config, wildcards.task, run["dataset"])["benchmarks"]
         ]
     )
 

@@ -1,6 +1,6 @@
 # The demo's own models, trained from nothing: a LLaMA of one million parameters that solves word problems of one step, and
 # a Stable Diffusion of four million parameters that draws what captions say.
-# In:  nothing; texts and captioned pictures are generated (workflow/scripts/common/generators/).
+# In:  nothing; texts and captioned pictures are generated (workflow/scripts/common/demo/).
 # Out: weights, configs and tokenizers. The copies in workflow/word-problems-llama/ and workflow/pictures-sd/ are these
 #      rules' outputs up to rounding, committed; no table needs the rules. Make them again with
 #      snakemake --cores 1 resources/pretrained/word-problems-llama/model.safetensors

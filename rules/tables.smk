@@ -34,9 +34,9 @@ rule runs:
         "../envs/hra.yaml"
     params:
         task="{task}",
-        expected=lambda wc: evaluations.expected_runs(config, wc.task, SCRATCH, START_SCRATCH),
+        expected=lambda wc: expected_runs.expected_runs(config, wc.task, SCRATCH, START_SCRATCH),
         incomplete=config["incomplete"],
-        vanished=lambda wc: evaluations.vanished(config, f"runs_{wc.task}", record_files(wc) + metrics_files(wc)),
+        vanished=lambda wc: expected_runs.vanished(config, f"runs_{wc.task}", record_files(wc) + metrics_files(wc)),
     script:
         "../workflow/scripts/collect_runs.py"
 
@@ -65,7 +65,7 @@ rule table:
         selections=lambda wc: grid.selections(wc.task),
         rows=lambda wc: grid.table_rows(config, wc.task),
         seeds_expected=lambda wc: grid.seeds_expected(config, wc.task),
-        never_marked=lambda wc: evaluations.never_marked(config, wc.task),
+        never_marked=lambda wc: expected_runs.never_marked(config, wc.task),
     script:
         "../workflow/scripts/table.py"
 
@@ -210,7 +210,7 @@ rule table_retention:
         base=lambda wc: config["tasks"]["math"]["retention"]["base"],
         rows=lambda wc: grid.rows_of(config, config["tasks"]["math"]["retention"]["runs"]),
         seeds=lambda wc: config["tasks"]["math"]["retention"]["seeds"],
-        vanished=lambda wc: evaluations.vanished(config, "table_retention", retention_files(wc)),
+        vanished=lambda wc: expected_runs.vanished(config, "table_retention", retention_files(wc)),
     script:
         "../workflow/scripts/table_retention.py"
 

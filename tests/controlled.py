@@ -7,18 +7,13 @@ import torch
 from PIL import Image, ImageDraw
 from transformers import set_seed
 
-from common import (
-    adapters,
-    control_training,
-    controlled,
-    files,
-    finetuning,
-    images,
-    shards,
-    sources,
-    subjects,
-    training,
-)
+from common.core import files
+from common.data import images, sources
+from common.models import adapters, image_shards
+from common.tasks.control import model as control_model
+from common.tasks.control import training as control_training
+from common.tasks.subject import task as subjects
+from common.training import hf_trainer, run_record
 from support import ROOT, method
 
 MODEL = ROOT / "workflow/pictures-sd"
@@ -112,8 +107,8 @@ class Run:
         if (self.folder / "augmented").exists():
             return self.folder / "augmented"
         set_seed(self.seed)
-        model = controlled.load(self.model, self.method)
-        adapted = adapters.insert(model, self.method, controlled.head(self.method))
+        model = control_model.load(self.model, self.method)
+        adapted = adapters.insert(model, self.method, control_model.head(self.method))
         if adapted is not None:
             adapters.save(adapted, self.folder / "augmented")
         return self.folder / "augmented"
@@ -134,7 +129,7 @@ class Run:
             "wildcards": {"seed": self.seed},
         }
         samples = control_training.Samples(data, SIDE, self.seed, **self.samples)
-        self.survive = training.Survive(3600, None)
+        self.survive = hf_trainer.Survive(3600, None)
         marks = marks or [settings["max_steps"]]
         return control_training.Trainer(
             self.job, self.trained, self.model, samples, marks, self.survive, "cpu", settings
@@ -142,7 +137,7 @@ class Run:
 
     def train(self, marks: list[int] | None = None) -> control_training.Trainer:
         trainer = self.trainer(marks)
-        finetuning.run_to_end(self.job, trainer, self.survive, 0, trainer.state.max_steps)
+        run_record.run_to_end(self.job, trainer, self.survive, 0, trainer.state.max_steps)
         if trainer.is_world_process_zero():
             trainer.save(self.folder / "last")
         return trainer
@@ -168,7 +163,7 @@ class Run:
         def about(item: tuple[int, int]) -> dict:
             return {"prompt": data[item[1]][1], "seed": subjects.seed("image", self.seed, item[1])}
 
-        shards.draw(
+        image_shards.draw(
             job,
             [(3, row) for row in range(count)],
             about,

@@ -14,8 +14,10 @@ from unittest import mock
 import torch
 import yaml
 
-from common import adapters, controlled, hint_encoder
-from common import config as grid
+from common.core import grid
+from common.models import adapters
+from common.tasks.control import hint_encoder
+from common.tasks.control import model as control_model
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/parameters.md"
@@ -145,7 +147,7 @@ def base_model(task: str, model: str, method: dict):
     with torch.device("meta"):
         if task in ("subject", "control"):
             unet = diffusers.UNet2DConditionModel.from_config(config).requires_grad_(False)
-            return controlled.ready(unet, method, 8) if task == "control" else unet
+            return control_model.ready(unet, method, 8) if task == "control" else unet
         config = transformers.AutoConfig.for_model(**config)
         if task == "glue":
             return transformers.AutoModelForSequenceClassification.from_config(config)
@@ -157,7 +159,7 @@ def count(task: str, model, method: dict, head: list[str]) -> int:
     from peft.tuners.boft.layer import BOFTLayer
 
     if task == "control":
-        head = controlled.head(method)
+        head = control_model.head(method)
     # Permutations are values, which this device has not.
     with (
         torch.device("meta"),
@@ -168,7 +170,7 @@ def count(task: str, model, method: dict, head: list[str]) -> int:
     if adapted is None:
         adapters.select_trainable(model, method, head)
         adapted = model
-    counted = controlled.count(adapted, method) if task == "control" else adapters.count(adapted, head)
+    counted = control_model.count(adapted, method) if task == "control" else adapters.count(adapted, head)
     return counted["adapter_parameters"]
 
 

@@ -167,7 +167,7 @@ def train(run) -> dict:
 def drawn(run, of: int = 1, steps=(2, 4, 5), **sampling) -> list:
     import gather_images
     import generate_subject
-    from common import images
+    from common.data import images
 
     for shard in range(of):
         generate_subject.main(run.generate(shard, of, steps, **sampling))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common import answers, limited, official_grader
+from common.tasks.math import answers, official_grader, sandbox
 
 WAYS = ("strict", "lenient", "official")
 
@@ -321,7 +321,7 @@ def test_base_of_a_number():
 
 @pytest.mark.parametrize("answer, way", [("9^{9^{9^{9}}}", "strict"), ("9**9**9**9", "official")])
 def test_a_hanging_simplification_is_wrong_and_marked(monkeypatch, answer, way):
-    monkeypatch.setattr(limited, "SECONDS", 2)
+    monkeypatch.setattr(sandbox, "SECONDS", 2)
     graded = answers.grade("boxed", f"The answer is: {answer}", "5")
     assert graded[way] == {"answer": answer, "right": False, "timeout": True}
     assert verdicts("The answer is: 5", "5") == [True, True, True]

@@ -5,11 +5,12 @@ import tracemalloc
 import zipfile
 
 import pytest
-from loopback import loopback  # noqa: F401  (a fixture)
 
 import download
-from common import archives, files, transfer
-from common.errors import JobError
+from common.core import files
+from common.core.errors import JobError
+from common.data import http_download, zip_archives
+from loopback import loopback  # noqa: F401  (a fixture)
 
 CONTENT = b"a picture, say" * 100
 
@@ -26,8 +27,8 @@ def archive(tmp_path):
 
 def test_files_are_read_in_place(archive, tmp_path):
     (tmp_path / "plain.txt").write_text("beside it")
-    folder = archives.Folder(tmp_path)
-    assert archives.check(archive) == 4
+    folder = zip_archives.Folder(tmp_path)
+    assert zip_archives.check(archive) == 4
     found = folder.read("data.zip:train/color/2.png")
     assert found.read() == CONTENT and str(found) == f"{archive}:train/color/2.png"
     assert folder.read("plain.txt").read() == b"beside it"
@@ -47,23 +48,23 @@ def test_files_are_read_in_place(archive, tmp_path):
 )
 def test_what_is_not_there_is_named(archive, tmp_path, place, message):
     with pytest.raises(JobError, match=message):
-        archives.Folder(tmp_path).read(place)
+        zip_archives.Folder(tmp_path).read(place)
 
 
 def test_an_archive_that_is_cut_off_or_altered(archive):
     content = archive.read_bytes()
     archive.write_bytes(content[:-100])
     with pytest.raises(JobError, match=r"data.zip: not a whole zip archive .* cut off"):
-        archives.check(archive)
+        zip_archives.check(archive)
     place = content.index(CONTENT) + 20
     archive.write_bytes(content[:place] + b"X" + content[place + 1 :])
     with pytest.raises(JobError, match=r"data.zip: train/color/10.png is damaged"):
-        archives.check(archive)
+        zip_archives.check(archive)
     with pytest.raises(JobError, match=r"data.zip: train/color/10.png is damaged"):
-        archives.Folder(archive.parent).read("data.zip:train/color/10.png")
+        zip_archives.Folder(archive.parent).read("data.zip:train/color/10.png")
     archive.write_text("<html>File not found</html>")
     with pytest.raises(JobError, match=r"not a whole zip archive .* a page that says why"):
-        archives.check(archive)
+        zip_archives.check(archive)
 
 
 @pytest.mark.parametrize("name", ["../../home/.bashrc", "/etc/passwd", "train/../../x", "C:/x"])
@@ -73,7 +74,7 @@ def test_a_path_that_leaves_the_folder_is_refused(tmp_path, name):
         out.writestr("good.png", CONTENT)
         out.writestr(zipfile.ZipInfo(name), CONTENT)
     with pytest.raises(JobError, match="not a path inside a folder; refused"):
-        archives.check(path)
+        zip_archives.check(path)
 
 
 def test_a_link_is_refused(tmp_path):
@@ -82,7 +83,7 @@ def test_a_link_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "data.zip", "w") as out:
         out.writestr(link, "/etc/passwd")
     with pytest.raises(JobError, match=r"data.zip: elsewhere.png is a link; refused"):
-        archives.check(tmp_path / "data.zip")
+        zip_archives.check(tmp_path / "data.zip")
 
 
 def stating(path, size: int, **options):
@@ -98,9 +99,9 @@ def test_a_file_that_is_larger_than_it_states_is_not_unpacked_further(tmp_path):
     tracemalloc.start()
     try:
         with pytest.raises(JobError, match=r"data.zip: a.png is damaged \(Bad CRC-32.*Download the archive again"):
-            archives.Folder(tmp_path).read("data.zip:a.png")
+            zip_archives.Folder(tmp_path).read("data.zip:a.png")
         with pytest.raises(JobError, match=r"data.zip: a.png is damaged"):
-            archives.check(tmp_path / "data.zip")
+            zip_archives.check(tmp_path / "data.zip")
         assert tracemalloc.get_traced_memory()[1] < 4 << 20
     finally:
         tracemalloc.stop()
@@ -116,7 +117,7 @@ def test_a_file_that_is_larger_than_it_states_is_not_unpacked_further(tmp_path):
 )
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path, size, options, message):
     stating(tmp_path / "data.zip", size, **options)
-    for read in (archives.check, lambda path: archives.Folder(path.parent).read("data.zip:a.png")):
+    for read in (zip_archives.check, lambda path: zip_archives.Folder(path.parent).read("data.zip:a.png")):
         with pytest.raises(JobError, match=message):
             read(tmp_path / "data.zip")
 
@@ -134,7 +135,7 @@ def fetch(server, folder) -> dict:
 
 
 def test_an_archive_is_downloaded_whole_and_stays_one_file(loopback, archive, tmp_path, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(transfer, "BACKOFF", 0.0)
+    monkeypatch.setattr(http_download, "BACKOFF", 0.0)
     loopback.files["/data.zip"] = archive.read_bytes()
     manifest = fetch(loopback, tmp_path / "out")
     assert manifest["files"] == {"data.zip": {"bytes": archive.stat().st_size, "sha256": files.sha256(archive)}}

@@ -10,8 +10,12 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
 import hra
-from common import augmented_checkpoint, controlled, diffusion, ldm_checkpoint, ldm_keys
-from common.errors import JobError
+from common.core.errors import JobError
+from common.models import stable_diffusion
+from common.models.ldm import checkpoint as ldm_checkpoint
+from common.models.ldm import keys as ldm_keys
+from common.tasks.control import model as control_model
+from common.tasks.control import official_checkpoint
 from controlled import MODEL, Run, hints, inputs, same_weights, unet_method
 from hra.__main__ import main
 
@@ -33,7 +37,7 @@ def trained(tmp_path_factory):
 
 def official(state: dict, gram_schmidt: bool):
     """A UNet with the weights that the official layers compute, and the official hint encoder (hra.py, oft_ldm.py)."""
-    unet = diffusion.load_unet(MODEL)
+    unet = stable_diffusion.load_unet(MODEL)
     names = ldm_checkpoint.names("unet", unet)
     weights = {}
     for name, ldm in names.items():
@@ -59,12 +63,12 @@ def official(state: dict, gram_schmidt: bool):
 @pytest.mark.parametrize("kind", ["hra", "gram-schmidt", "lora"])
 def test_the_official_layers_compute_the_same_from_the_whole_checkpoint(trained, tmp_path, kind):
     run, path = trained[kind], tmp_path / "whole.ckpt"
-    augmented_checkpoint.write(MODEL, run.method, run.weights, path)
+    official_checkpoint.write(MODEL, run.method, run.weights, path)
     state = torch.load(path, weights_only=True)
     layers = {name for name in state if name.endswith("attn1.to_q.hra_u") or name.endswith("ff.net.0.proj.hra_u")}
     assert bool(layers) == (kind != "lora")
     assert {*ldm_checkpoint.SCHEDULE, ldm_keys.POSITIONS, "control_model.time_embed.0.weight"} <= state.keys()
-    ours = controlled.load_trained(MODEL, run.method, run.weights)
+    ours = control_model.load_trained(MODEL, run.method, run.weights)
     with torch.no_grad():
         expected = official(state, kind == "gram-schmidt")(*inputs()).sample
         found = ours(*inputs(), hint=hints()).sample
@@ -75,20 +79,20 @@ def test_the_official_layers_compute_the_same_from_the_whole_checkpoint(trained,
 @pytest.mark.parametrize("suffix", ["ckpt", "safetensors"])
 def test_the_whole_checkpoint_comes_back_as_base_and_adapter(trained, tmp_path, suffix):
     run, path = trained["hra"], tmp_path / f"whole.{suffix}"
-    augmented_checkpoint.write(MODEL, run.method, run.weights, path)
-    base = augmented_checkpoint.read(path, MODEL, run.method, tmp_path / "adapter")
+    official_checkpoint.write(MODEL, run.method, run.weights, path)
+    base = official_checkpoint.read(path, MODEL, run.method, tmp_path / "adapter")
     assert same_weights(StableDiffusionPipeline.from_pretrained(MODEL, dtype=torch.float32), base)
     first, second = (load_file(place) for place in (run.weights, tmp_path / "adapter" / run.weights.name))
     assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
-    again = controlled.load_trained(MODEL, run.method, tmp_path / "adapter" / run.weights.name)
+    again = control_model.load_trained(MODEL, run.method, tmp_path / "adapter" / run.weights.name)
     with torch.no_grad():
-        expected = controlled.load_trained(MODEL, run.method, run.weights)(*inputs(), hint=hints()).sample
+        expected = control_model.load_trained(MODEL, run.method, run.weights)(*inputs(), hint=hints()).sample
         assert torch.equal(again(*inputs(), hint=hints()).sample, expected)
 
 
 def test_the_library_reads_the_adapter_of_the_whole_checkpoint(trained, tmp_path):
     run, path = trained["hra"], tmp_path / "whole.ckpt"
-    augmented_checkpoint.write(MODEL, run.method, run.weights, path)
+    official_checkpoint.write(MODEL, run.method, run.weights, path)
     expected = {name: u for name, u in load_file(run.weights).items() if name.endswith(".hra_u")}
     _, found = hra.from_official(path)
     assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in found)
@@ -98,9 +102,9 @@ def test_as_lora_a_run_keeps_its_hint_encoder(trained, tmp_path):
     run = trained["hra"]
     arguments = [str(run.weights.parent), str(tmp_path / "out"), "--base", str(MODEL / "unet")]
     main(["to-lora", *arguments])
-    lora = PeftModel.from_pretrained(controlled.load(MODEL, run.method), tmp_path / "out")
+    lora = PeftModel.from_pretrained(control_model.load(MODEL, run.method), tmp_path / "out")
     with torch.no_grad():
-        expected = controlled.load_trained(MODEL, run.method, run.weights)(*inputs(), hint=hints()).sample
+        expected = control_model.load_trained(MODEL, run.method, run.weights)(*inputs(), hint=hints()).sample
         assert torch.allclose(lora(*inputs(), hint=hints()).sample, expected, atol=1e-5)
         assert not torch.allclose(lora(*inputs(), hint=1 - hints()).sample, expected, atol=1e-3)
 
@@ -110,7 +114,7 @@ def test_a_run_without_its_hint_encoder_is_refused(trained, tmp_path):
     arguments = [str(run.weights.parent), str(tmp_path / "out"), "--base", str(MODEL / "unet")]
     with pytest.raises(SystemExit, match=r"12 weights such as base_model\.model\.hint_encoder\..*would lack them"):
         main(["merge", *arguments])
-    bare = PeftModel.from_pretrained(diffusion.load_unet(MODEL), run.weights.parent)
+    bare = PeftModel.from_pretrained(stable_diffusion.load_unet(MODEL), run.weights.parent)
     with pytest.raises(ValueError, match=r"expected the module hint_encoder.*found none in PeftModel"):
         hra.to_lora(bare, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -119,12 +123,12 @@ def test_a_run_without_its_hint_encoder_is_refused(trained, tmp_path):
 @pytest.mark.parametrize("changes", [{"peft": {"r": 8}}, {"targets": ["to_q"]}])
 def test_another_method_than_the_file_s_is_refused(trained, tmp_path, changes):
     run, path = trained["hra"], tmp_path / "whole.safetensors"
-    augmented_checkpoint.write(MODEL, run.method, run.weights, path)
+    official_checkpoint.write(MODEL, run.method, run.weights, path)
     with pytest.raises(JobError, match=r"the method do not fit: base_model.*correct r or the targets"):
-        augmented_checkpoint.read(path, MODEL, unet_method(**changes), tmp_path / "adapter")
+        official_checkpoint.read(path, MODEL, unet_method(**changes), tmp_path / "adapter")
 
 
 def test_a_controlnet_has_no_place_in_the_official_layout(tmp_path):
     save_file({}, tmp_path / "adapter_model.safetensors")
     with pytest.raises(JobError, match="no ControlNet"):
-        augmented_checkpoint.write(MODEL, unet_method("controlnet"), tmp_path / "w", tmp_path / "whole.ckpt")
+        official_checkpoint.write(MODEL, unet_method("controlnet"), tmp_path / "w", tmp_path / "whole.ckpt")

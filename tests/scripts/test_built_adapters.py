@@ -4,8 +4,8 @@ import peft
 import pytest
 import torch
 
-from common import adapters, built_adapters
-from common.errors import JobError
+from common.core.errors import JobError
+from common.models import adapters, built_adapters
 from support import method
 
 TARGETS = ["query", "dense"]

@@ -6,7 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from common import adapters, butterfly, files
+from common.core import files
+from common.models import adapters, butterfly
 from support import method
 
 BLOCK, INPUTS, OUTPUTS = 4, 32, 24

@@ -7,9 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from common import control_metrics, hints, judging, segmenters
-from common.control_metrics import INCEPTION
-from common.errors import JobError
+from common.core.errors import JobError
+from common.evaluators import aggregation, segmentation
+from common.tasks.control import hints
+from common.tasks.control import metrics as control_metrics
+from common.tasks.control.metrics import INCEPTION
 
 
 def noise(seed: int, size=(48, 40)) -> Image.Image:
@@ -51,7 +53,7 @@ def maps(seed: int, classes=150, count=6, absent=3) -> list[tuple]:
 
 @pytest.mark.parametrize("classes", [150, 5])
 def test_segmentation_against_mmsegmentation_s_own_evaluator(classes):
-    segmenters.import_mmseg()
+    segmentation.import_mmseg()
     from mmseg.evaluation import IoUMetric
 
     metric = IoUMetric(iou_metrics=["mIoU"], ignore_index=hints.IGNORED)
@@ -144,7 +146,7 @@ def test_both_conventions_of_a_set():
     values = {
         name: numpy.array([row[name] if row[name] is not None else numpy.nan for row in rows]) for name in rows[0]
     }
-    found = judging.summary(values)
+    found = aggregation.summary(values)
     assert found["landmark_error"]["value"] == pytest.approx(2.5)  # the official mean leaves two of four out
     assert found["landmark_error_all"]["value"] > 100 and found["no_face"]["value"] == 0.5
 
@@ -190,7 +192,7 @@ def test_weights_with_code_are_refused(tmp_path, capsys):
         control_metrics.fid([], [], tmp_path)
     (tmp_path / INCEPTION).rename(tmp_path / "segformer.pth")
     with pytest.raises(JobError, match="refused"):
-        segmenters.load({"kind": "segformer-mmseg", "config": segmenters.B4}, tmp_path)
+        segmentation.load({"kind": "segformer-mmseg", "config": segmentation.B4}, tmp_path)
     assert "code ran" not in capsys.readouterr().out
 
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from common import control_training
-from common.errors import JobError
+from common.core.errors import JobError
+from common.tasks.control import training as control_training
 from controlled import SIDE, rows
 
 

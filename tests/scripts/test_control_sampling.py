@@ -5,8 +5,12 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
-from common import control_sampling, controlled, diffusion, hint_encoder, images
-from common.errors import JobError
+from common.core.errors import JobError
+from common.data import images
+from common.models import stable_diffusion
+from common.tasks.control import hint_encoder
+from common.tasks.control import model as control_model
+from common.tasks.control import sampling as control_sampling
 from controlled import MODEL, SAMPLING, SIDE, Run, disc, rows, unet_method
 
 
@@ -52,9 +56,9 @@ def test_a_picture_is_ddim_with_guidance_and_the_hint_in_both_branches(trained, 
     made.pipe.scheduler = made.scheduler(made.pipe.scheduler.config | {"prediction_type": prediction})
     found = pixels(made.draw([prompt], [7], [hint])[0][0])
 
-    model = controlled.load_trained(MODEL, run.method, run.weights)
-    text = diffusion.text_embeddings(MODEL, ["", prompt], "float32", "cpu")
-    shown = (diffusion.pixels(hint) / 255)[None]
+    model = control_model.load_trained(MODEL, run.method, run.weights)
+    text = stable_diffusion.text_embeddings(MODEL, ["", prompt], "float32", "cpu")
+    shown = (stable_diffusion.pixels(hint) / 255)[None]
     levels = made.pipe.scheduler.alphas_cumprod
     x = torch.randn(1, 4, SIDE // 4, SIDE // 4, generator=torch.Generator().manual_seed(7))
     with torch.no_grad():
@@ -112,7 +116,7 @@ def test_the_base_alone_pays_no_heed_to_hints(tmp_path):
     made, (_, prompt, hint) = sampler(run), rows(1)[0]
     found = made.draw([prompt], [3], [hint])[0][0]
     pipe = made.pipe
-    pipe.unet = diffusion.load_unet(MODEL)
+    pipe.unet = stable_diffusion.load_unet(MODEL)
     noise = torch.randn(1, 4, SIDE // 4, SIDE // 4, generator=torch.Generator().manual_seed(3))
     expected = pipe(prompt, height=SIDE, width=SIDE, num_inference_steps=2, guidance_scale=9.0, latents=noise).images[0]
     assert found.tobytes() == expected.tobytes()

@@ -11,7 +11,6 @@ import torch
 from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from saved_states import check_same, stop_after
 
 import augment
 import control_sheet
@@ -22,9 +21,14 @@ import export_checkpoint
 import gather_images
 import generate_control
 import train_control
-from common import control_data, controls, files, hint_source, images, outputs
-from common.errors import JobError
+from common.core import files, predictions
+from common.core.errors import JobError
+from common.data import images
+from common.tasks.control import data as control_data
+from common.tasks.control import hint_source
+from common.tasks.control import task as controls
 from controlled import MODEL, SAMPLING, SETTINGS, SIDE, unet_method
+from saved_states import check_same, stop_after
 from support import downloaded
 
 ROWS = {"train": 8, "validation": 5}
@@ -185,7 +189,7 @@ def test_from_hints_to_scores(resources, tmp_path, kind, hint):
 
     metrics = run.evaluate()
     found = metrics["selections"]["last"]["metrics"]
-    rows = outputs.read(tmp_path / "run/validation/predictions.jsonl.gz")
+    rows = predictions.read(tmp_path / "run/validation/predictions.jsonl.gz")
     assert metrics["n_items"] == len(rows) == 5 and metrics["score"] == controls.metrics(EVALUATORS[hint])[0]
     for name, value in found.items():
         known = [row[name] for row in rows if row[name] is not None]

@@ -12,8 +12,12 @@ import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 
-from common import adapters, control_training, controlled, diffusion, hint_encoder, training
-from common.errors import JobError
+from common.core.errors import JobError
+from common.models import adapters, stable_diffusion
+from common.tasks.control import hint_encoder
+from common.tasks.control import model as control_model
+from common.tasks.control import training as control_training
+from common.training import hf_trainer
 from controlled import MODEL, SIDE, Run, hints, inputs, rows, unet_method
 from support import ROOT
 
@@ -27,7 +31,7 @@ def fresh_accelerator():
 @pytest.fixture
 def unet():
     torch.manual_seed(0)
-    return controlled.load(MODEL, unet_method())
+    return control_model.load(MODEL, unet_method())
 
 
 def waken(model) -> None:
@@ -46,7 +50,7 @@ def test_sizes_are_the_paper_s():
         unet = UNet2DConditionModel(cross_attention_dim=768, attention_head_dim=8)
         hint_encoder.attach(unet, 8)
         model = adapters.insert(unet, unet_method(peft={"r": 8}), [hint_encoder.NAME])
-    sizes = controlled.count(model, unet_method())
+    sizes = control_model.count(model, unet_method())
     assert sizes["adapter_parameters"] == 895_488
     assert sizes["trainable_parameters"] == 895_488 + 1_086_480
     encoder = unet.hint_encoder.modules_to_save["default"]
@@ -55,11 +59,11 @@ def test_sizes_are_the_paper_s():
 
 
 def test_at_the_start_a_hint_changes_no_bit(unet):
-    plain = diffusion.load_unet(MODEL)
+    plain = stable_diffusion.load_unet(MODEL)
     with torch.no_grad():
         expected = plain(*inputs()).sample
         assert torch.equal(unet(*inputs(), hint=hints()).sample, expected)
-        adapted = adapters.insert(unet, unet_method(), controlled.head(unet_method()))
+        adapted = adapters.insert(unet, unet_method(), control_model.head(unet_method()))
         # The rotations' start is the identity up to rounding, so the comparison is with the same adapters.
         assert torch.equal(adapted(*inputs(), hint=hints()).sample, adapted(*inputs()).sample)
 
@@ -71,7 +75,7 @@ def test_hints_reach_the_first_block_alone_of_every_row(unet):
     with torch.no_grad():
         encoded = unet.hint_encoder(hints())
         assert abs(encoded).max() > 0.01
-        plain = copy.deepcopy(diffusion.load_unet(MODEL))
+        plain = copy.deepcopy(stable_diffusion.load_unet(MODEL))
         plain.conv_in.register_forward_hook(lambda *call: call[2] + encoded)
         expected = plain(noisy, times, context).sample
         found = unet(noisy, times, context, hint=hints()).sample
@@ -108,14 +112,14 @@ def test_hints_that_do_not_fit_are_refused(unet, shape):
 
 def test_channels_that_do_not_fit_the_autoencoder_are_refused():
     with pytest.raises(JobError, match=r"scales by 8, the model's autoencoder by 4.*each of the 3 sizes"):
-        hint_encoder.attach(diffusion.load_unet(MODEL), 4, (16, 32, 96, 256))
+        hint_encoder.attach(stable_diffusion.load_unet(MODEL), 4, (16, 32, 96, 256))
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_gradients_are_those_of_the_loss(unet, checkpointing):
     """A step of h along the gradient g and one back: the losses differ by 2 h |g|², up to h³."""
     waken(unet)
-    model = adapters.insert(unet, unet_method(), controlled.head(unet_method())).double().train()
+    model = adapters.insert(unet, unet_method(), control_model.head(unet_method())).double().train()
     if checkpointing:
         unet.enable_gradient_checkpointing()
     noisy, times, context = inputs(1)
@@ -141,11 +145,11 @@ def test_every_method_learns_and_comes_back_merged(tmp_path, kind):
     run = Run(tmp_path, unet_method(kind))
     trainer = run.train()
     assert len(trainer.losses) == 3 and all(loss > 0 for loss in trainer.losses)
-    sizes = controlled.count(run.trained, run.method)
+    sizes = control_model.count(run.trained, run.method)
     kept = sum(one.numel() for one in load_file(run.weights).values())
     assert kept == sizes["trainable_parameters"] and (sizes["adapter_parameters"] > 0) == (kind != "head")
     noisy, times, context = inputs()
-    merged = controlled.load_trained(MODEL, run.method, run.weights)
+    merged = control_model.load_trained(MODEL, run.method, run.weights)
     with torch.no_grad():
         expected = run.trained.eval()(noisy, times, context, hint=hints()).sample
         found = merged(noisy, times, context, hint=hints()).sample
@@ -160,7 +164,7 @@ def test_the_error_is_that_of_the_noise_or_of_the_velocity(tmp_path, prediction)
     run = Run(tmp_path, unet_method())
     trainer, context = run.trainer(), inputs(2)[2]
     trainer.noising = trainer.noising.from_config(trainer.noising.config, prediction_type=prediction)
-    pictures = [diffusion.pixels(image) / 127.5 - 1 for image, *_ in rows(2)]
+    pictures = [stable_diffusion.pixels(image) / 127.5 - 1 for image, *_ in rows(2)]
 
     def parts():
         return [{"pixels": one, "generator": torch.Generator().manual_seed(n)} for n, one in enumerate(pictures)]
@@ -260,7 +264,7 @@ def test_a_training_that_is_told_to_stop_goes_on_and_ends_with_the_same_numbers(
 
     with monkeypatch.context() as patch:
         patch.setattr(control_training.Trainer, "step", step)
-        with pytest.raises(training.Interrupted, match="stopped at step 2 of 3: signal SIGTERM"):
+        with pytest.raises(hf_trainer.Interrupted, match="stopped at step 2 of 3: signal SIGTERM"):
             disturbed.train([2, 3])
     assert disturbed.train([2, 3]).losses == losses
     for path in ("last", "scratch/steps/2"):
@@ -293,4 +297,4 @@ def test_weights_of_another_unet_are_refused(tmp_path, kind):
     for strange in (state | {last: torch.zeros(3, 4)}, without, state | {f"{first}s": state[first].clone()}):
         save_file(strange, run.weights, metadata={"format": "pt"})
         with pytest.raises(JobError, match=r"adapter_model\.safetensors does not belong to this model"):
-            controlled.load_trained(MODEL, run.method, run.weights)
+            control_model.load_trained(MODEL, run.method, run.weights)

@@ -6,8 +6,8 @@ import random
 import pytest
 import torch
 
-from common import adapters, glue
-from common.errors import JobError
+from common.core.errors import JobError
+from common.models import adapters, classifier
 from support import deberta_config, method
 
 WORDS = [
@@ -73,7 +73,7 @@ def folder(tmp_path_factory):
 
 
 def test_the_tokenizer_reads_the_sentencepiece_model(folder):
-    tokenizer = glue.load_tokenizer(folder)
+    tokenizer = classifier.load_tokenizer(folder)
     encoded = tokenizer("the cat sees", "a dog runs")["input_ids"]
     tokens = tokenizer.convert_ids_to_tokens(encoded)
     assert tokens[0] == "[CLS]" and tokens[-1] == "[SEP]" and tokens.count("[SEP]") == 2

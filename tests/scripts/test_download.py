@@ -11,11 +11,12 @@ import time
 import jsonschema
 import pandas
 import pytest
-from loopback import loopback  # noqa: F401  (a fixture)
 
 import download
-from common import files, transfer
-from common.errors import JobError
+from common.core import files
+from common.core.errors import JobError
+from common.data import http_download
+from loopback import loopback  # noqa: F401  (a fixture)
 from support import ROOT, SHARED
 
 SCHEMA = json.loads((ROOT / "workflow/schemas/manifest.schema.json").read_text())
@@ -283,7 +284,7 @@ def test_a_folder_gives_its_model_files_only(tmp_path):
 
 
 def test_a_failure_keeps_what_has_come_and_leaves_nothing_that_counts(loopback, tmp_path, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(transfer, "BACKOFF", 0.0)
+    monkeypatch.setattr(http_download, "BACKOFF", 0.0)
     source, manifest = model_source(loopback), tmp_path / "m.manifest.json"
     loopback.refuse["/config.json"] = (503, {})
     with pytest.raises(JobError, match="HTTP status 503"):
@@ -296,7 +297,7 @@ def test_a_failure_keeps_what_has_come_and_leaves_nothing_that_counts(loopback, 
 
 
 def test_a_new_source_does_not_mix_with_the_old(loopback, tmp_path, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(transfer, "BACKOFF", 0.0)
+    monkeypatch.setattr(http_download, "BACKOFF", 0.0)
     source, manifest = model_source(loopback), tmp_path / "m.manifest.json"
     loopback.refuse["/config.json"] = (503, {})
     with pytest.raises(JobError):

@@ -11,8 +11,10 @@ import pytest
 from jsonschema import validate
 
 import evaluate_math
-from common import files, limited, sources
-from common.errors import JobError
+from common.core import files
+from common.core.errors import JobError
+from common.data import sources
+from common.tasks.math import sandbox
 from support import ROOT
 
 GSM8K = [f"Some work.\n#### {n}" for n in (7, 42, 1000, 5)]
@@ -115,7 +117,7 @@ def test_order_and_threads_change_no_byte(job):
 
 
 def test_an_item_that_hangs_is_wrong_and_the_others_are_graded(job, monkeypatch):
-    monkeypatch.setattr(limited, "SECONDS", 2)
+    monkeypatch.setattr(sandbox, "SECONDS", 2)
     outputs = [r"The answer is: 9^{9^{9^9}}", r"The answer is: \frac{2}{4}", "The answer is: x"]
     given = job([rf"It is \boxed{{{gold}}}" for gold in ("3", r"\frac12", "y")], outputs, "boxed")
     evaluate_math.main(given)

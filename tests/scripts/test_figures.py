@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
-import figures
 import matplotlib.image
 import pandas as pd
 import pytest
@@ -13,8 +12,9 @@ from matplotlib.figure import Figure
 
 import collect_runs
 import factories
-from common import aggregate
-from common.style import styles
+import figures
+from common.report import run_statistics
+from common.report.plot_style import styles
 
 PUBLISHED = Path(__file__).parents[2] / "config" / "published" / "glue.csv"
 EVERY = [(dataset, run, seed) for run in factories.LABELS for dataset in factories.METRICS for seed in (0, 1)]
@@ -142,7 +142,7 @@ def test_one_colour_per_method_and_its_variants_told_apart():
 
 def test_curves_are_percent_of_the_score():
     run = {"dataset": "cola", "method": "hra", "variant": "r8", "seed": 3}
-    points = aggregate.curves([factories.record(run, [0.5, 0.75])])
+    points = run_statistics.curves([factories.record(run, [0.5, 0.75])])
     assert points["value"].tolist() == [50, 75] and points["step"].tolist() == [100, 200]
 
 
@@ -155,10 +155,10 @@ def test_points_stand_where_the_table_says(tmp_path):
     """What is drawn is what is in the run table: mean over seeds, and std as the error bar."""
     keys = [("mrpc", "hra/r8", seed) for seed in (0, 1, 2)]
     job = draw(tmp_path, keys, published=None)
-    runs = aggregate.read_runs(job["input"]["runs"])
+    runs = run_statistics.read_runs(job["input"]["runs"])
     params = job["params"]
-    statistics = aggregate.summary(aggregate.scores(runs, params["columns"], {}), {})
-    empty = pd.DataFrame(columns=[*aggregate.PUBLISHED, "lambda"])
+    statistics = run_statistics.summary(run_statistics.scores(runs, params["columns"], {}), {})
+    empty = pd.DataFrame(columns=[*run_statistics.PUBLISHED, "lambda"])
     (ax,) = figures.lambda_figure(statistics, empty, empty, params).axes
     cell = statistics.loc[("hra/r8", "best_on_dev", "MRPC (acc/F1 mean)")]
     chosen = (runs["metric"] == "accuracy_f1_mean") & (runs["selection"] == "best_on_dev")

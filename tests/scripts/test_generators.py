@@ -7,9 +7,8 @@ from collections import Counter
 
 import pytest
 
-from common import generators
-from common.errors import JobError
-from common.generators import grammar, scenes, words
+from common.core.errors import JobError
+from common.demo import grammaticality, paraphrase_scenes, text_tasks, vocabulary
 
 TASKS = {
     "acceptability": ["sentence"],
@@ -26,13 +25,13 @@ def task(request):
 
 
 def test_deterministic(task):
-    make = getattr(generators, task)
+    make = getattr(text_tasks, task)
     assert make(ROWS, 3) == make(ROWS, 3)
     assert make(ROWS, 3) != make(ROWS, 4)
 
 
 def test_rows(task):
-    splits = getattr(generators, task)(ROWS, 0)
+    splits = getattr(text_tasks, task)(ROWS, 0)
     assert {split: len(rows) for split, rows in splits.items()} == ROWS
     texts = [tuple(row[column] for column in TASKS[task]) for rows in splits.values() for row in rows]
     assert len(set(texts)) == len(texts)  # within a split and between two
@@ -45,7 +44,7 @@ def test_rows(task):
 
 
 def test_labels(task):
-    counts = Counter(row["label"] for row in getattr(generators, task)(ROWS, 0)["train"])
+    counts = Counter(row["label"] for row in getattr(text_tasks, task)(ROWS, 0)["train"])
     if task == "similarity":
         assert min(counts) == 0 and max(counts) == 5 and len(counts) > 10
     else:
@@ -53,48 +52,60 @@ def test_labels(task):
 
 
 def test_a_split_does_not_depend_on_a_later_one(task):
-    make = getattr(generators, task)
+    make = getattr(text_tasks, task)
     assert make({"train": 50}, 0)["train"] == make({"train": 50, "validation": 50}, 0)["train"]
 
 
 def test_more_rows_than_there_are(monkeypatch):
-    monkeypatch.setattr(generators.verdicts, "verdict", lambda rng, good: f"{good} {rng.randrange(5)}")
+    monkeypatch.setattr(text_tasks.film_verdicts, "verdict", lambda rng, good: f"{good} {rng.randrange(5)}")
     with pytest.raises(JobError, match=r"out of new rows at \d+; ask for fewer"):
-        generators.sentiment({"train": 100}, 0)
+        text_tasks.sentiment({"train": 100}, 0)
 
 
 def test_no_sentence_is_both_good_and_bad():
     rng = random.Random(0)
-    good = {grammar.sentence(rng, True) for _ in range(20_000)}
-    bad = {grammar.sentence(rng, False) for _ in range(20_000)}
+    good = {grammaticality.sentence(rng, True) for _ in range(20_000)}
+    bad = {grammaticality.sentence(rng, False) for _ in range(20_000)}
     assert not good & bad
 
 
 def test_no_verdict_is_both():
     rng = random.Random(0)
-    good, bad = ({generators.verdicts.verdict(rng, tone) for _ in range(20_000)} for tone in (True, False))
+    good, bad = ({text_tasks.film_verdicts.verdict(rng, tone) for _ in range(20_000)} for tone in (True, False))
     assert not good & bad
 
 
 def test_an_edit_changes_the_meaning_and_only_its_slot():
     rng = random.Random(0)
     for _ in range(2000):
-        event = scenes.scene(rng)
-        slot = rng.choice(scenes.editable(event))
-        edited = scenes.edit(rng, event, slot)
+        event = paraphrase_scenes.scene(rng)
+        slot = rng.choice(paraphrase_scenes.editable(event))
+        edited = paraphrase_scenes.edit(rng, event, slot)
         changed = {name for name in vars(event) if getattr(event, name) != getattr(edited, name)}
         assert changed == ({"agent", "patient"} if slot == "roles" else {slot})
 
 
 def test_vocabulary():
-    for table, width in ((words.TRANSITIVE, 5), (words.INTRANSITIVE, 5), (words.ACTORS, 2), (words.DEEDS, 3)):
+    for table, width in (
+        (vocabulary.TRANSITIVE, 5),
+        (vocabulary.INTRANSITIVE, 5),
+        (vocabulary.ACTORS, 2),
+        (vocabulary.DEEDS, 3),
+    ):
         assert {len(row) for row in table} == {width}
-    for names in (words.GOOD, words.BAD, words.ASPECTS, words.SURE, words.UNSURE, [row[0] for row in words.ACTORS]):
+    for names in (
+        vocabulary.GOOD,
+        vocabulary.BAD,
+        vocabulary.ASPECTS,
+        vocabulary.SURE,
+        vocabulary.UNSURE,
+        [row[0] for row in vocabulary.ACTORS],
+    ):
         assert len(set(names)) == len(names)
-    assert not set(words.GOOD) & set(words.BAD) and not set(words.SURE) & set(words.UNSURE)
+    assert not set(vocabulary.GOOD) & set(vocabulary.BAD) and not set(vocabulary.SURE) & set(vocabulary.UNSURE)
     # A form by rule must not be a form that is right elsewhere.
-    right = {word for verb in words.TRANSITIVE + words.INTRANSITIVE for form in verb for word in form.split()}
-    assert not right & set(words.BY_RULE.values())
+    right = {word for verb in vocabulary.TRANSITIVE + vocabulary.INTRANSITIVE for form in verb for word in form.split()}
+    assert not right & set(vocabulary.BY_RULE.values())
 
 
 PUBLISHED = {
@@ -107,6 +118,6 @@ PUBLISHED = {
 
 def test_the_published_rows():
     """The demo's numbers hang on these rows; where they change on purpose, say so in CHANGELOG.md."""
-    rows = {task: getattr(generators, task)({"train": 20, "validation": 10}, 0) for task in TASKS}
+    rows = {task: getattr(text_tasks, task)({"train": 20, "validation": 10}, 0) for task in TASKS}
     digest = {task: hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16] for task, value in rows.items()}
     assert digest == PUBLISHED

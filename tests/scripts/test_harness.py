@@ -14,8 +14,10 @@ import pytest
 
 import download_harness
 import evaluate_harness
-from common import adapters, files, sources
-from common.errors import JobError
+from common.core import files
+from common.core.errors import JobError
+from common.data import sources
+from common.models import adapters
 from support import ROOT, method
 
 TASKS = "tests/data/harness"

@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from common import hint_source
-from common.errors import JobError
+from common.core.errors import JobError
+from common.tasks.control import hint_source
 
 BROKEN = "raise AssertionError('imported')\n"
 

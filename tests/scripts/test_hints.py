@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from common import hints
-from common.errors import JobError
+from common.core.errors import JobError
+from common.tasks.control import hints
 from support import SHARED
 
 BLANK = Image.new("RGB", (512, 512))
@@ -76,9 +76,9 @@ def test_segmentation_can_be_read_back_from_its_colours():
 
 
 def test_the_palette_is_mmsegmentation_s():
-    from common import segmenters
+    from common.evaluators import segmentation
 
-    segmenters.import_mmseg()
+    segmentation.import_mmseg()
     from mmseg.utils import ade_palette
 
     assert hints.palette().tolist() == ade_palette()

@@ -6,19 +6,23 @@ import tarfile
 import zlib
 from types import SimpleNamespace
 
-import contact_sheet
 import numpy
 import pytest
 from PIL import Image
 
+import contact_sheet
 import control_sheet
 import download
 import evaluate_control
 import evaluate_subject
 import gather_images
-from common import control_data, controls, files, hints, images
-from common.errors import JobError
-from common.images import Picture
+from common.core import files
+from common.core.errors import JobError
+from common.data import images
+from common.data.images import Picture
+from common.tasks.control import data as control_data
+from common.tasks.control import hints
+from common.tasks.control import task as controls
 
 
 def picture(size=(64, 48)) -> Image.Image:

@@ -8,13 +8,13 @@ import sys
 
 import pytest
 
-from common import isolation
-from common.errors import JobError
+from common.core.errors import JobError
+from common.tasks.math import isolation
 from support import ROOT
 
 MODULE = """
 import json
-from common import isolation
+from common.tasks.math import isolation
 
 request, replies = isolation.begin()
 held = open(__file__ + ".held", "w")  # a library may have a file open for writing
@@ -55,7 +55,7 @@ REFUSED = {  # program -> what becomes of it
     "open(request['code'] + '/../beside')": "FileNotFoundError",
     "import socket; socket.create_connection(('127.0.0.1', request['port']), 5)": "OSError",
     "import os; os.kill(request['pid'], 0)": "ProcessLookupError",
-    "from common import isolation; isolation.set_read_only('/', False)": "PermissionError",
+    "from common.tasks.math import isolation; isolation.set_read_only('/', False)": "PermissionError",
     "import os; assert not os.system('umount /tmp 2> /dev/null')": "AssertionError",
     "bytearray(8 << 30)": "MemoryError",
 }
@@ -116,7 +116,7 @@ def test_programs_that_do_not_end_are_ended(execute):
 @pytest.mark.parametrize("found", [True, False])
 def test_no_program_outlives_its_job(execute, tmp_path, found):
     """All that is left holds the standard error of the job that was killed."""
-    script = "import sys; from pathlib import Path; from common import isolation\n"
+    script = "import sys; from pathlib import Path; from common.tasks.math import isolation\n"
     script += f"if not {found}: isolation.namespaces = list\n"
     script += "program = 'import sys, time; print(1, file=sys.stderr, flush=True); time.sleep(1000)'\n"
     script += f"isolation.run('hostile', {{'programs': [program]}}, Path({str(tmp_path / 'home')!r}), 900, {{}})"

@@ -12,15 +12,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from common import files
-from common import job as jobs
-from common.errors import JobError
+from common.core import files
+from common.core import job as jobs
+from common.core.errors import JobError
 from support import ROOT
 
 SCRIPT = """
 import sys
 sys.path.insert(0, {scripts!r})
-from common.job import JobError, start
+from common.core.job import JobError, start
 
 def main(job):
     print("to the log")
@@ -204,7 +204,7 @@ def test_a_full_scratch_disk_is_said_on_the_terminal_though_the_error_file_canno
 
 
 def test_no_job_file_for_several_processes_on_a_full_disk_is_said_likewise(tmp_path, monkeypatch, capsys):
-    from common import launcher
+    from common.core import launcher
 
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

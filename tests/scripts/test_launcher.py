@@ -11,14 +11,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from common import checkpoints, files
+from common.core import files
+from common.training import checkpoints
 from support import ROOT, method
 
 SCRIPT = ROOT / "workflow/scripts/train_glue.py"
 JOB = """
 import json, sys
 sys.path.insert(0, {scripts!r})
-from common import launcher
+from common.core import launcher
 launcher.torchrun({script!r}, json.load(open(sys.argv[1])), 2)
 """
 

@@ -8,8 +8,10 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, StableDiffusionPipeline
 
-from common import ldm_checkpoint, ldm_keys, tiny_diffusion
-from common.errors import JobError
+from common.core.errors import JobError
+from common.demo import tiny_diffusion
+from common.models.ldm import checkpoint as ldm_checkpoint
+from common.models.ldm import keys as ldm_keys
 from controlled import MODEL, PARTS, same_weights
 from support import lightning_callback
 

@@ -19,8 +19,9 @@ import gather_outputs
 import generate_math
 import hra
 import train_math
-from common import adapters, causal_lm, files, manifests, outputs
-from common.errors import JobError
+from common.core import files, manifests, predictions
+from common.core.errors import JobError
+from common.models import adapters, causal_lm
 from sums import LLAMA_TARGETS, SUMS
 from support import ROOT, method
 
@@ -46,7 +47,7 @@ def answers(run, of: int = 1, **generation) -> list[dict]:
     for shard in range(of):
         generate_math.main(run.generate(shard, of, **generation))
     gather_outputs.main(run.gather(of))
-    return outputs.read(run.gather(of)["output"]["outputs"])
+    return predictions.read(run.gather(of)["output"]["outputs"])
 
 
 def loss_of(run) -> float:
@@ -459,7 +460,7 @@ def test_a_trial_takes_the_first_rows(tmp_path):
 def test_outputs_are_equal_bytes_for_equal_content(tmp_path):
     lines = [{"item": 0, "output": "é"}]
     for name in ("a.gz", "b.gz"):
-        outputs.write(tmp_path / name, lines)
+        predictions.write(tmp_path / name, lines)
         time.sleep(0.01)
     assert (tmp_path / "a.gz").read_bytes() == (tmp_path / "b.gz").read_bytes()
     assert json.loads(gzip.decompress((tmp_path / "a.gz").read_bytes())) == lines[0]

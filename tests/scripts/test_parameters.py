@@ -3,7 +3,7 @@
 import pytest
 
 import parameters
-from common import adapters
+from common.models import adapters
 
 
 @pytest.fixture(scope="module")

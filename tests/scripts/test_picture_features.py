@@ -7,9 +7,10 @@ import pytest
 import torch
 from PIL import Image, ImageFilter
 
-from common import picture_features, sources, tiny_diffusion, vision_networks
-from common.errors import JobError
-from common.generators import pictures, subjects
+from common.core.errors import JobError
+from common.data import sources
+from common.demo import object_images, subject_images, tiny_diffusion
+from common.evaluators import image_features, vision_networks
 
 PROCESSOR = {
     "image_processor_type": "CLIPImageProcessor",
@@ -23,7 +24,7 @@ VISION |= {"image_size": 32, "patch_size": 8}
 @pytest.fixture(scope="module")
 def shown() -> list[Image.Image]:
     rng = Random(0)
-    return [Image.fromarray(pictures.picture(pictures.scene(rng))[0]) for _ in range(5)]
+    return [Image.fromarray(object_images.picture(object_images.scene(rng))[0]) for _ in range(5)]
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def clip(tmp_path_factory):
     from transformers import CLIPConfig, CLIPModel
 
     folder = tmp_path_factory.mktemp("clip")
-    tokenizer = tiny_diffusion.word_tokenizer(pictures.WORDS, 32)
+    tokenizer = tiny_diffusion.word_tokenizer(object_images.WORDS, 32)
     special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
     sizes = {name: VISION[name] for name in VISION if name not in ("image_size", "patch_size")}
     text = sizes | special | {"vocab_size": len(tokenizer), "max_position_embeddings": 32}
@@ -56,7 +57,7 @@ def clip(tmp_path_factory):
 
 @pytest.fixture(params=["dino", "clip"])
 def features(request):
-    return picture_features.load({"kind": request.param}, request.getfixturevalue(request.param))
+    return image_features.load({"kind": request.param}, request.getfixturevalue(request.param))
 
 
 def check_features(features, shown):
@@ -72,7 +73,7 @@ def check_features(features, shown):
 def test_features(features, shown, monkeypatch):
     check_features(features, shown)
     whole = features.images(shown)
-    monkeypatch.setattr(picture_features, "BATCH", 2)
+    monkeypatch.setattr(image_features, "BATCH", 2)
     torch.testing.assert_close(features.images(shown), whole, atol=1e-5, rtol=0)
 
 
@@ -82,7 +83,7 @@ def test_dino_is_the_cls_token(dino, shown):
     pixels = ViTImageProcessor.from_pretrained(dino)(shown, return_tensors="pt").pixel_values
     with torch.no_grad():
         expected = ViTModel.from_pretrained(dino, add_pooling_layer=False)(pixels).last_hidden_state[:, 0]
-    came = picture_features.load({"kind": "dino"}, dino).images(shown)
+    came = image_features.load({"kind": "dino"}, dino).images(shown)
     torch.testing.assert_close(came, torch.nn.functional.normalize(expected, dim=1))
 
 
@@ -91,7 +92,7 @@ def test_clip_is_clip_s_similarity(clip, shown):
     from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
 
     texts = ["a photo of a red ball", "a star", "qwe"]
-    features = picture_features.load({"kind": "clip"}, clip)
+    features = image_features.load({"kind": "clip"}, clip)
     model = CLIPModel.from_pretrained(clip).eval()
     pixels = AutoImageProcessor.from_pretrained(clip)(shown, return_tensors="pt")
     tokens = AutoTokenizer.from_pretrained(clip)(texts, padding="max_length", return_tensors="pt")
@@ -130,14 +131,14 @@ def check_lpips(lpips, shown):
 
 
 def test_lpips_vgg(vgg, shown):
-    check_lpips(picture_features.load({"kind": "lpips-vgg", "size": 32}, vgg), shown)
+    check_lpips(image_features.load({"kind": "lpips-vgg", "size": 32}, vgg), shown)
 
 
 def test_lpips_is_its_formula(vgg, shown):
     """Layer by layer as the paper has it: unit length over channels, weighted squares, mean over positions, sum."""
-    lpips = picture_features.load({"kind": "lpips-vgg", "size": 32}, vgg)
+    lpips = image_features.load({"kind": "lpips-vgg", "size": 32}, vgg)
     layers = torch.load(vgg / "vgg.pth")
-    pixels = picture_features.pixels(shown[:2], 32)
+    pixels = image_features.pixels(shown[:2], 32)
     # ImageNet's mean and standard deviation for pixels of 0 to 1.
     mean, deviation = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[..., None, None]
     x = (pixels - mean) / deviation
@@ -164,17 +165,17 @@ def test_cut_out(left, top):
     """A square of the picture's own pixels with all of the object, at the picture's edge as well."""
     picture = Image.new("RGB", (64, 64), (50, 160, 70))
     picture.paste((214, 40, 40), (left, top, left + 16, top + 10))
-    cut = picture_features.cut_out(picture)
+    cut = image_features.cut_out(picture)
     assert cut.size == (16, 16) and sorted(cut.getcolors()) == [(96, (50, 160, 70)), (160, (214, 40, 40))]
     empty = Image.new("RGB", (64, 64))
-    assert picture_features.cut_out(empty).size == empty.size
+    assert image_features.cut_out(empty).size == empty.size
 
 
 def test_an_unknown_kind_and_a_missing_file(tmp_path):
     with pytest.raises(JobError, match="efficientnet-lite0"):
-        picture_features.load({"kind": "dinosaur"}, tmp_path)
+        image_features.load({"kind": "dinosaur"}, tmp_path)
     with pytest.raises(JobError, match="alex_shift_tolerant"):
-        picture_features.load({"kind": "st-lpips"}, tmp_path)
+        image_features.load({"kind": "st-lpips"}, tmp_path)
 
 
 STAND_INS = {
@@ -202,7 +203,7 @@ def stand_ins(tmp_path_factory):
     for kind, source in STAND_INS.items():
         folder = tmp_path_factory.mktemp(kind)
         sources.fetch(source, folder, None, ".")
-        found[kind] = picture_features.load({"kind": kind}, folder)
+        found[kind] = image_features.load({"kind": kind}, folder)
     return found
 
 
@@ -218,10 +219,12 @@ def test_the_same_subject_is_more_alike(stand_ins, monkeypatch, crop, margin):
     """On other backgrounds, at other places."""
     monkeypatch.setattr(stand_ins["efficientnet-lite0"], "crop", crop)
     shown = [
-        Image.fromarray(pictures.picture(scene)[0]) for name in subjects.SUBJECTS for scene in subjects.scenes(name, 5)
+        Image.fromarray(object_images.picture(scene)[0])
+        for name in subject_images.SUBJECTS
+        for scene in subject_images.scenes(name, 5)
     ]
     found = stand_ins["efficientnet-lite0"].images(shown)
-    cosines, same = found @ found.T, torch.eye(len(subjects.SUBJECTS)).repeat_interleave(5, 0)
+    cosines, same = found @ found.T, torch.eye(len(subject_images.SUBJECTS)).repeat_interleave(5, 0)
     same = (same @ same.T).bool()
     others = ~torch.eye(len(shown), dtype=bool)
     assert cosines[same & others].mean() > cosines[~same].mean() + margin

@@ -7,29 +7,28 @@ import numpy
 import pytest
 from PIL import Image
 
-from common import faithfulness, synthetic
-from common.errors import JobError
-from common.generators import pictures, subjects
+from common.core.errors import JobError
+from common.demo import object_images, prompt_fidelity, subject_images, synthetic
 
-NAMES = {value: name for name, value in pictures.COLOURS.items()}
+NAMES = {value: name for name, value in object_images.COLOURS.items()}
 
 
 def drawn(scene) -> Image.Image:
-    return Image.fromarray(pictures.picture(scene)[0])
+    return Image.fromarray(object_images.picture(scene)[0])
 
 
 def scenes(count: int, seed: int = 0) -> list:
     rng = Random(seed)
-    return [pictures.scene(rng) for _ in range(count)]
+    return [object_images.scene(rng) for _ in range(count)]
 
 
 def test_the_published_pictures():
     """The demo's model was trained on these; where they change on purpose, say so in CHANGELOG.md."""
     rng = Random(0)
-    found = [pictures.scene(rng) for _ in range(20)]
-    captions = "\n".join(pictures.caption(scene, rng) for scene in found)
+    found = [object_images.scene(rng) for _ in range(20)]
+    captions = "\n".join(object_images.caption(scene, rng) for scene in found)
     assert hashlib.sha256(captions.encode()).hexdigest()[:16] == "9f895cef00a6a90d"
-    mean = numpy.mean([pictures.picture(scene)[0] for scene in found])
+    mean = numpy.mean([object_images.picture(scene)[0] for scene in found])
     assert mean == pytest.approx(143.48, abs=0.05)
     assert scenes(5, 3) == scenes(5, 3) != scenes(5, 4)
 
@@ -37,7 +36,7 @@ def test_the_published_pictures():
 def test_captions_say_what_the_pictures_show():
     """The full caption, word for word, and nothing else in the picture."""
     for scene in scenes(300):
-        caption = pictures.caption(scene)
+        caption = object_images.caption(scene)
         colours = " and ".join(NAMES[part] for part in (scene.colour, scene.lower) if part)
         texture = "" if scene.texture == "plain" else f" {scene.texture}"
         look = scene.name or f"{colours}{texture}"
@@ -46,45 +45,45 @@ def test_captions_say_what_the_pictures_show():
         assert caption.replace(" plain ", " ") == (
             f"a photo of a {look} {scene.shape}{eyes} {scene.place}, on a {behind} background"
         )
-        assert all(faithfulness.checks(drawn(scene), caption).values()), caption
+        assert all(prompt_fidelity.checks(drawn(scene), caption).values()), caption
 
 
 def test_shorter_captions_say_nothing_wrong():
     rng, lengths = Random(0), set()
     for scene in scenes(300):
-        caption = pictures.caption(scene, rng)
+        caption = object_images.caption(scene, rng)
         lengths.add(len(caption.split()))
         assert scene.shape in caption
-        assert all(faithfulness.checks(drawn(scene), caption).values()), caption
+        assert all(prompt_fidelity.checks(drawn(scene), caption).values()), caption
     assert min(lengths) <= 3 and max(lengths) >= 14
 
 
 def test_the_words_of_all_captions_are_listed():
     """The tokenizer gives each of them one token."""
     rng = Random(0)
-    said = {word for scene in scenes(500) for word in pictures.caption(scene, rng).replace(",", " ,").split()}
-    assert said - {*pictures.WORDS} <= {*pictures.NAMES} and {*pictures.WORDS} <= said
+    said = {word for scene in scenes(500) for word in object_images.caption(scene, rng).replace(",", " ,").split()}
+    assert said - {*object_images.WORDS} <= {*object_images.NAMES} and {*object_images.WORDS} <= said
 
 
 def test_a_name_stands_for_a_look():
     looks = {}
     for scene in scenes(2000):
         looks.setdefault(scene.name, set()).add((scene.colour, scene.lower, scene.texture, scene.eyes))
-    assert looks.keys() == {None, *pictures.NAMES} and not {*pictures.NAMES} & {*pictures.WORDS, "qwe"}
+    assert looks.keys() == {None, *object_images.NAMES} and not {*object_images.NAMES} & {*object_images.WORDS, "qwe"}
     assert all(len(found) == 1 for name, found in looks.items() if name) and len(looks[None]) > 100
 
 
 def test_faithfulness_of_wrong_pictures_is_chance():
     found = scenes(400)
-    captions = [pictures.caption(scene) for scene in found]
+    captions = [object_images.caption(scene) for scene in found]
     shown = [drawn(scene) for scene in found]
-    assert faithfulness.share(shown, captions) == 1
-    assert faithfulness.share(shown, captions[1:] + captions[:1]) < 0.3
+    assert prompt_fidelity.share(shown, captions) == 1
+    assert prompt_fidelity.share(shown, captions[1:] + captions[:1]) < 0.3
 
 
 def test_what_a_prompt_names():
-    assert faithfulness.named("a photo of a qwe ball") == {}
-    assert faithfulness.named("a white and red box at the top, on a blue background") == {
+    assert prompt_fidelity.named("a photo of a qwe ball") == {}
+    assert prompt_fidelity.named("a white and red box at the top, on a blue background") == {
         "background": "blue",
         "place": "at the top",
         "colours": {"white", "red"},
@@ -93,15 +92,15 @@ def test_what_a_prompt_names():
 
 @pytest.mark.parametrize("picture", [Image.new("RGB", (64, 64)), Image.new("RGB", (512, 512), (50, 160, 70))])
 def test_an_empty_picture_shows_no_object(picture):
-    checks = faithfulness.checks(picture, "a photo of a red ball on the left, on a green background")
+    checks = prompt_fidelity.checks(picture, "a photo of a red ball on the left, on a green background")
     assert not checks["place"] and not checks["colours"] and checks["background"] == (picture.size == (512, 512))
 
 
-@pytest.mark.parametrize("shape", pictures.SHAPES)
+@pytest.mark.parametrize("shape", object_images.SHAPES)
 def test_masks(shape):
     """The mask is where the picture differs from its background, and has the size of the shape."""
-    scene = pictures.Scene(shape, (214, 40, 40), "plain", "in the middle", (50, 160, 70), radius=14)
-    picture, mask = pictures.picture(scene)
+    scene = object_images.Scene(shape, (214, 40, 40), "plain", "in the middle", (50, 160, 70), radius=14)
+    picture, mask = object_images.picture(scene)
     behind = (picture == (50, 160, 70)).all(-1)
     assert ((mask == 0) == behind).all() and ((picture == (214, 40, 40)).all(-1) == (mask == 255)).all()
     around = {"ball": numpy.pi, "box": 1.7**2, "star": 1.86, "heart": 0.62**2 * (4 + numpy.pi)}
@@ -109,7 +108,7 @@ def test_masks(shape):
     assert mask.sum() / 255 == pytest.approx(around[shape] * 14**2, rel=0.1)
 
 
-@pytest.mark.parametrize("name", subjects.SUBJECTS)
+@pytest.mark.parametrize("name", subject_images.SUBJECTS)
 def test_subjects(name, tmp_path):
     """Five pictures that are not alike, made by a source of the config; the subject looks the same in all of them."""
     source = {"kind": "init", "generator": "subjects", "subject": name, "rows": {"train": 5}, "seed": 0}
@@ -119,18 +118,20 @@ def test_subjects(name, tmp_path):
     files = sorted((tmp_path / "first").iterdir())
     assert [path.name for path in files] == [f"0{index}.png" for index in range(5)]
     assert all(path.read_bytes() == (tmp_path / "second" / path.name).read_bytes() for path in files)
-    found = subjects.scenes(name, 5)
-    assert {scene.place for scene in found} == set(pictures.PLACES)
+    found = subject_images.scenes(name, 5)
+    assert {scene.place for scene in found} == set(object_images.PLACES)
     assert len({scene.background for scene in found}) >= 3
     assert len({(scene.shape, scene.colour, scene.lower, scene.band, scene.eyes) for scene in found}) == 1
     for path, scene in zip(files, found, strict=True):
-        assert faithfulness.look(Image.open(path))["place"] == scene.place
-        assert faithfulness.look(Image.open(path))["background"] == NAMES[scene.background]
+        assert prompt_fidelity.look(Image.open(path))["place"] == scene.place
+        assert prompt_fidelity.look(Image.open(path))["background"] == NAMES[scene.background]
 
 
 def test_no_pretraining_picture_shows_a_subject():
     assert all(scene.band is None for scene in scenes(1000))
-    halves = {(scene.colour, scene.lower) for name in subjects.SUBJECTS for scene in subjects.scenes(name, 1)}
+    halves = {
+        (scene.colour, scene.lower) for name in subject_images.SUBJECTS for scene in subject_images.scenes(name, 1)
+    }
     assert not {NAMES[half] for pair in halves for half in pair} & {"green", "blue", "white"}
 
 

@@ -5,8 +5,7 @@ from random import Random
 import pytest
 import torch
 
-from common import faithfulness, synthetic, tiny_diffusion
-from common.generators import pictures
+from common.demo import object_images, prompt_fidelity, synthetic, tiny_diffusion
 from support import ROOT
 
 MODEL = ROOT / "workflow/pictures-sd"
@@ -76,7 +75,7 @@ def test_tokenizer(tiny):
     tokenizer = tiny.tokenizer
     tokens = tokenizer.tokenize(SENTENCE)
     assert [token.removesuffix("</w>") for token in tokens] == SENTENCE.lower().replace(",", " ,").split()
-    for text in (" ".join(pictures.WORDS), "a photo of qwe ball", "été λ 7"):
+    for text in (" ".join(object_images.WORDS), "a photo of qwe ball", "été λ 7"):
         ids = tokenizer(text).input_ids
         assert tokenizer.decode(ids, skip_special_tokens=True).split() == text.split()
         assert ids[0] == tokenizer.bos_token_id and ids[-1] == tokenizer.eos_token_id
@@ -113,11 +112,11 @@ def test_the_committed_model():
     """Prompts steer the colours of object and background, and the place."""
     assert sum(path.stat().st_size for path in MODEL.rglob("*.safetensors")) <= 10e6
     rng = Random(1)
-    scenes = [scene for scene in (pictures.scene(rng) for _ in range(20)) if not scene.name][:10]
-    prompts = [pictures.caption(scene) for scene in scenes]
+    scenes = [scene for scene in (object_images.scene(rng) for _ in range(20)) if not scene.name][:10]
+    prompts = [object_images.caption(scene) for scene in scenes]
     shown = load(MODEL)(
         prompts, num_inference_steps=15, guidance_scale=4.0, generator=torch.Generator().manual_seed(0)
     ).images
-    found = [faithfulness.checks(*pair) for pair in zip(shown, prompts, strict=True)]
+    found = [prompt_fidelity.checks(*pair) for pair in zip(shown, prompts, strict=True)]
     for name in ("background", "colours", "place"):
         assert sum(checks[name] for checks in found) >= 8, name

@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 import table
-from common import aggregate
-from common import config as grid
+from common.core import grid
+from common.report import run_statistics
 from support import ROOT, SHARED
 
 PAPER = SHARED / "paper/tables"
@@ -24,11 +24,11 @@ COLUMNS = {
 
 
 def published():
-    return aggregate.read_csv(ROOT / "config/published/control.csv")
+    return run_statistics.read_csv(ROOT / "config/published/control.csv")
 
 
 def paper(name: str) -> list[dict]:
-    return aggregate.read_csv(PAPER / f"{name}.csv").to_dict("records")
+    return run_statistics.read_csv(PAPER / f"{name}.csv").to_dict("records")
 
 
 @needs_paper
@@ -68,12 +68,12 @@ def test_the_rows_that_the_paper_copied_are_those_of_oft_and_boft():
 def test_each_published_cell_has_a_column_of_ours():
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     columns = config["tasks"]["control"]["columns"]
-    theirs = aggregate.counterparts(published(), columns, {})
+    theirs = run_statistics.counterparts(published(), columns, {})
     assert len(theirs) == len(published())
     assert {name for _, name in theirs} == {
         "C2I IoU", "C2I F1", "S2I mIoU (NVlabs)", "S2I mAcc (NVlabs)", "S2I aAcc (NVlabs)", "L2F error (px)"
     }  # fmt: skip
-    assert published().columns.tolist() == aggregate.PUBLISHED
+    assert published().columns.tolist() == run_statistics.PUBLISHED
 
 
 def test_published_hra_parameters_are_those_of_attention_and_geglu():

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import table_compute
-import table_retention
 
 import collect_runs
-from common import aggregate, files
-from common.errors import JobError
+import table_compute
+import table_retention
+from common.core import files
+from common.core.errors import JobError
+from common.report import run_statistics
 
 REPOSITORY = Path(__file__).parents[2]
 PUBLISHED = REPOSITORY / "config" / "published"
@@ -56,7 +57,7 @@ def retention(
         },
     }
     table_retention.main(job)
-    return aggregate.read_csv(folder / "table.csv")
+    return run_statistics.read_csv(folder / "table.csv")
 
 
 def test_means_differences_and_the_impact_per_seed(tmp_path):
@@ -143,7 +144,7 @@ def test_double_and_foreign_results_and_a_base_outside_the_table_are_refused(tmp
 
 
 def test_the_formula_gives_the_papers_impact_from_its_own_cells():
-    cells = aggregate.read_csv(PUBLISHED / "retention.csv")
+    cells = run_statistics.read_csv(PUBLISHED / "retention.csv")
     values = cells.assign(value=pd.to_numeric(cells["value"])).pivot(index="run", columns="column", values="value")
     impact = table_retention.impact(values[NAMES], values.loc[BASE, NAMES])
     assert impact["lora/r32"] == pytest.approx(-6.03, abs=0.005)
@@ -184,7 +185,7 @@ def compute(folder: Path, trainings: list[dict], published=PUBLISHED / "compute.
         "params": {"rows": rows},
     }
     table_compute.main(job)
-    return aggregate.read_csv(folder / "table.csv")
+    return run_statistics.read_csv(folder / "table.csv")
 
 
 def test_costs_in_the_papers_units(tmp_path):
@@ -239,11 +240,11 @@ def test_data_sets_are_apart_and_mixed_devices_are_noted(tmp_path):
 
 
 def published(name: str, *columns: str) -> list[tuple]:
-    return list(aggregate.read_csv(PUBLISHED / f"{name}.csv")[list(columns)].itertuples(index=False, name=None))
+    return list(run_statistics.read_csv(PUBLISHED / f"{name}.csv")[list(columns)].itertuples(index=False, name=None))
 
 
 def paper(name: str) -> list[dict]:
-    return aggregate.read_csv(PAPER / f"{name}.csv").to_dict("records")
+    return run_statistics.read_csv(PAPER / f"{name}.csv").to_dict("records")
 
 
 @needs_paper
@@ -314,9 +315,9 @@ def test_published_lambda_equals_the_paper_cell_by_cell():
 
 def test_published_files_have_the_columns_that_the_scripts_read():
     for name in ("math", "retention", "compute"):
-        columns = aggregate.read_csv(PUBLISHED / f"{name}.csv").columns.drop("hardware", errors="ignore")
-        assert columns.tolist() == aggregate.PUBLISHED
-    sweep = aggregate.read_csv(PUBLISHED / "math_lambda.csv")
+        columns = run_statistics.read_csv(PUBLISHED / f"{name}.csv").columns.drop("hardware", errors="ignore")
+        assert columns.tolist() == run_statistics.PUBLISHED
+    sweep = run_statistics.read_csv(PUBLISHED / "math_lambda.csv")
     assert sweep.columns.tolist() == (
         ["bar", "lambda", "run", "column", "metric", "value", "mapping_note", "conflict", "source"]
     )

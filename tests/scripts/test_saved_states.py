@@ -6,12 +6,13 @@ import time
 from pathlib import Path
 
 import pytest
-from saved_states import Killed, Reaper, check_same, stop_after
 
 import train_glue
 import train_math
 import train_subject
-from common import checkpoints, files, finetuning, fingerprints, training
+from common.core import files, fingerprints
+from common.training import checkpoints, hf_trainer, run_record
+from saved_states import Killed, Reaper, check_same, stop_after
 from subjects import DATASET as SUBJECT
 from subjects import MODEL as DIFFUSION
 from subjects import unet_method
@@ -120,7 +121,7 @@ def reaper() -> Reaper:
 def test_finish_can_be_killed_after_each_operation_on_files(make_run, monkeypatch, reaper):
     """Either the state is as it was, and the next attempt gives the same record, or it is gone and all is written."""
     run = make_run(method("hra"))
-    finish, calls = finetuning.finish, []
+    finish, calls = run_record.finish, []
 
     def before(*arguments, **options):
         calls.append((arguments, options))
@@ -129,7 +130,7 @@ def test_finish_can_be_killed_after_each_operation_on_files(make_run, monkeypatc
     scratch, pristine = Path(run.train["params"]["scratch"]), run.folder / "pristine"
     record, outputs = Path(run.train["output"]["record"]), run.folder / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(finetuning, "finish", before)
+        patch.setattr(run_record, "finish", before)
         job = run.train
         job["resources"]["save_seconds"] = 0  # after every step
         with pytest.raises(Killed):
@@ -255,12 +256,12 @@ def test_what_cannot_be_deleted_does_not_fail_a_finished_job(tmp_path, monkeypat
 
 def test_seconds_do_not_follow_the_clock_on_the_wall(make_run, monkeypatch):
     """Set back by an hour in the middle of a training."""
-    run, now, step = make_run(method("hra")), time.time, training.Survive.on_step_end
+    run, now, step = make_run(method("hra")), time.time, hf_trainer.Survive.on_step_end
 
     def on_step_end(self, *arguments, **options):
         monkeypatch.setattr(time, "time", lambda: now() - 3600)
         return step(self, *arguments, **options)
 
-    monkeypatch.setattr(training.Survive, "on_step_end", on_step_end)
+    monkeypatch.setattr(hf_trainer.Survive, "on_step_end", on_step_end)
     train_glue.main(run.train)
     assert 0 < files.read_json(run.train["output"]["record"])["seconds"] < 600

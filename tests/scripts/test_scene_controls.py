@@ -8,27 +8,29 @@ import numpy
 import pytest
 from PIL import Image
 
-from common import control_metrics, face_landmarks, hints, segmenters
-from common.generators import controls, pictures
-from common.generators.pictures import Scene
+from common.demo import object_images, scene_controls
+from common.demo.object_images import Scene
+from common.evaluators import landmarks, segmentation
+from common.tasks.control import hints
+from common.tasks.control import metrics as control_metrics
 
-SEGMENTER, DETECTOR = segmenters.load({"kind": "object-mask"}), face_landmarks.load({"kind": "object-points"})
+SEGMENTER, DETECTOR = segmentation.load({"kind": "object-mask"}), landmarks.load({"kind": "object-points"})
 
 
 def scenes(count=60) -> list[Scene]:
     rng = Random(0)
-    return [pictures.scene(rng) for _ in range(count)]
+    return [object_images.scene(rng) for _ in range(count)]
 
 
 def drawn(scene: Scene) -> Image.Image:
-    return Image.fromarray(pictures.picture(scene)[0])
+    return Image.fromarray(object_images.picture(scene)[0])
 
 
 def measured(shown: list, asked: list[Scene]) -> dict[str, float]:
     """Means over pictures of what generation is judged by."""
     areas, rows = [], []
     for picture, scene in zip(shown, asked, strict=True):
-        truth = controls.annotation(scene)
+        truth = scene_controls.annotation(scene)
         areas.append(control_metrics.class_areas(SEGMENTER.classes(picture), truth["classes"]))
         rows.append(
             control_metrics.landmark_scores(DETECTOR.faces(picture), truth["points"], picture.size)
@@ -44,22 +46,22 @@ BALL = Scene("ball", (214, 40, 40), "plain", "in the middle", (238, 238, 238), x
 
 
 def test_annotation_of_a_ball():
-    found = controls.annotation(BALL)
-    assert (found["classes"] == controls.OBJECT).sum() == pytest.approx(numpy.pi * 12**2, rel=0.02)
+    found = scene_controls.annotation(BALL)
+    assert (found["classes"] == scene_controls.OBJECT).sum() == pytest.approx(numpy.pi * 12**2, rel=0.02)
     assert found["points"] == pytest.approx(numpy.array([(30, 40), (18, 40), (42, 40), (30, 28), (30, 52)]), abs=0.5)
 
 
 def test_annotation_moves_with_the_object():
-    moved = controls.annotation(replace(BALL, x=BALL.x + 5, y=BALL.y - 3))
-    assert (moved["points"] - controls.annotation(BALL)["points"] == [5, -3]).all()
+    moved = scene_controls.annotation(replace(BALL, x=BALL.x + 5, y=BALL.y - 3))
+    assert (moved["points"] - scene_controls.annotation(BALL)["points"] == [5, -3]).all()
 
 
 def test_hints_fit_the_annotation():
     """The same three hints as of photographs."""
     for scene in scenes(10):
-        picture, truth = drawn(scene), controls.annotation(scene)
+        picture, truth = drawn(scene), scene_controls.annotation(scene)
         hint = numpy.asarray(hints.draw("segmentation", picture, truth["classes"]))
-        assert (hint[truth["classes"] == controls.OBJECT] == hints.palette()[controls.OBJECT]).all()
+        assert (hint[truth["classes"] == scene_controls.OBJECT] == hints.palette()[scene_controls.OBJECT]).all()
         assert numpy.asarray(hints.draw("landmarks", picture, truth["points"])).any()
         assert numpy.asarray(hints.draw("canny", picture)).any()
 
@@ -71,7 +73,7 @@ def test_exact_pictures_score_nearly_perfectly_and_others_do_not():
     assert right["canny_iou"] == 1 and right["no_face"] == 0
     # Where the prompt alone steers: all that a caption tells is right, position and size are other ones.
     rng = Random(1)
-    told = measured([drawn(pictures.arranged(rng, scene)) for scene in asked], asked)
+    told = measured([drawn(object_images.arranged(rng, scene)) for scene in asked], asked)
     assert told["miou"] < 0.9 and told["landmark_error_all"] > 2 and told["canny_iou"] < 0.4
     other = measured([drawn(scene) for scene in asked[1:] + asked[:1]], asked)
     assert other["miou"] < 0.7 and other["landmark_error_all"] > 10 and other["canny_iou"] < 0.2
@@ -90,13 +92,13 @@ def test_noise_and_stray_pixels_change_little():
 
 def test_a_picture_without_an_object():
     plain = Image.new("RGB", (64, 64), "blue")
-    assert DETECTOR.faces(plain) == [] and (SEGMENTER.classes(plain) == controls.BACKGROUND).all()
+    assert DETECTOR.faces(plain) == [] and (SEGMENTER.classes(plain) == scene_controls.BACKGROUND).all()
     missing = measured([plain], [BALL])
     assert missing["no_face"] == 1 and missing["landmark_error_all"] > 40 and missing["canny_iou"] == 0
 
 
 def test_where_the_object_is_no_prompt_tells(tmp_path):
-    controls.write({"rows": {"train": 50}}, tmp_path)
+    scene_controls.write({"rows": {"train": 50}}, tmp_path)
     prompts = [json.loads(line)["prompt"] for line in (tmp_path / "train.jsonl").read_text().splitlines()]
-    assert len(set(prompts)) > 40 and not any(place in prompt for place in pictures.PLACES for prompt in prompts)
+    assert len(set(prompts)) > 40 and not any(place in prompt for place in object_images.PLACES for prompt in prompts)
     assert not any("  " in prompt or " ," in prompt for prompt in prompts)

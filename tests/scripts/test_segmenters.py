@@ -9,8 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from common import control_metrics, hints, segmenters, sources
-from common.errors import JobError
+from common.core.errors import JobError
+from common.data import sources
+from common.evaluators import segmentation
+from common.tasks.control import hints
+from common.tasks.control import metrics as control_metrics
 from support import SHARED
 
 ADE = SHARED / "data/ade20k_sample"
@@ -33,11 +36,11 @@ def randomise(model) -> None:
 def tiny(tmp_path_factory):
     """The packaged B4 config in small, and random weights for it in a .pth file of OpenMMLab's layout."""
     folder = tmp_path_factory.mktemp("segformer")
-    mmseg = segmenters.import_mmseg()
+    mmseg = segmentation.import_mmseg()
     from mmengine import Config
     from mmseg.apis import init_model
 
-    settings = Config.fromfile(Path(mmseg.__file__).parent / ".mim/configs" / segmenters.B4)
+    settings = Config.fromfile(Path(mmseg.__file__).parent / ".mim/configs" / segmentation.B4)
     settings.model.backbone.update(embed_dims=8, num_heads=HEADS, num_layers=[1, 2, 1, 1])
     settings.model.decode_head.update(in_channels=WIDTHS, channels=HEAD_WIDTH)
     config = folder / "tiny.py"
@@ -52,7 +55,7 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def mmsegmentation(tiny):
-    return segmenters.load(*tiny)
+    return segmentation.load(*tiny)
 
 
 def test_random_weights_by_an_entry_of_the_config(tiny, mmsegmentation, tmp_path):
@@ -62,7 +65,7 @@ def test_random_weights_by_an_entry_of_the_config(tiny, mmsegmentation, tmp_path
     states = []
     for name in "ab":
         sources.fetch(source, tmp_path / name, None, ".")
-        states.append(segmenters.load(evaluator, tmp_path / name).model.state_dict())
+        states.append(segmentation.load(evaluator, tmp_path / name).model.state_dict())
     first, second = states
     assert first.keys() == mmsegmentation.model.state_dict().keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -153,7 +156,7 @@ def test_the_same_classes_of_a_picture(mmsegmentation, tmp_path):
     """From one picture to classes through both evaluators: normalisation, size, argmax."""
     theirs = in_transformers(copy.deepcopy(mmsegmentation.model)).float()
     theirs.save_pretrained(tmp_path)
-    evaluator = segmenters.load({"kind": "segformer-nvlabs"}, tmp_path)
+    evaluator = segmentation.load({"kind": "segformer-nvlabs"}, tmp_path)
     bridge(evaluator.model)
     pixels = numpy.random.default_rng(0).integers(0, 256, (16, 20, 3), numpy.uint8)
     picture = Image.fromarray(pixels).resize((640, 512), Image.Resampling.BICUBIC)
@@ -167,7 +170,7 @@ def test_the_same_classes_of_a_picture(mmsegmentation, tmp_path):
 def test_layer_norms_are_those_of_nvlabs(tmp_path):
     """mix_transformer.py: 1e-6 where it says norm_layer (each block twice, each stage), else PyTorch's 1e-5."""
     transformers_segformer().save_pretrained(tmp_path)
-    model = segmenters.load({"kind": "segformer-nvlabs"}, tmp_path).model
+    model = segmentation.load({"kind": "segformer-nvlabs"}, tmp_path).model
     eps = [module.eps for module in model.modules() if isinstance(module, torch.nn.LayerNorm)]
     blocks, stages, reductions = 5, 4, 4  # of the 4 blocks in stages that reduce
     assert eps.count(1e-6) == 2 * blocks + stages and eps.count(1e-5) == stages + reductions
@@ -204,7 +207,7 @@ def test_mmsegmentation_s_evaluation_of_ade20k(tiny, mmsegmentation, tmp_path):
 
 
 def test_operators_that_mmcv_lite_lacks():
-    segmenters.import_mmseg()
+    segmentation.import_mmseg()
     import mmcv.ops
 
     assert "mmcv._ext" not in sys.modules  # mmengine would take it for the compiled one
@@ -218,18 +221,18 @@ def test_wrong_weights(tiny, tmp_path):
     changed = {f"{name}.other" if name == "decode_head.conv_seg.bias" else name: state[name] for name in state}
     torch.save(changed, tmp_path / "other.pth")
     with pytest.raises(JobError, match=r"weights of another model.*decode_head\.conv_seg\.bias"):
-        segmenters.load(evaluator, tmp_path)
+        segmentation.load(evaluator, tmp_path)
     with pytest.raises(JobError, match=r"expected one file \*\.pth, found 0"):
-        segmenters.load(evaluator, tmp_path / "nowhere")
+        segmentation.load(evaluator, tmp_path / "nowhere")
     with pytest.raises(JobError, match=r"segformer/b9\.py: no such file"):
-        segmenters.load(evaluator | {"config": "segformer/b9.py"}, folder)
+        segmentation.load(evaluator | {"config": "segformer/b9.py"}, folder)
     with pytest.raises(JobError, match="segformer-mmseg, segformer-nvlabs, object-mask"):
-        segmenters.load({"kind": "segformer"}, folder)
+        segmentation.load({"kind": "segformer"}, folder)
 
 
 def test_wrong_weights_for_transformers(tmp_path):
     with pytest.raises(JobError, match="weights of another model"):
-        segmenters.load({"kind": "segformer-nvlabs"}, tmp_path)
+        segmentation.load({"kind": "segformer-nvlabs"}, tmp_path)
     model = transformers_segformer()
     model.save_pretrained(tmp_path)
     (tmp_path / "model.safetensors").unlink()
@@ -238,4 +241,4 @@ def test_wrong_weights_for_transformers(tmp_path):
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items() if "classifier" not in name}
     save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(JobError, match=r"decode_head\.classifier\.bias"):
-        segmenters.load({"kind": "segformer-nvlabs"}, tmp_path)
+        segmentation.load({"kind": "segformer-nvlabs"}, tmp_path)

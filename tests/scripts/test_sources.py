@@ -10,10 +10,10 @@ import zipfile
 from collections import namedtuple
 
 import pytest
-from loopback import loopback  # noqa: F401  (a fixture)
 
-from common import sources, transfer
-from common.errors import JobError
+from common.core.errors import JobError
+from common.data import http_download, sources
+from loopback import loopback  # noqa: F401  (a fixture)
 
 CONTENT = random.Random(0).randbytes(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -23,8 +23,8 @@ PATH = "/data/file.bin"
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch):
-    monkeypatch.setattr(transfer, "BACKOFF", 0.0)
-    monkeypatch.setattr(transfer, "CHUNK", 1 << 14)
+    monkeypatch.setattr(http_download, "BACKOFF", 0.0)
+    monkeypatch.setattr(http_download, "CHUNK", 1 << 14)
 
 
 @pytest.fixture
@@ -125,16 +125,16 @@ def test_a_part_that_is_whole_needs_no_more_bytes(server, tmp_path):
 @pytest.mark.parametrize("polite", [True, False])
 def test_a_file_that_changed_is_not_glued(server, tmp_path, monkeypatch, polite):
     """No hash is known here: the ETag alone tells, by If-Range or, with a server that ignores it, in the answer."""
-    monkeypatch.setattr(transfer, "ATTEMPTS", 1)
-    path, expected = tmp_path / "file", transfer.Expected()
+    monkeypatch.setattr(http_download, "ATTEMPTS", 1)
+    path, expected = tmp_path / "file", http_download.Expected()
     server.files[PATH], server.cut_after, server.cuts = CONTENT[::-1], 100_000, 1
     with pytest.raises(JobError, match=r"connection ended|IncompleteRead"):
-        transfer.download(server.address + PATH, path, expected)
+        http_download.download(server.address + PATH, path, expected)
     assert not path.exists()
     server.files[PATH], server.if_range = CONTENT, polite
     monkeypatch.undo()
-    monkeypatch.setattr(transfer, "BACKOFF", 0.0)
-    transfer.download(server.address + PATH, path, expected)
+    monkeypatch.setattr(http_download, "BACKOFF", 0.0)
+    http_download.download(server.address + PATH, path, expected)
     assert path.read_bytes() == CONTENT
     assert server.sent()[1][0] is not None
 
@@ -165,7 +165,7 @@ def test_a_wrong_length_is_an_error(server, tmp_path, lie):
 def test_no_length_and_no_hash_is_refused(server, tmp_path):
     server.headers[PATH] = {"Content-Length": ""}
     with pytest.raises(JobError, match="State the SHA-256"):
-        transfer.download(server.address + PATH, tmp_path / "file", transfer.Expected())
+        http_download.download(server.address + PATH, tmp_path / "file", http_download.Expected())
 
 
 def test_slow_is_not_broken(server, tmp_path):
@@ -175,8 +175,8 @@ def test_slow_is_not_broken(server, tmp_path):
 
 
 def test_silence_is_a_cut(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(transfer, "TIMEOUT", 0.05)
-    monkeypatch.setattr(transfer, "ATTEMPTS", 2)
+    monkeypatch.setattr(http_download, "TIMEOUT", 0.05)
+    monkeypatch.setattr(http_download, "ATTEMPTS", 2)
     server.pause = 0.3
     with pytest.raises(JobError, match="2 times in a row"):
         fetch(url_source(server), tmp_path)
@@ -214,7 +214,7 @@ def test_no_space_on_the_way_keeps_the_part(server, tmp_path, monkeypatch):
                 raise OSError(errno.ENOSPC, "No space left on device")
             return super().write(data)
 
-    monkeypatch.setattr(transfer, "open", Full, raising=False)
+    monkeypatch.setattr(http_download, "open", Full, raising=False)
     with pytest.raises(JobError, match=r"No space left in .*what has come is kept"):
         fetch(url_source(server), tmp_path)
     assert "file.bin" not in names(tmp_path)

@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 
 import augment
 import train_subject
-from common import files
-from common import subjects as grid
-from common.errors import JobError
+from common.core import files
+from common.core.errors import JobError
+from common.tasks.subject import task as grid
 from subjects import drawn, pixels, train, unet_method
 from support import ROOT
 
@@ -67,7 +67,7 @@ def test_accumulated_steps_are_those_of_the_whole_batch(make_subject_run):
 )
 def test_learning_rates(make_subject_run, monkeypatch, schedule, warmup, expected):
     """Warm-up as a share of all steps, or in steps."""
-    from common import dreambooth
+    from common.tasks.subject import dreambooth
 
     plain, rates = dreambooth.Trainer.step, []
 
@@ -97,7 +97,8 @@ def test_half_precision_trains_and_draws(make_subject_run, precision):
 
 
 def test_a_training_that_is_told_to_stop_goes_on_and_ends_with_the_same_numbers(make_subject_run, monkeypatch):
-    from common import dreambooth, training
+    from common.tasks.subject import dreambooth
+    from common.training import hf_trainer
 
     calm, disturbed = make_subject_run(unet_method()), make_subject_run(unet_method(), "disturbed")
     train(calm)
@@ -112,7 +113,7 @@ def test_a_training_that_is_told_to_stop_goes_on_and_ends_with_the_same_numbers(
     monkeypatch.setattr(dreambooth.Trainer, "step", step)
     for stop_from in (0, 1):
         monkeypatch.setattr(dreambooth.Trainer, "stop_from", stop_from, raising=False)
-        with pytest.raises(training.Interrupted, match=r"stopped at step \d of 5: signal SIGTERM"):
+        with pytest.raises(hf_trainer.Interrupted, match=r"stopped at step \d of 5: signal SIGTERM"):
             train_subject.main(disturbed.train)
     monkeypatch.setattr(dreambooth.Trainer, "stop_from", 9, raising=False)
     record = train(disturbed)

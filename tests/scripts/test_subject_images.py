@@ -13,8 +13,10 @@ from safetensors.torch import load_file, save_file
 import gather_images
 import generate_class_images
 import generate_subject
-from common import diffusion, files, images, shards
-from common.errors import JobError
+from common.core import files
+from common.core.errors import JobError
+from common.data import images
+from common.models import image_shards, stable_diffusion
 from subjects import drawn, pixels, train, unet_method
 from support import ROOT
 
@@ -39,7 +41,8 @@ def test_of_a_killed_shard_only_what_is_missing_is_made(make_subject_run, capsys
     files.write_json(run.folder / "job.json", job)
     code = (
         "import os, sys; sys.path[:0] = ['workflow/scripts', '.']\n"
-        "import generate_subject\nfrom common import diffusion, files\n"
+        "import generate_subject\nfrom common.core import files\n"
+        "from common.models import stable_diffusion as diffusion\n"
         "plain, calls = diffusion.Sampler.draw, []\n"
         "def draw(*arguments):\n"
         "    calls.append(1)\n"
@@ -77,7 +80,7 @@ def test_a_full_disk_keeps_what_is_finished(make_subject_run, monkeypatch, capsy
         plain(path, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(shards.images, "pack", pack)
+        patch.setattr(image_shards.images, "pack", pack)
         with pytest.raises(OSError, match="No space left"):
             generate_subject.main(run.generate())
     generate_subject.main(run.generate())
@@ -87,14 +90,14 @@ def test_a_full_disk_keeps_what_is_finished(make_subject_run, monkeypatch, capsy
 def test_too_little_gpu_memory_halves_the_batch(make_subject_run, monkeypatch, capsys):
     run = make_subject_run(unet_method())
     train(run)
-    whole, plain = drawn(run, steps=[5], batch_size=4), diffusion.Sampler.at_once
+    whole, plain = drawn(run, steps=[5], batch_size=4), stable_diffusion.Sampler.at_once
 
     def at_once(self, prompts, seeds):
         if len(prompts) > 1:
             raise torch.cuda.OutOfMemoryError
         return plain(self, prompts, seeds)
 
-    monkeypatch.setattr(diffusion.Sampler, "at_once", at_once)
+    monkeypatch.setattr(stable_diffusion.Sampler, "at_once", at_once)
     for first, second in zip(whole, drawn(run, steps=[5], batch_size=4, inference_steps=2), strict=True):
         assert abs(pixels(first) - pixels(second)).max() <= 1
     assert "out of memory at 4 images at once; going on with half of them" in capsys.readouterr().out

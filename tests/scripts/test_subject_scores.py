@@ -5,20 +5,23 @@ import pytest
 import torch
 
 import evaluate_subject
-from common import diffusion, files, images, judging, outputs
+from common.core import files, predictions
+from common.data import images
+from common.evaluators import aggregation
+from common.models import stable_diffusion
 from subjects import EVALUATION, PROMPTS, drawn, train, unet_method
 
 
 def judged(run, images: str | None = "gathered", **options) -> tuple[dict, list[dict]]:
     job = run.evaluate(run.gather()["output"]["images"] if images else None, **options)
     evaluate_subject.main(job)
-    return files.read_json(job["output"]["metrics"]), outputs.read(job["output"]["predictions"])
+    return files.read_json(job["output"]["metrics"]), predictions.read(job["output"]["predictions"])
 
 
 def test_blocked_images_are_recorded_counted_and_not_judged(make_subject_run, monkeypatch, capsys):
     run = make_subject_run(unet_method())
     train(run)
-    plain = diffusion.Sampler.at_once
+    plain = stable_diffusion.Sampler.at_once
 
     def at_once(self, prompts, seeds):
         found = plain(self, prompts, seeds)
@@ -27,7 +30,7 @@ def test_blocked_images_are_recorded_counted_and_not_judged(make_subject_run, mo
             for prompt, (image, flag) in zip(prompts, found, strict=True)
         ]
 
-    monkeypatch.setattr(diffusion.Sampler, "at_once", at_once)
+    monkeypatch.setattr(stable_diffusion.Sampler, "at_once", at_once)
     drawn(run)
     assert "18 images, 6 blocked (all black) step00002-prompt00-0" in capsys.readouterr().out
     metrics, rows = judged(run)
@@ -60,12 +63,13 @@ class Stub:
 
 
 def test_scores_are_means_over_all_pairs_and_features_are_computed_once(make_subject_run, tiny_subject, monkeypatch):
-    from common import manifests, picture_features
+    from common.core import manifests
+    from common.evaluators import image_features
 
     run = make_subject_run(unet_method())
     train(run)
     made = drawn(run)
-    monkeypatch.setattr(picture_features, "load", lambda *_: Stub())
+    monkeypatch.setattr(image_features, "load", lambda *_: Stub())
     evaluation = {
         "evaluators": [
             {"name": name, "kind": kind, "model": "model"}
@@ -106,7 +110,7 @@ def test_scores_are_means_over_all_pairs_and_features_are_computed_once(make_sub
 def test_best_on_test_is_the_official_rule_without_its_undefined_values():
     steps, generator = [10, 20, 30], numpy.random.default_rng(0)
     scores = {name: {step: generator.random(4) for step in steps} for name in ("a", "b")}
-    found = judging.best_on_test(scores, ["a", "b"])
+    found = aggregation.best_on_test(scores, ["a", "b"])
     for prompt in range(4):
         values = {name: numpy.array([scores[name][step][prompt] for step in steps]) for name in scores}
         total = sum(value / (value.max() - value.min()) for value in values.values())
@@ -117,9 +121,9 @@ def test_best_on_test_is_the_official_rule_without_its_undefined_values():
     scores["b"][30][2] = scores["a"][30][2] = numpy.nan  # blocked at one step
     scores["b"][10][2], scores["b"][20][2] = 0.1, 0.2
     scores["a"][10][2], scores["a"][20][2] = 0.1, 0.2
-    found = judging.best_on_test(scores, ["a", "b"])
+    found = aggregation.best_on_test(scores, ["a", "b"])
     assert found["b"][0] == max(scores["b"][step][0] for step in steps) and found["a"][2] == 0.2
-    summary = judging.summary(found)
+    summary = aggregation.summary(found)
     known = found["a"][[0, 2, 3]]
     assert summary["a"]["value"] == pytest.approx(known.mean())
-    assert judging.summary({"a": numpy.array([numpy.nan])}) == {}
+    assert aggregation.summary({"a": numpy.array([numpy.nan])}) == {}

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 import collect_runs
 import factories
 import table
-from common import aggregate
-from common.errors import JobError
+from common.core.errors import JobError
+from common.report import run_statistics
 
 REPOSITORY = Path(__file__).parents[2]
 PUBLISHED = REPOSITORY / "config" / "published" / "glue.csv"
@@ -33,12 +33,12 @@ def collect(folder, expected, made=None, scores=factories.noisy_curve, **options
     """Write the files of the runs in `made` (all by default) and collect them."""
     paths = [factories.write(folder, run, scores(run)) for run in (expected if made is None else made)]
     collect_runs.main(factories.collect_job(folder, expected, paths, **options))
-    return aggregate.read_csv(folder / "runs_glue.csv")
+    return run_statistics.read_csv(folder / "runs_glue.csv")
 
 
 def make_table(folder, expected, published=PUBLISHED) -> pd.DataFrame:
     table.main(factories.table_job(folder, expected, published))
-    return aggregate.read_csv(folder / "table_glue.csv")
+    return run_statistics.read_csv(folder / "table_glue.csv")
 
 
 def line(made: pd.DataFrame, run: str, selection: str = "best_on_dev") -> pd.Series:
@@ -93,7 +93,7 @@ def test_an_evaluation_that_failed_keeps_the_provenance_of_its_training(tmp_path
     error.parent.mkdir(parents=True)
     error.write_text("cut off")
     collect_runs.main(factories.collect_job(tmp_path, [run], [(record, [])], incomplete=True))
-    row = aggregate.read_csv(tmp_path / "runs_glue.csv").iloc[0]
+    row = run_statistics.read_csv(tmp_path / "runs_glue.csv").iloc[0]
     assert (row["benchmark"], row["status"], row["steps"], row["value"]) == ("dev", "failed", "100", "")
     assert "unreadable error file" in row["error"]
 
@@ -225,7 +225,7 @@ def test_summary_is_what_numpy_says(values):
     runs = pd.DataFrame(rows).assign(selection="last", benchmark="dev", metric="accuracy")
     runs["value"] = pd.to_numeric(runs["value"])
     averages = {"all": ["a", "b"]}
-    result = aggregate.summary(aggregate.scores(runs, columns, averages), averages)
+    result = run_statistics.summary(run_statistics.scores(runs, columns, averages), averages)
     kept = [[100 * pair[index] for pair in values if pair[index] is not None] for index in (0, 1)]
     for name, column in zip("ab", kept, strict=True):
         if column:
@@ -267,7 +267,7 @@ def test_order_is_the_papers_then_our_own_beside_their_method(tmp_path):
     ],
 )
 def test_names_of_our_own_rows(run, label, named):
-    (line,) = table.layout([{"run": run, "label": label}], pd.DataFrame(columns=aggregate.PUBLISHED))
+    (line,) = table.layout([{"run": run, "label": label}], pd.DataFrame(columns=run_statistics.PUBLISHED))
     assert (line["method"], line["setting"]) == named
 
 
@@ -363,7 +363,7 @@ def test_labels_with_signs_of_markup_are_shown_as_they_are(tmp_path):
     job["params"] |= {"averages": {average: [column]}, "rows": [{"run": "hra/r8", "label": label}]}
     job["params"]["rows"].append({"run": "lora/r8", "label": label + "2"})
     table.main(job)
-    made = aggregate.read_csv(tmp_path / "table_glue.csv")
+    made = run_statistics.read_csv(tmp_path / "table_glue.csv")
     assert {column, average} <= set(made.columns) and label in made["method"].tolist()
 
     def shown(tokens) -> str:
@@ -433,7 +433,7 @@ def test_a_column_of_many_datasets_is_their_mean(tmp_path):
     wide = {"name": "Both", "datasets": ["rte", "sst2"], "benchmark": "dev", "metric": "accuracy"}
     job["params"] |= {"columns": [wide, wide | {"name": "None", "metric": "unheard"}], "averages": {}, "scale": 1}
     table.main(job)
-    made = aggregate.read_csv(tmp_path / "table_glue.csv")
+    made = run_statistics.read_csv(tmp_path / "table_glue.csv")
     chosen = runs[(runs["selection"] == "last") & (runs["metric"] == "accuracy") & (runs["status"] == "ok")]
     chosen = chosen.astype({"value": float}).groupby(["method", "dataset"])["value"].mean()
     hra, lora = line(made, "hra/r8", "last"), line(made, "lora/r8", "last")
@@ -448,7 +448,7 @@ def test_a_column_of_many_datasets_is_their_mean(tmp_path):
 
 @needs_paper
 def test_published_glue_equals_the_paper_cell_by_cell():
-    ours = aggregate.read_csv(PUBLISHED)
+    ours = run_statistics.read_csv(PUBLISHED)
     with open(PAPER / "table2_glue.csv") as stream:
         paper = list(csv.DictReader(stream))
     columns = ["MNLI", "SST-2", "CoLA", "QQP", "QNLI", "RTE", "MRPC", "STS-B", "All"]
@@ -463,15 +463,15 @@ def test_published_glue_equals_the_paper_cell_by_cell():
 
 @needs_paper
 def test_published_lambda_equals_the_paper_cell_by_cell():
-    ours = aggregate.read_csv(PUBLISHED.with_name("glue_lambda.csv"))
-    paper = aggregate.read_csv(PAPER / "fig3_mrpc_lambda_r8.csv")
+    ours = run_statistics.read_csv(PUBLISHED.with_name("glue_lambda.csv"))
+    paper = run_statistics.read_csv(PAPER / "fig3_mrpc_lambda_r8.csv")
     names = ["bar", "lambda", "value", "mapping_note", "source"]
     assert ours[names].to_numpy().tolist() == paper.to_numpy().tolist()
 
 
 def test_scales_of_the_published_numbers():
     """The evidence for the scale: an accuracy on MRPC's 408 items is a multiple of 1/408, "All" is a plain mean."""
-    published = aggregate.read_csv(PUBLISHED)
+    published = run_statistics.read_csv(PUBLISHED)
     for _, cells in published.groupby("row"):
         cells = cells.set_index("column")
         values = cells["value"].astype(float)

@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from common import adapters, checkpoints, files, sources
-from common.errors import JobError
+from common.core import files
+from common.core.errors import JobError
+from common.data import sources
+from common.models import adapters
+from common.training import checkpoints
 from support import ROOT, method
 
 KINDS = ["hra", "lora", "oft", "boft", "adalora", "bitfit", "head", "full"]
@@ -116,13 +119,13 @@ def test_a_signal_saves_the_state_and_fails(make_run, name):
 
 def test_the_time_limit_stops_training_before_slurm_does(make_run, monkeypatch):
     import train_glue
-    from common import training
+    from common.training import hf_trainer
 
     run = make_run(method("hra"))
     job = run.train
     monkeypatch.setenv("SLURM_JOB_ID", "1")
     monkeypatch.setenv("SLURM_JOB_END_TIME", str(time.time()))
-    with pytest.raises(training.Interrupted, match="time limit"):
+    with pytest.raises(hf_trainer.Interrupted, match="time limit"):
         train_glue.main(job)
     assert checkpoints.newest(Path(job["params"]["scratch"]))[0].name == "checkpoint-1"
 
@@ -208,7 +211,7 @@ def test_bias_is_trained_and_saved(make_run):
 
 def test_two_processes_train_one_model(make_run):
     """torchrun with gloo: the rank-0 record is written once, with both processes' share of the batch."""
-    from common import launcher
+    from common.core import launcher
 
     run = make_run(method("hra"))
     job = run.train

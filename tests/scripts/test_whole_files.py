@@ -19,8 +19,11 @@ import evaluate_glue
 import evaluate_math
 import train_glue
 import train_math
-from common import adapters, causal_lm, conversion, files, manifests, outputs, picture_features, tensor_files
-from common.errors import JobError
+from common.core import files, manifests, predictions
+from common.core.errors import JobError
+from common.data import safe_checkpoints, text_tables
+from common.evaluators import image_features
+from common.models import adapters, causal_lm
 from support import method
 
 
@@ -28,7 +31,7 @@ def killed(folder: Path) -> Path:
     """What a process that was killed while it wrote metrics.json has left."""
     code = (
         "import os, sys; sys.path[:0] = ['workflow/scripts']\n"
-        "from common import files\n"
+        "from common.core import files\n"
         "with files.replacing(sys.argv[1]) as temporary:\n"
         "    temporary.write_text('half'); os.kill(os.getpid(), 9)\n"
     )
@@ -135,7 +138,7 @@ def test_truncated_weights_are_named_with_what_to_do(tmp_path, share, read):
         elif read == "exchange":
             adapters.exchange(None, method("full"), path)
         else:
-            tensor_files.shapes(path)
+            safe_checkpoints.shapes(path)
 
 
 def test_a_truncated_config_of_an_adapter_is_named(tmp_path):
@@ -169,10 +172,10 @@ def test_torch_s_advice_to_run_a_file_s_code_reaches_nobody(tmp_path, content, m
         torch.save(content, path)
 
     def transformers_would():
-        with tensor_files.named(tmp_path):
+        with safe_checkpoints.named(tmp_path):
             torch.load(path, weights_only=True)
 
-    for read in (lambda: tensor_files.tensors(path), transformers_would):
+    for read in (lambda: safe_checkpoints.tensors(path), transformers_would):
         with pytest.raises(JobError, match=message) as caught:
             read()
         assert "arbitrary code" not in "".join(traceback.format_exception(caught.value))
@@ -195,7 +198,7 @@ def test_a_model_with_code_in_its_weights_is_refused_by_name(tmp_path, load):
         elif load == "causal_lm":
             causal_lm.load_model(tmp_path, "float32")
         else:
-            picture_features.Dino(tmp_path, "cpu")
+            image_features.Dino(tmp_path, "cpu")
     assert "arbitrary code" not in "".join(traceback.format_exception(caught.value))
 
 
@@ -205,24 +208,24 @@ def test_json_nested_too_deeply_is_no_json(tmp_path):
     with pytest.raises(JobError, match=r"a\.json: not JSON, but truncated or damaged \(nested too deeply\)"):
         files.read_json(tmp_path / "a.json")
     with pytest.raises(JobError, match=r"rows: a\.json, line 1: not JSON"):
-        conversion.read("rows", [tmp_path / "a.json"], None)
+        text_tables.read("rows", [tmp_path / "a.json"], None)
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(deep.encode() + b"\n"))
     with pytest.raises(JobError, match=r"a\.jsonl\.gz is cut off or damaged \(nested too deeply\)"):
-        outputs.read(tmp_path / "a.jsonl.gz")
+        predictions.read(tmp_path / "a.jsonl.gz")
 
 
 def test_lines_that_are_cut_anywhere_are_noticed(tmp_path):
     path = tmp_path / "a.jsonl.gz"
-    outputs.write(path, ({"item": item} for item in range(9)))
-    assert len(outputs.read(path)) == 9
+    predictions.write(path, ({"item": item} for item in range(9)))
+    assert len(predictions.read(path)) == 9
     whole = path.read_bytes()
     for cut in range(len(whole)):
         path.write_bytes(whole[:cut])
         with pytest.raises(JobError, match=r"a\.jsonl\.gz is cut off or damaged .* Delete it and run again"):
-            outputs.read(path)
+            predictions.read(path)
     text = json.dumps({"item": 0}) + "\n" + json.dumps({"item": 1})
     path.write_bytes(gzip.compress(text[:20].encode()))  # cut between two members, in a line
     with pytest.raises(JobError, match="the last line is missing"):
-        outputs.read(path)
-    outputs.write(path, [])
-    assert outputs.read(path) == []
+        predictions.read(path)
+    predictions.write(path, [])
+    assert predictions.read(path) == []

@@ -7,8 +7,7 @@ import re
 import pytest
 
 import pretrain_word_problems
-from common import generators
-from common.generators import problems
+from common.demo import arithmetic_problems, text_tasks
 from support import ROOT, SHARED
 
 MODEL = ROOT / "workflow/word-problems-llama"
@@ -56,22 +55,22 @@ def read(question: str) -> list[str]:
 
 
 def test_deterministic(task):
-    make = getattr(generators, task)
+    make = getattr(text_tasks, task)
     assert make(ROWS, 3) == make(ROWS, 3)
     assert make(ROWS, 3) != make(ROWS, 4)
 
 
 def test_no_question_twice(task):
-    rows = [row for split in getattr(generators, task)(ROWS).values() for row in split]
+    rows = [row for split in getattr(text_tasks, task)(ROWS).values() for row in split]
     assert all(list(row) == COLUMNS[task] for row in rows)
     assert len({row[COLUMNS[task][0]] for row in rows}) == len(rows) == sum(ROWS.values())
 
 
 def test_a_test_has_the_calculation_of_no_training_row():
     """Whatever the seeds and counts: hence no question is in both."""
-    trained = [row["query"] for seed in (0, 1) for row in generators.metamath({"train": 3000}, seed)["train"]]
-    trained += [row["question"] for row in generators.word_problems({"train": 6000})["train"]]
-    tests = [row["question"] for row in generators.gsm8k({"test": 1000})["test"]]
+    trained = [row["query"] for seed in (0, 1) for row in text_tasks.metamath({"train": 3000}, seed)["train"]]
+    trained += [row["question"] for row in text_tasks.word_problems({"train": 6000})["train"]]
+    tests = [row["question"] for row in text_tasks.gsm8k({"test": 1000})["test"]]
     assert not {tuple(read(question)) for question in tests} & {tuple(read(question)) for question in trained}
 
 
@@ -80,7 +79,7 @@ def test_answers(task, lengths):
     """What the question asks for is calculated, rightly, and the result is what the last two lines say."""
     column = {"word_problems": "answer", "metamath": "response"}[task]
     found = set()
-    for row in getattr(generators, task)(ROWS)["train"]:
+    for row in getattr(text_tasks, task)(ROWS)["train"]:
         *lines, marked, said = row[column].split("\n")
         calculations = [re.search(r"([\d+*/-]+)=(\d+)", line).groups() for line in lines]
         assert [left for left, _ in calculations] == read(row[COLUMNS[task][0]])
@@ -92,7 +91,7 @@ def test_answers(task, lengths):
 
 def test_types_of_metamath():
     """An augmented answer asks the original question; a rephrased one asks for the same in other words."""
-    rows = generators.metamath(ROWS)["train"]
+    rows = text_tasks.metamath(ROWS)["train"]
     assert {row["type"] for row in rows} == {"GSM_AnsAug", "GSM_Rephrased"}
     assert all(row["query"] == row["original_question"] for row in rows if row["type"] == "GSM_AnsAug")
     assert all(read(row["query"]) == read(row["original_question"]) for row in rows)
@@ -101,7 +100,7 @@ def test_types_of_metamath():
 
 
 def test_gsm8k():
-    for row in generators.gsm8k(ROWS)["test"]:
+    for row in text_tasks.gsm8k(ROWS)["test"]:
         *lines, last = row["answer"].split("\n")
         calculations = [MARK.search(line).groups() for line in lines]
         assert [left for left, _ in calculations] == read(row["question"])
@@ -119,11 +118,11 @@ def test_the_real_gsm8k_has_the_same_form():
 
 
 def test_division_is_exact_and_results_stay_small():
-    assert problems.numbers("/", 12) == [2, 3, 4, 6]
-    assert problems.numbers("/", 13) == []
-    assert problems.numbers("-", 4) == [2]
-    assert problems.numbers("*", 30) == [2, 3]
-    assert problems.numbers("+", 96) == [2, 3]
+    assert arithmetic_problems.numbers("/", 12) == [2, 3, 4, 6]
+    assert arithmetic_problems.numbers("/", 13) == []
+    assert arithmetic_problems.numbers("-", 4) == [2]
+    assert arithmetic_problems.numbers("*", 30) == [2, 3]
+    assert arithmetic_problems.numbers("+", 96) == [2, 3]
 
 
 PUBLISHED = {
@@ -135,7 +134,7 @@ PUBLISHED = {
 
 def test_the_published_rows(task):
     """The demo's numbers hang on these rows; where they change on purpose, say so in CHANGELOG.md."""
-    rows = getattr(generators, task)({"train": 20, "validation": 10}, 0)
+    rows = getattr(text_tasks, task)({"train": 20, "validation": 10}, 0)
     assert hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16] == PUBLISHED[task]
 
 
@@ -154,7 +153,7 @@ def test_the_committed_model(model, tokenizer):
     assert 0.8e6 < sum(parameter.numel() for parameter in model.parameters()) < 1.2e6
     assert (MODEL / "model.safetensors").stat().st_size <= 4e6
     assert model.config.vocab_size == len(tokenizer)
-    rows = [row for row in generators.word_problems({"new": 150}, 1)["new"] if len(read(row["question"])) == 1]
+    rows = [row for row in text_tasks.word_problems({"new": 150}, 1)["new"] if len(read(row["question"])) == 1]
     prompts = [f"{row['question']}\n" for row in rows]
     inputs = tokenizer(prompts, padding=True, padding_side="left", return_tensors="pt")
     output = model.generate(**inputs, max_new_tokens=40, do_sample=False)[:, inputs["input_ids"].shape[1] :]

@@ -86,11 +86,11 @@ def test_from_archives_to_table_and_sheet_with_a_killed_shard(fresh, tmp_path):
     (project.folder / "tiny.yaml").write_text(safe_dump(TINY))
     write = "            progress.update(len(batch))\n"
     kill = '            import os; os.kill(os.getpid(), 9 * (job["rule"] == "generate_control" and index == 1))\n'
-    project.change("workflow/scripts/common/shards.py", write, write + kill)
+    project.change("workflow/scripts/common/models/image_shards.py", write, write + kill)
     command = ("--cores", "2", "--configfile", "tiny.yaml")
     project.snakemake(*command, "--", TABLE, ok=False)
 
-    project.change("workflow/scripts/common/shards.py", kill, "")
+    project.change("workflow/scripts/common/models/image_shards.py", kill, "")
     planned = project.plan(TABLE, SHEET, config="tiny.yaml")
     assert {line.split("benchmark=validation ")[1] for line in planned["generate_control"]} == {"shard=1 n_shards=2"}
     assert planned.keys() - {"evaluate_control"} == {

@@ -6,9 +6,11 @@ import resource
 import pytest
 import yaml
 
-from common import checks, controls, evaluations, subjects
-from common import config as grid
-from common.errors import JobError
+from common.core import grid
+from common.core.errors import JobError
+from common.planning import config_validation, expected_runs
+from common.tasks.control import task as controls
+from common.tasks.subject import task as subjects
 from support import ROOT
 
 
@@ -71,7 +73,7 @@ def test_the_shipped_configs_are_valid(config, overlays):
 
     for file in overlays:
         update_config(config, yaml.safe_load((ROOT / "config" / file).read_text()))
-    checks.check(config)
+    config_validation.check(config)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +159,9 @@ def test_hints_of_version_1_keep_the_params_that_they_were_made_with(config):
 
 
 def test_each_control_dataset_has_its_own_evaluators(config):
-    names = {name: evaluations.dataset(config, "control", name)["metrics"] for name in grid.datasets(config, "control")}
+    names = {
+        name: expected_runs.dataset(config, "control", name)["metrics"] for name in grid.datasets(config, "control")
+    }
     assert names["coco"] == ["canny_iou", "canny_f1", "fid"]
     assert names["celeba-hq"][:2] == ["landmarks_error", "landmarks_error_all"]
     assert controls.evaluator_models(config, "ade20k") == ["segformer-b4-mmseg", "segformer-b4-nvlabs", "inception"]
@@ -221,11 +225,11 @@ def test_generated_programs_run_only_where_the_config_allows_it(config):
 
 def test_training_data_without_the_mark_is_warned_of(config, fresh):
     """The form that `strict` looks for is MetaMath's; GSM8K's and MATH's own solutions end otherwise."""
-    assert evaluations.never_marked(config, "math") == evaluations.never_marked(config, "glue") == []
+    assert expected_runs.never_marked(config, "math") == expected_runs.never_marked(config, "glue") == []
     put(config, "datasets.math.metamathqa-40k.answer", "gsm8k")
-    assert evaluations.never_marked(config, "math") == ["metamathqa-40k"]
+    assert expected_runs.never_marked(config, "math") == ["metamathqa-40k"]
     put(config, "datasets.math.metamathqa-40k.metrics", ["lenient"])
-    assert evaluations.never_marked(config, "math") == []
+    assert expected_runs.never_marked(config, "math") == []
     (fresh.folder / "unmarked.yaml").write_text("datasets: {math: {metamathqa-40k: {answer: boxed}}}\n")
     output = fresh.snakemake("-n", "-q", "rules", "--configfile", "unmarked.yaml", "--", "results/table_math.csv")
     assert "warning:  metamathqa-40k (boxed) never teaches “The answer is: ”, so its `strict` stays near 0" in output
@@ -267,18 +271,18 @@ def test_names_that_would_leave_their_folder_or_match_others_are_refused(config,
         with pytest.raises(
             JobError, match=rf"config: {place}: {re.escape(repr(name))} .*letters, digits, _, and after"
         ):
-            checks.check(config)
+            config_validation.check(config)
         del entries[name]
     entries["r2.5_x-y"] = some
     config["tasks"]["math"]["generation"]["max_new_tokens"]["r2.5_x-y"] = 8
-    checks.check(config)
+    config_validation.check(config)
 
 
 @pytest.mark.parametrize("folder", ["", "results/", "{task}", "<results>", "a\n"])
 def test_folders_that_rules_could_not_match_are_refused(config, folder):
     config["pathvars"]["results"] = folder
     with pytest.raises(JobError, match=r"config: pathvars.results: .*a folder, without braces"):
-        checks.check(config)
+        config_validation.check(config)
 
 
 def test_a_dot_in_a_name_stands_for_itself(fresh):
@@ -422,17 +426,17 @@ def test_a_dot_in_a_name_stands_for_itself(fresh):
 def test_a_wrong_config_is_one_clear_message(config, path, value, message):
     put(config, path, value)
     with pytest.raises(JobError, match=message) as problem:
-        checks.check(config)
+        config_validation.check(config)
     assert len(str(problem.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize(("key", "value"), [("serve", "merged"), ("backend", "vllm")])
 def test_four_bits_are_neither_merged_into_nor_served_by_vllm(config, key, value):
     put(config, "tasks.math.defaults.quantization", "nf4")
-    checks.check(config)
+    config_validation.check(config)
     put(config, f"tasks.math.generation.{key}", value)
     with pytest.raises(JobError, match=r"tasks\.math: hra/\S+ is on a base in 4 bits, .* Take `serve: adapter`"):
-        checks.check(config)
+        config_validation.check(config)
 
 
 def test_snakemake_shows_that_message_and_stops(fresh):

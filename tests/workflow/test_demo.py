@@ -10,7 +10,8 @@ import torch
 import yaml
 from peft import PeftModel
 
-from common import causal_lm, manifests
+from common.core import manifests
+from common.models import causal_lm
 from support import ROOT, SHARED
 
 MAJORITY = 50.0

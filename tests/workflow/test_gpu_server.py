@@ -11,7 +11,7 @@ import os, sys, time
 from pathlib import Path
 
 sys.path.insert(0, {scripts!r})
-from common.job import from_snakemake, reserved_gpus, wanted_gpus
+from common.core.job import from_snakemake, reserved_gpus, wanted_gpus
 
 job = from_snakemake(snakemake)
 with reserved_gpus(wanted_gpus(job)):

@@ -56,7 +56,7 @@ def test_a_site_says_what_is_its_own_in_the_environment(monkeypatch):
 
 
 def test_memory_grows_with_each_attempt():
-    from common import config as grid
+    from common.core import grid
 
     stated = {"mem_mb": 16000, "runtime": 60}
     assert [grid.resource(stated, "mem_mb", None, attempt) for attempt in (1, 2, 3)] == [16000, 24000, 32000]

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from snakemake.exceptions import WorkflowError
 
-from common import slurm
+from common.planning import slurm
 
 PATHVARS = {name: name for name in ("results", "resources", "scratch", "logs")}
 SQUEUE = '#!/bin/sh\ncat "$(dirname "$0")/queue"\n'

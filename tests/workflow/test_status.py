@@ -9,10 +9,10 @@ import sys
 import time
 
 import pytest
-import status
 from snakemake.persistence.file import FilePersistence
 
-from common import costs, jobs, progress
+import status
+from common.planning import gpu_hours, planned_jobs, progress
 from support import ROOT
 
 TABLE = "results/table_glue.csv"
@@ -39,7 +39,7 @@ def touch(path: str, when: float) -> None:
 @pytest.mark.parametrize("length", [10, 250])  # Snakemake spreads a long name over folders
 def test_states(here, length):
     output = f"results/{'a' * length}/train.json"
-    job = jobs.Job("train_glue", {}, [output], "logs/train.log", "scratch/train.error.json")
+    job = planned_jobs.Job("train_glue", {}, [output], "logs/train.log", "scratch/train.error.json")
     now, lock = time.time(), progress.LOCKS / "0.output.lock"
     snakemake = FilePersistence.__new__(FilePersistence)
     snakemake._incomplete_path, snakemake._max_len, snakemake._incomplete_cache = str(progress.INCOMPLETE), None, None
@@ -67,7 +67,7 @@ def test_states(here, length):
 
 
 def test_a_shard_is_done_when_it_has_gone_into_the_whole(here):
-    shard = jobs.Job("generate_math", {}, ["out/shard0-of-4"], "logs/shard", merged=["out/whole"])
+    shard = planned_jobs.Job("generate_math", {}, ["out/shard0-of-4"], "logs/shard", merged=["out/whole"])
     assert progress.states([shard]) == [(shard, "waiting")]
     touch("out/whole", time.time())
     assert progress.states([shard]) == [(shard, "done")]
@@ -76,30 +76,30 @@ def test_a_shard_is_done_when_it_has_gone_into_the_whole(here):
 RECORD = {"seconds": 7200.0, "processes": 2, "device": "NVIDIA A100", "adapter_bytes": 5_000_000}
 
 
-def training(dataset: str = "cola", method: str = "hra", seed: int = 0, **facts) -> jobs.Job:
+def training(dataset: str = "cola", method: str = "hra", seed: int = 0, **facts) -> planned_jobs.Job:
     wildcards = {"task": "glue", "dataset": dataset, "method": method, "variant": "r8", "seed": str(seed)}
     place = "/".join(wildcards.values())
     outputs = [f"{place}/train.json", f"{place}/last.safetensors", f"{place}/best.safetensors"]
-    job = jobs.Job("train_glue", wildcards, outputs, f"{place}/log", f"{place}/train.error.json", outputs[0])
+    job = planned_jobs.Job("train_glue", wildcards, outputs, f"{place}/log", f"{place}/train.error.json", outputs[0])
     return dataclasses.replace(job, **{"gpus": 2, "work": 100.0, "stated": 3600.0} | facts)
 
 
 def test_hours_by_records_and_by_the_config(here):
     first = training()
     here(first.record, RECORD)
-    assert costs.hours([first], []) == costs.Hours(gpu=4.0)
+    assert gpu_hours.hours([first], []) == gpu_hours.Hours(gpu=4.0)
     again, other, elsewhere = training(seed=1), training(method="lora", work=50.0), training("mnli", "lora", work=500.0)
     # As the same run and data, as the same data, as the same rule: 4 GPU-hours for a work of 100.
-    hours = costs.hours([first, *(training(seed=seed, work=1e9) for seed in (2, 3))], [again, other, elsewhere])
-    assert hours == costs.Hours(gpu=4.0, left=4.0 + 2.0 + 20.0, by_records=3)
+    hours = gpu_hours.hours([first, *(training(seed=seed, work=1e9) for seed in (2, 3))], [again, other, elsewhere])
+    assert hours == gpu_hours.Hours(gpu=4.0, left=4.0 + 2.0 + 20.0, by_records=3)
     here(other.record, RECORD | {"processes": 1})
-    assert costs.hours([first, other], [elsewhere]).left == pytest.approx((4 + 2) / 150 * 500)
-    assert costs.hours([first, other], [training("mnli", "lora", work=None)]).left == pytest.approx(3.0)
-    assert costs.hours([], [again, training(stated=None)]) == costs.Hours(left=1.0, by_config=1, unknown=1)
+    assert gpu_hours.hours([first, other], [elsewhere]).left == pytest.approx((4 + 2) / 150 * 500)
+    assert gpu_hours.hours([first, other], [training("mnli", "lora", work=None)]).left == pytest.approx(3.0)
+    assert gpu_hours.hours([], [again, training(stated=None)]) == gpu_hours.Hours(left=1.0, by_config=1, unknown=1)
     text = "0 GPU-hours so far, unknown GPU-hours to go (1 jobs without an estimate)"
-    assert str(costs.hours([], [training(stated=None)])) == text
-    assert str(costs.hours([], [training(gpus=0)])) == "0 GPU-hours so far, none to go on GPUs"
-    assert costs.hours([], [training(work=0.0)]) == costs.Hours()  # the model as it came
+    assert str(gpu_hours.hours([], [training(stated=None)])) == text
+    assert str(gpu_hours.hours([], [training(gpus=0)])) == "0 GPU-hours so far, none to go on GPUs"
+    assert gpu_hours.hours([], [training(work=0.0)]) == gpu_hours.Hours()  # the model as it came
 
 
 def test_hours_on_a_cpu_of_interrupted_attempts_and_of_generations(here):
@@ -107,11 +107,11 @@ def test_hours_on_a_cpu_of_interrupted_attempts_and_of_generations(here):
     here(cpu.record, RECORD | {"device": "CPU: Xeon", "processes": 1})
     here(interrupted.error.replace("train.error", "attempts"), {"seconds": [1800.0, 0.0]})
     touch(broken.record, time.time())  # not whole
-    shard = jobs.Job("generate_math", {}, ["shard"], "log", benchmark="shard.tsv", gpus=1)
+    shard = planned_jobs.Job("generate_math", {}, ["shard"], "log", benchmark="shard.tsv", gpus=1)
     with open(shard.benchmark, "w") as stream:
         stream.write("s\th:m:s\n3600\t1:00:00\n")
-    assert costs.hours([cpu, broken, shard], [interrupted]).gpu == pytest.approx(1.0 + 1.0)
-    assert costs.hours([cpu], []) == costs.Hours(cpu=2.0)
+    assert gpu_hours.hours([cpu, broken, shard], [interrupted]).gpu == pytest.approx(1.0 + 1.0)
+    assert gpu_hours.hours([cpu], []) == gpu_hours.Hours(cpu=2.0)
 
 
 CONFIG = {
@@ -135,19 +135,21 @@ CONFIG = {
 def test_the_work_of_a_job():
     run = {"task": "glue", "dataset": "cola", "method": "hra", "variant": "r8"}
     # 10 × 3200 rows forward and backward; 10 times the 300 rows of dev forward, a third of that.
-    assert costs.work(CONFIG, "train_glue", run) == pytest.approx(32000 + 10 * 100)
-    assert costs.work(CONFIG, "train_glue", run | {"method": "base"}) == 0
-    assert costs.work(CONFIG, "evaluate_glue", run | {"benchmark": "dev"}) == pytest.approx(2 * 100)  # last and best
+    assert gpu_hours.work(CONFIG, "train_glue", run) == pytest.approx(32000 + 10 * 100)
+    assert gpu_hours.work(CONFIG, "train_glue", run | {"method": "base"}) == 0
+    assert gpu_hours.work(CONFIG, "evaluate_glue", run | {"benchmark": "dev"}) == pytest.approx(
+        2 * 100
+    )  # last and best
     shard = {"task": "math", "dataset": "meta", "benchmark": "gsm8k", "n_shards": "4"}
-    assert costs.work(CONFIG, "generate_math", shard) == 200
-    assert costs.work(CONFIG, "evaluate_harness", run) is costs.work(CONFIG, "runs", {}) is None
+    assert gpu_hours.work(CONFIG, "generate_math", shard) == 200
+    assert gpu_hours.work(CONFIG, "evaluate_harness", run) is gpu_hours.work(CONFIG, "runs", {}) is None
     for job, seconds in (
         (training(), 2.0),
-        (jobs.Job("generate_math", shard, ["out"], "log", work=200), 100),
-        (jobs.Job("evaluate_harness", shard, ["out"], "log", gpus=2), 3600),
-        (jobs.Job("table", {"task": "glue"}, ["out"], "log"), None),
+        (planned_jobs.Job("generate_math", shard, ["out"], "log", work=200), 100),
+        (planned_jobs.Job("evaluate_harness", shard, ["out"], "log", gpus=2), 3600),
+        (planned_jobs.Job("table", {"task": "glue"}, ["out"], "log"), None),
     ):
-        assert costs.stated(CONFIG, job) == seconds
+        assert gpu_hours.stated(CONFIG, job) == seconds
 
 
 def test_a_dry_run_ends_with_what_its_tables_cost(fresh, done):

@@ -6,8 +6,9 @@ official `tool_add_hra`). Methods without adapters (full, bitfit, head, pretrain
 
 from pathlib import Path
 
-from common import adapters, causal_lm, diffusion, files, manifests
-from common.job import start
+from common.core import files, manifests
+from common.core.job import start
+from common.models import adapters, causal_lm, stable_diffusion
 
 
 def main(job: dict) -> None:
@@ -23,17 +24,17 @@ def main(job: dict) -> None:
         model = causal_lm.load_model(folder, params["precision"])
     elif params["architecture"] == "unet":
         set_seed(seed)
-        model = diffusion.load_unet(folder)
+        model = stable_diffusion.load_unet(folder)
     elif params["architecture"] == "controlled":
-        from common import controlled
+        from common.tasks.control import model as control_model
 
         set_seed(seed)
-        model = controlled.load(folder, method)
+        model = control_model.load(folder, method)
     else:
         # The adapter does not depend on the number of classes; the head is drawn again at fine-tuning.
         model = adapters.load_classifier(folder, ["0", "1"], seed)
     # The hint encoder is to an adapter of the UNet what the head is to a classifier's; here it starts with the adapter.
-    beside = controlled.head(method) if params["architecture"] == "controlled" else None
+    beside = control_model.head(method) if params["architecture"] == "controlled" else None
     adapted = adapters.insert(model, method, beside)
     content = {
         "model": {"name": source["name"], "revision": source["revision"], "sha256": source["sha256"]},
@@ -52,7 +53,7 @@ def main(job: dict) -> None:
             for name in ("adapter_config.json", adapters.WEIGHTS)
         }
     started = adapted if adapted is not None else model
-    content |= controlled.count(started, method) if beside else adapters.count(started, params["head"])
+    content |= control_model.count(started, method) if beside else adapters.count(started, params["head"])
     files.write_json(manifest, content)
     print(f"{len(content['modules'])} modules adapted, {content['adapter_parameters']:,} parameters")
 

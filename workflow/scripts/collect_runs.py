@@ -10,10 +10,10 @@ from pathlib import Path
 import jsonschema
 import pandas as pd
 
-from common import files
-from common.aggregate import RUN, SELECTIONS, as_list
-from common.errors import JobError
-from common.job import start
+from common.core import files
+from common.core.errors import JobError
+from common.core.job import start
+from common.report.run_statistics import RUN, SELECTIONS, as_list
 
 SCHEMAS = Path(__file__).parents[1] / "schemas"
 FROM_RECORD = [

@@ -2,10 +2,11 @@
 
 from PIL import Image
 
-from common import images, manifests
-from common.aggregate import as_list
-from common.job import start
-from common.sheets import CELL, GAP, MARGIN, TEXT, Sheet, spread
+from common.core import manifests
+from common.core.job import start
+from common.data import images
+from common.report.image_grid import CELL, GAP, MARGIN, TEXT, Sheet, spread
+from common.report.run_statistics import as_list
 
 PHOTOGRAPHS = 6
 

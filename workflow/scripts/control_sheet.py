@@ -1,9 +1,11 @@
 """Control signals at a glance: a line a hint, with its photograph and what each method drew from hint and prompt."""
 
-from common import control_data, controls, images
-from common.aggregate import as_list
-from common.job import start
-from common.sheets import CELL, GAP, MARGIN, TEXT, Sheet, spread
+from common.core.job import start
+from common.data import images
+from common.report.image_grid import CELL, GAP, MARGIN, TEXT, Sheet, spread
+from common.report.run_statistics import as_list
+from common.tasks.control import data as control_data
+from common.tasks.control import task as controls
 
 
 def main(job: dict) -> None:

@@ -16,10 +16,11 @@ import shutil
 import sys
 from pathlib import Path, PurePosixPath
 
-from common import archives, conversion, files, images, sources
-from common.errors import JobError
-from common.job import start
-from common.transfer import out_of_space
+from common.core import files
+from common.core.errors import JobError
+from common.core.job import start
+from common.data import images, sources, text_tables, zip_archives
+from common.data.http_download import out_of_space
 
 # What is read without running code that came along; a .bin, .pth, .pth.tar or .ckpt is loaded later
 # with weights_only=True.
@@ -48,12 +49,12 @@ def main(job: dict) -> None:
             record |= {"files": sources.listing(raw), "rows": {"images": images.check(raw, dataset["resolution"])}}
         elif kept:
             for path in sorted(raw.rglob("*.zip")):
-                print(f"{path.name}: {archives.check(path)} files, whole", file=sys.stderr)
+                print(f"{path.name}: {zip_archives.check(path)} files, whole", file=sys.stderr)
             record["files"] = sources.listing(raw)
         elif dataset:
             shutil.rmtree(converted, ignore_errors=True)
             converted.mkdir()
-            rows = conversion.convert(name, dataset, raw, converted)
+            rows = text_tables.convert(name, dataset, raw, converted)
             record |= {"files": sources.listing(converted), "rows": rows, "raw": sources.listing(raw)}
         else:
             place = one_file(raw, converted)
@@ -78,7 +79,7 @@ def one_file(raw: Path, converted: Path) -> Path:
     """Where the model is in diffusers' layout: a Stable Diffusion in one file is converted to it."""
     if not (raw / "unet/config.json").exists():
         return raw
-    from common import ldm_checkpoint
+    from common.models.ldm import checkpoint as ldm_checkpoint
 
     shutil.rmtree(converted, ignore_errors=True)
     return ldm_checkpoint.diffusers_folder(raw, converted)

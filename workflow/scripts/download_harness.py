@@ -11,10 +11,10 @@ import difflib
 import os
 from pathlib import Path
 
-from common import files, provenance
-from common.errors import JobError
-from common.job import start
-from common.transfer import out_of_space
+from common.core import files, provenance
+from common.core.errors import JobError
+from common.core.job import start
+from common.data.http_download import out_of_space
 
 CACHES = {
     "HF_HUB_CACHE": "hub",

@@ -3,9 +3,12 @@
 import shutil
 from pathlib import Path
 
-from common import archives, control_data, files, hint_source, manifests, sources
-from common.errors import JobError
-from common.job import start
+from common.core import files, manifests
+from common.core.errors import JobError
+from common.core.job import start
+from common.data import sources, zip_archives
+from common.tasks.control import data as control_data
+from common.tasks.control import hint_source
 
 
 def main(job: dict) -> None:
@@ -17,7 +20,7 @@ def main(job: dict) -> None:
             f"found {found[:12]}…. Run the same command again, with the same PYTHONPATH."
         )
     source = files.read_json(job["input"]["dataset"])
-    raw = archives.Folder(manifests.folder(job["input"]["dataset"]))
+    raw = zip_archives.Folder(manifests.folder(job["input"]["dataset"]))
     folder = manifest.with_name(manifest.name.removesuffix(".manifest.json"))
     new = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(new, ignore_errors=True)

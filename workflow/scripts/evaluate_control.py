@@ -11,9 +11,13 @@ from pathlib import Path
 import numpy
 from PIL.Image import Image
 
-from common import control_data, controls, files, images, judging, manifests, outputs, provenance
-from common.aggregate import as_list
-from common.job import start
+from common.core import files, manifests, predictions, provenance
+from common.core.job import start
+from common.data import images
+from common.evaluators import aggregation
+from common.report.run_statistics import as_list
+from common.tasks.control import data as control_data
+from common.tasks.control import task as controls
 
 
 def main(job: dict) -> None:
@@ -25,10 +29,10 @@ def main(job: dict) -> None:
     metrics = {}
     for evaluator in params["evaluators"]:
         metrics |= judge.judge(evaluator)
-    outputs.write(job["output"]["predictions"], judge.rows)
+    predictions.write(job["output"]["predictions"], judge.rows)
     score = controls.metrics(params["evaluators"])[0]
     selections = {"last": {"step": record["steps"], "metrics": metrics}}
-    outputs.write_metrics(job, started, device, record, len(judge.rows), score, selections)
+    predictions.write_metrics(job, started, device, record, len(judge.rows), score, selections)
     values = ", ".join(f"{name} {one['value']:.4g}" for name, one in metrics.items())
     print(f"{len(judge.rows)} images judged: {values}")
 
@@ -58,7 +62,7 @@ class Judge:
 
     def judge(self, evaluator: dict) -> dict[str, dict[str, float]]:
         """Metric -> `value` and `stderr`; what it is of each image goes into the rows."""
-        from common import control_metrics
+        from common.tasks.control import metrics as control_metrics
 
         name, kind = evaluator["name"], evaluator["kind"]
         folder = manifests.folder(self.manifests[evaluator["model"]]) if "model" in evaluator else None
@@ -70,9 +74,9 @@ class Judge:
         if kind in controls.SEGMENTATION:
             return self.segmentation(name, evaluator, folder)
         if kind in controls.LANDMARKS:
-            from common import face_landmarks
+            from common.evaluators import landmarks
 
-            detector = face_landmarks.load(evaluator, folder, self.device)
+            detector = landmarks.load(evaluator, folder, self.device)
             scores = lambda row, image: control_metrics.landmark_scores(  # noqa: E731
                 detector.faces(image), self.split.annotation(row), image.size
             )
@@ -83,12 +87,13 @@ class Judge:
         for row, values in zip(self.rows, named, strict=True):
             row |= values
         columns = {key: numpy.array([one[key] for one in named], float) for key in named[0]}
-        return judging.summary(columns)
+        return aggregation.summary(columns)
 
     def segmentation(self, name: str, evaluator: dict, folder: Path | None) -> dict[str, dict[str, float]]:
-        from common import control_metrics, segmenters
+        from common.evaluators import segmentation
+        from common.tasks.control import metrics as control_metrics
 
-        segmenter, areas = segmenters.load(evaluator, folder, self.device), []
+        segmenter, areas = segmentation.load(evaluator, folder, self.device), []
         for row, image in self.progress(name):
             found = control_metrics.class_areas(segmenter.classes(image), self.split.annotation(row))
             areas.append(found)

@@ -3,14 +3,15 @@
 import time
 from pathlib import Path
 
-from common import adapters, files, glue, manifests, outputs, provenance
-from common.job import start
+from common.core import files, manifests, predictions, provenance
+from common.core.job import start
+from common.models import adapters, classifier
 
 
 def main(job: dict) -> None:
     import numpy as np
 
-    from common import metrics
+    from common.tasks.glue import metrics
 
     started = time.monotonic()
     params, wildcards = job["params"], job["wildcards"]
@@ -20,9 +21,9 @@ def main(job: dict) -> None:
     settings = record["hyperparameters"]
     device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
     model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
-    tokenizer = glue.load_tokenizer(model_folder)
+    tokenizer = classifier.load_tokenizer(model_folder)
     split = dataset["benchmarks"][wildcards["benchmark"]]
-    data = glue.tokenized(data_folder, split, dataset["columns"], tokenizer, settings["max_length"])
+    data = classifier.tokenized(data_folder, split, dataset["columns"], tokenizer, settings["max_length"])
     labels = np.asarray(data["labels"])
 
     selections, scores = {}, {}
@@ -41,7 +42,7 @@ def main(job: dict) -> None:
         selections[selection] = {"step": step, "metrics": found}
 
     write_predictions(Path(job["output"]["predictions"]), labels, scores)
-    outputs.write_metrics(job, started, device, record, len(labels), dataset["score"], selections)
+    predictions.write_metrics(job, started, device, record, len(labels), dataset["score"], selections)
 
 
 def logits(model, data, tokenizer, settings: dict, device: str):
@@ -71,7 +72,7 @@ def logits(model, data, tokenizer, settings: dict, device: str):
 
 def write_predictions(path: Path, labels, scores: dict) -> None:
     """Write one JSON line per item: index, label and each selection's scores."""
-    outputs.write(
+    predictions.write(
         path,
         (
             {"item": i, "label": label.item()} | {name: s[i].round(6).tolist() for name, s in scores.items()}

@@ -7,9 +7,11 @@ import time
 from pathlib import Path
 
 import download_harness
-from common import causal_lm, files, manifests, programs, provenance
-from common.errors import JobError
-from common.job import start
+from common.core import files, manifests, provenance
+from common.core.errors import JobError
+from common.core.job import start
+from common.models import causal_lm
+from common.tasks.math import programs
 
 
 def main(job: dict) -> None:

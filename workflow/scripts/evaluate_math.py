@@ -4,9 +4,10 @@ import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from common import answers, files, manifests, outputs
-from common.errors import JobError
-from common.job import start
+from common.core import files, manifests, predictions
+from common.core.errors import JobError
+from common.core.job import start
+from common.tasks.math import answers
 
 
 def main(job: dict) -> None:
@@ -16,9 +17,9 @@ def main(job: dict) -> None:
     params = job["params"]
     style, record = params["answer"], files.read_json(job["input"]["record"])
     golds = gold_answers(job["input"]["dataset"], params["split"], style)
-    lines = outputs.complete(outputs.read(job["input"]["outputs"]), len(golds), job["input"]["outputs"])
+    lines = predictions.complete(predictions.read(job["input"]["outputs"]), len(golds), job["input"]["outputs"])
 
-    # Threads, since each waits for a process of its own (common/limited.py); the results come in the order of items.
+    # Threads, since each waits for a process of its own (sandbox.py); the results keep the order of the items.
     with ThreadPoolExecutor(job["threads"]) as pool:
         graded = pool.map(lambda line, gold: answers.grade(style, line["output"], gold), lines, golds)
         verdicts = list(tqdm(graded, desc="grade", total=len(golds), disable=None))
@@ -28,13 +29,13 @@ def main(job: dict) -> None:
             f"Warning: none of {len(lines)} outputs contains “{answers.MARK}”, the only place where `strict` looks for "
             "an answer: it is 0 whatever the model can do. Compare `lenient`, or train on data that ends in that form."
         )
-    outputs.write(
+    predictions.write(
         job["output"]["predictions"],
         (line | {"gold": gold} | verdict for line, gold, verdict in zip(lines, golds, verdicts, strict=True)),
     )
     accuracies = {way: accuracy([verdict[way]["right"] for verdict in verdicts]) for way in params["metrics"]}
     selections = {"last": {"step": record["steps"], "metrics": accuracies}}
-    outputs.write_metrics(job, started, "cpu", record, len(golds), params["score"], selections)
+    predictions.write_metrics(job, started, "cpu", record, len(golds), params["score"], selections)
 
 
 def gold_answers(manifest: str, split: str, style: str) -> list[str]:

@@ -9,20 +9,13 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from common import (
-    faithfulness,
-    files,
-    fingerprints,
-    images,
-    judging,
-    manifests,
-    outputs,
-    provenance,
-    subjects,
-    tensor_files,
-)
-from common.aggregate import as_list
-from common.job import start
+from common.core import files, fingerprints, manifests, predictions, provenance
+from common.core.job import start
+from common.data import images, safe_checkpoints
+from common.demo import prompt_fidelity
+from common.evaluators import aggregation
+from common.report.run_statistics import as_list
+from common.tasks.subject import task as subjects
 
 
 def main(job: dict) -> None:
@@ -35,24 +28,27 @@ def main(job: dict) -> None:
     metrics = subjects.metrics(evaluation["evaluators"])
     if params["method"]["kind"] == "reference":
         rows = judge.reference()
-        prompts, selections = 1, lambda scores: {"last": judging.last(scores), "best_on_test": judging.last(scores)}
+        prompts, selections = (
+            1,
+            lambda scores: {"last": aggregation.last(scores), "best_on_test": aggregation.last(scores)},
+        )
     else:
         pictures = list(images.unpack(job["input"]["images"]))
         rows = judge.generated(pictures)
         prompts = len(evaluation["prompts"])
         selections = lambda scores: {  # noqa: E731
-            "last": judging.last(scores),
-            "best_on_test": judging.best_on_test(scores, evaluation["best_by"]),
+            "last": aggregation.last(scores),
+            "best_on_test": aggregation.best_on_test(scores, evaluation["best_by"]),
         }
     metrics = [name for name in metrics if any(row.get(name) is not None for row in rows)]
     rows = [row | {name: row.get(name) for name in metrics} for row in rows]
-    outputs.write(job["output"]["predictions"], rows)
-    chosen = selections(judging.table(rows, metrics, prompts))
+    predictions.write(job["output"]["predictions"], rows)
+    chosen = selections(aggregation.table(rows, metrics, prompts))
     selections = {
-        name: {"step": record["steps"] if name == "last" else None, "metrics": judging.summary(values)}
+        name: {"step": record["steps"] if name == "last" else None, "metrics": aggregation.summary(values)}
         for name, values in chosen.items()
     }
-    outputs.write_metrics(job, started, device, record, len(rows), evaluation["best_by"][0], selections)
+    predictions.write_metrics(job, started, device, record, len(rows), evaluation["best_by"][0], selections)
     blocked = sum(row["blocked"] or 0 for row in rows)
     print(f"{len(rows)} images, {blocked:.0f} of them blocked")
 
@@ -69,9 +65,9 @@ class Judge:
         self.content = [files.sha256(path) for path in sources] + [files.sha256(job["input"]["dataset"])]
 
     def load(self, entry: dict):
-        from common import picture_features
+        from common.evaluators import image_features
 
-        return picture_features.load(entry, manifests.folder(self.manifests[entry["model"]]), self.device)
+        return image_features.load(entry, manifests.folder(self.manifests[entry["model"]]), self.device)
 
     def features(self, name: str, entry: dict, compute) -> dict:
         """Tensors of an evaluator, from the scratch folder where they are there."""
@@ -85,7 +81,7 @@ class Judge:
             computed = {key: tensor.contiguous() for key, tensor in compute(self.load(entry)).items()}
             with files.replacing(path) as temporary:
                 save_file(computed, temporary)
-        return tensor_files.load(path)
+        return safe_checkpoints.load(path)
 
     def generated(self, pictures: list) -> list[dict]:
         """One row an image, in the order of the tar file."""
@@ -130,7 +126,7 @@ class Judge:
         found = {}
         for index in seen:
             prompt = self.evaluation["prompts_class"][rows[index]["prompt_index"]]
-            if right := faithfulness.checks(pictures[index].image, prompt):
+            if right := prompt_fidelity.checks(pictures[index].image, prompt):
                 found[index] = sum(right.values()) / len(right)
         return found
 

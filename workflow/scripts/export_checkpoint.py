@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-from common import augmented_checkpoint, manifests
-from common.job import start
+from common.core import manifests
+from common.core.job import start
+from common.tasks.control import official_checkpoint
 
 
 def main(job: dict) -> None:
     params, path = job["params"], Path(job["output"]["checkpoint"])
-    augmented_checkpoint.write(manifests.folder(job["input"]["model"]), params["method"], Path(params["weights"]), path)
+    official_checkpoint.write(manifests.folder(job["input"]["model"]), params["method"], Path(params["weights"]), path)
     print(f"{path}: {path.stat().st_size / 1e9:.3g} GB")
 
 

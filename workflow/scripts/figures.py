@@ -13,10 +13,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from common import aggregate, files
-from common.aggregate import as_list, readable, scale_free
-from common.job import start
-from common.style import COLOURS, SETTINGS, SMALL, remark, save, say, styles
+from common.core import files
+from common.core.job import start
+from common.report import run_statistics
+from common.report.plot_style import COLOURS, SETTINGS, SMALL, remark, save, say, styles
+from common.report.run_statistics import as_list, readable, scale_free
 
 SOURCES = {
     "glue": ("Figure 3", "Table 2"),
@@ -108,7 +109,7 @@ def parameters_panel(
 
 def paper_points(ax, name: str, published: pd.DataFrame, params: dict, style: dict[str, dict]) -> list[Line2D]:
     """The paper's values as hollow markers; thin where they are on another scale than ours."""
-    same_scale = aggregate.counterparts(published, params["columns"], params["averages"])
+    same_scale = run_statistics.counterparts(published, params["columns"], params["averages"])
     comparable = {row for row, column in same_scale if column == name}
     like = {row for row, column in same_scale if (column in params["averages"]) == (name in params["averages"])}
     cells = published[(published["column"] == scale_free(name)) & published["row"].isin(like)]
@@ -170,7 +171,7 @@ def lambda_panel(
     bars = bars.set_index("run")["value"].astype(float)
     swept = sweep.set_index("run")["lambda"].astype(float).to_dict()
     run_of = published.drop_duplicates("row").set_index("row")["run"]
-    same_scale = aggregate.counterparts(published, params["columns"], {})
+    same_scale = run_statistics.counterparts(published, params["columns"], {})
     rows = {run_of[row]: value for (row, column), value in same_scale.items() if column == name}
     rows = pd.Series({run: value for run, value in rows.items() if run in lambdas}, dtype=float)
     place = swept | lambdas
@@ -273,16 +274,20 @@ def curves_figure(points: pd.DataFrame, params: dict) -> Figure:
 
 def main(job: dict) -> None:
     params, inputs, output = job["params"], job["input"], job["output"]
-    runs = aggregate.read_runs(inputs["runs"])
+    runs = run_statistics.read_runs(inputs["runs"])
     published, sweep = (
-        aggregate.read_csv(inputs[name]) if inputs.get(name) else pd.DataFrame(columns=[*aggregate.PUBLISHED, "lambda"])
+        run_statistics.read_csv(inputs[name])
+        if inputs.get(name)
+        else pd.DataFrame(columns=[*run_statistics.PUBLISHED, "lambda"])
         for name in ("published", "published_lambda")
     )
-    single, averages = aggregate.spread(params["columns"], params["averages"])
+    single, averages = run_statistics.spread(params["columns"], params["averages"])
     wide = [column for column in params["columns"] if "datasets" in column]
-    statistics = aggregate.summary(aggregate.scores(runs, single, averages, params.get("scale", 100)), averages)
+    statistics = run_statistics.summary(
+        run_statistics.scores(runs, single, averages, params.get("scale", 100)), averages
+    )
     params |= {"columns": [*wide, *single], "averages": averages}
-    points = aggregate.curves([files.read_json(path) for path in as_list(inputs.get("records"))])
+    points = run_statistics.curves([files.read_json(path) for path in as_list(inputs.get("records"))])
     with matplotlib.rc_context(SETTINGS | {"svg.hashsalt": params["task"]}):
         figure = parameters_figure(runs, statistics, published, params)
         save(figure, output["parameters_svg"], output["parameters_png"])

@@ -5,10 +5,13 @@ How many are blocked is said in the log.
 
 from itertools import chain
 
-from common import controls, files, images, subjects
-from common.aggregate import as_list
-from common.errors import JobError
-from common.job import start
+from common.core import files
+from common.core.errors import JobError
+from common.core.job import start
+from common.data import images
+from common.report.run_statistics import as_list
+from common.tasks.control import task as controls
+from common.tasks.subject import task as subjects
 
 
 def main(job: dict) -> None:

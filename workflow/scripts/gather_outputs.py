@@ -1,14 +1,14 @@
 """Merge the shards of a generation into one file, every item once, in order."""
 
-from common import files, outputs
-from common.job import start
+from common.core import files, predictions
+from common.core.job import start
 
 
 def main(job: dict) -> None:
     shards = job["input"]["shards"]
     expected = files.read_json(job["input"]["dataset"])["rows"][job["params"]["split"]]
-    lines = [line for path in ([shards] if isinstance(shards, str) else shards) for line in outputs.read(path)]
-    outputs.write(job["output"]["outputs"], outputs.complete(lines, expected, job["output"]["outputs"]))
+    lines = [line for path in ([shards] if isinstance(shards, str) else shards) for line in predictions.read(path)]
+    predictions.write(job["output"]["outputs"], predictions.complete(lines, expected, job["output"]["outputs"]))
 
 
 if __name__ == "__main__":

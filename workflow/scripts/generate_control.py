@@ -6,8 +6,12 @@ of them and comes out the same to the bit. Its noise depends on the run's seed a
 
 from pathlib import Path
 
-from common import control_data, controls, files, manifests, shards, subjects
-from common.job import start
+from common.core import files, manifests
+from common.core.job import start
+from common.models import image_shards
+from common.tasks.control import data as control_data
+from common.tasks.control import task as controls
+from common.tasks.subject import task as subjects
 
 
 def main(job: dict) -> None:
@@ -32,7 +36,7 @@ def main(job: dict) -> None:
         "method": params["method"],
     }
     items = controls.items(record["steps"], len(split))
-    shards.draw(
+    image_shards.draw(
         job,
         items,
         about,

@@ -8,9 +8,10 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from common import causal_lm, files, manifests, memory, outputs, provenance
-from common.errors import JobError
-from common.job import start
+from common.core import files, manifests, predictions, provenance
+from common.core.errors import JobError
+from common.core.job import start
+from common.models import causal_lm, memory
 
 
 def main(job: dict) -> None:
@@ -36,7 +37,7 @@ def main(job: dict) -> None:
         {"item": item, "prompt": prompts[item], "output": cut(text, generation["stop"]), "finish": finish}
         for item, text, finish in answered
     ]
-    outputs.write(job["output"]["shard"], sorted(lines, key=lambda line: line["item"]))
+    predictions.write(job["output"]["shard"], sorted(lines, key=lambda line: line["item"]))
     print(f"{len(lines)} of {len(questions)} items answered")
 
 

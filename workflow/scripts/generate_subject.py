@@ -6,9 +6,11 @@ of them and comes out the same to the bit. The base is loaded once; the weights 
 
 from pathlib import Path
 
-from common import adapters, files, manifests, shards, subjects
-from common.errors import JobError
-from common.job import start
+from common.core import files, manifests
+from common.core.errors import JobError
+from common.core.job import start
+from common.models import adapters, image_shards
+from common.tasks.subject import task as subjects
 
 
 def main(job: dict) -> None:
@@ -27,7 +29,7 @@ def main(job: dict) -> None:
 
     items = subjects.items(params["steps"], len(params["prompts"]), params["sampling"]["images"])
     identity = {"model": record["model"]["sha256"], "weights": hashes, "seed": record["seed"]}
-    shards.draw(job, items, about, identity | {"prompts": params["prompts"]}, weights)
+    image_shards.draw(job, items, about, identity | {"prompts": params["prompts"]}, weights)
 
 
 def weights_at(job: dict, record: dict, step: int) -> Path:

@@ -9,9 +9,8 @@ import sys
 from pathlib import Path
 from random import Random
 
-from common import tiny_diffusion
-from common.generators import pictures
-from common.job import start
+from common.core.job import start
+from common.demo import object_images, tiny_diffusion
 
 WARMUP = 100  # steps
 # In so few numbers a place is to be seen through the noise of Stable Diffusion's last step; no caption would be asked
@@ -29,7 +28,7 @@ def main(job: dict) -> None:
     pipeline = tiny_diffusion.build(params["model"] | {"scheduler": SCHEDULER})
     start_as_identity(pipeline.unet)
     train_autoencoder(pipeline.vae, rng, **params["autoencoder"])
-    scenes = [pictures.scene(rng) for _ in range(params["rows"])]
+    scenes = [object_images.scene(rng) for _ in range(params["rows"])]
     mean, deviation = encode(pipeline.vae, scenes)
     # From here on nothing depends on how long the autoencoder was trained.
     torch.manual_seed(params["seed"])
@@ -64,7 +63,7 @@ def train_autoencoder(
     with torch.no_grad():
         vae.quant_conv.bias[vae.config.latent_channels :] = -6
     for step in range(total):
-        scenes = [draw(rng) for _ in range(batch_size // 2) for draw in (pictures.scene, pictures.any_scene)]
+        scenes = [draw(rng) for _ in range(batch_size // 2) for draw in (object_images.scene, object_images.any_scene)]
         batch = tensor(scenes)
         if step < crop_steps:
             batch = torch.stack([cut(*pair, crop, rng) for pair in zip(batch, scenes, strict=True)])
@@ -80,7 +79,7 @@ def train_autoencoder(
 def cut(picture, scene, side: int, rng: Random):
     """A square of a picture (3, height, width) with at least a part of its object."""
     left, top = (
-        min(max(round(middle - side / 2 + rng.uniform(-side, side) / 3), 0), pictures.SIZE - side)
+        min(max(round(middle - side / 2 + rng.uniform(-side, side) / 3), 0), object_images.SIZE - side)
         for middle in (scene.x, scene.y)
     )
     return picture[:, top : top + side, left : left + side]
@@ -117,7 +116,9 @@ def train_denoiser(
     order = itertools.chain.from_iterable(rng.sample(range(len(scenes)), len(scenes)) for _ in itertools.count())
     for step in range(steps):
         chosen = list(itertools.islice(order, batch_size))
-        captions = ["" if rng.random() < unconditional else pictures.caption(scenes[index], rng) for index in chosen]
+        captions = [
+            "" if rng.random() < unconditional else object_images.caption(scenes[index], rng) for index in chosen
+        ]
         tokens = pipeline.tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
         latents = (mean[chosen] + deviation[chosen] * torch.randn_like(mean[chosen])) * scale
         noise, times = torch.randn_like(latents), torch.randint(len(noising.betas), (batch_size,))
@@ -178,7 +179,7 @@ def tensor(scenes: list):
     import numpy
     import torch
 
-    drawn = torch.from_numpy(numpy.stack([pictures.picture(scene)[0] for scene in scenes]))
+    drawn = torch.from_numpy(numpy.stack([object_images.picture(scene)[0] for scene in scenes]))
     return drawn.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 

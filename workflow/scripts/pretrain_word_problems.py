@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from common import causal_lm, generators
-from common.job import start
+from common.core.job import start
+from common.demo import text_tasks
+from common.models import causal_lm
 
 SPECIAL_TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
 
@@ -19,7 +20,7 @@ def main(job: dict) -> None:
     )
 
     params, folder = job["params"], Path(job["output"]["weights"]).parent
-    rows = generators.word_problems({"train": params["rows"]}, params["seed"])["train"]
+    rows = text_tasks.word_problems({"train": params["rows"]}, params["seed"])["train"]
     texts = [f"{row['question']}\n{row['answer']}" for row in rows]
     tokenizer = train_tokenizer(texts, params["vocabulary"], params["model"]["max_position_embeddings"])
     set_seed(params["seed"])

@@ -16,7 +16,7 @@ from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
 
-from common.aggregate import read_csv, readable
+from common.report.run_statistics import read_csv, readable
 
 LABEL_WIDTH, PARAMETERS_WIDTH = 14, 7
 

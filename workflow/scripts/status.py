@@ -15,13 +15,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from common import costs, jobs, progress
+from common.planning import gpu_hours, planned_jobs, progress
 
 SHOWN = 5  # failed jobs of a table with the ends of their logs
 STYLES = {"done": "green", "running": "cyan", "queued": "blue", "failed": "red", "stopped": "yellow", "waiting": "dim"}
 
 
-def counts(states: list[tuple[jobs.Job, str]]) -> Table:
+def counts(states: list[tuple[planned_jobs.Job, str]]) -> Table:
     """One line a rule, in the order of the chain."""
     numbers, total = {}, Counter(state for _, state in states)
     for job, state in states:
@@ -40,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("tables", nargs="*", metavar="TABLE", help="glue, math, …; default: all that were asked for")
     arguments = parser.parse_args()
-    asked = {path.stem.removeprefix("table_"): path for path in sorted(jobs.TABLES.glob("*.json"))}
+    asked = {path.stem.removeprefix("table_"): path for path in sorted(planned_jobs.TABLES.glob("*.json"))}
     if unknown := [name for name in arguments.tables or ["a table"] * (not asked) if name not in asked]:
         raise SystemExit(
             f"No run in this folder was asked for {', '.join(unknown)}, but for: {', '.join(asked) or 'none'}. "
@@ -50,10 +50,10 @@ def main() -> None:
     console.print(progress.lock())
     shown = set()
     for name in arguments.tables or asked:
-        states = progress.states(jobs.load(asked[name]))
+        states = progress.states(planned_jobs.load(asked[name]))
         done, left = ([job for job, state in states if (state == "done") == wanted] for wanted in (True, False))
         console.print()
-        console.print(f"table_{name}: {costs.hours(done, left)}", style="bold")
+        console.print(f"table_{name}: {gpu_hours.hours(done, left)}", style="bold")
         console.print(counts(states))
         dead = [(job, state) for job, state in states if state in ("failed", "stopped") and job.log not in shown]
         for job, state in dead[:SHOWN]:

@@ -7,9 +7,10 @@ compared only with our column on the same metric scale.
 
 import pandas as pd
 
-from common import aggregate, files, markdown_text
-from common.errors import JobError
-from common.job import start
+from common.core import files
+from common.core.errors import JobError
+from common.core.job import start
+from common.report import markdown_text, run_statistics
 
 NOTES = {
     "glue": [
@@ -100,7 +101,7 @@ def layout(rows: list[dict], published: pd.DataFrame) -> list[dict]:
 def label_of(row: pd.Series, params: dict) -> str:
     """As the config calls our run, or the paper's words for a row that we do not run."""
     labels = {entry["run"]: entry["label"] for entry in params["rows"]}
-    return labels.get(row["run"]) or f"{row['method']} {aggregate.readable(row['setting'])}".strip()
+    return labels.get(row["run"]) or f"{row['method']} {run_statistics.readable(row['setting'])}".strip()
 
 
 def holes(runs: pd.DataFrame, run: str, datasets: list[str], expected: dict[str, int]) -> str:
@@ -135,11 +136,11 @@ def build(runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataF
     scale = params.get("scale", 100)
     digits = {column["name"]: 2 if column.get("scale", scale) == 100 else 3 for column in columns}
     names = [column["name"] for column in columns] + list(averages)
-    single, all_averages = aggregate.spread(columns, averages)
+    single, all_averages = run_statistics.spread(columns, averages)
     datasets = list(dict.fromkeys(column["dataset"] for column in single))
-    statistics = aggregate.summary(aggregate.scores(runs, single, all_averages, scale), all_averages)
+    statistics = run_statistics.summary(run_statistics.scores(runs, single, all_averages, scale), all_averages)
     statistics = statistics.to_dict("index")
-    theirs = aggregate.counterparts(published, columns, averages)
+    theirs = run_statistics.counterparts(published, columns, averages)
     table = []
     for line in layout(params["rows"], published):
         run = line["run"]
@@ -195,7 +196,7 @@ def paper_cell(row: pd.Series, name: str) -> str:
 def expected_seeds(run: str, name: str, params: dict) -> int:
     """Seeds that the grid has for a column; for an average, the least of its columns."""
     counts = params["seeds_expected"].get(run, {})
-    single, averages = aggregate.spread(params["columns"], params.get("averages", {}))
+    single, averages = run_statistics.spread(params["columns"], params.get("averages", {}))
     datasets = {column["name"]: column["dataset"] for column in single}
     return min(counts.get(datasets[member], 0) for member in averages.get(name, [name]))
 
@@ -239,7 +240,7 @@ def notes(table: pd.DataFrame, runs: pd.DataFrame, published: pd.DataFrame, para
         mixed = [run for run, group in done.groupby("run", sort=False) if group[name].nunique() > 1]
         if mixed:
             lines.append(f"**Mixed `{name}`** within one row: {', '.join(mixed)}. Its means compare unlike runs.")
-    dirty = done.loc[done["dirty"] == "true", aggregate.RUN].drop_duplicates()
+    dirty = done.loc[done["dirty"] == "true", run_statistics.RUN].drop_duplicates()
     if len(dirty):
         lines.append(f"{len(dirty)} run(s) were made with uncommitted changes (`dirty` in the run table).")
     if unmarked := params.get("never_marked"):
@@ -272,11 +273,11 @@ def markdown(table: pd.DataFrame, runs: pd.DataFrame, published: pd.DataFrame, p
 
 def main(job: dict) -> None:
     params = job["params"]
-    runs = aggregate.read_runs(job["input"]["runs"])
+    runs = run_statistics.read_runs(job["input"]["runs"])
     path = job["input"].get("published")
-    published = aggregate.read_csv(path) if path else pd.DataFrame(columns=aggregate.PUBLISHED)
-    if lost := set(aggregate.PUBLISHED) - set(published.columns):
-        raise JobError(f"{path}: no column {', '.join(sorted(lost))}; expected {','.join(aggregate.PUBLISHED)}.")
+    published = run_statistics.read_csv(path) if path else pd.DataFrame(columns=run_statistics.PUBLISHED)
+    if lost := set(run_statistics.PUBLISHED) - set(published.columns):
+        raise JobError(f"{path}: no column {', '.join(sorted(lost))}; expected {','.join(run_statistics.PUBLISHED)}.")
     table = build(runs, published, params)
     files.write_text(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"))
     files.write_text(job["output"]["markdown"], markdown(table, runs, published, params))

@@ -6,8 +6,9 @@ Time and memory compare where as many rows are computed at a time: the micro-bat
 
 import pandas as pd
 
-from common import aggregate, files, markdown_text
-from common.job import start
+from common.core import files
+from common.core.job import start
+from common.report import markdown_text, run_statistics
 from table import label_of, layout, number
 
 QUANTITIES = {  # column -> digits; in the paper's units
@@ -34,7 +35,7 @@ PAPER_NOTE = (
 
 def trainings(runs: pd.DataFrame) -> pd.DataFrame:
     """One row per training: the run table repeats each for every metric; one that failed has no numbers."""
-    once = runs.drop_duplicates(aggregate.RUN).copy()
+    once = runs.drop_duplicates(run_statistics.RUN).copy()
     names = ["trainable_parameters", "total_parameters", "seconds", "peak_memory_bytes", "processes", "micro_batch"]
     once[names] = once[names].apply(pd.to_numeric)
     hours, gigabytes = once["seconds"] / 3600, once["peak_memory_bytes"] / 1e9
@@ -113,8 +114,8 @@ def ours_cell(row: pd.Series, name: str) -> str:
 
 def main(job: dict) -> None:
     params, path = job["params"], job["input"].get("published")
-    runs = aggregate.read_runs(job["input"]["runs"])
-    published = aggregate.read_csv(path) if path else pd.DataFrame(columns=[*aggregate.PUBLISHED, "hardware"])
+    runs = run_statistics.read_runs(job["input"]["runs"])
+    published = run_statistics.read_csv(path) if path else pd.DataFrame(columns=[*run_statistics.PUBLISHED, "hardware"])
     table = build(runs, published, params)
     files.write_text(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"))
     files.write_text(job["output"]["markdown"], markdown(table, published, params))

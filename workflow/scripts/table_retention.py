@@ -6,9 +6,10 @@ impact, by the paper's formula the mean over the benchmarks of (tuned − base) 
 
 import pandas as pd
 
-from common import aggregate, files, markdown_text
-from common.errors import JobError
-from common.job import start
+from common.core import files
+from common.core.errors import JobError
+from common.core.job import start
+from common.report import markdown_text, run_statistics
 from table import label_of, layout, number, ours_cell, paper_cell
 
 IMPACT, LEFT_OUT = "Overall impact", "not run"
@@ -121,8 +122,8 @@ def notes(values: pd.DataFrame, published: pd.DataFrame, params: dict) -> list[s
 
 def main(job: dict) -> None:
     params, path = job["params"], job["input"].get("published")
-    values = read(aggregate.as_list(job["input"].get("metrics")), [row["run"] for row in params["rows"]])
-    published = aggregate.read_csv(path) if path else pd.DataFrame(columns=aggregate.PUBLISHED)
+    values = read(run_statistics.as_list(job["input"].get("metrics")), [row["run"] for row in params["rows"]])
+    published = run_statistics.read_csv(path) if path else pd.DataFrame(columns=run_statistics.PUBLISHED)
     table = build(values, published, params)
     files.write_text(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"))
     files.write_text(job["output"]["markdown"], markdown(table, values, published, params))

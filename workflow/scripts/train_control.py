@@ -8,8 +8,11 @@ pretrained (the base alone, which pays no heed to hints) and reference (the phot
 import time
 from pathlib import Path
 
-from common import diffusion, finetuning, manifests, provenance, subjects
-from common.job import start
+from common.core import manifests, provenance
+from common.core.job import start
+from common.models import stable_diffusion
+from common.tasks.subject import task as subjects
+from common.training import run_record
 
 
 def main(job: dict) -> None:
@@ -19,12 +22,15 @@ def main(job: dict) -> None:
     device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
     model_folder = manifests.folder(job["input"]["model"])
     if method["kind"] in subjects.IDLE:
-        finetuning.untrained(job, started, device, diffusion.count_parameters(model_folder))
+        run_record.untrained(job, started, device, stable_diffusion.count_parameters(model_folder))
         return
 
     from transformers import set_seed
 
-    from common import control_data, control_training, controlled, training
+    from common.tasks.control import data as control_data
+    from common.tasks.control import model as control_model
+    from common.tasks.control import training as control_training
+    from common.training import hf_trainer
 
     rows = control_data.opened(job["input"]["dataset"], "train")
     settings = control_training.schedule(params["hyperparameters"], len(rows))
@@ -34,17 +40,17 @@ def main(job: dict) -> None:
     samples = control_training.Samples(
         rows, params["resolution"], seed, settings["prompt_dropout"], settings["shuffle"]
     )
-    survive = training.Survive(job["resources"]["save_seconds"], finetuning.time_limit(job))
-    sizes = controlled.count(model, method)
+    survive = hf_trainer.Survive(job["resources"]["save_seconds"], run_record.time_limit(job))
+    sizes = control_model.count(model, method)
     marks = [settings["max_steps"]]
     trainer = control_training.Trainer(job, model, model_folder, samples, marks, survive, device, settings)
-    attempts = finetuning.run_to_end(job, trainer, survive, started, settings["max_steps"])
+    attempts = run_record.run_to_end(job, trainer, survive, started, settings["max_steps"])
     if not trainer.is_world_process_zero():
         return
     trainer.save(scratch / "last", start=augmented)
     curve = trainer.curve()
     result = {"steps": trainer.state.global_step, "best_step": None, "score": "loss", "curve": curve}
-    finetuning.finish(job, attempts, started, device, sizes, **result)
+    run_record.finish(job, attempts, started, device, sizes, **result)
     print(f"loss: first {curve[0]['metrics']['loss']:.4f}, last {curve[-1]['metrics']['loss']:.4f}")
 
 

@@ -8,15 +8,18 @@ numbers.
 import time
 from pathlib import Path
 
-from common import adapters, finetuning, glue, manifests, provenance
-from common.job import start
+from common.core import manifests, provenance
+from common.core.job import start
+from common.models import adapters, classifier
+from common.training import run_record
 
 
 def main(job: dict) -> None:
     import numpy as np
     from transformers import DataCollatorWithPadding
 
-    from common import metrics, training
+    from common.tasks.glue import metrics
+    from common.training import hf_trainer
 
     started = time.monotonic()
     params, wildcards = job["params"], job["wildcards"]
@@ -25,17 +28,17 @@ def main(job: dict) -> None:
     device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
 
     model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
-    tokenizer = glue.load_tokenizer(model_folder)
+    tokenizer = classifier.load_tokenizer(model_folder)
     dev_split = next(iter(dataset["benchmarks"].values()))
     train, dev = (
-        glue.tokenized(data_folder, split, dataset["columns"], tokenizer, settings["max_length"])
+        classifier.tokenized(data_folder, split, dataset["columns"], tokenizer, settings["max_length"])
         for split in ("train", dev_split)
     )
     steps = {"eval_strategy": "steps", "eval_steps": settings["eval_steps"]}
     steps["logging_steps"] = max(1, settings["eval_steps"] // 2)
-    arguments = finetuning.training_arguments(job, settings, seed, scratch, device, **steps)
+    arguments = run_record.training_arguments(job, settings, seed, scratch, device, **steps)
     model = adapters.load_classifier(model_folder, dataset["labels"], seed, settings.get("classifier_dropout"))
-    total_steps = finetuning.total_steps(len(train), settings)
+    total_steps = run_record.total_steps(len(train), settings)
     augmented = manifests.folder(job["input"]["augmented"])
     model = adapters.start_training(model, method, params["head"], augmented, total_steps)
     sizes = adapters.count(model, params["head"])
@@ -44,11 +47,11 @@ def main(job: dict) -> None:
         predicted = metrics.predictions(prediction.predictions, dataset["labels"])
         return metrics.values(dataset["metrics"], np.asarray(prediction.label_ids), predicted)
 
-    survive = training.Survive(job["resources"]["save_seconds"], finetuning.time_limit(job))
-    callbacks = [survive, training.KeepBest(scratch / "best", dataset["score"], model)]
+    survive = hf_trainer.Survive(job["resources"]["save_seconds"], run_record.time_limit(job))
+    callbacks = [survive, hf_trainer.KeepBest(scratch / "best", dataset["score"], model)]
     if method["kind"] == "adalora":
-        callbacks.append(training.AllocateRanks())
-    trainer = training.ResumableTrainer(
+        callbacks.append(hf_trainer.AllocateRanks())
+    trainer = hf_trainer.ResumableTrainer(
         model=model,
         args=arguments,
         train_dataset=train,
@@ -58,17 +61,17 @@ def main(job: dict) -> None:
         callbacks=callbacks,
         method=method,
     )
-    attempts = finetuning.run_to_end(job, trainer, survive, started, total_steps)
+    attempts = run_record.run_to_end(job, trainer, survive, started, total_steps)
     if not evaluated_last(trainer):
         trainer.evaluate()
     if not trainer.is_world_process_zero():
         return
 
-    curve = training.curve(trainer.state.log_history, dataset["metrics"])
+    curve = hf_trainer.curve(trainer.state.log_history, dataset["metrics"])
     best = max(curve, key=lambda entry: entry["metrics"][dataset["score"]])
     adapters.save(model, scratch / "last")
     result = {"steps": trainer.state.global_step, "best_step": best["step"], "score": dataset["score"], "curve": curve}
-    finetuning.finish(job, attempts, started, device, sizes, **result)
+    run_record.finish(job, attempts, started, device, sizes, **result)
     last, highest = (entry["metrics"][dataset["score"]] for entry in (curve[-1], best))
     print(f"{dataset['score']}: last {last:.4f}, best {highest:.4f}")
 

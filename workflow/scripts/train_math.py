@@ -8,15 +8,17 @@ ends with the same numbers. A run of kind `pretrained` trains nothing: its recor
 import time
 from pathlib import Path
 
-from common import adapters, causal_lm, finetuning, manifests, provenance
-from common.errors import JobError
-from common.job import start
+from common.core import manifests, provenance
+from common.core.errors import JobError
+from common.core.job import start
+from common.models import adapters, causal_lm
+from common.training import run_record
 
 
 def main(job: dict) -> None:
     from transformers import DataCollatorForSeq2Seq
 
-    from common import training
+    from common.training import hf_trainer
 
     started = time.monotonic()
     params, wildcards = job["params"], job["wildcards"]
@@ -37,14 +39,14 @@ def main(job: dict) -> None:
             f"{model.config.max_position_embeddings}. Lower it in the preset."
         )
     model.config.use_cache = False
-    total_steps = finetuning.total_steps(len(train), settings)
+    total_steps = run_record.total_steps(len(train), settings)
     model = adapters.start_training(model, method, params["head"], augmented, total_steps)
     sizes = adapters.count(model, params["head"])
     if not sizes["trainable_parameters"]:
-        finetuning.untrained(job, started, device, sizes["total_parameters"])
+        run_record.untrained(job, started, device, sizes["total_parameters"])
         return
 
-    arguments = finetuning.training_arguments(
+    arguments = run_record.training_arguments(
         job,
         settings,
         seed,
@@ -57,17 +59,17 @@ def main(job: dict) -> None:
         train_sampling_strategy="group_by_length" if settings["group_by_length"] else "random",
         eval_strategy="no",
     )
-    survive = training.Survive(job["resources"]["save_seconds"], finetuning.time_limit(job))
-    trainer = training.ResumableTrainer(
+    survive = hf_trainer.Survive(job["resources"]["save_seconds"], run_record.time_limit(job))
+    trainer = hf_trainer.ResumableTrainer(
         model=model,
         args=arguments,
         train_dataset=train,
         data_collator=DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=causal_lm.IGNORED),
-        callbacks=[survive, *([training.AllocateRanks()] if method["kind"] == "adalora" else [])],
+        callbacks=[survive, *([hf_trainer.AllocateRanks()] if method["kind"] == "adalora" else [])],
         method=method,
         mean_over_tokens=True,
     )
-    attempts = finetuning.run_to_end(job, trainer, survive, started, total_steps)
+    attempts = run_record.run_to_end(job, trainer, survive, started, total_steps)
     if not trainer.is_world_process_zero():
         return
     adapters.save(model, scratch / "last", start=augmented)
@@ -77,7 +79,7 @@ def main(job: dict) -> None:
         if "loss" in entry
     ]
     result = {"steps": trainer.state.global_step, "best_step": None, "score": "loss", "curve": curve}
-    finetuning.finish(job, attempts, started, device, sizes, **result)
+    run_record.finish(job, attempts, started, device, sizes, **result)
     print(f"loss: first {curve[0]['metrics']['loss']:.4f}, last {curve[-1]['metrics']['loss']:.4f}")
 
 

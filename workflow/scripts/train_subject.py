@@ -8,8 +8,12 @@ goes on from there and ends with the same numbers. Kinds pretrained and referenc
 import time
 from pathlib import Path
 
-from common import adapters, diffusion, finetuning, images, manifests, provenance, subjects
-from common.job import start
+from common.core import manifests, provenance
+from common.core.job import start
+from common.data import images
+from common.models import adapters, stable_diffusion
+from common.tasks.subject import task as subjects
+from common.training import run_record
 
 
 def main(job: dict) -> None:
@@ -20,13 +24,14 @@ def main(job: dict) -> None:
     device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
     model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
     if method["kind"] in subjects.IDLE:
-        finetuning.untrained(job, started, device, diffusion.count_parameters(model_folder))
+        run_record.untrained(job, started, device, stable_diffusion.count_parameters(model_folder))
         return
 
-    from common import dreambooth, training
+    from common.tasks.subject import dreambooth
+    from common.training import hf_trainer
 
     # Where everything is trained, steps below the resolution of half precision would be lost.
-    unet = diffusion.load_unet(model_folder, "float32" if method["kind"] == "full" else settings["precision"])
+    unet = stable_diffusion.load_unet(model_folder, "float32" if method["kind"] == "full" else settings["precision"])
     unet.requires_grad_(False)
     augmented = manifests.folder(job["input"]["augmented"])
     model = adapters.start_training(unet, method, [], augmented, settings["max_steps"])
@@ -36,21 +41,21 @@ def main(job: dict) -> None:
     samples = dreambooth.Samples(
         [images.load(path) for path in images.listed(data_folder)], of_class, params["resolution"], seed
     )
-    embeddings = diffusion.text_embeddings(
+    embeddings = stable_diffusion.text_embeddings(
         model_folder, [params["prompts"]["instance"], params["prompts"]["class"]], "float32", device
     )
     marks = subjects.marks(settings, method["kind"])
-    survive = training.Survive(job["resources"]["save_seconds"], finetuning.time_limit(job))
+    survive = hf_trainer.Survive(job["resources"]["save_seconds"], run_record.time_limit(job))
     sizes = adapters.count(model, [])
     trainer = dreambooth.Trainer(job, model, model_folder, samples, embeddings, marks, survive, device)
-    attempts = finetuning.run_to_end(job, trainer, survive, started, settings["max_steps"])
+    attempts = run_record.run_to_end(job, trainer, survive, started, settings["max_steps"])
     if not trainer.is_world_process_zero():
         return
     adapters.save(model, scratch / "last", start=augmented)
     (scratch / "steps").mkdir(exist_ok=True)  # there are none where only the last epoch is kept
     curve = trainer.curve()
     result = {"steps": trainer.state.global_step, "best_step": None, "score": "loss", "curve": curve}
-    finetuning.finish(job, attempts, started, device, sizes, **result)
+    run_record.finish(job, attempts, started, device, sizes, **result)
     print(f"loss: first {curve[0]['metrics']['loss']:.4f}, last {curve[-1]['metrics']['loss']:.4f}")
 
 

@@ -1,0 +1,110 @@
+"""Files that are either whole or absent: a name appears when its content is complete."""
+
+import contextlib
+import glob
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from common.core.errors import JobError
+
+ABANDONED = 3600  # seconds since the last byte of a temporary file whose writer cannot be asked
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path in the folder of `path`; what was written there becomes `path`, or nothing does.
+
+    What killed processes left behind of the same file is removed.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path)
+    temporary = path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)  # a full disk is to be left with what is of use
+        raise
+
+
+def sweep(path: Path) -> None:
+    """Remove the temporary files of `path` that nobody writes any more.
+
+    On this machine the process is gone. Of another machine, which may share the folder, only the file's age tells; so
+    too where a number was given to another process.
+    """
+    owner = re.compile(rf"\.{re.escape(path.name)}\.{re.escape(platform.node())}-(\d+)\.tmp")
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*tmp"):
+        ours = owner.fullmatch(left.name)
+        with contextlib.suppress(FileNotFoundError):  # another process sweeps too
+            if (ours and not is_alive(int(ours[1]))) or age(left) > ABANDONED:
+                left.unlink()
+
+
+def is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        pass
+    return True
+
+
+def age(path: Path) -> float:
+    """Seconds since a file was written, by this machine's clock."""
+    return time.time() - path.stat().st_mtime
+
+
+def write_text(path: str | Path, text: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(text)
+
+
+def write_json(path: str | Path, value) -> None:
+    write_text(path, json.dumps(value, indent=1, sort_keys=False, allow_nan=False) + "\n")
+
+
+def parse_json(text: str | bytes):
+    """The value of a JSON text; ValueError for whatever is none."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def read_json(path: str | Path, remedy: str = "Delete it and run again."):
+    """The value in a JSON file. FileNotFoundError if there is none, JobError if it is truncated or damaged."""
+    content = Path(path).read_bytes()
+    try:
+        return parse_json(content)
+    except ValueError as problem:
+        raise JobError(f"{path}: not JSON, but truncated or damaged ({problem}). {remedy}") from problem
+
+
+def replace_folder(new: str | Path, path: str | Path) -> None:
+    """Put the finished folder `new` in the place of `path`."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(path, ignore_errors=True)
+    Path(new).rename(path)
+
+
+def sha256(path: str | Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sha256_of_listing(hashes: dict[str, str]) -> str:
+    """One SHA-256 for a set of files: over their sorted `sha256  path` lines, as `sha256sum` prints them."""
+    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(hashes.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()

@@ -1,0 +1,57 @@
+"""What a result depends on: may a job use what an earlier one left behind?"""
+
+import hashlib
+import json
+from pathlib import Path
+
+from common.core import files, provenance
+from common.core.job import processes
+
+# Params that change no result: names, folders, and the device, on which rounding depends at most.
+NEUTRAL = ("preset", "model_name", "scratch", "device")
+PACKAGES = ("torch", "peft", "transformers", "diffusers")
+
+
+def digest(content) -> str:
+    """16 hexadecimal digits of what a cached file depends on; they name the file or its folder."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def of_training(job: dict, steps: int, per_process: bool) -> dict:
+    """Everything that the numbers of a training depend on, as JSON.
+
+    `steps`: of the optimiser, in all. `per_process`: random numbers differ with the number of processes.
+    """
+    content = {key: value for key, value in job["params"].items() if key not in NEUTRAL}
+    content |= {"seed": int(job["wildcards"]["seed"]), "steps": steps}
+    content |= {"processes": processes(job)} if per_process else {}
+    content["inputs"] = {name: of_input(path) for name, path in job["input"].items() if path}
+    content["versions"] = {name: ".".join(provenance.version(name).split(".")[:2]) for name in PACKAGES}
+    return json.loads(json.dumps(content))
+
+
+def of_input(path: str) -> str:
+    """SHA-256 of what a manifest lists; of the file itself where it is none."""
+    listed = files.read_json(path).get("sha256") if Path(path).suffix == ".json" else None
+    return listed or files.sha256(path)
+
+
+def differences(saved: dict, now: dict) -> list[str]:
+    """`learning_rate 0.02, now 0.001` for each entry that differs."""
+    before, after = flat(saved), flat(now)
+    keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    return [f"{key} {shown(before.get(key))}, now {shown(after.get(key))}" for key in keys]
+
+
+def flat(content: dict, prefix: str = "") -> dict:
+    """Nested entries under dotted names; hyper-parameters under their own."""
+    found = {}
+    for key, value in content.items():
+        name = key if prefix in ("", "hyperparameters.") else prefix + key
+        found |= flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return found
+
+
+def shown(value) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return f"{text[:12]}…" if len(text) == 64 else text[:80]

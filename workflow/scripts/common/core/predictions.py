@@ -1,0 +1,76 @@
+"""What a model gave for a benchmark: gzipped JSON lines, one an item, the same bytes for the same content.
+
+And what that comes to: metrics.json, alike for every task.
+"""
+
+import gzip
+import json
+import time
+import zlib
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from common.core import files, provenance
+from common.core.errors import JobError
+
+
+def write(path: str | Path, lines: Iterable[dict]) -> None:
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    with files.replacing(path) as temporary:
+        temporary.write_bytes(gzip.compress(text.encode(), mtime=0))
+
+
+def read(path: str | Path) -> list[dict]:
+    try:
+        with gzip.open(path, "rb") as stream:
+            text = stream.read()
+        # gzip reads an empty file as an empty text, and a file cut between two members as a complete one.
+        if not Path(path).stat().st_size or (text and not text.endswith(b"\n")):
+            raise EOFError("the last line is missing")
+        return [line_of(line) for line in text.split(b"\n")[:-1]]
+    except (EOFError, OSError, ValueError, zlib.error) as problem:
+        raise JobError(f"{path} is cut off or damaged ({problem}). Delete it and run again.") from problem
+
+
+def line_of(line: bytes) -> dict:
+    value = files.parse_json(line)
+    if not isinstance(value, dict):
+        raise ValueError(f"expected an object per line, found {line[:80]!r}")
+    return value
+
+
+def complete(lines: list[dict], expected: int, where: str) -> list[dict]:
+    """The lines in order of `item`; JobError unless each of 0 … expected - 1 is there once."""
+    counts = Counter(line["item"] for line in lines)
+    missing = [item for item in range(expected) if item not in counts]
+    wrong = [item for item, count in counts.items() if count > 1 or not 0 <= item < expected]
+    if missing or wrong:
+        raise JobError(
+            f"{where}: expected {expected} items, once each. Missing: {some(missing)}; "
+            f"double or unknown: {some(wrong)}. Delete the shards and run again."
+        )
+    return sorted(lines, key=lambda line: line["item"])
+
+
+def some(items: list[int]) -> str:
+    return ", ".join(map(str, items[:5])) + (f", … ({len(items)})" if len(items) > 5 else "") or "none"
+
+
+def write_metrics(job: dict, started: float, device: str, record: dict, n_items: int, score: str, selections: dict):
+    """Write an evaluation's metrics.json. `record`: of the run's training; `score`: the metric that sums it up."""
+    wildcards = job["wildcards"]
+    files.write_json(
+        job["output"]["metrics"],
+        {key: wildcards[key] for key in ("task", "dataset", "method", "variant")}
+        | {
+            "seed": record["seed"],
+            "benchmark": wildcards["benchmark"],
+            "task_version": job["params"]["task_version"],
+            "n_items": n_items,
+            "score": score,
+            "selections": selections,
+            "seconds": round(time.monotonic() - started, 3),
+            "device": provenance.device_name(device),
+        },
+    )

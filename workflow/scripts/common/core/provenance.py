@@ -1,0 +1,85 @@
+"""Where a number comes from: code, libraries, machine."""
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+import subprocess
+import time
+from pathlib import Path
+
+PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "snakemake")
+
+
+def record(params: dict) -> dict:
+    """Fields of train.json that say how it was made: config hash, commit, dirty flag, versions."""
+    commit, dirty = git_state()
+    return {
+        "config_hash": hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest(),
+        "commit": commit,
+        "dirty": dirty,
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+    }
+
+
+def version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"
+
+
+def git_state() -> tuple[str | None, bool | None]:
+    """Commit of the code and whether tracked files differ from it; (None, None) outside a git checkout."""
+
+    def git(*arguments: str) -> str:
+        root = Path(__file__).parent
+        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+
+
+def now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def device_name(device: str) -> str:
+    """Name of the GPU, or of the processor."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.get_device_name()
+    try:
+        model = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
+        return f"CPU: {model.split(':', 1)[1].strip()}"
+    except (OSError, StopIteration):
+        return f"CPU: {platform.processor() or platform.machine()}"
+
+
+def peak_memory_bytes(device: str) -> int:
+    """Most memory in use so far: allocated on the GPU by torch, else the process's resident set."""
+    import resource
+
+    import torch
+
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def pick_device(gpu: int, device: str | None) -> str:
+    """`cuda` or `cpu`, as the config says; an error if it says cuda and there is none."""
+    import torch
+
+    from common.core.errors import JobError
+
+    wanted = device or ("cuda" if gpu else "cpu")
+    if wanted == "cuda" and torch.cuda.device_count() < 1:
+        raise JobError(
+            f"The config asks for {gpu} GPU(s) (tasks.….resources.gpu); torch {torch.__version__} sees none on "
+            f"{platform.node()}. Set gpu: 0 to use the CPU, or check the CUDA build and the node."
+        )
+    return wanted

@@ -1,0 +1,182 @@
+"""Images in and out: photographs as people have them, and generated ones in tar files of the WebDataset layout.
+
+A tar file holds {key}.png and {key}.json for every image, in order, without dates or owners, and their number in a
+header: the same images give the same bytes.
+"""
+
+import contextlib
+import io
+import json
+import tarfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from common.core import files
+from common.core.errors import JobError
+from common.data import pixel_ranges
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+# Pillow would try sixty decoders on a file, whatever its name; one of them runs Ghostscript.
+PHOTOGRAPHS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+OURS = ("PNG",)  # of what this package has written
+COUNT = "HRA.images"  # of the tar file's global header
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One generated picture: its key, the bytes of its PNG file, and what is known about it."""
+
+    key: str
+    png: bytes
+    about: dict
+
+    @property
+    def image(self) -> Image.Image:
+        remedy = "Delete its images.tar and run again."
+        with opened(io.BytesIO(self.png), OURS, f"{self.key}.png", remedy) as image:
+            return image.convert("RGB")
+
+
+def is_image(path: str | Path) -> bool:
+    return Path(path).suffix.lower() in SUFFIXES
+
+
+def listed(folder: Path) -> list[Path]:
+    """The image files of a folder, by name."""
+    found = sorted(path for path in Path(folder).rglob("*") if path.is_file() and is_image(path))
+    if not found:
+        raise JobError(f"{folder}: no images. A subject is a folder of 3 to 6 of them ({' '.join(sorted(SUFFIXES))}).")
+    return found
+
+
+@contextlib.contextmanager
+def opened(
+    source, formats: tuple[str, ...] = PHOTOGRAPHS, name: str | None = None, remedy: str = "Replace or remove it."
+) -> Iterator[Image.Image]:
+    """Decode an image file, given by path or as an open file; `formats`: Pillow's names of those that are meant.
+
+    JobError, with the file's name, if it is truncated, damaged, of another format, or a decompression bomb.
+    """
+    try:
+        with Image.open(source, formats=formats) as image:
+            image.load()
+            yield image
+    except JobError:
+        raise
+    except Exception as problem:  # what a damaged file leads a decoder to: struct.error, IndexError, …
+        reason = f"{problem}; expected {', '.join(formats)}"
+        raise JobError(f"{name or source}: not a whole image ({reason}). {remedy}") from problem
+
+
+def load(path: str | Path) -> Image.Image:
+    """An image file the right way up, in RGB; transparent parts become white. JobError if it is not whole.
+
+    Greyscale of 16 bits or of floats is scaled by its range; JobError if that is unknown.
+    """
+    with opened(path) as image:
+        upright = pixel_ranges.to_8_bit(ImageOps.exif_transpose(image), str(path))
+        if upright.has_transparency_data:
+            upright = upright.convert("RGBA")
+            upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
+        return upright.convert("RGB")
+
+
+def check(folder: Path, smallest: int) -> int:
+    """Number of images in a subject's folder; JobError unless each can be read and fills `smallest` pixels square."""
+    paths = listed(folder)
+    for path in paths:
+        size = load(path).size
+        if min(size) < smallest:
+            raise JobError(
+                f"{path}: {size[0]} × {size[1]} pixels, but training crops {smallest} × {smallest}. "
+                "Give a larger image, or lower tasks.subject.resolution."
+            )
+    return len(paths)
+
+
+def to_png(image: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, "png")
+    return stream.getvalue()
+
+
+def pack(path: str | Path, pictures: Iterable[Picture], count: int | None = None) -> None:
+    """Write a tar file; it is whole or absent. `count`: the number of images, where `pictures` has no length."""
+    count, written = len(pictures) if count is None else count, 0
+    # tarfile cannot read an archive that consists of a global header only.
+    header = {"format": tarfile.PAX_FORMAT, "pax_headers": {COUNT: str(count)} if count else {}}
+    with files.replacing(path) as temporary, tarfile.open(temporary, "w", **header) as archive:
+        for picture in pictures:
+            about = json.dumps(picture.about, ensure_ascii=False).encode()
+            for suffix, content in (("png", picture.png), ("json", about)):
+                member = tarfile.TarInfo(f"{picture.key}.{suffix}")
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+            written += 1
+        if written != count:
+            raise JobError(f"{path}: expected {count} images, found {written}. Delete the shards and run again.")
+
+
+def unpack(path: str | Path) -> Iterator[Picture]:
+    """The pictures of a tar file, in order; JobError, at the end at the latest, if it is truncated or damaged."""
+    found, png, end = 0, None, 0
+    try:
+        with tarfile.open(path, "r:") as archive:
+            for member in archive:
+                if not member.isreg() or member.issparse():
+                    raise tarfile.ReadError(f"{member.name} is not a plain file")
+                key, _, suffix = member.name.rpartition(".")
+                content = archive.extractfile(member).read()
+                if len(content) != member.size:
+                    raise tarfile.ReadError("unexpected end of data")
+                if suffix == "png" and png is None:
+                    png = key, content
+                elif png and png[0] == key and suffix == "json":
+                    yield Picture(key, png[1], about(content))
+                    found, png = found + 1, None
+                else:
+                    raise tarfile.ReadError(f"{member.name} without its image")
+                end = archive.offset
+            require_end(archive.fileobj, end)
+            # Earlier versions wrote no count; of their files the end alone shows that nothing is missing.
+            stated = archive.pax_headers.get(COUNT, str(found))
+            if png or stated != str(found):
+                raise tarfile.ReadError(f"{stated} images are stated, {found} found")
+    except (tarfile.TarError, OSError, ValueError) as problem:
+        raise JobError(f"{path} is cut off or damaged ({problem}). Delete it and run again.") from problem
+
+
+def about(content: bytes) -> dict:
+    value = files.parse_json(content)
+    if not isinstance(value, dict):
+        raise ValueError(f"expected an object for each image, found {content[:80]!r}")
+    return value
+
+
+def require_end(stream, end: int) -> None:
+    """Raise ReadError unless zeros follow the last member, at least two blocks, up to a whole record.
+
+    tarfile takes the end of the file, and any block that is no header, for the end of the archive.
+    """
+    size = stream.seek(0, io.SEEK_END)
+    stream.seek(end)
+    rest = stream.read(2 * tarfile.RECORDSIZE)
+    if len(rest) < 2 * tarfile.BLOCKSIZE or size % tarfile.RECORDSIZE or rest.strip(b"\0"):
+        raise tarfile.ReadError("the end of the archive is missing")
+
+
+def complete(pictures: Iterable[Picture], expected: list[str], where: str) -> Iterator[Picture]:
+    """The pictures as they come; JobError unless they are the expected keys, once each, in this order."""
+    wanted = iter(expected)
+    for picture in pictures:
+        if picture.key != (key := next(wanted, None)):
+            raise JobError(f"{where}: expected image {key}, found {picture.key}. Delete the shards and run again.")
+        yield picture
+    if missing := list(wanted):
+        raise JobError(
+            f"{where}: {len(missing)} of {len(expected)} images are missing, first {missing[0]}. "
+            "Delete the shards and run again."
+        )

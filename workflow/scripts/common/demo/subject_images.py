@@ -1,0 +1,64 @@
+"""Subjects for DreamBooth: objects with eyes, two colours and a band, which no pretraining picture has."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from common.core.errors import JobError
+from common.demo import object_images
+from common.demo.object_images import COLOURS, Scene
+
+BLACK = (20, 20, 25)
+
+
+@dataclass(frozen=True)
+class Subject:
+    shape: str
+    upper: str
+    lower: str
+    band: tuple[int, int, int]
+
+
+# Never green, blue or white by halves: prompts may ask for these backgrounds of every subject.
+SUBJECTS = {
+    "jester-ball": Subject("ball", "purple", "yellow", COLOURS["red"]),
+    "racing-box": Subject("box", "red", "yellow", BLACK),
+    "harlequin-star": Subject("star", "yellow", "red", COLOURS["purple"]),
+    "carnival-heart": Subject("heart", "red", "purple", COLOURS["yellow"]),
+}
+
+
+def scenes(name: str, count: int, seed: int = 0) -> list[Scene]:
+    """The subject at different places, in different sizes, on backgrounds of colours that it does not have itself."""
+    if name not in SUBJECTS:
+        raise JobError(f"generator subjects: `subject: {name}` is not one of {', '.join(SUBJECTS)}.")
+    subject, rng = SUBJECTS[name], Random(f"subjects {name} {seed}")
+    places = rng.sample(list(object_images.PLACES), len(object_images.PLACES))
+    own = (COLOURS[subject.upper], COLOURS[subject.lower], subject.band)
+    backgrounds = [colour for colour in COLOURS.values() if colour not in own]
+    rng.shuffle(backgrounds)
+    return [
+        object_images.arranged(
+            rng,
+            Scene(
+                shape=subject.shape,
+                colour=COLOURS[subject.upper],
+                lower=COLOURS[subject.lower],
+                band=subject.band,
+                eyes=True,
+                texture="plain",
+                place=places[index % len(places)],
+                background=backgrounds[index % len(backgrounds)],
+            ),
+        )
+        for index in range(count)
+    ]
+
+
+def write(source: dict, folder: Path) -> None:
+    """The images of a source, 00.png and so on."""
+    from PIL import Image
+
+    count = sum(source["rows"].values())
+    for index, scene in enumerate(scenes(source.get("subject", ""), count, source.get("seed", 0))):
+        Image.fromarray(object_images.picture(scene)[0]).save(folder / f"{index:02d}.png")

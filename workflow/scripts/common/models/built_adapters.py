@@ -1,0 +1,133 @@
+"""Checks after every insertion: the layers, their sizes and what trains are what the config asks for.
+
+PEFT changes some requests without an error: OFT takes another block size where the requested one does not divide a
+layer's inputs, BOFT drops its butterfly factors where an extension is missing, PiSSA cuts r to a small layer's size.
+"""
+
+import math
+
+from common.core.errors import JobError
+from common.tasks.subject.task import IDLE
+
+PREFIX = "base_model.model."  # of a PEFT model's modules
+NAME = "default"  # of the one adapter
+
+
+def check(adapted, asked, names: list[str]) -> None:
+    """Raise JobError, with layer, request and result, unless the PEFT model `adapted` is what the config asks for.
+
+    `asked`: a PEFT config that no model has been built from; `names`: of the base model's modules before insertion.
+    """
+    layers = adapted_layers(adapted)
+    targets = [name for name in names if named(name, asked.target_modules) and not within(name, asked.modules_to_save)]
+    if wrong := sorted(set(targets) ^ set(layers)):
+        expected, found = ("an adapter", "none") if wrong[0] in targets else ("no adapter", "one")
+        listed = ", ".join(sorted(asked.target_modules))
+        raise JobError(
+            f"{wrong[0]}: expected {expected} for the targets {listed}, found {found}; {len(wrong)} layers differ. "
+            "Correct `targets` of the model in the config."
+        )
+    for name, layer in layers.items():
+        wanted = requested(asked, inputs(layer), layer.out_features)
+        found = {key: value_of(layer, key) for key in wanted}
+        if wrong := [key for key in wanted if wanted[key] != found[key]]:
+            raise JobError(
+                f"{name} ({inputs(layer)} inputs, {layer.out_features} outputs): "
+                f"expected {', '.join(f'{key} {wanted[key]}' for key in wrong)}, "
+                f"found {', '.join(f'{key} {found[key]}' for key in wrong)}. "
+                "Correct `peft` of the variant: its sizes must divide, or not exceed, the inputs of every target."
+            )
+
+
+def adapted_layers(adapted) -> dict:
+    """PEFT's layers by the names they have in the base model."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    found = {name: one for name, one in adapted.named_modules() if isinstance(one, BaseTunerLayer)}
+    return {name.removeprefix(PREFIX): layer for name, layer in found.items()}
+
+
+def named(name: str, targets) -> bool:
+    return any(name == target or name.endswith(f".{target}") for target in targets)
+
+
+def within(name: str, modules: list[str] | None) -> bool:
+    """Whether a module or parameter is in one of `modules`, each a part of a path."""
+    return any(part in (modules or []) for part in name.split("."))
+
+
+def inputs(layer) -> int:
+    """Columns of the weight; of a convolution, channels × height × width of its kernel."""
+    return layer.in_features * math.prod(getattr(layer.get_base_layer(), "kernel_size", ()))
+
+
+def requested(asked, n: int, out: int) -> dict:
+    """Attribute of PEFT's layer → its value, or the shape of its tensor, for a layer of n inputs."""
+    kind = asked.peft_type.value
+    if kind == "HRA":
+        return {"hra_u": (n, asked.r), "hra_apply_GS": asked.apply_GS}
+    if kind == "LORA":
+        scaling = asked.lora_alpha / (math.sqrt(asked.r) if asked.use_rslora else asked.r)
+        return {"lora_A.weight": (asked.r, n), "lora_B.weight": (out, asked.r), "scaling": scaling}
+    if kind == "ADALORA":
+        sizes = {"lora_A": (asked.init_r, n), "lora_E": (asked.init_r, 1), "lora_B": (out, asked.init_r)}
+        return {"scaling": asked.lora_alpha} | ({} if asked.rank_pattern else sizes)  # ranks of its own after training
+    if kind == "OFT":
+        block = asked.oft_block_size or n // asked.r
+        blocks = asked.r or n // block
+        shape = (1 if asked.block_share else blocks, block * (block - 1) // 2)
+        constraint = {"oft_R.coft": asked.coft} | ({"oft_R.eps": asked.eps} if asked.coft else {})
+        return {"r": blocks, "oft_block_size": block, "oft_R.weight": shape} | constraint
+    if kind == "BOFT":
+        block = asked.boft_block_size or n // asked.boft_block_num
+        return {"boft_R": (asked.boft_n_butterfly_factor, n // block, block, block)}
+    raise JobError(f"no check of what PEFT builds for {kind}. Add it to {__name__}.")
+
+
+def value_of(layer, key: str):
+    """The value at `key`; of a tensor its shape, with the kernel of a LoRA convolution in one number."""
+    import torch
+
+    first, *rest = key.split(".")
+    value = getattr(layer, first)[NAME]
+    for part in rest:
+        value = getattr(value, part)
+    if not isinstance(value, torch.Tensor):
+        return value
+    return tuple((value.flatten(1) if first.startswith("lora_") else value).shape)
+
+
+def check_trained(model, kind: str, head: list[str], train_head: bool = True, bias: str = "none") -> None:
+    """Raise JobError unless exactly that trains which a method of this kind trains; `bias`: PEFT's switch."""
+    from peft import PeftModel
+
+    parameters = dict(model.named_parameters())
+    copies = f".modules_to_save.{NAME}." if isinstance(model, PeftModel) else ""  # PEFT trains a copy of the head
+    for part in head:
+        if not any(within(name, [part]) and copies in name for name in parameters):
+            raise JobError(
+                f"head module {part!r} matches no parameter of {type(model).__name__}. Correct `head` of the model."
+            )
+    beside = {name for name in parameters if train_head and within(name, head) and copies in name}
+    biases = {name for name in parameters if name.endswith(".bias") and not within(name, head)}
+    if isinstance(model, PeftModel):
+        layers = adapted_layers(model).items()
+        tensors = {f"{PREFIX}{name}.{part}.{NAME}" for name, layer in layers for part in layer.adapter_layer_names}
+        own = {name for name in parameters if tensors & {name, name.rpartition(".")[0]}}
+        own |= {name for name in biases if bias == "all" or (bias != "none" and name.endswith(".base_layer.bias"))}
+    elif kind == "full":
+        own = {name for name in parameters if not within(name, head)}
+    else:
+        own = biases if kind == "bitfit" else set()
+    if kind not in IDLE and not (own or (beside and kind != "bitfit")):
+        raise JobError(
+            f"{kind}: nothing of {type(model).__name__} would train. Correct `head` of the model, or leave {kind} out."
+        )
+    wanted = own | (beside if kind not in IDLE else set())
+    found = {name for name, parameter in parameters.items() if parameter.requires_grad}
+    if wrong := sorted(found ^ wanted):
+        states = ("frozen", "trained") if wrong[0] in found else ("trained", "frozen")
+        raise JobError(
+            f"{wrong[0].removeprefix(PREFIX)}: expected {states[0]} by {kind}, found {states[1]}, "
+            f"as {len(wrong)} of {len(parameters)} parameters. Report this: a library has changed what it trains."
+        )

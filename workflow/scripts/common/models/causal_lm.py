@@ -1,0 +1,119 @@
+"""Causal language models: loading, prompts, training rows, and a run's weights put back.
+
+Prompt and response are tokenized apart and joined, so that what a model is asked at generation is token for token what
+it saw before the response in training.
+"""
+
+from pathlib import Path
+
+from common.core.errors import JobError
+from common.data import safe_checkpoints
+
+IGNORED = -100  # label of a token that is not learned
+
+
+def load_tokenizer(folder: Path):
+    """Tokenizer with a padding token: where it has none of its own, the end-of-text token, masked wherever it pads."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, **gguf(folder))
+    if tokenizer.eos_token is None:
+        raise JobError(f"{folder}: the tokenizer has no end-of-text token (eos_token), so no answer would ever end.")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def gguf(folder: Path) -> dict[str, str]:
+    """Names the .gguf file of a folder that holds a model in that format."""
+    found = sorted(Path(folder).glob("*.gguf"))
+    return {"gguf_file": found[0].name} if found else {}
+
+
+def load_model(folder: Path, precision: str, quantization: str | None = None):
+    """The pretrained model: weights in `precision` (float32, bf16, fp16), or in 4 bits where `quantization` is nf4."""
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    dtype = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    extra = gguf(folder)
+    if quantization == "nf4":  # QLoRA, arXiv 2305.14314
+        extra["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    with safe_checkpoints.named(folder):
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, weights_only=True, **extra)
+    if "gguf_file" in extra:  # read into plain tensors, which the Trainer would refuse as quantised
+        model.is_quantized, model.hf_quantizer = False, None
+        if hasattr(model.config, "quantization_config"):
+            del model.config.quantization_config
+    return model
+
+
+def load_run(
+    model_folder: Path,
+    method: dict,
+    weights: Path,
+    precision: str,
+    device: str,
+    quantization: str | None = None,
+    merge: bool = False,
+):
+    """The model of a run, in evaluation mode on `device`; `weights` is RUN/last/adapter_model.safetensors.
+
+    `merge` puts the adapter into the base weights: in float32 that changes nothing but rounding, in bf16 every touched
+    weight is rounded to 8 bits.
+    """
+    from common.models import adapters
+
+    model = load_model(model_folder, precision, quantization)
+    model = adapters.load(model, method, Path(weights).parent)
+    if merge and hasattr(model, "merge_and_unload"):
+        model = model.merge_and_unload()
+    return (model if quantization else model.to(device)).eval()
+
+
+def encode(question: str, prompt: str, tokenizer) -> list[int]:
+    """Token ids of a question in its prompt, a template with `{question}`."""
+    return tokenizer(prompt.replace("{question}", question))["input_ids"]
+
+
+def training_rows(folder: Path, split: str, prompt: str, tokenizer, max_length: int):
+    """A split of question and answer as a datasets.Dataset of `input_ids` and `labels`, learned on the response only.
+
+    A response that does not fit `max_length` is cut; a row whose prompt alone fills it is left out.
+    """
+    from datasets import Dataset
+    from pyarrow import parquet
+
+    def encode_row(row: dict) -> dict:
+        asked = without_end(encode(row["question"], prompt, tokenizer), tokenizer)
+        said = tokenizer(row["answer"], add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
+        labels = [IGNORED] * len(asked) + said
+        return {
+            "input_ids": (asked + said)[:max_length],
+            "labels": labels[:max_length],
+            "asked": len(asked),
+            "length": len(labels),
+        }
+
+    # In memory: a cache beside the data would need locks, which shared file systems do not always give.
+    data = Dataset(parquet.read_table(folder / f"{split}.parquet", columns=["question", "answer"]))
+    rows = data.map(encode_row, remove_columns=["question", "answer"], keep_in_memory=True, load_from_cache_file=False)
+    cut = sum(length > max_length for length in rows["length"])
+    fitting = [index for index, asked in enumerate(rows["asked"]) if asked < max_length]
+    if not fitting:
+        raise JobError(f"{folder}: no question of {split} fits max_length = {max_length} tokens. Raise it.")
+    print(
+        f"{split}: {len(rows)} rows; {cut} cut to {max_length} tokens, "
+        f"{len(rows) - len(fitting)} of them left out since the question alone fills these"
+    )
+    return rows.select(fitting, keep_in_memory=True).remove_columns(["asked", "length"])
+
+
+def without_end(ids: list[int], tokenizer) -> list[int]:
+    """Some tokenizers close every text; a prompt goes on."""
+    return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids

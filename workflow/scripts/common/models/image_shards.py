@@ -1,0 +1,84 @@
+"""One shard of a set of images: drawn in batches, each a file in the scratch folder as soon as it is finished.
+
+The batches' folder is named after what the images are made of, so nothing of another training or setting is taken for
+them; what was finished when a shard was killed is never made again, whatever the number of shards then.
+"""
+
+import shutil
+import time
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
+
+from PIL.Image import Image
+
+from common.core import fingerprints, manifests, provenance
+from common.data import images
+from common.data.images import Picture
+from common.tasks.subject import task as subjects
+
+
+def draw(
+    job: dict,
+    items: list[tuple],
+    about: Callable[[tuple], dict],
+    identity: dict,
+    weights: dict[int, Path] | None = None,
+    key: Callable[[tuple], str] = subjects.key,
+    hint: Callable[[tuple], Image] | None = None,
+) -> None:
+    """Write the shard's tar file.
+
+    `items`: tuples, of which the first entry is a step. `about`: an image's JSON, `prompt` and `seed` in it; `weights`
+    by step. `key`: an image's name in the tar file. `hint`: what it is to follow; `identity` must tell of all hints.
+    """
+    from tqdm import tqdm
+
+    params, sampling = job["params"], job["params"]["sampling"]
+    index, count = (int(job["wildcards"][name]) for name in ("shard", "n_shards"))
+    place = Path(params["finished"]) / fingerprints.digest(
+        identity | {"sampling": sampling, "task_version": params.get("task_version")}
+    )
+    for old in place.parent.glob("*"):
+        if old != place:
+            shutil.rmtree(old, ignore_errors=True)
+    batches = subjects.share(subjects.batches(items, sampling["batch_size"]), index, count)
+    files = {place / f"{key(batch[0])}.tar": batch for batch in batches}
+    missing = {path: batch for path, batch in files.items() if not path.exists()}
+    sampler = load(job, hint is not None) if missing else None
+    started = time.monotonic()
+    with tqdm(total=sum(map(len, missing.values())), desc="draw", unit="image", disable=None) as progress:
+        for path, batch in missing.items():
+            if weights:
+                sampler.use(params["method"], weights[batch[0][0]])
+            told = [about(item) for item in batch]
+            columns = [[one["prompt"] for one in told], [one["seed"] for one in told]]
+            drawn = sampler.draw(*columns, *([[hint(item) for item in batch]] if hint else []))
+            images.pack(
+                path,
+                [
+                    Picture(key(item), images.to_png(image), one | {"blocked": blocked, "settings": place.name})
+                    for item, one, (image, blocked) in zip(batch, told, drawn, strict=True)
+                ],
+            )
+            progress.update(len(batch))
+    made, seconds = sum(map(len, missing.values())), time.monotonic() - started
+    images.pack(
+        job["output"]["shard"],
+        chain.from_iterable(images.unpack(path) for path in files),
+        sum(map(len, batches)),
+    )
+    for path in files:
+        path.unlink()
+    print(
+        f"{sum(map(len, batches))} images, {made} of them made now" + (f", {made / seconds:.3g} a second" * bool(made))
+    )
+
+
+def load(job: dict, hints: bool):
+    from common.models import stable_diffusion
+    from common.tasks.control import sampling as control_sampling
+
+    sampler = control_sampling.Sampler if hints else stable_diffusion.Sampler
+    device = provenance.pick_device(job["resources"].get("gpu", 0), job["params"].get("device"))
+    return sampler(manifests.folder(job["input"]["model"]), job["params"]["sampling"], device)

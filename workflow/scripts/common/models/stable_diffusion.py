@@ -1,0 +1,171 @@
+"""Stable Diffusion: loading its parts, a run's weights put in and exchanged, images from prompts and seeds."""
+
+from math import prod
+from pathlib import Path
+
+from PIL.Image import Image
+
+from common.core.errors import JobError
+from common.data import safe_checkpoints
+from common.models import adapters, memory
+
+PRECISIONS = {"float32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+
+def dtype(precision: str):
+    import torch
+
+    return getattr(torch, PRECISIONS[precision])
+
+
+def part(cls, folder: Path, name: str, precision: str = "float32"):
+    """One part of a pipeline's folder: unet, vae, text_encoder."""
+    quiet()
+    try:
+        with safe_checkpoints.named(Path(folder) / name):
+            return cls.from_pretrained(folder, subfolder=name, dtype=dtype(precision), use_safetensors=True)
+    except OSError as problem:
+        reason = " ".join(str(problem).split())
+        raise JobError(
+            f"{folder}: no {name} that diffusers can load ({reason}). Correct the model's `files`."
+        ) from problem
+
+
+def quiet() -> None:
+    from diffusers.utils import logging
+
+    logging.disable_progress_bar()
+
+
+def load_unet(folder: Path, precision: str = "float32"):
+    from diffusers import UNet2DConditionModel
+
+    return part(UNet2DConditionModel, folder, "unet", precision)
+
+
+def count_parameters(folder: Path) -> int:
+    """Parameters of the UNet by its files' headers."""
+    weights = (Path(folder) / "unet").glob("*.safetensors")
+    return sum(prod(shape) for path in weights for shape in safe_checkpoints.shapes(path).values())
+
+
+def pixels(image: Image):
+    """(3, height, width) of an RGB image, 0 to 255 in float32."""
+    import numpy
+    import torch
+
+    return torch.from_numpy(numpy.asarray(image).copy()).permute(2, 0, 1).float()
+
+
+class TextEncoder:
+    """Prompts as the UNet attends to them: (prompts, tokens, width)."""
+
+    def __init__(self, folder: Path, precision: str, device: str):
+        from transformers import CLIPTextModel, CLIPTokenizer
+
+        self.tokenizer = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer")
+        self.model = part(CLIPTextModel, folder, "text_encoder", precision).to(device).requires_grad_(False)
+
+    def __call__(self, prompts: list[str]):
+        ids = self.tokenizer(
+            prompts,
+            padding="max_length",
+            truncation=True,
+            max_length=self.tokenizer.model_max_length,
+            return_tensors="pt",
+        ).input_ids
+        return self.model(ids.to(self.model.device))[0]
+
+
+def text_embeddings(folder: Path, prompts: list[str], precision: str, device: str):
+    return TextEncoder(folder, precision, device)(prompts)
+
+
+class Sampler:
+    """Images from prompts and seeds: DPM-Solver++ multistep, whose only chance is the first noise.
+
+    That noise is drawn on the CPU by a generator of the image's own, so a seed means one picture on any device. In
+    other batches the rounding differs: by at most one grey level in float32, visibly nothing in half precision.
+    """
+
+    def __init__(self, folder: Path, sampling: dict, device: str):
+        from diffusers import StableDiffusionPipeline
+
+        quiet()
+        keep = {} if sampling["safety_checker"] else {"safety_checker": None, "requires_safety_checker": False}
+        try:
+            with safe_checkpoints.named(folder):
+                self.pipe = StableDiffusionPipeline.from_pretrained(
+                    folder, dtype=dtype(sampling["precision"]), use_safetensors=True, **keep
+                )
+        except OSError as problem:
+            reason = " ".join(str(problem).split())
+            raise JobError(f"{folder}: not a Stable Diffusion that diffusers can load ({reason}).") from problem
+        if sampling["safety_checker"] and self.pipe.safety_checker is None:
+            raise JobError(
+                f"{folder} has no safety checker. Set `safety_checker: false`, or add it to the model's files."
+            )
+        self.pipe.scheduler = self.scheduler(self.pipe.scheduler.config)
+        self.pipe.set_progress_bar_config(disable=True)
+        self.pipe.to(device)
+        self.pipe.unet.requires_grad_(False)
+        self.folder, self.sampling, self.device = folder, sampling, device
+        self.adapted, self.weights = None, None
+        check_resolution(self.pipe, sampling["resolution"])
+
+    @staticmethod
+    def scheduler(config):
+        from diffusers import DPMSolverMultistepScheduler
+
+        return DPMSolverMultistepScheduler.from_config(config)
+
+    def use(self, method: dict, weights: Path) -> None:
+        """Put a run's weights in; later ones take the place of the first without loading the base again."""
+        if weights == self.weights:
+            return
+        if self.adapted is None:
+            # PEFT puts its layers into the UNet that the pipeline holds.
+            self.adapted = adapters.load(self.pipe.unet, method, weights.parent).to(self.device)
+        else:
+            adapters.exchange(self.adapted, method, weights)
+        self.weights = weights
+
+    def draw(self, prompts: list[str], seeds: list[int], *further: list) -> list[tuple]:
+        """(image, blocked) for each; in halves where the GPU's memory is too small for all at once.
+
+        `further`: lists with more about each image, for a subclass.
+        """
+        each = list(zip(prompts, seeds, *further, strict=True))
+        return memory.halved(lambda some: self.at_once(*map(list, zip(*some, strict=True))), each, "images")
+
+    def at_once(self, prompts: list[str], seeds: list[int], **options) -> list[tuple]:
+        """`options` go to the pipeline."""
+        import torch
+
+        side = self.sampling["resolution"] // self.pipe.vae_scale_factor
+        shape = (1, self.pipe.unet.config.in_channels, side, side)
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        noise = [torch.randn(shape, generator=generator) for generator in generators]
+        with torch.inference_mode():
+            result = self.pipe(
+                prompt=prompts,
+                height=self.sampling["resolution"],
+                width=self.sampling["resolution"],
+                num_inference_steps=self.sampling["inference_steps"],
+                guidance_scale=self.sampling["guidance"],
+                eta=self.sampling.get("eta", 0.0),
+                latents=torch.cat(noise).to(self.device, self.pipe.unet.dtype),
+                generator=generators,
+                **options,
+            )
+        flags = result.nsfw_content_detected or [False] * len(prompts)
+        return [
+            (image, bool(flag) or image.convert("L").getextrema()[1] == 0)
+            for image, flag in zip(result.images, flags, strict=True)
+        ]
+
+
+def check_resolution(pipe, resolution: int) -> None:
+    step = pipe.vae_scale_factor * 2 ** (len(pipe.unet.config.block_out_channels) - 1)
+    if resolution % step:
+        raise JobError(f"the resolution is {resolution}; this model makes multiples of {step} pixels.")

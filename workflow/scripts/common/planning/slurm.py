@@ -1,0 +1,138 @@
+"""What Snakemake must know of the Slurm cluster before it submits its first job.
+
+Each Snakemake names its jobs hra-PATHS-ID: PATHS is a hash of the working directory and of where its results lie, ID is
+its own. .snakemake/slurm/NAME.json records the process, so that a later Snakemake can tell whether it still runs.
+"""
+
+import hashlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from common.core import files
+
+RECORDS = Path(".snakemake/slurm")
+# A cancelled training saves its state first; Slurm kills what has not ended after KillWait (30 s unless set).
+PATIENCE_SECONDS = 120
+
+
+def before_the_first_job(workflow, config: dict) -> None:
+    """Called in `onstart`, with Snakemake's lock on the outputs held."""
+    if workflow.executor_plugin.name != "slurm":
+        return
+    mark = f"hra-{paths_hash(config['pathvars'])}"
+    clear(mark, {comment(job.rule.name, job.wildcards) for job in workflow.dag.jobs})
+    # The plugin submits all jobs under this name and asks squeue for it; nothing has been submitted yet.
+    executor = workflow.scheduler._executor
+    executor.run_uuid = f"{mark}-{executor.run_uuid}"
+    files.write_json(RECORDS / f"{executor.run_uuid}.json", this_process())
+    print(f"Slurm jobs of this run are named {executor.run_uuid}", file=sys.stderr)
+
+
+def paths_hash(pathvars: dict) -> str:
+    """Equal for two Snakemakes if they write to the same places."""
+    places = [os.getcwd(), *(os.path.realpath(pathvars[name]) for name in ("results", "resources", "scratch"))]
+    return hashlib.sha256("\n".join(places).encode()).hexdigest()[:12]
+
+
+def comment(rule: str, wildcards) -> str:
+    """As snakemake-executor-plugin-slurm describes a job to Slurm."""
+    values = "_".join(wildcards).replace("/", "_")
+    return f"rule_{rule}_wildcards_{values}" if values else f"rule_{rule}"
+
+
+def clear(mark: str, comments: set[str]) -> None:
+    """Cancel the queued jobs for the same outputs that a dead Snakemake has left.
+
+    Raises WorkflowError if their Snakemake still runs, or runs where it cannot be seen.
+    """
+    queue = queued()
+    ours = {job: name for job, name, what in queue if name.startswith(f"{mark}-") and what in comments}
+    states = {name: state(name) for name in set(ours.values())}
+    for name, found in sorted(states.items()):
+        if found == "dead":
+            continue
+        jobs = ", ".join(sorted(job for job, its in ours.items() if its == name))
+        raise WorkflowError(
+            f"Job(s) {jobs} in the queue make the same outputs for another Snakemake, which {found}. Wait for it or "
+            f"stop it with Ctrl-C; if it is dead, run `scancel --name={name}`. Then run this command again."
+        )
+    if ours:
+        print(
+            f"Cancelling {len(ours)} job(s) that an earlier Snakemake, now dead, left in the queue: "
+            f"{', '.join(sorted(ours))}. Training resumes from its last saved state.",
+            file=sys.stderr,
+        )
+        cancel(set(ours))
+    names = {name for job, name, _ in queue if job not in ours}
+    for record in RECORDS.glob("*.json"):
+        if record.stem not in names and state(record.stem) == "dead":
+            record.unlink(missing_ok=True)
+
+
+def queued() -> list[list[str]]:
+    """Id, name and comment of each of the user's waiting and running jobs."""
+    found = slurm("squeue", "--me", "--noheader", "--format=%A\t%j\t%k")
+    return [line.split("\t") for line in found.splitlines()]
+
+
+def cancel(jobs: set[str]) -> None:
+    """Cancel jobs and wait until none of their processes is left."""
+    slurm("scancel", *sorted(jobs))
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while jobs & {job for job, *_ in queued()}:
+        if time.monotonic() > deadline:
+            raise WorkflowError(
+                f"Slurm still lists {', '.join(sorted(jobs))} after scancel. Wait for them, or ask the admins."
+            )
+        time.sleep(1)
+
+
+def slurm(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise WorkflowError(f"`{' '.join(command)}` failed: {done.stderr.strip()}. Is Slurm up? Run the command again.")
+    return done.stdout
+
+
+def this_process() -> dict:
+    """What tells this process from every other, on this machine and elsewhere."""
+    return {
+        "host": socket.gethostname(),
+        "machine": machine.read_text().strip() if (machine := Path("/etc/machine-id")).exists() else "",
+        "boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+        "pid_namespace": os.readlink("/proc/self/ns/pid"),
+        "pid": os.getpid(),
+        "start": start_of(os.getpid()),
+    }
+
+
+def start_of(pid: int) -> str | None:
+    """When a process of this machine started, in ticks since boot; None if it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else fields[19]
+
+
+def state(name: str) -> str:
+    """Whether the Snakemake of this name is dead, runs, or cannot be seen from here."""
+    try:
+        record = files.read_json(RECORDS / f"{name}.json")
+        of = {key: record[key] for key in this_process()}
+    except (OSError, ValueError, KeyError):
+        return f"has left no record in {RECORDS}"
+    here, pid = this_process(), f"process {of['pid']} on {of['host']}"
+    if (of["host"], of["machine"]) != (here["host"], here["machine"]):
+        return f"was {pid}: it cannot be seen from {here['host']}"
+    if of["boot"] != here["boot"]:
+        return "dead"  # the machine has been restarted since
+    if of["pid_namespace"] != here["pid_namespace"]:
+        return f"was {pid}, in another container"
+    return f"is {pid}" if start_of(of["pid"]) == of["start"] else "dead"

@@ -1,0 +1,145 @@
+"""From the run table to means, deviations and published counterparts: what the paper's table and the figures share.
+
+A column of the table is `{name, dataset, benchmark, metric}`; an average is a name and the columns that it averages. A
+column of many `datasets` is an average too (`spread`). Scores are percent, or with scale 1 as they were measured.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from common.core.errors import JobError
+
+RUN = ["dataset", "method", "variant", "seed"]
+EVALUATION = ["dataset", "method", "variant", "seed", "benchmark", "selection", "metric"]
+PUBLISHED = ["row", "method", "setting", "run", "params_M", "column", "metric", "value", "source"]
+SELECTIONS = ["best_on_dev", "best_on_test", "last"]  # the paper's rules first
+
+
+def read_csv(path: str | Path) -> pd.DataFrame:
+    """Everything as text: a variant may be called `null`, a commit may look like a number."""
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+def read_runs(path: str | Path) -> pd.DataFrame:
+    """The run table with `run` = method/variant, and numbers where the table and the figures need them."""
+    runs = read_csv(path)
+    twice = runs[runs.duplicated(EVALUATION)]
+    if len(twice):
+        first = "/".join(twice.iloc[0][EVALUATION])
+        raise JobError(f"{path}: {len(twice)} row(s) appear twice, first {first}. Delete the file and make it again.")
+    for name in ["seed", "value", "adapter_parameters"]:
+        runs[name] = pd.to_numeric(runs[name])
+    return runs.assign(run=runs["method"] + "/" + runs["variant"])
+
+
+def spread(columns: list[dict], averages: dict[str, list[str]]) -> tuple[list[dict], dict[str, list[str]]]:
+    """Columns of one dataset each, and the averages with those of several datasets among them."""
+    single, wide = [], {}
+    for column in columns:
+        parts = [column | {"name": f"{column['name']}: {name}", "dataset": name} for name in column.get("datasets", [])]
+        single += parts or [column]
+        wide |= {column["name"]: [part["name"] for part in parts]} if parts else {}
+    rest = {
+        name: [part for member in members for part in wide.get(member, [member])] for name, members in averages.items()
+    }
+    return single, wide | rest
+
+
+def scores(runs: pd.DataFrame, columns: list[dict], averages: dict[str, list[str]], scale: float = 100) -> pd.DataFrame:
+    """Scores per run, selection, seed and column; an average only for a seed that has all of its columns.
+
+    `scale`: what they are multiplied with, where a column does not state its own.
+    """
+    parts = []
+    for column in columns:
+        wanted = (runs["status"] == "ok") & (runs["dataset"] == column["dataset"])
+        wanted &= (runs["benchmark"] == column["benchmark"]) & (runs["metric"] == column["metric"])
+        part = runs.loc[wanted, ["run", "selection", "seed", "value"]]
+        parts.append(part.assign(column=column["name"], value=part["value"] * column.get("scale", scale)))
+    single = pd.concat(parts, ignore_index=True)
+    for name, members in averages.items():
+        groups = single[single["column"].isin(members)].groupby(["run", "selection", "seed"])["value"]
+        complete = groups.mean()[groups.count() == len(members)].reset_index()
+        parts.append(complete.assign(column=name))
+    return pd.concat(parts, ignore_index=True)
+
+
+def summary(values: pd.DataFrame, averages: dict[str, list[str]]) -> pd.DataFrame:
+    """mean, std (sample, n > 1) and n over seeds, indexed by (run, selection, column).
+
+    The mean of an average is the mean of its columns' means (with n the smallest of theirs), as the paper computes
+    "All": one lost seed of one task does not throw the other tasks' seeds away. Its std is that of the seeds which
+    have every column.
+    """
+    table = values.groupby(["run", "selection", "column"])["value"].agg(["mean", "std", "count"])
+    table = table.rename(columns={"count": "n"})
+    for name, members in averages.items():
+        single = table[table.index.get_level_values("column").isin(members)]
+        groups = single.groupby(["run", "selection"])
+        average = groups.agg({"mean": "mean", "n": "min"})[groups.size() == len(members)]
+        deviation = table["std"][table.index.get_level_values("column") == name].droplevel("column")
+        average = average.assign(std=deviation.reindex(average.index), column=name)
+        table = table.drop(index=name, level="column", errors="ignore")
+        table = pd.concat([table, average.set_index("column", append=True)[["mean", "std", "n"]]])
+    return table
+
+
+def curves(records: list[dict]) -> pd.DataFrame:
+    """One row per run, seed and point of the curve: the score in percent, or the training loss."""
+    rows = [
+        {
+            "dataset": record["dataset"],
+            "run": f"{record['method']}/{record['variant']}",
+            "seed": record["seed"],
+            "score": record["score"],
+            "step": point["step"],
+            "epoch": point["epoch"],
+            # A loss is no share.
+            "value": point["metrics"][record["score"]] * (1 if record["score"] == "loss" else 100),
+        }
+        for record in records
+        for point in record["curve"]
+        if record["score"] in point["metrics"]
+    ]
+    return pd.DataFrame(rows, columns=["dataset", "run", "seed", "score", "step", "epoch", "value"])
+
+
+def scale_free(name: str) -> str:
+    """`MRPC (acc/F1 mean)` -> `MRPC`, the paper's column."""
+    return name.split(" (")[0]
+
+
+def counterparts(published: pd.DataFrame, columns: list[dict], averages: dict[str, list[str]]) -> dict:
+    """(row of the paper, our column) -> published value, only where both are on the same scale.
+
+    A column corresponds by its name without the scale, and by its metric. An average corresponds if its columns are
+    all columns that the paper averaged, each on the same scale.
+    """
+    values = {}
+    average_names = {scale_free(name) for name in averages}
+    for row, cells in published.groupby("row"):
+        cells = cells.set_index("column")
+        taken = set()
+        for column in columns:
+            name = scale_free(column["name"])
+            if name in cells.index and name not in taken and cells.loc[name, "metric"] == column["metric"]:
+                values[row, column["name"]] = float(cells.loc[name, "value"])
+                taken.add(name)  # MNLI (matched) takes it, MNLI (mismatched) does not
+        in_paper = set(cells.index) - average_names
+        for average, members in averages.items():
+            name = scale_free(average)
+            same = {scale_free(member) for member in members if (row, member) in values}
+            if name in cells.index and len(same) == len(members) and same == in_paper:
+                values[row, average] = float(cells.loc[name, "value"])
+    return values
+
+
+def readable(setting: str) -> str:
+    """`r=8,lambda=inf` of the published file -> `r=8, λ=∞`."""
+    return setting.replace("lambda", "λ").replace("inf", "∞").replace(", ", ",").replace(",", ", ")
+
+
+def as_list(paths: str | list[str] | None) -> list[str]:
+    """Snakemake gives one file as a string."""
+    return [paths] if isinstance(paths, str) else list(paths or [])

@@ -1,0 +1,217 @@
+"""Pictures with prompts, hints and annotations: one file a split, read at any row without loading the others.
+
+{split}.arrow has `key`, `prompt`, `image` (the picture's file as it came), `hint` (PNG) and `annotation` (classes as a
+PNG, points as JSON, or empty), the last two for the square of `resolution` pixels that is used of the picture.
+"""
+
+import io
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy
+from PIL import Image
+
+from common.core import files, manifests
+from common.core.errors import JobError
+from common.data import images, zip_archives
+from common.tasks.control import hints
+
+FIELDS = {"key": "string", "prompt": "string", "image": "binary", "hint": "binary", "annotation": "binary"}
+BATCH = 64  # rows in a record batch
+SIDE = "resolution"  # of the file's metadata
+
+
+def schema(resolution: int):
+    import pyarrow
+
+    fields = [(name, getattr(pyarrow, kind)()) for name, kind in FIELDS.items()]
+    return pyarrow.schema(fields, metadata={SIDE: str(resolution)})
+
+
+def write(path: Path, rows: list, make: Callable, resolution: int, threads: int = 1) -> int:
+    """Write `make(row)`, a dict of FIELDS, of all rows in order; returns their number."""
+    import pyarrow
+    from tqdm import tqdm
+
+    written, layout = 0, schema(resolution)
+    with (
+        ThreadPoolExecutor(threads) as pool,
+        pyarrow.ipc.new_file(path, layout) as out,
+        tqdm(total=len(rows), desc=path.stem, unit="picture", disable=None) as progress,
+    ):
+        for first in range(0, len(rows), BATCH):
+            made = list(pool.map(make, rows[first : first + BATCH]))
+            out.write_batch(pyarrow.RecordBatch.from_pylist(made, schema=layout))
+            written += len(made)
+            progress.update(len(made))
+    return written
+
+
+def opened(manifest: str | Path, split: str) -> "Split":
+    """A split of the manifest that draw_hints.py has written, after a check of its file."""
+    return Split(manifests.folder(manifest, [f"{split}.arrow"]), split)
+
+
+class Split:
+    """The rows of a split. `split[n]`: (picture, prompt, hint), both RGB and `resolution` pixels square."""
+
+    def __init__(self, folder: Path, split: str):
+        import pyarrow
+
+        self.path = Path(folder) / f"{split}.arrow"
+        try:
+            self.file = pyarrow.ipc.open_file(pyarrow.memory_map(str(self.path)))
+            self.batches = [self.file.get_batch(index) for index in range(self.file.num_record_batches)]
+        except (OSError, pyarrow.ArrowInvalid) as problem:
+            raise JobError(f"{self.path}: not a whole file of hints ({problem}). Delete it and run again.") from problem
+        self.resolution = int(self.file.schema.metadata[SIDE.encode()])
+        self.rows = sum(batch.num_rows for batch in self.batches)
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __getitem__(self, row: int) -> tuple[Image.Image, str, Image.Image]:
+        return self.picture(row), self.value(row, "prompt"), self.hint(row)
+
+    def value(self, row: int, field: str):
+        if not 0 <= row < self.rows:
+            raise IndexError(row)
+        return self.batches[row // BATCH].column(field)[row % BATCH].as_py()
+
+    def picture(self, row: int) -> Image.Image:
+        whole = images.load(zip_archives.Named(self.value(row, "image"), f"{self.path}, {self.value(row, 'key')}"))
+        return square(whole, self.resolution)
+
+    def hint(self, row: int) -> Image.Image:
+        with self.png(row, "hint") as image:
+            return image.convert("RGB")
+
+    def annotation(self, row: int) -> numpy.ndarray | None:
+        """Classes (resolution, resolution), points (N, 2) in pixels of the square, or None."""
+        content = self.value(row, "annotation")
+        if not content:
+            return None
+        if content[:1] == b"[":
+            return numpy.array(json.loads(content), float)
+        with self.png(row, "annotation") as image:
+            return numpy.asarray(image)
+
+    def png(self, row: int, field: str):
+        name = f"{self.path}, {field} of {self.value(row, 'key')}"
+        return images.opened(io.BytesIO(self.value(row, field)), images.OURS, name, "Delete it and run again.")
+
+
+# From a picture as it comes to the square that is used: the middle, scaled
+
+
+def middle(size: tuple[int, int]) -> tuple[int, int, int, int]:
+    side = min(size)
+    left, top = ((room - side) // 2 for room in size)
+    return left, top, left + side, top + side
+
+
+def square(picture: Image.Image, side: int, how=Image.Resampling.LANCZOS) -> Image.Image:
+    return picture.resize((side, side), how, box=middle(picture.size))
+
+
+def square_annotation(annotation: numpy.ndarray, size: tuple[int, int], side: int) -> numpy.ndarray:
+    """Classes (height, width) or points (N, 2) of a picture of `size`, for its square."""
+    if annotation.dtype != float:
+        return numpy.asarray(square(Image.fromarray(annotation), side, Image.Resampling.NEAREST))
+    left, top, right, _ = middle(size)
+    return (annotation - (left, top)) * (side / (right - left))
+
+
+def encode(annotation: numpy.ndarray | None) -> bytes:
+    if annotation is None:
+        return b""
+    if annotation.dtype == float:
+        return json.dumps(annotation.tolist()).encode()
+    return images.to_png(Image.fromarray(annotation))
+
+
+# From archives to rows
+
+READERS = {
+    "classes": hints.classes,
+    "colours": hints.classes_of_colours,
+    "points": hints.points,
+    "object-points": partial(hints.points, count=5),
+}
+
+
+def prompts(file: zip_archives.Named) -> list[tuple[str, str]]:
+    """(key, prompt) of each picture, from JSON lines or a list of {source or image, prompt}, or COCO's captions."""
+    text = file.getvalue().decode()
+    try:
+        try:
+            content = files.parse_json(text)
+        except json.JSONDecodeError:
+            content = [files.parse_json(line) for line in text.splitlines() if line.strip()]
+        if isinstance(content, dict) and "annotations" in content:
+            first: dict[int, str] = {}
+            for entry in content["annotations"]:
+                first.setdefault(entry["image_id"], entry["caption"].strip())
+            listed = sorted(content["images"], key=lambda entry: entry["file_name"])
+            return [(Path(entry["file_name"]).stem, first[entry["id"]]) for entry in listed]
+        listed = content if isinstance(content, list) else [content]  # one line of JSON lines
+        return named(listed)
+    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise JobError(
+            f"{file}: not prompts ({type(problem).__name__}: {problem}). Expected JSON lines or a JSON list of objects "
+            "with `image` (or `source`) and `prompt`, or COCO's captions. Correct `prompts`."
+        ) from problem
+
+
+def named(listed: list[dict]) -> list[tuple[str, str]]:
+    return [(Path(entry.get("image") or entry["source"]).stem, entry["prompt"]) for entry in listed]
+
+
+class Maker:
+    """Rows of a split: `make(row)` of each of `rows`."""
+
+    def __init__(self, folder: zip_archives.Folder, dataset: dict, split: str):
+        self.folder, self.dataset, self.places, self.split = folder, dataset, dataset["splits"][split], split
+        stated = self.places["prompts"]
+        listed = named(stated) if isinstance(stated, list) else prompts(folder.read(stated))
+        expected = dataset.get("rows", {}).get(split)
+        where = f"split {split} ({'in the config' if isinstance(stated, list) else stated})"
+        if not listed or (expected is not None and len(listed) != expected):
+            raise JobError(
+                f"{where}: expected {expected or 'some'} rows, {len(listed)} came. The file is another version."
+            )
+        self.rows = list(enumerate(listed))[: dataset.get("take", {}).get(split)]
+        places = [self.places["image"], self.places.get("annotation", {}).get("place", "")]
+        self.listed = {place: folder.names(place) for place in places if "*" in place}
+        for place, found in self.listed.items():
+            if len(found) < len(self.rows):
+                raise JobError(f"{where}: {len(self.rows)} prompts, but {len(found)} files fit {place}. Correct it.")
+
+    def read(self, place: str, row: int, key: str) -> zip_archives.Named:
+        return self.folder.read(self.listed[place][row] if place in self.listed else place.replace("{key}", key))
+
+    def make(self, row: tuple[int, tuple[str, str]]) -> dict:
+        """Return a row's FIELDS; JobError, with the split and the key, for what is wrong with one of its files."""
+        number, (key, prompt) = row
+        try:
+            return {"key": key, "prompt": prompt} | self.content(number, key)
+        except JobError as problem:
+            raise JobError(f"split {self.split}, image {key!r}: {problem}") from problem
+
+    def content(self, number: int, key: str) -> dict[str, bytes]:
+        file, side, annotation = self.read(self.places["image"], number, key), self.dataset["resolution"], None
+        whole = images.load(file)
+        if stated := self.places.get("annotation"):
+            place = self.read(stated["place"], number, key)
+            annotation = READERS[stated["kind"]](place)
+            if annotation.dtype != float:
+                hints.check_sizes(annotation.shape[::-1], whole.size, str(place))
+            annotation = square_annotation(annotation, whole.size, side)
+        try:
+            hint = hints.draw(self.dataset["hint"], square(whole, side), annotation)
+        except JobError as problem:
+            raise JobError(f"{file}: {problem}") from problem
+        return {"image": file.getvalue(), "hint": images.to_png(hint), "annotation": encode(annotation)}

@@ -1,0 +1,212 @@
+"""Control signals: from a photograph and its annotation to the hint, the picture that steers generation.
+
+A hint is a function (picture, annotation) -> RGB picture of the picture's size (paper, Table 4). A custom control
+signal is such a function, named in the config as `module:function`; what it needs of annotations it may read itself.
+The picture is RGB and `resolution` pixels square. The function returns an image or a numpy array (RETURNED).
+"""
+
+import csv
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+import numpy
+from PIL import Image
+
+from common.core.errors import JobError
+from common.data import images, pixel_ranges
+
+THRESHOLDS = (100, 200)  # of canny, as in the paper's data and the official evaluation
+IGNORED = 255  # class of pixels that have none
+CLASSES = 150  # of ADE20K
+RETURNED = (
+    "an image, or a numpy array (height, width) or (height, width, 3) of uint8, or of floats in 0 to 1, of the size of "
+    "the image that it is given"
+)
+COLOURS = Path(__file__).with_name("ade20k.csv")
+
+
+def edges(picture: Image.Image) -> numpy.ndarray:
+    """Canny's edges, (height, width) of bool; in colour: at each pixel the channel with the steepest slope counts."""
+    import cv2
+
+    return cv2.Canny(numpy.ascontiguousarray(picture.convert("RGB")), *THRESHOLDS) > 0
+
+
+def canny(picture: Image.Image, annotation=None) -> Image.Image:
+    """White edges on black. The annotation plays no part."""
+    return Image.fromarray(edges(picture)).convert("RGB")
+
+
+def landmarks(picture: Image.Image, annotation: numpy.ndarray) -> Image.Image:
+    """The points of one face, (68, 2) of x and y in pixels of the picture, as white dots on black.
+
+    Any other number of points will do. JobError for no face, several, and points of a picture of another size. Dots
+    are drawn as by `plot_points` of the official eval_landmark.py.
+    """
+    import cv2
+
+    points = numpy.asarray(annotation, float)
+    if points.ndim != 2 or points.shape[1] != 2 or not len(points):
+        kind = "no face" if not points.size else "several faces" if points.ndim == 3 else "something else"
+        raise JobError(
+            f"landmarks: expected the points of one face, (68, 2), got {kind} (shape {points.shape}). "
+            "Leave the picture out, or keep one face."
+        )
+    check_pixels(points, "landmarks")
+    size = numpy.array(picture.size)
+    if not ((points >= 0) & (points < size)).all(axis=1).mean() >= 0.5:
+        raise JobError(
+            f"landmarks: most points lie outside of the picture ({picture.width} × {picture.height} pixels); "
+            f"x and y go up to {points.max(axis=0).round(1).tolist()}. Scale them with the picture."
+        )
+    radius = max(int(min(picture.size) / 200), 1)
+    drawn = numpy.zeros((picture.height, picture.width, 3), numpy.uint8)
+    for x, y in points.astype(int).tolist():
+        cv2.circle(drawn, (x, y), radius, (255, 255, 255), radius * 2)
+    return Image.fromarray(drawn)
+
+
+def segmentation(picture: Image.Image, annotation: numpy.ndarray) -> Image.Image:
+    """The classes of `classes`, (height, width), in ADE20K's colours; black where a pixel has none."""
+    shown = numpy.vstack([palette(), numpy.zeros((IGNORED - CLASSES + 1, 3), numpy.uint8)])
+    return Image.fromarray(shown[check_classes(annotation, "segmentation")])
+
+
+HINTS: dict[str, Callable] = {"canny": canny, "landmarks": landmarks, "segmentation": segmentation}
+
+
+def draw(name: str, picture: Image.Image, annotation=None) -> Image.Image:
+    """Return the control image, RGB, of a name in HINTS or of a custom function `module:function`.
+
+    JobError if the function fails, or returns anything but RETURNED.
+    """
+    hint, what = named(name), f"hint {name}"
+    try:
+        made = hint(picture, annotation)
+    except JobError:
+        raise
+    except Exception as problem:
+        raise JobError(
+            f"{what} failed: {type(problem).__name__}: {problem}. Correct the function or what it reads."
+        ) from problem
+    if isinstance(made, numpy.ndarray):
+        image = pixel_ranges.from_array(made, what)
+    elif isinstance(made, Image.Image):
+        image = pixel_ranges.to_8_bit(made, what).convert("RGB")
+    else:
+        raise JobError(f"{what} returned {type(made).__name__}; expected {RETURNED}. Correct the function.")
+    check_sizes(image.size, picture.size, what)
+    return image
+
+
+def named(name: str) -> Callable:
+    if name in HINTS:
+        return HINTS[name]
+    module, _, function = name.partition(":")
+    try:
+        return getattr(import_module(module), function)
+    except Exception as problem:  # whatever the module does when it is imported
+        raise JobError(
+            f"hint {name!r}: neither one of {', '.join(HINTS)} nor a function `module:function` on PYTHONPATH "
+            f"({type(problem).__name__}: {problem})."
+        ) from problem
+
+
+def check_sizes(came: tuple[int, int], expected: tuple[int, int], what: str) -> None:
+    """JobError unless both (width, height) are the same."""
+    if came != expected:
+        raise JobError(
+            f"{what}: {came[0]} × {came[1]} pixels, but the picture has {expected[0]} × {expected[1]}. Make both of "
+            "one size before (labels without blending neighbours)."
+        )
+
+
+def classes(path) -> numpy.ndarray:
+    """A label map of ADE20K's, a path or an open file, as classes, (height, width) of 0 to 149 and IGNORED.
+
+    In the file 1 to 150 are the classes, 0 is none of them and 255 padding (objectInfo150.txt of CSAIL's
+    sceneparsing); mmsegmentation calls the same step `reduce_zero_label`.
+    """
+    with images.opened(path) as image:
+        values = numpy.asarray(image)
+    if values.ndim != 2 or values.dtype == bool:
+        raise JobError(f"{path}: not a label map but a picture of mode {image.mode}. Give one class number a pixel.")
+    if strange := numpy.setdiff1d(values, [*range(CLASSES + 1), IGNORED]).tolist():
+        raise JobError(
+            f"{path}: unknown labels {', '.join(map(str, strange[:8]))}; ADE20K's are 0 (none) to {CLASSES}, "
+            f"{IGNORED} is padding. Is it a label map of another dataset?"
+        )
+    return numpy.where(values == 0, IGNORED, numpy.where(values == IGNORED, IGNORED, values - 1)).astype(numpy.uint8)
+
+
+def check_classes(found: numpy.ndarray, what: str) -> numpy.ndarray:
+    """The array; JobError unless it is (height, width) of 0 to 149 and IGNORED."""
+    found = numpy.asarray(found)
+    strange = numpy.unique(found[(found != IGNORED) & ((found < 0) | (found >= CLASSES))]).tolist()
+    if found.ndim != 2 or strange:
+        raise JobError(
+            f"{what}: expected (height, width) of 0 to {CLASSES - 1} or {IGNORED}, got shape {found.shape} with "
+            f"{', '.join(map(str, strange[:8])) or 'such values'}."
+        )
+    return found
+
+
+def classes_of_colours(path) -> numpy.ndarray:
+    """A picture in ADE20K's colours, a path or an open file, as classes: what `segmentation` draws, undone.
+
+    Road and skyscraper have one colour; it is taken for road's. Good for hints, then, but not to judge by.
+    """
+    with images.opened(path) as image:
+        colours = numpy.asarray(pixel_ranges.to_8_bit(image, str(path)).convert("RGB"), numpy.int32)
+    numbers = colours @ (1 << 16, 1 << 8, 1)
+    known = {0: IGNORED}
+    for index, number in enumerate(palette().astype(int) @ (1 << 16, 1 << 8, 1)):
+        known.setdefault(int(number), index)
+    found, place = numpy.unique(numbers, return_inverse=True)
+    if strange := [f"#{number:06x}" for number in found if int(number) not in known]:
+        raise JobError(
+            f"{path}: {len(strange)} colours are no class's of ADE20K: {', '.join(strange[:8])}. Is it a colour map of "
+            "another dataset, or one that was scaled with blending, or stored as JPEG?"
+        )
+    return numpy.array([known[int(number)] for number in found], numpy.uint8)[place].reshape(numbers.shape)
+
+
+def points(path, count: int = 68) -> numpy.ndarray:
+    """Landmarks of one face, (count, 2) in pixels, from a file of lines `x y` as CelebA-HQ's; path or open file."""
+    try:
+        text = Path(path).read_text() if isinstance(path, str | Path) else path.read().decode()
+        found = numpy.array([line.split() for line in text.splitlines() if line.strip()], float)
+    except ValueError as problem:
+        raise JobError(f"{path}: not lines of two numbers ({problem}).") from problem
+    if found.shape != (count, 2):
+        raise JobError(
+            f"{path}: expected {count} lines of x and y, the landmarks of one face, got {found.shape[0]} lines. "
+            "Leave pictures without a face out; keep one face of several."
+        )
+    return check_pixels(found, str(path))
+
+
+def check_pixels(points: numpy.ndarray, what: str) -> numpy.ndarray:
+    """Return points (N, 2); JobError for values that are not finite, and for points that are not in pixels."""
+    if not numpy.isfinite(points).all():
+        wrong = int(numpy.nonzero(~numpy.isfinite(points).all(axis=1))[0][0])
+        raise JobError(
+            f"{what}: expected landmarks in pixels, found {points[wrong].tolist()} for point {wrong + 1}. "
+            "Leave out images without a complete face."
+        )
+    if numpy.abs(points).max() <= 2:  # a face of two pixels is none; points a little outside of the image are seen
+        raise JobError(
+            f"{what}: expected landmarks in pixels, found x and y between {points.min():.3g} and {points.max():.3g}, "
+            "as if divided by the image's size. Multiply x by its width and y by its height."
+        )
+    return points
+
+
+@cache
+def palette() -> numpy.ndarray:
+    """ADE20K's colours, (150, 3) of uint8, those of CSAIL's color150.mat and of mmsegmentation."""
+    with open(COLOURS, newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    return numpy.array([[int(row[channel]) for channel in ("red", "green", "blue")] for row in rows], numpy.uint8)

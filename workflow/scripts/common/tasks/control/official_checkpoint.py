@@ -1,0 +1,98 @@
+"""A run's whole model in one file, as the official control scripts (tool_add_hra.py, train.py) read and write it.
+
+To LDM's layout come `….hra_u` and `….fixed_linear.weight` of each adapted layer and the hint encoder's
+`control_model.input_hint_block.…`. Methods that the official code lacks are merged into the weights.
+"""
+
+import copy
+from pathlib import Path
+
+import torch
+
+from common.core.errors import JobError
+from common.data import safe_checkpoints
+from common.models import adapters, stable_diffusion
+from common.models.ldm import checkpoint as ldm_checkpoint
+from common.models.ldm import keys as ldm_keys
+from common.tasks.control import hint_encoder
+from common.tasks.control import model as control_model
+
+FIXED, HRA = ".fixed_linear.", ".hra_u"
+PREFIX = "base_model.model."  # of the names in PEFT's files
+
+
+def write(folder: Path, method: dict, weights: Path, path: Path) -> None:
+    """Write a run's model to `path`, .ckpt or .safetensors; `folder`: the base in diffusers' layout."""
+    from diffusers import AutoencoderKL, DDIMScheduler
+    from transformers import CLIPTextModel
+
+    if method["kind"] == control_model.CONTROLNET:
+        raise JobError("the official HRA scripts have no ControlNet; take the run's own file with diffusers.")
+    merged = control_model.load_trained(folder, method, weights)
+    unet = stable_diffusion.load_unet(folder) if method["kind"] == "hra" else merged
+    parts = {
+        "unet": unet,
+        "vae": stable_diffusion.part(AutoencoderKL, folder, "vae"),
+        "text_encoder": stable_diffusion.part(CLIPTextModel, folder, "text_encoder"),
+    }
+    state = ldm_checkpoint.layout(parts)
+    if method["kind"] == "hra":
+        state = adapted(state, safe_checkpoints.load(weights), ldm_checkpoint.names("unet", unet))
+    encoder = merged.get_submodule(hint_encoder.NAME)
+    for name, ldm in ldm_keys.of_hint_encoder(len(encoder.blocks)).items():
+        state[ldm] = encoder.state_dict()[name]
+    # A part of the official hint encoder that is never used, and that its strict loading asks for.
+    times = {name: value for name, value in state.items() if name.startswith(f"{ldm_keys.UNET}time_embed.")}
+    state |= {name.replace(ldm_keys.UNET, "control_model."): value for name, value in times.items()}
+    scheduler = DDIMScheduler.from_pretrained(folder, subfolder="scheduler")
+    ldm_checkpoint.write(state | ldm_checkpoint.schedule(scheduler.config), path)
+
+
+def adapted(state: dict, adapter: dict, known: dict[str, str]) -> dict:
+    """LDM's weights with the vectors u, (inputs, r) each, of an HRA adapter in PEFT's names."""
+    vectors = {name.removeprefix(PREFIX).removesuffix(HRA): u for name, u in adapter.items() if name.endswith(HRA)}
+    layers = {known[f"{name}.weight"].removesuffix(".weight"): u for name, u in vectors.items()}
+    fixed = {}
+    for name, value in state.items():
+        layer, _, kind = name.rpartition(".")
+        fixed[f"{layer}{FIXED}{kind}" if layer in layers else name] = value
+    return fixed | {f"{layer}{HRA}": u for layer, u in layers.items()}
+
+
+def split(state: dict) -> tuple[dict, dict[str, torch.Tensor]]:
+    """The base's weights under LDM's own names, and what the official code has added, under its names."""
+    added = {name: value for name, value in state.items() if name.endswith(HRA) or name.startswith(ldm_keys.HINT)}
+    return {name.replace(FIXED, "."): value for name, value in state.items() if name not in added}, added
+
+
+def read(path: Path, folder: Path, method: dict, out: Path):
+    """The base of an official checkpoint as a diffusers pipeline; its adapter and hint encoder go to the folder `out`.
+
+    `folder`: as in ldm_checkpoint.pipeline. `method`: of kind hra, with the r and the targets of the file; JobError
+    names the first weight that is in one of them only or has another shape.
+    """
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+    base, added = split(ldm_checkpoint.read(path))
+    pipeline = ldm_checkpoint.pipeline(base, folder, path)
+    unet = copy.deepcopy(pipeline.unet).requires_grad_(False)
+    layers = {ldm.removesuffix(".weight"): name for name, ldm in ldm_checkpoint.names("unet", unet).items()}
+    control_model.ready(unet, method, control_model.autoencoder_scale(folder))
+    encoder = ldm_keys.of_hint_encoder(len(unet.get_submodule(hint_encoder.NAME).blocks))
+    hints = {ldm: f"{hint_encoder.NAME}.{name}" for name, ldm in encoder.items()}
+    found = {}
+    for ldm, value in added.items():
+        layer = layers.get(ldm.removesuffix(HRA), ldm)
+        found[PREFIX + hints.get(ldm, layer.removesuffix(".weight") + HRA)] = value
+    model = adapters.insert(unet, method, control_model.head(method))
+    expected = get_peft_model_state_dict(model)
+    strange = sorted(expected.keys() ^ found.keys())
+    strange += [name for name in found if name in expected and found[name].shape != expected[name].shape]
+    if strange:
+        raise JobError(
+            f"{path} and the method do not fit: {strange[0]} is in one of them only, or has another shape. "
+            f"The method has {method['peft']} on {', '.join(method['targets'])}; correct r or the targets."
+        )
+    set_peft_model_state_dict(model, found)
+    adapters.save(model, out)
+    return pipeline

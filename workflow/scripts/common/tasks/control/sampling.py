@@ -1,0 +1,52 @@
+"""Images from prompts, seeds and hints as the official generation draws them: DDIM, the hint in both branches."""
+
+from pathlib import Path
+
+import torch
+from diffusers import DDIMScheduler, StableDiffusionControlNetPipeline
+from PIL.Image import Image
+
+from common.models import stable_diffusion
+from common.tasks.control import hint_encoder
+from common.tasks.control import model as control_model
+
+
+class Sampler(stable_diffusion.Sampler):
+    """diffusion.Sampler for a UNet that follows a hint, or for a ControlNet through diffusers' own pipeline."""
+
+    @staticmethod
+    def scheduler(config):
+        """DDIM at LDM's time steps, 1, 21, …, 981 for fifty, whose last step ends at the first noise level.
+
+        diffusers' own defaults clip the latents as if they were pictures.
+        """
+        return DDIMScheduler.from_config(
+            config, clip_sample=False, set_alpha_to_one=False, steps_offset=1, timestep_spacing="leading"
+        )
+
+    def use(self, method: dict, weights: Path) -> None:
+        """Put a run's model in, read anew: its adapters are merged, which cannot be taken back exactly."""
+        if weights == self.weights:
+            return
+        model = control_model.load_trained(self.folder, method, weights, self.sampling.get("hint_channels"))
+        model = model.to(self.device, stable_diffusion.dtype(self.sampling["precision"])).requires_grad_(False).eval()
+        if method["kind"] == control_model.CONTROLNET:
+            parts = self.pipe.components | {"unet": model.unet, "controlnet": model.controlnet}
+            checked = self.pipe.config["requires_safety_checker"]
+            self.pipe = StableDiffusionControlNetPipeline(**parts, requires_safety_checker=checked)
+            self.pipe.set_progress_bar_config(disable=True)
+        else:
+            self.pipe.unet = model
+        self.weights = weights
+
+    def at_once(self, prompts: list[str], seeds: list[int], hints: list[Image]) -> list[tuple]:
+        """`hints`: RGB, of the size of the images."""
+        side = self.sampling["resolution"]
+        named = zip(prompts, hints, strict=True)
+        shown = (
+            torch.stack([control_model.pixels(hint, side, f"the hint of {prompt!r}") for prompt, hint in named]) / 255
+        )
+        if hasattr(self.pipe, "controlnet"):
+            return super().at_once(prompts, seeds, image=shown)
+        with hint_encoder.showing(self.pipe.unet, shown):
+            return super().at_once(prompts, seeds)

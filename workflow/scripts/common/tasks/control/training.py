@@ -1,0 +1,92 @@
+"""Training of an adapter and a hint encoder, or of a ControlNet, on rows of (image, prompt, hint)."""
+
+import functools
+import random
+from pathlib import Path
+
+import torch
+
+from common.core.errors import JobError
+from common.models import stable_diffusion
+from common.tasks.control import hint_encoder
+from common.tasks.control import model as control_model
+from common.tasks.subject.task import seed as seed_of
+from common.training import diffusion_trainer, run_record
+
+
+class Samples:
+    """Sample n of a training: image, hint and prompt of a row, and a generator for its noises and time step.
+
+    `rows[i]`: (image, prompt, hint), the pictures RGB and `resolution` pixels square. In an epoch every row comes once;
+    in a new order unless `shuffle` is false, as in the official code. With a probability of `prompt_dropout` a prompt
+    is dropped (replaced by the empty one).
+    """
+
+    def __init__(self, rows, resolution: int, seed: int, prompt_dropout: float = 0.0, shuffle: bool = True):
+        if not len(rows):
+            raise JobError("no rows to train on. Correct the dataset's training split.")
+        self.rows, self.resolution, self.seed = rows, resolution, seed
+        self.prompt_dropout, self.shuffle = prompt_dropout, shuffle
+        self.order = functools.lru_cache(2)(self.order)  # of 100,000 rows it takes longer than to read one
+
+    def __getitem__(self, n: int) -> dict:
+        """pixels (3, resolution, resolution) in −1 to 1, hint likewise in 0 to 1, prompt, generator."""
+        epoch, place = divmod(n, len(self.rows))
+        row = self.order(epoch)[place]
+        image, prompt, hint = self.rows[row]
+        pixels, hint = (
+            control_model.pixels(picture, self.resolution, f"row {row}: the {name}")
+            for name, picture in (("image", image), ("hint", hint))
+        )
+        generator = torch.Generator().manual_seed(seed_of("sample", self.seed, n))
+        dropped = torch.rand((), generator=generator) < self.prompt_dropout
+        return {
+            "pixels": pixels / 127.5 - 1,
+            "hint": hint / 255,
+            "prompt": "" if dropped else prompt,
+            "generator": generator,
+        }
+
+    def order(self, epoch: int) -> list[int]:
+        order = list(range(len(self.rows)))
+        if self.shuffle:
+            random.Random(f"{self.seed} {epoch}").shuffle(order)
+        return order
+
+
+def schedule(settings: dict, rows: int) -> dict:
+    """The settings with what follows from the number of rows: `epoch_steps`, and `max_steps` from `epochs`."""
+    epoch_steps = -(-rows // settings["batch_size"])
+    return {"max_steps": run_record.total_steps(rows, settings)} | settings | {"epoch_steps": epoch_steps}
+
+
+class Trainer(diffusion_trainer.Trainer):
+    """`settings`: as `schedule` completes them."""
+
+    def __init__(self, job: dict, model, folder: Path, samples: Samples, marks: list[int], survive, device, settings):
+        super().__init__(job, model, folder, samples, marks, survive, device, settings)
+        self.text = stable_diffusion.TextEncoder(folder, "float32", self.device)
+
+    def loss(self, samples: list[dict]):
+        """Mean squared error of the noise."""
+        context = self.text([sample["prompt"] for sample in samples])
+        hints = torch.stack([sample["hint"] for sample in samples]).to(self.device)
+        return self.errors(samples, context, hint=hints).mean()
+
+
+def start(folder: Path, method: dict, settings: dict, augmented: Path, channels: tuple[int, ...] | None = None):
+    """The model ready for the Trainer: hint encoder in place, the augmented checkpoint's start, gradients where due.
+
+    `augmented`: folder of the start; of a ControlNet, of the hint encoder alone and of `full` there is no file in it.
+    """
+    from common.models import adapters
+
+    # Where everything is trained, steps below the resolution of half precision would be lost.
+    precision = "float32" if method["kind"] == "full" else settings["precision"]
+    model = control_model.load(folder, method, precision, channels)
+    if settings["gradient_checkpointing"]:
+        model.enable_gradient_checkpointing()
+    model = adapters.start_training(model, method, control_model.head(method), augmented, settings["max_steps"])
+    if settings.get("hint_start") == "unit-variance":
+        hint_encoder.redraw(model)
+    return model

@@ -1,0 +1,139 @@
+"""Training checkpoints in the scratch folder: each is intact or not used, whenever a job was killed.
+
+scratch/RUN/fingerprint.json     what the training depends on (fingerprints.py)
+scratch/RUN/attempts.json        seconds and start of each attempt
+scratch/RUN/checkpoint-{step}/   weights, optimiser, schedule, random state, and `complete`, written last
+scratch/RUN/best, …/steps        weights that the run keeps (GLUE, subjects)
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+
+from common.core import files, fingerprints
+
+COMPLETE = "complete"
+FINGERPRINT = "fingerprint.json"
+KEPT = ("best", "steps")
+PREFIX = "checkpoint-"
+
+
+def seal(checkpoint: Path) -> None:
+    """Sync the checkpoint to disk, write `complete` (size and SHA-256 of each file), then remove older checkpoints.
+
+    `complete` also lists the sizes of the weights that the run has kept so far, which a resumed training needs.
+    """
+    scratch = checkpoint.parent
+    listed = {
+        str(path.relative_to(checkpoint)): {"bytes": path.stat().st_size, "sha256": synced(path)}
+        for path in contents(checkpoint)
+    }
+    kept = {
+        str(path.relative_to(scratch)): path.stat().st_size for folder in KEPT for path in contents(scratch / folder)
+    }
+    with files.replacing(checkpoint / COMPLETE) as new:
+        new.write_text(json.dumps({"files": listed, "kept": kept}))
+        synced(new)
+    sync_folder(checkpoint)
+    for old in by_step(scratch):
+        if old != checkpoint:
+            remove(old)
+
+
+def newest(scratch: Path) -> tuple[Path | None, list[str]]:
+    """Return the newest intact checkpoint and what is wrong with newer ones, which are removed."""
+    problems = []
+    for checkpoint in reversed(by_step(scratch)):
+        if not (problem := damage(checkpoint)):
+            return checkpoint, problems
+        problems.append(f"{checkpoint.name} is incomplete: {problem}")
+        remove(checkpoint)
+    return None, problems
+
+
+def damage(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint: a file that is missing, or is not what `complete` lists."""
+    try:
+        content = json.loads((checkpoint / COMPLETE).read_text())
+        for name, entry in content["files"].items():
+            path = checkpoint / name
+            if (size := path.stat().st_size) != entry["bytes"]:
+                return f"{name} has {size} bytes, expected {entry['bytes']}"
+            if files.sha256(path) != entry["sha256"]:
+                return f"{name} has another SHA-256 than when it was written"
+        for name, expected in content["kept"].items():
+            if (size := (checkpoint.parent / name).stat().st_size) != expected:
+                return f"{name} has {size} bytes, expected {expected}"
+    except FileNotFoundError as problem:
+        name = Path(problem.filename).name
+        return "writing it was interrupted" if name == COMPLETE else f"{name} is missing"
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        return f"it cannot be read ({problem})"
+    return None
+
+
+def claim(scratch: Path, fingerprint: dict) -> list[str]:
+    """Make the scratch folder that of this training; the reasons why a saved state in it cannot be used.
+
+    A state of another training is set aside, in the folder `….set-aside`.
+    """
+    path = scratch / FINGERPRINT
+    reasons = []
+    if path.exists():
+        try:
+            found = fingerprints.differences(json.loads(path.read_text()), fingerprint)
+        except (OSError, ValueError, AttributeError) as problem:
+            found = [f"an unknown training ({path.name} cannot be read: {problem})"]
+        reasons = [f"the saved state is of {', '.join(found)}"] if found else []
+    elif by_step(scratch) or any((scratch / name).exists() for name in KEPT):
+        reasons = [f"the saved state is of an unknown training ({path.name} is missing)"]
+    if reasons:
+        aside = scratch.with_name(f"{scratch.name}.set-aside")
+        if aside.exists():
+            remove(aside)
+        scratch.rename(aside)
+    files.write_json(path, fingerprint)
+    return reasons
+
+
+def remove(folder: Path) -> None:
+    """Rename, then delete: killed at any point, the folder is there as it was, or not at all.
+
+    What cannot be deleted (NFS keeps open files as .nfs…) is left for the next call.
+    """
+    if folder.exists():
+        folder.rename(folder.with_name(f".{folder.name}.{time.time_ns()}.removed"))
+    for removed in folder.parent.glob(f".{folder.name}.*.removed"):
+        shutil.rmtree(removed, ignore_errors=True)
+
+
+def by_step(scratch: Path) -> list[Path]:
+    return sorted(scratch.glob(f"{PREFIX}*"), key=step_of)
+
+
+def step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix(PREFIX))
+
+
+def contents(folder: Path) -> list[Path]:
+    """The files under a folder, without hidden ones: these are being written."""
+    inside = (path for path in folder.rglob("*") if path.is_file() and path.name != COMPLETE)
+    return sorted(path for path in inside if not any(part[0] == "." for part in path.relative_to(folder).parts))
+
+
+def synced(path: Path) -> str:
+    """SHA-256 of a file that is now on the disk, not only in the system's cache."""
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

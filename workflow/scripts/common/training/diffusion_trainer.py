@@ -1,0 +1,209 @@
+"""Training of a denoising UNet on accelerate: the loop that all of diffusion's fine-tunings share.
+
+Everything random is drawn by generators that depend on (seed, number of the sample) alone. So a resumed training, one
+on another device and one with more processes see the same samples, noises and time steps, and no random state is saved.
+"""
+
+import contextlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from diffusers import AutoencoderKL, DDPMScheduler
+from diffusers.optimization import get_scheduler
+from diffusers.training_utils import EMAModel
+from safetensors.torch import load_file, save_file
+
+import hra
+from common.core import files
+from common.models import adapters, stable_diffusion
+from common.training import checkpoints, hf_trainer
+
+LOSSES = "losses.json"
+POINTS = 100  # of the loss curve
+READERS = 4  # threads that read samples while the device computes
+
+
+class Trainer:
+    """What finetuning.run_to_end asks of a Trainer. A subclass says what the `loss` of a list of samples is.
+
+    `samples[n]` is sample n of the training. `settings`: the job's hyperparameters, if these need completion.
+    """
+
+    per_process = False  # what is random depends on the samples only
+
+    def __init__(self, job: dict, model, folder: Path, samples, marks: list[int], survive, device: str, settings=None):
+        self.settings, self.method = settings or job["params"]["hyperparameters"], job["params"]["method"]
+        self.scratch, self.samples, self.marks, self.survive = Path(job["params"]["scratch"]), samples, marks, survive
+        precision = self.settings["precision"]
+        AcceleratorState._reset_state()  # of an earlier training in the same process
+        mixed = {"float32": "no"}.get(precision, precision)
+        self.accelerator = Accelerator(mixed_precision=mixed, cpu=device == "cpu")
+        self.device = self.accelerator.device
+        self.state = SimpleNamespace(global_step=0, max_steps=self.settings["max_steps"])
+        self.losses: list[float] = []
+        self.frozen = stable_diffusion.dtype(precision)
+        self.vae = stable_diffusion.part(AutoencoderKL, folder, "vae").to(self.device).requires_grad_(False)
+        self.noising = DDPMScheduler.from_pretrained(folder, subfolder="scheduler")
+        self.unwrapped = model
+        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(
+            self.parameters,
+            lr=self.settings["learning_rate"],
+            weight_decay=self.settings["weight_decay"],
+            eps=self.settings["adam_epsilon"],
+        )
+        warmup, steps = self.settings["warmup_steps"], self.settings["max_steps"]
+        warmup = round(warmup * steps) if warmup < 1 else round(warmup)
+        self.schedule = get_scheduler(
+            self.settings["schedule"], optimizer, num_warmup_steps=warmup, num_training_steps=steps
+        )
+        self.model, self.optimizer = self.accelerator.prepare(model.train(), optimizer)
+        self.accelerator.register_for_checkpointing(self.schedule)
+        self.average = EMAModel(self.parameters, decay=self.settings["ema"]) if self.settings.get("ema") else None
+        if self.average:
+            self.accelerator.register_for_checkpointing(self.average)
+        # Only what is trained is saved, by `checkpoint`.
+        self.accelerator.register_save_state_pre_hook(lambda models, weights, _: weights.clear())
+        self.accelerator.register_load_state_pre_hook(lambda models, _: models.clear())
+        self.readers, self.under_way = ThreadPoolExecutor(READERS), {}
+
+    def is_world_process_zero(self) -> bool:
+        return self.accelerator.is_main_process
+
+    def train(self, resume_from_checkpoint: str | None = None) -> None:
+        from tqdm import tqdm
+
+        if resume_from_checkpoint:
+            self.resume(Path(resume_from_checkpoint))
+        world = SimpleNamespace(world_size=self.accelerator.num_processes, device=self.device)
+        first = self.state.global_step
+        shown = None if self.is_world_process_zero() else True
+        for step in tqdm(range(first, self.state.max_steps), desc="train", unit="step", disable=shown):
+            self.losses.append(self.step(step))
+            self.state.global_step = step + 1
+            if step + 1 in self.marks[:-1] and self.is_world_process_zero():
+                self.save_mark(step + 1)
+            wish = SimpleNamespace(should_save=False, should_training_stop=False)
+            wish = self.survive.on_step_end(world, self.state, wish)
+            if wish.should_save:
+                self.checkpoint()
+            if wish.should_training_stop:
+                return
+
+    def step(self, step: int) -> float:
+        """One step of the optimiser; the mean loss of this process, penalty not counted."""
+        accumulation, total = self.settings["gradient_accumulation"], 0.0
+        for part in range(accumulation):
+            last = part == accumulation - 1
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.model):
+                loss = self.loss(self.micro_batch(step * accumulation + part))
+                total += loss.item() / accumulation
+                if self.method["lambda"]:
+                    squared = self.method["penalty"] == "squared"
+                    loss = loss + self.method["lambda"] * hra.orthogonality_penalty(self.unwrapped, squared=squared)
+                self.accelerator.backward(loss / accumulation)
+        if self.settings["max_grad_norm"]:
+            self.accelerator.clip_grad_norm_(self.parameters, self.settings["max_grad_norm"])
+        self.optimizer.step()
+        self.schedule.step()
+        self.optimizer.zero_grad()
+        if self.average:
+            self.average.step(self.parameters)
+        return total
+
+    def micro_batch(self, number: int) -> list:
+        """This process's samples; those of the next micro-batch are read meanwhile."""
+        ready = self.under_way.pop(number, None) or self.read(number)
+        if number + 1 < self.state.max_steps * self.settings["gradient_accumulation"]:
+            self.under_way[number + 1] = self.read(number + 1)
+        return [sample.result() for sample in ready]
+
+    def read(self, number: int) -> list:
+        processes = self.accelerator.num_processes
+        size = self.settings["batch_size"] // (self.settings["gradient_accumulation"] * processes)
+        first = (number * processes + self.accelerator.process_index) * size
+        return [self.readers.submit(self.samples.__getitem__, n) for n in range(first, first + size)]
+
+    def errors(self, parts: list[dict], context: torch.Tensor, **conditions) -> torch.Tensor:
+        """(parts,): mean squared error of each part's noise (or velocity) as the model predicts it.
+
+        A part has `pixels`, (3, height, width) in −1 to 1, and a `generator`. `context`: (parts, tokens, width).
+        `conditions`: further arguments of the model.
+        """
+        latents = self.encode(parts)
+        noise = torch.stack([torch.randn(latents.shape[1:], generator=part["generator"]) for part in parts])
+        limit = self.noising.config.num_train_timesteps
+        times = torch.stack([torch.randint(limit, (), generator=part["generator"]) for part in parts])
+        noise, times = noise.to(self.device), times.to(self.device)
+        noisy = self.noising.add_noise(latents, noise, times).to(self.frozen)
+        predicted = self.model(noisy, times, context.to(self.frozen), **conditions).sample.float()
+        v_prediction = self.noising.config.prediction_type == "v_prediction"
+        target = self.noising.get_velocity(latents, noise, times) if v_prediction else noise
+        return (predicted - target).square().mean(dim=(1, 2, 3))
+
+    @torch.no_grad()
+    def encode(self, parts: list[dict]) -> torch.Tensor:
+        """Latents drawn from the VAE's posterior, in float32: half precision overflows in some VAEs."""
+        pixels = torch.stack([part["pixels"] for part in parts]).to(self.device)
+        posterior = self.vae.encode(pixels).latent_dist
+        noise = torch.stack([torch.randn(posterior.mean.shape[1:], generator=part["generator"]) for part in parts])
+        return (posterior.mean + posterior.std * noise.to(self.device)) * self.vae.config.scaling_factor
+
+    def save_mark(self, step: int) -> None:
+        place = self.scratch / "steps" / str(step)
+        new = place.with_name(f".{step}.new")
+        self.save(new)
+        files.replace_folder(new, place)
+
+    def save(self, folder: Path, start: Path | None = None) -> None:
+        """What adapters.save writes, with the averaged weights if an average is kept."""
+        with self.averaged():
+            adapters.save(self.unwrapped, folder, start)
+
+    @contextlib.contextmanager
+    def averaged(self):
+        """Inside, the model has the averaged weights."""
+        if self.average:
+            self.average.store(self.parameters)
+            self.average.copy_to(self.parameters)
+        try:
+            yield
+        finally:
+            if self.average:
+                self.average.restore(self.parameters)
+
+    def checkpoint(self) -> None:
+        folder = self.scratch / f"{checkpoints.PREFIX}{self.state.global_step}"
+        self.accelerator.save_state(str(folder))
+        self.accelerator.wait_for_everyone()
+        if self.is_world_process_zero():
+            save_file(adapters.trained_state(self.unwrapped), folder / hf_trainer.TRAINED)
+            (folder / LOSSES).write_text(json.dumps(self.losses))
+            checkpoints.seal(folder)
+        self.accelerator.wait_for_everyone()
+
+    def resume(self, folder: Path) -> None:
+        self.accelerator.load_state(str(folder))
+        state = load_file(folder / hf_trainer.TRAINED)
+        with torch.no_grad():
+            for name, parameter in self.unwrapped.named_parameters():
+                if name in state:
+                    parameter.copy_(state[name])
+        self.losses = json.loads((folder / LOSSES).read_text())
+        self.state.global_step = len(self.losses)
+
+    def curve(self) -> list[dict]:
+        """Mean losses of equal parts of the training."""
+        size = max(1, len(self.losses) // POINTS)
+        parts = [self.losses[first : first + size] for first in range(0, len(self.losses), size)]
+        ends = [min(size * (index + 1), len(self.losses)) for index in range(len(parts))]
+        every = self.settings["epoch_steps"]
+        return [
+            {"step": end, "epoch": end / every, "metrics": {"loss": sum(part) / len(part)}}
+            for end, part in zip(ends, parts, strict=True)
+        ]

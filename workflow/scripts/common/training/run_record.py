@@ -1,0 +1,183 @@
+"""What every fine-tuning does around its Trainer: arguments, attempts, the record of the run."""
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+from common.core import files, fingerprints, provenance
+from common.core.job import processes
+from common.models import adapters
+from common.training import checkpoints
+
+
+def training_arguments(job: dict, settings: dict, seed: int, scratch: Path, device: str, **task):
+    """TrainingArguments of a run; `task` adds to them what only one task needs."""
+    from transformers import TrainingArguments
+
+    per_device = settings["batch_size"] // (settings["gradient_accumulation"] * processes(job))
+    return TrainingArguments(
+        output_dir=str(scratch),
+        num_train_epochs=settings["epochs"],
+        per_device_train_batch_size=per_device,
+        per_device_eval_batch_size=settings.get("eval_batch_size", per_device),
+        gradient_accumulation_steps=settings["gradient_accumulation"],
+        learning_rate=settings["learning_rate"],
+        weight_decay=settings["weight_decay"],
+        max_grad_norm=settings["max_grad_norm"],
+        adam_epsilon=settings["adam_epsilon"],
+        lr_scheduler_type=settings["schedule"],
+        warmup_steps=settings["warmup_steps"],
+        bf16=settings["precision"] == "bf16",
+        fp16=settings["precision"] == "fp16",
+        save_strategy="no",  # Survive asks for checkpoints
+        seed=seed,
+        data_seed=seed,
+        use_cpu=device == "cpu",
+        ddp_find_unused_parameters=False,
+        dataloader_pin_memory=device == "cuda",
+        report_to="none",
+        disable_tqdm=True,
+        **task,
+    )
+
+
+def total_steps(rows: int, settings: dict) -> int:
+    """Optimiser steps of the whole training."""
+    batches = -(-rows // (settings["batch_size"] // settings["gradient_accumulation"]))
+    return int(-(-batches // settings["gradient_accumulation"]) * settings["epochs"])
+
+
+def time_limit(job: dict) -> float | None:
+    """When the scheduler kills the job, in seconds of the monotonic clock; on a plain machine nobody does."""
+    if "SLURM_JOB_ID" not in os.environ:
+        return None
+    # Slurm has stated the end since version 22.05. Before that: the job began a little earlier than this call.
+    end = os.environ.get("SLURM_JOB_END_TIME")
+    return time.monotonic() + (float(end) - time.time() if end else 60 * job["resources"]["runtime"])
+
+
+def run_to_end(job: dict, trainer, survive, started: float, steps: int) -> dict:
+    """Train, from the last saved state where one is usable; what came of each attempt. `Interrupted` if told to stop.
+
+    `started`: when the job began, in seconds of the monotonic clock; `steps`: of the optimiser, in all.
+    """
+    from common.training import hf_trainer
+
+    scratch, write = Path(job["params"]["scratch"]), trainer.is_world_process_zero()
+    checkpoint, discarded = None, []
+    if write:
+        checkpoint, discarded = saved_state(job, steps, trainer.per_process)
+    trainer.accelerator.wait_for_everyone()
+    if not write:
+        checkpoint, _ = checkpoints.newest(scratch)
+    attempts = begin_attempt(scratch, checkpoint, discarded, write)
+    with survive:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if survive.stopped and trainer.state.global_step < trainer.state.max_steps:
+        end_attempt(scratch, attempts, started, write)
+        raise hf_trainer.Interrupted(
+            f"stopped at step {trainer.state.global_step} of {trainer.state.max_steps}: {survive.stopped}. "
+            f"The state is in {scratch}; the next attempt resumes there."
+        )
+    return attempts
+
+
+def saved_state(job: dict, steps: int, per_process: bool = False) -> tuple[Path | None, list[str]]:
+    """The checkpoint to resume from, and why those that cannot be used were discarded.
+
+    One of another training (other settings, data, versions) is set aside; a damaged one is removed.
+    """
+    scratch = Path(job["params"]["scratch"])
+    scratch.mkdir(parents=True, exist_ok=True)
+    discarded = checkpoints.claim(scratch, fingerprints.of_training(job, steps, per_process))
+    checkpoint, damaged = checkpoints.newest(scratch)
+    if damaged and not checkpoint:  # what the run has kept belongs to the checkpoint that is lost
+        for name in checkpoints.KEPT:
+            checkpoints.remove(scratch / name)
+    discarded += damaged
+    for reason in discarded:
+        print(f"{reason}: {f'resuming at {checkpoint.name}' if checkpoint else 'starting over'}")
+    return checkpoint, discarded
+
+
+def begin_attempt(scratch: Path, checkpoint: Path | None, discarded: list[str], write: bool = True) -> dict:
+    """What earlier attempts left on record, with this one added."""
+    path = scratch / "attempts.json"
+    attempts = files.read_json(path) if path.exists() else {"started": None, "seconds": [], "resumed_from": []}
+    attempts["started"] = attempts["started"] or provenance.now()
+    attempts["seconds"].append(0.0)
+    if checkpoint:
+        attempts["resumed_from"].append(checkpoints.step_of(checkpoint))
+    attempts["discarded"] = attempts.get("discarded", []) + discarded
+    if write:
+        files.write_json(path, attempts)
+    return attempts
+
+
+def end_attempt(scratch: Path, attempts: dict, started: float, write: bool = True) -> None:
+    attempts["seconds"][-1] = time.monotonic() - started
+    if write:
+        files.write_json(scratch / "attempts.json", attempts)
+
+
+def finish(job: dict, attempts: dict, started: float, device: str, sizes: dict, **result) -> None:
+    """Copy the weights from scratch to the run's folder, write the record last, then remove the scratch folder.
+
+    `result`: steps, best_step, score and curve.
+    """
+    params, wildcards, scratch = job["params"], job["wildcards"], Path(job["params"]["scratch"])
+    record = Path(job["output"]["record"])
+    weights = {}
+    for name in sorted(set(job["output"]) - {"record"}):
+        shutil.copytree(scratch / name, record.parent / name, dirs_exist_ok=True)
+        for path in sorted((scratch / name).rglob(adapters.WEIGHTS)):
+            place = path.relative_to(scratch)
+            weights[str(place)] = files.sha256(record.parent / place)
+    end_attempt(scratch, attempts, started)
+    model_manifest, data_manifest = (files.read_json(job["input"][name]) for name in ("model", "dataset"))
+    files.write_json(
+        record,
+        {name: wildcards[name] for name in ("task", "dataset", "method", "variant")}
+        | {
+            "seed": int(wildcards["seed"]),
+            "status": "ok",
+            "method_version": params["method"]["version"],
+            "task_version": params["task_version"],
+            "preset": params["preset"],
+            "hyperparameters": params["hyperparameters"],
+            **sizes,
+            "adapter_bytes": (record.parent / "last" / adapters.WEIGHTS).stat().st_size,
+            **result,
+            "seconds": round(sum(attempts["seconds"]), 3),
+            "peak_memory_bytes": provenance.peak_memory_bytes(device),
+            "device": provenance.device_name(device),
+            "processes": processes(job),
+            "attempts": len(attempts["seconds"]),
+            "resumed_from": attempts["resumed_from"],
+            "discarded": attempts["discarded"],
+            "model": {"name": params["model_name"]} | {key: model_manifest[key] for key in ("revision", "sha256")},
+            "data_sha256": data_manifest["sha256"],
+            "weights_sha256": weights,
+            **provenance.record(params),
+            "started": attempts["started"],
+            "finished": provenance.now(),
+        },
+    )
+    checkpoints.remove(scratch)
+
+
+def untrained(job: dict, started: float, device: str, parameters: int) -> None:
+    """The record of a model that takes no step; its weights are an empty file. `parameters`: of the whole model."""
+    from safetensors.torch import save_file
+
+    if int(os.environ.get("RANK", 0)):
+        return
+    scratch = Path(job["params"]["scratch"])
+    _, discarded = saved_state(job, steps=0)
+    attempts = begin_attempt(scratch, None, discarded)
+    for name in set(job["output"]) - {"record"}:
+        (scratch / name).mkdir(parents=True, exist_ok=True)
+    save_file({}, scratch / "last" / adapters.WEIGHTS, metadata={"format": "pt"})
+    sizes = {"total_parameters": parameters, "trainable_parameters": 0, "adapter_parameters": 0}
+    finish(job, attempts, started, device, sizes, steps=0, best_step=None, score="loss", curve=[])

@@ -9,7 +9,7 @@ import torch
 from peft.tuners.hra.config import HRAConfig
 from torch import nn
 
-from .adapters import Factors, HRALayer
+from .base_layer import Factors, HRALayer
 from .reflections import reflect
 
 

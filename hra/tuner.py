@@ -15,7 +15,7 @@ from peft.utils import PeftType
 from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import nn
 
-from .adapters import HRALayer
+from .base_layer import HRALayer
 from .layers import Conv2d, Linear
 from .quantized import keep_differentiable
 

@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import hra
-from hra.adapters import HRALayer
+from hra.base_layer import HRALayer
 
 LIMIT = 60  # seconds until processes that wait for each other are ended
 

@@ -12,7 +12,7 @@ from sidebyside import close, layer
 from torch import nn
 
 import hra
-from hra.adapters import HRALayer
+from hra.base_layer import HRALayer
 from hra.layers import Linear
 from hra.reflections import compact, reflect
 

@@ -15,7 +15,7 @@ from sidebyside import TARGETS, adapt, close
 from torch import nn
 
 import hra
-from hra.adapters import HRALayer
+from hra.base_layer import HRALayer
 
 CONFIGS = {
     "chain": {},

@@ -47,8 +47,8 @@ def layout(pipeline) -> dict:
     return ldm_checkpoint.layout({name: getattr(pipeline, name) for name in PARTS})
 
 
-def read(path: Path, folder: Path = MODEL, **options):
-    return ldm_checkpoint.pipeline(ldm_checkpoint.read(path), folder, path, **options)
+def read(path: Path, folder: Path = MODEL):
+    return ldm_checkpoint.pipeline(ldm_checkpoint.read(path), folder, path)
 
 
 @pytest.mark.parametrize("suffix", ["ckpt", "safetensors"])
@@ -124,7 +124,7 @@ def test_the_names_are_those_of_the_published_file(small):
     assert state["first_stage_model.encoder.mid.attn_1.q.weight"].shape == (32, 32, 1, 1)
 
 
-def test_a_moving_average_is_taken_on_request_only(small, tmp_path):
+def test_ema_weights_in_the_file_are_not_used(small, tmp_path):
     pipeline, folder = small
     state = layout(pipeline)
     averages = {
@@ -134,13 +134,7 @@ def test_a_moving_average_is_taken_on_request_only(small, tmp_path):
     }
     path = tmp_path / "model.safetensors"
     ldm_checkpoint.write(state | averages, path)
-    plain, averaged = read(path, folder), read(path, folder, averaged=True)
-    assert same_weights(pipeline, plain)
-    weights = pipeline.unet.state_dict()
-    assert all(torch.equal(value, weights[name] + 1) for name, value in averaged.unet.state_dict().items())
-    ldm_checkpoint.write(state | {"model_ema.decay": torch.ones(())}, path)  # v1-5-pruned-emaonly has that alone
-    with pytest.raises(JobError, match="no moving average"):
-        read(path, folder, averaged=True)
+    assert same_weights(pipeline, read(path, folder))
 
 
 def test_lightning_s_bookkeeping_does_no_harm(tiny, tmp_path, monkeypatch):

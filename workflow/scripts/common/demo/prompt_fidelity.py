@@ -17,12 +17,6 @@ DARK = 60  # of 255; a pixel that is darker in every channel has no colour
 OBJECT = (0.02, 0.6)  # share of the picture
 
 
-def share(pictures: list, prompts: list[str]) -> float:
-    """Share of what the prompts name that the pictures show."""
-    found = [right for pair in zip(pictures, prompts, strict=True) for right in checks(*pair).values()]
-    return sum(found) / len(found)
-
-
 def checks(picture, prompt: str) -> dict[str, bool]:
     """Each thing that the prompt names (background, colours, place), and whether the picture shows it."""
     asked, seen = named(prompt), look(picture)

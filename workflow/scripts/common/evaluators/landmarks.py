@@ -28,16 +28,6 @@ def load(evaluator: dict, folder: str | Path | None = None, device: str = "cpu")
     raise JobError(f"evaluator {kind!r}: not one of {', '.join(LANDMARKS)}.")
 
 
-def only_face(detector, picture: Image.Image, name: str) -> numpy.ndarray:
-    """(68, 2) for the annotation of a photograph; JobError unless it shows one face."""
-    found = detector.faces(picture)
-    if len(found) != 1:
-        raise JobError(
-            f"{name}: {len(found) or 'no'} faces found; its landmarks are those of one. Leave the picture out."
-        )
-    return found[0]
-
-
 class FaceAlignment:
     """What the paper measures with: face-alignment's S3FD and 2DFAN-4 (Bulat and Tzimiropoulos 2017).
 

@@ -22,8 +22,7 @@ SCHEDULE = (
     "log_one_minus_alphas_cumprod", "sqrt_recip_alphas_cumprod", "sqrt_recipm1_alphas_cumprod", "posterior_variance",
     "posterior_log_variance_clipped", "posterior_mean_coef1", "posterior_mean_coef2", "logvar",
 )  # fmt: skip
-AVERAGED = "model_ema."
-UNUSED = (AVERAGED, "control_model.time_embed.", ldm_keys.POSITIONS, *SCHEDULE)
+UNUSED = ("model_ema.", "control_model.time_embed.", ldm_keys.POSITIONS, *SCHEDULE)
 
 
 def read(path: Path) -> dict[str, torch.Tensor]:
@@ -102,24 +101,22 @@ def nearest(name: str, others: list[str]) -> str:
     return f" (nearest: {close[0]})" if close else ""
 
 
-def pipeline(state: dict, folder: Path, path: Path, averaged: bool = False):
+def pipeline(state: dict, folder: Path, path: Path):
     """StableDiffusionPipeline in float32 of a checkpoint's weights, as `read` gives them from `path`.
 
-    `folder`: where diffusers' config files, tokenizer and scheduler are. `averaged`: take the moving average of the
-    UNet's weights, if the file has it; the official code starts from the weights themselves.
+    `folder`: where diffusers' config files, tokenizer and scheduler are. The raw weights are used, as in the official
+    code, not the EMA weights that some files also have.
     """
     from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
 
     parts = empty_parts(folder)
     check(state, parts, path)
-    if averaged and not any(name.startswith(f"{AVERAGED}diffusion_model") for name in state):
-        raise JobError(f"{path} has no moving average of the weights (model_ema.…). Take the weights themselves.")
     common = {"config": str(folder), "dtype": torch.float32, "local_files_only": True}
     text = CLIPTextModel(parts["text_encoder"].config)
     text.load_state_dict({name: state[ldm] for name, ldm in names("text_encoder", text).items()}, strict=False)
     return StableDiffusionPipeline(
-        unet=UNet2DConditionModel.from_single_file(state, subfolder="unet", extract_ema=averaged, **common),
+        unet=UNet2DConditionModel.from_single_file(state, subfolder="unet", extract_ema=False, **common),
         vae=AutoencoderKL.from_single_file(state, subfolder="vae", **common),
         text_encoder=text.float().eval(),
         tokenizer=CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer"),
@@ -130,12 +127,12 @@ def pipeline(state: dict, folder: Path, path: Path, averaged: bool = False):
     )
 
 
-def convert(path: Path, folder: Path, out: Path, averaged: bool = False) -> None:
+def convert(path: Path, folder: Path, out: Path) -> None:
     """Write a checkpoint as a diffusers folder, which everything else here reads; arguments as in `pipeline`."""
-    pipeline(read(path), folder, path, averaged).save_pretrained(out)
+    pipeline(read(path), folder, path).save_pretrained(out)
 
 
-def diffusers_folder(folder: Path, out: Path, averaged: bool = False) -> Path:
+def diffusers_folder(folder: Path, out: Path) -> Path:
     """A model's folder if it is in diffusers' layout, else `out`, to which its one checkpoint file is converted."""
     if any((folder / "unet").glob("*.safetensors")):
         return folder
@@ -145,7 +142,7 @@ def diffusers_folder(folder: Path, out: Path, averaged: bool = False) -> Path:
             f"{folder}: neither diffusers' layout (unet/*.safetensors) nor one checkpoint file beside the configs, "
             f"but {len(found)} ({', '.join(path.name for path in found) or 'none'}). Correct the model's `files`."
         )
-    convert(found[0], folder, out, averaged)
+    convert(found[0], folder, out)
     return out
 
 

@@ -24,8 +24,8 @@ def picture(width: int = 64, height: int = 48, seed: int = 0) -> numpy.ndarray:
     return numpy.random.default_rng(seed).integers(0, 256, (height, width, 3), numpy.uint8)
 
 
-def file(text: str) -> zip_archives.Named:
-    return zip_archives.Named(text.encode(), "prompts")
+def file(text: str) -> zip_archives.NamedBytes:
+    return zip_archives.NamedBytes(text.encode(), "prompts")
 
 
 def test_prompts_as_oft_and_as_coco_write_them():
@@ -79,12 +79,12 @@ def colours(classes: numpy.ndarray) -> bytes:
 def test_colours_are_classes_again():
     classes = numpy.arange(150, dtype=numpy.uint8).reshape(10, 15)
     classes[0, :3] = hints.IGNORED
-    found = hints.classes_of_colours(zip_archives.Named(colours(classes), "x"))
+    found = hints.classes_of_colours(zip_archives.NamedBytes(colours(classes), "x"))
     assert (classes[found != classes], found[found != classes]) == (48, 6)  # skyscraper and road look the same
     with pytest.raises(JobError, match=r"x: 1 colours are no class's of ADE20K: #010203"):
-        hints.classes_of_colours(zip_archives.Named(png(numpy.full((4, 4, 3), (1, 2, 3))), "x"))
+        hints.classes_of_colours(zip_archives.NamedBytes(png(numpy.full((4, 4, 3), (1, 2, 3))), "x"))
     with pytest.raises(JobError, match="x: not a whole image"):
-        hints.classes_of_colours(zip_archives.Named(colours(classes)[:60], "x"))
+        hints.classes_of_colours(zip_archives.NamedBytes(colours(classes)[:60], "x"))
 
 
 def write(folder, annotations: dict[str, bytes], count: int = 3, kind: str = "classes", **changes) -> dict:
@@ -209,5 +209,5 @@ def test_a_file_of_hints_that_is_cut_off(tmp_path):
 def test_damaged_pictures_are_named():
     content = png(picture())
     with pytest.raises(JobError, match=r"set.zip:0.png: not a whole image"):
-        images.load(zip_archives.Named(content[: len(content) // 2], "set.zip:0.png"))
+        images.load(zip_archives.NamedBytes(content[: len(content) // 2], "set.zip:0.png"))
     assert images.load(io.BytesIO(content)).size == (64, 48)

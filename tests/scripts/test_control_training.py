@@ -80,7 +80,7 @@ def test_hints_reach_the_first_block_alone_of_every_row(unet):
         expected = plain(noisy, times, context).sample
         found = unet(noisy, times, context, hint=hints()).sample
         assert torch.equal(found, expected) and not torch.equal(found, unet(noisy, times, context).sample)
-        with hint_encoder.showing(unet, hints(2)):
+        with hint_encoder.cached_hint(unet, hints(2)):
             doubled = unet(noisy, times, context).sample
         assert torch.equal(doubled, unet(noisy, times, context, hint=hints(2)[[0, 1, 0, 1]]).sample)
         for row in range(4):
@@ -91,7 +91,7 @@ def test_hints_reach_the_first_block_alone_of_every_row(unet):
 def test_a_copy_of_the_unet_has_hints_of_its_own(unet):
     waken(unet)
     other = copy.deepcopy(unet)
-    with torch.no_grad(), hint_encoder.showing(other, hints()):
+    with torch.no_grad(), hint_encoder.cached_hint(other, hints()):
         assert not torch.equal(other(*inputs()).sample, unet(*inputs()).sample)
 
 

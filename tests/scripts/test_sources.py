@@ -126,7 +126,7 @@ def test_a_part_that_is_whole_needs_no_more_bytes(server, tmp_path):
 def test_a_file_that_changed_is_not_glued(server, tmp_path, monkeypatch, polite):
     """No hash is known here: the ETag alone tells, by If-Range or, with a server that ignores it, in the answer."""
     monkeypatch.setattr(http_download, "ATTEMPTS", 1)
-    path, expected = tmp_path / "file", http_download.Expected()
+    path, expected = tmp_path / "file", http_download.ExpectedFile()
     server.files[PATH], server.cut_after, server.cuts = CONTENT[::-1], 100_000, 1
     with pytest.raises(JobError, match=r"connection ended|IncompleteRead"):
         http_download.download(server.address + PATH, path, expected)
@@ -165,7 +165,7 @@ def test_a_wrong_length_is_an_error(server, tmp_path, lie):
 def test_no_length_and_no_hash_is_refused(server, tmp_path):
     server.headers[PATH] = {"Content-Length": ""}
     with pytest.raises(JobError, match="State the SHA-256"):
-        http_download.download(server.address + PATH, tmp_path / "file", http_download.Expected())
+        http_download.download(server.address + PATH, tmp_path / "file", http_download.ExpectedFile())
 
 
 def test_slow_is_not_broken(server, tmp_path):

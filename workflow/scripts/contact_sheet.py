@@ -5,7 +5,7 @@ from PIL import Image
 from common.core import manifests
 from common.core.job import start
 from common.data import images
-from common.report.image_grid import CELL, GAP, MARGIN, TEXT, Sheet, spread
+from common.report.image_grid import CELL, GAP, MARGIN, TEXT, Sheet, evenly_spaced
 from common.report.run_statistics import as_list
 
 PHOTOGRAPHS = 6
@@ -14,7 +14,7 @@ PHOTOGRAPHS = 6
 def main(job: dict) -> None:
     params = job["params"]
     photographs = [images.load(path) for path in images.listed(manifests.folder(job["input"]["dataset"]))]
-    chosen = spread(len(params["prompts"]), params["rows"])
+    chosen = evenly_spaced(len(params["prompts"]), params["rows"])
     columns = {params["labels"][path]: shown(path, chosen) for path in as_list(job["input"].get("images"))}
     width = MARGIN + max(len(columns), len(photographs[:PHOTOGRAPHS])) * (CELL + GAP)
     sheet = Sheet(width, 2 * TEXT + (1 + len(chosen)) * (CELL + GAP))

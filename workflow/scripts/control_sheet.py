@@ -2,7 +2,7 @@
 
 from common.core.job import start
 from common.data import images
-from common.report.image_grid import CELL, GAP, MARGIN, TEXT, Sheet, spread
+from common.report.image_grid import CELL, GAP, MARGIN, TEXT, Sheet, evenly_spaced
 from common.report.run_statistics import as_list
 from common.tasks.control import data as control_data
 from common.tasks.control import task as controls
@@ -11,7 +11,7 @@ from common.tasks.control import task as controls
 def main(job: dict) -> None:
     params = job["params"]
     split = control_data.opened(job["input"]["dataset"], controls.BENCHMARK)
-    chosen = spread(len(split), params["rows"])
+    chosen = evenly_spaced(len(split), params["rows"])
     columns = {
         "hint": {row: split.hint(row) for row in chosen},
         "photograph": {row: split.picture(row) for row in chosen},

@@ -281,7 +281,7 @@ def main(job: dict) -> None:
         else pd.DataFrame(columns=[*run_statistics.PUBLISHED, "lambda"])
         for name in ("published", "published_lambda")
     )
-    single, averages = run_statistics.spread(params["columns"], params["averages"])
+    single, averages = run_statistics.expand_columns(params["columns"], params["averages"])
     wide = [column for column in params["columns"] if "datasets" in column]
     statistics = run_statistics.summary(
         run_statistics.scores(runs, single, averages, params.get("scale", 100)), averages

@@ -136,7 +136,7 @@ def build(runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataF
     scale = params.get("scale", 100)
     digits = {column["name"]: 2 if column.get("scale", scale) == 100 else 3 for column in columns}
     names = [column["name"] for column in columns] + list(averages)
-    single, all_averages = run_statistics.spread(columns, averages)
+    single, all_averages = run_statistics.expand_columns(columns, averages)
     datasets = list(dict.fromkeys(column["dataset"] for column in single))
     statistics = run_statistics.summary(run_statistics.scores(runs, single, all_averages, scale), all_averages)
     statistics = statistics.to_dict("index")
@@ -196,7 +196,7 @@ def paper_cell(row: pd.Series, name: str) -> str:
 def expected_seeds(run: str, name: str, params: dict) -> int:
     """Seeds that the grid has for a column; for an average, the least of its columns."""
     counts = params["seeds_expected"].get(run, {})
-    single, averages = run_statistics.spread(params["columns"], params.get("averages", {}))
+    single, averages = run_statistics.expand_columns(params["columns"], params.get("averages", {}))
     datasets = {column["name"]: column["dataset"] for column in single}
     return min(counts.get(datasets[member], 0) for member in averages.get(name, [name]))
 

@@ -25,7 +25,7 @@ CUT_STATUS = {408, 429, 500, 502, 503, 504}
 
 
 @dataclass(frozen=True)
-class Expected:
+class ExpectedFile:
     """What is known of a file before it comes; None where nothing is."""
 
     sha256: str | None = None
@@ -44,15 +44,17 @@ class Expected:
         return None
 
 
-class Cut(Exception):
+class TransferInterrupted(Exception):
     """The transfer stopped before the end; worth another attempt."""
 
 
-def download(url: str, path: Path, expected: Expected, headers: dict[str, str] | None = None, remedy: str = "") -> None:
+def download(
+    url: str, path: Path, expected: ExpectedFile, headers: dict[str, str] | None = None, remedy: str = ""
+) -> None:
     """Bring `url` to `path`, going on from an earlier attempt's partial file where the server can.
 
-    Raises JobError for a refusal, a cut after ATTEMPTS vain attempts, a wrong size or hash, and a full disk. The
-    partial file stays for the next run, except where its content is wrong.
+    Raises JobError for a refusal, ATTEMPTS interruptions without a new byte, a wrong size or hash, and a full disk.
+    The partial file stays for the next run, except where its content is wrong.
     """
     part = part_of(path)
     failures, longest, restarted = 0, size_of(part), False
@@ -60,7 +62,7 @@ def download(url: str, path: Path, expected: Expected, headers: dict[str, str] |
         resumed = size_of(part) > 0
         try:
             receive(url, part, expected, headers or {}, remedy)
-        except Cut as cut:
+        except TransferInterrupted as cut:
             grown = size_of(part) > longest
             longest = max(longest, size_of(part))
             failures = 1 if grown else failures + 1
@@ -85,8 +87,11 @@ def download(url: str, path: Path, expected: Expected, headers: dict[str, str] |
         restarted, longest = True, 0  # pieces of two versions, perhaps
 
 
-def receive(url: str, part: Path, expected: Expected, headers: dict[str, str], remedy: str) -> None:
-    """One request: append to `part` what is missing. Raises Cut where it is worth trying again, JobError where not."""
+def receive(url: str, part: Path, expected: ExpectedFile, headers: dict[str, str], remedy: str) -> None:
+    """Append to `part` what is missing, in one request.
+
+    Raises TransferInterrupted where another attempt may help, JobError where not.
+    """
     import requests
 
     part.parent.mkdir(parents=True, exist_ok=True)
@@ -110,9 +115,9 @@ def receive(url: str, part: Path, expected: Expected, headers: dict[str, str], r
                 if response.headers.get("Content-Range") == f"bytes */{start}":
                     return
                 discard(part)
-                raise Cut("the server's file is shorter than the part that is here")
+                raise TransferInterrupted("the server's file is shorter than the part that is here")
             if status in CUT_STATUS:
-                raise Cut(f"HTTP status {status}")
+                raise TransferInterrupted(f"HTTP status {status}")
             if status not in (200, 206):
                 raise JobError(f"{url}: HTTP status {status} {response.reason}. {remedy}".rstrip())
             if status == 200:
@@ -120,10 +125,10 @@ def receive(url: str, part: Path, expected: Expected, headers: dict[str, str], r
                 start = 0
             elif not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
                 discard(part)
-                raise Cut(f"asked for bytes from {start}, got {response.headers.get('Content-Range')}")
+                raise TransferInterrupted(f"asked for bytes from {start}, got {response.headers.get('Content-Range')}")
             elif etag and validator(response.headers) not in ("", etag):
                 discard(part)
-                raise Cut("the file changed under way")
+                raise TransferInterrupted("the file changed under way")
             length = response.headers.get("Content-Length")
             total = start + int(length) if length else expected.size
             chunked = response.headers.get("Transfer-Encoding") == "chunked"
@@ -137,9 +142,9 @@ def receive(url: str, part: Path, expected: Expected, headers: dict[str, str], r
     except requests.exceptions.InvalidURL as problem:
         raise JobError(f"{url}: not a valid address ({problem})") from problem
     except requests.RequestException as problem:
-        raise Cut(f"{type(problem).__name__}: {problem}") from problem
+        raise TransferInterrupted(f"{type(problem).__name__}: {problem}") from problem
     if total is not None and size_of(part) < total:
-        raise Cut(f"the connection ended at {size_of(part)} of {total} bytes")
+        raise TransferInterrupted(f"the connection ended at {size_of(part)} of {total} bytes")
 
 
 def append(response, part: Path, start: int, total: int | None, label: str) -> None:
@@ -157,7 +162,7 @@ def append(response, part: Path, start: int, total: int | None, label: str) -> N
             bar.update(len(chunk))
 
 
-def copy(source: Path, path: Path, expected: Expected, remedy: str = "") -> None:
+def copy(source: Path, path: Path, expected: ExpectedFile, remedy: str = "") -> None:
     """Copy the file `source` to `path` under the same checks as a download."""
     if not source.is_file():
         raise JobError(f"{source}: no such file. {remedy}".rstrip())

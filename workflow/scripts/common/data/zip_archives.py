@@ -16,8 +16,8 @@ METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # those that zipfile unpac
 RATIO, UNCHECKED = 200, 1 << 26  # most bytes from a packed byte, in members above so many bytes (64 MiB)
 
 
-class Named(io.BytesIO):
-    """A file's content, called by its place in errors."""
+class NamedBytes(io.BytesIO):
+    """The content of a file, which errors name by its path."""
 
     def __init__(self, content: bytes, place: str):
         super().__init__(content)
@@ -33,7 +33,7 @@ class Folder:
     def __init__(self, folder: Path):
         self.folder, self.opened = Path(folder), {}
 
-    def read(self, place: str) -> Named:
+    def read(self, place: str) -> NamedBytes:
         archive, _, path = place.rpartition(":")
         if not archive:
             found = sources.inside(self.folder, path)
@@ -41,7 +41,7 @@ class Folder:
                 raise JobError(
                     f"{found}: no such file. {self.folder} holds {some(p.name for p in self.folder.iterdir())}."
                 )
-            return Named(found.read_bytes(), str(found))
+            return NamedBytes(found.read_bytes(), str(found))
         opened = self.archive(archive)
         if path not in opened.members:
             alike = [name for name in opened.members if name.endswith("/" + path.rsplit("/", 1)[-1])]
@@ -50,7 +50,7 @@ class Folder:
             with opened.zip.open(path) as stream:
                 # Asked for everything, zipfile unpacks up to 2 GiB at once, whatever size the member states.
                 content = stream.read(opened.members[path].file_size + 1)
-            return Named(content, f"{self.folder / archive}:{path}")
+            return NamedBytes(content, f"{self.folder / archive}:{path}")
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError) as problem:
             raise JobError(
                 f"{self.folder / archive}: {path} is damaged ({problem}). Download the archive again."

@@ -116,7 +116,7 @@ def start_training(model, method: dict, head: list[str], augmented: Path, total_
         select_trainable(model, method, head)
         return model
     fresh, start = get_peft_model_state_dict(adapted), safe_checkpoints.load(augmented / WEIGHTS)
-    taken = taken_out(adapted)
+    taken = pissa_factors(adapted)
     if strange := [name for name in start if name not in fresh or fresh[name].shape != start[name].shape]:
         raise JobError(f"{augmented} does not belong to this model ({strange[0]}). Delete the folder and run again.")
     set_peft_model_state_dict(adapted, fresh | start)  # the head is not part of the augmented checkpoint
@@ -131,7 +131,7 @@ def is_pissa(adapted) -> bool:
     return str(getattr(adapted.peft_config["default"], "init_lora_weights", "")).startswith("pissa")
 
 
-def taken_out(adapted) -> list[tuple]:
+def pissa_factors(adapted) -> list[tuple]:
     """PiSSA takes B A out of each base weight at insertion: the layers, with copies of A and B; else nothing.
 
     Its singular vectors may come out otherwise here than where the start was made.

@@ -18,7 +18,7 @@ def dtype(precision: str):
     return getattr(torch, PRECISIONS[precision])
 
 
-def part(cls, folder: Path, name: str, precision: str = "float32"):
+def load_component(cls, folder: Path, name: str, precision: str = "float32"):
     """One part of a pipeline's folder: unet, vae, text_encoder."""
     quiet()
     try:
@@ -40,7 +40,7 @@ def quiet() -> None:
 def load_unet(folder: Path, precision: str = "float32"):
     from diffusers import UNet2DConditionModel
 
-    return part(UNet2DConditionModel, folder, "unet", precision)
+    return load_component(UNet2DConditionModel, folder, "unet", precision)
 
 
 def count_parameters(folder: Path) -> int:
@@ -64,7 +64,7 @@ class TextEncoder:
         from transformers import CLIPTextModel, CLIPTokenizer
 
         self.tokenizer = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer")
-        self.model = part(CLIPTextModel, folder, "text_encoder", precision).to(device).requires_grad_(False)
+        self.model = load_component(CLIPTextModel, folder, "text_encoder", precision).to(device).requires_grad_(False)
 
     def __call__(self, prompts: list[str]):
         ids = self.tokenizer(

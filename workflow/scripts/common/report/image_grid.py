@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 CELL, GAP, TEXT, MARGIN = 160, 6, 34, 170  # pixels
 
 
-def spread(count: int, rows: int) -> list[int]:
+def evenly_spaced(count: int, rows: int) -> list[int]:
     """At most `rows` of 0 … count − 1, the first and the last among them."""
     return sorted({index * (count - 1) // max(rows - 1, 1) for index in range(min(rows, count))})
 

@@ -1,7 +1,8 @@
 """From the run table to means, deviations and published counterparts: what the paper's table and the figures share.
 
 A column of the table is `{name, dataset, benchmark, metric}`; an average is a name and the columns that it averages. A
-column of many `datasets` is an average too (`spread`). Scores are percent, or with scale 1 as they were measured.
+column of many `datasets` is an average too (`expand_columns`). Scores are percent, or as
+measured with scale 1.
 """
 
 from pathlib import Path
@@ -33,7 +34,7 @@ def read_runs(path: str | Path) -> pd.DataFrame:
     return runs.assign(run=runs["method"] + "/" + runs["variant"])
 
 
-def spread(columns: list[dict], averages: dict[str, list[str]]) -> tuple[list[dict], dict[str, list[str]]]:
+def expand_columns(columns: list[dict], averages: dict[str, list[str]]) -> tuple[list[dict], dict[str, list[str]]]:
     """Columns of one dataset each, and the averages with those of several datasets among them."""
     single, wide = [], {}
     for column in columns:

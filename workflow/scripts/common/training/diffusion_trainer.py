@@ -47,7 +47,7 @@ class Trainer:
         self.state = SimpleNamespace(global_step=0, max_steps=self.settings["max_steps"])
         self.losses: list[float] = []
         self.frozen = stable_diffusion.dtype(precision)
-        self.vae = stable_diffusion.part(AutoencoderKL, folder, "vae").to(self.device).requires_grad_(False)
+        self.vae = stable_diffusion.load_component(AutoencoderKL, folder, "vae").to(self.device).requires_grad_(False)
         self.noising = DDPMScheduler.from_pretrained(folder, subfolder="scheduler")
         self.unwrapped = model
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]

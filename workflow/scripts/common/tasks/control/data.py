@@ -82,7 +82,7 @@ class Split:
         return self.batches[row // BATCH].column(field)[row % BATCH].as_py()
 
     def picture(self, row: int) -> Image.Image:
-        whole = images.load(zip_archives.Named(self.value(row, "image"), f"{self.path}, {self.value(row, 'key')}"))
+        whole = images.load(zip_archives.NamedBytes(self.value(row, "image"), f"{self.path}, {self.value(row, 'key')}"))
         return square(whole, self.resolution)
 
     def hint(self, row: int) -> Image.Image:
@@ -143,7 +143,7 @@ READERS = {
 }
 
 
-def prompts(file: zip_archives.Named) -> list[tuple[str, str]]:
+def prompts(file: zip_archives.NamedBytes) -> list[tuple[str, str]]:
     """(key, prompt) of each picture, from JSON lines or a list of {source or image, prompt}, or COCO's captions."""
     text = file.getvalue().decode()
     try:
@@ -190,7 +190,7 @@ class Maker:
             if len(found) < len(self.rows):
                 raise JobError(f"{where}: {len(self.rows)} prompts, but {len(found)} files fit {place}. Correct it.")
 
-    def read(self, place: str, row: int, key: str) -> zip_archives.Named:
+    def read(self, place: str, row: int, key: str) -> zip_archives.NamedBytes:
         return self.folder.read(self.listed[place][row] if place in self.listed else place.replace("{key}", key))
 
     def make(self, row: tuple[int, tuple[str, str]]) -> dict:

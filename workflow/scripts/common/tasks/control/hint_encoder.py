@@ -41,7 +41,7 @@ def attach(unet, scale: int, channels: tuple[int, ...] | None = None) -> None:
     unet.conv_in.encoded = unet.conv_in.shown = None
 
 
-def redraw(model) -> None:
+def init_unit_variance(model) -> None:
     """Weights at which a hint reaches the last convolution, still zero, as strong as it came, and no biases.
 
     At PyTorch's own, which the official code has, what differs from pixel to pixel gets sixty times weaker on its way,
@@ -91,7 +91,7 @@ def check(unet, hint, latents) -> None:
 
 
 @contextlib.contextmanager
-def showing(unet, hint):
+def cached_hint(unet, hint):
     """Inside, every call of the UNet without `hint` has this one: encoded once, for all steps of a sampler."""
     with torch.no_grad():
         unet.conv_in.shown = encode(unet, hint)

@@ -32,8 +32,8 @@ def write(folder: Path, method: dict, weights: Path, path: Path) -> None:
     unet = stable_diffusion.load_unet(folder) if method["kind"] == "hra" else merged
     parts = {
         "unet": unet,
-        "vae": stable_diffusion.part(AutoencoderKL, folder, "vae"),
-        "text_encoder": stable_diffusion.part(CLIPTextModel, folder, "text_encoder"),
+        "vae": stable_diffusion.load_component(AutoencoderKL, folder, "vae"),
+        "text_encoder": stable_diffusion.load_component(CLIPTextModel, folder, "text_encoder"),
     }
     state = ldm_checkpoint.layout(parts)
     if method["kind"] == "hra":

@@ -48,5 +48,5 @@ class Sampler(stable_diffusion.Sampler):
         )
         if hasattr(self.pipe, "controlnet"):
             return super().at_once(prompts, seeds, image=shown)
-        with hint_encoder.showing(self.pipe.unet, shown):
+        with hint_encoder.cached_hint(self.pipe.unet, shown):
             return super().at_once(prompts, seeds)

@@ -88,5 +88,5 @@ def start(folder: Path, method: dict, settings: dict, augmented: Path, channels:
         model.enable_gradient_checkpointing()
     model = adapters.start_training(model, method, control_model.head(method), augmented, settings["max_steps"])
     if settings.get("hint_start") == "unit-variance":
-        hint_encoder.redraw(model)
+        hint_encoder.init_unit_variance(model)
     return model

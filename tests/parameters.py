@@ -1,4 +1,4 @@
-"""Count what every run of config.yaml trains, and write it next to the paper's numbers into docs/parameters.md.
+"""Count the trained parameters of every run of config.yaml and write them next to the paper's to docs/parameters.md.
 
 The models are built on the meta device, without memory, from their real configs in tests/data/models:
 `PYTHONPATH=workflow/scripts python tests/parameters.py` rewrites the page.
@@ -28,19 +28,19 @@ MODELS = {  # → file in tests/data/models
     "stable-diffusion-v1-5-pruned": "stable-diffusion-v1-5-unet",
 }
 TABLES = {"glue": "glue", "math": "math", "compute": "math", "subject": "subject", "control": "control"}  # → task
-LLAMA_WEIGHTS = 6_738_415_616  # the paper gives percentages of them, with two decimals
+LLAMA_WEIGHTS = 6_738_415_616  # the paper reports percentages of this number, with two decimals
 LLAMA_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 Layers = Callable[..., list[tuple[int, int]]]  # names of targets → inputs and outputs of each layer
 
 
 def rotations(inputs: int, block: int, factors: int = 1) -> int:
-    """Free parameters of orthogonal blocks: the entries above the diagonal of a skew-symmetric matrix."""
+    """Count the free parameters of orthogonal blocks: the entries above the diagonal of a skew-symmetric matrix."""
     return factors * inputs * (block - 1) // 2
 
 
 def boft_on_sd21(layers: Layers) -> int:
-    """Its text encoder is 1024 wide, where that of SD 1.5 has 768."""
+    """Count BOFT's parameters for Stable Diffusion 2.1, whose text encoder is 1024 wide instead of 768."""
     wider = [(1024 if n == 768 else n, out) for n, out in layers("to_q", "to_k", "to_v")]
     return sum(rotations(n, n // 8, 4) + 2 * out for n, out in wider)
 
@@ -49,23 +49,24 @@ COPIED = (
     "Copied from BOFT's paper, whose numbers fit b(b − 1)/2 free entries per block and factor "
     "plus two values per output"
 )
-BLOCKS = "PEFT stores the whole b × b blocks, and one scale per output"
+BLOCKS = "PEFT stores full b × b blocks and one scale per output"
 WHOLE = (
-    "OFT's code stores whole blocks of (d/4)² entries, PEFT their free entries, above the diagonal: the same rotations"
+    "OFT's code stores full blocks of (d/4)² entries; PEFT stores only the free entries above the diagonal: "
+    "the same rotations"
 )
-SEVEN = "The published number is that of r = 7; here r = 8, as in the official script"
+SEVEN = "The published number is for r = 7; here r = 8, as in the official script"
 LLAMA = (
     "The published percentage fits b(b − 1)/2 free entries per block in all seven linear layers; "
-    "here the layers of HRA and LoRA, q_proj and v_proj"
+    "here OFT and BOFT use the layers of HRA and LoRA, q_proj and v_proj"
 )
-# (table, run) → why its number is not the published one, and the count that gives the published one, where known.
+# (table, run) → reason for the difference, and the formula that gives the published number, where known.
 REASONS: dict[tuple[str, str], tuple[str, Callable[[Layers], int] | None]] = {
     ("glue", "adalora/r8"): (
-        "All ranks in training, 12 per layer; the paper counts those that remain after pruning, 8 per layer on average",
+        "Counts all ranks in training, 12 per layer; the paper counts the ranks left after pruning, 8 per layer on average",
         None,
     ),
     ("glue", "oft/b16"): (
-        f"{COPIED}; PEFT's OFT has no such values",
+        f"{COPIED}; PEFT's OFT has no such per-output values",
         lambda layers: sum(rotations(n, 16) + 2 * out for n, out in layers()),
     ),
     ("glue", "boft/m2b8"): (
@@ -90,12 +91,12 @@ REASONS: dict[tuple[str, str], tuple[str, Callable[[Layers], int] | None]] = {
         for penalty in ("", "-lambda1e-3", "-inf")
     },
     ("control", "base/pretrained"): (
-        "The paper's row DreamBooth counts all weights of the UNet, but has the scores of the untrained base model",
+        "The paper's DreamBooth row counts all weights of the UNet but reports the scores of the unmodified base model",
         None,
     ),
     ("control", "controlnet/full"): ("Printed to one decimal, 361.3", None),
     ("control", "boft/m4r8"): (
-        f"{COPIED}, on q, k and v of Stable Diffusion 2.1; here Stable Diffusion 1.5 and the layers of HRA. {BLOCKS}",
+        f"{COPIED}, on q, k and v of Stable Diffusion 2.1; here Stable Diffusion 1.5 and the layers of HRA are used. {BLOCKS}",
         boft_on_sd21,
     ),
 }
@@ -106,15 +107,15 @@ class Row:
     table: str
     run: str
     built: int
-    printed: str | None  # in the paper: millions, of LLaMA percent
-    explained: int | None = None  # the published number, by the reason's own count
+    printed: str | None  # in the paper: millions, or percent for LLaMA
+    explained: int | None = None  # the published number, from the formula in REASONS
 
     @property
     def reason(self) -> str:
         return REASONS.get((self.table, self.run), ("", None))[0]
 
     def is_printed_for(self, count: int) -> bool:
-        """Whether the paper's number is the count, rounded or truncated to the printed decimals."""
+        """Return whether the paper's number is the count, rounded or truncated to the printed decimals."""
         found = 100 * count / LLAMA_WEIGHTS if self.percent else count / 1e6
         unit = 10.0 ** -len(self.printed.partition(".")[2])
         return abs(found - float(self.printed)) < unit
@@ -129,17 +130,17 @@ def read_config() -> dict:
 
 
 def printed(table: str) -> dict[str, str]:
-    """Run → the paper's number of parameters, as printed."""
+    """Read the paper's number of parameters per run, as printed."""
     with (ROOT / f"config/published/{table}.csv").open(newline="") as stream:
         rows = {row["run"]: row["params_M"] for row in csv.DictReader(stream) if row["run"] and row["params_M"]}
     if TABLES[table] != "math":
         return rows
-    # The published tables hold millions, which are exact to the percentage's two decimals only.
+    # The published tables give millions, which are exact only to the two decimals of the percentage.
     return {run: f"{float(millions) * 1e8 / LLAMA_WEIGHTS:.2f}" for run, millions in rows.items()}
 
 
 def base_model(task: str, model: str, method: dict):
-    """A task's model before insertion, on the meta device."""
+    """Build a task's model before adapter insertion, on the meta device."""
     import diffusers
     import transformers
 
@@ -155,12 +156,12 @@ def base_model(task: str, model: str, method: dict):
 
 
 def count(task: str, model, method: dict, head: list[str]) -> int:
-    """Adapter parameters of a run, as its record has them; nothing is trained of a base model."""
+    """Count the adapter parameters of a run as its record does; a base model has none."""
     from peft.tuners.boft.layer import BOFTLayer
 
     if task == "control":
         head = control_model.head(method)
-    # Permutations are values, which this device has not.
+    # BOFT's permutations need values, which the meta device does not have.
     with (
         torch.device("meta"),
         mock.patch.object(BOFTLayer, "block_butterfly_perm", lambda self, n, *_: torch.empty(n)),
@@ -175,7 +176,7 @@ def count(task: str, model, method: dict, head: list[str]) -> int:
 
 
 def rows() -> list[Row]:
-    """Every run of the grid and every run that has a published number, table by table."""
+    """List every run of the grid and every run with a published number, table by table."""
     config, counts, found = read_config(), {}, []
     for table, task in TABLES.items():
         entry, published = config["tasks"][task], printed(table)
@@ -209,26 +210,27 @@ def layers_of(model, targets: list[str]) -> Layers:
 
 INTRODUCTION = """# Parameters of every run
 
-The parameters that the runs of [config.yaml](../config/config.yaml) train, without classifiers and hint encoders, next
-to the paper's number. Each base model is built from its real config, without weights, and the adapters are inserted as
-in a run. Two numbers agree if the paper's is the count, rounded or truncated to the printed decimals. Every other row
-has a reason and, in parentheses where it is known, the count for the paper's setting, which gives the paper's number.
+Number of trained parameters per run of [config.yaml](../config/config.yaml), without classifiers and hint encoders, next to
+the paper's number. Each base model is built from its real config, without weights, and the adapters are inserted as in
+a run. Two numbers agree if the paper's equals the count, rounded or truncated to the printed decimals. For every other
+row the last column explains the difference and, where known, gives in parentheses the count for the paper's setting,
+which reproduces the paper's number.
 
 A test keeps this page current; `PYTHONPATH=workflow/scripts python tests/parameters.py` rewrites it.
 
-| table | run | built | paper | why they differ |
+| table | run | count here | paper | reason for the difference |
 |---|---|---|---|---|
 """
 
 
 def page(found: list[Row]) -> str:
-    """The page's text; runs that differ in nothing that is shown share a line."""
+    """Render the page; runs with identical entries share a line."""
     lines: dict[tuple, list[str]] = {}
     for row in found:
-        share = f" ({100 * row.built / LLAMA_WEIGHTS:.2f} %)" if row.percent else ""
+        percentage = f" ({100 * row.built / LLAMA_WEIGHTS:.2f} %)" if row.percent else ""
         paper = f"{row.printed} {'%' if row.percent else 'M'}" if row.printed else "–"
         reason = row.reason and f"{row.reason}" + (f" ({row.explained:,})" if row.explained else "")
-        lines.setdefault((row.table, f"{row.built:,}{share}", paper, reason), []).append(f"`{row.run}`")
+        lines.setdefault((row.table, f"{row.built:,}{percentage}", paper, reason), []).append(f"`{row.run}`")
     return INTRODUCTION + "".join(
         f"| {table} | {', '.join(runs)} | {built} | {paper} | {reason or '–'} |\n"
         for (table, built, paper, reason), runs in lines.items()

@@ -62,7 +62,7 @@ LLAMA = (
 # (table, run) → reason for the difference, and the formula that gives the published number, where known.
 REASONS: dict[tuple[str, str], tuple[str, Callable[[Layers], int] | None]] = {
     ("glue", "adalora/r8"): (
-        "Counts all ranks in training, 12 per layer; the paper counts the ranks left after pruning, 8 per layer on average",
+        "All ranks in training, 12 per layer; the paper counts those left after pruning, 8 per layer on average",
         None,
     ),
     ("glue", "oft/b16"): (
@@ -96,7 +96,7 @@ REASONS: dict[tuple[str, str], tuple[str, Callable[[Layers], int] | None]] = {
     ),
     ("control", "controlnet/full"): ("Printed to one decimal, 361.3", None),
     ("control", "boft/m4r8"): (
-        f"{COPIED}, on q, k and v of Stable Diffusion 2.1; here Stable Diffusion 1.5 and the layers of HRA are used. {BLOCKS}",
+        f"{COPIED}, on q, k and v of Stable Diffusion 2.1; here Stable Diffusion 1.5 and HRA's layers. {BLOCKS}",
         boft_on_sd21,
     ),
 }
@@ -210,11 +210,11 @@ def layers_of(model, targets: list[str]) -> Layers:
 
 INTRODUCTION = """# Parameters of every run
 
-Number of trained parameters per run of [config.yaml](../config/config.yaml), without classifiers and hint encoders, next to
-the paper's number. Each base model is built from its real config, without weights, and the adapters are inserted as in
-a run. Two numbers agree if the paper's equals the count, rounded or truncated to the printed decimals. For every other
-row the last column explains the difference and, where known, gives in parentheses the count for the paper's setting,
-which reproduces the paper's number.
+Number of trained parameters per run of [config.yaml](../config/config.yaml), without classifiers and hint encoders,
+next to the paper's number. Each base model is built from its real config, without weights, and the adapters are
+inserted as in a run. Two numbers agree if the paper's equals the count, rounded or truncated to the printed decimals.
+For every other row the last column explains the difference and, where known, gives in parentheses the count for the
+paper's setting, which reproduces the paper's number.
 
 A test keeps this page current; `PYTHONPATH=workflow/scripts python tests/parameters.py` rewrites it.
 

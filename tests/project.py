@@ -5,9 +5,11 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from support import ROOT
+from timeouts import kill_tree
 
 COPIED = ("Snakefile", "rules", "workflow", "config", "profiles", "envs", "slurm")
 STAND_IN = """
@@ -57,12 +59,19 @@ class Project:
         command = [*before, sys.executable, *program, *arguments]
         return subprocess.Popen(command, cwd=self.folder, env=environment, text=True, **options)
 
-    def snakemake(self, *arguments: str, ok: bool = True, before: tuple[str, ...] = ()) -> str:
+    def snakemake(self, *arguments: str, ok: bool = True, before: tuple[str, ...] = (), seconds: int = 600) -> str:
         """Run Snakemake here; returns what it printed."""
-        process = self.start(*arguments, before=before, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        output, _ = process.communicate()
-        assert (process.returncode == 0) == ok, output
-        return output
+        # Not a pipe, which whatever outlives Snakemake would hold open.
+        with tempfile.TemporaryFile("w+", errors="replace") as output:
+            process = self.start(*arguments, before=before, stdout=output, stderr=subprocess.STDOUT)
+            try:
+                process.wait(seconds)
+            except BaseException as problem:  # the test's own timeout as well
+                kill_tree(process.pid)
+                problem.add_note(f"{' '.join(arguments)} printed:\n{text(output)[-20000:]}")
+                raise
+            assert (process.returncode == 0) == ok, text(output)
+            return text(output)
 
     def plan(self, *targets: str, config: str = "small.yaml", extra: tuple[str, ...] = ()) -> dict[str, set[str]]:
         """What a dry-run would do: rule -> `key=value` wildcards of its jobs."""
@@ -83,3 +92,8 @@ class Project:
         text = path.read_text()
         assert old in text, f"{old!r} is not in {file}"
         path.write_text(text.replace(old, new))
+
+
+def text(stream) -> str:
+    stream.seek(0)
+    return stream.read()

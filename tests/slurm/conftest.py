@@ -1,7 +1,5 @@
 """A cluster for the session, and the tables of a run that nothing disturbs."""
 
-import os
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -9,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import cluster as slurm
-from grid import COMMAND, PROGRAM, QUICK, TABLES, new_project, processes, require
+from grid import COMMAND, PROGRAM, QUICK, SECONDS, TABLES, new_project, processes, require
 
 
 def pytest_collection_modifyitems(items):
@@ -17,15 +15,18 @@ def pytest_collection_modifyitems(items):
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.slurm)
             item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.timeout(3 * SECONDS))  # two grids, the second one disturbed
 
 
 @pytest.fixture(scope="session")
 def cluster():
-    installed = all(shutil.which(name) for name in ("slurmctld", "slurmd", "sbatch"))
-    require(os.geteuid() == 0 and installed, "needs root and Debian's slurmctld, slurmd, slurm-client")
-    slurm.up()
-    yield slurm
-    slurm.down()
+    reason = slurm.lacking()
+    require(not reason, reason)
+    try:
+        slurm.up()
+        yield slurm
+    finally:
+        slurm.down()
 
 
 @pytest.fixture(scope="session")
@@ -37,8 +38,14 @@ def undisturbed(cluster, tmp_path_factory):
         command = (*COMMAND, *QUICK, "--", *TABLES)
         head = project.start(*command, program=PROGRAM, stdout=stream, stderr=subprocess.STDOUT)
         moments = []
-        while head.poll() is None:
+
+        def ended() -> bool:
             moments.append({script: processes(script) for script in ("train_glue.py", "train_math.py")})
-            time.sleep(0.5)
-    assert head.returncode == 0, log.read_text()
+            return head.poll() is not None
+
+        try:
+            slurm.wait(ended, "end of the undisturbed run", time.monotonic() + SECONDS, log.read_text)
+        finally:
+            head.kill()
+    assert head.returncode == 0, f"{log.read_text()}\n{slurm.state()}"
     return project, log.read_text(), moments

@@ -1,6 +1,5 @@
 """The tiny grid as a project of its own, the command that makes its tables, and what its jobs see while they run."""
 
-import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -15,6 +14,7 @@ COMMAND = ("--profile", "slurm", "--configfile", "grid.yaml")  # as in the READM
 # What makes Snakemake ask Slurm every second, since these jobs take seconds.
 PROGRAM = (str(Path(__file__).with_name("impatient_snakemake.py")),)
 QUICK = ("--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10")
+SECONDS = 600  # for all of a grid's jobs; two minutes on a machine with nothing else to do
 TABLES = ("results/table_glue.csv", "results/table_math.csv")
 
 
@@ -63,12 +63,3 @@ def processes(script: str) -> list[dict]:
                 }
             )
     return found
-
-
-def steps() -> list[str]:
-    """Job steps on this node: what Slurm's processes call themselves."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            found.append(path.read_text(errors="replace").partition("\0")[0])
-    return [name for name in found if name.startswith("slurmstepd: [")]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from grid import COMMAND, PROGRAM, QUICK, TABLES, new_project, processes, steps
+from grid import COMMAND, PROGRAM, QUICK, SECONDS, TABLES, new_project, processes
 
 HIT = {
     "head/linear": "node down",
@@ -34,6 +34,7 @@ class Storm:
         self.project, self.faults, self.slurm = new_project(folder), faults, slurm
         self.outputs: list[Path] = []
         self.jobs: dict[str, str] = {}  # that were hit, by run
+        self.deadline = time.monotonic() + 1.5 * SECONDS
 
     def start(self) -> None:
         self.outputs.append(self.project.folder / f"output{len(self.outputs)}.log")
@@ -45,29 +46,13 @@ class Storm:
         self.head.kill()
         self.head.wait()
 
-    def wait(self, condition, what: str, seconds: int = 240):
+    def wait(self, condition, what: str):
         """The first true value of `condition()`; Snakemake must not end before."""
-        deadline = time.monotonic() + seconds
-        while not (value := condition()):
-            ended = self.head.poll() is not None and self.head.returncode != -signal.SIGKILL
-            late = ended or time.monotonic() > deadline
-            assert not late, f"no {what}:\n{self.slurm.state()}\n{self.output[-20000:]}"
-            time.sleep(0.1)
-            self.revive()
-        return value
 
-    def revive(self) -> None:
-        """Let the node in again if Slurm drained it, as it does where jobs of before end only when it is back.
+        def ended() -> bool:
+            return self.head.poll() is not None and self.head.returncode != -signal.SIGKILL
 
-        Jobs that a node coming back could not launch yet are held, for an administrator to release.
-        """
-        for line in self.slurm.slurm("squeue", "-h", "-t", "PD", "-o", "%A %r").splitlines():
-            job, _, reason = line.partition(" ")
-            if reason == "launch failed requeued held":
-                self.slurm.slurm("scontrol", "release", job)
-        node, state = self.slurm.slurm("sinfo", "-h", "-o", "%n %T").split()
-        if state.startswith("drain") and not steps():
-            self.slurm.slurm("scontrol", "update", f"NodeName={node}", "State=RESUME")
+        return self.slurm.wait(condition, what, self.deadline, lambda: self.output, ended)
 
     @property
     def output(self) -> str:
@@ -106,11 +91,11 @@ class Storm:
         elif HIT[run] == "over the time limit":
             self.slurm.slurm("scontrol", "update", f"JobId={job}", "TimeLimit=1")
         elif HIT[run] == "node down":
-            node, running = self.slurm.slurm("sinfo", "-h", "-o", "%n"), steps()
+            node, running = self.slurm.slurm("sinfo", "-h", "-o", "%n"), self.slurm.steps()
             assert any(name.startswith(f"slurmstepd: [{job}.") for name in running), running
-            self.slurm.slurm("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
+            self.slurm.slurm("scontrol", "update", f"NodeName={node}", "State=DOWN", f"Reason={self.slurm.TAKEN_OUT}")
             # A node that comes back has rebooted. Where its jobs' steps still end, Slurm drains it: "Duplicate jobid".
-            self.wait(lambda: not steps(), "end of all job steps")
+            self.wait(lambda: not self.slurm.steps(), "end of all job steps")
             self.slurm.slurm("scontrol", "update", f"NodeName={node}", "State=RESUME")
 
 
@@ -142,7 +127,7 @@ def storm(cluster, undisturbed, tmp_path_factory, monkeypatch_module, request) -
     storm.wait(lambda: not storm.queue("PD", "R", "CG"), "end of all jobs")
     storm.project.snakemake(*COMMAND, "--unlock")
     storm.start()
-    storm.head.wait(timeout=240)
+    storm.wait(lambda: storm.head.poll() is not None, "end of Snakemake")
     return storm
 
 

@@ -18,6 +18,7 @@ MAJORITY = 50.0
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2400)
 def test_demo_prints_tables_in_which_every_method_has_learned():
     done = subprocess.run(
         ["make", "demo", f"VENV={sys.prefix}", f"PYTHON={sys.executable}"], cwd=ROOT, capture_output=True, text=True

@@ -1,0 +1,78 @@
+"""A test that hangs fails with the stacks of its threads, and whatever it started ends with it: a pytest plugin.
+
+pytest-timeout raises in the main thread. Before that, this kills the processes of the test: `Popen.__exit__` and pipes
+would wait for them. A test that hangs outside of Python never sees the signal; its process exits a minute later, and
+xdist starts another.
+"""
+
+import contextlib
+import faulthandler
+import os
+import signal
+import time
+
+import psutil
+import pytest
+
+SLOW_SECONDS = 900
+GRACE_SECONDS = 60
+# Inherited by all that tests start, unlike a process's parent, which a daemon or an orphan has lost.
+MARK = "HRA_TEST_PROCESS"
+os.environ[MARK] = str(os.getpid())
+
+
+def pytest_configure(config):
+    config.uncaptured_stderr = os.dup(2)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_timeout_set_timer(item, settings):
+    done = yield
+    fail = signal.getsignal(signal.SIGALRM)
+
+    def kill_then_fail(number, frame):
+        kill_processes(item.nodeid)
+        fail(number, frame)
+
+    if settings.method == "signal":
+        signal.signal(signal.SIGALRM, kill_then_fail)
+    faulthandler.dump_traceback_later(settings.timeout + GRACE_SECONDS, exit=True, file=item.config.uncaptured_stderr)
+    return done
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_timeout_cancel_timer(item):
+    faulthandler.cancel_dump_traceback_later()
+    return (yield)
+
+
+def kill_processes(test: str) -> None:
+    """Kill the processes that this process has started in a test, and theirs."""
+    for _ in range(10):  # one of them may start another meanwhile
+        found = 0
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                seen = process.environ()
+                mine = seen.get(MARK) == str(os.getpid()) and process.pid != os.getpid()
+                if mine and seen.get("PYTEST_CURRENT_TEST", "").startswith(f"{test} ("):
+                    process.kill()
+                    found += 1
+        if not found:
+            return
+        time.sleep(0.1)
+
+
+def kill_tree(pid: int) -> None:
+    """Kill a process and its descendants."""
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        for one in (*process.children(recursive=True), process):
+            with contextlib.suppress(psutil.Error):
+                one.kill()

@@ -1,6 +1,7 @@
 """HRA, arXiv 2405.17484: every table of the paper, from the data to the CSV.
 
-download → augment → fine-tune → (generate in shards) → evaluate → table; one file of rules/ per stage.
+download → augment → fine-tune → (generate in shards) → evaluate → table; one file of rules/ per stage,
+one of rules/tasks/ per task.
 """
 
 from snakemake.utils import min_version
@@ -30,15 +31,17 @@ onstart:
 
 include: "rules/common.smk"
 include: "rules/data.smk"
-include: "rules/hints.smk"
 include: "rules/augment.smk"
-include: "rules/class_images.smk"
 include: "rules/train.smk"
 include: "rules/generate.smk"
 include: "rules/evaluate.smk"
 include: "rules/tables.smk"
-include: "rules/export.smk"
 include: "rules/pretrain.smk"
+
+
+for task in config["tasks"]:
+
+    include: f"rules/tasks/{task}.smk"
 
 
 rule all:
@@ -50,5 +53,9 @@ rule all:
             task=config["tasks"],
             figure=["parameters", "lambda", "curves"],
         ),
-        rules.sheets.input,
-        rules.control_sheets.input,
+        [
+            f"<results>/sheets/{task}_{dataset}.png"
+            for task, entry in config["tasks"].items()
+            if "sheets" in entry
+            for dataset in grid.datasets(config, task)
+        ],

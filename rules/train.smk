@@ -1,49 +1,12 @@
-# Stage 3, fine-tune: one job a run, from the augmented checkpoint.
-# In:  manifests of model, dataset and augmented checkpoint.
-# Out: RUN/train.json (the record), RUN/last: the weights after the last step; GLUE: RUN/best, those at the best dev score;
-#      subjects: RUN/steps, those at the end of each epoch before the last. Control: the adapter with its hint encoder.
-# The state of a training lies under scratch/: a job that is killed resumes there, and ends with the same numbers.
+# Stage 3, fine-tune: one job per run, starting from the initial adapter.
+# In:  manifests of model, dataset and initial adapter.
+# Out: RUN/train.json (the record) and RUN/last (the trained weights after the last step). A task may add more.
+# Steps: `train` is a template that matches nothing itself; rules/tasks/{task}.smk says `use rule train as train_{task}`.
+#      Paths of conda and script are relative to that file.
+# The training checkpoint lies under scratch/: a job that is killed resumes there, and ends with the same numbers.
 
 
-rule train_glue:
-    input:
-        model=task_model,
-        dataset="<resources>/datasets/{task}/{dataset}.manifest.json",
-        augmented="<resources>/augmented/{task}/{method}/{variant}/seed{seed}/manifest.json",
-    output:
-        record=f"{RUN}/train.json",
-        last=f"{RUN}/last/adapter_model.safetensors",
-        best=f"{RUN}/best/adapter_model.safetensors",
-    log:
-        "<logs>/train/{task}/{dataset}/{method}/{variant}/seed{seed}.log",
-    benchmark:
-        "<run>/benchmark.tsv"
-    wildcard_constraints:
-        task="glue",
-    conda:
-        "../envs/hra.yaml"
-    threads: task_resource("threads")
-    resources:
-        nodes=1,
-        gpu=task_resource("gpu"),
-        mem_mb=task_resource("mem_mb"),
-        runtime=task_resource("runtime"),
-        save_seconds=task_resource("save_seconds", 900),
-    params:
-        dataset=dataset_slice,
-        method=method_slice,
-        head=lambda wc: config["models"][config["tasks"][wc.task]["model"]]["head"],
-        preset=lambda wc: grid.preset(config, wc.task, run_name(wc)),
-        hyperparameters=lambda wc: grid.hyperparameters(config, wc.task, wc.dataset, run_name(wc)),
-        task_version=lambda wc: config["tasks"][wc.task]["version"],
-        model_name=lambda wc: config["tasks"][wc.task]["model"],
-        device=task_resource("device"),
-        scratch=SCRATCH,
-    script:
-        "../workflow/scripts/train_glue.py"
-
-
-rule train_math:
+rule train:
     input:
         model=task_model,
         dataset="<resources>/datasets/{task}/{dataset}.manifest.json",
@@ -54,64 +17,19 @@ rule train_math:
     log:
         "<logs>/train/{task}/{dataset}/{method}/{variant}/seed{seed}.log",
     benchmark:
-        "<run>/benchmark.tsv"
+        f"{RUN}/benchmark.tsv"
     wildcard_constraints:
-        task="math",
+        task="(?!)",
     conda:
-        "../envs/hra.yaml"
+        "../../envs/hra.yaml"
     threads: task_resource("threads")
     resources:
         nodes=1,
-        gpu=task_resource("gpu"),
+        gpu=training_gpus,
         mem_mb=task_resource("mem_mb"),
         runtime=task_resource("runtime"),
         save_seconds=task_resource("save_seconds", 900),
     params:
-        prompt=lambda wc: config["tasks"][wc.task]["prompt"]["template"],
-        method=method_slice,
-        head=lambda wc: config["models"][config["tasks"][wc.task]["model"]]["head"],
-        preset=lambda wc: grid.preset(config, wc.task, run_name(wc)),
-        hyperparameters=lambda wc: grid.hyperparameters(config, wc.task, wc.dataset, run_name(wc)),
-        task_version=lambda wc: config["tasks"][wc.task]["version"],
-        model_name=lambda wc: config["tasks"][wc.task]["model"],
-        device=task_resource("device"),
-        scratch=SCRATCH,
-    script:
-        "../workflow/scripts/train_math.py"
-
-
-rule train_subject:
-    input:
-        model=task_model,
-        dataset="<resources>/datasets/{task}/{dataset}.manifest.json",
-        augmented="<resources>/augmented/{task}/{method}/{variant}/seed{seed}/manifest.json",
-        class_images=lambda wc: (
-            f"<resources>/class_images/{noun}.tar"
-            if (noun := subjects.class_images(config, wc.dataset, run_name(wc)))
-            else []
-        ),
-    output:
-        record=f"{RUN}/train.json",
-        last=f"{RUN}/last/adapter_model.safetensors",
-        steps=directory(f"{RUN}/steps"),
-    log:
-        "<logs>/train/{task}/{dataset}/{method}/{variant}/seed{seed}.log",
-    benchmark:
-        "<run>/benchmark.tsv"
-    wildcard_constraints:
-        task="subject",
-    conda:
-        "../envs/hra.yaml"
-    threads: task_resource("threads")
-    resources:
-        nodes=1,
-        gpu=lambda wc: 0 if method_slice(wc)["kind"] in subjects.IDLE else task_resource("gpu")(wc),
-        mem_mb=task_resource("mem_mb"),
-        runtime=task_resource("runtime"),
-        save_seconds=task_resource("save_seconds", 900),
-    params:
-        prompts=lambda wc: subjects.training_prompts(config, dataset_entry(wc)["class"]),
-        resolution=lambda wc: config["tasks"][wc.task]["resolution"],
         method=method_slice,
         preset=lambda wc: grid.preset(config, wc.task, run_name(wc)),
         hyperparameters=lambda wc: grid.hyperparameters(config, wc.task, wc.dataset, run_name(wc)),
@@ -120,40 +38,4 @@ rule train_subject:
         device=task_resource("device"),
         scratch=SCRATCH,
     script:
-        "../workflow/scripts/train_subject.py"
-
-
-rule train_control:
-    input:
-        model=task_model,
-        dataset="<resources>/hints/{dataset}.manifest.json",
-        augmented="<resources>/augmented/{task}/{method}/{variant}/seed{seed}/manifest.json",
-    output:
-        record=f"{RUN}/train.json",
-        last=f"{RUN}/last/adapter_model.safetensors",
-    log:
-        "<logs>/train/{task}/{dataset}/{method}/{variant}/seed{seed}.log",
-    benchmark:
-        "<run>/benchmark.tsv"
-    wildcard_constraints:
-        task="control",
-    conda:
-        "../envs/hra.yaml"
-    threads: task_resource("threads")
-    resources:
-        nodes=1,
-        gpu=lambda wc: 0 if method_slice(wc)["kind"] in subjects.IDLE else task_resource("gpu")(wc),
-        mem_mb=task_resource("mem_mb"),
-        runtime=task_resource("runtime"),
-        save_seconds=task_resource("save_seconds", 900),
-    params:
-        resolution=lambda wc: config["tasks"][wc.task]["resolution"],
-        method=method_slice,
-        preset=lambda wc: grid.preset(config, wc.task, run_name(wc)),
-        hyperparameters=lambda wc: grid.hyperparameters(config, wc.task, wc.dataset, run_name(wc)),
-        task_version=lambda wc: config["tasks"][wc.task]["version"],
-        model_name=lambda wc: config["tasks"][wc.task]["model"],
-        device=task_resource("device"),
-        scratch=SCRATCH,
-    script:
-        "../workflow/scripts/train_control.py"
+        "../../workflow/scripts/train_{wildcards.task}.py"

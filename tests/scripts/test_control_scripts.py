@@ -13,13 +13,13 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import augment
-import control_sheet
 import download
 import draw_hints
 import evaluate_control
 import export_checkpoint
 import gather_images
 import generate_control
+import sheet as sheet_script
 import train_control
 from common.core import files, predictions
 from common.core.errors import JobError
@@ -219,10 +219,8 @@ def test_the_base_alone_and_its_sheet(resources, tmp_path):
     run.train()
     run.gather([run.generate()])
     sheet = tmp_path / "sheet.png"
-    job = run.job(
-        "control_sheet", {"images": [str(run.images)]}, {"sheet": sheet}, rows=3, labels={str(run.images): "base"}
-    )
-    control_sheet.main(job)
+    job = run.job("sheet", {"images": [str(run.images)]}, {"sheet": sheet}, rows=3, labels={str(run.images): "base"})
+    sheet_script.main(job)
     assert Image.open(sheet).size == (170 + 3 * 166, 34 + 3 * 166)
 
 

@@ -10,12 +10,11 @@ import numpy
 import pytest
 from PIL import Image
 
-import contact_sheet
-import control_sheet
 import download
 import evaluate_control
 import evaluate_subject
 import gather_images
+import sheet as sheet_script
 from common.core import files
 from common.core.errors import JobError
 from common.data import images
@@ -147,7 +146,11 @@ def readers(folder, tar: str, count: int) -> dict:
         folder / "hints.manifest.json", {"folder": "hints", "files": listed, "rows": {"validation": count}}
     )
     control = {"dataset": str(folder / "hints.manifest.json")}
-    sheet = {"labels": {tar: "HRA"}, "rows": 2}
+
+    def sheet(task: str, dataset: dict, **params):
+        of = job(dataset, labels={tar: "HRA"}, rows=2, **params)
+        return sheet_script.main(of | {"wildcards": {"task": task}})
+
     evaluation = {"evaluators": [], "best_by": ["blocked"], "prompts": ["x"], "prompts_class": ["x"]}
     judging = {"evaluation": evaluation, "method": {"kind": "hra"}, "device": "cpu", "task_version": 1}
     wildcards = {name: "x" for name in ("task", "dataset", "method", "variant", "benchmark")}
@@ -163,8 +166,8 @@ def readers(folder, tar: str, count: int) -> dict:
         "gather_images": lambda: gather_images.main(job(control)),
         "evaluate_subject": lambda: evaluate_subject.main(job(dataset | record, **judging)),
         "evaluate_control": lambda: list(evaluate_control.Judge.judged(judge)),
-        "contact_sheet": lambda: contact_sheet.main(job(dataset, prompts=["x"], **sheet)),
-        "control_sheet": lambda: control_sheet.main(job(control, **sheet)),
+        "sheet of a subject": lambda: sheet("subject", dataset, prompts=["x"]),
+        "sheet of control images": lambda: sheet("control", control),
     }
 
 

@@ -5,7 +5,7 @@ import re
 
 from grid import COMMAND, TABLES
 
-LOCAL = {"download_model", "download_dataset", "gather_outputs", "runs", "table"}
+LOCAL = {"download_model", "download_dataset", "gather_math", "runs", "table"}
 
 
 def test_the_command_makes_the_tables_through_sbatch(undisturbed):

@@ -182,7 +182,7 @@ def test_of_a_killed_shard_only_that_one_runs_again(fresh, tmp_path):
     assert {line.split("method=")[1] for line in planned["generate_math"]} == {
         "hra variant=r8 seed=0 benchmark=test shard=1 n_shards=3"
     }
-    assert planned.keys() == {"generate_math", "gather_outputs", "evaluate_math", "runs", "table", "table_compute"}
+    assert planned.keys() == {"generate_math", "gather_math", "evaluate_math", "runs", "table", "table_compute"}
     project.snakemake(*command, "--", *TABLES)
     table = {row["run"]: row for row in rows(project.folder / TABLES[0])}
     assert all(row["Asked_n"] == "1" and not row["missing"] for row in table.values())

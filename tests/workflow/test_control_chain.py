@@ -94,7 +94,7 @@ def test_from_archives_to_table_and_sheet_with_a_killed_shard(fresh, tmp_path):
     planned = project.plan(TABLE, SHEET, config="tiny.yaml")
     assert {line.split("benchmark=validation ")[1] for line in planned["generate_control"]} == {"shard=1 n_shards=2"}
     assert planned.keys() - {"evaluate_control"} == {
-        "generate_control", "gather_images", "runs", "table", "control_sheet"
+        "generate_control", "gather_control", "runs", "table", "sheet_control"
     }  # fmt: skip
     project.snakemake(*command, "--", TABLE, SHEET)
     logs = project.folder / "logs/generate/control/scenes/hra/r8/seed0/validation"

@@ -120,7 +120,7 @@ def test_adalora_is_trained_as_its_authors_scripts_say(config):
 def test_subjects_are_planned_once_each_not_once_a_prompt(fresh):
     output = fresh.snakemake("--profile", "slurm", "-n", "-q", "rules", "--", "results/table_subject.csv")
     # 30 trainings a variant, of which the real images and the pretrained model train nothing; 15 classes.
-    jobs = {"train_subject": 300, "generate_subject": 540, "generate_class_images": 30, "gather_images": 270}
+    jobs = {"train_subject": 300, "generate_subject": 540, "generate_class_images": 30, "gather_subject": 270}
     for rule, count in (jobs | {"evaluate_subject": 300, "download_dataset": 30, "augment": 10}).items():
         assert f"{rule} {count}" in " ".join(output.split())
     assert "of them 240 trainings, 570 shards, 300 evaluations" in output
@@ -129,7 +129,7 @@ def test_subjects_are_planned_once_each_not_once_a_prompt(fresh):
 def test_control_is_planned_in_shards(fresh):
     output = fresh.snakemake("--profile", "slurm", "-n", "-q", "rules", "--", "results/table_control.csv")
     # 9 variants on 3 datasets; photographs and base train nothing, and photographs are not generated. 8 shards each.
-    jobs = {"hints": 3, "augment": 9, "train_control": 27, "generate_control": 192, "gather_images": 24}
+    jobs = {"hints": 3, "augment": 9, "train_control": 27, "generate_control": 192, "gather_control": 24}
     for rule, count in (jobs | {"evaluate_control": 27, "download_dataset": 3, "download_model": 5}).items():
         assert f"{rule} {count}" in " ".join(output.split())
     assert "of them 21 trainings, 192 shards, 27 evaluations" in output
@@ -219,7 +219,7 @@ def test_generated_programs_run_only_where_the_config_allows_it(config):
     assert list(grid.retention_benchmarks(config)) == ["ARC", "HellaSwag", "MMLU", "Winogrande"]
     entries["HumanEval"]["unsafe_code"] = True
     assert grid.retention_benchmarks(config) == entries
-    rules = "".join((ROOT / f"rules/{name}.smk").read_text() for name in ("data", "evaluate"))
+    rules = (ROOT / "rules/tasks/math.smk").read_text()
     assert rules.count("benchmarks=lambda wc: grid.retention_benchmarks(config)") == 2
 
 

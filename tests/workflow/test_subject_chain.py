@@ -65,7 +65,7 @@ def test_from_photographs_to_table_and_sheet_with_a_killed_shard(fresh, tmp_path
     planned = project.plan(TABLE, SHEET, config="tiny.yaml")
     assert {line.split("benchmark=prompts ")[1] for line in planned["generate_subject"]} == {"shard=1 n_shards=2"}
     assert planned.keys() - {"evaluate_subject"} == {
-        "generate_subject", "gather_images", "runs", "table", "contact_sheet"
+        "generate_subject", "gather_subject", "runs", "table", "sheet_subject"
     }  # fmt: skip
     project.snakemake(*command, "--", TABLE, SHEET)
     logs = project.folder / "logs/generate/subject/clown/hra/r8/seed0/prompts"

@@ -1,0 +1,147 @@
+# Controllable generation: a U-Net and its hint encoder fine-tuned per data set of control images.
+# In:  manifests of models, of a data set's archives and of the initial adapter.
+# Out: resources/hints/{dataset}.manifest.json, and beside it {split}.arrow: images, prompts, control images and annotations,
+#      each brought to a square of the task's resolution. Archives are read in place; whatever a run needs is in these files.
+#      RUN/train.json, RUN/last (the adapter with its hint encoder), EVAL/images.tar, EVAL/metrics.json;
+#      results/sheets/control_{dataset}.png: control image, image and generated images (target `control_sheets`).
+#      On request, 4 GB each: official.ckpt or official.safetensors beside an initial adapter or a run's weights: a whole
+#      Stable Diffusion in one file, in the layout of the official control scripts.
+#      snakemake --cores 1 results/control/ade20k/hra/r8/seed0/official.ckpt
+# Steps: hints; train, generate, gather, evaluate; sheet; export_augmented, export_run.
+
+
+localrules:
+    control_sheets,
+
+
+rule hints:
+    input:
+        dataset="<resources>/datasets/control/{dataset}.manifest.json",
+    output:
+        manifest="<resources>/hints/{dataset}.manifest.json",
+    log:
+        "<logs>/hints/{dataset}.log",
+    conda:
+        "../../envs/hra.yaml"
+    threads: lambda wc: config["tasks"]["control"]["hints"]["resources"]["threads"]
+    resources:
+        nodes=1,
+        mem_mb=lambda wc, attempt: grid.resource(
+            config["tasks"]["control"]["hints"]["resources"], "mem_mb", None, attempt
+        ),
+        runtime=lambda wc: config["tasks"]["control"]["hints"]["resources"]["runtime"],
+    params:
+        dataset=lambda wc: controls.drawing(config, wc.dataset),
+        scratch=f"{config['pathvars']['scratch']}/hints/{{dataset}}",
+    script:
+        "../../workflow/scripts/draw_hints.py"
+
+
+use rule train as train_control with:
+    input:
+        model=task_model,
+        dataset="<resources>/hints/{dataset}.manifest.json",
+        augmented="<resources>/augmented/{task}/{method}/{variant}/seed{seed}/manifest.json",
+    wildcard_constraints:
+        task="control",
+    params:
+        resolution=lambda wc: config["tasks"][wc.task]["resolution"],
+
+
+use rule generate as generate_control with:
+    input:
+        record="<run>/train.json",
+        last="<run>/last/adapter_model.safetensors",
+        model=task_model,
+        dataset="<resources>/hints/{dataset}.manifest.json",
+    output:
+        shard=temp(f"{EVAL}/shard{{shard}}-of-{{n_shards}}.tar"),
+    wildcard_constraints:
+        task="control",
+    params:
+        sampling=lambda wc: controls.sampling(config),
+        finished=f"{SCRATCH}/{{benchmark}}/finished",
+
+
+use rule gather_images as gather_control with:
+    input:
+        dataset="<resources>/hints/{dataset}.manifest.json",
+        shards=image_shards,
+    wildcard_constraints:
+        task="control",
+
+
+use rule evaluate as evaluate_control with:
+    input:
+        record="<run>/train.json",
+        images=lambda wc: [] if method_slice(wc)["kind"] == "reference" else "<eval>/images.tar",
+        dataset="<resources>/hints/{dataset}.manifest.json",
+        models=lambda wc: collect(
+            "<resources>/models/{name}.manifest.json", name=controls.evaluator_models(config, wc.dataset)
+        ),
+    wildcard_constraints:
+        task="control",
+    params:
+        evaluators=lambda wc: controls.evaluators(config, wc.dataset),
+        method=method_slice,
+        device=task_resource("device", of="evaluation"),
+
+
+use rule sheet as sheet_control with:
+    input:
+        dataset="<resources>/hints/{dataset}.manifest.json",
+        images=lambda wc: existing(
+            f"{EVAL}/images.tar", wc.task, controls.sheet_runs(config, wc.dataset), controls.BENCHMARK
+        ),
+    output:
+        sheet=report(
+            "<results>/sheets/{task}_{dataset}.png",
+            caption="../../workflow/report/control_sheet.rst",
+            category="{task}",
+            labels={"what": "{dataset}"},
+        ),
+    wildcard_constraints:
+        task="control",
+    params:
+        rows=lambda wc: config["tasks"][wc.task]["sheets"]["rows"],
+
+
+rule control_sheets:
+    input:
+        collect("<results>/sheets/control_{name}.png", name=grid.datasets(config, "control")),
+
+
+rule export_augmented:
+    input:
+        model=task_model,
+        manifest="<resources>/augmented/{task}/{method}/{variant}/seed{seed}/manifest.json",
+    output:
+        checkpoint="<resources>/augmented/{task}/{method}/{variant}/seed{seed}/official.{ending}",
+    log:
+        "<logs>/export/{task}/{method}/{variant}/seed{seed}.{ending}.log",
+    wildcard_constraints:
+        task="control",
+        ending="ckpt|safetensors",
+    conda:
+        "../../envs/hra.yaml"
+    threads: 1
+    resources:
+        mem_mb=32000,
+        runtime=30,
+    params:
+        method=method_slice,
+        weights=lambda wc, input: input.manifest.replace("manifest.json", "adapter_model.safetensors"),
+    script:
+        "../../workflow/scripts/export_checkpoint.py"
+
+
+use rule export_augmented as export_run with:
+    input:
+        model=task_model,
+        last="<run>/last/adapter_model.safetensors",
+    output:
+        checkpoint=f"{RUN}/official.{{ending}}",
+    log:
+        "<logs>/export/{task}/{dataset}/{method}/{variant}/seed{seed}.{ending}.log",
+    params:
+        weights=lambda wc, input: input.last,

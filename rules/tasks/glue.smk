@@ -1,0 +1,37 @@
+# GLUE: a classifier fine-tuned per data set; its last weights and its best ones on dev are evaluated.
+# In:  manifests of model, data set and initial adapter.
+# Out: RUN/train.json, RUN/last, RUN/best (the weights with the best dev score), EVAL/metrics.json per benchmark.
+# Steps: train, evaluate.
+
+
+use rule train as train_glue with:
+    output:
+        record=f"{RUN}/train.json",
+        last=f"{RUN}/last/adapter_model.safetensors",
+        best=f"{RUN}/best/adapter_model.safetensors",
+    wildcard_constraints:
+        task="glue",
+    params:
+        dataset=dataset_slice,
+        head=lambda wc: config["models"][config["tasks"][wc.task]["model"]]["head"],
+
+
+use rule evaluate as evaluate_glue with:
+    input:
+        record="<run>/train.json",
+        last="<run>/last/adapter_model.safetensors",
+        best="<run>/best/adapter_model.safetensors",
+        model=task_model,
+        dataset="<resources>/datasets/{task}/{dataset}.manifest.json",
+    wildcard_constraints:
+        task="glue",
+    threads: task_resource("threads")
+    resources:
+        nodes=1,
+        gpu=lambda wc: min(1, task_resource("gpu")(wc)),
+        mem_mb=task_resource("mem_mb"),
+        runtime=60,
+    params:
+        dataset=dataset_slice,
+        method=method_slice,
+        device=task_resource("device"),

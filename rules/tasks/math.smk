@@ -1,0 +1,161 @@
+# Mathematical reasoning: a causal language model answers in words, its answers are graded. Retention: how much of the base
+# model's other abilities is left, by lm-evaluation-harness.
+# In:  manifests of model, data set, initial adapter and benchmarks.
+# Out: RUN/train.json, RUN/last, EVAL/outputs.jsonl.gz, EVAL/metrics.json, RUN/retention.json;
+#      results/table_retention.csv (Table 3) and table_compute.csv (Table 6), each also as .md.
+# Steps: train, generate, gather, evaluate; download_harness, evaluate_harness, table_retention; table_compute.
+
+
+localrules:
+    download_harness,
+    table_retention,
+    table_compute,
+
+
+use rule train as train_math with:
+    wildcard_constraints:
+        task="math",
+    params:
+        prompt=lambda wc: config["tasks"][wc.task]["prompt"]["template"],
+        head=lambda wc: config["models"][config["tasks"][wc.task]["model"]]["head"],
+
+
+use rule generate as generate_math with:
+    wildcard_constraints:
+        task="math",
+    params:
+        prompt=lambda wc: "".join(config["tasks"][wc.task]["prompt"].values()),
+        split=lambda wc: benchmark_source(wc)[1],
+        generation=lambda wc: grid.generation(config, wc.task, wc.benchmark),
+        precision=hyperparameter("precision"),
+        quantization=hyperparameter("quantization"),
+
+
+use rule gather_outputs as gather_math with:
+    wildcard_constraints:
+        task="math",
+
+
+use rule evaluate as evaluate_math with:
+    input:
+        record="<run>/train.json",
+        outputs="<eval>/outputs.jsonl.gz",
+        dataset=benchmark_manifest,
+    wildcard_constraints:
+        task="math",
+    threads: lambda wc: min(8, task_resource("threads")(wc))
+    resources:
+        nodes=1,
+        mem_mb=lambda wc, attempt: min(8000 * attempt, task_resource("mem_mb")(wc, attempt)),
+        runtime=60,
+    params:
+        split=lambda wc: benchmark_source(wc)[1],
+        answer=lambda wc: config["datasets"][wc.task][benchmark_source(wc)[0]]["answer"],
+        metrics=lambda wc: dataset_entry(wc)["metrics"],
+        score=lambda wc: dataset_entry(wc)["score"],
+
+
+rule download_harness:
+    output:
+        manifest="<resources>/harness.manifest.json",
+    log:
+        "<logs>/download/harness.log",
+    retries: 2
+    conda:
+        "../../envs/hra.yaml"
+    params:
+        benchmarks=lambda wc: grid.retention_benchmarks(config),
+        include_path=lambda wc: config["tasks"]["math"]["retention"]["include_path"],
+        network=True,
+    script:
+        "../../workflow/scripts/download_harness.py"
+
+
+rule evaluate_harness:
+    input:
+        record="<run>/train.json",
+        last="<run>/last/adapter_model.safetensors",
+        model=task_model,
+        harness="<resources>/harness.manifest.json",
+    output:
+        metrics=f"{RUN}/retention.json",
+    log:
+        "<logs>/evaluate/{task}/{dataset}/{method}/{variant}/seed{seed}/retention.log",
+    wildcard_constraints:
+        task="math",
+    conda:
+        "../../envs/hra.yaml"
+    threads: task_resource("threads", of="retention")
+    resources:
+        nodes=1,
+        gpu=task_resource("gpu", of="retention"),
+        mem_mb=task_resource("mem_mb", of="retention"),
+        runtime=task_resource("runtime", of="retention"),
+    params:
+        benchmarks=lambda wc: grid.retention_benchmarks(config),
+        batch_size=lambda wc: config["tasks"][wc.task]["retention"]["batch_size"],
+        limit=lambda wc: config["tasks"][wc.task]["retention"]["limit"],
+        include_path=lambda wc: config["tasks"][wc.task]["retention"]["include_path"],
+        precision=hyperparameter("precision"),
+        quantization=hyperparameter("quantization"),
+        method=method_slice,
+        task_version=lambda wc: config["tasks"][wc.task]["version"],
+        device=task_resource("device", of="retention"),
+        scratch=f"{SCRATCH}/retention",
+    script:
+        "../../workflow/scripts/evaluate_harness.py"
+
+
+rule table_retention:
+    input:
+        metrics=lambda wc: existing(f"{RUN}/retention.json", "math", grid.retention_runs(config)),
+        published=published("retention", task="math"),
+    output:
+        csv=report(
+            "<results>/table_retention.csv",
+            caption="../../workflow/report/retention.rst",
+            category="math",
+            labels={"what": "retention"},
+        ),
+        markdown="<results>/table_retention.md",
+    log:
+        "<logs>/tables/table_retention.log",
+    conda:
+        "../../envs/hra.yaml"
+    params:
+        benchmarks=lambda wc: list(config["tasks"]["math"]["retention"]["benchmarks"]),
+        left_out=lambda wc: [
+            name
+            for name in config["tasks"]["math"]["retention"]["benchmarks"]
+            if name not in grid.retention_benchmarks(config)
+        ],
+        base=lambda wc: config["tasks"]["math"]["retention"]["base"],
+        rows=lambda wc: grid.rows_of(config, config["tasks"]["math"]["retention"]["runs"]),
+        seeds=lambda wc: config["tasks"]["math"]["retention"]["seeds"],
+        vanished=lambda wc: expected_runs.vanished(
+            config, "table_retention", existing(f"{RUN}/retention.json", "math", grid.retention_runs(config))
+        ),
+    script:
+        "../../workflow/scripts/table_retention.py"
+
+
+rule table_compute:
+    input:
+        runs="<results>/runs_math.csv",
+        published=published("compute", task="math"),
+    output:
+        csv=report(
+            "<results>/table_compute.csv",
+            caption="../../workflow/report/compute.rst",
+            category="math",
+            labels={"what": "compute"},
+        ),
+        markdown="<results>/table_compute.md",
+    log:
+        "<logs>/tables/table_compute.log",
+    conda:
+        "../../envs/hra.yaml"
+    params:
+        rows=lambda wc: grid.rows_of(config, config["tasks"]["math"]["compute"]["runs"]),
+    script:
+        "../../workflow/scripts/table_compute.py"

@@ -1,0 +1,21 @@
+"""What a sheet of control images shows: per row the control image, its image, and what each method makes of it."""
+
+from common.data import images
+from common.report.image_grid import evenly_spaced
+from common.report.run_statistics import as_list
+from common.tasks.control import data as control_data
+from common.tasks.control import task as controls
+
+
+def contents(job: dict) -> dict:
+    """Return `rows`: row of the split -> prompt; `columns`: label -> row -> image; no `references` above them."""
+    params, split = job["params"], control_data.opened(job["input"]["dataset"], controls.BENCHMARK)
+    rows = {row: split.value(row, "prompt") for row in evenly_spaced(len(split), params["rows"])}
+    columns = {
+        "hint": {row: split.hint(row) for row in rows},
+        "photograph": {row: split.picture(row) for row in rows},
+    }
+    for path in as_list(job["input"].get("images")):
+        found = {picture.about["row"]: picture for picture in images.unpack(path) if picture.about["row"] in rows}
+        columns[params["labels"][path]] = {row: picture.image for row, picture in found.items()}
+    return {"references": [], "rows": rows, "columns": columns}

@@ -1,0 +1,32 @@
+"""What a subject's contact sheet shows: its images, then each method's first image of a prompt after the last step."""
+
+from PIL import Image
+
+from common.core import manifests
+from common.data import images
+from common.report.image_grid import evenly_spaced
+from common.report.run_statistics import as_list
+
+REFERENCES = 6
+
+
+def contents(job: dict) -> dict:
+    """Return `references` under their `heading`; `rows`: index -> prompt; `columns`: label -> index -> image."""
+    params, listed = job["params"], images.listed(manifests.folder(job["input"]["dataset"]))
+    rows = {index: params["prompts"][index] for index in evenly_spaced(len(params["prompts"]), params["rows"])}
+    return {
+        "heading": "the subject",
+        "references": [images.load(path) for path in listed[:REFERENCES]],
+        "rows": rows,
+        "columns": {params["labels"][path]: shown(path, rows) for path in as_list(job["input"].get("images"))},
+    }
+
+
+def shown(path: str, prompts: dict[int, str]) -> dict[int, Image.Image]:
+    """Return the first image of the last step per prompt, where it was not blocked."""
+    found = {}
+    for picture in images.unpack(path):  # steps come in order: the last one stays
+        about = picture.about
+        if about["index"] == 0 and about["prompt_index"] in prompts:
+            found[about["prompt_index"]] = None if about["blocked"] else picture
+    return {prompt: picture.image for prompt, picture in found.items() if picture}

@@ -13,7 +13,7 @@ READY := $(VENV)/.installed
 # The demo, or one task of it; DATA=../shared/data runs it on the real CoLA, SST-2, MRPC, STS-B, GSM8K, DreamBooth, ADE20K,
 # COCO and dlib's faces in that folder.
 ROOT := $(if $(DATA),demo/real,demo)
-CONFIGS := config/demo.yaml $(if $(DATA),config/demo_real.yaml)
+CONFIGS := config/demo/config.yaml $(if $(DATA),config/demo/real_data.yaml)
 TABLES := $(if $(TASK),$(ROOT)/results/table_$(TASK).csv $(ROOT)/results/figures/$(TASK)_parameters.png $(if $(filter subject,$(TASK)),sheets) $(if $(filter control,$(TASK)),control_sheets),all)
 SNAKEMAKE := snakemake --cores $(CORES) --configfile $(CONFIGS) $(if $(DATA),--config local_root=$(DATA))
 

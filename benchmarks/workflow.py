@@ -168,7 +168,7 @@ def shards(folder: Path) -> Iterator[dict]:
         "tasks": {"control": {"grid": grid}},
     }
     (folder / "shards.yaml").write_text(yaml.safe_dump(overlay))
-    command = snakemake("--cores", "2", "-q", "all", "--configfile", "config/demo.yaml", "shards.yaml", "--")
+    command = snakemake("--cores", "2", "-q", "all", "--configfile", "config/demo/config.yaml", "shards.yaml", "--")
     place = "demo/results/control/scenes-classes/base/pretrained/seed0/validation"
     walls = []
     for count in (1, 2):

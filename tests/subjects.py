@@ -9,7 +9,7 @@ from support import Run, method
 
 MODEL = {
     "kind": "init",
-    "diffusion": True,
+    "generator": "common.demo.tiny_diffusion:write",
     "seed": 0,
     "config": {
         "unet": {"sample_size": 8, "block_out_channels": [8, 16], "attention_head_dim": 2, "norm_num_groups": 4},
@@ -20,7 +20,13 @@ MODEL = {
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 RESOLUTION = 32
 DATASET = {
-    "source": {"kind": "init", "generator": "subjects", "subject": "jester-ball", "rows": {"train": 3}, "seed": 0},
+    "source": {
+        "kind": "init",
+        "generator": "common.demo.subject_images:write",
+        "subject": "jester-ball",
+        "rows": {"train": 3},
+        "seed": 0,
+    },
     "resolution": RESOLUTION,
 }
 SETTINGS = {

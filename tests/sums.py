@@ -8,6 +8,7 @@ from support import Run
 
 TINY_LLAMA = {
     "kind": "init",
+    "generator": "common.models.random_weights:transformers_model",
     "causal_lm": True,
     "model_type": "llama",
     "config": {

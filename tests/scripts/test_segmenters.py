@@ -61,7 +61,8 @@ def mmsegmentation(tiny):
 def test_random_weights_by_an_entry_of_the_config(tiny, mmsegmentation, tmp_path):
     """Of the same network, the same for a seed, and read as published weights are."""
     evaluator = tiny[0]
-    source = {"kind": "init", "model_type": "mmsegmentation", "config": {"file": evaluator["config"]}, "seed": 3}
+    source = {"kind": "init", "generator": "common.evaluators.segmentation:initialise", "seed": 3}
+    source["config"] = evaluator["config"]
     states = []
     for name in "ab":
         sources.fetch(source, tmp_path / name, None, ".")

@@ -472,6 +472,7 @@ def test_local_mistakes(tmp_path, source, message):
 # Models from a config
 
 
+INIT = {"kind": "init", "generator": "common.models.random_weights:transformers_model"}
 TINY = {"vocab_size": 300, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 
 
@@ -479,7 +480,7 @@ def test_init_is_deterministic_and_loads(tmp_path):
     from transformers import AutoModel, AutoTokenizer
 
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        fetch({"kind": "init", "model_type": "bert", "config": TINY, "seed": seed}, tmp_path / name)
+        fetch(INIT | {"model_type": "bert", "config": TINY, "seed": seed}, tmp_path / name)
     a, b, c = (sources.listing(tmp_path / name) for name in "abc")
     assert a == b
     assert a["model.safetensors"] != c["model.safetensors"]
@@ -492,4 +493,4 @@ def test_init_is_deterministic_and_loads(tmp_path):
 
 def test_init_vocabulary_too_small(tmp_path):
     with pytest.raises(JobError, match="vocab_size 99 is too small: the byte tokenizer has 261"):
-        fetch({"kind": "init", "model_type": "bert", "config": TINY | {"vocab_size": 99}}, tmp_path)
+        fetch(INIT | {"model_type": "bert", "config": TINY | {"vocab_size": 99}}, tmp_path)

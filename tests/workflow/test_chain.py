@@ -19,7 +19,11 @@ TINY = {
     "datasets": {
         "glue": {
             "made": {
-                "source": {"kind": "init", "generator": "sentiment", "rows": {"train": 48, "validation": 32}},
+                "source": {
+                    "kind": "init",
+                    "generator": "common.demo.text_tasks:sentiment",
+                    "rows": {"train": 48, "validation": 32},
+                },
                 "splits": {"train": ["train.parquet"], "validation": ["validation.parquet"]},
                 "columns": ["sentence"],
                 "label": "label",
@@ -73,7 +77,7 @@ TINY_MATH = {
     "datasets": {
         "math": {
             "made": {
-                "source": {"kind": "init", "generator": "metamath", "rows": {"train": 16}},
+                "source": {"kind": "init", "generator": "common.demo.text_tasks:metamath", "rows": {"train": 16}},
                 "splits": {"train": ["train.parquet"]},
                 "columns": {"question": "query", "answer": "response"},
                 "answer": "metamath",
@@ -82,7 +86,7 @@ TINY_MATH = {
                 "score": "strict",
             },
             "asked": {
-                "source": {"kind": "init", "generator": "gsm8k", "rows": {"test": 7}},
+                "source": {"kind": "init", "generator": "common.demo.text_tasks:gsm8k", "rows": {"test": 7}},
                 "splits": {"test": ["test.parquet"]},
                 "columns": {"question": "question", "answer": "answer"},
                 "answer": "gsm8k",

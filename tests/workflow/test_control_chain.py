@@ -30,7 +30,12 @@ TINY = {
     "datasets": {
         "control": {
             "scenes": {
-                "source": {"kind": "init", "generator": "controls", "rows": {"train": 8, "validation": 4}, "seed": 0},
+                "source": {
+                    "kind": "init",
+                    "generator": "common.demo.scene_controls:write",
+                    "rows": {"train": 8, "validation": 4},
+                    "seed": 0,
+                },
                 "hint": "segmentation",
                 "splits": PLACES,
                 "evaluators": ["canny", "classes"],

@@ -67,12 +67,12 @@ def config() -> dict:
     return merged
 
 
-@pytest.mark.parametrize("overlays", [(), ("demo.yaml",), ("demo.yaml", "demo_real.yaml")])
+@pytest.mark.parametrize("overlays", [(), ("config",), ("config", "quick"), ("config", "real_data")])
 def test_the_shipped_configs_are_valid(config, overlays):
     from snakemake.utils import update_config
 
     for file in overlays:
-        update_config(config, yaml.safe_load((ROOT / "config" / file).read_text()))
+        update_config(config, yaml.safe_load((ROOT / f"config/demo/{file}.yaml").read_text()))
     config_validation.check(config)
 
 

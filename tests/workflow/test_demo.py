@@ -74,8 +74,8 @@ def make_real(tmp_path, task: str, target: str, preset: str):
         f"pathvars: {{results: {tmp_path}/results, resources: demo/real/resources, "
         f"scratch: {tmp_path}/scratch, logs: {tmp_path}/logs}}\n"
     )
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "config/demo.yaml"]
-    command += ["config/demo_real.yaml", str(short), "--config", f"local_root={SHARED}/data", "--"]
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "config/demo/config.yaml"]
+    command += ["config/demo/real_data.yaml", str(short), "--config", f"local_root={SHARED}/data", "--"]
     done = subprocess.run([*command, str(tmp_path / target)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return tmp_path / target
@@ -104,7 +104,7 @@ def test_hra_learns_the_real_gsm8k(tmp_path):
         manifests.folder(resources / f"{name}.manifest.json")
         for name in ("models/smollm2-135m-gguf", "datasets/math/gsm8k-jsonl")
     )
-    prompt = yaml.safe_load((ROOT / "config/demo_real.yaml").read_text())["tasks"]["math"]["prompt"]["template"]
+    prompt = yaml.safe_load((ROOT / "config/demo/real_data.yaml").read_text())["tasks"]["math"]["prompt"]["template"]
     rows = causal_lm.training_rows(data, "test", prompt, causal_lm.load_tokenizer(model), 256).select(range(12))
     base = causal_lm.load_model(model, "float32")
     before = loss(base, rows)

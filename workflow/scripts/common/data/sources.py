@@ -17,9 +17,8 @@ from urllib.parse import quote, urlsplit
 
 from common.core import files
 from common.core.errors import JobError
-from common.data import http_download
+from common.data import generated, http_download
 from common.data.http_download import ExpectedFile
-from common.demo import synthetic
 
 OFFLINE = "On a machine without network set `mirror` (config/README.md)."
 
@@ -47,7 +46,7 @@ def fetch(
         case "local":
             link_local(source, folder, local_root, wanted)
         case "init":
-            synthetic.make(source, folder, local_root)
+            generated.write(source, folder, local_root)
     return None
 
 

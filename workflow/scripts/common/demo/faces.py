@@ -37,11 +37,11 @@ def annotated(path: Path) -> list[tuple[Image.Image, numpy.ndarray]]:
     return found
 
 
-def write(source: dict, folder: Path, local_root: str) -> None:
-    """`faces.zip` with color/ and points/ of every face in the folder `path`, and {split}.jsonl."""
-    place = (Path(local_root).expanduser() / source["path"]).resolve()
+def write(folder: Path, rows: dict[str, int], path: str, local_root: str) -> None:
+    """Write `faces.zip` with color/ and points/ of every face in the folder `path`, and {split}.jsonl."""
+    place = (Path(local_root).expanduser() / path).resolve()
     with zipfile.ZipFile(folder / "faces.zip", "w") as archive:
-        for split, count in source["rows"].items():
+        for split, count in rows.items():
             if not (place / FILES[split]).is_file():
                 raise JobError(f"No file {place / FILES[split]}. Correct `path` or local_root.")
             found = annotated(place / FILES[split])

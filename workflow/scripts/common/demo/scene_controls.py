@@ -66,14 +66,14 @@ class Detector:
         return [points(inside)] if prompt_fidelity.is_object(inside) else []
 
 
-def write(source: dict, folder: Path) -> None:
-    """`scenes.zip` with color/, classes/ and points/ of every scene, and {split}.jsonl with the captions.
+def write(folder: Path, rows: dict[str, int], seed: int = 0) -> None:
+    """Write `scenes.zip` with color/, classes/ and points/ of every scene, and {split}.jsonl with the captions.
 
     Classes as in ADE20K's label maps, where 0 is none of them; the scenes of two splits and of two seeds are others.
     """
     with zipfile.ZipFile(folder / "scenes.zip", "w") as archive:
-        for split, count in source["rows"].items():
-            rng = Random(f"controls {source.get('seed', 0)} {split}")
+        for split, count in rows.items():
+            rng = Random(f"controls {seed} {split}")
             lines = []
             for index in range(count):
                 scene = object_images.scene(rng)

@@ -31,7 +31,7 @@ SUBJECTS = {
 def scenes(name: str, count: int, seed: int = 0) -> list[Scene]:
     """The subject at different places, in different sizes, on backgrounds of colours that it does not have itself."""
     if name not in SUBJECTS:
-        raise JobError(f"generator subjects: `subject: {name}` is not one of {', '.join(SUBJECTS)}.")
+        raise JobError(f"subject: expected one of {', '.join(SUBJECTS)}, found {name!r}. Correct the source.")
     subject, rng = SUBJECTS[name], Random(f"subjects {name} {seed}")
     places = rng.sample(list(object_images.PLACES), len(object_images.PLACES))
     own = (COLOURS[subject.upper], COLOURS[subject.lower], subject.band)
@@ -55,10 +55,9 @@ def scenes(name: str, count: int, seed: int = 0) -> list[Scene]:
     ]
 
 
-def write(source: dict, folder: Path) -> None:
-    """The images of a source, 00.png and so on."""
+def write(folder: Path, rows: dict[str, int], subject: str, seed: int = 0) -> None:
+    """Write the images of a subject: 00.png and so on."""
     from PIL import Image
 
-    count = sum(source["rows"].values())
-    for index, scene in enumerate(scenes(source.get("subject", ""), count, source.get("seed", 0))):
+    for index, scene in enumerate(scenes(subject, sum(rows.values()), seed)):
         Image.fromarray(object_images.picture(scene)[0]).save(folder / f"{index:02d}.png")

@@ -5,7 +5,7 @@ import itertools
 from collections import Counter
 from pathlib import Path
 
-# Over these go the keys of a source's `config`; everything else is as in Stable Diffusion 1.5.
+# The keys of a source's `config` are merged over these; everything else is as in Stable Diffusion 1.5.
 SIZES = {
     "text_encoder": {
         "hidden_size": 32,
@@ -30,13 +30,16 @@ SCHEDULE = {
 }
 
 
-def write(source: dict, folder: Path) -> None:
-    """A model with random weights, as a folder that StableDiffusionPipeline.from_pretrained loads."""
+def write(folder: Path, config: dict | None = None, seed: int = 0) -> None:
+    """Write a model with random weights, as a folder that StableDiffusionPipeline.from_pretrained loads.
+
+    `config`: part (unet, vae, text_encoder, scheduler) -> keys of its config.
+    """
     import torch
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(source.get("seed", 0))
-        build(source.get("config", {})).save_pretrained(folder)
+        torch.manual_seed(seed)
+        build(config or {}).save_pretrained(folder)
 
 
 def build(sizes: dict):

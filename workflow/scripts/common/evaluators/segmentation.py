@@ -54,13 +54,13 @@ def mmsegmentation(config: str, device: str = "cpu"):
     return init_model(Config.fromfile(path), device=device)
 
 
-def initialise(source: dict, folder: Path) -> None:
-    """`random.pth`: weights as drawn at the start, of the model of `config: {file: …}`."""
+def initialise(folder: Path, config: str, seed: int = 0) -> None:
+    """Write `random.pth`: randomly initialised weights of the model of a config of mmsegmentation."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(source.get("seed", 0))
-        model = mmsegmentation(source["config"]["file"])
+        torch.manual_seed(seed)
+        model = mmsegmentation(config)
     torch.save({"state_dict": model.state_dict()}, folder / "random.pth")
 
 

@@ -1,0 +1,62 @@
+"""Sources of kind `init`: a function named in the config writes the files."""
+
+import pandas
+import pytest
+
+from common.core import imports
+from common.core.errors import JobError
+from common.data import generated
+
+
+@pytest.fixture
+def guest(tmp_path, monkeypatch):
+    """A module outside of this repository."""
+    (tmp_path / "guest.py").write_text(
+        "def rows(rows, seed=0):\n"
+        "    return {split: [{'label': seed}] * count for split, count in rows.items()}\n\n\n"
+        "def files(folder, local_root, text):\n"
+        "    (folder / 'a.txt').write_text(f'{text} {local_root}')\n"
+    )
+    (tmp_path / "broken.py").write_text("import a_module_that_nobody_has\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "made").mkdir()
+    return tmp_path / "made"
+
+
+def test_a_function_that_returns_rows(guest):
+    generated.write({"kind": "init", "generator": "guest:rows", "rows": {"train": 2, "test": 1}, "seed": 3}, guest)
+    assert pandas.read_parquet(guest / "train.parquet").to_dict("list") == {"label": [3, 3]}
+    assert sorted(path.name for path in guest.iterdir()) == ["test.parquet", "train.parquet"]
+
+
+def test_a_function_that_writes_files(guest):
+    generated.write({"kind": "init", "generator": "guest:files", "text": "from"}, guest, "here")
+    assert [path.read_text() for path in guest.iterdir()] == ["from here"]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ({"generator": "guest.rows"}, r"expected `module:function` or `module:Class`, found 'guest\.rows'"),
+        ({"generator": "gast:rows"}, "found no module gast.*PYTHONPATH"),
+        ({"generator": "guest.deep:rows"}, r"found no module guest\.deep"),
+        ({"generator": "broken:rows"}, "found no module a_module_that_nobody_has.*broken imports it: install it"),
+        ({"generator": "guest:row"}, "expected 'row' in module guest, found files, rows"),
+        (
+            {"generator": "guest:rows"},
+            r"expected the keys rows, seed; found none \(missing a.* 'rows'\)",
+        ),
+        (
+            {"generator": "guest:files", "text": "", "path": ""},
+            r"expected the keys text; found text, path \(got an",
+        ),
+    ],
+)
+def test_mistakes(guest, source, message):
+    with pytest.raises(JobError, match=message):
+        generated.write({"kind": "init"} | source, guest)
+    assert not list(guest.iterdir())
+
+
+def test_a_class():
+    assert imports.named("fractions:Fraction", "evaluator")(1, 2) == 0.5

@@ -1,0 +1,33 @@
+"""Data sets and models that code writes instead of a download: sources of kind `init`."""
+
+import inspect
+from pathlib import Path
+
+from common.core import imports
+from common.core.errors import JobError
+
+
+def write(source: dict, folder: Path, local_root: str = ".") -> None:
+    """Call the function that `generator` names (`module:function`) with the other keys of the source as arguments.
+
+    A function that takes `folder` writes its files there. Any other returns split -> list of rows, which become
+    {split}.parquet. One that takes `local_root` reads other files below that folder.
+    """
+    import pandas
+
+    name = source["generator"]
+    function = imports.named(name, "generator")
+    arguments = {key: value for key, value in source.items() if key not in ("kind", "generator")}
+    parameters = inspect.signature(function).parameters
+    offered = {"folder": folder, "local_root": local_root}
+    arguments |= {key: value for key, value in offered.items() if key in parameters}
+    try:
+        inspect.signature(function).bind(**arguments)
+    except TypeError as problem:
+        keys = ", ".join(key for key in parameters if key not in offered)
+        found = ", ".join(key for key in arguments if key not in offered) or "none"
+        raise JobError(
+            f"generator {name}: expected the keys {keys}; found {found} ({problem}). Correct the source."
+        ) from problem
+    for split, rows in (function(**arguments) or {}).items():
+        pandas.DataFrame(rows).to_parquet(folder / f"{split}.parquet", index=False)

@@ -1,7 +1,7 @@
 # Every target installs what it needs: a virtual environment under .venv with the versions of envs/constraints.txt.
 PYTHON ?= python3
 VENV ?= .venv
-CORES ?= 2
+CORES ?= $(shell nproc | awk '{print ($$1 > 2 ? $$1 : 2)}')
 TASK ?=
 DATA ?=
 TABLE ?=
@@ -10,11 +10,13 @@ RESULTS ?= results
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 READY := $(VENV)/.installed
-# The demo, or one task of it; DATA=../shared/data runs it on the real CoLA, SST-2, MRPC, STS-B, GSM8K, DreamBooth, ADE20K,
-# COCO and dlib's faces in that folder.
+# Five minutes of the demo, TASK=all of it or one task; DATA=../shared/data runs it on the real CoLA, SST-2, MRPC, STS-B, GSM8K,
+# DreamBooth, ADE20K, COCO and dlib's faces in that folder.
 ROOT := $(if $(DATA),demo/real,demo)
-CONFIGS := config/demo/config.yaml $(if $(DATA),config/demo/real_data.yaml)
-TABLES := $(if $(TASK),$(ROOT)/results/table_$(TASK).csv $(ROOT)/results/figures/$(TASK)_parameters.png $(if $(filter subject,$(TASK)),sheets) $(if $(filter control,$(TASK)),control_sheets),all)
+CONFIGS := config/demo/config.yaml $(or $(if $(DATA),config/demo/real_data.yaml),$(if $(TASK),,config/demo/quick.yaml))
+WHOLE := $(if $(TASK),$(filter all,$(TASK)),$(DATA))
+TASKS := $(or $(if $(WHOLE),glue math subject control),$(TASK),glue control)
+TABLES := $(if $(WHOLE),all,$(foreach task,$(TASKS),$(ROOT)/results/table_$(task).csv $(ROOT)/results/figures/$(task)_parameters.png) $(if $(filter subject,$(TASKS)),sheets) $(if $(filter control,$(TASKS)),control_sheets))
 SNAKEMAKE := snakemake --cores $(CORES) --configfile $(CONFIGS) $(if $(DATA),--config local_root=$(DATA))
 
 .PHONY: help install demo status plan report test fast lint format bench clean-demo
@@ -24,9 +26,9 @@ help: ## list the targets
 
 install: $(READY) ## create the environment in .venv
 
-demo: $(READY) ## run the whole pipeline on two CPU cores in minutes (TASK=glue, math, subject or control, DATA=../shared/data, CORES=2)
+demo: $(READY) ## run the pipeline on two CPU cores in 5 minutes (TASK=all, glue, math, subject or control, DATA=../shared/data, CORES=2)
 	$(SNAKEMAKE) --logger rich -- $(TABLES)
-	@for task in $(or $(TASK),glue math subject control); do python workflow/scripts/show_table.py $(ROOT)/results/table_$$task.csv; done
+	@for task in $(TASKS); do python workflow/scripts/show_table.py $(ROOT)/results/table_$$task.csv; done
 
 status: $(READY) ## show the progress of the last runs and tails of failed logs (TABLE=glue)
 	@python workflow/scripts/status.py $(TABLE)
@@ -35,7 +37,7 @@ plan: $(READY) ## estimate the cost of the tables: jobs, GPU-hours, downloads, d
 	@snakemake -n -q $(if $(CONFIG),--configfile $(CONFIG)) -- $(if $(TABLE),$(RESULTS)/table_$(TABLE).csv,all)
 
 report: $(READY) ## write the demo's tables and figures to one HTML file, demo/report.html
-	$(SNAKEMAKE) --report $(ROOT)/report.html -- all
+	$(SNAKEMAKE) --report $(ROOT)/report.html -- $(TABLES)
 
 test: fast ## run all tests, including the demo
 	python -m pytest -m slow -n $(CORES)

@@ -1,13 +1,10 @@
 """DDP and FSDP with stock PEFT calls: two processes (gloo, CPU) train, save and load what one process does."""
 
 import copy
-import time
-from datetime import timedelta
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from peft import HRAConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from sidebyside import TARGETS, Net, adapt, close
 from torch import nn
@@ -20,33 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 import hra
 from hra.base_layer import HRALayer
-
-LIMIT = 60  # seconds until processes that wait for each other are ended
-
-
-def on_two_ranks(worker, folder, *args):
-    """What `worker(*args)` returns in each of two processes of one group."""
-    # A server that has the imports behind it and no threads forks the processes.
-    mp.get_context("forkserver").set_forkserver_preload(["peft", "transformers.models.llama.modeling_llama"])
-    context = mp.start_processes(_rank, (worker, folder, args), nprocs=2, join=False, start_method="forkserver")
-    deadline = time.monotonic() + LIMIT
-    try:
-        while not context.join(timeout=max(0, deadline - time.monotonic())):
-            assert time.monotonic() < deadline, f"the processes were not done after {LIMIT} s"
-    finally:
-        for process in context.processes:
-            process.kill()
-    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
-
-
-def _rank(rank, worker, folder, args):
-    torch.set_num_threads(1)
-    # A file as the meeting place, not a port, which another process could take.
-    store = f"file://{folder}/store"
-    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=2, timeout=timedelta(seconds=LIMIT))
-    hra.install()
-    torch.save(worker(*args), folder / f"{rank}.pt")
-    dist.destroy_process_group()
+from two_ranks import on_two_ranks
 
 
 def problem(**config):

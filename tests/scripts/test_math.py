@@ -2,15 +2,13 @@
 
 import gzip
 import json
-import os
-import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 
 import augment
@@ -22,8 +20,11 @@ import train_math
 from common.core import files, manifests, predictions
 from common.core.errors import JobError
 from common.models import adapters, causal_lm
+from common.training import checkpoints, hf_trainer
+from saved_states import stop_after
 from sums import LLAMA_TARGETS, SUMS
-from support import ROOT, method
+from support import method
+from two_ranks import on_two_ranks
 
 PEFT = {
     "hra": {"r": 4},
@@ -195,28 +196,16 @@ def test_pissa_starts_at_the_base_whatever_its_singular_vectors(make_math_run):
     assert torch.equal(load_file(path)[next(iter(changed))], next(iter(changed.values())))
 
 
-def test_a_killed_training_ends_with_the_same_numbers(make_math_run):
-    calm, killed = (make_math_run(math_method("hra"), name, epochs=6) for name in ("calm", "killed"))
-    expected = train(calm)
-    job = killed.train
-    job["resources"]["save_seconds"] = 0
-    job_file = killed.folder / "job.json"
-    files.write_json(job_file, job)
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    script = str(ROOT / "workflow/scripts/train_math.py")
-    process = subprocess.Popen([sys.executable, script, str(job_file)], env=environment, stdout=subprocess.DEVNULL)
-    scratch = Path(job["params"]["scratch"])
-    while not list(scratch.glob("checkpoint-*/complete")):
-        assert process.poll() is None, "training ended before it was killed"
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    resumed = train(killed)
-    assert resumed["attempts"] == 2 and len(resumed["resumed_from"]) == 1
-    assert resumed["curve"] == expected["curve"]
-    assert load_file(killed.weights["last"]).keys() == load_file(calm.weights["last"]).keys()
-    for name, value in load_file(calm.weights["last"]).items():
-        torch.testing.assert_close(load_file(killed.weights["last"])[name], value, atol=0, rtol=0)
+def test_a_training_stopped_inside_and_between_epochs_ends_with_the_same_numbers(make_math_run):
+    """The epochs have eight steps; rows are grouped by length."""
+    undisturbed, stopped = (make_math_run(math_method("hra"), name, epochs=3) for name in ("undisturbed", "stopped"))
+    expected = train(undisturbed)
+    for step in (5, 11, 14, 16):
+        stop_after(step, lambda: train(stopped))
+    record = train(stopped)
+    assert record["resumed_from"] == [5, 11, 14, 16]
+    assert record["curve"] == expected["curve"]
+    assert Path(stopped.weights["last"]).read_bytes() == Path(undisturbed.weights["last"]).read_bytes()
 
 
 def test_gradient_checkpointing_changes_no_number(make_math_run):
@@ -228,20 +217,44 @@ def test_gradient_checkpointing_changes_no_number(make_math_run):
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
+def train_one_rank(job: dict, step: int | None = None) -> None:
+    """Train as one of two processes; after `step`, one of them is told to stop."""
+    if step is None:
+        train_math.main(job)
+    elif dist.get_rank() == 1:
+        stop_after(step, lambda: train_math.main(job))
+    else:
+        with pytest.raises(hf_trainer.Interrupted, match="another process was told to stop"):
+            train_math.main(job)
+
+
+def resume_one_rank(job: dict) -> None:
+    """Train as one of two processes, of which the second finds no checkpoint."""
+    if dist.get_rank() == 1:
+        checkpoints.newest = lambda scratch: (None, [])
+    train_math.main(job)
+
+
 @pytest.mark.slow
-def test_two_processes_train_one_model(make_math_run):
-    one, two = (make_math_run(math_method("hra"), name, epochs=1, group_by_length=False) for name in ("one", "two"))
-    expected = train(one)
-    job = two.train
-    job["resources"] |= {"gpu": 2}
-    files.write_json(two.folder / "job.json", job)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += [str(ROOT / "workflow/scripts/train_math.py"), str(two.folder / "job.json")]
-    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    record = files.read_json(job["output"]["record"])
-    assert record["processes"] == 2 and record["steps"] == expected["steps"]
-    assert loss_of(two) == pytest.approx(loss_of(one), rel=0.02)
+def test_two_processes_train_one_model(make_math_run, tmp_path):
+    """Stopped and resumed or not: the same bytes; about the loss of one process."""
+    runs = [make_math_run(math_method("hra"), name) for name in ("one", "two", "stopped")]
+    jobs = [run.train for run in runs]
+    expected = train(runs[0])
+    for job in jobs[1:]:
+        job["resources"] |= {"gpu": 2}
+    for name, worker, *arguments in (
+        ("whole", train_one_rank, jobs[1]),
+        ("first", train_one_rank, jobs[2], 11),
+        ("second", resume_one_rank, jobs[2]),
+    ):
+        (tmp_path / name).mkdir()
+        on_two_ranks(worker, tmp_path / name, *arguments)
+    records = [files.read_json(job["output"]["record"]) for job in jobs[1:]]
+    assert [record["resumed_from"] for record in records] == [[], [11]]
+    assert records[0]["curve"] == records[1]["curve"] and records[0]["weights_sha256"] == records[1]["weights_sha256"]
+    assert records[0]["processes"] == 2 and records[0]["steps"] == expected["steps"]
+    assert loss_of(runs[1]) == pytest.approx(loss_of(runs[0]), rel=0.02)
 
 
 def test_more_tokens_than_the_model_takes_are_refused(make_math_run):

@@ -16,6 +16,7 @@ from common.training import checkpoints
 
 TRAINED = "trained.safetensors"
 ADALORA = "adalora.pt"
+EPOCH = "epoch_random_state_{}.pt"  # of one process
 # Enough to write the state of a 7B adapter to a slow disk; of a short job a tenth.
 MARGIN_SECONDS = 120
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -36,6 +37,8 @@ class ResumableTrainer(Trainer):
         # divides by the number of learned tokens in the whole batch, over all accumulation steps and processes.
         self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = mean_over_tokens
         self.method = method
+        self.epoch_start = EpochStart()
+        self.add_callback(self.epoch_start)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
@@ -70,8 +73,17 @@ class ResumableTrainer(Trainer):
         if self.method["kind"] == "adalora":
             torch.save(adalora_state(self.model), folder / ADALORA)
 
+    def _save_rng_state(self, output_dir):
+        super()._save_rng_state(output_dir)
+        # After the last step of an epoch, the next one starts from the present state.
+        state = self.epoch_start.random_state if self.state.epoch % 1 else torch.get_rng_state()
+        torch.save(state, Path(output_dir) / EPOCH.format(self.args.process_index))
+
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         folder = Path(resume_from_checkpoint)
+        start = folder / EPOCH.format(self.args.process_index)
+        if start.exists():  # checkpoints from before 2026-11-26 lack it
+            self.epoch_start.resumed = torch.load(start, weights_only=True)
         state = load_file(folder / TRAINED)
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
@@ -111,6 +123,23 @@ class AllocateRanks(TrainerCallback):
     def on_optimizer_step(self, args, state, control, model=None, **_):
         inner = model.module if hasattr(model, "module") else model
         inner.base_model.update_and_allocate(state.global_step + 1)
+
+
+class EpochStart(TrainerCallback):
+    """Keep the random state at the start of the epoch, and restore it when training resumes inside one.
+
+    LengthGroupedSampler draws the epoch's order of rows from it. The Trainer restores only the state at the checkpoint,
+    and only after it has drawn the order.
+    """
+
+    def __init__(self):
+        self.random_state = self.resumed = None
+
+    def on_epoch_begin(self, args, state, control, **_):
+        if self.resumed is not None:
+            torch.set_rng_state(self.resumed)
+            self.resumed = None
+        self.random_state = torch.get_rng_state()
 
 
 class Survive(TrainerCallback):

@@ -62,15 +62,14 @@ def run_to_end(job: dict, trainer, survive, started: float, steps: int) -> dict:
 
     `started`: when the job began, in seconds of the monotonic clock; `steps`: of the optimiser, in all.
     """
+    from accelerate.utils import broadcast_object_list
+
     from common.training import hf_trainer
 
     scratch, write = Path(job["params"]["scratch"]), trainer.is_world_process_zero()
-    checkpoint, discarded = None, []
-    if write:
-        checkpoint, discarded = saved_state(job, steps, trainer.per_process)
-    trainer.accelerator.wait_for_everyone()
-    if not write:
-        checkpoint, _ = checkpoints.newest(scratch)
+    # One process chooses for all: those of an earlier attempt, ending slowly, may still replace checkpoints.
+    chosen = list(saved_state(job, steps, trainer.per_process)) if write else [None, []]
+    checkpoint, discarded = broadcast_object_list(chosen)
     attempts = begin_attempt(scratch, checkpoint, discarded, write)
     with survive:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

@@ -10,6 +10,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir, "workflow", "scripts")))
 
+from common import methods
 from common.core import grid
 from common.core.errors import JobError
 from common.planning import config_validation, expected_runs, plan, slurm
@@ -99,7 +100,7 @@ def task_resource(name, default=None, of=None):
 
 def training_gpus(wildcards):
     """Those that the config states; none for a run that trains nothing."""
-    return 0 if method_slice(wildcards)["kind"] in subjects.IDLE else task_resource("gpu")(wildcards)
+    return task_resource("gpu")(wildcards) if methods.of(config, wildcards.method).trains else 0
 
 
 def hyperparameter(name, default=None):

@@ -98,7 +98,7 @@ rule figures:
         averages=lambda wc: grid.averages(config, wc.task),
         selections=lambda wc: grid.selections(wc.task),
         parameters=lambda wc: config["tasks"][wc.task]["figures"]["parameters"],
-        lambdas=lambda wc: grid.lambdas(config, wc.task),
+        lambdas=lambda wc: methods.lambdas(config, wc.task),
         labels=lambda wc: {row["run"]: row["label"] for row in grid.table_rows(config, wc.task)},
     script:
         "../workflow/scripts/figures.py"

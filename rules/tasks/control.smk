@@ -74,7 +74,7 @@ use rule gather_images as gather_control with:
 use rule evaluate as evaluate_control with:
     input:
         record="<run>/train.json",
-        images=lambda wc: [] if method_slice(wc)["kind"] == "reference" else "<eval>/images.tar",
+        images=lambda wc: [] if methods.of(config, wc.method).real_images else "<eval>/images.tar",
         dataset="<resources>/hints/{dataset}.manifest.json",
         models=lambda wc: collect(
             "<resources>/models/{name}.manifest.json", name=controls.evaluator_models(config, wc.dataset)

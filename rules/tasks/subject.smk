@@ -108,7 +108,7 @@ use rule gather_images as gather_subject with:
 use rule evaluate as evaluate_subject with:
     input:
         record="<run>/train.json",
-        images=lambda wc: [] if method_slice(wc)["kind"] == "reference" else "<eval>/images.tar",
+        images=lambda wc: [] if methods.of(config, wc.method).real_images else "<eval>/images.tar",
         dataset="<resources>/datasets/{task}/{dataset}.manifest.json",
         models=lambda wc: collect("<resources>/models/{name}.manifest.json", name=subjects.evaluator_models(config)),
     wildcard_constraints:

@@ -14,6 +14,7 @@ from common.core.job import start
 from common.data import images, safe_checkpoints
 from common.demo import prompt_fidelity
 from common.evaluators import aggregation
+from common.methods import METHODS
 from common.report.run_statistics import as_list
 from common.tasks.subject import task as subjects
 
@@ -26,7 +27,7 @@ def main(job: dict) -> None:
     real = [images.load(path) for path in images.listed(manifests.folder(job["input"]["dataset"]))]
     judge = Judge(job, real, device)
     metrics = subjects.metrics(evaluation["evaluators"])
-    if params["method"]["kind"] == "reference":
+    if METHODS[params["method"]["kind"]].real_images:
         rows = judge.reference()
         prompts, selections = (
             1,

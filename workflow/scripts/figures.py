@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from common.core import files
 from common.core.job import start
 from common.report import run_statistics
-from common.report.plot_style import COLOURS, SETTINGS, SMALL, remark, save, say, styles
+from common.report.plot_style import SETTINGS, SMALL, colour, remark, save, say, styles
 from common.report.run_statistics import as_list, readable, scale_free
 
 SOURCES = {
@@ -204,7 +204,7 @@ def lambda_panel(
                 )
         part = ours[[series[run] == kind for run in ours.index]]
         if len(part):
-            look = {"color": COLOURS["hra"], "marker": mark, "markersize": 8, "linestyle": "", "capsize": 3}
+            look = {"color": colour(part.index[0]), "marker": mark, "markersize": 8, "linestyle": "", "capsize": 3}
             x = at(part) - 0.12 * bool(len(bars) + len(rows)) - 0.08 * index
             ax.errorbar(x, part["mean"], part["std"], label=f"ours{suffix}, mean ± std over seeds", **look)
     if not (len(ours) + len(bars) + len(rows)):

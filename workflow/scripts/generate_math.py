@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from common import methods
 from common.core import files, manifests, predictions, provenance
 from common.core.errors import JobError
 from common.core.job import start
@@ -126,11 +127,11 @@ class Run:
             return PeftModel.from_pretrained(model.unload(), folder).eval()
 
     def export_lora(self, model, folder: str) -> None:
-        import hra
-
-        if self.params["method"]["kind"] != "hra":
-            raise JobError(f"generation.serve: lora is for kind hra, this is {self.params['method']['kind']}.")
-        hra.to_lora(model, folder)
+        kind = self.params["method"]["kind"]
+        if not (export := methods.METHODS[kind].export_lora):
+            able = ", ".join(one for one, method in methods.METHODS.items() if method.export_lora)
+            raise JobError(f"generation.serve: lora is for kind {able}, this is {kind}.")
+        methods.imported(export)(model, folder)
 
     def with_vllm(self, ids: list[list[int]], batches: list[list[int]]) -> Iterable[tuple[int, str, str]]:
         """vLLM batches by itself: all items of the shard at once."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from common.core import manifests, provenance
 from common.core.errors import JobError
 from common.core.job import start
+from common.methods import METHODS
 from common.models import adapters, causal_lm
 from common.training import run_record
 
@@ -30,8 +31,7 @@ def main(job: dict) -> None:
     augmented = manifests.folder(job["input"]["augmented"])
     tokenizer = causal_lm.load_tokenizer(model_folder)
     train = causal_lm.training_rows(data_folder, "train", params["prompt"], tokenizer, settings["max_length"])
-    # Where everything is trained, steps below the resolution of half precision would be lost.
-    precision = "float32" if method["kind"] == "full" else settings["precision"]
+    precision = METHODS[method["kind"]].precision or settings["precision"]
     model = causal_lm.load_model(model_folder, precision, settings.get("quantization"))
     if settings["max_length"] > model.config.max_position_embeddings:
         raise JobError(

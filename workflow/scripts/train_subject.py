@@ -11,6 +11,7 @@ from pathlib import Path
 from common.core import manifests, provenance
 from common.core.job import start
 from common.data import images
+from common.methods import METHODS
 from common.models import adapters, stable_diffusion
 from common.tasks.subject import task as subjects
 from common.training import run_record
@@ -23,15 +24,15 @@ def main(job: dict) -> None:
     scratch, seed = Path(params["scratch"]), int(job["wildcards"]["seed"])
     device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
     model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
-    if method["kind"] in subjects.IDLE:
+    entry = METHODS[method["kind"]]
+    if not entry.trains:
         run_record.untrained(job, started, device, stable_diffusion.count_parameters(model_folder))
         return
 
     from common.tasks.subject import dreambooth
     from common.training import hf_trainer
 
-    # Where everything is trained, steps below the resolution of half precision would be lost.
-    unet = stable_diffusion.load_unet(model_folder, "float32" if method["kind"] == "full" else settings["precision"])
+    unet = stable_diffusion.load_unet(model_folder, entry.precision or settings["precision"])
     unet.requires_grad_(False)
     augmented = manifests.folder(job["input"]["augmented"])
     model = adapters.start_training(unet, method, [], augmented, settings["max_steps"])
@@ -44,7 +45,7 @@ def main(job: dict) -> None:
     embeddings = stable_diffusion.text_embeddings(
         model_folder, [params["prompts"]["instance"], params["prompts"]["class"]], "float32", device
     )
-    marks = subjects.marks(settings, method["kind"])
+    marks = subjects.marks(settings)
     survive = hf_trainer.Survive(job["resources"]["save_seconds"], run_record.time_limit(job))
     sizes = adapters.count(model, [])
     trainer = dreambooth.Trainer(job, model, model_folder, samples, embeddings, marks, survive, device)

@@ -47,7 +47,7 @@ def preset(config: dict, task: str, run: str) -> str | None:
 def hyperparameters(config: dict, task: str, dataset: str, run: str) -> dict:
     """Of `method/variant` on a dataset; later wins: the task's defaults, the preset's all, methods, datasets.
 
-    `adalora`, the schedule of the ranks, reaches that kind alone.
+    A mapping in a preset, such as AdaLoRA's schedule, bears the name of a kind and reaches that kind only.
     """
     chosen = config["presets"][task][preset(config, task, run)]
     methods = chosen.get("methods", {})
@@ -59,21 +59,21 @@ def hyperparameters(config: dict, task: str, dataset: str, run: str) -> dict:
         chosen.get("datasets", {}).get(dataset, {}),
     )
     values = {key: value for layer in layers for key, value in layer.items()}
-    if config["methods"][run.split("/")[0]]["kind"] != "adalora":
-        values.pop("adalora", None)
-    return values
+    kind = config["methods"][run.split("/")[0]]["kind"]
+    return {key: value for key, value in values.items() if key == kind or not isinstance(value, dict)}
 
 
 def method(config: dict, task: str, method: str, variant: str, dataset: str | None = None) -> dict:
     """What augmentation and training need to know of a variant: its kind, version, PEFT arguments and targets.
 
-    AdaLoRA's arguments may depend on the dataset, its ranks may not: all datasets share one start.
+    The arguments may depend on the dataset by a preset's mapping of the kind's name; the sizes may not: all datasets
+    share one start.
     """
     entry, model = config["methods"][method], config["models"][config["tasks"][task]["model"]]
     chosen = entry["variants"][variant]
     peft = chosen.get("peft")
-    if dataset and entry["kind"] == "adalora":
-        peft = peft | hyperparameters(config, task, dataset, f"{method}/{variant}").get("adalora", {})
+    if dataset and peft:
+        peft = peft | hyperparameters(config, task, dataset, f"{method}/{variant}").get(entry["kind"], {})
     return {
         "kind": entry["kind"],
         "version": entry["version"],
@@ -141,18 +141,6 @@ def seeds_expected(config: dict, task: str) -> dict[str, dict[str, int]]:
 def averages(config: dict, task: str) -> dict[str, list[str]]:
     """Name of an average column -> the columns that it averages."""
     return {entry["name"]: entry["columns"] for entry in config["tasks"][task].get("averages", [])}
-
-
-def lambdas(config: dict, task: str) -> dict[str, dict]:
-    """Of the HRA runs of a task: `lambda`, a number or "inf" for apply_GS, and `series`, what else is alike (r)."""
-    found = {}
-    for run in names(config, task):
-        method, variant = run.split("/")
-        if config["methods"][method]["kind"] == "hra":
-            chosen = config["methods"][method]["variants"][variant]
-            weight = "inf" if chosen["peft"].get("apply_GS") else chosen.get("lambda", 0.0)
-            found[run] = {"lambda": weight, "series": f"r={chosen['peft']['r']}"}
-    return found
 
 
 def tables(config: dict) -> list[str]:

@@ -12,16 +12,9 @@ from pathlib import Path
 from common.core import files
 from common.core.errors import JobError
 from common.data import safe_checkpoints
+from common.methods import METHODS
 from common.models import built_adapters
-from common.tasks.subject.task import IDLE
 
-PEFT_CONFIGS = {
-    "hra": "HRAConfig",
-    "lora": "LoraConfig",
-    "oft": "OFTConfig",
-    "boft": "BOFTConfig",
-    "adalora": "AdaLoraConfig",
-}
 WEIGHTS = "adapter_model.safetensors"
 
 
@@ -59,17 +52,9 @@ def peft_config(method: dict, head: list[str] | None = None, total_steps: int = 
     """PEFT config of a method slice (see config.method); `head` names modules to train and save beside the adapter."""
     import peft
 
-    arguments = dict(method["peft"])
-    if method["kind"] == "adalora":
-        shares = {"tinit": method["budget"]["initial"], "tfinal": method["budget"]["final"]}
-        steps = {name: int(share * total_steps) for name, share in shares.items()}
-        arguments = {"total_step": total_steps} | steps | arguments  # a preset may state steps
-    # PEFT wants exactly one of each two: the other is 0.
-    if method["kind"] == "oft":
-        arguments = {"r": 0, "oft_block_size": 0} | arguments
-    if method["kind"] == "boft":
-        arguments = {"boft_block_size": 0, "boft_block_num": 0} | arguments
-    config_class = getattr(peft, PEFT_CONFIGS[method["kind"]])
+    entry = METHODS[method["kind"]]
+    arguments = dict.fromkeys(entry.one_of, 0) | entry.arguments(method, total_steps) | method["peft"]
+    config_class = getattr(peft, entry.peft_config)
     return config_class(target_modules=list(method["targets"]), modules_to_save=head, **arguments)
 
 
@@ -77,7 +62,7 @@ def insert(model, method: dict, head: list[str] | None = None, total_steps: int 
     """The model with the method's adapters, None if it has none; JobError says why they do not fit."""
     import peft
 
-    if method["kind"] not in PEFT_CONFIGS:
+    if not METHODS[method["kind"]].peft_config:
         return None
     install()
     check_targets(model, method)
@@ -146,15 +131,12 @@ def pissa_factors(adapted) -> list[tuple]:
 
 
 def select_trainable(model, method: dict, head: list[str]) -> None:
-    """full: everything; bitfit: the biases and the head; head: the head alone; pretrained and reference: nothing."""
-    kind = method["kind"]
+    """Let what the method trains require gradients: its part of the base model, and the head; nothing else."""
+    entry = METHODS[method["kind"]]
     for name, parameter in model.named_parameters():
-        in_head = built_adapters.within(name, head)
-        if kind in IDLE or (in_head and not method["train_head"]):
-            parameter.requires_grad_(False)
-        else:
-            parameter.requires_grad_(in_head or kind == "full" or (kind == "bitfit" and name.endswith(".bias")))
-    built_adapters.check_trained(model, kind, head, method["train_head"])
+        trained = method["train_head"] if built_adapters.within(name, head) else entry.trains_parameter(name)
+        parameter.requires_grad_(entry.trains and trained)
+    built_adapters.check_trained(model, method["kind"], head, method["train_head"])
 
 
 def count(model, head: list[str]) -> dict[str, int]:
@@ -208,10 +190,11 @@ def load(model, method: dict, folder: Path):
     from peft import PeftConfig, PeftModel, get_peft_model_state_dict
 
     state = safe_checkpoints.load(folder / WEIGHTS)
-    if method["kind"] in PEFT_CONFIGS:
+    adapter = METHODS[method["kind"]].peft_config
+    if adapter:
         files.read_json(folder / "adapter_config.json")
     try:
-        if method["kind"] in PEFT_CONFIGS:
+        if adapter:
             install()
             names = [name for name, _ in model.named_modules()]
             model = PeftModel.from_pretrained(model, folder)
@@ -232,7 +215,7 @@ def exchange(model, method: dict, weights: Path) -> None:
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
     state = safe_checkpoints.load(weights)
-    adapter = method["kind"] in PEFT_CONFIGS
+    adapter = METHODS[method["kind"]].peft_config
     there = get_peft_model_state_dict(model) if adapter else model.state_dict()
     strange = [name for name in state if name not in there or state[name].shape != there[name].shape]
     if strange := strange or (sorted(set(there) - set(state)) if adapter else []):

@@ -7,7 +7,7 @@ layer's inputs, BOFT drops its butterfly factors where an extension is missing, 
 import math
 
 from common.core.errors import JobError
-from common.tasks.subject.task import IDLE
+from common.methods import METHODS, of_peft
 
 PREFIX = "base_model.model."  # of a PEFT model's modules
 NAME = "default"  # of the one adapter
@@ -28,7 +28,7 @@ def check(adapted, asked, names: list[str]) -> None:
             "Correct `targets` of the model in the config."
         )
     for name, layer in layers.items():
-        wanted = requested(asked, inputs(layer), layer.out_features)
+        wanted = of_peft(asked).tensors(asked, inputs(layer), layer.out_features)
         found = {key: value_of(layer, key) for key in wanted}
         if wrong := [key for key in wanted if wanted[key] != found[key]]:
             raise JobError(
@@ -61,29 +61,6 @@ def inputs(layer) -> int:
     return layer.in_features * math.prod(getattr(layer.get_base_layer(), "kernel_size", ()))
 
 
-def requested(asked, n: int, out: int) -> dict:
-    """Attribute of PEFT's layer → its value, or the shape of its tensor, for a layer of n inputs."""
-    kind = asked.peft_type.value
-    if kind == "HRA":
-        return {"hra_u": (n, asked.r), "hra_apply_GS": asked.apply_GS}
-    if kind == "LORA":
-        scaling = asked.lora_alpha / (math.sqrt(asked.r) if asked.use_rslora else asked.r)
-        return {"lora_A.weight": (asked.r, n), "lora_B.weight": (out, asked.r), "scaling": scaling}
-    if kind == "ADALORA":
-        sizes = {"lora_A": (asked.init_r, n), "lora_E": (asked.init_r, 1), "lora_B": (out, asked.init_r)}
-        return {"scaling": asked.lora_alpha} | ({} if asked.rank_pattern else sizes)  # ranks of its own after training
-    if kind == "OFT":
-        block = asked.oft_block_size or n // asked.r
-        blocks = asked.r or n // block
-        shape = (1 if asked.block_share else blocks, block * (block - 1) // 2)
-        constraint = {"oft_R.coft": asked.coft} | ({"oft_R.eps": asked.eps} if asked.coft else {})
-        return {"r": blocks, "oft_block_size": block, "oft_R.weight": shape} | constraint
-    if kind == "BOFT":
-        block = asked.boft_block_size or n // asked.boft_block_num
-        return {"boft_R": (asked.boft_n_butterfly_factor, n // block, block, block)}
-    raise JobError(f"no check of what PEFT builds for {kind}. Add it to {__name__}.")
-
-
 def value_of(layer, key: str):
     """The value at `key`; of a tensor its shape, with the kernel of a LoRA convolution in one number."""
     import torch
@@ -101,7 +78,7 @@ def check_trained(model, kind: str, head: list[str], train_head: bool = True, bi
     """Raise JobError unless exactly that trains which a method of this kind trains; `bias`: PEFT's switch."""
     from peft import PeftModel
 
-    parameters = dict(model.named_parameters())
+    entry, parameters = METHODS[kind], dict(model.named_parameters())
     copies = f".modules_to_save.{NAME}." if isinstance(model, PeftModel) else ""  # PEFT trains a copy of the head
     for part in head:
         if not any(within(name, [part]) and copies in name for name in parameters):
@@ -115,15 +92,13 @@ def check_trained(model, kind: str, head: list[str], train_head: bool = True, bi
         tensors = {f"{PREFIX}{name}.{part}.{NAME}" for name, layer in layers for part in layer.adapter_layer_names}
         own = {name for name in parameters if tensors & {name, name.rpartition(".")[0]}}
         own |= {name for name in biases if bias == "all" or (bias != "none" and name.endswith(".base_layer.bias"))}
-    elif kind == "full":
-        own = {name for name in parameters if not within(name, head)}
     else:
-        own = biases if kind == "bitfit" else set()
-    if kind not in IDLE and not (own or (beside and kind != "bitfit")):
+        own = {name for name in parameters if not within(name, head) and entry.trains_parameter(name)}
+    if entry.trains and not (own or (beside and entry.base == "none")):
         raise JobError(
             f"{kind}: nothing of {type(model).__name__} would train. Correct `head` of the model, or leave {kind} out."
         )
-    wanted = own | (beside if kind not in IDLE else set())
+    wanted = own | (beside if entry.trains else set())
     found = {name for name, parameter in parameters.items() if parameter.requires_grad}
     if wrong := sorted(found ^ wanted):
         states = ("frozen", "trained") if wrong[0] in found else ("trained", "frozen")

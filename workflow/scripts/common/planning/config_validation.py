@@ -7,13 +7,13 @@ import json
 import math
 from pathlib import Path
 
+from common import methods
 from common.core.errors import JobError
 from common.core.grid import averages, hyperparameters, names, preset, retention_benchmarks, retention_runs, runs
-from common.planning import kinds
 from common.planning.expected_runs import dataset
 from common.planning.method_checks import check_preset, check_variant, expect, one_of
 from common.tasks.control import task as controls
-from common.tasks.subject.task import IDLE, slug
+from common.tasks.subject.task import slug
 
 SCHEMA = Path(__file__).parents[3] / "schemas" / "config.schema.json"
 
@@ -102,9 +102,9 @@ def check_task(config: dict, task: str) -> None:
             one_of(f"{place}.grid[{index}]: {run}", "variant", variant, config["methods"][method]["variants"])
             kind = config["methods"][method]["kind"]
             expect(
-                kind in kinds.OF_TASK[task],
+                kind in methods.kinds_of(task),
                 f"{place}.grid[{index}]: {run}: expected a kind that {task} can run "
-                f"({', '.join(kinds.OF_TASK[task])}), found {kind}. Take the run out of the grid",
+                f"({', '.join(methods.kinds_of(task))}), found {kind}. Take the run out of the grid",
             )
             if targets := config["methods"][method]["variants"][variant].get("targets"):
                 one_of(f"{place}: {run}: targets", "list", targets, config["models"][entry["model"]]["targets"])
@@ -141,7 +141,7 @@ def check_math(config: dict, task: str) -> None:
     for run in made:
         name = f"{run['method']}/{run['variant']}"
         expect(
-            config["methods"][run["method"]]["kind"] != "hra"
+            methods.of(config, run["method"]).merges_quantized
             or (serving["serve"] != "merged" and serving["backend"] != "vllm")
             or not hyperparameters(config, task, run["dataset"], name).get("quantization"),
             f"{place}: {name} is on a base in 4 bits, which cannot be merged into, nor served by vLLM as it was in "
@@ -169,7 +169,7 @@ def check_math(config: dict, task: str) -> None:
 def check_micro_batches(config: dict, task: str, dataset: str, compared: list[str]) -> None:
     """Time and memory are compared at equal numbers of rows that a device computes at once."""
     devices = max(1, config["tasks"][task]["resources"]["gpu"])
-    trained = [run for run in compared if config["methods"][run.split("/")[0]]["kind"] not in IDLE]
+    trained = [run for run in compared if methods.of(config, run.split("/")[0]).trains]
     settings = {run: hyperparameters(config, task, dataset, run) for run in trained}
     sizes = {run: one["batch_size"] // one["gradient_accumulation"] // devices for run, one in settings.items()}
     equal = math.gcd(*sizes.values())

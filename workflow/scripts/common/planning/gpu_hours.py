@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from common import methods
 from common.core import files, grid
 from common.core.errors import JobError
 from common.planning import expected_runs
@@ -100,7 +101,7 @@ def read(path: str | Path) -> dict:
 def work(config: dict, rule: str, wildcards: dict) -> float | None:
     """Passes of a row through a training step (forward and backward); 0: it trains nothing; None: unknown."""
     task, stage = wildcards.get("task"), rule.partition("_")[0]
-    if stage == "train" and config["methods"][wildcards["method"]]["kind"] in subjects.IDLE:
+    if stage == "train" and not methods.of(config, wildcards["method"]).trains:
         return 0.0
     if task == "subject" or "noun" in wildcards:
         return subject_work(config, stage, wildcards)

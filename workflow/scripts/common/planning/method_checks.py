@@ -6,12 +6,7 @@ Plain Python on plain dicts: imported by the Snakefile on login nodes, so no tor
 from difflib import get_close_matches
 
 from common.core.errors import JobError
-from common.planning import kinds
-
-BLOCKS = {
-    "oft": ("r", "oft_block_size"),
-    "boft": ("boft_block_size", "boft_block_num"),
-}  # kind → keys of peft, one of the two
+from common.methods import METHODS
 
 
 def expect(condition: bool, message: str) -> None:
@@ -24,40 +19,27 @@ def one_of(place: str, what: str, value, known) -> None:
 
 
 def check_variant(place: str, kind: str, variant: dict) -> None:
-    peft = variant.get("peft")
-    if kind in kinds.ADAPTERS:
+    method, peft = METHODS[kind], variant.get("peft")
+    if method.peft_config:
         expect(peft is not None, f"{place}: kind {kind} needs `peft: {{…}}`, the arguments of PEFT's config")
         expect("targets" in variant, f"{place}: kind {kind} needs `targets`, the name of a list of the model's targets")
     else:
         expect(
             peft is None and "targets" not in variant, f"{place}: kind {kind} inserts no adapter: remove peft, targets"
         )
-    for key in ("lambda", "penalty"):
-        expect(kind == "hra" or key not in variant, f"{place}: {key} is for kind hra, this is {kind}")
+    for key in method.required:
+        expect(key in variant, f"{place}: kind {kind} needs `{key}`")
+    for other, entry in METHODS.items():
+        for key in {*entry.required, *entry.optional} - {*method.required, *method.optional}:
+            expect(key not in variant, f"{place}: {key} is for kind {other}, this is {kind}")
+    given = [name for name in method.one_of if name in peft]
     expect(
-        (kind == "adalora") == ("budget" in variant), f"{place}: `budget` belongs to kind adalora and is needed there"
+        len(given) == 1 or not method.one_of,
+        f"{place}: expected one of {' and '.join(f'peft.{name}' for name in method.one_of)}, "
+        f"found {' and '.join(given) or 'neither'}. In an override file, give the variant a new name",
     )
-    if kind == "hra":
-        paired = not peft.get("apply_GS", False) and peft.get("init_weights", True)
-        expect(
-            not (paired and peft["r"] % 2),
-            f"{place}: peft.r is {peft['r']}; the paired start (equal columns, H = I) needs an even r. "
-            "Use an even r, or init_weights: false for a random start away from the pretrained model",
-        )
-    if kind in BLOCKS:
-        given = [name for name in BLOCKS[kind] if name in peft]
-        expect(
-            len(given) == 1,
-            f"{place}: expected one of peft.{BLOCKS[kind][0]} and peft.{BLOCKS[kind][1]}, "
-            f"found {' and '.join(given) or 'neither'}. In an override file, give the variant a new name",
-        )
-    if kind == "boft" and (m := peft.get("boft_n_butterfly_factor", 1)) > 1:
-        size, blocks = peft.get("boft_block_size", 2), peft.get("boft_block_num", 2 ** (m - 1))
-        expect(
-            size % 2 == 0 and blocks % 2 ** (m - 1) == 0,
-            f"{place}: {m} butterfly factors need an even boft_block_size, or a boft_block_num that is a multiple of "
-            f"{2 ** (m - 1)}; found {peft[given[0]]}",
-        )
+    problem = method.fault(variant)
+    expect(problem is None, f"{place}: {problem}")
 
 
 def check_preset(place: str, entry: dict, methods: dict, datasets: dict) -> None:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from common import methods
 from common.core import grid, job
 from common.planning import expected_runs, gpu_hours, planned_jobs
 from common.tasks.subject import task as subjects
@@ -132,9 +133,9 @@ def disk(config: dict, planned: list[planned_jobs.Job]) -> str:
     sizes = {variant(one): record["adapter_bytes"] for one in trainings if (record := gpu_hours.read(one.record))}
     total, unknown = 0, set()
     for one in trainings:
-        kind = config["methods"][one.wildcards["method"]]["kind"]
-        size = 0 if kind in subjects.IDLE else sizes.get(variant(one))
-        if size is None and kind == "full":
+        method = methods.of(config, one.wildcards["method"])
+        size = sizes.get(variant(one)) if method.trains else 0
+        if size is None and method.base == "all":
             model = config["models"][config["tasks"][one.wildcards["task"]]["model"]]
             size = 4 * model["parameters"] if "parameters" in model else None
         if size is None:
@@ -150,7 +151,7 @@ def copies(config: dict, one: planned_jobs.Job) -> int:
     """How often a run saves its weights."""
     if one.wildcards["task"] == "subject":
         settings = grid.hyperparameters(config, "subject", one.wildcards["dataset"], variant(one))
-        return len(subjects.marks(settings, config["methods"][one.wildcards["method"]]["kind"]))
+        return len(subjects.marks(settings, methods.of(config, one.wildcards["method"]).trains))
     return sum(path.endswith(".safetensors") for path in one.outputs)
 
 

@@ -5,16 +5,8 @@ from collections import defaultdict
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-COLOURS = {  # Okabe and Ito: told apart with any colour vision
-    "hra": "#D55E00",
-    "lora": "#0072B2",
-    "adalora": "#56B4E9",
-    "oft": "#E69F00",
-    "boft": "#CC79A7",
-    "bitfit": "#009E73",
-    "head": "#999999",
-    "full": "#000000",
-}
+from common.methods import METHODS
+
 SPARE = ["#332288", "#882255", "#117733"]
 MARKERS = "osD^vPX"
 DASHES = ["-", "--", "-.", ":", (0, (8, 2)), (0, (4, 1, 1, 1, 1, 1)), (0, (3, 5))]
@@ -30,6 +22,13 @@ SETTINGS = {
 SMALL = 9
 
 
+def colour(run: str) -> str:
+    """Return the colour of `method/variant`: its kind's where a method is named like one."""
+    method = run.split("/")[0]
+    own = METHODS[method].colour if method in METHODS else None
+    return own or SPARE[sum(map(ord, method)) % len(SPARE)]
+
+
 def styles(runs: list[str]) -> dict[str, dict]:
     """Colour by method, marker and dash by the variant's place among its method's."""
     seen, result = defaultdict(int), {}
@@ -37,9 +36,8 @@ def styles(runs: list[str]) -> dict[str, dict]:
         method = run.split("/")[0]
         index = seen[method]
         seen[method] += 1
-        spare = SPARE[sum(map(ord, method)) % len(SPARE)]
         result[run] = {
-            "color": COLOURS.get(method, spare),
+            "color": colour(run),
             "marker": MARKERS[index % len(MARKERS)],
             "linestyle": DASHES[index % len(DASHES)],
         }

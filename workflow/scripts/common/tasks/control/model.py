@@ -11,11 +11,11 @@ from PIL.Image import Image
 
 from common.core.errors import JobError
 from common.data import safe_checkpoints
+from common.methods import METHODS
 from common.models import adapters, stable_diffusion
 from common.tasks.control import hint_encoder
-from common.tasks.subject.task import IDLE
 
-CONTROLNET = "controlnet"  # kind of a method, and name of the module
+CONTROLNET = "controlnet"  # name of the module
 
 
 class WithControlNet(torch.nn.Module):
@@ -50,12 +50,12 @@ class WithControlNet(torch.nn.Module):
 
 def head(method: dict) -> list[str]:
     """What is trained beside the method's adapters: `head` of the functions in common/models/adapters.py."""
-    return [CONTROLNET if method["kind"] == CONTROLNET else hint_encoder.NAME]
+    return [CONTROLNET if METHODS[method["kind"]].controlnet else hint_encoder.NAME]
 
 
 def count(model, method: dict) -> dict[str, int]:
     """Parameters as adapters.count gives them; the paper counts neither the hint encoder nor any other head."""
-    return adapters.count(model, [] if method["kind"] == CONTROLNET else head(method))
+    return adapters.count(model, [] if METHODS[method["kind"]].controlnet else head(method))
 
 
 def load(folder: Path, method: dict, precision: str = "float32", channels: tuple[int, ...] | None = None):
@@ -68,7 +68,7 @@ def load(folder: Path, method: dict, precision: str = "float32", channels: tuple
 
 
 def ready(unet, method: dict, scale: int, channels: tuple[int, ...] | None = None):
-    if method["kind"] == CONTROLNET:
+    if METHODS[method["kind"]].controlnet:
         return WithControlNet(unet, channels or hint_encoder.CHANNELS[: scale.bit_length()])
     hint_encoder.attach(unet, scale, channels)
     return unet
@@ -115,10 +115,10 @@ def load_trained(folder: Path, method: dict, weights: Path, channels: tuple[int,
     Merged from the weights as they came, in float32: exact up to rounding, whatever was merged before.
     """
     model = load(folder, method, channels=channels)
-    if method["kind"] not in IDLE:
+    if METHODS[method["kind"]].trains:
         require_head(model, method, weights)
     model = adapters.load(model, method, weights.parent)
-    if method["kind"] not in adapters.PEFT_CONFIGS:
+    if not METHODS[method["kind"]].peft_config:
         return model
     unet = model.get_base_model()
     # PEFT unloads from a wrapper only what has a weight of its own, and the encoder is a module of modules.

@@ -11,6 +11,7 @@ import torch
 
 from common.core.errors import JobError
 from common.data import safe_checkpoints
+from common.methods import METHODS
 from common.models import adapters, stable_diffusion
 from common.models.ldm import checkpoint as ldm_checkpoint
 from common.models.ldm import keys as ldm_keys
@@ -26,17 +27,18 @@ def write(folder: Path, method: dict, weights: Path, path: Path) -> None:
     from diffusers import AutoencoderKL, DDIMScheduler
     from transformers import CLIPTextModel
 
-    if method["kind"] == control_model.CONTROLNET:
+    entry = METHODS[method["kind"]]
+    if entry.controlnet:
         raise JobError("the official HRA scripts have no ControlNet; take the run's own file with diffusers.")
     merged = control_model.load_trained(folder, method, weights)
-    unet = stable_diffusion.load_unet(folder) if method["kind"] == "hra" else merged
+    unet = stable_diffusion.load_unet(folder) if entry.official_layers else merged
     parts = {
         "unet": unet,
         "vae": stable_diffusion.load_component(AutoencoderKL, folder, "vae"),
         "text_encoder": stable_diffusion.load_component(CLIPTextModel, folder, "text_encoder"),
     }
     state = ldm_checkpoint.layout(parts)
-    if method["kind"] == "hra":
+    if entry.official_layers:
         state = adapted(state, safe_checkpoints.load(weights), ldm_checkpoint.names("unet", unet))
     encoder = merged.get_submodule(hint_encoder.NAME)
     for name, ldm in ldm_keys.of_hint_encoder(len(encoder.blocks)).items():

@@ -6,6 +6,7 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionControlNetPipeline
 from PIL.Image import Image
 
+from common.methods import METHODS
 from common.models import stable_diffusion
 from common.tasks.control import hint_encoder
 from common.tasks.control import model as control_model
@@ -30,7 +31,7 @@ class Sampler(stable_diffusion.Sampler):
             return
         model = control_model.load_trained(self.folder, method, weights, self.sampling.get("hint_channels"))
         model = model.to(self.device, stable_diffusion.dtype(self.sampling["precision"])).requires_grad_(False).eval()
-        if method["kind"] == control_model.CONTROLNET:
+        if METHODS[method["kind"]].controlnet:
             parts = self.pipe.components | {"unet": model.unet, "controlnet": model.controlnet}
             checked = self.pipe.config["requires_safety_checker"]
             self.pipe = StableDiffusionControlNetPipeline(**parts, requires_safety_checker=checked)

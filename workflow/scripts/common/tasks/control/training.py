@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from common.core.errors import JobError
+from common.methods import METHODS
 from common.models import stable_diffusion
 from common.tasks.control import hint_encoder
 from common.tasks.control import model as control_model
@@ -81,8 +82,7 @@ def start(folder: Path, method: dict, settings: dict, augmented: Path, channels:
     """
     from common.models import adapters
 
-    # Where everything is trained, steps below the resolution of half precision would be lost.
-    precision = "float32" if method["kind"] == "full" else settings["precision"]
+    precision = METHODS[method["kind"]].precision or settings["precision"]
     model = control_model.load(folder, method, precision, channels)
     if settings["gradient_checkpointing"]:
         model.enable_gradient_checkpointing()

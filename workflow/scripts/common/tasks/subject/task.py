@@ -6,9 +6,9 @@ Plain Python on plain dicts: imported by the Snakefile on login nodes, so no tor
 import hashlib
 import re
 
+from common import methods
 from common.core import grid
 
-IDLE = ("pretrained", "reference")  # kinds that train nothing
 BENCHMARK = "prompts"
 
 
@@ -22,12 +22,12 @@ def nouns(config: dict) -> dict[str, str]:
     return {slug(entry["class"]): entry["class"] for entry in config["datasets"].get("subject", {}).values()}
 
 
-def marks(settings: dict, kind: str) -> list[int]:
+def marks(settings: dict, trains: bool = True) -> list[int]:
     """The steps after which weights are saved, the last one included: the ends of the epochs.
 
     The official training counts an epoch per 200 class images: 2005 steps end eleven epochs, the last of five steps.
     """
-    if kind in IDLE:
+    if not trains:
         return [0]
     last = settings["max_steps"]
     every = settings["epoch_steps"] if settings["keep_epochs"] == "all" else last
@@ -57,8 +57,8 @@ def training_prompts(config: dict, noun: str) -> dict[str, str]:
 
 def sampled(config: dict, dataset: str, run: str) -> list[int]:
     """The steps of a run whose weights are sampled."""
-    kind = config["methods"][run.split("/")[0]]["kind"]
-    found = marks(grid.hyperparameters(config, "subject", dataset, run), kind)
+    trains = methods.of(config, run.split("/")[0]).trains
+    found = marks(grid.hyperparameters(config, "subject", dataset, run), trains)
     return found if config["tasks"]["subject"]["generation"]["epochs"] == "all" else found[-1:]
 
 
@@ -77,8 +77,8 @@ def class_sampling(config: dict) -> dict:
 
 def class_images(config: dict, dataset: str, run: str) -> str | None:
     """The folder's name of the class images that a run trains on."""
-    kind = config["methods"][run.split("/")[0]]["kind"]
-    wanted = kind not in IDLE and grid.hyperparameters(config, "subject", dataset, run)["prior_weight"]
+    trains = methods.of(config, run.split("/")[0]).trains
+    wanted = trains and grid.hyperparameters(config, "subject", dataset, run)["prior_weight"]
     return slug(config["datasets"]["subject"][dataset]["class"]) if wanted else None
 
 
@@ -106,7 +106,7 @@ def sheet_runs(config: dict, dataset: str) -> list[dict]:
     return [
         run
         for run in of_this
-        if run["seed"] == of_this[0]["seed"] and config["methods"][run["method"]]["kind"] != "reference"
+        if run["seed"] == of_this[0]["seed"] and not methods.of(config, run["method"]).real_images
     ]
 
 

@@ -1,0 +1,204 @@
+"""The methods: one entry per `kind` of the config, with everything in which a kind differs from the others.
+
+Imported on login nodes, so no torch and no pandas here: code that needs them is named as `module:name`.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+
+from common.core import grid
+from common.core.errors import JobError
+
+
+@dataclass(frozen=True)
+class Method:
+    """What one kind of method is. The defaults are those of a method without an adapter that trains only the head.
+
+    tasks: the tasks that can run it; None: every task.
+    colour: in figures (the palette of Okabe and Ito); None: one of the spare colours.
+    trains: whether it trains at all. base: which of the base model's parameters it trains: all, biases or none.
+    precision: of the base model in training, whatever the hyper-parameters say; None: theirs.
+    real_images: the real images are evaluated instead of generated ones.
+    controlnet: a ControlNet is trained next to the UNet instead of a hint encoder.
+    official_layers: the official control checkpoints hold its vectors instead of merged weights.
+
+    peft_config: class in peft; None: it inserts no adapter.
+    one_of: arguments of that class of which a variant gives exactly one; PEFT needs a 0 for the others.
+    arguments: further arguments of that class, by the method's slice of the config and the number of training steps.
+    tensors: attribute of PEFT's layer → its value or its tensor's shape, by (PEFT config, inputs, outputs).
+    export_lora: `module:function` (PEFT model, folder), which writes an equivalent LoRA adapter.
+    merges_quantized: whether it can be merged into a base in 4 bits.
+
+    required, optional: keys that only variants of this kind must, or may, have.
+    fault: what is wrong with a variant, in words, or None.
+    sweep: `lambda` and `series` of a variant in the figure of λ; None: it has no λ.
+    """
+
+    tasks: tuple[str, ...] | None = None
+    colour: str | None = None
+    trains: bool = True
+    base: str = "none"
+    precision: str | None = None
+    real_images: bool = False
+    controlnet: bool = False
+    official_layers: bool = False
+    peft_config: str | None = None
+    one_of: tuple[str, ...] = ()
+    arguments: Callable[[dict, int], dict] = lambda method, steps: {}
+    tensors: Callable[..., dict] | None = None
+    export_lora: str | None = None
+    merges_quantized: bool = True
+    required: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    fault: Callable[[dict], str | None] = lambda variant: None
+    sweep: Callable[[dict], dict] | None = None
+
+    def trains_parameter(self, name: str) -> bool:
+        """Tell whether a parameter of the base model, not of its head, is trained."""
+        return self.base == "all" or (self.base == "biases" and name.endswith(".bias"))
+
+
+# HRA
+
+
+def hra_tensors(asked, n: int, out: int) -> dict:
+    return {"hra_u": (n, asked.r), "hra_apply_GS": asked.apply_GS}
+
+
+def hra_fault(variant: dict) -> str | None:
+    peft = variant["peft"]
+    paired = not peft.get("apply_GS", False) and peft.get("init_weights", True)
+    if paired and peft["r"] % 2:
+        return (
+            f"peft.r is {peft['r']}; the paired start (equal columns, H = I) needs an even r. "
+            "Use an even r, or init_weights: false for a random start away from the pretrained model"
+        )
+    return None
+
+
+def hra_sweep(variant: dict) -> dict:
+    weight = "inf" if variant["peft"].get("apply_GS") else variant.get("lambda", 0.0)
+    return {"lambda": weight, "series": f"r={variant['peft']['r']}"}
+
+
+# LoRA and AdaLoRA
+
+
+def lora_tensors(asked, n: int, out: int) -> dict:
+    scaling = asked.lora_alpha / (math.sqrt(asked.r) if asked.use_rslora else asked.r)
+    return {"lora_A.weight": (asked.r, n), "lora_B.weight": (out, asked.r), "scaling": scaling}
+
+
+def adalora_tensors(asked, n: int, out: int) -> dict:
+    sizes = {"lora_A": (asked.init_r, n), "lora_E": (asked.init_r, 1), "lora_B": (out, asked.init_r)}
+    return {"scaling": asked.lora_alpha} | ({} if asked.rank_pattern else sizes)  # ranks of its own after training
+
+
+def adalora_schedule(method: dict, steps: int) -> dict:
+    """The steps before and after the ranks are reduced; a preset's own are among the method's `peft` and win."""
+    fractions = {"tinit": method["budget"]["initial"], "tfinal": method["budget"]["final"]}
+    return {"total_step": steps} | {name: int(fraction * steps) for name, fraction in fractions.items()}
+
+
+# OFT and BOFT
+
+
+def oft_tensors(asked, n: int, out: int) -> dict:
+    block = asked.oft_block_size or n // asked.r
+    blocks = asked.r or n // block
+    shape = (1 if asked.block_share else blocks, block * (block - 1) // 2)
+    constraint = {"oft_R.coft": asked.coft} | ({"oft_R.eps": asked.eps} if asked.coft else {})
+    return {"r": blocks, "oft_block_size": block, "oft_R.weight": shape} | constraint
+
+
+def boft_tensors(asked, n: int, out: int) -> dict:
+    block = asked.boft_block_size or n // asked.boft_block_num
+    return {"boft_R": (asked.boft_n_butterfly_factor, n // block, block, block)}
+
+
+def boft_fault(variant: dict) -> str | None:
+    peft = variant["peft"]
+    factors = peft.get("boft_n_butterfly_factor", 1)
+    size, blocks = peft.get("boft_block_size"), peft.get("boft_block_num")
+    if factors > 1 and ((size or 2) % 2 or (blocks or 2 ** (factors - 1)) % 2 ** (factors - 1)):
+        return (
+            f"{factors} butterfly factors need an even boft_block_size, or a boft_block_num that is a multiple of "
+            f"{2 ** (factors - 1)}; found {size or blocks}"
+        )
+    return None
+
+
+METHODS = {
+    "hra": Method(
+        colour="#D55E00",
+        peft_config="HRAConfig",
+        tensors=hra_tensors,
+        export_lora="hra:to_lora",
+        merges_quantized=False,
+        official_layers=True,
+        optional=("lambda", "penalty"),
+        fault=hra_fault,
+        sweep=hra_sweep,
+    ),
+    "lora": Method(colour="#0072B2", peft_config="LoraConfig", tensors=lora_tensors),
+    "oft": Method(colour="#E69F00", peft_config="OFTConfig", one_of=("r", "oft_block_size"), tensors=oft_tensors),
+    "boft": Method(
+        colour="#CC79A7",
+        peft_config="BOFTConfig",
+        one_of=("boft_block_size", "boft_block_num"),
+        tensors=boft_tensors,
+        fault=boft_fault,
+    ),
+    "adalora": Method(
+        tasks=("glue", "math"),  # ranks are allocated between the steps of the transformers Trainer, which these two use
+        colour="#56B4E9",
+        peft_config="AdaLoraConfig",
+        arguments=adalora_schedule,
+        tensors=adalora_tensors,
+        required=("budget",),
+    ),
+    # Everything is trained: steps below the resolution of half precision would be lost.
+    "full": Method(colour="#000000", base="all", precision="float32"),
+    "bitfit": Method(tasks=("glue", "subject", "control"), colour="#009E73", base="biases"),
+    "head": Method(tasks=("glue", "control"), colour="#999999"),  # control: the hint encoder
+    "controlnet": Method(tasks=("control",), controlnet=True),
+    "pretrained": Method(tasks=("math", "subject", "control"), trains=False),
+    "reference": Method(tasks=("subject", "control"), trains=False, real_images=True),
+}
+
+
+def of(config: dict, name: str) -> Method:
+    """Return the entry of a method of the config."""
+    return METHODS[config["methods"][name]["kind"]]
+
+
+def of_peft(peft_config) -> Method:
+    """Return the entry whose adapters a PEFT config describes."""
+    name = type(peft_config).__name__
+    known = {one.peft_config: one for one in METHODS.values() if one.peft_config}
+    if name not in known:
+        raise JobError(f"expected an adapter with one of {', '.join(known)}, found {name}. Train the run again.")
+    return known[name]
+
+
+def kinds_of(task: str) -> list[str]:
+    """List the kinds that a task can run."""
+    return [kind for kind, one in METHODS.items() if one.tasks is None or task in one.tasks]
+
+
+def lambdas(config: dict, task: str) -> dict[str, dict]:
+    """Return `lambda`, a number or "inf", and `series`, what else is alike, of every run of a task that has a λ."""
+    found = {}
+    for run in grid.names(config, task):
+        method, variant = run.split("/")
+        if sweep := of(config, method).sweep:
+            found[run] = sweep(config["methods"][method]["variants"][variant])
+    return found
+
+
+def imported(name: str):
+    """Import what `module:name` names."""
+    module, _, attribute = name.partition(":")
+    return getattr(import_module(module), attribute)

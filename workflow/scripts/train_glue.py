@@ -49,8 +49,6 @@ def main(job: dict) -> None:
 
     survive = hf_trainer.Survive(job["resources"]["save_seconds"], run_record.time_limit(job))
     callbacks = [survive, hf_trainer.KeepBest(scratch / "best", dataset["score"], model)]
-    if method["kind"] == "adalora":
-        callbacks.append(hf_trainer.AllocateRanks())
     trainer = hf_trainer.ResumableTrainer(
         model=model,
         args=arguments,

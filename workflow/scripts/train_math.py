@@ -65,7 +65,7 @@ def main(job: dict) -> None:
         args=arguments,
         train_dataset=train,
         data_collator=DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=causal_lm.IGNORED),
-        callbacks=[survive, *([hf_trainer.AllocateRanks()] if method["kind"] == "adalora" else [])],
+        callbacks=[survive],
         method=method,
         mean_over_tokens=True,
     )

@@ -31,6 +31,9 @@ class Method:
     export_lora: `module:function` (PEFT model, folder), which writes an equivalent LoRA adapter.
     merges_quantized: whether it can be merged into a base in 4 bits.
 
+    penalty: `module:function` (model, method's slice) → what is added to the loss, weighted, or None.
+    callbacks: `module:class` of transformers callbacks with `save_state` and `load_state` (model, checkpoint folder).
+
     required, optional: keys that only variants of this kind must, or may, have.
     fault: what is wrong with a variant, in words, or None.
     sweep: `lambda` and `series` of a variant in the figure of λ; None: it has no λ.
@@ -50,6 +53,8 @@ class Method:
     tensors: Callable[..., dict] | None = None
     export_lora: str | None = None
     merges_quantized: bool = True
+    penalty: str | None = None
+    callbacks: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     fault: Callable[[dict], str | None] = lambda variant: None
@@ -138,6 +143,7 @@ METHODS = {
         export_lora="hra:to_lora",
         merges_quantized=False,
         official_layers=True,
+        penalty="common.training.penalties:orthogonality",
         optional=("lambda", "penalty"),
         fault=hra_fault,
         sweep=hra_sweep,
@@ -152,12 +158,14 @@ METHODS = {
         fault=boft_fault,
     ),
     "adalora": Method(
-        tasks=("glue", "math"),  # ranks are allocated between the steps of the transformers Trainer, which these two use
+        tasks=("glue", "math"),  # only the transformers Trainer, which these two use, has callbacks
         colour="#56B4E9",
         peft_config="AdaLoraConfig",
         arguments=adalora_schedule,
         tensors=adalora_tensors,
         required=("budget",),
+        penalty="common.training.adalora:penalty",
+        callbacks=("common.training.adalora:AllocateRanks",),
     ),
     # Everything is trained: steps below the resolution of half precision would be lost.
     "full": Method(colour="#000000", base="all", precision="float32"),

@@ -18,10 +18,10 @@ from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from safetensors.torch import load_file, save_file
 
-import hra
 from common.core import files
 from common.models import adapters, stable_diffusion
 from common.training import checkpoints, hf_trainer
+from common.training.penalties import penalty
 
 LOSSES = "losses.json"
 POINTS = 100  # of the loss curve
@@ -103,9 +103,8 @@ class Trainer:
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.model):
                 loss = self.loss(self.micro_batch(step * accumulation + part))
                 total += loss.item() / accumulation
-                if self.method["lambda"]:
-                    squared = self.method["penalty"] == "squared"
-                    loss = loss + self.method["lambda"] * hra.orthogonality_penalty(self.unwrapped, squared=squared)
+                if (added := penalty(self.unwrapped, self.method)) is not None:
+                    loss = loss + added
                 self.accelerator.backward(loss / accumulation)
         if self.settings["max_grad_norm"]:
             self.accelerator.clip_grad_norm_(self.parameters, self.settings["max_grad_norm"])

@@ -9,13 +9,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import Trainer, TrainerCallback
 
-import hra
+from common import methods
 from common.core import files
 from common.models import adapters
 from common.training import checkpoints
+from common.training.penalties import penalty
 
 TRAINED = "trained.safetensors"
-ADALORA = "adalora.pt"
 EPOCH = "epoch_random_state_{}.pt"  # of one process
 # Enough to write the state of a 7B adapter to a slow disk; of a short job a tenth.
 MARGIN_SECONDS = 120
@@ -27,7 +27,7 @@ class Interrupted(Exception):
 
 
 class ResumableTrainer(Trainer):
-    """Trainer with the penalties of HRA (paper, Eq. 6) and AdaLoRA and checkpoints of only what is trained."""
+    """Trainer with the penalty and the callbacks of a method, and checkpoints of only what is trained."""
 
     per_process = True  # dropout and the order of rows follow the number of processes
 
@@ -39,23 +39,17 @@ class ResumableTrainer(Trainer):
         self.method = method
         self.epoch_start = EpochStart()
         self.add_callback(self.epoch_start)
+        self.method_callbacks = [methods.imported(name)() for name in methods.METHODS[method["kind"]].callbacks]
+        for callback in self.method_callbacks:
+            self.add_callback(callback)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
-        if model.training and (penalty := self.penalty(self.accelerator.unwrap_model(model))) is not None:
+        if model.training and (added := penalty(self.accelerator.unwrap_model(model), self.method)) is not None:
             # The Trainer adds up the losses of the accumulation steps; those of tokens are shares of the mean already.
             shares = self.current_gradient_accumulation_steps if self.loss_is_scaled_for_ga else 1
-            loss = loss + penalty / shares
+            loss = loss + added / shares
         return (loss, outputs) if return_outputs else loss
-
-    def penalty(self, model) -> torch.Tensor | None:
-        """What the method adds to the loss, weighted; None if nothing."""
-        if self.method["lambda"]:
-            squared = self.method["penalty"] == "squared"
-            return self.method["lambda"] * hra.orthogonality_penalty(model, squared=squared)
-        if self.method["kind"] == "adalora":
-            return model.peft_config["default"].orth_reg_weight * adalora_penalty(model)
-        return None
 
     def _save_checkpoint(self, model, trial):
         super()._save_checkpoint(model, trial)
@@ -70,8 +64,8 @@ class ResumableTrainer(Trainer):
         folder = Path(output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         save_file(adapters.trained_state(self.model), folder / TRAINED)
-        if self.method["kind"] == "adalora":
-            torch.save(adalora_state(self.model), folder / ADALORA)
+        for callback in self.method_callbacks:
+            callback.save_state(self.model, folder)
 
     def _save_rng_state(self, output_dir):
         super()._save_rng_state(output_dir)
@@ -89,40 +83,8 @@ class ResumableTrainer(Trainer):
             for name, parameter in self.model.named_parameters():
                 if name in state:
                     parameter.copy_(state[name])
-        if self.method["kind"] == "adalora":
-            set_adalora_state(self.model, torch.load(folder / ADALORA, weights_only=True))
-
-
-def adalora_penalty(model) -> torch.Tensor:
-    """Mean over all factors A (r, n) and B (out, r) of ‖A Aᵀ − I‖_F and ‖Bᵀ B − I‖_F, as in the authors' loralib.
-
-    PEFT has it in AdaLoraModel.forward, which a PeftModel without a task type does not call.
-    """
-    rows = [p for name, p in model.named_parameters() if "lora_A" in name]
-    rows += [p.mT for name, p in model.named_parameters() if "lora_B" in name]
-    return torch.stack([torch.linalg.matrix_norm(p @ p.mT - torch.eye(len(p)).to(p)) for p in rows]).mean()
-
-
-def adalora_state(model) -> dict:
-    """What AdaLoRA's allocator remembers between steps and PEFT does not save."""
-    allocator = model.base_model.rankallocator
-    return {name: getattr(allocator, name) for name in ("ipt", "exp_avg_ipt", "exp_avg_unc")} | {
-        "rank_pattern": model.peft_config["default"].rank_pattern
-    }
-
-
-def set_adalora_state(model, state: dict) -> None:
-    model.peft_config["default"].rank_pattern = state.pop("rank_pattern")
-    for name, value in state.items():
-        setattr(model.base_model.rankallocator, name, value)
-
-
-class AllocateRanks(TrainerCallback):
-    """AdaLoRA moves its rank budget after the gradients are there and before they are cleared."""
-
-    def on_optimizer_step(self, args, state, control, model=None, **_):
-        inner = model.module if hasattr(model, "module") else model
-        inner.base_model.update_and_allocate(state.global_step + 1)
+        for callback in self.method_callbacks:
+            callback.load_state(self.model, folder)
 
 
 class EpochStart(TrainerCallback):

@@ -32,7 +32,7 @@ class Sampler(stable_diffusion.Sampler):
         model = control_model.load_trained(self.folder, method, weights, self.sampling.get("hint_channels"))
         model = model.to(self.device, stable_diffusion.dtype(self.sampling["precision"])).requires_grad_(False).eval()
         if METHODS[method["kind"]].controlnet:
-            parts = self.pipe.components | {"unet": model.unet, "controlnet": model.controlnet}
+            parts = self.pipe.components | dict(unet=model.unet, controlnet=model.controlnet)
             checked = self.pipe.config["requires_safety_checker"]
             self.pipe = StableDiffusionControlNetPipeline(**parts, requires_safety_checker=checked)
             self.pipe.set_progress_bar_config(disable=True)

@@ -1,0 +1,117 @@
+"""One entry per kind of method in common/methods.py, and no other code that compares with a kind's name."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from common import methods
+from common.core.errors import JobError
+
+WORKFLOW = Path(__file__).parents[2] / "workflow"
+RULES = [*WORKFLOW.parent.glob("rules/**/*.smk"), WORKFLOW.parent / "Snakefile"]
+SCRIPTS = [path for path in WORKFLOW.glob("scripts/**/*.py") if path != Path(methods.__file__)]
+
+
+def literals(node, constants: dict[str, str]) -> list[str]:
+    """The strings that a node is, or that a tuple, list or set has, also by the names of constants."""
+    if isinstance(node, ast.Tuple | ast.List | ast.Set):
+        return [value for one in node.elts for value in literals(one, constants)]
+    if isinstance(node, ast.Name | ast.Attribute):
+        return [constants[name]] if (name := getattr(node, "id", getattr(node, "attr", ""))) in constants else []
+    return [node.value] if isinstance(node, ast.Constant) and isinstance(node.value, str) else []
+
+
+def assigned(tree) -> dict[str, str]:
+    """The module's constants that are strings, by name."""
+    found = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            found |= {target.id: node.value.value for target in node.targets if isinstance(target, ast.Name)}
+    return found
+
+
+def compared(tree, constants: dict[str, str]) -> list[tuple[int, str]]:
+    """Line and text of every string that is compared with, is in a tuple, list or set, or is the key of a dict."""
+    found = []
+    for node in ast.walk(tree):
+        match node:
+            case ast.Compare(left=ast.Subscript(slice=ast.Constant(value="serve"))):
+                operands = []  # `lora` is also a way to serve
+            case ast.Compare():
+                operands = [node.left, *node.comparators]
+            case ast.Tuple() | ast.List() | ast.Set():
+                operands = [one for one in node.elts if isinstance(one, ast.Constant)]
+            case ast.Dict():
+                operands = [key for key in node.keys if key]
+            case ast.MatchValue():
+                operands = [node.value]
+            case _:
+                operands = []
+        found += [(node.lineno, text) for operand in operands for text in literals(operand, constants)]
+    return found
+
+
+def places_of(names: set[str]) -> list[str]:
+    """`file:line: name` wherever scripts or rules distinguish by one of the names."""
+    trees = {path: ast.parse(path.read_text()) for path in SCRIPTS}
+    constants = {key: value for tree in trees.values() for key, value in assigned(tree).items() if value in names}
+    places = [
+        f"{path.relative_to(WORKFLOW.parent)}:{line}: {text}"
+        for path, tree in trees.items()
+        for line, text in compared(tree, constants)
+        if text.lower() in names
+    ]
+    name = rf"""["']({"|".join(sorted(names))})["']"""
+    pattern = re.compile(rf"""(==|!=|\bin)\s*[(\[{{]?\s*(["'][^"']*["'],\s*)*{name}|{name}\s*(==|!=|:|in\b)""")
+    for path in RULES:
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if pattern.search(line):
+                places.append(f"{path.relative_to(WORKFLOW.parent)}:{number}: {line.strip()}")
+    return places
+
+
+def test_only_methods_py_compares_with_the_name_of_a_kind():
+    assert places_of(set(methods.METHODS)) == []
+
+
+def test_the_schema_has_every_kind():
+    schema = json.loads((WORKFLOW / "schemas/config.schema.json").read_text())
+    assert set(schema["$defs"]["method"]["properties"]["kind"]["enum"]) == set(methods.METHODS)
+
+
+def test_config_readme_lists_the_kinds_of_every_task():
+    text = (WORKFLOW.parent / "config/README.md").read_text()
+    row = next(line for line in text.splitlines() if line.startswith("| `kind` per task |"))
+    listed = dict(re.findall(r"(\w+): ([a-z, ]+\w)", row))
+    assert listed == {task: ", ".join(methods.kinds_of(task)) for task in ("glue", "math", "subject", "control")}
+
+
+@pytest.mark.parametrize("kind", methods.METHODS)
+def test_what_an_entry_names_exists(kind):
+    import peft
+
+    entry = methods.METHODS[kind]
+    assert entry.base in ("all", "biases", "none")
+    for name in filter(None, (entry.penalty, entry.export_lora, *entry.callbacks)):
+        assert callable(methods.imported(name))
+    if entry.peft_config:
+        fields = getattr(peft, entry.peft_config).__dataclass_fields__
+        assert entry.tensors and set(entry.one_of) <= set(fields)
+
+
+def test_a_method_without_a_penalty_adds_nothing_to_the_loss():
+    from common.training.penalties import penalty
+    from support import method
+
+    assert penalty(None, method("lora")) is None
+    assert penalty(None, method("hra")) is None  # λ = 0
+
+
+def test_an_adapter_of_an_unknown_type_is_refused():
+    import peft
+
+    with pytest.raises(JobError, match=r"expected an adapter with one of HRAConfig, .*, found IA3Config"):
+        methods.of_peft(peft.IA3Config())

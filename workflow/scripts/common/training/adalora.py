@@ -1,0 +1,41 @@
+"""AdaLoRA in training (arXiv 2303.10512): the regulariser, and the allocation of the ranks between steps."""
+
+from pathlib import Path
+
+import torch
+from transformers import TrainerCallback
+
+STATE = "adalora.pt"
+MOVING = ("ipt", "exp_avg_ipt", "exp_avg_unc")  # averages of the allocator, which PEFT does not save
+
+
+def penalty(model, method: dict) -> torch.Tensor:
+    """Weighted mean over all factors A (r, n) and B (out, r) of ‖A Aᵀ − I‖_F and ‖Bᵀ B − I‖_F, as in loralib.
+
+    PEFT has it in AdaLoraModel.forward, which a PeftModel without a task type does not call.
+    """
+    rows = [p for name, p in model.named_parameters() if "lora_A" in name]
+    rows += [p.mT for name, p in model.named_parameters() if "lora_B" in name]
+    norms = [torch.linalg.matrix_norm(p @ p.mT - torch.eye(len(p)).to(p)) for p in rows]
+    return model.peft_config["default"].orth_reg_weight * torch.stack(norms).mean()
+
+
+class AllocateRanks(TrainerCallback):
+    """Reallocate the ranks after each optimiser step, while the gradients still exist."""
+
+    def on_optimizer_step(self, args, state, control, model=None, **_):
+        inner = model.module if hasattr(model, "module") else model
+        inner.base_model.update_and_allocate(state.global_step + 1)
+
+    def save_state(self, model, folder: Path) -> None:
+        """Write what the allocator remembers between steps."""
+        allocator = model.base_model.rankallocator
+        state = {name: getattr(allocator, name) for name in MOVING}
+        torch.save(state | {"rank_pattern": model.peft_config["default"].rank_pattern}, folder / STATE)
+
+    def load_state(self, model, folder: Path) -> None:
+        """Restore what `save_state` wrote."""
+        state = torch.load(folder / STATE, weights_only=True)
+        model.peft_config["default"].rank_pattern = state.pop("rank_pattern")
+        for name, value in state.items():
+            setattr(model.base_model.rankallocator, name, value)

@@ -44,6 +44,9 @@ for task in config["tasks"]:
     include: f"rules/tasks/{task}.smk"
 
 
+gpu_resources.apply(workflow)
+
+
 rule all:
     default_target: True
     input:

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(workflow.basedir, "workflow", "scripts")))
 from common import methods
 from common.core import grid
 from common.core.errors import JobError
-from common.planning import config_validation, expected_runs, plan, slurm
+from common.planning import config_validation, expected_runs, gpu_resources, plan, slurm
 from common.tasks.control import task as controls
 from common.tasks.subject import task as subjects
 

@@ -2,7 +2,6 @@
 
 import re
 
-import pytest
 import yte
 
 from support import ROOT
@@ -21,19 +20,53 @@ def test_profiles_keep_to_their_rooms():
     assert slurm["executor"] == "slurm" and slurm["slurm-status-command"] == "squeue" and slurm["retries"] > 0
 
 
-@pytest.mark.parametrize("name", ["slurm", "lsf"])
-def test_a_profile_that_names_the_gpu_rules_names_all(name, monkeypatch):
-    rules = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
-    with_gpu = {
-        block.split(":")[0] for block in re.split(r"^rule ", rules, flags=re.MULTILINE) if "        gpu=" in block
-    }
-    for variable in ("PARTITION", "GPU_PARTITION", "GPU_MODEL"):
-        monkeypatch.setenv(f"HRA_SLURM_{variable}", "x")
-    assert set(profile(name)["set-resources"]) == with_gpu
+# Every rule with a GPU in the paper's grid, and runs that train nothing.
+TARGETS = [
+    f"results/{place}"
+    for place in (
+        "glue/cola/hra/r8/seed0/validation/metrics.json",
+        "math/metamathqa-40k/base/pretrained/seed0/gsm8k/metrics.json",
+        "math/metamathqa-40k/hra/r32/seed0/retention.json",
+        "subject/dog/hra/r8/seed0/prompts/metrics.json",
+        "subject/dog/real/images/seed0/prompts/metrics.json",
+        "control/ade20k/hra/r8/seed0/validation/metrics.json",
+    )
+]
+
+
+def planned(project, *arguments: str) -> list[tuple[str, dict[str, str]]]:
+    """Return rule and resources of every job of a dry-run."""
+    output = project.snakemake(*arguments, "-n", "--", *TARGETS)
+    found = re.findall(r"^rule (\w+):\n(?:    .*\n)*?    resources: (.*)$", output, re.MULTILINE)
+    return [(rule, dict(pair.split("=", 1) for pair in stated.split(", "))) for rule, stated in found]
+
+
+def test_slurm_jobs_with_a_gpu_go_to_the_gpu_partition(fresh, monkeypatch):
+    for name, value in {"PARTITION": "cpu", "GPU_PARTITION": "gpu", "GPU_MODEL": "a100"}.items():
+        monkeypatch.setenv(f"HRA_SLURM_{name}", value)
+    jobs = planned(fresh, "--profile", "slurm", "--set-resources", "evaluate_harness:slurm_partition=mine")
+    for rule, resources in jobs:
+        partition, model = ("gpu", "a100") if int(resources.get("gpu", 0)) else ("cpu", None)
+        assert resources["slurm_partition"] == ("mine" if rule == "evaluate_harness" else partition), rule
+        assert resources.get("gpu_model") == model, rule
+        assert not [name for name in resources if name.startswith("with_gpu")]
+    rules = {name: {rule for rule, found in jobs if found.get("gpu") == name} for name in ("0", "1", "8", None)}
+    assert {"train_math", "train_subject"} <= rules["0"] and rules["8"] == {"train_control"}
+    assert {f"{stage}_{task}" for stage in ("generate", "evaluate") for task in ("subject", "control")} <= rules["1"]
+    assert {"train_glue", "evaluate_glue", "generate_math", "evaluate_harness", "train_subject"} <= rules["1"]
+    assert {"augment", "hints", "evaluate_math"} <= rules[None]
+
+
+def test_lsf_jobs_ask_for_their_number_of_gpus(fresh):
+    jobs = planned(fresh, "--profile", "profiles/lsf", "--executor", "local", "--cores", "1")
+    asked = {found["gpu"]: found.get("lsf_extra") for _, found in jobs if "gpu" in found}
+    assert asked == {"0": None, "1": "-gpu num=1", "8": "-gpu num=8"}
+    assert not [rule for rule, found in jobs if "gpu" not in found and "lsf_extra" in found]
 
 
 def test_a_site_says_what_is_its_own_in_the_environment(monkeypatch):
-    assert "set-resources" not in profile("slurm") and "slurm-qos" not in profile("slurm")
+    assert profile("slurm")["default-resources"] == {"mem_mb": 4000, "runtime": 60}
+    assert "slurm-qos" not in profile("slurm")
     site = {
         "ACCOUNT": "123",
         "PARTITION": "cpu",
@@ -51,8 +84,9 @@ def test_a_site_says_what_is_its_own_in_the_environment(monkeypatch):
         "runtime": 60,
         "slurm_account": "123",
         "slurm_partition": "cpu",
+        "with_gpu_slurm_partition": "gpu",
+        "with_gpu_gpu_model": "a100",
     }
-    assert slurm["set-resources"]["train_glue"] == {"slurm_partition": "gpu", "gpu_model": "a100"}
 
 
 def test_memory_grows_with_each_attempt():

@@ -1,6 +1,7 @@
 """One entry per kind of method in common/methods.py, and no other code that compares with a kind's name."""
 
 import ast
+import copy
 import json
 import re
 from pathlib import Path
@@ -9,6 +10,9 @@ import pytest
 
 from common import methods
 from common.core.errors import JobError
+from common.models import adapters
+from common.planning.method_checks import check_variant
+from support import method
 
 WORKFLOW = Path(__file__).parents[2] / "workflow"
 RULES = [*WORKFLOW.parent.glob("rules/**/*.smk"), WORKFLOW.parent / "Snakefile"]
@@ -102,9 +106,47 @@ def test_what_an_entry_names_exists(kind):
         assert entry.tensors and set(entry.one_of) <= set(fields)
 
 
+@pytest.mark.parametrize(
+    ("kind", "variant", "message"),
+    [
+        ("adalora", {"peft": {}, "targets": "paper"}, "here: kind adalora needs `budget`"),
+        ("lora", {"peft": {}, "targets": "paper", "budget": {}}, "here: budget is for kind adalora, this is lora"),
+        ("full", {"penalty": "norm"}, "here: penalty is for kind hra, this is full"),
+        (
+            "oft",
+            {"peft": {"r": 4, "oft_block_size": 8}, "targets": "paper"},
+            "here: expected one of peft.r and peft.oft",
+        ),
+    ],
+)
+def test_a_variant_s_keys_are_those_of_its_kind(kind, variant, message):
+    with pytest.raises(JobError, match=message):
+        check_variant("here", kind, variant)
+
+
+def test_a_new_method_is_one_entry(monkeypatch, tmp_path):
+    """FourierFT, which no other code here names, is checked, inserted, saved and loaded."""
+    import torch
+
+    entry = methods.Method(
+        peft_config="FourierFTConfig", tensors=lambda asked, n, out: {"fourierft_spectrum": (asked.n_frequency,)}
+    )
+    monkeypatch.setitem(methods.METHODS, "fourierft", entry)
+    assert "fourierft" in methods.kinds_of("a fifth task")
+    chosen = method("fourierft", peft={"n_frequency": 5}, targets=["0"])
+    check_variant("here", "fourierft", {"peft": chosen["peft"], "targets": "paper"})
+    base = torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.Linear(4, 2))
+    x, fresh = torch.randn(3, 6), copy.deepcopy(base)
+    adapted = adapters.insert(base, chosen)
+    torch.nn.init.normal_(adapted.base_model.model[0].fourierft_spectrum["default"])
+    adapters.save(adapted, tmp_path)
+    expected = adapted(x)
+    assert not torch.allclose(expected, fresh(x))
+    assert torch.equal(adapters.load(fresh, chosen, tmp_path)(x), expected)
+
+
 def test_a_method_without_a_penalty_adds_nothing_to_the_loss():
     from common.training.penalties import penalty
-    from support import method
 
     assert penalty(None, method("lora")) is None
     assert penalty(None, method("hra")) is None  # λ = 0

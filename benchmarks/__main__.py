@@ -1,13 +1,13 @@
 """Speed and memory of HRA against PEFT's HRA, LoRA and the frozen model.
 
     python -m benchmarks          the headline: one 4096 x 4096 layer, 512 tokens, r = 8, in about two minutes
-    python -m benchmarks all      everything, into benchmarks/results/ (half an hour on two cores); or any of the groups
+    python -m benchmarks all      everything, to benchmarks/results/ (half an hour on two cores); or any of the groups
                                   deberta-base, llama, linear, conv2d, merge, peak
-    python -m benchmarks plot     the figure alone, from the files there
-    --cpu-time                    CPU seconds of one thread, for a machine that has other things to do as well
+    python -m benchmarks plot     only the figure, from the files there
+    --cpu-time                    CPU seconds of one thread, for a machine that also runs other work
 
-Kinds take turns, so that what else the machine does hits all alike; a time is the median of seven or more rounds. A
-peak is that of a process which does nothing else.
+The kinds are timed in turn, so that other load affects all of them equally; a time is the median of seven or more
+rounds. A memory peak is measured in a process of its own.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def machine() -> str:
 
 
 def keep_heap() -> None:
-    """Keep freed memory in the process, so that no kind pays for pages that the one before it gave back (glibc)."""
+    """Keep freed memory in the process, so that no kind pays for pages that the previous one returned (glibc)."""
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         libc.mallopt(-3, 32 * 2**20)  # M_MMAP_THRESHOLD, its maximum
@@ -53,7 +53,7 @@ def keep_heap() -> None:
 
 
 def measure(steps: dict[str, Step]) -> dict[str, float]:
-    """Median seconds of each kind over interleaved rounds; quick steps get more of them."""
+    """Measure the median seconds per kind over interleaved rounds, with more rounds for quick steps."""
     times: dict[str, list[float]] = {kind: [] for kind in steps}
     rounds, done = ROUNDS, -1  # the first round warms up
     while done < rounds:
@@ -70,7 +70,7 @@ def measure(steps: dict[str, Step]) -> dict[str, float]:
 
 
 def row(case: Case, what: str, values: dict[str, float], unit: str) -> dict:
-    """A row of the results: the four kinds and their ratios."""
+    """Build one row of the results: the four kinds and their ratios."""
     ratio = {
         f"hra/{other}": round(values["hra"] / values[other], 3)
         for other in ("frozen", "lora")
@@ -99,9 +99,9 @@ def row(case: Case, what: str, values: dict[str, float], unit: str) -> dict:
 
 
 def peak(case: Case) -> dict[str, float]:
-    """MiB at the highest point of a step, each kind in a process of its own."""
+    """Measure the peak memory of a step in MiB, each kind in its own process."""
     command = [sys.executable, "-m", "benchmarks", "--peak-of", case.name]
-    # Freed memory goes back to the system at once, so that what is counted is what is used.
+    # Return freed memory to the system immediately, so that only memory in use is counted.
     env = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
     return {
         kind: json.loads(subprocess.run([*command, kind], env=env, capture_output=True, check=True, text=True).stdout)
@@ -118,7 +118,7 @@ def report_peak(name: str, kind: str) -> None:
         step()
         print(torch.cuda.max_memory_allocated() / 2**20)
         return
-    Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak counts from here
+    Path("/proc/self/clear_refs").write_text("5")  # Linux: reset the peak
     step()
     status = Path("/proc/self/status").read_text()
     print(int(status.partition("VmHWM:")[2].split()[0]) / 1024)
@@ -165,11 +165,11 @@ def run(groups: list[str]) -> None:
         for result in measured:
             results.append(result)
             show(result)
-            save(group, results)  # after each, so that what is done is kept
+            save(group, results)  # after each case, so that finished results are kept
 
 
 def main(arguments: list[str]) -> None:
-    # The whole models come first: PEFT's HRA needs 10 GB there, without the heap that the others keep.
+    # Full models first: PEFT's HRA needs 10 GB for them, before the other cases grow the heap.
     groups = ["deberta-base", "llama", "linear", "conv2d", "merge", "peak"]
     if CPU_TIME:
         arguments.remove("--cpu-time")

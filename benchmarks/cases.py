@@ -1,7 +1,7 @@
-"""What is measured: a frozen model, and the same with LoRA, with PEFT's HRA and with this package's.
+"""Benchmark cases: a frozen model, and the same model with LoRA, with PEFT's HRA and with this package's HRA.
 
-A case builds one base model; the four kinds share its weights. A step is a forward and a backward pass that also brings
-a gradient to the input, as it does in the middle of a network.
+A case builds one base model; the four kinds share its weights. A step is a forward and a backward pass that also
+computes the gradient of the input, as in the middle of a network.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Step = Callable[[], None]
 
 @dataclass
 class Case:
-    """`build()` gives a module and a (random) input; `targets` are the layers to adapt."""
+    """`build()` returns a module and a (random) input; `targets` are the layers to adapt."""
 
     group: str
     size: str
@@ -40,12 +40,12 @@ class Case:
         return f"{self.group} {self.size} r{self.r} {str(self.dtype).removeprefix('torch.')}"
 
     def steps(self, kinds: tuple[str, ...] = ()) -> dict[str, Step]:
-        """A training step of each kind, ready to be timed."""
+        """Prepare a training step per kind for timing."""
         base, x = self.base()
         return {kind: self._step(adapt(base, kind, self), x) for kind in kinds or self.kinds}
 
     def merges(self, kinds: tuple[str, ...]) -> dict[str, Step]:
-        """Merge and unmerge of each kind."""
+        """Prepare merging and unmerging per kind for timing."""
         base, _ = self.base()
         models = {kind: adapt(base, kind, self) for kind in kinds}
 
@@ -79,7 +79,7 @@ class Case:
 
 
 def adapt(base: nn.Module, kind: str, case: Case) -> nn.Module:
-    """The base with adapters of one kind, on the same weights."""
+    """Add adapters of one kind to the base model, sharing its weights."""
     shared = itertools.chain(base.parameters(), base.buffers())
     model = copy.deepcopy(base, {id(tensor): tensor for tensor in shared})
     hra.uninstall()
@@ -113,7 +113,7 @@ def _embeddings(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
 
 
 def deberta(r: int = 8, batch: int = 4, tokens: int = 128) -> Case:
-    """DeBERTaV3-base without its embedding table (whose size changes nothing here), every linear layer adapted."""
+    """Build DeBERTaV3-base without its embedding table (irrelevant here), with every linear layer adapted."""
 
     def build() -> tuple[nn.Module, torch.Tensor]:
         from transformers import DebertaV2Config, DebertaV2Model
@@ -139,7 +139,7 @@ def deberta(r: int = 8, batch: int = 4, tokens: int = 128) -> Case:
 
 
 def llama(r: int = 8, tokens: int = 512) -> Case:
-    """Two layers of LLaMA2-7B, queries and values adapted as in the paper."""
+    """Build two layers of LLaMA2-7B with adapted queries and values, as in the paper."""
 
     def build() -> tuple[nn.Module, torch.Tensor]:
         from transformers import LlamaConfig, LlamaModel
@@ -164,7 +164,7 @@ LINEAR = [linear(*case) for case in itertools.product((768, 2048, 4096), (512, 4
 CONV = [
     conv(channels, side, r) for (channels, side), r in itertools.product([(320, 32), (320, 64), (640, 32)], (8, 32))
 ]
-# A whole model with PEFT's HRA at r = 32 keeps r dense matrices a layer: DeBERTa-base alone was killed at 24 GiB.
+# A full model with PEFT's HRA at r = 32 keeps r dense matrices per layer: DeBERTa-base ran out of memory at 24 GiB.
 WITHOUT_PEFT = tuple(kind for kind in KINDS if kind != "peft")
 MODELS = [deberta(8), replace(deberta(32), kinds=WITHOUT_PEFT), llama(8), replace(llama(32), kinds=WITHOUT_PEFT)]
 STEPS = LINEAR + CONV + MODELS

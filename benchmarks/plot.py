@@ -1,4 +1,4 @@
-"""One figure of all the results: the time of a step against the frozen model's, on a logarithmic axis."""
+"""Plot all results: time per step relative to the frozen model, on a logarithmic axis."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LABELS = {"lora": "LoRA (PEFT)", "peft": "HRA (PEFT)", "hra": "HRA (hra)"}
 
 
 def plot(folder: Path) -> None:
-    """Write folder/step.png from the tables in the folder; without tables, nothing."""
+    """Write folder/step.png from the tables in the folder, if there are any."""
     rows = []
     for group in ("linear", "conv2d", "deberta-base", "llama"):
         path = folder / f"{group}.csv"

@@ -1,11 +1,11 @@
-"""What the workflow costs without any training: planning a large grid, the overhead of a job, the start of a script,
-and what a second shard at once brings.
+"""Measure the workflow's overhead without training: planning a large grid, running a job, starting a script, and the
+speed-up from a second concurrent shard.
 
-    python -m benchmarks.workflow               everything, into benchmarks/results/workflow.csv (five minutes)
-    python -m benchmarks.workflow plan start    some of plan, jobs, start, shards
+    python -m benchmarks.workflow               everything, to benchmarks/results/workflow.csv (five minutes)
+    python -m benchmarks.workflow plan start    only some of plan, jobs, start, shards
 
-Beside each number stands that of Snakemake alone: the same DAG with bare rules. CPU seconds (user and system, children
-included) where the machine has other things to do as well; wall seconds beside them.
+Each number is reported next to that of bare Snakemake: the same DAG with minimal rules. CPU seconds (user and system,
+including children) are robust against other load on the machine; wall seconds are reported as well.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ RESULTS = Path(__file__).parent / "results" / "workflow.csv"
 COPIED = ("Snakefile", "rules", "workflow", "config", "profiles", "envs")
 SEEDS = 51  # × 8 datasets × 11 variants: 10,109 jobs
 ROUNDS = 3
-IMAGES = 120  # in shards
+IMAGES = 120  # sharded
 
-# The same files and dependencies as our rules for GLUE, and nothing else.
+# The same files and dependencies as the workflow's rules for GLUE, and nothing else.
 BARE = """
 RUN = "results/glue/{dataset}/{run}/seed{seed}"
 WILDCARDS = dict(dataset=config["datasets"], run=config["runs"], seed=config["seeds"])
@@ -82,7 +82,7 @@ SCRIPTS = [
 
 
 def run(command: list[str], folder: Path) -> tuple[float, float]:
-    """Wall and CPU seconds of a command and its children."""
+    """Measure wall and CPU seconds of a command and its children."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -97,7 +97,7 @@ def snakemake(*arguments: str) -> list[str]:
 
 def row(what: str, case: str, seconds: tuple[float, float], per: int = 1) -> dict:
     wall, cpu = (f"{value / per:.4f}" for value in seconds)
-    load = f"{os.getloadavg()[0] / os.cpu_count():.1f}"  # above 1, others wanted the cores as well
+    load = f"{os.getloadavg()[0] / os.cpu_count():.1f}"  # above 1: other processes competed for the cores
     return {"what": what, "case": case, "wall_s": wall, "cpu_s": cpu, "load_per_core": load, "machine": machine()}
 
 
@@ -113,7 +113,7 @@ def copy_project(folder: Path) -> None:
 
 
 def plan(folder: Path) -> Iterator[dict]:
-    """A dry-run of 10,000 jobs, and what each of these jobs plans for itself on its compute node."""
+    """Measure a dry run of 10,000 jobs, and the planning that each job repeats on its compute node."""
     copy_project(folder)
     grid = yaml.safe_load((ROOT / "config/config.yaml").read_text())["tasks"]["glue"]["grid"][0]
     grid["seeds"] = list(range(SEEDS))
@@ -131,7 +131,7 @@ def plan(folder: Path) -> Iterator[dict]:
 
 
 def jobs(folder: Path) -> Iterator[dict]:
-    """A job's share of many, one after the other, without the start and end of Snakemake itself."""
+    """Measure the time per job of many sequential jobs, excluding the start and end of Snakemake itself."""
     for number, (case, (action, scheduler, count)) in enumerate(TRIVIAL.items()):
         place = folder / str(number)
         place.mkdir()
@@ -146,7 +146,7 @@ def jobs(folder: Path) -> Iterator[dict]:
 
 
 def start(folder: Path) -> Iterator[dict]:
-    """From the command to the first line of `main`: imports at the top of each script, under Snakemake's preamble."""
+    """Measure the time until the first line of `main`: each script's imports, under Snakemake's preamble."""
     preamble = "import snakemake.logging, snakemake.iocontainers"
     cases = {"python alone": "pass", "Snakemake's preamble": preamble}
     cases |= {f"{name}.py": f"{preamble}, {name}" for name in SCRIPTS}
@@ -156,9 +156,9 @@ def start(folder: Path) -> Iterator[dict]:
 
 
 def shards(folder: Path) -> Iterator[dict]:
-    """The demo's images with hints: all in one shard, then two shards at once, each a job of one thread.
+    """Measure the demo's control images: all in one shard, then in two concurrent shards with one thread each.
 
-    A job's seconds are Snakemake's own (`benchmark:`), the start of the script included.
+    A job's seconds are Snakemake's own (`benchmark:`), including the start of the script.
     """
     copy_project(folder)
     rows = {"train": 8, "validation": IMAGES}

@@ -1,6 +1,6 @@
-"""Householder reflection adaptation (HRA, arXiv 2405.17484) for PEFT at the price of LoRA.
+"""Householder Reflection Adaptation (HRA, arXiv 2405.17484) for PEFT at the cost of LoRA.
 
-After `hra.install()` stock PEFT calls, such as `get_peft_model(model, peft.HRAConfig(r=8))`, give
+After `hra.install()`, stock PEFT calls such as `get_peft_model(model, peft.HRAConfig(r=8))` create
 this package's layers.
 """
 

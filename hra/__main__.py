@@ -1,4 +1,4 @@
-"""`python -m hra inspect | to-lora | merge`: look at an adapter, export it, merge it."""
+"""`python -m hra inspect | to-lora | merge`: inspect, export or merge an adapter."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pickle
 import sys
 from pathlib import Path
 
-# `python -m` looks in the working directory first: a diffusers.py that lies there is not what an adapter means.
+# `python -m` searches the working directory first: a diffusers.py there is not the library that an adapter names.
 if __name__ == "__main__" and sys.path[0] == os.getcwd():
     del sys.path[0]
 
@@ -25,7 +25,7 @@ import hra
 from .export import PREFIX, State
 from .reflections import compact, orthogonality_error
 
-LIBRARIES = ("transformers", "diffusers")  # whose classes an adapter may name
+LIBRARIES = ("transformers", "diffusers")  # the libraries whose classes an adapter may name
 AUTO_CLASSES = {
     "CAUSAL_LM": "AutoModelForCausalLM",
     "FEATURE_EXTRACTION": "AutoModel",
@@ -37,21 +37,22 @@ AUTO_CLASSES = {
 
 
 def measure(adapter: str) -> list[dict]:
-    """Measure each layer of a saved HRA adapter; the base model is not needed.
+    """Measure every layer of a saved HRA adapter without its base model.
 
-    Of its H (n, n): `distance` ‖H - I‖_F = ‖B Vᵀ‖_F and `angle`, the largest argument of an eigenvalue, in degrees (0:
-    the base model; 180: some direction is reflected). `orthogonality`: ‖I_r - UᵀU‖_F of the unit columns (Eq. 6).
+    For the layer's H (n, n): `distance` is ‖H - I‖_F = ‖B Vᵀ‖_F; `angle` is the largest argument of an eigenvalue in
+    degrees (0: the base model; 180: some direction is reflected). `orthogonality` is ‖I_r - UᵀU‖_F of the unit columns
+    (Eq. 6).
 
-    Raises ValueError if the adapter is not HRA's.
+    Raises ValueError if it is not an HRA adapter.
     """
     config = PeftConfig.from_pretrained(adapter)
     if not isinstance(config, HRAConfig):
-        raise ValueError(f"{adapter}: expected an HRA adapter, got {config.peft_type}")
+        raise ValueError(f"{adapter}: expected an HRA adapter, found {config.peft_type}")
     layers = []
     for key, u in load_peft_weights(adapter, device="cpu").items():
         if key.endswith(".hra_u"):
             V, B = compact(u.double(), config.apply_GS)
-            # H has the eigenvalue 1 outside the span of B; within, those of the r x r matrix I - VᵀB.
+            # H has the eigenvalue 1 outside the span of B; within it, the eigenvalues of the r x r matrix I - VᵀB.
             eigenvalues = torch.linalg.eigvals(torch.eye(V.shape[1]) - V.mT @ B)
             layers.append(
                 {
@@ -105,7 +106,7 @@ def _plot(layers: list[dict], title: str, png: str) -> None:
 
 
 def load(adapter: str, base: str | None) -> PeftModel:
-    """Load an adapter on its base model, or on the one named, in this package's layers.
+    """Load an adapter into this package's layers, on its own base model or on `base`.
 
     Raises ValueError if the adapter does not name a model class of transformers or diffusers.
     """
@@ -118,28 +119,31 @@ def load(adapter: str, base: str | None) -> PeftModel:
     elif config.auto_mapping:
         cls = model_class(adapter, config.auto_mapping["parent_library"], config.auto_mapping["base_model_class"])
     else:
-        raise ValueError(f"{adapter} does not say what class its model has: load it in Python, then hra.to_lora(model)")
+        raise ValueError(
+            f"{adapter} does not name its base model's class: load the model in Python, then call hra.to_lora(model)"
+        )
     hra.install()
     return PeftModel.from_pretrained(cls.from_pretrained(base), adapter)
 
 
 def model_class(adapter: str, library: str, name: str) -> type[nn.Module]:
-    """Look up the model class that an adapter_config.json names; nothing but transformers and diffusers is imported."""
+    """Look up the model class named in an adapter_config.json; only transformers and diffusers are imported."""
     found = None
     if library.partition(".")[0] in LIBRARIES:
         found = getattr(importlib.import_module(library), name, None)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise ValueError(
             f"{adapter}: expected adapter_config.json to name a model class of {' or '.join(LIBRARIES)}, found "
-            f"{library}.{name}. Load the model in Python, then hra.to_lora(model) or model.merge_and_unload()"
+            f"{library}.{name}. Load the model in Python, then call hra.to_lora(model) or model.merge_and_unload()"
         )
     return found
 
 
 def left_out(model: PeftModel, adapter: str) -> State:
-    """Give the saved adapter's tensors of `modules_to_save` that the base model's class lacks, by their keys.
+    """Return the saved adapter's `modules_to_save` tensors, by key, that the base model's class has no module for.
 
-    Such are a hint encoder's, which a script gives to the model. Raises ValueError if there are others.
+    A hint encoder, which a training script adds to the model, is one such module. Raises ValueError for a tensor that
+    is not in `modules_to_save`.
     """
     known = get_peft_model_state_dict(model)
     state = {key: one for key, one in load_peft_weights(adapter, device="cpu").items() if key not in known}
@@ -147,7 +151,7 @@ def left_out(model: PeftModel, adapter: str) -> State:
     for key in state:
         if not any(f".{name}." in key for name in wanted):
             raise ValueError(
-                f"{adapter} does not fit {type(model.get_base_model()).__name__}, which has no {key}. Correct --base."
+                f"{adapter} does not match {type(model.get_base_model()).__name__}, which has no {key}. Correct --base."
             )
     return state
 
@@ -162,8 +166,8 @@ def merge(adapter: str, out: str, base: str | None) -> None:
     if lost := left_out(model, adapter):
         raise ValueError(
             f"{adapter} also has {len(lost)} weights such as {next(iter(lost))}, for which "
-            f"{type(model.get_base_model()).__name__} has no module: a merged model would lack them. Give it that "
-            "module in Python, load the adapter and call `merge_and_unload()`."
+            f"{type(model.get_base_model()).__name__} has no module: a merged model would lack them. Add that module "
+            "to the model in Python, load the adapter and call `merge_and_unload()`."
         )
     merged: nn.Module = model.merge_and_unload(safe_merge=True)
     merged.save_pretrained(out)
@@ -172,15 +176,15 @@ def merge(adapter: str, out: str, base: str | None) -> None:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m hra", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    look = commands.add_parser("inspect", help="layers, parameters and how far each is from the base model")
-    export = commands.add_parser("to-lora", help="write it as a LoRA adapter that gives the same outputs")
+    look = commands.add_parser("inspect", help="show layers, parameters and their distance from the base model")
+    export = commands.add_parser("to-lora", help="export an equivalent LoRA adapter")
     fuse = commands.add_parser("merge", help="write the base model with the adapter merged into its weights")
     for command in (look, export, fuse):
-        command.add_argument("adapter", help="folder, or name on the hub")
-    look.add_argument("--png", help="the figure (default: the adapter's name, here)")
+        command.add_argument("adapter", help="folder, or name on the Hugging Face Hub")
+    look.add_argument("--png", help="path of the figure (default: the adapter's name in the working directory)")
     for command in (export, fuse):
         command.add_argument("out", help="folder to write")
-        command.add_argument("--base", help="base model (default: the one that the adapter names)")
+        command.add_argument("--base", help="base model (default: the one named by the adapter)")
     options = parser.parse_args(arguments)
     try:
         if options.command == "inspect":
@@ -190,16 +194,16 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             merge(options.adapter, options.out, options.base)
     except ModuleNotFoundError as error:
-        sys.exit(f"python -m hra {options.command}: {error}; `pip install 'hra[cli]'` brings it")
-    except pickle.UnpicklingError:  # whose message advises to run what the file holds
+        sys.exit(f"python -m hra {options.command}: {error}; install it with `pip install 'hra[cli]'`")
+    except pickle.UnpicklingError:  # its own message advises executing the file's contents
         sys.exit(
             f"python -m hra {options.command}: expected weights, found other objects in a file of {options.adapter} or "
-            "of its base model, which could run code; they were not loaded. Use .safetensors files."
+            "of its base model, which could execute code; they were not loaded. Use .safetensors files."
         )
     except SafetensorError as error:
         sys.exit(
             f"python -m hra {options.command}: a .safetensors file of {options.adapter} or of its base model is "
-            f"truncated or damaged ({error}). Copy or download it again."
+            f"truncated or corrupted ({error}). Copy or download it again."
         )
     except (TypeError, ValueError, OSError) as error:  # TypeError: merging into a quantised layer
         sys.exit(f"python -m hra {options.command}: {error}")

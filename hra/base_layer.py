@@ -1,4 +1,4 @@
-"""The adapters of one layer: parameters named and shaped as in `peft.tuners.hra`, start, merging."""
+"""The adapters of one layer: parameters with the names and shapes of `peft.tuners.hra`, initialisation, merging."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from torch import nn
 from .quantized import is_plain
 from .reflections import cast, compact, compose, exact
 
-ROWS = 256  # of a weight that are multiplied at a time: what they take in float64 stays small
+ROWS = 256  # rows of a weight per multiplication, so that their float64 copy stays small
 Factors = tuple[torch.Tensor, torch.Tensor]  # V and B of D = I - B Vᵀ, both (n, r)
 
 
 class HRALayer(nn.Module, PeftHRALayer):
-    """The adapters of one layer, their compact form and their merging; subclasses do the forward.
+    """The adapters of one layer, their compact form and their merging; subclasses implement `forward`.
 
-    `n`, the rows of each `hra_u` (n, r), is the width of the (flattened) input that meets the
-    weight (out, n). Several active adapters multiply in order, W D_1 D_2, as in PEFT.
+    `n`, the number of rows of each `hra_u` (n, r), is the width of the (flattened) input of the
+    weight (out, n). Several active adapters are multiplied in order, W D_1 D_2, as in PEFT.
     """
 
     def __init__(self, base_layer: nn.Module, adapter_name: str, config: HRAConfig, r: int = 0, **kwargs: Any) -> None:
         super().__init__()
         self.base_layer = base_layer
-        self.path = ""  # in the model; the tuner knows it
+        self.path = ""  # path in the model, set by the tuner
         self.hra_r = {}
         self.hra_apply_GS = {}
         self.hra_u = nn.ParameterDict({})
@@ -52,15 +52,15 @@ class HRALayer(nn.Module, PeftHRALayer):
         return self.in_features
 
     def get_base_dtype(self) -> torch.dtype | None:
-        """Give the dtype of the base weight, or None for a quantised or sharded one."""
+        """Return the dtype of the base weight, or None if it is quantised or sharded."""
         weight = getattr(self.get_base_layer(), "weight", None)
         return weight.dtype if is_plain(weight) else None
 
     def update_layer(self, adapter_name: str, r: int, config: HRAConfig, **kwargs: Any) -> None:
         """Add an adapter: `hra_u` (n, r), float32 or wider, on the base layer's device.
 
-        Raises ValueError for an r that is not positive and, unless the adapter is being loaded
-        (`inference_mode`, or meta device), for an r above n and an odd r with the paired start.
+        Raises ValueError if r is not positive and, unless the adapter is being loaded
+        (`inference_mode`, or meta device), if r is above n or odd with the paired initialisation.
         """
         if r <= 0:
             raise ValueError(f"`r` should be a positive integer value but the value passed is {r}")
@@ -69,7 +69,7 @@ class HRALayer(nn.Module, PeftHRALayer):
         device = next((tensor.device for tensor in tensors), None)
         dtype = torch.promote_types(self.get_base_dtype() or torch.float32, torch.float32)
         self.hra_u[adapter_name] = nn.Parameter(torch.empty(self.n, r, device=device, dtype=dtype))
-        # With `low_cpu_mem_usage` registering it has moved it to the meta device.
+        # With `low_cpu_mem_usage`, registering the parameter has moved it to the meta device.
         if not (config.inference_mode or self.hra_u[adapter_name].is_meta):
             self._check_start(adapter_name, r, config)
         self.hra_r[adapter_name] = r
@@ -85,15 +85,15 @@ class HRALayer(nn.Module, PeftHRALayer):
         if r > self.n:
             error = (
                 f"HRA with r = {r} on {self.get_base_layer()}, whose input width is {self.n}: more "
-                f"reflections than dimensions add nothing. Choose r <= {self.n}, or leave the "
-                "layer out with `exclude_modules`."
+                f"reflections than dimensions add nothing. Choose r <= {self.n}, or exclude the "
+                "layer with `exclude_modules`."
             )
         elif r % 2 and config.init_weights and not config.apply_GS:
             error = (
-                f"HRA with r = {r}: an odd number of reflections has determinant -1 and cannot "
-                f"start at the base model. Choose an even r (say {r + 1}), or `init_weights=False` "
-                "for a random start away from it. (To train a saved adapter of odd r further, load "
-                "it with `low_cpu_mem_usage=True`.)"
+                f"HRA with r = {r}: a product of an odd number of reflections has determinant -1 and "
+                f"cannot be initialised to the base model. Choose an even r (for example {r + 1}), or "
+                "`init_weights=False` for a random initialisation. (To continue training a saved "
+                "adapter with odd r, load it with `low_cpu_mem_usage=True`.)"
             )
         if error is not None:
             del self.hra_u[adapter_name]
@@ -101,7 +101,7 @@ class HRALayer(nn.Module, PeftHRALayer):
 
     @torch.no_grad()
     def reset_hra_parameters(self, adapter_name: str) -> None:
-        """Start at the base model, r even: each random column twice, so that neighbours cancel."""
+        """Initialise to the base model (r even): duplicate each random column, so that neighbours cancel."""
         u = self.hra_u[adapter_name]
         half = u.new_empty(u.shape[0], u.shape[1] // 2)
         nn.init.kaiming_uniform_(half, a=math.sqrt(5))
@@ -109,13 +109,14 @@ class HRALayer(nn.Module, PeftHRALayer):
 
     @torch.no_grad()
     def reset_hra_parameters_random(self, adapter_name: str) -> None:
-        """Start at independent random columns; with `apply_GS` paired ones would be degenerate."""
+        """Initialise with independent random columns; with `apply_GS`, paired columns would be degenerate."""
         nn.init.kaiming_uniform_(self.hra_u[adapter_name], a=math.sqrt(5))
 
     def get_factors(self, adapter_names: list[str]) -> Factors | None:
-        """Give V and B, both (n, r), of D = I - B Vᵀ, the adapters' product in the given order.
+        """Return V and B, both (n, r), of D = I - B Vᵀ, the adapters' product in the given order.
 
-        float32 or wider, also under autocast; differentiable. None if the layer has none of them.
+        They are float32 or wider, also under autocast, and differentiable. Returns None if the layer
+        has none of the adapters.
         """
         factors = None
         for name in adapter_names:
@@ -128,13 +129,13 @@ class HRALayer(nn.Module, PeftHRALayer):
         return factors
 
     def get_delta_weight(self, adapter_name: str, reverse: bool = False) -> torch.Tensor:
-        """Build the dense D (n, n) of PEFT's layer of the same name; nothing here calls it."""
+        """Build the dense D (n, n), like PEFT's method of the same name; nothing in this package calls it."""
         V, B = self.get_factors([adapter_name])
         D = torch.eye(self.n, dtype=V.dtype, device=V.device) - (exact(B) @ exact(V).mT).to(V.dtype)
         return D.mT if reverse else D
 
     def _rotations(self, x: torch.Tensor, adapter_names: list[str] | None) -> list[tuple[torch.Tensor | None, Factors]]:
-        """What is to be rotated now, and by what: (rows of the batch, or None for all; factors)."""
+        """List which rows of the batch (None: all) are rotated by which factors."""
         if adapter_names is None:
             if not self.merged:
                 factors = None if self.disable_adapters else self.get_factors(self.active_adapters)
@@ -151,7 +152,7 @@ class HRALayer(nn.Module, PeftHRALayer):
             )
         if len(adapter_names) != len(x):
             raise ValueError(
-                f"`adapter_names` should name one adapter for each of the {len(x)} inputs, got "
+                f"`adapter_names`: expected one adapter name for each of the {len(x)} inputs, found "
                 f"{len(adapter_names)} names."
             )
         parts = []
@@ -162,7 +163,7 @@ class HRALayer(nn.Module, PeftHRALayer):
         return parts
 
     def _working_dtypes(self, x: torch.Tensor) -> tuple[torch.dtype, torch.dtype, torch.dtype | None]:
-        """The dtypes to rotate in, to call the base layer with, and to return (None: its own)."""
+        """Return the dtypes of the rotation, of the base layer's input and of the output (None: the base layer's)."""
         device = x.device.type
         if torch.is_autocast_enabled(device):
             dtype = x.dtype if x.dtype == torch.float64 else torch.get_autocast_dtype(device)
@@ -171,32 +172,32 @@ class HRALayer(nn.Module, PeftHRALayer):
         return torch.promote_types(x.dtype, base), base, x.dtype
 
     def _thin_weights(self, factors: Factors, dtype: torch.dtype) -> Factors:
-        """V (n, r) and W B (out, r), of W D = W - (W B) Vᵀ, made in float32 or wider."""
+        """Compute V (n, r) and W B (out, r) of W D = W - (W B) Vᵀ in float32 or wider."""
         V, B = factors
         weight = self.get_base_layer().weight.flatten(1)
         wide = torch.promote_types(weight.dtype, B.dtype)
         with torch.autocast(weight.device.type, enabled=False):
-            # With Bᵀ contiguous the gradient of B is computed as gᵀW, which BLAS does faster than Wᵀg.
+            # With Bᵀ contiguous, the gradient of B is computed as gᵀW, which is faster in BLAS than Wᵀg.
             WB = weight.to(wide) @ B.to(wide).mT.contiguous().mT
         return cast(V, WB, dtype)
 
     def _writable_weight(self) -> torch.Tensor:
         base = self.get_base_layer()
-        # FSDP's weights look plain from a forward to the next resharding; what is written to them then is lost.
+        # FSDP's weights look plain between a forward and the next resharding, but writes to them are lost.
         if self.get_base_dtype() is None or getattr(base, "_is_fsdp_managed_module", False):
             raise TypeError(
-                f"HRA cannot merge into {self.path or base}: expected a plain floating-point weight, found that of "
-                f"{type(base).__name__}, quantised or sharded (FSDP). Leave the adapter unmerged, export it with "
-                "`hra.to_lora`, or merge it into the base model loaded unquantised and whole."
+                f"HRA cannot merge into {self.path or base}: expected a plain floating-point weight, found a quantised "
+                f"or sharded (FSDP) one of {type(base).__name__}. Keep the adapter unmerged, export it with "
+                "`hra.to_lora`, or merge it into the base model loaded without quantisation and sharding."
             )
         return base.weight.data
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
         """Merge adapters into the base weight: W D = W - (W B) Vᵀ, O(out n r).
 
-        Arithmetic cannot give back a weight narrower than float32, so its bits are kept until
-        `unmerge`. Raises ValueError if `safe_merge` and the result is not finite, TypeError if the
-        base is quantised or under FSDP.
+        A weight narrower than float32 cannot be restored by arithmetic, so a copy of it is kept until
+        `unmerge`. Raises ValueError if `safe_merge` is set and the result is not finite, TypeError if
+        the base layer is quantised or sharded by FSDP.
         """
         names = check_adapters_to_merge(self, adapter_names)
         names = [name for name in names if name in self.hra_u]
@@ -221,7 +222,7 @@ class HRALayer(nn.Module, PeftHRALayer):
         self.merged_adapters.extend(names)
 
     def unmerge(self) -> None:
-        """Take all merged adapters out: by the bits kept, or for float32 and wider by W Dᵀ.
+        """Undo all merges: restore the kept weight or, for float32 and wider, compute W Dᵀ.
 
         D is the one that was merged, even if `hra_u` has changed since. Raises TypeError under FSDP.
         """
@@ -242,7 +243,7 @@ class HRALayer(nn.Module, PeftHRALayer):
 
 
 def _multiply(weight: torch.Tensor, factors: Factors, in_place: bool) -> torch.Tensor:
-    """W (out, ...) times D = I - B Vᵀ in W's dtype, rounded once: a rank-r update, a block of rows at a time."""
+    """Multiply W (out, ...) by D = I - B Vᵀ: a rank-r update, block by block, rounded once to W's dtype."""
     V, B = (exact(factor) for factor in factors)
     new = weight if in_place else torch.empty_like(weight)
     with torch.autocast(weight.device.type, enabled=False):

@@ -1,4 +1,4 @@
-"""HRA adapters for others to use: as LoRA, exactly."""
+"""Exact export of HRA adapters as LoRA adapters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .quantized import dense_weight
 from .reflections import compact, exact
 
 PREFIX = "base_model.model."  # of the keys in PEFT's adapter files
-HEADS = {"classifier", "score", "qa_outputs"}  # PEFT lists these for a task, whatever the model calls its head
+HEADS = {"classifier", "score", "qa_outputs"}  # PEFT lists these for a task type, whatever the model's head is called
 State = dict[str, torch.Tensor]
 
 
@@ -25,27 +25,28 @@ def to_lora(
     adapter_name: str = "default",
     beside: Mapping[str, torch.Tensor] | None = None,
 ) -> tuple[LoraConfig, State]:
-    """Export an HRA adapter as a LoRA adapter that gives the same outputs, to rounding.
+    """Export an HRA adapter as a LoRA adapter with the same outputs up to rounding.
 
-    W H = W - (W B) Vᵀ (section 3.1, Eq. 3, in compact form), so LoRA's two factors are Vᵀ (r, n) and -W B (out, r),
-    with rank = alpha = r; of a convolution (r, C, kh, kw) and (out, r, 1, 1). They belong to the W they were made from.
-    A quantised base is dequantised for it. If its kernels round activations too, they round H x and x differently.
+    W H = W - (W B) Vᵀ (section 3.1, Eq. 3, in compact form), so LoRA's two factors are Vᵀ (r, n) and -W B (out, r) with
+    rank = alpha = r; for a convolution they are (r, C, kh, kw) and (out, r, 1, 1). They are valid only for the W they
+    were computed from. A quantised base weight is dequantised first. If its kernels also round activations, H x and x
+    are rounded differently.
 
-    model: what `get_peft_model` gave, or a model with injected layers (diffusers). `beside`: tensors of the adapter's
-    file, by its keys, of those `modules_to_save` that this model has no module for. Returns LoRA's config and weights,
-    float32 or wider, biases and `modules_to_save` among them. With a directory they are written there: for
-    `PeftModel.from_pretrained`, or, from an injected model, for diffusers' `load_lora_adapter(directory, prefix=None)`.
+    model: the return value of `get_peft_model`, or a model with injected layers (diffusers). `beside`: tensors of the
+    adapter file, by key, for the `modules_to_save` that this model has no module for. Returns LoRA's config and
+    weights, float32 or wider, including biases and `modules_to_save`. With a directory, writes them there for
+    `PeftModel.from_pretrained` or, from an injected model, for diffusers' `load_lora_adapter(directory, prefix=None)`.
 
-    Raises KeyError for an unknown adapter; ValueError if it is no HRA adapter, is merged, lists `modules_to_save` that
-    are neither in the model nor `beside` it, has a base weight that cannot be read exactly (`quantized.dense_weight`),
-    or adapts a convolution that PEFT's LoRA gets wrong (it ignores dilation and padding mode).
+    Raises KeyError for an unknown adapter; ValueError if it is not an HRA adapter, is merged, lists `modules_to_save`
+    that are neither in the model nor in `beside`, has a base weight that cannot be read exactly
+    (`quantized.dense_weight`), or adapts a convolution whose dilation or padding mode PEFT's LoRA ignores.
     """
     configs = getattr(model, "peft_config", {})
     if adapter_name not in configs:
-        raise KeyError(f"to_lora: expected one of the adapters {sorted(configs)}, got {adapter_name!r}")
+        raise KeyError(f"to_lora: expected one of the adapters {sorted(configs)}, found {adapter_name!r}")
     config = configs[adapter_name]
     if not isinstance(config, HRAConfig):
-        raise ValueError(f"to_lora: expected an HRA adapter, got {config.peft_type.value}")
+        raise ValueError(f"to_lora: expected an HRA adapter, found {config.peft_type.value}")
     state: State = dict(beside or {})
     _check_saved_modules(model, config, state)
     for key, tensor in get_peft_model_state_dict(model, adapter_name=adapter_name).items():
@@ -82,22 +83,22 @@ def _check_saved_modules(model: nn.Module, config: HRAConfig, beside: State) -> 
         if not any(f".{wanted}." in f".{name}." for name in names):
             raise ValueError(
                 f"to_lora: expected the module {wanted}, which the adapter lists in `modules_to_save`, found none in "
-                f"{type(model).__name__}: its trained weights would be lost. Give the base model that module before "
-                "you load the adapter, or pass its tensors as `beside`."
+                f"{type(model).__name__}: its trained weights would be lost. Add that module to the base model before "
+                "loading the adapter, or pass its tensors as `beside`."
             )
 
 
 @torch.no_grad()
 def _lora_factors(path: str, layer: nn.Module, adapter_name: str) -> tuple[torch.Tensor, torch.Tensor]:
     if layer.merged:
-        raise ValueError("to_lora: expected an unmerged adapter; call `unmerge_adapter()` before")
+        raise ValueError("to_lora: expected an unmerged adapter; call `unmerge_adapter()` first")
     V, B = compact(layer.hra_u[adapter_name], layer.hra_apply_GS[adapter_name])
     base = layer.get_base_layer()
     if isinstance(base, nn.Conv2d):
         if base.padding_mode != "zeros" or set(base.dilation) != {1}:
             raise ValueError(
                 f"to_lora: {path} has dilation {base.dilation} and padding mode {base.padding_mode!r}; PEFT's LoRA "
-                "ignores both, so the export would be wrong. Leave that layer out, or merge the adapter instead."
+                "ignores both, so the export would be wrong. Exclude that layer, or merge the adapter instead."
             )
         WB = _times(base.weight.flatten(1), B)
         return V.mT.reshape(-1, *base.weight.shape[1:]).contiguous(), -WB[:, :, None, None].contiguous()
@@ -105,12 +106,12 @@ def _lora_factors(path: str, layer: nn.Module, adapter_name: str) -> tuple[torch
 
 
 def _times(weight: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
-    """W B (out, r) in B's dtype, rounded once: in float64, a block of rows at a time."""
+    """Compute W B (out, r) in float64, one block of rows at a time, and round once to B's dtype."""
     return torch.cat([exact(rows) @ exact(B) for rows in weight.split(ROWS)]).to(B.dtype)
 
 
 def save(directory: Path, config: HRAConfig | LoraConfig, state: State) -> None:
-    """Write an adapter as PEFT does."""
+    """Write an adapter in PEFT's format."""
     config.save_pretrained(str(directory))
     save_file(
         {key: tensor.contiguous() for key, tensor in state.items()},

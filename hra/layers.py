@@ -14,10 +14,11 @@ from .reflections import reflect
 
 
 class Linear(HRALayer):
-    """z = W H x + b (Eq. 2) as `base_layer(reflect(x, V, B))`: O(N n r) more for N rows.
+    """Compute z = W H x + b (Eq. 2) as `base_layer(reflect(x, V, B))`, an additional O(N n r) for N rows.
 
-    Where x needs no gradient, at the bottom of a network, it is W x + b - (W B)(Vᵀx) instead, so that none has to come
-    back through W, O(N n out). x: (..., n). Returns (..., out) in x's dtype; under autocast, in the bare base layer's.
+    Where x needs no gradient (in the first layer of a network) it computes W x + b - (W B)(Vᵀx) instead, which saves
+    the backward pass through W, O(N n out). x: (..., n). Returns (..., out) in x's dtype; under autocast, in the output
+    dtype of the base layer.
     """
 
     def forward(
@@ -45,16 +46,17 @@ class Linear(HRALayer):
         if x.requires_grad or not (torch.is_grad_enabled() and factors[1].requires_grad):
             return False
         base = self.base_layer
-        # Only where the weight can be read as it is, without a wider copy of it.
+        # Only if the weight can be used directly, without a wider copy.
         return type(base) is nn.Linear and self.get_base_dtype() == factors[1].dtype and not base.weight.requires_grad
 
 
 class Conv2d(HRALayer):
-    """z = W H p + b for each patch p (n = C kh kw, in the order of `weight.view(out, -1)`).
+    """Compute z = W H p + b for every patch p (n = C kh kw, in the order of `weight.view(out, -1)`).
 
-    W H p = W p - (W B)(Vᵀp): what is added to the base layer is a convolution with the r kernels
-    Vᵀ (r, C, kh, kw), of the base layer's stride, padding and dilation, and a 1 x 1 one with W B
-    (out, r). x: (N, C, h, w) or (C, h, w). Returns what the base layer does, dtypes as in Linear.
+    W H p = W p - (W B)(Vᵀp): the base layer's output is corrected by a convolution with the r kernels
+    Vᵀ (r, C, kh, kw), with the base layer's stride, padding and dilation, followed by a 1 x 1
+    convolution with W B (out, r). x: (N, C, h, w) or (C, h, w). Returns the base layer's output shape;
+    dtypes as in Linear.
     """
 
     @property
@@ -62,19 +64,19 @@ class Conv2d(HRALayer):
         return self.in_features * math.prod(self.get_base_layer().kernel_size)
 
     def update_layer(self, adapter_name: str, r: int, config: HRAConfig, **kwargs: Any) -> None:
-        """Add an adapter as `HRALayer.update_layer` does.
+        """Add an adapter like `HRALayer.update_layer`.
 
         Raises NotImplementedError for a grouped convolution, TypeError for a quantised one.
         """
         base = self.get_base_layer()
         if base.groups > 1:
             raise NotImplementedError(
-                f"HRA does not support {type(base).__name__} layers with groups > 1 (got "
-                f"groups={base.groups}): its rotation mixes all input channels. Leave the layer "
-                "out with `exclude_modules`."
+                f"HRA does not support {type(base).__name__} layers with groups > 1 (found "
+                f"groups={base.groups}): its rotation mixes all input channels. Exclude the layer "
+                "with `exclude_modules`."
             )
         if self.get_base_dtype() is None:
-            raise TypeError(f"HRA on a convolution needs a plain floating-point weight, got {base}")
+            raise TypeError(f"HRA on a convolution: expected a plain floating-point weight, found {base}")
         super().update_layer(adapter_name, r, config, **kwargs)
 
     def forward(
@@ -94,11 +96,11 @@ class Conv2d(HRALayer):
         return z.to(out_dtype)
 
     def _correct(self, z: torch.Tensor, x: torch.Tensor, factors: Factors) -> torch.Tensor:
-        """z - (W B)(Vᵀ p) for each patch p of x."""
+        """Compute z - (W B)(Vᵀ p) for every patch p of x."""
         base = self.get_base_layer()
         V, WB = self._thin_weights(factors, x.dtype)
-        # PyTorch's own method, with another weight: padding modes and "same" come with it.
+        # PyTorch's own method with a different weight also handles padding modes and "same".
         P = base._conv_forward(x, V.mT.reshape(-1, *base.weight.shape[1:]), None)
-        if z.dim() == 4 and z.is_contiguous():  # the 1 x 1 convolution and the sum in one
+        if z.dim() == 4 and z.is_contiguous():  # fuses the 1 x 1 convolution and the sum
             return torch.baddbmm(z.flatten(2), -WB.expand(len(z), -1, -1), P.flatten(2)).view(z.shape)
         return z + nn.functional.conv2d(P, -WB[:, :, None, None])

@@ -1,4 +1,4 @@
-"""The orthogonality regulariser λ of HRA (arXiv 2405.17484, section 3.3)."""
+"""The orthogonality regulariser of HRA (arXiv 2405.17484, section 3.3)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ def orthogonality_penalty(model: nn.Module, squared: bool = True) -> torch.Tenso
 
     `squared` (Eq. 6): Σ_layers ‖I_r - UᵀU‖_F². Not squared (official code): Σ_layers ‖I_r - UᵀU‖_F.
 
-    Add λ times it to the loss. The λ of the two are not interchangeable: at the paired start with
-    r = 8 a layer gives 8 and 2.83. Every active adapter of every layer counts, this package's or
-    PEFT's own; λ = ∞ (`apply_GS`) is orthonormal by construction and counts as zero. Layers of one
-    shape share one batched product. Returns a 0-dim tensor, float32 or wider, without unit.
+    Add λ times the penalty to the loss. The λ of the two definitions are not interchangeable: with
+    the paired initialisation and r = 8, a layer contributes 8 and 2.83, respectively. Every active
+    adapter of every layer counts, this package's and PEFT's own; adapters with λ = ∞ (`apply_GS`) are
+    orthonormal by construction and contribute zero. Layers of the same shape share one batched
+    product. Returns a dimensionless 0-dim tensor, float32 or wider.
 
-    Works under DDP and FSDP2. Raises ValueError under FSDP1, and if the model has no active HRA adapter.
+    Works under DDP and FSDP2. Raises ValueError under FSDP1 and if the model has no active HRA adapter.
     """
     groups: dict[tuple, list[torch.Tensor]] = defaultdict(list)
     zeros = []
@@ -36,8 +37,8 @@ def orthogonality_penalty(model: nn.Module, squared: bool = True) -> torch.Tenso
                     zeros.append(torch.zeros((), dtype=dtype, device=u.device))
                 elif u.dim() != 2:
                     raise ValueError(
-                        f"orthogonality_penalty: expected u of shape (n, r), got {tuple(u.shape)}, flattened by FSDP1, "
-                        "from whose pieces it cannot be had. Use FSDP2 (`fully_shard`), or DDP."
+                        f"orthogonality_penalty: expected u of shape (n, r), found {tuple(u.shape)}: FSDP1 has "
+                        "flattened and sharded it. Use FSDP2 (`fully_shard`) or DDP."
                     )
                 else:
                     groups[u.shape, u.dtype, u.device, type(u)].append(u)
@@ -50,10 +51,10 @@ def orthogonality_penalty(model: nn.Module, squared: bool = True) -> torch.Tenso
     for us in groups.values():
         with torch.autocast(us[0].device.type, enabled=False):
             stacked = torch.stack(us)
-            if hasattr(stacked, "full_tensor"):  # under FSDP2: every rank has the whole penalty, as with DDP
+            if hasattr(stacked, "full_tensor"):  # under FSDP2: every rank computes the full penalty, as under DDP
                 stacked = stacked.full_tensor()
             error = orthogonality_error(stacked)
-            # Layers may lie on several devices; the sum is where the first one is.
+            # Layers may be on several devices; the sum is on the device of the first.
             part = (error.square() if squared else error).sum()
         total = part if isinstance(total, int) else total + part.to(total.device)
     return total

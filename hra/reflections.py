@@ -1,4 +1,4 @@
-"""Chains of Householder reflections in compact form, on plain tensors.
+"""Products of Householder reflections in compact form, on plain tensors.
 
 HRA (arXiv 2405.17484, section 3.1, Eqs. 2-3) multiplies a frozen weight W (out, n) on its input
 side by
@@ -10,13 +10,13 @@ With U = [u_1 ... u_r] (n, r) the chain has the compact WY form (Schreiber and V
     H = I - U T Uᵀ,    T⁻¹ = ½ diag(UᵀU) + striu(UᵀU),    T (r, r) upper triangular,
 
 so everything below works with two thin matrices V and B, both (n, r), and H = I - B Vᵀ. No (n, n)
-matrix is ever built, and the columns need no normalising: their lengths cancel.
+matrix is ever built, and the columns need no normalisation: their lengths cancel.
 
 H is orthogonal because T⁻¹ + T⁻ᵀ = UᵀU. Under TF32 (`torch.set_float32_matmul_precision("high")`,
-`torch.backends.cuda.matmul.allow_tf32`) a float32 product keeps 10 bits, and HᵀH is 1e-2 off I at
-n = 1024, r = 32. So B and T, their gradients, the penalty and the merging are computed in float64,
-which neither those switches nor autocast touch, and rounded to float32 once. What meets the
-activations, (x V) Bᵀ, obeys the switches as every linear layer does.
+`torch.backends.cuda.matmul.allow_tf32`) a float32 product keeps 10 mantissa bits, and HᵀH differs
+from I by 1e-2 at n = 1024, r = 32. Therefore B and T, their gradients, the penalty and the merging
+are computed in float64, which is affected neither by those switches nor by autocast, and rounded to
+float32 once. The product with the activations, (x V) Bᵀ, follows the switches like any linear layer.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ import torch
 
 
 def exact(U: torch.Tensor) -> torch.Tensor:
-    """Give U in float64, in which no switch rounds products; as it is on MPS, which has neither."""
+    """Cast U to float64, where no switch reduces the precision of products; on MPS, which has neither, return U."""
     return U if U.device.type == "mps" else U.double()
 
 
 def compact(U: torch.Tensor, apply_GS: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-    """Give V and B of H = I - B Vᵀ.
+    """Compute V and B of H = I - B Vᵀ.
 
-    The chain (section 3.1, Eq. 3): V = U, B = U T. A zero column makes its H_i = I (in float32 one
-    shorter than 3e-16 counts as zero), and has the gradient zero.
+    The chain (section 3.1, Eq. 3): V = U, B = U T. A zero column gives H_i = I (in float32, a column
+    shorter than 3e-16 counts as zero) and has gradient zero.
     `apply_GS`, λ = ∞ (section 3.3): V = Q, B = 2 Q for an orthonormal basis Q of the columns' span;
     H is the same for every basis, Gram-Schmidt's or another. Zero and linearly dependent columns
-    add nothing to the span and do no harm, so r may exceed n.
+    add nothing to the span, so r may exceed n.
 
-    U: (n, r), columns of any length. Returns V and B, (n, r) each, in U's dtype or float32 where
-    that is narrower. NaN gives NaN.
+    U: (n, r), columns of any length. Returns V and B, (n, r) each, in U's dtype or in float32 if
+    that is wider. NaN inputs give NaN.
     """
     U = U.to(torch.promote_types(U.dtype, torch.float32))
     if apply_GS:
         return _basis(U)
-    # The compiler does better with the plain formula than with a function it cannot see into.
+    # The compiler optimises the plain formula better than an opaque autograd function.
     return U, _forward(U)[0] if torch.compiler.is_compiling() else _Chain.apply(U)[0]
 
 
 def _forward(U: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """B = U T in U's dtype, and T (r, r) as `exact` gives it."""
+    """Compute B = U T in U's dtype, and T (r, r) in the dtype of `exact`."""
     W = exact(U)
     gram = W.mT @ W
     half = _squared_lengths(gram, U.dtype, zero=2.0) / 2
@@ -59,16 +59,16 @@ def _forward(U: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _squared_lengths(gram: torch.Tensor, dtype: torch.dtype, zero: float) -> torch.Tensor:
-    """The diagonal (..., r), with the value `zero` where it is too small for `dtype` to have all its digits."""
+    """Return the diagonal (..., r), replaced with `zero` where it is too small for full precision in `dtype`."""
     squares = gram.diagonal(dim1=-2, dim2=-1)
     limits = torch.finfo(dtype)
     return torch.where(squares < limits.tiny / limits.eps, zero, squares)
 
 
 class _Chain(torch.autograd.Function):
-    """B = U T, and T, with the gradient in four thin products.
+    """Compute B = U T and T, with a gradient of four thin products.
 
-    B and T are both outputs, so that gradients of gradients flow through them.
+    B and T are both outputs, so that second-order gradients flow through them.
     """
 
     generate_vmap_rule = True
@@ -87,7 +87,7 @@ class _Chain(torch.autograd.Function):
         U, T = ctx.saved_tensors
         W = exact(U)
         Z = torch.zeros_like(W) if gB is None else gB.to(T.dtype) @ T.mT
-        S = T.mT @ (W.mT @ Z)  # minus the gradient of T⁻¹, of which only the upper triangle depends on U
+        S = T.mT @ (W.mT @ Z)  # minus the gradient of T⁻¹, whose upper triangle alone depends on U
         if gT is not None:
             S = S + T.mT @ gT @ T.mT
         return torch.addmm(Z, W, S.triu() + S.triu(1).mT, alpha=-1).to(U.dtype)
@@ -101,8 +101,8 @@ def _basis(U: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     rtol = 100 * V.shape[1] * torch.finfo(W.dtype).eps
     independent = eigenvalues > rtol * eigenvalues[-1]
     # W C has W's span for any fixed C. So C needs no gradient (that of eigh is infinite where
-    # eigenvalues coincide, as they do at orthonormal columns), and 2 Q (QᵀQ)⁻¹ Qᵀ with Q = W C has
-    # the exact derivatives of every order.
+    # eigenvalues coincide, as for orthonormal columns), and 2 Q (QᵀQ)⁻¹ Qᵀ with Q = W C has exact
+    # derivatives of every order.
     Q = W @ (E * torch.where(independent, eigenvalues, torch.inf).rsqrt())
     gram = Q.mT @ Q + (~independent).to(W.dtype).diag()
     return Q.to(V.dtype), (2 * Q @ torch.linalg.inv_ex(gram).inverse).to(V.dtype)
@@ -113,7 +113,7 @@ def compose(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Multiply: (I - B₁V₁ᵀ)(I - B₂V₂ᵀ) = I - [B₁, B₂ - B₁(V₁ᵀB₂)] [V₁, V₂]ᵀ.
 
-    The pairs (V, B) are (n, r₁) and (n, r₂). Returns a pair of (n, r₁ + r₂).
+    The pairs (V, B) have shapes (n, r₁) and (n, r₂). Returns a pair of shape (n, r₁ + r₂).
     """
     (V1, B1), (V2, B2) = first, second
     turned = exact(B2) - exact(B1) @ (exact(V1).mT @ exact(B2))
@@ -121,7 +121,7 @@ def compose(
 
 
 class _Reflect(torch.autograd.Function):
-    """y = x - (x V) Bᵀ, and P = x V (N, r), for x (N, n); keeps x and P."""
+    """Compute y = x - (x V) Bᵀ and P = x V (N, r) for x (N, n), saving only x and P."""
 
     generate_vmap_rule = True
 
@@ -132,7 +132,7 @@ class _Reflect(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        # P is an output, not a hidden intermediate, so that gradients of gradients flow through it.
+        # P is an output rather than a hidden intermediate, so that second-order gradients flow through it.
         ctx.save_for_backward(*inputs, output[1])
         ctx.set_materialize_grads(False)
 
@@ -155,8 +155,8 @@ class _Reflect(torch.autograd.Function):
 def reflect(x: torch.Tensor, V: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
     """Apply H = I - B Vᵀ to each row of x: y = x Hᵀ = x - (x V) Bᵀ.
 
-    So z = W H x (Eq. 2) is `linear(reflect(x, V, B), W)`. With the factors swapped the rows meet
-    the transpose, which is the inverse: `reflect(x, B, V)` = x H. So W H = `reflect(W, B, V)`.
+    So z = W H x (Eq. 2) is `linear(reflect(x, V, B), W)`. Swapping the factors applies the
+    transpose, which is the inverse: `reflect(x, B, V)` = x H. So W H = `reflect(W, B, V)`.
 
     x: (..., n); V, B: (n, r), cast to x's dtype. Returns (..., n) in x's dtype, in O(N n r).
     """
@@ -170,9 +170,9 @@ def reflect(x: torch.Tensor, V: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
 
 
 def cast(V: torch.Tensor, B: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cast the factors (n, r) of H = I - B Vᵀ, balanced before where the range gets narrower."""
+    """Cast the factors (n, r) of H = I - B Vᵀ, balancing them first if the range gets narrower."""
     if dtype not in (V.dtype, torch.float64):
-        # H does not change, so neither does its gradient, whatever the scale is taken to be.
+        # H does not depend on the scale, so neither does its gradient.
         scale = torch.linalg.vector_norm(V.detach(), dim=0)
         scale = torch.where(scale == 0, 1, scale)
         V, B = V / scale, B * scale
@@ -182,7 +182,7 @@ def cast(V: torch.Tensor, B: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Te
 def orthogonality_error(U: torch.Tensor) -> torch.Tensor:
     """Measure how far the unit columns are from orthonormal: ‖I_r - VᵀV‖_F, V = U / ‖u_i‖ (Eq. 6).
 
-    U: (..., n, r). Returns (...,), between 0 and r, without unit, float32 or wider. A zero column
+    U: (..., n, r). Returns (...,), dimensionless, between 0 and r, float32 or wider. A zero column
     has no direction: it adds the constant 1 to the square.
     """
     U = U.to(torch.promote_types(U.dtype, torch.float32))

@@ -1,4 +1,4 @@
-"""The PEFT tuner that puts HRA layers into a model, and its installation in place of PEFT's own."""
+"""The PEFT tuner that inserts HRA layers into a model, and its installation instead of PEFT's own."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class HRAModel(PeftHRAModel):
             raise ValueError(
                 f"HRA cannot adapt {current_key}: nn.MultiheadAttention reads the weight of its "
                 f"{target_name} without calling the layer, so the adapter would have no effect. "
-                "Leave it out with `exclude_modules`."
+                "Exclude it with `exclude_modules`."
             )
         if isinstance(parent, nn.TransformerEncoderLayer):
-            # Its fast path, in eval mode, reads the weights in the same way; this turns it off.
+            # Its fast path in eval mode reads the weights in the same way; this disables it.
             parent.activation_relu_or_gelu = 0
         module = self._create_new_module(hra_config, adapter_name, target, r=hra_config.r)
         module.path = current_key
@@ -51,7 +51,7 @@ class HRAModel(PeftHRAModel):
         base = target.get_base_layer() if isinstance(target, BaseTunerLayer) else target
         if isinstance(base, nn.Conv2d):
             return Conv2d(target, adapter_name, hra_config, **kwargs)
-        # Quantised layers need not be nn.Linear, but are named after it, and called as black boxes.
+        # Quantised layers need not subclass nn.Linear, but are named after it; they are called as black boxes.
         if "Linear" in type(base).__name__ and hasattr(base, "in_features"):
             return Linear(target, adapter_name, hra_config, **kwargs)
         raise TypeError(
@@ -65,7 +65,7 @@ class HRAModel(PeftHRAModel):
             keep_differentiable(model)
 
     def _check_merge_allowed(self) -> None:
-        """Refuse before the first layer is merged, not in the middle: TypeError names the layer."""
+        """Raise a TypeError that names the layer before any layer is merged, rather than halfway."""
         super()._check_merge_allowed()
         for layer in self.model.modules():
             if isinstance(layer, HRALayer):
@@ -75,7 +75,7 @@ class HRAModel(PeftHRAModel):
         super()._cast_adapter_dtype(adapter_name, autocast_adapter_dtype)
         if autocast_adapter_dtype:
             return
-        # The layers make u in float32; only this switch asks for the base's dtype.
+        # The layers create u in float32; only this switch requests the base model's dtype.
         for layer in self.model.modules():
             if isinstance(layer, HRALayer) and adapter_name in layer.hra_u:
                 dtype = layer.get_base_dtype()
@@ -86,9 +86,9 @@ class HRAModel(PeftHRAModel):
     def _enable_peft_forward_hooks(
         self, *args: Any, adapter_names: list[str] | None = None, num_beams: int | None = None, **kwargs: Any
     ) -> Iterator[None]:
-        """Hand `adapter_names`, one of each sample, to the layers, for the time of one forward or generate.
+        """Pass `adapter_names`, one per sample, to the layers for the duration of one forward or generate call.
 
-        The adapters' names, or "__base__". Raises ValueError in training mode and for a name that no layer has.
+        Each is an adapter's name or "__base__". Raises ValueError in training mode and for a name that no layer has.
         """
         if adapter_names is None:
             yield
@@ -98,11 +98,11 @@ class HRAModel(PeftHRAModel):
         layers = [m for m in self.modules() if isinstance(m, HRALayer)]
         unknown = set(adapter_names).difference({"__base__"}, *(layer.hra_u for layer in layers))
         if unknown:
-            raise ValueError(f"`adapter_names` has names of no HRA adapter: {', '.join(sorted(unknown))}.")
+            raise ValueError(f"`adapter_names`: expected names of HRA adapters, found {', '.join(sorted(unknown))}.")
 
         def add_names(module, inputs, options):
             names = adapter_names
-            # Beam search repeats each sample, but not in the encoder of an encoder-decoder.
+            # Beam search repeats every sample, except in the encoder of an encoder-decoder model.
             if num_beams and len(inputs[0]) == num_beams * len(names):
                 names = [name for name in names for _ in range(num_beams)]
             return inputs, options | {"adapter_names": names}
@@ -116,17 +116,17 @@ class HRAModel(PeftHRAModel):
                 handle.remove()
 
 
-# Where PEFT re-exports the names. The modules that define them keep their own: pickle needs them.
+# Modules in which PEFT re-exports the names. The defining modules keep PEFT's classes: pickle needs them.
 _NAMESPACES = (peft, peft.tuners, peft.tuners.hra)
 _NAMES = {"HRAModel": HRAModel, "HRALinear": Linear, "HRAConv2d": Conv2d}
 _replaced: list[tuple[Any, str, Any]] = []
 
 
 def install() -> None:
-    """Make PEFT build this package's layers wherever it is asked for HRA; twice does no more.
+    """Make PEFT create this package's layers for HRA; calling it again has no effect.
 
-    `get_peft_model`, `PeftModel.from_pretrained`, `inject_adapter_in_model` and diffusers'
-    `add_adapter`, with stock `peft.HRAConfig`, then give them. Existing models stay as they are.
+    It applies to `get_peft_model`, `PeftModel.from_pretrained`, `inject_adapter_in_model` and
+    diffusers' `add_adapter` with stock `peft.HRAConfig`. Existing models are unchanged.
     """
     if _replaced:
         return
@@ -141,7 +141,7 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Give PEFT its own HRA back. Existing models stay as they are."""
+    """Restore PEFT's own HRA. Existing models are unchanged."""
     for target, name, theirs in _replaced:
         if isinstance(target, dict):
             target[name] = theirs

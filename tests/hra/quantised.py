@@ -1,6 +1,6 @@
-"""HRA on bases quantised by bitsandbytes and torchao, on a CPU; run by test_quantised.py, where they are installed.
+"""HRA on base models quantised by bitsandbytes and torchao, on a CPU; test_quantised.py runs it where they exist.
 
-What is right is what HRA does on the same model in float32 with the dequantised weights.
+The reference is HRA on the same model in float32 with the dequantised weights.
 """
 
 import copy
@@ -34,7 +34,7 @@ SIZES = {
     "initializer_range": 0.1,
 }
 TOKENS = torch.arange(14).view(2, 7)
-ROUNDED = 4000  # in evaluation mode bitsandbytes rounds what meets an int8 weight to 8 bits too
+ROUNDED = 4000  # in evaluation mode bitsandbytes also rounds the input of an int8 weight to 8 bits
 LAYER = "model.layers.0.self_attn.q_proj"
 
 
@@ -56,7 +56,7 @@ def load(folder, kind: str) -> LlamaForCausalLM:
     if kind == "torchao":
         quantize_(model.model, Int8WeightOnlyConfig())
     for layer in linears(model).values():
-        layer.support_avx512bf16_for_cpu = kind == "nf4"  # on any machine: what else this one may not have
+        layer.support_avx512bf16_for_cpu = kind == "nf4"  # on any machine, also without AVX512-BF16
     return model
 
 
@@ -75,7 +75,7 @@ def dequantised(layer) -> torch.Tensor:
 
 @pytest.fixture
 def models(folder, kind):
-    """The quantised model and the plain one of the same weights, with the same adapters that are not at their start."""
+    """Build the quantised model and a plain one with the same weights and the same trained adapters."""
     base = load(folder, kind)
     plain = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
     for name, layer in linears(plain).items():
@@ -102,7 +102,7 @@ def evaluate(model) -> torch.Tensor:
 
 def test_forward_and_gradient_are_those_of_the_dequantised_weights(models, kind):
     ours, plain = models
-    for mode in (True, False, True):  # the last after an evaluation
+    for mode in (True, False, True):  # the last one after an evaluation
         logits = [model.train(mode)(TOKENS).logits for model in models]
         c = 8 if mode or kind != "int8" else ROUNDED
         close(*logits, 128, c)
@@ -122,7 +122,7 @@ def test_export_is_that_of_the_dequantised_weights(models, folder, kind, tmp_pat
     _, found = hra.to_lora(ours, tmp_path)
     for name, factor in hra.to_lora(plain)[1].items():
         close(found[name], factor, 128)
-    assert torch.equal(ours(TOKENS).logits, before)  # the base is as it was
+    assert torch.equal(ours(TOKENS).logits, before)  # the base model is unchanged
     exported = PeftModel.from_pretrained(load(folder, kind), tmp_path)
     assert isinstance(exported.peft_config["default"], LoraConfig)
     close(exported.train()(TOKENS).logits, before, 128, ROUNDED if kind == "int8" and mode == "evaluation" else 8)
@@ -145,13 +145,15 @@ def test_merging_is_refused_by_the_layer_s_name(models):
     ours, _ = models
     before = ours(TOKENS).logits
     for merge in (ours.merge_adapter, ours.merge_and_unload):
-        with pytest.raises(TypeError, match=rf"merge into {LAYER}: expected a plain.*unmerged, export.*unquantised"):
+        with pytest.raises(
+            TypeError, match=rf"merge into {LAYER}: expected a plain.*unmerged, export.*without quantisation"
+        ):
             merge()
     assert torch.equal(ours(TOKENS).logits, before)
 
 
 def repack(layer) -> None:
-    """What the layer does at its first call in evaluation mode on a CPU with AVX512-BF16."""
+    """Repack a layer as bitsandbytes does at its first call in evaluation mode on a CPU with AVX512-BF16."""
     layer.weight.data, _ = bitsandbytes.functional._convert_weight_packed_for_cpu(
         layer.weight.data, layer.weight.quant_state
     )
@@ -161,15 +163,17 @@ def test_repacked_weights_are_neither_trained_on_nor_exported(folder, tmp_path):
     base = load(folder, "nf4")
     adapt(copy.deepcopy(base)).save_pretrained(tmp_path)
     loaded = PeftModel.from_pretrained(copy.deepcopy(base), tmp_path)
-    assert linears(loaded)[f"base_model.model.{LAYER}.base_layer"].support_avx512bf16_for_cpu  # fast inference stays
+    assert linears(loaded)[
+        f"base_model.model.{LAYER}.base_layer"
+    ].support_avx512bf16_for_cpu  # fast inference stays enabled
     repack(loaded.get_submodule(f"base_model.model.{LAYER}.base_layer"))
     with pytest.raises(
-        ValueError, match=rf"weight of base_model\.model\.{LAYER} as it was.*found it repacked.*export before"
+        ValueError, match=rf"quantised weight of base_model\.model\.{LAYER}.*found it repacked.*export before"
     ):
         hra.to_lora(loaded)
-    repack(base.get_submodule("model.layers.1.mlp.up_proj"))  # no target: gradients would end there as well
+    repack(base.get_submodule("model.layers.1.mlp.up_proj"))  # not a target, but it would block gradients too
     with pytest.raises(
-        ValueError, match=r"train on model\.layers\.1\.mlp\.up_proj: .*no gradient.*before the model runs"
+        ValueError, match=r"train on model\.layers\.1\.mlp\.up_proj: .*blocks gradients.*before the model runs"
     ):
         adapt(base)
     assert not any(isinstance(one, hra.tuner.HRALayer) for one in base.modules())

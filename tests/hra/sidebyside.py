@@ -1,4 +1,4 @@
-"""Stock PEFT's HRA and this package's side by side, on the smallest models that show what matters."""
+"""Stock PEFT's HRA and this package's side by side, on minimal models."""
 
 import copy
 import warnings
@@ -28,7 +28,7 @@ TARGETS = ["conv", "first", "second"]
 
 
 def adapt(model: nn.Module, stock: bool = False, seed: int = 1, **config) -> nn.Module:
-    """The model's copy with adapters: `HRAConfig(r=4, random start, **config)`, PEFT's if `stock`."""
+    """Copy the model with adapters of `HRAConfig(r=4, random initialisation, **config)`, PEFT's own if `stock`."""
     config = {"r": 4, "target_modules": TARGETS, "init_weights": False} | config
     model = copy.deepcopy(model)
     torch.manual_seed(seed)
@@ -36,21 +36,21 @@ def adapt(model: nn.Module, stock: bool = False, seed: int = 1, **config) -> nn.
         return get_peft_model(model, HRAConfig(**config))
     hra.uninstall()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PEFT's own on odd r
+        warnings.simplefilter("ignore")  # PEFT's own warning about odd r
         model = get_peft_model(model, HRAConfig(**config))
     hra.install()
     return model
 
 
 def layer(base: nn.Module, x: torch.Tensor | None = None, **config):
-    """One adapted layer, alone."""
+    """Adapt a single layer."""
     config = {"r": 4, "init_weights": False} | config
     model = nn.Sequential(base)
     return get_peft_model(model, HRAConfig(target_modules=["0"], **config)).base_model.model[0]
 
 
 def close(actual, expected, n: int, c: float = 8, dtype: torch.dtype | None = None):
-    """Equal to within c·n·eps of the dtype, relative to the largest entry (at least one)."""
+    """Assert equality to within c·n·eps of the dtype, relative to the largest entry (at least one)."""
     dtype = dtype or torch.promote_types(actual.dtype, expected.dtype)
     scale = max(1.0, expected.detach().abs().max().item())
     error = (actual.detach().double() - expected.detach().double()).abs().max().item()

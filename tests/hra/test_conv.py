@@ -25,7 +25,7 @@ def test_convolution_is_a_linear_layer_on_patches(kernel, stride, padding, dilat
     assert u.shape == (3 * kernel[0] * kernel[1], 3)
 
     z = ours(x)
-    # The base layer with one output channel for each entry of the patch unfolds its own input.
+    # A base layer with one output channel per entry of the patch unfolds its own input.
     eye = torch.eye(len(u), dtype=torch.float64).view(len(u), 3, *kernel)
     patches = base._conv_forward(x, eye, None).movedim(1, -1)
     expected = nn.functional.linear(reflect(patches, *compact(u)), base.weight.flatten(1), base.bias).movedim(-1, 1)

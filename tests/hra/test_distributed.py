@@ -1,4 +1,4 @@
-"""DDP and FSDP with stock PEFT calls: two processes (gloo, CPU) train, save and load what one process does."""
+"""DDP and FSDP with stock PEFT calls: two processes (gloo, CPU) train, save and load the same as one process."""
 
 import copy
 
@@ -21,7 +21,7 @@ from two_ranks import on_two_ranks
 
 
 def problem(**config):
-    """An adapted model in float64, where rounding is far below any fault, and a batch that halves."""
+    """Build an adapted model in float64, where rounding is far below any error, and a batch of even size."""
     torch.manual_seed(0)
     model = adapt(Net().double(), **config)
     return model, torch.randn(8, 3, 6, 7).double(), torch.randn(8, 5).double()
@@ -32,7 +32,7 @@ def mine(batch):
 
 
 def train(model, x, y, weight=0.0):
-    """Three steps. Returns the trainable parameters' last gradients."""
+    """Train three steps and return the trainable parameters' last gradients."""
     trainable = {name.removeprefix("module."): p for name, p in model.named_parameters() if p.requires_grad}
     optimizer = torch.optim.SGD(trainable.values(), lr=0.1, momentum=0.9)
     for _ in range(3):
@@ -121,7 +121,7 @@ def test_state_dict_of_ddp_loads_in_ddp_and_in_one_process(tmp_path):
 # FSDP
 
 
-# What is sharded on its own inside the model, and the adapted layers.
+# Submodules that are sharded separately, and the adapted layers.
 UNITS = {"model": ((), TARGETS), "layers": ((HRALayer,), TARGETS), "linears": ((nn.Linear,), ["first", "second"])}
 in_each_way = pytest.mark.parametrize(("kind", "units"), [(f"fsdp{i}", units) for i in (1, 2) for units in UNITS])
 
@@ -146,10 +146,10 @@ def train_in_fsdp(folder, kind, units):
     model, x, y = problem(**config)
     sharded = shard(model, kind, units)
     held = sum(getattr(p, "_local_tensor", p).numel() for p in sharded.parameters())
-    # FSDP1 leaves no layer its own u outside of its forward.
+    # Under FSDP1 a layer has no own u outside of its forward.
     train(sharded, mine(x), mine(y), weight=0.01 if kind == "fsdp2" else 0)
     state = full_state(sharded)
-    # PEFT selects the tensors by the modules' names, among which FSDP1 puts its own.
+    # PEFT selects tensors by module names, into which FSDP1 inserts its own.
     named = model if kind == "fsdp2" else problem(**config)[0]
     weights = get_peft_model_state_dict(named, state_dict=state)
     if dist.get_rank() == 0:
@@ -207,7 +207,7 @@ def train_llama_in_fsdp(dtype):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16, checkpointing"])
 def test_a_llama_in_fsdp2_with_one_batch_on_both_ranks_trains_bit_for_bit(tmp_path, dtype):
-    """The mean of two equal gradients is that gradient, so nothing may differ; the adapter stays float32."""
+    """Compare bit for bit: the mean of two equal gradients is that gradient; the adapter stays float32."""
     ranks = on_two_ranks(train_llama_in_fsdp, tmp_path, dtype)
     model, tokens = llama(dtype)
     losses = train_llama(model, tokens)
@@ -222,14 +222,14 @@ def test_a_llama_in_fsdp2_with_one_batch_on_both_ranks_trains_bit_for_bit(tmp_pa
 
 
 def merge_in_fsdp(kind, units):
-    """The errors of merging, and of unmerging what was merged before, each tried before and after a forward."""
+    """Collect the errors of merging and of unmerging an earlier merge, each tried before and after a forward."""
     errors, outputs = [], []
     for merged in (False, True):
         model, x, _ = problem(target_modules=UNITS[units][1])
         if merged:
             model.merge_adapter()
         sharded = shard(model, kind, units)
-        for _ in range(2):  # after a forward FSDP2 leaves the root's weights whole
+        for _ in range(2):  # after a forward FSDP2 leaves the root's weights unsharded
             try:
                 (model.unmerge_adapter if merged else model.merge_adapter)()
             except TypeError as error:
@@ -244,7 +244,7 @@ def test_merging_under_fsdp_is_an_error_and_changes_nothing(tmp_path, kind, unit
     model, x, _ = problem(target_modules=UNITS[units][1])
     for rank in on_two_ranks(merge_in_fsdp, tmp_path, kind, units):
         assert len(rank["errors"]) == 4
-        assert all("FSDP" in error and "unquantised and whole" in error for error in rank["errors"])
+        assert all("FSDP" in error and "without quantisation and sharding" in error for error in rank["errors"])
         for output in rank["outputs"]:
             close(output, model(x), 168)
 

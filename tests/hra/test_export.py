@@ -1,4 +1,4 @@
-"""HRA as LoRA, exactly; the command line."""
+"""The exact LoRA export and the command line."""
 
 import copy
 import importlib
@@ -35,7 +35,7 @@ def test_exported_lora_gives_the_same_outputs(net, images, tmp_path, config, sto
     model = adapt(net, stock, **config)
     for p in model.parameters():
         if p.requires_grad:
-            p.data += 0.1 * torch.randn_like(p)  # biases and saved modules too
+            p.data += 0.1 * torch.randn_like(p)  # including biases and saved modules
     returned, state = hra.to_lora(model, tmp_path)
     assert returned.r == returned.lora_alpha == config.get("r", 4)
     loaded = PeftModel.from_pretrained(copy.deepcopy(net), tmp_path)
@@ -62,7 +62,7 @@ def test_one_adapter_of_several_is_exported_by_name(net, images, tmp_path):
 
 
 def test_quantised_base_shows_its_weight_by_what_it_does():
-    class Doubled(nn.Module):  # W = 2 I, nowhere to be read
+    class Doubled(nn.Module):  # W = 2 I, not stored as a weight
         in_features = out_features = 6
 
         def __init__(self):
@@ -81,7 +81,7 @@ def test_quantised_base_shows_its_weight_by_what_it_does():
 
 
 class MisreadLinear(nn.Module):
-    """Takes the memory of its input for rows, as a kernel without regard for strides would; no weight to be read."""
+    """Reads its input's memory as contiguous rows, like a kernel that ignores strides; has no readable weight."""
 
     in_features = out_features = 6
 
@@ -108,7 +108,7 @@ def test_quantised_base_that_is_no_matrix_is_refused():
 
     Squared.__name__ = "SquaredLinear"
     model = adapt(nn.Sequential(Squared()), target_modules=["0"])
-    with pytest.raises(ValueError, match=r"base_model\.model\.0 \(SquaredLinear\).*not those of one matrix"):
+    with pytest.raises(ValueError, match=r"base_model\.model\.0 \(SquaredLinear\).*the layer is not linear"):
         hra.to_lora(model)
 
 
@@ -143,7 +143,7 @@ def test_what_cannot_be_exported_is_an_error(net, tmp_path):
     with pytest.raises(ValueError, match="unmerge_adapter"):
         hra.to_lora(model)
     lora = get_peft_model(net, LoraConfig(target_modules=["first"]))
-    with pytest.raises(ValueError, match="got LORA"):
+    with pytest.raises(ValueError, match="found LORA"):
         hra.to_lora(lora)
     for base in (nn.Conv2d(3, 4, 3, dilation=2), nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect")):
         model = adapt(nn.Sequential(base), target_modules=["0"])
@@ -156,7 +156,7 @@ def test_what_cannot_be_exported_is_an_error(net, tmp_path):
 
 @pytest.fixture
 def saved(tmp_path):
-    """A tiny base model and an adapter of it, as folders."""
+    """Write a tiny base model and an adapter of it to folders."""
     from peft import HRAConfig
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -221,11 +221,13 @@ def test_command_line_says_what_is_wrong(tmp_path):
         main(["merge", str(tmp_path), str(tmp_path / "out")])
     weights = tmp_path / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:40])
-    with pytest.raises(SystemExit, match=r"safetensors file of .* is truncated or damaged \(.*\)\. Copy or download"):
+    with pytest.raises(SystemExit, match=r"safetensors file of .* is truncated or corrupted \(.*\)\. Copy or download"):
         main(["inspect", str(tmp_path)])
     weights.unlink()
     torch.save({"a": Net()}, tmp_path / "adapter_model.bin")
-    with pytest.raises(SystemExit, match=r"other objects in a file of .*, which could run code; they were not loaded"):
+    with pytest.raises(
+        SystemExit, match=r"other objects in a file of .*, which could execute code; they were not loaded"
+    ):
         main(["inspect", str(tmp_path)])
 
 
@@ -233,7 +235,7 @@ def test_layers_that_see_no_adapter_are_not_touched():
     assert layer(nn.Linear(6, 3)).get_factors(["missing"]) is None
 
 
-# What adapter_config.json names is not run
+# Names in adapter_config.json are not executed
 
 
 def write_mapping(folder, library: str, name: str):
@@ -262,7 +264,7 @@ def test_an_adapter_cannot_name_other_code(tmp_path, monkeypatch, command, libra
 
 @pytest.mark.filterwarnings("ignore:'hra.__main__' found in sys.modules")
 def test_the_working_directory_is_not_searched_for_a_library(tmp_path, monkeypatch):
-    """As `python -m hra` starts: with the working directory first in sys.path."""
+    """Start like `python -m hra`, with the working directory first in sys.path."""
     write_mapping(tmp_path / "adapter", "diffusers", "UNet2DModel")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)

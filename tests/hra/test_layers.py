@@ -1,4 +1,4 @@
-"""One adapted Linear layer: start, dtypes, merging, and what must be refused rather than done wrong."""
+"""One adapted Linear layer: initialisation, dtypes, merging, and inputs that must be rejected."""
 
 import copy
 import pickle
@@ -18,13 +18,13 @@ from hra.reflections import compact, reflect
 
 
 def rotated(base: nn.Linear, x, *us):
-    """W D_1 D_2 ... x + b from the definition."""
+    """Compute W D_1 D_2 ... x + b from the definition."""
     for u in reversed(us):
         x = reflect(x, *compact(u))
     return base(x)
 
 
-# Start
+# Initialisation
 
 
 def test_starts_at_the_base_model_with_the_columns_that_PEFT_would_draw():
@@ -51,7 +51,7 @@ def test_infinite_lambda_does_not_start_paired():
 
 
 def test_odd_r_with_the_paired_start_is_an_error_that_says_what_to_do():
-    with pytest.raises(ValueError, match=r"r = 7: .*even r \(say 8\).*init_weights=False"):
+    with pytest.raises(ValueError, match=r"r = 7: .*even r \(for example 8\).*init_weights=False"):
         layer(nn.Linear(16, 8), r=7, init_weights=True)
     layer(nn.Linear(16, 8), r=7, init_weights=False)
     layer(nn.Linear(16, 8), r=7, init_weights=True, apply_GS=True)
@@ -131,7 +131,7 @@ def test_autocast_changes_no_more_than_it_does_to_the_frozen_layer(base, dtype):
     H = torch.eye(64) - B @ V.T
     close(H @ H.T, torch.eye(64), 64)
     close(y.float(), exact, 8, dtype=torch.bfloat16)
-    close(merged(x.float()), exact, 64)  # merging is not done in reduced precision
+    close(merged(x.float()), exact, 64)  # merging does not use reduced precision
     y.float().square().sum().backward()
     assert ours.hra_u["default"].grad.dtype == torch.float32
 
@@ -142,7 +142,7 @@ def test_adapter_in_the_dtype_of_the_base_on_request():
     model = get_peft_model(model, config, autocast_adapter_dtype=False)
     ours, x = model.base_model.model[0], torch.randn(9, 64).bfloat16()
     assert ours.hra_u["default"].dtype == torch.bfloat16
-    close(ours(x), ours.base_layer(x), 1, c=2)  # r x r algebra in float32 all the same
+    close(ours(x), ours.base_layer(x), 1, c=2)  # r x r algebra still in float32
 
 
 @settings(max_examples=20, deadline=None)
@@ -209,7 +209,7 @@ def test_reduced_precision_unmerges_to_the_original_bits(base, dtype):
         assert not torch.equal(after, before) and not torch.equal(ours.weight, after)
         ours.unmerge()
         assert torch.equal(ours.weight, before)
-    assert ours._weight_before_merge is None  # nothing is kept longer than needed
+    assert ours._weight_before_merge is None  # the copy is not kept longer than needed
 
 
 def test_unmerge_undoes_what_was_merged_even_if_the_adapter_has_changed():
@@ -246,11 +246,11 @@ def test_unmerging_twice_warns():
         layer(nn.Linear(16, 8)).unmerge()
 
 
-# Bases that are not plain
+# Base layers without a plain weight
 
 
 class FourBitLinear(nn.Linear):
-    """A stand-in for a quantised layer: an nn.Linear whose weight is integer codes."""
+    """Stands in for a quantised layer: an nn.Linear whose weight is integer codes."""
 
     def __init__(self, dense: nn.Linear):
         super().__init__(dense.in_features, dense.out_features)
@@ -263,7 +263,7 @@ class FourBitLinear(nn.Linear):
 
 
 class QuantLinear(nn.Module):
-    """Another, which is no nn.Linear and has no weight."""
+    """Stands in for a quantised layer that is not an nn.Linear and has no weight."""
 
     def __init__(self, base: FourBitLinear):
         super().__init__()
@@ -287,7 +287,9 @@ def test_quantised_base_is_called_as_a_black_box(wrap, dtype):
     close(ours(x), rotated(base, x, u), 1)
     ours(x).sum().backward()
     assert u.grad is not None
-    with pytest.raises(TypeError, match=rf"cannot merge into 0: .* found that of {type(ours.base_layer).__name__}"):
+    with pytest.raises(
+        TypeError, match=rf"cannot merge into 0: .* found a quantised .* of {type(ours.base_layer).__name__}"
+    ):
         ours.merge()
 
 

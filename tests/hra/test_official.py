@@ -1,4 +1,4 @@
-"""The official repository's checkpoints as PEFT adapters."""
+"""Conversion of the official repository's checkpoints to PEFT adapters."""
 
 import copy
 
@@ -16,7 +16,7 @@ ATTENTION = "transformer_blocks.0.attn1.to_out.0"
 
 
 def official(x, weight, u, apply_GS):
-    """What its layers compute, from the paper: W H_1 ... H_r x, one reflection at a time."""
+    """Compute the layers' outputs as in the paper: W H_1 ... H_r x, one reflection at a time."""
     if apply_GS:
         u = torch.linalg.qr(u)[0]
     for v in u.T:
@@ -25,9 +25,9 @@ def official(x, weight, u, apply_GS):
 
 
 def control_checkpoint(layers_per_block: int, attends: str) -> tuple[dict, dict]:
-    """The UNet of a control checkpoint, and diffusers' name of each adapted layer.
+    """Build the UNet of a control checkpoint and map its adapted layers to diffusers' names.
 
-    `attends`: a resolution each, X with attention.
+    `attends`: one character per resolution, X with attention.
     """
     from diffusers import UNet2DConditionModel
 
@@ -73,7 +73,7 @@ def test_vectors_alone_are_those_of_stable_diffusion_or_refused():
         if attends == "XXX-" and layers_per_block == 2:
             assert hra.from_official(vectors)[0].target_modules == set(adapted.values())
         else:
-            with pytest.raises(ValueError, match=r"expected a whole UNet.*found only the blocks"):
+            with pytest.raises(ValueError, match=r"expected a complete UNet.*found only the blocks"):
                 hra.from_official(vectors)
 
 
@@ -89,10 +89,13 @@ def test_unets_that_diffusers_has_no_names_for_are_refused():
             hra.from_official(state)
 
     refused(without("input_blocks.2.1."), r"attention in \[1\] of the input_blocks \[1, 2\]")
-    refused(without("output_blocks.5.2.conv."), r"\[2, 2, 2\] blocks a resolution in its encoder and \[3, 6\]")
-    refused(without("input_blocks.8."), r"\[2, 2, 1\] blocks a resolution")
+    refused(without("output_blocks.5.2.conv."), r"\[2, 2, 2\] blocks per resolution in the encoder and \[3, 6\]")
+    refused(without("input_blocks.8."), r"\[2, 2, 1\] blocks per resolution")
     refused(without("output_blocks.1."), "only the blocks")
-    refused(state | {f"{unet}input_blocks.7.0.in_layers.2.hra_u": torch.randn(4, 2)}, r".*in_layers\.2, which is in no")
+    refused(
+        state | {f"{unet}input_blocks.7.0.in_layers.2.hra_u": torch.randn(4, 2)},
+        r".*in_layers\.2, which is not in an attention",
+    )
 
 
 def test_control_checkpoint_of_lightning_is_read_and_runs_nothing(tmp_path, monkeypatch):
@@ -125,13 +128,13 @@ def test_nlu_checkpoint_loads_and_computes_what_the_official_layer_does(net, tmp
 
 
 def test_official_files_that_cannot_be_converted_are_an_error(tmp_path):
-    with pytest.raises(ValueError, match=r"rotates the output side.*not orthogonal"):
+    with pytest.raises(ValueError, match=r"multiplies the output side.*not orthogonal"):
         hra.from_official({"base_model.model.q_proj.oft_r": torch.zeros(8, 4)})
     with pytest.raises(ValueError, match="keys that end in `hra_u`"):
         hra.from_official({"q_proj.weight": torch.zeros(8, 4)})
     with pytest.raises(ValueError, match="one r"):
         hra.from_official({"a.hra_u": torch.zeros(8, 4), "b.hra_u": torch.zeros(8, 2)})
-    with pytest.raises(ValueError, match=r"a\.hra_u of shape \(n, r\), got \(8,\)"):
+    with pytest.raises(ValueError, match=r"a\.hra_u of shape \(n, r\), found \(8,\)"):
         hra.from_official({"a.hra_u": torch.zeros(8)})
-    with pytest.raises(FileNotFoundError, match="no file"):
+    with pytest.raises(FileNotFoundError, match="found nothing"):
         hra.from_official(tmp_path / "missing.ckpt")

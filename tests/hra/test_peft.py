@@ -1,4 +1,4 @@
-"""Stock PEFT calls: agreement with PEFT's own layers, adapters as objects, files both ways."""
+"""Stock PEFT calls: agreement with PEFT's own layers, adapter objects, files in both directions."""
 
 import copy
 import importlib.util
@@ -36,7 +36,7 @@ def trainable(model):
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_agrees_with_stock_PEFT(net, images, config):
     ours, theirs = adapt(net, **config), adapt(net, stock=True, **config)
-    theirs.load_state_dict(ours.state_dict())  # one start, names and shapes alike
+    theirs.load_state_dict(ours.state_dict())  # same initialisation, names and shapes
     assert set(trainable(ours)) == set(trainable(theirs))
     outputs, inputs = [], []
     for model in (ours, theirs):
@@ -91,7 +91,7 @@ def test_trains_along_the_same_curve_as_stock_PEFT(net, images, config):
             curves[-1].append(loss.detach())
     mine, other = map(torch.stack, curves)
     assert mine[-1] < 0.9 * mine[0]
-    close(mine, other, 168, c=50)  # 50 steps, each of which may add its rounding
+    close(mine, other, 168, c=50)  # 50 steps, each with its own rounding
 
 
 # Installation
@@ -167,13 +167,13 @@ def test_adapter_names_choose_the_adapter_of_each_sample(net, images):
     alone["other"] = model(images)
     for i, name in enumerate(names):
         close(mixed[i], alone[name][i], 168)
-    assert torch.equal(model(images), alone["other"])  # no hook is left behind
+    assert torch.equal(model(images), alone["other"])  # no hook remains
 
 
 @pytest.mark.parametrize(
     ("names", "prepare", "message"),
     [
-        (["default"] * 5, lambda model: None, "for each of the 6 inputs, got 5"),
+        (["default"] * 5, lambda model: None, "for each of the 6 inputs, found 5"),
         (["missing"] * 6, lambda model: None, "missing"),
         (["default"] * 6, lambda model: model.train(), "training"),
         (["default"] * 6, lambda model: model.merge_adapter(), "unmerge_adapter"),

@@ -1,4 +1,4 @@
-"""The regulariser is the sum of its definition over the active adapters."""
+"""The regulariser equals its definition, summed over the active adapters."""
 
 import pytest
 import torch

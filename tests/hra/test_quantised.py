@@ -1,6 +1,6 @@
-"""Quantised bases: tests/hra/quantised.py, in a process that sees bitsandbytes and torchao.
+"""Quantised base models: run tests/hra/quantised.py in a process that has bitsandbytes and torchao.
 
-`make install` puts them beside the environment: inside, every import of PEFT would import them too, for a second.
+`make install` installs them outside the environment: PEFT imports them whenever they are installed, for a second.
 """
 
 import os

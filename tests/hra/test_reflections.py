@@ -1,4 +1,4 @@
-"""The mathematics, as identities in float64 on tensors alone."""
+"""The mathematics as identities in float64, on plain tensors."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def random(*shape, seed=0):
 
 
 def explicit(U):
-    """H_1 H_2 ... H_r, each reflection built as its (n, n) matrix."""
+    """Compute H_1 H_2 ... H_r with each reflection as an (n, n) matrix."""
     H = torch.eye(len(U), dtype=U.dtype)
     for u in U.T:
         if u.norm() > 0:
@@ -30,14 +30,14 @@ def dense(V, B):
 
 
 def terms(n: int, r: int) -> int:
-    """Of r reflections each sums n terms; T is an r × r inverse, whose own rounding outgrows that where r > n."""
+    """Scale the tolerance: each of r reflections sums n terms, and the r × r inverse T rounds more where r > n."""
     return max(n, r) * r
 
 
 @few
 @given(shapes)
 def test_compact_form_is_the_product_of_explicit_reflections(shape):
-    n, r, seed = shape  # r > n among them
+    n, r, seed = shape  # including r > n
     U = random(n, r, seed=seed)
     close(dense(*compact(U)), explicit(U), terms(n, r))
 
@@ -90,7 +90,7 @@ def test_two_chains_compose_into_one():
 
 
 def gram_schmidt(U):
-    """I - 2 Q Qᵀ column by column, as the paper and PEFT write it."""
+    """Compute I - 2 Q Qᵀ column by column, as in the paper and PEFT."""
     Q = []
     for u in U.T:
         for q in Q:
@@ -112,7 +112,7 @@ def test_infinite_lambda_is_gram_schmidt():
 
 @pytest.mark.parametrize("columns", [[0, 1, 0, 2], [0, 0, 1, 1, 2, 2]])
 def test_infinite_lambda_takes_dependent_columns_as_their_span(columns):
-    U = random(9, 3).float()  # the paired start is the second case
+    U = random(9, 3).float()  # the second case is the paired initialisation
     expected = dense(*compact(U, True))
     U = U[:, columns].requires_grad_()
     V, B = compact(U, True)
@@ -130,7 +130,7 @@ def test_infinite_lambda_stays_orthogonal_where_columns_almost_coincide():
     U[:, 1] = U[:, 0] + 1e-4 * U[:, 1]
     H = dense(*compact(U, True))
     close(H @ H.T, torch.eye(50), 50)
-    close(H, gram_schmidt(U.double()).float(), 50, c=100)  # to the condition number of U
+    close(H, gram_schmidt(U.double()).float(), 50, c=100)  # up to the condition number of U
 
 
 # Zero columns

@@ -1,4 +1,4 @@
-"""Under the switches that round float32 products, emulated: what makes the chain orthogonal is as exact as without."""
+"""Orthogonality does not degrade under the switches that round float32 products (emulated)."""
 
 import contextlib
 
@@ -16,11 +16,11 @@ PRODUCTS |= {aten.addmm_}
 
 
 class TF32(TorchDispatchMode):
-    """Rounds the float32 operands of products to TF32's 10 bits, as the tensor cores do; forward and backward."""
+    """Rounds the float32 operands of products to TF32's 10 bits, like tensor cores, in forward and backward."""
 
     def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
         if function.overloadpacket in PRODUCTS:
-            first = 1 if function.overloadpacket in (aten.addmm, aten.baddbmm, aten.addmm_) else 0  # what is added to
+            first = 1 if function.overloadpacket in (aten.addmm, aten.baddbmm, aten.addmm_) else 0  # the addend
             arguments = [*arguments[:first], *(self.rounded(one) for one in arguments[first:])]
         return function(*arguments, **(keywords or {}))
 
@@ -43,7 +43,7 @@ N, R = 1024, 32
 
 
 def columns(dtype=torch.float32):
-    """Close to each other, so that nothing in T is small."""
+    """Draw columns close to each other, so that no entry of T is small."""
     return (torch.randn(N, R) + torch.randn(N, 1)).to(dtype).requires_grad_()
 
 

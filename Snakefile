@@ -1,4 +1,4 @@
-"""HRA, arXiv 2405.17484: every table of the paper, from the data to the CSV.
+"""HRA (arXiv 2405.17484): every table of the paper, from the data to the CSV.
 
 download → augment → fine-tune → (generate in shards) → evaluate → table; one file of rules/ per stage,
 one of rules/tasks/ per task.

@@ -1,7 +1,7 @@
-# Stage 2, augment: the pretrained checkpoint with adapters inserted (the official tool_add_hra).
+# Stage 2, augment: insert adapters into the base model (the official tool_add_hra).
 # In:  the model's manifest.
-# Out: a PEFT adapter folder with its manifest, once per (task's model, method, variant, seed): every fine-tuning of the
-#      task starts from it, whatever the dataset.
+# Out: the initial adapter, a PEFT adapter folder with its manifest, once per (task, method, variant, seed): all training runs
+#      of the task start from it, independent of the dataset.
 
 ARCHITECTURES = {"glue": "classifier", "math": "causal_lm", "subject": "unet", "control": "controlled"}
 

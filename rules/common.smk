@@ -1,4 +1,4 @@
-# Constants and look-ups that the stages share.
+# Constants and look-up functions shared by the stages.
 # In:  the config.  Out: RUN (<run>), EVAL (<eval>), SCRATCH, the list of runs, wildcard constraints.  Steps: check, derive, constrain.
 
 import atexit
@@ -22,20 +22,20 @@ try:
 except JobError as problem:
     raise WorkflowError(str(problem)) from None
 
-# What it would cost is the last thing that a dry-run says; what will run is written down for `make status`.
+# A dry run ends with the cost estimate; a real run records the planned jobs for `make status`.
 if workflow.output_settings.dryrun:
     atexit.register(plan.show, workflow, config)
 
-# A rule's own wildcard constraint does not reach into a pathvar (Snakemake 9.27): what rules for one task put out is
-# written with RUN and EVAL, what they read with <run> and <eval>.
-# SCRATCH, the resumable training state, is never an output: Snakemake deletes the outputs of a failed job.
+# A rule's own wildcard constraints do not apply inside a pathvar (Snakemake 9.27): outputs of task-specific rules are
+# written with RUN and EVAL, inputs with <run> and <eval>.
+# SCRATCH, the training checkpoint, is never an output: Snakemake deletes the outputs of a failed job.
 RUN, EVAL, SCRATCH, START_SCRATCH = grid.places(config).values()
 
 RUNS = {task: grid.runs(config, task) for task in config["tasks"]}
 
 
 def one_of(names):
-    """A regular expression for these names."""
+    """Build a regular expression that matches these names."""
     return "|".join(sorted(map(re.escape, set(names))))
 
 
@@ -70,7 +70,7 @@ def dataset_entry(wildcards):
 
 
 def benchmark_source(wildcards):
-    """Dataset and split of a benchmark: GLUE's are splits of the training set, the others name both."""
+    """Return dataset and split of a benchmark: GLUE's are splits of the training set, the others name both."""
     return dataset_entry(wildcards)["benchmarks"][wildcards.benchmark].split("/")
 
 
@@ -79,7 +79,7 @@ def benchmark_manifest(wildcards):
 
 
 def dataset_slice(wildcards):
-    """What training and evaluation read of a dataset's entry; where it comes from is the manifest's business."""
+    """Select the keys of a dataset's entry that training and evaluation read; its origin is recorded in the manifest."""
     entry = dataset_entry(wildcards)
     return {key: entry[key] for key in ("columns", "labels", "benchmarks", "metrics", "score")}
 
@@ -89,7 +89,7 @@ def method_slice(wildcards):
 
 
 def task_resource(name, default=None, of=None):
-    """A resource of the task's trainings, or of another of its stages, as the config states it."""
+    """Look up a resource of the task's training jobs, or of the stage `of`, in the config."""
 
     def resource(wildcards, attempt=1):
         entry = config["tasks"][wildcards.task]
@@ -99,7 +99,7 @@ def task_resource(name, default=None, of=None):
 
 
 def training_gpus(wildcards):
-    """Those that the config states; none for a run that trains nothing."""
+    """Return the number of GPUs in the config, or 0 for a run that trains nothing."""
     return task_resource("gpu")(wildcards) if methods.of(config, wildcards.method).trains else 0
 
 
@@ -108,7 +108,7 @@ def hyperparameter(name, default=None):
 
 
 def existing(file, task, runs, benchmark=None):
-    """A file of every run; under `incomplete: true` of those that have it."""
+    """List a file of every run; with `incomplete: true`, only the files that exist."""
     paths = [file.format(**{"task": task, "benchmark": benchmark} | run) for run in runs]
     return [path for path in paths if Path(path).exists()] if config["incomplete"] else paths
 
@@ -132,7 +132,7 @@ def image_shards(wildcards):
 
 
 def published(name, task=None):
-    """A file of config/published/, if the task's model is the paper's."""
+    """Return a file of config/published/ if the task's model is the paper's."""
 
     def path(wildcards):
         of = task or wildcards.task
@@ -143,6 +143,6 @@ def published(name, task=None):
 
 onerror:
     print(
-        "Some jobs failed; finished work is kept. Run the same command again to go on (training resumes from its last "
-        "saved state), or make the table from what is there: add `--config incomplete=True`."
+        "Some jobs failed; finished work is kept. Rerun the same command to continue (training resumes from its last "
+        "checkpoint), or build the table from the available results with `--config incomplete=True`."
     )

@@ -1,7 +1,7 @@
 # Stage 1, download: models and datasets, pinned and checked.
-# In:  a source of the config (hub, url, pypi, local, init), or the mirror.
-# Out: a manifest (revision, SHA-256, rows), written last; the files lie in the folder of the manifest's name.
-# Local rules: login nodes have the network, compute nodes do not.
+# In:  a source in the config (hub, url, pypi, local, init), or the mirror.
+# Out: a manifest (revision, SHA-256, rows), written last; the files are in the folder of the same name.
+# Local rules: login nodes have network access, compute nodes do not.
 
 
 localrules:

@@ -1,8 +1,8 @@
 # Stage 5, evaluate: one run on one benchmark.
-# In:  RUN/train.json and what the task evaluates: weights, answers or images.
-# Out: EVAL/metrics.json (value, standard error, n; the same format for every task) and EVAL/predictions.jsonl.gz, item by item.
-# Steps: `evaluate` is a template that matches nothing itself; rules/tasks/{task}.smk says
-#      `use rule evaluate as evaluate_{task}` and names the inputs. Paths of conda and script are relative to that file.
+# In:  RUN/train.json and the weights, answers or images to evaluate.
+# Out: EVAL/metrics.json (value, standard error, n; the same format for every task) and EVAL/predictions.jsonl.gz, per item.
+# Steps: `evaluate` is a template that matches nothing itself; rules/tasks/{task}.smk uses it with
+#      `use rule evaluate as evaluate_{task}` and adds the inputs. Paths of conda and script are relative to that file.
 
 
 rule evaluate:

@@ -1,9 +1,9 @@
 # Stage 4, generate: the outputs of a run for a benchmark, in shards of one GPU each, merged after a completeness check.
-# In:  RUN/train.json, RUN/last, manifests of model and benchmark.
-# Out: EVAL/outputs.jsonl.gz, one line per item, or EVAL/images.tar: the same bytes for any number of shards. The shards
+# In:  RUN/train.json, RUN/last, manifests of the model and the benchmark.
+# Out: EVAL/outputs.jsonl.gz, one line per item, or EVAL/images.tar, byte-identical for any number of shards. The shards
 #      themselves are temporary.
 # Steps: generate, then gather_outputs or gather_images: templates that match nothing themselves; rules/tasks/{task}.smk
-#      says `use rule generate as generate_{task}`. Paths of conda and script are relative to that file.
+#      uses them with `use rule generate as generate_{task}`. Paths of conda and script are relative to that file.
 
 
 rule generate:

@@ -1,8 +1,8 @@
-# The demo's own models, trained from nothing: a LLaMA of one million parameters that solves word problems of one step, and
-# a Stable Diffusion of four million parameters that draws what captions say.
-# In:  nothing; texts and captioned pictures are generated (workflow/scripts/common/demo/).
-# Out: weights, configs and tokenizers. The copies in workflow/word-problems-llama/ and workflow/pictures-sd/ are these
-#      rules' outputs up to rounding, committed; no table needs the rules. Make them again with
+# The demo's models, trained from scratch: a LLaMA with one million parameters that solves one-step word problems, and a
+# Stable Diffusion with four million parameters that generates simple images from captions.
+# In:  nothing; texts and captioned images are synthetic (workflow/scripts/common/demo/).
+# Out: weights, configs and tokenizers. The outputs of these rules, up to rounding, are committed in
+#      workflow/word-problems-llama/ and workflow/pictures-sd/; no table depends on the rules. To retrain the models:
 #      snakemake --cores 1 resources/pretrained/word-problems-llama/model.safetensors
 #      snakemake --cores 1 resources/pretrained/pictures-sd/model_index.json
 
@@ -71,7 +71,7 @@ rule pretrain_pictures:
         denoiser=dict(batch_size=32, learning_rate=1e-3, ema=0.999, unconditional=0.1, save_steps=250),
         phases=[
             dict(steps=6000, schedule="constant_with_warmup"),
-            dict(steps=4000, schedule="cosine"),  # makes shapes and patterns sharp
+            dict(steps=4000, schedule="cosine"),  # sharpens shapes and patterns
         ],
     script:
         "../workflow/scripts/pretrain_pictures.py"

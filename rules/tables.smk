@@ -1,9 +1,9 @@
-# Stage 6, tables: all runs of a task, the paper's table with ours beside it, figures, contact sheets.
-# In:  the records and metrics of every run of the grid (`incomplete: true`: of those that exist), published numbers.
+# Stage 6, tables: all runs of a task, the results table with the published values, figures, contact sheets.
+# In:  the records and metrics of every run of the grid (with `incomplete: true`, those that exist), published numbers.
 # Out: results/runs_{task}.csv, results/table_{task}.csv and .md, results/figures/{task}_*.svg and .png,
 #      results/sheets/{task}_{dataset}.png.
-# Steps: runs, table, figures; sheet is a template that matches nothing itself: rules/tasks/{task}.smk says
-#      `use rule sheet as sheet_{task}` and names images and caption. Its paths are relative to that file.
+# Steps: runs, table, figures; sheet is a template that matches nothing itself: rules/tasks/{task}.smk uses it with
+#      `use rule sheet as sheet_{task}` and adds images and caption. Its paths are relative to that file.
 
 
 localrules:

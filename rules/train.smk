@@ -1,9 +1,9 @@
 # Stage 3, fine-tune: one job per run, starting from the initial adapter.
 # In:  manifests of model, dataset and initial adapter.
 # Out: RUN/train.json (the record) and RUN/last (the trained weights after the last step). A task may add more.
-# Steps: `train` is a template that matches nothing itself; rules/tasks/{task}.smk says `use rule train as train_{task}`.
+# Steps: `train` is a template that matches nothing itself; rules/tasks/{task}.smk uses it with `use rule train as train_{task}`.
 #      Paths of conda and script are relative to that file.
-# The training checkpoint lies under scratch/: a job that is killed resumes there, and ends with the same numbers.
+# The training checkpoint is under scratch/: a killed job resumes from it and ends with the same numbers.
 
 
 rule train:

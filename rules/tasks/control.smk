@@ -1,11 +1,11 @@
-# Controllable generation: a U-Net and its hint encoder fine-tuned per data set of control images.
-# In:  manifests of models, of a data set's archives and of the initial adapter.
-# Out: resources/hints/{dataset}.manifest.json, and beside it {split}.arrow: images, prompts, control images and annotations,
-#      each brought to a square of the task's resolution. Archives are read in place; whatever a run needs is in these files.
+# Controllable generation: a UNet and its hint encoder are fine-tuned per dataset of control images.
+# In:  manifests of the models, the dataset's archives and the initial adapter.
+# Out: resources/hints/{dataset}.manifest.json, and next to it {split}.arrow: images, prompts, control images and annotations,
+#      cropped and resized to the task's resolution. Archives are read in place; these files contain everything a run needs.
 #      RUN/train.json, RUN/last (the adapter with its hint encoder), EVAL/images.tar, EVAL/metrics.json;
-#      results/sheets/control_{dataset}.png: control image, image and generated images (target `control_sheets`).
-#      On request, 4 GB each: official.ckpt or official.safetensors beside an initial adapter or a run's weights: a whole
-#      Stable Diffusion in one file, in the layout of the official control scripts.
+#      results/sheets/control_{dataset}.png: control image, real image and generated images (target `control_sheets`).
+#      On request, 4 GB each: official.ckpt or official.safetensors next to an initial adapter or a run's weights, a complete
+#      Stable Diffusion as a single-file checkpoint in the layout of the official control scripts:
 #      snakemake --cores 1 results/control/ade20k/hra/r8/seed0/official.ckpt
 # Steps: hints; train, generate, gather, evaluate; sheet; export_augmented, export_run.
 

@@ -1,5 +1,5 @@
-# GLUE: a classifier fine-tuned per data set; its last weights and its best ones on dev are evaluated.
-# In:  manifests of model, data set and initial adapter.
+# GLUE: a classifier is fine-tuned per dataset; its last checkpoint and the best one on dev are evaluated.
+# In:  manifests of the model, the dataset and the initial adapter.
 # Out: RUN/train.json, RUN/last, RUN/best (the weights with the best dev score), EVAL/metrics.json per benchmark.
 # Steps: train, evaluate.
 

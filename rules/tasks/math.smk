@@ -1,6 +1,6 @@
-# Mathematical reasoning: a causal language model answers in words, its answers are graded. Retention: how much of the base
-# model's other abilities is left, by lm-evaluation-harness.
-# In:  manifests of model, data set, initial adapter and benchmarks.
+# Mathematical reasoning: a causal language model generates answers, which are graded. Retention: how much of the base model's
+# other abilities is left, measured with lm-evaluation-harness.
+# In:  manifests of the model, the dataset, the initial adapter and the benchmarks.
 # Out: RUN/train.json, RUN/last, EVAL/outputs.jsonl.gz, EVAL/metrics.json, RUN/retention.json;
 #      results/table_retention.csv (Table 3) and table_compute.csv (Table 6), each also as .md.
 # Steps: train, generate, gather, evaluate; download_harness, evaluate_harness, table_retention; table_compute.

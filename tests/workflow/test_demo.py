@@ -43,7 +43,7 @@ def test_demo_prints_tables_in_which_every_method_has_learned():
     # A subject that the base has never seen looks clearly more like itself; what the prompts ask for is still seen.
     likeness, faithful = (
         {run: float(row[name] or "nan") for run, row in read_table("subject", "last").items()}
-        for name in ("Likeness of the object (EfficientNet for DINO)", "Faithfulness (place and background)")
+        for name in ("Subject fidelity (EfficientNet for DINO)", "Prompt fidelity (position and background)")
     )
     for run in ("lora/r8", "hra/r8"):
         assert likeness["base/pretrained"] + 0.05 < likeness[run] < likeness["real/images"], likeness
@@ -54,7 +54,7 @@ def test_demo_prints_tables_in_which_every_method_has_learned():
         score = {run: float(row[name]) for run, row in followed.items()}
         assert score["real/images"] > most, score
         assert min(score["lora/r8"], score["hra/r8"]) > score["base/pretrained"] + margin, score
-    error = {run: float(row["Points error (px, none as the farthest)"]) for run, row in followed.items()}
+    error = {run: float(row["Points error (px, missing points farthest)"]) for run, row in followed.items()}
     assert max(error["lora/r8"], error["hra/r8"]) < error["base/pretrained"] / 1.5, error
 
 

@@ -19,7 +19,7 @@ def main(job: dict) -> None:
     golds = gold_answers(job["input"]["dataset"], params["split"], style)
     lines = predictions.complete(predictions.read(job["input"]["outputs"]), len(golds), job["input"]["outputs"])
 
-    # Threads, since each waits for a process of its own (sandbox.py); the results keep the order of the items.
+    # Threads, since each waits for its own worker process (sandbox.py); the results keep the order of the items.
     with ThreadPoolExecutor(job["threads"]) as pool:
         graded = pool.map(lambda line, gold: answers.grade(style, line["output"], gold), lines, golds)
         verdicts = list(tqdm(graded, desc="grade", total=len(golds), disable=None))

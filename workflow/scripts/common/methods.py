@@ -1,4 +1,4 @@
-"""The methods: one entry per `kind` of the config, with everything in which a kind differs from the others.
+"""The fine-tuning methods: one entry per `kind` of the config, with everything in which the kinds differ.
 
 Imported on login nodes, so no torch and no pandas here: code that needs them is named as `module:name`.
 """
@@ -14,29 +14,29 @@ from common.core.errors import JobError
 
 @dataclass(frozen=True)
 class Method:
-    """What one kind of method is. The defaults are those of a method without an adapter that trains only the head.
+    """Describe one kind of method. The defaults describe a method without an adapter, which trains only the head.
 
     tasks: the tasks that can run it; None: every task.
     colour: in figures (the palette of Okabe and Ito); None: one of the spare colours.
     trains: whether it trains at all. base: which of the base model's parameters it trains: all, biases or none.
-    precision: of the base model in training, whatever the hyper-parameters say; None: theirs.
+    precision: of the base model in training, over the hyper-parameter; None: the hyper-parameter decides.
     real_images: the real images are evaluated instead of generated ones.
-    controlnet: a ControlNet is trained next to the UNet instead of a hint encoder.
-    official_layers: the official control checkpoints hold its vectors instead of merged weights.
+    controlnet: a ControlNet is trained in addition to the UNet, instead of a hint encoder.
+    official_layers: the official single-file checkpoint stores its vectors; those of other methods are merged.
 
     peft_config: class in peft; None: it inserts no adapter.
     one_of: arguments of that class of which a variant gives exactly one; PEFT needs a 0 for the others.
-    arguments: further arguments of that class, by the method's slice of the config and the number of training steps.
-    tensors: attribute of PEFT's layer → its value or its tensor's shape, by (PEFT config, inputs, outputs).
-    export_lora: `module:function` (PEFT model, folder), which writes an equivalent LoRA adapter.
+    arguments: function (method's slice of the config, training steps) → further arguments of that class.
+    tensors: function (PEFT config, inputs, outputs) → attribute of PEFT's layer → its value or its tensor's shape.
+    export_lora: `module:function` (PEFT model, folder) that writes an equivalent LoRA adapter.
     merges_quantized: whether it can be merged into a base in 4 bits.
 
     penalty: `module:function` (model, method's slice) → what is added to the loss, weighted, or None.
     callbacks: `module:class` of transformers callbacks with `save_state` and `load_state` (model, checkpoint folder).
 
-    required, optional: keys that only variants of this kind must, or may, have.
-    fault: what is wrong with a variant, in words, or None.
-    sweep: `lambda` and `series` of a variant in the figure of λ; None: it has no λ.
+    required, optional: keys that variants of this kind, and no others, must or may have.
+    fault: function (variant) → what is wrong with it and how to correct it, or None.
+    sweep: function (variant) → its `lambda` and `series` in the figure over λ; None: the method has no λ.
     """
 
     tasks: tuple[str, ...] | None = None
@@ -98,11 +98,11 @@ def lora_tensors(asked, n: int, out: int) -> dict:
 
 def adalora_tensors(asked, n: int, out: int) -> dict:
     sizes = {"lora_A": (asked.init_r, n), "lora_E": (asked.init_r, 1), "lora_B": (out, asked.init_r)}
-    return {"scaling": asked.lora_alpha} | ({} if asked.rank_pattern else sizes)  # ranks of its own after training
+    return {"scaling": asked.lora_alpha} | ({} if asked.rank_pattern else sizes)  # training changes the ranks
 
 
 def adalora_schedule(method: dict, steps: int) -> dict:
-    """The steps before and after the ranks are reduced; a preset's own are among the method's `peft` and win."""
+    """Return the steps before and after the ranks are reduced; those that a preset gives are in `peft` and win."""
     fractions = {"tinit": method["budget"]["initial"], "tfinal": method["budget"]["final"]}
     return {"total_step": steps} | {name: int(fraction * steps) for name, fraction in fractions.items()}
 
@@ -197,7 +197,7 @@ def kinds_of(task: str) -> list[str]:
 
 
 def lambdas(config: dict, task: str) -> dict[str, dict]:
-    """Return `lambda`, a number or "inf", and `series`, what else is alike, of every run of a task that has a λ."""
+    """Return `lambda`, a number or "inf", and `series`, which runs to compare, for every run of a task with a λ."""
     found = {}
     for run in grid.names(config, task):
         method, variant = run.split("/")
@@ -207,6 +207,6 @@ def lambdas(config: dict, task: str) -> dict[str, dict]:
 
 
 def imported(name: str):
-    """Import what `module:name` names."""
+    """Import the function or class that `module:name` names."""
     module, _, attribute = name.partition(":")
     return getattr(import_module(module), attribute)

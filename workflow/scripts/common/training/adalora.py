@@ -6,13 +6,13 @@ import torch
 from transformers import TrainerCallback
 
 STATE = "adalora.pt"
-MOVING = ("ipt", "exp_avg_ipt", "exp_avg_unc")  # averages of the allocator, which PEFT does not save
+AVERAGES = ("ipt", "exp_avg_ipt", "exp_avg_unc")  # of the allocator; PEFT does not save them
 
 
 def penalty(model, method: dict) -> torch.Tensor:
-    """Weighted mean over all factors A (r, n) and B (out, r) of ‖A Aᵀ − I‖_F and ‖Bᵀ B − I‖_F, as in loralib.
+    """Return the weighted mean over all factors A (r, n) and B (out, r) of ‖A Aᵀ − I‖_F and ‖Bᵀ B − I‖_F.
 
-    PEFT has it in AdaLoraModel.forward, which a PeftModel without a task type does not call.
+    As in the authors' loralib. PEFT adds it in AdaLoraModel.forward, which a PeftModel without a task type skips.
     """
     rows = [p for name, p in model.named_parameters() if "lora_A" in name]
     rows += [p.mT for name, p in model.named_parameters() if "lora_B" in name]
@@ -28,13 +28,13 @@ class AllocateRanks(TrainerCallback):
         inner.base_model.update_and_allocate(state.global_step + 1)
 
     def save_state(self, model, folder: Path) -> None:
-        """Write what the allocator remembers between steps."""
+        """Write the state of the allocator to a checkpoint folder."""
         allocator = model.base_model.rankallocator
-        state = {name: getattr(allocator, name) for name in MOVING}
+        state = {name: getattr(allocator, name) for name in AVERAGES}
         torch.save(state | {"rank_pattern": model.peft_config["default"].rank_pattern}, folder / STATE)
 
     def load_state(self, model, folder: Path) -> None:
-        """Restore what `save_state` wrote."""
+        """Restore the state of the allocator from a checkpoint folder."""
         state = torch.load(folder / STATE, weights_only=True)
         model.peft_config["default"].rank_pattern = state.pop("rank_pattern")
         for name, value in state.items():

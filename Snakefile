@@ -50,7 +50,7 @@ gpu_resources.apply(workflow)
 rule all:
     default_target: True
     input:
-        collect("<results>/table_{name}.csv", name=grid.tables(config)),
+        collect("<results>/table_{name}.csv", name=[name for task in config["tasks"] for name in TASKS[task].tables()]),
         collect(
             "<results>/figures/{task}_{figure}.png",
             task=config["tasks"],

@@ -3,8 +3,6 @@
 # Out: the initial adapter, a PEFT adapter folder with its manifest, once per (task, method, variant, seed): all training runs
 #      of the task start from it, independent of the dataset.
 
-ARCHITECTURES = {"glue": "classifier", "math": "causal_lm", "subject": "unet", "control": "controlled"}
-
 
 rule augment:
     input:
@@ -22,7 +20,7 @@ rule augment:
     params:
         method=method_slice,
         head=lambda wc: config["models"][config["tasks"][wc.task]["model"]]["head"],
-        architecture=lambda wc: ARCHITECTURES[wc.task],
+        architecture=lambda wc: TASKS[wc.task].architecture,
         precision=lambda wc: config["tasks"][wc.task]["defaults"].get("precision", "float32"),
         seed="{seed}",
         scratch=START_SCRATCH,

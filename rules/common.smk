@@ -10,12 +10,11 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir, "workflow", "scripts")))
 
-from common import methods
+from common import methods, tasks
+from common import tasks
 from common.core import grid
 from common.core.errors import JobError
 from common.planning import config_validation, expected_runs, gpu_resources, plan, slurm
-from common.tasks.control import task as controls
-from common.tasks.subject import task as subjects
 
 try:
     config_validation.check(config)
@@ -31,6 +30,8 @@ if workflow.output_settings.dryrun:
 # SCRATCH, the training checkpoint, is never an output: Snakemake deletes the outputs of a failed job.
 RUN, EVAL, SCRATCH, START_SCRATCH = grid.places(config).values()
 
+TASKS = tasks.load(config)
+TASKS = tasks.load(config)
 RUNS = {task: grid.runs(config, task) for task in config["tasks"]}
 
 
@@ -50,8 +51,8 @@ wildcard_constraints:
     model=one_of(config["models"]),
     method=one_of(config["methods"]),
     variant=one_of(name for method in config["methods"].values() for name in method["variants"]),
-    benchmark=one_of(expected_runs.benchmarks(config)),
-    noun=one_of(subjects.nouns(config)) or "none",
+    benchmark=one_of(name for task in config["tasks"] for name in TASKS[task].benchmarks()),
+    noun=one_of(TASKS["subject"].nouns()) or "none",
     seed=r"\d+",
     shard=r"\d+",
     n_shards=r"\d+",
@@ -66,7 +67,7 @@ def task_model(wildcards):
 
 
 def dataset_entry(wildcards):
-    return expected_runs.dataset(config, wildcards.task, wildcards.dataset)
+    return TASKS[wildcards.task].dataset(wildcards.dataset)
 
 
 def benchmark_source(wildcards):
@@ -121,7 +122,7 @@ def metrics_files(wildcards):
     evaluations = [
         run | {"benchmark": benchmark}
         for run in RUNS[wildcards.task]
-        for benchmark in expected_runs.dataset(config, wildcards.task, run["dataset"])["benchmarks"]
+        for benchmark in TASKS[wildcards.task].dataset(run["dataset"])["benchmarks"]
     ]
     return existing(f"{EVAL}/metrics.json", wildcards.task, evaluations)
 

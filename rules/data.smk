@@ -38,19 +38,7 @@ rule download_dataset:
     params:
         name="{task}/{dataset}",
         source=lambda wc: dataset_entry(wc)["source"],
-        dataset=lambda wc: (
-            {"resolution": config["tasks"]["subject"]["resolution"]}
-            if wc.task == "subject"
-            else (
-                {"archives": True}
-                if wc.task == "control"
-                else {
-                    key: value
-                    for key, value in dataset_entry(wc).items()
-                    if key in ("splits", "read", "columns", "label", "labels", "answer", "rows", "take")
-                }
-            )
-        ),
+        dataset=lambda wc: TASKS[wc.task].download(wc.dataset),
         mirror=config["mirror"],
         local_root=config["local_root"],
         network=True,

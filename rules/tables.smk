@@ -29,7 +29,7 @@ rule runs:
         "../envs/hra.yaml"
     params:
         task="{task}",
-        expected=lambda wc: expected_runs.expected_runs(config, wc.task, SCRATCH, START_SCRATCH),
+        expected=lambda wc: expected_runs.expected_runs(TASKS[wc.task], SCRATCH, START_SCRATCH),
         incomplete=config["incomplete"],
         vanished=lambda wc: expected_runs.vanished(config, f"runs_{wc.task}", record_files(wc) + metrics_files(wc)),
     script:
@@ -55,12 +55,12 @@ rule table:
     params:
         task="{task}",
         columns=lambda wc: grid.columns(config, wc.task),
-        scale=lambda wc: grid.scale(wc.task),
+        scale=lambda wc: TASKS[wc.task].scale,
         averages=lambda wc: grid.averages(config, wc.task),
-        selections=lambda wc: grid.selections(wc.task),
+        selections=lambda wc: list(TASKS[wc.task].selections),
         rows=lambda wc: grid.table_rows(config, wc.task),
         seeds_expected=lambda wc: grid.seeds_expected(config, wc.task),
-        never_marked=lambda wc: expected_runs.never_marked(config, wc.task),
+        never_marked=lambda wc: TASKS[wc.task].without_answer_marker(),
     script:
         "../workflow/scripts/table.py"
 
@@ -70,7 +70,7 @@ rule figures:
         runs="<results>/runs_{task}.csv",
         records=record_files,
         published=published("{task}"),
-        published_lambda=lambda wc: [] if wc.task in ("subject", "control") else published("{task}_lambda")(wc),
+        published_lambda=lambda wc: (published("{task}_lambda")(wc) if TASKS[wc.task].lambda_sources[0] else []),
     output:
         **{
             f"{figure}_{kind}": (
@@ -94,9 +94,9 @@ rule figures:
         **{"lambda": lambda wc: config["tasks"][wc.task]["figures"]["lambda"]},
         task="{task}",
         columns=lambda wc: grid.columns(config, wc.task),
-        scale=lambda wc: grid.scale(wc.task),
+        scale=lambda wc: TASKS[wc.task].scale,
         averages=lambda wc: grid.averages(config, wc.task),
-        selections=lambda wc: grid.selections(wc.task),
+        selections=lambda wc: list(TASKS[wc.task].selections),
         parameters=lambda wc: config["tasks"][wc.task]["figures"]["parameters"],
         lambdas=lambda wc: methods.lambdas(config, wc.task),
         labels=lambda wc: {row["run"]: row["label"] for row in grid.table_rows(config, wc.task)},

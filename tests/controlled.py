@@ -8,11 +8,11 @@ from PIL import Image, ImageDraw
 from transformers import set_seed
 
 from common.core import files
+from common.core.sharding import seed
 from common.data import images, sources
 from common.models import adapters, image_shards
 from common.tasks.control import model as control_model
 from common.tasks.control import training as control_training
-from common.tasks.subject import task as subjects
 from common.training import hf_trainer, run_record
 from support import ROOT, method
 
@@ -161,7 +161,7 @@ class Run:
         }
 
         def about(item: tuple[int, int]) -> dict:
-            return {"prompt": data[item[1]][1], "seed": subjects.seed("image", self.seed, item[1])}
+            return {"prompt": data[item[1]][1], "seed": seed("image", self.seed, item[1])}
 
         image_shards.draw(
             job,

@@ -31,7 +31,7 @@ rule hints:
         ),
         runtime=lambda wc: config["tasks"]["control"]["hints"]["resources"]["runtime"],
     params:
-        dataset=lambda wc: controls.drawing(config, wc.dataset),
+        dataset=lambda wc: TASKS["control"].hints(wc.dataset),
         scratch=f"{config['pathvars']['scratch']}/hints/{{dataset}}",
     script:
         "../../workflow/scripts/draw_hints.py"
@@ -59,7 +59,7 @@ use rule generate as generate_control with:
     wildcard_constraints:
         task="control",
     params:
-        sampling=lambda wc: controls.sampling(config),
+        sampling=lambda wc: TASKS["control"].sampling(),
         finished=f"{SCRATCH}/{{benchmark}}/finished",
 
 
@@ -77,12 +77,12 @@ use rule evaluate as evaluate_control with:
         images=lambda wc: [] if methods.of(config, wc.method).real_images else "<eval>/images.tar",
         dataset="<resources>/hints/{dataset}.manifest.json",
         models=lambda wc: collect(
-            "<resources>/models/{name}.manifest.json", name=controls.evaluator_models(config, wc.dataset)
+            "<resources>/models/{name}.manifest.json", name=TASKS["control"].evaluator_models(wc.dataset)
         ),
     wildcard_constraints:
         task="control",
     params:
-        evaluators=lambda wc: controls.evaluators(config, wc.dataset),
+        evaluators=lambda wc: TASKS["control"].evaluators(wc.dataset),
         method=method_slice,
         device=task_resource("device", of="evaluation"),
 
@@ -91,7 +91,7 @@ use rule sheet as sheet_control with:
     input:
         dataset="<resources>/hints/{dataset}.manifest.json",
         images=lambda wc: existing(
-            f"{EVAL}/images.tar", wc.task, controls.sheet_runs(config, wc.dataset), controls.BENCHMARK
+            f"{EVAL}/images.tar", wc.task, TASKS["control"].sheet_runs(wc.dataset), TASKS["control"].benchmark
         ),
     output:
         sheet=report(

@@ -26,7 +26,7 @@ use rule generate as generate_math with:
     params:
         prompt=lambda wc: "".join(config["tasks"][wc.task]["prompt"].values()),
         split=lambda wc: benchmark_source(wc)[1],
-        generation=lambda wc: grid.generation(config, wc.task, wc.benchmark),
+        generation=lambda wc: TASKS[wc.task].generation(wc.benchmark),
         precision=hyperparameter("precision"),
         quantization=hyperparameter("quantization"),
 
@@ -64,7 +64,7 @@ rule download_harness:
     conda:
         "../../envs/hra.yaml"
     params:
-        benchmarks=lambda wc: grid.retention_benchmarks(config),
+        benchmarks=lambda wc: TASKS["math"].retention_benchmarks(),
         include_path=lambda wc: config["tasks"]["math"]["retention"]["include_path"],
         network=True,
     script:
@@ -92,7 +92,7 @@ rule evaluate_harness:
         mem_mb=task_resource("mem_mb", of="retention"),
         runtime=task_resource("runtime", of="retention"),
     params:
-        benchmarks=lambda wc: grid.retention_benchmarks(config),
+        benchmarks=lambda wc: TASKS["math"].retention_benchmarks(),
         batch_size=lambda wc: config["tasks"][wc.task]["retention"]["batch_size"],
         limit=lambda wc: config["tasks"][wc.task]["retention"]["limit"],
         include_path=lambda wc: config["tasks"][wc.task]["retention"]["include_path"],
@@ -108,7 +108,7 @@ rule evaluate_harness:
 
 rule table_retention:
     input:
-        metrics=lambda wc: existing(f"{RUN}/retention.json", "math", grid.retention_runs(config)),
+        metrics=lambda wc: existing(f"{RUN}/retention.json", "math", TASKS["math"].retention_runs()),
         published=published("retention", task="math"),
     output:
         csv=report(
@@ -127,13 +127,13 @@ rule table_retention:
         left_out=lambda wc: [
             name
             for name in config["tasks"]["math"]["retention"]["benchmarks"]
-            if name not in grid.retention_benchmarks(config)
+            if name not in TASKS["math"].retention_benchmarks()
         ],
         base=lambda wc: config["tasks"]["math"]["retention"]["base"],
         rows=lambda wc: grid.rows_of(config, config["tasks"]["math"]["retention"]["runs"]),
         seeds=lambda wc: config["tasks"]["math"]["retention"]["seeds"],
         vanished=lambda wc: expected_runs.vanished(
-            config, "table_retention", existing(f"{RUN}/retention.json", "math", grid.retention_runs(config))
+            config, "table_retention", existing(f"{RUN}/retention.json", "math", TASKS["math"].retention_runs())
         ),
     script:
         "../../workflow/scripts/table_retention.py"

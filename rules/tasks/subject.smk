@@ -30,9 +30,9 @@ rule generate_class_images:
         ),
         runtime=lambda wc: config["tasks"]["subject"]["generation"]["resources"]["runtime"],
     params:
-        prompts=lambda wc: [subjects.training_prompts(config, subjects.nouns(config)[wc.noun])["class"]],
+        prompts=lambda wc: [TASKS["subject"].training_prompts(TASKS["subject"].nouns()[wc.noun])["class"]],
         seed=lambda wc: config["tasks"]["subject"]["class_images"]["seed"],
-        sampling=lambda wc: subjects.class_sampling(config),
+        sampling=lambda wc: TASKS["subject"].class_sampling(),
         device=lambda wc: config["tasks"]["subject"]["generation"]["resources"].get("device"),
         finished=f"{config['pathvars']['scratch']}/class_images/{{noun}}/finished",
         scratch=f"{config['pathvars']['scratch']}/class_images/{{noun}}/shard{{shard}}-of-{{n_shards}}",
@@ -54,7 +54,7 @@ use rule gather_images as gather_class_images with:
         "<logs>/class_images/{noun}/gather.log",
     params:
         steps=[0],
-        prompts=lambda wc: [subjects.training_prompts(config, subjects.nouns(config)[wc.noun])["class"]],
+        prompts=lambda wc: [TASKS["subject"].training_prompts(TASKS["subject"].nouns()[wc.noun])["class"]],
         images=lambda wc: config["tasks"]["subject"]["class_images"]["images"],
 
 
@@ -65,7 +65,7 @@ use rule train as train_subject with:
         augmented="<resources>/augmented/{task}/{method}/{variant}/seed{seed}/manifest.json",
         class_images=lambda wc: (
             f"<resources>/class_images/{noun}.tar"
-            if (noun := subjects.class_images(config, wc.dataset, run_name(wc)))
+            if (noun := TASKS["subject"].class_images(wc.dataset, run_name(wc)))
             else []
         ),
     output:
@@ -75,7 +75,7 @@ use rule train as train_subject with:
     wildcard_constraints:
         task="subject",
     params:
-        prompts=lambda wc: subjects.training_prompts(config, dataset_entry(wc)["class"]),
+        prompts=lambda wc: TASKS["subject"].training_prompts(dataset_entry(wc)["class"]),
         resolution=lambda wc: config["tasks"][wc.task]["resolution"],
 
 
@@ -90,9 +90,9 @@ use rule generate as generate_subject with:
     wildcard_constraints:
         task="subject",
     params:
-        steps=lambda wc: subjects.sampled(config, wc.dataset, run_name(wc)),
-        prompts=lambda wc: subjects.prompts(config, wc.dataset),
-        sampling=lambda wc: subjects.sampling(config),
+        steps=lambda wc: TASKS["subject"].sampled(wc.dataset, run_name(wc)),
+        prompts=lambda wc: TASKS["subject"].prompts(wc.dataset),
+        sampling=lambda wc: TASKS["subject"].sampling(),
         finished=f"{SCRATCH}/{{benchmark}}/finished",
 
 
@@ -100,9 +100,9 @@ use rule gather_images as gather_subject with:
     wildcard_constraints:
         task="subject",
     params:
-        steps=lambda wc: subjects.sampled(config, wc.dataset, run_name(wc)),
-        prompts=lambda wc: subjects.prompts(config, wc.dataset),
-        images=lambda wc: subjects.sampling(config)["images"],
+        steps=lambda wc: TASKS["subject"].sampled(wc.dataset, run_name(wc)),
+        prompts=lambda wc: TASKS["subject"].prompts(wc.dataset),
+        images=lambda wc: TASKS["subject"].sampling()["images"],
 
 
 use rule evaluate as evaluate_subject with:
@@ -110,11 +110,13 @@ use rule evaluate as evaluate_subject with:
         record="<run>/train.json",
         images=lambda wc: [] if methods.of(config, wc.method).real_images else "<eval>/images.tar",
         dataset="<resources>/datasets/{task}/{dataset}.manifest.json",
-        models=lambda wc: collect("<resources>/models/{name}.manifest.json", name=subjects.evaluator_models(config)),
+        models=lambda wc: collect(
+            "<resources>/models/{name}.manifest.json", name=TASKS["subject"].evaluator_models(wc.dataset)
+        ),
     wildcard_constraints:
         task="subject",
     params:
-        evaluation=lambda wc: subjects.evaluation(config, wc.dataset),
+        evaluation=lambda wc: TASKS["subject"].evaluation(wc.dataset),
         method=method_slice,
         device=task_resource("device", of="evaluation"),
 
@@ -123,7 +125,7 @@ use rule sheet as sheet_subject with:
     input:
         dataset="<resources>/datasets/{task}/{dataset}.manifest.json",
         images=lambda wc: existing(
-            f"{EVAL}/images.tar", wc.task, subjects.sheet_runs(config, wc.dataset), subjects.BENCHMARK
+            f"{EVAL}/images.tar", wc.task, TASKS["subject"].sheet_runs(wc.dataset), TASKS["subject"].benchmark
         ),
     output:
         sheet=report(
@@ -135,7 +137,7 @@ use rule sheet as sheet_subject with:
     wildcard_constraints:
         task="subject",
     params:
-        prompts=lambda wc: subjects.prompts(config, wc.dataset, identifier=False),
+        prompts=lambda wc: TASKS["subject"].prompts(wc.dataset, identifier=False),
         rows=lambda wc: config["tasks"][wc.task]["sheets"]["prompts"],
 
 

@@ -27,6 +27,7 @@ from common.data import images
 from common.tasks.control import data as control_data
 from common.tasks.control import hint_source
 from common.tasks.control import task as controls
+from common.tasks.control.items import BENCHMARK
 from controlled import MODEL, SAMPLING, SETTINGS, SIDE, unet_method
 from saved_states import check_same, stop_after
 from support import downloaded
@@ -162,7 +163,7 @@ def test_a_state_of_another_rate_or_other_hints_is_set_aside(resources, tmp_path
 def test_scenes_come_with_what_is_known_of_them(resources):
     """The pictures' own edges, classes and points: what the detectors measure in them is what is annotated."""
     for hint in KINDS:
-        split = control_data.Split(Path(resources[hint].removesuffix(".manifest.json")), controls.BENCHMARK)
+        split = control_data.Split(Path(resources[hint].removesuffix(".manifest.json")), BENCHMARK)
         assert len(split) == ROWS["validation"] and files.read_json(resources[hint])["rows"] == ROWS
         image, prompt, drawn = split[0]
         assert image.size == drawn.size == (SIDE, SIDE) and prompt and numpy.asarray(drawn).any()

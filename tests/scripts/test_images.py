@@ -21,7 +21,7 @@ from common.data import images
 from common.data.images import Picture
 from common.tasks.control import data as control_data
 from common.tasks.control import hints
-from common.tasks.control import task as controls
+from common.tasks.control.items import key
 
 
 def picture(size=(64, 48)) -> Image.Image:
@@ -175,9 +175,7 @@ def readers(folder, tar: str, count: int) -> dict:
 def test_every_reader_detects_every_cut(tmp_path, layout):
     path, count = tmp_path / "images.tar", 6
     about = {"settings": "a", "blocked": False, "step": 0, "prompt_index": 0, "index": 0}
-    pictures = [
-        Picture(controls.key((0, row)), images.to_png(picture((8, 8))), about | {"row": row}) for row in range(count)
-    ]
+    pictures = [Picture(key((0, row)), images.to_png(picture((8, 8))), about | {"row": row}) for row in range(count)]
     images.pack(path, pictures)
     whole = path.read_bytes()
     if layout == "of earlier versions":

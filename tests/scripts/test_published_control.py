@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 import table
-from common.core import grid
+from common import tasks
 from common.report import run_statistics
 from support import ROOT, SHARED
 
@@ -102,8 +102,8 @@ def test_shares_and_percents_stand_beside_each_other():
     ]
     params = {
         "columns": config["tasks"]["control"]["columns"],
-        "scale": grid.scale("control"),
-        "selections": grid.selections("control"),
+        "scale": tasks.classes()["control"].scale,
+        "selections": list(tasks.classes()["control"].selections),
         "rows": [{"run": run, "label": run} for run in ("real/images", "hra/r8")],
         "seeds_expected": {run: dict.fromkeys(("coco", "ade20k", "celeba-hq"), 1) for run in ("real/images", "hra/r8")},
     }

@@ -14,7 +14,7 @@ import augment
 import train_subject
 from common.core import files
 from common.core.errors import JobError
-from common.tasks.subject import task as grid
+from common.tasks.subject.items import items, key
 from subjects import drawn, pixels, train, unet_method
 from support import ROOT
 
@@ -28,7 +28,7 @@ def test_every_method_learns_and_each_saved_epoch_is_another_model(make_subject_
     assert sorted(os.listdir(run.train["output"]["steps"])) == ["2", "4"]
     assert not Path(run.train["params"]["scratch"], "attempts.json").exists()
     made = drawn(run)
-    assert [picture.key for picture in made] == [grid.key(item) for item in grid.items([2, 4, 5], 3, 2)]
+    assert [picture.key for picture in made] == [key(item) for item in items([2, 4, 5], 3, 2)]
     by_step = {step: [pixels(one) for one in made if one.about["step"] == step] for step in (2, 4, 5)}
     assert abs(by_step[2][0] - by_step[5][0]).max() > 0
     assert [one.about["seed"] for one in made[:6]] == [one.about["seed"] for one in made[6:12]]

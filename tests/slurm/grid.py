@@ -31,7 +31,7 @@ def new_project(folder: Path) -> Project:
     shutil.copy(Path(__file__).with_name("grid.yaml"), folder)
     # Its trainings take seconds: they save a state after every step.
     project.change(
-        "workflow/schemas/config.schema.json",
+        "workflow/schemas/config/base.json",
         '"minimum": 10, "description": "seconds between',
         '"minimum": 0, "description": "seconds between',
     )

@@ -6,11 +6,11 @@ import resource
 import pytest
 import yaml
 
-from common.core import grid
+from common import tasks
+from common.core import grid, sharding
 from common.core.errors import JobError
-from common.planning import config_validation, expected_runs
-from common.tasks.control import task as controls
-from common.tasks.subject import task as subjects
+from common.planning import config_validation
+from common.tasks.subject.items import items
 from support import ROOT
 
 
@@ -152,42 +152,56 @@ def test_a_control_signal_of_ones_own_is_an_entry(fresh, tmp_path, monkeypatch):
 def test_hints_of_version_1_keep_the_params_that_they_were_made_with(config):
     """More params would compute all of them again, and train everything again."""
     config["tasks"]["control"]["version"] = 1
-    made = controls.drawing(config, "coco")
+    made = tasks.load(config)["control"].hints("coco")
     assert made.keys() == {"hint", "splits", "rows", "resolution"}
     config["tasks"]["control"]["version"] = 2
-    assert controls.drawing(config, "coco") == made | {"task_version": 2}
+    assert tasks.load(config)["control"].hints("coco") == made | {"task_version": 2}
 
 
 def test_each_control_dataset_has_its_own_evaluators(config):
-    names = {
-        name: expected_runs.dataset(config, "control", name)["metrics"] for name in grid.datasets(config, "control")
-    }
+    names = {name: tasks.load(config)["control"].dataset(name)["metrics"] for name in grid.datasets(config, "control")}
     assert names["coco"] == ["canny_iou", "canny_f1", "fid"]
     assert names["celeba-hq"][:2] == ["landmarks_error", "landmarks_error_all"]
-    assert controls.evaluator_models(config, "ade20k") == ["segformer-b4-mmseg", "segformer-b4-nvlabs", "inception"]
-    sheet = controls.sheet_runs(config, "coco")
+    assert tasks.load(config)["control"].evaluator_models("ade20k") == [
+        "segformer-b4-mmseg",
+        "segformer-b4-nvlabs",
+        "inception",
+    ]
+    sheet = tasks.load(config)["control"].sheet_runs("coco")
     assert [f"{run['method']}/{run['variant']}" for run in sheet] == ["base/pretrained", "lora/r4", "hra/r8"]
 
 
 def test_every_subject_is_asked_for_its_own_prompts(config):
-    dog, teapot = (subjects.prompts(config, name) for name in ("dog", "teapot"))
+    dog, teapot = (tasks.load(config)["subject"].prompts(name) for name in ("dog", "teapot"))
     assert len(dog) == len(teapot) == 25 and "a qwe dog wearing a red hat" in dog
     assert "a qwe teapot floating in an ocean of milk" in teapot and dog[0] == "a qwe dog in the jungle"
-    assert subjects.prompts(config, "bear_plushie", identifier=False)[-1] == "a cube shaped stuffed animal"
+    assert tasks.load(config)["subject"].prompts("bear_plushie", identifier=False)[-1] == "a cube shaped stuffed animal"
     wrong = 0
     for name in grid.datasets(config, "subject"):
-        own, official = (subjects.prompts(config, name, official=way) for way in (False, True))
+        own, official = (tasks.load(config)["subject"].prompts(name, official=way) for way in (False, True))
         wrong += sum(first != second for first, second in zip(own, official, strict=True))
     assert wrong == 210  # of 750, in the official evaluation
     config["tasks"]["subject"]["evaluation"]["prompts"] = "official"
-    assert "a qwe teapot wearing a red hat" in subjects.evaluation(config, "teapot")["prompts"]
-    assert "a qwe teapot wearing a red hat" not in subjects.prompts(config, "teapot")  # what is generated
+    assert "a qwe teapot wearing a red hat" in tasks.load(config)["subject"].evaluation("teapot")["prompts"]
+    assert "a qwe teapot wearing a red hat" not in tasks.load(config)["subject"].prompts("teapot")  # what is generated
 
 
 def test_epochs_end_where_the_official_ones_do(config):
-    assert subjects.sampled(config, "dog", "hra/r8") == [200, 400, 600, 800, 1000, 1200, 1400, 1600, 1800, 2000, 2005]
-    assert subjects.sampled(config, "dog", "full/all") == [2005]
-    assert subjects.sampled(config, "dog", "base/pretrained") == [0]
+    assert tasks.load(config)["subject"].sampled("dog", "hra/r8") == [
+        200,
+        400,
+        600,
+        800,
+        1000,
+        1200,
+        1400,
+        1600,
+        1800,
+        2000,
+        2005,
+    ]
+    assert tasks.load(config)["subject"].sampled("dog", "full/all") == [2005]
+    assert tasks.load(config)["subject"].sampled("dog", "base/pretrained") == [0]
 
 
 def test_a_subject_of_ones_own_is_three_lines(fresh):
@@ -204,32 +218,32 @@ def test_a_subject_of_ones_own_is_three_lines(fresh):
 
 
 def test_batches_are_dealt_whole_and_every_image_once():
-    items = subjects.items([5, 9], 3, 4)
-    batches = subjects.batches(items, 5)
+    images = items([5, 9], 3, 4)
+    batches = sharding.batches(images, 5)
     assert [len(batch) for batch in batches] == [5, 5, 2, 5, 5, 2]  # none spans two steps
     for count in (1, 2, 3, 7):
-        shards = [subjects.share(batches, index, count) for index in range(count)]
-        assert [item for shard in shards for batch in shard for item in batch] == items
-    seeds = {subjects.seed("image", 0, prompt, index) for prompt in ("a", "b") for index in range(4)}
+        shards = [sharding.part(batches, index, count) for index in range(count)]
+        assert [item for shard in shards for batch in shard for item in batch] == images
+    seeds = {sharding.seed("image", 0, prompt, index) for prompt in ("a", "b") for index in range(4)}
     assert len(seeds) == 8 and max(seeds) < 2**63
 
 
 def test_generated_programs_run_only_where_the_config_allows_it(config):
     entries = config["tasks"]["math"]["retention"]["benchmarks"]
-    assert list(grid.retention_benchmarks(config)) == ["ARC", "HellaSwag", "MMLU", "Winogrande"]
+    assert list(tasks.load(config)["math"].retention_benchmarks()) == ["ARC", "HellaSwag", "MMLU", "Winogrande"]
     entries["HumanEval"]["unsafe_code"] = True
-    assert grid.retention_benchmarks(config) == entries
+    assert tasks.load(config)["math"].retention_benchmarks() == entries
     rules = (ROOT / "rules/tasks/math.smk").read_text()
-    assert rules.count("benchmarks=lambda wc: grid.retention_benchmarks(config)") == 2
+    assert rules.count('benchmarks=lambda wc: TASKS["math"].retention_benchmarks()') == 2
 
 
 def test_training_data_without_the_mark_is_warned_of(config, fresh):
     """The form that `strict` looks for is MetaMath's; GSM8K's and MATH's own solutions end otherwise."""
-    assert expected_runs.never_marked(config, "math") == expected_runs.never_marked(config, "glue") == []
+    assert tasks.load(config)["math"].without_answer_marker() == []
     put(config, "datasets.math.metamathqa-40k.answer", "gsm8k")
-    assert expected_runs.never_marked(config, "math") == ["metamathqa-40k"]
+    assert tasks.load(config)["math"].without_answer_marker() == ["metamathqa-40k"]
     put(config, "datasets.math.metamathqa-40k.metrics", ["lenient"])
-    assert expected_runs.never_marked(config, "math") == []
+    assert tasks.load(config)["math"].without_answer_marker() == []
     (fresh.folder / "unmarked.yaml").write_text("datasets: {math: {metamathqa-40k: {answer: boxed}}}\n")
     output = fresh.snakemake("-n", "-q", "rules", "--configfile", "unmarked.yaml", "--", "results/table_math.csv")
     assert "warning:  metamathqa-40k (boxed) never teaches “The answer is: ”, so its `strict` stays near 0" in output

@@ -12,6 +12,7 @@ import pytest
 from snakemake.persistence.file import FilePersistence
 
 import status
+from common import tasks
 from common.planning import gpu_hours, planned_jobs, progress
 from support import ROOT
 
@@ -130,26 +131,25 @@ CONFIG = {
         "math": {"meta": {"benchmarks": {"gsm8k": "gsm8k/test"}}, "gsm8k": {"rows": {"test": 800}}},
     },
 }
+TASKS = tasks.load(CONFIG)
 
 
 def test_the_work_of_a_job():
     run = {"task": "glue", "dataset": "cola", "method": "hra", "variant": "r8"}
     # 10 × 3200 rows forward and backward; 10 times the 300 rows of dev forward, a third of that.
-    assert gpu_hours.work(CONFIG, "train_glue", run) == pytest.approx(32000 + 10 * 100)
-    assert gpu_hours.work(CONFIG, "train_glue", run | {"method": "base"}) == 0
-    assert gpu_hours.work(CONFIG, "evaluate_glue", run | {"benchmark": "dev"}) == pytest.approx(
-        2 * 100
-    )  # last and best
+    assert gpu_hours.work(TASKS, "train_glue", run) == pytest.approx(32000 + 10 * 100)
+    assert gpu_hours.work(TASKS, "train_glue", run | {"method": "base"}) == 0
+    assert gpu_hours.work(TASKS, "evaluate_glue", run | {"benchmark": "dev"}) == pytest.approx(2 * 100)  # last and best
     shard = {"task": "math", "dataset": "meta", "benchmark": "gsm8k", "n_shards": "4"}
-    assert gpu_hours.work(CONFIG, "generate_math", shard) == 200
-    assert gpu_hours.work(CONFIG, "evaluate_harness", run) is gpu_hours.work(CONFIG, "runs", {}) is None
+    assert gpu_hours.work(TASKS, "generate_math", shard) == 200
+    assert gpu_hours.work(TASKS, "evaluate_harness", run) is gpu_hours.work(TASKS, "runs", {}) is None
     for job, seconds in (
         (training(), 2.0),
         (planned_jobs.Job("generate_math", shard, ["out"], "log", work=200), 100),
         (planned_jobs.Job("evaluate_harness", shard, ["out"], "log", gpus=2), 3600),
         (planned_jobs.Job("table", {"task": "glue"}, ["out"], "log"), None),
     ):
-        assert gpu_hours.stated(CONFIG, job) == seconds
+        assert gpu_hours.stated(TASKS, job) == seconds
 
 
 def test_a_dry_run_ends_with_what_its_tables_cost(fresh, done):

@@ -18,6 +18,7 @@ from common.evaluators import aggregation
 from common.report.run_statistics import as_list
 from common.tasks.control import data as control_data
 from common.tasks.control import task as controls
+from common.tasks.control.items import BENCHMARK, items, key
 
 
 def main(job: dict) -> None:
@@ -41,7 +42,7 @@ class Judge:
     """The images of a run, their photographs and annotations, and `rows` of what is known of each image."""
 
     def __init__(self, job: dict, device: str):
-        self.split = control_data.opened(job["input"]["dataset"], controls.BENCHMARK)
+        self.split = control_data.opened(job["input"]["dataset"], BENCHMARK)
         self.images, self.device = job["input"].get("images"), device
         models = [Path(path) for path in as_list(job["input"].get("models"))]
         self.manifests = {path.name.removesuffix(".manifest.json"): path for path in models}
@@ -56,7 +57,7 @@ class Judge:
         if not self.images:
             yield from self.photographs()
             return
-        expected = [controls.key(item) for item in controls.items(0, len(self.rows))]
+        expected = [key(item) for item in items(0, len(self.rows))]
         for picture in images.complete(images.unpack(self.images), expected, self.images):
             yield picture.image
 

@@ -13,18 +13,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from common import tasks
 from common.core import files
 from common.core.job import start
 from common.report import run_statistics
 from common.report.plot_style import SETTINGS, SMALL, colour, remark, save, say, styles
 from common.report.run_statistics import as_list, readable, scale_free
 
-SOURCES = {
-    "glue": ("Figure 3", "Table 2"),
-    "math": ("Figure 4", "Table 7"),
-    "subject": ("", "Table 4"),
-    "control": ("", "Table 4"),
-}  # of the λ sweep
 METRICS = {
     "accuracy_f1_mean": "mean of accuracy and F1",
     "matthews_correlation": "Matthews correlation",
@@ -188,7 +183,7 @@ def lambda_panel(
     def at(values: pd.Series | pd.DataFrame):
         return ticks.get_indexer([place[run] for run in values.index])
 
-    figure_name, table_name = SOURCES[params["task"]]
+    figure_name, table_name = tasks.classes()[params["task"]].lambda_sources
     several = list(dict.fromkeys(series.values()))
     for index, kind in enumerate(several or [""]):
         mark, suffix = "osD^v<>"[index % 7], f", {kind}" if len(several) > 1 else ""

@@ -10,18 +10,18 @@ from common.core.errors import JobError
 from common.core.job import start
 from common.data import images
 from common.report.run_statistics import as_list
-from common.tasks.control import task as controls
-from common.tasks.subject import task as subjects
+from common.tasks.control import items as control_items
+from common.tasks.subject import items as subject_items
 
 
 def main(job: dict) -> None:
     params, shards = job["params"], as_list(job["input"]["shards"])
     if dataset := job["input"].get("dataset"):
-        rows = files.read_json(dataset)["rows"][controls.BENCHMARK]
-        expected = [controls.key(item) for item in controls.items(0, rows)]
+        rows = files.read_json(dataset)["rows"][control_items.BENCHMARK]
+        expected = [control_items.key(item) for item in control_items.items(0, rows)]
     else:
-        items = subjects.items(params["steps"], len(params["prompts"]), params["images"])
-        expected = [subjects.key(item) for item in items]
+        items = subject_items.items(params["steps"], len(params["prompts"]), params["images"])
+        expected = [subject_items.key(item) for item in items]
     target, blocked, first = job["output"]["images"], [], {}
 
     def counted(pictures):

@@ -2,8 +2,9 @@
 
 from common.core import files
 from common.core.job import start
-from common.models import image_shards
-from common.tasks.subject import task as subjects
+from common.core.sharding import seed
+from common.models import image_shards, stable_diffusion
+from common.tasks.subject.items import items, key
 
 
 def main(job: dict) -> None:
@@ -11,10 +12,11 @@ def main(job: dict) -> None:
     text = params["prompts"][0]
 
     def about(item: tuple[int, int, int]) -> dict:
-        return {"prompt": text, "index": item[2], "seed": subjects.seed("class image", params["seed"], text, item[2])}
+        return {"prompt": text, "index": item[2], "seed": seed("class image", params["seed"], text, item[2])}
 
     identity = {"model": files.read_json(job["input"]["model"])["sha256"], "prompt": text, "seed": params["seed"]}
-    image_shards.draw(job, subjects.items([0], 1, params["sampling"]["images"]), about, identity)
+    images = items([0], 1, params["sampling"]["images"])
+    image_shards.draw(job, images, about, identity, key, stable_diffusion.Sampler)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from common.core import files, manifests
 from common.core.job import start
+from common.core.sharding import seed
 from common.models import image_shards
 from common.tasks.control import data as control_data
-from common.tasks.control import task as controls
-from common.tasks.subject import task as subjects
+from common.tasks.control.items import BENCHMARK, items, key
+from common.tasks.control.sampling import Sampler
 
 
 def main(job: dict) -> None:
@@ -20,13 +21,13 @@ def main(job: dict) -> None:
     manifests.check_trained_on(record, job["input"]["model"])
     manifests.check_weights(record, job["input"]["record"], weights)
     manifests.check_hints(record, job["input"]["dataset"])
-    split = control_data.opened(job["input"]["dataset"], controls.BENCHMARK)
+    split = control_data.opened(job["input"]["dataset"], BENCHMARK)
 
     def about(item: tuple[int, int]) -> dict:
         row = item[1]
-        key, prompt = (split.value(row, name) for name in ("key", "prompt"))
-        seed = subjects.seed("control", record["seed"], row)
-        return {"row": row, "key": key, "prompt": prompt + params["sampling"]["prompt_suffix"], "seed": seed}
+        name, prompt = (split.value(row, column) for column in ("key", "prompt"))
+        noise = seed("control", record["seed"], row)
+        return {"row": row, "key": name, "prompt": prompt + params["sampling"]["prompt_suffix"], "seed": noise}
 
     identity = {
         "model": record["model"]["sha256"],
@@ -35,16 +36,8 @@ def main(job: dict) -> None:
         "hints": files.read_json(job["input"]["dataset"])["sha256"],
         "method": params["method"],
     }
-    items = controls.items(record["steps"], len(split))
-    image_shards.draw(
-        job,
-        items,
-        about,
-        identity,
-        {record["steps"]: weights},
-        key=controls.key,
-        hint=lambda item: split.hint(item[1]),
-    )
+    images, weights = items(record["steps"], len(split)), {record["steps"]: weights}
+    image_shards.draw(job, images, about, identity, key, Sampler, weights, hint=lambda item: split.hint(item[1]))
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ from pathlib import Path
 from common.core import files, manifests
 from common.core.errors import JobError
 from common.core.job import start
-from common.models import adapters, image_shards
-from common.tasks.subject import task as subjects
+from common.core.sharding import seed
+from common.models import adapters, image_shards, stable_diffusion
+from common.tasks.subject.items import items, key
 
 
 def main(job: dict) -> None:
@@ -24,12 +25,13 @@ def main(job: dict) -> None:
     def about(item: tuple[int, int, int]) -> dict:
         step, prompt, index = item
         text = params["prompts"][prompt]
-        seed = subjects.seed("image", record["seed"], text, index)  # the same noises at every step
-        return {"step": step, "prompt_index": prompt, "prompt": text, "index": index, "seed": seed}
+        noise = seed("image", record["seed"], text, index)  # the same at every step
+        return {"step": step, "prompt_index": prompt, "prompt": text, "index": index, "seed": noise}
 
-    items = subjects.items(params["steps"], len(params["prompts"]), params["sampling"]["images"])
+    images = items(params["steps"], len(params["prompts"]), params["sampling"]["images"])
     identity = {"model": record["model"]["sha256"], "weights": hashes, "seed": record["seed"]}
-    image_shards.draw(job, items, about, identity | {"prompts": params["prompts"]}, weights)
+    identity |= {"prompts": params["prompts"]}
+    image_shards.draw(job, images, about, identity, key, stable_diffusion.Sampler, weights)
 
 
 def weights_at(job: dict, record: dict, step: int) -> Path:

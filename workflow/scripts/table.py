@@ -7,57 +7,12 @@ compared only with our column on the same metric scale.
 
 import pandas as pd
 
+from common import tasks
 from common.core import files
 from common.core.errors import JobError
 from common.core.job import start
 from common.report import markdown_text, run_statistics
 
-NOTES = {
-    "glue": [
-        "The paper's HRA rows give MRPC and QQP as the mean of accuracy and F1, its other rows as accuracy "
-        "(`metric` in config/published/glue.csv). Each published value stands under the column of its own scale, and "
-        "so do the averages; compare methods within one column.",
-        "The paper copied every row but HRA's from BOFT (means of 5 seeds, other hyper-parameters); its HRA rows "
-        "state no seeds. H-Adapter and P-Adapter are not run here.",
-        "The paper's labels of λ conflict: Table 2 prints its second HRA row as λ=1e-5, Table 5 gives that row's "
-        "hyper-parameters for λ=1e-6, and the axis order of Figure 3 puts the same MRPC value (94.10) at 1e-6. "
-        "The row is compared with the label of Table 2.",
-    ],
-    "math": [
-        "Each answer is judged three ways. `official`: the official repository's rules, with their leniencies (first "
-        "number after the marker, rounded; × 100 and / 100 accepted; malformed LaTeX taken as equal), so that the "
-        "paper's number is compared like with like. `strict`: the whole of what follows the last “The answer is:”, "
-        "exactly (math-verify for MATH). `lenient`: where that marker is absent, the last answer found, exactly.",
-        "The paper copied LoRA, OFT and BOFT from BOFT and PiSSA from PiSSA (other targets and hyper-parameters), and "
-        "states no seeds. It rotates the input side (Eq. 2), as we do; the official llama code the output side.",
-    ],
-    "subject": [
-        "Each cell is the mean over the subjects of the mean over their prompts. DINO and CLIP-I: likeness to the "
-        "subject's photographs; CLIP-T: to the prompt. LPIPS between images of one prompt is variety, as OFT has it; "
-        "between photographs and generated images, as in the official code (higher is better), it is a distance.",
-        "The paper's HRA rows have r = 7 in a parametrisation that its code has left since; they are compared with "
-        "r = 8 and the paired start. DreamBooth, LoRA, COFT and OFT it copied from OFT, digit by digit. Its evaluation "
-        "asks CLIP-T of 210 of 750 pairs against prompts that were never generated (`evaluation.prompts: official`).",
-        "Real images: a subject's photographs against each other. The paper prints 0.764 / 0.890 / 0.562 for DINO, "
-        "CLIP-I and LPIPS, OFT for the same data 0.703 / 0.864 / 0.695.",
-        "Blocked: the share of generated images that the safety checker made black. They have no scores.",
-    ],
-    "control": [
-        "C2I: canny edges (100, 200) of the generated image against those of the photograph, IoU and F1 of each image, "
-        "1 where neither has any. S2I: SegFormer-B4 on the generated images against the labels, percent; NVlabs' "
-        "weights, by which the paper measures, and mmsegmentation's, which are others. L2F: mean distance in pixels of "
-        "512 of 68 points that face-alignment finds, to those of the photograph.",
-        "The paper leaves images out in which no face is found, so that a failure improves its number. Beside that, "
-        "each missing face counts here with every point at the farthest corner, and their share is a column.",
-        "Real images: the photographs in the place of generated images. FID depends on the number of images; the "
-        "paper has none.",
-        "The paper copied its rows DreamBooth (there plain Stable Diffusion), ControlNet, T2I-Adapter, LoRA, COFT and "
-        "OFT from OFT, digit by digit, and BOFT from BOFT, which had Stable Diffusion 2.1 and CelebV-HQ. It counts no "
-        "parameters of the hint encoder, nor does `Params (M)`.",
-        "The paper prints λ = 1e-3; its Figures 6 and 9 to 11 and the official code say 1e-5, of the norm not squared. "
-        "COCO has its own captions here: those of the paper do not say which picture they belong to.",
-    ],
-}
 TITLES = {"best_on_dev": "Best on dev", "best_on_test": "Best epoch on test", "last": "Last step"}
 SELECTION_NOTES = {
     "best_on_dev": "The evaluation with the best score on dev out of all during training, the paper's rule. It "
@@ -249,7 +204,7 @@ def notes(table: pd.DataFrame, runs: pd.DataFrame, published: pd.DataFrame, para
             "the only place where `strict` looks. Compare `lenient`."
         )
     if len(published):
-        lines += ["Signed numbers in brackets: ours − paper.", *NOTES.get(params["task"], [])]
+        lines += ["Signed numbers in brackets: ours − paper.", *tasks.classes()[params["task"]].notes]
     else:
         lines.append("No published counterpart: another model or other data than the paper's.")
     holed = best[best["missing"] != ""]

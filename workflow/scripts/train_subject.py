@@ -45,7 +45,7 @@ def main(job: dict) -> None:
     embeddings = stable_diffusion.text_embeddings(
         model_folder, [params["prompts"]["instance"], params["prompts"]["class"]], "float32", device
     )
-    marks = subjects.marks(settings)
+    marks = subjects.snapshot_steps(settings)
     survive = hf_trainer.Survive(job["resources"]["save_seconds"], run_record.time_limit(job))
     sizes = adapters.count(model, [])
     trainer = dreambooth.Trainer(job, model, model_folder, samples, embeddings, marks, survive, device)

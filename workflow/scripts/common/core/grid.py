@@ -47,7 +47,7 @@ def preset(config: dict, task: str, run: str) -> str | None:
 def hyperparameters(config: dict, task: str, dataset: str, run: str) -> dict:
     """Of `method/variant` on a dataset; later wins: the task's defaults, the preset's all, methods, datasets.
 
-    A mapping in a preset, such as AdaLoRA's schedule, bears the name of a kind and reaches that kind only.
+    `adalora`, the schedule of the ranks, reaches that kind alone.
     """
     chosen = config["presets"][task][preset(config, task, run)]
     methods = chosen.get("methods", {})
@@ -59,21 +59,21 @@ def hyperparameters(config: dict, task: str, dataset: str, run: str) -> dict:
         chosen.get("datasets", {}).get(dataset, {}),
     )
     values = {key: value for layer in layers for key, value in layer.items()}
-    kind = config["methods"][run.split("/")[0]]["kind"]
-    return {key: value for key, value in values.items() if key == kind or not isinstance(value, dict)}
+    if config["methods"][run.split("/")[0]]["kind"] != "adalora":
+        values.pop("adalora", None)
+    return values
 
 
 def method(config: dict, task: str, method: str, variant: str, dataset: str | None = None) -> dict:
     """What augmentation and training need to know of a variant: its kind, version, PEFT arguments and targets.
 
-    The arguments may depend on the dataset by a preset's mapping of the kind's name; the sizes may not: all datasets
-    share one start.
+    AdaLoRA's arguments may depend on the dataset, its ranks may not: all datasets share one start.
     """
     entry, model = config["methods"][method], config["models"][config["tasks"][task]["model"]]
     chosen = entry["variants"][variant]
     peft = chosen.get("peft")
-    if dataset and peft:
-        peft = peft | hyperparameters(config, task, dataset, f"{method}/{variant}").get(entry["kind"], {})
+    if dataset and entry["kind"] == "adalora":
+        peft = peft | hyperparameters(config, task, dataset, f"{method}/{variant}").get("adalora", {})
     return {
         "kind": entry["kind"],
         "version": entry["version"],
@@ -97,16 +97,6 @@ def names(config: dict, task: str) -> list[str]:
     return list(dict.fromkeys(f"{run['method']}/{run['variant']}" for run in runs(config, task)))
 
 
-def selections(task: str) -> list[str]:
-    """Which checkpoints a task's tables show, the paper's rule first."""
-    return {"glue": ["best_on_dev", "last"], "subject": ["best_on_test", "last"]}.get(task, ["last"])
-
-
-def scale(task: str) -> int:
-    """What scores are multiplied with in tables: percent, or as they are. A column may state its own."""
-    return 1 if task in ("subject", "control") else 100
-
-
 def table_rows(config: dict, task: str) -> list[dict[str, str]]:
     """Rows of the table in config order."""
     return rows_of(config, names(config, task))
@@ -122,13 +112,6 @@ def rows_of(config: dict, chosen: list[str]) -> list[dict[str, str]]:
     return [{"run": run, "label": label(run)} for run in chosen]
 
 
-def generation(config: dict, task: str, benchmark: str) -> dict:
-    """How a benchmark's answers are generated; how many shards share the work is not part of it."""
-    entry = config["tasks"][task]["generation"]
-    chosen = {key: entry[key] for key in ("batch_size", "stop", "backend", "serve")}
-    return chosen | {"max_new_tokens": entry["max_new_tokens"][benchmark]}
-
-
 def seeds_expected(config: dict, task: str) -> dict[str, dict[str, int]]:
     """`method/variant` -> dataset -> number of seeds in the grid."""
     counts: dict[str, dict[str, int]] = {}
@@ -141,25 +124,3 @@ def seeds_expected(config: dict, task: str) -> dict[str, dict[str, int]]:
 def averages(config: dict, task: str) -> dict[str, list[str]]:
     """Name of an average column -> the columns that it averages."""
     return {entry["name"]: entry["columns"] for entry in config["tasks"][task].get("averages", [])}
-
-
-def tables(config: dict) -> list[str]:
-    """Names of the tables that the config asks for."""
-    math = config["tasks"].get("math", {})
-    return [*config["tasks"], *(name for name in ("retention", "compute") if math.get(name))]
-
-
-def retention_benchmarks(config: dict) -> dict[str, dict]:
-    """The retention table's benchmarks that run; `unsafe_code: false` leaves one out that executes programs."""
-    entries = config["tasks"]["math"]["retention"]["benchmarks"]
-    return {name: entry for name, entry in entries.items() if entry.get("unsafe_code") is not False}
-
-
-def retention_runs(config: dict) -> list[dict]:
-    """The runs of the retention table: `dataset`, `method`, `variant`, `seed`."""
-    entry = config["tasks"]["math"]["retention"]
-    return [
-        {"dataset": entry["dataset"], "method": method, "variant": variant, "seed": seed}
-        for method, variant in (run.split("/") for run in entry["runs"])
-        for seed in entry["seeds"]
-    ]

@@ -12,10 +12,9 @@ from pathlib import Path
 
 from PIL.Image import Image
 
-from common.core import fingerprints, manifests, provenance
+from common.core import fingerprints, manifests, provenance, sharding
 from common.data import images
 from common.data.images import Picture
-from common.tasks.subject import task as subjects
 
 
 def draw(
@@ -23,14 +22,16 @@ def draw(
     items: list[tuple],
     about: Callable[[tuple], dict],
     identity: dict,
+    key: Callable[[tuple], str],
+    sampler: type,
     weights: dict[int, Path] | None = None,
-    key: Callable[[tuple], str] = subjects.key,
     hint: Callable[[tuple], Image] | None = None,
 ) -> None:
     """Write the shard's tar file.
 
     `items`: tuples, of which the first entry is a step. `about`: an image's JSON, `prompt` and `seed` in it; `weights`
-    by step. `key`: an image's name in the tar file. `hint`: what it is to follow; `identity` must tell of all hints.
+    by step. `key`: an image's name in the tar file. `hint`: its control image; `identity` must cover all of them.
+    `sampler`: the class that generates images, a `stable_diffusion.Sampler`.
     """
     from tqdm import tqdm
 
@@ -42,18 +43,18 @@ def draw(
     for old in place.parent.glob("*"):
         if old != place:
             shutil.rmtree(old, ignore_errors=True)
-    batches = subjects.share(subjects.batches(items, sampling["batch_size"]), index, count)
+    batches = sharding.part(sharding.batches(items, sampling["batch_size"]), index, count)
     files = {place / f"{key(batch[0])}.tar": batch for batch in batches}
     missing = {path: batch for path, batch in files.items() if not path.exists()}
-    sampler = load(job, hint is not None) if missing else None
+    generator = load(job, sampler) if missing else None
     started = time.monotonic()
     with tqdm(total=sum(map(len, missing.values())), desc="draw", unit="image", disable=None) as progress:
         for path, batch in missing.items():
             if weights:
-                sampler.use(params["method"], weights[batch[0][0]])
+                generator.use(params["method"], weights[batch[0][0]])
             told = [about(item) for item in batch]
             columns = [[one["prompt"] for one in told], [one["seed"] for one in told]]
-            drawn = sampler.draw(*columns, *([[hint(item) for item in batch]] if hint else []))
+            drawn = generator.draw(*columns, *([[hint(item) for item in batch]] if hint else []))
             images.pack(
                 path,
                 [
@@ -75,10 +76,6 @@ def draw(
     )
 
 
-def load(job: dict, hints: bool):
-    from common.models import stable_diffusion
-    from common.tasks.control import sampling as control_sampling
-
-    sampler = control_sampling.Sampler if hints else stable_diffusion.Sampler
+def load(job: dict, sampler: type):
     device = provenance.pick_device(job["resources"].get("gpu", 0), job["params"].get("device"))
     return sampler(manifests.folder(job["input"]["model"]), job["params"]["sampling"], device)

@@ -4,14 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import methods
-from common.core import files, grid
+from common.core import files
 from common.core.errors import JobError
-from common.planning import expected_runs
 from common.planning.planned_jobs import Job
-from common.tasks.subject import task as subjects
-
-FORWARD = 1 / 3  # of a training step: the backward pass costs twice the forward one
+from common.tasks.base import Task
 
 
 @dataclass
@@ -98,60 +94,26 @@ def read(path: str | Path) -> dict:
         return {}
 
 
-def work(config: dict, rule: str, wildcards: dict) -> float | None:
-    """Passes of a row through a training step (forward and backward); 0: it trains nothing; None: unknown."""
-    task, stage = wildcards.get("task"), rule.partition("_")[0]
-    if stage == "train" and not methods.of(config, wildcards["method"]).trains:
+def work(tasks: dict[str, Task], rule: str, wildcards: dict) -> float | None:
+    """Return the number of rows that pass a training step (forward and backward); 0: nothing trains; None: unknown."""
+    task, stage = task_of(tasks, rule, wildcards), rule.partition("_")[0]
+    if not task:
+        return None
+    if stage == "train" and not task.trains(f"{wildcards['method']}/{wildcards['variant']}"):
         return 0.0
-    if task == "subject" or "noun" in wildcards:
-        return subject_work(config, stage, wildcards)
-    named = wildcards.get("dataset") in config["datasets"].get(task, {})
-    dataset = expected_runs.dataset(config, task, wildcards["dataset"]) if named else {}
-    if stage == "train":
-        run = f"{wildcards['method']}/{wildcards['variant']}"
-        settings = grid.hyperparameters(config, task, wildcards["dataset"], run)
-        trained = (rows(dataset, "train") or 0) * settings.get("epochs", 0)
-        if not trained or not settings.get("eval_steps"):
-            return trained or None
-        dev = rows(dataset, next(iter(dataset["benchmarks"].values()))) or 0
-        return trained + trained / settings["batch_size"] / settings["eval_steps"] * dev * FORWARD
-    if stage not in ("generate", "evaluate") or wildcards.get("benchmark") not in dataset.get("benchmarks", {}):
-        return None
-    name, _, split = dataset["benchmarks"][wildcards["benchmark"]].rpartition("/")
-    items = rows(config["datasets"][task][name] if name else dataset, split)
-    if items and stage == "generate":
-        return items / int(wildcards["n_shards"])
-    return items and items * FORWARD * len(grid.selections(task))
+    return task.work(stage, wildcards)
 
 
-def subject_work(config: dict, stage: str, wildcards: dict) -> float | None:
-    """Images that a training step, the sampler or an evaluation goes through."""
-    task = config["tasks"]["subject"]
-    if stage == "generate" and "noun" in wildcards:
-        return task["class_images"]["images"] / int(wildcards["n_shards"])
-    name, run = wildcards.get("dataset"), f"{wildcards.get('method')}/{wildcards.get('variant')}"
-    if stage not in ("train", "generate", "evaluate"):
-        return None
-    if stage == "train":
-        settings = grid.hyperparameters(config, "subject", name, run)
-        return settings["max_steps"] * settings["batch_size"] * (2 if settings["prior_weight"] else 1)
-    images = task["generation"]["images"] * len(subjects.prompts(config, name))
-    return images * len(subjects.sampled(config, name, run)) / int(wildcards.get("n_shards", 1))
-
-
-def rows(dataset: dict, split: str) -> int | None:
-    return (dataset.get("rows") or dataset.get("source", {}).get("rows") or {}).get(split)
-
-
-def stated(config: dict, job: Job) -> float | None:
-    """GPU-seconds by the config's `minutes` (of one job) or `rows_per_second` (of one GPU)."""
-    task = config["tasks"].get("subject" if "noun" in job.wildcards else job.wildcards.get("task"), {})
-    part = (
-        "retention"
-        if job.rule == "evaluate_harness"
-        else {"generate": "generation", "evaluate": "evaluation"}.get(job.stage)
-    )
-    resources = (task.get(part) or task).get("resources", {})
+def stated(tasks: dict[str, Task], job: Job) -> float | None:
+    """Return GPU-seconds from the config's `minutes` (of one job) or `rows_per_second` (of one GPU)."""
+    task = task_of(tasks, job.rule, job.wildcards)
+    resources = task.resources(job.rule, job.stage) if task else {}
     if resources.get("minutes"):
         return resources["minutes"] * 60 * job.gpus
     return job.work / resources["rows_per_second"] if job.work and resources.get("rows_per_second") else None
+
+
+def task_of(tasks: dict[str, Task], rule: str, wildcards: dict) -> Task | None:
+    """Return the task that a job belongs to; None for what all tasks share, such as a model's download."""
+    owner = next((name for name, task in tasks.items() if rule in task.own_rules), None)
+    return tasks.get(wildcards.get("task") or owner)

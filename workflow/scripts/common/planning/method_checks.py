@@ -5,17 +5,8 @@ Plain Python on plain dicts: imported by the Snakefile on login nodes, so no tor
 
 from difflib import get_close_matches
 
-from common.core.errors import JobError
+from common.core.errors import expect
 from common.methods import METHODS
-
-
-def expect(condition: bool, message: str) -> None:
-    if not condition:
-        raise JobError(message)
-
-
-def one_of(place: str, what: str, value, known) -> None:
-    expect(value in known, f"{place}: unknown {what} {value!r}; known: {', '.join(map(str, known))}")
 
 
 def check_variant(place: str, kind: str, variant: dict) -> None:

@@ -4,14 +4,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from common import methods
-from common.core import grid, job
-from common.planning import expected_runs, gpu_hours, planned_jobs
-from common.tasks.subject import task as subjects
+from common import methods, tasks
+from common.core import job
+from common.planning import gpu_hours, planned_jobs
+from common.tasks.base import Task
 
 
 def show(workflow, config: dict) -> None:
-    """Of every table that the dry-run was asked for."""
+    """Print the cost estimate of every table requested in the dry run."""
     for name, planned in of_dag(workflow.dag, config).items() if workflow.dag else ():
         print("\n".join(lines(config, name, planned)))
 
@@ -23,12 +23,12 @@ def start(workflow, config: dict) -> None:
 
 
 def of_dag(dag, config: dict) -> dict[str, list[planned_jobs.Job]]:
-    """Table -> its jobs and all that they need, in the order of the chain."""
-    known, found = {}, {}
+    """Return the jobs of every table, by its name, and all that they need, in the order of the workflow."""
+    known, found, every = {}, {}, tasks.load(config)
     for last in dag.jobs:
         if last.output and (path := Path(last.output[0])).name.startswith("table_"):
             chosen = {id(one): one for one in above(dag, last)}.values()
-            found[path.stem] = [known.setdefault(id(one), one_of(dag, one, config)) for one in chosen]
+            found[path.stem] = [known.setdefault(id(one), one_of(dag, one, every)) for one in chosen]
     return dict(sorted(found.items()))
 
 
@@ -45,7 +45,7 @@ def above(dag, last) -> Iterator:
             stack += [(before, False) for before in reversed(list(dag.dependencies[one]))]
 
 
-def one_of(dag, planned, config: dict) -> planned_jobs.Job:
+def one_of(dag, planned, every: dict[str, Task]) -> planned_jobs.Job:
     from snakemake.io import is_flagged
 
     outputs = [str(path) for path in planned.output]
@@ -65,8 +65,8 @@ def one_of(dag, planned, config: dict) -> planned_jobs.Job:
     )
     error = job.error_file({"rule": made.rule, "params": {"scratch": planned.params.get("scratch")}})
     made.error = str(error) if error else None
-    made.work = gpu_hours.work(config, made.rule, made.wildcards)
-    made.stated = gpu_hours.stated(config, made)
+    made.work = gpu_hours.work(every, made.rule, made.wildcards)
+    made.stated = gpu_hours.stated(every, made)
     return made
 
 
@@ -90,12 +90,8 @@ def lines(config: dict, name: str, planned: list[planned_jobs.Job]) -> list[str]
 
 def warnings(config: dict, table: str) -> list[str]:
     """List what would give a table's numbers another meaning than a reader expects."""
-    unmarked = expected_runs.never_marked(config, table.removeprefix("table_"))
-    return [
-        f"{name} ({config['datasets']['math'][name]['answer']}) never teaches “The answer is: ”, so its `strict` stays "
-        "near 0. Use `lenient` as a metric, a score and in columns."
-        for name in unmarked
-    ]
+    task = tasks.load(config).get(table.removeprefix("table_"))
+    return list(task.warnings()) if task else []
 
 
 def download(config: dict, planned: list[planned_jobs.Job]) -> str:
@@ -128,31 +124,24 @@ def source(config: dict, one: planned_jobs.Job) -> tuple[dict, str]:
 
 
 def disk(config: dict, planned: list[planned_jobs.Job]) -> str:
-    """The weights that the runs leave, by the records of such runs; of full fine-tuning by the model's `parameters`."""
+    """Estimate the size of the runs' weights, by records of such runs; of full fine-tuning by the model's size."""
+    every = tasks.load(config)
     trainings = [one for one in planned if one.stage == "train"]
     sizes = {variant(one): record["adapter_bytes"] for one in trainings if (record := gpu_hours.read(one.record))}
     total, unknown = 0, set()
     for one in trainings:
-        method = methods.of(config, one.wildcards["method"])
-        size = sizes.get(variant(one)) if method.trains else 0
-        if size is None and method.base == "all":
-            model = config["models"][config["tasks"][one.wildcards["task"]]["model"]]
+        task = every[one.wildcards["task"]]
+        size = sizes.get(variant(one)) if task.trains(variant(one)) else 0
+        if size is None and methods.of(config, one.wildcards["method"]).base == "all":
+            model = config["models"][task.settings["model"]]
             size = 4 * model["parameters"] if "parameters" in model else None
         if size is None:
             unknown.add(variant(one))
-        total += (size or 0) * copies(config, one)
+        total += (size or 0) * task.checkpoints(one.wildcards, one.outputs)
     parts = [f"{total / 1e9:.3g} GB of weights"] * bool(total)
     return (
         "; ".join(parts + [f"not known before a first run: {listed(sorted(unknown), 4)}"] * bool(unknown)) or "nothing"
     )
-
-
-def copies(config: dict, one: planned_jobs.Job) -> int:
-    """How often a run saves its weights."""
-    if one.wildcards["task"] == "subject":
-        settings = grid.hyperparameters(config, "subject", one.wildcards["dataset"], variant(one))
-        return len(subjects.marks(settings, methods.of(config, one.wildcards["method"]).trains))
-    return sum(path.endswith(".safetensors") for path in one.outputs)
 
 
 def variant(one: planned_jobs.Job) -> str:

@@ -4,12 +4,12 @@ from common.data import images
 from common.report.image_grid import evenly_spaced
 from common.report.run_statistics import as_list
 from common.tasks.control import data as control_data
-from common.tasks.control import task as controls
+from common.tasks.control.items import BENCHMARK
 
 
 def contents(job: dict) -> dict:
     """Return `rows`: row of the split -> prompt; `columns`: label -> row -> image; no `references` above them."""
-    params, split = job["params"], control_data.opened(job["input"]["dataset"], controls.BENCHMARK)
+    params, split = job["params"], control_data.opened(job["input"]["dataset"], BENCHMARK)
     rows = {row: split.value(row, "prompt") for row in evenly_spaced(len(split), params["rows"])}
     columns = {
         "hint": {row: split.hint(row) for row in rows},

@@ -1,12 +1,13 @@
-"""What the config says about controllable generation: evaluators, metrics, sampling, and the list of images of a run.
+"""Controllable generation with Stable Diffusion: control images, evaluators, and the images that a run generates.
 
 Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
 """
 
-from common.core import grid
+from common.core.errors import expect, one_of
+from common.tasks.base import Task, scratch
 from common.tasks.control import hint_source
+from common.tasks.control.items import BENCHMARK
 
-BENCHMARK = "validation"  # the split of a dataset that runs are judged on
 SEGMENTATION = ("segformer-mmseg", "segformer-nvlabs", "object-mask")
 LANDMARKS = ("face-alignment", "dlib", "object-points")
 WITHOUT_MODEL = ("canny", "object-mask", "object-points")
@@ -23,62 +24,113 @@ METRICS = (  # kind of an evaluator -> ends of its metrics' names
 )
 
 
-def evaluators(config: dict, dataset: str) -> list[dict]:
-    """Those that a dataset names, in the order of its list."""
-    known = {one["name"]: one for one in config["tasks"]["control"]["evaluation"]["evaluators"]}
-    return [known[name] for name in config["datasets"]["control"][dataset]["evaluators"] if name in known]
+class Control(Task):
+    name = "control"
+    architecture = "controlled"
+    scale = 1
+    benchmark = BENCHMARK
+    required = ("epochs", "gradient_checkpointing", "shuffle", "prompt_dropout")
+    lambda_sources = ("", "Table 4")
+    own_rules = ("hints",)
+    notes = (
+        "C2I: canny edges (100, 200) of the generated image against those of the real image, IoU and F1 of each image, "
+        "1 where neither has any. S2I: SegFormer-B4 on the generated images against the labels, percent; once with "
+        "NVlabs' weights, which the paper uses, and once with mmsegmentation's. L2F: mean distance in pixels (512 × "
+        "512) between the 68 points that face-alignment finds and those of the real image.",
+        "The paper leaves out images in which no face is found, so that a failure improves its number. The second "
+        "column counts each missing face with every point at the farthest corner, and their fraction is a column.",
+        "Real images: the real images are evaluated instead of generated ones. FID depends on the number of images; "
+        "the paper has none.",
+        "The paper copied its rows DreamBooth (there plain Stable Diffusion), ControlNet, T2I-Adapter, LoRA, COFT and "
+        "OFT from OFT, digit by digit, and BOFT from BOFT, which had Stable Diffusion 2.1 and CelebV-HQ. It counts no "
+        "parameters of the hint encoder, nor does `Params (M)`.",
+        "The paper prints λ = 1e-3; its Figures 6 and 9 to 11 and the official code have 1e-5, without the square. "
+        "Here COCO has its own captions: those of the paper do not tell which image they belong to.",
+    )
+
+    # Data
+
+    def dataset(self, name: str) -> dict:
+        names = metrics(self.evaluators(name))
+        return self.datasets[name] | {
+            "benchmarks": {BENCHMARK: BENCHMARK},
+            "metrics": names,
+            "score": next(iter(names), None),
+        }
+
+    def download(self, name: str) -> dict:
+        return {"archives": True}
+
+    def hints(self, dataset: str) -> dict:
+        """Return what the control images of a dataset depend on, apart from its files (their manifest covers these).
+
+        JobError if the module of a custom hint function cannot be found.
+        """
+        entry = self.datasets[dataset]
+        chosen = {key: entry[key] for key in ("hint", "splits", "rows", "take") if key in entry}
+        chosen["resolution"] = self.settings["resolution"]
+        if ":" in entry["hint"]:
+            chosen["source_sha256"] = hint_source.sha256(entry["hint"])
+        if self.settings["version"] > 1:  # hints of version 1 were recorded without one, and must not be computed again
+            chosen["task_version"] = self.settings["version"]
+        return chosen
+
+    # Generation, evaluation and sheets
+
+    def sampling(self) -> dict:
+        """Return how images are generated, without the number of shards. The official code has no safety checker."""
+        names = ("batch_size", "inference_steps", "guidance", "eta", "prompt_suffix", "precision")
+        return {name: self.settings["generation"][name] for name in names} | {
+            "resolution": self.settings["resolution"],
+            "safety_checker": False,
+        }
+
+    def evaluators(self, dataset: str) -> list[dict]:
+        """Return the evaluators that a dataset names, in the order of its list."""
+        known = {one["name"]: one for one in self.settings["evaluation"]["evaluators"]}
+        return [known[name] for name in self.datasets[dataset]["evaluators"] if name in known]
+
+    def evaluator_models(self, dataset: str) -> list[str]:
+        """Return the models that a dataset's evaluators need."""
+        return list(dict.fromkeys(one["model"] for one in self.evaluators(dataset) if "model" in one))
+
+    def sheet_runs(self, dataset: str) -> list[dict]:
+        """Return the runs whose images are on a dataset's sheet: those of its first seed that the config names."""
+        wanted = self.settings["sheets"]["runs"]
+        of_this = [run for run in self.runs() if run["dataset"] == dataset]
+        named = [run for run in of_this if f"{run['method']}/{run['variant']}" in wanted]
+        return [run for run in named if run["seed"] == of_this[0]["seed"]]
+
+    # Checks and failures
+
+    def check_settings(self) -> None:
+        self.check_evaluators(WITHOUT_MODEL)
+        known = {one["name"]: one["kind"] for one in self.settings["evaluation"]["evaluators"]}
+        for name in {run["dataset"] for run in self.runs()}:
+            one_of(f"config: tasks.{self.name}.grid", "dataset", name, self.datasets)
+            where, dataset = f"config: datasets.{self.name}.{name}", self.datasets[name]
+            for split in ("train", BENCHMARK):
+                one_of(f"{where}: splits", "split", split, dataset["splits"])
+            annotated = dataset["splits"][BENCHMARK].get("annotation", {}).get("kind")
+            for evaluator in dataset["evaluators"]:
+                one_of(f"{where}: evaluators", "evaluator", evaluator, known)
+                needed = next((kind for kind, kinds in NEEDS.items() if known[evaluator] in kinds), None)
+                fits = needed is None or known[evaluator] in NEEDS.get(annotated, ())
+                expect(
+                    fits, f"{where}: evaluators: {evaluator} ({known[evaluator]}) needs an annotation of kind {needed}"
+                )
+        methods = self.config["methods"].items()
+        every = [f"{name}/{variant}" for name, method in methods for variant in method["variants"]]
+        for run in self.settings["sheets"]["runs"]:  # one that is not in the grid is left out
+            one_of(f"config: tasks.{self.name}.sheets.runs", "run", run, every)
+
+    def errors_before(self, run: dict) -> list[str]:
+        return [scratch(self.config, "hints", run["dataset"], "hints.error.json")]
 
 
-def metrics(chosen: list[dict]) -> list[str]:
-    """Names of the metrics that the evaluators give."""
-    return [one["name"] + end for one in chosen for end in METRICS[one["kind"]]]
+def metrics(evaluators: list[dict]) -> list[str]:
+    """Return the names of the metrics that the evaluators give."""
+    return [one["name"] + end for one in evaluators for end in METRICS[one["kind"]]]
 
 
-def evaluator_models(config: dict, dataset: str) -> list[str]:
-    """The models that a dataset's evaluators need."""
-    return list(dict.fromkeys(one["model"] for one in evaluators(config, dataset) if "model" in one))
-
-
-def drawing(config: dict, dataset: str) -> dict:
-    """Return what the control images of a dataset depend on, apart from its files (their manifest covers these).
-
-    JobError if the module of a custom hint function cannot be found.
-    """
-    entry, task = config["datasets"]["control"][dataset], config["tasks"]["control"]
-    chosen = {key: entry[key] for key in ("hint", "splits", "rows", "take") if key in entry}
-    chosen["resolution"] = task["resolution"]
-    if ":" in entry["hint"]:
-        chosen["source_sha256"] = hint_source.sha256(entry["hint"])
-    if task["version"] > 1:  # hints of version 1 were recorded without one, and must not be computed again
-        chosen["task_version"] = task["version"]
-    return chosen
-
-
-def sampling(config: dict) -> dict:
-    """How images are drawn, which the number of shards is no part of. The official code has no safety checker."""
-    task = config["tasks"]["control"]
-    names = ("batch_size", "inference_steps", "guidance", "eta", "prompt_suffix", "precision")
-    return {name: task["generation"][name] for name in names} | {
-        "resolution": task["resolution"],
-        "safety_checker": False,
-    }
-
-
-def sheet_runs(config: dict, dataset: str) -> list[dict]:
-    """The runs whose images stand on a dataset's sheet: those of its first seed that the config names."""
-    wanted = config["tasks"]["control"]["sheets"]["runs"]
-    of_this = [run for run in grid.runs(config, "control") if run["dataset"] == dataset]
-    named = [run for run in of_this if f"{run['method']}/{run['variant']}" in wanted]
-    return [run for run in named if run["seed"] == of_this[0]["seed"]]
-
-
-# One image: (step, row of the split)
-
-
-def items(step: int, rows: int) -> list[tuple[int, int]]:
-    return [(step, row) for row in range(rows)]
-
-
-def key(item: tuple[int, int]) -> str:
-    """Name of an image in its tar file, without a dot."""
-    return f"row{item[1]:06d}"
+TASK = Control

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 
 from common.core.errors import JobError
+from common.core.sharding import seed as seed_of
 from common.methods import METHODS
 from common.models import stable_diffusion
 from common.tasks.control import hint_encoder
 from common.tasks.control import model as control_model
-from common.tasks.subject.task import seed as seed_of
 from common.training import diffusion_trainer, run_record
 
 

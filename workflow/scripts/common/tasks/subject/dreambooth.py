@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from common.core.sharding import seed as seed_of
 from common.models import stable_diffusion
-from common.tasks.subject.task import seed as seed_of
 from common.training import diffusion_trainer
 
 

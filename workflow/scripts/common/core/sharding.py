@@ -1,0 +1,30 @@
+"""How work is dealt to shards, and seeds that do not depend on the number of shards.
+
+Plain Python: imported by the Snakefile on login nodes, so no torch and no pandas here.
+"""
+
+import hashlib
+
+
+def batches(items: list[tuple], size: int) -> list[list[tuple]]:
+    """Cut items into batches before these are dealt to shards: an image has the same neighbours in any shard count.
+
+    A batch never spans two steps (the first element of an item), which have different weights.
+    """
+    cut: list[list[tuple]] = []
+    for item in items:
+        if not cut or len(cut[-1]) == size or cut[-1][0][0] != item[0]:
+            cut.append([])
+        cut[-1].append(item)
+    return cut
+
+
+def part(batches: list, index: int, count: int) -> list:
+    """Return the consecutive batches of shard `index` of `count`, so that a shard changes weights rarely."""
+    return batches[index * len(batches) // count : (index + 1) * len(batches) // count]
+
+
+def seed(*parts) -> int:
+    """Return a seed of 63 bits that depends only on the parts."""
+    digest = hashlib.sha256("\n".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8]) >> 1

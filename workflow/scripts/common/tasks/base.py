@@ -1,0 +1,166 @@
+"""What a task answers to the rules, the plan, the table and the figures. A subclass overrides what differs.
+
+Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import ClassVar
+
+from common import methods
+from common.core import grid
+from common.core.errors import expect, one_of
+
+FORWARD = 1 / 3  # of a training step: the backward pass costs twice the forward one
+CONVERTED = ("splits", "read", "columns", "label", "labels", "answer", "rows", "take")
+REQUIRED = (
+    "learning_rate",
+    "schedule",
+    "warmup_steps",
+    "batch_size",
+    "gradient_accumulation",
+    "weight_decay",
+    "max_grad_norm",
+    "adam_epsilon",
+    "precision",
+)
+
+
+class Task:
+    """One task, bound to a config. `settings` is its entry there ({} if it has none), `datasets` those of its data.
+
+    name: as in paths and config. architecture: the kind of model that `augment` inserts adapters into.
+    selections: the checkpoints that tables show, the paper's rule first. scale: what tables multiply scores with.
+    required: hyper-parameters that every run needs. lambda_sources: the paper's figure and table with a sweep over λ.
+    own_rules: rules without a `task` wildcard that belong to this task. notes: paragraphs below the Markdown table.
+    """
+
+    name: ClassVar[str]
+    architecture: ClassVar[str]
+    selections: ClassVar[tuple[str, ...]] = ("last",)
+    scale: ClassVar[int] = 100
+    required: ClassVar[tuple[str, ...]] = ()
+    lambda_sources: ClassVar[tuple[str, str]] = ("", "")
+    own_rules: ClassVar[tuple[str, ...]] = ()
+    notes: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, config: dict):
+        self.config = config
+        self.settings = config["tasks"].get(self.name, {})
+        self.datasets = config["datasets"].get(self.name, {})
+
+    def runs(self) -> list[dict]:
+        """Return the runs of the grid, in config order; [] for a task that the config leaves out."""
+        return grid.runs(self.config, self.name) if self.settings else []
+
+    def trains(self, run: str) -> bool:
+        """Tell whether `method/variant` trains anything."""
+        return methods.of(self.config, run.split("/")[0]).trains
+
+    def hyperparameters(self, dataset: str, run: str) -> dict:
+        """Return the hyper-parameters of `method/variant` on a dataset."""
+        return grid.hyperparameters(self.config, self.name, dataset, run)
+
+    # Data
+
+    def dataset(self, name: str) -> dict:
+        """Return a dataset's entry with its `benchmarks`, their `metrics` and the metric that selects, `score`."""
+        return self.datasets[name]
+
+    def download(self, name: str) -> dict:
+        """Return what a dataset's download depends on apart from its source; here: its conversion to tables of text."""
+        return {key: value for key, value in self.datasets[name].items() if key in CONVERTED}
+
+    def benchmarks(self) -> set[str]:
+        """Return the names of all benchmarks."""
+        return {name for entry in self.datasets for name in self.dataset(entry).get("benchmarks", {})}
+
+    # Checks
+
+    def check_settings(self) -> None:
+        """Raise JobError on the first setting that cannot work, before the grid and the columns are checked."""
+
+    def check_runs(self) -> None:
+        """Raise JobError on the first run that cannot work, after the grid and the columns were checked."""
+
+    def check_dataset(self, place: str, name: str) -> None:
+        """Raise JobError if a dataset's entry cannot work; `place` is its position in the config."""
+
+    def check_evaluators(self, without_model: tuple[str, ...]) -> None:
+        """Raise JobError if an evaluator misses its model or has one in vain, or a crop that it does not use."""
+        for evaluator in self.settings["evaluation"]["evaluators"]:
+            place = f"config: tasks.{self.name}.evaluation.evaluators: {evaluator['name']}"
+            needs = evaluator["kind"] not in without_model
+            expect(
+                needs == ("model" in evaluator),
+                f"{place}: kind {evaluator['kind']} {'needs a' if needs else 'has no'} model",
+            )
+            if needs:
+                one_of(place, "model", evaluator["model"], self.config["models"])
+            expect(
+                "crop" not in evaluator or evaluator["kind"] in ("dino", "clip", "efficientnet-lite0"),
+                f"{place}: kind {evaluator['kind']} has no crop",
+            )
+
+    def warnings(self) -> Iterable[str]:
+        """List what would give numbers of this task another meaning than a reader expects; the dry-run prints it."""
+        return ()
+
+    # Tables
+
+    def tables(self) -> list[str]:
+        """Return the names of this task's tables."""
+        return [self.name]
+
+    def without_answer_marker(self) -> list[str]:
+        """Return training sets with which the strict grading of answers stays near 0."""
+        return []
+
+    # Failures and costs
+
+    def errors_before(self, run: dict) -> list[str]:
+        """Return the files in which jobs before the augmentation of a run leave their errors."""
+        return []
+
+    def resources(self, rule: str, stage: str) -> dict:
+        """Return the `resources` that the config gives to jobs of a stage."""
+        part = {"generate": "generation", "evaluate": "evaluation"}.get(stage)
+        return (self.settings.get(part) or self.settings).get("resources", {})
+
+    def checkpoints(self, run: dict, outputs: list[str]) -> int:
+        """Return how many times a run saves its weights."""
+        return sum(path.endswith(".safetensors") for path in outputs)
+
+    def work(self, stage: str, wildcards: dict) -> float | None:
+        """Return the number of rows that pass a training step (forward and backward); None if it is unknown."""
+        if wildcards.get("dataset") not in self.datasets:
+            return None
+        dataset = self.dataset(wildcards["dataset"])
+        if stage == "train":
+            return self.training_work(dataset, wildcards)
+        if stage not in ("generate", "evaluate") or wildcards.get("benchmark") not in dataset.get("benchmarks", {}):
+            return None
+        name, _, split = dataset["benchmarks"][wildcards["benchmark"]].rpartition("/")
+        items = rows(self.datasets[name] if name else dataset, split)
+        if items and stage == "generate":
+            return items / int(wildcards["n_shards"])
+        return items and items * FORWARD * len(self.selections)
+
+    def training_work(self, dataset: dict, wildcards: dict) -> float | None:
+        """Rows × epochs, and the evaluations on dev in between."""
+        settings = self.hyperparameters(wildcards["dataset"], f"{wildcards['method']}/{wildcards['variant']}")
+        trained = (rows(dataset, "train") or 0) * settings.get("epochs", 0)
+        if not trained or not settings.get("eval_steps"):
+            return trained or None
+        dev = rows(dataset, next(iter(dataset["benchmarks"].values()))) or 0
+        return trained + trained / settings["batch_size"] / settings["eval_steps"] * dev * FORWARD
+
+
+def rows(dataset: dict, split: str) -> int | None:
+    """Return the number of rows of a split, if the config gives it."""
+    return (dataset.get("rows") or dataset.get("source", {}).get("rows") or {}).get(split)
+
+
+def scratch(config: dict, *parts: str) -> str:
+    """Return a path under the folder of training checkpoints and of errors."""
+    return str(Path(config["pathvars"]["scratch"], *parts))

@@ -1,0 +1,45 @@
+"""GLUE with a text classifier.
+
+Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
+"""
+
+from common.core.errors import expect, one_of
+from common.tasks.base import Task
+
+CORRELATIONS = {"pearson", "spearman", "pearson_spearman_mean"}
+
+
+class Glue(Task):
+    name = "glue"
+    architecture = "classifier"
+    selections = ("best_on_dev", "last")
+    required = ("epochs", "max_length", "eval_steps")
+    lambda_sources = ("Figure 3", "Table 2")
+    notes = (
+        "The paper's HRA rows give MRPC and QQP as the mean of accuracy and F1, its other rows as accuracy "
+        "(`metric` in config/published/glue.csv). Each published value is in the column of its own scale, and "
+        "so are the averages; compare methods within one column.",
+        "The paper copied every row except HRA's from BOFT (means of 5 seeds, other hyper-parameters); its HRA rows "
+        "give no seeds. H-Adapter and P-Adapter are not run here.",
+        "The paper's labels of λ conflict: Table 2 prints its second HRA row as λ=1e-5, Table 5 gives that row's "
+        "hyper-parameters for λ=1e-6, and the axis order of Figure 3 puts the same MRPC value (94.10) at 1e-6. "
+        "The row is compared with the label of Table 2.",
+    )
+
+    def check_dataset(self, place: str, name: str) -> None:
+        dataset = self.datasets[name]
+        one_of(f"{place}: score", "metric", dataset["score"], dataset["metrics"])
+        for benchmark, split in dataset["benchmarks"].items():
+            one_of(f"{place}: benchmarks.{benchmark}", "split", split, list(dataset["splits"]))
+        for metric in dataset["metrics"]:
+            expect(
+                (metric in CORRELATIONS) == (dataset["labels"] is None),
+                f"{place}: metric {metric} does not go with labels {dataset['labels']} (null: regression)",
+            )
+            expect(
+                not ("f1" in metric or "matthews" in metric) or len(dataset["labels"]) == 2,
+                f"{place}: metric {metric} needs two labels, there are {len(dataset['labels'] or [])}",
+            )
+
+
+TASK = Glue

@@ -1,0 +1,137 @@
+"""Mathematical reasoning with a causal language model, and what fine-tuning on it costs elsewhere (retention).
+
+Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
+"""
+
+import math
+
+from common import methods
+from common.core import grid
+from common.core.errors import expect, one_of
+from common.tasks.base import Task
+
+
+class Math(Task):
+    name = "math"
+    architecture = "causal_lm"
+    required = ("epochs", "max_length", "gradient_checkpointing", "group_by_length")
+    lambda_sources = ("Figure 4", "Table 7")
+    own_rules = ("download_harness",)
+    notes = (
+        "Each answer is graded three ways. `official`: the official repository's rules, with their leniencies (first "
+        "number after the marker, rounded; × 100 and / 100 accepted; malformed LaTeX taken as equal), so that the "
+        "paper's number is compared like with like. `strict`: all that follows the last “The answer is:”, exactly "
+        "(math-verify for MATH). `lenient`: where that marker is missing, the last answer found, exactly.",
+        "The paper copied LoRA, OFT and BOFT from BOFT and PiSSA from PiSSA (other targets and hyper-parameters), and "
+        "gives no seeds. It rotates the input side (Eq. 2), as we do; the official llama code rotates the output side.",
+    )
+
+    def tables(self) -> list[str]:
+        return [self.name, *(name for name in ("retention", "compute") if self.settings.get(name))]
+
+    def resources(self, rule: str, stage: str) -> dict:
+        if rule == "evaluate_harness":
+            return self.settings["retention"]["resources"]
+        return super().resources(rule, stage)
+
+    def generation(self, benchmark: str) -> dict:
+        """Return how a benchmark's answers are generated; how many shards share the work is not part of it."""
+        entry = self.settings["generation"]
+        chosen = {key: entry[key] for key in ("batch_size", "stop", "backend", "serve")}
+        return chosen | {"max_new_tokens": entry["max_new_tokens"][benchmark]}
+
+    def retention_benchmarks(self) -> dict[str, dict]:
+        """Return the retention table's benchmarks that run: without those that `unsafe_code: false` leaves out."""
+        entries = self.settings["retention"]["benchmarks"]
+        return {name: entry for name, entry in entries.items() if entry.get("unsafe_code") is not False}
+
+    def retention_runs(self) -> list[dict]:
+        """Return the runs of the retention table: `dataset`, `method`, `variant`, `seed`."""
+        entry = self.settings["retention"]
+        return [
+            {"dataset": entry["dataset"], "method": method, "variant": variant, "seed": seed}
+            for method, variant in (run.split("/") for run in entry["runs"])
+            for seed in entry["seeds"]
+        ]
+
+    def without_answer_marker(self) -> list[str]:
+        entries = {name: self.datasets[name] for name in grid.datasets(self.config, self.name)}
+        return [
+            name for name, entry in entries.items() if entry["answer"] != "metamath" and "strict" in entry["metrics"]
+        ]
+
+    def warnings(self) -> list[str]:
+        return [
+            f"{name} ({self.datasets[name]['answer']}) never teaches “The answer is: ”, so its `strict` stays near 0. "
+            "Use `lenient` as a metric, a score and in columns."
+            for name in self.without_answer_marker()
+        ]
+
+    def check_dataset(self, place: str, name: str) -> None:
+        dataset = self.datasets[name]
+        if "benchmarks" in dataset:
+            one_of(f"{place}: splits", "split", "train", dataset["splits"])
+            one_of(f"{place}: score", "metric", dataset["score"], dataset["metrics"])
+        for benchmark, source in dataset.get("benchmarks", {}).items():
+            other, split = source.split("/")
+            one_of(f"{place}: benchmarks.{benchmark}", "dataset", other, self.datasets)
+            one_of(f"{place}: benchmarks.{benchmark}", "split", split, self.datasets[other]["splits"])
+
+    def check_runs(self) -> None:
+        place, runs = f"config: tasks.{self.name}", self.runs()
+        trained, generation = {run["dataset"] for run in runs}, self.settings["generation"]
+        for name in trained:
+            for benchmark in self.datasets[name]["benchmarks"]:
+                one_of(f"{place}.generation.max_new_tokens", "benchmark", benchmark, generation["max_new_tokens"])
+        merges = generation["serve"] == "merged" or generation["backend"] == "vllm"
+        for run in runs:
+            name = f"{run['method']}/{run['variant']}"
+            expect(
+                methods.of(self.config, run["method"]).merges_quantized
+                or not merges
+                or not self.hyperparameters(run["dataset"], name).get("quantization"),
+                f"{place}: {name} is on a base in 4 bits, which cannot be merged into, nor served by vLLM as it was in "
+                "training. Take `serve: adapter` or `lora` with `backend: transformers`, or `quantization: null`",
+            )
+        compared = self.settings.get("compute", {}).get("runs", [])
+        for run in compared:
+            one_of(f"{place}.compute.runs", "run of the grid", run, grid.names(self.config, self.name))
+        for name in sorted(trained):
+            found = {f"{run['method']}/{run['variant']}" for run in runs if run["dataset"] == name}
+            self.check_micro_batches(name, [run for run in compared if run in found])
+        if self.settings.get("retention"):
+            self.check_retention(f"{place}.retention", trained)
+
+    def check_retention(self, place: str, trained: set[str]) -> None:
+        entry = self.settings["retention"]
+        one_of(f"{place}.dataset", "dataset of the grid", entry["dataset"], trained)
+        one_of(f"{place}.base", "run", entry["base"], entry["runs"])
+        expect(
+            self.retention_benchmarks(),
+            f"{place}.benchmarks: all have `unsafe_code: false`, so none runs. Set one to true, or retention: null",
+        )
+        for run in self.retention_runs():
+            name = f"{run['method']}/{run['variant']} on {run['dataset']}, seed {run['seed']}"
+            expect(run in self.runs(), f"{place}: {name}, is not in the grid. Add it there")
+
+    def check_micro_batches(self, dataset: str, compared: list[str]) -> None:
+        """Raise JobError unless a device computes equal numbers of rows at once in all runs that `compute` compares."""
+        devices = max(1, self.settings["resources"]["gpu"])
+        settings = {run: self.hyperparameters(dataset, run) for run in compared if self.trains(run)}
+        sizes = {run: one["batch_size"] // one["gradient_accumulation"] // devices for run, one in settings.items()}
+        equal = math.gcd(*sizes.values())
+        remedies = [
+            f"gradient_accumulation: {settings[run]['batch_size'] // devices // equal} in "
+            f"{grid.preset(self.config, self.name, run)}"
+            for run in settings
+            if sizes[run] != equal
+        ]
+        expect(
+            not remedies,
+            f"config: tasks.{self.name}.compute: expected equal micro-batches (batch_size / gradient_accumulation / "
+            f"gpu) on {dataset}, found {', '.join(f'{run} {size}' for run, size in sizes.items())}. Make all of them "
+            f"{equal} in presets.{self.name}: {'; '.join(dict.fromkeys(remedies))}",
+        )
+
+
+TASK = Math

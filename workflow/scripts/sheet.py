@@ -13,8 +13,8 @@ def main(job: dict) -> None:
     references, columns, rows = contents["references"], contents["columns"], contents["rows"]
     top = STEP * bool(references)
     sheet = Sheet(MARGIN + max(len(columns), len(references)) * STEP, top + TEXT + len(rows) * STEP)
+    sheet.say(0, 0, MARGIN, CELL, contents["heading"])
     for index, reference in enumerate(references):
-        sheet.say(0, 0, MARGIN, CELL, contents["heading"])
         sheet.show(MARGIN + index * STEP, 0, reference)
     for line, caption in enumerate(rows.values()):
         sheet.say(0, top + TEXT + line * STEP, MARGIN, CELL, caption)

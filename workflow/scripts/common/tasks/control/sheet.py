@@ -18,4 +18,4 @@ def contents(job: dict) -> dict:
     for path in as_list(job["input"].get("images")):
         found = {picture.about["row"]: picture for picture in images.unpack(path) if picture.about["row"] in rows}
         columns[params["labels"][path]] = {row: picture.image for row, picture in found.items()}
-    return {"references": [], "rows": rows, "columns": columns}
+    return {"heading": "", "references": [], "rows": rows, "columns": columns}

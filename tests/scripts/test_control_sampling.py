@@ -157,7 +157,7 @@ def test_too_little_gpu_memory_halves_the_batch(trained, monkeypatch, capsys):
     monkeypatch.setattr(control_sampling.Sampler, "at_once", at_once)
     for (first, _), (second, _) in zip(whole, made.draw(*columns), strict=True):
         assert abs(pixels(first) - pixels(second)).max() <= 1
-    assert "out of memory at 4 images at once; going on with half of them" in capsys.readouterr().out
+    assert "out of memory with a batch of 4 images; continuing with half of it" in capsys.readouterr().out
 
 
 def test_noise_on_the_way_is_the_picture_s_own(trained):

@@ -316,7 +316,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(trained, monkeypatch, capsys
     monkeypatch.setattr(generate_math.Run, "answer", scarce)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     assert answers(trained) == expected
-    assert max(sizes) == 2 and "going on with half of them" in capsys.readouterr().out
+    assert max(sizes) == 2 and "continuing with half of it" in capsys.readouterr().out
 
 
 def test_a_question_that_leaves_no_room_is_refused(trained):

@@ -100,7 +100,7 @@ def test_too_little_gpu_memory_halves_the_batch(make_subject_run, monkeypatch, c
     monkeypatch.setattr(stable_diffusion.Sampler, "at_once", at_once)
     for first, second in zip(whole, drawn(run, steps=[5], batch_size=4, inference_steps=2), strict=True):
         assert abs(pixels(first) - pixels(second)).max() <= 1
-    assert "out of memory at 4 images at once; going on with half of them" in capsys.readouterr().out
+    assert "out of memory with a batch of 4 images; continuing with half of it" in capsys.readouterr().out
 
 
 def test_class_images_that_a_crash_left_short_are_not_trained_on(make_subject_run, monkeypatch):

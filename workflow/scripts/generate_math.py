@@ -85,7 +85,7 @@ class Run:
         limit = model.config.max_position_embeddings - self.generation["max_new_tokens"]
         with tqdm(total=sum(map(len, batches)), desc="generate", unit="item", disable=None) as progress:
             for batch in batches:
-                yield from memory.halved(lambda some: list(self.answer(model, ids, some, limit)), batch, "items")
+                yield from memory.split_on_oom(lambda some: list(self.answer(model, ids, some, limit)), batch, "items")
                 progress.update(len(batch))
 
     def answer(self, model, ids: list[list[int]], batch: list[int], limit: int) -> Iterable[tuple[int, str, str]]:

@@ -1,10 +1,14 @@
-"""Work in parts that fit into a GPU's memory."""
+"""Split a batch that does not fit into the GPU's memory.
+
+Own code because accelerate's find_executable_batch_size starts the whole batch again with 0.9 of its size, prints
+nothing, and ends with its own error instead of the GPU's.
+"""
 
 from collections.abc import Callable
 
 
-def halved(work: Callable[[list], list], items: list, what: str) -> list:
-    """work(items), a result an item; in halves where the GPU's memory is too small for all at once."""
+def split_on_oom(work: Callable[[list], list], items: list, what: str) -> list:
+    """Return work(items), one result per item; computed in halves if the GPU's memory is too small for all at once."""
     import torch
 
     try:
@@ -14,6 +18,6 @@ def halved(work: Callable[[list], list], items: list, what: str) -> list:
             raise
     # Outside of the handler, whose traceback would keep the tensors alive.
     torch.cuda.empty_cache()
-    print(f"out of memory at {len(items)} {what} at once; going on with half of them")
+    print(f"out of memory with a batch of {len(items)} {what}; continuing with half of it")
     half = len(items) // 2
-    return halved(work, items[:half], what) + halved(work, items[half:], what)
+    return split_on_oom(work, items[:half], what) + split_on_oom(work, items[half:], what)

@@ -136,7 +136,7 @@ class Sampler:
         `further`: lists with more about each image, for a subclass.
         """
         each = list(zip(prompts, seeds, *further, strict=True))
-        return memory.halved(lambda some: self.at_once(*map(list, zip(*some, strict=True))), each, "images")
+        return memory.split_on_oom(lambda some: self.at_once(*map(list, zip(*some, strict=True))), each, "images")
 
     def at_once(self, prompts: list[str], seeds: list[int], **options) -> list[tuple]:
         """`options` go to the pipeline."""

@@ -47,7 +47,7 @@ def preset(config: dict, task: str, run: str) -> str | None:
 def hyperparameters(config: dict, task: str, dataset: str, run: str) -> dict:
     """Of `method/variant` on a dataset; later wins: the task's defaults, the preset's all, methods, datasets.
 
-    `adalora`, the schedule of the ranks, reaches that kind alone.
+    A mapping in a preset, such as AdaLoRA's schedule, has the name of a kind and applies to that kind only.
     """
     chosen = config["presets"][task][preset(config, task, run)]
     methods = chosen.get("methods", {})
@@ -59,21 +59,20 @@ def hyperparameters(config: dict, task: str, dataset: str, run: str) -> dict:
         chosen.get("datasets", {}).get(dataset, {}),
     )
     values = {key: value for layer in layers for key, value in layer.items()}
-    if config["methods"][run.split("/")[0]]["kind"] != "adalora":
-        values.pop("adalora", None)
-    return values
+    kind = config["methods"][run.split("/")[0]]["kind"]
+    return {key: value for key, value in values.items() if key == kind or not isinstance(value, dict)}
 
 
 def method(config: dict, task: str, method: str, variant: str, dataset: str | None = None) -> dict:
     """What augmentation and training need to know of a variant: its kind, version, PEFT arguments and targets.
 
-    AdaLoRA's arguments may depend on the dataset, its ranks may not: all datasets share one start.
+    A preset's mapping of the kind's name overrides `peft` for a dataset, but no sizes: all datasets share one start.
     """
     entry, model = config["methods"][method], config["models"][config["tasks"][task]["model"]]
     chosen = entry["variants"][variant]
     peft = chosen.get("peft")
-    if dataset and entry["kind"] == "adalora":
-        peft = peft | hyperparameters(config, task, dataset, f"{method}/{variant}").get("adalora", {})
+    if dataset and peft:
+        peft = peft | hyperparameters(config, task, dataset, f"{method}/{variant}").get(entry["kind"], {})
     return {
         "kind": entry["kind"],
         "version": entry["version"],

@@ -82,7 +82,7 @@ def test_only_methods_py_compares_with_the_name_of_a_kind():
 
 
 def test_the_schema_has_every_kind():
-    schema = json.loads((WORKFLOW / "schemas/config.schema.json").read_text())
+    schema = json.loads((WORKFLOW / "schemas/config/base.json").read_text())
     assert set(schema["$defs"]["method"]["properties"]["kind"]["enum"]) == set(methods.METHODS)
 
 

@@ -57,7 +57,7 @@ SAMPLING = {
 PROMPTS = ["a qwe ball on the left", "a qwe ball on the right", "a red qwe ball"]
 PEFT = {"oft": {"r": 2}, "boft": {"boft_block_size": 4, "boft_n_butterfly_factor": 2}}
 EVALUATION = {
-    "evaluators": [{"name": "faithfulness", "kind": "faithfulness"}],
+    "evaluators": [{"name": "faithfulness", "kind": "common.demo.prompt_fidelity:PromptFidelity"}],
     "best_by": ["faithfulness"],
     "prompts": PROMPTS,
     "prompts_class": [prompt.replace("qwe ", "") for prompt in PROMPTS],

@@ -8,10 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from common.core.errors import JobError
-from common.evaluators import aggregation, segmentation
-from common.tasks.control import hints
-from common.tasks.control import metrics as control_metrics
-from common.tasks.control.metrics import INCEPTION
+from common.evaluators import aggregation, edges, fid, landmarks, registry, segmentation
 
 
 def noise(seed: int, size=(48, 40)) -> Image.Image:
@@ -24,19 +21,19 @@ def test_edges_against_scikit_learn():
     from sklearn.metrics import f1_score, jaccard_score
 
     first, second = noise(0), noise(1)
-    found = control_metrics.edge_scores(first, second)
-    a, b = (hints.edges(picture).ravel() for picture in (first, second))
-    assert found == {"canny_iou": pytest.approx(jaccard_score(b, a)), "canny_f1": pytest.approx(f1_score(b, a))}
-    assert 0 < found["canny_iou"] < found["canny_f1"] < 1
-    assert control_metrics.edge_scores(first, first) == {"canny_iou": 1, "canny_f1": 1}
+    found = edges.edge_scores(first, second)
+    a, b = (edges.edges(picture).ravel() for picture in (first, second))
+    assert found == {"_iou": pytest.approx(jaccard_score(b, a)), "_f1": pytest.approx(f1_score(b, a))}
+    assert 0 < found["_iou"] < found["_f1"] < 1
+    assert edges.edge_scores(first, first) == {"_iou": 1, "_f1": 1}
 
 
 def test_edges_of_plain_pictures_have_a_value():
     plain = Image.new("RGB", (48, 40), "red")
-    assert control_metrics.edge_scores(plain, Image.new("RGB", (48, 40))) == {"canny_iou": 1, "canny_f1": 1}
-    assert control_metrics.edge_scores(plain, noise(0)) == {"canny_iou": 0, "canny_f1": 0}
+    assert edges.edge_scores(plain, Image.new("RGB", (48, 40))) == {"_iou": 1, "_f1": 1}
+    assert edges.edge_scores(plain, noise(0)) == {"_iou": 0, "_f1": 0}
     with pytest.raises(JobError, match="64 × 40"):
-        control_metrics.edge_scores(noise(0, (64, 40)), noise(0))
+        edges.edge_scores(noise(0, (64, 40)), noise(0))
 
 
 def maps(seed: int, classes=150, count=6, absent=3) -> list[tuple]:
@@ -46,7 +43,7 @@ def maps(seed: int, classes=150, count=6, absent=3) -> list[tuple]:
     for _ in range(count):
         labels = generator.integers(0, classes - absent, (30, 40))
         predicted = numpy.where(generator.random(labels.shape) < 0.7, labels, generator.permutation(labels))
-        labels[generator.random(labels.shape) < 0.1] = hints.IGNORED
+        labels[generator.random(labels.shape) < 0.1] = segmentation.IGNORED
         found.append((predicted.astype(numpy.uint8), labels.astype(numpy.uint8)))
     return found
 
@@ -56,24 +53,26 @@ def test_segmentation_against_mmsegmentation_s_own_evaluator(classes):
     segmentation.import_mmseg()
     from mmseg.evaluation import IoUMetric
 
-    metric = IoUMetric(iou_metrics=["mIoU"], ignore_index=hints.IGNORED)
+    metric = IoUMetric(iou_metrics=["mIoU"], ignore_index=segmentation.IGNORED)
     metric.dataset_meta = {"classes": [str(index) for index in range(classes)]}
     pairs = maps(0, classes)
     for predicted, labels in pairs:
         both = {"pred_sem_seg": predicted, "gt_sem_seg": labels}
         metric.process({}, [{key: {"data": torch.from_numpy(value)[None].long()} for key, value in both.items()}])
     expected = metric.evaluate(len(pairs))
-    areas = numpy.array([control_metrics.class_areas(*pair, classes) for pair in pairs])
-    for name, value in control_metrics.segmentation_scores(areas.sum(0)).items():
-        assert 100 * value == pytest.approx({key.lower(): number for key, number in expected.items()}[name], abs=0.0051)
+    areas = numpy.array([segmentation.class_areas(*pair, classes) for pair in pairs])
+    for name, value in segmentation.segmentation_scores(areas.sum(0)).items():
+        assert 100 * value == pytest.approx(
+            {key.lower(): number for key, number in expected.items()}[name.removeprefix("_")], abs=0.0051
+        )
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000))
 def test_areas_by_counting(seed):
     ((predicted, labels),) = maps(seed, classes=4, count=1, absent=1)
-    known = labels != hints.IGNORED
-    right, of_prediction, of_labels = control_metrics.class_areas(predicted, labels, 4)
+    known = labels != segmentation.IGNORED
+    right, of_prediction, of_labels = segmentation.class_areas(predicted, labels, 4)
     for index in range(4):
         assert right[index] == ((predicted == index) & (labels == index)).sum()
         assert of_prediction[index] == ((predicted == index) & known).sum()
@@ -81,10 +80,14 @@ def test_areas_by_counting(seed):
 
 
 def test_segmentation_hand_values():
-    labels = numpy.array([[0, 0, 0, 1], [hints.IGNORED] * 4])
-    areas = control_metrics.class_areas(numpy.array([[0, 0, 1, 1], [2, 2, 2, 2]]), labels, 3)
-    found = control_metrics.segmentation_scores(areas)
-    assert found == {"miou": pytest.approx((2 / 3 + 1 / 2) / 2), "macc": pytest.approx((2 / 3 + 1) / 2), "aacc": 0.75}
+    labels = numpy.array([[0, 0, 0, 1], [segmentation.IGNORED] * 4])
+    areas = segmentation.class_areas(numpy.array([[0, 0, 1, 1], [2, 2, 2, 2]]), labels, 3)
+    found = segmentation.segmentation_scores(areas)
+    assert found == {
+        "_miou": pytest.approx((2 / 3 + 1 / 2) / 2),
+        "_macc": pytest.approx((2 / 3 + 1) / 2),
+        "_aacc": 0.75,
+    }
 
 
 def test_standard_error_agrees_with_the_formula_where_there_is_one():
@@ -93,8 +96,8 @@ def test_standard_error_agrees_with_the_formula_where_there_is_one():
     labels = generator.integers(0, 3, (60, 10, 10))
     rates = generator.uniform(0.3, 0.9, (60, 1, 1))
     predicted = numpy.where(generator.random(labels.shape) < rates, labels, (labels + 1) % 3)
-    areas = numpy.array([control_metrics.class_areas(*pair, 3) for pair in zip(predicted, labels, strict=True)])
-    found = control_metrics.segmentation_summary(areas)["aacc"]
+    areas = numpy.array([segmentation.class_areas(*pair, 3) for pair in zip(predicted, labels, strict=True)])
+    found = segmentation.segmentation_summary(areas)["_aacc"]
     accuracies = (predicted == labels).mean(axis=(1, 2))
     assert found["value"] == pytest.approx(accuracies.mean())
     assert found["stderr"] == pytest.approx(accuracies.std(ddof=1) / 60**0.5, rel=0.1)
@@ -103,12 +106,12 @@ def test_standard_error_agrees_with_the_formula_where_there_is_one():
 def test_segmentation_bad_input():
     labels = numpy.zeros((4, 4), numpy.uint8)
     with pytest.raises(JobError, match="5 × 4 pixels"):
-        control_metrics.class_areas(numpy.zeros((4, 5), numpy.uint8), labels)
+        segmentation.class_areas(numpy.zeros((4, 5), numpy.uint8), labels)
     with pytest.raises(JobError, match="0 to 7; expected 0 to 4"):
-        control_metrics.class_areas(numpy.eye(4, dtype=int) * 7, labels, 5)
-    nothing = control_metrics.class_areas(labels, numpy.full((4, 4), hints.IGNORED))
+        segmentation.class_areas(numpy.eye(4, dtype=int) * 7, labels, 5)
+    nothing = segmentation.class_areas(labels, numpy.full((4, 4), segmentation.IGNORED))
     with pytest.raises(JobError, match="no labelled pixel"):
-        control_metrics.segmentation_summary(nothing[None])
+        segmentation.segmentation_summary(nothing[None])
 
 
 SIZE = (512, 384)
@@ -118,37 +121,37 @@ TRUTH = numpy.random.default_rng(0).uniform(0, SIZE, (68, 2))
 
 def test_landmark_error_is_the_mean_distance():
     shifted = TRUTH + SHIFT
-    found = control_metrics.landmark_scores([shifted, TRUTH], TRUTH, SIZE)
+    found = landmarks.landmark_scores([shifted, TRUTH], TRUTH, SIZE)
     assert found == {
-        "landmark_error": pytest.approx(5),
-        "landmark_error_all": pytest.approx(5),
-        "no_face": 0,
-        "several_faces": 1,
+        "_error": pytest.approx(5),
+        "_error_all": pytest.approx(5),
+        "_no_face": 0,
+        "_several_faces": 1,
     }
     half = TRUTH.copy()
     half[:34] += [6, 8]
-    assert control_metrics.landmark_scores([half], TRUTH, SIZE)["landmark_error"] == pytest.approx(5)
+    assert landmarks.landmark_scores([half], TRUTH, SIZE)["_error"] == pytest.approx(5)
     with pytest.raises(JobError, match=r"found \(5, 2\), annotated \(68, 2\)"):
-        control_metrics.landmark_scores([TRUTH[:5]], TRUTH, SIZE)
+        landmarks.landmark_scores([TRUTH[:5]], TRUTH, SIZE)
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000))
 def test_a_missing_face_never_improves_the_error(seed):
     anywhere = numpy.random.default_rng(seed).uniform(0, SIZE, TRUTH.shape)
-    missing = control_metrics.landmark_scores([], TRUTH, SIZE)
-    assert missing["landmark_error"] is None and missing["no_face"] == 1
-    assert missing["landmark_error_all"] >= control_metrics.landmark_scores([anywhere], TRUTH, SIZE)["landmark_error"]
+    missing = landmarks.landmark_scores([], TRUTH, SIZE)
+    assert missing["_error"] is None and missing["_no_face"] == 1
+    assert missing["_error_all"] >= landmarks.landmark_scores([anywhere], TRUTH, SIZE)["_error"]
 
 
 def test_both_conventions_of_a_set():
-    rows = [control_metrics.landmark_scores(faces, TRUTH, SIZE) for faces in ([TRUTH + SHIFT], [], [TRUTH], [])]
+    rows = [landmarks.landmark_scores(faces, TRUTH, SIZE) for faces in ([TRUTH + SHIFT], [], [TRUTH], [])]
     values = {
         name: numpy.array([row[name] if row[name] is not None else numpy.nan for row in rows]) for name in rows[0]
     }
     found = aggregation.summary(values)
-    assert found["landmark_error"]["value"] == pytest.approx(2.5)  # the official mean leaves two of four out
-    assert found["landmark_error_all"]["value"] > 100 and found["no_face"]["value"] == 0.5
+    assert found["_error"]["value"] == pytest.approx(2.5)  # the official mean leaves two of four out
+    assert found["_error_all"]["value"] > 100 and found["_no_face"]["value"] == 0.5
 
 
 class Means(torch.nn.Module):
@@ -173,10 +176,10 @@ def test_fid_is_its_formula():
     ]
     (m, n), (a, b) = ([part.mean(0) for part in features], [numpy.cov(part.T) for part in features])
     expected = ((m - n) ** 2).sum() + numpy.trace(a + b - 2 * sqrtm(a @ b).real)
-    assert control_metrics.fid(iter(real), iter(generated), network) == pytest.approx(expected, rel=1e-6)
-    assert control_metrics.fid(real, real, network) == pytest.approx(0, abs=1e-7)
+    assert fid.fid(iter(real), iter(generated), network) == pytest.approx(expected, rel=1e-6)
+    assert fid.fid(real, real, network) == pytest.approx(0, abs=1e-7)
     with pytest.raises(JobError, match="18 real, 1 generated"):
-        control_metrics.fid(generated, real[:1], network)
+        fid.fid(generated, real[:1], network)
 
 
 class Harm:
@@ -186,13 +189,13 @@ class Harm:
 
 def test_weights_with_code_are_refused(tmp_path, capsys):
     with pytest.raises(JobError, match="expected one file weights-inception"):
-        control_metrics.fid([], [], tmp_path)
-    torch.save({"state_dict": Harm()}, tmp_path / INCEPTION)
+        fid.fid([], [], tmp_path)
+    torch.save({"state_dict": Harm()}, tmp_path / fid.INCEPTION)
     with pytest.raises(JobError, match="refused"):
-        control_metrics.fid([], [], tmp_path)
-    (tmp_path / INCEPTION).rename(tmp_path / "segformer.pth")
+        fid.fid([], [], tmp_path)
+    (tmp_path / fid.INCEPTION).rename(tmp_path / "segformer.pth")
     with pytest.raises(JobError, match="refused"):
-        segmentation.load({"kind": "segformer-mmseg", "config": segmentation.B4}, tmp_path)
+        registry.load({"kind": "segformer-mmseg", "config": segmentation.B4}, tmp_path)
     assert "code ran" not in capsys.readouterr().out
 
 
@@ -205,7 +208,7 @@ def test_fid_with_inception_s_own_network(tmp_path, monkeypatch):
         patched.setattr(inception, "load_state_dict_from_url", lambda *_, **__: {})
         patched.setattr(torch.nn.Module, "load_state_dict", lambda *_, **__: None)
         network = inception.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
-    torch.save(network.state_dict(), tmp_path / INCEPTION)
+    torch.save(network.state_dict(), tmp_path / fid.INCEPTION)
     pictures = [noise(seed) for seed in range(6)]
-    same, other = (control_metrics.fid(pictures[:3], generated, tmp_path) for generated in (pictures[:3], pictures[3:]))
+    same, other = (fid.fid(pictures[:3], generated, tmp_path) for generated in (pictures[:3], pictures[3:]))
     assert abs(same) < 1e-3 * other and other > 0

@@ -24,9 +24,9 @@ import train_control
 from common.core import files, predictions
 from common.core.errors import JobError
 from common.data import images
+from common.evaluators import registry
 from common.tasks.control import data as control_data
 from common.tasks.control import hint_source
-from common.tasks.control import task as controls
 from common.tasks.control.items import BENCHMARK
 from controlled import MODEL, SAMPLING, SETTINGS, SIDE, unet_method
 from saved_states import check_same, stop_after
@@ -37,8 +37,8 @@ SOURCE = {"kind": "init", "generator": "common.demo.scene_controls:write", "rows
 KINDS = {"canny": None, "segmentation": ("classes", "png"), "landmarks": ("object-points", "txt")}
 EVALUATORS = {
     "canny": [{"name": "canny", "kind": "canny"}],
-    "segmentation": [{"name": "classes", "kind": "object-mask"}],
-    "landmarks": [{"name": "points", "kind": "object-points"}],
+    "segmentation": [{"name": "classes", "kind": "common.demo.scene_controls:ObjectMask"}],
+    "landmarks": [{"name": "points", "kind": "common.demo.scene_controls:ObjectPoints"}],
 }
 
 
@@ -191,7 +191,7 @@ def test_from_hints_to_scores(resources, tmp_path, kind, hint):
     metrics = run.evaluate()
     found = metrics["selections"]["last"]["metrics"]
     rows = predictions.read(tmp_path / "run/validation/predictions.jsonl.gz")
-    assert metrics["n_items"] == len(rows) == 5 and metrics["score"] == controls.metrics(EVALUATORS[hint])[0]
+    assert metrics["n_items"] == len(rows) == 5 and metrics["score"] == registry.metrics(EVALUATORS[hint])[0]
     for name, value in found.items():
         known = [row[name] for row in rows if row[name] is not None]
         assert value["value"] == pytest.approx(numpy.mean(known))
@@ -283,7 +283,7 @@ def test_metrics_of_evaluators():
     every = [one for listed in EVALUATORS.values() for one in listed] + [
         {"name": "fid", "kind": "fid", "model": "inception"}
     ]
-    assert controls.metrics(every) == [
+    assert registry.metrics(every) == [
         *("canny_iou", "canny_f1", "classes_miou", "classes_macc", "classes_aacc"),
         *("points_error", "points_error_all", "points_no_face", "points_several_faces", "fid"),
     ]

@@ -8,6 +8,7 @@ from PIL import Image
 from scipy import ndimage
 
 from common.core.errors import JobError
+from common.evaluators import edges
 from common.tasks.control import hints
 from support import SHARED
 
@@ -41,7 +42,7 @@ def test_canny_sees_colours_of_equal_brightness_and_nothing_in_a_plain_picture()
     image = Image.new("RGB", (64, 64), red)
     image.paste(green, (32, 0, 64, 64))
     assert numpy.ptp(numpy.asarray(image.convert("L"))) <= 1
-    assert hints.edges(image).any() and not hints.edges(BLANK).any()
+    assert edges.edges(image).any() and not hints.edges(BLANK).any()
 
 
 def test_canny_of_grey_is_opencv_s():
@@ -51,7 +52,7 @@ def test_canny_of_grey_is_opencv_s():
     grey = cv2.GaussianBlur(grey, (5, 5), 0) * 2
     expected = cv2.Canny(grey, 100, 200) > 0
     assert 0 < expected.mean() < 1
-    assert (hints.edges(Image.fromarray(grey)) == expected).all()
+    assert (edges.edges(Image.fromarray(grey)) == expected).all()
 
 
 def test_landmarks_are_dots_at_the_points():
@@ -133,7 +134,7 @@ def test_a_mask_of_booleans_is_black_and_white(monkeypatch):
         (LEVELS.astype(int), r"an array of int64 .*expected 0 to 255 in 8 bits"),
         (LEVELS[None], r"shape \(1, 8, 8\): expected numbers, \(height, width\) or \(height, width, 3\)"),
         (LEVELS.astype(str), r"expected numbers"),
-        (LEVELS[:4], r"hint mine: 8 × 4 pixels, but the picture has 8 × 8"),
+        (LEVELS[:4], r"hint mine: 8 × 4 pixels, but the image has 8 × 8"),
         (Image.fromarray(RAMP * 4), r"hint mine, an image of mode F: .*found 0.0 to 4.0"),
         (Image.fromarray(LEVELS.astype(numpy.int32)), r"hint mine, an image of mode I: .*found 0 to 255"),
     ],
@@ -188,7 +189,7 @@ def test_a_label_map_that_is_cut_off(tmp_path):
 @pytest.mark.parametrize(
     ("name", "annotation", "message"),
     [
-        ("segmentation", numpy.zeros((512, 500), numpy.uint8), r"500 × 512 pixels, but the picture has 512 × 512"),
+        ("segmentation", numpy.zeros((512, 500), numpy.uint8), r"500 × 512 pixels, but the image has 512 × 512"),
         ("segmentation", numpy.full((512, 512), 200), r"0 to 149 or 255, got shape \(512, 512\) with 200"),
         ("landmarks", numpy.zeros((0, 2)), r"no face"),
         ("landmarks", numpy.ones((2, 68, 2)), r"several faces"),
@@ -253,5 +254,5 @@ def test_ade20k():
 @needs_data
 def test_canny_of_photographs():
     pictures = [Image.open(path) for path in sorted((COCO / "val_img").glob("*.jpg"))]
-    shares = [hints.edges(picture).mean() for picture in pictures]
+    shares = [edges.edges(picture).mean() for picture in pictures]
     assert len(shares) == 8 and min(shares) > 0.005 and max(shares) < 0.4

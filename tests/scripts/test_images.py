@@ -4,7 +4,6 @@ import io
 import struct
 import tarfile
 import zlib
-from types import SimpleNamespace
 
 import numpy
 import pytest
@@ -152,7 +151,7 @@ def readers(folder, tar: str, count: int) -> dict:
         return sheet_script.main(of | {"wildcards": {"task": task}})
 
     evaluation = {"evaluators": [], "best_by": ["blocked"], "prompts": ["x"], "prompts_class": ["x"]}
-    judging = {"evaluation": evaluation, "method": {"kind": "hra"}, "device": "cpu", "task_version": 1}
+    evaluating = {"evaluation": evaluation, "method": {"kind": "hra"}, "device": "cpu", "task_version": 1}
     wildcards = {name: "x" for name in ("task", "dataset", "method", "variant", "benchmark")}
 
     def job(inputs: dict, **params) -> dict:
@@ -160,12 +159,11 @@ def readers(folder, tar: str, count: int) -> dict:
         common = {"resources": {}, "wildcards": wildcards, "output": outputs}
         return common | {"input": {"images": [tar], "shards": [tar]} | inputs, "params": params}
 
-    judge = SimpleNamespace(images=tar, rows=rows, photographs=None)
     record = {"record": str(folder / "train.json"), "images": tar}
     return {
         "gather_images": lambda: gather_images.main(job(control)),
-        "evaluate_subject": lambda: evaluate_subject.main(job(dataset | record, **judging)),
-        "evaluate_control": lambda: list(evaluate_control.Judge.judged(judge)),
+        "evaluate_subject": lambda: evaluate_subject.main(job(dataset | record, **evaluating)),
+        "evaluate_control": lambda: list(evaluate_control.generated(tar, count)),
         "sheet of a subject": lambda: sheet("subject", dataset, prompts=["x"]),
         "sheet of control images": lambda: sheet("control", control),
     }

@@ -10,11 +10,10 @@ from PIL import Image
 
 from common.demo import object_images, scene_controls
 from common.demo.object_images import Scene
-from common.evaluators import landmarks, segmentation
+from common.evaluators import edges, landmarks, segmentation
 from common.tasks.control import hints
-from common.tasks.control import metrics as control_metrics
 
-SEGMENTER, DETECTOR = segmentation.load({"kind": "object-mask"}), landmarks.load({"kind": "object-points"})
+SEGMENTER, DETECTOR = (kind({}, None, "cpu") for kind in (scene_controls.ObjectMask, scene_controls.ObjectPoints))
 
 
 def scenes(count=60) -> list[Scene]:
@@ -31,14 +30,14 @@ def measured(shown: list, asked: list[Scene]) -> dict[str, float]:
     areas, rows = [], []
     for picture, scene in zip(shown, asked, strict=True):
         truth = scene_controls.annotation(scene)
-        areas.append(control_metrics.class_areas(SEGMENTER.classes(picture), truth["classes"]))
+        areas.append(segmentation.class_areas(SEGMENTER.classes(picture), truth["classes"]))
         rows.append(
-            control_metrics.landmark_scores(DETECTOR.faces(picture), truth["points"], picture.size)
-            | control_metrics.edge_scores(picture, drawn(scene))
+            landmarks.landmark_scores(DETECTOR.faces(picture), truth["points"], picture.size)
+            | edges.edge_scores(picture, drawn(scene))
         )
-    names = ("landmark_error_all", "canny_iou", "no_face")
+    names = ("_error_all", "_iou", "_no_face")
     return {name: numpy.mean([row[name] for row in rows]) for name in names} | {
-        "miou": control_metrics.segmentation_scores(sum(areas))["miou"]
+        "miou": segmentation.segmentation_scores(sum(areas))["_miou"]
     }
 
 
@@ -69,14 +68,14 @@ def test_hints_fit_the_annotation():
 def test_exact_pictures_score_nearly_perfectly_and_others_do_not():
     asked = scenes()
     right = measured([drawn(scene) for scene in asked], asked)
-    assert right["miou"] > 0.96 and right["landmark_error_all"] < 0.5
-    assert right["canny_iou"] == 1 and right["no_face"] == 0
+    assert right["miou"] > 0.96 and right["_error_all"] < 0.5
+    assert right["_iou"] == 1 and right["_no_face"] == 0
     # Where the prompt alone steers: all that a caption tells is right, position and size are other ones.
     rng = Random(1)
     told = measured([drawn(object_images.arranged(rng, scene)) for scene in asked], asked)
-    assert told["miou"] < 0.9 and told["landmark_error_all"] > 2 and told["canny_iou"] < 0.4
+    assert told["miou"] < 0.9 and told["_error_all"] > 2 and told["_iou"] < 0.4
     other = measured([drawn(scene) for scene in asked[1:] + asked[:1]], asked)
-    assert other["miou"] < 0.7 and other["landmark_error_all"] > 10 and other["canny_iou"] < 0.2
+    assert other["miou"] < 0.7 and other["_error_all"] > 10 and other["_iou"] < 0.2
 
 
 def test_noise_and_stray_pixels_change_little():
@@ -87,14 +86,14 @@ def test_noise_and_stray_pixels_change_little():
         pixels[5, 5] = 255 - pixels[5, 5]
         shown.append(Image.fromarray(numpy.clip(pixels, 0, 255).astype(numpy.uint8)))
     found = measured(shown, asked)
-    assert found["miou"] > 0.94 and found["landmark_error_all"] < 1 and found["no_face"] == 0
+    assert found["miou"] > 0.94 and found["_error_all"] < 1 and found["_no_face"] == 0
 
 
 def test_a_picture_without_an_object():
     plain = Image.new("RGB", (64, 64), "blue")
     assert DETECTOR.faces(plain) == [] and (SEGMENTER.classes(plain) == scene_controls.BACKGROUND).all()
     missing = measured([plain], [BALL])
-    assert missing["no_face"] == 1 and missing["landmark_error_all"] > 40 and missing["canny_iou"] == 0
+    assert missing["_no_face"] == 1 and missing["_error_all"] > 40 and missing["_iou"] == 0
 
 
 def test_where_the_object_is_no_prompt_tells(tmp_path):

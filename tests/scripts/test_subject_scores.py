@@ -1,24 +1,24 @@
-"""What is judged how: all pairs, blocked images, the official selection."""
+"""How the images of a subject are scored: all pairs, blocked images, the official selection."""
 
 import numpy
 import pytest
 import torch
 
 import evaluate_subject
-from common.core import files, predictions
+from common.core import files, manifests, predictions
 from common.data import images
-from common.evaluators import aggregation
+from common.evaluators import aggregation, image_features, lpips, registry
 from common.models import stable_diffusion
 from subjects import EVALUATION, PROMPTS, drawn, train, unet_method
 
 
-def judged(run, images: str | None = "gathered", **options) -> tuple[dict, list[dict]]:
+def evaluated(run, images: str | None = "gathered", **options) -> tuple[dict, list[dict]]:
     job = run.evaluate(run.gather()["output"]["images"] if images else None, **options)
     evaluate_subject.main(job)
     return files.read_json(job["output"]["metrics"]), predictions.read(job["output"]["predictions"])
 
 
-def test_blocked_images_are_recorded_counted_and_not_judged(make_subject_run, monkeypatch, capsys):
+def test_blocked_images_are_recorded_counted_and_not_scored(make_subject_run, monkeypatch, capsys):
     run = make_subject_run(unet_method())
     train(run)
     plain = stable_diffusion.Sampler.at_once
@@ -33,43 +33,49 @@ def test_blocked_images_are_recorded_counted_and_not_judged(make_subject_run, mo
     monkeypatch.setattr(stable_diffusion.Sampler, "at_once", at_once)
     drawn(run)
     assert "18 images, 6 blocked (all black) step00002-prompt00-0" in capsys.readouterr().out
-    metrics, rows = judged(run)
+    metrics, rows = evaluated(run)
     assert metrics["selections"]["last"]["metrics"]["blocked"]["value"] == pytest.approx(1 / 3)
     assert metrics["n_items"] == len(rows) == 18
     assert all((row["faithfulness"] is None) == bool(row["blocked"]) for row in rows)
 
 
-class Stub:
-    """Features that are the mean colour; LPIPS that is the squared distance of these."""
+class Colours(image_features.Clip):
+    """CLIP with the mean colour as the features of an image; a text has those of its length."""
 
     calls = 0
 
-    def images(self, pictures):
-        Stub.calls += len(pictures)
-        means = torch.tensor(numpy.array([numpy.asarray(one, float).mean((0, 1)) for one in pictures]))
-        return torch.nn.functional.normalize(means.float(), dim=1)
+    def __init__(self, *_):
+        self.crop = None
+
+    def encode(self, images):
+        Colours.calls += len(images)
+        return torch.tensor(numpy.array([numpy.asarray(one, float).mean((0, 1)) for one in images])).float()
 
     def texts(self, texts):
         return torch.nn.functional.normalize(torch.tensor([[len(text), 1.0, 2.0] for text in texts]), dim=1)
 
-    embed = images
 
-    @staticmethod
-    def between(first, second):
-        return torch.stack([(second - one).square().sum(1) for one in first])
-
-    def distances(self, first, second):
-        return self.between(self.embed(first), self.embed(second))
+class OnlyColours(Colours):
+    metrics = ("",)
+    score = image_features.Features.score
 
 
-def test_scores_are_means_over_all_pairs_and_features_are_computed_once(make_subject_run, tiny_subject, monkeypatch):
-    from common.core import manifests
-    from common.evaluators import image_features
+class Distances(lpips.Lpips):
+    """LPIPS that is the squared distance of these features."""
 
+    def __init__(self, *_):
+        pass
+
+    def embed(self, images):
+        return Colours().images(images)
+
+
+def test_scores_are_means_over_all_pairs_and_are_computed_once(make_subject_run, tiny_subject, monkeypatch):
     run = make_subject_run(unet_method())
     train(run)
     made = drawn(run)
-    monkeypatch.setattr(image_features, "load", lambda *_: Stub())
+    kinds = {"dino": OnlyColours, "clip": Colours, "lpips-vgg": Distances}
+    monkeypatch.setattr(registry, "find", kinds.get)
     evaluation = {
         "evaluators": [
             {"name": name, "kind": kind, "model": "model"}
@@ -78,21 +84,21 @@ def test_scores_are_means_over_all_pairs_and_features_are_computed_once(make_sub
         "best_by": ["dino", "clip_i", "clip_t", "lpips_real"],
     }
     options = {"evaluation": evaluation, "models": (tiny_subject["model"],)}
-    metrics, rows = judged(run, **options)
-    calls = Stub.calls
+    metrics, rows = evaluated(run, **options)
+    calls = Colours.calls
     assert calls == 3 * (18 + 3)
-    again, _ = judged(run, **options)
-    assert Stub.calls == calls and again["selections"] == metrics["selections"]
+    again, same = evaluated(run, **options)
+    assert Colours.calls == calls and again["selections"] == metrics["selections"] and same == rows
 
-    real = Stub().images([images.load(p) for p in images.listed(manifests.folder(tiny_subject["dataset"]))])
-    shown = Stub().images([picture.image for picture in made[-6:]])
+    real = Colours().images([images.load(p) for p in images.listed(manifests.folder(tiny_subject["dataset"]))])
+    shown = Colours().images([picture.image for picture in made[-6:]])
     last = {name: entry["value"] for name, entry in metrics["selections"]["last"]["metrics"].items()}
     assert last["dino"] == last["clip_i"] == pytest.approx((shown @ real.T).mean().item(), abs=1e-6)
     for metric, key in (("clip_t", "prompts"), ("clip_t_class", "prompts_class")):
-        asked = Stub().texts(EVALUATION[key]).repeat_interleave(2, 0)
+        asked = Colours().texts(EVALUATION[key]).repeat_interleave(2, 0)
         assert last[metric] == pytest.approx((shown * asked).sum(1).mean().item(), abs=1e-6)
-    assert last["lpips_real"] == pytest.approx(Stub.between(shown, real).mean().item(), abs=1e-6)
-    pairs = [Stub.between(shown[i : i + 1], shown[i + 1 : i + 2]).item() for i in (0, 2, 4)]
+    assert last["lpips_real"] == pytest.approx(lpips.between(shown, real).mean().item(), abs=1e-6)
+    pairs = [lpips.between(shown[i : i + 1], shown[i + 1 : i + 2]).item() for i in (0, 2, 4)]
     assert last["lpips_diversity"] == pytest.approx(numpy.mean(pairs), abs=1e-6)
     assert metrics["selections"]["best_on_test"]["step"] is None
     assert rows[0].keys() >= {"key", "prompt", "seed", "dino", "clip_t", "lpips_real", "blocked"}
@@ -100,7 +106,7 @@ def test_scores_are_means_over_all_pairs_and_features_are_computed_once(make_sub
     reference = make_subject_run(unet_method("reference"), "reference")
     record = train(reference)
     assert record["steps"] == 0 and record["adapter_parameters"] == 0 and record["total_parameters"] > 1000
-    metrics, rows = judged(reference, None, **options)
+    metrics, rows = evaluated(reference, None, **options)
     others = ((real @ real.T).sum() - 3) / 6
     found = metrics["selections"]["last"]["metrics"]
     assert found["dino"]["value"] == pytest.approx(others.item(), abs=1e-6) and "clip_t" not in found

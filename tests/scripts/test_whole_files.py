@@ -198,7 +198,7 @@ def test_a_model_with_code_in_its_weights_is_refused_by_name(tmp_path, load):
         elif load == "causal_lm":
             causal_lm.load_model(tmp_path, "float32")
         else:
-            image_features.Dino(tmp_path, "cpu")
+            image_features.Dino({}, tmp_path, "cpu")
     assert "arbitrary code" not in "".join(traceback.format_exception(caught.value))
 
 

@@ -64,7 +64,10 @@ TINY = {
                 "resources": RESOURCES,
             },
             "evaluation": {
-                "evaluators": [{"name": "canny", "kind": "canny"}, {"name": "classes", "kind": "object-mask"}],
+                "evaluators": [
+                    {"name": "canny", "kind": "canny"},
+                    {"name": "classes", "kind": "common.demo.scene_controls:ObjectMask"},
+                ],
                 "resources": RESOURCES,
             },
             "sheets": {"runs": ["hra/r8"], "rows": 2},

@@ -149,6 +149,44 @@ def test_a_control_signal_of_ones_own_is_an_entry(fresh, tmp_path, monkeypatch):
     assert len(planned["generate_control"]) == 16
 
 
+def test_a_custom_evaluator_is_an_entry(fresh, tmp_path, monkeypatch):
+    """Its metrics are columns of the table, without torch in the dry run."""
+    (tmp_path / "my_evaluators.py").write_text(
+        "from common.evaluators.protocol import Evaluator, Needs\n"
+        "class Sharpness(Evaluator):\n"
+        "    metrics = ('_mean', '_worst')\n"
+        "class Depth(Evaluator):\n"
+        "    needs = Needs(annotation=('depth',))\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    entry = """
+datasets: {{control: {{coco: {{evaluators: [mine]}}}}}}
+tasks:
+  control:
+    grid: [{{runs: [hra/r8], datasets: [coco], seeds: [0]}}]
+    evaluation: {{evaluators: [{{name: mine, kind: "my_evaluators:{}"}}]}}
+    columns: [{{name: Sharpness, dataset: coco, benchmark: validation, metric: {}}}]
+    figures: {{parameters: [Sharpness], lambda: []}}
+"""
+    (fresh.folder / "mine.yaml").write_text(entry.format("Sharpness", "mine_worst"))
+    planned = fresh.plan("results/table_control.csv", config="mine.yaml")
+    assert planned["evaluate_control"] == {
+        "task=control dataset=coco method=hra variant=r8 seed=0 benchmark=validation"
+    }
+    for name, metric, message in (
+        ("Sharpness", "mine_best", "unknown metric 'mine_best'; known: mine_mean, mine_worst"),
+        ("Depth", "mine", "coco: evaluators: mine (my_evaluators:Depth) needs an annotation of kind depth"),
+        (
+            "Blur",
+            "mine",
+            "evaluator kind: expected 'Blur' in module my_evaluators, found Depth, Evaluator, Needs, Sharpness",
+        ),
+    ):
+        (fresh.folder / "wrong.yaml").write_text(entry.format(name, metric))
+        output = fresh.snakemake("-n", "--configfile", "wrong.yaml", "--", "results/table_control.csv", ok=False)
+        assert message in output and "Traceback" not in output
+
+
 def test_hints_of_version_1_keep_the_params_that_they_were_made_with(config):
     """More params would compute all of them again, and train everything again."""
     config["tasks"]["control"]["version"] = 1
@@ -379,8 +417,18 @@ def test_a_dot_in_a_name_stands_for_itself(fresh):
         ("tasks.subject.evaluation.evaluators", [{"name": "f", "kind": "dino"}], r"f: kind dino needs a model"),
         (
             "tasks.subject.evaluation.evaluators",
-            [{"name": "f", "kind": "faithfulness", "crop": "object"}],
+            [{"name": "f", "kind": "common.demo.prompt_fidelity:PromptFidelity", "crop": "a:b"}],
             r"f: .* no crop",
+        ),
+        (
+            "tasks.subject.evaluation.evaluators",
+            [{"name": "f", "kind": "fid", "model": "inception"}],
+            r"f: kind fid needs source images, this task has subject images",
+        ),
+        (
+            "tasks.subject.evaluation.evaluators",
+            [{"name": "f", "kind": "dinosaur", "model": "inception"}],
+            r"'dinosaur': expected one of dino, clip, .*, or a custom class as module:Class",
         ),
         ("tasks.subject.grid.0.datasets", ["dogs"], r"unknown dataset 'dogs'; known: backpack"),
         ("tasks.subject.columns.0.metric", "dinov2", r"columns: DINO: unknown metric 'dinov2'; known: dino"),

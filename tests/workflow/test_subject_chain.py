@@ -35,7 +35,7 @@ TINY = {
                 "resources": {"gpu": 0, "threads": 1, "mem_mb": 1000, "runtime": 10},
             },
             "evaluation": {
-                "evaluators": [{"name": "faithfulness", "kind": "faithfulness"}],
+                "evaluators": [{"name": "faithfulness", "kind": "common.demo.prompt_fidelity:PromptFidelity"}],
                 "best_by": ["faithfulness"],
                 "resources": {"gpu": 0, "threads": 1, "mem_mb": 1000, "runtime": 10},
             },

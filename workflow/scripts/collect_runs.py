@@ -12,8 +12,8 @@ import pandas as pd
 
 from common.core import files
 from common.core.errors import JobError
-from common.core.job import start
-from common.report.run_statistics import RUN, SELECTIONS, as_list
+from common.core.job import as_list, start
+from common.report.run_statistics import RUN, SELECTIONS
 
 SCHEMAS = Path(__file__).parents[1] / "schemas"
 FROM_RECORD = [

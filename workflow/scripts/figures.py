@@ -15,10 +15,10 @@ from matplotlib.lines import Line2D
 
 from common import tasks
 from common.core import files
-from common.core.job import start
+from common.core.job import as_list, start
 from common.report import run_statistics
 from common.report.plot_style import SETTINGS, SMALL, colour, remark, save, say, styles
-from common.report.run_statistics import as_list, readable, scale_free
+from common.report.run_statistics import readable, scale_free
 
 METRICS = {
     "accuracy_f1_mean": "mean of accuracy and F1",

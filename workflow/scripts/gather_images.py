@@ -7,9 +7,8 @@ from itertools import chain
 
 from common.core import files
 from common.core.errors import JobError
-from common.core.job import start
+from common.core.job import as_list, start
 from common.data import images
-from common.report.run_statistics import as_list
 from common.tasks.control import items as control_items
 from common.tasks.subject import items as subject_items
 

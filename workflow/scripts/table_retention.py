@@ -8,7 +8,7 @@ import pandas as pd
 
 from common.core import files
 from common.core.errors import JobError
-from common.core.job import start
+from common.core.job import as_list, start
 from common.report import markdown_text, run_statistics
 from table import label_of, layout, number, ours_cell, paper_cell
 
@@ -122,7 +122,7 @@ def notes(values: pd.DataFrame, published: pd.DataFrame, params: dict) -> list[s
 
 def main(job: dict) -> None:
     params, path = job["params"], job["input"].get("published")
-    values = read(run_statistics.as_list(job["input"].get("metrics")), [row["run"] for row in params["rows"]])
+    values = read(as_list(job["input"].get("metrics")), [row["run"] for row in params["rows"]])
     published = run_statistics.read_csv(path) if path else pd.DataFrame(columns=run_statistics.PUBLISHED)
     table = build(values, published, params)
     files.write_text(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"))

@@ -55,6 +55,11 @@ def start(main: Callable[[dict], None], script: str, snakemake=None) -> None:
         raise SystemExit(1)
 
 
+def as_list(paths: str | list[str] | None) -> list[str]:
+    """Return input files as a list: Snakemake gives one file as a string."""
+    return [paths] if isinstance(paths, str) else list(paths or [])
+
+
 def from_snakemake(snakemake) -> dict:
     """The `snakemake` object of a `script:` rule as a plain dict."""
 

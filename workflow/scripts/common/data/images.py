@@ -8,7 +8,7 @@ import contextlib
 import io
 import json
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -179,4 +179,41 @@ def complete(pictures: Iterable[Picture], expected: list[str], where: str) -> It
         raise JobError(
             f"{where}: {len(missing)} of {len(expected)} images are missing, first {missing[0]}. "
             "Delete the shards and run again."
+        )
+
+
+class Archive:
+    """The images of a tar file in the order of the expected keys, decoded each time that they are iterated."""
+
+    def __init__(self, path: str | Path, expected: list[str]):
+        self.path, self.expected = path, expected
+
+    def __len__(self) -> int:
+        return len(self.expected)
+
+    def __iter__(self) -> Iterator[Image.Image]:
+        return (picture.image for picture in complete(unpack(self.path), self.expected, str(self.path)))
+
+
+class OnDemand(Sequence):
+    """`read(0)`, `read(1)`, …, each called when its item is wanted: not all images of a run fit into memory."""
+
+    def __init__(self, read: Callable[[int], object], count: int):
+        self.read, self.count = read, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int):
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        return self.read(index)
+
+
+def check_sizes(found: tuple[int, int], expected: tuple[int, int], what: str) -> None:
+    """Raise JobError unless both (width, height) are the same."""
+    if found != expected:
+        raise JobError(
+            f"{what}: {found[0]} × {found[1]} pixels, but the image has {expected[0]} × {expected[1]}. Make both of "
+            "one size before (labels without blending neighbours)."
         )

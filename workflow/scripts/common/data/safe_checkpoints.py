@@ -56,6 +56,19 @@ def tensors(path: Path, stand_ins: Sequence[tuple[type, str]] = ()) -> dict:
         ) from problem
 
 
+def tensors_of(folder: Path, pattern: str) -> dict:
+    """Read the one file of torch.save in a folder that fits a pattern; JobError as in `one_file` and `tensors`."""
+    return tensors(one_file(folder, pattern))
+
+
+def one_file(folder: Path, pattern: str) -> Path:
+    """Find the one file in a folder that fits a pattern; JobError if there is none, or several."""
+    found = sorted(folder.rglob(pattern))
+    if len(found) != 1:
+        raise JobError(f"{folder}: expected one file {pattern}, found {len(found)}. Correct the model's `source`.")
+    return found[0]
+
+
 def holds_code(problem: Exception) -> bool:
     """Whether torch refused a file for what it would run."""
     return isinstance(problem, pickle.UnpicklingError) or "weights_only" in str(problem)

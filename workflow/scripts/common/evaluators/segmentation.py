@@ -1,12 +1,14 @@
-"""What a picture's pixels show: SegFormer on ADE20K, in mmsegmentation and as NVlabs wrote it, which the paper used.
+"""Control accuracy of segmentation maps: SegFormer on ADE20K, in mmsegmentation and as NVlabs wrote it (the paper's).
 
-`load` gives an object with `classes(picture)`, (height, width) of 0 to 149. The two evaluators have weights of their
-own and differ in the network: mmsegmentation's head has batch norm and ReLU after each stage's projection, NVlabs' a
-plain linear layer; mmsegmentation's layer norms all have eps 1e-6, NVlabs' only some of them.
+The two evaluators have weights of their own and differ in the network: mmsegmentation's head has batch norm and ReLU
+after each stage's projection, NVlabs' a plain linear layer; mmsegmentation's layer norms all have eps 1e-6, NVlabs'
+only some of them.
 """
 
 import sys
+from collections.abc import Collection
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -14,36 +16,98 @@ import numpy
 from PIL import Image
 
 from common.core.errors import JobError
+from common.data import images as data_images
 from common.data import safe_checkpoints
-from common.evaluators import image_features
-from common.tasks.control.task import SEGMENTATION
+from common.evaluators.protocol import Evaluator, Needs, Reference, Scores
 
+CLASSES = 150  # of ADE20K
+IGNORED = 255  # class of pixels that have none
+BOOTSTRAP_SAMPLES = 1000
 SHORT_SIDE = 512  # pixels, of both evaluators' test pipelines
 B4 = "segformer/segformer_mit-b4_8xb2-160k_ade20k-512x512.py"  # of mmsegmentation
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # ImageNet's, of 255
 
 
-def load(evaluator: dict, folder: str | Path | None = None, device: str = "cpu"):
-    """The evaluator of a `kind` of SEGMENTATION, from the folder of its weights.
+class Segmenter(Evaluator):
+    """mIoU, mAcc and aAcc of the classes in an image and those of its source image.
 
-    segformer-mmseg: one .pth file; `config`: a path, or one under mmsegmentation's packaged configs, B4 if none is
-    named, whose weights' address and 48.46 % mIoU stand in metafile.yaml beside it. segformer-nvlabs: a model of
-    transformers (`nvidia/segformer-b4-finetuned-ade-512-512`). object-mask: generated scenes, no weights.
+    A subclass has `classes(image)`: (height, width) of 0 to CLASSES − 1.
     """
-    kind = evaluator["kind"]
-    if kind == "segformer-mmseg":
-        return Mmsegmentation(evaluator.get("config") or B4, Path(folder), device)
-    if kind == "segformer-nvlabs":
-        return Nvlabs(Path(folder), device)
-    if kind == "object-mask":
-        from common.demo import scene_controls
 
-        return scene_controls.Segmenter()
-    raise JobError(f"evaluator {kind!r}: not one of {', '.join(SEGMENTATION)}.")
+    metrics = ("_miou", "_macc", "_aacc")
+    needs = Needs(model=True, images="source", annotation=("classes", "colours"))
+
+    def score(self, images: Collection, reference: Reference) -> Scores:
+        pairs = zip(images, reference.annotations, strict=True)
+        areas = [class_areas(self.classes(image), labels) for image, labels in pairs]
+        # An image without a labelled pixel has no score of its own.
+        found = [segmentation_scores(one) if one[2].any() else {} for one in areas]
+        own = {end: [float(one[end]) if one else None for one in found] for end in self.metrics}
+        return Scores(own, segmentation_summary(numpy.array(areas)))
+
+
+# Areas of each image, (3, classes), then scores of all of them together.
+
+
+def class_areas(predicted: numpy.ndarray, labels: numpy.ndarray, classes: int = CLASSES) -> numpy.ndarray:
+    """Count pixels, (3, classes): correct, predicted, labelled; sums of torchmetrics' confusion matrix.
+
+    predicted, labels: (height, width) of 0 to classes − 1; pixels labelled IGNORED do not count.
+    """
+    import torch
+    from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+    data_images.check_sizes(predicted.shape[::-1], labels.shape[::-1], "predicted classes")
+    if predicted.size and not 0 <= predicted.min() <= predicted.max() < classes:
+        raise JobError(f"predicted classes {predicted.min()} to {predicted.max()}; expected 0 to {classes - 1}.")
+    matrix = multiclass_confusion_matrix(
+        torch.from_numpy(predicted.astype(numpy.int64)),
+        torch.from_numpy(labels.astype(numpy.int64)),
+        classes,
+        ignore_index=IGNORED,
+    )
+    return torch.stack([matrix.diagonal(), matrix.sum(0), matrix.sum(1)]).numpy()
+
+
+def segmentation_scores(areas: numpy.ndarray) -> dict[str, numpy.ndarray]:
+    """Compute `_miou`, `_macc` and `_aacc` of areas (..., 3, classes), summed over images before.
+
+    As mmsegmentation's IoUMetric: IoU = correct / (predicted + labelled − correct), accuracy of a class = correct /
+    labelled, means over the classes that have either; aAcc = correct / labelled over all pixels.
+    """
+    correct, predicted, labelled = numpy.moveaxis(numpy.asarray(areas, float), -2, 0)
+    with numpy.errstate(invalid="ignore"):
+        return {
+            "_miou": mean_of_known(correct / (predicted + labelled - correct)),
+            "_macc": mean_of_known(correct / labelled),
+            "_aacc": correct.sum(-1) / labelled.sum(-1),
+        }
+
+
+def mean_of_known(values: numpy.ndarray) -> numpy.ndarray:
+    known = ~numpy.isnan(values)
+    return numpy.where(known, values, 0).sum(-1) / known.sum(-1)
+
+
+def segmentation_summary(areas: numpy.ndarray, samples: int = BOOTSTRAP_SAMPLES) -> dict[str, dict[str, float]]:
+    """Compute each score's `value` and `stderr` (bootstrap over images) from the images' areas (N, 3, classes)."""
+    areas = numpy.asarray(areas, float)
+    count = len(areas)
+    if not areas[:, 2].sum():
+        raise JobError("no labelled pixel in any image: nothing to compare with. Are all labels 0 or 255?")
+    drawn = numpy.random.default_rng(0).multinomial(count, numpy.full(count, 1 / count), samples)
+    spread = segmentation_scores((drawn @ areas.reshape(count, -1)).reshape(samples, *areas.shape[1:]))
+    return {
+        name: {"value": float(value), "stderr": float(numpy.nanstd(spread[name], ddof=1))}
+        for name, value in segmentation_scores(areas.sum(0)).items()
+    }
+
+
+# Networks
 
 
 def mmsegmentation(config: str, device: str = "cpu"):
-    """The model of a config of mmsegmentation: a path, or one under its packaged configs."""
+    """Build the model of a config of mmsegmentation: a path, or one under its packaged configs."""
     mmseg = import_mmseg()
     from mmengine import Config
     from mmseg.apis import init_model
@@ -64,28 +128,34 @@ def initialise(folder: Path, config: str, seed: int = 0) -> None:
     torch.save({"state_dict": model.state_dict()}, folder / "random.pth")
 
 
-class Mmsegmentation:
-    """A model of mmsegmentation with its own test pipeline (Resize to a short side of 512, whole picture)."""
+class Mmsegmentation(Segmenter):
+    """A model of mmsegmentation with its own test pipeline (Resize to a short side of 512, whole image).
 
-    def __init__(self, config: str, folder: Path, device: str):
-        checkpoint = image_features.state_dict(folder, "*.pth")
-        self.model = mmsegmentation(config, device)
+    The model is one .pth file. `config`: a path, or one under mmsegmentation's packaged configs; B4 by default, whose
+    weights' URL and 48.46 % mIoU are in metafile.yaml next to it.
+    """
+
+    needs = replace(Segmenter.needs, options=("config",))
+
+    def __init__(self, entry: dict, folder: Path, device: str):
+        checkpoint = safe_checkpoints.tensors_of(folder, "*.pth")
+        self.model = mmsegmentation(entry.get("config") or B4, device)
         try:
             self.model.load_state_dict(checkpoint.get("state_dict", checkpoint))
         except RuntimeError as problem:
-            raise foreign(folder, problem) from problem
+            raise mismatch(folder, problem) from problem
 
-    def classes(self, picture: Image.Image) -> numpy.ndarray:
+    def classes(self, image: Image.Image) -> numpy.ndarray:
         from mmseg.apis import inference_model
 
-        blue_first = numpy.ascontiguousarray(numpy.asarray(picture.convert("RGB"))[..., ::-1])
+        blue_first = numpy.ascontiguousarray(numpy.asarray(image.convert("RGB"))[..., ::-1])
         return inference_model(self.model, blue_first).pred_sem_seg.data[0].cpu().numpy().astype(numpy.uint8)
 
 
-class Nvlabs:
-    """NVlabs' SegFormer in transformers, its layer norms as in NVlabs' code."""
+class Nvlabs(Segmenter):
+    """NVlabs' SegFormer in transformers (`nvidia/segformer-b4-finetuned-ade-512-512`), layer norms as in its code."""
 
-    def __init__(self, folder: Path, device: str):
+    def __init__(self, entry: dict, folder: Path, device: str):
         from transformers import SegformerForSemanticSegmentation
 
         try:
@@ -94,28 +164,28 @@ class Nvlabs:
                     folder, dtype="float32", weights_only=True, output_loading_info=True
                 )
         except (OSError, RuntimeError) as problem:
-            raise foreign(folder, problem) from problem
-        strange = sorted({*loading["missing_keys"], *loading["unexpected_keys"]})
-        if strange := [name for name in strange if not name.endswith("num_batches_tracked")]:  # of no use here
-            raise foreign(folder, f"{strange[0]} is in one of them only")
+            raise mismatch(folder, problem) from problem
+        unexpected = sorted({*loading["missing_keys"], *loading["unexpected_keys"]})
+        if unexpected := [name for name in unexpected if not name.endswith("num_batches_tracked")]:  # of no use here
+            raise mismatch(folder, f"{unexpected[0]} is in one of them only")
         set_layer_norms(model)
         self.model = model.eval().to(device)
 
-    def classes(self, picture: Image.Image) -> numpy.ndarray:
+    def classes(self, image: Image.Image) -> numpy.ndarray:
         import torch
 
-        picture = picture.convert("RGB")
-        scale = SHORT_SIDE / min(picture.size)
-        resized = picture.resize([round(side * scale) for side in picture.size], Image.Resampling.BILINEAR)
+        image = image.convert("RGB")
+        scale = SHORT_SIDE / min(image.size)
+        resized = image.resize([round(side * scale) for side in image.size], Image.Resampling.BILINEAR)
         pixels = (numpy.asarray(resized, numpy.float32) - MEAN) / STD
         pixels = torch.from_numpy(pixels).float().permute(2, 0, 1)[None].to(self.model.device)
         with torch.inference_mode():
             logits = self.model(pixels).logits
-            logits = torch.nn.functional.interpolate(logits, picture.size[::-1], mode="bilinear", align_corners=False)
+            logits = torch.nn.functional.interpolate(logits, image.size[::-1], mode="bilinear", align_corners=False)
         return logits.argmax(1)[0].cpu().numpy().astype(numpy.uint8)
 
 
-def foreign(folder: Path, problem) -> JobError:
+def mismatch(folder: Path, problem) -> JobError:
     reason = " ".join(" ".join(str(problem).split("\n")[:2]).split())  # a line a layer would follow
     return JobError(f"{folder}: weights of another model ({reason}). Correct the evaluator or the model's `source`.")
 

@@ -3,7 +3,9 @@
 Module names are those of the files; each class takes exactly the tensors that its file holds.
 """
 
+import numpy
 import torch
+from PIL import Image
 from torch import nn
 from torch.nn import functional
 
@@ -11,8 +13,14 @@ from torch.nn import functional
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 
 
+def resized_tensor(images: list, side: int) -> torch.Tensor:
+    """(N, 3, side, side) of 0 to 1, of RGB images; plain resize, as in the official evaluation."""
+    resized = [image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC) for image in images]
+    return torch.from_numpy(numpy.stack([numpy.asarray(image) for image in resized])).permute(0, 3, 1, 2) / 255
+
+
 class Lpips(nn.Module):
-    """LPIPS (Zhang et al. 2018) as a vector: the distance of two pictures is |a − b|² of theirs.
+    """LPIPS (Zhang et al. 2018) as a vector: the distance of two images is |a − b|² of theirs.
 
     Σ over layers l of the mean over positions of Σ_c w_lc (f_lc − g_lc)², f and g with unit length over c; so each
     layer's f·√w / √positions goes into the vector.

@@ -139,8 +139,3 @@ def counterparts(published: pd.DataFrame, columns: list[dict], averages: dict[st
 def readable(setting: str) -> str:
     """`r=8,lambda=inf` of the published file -> `r=8, λ=∞`."""
     return setting.replace("lambda", "λ").replace("inf", "∞").replace(", ", ",").replace(",", ", ")
-
-
-def as_list(paths: str | list[str] | None) -> list[str]:
-    """Snakemake gives one file as a string."""
-    return [paths] if isinstance(paths, str) else list(paths or [])

@@ -5,11 +5,12 @@ Plain Python on plain dicts: imported by the Snakefile on login nodes, so no tor
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from common import methods
 from common.core import grid
-from common.core.errors import expect, one_of
+from common.core.errors import one_of
+from common.evaluators import registry
 
 FORWARD = 1 / 3  # of a training step: the backward pass costs twice the forward one
 CONVERTED = ("splits", "read", "columns", "label", "labels", "answer", "rows", "take")
@@ -33,6 +34,7 @@ class Task:
     selections: the checkpoints that tables show, the paper's rule first. scale: what tables multiply scores with.
     required: hyper-parameters that every run needs. lambda_sources: the paper's figure and table with a sweep over λ.
     own_rules: rules without a `task` wildcard that belong to this task. notes: paragraphs below the Markdown table.
+    reference_images: of a task whose images are evaluated, what they are compared with; see evaluators/protocol.py.
     """
 
     name: ClassVar[str]
@@ -43,6 +45,7 @@ class Task:
     lambda_sources: ClassVar[tuple[str, str]] = ("", "")
     own_rules: ClassVar[tuple[str, ...]] = ()
     notes: ClassVar[tuple[str, ...]] = ()
+    reference_images: ClassVar[Literal["subject", "source"] | None] = None
 
     def __init__(self, config: dict):
         self.config = config
@@ -86,21 +89,13 @@ class Task:
     def check_dataset(self, place: str, name: str) -> None:
         """Raise JobError if a dataset's entry cannot work; `place` is its position in the config."""
 
-    def check_evaluators(self, without_model: tuple[str, ...]) -> None:
-        """Raise JobError if an evaluator misses its model or has one in vain, or a crop that it does not use."""
-        for evaluator in self.settings["evaluation"]["evaluators"]:
-            place = f"config: tasks.{self.name}.evaluation.evaluators: {evaluator['name']}"
-            needs = evaluator["kind"] not in without_model
-            expect(
-                needs == ("model" in evaluator),
-                f"{place}: kind {evaluator['kind']} {'needs a' if needs else 'has no'} model",
-            )
-            if needs:
-                one_of(place, "model", evaluator["model"], self.config["models"])
-            expect(
-                "crop" not in evaluator or evaluator["kind"] in ("dino", "clip", "efficientnet-lite0"),
-                f"{place}: kind {evaluator['kind']} has no crop",
-            )
+    def check_evaluators(self) -> None:
+        """Raise JobError if an evaluator lacks what it needs, or has a key that its type does not use."""
+        for entry in self.settings["evaluation"]["evaluators"]:
+            place = f"config: tasks.{self.name}.evaluation.evaluators: {entry['name']}"
+            registry.check(place, entry, self.reference_images)
+            if "model" in entry:
+                one_of(place, "model", entry["model"], self.config["models"])
 
     def warnings(self) -> Iterable[str]:
         """List what would give numbers of this task another meaning than a reader expects; the dry-run prints it."""

@@ -208,7 +208,7 @@ class Maker:
             place = self.read(stated["place"], number, key)
             annotation = READERS[stated["kind"]](place)
             if annotation.dtype != float:
-                hints.check_sizes(annotation.shape[::-1], whole.size, str(place))
+                images.check_sizes(annotation.shape[::-1], whole.size, str(place))
             annotation = square_annotation(annotation, whole.size, side)
         try:
             hint = hints.draw(self.dataset["hint"], square(whole, side), annotation)

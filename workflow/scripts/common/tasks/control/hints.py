@@ -16,22 +16,14 @@ from PIL import Image
 
 from common.core.errors import JobError
 from common.data import images, pixel_ranges
+from common.evaluators.edges import edges
+from common.evaluators.segmentation import CLASSES, IGNORED
 
-THRESHOLDS = (100, 200)  # of canny, as in the paper's data and the official evaluation
-IGNORED = 255  # class of pixels that have none
-CLASSES = 150  # of ADE20K
 RETURNED = (
     "an image, or a numpy array (height, width) or (height, width, 3) of uint8, or of floats in 0 to 1, of the size of "
     "the image that it is given"
 )
 COLOURS = Path(__file__).with_name("ade20k.csv")
-
-
-def edges(picture: Image.Image) -> numpy.ndarray:
-    """Canny's edges, (height, width) of bool; in colour: at each pixel the channel with the steepest slope counts."""
-    import cv2
-
-    return cv2.Canny(numpy.ascontiguousarray(picture.convert("RGB")), *THRESHOLDS) > 0
 
 
 def canny(picture: Image.Image, annotation=None) -> Image.Image:
@@ -97,7 +89,7 @@ def draw(name: str, picture: Image.Image, annotation=None) -> Image.Image:
         image = pixel_ranges.to_8_bit(made, what).convert("RGB")
     else:
         raise JobError(f"{what} returned {type(made).__name__}; expected {RETURNED}. Correct the function.")
-    check_sizes(image.size, picture.size, what)
+    images.check_sizes(image.size, picture.size, what)
     return image
 
 
@@ -112,15 +104,6 @@ def named(name: str) -> Callable:
             f"hint {name!r}: neither one of {', '.join(HINTS)} nor a function `module:function` on PYTHONPATH "
             f"({type(problem).__name__}: {problem})."
         ) from problem
-
-
-def check_sizes(came: tuple[int, int], expected: tuple[int, int], what: str) -> None:
-    """JobError unless both (width, height) are the same."""
-    if came != expected:
-        raise JobError(
-            f"{what}: {came[0]} × {came[1]} pixels, but the picture has {expected[0]} × {expected[1]}. Make both of "
-            "one size before (labels without blending neighbours)."
-        )
 
 
 def classes(path) -> numpy.ndarray:

@@ -1,8 +1,8 @@
 """What a sheet of control images shows: per row the control image, its image, and what each method makes of it."""
 
+from common.core.job import as_list
 from common.data import images
 from common.report.image_grid import evenly_spaced
-from common.report.run_statistics import as_list
 from common.tasks.control import data as control_data
 from common.tasks.control.items import BENCHMARK
 

@@ -3,25 +3,11 @@
 Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
 """
 
-from common.core.errors import expect, one_of
+from common.core.errors import one_of
+from common.evaluators import registry
 from common.tasks.base import Task, scratch
 from common.tasks.control import hint_source
 from common.tasks.control.items import BENCHMARK
-
-SEGMENTATION = ("segformer-mmseg", "segformer-nvlabs", "object-mask")
-LANDMARKS = ("face-alignment", "dlib", "object-points")
-WITHOUT_MODEL = ("canny", "object-mask", "object-points")
-NEEDS = {  # kind of an annotation -> kinds of evaluators that need one such
-    "colours": SEGMENTATION,
-    "classes": SEGMENTATION,
-    "points": LANDMARKS[:2],
-    "object-points": LANDMARKS[2:],
-}
-METRICS = (  # kind of an evaluator -> ends of its metrics' names
-    dict.fromkeys(SEGMENTATION, ("_miou", "_macc", "_aacc"))
-    | dict.fromkeys(LANDMARKS, ("_error", "_error_all", "_no_face", "_several_faces"))
-    | {"canny": ("_iou", "_f1"), "fid": ("",)}
-)
 
 
 class Control(Task):
@@ -29,6 +15,7 @@ class Control(Task):
     architecture = "controlled"
     scale = 1
     benchmark = BENCHMARK
+    reference_images = "source"
     required = ("epochs", "gradient_checkpointing", "shuffle", "prompt_dropout")
     lambda_sources = ("", "Table 4")
     own_rules = ("hints",)
@@ -51,7 +38,7 @@ class Control(Task):
     # Data
 
     def dataset(self, name: str) -> dict:
-        names = metrics(self.evaluators(name))
+        names = registry.metrics(self.evaluators(name))
         return self.datasets[name] | {
             "benchmarks": {BENCHMARK: BENCHMARK},
             "metrics": names,
@@ -92,7 +79,7 @@ class Control(Task):
 
     def evaluator_models(self, dataset: str) -> list[str]:
         """Return the models that a dataset's evaluators need."""
-        return list(dict.fromkeys(one["model"] for one in self.evaluators(dataset) if "model" in one))
+        return registry.models(self.evaluators(dataset))
 
     def sheet_runs(self, dataset: str) -> list[dict]:
         """Return the runs whose images are on a dataset's sheet: those of its first seed that the config names."""
@@ -104,8 +91,8 @@ class Control(Task):
     # Checks and failures
 
     def check_settings(self) -> None:
-        self.check_evaluators(WITHOUT_MODEL)
-        known = {one["name"]: one["kind"] for one in self.settings["evaluation"]["evaluators"]}
+        self.check_evaluators()
+        known = {one["name"]: one for one in self.settings["evaluation"]["evaluators"]}
         for name in {run["dataset"] for run in self.runs()}:
             one_of(f"config: tasks.{self.name}.grid", "dataset", name, self.datasets)
             where, dataset = f"config: datasets.{self.name}.{name}", self.datasets[name]
@@ -114,11 +101,7 @@ class Control(Task):
             annotated = dataset["splits"][BENCHMARK].get("annotation", {}).get("kind")
             for evaluator in dataset["evaluators"]:
                 one_of(f"{where}: evaluators", "evaluator", evaluator, known)
-                needed = next((kind for kind, kinds in NEEDS.items() if known[evaluator] in kinds), None)
-                fits = needed is None or known[evaluator] in NEEDS.get(annotated, ())
-                expect(
-                    fits, f"{where}: evaluators: {evaluator} ({known[evaluator]}) needs an annotation of kind {needed}"
-                )
+                registry.check_annotation(f"{where}: evaluators", known[evaluator], annotated)
         methods = self.config["methods"].items()
         every = [f"{name}/{variant}" for name, method in methods for variant in method["variants"]]
         for run in self.settings["sheets"]["runs"]:  # one that is not in the grid is left out
@@ -126,11 +109,6 @@ class Control(Task):
 
     def errors_before(self, run: dict) -> list[str]:
         return [scratch(self.config, "hints", run["dataset"], "hints.error.json")]
-
-
-def metrics(evaluators: list[dict]) -> list[str]:
-    """Return the names of the metrics that the evaluators give."""
-    return [one["name"] + end for one in evaluators for end in METRICS[one["kind"]]]
 
 
 TASK = Control

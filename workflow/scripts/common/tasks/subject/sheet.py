@@ -3,9 +3,9 @@
 from PIL import Image
 
 from common.core import manifests
+from common.core.job import as_list
 from common.data import images
 from common.report.image_grid import evenly_spaced
-from common.report.run_statistics import as_list
 
 REFERENCES = 6
 

@@ -7,10 +7,10 @@ import re
 
 from common import methods
 from common.core.errors import expect, one_of
+from common.evaluators import registry
 from common.tasks.base import Task, scratch
 
 BENCHMARK = "prompts"
-LPIPS = ["_diversity", "_real"]  # between generated images, as OFT defines it; real against generated, as the code does
 
 
 class Subject(Task):
@@ -19,6 +19,7 @@ class Subject(Task):
     selections = ("best_on_test", "last")
     scale = 1
     benchmark = BENCHMARK
+    reference_images = "subject"
     required = ("max_steps", "epoch_steps", "keep_epochs", "prior_weight", "gradient_checkpointing")
     lambda_sources = ("", "Table 4")
     own_rules = ("generate_class_images", "gather_class_images")
@@ -39,7 +40,7 @@ class Subject(Task):
     # Data and prompts
 
     def dataset(self, name: str) -> dict:
-        names = metrics(self.settings["evaluation"]["evaluators"])
+        names = [*registry.metrics(self.settings["evaluation"]["evaluators"]), "blocked"]
         return self.datasets[name] | {
             "benchmarks": {BENCHMARK: BENCHMARK},
             "metrics": names,
@@ -108,8 +109,7 @@ class Subject(Task):
 
     def evaluator_models(self, dataset: str) -> list[str]:
         """Return the models that the evaluators need."""
-        entries = self.settings["evaluation"]["evaluators"]
-        return list(dict.fromkeys(entry["model"] for entry in entries if "model" in entry))
+        return registry.models(self.settings["evaluation"]["evaluators"])
 
     def sheet_runs(self, dataset: str) -> list[dict]:
         """Return the runs whose images are on a subject's contact sheet: those of its first seed."""
@@ -137,7 +137,7 @@ class Subject(Task):
             not official or "live" in known,
             f"{place}.evaluation.prompts: official needs the list tasks.{self.name}.prompts.live",
         )
-        self.check_evaluators(("faithfulness",))
+        self.check_evaluators()
         for name in {run["dataset"] for run in self.runs()}:
             one_of(f"{place}.grid", "dataset", name, self.datasets)
             for metric in evaluation["best_by"]:
@@ -188,12 +188,6 @@ def snapshot_steps(settings: dict, trains: bool = True) -> list[int]:
     last = settings["max_steps"]
     every = settings["epoch_steps"] if settings["keep_epochs"] == "all" else last
     return [*range(every, last, every), last]
-
-
-def metrics(evaluators: list[dict]) -> list[str]:
-    """Return the names of the metrics that the evaluators give, and of the fraction of blocked images."""
-    endings = {"clip": ["_i", "_t", "_t_class"], "lpips-vgg": LPIPS, "st-lpips": LPIPS}
-    return [one["name"] + end for one in evaluators for end in endings.get(one["kind"], [""])] + ["blocked"]
 
 
 TASK = Subject

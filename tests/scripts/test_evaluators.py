@@ -1,0 +1,128 @@
+"""Custom evaluators, named in the config as `module:Class`: scored like any other, refused where they cannot work."""
+
+import pytest
+from PIL import Image
+
+import evaluate_control
+from common.core import files, predictions
+from common.core.errors import JobError
+from common.data import images
+from common.evaluators import registry
+from common.tasks.control import data as control_data
+from common.tasks.control import task as controls
+
+TOY = '''
+from common.evaluators.protocol import Evaluator, Scores
+
+
+class Brightness(Evaluator):
+    """Mean brightness of each image that is not black, and the brightest image."""
+
+    metrics = ("_mean", "_most")
+    calls = 0
+
+    def score(self, images, reference):
+        Brightness.calls += 1
+        means = [image.convert("L").getpixel((0, 0)) for image in images]
+        return Scores({"_mean": [mean or None for mean in means]}, {"_most": {"value": max(means), "stderr": 0.0}})
+
+
+class Unnamed(Brightness):
+    metrics = ("_mean",)
+
+
+class Short(Brightness):
+    def score(self, images, reference):
+        return Scores({"_mean": [1.0]})
+
+
+class NoEvaluator:
+    metrics = "_mean"
+'''
+GREYS = (0, 10, 40)
+
+
+@pytest.fixture
+def job(tmp_path, monkeypatch):
+    """job(class): an evaluation of three grey images by a class of a module in a folder on PYTHONPATH."""
+    (tmp_path / "toy_evaluators.py").write_text(TOY)
+    monkeypatch.syspath_prepend(tmp_path)
+    pictures = [
+        images.Picture(controls.key((0, row)), images.to_png(Image.new("RGB", (8, 8), (grey,) * 3)), {"row": row})
+        for row, grey in enumerate(GREYS)
+    ]
+    images.pack(tmp_path / "images.tar", pictures)
+    hints = tmp_path / "hints/validation.arrow"
+    hints.parent.mkdir()
+    rows = [{"key": one.key, "prompt": "", "image": one.png, "hint": one.png, "annotation": b""} for one in pictures]
+    control_data.write(hints, rows, dict, 8)
+    listed = {hints.name: {"bytes": hints.stat().st_size, "sha256": files.sha256(hints)}}
+    files.write_json(tmp_path / "hints.manifest.json", {"folder": "hints", "files": listed, "sha256": "0"})
+    files.write_json(tmp_path / "train.json", {"data_sha256": "0", "steps": 7, "seed": 0})
+
+    def make(name: str) -> dict:
+        return {
+            "input": {
+                "record": str(tmp_path / "train.json"),
+                "images": str(tmp_path / "images.tar"),
+                "dataset": str(tmp_path / "hints.manifest.json"),
+            },
+            "output": {name: str(tmp_path / f"{name}.json") for name in ("metrics", "predictions")},
+            "params": {
+                "evaluators": [{"name": "light", "kind": f"toy_evaluators:{name}"}, {"name": "canny", "kind": "canny"}],
+                "task_version": 1,
+                "device": "cpu",
+                "scratch": str(tmp_path / f"scratch/{name}"),
+            },
+            "resources": {},
+            "wildcards": dict.fromkeys(("task", "dataset", "method", "variant", "benchmark"), "x"),
+        }
+
+    return make
+
+
+def test_a_custom_class_scores_like_any_other(job):
+    made = job("Brightness")
+    assert registry.metrics(made["params"]["evaluators"]) == ["light_mean", "light_most", "canny_iou", "canny_f1"]
+    for _ in range(2):
+        evaluate_control.main(made)
+        metrics = files.read_json(made["output"]["metrics"])
+        found = metrics["selections"]["last"]["metrics"]
+        assert metrics["score"] == "light_mean" and metrics["n_items"] == 3
+        assert found["light_mean"] == {"value": 25, "stderr": 15} and found["light_most"]["value"] == 40
+        assert found["canny_iou"]["value"] == 1
+        rows = predictions.read(made["output"]["predictions"])
+        assert [row["light_mean"] for row in rows] == [None, 10, 40]
+    assert registry.find("toy_evaluators:Brightness").calls == 1  # the second job has read the scores of the first
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Unnamed", r"light \(toy_evaluators:Unnamed\): expected the metrics \('_mean',\), found '_most'"),
+        (
+            "Short",
+            r"light \(toy_evaluators:Short\): expected 3 scores '_mean', one per image, found 1\. .* None",
+        ),
+        ("NoEvaluator", r"expected a class with `metrics`, a tuple .* Derive it from"),
+        ("Missing", r"evaluator kind: expected 'Missing' in module toy_evaluators, found Brightness, Evaluator"),
+    ],
+)
+def test_classes_that_are_no_evaluators(job, name, message):
+    with pytest.raises(JobError, match=message):
+        evaluate_control.main(job(name))
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("dinosaur", r"'dinosaur': expected one of dino, clip, .*, or a custom class as module:Class. Correct `kind`"),
+        (
+            "nowhere:Class",
+            r"expected Class in a module nowhere on PYTHONPATH, found ModuleNotFoundError.*export",
+        ),
+    ],
+)
+def test_unknown_kinds(kind, message):
+    with pytest.raises(JobError, match=message):
+        registry.load({"kind": kind})

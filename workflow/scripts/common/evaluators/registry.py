@@ -1,0 +1,85 @@
+"""The types of evaluators by their names in the config, and what the dry run asks them.
+
+Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
+"""
+
+from pathlib import Path
+
+from common.core import imports
+from common.core.errors import JobError
+from common.evaluators.protocol import Evaluator, Needs
+
+KINDS = {  # any other is named as `module:Class`
+    "dino": "common.evaluators.image_features:Dino",
+    "clip": "common.evaluators.image_features:Clip",
+    "efficientnet-lite0": "common.evaluators.image_features:EfficientNet",
+    "lpips-vgg": "common.evaluators.lpips:LpipsVgg",
+    "st-lpips": "common.evaluators.lpips:StLpips",
+    "canny": "common.evaluators.edges:Canny",
+    "segformer-mmseg": "common.evaluators.segmentation:Mmsegmentation",
+    "segformer-nvlabs": "common.evaluators.segmentation:Nvlabs",
+    "face-alignment": "common.evaluators.landmarks:FaceAlignment",
+    "dlib": "common.evaluators.landmarks:Dlib",
+    "fid": "common.evaluators.fid:Fid",
+}
+OPTIONS = ("crop", "size", "config")  # keys of an entry that only some types have
+
+
+def find(kind: str) -> type[Evaluator]:
+    """Import the class of a type. JobError if there is none, or if it is no evaluator."""
+    path = KINDS.get(kind, kind)
+    if ":" not in path:
+        raise JobError(
+            f"evaluator kind {kind!r}: expected one of {', '.join(KINDS)}, or a custom class as module:Class. "
+            "Correct `kind`."
+        )
+    found = imports.named(path, "evaluator kind")
+    metrics, needs = getattr(found, "metrics", None), getattr(found, "needs", None)
+    texts = isinstance(metrics, tuple) and all(isinstance(ending, str) for ending in metrics)
+    if not (isinstance(found, type) and metrics and texts and isinstance(needs, Needs)):
+        raise JobError(
+            f"evaluator kind {kind!r}: expected a class with `metrics`, a tuple of endings of names, `needs` and "
+            f"`score`, found {found!r}. Derive it from common.evaluators.protocol.Evaluator."
+        )
+    return found
+
+
+def load(entry: dict, folder: str | Path | None = None, device: str = "cpu") -> Evaluator:
+    """Make the evaluator of an entry of the config; `folder`: of its model's files."""
+    return find(entry["kind"])(entry, folder and Path(folder), device)
+
+
+def metrics(entries: list[dict]) -> list[str]:
+    """List the names of the metrics that evaluators give."""
+    return [entry["name"] + ending for entry in entries for ending in find(entry["kind"]).metrics]
+
+
+def models(entries: list[dict]) -> list[str]:
+    """List the models that evaluators need, each once."""
+    return list(dict.fromkeys(entry["model"] for entry in entries if "model" in entry))
+
+
+def check(place: str, entry: dict, images: str) -> None:
+    """Raise JobError if an entry misses its model or has a key that its type does not use.
+
+    `images`: the reference images that the task has, see Needs.
+    """
+    try:
+        needs, kind = find(entry["kind"]).needs, entry["kind"]
+    except JobError as problem:
+        raise JobError(f"{place}: {problem}") from problem
+    if needs.model != ("model" in entry):
+        raise JobError(f"{place}: kind {kind} {'needs a' if needs.model else 'has no'} model")
+    for option in OPTIONS:
+        if option in entry and option not in needs.options:
+            raise JobError(f"{place}: kind {kind} has no {option}")
+    if needs.images not in (None, images):
+        raise JobError(f"{place}: kind {kind} needs {needs.images} images, this task has {images} images. Remove it")
+
+
+def check_annotation(place: str, entry: dict, annotation: str | None) -> None:
+    """Raise JobError unless a dataset has an annotation of the type that an evaluator needs."""
+    accepted = find(entry["kind"]).needs.annotation
+    if accepted and annotation not in accepted:
+        wanted = " or ".join(accepted)
+        raise JobError(f"{place}: {entry['name']} ({entry['kind']}) needs an annotation of kind {wanted}")

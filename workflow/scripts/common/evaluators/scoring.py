@@ -1,0 +1,66 @@
+"""Score the images of a run with each evaluator of the config."""
+
+from collections.abc import Collection
+from dataclasses import asdict
+from pathlib import Path
+
+from common.core import files, fingerprints, manifests
+from common.core.errors import JobError
+from common.core.job import as_list
+from common.evaluators import registry
+from common.evaluators.protocol import Reference, Scores
+
+
+def score(
+    job: dict, device: str, entries: list[dict], images: Collection, reference: Reference, rows: list[dict]
+) -> dict[str, dict[str, float]]:
+    """Add the scores of each image to its row, and return the metrics that are not a mean over images.
+
+    What an interrupted job has scored is read from the job's scratch folder.
+    """
+    paths = [Path(path) for path in as_list(job["input"].get("models"))]
+    models = {path.name.removesuffix(".manifest.json"): path for path in paths}
+    of_run = {}
+    for entry in entries if len(images) else ():
+        if registry.find(entry["kind"]).needs.prompts and not reference.prompts:
+            continue
+        manifest = models[entry["model"]] if "model" in entry else None
+        path = cache(job, entry, manifest, reference)
+        if not path.exists():
+            files.write_json(path, asdict(scores(entry, manifest, device, images, reference)))
+        found = Scores(**files.read_json(path))
+        for ending, values in found.images.items():
+            for row, value in zip(rows, values, strict=True):
+                row[entry["name"] + ending] = value
+        of_run |= {entry["name"] + ending: value for ending, value in found.run.items()}
+    return of_run
+
+
+def cache(job: dict, entry: dict, manifest: Path | None, reference: Reference) -> Path:
+    """Name the file for the scores of one evaluator by all that they depend on."""
+    inputs = [files.sha256(job["input"][name]) for name in ("images", "dataset") if job["input"].get(name)]
+    weights = files.read_json(manifest)["sha256"] if manifest else None
+    prompts = [list(reference.prompts), list(reference.class_prompts)]
+    digest = fingerprints.digest([entry, weights, inputs, *prompts, job["params"]["task_version"]])
+    return Path(job["params"]["scratch"]) / "scores" / f"{entry['name']}-{digest}.json"
+
+
+def scores(entry: dict, manifest: Path | None, device: str, images: Collection, reference: Reference) -> Scores:
+    """Run one evaluator; JobError unless it gives a score per image, of metrics that its class names."""
+    from tqdm import tqdm
+
+    evaluator = registry.load(entry, manifest and manifests.folder(manifest), device)
+    found = evaluator.score(tqdm(images, desc=entry["name"], unit="image", disable=None), reference)
+    for ending in (*found.images, *found.run):
+        if ending not in evaluator.metrics:
+            raise JobError(
+                f"evaluator {entry['name']} ({entry['kind']}): expected the metrics {evaluator.metrics}, found "
+                f"{ending!r}. Add it to the class's `metrics`."
+            )
+    for ending, values in found.images.items():
+        if len(values) != len(images):
+            raise JobError(
+                f"evaluator {entry['name']} ({entry['kind']}): expected {len(images)} scores {ending!r}, one per "
+                f"image, found {len(values)}. Correct its `score`; None stands for no score."
+            )
+    return found

@@ -179,7 +179,7 @@ tasks:
         (
             "Blur",
             "mine",
-            "evaluator kind: expected 'Blur' in module my_evaluators, found Depth, Evaluator, Needs, Sharpness",
+            "evaluator kind: expected 'Blur' in module my_evaluators, found Depth, Evaluator",
         ),
     ):
         (fresh.folder / "wrong.yaml").write_text(entry.format(name, metric))

@@ -9,7 +9,7 @@ from common.core.errors import JobError
 from common.data import images
 from common.evaluators import registry
 from common.tasks.control import data as control_data
-from common.tasks.control import task as controls
+from common.tasks.control import items
 
 TOY = '''
 from common.evaluators.protocol import Evaluator, Scores
@@ -48,7 +48,7 @@ def job(tmp_path, monkeypatch):
     (tmp_path / "toy_evaluators.py").write_text(TOY)
     monkeypatch.syspath_prepend(tmp_path)
     pictures = [
-        images.Picture(controls.key((0, row)), images.to_png(Image.new("RGB", (8, 8), (grey,) * 3)), {"row": row})
+        images.Picture(items.key((0, row)), images.to_png(Image.new("RGB", (8, 8), (grey,) * 3)), {"row": row})
         for row, grey in enumerate(GREYS)
     ]
     images.pack(tmp_path / "images.tar", pictures)

@@ -4,21 +4,24 @@ download → augment → fine-tune → (generate in shards) → evaluate → tab
 one of rules/tasks/ per task.
 """
 
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 min_version("9.27")
 
 
-configfile: "config/glue/datasets.yaml"
-configfile: "config/glue/presets.yaml"
-configfile: "config/math/datasets.yaml"
-configfile: "config/math/presets.yaml"
-configfile: "config/subject/datasets.yaml"
-configfile: "config/subject/presets.yaml"
-configfile: "config/control/datasets.yaml"
-configfile: "config/control/presets.yaml"
-configfile: "config/config.yaml"
-configfile: "config/subject/prompts.yaml"
+TASK_RULES = sorted(Path(workflow.basedir, "rules/tasks").glob("*.smk"))  # a task has rules and a folder of config/
+
+
+configfile: Path(workflow.basedir, "config/config.yaml")
+configfile: Path(workflow.basedir, "config/methods.yaml")
+
+
+for task_rules in TASK_RULES:
+    for task_config in sorted(Path(workflow.basedir, "config", task_rules.stem).glob("*.yaml")):
+
+        configfile: task_config
 
 
 report: "workflow/report/workflow.rst"
@@ -39,9 +42,9 @@ include: "rules/tables.smk"
 include: "rules/pretrain.smk"
 
 
-for task in config["tasks"]:
+for task_rules in TASK_RULES:
 
-    include: f"rules/tasks/{task}.smk"
+    include: task_rules
 
 
 gpu_resources.apply(workflow)

@@ -115,7 +115,7 @@ def copy_project(folder: Path) -> None:
 def plan(folder: Path) -> Iterator[dict]:
     """Measure a dry run of 10,000 jobs, and the planning that each job repeats on its compute node."""
     copy_project(folder)
-    grid = yaml.safe_load((ROOT / "config/config.yaml").read_text())["tasks"]["glue"]["grid"][0]
+    grid = yaml.safe_load((ROOT / "config/glue/task.yaml").read_text())["tasks"]["glue"]["grid"][0]
     grid["seeds"] = list(range(SEEDS))
     (folder / "big.yaml").write_text(yaml.safe_dump({"tasks": {"glue": {"grid": [grid]}}}))
     (folder / "bare").mkdir()

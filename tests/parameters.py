@@ -1,4 +1,4 @@
-"""Count the trained parameters of every run of config.yaml and write them next to the paper's to docs/parameters.md.
+"""Count the trained parameters of every run of the config and write them next to the paper's to docs/parameters.md.
 
 The models are built on the meta device, without memory, from their real configs in tests/data/models:
 `PYTHONPATH=workflow/scripts python tests/parameters.py` rewrites the page.
@@ -12,12 +12,12 @@ from pathlib import Path
 from unittest import mock
 
 import torch
-import yaml
 
 from common.core import grid
 from common.models import adapters
 from common.tasks.control import hint_encoder
 from common.tasks.control import model as control_model
+from support import paper_config
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/parameters.md"
@@ -125,10 +125,6 @@ class Row:
         return TABLES[self.table] == "math"
 
 
-def read_config() -> dict:
-    return yaml.safe_load((ROOT / "config/config.yaml").read_text())
-
-
 def printed(table: str) -> dict[str, str]:
     """Read the paper's number of parameters per run, as printed."""
     with (ROOT / f"config/published/{table}.csv").open(newline="") as stream:
@@ -177,7 +173,7 @@ def count(task: str, model, method: dict, head: list[str]) -> int:
 
 def rows() -> list[Row]:
     """List every run of the grid and every run with a published number, table by table."""
-    config, counts, found = read_config(), {}, []
+    config, counts, found = paper_config(), {}, []
     for table, task in TABLES.items():
         entry, published = config["tasks"][task], printed(table)
         model = config["models"][entry["model"]]
@@ -210,7 +206,7 @@ def layers_of(model, targets: list[str]) -> Layers:
 
 INTRODUCTION = """# Parameters of every run
 
-Number of trained parameters per run of [config.yaml](../config/config.yaml), without classifiers and hint encoders,
+Number of trained parameters per run of [the config](../config/), without classifiers and hint encoders,
 next to the paper's number. Each base model is built from its real config, without weights, and the adapters are
 inserted as in a run. Two numbers agree if the paper's equals the count, rounded or truncated to the printed decimals.
 For every other row the last column explains the difference and, where known, gives in parentheses the count for the

@@ -52,6 +52,21 @@ SETTINGS = {
 }
 
 
+def paper_config() -> dict:
+    """Return the merged config of the paper, as the Snakefile sees it."""
+    import yaml
+    from snakemake.utils import update_config
+
+    from common import tasks
+
+    merged: dict = {}
+    folders = [ROOT / "config" / name for name in tasks.classes()]
+    of_tasks = [file for folder in folders for file in sorted(folder.glob("*.yaml"))]
+    for file in [ROOT / "config/config.yaml", ROOT / "config/methods.yaml", *of_tasks]:
+        update_config(merged, yaml.safe_load(file.read_text()))
+    return merged
+
+
 def deberta_config(**sizes):
     """A config with DeBERTaV3-base's architecture in other sizes."""
     from transformers import AutoConfig

@@ -96,7 +96,7 @@ use rule sheet as sheet_control with:
     output:
         sheet=report(
             "<results>/sheets/{task}_{dataset}.png",
-            caption="../../workflow/report/control_sheet.rst",
+            caption="../../workflow/report/control/sheet.rst",
             category="{task}",
             labels={"what": "{dataset}"},
         ),

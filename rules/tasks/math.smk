@@ -113,7 +113,7 @@ rule table_retention:
     output:
         csv=report(
             "<results>/table_retention.csv",
-            caption="../../workflow/report/retention.rst",
+            caption="../../workflow/report/math/retention.rst",
             category="math",
             labels={"what": "retention"},
         ),
@@ -146,7 +146,7 @@ rule table_compute:
     output:
         csv=report(
             "<results>/table_compute.csv",
-            caption="../../workflow/report/compute.rst",
+            caption="../../workflow/report/math/compute.rst",
             category="math",
             labels={"what": "compute"},
         ),

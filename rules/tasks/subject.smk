@@ -130,7 +130,7 @@ use rule sheet as sheet_subject with:
     output:
         sheet=report(
             "<results>/sheets/{task}_{dataset}.png",
-            caption="../../workflow/report/sheet.rst",
+            caption="../../workflow/report/subject/sheet.rst",
             category="{task}",
             labels={"what": "{dataset}"},
         ),

@@ -3,6 +3,7 @@
 import pytest
 
 import parameters
+import support
 from common.models import adapters
 
 
@@ -38,7 +39,7 @@ def test_the_page_is_current(rows):
 def test_the_base_models_are_the_real_ones(task, model, weights):
     """As many weights as the published files have, without a new classifier."""
     built = parameters.base_model(task, model, {"kind": "full"})
-    head = parameters.read_config()["models"][model]["head"]
+    head = support.paper_config()["models"][model]["head"]
     assert weights == sum(
         one.numel() for name, one in built.named_parameters() if not adapters.built_adapters.within(name, head)
     )

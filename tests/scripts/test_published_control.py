@@ -4,12 +4,11 @@ import re
 
 import pandas as pd
 import pytest
-import yaml
 
 import table
 from common import tasks
 from common.report import run_statistics
-from support import ROOT, SHARED
+from support import ROOT, SHARED, paper_config
 
 PAPER = SHARED / "paper/tables"
 needs_paper = pytest.mark.skipif(not PAPER.exists(), reason=f"{PAPER} is not on this machine")
@@ -66,7 +65,7 @@ def test_the_rows_that_the_paper_copied_are_those_of_oft_and_boft():
 
 
 def test_each_published_cell_has_a_column_of_ours():
-    config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    config = paper_config()
     columns = config["tasks"]["control"]["columns"]
     theirs = run_statistics.counterparts(published(), columns, {})
     assert len(theirs) == len(published())
@@ -87,7 +86,7 @@ def test_published_hra_parameters_are_those_of_attention_and_geglu():
 
 def test_shares_and_percents_stand_beside_each_other():
     """The table has the paper's units: edges as shares, segmentation in percent; photographs have no FID."""
-    config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    config = paper_config()
     found = {
         ("hra/r8", "coco", "canny_iou"): 0.2134,
         ("hra/r8", "coco", "fid"): 21.5,

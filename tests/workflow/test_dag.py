@@ -11,7 +11,7 @@ from common.core import grid, sharding
 from common.core.errors import JobError
 from common.planning import config_validation
 from common.tasks.subject.items import items
-from support import ROOT
+from support import ROOT, paper_config
 
 
 def test_the_full_grid_plans_without_torch_in_seconds(fresh, tmp_path, monkeypatch):
@@ -59,12 +59,7 @@ def test_conda_environment_pins_what_the_constraints_pin():
 @pytest.fixture
 def config() -> dict:
     """The config as the Snakefile sees it."""
-    from snakemake.utils import update_config
-
-    merged: dict = {}
-    for file in re.findall(r'^configfile: "config/(.*)"', (ROOT / "Snakefile").read_text(), re.MULTILINE):
-        update_config(merged, yaml.safe_load((ROOT / "config" / file).read_text()))
-    return merged
+    return paper_config()
 
 
 @pytest.mark.parametrize("overlays", [(), ("config",), ("config", "quick"), ("config", "real_data")])
@@ -340,7 +335,7 @@ def test_folders_that_rules_could_not_match_are_refused(config, folder):
 def test_a_dot_in_a_name_stands_for_itself(fresh):
     """Of two variants r2x5 and r2.5 each is planned as itself; a name that is no variant is no target."""
     (fresh.folder / "dots.yaml").write_text(
-        "methods: {hra: {variants: {r2.5: &v {preset: {glue: code-head}, targets: paper, peft: {r: 8}}, r2x5: *v}}}\n"
+        "methods: {hra: {variants: {r2.5: &v {targets: paper, peft: {r: 8}}, r2x5: *v}}}\n"
         "tasks: {glue: {grid: [{runs: [hra/r2.5], datasets: [cola], seeds: [0]}]}}\n"
     )
     target = "results/glue/cola/hra/{}/seed0/train.json"
@@ -369,7 +364,8 @@ def test_a_dot_in_a_name_stands_for_itself(fresh):
         ("methods.boft.variants.m2b8.peft.boft_block_size", 3, r"2 butterfly factors need an even .*; found 3"),
         ("methods.full.variants.all.targets", "paper", r"kind full inserts no adapter"),
         ("methods.hra.variants.r8.targets", "attention", r"unknown list 'attention'; known: paper"),
-        ("methods.hra.variants.r8.preset", {"glue": "tabel5"}, r"unknown preset 'tabel5'; known: table5-lambda0"),
+        ("tasks.glue.preset.hra", "tabel5", r"unknown preset 'tabel5'; known: table5-lambda0"),
+        ("tasks.glue.preset.hraa", "code-head", r"unknown method or variant 'hraa'; known: default, real"),
         ("tasks.glue.model", "bert", r"tasks.glue.model: unknown model 'bert'; known: deberta-v3-base"),
         ("tasks.glue.resources.gpu", 3, r"batch_size 32 is not a multiple of gpu × gradient_accumulation = 3"),
         ("tasks.glue.grid.0.runs", ["hra/r9"], r"unknown variant 'r9'; known: r8"),

@@ -72,14 +72,14 @@ def test_a_comment_in_a_script_or_the_library_plans_nothing(done):
 
 
 def test_a_bumped_method_version_plans_that_method(done):
-    done.change("config/config.yaml", "    kind: hra\n    version: 2", "    kind: hra\n    version: 3")
+    done.change("config/methods.yaml", "    kind: hra\n    version: 2", "    kind: hra\n    version: 3")
     planned = done.plan()
     assert planned["train_glue"] == runs(method="hra/r8") == evaluations(planned)
     assert planned["augment"] == {f"task=glue method=hra variant=r8 seed={s}" for s in (0, 1)}
 
 
 def test_a_bumped_task_version_plans_the_task(done):
-    done.change("config/config.yaml", "  glue:\n    version: 1", "  glue:\n    version: 2")
+    done.change("config/glue/task.yaml", "  glue:\n    version: 1", "  glue:\n    version: 2")
     planned = done.plan()
     assert planned["train_glue"] == runs() == evaluations(planned)
     assert "augment" not in planned and "download_dataset" not in planned
@@ -107,7 +107,7 @@ def test_a_deleted_result_plans_its_own_job_and_the_table_every_time(done):
 
 
 def test_a_label_or_a_column_plans_the_table_alone(done):
-    done.change("config/config.yaml", 'label: "LoRA, r=8"', 'label: "LoRA"')
+    done.change("config/methods.yaml", 'label: "LoRA, r=8"', 'label: "LoRA"')
     assert done.plan() == {"table": {"task=glue"}}
 
 

@@ -39,9 +39,10 @@ def datasets(config: dict, task: str) -> list[str]:
 
 
 def preset(config: dict, task: str, run: str) -> str | None:
-    """Name of the hyper-parameter preset of `method/variant`."""
-    method, variant = run.split("/")
-    return config["tasks"][task].get("preset") or config["methods"][method]["variants"][variant]["preset"].get(task)
+    """Return the name of the hyper-parameter preset of `method/variant`; None if the task gives none."""
+    chosen = config["tasks"][task]["preset"]
+    names = (run, run.split("/")[0], "default")
+    return chosen if isinstance(chosen, str) else next((chosen[name] for name in names if name in chosen), None)
 
 
 def hyperparameters(config: dict, task: str, dataset: str, run: str) -> dict:

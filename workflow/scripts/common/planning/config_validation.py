@@ -79,8 +79,10 @@ def check_task(task: Task) -> None:
     datasets = {name: task.dataset(name) for name in task.datasets}
     place = f"config: tasks.{task.name}"
     one_of(f"{place}.model", "model", entry["model"], config["models"])
-    if entry.get("preset"):
-        one_of(f"{place}.preset", "preset", entry["preset"], config["presets"].get(task.name, {}))
+    if isinstance(entry["preset"], dict):
+        variants = [f"{name}/{variant}" for name, one in config["methods"].items() for variant in one["variants"]]
+        for name in entry["preset"]:
+            one_of(f"{place}.preset", "method or variant", name, ["default", *config["methods"], *variants])
     for index, block in enumerate(entry["grid"]):
         for run in block["runs"]:
             method, variant = run.split("/")

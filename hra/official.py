@@ -16,7 +16,7 @@ from .export import PREFIX, State, save
 ATTENTION = re.compile(r"(?:model\.diffusion_model\.)?((?:(?:in|out)put_blocks\.\d+|middle_block)\.1)\.(.+)")
 BLOCK = re.compile(r"(?:model\.diffusion_model\.)?(input_blocks|middle_block|output_blocks)\.(\d+)\.(.+)")
 # Lightning's bookkeeping uses a class as a dict key; none of it is needed here.
-BOOKKEEPING = "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"
+LIGHTNING = (type("Bookkeeping", (), {}), "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint")
 # Blocks of Stable Diffusion 1 and 2 per resolution, in LDM's numbering, and the blocks with attention.
 SD_DOWN = [[1, 2], [4, 5], [7, 8], [10, 11]]
 SD_UP = [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11]]
@@ -84,7 +84,7 @@ def _read(path: Path) -> Mapping[str, torch.Tensor]:
     if path.suffix == ".safetensors":
         return load_file(path)
     try:
-        with torch.serialization.safe_globals([(type("Bookkeeping", (), {}), BOOKKEEPING)]):
+        with torch.serialization.safe_globals([LIGHTNING]):
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError:  # its own message advises executing the file's contents
         raise ValueError(

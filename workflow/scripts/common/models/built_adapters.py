@@ -9,7 +9,7 @@ import math
 from common.core.errors import JobError
 from common.methods import METHODS, of_peft
 
-PREFIX = "base_model.model."  # of a PEFT model's modules
+PREFIX = "base_model.model."  # of a PEFT model's modules, and of the keys in its files
 NAME = "default"  # of the one adapter
 
 

@@ -15,8 +15,6 @@ from common.models.ldm import keys as ldm_keys
 from common.tasks.control import hint_encoder
 
 EXAMPLES = 3  # named in an error
-# Lightning's bookkeeping in the published files: a class as the key of a dict, of which nothing is used.
-BOOKKEEPING = "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"
 SCHEDULE = (
     "betas", "alphas_cumprod", "alphas_cumprod_prev", "sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod",
     "log_one_minus_alphas_cumprod", "sqrt_recip_alphas_cumprod", "sqrt_recipm1_alphas_cumprod", "posterior_variance",
@@ -27,9 +25,11 @@ UNUSED = ("model_ema.", "control_model.time_embed.", ldm_keys.POSITIONS, *SCHEDU
 
 def read(path: Path) -> dict[str, torch.Tensor]:
     """The weights of a .ckpt or .safetensors file by name; JobError for a file that is damaged or holds code."""
+    from hra.official import LIGHTNING
+
     if path.suffix == ".safetensors":
         return safe_checkpoints.load(path, "Download the file again.")
-    content = safe_checkpoints.tensors(path, [(type("Bookkeeping", (), {}), BOOKKEEPING)])
+    content = safe_checkpoints.tensors(path, [LIGHTNING])
     while isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not any(isinstance(value, torch.Tensor) for value in content.values()):

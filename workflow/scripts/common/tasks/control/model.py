@@ -12,7 +12,7 @@ from PIL.Image import Image
 from common.core.errors import JobError
 from common.data import safe_checkpoints
 from common.methods import METHODS
-from common.models import adapters, stable_diffusion
+from common.models import adapters, built_adapters, stable_diffusion
 from common.tasks.control import hint_encoder
 
 CONTROLNET = "controlnet"  # name of the module
@@ -98,7 +98,9 @@ def autoencoder_scale(folder: Path) -> int:
 def require_head(model, method: dict, weights: Path) -> None:
     """Raise JobError unless the file of a run holds a whole hint encoder or ControlNet, of this model's sizes."""
     prefix = f"{head(method)[0]}."
-    found = {name.removeprefix("base_model.model."): shape for name, shape in safe_checkpoints.shapes(weights).items()}
+    found = {
+        name.removeprefix(built_adapters.PREFIX): shape for name, shape in safe_checkpoints.shapes(weights).items()
+    }
     expected = {name: tuple(one.shape) for name, one in model.state_dict().items() if name.startswith(prefix)}
     strange = [name for name in expected if found.get(name) != expected[name]]
     strange += [name for name in found if name.startswith(prefix) and name not in expected]

@@ -13,13 +13,13 @@ from common.core.errors import JobError
 from common.data import safe_checkpoints
 from common.methods import METHODS
 from common.models import adapters, stable_diffusion
+from common.models.built_adapters import PREFIX
 from common.models.ldm import checkpoint as ldm_checkpoint
 from common.models.ldm import keys as ldm_keys
 from common.tasks.control import hint_encoder
 from common.tasks.control import model as control_model
 
 FIXED, HRA = ".fixed_linear.", ".hra_u"
-PREFIX = "base_model.model."  # of the names in PEFT's files
 
 
 def write(folder: Path, method: dict, weights: Path, path: Path) -> None:

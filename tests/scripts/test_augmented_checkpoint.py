@@ -80,11 +80,13 @@ def test_the_official_layers_compute_the_same_from_the_whole_checkpoint(trained,
 def test_the_whole_checkpoint_comes_back_as_base_and_adapter(trained, tmp_path, suffix):
     run, path = trained["hra"], tmp_path / f"whole.{suffix}"
     official_checkpoint.write(MODEL, run.method, run.weights, path)
-    base = official_checkpoint.read(path, MODEL, run.method, tmp_path / "adapter")
+    method = {key: run.method[key] for key in ("kind", "peft", "targets")}  # docs/from-the-official-code.md
+    base = official_checkpoint.read(path, MODEL, method, tmp_path / "adapter")
     assert same_weights(StableDiffusionPipeline.from_pretrained(MODEL, dtype=torch.float32), base)
     first, second = (load_file(place) for place in (run.weights, tmp_path / "adapter" / run.weights.name))
     assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
-    again = control_model.load_trained(MODEL, run.method, tmp_path / "adapter" / run.weights.name)
+    base.save_pretrained(tmp_path / "base")
+    again = control_model.load_trained(tmp_path / "base", method, tmp_path / "adapter" / run.weights.name)
     with torch.no_grad():
         expected = control_model.load_trained(MODEL, run.method, run.weights)(*inputs(), hint=hints()).sample
         assert torch.equal(again(*inputs(), hint=hints()).sample, expected)

@@ -4,6 +4,7 @@ import json
 from random import Random
 
 import pytest
+import timm
 import torch
 from PIL import Image, ImageFilter
 
@@ -151,13 +152,24 @@ def test_lpips_is_its_formula(vgg, shown):
     torch.testing.assert_close(lpips.distances(shown[:1], shown[1:2])[0, 0], total, rtol=1e-3, atol=0)
 
 
-def test_efficientnet_pads_as_tensorflow_does():
-    """SAME padding with stride 2: an odd pixel goes to the right and below."""
-    conv = vision_networks.SameConv(1, 1, 3, 2)
-    conv.weight.data.zero_()
-    conv.weight.data[0, 0, 0, 0] = 1
-    grid = torch.arange(16.0).reshape(1, 1, 4, 4)
-    assert conv(grid).flatten().tolist() == [0, 2, 8, 10]
+def test_efficientnet_by_the_names_of_its_file(tmp_path, shown):
+    """The tensors have other names there, but timm's order; features are what its classifier sees."""
+    torch.manual_seed(0)
+    network = timm.create_model("tf_efficientnet_lite0").eval()
+    tensors = network.state_dict()
+    torch.save(
+        {f"_{index}": tensor for index, tensor in enumerate(tensors.values())}, tmp_path / "efficientnet-lite0-0.pth"
+    )
+    found = registry.load({"kind": "efficientnet-lite0"}, tmp_path).images(shown)
+    pixels = (vision_networks.resized_tensor(shown, 224) * 255 - 127) / 128
+    with torch.no_grad():
+        logits = network(pixels)
+        expected = network.forward_features(pixels).mean((2, 3))
+        torch.testing.assert_close(network.classifier(expected), logits)
+    torch.testing.assert_close(found, torch.nn.functional.normalize(expected, dim=1))
+    torch.save(dict(list(tensors.items())[:-1]), tmp_path / "efficientnet-lite0-0.pth")
+    with pytest.raises(ValueError, match="shorter"):
+        registry.load({"kind": "efficientnet-lite0"}, tmp_path)
 
 
 @pytest.mark.parametrize(("left", "top"), [(20, 30), (0, 30), (48, 54), (48, 0)])

@@ -124,13 +124,16 @@ class EfficientNet(Features):
     """Pooled features of ImageNet's EfficientNet-Lite0: used instead of DINO where there is no hub."""
 
     def __init__(self, entry: dict, folder: Path, device: str):
-        from common.evaluators.vision_networks import EfficientNetLite0
+        import timm
 
         super().__init__(entry, folder, device)
-        self.network = EfficientNetLite0().eval().to(device)
-        self.network.load_state_dict(safe_checkpoints.tensors_of(folder, "efficientnet-lite0-*.pth"))
+        self.network = timm.create_model("tf_efficientnet_lite0").eval().to(device)
+        # The same tensors in the same order, by other names.
+        weights = safe_checkpoints.tensors_of(folder, "efficientnet-lite0-*.pth").values()
+        self.network.load_state_dict(dict(zip(self.network.state_dict(), weights, strict=True)))
 
     def encode(self, images: list):
         from common.evaluators.vision_networks import resized_tensor
 
-        return self.network.features((resized_tensor(images, 224) * 255 - 127).to(self.device) / 128)
+        found = self.network.forward_features((resized_tensor(images, 224) * 255 - 127).to(self.device) / 128)
+        return self.network.forward_head(found, pre_logits=True)

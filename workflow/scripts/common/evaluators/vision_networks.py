@@ -1,4 +1,4 @@
-"""Networks whose weights come as plain state dicts: LPIPS with VGG16 and shift-tolerant AlexNet, EfficientNet-Lite0.
+"""Networks of LPIPS, with VGG16 and with the shift-tolerant AlexNet, whose weights are plain state dicts.
 
 Module names are those of the files; each class takes exactly the tensors that its file holds.
 """
@@ -95,62 +95,3 @@ class Blur(nn.Module):
         return functional.conv2d(
             functional.pad(x, (2, 2, 2, 2), mode="reflect"), self.filter, stride=2, groups=x.shape[1]
         )
-
-
-class SameConv(nn.Conv2d):
-    """TensorFlow's SAME padding on sides that the stride divides: what is odd goes right and below."""
-
-    def __init__(self, before: int, after: int, kernel: int, stride: int = 1, groups: int = 1):
-        super().__init__(before, after, kernel, stride, groups=groups, bias=False)
-        total = kernel - stride
-        self.around = (total // 2, total - total // 2) * 2
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(functional.pad(x, self.around))
-
-
-class Bottleneck(nn.Module):
-    """EfficientNet-Lite's inverted bottleneck: no squeeze-and-excitation, ReLU6."""
-
-    def __init__(self, before: int, after: int, kernel: int, stride: int, expand: int):
-        super().__init__()
-        wide = before * expand
-        if expand > 1:
-            self._expand_conv, self._bn0 = SameConv(before, wide, 1), nn.BatchNorm2d(wide, eps=1e-3)
-        self._depthwise_conv, self._bn1 = SameConv(wide, wide, kernel, stride, wide), nn.BatchNorm2d(wide, eps=1e-3)
-        self._project_conv, self._bn2 = SameConv(wide, after, 1), nn.BatchNorm2d(after, eps=1e-3)
-        self.expand, self.skip = expand > 1, stride == 1 and before == after
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = functional.relu6(self._bn0(self._expand_conv(x))) if self.expand else x
-        y = functional.relu6(self._bn1(self._depthwise_conv(y)))
-        y = self._bn2(self._project_conv(y))
-        return x + y if self.skip else y
-
-
-class EfficientNetLite0(nn.Module):
-    """ImageNet classifier of 4.7 M parameters, for 224 × 224 pixels of (x − 127) / 128."""
-
-    BLOCKS = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112))
-    BLOCKS += ((4, 5, 2, 6, 192), (1, 3, 1, 6, 320))  # how many, kernel, stride of the first, expansion, channels
-
-    def __init__(self):
-        super().__init__()
-        self._conv_stem, self._bn0 = SameConv(3, 32, 3, 2), nn.BatchNorm2d(32, eps=1e-3)
-        self._blocks, before = nn.ModuleList(), 32
-        for count, kernel, stride, expand, after in self.BLOCKS:
-            for index in range(count):
-                self._blocks.append(Bottleneck(before, after, kernel, 1 if index else stride, expand))
-                before = after
-        self._conv_head, self._bn1 = SameConv(320, 1280, 1), nn.BatchNorm2d(1280, eps=1e-3)
-        self._fc = nn.Linear(1280, 1000)
-
-    def features(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(N, 3, 224, 224) to the pooled (N, 1280)."""
-        x = functional.relu6(self._bn0(self._conv_stem(pixels)))
-        for block in self._blocks:
-            x = block(x)
-        return functional.relu6(self._bn1(self._conv_head(x))).mean((2, 3))
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        return self._fc(self.features(pixels))

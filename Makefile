@@ -28,7 +28,7 @@ install: $(READY) ## create the environment in .venv
 
 demo: $(READY) ## run the pipeline on two CPU cores in 5 minutes (TASK=all, glue, math, subject or control, DATA=../shared/data, CORES=2)
 	$(SNAKEMAKE) --logger rich -- $(TABLES)
-	@for task in $(TASKS); do python workflow/scripts/show_table.py $(ROOT)/results/table_$$task.csv; done
+	@for task in $(TASKS); do python workflow/scripts/print_table.py $(ROOT)/results/table_$$task.csv; done
 
 status: $(READY) ## show the progress of the last runs and tails of failed logs (TABLE=glue)
 	@python workflow/scripts/status.py $(TABLE)

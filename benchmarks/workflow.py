@@ -78,7 +78,7 @@ rule trivial:
 """
 SCRIPTS = [
     "collect_runs", "table", "table_retention", "table_compute", "figures", "gather_outputs", "evaluate_math",
-    "show_table", "status", "download", "augment", "train_glue", "train_math", "evaluate_glue", "generate_math",
+    "print_table", "status", "download", "augment", "train_glue", "train_math", "evaluate_glue", "generate_math",
 ]  # fmt: skip
 
 

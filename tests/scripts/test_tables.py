@@ -413,7 +413,7 @@ def test_the_terminal_table_fits(tmp_path, width):
     collect(tmp_path, expected)
     make_table(tmp_path, expected)
     shown = subprocess.run(
-        [sys.executable, REPOSITORY / "workflow/scripts/show_table.py", tmp_path / "table_glue.csv"],
+        [sys.executable, REPOSITORY / "workflow/scripts/print_table.py", tmp_path / "table_glue.csv"],
         capture_output=True, text=True, check=True, env={"COLUMNS": str(width), "PYTHONIOENCODING": "utf-8"},
     ).stdout  # fmt: skip
     head, _, tail = shown.partition("Where to look next:")

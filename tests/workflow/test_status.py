@@ -249,7 +249,7 @@ def test_a_table_that_nobody_asked_for_is_one_message(done, monkeypatch):
     ("scripts", "refused"),
     [
         (
-            "collect_runs, table, table_retention, table_compute, figures, show_table",
+            "collect_runs, table, table_retention, table_compute, figures, print_table",
             "torch transformers peft datasets",
         ),
         ("gather_outputs, evaluate_math, status", "torch transformers peft datasets pandas numpy"),

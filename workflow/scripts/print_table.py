@@ -1,6 +1,6 @@
 """Print a table on the terminal, and where to look next.
 
-    python workflow/scripts/show_table.py results/table_glue.csv
+    python workflow/scripts/print_table.py results/table_glue.csv
 
 Each cell: our mean, its std over seeds, and below it the difference to the published value.
 """

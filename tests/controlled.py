@@ -13,7 +13,7 @@ from common.data import images, sources
 from common.models import adapters, image_shards
 from common.tasks.control import model as control_model
 from common.tasks.control import training as control_training
-from common.training import hf_trainer, run_record
+from common.training import run_record
 from support import ROOT, method
 
 MODEL = ROOT / "workflow/pictures-sd"
@@ -113,7 +113,7 @@ class Run:
             adapters.save(adapted, self.folder / "augmented")
         return self.folder / "augmented"
 
-    def trainer(self, marks: list[int] | None = None) -> control_training.Trainer:
+    def trainer(self, snapshot_steps: list[int] | None = None) -> control_training.Trainer:
         augmented, data = self.augment(), rows()
         settings = control_training.schedule(self.settings, len(data))
         set_seed(self.seed)
@@ -125,19 +125,16 @@ class Run:
                 "hyperparameters": self.settings,
                 "scratch": str(self.folder / "scratch"),
             },
-            "resources": {},
+            "resources": {"save_seconds": 3600},
             "wildcards": {"seed": self.seed},
         }
         samples = control_training.Samples(data, SIDE, self.seed, **self.samples)
-        self.survive = hf_trainer.Survive(3600, None)
-        marks = marks or [settings["max_steps"]]
-        return control_training.Trainer(
-            self.job, self.trained, self.model, samples, marks, self.survive, "cpu", settings
-        )
+        snapshot_steps = snapshot_steps or [settings["max_steps"]]
+        return control_training.Trainer(self.job, self.trained, self.model, samples, snapshot_steps, "cpu", settings)
 
-    def train(self, marks: list[int] | None = None) -> control_training.Trainer:
-        trainer = self.trainer(marks)
-        run_record.run_to_end(self.job, trainer, self.survive, 0, trainer.state.max_steps)
+    def train(self, snapshot_steps: list[int] | None = None) -> control_training.Trainer:
+        trainer = self.trainer(snapshot_steps)
+        run_record.run_to_end(self.job, trainer, 0, trainer.state.max_steps)
         if trainer.is_world_process_zero():
             trainer.save(self.folder / "last")
         return trainer

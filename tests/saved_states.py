@@ -6,20 +6,20 @@ from collections.abc import Callable
 import pytest
 from safetensors.torch import load_file
 
-from common.training import hf_trainer
+from common.training import interruption
 
 
 def stop_after(step: int, train: Callable) -> None:
     """Run `train`, which is told to stop after a step: its state is saved."""
-    plain = hf_trainer.Survive.on_step_end
+    plain = interruption.CheckpointOnSignal.on_step_end
 
     def on_step_end(self, args, state, control, **options):
         self.stopped = "the test" if state.global_step == step else None
         return plain(self, args, state, control, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hf_trainer.Survive, "on_step_end", on_step_end)
-        with pytest.raises(hf_trainer.Interrupted, match=f"stopped at step {step} of"):
+        patch.setattr(interruption.CheckpointOnSignal, "on_step_end", on_step_end)
+        with pytest.raises(interruption.Interrupted, match=f"stopped at step {step} of"):
             train()
 
 

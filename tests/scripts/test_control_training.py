@@ -17,7 +17,7 @@ from common.models import adapters, stable_diffusion
 from common.tasks.control import hint_encoder
 from common.tasks.control import model as control_model
 from common.tasks.control import training as control_training
-from common.training import hf_trainer
+from common.training import interruption
 from controlled import MODEL, SIDE, Run, hints, inputs, rows, unet_method
 from support import ROOT
 
@@ -264,7 +264,7 @@ def test_a_training_that_is_told_to_stop_goes_on_and_ends_with_the_same_numbers(
 
     with monkeypatch.context() as patch:
         patch.setattr(control_training.Trainer, "step", step)
-        with pytest.raises(hf_trainer.Interrupted, match="stopped at step 2 of 3: signal SIGTERM"):
+        with pytest.raises(interruption.Interrupted, match="stopped at step 2 of 3: signal SIGTERM"):
             disturbed.train([2, 3])
     assert disturbed.train([2, 3]).losses == losses
     for path in ("last", "scratch/steps/2"):

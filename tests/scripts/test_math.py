@@ -20,7 +20,7 @@ import train_math
 from common.core import files, manifests, predictions
 from common.core.errors import JobError
 from common.models import adapters, causal_lm
-from common.training import checkpoints, hf_trainer
+from common.training import checkpoints, interruption
 from saved_states import stop_after
 from sums import LLAMA_TARGETS, SUMS
 from support import method
@@ -224,7 +224,7 @@ def train_one_rank(job: dict, step: int | None = None) -> None:
     elif dist.get_rank() == 1:
         stop_after(step, lambda: train_math.main(job))
     else:
-        with pytest.raises(hf_trainer.Interrupted, match="another process was told to stop"):
+        with pytest.raises(interruption.Interrupted, match="another process was told to stop"):
             train_math.main(job)
 
 

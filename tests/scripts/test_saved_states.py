@@ -11,7 +11,7 @@ import train_glue
 import train_math
 import train_subject
 from common.core import files, fingerprints
-from common.training import checkpoints, hf_trainer, run_record
+from common.training import checkpoints, interruption, run_record
 from saved_states import Killed, Reaper, check_same, stop_after
 from subjects import DATASET as SUBJECT
 from subjects import MODEL as DIFFUSION
@@ -48,7 +48,7 @@ def test_a_state_of_another_rate_or_other_data_is_set_aside(case, make, tmp_path
     stop_after(3, lambda: script.main(run.train))
     run.settings |= {"learning_rate": 1e-3}
     stop_after(3, lambda: script.main(run.train))
-    assert "the saved state is of learning_rate 0.02, now 0.001: starting over" in capsys.readouterr().out
+    assert "the training checkpoint is of learning_rate 0.02, now 0.001: starting over" in capsys.readouterr().out
     run.tiny = run.tiny | {"dataset": other["dataset"]}
     script.main(run.train)
     record = files.read_json(run.train["output"]["record"])
@@ -61,7 +61,7 @@ def test_a_state_of_another_rate_or_other_data_is_set_aside(case, make, tmp_path
     assert len(record["discarded"]) == 1 and "inputs.dataset" in record["discarded"][0]
     aside = Path(run.train["params"]["scratch"] + ".set-aside")
     assert files.read_json(aside / "attempts.json")["discarded"] == [
-        "the saved state is of learning_rate 0.02, now 0.001"
+        "the training checkpoint is of learning_rate 0.02, now 0.001"
     ]
 
 
@@ -256,12 +256,12 @@ def test_what_cannot_be_deleted_does_not_fail_a_finished_job(tmp_path, monkeypat
 
 def test_seconds_do_not_follow_the_clock_on_the_wall(make_run, monkeypatch):
     """Set back by an hour in the middle of a training."""
-    run, now, step = make_run(method("hra")), time.time, hf_trainer.Survive.on_step_end
+    run, now, step = make_run(method("hra")), time.time, interruption.CheckpointOnSignal.on_step_end
 
     def on_step_end(self, *arguments, **options):
         monkeypatch.setattr(time, "time", lambda: now() - 3600)
         return step(self, *arguments, **options)
 
-    monkeypatch.setattr(hf_trainer.Survive, "on_step_end", on_step_end)
+    monkeypatch.setattr(interruption.CheckpointOnSignal, "on_step_end", on_step_end)
     train_glue.main(run.train)
     assert 0 < files.read_json(run.train["output"]["record"])["seconds"] < 600

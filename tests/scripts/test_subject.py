@@ -98,7 +98,7 @@ def test_half_precision_trains_and_draws(make_subject_run, precision):
 
 def test_a_training_that_is_told_to_stop_goes_on_and_ends_with_the_same_numbers(make_subject_run, monkeypatch):
     from common.tasks.subject import dreambooth
-    from common.training import hf_trainer
+    from common.training import interruption
 
     calm, disturbed = make_subject_run(unet_method()), make_subject_run(unet_method(), "disturbed")
     train(calm)
@@ -113,7 +113,7 @@ def test_a_training_that_is_told_to_stop_goes_on_and_ends_with_the_same_numbers(
     monkeypatch.setattr(dreambooth.Trainer, "step", step)
     for stop_from in (0, 1):
         monkeypatch.setattr(dreambooth.Trainer, "stop_from", stop_from, raising=False)
-        with pytest.raises(hf_trainer.Interrupted, match=r"stopped at step \d of 5: signal SIGTERM"):
+        with pytest.raises(interruption.Interrupted, match=r"stopped at step \d of 5: signal SIGTERM"):
             train_subject.main(disturbed.train)
     monkeypatch.setattr(dreambooth.Trainer, "stop_from", 9, raising=False)
     record = train(disturbed)

@@ -119,13 +119,13 @@ def test_a_signal_saves_the_state_and_fails(make_run, name):
 
 def test_the_time_limit_stops_training_before_slurm_does(make_run, monkeypatch):
     import train_glue
-    from common.training import hf_trainer
+    from common.training import interruption
 
     run = make_run(method("hra"))
     job = run.train
     monkeypatch.setenv("SLURM_JOB_ID", "1")
     monkeypatch.setenv("SLURM_JOB_END_TIME", str(time.time()))
-    with pytest.raises(hf_trainer.Interrupted, match="time limit"):
+    with pytest.raises(interruption.Interrupted, match="time limit"):
         train_glue.main(job)
     assert checkpoints.newest(Path(job["params"]["scratch"]))[0].name == "checkpoint-1"
 

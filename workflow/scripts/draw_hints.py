@@ -1,6 +1,5 @@
 """Draw the hints of a control dataset: from its archives to one file a split, with a manifest that is written last."""
 
-import shutil
 from pathlib import Path
 
 from common.core import files, manifests
@@ -22,19 +21,16 @@ def main(job: dict) -> None:
     source = files.read_json(job["input"]["dataset"])
     raw = zip_archives.Folder(manifests.folder(job["input"]["dataset"]))
     folder = manifest.with_name(manifest.name.removesuffix(".manifest.json"))
-    new = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
     manifest.unlink(missing_ok=True)
     rows = {}
-    for split in dataset["splits"]:
-        maker = control_data.Maker(raw, dataset, split)
-        rows[split] = control_data.write(
-            new / f"{split}.arrow", maker.rows, maker.make, dataset["resolution"], job["threads"]
-        )
-        print(f"{split}: {rows[split]} pictures with the hint {dataset['hint']}")
-    found = sources.listing(new)
-    files.replace_folder(new, folder)
+    with files.replacing_folder(folder) as new:
+        for split in dataset["splits"]:
+            maker = control_data.Maker(raw, dataset, split)
+            rows[split] = control_data.write(
+                new / f"{split}.arrow", maker.rows, maker.make, dataset["resolution"], job["threads"]
+            )
+            print(f"{split}: {rows[split]} images with the hint {dataset['hint']}")
+        found = sources.listing(new)
     record = {key: source[key] for key in ("name", "source", "revision")}
     record |= {"folder": folder.name, "files": found, "rows": rows, "raw": source["files"]}
     hashes = {path: entry["sha256"] for path, entry in found.items()}

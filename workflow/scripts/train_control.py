@@ -1,8 +1,8 @@
 """Fine-tune one run to a control signal: adapters of the UNet with the light hint encoder, or a whole ControlNet.
 
-Writes RUN/train.json (the record) and RUN/last: the adapter, with the hint encoder in the same file. The state of the
-training lies in the scratch folder; a job that was killed goes on from there and ends with the same numbers. Kinds
-pretrained (the base alone, which pays no heed to hints) and reference (the photographs) train nothing.
+Writes RUN/train.json (the record) and RUN/last: the adapter, with the hint encoder in the same file. Training
+checkpoints are in the scratch folder; a job that was killed resumes from the last one and ends with the same numbers.
+Kinds pretrained (the base model, which ignores the hint) and reference (the real images) train nothing.
 """
 
 import time
@@ -30,7 +30,6 @@ def main(job: dict) -> None:
     from common.tasks.control import data as control_data
     from common.tasks.control import model as control_model
     from common.tasks.control import training as control_training
-    from common.training import hf_trainer
 
     rows = control_data.opened(job["input"]["dataset"], "train")
     settings = control_training.schedule(params["hyperparameters"], len(rows))
@@ -40,18 +39,14 @@ def main(job: dict) -> None:
     samples = control_training.Samples(
         rows, params["resolution"], seed, settings["prompt_dropout"], settings["shuffle"]
     )
-    survive = hf_trainer.Survive(job["resources"]["save_seconds"], run_record.time_limit(job))
     sizes = control_model.count(model, method)
-    marks = [settings["max_steps"]]
-    trainer = control_training.Trainer(job, model, model_folder, samples, marks, survive, device, settings)
-    attempts = run_record.run_to_end(job, trainer, survive, started, settings["max_steps"])
+    steps = [settings["max_steps"]]
+    trainer = control_training.Trainer(job, model, model_folder, samples, steps, device, settings)
+    attempts = run_record.run_to_end(job, trainer, started, settings["max_steps"])
     if not trainer.is_world_process_zero():
         return
     trainer.save(scratch / "last", start=augmented)
-    curve = trainer.curve()
-    result = {"steps": trainer.state.global_step, "best_step": None, "score": "loss", "curve": curve}
-    run_record.finish(job, attempts, started, device, sizes, **result)
-    print(f"loss: first {curve[0]['metrics']['loss']:.4f}, last {curve[-1]['metrics']['loss']:.4f}")
+    run_record.finish_last(job, trainer, attempts, started, device, sizes, trainer.curve())
 
 
 if __name__ == "__main__":

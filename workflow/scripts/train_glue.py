@@ -1,7 +1,7 @@
 """Fine-tune one run on a GLUE-format dataset, from the augmented checkpoint, with the transformers Trainer.
 
 Writes RUN/train.json (the record), RUN/last and RUN/best (the weights after the last step and at the best dev score).
-The state of the training lies in the scratch folder; a job that was killed goes on from there and ends with the same
+Training checkpoints are in the scratch folder; a job that was killed resumes from the last one and ends with the same
 numbers.
 """
 
@@ -47,8 +47,6 @@ def main(job: dict) -> None:
         predicted = metrics.predictions(prediction.predictions, dataset["labels"])
         return metrics.values(dataset["metrics"], np.asarray(prediction.label_ids), predicted)
 
-    survive = hf_trainer.Survive(job["resources"]["save_seconds"], run_record.time_limit(job))
-    callbacks = [survive, hf_trainer.KeepBest(scratch / "best", dataset["score"], model)]
     trainer = hf_trainer.ResumableTrainer(
         model=model,
         args=arguments,
@@ -56,10 +54,10 @@ def main(job: dict) -> None:
         eval_dataset=dev,
         data_collator=DataCollatorWithPadding(tokenizer),
         compute_metrics=judge,
-        callbacks=callbacks,
+        callbacks=[hf_trainer.KeepBest(scratch / "best", dataset["score"], model)],
         method=method,
     )
-    attempts = run_record.run_to_end(job, trainer, survive, started, total_steps)
+    attempts = run_record.run_to_end(job, trainer, started, total_steps)
     if not evaluated_last(trainer):
         trainer.evaluate()
     if not trainer.is_world_process_zero():

@@ -1,7 +1,7 @@
 """Fine-tune one run of a causal language model on questions and answers, with the transformers Trainer.
 
 Writes RUN/train.json (the record) and RUN/last (the weights after the last step: nothing is selected). Only the
-response is learned. The state of the training lies in the scratch folder; a job that was killed goes on from there and
+response is learned. Training checkpoints are in the scratch folder; a job that was killed resumes from the last one and
 ends with the same numbers. A run of kind `pretrained` trains nothing: its record stands for the model as it came.
 """
 
@@ -59,17 +59,15 @@ def main(job: dict) -> None:
         train_sampling_strategy="group_by_length" if settings["group_by_length"] else "random",
         eval_strategy="no",
     )
-    survive = hf_trainer.Survive(job["resources"]["save_seconds"], run_record.time_limit(job))
     trainer = hf_trainer.ResumableTrainer(
         model=model,
         args=arguments,
         train_dataset=train,
         data_collator=DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=causal_lm.IGNORED),
-        callbacks=[survive],
         method=method,
         mean_over_tokens=True,
     )
-    attempts = run_record.run_to_end(job, trainer, survive, started, total_steps)
+    attempts = run_record.run_to_end(job, trainer, started, total_steps)
     if not trainer.is_world_process_zero():
         return
     adapters.save(model, scratch / "last", start=augmented)
@@ -78,9 +76,7 @@ def main(job: dict) -> None:
         for entry in trainer.state.log_history
         if "loss" in entry
     ]
-    result = {"steps": trainer.state.global_step, "best_step": None, "score": "loss", "curve": curve}
-    run_record.finish(job, attempts, started, device, sizes, **result)
-    print(f"loss: first {curve[0]['metrics']['loss']:.4f}, last {curve[-1]['metrics']['loss']:.4f}")
+    run_record.finish_last(job, trainer, attempts, started, device, sizes, curve)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Fine-tune one run to a subject, DreamBooth's way: its images under a rare word, its class's images as they were.
 
 Writes RUN/train.json (the record), RUN/last, and RUN/steps/{step}: the weights at the end of every epoch before the
-last, so that any of them can be sampled. The state of the training lies in the scratch folder; a job that was killed
-goes on from there and ends with the same numbers. Kinds pretrained and reference (the real images) train nothing.
+last, so that any of them can be sampled. Training checkpoints are in the scratch folder; a job that was killed resumes
+from the last one and ends with the same numbers. Kinds pretrained and reference (the real images) train nothing.
 """
 
 import time
@@ -30,7 +30,6 @@ def main(job: dict) -> None:
         return
 
     from common.tasks.subject import dreambooth
-    from common.training import hf_trainer
 
     unet = stable_diffusion.load_unet(model_folder, entry.precision or settings["precision"])
     unet.requires_grad_(False)
@@ -45,19 +44,15 @@ def main(job: dict) -> None:
     embeddings = stable_diffusion.text_embeddings(
         model_folder, [params["prompts"]["instance"], params["prompts"]["class"]], "float32", device
     )
-    marks = subjects.snapshot_steps(settings)
-    survive = hf_trainer.Survive(job["resources"]["save_seconds"], run_record.time_limit(job))
     sizes = adapters.count(model, [])
-    trainer = dreambooth.Trainer(job, model, model_folder, samples, embeddings, marks, survive, device)
-    attempts = run_record.run_to_end(job, trainer, survive, started, settings["max_steps"])
+    steps = subjects.snapshot_steps(settings)
+    trainer = dreambooth.Trainer(job, model, model_folder, samples, embeddings, steps, device)
+    attempts = run_record.run_to_end(job, trainer, started, settings["max_steps"])
     if not trainer.is_world_process_zero():
         return
     adapters.save(model, scratch / "last", start=augmented)
     (scratch / "steps").mkdir(exist_ok=True)  # there are none where only the last epoch is kept
-    curve = trainer.curve()
-    result = {"steps": trainer.state.global_step, "best_step": None, "score": "loss", "curve": curve}
-    run_record.finish(job, attempts, started, device, sizes, **result)
-    print(f"loss: first {curve[0]['metrics']['loss']:.4f}, last {curve[-1]['metrics']['loss']:.4f}")
+    run_record.finish_last(job, trainer, attempts, started, device, sizes, trainer.curve())
 
 
 if __name__ == "__main__":

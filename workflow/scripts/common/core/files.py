@@ -90,6 +90,17 @@ def read_json(path: str | Path, remedy: str = "Delete it and run again."):
         raise JobError(f"{path}: not JSON, but truncated or damaged ({problem}). {remedy}") from problem
 
 
+@contextlib.contextmanager
+def replacing_folder(path: str | Path) -> Iterator[Path]:
+    """Yield a new, empty folder next to `path`; when it is filled, it becomes `path`."""
+    path = Path(path)
+    new = path.with_name(f".{path.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    yield new
+    replace_folder(new, path)
+
+
 def replace_folder(new: str | Path, path: str | Path) -> None:
     """Put the finished folder `new` in the place of `path`."""
     path = Path(path)

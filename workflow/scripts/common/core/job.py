@@ -120,7 +120,7 @@ def describe(problem: Exception) -> str:
     """One line for the terminal and the run table."""
     text = f"{type(problem).__name__}: {problem}"
     if "No space left" in text:
-        text += ". Free some space and run again: finished work is kept, training goes on from its last saved state."
+        text += ". Free some space and run again: finished work is kept, training resumes from its last checkpoint."
     return " ".join(text.split())
 
 

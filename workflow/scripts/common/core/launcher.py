@@ -15,7 +15,7 @@ from common.core import files
 # Names the process of the job, in the environment of torchrun's.
 JOB_PROCESS = "HRA_JOB_PROCESS"
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-# Time to save the training state before a process is ended.
+# Time to save a training checkpoint before a process is ended.
 GRACE_SECONDS = 120
 
 
@@ -57,7 +57,7 @@ def torchrun(script: str, job: dict, count: int) -> None:
 def end_with_the_job() -> None:
     """Stop this process, if torchrun started it, when torchrun or the job's own process has ended.
 
-    SIGTERM first, so that training saves its state; a process blocked in a collective operation cannot react to that
+    SIGTERM first, so that training saves a checkpoint; a process blocked in a collective operation cannot react to that
     and is ended GRACE_SECONDS later.
     """
     if JOB_PROCESS not in os.environ:

@@ -17,7 +17,7 @@ from snakemake.exceptions import WorkflowError
 from common.core import files
 
 RECORDS = Path(".snakemake/slurm")
-# A cancelled training saves its state first; Slurm kills what has not ended after KillWait (30 s unless set).
+# A cancelled training saves a checkpoint first; Slurm kills what has not ended after KillWait (30 s unless set).
 PATIENCE_SECONDS = 120
 
 
@@ -65,7 +65,7 @@ def clear(mark: str, comments: set[str]) -> None:
     if ours:
         print(
             f"Cancelling {len(ours)} job(s) that an earlier Snakemake, now dead, left in the queue: "
-            f"{', '.join(sorted(ours))}. Training resumes from its last saved state.",
+            f"{', '.join(sorted(ours))}. Training resumes from its last checkpoint.",
             file=sys.stderr,
         )
         cancel(set(ours))

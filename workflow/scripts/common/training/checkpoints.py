@@ -16,9 +16,27 @@ from pathlib import Path
 from common.core import files, fingerprints
 
 COMPLETE = "complete"
+TRAINED = "trained.safetensors"
 FINGERPRINT = "fingerprint.json"
 KEPT = ("best", "steps")
 PREFIX = "checkpoint-"
+
+
+def save_trained(model, checkpoint: Path) -> None:
+    """Write the trainable parameters of a model."""
+    from safetensors.torch import save_file
+
+    from common.models import adapters
+
+    checkpoint.mkdir(parents=True, exist_ok=True)
+    save_file(adapters.trained_state(model), checkpoint / TRAINED)
+
+
+def load_trained(model, checkpoint: Path) -> None:
+    """Restore what `save_trained` wrote."""
+    from safetensors.torch import load_file
+
+    model.load_state_dict(load_file(checkpoint / TRAINED), strict=False)
 
 
 def seal(checkpoint: Path) -> None:
@@ -76,9 +94,9 @@ def damage(checkpoint: Path) -> str | None:
 
 
 def claim(scratch: Path, fingerprint: dict) -> list[str]:
-    """Make the scratch folder that of this training; the reasons why a saved state in it cannot be used.
+    """Claim the scratch folder for this training and return the reasons why a checkpoint in it cannot be used.
 
-    A state of another training is set aside, in the folder `….set-aside`.
+    A checkpoint of another training is set aside, in the folder `….set-aside`.
     """
     path = scratch / FINGERPRINT
     reasons = []
@@ -87,9 +105,9 @@ def claim(scratch: Path, fingerprint: dict) -> list[str]:
             found = fingerprints.differences(json.loads(path.read_text()), fingerprint)
         except (OSError, ValueError, AttributeError) as problem:
             found = [f"an unknown training ({path.name} cannot be read: {problem})"]
-        reasons = [f"the saved state is of {', '.join(found)}"] if found else []
+        reasons = [f"the training checkpoint is of {', '.join(found)}"] if found else []
     elif by_step(scratch) or any((scratch / name).exists() for name in KEPT):
-        reasons = [f"the saved state is of an unknown training ({path.name} is missing)"]
+        reasons = [f"the training checkpoint is of an unknown training ({path.name} is missing)"]
     if reasons:
         aside = scratch.with_name(f"{scratch.name}.set-aside")
         if aside.exists():

@@ -16,11 +16,11 @@ from accelerate.state import AcceleratorState
 from diffusers import AutoencoderKL, DDPMScheduler
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
-from safetensors.torch import load_file, save_file
+from transformers import TrainerControl
 
 from common.core import files
 from common.models import adapters, stable_diffusion
-from common.training import checkpoints, hf_trainer
+from common.training import checkpoints
 from common.training.penalties import penalty
 
 LOSSES = "losses.json"
@@ -36,9 +36,10 @@ class Trainer:
 
     per_process = False  # what is random depends on the samples only
 
-    def __init__(self, job: dict, model, folder: Path, samples, marks: list[int], survive, device: str, settings=None):
+    def __init__(self, job: dict, model, folder: Path, samples, snapshot_steps: list[int], device: str, settings=None):
         self.settings, self.method = settings or job["params"]["hyperparameters"], job["params"]["method"]
-        self.scratch, self.samples, self.marks, self.survive = Path(job["params"]["scratch"]), samples, marks, survive
+        self.scratch, self.samples = Path(job["params"]["scratch"]), samples
+        self.snapshot_steps, self.callbacks = snapshot_steps, []
         precision = self.settings["precision"]
         AcceleratorState._reset_state()  # of an earlier training in the same process
         mixed = {"float32": "no"}.get(precision, precision)
@@ -72,6 +73,10 @@ class Trainer:
         self.accelerator.register_load_state_pre_hook(lambda models, _: models.clear())
         self.readers, self.under_way = ThreadPoolExecutor(READERS), {}
 
+    def add_callback(self, callback) -> None:
+        """Add a transformers TrainerCallback, of which `on_step_end` is called."""
+        self.callbacks.append(callback)
+
     def is_world_process_zero(self) -> bool:
         return self.accelerator.is_main_process
 
@@ -86,13 +91,15 @@ class Trainer:
         for step in tqdm(range(first, self.state.max_steps), desc="train", unit="step", disable=shown):
             self.losses.append(self.step(step))
             self.state.global_step = step + 1
-            if step + 1 in self.marks[:-1] and self.is_world_process_zero():
-                self.save_mark(step + 1)
-            wish = SimpleNamespace(should_save=False, should_training_stop=False)
-            wish = self.survive.on_step_end(world, self.state, wish)
-            if wish.should_save:
+            if step + 1 in self.snapshot_steps[:-1] and self.is_world_process_zero():
+                with files.replacing_folder(self.scratch / "steps" / str(step + 1)) as new:
+                    self.save(new)
+            control = TrainerControl()
+            for callback in self.callbacks:
+                control = callback.on_step_end(world, self.state, control)
+            if control.should_save:
                 self.checkpoint()
-            if wish.should_training_stop:
+            if control.should_training_stop:
                 return
 
     def step(self, step: int) -> float:
@@ -153,12 +160,6 @@ class Trainer:
         noise = torch.stack([torch.randn(posterior.mean.shape[1:], generator=part["generator"]) for part in parts])
         return (posterior.mean + posterior.std * noise.to(self.device)) * self.vae.config.scaling_factor
 
-    def save_mark(self, step: int) -> None:
-        place = self.scratch / "steps" / str(step)
-        new = place.with_name(f".{step}.new")
-        self.save(new)
-        files.replace_folder(new, place)
-
     def save(self, folder: Path, start: Path | None = None) -> None:
         """What adapters.save writes, with the averaged weights if an average is kept."""
         with self.averaged():
@@ -181,18 +182,14 @@ class Trainer:
         self.accelerator.save_state(str(folder))
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
-            save_file(adapters.trained_state(self.unwrapped), folder / hf_trainer.TRAINED)
+            checkpoints.save_trained(self.unwrapped, folder)
             (folder / LOSSES).write_text(json.dumps(self.losses))
             checkpoints.seal(folder)
         self.accelerator.wait_for_everyone()
 
     def resume(self, folder: Path) -> None:
         self.accelerator.load_state(str(folder))
-        state = load_file(folder / hf_trainer.TRAINED)
-        with torch.no_grad():
-            for name, parameter in self.unwrapped.named_parameters():
-                if name in state:
-                    parameter.copy_(state[name])
+        checkpoints.load_trained(self.unwrapped, folder)
         self.losses = json.loads((folder / LOSSES).read_text())
         self.state.global_step = len(self.losses)
 

@@ -1,12 +1,8 @@
-"""A transformers Trainer whose state survives: saved on a timer, before the time limit, on a signal; exact resume."""
+"""The transformers Trainer of a run: its method's penalty, and checkpoints from which it resumes exactly."""
 
-import shutil
-import signal
-import time
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from transformers import Trainer, TrainerCallback
 
 from common import methods
@@ -15,15 +11,7 @@ from common.models import adapters
 from common.training import checkpoints
 from common.training.penalties import penalty
 
-TRAINED = "trained.safetensors"
 EPOCH = "epoch_random_state_{}.pt"  # of one process
-# Enough to write the state of a 7B adapter to a slow disk; of a short job a tenth.
-MARGIN_SECONDS = 120
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-
-
-class Interrupted(Exception):
-    """Training stopped before its last step; its state is saved."""
 
 
 class ResumableTrainer(Trainer):
@@ -62,8 +50,7 @@ class ResumableTrainer(Trainer):
 
     def _save(self, output_dir=None, state_dict=None):
         folder = Path(output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(adapters.trained_state(self.model), folder / TRAINED)
+        checkpoints.save_trained(self.model, folder)
         for callback in self.method_callbacks:
             callback.save_state(self.model, folder)
 
@@ -78,11 +65,7 @@ class ResumableTrainer(Trainer):
         start = folder / EPOCH.format(self.args.process_index)
         if start.exists():  # checkpoints from before 2026-11-26 lack it
             self.epoch_start.resumed = torch.load(start, weights_only=True)
-        state = load_file(folder / TRAINED)
-        with torch.no_grad():
-            for name, parameter in self.model.named_parameters():
-                if name in state:
-                    parameter.copy_(state[name])
+        checkpoints.load_trained(self.model, folder)
         for callback in self.method_callbacks:
             callback.load_state(self.model, folder)
 
@@ -104,56 +87,6 @@ class EpochStart(TrainerCallback):
         self.random_state = torch.get_rng_state()
 
 
-class Survive(TrainerCallback):
-    """Ask for a checkpoint every `save_seconds`, on SIGTERM, SIGINT or SIGUSR1, and before the job is killed at `end`.
-
-    After a signal or near the limit training stops too: `stopped` says why. `end` is in seconds of the monotonic clock.
-    Signals are caught inside `with survive:`; a second SIGINT is a KeyboardInterrupt as ever.
-    """
-
-    def __init__(self, save_seconds: float, end: float | None):
-        self.save_seconds = save_seconds
-        now = time.monotonic()
-        self.limit = end - min(MARGIN_SECONDS, 0.1 * (end - now)) if end else None
-        self.last_save = now
-        self.stopped: str | None = None
-
-    def __enter__(self):
-        self.handlers = {number: signal.signal(number, self.stop) for number in SIGNALS}
-        return self
-
-    def __exit__(self, *_):
-        for number, handler in self.handlers.items():
-            signal.signal(number, handler)
-
-    def stop(self, number, frame) -> None:
-        self.stopped = f"signal {signal.Signals(number).name}"
-        if number == signal.SIGINT:
-            signal.signal(number, signal.default_int_handler)
-
-    def on_step_end(self, args, state, control, **_):
-        if self.limit and time.monotonic() > self.limit:
-            self.stopped = "the job's time limit is near"
-        reason = self.agreed(self.stopped is not None, args)
-        due = self.agreed(time.monotonic() - self.last_save > self.save_seconds, args)
-        if reason or due:
-            control.should_save = True
-            self.last_save = time.monotonic()
-        if reason and state.global_step < state.max_steps:
-            self.stopped = self.stopped or "another process was told to stop"
-            control.should_training_stop = True
-        return control
-
-    @staticmethod
-    def agreed(wish: bool, args) -> bool:
-        """True if any process wishes it: all must save at the same step."""
-        if args.world_size == 1:
-            return wish
-        flag = torch.tensor(float(wish), device=args.device)
-        torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
-        return bool(flag.item())
-
-
 class KeepBest(TrainerCallback):
     """Save the weights whenever the dev score is higher than at every earlier evaluation.
 
@@ -166,10 +99,8 @@ class KeepBest(TrainerCallback):
     def on_evaluate(self, args, state, control, **_):
         scores = [entry["metrics"][self.score] for entry in curve(state.log_history, [self.score])]
         if args.process_index == 0 and scores and scores[-1] > max(scores[:-1], default=float("-inf")):
-            new = self.folder.with_name(self.folder.name + ".new")
-            shutil.rmtree(new, ignore_errors=True)
-            adapters.save(self.model, new)
-            files.replace_folder(new, self.folder)
+            with files.replacing_folder(self.folder) as new:
+                adapters.save(self.model, new)
 
 
 def curve(log_history: list[dict], metrics: list[str]) -> list[dict]:

@@ -30,7 +30,7 @@ def training_arguments(job: dict, settings: dict, seed: int, scratch: Path, devi
         warmup_steps=settings["warmup_steps"],
         bf16=settings["precision"] == "bf16",
         fp16=settings["precision"] == "fp16",
-        save_strategy="no",  # Survive asks for checkpoints
+        save_strategy="no",  # CheckpointOnSignal requests them
         seed=seed,
         data_seed=seed,
         use_cpu=device == "cpu",
@@ -48,36 +48,29 @@ def total_steps(rows: int, settings: dict) -> int:
     return int(-(-batches // settings["gradient_accumulation"]) * settings["epochs"])
 
 
-def time_limit(job: dict) -> float | None:
-    """When the scheduler kills the job, in seconds of the monotonic clock; on a plain machine nobody does."""
-    if "SLURM_JOB_ID" not in os.environ:
-        return None
-    # Slurm has stated the end since version 22.05. Before that: the job began a little earlier than this call.
-    end = os.environ.get("SLURM_JOB_END_TIME")
-    return time.monotonic() + (float(end) - time.time() if end else 60 * job["resources"]["runtime"])
-
-
-def run_to_end(job: dict, trainer, survive, started: float, steps: int) -> dict:
-    """Train, from the last saved state where one is usable; what came of each attempt. `Interrupted` if told to stop.
+def run_to_end(job: dict, trainer, started: float, steps: int) -> dict:
+    """Train, from the last usable checkpoint, and return the record of all attempts. `Interrupted` if told to stop.
 
     `started`: when the job began, in seconds of the monotonic clock; `steps`: of the optimiser, in all.
     """
     from accelerate.utils import broadcast_object_list
 
-    from common.training import hf_trainer
+    from common.training.interruption import CheckpointOnSignal, Interrupted, time_limit
 
     scratch, write = Path(job["params"]["scratch"]), trainer.is_world_process_zero()
     # One process chooses for all: those of an earlier attempt, ending slowly, may still replace checkpoints.
     chosen = list(saved_state(job, steps, trainer.per_process)) if write else [None, []]
     checkpoint, discarded = broadcast_object_list(chosen)
     attempts = begin_attempt(scratch, checkpoint, discarded, write)
-    with survive:
+    on_signal = CheckpointOnSignal(job["resources"]["save_seconds"], time_limit(job))
+    trainer.add_callback(on_signal)
+    with on_signal:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if survive.stopped and trainer.state.global_step < trainer.state.max_steps:
+    if on_signal.stopped and trainer.state.global_step < trainer.state.max_steps:
         end_attempt(scratch, attempts, started, write)
-        raise hf_trainer.Interrupted(
-            f"stopped at step {trainer.state.global_step} of {trainer.state.max_steps}: {survive.stopped}. "
-            f"The state is in {scratch}; the next attempt resumes there."
+        raise Interrupted(
+            f"stopped at step {trainer.state.global_step} of {trainer.state.max_steps}: {on_signal.stopped}. "
+            f"The training checkpoint is in {scratch}; the next attempt resumes from it."
         )
     return attempts
 
@@ -164,6 +157,13 @@ def finish(job: dict, attempts: dict, started: float, device: str, sizes: dict, 
         },
     )
     checkpoints.remove(scratch)
+
+
+def finish_last(job: dict, trainer, attempts: dict, started: float, device: str, sizes: dict, curve: list) -> None:
+    """Finish a run that keeps the weights of its last step; `curve` holds the training loss."""
+    result = {"steps": trainer.state.global_step, "best_step": None, "score": "loss", "curve": curve}
+    finish(job, attempts, started, device, sizes, **result)
+    print(f"loss: first {curve[0]['metrics']['loss']:.4f}, last {curve[-1]['metrics']['loss']:.4f}")
 
 
 def untrained(job: dict, started: float, device: str, parameters: int) -> None:

@@ -64,8 +64,8 @@ def schedule(settings: dict, rows: int) -> dict:
 class Trainer(diffusion_trainer.Trainer):
     """`settings`: as `schedule` completes them."""
 
-    def __init__(self, job: dict, model, folder: Path, samples: Samples, marks: list[int], survive, device, settings):
-        super().__init__(job, model, folder, samples, marks, survive, device, settings)
+    def __init__(self, job: dict, model, folder: Path, samples: Samples, snapshot_steps: list[int], device, settings):
+        super().__init__(job, model, folder, samples, snapshot_steps, device, settings)
         self.text = stable_diffusion.TextEncoder(folder, "float32", self.device)
 
     def loss(self, samples: list[dict]):

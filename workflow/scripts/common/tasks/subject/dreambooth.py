@@ -53,8 +53,8 @@ def enlarge(image: Image.Image, size: int) -> Image.Image:
 
 
 class Trainer(diffusion_trainer.Trainer):
-    def __init__(self, job: dict, model, folder: Path, samples: Samples, embeddings, marks: list[int], survive, device):
-        super().__init__(job, model, folder, samples, marks, survive, device)
+    def __init__(self, job: dict, model, folder: Path, samples: Samples, embeddings, snapshot_steps, device):
+        super().__init__(job, model, folder, samples, snapshot_steps, device)
         self.embeddings = embeddings.to(self.device)
 
     def loss(self, samples: list[list[dict]]):

@@ -1,0 +1,75 @@
+"""When a training saves a checkpoint and stops: on a timer, on a signal, before the time limit of its job."""
+
+import os
+import signal
+import time
+
+import torch
+from transformers import TrainerCallback
+
+# Enough to write the checkpoint of a 7B adapter to a slow disk; a tenth of a short job.
+MARGIN_SECONDS = 120
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+
+class Interrupted(Exception):
+    """Training stopped before its last step; its checkpoint is saved."""
+
+
+class CheckpointOnSignal(TrainerCallback):
+    """Request a checkpoint every `save_seconds`, on SIGTERM, SIGINT or SIGUSR1, and before the job is killed at `end`.
+
+    After a signal or near the time limit training also stops, and `stopped` gives the reason. `end` is in seconds of
+    the monotonic clock. Signals are caught inside `with`; a second SIGINT raises KeyboardInterrupt.
+    """
+
+    def __init__(self, save_seconds: float, end: float | None):
+        self.save_seconds = save_seconds
+        now = time.monotonic()
+        self.limit = end - min(MARGIN_SECONDS, 0.1 * (end - now)) if end else None
+        self.last_save = now
+        self.stopped: str | None = None
+
+    def __enter__(self):
+        self.handlers = {number: signal.signal(number, self.stop) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
+
+    def stop(self, number, frame) -> None:
+        self.stopped = f"signal {signal.Signals(number).name}"
+        if number == signal.SIGINT:
+            signal.signal(number, signal.default_int_handler)
+
+    def on_step_end(self, args, state, control, **_):
+        if self.limit and time.monotonic() > self.limit:
+            self.stopped = "the job's time limit is near"
+        reason = self.agreed(self.stopped is not None, args)
+        due = self.agreed(time.monotonic() - self.last_save > self.save_seconds, args)
+        if reason or due:
+            control.should_save = True
+            self.last_save = time.monotonic()
+        if reason and state.global_step < state.max_steps:
+            self.stopped = self.stopped or "another process was told to stop"
+            control.should_training_stop = True
+        return control
+
+    @staticmethod
+    def agreed(request: bool, args) -> bool:
+        """Return True in every process if one of them requests it: all must save at the same step."""
+        if args.world_size == 1:
+            return request
+        flag = torch.tensor(float(request), device=args.device)
+        torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
+        return bool(flag.item())
+
+
+def time_limit(job: dict) -> float | None:
+    """Return when the scheduler kills the job, in seconds of the monotonic clock; None without a scheduler."""
+    if "SLURM_JOB_ID" not in os.environ:
+        return None
+    # Slurm reports the end since version 22.05. Before that: the job began a little earlier than this call.
+    end = os.environ.get("SLURM_JOB_END_TIME")
+    return time.monotonic() + (float(end) - time.time() if end else 60 * job["resources"]["runtime"])

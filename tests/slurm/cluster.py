@@ -28,10 +28,11 @@ CONF = Path("/etc/slurm/slurm.conf")
 LINKED = ("slurm.conf", "gres.conf", "cgroup.conf", "slurm.key")
 DAEMONS = ("slurmd", "slurmctld")
 TAKEN_OUT = "test"  # the reason of a node that a test takes out of service
+CLUSTER = "hra-tests"
 CPUS, MEMORY_MB, GPUS = 8, 32000, 8  # room for all jobs that stand still in test_failures.py, and the others
 
 SLURM_CONF = """
-ClusterName=hra
+ClusterName={cluster}
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ports[0]}
 SlurmdPort={ports[1]}
@@ -103,7 +104,7 @@ def up() -> None:
     key.write_bytes(secrets.token_bytes(1024))
     host = socket.gethostname().partition(".")[0]
     ports = list(itertools.islice(filter(free, range(26817, 27817)), 2))
-    sizes = {"ports": ports, "cpus": CPUS, "memory": MEMORY_MB, "gpus": GPUS}
+    sizes = {"cluster": CLUSTER, "ports": ports, "cpus": CPUS, "memory": MEMORY_MB, "gpus": GPUS}
     (FOLDER / "slurm.conf").write_text(SLURM_CONF.format(host=host, folder=FOLDER, **sizes))
     (FOLDER / "cgroup.conf").write_text("CgroupPlugin=disabled\n")
     # Slurm drops a GPU that has no file: each is a twin of /dev/null.
@@ -145,7 +146,7 @@ def down() -> None:
         stop(FOLDER / f"{name}.pid")
     for path in Path("/proc").glob("[0-9]*/environ"):  # what a test that failed has left, and does not end by itself
         with contextlib.suppress(OSError):
-            if b"SLURM_CLUSTER_NAME=hra\0" in path.read_bytes():
+            if f"SLURM_CLUSTER_NAME={CLUSTER}\0".encode() in path.read_bytes():
                 os.kill(int(path.parent.name), signal.SIGKILL)
     for name in LINKED:
         (CONF.parent / name).unlink(missing_ok=True)

@@ -1,13 +1,18 @@
-"""A cluster for the session, and the tables of a run that nothing disturbs."""
+"""A cluster for the session, a grid whose jobs fail on it, and the same grid made on this machine."""
 
-import subprocess
-import time
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 import cluster as slurm
-from grid import COMMAND, PROGRAM, QUICK, SECONDS, TABLES, new_project, processes, require
+from fault_injection import FaultInjection
+from grid import SECONDS, TABLES, new_project, require
+from project import Project
+
+# $0 and $@ are the command; a new namespace's loopback is down, a node's never is.
+WITHOUT_NETWORK = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$0" "$@"')
 
 
 def pytest_collection_modifyitems(items):
@@ -15,7 +20,22 @@ def pytest_collection_modifyitems(items):
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.slurm)
             item.add_marker(pytest.mark.slow)
-            item.add_marker(pytest.mark.timeout(3 * SECONDS))  # two grids, the second one disturbed
+            item.add_marker(pytest.mark.timeout(3 * SECONDS))  # the first one makes two grids
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory) -> Project:
+    """The grid's tables, made by local jobs that nothing disturbs."""
+    tools = [name for name in ("unshare", "ip") if not shutil.which(name)]
+    require(not tools and os.geteuid() == 0, f"needs root, unshare (util-linux) and ip (iproute2); not found: {tools}")
+    project = new_project(tmp_path_factory.mktemp("reference") / "project")
+    command = ("--cores", "2", "--configfile", "grid.yaml", "-q", "rules")
+    project.snakemake(*command, "--until", "download_model", "download_dataset", "--", *TABLES)
+    with pytest.MonkeyPatch.context() as patch:
+        # The scripts' own settings are to keep them off the network, not those of the tests.
+        patch.delenv("HF_HUB_OFFLINE")
+        project.snakemake(*command, "--", *TABLES, before=WITHOUT_NETWORK, seconds=SECONDS)
+    return project
 
 
 @pytest.fixture(scope="session")
@@ -30,22 +50,15 @@ def cluster():
 
 
 @pytest.fixture(scope="session")
-def undisturbed(cluster, tmp_path_factory):
-    """Project, output, and what was seen of GPU jobs while they ran: a list of moments."""
-    project = new_project(tmp_path_factory.mktemp("undisturbed") / "project")
-    log = project.folder / "output.log"
-    with log.open("w") as stream:
-        command = (*COMMAND, *QUICK, "--", *TABLES)
-        head = project.start(*command, program=PROGRAM, stdout=stream, stderr=subprocess.STDOUT)
-        moments = []
-
-        def ended() -> bool:
-            moments.append({script: processes(script) for script in ("train_glue.py", "train_math.py")})
-            return head.poll() is not None
-
+def faulty(cluster, tmp_path_factory):
+    """The same tables by the README's command on the cluster, with faults injected into the jobs."""
+    faults = tmp_path_factory.mktemp("faults")
+    injection = FaultInjection(tmp_path_factory.mktemp("faulty") / "project", faults, cluster)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).with_name("faults")))
+        patch.setenv("HRA_FAULTS", str(faults))
         try:
-            slurm.wait(ended, "end of the undisturbed run", time.monotonic() + SECONDS, log.read_text)
+            injection.run()
         finally:
-            head.kill()
-    assert head.returncode == 0, f"{log.read_text()}\n{slurm.state()}"
-    return project, log.read_text(), moments
+            injection.kill()  # lest it goes on after a failure
+    return injection

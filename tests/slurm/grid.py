@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster import CLUSTER
 from project import Project
 from sums import write_sums
 from support import write_sentences
@@ -42,7 +43,7 @@ def new_project(folder: Path) -> Project:
 
 
 def processes(script: str) -> list[dict]:
-    """Processes of a script of ours: `pid`, `stopped`, and `job`, `gpus` and `rank` from their environment."""
+    """Processes of a script in Slurm jobs: `pid`, `stopped`, and `job`, `gpus`, `rank` from their environment."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -51,13 +52,14 @@ def processes(script: str) -> list[dict]:
             state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
         except OSError:
             continue
-        if b"python" in command[0] and any(word.endswith(script.encode()) for word in command):
-            values = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+        values = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+        ours = values.get("SLURM_CLUSTER_NAME") == CLUSTER and b"python" in command[0]
+        if ours and any(word.endswith(script.encode()) for word in command):
             found.append(
                 {
                     "pid": int(folder.name),
                     "stopped": state == "T",
-                    "job": values.get("SLURM_JOB_ID"),
+                    "job": values["SLURM_JOB_ID"],
                     "gpus": values.get("CUDA_VISIBLE_DEVICES"),
                     "rank": values.get("RANK"),
                 }

@@ -1,0 +1,120 @@
+"""A grid on Slurm whose jobs fail in every way that clusters know: killed, over a limit, requeued, their node down."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from grid import COMMAND, PROGRAM, QUICK, SECONDS, TABLES, new_project, processes
+
+FAULTS = {
+    "head/linear": "node down",
+    "full/all": "killed",
+    "bitfit/all": "requeued",
+    "lora/r8": "over the time limit",
+    "hra/r8": "over memory",
+}
+
+
+class FaultInjection:
+    """A project whose Snakemake runs in the background, and what injects faults into its jobs."""
+
+    def __init__(self, folder: Path, faults: Path, slurm):
+        self.project, self.faults, self.slurm = new_project(folder), faults, slurm
+        self.outputs: list[Path] = []
+        self.jobs: dict[str, str] = {}  # into which a fault was injected, by run
+        self.moments: list[dict[str, list]] = []  # the processes of the trainings, again and again
+        self.deadline = time.monotonic() + 1.5 * SECONDS
+
+    def start(self) -> None:
+        self.outputs.append(self.project.folder / f"output{len(self.outputs)}.log")
+        with self.outputs[-1].open("w") as stream:
+            command = (*COMMAND, *QUICK, "--", *TABLES)
+            self.head = self.project.start(*command, program=PROGRAM, stdout=stream, stderr=subprocess.STDOUT)
+
+    def kill(self) -> None:
+        self.head.kill()
+        self.head.wait()
+
+    def wait(self, condition, what: str):
+        """The first true value of `condition()`; Snakemake must not end before."""
+
+        def seen():
+            self.moments.append({script: processes(script) for script in ("train_glue.py", "train_math.py")})
+            return condition()
+
+        def ended() -> bool:
+            return self.head.poll() is not None and self.head.returncode != -signal.SIGKILL
+
+        return self.slurm.wait(seen, what, self.deadline, lambda: self.output, ended)
+
+    @property
+    def output(self) -> str:
+        return "".join(path.read_text() for path in self.outputs)
+
+    def queue(self, *states: str) -> dict[str, str]:
+        """Comment of each job -> its id."""
+        of = ("-t", ",".join(states)) if states else ()
+        lines = self.slurm.slurm("squeue", "-h", *of, "-o", "%k %A").splitlines()
+        return dict(line.split() for line in lines)
+
+    def job(self, rule: str, run: str, state: str = "R") -> str | None:
+        names = [*run.split("/"), "0"] if rule == "train_glue" else [*run.split("/"), "0", "validation"]
+        return self.queue(state).get(f"rule_{rule}_wildcards_glue_sentences_{'_'.join(names)}")
+
+    def training(self, run: str) -> list[int]:
+        """Processes of a training that has saved a state and stands still (faults/sitecustomize.py)."""
+        job = self.job("train_glue", run)
+        found = [process for process in processes("train_glue.py") if job and process["job"] == job]
+        return [process["pid"] for process in found if process["stopped"]]
+
+    def release(self, run: str) -> None:
+        """From now on this training does not stand still any more."""
+        (self.faults / run.partition("/")[0]).touch()
+
+    def inject(self, run: str) -> None:
+        """Do to a training what FAULTS says; over memory it goes by itself (faults/sitecustomize.py)."""
+        pids = self.wait(lambda: self.training(run), f"training of {run} with a saved state")
+        job = self.jobs[run] = self.job("train_glue", run)
+        if FAULTS[run] != "over the time limit":
+            self.release(run)
+        if FAULTS[run] == "killed":
+            os.kill(pids[0], signal.SIGKILL)
+        elif FAULTS[run] == "requeued":
+            self.slurm.slurm("scontrol", "requeue", job)
+        elif FAULTS[run] == "over the time limit":
+            self.slurm.slurm("scontrol", "update", f"JobId={job}", "TimeLimit=1")
+        elif FAULTS[run] == "node down":
+            node, running = self.slurm.slurm("sinfo", "-h", "-o", "%n"), self.slurm.steps()
+            assert any(name.startswith(f"slurmstepd: [{job}.") for name in running), running
+            self.slurm.slurm("scontrol", "update", f"NodeName={node}", "State=DOWN", f"Reason={self.slurm.TAKEN_OUT}")
+            # A node that comes back has rebooted. Where its jobs' steps still end, Slurm drains it: "Duplicate jobid".
+            self.wait(lambda: not self.slurm.steps(), "end of all job steps")
+            self.slurm.slurm("scontrol", "update", f"NodeName={node}", "State=RESUME")
+
+    def run(self) -> None:
+        """The whole story: five faults, then Snakemake killed twice."""
+        self.start()
+        for run in ("head/linear", "lora/r8", "full/all", "bitfit/all"):
+            self.inject(run)
+        self.refused = self.project.snakemake(*COMMAND, "--", *TABLES, ok=False)
+
+        # Killed while the stopped training, tried again after its time limit, has gone on from its state.
+        stopped = self.jobs["lora/r8"]
+        self.wait(lambda: self.job("train_glue", "lora/r8") not in (None, stopped), "retry of lora/r8")
+        self.wait(lambda: self.training("lora/r8"), "training of lora/r8")
+        self.kill()
+        self.release("lora/r8")
+        self.locked = self.project.snakemake(*COMMAND, "--", *TABLES, ok=False)
+        self.project.snakemake(*COMMAND, "--unlock")
+        self.start()
+
+        # Killed while an evaluation runs, which then ends with nobody to take note.
+        self.wait(lambda: self.job("evaluate_glue", "lora/r8"), "evaluation of lora/r8")
+        self.kill()
+        self.wait(lambda: not self.queue("PD", "R", "CG"), "end of all jobs")
+        self.project.snakemake(*COMMAND, "--unlock")
+        self.start()
+        self.wait(lambda: self.head.poll() is not None, "end of Snakemake")
+        assert self.head.returncode == 0, f"{self.output}\n{self.slurm.state()}"

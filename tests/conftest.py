@@ -1,6 +1,7 @@
 """Fixtures of all tests."""
 
 import os
+from collections import Counter
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
@@ -8,21 +9,35 @@ from xdist.scheduler import LoadScopeScheduling
 import subjects
 from sums import SUMS, TINY_LLAMA, MathRun, write_sums
 from support import DATASET, TINY_MODEL, Run, downloaded, write_sentences
+from timeouts import time_limit
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 
-class ByFile(LoadScopeScheduling):
-    """Files with most tests first, each on one process; all of Slurm's on one, for there is one cluster."""
+def group(nodeid: str) -> str:
+    """What runs on one process: a file; all of Slurm, for there is one cluster."""
+    file = nodeid.partition("::")[0]
+    return "tests/slurm" if file.startswith("tests/slurm/") else file
 
-    def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return "tests/slurm" if file.startswith("tests/slurm/") else file
+
+class ByGroup(LoadScopeScheduling):
+    _split_scope = staticmethod(group)
 
 
 def pytest_xdist_make_scheduler(config, log):
-    return ByFile(config, log)
+    config.option.loadscopereorder = False  # as the tests were collected
+    return ByGroup(config, log)
+
+
+def pytest_collection_modifyitems(items):
+    """Start with the groups that may take longest, so that no process is left with one of them at the end."""
+    longest, all_together = Counter(), Counter()
+    for item in items:
+        name, seconds = group(item.nodeid), time_limit(item)
+        longest[name] = max(longest[name], seconds)
+        all_together[name] += seconds
+    items.sort(key=lambda item: (-longest[group(item.nodeid)], -all_together[group(item.nodeid)], group(item.nodeid)))
 
 
 @pytest.fixture(scope="session")

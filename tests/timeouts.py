@@ -25,11 +25,18 @@ def pytest_configure(config):
     config.uncaptured_stderr = os.dup(2)
 
 
+def time_limit(item) -> float:
+    """Seconds, from the test's marks."""
+    if marker := item.get_closest_marker("timeout"):
+        return marker.args[0]
+    return SLOW_SECONDS if item.get_closest_marker("slow") else float(item.config.getini("timeout"))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
     for item in items:
-        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.timeout(time_limit(item)))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -19,7 +19,7 @@ TASKS := $(or $(if $(WHOLE),glue math subject control),$(TASK),glue control)
 TABLES := $(if $(WHOLE),all,$(foreach task,$(TASKS),$(ROOT)/results/table_$(task).csv $(ROOT)/results/figures/$(task)_parameters.png) $(if $(filter subject,$(TASKS)),sheets) $(if $(filter control,$(TASKS)),control_sheets))
 SNAKEMAKE := snakemake --cores $(CORES) --configfile $(CONFIGS) $(if $(DATA),--config local_root=$(DATA))
 
-.PHONY: help install demo status plan report test fast lint format bench clean-demo
+.PHONY: help install demo status plan report test test-full fast lint format bench clean-demo
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -39,8 +39,11 @@ plan: $(READY) ## estimate the cost of the tables: jobs, GPU-hours, downloads, d
 report: $(READY) ## write the demo's tables and figures to one HTML file, demo/report.html
 	$(SNAKEMAKE) --report $(ROOT)/report.html -- $(TABLES)
 
-test: fast ## run all tests, including the demo
-	python -m pytest -m slow -n $(CORES)
+test: $(READY) ## run all tests but the whole demo, in 20 minutes
+	python -m pytest -m "not full" -n $(CORES)
+
+test-full: $(READY) ## run all tests and the whole demo
+	python -m pytest -n $(CORES)
 
 fast: $(READY) ## run the fast tests only
 	python -m pytest -m "not slow" -n $(CORES)

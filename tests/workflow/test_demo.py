@@ -1,127 +1,97 @@
 """`make demo`, as a stranger types it: the whole chain on a real encoder. Minutes."""
 
 import csv
-import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-import torch
-import yaml
-from peft import PeftModel
 
-from common.core import manifests
-from common.models import causal_lm
-from support import ROOT, SHARED
+from support import ROOT
 
 MAJORITY = 50.0
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_the_demo_in_small_prints_tables_in_which_hra_has_learned(tmp_path):
+    paths = {name: f"{tmp_path}/{name}" for name in ("results", "resources", "scratch", "logs")}
+    (tmp_path / "paths.yaml").write_text(f"pathvars: {paths}")
+    configs = f"config/demo/config.yaml tests/tiny/demo_ci.yaml {tmp_path}/paths.yaml"
+    make_demo(f"ROOT={tmp_path}", f"CONFIGS={configs}")
+    tables = tmp_path / "results"
+    check_glue(tables, "Sentiment")
+    check_math(tables)
+    check_subject(tables)
+    check_control(tables, "Edges IoU", most=0.95, margin=0.03)
+
+
+@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.timeout(2400)
-def test_demo_prints_tables_in_which_every_method_has_learned():
-    done = subprocess.run(
-        ["make", "demo", "TASK=all", f"VENV={sys.prefix}", f"PYTHON={sys.executable}"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "HRA" in done.stdout and "Where to look next" in done.stdout
-    table = read_table("glue", "best_on_dev")
-    for run in ("head/linear", "lora/r8", "hra/r8", "full/all"):
-        for name in ("Sentiment", "Paraphrase (acc)"):
-            assert float(table[run][name]) > MAJORITY, (run, name)
-    # The point of an adapter: clearly better than the classifier alone.
+def test_the_whole_demo_prints_tables_in_which_every_method_has_learned():
+    make_demo()
+    tables = ROOT / "demo/results"
+    assert {"head/linear", "lora/r8", "hra/r8", "full/all"} <= set(read_table(tables, "glue", "best_on_dev"))
     for name in ("Sentiment", "Paraphrase (acc)"):
-        assert float(table["hra/r8"][name]) > float(table["head/linear"][name]) + 5
-    # The base solves problems of one step; these take two and three.
-    score = {run: float(row["Word problems (strict)"]) for run, row in read_table("math", "last").items()}
-    assert score.pop("base/pretrained") < 10
-    assert {"full/all", "lora/r8", "hra/r8"} == set(score)
-    assert min(score.values()) > 20, score
-    # A subject that the base has never seen looks clearly more like itself; what the prompts ask for is still seen.
-    likeness, faithful = (
-        {run: float(row[name] or "nan") for run, row in read_table("subject", "last").items()}
-        for name in ("Subject fidelity (EfficientNet for DINO)", "Prompt fidelity (position and background)")
-    )
-    for run in ("lora/r8", "hra/r8"):
-        assert likeness["base/pretrained"] + 0.05 < likeness[run] < likeness["real/images"], likeness
-        assert faithful[run] > 0.6, faithful  # by chance 0.2
-    # Captions do not tell where the object is; the hint does.
-    followed = read_table("control", "last")
-    for name, most, margin in (("Classes mIoU", 95, 10), ("Edges IoU", 0.95, 0.03)):
-        score = {run: float(row[name]) for run, row in followed.items()}
-        assert score["real/images"] > most, score
-        assert min(score["lora/r8"], score["hra/r8"]) > score["base/pretrained"] + margin, score
+        check_glue(tables, name)
+    assert {"full/all", "lora/r8", "hra/r8"} < set(check_math(tables))
+    assert {"lora/r8", "hra/r8"} < set(check_subject(tables))
+    check_control(tables, "Classes mIoU", most=95, margin=10)
+    followed = check_control(tables, "Edges IoU", most=0.95, margin=0.03)
     error = {run: float(row["Points error (px, missing points farthest)"]) for run, row in followed.items()}
     assert max(error["lora/r8"], error["hra/r8"]) < error["base/pretrained"] / 1.5, error
 
 
-def read_table(task: str, selection: str) -> dict[str, dict]:
+def make_demo(*variables: str) -> None:
+    command = ["make", "demo", "TASK=all", "CORES=2", f"VENV={sys.prefix}", f"PYTHON={sys.executable}", *variables]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0, done.stdout
+    assert "HRA" in done.stdout and "Where to look next" in done.stdout
+
+
+def read_table(tables: Path, task: str, selection: str) -> dict[str, dict]:
     """`method/variant` -> its row; nothing is missing."""
-    with open(ROOT / f"demo/results/table_{task}.csv", newline="") as stream:
+    with (tables / f"table_{task}.csv").open(newline="") as stream:
         table = {row["run"]: row for row in csv.DictReader(stream) if row["selection"] == selection}
     assert not any(row["missing"] for row in table.values())
     return table
 
 
-def make_real(tmp_path, task: str, target: str, preset: str):
-    """A file of the demo on the real data, its preset shortened, its training on both cores."""
-    if not SHARED.exists():
-        pytest.skip("../shared/data is not here")
-    short = tmp_path / "short.yaml"
-    short.write_text(
-        f"presets: {{{task}: {{demo-real: {preset}}}}}\n"
-        f"tasks: {{{task}: {{resources: {{threads: 2}}}}}}\n"
-        f"pathvars: {{results: {tmp_path}/results, resources: demo/real/resources, "
-        f"scratch: {tmp_path}/scratch, logs: {tmp_path}/logs}}\n"
+def check_glue(tables: Path, name: str) -> None:
+    score = {run: float(row[name]) for run, row in read_table(tables, "glue", "best_on_dev").items() if row[name]}
+    assert min(score.values()) > MAJORITY, score
+    # The point of an adapter: clearly better than the classifier alone.
+    assert score["hra/r8"] > score["head/linear"] + 5, score
+
+
+def check_math(tables: Path) -> dict[str, dict]:
+    """The base solves problems of one step; these take two and three."""
+    table = read_table(tables, "math", "last")
+    score = {run: float(row["Word problems (strict)"]) for run, row in table.items()}
+    assert score.pop("base/pretrained") < 10
+    assert min(score.values()) > 20, score
+    return table
+
+
+def check_subject(tables: Path) -> dict[str, dict]:
+    """A subject that the base has never seen looks clearly more like itself; what the prompts ask for is still seen."""
+    table = read_table(tables, "subject", "last")
+    likeness, faithful = (
+        {run: float(row[name] or "nan") for run, row in table.items()}
+        for name in ("Subject fidelity (EfficientNet for DINO)", "Prompt fidelity (position and background)")
     )
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "config/demo/config.yaml"]
-    command += ["config/demo/real_data.yaml", str(short), "--config", f"local_root={SHARED}/data", "--"]
-    done = subprocess.run([*command, str(tmp_path / target)], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return tmp_path / target
+    for run in set(table) - {"base/pretrained", "real/images"}:
+        assert likeness["base/pretrained"] + 0.05 < likeness[run] < likeness["real/images"], likeness
+        assert faithful[run] > 0.6, faithful  # by chance 0.2
+    return table
 
 
-@pytest.mark.slow
-@pytest.mark.real
-def test_hra_learns_the_real_sst2(tmp_path):
-    """A short training on the real sentences beats the majority class (50.9 %) clearly."""
-    target = "results/glue/sst2-sentences/hra/r8/seed0/validation/metrics.json"
-    made = make_real(tmp_path, "glue", target, "{datasets: {sst2-sentences: {epochs: 0.25}}}")
-    metrics = json.loads(made.read_text())
-    assert metrics["n_items"] == 872
-    assert metrics["selections"]["last"]["metrics"]["accuracy"]["value"] > 0.6
-
-
-@pytest.mark.slow
-@pytest.mark.real
-def test_hra_learns_the_real_gsm8k(tmp_path):
-    """Twelve steps of SmolLM2-135M on GSM8K's training set: the loss on its test set falls clearly."""
-    target = "results/math/gsm8k-jsonl/hra/r8/seed0/train.json"
-    record = json.loads(make_real(tmp_path, "math", target, "{all: {epochs: 0.2}}").read_text())
-    assert record["steps"] == 12 and record["adapter_parameters"] == 30 * 2 * 576 * 8
-    resources = ROOT / "demo/real/resources"
-    model, data = (
-        manifests.folder(resources / f"{name}.manifest.json")
-        for name in ("models/smollm2-135m-gguf", "datasets/math/gsm8k-jsonl")
-    )
-    prompt = yaml.safe_load((ROOT / "config/demo/real_data.yaml").read_text())["tasks"]["math"]["prompt"]["template"]
-    rows = causal_lm.training_rows(data, "test", prompt, causal_lm.load_tokenizer(model), 256).select(range(12))
-    base = causal_lm.load_model(model, "float32")
-    before = loss(base, rows)
-    adapted = PeftModel.from_pretrained(base, (tmp_path / target).parent / "last")
-    assert loss(adapted, rows) < before - 0.2
-
-
-def loss(model, rows) -> float:
-    """Mean over the tokens of the answers."""
-    total = tokens = 0
-    with torch.inference_mode():
-        for row in rows:
-            ids, labels = (torch.tensor([row[name]]) for name in ("input_ids", "labels"))
-            learned = int((labels[:, 1:] != causal_lm.IGNORED).sum())
-            total += model(input_ids=ids, labels=labels).loss.item() * learned
-            tokens += learned
-    return total / tokens
+def check_control(tables: Path, name: str, most: float, margin: float) -> dict[str, dict]:
+    """Captions do not tell where the object is; the hint does."""
+    table = read_table(tables, "control", "last")
+    score = {run: float(row[name]) for run, row in table.items()}
+    assert score.pop("real/images") > most
+    base = score.pop("base/pretrained")
+    assert min(score.values()) > base + margin, (base, score)
+    return table

@@ -129,9 +129,9 @@ def test_an_item_that_hangs_is_wrong_and_the_others_are_graded(job, monkeypatch)
 @pytest.mark.parametrize(
     "items, message",
     [
-        ([0, 1, 3], r"4 items, once each\. Missing: 2; double or unknown: none"),
-        ([0, 1, 1, 2, 3], "double or unknown: 1"),
-        ([0, 1, 2, 3, 4], "double or unknown: 4"),
+        ([0, 1, 3], r"4 items, once each\. Missing: 2; duplicate or unexpected: none"),
+        ([0, 1, 1, 2, 3], "duplicate or unexpected: 1"),
+        ([0, 1, 2, 3, 4], "duplicate or unexpected: 4"),
     ],
 )
 def test_missing_and_double_items_are_named(job, items, message):
@@ -145,7 +145,7 @@ def test_a_damaged_file_of_outputs_is_named(job):
     given = job(GSM8K, OUTPUTS)
     with open(given["input"]["outputs"], "r+b") as stream:
         stream.truncate(20)
-    with pytest.raises(JobError, match=r"outputs\.jsonl\.gz is cut off or damaged"):
+    with pytest.raises(JobError, match=r"outputs\.jsonl\.gz is truncated or corrupted"):
         evaluate_math.main(given)
 
 

@@ -187,7 +187,7 @@ def test_every_reader_detects_every_cut(tmp_path, layout):
             read()
         for cut in range(0, len(whole), tarfile.BLOCKSIZE):
             path.write_bytes(whole[:cut])
-            with pytest.raises(JobError, match=r"images\.tar is cut off or damaged .*\. Delete it and run again"):
+            with pytest.raises(JobError, match=r"images\.tar is truncated or corrupted .*\. Delete it and run again"):
                 read()
 
 
@@ -198,7 +198,7 @@ def test_images_that_are_missing_from_a_closed_archive_are_counted(tmp_path):
         with tarfile.open(tmp_path / "b.tar", "w", format=tarfile.PAX_FORMAT, pax_headers=header) as half:
             for name in names:
                 half.addfile(whole.getmember(name), whole.extractfile(name))
-    with pytest.raises(JobError, match=r"b\.tar is cut off or damaged \(2 images are stated, 1 found\)"):
+    with pytest.raises(JobError, match=r"b\.tar is truncated or corrupted \(2 images are stated, 1 found\)"):
         list(images.unpack(tmp_path / "b.tar"))
     images.pack(tmp_path / "none.tar", [])
     assert list(images.unpack(tmp_path / "none.tar")) == []
@@ -210,7 +210,7 @@ def test_a_tar_file_of_links_or_devices_is_refused(tmp_path, kind):
         member = tarfile.TarInfo("a.png")
         member.type, member.linkname = kind, "/etc/passwd"
         archive.addfile(member)
-    with pytest.raises(JobError, match=r"a\.tar is cut off or damaged \(a\.png is not a plain file\)"):
+    with pytest.raises(JobError, match=r"a\.tar is truncated or corrupted \(a\.png is not a plain file\)"):
         list(images.unpack(tmp_path / "a.tar"))
 
 
@@ -224,14 +224,14 @@ def test_a_damaged_tar_file_is_said(tmp_path):
     header = whole.index(b"b.png")
     for content in (b"", b"junk" * 400, whole[:header] + b"X" + whole[header + 1 :], whole[:-1] + b"X"):
         (tmp_path / "a.tar").write_bytes(content)
-        with pytest.raises(JobError, match=r"a\.tar is cut off or damaged"):
+        with pytest.raises(JobError, match=r"a\.tar is truncated or corrupted"):
             list(images.unpack(tmp_path / "a.tar"))
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         for name, content in (("a.png", b""), ("a.json", b"[" * 100_000)):
             member = tarfile.TarInfo(name)
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
-    with pytest.raises(JobError, match=r"a\.tar is cut off or damaged \(nested too deeply\)"):
+    with pytest.raises(JobError, match=r"a\.tar is truncated or corrupted \(nested too deeply\)"):
         list(images.unpack(tmp_path / "a.tar"))
 
 

@@ -161,7 +161,7 @@ def test_a_job_waits_until_a_gpu_is_free(two_gpus):
 
 def test_more_gpus_than_there_are_is_an_error_at_once(two_gpus):
     with (
-        pytest.raises(JobError, match=r"asks for 3 GPU\(s\) per job; this machine shows 2.*gpu: 0"),
+        pytest.raises(JobError, match=r"requests 3 GPU\(s\) per job; this machine has 2.*gpu: 0"),
         jobs.reserved_gpus(3),
     ):
         pass

@@ -113,7 +113,7 @@ def test_class_images_that_a_crash_left_short_are_not_trained_on(make_subject_ru
     with pytest.raises(JobError, match="1 of 4 images are missing, first step00000-prompt00-3"):
         gather_images.main(gather)
     Path(job["output"]["shard"]).write_bytes(Path(job["output"]["shard"]).read_bytes()[:3000])
-    with pytest.raises(JobError, match="cut off or damaged"):
+    with pytest.raises(JobError, match="truncated or corrupted"):
         gather_images.main(gather)
     for shard in (0, 1):
         generate_class_images.main(run.class_images(shard, 2))

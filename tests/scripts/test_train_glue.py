@@ -233,7 +233,7 @@ def test_a_missing_gpu_is_said_at_the_start(make_run):
 
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    with pytest.raises(JobError, match=r"asks for 1 GPU.*Set gpu: 0"):
+    with pytest.raises(JobError, match=r"requests 1 GPU.*Set gpu: 0"):
         train_glue.main(job)
 
 

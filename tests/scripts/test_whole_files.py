@@ -122,7 +122,7 @@ def test_only_what_a_job_reads_is_hashed(tmp_path):
 @pytest.mark.parametrize("content", [[], {}, {"files": {"a": {"bytes": 1}}}, {"files": ["a"]}])
 def test_a_manifest_without_its_parts_is_named(tmp_path, content):
     files.write_json(tmp_path / "set.manifest.json", content)
-    with pytest.raises(JobError, match=r"set\.manifest\.json: not a manifest .* Delete it and run again"):
+    with pytest.raises(JobError, match=r"set\.manifest\.json: expected a manifest.* Delete it and run again"):
         manifests.folder(tmp_path / "set.manifest.json")
 
 
@@ -145,7 +145,8 @@ def test_a_truncated_config_of_an_adapter_is_named(tmp_path):
     save_file({"weight": torch.ones(2)}, tmp_path / adapters.WEIGHTS)
     (tmp_path / "adapter_config.json").write_text('{"peft_type":')
     with pytest.raises(
-        JobError, match=r"adapter_config\.json: not JSON, but truncated or damaged .* Delete it and run"
+        JobError,
+        match=r"adapter_config\.json: expected valid JSON, found a truncated or corrupted file .* Delete it and run",
     ):
         adapters.load(None, method(), tmp_path)
 
@@ -205,12 +206,14 @@ def test_a_model_with_code_in_its_weights_is_refused_by_name(tmp_path, load):
 def test_json_nested_too_deeply_is_no_json(tmp_path):
     deep = "[" * 100_000
     (tmp_path / "a.json").write_text(deep)
-    with pytest.raises(JobError, match=r"a\.json: not JSON, but truncated or damaged \(nested too deeply\)"):
+    with pytest.raises(
+        JobError, match=r"a\.json: expected valid JSON, found a truncated or corrupted file \(nested too deeply\)"
+    ):
         files.read_json(tmp_path / "a.json")
     with pytest.raises(JobError, match=r"rows: a\.json, line 1: not JSON"):
         text_tables.read("rows", [tmp_path / "a.json"], None)
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(deep.encode() + b"\n"))
-    with pytest.raises(JobError, match=r"a\.jsonl\.gz is cut off or damaged \(nested too deeply\)"):
+    with pytest.raises(JobError, match=r"a\.jsonl\.gz is truncated or corrupted \(nested too deeply\)"):
         predictions.read(tmp_path / "a.jsonl.gz")
 
 
@@ -221,7 +224,7 @@ def test_lines_that_are_cut_anywhere_are_noticed(tmp_path):
     whole = path.read_bytes()
     for cut in range(len(whole)):
         path.write_bytes(whole[:cut])
-        with pytest.raises(JobError, match=r"a\.jsonl\.gz is cut off or damaged .* Delete it and run again"):
+        with pytest.raises(JobError, match=r"a\.jsonl\.gz is truncated or corrupted .* Delete it and run again"):
             predictions.read(path)
     text = json.dumps({"item": 0}) + "\n" + json.dumps({"item": 1})
     path.write_bytes(gzip.compress(text[:20].encode()))  # cut between two members, in a line

@@ -1,8 +1,8 @@
-"""The error that a user can put right, and checks that raise it."""
+"""The error that a user can fix, and checks that raise it."""
 
 
 class JobError(Exception):
-    """What is wrong and what to do about it: shown without a traceback."""
+    """States what was expected, what was found and how to fix it; shown without a traceback."""
 
 
 def expect(condition: bool, message: str) -> None:
@@ -12,5 +12,5 @@ def expect(condition: bool, message: str) -> None:
 
 
 def one_of(place: str, what: str, value, known) -> None:
-    """Raise JobError unless `value` is among the known ones; `place`: its position in the config."""
+    """Raise JobError unless `value` is one of the known ones; `place`: its key in the config."""
     expect(value in known, f"{place}: unknown {what} {value!r}; known: {', '.join(map(str, known))}")

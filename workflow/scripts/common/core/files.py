@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: a name appears when its content is complete."""
+"""Atomic writing and reading of files: a file name appears only once its content is complete."""
 
 import contextlib
 import glob
@@ -14,14 +14,14 @@ from pathlib import Path
 
 from common.core.errors import JobError
 
-ABANDONED = 3600  # seconds since the last byte of a temporary file whose writer cannot be asked
+ABANDONED = 3600  # seconds since the last write to a temporary file of another machine
 
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path in the folder of `path`; what was written there becomes `path`, or nothing does.
+    """Yield a temporary path in the folder of `path` and rename it to `path` on success.
 
-    What killed processes left behind of the same file is removed.
+    Removes what killed processes left behind of the same file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,20 +31,20 @@ def replacing(path: str | Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)  # a full disk is to be left with what is of use
+        temporary.unlink(missing_ok=True)  # do not leave useless files on a full disk
         raise
 
 
 def sweep(path: Path) -> None:
-    """Remove the temporary files of `path` that nobody writes any more.
+    """Remove the abandoned temporary files of `path`.
 
-    On this machine the process is gone. Of another machine, which may share the folder, only the file's age tells; so
-    too where a number was given to another process.
+    On this machine, a file is abandoned if its process has ended. For another machine that shares the folder, and for
+    a reused process ID, only the file's age can tell.
     """
     owner = re.compile(rf"\.{re.escape(path.name)}\.{re.escape(platform.node())}-(\d+)\.tmp")
     for left in path.parent.glob(f".{glob.escape(path.name)}.*tmp"):
         ours = owner.fullmatch(left.name)
-        with contextlib.suppress(FileNotFoundError):  # another process sweeps too
+        with contextlib.suppress(FileNotFoundError):  # another process may remove it at the same time
             if (ours and not is_alive(int(ours[1]))) or age(left) > ABANDONED:
                 left.unlink()
 
@@ -60,7 +60,7 @@ def is_alive(process: int) -> bool:
 
 
 def age(path: Path) -> float:
-    """Seconds since a file was written, by this machine's clock."""
+    """Return the seconds since a file was written, by this machine's clock."""
     return time.time() - path.stat().st_mtime
 
 
@@ -74,7 +74,7 @@ def write_json(path: str | Path, value) -> None:
 
 
 def parse_json(text: str | bytes):
-    """The value of a JSON text; ValueError for whatever is none."""
+    """Parse a JSON text; raise ValueError if it is invalid."""
     try:
         return json.loads(text)
     except RecursionError:
@@ -82,12 +82,14 @@ def parse_json(text: str | bytes):
 
 
 def read_json(path: str | Path, remedy: str = "Delete it and run again."):
-    """The value in a JSON file. FileNotFoundError if there is none, JobError if it is truncated or damaged."""
+    """Read a JSON file. Raise FileNotFoundError if it is missing, JobError if it is truncated or corrupted."""
     content = Path(path).read_bytes()
     try:
         return parse_json(content)
     except ValueError as problem:
-        raise JobError(f"{path}: not JSON, but truncated or damaged ({problem}). {remedy}") from problem
+        raise JobError(
+            f"{path}: expected valid JSON, found a truncated or corrupted file ({problem}). {remedy}"
+        ) from problem
 
 
 @contextlib.contextmanager
@@ -102,7 +104,7 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
 
 
 def replace_folder(new: str | Path, path: str | Path) -> None:
-    """Put the finished folder `new` in the place of `path`."""
+    """Replace the folder `path` with the finished folder `new`."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(path, ignore_errors=True)
@@ -110,12 +112,12 @@ def replace_folder(new: str | Path, path: str | Path) -> None:
 
 
 def sha256(path: str | Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
+    """Compute the hexadecimal SHA-256 of a file."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def sha256_of_listing(hashes: dict[str, str]) -> str:
-    """One SHA-256 for a set of files: over their sorted `sha256  path` lines, as `sha256sum` prints them."""
+    """Compute one SHA-256 for a set of files, over their sorted `sha256  path` lines as printed by `sha256sum`."""
     lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(hashes.items()))
     return hashlib.sha256(lines.encode()).hexdigest()

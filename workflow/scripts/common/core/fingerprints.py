@@ -1,4 +1,4 @@
-"""What a result depends on: may a job use what an earlier one left behind?"""
+"""Fingerprints of everything a result depends on, to decide whether a job may reuse earlier files."""
 
 import hashlib
 import json
@@ -7,20 +7,20 @@ from pathlib import Path
 from common.core import files, provenance
 from common.core.job import processes
 
-# Params that change no result: names, folders, and the device, on which rounding depends at most.
+# Params that do not change results: names, folders, and the device, which affects rounding only.
 NEUTRAL = ("preset", "model_name", "scratch", "device")
 PACKAGES = ("torch", "peft", "transformers", "diffusers")
 
 
 def digest(content) -> str:
-    """16 hexadecimal digits of what a cached file depends on; they name the file or its folder."""
+    """Hash everything that a cached file depends on to 16 hexadecimal digits, which name the file or its folder."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def of_training(job: dict, steps: int, per_process: bool) -> dict:
-    """Everything that the numbers of a training depend on, as JSON.
+    """Collect everything that the results of a training run depend on, as JSON.
 
-    `steps`: of the optimiser, in all. `per_process`: random numbers differ with the number of processes.
+    `steps`: total number of optimiser steps. `per_process`: random numbers depend on the number of processes.
     """
     content = {key: value for key, value in job["params"].items() if key not in NEUTRAL}
     content |= {"seed": int(job["wildcards"]["seed"]), "steps": steps}
@@ -31,20 +31,20 @@ def of_training(job: dict, steps: int, per_process: bool) -> dict:
 
 
 def of_input(path: str) -> str:
-    """SHA-256 of what a manifest lists; of the file itself where it is none."""
+    """Return the SHA-256 of the files that a manifest lists, or of the file itself if it is not a manifest."""
     listed = files.read_json(path).get("sha256") if Path(path).suffix == ".json" else None
     return listed or files.sha256(path)
 
 
 def differences(saved: dict, now: dict) -> list[str]:
-    """`learning_rate 0.02, now 0.001` for each entry that differs."""
+    """List the entries that differ, in the form `learning_rate 0.02, now 0.001`."""
     before, after = flat(saved), flat(now)
     keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
     return [f"{key} {shown(before.get(key))}, now {shown(after.get(key))}" for key in keys]
 
 
 def flat(content: dict, prefix: str = "") -> dict:
-    """Nested entries under dotted names; hyper-parameters under their own."""
+    """Flatten nested entries to dotted names; hyper-parameters keep their own names."""
     found = {}
     for key, value in content.items():
         name = key if prefix in ("", "hyperparameters.") else prefix + key

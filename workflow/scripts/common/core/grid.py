@@ -1,11 +1,11 @@
-"""What the config says: the slices that rules hand to their jobs.
+"""Look-ups in the config: the slices that rules pass to their jobs.
 
 Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
 """
 
 
 def runs(config: dict, task: str) -> list[dict]:
-    """The runs of a task, in config order: `dataset`, `method`, `variant`, `seed`; a run named twice counts once."""
+    """List a task's runs in config order: `dataset`, `method`, `variant`, `seed`; a run listed twice counts once."""
     unique = {}
     for block in config["tasks"][task]["grid"]:
         for run in block["runs"]:
@@ -17,7 +17,7 @@ def runs(config: dict, task: str) -> list[dict]:
 
 
 def places(config: dict) -> dict[str, str]:
-    """Where a run lies, its evaluations, and the states of its training and of its start, with wildcards."""
+    """Return the paths, with wildcards, of a run, its evaluations and the checkpoints of training and augmentation."""
     roots, run = config["pathvars"], "{task}/{dataset}/{method}/{variant}/seed{seed}"
     return {
         "run": f"{roots['results']}/{run}",
@@ -28,13 +28,13 @@ def places(config: dict) -> dict[str, str]:
 
 
 def columns(config: dict, task: str) -> list[dict]:
-    """The table's columns; one without a dataset is the mean over all `datasets` of the grid."""
+    """List the table's columns; one without a dataset is the mean over all `datasets` of the grid."""
     every = {"datasets": datasets(config, task)}
     return [column if "dataset" in column else column | every for column in config["tasks"][task]["columns"]]
 
 
 def datasets(config: dict, task: str) -> list[str]:
-    """The datasets of a task's grid; none of a task that is not there."""
+    """List the datasets of a task's grid; none for a task that is not in the config."""
     return list(dict.fromkeys(run["dataset"] for run in runs(config, task))) if task in config["tasks"] else []
 
 
@@ -46,9 +46,9 @@ def preset(config: dict, task: str, run: str) -> str | None:
 
 
 def hyperparameters(config: dict, task: str, dataset: str, run: str) -> dict:
-    """Of `method/variant` on a dataset; later wins: the task's defaults, the preset's all, methods, datasets.
+    """Merge hyper-parameters; later entries win: the task's defaults, the preset's all, methods, datasets.
 
-    A mapping in a preset, such as AdaLoRA's schedule, has the name of a kind and applies to that kind only.
+    A mapping in a preset, such as AdaLoRA's schedule, is named after a kind and applies to that kind only.
     """
     chosen = config["presets"][task][preset(config, task, run)]
     methods = chosen.get("methods", {})
@@ -65,9 +65,10 @@ def hyperparameters(config: dict, task: str, dataset: str, run: str) -> dict:
 
 
 def method(config: dict, task: str, method: str, variant: str, dataset: str | None = None) -> dict:
-    """What augmentation and training need to know of a variant: its kind, version, PEFT arguments and targets.
+    """Return what augmentation and training need of a variant: its kind, version, PEFT arguments and targets.
 
-    A preset's mapping of the kind's name overrides `peft` for a dataset, but no sizes: all datasets share one start.
+    A preset's mapping named after the kind overrides `peft` for a dataset, except sizes, since all datasets share one
+    initial adapter.
     """
     entry, model = config["methods"][method], config["models"][config["tasks"][task]["model"]]
     chosen = entry["variants"][variant]
@@ -87,23 +88,23 @@ def method(config: dict, task: str, method: str, variant: str, dataset: str | No
 
 
 def resource(stated: dict, name: str, default, attempt: int):
-    """A resource as the config states it. Memory grows by half a job's first with each retry: it may be why it died."""
+    """Look up a resource. Each retry adds 50 % of the initial memory, in case the job ran out of memory."""
     value = stated.get(name, default)
     return value * (1 + attempt) // 2 if name == "mem_mb" else value
 
 
 def names(config: dict, task: str) -> list[str]:
-    """`method/variant` of every run of a task, once, in config order."""
+    """List the distinct `method/variant` of a task's runs in config order."""
     return list(dict.fromkeys(f"{run['method']}/{run['variant']}" for run in runs(config, task)))
 
 
 def table_rows(config: dict, task: str) -> list[dict[str, str]]:
-    """Rows of the table in config order."""
+    """List the rows of the table in config order."""
     return rows_of(config, names(config, task))
 
 
 def rows_of(config: dict, chosen: list[str]) -> list[dict[str, str]]:
-    """`run` (method/variant) and `label` of each."""
+    """Return `run` (method/variant) and `label` of each run."""
 
     def label(run: str) -> str:
         method, variant = run.split("/")
@@ -113,7 +114,7 @@ def rows_of(config: dict, chosen: list[str]) -> list[dict[str, str]]:
 
 
 def seeds_expected(config: dict, task: str) -> dict[str, dict[str, int]]:
-    """`method/variant` -> dataset -> number of seeds in the grid."""
+    """Count the seeds in the grid: `method/variant` -> dataset -> number."""
     counts: dict[str, dict[str, int]] = {}
     for run in runs(config, task):
         datasets = counts.setdefault(f"{run['method']}/{run['variant']}", {})
@@ -122,5 +123,5 @@ def seeds_expected(config: dict, task: str) -> dict[str, dict[str, int]]:
 
 
 def averages(config: dict, task: str) -> dict[str, list[str]]:
-    """Name of an average column -> the columns that it averages."""
+    """Map the name of each average column to the columns it averages."""
     return {entry["name"]: entry["columns"] for entry in config["tasks"][task].get("averages", [])}

@@ -20,7 +20,7 @@ from common.core import files, launcher
 from common.core.errors import JobError
 
 TIME = "%Y-%m-%dT%H:%M:%SZ"  # ISO 8601, UTC
-# Numbers of GPUs mean nothing outside a scheduler's job, so each has its own locks.
+# GPU indices are only meaningful within a scheduler job, so every job has its own locks.
 SCHEDULER_JOBS = ("SLURM_JOB_ID", "LSB_JOBID", "PBS_JOBID", "JOB_ID")
 SCHEDULER_JOB = next((os.environ[name] for name in SCHEDULER_JOBS if name in os.environ), None)
 LOCK_FOLDER = Path(os.environ.get("HRA_GPU_LOCKS", f"/tmp/hra-gpu-locks-{os.getuid()}-{SCHEDULER_JOB or 'machine'}"))
@@ -61,7 +61,7 @@ def as_list(paths: str | list[str] | None) -> list[str]:
 
 
 def from_snakemake(snakemake) -> dict:
-    """The `snakemake` object of a `script:` rule as a plain dict."""
+    """Convert the `snakemake` object of a `script:` rule to a plain dict."""
 
     def named(values) -> dict:
         return {key: plain(value) for key, value in values.items()}
@@ -86,9 +86,10 @@ def from_snakemake(snakemake) -> dict:
 
 
 def guarded(main: Callable[[dict], None], job: dict) -> str | None:
-    """Run `main`; what went wrong in one line, or None. The traceback goes to the log.
+    """Run `main` and return its error in one line, or None. The traceback goes to the log.
 
-    The line is also written beside the run's state: that makes a failed run a row of the run table (collect_runs.py).
+    The line is also written to the scratch folder, so that a failed run becomes a row of the run table
+    (collect_runs.py).
     """
     error, started = error_file(job), time.time()
     try:
@@ -117,7 +118,7 @@ def guarded(main: Callable[[dict], None], job: dict) -> str | None:
 
 
 def describe(problem: Exception) -> str:
-    """One line for the terminal and the run table."""
+    """Format an error as one line for the terminal and the run table."""
     text = f"{type(problem).__name__}: {problem}"
     if "No space left" in text:
         text += ". Free some space and run again: finished work is kept, training resumes from its last checkpoint."
@@ -125,13 +126,13 @@ def describe(problem: Exception) -> str:
 
 
 def error_file(job: dict) -> Path | None:
-    """Where a failure is written down: in the job's scratch folder, under the stage's name (train_glue: train)."""
+    """Return the path of the error file: in the job's scratch folder, named after the stage (train_glue: train)."""
     scratch = job["params"].get("scratch")
     return Path(scratch) / f"{job['rule'].partition('_')[0]}.error.json" if scratch else None
 
 
 def last_error(job: dict, since: float) -> str:
-    """The line that tells the user what went wrong in one of several processes."""
+    """Return the error message of whichever process failed."""
     error = error_file(job)
     if error and error.exists() and error.stat().st_mtime >= since:
         return files.read_json(error)["error"]
@@ -139,10 +140,10 @@ def last_error(job: dict, since: float) -> str:
 
 
 def redirect(job: dict) -> None:
-    """Send standard output and error, children's included, to the log file; progress bars stay out of it.
+    """Redirect standard output and error, including children's, to the log file, without progress bars.
 
-    Snakemake deletes the log before a retry. So it is a second name of a hidden file, to which every attempt appends,
-    a header line first.
+    Snakemake deletes the log before a retry. Therefore the log is a hard link to a hidden file, to which every attempt
+    appends, starting with a header line.
     """
     os.environ |= {"TQDM_DISABLE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
     log = Path(job["log"])
@@ -165,7 +166,7 @@ def processes(job: dict) -> int:
 
 
 def wanted_gpus(job: dict) -> int:
-    """Number of GPUs that this process must pick for itself: none where the scheduler has given it just these."""
+    """Return the number of GPUs that this process must reserve itself: none if the scheduler has assigned them."""
     wanted = int(job["resources"].get("gpu", 0))
     if job["params"].get("device") == "cpu" or not wanted:
         return 0
@@ -175,9 +176,9 @@ def wanted_gpus(job: dict) -> int:
 
 @contextlib.contextmanager
 def reserved_gpus(count: int):
-    """Hold `count` GPUs of this machine, one lock file each, and show only them to CUDA.
+    """Reserve `count` GPUs of this machine, with one lock file per GPU, and make only them visible to CUDA.
 
-    Snakemake counts GPUs but does not say which one a job may use; without this all local jobs land on GPU 0.
+    Snakemake counts GPUs but does not assign them to jobs; without this, all local jobs would use GPU 0.
     """
     if count == 0:
         yield
@@ -188,7 +189,7 @@ def reserved_gpus(count: int):
     devices = visible_gpus()
     if len(devices) < count:
         raise JobError(
-            f"The config asks for {count} GPU(s) per job; this machine shows {len(devices)}. "
+            f"The config requests {count} GPU(s) per job; this machine has {len(devices)}. "
             "Set `resources: {gpu: 0}` of the task to train on the CPU, or run on a machine with GPUs."
         )
     held: list[tuple[str, FileLock]] = []
@@ -201,7 +202,7 @@ def reserved_gpus(count: int):
                         lock.acquire(timeout=0)
                         held.append((device, lock))
             if len(held) < count:
-                # Half a set would starve a job that waits for the other half.
+                # Keeping only some of them could deadlock with a job that holds the others.
                 for _, lock in held:
                     lock.release()
                 held.clear()

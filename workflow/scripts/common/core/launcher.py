@@ -12,7 +12,7 @@ import psutil
 
 from common.core import files
 
-# Names the process of the job, in the environment of torchrun's.
+# Environment variable of torchrun's processes with the process ID of the job.
 JOB_PROCESS = "HRA_JOB_PROCESS"
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 # Time to save a training checkpoint before a process is ended.
@@ -20,14 +20,15 @@ GRACE_SECONDS = 120
 
 
 class ProcessesFailed(Exception):
-    """At least one process failed and recorded its error itself."""
+    """Raised if at least one process failed and recorded its error itself."""
 
 
 def torchrun(script: str, job: dict, count: int) -> None:
-    """Run the script in `count` processes. `ProcessesFailed` unless all succeed.
+    """Run the script in `count` processes. Raise ProcessesFailed unless all succeed.
 
-    torchrun kills its processes 30 seconds after a signal that it handles, and dies of one that it does not. So it runs
-    in its own session, which the terminal's Ctrl-C does not reach, and signals are sent to the processes directly.
+    torchrun kills its processes 30 seconds after a signal that it handles, and is itself killed by one that it does not
+    handle. Therefore it runs in its own session, which the terminal's Ctrl-C does not reach, and signals are forwarded
+    to the processes directly.
     """
     job_file = Path(job["params"]["scratch"]) / f"{job['rule']}.job.json"
     files.write_json(job_file, job)
@@ -35,7 +36,7 @@ def torchrun(script: str, job: dict, count: int) -> None:
     command += [f"--nproc-per-node={count}", script, str(job_file)]
     environment = {JOB_PROCESS: str(os.getpid()), "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(GRACE_SECONDS)}
     handlers = {number: signal.getsignal(number) for number in PASSED_ON}
-    # Slurm sends SIGUSR1 to every process of a job: torchrun inherits that it is ignored.
+    # Slurm sends SIGUSR1 to every process of a job; torchrun inherits the setting to ignore it.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     agent = subprocess.Popen(command, env=os.environ | environment, start_new_session=True)
 
@@ -65,7 +66,7 @@ def end_with_the_job() -> None:
     try:
         others = [psutil.Process(pid) for pid in (os.getppid(), int(os.environ[JOB_PROCESS]))]
     except psutil.NoSuchProcess:
-        raise SystemExit("the job of this process is gone") from None
+        raise SystemExit("the job of this process has ended") from None
 
     def watch():
         while all(alive(process) for process in others):

@@ -1,6 +1,6 @@
-"""What a model gave for a benchmark: gzipped JSON lines, one an item, the same bytes for the same content.
+"""Per-item outputs of a benchmark as gzipped JSON Lines, byte-identical for identical content.
 
-And what that comes to: metrics.json, alike for every task.
+And metrics.json, the same format for every task.
 """
 
 import gzip
@@ -25,12 +25,12 @@ def read(path: str | Path) -> list[dict]:
     try:
         with gzip.open(path, "rb") as stream:
             text = stream.read()
-        # gzip reads an empty file as an empty text, and a file cut between two members as a complete one.
+        # gzip reads an empty file as empty text, and a file truncated between two members as complete.
         if not Path(path).stat().st_size or (text and not text.endswith(b"\n")):
             raise EOFError("the last line is missing")
         return [line_of(line) for line in text.split(b"\n")[:-1]]
     except (EOFError, OSError, ValueError, zlib.error) as problem:
-        raise JobError(f"{path} is cut off or damaged ({problem}). Delete it and run again.") from problem
+        raise JobError(f"{path} is truncated or corrupted ({problem}). Delete it and run again.") from problem
 
 
 def line_of(line: bytes) -> dict:
@@ -41,14 +41,14 @@ def line_of(line: bytes) -> dict:
 
 
 def complete(lines: list[dict], expected: int, where: str) -> list[dict]:
-    """The lines in order of `item`; JobError unless each of 0 … expected - 1 is there once."""
+    """Sort the lines by `item`; raise JobError unless each of 0 … expected - 1 occurs exactly once."""
     counts = Counter(line["item"] for line in lines)
     missing = [item for item in range(expected) if item not in counts]
     wrong = [item for item, count in counts.items() if count > 1 or not 0 <= item < expected]
     if missing or wrong:
         raise JobError(
             f"{where}: expected {expected} items, once each. Missing: {some(missing)}; "
-            f"double or unknown: {some(wrong)}. Delete the shards and run again."
+            f"duplicate or unexpected: {some(wrong)}. Delete the shards and run again."
         )
     return sorted(lines, key=lambda line: line["item"])
 
@@ -58,7 +58,7 @@ def some(items: list[int]) -> str:
 
 
 def write_metrics(job: dict, started: float, device: str, record: dict, n_items: int, score: str, selections: dict):
-    """Write an evaluation's metrics.json. `record`: of the run's training; `score`: the metric that sums it up."""
+    """Write an evaluation's metrics.json. `record`: the run's train.json; `score`: name of the main metric."""
     wildcards = job["wildcards"]
     files.write_json(
         job["output"]["metrics"],

@@ -1,4 +1,4 @@
-"""Where a number comes from: code, libraries, machine."""
+"""Provenance of results: code, libraries, machine."""
 
 import hashlib
 import importlib.metadata
@@ -12,7 +12,7 @@ PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "snakemak
 
 
 def record(params: dict) -> dict:
-    """Fields of train.json that say how it was made: config hash, commit, dirty flag, versions."""
+    """Collect the provenance fields of train.json: config hash, commit, dirty flag, versions."""
     commit, dirty = git_state()
     return {
         "config_hash": hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest(),
@@ -30,7 +30,7 @@ def version(package: str) -> str:
 
 
 def git_state() -> tuple[str | None, bool | None]:
-    """Commit of the code and whether tracked files differ from it; (None, None) outside a git checkout."""
+    """Return the commit and whether tracked files differ from it, or (None, None) outside a git checkout."""
 
     def git(*arguments: str) -> str:
         root = Path(__file__).parent
@@ -47,7 +47,7 @@ def now() -> str:
 
 
 def device_name(device: str) -> str:
-    """Name of the GPU, or of the processor."""
+    """Return the name of the GPU or of the processor."""
     if device == "cuda":
         import torch
 
@@ -60,7 +60,7 @@ def device_name(device: str) -> str:
 
 
 def peak_memory_bytes(device: str) -> int:
-    """Most memory in use so far: allocated on the GPU by torch, else the process's resident set."""
+    """Return the peak memory so far: allocated on the GPU by torch, otherwise the process's resident set size."""
     import resource
 
     import torch
@@ -71,7 +71,7 @@ def peak_memory_bytes(device: str) -> int:
 
 
 def pick_device(gpu: int, device: str | None) -> str:
-    """`cuda` or `cpu`, as the config says; an error if it says cuda and there is none."""
+    """Return `cuda` or `cpu` as requested in the config; raise JobError if cuda is requested but unavailable."""
     import torch
 
     from common.core.errors import JobError
@@ -79,7 +79,7 @@ def pick_device(gpu: int, device: str | None) -> str:
     wanted = device or ("cuda" if gpu else "cpu")
     if wanted == "cuda" and torch.cuda.device_count() < 1:
         raise JobError(
-            f"The config asks for {gpu} GPU(s) (tasks.….resources.gpu); torch {torch.__version__} sees none on "
+            f"The config requests {gpu} GPU(s) (tasks.….resources.gpu); torch {torch.__version__} finds none on "
             f"{platform.node()}. Set gpu: 0 to use the CPU, or check the CUDA build and the node."
         )
     return wanted

@@ -146,7 +146,7 @@ def unpack(path: str | Path) -> Iterator[Picture]:
             if png or stated != str(found):
                 raise tarfile.ReadError(f"{stated} images are stated, {found} found")
     except (tarfile.TarError, OSError, ValueError) as problem:
-        raise JobError(f"{path} is cut off or damaged ({problem}). Delete it and run again.") from problem
+        raise JobError(f"{path} is truncated or corrupted ({problem}). Delete it and run again.") from problem
 
 
 def about(content: bytes) -> dict:

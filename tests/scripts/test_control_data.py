@@ -83,7 +83,7 @@ def test_colours_are_classes_again():
     assert (classes[found != classes], found[found != classes]) == (48, 6)  # skyscraper and road look the same
     with pytest.raises(JobError, match=r"x: 1 colours are no class's of ADE20K: #010203"):
         hints.classes_of_colours(zip_archives.NamedBytes(png(numpy.full((4, 4, 3), (1, 2, 3))), "x"))
-    with pytest.raises(JobError, match="x: not a whole image"):
+    with pytest.raises(JobError, match="x: cannot be decoded as an image"):
         hints.classes_of_colours(zip_archives.NamedBytes(colours(classes)[:60], "x"))
 
 
@@ -134,7 +134,7 @@ def test_prompts_in_the_config(tmp_path):
     split = make(tmp_path, dataset)
     square = control_data.square(Image.fromarray(picture(seed=2)), SIDE)
     assert [(one.tobytes(), prompt) for one, prompt, _ in split] == [(square.tobytes(), "the third")]
-    with pytest.raises(JobError, match=r"split train \(in the config\): expected 2 rows, 1 came"):
+    with pytest.raises(JobError, match=r"split train \(in the config\): expected 2 rows, found 1"):
         make(tmp_path, dataset | {"rows": {"train": 2}})
 
 
@@ -187,7 +187,7 @@ def test_the_nth_file_where_prompts_name_none(tmp_path):
             {"kind": "points"},
             r"split train, image '0': .*set.zip:notes/0.txt: expected landmarks in pixels",
         ),
-        ({}, {"rows": {"train": 5}}, r"split train \(set.jsonl\): expected 5 rows, 1 came"),
+        ({}, {"rows": {"train": 5}}, r"split train \(set.jsonl\): expected 5 rows, found 1"),
         ({}, {"hint": "depth"}, r"hint 'depth': neither one of canny"),
     ],
 )
@@ -208,6 +208,6 @@ def test_a_file_of_hints_that_is_cut_off(tmp_path):
 
 def test_damaged_pictures_are_named():
     content = png(picture())
-    with pytest.raises(JobError, match=r"set.zip:0.png: not a whole image"):
+    with pytest.raises(JobError, match=r"set.zip:0.png: cannot be decoded as an image"):
         images.load(zip_archives.NamedBytes(content[: len(content) // 2], "set.zip:0.png"))
     assert images.load(io.BytesIO(content)).size == (64, 48)

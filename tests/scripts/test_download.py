@@ -111,8 +111,8 @@ def test_no_newline_at_the_end_and_a_byte_order_mark(toy):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"columns": ["text"]}, r"split train .*no column 'text'; found 'label', 'sentence', 'more'"),
-        ({"label": "gold"}, r"no column 'gold'"),
+        ({"columns": ["text"]}, r"split train .*expected the column 'text', found 'label', 'sentence', 'more'"),
+        ({"label": "gold"}, r"expected the column 'gold'"),
         (
             {"train": "label,sentence\n1,a\n2,b\n7,c\n"},
             r"split train .*row 2: label '2' is not a class, 0 to 1 .*2 of 3",
@@ -124,15 +124,15 @@ def test_no_newline_at_the_end_and_a_byte_order_mark(toy):
         ({"labels": None, "train": "label,sentence\n1,a\nx,b\n"}, r"row 2: label 'x' is not a finite number"),
         ({"labels": None, "train": "label,sentence\n1,a\ninf,b\n"}, r"label 'inf' is not a finite number"),
         ({"labels": None, "train": "label,sentence\nnan,a\n"}, r"label 'nan' is not a finite number"),
-        ({"rows": {"train": 4}}, r"split train .*expected 4 rows, 3 came"),
+        ({"rows": {"train": 4}}, r"split train .*expected 4 rows, found 3"),
         ({"train": "label,sentence\n"}, r"split train .*no rows"),
-        ({"train": ""}, r"train\.csv does not read as text"),
+        ({"train": ""}, r"train\.csv cannot be read as text"),
         ({"train": "label,sentence\n1,a\n0, \n"}, r"row 2: sentence empty"),
-        ({"train": "label,sentence\n1,a\n0,b,c,d\n"}, r"train\.csv does not read as text"),
+        ({"train": "label,sentence\n1,a\n0,b,c,d\n"}, r"train\.csv cannot be read as text"),
         ({"train": "label,sentence\n1\n"}, r"row 1: sentence empty"),
-        ({"splits": {"train": ["trian.csv"]}}, r"nothing to use among dev\.csv, train\.csv"),
+        ({"splits": {"train": ["trian.csv"]}}, r"no usable files among dev\.csv, train\.csv"),
         ({"splits": {"train": ["train.csv", "x.csv"]}}, r"the source has no x\.csv"),
-        ({"read": None}, r"does not read as parquet"),
+        ({"read": None}, r"cannot be read as parquet"),
     ],
 )
 def test_a_dataset_that_does_not_fit(toy, options, message):

@@ -95,11 +95,20 @@ def test_a_folder_of_images_is_all_that_a_subject_needs(tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda folder: None, r"mug: nothing to use among no files"),
-        (lambda folder: (folder / "notes.txt").write_text("x"), r"nothing to use among notes.txt"),
-        (lambda folder: (folder / "a.jpg").write_text("not a picture"), r"a.jpg: not a whole image \(cannot identify"),
-        (lambda folder: cut(folder / "a.jpg"), r"a.jpg: not a whole image \(.*truncated.*\). Replace or remove it"),
-        (lambda folder: picture((64, 31)).save(folder / "a.png"), r"a.png: 64 × 31 pixels, but training crops 32 × 32"),
+        (lambda folder: None, r"mug: no usable files among none"),
+        (lambda folder: (folder / "notes.txt").write_text("x"), r"no usable files among notes.txt"),
+        (
+            lambda folder: (folder / "a.jpg").write_text("not a picture"),
+            r"a.jpg: cannot be decoded as an image \(cannot identify",
+        ),
+        (
+            lambda folder: cut(folder / "a.jpg"),
+            r"a.jpg: cannot be decoded as an image \(.*truncated.*\). Replace or remove it",
+        ),
+        (
+            lambda folder: picture((64, 31)).save(folder / "a.png"),
+            r"a.png: expected at least 32 × 32 pixels, found 64 × 31",
+        ),
     ],
 )
 def test_what_cannot_be_a_subject_is_said_at_the_download(tmp_path, spoil, message):
@@ -198,7 +207,7 @@ def test_images_that_are_missing_from_a_closed_archive_are_counted(tmp_path):
         with tarfile.open(tmp_path / "b.tar", "w", format=tarfile.PAX_FORMAT, pax_headers=header) as half:
             for name in names:
                 half.addfile(whole.getmember(name), whole.extractfile(name))
-    with pytest.raises(JobError, match=r"b\.tar is truncated or corrupted \(2 images are stated, 1 found\)"):
+    with pytest.raises(JobError, match=r"b\.tar is truncated or corrupted \(expected 2 images, found 1\)"):
         list(images.unpack(tmp_path / "b.tar"))
     images.pack(tmp_path / "none.tar", [])
     assert list(images.unpack(tmp_path / "none.tar")) == []
@@ -218,7 +227,9 @@ def test_a_damaged_tar_file_is_said(tmp_path):
     images.pack(tmp_path / "a.tar", made("a", "b"))
     whole = (tmp_path / "a.tar").read_bytes()
     deep = whole.replace(made("a")[0].png, b"x" * len(made("a")[0].png))  # the image itself is looked at when used
-    with pytest.raises(JobError, match=r"a\.png: not a whole image .* Delete its images\.tar and run again"):
+    with pytest.raises(
+        JobError, match=r"a\.png: cannot be decoded as an image .* Delete its images\.tar and run again"
+    ):
         (tmp_path / "a.tar").write_bytes(deep)
         _ = next(images.unpack(tmp_path / "a.tar")).image
     header = whole.index(b"b.png")
@@ -241,13 +252,13 @@ def test_a_damaged_tar_file_is_said(tmp_path):
         (
             "a.jpg",
             lambda path: picture().save(path, "GIF"),
-            r"a.jpg: not a whole image \(cannot identify .*; expected JPE",
+            r"a.jpg: cannot be decoded as an image \(cannot identify .*; expected JPE",
         ),
-        ("a.png", lambda path: picture().save(path, "EPS"), r"a.png: not a whole image \(cannot identify"),
+        ("a.png", lambda path: picture().save(path, "EPS"), r"a.png: cannot be decoded as an image \(cannot identify"),
         (
             "a.png",
             lambda path: path.write_bytes(bomb()),
-            r"a.png: not a whole image \(Image size \(4000000000 pixels\)",
+            r"a.png: cannot be decoded as an image \(Image size \(4000000000 pixels\)",
         ),
     ],
 )

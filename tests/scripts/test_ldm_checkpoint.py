@@ -165,7 +165,7 @@ def test_a_malicious_pickle_is_refused_and_not_run(tiny, tmp_path, how):
     else:
         content = {"state_dict": content} if how == "state" else content
         torch.save(content, path, _use_new_zipfile_serialization=how != "legacy")
-    with pytest.raises(JobError, match="refused and not run, for it is not tensors alone") as refused:
+    with pytest.raises(JobError, match="expected only tensors, found objects that could execute code") as refused:
         ldm_checkpoint.read(path)
     assert not mark.exists() and (how in ("pickle", "legacy") or "Path" in str(refused.value))
     torch.load(path, weights_only=False) if how != "pickle" else pickle.loads(path.read_bytes())
@@ -179,7 +179,7 @@ def test_a_file_cut_off_is_refused(tiny, tmp_path, suffix):
     whole = path.read_bytes()
     for length in (0, 100, len(whole) // 2):
         path.write_bytes(whole[:length])
-        with pytest.raises(JobError, match=r"not a whole|not a file of torch\.save"):
+        with pytest.raises(JobError, match=r"found a truncated or corrupted one|not a file of torch\.save"):
             ldm_checkpoint.read(path)
 
 

@@ -435,14 +435,14 @@ GOOD = '{"query": "1+1?", "response": "The answer is: 2"}\n'
 @pytest.mark.parametrize(
     ("text", "name", "message"),
     [
-        (GOOD + "\n" + GOOD, "train.jsonl", r"train.jsonl, line 2: not JSON"),
-        (GOOD + GOOD[:-10], "train.jsonl", r"train.jsonl, line 2: not JSON .*cut off"),
-        ("[" + GOOD, "train.json", r"train.json, line 2: not JSON"),
+        (GOOD + "\n" + GOOD, "train.jsonl", r"train.jsonl, line 2: expected JSON"),
+        (GOOD + GOOD[:-10], "train.jsonl", r"train.jsonl, line 2: expected JSON.*truncated"),
+        ("[" + GOOD, "train.json", r"train.json, line 2: expected JSON"),
         ("[1]", "train.json", r"row 1: expected an object"),
-        ('{"query": "1+1?"}\n', "train.jsonl", r"no column 'response'; found 'query'"),
-        ('{"query": "1+1?", "response": 2}\n', "train.jsonl", r"row 1: response is 2, not text"),
+        ('{"query": "1+1?"}\n', "train.jsonl", r"expected the column 'response', found 'query'"),
+        ('{"query": "1+1?", "response": 2}\n', "train.jsonl", r"row 1: response: expected text, found 2"),
         (GOOD + '{"query": "1+1?", "response": "two"}\n', "test.jsonl", r"1 of 2 rows have no final answer .*row 2"),
-        ("", "train.jsonl", r"no column|no rows"),
+        ("", "train.jsonl", r"expected the column|no rows"),
     ],
 )
 def test_bad_files_are_named_with_their_line(tmp_path, text, name, message):
@@ -466,7 +466,7 @@ def test_a_few_training_rows_without_an_answer_are_kept(tmp_path, capsys):
 def test_a_trial_takes_the_first_rows(tmp_path):
     second = GOOD.replace("1+1", "2+0")
     assert fetch(tmp_path, GOOD + second * 4, rows={"train": 5}, take={"train": 1})["rows"] == {"train": 1}
-    with pytest.raises(JobError, match="expected 4 rows, 5 came"):
+    with pytest.raises(JobError, match="expected 4 rows, found 5"):
         fetch(tmp_path, GOOD + second * 4, rows={"train": 4}, take={"train": 1})
 
 

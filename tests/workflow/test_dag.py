@@ -376,7 +376,7 @@ def test_a_dot_in_a_name_stands_for_itself(fresh):
         ("tasks.glue.resources.save_minutes", 15, r"'save_minutes' was unexpected.*known keys: .*save_seconds"),
         ("datasets.glue.cola.score", "f1", r"cola: score: unknown metric 'f1'"),
         ("datasets.glue.stsb.metrics", ["accuracy", "pearson_spearman_mean"], r"accuracy does not go with labels None"),
-        ("datasets.glue.cola.source.revision", "v1", r"revision: 'v1' does not match .*a commit; main only where"),
+        ("datasets.glue.cola.source.revision", "v1", r"revision: 'v1' does not match .*a commit; main only if"),
         ("datasets.glue.cola.benchmarks", {"validation": "dev"}, r"unknown split 'dev'; known: train, validation"),
         ("tasks.math.prompt.template", "Q: A:", r"prompt.template: 'Q: A:' does not match .*with \{question\}"),
         (

@@ -1,4 +1,4 @@
-"""Data sets and models that code writes instead of a download: sources of kind `init`."""
+"""Datasets and models that a function generates instead of a download: sources of kind `init`."""
 
 import inspect
 from pathlib import Path
@@ -8,10 +8,10 @@ from common.core.errors import JobError
 
 
 def write(source: dict, folder: Path, local_root: str = ".") -> None:
-    """Call the function that `generator` names (`module:function`) with the other keys of the source as arguments.
+    """Call the function `generator` (`module:function`) with the other keys of the source as arguments.
 
-    A function that takes `folder` writes its files there. Any other returns split -> list of rows, which become
-    {split}.parquet. One that takes `local_root` reads other files below that folder.
+    A function with a `folder` argument writes its files there. Any other returns split -> list of rows, which are
+    written to {split}.parquet. A function with a `local_root` argument reads files below that folder.
     """
     import pandas
 

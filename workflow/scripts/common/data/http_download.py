@@ -1,8 +1,8 @@
-"""Bring one file from an address or a folder: resumed where it stopped, checked, and named only when whole.
+"""Download one file from a URL or copy it from a folder: resumed, verified, and renamed only when complete.
 
-A file under way is `NAME.part`, with `NAME.part.etag` beside it: the server's mark of the version that it is part of.
-Own code because no kept library resumes in a second process: huggingface_hub 2 deletes its partial file on a failure
-and gives it a new name at every start, pooch starts anew, and pip resumes only within one run.
+A partial download is `NAME.part`; `NAME.part.etag` next to it identifies the server's version of the file. This is
+custom code because no maintained library resumes in a second process: huggingface_hub 2 deletes its partial file on a
+failure and renames it at every start, pooch starts over, and pip resumes only within one run.
 """
 
 import contextlib
@@ -17,44 +17,44 @@ from pathlib import Path
 from common.core import files
 from common.core.errors import JobError
 
-ATTEMPTS = 5  # without a new byte
-BACKOFF = 1.0  # seconds before the second attempt; doubles from there
-TIMEOUT = 30.0  # seconds without an answer
-CHUNK = 1 << 16  # bytes; what a cut can cost
+ATTEMPTS = 5  # consecutive attempts without a new byte
+BACKOFF = 1.0  # seconds before the second attempt; doubled for each further one
+TIMEOUT = 30.0  # seconds without a response
+CHUNK = 1 << 16  # bytes; the most that an interruption loses
 CUT_STATUS = {408, 429, 500, 502, 503, 504}
 
 
 @dataclass(frozen=True)
 class ExpectedFile:
-    """What is known of a file before it comes; None where nothing is."""
+    """What is known about a file before its download; None where unknown."""
 
     sha256: str | None = None
     size: int | None = None  # bytes
     blob: str | None = None  # git's id: SHA-1 over "blob SIZE\\0" and the content
 
     def mismatch(self, path: Path) -> str | None:
-        """Why the file at `path` is not the expected one, or None."""
+        """Describe how the file at `path` differs from the expected one; None if it does not."""
         size = path.stat().st_size
         if self.size is not None and size != self.size:
-            return f"expected {self.size} bytes, {size} came"
-        if self.sha256 and (came := files.sha256(path)) != self.sha256:
-            return f"expected SHA-256 {self.sha256}, {came} came ({size} bytes)"
-        if self.blob and (came := git_blob(path)) != self.blob:
-            return f"expected git blob {self.blob}, {came} came ({size} bytes)"
+            return f"expected {self.size} bytes, found {size}"
+        if self.sha256 and (found := files.sha256(path)) != self.sha256:
+            return f"expected SHA-256 {self.sha256}, found {found} ({size} bytes)"
+        if self.blob and (found := git_blob(path)) != self.blob:
+            return f"expected git blob {self.blob}, found {found} ({size} bytes)"
         return None
 
 
 class TransferInterrupted(Exception):
-    """The transfer stopped before the end; worth another attempt."""
+    """Raised if the transfer stopped early and is worth another attempt."""
 
 
 def download(
     url: str, path: Path, expected: ExpectedFile, headers: dict[str, str] | None = None, remedy: str = ""
 ) -> None:
-    """Bring `url` to `path`, going on from an earlier attempt's partial file where the server can.
+    """Download `url` to `path`, resuming from an earlier partial download if the server supports it.
 
-    Raises JobError for a refusal, ATTEMPTS interruptions without a new byte, a wrong size or hash, and a full disk.
-    The partial file stays for the next run, except where its content is wrong.
+    Raises JobError for an HTTP error, ATTEMPTS interruptions without a new byte, a wrong size or hash, and a full disk.
+    The partial download is kept for the next run, unless its content is wrong.
     """
     part = part_of(path)
     failures, longest, restarted = 0, size_of(part), False
@@ -69,9 +69,9 @@ def download(
             if failures >= ATTEMPTS:
                 raise JobError(
                     f"{url}: {cut}, {ATTEMPTS} times in a row. {longest} bytes are kept in {part}. "
-                    f"Run again to go on from there. {remedy}".rstrip()
+                    f"Run again to resume from there. {remedy}".rstrip()
                 ) from cut
-            print(f"{url}: {cut}; going on after {size_of(part)} bytes", file=sys.stderr)
+            print(f"{url}: {cut}; resuming after {size_of(part)} bytes", file=sys.stderr)
             time.sleep(BACKOFF * 2 ** (failures - 1))
             continue
         problem = expected.mismatch(part)
@@ -81,16 +81,16 @@ def download(
         discard(part)
         if not resumed or restarted:
             raise JobError(
-                f"{url}: {problem}. The file was thrown away: it is altered or truncated at its source, or the config "
-                f"states another one. Compare the SHA-256 in the config with the publisher's. {remedy}".rstrip()
+                f"{url}: {problem}. The file was discarded: it is modified or truncated at the source, or the config "
+                f"specifies a different file. Compare the SHA-256 in the config with the publisher's. {remedy}".rstrip()
             )
-        restarted, longest = True, 0  # pieces of two versions, perhaps
+        restarted, longest = True, 0  # it may combine parts of two versions
 
 
 def receive(url: str, part: Path, expected: ExpectedFile, headers: dict[str, str], remedy: str) -> None:
-    """Append to `part` what is missing, in one request.
+    """Append the missing bytes to `part` in one request.
 
-    Raises TransferInterrupted where another attempt may help, JobError where not.
+    Raises TransferInterrupted if another attempt may help, otherwise JobError.
     """
     import requests
 
@@ -98,7 +98,7 @@ def receive(url: str, part: Path, expected: ExpectedFile, headers: dict[str, str
     mark = part.with_name(part.name + ".etag")
     etag = mark.read_text() if mark.exists() else ""
     if not (etag or expected.sha256 or expected.blob):
-        discard(part)  # nothing would show that the two pieces belong together
+        discard(part)  # nothing could verify that both parts belong together
     start = size_of(part)
     if start and start == expected.size:
         return
@@ -111,36 +111,36 @@ def receive(url: str, part: Path, expected: ExpectedFile, headers: dict[str, str
         with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
             status = response.status_code
             if status == 416:
-                # The part is as long as the file, or longer.
+                # The partial download is as long as the file, or longer.
                 if response.headers.get("Content-Range") == f"bytes */{start}":
                     return
                 discard(part)
-                raise TransferInterrupted("the server's file is shorter than the part that is here")
+                raise TransferInterrupted("the server's file is shorter than the partial download")
             if status in CUT_STATUS:
                 raise TransferInterrupted(f"HTTP status {status}")
             if status not in (200, 206):
                 raise JobError(f"{url}: HTTP status {status} {response.reason}. {remedy}".rstrip())
             if status == 200:
-                discard(part)  # a server that cannot resume, or a changed file, sends all of it
+                discard(part)  # a server that cannot resume, or has a changed file, sends it from the start
                 start = 0
             elif not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
                 discard(part)
-                raise TransferInterrupted(f"asked for bytes from {start}, got {response.headers.get('Content-Range')}")
+                raise TransferInterrupted(f"expected bytes from {start}, found {response.headers.get('Content-Range')}")
             elif etag and validator(response.headers) not in ("", etag):
                 discard(part)
-                raise TransferInterrupted("the file changed under way")
+                raise TransferInterrupted("the file changed during the download")
             length = response.headers.get("Content-Length")
             total = start + int(length) if length else expected.size
             chunked = response.headers.get("Transfer-Encoding") == "chunked"
             if total is None and not chunked and not (expected.sha256 or expected.blob):
                 raise JobError(
-                    f"{url}: neither the server states a length nor the config a SHA-256. State the SHA-256."
+                    f"{url}: the server sends no length and the config has no SHA-256. Add the SHA-256 to the config."
                 )
             require_space(part.parent, (total or 0) - start)
             mark.write_text(validator(response.headers))
             append(response, part, start, total, url.rsplit("/", 1)[-1])
     except requests.exceptions.InvalidURL as problem:
-        raise JobError(f"{url}: not a valid address ({problem})") from problem
+        raise JobError(f"{url}: not a valid URL ({problem}). Correct it in the config.") from problem
     except requests.RequestException as problem:
         raise TransferInterrupted(f"{type(problem).__name__}: {problem}") from problem
     if total is not None and size_of(part) < total:
@@ -150,7 +150,7 @@ def receive(url: str, part: Path, expected: ExpectedFile, headers: dict[str, str
 def append(response, part: Path, start: int, total: int | None, label: str) -> None:
     from tqdm import tqdm
 
-    # In a log file: nothing for a short transfer, then a line every half minute.
+    # In a log file: no line for a short transfer, then one every half minute.
     pace = {"mininterval": 0.1} if sys.stderr.isatty() else {"mininterval": 30, "delay": 10}
     with (
         tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=label, **pace) as bar,
@@ -163,7 +163,7 @@ def append(response, part: Path, start: int, total: int | None, label: str) -> N
 
 
 def copy(source: Path, path: Path, expected: ExpectedFile, remedy: str = "") -> None:
-    """Copy the file `source` to `path` under the same checks as a download."""
+    """Copy the file `source` to `path` with the same checks as a download."""
     if not source.is_file():
         raise JobError(f"{source}: no such file. {remedy}".rstrip())
     part = part_of(path)
@@ -174,12 +174,12 @@ def copy(source: Path, path: Path, expected: ExpectedFile, remedy: str = "") -> 
         shutil.copyfile(source, part)
     if problem := expected.mismatch(part):
         discard(part)
-        raise JobError(f"{source}: {problem}. The file is altered or truncated: bring it again. {remedy}".rstrip())
+        raise JobError(f"{source}: {problem}. The file is modified or truncated: copy it again. {remedy}".rstrip())
     finish(part, path)
 
 
 def validator(headers) -> str:
-    """What If-Range takes: a strong ETag, else the date of the last change, else nothing."""
+    """Return the validator for If-Range: a strong ETag, else the date of the last change, else an empty string."""
     etag = headers.get("ETag", "")
     return etag if etag.startswith('"') else headers.get("Last-Modified", "")
 
@@ -203,7 +203,7 @@ def finish(part: Path, path: Path) -> None:
 
 
 def git_blob(path: Path) -> str:
-    """git's id of a file's content."""
+    """Compute git's ID of a file's content."""
     digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
     with open(path, "rb") as stream:
         while chunk := stream.read(CHUNK):
@@ -212,14 +212,14 @@ def git_blob(path: Path) -> str:
 
 
 def require_space(folder: Path, needed: int) -> None:
-    """Stop before the first byte where `needed` bytes do not fit."""
+    """Raise JobError before the first byte if `needed` bytes do not fit."""
     if needed > shutil.disk_usage(folder).free:
         raise no_space(folder, needed)
 
 
 @contextlib.contextmanager
 def out_of_space(folder: Path, needed: int = 0):
-    """A full disk or quota becomes a JobError that names the folder."""
+    """Turn a full disk or quota into a JobError that names the folder."""
     try:
         yield
     except OSError as problem:
@@ -233,5 +233,5 @@ def no_space(folder: Path, needed: int) -> JobError:
     wanted = f"{needed / 1e6:.1f} MB are needed, " if needed > 0 else ""
     return JobError(
         f"No space left in {folder}: {wanted}{free / 1e6:.1f} MB are free (a quota may allow less). "
-        "Make room, or point `pathvars: resources` to another disk, and run again: what has come is kept."
+        "Free some space, or point `pathvars: resources` to another disk, and run again: partial downloads are kept."
     )

@@ -1,7 +1,7 @@
-"""Images in and out: photographs as people have them, and generated ones in tar files of the WebDataset layout.
+"""Reading user images (any format, EXIF-rotated), and generated images in tar files with the WebDataset layout.
 
-A tar file holds {key}.png and {key}.json for every image, in order, without dates or owners, and their number in a
-header: the same images give the same bytes.
+A tar file contains {key}.png and {key}.json for every image, in order, without dates or owners, and their number in a
+header, so identical images give byte-identical files.
 """
 
 import contextlib
@@ -19,15 +19,15 @@ from common.core.errors import JobError
 from common.data import pixel_ranges
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
-# Pillow would try sixty decoders on a file, whatever its name; one of them runs Ghostscript.
+# Pillow would try sixty decoders on a file, regardless of its name; one of them runs Ghostscript.
 PHOTOGRAPHS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
-OURS = ("PNG",)  # of what this package has written
-COUNT = "HRA.images"  # of the tar file's global header
+OURS = ("PNG",)  # the format that this package writes
+COUNT = "HRA.images"  # key in the tar file's global header
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One generated picture: its key, the bytes of its PNG file, and what is known about it."""
+    """One generated image: its key, the bytes of its PNG file, and its metadata."""
 
     key: str
     png: bytes
@@ -45,10 +45,12 @@ def is_image(path: str | Path) -> bool:
 
 
 def listed(folder: Path) -> list[Path]:
-    """The image files of a folder, by name."""
+    """List the image files of a folder in alphabetical order."""
     found = sorted(path for path in Path(folder).rglob("*") if path.is_file() and is_image(path))
     if not found:
-        raise JobError(f"{folder}: no images. A subject is a folder of 3 to 6 of them ({' '.join(sorted(SUFFIXES))}).")
+        raise JobError(
+            f"{folder}: expected a folder of 3 to 6 images ({' '.join(sorted(SUFFIXES))}), found none. Add some."
+        )
     return found
 
 
@@ -56,9 +58,9 @@ def listed(folder: Path) -> list[Path]:
 def opened(
     source, formats: tuple[str, ...] = PHOTOGRAPHS, name: str | None = None, remedy: str = "Replace or remove it."
 ) -> Iterator[Image.Image]:
-    """Decode an image file, given by path or as an open file; `formats`: Pillow's names of those that are meant.
+    """Decode an image file, given by path or as an open file; `formats`: Pillow's names of the accepted formats.
 
-    JobError, with the file's name, if it is truncated, damaged, of another format, or a decompression bomb.
+    Raises JobError with the file's name if it is truncated, corrupted, of another format, or a decompression bomb.
     """
     try:
         with Image.open(source, formats=formats) as image:
@@ -66,15 +68,16 @@ def opened(
             yield image
     except JobError:
         raise
-    except Exception as problem:  # what a damaged file leads a decoder to: struct.error, IndexError, …
+    except Exception as problem:  # corrupted files make decoders raise struct.error, IndexError, …
         reason = f"{problem}; expected {', '.join(formats)}"
-        raise JobError(f"{name or source}: not a whole image ({reason}). {remedy}") from problem
+        raise JobError(f"{name or source}: cannot be decoded as an image ({reason}). {remedy}") from problem
 
 
 def load(path: str | Path) -> Image.Image:
-    """An image file the right way up, in RGB; transparent parts become white. JobError if it is not whole.
+    """Load an image file in RGB, rotated by its EXIF tag; transparent parts become white.
 
-    Greyscale of 16 bits or of floats is scaled by its range; JobError if that is unknown.
+    16-bit and floating-point greyscale is scaled by its range. Raises JobError if that is unknown or the file cannot be
+    decoded.
     """
     with opened(path) as image:
         upright = pixel_ranges.to_8_bit(ImageOps.exif_transpose(image), str(path))
@@ -85,14 +88,14 @@ def load(path: str | Path) -> Image.Image:
 
 
 def check(folder: Path, smallest: int) -> int:
-    """Number of images in a subject's folder; JobError unless each can be read and fills `smallest` pixels square."""
+    """Count the images in a subject's folder; raise JobError unless all can be read and are large enough."""
     paths = listed(folder)
     for path in paths:
         size = load(path).size
         if min(size) < smallest:
             raise JobError(
-                f"{path}: {size[0]} × {size[1]} pixels, but training crops {smallest} × {smallest}. "
-                "Give a larger image, or lower tasks.subject.resolution."
+                f"{path}: expected at least {smallest} × {smallest} pixels, found {size[0]} × {size[1]}. "
+                "Provide a larger image, or lower tasks.subject.resolution."
             )
     return len(paths)
 
@@ -104,7 +107,7 @@ def to_png(image: Image.Image) -> bytes:
 
 
 def pack(path: str | Path, pictures: Iterable[Picture], count: int | None = None) -> None:
-    """Write a tar file; it is whole or absent. `count`: the number of images, where `pictures` has no length."""
+    """Write a tar file atomically. `count`: the number of images if `pictures` has no length."""
     count, written = len(pictures) if count is None else count, 0
     # tarfile cannot read an archive that consists of a global header only.
     header = {"format": tarfile.PAX_FORMAT, "pax_headers": {COUNT: str(count)} if count else {}}
@@ -121,7 +124,7 @@ def pack(path: str | Path, pictures: Iterable[Picture], count: int | None = None
 
 
 def unpack(path: str | Path) -> Iterator[Picture]:
-    """The pictures of a tar file, in order; JobError, at the end at the latest, if it is truncated or damaged."""
+    """Iterate over the images of a tar file; raise JobError, at the end at the latest, if it is not intact."""
     found, png, end = 0, None, 0
     try:
         with tarfile.open(path, "r:") as archive:
@@ -141,10 +144,10 @@ def unpack(path: str | Path) -> Iterator[Picture]:
                     raise tarfile.ReadError(f"{member.name} without its image")
                 end = archive.offset
             require_end(archive.fileobj, end)
-            # Earlier versions wrote no count; of their files the end alone shows that nothing is missing.
+            # Earlier versions wrote no count; for their files only the end marker shows that nothing is missing.
             stated = archive.pax_headers.get(COUNT, str(found))
             if png or stated != str(found):
-                raise tarfile.ReadError(f"{stated} images are stated, {found} found")
+                raise tarfile.ReadError(f"expected {stated} images, found {found}")
     except (tarfile.TarError, OSError, ValueError) as problem:
         raise JobError(f"{path} is truncated or corrupted ({problem}). Delete it and run again.") from problem
 
@@ -157,9 +160,9 @@ def about(content: bytes) -> dict:
 
 
 def require_end(stream, end: int) -> None:
-    """Raise ReadError unless zeros follow the last member, at least two blocks, up to a whole record.
+    """Raise ReadError unless the last member is followed by at least two blocks of zeros, up to a full record.
 
-    tarfile takes the end of the file, and any block that is no header, for the end of the archive.
+    tarfile treats the end of the file, and any block that is not a header, as the end of the archive.
     """
     size = stream.seek(0, io.SEEK_END)
     stream.seek(end)
@@ -169,7 +172,7 @@ def require_end(stream, end: int) -> None:
 
 
 def complete(pictures: Iterable[Picture], expected: list[str], where: str) -> Iterator[Picture]:
-    """The pictures as they come; JobError unless they are the expected keys, once each, in this order."""
+    """Pass the images through; raise JobError unless they have the expected keys, once each, in this order."""
     wanted = iter(expected)
     for picture in pictures:
         if picture.key != (key := next(wanted, None)):

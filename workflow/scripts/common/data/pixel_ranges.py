@@ -1,4 +1,4 @@
-"""Conversion of pixel values to 8 bits, by the range that an image mode or an array's type defines."""
+"""Conversion of pixel values to 8 bits, using the range defined by the image mode or the array's type."""
 
 import numpy
 from PIL import Image
@@ -7,9 +7,9 @@ from common.core.errors import JobError
 
 
 def to_8_bit(image: Image.Image, what: str) -> Image.Image:
-    """Return the image with 8 bits per channel: greyscale of 16 bits, or of floats in 0 to 1, is scaled to mode L.
+    """Convert an image to 8 bits per channel: greyscale with 16 bits, or with floats in 0 to 1, is scaled to mode L.
 
-    Pillow's own conversion clips both at 255. JobError, which calls the image `what`, where the range is unknown.
+    Pillow's own conversion clips both at 255. Raises JobError, which calls the image `what`, if the range is unknown.
     """
     if image.mode.startswith(("I", "F")):
         return Image.fromarray(levels(numpy.asarray(image), f"{what}, an image of mode {image.mode}"))
@@ -17,7 +17,7 @@ def to_8_bit(image: Image.Image, what: str) -> Image.Image:
 
 
 def from_array(array: numpy.ndarray, what: str) -> Image.Image:
-    """Return an array, (height, width) or (height, width, 3), as an RGB image. JobError for other shapes and values."""
+    """Convert an array, (height, width) or (height, width, 3), to RGB; raise JobError for other shapes and values."""
     what = f"{what}, an array of {array.dtype} with shape {array.shape}"
     fits = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)
     if not (array.size and fits and array.dtype.kind in "buif"):
@@ -26,7 +26,7 @@ def from_array(array: numpy.ndarray, what: str) -> Image.Image:
 
 
 def levels(values: numpy.ndarray, what: str) -> numpy.ndarray:
-    """Scale to uint8, 0 to 255, rounded: booleans, 8 and 16 bits without sign by their range, floats from 0 to 1."""
+    """Scale to uint8, rounded: booleans and unsigned 8- and 16-bit integers from their range, floats from 0 to 1."""
     if values.dtype == numpy.uint8:
         return values
     kind, size = values.dtype.kind, values.dtype.itemsize

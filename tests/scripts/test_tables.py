@@ -395,7 +395,7 @@ def test_a_doubled_row_of_the_run_table_is_refused(tmp_path):
     collect(tmp_path, expected)
     path = tmp_path / "runs_glue.csv"
     path.write_text(path.read_text() + path.read_text().splitlines()[-1] + "\n")
-    with pytest.raises(JobError, match=r"1 row\(s\) appear twice, first cola/hra/r8/0/dev/last"):
+    with pytest.raises(JobError, match=r"1 duplicate row\(s\), first cola/hra/r8/0/dev/last"):
         make_table(tmp_path, expected)
 
 

@@ -118,7 +118,7 @@ def test_subjects_are_planned_once_each_not_once_a_prompt(fresh):
     jobs = {"train_subject": 300, "generate_subject": 540, "generate_class_images": 30, "gather_subject": 270}
     for rule, count in (jobs | {"evaluate_subject": 300, "download_dataset": 30, "augment": 10}).items():
         assert f"{rule} {count}" in " ".join(output.split())
-    assert "of them 240 trainings, 570 shards, 300 evaluations" in output
+    assert "including 240 training runs, 570 shards, 300 evaluations" in output
 
 
 def test_control_is_planned_in_shards(fresh):
@@ -127,7 +127,7 @@ def test_control_is_planned_in_shards(fresh):
     jobs = {"hints": 3, "augment": 9, "train_control": 27, "generate_control": 192, "gather_control": 24}
     for rule, count in (jobs | {"evaluate_control": 27, "download_dataset": 3, "download_model": 5}).items():
         assert f"{rule} {count}" in " ".join(output.split())
-    assert "of them 21 trainings, 192 shards, 27 evaluations" in output
+    assert "including 21 training runs, 192 shards, 27 evaluations" in output
 
 
 def test_a_control_signal_of_ones_own_is_an_entry(fresh, tmp_path, monkeypatch):

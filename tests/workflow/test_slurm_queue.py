@@ -109,8 +109,8 @@ def test_equal_paths_in_other_words_are_the_same(cluster, ended):
     ("changes", "message"),
     [
         ({}, r"which is process \d+ on"),
-        ({"host": "login2"}, r"which was process \d+ on login2: it cannot be seen from"),
-        ({"machine": "another", "boot": "another"}, "cannot be seen"),
+        ({"host": "login2"}, r"which was process \d+ on login2: it cannot be observed from"),
+        ({"machine": "another", "boot": "another"}, "cannot be observed"),
         ({"pid_namespace": "pid:[1]"}, "in another container"),
         (None, "has left no record"),
     ],

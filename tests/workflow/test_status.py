@@ -97,9 +97,9 @@ def test_hours_by_records_and_by_the_config(here):
     assert gpu_hours.hours([first, other], [elsewhere]).left == pytest.approx((4 + 2) / 150 * 500)
     assert gpu_hours.hours([first, other], [training("mnli", "lora", work=None)]).left == pytest.approx(3.0)
     assert gpu_hours.hours([], [again, training(stated=None)]) == gpu_hours.Hours(left=1.0, by_config=1, unknown=1)
-    text = "0 GPU-hours so far, unknown GPU-hours to go (1 jobs without an estimate)"
+    text = "0 GPU-hours used, unknown GPU-hours remaining (1 jobs without an estimate)"
     assert str(gpu_hours.hours([], [training(stated=None)])) == text
-    assert str(gpu_hours.hours([], [training(gpus=0)])) == "0 GPU-hours so far, none to go on GPUs"
+    assert str(gpu_hours.hours([], [training(gpus=0)])) == "0 GPU-hours used, no GPU-hours remaining"
     assert gpu_hours.hours([], [training(work=0.0)]) == gpu_hours.Hours()  # the model as it came
 
 
@@ -155,16 +155,17 @@ def test_the_work_of_a_job():
 def test_a_dry_run_ends_with_what_its_tables_cost(fresh, done):
     output = fresh.snakemake("-n", "-q", "rules", "--", TABLE, "results/table_retention.csv")
     printed = output.partition("does not reflect the order of execution.\n")[2].splitlines()
-    assert printed[0] == "table_glue: 1046 jobs (0 done), of them 455 trainings, 510 evaluations"
+    assert printed[0] == "table_glue: 1046 jobs (0 done), including 455 training runs, 510 evaluations"
     assert re.fullmatch(
-        r"  hours:    0 GPU-hours so far, about \d+ GPU-hours to go \(965 jobs by the config\)", printed[1]
+        r"  hours:    0 GPU-hours used, about \d+ GPU-hours remaining \(965 jobs estimated from the config\)",
+        printed[1],
     )
     assert printed[2].startswith("  download: 0.37 GB (deberta-v3-base 0.37); unknown: mnli, sst2")
     # 8 datasets × 5 seeds of full fine-tuning, last and best, in float32.
     assert printed[3].startswith(
-        f"  disk:     {40 * 2 * 4 * 184e6 / 1e9:.3g} GB of weights; not known before a first run: ada"
+        f"  disk:     {40 * 2 * 4 * 184e6 / 1e9:.3g} GB of weights; unknown before the first run: ada"
     )
-    assert printed[4] == "table_retention: 13 jobs (0 done), of them 2 trainings, 3 evaluations"
+    assert printed[4] == "table_retention: 13 jobs (0 done), including 2 training runs, 3 evaluations"
     assert "table_math" not in output
 
     command = ("-n", "--configfile", "small.yaml", "--", TABLE)
@@ -179,12 +180,13 @@ def test_a_dry_run_ends_with_what_its_tables_cost(fresh, done):
     done.change("small.yaml", "seeds: [0, 1]", "seeds: [0, 1, 2]")
     done.change("small.yaml", "gpu: 0", "gpu: 1")
     output = done.snakemake(*command)
-    assert "table_glue: 41 jobs (27 done), of them 12 trainings (8 done), 18 evaluations (12 done)\n" in output
+    assert "table_glue: 41 jobs (27 done), including 12 training runs (8 done), 18 evaluations (12 done)\n" in output
     assert re.search(
-        r"  hours:    4 GPU-hours so far, about \S+ GPU-hours to go \(4 jobs by records, 6 jobs by the", output
+        r"  hours:    4 GPU-hours used, about \S+ GPU-hours remaining \(4 jobs estimated from records, 6 jobs",
+        output,
     )
-    assert "  download: 0.37 GB are there; unknown: cola, mnli\n" in output
-    assert "  disk:     0.06 GB of weights; not known before a first run: lora/r8\n" in output
+    assert "  download: 0.37 GB already downloaded; unknown: cola, mnli\n" in output
+    assert "  disk:     0.06 GB of weights; unknown before the first run: lora/r8\n" in output
 
 
 WAITS = """
@@ -241,7 +243,9 @@ def test_status_beside_a_running_snakemake(done, monkeypatch, capsys):
 def test_a_table_that_nobody_asked_for_is_one_message(done, monkeypatch):
     monkeypatch.chdir(done.folder)
     monkeypatch.setattr(sys, "argv", ["status.py", "gleu"])
-    with pytest.raises(SystemExit, match=r"No run .* was asked for gleu, but for: glue, retention\. `make plan` says"):
+    with pytest.raises(
+        SystemExit, match=r"No run .* requested gleu\. Requested tables: glue, retention\. `make plan` shows"
+    ):
         status.main()
 
 

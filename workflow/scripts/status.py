@@ -1,9 +1,9 @@
-"""Print how far the tables are: jobs done, running, waiting and failed, the ends of failed logs, GPU-hours so far.
+"""Print the progress of the tables: jobs done, running, waiting and failed, tails of failed logs, GPU-hours used.
 
     python workflow/scripts/status.py [TABLE …]
 
-The jobs are those of the last run in this folder that was asked for the table (glue, math, …; default: all). Reads
-files only, and may run while Snakemake works in the same folder.
+The jobs are those of the last run in this folder that requested the table (glue, math, …; default: all). This script
+only reads files, so it can run while Snakemake is running in the same folder.
 """
 
 import argparse
@@ -17,12 +17,12 @@ from rich.text import Text
 
 from common.planning import gpu_hours, planned_jobs, progress
 
-SHOWN = 5  # failed jobs of a table with the ends of their logs
+SHOWN = 5  # failed jobs per table that are shown with the tails of their logs
 STYLES = {"done": "green", "running": "cyan", "queued": "blue", "failed": "red", "stopped": "yellow", "waiting": "dim"}
 
 
 def counts(states: list[tuple[planned_jobs.Job, str]]) -> Table:
-    """One line a rule, in the order of the chain."""
+    """Build a table of job counts with one line per rule, in the order of the workflow."""
     numbers, total = {}, Counter(state for _, state in states)
     for job, state in states:
         numbers.setdefault(job.rule, Counter())[state] += 1
@@ -38,13 +38,13 @@ def counts(states: list[tuple[planned_jobs.Job, str]]) -> Table:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tables", nargs="*", metavar="TABLE", help="glue, math, …; default: all that were asked for")
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help="glue, math, …; default: all requested tables")
     arguments = parser.parse_args()
     asked = {path.stem.removeprefix("table_"): path for path in sorted(planned_jobs.TABLES.glob("*.json"))}
     if unknown := [name for name in arguments.tables or ["a table"] * (not asked) if name not in asked]:
         raise SystemExit(
-            f"No run in this folder was asked for {', '.join(unknown)}, but for: {', '.join(asked) or 'none'}. "
-            "`make plan` says what would run."
+            f"No run in this folder requested {', '.join(unknown)}. Requested tables: {', '.join(asked) or 'none'}. "
+            "`make plan` shows what would run."
         )
     console = Console(width=shutil.get_terminal_size((140, 24)).columns, highlight=False, markup=False)
     console.print(progress.lock())

@@ -1,4 +1,4 @@
-"""Whether the config can work: one clear message on the first thing that cannot, with its place in the file.
+"""Validation of the config: one clear message about the first error, with its key.
 
 Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
 """
@@ -16,7 +16,7 @@ SCHEMAS = Path(__file__).parents[3] / "schemas" / "config"
 
 
 def check(config: dict) -> None:
-    """Raise JobError on the first thing in the config that cannot work, with its place in the file."""
+    """Raise JobError for the first error in the config, with its key."""
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
 
@@ -48,7 +48,7 @@ def check(config: dict) -> None:
 
 
 def schema() -> dict:
-    """Complete base.json with what each task has: its `dataset`, `task`, further `hyperparameters` and `$defs`."""
+    """Complete base.json with every task's `dataset`, `task`, additional `hyperparameters` and `$defs`."""
     base, *parts = (json.loads((SCHEMAS / f"{name}.json").read_text()) for name in ("base", *tasks.classes()))
     names, defs = list(tasks.classes()), base["$defs"]
     defs["task_name"] = {"enum": names}
@@ -74,7 +74,7 @@ def is_number(text: str) -> bool:
 
 
 def check_task(task: Task) -> None:
-    """Raise JobError if what the grid, the columns and the figures of a task name does not exist."""
+    """Raise JobError if the grid, the columns or the figures of a task refer to something that does not exist."""
     config, entry = task.config, task.settings
     datasets = {name: task.dataset(name) for name in task.datasets}
     place = f"config: tasks.{task.name}"
@@ -92,7 +92,7 @@ def check_task(task: Task) -> None:
             expect(
                 kind in methods.kinds_of(task.name),
                 f"{place}.grid[{index}]: {run}: expected a kind that {task.name} can run "
-                f"({', '.join(methods.kinds_of(task.name))}), found {kind}. Take the run out of the grid",
+                f"({', '.join(methods.kinds_of(task.name))}), found {kind}. Remove the run from the grid",
             )
             if targets := config["methods"][method]["variants"][variant].get("targets"):
                 one_of(f"{place}: {run}: targets", "list", targets, config["models"][entry["model"]]["targets"])
@@ -119,7 +119,7 @@ def check_task(task: Task) -> None:
 
 
 def check_hyperparameters(task: Task, dataset: str, run: str) -> None:
-    """Raise JobError if a run misses a hyper-parameter, or its batch cannot be divided."""
+    """Raise JobError if a run lacks a hyper-parameter, or its batch size is not divisible."""
     values = task.hyperparameters(dataset, run)
     place = f"config: tasks.{task.name}: {run} on {dataset}, preset {preset(task.config, task.name, run)}"
     for key in (*REQUIRED, *task.required):

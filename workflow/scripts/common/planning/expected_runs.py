@@ -1,4 +1,4 @@
-"""The runs that a table expects, and the files in which a failure leaves its error.
+"""The runs that a table expects, and the error files of their jobs.
 
 Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
 """
@@ -9,7 +9,7 @@ from common.tasks.base import Task
 
 
 def expected_runs(task: Task, scratch: str, start_scratch: str) -> list[dict]:
-    """List the runs with their benchmarks and, for each, the files in which a failure leaves its error."""
+    """List the runs with their benchmarks and, for each, the error files of its jobs."""
 
     def expected(run: dict) -> dict:
         folder, start = (Path(pattern.format(task=task.name, **run)) for pattern in (scratch, start_scratch))
@@ -31,10 +31,10 @@ def errors_of(task: Task, folder: Path) -> list[str]:
 
 
 def vanished(config: dict, table: str, inputs: list[str]) -> list:
-    """Return the inputs deleted since a table was made, and when that was; [] if none.
+    """Return the inputs deleted since a table was built, and the time it was built; [] if none.
 
-    Snakemake remakes a missing file only for a job that runs: as a param, a missing input makes the job run. The time
-    sets a second deletion of the same file apart from the first, with which the table was recorded.
+    Snakemake recreates a missing file only for a job that runs; as a param, a missing input makes the job run. The time
+    distinguishes a second deletion of the same file from the first, with which the table was recorded.
     """
     made = Path(config["pathvars"]["results"], f"{table}.csv")
     missing = [path for path in inputs if not Path(path).exists()] if made.exists() else []

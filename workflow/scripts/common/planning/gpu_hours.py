@@ -1,4 +1,4 @@
-"""GPU-hours: what the finished jobs took, and what the others may take, by the records or else by the config."""
+"""GPU-hours: used by finished jobs, and estimated for the remaining ones from records or else from the config."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from common.tasks.base import Task
 
 @dataclass
 class Hours:
-    """GPU- and CPU-hours so far, GPU-hours to go, and by what these are judged: the number of jobs."""
+    """GPU- and CPU-hours used, GPU-hours remaining, and the number of jobs per basis of the estimate."""
 
     gpu: float = 0.0
     cpu: float = 0.0
@@ -23,15 +23,19 @@ class Hours:
 
     def __str__(self) -> str:
         cpu = f" and {self.cpu:.3g} CPU-hours" if self.cpu else ""
-        grounds = {"by records": self.by_records, "by the config": self.by_config, "without an estimate": self.unknown}
+        grounds = {
+            "estimated from records": self.by_records,
+            "estimated from the config": self.by_config,
+            "without an estimate": self.unknown,
+        }
         listed = ", ".join(f"{count} jobs {what}" for what, count in grounds.items() if count)
         amount = f"about {self.left:.3g}" if self.by_records or self.by_config else "unknown"
-        left = f"{amount} GPU-hours to go ({listed})" if listed else "none to go on GPUs"
-        return f"{self.gpu:.3g} GPU-hours{cpu} so far, {left}"
+        left = f"{amount} GPU-hours remaining ({listed})" if listed else "no GPU-hours remaining"
+        return f"{self.gpu:.3g} GPU-hours{cpu} used, {left}"
 
 
 def hours(done: Iterable[Job], left: Iterable[Job]) -> Hours:
-    """Of the finished jobs, and of those to come."""
+    """Add up the hours of the finished jobs and estimate those of the remaining ones."""
     total, rates = Hours(), {}
     for job in done:
         seconds, on_gpu = measured(job)
@@ -54,13 +58,13 @@ def hours(done: Iterable[Job], left: Iterable[Job]) -> Hours:
 
 
 def likes(job: Job) -> list[tuple]:
-    """Jobs of which this one may be like in rate, the most alike first: same run and data, same data, same rule."""
+    """List keys of jobs with a similar throughput, most similar first: same run and data, same data, same rule."""
     data = job.wildcards.get("benchmark") or job.wildcards.get("dataset")
     return [(job.rule, data, job.wildcards.get("method"), job.wildcards.get("variant")), (job.rule, data), (job.rule,)]
 
 
 def by_records(job: Job, rates: dict[tuple, list]) -> float | None:
-    """GPU-seconds: those of a unit of work of the most alike jobs × its own; their mean where the work is unknown."""
+    """Estimate GPU-seconds from the most similar jobs: time per unit of work × work, or their mean if it is unknown."""
     for key in likes(job):
         if key in rates:
             seconds, amounts = zip(*rates[key], strict=True)
@@ -71,7 +75,7 @@ def by_records(job: Job, rates: dict[tuple, list]) -> float | None:
 
 
 def measured(job: Job) -> tuple[float, bool]:
-    """Seconds × processes of a finished job, and whether they are a GPU's."""
+    """Return seconds × processes of a finished job, and whether it used a GPU."""
     if job.record and (record := read(job.record)):
         return record["seconds"] * record.get("processes", 1), not record["device"].startswith("CPU")
     if job.benchmark and Path(job.benchmark).exists():
@@ -80,14 +84,14 @@ def measured(job: Job) -> tuple[float, bool]:
 
 
 def lost(job: Job) -> float:
-    """Seconds × processes of the attempts of a training that has not come to its end."""
+    """Return seconds × processes of the attempts of an unfinished training run."""
     if job.stage != "train" or not job.error:
         return 0.0
     return sum(read(Path(job.error).with_name("attempts.json")).get("seconds", [])) * max(1, job.gpus)
 
 
 def read(path: str | Path) -> dict:
-    """A record, or {} where it is not there or not whole: what uses it for a table complains in its time."""
+    """Read a record, or return {} if it is missing or invalid: the job that needs it reports the error."""
     try:
         return files.read_json(path)
     except (FileNotFoundError, JobError):
@@ -95,7 +99,7 @@ def read(path: str | Path) -> dict:
 
 
 def work(tasks: dict[str, Task], rule: str, wildcards: dict) -> float | None:
-    """Return the number of rows that pass a training step (forward and backward); 0: nothing trains; None: unknown."""
+    """Return the number of rows that go through a training step (forward and backward); 0: none; None: unknown."""
     task, stage = task_of(tasks, rule, wildcards), rule.partition("_")[0]
     if not task:
         return None
@@ -105,7 +109,7 @@ def work(tasks: dict[str, Task], rule: str, wildcards: dict) -> float | None:
 
 
 def stated(tasks: dict[str, Task], job: Job) -> float | None:
-    """Return GPU-seconds from the config's `minutes` (of one job) or `rows_per_second` (of one GPU)."""
+    """Estimate GPU-seconds from the config's `minutes` (per job) or `rows_per_second` (per GPU)."""
     task = task_of(tasks, job.rule, job.wildcards)
     resources = task.resources(job.rule, job.stage) if task else {}
     if resources.get("minutes"):
@@ -114,6 +118,6 @@ def stated(tasks: dict[str, Task], job: Job) -> float | None:
 
 
 def task_of(tasks: dict[str, Task], rule: str, wildcards: dict) -> Task | None:
-    """Return the task that a job belongs to; None for what all tasks share, such as a model's download."""
+    """Return the task that a job belongs to; None for jobs shared by all tasks, such as a model's download."""
     owner = next((name for name, task in tasks.items() if rule in task.own_rules), None)
     return tasks.get(wildcards.get("task") or owner)

@@ -1,12 +1,12 @@
-"""Give GPU jobs the resources that a profile states for them: its `default-resources` cannot see a job's `gpu`."""
+"""Apply a profile's GPU-specific resources to GPU jobs, since its `default-resources` cannot depend on `gpu`."""
 
 PREFIX = "with_gpu_"
 
 
 def apply(workflow) -> None:
-    """Replace the default resource `with_gpu_X` by X in every job with a GPU; `{gpu}` in it is the number of its GPUs.
+    """Replace the default resource `with_gpu_X` with X in every GPU job; `{gpu}` in it is the number of its GPUs.
 
-    A job without a GPU keeps the default X. `--set-resources` wins, as it does over a default.
+    A job without a GPU keeps the default X. `--set-resources` takes precedence, as over any default.
     """
     for rule in workflow.rules:
         stated = {name: rule.resources[name] for name in rule.resources if name.startswith(PREFIX)}

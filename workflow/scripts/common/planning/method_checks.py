@@ -1,4 +1,4 @@
-"""Whether variants of methods and presets can work, and how a check is written.
+"""Validation of method variants and presets.
 
 Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
 """
@@ -13,7 +13,7 @@ def check_variant(place: str, kind: str, variant: dict) -> None:
     method, peft = METHODS[kind], variant.get("peft")
     if method.peft_config:
         expect(peft is not None, f"{place}: kind {kind} needs `peft: {{…}}`, the arguments of PEFT's config")
-        expect("targets" in variant, f"{place}: kind {kind} needs `targets`, the name of a list of the model's targets")
+        expect("targets" in variant, f"{place}: kind {kind} needs `targets`, the name of a list in the model's targets")
     else:
         expect(
             peft is None and "targets" not in variant, f"{place}: kind {kind} inserts no adapter: remove peft, targets"
@@ -34,7 +34,7 @@ def check_variant(place: str, kind: str, variant: dict) -> None:
 
 
 def check_preset(place: str, entry: dict, methods: dict, datasets: dict) -> None:
-    """Values for a name that nothing bears would be without effect."""
+    """Raise JobError for values under an unknown name, which would have no effect."""
     variants = [f"{name}/{variant}" for name, method in methods.items() for variant in method["variants"]]
     for key, known in (("methods", [*methods, *variants]), ("datasets", list(datasets))):
         for name in entry.get(key, {}):

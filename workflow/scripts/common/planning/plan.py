@@ -1,4 +1,4 @@
-"""What a table will cost, from Snakemake's own plan: the last thing that a dry-run prints."""
+"""Cost estimates of tables from Snakemake's own plan, printed at the end of a dry run."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -17,13 +17,13 @@ def show(workflow, config: dict) -> None:
 
 
 def start(workflow, config: dict) -> None:
-    """Write down what is going to run, for `make status`."""
+    """Record the jobs that will run, for `make status`."""
     for name, planned in of_dag(workflow.dag, config).items():
         planned_jobs.save(name, planned)
 
 
 def of_dag(dag, config: dict) -> dict[str, list[planned_jobs.Job]]:
-    """Return the jobs of every table, by its name, and all that they need, in the order of the workflow."""
+    """Return the jobs of every table, by name, and all jobs they need, in the order of the workflow."""
     known, found, every = {}, {}, tasks.load(config)
     for last in dag.jobs:
         if last.output and (path := Path(last.output[0])).name.startswith("table_"):
@@ -33,7 +33,7 @@ def of_dag(dag, config: dict) -> dict[str, list[planned_jobs.Job]]:
 
 
 def above(dag, last) -> Iterator:
-    """A job and all before it, what is needed first coming first; once each."""
+    """Iterate over a job and everything it depends on, dependencies first, once each."""
     seen, stack = set(), [(last, False)]
     while stack:
         one, ready = stack.pop()
@@ -73,14 +73,14 @@ def one_of(dag, planned, every: dict[str, Task]) -> planned_jobs.Job:
 def lines(config: dict, name: str, planned: list[planned_jobs.Job]) -> list[str]:
     done, left = ([one for one in planned if one.needed == needed] for needed in (False, True))
     count, there = (Counter(one.stage for one in some if one.work != 0) for some in (planned, done))
-    stages = {"train": "trainings", "generate": "shards", "evaluate": "evaluations"}
+    stages = {"train": "training runs", "generate": "shards", "evaluate": "evaluations"}
     listed = [
         f"{count[stage]} {what}" + (f" ({there[stage]} done)" if there[stage] else "")
         for stage, what in stages.items()
         if count[stage]
     ]
     return [
-        f"{name}: {len(planned)} jobs ({len(done)} done), of them {', '.join(listed)}",
+        f"{name}: {len(planned)} jobs ({len(done)} done), including {', '.join(listed)}",
         f"  hours:    {gpu_hours.hours(done, left)}",
         f"  download: {download(config, planned)}",
         f"  disk:     {disk(config, planned)}",
@@ -89,13 +89,13 @@ def lines(config: dict, name: str, planned: list[planned_jobs.Job]) -> list[str]
 
 
 def warnings(config: dict, table: str) -> list[str]:
-    """List what would give a table's numbers another meaning than a reader expects."""
+    """List settings that give a table's numbers a different meaning than a reader expects."""
     task = tasks.load(config).get(table.removeprefix("table_"))
     return list(task.warnings()) if task else []
 
 
 def download(config: dict, planned: list[planned_jobs.Job]) -> str:
-    """Sizes by manifest where it is there, else by the config's `gigabytes`."""
+    """Add up download sizes, from the manifest if it exists, otherwise from the config's `gigabytes`."""
     there, known, unknown = 0.0, {}, []
     for one in planned:
         if one.stage != "download":
@@ -109,12 +109,14 @@ def download(config: dict, planned: list[planned_jobs.Job]) -> str:
         elif entry.get("source", {}).get("kind") not in ("local", "init"):
             unknown.append(name)
     sizes = listed(f"{name} {size:.3g}" for name, size in known.items())
-    parts = [f"{sum(known.values()):.3g} GB ({sizes})"] * bool(known) + [f"{there:.3g} GB are there"] * bool(there)
+    parts = [f"{sum(known.values()):.3g} GB ({sizes})"] * bool(known) + [f"{there:.3g} GB already downloaded"] * bool(
+        there
+    )
     return "; ".join(parts + [f"unknown: {listed(unknown)}"] * bool(unknown)) or "nothing"
 
 
 def source(config: dict, one: planned_jobs.Job) -> tuple[dict, str]:
-    """The config's entry of a download, and its name."""
+    """Return the config's entry of a download, and its name."""
     if "model" in one.wildcards:
         return config["models"][one.wildcards["model"]], one.wildcards["model"]
     if "dataset" in one.wildcards:
@@ -124,7 +126,7 @@ def source(config: dict, one: planned_jobs.Job) -> tuple[dict, str]:
 
 
 def disk(config: dict, planned: list[planned_jobs.Job]) -> str:
-    """Estimate the size of the runs' weights, by records of such runs; of full fine-tuning by the model's size."""
+    """Estimate the size of the runs' weights from records of the same variant, or the model's size if it is full."""
     every = tasks.load(config)
     trainings = [one for one in planned if one.stage == "train"]
     sizes = {variant(one): record["adapter_bytes"] for one in trainings if (record := gpu_hours.read(one.record))}
@@ -140,7 +142,7 @@ def disk(config: dict, planned: list[planned_jobs.Job]) -> str:
         total += (size or 0) * task.checkpoints(one.wildcards, one.outputs)
     parts = [f"{total / 1e9:.3g} GB of weights"] * bool(total)
     return (
-        "; ".join(parts + [f"not known before a first run: {listed(sorted(unknown), 4)}"] * bool(unknown)) or "nothing"
+        "; ".join(parts + [f"unknown before the first run: {listed(sorted(unknown), 4)}"] * bool(unknown)) or "nothing"
     )
 
 

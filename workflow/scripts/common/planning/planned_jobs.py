@@ -1,6 +1,6 @@
-"""The jobs behind a table as Snakemake has planned them, and the files by which each is known.
+"""The jobs of a table as planned by Snakemake, and the files that identify them.
 
-A run writes them down when it starts, so that `make status` needs neither Snakemake nor the config.
+They are recorded when a run starts, so that `make status` needs neither Snakemake nor the config.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from common.core import files
 
-TABLES = Path(".snakemake/tables")  # one file a table, of the last run that was asked for it
+TABLES = Path(".snakemake/tables")  # one file per table, from the last run that requested it
 
 
 @dataclass
@@ -17,14 +17,14 @@ class Job:
     wildcards: dict[str, str]
     outputs: list[str]
     log: str
-    error: str | None = None  # where a failure leaves its message
-    record: str | None = None  # the JSON with its seconds and device
-    benchmark: str | None = None  # else Snakemake's file with its seconds
-    merged: list[str] = field(default_factory=list)  # what a temporary output goes into
+    error: str | None = None  # file with the error message
+    record: str | None = None  # JSON with its seconds and device
+    benchmark: str | None = None  # otherwise Snakemake's file with its seconds
+    merged: list[str] = field(default_factory=list)  # files that a temporary output is merged into
     gpus: int = 0
-    work: float | None = None  # passes of a row, see costs.work
-    stated: float | None = None  # GPU-seconds by the config
-    needed: bool = True  # when planned
+    work: float | None = None  # rows, see gpu_hours.work
+    stated: float | None = None  # GPU-seconds estimated from the config
+    needed: bool = True  # at the time of planning
 
     @property
     def stage(self) -> str:

@@ -1,4 +1,4 @@
-"""How far each job is, from what it and Snakemake leave on disk; reads only, so Snakemake may be at work."""
+"""State of every job, from the files that it and Snakemake write; read-only, so Snakemake may be running."""
 
 import base64
 import os
@@ -10,7 +10,7 @@ from common.core.errors import JobError
 from common.planning.planned_jobs import Job
 
 STATES = ["done", "running", "queued", "failed", "stopped", "waiting"]
-# Snakemake writes a file here for every output that a job has begun, and takes it away when the job ends.
+# Snakemake creates a file here for every output of a started job, and deletes it when the job ends.
 INCOMPLETE, LOCKS = Path(".snakemake/incomplete"), Path(".snakemake/locks")
 
 
@@ -20,7 +20,7 @@ def states(jobs: Iterable[Job]) -> list[tuple[Job, str]]:
 
 
 def state(job: Job, begun: dict[str, float], locked: bool) -> str:
-    """queued: submitted, but its script has not begun. stopped: it began and left neither a result nor an error."""
+    """Return a job's state. queued: submitted, script not started. stopped: started, but left no result or error."""
     log, output = modified(job.log) if job.log else None, job.outputs[0]
     if output in begun and locked:
         return "running" if log and log >= begun[output] else "queued"
@@ -36,7 +36,7 @@ def is_locked() -> bool:
 
 
 def markers() -> dict[str, float]:
-    """Output -> when Snakemake began the job that makes it."""
+    """Map outputs to the time when Snakemake started their jobs."""
     found = {}
     for file in INCOMPLETE.rglob("*"):
         # The name is the path in base64; a long one is spread over folders named @… (snakemake.persistence.file).
@@ -54,7 +54,7 @@ def modified(path: str | Path) -> float | None:
 
 
 def lock() -> str:
-    """Who works in this folder."""
+    """Describe whether Snakemake is running in this folder."""
     if not is_locked():
         return "Snakemake is not running here."
     here = str(Path.cwd())
@@ -62,13 +62,13 @@ def lock() -> str:
         try:
             if b"snakemake" in (process / "cmdline").read_bytes() and os.readlink(process / "cwd") == here:
                 return "Snakemake is running."
-        except OSError:  # it has ended, or is another user's
+        except OSError:  # the process has ended, or belongs to another user
             continue
-    return "The folder is locked: Snakemake runs on another machine, or was killed (then: snakemake --unlock)."
+    return "The folder is locked: Snakemake is running on another machine, or was killed (then: snakemake --unlock)."
 
 
 def error(job: Job, lines: int = 5) -> str:
-    """The message that a failed job left, and the end of its log."""
+    """Return a failed job's error message and the tail of its log."""
     text = []
     if job.error and os.path.exists(job.error):
         try:

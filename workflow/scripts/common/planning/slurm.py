@@ -1,7 +1,7 @@
-"""What Snakemake must know of the Slurm cluster before it submits its first job.
+"""Handling of leftover Slurm jobs before Snakemake submits its first job.
 
-Each Snakemake names its jobs hra-PATHS-ID: PATHS is a hash of the working directory and of where its results lie, ID is
-its own. .snakemake/slurm/NAME.json records the process, so that a later Snakemake can tell whether it still runs.
+Each Snakemake names its jobs hra-PATHS-ID: PATHS is a hash of the working directory and the result folders, ID is
+unique. .snakemake/slurm/NAME.json records the process, so that a later Snakemake can tell whether it is still running.
 """
 
 import hashlib
@@ -22,12 +22,12 @@ PATIENCE_SECONDS = 120
 
 
 def before_the_first_job(workflow, config: dict) -> None:
-    """Called in `onstart`, with Snakemake's lock on the outputs held."""
+    """Cancel leftover jobs and name this run's; called in `onstart`, while Snakemake holds its lock on the outputs."""
     if workflow.executor_plugin.name != "slurm":
         return
     mark = f"hra-{paths_hash(config['pathvars'])}"
     clear(mark, {comment(job.rule.name, job.wildcards) for job in workflow.dag.jobs})
-    # The plugin submits all jobs under this name and asks squeue for it; nothing has been submitted yet.
+    # The plugin submits all jobs under this name and queries squeue for it; nothing has been submitted yet.
     executor = workflow.scheduler._executor
     executor.run_uuid = f"{mark}-{executor.run_uuid}"
     files.write_json(RECORDS / f"{executor.run_uuid}.json", this_process())
@@ -35,21 +35,21 @@ def before_the_first_job(workflow, config: dict) -> None:
 
 
 def paths_hash(pathvars: dict) -> str:
-    """Equal for two Snakemakes if they write to the same places."""
+    """Compute a hash that is equal for two Snakemakes if they write to the same folders."""
     places = [os.getcwd(), *(os.path.realpath(pathvars[name]) for name in ("results", "resources", "scratch"))]
     return hashlib.sha256("\n".join(places).encode()).hexdigest()[:12]
 
 
 def comment(rule: str, wildcards) -> str:
-    """As snakemake-executor-plugin-slurm describes a job to Slurm."""
+    """Build the comment with which snakemake-executor-plugin-slurm describes a job to Slurm."""
     values = "_".join(wildcards).replace("/", "_")
     return f"rule_{rule}_wildcards_{values}" if values else f"rule_{rule}"
 
 
 def clear(mark: str, comments: set[str]) -> None:
-    """Cancel the queued jobs for the same outputs that a dead Snakemake has left.
+    """Cancel queued jobs for the same outputs that a dead Snakemake left behind.
 
-    Raises WorkflowError if their Snakemake still runs, or runs where it cannot be seen.
+    Raises WorkflowError if their Snakemake is still running, or its state cannot be determined.
     """
     queue = queued()
     ours = {job: name for job, name, what in queue if name.startswith(f"{mark}-") and what in comments}
@@ -59,7 +59,7 @@ def clear(mark: str, comments: set[str]) -> None:
             continue
         jobs = ", ".join(sorted(job for job, its in ours.items() if its == name))
         raise WorkflowError(
-            f"Job(s) {jobs} in the queue make the same outputs for another Snakemake, which {found}. Wait for it or "
+            f"Job(s) {jobs} in the queue produce the same outputs for another Snakemake, which {found}. Wait for it or "
             f"stop it with Ctrl-C; if it is dead, run `scancel --name={name}`. Then run this command again."
         )
     if ours:
@@ -76,19 +76,19 @@ def clear(mark: str, comments: set[str]) -> None:
 
 
 def queued() -> list[list[str]]:
-    """Id, name and comment of each of the user's waiting and running jobs."""
+    """List ID, name and comment of the user's pending and running jobs."""
     found = slurm("squeue", "--me", "--noheader", "--format=%A\t%j\t%k")
     return [line.split("\t") for line in found.splitlines()]
 
 
 def cancel(jobs: set[str]) -> None:
-    """Cancel jobs and wait until none of their processes is left."""
+    """Cancel jobs and wait until all of their processes have ended."""
     slurm("scancel", *sorted(jobs))
     deadline = time.monotonic() + PATIENCE_SECONDS
     while jobs & {job for job, *_ in queued()}:
         if time.monotonic() > deadline:
             raise WorkflowError(
-                f"Slurm still lists {', '.join(sorted(jobs))} after scancel. Wait for them, or ask the admins."
+                f"Slurm still lists {', '.join(sorted(jobs))} after scancel. Wait for them, or ask the administrators."
             )
         time.sleep(1)
 
@@ -101,7 +101,7 @@ def slurm(*command: str) -> str:
 
 
 def this_process() -> dict:
-    """What tells this process from every other, on this machine and elsewhere."""
+    """Return what identifies this process among all others, on this machine and elsewhere."""
     return {
         "host": socket.gethostname(),
         "machine": machine.read_text().strip() if (machine := Path("/etc/machine-id")).exists() else "",
@@ -113,7 +113,7 @@ def this_process() -> dict:
 
 
 def start_of(pid: int) -> str | None:
-    """When a process of this machine started, in ticks since boot; None if it has ended."""
+    """Return the start time of a process on this machine, in ticks since boot; None if it has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -122,7 +122,7 @@ def start_of(pid: int) -> str | None:
 
 
 def state(name: str) -> str:
-    """Whether the Snakemake of this name is dead, runs, or cannot be seen from here."""
+    """Describe whether the Snakemake of this name is dead, is running, or cannot be observed from here."""
     try:
         record = files.read_json(RECORDS / f"{name}.json")
         of = {key: record[key] for key in this_process()}
@@ -130,7 +130,7 @@ def state(name: str) -> str:
         return f"has left no record in {RECORDS}"
     here, pid = this_process(), f"process {of['pid']} on {of['host']}"
     if (of["host"], of["machine"]) != (here["host"], here["machine"]):
-        return f"was {pid}: it cannot be seen from {here['host']}"
+        return f"was {pid}: it cannot be observed from {here['host']}"
     if of["boot"] != here["boot"]:
         return "dead"  # the machine has been restarted since
     if of["pid_namespace"] != here["pid_namespace"]:

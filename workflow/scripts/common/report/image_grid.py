@@ -1,4 +1,4 @@
-"""Pictures in rows and columns, with words."""
+"""Grids of labelled images."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ CELL, GAP, TEXT, MARGIN = 160, 6, 34, 170  # pixels
 
 
 def evenly_spaced(count: int, rows: int) -> list[int]:
-    """At most `rows` of 0 … count − 1, the first and the last among them."""
+    """Choose at most `rows` evenly spaced indices of 0 … count − 1, including the first and the last."""
     return sorted({index * (count - 1) // max(rows - 1, 1) for index in range(min(rows, count))})
 
 
@@ -35,7 +35,7 @@ class Sheet:
         self.image.paste(square.resize((CELL, CELL), smooth), (x, y))
 
     def say(self, x: int, y: int, width: int, height: int, text: str) -> None:
-        """Words in lines of at most `width` pixels, from the top."""
+        """Write text in lines of at most `width` pixels, starting at the top."""
         lines = [""]
         for word in text.split():
             longer = f"{lines[-1]} {word}".strip()

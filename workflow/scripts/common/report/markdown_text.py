@@ -1,19 +1,19 @@
-"""Tables and free text, such as labels of the config, in Markdown files."""
+"""Tables and escaped free text, such as labels in the config, for Markdown files."""
 
 import re
 
 from tabulate import tabulate
 
-# What starts markup, in GitHub's dialect: also a cell's end, HTML and mathematics. Within a word `_` is itself.
+# Characters that start markup in GitHub's dialect, including cell ends, HTML and mathematics (not `_` within a word).
 MARKUP = re.compile(r"[\\`*|<$~\[&]|(?<![^\W_])_|_(?![^\W_])")
 
 
 def plain(text: str) -> str:
-    """One line of Markdown that shows `text` as it is."""
+    """Escape `text` as one line of Markdown that renders it literally."""
     return MARKUP.sub(r"\\\g<0>", " ".join(text.split()))
 
 
 def table(lines: list[list[str]], align: list[str]) -> str:
-    """A table of texts that are shown as they are; the first line is its heading. `align`: left or right, a column."""
+    """Format a table of literal texts; the first line is the heading. `align`: left or right, per column."""
     cells = [[plain(cell) for cell in line] for line in lines]
     return tabulate(cells, headers="firstrow", tablefmt="pipe", colalign=align, disable_numparse=True)

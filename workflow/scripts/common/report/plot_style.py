@@ -1,4 +1,4 @@
-"""How the figures look: one colour a method, one marker and dash a variant, files that change only with the data."""
+"""Style of the figures: one colour per method, one marker and dash per variant, reproducible files."""
 
 from collections import defaultdict
 
@@ -23,14 +23,14 @@ SMALL = 9
 
 
 def colour(run: str) -> str:
-    """Return the colour of `method/variant`: its kind's where a method is named like one."""
+    """Return the colour of `method/variant`: the kind's colour if the method is named after a kind."""
     method = run.split("/")[0]
     own = METHODS[method].colour if method in METHODS else None
     return own or SPARE[sum(map(ord, method)) % len(SPARE)]
 
 
 def styles(runs: list[str]) -> dict[str, dict]:
-    """Colour by method, marker and dash by the variant's place among its method's."""
+    """Assign colours per method, and markers and dashes by the variant's position within its method."""
     seen, result = defaultdict(int), {}
     for run in runs:
         method = run.split("/")[0]
@@ -45,18 +45,18 @@ def styles(runs: list[str]) -> dict[str, dict]:
 
 
 def say(ax, text: str) -> None:
-    """Words in the place of data."""
-    text = text.replace("$", r"\$")  # matplotlib measures what it wraps as mathematics, whatever parse_math says
+    """Write text instead of data."""
+    text = text.replace("$", r"\$")  # matplotlib measures wrapped text as mathematics, regardless of parse_math
     ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color="#666666", wrap=True)
 
 
 def remark(figure: Figure, lines: list[str]) -> None:
-    """Small print under a figure."""
+    """Write small print below a figure."""
     figure.supxlabel("\n".join(lines), fontsize=SMALL, color="#555555", x=0.01, ha="left")
 
 
 def save(figure: Figure, svg: str, png: str) -> None:
-    """Without dates and versions: the same data give the same bytes.
+    """Save a figure without dates and versions, so that the same data give byte-identical files.
 
     A `$` in a label of the config is a dollar sign; only matplotlib's own ticks are mathematics.
     """

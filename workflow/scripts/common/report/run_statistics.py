@@ -1,8 +1,7 @@
-"""From the run table to means, deviations and published counterparts: what the paper's table and the figures share.
+"""Means, deviations and published counterparts from the run table, shared by the results table and the figures.
 
 A column of the table is `{name, dataset, benchmark, metric}`; an average is a name and the columns that it averages. A
-column of many `datasets` is an average too (`expand_columns`). Scores are percent, or as
-measured with scale 1.
+column with several `datasets` is an average too (`expand_columns`). Scores are in percent, or unscaled with scale 1.
 """
 
 from pathlib import Path
@@ -14,28 +13,28 @@ from common.core.errors import JobError
 RUN = ["dataset", "method", "variant", "seed"]
 EVALUATION = ["dataset", "method", "variant", "seed", "benchmark", "selection", "metric"]
 PUBLISHED = ["row", "method", "setting", "run", "params_M", "column", "metric", "value", "source"]
-SELECTIONS = ["best_on_dev", "best_on_test", "last"]  # the paper's rules first
+SELECTIONS = ["best_on_dev", "best_on_test", "last"]  # the paper's rule first
 
 
 def read_csv(path: str | Path) -> pd.DataFrame:
-    """Everything as text: a variant may be called `null`, a commit may look like a number."""
+    """Read everything as text: a variant may be called `null`, a commit may look like a number."""
     return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
 def read_runs(path: str | Path) -> pd.DataFrame:
-    """The run table with `run` = method/variant, and numbers where the table and the figures need them."""
+    """Read the run table, with `run` = method/variant and with numbers where the table and the figures need them."""
     runs = read_csv(path)
     twice = runs[runs.duplicated(EVALUATION)]
     if len(twice):
         first = "/".join(twice.iloc[0][EVALUATION])
-        raise JobError(f"{path}: {len(twice)} row(s) appear twice, first {first}. Delete the file and make it again.")
+        raise JobError(f"{path}: {len(twice)} duplicate row(s), first {first}. Delete the file and run again.")
     for name in ["seed", "value", "adapter_parameters"]:
         runs[name] = pd.to_numeric(runs[name])
     return runs.assign(run=runs["method"] + "/" + runs["variant"])
 
 
 def expand_columns(columns: list[dict], averages: dict[str, list[str]]) -> tuple[list[dict], dict[str, list[str]]]:
-    """Columns of one dataset each, and the averages with those of several datasets among them."""
+    """Split columns with several datasets into one column per dataset, and return them as averages as well."""
     single, wide = [], {}
     for column in columns:
         parts = [column | {"name": f"{column['name']}: {name}", "dataset": name} for name in column.get("datasets", [])]
@@ -48,9 +47,9 @@ def expand_columns(columns: list[dict], averages: dict[str, list[str]]) -> tuple
 
 
 def scores(runs: pd.DataFrame, columns: list[dict], averages: dict[str, list[str]], scale: float = 100) -> pd.DataFrame:
-    """Scores per run, selection, seed and column; an average only for a seed that has all of its columns.
+    """Collect scores per run, selection, seed and column; an average only for seeds that have all of its columns.
 
-    `scale`: what they are multiplied with, where a column does not state its own.
+    `scale`: factor applied to the scores, unless the column has its own.
     """
     parts = []
     for column in columns:
@@ -67,11 +66,11 @@ def scores(runs: pd.DataFrame, columns: list[dict], averages: dict[str, list[str
 
 
 def summary(values: pd.DataFrame, averages: dict[str, list[str]]) -> pd.DataFrame:
-    """mean, std (sample, n > 1) and n over seeds, indexed by (run, selection, column).
+    """Compute mean, std (sample, n > 1) and n over seeds, indexed by (run, selection, column).
 
-    The mean of an average is the mean of its columns' means (with n the smallest of theirs), as the paper computes
-    "All": one lost seed of one task does not throw the other tasks' seeds away. Its std is that of the seeds which
-    have every column.
+    The mean of an average is the mean of its columns' means (its n is the smallest of theirs), as the paper computes
+    "All": a missing seed of one task does not discard the other tasks' seeds. Its std is over the seeds that have every
+    column.
     """
     table = values.groupby(["run", "selection", "column"])["value"].agg(["mean", "std", "count"])
     table = table.rename(columns={"count": "n"})
@@ -87,7 +86,7 @@ def summary(values: pd.DataFrame, averages: dict[str, list[str]]) -> pd.DataFram
 
 
 def curves(records: list[dict]) -> pd.DataFrame:
-    """One row per run, seed and point of the curve: the score in percent, or the training loss."""
+    """Build one row per run, seed and point of the curve: the score in percent, or the training loss."""
     rows = [
         {
             "dataset": record["dataset"],
@@ -96,7 +95,7 @@ def curves(records: list[dict]) -> pd.DataFrame:
             "score": record["score"],
             "step": point["step"],
             "epoch": point["epoch"],
-            # A loss is no share.
+            # A loss is not a percentage.
             "value": point["metrics"][record["score"]] * (1 if record["score"] == "loss" else 100),
         }
         for record in records
@@ -107,15 +106,15 @@ def curves(records: list[dict]) -> pd.DataFrame:
 
 
 def scale_free(name: str) -> str:
-    """`MRPC (acc/F1 mean)` -> `MRPC`, the paper's column."""
+    """Strip the scale, `MRPC (acc/F1 mean)` -> `MRPC`, to get the paper's column."""
     return name.split(" (")[0]
 
 
 def counterparts(published: pd.DataFrame, columns: list[dict], averages: dict[str, list[str]]) -> dict:
-    """(row of the paper, our column) -> published value, only where both are on the same scale.
+    """Map (row of the paper, column of ours) to the published value, only where both are on the same scale.
 
-    A column corresponds by its name without the scale, and by its metric. An average corresponds if its columns are
-    all columns that the paper averaged, each on the same scale.
+    Columns correspond if their names, without the scale, and their metrics are equal. An average corresponds if its
+    columns are exactly those that the paper averaged, each on the same scale.
     """
     values = {}
     average_names = {scale_free(name) for name in averages}
@@ -126,7 +125,7 @@ def counterparts(published: pd.DataFrame, columns: list[dict], averages: dict[st
             name = scale_free(column["name"])
             if name in cells.index and name not in taken and cells.loc[name, "metric"] == column["metric"]:
                 values[row, column["name"]] = float(cells.loc[name, "value"])
-                taken.add(name)  # MNLI (matched) takes it, MNLI (mismatched) does not
+                taken.add(name)  # MNLI (matched) corresponds, MNLI (mismatched) does not
         in_paper = set(cells.index) - average_names
         for average, members in averages.items():
             name = scale_free(average)
@@ -137,5 +136,5 @@ def counterparts(published: pd.DataFrame, columns: list[dict], averages: dict[st
 
 
 def readable(setting: str) -> str:
-    """`r=8,lambda=inf` of the published file -> `r=8, λ=∞`."""
+    """Format `r=8,lambda=inf` of the published file as `r=8, λ=∞`."""
     return setting.replace("lambda", "λ").replace("inf", "∞").replace(", ", ",").replace(",", ", ")

@@ -177,8 +177,8 @@ def test_of_the_model_s_own_parameters_exactly_those_of_the_kind_train(model, ki
     [
         ("head", ["score"], True, "head module 'score' matches no parameter of ModuleDict"),
         ("hra", ["score"], True, "head module 'score' matches no parameter of PeftModel"),
-        ("head", HEAD, False, "head: nothing of ModuleDict would train"),
-        ("bitfit", HEAD, True, "bitfit: nothing of ModuleDict would train"),
+        ("head", HEAD, False, "head would train nothing in ModuleDict"),
+        ("bitfit", HEAD, True, "bitfit would train nothing in ModuleDict"),
     ],
 )
 def test_a_method_that_would_train_nothing_is_refused(model, kind, head, train_head, message):

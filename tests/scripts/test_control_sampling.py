@@ -178,11 +178,11 @@ def test_hints_of_another_size_are_refused(trained):
 
 def test_a_shard_tells_its_throughput(trained, capsys):
     trained["hra"].drawn()
-    assert "5 images, 5 of them made now, " in (said := capsys.readouterr().out) and " a second" in said
+    assert "5 images, 5 of them generated now, " in (said := capsys.readouterr().out) and " per second" in said
 
 
 def test_a_resolution_that_the_model_cannot_make_is_refused():
-    with pytest.raises(JobError, match="the resolution is 60; this model makes multiples of 16 pixels"):
+    with pytest.raises(JobError, match="resolution: expected a multiple of 16 pixels, found 60"):
         control_sampling.Sampler(MODEL, SAMPLING | {"resolution": 60}, "cpu")
 
 

@@ -458,8 +458,8 @@ def test_a_part_of_the_project_is_found_whatever_the_local_root(tmp_path, monkey
 @pytest.mark.parametrize(
     "source, message",
     [
-        ({"path": "dta"}, r"expected a folder at .*/dta .*local_root"),
-        ({"path": "data", "files": {"b.txt": None}}, r"No file .*/data/b\.txt.*holds: a\.txt"),
+        ({"path": "dta"}, r"expected a folder at .*/dta.*local_root"),
+        ({"path": "data", "files": {"b.txt": None}}, r"No file .*/data/b\.txt.*contains: a\.txt"),
         ({"path": "data", "files": {"a.txt": "0" * 64}}, r"a\.txt: expected SHA-256"),
         ({"path": "data", "files": {"../a.txt": None}}, "not a path inside a folder"),
     ],
@@ -494,5 +494,5 @@ def test_init_is_deterministic_and_loads(tmp_path):
 
 
 def test_init_vocabulary_too_small(tmp_path):
-    with pytest.raises(JobError, match="vocab_size 99 is too small: the byte tokenizer has 261"):
+    with pytest.raises(JobError, match=r"vocab_size: expected at least 261, .* found 99"):
         fetch(INIT | {"model_type": "bert", "config": TINY | {"vocab_size": 99}}, tmp_path)

@@ -56,7 +56,7 @@ def test_of_a_killed_shard_only_what_is_missing_is_made(make_subject_run, capsys
     capsys.readouterr()
     assert drawn(run, of=2) == whole
     said = capsys.readouterr().out
-    assert "8 images, 4 of them made now" in said and "10 images, 10 of them made now" in said
+    assert "8 images, 4 of them generated now" in said and "10 images, 10 of them generated now" in said
 
 
 def test_what_other_weights_have_drawn_is_not_taken(make_subject_run):
@@ -84,7 +84,7 @@ def test_a_full_disk_keeps_what_is_finished(make_subject_run, monkeypatch, capsy
         with pytest.raises(OSError, match="No space left"):
             generate_subject.main(run.generate())
     generate_subject.main(run.generate())
-    assert "18 images, 14 of them made now" in capsys.readouterr().out
+    assert "18 images, 14 of them generated now" in capsys.readouterr().out
 
 
 def test_too_little_gpu_memory_halves_the_batch(make_subject_run, monkeypatch, capsys):

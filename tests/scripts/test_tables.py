@@ -329,7 +329,7 @@ def test_markdown_says_what_a_reader_has_to_know(tmp_path):
     make_table(tmp_path, expected)
     text = (tmp_path / "table_glue.md").read_text()
     for part in [
-        "## Best on dev", "## Last step", "73.00 ± 3.61", "73.70 (−0.70)", "n = 3", "copied every row but HRA's",
+        "## Best on dev", "## Last step", "73.00 ± 3.61", "73.70 (−0.70)", "n = 3", "copied every row except HRA's",
         "labels of λ conflict", "mean of accuracy and F1", "HRA r=8, λ=0: paper", "0 failed and 0 missing",
     ]:  # fmt: skip
         assert part in text, part

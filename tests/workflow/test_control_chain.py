@@ -106,7 +106,7 @@ def test_from_archives_to_table_and_sheet_with_a_killed_shard(fresh, tmp_path):
     }  # fmt: skip
     project.snakemake(*command, "--", TABLE, SHEET)
     logs = project.folder / "logs/generate/control/scenes/hra/r8/seed0/validation"
-    assert "2 images, 1 of them made now" in (logs / "shard1-of-2.log").read_text()
+    assert "2 images, 1 of them generated now" in (logs / "shard1-of-2.log").read_text()
     with open(project.folder / TABLE, newline="") as stream:
         table = {row["run"]: row for row in csv.DictReader(stream)}
     hra, real = table["hra/r8"], table["real/images"]

@@ -352,7 +352,7 @@ def test_a_dot_in_a_name_stands_for_itself(fresh):
         ("methods.hra.variants.r8.peft.rank", 8, r"methods.hra.variants.r8.peft: .*'rank' was unexpected"),
         ("methods.hra.variants.r8.lambda", "1e-5", r"lambda: '1e-5' is not of type 'number'.*write 1.0e-5"),
         ("methods.hra.kind", "hrra", r"methods.hra.kind: 'hrra' is not one of \['hra', 'lora'"),
-        ("methods.hra.variants.r8.peft.r", 7, r"peft.r is 7; the paired start .* even r"),
+        ("methods.hra.variants.r8.peft.r", 7, r"peft.r is 7; the paired initialisation .* even r"),
         ("methods.lora.variants.r8.lambda", 0.1, r"lambda is for kind hra, this is lora"),
         (
             "methods.oft.variants.b16.peft.r",

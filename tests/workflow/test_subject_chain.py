@@ -69,7 +69,7 @@ def test_from_photographs_to_table_and_sheet_with_a_killed_shard(fresh, tmp_path
     }  # fmt: skip
     project.snakemake(*command, "--", TABLE, SHEET)
     logs = project.folder / "logs/generate/subject/clown/hra/r8/seed0/prompts"
-    assert "4 images, 2 of them made now" in (logs / "shard1-of-2.log").read_text()
+    assert "4 images, 2 of them generated now" in (logs / "shard1-of-2.log").read_text()
     with open(project.folder / TABLE, newline="") as stream:
         table = {(row["run"], row["selection"]): row for row in csv.DictReader(stream)}
     hra, real = table["hra/r8", "last"], table["real/images", "last"]

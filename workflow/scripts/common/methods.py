@@ -1,4 +1,4 @@
-"""The fine-tuning methods: one entry per `kind` of the config, with everything in which the kinds differ.
+"""The fine-tuning methods: one entry per `kind` in the config, with everything that differs between kinds.
 
 Imported on login nodes, so no torch and no pandas here: code that needs them is named as `module:name`.
 """
@@ -22,20 +22,20 @@ class Method:
     precision: of the base model in training, over the hyper-parameter; None: the hyper-parameter decides.
     real_images: the real images are evaluated instead of generated ones.
     controlnet: a ControlNet is trained in addition to the UNet, instead of a hint encoder.
-    official_layers: the official single-file checkpoint stores its vectors; those of other methods are merged.
+    official_layers: the official single-file checkpoint stores its vectors; other methods are merged into the weights.
 
     peft_config: class in peft; None: it inserts no adapter.
-    one_of: arguments of that class of which a variant gives exactly one; PEFT needs a 0 for the others.
+    one_of: arguments of that class of which a variant sets exactly one; PEFT needs a 0 for the others.
     arguments: function (method's slice of the config, training steps) → further arguments of that class.
     tensors: function (PEFT config, inputs, outputs) → attribute of PEFT's layer → its value or its tensor's shape.
     export_lora: `module:function` (PEFT model, folder) that writes an equivalent LoRA adapter.
-    merges_quantized: whether it can be merged into a base in 4 bits.
+    merges_quantized: whether it can be merged into a 4-bit base model.
 
-    penalty: `module:function` (model, method's slice) → what is added to the loss, weighted, or None.
+    penalty: `module:function` (model, method's slice) → weighted term added to the loss, or None.
     callbacks: `module:class` of transformers callbacks with `save_state` and `load_state` (model, checkpoint folder).
 
     required, optional: keys that variants of this kind, and no others, must or may have.
-    fault: function (variant) → what is wrong with it and how to correct it, or None.
+    fault: function (variant) → description of its error and how to correct it, or None.
     sweep: function (variant) → its `lambda` and `series` in the figure over λ; None: the method has no λ.
     """
 
@@ -77,8 +77,8 @@ def hra_fault(variant: dict) -> str | None:
     paired = not peft.get("apply_GS", False) and peft.get("init_weights", True)
     if paired and peft["r"] % 2:
         return (
-            f"peft.r is {peft['r']}; the paired start (equal columns, H = I) needs an even r. "
-            "Use an even r, or init_weights: false for a random start away from the pretrained model"
+            f"peft.r is {peft['r']}; the paired initialisation (duplicated columns, H = I) needs an even r. "
+            "Use an even r, or init_weights: false for a random initialisation"
         )
     return None
 
@@ -102,7 +102,7 @@ def adalora_tensors(asked, n: int, out: int) -> dict:
 
 
 def adalora_schedule(method: dict, steps: int) -> dict:
-    """Return the steps before and after the ranks are reduced; those that a preset gives are in `peft` and win."""
+    """Return the steps before and after the rank reduction; a preset's values, in `peft`, take precedence."""
     fractions = {"tinit": method["budget"]["initial"], "tfinal": method["budget"]["final"]}
     return {"total_step": steps} | {name: int(fraction * steps) for name, fraction in fractions.items()}
 
@@ -178,7 +178,7 @@ METHODS = {
 
 
 def of(config: dict, name: str) -> Method:
-    """Return the entry of a method of the config."""
+    """Return the entry of a method in the config."""
     return METHODS[config["methods"][name]["kind"]]
 
 
@@ -197,7 +197,7 @@ def kinds_of(task: str) -> list[str]:
 
 
 def lambdas(config: dict, task: str) -> dict[str, dict]:
-    """Return `lambda`, a number or "inf", and `series`, which runs to compare, for every run of a task with a λ."""
+    """Return `lambda`, a number or "inf", and `series`, the group of comparable runs, for every run with a λ."""
     found = {}
     for run in grid.names(config, task):
         method, variant = run.split("/")
@@ -207,6 +207,6 @@ def lambdas(config: dict, task: str) -> dict[str, dict]:
 
 
 def imported(name: str):
-    """Import the function or class that `module:name` names."""
+    """Import the function or class `module:name`."""
     module, _, attribute = name.partition(":")
     return getattr(import_module(module), attribute)

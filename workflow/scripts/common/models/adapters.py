@@ -1,7 +1,7 @@
-"""Models with something trainable in them: PEFT adapters, or a chosen part of the model itself.
+"""Insertion, saving and loading of a run's trainable parameters: a PEFT adapter, or a part of the model itself.
 
-A run's weights are one file, adapter_model.safetensors. For adapter methods it is PEFT's, with adapter_config.json
-beside it; for `full`, `bitfit` and `head` it holds the trained parameters under their own names.
+A run's weights are one file, adapter_model.safetensors. For adapter methods it is PEFT's, next to adapter_config.json;
+for `full`, `bitfit` and `head` it contains the trained parameters under their own names.
 """
 
 import json
@@ -19,7 +19,7 @@ WEIGHTS = "adapter_model.safetensors"
 
 
 def install() -> None:
-    """Make PEFT build HRA with this repository's layers, and BOFT with as many factors as its config asks for."""
+    """Make PEFT build HRA with this repository's layers, and BOFT with the number of factors in its config."""
     import hra
     from common.models import butterfly
 
@@ -28,9 +28,9 @@ def install() -> None:
 
 
 def load_classifier(folder: str | Path, labels: list[str] | None, seed: int, dropout: float | None = None):
-    """Sequence classifier in float32 on a pretrained encoder; its head is drawn with `seed`.
+    """Load a float32 sequence classifier on a pretrained encoder; its head is randomly initialised with `seed`.
 
-    `labels` names the classes, None makes it a regression with one output. Weights are read without unpickling code.
+    `labels` names the classes; None means a regression with one output. Weights are read without unpickling code.
     """
     import torch
     from transformers import AutoConfig, AutoModelForSequenceClassification, set_seed
@@ -41,7 +41,7 @@ def load_classifier(folder: str | Path, labels: list[str] | None, seed: int, dro
     if dropout is not None:
         config.classifier_dropout = config.cls_dropout = dropout  # BERT's name and DeBERTa's
     set_seed(seed)
-    # Without a dtype transformers takes the checkpoint's, and DeBERTaV3's is float16.
+    # Without a dtype, transformers uses the checkpoint's, and DeBERTaV3's is float16.
     with safe_checkpoints.named(folder):
         return AutoModelForSequenceClassification.from_pretrained(
             folder, config=config, dtype=torch.float32, weights_only=True
@@ -49,7 +49,7 @@ def load_classifier(folder: str | Path, labels: list[str] | None, seed: int, dro
 
 
 def peft_config(method: dict, head: list[str] | None = None, total_steps: int = 1000):
-    """PEFT config of a method slice (see config.method); `head` names modules to train and save beside the adapter."""
+    """Build the PEFT config of a method (see grid.method); `head`: modules to train and save next to the adapter."""
     import peft
 
     entry = METHODS[method["kind"]]
@@ -59,7 +59,7 @@ def peft_config(method: dict, head: list[str] | None = None, total_steps: int = 
 
 
 def insert(model, method: dict, head: list[str] | None = None, total_steps: int = 1000):
-    """The model with the method's adapters, None if it has none; JobError says why they do not fit."""
+    """Return the model with the method's adapters, or None if it has none; raise JobError if they do not fit."""
     import peft
 
     if not METHODS[method["kind"]].peft_config:
@@ -71,14 +71,14 @@ def insert(model, method: dict, head: list[str] | None = None, total_steps: int 
         adapted = peft.get_peft_model(model, peft_config(method, head, total_steps))
     except (ValueError, TypeError) as problem:
         raise JobError(f"{method['kind']} {method['peft']} does not fit this model: {problem}") from problem
-    # PEFT writes into the config that it is given: what was asked for is in a new one.
+    # PEFT modifies the config that it receives: a new one has the requested values.
     built_adapters.check(adapted, peft_config(method, head, total_steps), names)
     built_adapters.check_trained(adapted, method["kind"], head or [], bias=method["peft"].get("bias", "none"))
     return adapted
 
 
 def check_targets(model, method: dict) -> None:
-    """Every target must match a Linear layer: PEFT is content if one of them does."""
+    """Check that every target matches a Linear layer; PEFT only requires one of them to match."""
     import torch
 
     linears = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
@@ -92,7 +92,7 @@ def check_targets(model, method: dict) -> None:
 
 
 def start_training(model, method: dict, head: list[str], augmented: Path, total_steps: int):
-    """The model ready for fine-tuning: the augmented checkpoint's adapter in place, the right parameters trainable."""
+    """Prepare the model for fine-tuning: load the initial adapter and make the method's parameters trainable."""
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
     trained_head = head if method["train_head"] else None
@@ -104,7 +104,7 @@ def start_training(model, method: dict, head: list[str], augmented: Path, total_
     taken = pissa_factors(adapted)
     if strange := [name for name in start if name not in fresh or fresh[name].shape != start[name].shape]:
         raise JobError(f"{augmented} does not belong to this model ({strange[0]}). Delete the folder and run again.")
-    set_peft_model_state_dict(adapted, fresh | start)  # the head is not part of the augmented checkpoint
+    set_peft_model_state_dict(adapted, fresh | start)  # the head is not part of the initial adapter
     for layer, A, B in taken:
         change = B @ A - layer.lora_B["default"].weight.data @ layer.lora_A["default"].weight.data
         weight = layer.get_base_layer().weight.data
@@ -117,9 +117,9 @@ def is_pissa(adapted) -> bool:
 
 
 def pissa_factors(adapted) -> list[tuple]:
-    """PiSSA takes B A out of each base weight at insertion: the layers, with copies of A and B; else nothing.
+    """List PiSSA's layers with copies of A and B, whose product it subtracts from the base weight at insertion.
 
-    Its singular vectors may come out otherwise here than where the start was made.
+    Its singular vectors may differ from those computed where the initial adapter was created. Other methods: [].
     """
     from peft.tuners.lora import LoraLayer
 
@@ -131,7 +131,7 @@ def pissa_factors(adapted) -> list[tuple]:
 
 
 def select_trainable(model, method: dict, head: list[str]) -> None:
-    """Let what the method trains require gradients: its part of the base model, and the head; nothing else."""
+    """Require gradients only for what the method trains: its part of the base model, and the head."""
     entry = METHODS[method["kind"]]
     for name, parameter in model.named_parameters():
         trained = method["train_head"] if built_adapters.within(name, head) else entry.trains_parameter(name)
@@ -140,7 +140,7 @@ def select_trainable(model, method: dict, head: list[str]) -> None:
 
 
 def count(model, head: list[str]) -> dict[str, int]:
-    """Parameters: all, trainable, and trainable without the head (what the paper counts)."""
+    """Count parameters: all, trainable, and trainable without the head (the paper's count)."""
     trainable = [(name, p.numel()) for name, p in model.named_parameters() if p.requires_grad]
     return {
         "total_parameters": sum(p.numel() for p in model.parameters()),
@@ -150,15 +150,15 @@ def count(model, head: list[str]) -> dict[str, int]:
 
 
 def trained_state(model) -> dict:
-    """What training moves, by name: the trainable parameters."""
+    """Return the trainable parameters by name."""
     return {name: p.detach().cpu().contiguous() for name, p in model.named_parameters() if p.requires_grad}
 
 
 def save(model, folder: Path, start: Path | None = None) -> None:
-    """Write the weights of a run: PEFT's files for an adapter, else the trained parameters under the same file name.
+    """Write the weights of a run: PEFT's files for an adapter, otherwise the trained parameters in the same file.
 
-    PiSSA has changed the base weights: with the augmented checkpoint `start` it is saved as the LoRA of twice the rank
-    that does the same on the base as it came.
+    PiSSA has changed the base weights: with its initial adapter `start`, it is saved as an equivalent LoRA of twice the
+    rank on the unmodified base model.
     """
     from peft import PeftModel
     from safetensors.torch import save_file
@@ -168,7 +168,7 @@ def save(model, folder: Path, start: Path | None = None) -> None:
         save_file(trained_state(model), folder / WEIGHTS, metadata={"format": "pt"})
         return
     if start and is_pissa(model):
-        with tempfile.TemporaryDirectory() as copy:  # PEFT rewrites the config there
+        with tempfile.TemporaryDirectory() as copy:  # a copy, because PEFT rewrites the config
             shutil.copytree(start, copy, dirs_exist_ok=True)
             model.save_pretrained(folder, path_initial_model_for_weight_conversion=copy)
     else:
@@ -178,7 +178,7 @@ def save(model, folder: Path, start: Path | None = None) -> None:
 
 
 def sort_config(path: Path) -> None:
-    """PEFT writes the set of target modules in a random order; equal runs are to give equal files."""
+    """Sort the target modules, which PEFT writes in random order, so that identical runs give identical files."""
     config = json.loads(path.read_text())
     if isinstance(config.get("target_modules"), list):
         config["target_modules"].sort()
@@ -186,7 +186,7 @@ def sort_config(path: Path) -> None:
 
 
 def load(model, method: dict, folder: Path):
-    """The model with a run's weights in it, for evaluation."""
+    """Load a run's weights into the model for evaluation."""
     from peft import PeftConfig, PeftModel, get_peft_model_state_dict
 
     state = safe_checkpoints.load(folder / WEIGHTS)
@@ -202,8 +202,8 @@ def load(model, method: dict, folder: Path):
             strange = sorted(set(state) ^ set(get_peft_model_state_dict(model)))
         else:
             strange = model.load_state_dict(state, strict=False).unexpected_keys
-    except (RuntimeError, ValueError) as problem:  # other shapes, other modules
-        first = " ".join(str(problem).split("\n")[:2]).replace("\t", "")  # a line a layer would follow
+    except (RuntimeError, ValueError) as problem:  # different shapes or modules
+        first = " ".join(str(problem).split("\n")[:2]).replace("\t", "")  # one line per layer would follow
         raise JobError(f"{folder / WEIGHTS} does not belong to this model: {first}") from problem
     if strange:
         raise JobError(f"{folder / WEIGHTS} does not belong to this model: {strange[0]} is in one of them only.")
@@ -211,7 +211,7 @@ def load(model, method: dict, folder: Path):
 
 
 def exchange(model, method: dict, weights: Path) -> None:
-    """Put the weights of another run of the same method where `load` has put those of a first one."""
+    """Replace the weights that `load` loaded with those of another run of the same method."""
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
     state = safe_checkpoints.load(weights)

@@ -1,7 +1,7 @@
-"""Checks after every insertion: the layers, their sizes and what trains are what the config asks for.
+"""Checks after every insertion that the layers, their sizes and the trainable parameters match the config.
 
-PEFT changes some requests without an error: OFT takes another block size where the requested one does not divide a
-layer's inputs, BOFT drops its butterfly factors where an extension is missing, PiSSA cuts r to a small layer's size.
+PEFT changes some requests without an error: OFT uses a different block size if the requested one does not divide a
+layer's inputs, BOFT drops its butterfly factors if an extension is missing, PiSSA reduces r to a small layer's size.
 """
 
 import math
@@ -14,9 +14,9 @@ NAME = "default"  # of the one adapter
 
 
 def check(adapted, asked, names: list[str]) -> None:
-    """Raise JobError, with layer, request and result, unless the PEFT model `adapted` is what the config asks for.
+    """Raise JobError, with layer, request and result, unless the PEFT model `adapted` matches the config.
 
-    `asked`: a PEFT config that no model has been built from; `names`: of the base model's modules before insertion.
+    `asked`: a PEFT config that no model has been built from; `names`: the base model's modules before insertion.
     """
     layers = adapted_layers(adapted)
     targets = [name for name in names if named(name, asked.target_modules) and not within(name, asked.modules_to_save)]
@@ -40,7 +40,7 @@ def check(adapted, asked, names: list[str]) -> None:
 
 
 def adapted_layers(adapted) -> dict:
-    """PEFT's layers by the names they have in the base model."""
+    """Return PEFT's layers by their names in the base model."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     found = {name: one for name, one in adapted.named_modules() if isinstance(one, BaseTunerLayer)}
@@ -52,17 +52,17 @@ def named(name: str, targets) -> bool:
 
 
 def within(name: str, modules: list[str] | None) -> bool:
-    """Whether a module or parameter is in one of `modules`, each a part of a path."""
+    """Return whether a module or parameter is in one of `modules`, each a part of a path."""
     return any(part in (modules or []) for part in name.split("."))
 
 
 def inputs(layer) -> int:
-    """Columns of the weight; of a convolution, channels × height × width of its kernel."""
+    """Return the number of columns of the weight; for a convolution, channels × height × width of its kernel."""
     return layer.in_features * math.prod(getattr(layer.get_base_layer(), "kernel_size", ()))
 
 
 def value_of(layer, key: str):
-    """The value at `key`; of a tensor its shape, with the kernel of a LoRA convolution in one number."""
+    """Return the value at `key`; for a tensor its shape, with the kernel of a LoRA convolution as one number."""
     import torch
 
     first, *rest = key.split(".")
@@ -75,7 +75,7 @@ def value_of(layer, key: str):
 
 
 def check_trained(model, kind: str, head: list[str], train_head: bool = True, bias: str = "none") -> None:
-    """Raise JobError unless exactly that trains which a method of this kind trains; `bias`: PEFT's switch."""
+    """Raise JobError unless exactly the parameters of this kind of method are trainable; `bias`: PEFT's setting."""
     from peft import PeftModel
 
     entry, parameters = METHODS[kind], dict(model.named_parameters())
@@ -96,7 +96,7 @@ def check_trained(model, kind: str, head: list[str], train_head: bool = True, bi
         own = {name for name in parameters if not within(name, head) and entry.trains_parameter(name)}
     if entry.trains and not (own or (beside and entry.base == "none")):
         raise JobError(
-            f"{kind}: nothing of {type(model).__name__} would train. Correct `head` of the model, or leave {kind} out."
+            f"{kind} would train nothing in {type(model).__name__}. Correct `head` of the model, or remove {kind}."
         )
     wanted = own | (beside if entry.trains else set())
     found = {name for name, parameter in parameters.items() if parameter.requires_grad}
@@ -104,5 +104,5 @@ def check_trained(model, kind: str, head: list[str], train_head: bool = True, bi
         states = ("frozen", "trained") if wrong[0] in found else ("trained", "frozen")
         raise JobError(
             f"{wrong[0].removeprefix(PREFIX)}: expected {states[0]} by {kind}, found {states[1]}, "
-            f"as {len(wrong)} of {len(parameters)} parameters. Report this: a library has changed what it trains."
+            f"like {len(wrong)} of {len(parameters)} parameters. Report this: a library has changed its behaviour."
         )

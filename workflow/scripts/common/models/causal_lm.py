@@ -1,7 +1,7 @@
-"""Causal language models: loading, prompts, training rows, and a run's weights put back.
+"""Causal language models: loading, prompts, training rows and a run's weights.
 
-Prompt and response are tokenized apart and joined, so that what a model is asked at generation is token for token what
-it saw before the response in training.
+Prompt and response are tokenized separately and concatenated, so that the prompt in generation is token for token the
+same as in training.
 """
 
 from pathlib import Path
@@ -9,29 +9,29 @@ from pathlib import Path
 from common.core.errors import JobError
 from common.data import safe_checkpoints
 
-IGNORED = -100  # label of a token that is not learned
+IGNORED = -100  # label of tokens that are excluded from the loss
 
 
 def load_tokenizer(folder: Path):
-    """Tokenizer with a padding token: where it has none of its own, the end-of-text token, masked wherever it pads."""
+    """Load the tokenizer; if it has no padding token, use the end-of-text token, masked where it is padding."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder, **gguf(folder))
     if tokenizer.eos_token is None:
-        raise JobError(f"{folder}: the tokenizer has no end-of-text token (eos_token), so no answer would ever end.")
+        raise JobError(f"{folder}: expected a tokenizer with an end-of-text token (eos_token), found none. Add one.")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 
 def gguf(folder: Path) -> dict[str, str]:
-    """Names the .gguf file of a folder that holds a model in that format."""
+    """Return the .gguf file of a folder with a model in that format as a loading argument."""
     found = sorted(Path(folder).glob("*.gguf"))
     return {"gguf_file": found[0].name} if found else {}
 
 
 def load_model(folder: Path, precision: str, quantization: str | None = None):
-    """The pretrained model: weights in `precision` (float32, bf16, fp16), or in 4 bits where `quantization` is nf4."""
+    """Load the base model in `precision` (float32, bf16, fp16), or in 4 bits if `quantization` is nf4."""
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
@@ -46,7 +46,7 @@ def load_model(folder: Path, precision: str, quantization: str | None = None):
         )
     with safe_checkpoints.named(folder):
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, weights_only=True, **extra)
-    if "gguf_file" in extra:  # read into plain tensors, which the Trainer would refuse as quantised
+    if "gguf_file" in extra:  # loaded into plain tensors, but the Trainer would reject the model as quantised
         model.is_quantized, model.hf_quantizer = False, None
         if hasattr(model.config, "quantization_config"):
             del model.config.quantization_config
@@ -62,9 +62,9 @@ def load_run(
     quantization: str | None = None,
     merge: bool = False,
 ):
-    """The model of a run, in evaluation mode on `device`; `weights` is RUN/last/adapter_model.safetensors.
+    """Load the model of a run in evaluation mode on `device`; `weights` is RUN/last/adapter_model.safetensors.
 
-    `merge` puts the adapter into the base weights: in float32 that changes nothing but rounding, in bf16 every touched
+    `merge` merges the adapter into the base weights: in float32 this only changes rounding, in bf16 every adapted
     weight is rounded to 8 bits.
     """
     from common.models import adapters
@@ -77,14 +77,14 @@ def load_run(
 
 
 def encode(question: str, prompt: str, tokenizer) -> list[int]:
-    """Token ids of a question in its prompt, a template with `{question}`."""
+    """Encode a question in its prompt, a template with `{question}`, as token IDs."""
     return tokenizer(prompt.replace("{question}", question))["input_ids"]
 
 
 def training_rows(folder: Path, split: str, prompt: str, tokenizer, max_length: int):
-    """A split of question and answer as a datasets.Dataset of `input_ids` and `labels`, learned on the response only.
+    """Build a datasets.Dataset of `input_ids` and `labels` from a split, with the loss on the response only.
 
-    A response that does not fit `max_length` is cut; a row whose prompt alone fills it is left out.
+    A response that exceeds `max_length` is truncated; a row whose prompt fills it is dropped.
     """
     from datasets import Dataset
     from pyarrow import parquet
@@ -100,20 +100,20 @@ def training_rows(folder: Path, split: str, prompt: str, tokenizer, max_length: 
             "length": len(labels),
         }
 
-    # In memory: a cache beside the data would need locks, which shared file systems do not always give.
+    # In memory: a cache next to the data would need locks, which shared file systems do not always support.
     data = Dataset(parquet.read_table(folder / f"{split}.parquet", columns=["question", "answer"]))
     rows = data.map(encode_row, remove_columns=["question", "answer"], keep_in_memory=True, load_from_cache_file=False)
     cut = sum(length > max_length for length in rows["length"])
     fitting = [index for index, asked in enumerate(rows["asked"]) if asked < max_length]
     if not fitting:
-        raise JobError(f"{folder}: no question of {split} fits max_length = {max_length} tokens. Raise it.")
+        raise JobError(f"{folder}: no question of {split} fits into max_length = {max_length} tokens. Raise it.")
     print(
-        f"{split}: {len(rows)} rows; {cut} cut to {max_length} tokens, "
-        f"{len(rows) - len(fitting)} of them left out since the question alone fills these"
+        f"{split}: {len(rows)} rows; {cut} truncated to {max_length} tokens, "
+        f"{len(rows) - len(fitting)} of them dropped because the question fills these"
     )
     return rows.select(fitting, keep_in_memory=True).remove_columns(["asked", "length"])
 
 
 def without_end(ids: list[int], tokenizer) -> list[int]:
-    """Some tokenizers close every text; a prompt goes on."""
+    """Strip the end-of-text token that some tokenizers append, since the response follows the prompt."""
     return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids

@@ -1,17 +1,17 @@
-"""GLUE-format data as a classifier sees it."""
+"""Tokenization of GLUE-format data for a classifier."""
 
 from pathlib import Path
 
 
 def tokenized(folder: Path, split: str, columns: list[str], tokenizer, max_length: int):
-    """A split of a prepared dataset as a datasets.Dataset with `input_ids`, `attention_mask`, … and `labels`.
+    """Tokenize a split of a prepared dataset to a datasets.Dataset of `input_ids`, `attention_mask`, … and `labels`.
 
-    One column is a sentence, two are a pair; what is over `max_length` tokens is cut, padding is left to the batch.
+    One column is a sentence, two are a pair; inputs are truncated to `max_length` tokens and padded per batch.
     """
     from datasets import Dataset
     from pyarrow import parquet
 
-    # In memory: a cache beside the data would need locks, which shared file systems do not always give.
+    # In memory: a cache next to the data would need locks, which shared file systems do not always support.
     data = Dataset(parquet.read_table(folder / f"{split}.parquet"))
 
     def encode(rows):

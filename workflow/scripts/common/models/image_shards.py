@@ -1,7 +1,8 @@
-"""One shard of a set of images: drawn in batches, each a file in the scratch folder as soon as it is finished.
+"""Generation of one shard of images in batches, each written to the scratch folder as soon as it is finished.
 
-The batches' folder is named after what the images are made of, so nothing of another training or setting is taken for
-them; what was finished when a shard was killed is never made again, whatever the number of shards then.
+The batches' folder is named after a hash of everything the images depend on, so images of other runs or settings are
+never reused; batches finished before a shard was killed are never generated again, even with a different number of
+shards.
 """
 
 import shutil
@@ -29,9 +30,9 @@ def draw(
 ) -> None:
     """Write the shard's tar file.
 
-    `items`: tuples, of which the first entry is a step. `about`: an image's JSON, `prompt` and `seed` in it; `weights`
-    by step. `key`: an image's name in the tar file. `hint`: its control image; `identity` must cover all of them.
-    `sampler`: the class that generates images, a `stable_diffusion.Sampler`.
+    `items`: tuples whose first entry is a step. `about`: returns an image's JSON with `prompt` and `seed`; `weights`:
+    files by step. `key`: returns an image's name in the tar file. `hint`: returns its control image; `identity` must
+    cover all control images. `sampler`: the class that generates images, a `stable_diffusion.Sampler`.
     """
     from tqdm import tqdm
 
@@ -72,7 +73,8 @@ def draw(
     for path in files:
         path.unlink()
     print(
-        f"{sum(map(len, batches))} images, {made} of them made now" + (f", {made / seconds:.3g} a second" * bool(made))
+        f"{sum(map(len, batches))} images, {made} of them generated now"
+        + (f", {made / seconds:.3g} per second" * bool(made))
     )
 
 

@@ -1,6 +1,6 @@
-"""Split a batch that does not fit into the GPU's memory.
+"""Splitting of batches that do not fit into the GPU's memory.
 
-Own code because accelerate's find_executable_batch_size starts the whole batch again with 0.9 of its size, prints
+Custom code, because accelerate's find_executable_batch_size restarts the entire batch at 0.9 of its size, prints
 nothing, and ends with its own error instead of the GPU's.
 """
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 def split_on_oom(work: Callable[[list], list], items: list, what: str) -> list:
-    """Return work(items), one result per item; computed in halves if the GPU's memory is too small for all at once."""
+    """Return work(items), one result per item; the batch is halved if it does not fit into the GPU's memory."""
     import torch
 
     try:

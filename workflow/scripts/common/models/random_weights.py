@@ -1,4 +1,4 @@
-"""Models with random weights, from a config of transformers: for tests, named as `generator` of a source."""
+"""Models with random weights from a transformers config, used in tests as the `generator` of a source."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ def transformers_model(
 ) -> None:
     """Write a model with random weights, and a byte-level tokenizer that needs no vocabulary file.
 
-    `config`: keys of the config of transformers' `model_type`; `causal_lm`: with a language model's head and tokenizer.
+    `config`: keys of the config of transformers' `model_type`; `causal_lm`: adds a language-model head and tokenizer.
     """
     import torch
     from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
@@ -18,7 +18,9 @@ def transformers_model(
     config = AutoConfig.for_model(model_type, **{"pad_token_id": 0, **(config or {})})
     tokenizer = byte_tokenizer(config, causal_lm)
     if config.vocab_size < len(tokenizer):
-        raise JobError(f"vocab_size {config.vocab_size} is too small: the byte tokenizer has {len(tokenizer)} tokens.")
+        raise JobError(
+            f"vocab_size: expected at least {len(tokenizer)}, the byte tokenizer's, found {config.vocab_size}."
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = (AutoModelForCausalLM if causal_lm else AutoModel).from_config(config)
@@ -27,7 +29,7 @@ def transformers_model(
 
 
 def byte_tokenizer(config, causal_lm: bool = False):
-    """One token per byte, BERT's special tokens (0 to 4) and BERT's form of a pair; none of it for a language model."""
+    """Build a byte-level tokenizer, with BERT's special tokens (0 to 4) and pair format unless for a language model."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 

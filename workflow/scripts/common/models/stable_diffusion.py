@@ -1,4 +1,4 @@
-"""Stable Diffusion: loading its parts, a run's weights put in and exchanged, images from prompts and seeds."""
+"""Stable Diffusion: loading its components and a run's weights, generating images from prompts and seeds."""
 
 from math import prod
 from pathlib import Path
@@ -19,7 +19,7 @@ def dtype(precision: str):
 
 
 def load_component(cls, folder: Path, name: str, precision: str = "float32"):
-    """One part of a pipeline's folder: unet, vae, text_encoder."""
+    """Load one component of a pipeline's folder: unet, vae, text_encoder."""
     quiet()
     try:
         with safe_checkpoints.named(Path(folder) / name):
@@ -27,7 +27,7 @@ def load_component(cls, folder: Path, name: str, precision: str = "float32"):
     except OSError as problem:
         reason = " ".join(str(problem).split())
         raise JobError(
-            f"{folder}: no {name} that diffusers can load ({reason}). Correct the model's `files`."
+            f"{folder}: expected a {name} that diffusers can load, found none ({reason}). Correct the model's `files`."
         ) from problem
 
 
@@ -44,13 +44,13 @@ def load_unet(folder: Path, precision: str = "float32"):
 
 
 def count_parameters(folder: Path) -> int:
-    """Parameters of the UNet by its files' headers."""
+    """Count the UNet's parameters from its files' headers."""
     weights = (Path(folder) / "unet").glob("*.safetensors")
     return sum(prod(shape) for path in weights for shape in safe_checkpoints.shapes(path).values())
 
 
 def pixels(image: Image):
-    """(3, height, width) of an RGB image, 0 to 255 in float32."""
+    """Convert an RGB image to a float32 tensor (3, height, width), 0 to 255."""
     import numpy
     import torch
 
@@ -58,7 +58,7 @@ def pixels(image: Image):
 
 
 class TextEncoder:
-    """Prompts as the UNet attends to them: (prompts, tokens, width)."""
+    """Text embeddings of prompts for the UNet's cross-attention: (prompts, tokens, width)."""
 
     def __init__(self, folder: Path, precision: str, device: str):
         from transformers import CLIPTextModel, CLIPTokenizer
@@ -82,10 +82,10 @@ def text_embeddings(folder: Path, prompts: list[str], precision: str, device: st
 
 
 class Sampler:
-    """Images from prompts and seeds: DPM-Solver++ multistep, whose only chance is the first noise.
+    """Generates images from prompts and seeds with multistep DPM-Solver++; only the initial noise is random.
 
-    That noise is drawn on the CPU by a generator of the image's own, so a seed means one picture on any device. In
-    other batches the rounding differs: by at most one grey level in float32, visibly nothing in half precision.
+    The noise is sampled on the CPU with one generator per image, so a seed gives the same image on every device. A
+    different batch changes rounding: by at most one grey level in float32, and imperceptibly in half precision.
     """
 
     def __init__(self, folder: Path, sampling: dict, device: str):
@@ -100,7 +100,9 @@ class Sampler:
                 )
         except OSError as problem:
             reason = " ".join(str(problem).split())
-            raise JobError(f"{folder}: not a Stable Diffusion that diffusers can load ({reason}).") from problem
+            raise JobError(
+                f"{folder}: diffusers cannot load a Stable Diffusion from it ({reason}). Correct the model's `files`."
+            ) from problem
         if sampling["safety_checker"] and self.pipe.safety_checker is None:
             raise JobError(
                 f"{folder} has no safety checker. Set `safety_checker: false`, or add it to the model's files."
@@ -120,26 +122,26 @@ class Sampler:
         return DPMSolverMultistepScheduler.from_config(config)
 
     def use(self, method: dict, weights: Path) -> None:
-        """Put a run's weights in; later ones take the place of the first without loading the base again."""
+        """Load a run's weights; a further call replaces them without reloading the base model."""
         if weights == self.weights:
             return
         if self.adapted is None:
-            # PEFT puts its layers into the UNet that the pipeline holds.
+            # PEFT inserts its layers into the pipeline's UNet in place.
             self.adapted = adapters.load(self.pipe.unet, method, weights.parent).to(self.device)
         else:
             adapters.exchange(self.adapted, method, weights)
         self.weights = weights
 
     def draw(self, prompts: list[str], seeds: list[int], *further: list) -> list[tuple]:
-        """(image, blocked) for each; in halves where the GPU's memory is too small for all at once.
+        """Generate (image, blocked) per prompt; the batch is halved if it does not fit into the GPU's memory.
 
-        `further`: lists with more about each image, for a subclass.
+        `further`: lists with additional values per image, for a subclass.
         """
         each = list(zip(prompts, seeds, *further, strict=True))
         return memory.split_on_oom(lambda some: self.at_once(*map(list, zip(*some, strict=True))), each, "images")
 
     def at_once(self, prompts: list[str], seeds: list[int], **options) -> list[tuple]:
-        """`options` go to the pipeline."""
+        """Generate one batch; `options` are passed to the pipeline."""
         import torch
 
         side = self.sampling["resolution"] // self.pipe.vae_scale_factor
@@ -168,4 +170,4 @@ class Sampler:
 def check_resolution(pipe, resolution: int) -> None:
     step = pipe.vae_scale_factor * 2 ** (len(pipe.unet.config.block_out_channels) - 1)
     if resolution % step:
-        raise JobError(f"the resolution is {resolution}; this model makes multiples of {step} pixels.")
+        raise JobError(f"resolution: expected a multiple of {step} pixels, found {resolution}. Correct it.")

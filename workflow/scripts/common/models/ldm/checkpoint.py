@@ -1,4 +1,4 @@
-"""Stable Diffusion in one file, in LDM's layout: read, without running code from it, and written."""
+"""Reading, without executing code, and writing of single-file Stable Diffusion checkpoints in LDM's layout."""
 
 import difflib
 from pathlib import Path
@@ -24,7 +24,7 @@ UNUSED = ("model_ema.", "control_model.time_embed.", ldm_keys.POSITIONS, *SCHEDU
 
 
 def read(path: Path) -> dict[str, torch.Tensor]:
-    """The weights of a .ckpt or .safetensors file by name; JobError for a file that is damaged or holds code."""
+    """Read the weights of a .ckpt or .safetensors file by name; raise JobError if it is corrupted or contains code."""
     from hra.official import LIGHTNING
 
     if path.suffix == ".safetensors":
@@ -33,12 +33,14 @@ def read(path: Path) -> dict[str, torch.Tensor]:
     while isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not any(isinstance(value, torch.Tensor) for value in content.values()):
-        raise JobError(f"{path}: no weights by name, and no `state_dict` of them. Give a Stable Diffusion checkpoint.")
+        raise JobError(
+            f"{path}: expected named weights or a `state_dict`, found neither. Use a Stable Diffusion checkpoint."
+        )
     return {name: value for name, value in content.items() if isinstance(value, torch.Tensor)}
 
 
 def empty_parts(folder: Path) -> dict:
-    """UNet, autoencoder and text encoder by their configs in a diffusers folder, without weights."""
+    """Build UNet, autoencoder and text encoder from their configs in a diffusers folder, without weights."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -54,13 +56,13 @@ def empty_parts(folder: Path) -> dict:
     except OSError as problem:
         reason = " ".join(str(problem).split())
         raise JobError(
-            f"{folder}: a checkpoint in one file needs diffusers' config files beside it, unet/config.json, "
+            f"{folder}: a single-file checkpoint needs diffusers' config files next to it, unet/config.json, "
             f"vae/config.json, text_encoder/config.json, tokenizer and scheduler ({reason}). Add them to `files`."
         ) from problem
 
 
 def names(part: str, model) -> dict[str, str]:
-    """LDM's name of each of diffusers' (or transformers') names of a part's weights."""
+    """Map diffusers' (or transformers') names of a component's weights to LDM's."""
     listed = [
         name for name in model.state_dict() if "position_ids" not in name and hint_encoder.NAME not in name.split(".")
     ]
@@ -70,7 +72,7 @@ def names(part: str, model) -> dict[str, str]:
 
 
 def check(state: dict, parts: dict, path: Path) -> None:
-    """Raise JobError unless the file has every weight of the model in its shape, and no others; names the nearest."""
+    """Raise JobError, with the nearest names, unless the file has exactly the model's weights with their shapes."""
     expected = {}
     for part, model in parts.items():
         weights = model.state_dict()
@@ -88,11 +90,11 @@ def check(state: dict, parts: dict, path: Path) -> None:
     for name in other_shapes[:1]:
         problems.append(f"{name} has the shape {tuple(state[name].shape)}, the config's is {tuple(expected[name])}")
     if problems:
-        raise JobError(f"{path} does not hold this model. {'; '.join(problems)}. Give the model's own config files.")
+        raise JobError(f"{path} does not match the config files. {'; '.join(problems)}. Use this model's config files.")
 
 
 def same_shape(found: torch.Size, expected: torch.Size) -> bool:
-    """A linear layer of the autoencoder is a 1 × 1 convolution in LDM."""
+    """Compare shapes; a linear layer of the autoencoder is a 1 × 1 convolution in LDM."""
     return found == expected or tuple(found) == (*expected, 1, 1)
 
 
@@ -102,10 +104,10 @@ def nearest(name: str, others: list[str]) -> str:
 
 
 def pipeline(state: dict, folder: Path, path: Path):
-    """StableDiffusionPipeline in float32 of a checkpoint's weights, as `read` gives them from `path`.
+    """Build a float32 StableDiffusionPipeline from a checkpoint's weights, as returned by `read` for `path`.
 
-    `folder`: where diffusers' config files, tokenizer and scheduler are. The raw weights are used, as in the official
-    code, not the EMA weights that some files also have.
+    `folder` contains diffusers' config files, tokenizer and scheduler. The raw weights are used, as in the official
+    code, rather than the EMA weights that some files also have.
     """
     from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
@@ -128,26 +130,26 @@ def pipeline(state: dict, folder: Path, path: Path):
 
 
 def convert(path: Path, folder: Path, out: Path) -> None:
-    """Write a checkpoint as a diffusers folder, which everything else here reads; arguments as in `pipeline`."""
+    """Convert a checkpoint to a diffusers folder, the format used everywhere else; arguments as in `pipeline`."""
     pipeline(read(path), folder, path).save_pretrained(out)
 
 
 def diffusers_folder(folder: Path, out: Path) -> Path:
-    """A model's folder if it is in diffusers' layout, else `out`, to which its one checkpoint file is converted."""
+    """Return a model's folder if it has diffusers' layout, else `out`, with its converted single-file checkpoint."""
     if any((folder / "unet").glob("*.safetensors")):
         return folder
     found = sorted(path for path in folder.iterdir() if path.suffix in (".ckpt", ".safetensors"))
     if len(found) != 1:
         raise JobError(
-            f"{folder}: neither diffusers' layout (unet/*.safetensors) nor one checkpoint file beside the configs, "
-            f"but {len(found)} ({', '.join(path.name for path in found) or 'none'}). Correct the model's `files`."
+            f"{folder}: expected diffusers' layout (unet/*.safetensors) or one checkpoint file next to the configs, "
+            f"found {len(found)} ({', '.join(path.name for path in found) or 'none'}). Correct the model's `files`."
         )
     convert(found[0], folder, out)
     return out
 
 
 def layout(parts: dict) -> dict[str, torch.Tensor]:
-    """The weights of the parts (unet, vae, text_encoder) under LDM's names."""
+    """Return the weights of the components (unet, vae, text_encoder) under LDM's names."""
     state = {}
     for part, model in parts.items():
         weights = model.state_dict()
@@ -159,9 +161,9 @@ def layout(parts: dict) -> dict[str, torch.Tensor]:
 
 
 def schedule(config: dict) -> dict[str, torch.Tensor]:
-    """LDM's buffers of the noise schedule (DDPM.register_schedule), which its strict loading asks for."""
+    """Compute LDM's buffers of the noise schedule (DDPM.register_schedule), which its strict loading requires."""
     if config["beta_schedule"] != "scaled_linear":
-        raise JobError(f"LDM's layout has the schedule scaled_linear, this model {config['beta_schedule']}.")
+        raise JobError(f"expected the schedule scaled_linear of LDM's layout, found {config['beta_schedule']}.")
     ends = (config[name] ** 0.5 for name in ("beta_start", "beta_end"))
     betas = numpy.linspace(*ends, config["num_train_timesteps"]) ** 2
     alphas = numpy.cumprod(1 - betas)
@@ -176,10 +178,10 @@ def schedule(config: dict) -> dict[str, torch.Tensor]:
 
 
 def write(state: dict[str, torch.Tensor], path: Path) -> None:
-    """One file, .ckpt or .safetensors by its name; whole or absent."""
+    """Write one file atomically, .ckpt or .safetensors depending on its name."""
     with files.replacing(path) as temporary:
         if path.suffix == ".safetensors":
-            # Copies: safetensors takes no two names for one memory.
+            # Copies: safetensors does not accept two names for the same memory.
             save_file({name: value.clone().contiguous() for name, value in state.items()}, temporary, {"format": "pt"})
         else:
             torch.save(state, temporary)

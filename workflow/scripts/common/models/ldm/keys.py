@@ -1,6 +1,6 @@
-"""Names of Stable Diffusion's weights: diffusers' beside those of LDM, the layout of v1-5-pruned.ckpt.
+"""Mapping of diffusers' weight names of Stable Diffusion to those of LDM, the layout of v1-5-pruned.ckpt.
 
-The other direction of diffusers' own loaders (diffusers.loaders.single_file_utils), for any numbers of layers.
+This is the inverse of diffusers' own loaders (diffusers.loaders.single_file_utils), for any number of layers.
 """
 
 import re
@@ -21,7 +21,7 @@ ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_ou
 
 
 def of_unet(names: list[str], layers_per_block: int) -> dict[str, str]:
-    """LDM's name of each of diffusers' names of a UNet2DConditionModel's weights."""
+    """Map diffusers' weight names of a UNet2DConditionModel to LDM's."""
     from diffusers.loaders.single_file_utils import DIFFUSERS_TO_LDM_MAPPING
 
     outer = DIFFUSERS_TO_LDM_MAPPING["unet"]["layers"]
@@ -33,7 +33,7 @@ def of_unet(names: list[str], layers_per_block: int) -> dict[str, str]:
 
 
 def unet_key(name: str, size: int, with_attention: set[str]) -> str:
-    """`size`: LDM's blocks in one of diffusers'; `with_attention`: diffusers' blocks that attend."""
+    """Map one name; `size`: LDM blocks per diffusers block; `with_attention`: diffusers blocks with attention."""
     kind, _, rest = name.partition(".")
     if kind == "mid_block":
         part, index, rest = rest.split(".", 2)
@@ -55,7 +55,7 @@ def inner(name: str) -> str:
 
 
 def of_autoencoder(names: list[str]) -> dict[str, str]:
-    """LDM's name of each of diffusers' names of an AutoencoderKL's weights."""
+    """Map diffusers' weight names of an AutoencoderKL to LDM's."""
     from diffusers.loaders.single_file_utils import DIFFUSERS_TO_LDM_MAPPING
 
     outer = DIFFUSERS_TO_LDM_MAPPING["vae"]
@@ -64,7 +64,7 @@ def of_autoencoder(names: list[str]) -> dict[str, str]:
 
 
 def autoencoder_key(name: str, last: int) -> str:
-    """`last`: number of the decoder's last block, which LDM counts from the other end."""
+    """Map one name; `last`: index of the decoder's last block, which LDM counts from the other end."""
     name = re.sub(r"down_blocks\.(\d+)\.", r"down.\1.", name)
     name = re.sub(r"up_blocks\.(\d+)\.", lambda found: f"up.{last - int(found[1])}.", name)
     name = re.sub(r"(down|up)samplers\.0\.", r"\1sample.", name)
@@ -78,12 +78,12 @@ def autoencoder_key(name: str, last: int) -> str:
 
 
 def of_text_encoder(names: list[str]) -> dict[str, str]:
-    """LDM's name of each of transformers' names of a CLIPTextModel's weights (with `text_model.` before 5.6)."""
+    """Map transformers' weight names of a CLIPTextModel (with `text_model.` before 5.6) to LDM's."""
     return {name: TEXT + name.removeprefix("text_model.") for name in names}
 
 
 def of_hint_encoder(blocks: int) -> dict[str, str]:
-    """The official code's name of each of the hint encoder's weights: a sequence of convolutions and SiLUs in turn."""
+    """Map the hint encoder's weight names to the official code's: a sequence of alternating convolutions and SiLUs."""
     layers = ["conv_in", *(f"blocks.{index}" for index in range(blocks)), "conv_out"]
     return {
         f"{layer}.{kind}": f"{HINT}{2 * place}.{kind}"

@@ -107,10 +107,10 @@ def test_segmentation_bad_input():
     labels = numpy.zeros((4, 4), numpy.uint8)
     with pytest.raises(JobError, match="5 × 4 pixels"):
         segmentation.class_areas(numpy.zeros((4, 5), numpy.uint8), labels)
-    with pytest.raises(JobError, match="0 to 7; expected 0 to 4"):
+    with pytest.raises(JobError, match="0 to 4, found 0 to 7"):
         segmentation.class_areas(numpy.eye(4, dtype=int) * 7, labels, 5)
     nothing = segmentation.class_areas(labels, numpy.full((4, 4), segmentation.IGNORED))
-    with pytest.raises(JobError, match="no labelled pixel"):
+    with pytest.raises(JobError, match="expected labelled pixels"):
         segmentation.segmentation_summary(nothing[None])
 
 

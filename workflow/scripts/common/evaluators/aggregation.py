@@ -1,6 +1,6 @@
-"""Aggregate per-image scores to per-run metrics: means, the step that is reported, images that were blocked.
+"""Aggregation of per-image scores to per-run metrics: means, the reported step, blocked images.
 
-`Table` is metric -> step -> one value per prompt (NaN where every image was blocked). Pure Python and NumPy.
+`Table` is metric -> step -> one value per prompt (NaN if all its images were blocked). Pure Python and NumPy.
 """
 
 from collections import defaultdict
@@ -32,11 +32,11 @@ def last(scores: Table) -> dict[str, np.ndarray]:
 
 
 def best_on_test(scores: Table, best_by: list[str]) -> dict[str, np.ndarray]:
-    """Choose the values of each prompt's best step by the official rule (get_result.py): the sum over metrics of the
-    value by its range over the steps. It selects on what it reports.
+    """Choose the values of each prompt's best step by the official rule (get_result.py): the largest sum over metrics
+    of the value divided by its range over the steps. It selects on the same data that it reports.
 
-    Where the official code divides by a range of 0, that metric does not count here; where every image of a step was
-    blocked, that step is not chosen.
+    A metric with range 0, by which the official code divides, is ignored here; a step whose images were all blocked is
+    not chosen.
     """
     steps = sorted(next(iter(scores.values())))
     total = 0
@@ -54,7 +54,7 @@ def best_on_test(scores: Table, best_by: list[str]) -> dict[str, np.ndarray]:
 
 
 def summary(values: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
-    """Compute the means, over prompts or images, and their standard errors; a metric without a value is left out."""
+    """Compute the means, over prompts or images, and their standard errors; a metric without a value is omitted."""
     result = {}
     for name, found in values.items():
         found = found[~np.isnan(found)]
@@ -65,7 +65,7 @@ def summary(values: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
 
 
 def of_run(rows: list[dict], metrics: list[str], others: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Average the metrics over the rows of all images; `others` are the metrics that are not such a mean."""
+    """Average the metrics over the rows of all images; `others` are metrics that are not means over images."""
     scored = [name for name in metrics if name not in others and any(name in row for row in rows)]
     found = others | summary({name: np.array([row[name] for row in rows], float) for name in scored})
     return {name: found[name] for name in metrics if name in found}

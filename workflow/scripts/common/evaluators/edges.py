@@ -1,4 +1,4 @@
-"""Control accuracy of canny images: do the edges of an image match those of its source image?"""
+"""Control accuracy of canny images: agreement between the edges of an image and those of its source image."""
 
 from collections.abc import Collection
 
@@ -12,9 +12,9 @@ THRESHOLDS = (100, 200)  # as in the paper's data and the official evaluation
 
 
 def edges(image: Image.Image) -> numpy.ndarray:
-    """Find Canny's edges, (height, width) of bool; in colour: at each pixel the channel with the steepest slope counts.
+    """Detect Canny edges, (height, width) of bool, in colour: every pixel uses its channel with the largest gradient.
 
-    The control images are made with it, too.
+    The control images are computed with it, too.
     """
     import cv2
 
@@ -33,7 +33,7 @@ class Canny(Evaluator):
 
 
 def edge_scores(generated: Image.Image, source: Image.Image) -> dict[str, float]:
-    """Compute IoU and F1 of the edge pixels of both; 1 where neither has any (0/0 in the official code)."""
+    """Compute IoU and F1 of the edge pixels of both images; 1 if neither has edges (0/0 in the official code)."""
     data_images.check_sizes(generated.size, source.size, "generated image")
     first, second = edges(generated), edges(source)
     both, either = int((first & second).sum()), int((first | second).sum())

@@ -13,7 +13,7 @@ INCEPTION = "weights-inception-2015-12-05-6726825d.pth"  # of torch-fidelity's r
 
 
 class Fid(Evaluator):
-    """torchmetrics' FID; none for the source images, whose distance to themselves is 0."""
+    """FID with torchmetrics; none for the source images, whose distance to themselves is 0."""
 
     needs = Needs(model=True, images="source")
 
@@ -27,10 +27,10 @@ class Fid(Evaluator):
 
 
 def fid(real: Iterable, generated: Iterable, network, device: str = "cpu") -> float:
-    """Compute FID by torchmetrics, images resized as in the original (TensorFlow 1's bilinear).
+    """Compute FID with torchmetrics, with images resized as in the original (TensorFlow 1's bilinear).
 
     network: the folder of the file INCEPTION, or a torch module from (N, 3, height, width) of uint8 to features (N, d).
-    Biased for few images: compare only sets of the same number.
+    FID is biased for few images: compare only sets of the same size.
     """
     import torch
     from torchmetrics.image.fid import FrechetInceptionDistance
@@ -38,7 +38,7 @@ def fid(real: Iterable, generated: Iterable, network, device: str = "cpu") -> fl
     options = {"feature": network}
     if isinstance(network, str | Path):
         path = safe_checkpoints.one_file(Path(network), INCEPTION)
-        safe_checkpoints.tensors(path)  # torch-fidelity unpickles what it is given
+        safe_checkpoints.tensors(path)  # torch-fidelity unpickles the file without checks
         options = {"feature": 2048, "feature_extractor_weights_path": str(path), "antialias": False}
     metric = FrechetInceptionDistance(**options).to(device)
     for images, is_real in ((real, True), (generated, False)):
@@ -47,5 +47,7 @@ def fid(real: Iterable, generated: Iterable, network, device: str = "cpu") -> fl
             metric.update(pixels.to(device), real=is_real)
     counts = int(metric.real_features_num_samples), int(metric.fake_features_num_samples)
     if min(counts) < 2:
-        raise JobError(f"FID needs at least two images of each kind, found {counts[0]} real, {counts[1]} generated.")
+        raise JobError(
+            f"FID: expected at least two images of each kind, found {counts[0]} real, {counts[1]} generated."
+        )
     return float(metric.compute())

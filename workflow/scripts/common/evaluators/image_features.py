@@ -1,7 +1,7 @@
-"""Subject fidelity and prompt fidelity by features of images and prompts: DINO, CLIP, and EfficientNet for DINO.
+"""Subject fidelity and prompt fidelity from features of images and prompts: DINO, CLIP, and EfficientNet for DINO.
 
-Features (N, d) have unit length, so that a product is a cosine. An image's features do not depend on what else is in
-its batch, up to rounding.
+Features (N, d) have unit length, so that products are cosine similarities. Up to rounding, an image's features do not
+depend on the rest of its batch.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -16,7 +16,7 @@ BATCH = 32
 
 
 class Features(Evaluator):
-    """Mean cosine between an image and the reference images; a subclass has `encode`: RGB images to (N, d).
+    """Mean cosine similarity between an image and the reference images; subclasses `encode` RGB images to (N, d).
 
     `crop`: a function `module:function` from an image to the part of it that is compared.
     """
@@ -42,7 +42,7 @@ class Features(Evaluator):
         return self.likeness(self.images(images), reference)
 
     def likeness(self, features, reference: Reference) -> Scores:
-        """Mean cosine to the reference images, or of each of these to the others."""
+        """Compute the mean cosine similarity to the reference images, or of each of these to the others."""
         if not reference.itself:
             return Scores({self.metrics[0]: (features @ self.images(reference.images).T).mean(1).tolist()})
         if len(features) < 2:
@@ -51,14 +51,14 @@ class Features(Evaluator):
 
 
 def batched(items: Iterable) -> Iterator[list]:
-    """Split into lists of BATCH, the last one shorter."""
+    """Split into lists of BATCH items; the last one may be shorter."""
     items = iter(items)
     while batch := list(islice(items, BATCH)):
         yield batch
 
 
-# Of transformers' two backends for pixels, `pil`: with torchvision installed the other would be taken, whose resizing
-# differs by up to a grey level.
+# Use transformers' `pil` backend: with torchvision installed, it would choose the other, whose resizing differs by up
+# to one grey level.
 
 
 class Dino(Features):
@@ -78,8 +78,8 @@ class Dino(Features):
 
 
 class Clip(Features):
-    """Projected features of image and text (`openai/clip-vit-large-patch14`): subject fidelity as DINO's, `_i`, and
-    the cosine to the prompt with and without the identifier, `_t` and `_t_class`."""
+    """Projected features of image and text (`openai/clip-vit-large-patch14`): `_i` is subject fidelity as with DINO;
+    `_t` and `_t_class` are the cosine similarity to the prompt with and without the identifier."""
 
     metrics = ("_i", "_t", "_t_class")
 
@@ -104,7 +104,7 @@ class Clip(Features):
         found = []
         with torch.inference_mode():
             for batch in batched(texts):
-                # Padded to the full length as CLIP was trained; the text's end is the same position for any batch.
+                # Padded to the full length as in CLIP's training, so the position of a text's end is fixed.
                 tokens = self.tokenizer(batch, padding="max_length", truncation=True, return_tensors="pt")
                 tokens = tokens.to(self.model.device)
                 found.append(self.model.text_projection(self.model.text_model(**tokens).pooler_output))
@@ -121,7 +121,7 @@ class Clip(Features):
 
 
 class EfficientNet(Features):
-    """Pooled features of ImageNet's EfficientNet-Lite0: used instead of DINO where there is no hub."""
+    """Pooled features of an ImageNet EfficientNet-Lite0, used instead of DINO without the Hugging Face Hub."""
 
     def __init__(self, entry: dict, folder: Path, device: str):
         import timm

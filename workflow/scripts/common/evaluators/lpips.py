@@ -21,7 +21,7 @@ class Lpips(Evaluator):
         self.size, self.device = entry.get("size") or self.side, device
 
     def embed(self, images: Iterable):
-        """(N, d): the distance of two images is |a − b|². d is large: 33 million for VGG at 512 × 512."""
+        """Embed images as (N, d), with distance |a − b|². d is large: 33 million for VGG at 512 × 512."""
         import torch
 
         from common.evaluators.vision_networks import resized_tensor

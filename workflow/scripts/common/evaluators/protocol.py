@@ -1,4 +1,4 @@
-"""The protocol of evaluators: a class that names its metrics and its needs, and scores images against a reference.
+"""The protocol of evaluators: a class that declares its metrics and needs, and scores images against a reference.
 
     class Brightness(Evaluator):
         metrics = ("_mean",)
@@ -6,7 +6,7 @@
         def score(self, images, reference):
             return Scores({"_mean": [numpy.asarray(image).mean() for image in images]})
 
-The dry run reads `metrics` and `needs`, so a module with such a class imports torch inside of its functions only.
+The dry run reads `metrics` and `needs`, so a module with such a class imports torch only inside its functions.
 """
 
 from collections.abc import Collection, Hashable, Sequence
@@ -17,11 +17,11 @@ from typing import ClassVar, Literal
 
 @dataclass(frozen=True)
 class Needs:
-    """What an evaluator cannot work without.
+    """The inputs that an evaluator requires.
 
-    model: weights, as `model` in its entry of the config. images: the reference images of a `subject`, to all of which
-    each image is compared; or of each image its `source`, from which its control image was computed. annotation: of
-    the source images, one of these types. prompts: of each image. options: further keys that its entry may have.
+    model: weights, as `model` in its config entry. images: `subject`, the reference images, with all of which each
+    image is compared; or `source`, the image that each control image was computed from. annotation: accepted types of
+    the source images' annotations. prompts: one per image. options: additional keys that its entry may have.
     """
 
     model: bool = False
@@ -33,12 +33,12 @@ class Needs:
 
 @dataclass(frozen=True)
 class Reference:
-    """What the images are compared with. Collections may be iterated again, and decode their images each time.
+    """The reference that images are compared with. Collections can be iterated repeatedly and decode images each time.
 
-    images: RGB, see Needs. annotations: for each image, of its source, as tasks/control/data.py reads them.
-    prompts, class_prompts: with and without the identifier of the subject; prompt_index: for each image. groups: for
-    each image, equal for those of one prompt and checkpoint step, which follow each other. itself: the images are the
-    reference images, in the same order.
+    images: RGB, see Needs. annotations: those of each image's source, as read by tasks/control/data.py.
+    prompts, class_prompts: with and without the identifier of the subject; prompt_index: one per image. groups: one per
+    image, equal for consecutive images of the same prompt and checkpoint step. itself: the images are the reference
+    images, in the same order.
     """
 
     images: Collection = ()
@@ -52,10 +52,10 @@ class Reference:
 
 @dataclass(frozen=True)
 class Scores:
-    """What an evaluator measures, by the endings in its `metrics`.
+    """The scores of an evaluator, by the name endings in its `metrics`.
 
-    images: a score per image, None where it has none; the run's metric is their mean. run: `value` and `stderr` of
-    metrics that are not a mean over images.
+    images: one score per image, or None; the run's metric is their mean. run: `value` and `stderr` of metrics that are
+    not means over images.
     """
 
     images: dict[str, list[float | None]] = field(default_factory=dict)
@@ -63,14 +63,14 @@ class Scores:
 
 
 class Evaluator:
-    """One type of evaluator. `metrics`: endings of its metrics' names, which begin with the name of its entry."""
+    """One type of evaluator. `metrics`: endings of its metrics' names, which start with the name of its entry."""
 
     metrics: ClassVar[tuple[str, ...]] = ("",)
     needs: ClassVar[Needs] = Needs()
 
     def __init__(self, entry: dict, folder: Path | None, device: str):
-        """Load what the entry of the config names; `folder`: of the model's files, if the entry has a model."""
+        """Load what the config entry specifies; `folder`: the model's files, if the entry has a model."""
 
     def score(self, images: Collection, reference: Reference) -> Scores:
-        """Score RGB images, which are decoded as they are iterated."""
+        """Score RGB images, which are decoded during iteration."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""The types of evaluators by their names in the config, and what the dry run asks them.
+"""The types of evaluators by their names in the config, and the queries of the dry run.
 
 Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
 """
@@ -9,7 +9,7 @@ from common.core import imports
 from common.core.errors import JobError
 from common.evaluators.protocol import Evaluator, Needs
 
-KINDS = {  # any other is named as `module:Class`
+KINDS = {  # any other type is given as `module:Class`
     "dino": "common.evaluators.image_features:Dino",
     "clip": "common.evaluators.image_features:Clip",
     "efficientnet-lite0": "common.evaluators.image_features:EfficientNet",
@@ -26,7 +26,7 @@ OPTIONS = ("crop", "size", "config")  # keys of an entry that only some types ha
 
 
 def find(kind: str) -> type[Evaluator]:
-    """Import the class of a type. JobError if there is none, or if it is no evaluator."""
+    """Import the class of a type; raise JobError if it does not exist or is not an evaluator."""
     path = KINDS.get(kind, kind)
     if ":" not in path:
         raise JobError(
@@ -38,31 +38,31 @@ def find(kind: str) -> type[Evaluator]:
     texts = isinstance(metrics, tuple) and all(isinstance(ending, str) for ending in metrics)
     if not (isinstance(found, type) and metrics and texts and isinstance(needs, Needs)):
         raise JobError(
-            f"evaluator kind {kind!r}: expected a class with `metrics`, a tuple of endings of names, `needs` and "
+            f"evaluator kind {kind!r}: expected a class with `metrics`, a tuple of name endings, `needs` and "
             f"`score`, found {found!r}. Derive it from common.evaluators.protocol.Evaluator."
         )
     return found
 
 
 def load(entry: dict, folder: str | Path | None = None, device: str = "cpu") -> Evaluator:
-    """Make the evaluator of an entry of the config; `folder`: of its model's files."""
+    """Create the evaluator of a config entry; `folder`: its model's files."""
     return find(entry["kind"])(entry, folder and Path(folder), device)
 
 
 def metrics(entries: list[dict]) -> list[str]:
-    """List the names of the metrics that evaluators give."""
+    """List the names of the evaluators' metrics."""
     return [entry["name"] + ending for entry in entries for ending in find(entry["kind"]).metrics]
 
 
 def models(entries: list[dict]) -> list[str]:
-    """List the models that evaluators need, each once."""
+    """List the distinct models that the evaluators need."""
     return list(dict.fromkeys(entry["model"] for entry in entries if "model" in entry))
 
 
 def check(place: str, entry: dict, images: str) -> None:
-    """Raise JobError if an entry misses its model or has a key that its type does not use.
+    """Raise JobError if an entry lacks its model or has a key that its type does not use.
 
-    `images`: the reference images that the task has, see Needs.
+    `images`: the type of the task's reference images, see Needs.
     """
     try:
         needs, kind = find(entry["kind"]).needs, entry["kind"]
@@ -78,7 +78,7 @@ def check(place: str, entry: dict, images: str) -> None:
 
 
 def check_annotation(place: str, entry: dict, annotation: str | None) -> None:
-    """Raise JobError unless a dataset has an annotation of the type that an evaluator needs."""
+    """Raise JobError unless a dataset has the type of annotation that an evaluator needs."""
     accepted = find(entry["kind"]).needs.annotation
     if accepted and annotation not in accepted:
         wanted = " or ".join(accepted)

@@ -1,4 +1,4 @@
-"""Score the images of a run with each evaluator of the config."""
+"""Scoring of the images of a run with every evaluator of the config."""
 
 from collections.abc import Collection
 from dataclasses import asdict
@@ -14,9 +14,9 @@ from common.evaluators.protocol import Reference, Scores
 def score(
     job: dict, device: str, entries: list[dict], images: Collection, reference: Reference, rows: list[dict]
 ) -> dict[str, dict[str, float]]:
-    """Add the scores of each image to its row, and return the metrics that are not a mean over images.
+    """Add the scores of each image to its row, and return the metrics that are not means over images.
 
-    What an interrupted job has scored is read from the job's scratch folder.
+    Scores of an interrupted job are read from the job's scratch folder.
     """
     paths = [Path(path) for path in as_list(job["input"].get("models"))]
     models = {path.name.removesuffix(".manifest.json"): path for path in paths}
@@ -37,7 +37,7 @@ def score(
 
 
 def cache(job: dict, entry: dict, manifest: Path | None, reference: Reference) -> Path:
-    """Name the file for the scores of one evaluator by all that they depend on."""
+    """Return the cache file of one evaluator's scores, named after a hash of everything they depend on."""
     inputs = [files.sha256(job["input"][name]) for name in ("images", "dataset") if job["input"].get(name)]
     weights = files.read_json(manifest)["sha256"] if manifest else None
     prompts = [list(reference.prompts), list(reference.class_prompts)]
@@ -46,7 +46,7 @@ def cache(job: dict, entry: dict, manifest: Path | None, reference: Reference) -
 
 
 def scores(entry: dict, manifest: Path | None, device: str, images: Collection, reference: Reference) -> Scores:
-    """Run one evaluator; JobError unless it gives a score per image, of metrics that its class names."""
+    """Run one evaluator; raise JobError unless it returns one score per image for metrics declared by its class."""
     from tqdm import tqdm
 
     evaluator = registry.load(entry, manifest and manifests.folder(manifest), device)
@@ -61,6 +61,6 @@ def scores(entry: dict, manifest: Path | None, device: str, images: Collection, 
         if len(values) != len(images):
             raise JobError(
                 f"evaluator {entry['name']} ({entry['kind']}): expected {len(images)} scores {ending!r}, one per "
-                f"image, found {len(values)}. Correct its `score`; None stands for no score."
+                f"image, found {len(values)}. Correct its `score`; use None for an image without a score."
             )
     return found

@@ -1,8 +1,8 @@
-"""Control accuracy of segmentation maps: SegFormer on ADE20K, in mmsegmentation and as NVlabs wrote it (the paper's).
+"""Control accuracy of segmentation maps: SegFormer on ADE20K, in mmsegmentation's and NVlabs' (the paper's) version.
 
-The two evaluators have weights of their own and differ in the network: mmsegmentation's head has batch norm and ReLU
-after each stage's projection, NVlabs' a plain linear layer; mmsegmentation's layer norms all have eps 1e-6, NVlabs'
-only some of them.
+The two evaluators have different weights and slightly different networks: mmsegmentation's head has batch norm and ReLU
+after each stage's projection, NVlabs' a plain linear layer; all layer norms have eps 1e-6 in mmsegmentation, but only
+some in NVlabs' code.
 """
 
 import sys
@@ -20,18 +20,18 @@ from common.data import images as data_images
 from common.data import safe_checkpoints
 from common.evaluators.protocol import Evaluator, Needs, Reference, Scores
 
-CLASSES = 150  # of ADE20K
-IGNORED = 255  # class of pixels that have none
+CLASSES = 150  # in ADE20K
+IGNORED = 255  # label of pixels without a class
 BOOTSTRAP_SAMPLES = 1000
-SHORT_SIDE = 512  # pixels, of both evaluators' test pipelines
-B4 = "segformer/segformer_mit-b4_8xb2-160k_ade20k-512x512.py"  # of mmsegmentation
-MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # ImageNet's, of 255
+SHORT_SIDE = 512  # pixels, in both evaluators' test pipelines
+B4 = "segformer/segformer_mit-b4_8xb2-160k_ade20k-512x512.py"  # in mmsegmentation
+MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # ImageNet's, for values up to 255
 
 
 class Segmenter(Evaluator):
-    """mIoU, mAcc and aAcc of the classes in an image and those of its source image.
+    """mIoU, mAcc and aAcc between the classes in an image and those of its source image.
 
-    A subclass has `classes(image)`: (height, width) of 0 to CLASSES − 1.
+    Subclasses implement `classes(image)`: (height, width) of 0 to CLASSES − 1.
     """
 
     metrics = ("_miou", "_macc", "_aacc")
@@ -40,26 +40,26 @@ class Segmenter(Evaluator):
     def score(self, images: Collection, reference: Reference) -> Scores:
         pairs = zip(images, reference.annotations, strict=True)
         areas = [class_areas(self.classes(image), labels) for image, labels in pairs]
-        # An image without a labelled pixel has no score of its own.
+        # An image without a labelled pixel has no per-image score.
         found = [segmentation_scores(one) if one[2].any() else {} for one in areas]
         own = {end: [float(one[end]) if one else None for one in found] for end in self.metrics}
         return Scores(own, segmentation_summary(numpy.array(areas)))
 
 
-# Areas of each image, (3, classes), then scores of all of them together.
+# Areas per image, (3, classes), then scores over all images.
 
 
 def class_areas(predicted: numpy.ndarray, labels: numpy.ndarray, classes: int = CLASSES) -> numpy.ndarray:
-    """Count pixels, (3, classes): correct, predicted, labelled; sums of torchmetrics' confusion matrix.
+    """Count correct, predicted and labelled pixels, (3, classes): sums of torchmetrics' confusion matrix.
 
-    predicted, labels: (height, width) of 0 to classes − 1; pixels labelled IGNORED do not count.
+    predicted, labels: (height, width) of 0 to classes − 1; pixels labelled IGNORED are not counted.
     """
     import torch
     from torchmetrics.functional.classification import multiclass_confusion_matrix
 
     data_images.check_sizes(predicted.shape[::-1], labels.shape[::-1], "predicted classes")
     if predicted.size and not 0 <= predicted.min() <= predicted.max() < classes:
-        raise JobError(f"predicted classes {predicted.min()} to {predicted.max()}; expected 0 to {classes - 1}.")
+        raise JobError(f"expected predicted classes 0 to {classes - 1}, found {predicted.min()} to {predicted.max()}.")
     matrix = multiclass_confusion_matrix(
         torch.from_numpy(predicted.astype(numpy.int64)),
         torch.from_numpy(labels.astype(numpy.int64)),
@@ -70,10 +70,10 @@ def class_areas(predicted: numpy.ndarray, labels: numpy.ndarray, classes: int = 
 
 
 def segmentation_scores(areas: numpy.ndarray) -> dict[str, numpy.ndarray]:
-    """Compute `_miou`, `_macc` and `_aacc` of areas (..., 3, classes), summed over images before.
+    """Compute `_miou`, `_macc` and `_aacc` from areas (..., 3, classes) that are summed over images.
 
-    As mmsegmentation's IoUMetric: IoU = correct / (predicted + labelled − correct), accuracy of a class = correct /
-    labelled, means over the classes that have either; aAcc = correct / labelled over all pixels.
+    As in mmsegmentation's IoUMetric: IoU = correct / (predicted + labelled − correct), class accuracy = correct /
+    labelled, means over the classes for which they are defined; aAcc = correct / labelled over all pixels.
     """
     correct, predicted, labelled = numpy.moveaxis(numpy.asarray(areas, float), -2, 0)
     with numpy.errstate(invalid="ignore"):
@@ -94,7 +94,7 @@ def segmentation_summary(areas: numpy.ndarray, samples: int = BOOTSTRAP_SAMPLES)
     areas = numpy.asarray(areas, float)
     count = len(areas)
     if not areas[:, 2].sum():
-        raise JobError("no labelled pixel in any image: nothing to compare with. Are all labels 0 or 255?")
+        raise JobError("expected labelled pixels, found none in any image. Check whether all labels are 0 or 255.")
     drawn = numpy.random.default_rng(0).multinomial(count, numpy.full(count, 1 / count), samples)
     spread = segmentation_scores((drawn @ areas.reshape(count, -1)).reshape(samples, *areas.shape[1:]))
     return {
@@ -107,19 +107,19 @@ def segmentation_summary(areas: numpy.ndarray, samples: int = BOOTSTRAP_SAMPLES)
 
 
 def mmsegmentation(config: str, device: str = "cpu"):
-    """Build the model of a config of mmsegmentation: a path, or one under its packaged configs."""
+    """Build the model of an mmsegmentation config: a path, or the name of a packaged config."""
     mmseg = import_mmseg()
     from mmengine import Config
     from mmseg.apis import init_model
 
     path = Path(config) if Path(config).exists() else Path(mmseg.__file__).parent / ".mim/configs" / config
     if not path.is_file():
-        raise JobError(f"{config}: no such file, nor one under {path.parent}. Correct the evaluator's `config`.")
+        raise JobError(f"{config}: no such file, also not under {path.parent}. Correct the evaluator's `config`.")
     return init_model(Config.fromfile(path), device=device)
 
 
 def initialise(folder: Path, config: str, seed: int = 0) -> None:
-    """Write `random.pth`: randomly initialised weights of the model of a config of mmsegmentation."""
+    """Write `random.pth`: randomly initialised weights of the model of an mmsegmentation config."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
@@ -129,9 +129,9 @@ def initialise(folder: Path, config: str, seed: int = 0) -> None:
 
 
 class Mmsegmentation(Segmenter):
-    """A model of mmsegmentation with its own test pipeline (Resize to a short side of 512, whole image).
+    """An mmsegmentation model with its own test pipeline (Resize to a short side of 512, whole image).
 
-    The model is one .pth file. `config`: a path, or one under mmsegmentation's packaged configs; B4 by default, whose
+    The model is one .pth file. `config`: a path, or the name of a packaged mmsegmentation config; default: B4, whose
     weights' URL and 48.46 % mIoU are in metafile.yaml next to it.
     """
 
@@ -166,7 +166,7 @@ class Nvlabs(Segmenter):
         except (OSError, RuntimeError) as problem:
             raise mismatch(folder, problem) from problem
         unexpected = sorted({*loading["missing_keys"], *loading["unexpected_keys"]})
-        if unexpected := [name for name in unexpected if not name.endswith("num_batches_tracked")]:  # of no use here
+        if unexpected := [name for name in unexpected if not name.endswith("num_batches_tracked")]:  # not needed here
             raise mismatch(folder, f"{unexpected[0]} is in one of them only")
         set_layer_norms(model)
         self.model = model.eval().to(device)
@@ -186,14 +186,14 @@ class Nvlabs(Segmenter):
 
 
 def mismatch(folder: Path, problem) -> JobError:
-    reason = " ".join(" ".join(str(problem).split("\n")[:2]).split())  # a line a layer would follow
+    reason = " ".join(" ".join(str(problem).split("\n")[:2]).split())  # one line per layer would follow
     return JobError(f"{folder}: weights of another model ({reason}). Correct the evaluator or the model's `source`.")
 
 
 def set_layer_norms(model) -> None:
-    """NVlabs' eps for the layer norms of transformers' SegFormer, which builds all with 1e-5.
+    """Set NVlabs' eps in the layer norms of transformers' SegFormer, which all have 1e-5.
 
-    In NVlabs' mix_transformer.py those of blocks and stages have 1e-6, the others PyTorch's 1e-5.
+    In NVlabs' mix_transformer.py, those of blocks and stages have 1e-6, the others PyTorch's 1e-5.
     """
     import torch
 
@@ -204,7 +204,7 @@ def set_layer_norms(model) -> None:
 
 
 def import_mmseg() -> ModuleType:
-    """mmseg with its models, also where mmcv has no compiled operators (mmcv-lite): SegFormer needs none of them."""
+    """Import mmseg with its models, even without mmcv's compiled operators (mmcv-lite): SegFormer needs none."""
     import importlib.util
 
     import mmcv
@@ -219,10 +219,10 @@ def import_mmseg() -> ModuleType:
 
 @contextmanager
 def stand_in(name: str):
-    """A module that has every operator, none of which works; gone afterwards, as mmengine takes it for the real one."""
+    """Provide a module in which every operator exists but fails; removed afterwards, as mmengine would rely on it."""
 
     def missing(operator: str):
-        if operator.startswith("__"):  # what Python itself asks of modules
+        if operator.startswith("__"):  # Python's own module attributes
             raise AttributeError(operator)
 
         def refuse(*_, **__):

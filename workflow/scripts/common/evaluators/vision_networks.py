@@ -1,6 +1,6 @@
 """Networks of LPIPS, with VGG16 and with the shift-tolerant AlexNet, whose weights are plain state dicts.
 
-Module names are those of the files; each class takes exactly the tensors that its file holds.
+Module names are those of the files; each class loads exactly the tensors in its file.
 """
 
 import numpy
@@ -9,21 +9,21 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 
-# Standard LPIPS input: (x − shift) / scale for x of −1 to 1 is ImageNet's normalisation.
+# Standard LPIPS input: (x − shift) / scale for x in −1 to 1 is ImageNet's normalisation.
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 
 
 def resized_tensor(images: list, side: int) -> torch.Tensor:
-    """(N, 3, side, side) of 0 to 1, of RGB images; plain resize, as in the official evaluation."""
+    """Convert RGB images to (N, 3, side, side) in 0 to 1, with a plain resize as in the official evaluation."""
     resized = [image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC) for image in images]
     return torch.from_numpy(numpy.stack([numpy.asarray(image) for image in resized])).permute(0, 3, 1, 2) / 255
 
 
 class Lpips(nn.Module):
-    """LPIPS (Zhang et al. 2018) as a vector: the distance of two images is |a − b|² of theirs.
+    """LPIPS (Zhang et al. 2018) as an embedding: the distance of two images is |a − b|² of their vectors.
 
-    Σ over layers l of the mean over positions of Σ_c w_lc (f_lc − g_lc)², f and g with unit length over c; so each
-    layer's f·√w / √positions goes into the vector.
+    LPIPS is the sum over layers l of the mean over positions of Σ_c w_lc (f_lc − g_lc)², with f and g of unit length
+    over c; so the vector consists of every layer's f·√w / √positions.
     """
 
     def __init__(self, slices: list[nn.Module], channels: tuple[int, ...]):
@@ -34,7 +34,7 @@ class Lpips(nn.Module):
         self.register_buffer("scale", torch.tensor(SCALE)[:, None, None])
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(N, 3, height, width) of −1 to 1 to (N, d)."""
+        """Embed (N, 3, height, width) in −1 to 1 as (N, d)."""
         found, x = [], (pixels - self.shift) / self.scale
         for part, weight in zip(self.slices, self.weights, strict=True):
             x = part(x)
@@ -44,7 +44,7 @@ class Lpips(nn.Module):
 
 
 def lpips_vgg(backbone: dict, layers: dict) -> Lpips:
-    """From torchvision's vgg16 weights and lpips' v0.1 linear layers."""
+    """Build LPIPS from torchvision's vgg16 weights and lpips' v0.1 linear layers."""
     channels = (64, 128, 256, 512, 512)
     slices, index, before = [], 0, 3
     for level, (width, count) in enumerate(zip(channels, (2, 2, 3, 3, 3), strict=True)):
@@ -62,7 +62,7 @@ def lpips_vgg(backbone: dict, layers: dict) -> Lpips:
 
 
 def st_lpips(state: dict) -> Lpips:
-    """Shift-tolerant LPIPS (Ghildyal and Liu 2022), AlexNet, from stlpips-pytorch's alex_shift_tolerant.pth."""
+    """Build shift-tolerant LPIPS (Ghildyal and Liu 2022), AlexNet, from stlpips-pytorch's alex_shift_tolerant.pth."""
     channels = (64, 192, 384, 256, 256)
     slices = [
         nn.Sequential(nn.Conv2d(3, 64, 11, padding=2), Blur(64), nn.ReLU()),

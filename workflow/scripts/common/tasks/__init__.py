@@ -1,4 +1,4 @@
-"""The tasks: each folder here with a `task.py` is one, and its `TASK` is a subclass of `base.Task`.
+"""The tasks: every folder here with a `task.py` is a task, whose `TASK` is a subclass of `base.Task`.
 
 Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
 """
@@ -18,5 +18,5 @@ def classes() -> dict[str, type[Task]]:
 
 
 def load(config: dict) -> dict[str, Task]:
-    """Bind every task to a config, by the task's name; also those that the config leaves out."""
+    """Bind every task to a config, by the task's name; including those not in the config."""
     return {name: task(config) for name, task in classes().items()}

@@ -1,4 +1,4 @@
-"""What a task answers to the rules, the plan, the table and the figures. A subclass overrides what differs.
+"""The interface of a task to the rules, the plan, the table and the figures. Subclasses override what differs.
 
 Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
 """
@@ -12,7 +12,7 @@ from common.core import grid
 from common.core.errors import one_of
 from common.evaluators import registry
 
-FORWARD = 1 / 3  # of a training step: the backward pass costs twice the forward one
+FORWARD = 1 / 3  # of a training step: the backward pass costs twice as much as the forward pass
 CONVERTED = ("splits", "read", "columns", "label", "labels", "answer", "rows", "take")
 REQUIRED = (
     "learning_rate",
@@ -28,13 +28,13 @@ REQUIRED = (
 
 
 class Task:
-    """One task, bound to a config. `settings` is its entry there ({} if it has none), `datasets` those of its data.
+    """One task, bound to a config. `settings` is its config entry ({} if it has none), `datasets` those of its data.
 
-    name: as in paths and config. architecture: the kind of model that `augment` inserts adapters into.
-    selections: the checkpoints that tables show, the paper's rule first. scale: what tables multiply scores with.
+    name: as in paths and config. architecture: the type of model that `augment` inserts adapters into.
+    selections: the checkpoints shown in tables, the paper's rule first. scale: factor applied to scores in tables.
     required: hyper-parameters that every run needs. lambda_sources: the paper's figure and table with a sweep over λ.
     own_rules: rules without a `task` wildcard that belong to this task. notes: paragraphs below the Markdown table.
-    reference_images: of a task whose images are evaluated, what they are compared with; see evaluators/protocol.py.
+    reference_images: for tasks that evaluate images, the images they are compared with; see evaluators/protocol.py.
     """
 
     name: ClassVar[str]
@@ -53,11 +53,11 @@ class Task:
         self.datasets = config["datasets"].get(self.name, {})
 
     def runs(self) -> list[dict]:
-        """Return the runs of the grid, in config order; [] for a task that the config leaves out."""
+        """Return the runs of the grid, in config order; [] for a task that is not in the config."""
         return grid.runs(self.config, self.name) if self.settings else []
 
     def trains(self, run: str) -> bool:
-        """Tell whether `method/variant` trains anything."""
+        """Return whether `method/variant` trains anything."""
         return methods.of(self.config, run.split("/")[0]).trains
 
     def hyperparameters(self, dataset: str, run: str) -> dict:
@@ -67,11 +67,11 @@ class Task:
     # Data
 
     def dataset(self, name: str) -> dict:
-        """Return a dataset's entry with its `benchmarks`, their `metrics` and the metric that selects, `score`."""
+        """Return a dataset's entry with its `benchmarks`, their `metrics` and `score`, the metric for selection."""
         return self.datasets[name]
 
     def download(self, name: str) -> dict:
-        """Return what a dataset's download depends on apart from its source; here: its conversion to tables of text."""
+        """Return what a dataset's download depends on besides its source; here: its conversion to text tables."""
         return {key: value for key, value in self.datasets[name].items() if key in CONVERTED}
 
     def benchmarks(self) -> set[str]:
@@ -81,16 +81,16 @@ class Task:
     # Checks
 
     def check_settings(self) -> None:
-        """Raise JobError on the first setting that cannot work, before the grid and the columns are checked."""
+        """Raise JobError for the first invalid setting, before the grid and the columns are checked."""
 
     def check_runs(self) -> None:
-        """Raise JobError on the first run that cannot work, after the grid and the columns were checked."""
+        """Raise JobError for the first invalid run, after the grid and the columns have been checked."""
 
     def check_dataset(self, place: str, name: str) -> None:
-        """Raise JobError if a dataset's entry cannot work; `place` is its position in the config."""
+        """Raise JobError if a dataset's entry is invalid; `place` is its key in the config."""
 
     def check_evaluators(self) -> None:
-        """Raise JobError if an evaluator lacks what it needs, or has a key that its type does not use."""
+        """Raise JobError if an evaluator lacks a required input, or has a key that its type does not use."""
         for entry in self.settings["evaluation"]["evaluators"]:
             place = f"config: tasks.{self.name}.evaluation.evaluators: {entry['name']}"
             registry.check(place, entry, self.reference_images)
@@ -98,7 +98,7 @@ class Task:
                 one_of(place, "model", entry["model"], self.config["models"])
 
     def warnings(self) -> Iterable[str]:
-        """List what would give numbers of this task another meaning than a reader expects; the dry-run prints it."""
+        """List settings that give this task's numbers a different meaning than a reader expects, for the dry run."""
         return ()
 
     # Tables
@@ -108,26 +108,26 @@ class Task:
         return [self.name]
 
     def without_answer_marker(self) -> list[str]:
-        """Return training sets with which the strict grading of answers stays near 0."""
+        """Return the training sets for which strictly graded accuracy stays near 0."""
         return []
 
     # Failures and costs
 
     def errors_before(self, run: dict) -> list[str]:
-        """Return the files in which jobs before the augmentation of a run leave their errors."""
+        """Return the error files of the jobs that precede the augmentation of a run."""
         return []
 
     def resources(self, rule: str, stage: str) -> dict:
-        """Return the `resources` that the config gives to jobs of a stage."""
+        """Return the config's `resources` for jobs of a stage."""
         part = {"generate": "generation", "evaluate": "evaluation"}.get(stage)
         return (self.settings.get(part) or self.settings).get("resources", {})
 
     def checkpoints(self, run: dict, outputs: list[str]) -> int:
-        """Return how many times a run saves its weights."""
+        """Return the number of times a run saves its weights."""
         return sum(path.endswith(".safetensors") for path in outputs)
 
     def work(self, stage: str, wildcards: dict) -> float | None:
-        """Return the number of rows that pass a training step (forward and backward); None if it is unknown."""
+        """Return the number of rows that go through a training step (forward and backward); None if unknown."""
         if wildcards.get("dataset") not in self.datasets:
             return None
         dataset = self.dataset(wildcards["dataset"])
@@ -142,7 +142,7 @@ class Task:
         return items and items * FORWARD * len(self.selections)
 
     def training_work(self, dataset: dict, wildcards: dict) -> float | None:
-        """Rows × epochs, and the evaluations on dev in between."""
+        """Return rows × epochs plus the evaluations on dev in between."""
         settings = self.hyperparameters(wildcards["dataset"], f"{wildcards['method']}/{wildcards['variant']}")
         trained = (rows(dataset, "train") or 0) * settings.get("epochs", 0)
         if not trained or not settings.get("eval_steps"):
@@ -152,7 +152,7 @@ class Task:
 
 
 def rows(dataset: dict, split: str) -> int | None:
-    """Return the number of rows of a split, if the config gives it."""
+    """Return the number of rows of a split, if the config specifies it."""
     return (dataset.get("rows") or dataset.get("source", {}).get("rows") or {}).get(split)
 
 

@@ -1,7 +1,7 @@
-"""The metrics of GLUE, each with a standard error.
+"""GLUE's metrics with standard errors.
 
-accuracy: share of right answers, standard error √(p(1−p)/(n−1)). The others: standard deviation of the metric over
-bootstrap samples of the items. A correlation or F1 without a defined value (constant predictions) is 0.
+accuracy: fraction of correct answers, with standard error √(p(1−p)/(n−1)). For the others the standard error is the
+standard deviation over bootstrap samples of the items. An undefined correlation or F1 (constant predictions) is 0.
 """
 
 import numpy as np
@@ -14,18 +14,18 @@ def accuracy(labels: np.ndarray, predictions: np.ndarray) -> float:
 
 
 def f1(labels: np.ndarray, predictions: np.ndarray) -> float:
-    """F1 of class 1."""
+    """Compute F1 of class 1."""
     found = np.sum((predictions == 1) & (labels == 1))
     return float(2 * found / max(np.sum(predictions == 1) + np.sum(labels == 1), 1))
 
 
 def accuracy_f1_mean(labels: np.ndarray, predictions: np.ndarray) -> float:
-    """What the official code reports for MRPC and QQP."""
+    """Compute the mean of accuracy and F1, which the official code reports for MRPC and QQP."""
     return (accuracy(labels, predictions) + f1(labels, predictions)) / 2
 
 
 def matthews_correlation(labels: np.ndarray, predictions: np.ndarray) -> float:
-    """Of two classes, where it is Pearson's correlation of the 0/1 values."""
+    """Compute it for two classes, where it equals Pearson's correlation of the 0/1 values."""
     return pearson(labels, predictions)
 
 
@@ -52,7 +52,7 @@ METRICS = {
 
 
 def predictions(logits: np.ndarray, labels: list[str] | None) -> np.ndarray:
-    """(n, classes) scores to (n,) class indices; (n, 1) to (n,) values for a regression (`labels` None)."""
+    """Convert scores (n, classes) to class indices (n,), or (n, 1) to values (n,) for a regression (`labels` None)."""
     return logits[:, 0] if labels is None else logits.argmax(axis=1)
 
 
@@ -61,7 +61,7 @@ def values(names: list[str], labels: np.ndarray, predicted: np.ndarray) -> dict[
 
 
 def values_with_errors(names: list[str], labels: np.ndarray, predicted: np.ndarray) -> dict[str, dict[str, float]]:
-    """Metric name -> `value` and `stderr`, over n items."""
+    """Compute `value` and `stderr` per metric, over n items."""
     n = len(labels)
     result = {}
     for name, value in values(names, labels, predicted).items():
@@ -76,7 +76,7 @@ def values_with_errors(names: list[str], labels: np.ndarray, predicted: np.ndarr
 def bootstrap_error(metric, labels: np.ndarray, predicted: np.ndarray) -> float:
     from scipy.stats import bootstrap
 
-    # One sample at a time: QQP's 40,430 items in 1000 samples at once take a gigabyte.
+    # One sample at a time: 1000 samples of QQP's 40,430 items take a gigabyte.
     found = bootstrap(
         (labels, predicted), metric, n_resamples=BOOTSTRAP_SAMPLES, batch=1, paired=True, vectorized=False,
         method="percentile", rng=np.random.default_rng(0),

@@ -38,7 +38,7 @@ class Glue(Task):
             )
             expect(
                 not ("f1" in metric or "matthews" in metric) or len(dataset["labels"]) == 2,
-                f"{place}: metric {metric} needs two labels, there are {len(dataset['labels'] or [])}",
+                f"{place}: metric {metric}: expected two labels, found {len(dataset['labels'] or [])}",
             )
 
 

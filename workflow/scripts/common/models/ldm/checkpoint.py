@@ -14,7 +14,7 @@ from common.models import stable_diffusion
 from common.models.ldm import keys as ldm_keys
 from common.tasks.control import hint_encoder
 
-EXAMPLES = 3  # named in an error
+EXAMPLES = 3  # number of names in an error
 SCHEDULE = (
     "betas", "alphas_cumprod", "alphas_cumprod_prev", "sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod",
     "log_one_minus_alphas_cumprod", "sqrt_recip_alphas_cumprod", "sqrt_recipm1_alphas_cumprod", "posterior_variance",

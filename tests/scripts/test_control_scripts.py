@@ -248,7 +248,7 @@ def test_a_run_on_another_model_is_refused(resources, tmp_path):
     other = copy.deepcopy(record)
     other["model"]["sha256"] = "0" * 64
     files.write_json(run.record, other)
-    with pytest.raises(JobError, match="the weights were trained on tiny"):
+    with pytest.raises(JobError, match="of tiny, on which the weights were trained"):
         run.generate()
 
 

@@ -58,7 +58,7 @@ def test_a_picture_is_ddim_with_guidance_and_the_hint_in_both_branches(trained, 
 
     model = control_model.load_trained(MODEL, run.method, run.weights)
     text = stable_diffusion.text_embeddings(MODEL, ["", prompt], "float32", "cpu")
-    shown = (stable_diffusion.pixels(hint) / 255)[None]
+    shown = (stable_diffusion.to_tensor(hint) / 255)[None]
     levels = made.pipe.scheduler.alphas_cumprod
     x = torch.randn(1, 4, SIDE // 4, SIDE // 4, generator=torch.Generator().manual_seed(7))
     with torch.no_grad():

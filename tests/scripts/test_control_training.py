@@ -164,7 +164,7 @@ def test_the_error_is_that_of_the_noise_or_of_the_velocity(tmp_path, prediction)
     run = Run(tmp_path, unet_method())
     trainer, context = run.trainer(), inputs(2)[2]
     trainer.noising = trainer.noising.from_config(trainer.noising.config, prediction_type=prediction)
-    pictures = [stable_diffusion.pixels(image) / 127.5 - 1 for image, *_ in rows(2)]
+    pictures = [stable_diffusion.to_tensor(image) / 127.5 - 1 for image, *_ in rows(2)]
 
     def parts():
         return [{"pixels": one, "generator": torch.Generator().manual_seed(n)} for n, one in enumerate(pictures)]

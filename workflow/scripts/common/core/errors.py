@@ -14,3 +14,12 @@ def expect(condition: bool, message: str) -> None:
 def one_of(place: str, what: str, value, known) -> None:
     """Raise JobError unless `value` is one of the known ones; `place`: its key in the config."""
     expect(value in known, f"{place}: unknown {what} {value!r}; known: {', '.join(map(str, known))}")
+
+
+def check_sizes(found: tuple[int, int], expected: tuple[int, int], what: str) -> None:
+    """Raise JobError unless both (width, height) are the same."""
+    if found != expected:
+        raise JobError(
+            f"{what}: expected {expected[0]} × {expected[1]} pixels, as the image has, found {found[0]} × {found[1]}. "
+            "Resize one to the other (labels without interpolation)."
+        )

@@ -5,7 +5,7 @@ from collections.abc import Collection
 import numpy
 from PIL import Image
 
-from common.data import images as data_images
+from common.core.errors import check_sizes
 from common.evaluators.protocol import Evaluator, Needs, Reference, Scores
 
 THRESHOLDS = (100, 200)  # as in the paper's data and the official evaluation
@@ -34,7 +34,7 @@ class Canny(Evaluator):
 
 def edge_scores(generated: Image.Image, source: Image.Image) -> dict[str, float]:
     """Compute IoU and F1 of the edge pixels of both images; 1 if neither has edges (0/0 in the official code)."""
-    data_images.check_sizes(generated.size, source.size, "generated image")
+    check_sizes(generated.size, source.size, "generated image")
     first, second = edges(generated), edges(source)
     both, either = int((first & second).sum()), int((first | second).sum())
     if not either:

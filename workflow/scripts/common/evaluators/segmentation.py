@@ -15,8 +15,7 @@ from types import ModuleType
 import numpy
 from PIL import Image
 
-from common.core.errors import JobError
-from common.data import images as data_images
+from common.core.errors import JobError, check_sizes
 from common.data import safe_checkpoints
 from common.evaluators.protocol import Evaluator, Needs, Reference, Scores
 
@@ -57,7 +56,7 @@ def class_areas(predicted: numpy.ndarray, labels: numpy.ndarray, classes: int = 
     import torch
     from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-    data_images.check_sizes(predicted.shape[::-1], labels.shape[::-1], "predicted classes")
+    check_sizes(predicted.shape[::-1], labels.shape[::-1], "predicted classes")
     if predicted.size and not 0 <= predicted.min() <= predicted.max() < classes:
         raise JobError(f"expected predicted classes 0 to {classes - 1}, found {predicted.min()} to {predicted.max()}.")
     matrix = multiclass_confusion_matrix(

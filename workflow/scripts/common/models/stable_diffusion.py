@@ -49,7 +49,7 @@ def count_parameters(folder: Path) -> int:
     return sum(prod(shape) for path in weights for shape in safe_checkpoints.shapes(path).values())
 
 
-def pixels(image: Image):
+def to_tensor(image: Image):
     """Convert an RGB image to a float32 tensor (3, height, width), 0 to 255."""
     import numpy
     import torch

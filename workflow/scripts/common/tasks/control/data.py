@@ -15,7 +15,7 @@ import numpy
 from PIL import Image
 
 from common.core import files, manifests
-from common.core.errors import JobError
+from common.core.errors import JobError, check_sizes
 from common.data import images, zip_archives
 from common.tasks.control import hints
 
@@ -208,7 +208,7 @@ class Maker:
             place = self.read(stated["place"], number, key)
             annotation = READERS[stated["kind"]](place)
             if annotation.dtype != float:
-                images.check_sizes(annotation.shape[::-1], whole.size, str(place))
+                check_sizes(annotation.shape[::-1], whole.size, str(place))
             annotation = square_annotation(annotation, whole.size, side)
         try:
             hint = hints.draw(self.dataset["hint"], square(whole, side), annotation)

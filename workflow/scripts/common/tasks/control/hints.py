@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy
 from PIL import Image
 
-from common.core.errors import JobError
-from common.data import images, pixel_ranges
+from common.core.errors import JobError, check_sizes
+from common.data import images
 from common.evaluators.edges import edges
 from common.evaluators.segmentation import CLASSES, IGNORED
 
@@ -84,12 +84,12 @@ def draw(name: str, picture: Image.Image, annotation=None) -> Image.Image:
             f"{what} failed: {type(problem).__name__}: {problem}. Correct the function or what it reads."
         ) from problem
     if isinstance(made, numpy.ndarray):
-        image = pixel_ranges.from_array(made, what)
+        image = images.from_array(made, what)
     elif isinstance(made, Image.Image):
-        image = pixel_ranges.to_8_bit(made, what).convert("RGB")
+        image = images.to_8_bit(made, what).convert("RGB")
     else:
         raise JobError(f"{what} returned {type(made).__name__}; expected {RETURNED}. Correct the function.")
-    images.check_sizes(image.size, picture.size, what)
+    check_sizes(image.size, picture.size, what)
     return image
 
 
@@ -142,7 +142,7 @@ def classes_of_colours(path) -> numpy.ndarray:
     Road and skyscraper have one colour; it is taken for road's. Good for hints, then, but not to judge by.
     """
     with images.opened(path) as image:
-        colours = numpy.asarray(pixel_ranges.to_8_bit(image, str(path)).convert("RGB"), numpy.int32)
+        colours = numpy.asarray(images.to_8_bit(image, str(path)).convert("RGB"), numpy.int32)
     numbers = colours @ (1 << 16, 1 << 8, 1)
     known = {0: IGNORED}
     for index, number in enumerate(palette().astype(int) @ (1 << 16, 1 << 8, 1)):

@@ -74,14 +74,14 @@ def ready(unet, method: dict, scale: int, channels: tuple[int, ...] | None = Non
     return unet
 
 
-def pixels(picture: Image, side: int, what: str) -> torch.Tensor:
+def checked_tensor(picture: Image, side: int, what: str) -> torch.Tensor:
     """(3, side, side), 0 to 255; JobError, which calls the picture `what`, unless it is RGB and of that size."""
     if picture.mode != "RGB" or picture.size != (side, side):
         raise JobError(
             f"{what} is {picture.mode} of {picture.width} × {picture.height} pixels; expected RGB of {side} × {side}. "
             "Correct the dataset's conversion, or the resolution."
         )
-    return stable_diffusion.pixels(picture)
+    return stable_diffusion.to_tensor(picture)
 
 
 def autoencoder_scale(folder: Path) -> int:

@@ -44,9 +44,8 @@ class Sampler(stable_diffusion.Sampler):
         """`hints`: RGB, of the size of the images."""
         side = self.sampling["resolution"]
         named = zip(prompts, hints, strict=True)
-        shown = (
-            torch.stack([control_model.pixels(hint, side, f"the hint of {prompt!r}") for prompt, hint in named]) / 255
-        )
+        tensors = [control_model.checked_tensor(hint, side, f"the hint of {prompt!r}") for prompt, hint in named]
+        shown = torch.stack(tensors) / 255
         if hasattr(self.pipe, "controlnet"):
             return super().at_once(prompts, seeds, image=shown)
         with hint_encoder.cached_hint(self.pipe.unet, shown):

@@ -36,7 +36,7 @@ class Samples:
         row = self.order(epoch)[place]
         image, prompt, hint = self.rows[row]
         pixels, hint = (
-            control_model.pixels(picture, self.resolution, f"row {row}: the {name}")
+            control_model.checked_tensor(picture, self.resolution, f"row {row}: the {name}")
             for name, picture in (("image", image), ("hint", hint))
         )
         generator = torch.Generator().manual_seed(seed_of("sample", self.seed, n))

@@ -42,7 +42,7 @@ class Samples:
         left, top = (
             int(torch.randint(room - size + 1, (), generator=generator)) for room in (image.width, image.height)
         )
-        return stable_diffusion.pixels(image.crop((left, top, left + size, top + size))) / 127.5 - 1
+        return stable_diffusion.to_tensor(image.crop((left, top, left + size, top + size))) / 127.5 - 1
 
 
 def enlarge(image: Image.Image, size: int) -> Image.Image:

@@ -13,6 +13,7 @@ from common.data import images, sources
 from common.models import adapters, image_shards
 from common.tasks.control import model as control_model
 from common.tasks.control import training as control_training
+from common.tasks.control.sampling import Sampler
 from common.training import run_record
 from support import ROOT, method
 
@@ -165,8 +166,9 @@ class Run:
             [(3, row) for row in range(count)],
             about,
             {"weights": files.sha256(self.weights)},
-            {3: self.weights},
             key=lambda item: f"row{item[1]}",
+            sampler=Sampler,
+            weights={3: self.weights},
             hint=lambda item: data[item[1]][2],
         )
         return out

@@ -52,6 +52,7 @@ lint: $(READY) ## run ruff, snakefmt and snakemake --lint
 	ruff check . && ruff format --check .
 	snakefmt --check Snakefile rules
 	snakemake --lint
+	PYTHONPATH=workflow/scripts lint-imports
 
 format: $(READY) ## format the code
 	ruff check --fix . && ruff format .

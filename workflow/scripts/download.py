@@ -52,9 +52,11 @@ def main(job: dict) -> None:
                 print(f"{path.name}: {zip_archives.check(path)} files, whole", file=sys.stderr)
             record["files"] = sources.listing(raw)
         elif dataset:
+            from common.tasks.math import answers
+
             shutil.rmtree(converted, ignore_errors=True)
             converted.mkdir()
-            rows = text_tables.convert(name, dataset, raw, converted)
+            rows = text_tables.convert(name, dataset, raw, converted, answers.gold)
             record |= {"files": sources.listing(converted), "rows": rows, "raw": sources.listing(raw)}
         else:
             place = one_file(raw, converted)

@@ -8,6 +8,7 @@ match the config's entry is a JobError that names split, row and value.
 import json
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 from common.core.errors import JobError
@@ -16,8 +17,11 @@ ANSWERLESS_FRACTION = 0.01  # of a training set; misread files have far more
 EMPTY_FRACTION = 1e-3  # of a text column: real data has a few empty texts, a misread file has many
 
 
-def convert(name: str, dataset: dict, raw: Path, out: Path) -> dict[str, int]:
-    """Write `out/{split}.parquet` for every split; return their numbers of rows."""
+def convert(name: str, dataset: dict, raw: Path, out: Path, gold: Callable[[str, str], str]) -> dict[str, int]:
+    """Write `out/{split}.parquet` for every split; return their numbers of rows.
+
+    `gold`: (style, text) -> the final answer of a text; ValueError if it has none.
+    """
     import pyarrow
     from pyarrow import parquet
 
@@ -32,7 +36,7 @@ def convert(name: str, dataset: dict, raw: Path, out: Path) -> dict[str, int]:
         converted = {column: texts_of(where, frame[source]) for column, source in columns.items()}
         require_text(where, converted)
         if "answer" in dataset:
-            require_answers(where, converted["answer"], dataset["answer"], all_of_them=split != "train")
+            require_answers(where, converted["answer"], dataset["answer"], gold, all_of_them=split != "train")
         else:
             converted["label"] = labels_of(where, frame[dataset["label"]], dataset["labels"])
         # Without pandas' own metadata, so that the bytes depend only on the content and pyarrow.
@@ -88,14 +92,12 @@ def read_json(where: str, path: Path):
     return pandas.DataFrame(values, dtype=object)
 
 
-def require_answers(where: str, texts: list[str], style: str, all_of_them: bool) -> None:
+def require_answers(where: str, texts: list[str], style: str, gold: Callable, all_of_them: bool) -> None:
     """Raise JobError unless every text (in a training set, nearly every text) has a marked final answer."""
-    from common.tasks.math import answers
-
     without = []
     for number, text in enumerate(texts, 1):
         try:
-            answers.gold(style, text)
+            gold(style, text)
         except ValueError:
             without.append(number)
     if len(without) > (0 if all_of_them else ANSWERLESS_FRACTION * len(texts)):

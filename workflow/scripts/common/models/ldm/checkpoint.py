@@ -12,7 +12,6 @@ from common.core.errors import JobError
 from common.data import safe_checkpoints
 from common.models import stable_diffusion
 from common.models.ldm import keys as ldm_keys
-from common.tasks.control import hint_encoder
 
 EXAMPLES = 3  # number of names in an error
 SCHEDULE = (
@@ -64,7 +63,9 @@ def empty_parts(folder: Path) -> dict:
 def names(part: str, model) -> dict[str, str]:
     """Map diffusers' (or transformers') names of a component's weights to LDM's."""
     listed = [
-        name for name in model.state_dict() if "position_ids" not in name and hint_encoder.NAME not in name.split(".")
+        name
+        for name in model.state_dict()
+        if "position_ids" not in name and ldm_keys.HINT_ENCODER not in name.split(".")
     ]
     if part == "unet":
         return ldm_keys.of_unet(listed, model.config.layers_per_block)

@@ -7,6 +7,7 @@ import re
 
 UNET, AUTOENCODER, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer.text_model."
 HINT = "control_model.input_hint_block."
+HINT_ENCODER = "hint_encoder"  # submodule of the UNet, which is no part of Stable Diffusion
 POSITIONS = f"{TEXT}embeddings.position_ids"
 
 RESNET = {

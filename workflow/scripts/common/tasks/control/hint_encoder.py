@@ -10,8 +10,9 @@ import torch
 from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
 
 from common.core.errors import JobError
+from common.models.ldm import keys as ldm_keys
 
-NAME = "hint_encoder"
+NAME = ldm_keys.HINT_ENCODER
 GAIN = 1.68  # SiLU keeps 0.356 of a standard normal variable's mean square
 CHANNELS = (16, 32, 96, 256)  # for Stable Diffusion's VAE, which scales by 8: one halving less than entries
 

@@ -1,0 +1,67 @@
+"""docs/extending.md: its files, copied into a copy of the workflow, are a fifth task; no existing file changes."""
+
+import json
+import re
+
+import pytest
+import yaml
+
+from project import Project
+from support import ROOT, SETTINGS, TARGETS, TINY_MODEL, write_sentences
+
+PAGE = (ROOT / "docs/extending.md").read_text()
+MINE = {
+    "local_root": "data",
+    "models": {"tiny": {"source": TINY_MODEL, "head": ["classifier"], "targets": {"paper": TARGETS}}},
+    "presets": {"intents": {"tiny": {"source": "test", "all": SETTINGS}}},
+    "tasks": {
+        "intents": {
+            "model": "tiny",
+            "preset": "tiny",
+            "grid": [{"runs": ["full/all", "hra/r8"], "datasets": ["assistant"], "seeds": [0]}],
+            "resources": {"gpu": 0, "threads": 1, "mem_mb": 1000, "runtime": 10},
+        }
+    },
+}
+TARGETS_OF_TASK = ("results/table_intents.csv", "results/figures/intents_parameters.png")
+
+
+@pytest.fixture
+def extended(tmp_path) -> Project:
+    """The workflow with the files of the page, and a config that makes them small."""
+    project = Project.fresh(tmp_path / "project")
+    existing = {path for path in project.folder.rglob("*") if path.is_file()}
+    blocks = re.findall(r"```\w+\n(?:#|//|\.\.) (\S+)\n(.*?)```", PAGE, re.DOTALL)
+    added = {project.folder / path: text for path, text in blocks}
+    added[project.folder / "workflow/scripts/common/tasks/intents/__init__.py"] = ""
+    for path, text in added.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert len(added) == 8 and not existing & added.keys()
+    project.link_library()
+    (project.folder / "data").mkdir()
+    write_sentences(project.folder / "data/intents")
+    (project.folder / "mine.yaml").write_text(yaml.safe_dump(MINE))
+    return project
+
+
+def test_the_plan_of_a_fifth_task(extended):
+    plan = extended.plan(*TARGETS_OF_TASK, config="mine.yaml")
+    runs = {f"task=intents dataset=assistant method={run} seed=0" for run in ("full variant=all", "hra variant=r8")}
+    assert plan["train_intents"] == runs
+    output = extended.snakemake("-n", "-q", "rules", "--configfile", "mine.yaml", "--", TARGETS_OF_TASK[0])
+    assert re.search(r"table_intents: \d+ jobs \(0 done\), of them 2 trainings, 2 evaluations", output)
+    wrong = ("--config", "tasks={intents: {sedes: [1]}}")
+    assert "tasks.intents: 'sedes' is not one of" in extended.snakemake(
+        "-n", "--configfile", "mine.yaml", *wrong, "--", TARGETS_OF_TASK[0], ok=False
+    )
+
+
+@pytest.mark.slow
+def test_a_fifth_task_makes_its_table_and_figures(extended):
+    extended.snakemake("--cores", "2", "-q", "rules", "--configfile", "mine.yaml", "--", *TARGETS_OF_TASK)
+    table = (extended.folder / TARGETS_OF_TASK[0]).read_text()
+    assert "Assistant" in table and "best_on_dev" in table and table.count("hra/r8") > 0
+    record = json.loads((extended.folder / "results/intents/assistant/hra/r8/seed0/train.json").read_text())
+    assert record["task"] == "intents" and record["status"] == "ok"
+    assert (extended.folder / TARGETS_OF_TASK[1]).stat().st_size > 10_000

@@ -493,7 +493,7 @@ def test_four_bits_are_neither_merged_into_nor_served_by_vllm(config, key, value
     put(config, "tasks.math.defaults.quantization", "nf4")
     config_validation.check(config)
     put(config, f"tasks.math.generation.{key}", value)
-    with pytest.raises(JobError, match=r"tasks\.math: hra/\S+ is on a base in 4 bits, .* Take `serve: adapter`"):
+    with pytest.raises(JobError, match=r"tasks\.math: hra/\S+ is on a 4-bit base model, .* Use `serve: adapter`"):
         config_validation.check(config)
 
 

@@ -1,14 +1,15 @@
-"""Final answers of mathematical problems: where they stand in a text, and when two of them are the same.
+"""Final answers of mathematical problems: extracting them from a text and deciding whether two are equal.
 
-An output is judged three ways, side by side:
+An output is graded in three ways, side by side:
 
-- strict: all that follows the last "The answer is: ", the form that training teaches, has to be the answer;
-- lenient: else what follows "The answer is", the last \\boxed, what follows "#### ", or the last number (GSM8K) or
-  formula; of a sentence, the first number or formula in it, with all that touches its value (10^3, 18 million, 18-20);
+- strict: everything after the last "The answer is: ", the form used in training, must be the answer;
+- lenient: without that marker, what follows "The answer is", the last \\boxed, what follows "#### ", or the last number
+  (GSM8K) or formula; in a sentence, its first number or formula with everything that affects its value (10^3,
+  18 million, 18-20);
 - official: the rules of the official repository (official_grader.py).
 
-GSM8K's numbers are compared exactly (quantities.py), other answers as expressions (expressions.py). Signs of money, per
-cent and degree, and units do not count; a factor of 100 always does.
+GSM8K's numbers are compared exactly (quantities.py), other answers as expressions (expressions.py). Currency, percent
+and degree signs and units are ignored; a factor of 100 never is.
 """
 
 import re
@@ -25,7 +26,7 @@ SENTENCE_END = re.compile(r"\.(?:\s|$)|\n")
 
 
 def gold(style: str, text: str) -> str:
-    """The reference answer in a row of a benchmark; ValueError with the row's text where there is none."""
+    """Return the reference answer of a benchmark's row; raise ValueError with the row's text if it has none."""
     if style == "gsm8k":
         answer = CALCULATION.sub("", text.rpartition("#### ")[2]) if "#### " in text else ""
         answer = answer if number(answer) is not None else ""
@@ -40,11 +41,12 @@ def gold(style: str, text: str) -> str:
 
 
 def grade(style: str, output: str, gold: str) -> dict[str, dict]:
-    """Verdicts on an output: for each way the extracted `answer`, whether it is `right`, and `timeout` if it struck."""
+    """Grade an output: per rule set, the extracted `answer`, whether it is correct (`right`), and `timeout` if it ended
+    grading."""
     outcomes: dict[tuple, bool | None] = {}
 
     def outcome(rules: str, reading: str) -> bool | None:
-        """Right, wrong, or None where there was no result within the limits."""
+        """Return correct, incorrect, or None if there was no result within the limits."""
         if (rules, reading) not in outcomes:
             try:
                 outcomes[rules, reading] = right(style, rules, reading, gold)
@@ -53,7 +55,7 @@ def grade(style: str, output: str, gold: str) -> dict[str, dict]:
         return outcomes[rules, reading]
 
     def verdict(rules: str, readings: list[str]) -> dict:
-        """On the first reading that is right, else on the last one."""
+        """Return the grade of the first correct reading, else of the last one."""
         found = {}
         for reading in readings:
             found[reading] = outcome(rules, reading)
@@ -72,7 +74,7 @@ def grade(style: str, output: str, gold: str) -> dict[str, dict]:
 
 
 def right(style: str, rules: str, answer: str, gold: str) -> bool:
-    """Whether an answer is right; expressions in a process with limits, since sympy may take for ever."""
+    """Return whether an answer is correct; expressions run in a process with limits, since sympy may not terminate."""
     if rules == "official":
         if style == "gsm8k":
             return official_grader.right(style, answer, gold)
@@ -89,7 +91,7 @@ def number(text: str) -> Fraction | None:
 
 
 def lenient_readings(style: str, output: str) -> list[str]:
-    """What may be meant as the answer: the text at the first kind of mark found, then the number or formula in it."""
+    """List possible answers: the text at the first type of marker found, then the number or formula in it."""
     output = CALCULATION.sub("", output)
     loose = list(LOOSE_MARK.finditer(output))
     for text in (
@@ -100,19 +102,19 @@ def lenient_readings(style: str, output: str) -> list[str]:
     ):
         if text := text.strip():
             inner = first_number(text) if style == "gsm8k" else first_formula(text)
-            return list(dict.fromkeys(filter(None, [text, *inner])))  # each once
+            return list(dict.fromkeys(filter(None, [text, *inner])))  # without duplicates
     formulas = [] if style == "gsm8k" else FORMULA.findall(output)
     found = ["".join(parts) for parts in formulas] or quantities.phrases(output)
     return [found[-1].strip()] if found else []
 
 
 def first_number(text: str) -> list[str]:
-    """The first number of the first line, after its last equals sign, with all that touches its value."""
+    """Find the first number of the first line, after its last equals sign, with everything that affects its value."""
     return quantities.phrases(text.split("\n")[0].rpartition("=")[2])[:1]
 
 
 def first_formula(text: str) -> list[str]:
-    """The boxed or first formula of a text, else its first sentence; its right-hand side; what it approximates."""
+    """Find the boxed or first formula of a text, else its first sentence; its right-hand side; what it approximates."""
     formula = FORMULA.search(text)
     inner = expressions.boxed(text)
     inner = inner or ("".join(filter(None, formula.groups())) if formula else SENTENCE_END.split(text)[0])

@@ -1,7 +1,7 @@
-"""When two mathematical answers mean the same: as numbers, as words, or as expressions by math-verify's rules.
+"""Equality of two mathematical answers: as numbers, as words, or as expressions by math-verify's rules.
 
-math-verify looks for an answer in a text and is content with less than all of it: a fraction in what it cannot parse, a
-list without its repetitions, the last equation of a chain. Here the whole of an answer has to be the reference's whole.
+math-verify searches a text for an answer and accepts parts of it: a fraction in what it cannot parse, a list without
+its repetitions, the last equation of a chain. Here the entire answer must equal the entire reference.
 """
 
 import regex as re
@@ -15,7 +15,7 @@ UNIT = re.compile(
     r"|(?<=\d)(?P<words>(?:\s*(?:kg|km|cm|mm|mg|ml|lbs?|oz|ft|hr|mph)\b(?:/[a-z]+)?|\s+[A-Za-z][A-Za-z'-]{2,})"
     r"(?:\s+[A-Za-z'-]+)*))(?:\^?\{?[23²³]\}?)?$"
 )
-# With their scale, since 18°C is no product.
+# With their temperature scale, since 18°C is not a product.
 DEGREES = r"(?:\^\s*(?:\\circ\b|\{\s*\\circ\s*\})|°)(?:\s*(?:\\(?:text|mbox|mathrm)\{\s*[CF]\s*\}|[CF]\b))?"
 IGNORED = re.compile(rf"\\[!,;:]|\\?[%\p{{Sc}}]|\\pounds\b|{DEGREES}|\\(?:left|right)(?![a-z])")
 SPELLINGS = {"−": "-", "{,}": ",", ">=": "\\ge ", "<=": "\\le ", "\\ ": " ", "\\langle": "(", "\\rangle": ")"}
@@ -23,17 +23,17 @@ ASSIGNMENT = re.compile(r"^\\?[A-Za-z]+(?: [A-Z]+)?(?:_\{?\w+\}?|\^\{-1\}|')*\s*
 ELEMENT = re.compile(r"^[A-Za-z]\s*\\in(?![a-z])\s*")
 DECIMAL = re.compile(r"(?<![\d.,])(\d*+)\.(\d++)(?!\.|\\overline|\\bar)")
 IN_A_BASE = re.compile(r"\d[0-9A-F]*_")
-# What math-verify leaves out, or reads no further than.
+# What math-verify omits, or where it stops reading.
 LEFT_OUT = re.compile(r"'|\\prime\b|\\[lc]?dots\b|\.\.\.|\\approx\b|≈")
 SEPARATOR = re.compile(r"\s*(?:[,;]|\b(?:and|or)\b)\s*")
 
 
 def same(answer: str, gold: str) -> bool:
-    """Return whether two answers mean the same. May take for ever: call it under a limit."""
+    """Return whether two answers are equal. May not terminate: call it under a limit."""
     answer, gold = clean(answer), clean(gold)
     if answer == gold:
         return answer != ""
-    # Paragraphs, and braces that would end the \boxed{} of `parsed` too early or begin another.
+    # Paragraphs, and braces that would end the \boxed{} of `parsed` too early or start another.
     if not answer or re.search(r"\n\s*\n|\\boxed", answer) or answer.count("{") != answer.count("}"):
         return False
     values = [quantities.value(text, units=False) for text in (answer, gold)]
@@ -41,7 +41,7 @@ def same(answer: str, gold: str) -> bool:
         return values[0] == values[1]
     if any(re.fullmatch(TEXT, text) for text in (answer, gold)) and words(answer) == words(gold):
         return True
-    # math-verify leaves out the base of 10_7, and takes the set {1, 2} for the pair (1, 2).
+    # math-verify omits the base of 10_7, and treats the set {1, 2} as the pair (1, 2).
     if IN_A_BASE.search(answer) or IN_A_BASE.search(gold):
         return without_braces(answer) == without_braces(gold)
     opening = {text[:2] if text.startswith("\\{") else text[0] for text in (answer, gold)}
@@ -64,7 +64,7 @@ def same_parsed(answer: str, gold: str) -> bool:
     from math_verify.parser import NormalizationConfig
 
     rules = NormalizationConfig(units=False, malformed_operators=True, nits=True, boxed="last")
-    # The whole \boxed{} or nothing: without these switches a fraction or a bracket in it would do.
+    # The entire \boxed{} or nothing: without these options, a fraction or a bracket in it would be accepted.
     config = [LatexExtractionConfig(False, boxed_match_priority=0, normalization_config=rules)]
     parsed = [
         parse(f"\\boxed{{{exact(text)}}}", config, extraction_mode="first_match", parsing_timeout=None)
@@ -75,7 +75,7 @@ def same_parsed(answer: str, gold: str) -> bool:
 
 
 def members(expression) -> int:
-    """Count the members of a list, a pair or a chain as written, repeated ones too; 1 for all else."""
+    """Count the members of a list, a pair or a chain as written, including repetitions; 1 for anything else."""
     from latex2sympy2_extended.logic import And
     from latex2sympy2_extended.sets import FiniteSet
     from sympy import Interval, Tuple
@@ -94,7 +94,7 @@ def words(text: str) -> list[str]:
 
 
 def bare(text: str) -> str:
-    """Return an answer without the delimiters of a formula, a \\boxed and a full stop."""
+    """Return an answer without formula delimiters, a \\boxed and a final full stop."""
     text = text.strip().removesuffix(".").strip()
     if wrapped := WRAPPED.fullmatch(text):
         text = next(part for part in wrapped.groups() if part is not None).strip().removesuffix(".")
@@ -118,7 +118,7 @@ def boxed(text: str) -> str | None:
 
 
 def clean(text: str) -> str:
-    """Return an answer without what does not count: delimiters, signs of money, per cent and degree, units."""
+    """Return an answer without ignored parts: delimiters, currency, percent and degree signs, units."""
     text = bare(text)
     for old, new in SPELLINGS.items():
         text = text.replace(old, new)

@@ -1,9 +1,9 @@
-"""Run untrusted programs without access to the user's files, credentials and network, as far as the kernel allows.
+"""Execution of untrusted programs without access to the user's files, credentials and network, if the kernel allows it.
 
-`run` starts a module in a process of its own with a private home, a few environment variables (no token), and, where
-the kernel allows them, new namespaces (unshare(1) of util-linux; no root needed) that have no network device. The
-module calls `begin`, loads what it needs, and then gives up its rights with `lock`: files become read-only, /tmp is
-empty and private, credentials in the home are hidden, memory and processor time are limited.
+`run` starts a module in a separate process with a private home, a few environment variables (no token) and, where the
+kernel allows them, new namespaces (unshare(1) of util-linux; no root needed) without a network device. The module calls
+`begin`, loads what it needs, and then drops its privileges with `lock`: files become read-only, /tmp is empty and
+private, credentials in the home are hidden, memory and CPU time are limited.
 """
 
 import contextlib
@@ -25,12 +25,12 @@ from pathlib import Path
 from common.core.errors import JobError
 from common.tasks.math.sandbox import limit
 
-MEMORY = 4 << 30  # bytes of address space beyond what the process has when it locks itself
+MEMORY = 4 << 30  # bytes of address space beyond what the process uses when it locks itself
 PROCESSOR_SECONDS = 600
 DISK = 1 << 30
 KEPT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "PYTHONHOME", "VIRTUAL_ENV", "CONDA_PREFIX")
 NAMESPACES = ("unshare", "--user", "--map-root-user", "--net", "--mount")
-PROCESSES = ("--pid", "--fork", "--kill-child", "--mount-proc")  # not where parts of /proc are hidden, as in Docker
+PROCESSES = ("--pid", "--fork", "--kill-child", "--mount-proc")  # fails where parts of /proc are hidden, as in Docker
 WHOLE = "no network, files read-only, /tmp private"
 TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")
 SECRETS = (".netrc", ".git-credentials", ".ssh", ".aws", ".gnupg", ".kube", ".docker")
@@ -45,9 +45,9 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def run(module: str, request: dict, folder: Path, seconds: float, environment: dict[str, str]) -> dict:
-    """Return the reply of `module`, which calls `begin` and `lock`, to the request. Its home is made in `folder`.
+    """Return the reply of `module`, which calls `begin` and `lock`, to the request. Its home is created in `folder`.
 
-    Raises JobError if the module fails or takes more than `seconds` of wall time.
+    Raises JobError if the module fails or takes longer than `seconds` of wall time.
     """
     folder.mkdir(parents=True, exist_ok=True)
     prefix = namespaces()
@@ -66,10 +66,12 @@ def run(module: str, request: dict, folder: Path, seconds: float, environment: d
         try:
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.write(json.dumps(request) + "\n")
-                process.stdin.flush()  # and left open: the module ends when this process does
+                process.stdin.flush()  # kept open, so that the module ends when this process does
             status = process.wait(seconds)
         except subprocess.TimeoutExpired as problem:
-            raise JobError(f"{module} took longer than {seconds:.0f} s. Run again, or leave it out.") from problem
+            raise JobError(
+                f"{module} took longer than {seconds:.0f} s. Run again, or remove the benchmark."
+            ) from problem
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -84,7 +86,7 @@ def run(module: str, request: dict, folder: Path, seconds: float, environment: d
 
 
 def namespaces() -> list[str]:
-    """The command that puts another one into namespaces of its own; empty where the kernel refuses."""
+    """Return the command prefix that creates new namespaces; empty if the kernel does not allow them."""
     for command in ([*NAMESPACES, *PROCESSES], [*NAMESPACES]):
         with contextlib.suppress(OSError):
             if subprocess.run([*command, "mount", "-t", "tmpfs", "tmpfs", "/tmp"], capture_output=True).returncode == 0:
@@ -93,7 +95,7 @@ def namespaces() -> list[str]:
 
 
 def secrets() -> list[str]:
-    """Files and folders of the user with credentials, as far as they exist."""
+    """List the user's existing files and folders with credentials."""
     home = Path.home()
     places = [os.environ.get("HF_HOME"), home / ".cache/huggingface"]
     files = [Path(place, name) for place in places if place for name in ("token", "stored_tokens")]
@@ -102,7 +104,7 @@ def secrets() -> list[str]:
 
 
 def begin():
-    """In the module: the request, and a stream for the one reply; what else is printed goes to standard error."""
+    """Return, in the module, the request and a stream for the reply; other output goes to standard error."""
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     request = json.loads(sys.stdin.readline())
@@ -118,12 +120,12 @@ def end_with_the_parent() -> None:
 
 
 def lock(request: dict) -> str:
-    """In the module, once it has loaded everything: give up all rights. Returns what is shut off, or "none"."""
+    """Drop all privileges in the module, once it has loaded everything. Returns what is isolated, or "none"."""
     done = []
     if request["isolated"]:
         done.append("no network")
         with contextlib.suppress(OSError):
-            # A mount with a file open for writing cannot become read-only, its copy in a new namespace can.
+            # A mount with a file open for writing cannot become read-only, but its copy in a new namespace can.
             check(libc.unshare(CLONE_NEWNS), "unshare")
             set_read_only("/", True)
             done.append("files read-only")
@@ -146,7 +148,7 @@ def lock(request: dict) -> str:
 
 
 def cover(place: str, kept: set[str]) -> None:
-    """An empty folder in memory over `place`, in which of all that was there only the folders `kept` remain."""
+    """Mount an empty in-memory folder over `place`, in which only the folders `kept` remain visible."""
     if not os.path.isdir(place):
         return
     inside = sorted(path for path in kept if Path(place) in Path(path).parents)
@@ -171,14 +173,14 @@ def mount(source: str, target: str, kind: str | None, flags: int, options: str |
 
 
 def set_read_only(place: str, yes: bool) -> None:
-    """Of a mount, and where it becomes read-only of all below it. Linux 5.12."""
+    """Change the read-only flag of a mount, including all mounts below if it becomes read-only. Needs Linux 5.12."""
     attributes = struct.pack("QQQQ", MOUNT_ATTR_RDONLY * yes, MOUNT_ATTR_RDONLY * (not yes), 0, 0)
     flags = AT_RECURSIVE if yes else 0
     check(libc.syscall(MOUNT_SETATTR, AT_FDCWD, place.encode(), flags, attributes, len(attributes)), place)
 
 
 def give_up_capabilities() -> None:
-    """Those of the namespaces' root, which could undo the mounts."""
+    """Drop the capabilities of the namespaces' root, which could undo the mounts."""
     for capability in range(CAPABILITIES):
         libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)

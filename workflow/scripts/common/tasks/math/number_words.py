@@ -1,7 +1,7 @@
-"""English words that are numbers or change the value of a number, built by rule from their stems.
+"""English words that are numbers or change the value of a number, derived by rules from their stems.
 
-Every other word after a number is taken for a unit. "second" is one: as an ordinal it would be ambiguous with the unit
-of time. "pair" and "couple" are units too, since they count things of two parts (trousers, guests).
+Every other word after a number is treated as a unit. "second" is one: as an ordinal it would be ambiguous with the unit
+of time. "pair" and "couple" are units too, since they count two-part things (trousers, guests).
 """
 
 import re
@@ -24,7 +24,7 @@ ORDINALS = {
     if word != "two"
 }
 GROUPS = {"dozen": 12, "grand": 1000}
-# Factor of a number that stands before the word: 5 million, 2 dozen, 18 hundredths.
+# Factor for a number that precedes the word: 5 million, 2 dozen, 18 hundredths.
 SCALES = {
     **{f"{word}{plural}": Fraction(value) for word, value in (POWERS | GROUPS).items() for plural in ("", "s")},
     **{f"{word}s": Fraction(1, value) for word, value in ORDINALS.items() if value > 2},
@@ -50,13 +50,13 @@ OTHER = re.compile(r"(?:{})fold|\w*illion(?:s|ths?)?".format("|".join(CARDINALS)
 
 
 def is_number(word: str, after_money: bool = False) -> bool:
-    """Return whether a word after a number is a number itself, or stands for a calculation."""
+    """Return whether a word after a number is itself a number, or denotes a calculation."""
     lower = word.lower()
     abbreviated = word in CASED_ABBREVIATIONS or (after_money and word in MONEY_ABBREVIATIONS)
     return abbreviated or lower in CHANGING or OTHER.fullmatch(lower) is not None
 
 
 def is_unit(word: str, after_money: bool = False) -> bool:
-    """Return whether a word after a number leaves its value alone."""
+    """Return whether a word after a number does not change its value."""
     word = word.rstrip(".")
     return not is_number(word, after_money) and word.lower() not in NO_UNITS

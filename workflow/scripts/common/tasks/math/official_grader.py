@@ -1,14 +1,15 @@
-"""The official repository's rules for right and wrong, so that the paper's accuracies have a like-with-like column.
+"""The official repository's grading rules, for a column that is comparable with the paper's accuracies.
 
-They are kept as they were published, faults included:
+They are reproduced as published, including their errors:
 
-- every number is also right at 100 times or a hundredth of its value, and within 0.01 %; a list of numbers is read
-  as one (7,9,12,14 for 7,9,12,13 is right), and 10_7 as 107;
+- every number is also correct at 100 times or a hundredth of its value, and within 0.01 %; a list of numbers is read
+  as one number (7,9,12,14 is correct for 7,9,12,13), and 10_7 as 107;
 - symbolic answers are equal within 0.1 % of their value; LaTeX is never parsed (the library for it was not installed);
-- an answer that the normalisation cannot digest (`x/2`, `3.5/2`, a bare `\\sqrt`) counts as right;
+- an answer that the normalisation cannot handle (`x/2`, `3.5/2`, a bare `\\sqrt`) counts as correct;
 - GSM8K: only the first separator of a number is read (1,234,567 is 1234), and decimals are rounded.
 
-Not kept: that it may hang or crash (`right` is called under a limit), and that an answer is run as Python code.
+Not reproduced: that it may hang or crash (`right` is called under a limit), and that an answer is executed as Python
+code.
 """
 
 import functools
@@ -20,8 +21,8 @@ NUMBER = re.compile(r"[\-+]?\d*[\.,/]?\d+")
 
 
 def answer(style: str, output: str) -> str | None:
-    """What the official code takes for the answer of an output; None where it finds none."""
-    # It generates with these words as stop strings: what follows the first of them was never seen.
+    """Extract the answer of an output as the official code does; None if it finds none."""
+    # It uses these words as stop strings in generation, so nothing after the first of them exists.
     _, mark, text = re.split("Instruction|Response", output, maxsplit=1)[0].rpartition(MARK)
     if not mark:
         return None
@@ -29,7 +30,7 @@ def answer(style: str, output: str) -> str | None:
 
 
 def number(text: str) -> str | None:
-    """The first number of a text, rounded to a whole one."""
+    """Return the first number of a text, rounded to an integer."""
     match = NUMBER.search(text.strip())
     if not match:
         return None
@@ -41,7 +42,7 @@ def number(text: str) -> str | None:
 
 
 def right(style: str, answer: str, gold: str) -> bool:
-    """Whether the official code counts the answer as right. May take for ever."""
+    """Return whether the official code grades the answer as correct. May not terminate."""
     if style == "gsm8k":
         return math_equal(answer, gold)
     try:
@@ -52,10 +53,10 @@ def right(style: str, answer: str, gold: str) -> bool:
 
 
 def normalised(text: str) -> str:
-    """Hendrycks' normal form of a LaTeX answer; IndexError, ValueError or AssertionError where it has none.
+    """Return Hendrycks' normal form of a LaTeX answer; raise IndexError, ValueError or AssertionError if it has none.
 
     Equal to `strip_string` of lm_eval.tasks.hendrycks_math.utils (a test compares them), whose import takes a second of
-    processor time and 1.4 GiB of address space, of the 2 that a grading process has.
+    CPU time and 1.4 of the 2 GiB of address space that a grading process has.
     """
     for old, new in (("\n", ""), ("\\!", ""), ("\\\\", "\\"), ("tfrac", "frac"), ("dfrac", "frac"), ("\\left", "")):
         text = text.replace(old, new)
@@ -101,7 +102,8 @@ def with_braces_of_fractions(text: str) -> str:
 
 
 def math_equal(answer: str, gold: str) -> bool:
-    """Equal as numbers, as text without brackets, part by part, or as Python expressions."""
+    """Return whether two answers are equal as numbers, as text without brackets, part by part, or as Python
+    expressions."""
     numbers = as_float(answer), as_float(gold)
     if None not in numbers:
         return any(isclose(numbers[1] * factor, numbers[0], rel_tol=1e-4) for factor in (0.01, 1, 100))
@@ -132,14 +134,14 @@ def enclosed(text: str, pair: str) -> bool:
 
 
 def symbolic_equal(answer: str, gold: str) -> bool:
-    """Equal after sympy's simplification, or within 0.1 %; False where either is no Python expression."""
+    """Return whether sympy simplifies the difference to 0, or to within 0.1 %; False for invalid Python expressions."""
     from sympy import N, simplify
 
     try:
         if simplify(expression(answer) - expression(gold)) == 0:
             return True
     except Exception:
-        pass  # Whatever sympy raises on what a model wrote: not equal, as in the official code.
+        pass  # sympy may raise anything on model output: not equal, as in the official code.
     try:
         return isclose(N(expression(answer, power=True)), N(expression(gold, power=True)), rel_tol=1e-3)
     except Exception:
@@ -147,13 +149,13 @@ def symbolic_equal(answer: str, gold: str) -> bool:
 
 
 def expression(text: str, power: bool = False):
-    """The sympy expression of a Python-like text.
+    """Parse a Python-like text as a sympy expression.
 
-    The official code reads ^ as exclusive or at first (2^3 is 1), and as a power only where that fails (`power`).
+    The official code first reads ^ as exclusive or (2^3 is 1), and as a power only if that fails (`power`).
     """
     from sympy.parsing.sympy_parser import convert_xor, parse_expr, standard_transformations
 
-    # sympy runs the text as code: it is to be mathematics and nothing else.
+    # sympy executes the text as code, so it must be mathematics only.
     if re.search(r"__|['\"]|\.\s*[A-Za-z_]", text):
         raise ValueError(f"attributes or strings in {text}")
     try:
@@ -166,7 +168,7 @@ def expression(text: str, power: bool = False):
 
 @functools.cache
 def mathematics() -> dict:
-    """What names in an expression may mean: sympy's mathematical objects, no functions that do things."""
+    """Return the allowed names in an expression: sympy's mathematical objects, no functions with side effects."""
     import sympy
 
     names = {name: getattr(sympy, name) for name in sympy.__all__}

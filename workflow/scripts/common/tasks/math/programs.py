@@ -1,7 +1,7 @@
-"""Score a benchmark of lm-evaluation-harness that runs generated programs: in isolation, from recorded answers.
+"""Scoring of an lm-evaluation-harness benchmark that executes generated programs: in isolation, from recorded answers.
 
-`score` is called by the job that generated the answers. The harness runs again in a process without model, where a
-language model that only repeats those answers locks the process before the harness executes the first of them.
+`score` is called by the job that generated the answers. The harness runs again in a process without the model, where a
+stand-in language model that replays those answers locks the process before the harness executes the first of them.
 """
 
 import json
@@ -19,9 +19,9 @@ OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_EVALUATE_OFFLINE": "1", "HF_ALLOW_CODE_EVA
 
 
 def score(benchmark: dict, samples: dict[str, list[dict]], manager, limit: int | None, folder: Path) -> dict:
-    """Return the harness's results for the `samples` that it gave with `predict_only`, and the `isolation` they ran in.
+    """Return the harness's results for `samples` recorded with `predict_only`, and the `isolation` they ran in.
 
-    Raises JobError if the benchmark asks for something else than text.
+    Raises JobError if the benchmark requests anything other than text.
     """
     if any(
         not isinstance(answer, str) for one in samples.values() for sample in one for (answer, *_) in sample["resps"]
@@ -44,17 +44,17 @@ def score(benchmark: dict, samples: dict[str, list[dict]], manager, limit: int |
 
 
 def main() -> None:
-    """Answer one request, in the process that `score` starts."""
+    """Handle one request in the process that `score` starts."""
     request, replies = isolation.begin()
     from lm_eval import simple_evaluate
     from lm_eval.api.model import LM
     from lm_eval.tasks import TaskManager
 
     class Recorded(LM):
-        """A language model that has given its answers already."""
+        """A language model that replays recorded answers."""
 
         def generate_until(self, requests, disable_tqdm=False):
-            request["isolation"] = isolation.lock(request)  # from here on nothing but scoring
+            request["isolation"] = isolation.lock(request)  # only scoring follows
             seen, given = Counter(), []
             for one in requests:
                 place = one.task_name, one.doc_id, one.idx

@@ -1,11 +1,11 @@
-"""Numbers with their signs, scales and units: read from a text as a whole, or found in one.
+"""Numbers with signs, scales and units: parsing an entire text, or finding them in one.
 
     quantity = [sign] [currency] numeral {scale} [unit] ["negative" | "below zero"]
     numeral  = 1,234.5 | 7/2 | \\frac{3}{4} | \\frac34 | ½ | 1 1/2 | 1\\frac12
 
-A unit is any word or abbreviation that is not a number, a sign or an operation (number_words.py), with its exponent,
-and a sign of money, per cent or degree: it never changes the value, nor does the :00 of a full hour. A scale word
-multiplies (18 million, 2 dozen, 18 hundredths). All else has no value here: ranges, calculations, numbers in words,
+A unit is any word or abbreviation that is not a number, a sign or an operation (number_words.py), with its exponent, or
+a currency, percent or degree sign: it never changes the value, nor does the :00 of a full hour. A scale word multiplies
+(18 million, 2 dozen, 18 hundredths). Everything else has no value here: ranges, calculations, numbers in words,
 ordinals, k and M, numbers next to words whose meaning depends on the context.
 """
 
@@ -27,7 +27,7 @@ LATEX_FRACTION = (
 )
 WHOLE = rf"(?P<whole>{DIGITS})"
 NUMERAL = rf"(?:{WHOLE}(?P<joined>\s+and)?\s+{FRACTION}|(?:{WHOLE}\s*)?{LATEX_FRACTION}|{FRACTION}|{WHOLE})"
-# ISO 4217 of the currencies traded most, and of rupees what is written in English.
+# ISO 4217 codes of the most traded currencies, and the English abbreviations for rupees.
 CODES = (
     "USD|EUR|JPY|GBP|CNY|RMB|AUD|CAD|CHF|HKD|SGD|SEK|KRW|NOK|NZD|INR|MXN|TWD|ZAR|BRL|DKK|PLN|THB|ILS|IDR|CZK|AED|TRY|"
     "HUF|CLP|SAR|PHP|MYR|COP|RUB|RON|PEN|NGN|PKR|EGP|VND|Rs|Re"
@@ -45,7 +45,7 @@ TAIL = (
 )
 QUANTITY = regex.compile(rf"{PREFIX}{NUMERAL}{TAIL}\s*")
 
-# A number in a text with all that touches its value: what calculates with it, ranges, scales, signs.
+# A number in a text with everything that affects its value: calculations, ranges, scales, signs.
 NUMBER_WORDS = rf"(?i:{'|'.join(sorted(number_words.NUMBERS, key=len, reverse=True))})(?!\p{{L}})"
 LATEX_NUMERAL = r"\\[cdt]?frac\s*(?:\{[^{}]*\}|\d)\s*(?:\{[^{}]*\}|\d)"
 FIGURE = rf"(?:{LATEX_NUMERAL}|{DIGITS}){OCLOCK}[\w%°]*"
@@ -106,7 +106,7 @@ def vulgar_fraction(character: str) -> str:
 
 
 def value(text: str, units: bool = True) -> Fraction | None:
-    """Return the exact value of a text that is one quantity and nothing else; without `units`, a bare number."""
+    """Return the exact value of a text that consists of one quantity; without `units`, of one bare number."""
     match = QUANTITY.fullmatch(plain(text).strip().removesuffix("."))
     if not match:
         return None
@@ -121,7 +121,7 @@ def value(text: str, units: bool = True) -> Fraction | None:
     try:
         number = numeral(match)
     except (ValueError, ZeroDivisionError):
-        return None  # More digits than Python reads, a third as 1/0, or a mixed number whose fraction is above 1.
+        return None  # more digits than Python parses, a division by zero, or a mixed number with a fraction above 1
     for scale in match.captures("scale"):
         number *= number_words.SCALES[scale.lower()]
     negative = bool(match["behind"]) or any(sign[0] in MINUS or sign[0] in "nNmM" for sign in signs)
@@ -129,7 +129,7 @@ def value(text: str, units: bool = True) -> Fraction | None:
 
 
 def numeral(match) -> Fraction:
-    """Read 1,234.5, a fraction of decimals, or a mixed number; ValueError, ZeroDivisionError where it has no value."""
+    """Parse 1,234.5, a fraction of decimals, or a mixed number; raise ValueError or ZeroDivisionError if invalid."""
 
     def read(name: str) -> Fraction:
         return Fraction(regex.sub(rf"[,{THIN_SPACES}]", "", match[name]))
@@ -146,7 +146,7 @@ def numeral(match) -> Fraction:
 
 
 def phrases(text: str) -> list[str]:
-    """Find the numbers of a text, each with all that touches its value, so that `value` can judge it."""
+    """Find the numbers of a text, each with everything that affects its value, for `value` to evaluate."""
     text, found = plain(text), []
     for match in PHRASE.finditer(text):
         end = match.end()

@@ -1,8 +1,8 @@
-"""Call functions in worker processes that end when they take too much processor time or memory.
+"""Calls of functions in worker processes that are killed when they use too much CPU time or memory.
 
-The kernel's limits end a worker (pebble starts the next one): a signal handler in the same process would not do, since
-Python runs it between two steps of the interpreter, and 9**9**9**9 is one step. Processor time and not pebble's
-`timeout` of wall time, so that a busy machine does not change a verdict.
+The kernel's limits kill a worker (pebble starts the next one): a signal handler in the same process would not help,
+since Python runs it between two interpreter steps, and 9**9**9**9 is one step. CPU time is limited, rather than wall
+time with pebble's `timeout`, so that a busy machine does not change a grade.
 """
 
 import importlib
@@ -24,7 +24,7 @@ workers = threading.local()
 
 
 def call(function: str, *arguments):
-    """Return `module:function` of the arguments; TimeoutError where it exceeds a limit or fails on its input."""
+    """Call `module:function` with the arguments; raise TimeoutError if it exceeds a limit or fails on its input."""
     if not hasattr(workers, "own"):
         workers.own = Worker()
     try:
@@ -34,15 +34,15 @@ def call(function: str, *arguments):
             raise RuntimeError(f"the process for {function} ended with exit status {problem.exitcode}") from problem
         succeeded = False
     if not succeeded:
-        raise TimeoutError(f"no result of {function} within {SECONDS} s of processor time and {MEMORY >> 30} GiB")
+        raise TimeoutError(f"no result of {function} within {SECONDS} s of CPU time and {MEMORY >> 30} GiB")
     return result
 
 
 class Worker:
-    """One worker process, which answers one call after the other and ends with the thread that calls."""
+    """One worker process, which handles calls one after another and ends with the calling thread."""
 
     def __init__(self):
-        # Spawned, not forked: other threads may hold locks at the time of the fork.
+        # Spawned rather than forked: other threads may hold locks at the time of a fork.
         self.pool = ProcessPool(1, initializer=begin, context=multiprocessing.get_context("spawn"))
         weakref.finalize(self, end, self.pool)
 
@@ -53,26 +53,26 @@ def end(pool: ProcessPool) -> None:
 
 
 def begin() -> None:
-    """Limit this process's memory, and keep it quiet."""
+    """Limit this process's memory and silence it."""
     logging.disable(logging.WARNING)
     limit(resource.RLIMIT_CORE, 0)
     limit(resource.RLIMIT_AS, MEMORY)
 
 
 def limited(function: str, arguments: tuple, seconds: int) -> tuple[bool, object]:
-    """Return whether the function succeeds within so much processor time, and its result."""
+    """Return whether the function succeeds within `seconds` of CPU time, and its result."""
     limit(resource.RLIMIT_CPU, math.ceil(time.process_time()) + seconds)
     module, _, name = function.partition(":")
     function = getattr(importlib.import_module(module), name)
     try:
         return True, function(*arguments)
     except Exception:
-        # Not raised: an exception that cannot be unpickled would end the pool's thread.
+        # Not raised, because an exception that cannot be unpickled would kill the pool's thread.
         traceback.print_exc()
         return False, None
 
 
 def limit(kind: int, value: int) -> None:
-    """Lower a limit of this process, as far as it is not lower already."""
+    """Lower a limit of this process, unless it is already lower."""
     hard = resource.getrlimit(kind)[1]
     resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))

@@ -1,4 +1,4 @@
-"""Mathematical reasoning with a causal language model, and what fine-tuning on it costs elsewhere (retention).
+"""Mathematical reasoning with a causal language model, and the loss of other abilities after fine-tuning (retention).
 
 Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
 """
@@ -18,10 +18,10 @@ class Math(Task):
     lambda_sources = ("Figure 4", "Table 7")
     own_rules = ("download_harness",)
     notes = (
-        "Each answer is graded three ways. `official`: the official repository's rules, with their leniencies (first "
-        "number after the marker, rounded; × 100 and / 100 accepted; malformed LaTeX taken as equal), so that the "
-        "paper's number is compared like with like. `strict`: all that follows the last “The answer is:”, exactly "
-        "(math-verify for MATH). `lenient`: where that marker is missing, the last answer found, exactly.",
+        "Each answer is graded in three ways. `official`: the official repository's lenient rules (first number after "
+        "the marker, rounded; × 100 and / 100 accepted; malformed LaTeX counts as equal), for comparison with the "
+        "paper's numbers. `strict`: everything after the last “The answer is:”, exactly (math-verify for MATH). "
+        "`lenient`: without that marker, the last answer found, exactly.",
         "The paper copied LoRA, OFT and BOFT from BOFT and PiSSA from PiSSA (other targets and hyper-parameters), and "
         "gives no seeds. It rotates the input side (Eq. 2), as we do; the official llama code rotates the output side.",
     )
@@ -35,13 +35,13 @@ class Math(Task):
         return super().resources(rule, stage)
 
     def generation(self, benchmark: str) -> dict:
-        """Return how a benchmark's answers are generated; how many shards share the work is not part of it."""
+        """Return the settings that a benchmark's answers depend on; the number of shards is not one of them."""
         entry = self.settings["generation"]
         chosen = {key: entry[key] for key in ("batch_size", "stop", "backend", "serve")}
         return chosen | {"max_new_tokens": entry["max_new_tokens"][benchmark]}
 
     def retention_benchmarks(self) -> dict[str, dict]:
-        """Return the retention table's benchmarks that run: without those that `unsafe_code: false` leaves out."""
+        """Return the retention benchmarks to run, without those disabled by `unsafe_code: false`."""
         entries = self.settings["retention"]["benchmarks"]
         return {name: entry for name, entry in entries.items() if entry.get("unsafe_code") is not False}
 
@@ -90,8 +90,8 @@ class Math(Task):
                 methods.of(self.config, run["method"]).merges_quantized
                 or not merges
                 or not self.hyperparameters(run["dataset"], name).get("quantization"),
-                f"{place}: {name} is on a base in 4 bits, which cannot be merged into, nor served by vLLM as it was in "
-                "training. Take `serve: adapter` or `lora` with `backend: transformers`, or `quantization: null`",
+                f"{place}: {name} is on a 4-bit base model, which cannot be merged, nor served by vLLM as in training. "
+                "Use `serve: adapter` or `lora` with `backend: transformers`, or `quantization: null`",
             )
         compared = self.settings.get("compute", {}).get("runs", [])
         for run in compared:
@@ -115,7 +115,7 @@ class Math(Task):
             expect(run in self.runs(), f"{place}: {name}, is not in the grid. Add it there")
 
     def check_micro_batches(self, dataset: str, compared: list[str]) -> None:
-        """Raise JobError unless a device computes equal numbers of rows at once in all runs that `compute` compares."""
+        """Raise JobError unless a device processes the same number of rows at a time in all runs of `compute`."""
         devices = max(1, self.settings["resources"]["gpu"])
         settings = {run: self.hyperparameters(dataset, run) for run in compared if self.trains(run)}
         sizes = {run: one["batch_size"] // one["gradient_accumulation"] // devices for run, one in settings.items()}

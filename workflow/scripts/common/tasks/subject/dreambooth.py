@@ -1,4 +1,4 @@
-"""DreamBooth's samples and loss: the noise of a subject's images and of its class's images, predicted by the UNet."""
+"""DreamBooth's training samples and loss: the UNet predicts the noise of subject images and of class images."""
 
 import random
 from pathlib import Path
@@ -12,9 +12,9 @@ from common.training import diffusion_trainer
 
 
 class Samples:
-    """Sample n of a training: a crop of a subject's image with one of a class image, noises and time steps.
+    """Training samples: crops of a subject image and of a class image, with noise samples and time steps.
 
-    In an epoch every class image comes once, in a new order, and the subject's images evenly.
+    In every epoch, each class image is used once, reshuffled, and the subject images equally often.
     """
 
     def __init__(self, subject: list[Image.Image], of_class: list, resolution: int, seed: int):
@@ -24,7 +24,7 @@ class Samples:
         self.epoch = max(len(subject), len(of_class))
 
     def __getitem__(self, n: int) -> list[dict]:
-        """The subject's part and, with class images, the class's."""
+        """Return the subject's sample and, with class images, the class's."""
         epoch, place = divmod(n, self.epoch)
         order = list(range(self.epoch))
         random.Random(f"{self.seed} {epoch}").shuffle(order)
@@ -37,7 +37,7 @@ class Samples:
         return [{"pixels": self.crop(image, generator), "generator": generator} for image in chosen]
 
     def crop(self, image: Image.Image, generator: torch.Generator) -> torch.Tensor:
-        """(3, resolution, resolution), −1 to 1."""
+        """Crop at random to (3, resolution, resolution), −1 to 1."""
         size = self.resolution
         left, top = (
             int(torch.randint(room - size + 1, (), generator=generator)) for room in (image.width, image.height)
@@ -46,7 +46,7 @@ class Samples:
 
 
 def enlarge(image: Image.Image, size: int) -> Image.Image:
-    """The shorter side at `size` pixels."""
+    """Resize so that the shorter side has `size` pixels."""
     scale = size / min(image.size)
     shape = [max(size, round(side * scale)) for side in image.size]
     return image if image.size == tuple(shape) else image.resize(shape, Image.Resampling.LANCZOS)
@@ -58,7 +58,7 @@ class Trainer(diffusion_trainer.Trainer):
         self.embeddings = embeddings.to(self.device)
 
     def loss(self, samples: list[list[dict]]):
-        """Mean squared error of the noise on the subject's images, and `prior_weight` times that on the class's."""
+        """Return the noise's mean squared error on subject images plus `prior_weight` times that on class images."""
         parts = [sample for of in zip(*samples, strict=True) for sample in of]  # all subject's, then all class's
         context = self.embeddings[: len(parts) // len(samples)].repeat_interleave(len(samples), 0)
         errors = self.errors(parts, context).split(len(samples))

@@ -1,6 +1,6 @@
-"""The images that a run generates of a subject: their order and their names.
+"""Order and names of the images that a run generates of a subject.
 
-An image is (step, prompt, index): the weights after `step`, the number of its prompt, its index among that prompt's.
+An image is (step, prompt, index): the weights after `step`, the index of its prompt, its index for that prompt.
 """
 
 

@@ -1,4 +1,4 @@
-"""What a subject's contact sheet shows: its images, then each method's first image of a prompt after the last step."""
+"""Contents of a subject's contact sheet: reference images and each method's first image per prompt (last step)."""
 
 from PIL import Image
 
@@ -25,7 +25,7 @@ def contents(job: dict) -> dict:
 def shown(path: str, prompts: dict[int, str]) -> dict[int, Image.Image]:
     """Return the first image of the last step per prompt, where it was not blocked."""
     found = {}
-    for picture in images.unpack(path):  # steps come in order: the last one stays
+    for picture in images.unpack(path):  # steps are in order, so the last one is kept
         about = picture.about
         if about["index"] == 0 and about["prompt_index"] in prompts:
             found[about["prompt_index"]] = None if about["blocked"] else picture

@@ -55,7 +55,7 @@ class Subject(Task):
         return {slug(entry["class"]): entry["class"] for entry in self.datasets.values()}
 
     def prompts(self, dataset: str, identifier: bool = True, official: bool = False) -> list[str]:
-        """Return the prompts of a subject. `official`: the list of live subjects, whatever the subject."""
+        """Return the prompts of a subject. `official`: the live-subject prompts for every subject."""
         entry = self.datasets[dataset]
         templates = self.settings["prompts"]["live" if official else entry["prompts"]]
         words = phrase(self.settings["identifier"] if identifier else None, entry["class"])
@@ -86,18 +86,18 @@ class Subject(Task):
         return found if self.settings["generation"]["epochs"] == "all" else found[-1:]
 
     def sampling(self) -> dict:
-        """Return how images are generated; how many shards share the work is not part of it."""
+        """Return the settings that generated images depend on; the number of shards is not one of them."""
         names = ("batch_size", "images", "inference_steps", "guidance", "safety_checker", "precision")
         return {name: self.settings["generation"][name] for name in names} | {"resolution": self.settings["resolution"]}
 
     def class_sampling(self) -> dict:
-        """Return the same for class images: without the safety checker, since a run trains on them."""
+        """Return the same for class images, without the safety checker, since runs train on them."""
         return self.sampling() | {"images": self.settings["class_images"]["images"], "safety_checker": False}
 
     # Evaluation and contact sheets
 
     def evaluation(self, dataset: str) -> dict:
-        """Return what an evaluation of a subject's images depends on."""
+        """Return the settings that the evaluation of a subject's images depends on."""
         chosen = self.settings["evaluation"]
         official = chosen["prompts"] == "official"
         return {
@@ -179,9 +179,9 @@ def phrase(identifier: str | None, noun: str) -> str:
 
 
 def snapshot_steps(settings: dict, trains: bool = True) -> list[int]:
-    """Return the steps after which weights are saved, the last one included: the ends of the epochs.
+    """Return the checkpoint steps: the end of every epoch, including the last step.
 
-    The official training counts an epoch per 200 class images: 2005 steps end eleven epochs, the last of five steps.
+    The official training has one epoch per 200 class images: 2005 steps are eleven epochs, the last with five steps.
     """
     if not trains:
         return [0]

@@ -50,7 +50,7 @@ def test_prompts_as_oft_and_as_coco_write_them():
     "text", ["<html>", '{"source": "0.png"}\n', '[["0", "a house"]]', '{"images": [], "captions": []}']
 )
 def test_what_are_no_prompts(text):
-    with pytest.raises(JobError, match=r"prompts: not prompts .* Correct `prompts`"):
+    with pytest.raises(JobError, match=r"prompts: expected JSON Lines .* Correct `prompts`"):
         control_data.prompts(file(text))
 
 
@@ -81,7 +81,7 @@ def test_colours_are_classes_again():
     classes[0, :3] = hints.IGNORED
     found = hints.classes_of_colours(zip_archives.NamedBytes(colours(classes), "x"))
     assert (classes[found != classes], found[found != classes]) == (48, 6)  # skyscraper and road look the same
-    with pytest.raises(JobError, match=r"x: 1 colours are no class's of ADE20K: #010203"):
+    with pytest.raises(JobError, match=r"x: expected only the colours .* found 1 others: #010203"):
         hints.classes_of_colours(zip_archives.NamedBytes(png(numpy.full((4, 4, 3), (1, 2, 3))), "x"))
     with pytest.raises(JobError, match="x: cannot be decoded as an image"):
         hints.classes_of_colours(zip_archives.NamedBytes(colours(classes)[:60], "x"))
@@ -166,7 +166,7 @@ def test_the_nth_file_where_prompts_name_none(tmp_path):
         == control_data.square(Image.fromarray(picture(seed=2)), SIDE).tobytes()
     )
     dataset["splits"]["train"]["image"] = "set.zip:color/[01].p*"
-    with pytest.raises(JobError, match=r"3 prompts, but 2 files fit set.zip:color/\[01\].p\*"):
+    with pytest.raises(JobError, match=r"expected 3 files that match set.zip:color/\[01\].p\*, .* found 2"):
         make(tmp_path, dataset)
 
 
@@ -174,13 +174,13 @@ def test_the_nth_file_where_prompts_name_none(tmp_path):
     ("annotations", "changes", "message"),
     [
         ({"0.png": png(numpy.zeros((48, 60)))}, {}, r"0.png: expected 64 × 48 pixels, .* found 60 × 48"),
-        ({"0.png": png(numpy.full((48, 64), 200))}, {}, r"notes/0.png: unknown labels 200"),
+        ({"0.png": png(numpy.full((48, 64), 200))}, {}, r"notes/0.png: expected ADE20K's labels .*found 200"),
         ({"0.txt": b""}, {"kind": "points"}, r"notes/0.txt: expected 68 lines .* got 0 lines"),
         ({"0.txt": b"1 2\n" * 136}, {"kind": "points"}, r"expected 68 lines .* got 136 lines"),
         (
             {"0.txt": b"900 900\n" * 68},
             {"kind": "points", "hint": "landmarks"},
-            r"color/0.png: .*outside of the picture",
+            r"color/0.png: .*expected points inside the image",
         ),
         (
             {"0.txt": b"0.5 0.25\n" * 68},
@@ -188,7 +188,7 @@ def test_the_nth_file_where_prompts_name_none(tmp_path):
             r"split train, image '0': .*set.zip:notes/0.txt: expected landmarks in pixels",
         ),
         ({}, {"rows": {"train": 5}}, r"split train \(set.jsonl\): expected 5 rows, found 1"),
-        ({}, {"hint": "depth"}, r"hint 'depth': neither one of canny"),
+        ({}, {"hint": "depth"}, r"hint 'depth': expected one of canny"),
     ],
 )
 def test_what_does_not_fit_is_named(tmp_path, annotations, changes, message):
@@ -200,9 +200,9 @@ def test_a_file_of_hints_that_is_cut_off(tmp_path):
     make(tmp_path, write(tmp_path, {}))
     path = tmp_path / "train.arrow"
     path.write_bytes(path.read_bytes()[:-50])
-    with pytest.raises(JobError, match=r"train.arrow: not a whole file of hints"):
+    with pytest.raises(JobError, match=r"train.arrow: expected a file of control images"):
         control_data.Split(tmp_path, "train")
-    with pytest.raises(JobError, match=r"test.arrow: not a whole file of hints"):
+    with pytest.raises(JobError, match=r"test.arrow: expected a file of control images"):
         control_data.Split(tmp_path, "test")
 
 

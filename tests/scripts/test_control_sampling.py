@@ -172,7 +172,9 @@ def test_noise_on_the_way_is_the_picture_s_own(trained):
 
 
 def test_hints_of_another_size_are_refused(trained):
-    with pytest.raises(JobError, match=r"the hint of 'a ball' is RGB of 32 × 32 pixels; expected RGB of 64 × 64"):
+    with pytest.raises(
+        JobError, match=r"the control image of 'a ball': expected RGB of 64 × 64 pixels, found RGB of 32 × 32"
+    ):
         sampler(trained["hra"]).draw(["a ball"], [0], [disc("white", "black", 9, 9).resize((32, 32))])
 
 

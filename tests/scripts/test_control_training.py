@@ -106,12 +106,12 @@ def test_a_hint_is_forgotten_after_an_error(unet):
 
 @pytest.mark.parametrize("shape", [(4, 3, 32, 32), (3, 3, SIDE, SIDE), (4, 1, SIDE, SIDE)])
 def test_hints_that_do_not_fit_are_refused(unet, shape):
-    with pytest.raises(JobError, match=r"expected \(N, 3, 64, 64\) with N or a divisor of it"):
+    with pytest.raises(JobError, match=r"expected shape \(N, 3, 64, 64\) .* with N or a divisor of it"):
         unet(*inputs(), hint=torch.zeros(shape))
 
 
 def test_channels_that_do_not_fit_the_autoencoder_are_refused():
-    with pytest.raises(JobError, match=r"scales by 8, the model's autoencoder by 4.*each of the 3 sizes"):
+    with pytest.raises(JobError, match=r"expected 3 channels, one per resolution of the autoencoder's scale 4"):
         hint_encoder.attach(stable_diffusion.load_unet(MODEL), 4, (16, 32, 96, 256))
 
 

@@ -169,9 +169,9 @@ def test_label_maps(tmp_path):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (numpy.full((4, 4), 151, numpy.uint8), r"unknown labels 151.*0 \(none\) to 150"),
-        (numpy.full((4, 4), 300, numpy.uint16), r"unknown labels 300"),
-        (numpy.zeros((4, 4, 3), numpy.uint8), r"not a label map but a picture of mode RGB"),
+        (numpy.full((4, 4), 151, numpy.uint8), r"expected ADE20K's labels 0 \(none\) to 150 .* found 151"),
+        (numpy.full((4, 4), 300, numpy.uint16), r"expected ADE20K's labels .* found 300"),
+        (numpy.zeros((4, 4, 3), numpy.uint8), r"expected a label map .* found mode RGB"),
     ],
 )
 def test_strange_label_maps(tmp_path, values, message):
@@ -190,11 +190,11 @@ def test_a_label_map_that_is_cut_off(tmp_path):
     ("name", "annotation", "message"),
     [
         ("segmentation", numpy.zeros((512, 500), numpy.uint8), r"expected 512 × 512 pixels, .* found 500 × 512"),
-        ("segmentation", numpy.full((512, 512), 200), r"0 to 149 or 255, got shape \(512, 512\) with 200"),
+        ("segmentation", numpy.full((512, 512), 200), r"0 to 149 or 255, found shape \(512, 512\) with 200"),
         ("landmarks", numpy.zeros((0, 2)), r"no face"),
         ("landmarks", numpy.ones((2, 68, 2)), r"several faces"),
         ("landmarks", numpy.full((68, 2), numpy.nan), r"expected landmarks in pixels, found \[nan, nan\] for point 1"),
-        ("landmarks", scattered(size=2048), r"outside of the picture \(512 × 512 pixels\).*Scale them"),
+        ("landmarks", scattered(size=2048), r"inside the image \(512 × 512 pixels\), found most outside.*Scale them"),
     ],
 )
 def test_annotations_that_do_not_fit(name, annotation, message):
@@ -214,7 +214,7 @@ def test_points_of_no_face_and_of_several(tmp_path, lines, message):
     ("spoil", "message"),
     [
         (lambda points: points / 512, r"1.txt: expected landmarks in pixels, found x and y between 0.04 and 0.956"),
-        (lambda points: points / 512 * 1.1 - 0.05, r"as if divided by the image's size. Multiply x by its width"),
+        (lambda points: points / 512 * 1.1 - 0.05, r"as if normalised by the image size. Multiply x by its width"),
         (lambda points: numpy.where(numpy.arange(68)[:, None] == 3, numpy.nan, points), r"\[nan, nan\] for point 4"),
         (lambda points: numpy.where(points > 480, numpy.inf, points), r"inf.* for point"),
     ],
@@ -229,7 +229,7 @@ def test_points_of_a_file(tmp_path):
     numpy.savetxt(tmp_path / "1.txt", scattered())
     assert numpy.allclose(hints.points(tmp_path / "1.txt"), scattered())
     (tmp_path / "2.txt").write_text("left eye\n")
-    with pytest.raises(JobError, match="not lines of two numbers"):
+    with pytest.raises(JobError, match="expected lines of two numbers"):
         hints.points(tmp_path / "2.txt")
 
 

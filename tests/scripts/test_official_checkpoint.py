@@ -126,7 +126,7 @@ def test_a_run_without_its_hint_encoder_is_refused(trained, tmp_path):
 def test_another_method_than_the_file_s_is_refused(trained, tmp_path, changes):
     run, path = trained["hra"], tmp_path / "whole.safetensors"
     official_checkpoint.write(MODEL, run.method, run.weights, path)
-    with pytest.raises(JobError, match=r"the method do not fit: base_model.*correct r or the targets"):
+    with pytest.raises(JobError, match=r"does not match the method: base_model.*correct r or the targets"):
         official_checkpoint.read(path, MODEL, unet_method(**changes), tmp_path / "adapter")
 
 

@@ -1,7 +1,7 @@
-"""Pictures with prompts, hints and annotations: one file a split, read at any row without loading the others.
+"""Images with prompts, control images and annotations: one file per split, with random access to rows.
 
-{split}.arrow has `key`, `prompt`, `image` (the picture's file as it came), `hint` (PNG) and `annotation` (classes as a
-PNG, points as JSON, or empty), the last two for the square of `resolution` pixels that is used of the picture.
+{split}.arrow has `key`, `prompt`, `image` (the original image file), `hint` (the control image as PNG) and `annotation`
+(classes as PNG, points as JSON, or empty), the last two for the centre crop with `resolution` pixels.
 """
 
 import io
@@ -20,8 +20,8 @@ from common.data import images, zip_archives
 from common.tasks.control import hints
 
 FIELDS = {"key": "string", "prompt": "string", "image": "binary", "hint": "binary", "annotation": "binary"}
-BATCH = 64  # rows in a record batch
-SIDE = "resolution"  # of the file's metadata
+BATCH = 64  # rows per record batch
+SIDE = "resolution"  # key in the file's metadata
 
 
 def schema(resolution: int):
@@ -32,7 +32,7 @@ def schema(resolution: int):
 
 
 def write(path: Path, rows: list, make: Callable, resolution: int, threads: int = 1) -> int:
-    """Write `make(row)`, a dict of FIELDS, of all rows in order; returns their number."""
+    """Write `make(row)`, a dict of FIELDS, for all rows in order; return their number."""
     import pyarrow
     from tqdm import tqdm
 
@@ -51,12 +51,12 @@ def write(path: Path, rows: list, make: Callable, resolution: int, threads: int 
 
 
 def opened(manifest: str | Path, split: str) -> "Split":
-    """A split of the manifest that draw_hints.py has written, after a check of its file."""
+    """Open a split of the manifest written by draw_hints.py, after verifying its file."""
     return Split(manifests.folder(manifest, [f"{split}.arrow"]), split)
 
 
 class Split:
-    """The rows of a split. `split[n]`: (picture, prompt, hint), both RGB and `resolution` pixels square."""
+    """The rows of a split. `split[n]`: (image, prompt, control image), both RGB and `resolution` pixels square."""
 
     def __init__(self, folder: Path, split: str):
         import pyarrow
@@ -66,7 +66,10 @@ class Split:
             self.file = pyarrow.ipc.open_file(pyarrow.memory_map(str(self.path)))
             self.batches = [self.file.get_batch(index) for index in range(self.file.num_record_batches)]
         except (OSError, pyarrow.ArrowInvalid) as problem:
-            raise JobError(f"{self.path}: not a whole file of hints ({problem}). Delete it and run again.") from problem
+            raise JobError(
+                f"{self.path}: expected a file of control images, found a truncated or corrupted one ({problem}). "
+                "Delete it and run again."
+            ) from problem
         self.resolution = int(self.file.schema.metadata[SIDE.encode()])
         self.rows = sum(batch.num_rows for batch in self.batches)
 
@@ -90,7 +93,7 @@ class Split:
             return image.convert("RGB")
 
     def annotation(self, row: int) -> numpy.ndarray | None:
-        """Classes (resolution, resolution), points (N, 2) in pixels of the square, or None."""
+        """Return classes (resolution, resolution), points (N, 2) in pixels of the centre crop, or None."""
         content = self.value(row, "annotation")
         if not content:
             return None
@@ -104,7 +107,7 @@ class Split:
         return images.opened(io.BytesIO(self.value(row, field)), images.OURS, name, "Delete it and run again.")
 
 
-# From a picture as it comes to the square that is used: the middle, scaled
+# From the original image to its centre crop, resized
 
 
 def middle(size: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -118,7 +121,7 @@ def square(picture: Image.Image, side: int, how=Image.Resampling.LANCZOS) -> Ima
 
 
 def square_annotation(annotation: numpy.ndarray, size: tuple[int, int], side: int) -> numpy.ndarray:
-    """Classes (height, width) or points (N, 2) of a picture of `size`, for its square."""
+    """Crop and resize classes (height, width) or points (N, 2) of an image of `size` like the image."""
     if annotation.dtype != float:
         return numpy.asarray(square(Image.fromarray(annotation), side, Image.Resampling.NEAREST))
     left, top, right, _ = middle(size)
@@ -144,7 +147,7 @@ READERS = {
 
 
 def prompts(file: zip_archives.NamedBytes) -> list[tuple[str, str]]:
-    """(key, prompt) of each picture, from JSON lines or a list of {source or image, prompt}, or COCO's captions."""
+    """Read (key, prompt) per image, from JSON Lines or a list of {source or image, prompt}, or from COCO's captions."""
     text = file.getvalue().decode()
     try:
         try:
@@ -157,12 +160,12 @@ def prompts(file: zip_archives.NamedBytes) -> list[tuple[str, str]]:
                 first.setdefault(entry["image_id"], entry["caption"].strip())
             listed = sorted(content["images"], key=lambda entry: entry["file_name"])
             return [(Path(entry["file_name"]).stem, first[entry["id"]]) for entry in listed]
-        listed = content if isinstance(content, list) else [content]  # one line of JSON lines
+        listed = content if isinstance(content, list) else [content]  # one line of JSON Lines
         return named(listed)
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise JobError(
-            f"{file}: not prompts ({type(problem).__name__}: {problem}). Expected JSON lines or a JSON list of objects "
-            "with `image` (or `source`) and `prompt`, or COCO's captions. Correct `prompts`."
+            f"{file}: expected JSON Lines or a JSON list of objects with `image` (or `source`) and `prompt`, or COCO's "
+            f"captions, found neither ({type(problem).__name__}: {problem}). Correct `prompts`."
         ) from problem
 
 
@@ -171,7 +174,7 @@ def named(listed: list[dict]) -> list[tuple[str, str]]:
 
 
 class Maker:
-    """Rows of a split: `make(row)` of each of `rows`."""
+    """Builds the rows of a split: `make(row)` for each of `rows`."""
 
     def __init__(self, folder: zip_archives.Folder, dataset: dict, split: str):
         self.folder, self.dataset, self.places, self.split = folder, dataset, dataset["splits"][split], split
@@ -181,20 +184,23 @@ class Maker:
         where = f"split {split} ({'in the config' if isinstance(stated, list) else stated})"
         if not listed or (expected is not None and len(listed) != expected):
             raise JobError(
-                f"{where}: expected {expected or 'some'} rows, {len(listed)} came. The file is another version."
+                f"{where}: expected {expected or 'some'} rows, found {len(listed)}. Correct `rows` or the file."
             )
         self.rows = list(enumerate(listed))[: dataset.get("take", {}).get(split)]
         places = [self.places["image"], self.places.get("annotation", {}).get("place", "")]
         self.listed = {place: folder.names(place) for place in places if "*" in place}
         for place, found in self.listed.items():
             if len(found) < len(self.rows):
-                raise JobError(f"{where}: {len(self.rows)} prompts, but {len(found)} files fit {place}. Correct it.")
+                raise JobError(
+                    f"{where}: expected {len(self.rows)} files that match {place}, one per prompt, found {len(found)}. "
+                    "Correct the path."
+                )
 
     def read(self, place: str, row: int, key: str) -> zip_archives.NamedBytes:
         return self.folder.read(self.listed[place][row] if place in self.listed else place.replace("{key}", key))
 
     def make(self, row: tuple[int, tuple[str, str]]) -> dict:
-        """Return a row's FIELDS; JobError, with the split and the key, for what is wrong with one of its files."""
+        """Return a row's FIELDS; raise JobError with the split and the key if one of its files is invalid."""
         number, (key, prompt) = row
         try:
             return {"key": key, "prompt": prompt} | self.content(number, key)

@@ -1,7 +1,9 @@
-"""The light hint encoder: what steers a UNet beside the text (HRA paper, Section 4.2; from OFT, arXiv 2306.07280).
+"""The lightweight hint encoder, which feeds the control image to a UNet (HRA paper, Section 4.2; from OFT, arXiv
+2306.07280).
 
-Eight convolutions with SiLU between them bring a hint to the size of the latents; the sum is added once, after the
-UNet's first convolution. The last one starts at zero, so that the UNet starts as it came.
+`hint` is the control image throughout. Eight convolutions with SiLU in between reduce it to the size of the latents;
+the result is added once, after the UNet's first convolution. The last convolution is initialised to zero, so that
+training starts at the base model.
 """
 
 import contextlib
@@ -14,28 +16,28 @@ from common.models.ldm import keys as ldm_keys
 
 NAME = ldm_keys.HINT_ENCODER
 GAIN = 1.68  # SiLU keeps 0.356 of a standard normal variable's mean square
-CHANNELS = (16, 32, 96, 256)  # for Stable Diffusion's VAE, which scales by 8: one halving less than entries
+CHANNELS = (16, 32, 96, 256)  # for Stable Diffusion's VAE, which scales by 8: one downsampling less than entries
 
 
 def attach(unet, scale: int, channels: tuple[int, ...] | None = None) -> None:
-    """Give a UNet2DConditionModel a hint encoder in float32, as its submodule `hint_encoder`.
+    """Add a float32 hint encoder to a UNet2DConditionModel as its submodule `hint_encoder`.
 
     `unet(noisy, times, context, hint=hint)` then adds the encoded hint, (N, 3, scale·height, scale·width) in 0 to 1
-    for latents of (N, channels, height, width); without `hint` the UNet is as before. N may be a divisor of the number
-    of latents: guidance passes [unconditional, conditional], each with the same hints.
+    for latents of (N, channels, height, width); without `hint` the UNet is unchanged. N may be a divisor of the number
+    of latents: guidance passes [unconditional, conditional] with the same hints.
 
-    `scale`: pixels of a hint per number of the latents, a power of 2. `channels`: after each size of the picture.
+    `scale`: pixels of a hint per latent position along a side, a power of 2. `channels`: one per resolution.
     """
     halvings = scale.bit_length() - 1
     channels = channels or CHANNELS[: halvings + 1]
     if scale != 2 ** (len(channels) - 1):
         raise JobError(
-            f"a hint encoder with channels {channels} scales by {2 ** (len(channels) - 1)}, the model's autoencoder "
-            f"by {scale}. Give one number of channels for each of the {halvings + 1} sizes."
+            f"hint encoder: expected {halvings + 1} channels, one per resolution of the autoencoder's scale {scale}, "
+            f"found {channels}. Correct `channels`."
         )
     encoder = ControlNetConditioningEmbedding(unet.config.block_out_channels[0], 3, channels)
     unet.add_module(NAME, encoder.to(unet.device))
-    # Functions of the module, not closures: a copy of the UNet has hooks on itself.
+    # Module-level functions rather than closures: the hooks of a copied UNet must act on the copy.
     unet.register_forward_pre_hook(take_hint, with_kwargs=True)
     unet.register_forward_hook(drop_hint, always_call=True)
     unet.conv_in.register_forward_hook(add_encoded)
@@ -43,10 +45,10 @@ def attach(unet, scale: int, channels: tuple[int, ...] | None = None) -> None:
 
 
 def init_unit_variance(model) -> None:
-    """Weights at which a hint reaches the last convolution, still zero, as strong as it came, and no biases.
+    """Initialise the weights so that a hint keeps its variance up to the last convolution (still zero), without biases.
 
-    At PyTorch's own, which the official code has, what differs from pixel to pixel gets sixty times weaker on its way,
-    what is the same everywhere eight times: it takes thousands of steps until a hint shows.
+    With PyTorch's default initialisation, as in the official code, spatially varying signals are attenuated sixty times
+    and constant ones eight times, and the control image takes effect only after thousands of steps.
     """
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -64,7 +66,7 @@ def take_hint(unet, arguments: tuple, keywords: dict) -> tuple[tuple, dict]:
 
 
 def encode(unet, hint):
-    """(N, channels of the UNet's first block, height, width)."""
+    """Encode a hint as (N, channels of the UNet's first block, height, width)."""
     encoder = unet.get_submodule(NAME)
     return encoder(hint.to(next(encoder.parameters())))
 
@@ -86,14 +88,14 @@ def check(unet, hint, latents) -> None:
     wanted = (3, *(scale * side for side in latents.shape[2:]))
     if tuple(hint.shape[1:]) != wanted or len(latents) % len(hint):
         raise JobError(
-            f"hints of the shape {tuple(hint.shape)} for latents of {tuple(latents.shape)}: expected (N, "
-            f"{', '.join(map(str, wanted))}) with N or a divisor of it. Give hints of the size of the images."
+            f"control images: expected shape (N, {', '.join(map(str, wanted))}) for latents of {tuple(latents.shape)}, "
+            f"with N or a divisor of it, found {tuple(hint.shape)}. Resize them to the size of the images."
         )
 
 
 @contextlib.contextmanager
 def cached_hint(unet, hint):
-    """Inside, every call of the UNet without `hint` has this one: encoded once, for all steps of a sampler."""
+    """Use this hint in every call of the UNet without `hint`; it is encoded once for all steps of a sampler."""
     with torch.no_grad():
         unet.conv_in.shown = encode(unet, hint)
     try:

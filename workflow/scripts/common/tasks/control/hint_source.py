@@ -1,4 +1,4 @@
-"""Find the source of a custom hint function without importing it, so that a dry run can tell whether it changed.
+"""The source of a custom hint function, found without importing it, so that a dry run can detect changes.
 
 Imported by the Snakefile on login nodes, so no torch and no numpy here.
 """
@@ -13,9 +13,9 @@ from common.core.errors import JobError
 
 
 def sha256(hint: str) -> str:
-    """SHA-256 of the source of `module:function`: the module's file, or all Python files of its top-level package.
+    """Compute the SHA-256 of the source of `module:function`: its file, or all Python files of its top-level package.
 
-    What they import from elsewhere is not covered. JobError if Python cannot find the module.
+    Their imports from elsewhere are not covered. Raises JobError if Python cannot find the module.
     """
     module = hint.partition(":")[0]
     top = module.partition(".")[0]
@@ -35,7 +35,7 @@ def sha256(hint: str) -> str:
 
 
 def find(module: str) -> ModuleSpec | None:
-    """The specification of a module with a file or folder, found from its top-level package down."""
+    """Find the specification of a module with a file or folder, starting at its top-level package."""
     top, *parts = module.split(".")
     try:
         spec = find_spec(top)  # find_spec("a.b") would import a

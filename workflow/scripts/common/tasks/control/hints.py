@@ -1,8 +1,8 @@
-"""Control signals: from a photograph and its annotation to the hint, the picture that steers generation.
+"""Control signals: functions that compute the control image from an image and its annotation.
 
-A hint is a function (picture, annotation) -> RGB picture of the picture's size (paper, Table 4). A custom control
-signal is such a function, named in the config as `module:function`; what it needs of annotations it may read itself.
-The picture is RGB and `resolution` pixels square. The function returns an image or a numpy array (RETURNED).
+A control signal is a function (image, annotation) -> RGB image of the same size (paper, Table 4). A custom control
+signal is such a function, given in the config as `hint: module:function`; it may also read annotations itself. The
+image is RGB and `resolution` pixels square. The function returns an image or a NumPy array (RETURNED).
 """
 
 import csv
@@ -20,22 +20,22 @@ from common.evaluators.edges import edges
 from common.evaluators.segmentation import CLASSES, IGNORED
 
 RETURNED = (
-    "an image, or a numpy array (height, width) or (height, width, 3) of uint8, or of floats in 0 to 1, of the size of "
-    "the image that it is given"
+    "an image, or a NumPy array (height, width) or (height, width, 3) of uint8, or of floats in 0 to 1, with the size "
+    "of the input image"
 )
 COLOURS = Path(__file__).with_name("ade20k.csv")
 
 
 def canny(picture: Image.Image, annotation=None) -> Image.Image:
-    """White edges on black. The annotation plays no part."""
+    """Draw white edges on black; the annotation is not used."""
     return Image.fromarray(edges(picture)).convert("RGB")
 
 
 def landmarks(picture: Image.Image, annotation: numpy.ndarray) -> Image.Image:
-    """The points of one face, (68, 2) of x and y in pixels of the picture, as white dots on black.
+    """Draw the points of one face, (68, 2) of x and y in image pixels, as white dots on black.
 
-    Any other number of points will do. JobError for no face, several, and points of a picture of another size. Dots
-    are drawn as by `plot_points` of the official eval_landmark.py.
+    Any other number of points works too. Raises JobError for no face, several faces, and points of an image of another
+    size. Dots are drawn like `plot_points` of the official eval_landmark.py.
     """
     import cv2
 
@@ -43,15 +43,15 @@ def landmarks(picture: Image.Image, annotation: numpy.ndarray) -> Image.Image:
     if points.ndim != 2 or points.shape[1] != 2 or not len(points):
         kind = "no face" if not points.size else "several faces" if points.ndim == 3 else "something else"
         raise JobError(
-            f"landmarks: expected the points of one face, (68, 2), got {kind} (shape {points.shape}). "
-            "Leave the picture out, or keep one face."
+            f"landmarks: expected the points of one face, (68, 2), found {kind} (shape {points.shape}). "
+            "Exclude the image, or keep one face."
         )
     check_pixels(points, "landmarks")
     size = numpy.array(picture.size)
     if not ((points >= 0) & (points < size)).all(axis=1).mean() >= 0.5:
         raise JobError(
-            f"landmarks: most points lie outside of the picture ({picture.width} × {picture.height} pixels); "
-            f"x and y go up to {points.max(axis=0).round(1).tolist()}. Scale them with the picture."
+            f"landmarks: expected points inside the image ({picture.width} × {picture.height} pixels), found most "
+            f"outside: x and y go up to {points.max(axis=0).round(1).tolist()}. Scale them with the image."
         )
     radius = max(int(min(picture.size) / 200), 1)
     drawn = numpy.zeros((picture.height, picture.width, 3), numpy.uint8)
@@ -61,7 +61,7 @@ def landmarks(picture: Image.Image, annotation: numpy.ndarray) -> Image.Image:
 
 
 def segmentation(picture: Image.Image, annotation: numpy.ndarray) -> Image.Image:
-    """The classes of `classes`, (height, width), in ADE20K's colours; black where a pixel has none."""
+    """Draw the classes of `classes`, (height, width), in ADE20K's colours; pixels without a class are black."""
     shown = numpy.vstack([palette(), numpy.zeros((IGNORED - CLASSES + 1, 3), numpy.uint8)])
     return Image.fromarray(shown[check_classes(annotation, "segmentation")])
 
@@ -70,9 +70,9 @@ HINTS: dict[str, Callable] = {"canny": canny, "landmarks": landmarks, "segmentat
 
 
 def draw(name: str, picture: Image.Image, annotation=None) -> Image.Image:
-    """Return the control image, RGB, of a name in HINTS or of a custom function `module:function`.
+    """Compute the RGB control image with a function in HINTS or a custom function `module:function`.
 
-    JobError if the function fails, or returns anything but RETURNED.
+    Raises JobError if the function fails, or returns anything but RETURNED.
     """
     hint, what = named(name), f"hint {name}"
     try:
@@ -81,14 +81,14 @@ def draw(name: str, picture: Image.Image, annotation=None) -> Image.Image:
         raise
     except Exception as problem:
         raise JobError(
-            f"{what} failed: {type(problem).__name__}: {problem}. Correct the function or what it reads."
+            f"{what} failed: {type(problem).__name__}: {problem}. Correct the function or its data."
         ) from problem
     if isinstance(made, numpy.ndarray):
         image = images.from_array(made, what)
     elif isinstance(made, Image.Image):
         image = images.to_8_bit(made, what).convert("RGB")
     else:
-        raise JobError(f"{what} returned {type(made).__name__}; expected {RETURNED}. Correct the function.")
+        raise JobError(f"{what}: expected {RETURNED}, found {type(made).__name__}. Correct the function.")
     check_sizes(image.size, picture.size, what)
     return image
 
@@ -99,47 +99,47 @@ def named(name: str) -> Callable:
     module, _, function = name.partition(":")
     try:
         return getattr(import_module(module), function)
-    except Exception as problem:  # whatever the module does when it is imported
+    except Exception as problem:  # importing the module may raise anything
         raise JobError(
-            f"hint {name!r}: neither one of {', '.join(HINTS)} nor a function `module:function` on PYTHONPATH "
-            f"({type(problem).__name__}: {problem})."
+            f"hint {name!r}: expected one of {', '.join(HINTS)} or a function `module:function` on PYTHONPATH, found "
+            f"neither ({type(problem).__name__}: {problem}). Correct the name or PYTHONPATH."
         ) from problem
 
 
 def classes(path) -> numpy.ndarray:
-    """A label map of ADE20K's, a path or an open file, as classes, (height, width) of 0 to 149 and IGNORED.
+    """Read a label map of ADE20K, a path or an open file, as classes, (height, width) of 0 to 149 and IGNORED.
 
-    In the file 1 to 150 are the classes, 0 is none of them and 255 padding (objectInfo150.txt of CSAIL's
-    sceneparsing); mmsegmentation calls the same step `reduce_zero_label`.
+    In the file, 1 to 150 are the classes, 0 is no class and 255 padding (objectInfo150.txt of CSAIL's sceneparsing);
+    mmsegmentation calls this conversion `reduce_zero_label`.
     """
     with images.opened(path) as image:
         values = numpy.asarray(image)
     if values.ndim != 2 or values.dtype == bool:
-        raise JobError(f"{path}: not a label map but a picture of mode {image.mode}. Give one class number a pixel.")
+        raise JobError(f"{path}: expected a label map with one class per pixel, found mode {image.mode}. Convert it.")
     if strange := numpy.setdiff1d(values, [*range(CLASSES + 1), IGNORED]).tolist():
         raise JobError(
-            f"{path}: unknown labels {', '.join(map(str, strange[:8]))}; ADE20K's are 0 (none) to {CLASSES}, "
-            f"{IGNORED} is padding. Is it a label map of another dataset?"
+            f"{path}: expected ADE20K's labels 0 (none) to {CLASSES} and {IGNORED} (padding), found "
+            f"{', '.join(map(str, strange[:8]))}. Check whether it is a label map of another dataset."
         )
     return numpy.where(values == 0, IGNORED, numpy.where(values == IGNORED, IGNORED, values - 1)).astype(numpy.uint8)
 
 
 def check_classes(found: numpy.ndarray, what: str) -> numpy.ndarray:
-    """The array; JobError unless it is (height, width) of 0 to 149 and IGNORED."""
+    """Return the array; raise JobError unless it is (height, width) of 0 to 149 and IGNORED."""
     found = numpy.asarray(found)
     strange = numpy.unique(found[(found != IGNORED) & ((found < 0) | (found >= CLASSES))]).tolist()
     if found.ndim != 2 or strange:
         raise JobError(
-            f"{what}: expected (height, width) of 0 to {CLASSES - 1} or {IGNORED}, got shape {found.shape} with "
+            f"{what}: expected (height, width) of 0 to {CLASSES - 1} or {IGNORED}, found shape {found.shape} with "
             f"{', '.join(map(str, strange[:8])) or 'such values'}."
         )
     return found
 
 
 def classes_of_colours(path) -> numpy.ndarray:
-    """A picture in ADE20K's colours, a path or an open file, as classes: what `segmentation` draws, undone.
+    """Read an image in ADE20K's colours, a path or an open file, as classes: the inverse of `segmentation`.
 
-    Road and skyscraper have one colour; it is taken for road's. Good for hints, then, but not to judge by.
+    Road and skyscraper have the same colour, which is read as road: usable for control images, not for evaluation.
     """
     with images.opened(path) as image:
         colours = numpy.asarray(images.to_8_bit(image, str(path)).convert("RGB"), numpy.int32)
@@ -150,46 +150,47 @@ def classes_of_colours(path) -> numpy.ndarray:
     found, place = numpy.unique(numbers, return_inverse=True)
     if strange := [f"#{number:06x}" for number in found if int(number) not in known]:
         raise JobError(
-            f"{path}: {len(strange)} colours are no class's of ADE20K: {', '.join(strange[:8])}. Is it a colour map of "
-            "another dataset, or one that was scaled with blending, or stored as JPEG?"
+            f"{path}: expected only the colours of ADE20K's classes, found {len(strange)} others: "
+            f"{', '.join(strange[:8])}. Check whether it is from another dataset, was resized with interpolation, or "
+            "was stored as JPEG."
         )
     return numpy.array([known[int(number)] for number in found], numpy.uint8)[place].reshape(numbers.shape)
 
 
 def points(path, count: int = 68) -> numpy.ndarray:
-    """Landmarks of one face, (count, 2) in pixels, from a file of lines `x y` as CelebA-HQ's; path or open file."""
+    """Read the landmarks of one face, (count, 2) in pixels, from lines `x y` as in CelebA-HQ; path or open file."""
     try:
         text = Path(path).read_text() if isinstance(path, str | Path) else path.read().decode()
         found = numpy.array([line.split() for line in text.splitlines() if line.strip()], float)
     except ValueError as problem:
-        raise JobError(f"{path}: not lines of two numbers ({problem}).") from problem
+        raise JobError(f"{path}: expected lines of two numbers ({problem}). Correct the file.") from problem
     if found.shape != (count, 2):
         raise JobError(
-            f"{path}: expected {count} lines of x and y, the landmarks of one face, got {found.shape[0]} lines. "
-            "Leave pictures without a face out; keep one face of several."
+            f"{path}: expected {count} lines of x and y, the landmarks of one face, found {found.shape[0]} lines. "
+            "Exclude images without a face; keep one face of several."
         )
     return check_pixels(found, str(path))
 
 
 def check_pixels(points: numpy.ndarray, what: str) -> numpy.ndarray:
-    """Return points (N, 2); JobError for values that are not finite, and for points that are not in pixels."""
+    """Return points (N, 2); raise JobError for values that are not finite, and for points that are not in pixels."""
     if not numpy.isfinite(points).all():
         wrong = int(numpy.nonzero(~numpy.isfinite(points).all(axis=1))[0][0])
         raise JobError(
             f"{what}: expected landmarks in pixels, found {points[wrong].tolist()} for point {wrong + 1}. "
-            "Leave out images without a complete face."
+            "Exclude images without a complete face."
         )
-    if numpy.abs(points).max() <= 2:  # a face of two pixels is none; points a little outside of the image are seen
+    if numpy.abs(points).max() <= 2:  # no face has two pixels; normalised points may be slightly outside of the image
         raise JobError(
             f"{what}: expected landmarks in pixels, found x and y between {points.min():.3g} and {points.max():.3g}, "
-            "as if divided by the image's size. Multiply x by its width and y by its height."
+            "as if normalised by the image size. Multiply x by its width and y by its height."
         )
     return points
 
 
 @cache
 def palette() -> numpy.ndarray:
-    """ADE20K's colours, (150, 3) of uint8, those of CSAIL's color150.mat and of mmsegmentation."""
+    """Return ADE20K's colours, (150, 3) of uint8, as in CSAIL's color150.mat and mmsegmentation."""
     with open(COLOURS, newline="") as stream:
         rows = list(csv.DictReader(stream))
     return numpy.array([[int(row[channel]) for channel in ("red", "green", "blue")] for row in rows], numpy.uint8)

@@ -1,4 +1,4 @@
-"""The images that a run generates from control images: their order and their names.
+"""Order and names of the images that a run generates from control images.
 
 An image is (step, row): the weights after `step`, the row of the control image in the evaluated split.
 """

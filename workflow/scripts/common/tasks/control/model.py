@@ -1,7 +1,7 @@
-"""UNets that follow a hint: with the light hint encoder and a method's adapters, or a whole ControlNet beside them.
+"""UNets conditioned on a control image: with the hint encoder and a method's adapters, or with a ControlNet.
 
-Both are trained, saved and loaded by common/models/adapters.py: the hint encoder is to an adapter what the head is to a
-classifier's, and is saved beside it; a ControlNet is all that is trained and saved.
+Both are trained, saved and loaded by common/models/adapters.py: the hint encoder is treated like a classifier's head
+and saved next to the adapter; of a ControlNet model, only the ControlNet is trained and saved.
 """
 
 from pathlib import Path
@@ -19,18 +19,18 @@ CONTROLNET = "controlnet"  # name of the module
 
 
 class WithControlNet(torch.nn.Module):
-    """A frozen UNet with diffusers' ControlNet, which starts as a copy of the UNet's encoder (arXiv 2302.05543)."""
+    """A frozen UNet with diffusers' ControlNet, initialised as a copy of the UNet's encoder (arXiv 2302.05543)."""
 
     def __init__(self, unet, channels: tuple[int, ...]):
         from diffusers import ControlNetModel
 
         super().__init__()
         self.unet = unet.requires_grad_(False)
-        # Trained in full, and therefore in float32: small steps would be lost in half precision.
+        # Fully trained and therefore in float32: small steps would be lost in half precision.
         self.controlnet = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=channels).float()
 
     def forward(self, noisy, times, context, hint):
-        """As the UNet's forward; hint (N, 3, height, width) in pixels, 0 to 1."""
+        """Run like the UNet's forward; hint (N, 3, height, width) in pixels, 0 to 1."""
         dtype = next(self.controlnet.parameters()).dtype
         residuals, middle = self.controlnet(
             noisy.to(dtype), times, context.to(dtype), controlnet_cond=hint.to(dtype), return_dict=False
@@ -49,19 +49,19 @@ class WithControlNet(torch.nn.Module):
 
 
 def head(method: dict) -> list[str]:
-    """What is trained beside the method's adapters: `head` of the functions in common/models/adapters.py."""
+    """Return the modules trained along with the adapters: `head` of the functions in common/models/adapters.py."""
     return [CONTROLNET if METHODS[method["kind"]].controlnet else hint_encoder.NAME]
 
 
 def count(model, method: dict) -> dict[str, int]:
-    """Parameters as adapters.count gives them; the paper counts neither the hint encoder nor any other head."""
+    """Count parameters with adapters.count; the paper counts neither the hint encoder nor any other head."""
     return adapters.count(model, [] if METHODS[method["kind"]].controlnet else head(method))
 
 
 def load(folder: Path, method: dict, precision: str = "float32", channels: tuple[int, ...] | None = None):
-    """The UNet of a diffusers folder, ready for hints; nothing of it is trainable and no adapter is in it yet.
+    """Load the UNet of a diffusers folder and attach the hint encoder; nothing is trainable and it has no adapter yet.
 
-    `channels`: of the hint encoder, see hint_encoder.attach. Its start, and nothing else here, is drawn by torch.
+    `channels`: of the hint encoder, see hint_encoder.attach. Only the hint encoder is randomly initialised.
     """
     unet = stable_diffusion.load_unet(folder, precision).requires_grad_(False)
     return ready(unet, method, autoencoder_scale(folder), channels)
@@ -75,28 +75,28 @@ def ready(unet, method: dict, scale: int, channels: tuple[int, ...] | None = Non
 
 
 def checked_tensor(picture: Image, side: int, what: str) -> torch.Tensor:
-    """(3, side, side), 0 to 255; JobError, which calls the picture `what`, unless it is RGB and of that size."""
+    """Convert to (3, side, side), 0 to 255; raise JobError, which calls it `what`, unless it is RGB of that size."""
     if picture.mode != "RGB" or picture.size != (side, side):
         raise JobError(
-            f"{what} is {picture.mode} of {picture.width} × {picture.height} pixels; expected RGB of {side} × {side}. "
-            "Correct the dataset's conversion, or the resolution."
+            f"{what}: expected RGB of {side} × {side} pixels, found {picture.mode} of {picture.width} × "
+            f"{picture.height}. Correct the dataset's conversion, or the resolution."
         )
     return stable_diffusion.to_tensor(picture)
 
 
 def autoencoder_scale(folder: Path) -> int:
-    """Pixels per number of the latents, along a side."""
+    """Return the number of pixels per latent position along a side."""
     from diffusers import AutoencoderKL
 
     try:
         config = AutoencoderKL.load_config(folder, subfolder="vae")
     except OSError as problem:
-        raise JobError(f"{folder}: no vae/config.json. Correct the model's `files`.") from problem
+        raise JobError(f"{folder}: expected vae/config.json, found none. Correct the model's `files`.") from problem
     return 2 ** (len(config["block_out_channels"]) - 1)
 
 
 def require_head(model, method: dict, weights: Path) -> None:
-    """Raise JobError unless the file of a run holds a whole hint encoder or ControlNet, of this model's sizes."""
+    """Raise JobError unless a run's file contains a complete hint encoder or ControlNet with this model's sizes."""
     prefix = f"{head(method)[0]}."
     found = {
         name.removeprefix(built_adapters.PREFIX): shape for name, shape in safe_checkpoints.shapes(weights).items()
@@ -112,9 +112,9 @@ def require_head(model, method: dict, weights: Path) -> None:
 
 
 def load_trained(folder: Path, method: dict, weights: Path, channels: tuple[int, ...] | None = None):
-    """A run's model for sampling, in float32: adapters are merged into the UNet's weights, so a step costs no more.
+    """Load a run's model for sampling in float32, with adapters merged into the UNet's weights to save time per step.
 
-    Merged from the weights as they came, in float32: exact up to rounding, whatever was merged before.
+    They are merged into freshly loaded weights: exact up to rounding, independent of earlier merges.
     """
     model = load(folder, method, channels=channels)
     if METHODS[method["kind"]].trains:
@@ -123,6 +123,6 @@ def load_trained(folder: Path, method: dict, weights: Path, channels: tuple[int,
     if not METHODS[method["kind"]].peft_config:
         return model
     unet = model.get_base_model()
-    # PEFT unloads from a wrapper only what has a weight of its own, and the encoder is a module of modules.
+    # PEFT unloads only modules with their own weight from its wrapper, and the encoder is a module of modules.
     unet.add_module(hint_encoder.NAME, unet.get_submodule(hint_encoder.NAME).modules_to_save["default"])
     return model.merge_and_unload()

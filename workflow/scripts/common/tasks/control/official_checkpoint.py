@@ -1,7 +1,7 @@
-"""A run's whole model in one file, as the official control scripts (tool_add_hra.py, train.py) read and write it.
+"""A run's complete model as a single-file checkpoint in the format of the official scripts (tool_add_hra.py, train.py).
 
-To LDM's layout come `….hra_u` and `….fixed_linear.weight` of each adapted layer and the hint encoder's
-`control_model.input_hint_block.…`. Methods that the official code lacks are merged into the weights.
+LDM's layout is extended by `….hra_u` and `….fixed_linear.weight` of every adapted layer and by the hint encoder's
+`control_model.input_hint_block.…`. Methods that the official code does not have are merged into the weights.
 """
 
 import copy
@@ -23,13 +23,13 @@ FIXED, HRA = ".fixed_linear.", ".hra_u"
 
 
 def write(folder: Path, method: dict, weights: Path, path: Path) -> None:
-    """Write a run's model to `path`, .ckpt or .safetensors; `folder`: the base in diffusers' layout."""
+    """Write a run's model to `path`, .ckpt or .safetensors; `folder`: the base model in diffusers' layout."""
     from diffusers import AutoencoderKL, DDIMScheduler
     from transformers import CLIPTextModel
 
     entry = METHODS[method["kind"]]
     if entry.controlnet:
-        raise JobError("the official HRA scripts have no ControlNet; take the run's own file with diffusers.")
+        raise JobError("the official HRA scripts have no ControlNet; use the run's own file with diffusers.")
     merged = control_model.load_trained(folder, method, weights)
     unet = stable_diffusion.load_unet(folder) if entry.official_layers else merged
     parts = {
@@ -43,7 +43,7 @@ def write(folder: Path, method: dict, weights: Path, path: Path) -> None:
     encoder = merged.get_submodule(hint_encoder.NAME)
     for name, ldm in ldm_keys.of_hint_encoder(len(encoder.blocks)).items():
         state[ldm] = encoder.state_dict()[name]
-    # A part of the official hint encoder that is never used, and that its strict loading asks for.
+    # An unused part of the official hint encoder, which its strict loading requires.
     times = {name: value for name, value in state.items() if name.startswith(f"{ldm_keys.UNET}time_embed.")}
     state |= {name.replace(ldm_keys.UNET, "control_model."): value for name, value in times.items()}
     scheduler = DDIMScheduler.from_pretrained(folder, subfolder="scheduler")
@@ -51,7 +51,7 @@ def write(folder: Path, method: dict, weights: Path, path: Path) -> None:
 
 
 def adapted(state: dict, adapter: dict, known: dict[str, str]) -> dict:
-    """LDM's weights with the vectors u, (inputs, r) each, of an HRA adapter in PEFT's names."""
+    """Add the vectors u, (inputs, r) each, of an HRA adapter with PEFT's names to LDM's weights."""
     vectors = {name.removeprefix(PREFIX).removesuffix(HRA): u for name, u in adapter.items() if name.endswith(HRA)}
     layers = {known[f"{name}.weight"].removesuffix(".weight"): u for name, u in vectors.items()}
     fixed = {}
@@ -62,16 +62,16 @@ def adapted(state: dict, adapter: dict, known: dict[str, str]) -> dict:
 
 
 def split(state: dict) -> tuple[dict, dict[str, torch.Tensor]]:
-    """The base's weights under LDM's own names, and what the official code has added, under its names."""
+    """Split into the base model's weights under LDM's names and the official code's additions under its names."""
     added = {name: value for name, value in state.items() if name.endswith(HRA) or name.startswith(ldm_keys.HINT)}
     return {name.replace(FIXED, "."): value for name, value in state.items() if name not in added}, added
 
 
 def read(path: Path, folder: Path, method: dict, out: Path):
-    """The base of an official checkpoint as a diffusers pipeline; its adapter and hint encoder go to the folder `out`.
+    """Return an official checkpoint's base model as a diffusers pipeline; write its adapter and hint encoder to `out`.
 
-    `folder`: as in ldm_checkpoint.pipeline. `method`: of kind hra, with the r and the targets of the file; JobError
-    names the first weight that is in one of them only or has another shape.
+    `folder`: as in ldm_checkpoint.pipeline. `method`: of kind hra, with the r and the targets of the file. Raises
+    JobError with the first weight that is in one of them only or has another shape.
     """
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
@@ -92,7 +92,7 @@ def read(path: Path, folder: Path, method: dict, out: Path):
     strange += [name for name in found if name in expected and found[name].shape != expected[name].shape]
     if strange:
         raise JobError(
-            f"{path} and the method do not fit: {strange[0]} is in one of them only, or has another shape. "
+            f"{path} does not match the method: {strange[0]} is in one of them only, or has another shape. "
             f"The method has {method['peft']} on {', '.join(method['targets'])}; correct r or the targets."
         )
     set_peft_model_state_dict(model, found)

@@ -1,4 +1,5 @@
-"""Images from prompts, seeds and hints as the official generation draws them: DDIM, the hint in both branches."""
+"""Generation from prompts, seeds and control images as in the official code: DDIM, with the control image in both
+branches of classifier-free guidance."""
 
 from pathlib import Path
 
@@ -13,20 +14,20 @@ from common.tasks.control import model as control_model
 
 
 class Sampler(stable_diffusion.Sampler):
-    """diffusion.Sampler for a UNet that follows a hint, or for a ControlNet through diffusers' own pipeline."""
+    """Sampler for a UNet with a hint encoder, or for a ControlNet through diffusers' own pipeline."""
 
     @staticmethod
     def scheduler(config):
-        """DDIM at LDM's time steps, 1, 21, …, 981 for fifty, whose last step ends at the first noise level.
+        """Build DDIM with LDM's time steps, 1, 21, …, 981 for fifty, whose last step ends at the first noise level.
 
-        diffusers' own defaults clip the latents as if they were pictures.
+        diffusers' own defaults clip the latents as if they were images.
         """
         return DDIMScheduler.from_config(
             config, clip_sample=False, set_alpha_to_one=False, steps_offset=1, timestep_spacing="leading"
         )
 
     def use(self, method: dict, weights: Path) -> None:
-        """Put a run's model in, read anew: its adapters are merged, which cannot be taken back exactly."""
+        """Load a run's model from disk; its adapters are merged, which is not reversible exactly."""
         if weights == self.weights:
             return
         model = control_model.load_trained(self.folder, method, weights, self.sampling.get("hint_channels"))
@@ -41,10 +42,12 @@ class Sampler(stable_diffusion.Sampler):
         self.weights = weights
 
     def at_once(self, prompts: list[str], seeds: list[int], hints: list[Image]) -> list[tuple]:
-        """`hints`: RGB, of the size of the images."""
+        """Generate one batch; `hints`: control images, RGB, with the size of the images."""
         side = self.sampling["resolution"]
         named = zip(prompts, hints, strict=True)
-        tensors = [control_model.checked_tensor(hint, side, f"the hint of {prompt!r}") for prompt, hint in named]
+        tensors = [
+            control_model.checked_tensor(hint, side, f"the control image of {prompt!r}") for prompt, hint in named
+        ]
         shown = torch.stack(tensors) / 255
         if hasattr(self.pipe, "controlnet"):
             return super().at_once(prompts, seeds, image=shown)

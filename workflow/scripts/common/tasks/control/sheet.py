@@ -1,4 +1,4 @@
-"""What a sheet of control images shows: per row the control image, its image, and what each method makes of it."""
+"""Contents of a control sheet: per row the control image, its source image, and each method's generated image."""
 
 from common.core.job import as_list
 from common.data import images

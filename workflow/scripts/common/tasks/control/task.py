@@ -20,19 +20,19 @@ class Control(Task):
     lambda_sources = ("", "Table 4")
     own_rules = ("hints",)
     notes = (
-        "C2I: canny edges (100, 200) of the generated image against those of the real image, IoU and F1 of each image, "
-        "1 where neither has any. S2I: SegFormer-B4 on the generated images against the labels, percent; once with "
-        "NVlabs' weights, which the paper uses, and once with mmsegmentation's. L2F: mean distance in pixels (512 × "
-        "512) between the 68 points that face-alignment finds and those of the real image.",
-        "The paper leaves out images in which no face is found, so that a failure improves its number. The second "
-        "column counts each missing face with every point at the farthest corner, and their fraction is a column.",
+        "C2I: canny edges (100, 200) of the generated image against those of the real image, IoU and F1 per image, 1 "
+        "if neither has edges. S2I: SegFormer-B4 on the generated images against the labels, in percent; with NVlabs' "
+        "weights, which the paper uses, and with mmsegmentation's. L2F: mean distance in pixels (512 × 512) between "
+        "the 68 points that face-alignment detects and those of the real image.",
+        "The paper excludes images without a detected face, so a failure improves its number. The second column counts "
+        "a missing face with every point at the farthest corner; a third column has the fraction of such images.",
         "Real images: the real images are evaluated instead of generated ones. FID depends on the number of images; "
-        "the paper has none.",
-        "The paper copied its rows DreamBooth (there plain Stable Diffusion), ControlNet, T2I-Adapter, LoRA, COFT and "
-        "OFT from OFT, digit by digit, and BOFT from BOFT, which had Stable Diffusion 2.1 and CelebV-HQ. It counts no "
-        "parameters of the hint encoder, nor does `Params (M)`.",
-        "The paper prints λ = 1e-3; its Figures 6 and 9 to 11 and the official code have 1e-5, without the square. "
-        "Here COCO has its own captions: those of the paper do not tell which image they belong to.",
+        "the paper does not report it.",
+        "The paper copied its rows DreamBooth (plain Stable Diffusion in OFT), ControlNet, T2I-Adapter, LoRA, COFT and "
+        "OFT digit by digit from OFT, and BOFT from BOFT, which used Stable Diffusion 2.1 and CelebV-HQ. Neither the "
+        "paper nor `Params (M)` counts the hint encoder.",
+        "The paper prints λ = 1e-3; its Figures 6 and 9 to 11 and the official code use 1e-5, without the square. "
+        "COCO's own captions are used here, because the paper's prompts cannot be assigned to images.",
     )
 
     # Data
@@ -49,7 +49,7 @@ class Control(Task):
         return {"archives": True}
 
     def hints(self, dataset: str) -> dict:
-        """Return what the control images of a dataset depend on, apart from its files (their manifest covers these).
+        """Return what the control images of a dataset depend on, besides its files, which the manifest covers.
 
         JobError if the module of a custom hint function cannot be found.
         """
@@ -58,14 +58,14 @@ class Control(Task):
         chosen["resolution"] = self.settings["resolution"]
         if ":" in entry["hint"]:
             chosen["source_sha256"] = hint_source.sha256(entry["hint"])
-        if self.settings["version"] > 1:  # hints of version 1 were recorded without one, and must not be computed again
+        if self.settings["version"] > 1:  # version 1 was recorded without a number; do not recompute those images
             chosen["task_version"] = self.settings["version"]
         return chosen
 
     # Generation, evaluation and sheets
 
     def sampling(self) -> dict:
-        """Return how images are generated, without the number of shards. The official code has no safety checker."""
+        """Return the settings of generation, without the number of shards. The official code has no safety checker."""
         names = ("batch_size", "inference_steps", "guidance", "eta", "prompt_suffix", "precision")
         return {name: self.settings["generation"][name] for name in names} | {
             "resolution": self.settings["resolution"],
@@ -104,7 +104,7 @@ class Control(Task):
                 registry.check_annotation(f"{where}: evaluators", known[evaluator], annotated)
         methods = self.config["methods"].items()
         every = [f"{name}/{variant}" for name, method in methods for variant in method["variants"]]
-        for run in self.settings["sheets"]["runs"]:  # one that is not in the grid is left out
+        for run in self.settings["sheets"]["runs"]:  # runs that are not in the grid are skipped
             one_of(f"config: tasks.{self.name}.sheets.runs", "run", run, every)
 
     def errors_before(self, run: dict) -> list[str]:

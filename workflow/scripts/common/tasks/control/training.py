@@ -1,4 +1,4 @@
-"""Training of an adapter and a hint encoder, or of a ControlNet, on rows of (image, prompt, hint)."""
+"""Training of an adapter and a hint encoder, or of a ControlNet, on rows of (image, prompt, control image)."""
 
 import functools
 import random
@@ -16,22 +16,22 @@ from common.training import diffusion_trainer, run_record
 
 
 class Samples:
-    """Sample n of a training: image, hint and prompt of a row, and a generator for its noises and time step.
+    """Training samples: image, control image and prompt of a row, and a generator for its noise and time step.
 
-    `rows[i]`: (image, prompt, hint), the pictures RGB and `resolution` pixels square. In an epoch every row comes once;
-    in a new order unless `shuffle` is false, as in the official code. With a probability of `prompt_dropout` a prompt
-    is dropped (replaced by the empty one).
+    `rows[i]`: (image, prompt, control image), both RGB and `resolution` pixels square. Every row is used once per
+    epoch, reshuffled unless `shuffle` is false, as in the official code. With probability `prompt_dropout`, a prompt is
+    dropped (replaced with the empty prompt).
     """
 
     def __init__(self, rows, resolution: int, seed: int, prompt_dropout: float = 0.0, shuffle: bool = True):
         if not len(rows):
-            raise JobError("no rows to train on. Correct the dataset's training split.")
+            raise JobError("expected rows to train on, found none. Correct the dataset's training split.")
         self.rows, self.resolution, self.seed = rows, resolution, seed
         self.prompt_dropout, self.shuffle = prompt_dropout, shuffle
-        self.order = functools.lru_cache(2)(self.order)  # of 100,000 rows it takes longer than to read one
+        self.order = functools.lru_cache(2)(self.order)  # for 100,000 rows it takes longer than reading one
 
     def __getitem__(self, n: int) -> dict:
-        """pixels (3, resolution, resolution) in −1 to 1, hint likewise in 0 to 1, prompt, generator."""
+        """Return pixels (3, resolution, resolution) in −1 to 1, hint likewise in 0 to 1, prompt, generator."""
         epoch, place = divmod(n, len(self.rows))
         row = self.order(epoch)[place]
         image, prompt, hint = self.rows[row]
@@ -56,29 +56,29 @@ class Samples:
 
 
 def schedule(settings: dict, rows: int) -> dict:
-    """The settings with what follows from the number of rows: `epoch_steps`, and `max_steps` from `epochs`."""
+    """Complete the settings with values derived from the number of rows: `epoch_steps`, and `max_steps`."""
     epoch_steps = -(-rows // settings["batch_size"])
     return {"max_steps": run_record.total_steps(rows, settings)} | settings | {"epoch_steps": epoch_steps}
 
 
 class Trainer(diffusion_trainer.Trainer):
-    """`settings`: as `schedule` completes them."""
+    """Trains on the noise of images; `settings`: as completed by `schedule`."""
 
     def __init__(self, job: dict, model, folder: Path, samples: Samples, snapshot_steps: list[int], device, settings):
         super().__init__(job, model, folder, samples, snapshot_steps, device, settings)
         self.text = stable_diffusion.TextEncoder(folder, "float32", self.device)
 
     def loss(self, samples: list[dict]):
-        """Mean squared error of the noise."""
+        """Return the mean squared error of the noise."""
         context = self.text([sample["prompt"] for sample in samples])
         hints = torch.stack([sample["hint"] for sample in samples]).to(self.device)
         return self.errors(samples, context, hint=hints).mean()
 
 
 def start(folder: Path, method: dict, settings: dict, augmented: Path, channels: tuple[int, ...] | None = None):
-    """The model ready for the Trainer: hint encoder in place, the augmented checkpoint's start, gradients where due.
+    """Prepare the model for the Trainer: attach the hint encoder, load the initial adapter, set trainable parameters.
 
-    `augmented`: folder of the start; of a ControlNet, of the hint encoder alone and of `full` there is no file in it.
+    `augmented`: folder of the initial adapter; for a ControlNet, hint encoder only and `full` it contains no file.
     """
     from common.models import adapters
 

@@ -8,54 +8,58 @@ from pathlib import Path
 
 from common.core import files, manifests
 from common.core.job import start
-from common.models import adapters, causal_lm, stable_diffusion
+from common.methods import METHODS
 
 
 def main(job: dict) -> None:
+    params, manifest = job["params"], Path(job["output"]["manifest"])
+    method, source = params["method"], files.read_json(job["input"]["model"])
+    content = {
+        "model": {"name": source["name"], "revision": source["revision"], "sha256": source["sha256"]},
+        "kind": method["kind"],
+        "seed": int(params["seed"]),
+        "modules": [],
+        "files": {},
+    }
+    # Without an adapter no model is loaded: importing what it takes is seconds of a job that has nothing to insert.
+    if METHODS[method["kind"]].peft_config:
+        content |= insert(manifests.folder(job["input"]["model"]), params, manifest.parent)
+    files.write_json(manifest, content)
+    print(f"{len(content['modules'])} modules adapted, {content.get('adapter_parameters', 0):,} parameters")
+
+
+def insert(model_folder: Path, params: dict, folder: Path) -> dict:
+    """Write the adapter to `folder`; return its modules, its files and the numbers of parameters."""
     from transformers import set_seed
 
-    params = job["params"]
-    method, seed = params["method"], int(params["seed"])
-    manifest = Path(job["output"]["manifest"])
-    source = files.read_json(job["input"]["model"])
-    folder = manifests.folder(job["input"]["model"])
+    from common.models import adapters, causal_lm, stable_diffusion
+
+    method, seed, head = params["method"], int(params["seed"]), None
     if params["architecture"] == "causal_lm":
         set_seed(seed)
-        model = causal_lm.load_model(folder, params["precision"])
+        model = causal_lm.load_model(model_folder, params["precision"])
     elif params["architecture"] == "unet":
         set_seed(seed)
-        model = stable_diffusion.load_unet(folder)
+        model = stable_diffusion.load_unet(model_folder)
     elif params["architecture"] == "controlled":
         from common.tasks.control import model as control_model
 
         set_seed(seed)
-        model = control_model.load(folder, method)
+        model = control_model.load(model_folder, method)
+        # The hint encoder is to an adapter of the UNet what the head is to a classifier's; it starts with the adapter.
+        head = control_model.head(method)
     else:
-        # The adapter does not depend on the number of classes; the head is drawn again at fine-tuning.
-        model = adapters.load_classifier(folder, ["0", "1"], seed)
-    # The hint encoder is to an adapter of the UNet what the head is to a classifier's; here it starts with the adapter.
-    beside = control_model.head(method) if params["architecture"] == "controlled" else None
-    adapted = adapters.insert(model, method, beside)
-    content = {
-        "model": {"name": source["name"], "revision": source["revision"], "sha256": source["sha256"]},
-        "kind": method["kind"],
-        "seed": seed,
-        "modules": [],
-        "files": {},
-    }
-    if adapted is None:
-        adapters.select_trainable(model, method, beside or params["head"])
-    else:
-        adapters.save(adapted, manifest.parent)
-        content["modules"] = sorted(adapted.base_model.targeted_module_names)
-        content["files"] = {
-            name: {"bytes": (manifest.parent / name).stat().st_size, "sha256": files.sha256(manifest.parent / name)}
+        # The adapter does not depend on the number of classes; the head is initialised again at fine-tuning.
+        model = adapters.load_classifier(model_folder, ["0", "1"], seed)
+    adapted = adapters.insert(model, method, head)
+    adapters.save(adapted, folder)
+    return {
+        "modules": sorted(adapted.base_model.targeted_module_names),
+        "files": {
+            name: {"bytes": (folder / name).stat().st_size, "sha256": files.sha256(folder / name)}
             for name in ("adapter_config.json", adapters.WEIGHTS)
-        }
-    started = adapted if adapted is not None else model
-    content |= control_model.count(started, method) if beside else adapters.count(started, params["head"])
-    files.write_json(manifest, content)
-    print(f"{len(content['modules'])} modules adapted, {content['adapter_parameters']:,} parameters")
+        },
+    } | (control_model.count(adapted, method) if head else adapters.count(adapted, params["head"]))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from common.core.errors import JobError
+
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "snakemake")
 
 
@@ -63,21 +65,21 @@ def peak_memory_bytes(device: str) -> int:
     """Return the peak memory so far: allocated on the GPU by torch, otherwise the process's resident set size."""
     import resource
 
-    import torch
-
     if device == "cuda":
+        import torch
+
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def pick_device(gpu: int, device: str | None) -> str:
     """Return `cuda` or `cpu` as requested in the config; raise JobError if cuda is requested but unavailable."""
+    wanted = device or ("cuda" if gpu else "cpu")
+    if wanted != "cuda":
+        return wanted
     import torch
 
-    from common.core.errors import JobError
-
-    wanted = device or ("cuda" if gpu else "cpu")
-    if wanted == "cuda" and torch.cuda.device_count() < 1:
+    if torch.cuda.device_count() < 1:
         raise JobError(
             f"The config requests {gpu} GPU(s) (tasks.….resources.gpu); torch {torch.__version__} finds none on "
             f"{platform.node()}. Set gpu: 0 to use the CPU, or check the CUDA build and the node."

@@ -168,7 +168,7 @@ def finish_last(job: dict, trainer, attempts: dict, started: float, device: str,
 
 def untrained(job: dict, started: float, device: str, parameters: int) -> None:
     """The record of a model that takes no step; its weights are an empty file. `parameters`: of the whole model."""
-    from safetensors.torch import save_file
+    from safetensors.numpy import save_file  # no torch, which takes seconds to import
 
     if int(os.environ.get("RANK", 0)):
         return

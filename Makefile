@@ -14,9 +14,7 @@ READY := $(VENV)/.installed
 # DreamBooth, ADE20K, COCO and dlib's faces in that folder.
 ROOT := $(if $(DATA),demo/real,demo)
 CONFIGS := config/demo/config.yaml $(or $(if $(DATA),config/demo/real_data.yaml),$(if $(TASK),,config/demo/quick.yaml))
-WHOLE := $(if $(TASK),$(filter all,$(TASK)),$(DATA))
-TASKS := $(or $(if $(WHOLE),glue math subject control),$(TASK),glue control)
-TABLES := $(if $(WHOLE),all,$(foreach task,$(TASKS),$(ROOT)/results/table_$(task).csv $(ROOT)/results/figures/$(task)_parameters.png) $(if $(filter subject,$(TASKS)),sheets) $(if $(filter control,$(TASKS)),control_sheets))
+TARGETS := $(or $(TASK),$(if $(DATA),all,glue control))
 SNAKEMAKE := snakemake --cores $(CORES) --configfile $(CONFIGS) $(if $(DATA),--config local_root=$(DATA))
 
 .PHONY: help install demo status plan report test test-full fast lint format bench clean-demo
@@ -27,8 +25,8 @@ help: ## list the targets
 install: $(READY) ## create the environment in .venv
 
 demo: $(READY) ## run the pipeline on two CPU cores in 5 minutes (TASK=all, glue, math, subject or control, DATA=../shared/data, CORES=2)
-	$(SNAKEMAKE) --logger rich -- $(TABLES)
-	@for task in $(TASKS); do python workflow/scripts/print_table.py $(ROOT)/results/table_$$task.csv; done
+	$(SNAKEMAKE) --logger rich -- $(TARGETS)
+	@python workflow/scripts/print_table.py $(patsubst %,$(ROOT)/results/table_%.csv,$(TARGETS:all=*))
 
 status: $(READY) ## show the progress of the last runs and tails of failed logs (TABLE=glue)
 	@python workflow/scripts/status.py $(TABLE)
@@ -37,7 +35,7 @@ plan: $(READY) ## estimate the cost of the tables: jobs, GPU-hours, downloads, d
 	@snakemake -n -q $(if $(CONFIG),--configfile $(CONFIG)) -- $(if $(TABLE),$(RESULTS)/table_$(TABLE).csv,all)
 
 report: $(READY) ## write the demo's tables and figures to one HTML file, demo/report.html
-	$(SNAKEMAKE) --report $(ROOT)/report.html -- $(TABLES)
+	$(SNAKEMAKE) --report $(ROOT)/report.html -- $(TARGETS)
 
 test: $(READY) ## run all tests but the whole demo, in 20 minutes
 	python -m pytest -m "not full" -n $(CORES)

@@ -50,18 +50,25 @@ for task_rules in TASK_RULES:
 gpu_resources.apply(workflow)
 
 
+def results_of(task):
+    """List the tables, figures and contact sheets of a task."""
+    names = [f"table_{name}.csv" for name in TASKS[task].tables()]
+    names += [f"figures/{task}_{figure}.png" for figure in ("parameters", "lambda", "curves")]
+    if "sheets" in config["tasks"][task]:
+        names += [f"sheets/{task}_{dataset}.png" for dataset in grid.datasets(config, task)]
+    return [f"<results>/{name}" for name in names]
+
+
+for task in config["tasks"]:
+
+    rule:
+        name:
+            task
+        input:
+            results_of(task),
+
+
 rule all:
     default_target: True
     input:
-        collect("<results>/table_{name}.csv", name=[name for task in config["tasks"] for name in TASKS[task].tables()]),
-        collect(
-            "<results>/figures/{task}_{figure}.png",
-            task=config["tasks"],
-            figure=["parameters", "lambda", "curves"],
-        ),
-        [
-            f"<results>/sheets/{task}_{dataset}.png"
-            for task, entry in config["tasks"].items()
-            if "sheets" in entry
-            for dataset in grid.datasets(config, task)
-        ],
+        [results_of(task) for task in config["tasks"]],

@@ -1,8 +1,8 @@
-"""Print a table on the terminal, and where to look next.
+"""Print tables on the terminal, and where to look next.
 
     python workflow/scripts/print_table.py results/table_glue.csv
 
-Each cell: our mean, its std over seeds, and below it the difference to the published value.
+Each cell: our mean, its standard deviation over seeds, and below it the difference to the published value.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
 
+from common import tasks
 from common.report.run_statistics import read_csv, readable
 
 LABEL_WIDTH, PARAMETERS_WIDTH = 14, 7
@@ -61,46 +62,52 @@ def render(table: pd.DataFrame, width: int, title: str) -> list[Table]:
 
 
 def next_steps(path: Path) -> list[tuple[str, Path]]:
-    """Files beside the table that exist."""
+    """Files next to the table that exist."""
     task = path.stem.removeprefix("table_")
-    places = [("the table", path), ("for reading", path.with_suffix(".md"))]
-    places.append(("every run, with provenance", path.with_name(f"runs_{task}.csv")))
+    places = [("this table", path), ("the same, for reading", path.with_suffix(".md"))]
+    places.append(("all runs, with provenance", path.with_name(f"runs_{task}.csv")))
     places += [("a figure", figure) for figure in sorted((path.parent / "figures").glob(f"{task}_*.png"))]
     places += [("a contact sheet", sheet) for sheet in sorted((path.parent / "sheets").glob(f"{task}_*.png"))[:3]]
-    places += [("one run's record", record) for record in sorted((path.parent / task).rglob("train.json"))[:1]]
+    places += [("the record of one run", record) for record in sorted((path.parent / task).rglob("train.json"))[:1]]
     return [(what, place) for what, place in places if place.exists()]
+
+
+def show(path: Path, selection: str | None, console: Console) -> None:
+    table = read_csv(path)
+    if "selection" not in table:  # compute, retention
+        console.print(Markdown(path.with_suffix(".md").read_text()))
+        return
+    selection = selection or table["selection"].iloc[0]
+    part = table[table["selection"] == selection]
+    compared = any((part[name] != "").any() for name in part.columns if name.endswith("_difference"))
+    task = tasks.classes().get(path.stem.removeprefix("table_"), tasks.Task)
+    unit = ", percent" if task.scale == 100 else ""
+    title = f"{path.stem}, {selection.replace('_', ' ')}{unit}"
+    title += ": ours ± std over seeds, below it ours − paper" if compared else ": mean ± std over seeds"
+    for block in render(part, console.width, title):
+        console.print(block)
+    for _, row in part[part["missing"] != ""].iterrows():
+        console.print(
+            f"  missing: {row['method']} {readable(row['setting'])}: {row['missing']}", style="red", markup=False
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("table", type=Path, help="results/table_….csv")
+    parser.add_argument("tables", type=Path, nargs="+", help="results/table_….csv")
     parser.add_argument(
         "--selection", choices=["best_on_dev", "best_on_test", "last"], help="default: the paper's rule for the task"
     )
     arguments = parser.parse_args()
-    if not arguments.table.exists():
-        parser.error(f"{arguments.table} is not there yet: snakemake --cores 2 -- {arguments.table}")
+    if missing := [path for path in arguments.tables if not path.exists()]:
+        parser.error(f"{missing[0]} does not exist; make it: snakemake --cores 2 -- {missing[0]}")
     console = Console(width=shutil.get_terminal_size((140, 24)).columns)
-    table = read_csv(arguments.table)
-    if "selection" not in table:  # compute, retention
-        console.print(Markdown(arguments.table.with_suffix(".md").read_text()))
-        return
-    selection = arguments.selection or table["selection"].iloc[0]
-    part = table[table["selection"] == selection]
-    compared = any((part[name] != "").any() for name in part.columns if name.endswith("_difference"))
-    unit = "" if arguments.table.stem in ("table_subject", "table_control") else ", percent"
-    title = f"{arguments.table.stem}, {selection.replace('_', ' ')}{unit}"
-    title += ": ours ± std over seeds, below it ours − paper" if compared else ": mean ± std over seeds"
-    for block in render(part, console.width, title):
-        console.print(block)
-    holes = part[part["missing"] != ""]
-    for _, row in holes.iterrows():
-        console.print(
-            f"  not there: {row['method']} {readable(row['setting'])}: {row['missing']}", style="red", markup=False
-        )
+    for path in arguments.tables:
+        show(path, arguments.selection, console)
     console.print("Where to look next:")
-    for what, place in next_steps(arguments.table):
-        console.print(f"  {place!s:<44} {what}", markup=False, highlight=False, soft_wrap=True)
+    for path in arguments.tables:
+        for what, place in next_steps(path):
+            console.print(f"  {place!s:<52} {what}", markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -52,7 +52,6 @@ wildcard_constraints:
     method=one_of(config["methods"]),
     variant=one_of(name for method in config["methods"].values() for name in method["variants"]),
     benchmark=one_of(name for task in config["tasks"] for name in TASKS[task].benchmarks()),
-    noun=one_of(TASKS["subject"].nouns()) or "none",
     seed=r"\d+",
     shard=r"\d+",
     n_shards=r"\d+",

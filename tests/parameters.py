@@ -13,6 +13,7 @@ from unittest import mock
 
 import torch
 
+from common import tasks
 from common.core import grid
 from common.models import adapters
 from common.tasks.control import hint_encoder
@@ -122,14 +123,18 @@ class Row:
 
     @property
     def percent(self) -> bool:
-        return TABLES[self.table] == "math"
+        return architecture(TABLES[self.table]) == "causal_lm"
+
+
+def architecture(task: str) -> str:
+    return tasks.classes()[task].architecture
 
 
 def printed(table: str) -> dict[str, str]:
     """Read the paper's number of parameters per run, as printed."""
     with (ROOT / f"config/published/{table}.csv").open(newline="") as stream:
         rows = {row["run"]: row["params_M"] for row in csv.DictReader(stream) if row["run"] and row["params_M"]}
-    if TABLES[table] != "math":
+    if architecture(TABLES[table]) != "causal_lm":
         return rows
     # The published tables give millions, which are exact only to the two decimals of the percentage.
     return {run: f"{float(millions) * 1e8 / LLAMA_WEIGHTS:.2f}" for run, millions in rows.items()}
@@ -142,11 +147,11 @@ def base_model(task: str, model: str, method: dict):
 
     config = json.loads((ROOT / f"tests/data/models/{MODELS[model]}.json").read_text())
     with torch.device("meta"):
-        if task in ("subject", "control"):
+        if architecture(task) in ("unet", "controlled"):
             unet = diffusers.UNet2DConditionModel.from_config(config).requires_grad_(False)
-            return control_model.ready(unet, method, 8) if task == "control" else unet
+            return control_model.ready(unet, method, 8) if architecture(task) == "controlled" else unet
         config = transformers.AutoConfig.for_model(**config)
-        if task == "glue":
+        if architecture(task) == "classifier":
             return transformers.AutoModelForSequenceClassification.from_config(config)
         return transformers.AutoModelForCausalLM.from_config(config)
 
@@ -155,7 +160,8 @@ def count(task: str, model, method: dict, head: list[str]) -> int:
     """Count the adapter parameters of a run as its record does; a base model has none."""
     from peft.tuners.boft.layer import BOFTLayer
 
-    if task == "control":
+    controlled = architecture(task) == "controlled"
+    if controlled:
         head = control_model.head(method)
     # BOFT's permutations need values, which the meta device does not have.
     with (
@@ -167,7 +173,7 @@ def count(task: str, model, method: dict, head: list[str]) -> int:
     if adapted is None:
         adapters.select_trainable(model, method, head)
         adapted = model
-    counted = control_model.count(adapted, method) if task == "control" else adapters.count(adapted, head)
+    counted = control_model.count(adapted, method) if controlled else adapters.count(adapted, head)
     return counted["adapter_parameters"]
 
 

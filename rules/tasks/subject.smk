@@ -6,6 +6,10 @@
 # Steps: generate_class_images, gather_class_images; train, generate, gather, evaluate; sheet.
 
 
+wildcard_constraints:
+    noun=one_of(TASKS["subject"].nouns()) or "none",
+
+
 localrules:
     sheets,
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from common import methods
+from common import methods, tasks
 from common.core.errors import JobError
 from common.models import adapters
 from common.planning.method_checks import check_variant
@@ -81,6 +81,11 @@ def test_only_methods_py_compares_with_the_name_of_a_kind():
     assert places_of(set(methods.METHODS)) == []
 
 
+def test_only_a_task_s_rooms_compare_with_its_name():
+    rooms = ("workflow/scripts/common/tasks/", "rules/tasks/")
+    assert [place for place in places_of(set(tasks.classes())) if not place.startswith(rooms)] == []
+
+
 def test_the_schema_has_every_kind():
     schema = json.loads((WORKFLOW / "schemas/config/base.json").read_text())
     assert set(schema["$defs"]["method"]["properties"]["kind"]["enum"]) == set(methods.METHODS)
@@ -90,7 +95,7 @@ def test_config_readme_lists_the_kinds_of_every_task():
     text = (WORKFLOW.parent / "config/README.md").read_text()
     row = next(line for line in text.splitlines() if line.startswith("| `kind` per task |"))
     listed = dict(re.findall(r"(\w+): ([a-z, ]+\w)", row))
-    assert listed == {task: ", ".join(methods.kinds_of(task)) for task in ("glue", "math", "subject", "control")}
+    assert listed == {task: ", ".join(methods.kinds_of(task)) for task in tasks.classes()}
 
 
 @pytest.mark.parametrize("kind", methods.METHODS)

@@ -50,7 +50,7 @@ def test_the_plan_of_a_fifth_task(extended):
     runs = {f"task=intents dataset=assistant method={run} seed=0" for run in ("full variant=all", "hra variant=r8")}
     assert plan["train_intents"] == runs
     output = extended.snakemake("-n", "-q", "rules", "--configfile", "mine.yaml", "--", TARGETS_OF_TASK[0])
-    assert re.search(r"table_intents: \d+ jobs \(0 done\), of them 2 trainings, 2 evaluations", output)
+    assert re.search(r"table_intents: \d+ jobs \(0 done\), including 2 training runs, 2 evaluations", output)
     wrong = ("--config", "tasks={intents: {sedes: [1]}}")
     assert "tasks.intents: 'sedes' is not one of" in extended.snakemake(
         "-n", "--configfile", "mine.yaml", *wrong, "--", TARGETS_OF_TASK[0], ok=False

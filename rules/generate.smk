@@ -52,7 +52,6 @@ rule gather_outputs:
         "<logs>/generate/{task}/{dataset}/{method}/{variant}/seed{seed}/{benchmark}/gather.log",
     wildcard_constraints:
         task="(?!)",
-    localrule: True
     conda:
         "../../envs/hra.yaml"
     params:
@@ -70,7 +69,6 @@ rule gather_images:
         "<logs>/generate/{task}/{dataset}/{method}/{variant}/seed{seed}/{benchmark}/gather.log",
     wildcard_constraints:
         task="(?!)",
-    localrule: True
     conda:
         "../../envs/hra.yaml"
     params:

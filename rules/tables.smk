@@ -111,7 +111,6 @@ rule sheet:
         "<logs>/tables/sheet_{task}_{dataset}.log",
     wildcard_constraints:
         task="(?!)",
-    localrule: True
     conda:
         "../../envs/hra.yaml"
     params:

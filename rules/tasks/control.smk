@@ -11,6 +11,8 @@
 
 
 localrules:
+    gather_control,
+    sheet_control,
     control_sheets,
 
 

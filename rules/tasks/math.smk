@@ -7,6 +7,7 @@
 
 
 localrules:
+    gather_math,
     download_harness,
     table_retention,
     table_compute,

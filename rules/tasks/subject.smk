@@ -11,6 +11,9 @@ wildcard_constraints:
 
 
 localrules:
+    gather_class_images,
+    gather_subject,
+    sheet_subject,
     sheets,
 
 

@@ -95,3 +95,14 @@ def test_memory_grows_with_each_attempt():
     stated = {"mem_mb": 16000, "runtime": 60}
     assert [grid.resource(stated, "mem_mb", None, attempt) for attempt in (1, 2, 3)] == [16000, 24000, 32000]
     assert grid.resource(stated, "runtime", None, 3) == 60 and grid.resource(stated, "gpu", 0, 3) == 0
+
+
+def test_jobs_of_seconds_are_not_submitted():
+    """A rule made by `use rule … as` does not inherit that its template is local."""
+    text = "\n".join(path.read_text() for path in (ROOT / "rules").rglob("*.smk"))
+    listed = re.findall(r"^localrules:\n((?:    \w+,\n)+)", text, re.MULTILINE)
+    local = set(re.findall(r"\w+", "".join(listed)))
+    rules = set(re.findall(r"^(?:use rule \w+ as|rule) (\w+)", text, re.MULTILINE))
+    templates = set(re.findall(r"^use rule (\w+) as", text, re.MULTILINE))
+    short = {name for name in rules - templates if re.match("download|gather|runs|table|figures|sheet", name)}
+    assert len(short) > 10 and short <= local, short - local

@@ -10,7 +10,7 @@ from common.training import interruption
 
 
 def stop_after(step: int, train: Callable) -> None:
-    """Run `train`, which is told to stop after a step: its state is saved."""
+    """Run `train`, told to stop after a step: it saves a checkpoint."""
     plain = interruption.CheckpointOnSignal.on_step_end
 
     def on_step_end(self, args, state, control, **options):

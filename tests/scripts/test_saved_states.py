@@ -1,4 +1,4 @@
-"""A saved state is used by the training that it belongs to, and only if it is whole."""
+"""A training checkpoint is used only by the training that it belongs to, and only if it is intact."""
 
 import os
 import shutil

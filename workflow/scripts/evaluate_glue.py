@@ -6,6 +6,7 @@ from pathlib import Path
 from common.core import files, manifests, predictions, provenance
 from common.core.job import start
 from common.models import adapters, classifier
+from common.models.precision import dtype
 
 
 def main(job: dict) -> None:
@@ -53,7 +54,6 @@ def logits(model, data, tokenizer, settings: dict, device: str):
     from tqdm import tqdm
     from transformers import DataCollatorWithPadding
 
-    precision = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(settings["precision"])
     # Similar lengths together: less padding. The order is undone below.
     order = np.argsort([-len(row) for row in data["input_ids"]], kind="stable")
     loader = DataLoader(
@@ -61,8 +61,9 @@ def logits(model, data, tokenizer, settings: dict, device: str):
         batch_size=settings.get("eval_batch_size", settings["batch_size"]),
         collate_fn=DataCollatorWithPadding(tokenizer),
     )
+    autocast = torch.autocast(device, dtype(settings["precision"]), enabled=settings["precision"] != "float32")
     parts = []
-    with torch.inference_mode(), torch.autocast(device, dtype=precision, enabled=precision is not None):
+    with torch.inference_mode(), autocast:
         for batch in tqdm(loader, desc="evaluate", disable=None):
             parts.append(model(**batch.to(device)).logits.float().cpu().numpy())
     result = np.empty_like(np.concatenate(parts))

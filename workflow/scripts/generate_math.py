@@ -12,7 +12,7 @@ from common import methods
 from common.core import files, manifests, predictions, provenance
 from common.core.errors import JobError
 from common.core.job import start
-from common.models import causal_lm, memory
+from common.models import causal_lm, memory, precision
 
 
 def main(job: dict) -> None:
@@ -140,7 +140,7 @@ class Run:
             from vllm.lora.request import LoRARequest
         except ImportError as problem:
             raise JobError("generation.backend: vllm needs `pip install vllm` in this environment.") from problem
-        dtype = {"float32": "float32", "bf16": "bfloat16", "fp16": "float16"}[self.precision]
+        dtype = precision.NAMES[self.precision]
         with tempfile.TemporaryDirectory(dir=self.params["scratch"]) as folder:
             if self.generation["serve"] == "lora":
                 self.export_lora(self.model(merge=False), folder)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from common.core.errors import JobError
 from common.data import safe_checkpoints
+from common.models.precision import dtype
 
 IGNORED = -100  # label of tokens that are excluded from the loss
 
@@ -32,20 +33,18 @@ def gguf(folder: Path) -> dict[str, str]:
 
 def load_model(folder: Path, precision: str, quantization: str | None = None):
     """Load the base model in `precision` (float32, bf16, fp16), or in 4 bits if `quantization` is nf4."""
-    import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-    dtype = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     extra = gguf(folder)
     if quantization == "nf4":  # QLoRA, arXiv 2305.14314
         extra["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=dtype,
+            bnb_4bit_compute_dtype=dtype(precision),
         )
     with safe_checkpoints.named(folder):
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, weights_only=True, **extra)
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype(precision), weights_only=True, **extra)
     if "gguf_file" in extra:  # loaded into plain tensors, but the Trainer would reject the model as quantised
         model.is_quantized, model.hf_quantizer = False, None
         if hasattr(model.config, "quantization_config"):

@@ -8,14 +8,7 @@ from PIL.Image import Image
 from common.core.errors import JobError
 from common.data import safe_checkpoints
 from common.models import adapters, memory
-
-PRECISIONS = {"float32": "float32", "bf16": "bfloat16", "fp16": "float16"}
-
-
-def dtype(precision: str):
-    import torch
-
-    return getattr(torch, PRECISIONS[precision])
+from common.models.precision import dtype
 
 
 def load_component(cls, folder: Path, name: str, precision: str = "float32"):

@@ -73,7 +73,7 @@ def newest(scratch: Path) -> tuple[Path | None, list[str]]:
 
 
 def damage(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint: a file that is missing, or is not what `complete` lists."""
+    """Return what is wrong with a checkpoint: a file is missing or differs from its entry in `complete`."""
     try:
         content = json.loads((checkpoint / COMPLETE).read_text())
         for name, entry in content["files"].items():
@@ -118,7 +118,7 @@ def claim(scratch: Path, fingerprint: dict) -> list[str]:
 
 
 def remove(folder: Path) -> None:
-    """Rename, then delete: killed at any point, the folder is there as it was, or not at all.
+    """Rename, then delete: whenever the process is killed, the folder is intact or missing.
 
     What cannot be deleted (NFS keeps open files as .nfs…) is left for the next call.
     """
@@ -137,13 +137,13 @@ def step_of(checkpoint: Path) -> int:
 
 
 def contents(folder: Path) -> list[Path]:
-    """The files under a folder, without hidden ones: these are being written."""
+    """List the files under a folder, without the hidden ones, which are being written."""
     inside = (path for path in folder.rglob("*") if path.is_file() and path.name != COMPLETE)
     return sorted(path for path in inside if not any(part[0] == "." for part in path.relative_to(folder).parts))
 
 
 def synced(path: Path) -> str:
-    """SHA-256 of a file that is now on the disk, not only in the system's cache."""
+    """Sync a file to disk and return its SHA-256."""
     with path.open("rb") as stream:
         os.fsync(stream.fileno())
         return hashlib.file_digest(stream, "sha256").hexdigest()

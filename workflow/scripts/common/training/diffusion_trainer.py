@@ -1,7 +1,8 @@
-"""Training of a denoising UNet on accelerate: the loop that all of diffusion's fine-tunings share.
+"""Train a denoising UNet with accelerate: the loop shared by all diffusion tasks.
 
-Everything random is drawn by generators that depend on (seed, number of the sample) alone. So a resumed training, one
-on another device and one with more processes see the same samples, noises and time steps, and no random state is saved.
+Every random number comes from a generator that depends only on (seed, index of the sample). So a resumed training, one
+on another device and one with more processes see the same samples, noise samples and time steps, and checkpoints hold
+no random state.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ from transformers import TrainerControl
 
 from common.core import files
 from common.models import adapters, stable_diffusion
+from common.models.precision import dtype
 from common.training import checkpoints
 from common.training.penalties import penalty
 
@@ -29,12 +31,12 @@ READERS = 4  # threads that read samples while the device computes
 
 
 class Trainer:
-    """What finetuning.run_to_end asks of a Trainer. A subclass says what the `loss` of a list of samples is.
+    """The part of the transformers Trainer that run_record uses. A subclass defines the `loss` of a list of samples.
 
-    `samples[n]` is sample n of the training. `settings`: the job's hyperparameters, if these need completion.
+    `samples[n]` is sample n of the training. `settings`: hyper-parameters to use instead of the job's.
     """
 
-    per_process = False  # what is random depends on the samples only
+    per_process = False  # random numbers depend only on the samples
 
     def __init__(self, job: dict, model, folder: Path, samples, snapshot_steps: list[int], device: str, settings=None):
         self.settings, self.method = settings or job["params"]["hyperparameters"], job["params"]["method"]
@@ -47,7 +49,7 @@ class Trainer:
         self.device = self.accelerator.device
         self.state = SimpleNamespace(global_step=0, max_steps=self.settings["max_steps"])
         self.losses: list[float] = []
-        self.frozen = stable_diffusion.dtype(precision)
+        self.frozen = dtype(precision)
         self.vae = stable_diffusion.load_component(AutoencoderKL, folder, "vae").to(self.device).requires_grad_(False)
         self.noising = DDPMScheduler.from_pretrained(folder, subfolder="scheduler")
         self.unwrapped = model
@@ -65,10 +67,10 @@ class Trainer:
         )
         self.model, self.optimizer = self.accelerator.prepare(model.train(), optimizer)
         self.accelerator.register_for_checkpointing(self.schedule)
-        self.average = EMAModel(self.parameters, decay=self.settings["ema"]) if self.settings.get("ema") else None
-        if self.average:
-            self.accelerator.register_for_checkpointing(self.average)
-        # Only what is trained is saved, by `checkpoint`.
+        self.ema = EMAModel(self.parameters, decay=self.settings["ema"]) if self.settings.get("ema") else None
+        if self.ema:
+            self.accelerator.register_for_checkpointing(self.ema)
+        # `checkpoint` saves the weights: only those that are trained.
         self.accelerator.register_save_state_pre_hook(lambda models, weights, _: weights.clear())
         self.accelerator.register_load_state_pre_hook(lambda models, _: models.clear())
         self.readers, self.under_way = ThreadPoolExecutor(READERS), {}
@@ -103,7 +105,7 @@ class Trainer:
                 return
 
     def step(self, step: int) -> float:
-        """One step of the optimiser; the mean loss of this process, penalty not counted."""
+        """Take one optimiser step and return the mean loss of this process, without the penalty."""
         accumulation, total = self.settings["gradient_accumulation"], 0.0
         for part in range(accumulation):
             last = part == accumulation - 1
@@ -118,12 +120,12 @@ class Trainer:
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad()
-        if self.average:
-            self.average.step(self.parameters)
+        if self.ema:
+            self.ema.step(self.parameters)
         return total
 
     def micro_batch(self, number: int) -> list:
-        """This process's samples; those of the next micro-batch are read meanwhile."""
+        """Return the samples of this process, while threads read those of its next micro-batch."""
         ready = self.under_way.pop(number, None) or self.read(number)
         if number + 1 < self.state.max_steps * self.settings["gradient_accumulation"]:
             self.under_way[number + 1] = self.read(number + 1)
@@ -136,7 +138,7 @@ class Trainer:
         return [self.readers.submit(self.samples.__getitem__, n) for n in range(first, first + size)]
 
     def errors(self, parts: list[dict], context: torch.Tensor, **conditions) -> torch.Tensor:
-        """(parts,): mean squared error of each part's noise (or velocity) as the model predicts it.
+        """Return (parts,): the mean squared error of the noise (or velocity) that the model predicts for each part.
 
         A part has `pixels`, (3, height, width) in −1 to 1, and a `generator`. `context`: (parts, tokens, width).
         `conditions`: further arguments of the model.
@@ -154,28 +156,28 @@ class Trainer:
 
     @torch.no_grad()
     def encode(self, parts: list[dict]) -> torch.Tensor:
-        """Latents drawn from the VAE's posterior, in float32: half precision overflows in some VAEs."""
+        """Sample latents from the VAE's posterior in float32, since half precision overflows in some VAEs."""
         pixels = torch.stack([part["pixels"] for part in parts]).to(self.device)
         posterior = self.vae.encode(pixels).latent_dist
         noise = torch.stack([torch.randn(posterior.mean.shape[1:], generator=part["generator"]) for part in parts])
         return (posterior.mean + posterior.std * noise.to(self.device)) * self.vae.config.scaling_factor
 
     def save(self, folder: Path, start: Path | None = None) -> None:
-        """What adapters.save writes, with the averaged weights if an average is kept."""
-        with self.averaged():
+        """Call adapters.save, with the EMA weights if these are kept."""
+        with self.with_ema():
             adapters.save(self.unwrapped, folder, start)
 
     @contextlib.contextmanager
-    def averaged(self):
-        """Inside, the model has the averaged weights."""
-        if self.average:
-            self.average.store(self.parameters)
-            self.average.copy_to(self.parameters)
+    def with_ema(self):
+        """Give the model its EMA weights inside the block."""
+        if self.ema:
+            self.ema.store(self.parameters)
+            self.ema.copy_to(self.parameters)
         try:
             yield
         finally:
-            if self.average:
-                self.average.restore(self.parameters)
+            if self.ema:
+                self.ema.restore(self.parameters)
 
     def checkpoint(self) -> None:
         folder = self.scratch / f"{checkpoints.PREFIX}{self.state.global_step}"
@@ -194,7 +196,7 @@ class Trainer:
         self.state.global_step = len(self.losses)
 
     def curve(self) -> list[dict]:
-        """Mean losses of equal parts of the training."""
+        """Return the mean losses of equal parts of the training."""
         size = max(1, len(self.losses) // POINTS)
         parts = [self.losses[first : first + size] for first in range(0, len(self.losses), size)]
         ends = [min(size * (index + 1), len(self.losses)) for index in range(len(parts))]

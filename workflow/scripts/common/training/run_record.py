@@ -1,4 +1,4 @@
-"""What every fine-tuning does around its Trainer: arguments, attempts, the record of the run."""
+"""Fine-tuning around the Trainer: its arguments, the attempts, the record of the run."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from common.training import checkpoints
 
 
 def training_arguments(job: dict, settings: dict, seed: int, scratch: Path, device: str, **task):
-    """TrainingArguments of a run; `task` adds to them what only one task needs."""
+    """Return the TrainingArguments of a run; `task` holds those that only its task has."""
     from transformers import TrainingArguments
 
     per_device = settings["batch_size"] // (settings["gradient_accumulation"] * processes(job))
@@ -43,7 +43,7 @@ def training_arguments(job: dict, settings: dict, seed: int, scratch: Path, devi
 
 
 def total_steps(rows: int, settings: dict) -> int:
-    """Optimiser steps of the whole training."""
+    """Return the number of optimiser steps of the training."""
     batches = -(-rows // (settings["batch_size"] // settings["gradient_accumulation"]))
     return int(-(-batches // settings["gradient_accumulation"]) * settings["epochs"])
 
@@ -59,7 +59,7 @@ def run_to_end(job: dict, trainer, started: float, steps: int) -> dict:
 
     scratch, write = Path(job["params"]["scratch"]), trainer.is_world_process_zero()
     # One process chooses for all: those of an earlier attempt, ending slowly, may still replace checkpoints.
-    chosen = list(saved_state(job, steps, trainer.per_process)) if write else [None, []]
+    chosen = list(usable_checkpoint(job, steps, trainer.per_process)) if write else [None, []]
     checkpoint, discarded = broadcast_object_list(chosen)
     attempts = begin_attempt(scratch, checkpoint, discarded, write)
     on_signal = CheckpointOnSignal(job["resources"]["save_seconds"], time_limit(job))
@@ -75,10 +75,10 @@ def run_to_end(job: dict, trainer, started: float, steps: int) -> dict:
     return attempts
 
 
-def saved_state(job: dict, steps: int, per_process: bool = False) -> tuple[Path | None, list[str]]:
-    """The checkpoint to resume from, and why those that cannot be used were discarded.
+def usable_checkpoint(job: dict, steps: int, per_process: bool = False) -> tuple[Path | None, list[str]]:
+    """Return the checkpoint to resume from, and why others were discarded.
 
-    One of another training (other settings, data, versions) is set aside; a damaged one is removed.
+    A checkpoint of another training (other settings, data, versions) is set aside; a damaged one is removed.
     """
     scratch = Path(job["params"]["scratch"])
     scratch.mkdir(parents=True, exist_ok=True)
@@ -94,7 +94,7 @@ def saved_state(job: dict, steps: int, per_process: bool = False) -> tuple[Path 
 
 
 def begin_attempt(scratch: Path, checkpoint: Path | None, discarded: list[str], write: bool = True) -> dict:
-    """What earlier attempts left on record, with this one added."""
+    """Return the record of the earlier attempts with this one added."""
     path = scratch / "attempts.json"
     attempts = files.read_json(path) if path.exists() else {"started": None, "seconds": [], "resumed_from": []}
     attempts["started"] = attempts["started"] or provenance.now()
@@ -167,13 +167,13 @@ def finish_last(job: dict, trainer, attempts: dict, started: float, device: str,
 
 
 def untrained(job: dict, started: float, device: str, parameters: int) -> None:
-    """The record of a model that takes no step; its weights are an empty file. `parameters`: of the whole model."""
+    """Write the record of a run without training; its weights are an empty file. `parameters`: of the whole model."""
     from safetensors.numpy import save_file  # no torch, which takes seconds to import
 
     if int(os.environ.get("RANK", 0)):
         return
     scratch = Path(job["params"]["scratch"])
-    _, discarded = saved_state(job, steps=0)
+    _, discarded = usable_checkpoint(job, steps=0)
     attempts = begin_attempt(scratch, None, discarded)
     for name in set(job["output"]) - {"record"}:
         (scratch / name).mkdir(parents=True, exist_ok=True)

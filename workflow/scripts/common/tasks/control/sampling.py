@@ -9,6 +9,7 @@ from PIL.Image import Image
 
 from common.methods import METHODS
 from common.models import stable_diffusion
+from common.models.precision import dtype
 from common.tasks.control import hint_encoder
 from common.tasks.control import model as control_model
 
@@ -31,7 +32,7 @@ class Sampler(stable_diffusion.Sampler):
         if weights == self.weights:
             return
         model = control_model.load_trained(self.folder, method, weights, self.sampling.get("hint_channels"))
-        model = model.to(self.device, stable_diffusion.dtype(self.sampling["precision"])).requires_grad_(False).eval()
+        model = model.to(self.device, dtype(self.sampling["precision"])).requires_grad_(False).eval()
         if METHODS[method["kind"]].controlnet:
             parts = self.pipe.components | dict(unet=model.unet, controlnet=model.controlnet)
             checked = self.pipe.config["requires_safety_checker"]

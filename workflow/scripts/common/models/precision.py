@@ -1,0 +1,10 @@
+"""The config's names of floating-point formats and torch's."""
+
+NAMES = {"float32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+
+def dtype(precision: str):
+    """Return the torch.dtype of a precision."""
+    import torch
+
+    return getattr(torch, NAMES[precision])

@@ -58,7 +58,7 @@ def test_a_split_does_not_depend_on_a_later_one(task):
 
 def test_more_rows_than_there_are(monkeypatch):
     monkeypatch.setattr(text_tasks.film_verdicts, "verdict", lambda rng, good: f"{good} {rng.randrange(5)}")
-    with pytest.raises(JobError, match=r"out of new rows at \d+; ask for fewer"):
+    with pytest.raises(JobError, match=r"distinct rows, found only \d+\. Lower `rows`"):
         text_tasks.sentiment({"train": 100}, 0)
 
 

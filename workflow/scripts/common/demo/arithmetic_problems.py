@@ -1,6 +1,7 @@
-"""Word problems about who has how many: one step, or a chain of them in the manner of GSM8K.
+"""Word problems about who has how many of what: one step, or several as in GSM8K.
 
-A Problem is the meaning; `tell` picks one of its wordings, `solve` calculates. Every number is from 2 to 99.
+A Problem is the meaning; `tell` chooses one of its wordings, `solve` computes the solution. All numbers are between 2
+and 99.
 """
 
 import hashlib
@@ -11,7 +12,7 @@ from random import Random
 from common.demo import vocabulary
 
 OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.floordiv}
-# What a step does with the number so far. Some bring in the next person; the last two leave nothing to go on with.
+# The operation of a step. Some introduce the next person; the last two can only be the final step.
 SIGNS = {"gain": "+", "lose": "-", "more": "+", "fewer": "-", "times": "*", "share": "/", "together": "+"}
 WITH_NEXT_PERSON = ("more", "fewer", "times", "together")
 LAST_ONLY = ("share", "together")
@@ -47,14 +48,14 @@ ORDERS = {"+": "Add {n}.", "-": "Subtract {n}.", "*": "Multiply by {n}.", "/": "
 
 @dataclass(frozen=True)
 class Problem:
-    people: tuple[str, ...]  # in the order in which they come in
+    people: tuple[str, ...]  # in the order of their appearance
     things: str
-    start: int  # what the first of them has
-    steps: tuple[tuple[str, int], ...]  # a name of SIGNS and its number
+    start: int  # the first person's number
+    steps: tuple[tuple[str, int], ...]  # names in SIGNS with their numbers
 
 
 def draw(rng: Random, length: int, test: bool = False) -> Problem:
-    """A problem of `length` steps, for tests or for everything else."""
+    """Draw a problem of `length` steps, for test sets or for everything else."""
     while True:
         problem = invent(rng, length)
         if held_out(problem) == test:
@@ -62,7 +63,7 @@ def draw(rng: Random, length: int, test: bool = False) -> Problem:
 
 
 def held_out(problem: Problem) -> bool:
-    """One chain in eight, by its calculation: a test asks for none that any training has shown."""
+    """Return whether a problem is reserved for test sets: one in eight, so that no test calculation is in training."""
     chain = [(SIGNS[name], n) for name, n in problem.steps]
     return len(chain) > 1 and hashlib.sha256(f"{problem.start} {chain}".encode()).digest()[0] < 32
 
@@ -79,14 +80,14 @@ def invent(rng: Random, length: int) -> Problem:
 
 
 def numbers(sign: str, value: int) -> list[int]:
-    """The numbers that may come after `value` and the sign: the result is whole and from 2 to 99."""
+    """List the possible operands after `value` and the sign: the result must be an integer between 2 and 99."""
     if sign == "/":
         return [n for n in range(2, 10) if value % n == 0 and value > n]
     return [n for n in range(2, 6 if sign == "*" else 21) if 2 <= OPERATIONS[sign](value, n) <= 99]
 
 
 def cast(problem: Problem) -> list[dict[str, str]]:
-    """For each step, whom and what its sentence names."""
+    """Return, per step, the names in its sentence."""
     people = iter(problem.people)
     who = other = next(people)
     parts = []
@@ -98,7 +99,7 @@ def cast(problem: Problem) -> list[dict[str, str]]:
 
 
 def tell(problem: Problem, rng: Random | None = None) -> str:
-    """The problem in words: of each wording the first, or what `rng` picks."""
+    """Write the problem in words: the first wording of each sentence, or one chosen by `rng`."""
     pick = rng.choice if rng else lambda wordings: wordings[0]
     parts, names = cast(problem), [name for name, _ in problem.steps]
     first = {"who": problem.people[0], "things": problem.things, "n": problem.start}
@@ -108,13 +109,13 @@ def tell(problem: Problem, rng: Random | None = None) -> str:
 
 
 def order(problem: Problem) -> str:
-    """The same calculation without a story."""
+    """Write the same calculation without a story."""
     orders = [ORDERS[SIGNS[name]].format(n=n) for name, n in problem.steps]
     return " ".join([f"Take {problem.start}.", *orders, "What is the result?"])
 
 
 def solve(problem: Problem, form: str, story: bool = True) -> tuple[list[str], int]:
-    """A line for each step, and the answer; `form` says how a calculation with its {left} and {right} is written."""
+    """Return one line per step and the answer; `form` is the template of a calculation with {left} and {right}."""
     value, lines = problem.start, []
     for (name, n), part in zip(problem.steps, cast(problem), strict=True):
         left = f"{value}{SIGNS[name]}{n}"
@@ -125,6 +126,6 @@ def solve(problem: Problem, form: str, story: bool = True) -> tuple[list[str], i
 
 
 def answer(problem: Problem, story: bool = True) -> str:
-    """The solution as MetaMathQA writes one."""
+    """Write the solution in MetaMathQA's format."""
     lines, result = solve(problem, "{left}={right}", story)
     return "\n".join([*lines, f"#### {result}", f"The answer is: {result}"])

@@ -1,4 +1,4 @@
-"""Annotated faces as dlib's examples hold them, in CelebA-HQ's form: one face a picture, its 68 points beside it."""
+"""dlib's annotated example faces in CelebA-HQ's format: one face per image, with its 68 points."""
 
 import json
 import xml.etree.ElementTree as ElementTree
@@ -18,9 +18,9 @@ PROMPT = "a photo of a face"
 
 
 def annotated(path: Path) -> list[tuple[Image.Image, numpy.ndarray]]:
-    """Every face of imglab's XML file in the middle of a picture of its own, twice as wide as its box, and its points.
+    """Crop every face of imglab's XML file, centred and twice as wide as its box, and return it with its points.
 
-    The points are (68, 2) of x and y in pixels of that picture.
+    The points are (68, 2) of x and y in pixels of the crop.
     """
     found = []
     for image in ElementTree.parse(path).getroot().iter("image"):
@@ -31,14 +31,14 @@ def annotated(path: Path) -> list[tuple[Image.Image, numpy.ndarray]]:
             points = numpy.array([(int(part.get("x")), int(part.get("y"))) for part in parts], float)
             left, top, side = (int(box.get(name)) for name in ("left", "top", "width"))
             x, y = left - side // 2, top - side // 2
-            cut = picture.crop((x, y, x + 2 * side, y + 2 * side))  # black beyond the photograph
-            moved = (points - (x, y) + 0.5) * SIDE / (2 * side) - 0.5  # a pixel's coordinate is its middle's
+            cut = picture.crop((x, y, x + 2 * side, y + 2 * side))  # black outside of the image
+            moved = (points - (x, y) + 0.5) * SIDE / (2 * side) - 0.5  # pixel coordinates refer to pixel centres
             found.append((cut.resize((SIDE, SIDE), Image.Resampling.BICUBIC), moved))
     return found
 
 
 def write(folder: Path, rows: dict[str, int], path: str, local_root: str) -> None:
-    """Write `faces.zip` with color/ and points/ of every face in the folder `path`, and {split}.jsonl."""
+    """Write `faces.zip` with color/ and points/ for every face in the folder `path`, and {split}.jsonl."""
     place = (Path(local_root).expanduser() / path).resolve()
     with zipfile.ZipFile(folder / "faces.zip", "w") as archive:
         for split, count in rows.items():

@@ -1,7 +1,8 @@
-"""Verdicts on a film in one sentence: the `sentiment` task.
+"""One-sentence film reviews: the `sentiment` task.
 
-A verdict is composed: words with a tone of their own, turned round or kept by what stands around them (negation,
-contrast, reported opinion). The label is the tone of the whole; in some sentences most words point the other way.
+A review is composed of positive or negative words whose polarity is kept or reversed by their context (negation,
+contrast, reported opinion). The label is the sentiment of the sentence; in some sentences most words have the opposite
+polarity.
 """
 
 from random import Random
@@ -22,7 +23,7 @@ def stuff(rng: Random, good: bool) -> str:
 
 
 def plain(rng: Random, good: bool) -> str:
-    """A claim whose words say what it says."""
+    """Make a claim whose words have its polarity."""
     return rng.choice(
         (
             f"is {rng.choice(vocabulary.DEGREES)} {adjective(rng, good)}",
@@ -38,7 +39,7 @@ def plain(rng: Random, good: bool) -> str:
 
 
 def turned(rng: Random, good: bool) -> str:
-    """A claim whose words say the opposite of what it says."""
+    """Make a claim whose words have the opposite polarity."""
     return rng.choice(
         (
             f"is hardly {kind_of_thing(rng, not good)}",
@@ -58,13 +59,13 @@ def claim(rng: Random, good: bool) -> str:
 
 
 def praise(rng: Random, good: bool) -> str:
-    """Two claims of one tone, in plain words."""
+    """Make two claims with the same polarity, in plain words."""
     first, second = rng.sample(vocabulary.ASPECTS, 2)
     return f"{first} {plain(rng, good)} and {second} {plain(rng, good)}"
 
 
 def contrast(rng: Random, good: bool) -> str:
-    """Two claims of different tone: the main clause, or the one after "but", decides."""
+    """Make two claims with different polarity: the main clause, or the one after "but", decides."""
     decides, yields = claim(rng, good), claim(rng, not good)
     return rng.choice(
         (
@@ -78,7 +79,7 @@ def contrast(rng: Random, good: bool) -> str:
 
 
 def opinion(rng: Random, good: bool) -> str:
-    """What others expected or said, and whether it is so."""
+    """State what others expected or said, and whether it is true."""
     return rng.choice(
         (
             f"critics called it {adjective(rng, not good)}, and they were wrong",

@@ -1,7 +1,7 @@
-"""Sentences that are English, and sentences that miss it by one to three things: the `acceptability` task.
+"""Grammatical sentences, and sentences with one to three mistakes: the `acceptability` task.
 
-Each pattern is a function of a random generator and `good`; it returns a sentence without its full stop, right or with
-the mistake that is typical of the pattern (in the manner of CoLA and BLiMP).
+Each pattern is a function of a random generator and `good`; it returns a sentence without its full stop, correct or
+with the pattern's typical mistake (like CoLA and BLiMP).
 """
 
 from random import Random
@@ -13,7 +13,7 @@ BASE, THIRD, PAST, PARTICIPLE, ING = range(5)
 
 
 def sentence(rng: Random, good: bool) -> str:
-    """A sentence, acceptable or not: then with some of the pattern's own mistake, a false form and a garbled order."""
+    """Make a sentence, acceptable or with some of: the pattern's mistake, a wrong word form, a garbled order."""
     pattern = rng.choice(PATTERNS)
     if good:
         return finish(pattern(rng, True))
@@ -27,7 +27,7 @@ def sentence(rng: Random, good: bool) -> str:
 
 
 def misform(rng: Random, text: str) -> str:
-    """Make an irregular word by rule ("breaked"); the text as it is where no word of the kind occurs."""
+    """Regularise an irregular word ("breaked"); return the text unchanged if it has none."""
     parts = text.split()
     spots = [at for at, word in enumerate(parts) if word in vocabulary.BY_RULE]
     if spots:
@@ -42,7 +42,7 @@ def finish(text: str) -> str:
 
 
 def garble(rng: Random, text: str) -> str:
-    """Swap two neighbours, or drop or double a function word."""
+    """Swap two adjacent words, or drop or double a function word."""
     mark = "?" if text.endswith("?") else ""
     parts = text.rstrip("?").split()
     small = [
@@ -50,12 +50,12 @@ def garble(rng: Random, text: str) -> str:
     ]
     kind = rng.choice(("swap", "swap", "drop", "double"))
     if kind == "swap" or not small:
-        # A determiner and what follows it: always wrong, whichever the words are.
+        # A determiner and the next word: always wrong, whichever the words are.
         spots = [at for at in range(len(parts) - 1) if parts[at] in ("the", "a", "this", "these", "every", "some")]
         at = rng.choice(spots or [len(parts) - 2])
         parts[at : at + 2] = parts[at + 1], parts[at]
     elif kind == "drop":
-        # Not "the" before a plural, which can do without.
+        # Not "the" before a plural, where it is optional.
         spots = [at for at in small if parts[at] != "the" or not PLURALS & set(parts[at + 1 : at + 3])]
         del parts[rng.choice(spots or small)]
     else:
@@ -65,7 +65,7 @@ def garble(rng: Random, text: str) -> str:
 
 
 def person(rng: Random, plural: bool | None = None) -> tuple[str, bool]:
-    """A phrase such as "the old king", and whether it is plural."""
+    """Return a phrase such as "the old king", and whether it is plural."""
     plural = rng.random() < 0.5 if plural is None else plural
     adjective = rng.choice(("", "", "", *vocabulary.ADJECTIVES[-5:]))
     return f"the {adjective} {rng.choice(vocabulary.PEOPLE)[plural]}", plural
@@ -76,7 +76,7 @@ def thing(rng: Random) -> str:
 
 
 def agreement(rng: Random, good: bool) -> str:
-    """Subject and verb, with a noun of the other number between."""
+    """Test agreement of subject and verb, with a noun of the other number in between."""
     subject, plural = person(rng)
     other = rng.choice(vocabulary.PEOPLE)[not plural]
     between = rng.choice((f"near the {other}", f"with the {other}", f"that the {other} saw", f"behind the {other}", ""))
@@ -89,7 +89,7 @@ def agreement(rng: Random, good: bool) -> str:
 
 
 def reflexive(rng: Random, good: bool) -> str:
-    """herself, himself, themselves."""
+    """Test herself, himself, themselves."""
     one, many, pronoun = rng.choice(vocabulary.PEOPLE)
     plural = rng.random() < 0.4
     right = "themselves" if plural else pronoun
@@ -99,7 +99,7 @@ def reflexive(rng: Random, good: bool) -> str:
 
 
 def verb_form(rng: Random, good: bool) -> str:
-    """An auxiliary and the form that it takes."""
+    """Test the verb form after an auxiliary."""
     subject, plural = person(rng)
     auxiliary, form = rng.choice(
         (("will", BASE), ("can", BASE), ("did not", BASE), ("had", PARTICIPLE), ("had never", PARTICIPLE))
@@ -117,7 +117,7 @@ def passive(rng: Random, good: bool) -> str:
 
 
 def determiner(rng: Random, good: bool) -> str:
-    """this and these, one and many, a and an."""
+    """Test this and these, one and many, a and an."""
     one, many = rng.choice(vocabulary.THINGS)
     plural = rng.random() < 0.5
     word = (
@@ -130,7 +130,7 @@ def determiner(rng: Random, good: bool) -> str:
 
 
 def question(rng: Random, good: bool) -> str:
-    """Inversion, verb form and gap of a wh-question."""
+    """Test inversion, verb form and gap of a wh-question."""
     verb, subject, time = rng.choice(vocabulary.TRANSITIVE), person(rng)[0], rng.choice(vocabulary.TIMES)
     if good:
         return f"what did {subject} {verb[BASE]} {time}?"
@@ -145,7 +145,7 @@ def question(rng: Random, good: bool) -> str:
 
 
 def relative(rng: Random, good: bool) -> str:
-    """A relative clause with its gap, or with a pronoun in it."""
+    """Test a relative clause with a gap, or with a pronoun in it."""
     subject, other = person(rng)[0], person(rng)[0]
     verb, noun = rng.choice(vocabulary.TRANSITIVE), rng.choice(vocabulary.THINGS)[0]
     if rng.random() < 0.5:
@@ -155,7 +155,7 @@ def relative(rng: Random, good: bool) -> str:
 
 
 def argument(rng: Random, good: bool) -> str:
-    """Objects where the verb takes one, and only there."""
+    """Test objects of transitive and intransitive verbs."""
     subject = person(rng)[0]
     if rng.random() < 0.6:
         verb = rng.choice(("slept", "arrived", "laughed", "disappeared", "smiled", "coughed", "sneezed", "existed"))
@@ -165,7 +165,7 @@ def argument(rng: Random, good: bool) -> str:
 
 
 def polarity(rng: Random, good: bool) -> str:
-    """ever and any need a negative before them."""
+    """Test ever and any, which need a preceding negative."""
     subject = rng.choice(
         ("nobody", "no king", "no student", "none of the girls")
         if good
@@ -210,7 +210,7 @@ def existential(rng: Random, good: bool) -> str:
 
 
 def case(rng: Random, good: bool) -> str:
-    """he and him."""
+    """Test he and him."""
     subject, thing_ = rng.choice((("he", "him"), ("she", "her"), ("they", "them"), ("we", "us"))), person(rng)[0]
     verb = rng.choice(("saw", "followed", "invited", "thanked", "met"))
     if rng.random() < 0.5:
@@ -219,18 +219,18 @@ def case(rng: Random, good: bool) -> str:
 
 
 def complement(rng: Random, good: bool) -> str:
-    """wants to swim, enjoys swimming."""
+    """Test complements: wants to swim, enjoys swimming."""
     verb, subject, place = rng.choice(vocabulary.INTRANSITIVE), person(rng, False)[0], rng.choice(vocabulary.PLACES)
     with_to = rng.random() < 0.5
     form = f"to {verb[BASE]}" if with_to == good else verb[ING]
     return f"{subject} {rng.choice(vocabulary.WITH_TO if with_to else vocabulary.WITH_ING)} {form} {place}"
 
 
-# Hard ones (agreement, a wrong preposition) are the fewer: short trainings should find something.
+# Hard ones (agreement, a wrong preposition) are rarer, so that short training runs can learn something.
 PATTERNS = (
     [verb_form, passive, case, relative] * 3
     + [question, argument, polarity] * 2
     + [agreement, reflexive, determiner, comparison, coordination, preposition, existential, complement]
 )
-# Several mistakes are what a short training finds; single ones set methods apart.
+# Several mistakes are detected after short training; single ones distinguish methods.
 MISTAKES = ("own", "form", "own form", "own form", "own order", "form order", "own form order", "own form order")

@@ -1,10 +1,11 @@
-"""Pictures whose captions say what is drawn: an object, its colour, texture and place, and the colour behind it.
+"""Synthetic images with captions: an object, its colour, texture and position, and the background colour.
 
-Some looks have a name, as people and brands have; only who has seen the name often knows the look. So a model learns
-that letters without meaning before a noun may tell how the object looks, which DreamBooth's identifiers build upon.
+Some appearances have a name, like people and brands; only a model that has seen the name often knows the appearance. So
+a model learns that meaningless letters before a noun may determine the appearance, on which DreamBooth's identifiers
+rely.
 
-Everything is known exactly: the scene, hence the caption, and the mask of the object. Shapes are signed distances in
-pixels (negative inside), so that edges are smooth and any size can be drawn. x runs right, y down.
+Everything is known exactly: the scene, hence the caption, and the object's mask. Shapes are signed distances in pixels
+(negative inside), so edges are smooth at any size. x points right, y down.
 """
 
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from string import ascii_lowercase
 import numpy
 
 SIZE = 64  # pixels
-REACH = 16  # pixels from the middle to a place's anchor
+REACH = 16  # pixels from the centre to a position's anchor
 SHAPES = ("ball", "box", "star", "heart", "ring", "cross")
 COLOURS = {
     "red": (214, 40, 40),
@@ -36,14 +37,14 @@ WORDS = tuple(
     dict.fromkeys(" ".join(["a photo of and with eyes background ,", *SHAPES, *COLOURS, *TEXTURES, *PLACES]).split())
 )
 SHADE = 0.5  # brightness of a texture's dark part
-NAMED = 0.75  # how often a caption names what it may leave out
+NAMED = 0.75  # probability that a caption mentions an optional attribute
 NAMES = tuple("".join(Random(f"name of look {index}").choices(ascii_lowercase, k=3)) for index in range(40))
-BEARS_NAME = 0.2  # how often the look is one that has a name
+BEARS_NAME = 0.2  # probability of an appearance with a name
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What a picture shows; lengths in pixels, colours as RGB of 0 to 255."""
+    """The contents of an image; lengths in pixels, colours as RGB of 0 to 255."""
 
     shape: str
     colour: tuple[int, int, int]
@@ -53,16 +54,16 @@ class Scene:
     x: float = SIZE / 2
     y: float = SIZE / 2
     radius: float = 13.0
-    light: tuple[float, float] = (0.0, 0.0)  # direction from which it is brighter, and how much
+    light: tuple[float, float] = (0.0, 0.0)  # direction and strength of the light
     phase: tuple[float, float] = (0.0, 0.0)  # of the texture
     eyes: bool = False
-    lower: tuple[int, int, int] | None = None  # colour of the lower half, where it is another
+    lower: tuple[int, int, int] | None = None  # colour of the lower half, if different
     band: tuple[int, int, int] | None = None  # colour of a band across the middle
-    name: str | None = None  # of the look: colours, texture and eyes
+    name: str | None = None  # of the appearance: colours, texture and eyes
 
 
 def scene(rng: Random) -> Scene:
-    """One at random, of the kind that captions can describe."""
+    """Draw a random scene that captions can describe."""
     name = rng.choice(NAMES) if rng.random() < BEARS_NAME else None
     features = look(Random(f"look {name}") if name else rng)
     return arranged(
@@ -88,7 +89,7 @@ def look(rng: Random) -> dict:
 
 
 def any_scene(rng: Random) -> Scene:
-    """One in colours that have no name, perhaps with a band: an autoencoder has to hold more than captions can say."""
+    """Draw a scene in unnamed colours, perhaps with a band: the autoencoder must cover more than captions describe."""
 
     def colour() -> tuple[int, int, int]:
         return tuple(rng.randrange(256) for _ in range(3))
@@ -102,7 +103,7 @@ def any_scene(rng: Random) -> Scene:
 
 
 def arranged(rng: Random, found: Scene) -> Scene:
-    """The scene with what no caption tells drawn anew: exact position, size, light, phase of the texture."""
+    """Resample the attributes that captions do not mention: exact position, size, light, phase of the texture."""
     across, down = PLACES[found.place]
     return replace(
         found,
@@ -115,7 +116,7 @@ def arranged(rng: Random, found: Scene) -> Scene:
 
 
 def picture(found: Scene) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """The picture (64, 64, 3) and the mask of its object (64, 64), both uint8 of 0 to 255."""
+    """Render the image (64, 64, 3) and the mask of its object (64, 64), both uint8 of 0 to 255."""
     grid = numpy.arange(SIZE) + 0.5
     x, y = numpy.meshgrid(grid, grid)
     light = 1 + (found.light[0] * (x - SIZE / 2) + found.light[1] * (y - SIZE / 2)) / (SIZE / 2)
@@ -137,7 +138,7 @@ def picture(found: Scene) -> tuple[numpy.ndarray, numpy.ndarray]:
 
 
 def caption(found: Scene, rng: Random | None = None) -> str:
-    """What the scene shows, in words; with `rng` a caption that leaves things out."""
+    """Write a caption of the scene; with `rng`, randomly omit attributes."""
 
     def said(often: float = NAMED) -> bool:
         return rng is None or rng.random() < often
@@ -155,7 +156,7 @@ def caption(found: Scene, rng: Random | None = None) -> str:
 
 
 def coverage(distance: numpy.ndarray) -> numpy.ndarray:
-    """Share of each pixel that lies inside, from the distance of its centre to the edge."""
+    """Compute the fraction of every pixel that is inside, from the distance of its centre to the edge."""
     return numpy.clip(0.5 - distance, 0, 1)
 
 
@@ -164,7 +165,7 @@ def blend(under, over, share: numpy.ndarray) -> numpy.ndarray:
 
 
 def texture(name: str, u: numpy.ndarray, v: numpy.ndarray) -> numpy.ndarray:
-    """Distance to the dark part of a texture."""
+    """Compute the distance to the dark part of a texture."""
     if name == "striped":
         return abs((u + v) / 2**0.5 % 7 - 3.5) - 1.6
     if name == "dotted":
@@ -175,7 +176,7 @@ def texture(name: str, u: numpy.ndarray, v: numpy.ndarray) -> numpy.ndarray:
 
 
 def checks(u: numpy.ndarray, v: numpy.ndarray, side: float) -> numpy.ndarray:
-    """Distance to every second square of a chessboard."""
+    """Compute the distance to every second square of a chessboard."""
     across, down = (abs(part % (2 * side) - side) - side / 2 for part in (u, v))
     return numpy.where(across * down > 0, -1, 1) * numpy.minimum(abs(across), abs(down))
 
@@ -201,7 +202,7 @@ def cross(u, v, r):
 
 
 def star(u, v, r):
-    """Five points; folded into half a point, whose edge is one line."""
+    """Compute the distance to a five-pointed star, folded by symmetry to a single edge."""
     outer, inner, fold = 1.15 * r, 0.55 * r, numpy.pi / 5
     angle = abs((numpy.arctan2(u, -v) + fold) % (2 * fold) - fold)
     away = numpy.hypot(u, v)
@@ -212,7 +213,7 @@ def star(u, v, r):
 
 
 def heart(u, v, r):
-    """A square on its corner and two discs on its upper sides."""
+    """Compute the distance to a heart: a square on its corner and two discs on its upper sides."""
     v = v - 0.1 * r
     half = 0.62 * r
     square = (abs(u) + abs(v)) / 2**0.5 - half

@@ -1,6 +1,6 @@
-"""One event told in several ways: the pair tasks `paraphrase` and `similarity`.
+"""Events described in several ways: the pair tasks `paraphrase` and `similarity`.
 
-A Scene is the meaning; `tell` picks one of its wordings; an edit makes another meaning that looks alike.
+A Scene is the meaning; `tell` chooses one of its wordings; an edit changes the meaning but little of the wording.
 """
 
 from dataclasses import dataclass, replace
@@ -11,14 +11,14 @@ from common.demo import vocabulary
 
 @dataclass(frozen=True)
 class Scene:
-    agent: tuple[str, ...]  # rows of words.ACTORS
-    deed: tuple[str, ...]  # a row of words.DEEDS
+    agent: tuple[str, ...]  # a row of vocabulary.ACTORS
+    deed: tuple[str, ...]  # a row of vocabulary.DEEDS
     patient: tuple[str, ...]
-    setting: str | None  # of words.SETTINGS
+    setting: str | None  # from vocabulary.SETTINGS
     day: tuple[int, int] | None  # day, month (from 0)
     number: int = 1  # of patients
     opposite: bool = False  # the deed's opposite
-    unsure: bool = False  # not said to be so
+    unsure: bool = False  # stated with doubt
 
 
 def scene(rng: Random) -> Scene:
@@ -43,7 +43,7 @@ def noun(rng: Random, actor: tuple[str, ...], number: int) -> str:
 
 
 def tell(rng: Random, event: Scene) -> str:
-    """One of the wordings of `event`: synonyms, active or passive, order of phrases, form of date and number."""
+    """Choose a wording of `event`: synonyms, active or passive, order of phrases, format of date and number."""
     agent = noun(rng, event.agent, 1)
     patient = noun(rng, event.patient, event.number)
     verb = event.deed[2] if event.opposite else event.deed[rng.random() < 0.5]
@@ -79,7 +79,7 @@ def other_actor(rng: Random, event: Scene) -> tuple[str, ...]:
 
 
 DAYS = [(day, month) for day in range(1, 29) for month in range(len(vocabulary.MONTHS))]
-# What can differ, and the share of the meaning that it is.
+# The parts that can differ, and the fraction of the meaning each accounts for.
 WEIGHTS = {
     "agent": 0.3,
     "patient": 0.3,
@@ -93,7 +93,7 @@ WEIGHTS = {
 
 
 def edit(rng: Random, event: Scene, slot: str) -> Scene:
-    """`event` with one slot changed; its wording may differ in one word only."""
+    """Change one slot of `event`; the wording may differ in only one word."""
     match slot:
         case "agent" | "patient":
             return replace(event, **{slot: other_actor(rng, event)})
@@ -113,5 +113,5 @@ def edit(rng: Random, event: Scene, slot: str) -> Scene:
 
 
 def editable(event: Scene) -> list[str]:
-    """Slots whose change changes what is said: those that are told."""
+    """List the slots that appear in the wording, so that a change is visible."""
     return [slot for slot in WEIGHTS if slot not in ("setting", "day") or getattr(event, slot) is not None]

@@ -1,8 +1,8 @@
-"""What the control tasks annotate, known exactly of a generated scene and measured in any picture of its kind.
+"""Annotations of the control tasks, exact for synthetic scenes, and detectors that measure them in such images.
 
-Two classes (background and object) and five points: the middle of the object's box, then its left, right, upper and
-lower edge. `ObjectMask` and `ObjectPoints` measure them as evaluators/segmentation.py and
-landmarks.py do in photographs.
+There are two classes (background and object) and five points: the centre of the object's box, then its left, right,
+upper and lower edge. `ObjectMask` and `ObjectPoints` measure them like evaluators/segmentation.py and landmarks.py do
+in real images.
 """
 
 import json
@@ -21,12 +21,12 @@ from common.evaluators.landmarks import Landmarks
 from common.evaluators.protocol import Needs
 from common.evaluators.segmentation import Segmenter
 
-# As ADE20K's sky and person: their colours lie far apart, where the first two classes differ in a shade of red.
+# ADE20K's sky and person, whose colours are far apart; the first two classes differ only in a shade of red.
 BACKGROUND, OBJECT = 2, 12
 
 
 def annotation(scene: Scene) -> dict[str, numpy.ndarray]:
-    """`classes` (64, 64) of uint8 and `points` (5, 2) of x and y in pixels, from the scene's exact mask."""
+    """Compute `classes` (64, 64) of uint8 and `points` (5, 2) of x and y in pixels from the scene's exact mask."""
     inside = object_images.picture(scene)[1] >= 128
     return {"classes": classes(inside), "points": points(inside)}
 
@@ -36,7 +36,7 @@ def classes(inside: numpy.ndarray) -> numpy.ndarray:
 
 
 def points(inside: numpy.ndarray) -> numpy.ndarray:
-    """(5, 2) of the object's box, from its mask (height, width); a pixel's middle is at half."""
+    """Compute the points (5, 2) of the object's box from its mask (height, width), with pixel centres at 0.5."""
     down, across = numpy.nonzero(inside)
     left, right = across.min(), across.max() + 1
     top, bottom = down.min(), down.max() + 1
@@ -45,7 +45,7 @@ def points(inside: numpy.ndarray) -> numpy.ndarray:
 
 
 def mask(picture: Image.Image) -> numpy.ndarray:
-    """The object's pixels (height, width) of a picture: those that differ from the colour at its rim."""
+    """Find the object's pixels (height, width) in an image: those that differ from the colour at its border."""
     return prompt_fidelity.object_mask(numpy.asarray(picture.convert("RGB"), float))
 
 
@@ -59,7 +59,7 @@ class ObjectMask(Segmenter):
 
 
 def largest_part(inside: numpy.ndarray) -> numpy.ndarray:
-    """The largest connected part of a mask: the box of an object is not to reach to a stray pixel."""
+    """Return the largest connected part of a mask, so that stray pixels do not enlarge the object's box."""
     from scipy import ndimage
 
     parts, _ = ndimage.label(inside)

@@ -1,4 +1,4 @@
-"""Subjects for DreamBooth: objects with eyes, two colours and a band, which no pretraining picture has."""
+"""Synthetic DreamBooth subjects: objects with eyes, two colours and a band, unlike any pretraining image."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ class Subject:
     band: tuple[int, int, int]
 
 
-# Never green, blue or white by halves: prompts may ask for these backgrounds of every subject.
+# No half is green, blue or white: prompts may request these backgrounds for every subject.
 SUBJECTS = {
     "jester-ball": Subject("ball", "purple", "yellow", COLOURS["red"]),
     "racing-box": Subject("box", "red", "yellow", BLACK),
@@ -29,7 +29,7 @@ SUBJECTS = {
 
 
 def scenes(name: str, count: int, seed: int = 0) -> list[Scene]:
-    """The subject at different places, in different sizes, on backgrounds of colours that it does not have itself."""
+    """Draw scenes of the subject in different positions and sizes, on backgrounds of other colours than its own."""
     if name not in SUBJECTS:
         raise JobError(f"subject: expected one of {', '.join(SUBJECTS)}, found {name!r}. Correct the source.")
     subject, rng = SUBJECTS[name], Random(f"subjects {name} {seed}")

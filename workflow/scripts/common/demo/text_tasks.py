@@ -1,7 +1,7 @@
-"""Tasks in GLUE's, GSM8K's and MetaMathQA's formats that need no download: made from words.py, the same for a seed.
+"""Synthetic tasks in the formats of GLUE, GSM8K and MetaMathQA, without downloads and deterministic for a seed.
 
 Every function takes `rows` (split -> number of rows) and a seed, and returns split -> rows. No text (or pair) occurs
-twice, within a split or between two; classes are balanced. Same arguments, same rows, on every machine.
+twice, within or across splits; classes are balanced. The same arguments give the same rows on every machine.
 """
 
 from collections.abc import Callable
@@ -10,8 +10,8 @@ from random import Random
 from common.core.errors import JobError
 from common.demo import arithmetic_problems, film_verdicts, grammaticality, paraphrase_scenes
 
-TRIES = 1000  # for one new row
-NEAR_MISSES = {"unsure": 6, "opposite": 6}  # how often, against once for other edits
+TRIES = 1000  # attempts per new row
+NEAR_MISSES = {"unsure": 6, "opposite": 6}  # relative frequency, 1 for other edits
 
 
 def sample(
@@ -22,9 +22,9 @@ def sample(
     classes: int,
     told_by: str | None = None,
 ) -> dict:
-    """Draw distinct rows of `make(rng, class)`, classes in random order and equal shares.
+    """Draw distinct rows of `make(rng, class)`, with balanced classes in random order.
 
-    Rows differ in what is not the label, or in the column `told_by`.
+    Rows differ in everything except the label, or in the column `told_by`.
     """
     seen, splits = set(), {}
     for split, count in rows.items():
@@ -39,14 +39,16 @@ def sample(
                 if key not in seen:
                     break
             else:
-                raise JobError(f"generator {task}: out of new rows at {len(seen)}; ask for fewer than {rows}.")
+                raise JobError(
+                    f"generator {task}: expected {rows} distinct rows, found only {len(seen)}. Lower `rows`."
+                )
             seen.add(key)
             splits[split].append(row)
     return splits
 
 
 def acceptability(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
-    """As CoLA: sentence; label 1 acceptable, 0 not."""
+    """Generate a task like CoLA: sentence; label 1 acceptable, 0 not."""
 
     def make(rng: Random, label: int) -> dict:
         return {"sentence": grammaticality.sentence(rng, bool(label)), "label": label}
@@ -55,10 +57,10 @@ def acceptability(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
 
 
 def paraphrase(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
-    """As MRPC: sentence1, sentence2; label 1 same meaning, 0 a near miss.
+    """Generate a task like MRPC: sentence1, sentence2; label 1 same meaning, 0 a near miss.
 
-    Doubts and opposites stand in the second sentence of near misses only, as annotators of real sets tend to write
-    them: a classifier head finds these, the other near misses take a comparison of the two sentences.
+    Doubt and opposites occur only in the second sentence of near misses, as annotators tend to write them: these can be
+    detected by training only a classifier, the other near misses require comparing the two sentences.
     """
 
     def make(rng: Random, label: int) -> dict:
@@ -77,7 +79,7 @@ def paraphrase(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
 
 
 def similarity(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
-    """As STS-B: sentence1, sentence2; label 5 (same meaning) down to 0 (nothing in common)."""
+    """Generate a task like STS-B: sentence1, sentence2; label 5 (same meaning) down to 0 (nothing in common)."""
 
     def make(rng: Random, edits: int) -> dict:
         event = other = paraphrase_scenes.scene(rng)
@@ -97,7 +99,7 @@ def similarity(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
 
 
 def sentiment(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
-    """As SST-2: sentence; label 1 positive, 0 negative. Words alone mislead: negation and contrast decide."""
+    """Generate a task like SST-2: sentence; label 1 positive, 0 negative, decided by negation and contrast."""
 
     def make(rng: Random, label: int) -> dict:
         return {"sentence": film_verdicts.verdict(rng, bool(label)), "label": label}
@@ -106,9 +108,9 @@ def sentiment(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
 
 
 def word_problems(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
-    """What the demo's language model learns from nothing: question, answer.
+    """Generate the training data of the demo's language model: question, answer.
 
-    Two in three are problems of one step; the others are calculations of one to three steps, without a story.
+    Two thirds are one-step problems; the others are calculations with one to three steps, without a story.
     """
 
     def make(rng: Random, kind: int) -> dict:
@@ -121,9 +123,9 @@ def word_problems(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
 
 
 def metamath(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
-    """As MetaMathQA: query, response, type, original_question; problems of two and three steps.
+    """Generate a dataset like MetaMathQA: query, response, type, original_question; two- and three-step problems.
 
-    GSM_AnsAug asks the original question, GSM_Rephrased asks it in other words.
+    GSM_AnsAug has the original question, GSM_Rephrased a rephrased one.
     """
 
     def make(rng: Random, rephrased: int) -> dict:
@@ -140,7 +142,7 @@ def metamath(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
 
 
 def gsm8k(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
-    """As GSM8K: question, answer; problems of two and three steps, none with the calculation of one in `metamath`."""
+    """Generate a dataset like GSM8K: question, answer; two- and three-step problems, none of them in `metamath`."""
 
     def make(rng: Random, _: int) -> dict:
         problem = arithmetic_problems.draw(rng, rng.choice((2, 3)), test=True)

@@ -1,4 +1,4 @@
-"""Stable Diffusion 1.5 in small: the same five parts, classes and module names, sizes of one's own choice."""
+"""A scaled-down Stable Diffusion 1.5: the same five components, classes and module names, with custom sizes."""
 
 import copy
 import itertools
@@ -18,7 +18,7 @@ SIZES = {
     "vae": {"block_out_channels": [8, 16, 16], "norm_num_groups": 8},
     "scheduler": {},
 }
-END = "</w>"  # of a word, in CLIP's vocabulary
+END = "</w>"  # end of a word in CLIP's vocabulary
 SCHEDULE = {
     "beta_start": 0.00085,
     "beta_end": 0.012,
@@ -31,9 +31,9 @@ SCHEDULE = {
 
 
 def write(folder: Path, config: dict | None = None, seed: int = 0) -> None:
-    """Write a model with random weights, as a folder that StableDiffusionPipeline.from_pretrained loads.
+    """Write a model with random weights to a folder that StableDiffusionPipeline.from_pretrained loads.
 
-    `config`: part (unet, vae, text_encoder, scheduler) -> keys of its config.
+    `config`: component (unet, vae, text_encoder, scheduler) -> keys of its config.
     """
     import torch
 
@@ -43,7 +43,7 @@ def write(folder: Path, config: dict | None = None, seed: int = 0) -> None:
 
 
 def build(sizes: dict):
-    """StableDiffusionPipeline with random weights; `sizes`: part -> keys of its config."""
+    """Build a StableDiffusionPipeline with random weights; `sizes`: component -> keys of its config."""
     from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -89,7 +89,7 @@ def build(sizes: dict):
 
 
 def word_tokenizer(words, longest: int):
-    """CLIP's tokenizer with one token for each of `words`; other words are spelled in bytes."""
+    """Build CLIP's tokenizer with one token per entry of `words`; other words are encoded in bytes."""
     from tokenizers import pre_tokenizers
     from transformers import CLIPTokenizer
 
@@ -102,7 +102,7 @@ def word_tokenizer(words, longest: int):
 
 
 def byte_pairs(words) -> list[tuple[str, str]]:
-    """Merges until each word is one token. The `tokenizers` trainer breaks ties differently in every call."""
+    """Compute merges until every word is one token; the `tokenizers` trainer breaks ties differently in every call."""
     parts, merges = [[*word[:-1], word[-1] + END] for word in words], []
     while counts := Counter(pair for part in parts for pair in itertools.pairwise(part)):
         merges.append(max(counts, key=lambda pair: (counts[pair], pair)))

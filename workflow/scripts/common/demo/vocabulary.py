@@ -1,4 +1,4 @@
-"""The vocabulary of generators.py: ordinary English words, in compact tables."""
+"""The vocabulary of the synthetic text tasks: common English words in compact tables."""
 
 # Verbs: base, third person singular, past, participle, -ing form.
 TRANSITIVE = (
@@ -27,7 +27,7 @@ INTRANSITIVE = (
     ("wake up", "wakes up", "woke up", "woken up", "waking up"),
     ("disappear", "disappears", "disappeared", "disappeared", "disappearing"),
 )
-# Forms as a learner makes them by rule, for words that have their own.
+# Regularised forms of irregular words, as learners produce them.
 BY_RULE = {
     "wrote": "writed", "written": "writed", "broke": "breaked", "broken": "breaked", "stole": "stealed",
     "stolen": "stealed", "chose": "choosed", "chosen": "choosed", "drew": "drawed", "drawn": "drawed", "took": "taked",
@@ -57,7 +57,7 @@ PLACES = (
 ADJECTIVES = ("old", "small", "red", "heavy", "quiet", "clean", "broken", "famous", "tired", "tall", "strange", "young")
 COMPARED = ("taller", "older", "younger", "stronger", "richer", "faster", "happier", "louder", "kinder", "smaller")
 TIMES = ("yesterday", "last night", "on Monday", "this morning", "two days ago", "in the evening", "after lunch")
-# Adjective or verb with the preposition that it takes, and wrong ones.
+# Adjective or verb with its preposition, and with a wrong one.
 GOVERNED = (
     ("is interested in", "is interested on"), ("is afraid of", "is afraid from"), ("is good at", "is good on"),
     ("depends on", "depends of"), ("believes in", "believes at"), ("listens to", "listens at"),
@@ -68,7 +68,7 @@ GOVERNED = (
 WITH_TO = ("wants", "hopes", "decided", "promised", "refused", "expects", "agreed", "managed")
 WITH_ING = ("enjoys", "avoids", "finished", "admits", "practices", "keeps", "suggested", "misses")
 
-# Sentiment: aspects of a film or book, judged.
+# Sentiment: aspects of a film or book.
 ASPECTS = (
     "the plot", "the acting", "the dialogue", "the camera work", "the music", "the ending", "the cast", "the script",
     "the pacing", "the humor", "the story", "the film", "the first half", "the romance", "the mystery", "the direction",
@@ -107,7 +107,7 @@ ACTORS = (
     ("soldier", "trooper"), ("boss", "manager"), ("traveler", "tourist"),
     ("butcher", "meat seller"), ("driver", "chauffeur"), ("professor", "academic"),
 )  # fmt: skip
-# Past tense of what actors do to each other: verb, synonym, opposite.
+# Actions between actors, in the past tense: verb, synonym, opposite.
 DEEDS = (
     ("praised", "commended", "criticized"), ("helped", "assisted", "hindered"),
     ("hired", "employed", "fired"), ("attacked", "assaulted", "defended"),
@@ -120,10 +120,10 @@ DEEDS = (
     ("flattered", "complimented", "insulted"), ("pleased", "delighted", "annoyed"),
     ("found", "discovered", "lost"), ("remembered", "recalled", "forgot"),
 )  # fmt: skip
-# What leaves a statement as it is, and what takes it back.
+# Phrases that keep a statement, and phrases that retract it.
 SURE = ("really", "actually", "clearly", "certainly", "definitely", "obviously", "truly", "indeed")
 UNSURE = ("never", "almost", "nearly", "hardly", "allegedly", "supposedly", "scarcely", "possibly")
-PARTICIPLES = {"forgot": "forgotten"}  # of DEEDS, where it is not the past
+PARTICIPLES = {"forgot": "forgotten"}  # participles of DEEDS that differ from the past tense
 PLURALS = {"child": "children", "seaman": "seamen", "policeman": "policemen", "boss": "bosses"}
 SETTINGS = (
     "in the park", "at the harbor", "in the kitchen",

@@ -231,7 +231,7 @@ def test_shards_that_do_not_belong_together_are_refused(resources, tmp_path):
     run.train()
     first, second = run.generate(0, 2), run.generate(1, 2, guidance=1.0)
     with pytest.raises(
-        JobError, match=r"row00000\d was drawn under other settings or weights than .* Delete the shards"
+        JobError, match=r"row00000\d was generated with different settings or weights than .* Delete the shards"
     ):
         run.gather([first, second])
     with pytest.raises(JobError, match=r"\d of 5 images are missing"):

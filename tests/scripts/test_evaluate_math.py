@@ -101,7 +101,7 @@ def test_metrics_and_predictions(job):
 def test_the_log_warns_where_strict_finds_no_answer_in_any_output(job, capsys, output, warned):
     given = job(GSM8K, [output, "#### 42", "#### 1000", "#### 5"])
     evaluate_math.main(given)
-    message = "none of 4 outputs contains “The answer is: ”, the only place where `strict` looks"
+    message = "none of 4 outputs contains “The answer is: ”, after which `strict` expects"
     assert (message in capsys.readouterr().out) == warned
 
 

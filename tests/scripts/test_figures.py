@@ -100,7 +100,7 @@ def test_a_task_without_a_sweep_or_an_average(tmp_path):
     job = draw(
         tmp_path, EVERY[:2], published=None, parameters=["MRPC (acc)"], averages={}, **{"lambda": []}, lambdas={}
     )
-    assert "asks for no λ figure" in words(job, "lambda")
+    assert "requests no λ figure" in words(job, "lambda")
     assert words(job, "curves")
 
 

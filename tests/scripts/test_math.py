@@ -259,7 +259,7 @@ def test_two_processes_train_one_model(make_math_run, tmp_path):
 
 def test_more_tokens_than_the_model_takes_are_refused(make_math_run):
     run = make_math_run(math_method("hra"), max_length=129)
-    with pytest.raises(JobError, match="max_length is 129 tokens, but tiny takes at most 128"):
+    with pytest.raises(JobError, match="max_length: expected at most 128 tokens for tiny, found 129"):
         train(run)
 
 

@@ -121,7 +121,7 @@ def test_a_base_that_gets_nothing_right_gives_no_impact(tmp_path):
 def test_nothing_there_and_nothing_published(tmp_path):
     made = retention(tmp_path, [], published=None)
     assert made["run"].tolist() == list(LABELS) and (made[NAMES] == "").all(axis=None)
-    assert "the paper states" not in (tmp_path / "table.md").read_text().lower()
+    assert "the paper does not specify" not in (tmp_path / "table.md").read_text().lower()
 
 
 def test_unlike_protocols_in_one_column_are_noted(tmp_path):
@@ -201,7 +201,7 @@ def test_costs_in_the_papers_units(tmp_path):
     }  # fmt: skip
     assert {name: row[name] for name in wanted} == wanted
     text = (tmp_path / "table.md").read_text()
-    for part in ("3.00 ± 1.41", "8x NVIDIA H100", "8x RTX A6000", "does not say how time and memory were"):
+    for part in ("3.00 ± 1.41", "8x NVIDIA H100", "8x RTX A6000", "does not specify how time and memory were"):
         assert part in text, part
     assert "Mixed" not in text and "Unequal" not in text
 
@@ -214,7 +214,7 @@ def test_unequal_micro_batches_are_stated_and_noted(tmp_path):
     assert made[made["run"] == "oft/b16"]["micro_batch"].tolist() == ["16", "4"]
     text = (tmp_path / "table.md").read_text()
     assert "| Micro-batch |" in " ".join(text.split()).replace("  ", " ")
-    assert text.count("Unequal") == 1 and "**Unequal micro-batches** on d: 16, 8. Time and memory do not" in text
+    assert text.count("Unequal") == 1 and "**Unequal micro-batches** on d: 16, 8. Time and memory are not" in text
 
 
 def test_a_failed_training_counts_as_one_that_is_not_there(tmp_path):

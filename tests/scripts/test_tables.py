@@ -375,7 +375,7 @@ def test_labels_with_signs_of_markup_are_shown_as_they_are(tmp_path):
     cells = [shown(children) for children in texts]
     assert [label, "ours"] == cells[(start := cells.index(label)) : start + 2]
     assert cells[start - 2 : start] == [column, average]
-    assert any(cell.startswith(f"Holes of {label}2: ") for cell in cells)
+    assert any(cell.startswith(f"Missing results for {label}2: ") for cell in cells)
     assert any(f"presets: {label}: " in cell for cell in cells)
     assert "\\$x\\$" in (tmp_path / "table_glue.md").read_text()  # GitHub takes $x$ for mathematics
 
@@ -387,7 +387,7 @@ def test_unlike_and_dirty_runs_are_noted(tmp_path):
     collect_runs.main(factories.collect_job(tmp_path, expected, paths))
     make_table(tmp_path, expected)
     text = (tmp_path / "table_glue.md").read_text()
-    assert "**Mixed `method_version`** within one row: hra/r8" in text and "1 run(s) were made with uncommitted" in text
+    assert "**Mixed `method_version`** within one row: hra/r8" in text and "1 run(s) had uncommitted" in text
 
 
 def test_a_doubled_row_of_the_run_table_is_refused(tmp_path):
@@ -403,7 +403,7 @@ def test_a_published_file_without_a_column_is_refused(tmp_path):
     expected = grid(tmp_path, seeds=(0,))
     collect(tmp_path, expected)
     (tmp_path / "published.csv").write_text("row,method\n1,HRA\n")
-    with pytest.raises(JobError, match="no column column, metric"):
+    with pytest.raises(JobError, match=r"expected the columns .* found no column, metric"):
         make_table(tmp_path, expected, tmp_path / "published.csv")
 
 
@@ -440,7 +440,7 @@ def test_a_column_of_many_datasets_is_their_mean(tmp_path):
     assert (hra["Both"], hra["Both_n"]) == (f"{chosen['hra'].mean():.3f}", "1") and "rte" in hra["missing"]
     assert (lora["Both"], lora["Both_n"]) == (f"{chosen['lora'].mean():.3f}", "2")
     assert lora["None"] == lora["None_n"] == hra["None"] == ""
-    assert "As measured, not percent." in (tmp_path / "table_glue.md").read_text()
+    assert "Unscaled, not percent." in (tmp_path / "table_glue.md").read_text()
 
 
 # The published numbers

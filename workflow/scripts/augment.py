@@ -1,7 +1,8 @@
-"""Insert a method's adapters into a task's pretrained model and save the start: an adapter folder with a manifest.
+"""Insert a method's adapters into a task's base model and save the initial adapter: a folder with a manifest.
 
-Every fine-tuning of the task starts from this folder, whatever its dataset, so that a seed means one start (the
-official `tool_add_hra`). Methods without adapters (full, bitfit, head, pretrained) get a manifest alone.
+All training runs of the task start from this folder, independent of the dataset, so that a seed means one
+initialisation (the official `tool_add_hra`). Methods without adapters (full, bitfit, head, pretrained) only get a
+manifest.
 """
 
 from pathlib import Path
@@ -21,7 +22,7 @@ def main(job: dict) -> None:
         "modules": [],
         "files": {},
     }
-    # Without an adapter no model is loaded: importing what it takes is seconds of a job that has nothing to insert.
+    # Without an adapter, do not load a model: the imports take seconds, and there is nothing to insert.
     if METHODS[method["kind"]].peft_config:
         content |= insert(manifests.folder(job["input"]["model"]), params, manifest.parent)
     files.write_json(manifest, content)

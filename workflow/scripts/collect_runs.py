@@ -1,7 +1,7 @@
 """Write the run table: one row per run, benchmark, selection and metric, with its provenance.
 
-Every run of the grid has its rows, in the order of the config. One that failed or was not made is one row that says
-so; unless the config says `incomplete: true`, such a hole stops the job.
+Every run of the grid has its rows, in config order. A run that failed or is missing is one row with its error; it stops
+the job, unless the config sets `incomplete: true`.
 """
 
 from functools import cache
@@ -37,7 +37,7 @@ def validator(name: str) -> jsonschema.protocols.Validator:
 
 
 def load(path: str, schema: str) -> dict:
-    """Read a JSON file and hold it to its schema."""
+    """Read a JSON file and validate it against its schema."""
     value = files.read_json(path)
     problem = jsonschema.exceptions.best_match(validator(schema).iter_errors(value))
     if problem:
@@ -49,7 +49,7 @@ def load(path: str, schema: str) -> dict:
 
 
 def load_all(paths: list[str], schema: str, task: str, keys: list[str], known: set) -> dict[tuple, dict]:
-    """Files by key; refused: another task's, one outside the grid, a double one."""
+    """Read files by key; raise JobError for another task's file, one outside the grid, or a duplicate."""
     loaded, origin = {}, {}
     for path in paths:
         value = load(path, schema)
@@ -68,7 +68,7 @@ def name_of(key: tuple) -> str:
 
 
 def hole(errors: list[str]) -> dict:
-    """Status and error of something that is not there, from the error file that its job left."""
+    """Return status and error of a missing result, from its job's error file."""
     for path in map(Path, errors):
         if path.exists():
             try:
@@ -87,7 +87,7 @@ def from_record(record: dict) -> dict:
 
 
 def micro_batch(record: dict) -> int | None:
-    """Rows that one device computes at a time in training; none where nothing was trained."""
+    """Return the number of rows that a device processes at a time in training; None if nothing was trained."""
     settings = record["hyperparameters"]
     if not record["steps"]:
         return None
@@ -95,7 +95,7 @@ def micro_batch(record: dict) -> int | None:
 
 
 def rows_of(run: dict, record: dict | None, metrics: dict[tuple, dict]) -> list[dict]:
-    """The rows of one run of the grid."""
+    """Build the rows of one run of the grid."""
     key = tuple(run[name] for name in RUN)
     base = dict(zip(RUN, key, strict=True))
     if record is None:
@@ -117,7 +117,7 @@ def rows_of(run: dict, record: dict | None, metrics: dict[tuple, dict]) -> list[
 
 
 def text(value) -> str:
-    """Fixed digits, so that diffs are readable; None is empty."""
+    """Format with fixed digits, so that diffs are readable; None is empty."""
     if isinstance(value, bool):
         return str(value).lower()
     return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
@@ -141,8 +141,9 @@ def main(job: dict) -> None:
             for row in holes
         ]
         raise JobError(
-            f"{len(holes)} result(s) of {task} are not there: {', '.join(names[:3])}{', …' * (len(names) > 3)}. "
-            "Run the same command again to finish them, or make the table from what is there: --config incomplete=True"
+            f"{len(holes)} result(s) of {task} are missing: {', '.join(names[:3])}{', …' * (len(names) > 3)}. Rerun "
+            "the same command to finish them, or build the table from the available results with "
+            "--config incomplete=True"
         )
     cells = [{name: text(row.get(name)) for name in COLUMNS} | {"task": task} for row in rows]
     table = pd.DataFrame(cells, columns=COLUMNS)

@@ -1,13 +1,13 @@
-"""Bring a model or a dataset: its files in a folder beside the manifest, and the manifest last.
+"""Download a model or a dataset: its files to a folder next to the manifest, which is written last.
 
-    X.manifest.json    what came, with size and SHA-256 of every file (workflow/schemas/manifest.schema.json)
-    X/                 the files; of a dataset one {split}.parquet of text columns and `label`, of a subject its images,
-                       of a control dataset its archives, looked through and whole
+    X.manifest.json    the downloaded files with size and SHA-256 (workflow/schemas/manifest.schema.json)
+    X/                 the files; for a dataset one {split}.parquet with text columns and `label`, for a subject its
+                       images, for a control dataset its verified archives
 
 Rules `download_model` and `download_dataset`; params: name, source, mirror, local_root, and for a dataset `dataset`,
-its entry of the config. Work under way lies in `.X.HASH.download/` (HASH: of the source), so that a second run goes on
-where the first stopped and never mixes two sources. A dataset's raw files are dropped after conversion; the manifest
-keeps their hashes.
+its config entry. Partial downloads are in `.X.HASH.download/` (HASH: of the source), so that a second run resumes where
+the first stopped and never mixes two sources. A dataset's raw files are deleted after conversion; the manifest keeps
+their hashes.
 """
 
 import hashlib
@@ -22,8 +22,8 @@ from common.core.job import start
 from common.data import images, sources, text_tables, zip_archives
 from common.data.http_download import out_of_space
 
-# What is read without running code that came along; a .bin, .pth, .pth.tar or .ckpt is loaded later
-# with weights_only=True.
+# Files that can be read without executing code in them; a .bin, .pth, .pth.tar or .ckpt is later loaded with
+# weights_only=True.
 MODEL_FILES = {".json", ".txt", ".model", ".safetensors", ".bin", ".pth", ".tar", ".ckpt", ".jinja", ".gguf", ".dat"}
 
 
@@ -35,11 +35,11 @@ def main(job: dict) -> None:
     staging = manifest.with_name(f".{folder.name}.{digest}.download")
     raw, converted = staging / "raw", staging / "converted"
 
-    print(f"{name}: {source['kind']} source, into {folder}", file=sys.stderr)
+    print(f"{name}: {source['kind']} source, to {folder}", file=sys.stderr)
     subject, kept = bool(dataset) and "resolution" in dataset, bool(dataset) and dataset.get("archives", False)
     wanted = images.is_image if subject else needed_by(dataset) if dataset else is_model_file
     refuse_unwanted(name, source, dataset, wanted)
-    # The old manifest goes first: a folder without one counts as nothing.
+    # Delete the old manifest first: a folder without a manifest is not used.
     manifest.unlink(missing_ok=True)
     with out_of_space(manifest.parent):
         raw.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ def main(job: dict) -> None:
             record |= {"files": sources.listing(raw), "rows": {"images": images.check(raw, dataset["resolution"])}}
         elif kept:
             for path in sorted(raw.rglob("*.zip")):
-                print(f"{path.name}: {zip_archives.check(path)} files, whole", file=sys.stderr)
+                print(f"{path.name}: {zip_archives.check(path)} files, intact", file=sys.stderr)
             record["files"] = sources.listing(raw)
         elif dataset:
             from common.tasks.math import answers
@@ -78,7 +78,7 @@ def is_model_file(path: str) -> bool:
 
 
 def one_file(raw: Path, converted: Path) -> Path:
-    """Where the model is in diffusers' layout: a Stable Diffusion in one file is converted to it."""
+    """Return the folder with the model in diffusers' layout, to which a single-file checkpoint is converted."""
     if not (raw / "unet/config.json").exists():
         return raw
     from common.models.ldm import checkpoint as ldm_checkpoint
@@ -95,12 +95,12 @@ def needed_by(dataset: dict):
 
 
 def refuse_unwanted(name: str, source: dict, dataset: dict | None, wanted) -> None:
-    """Before the first byte: every file that the config lists is of use, and every file of a split is listed."""
+    """Check before the download that every listed file is usable, and that every file of a split is listed."""
     listed = source.get("files")
     if not dataset and (refused := [path for path in listed or () if not wanted(path)]):
         raise JobError(
-            f"{name}: {', '.join(refused)} refused: a model consists of {' '.join(sorted(MODEL_FILES))} files. "
-            "Other files may hold code; take them out of the config."
+            f"{name}: expected only model files ({' '.join(sorted(MODEL_FILES))}), found {', '.join(refused)}. "
+            "Other files may contain code; remove them from the config."
         )
     if dataset and listed is not None:
         for split, paths in dataset.get("splits", {}).items():

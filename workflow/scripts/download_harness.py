@@ -1,10 +1,10 @@
-"""Bring what tasks of lm-evaluation-harness read, so that machines without network can run them.
+"""Download the data of lm-evaluation-harness tasks, so that machines without network access can run them.
 
-    X.manifest.json    what came: per task its version, data set, revision and rows; written last
-    X/                 the cache of the Hugging Face libraries that holds it
+    X.manifest.json    per task its version, dataset, revision and rows; written last
+    X/                 a cache of the Hugging Face libraries with the data
 
-Params: include_path (a folder with further tasks, or null) and benchmarks, name -> {task, shots, metric, unsafe_code}.
-The harness names data sets without a revision: what is the newest at this moment stays in the folder for all runs.
+Params: include_path (a folder with additional tasks, or null) and benchmarks, name -> {task, shots, metric,
+unsafe_code}. The harness specifies datasets without a revision: the newest at this moment is kept for all runs.
 """
 
 import difflib
@@ -31,10 +31,10 @@ def main(job: dict) -> None:
     use_cache(folder)
     manager = open_tasks(params["benchmarks"], params["include_path"])
     requested = list(dict.fromkeys(entry["task"] for entry in params["benchmarks"].values()))
-    # The old manifest goes first: a folder without one counts as nothing.
+    # Delete the old manifest first: a folder without a manifest is not used.
     manifest.unlink(missing_ok=True)
     with out_of_space(manifest.parent):
-        # One by one: the harness loads no group together with one of its tasks.
+        # One by one: the harness cannot load a group together with one of its tasks.
         tasks = {name: task for request in requested for name, task in manager.load(request)["tasks"].items()}
         record = {
             "folder": folder.name,
@@ -47,14 +47,14 @@ def main(job: dict) -> None:
 
 
 def use_cache(folder: Path, offline: bool = False) -> None:
-    """Point the Hugging Face libraries at `folder`: they read these variables once, when they are imported."""
+    """Point the Hugging Face libraries at `folder`; they read these variables only once, on import."""
     os.environ |= {name: str(folder.resolve() / place) for name, place in CACHES.items()}
     if offline:
         os.environ |= {"HF_HUB_OFFLINE": "1", "HF_EVALUATE_OFFLINE": "1"}
 
 
 def open_tasks(benchmarks: dict, include_path: str | None):
-    """The harness's register of tasks, after a look that each benchmark's task is in it and may run here."""
+    """Return the harness's task registry, after checking that every benchmark's task exists and may run here."""
     from lm_eval.tasks import TaskManager
 
     manager = TaskManager(include_path=include_path)
@@ -63,21 +63,21 @@ def open_tasks(benchmarks: dict, include_path: str | None):
         if task not in manager.task_index:
             near = ", ".join(difflib.get_close_matches(task, manager.all_tasks)) or "none"
             raise JobError(
-                f"benchmark {name}: lm-eval {provenance.version('lm_eval')} has no task {task!r}; like it: {near}."
+                f"benchmark {name}: lm-eval {provenance.version('lm_eval')} has no task {task!r}. Similar: {near}."
             )
         if (manager.task_index[task].cfg or {}).get("unsafe_code") and not unsafe:
             raise JobError(
-                f"benchmark {name}: {task} runs programs that the model has written. Set `unsafe_code: true` in its "
-                "entry of the config to run them, in isolation where the kernel allows it (README), or `false` to "
-                "leave the benchmark out."
+                f"benchmark {name}: {task} executes programs written by the model. Set `unsafe_code: true` in its "
+                "config entry to run them, in isolation where the kernel allows it (README), or `false` to exclude "
+                "the benchmark."
             )
         if unsafe:
-            os.environ["HF_ALLOW_CODE_EVAL"] = "1"  # the same question, asked by the `evaluate` package
+            os.environ["HF_ALLOW_CODE_EVAL"] = "1"  # the `evaluate` package requires the same confirmation
     return manager
 
 
 def describe(task) -> dict:
-    """Which data a task reads; the cache's folders are named after the hub's commit (a local file's after a hash)."""
+    """Describe a task's data; the cache's folders are named after the Hub's commit (for a local file, after a hash)."""
     splits = dict(task.dataset)
     stored = {Path(file["filename"]).parent.name for rows in splits.values() for file in rows.cache_files}
     return {

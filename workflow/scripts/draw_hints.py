@@ -1,4 +1,4 @@
-"""Draw the hints of a control dataset: from its archives to one file a split, with a manifest that is written last."""
+"""Compute the control images of a dataset: from its archives to one file per split, and a manifest written last."""
 
 from pathlib import Path
 
@@ -15,8 +15,8 @@ def main(job: dict) -> None:
     planned = dataset.get("source_sha256")
     if planned and planned != (found := hint_source.sha256(dataset["hint"])):
         raise JobError(
-            f"hint {dataset['hint']}: expected the source with SHA-256 {planned[:12]}… that was there at the dry run, "
-            f"found {found[:12]}…. Run the same command again, with the same PYTHONPATH."
+            f"hint {dataset['hint']}: expected the source with SHA-256 {planned[:12]}…, as at planning time, found "
+            f"{found[:12]}…. Run the same command again, with the same PYTHONPATH."
         )
     source = files.read_json(job["input"]["dataset"])
     raw = zip_archives.Folder(manifests.folder(job["input"]["dataset"]))
@@ -29,7 +29,7 @@ def main(job: dict) -> None:
             rows[split] = control_data.write(
                 new / f"{split}.arrow", maker.rows, maker.make, dataset["resolution"], job["threads"]
             )
-            print(f"{split}: {rows[split]} images with the hint {dataset['hint']}")
+            print(f"{split}: {rows[split]} control images with {dataset['hint']}")
         found = sources.listing(new)
     record = {key: source[key] for key in ("name", "source", "revision")}
     record |= {"folder": folder.name, "files": found, "rows": rows, "raw": source["files"]}

@@ -1,7 +1,7 @@
-"""Evaluate how well the images of a run follow their control images, by the evaluators that the dataset names.
+"""Evaluate the control accuracy of a run's images with the evaluators of the dataset.
 
-One row per image in predictions.jsonl.gz, the run's metrics in metrics.json. For the run of kind `reference` the source
-images are evaluated instead of generated ones: the best that the evaluators can give.
+One row per image in predictions.jsonl.gz, the run's metrics in metrics.json. For the run of kind `reference`, the
+source images are evaluated instead of generated ones, which gives the best possible scores.
 """
 
 import time

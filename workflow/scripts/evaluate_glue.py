@@ -1,4 +1,4 @@
-"""Judge a run's weights, after the last step and at the best dev score, on one benchmark of a GLUE-format dataset."""
+"""Evaluate a run's last weights and those with the best dev score on one benchmark of a GLUE-format dataset."""
 
 import time
 from pathlib import Path
@@ -47,14 +47,14 @@ def main(job: dict) -> None:
 
 
 def logits(model, data, tokenizer, settings: dict, device: str):
-    """(n, outputs) float32 scores of a model on tokenized data, in the order of the data."""
+    """Compute a model's float32 scores (n, outputs) on tokenized data, in the order of the data."""
     import numpy as np
     import torch
     from torch.utils.data import DataLoader
     from tqdm import tqdm
     from transformers import DataCollatorWithPadding
 
-    # Similar lengths together: less padding. The order is undone below.
+    # Batch similar lengths to reduce padding; the original order is restored below.
     order = np.argsort([-len(row) for row in data["input_ids"]], kind="stable")
     loader = DataLoader(
         data.select(order).remove_columns("labels"),

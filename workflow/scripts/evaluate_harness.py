@@ -1,6 +1,6 @@
-"""Judge a run by the benchmarks of lm-evaluation-harness: what is left of the base model's abilities (Table 3).
+"""Evaluate a run on lm-evaluation-harness benchmarks: how much of the base model's abilities is left (Table 3).
 
-Benchmarks: name -> {task, shots, metric, unsafe_code}, as download_harness.py describes them. Values are fractions.
+Benchmarks: name -> {task, shots, metric, unsafe_code}, as described in download_harness.py. Values are fractions.
 """
 
 import time
@@ -51,22 +51,22 @@ def main(job: dict) -> None:
 
 
 def open_harness(manifest: Path, benchmarks: dict) -> str:
-    """Let the Hugging Face libraries read the downloaded data, and nothing else; returns lm-eval's version."""
+    """Restrict the Hugging Face libraries to the downloaded data; return lm-eval's version."""
     content = files.read_json(manifest)
     installed, tasks = provenance.version("lm_eval"), [benchmark["task"] for benchmark in benchmarks.values()]
     if content["lm_eval"] != installed or set(tasks) - set(content["requested"]):
         raise JobError(
-            f"{manifest} holds {', '.join(content['requested'])} of lm-eval {content['lm_eval']}; asked for are "
-            f"{', '.join(tasks)} of lm-eval {installed}. Delete it and run again: it is downloaded anew."
+            f"{manifest}: expected {', '.join(tasks)} of lm-eval {installed}, found "
+            f"{', '.join(content['requested'])} of lm-eval {content['lm_eval']}. Delete it and run again."
         )
     download_harness.use_cache(manifest.parent / content["folder"], offline=True)
     return installed
 
 
 def run(name: str, benchmark: dict, model, tokenizer, manager, params: dict) -> dict:
-    """What the harness returns for one benchmark; where memory runs out, the batch is halved and it starts again.
+    """Return the harness's results for one benchmark; when memory runs out, restart it with half the batch size.
 
-    With `unsafe_code` the answers only, as `samples`: what they are worth is found in isolation.
+    With `unsafe_code`, return only the answers, as `samples`: they are scored in isolation.
     """
     from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
     from lm_eval import simple_evaluate
@@ -75,7 +75,7 @@ def run(name: str, benchmark: dict, model, tokenizer, manager, params: dict) -> 
     batch_size, unsafe = params["batch_size"], benchmark.get("unsafe_code", False)
     while True:
         try:
-            # Log-likelihoods in bf16 would round to steps of 1/4 at −40, and the first of equal choices would win.
+            # In bf16, log-likelihoods around −40 are rounded to steps of 1/4, and the first of equal choices would win.
             language_model = HFLM(model, tokenizer=tokenizer, batch_size=batch_size, softmax_dtype="float32")
             return simple_evaluate(
                 language_model,
@@ -92,30 +92,30 @@ def run(name: str, benchmark: dict, model, tokenizer, manager, params: dict) -> 
                 raise
             if batch_size == 1:
                 raise JobError(
-                    f"benchmark {name}: not even one sequence fits into memory ({problem}). Use a larger GPU, fewer "
-                    "shots, or precision bf16."
+                    f"benchmark {name}: a single sequence does not fit into memory ({problem}). Use a larger GPU, "
+                    "fewer shots, or precision bf16."
                 ) from problem
         batch_size //= 2
         clear_device_cache(garbage_collection=True)
-        print(f"{name}: out of memory, on with batches of {batch_size}", flush=True)
+        print(f"{name}: out of memory, continuing with batches of {batch_size}", flush=True)
 
 
 def result(name: str, benchmark: dict, found: dict) -> dict:
-    """The one number of a benchmark out of all that the harness returns."""
+    """Extract a benchmark's metric from the harness's results."""
     task, metric, values = benchmark["task"], benchmark["metric"], found["results"].get(benchmark["task"], {})
     keys = [key for key in values if key == metric or key.startswith(f"{metric},")]
     if len(keys) != 1:
         known = [key for key in values if "," in key and "_stderr," not in key]
         raise JobError(
             f"benchmark {name}: metric {metric!r} is {'ambiguous' if keys else 'unknown'} for {task}; "
-            f"it has {', '.join(known) or 'no result of its own: name one of its tasks'}."
+            f"it has {', '.join(known) or 'no result of its own: specify one of its tasks'}."
         )
-    # A group has no number of shots of its own, and a task that states 0 keeps to it.
+    # A group has no number of shots of its own, and a task that specifies 0 always uses 0.
     shots = {found["n-shot"][part] for part in found["configs"]}
     if shots != {benchmark["shots"]}:
         raise JobError(
             f"benchmark {name}: {task} ran with {', '.join(map(str, sorted(shots)))} shots instead of "
-            f"{benchmark['shots']}: it fixes them itself. Put that number into the config."
+            f"{benchmark['shots']}: the task sets them itself. Use that number in the config."
         )
     kind, _, chosen = keys[0].partition(",")
     error = values[f"{kind}_stderr,{chosen}"]

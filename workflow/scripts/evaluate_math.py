@@ -26,8 +26,8 @@ def main(job: dict) -> None:
 
     if "strict" in params["metrics"] and not any(answers.MARK in line["output"] for line in lines):
         print(
-            f"Warning: none of {len(lines)} outputs contains “{answers.MARK}”, the only place where `strict` looks for "
-            "an answer: it is 0 whatever the model can do. Compare `lenient`, or train on data that ends in that form."
+            f"Warning: none of {len(lines)} outputs contains “{answers.MARK}”, after which `strict` expects the "
+            "answer, so `strict` is 0 regardless of the model. Compare `lenient`, or train on data in that format."
         )
     predictions.write(
         job["output"]["predictions"],
@@ -39,7 +39,7 @@ def main(job: dict) -> None:
 
 
 def gold_answers(manifest: str, split: str, style: str) -> list[str]:
-    """The reference answer of each row of a split."""
+    """Read the reference answers of a split."""
     import pandas
 
     golds = []
@@ -55,7 +55,7 @@ def gold_answers(manifest: str, split: str, style: str) -> list[str]:
 
 
 def accuracy(right: list[bool]) -> dict[str, float]:
-    """Share of right answers and its standard error √(p(1−p)/(n−1))."""
+    """Compute the fraction of correct answers and its standard error √(p(1−p)/(n−1))."""
     n, value = len(right), sum(right) / len(right)
     return {"value": value, "stderr": math.sqrt(value * (1 - value) / max(n - 1, 1))}
 

@@ -1,7 +1,7 @@
 """Evaluate a run's images of a subject: subject fidelity, prompt fidelity, diversity.
 
 One row per image in predictions.jsonl.gz, their means in metrics.json. A blocked (all-black) image has no scores; it is
-counted, and the fraction of blocked images is a metric. For the run of kind `reference` each of the subject images is
+counted, and the fraction of blocked images is a metric. For the run of kind `reference`, every subject image is
 compared with the others, the paper's row “Real Images”.
 """
 
@@ -45,7 +45,7 @@ def subject_rows(job: dict, subject: list, device: str) -> list[dict]:
 
 
 def generated_rows(job: dict, subject: list, device: str) -> list[dict]:
-    """Score the images of the tar file that are not blocked; a row for every image, in the file's order."""
+    """Score the images of the tar file that are not blocked; one row per image, in file order."""
     evaluation, pictures = job["params"]["evaluation"], list(images.unpack(job["input"]["images"]))
     rows = [{"key": one.key} | one.about | {"blocked": float(one.about["blocked"])} for one in pictures]
     visible = [index for index, row in enumerate(rows) if not row["blocked"]]
@@ -63,11 +63,11 @@ def generated_rows(job: dict, subject: list, device: str) -> list[dict]:
 
 
 def add_scores(job: dict, device: str, rows: list[dict], shown, reference: Reference) -> None:
-    """Add the scores of images to their rows; JobError for a metric that is no mean over images: no step has it."""
+    """Add the scores of images to their rows; raise JobError for a metric that is not a mean over images."""
     entries = job["params"]["evaluation"]["evaluators"]
     if of_run := scoring.score(job, device, entries, shown, reference, rows):
         raise JobError(
-            f"evaluators: expected a score per image, found {', '.join(of_run)} of all images together. "
+            f"evaluators: expected one score per image, found {', '.join(of_run)} for all images together. "
             "Remove the evaluator from tasks.subject.evaluation."
         )
 

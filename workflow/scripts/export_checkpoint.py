@@ -1,4 +1,4 @@
-"""A whole model in one file, as the official control scripts read it: the base with the weights of a run or a start."""
+"""Write a single-file checkpoint for the official control scripts: the base model with a run's or initial adapter."""
 
 from pathlib import Path
 

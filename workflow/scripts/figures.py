@@ -1,8 +1,8 @@
-"""Draw the run table: parameters against score (Fig. 1b, 1c), λ against score (Fig. 3, 4), curves of the training.
+"""Plot the run table: parameters against score (Fig. 1b, 1c), λ against score (Fig. 3, 4), training curves.
 
-Ours are filled, the paper's are hollow; a method has one colour in all figures and its variants differ by marker and
-dash. Each figure is an SVG and a PNG that do not change when the data do not. What is not there yet is said in the
-figure.
+Our results are filled, the paper's hollow; a method has the same colour in all figures, and its variants differ in
+marker and dash. Each figure is written as SVG and PNG, reproducibly for the same data. Missing results are listed in
+the figure.
 """
 
 import math
@@ -32,7 +32,7 @@ def unit(params: dict) -> str:
 
 
 def chosen(statistics: pd.DataFrame, column: str, selection: str) -> pd.DataFrame:
-    """mean and std of one column by run; std 0, that is no error bar, where there is one seed."""
+    """Return mean and std of one column per run; std 0, without an error bar, for a single seed."""
     table = statistics.reset_index()
     table = table[(table["selection"] == selection) & (table["column"] == column)].set_index("run")
     return table[["mean", "std"]].fillna({"std": 0})
@@ -42,13 +42,13 @@ def chosen(statistics: pd.DataFrame, column: str, selection: str) -> pd.DataFram
 
 
 def parameters_figure(runs: pd.DataFrame, statistics: pd.DataFrame, published: pd.DataFrame, params: dict) -> Figure:
-    """Adapter parameters, logarithmic, against each column or average of the config."""
+    """Plot adapter parameters, on a logarithmic axis, against each column or average of the config."""
     names, labels = params["parameters"], params["labels"]
     style = styles(list(dict.fromkeys([*labels, *published["run"][published["run"] != ""]])))
     figure = Figure(figsize=(4.5 + 4.5 * len(names), 5.2), layout="constrained")
     handles, notes = {}, {}
     for ax, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        ax.set(xlabel="adapter parameters, classifier not counted", ylabel=name + unit(params))
+        ax.set(xlabel="adapter parameters, without the classifier", ylabel=name + unit(params))
         ours = chosen(statistics, name, params["selections"][0])
         ours["parameters"] = runs[runs["status"] == "ok"].groupby("run")["adapter_parameters"].mean()
         ours = ours.loc[[run for run in labels if run in ours.index]]
@@ -58,7 +58,7 @@ def parameters_figure(runs: pd.DataFrame, statistics: pd.DataFrame, published: p
             say(ax, f"No run has every column of\n“{name}” yet")
             continue
         if ours["parameters"][ours["parameters"] > 0].duplicated().any():
-            notes["Runs with the same number of parameters are drawn side by side."] = None
+            notes["Runs with the same number of parameters are plotted side by side."] = None
         members = params["averages"].get(name, [name])
         datasets = {column["dataset"] for column in params["columns"] if column["name"] in members}
         planned = runs.groupby("run")["dataset"].agg(lambda found, datasets=datasets: datasets <= set(found))
@@ -75,7 +75,7 @@ def parameters_panel(
     ax, name: str, ours: pd.DataFrame, published: pd.DataFrame, params: dict, style: dict[str, dict]
 ) -> list:
     labels, alike = params["labels"], ours.groupby("parameters")
-    ours["aside"] = alike.cumcount() - (alike["mean"].transform("size") - 1) / 2  # else one hides the other
+    ours["aside"] = alike.cumcount() - (alike["mean"].transform("size") - 1) / 2  # otherwise one hides the other
     handles = [
         ax.errorbar(
             cell["parameters"] * 1.08 ** cell["aside"], cell["mean"], cell["std"], linestyle="", capsize=3,
@@ -88,10 +88,10 @@ def parameters_panel(
         ax.set_xscale("log")
     low, high = ax.get_ylim()
     has_points, outside = bool(handles), {"above ↑": [], "below ↓": []}
-    for run, level in ours.loc[ours["parameters"] == 0, "mean"].items():  # no place on a logarithmic axis
+    for run, level in ours.loc[ours["parameters"] == 0, "mean"].items():  # 0 is not on a logarithmic axis
         if not has_points or abs(level - (low + high) / 2) < high - low:
             handles.append(ax.axhline(level, linestyle="--", color=style[run]["color"], label=labels[run]))
-        else:  # a line far away would press the others together
+        else:  # a distant line would compress the others
             side = "above ↑" if level > high else "below ↓"
             outside[side].append(f"{labels[run]}: {level:.4g}, {side}")
     low, high = ax.get_ylim()
@@ -103,7 +103,7 @@ def parameters_panel(
 
 
 def paper_points(ax, name: str, published: pd.DataFrame, params: dict, style: dict[str, dict]) -> list[Line2D]:
-    """The paper's values as hollow markers; thin where they are on another scale than ours."""
+    """Plot the paper's values as hollow markers, thin where they are on another scale than ours."""
     same_scale = run_statistics.counterparts(published, params["columns"], params["averages"])
     comparable = {row for row, column in same_scale if column == name}
     like = {row for row, column in same_scale if (column in params["averages"]) == (name in params["averages"])}
@@ -134,15 +134,15 @@ def paper_points(ax, name: str, published: pd.DataFrame, params: dict, style: di
 
 
 def lambda_text(value: float) -> str:
-    """`0`, `1e-5`, `∞`"""
+    """Format λ as `0`, `1e-5` or `∞`."""
     return {0: "0", math.inf: "∞"}.get(value) or np.format_float_scientific(value, trim="-", exp_digits=1)
 
 
 def lambda_figure(statistics: pd.DataFrame, published: pd.DataFrame, sweep: pd.DataFrame, params: dict) -> Figure:
-    """λ against each column of the config; λ = 0 and λ = ∞ stand apart, since neither is on a logarithmic axis."""
+    """Plot λ against each column of the config; λ = 0 and λ = ∞ are set apart, as neither is on a logarithmic axis."""
     names = params["lambda"]
     figure = Figure(figsize=(2 + 5.5 * max(1, len(names)), 4.6 if names else 1.2), layout="constrained")
-    handles, notes = {}, {} if names else {"The config asks for no λ figure: figures.lambda is empty.": None}
+    handles, notes = {}, {} if names else {"The config requests no λ figure: figures.lambda is empty.": None}
     axes = figure.subplots(1, len(names), squeeze=False)[0] if names else []
     for ax, name in zip(axes, names, strict=True):
         notes |= dict.fromkeys(lambda_panel(ax, name, statistics, published, sweep, params))
@@ -156,7 +156,7 @@ def lambda_figure(statistics: pd.DataFrame, published: pd.DataFrame, sweep: pd.D
 def lambda_panel(
     ax, name: str, statistics: pd.DataFrame, published: pd.DataFrame, sweep: pd.DataFrame, params: dict
 ) -> list[str]:
-    """One panel, a series for each r; returns what is to be said below."""
+    """Plot one panel with one series per r; return the notes below it."""
     metric = {column["name"]: column["metric"] for column in params["columns"]}.get(name)
     lambdas = {run: float(entry["lambda"]) for run, entry in params["lambdas"].items()}
     series = {run: entry["series"] for run, entry in params["lambdas"].items()}
@@ -209,7 +209,7 @@ def lambda_panel(
         notes.append(f"No run of ours yet: λ = {', '.join(absent)}")
     if ((bars - rows).abs() > 0.005).any():
         notes.append(
-            f"The paper's labels conflict: {table_name} and {figure_name} differ at one λ (see the table's notes)."
+            f"The paper's labels conflict: {table_name} and {figure_name} disagree on one λ (see the table's notes)."
         )
     return notes
 
@@ -218,7 +218,7 @@ def lambda_panel(
 
 
 def curves_figure(points: pd.DataFrame, params: dict) -> Figure:
-    """One panel per dataset, one line per run: mean over seeds, band of one std."""
+    """Plot one panel per dataset with one line per run: mean over seeds, with a band of one std."""
     labels = params["labels"]
     titles = {column["dataset"]: scale_free(column["name"]) for column in reversed(params["columns"])}
     datasets = list(dict.fromkeys(column["dataset"] for column in params["columns"]))
@@ -248,7 +248,7 @@ def curves_figure(points: pd.DataFrame, params: dict) -> Figure:
             ax.fill_between(line["epoch"], low, high, color=look["color"], alpha=0.12, linewidth=0)
             late = line["mean"].iloc[len(line) // 2 :]
             levels += [late.min(), late.max() if scores == "loss" else line["mean"].max()]
-        if levels:  # the first evaluations are far below; the picture is about where the methods end
+        if levels:  # the first evaluations are far below; the figure focuses on the final scores
             margin = 0.1 * (max(levels) - min(levels)) + (0.3 if scores != "loss" else 0)
             ax.set_ylim(min(levels) - margin, max(levels) + margin)
         else:

@@ -1,6 +1,6 @@
-"""Merge the shards of images into one tar file, every image once, in order, all drawn under the same settings.
+"""Merge the shards of images into one tar file: every image once, in order, all generated with the same settings.
 
-How many are blocked is said in the log.
+The log reports the number of blocked images.
 """
 
 from itertools import chain
@@ -28,8 +28,8 @@ def main(job: dict) -> None:
             settings = picture.about["settings"]
             if settings != first.setdefault("settings", settings):
                 raise JobError(
-                    f"{target}: {picture.key} was drawn under other settings or weights than the images before it. "
-                    f"Delete the shards and run again: {' '.join(shards)}"
+                    f"{target}: {picture.key} was generated with different settings or weights than the preceding "
+                    f"images. Delete the shards and run again: {' '.join(shards)}"
                 )
             blocked.extend([picture.key] * picture.about["blocked"])
             yield picture

@@ -1,4 +1,4 @@
-"""Merge the shards of a generation into one file, every item once, in order."""
+"""Merge the shards of generated outputs into one file, every item once, in order."""
 
 from common.core import files, predictions
 from common.core.job import start

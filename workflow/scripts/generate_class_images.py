@@ -1,4 +1,4 @@
-"""Draw one shard of the images that stand for a class in prior preservation: by the model as it came, once a class."""
+"""Generate one shard of the class images for prior preservation with the base model, once per class."""
 
 from common.core import files
 from common.core.job import start

@@ -1,7 +1,7 @@
-"""Draw one shard of a run's images, one for each hint of the validation split, into EVAL/shard{i}-of-{n}.tar.
+"""Generate one shard of a run's images, one per control image of the validation split: EVAL/shard{i}-of-{n}.tar.
 
-Batches are cut from all images before they are dealt to the shards, so an image meets the same neighbours in any number
-of them and comes out the same to the bit. Its noise depends on the run's seed and on its place in the split alone.
+All images are divided into batches before the batches are assigned to shards, so an image has the same batch, and is
+bit-identical, for any number of shards. Its noise depends only on the run's seed and its row in the split.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""Answer one shard of a benchmark's questions, greedily: one JSON line an item, in EVAL/shard{i}-of-{n}.jsonl.gz.
+"""Answer one shard of a benchmark's questions greedily: one JSON line per item in EVAL/shard{i}-of-{n}.jsonl.gz.
 
-The batches are cut from all items, longest first, before they are dealt to the shards: an item meets the same
-neighbours and the same padding in any number of shards, so the merged file is the same to the byte.
+All items are divided into batches, longest first, before the batches are assigned to shards: an item has the same batch
+and padding for any number of shards, so the merged file is byte-identical.
 """
 
 import tempfile
@@ -43,20 +43,20 @@ def main(job: dict) -> None:
 
 
 def shard(lengths: list[int], batch_size: int, index: int, count: int) -> list[list[int]]:
-    """The batches of shard `index` of `count`: lists of items."""
+    """Return the batches of shard `index` of `count` as lists of items."""
     order = sorted(range(len(lengths)), key=lambda item: (-lengths[item], item))
     batches = [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
     return batches[index::count]
 
 
 def cut(text: str, stop: list[str]) -> str:
-    """The text before the first stop string."""
+    """Return the text before the first stop string."""
     ends = [place for place in (text.find(string) for string in stop) if place >= 0]
     return text[: min(ends)] if ends else text
 
 
 class Run:
-    """A run's model, and the two ways to have it answer: (item, text, "stop" or "length") for each item."""
+    """Generates answers with a run's model through two backends: (item, text, "stop" or "length") per item."""
 
     def __init__(self, job: dict, model_folder: Path, tokenizer):
         self.params, self.tokenizer, self.model_folder = job["params"], tokenizer, model_folder
@@ -119,7 +119,7 @@ class Run:
             yield item, text, "stop" if ended else "length"
 
     def as_lora(self, model):
-        """The same run as a stock LoRA adapter on the same base (hra.to_lora: exact)."""
+        """Convert the run to an equivalent stock LoRA adapter on the same base model (hra.to_lora: exact)."""
         from peft import PeftModel
 
         with tempfile.TemporaryDirectory() as folder:
@@ -134,7 +134,7 @@ class Run:
         methods.imported(export)(model, folder)
 
     def with_vllm(self, ids: list[list[int]], batches: list[list[int]]) -> Iterable[tuple[int, str, str]]:
-        """vLLM batches by itself: all items of the shard at once."""
+        """Generate all items of the shard at once, since vLLM does its own batching."""
         try:
             from vllm import LLM, SamplingParams
             from vllm.lora.request import LoRARequest

@@ -1,7 +1,7 @@
-"""Draw one shard of a run's images, (step, prompt, index), into EVAL/shard{i}-of-{n}.tar.
+"""Generate one shard of a run's images, (step, prompt, index): EVAL/shard{i}-of-{n}.tar.
 
-Batches are cut from all images before they are dealt to the shards, so an image meets the same neighbours in any number
-of them and comes out the same to the bit. The base is loaded once; the weights of the steps take turns in it.
+All images are divided into batches before the batches are assigned to shards, so an image has the same batch, and is
+bit-identical, for any number of shards. The base model is loaded once; the weights of each step are loaded into it.
 """
 
 from pathlib import Path
@@ -35,7 +35,7 @@ def main(job: dict) -> None:
 
 
 def weights_at(job: dict, record: dict, step: int) -> Path:
-    """The file of the weights after a step; JobError if the run has kept none."""
+    """Return the weights file of a step; raise JobError if the run has not kept it."""
     last = step == record["steps"]
     path = Path(job["input"]["last"] if last else f"{job['input']['steps']}/{step}/{adapters.WEIGHTS}")
     if not path.exists():

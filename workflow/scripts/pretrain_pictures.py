@@ -1,7 +1,7 @@
-"""Train the demo's Stable Diffusion from nothing on generated pictures: the autoencoder, then the UNet.
+"""Train the demo's Stable Diffusion from scratch on synthetic images: the autoencoder, then the UNet.
 
-The text encoder is not trained, as in Stable Diffusion; here it has never been. Random features tell words apart, which
-is all that captions of few words ask of it. Trained along it makes all captions alike for thousands of steps.
+The text encoder is not trained, as in Stable Diffusion, but here it is also not pretrained. Random features distinguish
+words, which suffices for short captions. If it were trained too, all captions would be similar for thousands of steps.
 """
 
 import itertools
@@ -13,8 +13,8 @@ from common.core.job import start
 from common.demo import object_images, tiny_diffusion
 
 WARMUP = 100  # steps
-# In so few numbers a place is to be seen through the noise of Stable Diffusion's last step; no caption would be asked
-# for it. Here that step leaves almost nothing of the picture, which wants the velocity as target.
+# With so few latents, the position would be visible through the noise of Stable Diffusion's last step, so the caption
+# would not be needed for it. Here that step leaves almost nothing of the image, which requires the velocity as target.
 SCHEDULER = {"beta_end": 0.02, "prediction_type": "v_prediction"}
 
 
@@ -30,28 +30,28 @@ def main(job: dict) -> None:
     train_autoencoder(pipeline.vae, rng, **params["autoencoder"])
     scenes = [object_images.scene(rng) for _ in range(params["rows"])]
     mean, deviation = encode(pipeline.vae, scenes)
-    # From here on nothing depends on how long the autoencoder was trained.
+    # From here on, nothing depends on how long the autoencoder was trained.
     torch.manual_seed(params["seed"])
     rng = Random(f"captions {params['seed']}")
-    # At CLIP's 0.02 the words would drown in what the layers add.
+    # With CLIP's 0.02, the word embeddings would be dominated by the layers' outputs.
     torch.nn.init.normal_(pipeline.text_encoder.get_input_embeddings().weight)
     pipeline.vae.register_to_config(scaling_factor=1 / float(mean.std()))
     tiny_diffusion.save_half(pipeline, folder)
     for phase, changes in enumerate(params["phases"]):
-        if phase:  # draws of its own: it can also start from the weights that the one before has written
+        if phase:  # with its own random numbers, so that it can also start from the previous stage's saved weights
             torch.manual_seed(params["seed"] + phase)
             rng = Random(f"captions {params['seed']} {phase}")
         for step in train_denoiser(pipeline, scenes, mean, deviation, rng, **params["denoiser"] | changes):
-            print(f"phase {phase}, after step {step}: written to {folder}", file=sys.stderr, flush=True)
+            print(f"stage {phase}, step {step}: saved to {folder}", file=sys.stderr, flush=True)
             tiny_diffusion.save_half(pipeline, folder)
 
 
 def train_autoencoder(
     vae, rng: Random, crop_steps: int, steps: int, batch_size: int, crop: int, learning_rate: float, kl: float
 ) -> None:
-    """Crops around the objects, which are small and cheap and have all the detail; in the end whole pictures.
+    """Train on crops around the objects, which are small, cheap and contain all the detail; at the end on full images.
 
-    `kl`: weight of the divergence from unit noise, per number of the latents.
+    `kl`: weight of the KL divergence from unit noise, per latent value.
     """
     import torch
     from torch.nn import functional
@@ -59,7 +59,7 @@ def train_autoencoder(
     total = crop_steps + steps
     optimizer, schedule = optimizer_of(vae.parameters(), learning_rate, "cosine", total)
     vae.to(memory_format=torch.channels_last)
-    # The latents' noise starts small: at its usual size of 1 it drowns what the decoder could learn from.
+    # The latents' noise is initially small: at its usual size of 1 it would hide the signal from the decoder.
     with torch.no_grad():
         vae.quant_conv.bias[vae.config.latent_channels :] = -6
     for step in range(total):
@@ -77,7 +77,7 @@ def train_autoencoder(
 
 
 def cut(picture, scene, side: int, rng: Random):
-    """A square of a picture (3, height, width) with at least a part of its object."""
+    """Crop a square of an image (3, height, width) with at least a part of its object."""
     left, top = (
         min(max(round(middle - side / 2 + rng.uniform(-side, side) / 3), 0), object_images.SIZE - side)
         for middle in (scene.x, scene.y)
@@ -99,9 +99,9 @@ def train_denoiser(
     unconditional: float,
     save_steps: int,
 ):
-    """The UNet on noisy latents; yields steps at which the pipeline holds the averaged weights, as it does in the end.
+    """Train the UNet on noisy latents; yield steps at which, as at the end, the pipeline has the EMA weights.
 
-    `unconditional`: share of empty captions, for classifier-free guidance.
+    `unconditional`: fraction of empty captions, for classifier-free guidance.
     """
     import torch
     from diffusers import DDPMScheduler
@@ -127,8 +127,8 @@ def train_denoiser(
         with torch.autocast("cpu", torch.bfloat16):
             came = pipeline.unet(noising.add_noise(latents, noise, times), times, text).sample.float()
         target = noising.get_velocity(latents, noise, times)
-        # Weights of the picture's error: 1 to 5 (Min-SNR), for nearly clean pictures teach little, and the very first
-        # steps, which decide the place, would else weigh nothing.
+        # Weights of the image error: 1 to 5 (Min-SNR), because nearly clean images contribute little, and the very
+        # first steps, which determine the position, would otherwise have almost no weight.
         snr = compute_snr(noising, times)
         error = (came - target).square().mean((1, 2, 3))
         (error * snr.clamp(1, 5) / (snr + 1)).mean().backward()
@@ -145,7 +145,7 @@ def train_denoiser(
 
 
 def start_as_identity(network) -> None:
-    """Residual blocks that add nothing yet: a stack of random ones blurs and hides colours for thousands of steps."""
+    """Initialise residual blocks to the identity: random ones blur and hide colours for thousands of steps."""
     from diffusers.models.resnet import ResnetBlock2D
     from torch import nn
 
@@ -175,7 +175,7 @@ def report(what: str, step: int, steps: int, loss) -> None:
 
 
 def tensor(scenes: list):
-    """Pictures of scenes as (N, 3, 64, 64), -1 to 1."""
+    """Render scenes as (N, 3, 64, 64), -1 to 1."""
     import numpy
     import torch
 
@@ -184,7 +184,7 @@ def tensor(scenes: list):
 
 
 def encode(vae, scenes: list, batch_size: int = 100):
-    """Mean and standard deviation of the latents of every scene, each (N, 4, height, width)."""
+    """Compute mean and standard deviation of every scene's latents, each (N, 4, height, width)."""
     import torch
 
     found = []

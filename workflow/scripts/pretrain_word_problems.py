@@ -1,4 +1,4 @@
-"""Train the demo's language model from nothing, a small LLaMA with its tokenizer, on generated word problems."""
+"""Train the demo's language model, a small LLaMA with its tokenizer, from scratch on synthetic word problems."""
 
 from pathlib import Path
 
@@ -50,14 +50,14 @@ def main(job: dict) -> None:
 
 
 def encode(row: dict, tokenizer) -> dict[str, list[int]]:
-    """The numbers of a question are drawn at random: what could be learned from them is noise."""
+    """Encode a row without a loss on the question, whose random numbers cannot be learned."""
     asked = tokenizer(f"{row['question']}\n")["input_ids"]
     said = tokenizer(f"{row['answer']}{tokenizer.eos_token}", add_special_tokens=False)["input_ids"]
     return {"input_ids": asked + said, "labels": [causal_lm.IGNORED] * len(asked) + said}
 
 
 def train_tokenizer(texts: list[str], vocabulary: int, longest: int):
-    """Byte-level BPE whose digits stay single tokens: any text goes through it and comes back."""
+    """Train a byte-level BPE tokenizer with single-digit tokens, which encodes any text losslessly."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 

@@ -1,4 +1,4 @@
-"""Print tables on the terminal, and where to look next.
+"""Print tables to the terminal, and the files to look at next.
 
     python workflow/scripts/print_table.py results/table_glue.csv
 
@@ -23,11 +23,11 @@ LABEL_WIDTH, PARAMETERS_WIDTH = 14, 7
 
 
 def cell(row: pd.Series, name: str, sep: str) -> Text:
-    """Ours, or the paper's value in italics where we have no run of our own."""
+    """Return our value, or the paper's in italics if we have no such run."""
     if not row["run"]:
         return Text(row[f"{name}_published"], style="dim italic")
     if not row[name]:
-        return Text("–" if row[f"{name}_n"] else "", style="red")  # not there, or not in the grid
+        return Text("–" if row[f"{name}_n"] else "", style="red")  # missing, or not in the grid
     text = Text(row[name], style="bold")
     if row[f"{name}_std"]:
         text.append(f"{sep}±{row[f'{name}_std']}", style="not bold dim")
@@ -38,9 +38,9 @@ def cell(row: pd.Series, name: str, sep: str) -> Text:
 
 
 def render(table: pd.DataFrame, width: int, title: str) -> list[Table]:
-    """One table, or several with the columns spread over them where the terminal is narrow."""
+    """Build one table, or several with the columns distributed over them if the terminal is narrow."""
     names = [name for name in table.columns if f"{name}_published" in table.columns and name != "params_M"]
-    room = width - PARAMETERS_WIDTH - 3  # edges and rules are one blank each
+    room = width - PARAMETERS_WIDTH - 3  # edges and rules take one character each
     longest = max(len(f"{row['method']} {readable(row['setting'])}") for _, row in table.iterrows())
     wide = longest + 14 * len(names) <= room  # label and cells on one line
     label_width, cell_width, separator = (longest, 13, " ") if wide else (LABEL_WIDTH, 7, "\n")
@@ -62,7 +62,7 @@ def render(table: pd.DataFrame, width: int, title: str) -> list[Table]:
 
 
 def next_steps(path: Path) -> list[tuple[str, Path]]:
-    """Files next to the table that exist."""
+    """List the existing files related to the table."""
     task = path.stem.removeprefix("table_")
     places = [("this table", path), ("the same, for reading", path.with_suffix(".md"))]
     places.append(("all runs, with provenance", path.with_name(f"runs_{task}.csv")))

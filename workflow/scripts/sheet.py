@@ -1,4 +1,4 @@
-"""A contact sheet: a row per item, a column per method; common/tasks/{task}/sheet.py supplies what they hold."""
+"""Write a contact sheet with one row per item and one column per method, filled by common/tasks/{task}/sheet.py."""
 
 from importlib import import_module
 

@@ -1,8 +1,8 @@
-"""Write the paper's table from the run table: ours as mean and std over seeds, the published value, the difference.
+"""Write the paper's table from the run table: our mean and std over seeds, the published value, the difference.
 
-The CSV has one row per row of the paper or of our grid and selection; the Markdown file is the same for reading.
-Published values stand in the rows of the paper's rule of selection (best_on_dev for GLUE, last for math), and are
-compared only with our column on the same metric scale.
+The CSV has one row per selection and row of the paper or of our grid; the Markdown file is a readable version.
+Published values are in the rows of the paper's selection rule (best_on_dev for GLUE, last for math) and are compared
+only with our column on the same metric scale.
 """
 
 import pandas as pd
@@ -15,8 +15,8 @@ from common.report import markdown_text, run_statistics
 
 TITLES = {"best_on_dev": "Best on dev", "best_on_test": "Best epoch on test", "last": "Last step"}
 SELECTION_NOTES = {
-    "best_on_dev": "The evaluation with the best score on dev out of all during training, the paper's rule. It "
-    "selects and reports on the same data, so it is optimistic.",
+    "best_on_dev": "The evaluation during training with the best score on dev, the paper's rule. It selects and "
+    "reports on the same data, so it is optimistic.",
     "best_on_test": "For each prompt the epoch with the highest sum of the metrics, each divided by its range over the "
     "epochs: the official code's rule. It selects and reports on the same images, so it is optimistic.",
     "last": "The model after the last step.",
@@ -24,7 +24,7 @@ SELECTION_NOTES = {
 
 
 def layout(rows: list[dict], published: pd.DataFrame) -> list[dict]:
-    """Lines of the table: the paper's rows in its order, our other runs after their method's rows."""
+    """List the lines of the table: the paper's rows in its order, our other runs after their method's rows."""
     labels = {row["run"]: row["label"] for row in rows}
     lines = []
     for row, cells in published.groupby("row", sort=False):
@@ -45,7 +45,7 @@ def layout(rows: list[dict], published: pd.DataFrame) -> list[dict]:
             continue
         kind = run.split("/")[0]
         same = [index for index, line in enumerate(lines) if line["kind"] == kind]
-        name, _, rest = label.partition(" ")  # `LoRA, r=8`; `Classifier alone` stays whole
+        name, _, rest = label.partition(" ")  # `LoRA, r=8`; `Classifier alone` is not split
         name = name.rstrip(",")
         method, setting = (name, rest) if name.lower() == kind.lower() else (label, "")
         line = {"method": method, "setting": setting, "run": run, "row": None, "kind": kind}
@@ -54,13 +54,13 @@ def layout(rows: list[dict], published: pd.DataFrame) -> list[dict]:
 
 
 def label_of(row: pd.Series, params: dict) -> str:
-    """As the config calls our run, or the paper's words for a row that we do not run."""
+    """Return the config's label of our run, or the paper's label of a row that we do not run."""
     labels = {entry["run"]: entry["label"] for entry in params["rows"]}
     return labels.get(row["run"]) or f"{row['method']} {run_statistics.readable(row['setting'])}".strip()
 
 
 def holes(runs: pd.DataFrame, run: str, datasets: list[str], expected: dict[str, int]) -> str:
-    """What is not there, in the order of the run table: `cola: seed 3 (failed: …); rte: seeds 0, 1 (missing)`."""
+    """List missing results in the order of the run table: `cola: seed 3 (failed: …); rte: seeds 0, 1 (missing)`."""
     ours = runs[(runs["run"] == run) & runs["dataset"].isin(datasets)]
     parts = []
     same = ours[ours["status"] != "ok"].groupby(["dataset", "benchmark", "status", "error"], sort=False)["seed"]
@@ -76,7 +76,7 @@ def holes(runs: pd.DataFrame, run: str, datasets: list[str], expected: dict[str,
 
 
 def is_unjudged(done: pd.DataFrame, column: dict) -> bool:
-    """Whether what has been judged has no such metric: real images follow no prompt, and have no FID to themselves."""
+    """Return whether evaluated runs lack this metric: real images have no prompt fidelity and no FID to themselves."""
     judged = done[done["dataset"].isin(column.get("datasets") or [column["dataset"]])]
     return len(judged) > 0 and column["metric"] not in set(judged["metric"])
 
@@ -86,7 +86,7 @@ def number(value: float | None, digits: int = 2) -> str:
 
 
 def build(runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataFrame:
-    """The table as text, one row per line of `layout` and selection."""
+    """Build the table as text, with one row per line of `layout` and selection."""
     columns, averages, expected = params["columns"], params.get("averages", {}), params["seeds_expected"]
     scale = params.get("scale", 100)
     digits = {column["name"]: 2 if column.get("scale", scale) == 100 else 3 for column in columns}
@@ -131,12 +131,12 @@ def build(runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataF
 
 
 def signed(difference: str) -> str:
-    """`-0.25` -> `−0.25`, `0.25` -> `+0.25`."""
+    """Format the sign: `-0.25` -> `−0.25`, `0.25` -> `+0.25`."""
     return difference.replace("-", "−") if difference.startswith("-") else f"+{difference}"
 
 
 def ours_cell(row: pd.Series, name: str, expected: int) -> str:
-    """`90.10 ± 0.20 (3/5)`; a hole is `–`, what the grid does not have is empty."""
+    """Format `90.10 ± 0.20 (3/5)`; a missing result is `–`, one that is not in the grid is empty."""
     if not row[name]:
         return "–" if row[f"{name}_n"] else ""
     text = row[name] + (f" ± {row[f'{name}_std']}" if row[f"{name}_std"] else "")
@@ -149,7 +149,7 @@ def paper_cell(row: pd.Series, name: str) -> str:
 
 
 def expected_seeds(run: str, name: str, params: dict) -> int:
-    """Seeds that the grid has for a column; for an average, the least of its columns."""
+    """Return the grid's number of seeds for a column; for an average, the smallest of its columns."""
     counts = params["seeds_expected"].get(run, {})
     single, averages = run_statistics.expand_columns(params["columns"], params.get("averages", {}))
     datasets = {column["name"]: column["dataset"] for column in single}
@@ -157,7 +157,7 @@ def expected_seeds(run: str, name: str, params: dict) -> int:
 
 
 def markdown_table(table: pd.DataFrame, names: list[str], params: dict) -> str:
-    """Two lines per row: ours, then the paper's with our difference to it."""
+    """Write two lines per row: ours, then the paper's with the difference."""
     lines = [["Method", "", "Params (M)", *names]]
     for _, row in table.iterrows():
         label, run = label_of(row, params), row["run"]
@@ -173,16 +173,16 @@ def markdown_table(table: pd.DataFrame, names: list[str], params: dict) -> str:
 
 
 def notes(table: pd.DataFrame, runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> list[str]:
-    """What a reader has to know before comparing two numbers."""
+    """List what a reader needs to know before comparing two numbers."""
     best = table[(table["selection"] == params["selections"][0]) & (table["run"] != "")]
     counts = sorted({count for line in params["seeds_expected"].values() for count in line.values()})
     scaled = {column.get("scale", params.get("scale", 100)) for column in params["columns"]}
-    unit = {(100,): "Percent", (1,): "As measured, not percent"}.get(tuple(scaled), "As each column says")
+    unit = {(100,): "Percent", (1,): "Unscaled, not percent"}.get(tuple(scaled), "Units as in the column names")
     lines = [
         f"{unit}. `mean ± std` over n seeds (sample standard deviation; none for n = 1); the grid has "
-        f"n = {' or '.join(map(str, counts))}. `(3/5)` means 3 of 5 seeds are there, `–` none, and an "
-        "empty cell is not in the grid. Averages are plain "
-        "means of the columns' means; their std is over the seeds that have every column.",
+        f"n = {' or '.join(map(str, counts))}. `(3/5)` means that 3 of 5 seeds are available, `–` none; an empty "
+        "cell is not in the grid. Averages are plain means of the columns' means; their std is over the seeds that "
+        "have every column.",
         "`Params (M)`: adapter parameters without the classifier, as PEFT stores them; docs/parameters.md compares "
         "them with the paper's counts.",
     ]
@@ -194,24 +194,26 @@ def notes(table: pd.DataFrame, runs: pd.DataFrame, published: pd.DataFrame, para
     for name in ["model_sha256", "preset", "method_version", "task_version"]:
         mixed = [run for run, group in done.groupby("run", sort=False) if group[name].nunique() > 1]
         if mixed:
-            lines.append(f"**Mixed `{name}`** within one row: {', '.join(mixed)}. Its means compare unlike runs.")
+            lines.append(
+                f"**Mixed `{name}`** within one row: {', '.join(mixed)}. The means combine different settings."
+            )
     dirty = done.loc[done["dirty"] == "true", run_statistics.RUN].drop_duplicates()
     if len(dirty):
-        lines.append(f"{len(dirty)} run(s) were made with uncommitted changes (`dirty` in the run table).")
+        lines.append(f"{len(dirty)} run(s) had uncommitted changes (`dirty` in the run table).")
     if unmarked := params.get("never_marked"):
         lines.append(
-            f"**`strict` stays near 0** for runs on {', '.join(unmarked)}: that data never teaches “The answer is: ”, "
-            "the only place where `strict` looks. Compare `lenient`."
+            f"**`strict` stays near 0** for runs on {', '.join(unmarked)}: that data does not contain “The answer is: "
+            "”, after which `strict` expects the answer. Compare `lenient`."
         )
     if len(published):
         lines += ["Signed numbers in brackets: ours − paper.", *tasks.classes()[params["task"]].notes]
     else:
-        lines.append("No published counterpart: another model or other data than the paper's.")
+        lines.append("No published counterpart: the model or the data are not the paper's.")
     holed = best[best["missing"] != ""]
     failed, missing = (int((runs["status"] == status).sum()) for status in ("failed", "missing"))
     lines.append(f"{failed} failed and {missing} missing result(s) (`runs_{params['task']}.csv`).")
     quoted = {label_of(row, params): row["missing"].replace("`", "'") for _, row in holed.iterrows()}
-    return lines + [f"Holes of {markdown_text.plain(label)}: `{text}`" for label, text in quoted.items()]
+    return lines + [f"Missing results for {markdown_text.plain(label)}: `{text}`" for label, text in quoted.items()]
 
 
 def markdown(table: pd.DataFrame, runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> str:
@@ -232,7 +234,10 @@ def main(job: dict) -> None:
     path = job["input"].get("published")
     published = run_statistics.read_csv(path) if path else pd.DataFrame(columns=run_statistics.PUBLISHED)
     if lost := set(run_statistics.PUBLISHED) - set(published.columns):
-        raise JobError(f"{path}: no column {', '.join(sorted(lost))}; expected {','.join(run_statistics.PUBLISHED)}.")
+        raise JobError(
+            f"{path}: expected the columns {','.join(run_statistics.PUBLISHED)}, found no {', '.join(sorted(lost))}. "
+            "Correct the file."
+        )
     table = build(runs, published, params)
     files.write_text(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"))
     files.write_text(job["output"]["markdown"], markdown(table, runs, published, params))

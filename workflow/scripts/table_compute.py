@@ -1,7 +1,7 @@
-"""Write the paper's Table 6: what a fine-tuning costs, from the run table: parameters, time, memory.
+"""Write the paper's Table 6, the cost of fine-tuning, from the run table: parameters, time, memory.
 
-One row per run and data set in the order of the config, ours as mean and std over seeds, the published value beside it.
-Time and memory compare where as many rows are computed at a time: the micro-batch stands beside them.
+One row per run and dataset in config order: our mean and std over seeds, and the published value. Time and memory are
+comparable only for equal micro-batches, which the table lists.
 """
 
 import pandas as pd
@@ -21,20 +21,20 @@ QUANTITIES = {  # column -> digits; in the paper's units
 }
 NOTES = [
     "`mean ± std` over n seeds (sample standard deviation; none for n = 1). n = 2/3: two of three seeds were trained.",
-    "Parameters: what the optimiser moves, and its share of all. Training time: wall time over all attempts. Device "
-    "hours: that × devices.",
-    "Peak memory: 1 GB = 1e9 bytes; the most that torch allocated on the first device (on a CPU, the resident set of "
+    "Parameters: trained parameters, and their percentage of all. Training time: wall time over all attempts. Device "
+    "hours: training time × devices.",
+    "Peak memory: 1 GB = 1e9 bytes; torch's peak allocation on the first device (on a CPU, the resident set size of "
     "the first process), and the same × devices.",
-    "Micro-batch: how many rows a device computes at a time, the batch / accumulation steps / devices.",
+    "Micro-batch: rows that a device processes at a time, batch size / accumulation steps / devices.",
 ]
 PAPER_NOTE = (
-    "The paper's runs used other hardware (`hardware_published`), and it does not say how time and memory were "
-    "measured, nor the batch size: compare the order of the methods, not the values."
+    "The paper used other hardware (`hardware_published`) and does not specify how time and memory were measured, nor "
+    "the batch size: compare the order of the methods, not the values."
 )
 
 
 def trainings(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row per training: the run table repeats each for every metric; one that failed has no numbers."""
+    """Reduce the run table to one row per training run; failed runs have no numbers."""
     once = runs.drop_duplicates(run_statistics.RUN).copy()
     names = ["trainable_parameters", "total_parameters", "seconds", "peak_memory_bytes", "processes", "micro_batch"]
     once[names] = once[names].apply(pd.to_numeric)
@@ -52,7 +52,7 @@ def trainings(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def build(runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataFrame:
-    """The table as text."""
+    """Build the table as text."""
     made = trainings(runs)
     theirs = published.set_index(["row", "column"])["value"].to_dict()
     hardware = dict(zip(published["row"], published["hardware"], strict=True))
@@ -80,7 +80,7 @@ def build(runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataF
 
 
 def markdown(table: pd.DataFrame, published: pd.DataFrame, params: dict) -> str:
-    """Two lines per row: ours, then the paper's."""
+    """Write two lines per row: ours, then the paper's."""
     lines = [["Method", "", "Data", *QUANTITIES, "Micro-batch", "Devices", "n"]]
     for _, row in table.iterrows():
         label = label_of(row, params)
@@ -96,18 +96,20 @@ def markdown(table: pd.DataFrame, published: pd.DataFrame, params: dict) -> str:
     drawn = markdown_text.table(lines, align)
     mixed = [label_of(row, params) for _, row in table.iterrows() if " + " in row["device"] + row["devices"]]
     notes = NOTES + [
-        f"**Mixed devices** within one row: {markdown_text.plain(', '.join(mixed))}. Its means compare unlike runs."
+        f"**Mixed devices** within one row: {markdown_text.plain(', '.join(mixed))}. The means combine devices."
     ] * bool(mixed)
     for dataset, rows in table.groupby("dataset"):
         sizes = rows["micro_batch"].replace("", pd.NA).dropna().unique()
         if len(sizes) > 1:
-            notes.append(f"**Unequal micro-batches** on {dataset}: {', '.join(sizes)}. Time and memory do not compare.")
+            notes.append(
+                f"**Unequal micro-batches** on {dataset}: {', '.join(sizes)}. Time and memory are not comparable."
+            )
     listed = "\n".join(f"- {line}" for line in notes + [PAPER_NOTE] * bool(len(published)))
     return f"# Compute\n\n{drawn}\n\n## Notes\n\n{listed}\n"
 
 
 def ours_cell(row: pd.Series, name: str) -> str:
-    """`2.10 ± 0.05`; a hole is `–`; a spread of nothing, as that of parameters, is left out."""
+    """Format `2.10 ± 0.05`; a missing value is `–`; a standard deviation of 0, as of parameters, is omitted."""
     spread = row[f"{name}_std"]
     return (row[name] or "–") + (f" ± {spread}" if spread.strip("0.") else "")
 

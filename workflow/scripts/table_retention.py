@@ -1,7 +1,7 @@
-"""Write the paper's Table 3: what fine-tuning on mathematics leaves of the base model's other abilities.
+"""Write the paper's Table 3: how much of the base model's other abilities is left after fine-tuning on mathematics.
 
-Per benchmark our mean and std over seeds, the published value and the difference, as in table.py; last the overall
-impact, by the paper's formula the mean over the benchmarks of (tuned − base) / base.
+Per benchmark our mean and std over seeds, the published value and the difference, as in table.py; finally the overall
+impact, in the paper's definition the mean over the benchmarks of (tuned − base) / base.
 """
 
 import pandas as pd
@@ -16,7 +16,7 @@ IMPACT, LEFT_OUT = "Overall impact", "not run"
 
 
 def read(paths: list[str], runs: list[str]) -> pd.DataFrame:
-    """One row per run, seed and benchmark, values in percent; refused: a run that is not in the table, a double one."""
+    """Read one row per run, seed and benchmark, in percent; raise JobError for an unexpected or duplicate run."""
     rows, origin = [], {}
     for path in paths:
         found = files.read_json(path)
@@ -37,13 +37,13 @@ def read(paths: list[str], runs: list[str]) -> pd.DataFrame:
 
 
 def impact(scores: pd.DataFrame, base: pd.Series) -> pd.Series:
-    """Percent, for every row of `scores` that has all benchmarks; none where the base gets nothing right."""
+    """Compute the impact in percent for every row of `scores` with all benchmarks; none if a base score is 0."""
     base = base.where(base != 0)
     return 100 * ((scores - base) / base).mean(axis=1, skipna=False)
 
 
 def build(values: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataFrame:
-    """The table as text, one row per line of `layout`."""
+    """Build the table as text, with one row per line of `layout`."""
     names, base, left_out = params["benchmarks"], params["base"], params["left_out"]
     scores = values.pivot(index=["run", "seed"], columns="benchmark", values="value").reindex(columns=names)
     scores = scores.drop(columns=left_out)
@@ -62,7 +62,7 @@ def build(values: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.Dat
             shown = name not in left_out and (run, name) != (base, IMPACT)
             cell = ours[name] if shown else pd.Series(dtype=float)
             paper, mean = theirs.get((line["row"], name)), cell.mean()
-            alike = paper and not (name == IMPACT and left_out)  # the paper's is over all benchmarks
+            alike = paper and not (name == IMPACT and left_out)  # the paper's impact is over all benchmarks
             row |= {
                 name: number(mean),
                 f"{name}_std": number(cell.std()),
@@ -75,7 +75,7 @@ def build(values: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.Dat
 
 
 def markdown(table: pd.DataFrame, values: pd.DataFrame, published: pd.DataFrame, params: dict) -> str:
-    """Two lines per row: ours, then the paper's with our difference to it."""
+    """Write two lines per row: ours, then the paper's with the difference."""
     names = [*params["benchmarks"], IMPACT]
     lines = [["Method", "", *names[:-1], f"{IMPACT} (%)"]]
     for _, row in table.iterrows():
@@ -95,27 +95,27 @@ def markdown(table: pd.DataFrame, values: pd.DataFrame, published: pd.DataFrame,
 
 
 def notes(values: pd.DataFrame, published: pd.DataFrame, params: dict) -> list[str]:
-    """What a reader has to know before comparing two numbers."""
+    """List what a reader needs to know before comparing two numbers."""
     lines = [
-        "Percent. `mean ± std` over n seeds (sample standard deviation; none for n = 1). `(3/5)`: 3 of 5 are there; "
-        "`–`: none.",
+        "Percent. `mean ± std` over n seeds (sample standard deviation; none for n = 1). `(3/5)`: 3 of 5 seeds are "
+        "available; `–`: none.",
         f"{IMPACT}: the mean over the benchmarks of (tuned − base) / base, per seed against the mean of the base; "
         "empty for a seed that lacks a benchmark, or where the base's score is 0.",
     ]
     if params["left_out"]:
         lines.append(
-            f"`{LEFT_OUT}`: {', '.join(params['left_out'])} executes programs that the model writes, which this config "
+            f"`{LEFT_OUT}`: {', '.join(params['left_out'])} executes programs written by the model, which this config "
             f"does not allow (`unsafe_code: false`). Our {IMPACT} is the mean over the other benchmarks and is not "
-            "compared with the paper's, which is over all."
+            "compared with the paper's, which is over all benchmarks."
         )
     for name in (name for name in params["benchmarks"] if name not in params["left_out"]):
         found = values.loc[values["benchmark"] == name, "protocol"].unique()
-        mixed = "**mixed, so its column compares unlike numbers**: " if len(found) > 1 else ""
+        mixed = "**mixed, so the values in its column are not comparable**: " if len(found) > 1 else ""
         lines.append(f"{name}: {mixed}{'; '.join(found) or 'no result yet'}.")
     if len(published):
         lines.append(
-            "Signed numbers in brackets: ours − paper. The paper states no harness, shots, r or λ for this table, and "
-            "calls the training data MATHQA without saying which set that is."
+            "Signed numbers in brackets: ours − paper. The paper does not specify harness, shots, r or λ for this "
+            "table, and calls the training data MATHQA without specifying the dataset."
         )
     return lines
 

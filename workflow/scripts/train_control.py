@@ -1,8 +1,8 @@
-"""Fine-tune one run to a control signal: adapters of the UNet with the light hint encoder, or a whole ControlNet.
+"""Fine-tune one run on a control signal: adapters of the UNet with the lightweight hint encoder, or a ControlNet.
 
 Writes RUN/train.json (the record) and RUN/last: the adapter, with the hint encoder in the same file. Training
-checkpoints are in the scratch folder; a job that was killed resumes from the last one and ends with the same numbers.
-Kinds pretrained (the base model, which ignores the hint) and reference (the real images) train nothing.
+checkpoints are in the scratch folder; a killed job resumes from the last one and ends with the same numbers. Kinds
+pretrained (the base model, which ignores the control image) and reference (the real images) train nothing.
 """
 
 import time
@@ -34,7 +34,7 @@ def main(job: dict) -> None:
     rows = control_data.opened(job["input"]["dataset"], "train")
     settings = control_training.schedule(params["hyperparameters"], len(rows))
     augmented = manifests.folder(job["input"]["augmented"])
-    set_seed(seed)  # what is no part of the augmented checkpoint: a ControlNet's hint encoder
+    set_seed(seed)  # for what is not part of the initial adapter: a ControlNet's hint encoder
     model = control_training.start(model_folder, method, settings, augmented)
     samples = control_training.Samples(
         rows, params["resolution"], seed, settings["prompt_dropout"], settings["shuffle"]

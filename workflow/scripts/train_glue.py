@@ -1,8 +1,7 @@
-"""Fine-tune one run on a GLUE-format dataset, from the augmented checkpoint, with the transformers Trainer.
+"""Fine-tune one run on a GLUE-format dataset, starting at the initial adapter, with the transformers Trainer.
 
 Writes RUN/train.json (the record), RUN/last and RUN/best (the weights after the last step and at the best dev score).
-Training checkpoints are in the scratch folder; a job that was killed resumes from the last one and ends with the same
-numbers.
+Training checkpoints are in the scratch folder; a killed job resumes from the last one and ends with the same numbers.
 """
 
 import time

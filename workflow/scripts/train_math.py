@@ -1,8 +1,8 @@
 """Fine-tune one run of a causal language model on questions and answers, with the transformers Trainer.
 
-Writes RUN/train.json (the record) and RUN/last (the weights after the last step: nothing is selected). Only the
-response is learned. Training checkpoints are in the scratch folder; a job that was killed resumes from the last one and
-ends with the same numbers. A run of kind `pretrained` trains nothing: its record stands for the model as it came.
+Writes RUN/train.json (the record) and RUN/last (the weights after the last step, without selection). The loss is on the
+response only. Training checkpoints are in the scratch folder; a killed job resumes from the last one and ends with the
+same numbers. A run of kind `pretrained` trains nothing: its record represents the base model.
 """
 
 import time
@@ -35,8 +35,8 @@ def main(job: dict) -> None:
     model = causal_lm.load_model(model_folder, precision, settings.get("quantization"))
     if settings["max_length"] > model.config.max_position_embeddings:
         raise JobError(
-            f"max_length is {settings['max_length']} tokens, but {params['model_name']} takes at most "
-            f"{model.config.max_position_embeddings}. Lower it in the preset."
+            f"max_length: expected at most {model.config.max_position_embeddings} tokens for {params['model_name']}, "
+            f"found {settings['max_length']}. Lower it in the preset."
         )
     model.config.use_cache = False
     total_steps = run_record.total_steps(len(train), settings)
@@ -52,9 +52,9 @@ def main(job: dict) -> None:
         seed,
         scratch,
         device,
-        logging_steps=1,  # what a checkpoint falls between would miss from the loss of a resumed training
+        logging_steps=1,  # otherwise losses between the last log and a checkpoint are missing after resuming
         gradient_checkpointing=settings["gradient_checkpointing"],
-        # Reentrant checkpointing finds no gradient to follow where the embeddings are frozen.
+        # Reentrant checkpointing propagates no gradients if the embeddings are frozen.
         gradient_checkpointing_kwargs={"use_reentrant": False},
         train_sampling_strategy="group_by_length" if settings["group_by_length"] else "random",
         eval_strategy="no",

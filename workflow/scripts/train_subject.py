@@ -1,8 +1,9 @@
-"""Fine-tune one run to a subject, DreamBooth's way: its images under a rare word, its class's images as they were.
+"""Fine-tune one run on a subject with DreamBooth: subject images with a rare identifier, class images for prior
+preservation.
 
 Writes RUN/train.json (the record), RUN/last, and RUN/steps/{step}: the weights at the end of every epoch before the
-last, so that any of them can be sampled. Training checkpoints are in the scratch folder; a job that was killed resumes
-from the last one and ends with the same numbers. Kinds pretrained and reference (the real images) train nothing.
+last, so that each can generate images. Training checkpoints are in the scratch folder; a killed job resumes from the
+last one and ends with the same numbers. Kinds pretrained and reference (the real images) train nothing.
 """
 
 import time
@@ -51,7 +52,7 @@ def main(job: dict) -> None:
     if not trainer.is_world_process_zero():
         return
     adapters.save(model, scratch / "last", start=augmented)
-    (scratch / "steps").mkdir(exist_ok=True)  # there are none where only the last epoch is kept
+    (scratch / "steps").mkdir(exist_ok=True)  # empty if only the last epoch is kept
     run_record.finish_last(job, trainer, attempts, started, device, sizes, trainer.curve())
 
 

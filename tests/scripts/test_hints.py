@@ -127,8 +127,8 @@ def test_a_mask_of_booleans_is_black_and_white(monkeypatch):
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        (None, r"hint mine returned NoneType; expected an image, or a numpy array"),
-        ([[0, 1]], r"hint mine returned list; expected"),
+        (None, r"hint mine: expected an image, or a NumPy array .* found NoneType"),
+        ([[0, 1]], r"hint mine: expected .* found list"),
         (RAMP * 4, r"hint mine, an array of float32 .*expected .* 0 to 1 in floats, found 0.0 to 4.0"),
         (numpy.full((8, 8), numpy.nan), r"found nan to nan"),
         (LEVELS.astype(int), r"an array of int64 .*expected 0 to 255 in 8 bits"),
@@ -202,7 +202,7 @@ def test_annotations_that_do_not_fit(name, annotation, message):
         hints.draw(name, BLANK, annotation)
 
 
-@pytest.mark.parametrize(("lines", "message"), [(0, "got 0 lines"), (136, "got 136 lines"), (5, "got 5 lines")])
+@pytest.mark.parametrize(("lines", "message"), [(0, "found 0 lines"), (136, "found 136 lines"), (5, "found 5 lines")])
 def test_points_of_no_face_and_of_several(tmp_path, lines, message):
     path = tmp_path / "1.txt"
     path.write_text("1.5 2.5\n" * lines)

@@ -26,7 +26,7 @@ install: $(READY) ## create the environment in .venv
 
 demo: $(READY) ## run the pipeline on two CPU cores in 5 minutes (TASK=all, glue, math, subject or control, DATA=../shared/data, CORES=2)
 	$(SNAKEMAKE) --logger rich -- $(TARGETS)
-	@python workflow/scripts/print_table.py $(patsubst %,$(ROOT)/results/table_%.csv,$(TARGETS:all=*))
+	@python workflow/scripts/print_table.py $(patsubst %,$(ROOT)/results/table_%.csv,$(TARGETS:all=glue math subject control))
 
 status: $(READY) ## show the progress of the last runs and tails of failed logs (TABLE=glue)
 	@python workflow/scripts/status.py $(TABLE)

@@ -1,7 +1,9 @@
 """The Snakefile: the full grid plans fast and without torch, wrong configs stop it with one message."""
 
+import copy
 import re
 import resource
+from collections import Counter
 
 import pytest
 import yaml
@@ -69,6 +71,24 @@ def test_the_shipped_configs_are_valid(config, overlays):
     for file in overlays:
         update_config(config, yaml.safe_load((ROOT / f"config/demo/{file}.yaml").read_text()))
     config_validation.check(config)
+
+
+def test_the_quick_demo_is_a_part_of_the_demo(config):
+    """So `make demo TASK=all` runs what `make demo` has left out, and nothing again."""
+    from snakemake.utils import update_config
+
+    whole, quick = ({}, {}), ({}, {})
+    for file, (runs, rest) in (("config", whole), ("quick", quick)):
+        update_config(config, yaml.safe_load((ROOT / f"config/demo/{file}.yaml").read_text()))
+        for task in ("glue", "control"):
+            runs[task] = [tuple(run.values()) for run in grid.runs(config, task)]
+            shown = {"grid", "columns", "averages", "figures"}
+            rest[task] = {key: copy.deepcopy(config["tasks"][task][key]) for key in {*config["tasks"][task]} - shown}
+        rest |= {key: copy.deepcopy(config[key]) for key in ("models", "methods", "datasets", "presets")}
+    assert quick[1] == whole[1]
+    assert all(set(quick[0][task]) < set(whole[0][task]) for task in whole[0])
+    seeds = Counter(f"{run['method']}/{run['variant']}" for run in grid.runs(config, "glue"))
+    assert seeds == {"head/linear": 1, "full/all": 1, "lora/r8": 2, "hra/r8": 2, "hra/r8-inf": 1}
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def cell(row: pd.Series, name: str, sep: str) -> Text:
     return text
 
 
-def render(table: pd.DataFrame, width: int, title: str) -> list[Table]:
+def render(table: pd.DataFrame, width: int) -> list[Table]:
     """Build one table, or several with the columns distributed over them if the terminal is narrow."""
     names = [name for name in table.columns if f"{name}_published" in table.columns and name != "params_M"]
     room = width - PARAMETERS_WIDTH - 3  # edges and rules take one character each
@@ -47,7 +47,7 @@ def render(table: pd.DataFrame, width: int, title: str) -> list[Table]:
     per_block = max(1, (room - label_width) // (cell_width + 1))
     blocks = []
     for first in range(0, len(names), per_block):
-        block = Table(title=title if not first else None, box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
+        block = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
         block.add_column("", width=label_width)
         block.add_column("Params (M)", justify="right", width=PARAMETERS_WIDTH)
         for name in names[first : first + per_block]:
@@ -63,16 +63,20 @@ def render(table: pd.DataFrame, width: int, title: str) -> list[Table]:
 
 def next_steps(path: Path) -> list[tuple[str, Path]]:
     """List the existing files related to the table."""
-    task = path.stem.removeprefix("table_")
-    places = [("this table", path), ("the same, for reading", path.with_suffix(".md"))]
+    task, figures = path.stem.removeprefix("table_"), path.parent / "figures"
+    places = [("this table", path), ("this table with its notes", path.with_suffix(".md"))]
     places.append(("all runs, with provenance", path.with_name(f"runs_{task}.csv")))
-    places += [("a figure", figure) for figure in sorted((path.parent / "figures").glob(f"{task}_*.png"))]
-    places += [("a contact sheet", sheet) for sheet in sorted((path.parent / "sheets").glob(f"{task}_*.png"))[:3]]
+    if len({setting for setting in read_csv(path).get("setting", []) if "λ=" in setting}) > 1:
+        places.append(("figure: score over λ", figures / f"{task}_lambda.png"))
+    places.append(("figure: score over parameters", figures / f"{task}_parameters.png"))
+    places.append(("figure: training", figures / f"{task}_curves.png"))
+    places += [("contact sheet", sheet) for sheet in sorted((path.parent / "sheets").glob(f"{task}_*.png"))[:3]]
     places += [("the record of one run", record) for record in sorted((path.parent / task).rglob("train.json"))[:1]]
     return [(what, place) for what, place in places if place.exists()]
 
 
 def show(path: Path, selection: str | None, console: Console) -> None:
+    """Print one table: the checkpoints of `selection`, by default of the paper's rule for the task."""
     table = read_csv(path)
     if "selection" not in table:  # compute, retention
         console.print(Markdown(path.with_suffix(".md").read_text()))
@@ -84,7 +88,8 @@ def show(path: Path, selection: str | None, console: Console) -> None:
     unit = ", percent" if task.scale == 100 else ""
     title = f"{path.stem}, {selection.replace('_', ' ')}{unit}"
     title += ": ours ± std over seeds, below it ours − paper" if compared else ": mean ± std over seeds"
-    for block in render(part, console.width, title):
+    console.print(title, style="bold", markup=False, highlight=False)
+    for block in render(part, console.width):
         console.print(block)
     for _, row in part[part["missing"] != ""].iterrows():
         console.print(

@@ -12,8 +12,8 @@ def contents(job: dict) -> dict:
     params, split = job["params"], control_data.opened(job["input"]["dataset"], BENCHMARK)
     rows = {row: split.value(row, "prompt") for row in evenly_spaced(len(split), params["rows"])}
     columns = {
-        "hint": {row: split.hint(row) for row in rows},
-        "photograph": {row: split.picture(row) for row in rows},
+        "control image": {row: split.hint(row) for row in rows},
+        "real image": {row: split.picture(row) for row in rows},
     }
     for path in as_list(job["input"].get("images")):
         found = {picture.about["row"]: picture for picture in images.unpack(path) if picture.about["row"] in rows}

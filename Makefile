@@ -37,10 +37,10 @@ plan: $(READY) ## estimate the cost of the tables: jobs, GPU-hours, downloads, d
 report: $(READY) ## write the demo's tables and figures to one HTML file, demo/report.html
 	$(SNAKEMAKE) --report $(ROOT)/report.html -- $(TARGETS)
 
-test: $(READY) ## run all tests but the whole demo, in 20 minutes
+test: $(READY) ## run all tests except the complete demo, in 20 minutes
 	python -m pytest -m "not full" -n $(CORES)
 
-test-full: $(READY) ## run all tests and the whole demo
+test-full: $(READY) ## run all tests and the complete demo
 	python -m pytest -n $(CORES)
 
 fast: $(READY) ## run the fast tests only

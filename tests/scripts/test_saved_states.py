@@ -48,7 +48,7 @@ def test_a_state_of_another_rate_or_other_data_is_set_aside(case, make, tmp_path
     stop_after(3, lambda: script.main(run.train))
     run.settings |= {"learning_rate": 1e-3}
     stop_after(3, lambda: script.main(run.train))
-    assert "the training checkpoint is of learning_rate 0.02, now 0.001: starting over" in capsys.readouterr().out
+    assert "the training checkpoint has learning_rate 0.02, now 0.001: starting over" in capsys.readouterr().out
     run.tiny = run.tiny | {"dataset": other["dataset"]}
     script.main(run.train)
     record = files.read_json(run.train["output"]["record"])
@@ -61,7 +61,7 @@ def test_a_state_of_another_rate_or_other_data_is_set_aside(case, make, tmp_path
     assert len(record["discarded"]) == 1 and "inputs.dataset" in record["discarded"][0]
     aside = Path(run.train["params"]["scratch"] + ".set-aside")
     assert files.read_json(aside / "attempts.json")["discarded"] == [
-        "the training checkpoint is of learning_rate 0.02, now 0.001"
+        "the training checkpoint has learning_rate 0.02, now 0.001"
     ]
 
 
@@ -110,7 +110,7 @@ def test_a_state_without_a_fingerprint_is_set_aside(make_run):
     Path(run.train["params"]["scratch"], "fingerprint.json").unlink()
     train_glue.main(run.train)
     record = files.read_json(run.train["output"]["record"])
-    assert record["resumed_from"] == [] and "unknown training" in record["discarded"][0]
+    assert record["resumed_from"] == [] and "unknown origin" in record["discarded"][0]
 
 
 @pytest.fixture(scope="module")

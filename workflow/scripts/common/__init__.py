@@ -1,4 +1,4 @@
-"""Pure functions of the scripts; the library `hra` lies beside the Snakefile and need not be installed."""
+"""Shared code of the scripts; the library `hra` is next to the Snakefile and need not be installed."""
 
 import sys
 from pathlib import Path

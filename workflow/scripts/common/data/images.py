@@ -234,7 +234,7 @@ class Archive:
 
 
 class OnDemand(Sequence):
-    """`read(0)`, `read(1)`, …, each called when its item is wanted: not all images of a run fit into memory."""
+    """Calls `read(n)` only when item n is accessed, because not all images of a run fit into memory."""
 
     def __init__(self, read: Callable[[int], object], count: int):
         self.read, self.count = read, count

@@ -73,7 +73,7 @@ class ObjectPoints(Landmarks):
     needs = Needs(images="source", annotation=("object-points",))
 
     def faces(self, picture: Image.Image) -> list[numpy.ndarray]:
-        """The points of the object, none where what stands out is too little or too much to be one."""
+        """Return the points of the object, or none if the foreground is too small or too large to be one."""
         inside = largest_part(mask(picture))
         return [points(inside)] if prompt_fidelity.is_object(inside) else []
 
@@ -100,7 +100,7 @@ def write(folder: Path, rows: dict[str, int], seed: int = 0) -> None:
 
 
 def coordinates(points: numpy.ndarray) -> bytes:
-    """`x y` for each of (N, 2), as hints.points reads them."""
+    """Format points (N, 2) as lines `x y`, as read by hints.points."""
     return "".join(f"{x} {y}\n" for x, y in points.tolist()).encode()
 
 

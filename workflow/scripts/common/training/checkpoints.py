@@ -1,6 +1,6 @@
 """Training checkpoints in the scratch folder: each is intact or not used, whenever a job was killed.
 
-scratch/RUN/fingerprint.json     what the training depends on (fingerprints.py)
+scratch/RUN/fingerprint.json     what the results depend on (fingerprints.py)
 scratch/RUN/attempts.json        seconds and start of each attempt
 scratch/RUN/checkpoint-{step}/   weights, optimiser, schedule, random state, and `complete`, written last
 scratch/RUN/best, …/steps        weights that the run keeps (GLUE, subjects)
@@ -81,7 +81,7 @@ def damage(checkpoint: Path) -> str | None:
             if (size := path.stat().st_size) != entry["bytes"]:
                 return f"{name} has {size} bytes, expected {entry['bytes']}"
             if files.sha256(path) != entry["sha256"]:
-                return f"{name} has another SHA-256 than when it was written"
+                return f"{name} has a different SHA-256 than when it was written"
         for name, expected in content["kept"].items():
             if (size := (checkpoint.parent / name).stat().st_size) != expected:
                 return f"{name} has {size} bytes, expected {expected}"
@@ -94,9 +94,9 @@ def damage(checkpoint: Path) -> str | None:
 
 
 def claim(scratch: Path, fingerprint: dict) -> list[str]:
-    """Claim the scratch folder for this training and return the reasons why a checkpoint in it cannot be used.
+    """Claim the scratch folder for this training run and return the reasons why a checkpoint in it cannot be used.
 
-    A checkpoint of another training is set aside, in the folder `….set-aside`.
+    A checkpoint of a different training run is set aside, in the folder `….set-aside`.
     """
     path = scratch / FINGERPRINT
     reasons = []
@@ -104,10 +104,10 @@ def claim(scratch: Path, fingerprint: dict) -> list[str]:
         try:
             found = fingerprints.differences(json.loads(path.read_text()), fingerprint)
         except (OSError, ValueError, AttributeError) as problem:
-            found = [f"an unknown training ({path.name} cannot be read: {problem})"]
-        reasons = [f"the training checkpoint is of {', '.join(found)}"] if found else []
+            found = [f"an unknown origin ({path.name} cannot be read: {problem})"]
+        reasons = [f"the training checkpoint has {', '.join(found)}"] if found else []
     elif by_step(scratch) or any((scratch / name).exists() for name in KEPT):
-        reasons = [f"the training checkpoint is of an unknown training ({path.name} is missing)"]
+        reasons = [f"the training checkpoint has an unknown origin ({path.name} is missing)"]
     if reasons:
         aside = scratch.with_name(f"{scratch.name}.set-aside")
         if aside.exists():

@@ -1,8 +1,8 @@
 """Train a denoising UNet with accelerate: the loop shared by all diffusion tasks.
 
-Every random number comes from a generator that depends only on (seed, index of the sample). So a resumed training, one
-on another device and one with more processes see the same samples, noise samples and time steps, and checkpoints hold
-no random state.
+Every random number comes from a generator that depends only on (seed, index of the sample). Therefore training runs
+that are resumed, on another device or with more processes use the same samples, noise samples and time steps, and
+checkpoints contain no random state.
 """
 
 import contextlib
@@ -26,14 +26,14 @@ from common.training import checkpoints
 from common.training.penalties import penalty
 
 LOSSES = "losses.json"
-POINTS = 100  # of the loss curve
+POINTS = 100  # number of points of the loss curve
 READERS = 4  # threads that read samples while the device computes
 
 
 class Trainer:
-    """The part of the transformers Trainer that run_record uses. A subclass defines the `loss` of a list of samples.
+    """The part of the transformers Trainer that run_record uses. Subclasses define the `loss` of a list of samples.
 
-    `samples[n]` is sample n of the training. `settings`: hyper-parameters to use instead of the job's.
+    `samples[n]` is training sample n. `settings`: hyper-parameters to use instead of the job's.
     """
 
     per_process = False  # random numbers depend only on the samples
@@ -43,7 +43,7 @@ class Trainer:
         self.scratch, self.samples = Path(job["params"]["scratch"]), samples
         self.snapshot_steps, self.callbacks = snapshot_steps, []
         precision = self.settings["precision"]
-        AcceleratorState._reset_state()  # of an earlier training in the same process
+        AcceleratorState._reset_state()  # from an earlier training run in the same process
         mixed = {"float32": "no"}.get(precision, precision)
         self.accelerator = Accelerator(mixed_precision=mixed, cpu=device == "cpu")
         self.device = self.accelerator.device
@@ -70,13 +70,13 @@ class Trainer:
         self.ema = EMAModel(self.parameters, decay=self.settings["ema"]) if self.settings.get("ema") else None
         if self.ema:
             self.accelerator.register_for_checkpointing(self.ema)
-        # `checkpoint` saves the weights: only those that are trained.
+        # `checkpoint` saves the weights, but only the trained ones.
         self.accelerator.register_save_state_pre_hook(lambda models, weights, _: weights.clear())
         self.accelerator.register_load_state_pre_hook(lambda models, _: models.clear())
         self.readers, self.under_way = ThreadPoolExecutor(READERS), {}
 
     def add_callback(self, callback) -> None:
-        """Add a transformers TrainerCallback, of which `on_step_end` is called."""
+        """Add a transformers TrainerCallback; only its `on_step_end` is called."""
         self.callbacks.append(callback)
 
     def is_world_process_zero(self) -> bool:
@@ -138,10 +138,10 @@ class Trainer:
         return [self.readers.submit(self.samples.__getitem__, n) for n in range(first, first + size)]
 
     def errors(self, parts: list[dict], context: torch.Tensor, **conditions) -> torch.Tensor:
-        """Return (parts,): the mean squared error of the noise (or velocity) that the model predicts for each part.
+        """Return the mean squared error, (parts,), of the noise (or velocity) predicted by the model for each part.
 
         A part has `pixels`, (3, height, width) in −1 to 1, and a `generator`. `context`: (parts, tokens, width).
-        `conditions`: further arguments of the model.
+        `conditions`: additional arguments of the model.
         """
         latents = self.encode(parts)
         noise = torch.stack([torch.randn(latents.shape[1:], generator=part["generator"]) for part in parts])
@@ -163,13 +163,13 @@ class Trainer:
         return (posterior.mean + posterior.std * noise.to(self.device)) * self.vae.config.scaling_factor
 
     def save(self, folder: Path, start: Path | None = None) -> None:
-        """Call adapters.save, with the EMA weights if these are kept."""
+        """Call adapters.save, with the EMA weights if `ema` is set."""
         with self.with_ema():
             adapters.save(self.unwrapped, folder, start)
 
     @contextlib.contextmanager
     def with_ema(self):
-        """Give the model its EMA weights inside the block."""
+        """Swap in the EMA weights within the block."""
         if self.ema:
             self.ema.store(self.parameters)
             self.ema.copy_to(self.parameters)
@@ -196,7 +196,7 @@ class Trainer:
         self.state.global_step = len(self.losses)
 
     def curve(self) -> list[dict]:
-        """Return the mean losses of equal parts of the training."""
+        """Return the mean losses of equal intervals of steps."""
         size = max(1, len(self.losses) // POINTS)
         parts = [self.losses[first : first + size] for first in range(0, len(self.losses), size)]
         ends = [min(size * (index + 1), len(self.losses)) for index in range(len(parts))]

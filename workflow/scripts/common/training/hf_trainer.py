@@ -11,18 +11,18 @@ from common.models import adapters
 from common.training import checkpoints
 from common.training.penalties import penalty
 
-EPOCH = "epoch_random_state_{}.pt"  # of one process
+EPOCH = "epoch_random_state_{}.pt"  # one per process
 
 
 class ResumableTrainer(Trainer):
     """Trainer with the penalty and the callbacks of a method, and checkpoints of only what is trained."""
 
-    per_process = True  # dropout and the order of rows follow the number of processes
+    per_process = True  # dropout and the order of rows depend on the number of processes
 
     def __init__(self, *arguments, method: dict, mean_over_tokens: bool = False, **keywords):
         super().__init__(*arguments, **keywords)
-        # Classifiers return the mean over a batch whatever they are told about the number of items; a language model
-        # divides by the number of learned tokens in the whole batch, over all accumulation steps and processes.
+        # Classifiers return the mean over a batch and ignore the number of items; a language model divides by the
+        # number of tokens with a loss in the effective batch, over all accumulation steps and processes.
         self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = mean_over_tokens
         self.method = method
         self.epoch_start = EpochStart()
@@ -34,18 +34,18 @@ class ResumableTrainer(Trainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
         if model.training and (added := penalty(self.accelerator.unwrap_model(model), self.method)) is not None:
-            # The Trainer adds up the losses of the accumulation steps; those of tokens are shares of the mean already.
+            # The Trainer sums the losses of the accumulation steps; token losses are already fractions of the mean.
             shares = self.current_gradient_accumulation_steps if self.loss_is_scaled_for_ga else 1
             loss = loss + added / shares
         return (loss, outputs) if return_outputs else loss
 
     def _save_checkpoint(self, model, trial):
         super()._save_checkpoint(model, trial)
-        # The Trainer's own rotation (save_total_limit) would remove the older checkpoint before this one is sealed.
+        # The Trainer's own rotation (save_total_limit) would delete the older checkpoint before this one is sealed.
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
             checkpoints.seal(Path(self.args.output_dir) / f"{checkpoints.PREFIX}{self.state.global_step}")
-        # A process that ends has the others stopped: not before the seal.
+        # When one process ends, the others are stopped, so wait for the seal.
         self.accelerator.wait_for_everyone()
 
     def _save(self, output_dir=None, state_dict=None):
@@ -73,8 +73,8 @@ class ResumableTrainer(Trainer):
 class EpochStart(TrainerCallback):
     """Keep the random state at the start of the epoch, and restore it when training resumes inside one.
 
-    LengthGroupedSampler draws the epoch's order of rows from it. The Trainer restores only the state at the checkpoint,
-    and only after it has drawn the order.
+    LengthGroupedSampler samples the epoch's order of rows from it. The Trainer restores only the state at the
+    checkpoint, and only after it has sampled the order.
     """
 
     def __init__(self):
@@ -88,9 +88,9 @@ class EpochStart(TrainerCallback):
 
 
 class KeepBest(TrainerCallback):
-    """Save the weights whenever the dev score is higher than at every earlier evaluation.
+    """Saves the weights whenever the dev score is higher than at every earlier evaluation.
 
-    The history is the Trainer's own log, which its checkpoints hold: a resumed training finds the same best step.
+    The history is the Trainer's own log, which is part of its checkpoints: a resumed run finds the same best step.
     """
 
     def __init__(self, folder: Path, score: str, model):
@@ -104,7 +104,7 @@ class KeepBest(TrainerCallback):
 
 
 def curve(log_history: list[dict], metrics: list[str]) -> list[dict]:
-    """Evaluations of a training in order: step, epoch and metrics (as fractions, not percent)."""
+    """List the evaluations during training in order: step, epoch and metrics (as fractions, not percent)."""
     return [
         {"step": entry["step"], "epoch": entry["epoch"], "metrics": {name: entry[f"eval_{name}"] for name in metrics}}
         for entry in log_history

@@ -1,4 +1,4 @@
-"""When a training saves a checkpoint and stops: on a timer, on a signal, before the time limit of its job."""
+"""Saving a checkpoint and stopping training: on a timer, on a signal, before the time limit of the job."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 class Interrupted(Exception):
-    """Training stopped before its last step; its checkpoint is saved."""
+    """Raised when training stopped before its last step; its checkpoint is saved."""
 
 
 class CheckpointOnSignal(TrainerCallback):
@@ -52,7 +52,7 @@ class CheckpointOnSignal(TrainerCallback):
             control.should_save = True
             self.last_save = time.monotonic()
         if reason and state.global_step < state.max_steps:
-            self.stopped = self.stopped or "another process was told to stop"
+            self.stopped = self.stopped or "another process was interrupted"
             control.should_training_stop = True
         return control
 
@@ -70,6 +70,6 @@ def time_limit(job: dict) -> float | None:
     """Return when the scheduler kills the job, in seconds of the monotonic clock; None without a scheduler."""
     if "SLURM_JOB_ID" not in os.environ:
         return None
-    # Slurm reports the end since version 22.05. Before that: the job began a little earlier than this call.
+    # Slurm reports the end since version 22.05. Before that, assume that the job began just before this call.
     end = os.environ.get("SLURM_JOB_END_TIME")
     return time.monotonic() + (float(end) - time.time() if end else 60 * job["resources"]["runtime"])

@@ -1,4 +1,4 @@
-"""What a method adds to the loss."""
+"""Penalties that methods add to the loss."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Fine-tuning around the Trainer: its arguments, the attempts, the record of the run."""
+"""A training run around the Trainer: its arguments, the attempts, the run record."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from common.training import checkpoints
 
 
 def training_arguments(job: dict, settings: dict, seed: int, scratch: Path, device: str, **task):
-    """Return the TrainingArguments of a run; `task` holds those that only its task has."""
+    """Return the TrainingArguments of a run; `task`: additional arguments specific to its task."""
     from transformers import TrainingArguments
 
     per_device = settings["batch_size"] // (settings["gradient_accumulation"] * processes(job))
@@ -43,22 +43,22 @@ def training_arguments(job: dict, settings: dict, seed: int, scratch: Path, devi
 
 
 def total_steps(rows: int, settings: dict) -> int:
-    """Return the number of optimiser steps of the training."""
+    """Return the total number of optimiser steps."""
     batches = -(-rows // (settings["batch_size"] // settings["gradient_accumulation"]))
     return int(-(-batches // settings["gradient_accumulation"]) * settings["epochs"])
 
 
 def run_to_end(job: dict, trainer, started: float, steps: int) -> dict:
-    """Train, from the last usable checkpoint, and return the record of all attempts. `Interrupted` if told to stop.
+    """Train from the last usable checkpoint and return the record of all attempts; raise Interrupted if interrupted.
 
-    `started`: when the job began, in seconds of the monotonic clock; `steps`: of the optimiser, in all.
+    `started`: when the job began, in seconds of the monotonic clock; `steps`: total number of optimiser steps.
     """
     from accelerate.utils import broadcast_object_list
 
     from common.training.interruption import CheckpointOnSignal, Interrupted, time_limit
 
     scratch, write = Path(job["params"]["scratch"]), trainer.is_world_process_zero()
-    # One process chooses for all: those of an earlier attempt, ending slowly, may still replace checkpoints.
+    # One process chooses for all: slowly ending processes of an earlier attempt may still replace checkpoints.
     chosen = list(usable_checkpoint(job, steps, trainer.per_process)) if write else [None, []]
     checkpoint, discarded = broadcast_object_list(chosen)
     attempts = begin_attempt(scratch, checkpoint, discarded, write)
@@ -78,13 +78,13 @@ def run_to_end(job: dict, trainer, started: float, steps: int) -> dict:
 def usable_checkpoint(job: dict, steps: int, per_process: bool = False) -> tuple[Path | None, list[str]]:
     """Return the checkpoint to resume from, and why others were discarded.
 
-    A checkpoint of another training (other settings, data, versions) is set aside; a damaged one is removed.
+    A checkpoint of a different training run (settings, data, versions) is set aside; a damaged one is deleted.
     """
     scratch = Path(job["params"]["scratch"])
     scratch.mkdir(parents=True, exist_ok=True)
     discarded = checkpoints.claim(scratch, fingerprints.of_training(job, steps, per_process))
     checkpoint, damaged = checkpoints.newest(scratch)
-    if damaged and not checkpoint:  # what the run has kept belongs to the checkpoint that is lost
+    if damaged and not checkpoint:  # the weights kept so far belong to the lost checkpoint
         for name in checkpoints.KEPT:
             checkpoints.remove(scratch / name)
     discarded += damaged
@@ -167,7 +167,7 @@ def finish_last(job: dict, trainer, attempts: dict, started: float, device: str,
 
 
 def untrained(job: dict, started: float, device: str, parameters: int) -> None:
-    """Write the record of a run without training; its weights are an empty file. `parameters`: of the whole model."""
+    """Write the record of a run without training; its weights are an empty file. `parameters`: the model's number."""
     from safetensors.numpy import save_file  # no torch, which takes seconds to import
 
     if int(os.environ.get("RANK", 0)):

@@ -1,7 +1,7 @@
 """Scoring of an lm-evaluation-harness benchmark that executes generated programs: in isolation, from recorded answers.
 
 `score` is called by the job that generated the answers. The harness runs again in a process without the model, where a
-stand-in language model that replays those answers locks the process before the harness executes the first of them.
+dummy language model that replays those answers locks the process before the harness executes the first of them.
 """
 
 import json

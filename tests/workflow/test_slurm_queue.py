@@ -1,11 +1,15 @@
 """Which jobs in Slurm's queue a new Snakemake cancels, against a stand-in for the queue."""
 
+import asyncio
+import contextlib
 import json
+import logging
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
+import snakemake_executor_plugin_slurm as plugin
 from snakemake.exceptions import WorkflowError
 
 from common.planning import slurm
@@ -39,6 +43,7 @@ class Cluster:
 
 @pytest.fixture
 def cluster(tmp_path, monkeypatch) -> Cluster:
+    monkeypatch.setattr(plugin, "query_job_status", plugin.query_job_status)  # restored after the test
     (tmp_path / "bin").mkdir()
     (tmp_path / "project").mkdir()
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
@@ -152,3 +157,32 @@ def test_a_queue_that_cannot_be_read_stops_with_its_reason(cluster):
     (cluster.queue.parent / "squeue").write_text("#!/bin/sh\necho controller down >&2\nexit 1\n")
     with pytest.raises(WorkflowError, match=r"squeue .* failed: controller down"):
         start()
+
+
+class Executor(plugin.Executor):
+    """The plugin's executor without a workflow: what the query of states needs."""
+
+    status_rate_limiter = contextlib.nullcontext()
+
+    def __init__(self):
+        settings = SimpleNamespace(status_attempts=5, init_seconds_before_status_checks=1)
+        self.workflow = SimpleNamespace(executor_settings=settings)
+        self.logger, self.run_uuid = logging.getLogger(), "b"
+        self.next_seconds_between_status_checks = 1
+        self._status_query_failures = self._status_query_calls = self._status_query_total_seconds = 0
+        self._status_query_min_seconds = self._status_query_max_seconds = 0.0
+        self._status_query_cycle_rows = []
+
+    def get_status_command(self) -> str:
+        return "squeue"
+
+
+def test_jobs_are_kept_while_squeue_gives_no_answer(cluster):
+    async def kept(jobs: list) -> list:
+        return [job async for job in Executor().check_active_jobs(jobs)]
+
+    jobs = [SimpleNamespace(external_jobid="1", aux={}), SimpleNamespace(external_jobid="2", aux={})]
+    (cluster.queue.parent / "squeue").write_text("#!/bin/sh\nexit 1\n")
+    assert asyncio.run(kept(jobs)) == []  # where the plugin keeps them itself, ask_again_after_silence can go
+    slurm.ask_again_after_silence()
+    assert asyncio.run(kept(jobs)) == jobs

@@ -31,7 +31,24 @@ def before_the_first_job(workflow, config: dict) -> None:
     executor = workflow.scheduler._executor
     executor.run_uuid = f"{mark}-{executor.run_uuid}"
     files.write_json(RECORDS / f"{executor.run_uuid}.json", this_process())
+    ask_again_after_silence()
     print(f"Slurm jobs of this run are named {executor.run_uuid}", file=sys.stderr)
+
+
+def ask_again_after_silence() -> None:
+    """Make the executor keep its jobs if squeue fails, as while the controller restarts or does not answer in time.
+
+    After five failures in a row snakemake-executor-plugin-slurm (2.8.0) forgets them, and Snakemake waits forever.
+    """
+    import snakemake_executor_plugin_slurm as plugin
+
+    query = plugin.query_job_status
+
+    async def states(command, logger):
+        found, seconds = await query(command, logger)
+        return ({}, 0.0) if found is None else (found, seconds)  # a job that the answer lacks is asked for again
+
+    plugin.query_job_status = states
 
 
 def paths_hash(pathvars: dict) -> str:

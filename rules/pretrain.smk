@@ -42,7 +42,7 @@ rule pretrain_word_problems:
         "../workflow/scripts/pretrain_word_problems.py"
 
 
-rule pretrain_pictures:
+rule pretrain_stable_diffusion:
     output:
         index="<resources>/pretrained/pictures-sd/model_index.json",
     log:
@@ -74,4 +74,4 @@ rule pretrain_pictures:
             dict(steps=4000, schedule="cosine"),  # sharpens shapes and patterns
         ],
     script:
-        "../workflow/scripts/pretrain_pictures.py"
+        "../workflow/scripts/pretrain_stable_diffusion.py"

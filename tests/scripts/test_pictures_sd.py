@@ -85,7 +85,7 @@ def test_tokenizer(tiny):
 
 def test_pretraining(tmp_path):
     """At a tiny size: the same folder for the same seed, and it loads."""
-    import pretrain_pictures
+    import pretrain_stable_diffusion
 
     params = {
         "seed": 0,
@@ -97,7 +97,7 @@ def test_pretraining(tmp_path):
     }
     for name in ("first", "second"):
         output = {"index": str(tmp_path / name / "model_index.json")}
-        pretrain_pictures.main({"params": params, "output": output, "threads": 1})
+        pretrain_stable_diffusion.main({"params": params, "output": output, "threads": 1})
     files = [path.relative_to(tmp_path / "first") for path in (tmp_path / "first").rglob("*") if path.is_file()]
     assert len(files) >= 9
     for file in files:

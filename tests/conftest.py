@@ -16,7 +16,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def group(nodeid: str) -> str:
-    """What runs on one process: a file; all of Slurm, for there is one cluster."""
+    """Return the group of tests that share a process: one per file, and one for all Slurm tests (one cluster)."""
     file = nodeid.partition("::")[0]
     return "tests/slurm" if file.startswith("tests/slurm/") else file
 
@@ -78,7 +78,7 @@ def make_run(tmp_path, tiny):
 
 @pytest.fixture
 def make_math_run(tmp_path, tiny_math):
-    """The same for a language model."""
+    """Provide make_run for a language model."""
     import augment
 
     def make(method: dict, name: str = "run", **options) -> MathRun:
@@ -91,7 +91,7 @@ def make_math_run(tmp_path, tiny_math):
 
 @pytest.fixture
 def make_subject_run(tmp_path, tiny_subject):
-    """The same for a Stable Diffusion, with its class images."""
+    """Provide make_run for a Stable Diffusion, with its class images."""
     from accelerate.state import AcceleratorState
 
     import augment

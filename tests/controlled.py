@@ -57,7 +57,7 @@ def unet_method(kind: str = "hra", **changes) -> dict:
 
 
 def same_weights(pipeline, other) -> bool:
-    """Of two Stable Diffusions."""
+    """Compare the weights of two Stable Diffusions."""
     states = [[getattr(one, name).state_dict() for name in PARTS] for one in (pipeline, other)]
     return all(
         first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
@@ -141,7 +141,7 @@ class Run:
         return trainer
 
     def draw(self, shard: int = 0, of: int = 1, count: int = 5, **sampling) -> Path:
-        """One shard of `count` images."""
+        """Generate one shard of `count` images."""
         data, out = rows(count), self.folder / f"shard{shard}-of-{of}.tar"
         manifest = self.folder / "model.manifest.json"
         files.write_json(manifest, {"folder": str(self.model), "files": sources.listing(self.model)})

@@ -1,4 +1,4 @@
-"""A copy of the workflow in a folder of its own, for tests to run and to change."""
+"""A copy of the workflow in a separate folder, for tests to run and change."""
 
 import os
 import re
@@ -26,7 +26,7 @@ class Project:
 
     @classmethod
     def fresh(cls, folder: Path) -> "Project":
-        """The real Snakefile, rules, scripts and config; nothing has been made."""
+        """Copy the real Snakefile, rules, scripts and config, without results."""
         folder.mkdir()
         for name in COPIED:
             source = ROOT / name
@@ -43,7 +43,7 @@ class Project:
         return Project(folder)
 
     def link_library(self) -> None:
-        """The real scripts import hra from beside the Snakefile."""
+        """Link hra, which the real scripts import from the Snakefile's folder."""
         (self.folder / "hra").symlink_to(ROOT / "hra")
 
     def stand_in(self) -> None:
@@ -54,14 +54,14 @@ class Project:
     def start(
         self, *arguments: str, before: tuple[str, ...] = (), program: tuple[str, ...] = ("-m", "snakemake"), **options
     ) -> subprocess.Popen:
-        """Snakemake as a process of its own, in this folder; `before`: a command that it is the argument of."""
+        """Start Snakemake as a separate process in this folder; `before`: a command to prefix."""
         environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
         command = [*before, sys.executable, *program, *arguments]
         return subprocess.Popen(command, cwd=self.folder, env=environment, text=True, **options)
 
     def snakemake(self, *arguments: str, ok: bool = True, before: tuple[str, ...] = (), seconds: int = 600) -> str:
         """Run Snakemake here; returns what it printed."""
-        # Not a pipe, which whatever outlives Snakemake would hold open.
+        # Not a pipe, which processes that outlive Snakemake would keep open.
         with tempfile.TemporaryFile("w+", errors="replace") as output:
             process = self.start(*arguments, before=before, stdout=output, stderr=subprocess.STDOUT)
             try:
@@ -74,7 +74,7 @@ class Project:
             return text(output)
 
     def plan(self, *targets: str, config: str = "small.yaml", extra: tuple[str, ...] = ()) -> dict[str, set[str]]:
-        """What a dry-run would do: rule -> `key=value` wildcards of its jobs."""
+        """Return the jobs of a dry run: rule -> `key=value` wildcards."""
         targets = targets or ("results/table_glue.csv",)
         output = self.snakemake("-n", "--cores", "1", "--configfile", config, *extra, "--", *targets)
         planned: dict[str, set[str]] = {}

@@ -1,4 +1,4 @@
-"""What tests of interrupted trainings share."""
+"""Helpers for tests of interrupted training runs."""
 
 import sys
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from common.training import interruption
 
 
 def stop_after(step: int, train: Callable) -> None:
-    """Run `train`, told to stop after a step: it saves a checkpoint."""
+    """Run `train` and interrupt it after a step, so that it saves a checkpoint."""
     plain = interruption.CheckpointOnSignal.on_step_end
 
     def on_step_end(self, args, state, control, **options):
@@ -24,7 +24,7 @@ def stop_after(step: int, train: Callable) -> None:
 
 
 def check_same(record: dict, weights: dict[str, str], fresh: dict, fresh_weights: dict[str, str]) -> None:
-    """Two runs are equal to the last digit, but for when and how long they ran."""
+    """Assert that two runs are bit-identical, except for their times."""
     own = ("seconds", "started", "finished", "peak_memory_bytes", "discarded", "config_hash")
     assert {key: value for key, value in record.items() if key not in own} == {
         key: value for key, value in fresh.items() if key not in own
@@ -58,7 +58,7 @@ class Reaper:
         self.done += 1
 
     def run(self, at: int, work) -> bool:
-        """Whether `work` was killed."""
+        """Return whether `work` was killed."""
         self.at, self.done = at, 0
         try:
             work()

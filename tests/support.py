@@ -68,7 +68,7 @@ def paper_config() -> dict:
 
 
 def deberta_config(**sizes):
-    """A config with DeBERTaV3-base's architecture in other sizes."""
+    """Build a config with DeBERTaV3-base's architecture in other sizes."""
     from transformers import AutoConfig
 
     return AutoConfig.for_model(
@@ -86,7 +86,7 @@ def deberta_config(**sizes):
 
 
 def lightning_callback(patch) -> type:
-    """Return the class by which published checkpoints key their callbacks; `patch` makes its modules importable."""
+    """Return the class used as a callback key in published checkpoints; `patch` makes its modules importable."""
     name = "pytorch_lightning.callbacks.model_checkpoint"
     for part in ("pytorch_lightning", "pytorch_lightning.callbacks", name):
         patch.setitem(sys.modules, part, ModuleType(part))
@@ -195,7 +195,7 @@ class Run:
 
 
 def downloaded(root, model: dict, name: str, dataset: dict) -> dict[str, str]:
-    """Manifests of a model and a dataset, brought by the download rule's script."""
+    """Download a model and a dataset with the download rule's script; return their manifests."""
     import download
 
     common = {"mirror": None, "local_root": str(root / "raw"), "network": True}

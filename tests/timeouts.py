@@ -1,4 +1,4 @@
-"""A test that hangs fails with the stacks of its threads, and whatever it started ends with it: a pytest plugin.
+"""A pytest plugin: a hanging test fails with its threads' stacks, and its child processes are killed.
 
 pytest-timeout raises in the main thread. Before that, this kills the processes of the test: `Popen.__exit__` and pipes
 would wait for them. A test that hangs outside of Python never sees the signal; its process exits a minute later, and

@@ -1,4 +1,4 @@
-"""Synthetic records and metrics that hold to the schemas: a whole grid of results without training anything."""
+"""Synthetic records and metrics that conform to the schemas: the results of a grid without training."""
 
 import hashlib
 import json
@@ -54,7 +54,7 @@ LAMBDAS = {"hra/r8": 0, "hra/r8-lambda1e-6": 1e-6, "hra/r8-lambda1e-5": 1e-5, "h
 
 
 def entry(folder: Path, dataset: str = "cola", run: str = "hra/r8", seed: int = 0) -> dict:
-    """One run of the grid, as Snakemake hands it to collect_runs.py."""
+    """Build one run of the grid as passed by Snakemake to collect_runs.py."""
     method, variant = run.split("/")
     scratch = folder / "scratch" / dataset / run / f"seed{seed}"
     benchmarks = ("matched", "mismatched") if dataset == "mnli" else ("dev",)
@@ -73,7 +73,7 @@ def identity(run: dict) -> dict:
 
 
 def record(run: dict, scores: list[float], **changes) -> dict:
-    """A train.json whose dev curve is `scores`, one per 100 steps."""
+    """Build a train.json whose dev curve is `scores`, one per 100 steps."""
     metrics = METRICS[run["dataset"]]
     curve = [
         {"step": 100 * index, "epoch": index / 2, "metrics": {name: score for name in metrics}}
@@ -113,7 +113,7 @@ def record(run: dict, scores: list[float], **changes) -> dict:
 
 
 def metrics(run: dict, benchmark: str, last: float, best: float | None = None, **changes) -> dict:
-    """A metrics.json; accuracy is `last`, and every further metric a little above it."""
+    """Build a metrics.json; accuracy is `last`, and every further metric slightly higher."""
 
     def selection(step: int, value: float) -> dict:
         names = METRICS[run["dataset"]]
@@ -133,7 +133,7 @@ def metrics(run: dict, benchmark: str, last: float, best: float | None = None, *
 
 
 def write(folder: Path, run: dict, scores: list[float], **changes) -> tuple[str, list[str]]:
-    """The files of one run; returns the paths of its record and of its metrics."""
+    """Write the files of one run; return the paths of its record and its metrics."""
     place = folder / "glue" / run["dataset"] / run["method"] / run["variant"] / f"seed{run['seed']}"
     place.mkdir(parents=True, exist_ok=True)
     (place / "train.json").write_text(json.dumps(record(run, scores, **changes)))
@@ -147,7 +147,7 @@ def write(folder: Path, run: dict, scores: list[float], **changes) -> tuple[str,
 
 
 def noisy_curve(run: dict, points: int = 12) -> list[float]:
-    """A plausible dev curve: rises to a level that depends on dataset and method, with noise per seed."""
+    """Simulate a dev curve that rises to a level depending on dataset and method, with noise per seed."""
     name = f"{run['dataset']}/{run['method']}/{run['variant']}"
     level = 0.97 - int(hashlib.sha256(run["dataset"].encode()).hexdigest(), 16) % 25 / 100
     level -= int(hashlib.sha256(name.encode()).hexdigest(), 16) % 40 / 1000 + 0.12 * (run["method"] == "head")
@@ -166,7 +166,7 @@ def collect_job(folder: Path, expected: list[dict], paths: list[tuple[str, list[
 
 
 def table_job(folder: Path, expected: list[dict], published: Path | None = None) -> dict:
-    """The job of table.py for the columns whose datasets are in the grid."""
+    """Build the job of table.py for the columns whose datasets are in the grid."""
     datasets = {run["dataset"] for run in expected}
     columns = [column for column in COLUMNS if column["dataset"] in datasets]
     names = {column["name"] for column in columns}
@@ -193,7 +193,7 @@ def table_job(folder: Path, expected: list[dict], published: Path | None = None)
 
 
 def figures_job(folder: Path, expected: list[dict], records: list[str], published: Path | None = None) -> dict:
-    """The job of figures.py for the same grid as `table_job`."""
+    """Build the job of figures.py for the same grid as `table_job`."""
     table = table_job(folder, expected, published)
     params = {key: table["params"][key] for key in ("task", "columns", "averages", "selections")}
     names = [column["name"] for column in params["columns"]]

@@ -1,4 +1,4 @@
-"""A web server on 127.0.0.1 that behaves as badly as a test asks: a mirror, a file host, or the Hugging Face hub."""
+"""A web server on 127.0.0.1 with configurable faults: a mirror, a file host, or the Hugging Face Hub."""
 
 import contextlib
 import hashlib
@@ -27,7 +27,7 @@ class Loopback:
     address: str = ""
 
     def sent(self, method: str = "GET") -> list[tuple[str | None, int]]:
-        """Range asked for and bytes of body given, by request."""
+        """Record the requested range and the number of bytes sent, per request."""
         return [(request["range"], request["sent"]) for request in self.requests if request["method"] == method]
 
     def hub_file(self, repo: str, revision: str, name: str, content: bytes, large: bool = True, kind: str = "") -> None:

@@ -1,4 +1,4 @@
-"""What is asked for is what is built: sizes, scalings, targets and trainable parameters, for every kind of method."""
+"""Inserted adapters match the config: sizes, scalings, targets and trainable parameters, for every kind of method."""
 
 import peft
 import pytest

@@ -1,4 +1,4 @@
-"""BOFT has as many butterfly factors as the config asks for, without PEFT's CUDA extension, which is never built."""
+"""BOFT has the configured number of butterfly factors, without PEFT's CUDA extension, which is never built."""
 
 import copy
 
@@ -43,7 +43,7 @@ def base():
 @pytest.fixture
 def insert(base):
     def inserted(m: int):
-        """The layer, with every parameter away from its start."""
+        """Return the layer with every parameter away from its initial value."""
         model = adapters.insert(copy.deepcopy(base), boft(m)).double()
         layer = model.get_submodule("base_model.model.linear")
         for parameter in (layer.boft_R["default"], layer.boft_s["default"]):
@@ -56,7 +56,7 @@ def insert(base):
 def rotation(blocks: torch.Tensor) -> torch.Tensor:
     """B_{m-1} ⋯ B_0 (arXiv 2311.06243, section 4), from blocks (m, n / b, b, b).
 
-    B_i is orthogonal blocks on pairs of half blocks that lie 2^i apart: Cayley's (I - S)(I + S)⁻¹, S = (X - Xᵀ) / 2.
+    B_i has orthogonal blocks on pairs of half blocks with distance 2^i: Cayley's (I - S)(I + S)⁻¹, S = (X - Xᵀ) / 2.
     """
     m, count, b, _ = blocks.shape
     product = torch.eye(count * b, dtype=blocks.dtype)

@@ -1,4 +1,4 @@
-"""From archives to rows: prompts in three forms, squares, annotations that move with their picture, what is refused."""
+"""From archives to rows: prompt formats, centre crops, annotations cropped with their image, invalid input."""
 
 import io
 import json
@@ -55,7 +55,7 @@ def test_what_are_no_prompts(text):
 
 
 def test_the_middle_of_a_picture_and_what_lies_in_it():
-    """A mark in the picture, its class and its point stay together when the middle is cut out and scaled."""
+    """Check that a mark in the image, its class and its point stay together in the resized centre crop."""
     pixels, labels = numpy.zeros((48, 64, 3), numpy.uint8), numpy.full((48, 64), hints.IGNORED, numpy.uint8)
     pixels[12:24, 20:32], labels[12:24, 20:32] = 255, 7
     point = numpy.array([[20.0, 12.0], [32.0, 24.0]])
@@ -88,7 +88,7 @@ def test_colours_are_classes_again():
 
 
 def write(folder, annotations: dict[str, bytes], count: int = 3, kind: str = "classes", **changes) -> dict:
-    """A dataset's entry, and its archive in the folder."""
+    """Write a dataset's archive to the folder and return its entry."""
     with zipfile.ZipFile(folder / "set.zip", "w") as out:
         for key in range(count):
             out.writestr(f"color/{key}.png", png(picture(seed=key)))

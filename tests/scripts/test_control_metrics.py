@@ -37,7 +37,7 @@ def test_edges_of_plain_pictures_have_a_value():
 
 
 def maps(seed: int, classes=150, count=6, absent=3) -> list[tuple]:
-    """(predicted, labels): right in most places, some labels IGNORED, the last classes in neither."""
+    """Return (predicted, labels): mostly correct, some labels IGNORED, the last classes in neither."""
     generator = numpy.random.default_rng(seed)
     found = []
     for _ in range(count):
@@ -91,7 +91,7 @@ def test_segmentation_hand_values():
 
 
 def test_standard_error_agrees_with_the_formula_where_there_is_one():
-    """Pictures with equally many labels: aAcc is the mean of the pictures' accuracies."""
+    """Check that aAcc is the mean of the images' accuracies if all have the same number of labels."""
     generator = numpy.random.default_rng(0)
     labels = generator.integers(0, 3, (60, 10, 10))
     rates = generator.uniform(0.3, 0.9, (60, 1, 1))
@@ -155,7 +155,7 @@ def test_both_conventions_of_a_set():
 
 
 class Means(torch.nn.Module):
-    """Features of a picture: linear in its channels' means and its left half's."""
+    """Compute features of an image, linear in the means of its channels and of its left half."""
 
     num_features = 4
 
@@ -165,7 +165,7 @@ class Means(torch.nn.Module):
 
 
 def test_fid_is_its_formula():
-    """|m − n|² + tr(A + B − 2 (A B)^½) of the features' means and covariances."""
+    """Compute |m − n|² + tr(A + B − 2 (A B)^½) from the features' means and covariances."""
     from scipy.linalg import sqrtm
 
     real, generated = ([noise(seed) for seed in seeds] for seeds in (range(12), range(20, 38)))

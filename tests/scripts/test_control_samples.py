@@ -1,4 +1,4 @@
-"""What a training on hints sees of its rows: order, dropped prompts, pictures that are refused."""
+"""Samples of training on control images: order, dropped prompts, invalid images."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Pictures from hints: LDM's time steps, guidance by hand, the same pictures from any shards and batches."""
+"""Images from control images: LDM's time steps, explicit guidance, the same images from any shards and batches."""
 
 import numpy
 import pytest
@@ -16,7 +16,7 @@ from controlled import MODEL, SAMPLING, SIDE, Run, disc, rows, unet_method
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A run whose hint encoder does something, of each kind."""
+    """Provide a run of each kind whose hint encoder has an effect."""
     runs = {}
     for kind in ("hra", "controlnet"):
         runs[kind] = Run(tmp_path_factory.mktemp(kind), unet_method(kind), learning_rate=5e-2)
@@ -36,7 +36,7 @@ def pixels(image) -> numpy.ndarray:
 
 
 def test_fifty_steps_are_ldm_s():
-    """make_ddim_timesteps: range(0, 1000, 20) + 1; the last step goes to the first noise level, not to none."""
+    """Compare with make_ddim_timesteps: range(0, 1000, 20) + 1; the last step ends at the first noise level."""
     scheduler = control_sampling.Sampler(MODEL, SAMPLING, "cpu").pipe.scheduler
     scheduler.set_timesteps(50)
     assert scheduler.timesteps.tolist() == list(range(981, 0, -20))
@@ -107,7 +107,7 @@ def test_hints_show_and_each_picture_has_its_own(trained, kind):
 
 
 def test_the_base_alone_pays_no_heed_to_hints(tmp_path):
-    """The kind `pretrained`: the reference row without control, and by its own pipeline."""
+    """Generate with kind `pretrained`, the reference row without control, through diffusers' own pipeline."""
     from safetensors.torch import save_file
 
     run = Run(tmp_path, unet_method("pretrained"))
@@ -161,7 +161,7 @@ def test_too_little_gpu_memory_halves_the_batch(trained, monkeypatch, capsys):
 
 
 def test_noise_on_the_way_is_the_picture_s_own(trained):
-    """eta > 0: the same picture in any batch, another than without."""
+    """Check that with eta > 0 an image does not depend on its batch, but differs from eta = 0."""
     made, data = sampler(trained["hra"], eta=1.0), rows(2)
     both = made.draw([row[1] for row in data], [5, 6], [row[2] for row in data])
     alone = made.draw([data[1][1]], [6], [data[1][2]])

@@ -55,7 +55,7 @@ def entry(hint: str) -> dict:
 
 @pytest.fixture(scope="module")
 def resources(tmp_path_factory) -> dict[str, str]:
-    """Manifests: of the model, of the archives, and by hint of what is drawn from them."""
+    """Provide manifests of the model, of the archives, and per control signal of the control images."""
     root = tmp_path_factory.mktemp("resources")
     found = downloaded(
         root, {"kind": "local", "path": str(MODEL)}, "control/scenes", {"source": SOURCE, "archives": True}
@@ -143,7 +143,7 @@ class Run:
 
 
 def test_a_state_of_another_rate_or_other_hints_is_set_aside(resources, tmp_path):
-    """As in test_saved_states.py: stopped in the middle, then the rate and then the hints are others."""
+    """Interrupt training as in test_saved_states.py, then change the learning rate and the control images."""
     run = Run(tmp_path / "run", resources, unet_method("lora"), epochs=2, learning_rate=2e-2)
     run.augment()
     stop_after(2, run.train)
@@ -161,7 +161,7 @@ def test_a_state_of_another_rate_or_other_hints_is_set_aside(resources, tmp_path
 
 
 def test_scenes_come_with_what_is_known_of_them(resources):
-    """The pictures' own edges, classes and points: what the detectors measure in them is what is annotated."""
+    """Check that the detectors find the annotated edges, classes and points in the real images."""
     for hint in KINDS:
         split = control_data.Split(Path(resources[hint].removesuffix(".manifest.json")), BENCHMARK)
         assert len(split) == ROWS["validation"] and files.read_json(resources[hint])["rows"] == ROWS
@@ -290,7 +290,7 @@ def test_metrics_of_evaluators():
 
 
 def test_a_run_in_one_file_and_a_model_from_one(resources, tmp_path):
-    """What export_checkpoint writes is read back by the download as another model in one file would be."""
+    """Check that the download reads an exported checkpoint like any other single-file model."""
     run = Run(tmp_path, resources, unet_method("lora"))
     run.augment()
     run.train()

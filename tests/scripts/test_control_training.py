@@ -1,4 +1,4 @@
-"""Hint encoder, ControlNet and their training: the start, every method there and back, killed and resumed."""
+"""Hint encoder, ControlNet and their training: initialisation, save and load of every method, killed and resumed."""
 
 import copy
 import math
@@ -43,7 +43,7 @@ def waken(model) -> None:
 
 
 def test_sizes_are_the_paper_s():
-    """Of Stable Diffusion 1.5: 0.89 M parameters in HRA of r = 8, and the encoder 3-16-16-32-32-96-96-256-320."""
+    """Check Stable Diffusion 1.5: 0.89 M parameters for HRA with r = 8, and the encoder 3-16-16-32-32-96-96-256-320."""
     from diffusers import UNet2DConditionModel
 
     with torch.device("meta"):
@@ -117,7 +117,7 @@ def test_channels_that_do_not_fit_the_autoencoder_are_refused():
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_gradients_are_those_of_the_loss(unet, checkpointing):
-    """A step of h along the gradient g and one back: the losses differ by 2 h |g|², up to h³."""
+    """Check that losses after a step of h and −h along the gradient g differ by 2 h |g|², up to h³."""
     waken(unet)
     model = adapters.insert(unet, unet_method(), control_model.head(unet_method())).double().train()
     if checkpointing:
@@ -160,7 +160,7 @@ def test_every_method_learns_and_comes_back_merged(tmp_path, kind):
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_the_error_is_that_of_the_noise_or_of_the_velocity(tmp_path, prediction):
-    """ε against m(√ā x₀ + √(1−ā) ε), or v = √ā ε − √(1−ā) x₀, as the model's scheduler says; x₀ from the VAE."""
+    """Compare ε with m(√ā x₀ + √(1−ā) ε), or v = √ā ε − √(1−ā) x₀, depending on the scheduler; x₀ from the VAE."""
     run = Run(tmp_path, unet_method())
     trainer, context = run.trainer(), inputs(2)[2]
     trainer.noising = trainer.noising.from_config(trainer.noising.config, prediction_type=prediction)
@@ -193,7 +193,7 @@ def test_the_method_s_settings_move_the_training(tmp_path, changes):
     ("schedule", "warmup"), [("constant", 2), ("constant_with_warmup", 2), ("linear", 2), ("cosine", 0.25)]
 )
 def test_learning_rates(tmp_path, schedule, warmup):
-    """Warm-up in steps, or as a share of all."""
+    """Test warm-up in steps, or as a fraction of all steps."""
     run = Run(tmp_path, unet_method(), max_steps=8, schedule=schedule, warmup_steps=warmup, learning_rate=1.0)
     trainer, rates = run.trainer(), []
     for _ in range(8):
@@ -215,7 +215,7 @@ def test_a_start_that_does_not_weaken_hints(tmp_path):
         run.trainer()
         encoder, seen = run.trained.base_model.model.hint_encoder.modules_to_save["default"], []
         encoder.conv_out.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0]))
-        assert not encoder(noise).any()  # the model starts as it came
+        assert not encoder(noise).any()  # training starts at the base model
         strengths[start] = seen[0].square().mean().item()
     assert 0.2 < strengths["unit-variance"] < 5 and strengths["torch"] < 1e-3
 
@@ -223,7 +223,7 @@ def test_a_start_that_does_not_weaken_hints(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["hra", "controlnet"])
 def test_two_processes_end_with_the_weights_of_one(tmp_path, kind):
-    """The same effective batch; gradients are summed in another order."""
+    """Compare the same effective batch; gradients are summed in a different order."""
     one, two = (Run(tmp_path / name, unet_method(kind), learning_rate=1e-3) for name in ("one", "two"))
     one.train()
     two.augment()
@@ -273,7 +273,7 @@ def test_a_training_that_is_told_to_stop_goes_on_and_ends_with_the_same_numbers(
 
 
 def test_the_average_is_saved_and_the_training_goes_on_with_its_own_weights(tmp_path):
-    """a = d a + (1 − d) w after every step; diffusers' d grows to the given one: 0, 2/11, 3/12, …"""
+    """Check a = d a + (1 − d) w after every step; diffusers' d grows to the given one: 0, 2/11, 3/12, …"""
     plain, averaged = (Run(tmp_path / name, unet_method(), ema=ema) for name, ema in (("a", None), ("b", 0.9)))
     trainers = [run.train([1, 2, 3]) for run in (plain, averaged)]
     assert trainers[0].losses == trainers[1].losses

@@ -1,4 +1,4 @@
-"""Models and datasets from source to manifest: what counts as done is whole, and what does not fit says so."""
+"""Models and datasets from source to manifest: finished downloads are intact, invalid ones have clear errors."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Custom evaluators, named in the config as `module:Class`: scored like any other, refused where they cannot work."""
+"""Custom evaluators, given in the config as `module:Class`: scored like any other, with errors for invalid ones."""
 
 import pytest
 from PIL import Image

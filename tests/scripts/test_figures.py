@@ -33,7 +33,7 @@ def draw(folder, keys, made=None, published=PUBLISHED, **params) -> dict:
 
 
 def words(job: dict, name: str) -> str:
-    """The texts of an SVG: matplotlib leaves each as a comment beside its outlines."""
+    """Return the texts of an SVG, which matplotlib writes as comments next to the outlines."""
     return " | ".join(re.findall(r"<!-- (.*?) -->", Path(job["output"][f"{name}_svg"]).read_text(), flags=re.DOTALL))
 
 
@@ -111,7 +111,7 @@ def test_the_paper_is_drawn_only_on_the_same_scale(tmp_path):
 
 
 def test_what_lies_far_outside_is_said_on_its_side():
-    """Of runs without parameters: one far above, two far below, one near enough for a line."""
+    """Test runs without parameters: one far above, two far below, one close enough for a line."""
     values = {
         "lora/r8": (9, 2.0),
         "hra/r8": (4, 1.0),
@@ -152,7 +152,7 @@ def test_lambda_labels(value, text):
 
 
 def test_points_stand_where_the_table_says(tmp_path):
-    """What is drawn is what is in the run table: mean over seeds, and std as the error bar."""
+    """Check that the figure shows the run table: mean over seeds, with std as the error bar."""
     keys = [("mrpc", "hra/r8", seed) for seed in (0, 1, 2)]
     job = draw(tmp_path, keys, published=None)
     runs = run_statistics.read_runs(job["input"]["runs"])
@@ -174,7 +174,7 @@ def test_points_stand_where_the_table_says(tmp_path):
     "caption", sorted((PUBLISHED.parents[2] / "workflow" / "report").glob("*.rst")), ids=lambda p: p.stem
 )
 def test_captions_render(caption, task):
-    """As `snakemake --report` does it: jinja, then reStructuredText, where a mistake would show as red words."""
+    """Render like `snakemake --report`: jinja, then reStructuredText, where mistakes would appear as red text."""
     docutils = pytest.importorskip("docutils.core")
     jinja2 = pytest.importorskip("jinja2")
     config = {"tasks": {"glue": {"model": "deberta", "version": 1}, "other": {"model": "tiny", "version": 2}}}

@@ -10,7 +10,7 @@ from common.data import generated
 
 @pytest.fixture
 def guest(tmp_path, monkeypatch):
-    """A module outside of this repository."""
+    """Provide a module outside of this repository."""
     (tmp_path / "guest.py").write_text(
         "def rows(rows, seed=0):\n"
         "    return {split: [{'label': seed}] * count for split, count in rows.items()}\n\n\n"

@@ -117,7 +117,7 @@ PUBLISHED = {
 
 
 def test_the_published_rows():
-    """The demo's numbers hang on these rows; where they change on purpose, say so in CHANGELOG.md."""
+    """Pin these rows, which the demo's numbers depend on; record intended changes in CHANGELOG.md."""
     rows = {task: getattr(text_tasks, task)({"train": 20, "validation": 10}, 0) for task in TASKS}
     digest = {task: hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16] for task, value in rows.items()}
     assert digest == PUBLISHED

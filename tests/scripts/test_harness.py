@@ -1,6 +1,6 @@
 """lm-evaluation-harness around a model of which every answer is known: it writes the alphabet.
 
-Its next letter depends on the last one alone: embedding the identity, attention and MLP nothing, output a permutation.
+Its next letter depends only on the last one: embedding the identity, attention and MLP nothing, output a permutation.
 The tuned run's reflections exchange two inputs of that permutation, so that p is followed by r and q by q.
 """
 
@@ -84,7 +84,7 @@ def tokenizer():
 
 
 def swap(model) -> None:
-    """Two reflections: the first exchanges p and q, the second two letters that never come."""
+    """Build two reflections: the first swaps p and q, the second two letters that never occur."""
     import torch
 
     (columns,) = [value for name, value in model.named_parameters() if "hra_u" in name]
@@ -139,7 +139,7 @@ def evaluate_job(folder: Path, benchmarks: dict = BENCHMARKS, **params) -> dict:
 
 
 def write_run(folder: Path) -> None:
-    """A model with its manifest, and a run's record and weights."""
+    """Provide a model with its manifest, and a run's record and weights."""
     model = alphabet_model()
     model.save_pretrained(folder / "model")
     tokenizer().save_pretrained(folder / "model")
@@ -156,7 +156,7 @@ def write_run(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_downloaded_tasks_judge_a_run_without_network(tmp_path):
-    """Each script in a process of its own, as they set the cache before the Hugging Face libraries are imported."""
+    """Run each script in a separate process, since it sets the cache before importing the Hugging Face libraries."""
     write_run(tmp_path)
     elsewhere = {"HF_HOME": str(tmp_path / "elsewhere"), "HF_DATASETS_CACHE": str(tmp_path / "elsewhere/datasets")}
     execute(tmp_path, "download_harness", download_job(tmp_path), HF_HUB_OFFLINE="0", **elsewhere)
@@ -190,7 +190,7 @@ def test_downloaded_tasks_judge_a_run_without_network(tmp_path):
     assert (both["n_items"], both["task_version"], both["shots"]) == (10, "2", 1)
     # The base would write 4 of 5 (`stuw` is no alphabet); after the exchange it is `nopr` instead of `nopq`.
     assert (write["value"], write["n_items"]) == (code["value"], code["n_items"]) == (3 / 5, 5)
-    # Of the programs one is right, one fails as above, one looks for a token; one writes to a /tmp of its own.
+    # One program is correct, one fails as above, one looks for a token, one writes to its private /tmp.
     assert (programs["value"], programs["n_items"]) == (2 / 4, 4)
     assert not Path("/tmp/alphabet-programs").exists()
     assert "isolation" not in write
@@ -199,7 +199,7 @@ def test_downloaded_tasks_judge_a_run_without_network(tmp_path):
 
 @pytest.fixture
 def own_environment(monkeypatch):
-    """The scripts set variables for their own process; here that is pytest's."""
+    """Restore variables that the scripts set for their process, which is pytest's here."""
     for name in (*download_harness.CACHES, "HF_ALLOW_CODE_EVAL", "HF_EVALUATE_OFFLINE"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
@@ -207,7 +207,7 @@ def own_environment(monkeypatch):
 
 @pytest.fixture
 def few_tasks(monkeypatch):
-    """Only HumanEval and our own tasks."""
+    """Restrict the registry to HumanEval and the custom tasks."""
     import lm_eval.tasks
 
     class Few(lm_eval.tasks.TaskManager):
@@ -244,7 +244,7 @@ def test_data_of_another_harness_or_without_the_task_are_refused(tmp_path, held,
 
 
 def found(**changes) -> dict:
-    """What the harness returns, in short."""
+    """Build a short version of the harness's results."""
     return {
         "results": {"t": {"acc,a": 0.5, "acc_stderr,a": "N/A", "acc,b": 1.0, "acc_stderr,b": 0.1, "sample_len": 1}},
         "n-shot": {"t": 5},

@@ -12,7 +12,7 @@ BROKEN = "raise AssertionError('imported')\n"
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder on sys.path, as one on PYTHONPATH would be."""
+    """Provide a folder on sys.path, like one on PYTHONPATH."""
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "one_hint.py").write_text(BROKEN)
     (tmp_path / "many_hints/deep").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Hints against their definitions, on drawn pictures and on photographs with annotations; bad input."""
+"""Control images against their definitions, on synthetic and on real images with annotations; invalid input."""
 
 import csv
 
@@ -113,7 +113,7 @@ LEVELS = numpy.rint(RAMP * 255).astype(numpy.uint8)
     ids=["uint8", "uint8-rgb", "float32", "float64-rgb", "uint16", "L", "F", "I;16"],
 )
 def test_a_hint_function_may_return_images_and_arrays_of_every_range(monkeypatch, made):
-    """The same ramp from black to white comes out of all of them."""
+    """Check that all of them give the same ramp from black to white."""
     monkeypatch.setitem(hints.HINTS, "mine", lambda picture, annotation: made)
     found = numpy.asarray(hints.draw("mine", Image.new("RGB", (8, 8))))
     assert found.shape == (8, 8, 3) and (found == LEVELS[..., None]).all()

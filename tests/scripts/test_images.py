@@ -138,7 +138,7 @@ def test_a_tar_file_holds_what_went_in_and_depends_on_nothing_else(tmp_path):
 
 
 def readers(folder, tar: str, count: int) -> dict:
-    """Every script that reads a tar file of `count` images, as a function without arguments."""
+    """Return every script that reads a tar file of `count` images, as a function without arguments."""
     files.write_json(folder / "train.json", {"steps": 0})
     (folder / "mug").mkdir()
     picture().save(folder / "mug/a.png")
@@ -189,10 +189,10 @@ def test_every_reader_detects_every_cut(tmp_path, layout):
         header = 2 * tarfile.BLOCKSIZE
         assert images.COUNT.encode() in whole[:header]
         whole = whole[header:] + bytes(header)
-    assert len(whole) == 2 * tarfile.RECORDSIZE  # a cut may leave a whole record
+    assert len(whole) == 2 * tarfile.RECORDSIZE  # truncation may leave a complete record
     for name, read in readers(tmp_path, str(path), count).items():
         path.write_bytes(whole)
-        if name != "evaluate_subject":  # its job would want a whole record of the training
+        if name != "evaluate_subject":  # its job would need a complete run record
             read()
         for cut in range(0, len(whole), tarfile.BLOCKSIZE):
             path.write_bytes(whole[:cut])
@@ -270,7 +270,7 @@ def test_other_formats_and_bombs_are_refused_by_name(tmp_path, name, write, mess
 
 
 def bomb() -> bytes:
-    """A PNG that states 40,000 × 100,000 pixels."""
+    """Build a PNG that declares 40,000 × 100,000 pixels."""
     header = b"IHDR" + struct.pack(">II5B", 40_000, 100_000, 8, 2, 0, 0, 0)
     chunks = [(len(one) - 4).to_bytes(4) + one + zlib.crc32(one).to_bytes(4) for one in (header, b"IDAT")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)

@@ -33,7 +33,7 @@ print(json.dumps({"locked": locked, "outcomes": outcomes}), file=replies, flush=
 
 @pytest.fixture
 def execute(tmp_path, monkeypatch):
-    """execute(programs, **request): what becomes of each, and what is shut off."""
+    """Provide execute(programs, **request), which returns each program's outcome and the isolation."""
     (tmp_path / "code").mkdir()
     (tmp_path / "code/hostile.py").write_text(MODULE)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'code'}:{os.environ.get('PYTHONPATH', '')}")
@@ -70,7 +70,7 @@ ALLOWED = [
 
 @pytest.fixture
 def user(tmp_path, monkeypatch) -> dict:
-    """A user with secrets, in a folder that the module sees since its code lies there."""
+    """Create a user with secrets, in a folder that the module sees because it contains its code."""
     (tmp_path / "beside").touch()
     user, cache = tmp_path / "code/user", tmp_path / "code/cache"
     (user / ".ssh").mkdir(parents=True)
@@ -115,7 +115,7 @@ def test_programs_that_do_not_end_are_ended(execute):
 
 @pytest.mark.parametrize("found", [True, False])
 def test_no_program_outlives_its_job(execute, tmp_path, found):
-    """All that is left holds the standard error of the job that was killed."""
+    """Wait until no process keeps the killed job's standard error open."""
     script = "import sys; from pathlib import Path; from common.tasks.math import isolation\n"
     script += f"if not {found}: isolation.namespaces = list\n"
     script += "program = 'import sys, time; print(1, file=sys.stderr, flush=True); time.sleep(1000)'\n"

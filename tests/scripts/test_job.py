@@ -84,7 +84,7 @@ def test_a_full_disk_is_said_with_its_remedy(tmp_path):
 
 
 def test_under_snakemake_the_terminal_shows_one_line_and_the_log_the_rest(tmp_path):
-    """With the real Snakemake: main's output goes to the log, a failure is named on the terminal."""
+    """Check with real Snakemake that main's output goes to the log and a failure is shown on the terminal."""
     (tmp_path / "script.py").write_text(SCRIPT.format(scripts=str(ROOT / "workflow/scripts")))
     (tmp_path / "Snakefile").write_text(
         'rule try:\n    output: file="out"\n    params: fail=config.get("fail", False), scratch="scratch"\n'

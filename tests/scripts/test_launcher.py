@@ -25,7 +25,7 @@ launcher.torchrun({script!r}, json.load(open(sys.argv[1])), 2)
 
 
 def workers(script: Path) -> list[psutil.Process]:
-    """The training processes of a job file, torchrun itself included."""
+    """List the training processes of a job file, including torchrun itself."""
     found = []
     for process in psutil.process_iter(["cmdline", "status"]):
         alive = process.info["status"] != psutil.STATUS_ZOMBIE

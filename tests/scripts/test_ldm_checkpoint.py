@@ -1,4 +1,4 @@
-"""Checkpoints in one file: there and back, against diffusers' own loader, and what is refused."""
+"""Single-file checkpoints: round trips, comparison with diffusers' own loader, invalid files."""
 
 import pickle
 import shutil
@@ -67,7 +67,7 @@ def test_there_and_back(tiny, tmp_path, suffix):
 
 
 def test_a_model_s_folder_in_either_layout(tiny, tmp_path):
-    """As downloaded: the config files with one checkpoint file beside them."""
+    """Build a downloaded folder: the config files next to one checkpoint file."""
     one, out = tmp_path / "one", tmp_path / "out"
     shutil.copytree(MODEL, one, ignore=shutil.ignore_patterns("*.safetensors"))
     with pytest.raises(JobError, match=r"expected diffusers' layout .* found 0 \(none\)"):
@@ -82,7 +82,7 @@ def test_a_model_s_folder_in_either_layout(tiny, tmp_path):
 
 
 def test_diffusers_own_loader_reads_what_is_written(small, tmp_path):
-    """With four levels of two layers and attention in the autoencoder: Stable Diffusion 1.5 in narrow."""
+    """Build a narrow Stable Diffusion 1.5: four levels of two layers, and attention in the autoencoder."""
     pipeline, folder = small
     for suffix in ("ckpt", "safetensors"):
         path = tmp_path / f"model.{suffix}"
@@ -92,7 +92,7 @@ def test_diffusers_own_loader_reads_what_is_written(small, tmp_path):
 
 
 def test_the_names_are_those_of_the_published_file(small):
-    """One of each sort in v1-5-pruned.ckpt, and its numbers of them: 686 of the UNet, 248 of the autoencoder."""
+    """Check one key of each type in v1-5-pruned.ckpt, and their numbers: 686 in the UNet, 248 in the autoencoder."""
     state = layout(small[0])
     for name in (
         "model.diffusion_model.time_embed.2.bias",
@@ -138,7 +138,7 @@ def test_ema_weights_in_the_file_are_not_used(small, tmp_path):
 
 
 def test_lightning_s_bookkeeping_does_no_harm(tiny, tmp_path, monkeypatch):
-    """The published files have its class as the key of a dict; it need not be installed."""
+    """Check that Lightning, whose class is a dict key in the published files, need not be installed."""
     safe = set(torch.serialization.get_safe_globals())
     with monkeypatch.context() as patch:
         stored = lightning_callback(patch)

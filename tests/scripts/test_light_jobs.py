@@ -16,7 +16,7 @@ SCRIPTS = ROOT / "workflow/scripts"
 
 @pytest.fixture
 def job(tmp_path):
-    """A job on a model of 12 parameters, for a method without adapter or training."""
+    """Build a job on a model with 12 parameters, for a method without adapter or training."""
     unet = tmp_path / "model/unet"
     unet.mkdir(parents=True)
     save_file({"weight": numpy.ones((3, 4), numpy.float32)}, unet / "weights.safetensors")

@@ -162,7 +162,7 @@ def test_adalora_allocates_its_ranks_and_its_regulariser_counts_once_a_step(make
 
 
 def start_of(run):
-    """The model as its training starts."""
+    """Return the model at the start of training."""
     base = causal_lm.load_model(manifests.folder(run.tiny["model"]), "float32")
     return adapters.start_training(base, run.method, [], run.folder / "augmented", 10)
 
@@ -180,7 +180,7 @@ def test_pissa_is_saved_as_a_lora_on_the_base_as_it_came(make_math_run):
 
 
 def test_pissa_starts_at_the_base_whatever_its_singular_vectors(make_math_run):
-    """The start's A and B may come from another machine's decomposition: here with swapped signs and rotated."""
+    """Test an initial adapter whose A and B come from another machine's SVD: with swapped signs and rotated."""
     run = make_math_run(math_method("lora", {"r": 4, "lora_alpha": 4, "init_lora_weights": "pissa_niter_16"}))
     path = run.folder / "augmented/adapter_model.safetensors"
     state = load_file(path)
@@ -197,7 +197,7 @@ def test_pissa_starts_at_the_base_whatever_its_singular_vectors(make_math_run):
 
 
 def test_a_training_stopped_inside_and_between_epochs_ends_with_the_same_numbers(make_math_run):
-    """The epochs have eight steps; rows are grouped by length."""
+    """Test epochs of eight steps with rows grouped by length."""
     undisturbed, stopped = (make_math_run(math_method("hra"), name, epochs=3) for name in ("undisturbed", "stopped"))
     expected = train(undisturbed)
     for step in (5, 11, 14, 16):
@@ -218,7 +218,7 @@ def test_gradient_checkpointing_changes_no_number(make_math_run):
 
 
 def train_one_rank(job: dict, step: int | None = None) -> None:
-    """Train as one of two processes; after `step`, one of them is told to stop."""
+    """Train as one of two processes; after `step`, one of them is interrupted."""
     if step is None:
         train_math.main(job)
     elif dist.get_rank() == 1:
@@ -369,7 +369,7 @@ def test_vllm_that_is_not_there_is_said(trained):
 
 
 def test_vllm_is_asked_for_the_same_prompts_and_served_both_ways(trained, monkeypatch):
-    """A stand-in with vLLM's interface that answers through transformers: prompts in, text out, merged or LoRA."""
+    """Mimics vLLM's interface with transformers: prompts in, text out, merged or LoRA."""
     from types import ModuleType, SimpleNamespace
 
     from peft import PeftModel

@@ -1,4 +1,4 @@
-"""One entry per kind of method in common/methods.py, and no other code that compares with a kind's name."""
+"""common/methods.py has one entry per kind of method, and no other code compares with a kind's name."""
 
 import ast
 import copy
@@ -20,7 +20,7 @@ SCRIPTS = [path for path in WORKFLOW.glob("scripts/**/*.py") if path != Path(met
 
 
 def literals(node, constants: dict[str, str]) -> list[str]:
-    """The strings that a node is, or that a tuple, list or set has, also by the names of constants."""
+    """Return the strings of a node, or in a tuple, list or set, resolving names of constants."""
     if isinstance(node, ast.Tuple | ast.List | ast.Set):
         return [value for one in node.elts for value in literals(one, constants)]
     if isinstance(node, ast.Name | ast.Attribute):
@@ -29,7 +29,7 @@ def literals(node, constants: dict[str, str]) -> list[str]:
 
 
 def assigned(tree) -> dict[str, str]:
-    """The module's constants that are strings, by name."""
+    """Return the module's string constants by name."""
     found = {}
     for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
@@ -59,7 +59,7 @@ def compared(tree, constants: dict[str, str]) -> list[tuple[int, str]]:
 
 
 def places_of(names: set[str]) -> list[str]:
-    """`file:line: name` wherever scripts or rules distinguish by one of the names."""
+    """List `file:line: name` wherever scripts or rules compare with one of the names."""
     trees = {path: ast.parse(path.read_text()) for path in SCRIPTS}
     constants = {key: value for tree in trees.values() for key, value in assigned(tree).items() if value in names}
     places = [

@@ -1,4 +1,4 @@
-"""A run's whole model in one file: against the official layers, back again, and what is refused."""
+"""A run's complete model in one file: comparison with the official layers, round trip, invalid input."""
 
 import itertools
 
@@ -22,7 +22,7 @@ from hra.__main__ import main
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Runs that have left the start."""
+    """Provide runs that have moved away from their initialisation."""
     methods = {
         "hra": unet_method(),
         "gram-schmidt": unet_method(peft={"r": 4, "apply_GS": True}),
@@ -36,7 +36,7 @@ def trained(tmp_path_factory):
 
 
 def official(state: dict, gram_schmidt: bool):
-    """A UNet with the weights that the official layers compute, and the official hint encoder (hra.py, oft_ldm.py)."""
+    """Build a UNet with the weights of the official layers, and the official hint encoder (hra.py, oft_ldm.py)."""
     unet = stable_diffusion.load_unet(MODEL)
     names = ldm_checkpoint.names("unet", unet)
     weights = {}

@@ -18,7 +18,7 @@ def test_every_number_is_the_published_one_or_has_a_reason(rows):
     agreeing = {(row.table, row.run) for row in published if row.is_printed_for(row.built)}
     differing = {(row.table, row.run) for row in published} - agreeing
     assert differing == set(parameters.REASONS)
-    # A reason with a count of its own gives the published number.
+    # A reason with a formula reproduces the published number.
     assert [row for row in rows if row.explained and not row.is_printed_for(row.explained)] == []
 
 
@@ -37,7 +37,7 @@ def test_the_page_is_current(rows):
     ],
 )
 def test_the_base_models_are_the_real_ones(task, model, weights):
-    """As many weights as the published files have, without a new classifier."""
+    """Compare the number of weights with the published files, without a new classifier."""
     built = parameters.base_model(task, model, {"kind": "full"})
     head = support.paper_config()["models"][model]["head"]
     assert weights == sum(

@@ -1,4 +1,4 @@
-"""The demo's pictures, subjects and measured faithfulness: words and pixels agree."""
+"""The demo's images, subjects and measured prompt fidelity: words and pixels agree."""
 
 import hashlib
 from random import Random
@@ -24,7 +24,7 @@ def scenes(count: int, seed: int = 0) -> list:
 
 
 def test_the_published_pictures():
-    """The demo's model was trained on these; where they change on purpose, say so in CHANGELOG.md."""
+    """Pin the images that the demo's model was trained on; record intended changes in CHANGELOG.md."""
     rng = Random(0)
     found = [object_images.scene(rng) for _ in range(20)]
     captions = "\n".join(object_images.caption(scene, rng) for scene in found)
@@ -35,7 +35,7 @@ def test_the_published_pictures():
 
 
 def test_captions_say_what_the_pictures_show():
-    """The full caption, word for word, and nothing else in the picture."""
+    """Check that the full caption describes the image completely."""
     for scene in scenes(300):
         caption = object_images.caption(scene)
         colours = " and ".join(NAMES[part] for part in (scene.colour, scene.lower) if part)
@@ -60,7 +60,7 @@ def test_shorter_captions_say_nothing_wrong():
 
 
 def test_the_words_of_all_captions_are_listed():
-    """The tokenizer gives each of them one token."""
+    """Check that the tokenizer encodes each of them as one token."""
     rng = Random(0)
     said = {word for scene in scenes(500) for word in object_images.caption(scene, rng).replace(",", " ,").split()}
     assert said - {*object_images.WORDS} <= {*object_images.NAMES} and {*object_images.WORDS} <= said
@@ -104,7 +104,7 @@ def test_an_empty_picture_shows_no_object(picture):
 
 @pytest.mark.parametrize("shape", object_images.SHAPES)
 def test_masks(shape):
-    """The mask is where the picture differs from its background, and has the size of the shape."""
+    """Check that the mask is where the image differs from its background, and has the size of the shape."""
     scene = object_images.Scene(shape, (214, 40, 40), "plain", "in the middle", (50, 160, 70), radius=14)
     picture, mask = object_images.picture(scene)
     behind = (picture == (50, 160, 70)).all(-1)
@@ -116,7 +116,7 @@ def test_masks(shape):
 
 @pytest.mark.parametrize("name", subject_images.SUBJECTS)
 def test_subjects(name, tmp_path):
-    """Five pictures that are not alike, made by a source of the config; the subject looks the same in all of them."""
+    """Check five different images from a config source, in all of which the subject looks the same."""
     for folder in (tmp_path / "first", tmp_path / "second"):
         folder.mkdir()
         subject_images.write(folder, {"train": 5}, name)

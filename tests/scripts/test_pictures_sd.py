@@ -1,4 +1,4 @@
-"""The demo's Stable Diffusion: architecture, tokenizer, training from nothing, committed weights."""
+"""The demo's Stable Diffusion: architecture, tokenizer, training from scratch, committed weights."""
 
 from random import Random
 
@@ -47,7 +47,7 @@ def test_sizes_are_the_config_s(tmp_path):
 
 
 def test_the_adapters_find_stable_diffusion_s_module_names(tiny):
-    """to_q, to_k, to_v and to_out.0 of attn1 and attn2, in down, middle and up blocks."""
+    """Check for to_q, to_k, to_v and to_out.0 of attn1 and attn2 in down, middle and up blocks."""
     names = [name for name, module in tiny.unet.named_modules() if type(module).__name__ == "Linear"]
     for attention in ("attn1", "attn2"):
         for target in ("to_q", "to_k", "to_v", "to_out.0"):

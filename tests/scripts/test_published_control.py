@@ -85,7 +85,7 @@ def test_published_hra_parameters_are_those_of_attention_and_geglu():
 
 
 def test_shares_and_percents_stand_beside_each_other():
-    """The table has the paper's units: edges as shares, segmentation in percent; photographs have no FID."""
+    """Check the paper's units: edges as fractions, segmentation in percent; real images have no FID."""
     config = paper_config()
     found = {
         ("hra/r8", "coco", "canny_iou"): 0.2134,
@@ -113,4 +113,4 @@ def test_shares_and_percents_stand_beside_each_other():
     assert (hra[name], hra[f"{name}_published"], hra[f"{name}_difference"]) == ("29.46", "29.45", "0.01")
     assert (hra["L2F error (px)_published"], hra["L2F error (px)_difference"]) == ("5.560", "-0.060")
     assert (real["C2I IoU"], real["C2I FID"], real["C2I FID_n"]) == ("1.000", "", "")
-    assert real["S2I FID_n"] == "0"  # not judged yet: a hole
+    assert real["S2I FID_n"] == "0"  # not evaluated yet: missing

@@ -75,7 +75,7 @@ def test_answers_with_a_changed_digit_are_wrong(style, step, least):
 
 @pytest.mark.real
 def test_whole_solutions_with_a_changed_answer_are_wrong():
-    """GSM8K's own form, where no earlier sentence states the answer as well."""
+    """Return GSM8K's own format, where no earlier sentence contains the answer as well."""
     stated = 0
     for solution in solutions("gsm8k", 1):
         gold = answers.gold("gsm8k", solution)

@@ -31,7 +31,7 @@ def line(made: pd.DataFrame, run: str) -> pd.Series:
 
 
 def write_metrics(folder: Path, run: str, seed: int, values: dict[str, float], limit=None, **changes) -> str:
-    """What evaluate_harness.py writes; values are percent here."""
+    """Build a result of evaluate_harness.py; values are in percent here."""
     path = folder / run / f"seed{seed}.json"
     method, variant = run.split("/")
     entry = {"stderr": 0.01, "n_items": 100, "task": "t", "task_version": 1.0, "shots": 5, "metric": "acc,none"}
@@ -156,7 +156,7 @@ def test_the_formula_gives_the_papers_impact_from_its_own_cells():
 
 
 def write_runs(folder: Path, trainings: list[dict]) -> Path:
-    """A run table with two metrics for each training."""
+    """Write a run table with two metrics per training run."""
     common = {"task": "math", "dataset": "d", "benchmark": "test", "selection": "last", "status": "ok", "seed": 0}
     common |= {
         "trainable_parameters": 8388608,

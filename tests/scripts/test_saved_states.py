@@ -1,4 +1,4 @@
-"""A training checkpoint is used only by the training that it belongs to, and only if it is intact."""
+"""A training checkpoint is used only by the training run that it belongs to, and only if it is intact."""
 
 import os
 import shutil
@@ -255,7 +255,7 @@ def test_what_cannot_be_deleted_does_not_fail_a_finished_job(tmp_path, monkeypat
 
 
 def test_seconds_do_not_follow_the_clock_on_the_wall(make_run, monkeypatch):
-    """Set back by an hour in the middle of a training."""
+    """Set the clock back by an hour during training."""
     run, now, step = make_run(method("hra")), time.time, interruption.CheckpointOnSignal.on_step_end
 
     def on_step_end(self, *arguments, **options):

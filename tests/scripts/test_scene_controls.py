@@ -1,4 +1,4 @@
-"""What generated scenes are annotated with, and measuring it in pictures: exact pictures, wrong ones, noise."""
+"""Annotations of synthetic scenes, and their detection in exact images, wrong images and noise."""
 
 import json
 from dataclasses import replace
@@ -26,7 +26,7 @@ def drawn(scene: Scene) -> Image.Image:
 
 
 def measured(shown: list, asked: list[Scene]) -> dict[str, float]:
-    """Means over pictures of what generation is judged by."""
+    """Compute the means over images of the generation metrics."""
     areas, rows = [], []
     for picture, scene in zip(shown, asked, strict=True):
         truth = scene_controls.annotation(scene)
@@ -56,7 +56,7 @@ def test_annotation_moves_with_the_object():
 
 
 def test_hints_fit_the_annotation():
-    """The same three hints as of photographs."""
+    """Check that the three control signals also work on synthetic scenes."""
     for scene in scenes(10):
         picture, truth = drawn(scene), scene_controls.annotation(scene)
         hint = numpy.asarray(hints.draw("segmentation", picture, truth["classes"]))
@@ -70,7 +70,7 @@ def test_exact_pictures_score_nearly_perfectly_and_others_do_not():
     right = measured([drawn(scene) for scene in asked], asked)
     assert right["miou"] > 0.96 and right["_error_all"] < 0.5
     assert right["_iou"] == 1 and right["_no_face"] == 0
-    # Where the prompt alone steers: all that a caption tells is right, position and size are other ones.
+    # Conditioned on the prompt only: captioned attributes are correct, position and size differ.
     rng = Random(1)
     told = measured([drawn(object_images.arranged(rng, scene)) for scene in asked], asked)
     assert told["miou"] < 0.9 and told["_error_all"] > 2 and told["_iou"] < 0.4

@@ -1,4 +1,4 @@
-"""SegFormer in two libraries: one network in both, mmsegmentation's evaluation of real pictures, wrong weights."""
+"""SegFormer in two libraries: the same network in both, mmsegmentation's evaluation of real images, wrong weights."""
 
 import copy
 import sys
@@ -20,7 +20,7 @@ WIDTHS, HEADS, REDUCTIONS, HEAD_WIDTH = [8, 16, 24, 32], [1, 2, 3, 4], [8, 4, 2,
 
 
 def randomise(model) -> None:
-    """No parameter or statistic as it is built: norms too."""
+    """Randomise all parameters and statistics, including norms."""
     torch.manual_seed(0)
     for name, tensor in model.state_dict().items():
         if name.endswith("running_var"):
@@ -33,7 +33,7 @@ def randomise(model) -> None:
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    """The packaged B4 config in small, and random weights for it in a .pth file of OpenMMLab's layout."""
+    """Write a scaled-down B4 config, and random weights for it in a .pth file with OpenMMLab's layout."""
     folder = tmp_path_factory.mktemp("segformer")
     mmseg = segmentation.import_mmseg()
     from mmengine import Config
@@ -58,7 +58,7 @@ def mmsegmentation(tiny):
 
 
 def test_random_weights_by_an_entry_of_the_config(tiny, mmsegmentation, tmp_path):
-    """Of the same network, the same for a seed, and read as published weights are."""
+    """Check that random weights are deterministic for a seed and are loaded like published weights."""
     evaluator = tiny[0]
     source = {"kind": "init", "generator": "common.evaluators.segmentation:initialise", "seed": 3}
     source["config"] = evaluator["config"]
@@ -93,7 +93,7 @@ def batch_norm_into(convolution, norm):
 
 @torch.no_grad()
 def in_transformers(model):
-    """mmsegmentation's network as a SegFormer of transformers, every parameter by its place."""
+    """Convert mmsegmentation's network to a transformers SegFormer, parameter by parameter in order."""
     theirs, ours = transformers_segformer(), model.double()
     theirs = theirs.double()
     for stage, (embed, blocks, norm) in zip(theirs.segformer.stages, ours.backbone.layers, strict=True):
@@ -130,7 +130,7 @@ def in_transformers(model):
 
 
 def bridge(model) -> None:
-    """The two differences of mmsegmentation: ReLU after each stage's projection, eps 1e-6 in every layer norm."""
+    """Test the two differences of mmsegmentation: ReLU after each stage's projection, eps 1e-6 in every layer norm."""
     for projection in model.decode_head.linear_projections:
         projection.register_forward_hook(lambda module, inputs, output: output.relu())
     for module in model.modules():
@@ -153,7 +153,7 @@ def test_one_network_in_both_libraries(mmsegmentation):
 
 
 def test_the_same_classes_of_a_picture(mmsegmentation, tmp_path):
-    """From one picture to classes through both evaluators: normalisation, size, argmax."""
+    """Compare both evaluators from image to classes: normalisation, size, argmax."""
     theirs = in_transformers(copy.deepcopy(mmsegmentation.model)).float()
     theirs.save_pretrained(tmp_path)
     evaluator = registry.load({"kind": "segformer-nvlabs"}, tmp_path)
@@ -168,7 +168,7 @@ def test_the_same_classes_of_a_picture(mmsegmentation, tmp_path):
 
 
 def test_layer_norms_are_those_of_nvlabs(tmp_path):
-    """mix_transformer.py: 1e-6 where it says norm_layer (each block twice, each stage), else PyTorch's 1e-5."""
+    """Check eps as in mix_transformer.py: 1e-6 for norm_layer (each block twice, each stage), else PyTorch's 1e-5."""
     transformers_segformer().save_pretrained(tmp_path)
     model = registry.load({"kind": "segformer-nvlabs"}, tmp_path).model
     eps = [module.eps for module in model.modules() if isinstance(module, torch.nn.LayerNorm)]
@@ -179,7 +179,7 @@ def test_layer_norms_are_those_of_nvlabs(tmp_path):
 @pytest.mark.real
 @pytest.mark.skipif(not ADE.is_dir(), reason="no ../shared/data on this machine")
 def test_mmsegmentation_s_evaluation_of_ade20k(tiny, mmsegmentation, tmp_path):
-    """Its Runner, data set, pipeline and IoUMetric on the real sample give what our few lines give."""
+    """Compare with mmsegmentation's Runner, dataset, pipeline and IoUMetric on the real sample."""
     from mmengine import Config
     from mmengine.runner import Runner
 

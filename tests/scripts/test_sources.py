@@ -1,4 +1,4 @@
-"""Every kind of source, and transfers that go wrong."""
+"""Every kind of source, and failing transfers."""
 
 import errno
 import hashlib
@@ -59,7 +59,7 @@ def test_url(server, tmp_path):
 
 
 def test_many_files_under_one_address(server, tmp_path):
-    """Their names are quoted, and hashes are all that the config holds."""
+    """Test quoted names with only hashes in the config."""
     server.files["/data/dog%20toy/01.jpg"] = CONTENT
     source = {"kind": "url", "base": server.address + "/data", "files": {"dog toy/01.jpg": SHA256, "file.bin": SHA256}}
     fetch(source, tmp_path)
@@ -124,7 +124,7 @@ def test_a_part_that_is_whole_needs_no_more_bytes(server, tmp_path):
 
 @pytest.mark.parametrize("polite", [True, False])
 def test_a_file_that_changed_is_not_glued(server, tmp_path, monkeypatch, polite):
-    """No hash is known here: the ETag alone tells, by If-Range or, with a server that ignores it, in the answer."""
+    """Test a file without a known hash: only the ETag detects changes, by If-Range or in the response."""
     monkeypatch.setattr(http_download, "ATTEMPTS", 1)
     path, expected = tmp_path / "file", http_download.ExpectedFile()
     server.files[PATH], server.cut_after, server.cuts = CONTENT[::-1], 100_000, 1
@@ -373,7 +373,7 @@ def test_offline_mode(hub, tmp_path, monkeypatch):
 
 
 def make_wheel(folder, members):
-    """A wheel of package `tinyweights` 1.0; members: path -> content."""
+    """Build a wheel of package `tinyweights` 1.0; members: path -> content."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "tinyweights-1.0-py3-none-any.whl"
     info = "tinyweights-1.0.dist-info"

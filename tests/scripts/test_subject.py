@@ -1,4 +1,4 @@
-"""Training to a subject: every method there and back, killed and resumed, alone and as two."""
+"""Training on a subject: save and load of every method, killed and resumed, with one and two processes."""
 
 import os
 import signal
@@ -66,7 +66,7 @@ def test_accumulated_steps_are_those_of_the_whole_batch(make_subject_run):
     [("constant_with_warmup", 0.4, [0, 0.5, 1, 1, 1]), ("linear", 1, [0, 1, 0.75, 0.5, 0.25])],
 )
 def test_learning_rates(make_subject_run, monkeypatch, schedule, warmup, expected):
-    """Warm-up as a share of all steps, or in steps."""
+    """Test warm-up as a fraction of all steps, or in steps."""
     from common.tasks.subject import dreambooth
 
     plain, rates = dreambooth.Trainer.step, []

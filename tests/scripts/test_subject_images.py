@@ -1,4 +1,4 @@
-"""Images of a run: the same from any shards, made once, refused where they would be wrong."""
+"""Images of a run: the same from any shards, generated once, with errors for invalid ones."""
 
 import errno
 import signal

@@ -215,7 +215,7 @@ def test_nothing_there_at_all(tmp_path):
 
 @given(st.lists(st.lists(st.none() | st.floats(-1, 1), min_size=2, max_size=2), min_size=1, max_size=6))
 def test_summary_is_what_numpy_says(values):
-    """Any pattern of holes: mean and std per column, and the average only where every column has a value."""
+    """Test any pattern of missing values: mean and std per column, the average only if every column has a value."""
     columns = [{"name": name, "dataset": name, "benchmark": "dev", "metric": "accuracy"} for name in "ab"]
     rows = [
         {"run": "m/v", "dataset": name, "seed": seed, "value": value, "status": "ok" if value is not None else "failed"}
@@ -272,7 +272,7 @@ def test_names_of_our_own_rows(run, label, named):
 
 
 def test_what_the_grid_does_not_have_is_empty_and_not_a_hole(tmp_path):
-    """λ of the sweep runs on one dataset only."""
+    """Test a sweep over λ that runs on one dataset only."""
     expected = [
         *grid(tmp_path, datasets=("mrpc", "cola"), seeds=(0,)),
         *grid(tmp_path, datasets=("mrpc",), runs=("hra/r8-lambda1e-6",), seeds=(0, 1)),
@@ -425,7 +425,7 @@ def test_the_terminal_table_fits(tmp_path, width):
 
 
 def test_a_column_of_many_datasets_is_their_mean(tmp_path):
-    """The mean of their means; where nothing that was judged has the metric, the cell is empty."""
+    """Check the mean of means; if no evaluated run has the metric, the cell is empty."""
     expected = grid(tmp_path, datasets=("rte", "sst2"), runs=("hra/r8", "lora/r8"), seeds=(0, 1))
     made = [run for run in expected if (run["dataset"], run["method"], run["seed"]) != ("rte", "hra", 1)]
     runs = collect(tmp_path, expected, made=made, incomplete=True)
@@ -470,7 +470,7 @@ def test_published_lambda_equals_the_paper_cell_by_cell():
 
 
 def test_scales_of_the_published_numbers():
-    """The evidence for the scale: an accuracy on MRPC's 408 items is a multiple of 1/408, "All" is a plain mean."""
+    """Verify the scale: an accuracy on MRPC's 408 items is a multiple of 1/408, "All" is a plain mean."""
     published = run_statistics.read_csv(PUBLISHED)
     for _, cells in published.groupby("row"):
         cells = cells.set_index("column")

@@ -1,4 +1,4 @@
-"""Fine-tuning: every method runs, a killed training ends with the numbers of one left alone."""
+"""Fine-tuning: every method runs; a killed training run ends with the numbers of an uninterrupted one."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def train(run) -> dict:
 
 
 def comparable(record: dict) -> dict:
-    """What two equal trainings must share to the last digit."""
+    """Return what two identical training runs must share to the last digit."""
     return {key: record[key] for key in ("curve", "best_step", "steps", "trainable_parameters", "hyperparameters")}
 
 
@@ -45,7 +45,7 @@ def test_every_method_trains_and_evaluates(make_run, kind):
     assert record["steps"] == 12 and record["attempts"] == 1
     assert metrics["n_items"] == 40
     assert metrics["selections"]["last"]["step"] == 12
-    # The stored weights are the ones that training judged.
+    # The stored weights are those that training evaluated.
     best = next(entry for entry in record["curve"] if entry["step"] == record["best_step"])
     assert metrics["selections"]["last"]["metrics"]["accuracy"]["value"] == record["curve"][-1]["metrics"]["accuracy"]
     assert metrics["selections"]["best_on_dev"]["metrics"]["accuracy"]["value"] == best["metrics"]["accuracy"]
@@ -144,7 +144,7 @@ def test_weights_that_are_not_what_training_wrote_are_not_evaluated(make_run):
 
 
 def test_gradient_accumulation_gives_the_same_gradient(make_run):
-    """One step on 16 rows is one step on 2 × 8 rows; equal up to rounding when nothing is random."""
+    """Check that one step on 16 rows equals one step on 2 × 8 rows, up to rounding, without randomness."""
     settings = {"epochs": 1, "classifier_dropout": 0.0}
     weights = []
     for name, parts in (("one", 1), ("two", 2)):
@@ -157,7 +157,7 @@ def test_gradient_accumulation_gives_the_same_gradient(make_run):
 
 
 def dropout_free(run) -> None:
-    """The model's own dropout would draw other numbers for other batch shapes."""
+    """Disable the model's dropout, whose random numbers depend on the batch shape."""
     config = Path(run.tiny["model"]).with_name("model") / "config.json"
     manifest = files.read_json(run.tiny["model"])
     folder = run.folder / "model"
@@ -210,7 +210,7 @@ def test_bias_is_trained_and_saved(make_run):
 
 
 def test_two_processes_train_one_model(make_run):
-    """torchrun with gloo: the rank-0 record is written once, with both processes' share of the batch."""
+    """Run torchrun with gloo: the rank-0 record is written once, and both processes contribute to the batch."""
     from common.core import launcher
 
     run = make_run(method("hra"))

@@ -1,4 +1,4 @@
-"""Files that a killed process, a full disk or a failing one has left: swept, noticed, refused by name."""
+"""Files left by a killed process, a full disk or a failing disk: removed, detected, named in errors."""
 
 import gzip
 import json
@@ -28,7 +28,7 @@ from support import method
 
 
 def killed(folder: Path) -> Path:
-    """What a process that was killed while it wrote metrics.json has left."""
+    """Leave what a process killed while writing metrics.json would leave."""
     code = (
         "import os, sys; sys.path[:0] = ['workflow/scripts']\n"
         "from common.core import files\n"
@@ -62,7 +62,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
 
 
 def flips(path: Path, count: int):
-    """The file with one byte altered, at `count` places; its size and date stay."""
+    """Corrupt one byte of the file, at `count` positions, without changing size and date."""
     whole, times = path.read_bytes(), path.stat()
     for place in range(0, len(whole), -(-len(whole) // count)):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
@@ -184,7 +184,7 @@ def test_torch_s_advice_to_run_a_file_s_code_reaches_nobody(tmp_path, content, m
 
 @pytest.mark.parametrize("load", ["classifier", "causal_lm", "features"])
 def test_a_model_with_code_in_its_weights_is_refused_by_name(tmp_path, load):
-    """As it comes from transformers, before any weight is read."""
+    """Check an error that transformers raises before reading any weight."""
     from transformers import AutoConfig, AutoModel
 
     config = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}

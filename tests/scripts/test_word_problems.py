@@ -1,4 +1,4 @@
-"""The demo's word problems and the language model trained on them: right, told apart, in the form of the real sets."""
+"""The demo's word problems and the language model trained on them: correct, distinct, in the original formats."""
 
 import hashlib
 import json
@@ -44,7 +44,7 @@ def tokenizer():
 
 
 def read(question: str) -> list[str]:
-    """The calculations that a question asks for, from its words alone."""
+    """Derive the calculations of a question from its words only."""
     (_, value), *others = re.findall(r"([^.?]*?(\d+)[^.?]*)", question)
     chain = []
     for sentence, number in others:
@@ -76,7 +76,7 @@ def test_a_test_has_the_calculation_of_no_training_row():
 
 @pytest.mark.parametrize("task, lengths", [("word_problems", {1, 2, 3}), ("metamath", {2, 3})])
 def test_answers(task, lengths):
-    """What the question asks for is calculated, rightly, and the result is what the last two lines say."""
+    """Check that the solution computes the question correctly, and that the last two lines have the result."""
     column = {"word_problems": "answer", "metamath": "response"}[task]
     found = set()
     for row in getattr(text_tasks, task)(ROWS)["train"]:
@@ -90,7 +90,7 @@ def test_answers(task, lengths):
 
 
 def test_types_of_metamath():
-    """An augmented answer asks the original question; a rephrased one asks for the same in other words."""
+    """Check that an augmented answer has the original question, and a rephrased one the same in other words."""
     rows = text_tasks.metamath(ROWS)["train"]
     assert {row["type"] for row in rows} == {"GSM_AnsAug", "GSM_Rephrased"}
     assert all(row["query"] == row["original_question"] for row in rows if row["type"] == "GSM_AnsAug")
@@ -133,7 +133,7 @@ PUBLISHED = {
 
 
 def test_the_published_rows(task):
-    """The demo's numbers hang on these rows; where they change on purpose, say so in CHANGELOG.md."""
+    """Pin these rows, which the demo's numbers depend on; record intended changes in CHANGELOG.md."""
     rows = getattr(text_tasks, task)({"train": 20, "validation": 10}, 0)
     assert hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16] == PUBLISHED[task]
 

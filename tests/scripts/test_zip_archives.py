@@ -1,4 +1,4 @@
-"""Archives: whole, cut off, altered, and such as would write elsewhere."""
+"""Archives: intact, truncated, modified, and with paths outside of the folder."""
 
 import struct
 import tracemalloc
@@ -90,7 +90,7 @@ def test_a_link_is_refused(tmp_path):
 
 
 def stating(path, size: int, **options):
-    """An archive of zeros, 8 MiB, in which the file states another size."""
+    """Build an archive of zeros, 8 MiB, in which the file declares another size."""
     content, real = bytes(8 << 20), struct.pack("<I", 8 << 20)
     with zipfile.ZipFile(path, "w", **({"compression": zipfile.ZIP_DEFLATED} | options)) as out:
         out.writestr("a.png", content)
@@ -142,7 +142,7 @@ def test_an_archive_is_downloaded_whole_and_stays_one_file(loopback, archive, tm
     loopback.files["/data.zip"] = archive.read_bytes()
     manifest = fetch(loopback, tmp_path / "out")
     assert manifest["files"] == {"data.zip": {"bytes": archive.stat().st_size, "sha256": files.sha256(archive)}}
-    # Half of it, by a server that states no more: the archive's directory tells, and no manifest is written.
+    # Half of it, from a server that declares no more: detected by the archive's directory; no manifest is written.
     loopback.files["/data.zip"] = archive.read_bytes()[:1000]
     with pytest.raises(JobError, match=r"data.zip: expected a zip archive"):
         fetch(loopback, tmp_path / "half")

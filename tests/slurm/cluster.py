@@ -1,4 +1,4 @@
-"""A real Slurm on this machine, from nothing: one node that announces eight CPUs and eight fake GPUs. Root, seconds.
+"""A real Slurm on this machine, set up from scratch: one node with eight CPUs and eight dummy GPUs. Root, seconds.
 
     python tests/slurm/cluster.py up
     python tests/slurm/cluster.py down
@@ -29,7 +29,7 @@ LINKED = ("slurm.conf", "gres.conf", "cgroup.conf", "slurm.key")
 DAEMONS = ("slurmd", "slurmctld")
 TAKEN_OUT = "test"  # the reason of a node that a test takes out of service
 CLUSTER = "hra-tests"
-CPUS, MEMORY_MB, GPUS = 8, 32000, 8  # room for all jobs that stand still in test_failures.py, and the others
+CPUS, MEMORY_MB, GPUS = 8, 32000, 8  # room for all suspended jobs in test_failures.py, and the others
 
 SLURM_CONF = """
 ClusterName={cluster}
@@ -79,7 +79,7 @@ PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE DefMemPerCPU=500 St
 
 
 def lacking() -> str:
-    """What keeps this machine from running the cluster; empty if nothing does."""
+    """List what prevents this machine from running the cluster; empty if nothing does."""
     missing = [name for name in (*DAEMONS, "sbatch") if not shutil.which(name)]
     if missing or os.geteuid():
         return f"needs root and Debian's slurmctld, slurmd, slurm-client; not found: {missing}"
@@ -154,7 +154,7 @@ def down() -> None:
 
 
 def running(pid_file: Path) -> int:
-    """The daemon's process, or 0: a file that a killed daemon has left may name somebody else's."""
+    """Return the daemon's process ID, or 0: the file of a killed daemon may contain another process's."""
     try:
         pid = int(pid_file.read_text())
         return pid if Path(f"/proc/{pid}/comm").read_text().strip() == pid_file.stem else 0
@@ -172,7 +172,7 @@ def stop(pid_file: Path) -> None:
 
 
 def slurm(*command: str, check: bool = True) -> str:
-    """What a command of Slurm prints; one that has no answer after two minutes raises."""
+    """Return the output of a Slurm command; raise if it does not respond within two minutes."""
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     if check and done.returncode:
         raise subprocess.SubprocessError(f"{' '.join(command)}: {done.stderr}")

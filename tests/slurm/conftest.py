@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def reference(tmp_path_factory) -> Project:
-    """The grid's tables, made by local jobs that nothing disturbs."""
+    """Build the grid's tables with undisturbed local jobs."""
     tools = [name for name in ("unshare", "ip") if not shutil.which(name)]
     require(not tools and os.geteuid() == 0, f"needs root, unshare (util-linux) and ip (iproute2); not found: {tools}")
     project = new_project(tmp_path_factory.mktemp("reference") / "project")
@@ -51,7 +51,7 @@ def cluster():
 
 @pytest.fixture(scope="session")
 def faulty(cluster, tmp_path_factory):
-    """The same tables by the README's command on the cluster, with faults injected into the jobs."""
+    """Build the same tables with the README's command on the cluster, with faults injected into the jobs."""
     faults = tmp_path_factory.mktemp("faults")
     injection = FaultInjection(tmp_path_factory.mktemp("faulty") / "project", faults, cluster)
     with pytest.MonkeyPatch.context() as patch:
@@ -60,5 +60,5 @@ def faulty(cluster, tmp_path_factory):
         try:
             injection.run()
         finally:
-            injection.kill()  # lest it goes on after a failure
+            injection.kill()  # so that it does not continue after a failure
     return injection

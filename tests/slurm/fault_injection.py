@@ -24,7 +24,7 @@ class FaultInjection:
         self.project, self.faults, self.slurm = new_project(folder), faults, slurm
         self.outputs: list[Path] = []
         self.jobs: dict[str, str] = {}  # into which a fault was injected, by run
-        self.moments: list[dict[str, list]] = []  # the processes of the trainings, again and again
+        self.moments: list[dict[str, list]] = []  # the processes of the training jobs, repeatedly
         self.deadline = time.monotonic() + 1.5 * SECONDS
 
     def start(self) -> None:
@@ -38,7 +38,7 @@ class FaultInjection:
         self.head.wait()
 
     def wait(self, condition, what: str):
-        """The first true value of `condition()`; Snakemake must not end before."""
+        """Wait for the first true value of `condition()`; Snakemake must not end before."""
 
         def seen():
             self.moments.append({script: processes(script) for script in ("train_glue.py", "train_math.py")})
@@ -64,18 +64,18 @@ class FaultInjection:
         return self.queue(state).get(f"rule_{rule}_wildcards_glue_sentences_{'_'.join(names)}")
 
     def training(self, run: str) -> list[int]:
-        """Processes of a training that has saved a state and stands still (faults/sitecustomize.py)."""
+        """Return the processes of a suspended training job with a checkpoint (faults/sitecustomize.py)."""
         job = self.job("train_glue", run)
         found = [process for process in processes("train_glue.py") if job and process["job"] == job]
         return [process["pid"] for process in found if process["stopped"]]
 
     def release(self, run: str) -> None:
-        """From now on this training does not stand still any more."""
+        """Resume this training job for good."""
         (self.faults / run.partition("/")[0]).touch()
 
     def inject(self, run: str) -> None:
-        """Do to a training what FAULTS says; over memory it goes by itself (faults/sitecustomize.py)."""
-        pids = self.wait(lambda: self.training(run), f"training of {run} with a saved state")
+        """Inject the fault in FAULTS into a training job; it runs out of memory by itself (faults/sitecustomize.py)."""
+        pids = self.wait(lambda: self.training(run), f"training of {run} with a checkpoint")
         job = self.jobs[run] = self.job("train_glue", run)
         if FAULTS[run] != "over the time limit":
             self.release(run)
@@ -94,7 +94,7 @@ class FaultInjection:
             self.slurm.slurm("scontrol", "update", f"NodeName={node}", "State=RESUME")
 
     def run(self) -> None:
-        """The whole story: five faults, then Snakemake killed twice."""
+        """Inject all five faults, then kill Snakemake twice."""
         self.start()
         for run in ("head/linear", "lora/r8", "full/all", "bitfit/all"):
             self.inject(run)

@@ -1,4 +1,4 @@
-"""The tiny grid as a project of its own, the command that makes its tables, and what its jobs see while they run."""
+"""The tiny grid as a separate project, the command that builds its tables, and the environment of its jobs."""
 
 import os
 import shutil
@@ -20,17 +20,17 @@ TABLES = ("results/table_glue.csv", "results/table_math.csv")
 
 
 def require(there: bool, reason: str) -> None:
-    """Skip the test where something it needs is not there; fail where all tests are to run (.ci/run)."""
+    """Skip the test if something it needs is missing; fail if all tests must run (.ci/run)."""
     if not there:
         pytest.fail(reason) if os.environ.get("HRA_TESTS") == "all" else pytest.skip(reason)
 
 
 def new_project(folder: Path) -> Project:
-    """The workflow with the tiny grid and its data."""
+    """Set up the workflow with the tiny grid and its data."""
     project = Project.fresh(folder)
     project.link_library()
     shutil.copy(Path(__file__).with_name("grid.yaml"), folder)
-    # Its trainings take seconds: they save a state after every step.
+    # Its training jobs take seconds, so they save a checkpoint after every step.
     project.change(
         "workflow/schemas/config/base.json",
         '"minimum": 10, "description": "seconds between',

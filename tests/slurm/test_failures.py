@@ -1,7 +1,7 @@
-"""What clusters do to jobs, all in one run: tables, weights and predictions are those of the reference.
+"""Job failures on a cluster, all in one run: tables, weights and predictions equal those of the reference.
 
-Five trainings, five ends: killed, over the time limit, over memory, requeued, its node down. A shard fails twice. Then
-Snakemake itself is killed, first while a training runs, then while an evaluation ends that nobody waits for.
+Five training jobs end in five ways: killed, over the time limit, out of memory, requeued, node down. A shard fails
+twice. Then Snakemake itself is killed, first during training, then while an orphaned evaluation ends.
 """
 
 import csv
@@ -46,7 +46,7 @@ def test_a_training_goes_on_from_its_last_state(faulty, reference, run):
 
 
 def test_each_failure_was_what_it_claims(faulty):
-    """As Slurm and the jobs themselves report it."""
+    """Check the reports of Slurm and of the jobs."""
     slurm_logs = "".join(path.read_text() for path in (faulty.project.folder / "logs/slurm").rglob("*.log"))
     assert "DUE TO TIME LIMIT" in slurm_logs
     assert "exceeded memory limit" in slurm_logs

@@ -1,4 +1,4 @@
-"""The real Snakefile, rules and config in a folder of its own, with stand-in scripts that only touch their outputs."""
+"""The real Snakefile, rules and config in a separate folder, with dummy scripts that only touch their outputs."""
 
 import pytest
 
@@ -22,7 +22,7 @@ TABLES = ("results/table_glue.csv", "results/table_retention.csv")
 
 @pytest.fixture(scope="session")
 def fresh(tmp_path_factory) -> Project:
-    """A project in which nothing has been made."""
+    """Provide a project without results."""
     folder = tmp_path_factory.mktemp("fresh") / "project"
     project = Project.fresh(folder)
     (folder / "small.yaml").write_text(SMALL)
@@ -31,7 +31,7 @@ def fresh(tmp_path_factory) -> Project:
 
 @pytest.fixture(scope="session")
 def finished(fresh, tmp_path_factory) -> Project:
-    """The small grid, made by stand-ins of the scripts: every output and every piece of Snakemake's bookkeeping."""
+    """Provide the small grid, finished by dummy scripts: every output and all of Snakemake's bookkeeping."""
     project = fresh.copy(tmp_path_factory.mktemp("finished") / "project")
     project.stand_in()
     project.snakemake("--cores", "2", "--configfile", "small.yaml", "-q", "all", "--", *TABLES)
@@ -40,5 +40,5 @@ def finished(fresh, tmp_path_factory) -> Project:
 
 @pytest.fixture
 def done(finished, tmp_path) -> Project:
-    """A copy of the finished project, for one test to change."""
+    """Provide a copy of the finished project for one test to change."""
     return finished.copy(tmp_path / "project")

@@ -1,4 +1,4 @@
-"""The whole chain with the real scripts, on tiny models: jobs fail, the table says so, the next call finishes."""
+"""The whole workflow with the real scripts, on tiny models: jobs fail, the table reports it, the next call finishes."""
 
 import csv
 

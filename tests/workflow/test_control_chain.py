@@ -1,4 +1,4 @@
-"""Control through the real rules and scripts: archives, hints, a killed shard that is drawn again, table and sheet."""
+"""Control through the real rules and scripts: archives, control images, a killed and retried shard, table, sheet."""
 
 import csv
 

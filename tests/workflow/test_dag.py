@@ -60,7 +60,7 @@ def test_conda_environment_pins_what_the_constraints_pin():
 
 @pytest.fixture
 def config() -> dict:
-    """The config as the Snakefile sees it."""
+    """Load the config as the Snakefile does."""
     return paper_config()
 
 
@@ -129,12 +129,14 @@ def test_adalora_is_trained_as_its_authors_scripts_say(config):
         # The grid's runs have the same schedule and the ranks of the paper's row; other methods know nothing of it.
         assert grid.method(config, "glue", "adalora", "r8", task)["peft"] == peft | {"init_r": 12, "target_r": 8}
         assert "adalora" not in grid.hyperparameters(config, "glue", task, "lora/r8")
-    assert grid.method(config, "glue", "adalora", "r8")["peft"]["deltaT"] == 10  # of the start, without a dataset
+    assert (
+        grid.method(config, "glue", "adalora", "r8")["peft"]["deltaT"] == 10
+    )  # of the initial adapter, without a dataset
 
 
 def test_subjects_are_planned_once_each_not_once_a_prompt(fresh):
     output = fresh.snakemake("--profile", "slurm", "-n", "-q", "rules", "--", "results/table_subject.csv")
-    # 30 trainings a variant, of which the real images and the pretrained model train nothing; 15 classes.
+    # 30 training runs per variant, except the real images and the base model, which train nothing; 15 classes.
     jobs = {"train_subject": 300, "generate_subject": 540, "generate_class_images": 30, "gather_subject": 270}
     for rule, count in (jobs | {"evaluate_subject": 300, "download_dataset": 30, "augment": 10}).items():
         assert f"{rule} {count}" in " ".join(output.split())
@@ -143,7 +145,7 @@ def test_subjects_are_planned_once_each_not_once_a_prompt(fresh):
 
 def test_control_is_planned_in_shards(fresh):
     output = fresh.snakemake("--profile", "slurm", "-n", "-q", "rules", "--", "results/table_control.csv")
-    # 9 variants on 3 datasets; photographs and base train nothing, and photographs are not generated. 8 shards each.
+    # 9 variants on 3 datasets; real images and base model train nothing, real images are not generated. 8 shards each.
     jobs = {"hints": 3, "augment": 9, "train_control": 27, "generate_control": 192, "gather_control": 24}
     for rule, count in (jobs | {"evaluate_control": 27, "download_dataset": 3, "download_model": 5}).items():
         assert f"{rule} {count}" in " ".join(output.split())
@@ -151,7 +153,7 @@ def test_control_is_planned_in_shards(fresh):
 
 
 def test_a_control_signal_of_ones_own_is_an_entry(fresh, tmp_path, monkeypatch):
-    """The one of the README."""
+    """Test the custom control signal of the README."""
     (entry,) = re.findall(r"```yaml\n(datasets:\n  control:.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     (fresh.folder / "mine.yaml").write_text(entry)
     (tmp_path / "my_hints.py").touch()
@@ -165,7 +167,7 @@ def test_a_control_signal_of_ones_own_is_an_entry(fresh, tmp_path, monkeypatch):
 
 
 def test_a_custom_evaluator_is_an_entry(fresh, tmp_path, monkeypatch):
-    """Its metrics are columns of the table, without torch in the dry run."""
+    """Check that its metrics are columns of the table, without torch in the dry run."""
     (tmp_path / "my_evaluators.py").write_text(
         "from common.evaluators.protocol import Evaluator, Needs\n"
         "class Sharpness(Evaluator):\n"
@@ -291,7 +293,7 @@ def test_generated_programs_run_only_where_the_config_allows_it(config):
 
 
 def test_training_data_without_the_mark_is_warned_of(config, fresh):
-    """The form that `strict` looks for is MetaMath's; GSM8K's and MATH's own solutions end otherwise."""
+    """Check the warning: `strict` expects MetaMath's format; GSM8K's and MATH's own solutions end differently."""
     assert tasks.load(config)["math"].without_answer_marker() == []
     put(config, "datasets.math.metamathqa-40k.answer", "gsm8k")
     assert tasks.load(config)["math"].without_answer_marker() == ["metamathqa-40k"]
@@ -353,7 +355,7 @@ def test_folders_that_rules_could_not_match_are_refused(config, folder):
 
 
 def test_a_dot_in_a_name_stands_for_itself(fresh):
-    """Of two variants r2x5 and r2.5 each is planned as itself; a name that is no variant is no target."""
+    """Check that variants r2x5 and r2.5 are planned separately, and an unknown name is not a target."""
     (fresh.folder / "dots.yaml").write_text(
         "methods: {hra: {variants: {r2.5: &v {targets: paper, peft: {r: 8}}, r2x5: *v}}}\n"
         "tasks: {glue: {grid: [{runs: [hra/r2.5], datasets: [cola], seeds: [0]}]}}\n"

@@ -1,4 +1,4 @@
-"""`make demo`, as a stranger types it: the whole chain on a real encoder. Minutes."""
+"""`make demo`, as a user types it: the whole pipeline with a real encoder. Minutes."""
 
 import csv
 import subprocess
@@ -54,7 +54,7 @@ def make_demo(*variables: str) -> None:
 
 
 def read_table(tables: Path, task: str, selection: str) -> dict[str, dict]:
-    """`method/variant` -> its row; nothing is missing."""
+    """Map `method/variant` to its row, and check that nothing is missing."""
     with (tables / f"table_{task}.csv").open(newline="") as stream:
         table = {row["run"]: row for row in csv.DictReader(stream) if row["selection"] == selection}
     assert not any(row["missing"] for row in table.values())
@@ -64,7 +64,7 @@ def read_table(tables: Path, task: str, selection: str) -> dict[str, dict]:
 def check_glue(tables: Path, name: str) -> None:
     score = {run: float(row[name]) for run, row in read_table(tables, "glue", "best_on_dev").items() if row[name]}
     assert min(score.values()) > MAJORITY, score
-    # The point of an adapter: clearly better than the classifier alone.
+    # The point of an adapter: clearly better than only a classifier.
     assert score["hra/r8"] > score["head/linear"] + 5, score
 
 
@@ -78,7 +78,7 @@ def check_math(tables: Path, least: float) -> dict[str, dict]:
 
 
 def check_subject(tables: Path) -> dict[str, dict]:
-    """A subject that the base has never seen looks clearly more like itself; what the prompts ask for is still seen."""
+    """Check that subject fidelity clearly improves for an unseen subject, while prompt fidelity remains."""
     table = read_table(tables, "subject", "last")
     likeness, faithful = (
         {run: float(row[name] or "nan") for run, row in table.items()}

@@ -28,7 +28,7 @@ TARGETS_OF_TASK = ("results/table_intents.csv", "results/figures/intents_paramet
 
 @pytest.fixture
 def extended(tmp_path) -> Project:
-    """The workflow with the files of the page, and a config that makes them small."""
+    """Set up the workflow with the files of the page, and a config that makes them small."""
     project = Project.fresh(tmp_path / "project")
     existing = {path for path in project.folder.rglob("*") if path.is_file()}
     blocks = re.findall(r"```\w+\n(?:#|//|\.\.) (\S+)\n(.*?)```", PAGE, re.DOTALL)

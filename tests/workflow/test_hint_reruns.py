@@ -29,7 +29,7 @@ HINT = "raise ImportError  # a dry run must not import this\n\n\ndef depth(image
 
 @pytest.fixture(scope="module")
 def drawn(fresh, tmp_path_factory) -> Project:
-    """A finished project whose control images come from a function of the user's."""
+    """Provide a finished project whose control images are computed by a user's function."""
     project = fresh.copy(tmp_path_factory.mktemp("drawn") / "project")
     project.stand_in()
     (project.folder / "control.yaml").write_text(CONFIG)

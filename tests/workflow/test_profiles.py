@@ -1,4 +1,4 @@
-"""Profiles: what stands where, and what a site says in its environment."""
+"""Profiles: their contents, and a site's environment variables."""
 
 import re
 
@@ -98,7 +98,7 @@ def test_memory_grows_with_each_attempt():
 
 
 def test_jobs_of_seconds_are_not_submitted():
-    """A rule made by `use rule … as` does not inherit that its template is local."""
+    """Check local rules: a rule defined by `use rule … as` does not inherit that its template is local."""
     text = "\n".join(path.read_text() for path in (ROOT / "rules").rglob("*.smk"))
     listed = re.findall(r"^localrules:\n((?:    \w+,\n)+)", text, re.MULTILINE)
     local = set(re.findall(r"\w+", "".join(listed)))

@@ -1,4 +1,4 @@
-"""Short trainings on the real data of ../shared/data. Minutes."""
+"""Short training runs on the real data of ../shared/data. Minutes."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ from support import ROOT, SHARED
 
 
 def make_real(tmp_path, task: str, target: str, preset: str):
-    """A file of the demo on the real data, its preset shortened, its training on both cores."""
+    """Build a file of the demo on the real data, with a shortened preset and training on both cores."""
     if not SHARED.exists():
         pytest.skip("../shared/data is not here")
     short = tmp_path / "short.yaml"
@@ -35,7 +35,7 @@ def make_real(tmp_path, task: str, target: str, preset: str):
 @pytest.mark.slow
 @pytest.mark.real
 def test_hra_learns_the_real_sst2(tmp_path):
-    """A short training on the real sentences beats the majority class (50.9 %) clearly."""
+    """Check that short training on the real sentences clearly beats the majority class (50.9 %)."""
     target = "results/glue/sst2-sentences/hra/r8/seed0/validation/metrics.json"
     made = make_real(tmp_path, "glue", target, "{datasets: {sst2-sentences: {epochs: 0.25}}}")
     metrics = json.loads(made.read_text())

@@ -121,7 +121,7 @@ def test_an_incomplete_grid_makes_a_table_from_what_is_there(done):
 
 
 def test_slurm_jobs_are_named_after_their_paths(done, tmp_path, monkeypatch):
-    """A stand-in for sbatch, which refuses every job, sees the name that the record of the process has."""
+    """Check that a dummy sbatch, which rejects every job, sees the name in the process's record."""
     (tmp_path / "bin").mkdir()
     tools = {"sbatch": f'echo "$@" >> {tmp_path}/asked; exit 1', "sacctmgr": "echo x", "squeue": "", "scontrol": ""}
     for name, script in tools.items():

@@ -1,4 +1,4 @@
-"""Which jobs in Slurm's queue a new Snakemake cancels, against a stand-in for the queue."""
+"""Which jobs in Slurm's queue a new Snakemake cancels, against a simulated queue."""
 
 import asyncio
 import contextlib
@@ -52,7 +52,7 @@ def cluster(tmp_path, monkeypatch) -> Cluster:
 
 
 def start(uuid: str = "b", **pathvars: str) -> str:
-    """A Snakemake starts in this process; returns the name of its jobs."""
+    """Start a Snakemake in this process; return the name of its jobs."""
     job = SimpleNamespace(rule=SimpleNamespace(name="train_glue"), wildcards=("glue", "cola"))
     executor = SimpleNamespace(run_uuid=uuid)
     workflow = SimpleNamespace(
@@ -71,7 +71,7 @@ def record(name: str, **changes) -> None:
 
 @pytest.fixture
 def ended() -> int:
-    """The number of a process that has ended."""
+    """Return the ID of a process that has ended."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     return process.pid

@@ -1,4 +1,4 @@
-"""status.py, plan.py and the end of a dry-run: the jobs are the rules', the states Snakemake's, the hours records'."""
+"""status.py, plan.py and the end of a dry run: jobs from the rules, states from Snakemake, hours from records."""
 
 import dataclasses
 import json
@@ -21,7 +21,7 @@ TABLE = "results/table_glue.csv"
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """Write JSON files in a folder of its own."""
+    """Write JSON files to a separate folder."""
     monkeypatch.chdir(tmp_path)
 
     def write(path: str, content: dict) -> None:
@@ -100,14 +100,14 @@ def test_hours_by_records_and_by_the_config(here):
     text = "0 GPU-hours used, unknown GPU-hours remaining (1 jobs without an estimate)"
     assert str(gpu_hours.hours([], [training(stated=None)])) == text
     assert str(gpu_hours.hours([], [training(gpus=0)])) == "0 GPU-hours used, no GPU-hours remaining"
-    assert gpu_hours.hours([], [training(work=0.0)]) == gpu_hours.Hours()  # the model as it came
+    assert gpu_hours.hours([], [training(work=0.0)]) == gpu_hours.Hours()  # the base model
 
 
 def test_hours_on_a_cpu_of_interrupted_attempts_and_of_generations(here):
     cpu, interrupted, broken = training(), training(seed=1), training(seed=2)
     here(cpu.record, RECORD | {"device": "CPU: Xeon", "processes": 1})
     here(interrupted.error.replace("train.error", "attempts"), {"seconds": [1800.0, 0.0]})
-    touch(broken.record, time.time())  # not whole
+    touch(broken.record, time.time())  # truncated
     shard = planned_jobs.Job("generate_math", {}, ["shard"], "log", benchmark="shard.tsv", gpus=1)
     with open(shard.benchmark, "w") as stream:
         stream.write("s\th:m:s\n3600\t1:00:00\n")

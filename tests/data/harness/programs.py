@@ -1,4 +1,4 @@
-"""A benchmark's metric that runs programs in processes of their own, as `code_eval` of the package evaluate does."""
+"""A benchmark metric that runs programs in separate processes, like `code_eval` of the package evaluate."""
 
 import multiprocessing
 import tempfile

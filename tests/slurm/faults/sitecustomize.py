@@ -1,7 +1,7 @@
-"""Read by every Python below a test's Snakemake: makes jobs fail as they do on a cluster (test_failures.py).
+"""Loaded by every Python process of a test's Snakemake: makes jobs fail as on a cluster (test_failures.py).
 
-The first shard fails twice. A training of HRA asks for memory that nobody planned, once it has saved a state; the other
-trainings stand still (SIGSTOP) as soon as they have saved one, until the test has done to them what it does.
+The first shard fails twice. An HRA training job exceeds its memory after saving a checkpoint; the other training jobs
+are suspended (SIGSTOP) as soon as they have saved one, until the test injects its fault.
 """
 
 import contextlib

@@ -14,9 +14,12 @@ from timeouts import kill_tree
 COPIED = ("Snakefile", "rules", "workflow", "config", "profiles", "envs", "slurm")
 STAND_IN = """
 from pathlib import Path
-for path in snakemake.output:
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).touch()
+for path in map(Path, snakemake.output):
+    if not path.suffix:  # a folder: no file that a rule writes is without a suffix
+        path.mkdir(parents=True, exist_ok=True)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
 """
 
 

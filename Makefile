@@ -10,8 +10,8 @@ RESULTS ?= results
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 READY := $(VENV)/.installed
-# Five minutes of the demo, TASK=all of it or one task; DATA=../shared/data runs it on the real CoLA, SST-2, MRPC, STS-B, GSM8K,
-# DreamBooth, ADE20K, COCO and dlib's faces in that folder.
+# The five-minute demo; TASK=all runs the complete demo, TASK=glue one task; DATA=../shared/data runs it on the real CoLA, SST-2,
+# MRPC, STS-B, GSM8K, DreamBooth, ADE20K, COCO and dlib's faces in that folder.
 ROOT := $(if $(DATA),demo/real,demo)
 CONFIGS := config/demo/config.yaml $(or $(if $(DATA),config/demo/real_data.yaml),$(if $(TASK),,config/demo/quick.yaml))
 TARGETS := $(or $(TASK),$(if $(DATA),all,glue control))

@@ -61,7 +61,7 @@ class Method:
     sweep: Callable[[dict], dict] | None = None
 
     def trains_parameter(self, name: str) -> bool:
-        """Tell whether a parameter of the base model, not of its head, is trained."""
+        """Return whether a parameter of the base model, other than its head, is trained."""
         return self.base == "all" or (self.base == "biases" and name.endswith(".bias"))
 
 

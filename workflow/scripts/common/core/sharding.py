@@ -1,4 +1,4 @@
-"""How work is dealt to shards, and seeds that do not depend on the number of shards.
+"""Assignment of work to shards, and seeds that do not depend on the number of shards.
 
 Plain Python: imported by the Snakefile on login nodes, so no torch and no pandas here.
 """
@@ -7,7 +7,7 @@ import hashlib
 
 
 def batches(items: list[tuple], size: int) -> list[list[tuple]]:
-    """Cut items into batches before these are dealt to shards: an image has the same neighbours in any shard count.
+    """Divide items into batches, before batches are assigned to shards, so that they do not depend on the shard count.
 
     A batch never spans two steps (the first element of an item), which have different weights.
     """
@@ -20,11 +20,11 @@ def batches(items: list[tuple], size: int) -> list[list[tuple]]:
 
 
 def part(batches: list, index: int, count: int) -> list:
-    """Return the consecutive batches of shard `index` of `count`, so that a shard changes weights rarely."""
+    """Return the batches of shard `index` of `count`; they are consecutive, so that a shard rarely changes weights."""
     return batches[index * len(batches) // count : (index + 1) * len(batches) // count]
 
 
 def seed(*parts) -> int:
-    """Return a seed of 63 bits that depends only on the parts."""
+    """Return a 63-bit seed that depends only on the parts."""
     digest = hashlib.sha256("\n".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:8]) >> 1

@@ -29,6 +29,7 @@ LINKED = ("slurm.conf", "gres.conf", "cgroup.conf", "slurm.key")
 DAEMONS = ("slurmd", "slurmctld")
 TAKEN_OUT = "test"  # the reason of a node that a test takes out of service
 CLUSTER = "hra-tests"
+STEP = "slurmstepd: ["  # what the process of a job step calls itself
 CPUS, MEMORY_MB, GPUS = 8, 32000, 8  # room for all suspended jobs in test_failures.py, and the others
 
 SLURM_CONF = """
@@ -144,10 +145,11 @@ def down() -> None:
             time.sleep(0.2)
     for name in DAEMONS:
         stop(FOLDER / f"{name}.pid")
-    for path in Path("/proc").glob("[0-9]*/environ"):  # what a test that failed has left, and does not end by itself
+    for folder in Path("/proc").glob("[0-9]*"):  # what a test that failed has left, and does not end by itself
         with contextlib.suppress(OSError):
-            if f"SLURM_CLUSTER_NAME={CLUSTER}\0".encode() in path.read_bytes():
-                os.kill(int(path.parent.name), signal.SIGKILL)
+            step = (folder / "cmdline").read_bytes().startswith(STEP.encode())
+            if step or f"SLURM_CLUSTER_NAME={CLUSTER}\0".encode() in (folder / "environ").read_bytes():
+                os.kill(int(folder.name), signal.SIGKILL)
     for name in LINKED:
         (CONF.parent / name).unlink(missing_ok=True)
     shutil.rmtree(FOLDER, ignore_errors=True)
@@ -185,7 +187,7 @@ def steps() -> list[str]:
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             found.append(path.read_text(errors="replace").partition("\0")[0])
-    return [name for name in found if name.startswith("slurmstepd: [")]
+    return [name for name in found if name.startswith(STEP)]
 
 
 def revive() -> None:

@@ -8,7 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.slow
 def test_quantised_bases():
     seen = [str(Path(sys.prefix) / "quantization"), *filter(None, [os.environ.get("PYTHONPATH")])]
     done = subprocess.run(

@@ -116,6 +116,7 @@ def test_order_and_threads_change_no_byte(job):
     assert result.read_bytes() == first
 
 
+@pytest.mark.slow
 def test_an_item_that_hangs_is_wrong_and_the_others_are_graded(job, monkeypatch):
     monkeypatch.setattr(sandbox, "SECONDS", 2)
     outputs = [r"The answer is: 9^{9^{9^9}}", r"The answer is: \frac{2}{4}", "The answer is: x"]

@@ -83,6 +83,7 @@ def test_a_full_disk_is_said_with_its_remedy(tmp_path):
     assert "scratch/checkpoint-3" in error and "Free some space and run again" in error
 
 
+@pytest.mark.slow
 def test_under_snakemake_the_terminal_shows_one_line_and_the_log_the_rest(tmp_path):
     """Check with real Snakemake that main's output goes to the log and a failure is shown on the terminal."""
     (tmp_path / "script.py").write_text(SCRIPT.format(scripts=str(ROOT / "workflow/scripts")))
@@ -180,6 +181,7 @@ def test_on_the_cpu_and_where_slurm_gave_just_these_no_gpu_is_reserved(monkeypat
     assert jobs.wanted_gpus(asked) == 2
 
 
+@pytest.mark.slow
 def test_each_attempt_adds_to_the_log(tmp_path):
     """Retried by the real Snakemake."""
     (tmp_path / "script.py").write_text(SCRIPT.format(scripts=str(ROOT / "workflow/scripts")))

@@ -178,6 +178,7 @@ def test_layer_norms_are_those_of_nvlabs(tmp_path):
 
 @pytest.mark.real
 @pytest.mark.skipif(not ADE.is_dir(), reason="no ../shared/data on this machine")
+@pytest.mark.slow
 def test_mmsegmentation_s_evaluation_of_ade20k(tiny, mmsegmentation, tmp_path):
     """Compare with mmsegmentation's Runner, dataset, pipeline and IoUMetric on the real sample."""
     from mmengine import Config

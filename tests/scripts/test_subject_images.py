@@ -32,6 +32,7 @@ def test_any_number_of_shards_gives_the_same_images(make_subject_run):
             assert abs(pixels(first) - pixels(second)).max() <= 1, first.key
 
 
+@pytest.mark.slow
 def test_of_a_killed_shard_only_what_is_missing_is_made(make_subject_run, capsys):
     """SIGKILL after the second of nine batches; then another number of shards."""
     run = make_subject_run(unet_method())

@@ -73,6 +73,7 @@ def test_training_starts_from_the_augmented_checkpoint(make_run):
 
 
 @pytest.mark.parametrize("kind", ["hra", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("adalora", "full"))])
+@pytest.mark.slow
 def test_a_killed_training_ends_with_the_same_numbers(make_run, kind):
     """SIGKILL in the middle, after a checkpoint; the second attempt resumes."""
     settings = {"epochs": 6, "gradient_accumulation": 2}
@@ -209,6 +210,7 @@ def test_bias_is_trained_and_saved(make_run):
     assert [name for name in load_file(run.weights["last"]) if name.endswith("base_layer.bias")]
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_model(make_run):
     """Run torchrun with gloo: the rank-0 record is written once, and both processes contribute to the batch."""
     from common.core import launcher

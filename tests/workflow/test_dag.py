@@ -33,6 +33,7 @@ def test_the_full_grid_plans_without_torch_in_seconds(fresh, tmp_path, monkeypat
     assert after.ru_utime - before.ru_utime < 10
 
 
+@pytest.mark.slow
 def test_the_readme_commands_work_as_typed(fresh):
     command = ("--profile", "slurm", "-n", "-q", "rules")
     assert "total" in fresh.snakemake(*command, "--", "results/table_glue.csv")
@@ -134,6 +135,7 @@ def test_adalora_is_trained_as_its_authors_scripts_say(config):
     )  # of the initial adapter, without a dataset
 
 
+@pytest.mark.slow
 def test_subjects_are_planned_once_each_not_once_a_prompt(fresh):
     output = fresh.snakemake("--profile", "slurm", "-n", "-q", "rules", "--", "results/table_subject.csv")
     # 30 training runs per variant, except the real images and the base model, which train nothing; 15 classes.
@@ -143,6 +145,7 @@ def test_subjects_are_planned_once_each_not_once_a_prompt(fresh):
     assert "including 240 training runs, 570 shards, 300 evaluations" in output
 
 
+@pytest.mark.slow
 def test_control_is_planned_in_shards(fresh):
     output = fresh.snakemake("--profile", "slurm", "-n", "-q", "rules", "--", "results/table_control.csv")
     # 9 variants on 3 datasets; real images and base model train nothing, real images are not generated. 8 shards each.
@@ -152,6 +155,7 @@ def test_control_is_planned_in_shards(fresh):
     assert "including 21 training runs, 192 shards, 27 evaluations" in output
 
 
+@pytest.mark.slow
 def test_a_control_signal_of_ones_own_is_an_entry(fresh, tmp_path, monkeypatch):
     """Test the custom control signal of the README."""
     (entry,) = re.findall(r"```yaml\n(datasets:\n  control:.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
@@ -166,6 +170,7 @@ def test_a_control_signal_of_ones_own_is_an_entry(fresh, tmp_path, monkeypatch):
     assert len(planned["generate_control"]) == 16
 
 
+@pytest.mark.slow
 def test_a_custom_evaluator_is_an_entry(fresh, tmp_path, monkeypatch):
     """Check that its metrics are columns of the table, without torch in the dry run."""
     (tmp_path / "my_evaluators.py").write_text(
@@ -259,6 +264,7 @@ def test_epochs_end_where_the_official_ones_do(config):
     assert tasks.load(config)["subject"].sampled("dog", "base/pretrained") == [0]
 
 
+@pytest.mark.slow
 def test_a_subject_of_ones_own_is_three_lines(fresh):
     (fresh.folder / "mine.yaml").write_text(
         "datasets: {subject: {my-mug: {\n"
@@ -292,6 +298,7 @@ def test_generated_programs_run_only_where_the_config_allows_it(config):
     assert rules.count('benchmarks=lambda wc: TASKS["math"].retention_benchmarks()') == 2
 
 
+@pytest.mark.slow
 def test_training_data_without_the_mark_is_warned_of(config, fresh):
     """Check the warning: `strict` expects MetaMath's format; GSM8K's and MATH's own solutions end differently."""
     assert tasks.load(config)["math"].without_answer_marker() == []
@@ -354,6 +361,7 @@ def test_folders_that_rules_could_not_match_are_refused(config, folder):
         config_validation.check(config)
 
 
+@pytest.mark.slow
 def test_a_dot_in_a_name_stands_for_itself(fresh):
     """Check that variants r2x5 and r2.5 are planned separately, and an unknown name is not a target."""
     (fresh.folder / "dots.yaml").write_text(

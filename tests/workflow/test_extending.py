@@ -45,6 +45,7 @@ def extended(tmp_path) -> Project:
     return project
 
 
+@pytest.mark.slow
 def test_the_plan_of_a_fifth_task(extended):
     plan = extended.plan(*TARGETS_OF_TASK, config="mine.yaml")
     runs = {f"task=intents dataset=assistant method={run} seed=0" for run in ("full variant=all", "hra variant=r8")}

@@ -3,6 +3,8 @@
 import json
 import re
 
+import pytest
+
 from support import ROOT
 
 TABLES = {"runs": {"task=glue"}, "table": {"task=glue"}}
@@ -85,6 +87,7 @@ def test_a_bumped_task_version_plans_the_task(done):
     assert "augment" not in planned and "download_dataset" not in planned
 
 
+@pytest.mark.slow
 def test_a_deleted_result_plans_its_own_job_and_the_table_every_time(done):
     tables = ("results/table_glue.csv", RETENTION)
     remake = ("--cores", "1", "--configfile", "small.yaml", "-q", "all", "--", *tables)

@@ -35,7 +35,7 @@ TARGETS = [
 
 
 def planned(project, *arguments: str) -> list[tuple[str, dict[str, str]]]:
-    """Return rule and resources of every job of a dry-run."""
+    """Return rule and resources of every job of a dry run."""
     output = project.snakemake(*arguments, "-n", "--", *TARGETS)
     found = re.findall(r"^rule (\w+):\n(?:    .*\n)*?    resources: (.*)$", output, re.MULTILINE)
     return [(rule, dict(pair.split("=", 1) for pair in stated.split(", "))) for rule, stated in found]

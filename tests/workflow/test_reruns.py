@@ -1,4 +1,4 @@
-"""Incremental reruns, by dry-run: a change plans what depends on it, and nothing else."""
+"""Incremental reruns, by dry run: a change plans only what depends on it."""
 
 import json
 import re

@@ -275,7 +275,7 @@ def test_model(loopback, tmp_path):  # noqa: F811
 def test_code_and_pickles_are_refused_before_the_first_byte(loopback, tmp_path):  # noqa: F811
     source = model_source(loopback)
     source["files"]["modeling.py"] = source["files"]["weights.pkl"] = source["files"]["config.json"]
-    with pytest.raises(JobError, match=r"modeling\.py, weights\.pkl refused"):
+    with pytest.raises(JobError, match=r"found modeling\.py, weights\.pkl"):
         run(tmp_path / "m.manifest.json", source)
     assert loopback.requests == []
 

@@ -449,7 +449,7 @@ def test_a_dot_in_a_name_stands_for_itself(fresh):
         (
             "tasks.subject.evaluation.evaluators",
             [{"name": "f", "kind": "fid", "model": "inception"}],
-            r"f: kind fid needs source images, this task has subject images",
+            r"f: kind fid needs source images, this task has references",
         ),
         (
             "tasks.subject.evaluation.evaluators",

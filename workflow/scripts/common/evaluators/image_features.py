@@ -21,7 +21,7 @@ class Features(Evaluator):
     `crop`: a function `module:function` from an image to the part of it that is compared.
     """
 
-    needs = Needs(model=True, images="all", options=("crop",))
+    needs = Needs(model=True, images="references", options=("crop",))
 
     def __init__(self, entry: dict, folder: Path, device: str):
         self.crop = imports.named(entry["crop"], "crop") if entry.get("crop") else None

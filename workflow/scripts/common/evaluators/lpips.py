@@ -13,7 +13,7 @@ class Lpips(Evaluator):
     images, as the official code computes it. `size`: side in pixels to which images are resized; `side` by default."""
 
     metrics = ("_diversity", "_real")
-    needs = Needs(model=True, images="all", options=("size",))
+    needs = Needs(model=True, images="references", options=("size",))
     side: int
 
     def __init__(self, entry: dict, folder: Path, device: str):

@@ -19,13 +19,13 @@ from typing import ClassVar, Literal
 class Needs:
     """The inputs that an evaluator requires.
 
-    model: weights, as `model` in its config entry. images: `all` the reference images, with each of which each
+    model: weights, as `model` in its config entry. images: `references`, the reference images, with each of which each
     image is compared; or `source`, the image that each control image was computed from. annotation: accepted types of
     the source images' annotations. prompts: one per image. options: additional keys that its entry may have.
     """
 
     model: bool = False
-    images: Literal["all", "source"] | None = None
+    images: Literal["references", "source"] | None = None
     annotation: tuple[str, ...] = ()
     prompts: bool = False
     options: tuple[str, ...] = ()

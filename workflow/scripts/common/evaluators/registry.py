@@ -74,7 +74,7 @@ def check(place: str, entry: dict, images: str) -> None:
         if option in entry and option not in needs.options:
             raise JobError(f"{place}: kind {kind} has no {option}")
     if needs.images not in (None, images):
-        raise JobError(f"{place}: kind {kind} needs {needs.images} images, this task has {images} images. Remove it")
+        raise JobError(f"{place}: kind {kind} needs {needs.images} images, this task has {images}. Remove it")
 
 
 def check_annotation(place: str, entry: dict, annotation: str | None) -> None:

@@ -45,7 +45,7 @@ class Task:
     lambda_sources: ClassVar[tuple[str, str]] = ("", "")
     own_rules: ClassVar[tuple[str, ...]] = ()
     notes: ClassVar[tuple[str, ...]] = ()
-    reference_images: ClassVar[Literal["all", "source"] | None] = None
+    reference_images: ClassVar[Literal["references", "source"] | None] = None
 
     def __init__(self, config: dict):
         self.config = config

@@ -19,7 +19,7 @@ class Subject(Task):
     selections = ("best_on_test", "last")
     scale = 1
     benchmark = BENCHMARK
-    reference_images = "all"
+    reference_images = "references"
     required = ("max_steps", "epoch_steps", "keep_epochs", "prior_weight", "gradient_checkpointing")
     lambda_sources = ("", "Table 4")
     own_rules = ("generate_class_images", "gather_class_images")

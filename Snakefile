@@ -50,25 +50,16 @@ for task_rules in TASK_RULES:
 gpu_resources.apply(workflow)
 
 
-def results_of(task):
-    """List the tables, figures and contact sheets of a task."""
-    names = [f"table_{name}.csv" for name in TASKS[task].tables()]
-    names += [f"figures/{task}_{figure}.png" for figure in ("parameters", "lambda", "curves")]
-    if "sheets" in config["tasks"][task]:
-        names += [f"sheets/{task}_{dataset}.png" for dataset in grid.datasets(config, task)]
-    return [f"<results>/{name}" for name in names]
-
-
 for task in config["tasks"]:
 
     rule:
         name:
             task
         input:
-            results_of(task),
+            [f"<results>/{name}" for name in TASKS[task].results()],
 
 
 rule all:
     default_target: True
     input:
-        [results_of(task) for task in config["tasks"]],
+        [f"<results>/{name}" for task in config["tasks"] for name in TASKS[task].results()],

@@ -107,6 +107,14 @@ class Task:
         """Return the names of this task's tables."""
         return [self.name]
 
+    def results(self) -> list[str]:
+        """List the tables, figures and contact sheets, as paths in the results folder."""
+        names = [f"table_{name}.csv" for name in self.tables()]
+        names += [f"figures/{self.name}_{figure}.png" for figure in ("parameters", "lambda", "curves")]
+        if "sheets" in self.settings:
+            names += [f"sheets/{self.name}_{dataset}.png" for dataset in grid.datasets(self.config, self.name)]
+        return names
+
     def without_answer_marker(self) -> list[str]:
         """Return the training sets for which strictly graded accuracy stays near 0."""
         return []

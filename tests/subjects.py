@@ -79,11 +79,8 @@ class SubjectRun(Run):
             "benchmark": "prompts",
         }
 
-    def job(self, rule: str, input: dict, output: dict, **params) -> dict:
-        job = super().job(rule, input, output, **params)
-        del job["params"]["dataset"]
-        job["params"] |= {"head": [], "architecture": "unet", "precision": "float32"} | params
-        return job
+    def defaults(self) -> dict:
+        return super().defaults() | {"head": [], "architecture": "unet", "resolution": RESOLUTION}
 
     def draw(self, rule: str, input: dict, output: Path, shard: int, of: int, **params) -> dict:
         finished = str(self.folder / "scratch" / rule / "finished")
@@ -114,10 +111,6 @@ class SubjectRun(Run):
                 "class_images": self.class_images()["output"]["shard"],
             },
             {"record": self.folder / "run/train.json", "steps": self.folder / "run/steps"} | self.weights,
-            preset="test",
-            hyperparameters=self.settings,
-            model_name="tiny",
-            resolution=RESOLUTION,
             prompts={"instance": "a photo of a qwe ball", "class": "a photo of a ball"},
         )
 
@@ -140,7 +133,7 @@ class SubjectRun(Run):
     def gather(self, of: int = 1, steps=(2, 4, 5), images: int = 2) -> dict:
         shards = [self.generate(shard, of)["output"]["shard"] for shard in range(of)]
         output = {"images": self.folder / f"run/prompts/images-{of}.tar"}
-        return self.job("gather_images", {"shards": shards}, output, steps=list(steps), prompts=PROMPTS, images=images)
+        return self.job("gather_subject", {"shards": shards}, output, steps=list(steps), prompts=PROMPTS, images=images)
 
     def evaluate(self, images: str | None, evaluation: dict | None = None, models: tuple[str, ...] = ()) -> dict:
         return self.job(

@@ -82,11 +82,9 @@ class MathRun(Run):
             "serve": "adapter",
         }
 
-    def job(self, rule: str, input: dict, output: dict, **params) -> dict:
-        job = super().job(rule, input, output, **params)
-        del job["params"]["dataset"]
-        job["params"] |= {"head": [], "architecture": "causal_lm", "precision": "float32", "split": "test"} | params
-        return job
+    def defaults(self) -> dict:
+        own = {"head": [], "architecture": "causal_lm", "split": "test", "prompt": "{question}\n", "quantization": None}
+        return super().defaults() | own
 
     @property
     def weights(self) -> dict:
@@ -98,10 +96,6 @@ class MathRun(Run):
             "train_math",
             self.tiny | {"augmented": str(self.folder / "augmented/manifest.json")},
             {"record": self.folder / "run/train.json"} | self.weights,
-            preset="test",
-            hyperparameters=self.settings,
-            model_name="tiny",
-            prompt="{question}\n",
         )
 
     def generate(self, shard: int = 0, of: int = 1, **generation) -> dict:
@@ -110,7 +104,6 @@ class MathRun(Run):
             self.tiny | {"record": str(self.folder / "run/train.json")} | self.weights,
             {"shard": self.folder / f"run/test/shard{shard}-of-{of}.jsonl.gz"},
             generation=self.generation | generation,
-            prompt="{question}\n",
         )
         job["wildcards"] = self.wildcards | {"benchmark": "test", "shard": str(shard), "n_shards": str(of)}
         return job
@@ -118,7 +111,7 @@ class MathRun(Run):
     def gather(self, of: int = 1) -> dict:
         shards = [str(self.folder / f"run/test/shard{shard}-of-{of}.jsonl.gz") for shard in range(of)]
         return self.job(
-            "gather_outputs",
+            "gather_math",
             {"shards": shards, "dataset": self.tiny["dataset"]},
             {"outputs": self.folder / f"run/test/outputs-{of}.jsonl.gz"},
         )

@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import rule_jobs
+
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 
@@ -141,27 +143,25 @@ class Run:
             "seed": str(seed),
         }
 
-    def job(self, rule: str, input: dict, output: dict, **params) -> dict:
+    def defaults(self) -> dict:
+        """Return values of the params that the rules give to several scripts."""
         return {
-            "rule": rule,
-            "input": input,
-            "output": {key: str(path) for key, path in output.items()},
-            "params": {
-                "dataset": self.dataset,
-                "method": self.method,
-                "architecture": "classifier",
-                "head": ["classifier"],
-                "seed": str(self.seed),
-                "task_version": 1,
-                "device": "cpu",
-                "scratch": str(self.folder / "scratch"),
-            }
-            | params,
-            "resources": {"gpu": 0, "save_seconds": 3600},
-            "threads": 1,
-            "wildcards": self.wildcards,
-            "log": str(self.folder / f"{rule}.log"),
+            "dataset": self.dataset,
+            "method": self.method,
+            "architecture": "classifier",
+            "head": ["classifier"],
+            "precision": "float32",
+            "seed": str(self.seed),
+            "task_version": 1,
+            "device": "cpu",
+            "preset": "test",
+            "hyperparameters": self.settings,
+            "model_name": "tiny",
+            "scratch": str(self.folder / "scratch"),
         }
+
+    def job(self, rule: str, input: dict, output: dict, **params) -> dict:
+        return rule_jobs.build(rule, self.folder, self.wildcards, input, output, params, self.defaults())
 
     @property
     def augment(self) -> dict:
@@ -173,9 +173,6 @@ class Run:
             "train_glue",
             self.tiny | {"augmented": str(self.folder / "augmented/manifest.json")},
             {"record": self.folder / "run/train.json"} | self.weights,
-            preset="test",
-            hyperparameters=self.settings,
-            model_name="tiny",
         )
 
     @property

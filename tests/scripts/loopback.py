@@ -97,8 +97,9 @@ class Handler(BaseHTTPRequestHandler):
         with contextlib.suppress(OSError):
             for at in range(0, len(part), 1 << 14):
                 time.sleep(server.pause)
-                self.wfile.write(part[at : at + (1 << 14)])
+                # Counted first: a client that has all of it may look before this thread runs again.
                 entry["sent"] = at + len(part[at : at + (1 << 14)])
+                self.wfile.write(part[at : at + (1 << 14)])
 
     def reply_headers(self, headers: dict[str, str]) -> None:
         for name, value in headers.items():

@@ -19,6 +19,7 @@ import evaluate_control
 import export_checkpoint
 import gather_images
 import generate_control
+import rule_jobs
 import sheet as sheet_script
 import train_control
 from common.core import files, predictions
@@ -83,39 +84,35 @@ class Run:
 
     def job(self, rule: str, input: dict, output: dict, **params) -> dict:
         wildcards = {"task": "control", "dataset": self.hint, "method": self.method["kind"], "variant": "v"}
-        common = {"method": self.method, "task_version": 1, "device": "cpu", "scratch": str(self.folder / "scratch")}
-        return {
-            "rule": rule,
-            "input": {"model": self.resources["model"], "dataset": self.resources[self.hint]} | input,
-            "output": {name: str(path) for name, path in output.items()},
-            "params": common | params,
-            "resources": {"gpu": 0, "save_seconds": 3600},
-            "threads": 1,
-            "wildcards": wildcards | {"seed": "0", "benchmark": "validation"},
-            "log": str(self.folder / f"{rule}.log"),
-        }
+        wildcards |= {"seed": "0", "benchmark": "validation"}
+        defaults = {"method": self.method, "task_version": 1, "device": "cpu", "scratch": str(self.folder / "scratch")}
+        return rule_jobs.build(rule, self.folder, wildcards, input, output, params, defaults)
 
     def augment(self) -> dict:
-        manifest = self.folder / "augmented/manifest.json"
-        augment.main(
-            self.job(
-                "augment", {}, {"manifest": manifest}, architecture="controlled", head=[], precision="float32", seed="0"
-            )
-        )
+        manifest, own = self.folder / "augmented/manifest.json", {"architecture": "controlled", "head": []}
+        given = {"model": self.resources["model"]}
+        job = self.job("augment", given, {"manifest": manifest}, precision="float32", seed="0", **own)
+        augment.main(job)
         return files.read_json(manifest)
 
     def train(self) -> dict:
         augmented = str(self.folder / "augmented/manifest.json")
         output = {"record": self.record, "last": self.weights}
         settings = {"hyperparameters": self.settings, "preset": "test", "model_name": "tiny", "resolution": SIDE}
-        train_control.main(self.job("train_control", {"augmented": augmented}, output, **settings))
+        given = {"model": self.resources["model"], "dataset": self.resources[self.hint], "augmented": augmented}
+        train_control.main(self.job("train_control", given, output, **settings))
         return files.read_json(self.record)
 
     def generate(self, shard: int = 0, of: int = 1, **sampling) -> str:
         path = self.folder / f"run/validation/shard{shard}-of-{of}.tar"
         job = self.job(
             "generate_control",
-            {"record": str(self.record), "last": str(self.weights)},
+            {
+                "record": str(self.record),
+                "last": str(self.weights),
+                "model": self.resources["model"],
+                "dataset": self.resources[self.hint],
+            },
             {"shard": path},
             sampling=SAMPLING | {"prompt_suffix": ", ", "inference_steps": 2} | sampling,
             finished=str(self.folder / "scratch/finished"),
@@ -125,9 +122,9 @@ class Run:
         return str(path)
 
     def gather(self, shards: list[str]) -> list[images.Picture]:
-        gather_images.main(
-            self.job("gather_images", {"shards": shards}, {"images": self.images}, steps=[], prompts=[], images=1)
-        )
+        given = {"shards": shards, "dataset": self.resources[self.hint]}
+        job = self.job("gather_control", given, {"images": self.images}, steps=[], prompts=[], images=1)
+        gather_images.main(job)
         return list(images.unpack(self.images))
 
     def evaluate(self, **changes) -> dict:
@@ -135,9 +132,16 @@ class Run:
         output = {"metrics": folder / "metrics.json", "predictions": folder / "predictions.jsonl.gz"}
         pictures = [] if self.method["kind"] == "reference" else str(self.images)
         job = self.job(
-            "evaluate_control", {"record": str(self.record), "images": pictures, "models": []}, output,
+            "evaluate_control",
+            {
+                "record": str(self.record),
+                "images": pictures,
+                "dataset": self.resources[self.hint],
+                "models": [],
+            },
+            output,
             evaluators=EVALUATORS[self.hint],
-        )  # fmt: skip
+        )
         evaluate_control.main(job | changes)
         return files.read_json(output["metrics"])
 
@@ -220,7 +224,8 @@ def test_the_base_alone_and_its_sheet(resources, tmp_path):
     run.train()
     run.gather([run.generate()])
     sheet = tmp_path / "sheet.png"
-    job = run.job("sheet", {"images": [str(run.images)]}, {"sheet": sheet}, rows=3, labels={str(run.images): "base"})
+    given = {"images": [str(run.images)], "dataset": resources["canny"]}
+    job = run.job("sheet_control", given, {"sheet": sheet}, rows=3, labels={str(run.images): "base"})
     sheet_script.main(job)
     assert Image.open(sheet).size == (170 + 3 * 166, 34 + 3 * 166)
 
@@ -295,7 +300,8 @@ def test_a_run_in_one_file_and_a_model_from_one(resources, tmp_path):
     run.augment()
     run.train()
     official = tmp_path / "one/official.safetensors"
-    job = run.job("export_run", {"last": str(run.weights)}, {"checkpoint": official}, weights=str(run.weights))
+    given = {"model": resources["model"], "last": str(run.weights)}
+    job = run.job("export_run", given, {"checkpoint": official}, weights=str(run.weights))
     export_checkpoint.main(job)
     merged = {name: value for name, value in load_file(official).items() if not name.startswith("control_model.")}
     save_file(merged, official)

@@ -108,8 +108,8 @@ def test_class_images_that_a_crash_left_short_are_not_trained_on(make_subject_ru
     run = make_subject_run(unet_method())
     job = run.class_images()
     whole = list(images.unpack(job["output"]["shard"]))
-    gather = run.job("gather_class_images", {"shards": [job["output"]["shard"]]}, {"images": run.folder / "class.tar"})
-    gather["params"] |= {"steps": [0], "prompts": ["a photo of a ball"], "images": 4}
+    given, made = {"shards": [job["output"]["shard"]]}, {"images": run.folder / "class.tar"}
+    gather = run.job("gather_class_images", given, made, steps=[0], prompts=["a photo of a ball"], images=4)
     images.pack(job["output"]["shard"], whole[:3])
     with pytest.raises(JobError, match="1 of 4 images are missing, first step00000-prompt00-3"):
         gather_images.main(gather)

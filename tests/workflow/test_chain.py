@@ -175,7 +175,7 @@ def test_of_a_killed_shard_only_that_one_runs_again(fresh, tmp_path):
     project = fresh.copy(tmp_path / "project")
     project.link_library()
     (project.folder / "tiny.yaml").write_text(safe_dump(TINY_MATH))
-    write = '    outputs.write(job["output"]["shard"]'
+    write = '    predictions.write(job["output"]["shard"]'
     kill = '    import os; os.kill(os.getpid(), 9 * ((wildcards["method"], wildcards["shard"]) == ("hra", "1")))'
     project.change("workflow/scripts/generate_math.py", write, f"{kill}\n{write}")
     command = ("--cores", "2", "--configfile", "tiny.yaml")

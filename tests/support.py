@@ -1,7 +1,9 @@
 """What tests share: a tiny model, a tiny dataset, and jobs on them as the rules would hand them out."""
 
+import copy
 import random
 import sys
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -55,7 +57,12 @@ SETTINGS = {
 
 
 def paper_config() -> dict:
-    """Return the merged config of the paper, as the Snakefile sees it."""
+    """Return a copy of the paper's merged config, as the Snakefile sees it."""
+    return copy.deepcopy(read_config())
+
+
+@cache
+def read_config() -> dict:
     import yaml
     from snakemake.utils import update_config
 

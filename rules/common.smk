@@ -11,7 +11,6 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(Path(workflow.basedir, "workflow", "scripts")))
 
 from common import methods, tasks
-from common import tasks
 from common.core import grid
 from common.core.errors import JobError
 from common.planning import config_validation, expected_runs, gpu_resources, plan, slurm
@@ -30,7 +29,6 @@ if workflow.output_settings.dryrun:
 # SCRATCH, the training checkpoint, is never an output: Snakemake deletes the outputs of a failed job.
 RUN, EVAL, SCRATCH, START_SCRATCH = grid.places(config).values()
 
-TASKS = tasks.load(config)
 TASKS = tasks.load(config)
 RUNS = {task: grid.runs(config, task) for task in config["tasks"]}
 

@@ -5,6 +5,7 @@ import copy
 import json
 import re
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 
@@ -105,7 +106,7 @@ def test_what_an_entry_names_exists(kind):
     entry = methods.METHODS[kind]
     assert entry.base in ("all", "biases", "none")
     for name in filter(None, (entry.penalty, entry.export_lora, *entry.callbacks)):
-        assert callable(methods.imported(name))
+        assert callable(resolve_name(name))
     if entry.peft_config:
         fields = getattr(peft, entry.peft_config).__dataclass_fields__
         assert entry.tensors and set(entry.one_of) <= set(fields)

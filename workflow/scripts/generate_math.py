@@ -7,6 +7,7 @@ and padding for any number of shards, so the merged file is byte-identical.
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from pkgutil import resolve_name
 
 from common import methods
 from common.core import files, manifests, predictions, provenance
@@ -131,7 +132,7 @@ class Run:
         if not (export := methods.METHODS[kind].export_lora):
             able = ", ".join(one for one, method in methods.METHODS.items() if method.export_lora)
             raise JobError(f"generation.serve: lora is for kind {able}, this is {kind}.")
-        methods.imported(export)(model, folder)
+        resolve_name(export)(model, folder)
 
     def with_vllm(self, ids: list[list[int]], batches: list[list[int]]) -> Iterable[tuple[int, str, str]]:
         """Generate all items of the shard at once, since vLLM does its own batching."""

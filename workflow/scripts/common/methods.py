@@ -6,7 +6,6 @@ Imported on login nodes, so no torch and no pandas here: code that needs them is
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 
 from common.core import grid
 from common.core.errors import JobError
@@ -204,9 +203,3 @@ def lambdas(config: dict, task: str) -> dict[str, dict]:
         if sweep := of(config, method).sweep:
             found[run] = sweep(config["methods"][method]["variants"][variant])
     return found
-
-
-def imported(name: str):
-    """Import the function or class `module:name`."""
-    module, _, attribute = name.partition(":")
-    return getattr(import_module(module), attribute)

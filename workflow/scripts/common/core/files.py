@@ -81,6 +81,14 @@ def parse_json(text: str | bytes):
         raise ValueError("nested too deeply") from None
 
 
+def parse_object(text: bytes) -> dict:
+    """Parse a JSON object; raise ValueError if the text is invalid or something else."""
+    value = parse_json(text)
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a JSON object, found {text[:80]!r}")
+    return value
+
+
 def read_json(path: str | Path, remedy: str = "Delete it and run again."):
     """Read a JSON file. Raise FileNotFoundError if it is missing, JobError if it is truncated or corrupted."""
     content = Path(path).read_bytes()

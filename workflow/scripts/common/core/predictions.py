@@ -28,16 +28,9 @@ def read(path: str | Path) -> list[dict]:
         # gzip reads an empty file as empty text, and a file truncated between two members as complete.
         if not Path(path).stat().st_size or (text and not text.endswith(b"\n")):
             raise EOFError("the last line is missing")
-        return [line_of(line) for line in text.split(b"\n")[:-1]]
+        return [files.parse_object(line) for line in text.split(b"\n")[:-1]]
     except (EOFError, OSError, ValueError, zlib.error) as problem:
         raise JobError(f"{path} is truncated or corrupted ({problem}). Delete it and run again.") from problem
-
-
-def line_of(line: bytes) -> dict:
-    value = files.parse_json(line)
-    if not isinstance(value, dict):
-        raise ValueError(f"expected an object per line, found {line[:80]!r}")
-    return value
 
 
 def complete(lines: list[dict], expected: int, where: str) -> list[dict]:

@@ -173,7 +173,7 @@ def unpack(path: str | Path) -> Iterator[Picture]:
                 if suffix == "png" and png is None:
                     png = key, content
                 elif png and png[0] == key and suffix == "json":
-                    yield Picture(key, png[1], about(content))
+                    yield Picture(key, png[1], files.parse_object(content))
                     found, png = found + 1, None
                 else:
                     raise tarfile.ReadError(f"{member.name} without its image")
@@ -185,13 +185,6 @@ def unpack(path: str | Path) -> Iterator[Picture]:
                 raise tarfile.ReadError(f"expected {stated} images, found {found}")
     except (tarfile.TarError, OSError, ValueError) as problem:
         raise JobError(f"{path} is truncated or corrupted ({problem}). Delete it and run again.") from problem
-
-
-def about(content: bytes) -> dict:
-    value = files.parse_json(content)
-    if not isinstance(value, dict):
-        raise ValueError(f"expected an object for each image, found {content[:80]!r}")
-    return value
 
 
 def require_end(stream, end: int) -> None:

@@ -34,7 +34,8 @@ class Task:
     selections: the checkpoints shown in tables, the paper's rule first. scale: factor applied to scores in tables.
     required: hyper-parameters that every run needs. lambda_sources: the paper's figure and table with a sweep over λ.
     own_rules: rules without a `task` wildcard that belong to this task. notes: paragraphs below the Markdown table.
-    reference_images: for tasks that evaluate images, the images they are compared with; see evaluators/protocol.py.
+    For tasks that evaluate generated images: benchmark, the name of the only one; reference_images, what the images are
+    compared with (evaluators/protocol.py).
     """
 
     name: ClassVar[str]
@@ -45,6 +46,7 @@ class Task:
     lambda_sources: ClassVar[tuple[str, str]] = ("", "")
     own_rules: ClassVar[tuple[str, ...]] = ()
     notes: ClassVar[tuple[str, ...]] = ()
+    benchmark: ClassVar[str]
     reference_images: ClassVar[Literal["references", "source"] | None] = None
 
     def __init__(self, config: dict):
@@ -69,6 +71,11 @@ class Task:
     def dataset(self, name: str) -> dict:
         """Return a dataset's entry with its `benchmarks`, their `metrics` and `score`, the metric for selection."""
         return self.datasets[name]
+
+    def image_dataset(self, name: str, metrics: list[str]) -> dict:
+        """Return the entry of a dataset whose one benchmark is generated images, with the metrics of its evaluators."""
+        benchmarks = {self.benchmark: self.benchmark}
+        return self.datasets[name] | {"benchmarks": benchmarks, "metrics": metrics, "score": next(iter(metrics), None)}
 
     def download(self, name: str) -> dict:
         """Return what a dataset's download depends on besides its source; here: its conversion to text tables."""

@@ -1,6 +1,7 @@
 """The transformers Trainer of a run: its method's penalty, and checkpoints from which it resumes exactly."""
 
 from pathlib import Path
+from pkgutil import resolve_name
 
 import torch
 from transformers import Trainer, TrainerCallback
@@ -27,7 +28,7 @@ class ResumableTrainer(Trainer):
         self.method = method
         self.epoch_start = EpochStart()
         self.add_callback(self.epoch_start)
-        self.method_callbacks = [methods.imported(name)() for name in methods.METHODS[method["kind"]].callbacks]
+        self.method_callbacks = [resolve_name(name)() for name in methods.METHODS[method["kind"]].callbacks]
         for callback in self.method_callbacks:
             self.add_callback(callback)
 

@@ -1,5 +1,7 @@
 """Penalties that methods add to the loss."""
 
+from pkgutil import resolve_name
+
 import torch
 
 import hra
@@ -9,7 +11,7 @@ from common import methods
 def penalty(model, method: dict) -> torch.Tensor | None:
     """Return the penalty of a method, weighted; None if it has none."""
     name = methods.METHODS[method["kind"]].penalty
-    return methods.imported(name)(model, method) if name else None
+    return resolve_name(name)(model, method) if name else None
 
 
 def orthogonality(model, method: dict) -> torch.Tensor | None:

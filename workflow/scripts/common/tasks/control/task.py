@@ -38,12 +38,7 @@ class Control(Task):
     # Data
 
     def dataset(self, name: str) -> dict:
-        names = registry.metrics(self.evaluators(name))
-        return self.datasets[name] | {
-            "benchmarks": {BENCHMARK: BENCHMARK},
-            "metrics": names,
-            "score": next(iter(names), None),
-        }
+        return self.image_dataset(name, registry.metrics(self.evaluators(name)))
 
     def download(self, name: str) -> dict:
         return {"archives": True}

@@ -10,15 +10,13 @@ from common.core.errors import expect, one_of
 from common.evaluators import registry
 from common.tasks.base import Task, scratch
 
-BENCHMARK = "prompts"
-
 
 class Subject(Task):
     name = "subject"
     architecture = "unet"
     selections = ("best_on_test", "last")
     scale = 1
-    benchmark = BENCHMARK
+    benchmark = "prompts"
     reference_images = "references"
     required = ("max_steps", "epoch_steps", "keep_epochs", "prior_weight", "gradient_checkpointing")
     lambda_sources = ("", "Table 4")
@@ -40,12 +38,7 @@ class Subject(Task):
     # Data and prompts
 
     def dataset(self, name: str) -> dict:
-        names = [*registry.metrics(self.settings["evaluation"]["evaluators"]), "blocked"]
-        return self.datasets[name] | {
-            "benchmarks": {BENCHMARK: BENCHMARK},
-            "metrics": names,
-            "score": next(iter(names), None),
-        }
+        return self.image_dataset(name, [*registry.metrics(self.settings["evaluation"]["evaluators"]), "blocked"])
 
     def download(self, name: str) -> dict:
         return {"resolution": self.settings["resolution"]}

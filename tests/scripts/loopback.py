@@ -116,3 +116,16 @@ def loopback():
     yield server.loopback
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def hub_server(loopback, monkeypatch, tmp_path):
+    """Provide a server that huggingface_hub takes for the Hub, on a machine without a token."""
+    from huggingface_hub import constants
+
+    monkeypatch.setenv("HF_ENDPOINT", loopback.address)
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_OIDC_RESOURCE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    return loopback

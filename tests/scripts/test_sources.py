@@ -13,7 +13,7 @@ import pytest
 
 from common.core.errors import JobError
 from common.data import http_download, sources
-from loopback import loopback  # noqa: F401  (a fixture)
+from loopback import hub_server, loopback  # noqa: F401  (fixtures)
 
 CONTENT = random.Random(0).randbytes(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -261,16 +261,10 @@ def test_mirror_over_http_for_the_hub(loopback, tmp_path):  # noqa: F811
 
 
 @pytest.fixture
-def hub(loopback, monkeypatch, tmp_path):  # noqa: F811
-    from huggingface_hub import constants
-
-    monkeypatch.setenv("HF_ENDPOINT", loopback.address)
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
-    loopback.hub_file("org/model", COMMIT, "model.safetensors", CONTENT)
-    loopback.hub_file("org/model", COMMIT, "config.json", b"{}", large=False)
-    return loopback
+def hub(hub_server):  # noqa: F811
+    hub_server.hub_file("org/model", COMMIT, "model.safetensors", CONTENT)
+    hub_server.hub_file("org/model", COMMIT, "config.json", b"{}", large=False)
+    return hub_server
 
 
 def hub_source(**changes):
@@ -309,16 +303,6 @@ def test_hub_and_config_disagree(hub, tmp_path):
     assert hub.sent() == []
 
 
-@pytest.mark.parametrize("stated", [True, False])
-def test_gated_without_token(hub, tmp_path, stated):
-    hub.token = "hf_secret"
-    with pytest.raises(
-        JobError, match=r"org/model: gated.*HF_TOKEN.*accepted the licence at https://huggingface\.co/org/model"
-    ):
-        fetch(hub_source(gated=stated), tmp_path / "to")
-    assert (hub.requests == []) is stated
-
-
 def test_gated_with_token(hub, tmp_path, monkeypatch):
     hub.token = "hf_secret"
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
@@ -337,21 +321,6 @@ def test_the_token_does_not_follow_to_another_host(hub, tmp_path, monkeypatch):
     by_path = {request["path"]: request["headers"] for request in hub.requests}
     assert by_path[path]["authorization" if "authorization" in by_path[path] else "Authorization"] == "Bearer hf_secret"
     assert not {"authorization", "Authorization"} & set(by_path[elsewhere])
-
-
-@pytest.mark.parametrize(
-    "code, status, message",
-    [
-        ("RepoNotFound", 401, r"the model does not exist .*Correct `repo`.*HF_TOKEN"),
-        ("RevisionNotFound", 404, rf"no commit {COMMIT}"),
-        ("EntryNotFound", 404, r"no file config\.json at commit"),
-        ("", 403, r"request for config\.json.*Set HF_TOKEN to a valid token"),
-    ],
-)
-def test_hub_refusals(hub, tmp_path, code, status, message):
-    hub.refuse[f"/org/model/resolve/{COMMIT}/config.json"] = (status, {"X-Error-Code": code} if code else {})
-    with pytest.raises(JobError, match=message):
-        fetch(hub_source(), tmp_path / "to")
 
 
 def test_no_network(hub, tmp_path, monkeypatch):

@@ -5,7 +5,6 @@ folder or an http URL) contains `hub/{repo}/{revision}/{file}`, `url/{host}/{pat
 to the same checks. Every error that the user can fix is a JobError.
 """
 
-import os
 import shutil
 import stat
 import subprocess
@@ -17,7 +16,7 @@ from urllib.parse import quote, urlsplit
 
 from common.core import files
 from common.core.errors import JobError
-from common.data import generated, http_download
+from common.data import generated, http_download, hub
 from common.data.http_download import ExpectedFile
 
 OFFLINE = "On a machine without network access, set `mirror` (config/README.md)."
@@ -54,15 +53,9 @@ def fetch_hub(source: dict, folder: Path, mirror: str | None) -> str:
     """Download files of a Hugging Face repository and return their commit (if `revision` is a branch, its latest).
 
     The Hub reports size and hash of every file in its response to a HEAD request (SHA-256 for a large file, git's ID
-    for a small one). huggingface_hub requests them and defines the errors; `http_download` transfers the bytes, as it
-    can resume.
+    for a small one), which huggingface_hub requests; `http_download` transfers the bytes, as it can resume.
     """
     repo, revision = source["repo"], source["revision"]
-    if source.get("gated") and not mirror:
-        from huggingface_hub import get_token
-
-        if not get_token():
-            raise JobError(gated(repo, source))
     for name, sha256 in source["files"].items():
         path = inside(folder, name)
         if path.exists():
@@ -70,11 +63,11 @@ def fetch_hub(source: dict, folder: Path, mirror: str | None) -> str:
         if mirror:
             from_mirror(mirror, f"hub/{repo}/{revision}/{name}", path, ExpectedFile(sha256))
         else:
-            url, headers, expected, commit = hub_file(source, name)
+            url, headers, expected, commit = hub.file(source, name, OFFLINE)
             if commit and commit != revision:
                 print(f"{repo}: `revision: {revision}` is a branch, now at {commit}. Put that commit into the config.")
                 source, revision = source | {"revision": commit}, commit
-                url, headers, expected, _ = hub_file(source, name)
+                url, headers, expected, _ = hub.file(source, name, OFFLINE)
             if sha256 and expected.sha256 and sha256 != expected.sha256:
                 raise JobError(
                     f"{repo}: the config specifies SHA-256 {sha256} for {name}, the Hub reports {expected.sha256} at "
@@ -83,50 +76,6 @@ def fetch_hub(source: dict, folder: Path, mirror: str | None) -> str:
             expected = ExpectedFile(sha256 or expected.sha256, expected.size, expected.blob)
             http_download.download(url, path, expected, headers, OFFLINE)
     return revision
-
-
-def hub_file(source: dict, name: str) -> tuple[str, dict[str, str], ExpectedFile, str | None]:
-    """Return URL, request headers (with the token, if any), expected content and commit of a file on the Hub."""
-    from huggingface_hub import errors, get_hf_file_metadata, hf_hub_url
-    from huggingface_hub.utils import build_hf_headers
-
-    repo, revision, endpoint = source["repo"], source["revision"], os.environ.get("HF_ENDPOINT")
-    url = hf_hub_url(repo, name, repo_type=source.get("repo_type"), revision=revision, endpoint=endpoint)
-    try:
-        metadata = get_hf_file_metadata(url, endpoint=endpoint, retry_on_errors=True)
-    except errors.GatedRepoError as problem:
-        raise JobError(gated(repo, source)) from problem
-    except errors.RevisionNotFoundError as problem:
-        raise JobError(f"{repo}: the Hub has no commit {revision}. Correct `revision`.") from problem
-    except errors.EntryNotFoundError as problem:
-        raise JobError(f"{repo}: no file {name} at commit {revision}. Correct `files`.") from problem
-    except errors.RepositoryNotFoundError as problem:
-        raise JobError(
-            f"{repo}: the {source.get('repo_type', 'model')} does not exist on the Hub (requested: {name}), or this "
-            "account has no access. Correct `repo` and `repo_type`, or set HF_TOKEN to a token with access."
-        ) from problem
-    except errors.OfflineModeIsEnabled as problem:
-        raise JobError(
-            f"{repo}: {name} must be downloaded, but HF_HUB_OFFLINE is set. Unset it, or set `mirror`."
-        ) from problem
-    except errors.HTTPError as problem:
-        status = getattr(getattr(problem, "response", None), "status_code", None)
-        remedy = "Set HF_TOKEN to a valid token, or unset it." if status in (401, 403) else OFFLINE
-        reason = " ".join(str(problem).split())  # one line, since the user sees the last line of the log
-        raise JobError(f"{repo}: the request for {name} ({url}) failed: {reason} {remedy}") from problem
-    etag = metadata.etag or ""
-    expected = ExpectedFile(
-        sha256=etag if len(etag) == 64 else None, size=metadata.size, blob=etag if len(etag) == 40 else None
-    )
-    return url, build_hf_headers(), expected, metadata.commit_hash
-
-
-def gated(repo: str, source: dict) -> str:
-    page = f"https://huggingface.co/{'datasets/' if source.get('repo_type') == 'dataset' else ''}{repo}"
-    return (
-        f"{repo}: gated, and this machine's token has no access (requested: {', '.join(source['files'])}). "
-        f"Set HF_TOKEN to a token of an account that has accepted the licence at {page}."
-    )
 
 
 def fetch_url(source: dict, folder: Path, mirror: str | None) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from common import methods, tasks
 from common.core import job
+from common.data import hub
 from common.planning import gpu_hours, planned_jobs
 from common.tasks.base import Task
 
@@ -84,14 +85,19 @@ def lines(config: dict, name: str, planned: list[planned_jobs.Job]) -> list[str]
         f"  hours:    {gpu_hours.hours(done, left)}",
         f"  download: {download(config, planned)}",
         f"  disk:     {disk(config, planned)}",
-        *(f"  warning:  {text}" for text in warnings(config, name)),
+        *(f"  warning:  {text}" for text in warnings(config, name, planned)),
     ]
 
 
-def warnings(config: dict, table: str) -> list[str]:
-    """List settings that give a table's numbers a different meaning than a reader expects."""
+def warnings(config: dict, table: str, planned: list[planned_jobs.Job]) -> list[str]:
+    """List settings that give a table's numbers a different meaning than a reader expects, and missing tokens.
+
+    Needs no network: a gated source is only checked for a token on this machine.
+    """
     task = tasks.load(config).get(table.removeprefix("table_"))
-    return list(task.warnings()) if task else []
+    missing = [source(config, one)[0] for one in planned if one.stage == "download" and one.needed]
+    gates = [] if config.get("mirror") else [hub.missing_token(entry.get("source", {})) for entry in missing]
+    return [*(task.warnings() if task else ()), *filter(None, gates)]
 
 
 def download(config: dict, planned: list[planned_jobs.Job]) -> str:

@@ -1,0 +1,25 @@
+"""What `make plan` prints about downloads, without a network and without Snakemake."""
+
+from common.planning import plan
+from common.planning.planned_jobs import Job
+from loopback import hub_server, loopback  # noqa: F401  (fixtures)
+from support import paper_config
+
+
+def download(kind: str, needed: bool = True, **wildcards: str) -> Job:
+    name = "/".join(wildcards.values())
+    return Job(f"download_{kind}", wildcards, [f"resources/{kind}s/{name}.manifest.json"], "log", needed=needed)
+
+
+def test_a_gated_download_without_a_token_is_a_warning(hub_server, monkeypatch):  # noqa: F811
+    config, jobs = (
+        paper_config(),
+        [download("model", model="llama2-7b"), download("dataset", task="math", dataset="gsm8k")],
+    )
+    (warning,) = plan.warnings(config, "table_math", jobs)
+    assert warning.startswith("meta-llama/Llama-2-7b-hf: gated, and there is no token on this machine. Accept")
+    assert not list(plan.warnings(config | {"mirror": "/mirror"}, "table_math", jobs))
+    assert not list(plan.warnings(config, "table_math", [download("model", needed=False, model="llama2-7b")]))
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    assert not list(plan.warnings(config, "table_math", jobs))
+    assert hub_server.requests == []

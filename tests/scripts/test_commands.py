@@ -1,0 +1,55 @@
+"""Commands in the documentation, in messages and in the Makefile: Snakemake parses them as they are meant."""
+
+import re
+import shlex
+import subprocess
+
+import pytest
+from snakemake.cli import get_argument_parser
+
+from support import ROOT
+
+TARGET = re.compile(r"(results|resources)/.*|all|glue|control|sheets|control_sheets")
+SOURCES = ("*.md", "*/*.md", "config/**/*.yaml", "profiles/*/*.yaml", "rules/**/*.smk", "workflow/**/*.py")
+
+
+def swallowed(command: str) -> list[str]:
+    """Return the words of a command that look like targets, but that Snakemake reads as values of an option."""
+    words = shlex.split(command, comments=True)[1:]
+    try:
+        read = set(get_argument_parser().parse_args(words).targets)
+    except SystemExit:  # the option takes only certain words
+        read = set()
+    return [word for word in words if TARGET.fullmatch(word) and word not in read]
+
+
+def written() -> list[str]:
+    files = [path for pattern in SOURCES for path in sorted(ROOT.glob(pattern))]
+    found = [match for path in files for match in re.findall(r"\bsnakemake [^`\n\"]*", path.read_text())]
+    return [command for command in dict.fromkeys(found) if any(map(TARGET.fullmatch, command.split()))]
+
+
+def made(*target: str) -> str:
+    """Return the Snakemake command of a target of the Makefile, without running it."""
+    command = ["make", "-n", "-o", ".venv/.installed", *target]
+    output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
+    return re.findall(r"^snakemake .*", output, re.MULTILINE)[0]
+
+
+def test_no_option_swallows_a_target():
+    """Test options with several values, such as --configfile, --config, --until and -q: `--` ends them."""
+    commands = written()
+    assert len(commands) > 20 and any("--configfile" in command for command in commands)
+    commands += [
+        made("plan"),
+        made("plan", "TABLE=glue", "CONFIG=mine.yaml"),
+        made("demo", "DATA=data"),
+        made("report"),
+    ]
+    assert {command: names for command in commands if (names := swallowed(command))} == {}
+
+
+@pytest.mark.parametrize("options", ["--configfile a.yaml b.yaml", "--config incomplete=True", "-n -q"])
+def test_a_missing_end_of_options_is_noticed(options):
+    assert swallowed(f"snakemake {options} results/table_glue.csv") == ["results/table_glue.csv"]
+    assert swallowed(f"snakemake {options} -- results/table_glue.csv") == []

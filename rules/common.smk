@@ -96,9 +96,11 @@ def task_resource(name, default=None, of=None):
     return resource
 
 
-def training_gpus(wildcards):
-    """Return the number of GPUs in the config, or 0 for a run that trains nothing."""
-    return task_resource("gpu")(wildcards) if methods.of(config, wildcards.method).trains else 0
+def training_resource(name):
+    """Look up a resource of training jobs; a run that trains nothing only checks its inputs, on one core."""
+    stated, most = task_resource(name), {"gpu": 0, "threads": 1, "mem_mb": 4000, "runtime": 60}[name]
+    idle = lambda wc: not methods.of(config, wc.method).trains
+    return lambda wc, attempt=1: min(stated(wc, attempt), most) if idle(wc) else stated(wc, attempt)
 
 
 def hyperparameter(name, default=None):

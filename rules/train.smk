@@ -22,12 +22,12 @@ rule train:
         task="(?!)",
     conda:
         "../../envs/hra.yaml"
-    threads: task_resource("threads")
+    threads: training_resource("threads")
     resources:
         nodes=1,
-        gpu=training_gpus,
-        mem_mb=task_resource("mem_mb"),
-        runtime=task_resource("runtime"),
+        gpu=training_resource("gpu"),
+        mem_mb=training_resource("mem_mb"),
+        runtime=training_resource("runtime"),
         save_seconds=task_resource("save_seconds", 900),
     params:
         method=method_slice,

@@ -1,8 +1,10 @@
 """Profiles: their contents, and a site's environment variables."""
 
 import re
+from types import SimpleNamespace
 
 import yte
+from snakemake_executor_plugin_slurm.utils import set_gres_string
 
 from support import ROOT
 
@@ -50,6 +52,12 @@ def test_slurm_jobs_with_a_gpu_go_to_the_gpu_partition(fresh, monkeypatch):
         assert resources["slurm_partition"] == ("mine" if rule == "evaluate_harness" else partition), rule
         assert resources.get("gpu_model") == model, rule
         assert not [name for name in resources if name.startswith("with_gpu")]
+        # As the plugin reads them: without the model, `gpu: 0` requests nothing; with it, --gpus=a100:0.
+        numbers = resources | {"gpu": int(resources.get("gpu", 0))}
+        requested = set_gres_string(SimpleNamespace(resources=numbers))
+        assert requested == (f" --gpus=a100:{numbers['gpu']}" if numbers["gpu"] else ""), rule
+        if rule.startswith("train") and not numbers["gpu"]:  # a run that trains nothing
+            assert (resources["mem_mb"], resources["runtime"]) == ("4000", "60")
     rules = {name: {rule for rule, found in jobs if found.get("gpu") == name} for name in ("0", "1", "8", None)}
     assert {"train_math", "train_subject"} <= rules["0"] and rules["8"] == {"train_control"}
     assert {f"{stage}_{task}" for stage in ("generate", "evaluate") for task in ("subject", "control")} <= rules["1"]

@@ -17,10 +17,6 @@ from common.training import run_record
 
 
 def main(job: dict) -> None:
-    from transformers import DataCollatorForSeq2Seq
-
-    from common.training import hf_trainer
-
     started = time.monotonic()
     params, wildcards = job["params"], job["wildcards"]
     method, settings = params["method"], params["hyperparameters"]
@@ -28,6 +24,14 @@ def main(job: dict) -> None:
     device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
 
     model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
+    if not METHODS[method["kind"]].trains:
+        run_record.untrained(job, started, device, causal_lm.count_parameters(model_folder))
+        return
+
+    from transformers import DataCollatorForSeq2Seq
+
+    from common.training import hf_trainer
+
     augmented = manifests.folder(job["input"]["augmented"])
     tokenizer = causal_lm.load_tokenizer(model_folder)
     train = causal_lm.training_rows(data_folder, "train", params["prompt"], tokenizer, settings["max_length"])
@@ -42,10 +46,6 @@ def main(job: dict) -> None:
     total_steps = run_record.total_steps(len(train), settings)
     model = adapters.start_training(model, method, params["head"], augmented, total_steps)
     sizes = adapters.count(model, params["head"])
-    if not sizes["trainable_parameters"]:
-        run_record.untrained(job, started, device, sizes["total_parameters"])
-        return
-
     arguments = run_record.training_arguments(
         job,
         settings,

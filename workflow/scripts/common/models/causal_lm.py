@@ -52,6 +52,16 @@ def load_model(folder: Path, precision: str, quantization: str | None = None):
     return model
 
 
+def count_parameters(folder: Path) -> int:
+    """Count the base model's parameters from its config, without loading its weights."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder, **gguf(folder)))
+    return model.num_parameters()
+
+
 def load_run(
     model_folder: Path,
     method: dict,

@@ -4,6 +4,14 @@
 #      of the task start from it, independent of the dataset.
 
 
+def start_resource(name):
+    def resource(wildcards, attempt=1):
+        stated = methods.start_resources(config, wildcards.task, wildcards.method, wildcards.variant)
+        return grid.resource(stated, name, None, attempt)
+
+    return resource
+
+
 rule augment:
     input:
         model=task_model,
@@ -13,10 +21,10 @@ rule augment:
         "<logs>/augment/{task}/{method}/{variant}/seed{seed}.log",
     conda:
         "../envs/hra.yaml"
-    threads: 1
+    threads: start_resource("threads")
     resources:
-        mem_mb=lambda wc, attempt: min(32000, task_resource("mem_mb")(wc, attempt)),
-        runtime=30,
+        mem_mb=start_resource("mem_mb"),
+        runtime=start_resource("runtime"),
     params:
         method=method_slice,
         head=lambda wc: config["models"][config["tasks"][wc.task]["model"]]["head"],

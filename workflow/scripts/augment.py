@@ -8,7 +8,9 @@ manifest.
 from pathlib import Path
 
 from common.core import files, manifests
+from common.core.errors import JobError
 from common.core.job import start
+from common.data import safe_checkpoints
 from common.methods import METHODS
 
 
@@ -24,29 +26,36 @@ def main(job: dict) -> None:
     }
     # Without an adapter, do not load a model: the imports take seconds, and there is nothing to insert.
     if METHODS[method["kind"]].peft_config:
-        content |= insert(manifests.folder(job["input"]["model"]), params, manifest.parent)
+        content |= insert(job["input"]["model"], list(source["files"]), params, manifest.parent)
     files.write_json(manifest, content)
     print(f"{len(content['modules'])} modules adapted, {content.get('adapter_parameters', 0):,} parameters")
 
 
-def insert(model_folder: Path, params: dict, folder: Path) -> dict:
-    """Write the adapter to `folder`; return its modules, its files and the numbers of parameters."""
+def insert(model_manifest: str, model_files: list[str], params: dict, folder: Path) -> dict:
+    """Write the adapter to `folder`; return its modules, its files and the numbers of parameters.
+
+    Where the adapter depends on the model's shapes only, its weights are neither verified nor read.
+    """
     from transformers import set_seed
 
-    from common.models import adapters, causal_lm, stable_diffusion
+    from common.models import adapters, causal_lm, shapes, stable_diffusion
 
     method, seed, head = params["method"], int(params["seed"]), None
+    # A classifier always needs them: the modules that its checkpoint lacks take random numbers before the adapter does.
+    weights = params["architecture"] == "classifier" or METHODS[method["kind"]].reads_weights(method["peft"])
+    configs = [name for name in model_files if not name.endswith((".safetensors", ".bin"))]
+    model_folder = manifests.folder(model_manifest, None if weights else configs)
     if params["architecture"] == "causal_lm":
         set_seed(seed)
-        model = causal_lm.load_model(model_folder, params["precision"])
+        model = causal_lm.load_model(model_folder, params["precision"], weights=weights)
     elif params["architecture"] == "unet":
         set_seed(seed)
-        model = stable_diffusion.load_unet(model_folder)
+        model = stable_diffusion.load_unet(model_folder, weights=weights)
     elif params["architecture"] == "controlled":
         from common.tasks.control import model as control_model
 
         set_seed(seed)
-        model = control_model.load(model_folder, method)
+        model = control_model.load(model_folder, method, weights=weights)
         # The hint encoder is to an adapter of the UNet what the head is to a classifier's; it starts with the adapter.
         head = control_model.head(method)
     else:
@@ -54,6 +63,11 @@ def insert(model_folder: Path, params: dict, folder: Path) -> dict:
         model = adapters.load_classifier(model_folder, ["0", "1"], seed)
     adapted = adapters.insert(model, method, head)
     adapters.save(adapted, folder)
+    if not weights and shapes.has_nan(safe_checkpoints.load(folder / adapters.WEIGHTS)):
+        raise JobError(
+            f"{method['kind']} {method['peft']}: expected an initial adapter that does not depend on the base model's "
+            "weights, found one that does. Make `starts_from_weights` of its entry in methods.py return true for it."
+        )
     return {
         "modules": sorted(adapted.base_model.targeted_module_names),
         "files": {

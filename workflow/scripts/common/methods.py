@@ -26,6 +26,7 @@ class Method:
     peft_config: class in peft; None: it inserts no adapter.
     one_of: arguments of that class of which a variant sets exactly one; PEFT needs a 0 for the others.
     arguments: function (method's slice of the config, training steps) → further arguments of that class.
+    starts_from_weights: function (arguments of that class) → whether the initial adapter depends on the base weights.
     tensors: function (PEFT config, inputs, outputs) → attribute of PEFT's layer → its value or its tensor's shape.
     export_lora: `module:function` (PEFT model, folder) that writes an equivalent LoRA adapter.
     merges_quantized: whether it can be merged into a 4-bit base model.
@@ -49,6 +50,7 @@ class Method:
     peft_config: str | None = None
     one_of: tuple[str, ...] = ()
     arguments: Callable[[dict, int], dict] = lambda method, steps: {}
+    starts_from_weights: Callable[[dict], bool] = lambda peft: False
     tensors: Callable[..., dict] | None = None
     export_lora: str | None = None
     merges_quantized: bool = True
@@ -62,6 +64,10 @@ class Method:
     def trains_parameter(self, name: str) -> bool:
         """Return whether a parameter of the base model, other than its head, is trained."""
         return self.base == "all" or (self.base == "biases" and name.endswith(".bias"))
+
+    def reads_weights(self, peft: dict) -> bool:
+        """Return whether the initial adapter contains, or is computed from, parameters of the base model."""
+        return peft.get("bias", "none") != "none" or self.starts_from_weights(peft)
 
 
 # HRA
@@ -93,6 +99,16 @@ def hra_sweep(variant: dict) -> dict:
 def lora_tensors(asked, n: int, out: int) -> dict:
     scaling = asked.lora_alpha / (math.sqrt(asked.r) if asked.use_rslora else asked.r)
     return {"lora_A.weight": (asked.r, n), "lora_B.weight": (out, asked.r), "scaling": scaling}
+
+
+def lora_starts_from_weights(peft: dict) -> bool:
+    """Return true for DoRA, which stores the norms of the weights, and PiSSA, OLoRA, …, which factorise them."""
+    return peft.get("use_dora", False) or peft.get("init_lora_weights", True) not in (
+        True,
+        False,
+        "gaussian",
+        "orthogonal",
+    )
 
 
 def adalora_tensors(asked, n: int, out: int) -> dict:
@@ -147,7 +163,12 @@ METHODS = {
         fault=hra_fault,
         sweep=hra_sweep,
     ),
-    "lora": Method(colour="#0072B2", peft_config="LoraConfig", tensors=lora_tensors),
+    "lora": Method(
+        colour="#0072B2",
+        peft_config="LoraConfig",
+        starts_from_weights=lora_starts_from_weights,
+        tensors=lora_tensors,
+    ),
     "oft": Method(colour="#E69F00", peft_config="OFTConfig", one_of=("r", "oft_block_size"), tensors=oft_tensors),
     "boft": Method(
         colour="#CC79A7",
@@ -179,6 +200,17 @@ METHODS = {
 def of(config: dict, name: str) -> Method:
     """Return the entry of a method in the config."""
     return METHODS[config["methods"][name]["kind"]]
+
+
+def start_resources(config: dict, task: str, method: str, variant: str) -> dict:
+    """Return the resources of the job that creates an initial adapter: threads, mem_mb and runtime.
+
+    Without the base model's weights it takes seconds; most memory, 8.7 GB for LLaMA2-7B, is BOFT's permutations.
+    """
+    entry, peft = config["tasks"][task], grid.method(config, task, method, variant)["peft"]
+    reads = bool(peft) and of(config, method).reads_weights(peft)
+    stated = {"threads": 1, "mem_mb": min(32000 if reads else 12000, entry["resources"]["mem_mb"]), "runtime": 30}
+    return stated | (entry.get("augmentation", {}).get("resources", {}) if reads else {})
 
 
 def of_peft(peft_config) -> Method:

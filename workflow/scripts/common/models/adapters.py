@@ -61,6 +61,7 @@ def peft_config(method: dict, head: list[str] | None = None, total_steps: int = 
 def insert(model, method: dict, head: list[str] | None = None, total_steps: int = 1000):
     """Return the model with the method's adapters, or None if it has none; raise JobError if they do not fit."""
     import peft
+    import torch
 
     if not METHODS[method["kind"]].peft_config:
         return None
@@ -71,6 +72,11 @@ def insert(model, method: dict, head: list[str] | None = None, total_steps: int 
         adapted = peft.get_peft_model(model, peft_config(method, head, total_steps))
     except (ValueError, TypeError) as problem:
         raise JobError(f"{method['kind']} {method['peft']} does not fit this model: {problem}") from problem
+    # PEFT converts what it does not train (AdaLoRA's `ranknum`) to the dtype of the weights, and thereby unfreezes it.
+    for layer in built_adapters.adapted_layers(adapted).values():
+        for beside in (getattr(layer, name, None) for name in layer.other_param_names):
+            if isinstance(beside, torch.nn.ParameterDict):
+                beside.requires_grad_(False)
     # PEFT modifies the config that it receives: a new one has the requested values.
     built_adapters.check(adapted, peft_config(method, head, total_steps), names)
     built_adapters.check_trained(adapted, method["kind"], head or [], bias=method["peft"].get("bias", "none"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from common.core.errors import JobError
 from common.data import safe_checkpoints
 from common.models.precision import dtype
+from common.models.shapes import without_weights
 
 IGNORED = -100  # label of tokens that are excluded from the loss
 
@@ -31,11 +32,17 @@ def gguf(folder: Path) -> dict[str, str]:
     return {"gguf_file": found[0].name} if found else {}
 
 
-def load_model(folder: Path, precision: str, quantization: str | None = None):
-    """Load the base model in `precision` (float32, bf16, fp16), or in 4 bits if `quantization` is nf4."""
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+def load_model(folder: Path, precision: str, quantization: str | None = None, weights: bool = True):
+    """Load the base model in `precision` (float32, bf16, fp16), or in 4 bits if `quantization` is nf4.
+
+    Without `weights`, it is built from its config (see `without_weights`).
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 
     extra = gguf(folder)
+    if not weights:
+        config = AutoConfig.from_pretrained(folder, **extra)
+        return without_weights(lambda: AutoModelForCausalLM.from_config(config, dtype=dtype(precision)))
     if quantization == "nf4":  # QLoRA, arXiv 2305.14314
         extra["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True,

@@ -9,6 +9,7 @@ from common.core.errors import JobError
 from common.data import safe_checkpoints
 from common.models import adapters, memory
 from common.models.precision import dtype
+from common.models.shapes import without_weights
 
 
 def load_component(cls, folder: Path, name: str, precision: str = "float32"):
@@ -30,9 +31,13 @@ def quiet() -> None:
     logging.disable_progress_bar()
 
 
-def load_unet(folder: Path, precision: str = "float32"):
+def load_unet(folder: Path, precision: str = "float32", weights: bool = True):
+    """Load the UNet; without `weights`, build it from its config (see `without_weights`)."""
     from diffusers import UNet2DConditionModel
 
+    if not weights:
+        config = UNet2DConditionModel.load_config(folder, subfolder="unet")
+        return without_weights(lambda: UNet2DConditionModel.from_config(config).to(dtype(precision)))
     return load_component(UNet2DConditionModel, folder, "unet", precision)
 
 

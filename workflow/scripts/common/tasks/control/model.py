@@ -58,12 +58,19 @@ def count(model, method: dict) -> dict[str, int]:
     return adapters.count(model, [] if METHODS[method["kind"]].controlnet else head(method))
 
 
-def load(folder: Path, method: dict, precision: str = "float32", channels: tuple[int, ...] | None = None):
+def load(
+    folder: Path,
+    method: dict,
+    precision: str = "float32",
+    channels: tuple[int, ...] | None = None,
+    weights: bool = True,
+):
     """Load the UNet of a diffusers folder and attach the hint encoder; nothing is trainable and it has no adapter yet.
 
-    `channels`: of the hint encoder, see hint_encoder.attach. Only the hint encoder is randomly initialised.
+    `channels`: of the hint encoder, see hint_encoder.attach. `weights`: see stable_diffusion.load_unet. Only the hint
+    encoder is randomly initialised.
     """
-    unet = stable_diffusion.load_unet(folder, precision).requires_grad_(False)
+    unet = stable_diffusion.load_unet(folder, precision, weights).requires_grad_(False)
     return ready(unet, method, autoencoder_scale(folder), channels)
 
 

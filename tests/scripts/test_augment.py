@@ -1,0 +1,125 @@
+"""Initial adapters: the same bytes from the base model's shapes as from its weights, where these do not matter."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import augment
+from common import methods
+from common.core import files
+from common.core.errors import JobError
+from common.models import random_weights
+from sums import TINY_LLAMA, MathRun
+from support import ROOT, method, paper_config
+
+LLAMA, UNET = ["q_proj", "v_proj"], ["to_q", "to_k", "to_v", "to_out.0"]
+KINDS = {
+    "hra": {"r": 4},
+    "hra, λ = ∞": {"r": 3, "apply_GS": True},
+    "hra, random": {"r": 3, "init_weights": False},
+    "lora": {"r": 4, "lora_alpha": 8},
+    "lora, gaussian": {"r": 4, "init_lora_weights": "gaussian"},
+    "oft": {"oft_block_size": 8},
+    "oft, coft": {"r": 4, "coft": True, "eps": 6e-5},
+    "boft": {"boft_block_size": 4, "boft_n_butterfly_factor": 2},
+    "adalora": {"init_r": 4, "target_r": 2},
+}
+SOME = ["hra", "lora", "boft"]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> dict[str, Path]:
+    """Folders of a tiny LLaMA whose output layer is its embedding, which counts once, and of a Stable Diffusion."""
+    llama = tmp_path_factory.mktemp("llama")
+    config = TINY_LLAMA["config"] | {"tie_word_embeddings": True}
+    random_weights.transformers_model(llama, "llama", config, causal_lm=True)
+    return {"causal_lm": llama, "unet": ROOT / "workflow/pictures-sd", "controlled": ROOT / "workflow/pictures-sd"}
+
+
+class Start:
+    """The job that inserts adapters into a copy of a model."""
+
+    def __init__(self, folder: Path, model: Path, architecture: str, spec: dict):
+        shutil.copytree(model, folder / "model")
+        self.weights = [path for name in ("*.safetensors", "*.bin") for path in (folder / "model").rglob(name)]
+        names = [path for path in (folder / "model").rglob("*") if path.is_file()]
+        listed = {
+            str(path.relative_to(folder / "model")): {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
+            for path in names
+        }
+        manifest = {"name": "m", "revision": None, "sha256": "0", "folder": "model", "files": listed}
+        files.write_json(folder / "manifest.json", manifest)
+        self.job = MathRun(folder, {"model": str(folder / "manifest.json")}, spec).augment
+        # PEFT rounds an adapter to the dtype of the weights.
+        precision = "bf16" if architecture == "causal_lm" else "float32"
+        self.job["params"] |= {"architecture": architecture, "precision": precision}
+
+    def run(self) -> dict[str, bytes]:
+        """Return the files of the initial adapter by name."""
+        augment.main(self.job)
+        return {path.name: path.read_bytes() for path in Path(self.job["output"]["manifest"]).parent.iterdir()}
+
+    def hollow(self) -> None:
+        """Replace the bytes of the weights with zeros: reading them is noticed."""
+        assert self.weights
+        for path in self.weights:
+            path.write_bytes(bytes(path.stat().st_size))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "kind"),
+    [*(("causal_lm", kind) for kind in KINDS), *(("unet", kind) for kind in SOME), *(("controlled", k) for k in SOME)],
+)
+def test_an_adapter_that_needs_shapes_only_is_the_same_without_weights(
+    tmp_path, models, monkeypatch, architecture, kind
+):
+    targets = LLAMA if architecture == "causal_lm" else UNET
+    spec = method(kind.split(",")[0], peft=KINDS[kind], targets=targets)
+    start = Start(tmp_path, models[architecture], architecture, spec)
+    with monkeypatch.context() as patch:
+        patch.setattr(methods.Method, "reads_weights", lambda self, peft: True)
+        expected = start.run()
+    start.hollow()
+    assert start.run() == expected
+    assert expected.keys() == {"adapter_config.json", "adapter_model.safetensors", "manifest.json"}
+
+
+@pytest.mark.parametrize("peft", [{"init_lora_weights": "olora"}, {"use_dora": True}])
+def test_an_adapter_computed_from_weights_reads_them(tmp_path, models, monkeypatch, peft):
+    start = Start(tmp_path, models["causal_lm"], "causal_lm", method("lora", peft={"r": 4} | peft, targets=LLAMA))
+    start.run()
+    with monkeypatch.context() as patch:
+        patch.setattr(methods.Method, "reads_weights", lambda self, peft: False)
+        with pytest.raises(JobError, match=r"lora .*Make `starts_from_weights` .* return true"):
+            start.run()
+    start.hollow()
+    with pytest.raises(JobError, match=r"model.safetensors: expected SHA-256"):
+        start.run()
+
+
+@pytest.mark.parametrize(
+    ("kind", "peft", "reads"),
+    [
+        ("lora", {"init_lora_weights": "pissa_niter_16"}, True),
+        ("lora", {"init_lora_weights": False}, False),
+        ("lora", {"use_dora": True}, True),
+        ("hra", {"bias": "hra_only"}, True),  # PEFT saves them with the adapter
+        ("oft", {"bias": "none"}, False),
+    ],
+)
+def test_which_initial_adapters_depend_on_weights(kind, peft, reads):
+    assert methods.METHODS[kind].reads_weights(peft) == reads
+
+
+def test_a_start_from_weights_has_the_config_s_resources_and_the_others_little_memory():
+    config = paper_config()
+    stated = config["tasks"]["math"]["augmentation"]["resources"]
+    assert methods.start_resources(config, "math", "lora", "pissa-r128") == stated
+    assert stated["threads"] == 8 and stated["runtime"] == 90
+    for method_name, variant in (("lora", "r32"), ("boft", "m2b8"), ("full", "all")):
+        found = methods.start_resources(config, "math", method_name, variant)
+        assert found == {"threads": 1, "mem_mb": 12000, "runtime": 30}
+    assert (
+        methods.start_resources(config, "glue", "hra", "r8")["mem_mb"] <= config["tasks"]["glue"]["resources"]["mem_mb"]
+    )

@@ -4,14 +4,6 @@
 #      of the task start from it, independent of the dataset.
 
 
-def start_resource(name):
-    def resource(wildcards, attempt=1):
-        stated = methods.start_resources(config, wildcards.task, wildcards.method, wildcards.variant)
-        return grid.resource(stated, name, None, attempt)
-
-    return resource
-
-
 rule augment:
     input:
         model=task_model,
@@ -21,10 +13,10 @@ rule augment:
         "<logs>/augment/{task}/{method}/{variant}/seed{seed}.log",
     conda:
         "../envs/hra.yaml"
-    threads: start_resource("threads")
+    threads: lambda wc: methods.start_resources(config, wc)["threads"]
     resources:
-        mem_mb=start_resource("mem_mb"),
-        runtime=start_resource("runtime"),
+        mem_mb=lambda wc, attempt: methods.start_resources(config, wc, attempt)["mem_mb"],
+        runtime=lambda wc: methods.start_resources(config, wc)["runtime"],
     params:
         method=method_slice,
         head=lambda wc: config["models"][config["tasks"][wc.task]["model"]]["head"],

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -114,12 +115,14 @@ def test_which_initial_adapters_depend_on_weights(kind, peft, reads):
 
 def test_a_start_from_weights_has_the_config_s_resources_and_the_others_little_memory():
     config = paper_config()
-    stated = config["tasks"]["math"]["augmentation"]["resources"]
-    assert methods.start_resources(config, "math", "lora", "pissa-r128") == stated
-    assert stated["threads"] == 8 and stated["runtime"] == 90
-    for method_name, variant in (("lora", "r32"), ("boft", "m2b8"), ("full", "all")):
-        found = methods.start_resources(config, "math", method_name, variant)
-        assert found == {"threads": 1, "mem_mb": 12000, "runtime": 30}
-    assert (
-        methods.start_resources(config, "glue", "hra", "r8")["mem_mb"] <= config["tasks"]["glue"]["resources"]["mem_mb"]
-    )
+
+    def resources(task: str, run: str, attempt: int = 1) -> dict:
+        name, variant = run.split("/")
+        return methods.start_resources(config, SimpleNamespace(task=task, method=name, variant=variant), attempt)
+
+    assert resources("math", "lora/pissa-r128") == {"threads": 8, "mem_mb": 48000, "runtime": 90}
+    assert resources("math", "lora/pissa-r128", attempt=2)["mem_mb"] == 72000
+    for run in ("lora/r32", "boft/m2b8", "full/all"):
+        assert resources("math", run) == {"threads": 1, "mem_mb": 12000, "runtime": 30}
+    config["tasks"]["glue"]["resources"]["mem_mb"] = 1000
+    assert resources("glue", "hra/r8")["mem_mb"] == 1000

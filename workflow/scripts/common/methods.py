@@ -202,15 +202,17 @@ def of(config: dict, name: str) -> Method:
     return METHODS[config["methods"][name]["kind"]]
 
 
-def start_resources(config: dict, task: str, method: str, variant: str) -> dict:
+def start_resources(config: dict, wildcards, attempt: int = 1) -> dict:
     """Return the resources of the job that creates an initial adapter: threads, mem_mb and runtime.
 
     Without the base model's weights it takes seconds; most memory, 8.7 GB for LLaMA2-7B, is BOFT's permutations.
     """
-    entry, peft = config["tasks"][task], grid.method(config, task, method, variant)["peft"]
-    reads = bool(peft) and of(config, method).reads_weights(peft)
+    entry = config["tasks"][wildcards.task]
+    peft = grid.method(config, wildcards.task, wildcards.method, wildcards.variant)["peft"]
+    reads = bool(peft) and of(config, wildcards.method).reads_weights(peft)
     stated = {"threads": 1, "mem_mb": min(32000 if reads else 12000, entry["resources"]["mem_mb"]), "runtime": 30}
-    return stated | (entry.get("augmentation", {}).get("resources", {}) if reads else {})
+    stated |= entry.get("augmentation", {}).get("resources", {}) if reads else {}
+    return {name: grid.resource(stated, name, None, attempt) for name in stated}
 
 
 def of_peft(peft_config) -> Method:

@@ -274,6 +274,29 @@ def test_more_tokens_than_the_model_takes_are_refused(make_math_run):
         train(run)
 
 
+@pytest.mark.parametrize(("device", "expected"), [("cuda", "cuda:1"), ("cpu", "cpu")])
+def test_each_process_loads_four_bits_on_its_own_device(make_math_run, monkeypatch, device, expected):
+    import transformers
+    from transformers.integrations.accelerate import check_and_set_device_map
+
+    class Loaded(Exception):
+        pass
+
+    def load(folder, device_map, **_):
+        raise Loaded(check_and_set_device_map(device_map))  # as transformers' own from_pretrained does
+
+    run = make_math_run(math_method("hra"), quantization="nf4")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(train_math.provenance, "pick_device", lambda *_: device)
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", load)
+    monkeypatch.setattr(transformers, "BitsAndBytesConfig", dict)  # needs no bitsandbytes
+    folder = manifests.folder(run.tiny["model"])
+    for load_it in (train, lambda _: causal_lm.load_run(folder, run.method, Path("w"), "bf16", device, "nf4")):
+        with pytest.raises(Loaded) as loaded:
+            load_it(run)
+        assert loaded.value.args == ({"": torch.device(expected)},)
+
+
 # Generation
 
 

@@ -32,10 +32,13 @@ def gguf(folder: Path) -> dict[str, str]:
     return {"gguf_file": found[0].name} if found else {}
 
 
-def load_model(folder: Path, precision: str, quantization: str | None = None, weights: bool = True):
-    """Load the base model in `precision` (float32, bf16, fp16), or in 4 bits if `quantization` is nf4.
+def load_model(
+    folder: Path, precision: str, quantization: str | None = None, device: str = "cpu", weights: bool = True
+):
+    """Load the base model in `precision` (float32, bf16, fp16) on the CPU.
 
-    Without `weights`, it is built from its config (see `without_weights`).
+    If `quantization` is nf4, load it in 4 bits on `device` instead. Without `weights`, build it from its config (see
+    `without_weights`).
     """
     from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 
@@ -49,6 +52,9 @@ def load_model(folder: Path, precision: str, quantization: str | None = None, we
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=dtype(precision),
+        )
+        extra["device_map"] = (
+            device  # cuda: the GPU of this process (LOCAL_RANK); by default, every process takes GPU 0
         )
     with safe_checkpoints.named(folder):
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype(precision), weights_only=True, **extra)
@@ -85,7 +91,7 @@ def load_run(
     """
     from common.models import adapters
 
-    model = load_model(model_folder, precision, quantization)
+    model = load_model(model_folder, precision, quantization, device)
     model = adapters.load(model, method, Path(weights).parent)
     if merge and hasattr(model, "merge_and_unload"):
         model = model.merge_and_unload()

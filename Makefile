@@ -31,7 +31,7 @@ demo: $(READY) ## run the pipeline on two CPU cores in 5 minutes (TASK=all, glue
 status: $(READY) ## show the progress of the last runs and tails of failed logs (TABLE=glue)
 	@python workflow/scripts/status.py $(TABLE)
 
-plan: $(READY) ## estimate the cost of the tables: jobs, GPU-hours, downloads, disk (TABLE=glue, CONFIG=mine.yaml)
+plan: $(READY) ## estimate the cost of the tables: jobs, GPU-hours, downloads, licences, disk (TABLE=glue, CONFIG=mine.yaml)
 	@snakemake -n -q $(if $(CONFIG),--configfile $(CONFIG)) -- $(if $(TABLE),$(RESULTS)/table_$(TABLE).csv,all)
 
 report: $(READY) ## write the demo's tables and figures to one HTML file, demo/report.html

@@ -19,6 +19,8 @@ rule download_model:
         "../envs/hra.yaml"
     params:
         name="{model}",
+        # Snakemake ignores changes of params that are derived from the output: a licence repeats no download.
+        license=lambda wc, output: config["models"][wc.model].get("license"),
         source=lambda wc: config["models"][wc.model]["source"],
         mirror=config["mirror"],
         local_root=config["local_root"],
@@ -37,6 +39,7 @@ rule download_dataset:
         "../envs/hra.yaml"
     params:
         name="{task}/{dataset}",
+        license=lambda wc, output: dataset_entry(wc).get("license"),  # as above
         source=lambda wc: dataset_entry(wc)["source"],
         dataset=lambda wc: TASKS[wc.task].download(wc.dataset),
         mirror=config["mirror"],

@@ -31,8 +31,9 @@ TRAIN = 'label,sentence,more\n1,a fine day,x\n0,"so, no",x\n1,NA,x\n'
 DEV = "label,sentence\n0,none\n1,null\n"
 
 
-def job_of(manifest, source, dataset=None, mirror=None, local_root="."):
+def job_of(manifest, source, dataset=None, mirror=None, local_root=".", license=None):
     params = {"name": "glue/toy", "source": source, "mirror": mirror, "local_root": str(local_root), "network": True}
+    params["license"] = license
     if dataset:
         params["dataset"] = dataset
     rule = "download_dataset" if dataset else "download_model"
@@ -85,6 +86,16 @@ def test_dataset(toy):
     assert list(frame.columns) == ["sentence", "label"] and frame["label"].dtype == "int64"
     assert frame["sentence"].tolist() == ["a fine day", "so, no", "NA"]
     assert frame["label"].tolist() == [1, 0, 1]
+
+
+def test_the_manifest_records_the_licence(tmp_path):
+    source = {"kind": "local", "path": "."}
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw/config.json").write_text("{}")
+    found = [
+        run(tmp_path / "m.manifest.json", source, local_root=tmp_path / "raw", license=one) for one in (None, "MIT")
+    ]
+    assert [record.pop("license", None) for record in found] == [None, "MIT"] and found[0] == found[1]
 
 
 def test_the_same_data_gives_the_same_hash(toy):

@@ -1,9 +1,26 @@
-"""What `make plan` prints about downloads, without a network and without Snakemake."""
+"""What `make plan` prints about downloads and disk, without a network and without Snakemake."""
 
-from common.planning import plan
+import json
+
+import pytest
+
+from common import tasks
+from common.planning import disk, downloads, plan
 from common.planning.planned_jobs import Job
 from loopback import hub_server, loopback  # noqa: F401  (fixtures)
 from support import paper_config
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """Work in an empty folder; here(path, content) writes a JSON file."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(path: str, content: dict) -> None:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(json.dumps(content))
+
+    return write
 
 
 def download(kind: str, needed: bool = True, **wildcards: str) -> Job:
@@ -11,15 +28,108 @@ def download(kind: str, needed: bool = True, **wildcards: str) -> Job:
     return Job(f"download_{kind}", wildcards, [f"resources/{kind}s/{name}.manifest.json"], "log", needed=needed)
 
 
-def test_a_gated_download_without_a_token_is_a_warning(hub_server, monkeypatch):  # noqa: F811
-    config, jobs = (
-        paper_config(),
-        [download("model", model="llama2-7b"), download("dataset", task="math", dataset="gsm8k")],
-    )
+def run(rule: str, *outputs: str, **wildcards: str) -> Job:
+    wildcards = {"method": "hra", "variant": "r8", "seed": "0"} | wildcards
+    place = "/".join(("results", *(wildcards[name] for name in ("task", "dataset", "method", "variant"))))
+    paths = [f"{place}/{output}" for output in outputs]
+    return Job(rule, wildcards, paths, "log", record=next((path for path in paths if path.endswith("json")), None))
+
+
+def test_a_gated_download_without_a_token_is_a_warning(hub_server, here, monkeypatch):  # noqa: F811
+    config = paper_config()
+    jobs = [download("model", model="llama2-7b"), download("dataset", task="math", dataset="gsm8k")]
     (warning,) = plan.warnings(config, "table_math", jobs)
     assert warning.startswith("meta-llama/Llama-2-7b-hf: gated, and there is no token on this machine. Accept")
-    assert not list(plan.warnings(config | {"mirror": "/mirror"}, "table_math", jobs))
-    assert not list(plan.warnings(config, "table_math", [download("model", needed=False, model="llama2-7b")]))
+    assert not plan.warnings(config | {"mirror": "/mirror"}, "table_math", jobs)
+    assert not plan.warnings(config, "table_math", [download("model", needed=False, model="llama2-7b")])
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    assert not list(plan.warnings(config, "table_math", jobs))
+    assert not plan.warnings(config, "table_math", jobs)
     assert hub_server.requests == []
+
+
+def test_every_download_has_its_licence_and_equal_ones_share_a_line(here):
+    config = paper_config()
+    names = ("gsm8k", "math", "metamathqa-40k")
+    jobs = [download("model", model="llama2-7b"), *(download("dataset", task="math", dataset=name) for name in names)]
+    assert list(downloads.licences(config, [*jobs, Job("download_harness", {}, ["resources/h"], "log")])) == [
+        "llama2-7b: Llama 2 Community License, https://ai.meta.com/llama/license",
+        "gsm8k, math, metamathqa-40k: MIT",
+        "harness: not stated in the config",
+    ]
+    entries = [*config["models"].values(), *(one for some in config["datasets"].values() for one in some.values())]
+    assert all(entry.get("license") for entry in entries)
+
+
+def test_the_disk_of_full_fine_tuning(here):
+    config, weights = paper_config(), 4 * 184e6
+    outputs = ("train.json", "last/a.safetensors", "best/a.safetensors")
+    jobs = [run("train_glue", *outputs, task="glue", dataset=name, method="full", variant="all") for name in ("a", "b")]
+    found = disk.estimate(config, jobs)
+    # The last and the best step; in scratch also two training checkpoints, each with AdamW's two moments.
+    assert found.folders == {"results": {"weights": 2 * 2 * weights}}
+    assert (found.training, found.largest, found.unknown) == ((2 * 3 + 2) * weights, "full/all", [])
+    assert str(found) == "results 2.94 GB (weights 2.94); scratch 5.89 GB per running training (full/all, the largest)"
+
+
+def test_the_weights_of_an_adapter_are_known_from_its_initialisation_and_then_from_a_record(here):
+    config, run_of = paper_config(), {"task": "glue", "dataset": "cola"}
+    jobs = [
+        Job("augment", run_of | {"method": "hra", "variant": "r8"}, ["resources/augmented/hra/manifest.json"], "log"),
+        *(run("train_glue", "train.json", "last/a.safetensors", **run_of | {"dataset": name}) for name in ("a", "b")),
+    ]
+    assert disk.estimate(config, jobs).unknown == ["hra/r8", "hra/r8"]
+    assert str(disk.estimate(config, jobs)) == "unknown before the first run: hra/r8"
+    here("resources/augmented/hra/manifest.json", {"files": {"adapter_model.safetensors": {"bytes": 3e6}}})
+    assert disk.estimate(config, jobs).folders == {
+        "resources": {"initial adapters": 3e6},
+        "results": {"weights": 2 * 3e6},
+    }
+    here(jobs[1].record, {"adapter_bytes": 4e6})
+    assert disk.estimate(config, jobs).folders["results"] == {"weights": 2 * 4e6}
+
+
+def test_control_images_are_copies_of_the_archives(here):
+    config = paper_config()
+    jobs = [
+        *(download("dataset", task="control", dataset=name) for name in ("coco", "ade20k")),
+        *(
+            Job("hints", {"dataset": name}, [f"resources/hints/{name}.manifest.json"], "log")
+            for name in ("coco", "ade20k")
+        ),
+    ]
+    found = disk.estimate(config, jobs)
+    copies = 20e9 + (118287 + 5000) * 0.1 * 512**2
+    assert found.folders == {"resources": {"downloads": 20e9, "control images": pytest.approx(copies)}}
+    assert found.unknown == ["control images of ade20k"]
+    config["datasets"]["control"]["coco"]["take"] = {"train": 100}
+    used = disk.estimate(config, jobs).folders["resources"]["control images"]
+    assert used == pytest.approx(copies * 5100 / 123287)
+    here("resources/hints/coco.manifest.json", {"files": {"train.arrow": {"bytes": 22e9}}})
+    assert disk.estimate(config, jobs).folders["resources"]["control images"] == 22e9
+
+
+def test_generated_images_are_counted_where_they_are_kept(here):
+    config = paper_config()
+    nouns = {"noun": "dog"}
+    jobs = [
+        Job("gather_class_images", nouns, ["resources/class_images/dog.tar"], "log"),
+        run("gather_subject", "prompts/images.tar", task="subject", dataset="dog", benchmark="prompts"),
+        run("gather_control", "validation/images.tar", task="control", dataset="coco", benchmark="validation"),
+        run("gather_math", "gsm8k/outputs.jsonl.gz", task="math", dataset="metamathqa-40k", benchmark="gsm8k"),
+    ]
+    each = 1.5 * 512**2
+    epochs = len(tasks.load(config)["subject"].sampled("dog", "hra/r8"))
+    assert disk.estimate(config, jobs).folders == {
+        "resources": {"generated images": 200 * each},
+        "results": {"generated images": (25 * 4 * epochs + 5000) * each},
+    }
+    assert epochs == 11
+    here("results/control/coco/hra/r8/validation/images.tar", {})
+    assert disk.estimate(config, jobs).folders["results"] == {"generated images": 25 * 4 * 11 * each + 2}
+
+
+def test_a_folder_elsewhere_keeps_its_name(here, tmp_path):
+    config = paper_config()
+    config["pathvars"] = {"results": "out", "resources": "out/cache", "scratch": str(tmp_path / "fast"), "logs": "logs"}
+    for path, name in (("out/a", "results"), ("./out/cache/a", "resources"), (str(tmp_path / "fast/a"), "scratch")):
+        assert disk.folder(config, Job("train_glue", {}, [path], "log")) == name

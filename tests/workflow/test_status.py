@@ -161,11 +161,15 @@ def test_a_dry_run_ends_with_what_its_tables_cost(fresh, done):
         printed[1],
     )
     assert printed[2].startswith("  download: 0.37 GB (deberta-v3-base 0.37); unknown: mnli, sst2")
+    lines = {line.strip() for line in printed}
+    assert "licence:  deberta-v3-base: MIT" in lines
     # 8 datasets × 5 seeds of full fine-tuning, last and best, in float32.
-    assert printed[3].startswith(
-        f"  disk:     {40 * 2 * 4 * 184e6 / 1e9:.3g} GB of weights; unknown before the first run: ada"
-    )
-    assert printed[4] == "table_retention: 13 jobs (0 done), including 2 training runs, 3 evaluations"
+    assert (
+        f"disk:     resources 0.37 GB (downloads 0.37); results {40 * 2 * 4 * 184e6 / 1e9:.3g} GB (weights 58.9); "
+        "scratch 5.89 GB per running training (full/all, the largest); unknown before the first run: adalora/r8, "
+        "bitfit/all, boft/m2b8, head/linear and 9 more"
+    ) in lines
+    assert "table_retention: 13 jobs (0 done), including 2 training runs, 3 evaluations" in lines
     assert "table_math" not in output
 
     command = ("-n", "--configfile", "small.yaml", "--", TABLE)
@@ -186,7 +190,9 @@ def test_a_dry_run_ends_with_what_its_tables_cost(fresh, done):
         output,
     )
     assert "  download: 0.37 GB already downloaded; unknown: cola, mnli\n" in output
-    assert "  disk:     0.06 GB of weights; unknown before the first run: lora/r8\n" in output
+    assert re.search(
+        r"  disk:     .*results 0\.06 GB \(weights 0\.06\).*unknown before the first run: lora/r8\n", output
+    )
 
 
 WAITS = """

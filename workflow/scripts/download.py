@@ -4,10 +4,10 @@
     X/                 the files; for a dataset one {split}.parquet with text columns and `label`, for a subject its
                        images, for a control dataset its verified archives
 
-Rules `download_model` and `download_dataset`; params: name, source, mirror, local_root, and for a dataset `dataset`,
-its config entry. Partial downloads are in `.X.HASH.download/` (HASH: of the source), so that a second run resumes where
-the first stopped and never mixes two sources. A dataset's raw files are deleted after conversion; the manifest keeps
-their hashes.
+Rules `download_model` and `download_dataset`; params: name, license, source, mirror, local_root, and for a dataset
+`dataset`, its config entry. Partial downloads are in `.X.HASH.download/` (HASH: of the source), so that a second run
+resumes where the first stopped and never mixes two sources. A dataset's raw files are deleted after conversion; the
+manifest keeps their hashes.
 """
 
 import hashlib
@@ -45,6 +45,7 @@ def main(job: dict) -> None:
         raw.mkdir(parents=True, exist_ok=True)
         revision = sources.fetch(source, raw, params.get("mirror"), params.get("local_root") or ".", wanted)
         record = {"name": name, "source": source, "revision": revision, "folder": folder.name}
+        record |= {"license": params["license"]} if params.get("license") else {}
         if subject:
             record |= {"files": sources.listing(raw), "rows": {"images": images.check(raw, dataset["resolution"])}}
         elif kept:

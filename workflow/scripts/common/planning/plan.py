@@ -1,13 +1,12 @@
 """Cost estimates of tables from Snakemake's own plan, printed at the end of a dry run."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from common import methods, tasks
+from common import tasks
 from common.core import job
-from common.data import hub
-from common.planning import gpu_hours, planned_jobs
+from common.planning import disk, downloads, gpu_hours, planned_jobs
 from common.tasks.base import Task
 
 
@@ -83,79 +82,14 @@ def lines(config: dict, name: str, planned: list[planned_jobs.Job]) -> list[str]
     return [
         f"{name}: {len(planned)} jobs ({len(done)} done), including {', '.join(listed)}",
         f"  hours:    {gpu_hours.hours(done, left)}",
-        f"  download: {download(config, planned)}",
-        f"  disk:     {disk(config, planned)}",
+        f"  download: {downloads.summary(config, planned)}",
+        *(f"  licence:  {line}" for line in downloads.licences(config, planned)),
+        f"  disk:     {disk.estimate(config, planned)}",
         *(f"  warning:  {text}" for text in warnings(config, name, planned)),
     ]
 
 
 def warnings(config: dict, table: str, planned: list[planned_jobs.Job]) -> list[str]:
-    """List settings that give a table's numbers a different meaning than a reader expects, and missing tokens.
-
-    Needs no network: a gated source is only checked for a token on this machine.
-    """
+    """List settings that give a table's numbers a different meaning than a reader expects, and missing tokens."""
     task = tasks.load(config).get(table.removeprefix("table_"))
-    missing = [source(config, one)[0] for one in planned if one.stage == "download" and one.needed]
-    gates = [] if config.get("mirror") else [hub.missing_token(entry.get("source", {})) for entry in missing]
-    return [*(task.warnings() if task else ()), *filter(None, gates)]
-
-
-def download(config: dict, planned: list[planned_jobs.Job]) -> str:
-    """Add up download sizes, from the manifest if it exists, otherwise from the config's `gigabytes`."""
-    there, known, unknown = 0.0, {}, []
-    for one in planned:
-        if one.stage != "download":
-            continue
-        if manifest := gpu_hours.read(one.outputs[0]):
-            there += sum(entry["bytes"] for entry in manifest.get("files", {}).values()) / 1e9
-            continue
-        entry, name = source(config, one)
-        if "gigabytes" in entry:
-            known[name] = entry["gigabytes"]
-        elif entry.get("source", {}).get("kind") not in ("local", "init"):
-            unknown.append(name)
-    sizes = listed(f"{name} {size:.3g}" for name, size in known.items())
-    parts = [f"{sum(known.values()):.3g} GB ({sizes})"] * bool(known) + [f"{there:.3g} GB already downloaded"] * bool(
-        there
-    )
-    return "; ".join(parts + [f"unknown: {listed(unknown)}"] * bool(unknown)) or "nothing"
-
-
-def source(config: dict, one: planned_jobs.Job) -> tuple[dict, str]:
-    """Return the config's entry of a download, and its name."""
-    if "model" in one.wildcards:
-        return config["models"][one.wildcards["model"]], one.wildcards["model"]
-    if "dataset" in one.wildcards:
-        name = one.wildcards["dataset"]
-        return config["datasets"][one.wildcards["task"]][name], name
-    return {}, one.rule.removeprefix("download_")
-
-
-def disk(config: dict, planned: list[planned_jobs.Job]) -> str:
-    """Estimate the size of the runs' weights from records of the same variant, or the model's size if it is full."""
-    every = tasks.load(config)
-    trainings = [one for one in planned if one.stage == "train"]
-    sizes = {variant(one): record["adapter_bytes"] for one in trainings if (record := gpu_hours.read(one.record))}
-    total, unknown = 0, set()
-    for one in trainings:
-        task = every[one.wildcards["task"]]
-        size = sizes.get(variant(one)) if task.trains(variant(one)) else 0
-        if size is None and methods.of(config, one.wildcards["method"]).base == "all":
-            model = config["models"][task.settings["model"]]
-            size = 4 * model["parameters"] if "parameters" in model else None
-        if size is None:
-            unknown.add(variant(one))
-        total += (size or 0) * task.checkpoints(one.wildcards, one.outputs)
-    parts = [f"{total / 1e9:.3g} GB of weights"] * bool(total)
-    return (
-        "; ".join(parts + [f"unknown before the first run: {listed(sorted(unknown), 4)}"] * bool(unknown)) or "nothing"
-    )
-
-
-def variant(one: planned_jobs.Job) -> str:
-    return f"{one.wildcards['method']}/{one.wildcards['variant']}"
-
-
-def listed(names: Iterable[str], most: int = 8) -> str:
-    names = list(names)
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return [*(task.warnings() if task else ()), *downloads.missing_tokens(config, planned)]

@@ -12,6 +12,7 @@ from common.core import grid
 from common.core.errors import one_of
 from common.evaluators import registry
 
+PNG_BYTES = 1.5  # per pixel of a photograph, measured on COCO's images at 512 × 512
 FORWARD = 1 / 3  # of a training step: the backward pass costs twice as much as the forward pass
 CONVERTED = ("splits", "read", "columns", "label", "labels", "answer", "rows", "take")
 REQUIRED = (
@@ -141,6 +142,16 @@ class Task:
         """Return the number of times a run saves its weights."""
         return sum(path.endswith(".safetensors") for path in outputs)
 
+    def output_bytes(self, stage: str, wildcards: dict, downloaded: float | None) -> dict[str, float | None]:
+        """Estimate the bytes of a job's large outputs other than weights, by what they are; None: unknown.
+
+        `downloaded`: the bytes of the dataset's download; None: unknown.
+        """
+        if stage != "gather" or not self.reference_images:
+            return {}
+        images = self.work("generate", wildcards | {"n_shards": 1})
+        return {"generated images": images and images * PNG_BYTES * self.settings["resolution"] ** 2}
+
     def work(self, stage: str, wildcards: dict) -> float | None:
         """Return the number of rows that go through a training step (forward and backward); None if unknown."""
         if wildcards.get("dataset") not in self.datasets:
@@ -167,8 +178,10 @@ class Task:
 
 
 def rows(dataset: dict, split: str) -> int | None:
-    """Return the number of rows of a split, if the config specifies it."""
-    return (dataset.get("rows") or dataset.get("source", {}).get("rows") or {}).get(split)
+    """Return the number of rows of a split that are used, if the config specifies it."""
+    stated = (dataset.get("rows") or dataset.get("source", {}).get("rows") or {}).get(split)
+    taken = dataset.get("take", {}).get(split)
+    return min(filter(None, (stated, taken)), default=None)
 
 
 def scratch(config: dict, *parts: str) -> str:

@@ -5,9 +5,11 @@ Plain Python on plain dicts: imported by the Snakefile on login nodes, so no tor
 
 from common.core.errors import one_of
 from common.evaluators import registry
-from common.tasks.base import Task, scratch
+from common.tasks.base import Task, rows, scratch
 from common.tasks.control import hint_source
 from common.tasks.control.items import BENCHMARK
+
+HINT_BYTES = 0.1  # per pixel: edges as PNG; segmentation maps and landmarks take less
 
 
 class Control(Task):
@@ -83,7 +85,17 @@ class Control(Task):
         named = [run for run in of_this if f"{run['method']}/{run['variant']}" in wanted]
         return [run for run in named if run["seed"] == of_this[0]["seed"]]
 
-    # Checks and failures
+    def output_bytes(self, stage: str, wildcards: dict, downloaded: float | None) -> dict[str, float | None]:
+        if stage != "hints":
+            return super().output_bytes(stage, wildcards, downloaded)
+        # A row of {split}.arrow has a copy of the image file next to its control image.
+        entry = self.datasets[wildcards["dataset"]]
+        used = sum(rows(entry, split) or 0 for split in entry["splits"])
+        share = used / sum(entry["rows"].values()) if "rows" in entry else 1.0
+        drawn = used * HINT_BYTES * self.settings["resolution"] ** 2
+        return {"control images": None if downloaded is None else downloaded * share + drawn}
+
+    # Checks, failures and costs
 
     def check_settings(self) -> None:
         self.check_evaluators()

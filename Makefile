@@ -7,6 +7,7 @@ DATA ?=
 TABLE ?=
 CONFIG ?=
 RESULTS ?= results
+PROFILE ?=
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 READY := $(VENV)/.installed
@@ -15,9 +16,10 @@ READY := $(VENV)/.installed
 ROOT := $(if $(DATA),demo/real,demo)
 CONFIGS := config/demo/config.yaml $(or $(if $(DATA),config/demo/real_data.yaml),$(if $(TASK),,config/demo/quick.yaml))
 TARGETS := $(or $(TASK),$(if $(DATA),all,glue control))
+PROFILED := $(if $(PROFILE),--profile $(PROFILE)) $(if $(CONFIG),--configfile $(CONFIG))
 SNAKEMAKE := snakemake --cores $(CORES) --configfile $(CONFIGS) $(if $(DATA),--config local_root=$(DATA))
 
-.PHONY: help install demo status plan report test test-full fast lint format bench clean-demo
+.PHONY: help install demo status plan preflight report test test-full fast lint format bench clean-demo
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -33,6 +35,9 @@ status: $(READY) ## show the progress of the last runs and tails of failed logs 
 
 plan: $(READY) ## estimate the cost of the tables: jobs, GPU-hours, downloads, licences, disk (TABLE=glue, CONFIG=mine.yaml)
 	@snakemake -n -q $(if $(CONFIG),--configfile $(CONFIG)) -- $(if $(TABLE),$(RESULTS)/table_$(TABLE).csv,all)
+
+preflight: $(READY) ## check sources, disk, scheduler and GPUs before a GPU-hour is spent (TABLE=glue, CONFIG=mine.yaml, PROFILE=slurm)
+	@snakemake -n -q $(PROFILED) --config preflight=login -- preflight$(if $(TABLE),_$(TABLE))
 
 report: $(READY) ## write the demo's tables and figures to one HTML file, demo/report.html
 	$(SNAKEMAKE) --report $(ROOT)/report.html -- $(TARGETS)

@@ -40,6 +40,7 @@ include: "rules/generate.smk"
 include: "rules/evaluate.smk"
 include: "rules/tables.smk"
 include: "rules/pretrain.smk"
+include: "rules/preflight.smk"
 
 
 for task_rules in TASK_RULES:

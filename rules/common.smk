@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(workflow.basedir, "workflow", "scripts")))
 from common import methods, tasks
 from common.core import grid
 from common.core.errors import JobError
-from common.planning import config_validation, expected_runs, gpu_resources, plan, slurm
+from common.planning import config_validation, expected_runs, gpu_resources, plan, preflight, slurm
 
 try:
     config_validation.check(config)
@@ -22,7 +22,7 @@ except JobError as problem:
 
 # A dry run ends with the cost estimate; a real run records the planned jobs for `make status`.
 if workflow.output_settings.dryrun:
-    atexit.register(plan.show, workflow, config)
+    atexit.register(preflight.login if config["preflight"] else plan.show, workflow, config)
 
 # A rule's own wildcard constraints do not apply inside a pathvar (Snakemake 9.27): outputs of task-specific rules are
 # written with RUN and EVAL, inputs with <run> and <eval>.

@@ -24,7 +24,9 @@ from common.data.http_download import ExpectedFile
 TOKENS = "https://huggingface.co/settings/tokens"
 
 
-def file(source: dict, name: str, remedy: str) -> tuple[str, dict[str, str], ExpectedFile, str | None]:
+def file(
+    source: dict, name: str, remedy: str, retries: bool = True
+) -> tuple[str, dict[str, str], ExpectedFile, str | None]:
     """Return URL, request headers (with the token, if any), expected content and commit of a file of a `hub` source.
 
     Raises JobError if the Hub refuses, with a message per reason; `remedy`: what to do if the network fails.
@@ -37,7 +39,7 @@ def file(source: dict, name: str, remedy: str) -> tuple[str, dict[str, str], Exp
     repo, revision, endpoint = source["repo"], source["revision"], os.environ.get("HF_ENDPOINT")
     url = hf_hub_url(repo, name, repo_type=source.get("repo_type"), revision=revision, endpoint=endpoint)
     try:
-        metadata = get_hf_file_metadata(url, endpoint=endpoint, retry_on_errors=True)
+        metadata = get_hf_file_metadata(url, endpoint=endpoint, retry_on_errors=retries)
     except errors.RevisionNotFoundError as problem:
         raise JobError(f"{repo}: the Hub has no commit {revision}. Correct `revision`.") from problem
     except errors.EntryNotFoundError as problem:

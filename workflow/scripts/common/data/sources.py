@@ -164,14 +164,7 @@ def unpack(wheel: Path, path: str, folder: Path, wanted: Callable[[str], bool]) 
 
 def link_local(source: dict, folder: Path, local_root: str, wanted: Callable[[str], bool]) -> None:
     """Link files of this machine, which are read in place and not copied, but still hashed."""
-    # ./…: a path inside the project, independent of local_root
-    root = "." if source["path"].startswith("./") else local_root
-    place = (Path(root).expanduser() / source["path"]).resolve()
-    if not place.is_dir():
-        raise JobError(
-            f"expected a folder at {place}, found none (path {source['path']!r} under local_root {local_root!r}). "
-            "Correct one of them."
-        )
+    place = local_folder(source, local_root)
     hashes = source.get("files")
     if hashes is None:
         every = [found.relative_to(place).as_posix() for found in sorted(place.rglob("*")) if found.is_file()]
@@ -187,6 +180,19 @@ def link_local(source: dict, folder: Path, local_root: str, wanted: Callable[[st
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         path.symlink_to(found)
+
+
+def local_folder(source: dict, local_root: str) -> Path:
+    """Return the folder of a local source; raise JobError if there is none."""
+    # ./…: a path inside the project, independent of local_root
+    root = "." if source["path"].startswith("./") else local_root
+    place = (Path(root).expanduser() / source["path"]).resolve()
+    if not place.is_dir():
+        raise JobError(
+            f"expected a folder at {place}, found none (path {source['path']!r} under local_root {local_root!r}). "
+            "Correct one of them."
+        )
+    return place
 
 
 def inside(folder: Path, name: str) -> Path:

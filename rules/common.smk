@@ -144,5 +144,5 @@ def published(name, task=None):
 onerror:
     print(
         "Some jobs failed; finished work is kept. Rerun the same command to continue (training resumes from its last "
-        "checkpoint), or build the table from the available results with `--config incomplete=True`."
+        "checkpoint), or append `--config incomplete=True` to it to build the table from the available results."
     )

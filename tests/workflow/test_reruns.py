@@ -66,7 +66,7 @@ def test_a_learning_rate_plans_its_dataset_and_preset(done):
 
 def test_a_licence_and_a_comment_in_a_script_or_the_library_plan_nothing(done):
     done.change("config/config.yaml", "license: MIT", "license: Apache-2.0")
-    done.change("config/glue/datasets.yaml", "other: each set has its own", "each set has its own")
+    done.change("config/glue/datasets.yaml", "each set has its own", "other")
     for path in [*(done.folder / "workflow/scripts").rglob("*.py")]:
         path.write_text(path.read_text() + "\n# a comment\n")
     (done.folder / "hra").mkdir()

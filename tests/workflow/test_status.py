@@ -160,12 +160,12 @@ def test_a_dry_run_ends_with_what_its_tables_cost(fresh, done):
         r"  hours:    0 GPU-hours used, about \d+ GPU-hours remaining \(965 jobs estimated from the config\)",
         printed[1],
     )
-    assert printed[2].startswith("  download: 0.37 GB (deberta-v3-base 0.37); unknown: mnli, sst2")
+    assert printed[2].startswith("  download: 0.485 GB (deberta-v3-base 0.37, mnli 0.055, sst2 0.003, cola 0.0003, ")
     lines = {line.strip() for line in printed}
     assert "licence:  deberta-v3-base: MIT" in lines
     # 8 datasets × 5 seeds of full fine-tuning, last and best, in float32.
     assert (
-        f"disk:     resources 0.37 GB (downloads 0.37); results {40 * 2 * 4 * 184e6 / 1e9:.3g} GB (weights 58.9); "
+        f"disk:     resources 0.485 GB (downloads 0.485); results {40 * 2 * 4 * 184e6 / 1e9:.3g} GB (weights 58.9); "
         "scratch 5.89 GB per running training (full/all, the largest); unknown before the first run: adalora/r8, "
         "bitfit/all, boft/m2b8, head/linear and 9 more"
     ) in lines
@@ -189,7 +189,7 @@ def test_a_dry_run_ends_with_what_its_tables_cost(fresh, done):
         r"  hours:    4 GPU-hours used, about \S+ GPU-hours remaining \(4 jobs estimated from records, 6 jobs",
         output,
     )
-    assert "  download: 0.37 GB already downloaded; unknown: cola, mnli\n" in output
+    assert "  download: 0.0553 GB (cola 0.0003, mnli 0.055); 0.37 GB already downloaded\n" in output
     assert re.search(
         r"  disk:     .*results 0\.06 GB \(weights 0\.06\).*unknown before the first run: lora/r8\n", output
     )

@@ -142,8 +142,8 @@ def main(job: dict) -> None:
         ]
         raise JobError(
             f"{len(holes)} result(s) of {task} are missing: {', '.join(names[:3])}{', …' * (len(names) > 3)}. Rerun "
-            "the same command to finish them, or build the table from the available results with "
-            "--config incomplete=True"
+            "the same command to finish them, or append --config incomplete=True to it to build the table from the "
+            "available results"
         )
     cells = [{name: text(row.get(name)) for name in COLUMNS} | {"task": task} for row in rows]
     table = pd.DataFrame(cells, columns=COLUMNS)

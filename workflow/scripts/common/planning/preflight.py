@@ -4,7 +4,6 @@ Part `login` is a dry run of the requested tables. At its end, the sources of th
 checked. Every finding is a line, and all are written to results/preflight.json.
 """
 
-import re
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -14,7 +13,7 @@ from pathlib import Path
 from common.core import files, job
 from common.core.errors import JobError
 from common.data import reachability
-from common.planning import plan, site
+from common.planning import disk, downloads, plan, site
 from common.planning.site import Finding
 
 HARNESS = "download_harness"  # its sources are those of lm-evaluation-harness
@@ -40,10 +39,8 @@ def login(workflow, config: dict) -> None:
 
 def sources(config: dict, planned: Iterable) -> Iterator[Finding]:
     """Ask the source of every missing download for its first bytes."""
-    for one in planned:
-        if one.stage != "download":
-            continue
-        entry, name = plan.source(config, one)
+    for one in downloads.of(planned):
+        entry, name = downloads.entry(config, one)
         check = f"source {name}"
         if not one.needed:
             yield Finding(check, True, "already downloaded")
@@ -65,15 +62,10 @@ def reached(check: str, source: dict, config: dict) -> Finding:
 
 
 def needed_bytes(config: dict, planned: Iterable) -> dict[str, float]:
-    """Return the estimated bytes that downloads and weights will add to each folder."""
-    planned, folders = list(planned), config["pathvars"]
-    missing = [plan.source(config, one)[0] for one in planned if one.stage == "download" and one.needed]
-    weights = re.match(r"([\d.e+]+) GB", plan.disk(config, planned))
-    return {
-        folders["resources"]: sum(entry.get("gigabytes", 0) for entry in missing) * 1e9,
-        folders["results"]: float(weights[1]) * 1e9 if weights else 0.0,
-        folders["scratch"]: 0.0,
-    }
+    """Return the estimated bytes that the missing jobs will add to each folder."""
+    found = disk.estimate(config, [one for one in planned if one.needed])
+    wanted = {name: sum(part.values()) for name, part in found.folders.items()} | {"scratch": found.training}
+    return {config["pathvars"][name]: wanted.get(name, 0.0) for name in ("resources", "results", "scratch")}
 
 
 # The report

@@ -27,7 +27,7 @@ use rule generate as generate_math with:
     params:
         prompt=lambda wc: "".join(config["tasks"][wc.task]["prompt"].values()),
         split=lambda wc: benchmark_source(wc)[1],
-        generation=lambda wc: TASKS[wc.task].generation(wc.benchmark),
+        generation=lambda wc: TASKS[wc.task].generation(wc.benchmark, run_name(wc)),
         precision=hyperparameter("precision"),
         quantization=hyperparameter("quantization"),
 

@@ -43,7 +43,7 @@ def compared(tree, constants: dict[str, str]) -> list[tuple[int, str]]:
     found = []
     for node in ast.walk(tree):
         match node:
-            case ast.Compare(left=ast.Subscript(slice=ast.Constant(value="serve"))):
+            case ast.Compare(left=ast.Subscript(slice=ast.Constant(value="serve")) | ast.Name(id="serve")):
                 operands = []  # `lora` is also a way to serve
             case ast.Compare():
                 operands = [node.left, *node.comparators]

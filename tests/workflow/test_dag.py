@@ -518,13 +518,45 @@ def test_a_wrong_config_is_one_clear_message(config, path, value, message):
     assert len(str(problem.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize(("key", "value"), [("serve", "merged"), ("backend", "vllm")])
-def test_four_bits_are_neither_merged_into_nor_served_by_vllm(config, key, value):
+@pytest.mark.parametrize(
+    ("backend", "serve", "run"),
+    [("transformers", "merged", "hra"), ("vllm", "merged", "base"), ("vllm", "lora", "base")],
+)
+def test_four_bits_are_neither_merged_into_nor_served_by_vllm(config, backend, serve, run):
     put(config, "tasks.math.defaults.quantization", "nf4")
     config_validation.check(config)
-    put(config, f"tasks.math.generation.{key}", value)
-    with pytest.raises(JobError, match=r"tasks\.math: hra/\S+ is on a 4-bit base model, .* Use `serve: adapter`"):
+    config["tasks"]["math"]["generation"] |= {"backend": backend, "serve": serve}
+    with pytest.raises(JobError, match=rf"tasks\.math: {run}/\S+ is on a 4-bit base model, .* Use `serve: adapter`"):
         config_validation.check(config)
+
+
+@pytest.mark.parametrize(
+    ("backend", "serve", "message"),
+    [
+        ("transformers", {"hra": "lora", "lora/r32": "lora", "default": "adapter"}, None),
+        ("vllm", {"hra": "lora", "lora": "lora", "default": "merged"}, None),
+        ("vllm", "merged", None),
+        (
+            "vllm",
+            "adapter",
+            r"lora/r32: vLLM cannot serve its adapter as trained .*`serve: lora`, .*\(kinds hra, lora\)",
+        ),
+        ("vllm", {"hra": "adapter", "default": "merged"}, r"hra/r8: vLLM cannot serve its adapter as trained"),
+        ("transformers", "lora", r"oft/b16: expected a kind with an equivalent LoRA \(hra, lora\) .*, found oft"),
+        ("transformers", {"hra": "lora"}, r"lora/r32: generation.serve has no value .* lora or default"),
+        ("transformers", {"hra/r9": "lora", "default": "merged"}, r"serve: unknown method or variant 'hra/r9'"),
+        ("transformers", "none", r"generation.serve: 'none' is not .*adapter \(as trained\)"),
+    ],
+)
+def test_an_adapter_is_served_as_stated_or_the_config_is_refused(config, backend, serve, message):
+    config["tasks"]["math"]["generation"] |= {"backend": backend, "serve": serve}
+    if message:
+        with pytest.raises(JobError, match=message):
+            config_validation.check(config)
+        return
+    config_validation.check(config)
+    found = tasks.load(config)["math"].generation("gsm8k", "hra/r32")
+    assert found["serve"] == (serve if isinstance(serve, str) else serve["hra"])
 
 
 def test_snakemake_shows_that_message_and_stops(fresh):

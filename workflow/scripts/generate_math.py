@@ -4,16 +4,19 @@ All items are divided into batches, longest first, before the batches are assign
 and padding for any number of shards, so the merged file is byte-identical.
 """
 
+import gc
+import itertools
+import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from pkgutil import resolve_name
 
-from common import methods
 from common.core import files, manifests, predictions, provenance
 from common.core.errors import JobError
 from common.core.job import start
-from common.models import causal_lm, memory, precision
+from common.methods import METHODS
+from common.models import causal_lm, memory, precision, vllm_process
 
 
 def main(job: dict) -> None:
@@ -34,6 +37,7 @@ def main(job: dict) -> None:
         [len(row) for row in ids], generation["batch_size"], int(wildcards["shard"]), int(wildcards["n_shards"])
     )
     run = Run(job, model_folder, tokenizer)
+    run.check_lengths(ids, itertools.chain(*batches))
     answered = (run.with_vllm if generation["backend"] == "vllm" else run.with_transformers)(ids, batches)
     lines = [
         {"item": item, "prompt": prompts[item], "output": cut(text, generation["stop"]), "finish": finish}
@@ -63,16 +67,17 @@ class Run:
         self.params, self.tokenizer, self.model_folder = job["params"], tokenizer, model_folder
         self.weights = Path(job["input"]["last"])
         self.generation = self.params["generation"]
+        self.method = METHODS[self.params["method"]["kind"]]
         self.precision = self.params["precision"]
         self.device = provenance.pick_device(job["resources"].get("gpu", 0), self.params.get("device"))
 
-    def model(self, merge: bool):
+    def model(self, merge: bool, device: str | None = None):
         return causal_lm.load_run(
             self.model_folder,
             self.params["method"],
             self.weights,
             self.precision,
-            self.device,
+            device or self.device,
             self.params.get("quantization"),
             merge,
         )
@@ -81,22 +86,25 @@ class Run:
         from tqdm import tqdm
 
         model = self.model(self.generation["serve"] == "merged")
-        if self.generation["serve"] == "lora":
+        if self.generation["serve"] == "lora" and self.method.trains:
             model = self.as_lora(model)
-        limit = model.config.max_position_embeddings - self.generation["max_new_tokens"]
         with tqdm(total=sum(map(len, batches)), desc="generate", unit="item", disable=None) as progress:
             for batch in batches:
-                yield from memory.split_on_oom(lambda some: list(self.answer(model, ids, some, limit)), batch, "items")
+                yield from memory.split_on_oom(lambda some: list(self.answer(model, ids, some)), batch, "items")
                 progress.update(len(batch))
 
-    def answer(self, model, ids: list[list[int]], batch: list[int], limit: int) -> Iterable[tuple[int, str, str]]:
-        import torch
-
-        if long := [item for item in batch if len(ids[item]) > limit]:
+    def check_lengths(self, ids: list[list[int]], items: Iterable[int]) -> None:
+        """Raise JobError if a question and `max_new_tokens` do not fit into the model's context."""
+        limit = causal_lm.context(self.model_folder) - self.generation["max_new_tokens"]
+        if long := [item for item in items if len(ids[item]) > limit]:
             raise JobError(
                 f"item {long[0]}: the question takes {len(ids[long[0]])} tokens, and max_new_tokens = "
                 f"{self.generation['max_new_tokens']} leaves {limit} of the model's context. Lower max_new_tokens."
             )
+
+    def answer(self, model, ids: list[list[int]], batch: list[int]) -> Iterable[tuple[int, str, str]]:
+        import torch
+
         self.tokenizer.padding_side = "left"
         padded = self.tokenizer.pad({"input_ids": [ids[item] for item in batch]}, return_tensors="pt").to(self.device)
         stop = {"stop_strings": self.generation["stop"], "tokenizer": self.tokenizer} if self.generation["stop"] else {}
@@ -124,43 +132,46 @@ class Run:
         from peft import PeftModel
 
         with tempfile.TemporaryDirectory() as folder:
-            self.export_lora(model, folder)
+            self.export_lora(model, Path(folder))
             return PeftModel.from_pretrained(model.unload(), folder).eval()
 
-    def export_lora(self, model, folder: str) -> None:
-        kind = self.params["method"]["kind"]
-        if not (export := methods.METHODS[kind].export_lora):
-            able = ", ".join(one for one, method in methods.METHODS.items() if method.export_lora)
-            raise JobError(f"generation.serve: lora is for kind {able}, this is {kind}.")
-        resolve_name(export)(model, folder)
+    def export_lora(self, model, folder: Path) -> None:
+        resolve_name(self.method.export_lora)(model, folder)
 
     def with_vllm(self, ids: list[list[int]], batches: list[list[int]]) -> Iterable[tuple[int, str, str]]:
         """Generate all items of the shard at once, since vLLM does its own batching."""
+        vllm_process.python()  # an error now rather than after the export, which takes minutes
+        items = list(itertools.chain(*batches))
+        sampling = {"max_tokens": self.generation["max_new_tokens"], "stop": self.generation["stop"] or None}
+        folder = Path(self.params["scratch"]) / "vllm"
+        shutil.rmtree(folder, ignore_errors=True)  # of a killed attempt
+        folder.mkdir(parents=True)
         try:
-            from vllm import LLM, SamplingParams
-            from vllm.lora.request import LoRARequest
-        except ImportError as problem:
-            raise JobError("generation.backend: vllm needs `pip install vllm` in this environment.") from problem
-        dtype = precision.NAMES[self.precision]
-        with tempfile.TemporaryDirectory(dir=self.params["scratch"]) as folder:
-            if self.generation["serve"] == "lora":
-                self.export_lora(self.model(merge=False), folder)
-                rank = 2 ** (self.params["method"]["peft"]["r"] - 1).bit_length()
-                engine = LLM(str(self.model_folder), dtype=dtype, enable_lora=True, max_lora_rank=max(8, rank), seed=0)
-                request = LoRARequest("run", 1, folder)
-            else:
-                self.model(merge=True).save_pretrained(folder)
-                self.tokenizer.save_pretrained(folder)
-                engine, request = LLM(folder, dtype=dtype, seed=0), None
-            sampling = SamplingParams(
-                temperature=0, max_tokens=self.generation["max_new_tokens"], stop=self.generation["stop"] or None
+            base, adapter = self.exported(folder / "model")
+            gc.collect()  # PEFT's models refer to themselves
+            answers = vllm_process.generate(
+                base,
+                self.model_folder,
+                adapter,
+                precision.NAMES[self.precision],
+                [ids[item] for item in items],
+                sampling,
+                folder,
             )
-            items = [item for batch in batches for item in batch]
-            answers = engine.generate(
-                [{"prompt_token_ids": ids[item]} for item in items], sampling, lora_request=request
-            )
-            for item, answer in zip(items, answers, strict=True):
-                yield item, answer.outputs[0].text, answer.outputs[0].finish_reason
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        for item, (text, finish) in zip(items, answers, strict=True):
+            yield item, text, finish
+
+    def exported(self, folder: Path) -> tuple[Path, Path | None]:
+        """Return the folders of a model and of a LoRA adapter, or None, that vLLM can load; writes to `folder`."""
+        if not self.method.trains:
+            return self.model_folder, None
+        if self.generation["serve"] == "lora":
+            self.export_lora(self.model(merge=False, device="cpu"), folder)
+            return self.model_folder, folder
+        self.model(merge=True, device="cpu").save_pretrained(folder)
+        return folder, None
 
 
 if __name__ == "__main__":

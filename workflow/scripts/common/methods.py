@@ -167,6 +167,7 @@ METHODS = {
         colour="#0072B2",
         peft_config="LoraConfig",
         starts_from_weights=lora_starts_from_weights,
+        export_lora="peft:PeftModel.save_pretrained",
         tensors=lora_tensors,
     ),
     "oft": Method(colour="#E69F00", peft_config="OFTConfig", one_of=("r", "oft_block_size"), tensors=oft_tensors),

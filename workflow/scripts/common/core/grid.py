@@ -40,7 +40,17 @@ def datasets(config: dict, task: str) -> list[str]:
 
 def preset(config: dict, task: str, run: str) -> str | None:
     """Return the name of the hyper-parameter preset of `method/variant`; None if the task gives none."""
-    chosen = config["tasks"][task]["preset"]
+    return of_run(config["tasks"][task]["preset"], run)
+
+
+def run_keys(config: dict) -> list[str]:
+    """List the keys that `of_run` looks up."""
+    variants = [f"{name}/{variant}" for name, one in config["methods"].items() for variant in one["variants"]]
+    return ["default", *config["methods"], *variants]
+
+
+def of_run(chosen: str | dict[str, str], run: str) -> str | None:
+    """Return the value for `method/variant` of a setting: one for all runs, or by run, by method and `default`."""
     names = (run, run.split("/")[0], "default")
     return chosen if isinstance(chosen, str) else next((chosen[name] for name in names if name in chosen), None)
 

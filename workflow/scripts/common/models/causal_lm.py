@@ -32,6 +32,13 @@ def gguf(folder: Path) -> dict[str, str]:
     return {"gguf_file": found[0].name} if found else {}
 
 
+def context(folder: Path) -> int:
+    """Return the number of tokens in the model's context."""
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(folder, **gguf(folder)).max_position_embeddings
+
+
 def load_model(
     folder: Path, precision: str, quantization: str | None = None, device: str = "cpu", weights: bool = True
 ):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from common import methods, tasks
 from common.core.errors import JobError, expect, one_of
-from common.core.grid import averages, preset
+from common.core.grid import averages, preset, run_keys
 from common.planning.method_checks import check_preset, check_variant
 from common.tasks.base import REQUIRED, Task
 
@@ -80,9 +80,8 @@ def check_task(task: Task) -> None:
     place = f"config: tasks.{task.name}"
     one_of(f"{place}.model", "model", entry["model"], config["models"])
     if isinstance(entry["preset"], dict):
-        variants = [f"{name}/{variant}" for name, one in config["methods"].items() for variant in one["variants"]]
         for name in entry["preset"]:
-            one_of(f"{place}.preset", "method or variant", name, ["default", *config["methods"], *variants])
+            one_of(f"{place}.preset", "method or variant", name, run_keys(config))
     for index, block in enumerate(entry["grid"]):
         for run in block["runs"]:
             method, variant = run.split("/")

@@ -34,11 +34,15 @@ class Math(Task):
             return self.settings["retention"]["resources"]
         return super().resources(rule, stage)
 
-    def generation(self, benchmark: str) -> dict:
-        """Return the settings that a benchmark's answers depend on; the number of shards is not one of them."""
+    def generation(self, benchmark: str, run: str) -> dict:
+        """Return the settings that a run's answers depend on; the number of shards is not one of them."""
         entry = self.settings["generation"]
-        chosen = {key: entry[key] for key in ("batch_size", "stop", "backend", "serve")}
+        chosen = {key: entry[key] for key in ("batch_size", "stop", "backend")} | {"serve": self.serve(run)}
         return chosen | {"max_new_tokens": entry["max_new_tokens"][benchmark]}
+
+    def serve(self, run: str) -> str | None:
+        """Return how a run's adapter is served: adapter, merged, lora or, if the setting does not cover it, None."""
+        return grid.of_run(self.settings["generation"]["serve"], run)
 
     def retention_benchmarks(self) -> dict[str, dict]:
         """Return the retention benchmarks to run, without those disabled by `unsafe_code: false`."""
@@ -83,16 +87,10 @@ class Math(Task):
         for name in trained:
             for benchmark in self.datasets[name]["benchmarks"]:
                 one_of(f"{place}.generation.max_new_tokens", "benchmark", benchmark, generation["max_new_tokens"])
-        merges = generation["serve"] == "merged" or generation["backend"] == "vllm"
+        for key in generation["serve"] if isinstance(generation["serve"], dict) else ():
+            one_of(f"{place}.generation.serve", "method or variant", key, grid.run_keys(self.config))
         for run in runs:
-            name = f"{run['method']}/{run['variant']}"
-            expect(
-                methods.of(self.config, run["method"]).merges_quantized
-                or not merges
-                or not self.hyperparameters(run["dataset"], name).get("quantization"),
-                f"{place}: {name} is on a 4-bit base model, which cannot be merged, nor served by vLLM as in training. "
-                "Use `serve: adapter` or `lora` with `backend: transformers`, or `quantization: null`",
-            )
+            self.check_serving(f"{place}: {run['method']}/{run['variant']}", run)
         compared = self.settings.get("compute", {}).get("runs", [])
         for run in compared:
             one_of(f"{place}.compute.runs", "run of the grid", run, grid.names(self.config, self.name))
@@ -101,6 +99,33 @@ class Math(Task):
             self.check_micro_batches(name, [run for run in compared if run in found])
         if self.settings.get("retention"):
             self.check_retention(f"{place}.retention", trained)
+
+    def check_serving(self, place: str, run: dict) -> None:
+        """Raise JobError if the backend cannot serve a run's adapter as requested."""
+        method, name = methods.of(self.config, run["method"]), f"{run['method']}/{run['variant']}"
+        vllm, serve = self.settings["generation"]["backend"] == "vllm", self.serve(name)
+        quantized = self.hyperparameters(run["dataset"], name).get("quantization")
+        expect(
+            not quantized or not (vllm or (serve == "merged" and not method.merges_quantized)),
+            f"{place} is on a 4-bit base model, which cannot be merged, nor served by vLLM as in training. "
+            "Use `serve: adapter` or `lora` with `backend: transformers`, or `quantization: null`",
+        )
+        if not method.trains:
+            return
+        able = ", ".join(kind for kind, one in methods.METHODS.items() if one.export_lora)
+        expect(
+            serve is not None, f"{place}: generation.serve has no value for it. Add one for {run['method']} or default"
+        )
+        expect(
+            not vllm or serve != "adapter",
+            f"{place}: vLLM cannot serve its adapter as trained (`serve: adapter`). Use `serve: lora`, an equivalent "
+            f"LoRA (kinds {able}), or `merged`, which rounds every adapted weight to the model's precision",
+        )
+        expect(
+            serve != "lora" or method.export_lora,
+            f"{place}: expected a kind with an equivalent LoRA ({able}) for `serve: lora`, found "
+            f"{self.config['methods'][run['method']]['kind']}. Use `serve: {{default: merged, …: lora}}`",
+        )
 
     def check_retention(self, place: str, trained: set[str]) -> None:
         entry = self.settings["retention"]

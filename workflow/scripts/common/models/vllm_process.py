@@ -1,0 +1,84 @@
+"""Generation with vLLM in a process of its own, with the Python of another environment.
+
+vLLM pins torch and transformers to other versions than this project, and takes nearly all of the GPU's memory, so
+nothing else may be on it. The child process runs this module: it imports vLLM, and of the project only `core`.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from common.core import files, launcher
+from common.core.errors import JobError, expect
+
+PYTHON = "HRA_VLLM_PYTHON"  # environment variable: the Python of vLLM's environment
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # values of max_lora_rank (vllm/config/lora.py)
+
+
+def python() -> str:
+    """Return the Python that imports vLLM; raise JobError if it does not."""
+    chosen = os.environ.get(PYTHON, sys.executable)
+    find = "import importlib.util, sys; sys.exit(importlib.util.find_spec('vllm') is None)"
+    try:
+        found = not subprocess.run([chosen, "-c", find]).returncode
+    except OSError:
+        found = False
+    expect(
+        found,
+        f"generation.backend: vllm needs an environment with vLLM, found none in {chosen}. Create one "
+        f"(python3 -m venv .venv-vllm; .venv-vllm/bin/pip install '.[vllm]') and set {PYTHON} to its bin/python.",
+    )
+    return chosen
+
+
+def generate(
+    base: Path,
+    tokenizer: Path,
+    adapter: Path | None,
+    dtype: str,
+    prompts: list[list[int]],
+    sampling: dict,
+    folder: Path,
+) -> list[list[str]]:
+    """Return [text, "stop" or "length"] for every prompt, a list of token IDs, sampled greedily.
+
+    `base`, `tokenizer`: folders; `adapter`: a LoRA adapter's folder, or None; `sampling`: max_tokens and stop;
+    `folder`: for the request and the answers. Raises JobError if vLLM fails.
+    """
+    # Without `generation_config`, the model's own file would add end tokens.
+    engine = {"model": str(base), "tokenizer": str(tokenizer), "dtype": dtype, "seed": 0, "generation_config": "vllm"}
+    if adapter:
+        rank = files.read_json(adapter / "adapter_config.json")["r"]
+        expect(rank <= RANKS[-1], f"vLLM serves LoRA up to rank {RANKS[-1]}, found {rank}. Use serve: merged.")
+        engine |= {"enable_lora": True, "max_lora_rank": next(size for size in RANKS if size >= rank)}
+    request, answers = folder / "vllm.request.json", folder / "vllm.answers.json"
+    content = {"engine": engine, "adapter": adapter and str(adapter), "prompts": prompts, "answers": str(answers)}
+    files.write_json(request, content | {"sampling": {"temperature": 0} | sampling})
+    scripts = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {launcher.JOB_PROCESS: str(os.getpid()), "PYTHONPATH": os.pathsep.join(scripts)}
+    done = subprocess.run([python(), "-m", __name__, str(request)], env=os.environ | environment)
+    if done.returncode:
+        raise JobError(f"vLLM ended with status {done.returncode}. Its own message precedes this one in the log.")
+    return files.read_json(answers)
+
+
+def answer(request: dict) -> None:
+    """Write the answers to a request of `generate`, in this process."""
+    from vllm import LLM, SamplingParams
+    from vllm.lora.request import LoRARequest
+
+    engine = LLM(**request["engine"])
+    outputs = engine.generate(
+        [{"prompt_token_ids": ids} for ids in request["prompts"]],
+        SamplingParams(**request["sampling"]),
+        lora_request=LoRARequest("run", 1, request["adapter"]) if request["adapter"] else None,
+    )
+    answers = [[output.outputs[0].text, output.outputs[0].finish_reason] for output in outputs]
+    files.write_json(request["answers"], answers)
+
+
+if __name__ == "__main__":
+    launcher.end_with_the_job()
+    answer(json.loads(Path(sys.argv[1]).read_text()))

@@ -86,6 +86,8 @@ def test_the_weights_of_an_adapter_are_known_from_its_initialisation_and_then_fr
     }
     here(jobs[1].record, {"adapter_bytes": 4e6})
     assert disk.estimate(config, jobs).folders["results"] == {"weights": 2 * 4e6}
+    jobs[0].needed = jobs[1].needed = False
+    assert disk.estimate(config, jobs, missing=True).folders == {"results": {"weights": 4e6}}
 
 
 def test_control_images_are_copies_of_the_archives(here):
@@ -104,6 +106,8 @@ def test_control_images_are_copies_of_the_archives(here):
     config["datasets"]["control"]["coco"]["take"] = {"train": 100}
     used = disk.estimate(config, jobs).folders["resources"]["control images"]
     assert used == pytest.approx(copies * 5100 / 123287)
+    jobs[0].needed = False
+    assert disk.estimate(config, jobs, missing=True).folders == {"resources": {"control images": used}}
     here("resources/hints/coco.manifest.json", {"files": {"train.arrow": {"bytes": 22e9}}})
     assert disk.estimate(config, jobs).folders["resources"]["control images"] == 22e9
 

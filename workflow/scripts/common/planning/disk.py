@@ -45,18 +45,21 @@ class Disk:
         return "; ".join(parts) or "nothing"
 
 
-def estimate(config: dict, planned: Iterable[Job]) -> Disk:
-    """Estimate what the jobs of a table leave on the disk, whether they have run or not."""
+def estimate(config: dict, planned: Iterable[Job], missing: bool = False) -> Disk:
+    """Estimate what the jobs of a table leave on the disk; `missing`: only those that have yet to run."""
     found, every, planned = Disk(), tasks.load(config), list(planned)
     sizes, downloaded = weights(planned), {}
     for one in downloads.of(planned):
+        dataset = one.wildcards.get("task"), one.wildcards.get("dataset")
         amount = downloads.size(config, one)
-        found.add(folder(config, one), "downloads", amount or 0.0)
-        downloaded[one.wildcards.get("task"), one.wildcards.get("dataset")] = (
-            downloads.manifest_bytes(one.outputs[0]) or amount
-        )
+        # Files that are read in place take no space, but their manifest has their size.
+        downloaded[dataset] = downloads.manifest_bytes(one.outputs[0]) or amount
+        if one.needed or not missing:
+            found.add(folder(config, one), "downloads", amount or 0.0)
     for one in planned:
         task = gpu_hours.task_of(every, one.rule, one.wildcards)
+        if missing and not one.needed:
+            continue
         if one.stage == "augment":
             found.add(folder(config, one), "initial adapters", downloads.manifest_bytes(one.outputs[0]))
         elif one.stage == "train":

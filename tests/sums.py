@@ -33,6 +33,7 @@ MATH_SETTINGS = {
     "adam_epsilon": 1e-8,
     "schedule": "cosine",
     "precision": "float32",
+    "base_precision": "float32",
     "gradient_checkpointing": False,
     "group_by_length": True,
 }

@@ -139,7 +139,7 @@ def test_lpips_is_its_formula(vgg, shown):
     """Layer by layer as the paper has it: unit length over channels, weighted squares, mean over positions, sum."""
     lpips = registry.load({"kind": "lpips-vgg", "size": 32}, vgg)
     layers = torch.load(vgg / "vgg.pth")
-    pixels = vision_networks.resized_tensor(shown[:2], 32)
+    pixels = torch.stack([(lpips.pixels(picture) + 1) / 2 for picture in shown[:2]])
     # ImageNet's mean and standard deviation for pixels of 0 to 1.
     mean, deviation = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[..., None, None]
     x = (pixels - mean) / deviation

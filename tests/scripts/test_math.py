@@ -88,7 +88,7 @@ def test_the_prompt_at_generation_is_the_one_that_was_trained(tiny_math, tokeniz
     ids, labels = rows[0]["input_ids"], rows[0]["labels"]
     asked = ids[: labels.count(causal_lm.IGNORED)]
     question = tokenizer.decode(asked).removesuffix("\n")
-    assert causal_lm.encode(question, "{question}\n", tokenizer) == asked
+    assert causal_lm.encode(f"{question}\n", tokenizer) == asked
 
 
 def test_a_long_response_is_cut_and_a_long_question_left_out(tiny_math, tokenizer, capsys):

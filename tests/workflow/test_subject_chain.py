@@ -24,7 +24,7 @@ TINY = {
             "prompts": {"object": ["a {subject} on the left", "a {subject} on a blue background"]},
             "resolution": subjects.RESOLUTION,
             "resources": {"gpu": 0, "threads": 1, "mem_mb": 1000, "runtime": 10},
-            "class_images": {"images": 4, "shards": 1},
+            "class_images": {"images": 4, "shards": 1, "inference_steps": 2},
             "generation": {
                 "shards": 2,
                 "images": 2,

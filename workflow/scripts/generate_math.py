@@ -31,8 +31,7 @@ def main(job: dict) -> None:
     tokenizer = causal_lm.load_tokenizer(model_folder)
     questions = parquet.read_table(data_folder / f"{params['split']}.parquet")["question"].to_pylist()
     prompts = [params["prompt"].replace("{question}", question) for question in questions]
-    ids = [causal_lm.encode(question, params["prompt"], tokenizer) for question in questions]
-    ids = [causal_lm.without_end(row, tokenizer) for row in ids]
+    ids = [causal_lm.encode(prompt, tokenizer) for prompt in prompts]
     batches = shard(
         [len(row) for row in ids], generation["batch_size"], int(wildcards["shard"]), int(wildcards["n_shards"])
     )

@@ -35,8 +35,9 @@ def main(job: dict) -> None:
     augmented = manifests.folder(job["input"]["augmented"])
     tokenizer = causal_lm.load_tokenizer(model_folder)
     train = causal_lm.training_rows(data_folder, "train", params["prompt"], tokenizer, settings["max_length"])
-    precision = METHODS[method["kind"]].precision or settings["precision"]
-    model = causal_lm.load_model(model_folder, precision, settings.get("quantization"), device)
+    quantization = settings.get("quantization")
+    precision = METHODS[method["kind"]].precision or settings["precision" if quantization else "base_precision"]
+    model = causal_lm.load_model(model_folder, precision, quantization, device)
     if settings["max_length"] > model.config.max_position_embeddings:
         raise JobError(
             f"max_length: expected at most {model.config.max_position_embeddings} tokens for {params['model_name']}, "

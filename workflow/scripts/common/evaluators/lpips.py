@@ -24,12 +24,17 @@ class Lpips(Evaluator):
         """Embed images as (N, d), with distance |a − b|². d is large: 33 million for VGG at 512 × 512."""
         import torch
 
-        from common.evaluators.vision_networks import resized_tensor
-
         with torch.inference_mode():
-            return torch.cat(
-                [self.network((resized_tensor([image], self.size) * 2 - 1).to(self.device)) for image in images]
-            )
+            return torch.cat([self.network(self.pixels(image)[None].to(self.device)) for image in images])
+
+    def pixels(self, image):
+        """Convert an RGB image to (3, size, size) in −1 to 1, with torchvision's resize as in the official evaluation.
+
+        The aspect ratio is not kept, and the interpolation is bilinear.
+        """
+        from torchvision.transforms import functional
+
+        return functional.to_tensor(functional.resize(image, [self.size, self.size])) * 2 - 1
 
     def score(self, images: Collection, reference: Reference) -> Scores:
         if reference.itself:

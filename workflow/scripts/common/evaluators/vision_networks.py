@@ -14,7 +14,7 @@ SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 
 
 def resized_tensor(images: list, side: int) -> torch.Tensor:
-    """Convert RGB images to (N, 3, side, side) in 0 to 1, with a plain resize as in the official evaluation."""
+    """Convert RGB images to (N, 3, side, side) in 0 to 1, without keeping their aspect ratio."""
     resized = [image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC) for image in images]
     return torch.from_numpy(numpy.stack([numpy.asarray(image) for image in resized])).permute(0, 3, 1, 2) / 255
 

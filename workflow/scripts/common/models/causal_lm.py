@@ -1,7 +1,7 @@
 """Causal language models: loading, prompts, training rows and a run's weights.
 
-Prompt and response are tokenized separately and concatenated, so that the prompt in generation is token for token the
-same as in training.
+A response is tokenized as the continuation of its prompt, without the space that SentencePiece inserts before a text of
+its own. The prompt in generation is token for token the same as in training.
 """
 
 from pathlib import Path
@@ -105,9 +105,21 @@ def load_run(
     return (model if quantization else model.to(device)).eval()
 
 
-def encode(question: str, prompt: str, tokenizer) -> list[int]:
-    """Encode a question in its prompt, a template with `{question}`, as token IDs."""
-    return tokenizer(prompt.replace("{question}", question))["input_ids"]
+def encode(text: str, tokenizer) -> list[int]:
+    """Encode a prompt as token IDs, without the end-of-text token that some tokenizers append."""
+    ids = tokenizer(text)["input_ids"]
+    return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids
+
+
+def encode_row(text: str, response: str, tokenizer) -> tuple[list[int], list[int]]:
+    """Encode a prompt and, as its continuation, a response: the token IDs of both.
+
+    Where a token would span them, the response is encoded on its own, since generation starts after the prompt.
+    """
+    asked, both = encode(text, tokenizer), encode(text + response, tokenizer)
+    if both[: len(asked)] == asked:
+        return asked, both[len(asked) :]
+    return asked, tokenizer(response, add_special_tokens=False)["input_ids"]
 
 
 def training_rows(folder: Path, split: str, prompt: str, tokenizer, max_length: int):
@@ -118,9 +130,9 @@ def training_rows(folder: Path, split: str, prompt: str, tokenizer, max_length: 
     from datasets import Dataset
     from pyarrow import parquet
 
-    def encode_row(row: dict) -> dict:
-        asked = without_end(encode(row["question"], prompt, tokenizer), tokenizer)
-        said = tokenizer(row["answer"], add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
+    def encoded(row: dict) -> dict:
+        asked, said = encode_row(prompt.replace("{question}", row["question"]), row["answer"], tokenizer)
+        said.append(tokenizer.eos_token_id)
         labels = [IGNORED] * len(asked) + said
         return {
             "input_ids": (asked + said)[:max_length],
@@ -131,7 +143,7 @@ def training_rows(folder: Path, split: str, prompt: str, tokenizer, max_length: 
 
     # In memory: a cache next to the data would need locks, which shared file systems do not always support.
     data = Dataset(parquet.read_table(folder / f"{split}.parquet", columns=["question", "answer"]))
-    rows = data.map(encode_row, remove_columns=["question", "answer"], keep_in_memory=True, load_from_cache_file=False)
+    rows = data.map(encoded, remove_columns=["question", "answer"], keep_in_memory=True, load_from_cache_file=False)
     cut = sum(length > max_length for length in rows["length"])
     fitting = [index for index, asked in enumerate(rows["asked"]) if asked < max_length]
     if not fitting:
@@ -141,8 +153,3 @@ def training_rows(folder: Path, split: str, prompt: str, tokenizer, max_length: 
         f"{len(rows) - len(fitting)} of them dropped because the question fills these"
     )
     return rows.select(fitting, keep_in_memory=True).remove_columns(["asked", "length"])
-
-
-def without_end(ids: list[int], tokenizer) -> list[int]:
-    """Strip the end-of-text token that some tokenizers append, since the response follows the prompt."""
-    return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids

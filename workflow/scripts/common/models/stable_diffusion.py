@@ -80,7 +80,7 @@ def text_embeddings(folder: Path, prompts: list[str], precision: str, device: st
 
 
 class Sampler:
-    """Generates images from prompts and seeds with multistep DPM-Solver++; only the initial noise is random.
+    """Generates images from prompts and seeds with multistep DPM-Solver++, or with the model's own scheduler.
 
     The noise is sampled on the CPU with one generator per image, so a seed gives the same image on every device. A
     different batch changes rounding: by at most one grey level in float32, and imperceptibly in half precision.
@@ -105,7 +105,8 @@ class Sampler:
             raise JobError(
                 f"{folder} has no safety checker. Set `safety_checker: false`, or add it to the model's files."
             )
-        self.pipe.scheduler = self.scheduler(self.pipe.scheduler.config)
+        if sampling.get("scheduler") != "model":
+            self.pipe.scheduler = self.scheduler(self.pipe.scheduler.config)
         self.pipe.set_progress_bar_config(disable=True)
         self.pipe.to(device)
         self.pipe.unet.requires_grad_(False)

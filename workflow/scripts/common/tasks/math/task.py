@@ -14,7 +14,7 @@ from common.tasks.base import Task
 class Math(Task):
     name = "math"
     architecture = "causal_lm"
-    required = ("epochs", "max_length", "gradient_checkpointing", "group_by_length")
+    required = ("epochs", "max_length", "base_precision", "gradient_checkpointing", "group_by_length")
     lambda_sources = ("Figure 4", "Table 7")
     own_rules = ("download_harness",)
     notes = (

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from torchvision.transforms import functional
 
 from common.core.sharding import seed as seed_of
 from common.models import stable_diffusion
@@ -18,7 +19,8 @@ class Samples:
     """
 
     def __init__(self, subject: list[Image.Image], of_class: list, resolution: int, seed: int):
-        self.subject = [enlarge(image, resolution) for image in subject]
+        # Bilinear, as in the official training.
+        self.subject = [functional.resize(image, resolution) for image in subject]
         self.of_class = of_class
         self.resolution, self.seed = resolution, seed
         self.epoch = max(len(subject), len(of_class))
@@ -33,7 +35,7 @@ class Samples:
         chosen = [self.subject[index % len(self.subject)]]
         if self.of_class:
             picture = self.of_class[index % len(self.of_class)]
-            chosen.append(enlarge(picture.image, self.resolution))
+            chosen.append(functional.resize(picture.image, self.resolution))
         return [{"pixels": self.crop(image, generator), "generator": generator} for image in chosen]
 
     def crop(self, image: Image.Image, generator: torch.Generator) -> torch.Tensor:
@@ -43,13 +45,6 @@ class Samples:
             int(torch.randint(room - size + 1, (), generator=generator)) for room in (image.width, image.height)
         )
         return stable_diffusion.to_tensor(image.crop((left, top, left + size, top + size))) / 127.5 - 1
-
-
-def enlarge(image: Image.Image, size: int) -> Image.Image:
-    """Resize so that the shorter side has `size` pixels."""
-    scale = size / min(image.size)
-    shape = [max(size, round(side * scale)) for side in image.size]
-    return image if image.size == tuple(shape) else image.resize(shape, Image.Resampling.LANCZOS)
 
 
 class Trainer(diffusion_trainer.Trainer):

@@ -85,7 +85,8 @@ class Subject(Task):
 
     def class_sampling(self) -> dict:
         """Return the same for class images, without the safety checker, since runs train on them."""
-        return self.sampling() | {"images": self.settings["class_images"]["images"], "safety_checker": False}
+        own = {name: self.settings["class_images"][name] for name in ("images", "scheduler", "inference_steps")}
+        return self.sampling() | own | {"safety_checker": False}
 
     # Evaluation and contact sheets
 

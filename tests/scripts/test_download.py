@@ -302,8 +302,8 @@ def test_a_folder_gives_its_model_files_only(tmp_path):
 def test_a_failure_keeps_what_has_come_and_leaves_nothing_that_counts(loopback, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.setattr(http_download, "BACKOFF", 0.0)
     source, manifest = model_source(loopback), tmp_path / "m.manifest.json"
-    loopback.refuse["/config.json"] = (503, {})
-    with pytest.raises(JobError, match="HTTP status 503"):
+    loopback.refuse["/config.json"] = (500, {})
+    with pytest.raises(JobError, match="HTTP status 500"):
         run(manifest, source)
     assert not manifest.exists() and not (tmp_path / "m").exists()
     loopback.refuse.clear()
@@ -315,7 +315,7 @@ def test_a_failure_keeps_what_has_come_and_leaves_nothing_that_counts(loopback, 
 def test_a_new_source_does_not_mix_with_the_old(loopback, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.setattr(http_download, "BACKOFF", 0.0)
     source, manifest = model_source(loopback), tmp_path / "m.manifest.json"
-    loopback.refuse["/config.json"] = (503, {})
+    loopback.refuse["/config.json"] = (500, {})
     with pytest.raises(JobError):
         run(manifest, source)
     loopback.files["/model.safetensors"] = CONTENT[::-1]

@@ -140,7 +140,8 @@ def test_subjects_are_planned_once_each_not_once_a_prompt(fresh):
     output = fresh.snakemake("--profile", "slurm", "-n", "-q", "rules", "--", "results/table_subject.csv")
     # 30 training runs per variant, except the real images and the base model, which train nothing; 15 classes.
     jobs = {"train_subject": 300, "generate_subject": 540, "generate_class_images": 30, "gather_subject": 270}
-    for rule, count in (jobs | {"evaluate_subject": 300, "download_dataset": 30, "augment": 10}).items():
+    jobs |= {"evaluate_subject": 300, "download_dataset": 30, "download_archive": 1, "augment": 10}
+    for rule, count in jobs.items():
         assert f"{rule} {count}" in " ".join(output.split())
     assert "including 240 training runs, 570 shards, 300 evaluations" in output
 

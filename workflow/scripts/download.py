@@ -4,10 +4,10 @@
     X/                 the files; for a dataset one {split}.parquet with text columns and `label`, for a subject its
                        images, for a control dataset its verified archives
 
-Rules `download_model` and `download_dataset`; params: name, license, source, mirror, local_root, and for a dataset
-`dataset`, its config entry. Partial downloads are in `.X.HASH.download/` (HASH: of the source), so that a second run
-resumes where the first stopped and never mixes two sources. A dataset's raw files are deleted after conversion; the
-manifest keeps their hashes.
+Rules `download_model`, `download_dataset` and `download_archive`; params: name, license, source, mirror, local_root,
+and for a dataset `dataset`, its config entry. Input of a source of kind archive: the manifest of its archive. Partial
+downloads are in `.X.HASH.download/` (HASH: of the source), so that a second run resumes where the first stopped and
+never mixes two sources. A dataset's raw files are deleted after conversion; the manifest keeps their hashes.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ MODEL_FILES = {".json", ".txt", ".model", ".safetensors", ".bin", ".pth", ".tar"
 def main(job: dict) -> None:
     params, manifest = job["params"], Path(job["output"]["manifest"])
     name, source, dataset = params["name"], params["source"], params.get("dataset")
-    folder = manifest.with_name(manifest.name.removesuffix(".manifest.json"))
+    folder = folder_of(manifest)
     digest = hashlib.sha256(json.dumps(source, sort_keys=True).encode()).hexdigest()[:12]
     staging = manifest.with_name(f".{folder.name}.{digest}.download")
     raw, converted = staging / "raw", staging / "converted"
@@ -43,8 +43,10 @@ def main(job: dict) -> None:
     manifest.unlink(missing_ok=True)
     with out_of_space(manifest.parent):
         raw.mkdir(parents=True, exist_ok=True)
-        revision = sources.fetch(source, raw, params.get("mirror"), params.get("local_root") or ".", wanted)
-        record = {"name": name, "source": source, "revision": revision, "folder": folder.name}
+        mirror, archive = params.get("mirror"), job["input"].get("archive")
+        shared = folder_of(archive) / sources.ARCHIVE if archive else None
+        revision = sources.fetch(source, raw, mirror, params.get("local_root") or ".", wanted, shared)
+        record = {"name": name, "source": source, "mirror": mirror, "revision": revision, "folder": folder.name}
         record |= {"license": params["license"]} if params.get("license") else {}
         if subject:
             record |= {"files": sources.listing(raw), "rows": {"images": images.check(raw, dataset["resolution"])}}
@@ -72,6 +74,10 @@ def main(job: dict) -> None:
     size = sum(entry["bytes"] for entry in record["files"].values())
     rows = "".join(f", {split} {count} rows" for split, count in record.get("rows", {}).items())
     print(f"{name}: {len(hashes)} files, {size / 1e6:.1f} MB{rows}", file=sys.stderr)
+
+
+def folder_of(manifest: str | Path) -> Path:
+    return Path(str(manifest).removesuffix(".manifest.json"))
 
 
 def is_model_file(path: str) -> bool:

@@ -21,14 +21,20 @@ ATTEMPTS = 5  # consecutive attempts without a new byte
 BACKOFF = 1.0  # seconds before the second attempt; doubled for each further one
 TIMEOUT = 30.0  # seconds without a response
 CHUNK = 1 << 16  # bytes; the most that an interruption loses
-CUT_STATUS = {408, 429, 500, 502, 503, 504}
+CUT_STATUS = {408, 500, 502, 504}
+BUSY_STATUS = {
+    429: "it limits the number of requests per address: run again later, or from another network",
+    503: "it is overloaded or in maintenance: run again later",
+}
+BUSY = 15.0  # seconds before the second request to a busy server, or longer if it asks; doubled for each further one
+PATIENCE = 900.0  # seconds to wait in total for a busy server
 
 
 @dataclass(frozen=True)
 class ExpectedFile:
     """What is known about a file before its download; None where unknown."""
 
-    sha256: str | None = None
+    sha256: str | None = None  # or its first digits
     size: int | None = None  # bytes
     blob: str | None = None  # git's id: SHA-1 over "blob SIZE\\0" and the content
 
@@ -37,11 +43,25 @@ class ExpectedFile:
         size = path.stat().st_size
         if self.size is not None and size != self.size:
             return f"expected {self.size} bytes, found {size}"
-        if self.sha256 and (found := files.sha256(path)) != self.sha256:
-            return f"expected SHA-256 {self.sha256}, found {found} ({size} bytes)"
+        if self.sha256 and not (found := files.sha256(path)).startswith(self.sha256):
+            stated = self.sha256 if len(self.sha256) == len(found) else f"{self.sha256}…"
+            return f"expected SHA-256 {stated}, found {found} ({size} bytes)"
         if self.blob and (found := git_blob(path)) != self.blob:
             return f"expected git blob {self.blob}, found {found} ({size} bytes)"
         return None
+
+
+class ServerBusy(Exception):
+    """The server refused the request for now: HTTP status 429 or 503."""
+
+    def __init__(self, status: int, after: str | None):
+        from urllib3 import Retry
+        from urllib3.exceptions import InvalidHeader
+
+        super().__init__(f"HTTP status {status}")
+        self.status, self.asked = status, None  # seconds that the server asks to wait, if it does
+        with contextlib.suppress(InvalidHeader, OverflowError):
+            self.asked = Retry().parse_retry_after(after) if after else None
 
 
 class TransferInterrupted(Exception):
@@ -53,17 +73,33 @@ def download(
 ) -> None:
     """Download `url` to `path`, resuming from an earlier partial download if the server supports it.
 
-    Raises JobError for an HTTP error, ATTEMPTS interruptions without a new byte, a wrong size or hash, and a full disk.
-    The partial download is kept for the next run, unless its content is wrong.
+    Waits for a busy server as long as it asks, PATIENCE seconds in total. Raises JobError if that does not suffice, for
+    an HTTP error, ATTEMPTS interruptions without a new byte, a wrong size or hash, and a full disk. The partial
+    download is kept for the next run, unless its content is wrong.
     """
     part = part_of(path)
-    failures, longest, restarted = 0, size_of(part), False
+    failures, longest, restarted, refusals, waited = 0, size_of(part), False, 0, 0.0
     while True:
         resumed = size_of(part) > 0
         try:
             receive(url, part, expected, headers or {}, remedy)
+        except ServerBusy as busy:
+            pause = max(busy.asked or 0, BUSY * 2**refusals)
+            asked = pause == busy.asked
+            if waited + pause > PATIENCE:
+                wait = f" and asks to wait {duration(pause)}" if asked else f" for {duration(waited)}"
+                raise JobError(
+                    f"{url}: the server answers with {busy}{wait}: {BUSY_STATUS[busy.status]}. {remedy}".rstrip()
+                ) from busy
+            reason = ", as the server asks" if asked else ""
+            print(f"{url}: {busy}; waiting {duration(pause)}{reason}", file=sys.stderr, flush=True)
+            time.sleep(pause)
+            refusals, waited = refusals + 1, waited + pause
+            continue
         except TransferInterrupted as cut:
             grown = size_of(part) > longest
+            if grown:
+                refusals, waited = 0, 0.0
             longest = max(longest, size_of(part))
             failures = 1 if grown else failures + 1
             if failures >= ATTEMPTS:
@@ -90,7 +126,7 @@ def download(
 def receive(url: str, part: Path, expected: ExpectedFile, headers: dict[str, str], remedy: str) -> None:
     """Append the missing bytes to `part` in one request.
 
-    Raises TransferInterrupted if another attempt may help, otherwise JobError.
+    Raises TransferInterrupted or ServerBusy if another attempt may help, otherwise JobError.
     """
     import requests
 
@@ -116,6 +152,8 @@ def receive(url: str, part: Path, expected: ExpectedFile, headers: dict[str, str
                     return
                 discard(part)
                 raise TransferInterrupted("the server's file is shorter than the partial download")
+            if status in BUSY_STATUS:
+                raise ServerBusy(status, response.headers.get("Retry-After"))
             if status in CUT_STATUS:
                 raise TransferInterrupted(f"HTTP status {status}")
             if status not in (200, 206):
@@ -182,6 +220,10 @@ def validator(headers) -> str:
     """Return the validator for If-Range: a strong ETag, else the date of the last change, else an empty string."""
     etag = headers.get("ETag", "")
     return etag if etag.startswith('"') else headers.get("Last-Modified", "")
+
+
+def duration(seconds: float) -> str:
+    return f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
 
 
 def part_of(path: Path) -> Path:

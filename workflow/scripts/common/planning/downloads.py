@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from common.data import hub
+from common.data import hub, sources
 from common.planning import gpu_hours
 from common.planning.planned_jobs import Job
 
@@ -18,6 +18,8 @@ def entry(config: dict, one: Job) -> tuple[dict, str]:
     if "dataset" in one.wildcards:
         name = one.wildcards["dataset"]
         return config["datasets"][one.wildcards["task"]][name], name
+    if "address" in one.wildcards:
+        return {"source": sources.archive(one.wildcards["address"])}, one.wildcards["address"]
     return {}, one.rule.removeprefix("download_")
 
 
@@ -36,6 +38,8 @@ def size(config: dict, one: Job) -> float | None:
     stated, _ = entry(config, one)
     if not is_remote(stated):
         return 0.0
+    if stated.get("source", {}).get("kind") == "archive":  # its archive is a download of its own
+        return manifest_bytes(one.outputs[0])
     return manifest_bytes(one.outputs[0]) or (stated["gigabytes"] * 1e9 if "gigabytes" in stated else None)
 
 
@@ -48,7 +52,7 @@ def summary(config: dict, planned: Iterable[Job]) -> str:
             there += manifest_bytes(one.outputs[0])
         elif found is None:
             unknown.append(name)
-        elif is_remote(stated):
+        elif found:
             known[name] = found / 1e9
     sizes = listed(f"{name} {amount:.3g}" for name, amount in known.items())
     parts = [f"{sum(known.values()):.3g} GB ({sizes})"] * bool(known)
@@ -59,16 +63,17 @@ def summary(config: dict, planned: Iterable[Job]) -> str:
 def licences(config: dict, planned: Iterable[Job]) -> Iterator[str]:
     """List the downloads with their licence, one line per licence."""
     grouped: dict[str, list[str]] = {}
-    for stated, name in (entry(config, one) for one in of(planned)):
-        if is_remote(stated):
+    for one in of(planned):
+        stated, name = entry(config, one)
+        if is_remote(stated) and "address" not in one.wildcards:  # what is unpacked from an archive states its licence
             grouped.setdefault(stated.get("license", "not stated in the config"), []).append(name)
     return (f"{listed(names)}: {licence}" for licence, names in grouped.items())
 
 
 def missing_tokens(config: dict, planned: Iterable[Job]) -> list[str]:
     """Describe every gated download that is still missing if this machine has no token for it."""
-    sources = [entry(config, one)[0].get("source", {}) for one in of(planned) if one.needed]
-    return [] if config.get("mirror") else list(filter(None, map(hub.missing_token, sources)))
+    needed = [entry(config, one)[0].get("source", {}) for one in of(planned) if one.needed]
+    return [] if config.get("mirror") else list(filter(None, map(hub.missing_token, needed)))
 
 
 def listed(names: Iterable[str], most: int = 8) -> str:

@@ -55,6 +55,8 @@ def reached(check: str, source: dict, config: dict) -> Finding:
     found = reachability.ask(source, config["mirror"], config["local_root"])
     if found.problem:
         return Finding(check, False, found.problem)
+    if source["kind"] == "archive":
+        return Finding(check, True, "unpacked from an archive, which is a source of its own")
     if source["kind"] == "init":
         return Finding(check, True, "generated here")
     size = f", {found.size / 1e9:.3g} GB" if found.size else ""

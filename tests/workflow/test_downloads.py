@@ -1,0 +1,64 @@
+"""Downloads through Snakemake: an archive that several subjects share, and what keeps a finished download."""
+
+import io
+import zipfile
+
+import pytest
+import yaml
+from PIL import Image
+
+from common.core import files
+from project import Project
+
+URL = "https://host.invalid/org/repo.zip"
+
+
+def image(colour: str) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (16, 16), colour).save(stream, "PNG")
+    return stream.getvalue()
+
+
+@pytest.mark.slow
+def test_subjects_share_an_archive_and_stay_finished(tmp_path):
+    project = Project.fresh(tmp_path / "project")
+    project.link_library()
+    place = tmp_path / "mirror/url/host.invalid/org/repo.zip"
+    place.parent.mkdir(parents=True)
+    with zipfile.ZipFile(place, "w") as archive:
+        for name, colour in {"a": "red", "b": "green", "c": "blue"}.items():
+            archive.writestr(f"repo-1/{name}/00.png", image(colour))
+            (tmp_path / f"{name}.png").write_bytes(image(colour))
+    subjects = {
+        name: {
+            "class": "toy",
+            "prompts": "object",
+            "source": {
+                "kind": "archive",
+                "url": URL,
+                "folder": f"repo-1/{name}",
+                "files": {"00.png": files.sha256(tmp_path / f"{name}.png")},
+            },
+        }
+        for name in "abc"
+    }
+    config = {"mirror": str(tmp_path / "mirror"), "datasets": {"subject": subjects}}
+    config["tasks"] = {"subject": {"resolution": 16}}
+    (project.folder / "small.yaml").write_text(yaml.safe_dump(config))
+    targets = [f"resources/datasets/subject/{name}.manifest.json" for name in "abc"]
+    output = project.snakemake("--cores", "3", "--configfile", "small.yaml", "--", *targets[:2])
+    assert output.count("rule download_archive:") == 1
+    for name in "ab":
+        there = project.folder / f"resources/datasets/subject/{name}/00.png"
+        assert there.read_bytes() == (tmp_path / f"{name}.png").read_bytes()
+    # The mirror is gone, the archive deleted and the repository renamed.
+    for archive in (project.folder / "resources/archives").rglob("archive.zip"):
+        archive.unlink()
+    del config["mirror"]
+    for entry in subjects.values():
+        entry["source"]["url"] = "https://host.invalid/new/repo.zip"
+    (project.folder / "small.yaml").write_text(yaml.safe_dump(config))
+    assert project.plan(*targets) == {
+        "download_archive": {"address=host.invalid/new/repo.zip"},
+        "download_dataset": {"task=subject dataset=c"},
+    }

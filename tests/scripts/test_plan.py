@@ -5,7 +5,8 @@ import json
 import pytest
 
 from common import tasks
-from common.planning import disk, downloads, plan
+from common.data import sources
+from common.planning import disk, downloads, plan, preflight
 from common.planning.planned_jobs import Job
 from loopback import hub_server, loopback  # noqa: F401  (fixtures)
 from support import paper_config
@@ -45,6 +46,19 @@ def test_a_gated_download_without_a_token_is_a_warning(hub_server, here, monkeyp
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     assert not plan.warnings(config, "table_math", jobs)
     assert hub_server.requests == []
+
+
+def test_an_archive_is_one_download_and_what_it_contains_states_the_licence(here):
+    config = paper_config()
+    address = sources.address(config["datasets"]["subject"]["dog"]["source"]["url"])
+    subjects = [download("dataset", task="subject", dataset=name) for name in ("dog", "cat")]
+    jobs = [download("archive", address=address), *subjects]
+    assert downloads.summary(config, jobs) == f"unknown: {address}"
+    (line,) = downloads.licences(config, jobs)
+    assert line.startswith("dog, cat: DreamBooth: CC BY 4.0")
+    assert [finding.text for finding in preflight.sources(config, subjects)] == [
+        "unpacked from an archive, which is a source of its own"
+    ] * 2
 
 
 def test_every_download_has_its_licence_and_equal_ones_share_a_line(here):

@@ -47,7 +47,7 @@ def summary(config: dict, planned: Iterable[Job]) -> str:
     """Describe the downloads in one line: missing, finished and of unknown size."""
     there, known, unknown = 0.0, {}, []
     for one in of(planned):
-        found, (stated, name) = size(config, one), entry(config, one)
+        found, name = size(config, one), entry(config, one)[1]
         if manifest_bytes(one.outputs[0]):
             there += manifest_bytes(one.outputs[0])
         elif found is None:

@@ -73,6 +73,7 @@ def test_an_image_without_a_range_is_refused(tmp_path, values, message):
 def subject(tmp_path, resolution=32) -> dict:
     return {
         "rule": "download_dataset",
+        "input": {},
         "output": {"manifest": str(tmp_path / "resources/mug.manifest.json")},
         "params": {
             "name": "subject/mug",

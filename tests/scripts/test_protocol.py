@@ -15,6 +15,7 @@ from common.data import images
 from common.evaluators.lpips import LpipsVgg, StLpips
 from common.models import causal_lm
 from common.tasks import load
+from common.tasks.control import data as control_data
 from common.tasks.subject import dreambooth
 from sums import LLAMA_TARGETS
 from support import method, paper_config
@@ -131,3 +132,9 @@ def test_the_defaults_are_the_official_code_s():
     assert config["tasks"]["subject"]["defaults"]["precision"] == "float32"
     math = {"precision": "bf16", "base_precision": "float32", "group_by_length": False}
     assert config["tasks"]["math"]["defaults"].items() >= math.items()
+
+
+def test_control_images_are_resized_bilinearly(photograph):
+    whole = photograph.crop((0, 0, 300, 300))
+    expected = transforms.Resize(64, interpolation=transforms.InterpolationMode.BILINEAR)(whole)
+    assert control_data.square(whole, 64).tobytes() == expected.tobytes()

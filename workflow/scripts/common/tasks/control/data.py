@@ -116,7 +116,7 @@ def middle(size: tuple[int, int]) -> tuple[int, int, int, int]:
     return left, top, left + side, top + side
 
 
-def square(picture: Image.Image, side: int, how=Image.Resampling.LANCZOS) -> Image.Image:
+def square(picture: Image.Image, side: int, how=Image.Resampling.BILINEAR) -> Image.Image:
     return picture.resize((side, side), how, box=middle(picture.size))
 
 

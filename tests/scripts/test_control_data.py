@@ -81,10 +81,31 @@ def test_colours_are_classes_again():
     classes[0, :3] = hints.IGNORED
     found = hints.classes_of_colours(zip_archives.NamedBytes(colours(classes), "x"))
     assert (classes[found != classes], found[found != classes]) == (48, 6)  # skyscraper and road look the same
-    with pytest.raises(JobError, match=r"x: expected only the colours .* found 1 others: #010203"):
-        hints.classes_of_colours(zip_archives.NamedBytes(png(numpy.full((4, 4, 3), (1, 2, 3))), "x"))
     with pytest.raises(JobError, match="x: cannot be decoded as an image"):
         hints.classes_of_colours(zip_archives.NamedBytes(colours(classes)[:60], "x"))
+
+
+def test_other_colours_are_the_nearest_class_within_the_tolerance_or_none_and_are_counted():
+    classes = numpy.arange(150, dtype=numpy.uint8).reshape(10, 15)
+    classes[classes == 48] = 6
+    drawn = numpy.asarray(hints.draw("segmentation", Image.new("RGB", (15, 10)), classes)).astype(int)
+    inwards = numpy.where(drawn > 127, -1, 1)  # stays within 0 to 255
+    counts: list[hints.Colours] = []
+
+    def read(shift: int) -> numpy.ndarray:
+        content = png(drawn + inwards * shift)
+        return hints.classes_of_colours(zip_archives.NamedBytes(content, "x"), counts)
+
+    for shift in (0, 1, 2):  # half of the distance between the two most similar colours
+        assert (read(shift) == classes).all()
+    assert [(one.pixels, one.nearest, one.none) for one in counts] == [(150, 0, 0), (150, 150, 0), (150, 150, 0)]
+    counts.clear()
+    far = numpy.full((4, 5, 3), (99, 1, 77))
+    far[0, 0] = (0, 0, 3)  # nearly black, which is no class
+    far[0, 1] = drawn[0, 0]
+    found = hints.classes_of_colours(zip_archives.NamedBytes(png(far), "x"), counts)
+    assert found[0, 1] == 0 and (numpy.delete(found.ravel(), 1) == hints.IGNORED).all()
+    assert counts == [hints.Colours(20, 1, 18, ["#63014d"])]
 
 
 def write(folder, annotations: dict[str, bytes], count: int = 3, kind: str = "classes", **changes) -> dict:
@@ -156,6 +177,32 @@ def test_landmarks_are_scaled_with_the_picture(tmp_path):
     split = make(tmp_path, write(tmp_path, {"0.txt": text}, 1, "points", hint="landmarks"))
     assert numpy.allclose(split.annotation(0), (points - (8, 0)) * SIDE / 48)
     assert numpy.asarray(split.hint(0)).any()
+
+
+def test_finished_control_images_are_used_as_they_are(tmp_path):
+    finished = {f"{key}.png": png(picture(SIDE, SIDE, seed=9 + key)) for key in range(3)}
+    dataset = write(tmp_path, finished, hint="landmarks")
+    del dataset["splits"]["train"]["annotation"]
+    dataset["splits"]["train"] |= {"image": "set.zip:notes/{key}.png", "control": "set.zip:notes/{key}.png"}
+    split = make(tmp_path, dataset)
+    for row in range(3):
+        assert split.hint(row).tobytes() == picture(SIDE, SIDE, seed=9 + row).tobytes()
+        assert split.annotation(row) is None
+    dataset["splits"]["train"]["image"] = "set.zip:color/{key}.png"
+    with pytest.raises(
+        JobError, match=r"notes/0.png: expected the proportions of its image, found 32 × 32 and 64 × 48"
+    ):
+        make(tmp_path, dataset)
+
+
+def test_scene_categories_are_prompts_of_the_images_that_are_named(tmp_path):
+    dataset = write(tmp_path, {})
+    (tmp_path / "set.jsonl").write_text("0 living_room\n1 airport_terminal\nother_2 beach\n")
+    dataset["splits"]["train"]["keys"] = "[0-9]*"
+    split = make(tmp_path, dataset | {"rows": {"train": 2}})
+    assert [split.value(row, "prompt") for row in range(2)] == ["living room", "airport terminal"]
+    with pytest.raises(JobError, match="expected 3 rows, found 2"):
+        make(tmp_path, dataset | {"rows": {"train": 3}})
 
 
 def test_the_nth_file_where_prompts_name_none(tmp_path):

@@ -22,17 +22,24 @@ def main(job: dict) -> None:
     raw = zip_archives.Folder(manifests.folder(job["input"]["dataset"]))
     folder = manifest.with_name(manifest.name.removesuffix(".manifest.json"))
     manifest.unlink(missing_ok=True)
-    rows = {}
+    makers = {split: control_data.Maker(raw, dataset, split) for split in dataset["splits"]}
+    for maker in makers.values():
+        maker.try_one()
+    rows, colours = {}, {}
     with files.replacing_folder(folder) as new:
-        for split in dataset["splits"]:
-            maker = control_data.Maker(raw, dataset, split)
+        for split, maker in makers.items():
             rows[split] = control_data.write(
                 new / f"{split}.arrow", maker.rows, maker.make, dataset["resolution"], job["threads"]
             )
             print(f"{split}: {rows[split]} control images with {dataset['hint']}")
+            if maker.colours:
+                colours[split] = count = maker.colour_counts()
+                nearest, none = (f"{count[name] / count['pixels']:.2%}" for name in ("nearest", "none"))
+                print(f"{split}: pixels in other colours than ADE20K's: {nearest} are the nearest class, {none} none")
         found = sources.listing(new)
     record = {key: source[key] for key in ("name", "source", "revision")}
     record |= {"folder": folder.name, "files": found, "rows": rows, "raw": source["files"]}
+    record |= {"colours": colours} if colours else {}
     hashes = {path: entry["sha256"] for path, entry in found.items()}
     files.write_json(manifest, record | {"sha256": files.sha256_of_listing(hashes)})
 

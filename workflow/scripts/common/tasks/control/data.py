@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 
@@ -140,20 +141,25 @@ def encode(annotation: numpy.ndarray | None) -> bytes:
 
 READERS = {
     "classes": hints.classes,
-    "colours": hints.classes_of_colours,
     "points": hints.points,
     "object-points": partial(hints.points, count=5),
 }
 
 
 def prompts(file: zip_archives.NamedBytes) -> list[tuple[str, str]]:
-    """Read (key, prompt) per image, from JSON Lines or a list of {source or image, prompt}, or from COCO's captions."""
+    """Read (key, prompt) per image, from JSON Lines or a list of {source or image, prompt}, or from COCO's captions.
+
+    Lines `KEY CATEGORY`, as in ADE20K's sceneCategories.txt, give the category as the prompt.
+    """
     text = file.getvalue().decode()
+    lines = [line for line in text.splitlines() if line.strip()]
     try:
         try:
             content = files.parse_json(text)
         except json.JSONDecodeError:
-            content = [files.parse_json(line) for line in text.splitlines() if line.strip()]
+            if lines and not lines[0].lstrip().startswith("{"):
+                return [(key, category.replace("_", " ")) for key, category in map(str.split, lines)]
+            content = [files.parse_json(line) for line in lines]
         if isinstance(content, dict) and "annotations" in content:
             first: dict[int, str] = {}
             for entry in content["annotations"]:
@@ -164,8 +170,9 @@ def prompts(file: zip_archives.NamedBytes) -> list[tuple[str, str]]:
         return named(listed)
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise JobError(
-            f"{file}: expected JSON Lines or a JSON list of objects with `image` (or `source`) and `prompt`, or COCO's "
-            f"captions, found neither ({type(problem).__name__}: {problem}). Correct `prompts`."
+            f"{file}: expected JSON Lines or a JSON list of objects with `image` (or `source`) and `prompt`, COCO's "
+            f"captions, or lines `KEY CATEGORY`, found none of them ({type(problem).__name__}: {problem}). "
+            "Correct `prompts`."
         ) from problem
 
 
@@ -180,14 +187,18 @@ class Maker:
         self.folder, self.dataset, self.places, self.split = folder, dataset, dataset["splits"][split], split
         stated = self.places["prompts"]
         listed = named(stated) if isinstance(stated, list) else prompts(folder.read(stated))
+        listed = [entry for entry in listed if fnmatch(entry[0], self.places.get("keys", "*"))]
         expected = dataset.get("rows", {}).get(split)
         where = f"split {split} ({'in the config' if isinstance(stated, list) else stated})"
         if not listed or (expected is not None and len(listed) != expected):
             raise JobError(
                 f"{where}: expected {expected or 'some'} rows, found {len(listed)}. Correct `rows` or the file."
             )
+        self.colours: list[hints.Colours] = []  # per image in colours
+        self.readers = READERS | {"colours": partial(hints.classes_of_colours, counts=self.colours)}
         self.rows = list(enumerate(listed))[: dataset.get("take", {}).get(split)]
-        places = [self.places["image"], self.places.get("annotation", {}).get("place", "")]
+        stated = self.places.get("annotation", {}).get("place", "")
+        places = [self.places["image"], self.places.get("control", ""), stated]
         self.listed = {place: folder.names(place) for place in places if "*" in place}
         for place, found in self.listed.items():
             if len(found) < len(self.rows):
@@ -195,6 +206,23 @@ class Maker:
                     f"{where}: expected {len(self.rows)} files that match {place}, one per prompt, found {len(found)}. "
                     "Correct the path."
                 )
+
+    def try_one(self) -> None:
+        """Make the first row; raise JobError if it fails, or if most of its colours are no class of ADE20K."""
+        self.make(self.rows[0])
+        for found in self.colours:
+            if found.none > found.pixels / 2:
+                others = f"{found.none / found.pixels:.0%} of the pixels: {', '.join(found.examples)}"
+                raise JobError(
+                    f"split {self.split}, image {self.rows[0][1][0]!r}: expected the colours of ADE20K's classes, "
+                    f"found others in {others}. Check whether it is from another dataset; the entry ade20k-challenge "
+                    "has label maps, which need no colours."
+                )
+        self.colours.clear()
+
+    def colour_counts(self) -> dict[str, int]:
+        """Add up the pixels of all images in colours: all, those read as the nearest class, and as no class."""
+        return {name: sum(getattr(one, name) for one in self.colours) for name in ("pixels", "nearest", "none")}
 
     def read(self, place: str, row: int, key: str) -> zip_archives.NamedBytes:
         return self.folder.read(self.listed[place][row] if place in self.listed else place.replace("{key}", key))
@@ -212,12 +240,22 @@ class Maker:
         whole = images.load(file)
         if stated := self.places.get("annotation"):
             place = self.read(stated["place"], number, key)
-            annotation = READERS[stated["kind"]](place)
+            annotation = self.readers[stated["kind"]](place)
             if annotation.dtype != float:
                 check_sizes(annotation.shape[::-1], whole.size, str(place))
             annotation = square_annotation(annotation, whole.size, side)
+        hint = self.finished(number, key, whole.size) if "control" in self.places else None
         try:
-            hint = hints.draw(self.dataset["hint"], square(whole, side), annotation)
+            hint = hint or hints.draw(self.dataset["hint"], square(whole, side), annotation)
         except JobError as problem:
             raise JobError(f"{file}: {problem}") from problem
         return {"image": file.getvalue(), "hint": images.to_png(hint), "annotation": encode(annotation)}
+
+    def finished(self, number: int, key: str, size: tuple[int, int]) -> Image.Image:
+        """Read a control image that the dataset contains, cropped and resized like the image, which has `size`."""
+        file = self.read(self.places["control"], number, key)
+        hint = images.load(file)
+        if hint.width * size[1] != hint.height * size[0]:
+            found = f"found {hint.width} × {hint.height} and {size[0]} × {size[1]} pixels"
+            raise JobError(f"{file}: expected the proportions of its image, {found}. Correct `control`.")
+        return square(hint, self.dataset["resolution"])

@@ -7,6 +7,7 @@ image is RGB and `resolution` pixels square. The function returns an image or a 
 
 import csv
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -24,6 +25,7 @@ RETURNED = (
     "of the input image"
 )
 COLOURS = Path(__file__).with_name("ade20k.csv")
+TOLERANCE = 4  # less than half of the 10 levels by which ADE20K's colours differ in some channel (two of them: by 5)
 
 
 def canny(picture: Image.Image, annotation=None) -> Image.Image:
@@ -136,25 +138,36 @@ def check_classes(found: numpy.ndarray, what: str) -> numpy.ndarray:
     return found
 
 
-def classes_of_colours(path) -> numpy.ndarray:
+@dataclass(frozen=True)
+class Colours:
+    """The pixels of an image in ADE20K's colours: all, those read as the nearest class, and those read as no class."""
+
+    pixels: int
+    nearest: int
+    none: int
+    examples: list[str]  # of colours that are no class
+
+
+def classes_of_colours(path, counts: list[Colours] | None = None) -> numpy.ndarray:
     """Read an image in ADE20K's colours, a path or an open file, as classes: the inverse of `segmentation`.
 
-    Road and skyscraper have the same colour, which is read as road: usable for control images, not for evaluation.
+    Any other colour is the nearest class within TOLERANCE levels per channel, otherwise no class; `counts` gets an
+    entry. Road and skyscraper have the same colour, which is read as road: usable for control images, not for
+    evaluation.
     """
+    from scipy.spatial import cKDTree
+
     with images.opened(path) as image:
-        colours = numpy.asarray(images.to_8_bit(image, str(path)).convert("RGB"), numpy.int32)
-    numbers = colours @ (1 << 16, 1 << 8, 1)
-    known = {0: IGNORED}
-    for index, number in enumerate(palette().astype(int) @ (1 << 16, 1 << 8, 1)):
-        known.setdefault(int(number), index)
-    found, place = numpy.unique(numbers, return_inverse=True)
-    if strange := [f"#{number:06x}" for number in found if int(number) not in known]:
-        raise JobError(
-            f"{path}: expected only the colours of ADE20K's classes, found {len(strange)} others: "
-            f"{', '.join(strange[:8])}. Check whether it is from another dataset, was resized with interpolation, or "
-            "was stored as JPEG."
-        )
-    return numpy.array([known[int(number)] for number in found], numpy.uint8)[place].reshape(numbers.shape)
+        colours = numpy.asarray(images.to_8_bit(image, str(path)).convert("RGB"))
+    found, place, times = numpy.unique(colours.reshape(-1, 3), axis=0, return_inverse=True, return_counts=True)
+    known, first = numpy.unique(numpy.vstack([palette(), [[0, 0, 0]]]), axis=0, return_index=True)
+    away, nearest = cKDTree(known).query(found, p=numpy.inf, distance_upper_bound=TOLERANCE + 0.5)
+    classes = numpy.append(numpy.where(first < CLASSES, first, IGNORED), IGNORED)[nearest].astype(numpy.uint8)
+    if counts is not None:
+        none = numpy.isinf(away)
+        examples = ["#{:02x}{:02x}{:02x}".format(*colour) for colour in found[none][:8]]
+        counts.append(Colours(int(times.sum()), int(times[(away > 0) & ~none].sum()), int(times[none].sum()), examples))
+    return classes[place].reshape(colours.shape[:2])
 
 
 def points(path, count: int = 68) -> numpy.ndarray:

@@ -81,6 +81,9 @@ class Handler(BaseHTTPRequestHandler):
                 return
         headers = {"Content-Length": str(len(content) - start + server.lie), **server.headers.get(self.path, {})}
         headers.setdefault("ETag", etag)
+        chunked = "Transfer-Encoding" in headers
+        if chunked:
+            del headers["Content-Length"]
         if start:
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
         self.send_response(206 if start else 200)
@@ -98,8 +101,11 @@ class Handler(BaseHTTPRequestHandler):
             for at in range(0, len(part), 1 << 14):
                 time.sleep(server.pause)
                 # Counted first: a client that has all of it may look before this thread runs again.
-                entry["sent"] = at + len(part[at : at + (1 << 14)])
-                self.wfile.write(part[at : at + (1 << 14)])
+                piece = part[at : at + (1 << 14)]
+                entry["sent"] = at + len(piece)
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+            if chunked and not self.close_connection:
+                self.wfile.write(b"0\r\n\r\n")
 
     def reply_headers(self, headers: dict[str, str]) -> None:
         for name, value in headers.items():

@@ -32,7 +32,8 @@ def test_a_url_is_asked_for_its_first_bytes_only(server):
 
 def test_what_a_url_answers_is_named(server):
     server.refuse["/limited"] = (429, {})
-    assert "HTTP status 404" in ask(url_source(server, PATH, "/gone")).problem
+    moved = ask(url_source(server, PATH, "/gone")).problem
+    assert "HTTP status 404" in moved and "put there by hand" in moved
     assert "HTTP status 429" in ask(url_source(server, "/limited")).problem
     nobody = {"kind": "url", "files": {"a": {"url": "http://127.0.0.1:9/a", "sha256": None}}}
     assert "Connection" in ask(nobody).problem

@@ -161,13 +161,16 @@ def test_an_archive_s_files_are_verified_and_nothing_else_is_unpacked(tmp_path):
             fetch(archive_source("https://a/repo.zip", **changes), tmp_path / "to", shared=tmp_path / "repo.zip")
 
 
-def test_an_archive_that_is_not_at_hand_is_downloaded(server, tmp_path):
+def test_an_archive_that_is_not_at_hand_is_downloaded(server, tmp_path, monkeypatch):
     server.refuse["/org/repo.zip"] = (302, {"Location": "/codeload/repo"})  # as GitHub does
     server.files["/codeload/repo"] = zipped(ARCHIVED)
+    server.headers["/codeload/repo"] = {"Transfer-Encoding": "chunked", "ETag": 'W/"1"'}
+    server.cut_after, server.cuts, server.ranges = 40_000, 1, False
+    monkeypatch.setattr(http_download, "BACKOFF", 0.0)
     source = archive_source(f"{server.address}/org/repo.zip")
     fetch(source, tmp_path / "a/raw", shared=tmp_path / "deleted.zip")
     assert names(tmp_path / "a/raw") == ["00.jpg"]
-    assert [request["path"] for request in server.requests] == ["/org/repo.zip", "/codeload/repo"]
+    assert [request["path"] for request in server.requests] == ["/org/repo.zip", "/codeload/repo"] * 2
     place = tmp_path / "mirror/url/127.0.0.1/org"
     place.mkdir(parents=True)
     (place / "repo.zip").write_bytes(zipped(ARCHIVED))

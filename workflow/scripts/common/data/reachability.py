@@ -93,7 +93,8 @@ def answer(url: str, headers: dict[str, str]):
             url, headers=headers | {"Accept-Encoding": "identity"}, stream=True, timeout=TIMEOUT
         ) as found:
             if found.status_code not in (200, 206):
-                raise JobError(f"{url}: HTTP status {found.status_code} {found.reason}. {sources.OFFLINE}")
+                advice = sources.MOVED if found.status_code in (404, 410) else sources.OFFLINE
+                raise JobError(f"{url}: HTTP status {found.status_code} {found.reason}. {advice}")
             yield found
     except requests.RequestException as problem:
         reason = " ".join(f"{type(problem).__name__}: {problem}".split())

@@ -20,6 +20,7 @@ from common.data import generated, http_download, hub
 from common.data.http_download import ExpectedFile
 
 ARCHIVE = "archive.zip"  # what an archive that sources share is called
+MOVED = "If the file has moved, a copy can be put there by hand (config/README.md)."
 OFFLINE = "On a machine without network access, set `mirror` (config/README.md)."
 
 

@@ -79,7 +79,7 @@ class Archive:
         except (zipfile.BadZipFile, OSError) as problem:
             raise JobError(
                 f"{path}: expected a zip archive, found a truncated one or another file, such as an HTML error page "
-                f"({problem}). Delete it and run again."
+                f"({problem}). Delete it and run again. {sources.MOVED}"
             ) from problem
 
     @cached_property

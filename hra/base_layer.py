@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from peft.tuners.hra.config import HRAConfig
 from peft.tuners.hra.layer import HRALayer as PeftHRALayer
-from peft.tuners.tuners_utils import check_adapters_to_merge
+from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
 from torch import nn
 
+from .cache import Cache, can_keep
 from .quantized import is_plain
 from .reflections import cast, compact, compose, exact
 
@@ -44,12 +45,18 @@ class HRALayer(nn.Module, PeftHRALayer):
         self.out_features = base.out_channels if conv else base.out_features
         self._merged_factors: Factors | None = None
         self._weight_before_merge: torch.Tensor | None = None
+        self._cache = Cache()
         self._active_adapter = adapter_name
         self.update_layer(adapter_name, r, config)
 
     @property
     def n(self) -> int:
         return self.in_features
+
+    def get_base_layer(self) -> nn.Module:
+        """Return what PEFT's method of the same name does, without its failing look-up in every call."""
+        base = self.base_layer
+        return base.get_base_layer() if isinstance(base, BaseTunerLayer) else base
 
     def get_base_dtype(self) -> torch.dtype | None:
         """Return the dtype of the base weight, or None if it is quantised or sharded."""
@@ -134,14 +141,16 @@ class HRALayer(nn.Module, PeftHRALayer):
         D = torch.eye(self.n, dtype=V.dtype, device=V.device) - (exact(B) @ exact(V).mT).to(V.dtype)
         return D.mT if reverse else D
 
-    def _rotations(self, x: torch.Tensor, adapter_names: list[str] | None) -> list[tuple[torch.Tensor | None, Factors]]:
-        """List which rows of the batch (None: all) are rotated by which factors."""
+    def _rotations(
+        self, x: torch.Tensor, adapter_names: list[str] | None, dtype: torch.dtype
+    ) -> list[tuple[torch.Tensor | None, Factors]]:
+        """List which rows of the batch (None: all) are rotated by which factors, prepared for x in `dtype`."""
         if adapter_names is None:
             if not self.merged:
-                factors = None if self.disable_adapters else self.get_factors(self.active_adapters)
+                factors = None if self.disable_adapters else self._prepared(self.active_adapters, dtype)
             elif self.disable_adapters:
                 # W D x' = W x for x' = Dᵀ x, Dᵀ = I - V Bᵀ: no need to unmerge within a forward.
-                factors = tuple(factor.to(x.device) for factor in reversed(self._merged_factors))
+                factors = self._prepare([factor.to(x.device) for factor in reversed(self._merged_factors)], dtype)
             else:
                 factors = None
             return [] if factors is None else [(None, factors)]
@@ -157,10 +166,37 @@ class HRALayer(nn.Module, PeftHRALayer):
             )
         parts = []
         for name in {} if self.disable_adapters else dict.fromkeys(adapter_names):
-            if (factors := self.get_factors([name])) is not None:
+            if (factors := self._prepared([name], dtype)) is not None:
                 rows = [i for i, other in enumerate(adapter_names) if other == name]
                 parts.append((torch.tensor(rows, device=x.device), factors))
         return parts
+
+    def _prepared(self, adapter_names: list[str], dtype: torch.dtype) -> Factors | None:
+        """Return `_prepare(get_factors(adapter_names), dtype)`, from the cache if it needs no gradients."""
+
+        def compute() -> Factors:
+            return self._prepare(self.get_factors(adapter_names), dtype)
+
+        hra_u = self.hra_u
+        us = tuple([hra_u[name] for name in adapter_names if name in hra_u])
+        if not us:
+            return None
+        if torch.compiler.is_compiling():
+            return compute()
+        sources = us + self._also_prepared_from()
+        if torch.is_grad_enabled() and any(source.requires_grad for source in sources):
+            self._cache.clear()
+        elif can_keep(sources) and not getattr(self, "_is_fsdp_managed_module", False):
+            return self._cache.get((dtype, *adapter_names), sources, compute)
+        return compute()
+
+    def _prepare(self, factors: Factors, dtype: torch.dtype) -> Factors:
+        """Compute what `forward` needs of the factors for an input in `dtype`."""
+        return cast(*factors, dtype)
+
+    def _also_prepared_from(self) -> tuple[torch.Tensor, ...]:
+        """Return the tensors other than `hra_u` that `_prepare` reads."""
+        return ()
 
     def _working_dtypes(self, x: torch.Tensor) -> tuple[torch.dtype, torch.dtype, torch.dtype | None]:
         """Return the dtypes of the rotation, of the base layer's input and of the output (None: the base layer's)."""
@@ -169,7 +205,7 @@ class HRALayer(nn.Module, PeftHRALayer):
             dtype = x.dtype if x.dtype == torch.float64 else torch.get_autocast_dtype(device)
             return dtype, dtype, None
         base = (self.get_base_dtype() if self.cast_input_dtype_enabled else None) or x.dtype
-        return torch.promote_types(x.dtype, base), base, x.dtype
+        return base if base == x.dtype else torch.promote_types(x.dtype, base), base, x.dtype
 
     def _thin_weights(self, factors: Factors, dtype: torch.dtype) -> Factors:
         """Compute V (n, r) and W B (out, r) of W D = W - (W B) Vᵀ in float32 or wider."""
@@ -180,6 +216,18 @@ class HRALayer(nn.Module, PeftHRALayer):
             # With Bᵀ contiguous, the gradient of B is computed as gᵀW, which is faster in BLAS than Wᵀg.
             WB = weight.to(wide) @ B.to(wide).mT.contiguous().mT
         return cast(V, WB, dtype)
+
+    def train(self, mode: bool = True) -> HRALayer:
+        self._cache.clear()
+        return super().train(mode)
+
+    def delete_adapter(self, adapter_name: str) -> None:
+        self._cache.clear()
+        super().delete_adapter(adapter_name)
+
+    def _apply(self, *args: Any, **kwargs: Any) -> HRALayer:  # `.to()` and the like
+        self._cache.clear()
+        return super()._apply(*args, **kwargs)
 
     def _writable_weight(self) -> torch.Tensor:
         base = self.get_base_layer()
@@ -199,8 +247,7 @@ class HRALayer(nn.Module, PeftHRALayer):
         `unmerge`. Raises ValueError if `safe_merge` is set and the result is not finite, TypeError if
         the base layer is quantised or sharded by FSDP.
         """
-        names = check_adapters_to_merge(self, adapter_names)
-        names = [name for name in names if name in self.hra_u]
+        names = [name for name in check_adapters_to_merge(self, adapter_names) if name in self.hra_u]
         if not names:
             return
         base, weight = self.get_base_layer(), self._writable_weight()

@@ -24,16 +24,17 @@ class Linear(HRALayer):
     def forward(
         self, x: torch.Tensor, *args: Any, adapter_names: list[str] | None = None, **kwargs: Any
     ) -> torch.Tensor:
-        rotations = self._rotations(x, adapter_names)
-        if not rotations:
-            return self.base_layer(x, *args, **kwargs)
         dtype, base_dtype, out_dtype = self._working_dtypes(x)
-        if adapter_names is None and self._gains_from_output_side(x, rotations[0][1]):
+        if adapter_names is None and self._gains_from_output_side(x):
+            self._cache.clear()
             x = x.to(base_dtype)
             z = self.base_layer(x, *args, **kwargs)
-            V, WB = self._thin_weights(rotations[0][1], x.dtype)
+            V, WB = self._thin_weights(self.get_factors(self.active_adapters), x.dtype)
             z = torch.addmm(z.reshape(-1, z.shape[-1]), x.reshape(-1, self.n) @ V, WB.mT, alpha=-1).view(z.shape)
             return z.to(out_dtype)
+        rotations = self._rotations(x, adapter_names, dtype)
+        if not rotations:
+            return self.base_layer(x, *args, **kwargs)
         x = x.to(dtype)
         for rows, (V, B) in rotations:
             if rows is None:
@@ -42,12 +43,18 @@ class Linear(HRALayer):
                 x = x.index_copy(0, rows, reflect(x[rows], V, B))
         return self.base_layer(x.to(base_dtype), *args, **kwargs).to(out_dtype)
 
-    def _gains_from_output_side(self, x: torch.Tensor, factors: Factors) -> bool:
-        if x.requires_grad or not (torch.is_grad_enabled() and factors[1].requires_grad):
+    def _gains_from_output_side(self, x: torch.Tensor) -> bool:
+        if x.requires_grad or not torch.is_grad_enabled() or self.disable_adapters or self.merged:
             return False
+        us = [self.hra_u[name] for name in self.active_adapters if name in self.hra_u]
         base = self.base_layer
         # Only if the weight can be used directly, without a wider copy.
-        return type(base) is nn.Linear and self.get_base_dtype() == factors[1].dtype and not base.weight.requires_grad
+        return (
+            any(u.requires_grad for u in us)
+            and type(base) is nn.Linear
+            and all(self.get_base_dtype() == torch.promote_types(u.dtype, torch.float32) for u in us)
+            and not base.weight.requires_grad
+        )
 
 
 class Conv2d(HRALayer):
@@ -82,10 +89,10 @@ class Conv2d(HRALayer):
     def forward(
         self, x: torch.Tensor, *args: Any, adapter_names: list[str] | None = None, **kwargs: Any
     ) -> torch.Tensor:
-        rotations = self._rotations(x, adapter_names)
+        _, dtype, out_dtype = self._working_dtypes(x)
+        rotations = self._rotations(x, adapter_names, dtype)
         if not rotations:
             return self.base_layer(x, *args, **kwargs)
-        _, dtype, out_dtype = self._working_dtypes(x)
         x = x.to(dtype)
         z = self.base_layer(x, *args, **kwargs)
         for rows, factors in rotations:
@@ -95,12 +102,19 @@ class Conv2d(HRALayer):
                 z = z.index_copy(0, rows, self._correct(z[rows], x[rows], factors))
         return z.to(out_dtype)
 
+    def _prepare(self, factors: Factors, dtype: torch.dtype) -> Factors:
+        """Compute the kernels Vᵀ (r, C, kh, kw) and -W B (out, r)."""
+        V, WB = self._thin_weights(factors, dtype)
+        return V.mT.reshape(-1, *self.get_base_layer().weight.shape[1:]), -WB
+
+    def _also_prepared_from(self) -> tuple[torch.Tensor, ...]:
+        return (self.get_base_layer().weight,)
+
     def _correct(self, z: torch.Tensor, x: torch.Tensor, factors: Factors) -> torch.Tensor:
         """Compute z - (W B)(Vᵀ p) for every patch p of x."""
-        base = self.get_base_layer()
-        V, WB = self._thin_weights(factors, x.dtype)
+        V, minus_WB = factors
         # PyTorch's own method with a different weight also handles padding modes and "same".
-        P = base._conv_forward(x, V.mT.reshape(-1, *base.weight.shape[1:]), None)
+        P = self.get_base_layer()._conv_forward(x, V, None)
         if z.dim() == 4 and z.is_contiguous():  # fuses the 1 x 1 convolution and the sum
-            return torch.baddbmm(z.flatten(2), -WB.expand(len(z), -1, -1), P.flatten(2)).view(z.shape)
-        return z + nn.functional.conv2d(P, -WB[:, :, None, None])
+            return torch.baddbmm(z.flatten(2), minus_WB.expand(len(z), -1, -1), P.flatten(2)).view(z.shape)
+        return z + nn.functional.conv2d(P, minus_WB[:, :, None, None])

@@ -162,7 +162,7 @@ def reflect(x: torch.Tensor, V: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
     """
     V, B = cast(V, B, x.dtype)
     rows = x.reshape(-1, x.shape[-1])
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
         y = torch.addmm(rows, rows @ V, B.mT, alpha=-1)
     else:
         y = _Reflect.apply(rows, V, B)[0]
@@ -171,6 +171,8 @@ def reflect(x: torch.Tensor, V: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
 
 def cast(V: torch.Tensor, B: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
     """Cast the factors (n, r) of H = I - B Vᵀ, balancing them first if the range gets narrower."""
+    if V.dtype == B.dtype == dtype:
+        return V, B
     if dtype not in (V.dtype, torch.float64):
         # H does not depend on the scale, so neither does its gradient.
         scale = torch.linalg.vector_norm(V.detach(), dim=0)

@@ -25,6 +25,7 @@ RETURNED = (
     "of the input image"
 )
 COLOURS = Path(__file__).with_name("ade20k.csv")
+CHANNELS = numpy.array([1 << 16, 1 << 8, 1])
 TOLERANCE = 4  # less than half of the 10 levels by which ADE20K's colours differ in some channel (two of them: by 5)
 
 
@@ -158,14 +159,15 @@ def classes_of_colours(path, counts: list[Colours] | None = None) -> numpy.ndarr
     from scipy.spatial import cKDTree
 
     with images.opened(path) as image:
-        colours = numpy.asarray(images.to_8_bit(image, str(path)).convert("RGB"))
-    found, place, times = numpy.unique(colours.reshape(-1, 3), axis=0, return_inverse=True, return_counts=True)
+        colours = numpy.asarray(images.to_8_bit(image, str(path)).convert("RGB"), numpy.int32)
+    numbers, place, times = numpy.unique(colours @ CHANNELS, return_inverse=True, return_counts=True)
+    found = numbers[:, None] // CHANNELS % 256
     known, first = numpy.unique(numpy.vstack([palette(), [[0, 0, 0]]]), axis=0, return_index=True)
     away, nearest = cKDTree(known).query(found, p=numpy.inf, distance_upper_bound=TOLERANCE + 0.5)
     classes = numpy.append(numpy.where(first < CLASSES, first, IGNORED), IGNORED)[nearest].astype(numpy.uint8)
     if counts is not None:
         none = numpy.isinf(away)
-        examples = ["#{:02x}{:02x}{:02x}".format(*colour) for colour in found[none][:8]]
+        examples = [f"#{number:06x}" for number in numbers[none][:8]]
         counts.append(Colours(int(times.sum()), int(times[(away > 0) & ~none].sum()), int(times[none].sum()), examples))
     return classes[place].reshape(colours.shape[:2])
 

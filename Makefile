@@ -38,6 +38,7 @@ plan: $(READY) ## estimate the cost of the tables: jobs, GPU-hours, downloads, l
 
 preflight: $(READY) ## check sources, disk, scheduler and GPUs before a GPU-hour is spent (TABLE=glue, CONFIG=mine.yaml, PROFILE=slurm)
 	@snakemake -n -q $(PROFILED) --config preflight=login -- preflight$(if $(TABLE),_$(TABLE))
+	@snakemake $(PROFILED) $(if $(PROFILE),,--cores $(CORES)) --retries 1 -q rules --config preflight=jobs -- preflight$(if $(TABLE),_$(TABLE))
 
 report: $(READY) ## write the demo's tables and figures to one HTML file, demo/report.html
 	$(SNAKEMAKE) --report $(ROOT)/report.html -- $(TARGETS)

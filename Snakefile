@@ -30,6 +30,7 @@ report: "workflow/report/workflow.rst"
 onstart:
     slurm.before_the_first_job(workflow, config)
     plan.start(workflow, config)
+    preflight.start(config)
 
 
 include: "rules/common.smk"

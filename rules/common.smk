@@ -1,7 +1,6 @@
 # Constants and look-up functions shared by the stages.
 # In:  the config.  Out: RUN (<run>), EVAL (<eval>), SCRATCH, the list of runs, wildcard constraints.  Steps: check, derive, constrain.
 
-import atexit
 import re
 import sys
 from pathlib import Path
@@ -20,9 +19,7 @@ try:
 except JobError as problem:
     raise WorkflowError(str(problem)) from None
 
-# A dry run ends with the cost estimate; a real run records the planned jobs for `make status`.
-if workflow.output_settings.dryrun:
-    atexit.register(preflight.login if config["preflight"] else plan.show, workflow, config)
+preflight.enter(workflow, config)  # a dry run ends with the cost estimate; part `jobs` replaces the config
 
 # A rule's own wildcard constraints do not apply inside a pathvar (Snakemake 9.27): outputs of task-specific rules are
 # written with RUN and EVAL, inputs with <run> and <eval>.
@@ -142,6 +139,8 @@ def published(name, task=None):
 
 
 onerror:
+    if config["preflight"]:
+        preflight.finish(workflow, config)
     print(
         "Some jobs failed; finished work is kept. Rerun the same command to continue (training resumes from its last "
         "checkpoint), or append `--config incomplete=True` to it to build the table from the available results."

@@ -1,17 +1,50 @@
 # `make preflight`: check the machine before a GPU-hour is spent.
-# Steps: snakemake -n --config preflight=login -- preflight (or preflight_{table}): sources, disk and scheduler, at the end of a dry run.
+# In:  the config; planning/trial.py replaces its data, grid and presets, and the weights that are not downloaded.
+# Out: results/preflight.json, written when the jobs have ended; the other outputs are deleted then.
+# Steps: snakemake -n --config preflight=login -- preflight    sources, disk and scheduler, at the end of a dry run
+#        snakemake --config preflight=jobs -- preflight        20 steps of training per kind of method, generation, evaluation
+#      preflight_{table} instead of preflight: one table.
 
 
 if config["preflight"]:
 
-    for table in [table for task in config["tasks"] for table in TASKS[task].tables()]:
+    localrules:
+        preflight,
 
-        rule:
-            name:
-                f"preflight_{table}"
-            input:
-                f"<results>/table_{table}.csv",
+    for task in config["tasks"]:
+        for table in TASKS[task].tables():
+
+            rule:
+                name:
+                    f"preflight_{table}"
+                input:
+                    preflight.inputs(config, TASKS[task], table),
 
     rule preflight:
         input:
-            [f"<results>/table_{table}.csv" for task in config["tasks"] for table in TASKS[task].tables()],
+            [preflight.inputs(config, TASKS[task], table) for task in config["tasks"] for table in TASKS[task].tables()],
+
+    onsuccess:
+        preflight.finish(workflow, config)
+
+
+rule preflight_device:
+    output:
+        report="<results>/device{gpus}.json",
+    log:
+        "<logs>/device{gpus}.log",
+    wildcard_constraints:
+        gpus=r"\d+",
+    conda:
+        "../envs/hra.yaml"
+    threads: 2
+    resources:
+        nodes=1,
+        gpu=lambda wc: int(wc.gpus),
+        mem_mb=8000,
+        runtime=10,
+    params:
+        device=lambda wc: preflight.device(config, int(wc.gpus)),
+        scratch=f"{config['pathvars']['scratch']}/device{{gpus}}",
+    script:
+        "../workflow/scripts/preflight_device.py"

@@ -1,6 +1,10 @@
 """`make preflight`, as a user types it, on grids that need neither network nor GPU."""
 
 import json
+import subprocess
+import sys
+
+import pytest
 
 from support import ROOT
 
@@ -17,3 +21,28 @@ def test_what_is_wrong_with_this_machine_is_listed_before_any_job(fresh, tmp_pat
     assert "  ok    disk: " in output and ("scheduler: no Slurm here" in output or "partition" in output)
     report = json.loads((project.folder / "results/preflight.json").read_text())
     assert {"part", "check", "ok", "text"} == set(report["findings"][0])
+
+
+@pytest.mark.slow
+def test_the_demo_passes_and_leaves_only_logs_and_rates(tmp_path):
+    paths = {name: f"{tmp_path}/{name}" for name in ("results", "resources", "scratch", "logs")}
+    (tmp_path / "paths.yaml").write_text(f"pathvars: {paths}")
+    configs = f"config/demo/config.yaml tests/tiny/preflight.yaml {tmp_path}/paths.yaml"
+    command = ["make", "preflight", "CORES=2", f"VENV={sys.prefix}", f"PYTHON={sys.executable}", f"CONFIG={configs}"]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0, done.stdout
+    report = json.loads((tmp_path / "results/preflight.json").read_text())
+    assert all(one["ok"] for one in report["findings"])
+    found = {one["check"]: one["text"] for one in report["findings"]}
+    assert found["gloo, jobs without GPU"] == "2 processes added up 2"
+    for task in ("glue", "math", "subject", "control"):
+        assert "s a step of" in found[f"{task} hra/r8, training"], found
+        assert found[f"{task} hra/r8, kill and resume"] == "killed at step 10, resumed from step 10"
+    assert {(one["task"], one["stage"]) for one in report["rates"]} == {
+        *((task, "train") for task in ("glue", "math", "subject", "control")),
+        *((task, "generate") for task in ("math", "subject", "control")),
+        *((task, "evaluate") for task in ("glue", "subject", "control")),
+    }
+    assert all(one["seconds_per_row"] > 0 for one in report["rates"])
+    assert not any((tmp_path / folder / "preflight").exists() for folder in ("results", "resources", "scratch"))
+    assert (tmp_path / "logs/preflight").exists()

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from common.core import files, manifests, predictions, provenance
+from common.core import files, manifests, predictions, provenance, rates
 from common.core.job import start
 from common.models import adapters, classifier
 from common.models.precision import dtype
@@ -62,10 +62,11 @@ def logits(model, data, tokenizer, settings: dict, device: str):
         collate_fn=DataCollatorWithPadding(tokenizer),
     )
     autocast = torch.autocast(device, dtype(settings["precision"]), enabled=settings["precision"] != "float32")
-    parts = []
+    parts, started = [], time.monotonic()
     with torch.inference_mode(), autocast:
         for batch in tqdm(loader, desc="evaluate", disable=None):
             parts.append(model(**batch.to(device)).logits.float().cpu().numpy())
+    rates.report(len(data), time.monotonic() - started, device)
     result = np.empty_like(np.concatenate(parts))
     result[order] = np.concatenate(parts)
     return result

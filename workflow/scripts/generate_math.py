@@ -8,11 +8,12 @@ import gc
 import itertools
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from pkgutil import resolve_name
 
-from common.core import files, manifests, predictions, provenance
+from common.core import files, manifests, predictions, provenance, rates
 from common.core.errors import JobError
 from common.core.job import start
 from common.methods import METHODS
@@ -87,10 +88,12 @@ class Run:
         model = self.model(self.generation["serve"] == "merged")
         if self.generation["serve"] == "lora" and self.method.trains:
             model = self.as_lora(model)
-        with tqdm(total=sum(map(len, batches)), desc="generate", unit="item", disable=None) as progress:
+        started, count = time.monotonic(), sum(map(len, batches))
+        with tqdm(total=count, desc="generate", unit="item", disable=None) as progress:
             for batch in batches:
                 yield from memory.split_on_oom(lambda some: list(self.answer(model, ids, some)), batch, "items")
                 progress.update(len(batch))
+        rates.report(count, time.monotonic() - started, self.device)
 
     def check_lengths(self, ids: list[list[int]], items: Iterable[int]) -> None:
         """Raise JobError if a question and `max_new_tokens` do not fit into the model's context."""

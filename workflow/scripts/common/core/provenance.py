@@ -72,6 +72,17 @@ def peak_memory_bytes(device: str) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+def memory_bytes(device: str) -> int:
+    """Return the memory of the GPU, or of this machine."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+    import psutil
+
+    return psutil.virtual_memory().total
+
+
 def pick_device(gpu: int, device: str | None) -> str:
     """Return `cuda` or `cpu` as requested in the config; raise JobError if cuda is requested but unavailable."""
     wanted = device or ("cuda" if gpu else "cpu")

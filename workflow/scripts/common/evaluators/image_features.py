@@ -11,6 +11,7 @@ from pathlib import Path
 from common.core import imports
 from common.data import safe_checkpoints
 from common.evaluators.protocol import Evaluator, Needs, Reference, Scores
+from common.models import pretrained
 
 BATCH = 32
 
@@ -70,7 +71,7 @@ class Dino(Features):
         super().__init__(entry, folder, device)
         self.processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
         with safe_checkpoints.named(folder):
-            self.model = AutoModel.from_pretrained(folder, dtype="float32").eval().to(device)
+            self.model = pretrained.load(AutoModel, folder, dtype="float32").eval().to(device)
 
     def encode(self, images: list):
         pixels = self.processor(images, return_tensors="pt").pixel_values
@@ -90,7 +91,7 @@ class Clip(Features):
         self.processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         with safe_checkpoints.named(folder):
-            self.model = CLIPModel.from_pretrained(folder, dtype="float32").eval().to(device)
+            self.model = pretrained.load(CLIPModel, folder, dtype="float32").eval().to(device)
 
     def encode(self, images: list):
         pixels = self.processor(images, return_tensors="pt").pixel_values

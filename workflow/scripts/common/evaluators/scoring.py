@@ -1,10 +1,11 @@
 """Scoring of the images of a run with every evaluator of the config."""
 
+import time
 from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 
-from common.core import files, fingerprints, manifests
+from common.core import files, fingerprints, manifests, rates
 from common.core.errors import JobError
 from common.core.job import as_list
 from common.evaluators import registry
@@ -20,19 +21,22 @@ def score(
     """
     paths = [Path(path) for path in as_list(job["input"].get("models"))]
     models = {path.name.removesuffix(".manifest.json"): path for path in paths}
-    of_run = {}
+    of_run, seconds = {}, 0.0
     for entry in entries if len(images) else ():
         if registry.find(entry["kind"]).needs.prompts and not reference.prompts:
             continue
         manifest = models[entry["model"]] if "model" in entry else None
         path = cache(job, entry, manifest, reference)
         if not path.exists():
-            files.write_json(path, asdict(scores(entry, manifest, device, images, reference)))
+            found, taken = scores(entry, manifest, device, images, reference)
+            files.write_json(path, asdict(found))
+            seconds += taken
         found = Scores(**files.read_json(path))
         for ending, values in found.images.items():
             for row, value in zip(rows, values, strict=True):
                 row[entry["name"] + ending] = value
         of_run |= {entry["name"] + ending: value for ending, value in found.run.items()}
+    rates.report(len(images), seconds, device)
     return of_run
 
 
@@ -45,12 +49,19 @@ def cache(job: dict, entry: dict, manifest: Path | None, reference: Reference) -
     return Path(job["params"]["scratch"]) / "scores" / f"{entry['name']}-{digest}.json"
 
 
-def scores(entry: dict, manifest: Path | None, device: str, images: Collection, reference: Reference) -> Scores:
-    """Run one evaluator; raise JobError unless it returns one score per image for metrics declared by its class."""
+def scores(
+    entry: dict, manifest: Path | None, device: str, images: Collection, reference: Reference
+) -> tuple[Scores, float]:
+    """Run one evaluator and return its scores and seconds.
+
+    Raises JobError unless it returns one score per image, for metrics declared by its class.
+    """
     from tqdm import tqdm
 
     evaluator = registry.load(entry, manifest and manifests.folder(manifest), device)
+    started = time.monotonic()
     found = evaluator.score(tqdm(images, desc=entry["name"], unit="image", disable=None), reference)
+    seconds = time.monotonic() - started
     for ending in (*found.images, *found.run):
         if ending not in evaluator.metrics:
             raise JobError(
@@ -63,4 +74,4 @@ def scores(entry: dict, manifest: Path | None, device: str, images: Collection, 
                 f"evaluator {entry['name']} ({entry['kind']}): expected {len(images)} scores {ending!r}, one per "
                 f"image, found {len(values)}. Correct its `score`; use None for an image without a score."
             )
-    return found
+    return found, seconds

@@ -18,6 +18,7 @@ from PIL import Image
 from common.core.errors import JobError, check_sizes
 from common.data import safe_checkpoints
 from common.evaluators.protocol import Evaluator, Needs, Reference, Scores
+from common.models import pretrained
 
 CLASSES = 150  # in ADE20K
 IGNORED = 255  # label of pixels without a class
@@ -159,8 +160,12 @@ class Nvlabs(Segmenter):
 
         try:
             with safe_checkpoints.named(folder):
-                model, loading = SegformerForSemanticSegmentation.from_pretrained(
-                    folder, dtype="float32", weights_only=True, output_loading_info=True
+                model, loading = pretrained.load(
+                    SegformerForSemanticSegmentation,
+                    folder,
+                    dtype="float32",
+                    weights_only=True,
+                    output_loading_info=True,
                 )
         except (OSError, RuntimeError) as problem:
             raise mismatch(folder, problem) from problem

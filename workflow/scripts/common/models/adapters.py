@@ -13,7 +13,7 @@ from common.core import files
 from common.core.errors import JobError
 from common.data import safe_checkpoints
 from common.methods import METHODS
-from common.models import built_adapters
+from common.models import built_adapters, pretrained
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -43,8 +43,8 @@ def load_classifier(folder: str | Path, labels: list[str] | None, seed: int, dro
     set_seed(seed)
     # Without a dtype, transformers uses the checkpoint's, and DeBERTaV3's is float16.
     with safe_checkpoints.named(folder):
-        return AutoModelForSequenceClassification.from_pretrained(
-            folder, config=config, dtype=torch.float32, weights_only=True
+        return pretrained.load(
+            AutoModelForSequenceClassification, folder, config=config, dtype=torch.float32, weights_only=True
         )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from common.core.errors import JobError
 from common.data import safe_checkpoints
+from common.models import pretrained
 from common.models.precision import dtype
 from common.models.shapes import without_weights
 
@@ -64,7 +65,7 @@ def load_model(
             device  # cuda: the GPU of this process (LOCAL_RANK); by default, every process takes GPU 0
         )
     with safe_checkpoints.named(folder):
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype(precision), weights_only=True, **extra)
+        model = pretrained.load(AutoModelForCausalLM, folder, dtype=dtype(precision), weights_only=True, **extra)
     if "gguf_file" in extra:  # loaded into plain tensors, but the Trainer would reject the model as quantised
         model.is_quantized, model.hf_quantizer = False, None
         if hasattr(model.config, "quantization_config"):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL.Image import Image
 
-from common.core import fingerprints, manifests, provenance, sharding
+from common.core import fingerprints, manifests, provenance, rates, sharding
 from common.data import images
 from common.data.images import Picture
 
@@ -65,6 +65,8 @@ def draw(
             )
             progress.update(len(batch))
     made, seconds = sum(map(len, missing.values())), time.monotonic() - started
+    if made:
+        rates.report(made, seconds, device_of(job))
     images.pack(
         job["output"]["shard"],
         chain.from_iterable(images.unpack(path) for path in files),
@@ -79,5 +81,8 @@ def draw(
 
 
 def load(job: dict, sampler: type):
-    device = provenance.pick_device(job["resources"].get("gpu", 0), job["params"].get("device"))
-    return sampler(manifests.folder(job["input"]["model"]), job["params"]["sampling"], device)
+    return sampler(manifests.folder(job["input"]["model"]), job["params"]["sampling"], device_of(job))
+
+
+def device_of(job: dict) -> str:
+    return provenance.pick_device(job["resources"].get("gpu", 0), job["params"].get("device"))

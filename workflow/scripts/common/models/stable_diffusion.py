@@ -7,7 +7,7 @@ from PIL.Image import Image
 
 from common.core.errors import JobError
 from common.data import safe_checkpoints
-from common.models import adapters, memory
+from common.models import adapters, memory, pretrained
 from common.models.precision import dtype
 from common.models.shapes import without_weights
 
@@ -17,7 +17,7 @@ def load_component(cls, folder: Path, name: str, precision: str = "float32"):
     quiet()
     try:
         with safe_checkpoints.named(Path(folder) / name):
-            return cls.from_pretrained(folder, subfolder=name, dtype=dtype(precision), use_safetensors=True)
+            return pretrained.load(cls, folder, subfolder=name, dtype=dtype(precision), use_safetensors=True)
     except OSError as problem:
         reason = " ".join(str(problem).split())
         raise JobError(
@@ -91,10 +91,11 @@ class Sampler:
 
         quiet()
         keep = {} if sampling["safety_checker"] else {"safety_checker": None, "requires_safety_checker": False}
+        parts = pretrained.components(folder, dtype(sampling["precision"]))
         try:
             with safe_checkpoints.named(folder):
                 self.pipe = StableDiffusionPipeline.from_pretrained(
-                    folder, dtype=dtype(sampling["precision"]), use_safetensors=True, **keep
+                    folder, dtype=dtype(sampling["precision"]), use_safetensors=True, **parts | keep
                 )
         except OSError as problem:
             reason = " ".join(str(problem).split())

@@ -18,6 +18,7 @@ class Hours:
     cpu: float = 0.0
     left: float = 0.0
     by_records: int = 0
+    by_preflight: int = 0
     by_config: int = 0
     unknown: int = 0
 
@@ -25,11 +26,12 @@ class Hours:
         cpu = f" and {self.cpu:.3g} CPU-hours" if self.cpu else ""
         grounds = {
             "estimated from records": self.by_records,
+            "estimated from rates measured by make preflight": self.by_preflight,
             "estimated from the config": self.by_config,
             "without an estimate": self.unknown,
         }
         listed = ", ".join(f"{count} jobs {what}" for what, count in grounds.items() if count)
-        amount = f"about {self.left:.3g}" if self.by_records or self.by_config else "unknown"
+        amount = f"about {self.left:.3g}" if self.by_records or self.by_preflight or self.by_config else "unknown"
         left = f"{amount} GPU-hours remaining ({listed})" if listed else "no GPU-hours remaining"
         return f"{self.gpu:.3g} GPU-hours{cpu} used, {left}"
 
@@ -49,6 +51,9 @@ def hours(done: Iterable[Job], left: Iterable[Job]) -> Hours:
             continue
         seconds = by_records(job, rates)
         total.by_records += seconds is not None
+        if seconds is None:
+            seconds = job.measured
+            total.by_preflight += seconds is not None
         if seconds is None:
             seconds = job.stated
             total.by_config += seconds is not None
@@ -106,6 +111,23 @@ def work(tasks: dict[str, Task], rule: str, wildcards: dict) -> float | None:
     if stage == "train" and not task.trains(f"{wildcards['method']}/{wildcards['variant']}"):
         return 0.0
     return task.work(stage, wildcards)
+
+
+def trial_rates(config: dict) -> list[dict]:
+    """Return the rates that `make preflight` has measured on GPUs."""
+    found = read(Path(config["pathvars"]["results"], "preflight.json")).get("rates", ())
+    return [one for one in found if not one["device"].startswith("CPU")]
+
+
+def by_preflight(rates: list[dict], tasks: dict[str, Task], job: Job) -> float | None:
+    """Estimate GPU-seconds from a measured rate: of the same kind of method, else the mean of the task's others."""
+    task = task_of(tasks, job.rule, job.wildcards)
+    if not task or not job.work:
+        return None
+    alike = [one for one in rates if (one["task"], one["stage"]) == (task.name, job.stage)]
+    kind = task.config["methods"].get(job.wildcards.get("method"), {}).get("kind")
+    same = [one for one in alike if one["kind"] == kind] or alike
+    return job.work * sum(one["seconds_per_row"] for one in same) / len(same) if same else None
 
 
 def stated(tasks: dict[str, Task], job: Job) -> float | None:

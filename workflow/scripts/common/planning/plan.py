@@ -24,11 +24,11 @@ def start(workflow, config: dict) -> None:
 
 def of_dag(dag, config: dict) -> dict[str, list[planned_jobs.Job]]:
     """Return the jobs of every table, by name, and all jobs they need, in the order of the workflow."""
-    known, found, every = {}, {}, tasks.load(config)
+    known, found, every, rates = {}, {}, tasks.load(config), gpu_hours.trial_rates(config)
     for last in dag.jobs:
         if last.output and (path := Path(last.output[0])).name.startswith("table_"):
             chosen = {id(one): one for one in above(dag, last)}.values()
-            found[path.stem] = [known.setdefault(id(one), one_of(dag, one, every)) for one in chosen]
+            found[path.stem] = [known.setdefault(id(one), one_of(dag, one, every, rates)) for one in chosen]
     return dict(sorted(found.items()))
 
 
@@ -45,7 +45,7 @@ def above(dag, last) -> Iterator:
             stack += [(before, False) for before in reversed(list(dag.dependencies[one]))]
 
 
-def one_of(dag, planned, every: dict[str, Task]) -> planned_jobs.Job:
+def one_of(dag, planned, every: dict[str, Task], rates: list[dict]) -> planned_jobs.Job:
     from snakemake.io import is_flagged
 
     outputs = [str(path) for path in planned.output]
@@ -66,6 +66,7 @@ def one_of(dag, planned, every: dict[str, Task]) -> planned_jobs.Job:
     error = job.error_file({"rule": made.rule, "params": {"scratch": planned.params.get("scratch")}})
     made.error = str(error) if error else None
     made.work = gpu_hours.work(every, made.rule, made.wildcards)
+    made.measured = gpu_hours.by_preflight(rates, every, made)
     made.stated = gpu_hours.stated(every, made)
     return made
 

@@ -23,6 +23,7 @@ class Job:
     merged: list[str] = field(default_factory=list)  # files that a temporary output is merged into
     gpus: int = 0
     work: float | None = None  # rows, see gpu_hours.work
+    measured: float | None = None  # GPU-seconds estimated from the rates of `make preflight`
     stated: float | None = None  # GPU-seconds estimated from the config
     needed: bool = True  # at the time of planning
 

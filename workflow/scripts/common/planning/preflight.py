@@ -1,20 +1,25 @@
 """`make preflight`: what would make a real run fail, found in minutes and before a GPU-hour is spent.
 
 Part `login` is a dry run of the requested tables. At its end, the sources of their downloads, disk and scheduler are
-checked. Every finding is a line, and all are written to results/preflight.json.
+checked. Part `jobs` runs trial.py's short jobs through the profile. Every finding is a line, and all are written to
+results/preflight.json, with the measured rates.
 """
 
+import atexit
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from common.core import files, job
+from common import tasks
+from common.core import files, grid, job
 from common.core.errors import JobError
 from common.data import reachability
-from common.planning import disk, downloads, plan, site
+from common.planning import disk, downloads, outcomes, plan, site, trial
 from common.planning.site import Finding
+from common.tasks.base import Task
 
 HARNESS = "download_harness"  # its sources are those of lm-evaluation-harness
 
@@ -70,6 +75,71 @@ def needed_bytes(config: dict, planned: Iterable) -> dict[str, float]:
     return {config["pathvars"][name]: wanted.get(name, 0.0) for name in ("resources", "results", "scratch")}
 
 
+# Jobs
+
+
+def enter(workflow, config: dict) -> None:
+    """Register what a dry run ends with; in part `jobs`, replace the config with that of the trial runs."""
+    if workflow.output_settings.dryrun:
+        atexit.register(login if config["preflight"] == "login" else plan.show, workflow, config)
+    if config["preflight"] != "jobs":
+        return
+    from snakemake.pathvars import Pathvars
+
+    new = trial.config_of(config)
+    config.clear()
+    config.update(new)
+    workflow.pathvars.update(Pathvars.from_config(config))
+
+
+def inputs(config: dict, task: Task, table: str) -> list[str]:
+    """List what rule `preflight_{table}` needs: the table itself at the login, else what the task's trial makes.
+
+    That is the check of its device, its runs, and the evaluation of the last one.
+    """
+    if config["preflight"] == "login":
+        return [f"<results>/table_{table}.csv"]
+    runs, places = task.runs(), grid.places(config)
+    found = [f"{places['run']}/train.json".format(task=task.name, **run) for run in runs]
+    for run in runs[-1:]:
+        found += trial.metrics(config, task, run)
+    return [f"{config['pathvars']['results']}/device{gpus(task)}.json", *found] if runs else []
+
+
+def gpus(task: Task) -> int:
+    return int(task.settings["resources"].get("gpu", 0))
+
+
+def device(config: dict, count: int) -> str | None:
+    """Return the `device` of the tasks whose training jobs request this number of GPUs."""
+    some = [task for task in tasks.load(config).values() if task.runs() and gpus(task) == count]
+    return next((one for task in some if (one := task.settings["resources"].get("device"))), None)
+
+
+def start(config: dict) -> None:
+    """Delete the logs of earlier trial runs, whose rates must not be taken for those of this one."""
+    if config["preflight"]:
+        shutil.rmtree(config["pathvars"]["logs"], ignore_errors=True)
+
+
+def finish(workflow, config: dict) -> None:
+    """Print and save what the trial runs have found, and delete their files, except logs."""
+    from snakemake.exceptions import WorkflowError
+
+    wanted = {one.wildcards_dict["task"] for one in workflow.dag.jobs if "task" in one.wildcards_dict}
+    pairs = list(outcomes.of_trial(config, wanted))
+    for name in ("results", "resources", "scratch"):
+        shutil.rmtree(config["pathvars"][name], ignore_errors=True)
+    original = {"pathvars": {name: str(Path(folder).parent) for name, folder in config["pathvars"].items()}}
+    save(original, "jobs", [found for found, _ in pairs], [rate for _, rate in pairs if rate])
+    found = [Finding(one["check"], one["ok"], one["text"]) for one in load(original)["findings"]]
+    show(found)
+    left = sum(not one.ok for one in found)
+    print(f"{path(original)}: {len(found)} checks, {left or 'nothing'} to do")
+    if left:
+        raise WorkflowError(f"make preflight: {left} of {len(found)} checks say TODO.")
+
+
 # The report
 
 
@@ -85,13 +155,15 @@ def load(config: dict) -> dict:
         return {"findings": [], "rates": []}
 
 
-def save(config: dict, part: str, found: list[Finding]) -> None:
-    """Replace the findings of one part in the report."""
+def save(config: dict, part: str, found: list[Finding], rates: list[dict] | None = None) -> None:
+    """Replace the findings of one part in the report, and the rates of the same tasks."""
     report = load(config)
     kept = [one for one in report["findings"] if one["part"] != part]
+    measured = {one["task"] for one in rates or ()}
+    old = [one for one in report["rates"] if one["task"] not in measured]
     new = [{"part": part} | asdict(one) for one in found]
     time_ = time.strftime(job.TIME, time.gmtime())
-    files.write_json(path(config), report | {"time": time_, "findings": kept + new})
+    files.write_json(path(config), {"time": time_, "findings": kept + new, "rates": old + (rates or [])})
 
 
 def show(found: Iterable[Finding]) -> None:

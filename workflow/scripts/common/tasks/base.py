@@ -86,6 +86,16 @@ class Task:
         """Return the names of all benchmarks."""
         return {name for entry in self.datasets for name in self.dataset(entry).get("benchmarks", {})}
 
+    # A trial (make preflight)
+
+    def trial(self, dataset: str, rows: int, settings: dict) -> tuple[dict[str, dict], dict] | None:
+        """Return entries of synthetic datasets, and changes of the task's settings for one batch per stage.
+
+        The entry `preflight` stands for `dataset`, with `rows` rows to train on. `settings`: the hyper-parameters of
+        the run that generates and is evaluated. None: the task has no trial.
+        """
+        return None
+
     # Checks
 
     def check_settings(self) -> None:
@@ -175,6 +185,11 @@ class Task:
             return trained or None
         dev = rows(dataset, next(iter(dataset["benchmarks"].values()))) or 0
         return trained + trained / settings["batch_size"] / settings["eval_steps"] * dev * FORWARD
+
+
+def generated(function: str, **arguments) -> dict:
+    """Return a source that calls a function of common/data/synthetic.py."""
+    return {"kind": "init", "generator": f"common.data.synthetic:{function}"} | arguments
 
 
 def rows(dataset: dict, split: str) -> int | None:

@@ -55,6 +55,7 @@ def run_to_end(job: dict, trainer, started: float, steps: int) -> dict:
     """
     from accelerate.utils import broadcast_object_list
 
+    from common.training import measurement
     from common.training.interruption import CheckpointOnSignal, Interrupted, time_limit
 
     scratch, write = Path(job["params"]["scratch"]), trainer.is_world_process_zero()
@@ -62,6 +63,9 @@ def run_to_end(job: dict, trainer, started: float, steps: int) -> dict:
     chosen = list(usable_checkpoint(job, steps, trainer.per_process)) if write else [None, []]
     checkpoint, discarded = broadcast_object_list(chosen)
     attempts = begin_attempt(scratch, checkpoint, discarded, write)
+    measured = measurement.of(job, resumed=bool(checkpoint))
+    if measured:
+        trainer.add_callback(measured)
     on_signal = CheckpointOnSignal(job["resources"]["save_seconds"], time_limit(job))
     trainer.add_callback(on_signal)
     with on_signal:
@@ -72,6 +76,8 @@ def run_to_end(job: dict, trainer, started: float, steps: int) -> dict:
             f"stopped at step {trainer.state.global_step} of {trainer.state.max_steps}: {on_signal.stopped}. "
             f"The training checkpoint is in {scratch}; the next attempt resumes from it."
         )
+    if measured and write:
+        measured.report(job, provenance.pick_device(job["resources"].get("gpu", 0), job["params"].get("device")))
     return attempts
 
 

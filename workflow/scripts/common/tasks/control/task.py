@@ -5,11 +5,14 @@ Plain Python on plain dicts: imported by the Snakefile on login nodes, so no tor
 
 from common.core.errors import one_of
 from common.evaluators import registry
-from common.tasks.base import Task, rows, scratch
+from common.tasks.base import Task, generated, rows, scratch
 from common.tasks.control import hint_source
 from common.tasks.control.items import BENCHMARK
 
 HINT_BYTES = 0.1  # per pixel: edges as PNG; segmentation maps and landmarks take less
+
+
+FACE_POINTS, OBJECT_POINTS = 68, 5
 
 
 class Control(Task):
@@ -94,6 +97,24 @@ class Control(Task):
         share = used / sum(entry["rows"].values()) if "rows" in entry else 1.0
         drawn = used * HINT_BYTES * self.settings["resolution"] ** 2
         return {"control images": None if downloaded is None else downloaded * share + drawn}
+
+    def trial(self, dataset: str, rows: int, settings: dict) -> tuple[dict[str, dict], dict]:
+        entry, generation = self.datasets[dataset], self.settings["generation"]
+        counts = {"train": rows, BENCHMARK: generation["batch_size"]}
+        kind = entry["splits"][BENCHMARK].get("annotation", {}).get("kind")
+        points = OBJECT_POINTS if kind == "object-points" else FACE_POINTS
+        kind, ending = ("classes", "classes.png") if kind in ("classes", "colours") else (kind, "txt")
+
+        def split(name: str) -> dict:
+            listed = {"prompts": f"{name}.jsonl", "image": f"scenes.zip:{name}/{{key}}.png"}
+            place = f"scenes.zip:{name}/{{key}}.{ending}"
+            return listed | ({"annotation": {"kind": kind, "place": place}} if kind else {})
+
+        source = generated("scenes", rows=counts, size=self.settings["resolution"], points=points)
+        changes = {"source": source, "splits": {name: split(name) for name in counts}, "rows": counts}
+        return {"preflight": {key: value for key, value in entry.items() if key != "take"} | changes}, {
+            "generation": generation | {"shards": 1}
+        }
 
     # Checks, failures and costs
 

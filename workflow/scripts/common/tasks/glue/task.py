@@ -4,7 +4,7 @@ Plain Python on plain dicts: imported by the Snakefile on login nodes, so no tor
 """
 
 from common.core.errors import expect, one_of
-from common.tasks.base import Task
+from common.tasks.base import Task, generated
 
 CORRELATIONS = {"pearson", "spearman", "pearson_spearman_mean"}
 
@@ -40,6 +40,26 @@ class Glue(Task):
                 not ("f1" in metric or "matthews" in metric) or len(dataset["labels"]) == 2,
                 f"{place}: metric {metric}: expected two labels, found {len(dataset['labels'] or [])}",
             )
+
+    def trial(self, dataset: str, rows: int, settings: dict) -> tuple[dict[str, dict], dict]:
+        entry = self.datasets[dataset]
+        counts = {"train": rows, "validation": settings.get("eval_batch_size", rows)}
+        source = generated(
+            "labelled",
+            columns=entry["columns"],
+            label=entry["label"],
+            classes=len(entry["labels"] or range(5)),
+            rows=counts,
+            length=settings["max_length"],
+            typical=entry.get("tokens"),
+        )
+        changes = {
+            "source": source,
+            "splits": {split: [f"{split}.parquet"] for split in counts},
+            "rows": counts,
+            "benchmarks": {next(iter(entry["benchmarks"])): "validation"},
+        }
+        return {"preflight": {key: value for key, value in entry.items() if key not in ("read", "take")} | changes}, {}
 
 
 TASK = Glue

@@ -8,7 +8,7 @@ import math
 from common import methods
 from common.core import grid
 from common.core.errors import expect, one_of
-from common.tasks.base import Task
+from common.tasks.base import Task, generated
 
 
 class Math(Task):
@@ -157,6 +157,26 @@ class Math(Task):
             f"gpu) on {dataset}, found {', '.join(f'{run} {size}' for run, size in sizes.items())}. Make all of them "
             f"{equal} in presets.{self.name}: {'; '.join(dict.fromkeys(remedies))}",
         )
+
+    def trial(self, dataset: str, rows: int, settings: dict) -> tuple[dict[str, dict], dict]:
+        entry, generation = self.datasets[dataset], self.settings["generation"]
+        longest = max(entry["benchmarks"], key=lambda name: generation["max_new_tokens"][name])
+        length = {"length": settings["max_length"], "typical": entry.get("tokens")}
+
+        def answered(**counts: int) -> dict:
+            return {
+                "source": generated("answered", rows=counts, **length),
+                "splits": {split: [f"{split}.parquet"] for split in counts},
+                "columns": {"question": "question", "answer": "answer"},
+                "answer": "metamath",
+                "rows": counts,
+            }
+
+        return {
+            "preflight": answered(train=rows)
+            | {"benchmarks": {longest: "preflight-test/test"}, "metrics": entry["metrics"], "score": entry["score"]},
+            "preflight-test": answered(test=generation["batch_size"]),
+        }, {"generation": generation | {"shards": 1, "backend": "transformers"}}
 
 
 TASK = Math

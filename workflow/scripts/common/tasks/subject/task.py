@@ -8,7 +8,7 @@ import re
 from common import methods
 from common.core.errors import expect, one_of
 from common.evaluators import registry
-from common.tasks.base import Task, scratch
+from common.tasks.base import Task, generated, scratch
 
 
 class Subject(Task):
@@ -110,6 +110,18 @@ class Subject(Task):
         of_this = [run for run in self.runs() if run["dataset"] == dataset]
         first = [run for run in of_this if run["seed"] == of_this[0]["seed"]]
         return [run for run in first if not methods.of(self.config, run["method"]).real_images]
+
+    def trial(self, dataset: str, rows: int, settings: dict) -> tuple[dict[str, dict], dict]:
+        generation, side = self.settings["generation"], self.settings["resolution"]
+        images = min(generation["images"], generation["batch_size"])
+        prompts = -(-generation["batch_size"] // images)
+        source = generated("images", rows={"train": 4}, size=side)
+        entry = {key: self.datasets[dataset][key] for key in ("class", "prompts")}
+        return {"preflight": entry | {"source": source}}, {
+            "prompts": {name: listed[:prompts] for name, listed in self.settings["prompts"].items()},
+            "class_images": self.settings["class_images"] | {"images": generation["batch_size"], "shards": 1},
+            "generation": generation | {"images": images, "shards": 1, "epochs": "last"},
+        }
 
     # Checks, failures and costs
 

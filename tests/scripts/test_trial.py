@@ -1,0 +1,210 @@
+"""The trial runs of `make preflight`: their config, models with random weights, and measured rates."""
+
+import json
+import signal
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from common import methods, tasks
+from common.core import rates
+from common.data import generated, images, zip_archives
+from common.models import pretrained
+from common.planning import gpu_hours, planned_jobs, trial
+from common.tasks.control import data as control_data
+from common.training import measurement, run_record
+from support import ROOT, paper_config
+
+
+@pytest.fixture
+def config(tmp_path) -> dict:
+    found = paper_config()
+    found["pathvars"] = {name: str(tmp_path / name) for name in found["pathvars"]}
+    return found
+
+
+def test_every_kind_of_method_trains_twenty_steps_at_the_configured_batch(config):
+    new = trial.config_of(config)
+    for name, task in tasks.load(new).items():
+        names = {f"{run['method']}/{run['variant']}" for run in task.runs()}
+        kinds = {config["methods"][run["method"]]["kind"] for run in tasks.load(config)[name].runs()}
+        trained = {kind for kind in kinds if methods.METHODS[kind].trains}
+        assert {config["methods"][run["method"]]["kind"] for run in task.runs()} == trained
+        for run in names:
+            settings = task.hyperparameters(trial.NAME, run)
+            before = tasks.load(config)[name].hyperparameters(trial.dataset(tasks.load(config)[name]), run)
+            assert settings["batch_size"] == before["batch_size"]
+            rows = new["datasets"][name][trial.NAME].get("rows", {}).get("train")
+            steps = run_record.total_steps(rows, settings) if "epochs" in settings else settings["max_steps"]
+            assert steps == trial.STEPS, run
+        assert sum(task.hyperparameters(trial.NAME, run)["kill_at_step"] > 0 for run in names) == 1
+
+
+def test_the_largest_variants_lengths_and_generations_are_tried(config):
+    new = tasks.load(trial.config_of(config))
+    assert "hra/r32-inf" in trial.runs(tasks.load(config)["math"])
+    assert new["glue"].hyperparameters(trial.NAME, "hra/r8-inf")["max_length"] == 512
+    (benchmark,) = new["math"].dataset(trial.NAME)["benchmarks"]
+    assert new["math"].settings["generation"]["max_new_tokens"][benchmark] == 2048
+    assert "init_lora_weights" not in new["math"].config["methods"]["lora"]["variants"]["pissa-r128"]["peft"]
+    assert new["control"].settings["resources"]["runtime"] == trial.MINUTES
+
+
+def test_models_are_random_until_they_are_downloaded(config, tmp_path):
+    new = trial.config_of(config)
+    assert new["models"]["llama2-7b"]["source"]["generator"] == "common.models.pretrained:configurations"
+    assert "fid" in new["tasks"]["control"]["evaluation"]["left_out"]
+    assert new["tasks"]["subject"]["evaluation"]["best_by"] == ["dino", "clip_i", "clip_t"]
+    (tmp_path / "resources/models").mkdir(parents=True)
+    (tmp_path / "resources/models/llama2-7b.manifest.json").touch()
+    found = trial.config_of(config)["models"]["llama2-7b"]["source"]
+    assert found == {"kind": "local", "path": str(tmp_path / "resources/models/llama2-7b")}
+
+
+@pytest.mark.parametrize("dataset", ["coco", "ade20k", "celeba-hq"])
+def test_synthetic_scenes_have_what_a_control_dataset_needs(config, tmp_path, dataset):
+    task = tasks.load(config)["control"]
+    task.settings["resolution"] = 64
+    entry = task.trial(dataset, 2, {})[0][trial.NAME] | {"resolution": 64}
+    generated.write(entry["source"], tmp_path)
+    zip_archives.check(tmp_path / "scenes.zip")
+    maker = control_data.Maker(zip_archives.Folder(tmp_path), entry, "train")
+    assert len([maker.make(row) for row in maker.rows]) == 2
+
+
+def test_synthetic_subject_images_are_usable(tmp_path):
+    generated.write(
+        {"kind": "init", "generator": "common.data.synthetic:images", "rows": {"train": 2}, "size": 64}, tmp_path
+    )
+    assert images.check(tmp_path, 64) == 2
+
+
+def test_one_row_has_the_longest_input_and_the_others_typical_ones(tmp_path):
+    from pyarrow import parquet
+
+    source = {"kind": "init", "generator": "common.data.synthetic:labelled", "columns": ["a", "b"], "label": "label"}
+    generated.write(source | {"classes": 2, "rows": {"train": 64}, "length": 512, "typical": 40}, tmp_path)
+    lengths = [len(text.split()) for text in parquet.read_table(tmp_path / "train.parquet")["a"].to_pylist()]
+    assert lengths[0] == 512 and max(lengths[1:]) <= 80 and 30 < sum(lengths[1:]) / 63 < 50
+
+
+# Random weights
+
+SMALL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+
+
+def hub(tmp_path, name: str, config: dict) -> dict:
+    """Put a config.json into a mirror in tmp_path; return the source of a model with weights that are not there."""
+    folder = tmp_path / f"hub/org/{name}/main"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    files = {"config.json": None, "model.safetensors": None, "pytorch_model.bin": None}
+    return {"kind": "hub", "repo": f"org/{name}", "revision": "main", "files": files}
+
+
+def configured(tmp_path, source: dict):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    generator = "common.models.pretrained:configurations"
+    source = {"kind": "init", "generator": generator, "source": source, "mirror": str(tmp_path)}
+    generated.write(source, folder)
+    return folder
+
+
+def test_language_models_and_classifiers_are_built_from_their_config(tmp_path):
+    import torch
+
+    from common.models import adapters, causal_lm
+
+    folder = configured(tmp_path, hub(tmp_path, "llama", {"model_type": "llama", "vocab_size": 64} | SMALL))
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", pretrained.MARK]
+    model = causal_lm.load_model(folder, "bf16")
+    weight = model.model.layers[0].mlp.up_proj.weight
+    assert weight.dtype == torch.bfloat16 and weight.std() > 0 and weight.isfinite().all()
+    (folder / "config.json").write_text(json.dumps({"model_type": "bert", "vocab_size": 64} | SMALL))
+    classifier = adapters.load_classifier(folder, ["a", "b", "c"], seed=0)
+    assert classifier.num_labels == 3 and next(classifier.parameters()).dtype == torch.float32
+
+
+def test_a_single_file_stable_diffusion_generates_images_from_its_configs(tmp_path):
+    from common.models import stable_diffusion
+
+    place, files = ROOT / "workflow/pictures-sd", {"sd.safetensors": None}
+    for path in place.rglob("*"):
+        name = path.relative_to(place).as_posix()
+        if path.is_file() and path.suffix in (".json", ".txt") and name != "model_index.json":
+            copy = tmp_path / "hub/org/sd/main" / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+            files[name] = None
+    folder = configured(tmp_path, {"kind": "hub", "repo": "org/sd", "revision": "main", "files": files})
+    sampling = {
+        "safety_checker": False,
+        "precision": "float32",
+        "resolution": 64,
+        "inference_steps": 1,
+        "guidance": 1.0,
+    }
+    sampler = stable_diffusion.Sampler(folder, sampling, "cpu")
+    ((image, blocked),) = sampler.draw(["a word"], [0])
+    assert image.size == (64, 64) and not blocked
+    unet = stable_diffusion.load_unet(folder, "bf16")
+    real = stable_diffusion.load_unet(place)
+    assert {name: p.shape for name, p in unet.named_parameters()} == {
+        name: p.shape for name, p in real.named_parameters()
+    }
+
+
+# Measurement
+
+
+def test_the_median_step_is_reported_and_the_process_is_killed_once(tmp_path, monkeypatch, capsys):
+    job = {"params": {"hyperparameters": {"batch_size": 16, "kill_at_step": 3}}, "resources": {"gpu": 2}}
+    killed = []
+    monkeypatch.setattr(measurement.os, "kill", lambda _, number: killed.append(number))
+    clock = iter([0.0, 9.0, 10.0, 11.0, 12.0, 20.0])
+    monkeypatch.setattr(measurement.time, "monotonic", lambda: next(clock))
+    times = measurement.of(job, resumed=False)
+    for step in range(6):
+        times.on_step_end(None, SimpleNamespace(global_step=step), None)
+    times.report(job, "cpu")
+    (tmp_path / "log").write_text("step\n" + capsys.readouterr().out + "saved\n")
+    found = rates.last(tmp_path / "log")
+    assert (found["rows"], found["seconds"]) == (16, 2.0)  # two processes for a second
+    assert killed == [signal.SIGTERM]
+    assert measurement.of(job, resumed=True).kill_at == 0
+    assert measurement.of({"params": {"hyperparameters": {}}}, resumed=False) is None
+
+
+def test_measured_rates_come_before_guesses_and_after_records(config, tmp_path):
+    every = tasks.load(config)
+    rate = {"task": "glue", "stage": "train", "kind": "hra", "seconds_per_row": 0.5, "device": "NVIDIA H100"}
+    (tmp_path / "results").mkdir()
+    cpu = rate | {"device": "CPU: any", "seconds_per_row": 100}
+    other = rate | {"kind": "lora", "seconds_per_row": 0.1}
+    (tmp_path / "results/preflight.json").write_text(json.dumps({"rates": [rate, cpu, other]}))
+    found = gpu_hours.trial_rates(config)
+    wildcards = {"task": "glue", "dataset": "cola", "method": "hra", "variant": "r8", "seed": "0"}
+
+    def planned(**changes) -> planned_jobs.Job:
+        made = planned_jobs.Job("train_glue", wildcards | changes, [], "", gpus=1, work=7200.0, stated=9.0)
+        made.measured = gpu_hours.by_preflight(found, every, made)
+        return made
+
+    assert [planned(method=name).measured for name in ("hra", "lora")] == [3600.0, 720.0]
+    assert planned(method="full").measured == pytest.approx(2160.0)  # the mean of the others
+    assert gpu_hours.by_preflight(found, every, planned_jobs.Job("evaluate_glue", wildcards, [], "", work=1.0)) is None
+    estimate = gpu_hours.hours([], [planned()])
+    assert estimate == gpu_hours.Hours(left=1.0, by_preflight=1)
+    assert "1 jobs estimated from rates measured by make preflight" in str(estimate)
+
+
+def test_the_demos_config_has_trials_of_every_task():
+    from snakemake.utils import update_config
+
+    config = paper_config()
+    update_config(config, yaml.safe_load((ROOT / "config/demo/config.yaml").read_text()))
+    new = tasks.load(trial.config_of(config))
+    assert all(task.runs() for task in new.values())
+    assert new["control"].dataset(trial.NAME)["metrics"]

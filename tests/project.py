@@ -62,11 +62,11 @@ class Project:
         command = [*before, sys.executable, *program, *arguments]
         return subprocess.Popen(command, cwd=self.folder, env=environment, text=True, **options)
 
-    def snakemake(self, *arguments: str, ok: bool = True, before: tuple[str, ...] = (), seconds: int = 600) -> str:
-        """Run Snakemake here; returns what it printed."""
+    def snakemake(self, *arguments: str, ok: bool = True, seconds: int = 600, **how: tuple[str, ...]) -> str:
+        """Run Snakemake here; returns what it printed. `how`: `before` and `program` of `start`."""
         # Not a pipe, which processes that outlive Snakemake would keep open.
         with tempfile.TemporaryFile("w+", errors="replace") as output:
-            process = self.start(*arguments, before=before, stdout=output, stderr=subprocess.STDOUT)
+            process = self.start(*arguments, **how, stdout=output, stderr=subprocess.STDOUT)
             try:
                 process.wait(seconds)
             except BaseException as problem:  # the test's own timeout as well

@@ -1,6 +1,7 @@
 """`make preflight`, as a user types it, on grids that need neither network nor GPU."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -11,14 +12,19 @@ from support import ROOT
 TINY = ROOT / "tests/slurm/grid.yaml"
 
 
-def test_what_is_wrong_with_this_machine_is_listed_before_any_job(fresh, tmp_path):
+def test_what_is_wrong_with_this_machine_is_listed_before_any_job(fresh, tmp_path, monkeypatch):
+    for name, script in (("sinfo", "echo 'gpu*|08:00:00|gpu:a100:4|64|512000'"), ("sacctmgr", "exit 1")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     project = fresh.copy(tmp_path / "project")
     (project.folder / "grid.yaml").write_text(TINY.read_text().replace("save_seconds: 0", "save_seconds: 10"))
     command = ("-n", "-q", "--configfile", "grid.yaml", "--config", "preflight=login", "--", "preflight_glue")
     output = project.snakemake(*command)
     assert "table_glue: " in output and "  ok    source tiny-bert: generated here" in output
     assert "  TODO  source sentences: expected a folder at" in output
-    assert "  ok    disk: " in output and ("scheduler: no Slurm here" in output or "partition" in output)
+    assert "  ok    disk: " in output
+    assert "  ok    partition of GPU jobs: gpu: 480 minutes at most, up to 60 requested; up to 1 GPU(s)" in output
     report = json.loads((project.folder / "results/preflight.json").read_text())
     assert {"part", "check", "ok", "text"} == set(report["findings"][0])
 

@@ -32,7 +32,7 @@ def login(workflow, config: dict) -> None:
     planned = {one.name: one for some in plan.of_dag(workflow.dag, config).values() for one in some}
     # What runs on the login node in every profile; `is_local` is true of every job without an executor.
     here = workflow._localrules | {rule.name for rule in workflow.rules if rule.norun}
-    remote = [one for one in workflow.dag.needrun_jobs() if one.rule.name not in here]
+    remote = [one for one in workflow.dag.needrun_jobs(exclude_finished=False) if one.rule.name not in here]
     found = [
         *sources(config, planned.values()),
         *site.disk(needed_bytes(config, planned.values()), len(planned)),

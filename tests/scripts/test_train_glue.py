@@ -52,6 +52,36 @@ def test_every_method_trains_and_evaluates(make_run, kind):
     assert not Path(run.train["params"]["scratch"]).exists()
 
 
+def test_dev_evaluation_in_training_is_sorted_by_length(make_run, monkeypatch):
+    """Check that it pads less, and gives each row's scores, in the rows' order, as when it is not sorted."""
+    import numpy
+
+    from common.models import classifier
+    from common.tasks.glue import metrics
+    from common.training import hf_trainer
+
+    step, convert = hf_trainer.ResumableTrainer.prediction_step, metrics.predictions
+    tokens, rows, records = [], [], []
+
+    def counted(self, model, inputs, *arguments, **keywords):
+        tokens.append(inputs["input_ids"].numel())
+        return step(self, model, inputs, *arguments, **keywords)
+
+    monkeypatch.setattr(hf_trainer.ResumableTrainer, "prediction_step", counted)
+    monkeypatch.setattr(metrics, "predictions", lambda scores, labels: rows.append(scores) or convert(scores, labels))
+    for name in ("sorted", "unsorted"):
+        tokens.append(0)
+        records.append(train(make_run(method("hra"), name=name)))
+        monkeypatch.setattr(classifier, "by_length", lambda data: numpy.arange(len(data)))
+    start = tokens.index(0, 1)
+    assert sum(tokens[:start]) < sum(tokens[start:])
+    assert comparable(records[0]) == comparable(records[1])
+    assert len(rows) == 8
+    for first, second in zip(rows[:4], rows[4:], strict=True):
+        numpy.testing.assert_allclose(first, second, atol=1e-6)
+    assert numpy.ptp(rows[-1], axis=0).min() > 2e-5  # the rows differ, so another order would be seen
+
+
 def test_mixed_precision_keeps_the_adapter_in_float32(make_run):
     import evaluate_glue
 

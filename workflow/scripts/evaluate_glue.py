@@ -54,8 +54,7 @@ def logits(model, data, tokenizer, settings: dict, device: str):
     from tqdm import tqdm
     from transformers import DataCollatorWithPadding
 
-    # Batch similar lengths to reduce padding; the original order is restored below.
-    order = np.argsort([-len(row) for row in data["input_ids"]], kind="stable")
+    order = classifier.by_length(data)
     loader = DataLoader(
         data.select(order).remove_columns("labels"),
         batch_size=settings.get("eval_batch_size", settings["batch_size"]),

@@ -33,6 +33,7 @@ def main(job: dict) -> None:
         classifier.tokenized(data_folder, split, dataset["columns"], tokenizer, settings["max_length"])
         for split in ("train", dev_split)
     )
+    order = classifier.by_length(dev)
     steps = {"eval_strategy": "steps", "eval_steps": settings["eval_steps"]}
     steps["logging_steps"] = max(1, settings["eval_steps"] // 2)
     arguments = run_record.training_arguments(job, settings, seed, scratch, device, **steps)
@@ -43,14 +44,15 @@ def main(job: dict) -> None:
     sizes = adapters.count(model, params["head"])
 
     def judge(prediction) -> dict[str, float]:
-        predicted = metrics.predictions(prediction.predictions, dataset["labels"])
-        return metrics.values(dataset["metrics"], np.asarray(prediction.label_ids), predicted)
+        scores, labels = map(np.empty_like, (prediction.predictions, prediction.label_ids))
+        scores[order], labels[order] = prediction.predictions, prediction.label_ids
+        return metrics.values(dataset["metrics"], labels, metrics.predictions(scores, dataset["labels"]))
 
     trainer = hf_trainer.ResumableTrainer(
         model=model,
         args=arguments,
         train_dataset=train,
-        eval_dataset=dev,
+        eval_dataset=dev.select(order),
         data_collator=DataCollatorWithPadding(tokenizer),
         compute_metrics=judge,
         callbacks=[hf_trainer.KeepBest(scratch / "best", dataset["score"], model)],

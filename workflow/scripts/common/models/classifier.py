@@ -1,4 +1,4 @@
-"""Tokenization of GLUE-format data for a classifier."""
+"""Tokenization of GLUE-format data for a classifier, and its order in evaluation."""
 
 from pathlib import Path
 
@@ -19,6 +19,16 @@ def tokenized(folder: Path, split: str, columns: list[str], tokenizer, max_lengt
 
     encoded = data.map(encode, batched=True, remove_columns=columns, keep_in_memory=True, load_from_cache_file=False)
     return encoded.rename_column("label", "labels")
+
+
+def by_length(data):
+    """Return the row indices of tokenized data, longest first, so that batches of consecutive rows need little padding.
+
+    It is a NumPy array; `result[order] = rows` restores the order of the data.
+    """
+    import numpy as np
+
+    return np.argsort([-len(row) for row in data["input_ids"]], kind="stable")
 
 
 def load_tokenizer(folder: Path):

@@ -138,6 +138,13 @@ def test_a_tar_file_holds_what_went_in_and_depends_on_nothing_else(tmp_path):
         assert archive.getnames() == ["a.png", "a.json", "b.png", "b.json"]
 
 
+@pytest.mark.parametrize("level", [-1, 1])
+def test_the_compression_level_changes_no_pixel(level):
+    whole = Image.effect_noise((40, 30), 90).convert("RGB")
+    pngs = [images.to_png(whole, level) for _ in range(2)]
+    assert pngs[0] == pngs[1] and Picture("a", pngs[0], {}).image.tobytes() == whole.tobytes()
+
+
 def readers(folder, tar: str, count: int) -> dict:
     """Return every script that reads a tar file of `count` images, as a function without arguments."""
     files.write_json(folder / "train.json", {"steps": 0})

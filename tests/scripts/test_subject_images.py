@@ -1,9 +1,11 @@
 """Images of a run: the same from any shards, generated once, with errors for invalid ones."""
 
 import errno
+import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -34,7 +36,7 @@ def test_any_number_of_shards_gives_the_same_images(make_subject_run):
 
 @pytest.mark.slow
 def test_of_a_killed_shard_only_what_is_missing_is_made(make_subject_run, capsys):
-    """SIGKILL after the second of nine batches; then another number of shards."""
+    """SIGKILL while the fourth of nine batches is generated, and the third written; then another number of shards."""
     run = make_subject_run(unet_method())
     train(run)
     whole = drawn(run)
@@ -47,7 +49,7 @@ def test_of_a_killed_shard_only_what_is_missing_is_made(make_subject_run, capsys
         "plain, calls = diffusion.Sampler.draw, []\n"
         "def draw(*arguments):\n"
         "    calls.append(1)\n"
-        "    if len(calls) == 3: os.kill(os.getpid(), 9)\n"
+        "    if len(calls) == 4: os.kill(os.getpid(), 9)\n"
         "    return plain(*arguments)\n"
         "diffusion.Sampler.draw = draw\n"
         "generate_subject.main(files.read_json(sys.argv[1]))\n"
@@ -57,7 +59,7 @@ def test_of_a_killed_shard_only_what_is_missing_is_made(make_subject_run, capsys
     capsys.readouterr()
     assert drawn(run, of=2) == whole
     said = capsys.readouterr().out
-    assert "8 images, 4 of them generated now" in said and "10 images, 10 of them generated now" in said
+    assert re.search("8 images, [24] of them generated now", said) and "10 images, 10 of them generated now" in said
 
 
 def test_what_other_weights_have_drawn_is_not_taken(make_subject_run):
@@ -86,6 +88,28 @@ def test_a_full_disk_keeps_what_is_finished(make_subject_run, monkeypatch, capsy
             generate_subject.main(run.generate())
     generate_subject.main(run.generate())
     assert "18 images, 14 of them generated now" in capsys.readouterr().out
+
+
+def test_a_batch_is_encoded_while_the_next_one_is_generated(make_subject_run, monkeypatch):
+    """Check it without a clock: the first batch is encoded only once the second one is being generated."""
+    run = make_subject_run(unet_method())
+    train(run)
+    whole, begun = drawn(run, steps=[5]), threading.Event()
+    generate, encode, calls = stable_diffusion.Sampler.draw, images.to_png, []
+
+    def draw(*arguments):
+        calls.append(threading.current_thread())
+        if len(calls) == 2:
+            begun.set()
+        return generate(*arguments)
+
+    def to_png(*arguments):
+        assert begun.wait(60) and threading.current_thread() not in calls
+        return encode(*arguments)
+
+    monkeypatch.setattr(stable_diffusion.Sampler, "draw", draw)
+    monkeypatch.setattr(image_shards.images, "to_png", to_png)
+    assert drawn(run, steps=[5]) == whole
 
 
 def test_too_little_gpu_memory_halves_the_batch(make_subject_run, monkeypatch, capsys):

@@ -135,9 +135,10 @@ def check(folder: Path, smallest: int) -> int:
     return len(paths)
 
 
-def to_png(image: Image.Image) -> bytes:
+def to_png(image: Image.Image, level: int = -1) -> bytes:
+    """Encode an image; `level`: zlib's, 0 to 9, or its default."""
     stream = io.BytesIO()
-    image.save(stream, "png")
+    image.save(stream, "png", compress_level=level)
     return stream.getvalue()
 
 

@@ -87,13 +87,14 @@ def existing(folder: str) -> Path:
 # Scheduler
 
 
-def scheduler(wanted: list[Request], most_jobs: int | None = None) -> Iterator[Finding]:
-    """Check the requests against Slurm, or against this machine's GPUs if it has no Slurm.
+def scheduler(wanted: list[Request], most_jobs: int | None) -> Iterator[Finding]:
+    """Check the requests against Slurm, or against this machine's GPUs if the jobs do not go through Slurm.
 
-    `most_jobs`: the most jobs that Snakemake keeps in the queue.
+    `most_jobs`: the most jobs that Snakemake keeps in the queue; None if it runs them on this machine.
     """
-    if not shutil.which("sinfo"):
-        yield Finding("scheduler", True, "no Slurm here (no `sinfo`): partition, account and limits were not checked")
+    if most_jobs is None or not shutil.which("sinfo"):
+        reason = "no Slurm here (no `sinfo`)" if most_jobs else "the jobs run on this machine"
+        yield Finding("scheduler", True, f"{reason}: partition, account and limits were not checked")
         gpus, here = max((one.gpu for one in wanted), default=0), len(job.visible_gpus())
         if gpus:
             remedy = "" if here >= gpus else ". Choose the profile of your scheduler (PROFILE=slurm), or set `gpu`"

@@ -9,9 +9,10 @@ import yaml
 
 from common import methods, tasks
 from common.core import rates
+from common.core.errors import JobError
 from common.data import generated, images, zip_archives
 from common.models import pretrained
-from common.planning import gpu_hours, planned_jobs, trial
+from common.planning import gpu_hours, outcomes, planned_jobs, trial
 from common.tasks.control import data as control_data
 from common.training import measurement, run_record
 from support import ROOT, paper_config
@@ -122,6 +123,8 @@ def test_language_models_and_classifiers_are_built_from_their_config(tmp_path):
     model = causal_lm.load_model(folder, "bf16")
     weight = model.model.layers[0].mlp.up_proj.weight
     assert weight.dtype == torch.bfloat16 and weight.std() > 0 and weight.isfinite().all()
+    with pytest.raises(JobError, match="download the model"):
+        causal_lm.load_model(folder, "bf16", "nf4")
     (folder / "config.json").write_text(json.dumps({"model_type": "bert", "vocab_size": 64} | SMALL))
     classifier = adapters.load_classifier(folder, ["a", "b", "c"], seed=0)
     assert classifier.num_labels == 3 and next(classifier.parameters()).dtype == torch.float32
@@ -175,6 +178,23 @@ def test_the_median_step_is_reported_and_the_process_is_killed_once(tmp_path, mo
     assert killed == [signal.SIGTERM]
     assert measurement.of(job, resumed=True).kill_at == 0
     assert measurement.of({"params": {"hyperparameters": {}}}, resumed=False) is None
+
+
+def test_what_a_trial_did_not_reach_or_fit_is_said(config, tmp_path):
+    new = trial.config_of(config)
+    new["tasks"]["glue"]["grid"][0]["runs"] = ["lora/r8", "hra/r8-inf"]
+    place = tmp_path / "scratch/preflight/glue/preflight/lora/r8/seed0/train.error.json"
+    place.parent.mkdir(parents=True)
+    place.write_text(json.dumps({"error": "OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB"}))
+    (tmp_path / "results/preflight").mkdir(parents=True)
+    (tmp_path / "results/preflight/device1.json").write_text(
+        json.dumps([{"check": "bf16", "ok": True, "text": "works"}])
+    )
+    found = {one.check: one for one, _ in outcomes.of_trial(new, ["glue"])}
+    assert found["bf16, jobs with 1 GPU"].ok
+    assert "the batch does not fit: raise `gradient_accumulation`" in found["glue lora/r8, training"].text
+    assert "did not run" in found["glue hra/r8-inf, training"].text
+    assert "did not run" in found["glue hra/r8-inf, evaluation"].text
 
 
 def test_measured_rates_come_before_guesses_and_after_records(config, tmp_path):

@@ -41,6 +41,8 @@ def load(cls, folder: str | Path, **arguments):
     """Return cls.from_pretrained(folder, …), or the same model with random weights on this process's device."""
     if not (Path(folder) / MARK).exists():
         return cls.from_pretrained(folder, **arguments)
+    if "quantization_config" in arguments:
+        raise JobError("a 4-bit model is made from its weights: download the model, then run make preflight again.")
     import torch
 
     device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"

@@ -56,6 +56,8 @@ def training(config: dict, task: Task, run: dict) -> Iterator[Outcome]:
         seconds = rate["seconds"] / found["processes"]
         text = f"{seconds:.3g} s a step of {rate['rows']} rows, {memory(rate)}"
         yield Finding(check, True, text), measured(config, task, run, "train", rate)
+    else:
+        yield Finding(check, False, f"not measured: delete {config['pathvars']['results']} and run again"), None
 
 
 def stages(config: dict, task: Task, run: dict) -> Iterator[Outcome]:

@@ -117,8 +117,11 @@ def device(config: dict, count: int) -> str | None:
 
 
 def start(config: dict) -> None:
-    """Delete the logs of earlier trial runs, whose rates must not be taken for those of this one."""
-    if config["preflight"]:
+    """Delete the logs of earlier trial runs, whose rates must not be taken for those of this one.
+
+    An interrupted preflight has left its results, and goes on with its logs.
+    """
+    if config["preflight"] == "jobs" and not Path(config["pathvars"]["results"]).exists():
         shutil.rmtree(config["pathvars"]["logs"], ignore_errors=True)
 
 

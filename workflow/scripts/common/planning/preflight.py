@@ -70,7 +70,7 @@ def reached(check: str, source: dict, config: dict) -> Finding:
 
 def needed_bytes(config: dict, planned: Iterable) -> dict[str, float]:
     """Return the estimated bytes that the missing jobs will add to each folder."""
-    found = disk.estimate(config, [one for one in planned if one.needed])
+    found = disk.estimate(config, planned, missing=True)
     wanted = {name: sum(part.values()) for name, part in found.folders.items()} | {"scratch": found.training}
     return {config["pathvars"][name]: wanted.get(name, 0.0) for name in ("resources", "results", "scratch")}
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+import download
 from common import methods, tasks
 from common.core import rates
 from common.core.errors import JobError
@@ -105,12 +106,18 @@ def hub(tmp_path, name: str, config: dict) -> dict:
 
 
 def configured(tmp_path, source: dict):
-    folder = tmp_path / "model"
-    folder.mkdir()
-    generator = "common.models.pretrained:configurations"
-    source = {"kind": "init", "generator": generator, "source": source, "mirror": str(tmp_path)}
-    generated.write(source, folder)
-    return folder
+    """Download it as the trial's rule `download_model` does."""
+    found = {"pathvars": {"resources": str(tmp_path / "none")}, "mirror": str(tmp_path)}
+    params = {"name": "any", "source": trial.source(found | {"models": {"any": {"source": source}}}, "any")}
+    download.main(
+        {
+            "rule": "download_model",
+            "input": {},
+            "params": params,
+            "output": {"manifest": str(tmp_path / "model.manifest.json")},
+        }
+    )
+    return tmp_path / "model"
 
 
 def test_language_models_and_classifiers_are_built_from_their_config(tmp_path):

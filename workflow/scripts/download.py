@@ -21,6 +21,7 @@ from common.core.errors import JobError
 from common.core.job import start
 from common.data import images, sources, text_tables, zip_archives
 from common.data.http_download import out_of_space
+from common.models import pretrained
 
 # Files that can be read without executing code in them; a .bin, .pth, .pth.tar or .ckpt is later loaded with
 # weights_only=True.
@@ -86,7 +87,7 @@ def is_model_file(path: str) -> bool:
 
 def one_file(raw: Path, converted: Path) -> Path:
     """Return the folder with the model in diffusers' layout, to which a single-file checkpoint is converted."""
-    if not (raw / "unet/config.json").exists():
+    if not (raw / "unet/config.json").exists() or (raw / pretrained.MARK).exists():
         return raw
     from common.models.ldm import checkpoint as ldm_checkpoint
 

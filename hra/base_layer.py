@@ -1,28 +1,28 @@
-"""The adapters of one layer: parameters with the names and shapes of `peft.tuners.hra`, initialisation, merging."""
+"""The adapters of one layer: parameters with the names and shapes of `peft.tuners.hra`, initialisation, factors."""
 
 from __future__ import annotations
 
 import itertools
 import math
-import warnings
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from peft.tuners.hra.config import HRAConfig
-from peft.tuners.hra.layer import HRALayer as PeftHRALayer
-from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
+from .bank import Factors, unseen_by_checkpoints
+from .bank import current as bank_of_this_pass
 from .cache import Cache, can_keep
+from .merging import Merging
 from .quantized import is_plain
 from .reflections import cast, compact, compose, exact
 
-ROWS = 256  # rows of a weight per multiplication, so that their float64 copy stays small
-Factors = tuple[torch.Tensor, torch.Tensor]  # V and B of D = I - B Vᵀ, both (n, r)
 
-
-class HRALayer(nn.Module, PeftHRALayer):
-    """The adapters of one layer, their compact form and their merging; subclasses implement `forward`.
+class HRALayer(nn.Module, Merging):
+    """The adapters of one layer and their compact form; subclasses implement `forward`.
 
     `n`, the number of rows of each `hra_u` (n, r), is the width of the (flattened) input of the
     weight (out, n). Several active adapters are multiplied in order, W D_1 D_2, as in PEFT.
@@ -150,7 +150,8 @@ class HRALayer(nn.Module, PeftHRALayer):
                 factors = None if self.disable_adapters else self._prepared(self.active_adapters, dtype)
             elif self.disable_adapters:
                 # W D x' = W x for x' = Dᵀ x, Dᵀ = I - V Bᵀ: no need to unmerge within a forward.
-                factors = self._prepare([factor.to(x.device) for factor in reversed(self._merged_factors)], dtype)
+                B, V = (factor.to(x.device) for factor in self._merged_factors[::-1])
+                factors = self._prepare(partial(cast, B, V), dtype)
             else:
                 factors = None
             return [] if factors is None else [(None, factors)]
@@ -171,11 +172,31 @@ class HRALayer(nn.Module, PeftHRALayer):
                 parts.append((torch.tensor(rows, device=x.device), factors))
         return parts
 
+    def trained_alone(self) -> str | None:
+        """Return the active adapter if its factors may be computed with those of other layers, in `bank.Bank`."""
+        names = [] if self.disable_adapters or self.merged else [n for n in self.active_adapters if n in self.hra_u]
+        if len(names) != 1 or getattr(self, "_is_fsdp_managed_module", False):
+            return None
+        u = self.hra_u[names[0]]
+        return names[0] if u.requires_grad and not u.is_meta and can_keep([u]) else None
+
+    def _factors(self, adapter_names: list[str], dtype: torch.dtype | None) -> Factors:
+        """Return `get_factors(adapter_names)`, cast to dtype, from the bank if there is one."""
+        if torch.compiler.is_compiling():
+            return cast(*self.get_factors(adapter_names), dtype)
+        if (bank := bank_of_this_pass()) is not None and len(adapter_names) == 1:
+            u = self.hra_u[adapter_names[0]]
+            factors = bank.get(self, u, dtype or torch.promote_types(u.dtype, torch.float32))
+            if factors is not None:
+                return factors
+        with unseen_by_checkpoints():
+            return cast(*self.get_factors(adapter_names), dtype)
+
     def _prepared(self, adapter_names: list[str], dtype: torch.dtype) -> Factors | None:
-        """Return `_prepare(get_factors(adapter_names), dtype)`, from the cache if it needs no gradients."""
+        """Return what `_prepare` makes of these adapters' factors, from the cache if it needs no gradients."""
 
         def compute() -> Factors:
-            return self._prepare(self.get_factors(adapter_names), dtype)
+            return self._prepare(partial(self._factors, adapter_names), dtype)
 
         hra_u = self.hra_u
         us = tuple([hra_u[name] for name in adapter_names if name in hra_u])
@@ -190,9 +211,9 @@ class HRALayer(nn.Module, PeftHRALayer):
             return self._cache.get((dtype, *adapter_names), sources, compute)
         return compute()
 
-    def _prepare(self, factors: Factors, dtype: torch.dtype) -> Factors:
-        """Compute what `forward` needs of the factors for an input in `dtype`."""
-        return cast(*factors, dtype)
+    def _prepare(self, factors: Callable[[torch.dtype | None], Factors], dtype: torch.dtype) -> Factors:
+        """Compute what `forward` needs for an input in `dtype`; `factors(dtype)` returns V and B, None: float32."""
+        return factors(dtype)
 
     def _also_prepared_from(self) -> tuple[torch.Tensor, ...]:
         """Return the tensors other than `hra_u` that `_prepare` reads."""
@@ -229,72 +250,5 @@ class HRALayer(nn.Module, PeftHRALayer):
         self._cache.clear()
         return super()._apply(*args, **kwargs)
 
-    def _writable_weight(self) -> torch.Tensor:
-        base = self.get_base_layer()
-        # FSDP's weights look plain between a forward and the next resharding, but writes to them are lost.
-        if self.get_base_dtype() is None or getattr(base, "_is_fsdp_managed_module", False):
-            raise TypeError(
-                f"HRA cannot merge into {self.path or base}: expected a plain floating-point weight, found a quantised "
-                f"or sharded (FSDP) one of {type(base).__name__}. Keep the adapter unmerged, export it with "
-                "`hra.to_lora`, or merge it into the base model loaded without quantisation and sharding."
-            )
-        return base.weight.data
-
-    def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
-        """Merge adapters into the base weight: W D = W - (W B) Vᵀ, O(out n r).
-
-        A weight narrower than float32 cannot be restored by arithmetic, so a copy of it is kept until
-        `unmerge`. Raises ValueError if `safe_merge` is set and the result is not finite, TypeError if
-        the base layer is quantised or sharded by FSDP.
-        """
-        names = [name for name in check_adapters_to_merge(self, adapter_names) if name in self.hra_u]
-        if not names:
-            return
-        base, weight = self.get_base_layer(), self._writable_weight()
-        with torch.no_grad():
-            factors = self.get_factors(names)
-            wide = weight.dtype == torch.promote_types(weight.dtype, factors[0].dtype)
-            merged = _multiply(weight, factors, in_place=wide and not safe_merge)
-            if safe_merge and not torch.isfinite(merged).all():
-                raise ValueError(
-                    f"NaNs detected in the merged weights. The adapter {', '.join(names)} seems to be broken"
-                )
-            if not wide and self._weight_before_merge is None:
-                self._weight_before_merge = weight
-            base.weight.data = merged
-            if self.merged:
-                factors = compose(self._merged_factors, factors)
-            V, B = factors
-            self._merged_factors = V.clone(), B  # V may be the parameter itself
-        self.merged_adapters.extend(names)
-
-    def unmerge(self) -> None:
-        """Undo all merges: restore the kept weight or, for float32 and wider, compute W Dᵀ.
-
-        D is the one that was merged, even if `hra_u` has changed since. Raises TypeError under FSDP.
-        """
-        if not self.merged:
-            warnings.warn("Already unmerged. Nothing to do.", stacklevel=2)
-            return
-        base, weight = self.get_base_layer(), self._writable_weight()
-        if self._weight_before_merge is not None:
-            base.weight.data = self._weight_before_merge.to(weight.device, weight.dtype)
-        else:
-            V, B = (factor.to(weight.device) for factor in self._merged_factors)
-            base.weight.data = _multiply(weight, (B, V), in_place=True)
-        self._merged_factors = self._weight_before_merge = None
-        self.merged_adapters.clear()
-
     def __repr__(self) -> str:
         return "hra." + super().__repr__()
-
-
-def _multiply(weight: torch.Tensor, factors: Factors, in_place: bool) -> torch.Tensor:
-    """Multiply W (out, ...) by D = I - B Vᵀ: a rank-r update, block by block, rounded once to W's dtype."""
-    V, B = (exact(factor) for factor in factors)
-    new = weight if in_place else torch.empty_like(weight)
-    with torch.autocast(weight.device.type, enabled=False):
-        for rows, out in zip(weight.split(ROWS), new.split(ROWS), strict=True):
-            wide = rows.to(V.dtype, copy=True).flatten(1)
-            out.copy_(wide.addmm_(wide @ B, V.mT, alpha=-1).view(rows.shape))
-    return new

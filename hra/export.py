@@ -10,7 +10,7 @@ from peft import HRAConfig, LoraConfig, PeftModel, get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import nn
 
-from .base_layer import ROWS
+from .merging import ROWS
 from .quantized import dense_weight
 from .reflections import compact, exact
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ class Linear(HRALayer):
             self._cache.clear()
             x = x.to(base_dtype)
             z = self.base_layer(x, *args, **kwargs)
-            V, WB = self._thin_weights(self.get_factors(self.active_adapters), x.dtype)
+            V, WB = self._thin_weights(self._factors(self.active_adapters, None), x.dtype)
             z = torch.addmm(z.reshape(-1, z.shape[-1]), x.reshape(-1, self.n) @ V, WB.mT, alpha=-1).view(z.shape)
             return z.to(out_dtype)
         rotations = self._rotations(x, adapter_names, dtype)
@@ -102,9 +103,9 @@ class Conv2d(HRALayer):
                 z = z.index_copy(0, rows, self._correct(z[rows], x[rows], factors))
         return z.to(out_dtype)
 
-    def _prepare(self, factors: Factors, dtype: torch.dtype) -> Factors:
+    def _prepare(self, factors: Callable[[torch.dtype | None], Factors], dtype: torch.dtype) -> Factors:
         """Compute the kernels Vᵀ (r, C, kh, kw) and -W B (out, r)."""
-        V, WB = self._thin_weights(factors, dtype)
+        V, WB = self._thin_weights(factors(None), dtype)
         return V.mT.reshape(-1, *self.get_base_layer().weight.shape[1:]), -WB
 
     def _also_prepared_from(self) -> tuple[torch.Tensor, ...]:

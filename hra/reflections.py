@@ -29,6 +29,11 @@ def exact(U: torch.Tensor) -> torch.Tensor:
     return U if U.device.type == "mps" else U.double()
 
 
+def wide(U: torch.Tensor) -> torch.Tensor:
+    """Cast U to float32 unless it is wider."""
+    return U.to(torch.promote_types(U.dtype, torch.float32))
+
+
 def compact(U: torch.Tensor, apply_GS: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute V and B of H = I - B Vᵀ.
 
@@ -38,23 +43,23 @@ def compact(U: torch.Tensor, apply_GS: bool = False) -> tuple[torch.Tensor, torc
     H is the same for every basis, Gram-Schmidt's or another. Zero and linearly dependent columns
     add nothing to the span, so r may exceed n.
 
-    U: (n, r), columns of any length. Returns V and B, (n, r) each, in U's dtype or in float32 if
-    that is wider. NaN inputs give NaN.
+    U: (..., n, r), columns of any length. Returns V and B, of the same shape, in U's dtype or in
+    float32 if that is wider. NaN inputs give NaN.
     """
-    U = U.to(torch.promote_types(U.dtype, torch.float32))
+    U = wide(U)
     if apply_GS:
-        return _basis(U)
+        return span(U, *basis(U))
     # The compiler optimises the plain formula better than an opaque autograd function.
-    return U, _forward(U)[0] if torch.compiler.is_compiling() else _Chain.apply(U)[0]
+    return U, chain(U)[0] if torch.compiler.is_compiling() else _Chain.apply(U)[0]
 
 
-def _forward(U: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compute B = U T in U's dtype, and T (r, r) in the dtype of `exact`."""
+def chain(U: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compute B = U T in U's dtype, and T (..., r, r) in the dtype of `exact`."""
     W = exact(U)
     gram = W.mT @ W
     half = _squared_lengths(gram, U.dtype, zero=2.0) / 2
-    eye = torch.eye(len(gram), dtype=W.dtype, device=W.device)
-    T = torch.linalg.solve_triangular(gram.triu(1) + half.diag(), eye, upper=True)
+    eye = torch.eye(gram.shape[-1], dtype=W.dtype, device=W.device)
+    T = torch.linalg.solve_triangular(gram.triu(1) + half.diag_embed(), eye, upper=True)
     return (W @ T).to(U.dtype), T
 
 
@@ -75,7 +80,7 @@ class _Chain(torch.autograd.Function):
 
     @staticmethod
     def forward(U):
-        return _forward(U)
+        return chain(U)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -84,28 +89,52 @@ class _Chain(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gB, gT):
-        U, T = ctx.saved_tensors
-        W = exact(U)
-        Z = torch.zeros_like(W) if gB is None else gB.to(T.dtype) @ T.mT
-        S = T.mT @ (W.mT @ Z)  # minus the gradient of T⁻¹, whose upper triangle alone depends on U
-        if gT is not None:
-            S = S + T.mT @ gT @ T.mT
-        return torch.addmm(Z, W, S.triu() + S.triu(1).mT, alpha=-1).to(U.dtype)
+        return chain_gradient(*ctx.saved_tensors, gB, gT)
 
 
-def _basis(U: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    norm = torch.linalg.vector_norm(U, dim=0)
-    V = U / torch.where(norm == 0, 1, norm)
-    W = exact(V)  # also because VᵀV has the square of V's condition number
-    eigenvalues, E = torch.linalg.eigh((W.mT @ W).detach().nan_to_num())
-    rtol = 100 * V.shape[1] * torch.finfo(W.dtype).eps
-    independent = eigenvalues > rtol * eigenvalues[-1]
-    # W C has W's span for any fixed C. So C needs no gradient (that of eigh is infinite where
-    # eigenvalues coincide, as for orthonormal columns), and 2 Q (QᵀQ)⁻¹ Qᵀ with Q = W C has exact
-    # derivatives of every order.
-    Q = W @ (E * torch.where(independent, eigenvalues, torch.inf).rsqrt())
-    gram = Q.mT @ Q + (~independent).to(W.dtype).diag()
-    return Q.to(V.dtype), (2 * Q @ torch.linalg.inv_ex(gram).inverse).to(V.dtype)
+def chain_gradient(
+    U: torch.Tensor, T: torch.Tensor, gB: torch.Tensor | None, gT: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Compute the gradient of U (..., n, r) from those of B = U T and, for second-order gradients, of T."""
+    W = exact(U)
+    Z = torch.zeros_like(W) if gB is None else gB.to(T.dtype) @ T.mT
+    S = T.mT @ (W.mT @ Z)  # minus the gradient of T⁻¹, whose upper triangle alone depends on U
+    if gT is not None:
+        S = S + T.mT @ gT @ T.mT
+    subtract_product = torch.addmm if U.dim() == 2 else torch.baddbmm
+    return subtract_product(Z, W, S.triu() + S.triu(1).mT, alpha=-1).to(U.dtype)
+
+
+def basis(U: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compute C (..., r, r) such that U C is a basis of U's span, orthonormal or zero, and which columns are zero.
+
+    Unlike an eigenvalue decomposition, a factorisation that reports no errors needs no synchronisation with a GPU.
+    """
+    lengths = _lengths(U)
+    W = exact(U / lengths)
+    gram = (W.mT @ W).detach().nan_to_num()
+    r = gram.shape[-1]
+    eye = torch.eye(r, dtype=W.dtype, device=W.device)
+    # Row j of the inverse of L is a multiple of v, where W v is what ridge regression on the columns before it leaves
+    # of column j; its square is the inverse of vᵀ(G + zero I)v / vᵀv.
+    zero = 100 * r**2 * torch.finfo(W.dtype).eps
+    L = torch.linalg.cholesky_ex(gram + zero * eye).L
+    rows = torch.linalg.solve_triangular(L, eye, upper=False).square().sum(-1, keepdim=True)
+    independent = (rows * (2 * zero) < 1).to(W.dtype)
+    dependent = (1 - independent) * eye
+    L = torch.linalg.cholesky_ex(gram * (independent * independent.mT) + dependent).L
+    C = torch.linalg.solve_triangular(L.mT, eye, upper=True)
+    return C * independent.mT / lengths.to(C.dtype).mT, dependent
+
+
+def span(U: torch.Tensor, C: torch.Tensor, dependent: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compute Q = U C and 2 Q (QᵀQ)⁻¹.
+
+    U C has the span of U for any fixed invertible C. So C needs no gradient, and 2 Q (QᵀQ)⁻¹ Qᵀ has exact derivatives
+    of every order.
+    """
+    Q = exact(U) @ C
+    return Q.to(U.dtype), (2 * Q @ torch.linalg.inv_ex(Q.mT @ Q + dependent).inverse).to(U.dtype)
 
 
 def compose(
@@ -169,16 +198,27 @@ def reflect(x: torch.Tensor, V: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
     return y.view(x.shape)
 
 
-def cast(V: torch.Tensor, B: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cast the factors (n, r) of H = I - B Vᵀ, balancing them first if the range gets narrower."""
-    if V.dtype == B.dtype == dtype:
+def cast(V: torch.Tensor, B: torch.Tensor, dtype: torch.dtype | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cast the factors (..., n, r) of H = I - B Vᵀ (None: do not), balancing them first if the range gets narrower."""
+    if dtype is None or V.dtype == B.dtype == dtype:
         return V, B
     if dtype not in (V.dtype, torch.float64):
-        # H does not depend on the scale, so neither does its gradient.
-        scale = torch.linalg.vector_norm(V.detach(), dim=0)
-        scale = torch.where(scale == 0, 1, scale)
+        scale = _lengths(V)
         V, B = V / scale, B * scale
     return V.to(dtype), B.to(dtype)
+
+
+def cast_gradient(V: torch.Tensor, gV: torch.Tensor, gB: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compute the gradients of V and B, in V's dtype, from those of `cast(V, B, gV.dtype)`."""
+    scale = _lengths(V) if gV.dtype not in (V.dtype, torch.float64) else None
+    gV, gB = gV.to(V.dtype), gB.to(V.dtype)
+    return (gV, gB) if scale is None else (gV / scale, gB * scale)
+
+
+def _lengths(V: torch.Tensor) -> torch.Tensor:
+    """Return the lengths (..., 1, r) of V's columns, by which V and B are balanced: H depends on none of them."""
+    lengths = torch.linalg.vector_norm(V.detach(), dim=-2, keepdim=True)
+    return torch.where(lengths == 0, 1, lengths)
 
 
 def orthogonality_error(U: torch.Tensor) -> torch.Tensor:
@@ -187,7 +227,7 @@ def orthogonality_error(U: torch.Tensor) -> torch.Tensor:
     U: (..., n, r). Returns (...,), dimensionless, between 0 and r, float32 or wider. A zero column
     has no direction: it adds the constant 1 to the square.
     """
-    U = U.to(torch.promote_types(U.dtype, torch.float32))
+    U = wide(U)
     W = exact(U)
     gram = W.mT @ W
     length = _squared_lengths(gram, U.dtype, zero=1.0).sqrt()

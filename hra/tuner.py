@@ -15,6 +15,7 @@ from peft.utils import PeftType
 from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import nn
 
+from . import bank
 from .base_layer import HRALayer
 from .layers import Conv2d, Linear
 from .quantized import keep_differentiable
@@ -61,8 +62,14 @@ class HRAModel(PeftHRAModel):
 
     def _prepare_model(self, peft_config, model: nn.Module) -> None:
         super()._prepare_model(peft_config, model)
+        bank.attach(model)
         if not peft_config.inference_mode:
             keep_differentiable(model)
+
+    def _unload_and_optionally_merge(self, *args: Any, **kwargs: Any) -> nn.Module:
+        model = super()._unload_and_optionally_merge(*args, **kwargs)
+        bank.detach(model)
+        return model
 
     def _check_merge_allowed(self) -> None:
         """Raise a TypeError that names the layer before any layer is merged, rather than halfway."""

@@ -34,6 +34,7 @@ def count(model):
     x = torch.randn(2, 5, 16, requires_grad=True)
     with torch.autocast("cpu", torch.bfloat16):
         for _ in range(2):
+            model.zero_grad()
             with Count() as forward:
                 y = model(inputs_embeds=x).last_hidden_state
             with Count() as backward:

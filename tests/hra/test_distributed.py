@@ -97,6 +97,39 @@ def test_adapter_saved_in_ddp_loads_in_stock_PEFT(tmp_path):
     close(load_in_stock(tmp_path)(x), model(x), 168, c=32)
 
 
+class Alike(nn.Module):
+    """Layers of one shape, whose factors are computed together; no pass uses all of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(12, 12) for _ in range(4))
+
+    def forward(self, x):
+        for layer in self.layers[:3]:
+            x = torch.tanh(layer(x))
+        return x
+
+
+def alike_in_ddp(static):
+    torch.manual_seed(0)
+    model = adapt(Alike().double(), target_modules=["0", "1", "2", "3"])
+    x, y = torch.randn(2, 8, 12).double()
+    if static is not None:
+        ddp = DistributedDataParallel(model, find_unused_parameters=True, static_graph=static)
+        x, y = mine(x), mine(y)
+    return {"grads": train(ddp if static is not None else model, x, y), "weights": get_peft_model_state_dict(model)}
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_ddp_trains_layers_that_are_computed_together_as_one_process(tmp_path, static):
+    one = alike_in_ddp(None)
+    for rank in on_two_ranks(alike_in_ddp, tmp_path, static):
+        all_close(rank["weights"], one["weights"])
+        used = {name: gradient for name, gradient in one["grads"].items() if gradient is not None}
+        assert len(used) == 3
+        all_close({name: rank["grads"][name] for name in used}, used)
+
+
 def load_in_ddp(folder):
     model, x, _ = problem(seed=2)
     ddp = DistributedDataParallel(model)

@@ -1,0 +1,158 @@
+"""The factors of all layers of a model, computed together at the start of its forward pass in training.
+
+T of one layer takes a dozen operations on matrices so small that starting them is their whole cost. Layers of equal
+(n, r, dtype, device, λ = ∞) are therefore stacked, their factors (L, n, r) are computed once per forward pass, and each
+layer takes its slices. The backward pass collects the gradients of the slices and propagates them to all u at once;
+only T (for λ = ∞, the basis's coefficients) is kept for it. A layer computes its own factors where it is called outside
+of its model's forward pass (also when a checkpointed block is run again), has several active adapters or is sharded.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from peft.tuners.hra.layer import HRALayer
+from torch import nn
+
+from .reflections import basis, cast, cast_gradient, chain, chain_gradient, compact, span, wide
+
+Factors = tuple[torch.Tensor, torch.Tensor]  # V and B of D = I - B Vᵀ, both (n, r)
+
+
+class _Stacked(torch.autograd.Function):
+    """Compute V and B of each u (n, r), cast to `dtype`: V_1, ..., V_L, B_1, ..., B_L."""
+
+    @staticmethod
+    def forward(ctx, apply_GS, dtype, *us):
+        V = wide(torch.stack(us))
+        if apply_GS:
+            small = basis(V)
+            V, B = span(V, *small)
+        else:
+            B, *small = chain(V)
+        V, B = cast(V, B, dtype)
+        # Not saved by autograd, which would free them after the first of two separate parts of a forward pass.
+        ctx.how, ctx.us, ctx.versions, ctx.small = (apply_GS, dtype), us, [u._version for u in us], small
+        ctx.set_materialize_grads(False)
+        return *V.unbind(), *B.unbind()
+
+    @staticmethod
+    def backward(ctx, *gradients):
+        if ctx.versions != [u._version for u in ctx.us]:
+            raise RuntimeError(
+                "HRA: expected the `hra_u` of the forward pass in the backward pass, but one was modified in place."
+            )
+        (apply_GS, dtype), L = ctx.how, len(ctx.us)
+        used = [i for i in range(L) if gradients[i] is not None or gradients[L + i] is not None]
+        us = [ctx.us[i] for i in used]
+        small = ctx.small if len(used) == L else [one[used] for one in ctx.small]
+        nothing = torch.zeros_like(us[0], dtype=dtype)
+        gV, gB = (
+            torch.stack([nothing if g[i] is None else g[i] for i in used]) for g in (gradients[:L], gradients[L:])
+        )
+        if torch.is_grad_enabled():  # a gradient of this gradient may be computed
+            factors = cast(*compact(torch.stack(us), apply_GS), dtype)
+            new = torch.autograd.grad(factors, us, (gV, gB), create_graph=True)
+        elif apply_GS:
+            with torch.enable_grad():
+                U = wide(torch.stack(us)).detach().requires_grad_()
+                factors = cast(*span(U, *small), dtype)
+            new = torch.autograd.grad(factors, U, (gV, gB))[0].to(us[0].dtype)
+        else:
+            U = wide(torch.stack(us))
+            gV, gB = cast_gradient(U, gV, gB)
+            new = (gV + chain_gradient(U, *small, gB)).to(us[0].dtype)
+        new = dict(zip(used, new, strict=True))
+        return None, None, *(new.get(i) for i in range(L))
+
+
+class Bank:
+    """The layers whose factors one forward pass of a model computes together."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._places: dict[nn.Module, tuple[tuple, int]] = {}
+        self._groups: dict[tuple, list[nn.Parameter]] = defaultdict(list)
+        self._factors: dict[tuple, tuple[list[int], list[Factors]]] = {}
+        for layer in model.modules():
+            name = layer.trained_alone() if isinstance(layer, HRALayer) and hasattr(layer, "trained_alone") else None
+            if name is not None:
+                u = layer.hra_u[name]
+                group = *u.shape, u.dtype, u.device, layer.hra_apply_GS[name]
+                self._places[layer] = group, len(self._groups[group])
+                self._groups[group].append(u)
+
+    def get(self, layer: nn.Module, u: nn.Parameter, dtype: torch.dtype) -> Factors | None:
+        """Return V and B of one layer in `dtype`; None if it has to compute them."""
+        group, index = self._places.get(layer, ((), 0))
+        us = self._groups.get(group, ())
+        if len(us) < 2 or us[index] is not u:
+            return None
+        if (group, dtype) not in self._factors:
+            versions = [u._version for u in us]
+            with torch.enable_grad(), torch.autocast(u.device.type, enabled=False):
+                flat = _Stacked.apply(group[-1], dtype, *us)
+            self._factors[group, dtype] = versions, list(zip(flat[: len(us)], flat[len(us) :], strict=True))
+        versions, factors = self._factors[group, dtype]
+        return factors[index] if versions[index] == u._version else None
+
+
+class _Passes(threading.local):
+    def __init__(self) -> None:
+        self.running: list[tuple[nn.Module, Bank | None]] = []
+
+
+_passes = _Passes()
+
+
+def current() -> Bank | None:
+    """Return the bank of the forward pass that this thread is in, unless it is within a backward pass or transform."""
+    if not _passes.running or torch._C._current_graph_task_id() != -1 or torch._C._are_functorch_transforms_active():
+        return None
+    return _passes.running[-1][1]
+
+
+def attach(model: nn.Module) -> None:
+    """Have the model's forward passes with gradients use a bank."""
+    if _begin not in model._forward_pre_hooks.values():
+        model.register_forward_pre_hook(_begin)
+        model.register_forward_hook(_end, always_call=True)
+
+
+def detach(model: nn.Module) -> None:
+    """Undo `attach`."""
+    for hooks in (model._forward_pre_hooks, model._forward_hooks):
+        for key in [key for key, hook in hooks.items() if hook in (_begin, _end)]:
+            hooks.pop(key)
+            model._forward_hooks_always_called.pop(key, None)
+
+
+def _begin(model: nn.Module, inputs: Any) -> None:
+    if not torch.compiler.is_compiling():
+        bank = current()
+        if bank is None and torch.is_grad_enabled():
+            bank = Bank(model)
+        _passes.running.append((model, bank))
+
+
+def _end(model: nn.Module, inputs: Any, output: Any) -> None:
+    if not torch.compiler.is_compiling() and _passes.running and _passes.running[-1][0] is model:
+        _passes.running.pop()
+
+
+@contextmanager
+def unseen_by_checkpoints() -> Iterator[None]:
+    """Hide saved tensors from checkpointing, which counts them: only the first run of a block uses the bank."""
+    if torch._C._are_functorch_transforms_active():  # these forbid hooks, and checkpointing with them
+        yield
+        return
+    with torch.autograd.graph.saved_tensors_hooks(_same, _same):
+        yield
+
+
+def _same(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor

@@ -1,0 +1,85 @@
+"""Merging a layer's adapters into its weight, and undoing it."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from peft.tuners.hra.layer import HRALayer as PeftHRALayer
+from peft.tuners.tuners_utils import check_adapters_to_merge
+
+from .bank import Factors
+from .reflections import compose, exact
+
+ROWS = 256  # rows of a weight per multiplication, so that their float64 copy stays small
+
+
+class Merging(PeftHRALayer):
+    """The methods of `base_layer.HRALayer` that write its base layer's weight."""
+
+    def _writable_weight(self) -> torch.Tensor:
+        base = self.get_base_layer()
+        # FSDP's weights look plain between a forward and the next resharding, but writes to them are lost.
+        if self.get_base_dtype() is None or getattr(base, "_is_fsdp_managed_module", False):
+            raise TypeError(
+                f"HRA cannot merge into {self.path or base}: expected a plain floating-point weight, found a quantised "
+                f"or sharded (FSDP) one of {type(base).__name__}. Keep the adapter unmerged, export it with "
+                "`hra.to_lora`, or merge it into the base model loaded without quantisation and sharding."
+            )
+        return base.weight.data
+
+    def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
+        """Merge adapters into the base weight: W D = W - (W B) Vᵀ, O(out n r).
+
+        A weight narrower than float32 cannot be restored by arithmetic, so a copy of it is kept until
+        `unmerge`. Raises ValueError if `safe_merge` is set and the result is not finite, TypeError if
+        the base layer is quantised or sharded by FSDP.
+        """
+        names = [name for name in check_adapters_to_merge(self, adapter_names) if name in self.hra_u]
+        if not names:
+            return
+        base, weight = self.get_base_layer(), self._writable_weight()
+        with torch.no_grad():
+            factors = self.get_factors(names)
+            wide = weight.dtype == torch.promote_types(weight.dtype, factors[0].dtype)
+            merged = _multiply(weight, factors, in_place=wide and not safe_merge)
+            if safe_merge and not torch.isfinite(merged).all():
+                raise ValueError(
+                    f"NaNs detected in the merged weights. The adapter {', '.join(names)} seems to be broken"
+                )
+            if not wide and self._weight_before_merge is None:
+                self._weight_before_merge = weight
+            base.weight.data = merged
+            if self.merged:
+                factors = compose(self._merged_factors, factors)
+            V, B = factors
+            self._merged_factors = V.clone(), B  # V may be the parameter itself
+        self.merged_adapters.extend(names)
+
+    def unmerge(self) -> None:
+        """Undo all merges: restore the kept weight or, for float32 and wider, compute W Dᵀ.
+
+        D is the one that was merged, even if `hra_u` has changed since. Raises TypeError under FSDP.
+        """
+        if not self.merged:
+            warnings.warn("Already unmerged. Nothing to do.", stacklevel=2)
+            return
+        base, weight = self.get_base_layer(), self._writable_weight()
+        if self._weight_before_merge is not None:
+            base.weight.data = self._weight_before_merge.to(weight.device, weight.dtype)
+        else:
+            V, B = (factor.to(weight.device) for factor in self._merged_factors)
+            base.weight.data = _multiply(weight, (B, V), in_place=True)
+        self._merged_factors = self._weight_before_merge = None
+        self.merged_adapters.clear()
+
+
+def _multiply(weight: torch.Tensor, factors: Factors, in_place: bool) -> torch.Tensor:
+    """Multiply W (out, ...) by D = I - B Vᵀ: a rank-r update, block by block, rounded once to W's dtype."""
+    V, B = (exact(factor) for factor in factors)
+    new = weight if in_place else torch.empty_like(weight)
+    with torch.autocast(weight.device.type, enabled=False):
+        for rows, out in zip(weight.split(ROWS), new.split(ROWS), strict=True):
+            wide = rows.to(V.dtype, copy=True).flatten(1)
+            out.copy_(wide.addmm_(wide @ B, V.mT, alpha=-1).view(rows.shape))
+    return new

@@ -25,7 +25,7 @@ def test_after_it(): pass
 
 def test_a_hung_fixture_fails_and_the_next_test_runs(tmp_path):
     (tmp_path / "test_hangs.py").write_text(HANGS)
-    (tmp_path / "pytest.ini").write_text(f"[pytest]\npythonpath = {Path(__file__).parent}\ntimeout = 3\n")
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\npythonpath = {Path(__file__).parent}\ntimeout = 2\n")
     command = [sys.executable, "-m", "pytest", "-p", "timeouts", "-n", "1", "test_hangs.py"]
     started = time.monotonic()
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)

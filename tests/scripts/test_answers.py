@@ -321,7 +321,7 @@ def test_base_of_a_number():
 
 @pytest.mark.parametrize("answer, way", [("9^{9^{9^{9}}}", "strict"), ("9**9**9**9", "official")])
 def test_a_hanging_simplification_is_wrong_and_marked(monkeypatch, answer, way):
-    monkeypatch.setattr(sandbox, "SECONDS", 2)
+    monkeypatch.setattr(sandbox, "SECONDS", 1)
     graded = answers.grade("boxed", f"The answer is: {answer}", "5")
     assert graded[way] == {"answer": answer, "right": False, "timeout": True}
     assert verdicts("The answer is: 5", "5") == [True, True, True]

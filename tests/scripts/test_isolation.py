@@ -108,6 +108,7 @@ def test_without_namespaces_secrets_memory_and_time_are_still_kept(execute, user
 ENDLESS = "import subprocess, time; subprocess.Popen(['sleep', '1000']); time.sleep(1000)"
 
 
+@pytest.mark.slow
 def test_programs_that_do_not_end_are_ended(execute):
     with pytest.raises(JobError, match="hostile took longer than 3 s"):
         execute([ENDLESS], seconds=3)

@@ -208,6 +208,7 @@ def test_pissa_starts_at_the_base_whatever_its_singular_vectors(make_math_run):
     assert torch.equal(load_file(path)[next(iter(changed))], next(iter(changed.values())))
 
 
+@pytest.mark.slow
 def test_a_training_stopped_inside_and_between_epochs_ends_with_the_same_numbers(make_math_run):
     """Test epochs of eight steps with rows grouped by length."""
     undisturbed, stopped = (make_math_run(math_method("hra"), name, epochs=3) for name in ("undisturbed", "stopped"))

@@ -7,6 +7,9 @@ import support
 from common.models import adapters
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def rows():
     return parameters.rows()

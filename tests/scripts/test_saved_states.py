@@ -39,6 +39,7 @@ def subject(make, root: Path):
     return make(unet_method("lora")), downloaded(root, DIFFUSION, "subject/jester-ball", other), train_subject
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "make"), [(glue, "make_run"), (math, "make_math_run"), (subject, "make_subject_run")])
 def test_a_state_of_another_rate_or_other_data_is_set_aside(case, make, tmp_path, request, capsys):
     """Stopped in the middle, the rate and then the data changed: the record of a fresh training, to the last digit."""
@@ -118,6 +119,7 @@ def reaper() -> Reaper:
     return Reaper()
 
 
+@pytest.mark.slow
 def test_finish_can_be_killed_after_each_operation_on_files(make_run, monkeypatch, reaper):
     """Either the state is as it was, and the next attempt gives the same record, or it is gone and all is written."""
     run = make_run(method("hra"))
@@ -169,6 +171,7 @@ def test_finish_can_be_killed_after_each_operation_on_files(make_run, monkeypatc
     assert not list(run.folder.glob(".scratch.*"))
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_named_and_not_resumed_from(make_run, tmp_path, capsys):
     run = make_run(method("hra"))
     stop_after(8, lambda: train_glue.main(run.train))

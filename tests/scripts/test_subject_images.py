@@ -23,6 +23,7 @@ from subjects import drawn, pixels, train, unet_method
 from support import ROOT
 
 
+@pytest.mark.slow
 def test_any_number_of_shards_gives_the_same_images(make_subject_run):
     run = make_subject_run(unet_method())
     train(run)

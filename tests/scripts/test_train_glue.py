@@ -134,7 +134,19 @@ def test_a_killed_training_ends_with_the_same_numbers(make_run, kind):
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
-def test_a_signal_saves_the_state_and_fails(make_run, name):
+def test_a_signal_asks_for_a_checkpoint_and_the_end(name):
+    from transformers import TrainerControl, TrainerState, TrainingArguments
+
+    from common.training import interruption
+
+    with interruption.CheckpointOnSignal(save_seconds=3600, end=None) as callback:
+        signal.raise_signal(signal.Signals[name])
+        control = callback.on_step_end(TrainingArguments(), TrainerState(max_steps=2), TrainerControl())
+    assert control.should_save and control.should_training_stop and callback.stopped == f"signal {name}"
+
+
+@pytest.mark.slow
+def test_a_signal_saves_the_state_and_fails(make_run):
     run = make_run(method("hra"), epochs=200)
     scratch = Path(run.train["params"]["scratch"])
     files.write_json(run.folder / "job.json", run.train)
@@ -142,10 +154,10 @@ def test_a_signal_saves_the_state_and_fails(make_run, name):
         [sys.executable, SCRIPT, run.folder / "job.json"], env=os.environ | {"PYTHONPATH": str(ROOT)}
     )
     wait_for(lambda: (scratch / "best").exists(), process)
-    process.send_signal(signal.Signals[name])
+    process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 1
     assert list(scratch.glob("checkpoint-*/complete"))
-    assert f"signal {name}" in json.loads((scratch / "train.error.json").read_text())["error"]
+    assert "signal SIGTERM" in json.loads((scratch / "train.error.json").read_text())["error"]
 
 
 def test_the_time_limit_stops_training_before_slurm_does(make_run, monkeypatch):

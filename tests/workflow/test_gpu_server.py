@@ -2,6 +2,8 @@
 
 import os
 
+import pytest
+
 GPUS = """#!/bin/sh
 echo "GPU 0: NVIDIA A100 (UUID: GPU-8a56a4bc-e184-a047-2620-be19fdf913d5)"
 echo "GPU 1: NVIDIA A100 (UUID: GPU-31a1baa7-9d39-dfb6-6b2f-9bd3bb59d0ae)"
@@ -26,6 +28,7 @@ with reserved_gpus(wanted_gpus(job)):
 """
 
 
+@pytest.mark.slow
 def test_two_jobs_at_a_time_each_on_a_gpu_of_its_own(fresh, tmp_path, monkeypatch):
     project = fresh.copy(tmp_path / "project")
     scripts = project.folder / "workflow/scripts"

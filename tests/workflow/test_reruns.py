@@ -125,6 +125,7 @@ def test_an_incomplete_grid_makes_a_table_from_what_is_there(done):
     assert "train_glue" in done.plan()
 
 
+@pytest.mark.slow
 def test_slurm_jobs_are_named_after_their_paths(done, tmp_path, monkeypatch):
     """Check that a dummy sbatch, which rejects every job, sees the name in the process's record."""
     (tmp_path / "bin").mkdir()

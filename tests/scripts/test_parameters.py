@@ -6,7 +6,6 @@ import parameters
 import support
 from common.models import adapters
 
-
 pytestmark = pytest.mark.slow
 
 

@@ -19,6 +19,9 @@ TARGETS := $(or $(TASK),$(if $(DATA),all,glue control))
 PROFILED := $(if $(PROFILE),--profile $(PROFILE)) $(if $(CONFIG),--configfile $(CONFIG))
 SNAKEMAKE := snakemake --cores $(CORES) --configfile $(CONFIGS) $(if $(DATA),--config local_root=$(DATA))
 
+# Snakemake's own lines before the plan are shown only if no plan follows.
+ONLY_PLAN := awk '/^table_/ {seen = 1} seen {print; next} {head = head $$0 "\n"} END {if (!seen) {printf "%s", head; exit 1}}'
+
 .PHONY: help install demo status plan preflight report test test-full fast lint format bench clean-demo
 
 help: ## list the targets
@@ -34,7 +37,7 @@ status: $(READY) ## show the progress of the last runs and tails of failed logs 
 	@python workflow/scripts/status.py $(TABLE)
 
 plan: $(READY) ## estimate the cost of the tables: jobs, GPU-hours, downloads, licences, disk (TABLE=glue, CONFIG=mine.yaml)
-	@snakemake -n -q $(if $(CONFIG),--configfile $(CONFIG)) -- $(if $(TABLE),$(RESULTS)/table_$(TABLE).csv,all)
+	@snakemake -n -q $(if $(CONFIG),--configfile $(CONFIG)) -- $(if $(TABLE),$(RESULTS)/table_$(TABLE).csv,all) 2>&1 | $(ONLY_PLAN)
 
 preflight: $(READY) ## check sources, disk, scheduler and GPUs before a GPU-hour is spent (TABLE=glue, CONFIG=mine.yaml, PROFILE=slurm)
 	@snakemake -n -q $(PROFILED) --config preflight=login -- preflight$(if $(TABLE),_$(TABLE))

@@ -28,8 +28,8 @@ report: "workflow/report/workflow.rst"
 
 
 onstart:
-    slurm.before_the_first_job(workflow, config)
     plan.start(workflow, config)
+    slurm.before_the_first_job(workflow, config)
     preflight.start(config)
 
 

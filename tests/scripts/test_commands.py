@@ -33,7 +33,7 @@ def made(*target: str) -> str:
     """Return the Snakemake command of a target of the Makefile, without running it."""
     command = ["make", "-n", "-o", ".venv/.installed", *target]
     output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
-    return re.findall(r"^snakemake .*", output, re.MULTILINE)[0]
+    return re.findall(r"^snakemake [^|\n]*", output, re.MULTILINE)[0]
 
 
 def test_no_option_swallows_a_target():
@@ -47,6 +47,20 @@ def test_no_option_swallows_a_target():
         made("report"),
     ]
     assert {command: names for command in commands if (names := swallowed(command))} == {}
+
+
+@pytest.mark.parametrize(
+    ("printed", "shown", "rc"),
+    [
+        ("SNAKEMAKE\n  Host: a\ntable_glue: 1 job\n  hours:    0\n", "table_glue: 1 job\n  hours:    0\n", 0),
+        ("Building DAG\nMissingRuleException:\n", "Building DAG\nMissingRuleException:\n", 1),
+    ],
+)
+def test_make_plan_shows_the_plan_only_or_else_what_failed(printed, shown, rc):
+    output = subprocess.run(["make", "-n", "-o", ".venv/.installed", "plan"], cwd=ROOT, capture_output=True, text=True)
+    (pipe,) = re.findall(r"^snakemake .* 2>&1 \| (.*)", output.stdout, re.MULTILINE)
+    done = subprocess.run(["sh", "-c", pipe], input=printed, capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == (shown, rc)
 
 
 @pytest.mark.parametrize("options", ["--configfile a.yaml b.yaml", "--config incomplete=True", "-n -q"])

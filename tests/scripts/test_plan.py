@@ -1,12 +1,15 @@
-"""What `make plan` prints about downloads and disk, without a network and without Snakemake."""
+"""What `make plan` prints, and the limit on GPU-hours, without a network and without Snakemake's plan."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
+from snakemake.exceptions import WorkflowError
 
 from common import tasks
+from common.core.errors import JobError
 from common.data import sources
-from common.planning import disk, downloads, plan, preflight
+from common.planning import config_validation, disk, downloads, plan, planned_jobs, preflight, wording
 from common.planning.planned_jobs import Job
 from loopback import hub_server, loopback  # noqa: F401  (fixtures)
 from support import paper_config
@@ -39,12 +42,12 @@ def run(rule: str, *outputs: str, **wildcards: str) -> Job:
 def test_a_gated_download_without_a_token_is_a_warning(hub_server, here, monkeypatch):  # noqa: F811
     config = paper_config()
     jobs = [download("model", model="llama2-7b"), download("dataset", task="math", dataset="gsm8k")]
-    (warning,) = plan.warnings(config, "table_math", jobs)
+    (warning,) = plan.warnings(config, ["table_math"], jobs)
     assert warning.startswith("meta-llama/Llama-2-7b-hf: gated, and there is no token on this machine. Accept")
-    assert not plan.warnings(config | {"mirror": "/mirror"}, "table_math", jobs)
-    assert not plan.warnings(config, "table_math", [download("model", needed=False, model="llama2-7b")])
+    assert not plan.warnings(config | {"mirror": "/mirror"}, ["table_math"], jobs)
+    assert not plan.warnings(config, ["table_math"], [download("model", needed=False, model="llama2-7b")])
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    assert not plan.warnings(config, "table_math", jobs)
+    assert not plan.warnings(config, ["table_math"], jobs)
     assert hub_server.requests == []
 
 
@@ -151,3 +154,99 @@ def test_a_folder_elsewhere_keeps_its_name(here, tmp_path):
     config["pathvars"] = {"results": "out", "resources": "out/cache", "scratch": str(tmp_path / "fast"), "logs": "logs"}
     for path, name in (("out/a", "results"), ("./out/cache/a", "resources"), (str(tmp_path / "fast/a"), "scratch")):
         assert disk.folder(config, Job("train_glue", {}, [path], "log")) == name
+
+
+# GPU-hours
+
+
+def job(rule: str, hours: float | None, gpus: int = 1, **wildcards: str) -> Job:
+    """Return a job with a guess in the config, if `hours` is one."""
+    wildcards = {"task": "glue", "dataset": "cola", "method": "hra", "variant": "r8", "seed": "0"} | wildcards
+    stated = hours and hours * 3600
+    record = f"results/{rule}/{'/'.join(wildcards.values())}/train.json"
+    return Job(rule, wildcards, [record], "log", record=record, gpus=gpus, stated=stated)
+
+
+def bill() -> list[Job]:
+    return [
+        *(job("train_glue", 400.0, seed=seed) for seed in "012"),
+        job("train_glue", 300.0, method="lora"),
+        job("train_glue", 10.0, method="oft"),
+        *(job("generate_math", 20.0, shard=shard, n_shards="2", benchmark="gsm8k") for shard in "01"),
+        job("evaluate_glue", 0.25, method="lora"),
+        job("table", None, gpus=0),
+    ]
+
+
+def test_numbers_as_people_write_them():
+    numbers = (0, 1140.4, 0.2512, 0.000012, 66.66, 1_234_567)
+    assert [wording.number(value) for value in numbers] == ["0", "1,140", "0.251", "0.000012", "66.7", "1,230,000"]
+
+
+def test_hours_by_stage_and_method_and_the_dearest_items(here):
+    assert plan.table("table_glue", bill()) == [
+        "table_glue: 9 jobs (0 done), including 5 training runs, 2 shards, 1 evaluations",
+        "  hours:    0 GPU-hours used, about 1,550 GPU-hours remaining (guessed from the config)",
+        "  stages:   train 1,510, generate 40, evaluate 0.25",
+        "  methods:  hra 1,240, lora 300, oft 10",
+        "  dearest:  train_glue cola/hra/r8 1,200 (3 jobs), train_glue cola/lora/r8 300 (1 job), "
+        "generate_math cola/hra/r8/gsm8k 40 (2 jobs)",
+    ]
+
+
+def test_how_sure_the_estimate_is(here):
+    measured, tried, unknown = job("train_glue", 9.0), job("train_glue", 9.0, dataset="rte"), job("evaluate_glue", None)
+    done = job("train_glue", None, seed="1")
+    done.record, done.needed, tried.measured = "train.json", False, 3600.0
+    here(done.record, {"seconds": 7200, "device": "NVIDIA H100"})
+    tried.rule = "train_math"
+    assert str(plan.estimate([done, measured, tried, unknown, job("train_control", 4.0)])) == (
+        "2 GPU-hours used, about 7 GPU-hours remaining (4 guessed from the config; 2 measured by finished jobs; "
+        "1 measured by make preflight; no estimate for 1 job: evaluate_glue)"
+    )
+
+
+def test_several_tables_are_added_up_and_a_job_of_two_counts_once(here, monkeypatch, capsys):
+    jobs = bill()
+    tables = {"table_a": jobs, "table_b": jobs[:4]}
+    monkeypatch.setattr(plan, "all_jobs", lambda dag, config: dict(enumerate(jobs)))
+    monkeypatch.setattr(plan, "of_tables", lambda dag, known: tables)
+    plan.show(SimpleNamespace(dag=True), paper_config() | {"max_gpu_hours": 1500})
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if not line.startswith(" ")] == [
+        "table_a: 9 jobs (0 done), including 5 training runs, 2 shards, 1 evaluations",
+        "table_b: 4 jobs (0 done), including 4 training runs",
+        "all 2 tables: 9 jobs",
+    ]
+    assert lines[11].startswith("  hours:    0 GPU-hours used, about 1,550 GPU-hours remaining")
+    assert lines[-1].startswith("  warning:  The remaining jobs need about 1,550 GPU-hours (guessed from the config)")
+
+
+def test_a_run_above_the_budget_refuses_to_start(here, monkeypatch, capsys):
+    config, jobs = paper_config(), bill()
+    workflow = SimpleNamespace(dag=None)
+    monkeypatch.setattr(plan, "all_jobs", lambda dag, config: dict(enumerate(jobs)))
+    monkeypatch.setattr(plan, "of_tables", lambda dag, known: {"table_glue": jobs})
+    with pytest.raises(WorkflowError) as refused:
+        plan.start(workflow, config | {"max_gpu_hours": 1550})
+    assert str(refused.value) == (
+        "Nothing was started. The remaining jobs need about 1,550 GPU-hours (guessed from the config), more than "
+        "`max_gpu_hours: 1,550`. The dearest: train_glue cola/hra/r8 1,200 (3 jobs), train_glue cola/lora/r8 300 "
+        "(1 job), generate_math cola/hra/r8/gsm8k 40 (2 jobs). Request fewer runs, or raise the limit: "
+        "--config max_gpu_hours=1551"
+    )
+    assert not planned_jobs.TABLES.exists()
+    jobs[0].needed = False  # finished jobs do not count
+    plan.start(workflow, config | {"max_gpu_hours": 1551})
+    assert planned_jobs.load(planned_jobs.TABLES / "table_glue.json") == jobs
+    assert capsys.readouterr().err == ""
+    jobs.append(job("evaluate_harness", None))
+    plan.start(workflow, config | {"max_gpu_hours": 1551})
+    text = "`max_gpu_hours` cannot count all jobs: no estimate for 1 job: evaluate_harness\n"
+    assert capsys.readouterr().err == text
+    # No limit; trial runs are not the run that is limited.
+    plan.start(workflow, config)
+    plan.start(workflow, config | {"max_gpu_hours": 1, "preflight": "jobs"})
+    assert capsys.readouterr().err == ""
+    with pytest.raises(JobError, match="max_gpu_hours"):
+        config_validation.check(config | {"max_gpu_hours": 0})

@@ -222,9 +222,10 @@ def test_measured_rates_come_before_guesses_and_after_records(config, tmp_path):
     assert [planned(method=name).measured for name in ("hra", "lora")] == [3600.0, 720.0]
     assert planned(method="full").measured == pytest.approx(2160.0)  # the mean of the others
     assert gpu_hours.by_preflight(found, every, planned_jobs.Job("evaluate_glue", wildcards, [], "", work=1.0)) is None
-    estimate = gpu_hours.hours([], [planned()])
-    assert estimate == gpu_hours.Hours(left=1.0, by_preflight=1)
-    assert "1 jobs estimated from rates measured by make preflight" in str(estimate)
+    on_cpu = planned_jobs.Job("train_glue", wildcards, [], "", work=36.0)
+    assert gpu_hours.by_preflight(found, every, on_cpu) == 3600.0
+    text = "0 GPU-hours used, about 1 GPU-hours remaining (measured by make preflight)"
+    assert str(gpu_hours.hours([], [planned()])) == text
 
 
 def test_the_demos_config_has_trials_of_every_task():

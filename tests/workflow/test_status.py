@@ -85,6 +85,10 @@ def training(dataset: str = "cola", method: str = "hra", seed: int = 0, **facts)
     return dataclasses.replace(job, **{"gpus": 2, "work": 100.0, "stated": 3600.0} | facts)
 
 
+def bases(hours: gpu_hours.Hours) -> list[str]:
+    return [one.basis for one in hours.estimates]
+
+
 def test_hours_by_records_and_by_the_config(here):
     first = training()
     here(first.record, RECORD)
@@ -92,19 +96,21 @@ def test_hours_by_records_and_by_the_config(here):
     again, other, elsewhere = training(seed=1), training(method="lora", work=50.0), training("mnli", "lora", work=500.0)
     # As the same run and data, as the same data, as the same rule: 4 GPU-hours for a work of 100.
     hours = gpu_hours.hours([first, *(training(seed=seed, work=1e9) for seed in (2, 3))], [again, other, elsewhere])
-    assert hours == gpu_hours.Hours(gpu=4.0, left=4.0 + 2.0 + 20.0, by_records=3)
+    assert [one.hours for one in hours.estimates] == [4.0, 2.0, 20.0]
+    assert (hours.gpu, hours.left, bases(hours)) == (4.0, 26.0, [gpu_hours.MEASURED] * 3)
     here(other.record, RECORD | {"processes": 1})
     assert gpu_hours.hours([first, other], [elsewhere]).left == pytest.approx((4 + 2) / 150 * 500)
     assert gpu_hours.hours([first, other], [training("mnli", "lora", work=None)]).left == pytest.approx(3.0)
-    assert gpu_hours.hours([], [again, training(stated=None)]) == gpu_hours.Hours(left=1.0, by_config=1, unknown=1)
-    text = "0 GPU-hours used, unknown GPU-hours remaining (1 jobs without an estimate)"
+    hours = gpu_hours.hours([], [again, training(stated=None)])
+    assert (hours.left, bases(hours)) == (1.0, [gpu_hours.GUESSED, ""])
+    text = "0 GPU-hours used, unknown GPU-hours remaining (no estimate for 1 job: train_glue)"
     assert str(gpu_hours.hours([], [training(stated=None)])) == text
     assert str(gpu_hours.hours([], [training(gpus=0)])) == "0 GPU-hours used, no GPU-hours remaining"
     assert gpu_hours.hours([], [training(work=0.0)]) == gpu_hours.Hours()  # the base model
 
 
 def test_hours_on_a_cpu_of_interrupted_attempts_and_of_generations(here):
-    cpu, interrupted, broken = training(), training(seed=1), training(seed=2)
+    cpu, interrupted, broken = training(gpus=0), training(seed=1), training(seed=2)
     here(cpu.record, RECORD | {"device": "CPU: Xeon", "processes": 1})
     here(interrupted.error.replace("train.error", "attempts"), {"seconds": [1800.0, 0.0]})
     touch(broken.record, time.time())  # truncated
@@ -113,6 +119,13 @@ def test_hours_on_a_cpu_of_interrupted_attempts_and_of_generations(here):
         stream.write("s\th:m:s\n3600\t1:00:00\n")
     assert gpu_hours.hours([cpu, broken, shard], [interrupted]).gpu == pytest.approx(1.0 + 1.0)
     assert gpu_hours.hours([cpu], []) == gpu_hours.Hours(cpu=2.0)
+    # A job on the CPU is estimated from one on a CPU, one on a GPU is not.
+    left = [training(gpus=0, seed=3, work=200.0), training(seed=4, stated=None)]
+    assert str(gpu_hours.hours([cpu], left)) == (
+        "0 GPU-hours and 2 CPU-hours used, unknown GPU-hours and about 4 CPU-hours remaining "
+        "(no estimate for 1 job: train_glue)"
+    )
+    assert gpu_hours.hours([cpu], left[:1]).dearest() == "train_glue cola/hra/r8 4 (1 job)"
 
 
 CONFIG = {
@@ -155,21 +168,24 @@ def test_the_work_of_a_job():
 def test_a_dry_run_ends_with_what_its_tables_cost(fresh, done):
     output = fresh.snakemake("-n", "-q", "rules", "--", TABLE, "results/table_retention.csv")
     printed = output.partition("does not reflect the order of execution.\n")[2].splitlines()
-    assert printed[0] == "table_glue: 1046 jobs (0 done), including 455 training runs, 510 evaluations"
+    assert printed[0] == "table_glue: 1,046 jobs (0 done), including 455 training runs, 510 evaluations"
     assert re.fullmatch(
-        r"  hours:    0 GPU-hours used, about \d+ GPU-hours remaining \(965 jobs estimated from the config\)",
-        printed[1],
+        r"  hours:    0 GPU-hours used, about \d+ GPU-hours remaining \(guessed from the config\)", printed[1]
     )
-    assert printed[2].startswith("  download: 0.485 GB (deberta-v3-base 0.37, mnli 0.055, sst2 0.003, cola 0.0003, ")
+    assert re.fullmatch(r"  stages:   train \d+, evaluate [\d.]+", printed[2])
+    assert printed[3].startswith("  methods:  hra ")
+    assert re.match(r"  dearest:  train_glue qqp/hra/r8 [\d.]+ \(5 jobs\), train_glue qqp/", printed[4])
+    assert printed[5] == "table_retention: 13 jobs (0 done), including 2 training runs, 3 evaluations"
+    assert printed[10] == "all 2 tables: 1,059 jobs"
     lines = {line.strip() for line in printed}
-    assert "licence:  deberta-v3-base: MIT" in lines
+    assert any(line.startswith("download: 14 GB (deberta-v3-base 0.37, mnli 0.055, sst2 0.003, ") for line in lines)
+    assert "licence:  deberta-v3-base, metamathqa-40k: MIT" in lines
     # 8 datasets × 5 seeds of full fine-tuning, last and best, in float32.
     assert (
-        f"disk:     resources 0.485 GB (downloads 0.485); results {40 * 2 * 4 * 184e6 / 1e9:.3g} GB (weights 58.9); "
+        f"disk:     resources 14 GB (downloads 14); results {40 * 2 * 4 * 184e6 / 1e9:.3g} GB (weights 58.9); "
         "scratch 5.89 GB per running training (full/all, the largest); unknown before the first run: adalora/r8, "
-        "bitfit/all, boft/m2b8, head/linear and 9 more"
+        "bitfit/all, boft/m2b8, head/linear and 11 more"
     ) in lines
-    assert "table_retention: 13 jobs (0 done), including 2 training runs, 3 evaluations" in lines
     assert "table_math" not in output
 
     command = ("-n", "--configfile", "small.yaml", "--", TABLE)
@@ -186,10 +202,15 @@ def test_a_dry_run_ends_with_what_its_tables_cost(fresh, done):
     output = done.snakemake(*command)
     assert "table_glue: 41 jobs (27 done), including 12 training runs (8 done), 18 evaluations (12 done)\n" in output
     assert re.search(
-        r"  hours:    4 GPU-hours used, about \S+ GPU-hours remaining \(4 jobs estimated from records, 6 jobs",
+        r"  hours:    4 GPU-hours used, about \S+ GPU-hours remaining "
+        r"\([\d.]+ measured by finished jobs; [\d.]+ guessed from the config\)\n",
         output,
     )
     assert "  download: 0.0553 GB (cola 0.0003, mnli 0.055); 0.37 GB already downloaded\n" in output
+    limited = ("--cores", "1", "--config", "max_gpu_hours=0.001", *command[1:])
+    refused = done.snakemake(*limited, ok=False)
+    assert "Nothing was started. The remaining jobs need about " in refused
+    assert "rule train_glue" not in refused
     assert re.search(
         r"  disk:     .*results 0\.06 GB \(weights 0\.06\).*unknown before the first run: lora/r8\n", output
     )

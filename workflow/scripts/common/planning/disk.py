@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from common import methods, tasks
 from common.planning import downloads, gpu_hours
 from common.planning.planned_jobs import Job
+from common.planning.wording import listed, number
 
 # AdamW keeps two moments of the size of the weights; an old checkpoint is removed after the new one is complete.
 CHECKPOINTS = 2 * 3
@@ -34,14 +35,14 @@ class Disk:
         """Describe it in one line, in GB."""
         parts = [
             f"{folder} {gigabytes(sum(part.values()))} ("
-            + ", ".join(f"{what} {amount / 1e9:.3g}" for what, amount in part.items())
+            + ", ".join(f"{what} {number(amount / 1e9)}" for what, amount in part.items())
             + ")"
             for folder, part in sorted(self.folders.items())
         ]
         if self.training:
             parts.append(f"scratch {gigabytes(self.training)} per running training ({self.largest}, the largest)")
         if self.unknown:
-            parts.append(f"unknown before the first run: {downloads.listed(sorted(set(self.unknown)), 4)}")
+            parts.append(f"unknown before the first run: {listed(sorted(set(self.unknown)), 4)}")
         return "; ".join(parts) or "nothing"
 
 
@@ -121,4 +122,4 @@ def variant(one: Job) -> str:
 
 
 def gigabytes(amount: float) -> str:
-    return f"{amount / 1e9:.3g} GB"
+    return f"{number(amount / 1e9)} GB"

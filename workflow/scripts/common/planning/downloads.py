@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from common.data import hub, sources
 from common.planning import gpu_hours
 from common.planning.planned_jobs import Job
+from common.planning.wording import listed, number
 
 
 def of(planned: Iterable[Job]) -> list[Job]:
@@ -54,9 +55,9 @@ def summary(config: dict, planned: Iterable[Job]) -> str:
             unknown.append(name)
         elif found:
             known[name] = found / 1e9
-    sizes = listed(f"{name} {amount:.3g}" for name, amount in known.items())
-    parts = [f"{sum(known.values()):.3g} GB ({sizes})"] * bool(known)
-    parts += [f"{there / 1e9:.3g} GB already downloaded"] * bool(there)
+    sizes = listed(f"{name} {number(amount)}" for name, amount in known.items())
+    parts = [f"{number(sum(known.values()))} GB ({sizes})"] * bool(known)
+    parts += [f"{number(there / 1e9)} GB already downloaded"] * bool(there)
     return "; ".join(parts + [f"unknown: {listed(unknown)}"] * bool(unknown)) or "nothing"
 
 
@@ -74,8 +75,3 @@ def missing_tokens(config: dict, planned: Iterable[Job]) -> list[str]:
     """Describe every gated download that is still missing if this machine has no token for it."""
     needed = [entry(config, one)[0].get("source", {}) for one in of(planned) if one.needed]
     return [] if config.get("mirror") else list(filter(None, map(hub.missing_token, needed)))
-
-
-def listed(names: Iterable[str], most: int = 8) -> str:
-    names = list(names)
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,39 +1,83 @@
 """GPU-hours: used by finished jobs, and estimated for the remaining ones from records or else from the config."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.core import files
 from common.core.errors import JobError
 from common.planning.planned_jobs import Job
+from common.planning.wording import listed, number, of_jobs
 from common.tasks.base import Task
+
+MEASURED, TRIED, GUESSED = "measured by finished jobs", "measured by make preflight", "guessed from the config"
+NO_ITEM = ("task", "seed", "shard", "n_shards")  # wildcards in which the jobs of one item of the bill differ
+
+
+@dataclass
+class Estimate:
+    """Hours of a remaining job: on GPUs if it requests any, else on CPUs; None: unknown. basis: where they are from."""
+
+    job: Job
+    hours: float | None
+    basis: str = ""
 
 
 @dataclass
 class Hours:
-    """GPU- and CPU-hours used, GPU-hours remaining, and the number of jobs per basis of the estimate."""
+    """GPU- and CPU-hours used, and the estimates of the remaining jobs."""
 
     gpu: float = 0.0
     cpu: float = 0.0
-    left: float = 0.0
-    by_records: int = 0
-    by_preflight: int = 0
-    by_config: int = 0
-    unknown: int = 0
+    estimates: list[Estimate] = field(default_factory=list)
+
+    @property
+    def left(self) -> float:
+        """GPU-hours remaining, without those of unknown jobs."""
+        return sum(one.hours or 0.0 for one in self.estimates if one.job.gpus)
+
+    def billed(self) -> list[Estimate]:
+        """Return the estimates on GPUs; those on CPUs if no job requests a GPU."""
+        return [one for one in self.estimates if one.job.gpus] or self.estimates
+
+    def by(self, key: Callable[[Estimate], str]) -> dict[str, tuple[float, int]]:
+        """Return hours and number of jobs per value of `key`, most hours first; only jobs with an estimate."""
+        found: dict[str, tuple[float, int]] = {}
+        for one in self.billed():
+            if one.hours is not None:
+                hours, count = found.get(key(one), (0.0, 0))
+                found[key(one)] = hours + one.hours, count + 1
+        return dict(sorted(found.items(), key=lambda entry: -entry[1][0]))
+
+    def dearest(self) -> str:
+        """Name the three items with the most hours; the seeds and shards of a run are one item."""
+        found = list(self.by(lambda one: item(one.job)).items())[:3]
+        return ", ".join(f"{name} {number(hours)} ({of_jobs(count)})" for name, (hours, count) in found)
+
+    def unknown(self) -> str:
+        """Name the jobs without an estimate; empty if there are none."""
+        found = [one.job for one in self.estimates if one.hours is None]
+        rules = dict.fromkeys(job.rule for job in found)
+        return f"no estimate for {of_jobs(len(found))}: {listed(rules, 4)}" if found else ""
+
+    def grounds(self) -> str:
+        """Describe how sure the estimate is: the hours per basis, and the jobs without an estimate."""
+        bases = self.by(lambda one: one.basis)
+        parts = [f"{number(hours)} {basis}" if len(bases) > 1 else basis for basis, (hours, _) in bases.items()]
+        return "; ".join([*parts, *filter(None, [self.unknown()])])
 
     def __str__(self) -> str:
-        cpu = f" and {self.cpu:.3g} CPU-hours" if self.cpu else ""
-        grounds = {
-            "estimated from records": self.by_records,
-            "estimated from rates measured by make preflight": self.by_preflight,
-            "estimated from the config": self.by_config,
-            "without an estimate": self.unknown,
-        }
-        listed = ", ".join(f"{count} jobs {what}" for what, count in grounds.items() if count)
-        amount = f"about {self.left:.3g}" if self.by_records or self.by_preflight or self.by_config else "unknown"
-        left = f"{amount} GPU-hours remaining ({listed})" if listed else "no GPU-hours remaining"
-        return f"{self.gpu:.3g} GPU-hours{cpu} used, {left}"
+        cpu = sum(one.hours or 0.0 for one in self.estimates if not one.job.gpus)
+        used = f"{number(self.gpu)} GPU-hours" + (f" and {number(self.cpu)} CPU-hours" if self.cpu else "")
+        on_gpu = [one.hours for one in self.estimates if one.job.gpus]
+        known = any(hours is not None for hours in on_gpu)
+        left = f"about {number(self.left)} GPU-hours" if known else f"{'unknown' if on_gpu else 'no'} GPU-hours"
+        left += f" and about {number(cpu)} CPU-hours" if cpu else ""
+        return f"{used} used, {left} remaining" + (f" ({self.grounds()})" if self.estimates else "")
+
+
+def item(job: Job) -> str:
+    return " ".join([job.rule, "/".join(value for name, value in job.wildcards.items() if name not in NO_ITEM)]).strip()
 
 
 def hours(done: Iterable[Job], left: Iterable[Job]) -> Hours:
@@ -43,23 +87,20 @@ def hours(done: Iterable[Job], left: Iterable[Job]) -> Hours:
         seconds, on_gpu = measured(job)
         total.gpu += seconds / 3600 * on_gpu
         total.cpu += seconds / 3600 * (not on_gpu)
-        for key in likes(job) if seconds and on_gpu else ():
-            rates.setdefault(key, []).append((seconds, job.work))
+        for key in likes(job) if seconds else ():
+            rates.setdefault((on_gpu, *key), []).append((seconds, job.work))
     for job in left:
         total.gpu += lost(job) / 3600 * (job.gpus > 0)
-        if not job.gpus or job.work == 0:
-            continue
-        seconds = by_records(job, rates)
-        total.by_records += seconds is not None
-        if seconds is None:
-            seconds = job.measured
-            total.by_preflight += seconds is not None
-        if seconds is None:
-            seconds = job.stated
-            total.by_config += seconds is not None
-        total.unknown += seconds is None
-        total.left += (seconds or 0) / 3600
+        seconds, basis = (None, "") if job.work == 0 else estimate(job, rates)
+        if seconds is not None or (job.gpus and job.work != 0):
+            total.estimates.append(Estimate(job, None if seconds is None else seconds / 3600, basis))
     return total
+
+
+def estimate(job: Job, rates: dict[tuple, list]) -> tuple[float | None, str]:
+    """Return the seconds of a job on all of its processes, and their basis. The config's guesses are for GPUs."""
+    found = {MEASURED: by_records(job, rates), TRIED: job.measured, GUESSED: job.stated if job.gpus else None}
+    return next(((seconds, basis) for basis, seconds in found.items() if seconds is not None), (None, ""))
 
 
 def likes(job: Job) -> list[tuple]:
@@ -69,10 +110,10 @@ def likes(job: Job) -> list[tuple]:
 
 
 def by_records(job: Job, rates: dict[tuple, list]) -> float | None:
-    """Estimate GPU-seconds from the most similar jobs: time per unit of work × work, or their mean if it is unknown."""
+    """Estimate seconds from the most similar jobs: time per unit of work × work, or their mean if it is unknown."""
     for key in likes(job):
-        if key in rates:
-            seconds, amounts = zip(*rates[key], strict=True)
+        if found := rates.get((job.gpus > 0, *key)):
+            seconds, amounts = zip(*found, strict=True)
             if job.work and all(amounts):
                 return sum(seconds) / sum(amounts) * job.work
             return sum(seconds) / len(seconds)
@@ -114,17 +155,17 @@ def work(tasks: dict[str, Task], rule: str, wildcards: dict) -> float | None:
 
 
 def trial_rates(config: dict) -> list[dict]:
-    """Return the rates that `make preflight` has measured on GPUs."""
-    found = read(Path(config["pathvars"]["results"], "preflight.json")).get("rates", ())
-    return [one for one in found if not one["device"].startswith("CPU")]
+    """Return the rates that `make preflight` has measured."""
+    return read(Path(config["pathvars"]["results"], "preflight.json")).get("rates", [])
 
 
 def by_preflight(rates: list[dict], tasks: dict[str, Task], job: Job) -> float | None:
-    """Estimate GPU-seconds from a measured rate: of the same kind of method, else the mean of the task's others."""
+    """Estimate seconds from a measured rate: of the same kind of method, else the mean of the task's others."""
     task = task_of(tasks, job.rule, job.wildcards)
     if not task or not job.work:
         return None
-    alike = [one for one in rates if (one["task"], one["stage"]) == (task.name, job.stage)]
+    same_device = [one for one in rates if one["device"].startswith("CPU") != (job.gpus > 0)]
+    alike = [one for one in same_device if (one["task"], one["stage"]) == (task.name, job.stage)]
     kind = task.config["methods"].get(job.wildcards.get("method"), {}).get("kind")
     same = [one for one in alike if one["kind"] == kind] or alike
     return job.work * sum(one["seconds_per_row"] for one in same) / len(same) if same else None

@@ -1,34 +1,66 @@
 """Cost estimates of tables from Snakemake's own plan, printed at the end of a dry run."""
 
+import math
+import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from common import tasks
 from common.core import job
 from common.planning import disk, downloads, gpu_hours, planned_jobs
+from common.planning.wording import listed, number, of_jobs
 from common.tasks.base import Task
 
 
 def show(workflow, config: dict) -> None:
-    """Print the cost estimate of every table requested in the dry run."""
-    for name, planned in of_dag(workflow.dag, config).items() if workflow.dag else ():
-        print("\n".join(lines(config, name, planned)))
+    """Print the cost estimate of every table requested in the dry run, and what they need together."""
+    if not workflow.dag:
+        return
+    known = all_jobs(workflow.dag, config)
+    tables = of_tables(workflow.dag, known)
+    for name, planned in tables.items():
+        print("\n".join(table(name, planned)))
+    planned = list({id(one): one for some in tables.values() for one in some}.values())
+    if tables:
+        print("\n".join(together(config, list(tables), planned)))
+    if problem := budget(config, known.values()):
+        print(f"  warning:  {problem[0]}")
 
 
 def start(workflow, config: dict) -> None:
-    """Record the jobs that will run, for `make status`."""
-    for name, planned in of_dag(workflow.dag, config).items():
+    """Record the jobs that will run, for `make status`; raise WorkflowError if they cost more than `max_gpu_hours`."""
+    from snakemake.exceptions import WorkflowError
+
+    known = all_jobs(workflow.dag, config)
+    if problem := budget(config, known.values()):
+        text, exceeded = problem
+        if exceeded:
+            raise WorkflowError(f"Nothing was started. {text}")
+        print(text, file=sys.stderr)
+    for name, planned in of_tables(workflow.dag, known).items():
         planned_jobs.save(name, planned)
+
+
+# Snakemake's plan
 
 
 def of_dag(dag, config: dict) -> dict[str, list[planned_jobs.Job]]:
     """Return the jobs of every table, by name, and all jobs they need, in the order of the workflow."""
-    known, found, every, rates = {}, {}, tasks.load(config), gpu_hours.trial_rates(config)
-    for last in dag.jobs:
+    return of_tables(dag, all_jobs(dag, config))
+
+
+def all_jobs(dag, config: dict) -> dict[object, planned_jobs.Job]:
+    """Map every job of Snakemake's plan, finished or not, to its description."""
+    every, rates = tasks.load(config), gpu_hours.trial_rates(config)
+    return {one: one_of(dag, one, every, rates) for one in dag.jobs}
+
+
+def of_tables(dag, known: dict[object, planned_jobs.Job]) -> dict[str, list[planned_jobs.Job]]:
+    found = {}
+    for last in known:
         if last.output and (path := Path(last.output[0])).name.startswith("table_"):
-            chosen = {id(one): one for one in above(dag, last)}.values()
-            found[path.stem] = [known.setdefault(id(one), one_of(dag, one, every, rates)) for one in chosen]
+            found[path.stem] = [known[one] for one in above(dag, last)]
     return dict(sorted(found.items()))
 
 
@@ -60,7 +92,7 @@ def one_of(dag, planned, every: dict[str, Task], rates: list[dict]) -> planned_j
         ),
         benchmark=str(planned.benchmark) if planned.benchmark else None,
         merged=[str(path) for after in dag.depending[planned] for path in after.output] if temporary else [],
-        gpus=int(planned.resources.get("gpu", 0)),
+        gpus=gpus(planned),
         needed=dag.needrun(planned),
     )
     error = job.error_file({"rule": made.rule, "params": {"scratch": planned.params.get("scratch")}})
@@ -71,26 +103,86 @@ def one_of(dag, planned, every: dict[str, Task], rates: list[dict]) -> planned_j
     return made
 
 
-def lines(config: dict, name: str, planned: list[planned_jobs.Job]) -> list[str]:
-    done, left = ([one for one in planned if one.needed == needed] for needed in (False, True))
+def gpus(planned) -> int:
+    """Return the number of GPUs that a job requests."""
+    # `planned.resources` evaluates all of them, which took most of the plan's time.
+    stated = planned.rule.resources.get("gpu")
+    found = stated.evaluate(planned.wildcards, input=planned.input, attempt=1, rulename=planned.rule.name)
+    return int(found.constrain(planned.rule.workflow.global_resources.get("gpu")).value or 0)
+
+
+# What is printed
+
+
+def estimate(planned: Iterable[planned_jobs.Job]) -> gpu_hours.Hours:
+    planned = list(planned)
+    return gpu_hours.hours(*([one for one in planned if one.needed == needed] for needed in (False, True)))
+
+
+def table(name: str, planned: list[planned_jobs.Job]) -> list[str]:
+    """Describe one table: its jobs, hours by stage and by method, and where the hours go."""
+    done = [one for one in planned if not one.needed]
     count, there = (Counter(one.stage for one in some if one.work != 0) for some in (planned, done))
     stages = {"train": "training runs", "generate": "shards", "evaluate": "evaluations"}
-    listed = [
-        f"{count[stage]} {what}" + (f" ({there[stage]} done)" if there[stage] else "")
+    parts = [
+        f"{count[stage]:,} {what}" + (f" ({there[stage]:,} done)" if there[stage] else "")
         for stage, what in stages.items()
         if count[stage]
     ]
     return [
-        f"{name}: {len(planned)} jobs ({len(done)} done), including {', '.join(listed)}",
-        f"  hours:    {gpu_hours.hours(done, left)}",
-        f"  download: {downloads.summary(config, planned)}",
-        *(f"  licence:  {line}" for line in downloads.licences(config, planned)),
-        f"  disk:     {disk.estimate(config, planned)}",
-        *(f"  warning:  {text}" for text in warnings(config, name, planned)),
+        f"{name}: {of_jobs(len(planned))} ({len(done):,} done), including {', '.join(parts)}",
+        *of_hours(estimate(planned)),
     ]
 
 
-def warnings(config: dict, table: str, planned: list[planned_jobs.Job]) -> list[str]:
+def of_hours(found: gpu_hours.Hours) -> list[str]:
+    by = {
+        "stages": found.by(lambda one: one.job.stage),
+        "methods": found.by(lambda one: one.job.wildcards.get("method", "shared by methods")),
+    }
+    lines = [
+        f"  {f'{what}:':<10}{listed(f'{name} {number(hours)}' for name, (hours, _) in parts.items())}"
+        for what, parts in by.items()
+        if parts
+    ]
+    return [f"  hours:    {found}", *lines, *[f"  dearest:  {found.dearest()}"] * bool(lines)]
+
+
+def together(config: dict, names: list[str], planned: list[planned_jobs.Job]) -> list[str]:
+    """Describe what the tables need together: downloads, licences, disk, and, of several tables, hours."""
+    several = len(names) > 1
+    return [
+        *([f"all {len(names)} tables: {of_jobs(len(planned))}", *of_hours(estimate(planned))] if several else ()),
+        f"  download: {downloads.summary(config, planned)}",
+        *(f"  licence:  {line}" for line in downloads.licences(config, planned)),
+        f"  disk:     {disk.estimate(config, planned)}",
+        *(f"  warning:  {text}" for text in warnings(config, names, planned)),
+    ]
+
+
+def warnings(config: dict, names: Iterable[str], planned: list[planned_jobs.Job]) -> list[str]:
     """List settings that give a table's numbers a different meaning than a reader expects, and missing tokens."""
-    task = tasks.load(config).get(table.removeprefix("table_"))
-    return [*(task.warnings() if task else ()), *downloads.missing_tokens(config, planned)]
+    every = tasks.load(config)
+    chosen = [every[task] for name in names if (task := name.removeprefix("table_")) in every]
+    return [text for task in chosen for text in task.warnings()] + downloads.missing_tokens(config, planned)
+
+
+# The budget
+
+
+def budget(config: dict, planned: Iterable[planned_jobs.Job]) -> tuple[str, bool] | None:
+    """Compare the remaining jobs with `max_gpu_hours`: return what to say, and whether they exceed it.
+
+    None: they do not, and all have an estimate; or there is no limit, as for the trial runs of `make preflight`.
+    """
+    most = config["max_gpu_hours"]
+    if most is None or config["preflight"] == "jobs":
+        return None
+    found = estimate(planned)
+    if found.left > most:
+        return (
+            f"The remaining jobs need about {number(found.left)} GPU-hours ({found.grounds()}), more than "
+            f"`max_gpu_hours: {number(most)}`. The dearest: {found.dearest()}. Request fewer runs, or raise the limit: "
+            f"--config max_gpu_hours={math.ceil(found.left)}"
+        ), True
+    return (f"`max_gpu_hours` cannot count all jobs: {found.unknown()}", False) if found.unknown() else None

@@ -177,6 +177,8 @@ def test_fid_is_its_formula():
     (m, n), (a, b) = ([part.mean(0) for part in features], [numpy.cov(part.T) for part in features])
     expected = ((m - n) ** 2).sum() + numpy.trace(a + b - 2 * sqrtm(a @ b).real)
     assert fid.fid(iter(real), iter(generated), network) == pytest.approx(expected, rel=1e-6)
+    mixed = [[*real[:5], noise(99, (64, 40)), *real[5:]], generated]
+    assert fid.fid(*mixed, network, batch=4) == pytest.approx(fid.fid(*mixed, network, batch=1), rel=1e-12)
     assert fid.fid(real, real, network) == pytest.approx(0, abs=1e-7)
     with pytest.raises(JobError, match="18 real, 1 generated"):
         fid.fid(generated, real[:1], network)

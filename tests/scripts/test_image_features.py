@@ -11,7 +11,7 @@ from PIL import Image, ImageFilter
 from common.core.errors import JobError
 from common.data import sources
 from common.demo import object_images, prompt_fidelity, subject_images, tiny_diffusion
-from common.evaluators import image_features, registry, vision_networks
+from common.evaluators import registry, vision_networks
 
 PROCESSOR = {
     "image_processor_type": "CLIPImageProcessor",
@@ -74,7 +74,7 @@ def check_features(features, shown):
 def test_features(features, shown, monkeypatch):
     check_features(features, shown)
     whole = features.images(shown)
-    monkeypatch.setattr(image_features, "BATCH", 2)
+    monkeypatch.setattr(features, "batch", 2)
     torch.testing.assert_close(features.images(shown), whole, atol=1e-5, rtol=0)
 
 
@@ -123,10 +123,12 @@ def vgg(tmp_path_factory):
 
 def check_lpips(lpips, shown):
     """Check that it is a distance: zero to itself, symmetric, and independent of the batch."""
+    alone, lpips.batch = lpips.batch, 3
     found = lpips.distances(shown, shown)
-    assert found.shape == (5, 5) and (found.diagonal() == 0).all() and (found >= 0).all()
+    assert alone == 1 and found.shape == (5, 5) and (found.diagonal() == 0).all() and (found >= 0).all()
     torch.testing.assert_close(found, found.T)
     assert (found + torch.eye(5)).min() > 1e-3
+    lpips.batch = 1
     alone = torch.stack([lpips.distances([picture], shown[:1])[0, 0] for picture in shown])
     torch.testing.assert_close(alone, found[:, 0])
 

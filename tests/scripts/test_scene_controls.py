@@ -30,7 +30,7 @@ def measured(shown: list, asked: list[Scene]) -> dict[str, float]:
     areas, rows = [], []
     for picture, scene in zip(shown, asked, strict=True):
         truth = scene_controls.annotation(scene)
-        areas.append(segmentation.class_areas(SEGMENTER.classes(picture), truth["classes"]))
+        areas.append(segmentation.class_areas(*SEGMENTER.classes([picture]), truth["classes"]))
         rows.append(
             landmarks.landmark_scores(DETECTOR.faces(picture), truth["points"], picture.size)
             | edges.edge_scores(picture, drawn(scene))
@@ -91,7 +91,7 @@ def test_noise_and_stray_pixels_change_little():
 
 def test_a_picture_without_an_object():
     plain = Image.new("RGB", (64, 64), "blue")
-    assert DETECTOR.faces(plain) == [] and (SEGMENTER.classes(plain) == scene_controls.BACKGROUND).all()
+    assert DETECTOR.faces(plain) == [] and (SEGMENTER.classes([plain])[0] == scene_controls.BACKGROUND).all()
     missing = measured([plain], [BALL])
     assert missing["_no_face"] == 1 and missing["_error_all"] > 40 and missing["_iou"] == 0
 

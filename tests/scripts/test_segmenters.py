@@ -12,6 +12,7 @@ from PIL import Image
 from common.core.errors import JobError
 from common.data import sources
 from common.evaluators import registry, segmentation
+from common.evaluators.protocol import Reference
 from common.tasks.control import hints
 from support import SHARED
 
@@ -160,11 +161,34 @@ def test_the_same_classes_of_a_picture(mmsegmentation, tmp_path):
     bridge(evaluator.model)
     pixels = numpy.random.default_rng(0).integers(0, 256, (16, 20, 3), numpy.uint8)
     picture = Image.fromarray(pixels).resize((640, 512), Image.Resampling.BICUBIC)
-    first, second = mmsegmentation.classes(picture), evaluator.classes(picture)
+    (first,), (second,) = mmsegmentation.classes([picture]), evaluator.classes([picture])
     assert first.shape == second.shape == (512, 640) and len(numpy.unique(first)) >= 3
     assert (first == second).mean() > 0.999
     small = picture.resize((64, 64))
-    assert mmsegmentation.classes(small).shape == evaluator.classes(small).shape == (64, 64)
+    for one in (mmsegmentation, evaluator):
+        assert [found.shape for found in one.classes([small, small])] == [(64, 64)] * 2
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["segformer-mmseg", "segformer-nvlabs"])
+def test_a_batch_gives_the_scores_of_single_images(mmsegmentation, tmp_path, monkeypatch, kind):
+    evaluator = mmsegmentation
+    if kind == "segformer-nvlabs":
+        in_transformers(copy.deepcopy(mmsegmentation.model)).float().save_pretrained(tmp_path)
+        evaluator = registry.load({"kind": kind}, tmp_path)
+        bridge(evaluator.model)
+    generator = numpy.random.default_rng(0)
+    shown = [Image.fromarray(generator.integers(0, 256, (*size, 3), numpy.uint8)) for size in ((9, 8), (9, 8), (8, 9))]
+    labels = [numpy.asarray(generator.integers(0, 7, image.size[::-1]), numpy.uint8) for image in shown]
+    scores = []
+    for batch in (1, 2):
+        monkeypatch.setattr(evaluator, "batch", batch)
+        scores.append(evaluator.score(shown, Reference(annotations=labels)))
+    assert scores[0] == scores[1] and len({*scores[0].images["_aacc"]}) > 1
+    pixels = torch.randn(3, 3, 64, 96, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    network = copy.deepcopy(evaluator.model).double()
+    logits = [getattr(found := network(part), "logits", found) for part in (pixels, *pixels.split(1))]
+    assert (torch.cat(logits[1:]) - logits[0]).abs().max() < 1e-12 * logits[0].abs().max()
 
 
 def test_layer_norms_are_those_of_nvlabs(tmp_path):
@@ -199,7 +223,7 @@ def test_mmsegmentation_s_evaluation_of_ade20k(tiny, mmsegmentation, tmp_path):
     areas = []
     for path in sorted((ADE / "images").glob("*.jpg")):
         labels = hints.classes(ADE / "annotations" / path.with_suffix(".png").name)
-        areas.append(segmentation.class_areas(mmsegmentation.classes(Image.open(path)), labels))
+        areas.append(segmentation.class_areas(*mmsegmentation.classes([Image.open(path)]), labels))
     found = segmentation.segmentation_scores(numpy.sum(areas, axis=0))
     print({name: float(value) for name, value in found.items()}, expected)
     assert len(areas) == 3 and min(found.values()) > 0.005

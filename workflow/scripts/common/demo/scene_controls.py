@@ -54,8 +54,8 @@ class ObjectMask(Segmenter):
 
     needs = Needs(images="source", annotation=("classes", "colours"))
 
-    def classes(self, picture: Image.Image) -> numpy.ndarray:
-        return classes(mask(picture))
+    def classes(self, pictures: list[Image.Image]) -> list[numpy.ndarray]:
+        return [classes(mask(picture)) for picture in pictures]
 
 
 def largest_part(inside: numpy.ndarray) -> numpy.ndarray:

@@ -4,16 +4,14 @@ Features (N, d) have unit length, so that products are cosine similarities. Up t
 depend on the rest of its batch.
 """
 
-from collections.abc import Collection, Iterable, Iterator
-from itertools import islice
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from common.core import imports
 from common.data import safe_checkpoints
+from common.evaluators import batches
 from common.evaluators.protocol import Evaluator, Needs, Reference, Scores
 from common.models import pretrained
-
-BATCH = 32
 
 
 class Features(Evaluator):
@@ -23,6 +21,7 @@ class Features(Evaluator):
     """
 
     needs = Needs(model=True, images="references", options=("crop",))
+    batch = 32
 
     def __init__(self, entry: dict, folder: Path, device: str):
         self.crop = imports.named(entry["crop"], "crop") if entry.get("crop") else None
@@ -33,11 +32,11 @@ class Features(Evaluator):
         import torch
 
         with torch.inference_mode():
-            parts = [self.encode([self.prepared(image) for image in batch]) for batch in batched(images)]
-        return torch.nn.functional.normalize(torch.cat(parts).float().cpu(), dim=1)
+            rows = list(batches.results(self.encode_batch, images, self.batch))
+        return torch.nn.functional.normalize(torch.stack(rows).float().cpu(), dim=1)
 
-    def prepared(self, image):
-        return (self.crop(image) if self.crop else image).convert("RGB")
+    def encode_batch(self, images: list):
+        return self.encode([(self.crop(image) if self.crop else image).convert("RGB") for image in images])
 
     def score(self, images: Collection, reference: Reference) -> Scores:
         return self.likeness(self.images(images), reference)
@@ -49,13 +48,6 @@ class Features(Evaluator):
         if len(features) < 2:
             return Scores()
         return Scores({self.metrics[0]: (((features @ features.T).sum(1) - 1) / (len(features) - 1)).tolist()})
-
-
-def batched(items: Iterable) -> Iterator[list]:
-    """Split into lists of BATCH items; the last one may be shorter."""
-    items = iter(items)
-    while batch := list(islice(items, BATCH)):
-        yield batch
 
 
 # Use transformers' `pil` backend: with torchvision installed, it would choose the other, whose resizing differs by up
@@ -104,9 +96,10 @@ class Clip(Features):
 
         found = []
         with torch.inference_mode():
-            for batch in batched(texts):
+            for start in range(0, len(texts), self.batch):
                 # Padded to the full length as in CLIP's training, so the position of a text's end is fixed.
-                tokens = self.tokenizer(batch, padding="max_length", truncation=True, return_tensors="pt")
+                part = texts[start : start + self.batch]
+                tokens = self.tokenizer(part, padding="max_length", truncation=True, return_tensors="pt")
                 tokens = tokens.to(self.model.device)
                 found.append(self.model.text_projection(self.model.text_model(**tokens).pooler_output))
         return torch.nn.functional.normalize(torch.cat(found).float().cpu(), dim=1)

@@ -5,6 +5,7 @@ from itertools import groupby
 from pathlib import Path
 
 from common.data import safe_checkpoints
+from common.evaluators import batches
 from common.evaluators.protocol import Evaluator, Needs, Reference, Scores
 
 
@@ -19,13 +20,19 @@ class Lpips(Evaluator):
     def __init__(self, entry: dict, folder: Path, device: str):
         self.network = self.load(folder).eval().to(device)
         self.size, self.device = entry.get("size") or self.side, device
+        self.batch = batches.size(device, 8)
 
     def embed(self, images: Iterable):
         """Embed images as (N, d), with distance |a − b|². d is large: 33 million for VGG at 512 × 512."""
         import torch
 
         with torch.inference_mode():
-            return torch.cat([self.network(self.pixels(image)[None].to(self.device)) for image in images])
+            return torch.stack(list(batches.results(self.embed_batch, images, self.batch)))
+
+    def embed_batch(self, images: list):
+        import torch
+
+        return self.network(torch.stack([self.pixels(image) for image in images]).to(self.device))
 
     def pixels(self, image):
         """Convert an RGB image to (3, size, size) in −1 to 1, with torchvision's resize as in the official evaluation.

@@ -17,6 +17,7 @@ from PIL import Image
 
 from common.core.errors import JobError, check_sizes
 from common.data import safe_checkpoints
+from common.evaluators import batches
 from common.evaluators.protocol import Evaluator, Needs, Reference, Scores
 from common.models import pretrained
 
@@ -31,15 +32,16 @@ MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # ImageNet's, fo
 class Segmenter(Evaluator):
     """mIoU, mAcc and aAcc between the classes in an image and those of its source image.
 
-    Subclasses implement `classes(image)`: (height, width) of 0 to CLASSES − 1.
+    Subclasses implement `classes(images)`, for images of one size: (height, width) of 0 to CLASSES − 1 per image.
     """
 
     metrics = ("_miou", "_macc", "_aacc")
     needs = Needs(model=True, images="source", annotation=("classes", "colours"))
+    batch = 1
 
     def score(self, images: Collection, reference: Reference) -> Scores:
-        pairs = zip(images, reference.annotations, strict=True)
-        areas = [class_areas(self.classes(image), labels) for image, labels in pairs]
+        pairs = zip(batches.results(self.classes, images, self.batch), reference.annotations, strict=True)
+        areas = [class_areas(*pair) for pair in pairs]
         # An image without a labelled pixel has no per-image score.
         found = [segmentation_scores(one) if one[2].any() else {} for one in areas]
         own = {end: [float(one[end]) if one else None for one in found] for end in self.metrics}
@@ -139,17 +141,18 @@ class Mmsegmentation(Segmenter):
 
     def __init__(self, entry: dict, folder: Path, device: str):
         checkpoint = safe_checkpoints.tensors_of(folder, "*.pth")
-        self.model = mmsegmentation(entry.get("config") or B4, device)
+        self.model, self.batch = mmsegmentation(entry.get("config") or B4, device), batches.size(device, 8)
         try:
             self.model.load_state_dict(checkpoint.get("state_dict", checkpoint))
         except RuntimeError as problem:
             raise mismatch(folder, problem) from problem
 
-    def classes(self, image: Image.Image) -> numpy.ndarray:
+    def classes(self, images: list[Image.Image]) -> list[numpy.ndarray]:
         from mmseg.apis import inference_model
 
-        blue_first = numpy.ascontiguousarray(numpy.asarray(image.convert("RGB"))[..., ::-1])
-        return inference_model(self.model, blue_first).pred_sem_seg.data[0].cpu().numpy().astype(numpy.uint8)
+        blue_first = [numpy.ascontiguousarray(numpy.asarray(image.convert("RGB"))[..., ::-1]) for image in images]
+        found = inference_model(self.model, blue_first)
+        return [one.pred_sem_seg.data[0].cpu().numpy().astype(numpy.uint8) for one in found]
 
 
 class Nvlabs(Segmenter):
@@ -173,20 +176,25 @@ class Nvlabs(Segmenter):
         if unexpected := [name for name in unexpected if not name.endswith("num_batches_tracked")]:  # not needed here
             raise mismatch(folder, f"{unexpected[0]} is in one of them only")
         set_layer_norms(model)
-        self.model = model.eval().to(device)
+        self.model, self.batch = model.eval().to(device), batches.size(device, 8)
 
-    def classes(self, image: Image.Image) -> numpy.ndarray:
+    def classes(self, images: list[Image.Image]) -> list[numpy.ndarray]:
         import torch
 
-        image = image.convert("RGB")
-        scale = SHORT_SIDE / min(image.size)
-        resized = image.resize([round(side * scale) for side in image.size], Image.Resampling.BILINEAR)
-        pixels = (numpy.asarray(resized, numpy.float32) - MEAN) / STD
-        pixels = torch.from_numpy(pixels).float().permute(2, 0, 1)[None].to(self.model.device)
+        pixels = torch.stack([self.pixels(image.convert("RGB")) for image in images]).to(self.model.device)
         with torch.inference_mode():
             logits = self.model(pixels).logits
-            logits = torch.nn.functional.interpolate(logits, image.size[::-1], mode="bilinear", align_corners=False)
-        return logits.argmax(1)[0].cpu().numpy().astype(numpy.uint8)
+            size = images[0].size[::-1]
+            logits = torch.nn.functional.interpolate(logits, size, mode="bilinear", align_corners=False)
+        return list(logits.argmax(1).cpu().numpy().astype(numpy.uint8))
+
+    def pixels(self, image: Image.Image):
+        """Resize to a short side of SHORT_SIDE and normalise, (3, height, width)."""
+        import torch
+
+        scale = SHORT_SIDE / min(image.size)
+        resized = image.resize([round(side * scale) for side in image.size], Image.Resampling.BILINEAR)
+        return torch.from_numpy((numpy.asarray(resized, numpy.float32) - MEAN) / STD).float().permute(2, 0, 1)
 
 
 def mismatch(folder: Path, problem) -> JobError:

@@ -7,7 +7,7 @@ import numpy
 
 from common.core.errors import JobError
 from common.data import safe_checkpoints
-from common.evaluators import batches
+from common.evaluators import batches, kept_features
 from common.evaluators.protocol import Evaluator, Needs, Reference, Scores
 
 INCEPTION = "weights-inception-2015-12-05-6726825d.pth"  # of torch-fidelity's release v0.2.0
@@ -24,15 +24,18 @@ class Fid(Evaluator):
     def score(self, images: Collection, reference: Reference) -> Scores:
         if reference.itself:
             return Scores()
-        value = fid(reference.images, images, self.folder, self.device, self.batch)
+        value = fid(reference.images, images, self.folder, self.device, self.batch, reference.kept)
         return Scores(run={"": {"value": value, "stderr": 0.0}})
 
 
-def fid(real: Iterable, generated: Iterable, network, device: str = "cpu", batch: int = 1) -> float:
+def fid(
+    real: Iterable, generated: Iterable, network, device: str = "cpu", batch: int = 1, kept: Path | None = None
+) -> float:
     """Compute FID with torchmetrics, with images resized as in the original (TensorFlow 1's bilinear).
 
     network: the folder of the file INCEPTION, or a torch module from (N, 3, height, width) of uint8 to features (N, d).
-    batch: the number of images at a time. FID is biased for few images: compare only sets of the same size.
+    batch: the number of images at a time. kept: the file of the real images' features, see kept_features.py.
+    FID is biased for few images: compare only sets of the same size.
     """
     import torch
     from torchmetrics.image.fid import FrechetInceptionDistance
@@ -46,19 +49,21 @@ def fid(real: Iterable, generated: Iterable, network, device: str = "cpu", batch
     # The metric is given features: updating it in batches would count some images twice if memory runs out.
     network, metric.inception = metric.inception, torch.nn.Identity()
 
-    def features(images: list):
+    def of_batch(images: list):
         pixels = [torch.from_numpy(numpy.array(image.convert("RGB"))).permute(2, 0, 1) for image in images]
         return network(torch.stack(pixels).to(device))
 
-    counts = []
-    for images, is_real in ((real, True), (generated, False)):
+    def features(images: Iterable):
         with torch.inference_mode():
-            found = list(batches.results(features, images, batch))
-        counts.append(len(found))
-        if found:
-            metric.update(torch.stack(found), real=is_real)
+            found = list(batches.results(of_batch, images, batch))
+            return torch.stack(found) if found else torch.empty(0)
+
+    found = kept_features.tensor(kept, lambda: features(real)), features(generated)
+    counts = [len(one) for one in found]
     if min(counts) < 2:
         raise JobError(
             f"FID: expected at least two images of each kind, found {counts[0]} real, {counts[1]} generated."
         )
+    for one, is_real in zip(found, (True, False), strict=True):
+        metric.update(one.to(device), real=is_real)
     return float(metric.compute())

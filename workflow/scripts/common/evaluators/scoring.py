@@ -2,10 +2,10 @@
 
 import time
 from collections.abc import Collection
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from common.core import files, fingerprints, manifests, rates
+from common.core import files, fingerprints, manifests, provenance, rates
 from common.core.errors import JobError
 from common.core.job import as_list
 from common.evaluators import registry
@@ -28,7 +28,8 @@ def score(
         manifest = models[entry["model"]] if "model" in entry else None
         path = cache(job, entry, manifest, reference)
         if not path.exists():
-            found, taken = scores(entry, manifest, device, images, reference)
+            known = replace(reference, kept=kept(job, entry, manifest, device))
+            found, taken = scores(entry, manifest, device, images, known)
             files.write_json(path, asdict(found))
             seconds += taken
         found = Scores(**files.read_json(path))
@@ -47,6 +48,24 @@ def cache(job: dict, entry: dict, manifest: Path | None, reference: Reference) -
     prompts = [list(reference.prompts), list(reference.class_prompts)]
     digest = fingerprints.digest([entry, weights, inputs, *prompts, job["params"]["task_version"]])
     return Path(job["params"]["scratch"]) / "scores" / f"{entry['name']}-{digest}.json"
+
+
+def kept(job: dict, entry: dict, manifest: Path | None, device: str) -> Path:
+    """Return the file next to the dataset's manifest for what one evaluator computes from the real images alone.
+
+    It is named after a hash of everything that this depends on, including its last digits.
+    """
+    dataset = Path(job["input"]["dataset"])
+    weights = files.read_json(manifest)["sha256"] if manifest else None
+    place = [
+        provenance.device_name(device),
+        *map(provenance.version, ("torch", "torchmetrics", "transformers", "pillow")),
+    ]
+    digest = fingerprints.digest(
+        [entry, weights, fingerprints.of_input(str(dataset)), job["params"]["task_version"], *place]
+    )
+    folder = dataset.with_name(f"{dataset.name.removesuffix('.manifest.json')}.features")
+    return folder / f"{entry['name']}-{digest}.safetensors"
 
 
 def scores(

@@ -67,6 +67,16 @@ def test_segmentation_against_mmsegmentation_s_own_evaluator(classes):
         )
 
 
+def test_areas_are_sums_of_torchmetrics_confusion_matrix():
+    from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+    for predicted, labels in maps(1):
+        pair = (torch.from_numpy(part).long() for part in (predicted, labels))
+        matrix = multiclass_confusion_matrix(*pair, segmentation.CLASSES, ignore_index=segmentation.IGNORED)
+        sums = torch.stack([matrix.diagonal(), matrix.sum(0), matrix.sum(1)]).numpy()
+        assert (segmentation.class_areas(predicted, labels) == sums).all()
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000))
 def test_areas_by_counting(seed):
@@ -109,6 +119,8 @@ def test_segmentation_bad_input():
         segmentation.class_areas(numpy.zeros((4, 5), numpy.uint8), labels)
     with pytest.raises(JobError, match="0 to 4, found 0 to 7"):
         segmentation.class_areas(numpy.eye(4, dtype=int) * 7, labels, 5)
+    with pytest.raises(JobError, match="expected labels 0 to 2, found 0 to 3"):
+        segmentation.class_areas(labels, numpy.eye(4, dtype=int) * 3, 3)
     nothing = segmentation.class_areas(labels, numpy.full((4, 4), segmentation.IGNORED))
     with pytest.raises(JobError, match="expected labelled pixels"):
         segmentation.segmentation_summary(nothing[None])

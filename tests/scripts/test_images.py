@@ -3,7 +3,9 @@
 import io
 import struct
 import tarfile
+import threading
 import zlib
+from itertools import islice
 
 import numpy
 import pytest
@@ -143,6 +145,26 @@ def test_the_compression_level_changes_no_pixel(level):
     whole = Image.effect_noise((40, 30), 90).convert("RGB")
     pngs = [images.to_png(whole, level) for _ in range(2)]
     assert pngs[0] == pngs[1] and Picture("a", pngs[0], {}).image.tobytes() == whole.tobytes()
+
+
+def test_images_are_decoded_ahead_in_order():
+    """Check that some are decoded before they are asked for, that not all are, and that an error comes in its place."""
+    read, third = [], threading.Event()
+
+    def decode(index: int) -> int:
+        read.append(index)
+        if index == 2:
+            third.set()
+        if index == 40:
+            raise JobError("image 40")
+        return index
+
+    found = iter(images.OnDemand(decode, 50))
+    assert next(found) == 0 and third.wait(60) and len(read) < 20
+    assert list(islice(found, 39)) == list(range(1, 40))
+    with pytest.raises(JobError, match="image 40"):
+        next(found)
+    assert list(images.OnDemand(str, 3)) == ["0", "1", "2"] and list(images.OnDemand(str, 0)) == []
 
 
 def readers(folder, tar: str, count: int) -> dict:

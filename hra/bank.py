@@ -19,7 +19,7 @@ import torch
 from peft.tuners.hra.layer import HRALayer
 from torch import nn
 
-from .reflections import basis, cast, cast_gradient, chain, chain_gradient, compact, span, wide
+from .reflections import basis, cast, cast_gradient, chain, chain_gradient, compact, span, span_gradient, wide
 
 Factors = tuple[torch.Tensor, torch.Tensor]  # V and B of D = I - B Vᵀ, both (n, r)
 
@@ -31,8 +31,9 @@ class _Stacked(torch.autograd.Function):
     def forward(ctx, apply_GS, dtype, *us):
         V = wide(torch.stack(us))
         if apply_GS:
-            small = basis(V)
-            V, B = span(V, *small)
+            C, dependent = basis(V)
+            V, B, N = span(V, C, dependent)
+            small = C, N
         else:
             B, *small = chain(V)
         V, B = cast(V, B, dtype)
@@ -43,13 +44,13 @@ class _Stacked(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *gradients):
-        if ctx.versions != [u._version for u in ctx.us]:
-            raise RuntimeError(
-                "HRA: expected the `hra_u` of the forward pass in the backward pass, but one was modified in place."
-            )
         (apply_GS, dtype), L = ctx.how, len(ctx.us)
         used = [i for i in range(L) if gradients[i] is not None or gradients[L + i] is not None]
         us = [ctx.us[i] for i in used]
+        if any(ctx.us[i]._version != ctx.versions[i] for i in used):
+            raise RuntimeError(
+                "HRA: expected the `hra_u` of the forward pass in the backward pass, but one was modified in place."
+            )
         small = ctx.small if len(used) == L else [one[used] for one in ctx.small]
         nothing = torch.zeros_like(us[0], dtype=dtype)
         gV, gB = (
@@ -58,15 +59,11 @@ class _Stacked(torch.autograd.Function):
         if torch.is_grad_enabled():  # a gradient of this gradient may be computed
             factors = cast(*compact(torch.stack(us), apply_GS), dtype)
             new = torch.autograd.grad(factors, us, (gV, gB), create_graph=True)
-        elif apply_GS:
-            with torch.enable_grad():
-                U = wide(torch.stack(us)).detach().requires_grad_()
-                factors = cast(*span(U, *small), dtype)
-            new = torch.autograd.grad(factors, U, (gV, gB))[0].to(us[0].dtype)
         else:
             U = wide(torch.stack(us))
-            gV, gB = cast_gradient(U, gV, gB)
-            new = (gV + chain_gradient(U, *small, gB)).to(us[0].dtype)
+            gV, gB = cast_gradient(U, gV, gB, unit=apply_GS)
+            new = span_gradient(U, *small, gV, gB) if apply_GS else gV + chain_gradient(U, *small, gB)
+            new = new.to(us[0].dtype)
         new = dict(zip(used, new, strict=True))
         return None, None, *(new.get(i) for i in range(L))
 

@@ -48,7 +48,7 @@ def compact(U: torch.Tensor, apply_GS: bool = False) -> tuple[torch.Tensor, torc
     """
     U = wide(U)
     if apply_GS:
-        return span(U, *basis(U))
+        return span(U, *basis(U))[:2]
     # The compiler optimises the plain formula better than an opaque autograd function.
     return U, chain(U)[0] if torch.compiler.is_compiling() else _Chain.apply(U)[0]
 
@@ -127,14 +127,24 @@ def basis(U: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return C * independent.mT / lengths.to(C.dtype).mT, dependent
 
 
-def span(U: torch.Tensor, C: torch.Tensor, dependent: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compute Q = U C and 2 Q (QᵀQ)⁻¹.
+def span(U: torch.Tensor, C: torch.Tensor, dependent: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Compute Q = U C and 2 Q N in U's dtype, and N = (QᵀQ)⁻¹ (..., r, r).
 
-    U C has the span of U for any fixed invertible C. So C needs no gradient, and 2 Q (QᵀQ)⁻¹ Qᵀ has exact derivatives
-    of every order.
+    U C has the span of U for any fixed invertible C. So C needs no gradient, and 2 Q N Qᵀ has exact derivatives of
+    every order.
     """
     Q = exact(U) @ C
-    return Q.to(U.dtype), (2 * Q @ torch.linalg.inv_ex(Q.mT @ Q + dependent).inverse).to(U.dtype)
+    N = torch.linalg.inv_ex(Q.mT @ Q + dependent).inverse
+    return Q.to(U.dtype), (2 * Q @ N).to(U.dtype), N
+
+
+def span_gradient(
+    U: torch.Tensor, C: torch.Tensor, N: torch.Tensor, gQ: torch.Tensor, gB: torch.Tensor
+) -> torch.Tensor:
+    """Compute the gradient of U (..., n, r) from those of Q = U C and B = 2 Q N."""
+    Q, gB = exact(U) @ C, 2 * gB.to(C.dtype)
+    S = N @ (Q.mT @ gB) @ N
+    return ((gQ + gB @ N - Q @ (S + S.mT)) @ C.mT).to(U.dtype)
 
 
 def compose(
@@ -208,11 +218,14 @@ def cast(V: torch.Tensor, B: torch.Tensor, dtype: torch.dtype | None) -> tuple[t
     return V.to(dtype), B.to(dtype)
 
 
-def cast_gradient(V: torch.Tensor, gV: torch.Tensor, gB: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compute the gradients of V and B, in V's dtype, from those of `cast(V, B, gV.dtype)`."""
-    scale = _lengths(V) if gV.dtype not in (V.dtype, torch.float64) else None
+def cast_gradient(V: torch.Tensor, gV: torch.Tensor, gB: torch.Tensor, unit: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compute the gradients of V and B, in V's dtype, from `cast(V, B, gV.dtype)`; `unit`: V had unit columns."""
+    narrower = gV.dtype not in (V.dtype, torch.float64)
     gV, gB = gV.to(V.dtype), gB.to(V.dtype)
-    return (gV, gB) if scale is None else (gV / scale, gB * scale)
+    if narrower and not unit:
+        scale = _lengths(V)
+        return gV / scale, gB * scale
+    return gV, gB
 
 
 def _lengths(V: torch.Tensor) -> torch.Tensor:

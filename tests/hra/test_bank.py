@@ -181,6 +181,25 @@ def test_parts_of_one_forward_pass_are_differentiated_separately_and_again(x, st
     close(v.grad, 2 * once, 4)
 
 
+def test_each_layer_that_has_its_gradient_may_be_changed():
+    """As by an optimiser inside of the backward pass, which changes a layer once its gradient is complete."""
+    ours = adapt(
+        nn.ModuleDict({"first": nn.Linear(4, 3), "second": nn.Linear(4, 3)}).double(),
+        target_modules=["first", "second"],
+    )
+    first, second = ours.base_model.model["first"], ours.base_model.model["second"]
+    x = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
+    bank._begin(ours.base_model.model, ())
+    y, z = first(x), second(x)
+    bank._end(ours.base_model.model, (), None)
+    expected = alone(lambda: torch.autograd.grad(second(x).sum(), second.hra_u["default"]))[0]
+    y.sum().backward()
+    with torch.no_grad():
+        first.hra_u["default"].mul_(2)
+    z.sum().backward()
+    close(second.hra_u["default"].grad, expected, 4)
+
+
 def test_a_change_between_forward_and_backward_is_an_error_as_for_any_layer(ours, x):
     y = ours(x).sum()
     with torch.no_grad():

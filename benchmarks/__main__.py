@@ -2,7 +2,7 @@
 
     python -m benchmarks          the headline: one 4096 x 4096 layer, 512 tokens, r = 8, in about two minutes
     python -m benchmarks all      everything, to benchmarks/results/ (half an hour on two cores); or any of the groups
-                                  deberta-base, llama, linear, conv2d, merge, peak
+                                  deberta-base, llama, small-llama, unet, linear, conv2d, merge, peak
     python -m benchmarks plot     only the figure, from the files there
     --cpu-time                    CPU seconds of one thread, for a machine that also runs other work
 
@@ -152,7 +152,7 @@ def save(name: str, results: list[dict]) -> None:
 
 def run(groups: list[str]) -> None:
     for group in groups:
-        if group in ("linear", "conv2d", "merge"):
+        if group in ("small-llama", "unet", "linear", "conv2d", "merge"):
             keep_heap()
         if group == "merge":
             measured = (row(c, "merge+unmerge", measure(c.merges(("lora", "peft", "hra"))), "s") for c in cases.MERGES)
@@ -160,7 +160,7 @@ def run(groups: list[str]) -> None:
             measured = (row(c, "peak", peak(c), "MiB") for c in cases.PEAKS)
         else:
             chosen = (case for case in cases.STEPS if case.group.startswith(group))
-            measured = (row(c, "step", measure(c.steps()), "s") for c in chosen)
+            measured = (row(c, "inference" if c.inference else "step", measure(c.steps()), "s") for c in chosen)
         results = []
         for result in measured:
             results.append(result)
@@ -170,7 +170,7 @@ def run(groups: list[str]) -> None:
 
 def main(arguments: list[str]) -> None:
     # Full models first: PEFT's HRA needs 10 GB for them, before the other cases grow the heap.
-    groups = ["deberta-base", "llama", "linear", "conv2d", "merge", "peak"]
+    groups = ["deberta-base", "llama", "small-llama", "unet", "linear", "conv2d", "merge", "peak"]
     if CPU_TIME:
         arguments.remove("--cpu-time")
         torch.set_num_threads(1)

@@ -18,6 +18,8 @@ from torch import nn
 import hra
 
 KINDS = ("frozen", "lora", "peft", "hra")
+# A full model with PEFT's HRA at r = 32 keeps r dense matrices per layer: DeBERTa-base ran out of memory at 24 GiB.
+WITHOUT_PEFT = tuple(kind for kind in KINDS if kind != "peft")
 Step = Callable[[], None]
 
 
@@ -33,6 +35,8 @@ class Case:
     dtype: torch.dtype = torch.float32
     call: Callable[[nn.Module, torch.Tensor], torch.Tensor] = field(default=lambda model, x: model(x))
     kinds: tuple[str, ...] = KINDS
+    apply_GS: bool = False  # λ = ∞
+    inference: bool = False  # a forward pass without gradients instead of a training step
     device: str = "cuda" if torch.cuda.is_available() else "cpu"
 
     @property
@@ -67,6 +71,10 @@ class Case:
         x = x.detach().requires_grad_()
         gradient: list[torch.Tensor] = []
 
+        @torch.no_grad()
+        def infer() -> None:
+            self.call(model, x)
+
         def step() -> None:
             x.grad = None
             model.zero_grad()
@@ -75,7 +83,7 @@ class Case:
                 gradient.append(torch.randn_like(y))
             y.backward(gradient[0])
 
-        return step
+        return infer if self.inference else step
 
 
 def adapt(base: nn.Module, kind: str, case: Case) -> nn.Module:
@@ -88,7 +96,7 @@ def adapt(base: nn.Module, kind: str, case: Case) -> nn.Module:
     if kind == "hra":
         hra.install()
     if kind in ("hra", "peft"):
-        model = get_peft_model(model, HRAConfig(r=case.r, target_modules=case.targets))
+        model = get_peft_model(model, HRAConfig(r=case.r, target_modules=case.targets, apply_GS=case.apply_GS))
     hra.uninstall()
     return model
 
@@ -158,15 +166,67 @@ def llama(r: int = 8, tokens: int = 512) -> Case:
     return Case("llama 2 layers", f"{tokens} tokens", build, targets, r, call=_embeddings)
 
 
+def _decode(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    from transformers import DynamicCache
+
+    if not hasattr(model, "past"):
+        model.past = DynamicCache()
+        model(inputs_embeds=x.expand(-1, CONTEXT, -1), past_key_values=model.past, use_cache=True)
+    y = model(inputs_embeds=x, past_key_values=model.past, use_cache=True).last_hidden_state
+    model.past.crop(-1)
+    return y
+
+
+def small(batch: int, tokens: int, apply_GS: bool = False) -> Case:
+    """Build a LLaMA of 12 blocks and width 576 with all seven linear layers adapted; one token: cached decoding."""
+
+    def build() -> tuple[nn.Module, torch.Tensor]:
+        from transformers import LlamaConfig, LlamaModel
+
+        sizes = {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 12, "num_attention_heads": 9}
+        model = LlamaModel(LlamaConfig(vocab_size=100, use_cache=False, **sizes)).eval()
+        return model, torch.randn(batch, tokens, 576)
+
+    targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    size = f"{batch}x{tokens} tokens{', λ=∞' if apply_GS else ''}"
+    one = tokens == 1
+    call = _decode if one else _embeddings
+    return Case("small-llama", size, build, targets, 8, call=call, kinds=WITHOUT_PEFT, apply_GS=apply_GS, inference=one)
+
+
+def unet(batch: int = 2) -> Case:
+    """Build Stable Diffusion's UNet at half width with adapted attention, on 16 x 16 latents."""
+
+    def build() -> tuple[nn.Module, torch.Tensor]:
+        from diffusers import UNet2DConditionModel
+
+        model = UNet2DConditionModel(block_out_channels=(160, 320, 640, 640), cross_attention_dim=768)
+        return model.eval(), torch.randn(batch, 4, 16, 16)
+
+    def call(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        return model(x, torch.tensor(1, device=x.device), x.new_ones(len(x), 77, 768)).sample
+
+    targets = ["to_q", "to_k", "to_v", "to_out.0"]
+    return Case("unet", f"half width {batch}x16x16", build, targets, 8, call=call, kinds=WITHOUT_PEFT)
+
+
+CONTEXT = 64  # tokens before the one that a decoding step adds
 DTYPES = (torch.float32, torch.bfloat16)
 HEADLINE = linear(4096, 512, 8, torch.float32)
 LINEAR = [linear(*case) for case in itertools.product((768, 2048, 4096), (512, 4096), (8, 32), DTYPES)]
-CONV = [
+CONV = [conv(channels, 32, 8, batch=2) for channels in (320, 640)] + [
     conv(channels, side, r) for (channels, side), r in itertools.product([(320, 32), (320, 64), (640, 32)], (8, 32))
 ]
-# A full model with PEFT's HRA at r = 32 keeps r dense matrices per layer: DeBERTa-base ran out of memory at 24 GiB.
-WITHOUT_PEFT = tuple(kind for kind in KINDS if kind != "peft")
-MODELS = [deberta(8), replace(deberta(32), kinds=WITHOUT_PEFT), llama(8), replace(llama(32), kinds=WITHOUT_PEFT)]
+SMALL = [small(*shape, apply_GS) for apply_GS in (False, True) for shape in ((1, 1), (1, 64), (4, 32), (8, 128))]
+MODELS = [
+    unet(),
+    *SMALL,
+    replace(deberta(8, 32, 64), kinds=WITHOUT_PEFT),
+    deberta(8),
+    replace(deberta(32), kinds=WITHOUT_PEFT),
+    llama(8),
+    replace(llama(32), kinds=WITHOUT_PEFT),
+]
 STEPS = LINEAR + CONV + MODELS
 MERGES = [linear(d, 1, r, dtype) for d, r, dtype in itertools.product((768, 2048, 4096), (8, 32), DTYPES)]
 PEAKS = [linear(4096, 4096, 8, dtype) for dtype in DTYPES] + [conv(320, 64, 8, batch=4), deberta(8), llama(8)]

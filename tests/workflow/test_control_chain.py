@@ -93,7 +93,10 @@ def test_from_archives_to_table_and_sheet_with_a_killed_shard(fresh, tmp_path):
     project.link_library()
     (project.folder / "tiny.yaml").write_text(safe_dump(TINY))
     write = "            progress.update(len(batch))\n"
-    kill = '            import os; os.kill(os.getpid(), 9 * (job["rule"] == "generate_control" and index == 1))\n'
+    kill = (
+        "            import os; written.result()\n"  # the first batch is written
+        '            os.kill(os.getpid(), 9 * (job["rule"] == "generate_control" and index == 1))\n'
+    )
     project.change("workflow/scripts/common/models/image_shards.py", write, write + kill)
     command = ("--cores", "2", "--configfile", "tiny.yaml")
     project.snakemake(*command, "--", TABLE, ok=False)

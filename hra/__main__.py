@@ -86,6 +86,13 @@ def inspect(adapter: str, png: str) -> None:
     print(f"figure: {png}")
 
 
+def figure_name(adapter: str) -> str:
+    """Name the figure after the adapter's path: every run's last adapter is called `last`."""
+    path = Path(adapter)
+    parts = [part for part in path.parts if part not in (path.anchor, "..")] or [path.resolve().name]
+    return "-".join(parts[-6:]) + ".png"
+
+
 def _plot(layers: list[dict], title: str, png: str) -> None:
     import matplotlib
 
@@ -181,14 +188,14 @@ def main(arguments: list[str] | None = None) -> None:
     fuse = commands.add_parser("merge", help="write the base model with the adapter merged into its weights")
     for command in (look, export, fuse):
         command.add_argument("adapter", help="folder, or name on the Hugging Face Hub")
-    look.add_argument("--png", help="path of the figure (default: the adapter's name in the working directory)")
+    look.add_argument("--png", help="path of the figure (default: the adapter's path with dashes, here)")
     for command in (export, fuse):
         command.add_argument("out", help="folder to write")
         command.add_argument("--base", help="base model (default: the one named by the adapter)")
     options = parser.parse_args(arguments)
     try:
         if options.command == "inspect":
-            inspect(options.adapter, options.png or f"{Path(options.adapter).resolve().name}.png")
+            inspect(options.adapter, options.png or figure_name(options.adapter))
         elif options.command == "to-lora":
             to_lora(options.adapter, options.out, options.base)
         else:

@@ -14,7 +14,7 @@ from sidebyside import Net, adapt, close, layer
 from torch import nn
 
 import hra
-from hra.__main__ import main, measure
+from hra.__main__ import figure_name, main, measure
 from hra.reflections import compact
 
 
@@ -178,6 +178,19 @@ def test_inspect_lists_each_layer_and_draws_them(saved, capsys):
     shown = capsys.readouterr().out
     assert "q_proj" in shown and "v_proj" in shown and "128" in shown
     assert (folder / "look.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("adapter", "name"),
+    [
+        ("results/glue/cola/hra/r8/seed0/last", "glue-cola-hra-r8-seed0-last.png"),
+        ("/data/runs/cola/last/", "data-runs-cola-last.png"),
+        ("someone/adapter", "someone-adapter.png"),
+        ("../best", "best.png"),
+    ],
+)
+def test_figures_of_several_runs_have_several_names(adapter, name):
+    assert figure_name(adapter) == name
 
 
 @pytest.mark.parametrize("apply_GS", [False, True])

@@ -180,11 +180,12 @@ class HRALayer(nn.Module, Merging):
         u = self.hra_u[names[0]]
         return names[0] if u.requires_grad and not u.is_meta and can_keep([u]) else None
 
-    def _factors(self, adapter_names: list[str], dtype: torch.dtype | None) -> Factors:
-        """Return `get_factors(adapter_names)`, cast to dtype, from the bank if there is one."""
+    def _factors(self, adapter_names: list[str], dtype: torch.dtype | None, shared: bool = True) -> Factors:
+        """Return `get_factors(adapter_names)`, cast to dtype, from the bank if there is one and `shared` is set."""
         if torch.compiler.is_compiling():
             return cast(*self.get_factors(adapter_names), dtype)
-        if (bank := bank_of_this_pass()) is not None and len(adapter_names) == 1:
+        bank = bank_of_this_pass() if shared else None
+        if bank is not None and len(adapter_names) == 1:
             u = self.hra_u[adapter_names[0]]
             factors = bank.get(self, u, dtype or torch.promote_types(u.dtype, torch.float32))
             if factors is not None:

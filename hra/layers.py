@@ -30,7 +30,9 @@ class Linear(HRALayer):
             self._cache.clear()
             x = x.to(base_dtype)
             z = self.base_layer(x, *args, **kwargs)
-            V, WB = self._thin_weights(self._factors(self.active_adapters, None), x.dtype)
+            # Under autocast the other layers' factors are narrower: not worth a second computation for all of them.
+            factors = self._factors(self.active_adapters, None, shared=x.dtype == self.base_layer.weight.dtype)
+            V, WB = self._thin_weights(factors, x.dtype)
             z = torch.addmm(z.reshape(-1, z.shape[-1]), x.reshape(-1, self.n) @ V, WB.mT, alpha=-1).view(z.shape)
             return z.to(out_dtype)
         rotations = self._rotations(x, adapter_names, dtype)

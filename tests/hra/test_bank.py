@@ -120,6 +120,14 @@ def test_the_same_bits_in_every_dtype_but_for_a_layer_called_twice(dtype, autoca
     same(results[1][1], results[0][1], dtype=torch.bfloat16 if autocast or dtype == torch.bfloat16 else dtype)
 
 
+@pytest.mark.parametrize("autocast", [False, True])
+def test_a_group_is_computed_in_one_dtype_only(stacks, autocast):
+    ours = adapt(nn.Sequential(*(nn.Linear(8, 8) for _ in range(3))), target_modules=["0", "1", "2"])
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        ours(torch.randn(5, 8)).sum().backward()  # the input of the first layer needs no gradient
+    assert stacks == [3]
+
+
 @pytest.mark.parametrize("use_reentrant", [False, True])
 def test_gradient_checkpointing(ours, x, stacks, use_reentrant):
     expected = gradients(ours, x)

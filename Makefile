@@ -52,7 +52,7 @@ test: $(READY) ## run all tests except the complete demo, in 20 minutes
 test-full: $(READY) ## run all tests and the complete demo
 	python -m pytest -n $(CORES)
 
-fast: $(READY) ## run the fast tests only, in 2 to 3 minutes
+fast: $(READY) ## run the fast tests only, in 2 minutes
 	python -m pytest -m "not slow" -n $(CORES)
 
 lint: $(READY) ## run ruff, snakefmt and snakemake --lint

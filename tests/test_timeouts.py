@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 HANGS = """
 import subprocess, sys, time
@@ -23,6 +24,7 @@ def test_after_it(): pass
 """
 
 
+@pytest.mark.slow
 def test_a_hung_fixture_fails_and_the_next_test_runs(tmp_path):
     (tmp_path / "test_hangs.py").write_text(HANGS)
     (tmp_path / "pytest.ini").write_text(f"[pytest]\npythonpath = {Path(__file__).parent}\ntimeout = 2\n")

@@ -331,6 +331,7 @@ def test_functional_calls_and_transforms_compute_their_own(ours, x, stacks):
     assert not stacks
 
 
+@pytest.mark.slow
 def test_a_compiled_model_has_no_graph_break(ours, x, stacks):
     torch._dynamo.reset()
     expected = gradients(ours, x)

@@ -76,6 +76,7 @@ def train_in_ddp(folder, config):
     return {"grads": grads, "weights": get_peft_model_state_dict(model)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [{}, {"apply_GS": True}], ids=["chain", "infinite"])
 def test_ddp_trains_as_one_process(tmp_path, config):
     model, x, y = problem(**config)

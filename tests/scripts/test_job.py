@@ -144,6 +144,7 @@ def hold(folder, taken, release, count):
         release.get()
 
 
+@pytest.mark.slow
 def test_a_job_waits_until_a_gpu_is_free(two_gpus):
     context = get_context("fork")
     taken, release = context.Queue(), context.Queue()

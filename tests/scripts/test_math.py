@@ -456,6 +456,7 @@ def test_vllm_that_is_not_there_is_said_before_the_export(trained, monkeypatch, 
         answers(trained, backend="vllm", serve="merged")
 
 
+@pytest.mark.slow
 def test_vllm_runs_in_a_process_of_its_own_and_has_the_gpu_to_itself(trained, vllm, monkeypatch):
     # Moving the model to a GPU, which this machine lacks, would fail.
     monkeypatch.setattr(generate_math.provenance, "pick_device", lambda *_: "cuda")
@@ -469,6 +470,7 @@ def test_vllm_runs_in_a_process_of_its_own_and_has_the_gpu_to_itself(trained, vl
         answers(trained, backend="vllm", serve="lora")
 
 
+@pytest.mark.slow
 def test_vllm_gives_the_answers_of_the_adapter_merged_and_as_a_lora(trained, vllm, monkeypatch):
     """Answers by transformers from the exported model or adapter, in this process to save imports."""
     from peft import PeftModel

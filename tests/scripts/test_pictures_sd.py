@@ -83,6 +83,7 @@ def test_tokenizer(tiny):
     assert len(tokenizer("word " * 100, truncation=True).input_ids) == tokenizer.model_max_length
 
 
+@pytest.mark.slow
 def test_pretraining(tmp_path):
     """At a tiny size: the same folder for the same seed, and it loads."""
     import pretrain_stable_diffusion
@@ -108,6 +109,7 @@ def test_pretraining(tmp_path):
     assert pipeline("a ball", num_inference_steps=1).images[0].size == (64, 64)
 
 
+@pytest.mark.slow
 def test_the_committed_model():
     """Prompts steer the colours of object and background, and the place."""
     assert sum(path.stat().st_size for path in MODEL.rglob("*.safetensors")) <= 10e6

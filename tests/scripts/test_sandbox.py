@@ -26,6 +26,7 @@ def test_a_call_that_stays_in_c_code_is_ended_and_the_next_one_works(monkeypatch
     assert sandbox.call("builtins:abs", -1) == 1
 
 
+@pytest.mark.slow
 def test_processor_time_is_limited_and_not_wall_time(monkeypatch):
     monkeypatch.setattr(sandbox, "SECONDS", 1)
     assert sandbox.call("time:sleep", 2.5) is None

@@ -4,6 +4,8 @@ import pytest
 
 from project import Project
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """
 datasets:
   control:

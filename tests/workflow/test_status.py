@@ -230,6 +230,7 @@ for path in snakemake.output:
 """
 
 
+@pytest.mark.slow
 def test_status_beside_a_running_snakemake(done, monkeypatch, capsys):
     (done.folder / "workflow/scripts/evaluate_glue.py").write_text(WAITS)
     for path in done.folder.glob("results/glue/cola/*/r8/seed0/validation/metrics.json"):

@@ -4,7 +4,7 @@ import json
 import random
 from pathlib import Path
 
-from support import Run
+from support import Run, method
 
 TINY_LLAMA = {
     "kind": "init",
@@ -116,3 +116,36 @@ class MathRun(Run):
             {"shards": shards, "dataset": self.tiny["dataset"]},
             {"outputs": self.folder / f"run/test/outputs-{of}.jsonl.gz"},
         )
+
+
+PEFT = {
+    "hra": {"r": 4},
+    "lora": {"r": 4, "lora_alpha": 8},
+    "oft": {"oft_block_size": 8},
+    "boft": {"boft_block_size": 8, "boft_n_butterfly_factor": 2},
+}
+
+
+def math_method(kind: str, peft: dict | None = None, **changes) -> dict:
+    peft = peft or PEFT.get(kind)
+    return method(kind, peft=peft, targets=LLAMA_TARGETS if peft else None, **changes)
+
+
+def train(run) -> dict:
+    """Run the training job and return its record."""
+    import train_math
+
+    train_math.main(run.train)
+    return json.loads(Path(run.train["output"]["record"]).read_text())
+
+
+def answers(run, of: int = 1, **generation) -> list[dict]:
+    """Generate in `of` shards and return the gathered rows."""
+    import gather_outputs
+    import generate_math
+    from common.core import predictions
+
+    for shard in range(of):
+        generate_math.main(run.generate(shard, of, **generation))
+    gather_outputs.main(run.gather(of))
+    return predictions.read(run.gather(of)["output"]["outputs"])

@@ -1,5 +1,6 @@
 """Fixtures of all tests."""
 
+import json
 import os
 from collections import Counter
 
@@ -38,6 +39,18 @@ def pytest_collection_modifyitems(items):
         longest[name] = max(longest[name], seconds)
         all_together[name] += seconds
     items.sort(key=lambda item: (-longest[group(item.nodeid)], -all_together[group(item.nodeid)], group(item.nodeid)))
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """Work in an empty folder; here(path, content) writes a JSON file."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(path: str, content: dict) -> None:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(json.dumps(content))
+
+    return write
 
 
 @pytest.fixture(scope="session")

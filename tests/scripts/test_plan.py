@@ -1,6 +1,5 @@
 """What `make plan` prints, and the limit on GPU-hours, without a network and without Snakemake's plan."""
 
-import json
 from types import SimpleNamespace
 
 import pytest
@@ -13,18 +12,6 @@ from common.planning import config_validation, disk, downloads, plan, planned_jo
 from common.planning.planned_jobs import Job
 from loopback import hub_server, loopback  # noqa: F401  (fixtures)
 from support import paper_config
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """Work in an empty folder; here(path, content) writes a JSON file."""
-    monkeypatch.chdir(tmp_path)
-
-    def write(path: str, content: dict) -> None:
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text(json.dumps(content))
-
-    return write
 
 
 def download(kind: str, needed: bool = True, **wildcards: str) -> Job:

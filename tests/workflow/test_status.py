@@ -19,18 +19,6 @@ from support import ROOT
 TABLE = "results/table_glue.csv"
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """Write JSON files to a separate folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def write(path: str, content: dict) -> None:
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text(json.dumps(content))
-
-    return write
-
-
 def touch(path: str, when: float) -> None:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "a"):

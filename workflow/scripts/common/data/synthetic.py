@@ -4,10 +4,11 @@ Texts repeat a word that is one token in most vocabularies. The first text of a 
 tokenizer truncates to the longest input; the others have 1 to 2 × `typical` words.
 """
 
-import io
 import json
 import zipfile
 from pathlib import Path
+
+from common.data.images import to_png
 
 WORD = "the"
 ANSWER = "The answer is: 7"
@@ -67,7 +68,7 @@ def scenes(folder: Path, rows: dict[str, int], size: int, points: int) -> None:
     labels[size // 3 : size // 2, size // 3 : size // 2] = 2
     classes = Image.fromarray(labels)
     place = "\n".join(f"{size // 3 + point} {size // 2}" for point in range(points))
-    content = {".png": png(image(size)), ".classes.png": png(classes), ".txt": place.encode()}
+    content = {".png": to_png(image(size)), ".classes.png": to_png(classes), ".txt": place.encode()}
     with zipfile.ZipFile(folder / "scenes.zip", "w") as archive:
         for split, count in rows.items():
             for row in range(count):
@@ -75,9 +76,3 @@ def scenes(folder: Path, rows: dict[str, int], size: int, points: int) -> None:
                     archive.writestr(f"{split}/{row}{ending}", data)
             lines = [json.dumps({"image": f"{row}.png", "prompt": WORD}) for row in range(count)]
             (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
-
-
-def png(picture) -> bytes:
-    stream = io.BytesIO()
-    picture.save(stream, "png")
-    return stream.getvalue()

@@ -61,9 +61,8 @@ def load_model(
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=dtype(precision),
         )
-        extra["device_map"] = (
-            device  # cuda: the GPU of this process (LOCAL_RANK); by default, every process takes GPU 0
-        )
+        # cuda is the GPU of this process (LOCAL_RANK); by default, every process takes GPU 0.
+        extra["device_map"] = device
     with safe_checkpoints.named(folder):
         model = pretrained.load(AutoModelForCausalLM, folder, dtype=dtype(precision), weights_only=True, **extra)
     if "gguf_file" in extra:  # loaded into plain tensors, but the Trainer would reject the model as quantised

@@ -11,7 +11,7 @@ from common.planning.wording import listed, number, of_jobs
 from common.tasks.base import Task
 
 MEASURED, TRIED, GUESSED = "measured by finished jobs", "measured by make preflight", "guessed from the config"
-NO_ITEM = ("task", "seed", "shard", "n_shards")  # wildcards in which the jobs of one item of the bill differ
+WITHIN_ITEM = ("task", "seed", "shard", "n_shards")  # the seeds and shards of a run are one item
 
 
 @dataclass
@@ -77,7 +77,9 @@ class Hours:
 
 
 def item(job: Job) -> str:
-    return " ".join([job.rule, "/".join(value for name, value in job.wildcards.items() if name not in NO_ITEM)]).strip()
+    return " ".join(
+        [job.rule, "/".join(value for name, value in job.wildcards.items() if name not in WITHIN_ITEM)]
+    ).strip()
 
 
 def hours(done: Iterable[Job], left: Iterable[Job]) -> Hours:

@@ -72,12 +72,9 @@ def stages(config: dict, task: Task, run: dict) -> Iterator[Outcome]:
         for stage, log in logs.items():
             check = f"{task.name} {name}, {'generation' if stage == 'generate' else 'evaluation'}"
             rate, problems = rates.last(log), [one for one in errors if one.endswith(f"{stage}.error.json")]
-            split = "out of memory with a batch" in (log.read_text(errors="replace") if log.exists() else "")
-            if split:
-                yield (
-                    Finding(check, False, f"the batch does not fit and was halved: lower `batch_size`; see {log}"),
-                    None,
-                )
+            if log.exists() and "out of memory with a batch" in log.read_text(errors="replace"):
+                text = f"the batch does not fit and was halved: lower `batch_size`; see {log}"
+                yield Finding(check, False, text), None
             elif rate:
                 text = f"{rate['seconds'] / rate['rows']:.3g} s a row in a batch of {rate['rows']}, {memory(rate)}"
                 yield Finding(check, True, text), measured(config, task, run, stage, rate)

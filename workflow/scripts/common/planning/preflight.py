@@ -21,8 +21,6 @@ from common.planning import disk, downloads, outcomes, plan, site, trial
 from common.planning.site import Finding
 from common.tasks.base import Task
 
-HARNESS = "download_harness"  # its sources are those of lm-evaluation-harness
-
 
 def login(workflow, config: dict) -> None:
     """Print the plan and the findings of this machine; called at the end of the dry run."""

@@ -152,12 +152,15 @@ def accounts(wanted: list[Request], most_jobs: int | None) -> Iterator[Finding]:
     format_ = "format=account,maxjobs,maxsubmit,maxwall"
     try:
         listed = run("sacctmgr", "--noheader", "--parsable2", "show", "assoc", f"user={user}", format_)
-        problem = one_line(listed.stderr) if listed.returncode or not listed.stdout.strip() else ""
-        problem = problem or ("" if listed.stdout.strip() else f"it lists no account of {user}")
     except FileNotFoundError:
-        problem = "no `sacctmgr`"
-    if problem:
-        yield Finding("account", True, f"not checked, since the cluster has no accounting database ({problem})")
+        yield Finding("account", True, "not checked, since there is no `sacctmgr`")
+        return
+    if listed.returncode:
+        reason = one_line(listed.stderr) or f"status {listed.returncode}"
+        yield Finding("account", True, f"not checked, since the cluster has no accounting database ({reason})")
+        return
+    if not listed.stdout.strip():
+        yield Finding("account", True, f"not checked, since `sacctmgr` lists no account of {user}")
         return
     rows = [line.split("|") for line in listed.stdout.splitlines() if line.count("|") == 3]
     names = list(dict.fromkeys(row[0] for row in rows))

@@ -15,6 +15,7 @@ from .quantized import dense_weight
 from .reflections import compact, exact
 
 PREFIX = "base_model.model."  # of the keys in PEFT's adapter files
+DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
 HEADS = {"classifier", "score", "qa_outputs"}  # PEFT lists these for a task type, whatever the model's head is called
 State = dict[str, torch.Tensor]
 
@@ -24,6 +25,7 @@ def to_lora(
     directory: str | Path | None = None,
     adapter_name: str = "default",
     beside: Mapping[str, torch.Tensor] | None = None,
+    component: str | None = None,
 ) -> tuple[LoraConfig, State]:
     """Export an HRA adapter as a LoRA adapter with the same outputs up to rounding.
 
@@ -33,9 +35,13 @@ def to_lora(
     are rounded differently.
 
     model: the return value of `get_peft_model`, or a model with injected layers (diffusers). `beside`: tensors of the
-    adapter file, by key, for the `modules_to_save` that this model has no module for. Returns LoRA's config and
-    weights, float32 or wider, including biases and `modules_to_save`. With a directory, writes them there for
-    `PeftModel.from_pretrained` or, from an injected model, for diffusers' `load_lora_adapter(directory, prefix=None)`.
+    adapter file, by key, for the `modules_to_save` that this model has no module for. `component`: the model's name in
+    its diffusers pipeline, by default `unet`, `transformer` or `text_encoder`, whichever its class suggests. Returns
+    LoRA's config and weights, float32 or wider, including biases and `modules_to_save`.
+
+    With a directory, writes them there for `PeftModel.from_pretrained` and, if the model belongs to a pipeline, for
+    `pipe.load_lora_weights(directory)`. The latter can load neither biases nor `modules_to_save`: an adapter that has
+    some is written for `PeftModel` only.
 
     Raises KeyError for an unknown adapter; ValueError if it is not an HRA adapter, is merged, lists `modules_to_save`
     that are neither in the model nor in `beside`, has a base weight that cannot be read exactly
@@ -68,11 +74,23 @@ def to_lora(
     if directory is not None:
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        if isinstance(model, PeftModel):
-            save(directory, lora, state)
-        else:
-            save_file(state, directory / "pytorch_lora_weights.safetensors", metadata={"format": "pt"})
+        plain = {key.removeprefix(PREFIX): tensor for key, tensor in state.items()}
+        save(directory, lora, {PREFIX + key: tensor for key, tensor in plain.items()})
+        component = component or pipeline_component(model)
+        (directory / DIFFUSERS_FILE).unlink(missing_ok=True)
+        if component and all(".lora_" in key for key in plain):
+            weights = {f"{component}.{key}": tensor for key, tensor in plain.items()}
+            save_file(weights, directory / DIFFUSERS_FILE, metadata={"format": "pt"})
     return lora, state
+
+
+def pipeline_component(model: nn.Module) -> str | None:
+    """Name the component that a model usually is in a diffusers pipeline, or None if there is none."""
+    if isinstance(model, PeftModel):
+        model = model.get_base_model()
+    if type(model).__module__.partition(".")[0] == "diffusers":
+        return "unet" if "unet" in type(model).__name__.lower() else "transformer"
+    return "text_encoder" if type(model).__name__.startswith("CLIPTextModel") else None
 
 
 def _check_saved_modules(model: nn.Module, config: HRAConfig, beside: State) -> None:

@@ -1,0 +1,82 @@
+"""Writing a saved adapter as a LoRA adapter, or merged into its base model."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from peft import PeftModel
+
+from .export import DIFFUSERS_FILE
+from .export import to_lora as export
+from .loading import find_base, left_out, load
+
+# Files of tokenizers, processors, feature extractors and chat templates in transformers' model folders.
+PREPROCESSING = (
+    *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "*vocab*.*", "merges.txt", "bpe.codes"),
+    *("*.model", "*.spm", "*.tiktoken", "*.tokenizer", "tekken.json", "dict.txt", "emoji.json", "normalizer.json"),
+    *("byte_maps.json", "word_shape.json", "word_pronunciation.json"),
+    *("*processor_config.json", "audio_tokenizer_config.json", "chat_template*", "additional_chat_templates/*"),
+)
+
+
+def to_lora(adapter: str, out: str, base: str | None) -> None:
+    """Write an equivalent LoRA adapter to a new folder, and print what was written."""
+    folder = new_folder(out)
+    found = find_base(adapter, base)
+    model = load(adapter, found)
+    config, state = export(model, folder, beside=left_out(model, adapter), component=found.component)
+    copy_preprocessing(adapter, folder)
+    readers = ["PeftModel.from_pretrained"] + ["load_lora_weights"] * (folder / DIFFUSERS_FILE).is_file()
+    layers = sum(key.endswith("lora_A.weight") for key in state)
+    report(folder, f"a LoRA adapter of rank {config.r} on {layers} layers, for {' and '.join(readers)}")
+
+
+def merge(adapter: str, out: str, base: str | None) -> None:
+    """Write the base model, or its pipeline, with the adapter merged to a new folder, and print what was written."""
+    folder = new_folder(out)
+    found = find_base(adapter, base)
+    model: PeftModel = load(adapter, found)
+    name = type(model.get_base_model()).__name__
+    if lost := left_out(model, adapter):
+        raise ValueError(
+            f"{adapter} also has {len(lost)} weights such as {next(iter(lost))}, for which {name} has no module: a "
+            "merged model would lack them. Add that module to the model in Python, load the adapter and call "
+            "`merge_and_unload()`."
+        )
+    merged = model.merge_and_unload(safe_merge=True)
+    if found.pipeline:
+        from diffusers import DiffusionPipeline
+
+        pipeline = DiffusionPipeline.from_pretrained(found.path, revision=found.revision, **{found.component: merged})
+        pipeline.save_pretrained(folder)
+        name = f"{type(pipeline).__name__}, its {found.component}"
+    else:
+        merged.save_pretrained(folder)
+        for source in (found.path, adapter):  # the adapter's own tokenizer is the one that it was trained with
+            copy_preprocessing(source, folder, found.revision if source == found.path else None)
+    report(folder, f"{name} with {adapter} merged")
+
+
+def new_folder(out: str) -> Path:
+    """Raise ValueError if `out` is a file or a folder with contents."""
+    folder = Path(out)
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise ValueError(f"{out}: expected a new or empty folder, found existing files. Choose another folder.")
+    return folder
+
+
+def copy_preprocessing(source: str, out: Path, revision: str | None = None) -> None:
+    """Copy the tokenizer and processor files, byte for byte, from a folder or a model on the Hugging Face Hub."""
+    folder = Path(source)
+    if not folder.is_dir():
+        folder = Path(snapshot_download(source, revision=revision, allow_patterns=list(PREPROCESSING)))
+    for path in {path for pattern in PREPROCESSING for path in folder.glob(pattern) if path.is_file()}:
+        (out / path.relative_to(folder)).parent.mkdir(exist_ok=True)
+        shutil.copyfile(path, out / path.relative_to(folder))
+
+
+def report(folder: Path, content: str) -> None:
+    files = ", ".join(sorted(path.name + "/" * path.is_dir() for path in folder.iterdir()))
+    print(f"wrote {folder}: {content} ({files})")

@@ -1,0 +1,179 @@
+"""Loading a saved adapter on its base model, which is named by the adapter or by the user."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import hf_hub_download
+from peft import PeftConfig, PeftModel, get_peft_model_state_dict
+from peft.utils import load_peft_weights
+from torch import nn
+
+from .export import PREFIX, State
+from .tuner import install
+
+LIBRARIES = ("transformers", "diffusers")  # the libraries whose classes an adapter may name
+AUTO_CLASSES = {
+    "CAUSAL_LM": "AutoModelForCausalLM",
+    "FEATURE_EXTRACTION": "AutoModel",
+    "QUESTION_ANS": "AutoModelForQuestionAnswering",
+    "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM",
+    "SEQ_CLS": "AutoModelForSequenceClassification",
+    "TOKEN_CLS": "AutoModelForTokenClassification",
+}
+LABELS = re.compile(r"\.(?:classifier|score)(?:\.out_proj)?\.weight$")  # its rows are the labels
+PIPELINE_FILE = "model_index.json"
+
+
+@dataclass
+class Base:
+    """A base model: its class, its folder or name on the Hub and, if it is in a diffusers pipeline, its name there."""
+
+    cls: type[nn.Module]
+    path: str
+    revision: str | None = None
+    pipeline: bool = False  # `path` is the pipeline, not the component
+    component: str | None = None
+
+    def load(self, **options: Any) -> tuple[nn.Module, set[str]]:
+        """Load the base model. Returns it and the names of the weights that its files lack.
+
+        Raises ValueError if neither a folder nor a model on the Hub has this name.
+        """
+        if self.pipeline:
+            options["subfolder"] = self.component
+        try:
+            with quiet():
+                model, info = self.cls.from_pretrained(
+                    self.path, revision=self.revision, output_loading_info=True, **options
+                )
+        except (OSError, ValueError) as error:
+            if Path(self.path).is_dir():
+                raise
+            reason = str(error).partition("\n")[0]
+            raise ValueError(
+                f"base model {self.path}: expected a folder or the name of a model on the Hugging Face Hub, found no "
+                f"folder {Path(self.path).resolve()}, and on the Hub: {reason} Correct --base."
+            ) from error
+        return model, set(info["missing_keys"])
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence transformers' report of weights that the base model lacks: the adapter may have them."""
+    logger = logging.getLogger("transformers")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def find_base(adapter: str, base: str | None) -> Base:
+    """Find an adapter's base model: the one that it names, or `base`, which may be a diffusers pipeline.
+
+    Raises ValueError if the adapter does not name its base model, or not its class in transformers or diffusers.
+    """
+    config = PeftConfig.from_pretrained(adapter)
+    path = base or config.base_model_name_or_path
+    if not path:
+        raise ValueError(f"{adapter} does not name its base model: pass --base")
+    revision = None if base else config.revision
+    if config.task_type in AUTO_CLASSES:
+        cls = getattr(importlib.import_module("transformers"), AUTO_CLASSES[config.task_type])
+        return Base(cls, path, revision)
+    if not config.auto_mapping:
+        raise ValueError(
+            f"{adapter} does not name its base model's class: load the model in Python, then call hra.to_lora(model)"
+        )
+    cls = model_class(adapter, config.auto_mapping["parent_library"], config.auto_mapping["base_model_class"])
+    if index := pipeline_index(path, revision):
+        return Base(cls, path, revision, pipeline=True, component=component_of(index, path, cls))
+    folder = Path(path).resolve()
+    in_pipeline = folder.is_dir() and (folder.parent / PIPELINE_FILE).is_file()
+    return Base(cls, path, revision, component=folder.name if in_pipeline else None)
+
+
+def model_class(adapter: str, library: str, name: str) -> type[nn.Module]:
+    """Look up the model class named in an adapter_config.json; only transformers and diffusers are imported."""
+    found = None
+    if library.partition(".")[0] in LIBRARIES:
+        found = getattr(importlib.import_module(library), name, None)
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise ValueError(
+            f"{adapter}: expected adapter_config.json to name a model class of {' or '.join(LIBRARIES)}, found "
+            f"{library}.{name}. Load the model in Python, then call hra.to_lora(model) or model.merge_and_unload()"
+        )
+    return found
+
+
+def pipeline_index(path: str, revision: str | None = None) -> Path | None:
+    """Find the file that lists a diffusers pipeline's components, in a folder or on the Hub; None: not a pipeline."""
+    if Path(path).is_dir():
+        index = Path(path) / PIPELINE_FILE
+        return index if index.is_file() else None
+    try:
+        return Path(hf_hub_download(path, PIPELINE_FILE, revision=revision))
+    except (OSError, ValueError):
+        return None
+
+
+def component_of(index: Path, pipeline: str, cls: type[nn.Module]) -> str:
+    """Find the pipeline's only component of this class. Raises ValueError if it has none or several."""
+    parts = json.loads(index.read_text())
+    found = [name for name, part in parts.items() if isinstance(part, list) and part[-1] == cls.__name__]
+    if len(found) != 1:
+        raise ValueError(
+            f"{pipeline}: expected a pipeline with one {cls.__name__}, found {', '.join(found) or 'none'}. Pass the "
+            "component's folder as --base."
+        )
+    return found[0]
+
+
+def load(adapter: str, base: Base) -> PeftModel:
+    """Load an adapter into this package's layers, on its base model.
+
+    Warns on stderr of weights that neither the base model nor the adapter has. Raises ValueError if the adapter does
+    not fit the base model.
+    """
+    install()
+    saved = load_peft_weights(adapter, device="cpu")
+    labels = [len(tensor) for key, tensor in saved.items() if LABELS.search(key)]
+    model, missing = base.load(**{"num_labels": labels[0]} if labels else {})
+    if lacking := sorted(name for name in missing if PREFIX + name not in saved):
+        print(
+            f"warning: neither {base.path} nor {adapter} has weights for {', '.join(lacking)}: they are randomly "
+            "initialised",
+            file=sys.stderr,
+        )
+    try:
+        return PeftModel.from_pretrained(model, adapter)
+    except (RuntimeError, KeyError) as error:  # shapes, missing `modules_to_save`
+        raise ValueError(f"{adapter} does not fit {base.path}: {error} Correct --base.") from error
+
+
+def left_out(model: PeftModel, adapter: str) -> State:
+    """Return the saved adapter's `modules_to_save` tensors, by key, that the base model's class has no module for.
+
+    A hint encoder, which a training script adds to the model, is one such module. Raises ValueError for a tensor that
+    is not in `modules_to_save`.
+    """
+    known = get_peft_model_state_dict(model)
+    state = {key: one for key, one in load_peft_weights(adapter, device="cpu").items() if key not in known}
+    wanted = model.peft_config["default"].modules_to_save or []
+    for key in state:
+        if not any(f".{name}." in key for name in wanted):
+            raise ValueError(
+                f"{adapter} does not match {type(model.get_base_model()).__name__}, which has no {key}. Correct --base."
+            )
+    return state

@@ -1,0 +1,301 @@
+"""`hra inspect | to-lora | merge`."""
+
+import importlib
+import json
+import logging
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+from peft import HRAConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+from sidebyside import Net, adapt, close
+from torch import nn
+
+from hra.__main__ import main
+from hra.inspection import figure_name, measure
+from hra.reflections import compact
+
+ROOT = Path(__file__).parents[2]
+TOKENIZER = ROOT / "workflow/pictures-sd/tokenizer"
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Write a tiny base model and an adapter of it to folders."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    base = LlamaForCausalLM(
+        LlamaConfig(vocab_size=50, hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2)
+    )
+    base.save_pretrained(tmp_path / "base")
+    model = get_peft_model(
+        LlamaForCausalLM.from_pretrained(tmp_path / "base"),
+        HRAConfig(r=4, init_weights=False, task_type="CAUSAL_LM"),
+    )
+    model.save_pretrained(tmp_path / "adapter")
+    return tmp_path, model.eval()
+
+
+def test_inspect_lists_each_layer_and_draws_them(saved, capsys):
+    folder, _ = saved
+    main(["inspect", str(folder / "adapter"), "--png", str(folder / "look.png")])
+    shown = capsys.readouterr().out
+    assert "q_proj" in shown and "v_proj" in shown and "128" in shown
+    assert (folder / "look.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("adapter", "name"),
+    [
+        ("results/glue/cola/hra/r8/seed0/last", "glue-cola-hra-r8-seed0-last.png"),
+        ("/data/runs/cola/last/", "data-runs-cola-last.png"),
+        ("someone/adapter", "someone-adapter.png"),
+        ("../best", "best.png"),
+    ],
+)
+def test_figures_of_several_runs_have_several_names(adapter, name):
+    assert figure_name(adapter) == name
+
+
+@pytest.mark.parametrize("apply_GS", [False, True])
+def test_measures_are_those_of_the_dense_matrix(tmp_path, apply_GS):
+    model = adapt(nn.Sequential(nn.Linear(9, 5)), target_modules=["0"], apply_GS=apply_GS)
+    model.save_pretrained(tmp_path)
+    (found,) = measure(str(tmp_path))
+    V, B = compact(model.base_model.model[0].hra_u["default"].double(), apply_GS)
+    H = torch.eye(9) - B @ V.T
+    angle = torch.linalg.eigvals(H).angle().abs().max().rad2deg()
+    assert found["distance"] == pytest.approx((H - torch.eye(9)).norm().item())
+    assert found["angle"] == pytest.approx(angle.item())
+    assert (found["layer"], found["n"], found["r"], found["parameters"]) == ("0", 9, 4, 36)
+
+
+def test_an_adapter_at_its_start_measures_as_the_identity(tmp_path):
+    adapt(Net(), init_weights=True).save_pretrained(tmp_path)
+    for found in measure(str(tmp_path)):
+        assert found["distance"] < 1e-6 and found["angle"] < 1e-4
+
+
+def test_to_lora_and_merge_write_what_others_load(saved):
+    from transformers import AutoModelForCausalLM
+
+    folder, model = saved
+    tokens = torch.randint(0, 50, (2, 7))
+    main(["to-lora", str(folder / "adapter"), str(folder / "lora"), "--base", str(folder / "base")])
+    main(["merge", str(folder / "adapter"), str(folder / "merged")])
+    assert json.loads((folder / "lora/adapter_config.json").read_text())["peft_type"] == "LORA"
+    base = AutoModelForCausalLM.from_pretrained(folder / "base")
+    close(PeftModel.from_pretrained(base, folder / "lora")(tokens).logits, model(tokens).logits, 24)
+    merged = AutoModelForCausalLM.from_pretrained(folder / "merged")
+    close(merged(tokens).logits, model(tokens).logits, 24)
+
+
+def test_merge_writes_tokenizer_processor_and_generation_config(saved, capsys):
+    from transformers import AutoTokenizer, GenerationConfig
+
+    folder, _ = saved
+    shutil.copytree(TOKENIZER, folder / "base", dirs_exist_ok=True)
+    (folder / "base/preprocessor_config.json").write_text('{"image_processor_type": "CLIPImageProcessor"}')
+    (folder / "base/additional_chat_templates").mkdir()
+    (folder / "base/additional_chat_templates/tools.jinja").write_text("{{ tools }}")
+    (folder / "base/training_args.bin").write_text("not for others")
+    GenerationConfig(max_new_tokens=7, do_sample=True, top_k=3).save_pretrained(folder / "base")
+    (folder / "adapter/chat_template.jinja").write_text("{{ messages }}")
+    (folder / "base/chat_template.jinja").write_text("the adapter was trained with another one")
+    main(["merge", str(folder / "adapter"), str(folder / "merged")])
+    base, merged = (AutoTokenizer.from_pretrained(folder / name) for name in ("base", "merged"))
+    assert merged("a red cup")["input_ids"] == base("a red cup")["input_ids"] and len(merged) == len(base) > 100
+    assert merged.chat_template == {"default": "{{ messages }}", "tools": "{{ tools }}"}
+    assert GenerationConfig.from_pretrained(folder / "merged").max_new_tokens == 7
+    for name in ("tokenizer.json", "preprocessor_config.json", "additional_chat_templates/tools.jinja"):
+        assert (folder / "merged" / name).read_bytes() == (folder / "base" / name).read_bytes()
+    assert not (folder / "merged/training_args.bin").exists()
+    assert not (folder / "merged/adapter_config.json").exists()
+    last = capsys.readouterr().out.strip().splitlines()[-1]
+    assert last.startswith(f"wrote {folder}/merged: LlamaForCausalLM with {folder}/adapter merged (")
+    assert "additional_chat_templates/, chat_template.jinja, config.json, generation_config.json, model.saf" in last
+
+
+def test_to_lora_writes_the_adapters_own_tokenizer_only(saved, capsys):
+    folder, _ = saved
+    shutil.copytree(TOKENIZER, folder / "adapter", dirs_exist_ok=True)
+    (folder / "base/chat_template.jinja").write_text("{{ messages }}")
+    main(["to-lora", str(folder / "adapter"), str(folder / "lora")])
+    assert capsys.readouterr().out.strip() == (
+        f"wrote {folder}/lora: a LoRA adapter of rank 4 on 2 layers, for PeftModel.from_pretrained "
+        "(adapter_config.json, adapter_model.safetensors, tokenizer.json, tokenizer_config.json)"
+    )
+
+
+@pytest.mark.parametrize("command", ["to-lora", "merge"])
+def test_existing_files_are_not_overwritten(saved, command):
+    folder, _ = saved
+    (folder / "out").mkdir()
+    (folder / "out/model.safetensors").write_text("precious")
+    with pytest.raises(SystemExit, match=rf"^hra {command}: .*/out: expected a new or empty folder, found existing"):
+        main([command, str(folder / "adapter"), str(folder / "out")])
+    assert (folder / "out/model.safetensors").read_text() == "precious"
+    (folder / "out/model.safetensors").unlink()
+    main([command, str(folder / "adapter"), str(folder / "out")])
+
+
+@pytest.mark.parametrize("base", ["../models/base", "models/base", "base"])
+@pytest.mark.parametrize("command", ["to-lora", "merge"])
+def test_a_base_model_that_does_not_exist_is_named_with_its_folder(saved, monkeypatch, command, base):
+    folder, _ = saved
+    (folder / "here").mkdir()
+    monkeypatch.chdir(folder / "here")
+    message = rf"base model {base}: expected a folder or .*found no folder {(folder / 'here' / base).resolve()}, and on"
+    with pytest.raises(SystemExit, match=message):
+        main([command, str(folder / "adapter"), "out", "--base", base])
+
+
+@pytest.fixture
+def classifier(tmp_path):
+    """Write a base model without classifier, and an adapter with one for three labels; return the trained model."""
+    from transformers import BertConfig, BertForSequenceClassification, BertModel
+
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
+    BertModel(BertConfig(vocab_size=50, **sizes)).save_pretrained(tmp_path / "base")
+    base = BertForSequenceClassification.from_pretrained(tmp_path / "base", num_labels=3)
+    config = HRAConfig(r=4, init_weights=False, target_modules=["query"], modules_to_save=["classifier"])
+    model = get_peft_model(base, config)
+    model.save_pretrained(tmp_path / "adapter")
+    return model.eval()
+
+
+@pytest.fixture
+def logged():
+    """Collect transformers' messages, which its own handler prints to stderr."""
+    messages = []
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())
+    logging.getLogger("transformers").addHandler(handler)
+    yield messages
+    logging.getLogger("transformers").removeHandler(handler)
+
+
+def test_a_classifier_that_the_adapter_has_is_not_reported_missing(logged, classifier, tmp_path, capsys):
+    from transformers import AutoModelForSequenceClassification
+
+    assert "MISSING" in "".join(logged)
+    logged.clear()
+    main(["merge", str(tmp_path / "adapter"), str(tmp_path / "merged")])
+    assert logged == [] and "warning" not in capsys.readouterr().err
+    merged = AutoModelForSequenceClassification.from_pretrained(tmp_path / "merged").eval()
+    tokens = torch.arange(5)[None]
+    close(merged(tokens).logits, classifier(tokens).logits, 24)
+
+
+def test_weights_that_neither_has_are_reported(classifier, tmp_path, capsys):
+    path = tmp_path / "adapter/adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"modules_to_save": None}))
+    path = path.with_name("adapter_model.safetensors")
+    save_file({key: u for key, u in load_file(path).items() if key.endswith("hra_u")}, path)
+    main(["merge", str(tmp_path / "adapter"), str(tmp_path / "merged")])
+    message = r"warning: neither .*/base nor .*/adapter has weights for classifier\.bias, classifier\.weight: they are"
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_an_adapter_of_another_size_is_refused(saved):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder, _ = saved
+    config = LlamaConfig(vocab_size=9, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2)
+    LlamaForCausalLM(config).save_pretrained(folder / "other")
+    with pytest.raises(SystemExit, match=r"(?s)adapter does not fit .*other: .*size mismatch.*Correct --base"):
+        main(["merge", str(folder / "adapter"), str(folder / "out"), "--base", str(folder / "other")])
+    assert not (folder / "out").exists()
+
+
+@pytest.mark.slow
+def test_the_hra_command_ignores_modules_in_the_working_directory(saved, tmp_path):
+    """`python -m hra` would import torch.py from there before any code of this package runs."""
+    folder, _ = saved
+    module, _, function = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["hra"].partition(
+        ":"
+    )
+    script = tmp_path / "bin/hra"  # as pip writes it
+    script.parent.mkdir()
+    script.write_text(f"import sys\nfrom {module} import {function}\nsys.exit({function}())")
+    work = tmp_path / "work"
+    work.mkdir()
+    for name in ("torch", "peft", "transformers", "json"):
+        (work / f"{name}.py").write_text("open('imported', 'w').close()")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(script), "merge", str(folder / "adapter"), "out"]
+    subprocess.run(command, cwd=work, env=environment, check=True)
+    assert (work / "out/model.safetensors").exists() and not (work / "imported").exists()
+
+
+def test_command_line_says_what_is_wrong(tmp_path):
+    with pytest.raises(SystemExit, match=r"inspect: Can't find 'adapter_config\.json'"):
+        main(["inspect", str(tmp_path)])
+    adapt(Net()).save_pretrained(tmp_path)
+    with pytest.raises(SystemExit, match="does not name its base model: pass --base"):
+        main(["merge", str(tmp_path), str(tmp_path / "out")])
+    weights = tmp_path / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:40])
+    with pytest.raises(SystemExit, match=r"safetensors file of .* is truncated or corrupted \(.*\)\. Copy or download"):
+        main(["inspect", str(tmp_path)])
+    weights.unlink()
+    torch.save({"a": Net()}, tmp_path / "adapter_model.bin")
+    with pytest.raises(
+        SystemExit, match=r"other objects in a file of .*, which could execute code; they were not loaded"
+    ):
+        main(["inspect", str(tmp_path)])
+
+
+# Names in adapter_config.json are not executed
+
+
+def write_mapping(folder, library: str, name: str):
+    config = {"peft_type": "HRA", "base_model_name_or_path": "base"}
+    folder.mkdir()
+    mapping = {"auto_mapping": {"parent_library": library, "base_model_class": name}}
+    (folder / "adapter_config.json").write_text(json.dumps(config | mapping))
+    return folder
+
+
+@pytest.mark.parametrize("command", ["to-lora", "merge"])
+@pytest.mark.parametrize(
+    ("library", "name"),
+    [("evil", "Model"), ("evil.transformers", "Model"), ("transformers", "os"), ("transformers", "Trainer")],
+)
+def test_an_adapter_cannot_name_other_code(tmp_path, monkeypatch, command, library, name):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "evil.py").write_text("open('ran', 'w').close()")
+    monkeypatch.chdir(tmp_path)
+    adapter = write_mapping(tmp_path / "adapter", library, name)
+    message = rf"to name a model class of transformers or diffusers, found {library}.{name}\. Load"
+    with pytest.raises(SystemExit, match=message):
+        main([command, str(adapter), "out"])
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.filterwarnings("ignore:'hra.__main__' found in sys.modules")
+def test_the_working_directory_is_not_searched_for_a_library(tmp_path, monkeypatch):
+    """Start like `python -m hra`, with the working directory first in sys.path."""
+    write_mapping(tmp_path / "adapter", "diffusers", "UNet2DModel")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["hra", "merge", "adapter", "out"])
+    searched = []
+
+    def import_module(name):
+        searched.append((name, list(sys.path)))
+        raise ValueError("enough")
+
+    monkeypatch.setattr(importlib, "import_module", import_module)
+    with pytest.raises(SystemExit, match="enough"):
+        runpy.run_module("hra", run_name="__main__")
+    ((name, places),) = searched
+    assert name == "diffusers" and str(tmp_path) not in places

@@ -1,0 +1,155 @@
+"""Adapters of Stable Diffusion: export and merge, read by diffusers with its defaults."""
+
+import json
+import shutil
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import torch
+from diffusers import DiffusionPipeline, UNet2DConditionModel
+from peft import HRAConfig, PeftModel, get_peft_model, inject_adapter_in_model
+from sidebyside import close
+
+import hra
+from hra.__main__ import main
+from hra.loading import find_base
+
+PIPELINE = Path(__file__).parents[2] / "workflow/pictures-sd"
+TARGETS = {"unet": ["to_q", "to_v", "conv1"], "text_encoder": ["q_proj", "fc1"]}
+ALL = pytest.mark.parametrize("part", TARGETS)
+
+
+def load(folder: Path = PIPELINE) -> DiffusionPipeline:
+    pipe = DiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def image(pipe) -> torch.Tensor:
+    """Generate an image (3, 64, 64) in 0..1; the text encoder's effect is enlarged by guidance."""
+    noise = torch.Generator().manual_seed(3)
+    options = {"num_inference_steps": 2, "guidance_scale": 5.0, "generator": noise, "output_type": "pt"}
+    return pipe("a red cup", height=64, width=64, **options).images[0]
+
+
+def config(part: str, **others) -> HRAConfig:
+    return HRAConfig(r=4, init_weights=False, target_modules=TARGETS[part], **others)
+
+
+@pytest.fixture(scope="module")
+def before():
+    return image(load())
+
+
+def same(found: torch.Tensor, expected: torch.Tensor, before: torch.Tensor) -> None:
+    """Assert that two images are equal up to rounding (text encoder: float16), and not the base model's."""
+    assert (found - expected).abs().max() < 1e-3 < 1e-2 < (expected - before).abs().max()
+
+
+@pytest.fixture
+def adapter(tmp_path, part):
+    """Save an adapter of one component; return its folder and the adapted pipeline's image."""
+    pipe = load()
+    model = get_peft_model(getattr(pipe, part), config(part))
+    model.save_pretrained(tmp_path / "adapter")
+    setattr(pipe, part, model.get_base_model())
+    return tmp_path / "adapter", image(pipe)
+
+
+@ALL
+@pytest.mark.parametrize("base", [PIPELINE, "part"])
+def test_to_lora_is_read_by_load_lora_weights(adapter, before, tmp_path, part, base, capsys):
+    folder, expected = adapter
+    base = PIPELINE / part if base == "part" else base
+    main(["to-lora", str(folder), str(tmp_path / "lora"), "--base", str(base)])
+    assert "PeftModel.from_pretrained and load_lora_weights (" in capsys.readouterr().out
+    pipe = load()
+    pipe.load_lora_weights(tmp_path / "lora")
+    same(image(pipe), expected, before)
+    pipe.unload_lora_weights()
+    setattr(pipe, part, PeftModel.from_pretrained(getattr(pipe, part), tmp_path / "lora").get_base_model())
+    same(image(pipe), expected, before)
+
+
+@ALL
+def test_injected_layers_export_for_load_lora_weights(before, tmp_path, part):
+    pipe = load()
+    inject_adapter_in_model(config(part), getattr(pipe, part), adapter_name="mine")
+    hra.to_lora(getattr(pipe, part), tmp_path, adapter_name="mine")
+    expected = image(pipe)
+    pipe = load()
+    pipe.load_lora_weights(tmp_path)
+    same(image(pipe), expected, before)
+
+
+def test_two_components_are_loaded_one_after_the_other(before, tmp_path):
+    pipe, other = load(), load()
+    for part in TARGETS:
+        inject_adapter_in_model(config(part), getattr(pipe, part))
+        hra.to_lora(getattr(pipe, part), tmp_path / part)
+        other.load_lora_weights(tmp_path / part, adapter_name=part)
+    other.set_adapters(list(TARGETS))
+    same(image(other), image(pipe), before)
+
+
+def test_an_exported_unet_is_read_by_load_lora_adapter(tmp_path):
+    unet = UNet2DConditionModel.from_pretrained(PIPELINE, subfolder="unet")
+    unet.add_adapter(config("unet"))
+    hra.to_lora(unet, tmp_path)
+    loaded = UNet2DConditionModel.from_pretrained(PIPELINE, subfolder="unet")
+    loaded.load_lora_adapter(tmp_path, prefix="unet", use_safetensors=True)
+    inputs = torch.randn(1, 4, 8, 8), torch.tensor([1]), torch.randn(1, 3, 96)
+    close(loaded(*inputs).sample, unet(*inputs).sample, 288, c=32)
+
+
+@ALL
+def test_merge_writes_the_pipeline(adapter, before, tmp_path, part, capsys):
+    folder, expected = adapter
+    main(["merge", str(folder), str(tmp_path / "merged"), "--base", str(PIPELINE)])
+    same(image(load(tmp_path / "merged")), expected, before)
+    assert f": StableDiffusionPipeline, its {part} with " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("part", ["unet"])
+def test_merge_writes_the_unet_if_that_is_the_base(adapter, before, tmp_path, part):
+    folder, expected = adapter
+    main(["merge", str(folder), str(tmp_path / "merged"), "--base", str(PIPELINE / "unet")])
+    pipe = load()
+    pipe.unet = UNet2DConditionModel.from_pretrained(tmp_path / "merged")
+    same(image(pipe), expected, before)
+
+
+def test_trained_biases_which_diffusers_cannot_load_are_written_for_peft_only(tmp_path, capsys):
+    model = get_peft_model(
+        UNet2DConditionModel.from_pretrained(PIPELINE, subfolder="unet"), config("unet", bias="hra_only")
+    )
+    model.save_pretrained(tmp_path / "adapter")
+    main(["to-lora", str(tmp_path / "adapter"), str(tmp_path / "lora"), "--base", str(PIPELINE)])
+    assert "layers, for PeftModel.from_pretrained (" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="Invalid LoRA checkpoint"):
+        load().load_lora_weights(tmp_path / "lora")
+
+
+def test_a_pipeline_without_the_adapters_model_is_refused(tmp_path):
+    get_peft_model(load().unet, config("unet")).save_pretrained(tmp_path / "adapter")
+    index = json.loads((PIPELINE / "model_index.json").read_text())
+    (tmp_path / "other").mkdir()
+    for names, found in (((), "none"), (("unet", "unet_2"), "unet, unet_2")):
+        parts = {key: value for key, value in index.items() if key != "unet"} | dict.fromkeys(names, index["unet"])
+        (tmp_path / "other/model_index.json").write_text(json.dumps(parts))
+        with pytest.raises(SystemExit, match=rf"one UNet2DConditionModel, found {found}\. Pass the component's folder"):
+            main(["to-lora", str(tmp_path / "adapter"), str(tmp_path / "out"), "--base", str(tmp_path / "other")])
+
+
+def test_a_pipeline_on_the_hub_is_recognised_by_its_index(tmp_path, monkeypatch):
+    get_peft_model(load().unet, config("unet")).save_pretrained(tmp_path / "adapter")
+    cached = tmp_path / "cache/models--someone--pictures"
+    (cached / "snapshots/abc").mkdir(parents=True)
+    shutil.copy(PIPELINE / "model_index.json", cached / "snapshots/abc")
+    (cached / "refs").mkdir()
+    (cached / "refs/main").write_text("abc")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    found = find_base(str(tmp_path / "adapter"), "someone/pictures")
+    assert (found.pipeline, found.component, found.cls) == (True, "unet", UNet2DConditionModel)
+    assert not find_base(str(tmp_path / "adapter"), "someone/else").pipeline

@@ -2,6 +2,22 @@
 
 After `hra.install()`, stock PEFT calls such as `get_peft_model(model, peft.HRAConfig(r=8))` create
 this package's layers.
+
+**Exact**, that is, equal in exact arithmetic, computed in float64 (on MPS, which has none, in float32) and rounded
+once: the factors V and B of H = I - B Vᵀ and their gradients, the penalty, the merged weight, the factors of
+`to_lora`. Adapter files have PEFT's names, shapes and dtypes, in both directions. Unmerging restores a weight narrower
+than float32 bit by bit, from a copy.
+
+**Rounded**: the product with the activations, (x V) Bᵀ, like any linear layer: in the dtype of the base layer, or of
+autocast, and under the same switches (TF32). So the adapted, the merged and the exported model differ in the last
+digits of that dtype; in bfloat16 and float16 a merged weight is W H rounded to that dtype. Unmerging float32 weights
+computes W H Hᵀ, which is W up to the last digits.
+
+**Limits**: `nn.Linear` and layers that act like it (quantised ones too), and `nn.Conv2d` with `groups=1`; other layers,
+and the projections of `nn.MultiheadAttention`, are an error. r is at most the width of the layer's input, and even
+with the default initialisation, which equals the base model. A quantised weight is never merged into. `to_lora`
+refuses convolutions with a dilation or a padding mode, which PEFT's LoRA ignores. `adapter_names`, one adapter per
+sample, needs evaluation mode and unmerged adapters. With λ = ∞ (`apply_GS`), no initialisation equals the base model.
 """
 
 from .export import to_lora

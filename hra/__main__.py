@@ -6,6 +6,8 @@ import argparse
 import os
 import pickle
 import sys
+from collections.abc import Callable
+from inspect import getdoc
 
 # `python -m` searches the working directory first: a diffusers.py there is not the library that an adapter names.
 if __name__ == "__main__" and sys.path[0] == os.getcwd():
@@ -17,12 +19,15 @@ from .conversion import merge, to_lora
 from .inspection import figure_name, inspect
 
 
-def main(arguments: list[str] | None = None) -> None:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="hra", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    look = commands.add_parser("inspect", help="show layers, parameters and their distance from the base model")
-    export = commands.add_parser("to-lora", help="export an equivalent LoRA adapter")
-    fuse = commands.add_parser("merge", help="write the base model with the adapter merged into its weights")
+
+    def add(name: str, function: Callable[..., None]) -> argparse.ArgumentParser:
+        text = getdoc(function)
+        return commands.add_parser(name, help=text.partition("\n")[0], description=text)
+
+    look, export, fuse = add("inspect", inspect), add("to-lora", to_lora), add("merge", merge)
     for command in (look, export, fuse):
         command.add_argument("adapter", help="folder, or name on the Hugging Face Hub")
     look.add_argument("--png", help="path of the figure (default: the adapter's path with dashes, here)")
@@ -32,7 +37,12 @@ def main(arguments: list[str] | None = None) -> None:
             "--base",
             help="base model or diffusers pipeline that contains it (default: the one named by the adapter)",
         )
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command; errors in its input end the process with a message instead of a traceback."""
+    options = build_parser().parse_args(arguments)
     try:
         if options.command == "inspect":
             inspect(options.adapter, options.png or figure_name(options.adapter))

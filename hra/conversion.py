@@ -22,7 +22,11 @@ PREPROCESSING = (
 
 
 def to_lora(adapter: str, out: str, base: str | None) -> None:
-    """Write an equivalent LoRA adapter to a new folder, and print what was written."""
+    """Export an equivalent LoRA adapter, with the adapter's own tokenizer if it has one.
+
+    It is written for `PeftModel.from_pretrained` and, if the base model belongs to a diffusers pipeline, for
+    `pipe.load_lora_weights`. The last line of the output lists what was written.
+    """
     folder = new_folder(out)
     found = find_base(adapter, base)
     model = load(adapter, found)
@@ -34,7 +38,12 @@ def to_lora(adapter: str, out: str, base: str | None) -> None:
 
 
 def merge(adapter: str, out: str, base: str | None) -> None:
-    """Write the base model, or its pipeline, with the adapter merged to a new folder, and print what was written."""
+    """Write the base model with the adapter merged into its weights.
+
+    A model of transformers gets its tokenizer, processor and chat template, the adapter's own if it has some. If the
+    base model is a diffusers pipeline, the complete pipeline is written. The last line of the output lists what was
+    written.
+    """
     folder = new_folder(out)
     found = find_base(adapter, base)
     model: PeftModel = load(adapter, found)

@@ -40,8 +40,9 @@ def to_lora(
     LoRA's config and weights, float32 or wider, including biases and `modules_to_save`.
 
     With a directory, writes them there for `PeftModel.from_pretrained` and, if the model belongs to a pipeline, for
-    `pipe.load_lora_weights(directory)`. The latter can load neither biases nor `modules_to_save`: an adapter that has
-    some is written for `PeftModel` only.
+    `pipe.load_lora_weights(directory)` (for the model without its pipeline: `load_lora_adapter(directory,
+    prefix=component, use_safetensors=True)`). diffusers can load neither biases nor `modules_to_save`: an adapter that
+    has some is written for `PeftModel` only.
 
     Raises KeyError for an unknown adapter; ValueError if it is not an HRA adapter, is merged, lists `modules_to_save`
     that are neither in the model nor in `beside`, has a base weight that cannot be read exactly

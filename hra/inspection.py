@@ -46,6 +46,7 @@ def measure(adapter: str) -> list[dict]:
 
 
 def inspect(adapter: str, png: str) -> None:
+    """Show layers, parameters and the distance from the base model."""
     from rich.console import Console
     from rich.table import Table
 

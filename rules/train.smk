@@ -29,6 +29,8 @@ rule train:
         mem_mb=training_resource("mem_mb"),
         runtime=training_resource("runtime"),
         save_seconds=task_resource("save_seconds", 900),
+        # Besides the param, in which `auto` equals true: the numbers are the same up to rounding, so it reruns nothing.
+        gradient_checkpointing=lambda wc: str(hyperparameter("gradient_checkpointing", False)(wc)),
     params:
         method=method_slice,
         preset=lambda wc: grid.preset(config, wc.task, run_name(wc)),

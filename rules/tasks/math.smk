@@ -17,6 +17,7 @@ use rule train as train_math with:
     wildcard_constraints:
         task="math",
     params:
+        hyperparameters=lambda wc: TASKS[wc.task].training_settings(wc.dataset, run_name(wc)),
         prompt=lambda wc: config["tasks"][wc.task]["prompt"]["template"],
         head=lambda wc: config["models"][config["tasks"][wc.task]["model"]]["head"],
 

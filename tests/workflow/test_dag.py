@@ -511,6 +511,11 @@ def test_a_dot_in_a_name_stands_for_itself(fresh):
             r"expected equal micro-batches .*, found lora/r16 16, oft/b16 16, hra/r32 8. "
             r"Make all of them 8 in presets.math: gradient_accumulation: 8 in boft-paper$",
         ),
+        (
+            "tasks.subject.defaults.gradient_checkpointing",
+            "auto",
+            r"tasks.subject: \S+ on \S+, preset \S+: gradient_checkpointing: expected true or false, found auto",
+        ),
         ("tasks.math.sedes", [1], r"tasks.math: 'sedes' is not one of \['version', 'model'"),
     ],
 )

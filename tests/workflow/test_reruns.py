@@ -75,6 +75,13 @@ def test_a_licence_and_a_comment_in_a_script_or_the_library_plan_nothing(done):
     assert done.plan() == {}
 
 
+def test_gradient_checkpointing_stated_or_chosen_plans_nothing(done):
+    done.change("config/math/task.yaml", "gradient_checkpointing: auto", "gradient_checkpointing: true")
+    assert done.plan(RETENTION) == {}
+    done.change("config/math/task.yaml", "gradient_checkpointing: true", "gradient_checkpointing: false")
+    assert "train_math" in done.plan(RETENTION)
+
+
 def test_a_bumped_method_version_plans_that_method(done):
     done.change("config/methods.yaml", "    kind: hra\n    version: 2", "    kind: hra\n    version: 3")
     planned = done.plan()

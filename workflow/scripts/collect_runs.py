@@ -25,7 +25,8 @@ COLUMNS = [
     "task", "dataset", "method", "variant", "seed", "benchmark", "selection", "metric", "value", "stderr", "n_items",
     "status", "error", "preset", "method_version", "task_version", "step", "steps", "trainable_parameters",
     "adapter_parameters", "total_parameters", "adapter_bytes", "seconds", "eval_seconds", "peak_memory_bytes",
-    "device", "processes", "micro_batch", "attempts", "model", "model_revision", "model_sha256", "data_sha256",
+    "device", "processes", "micro_batch", "gradient_checkpointing", "attempts", "model", "model_revision",
+    "model_sha256", "data_sha256",
     "config_hash", "commit", "dirty", "versions", "started", "finished",
 ]  # fmt: skip
 
@@ -83,6 +84,8 @@ def from_record(record: dict) -> dict:
     versions = ";".join(f"{name}={version}" for name, version in sorted(record["versions"].items()))
     model = record["model"]
     row = {name: record[name] for name in FROM_RECORD} | {"versions": versions, "micro_batch": micro_batch(record)}
+    if record["steps"]:
+        row["gradient_checkpointing"] = record["hyperparameters"].get("gradient_checkpointing")
     return row | {"model": model["name"], "model_revision": model["revision"], "model_sha256": model["sha256"]}
 
 

@@ -1,7 +1,7 @@
 """Write the paper's Table 6, the cost of fine-tuning, from the run table: parameters, time, memory.
 
 One row per run and dataset in config order: our mean and std over seeds, and the published value. Time and memory are
-comparable only for equal micro-batches, which the table lists.
+comparable only for equal micro-batches and the same gradient checkpointing, which the table lists.
 """
 
 import pandas as pd
@@ -38,6 +38,8 @@ def trainings(runs: pd.DataFrame) -> pd.DataFrame:
     once = runs.drop_duplicates(run_statistics.RUN).copy()
     names = ["trainable_parameters", "total_parameters", "seconds", "peak_memory_bytes", "processes", "micro_batch"]
     once[names] = once[names].apply(pd.to_numeric)
+    if "gradient_checkpointing" not in once:  # a run table of before 2026-11-26
+        once["gradient_checkpointing"] = ""
     hours, gigabytes = once["seconds"] / 3600, once["peak_memory_bytes"] / 1e9
     return once.assign(
         **{
@@ -68,6 +70,7 @@ def build(runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataF
                 "device": " + ".join(done["device"].unique()),
                 "devices": " + ".join(f"{count:.0f}" for count in done["processes"].unique()),
                 "micro_batch": " + ".join(f"{size:.0f}" for size in done["micro_batch"].dropna().unique()),
+                "gradient_checkpointing": " + ".join(sorted(set(done["gradient_checkpointing"]) - {""})),
                 "hardware_published": hardware.get(line["row"], ""),
             }
             for name, digits in QUANTITIES.items():
@@ -99,6 +102,14 @@ def markdown(table: pd.DataFrame, published: pd.DataFrame, params: dict) -> str:
         f"**Mixed devices** within one row: {markdown_text.plain(', '.join(mixed))}. The means combine devices."
     ] * bool(mixed)
     for dataset, rows in table.groupby("dataset"):
+        if rows["gradient_checkpointing"].replace("", pd.NA).nunique() > 1:
+            recomputed = [
+                label_of(row, params) for _, row in rows.iterrows() if "true" in row["gradient_checkpointing"]
+            ]
+            notes.append(
+                f"**Gradient checkpointing** on {dataset} only in {markdown_text.plain(', '.join(recomputed))}: less "
+                "memory, about a third more time. Set it to true or false to compare."
+            )
         sizes = rows["micro_batch"].replace("", pd.NA).dropna().unique()
         if len(sizes) > 1:
             notes.append(

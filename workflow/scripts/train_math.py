@@ -28,9 +28,10 @@ def main(job: dict) -> None:
         run_record.untrained(job, started, device, causal_lm.count_parameters(model_folder))
         return
 
+    import torch
     from transformers import DataCollatorForSeq2Seq
 
-    from common.training import hf_trainer
+    from common.training import activation_memory, hf_trainer
 
     augmented = manifests.folder(job["input"]["augmented"])
     tokenizer = causal_lm.load_tokenizer(model_folder)
@@ -47,28 +48,45 @@ def main(job: dict) -> None:
     total_steps = run_record.total_steps(len(train), settings)
     model = adapters.start_training(model, method, params["head"], augmented, total_steps)
     sizes = adapters.count(model, params["head"])
-    arguments = run_record.training_arguments(
-        job,
-        settings,
-        seed,
-        scratch,
-        device,
-        logging_steps=1,  # otherwise losses between the last log and a checkpoint are missing after resuming
-        gradient_checkpointing=settings["gradient_checkpointing"],
-        # Reentrant checkpointing propagates no gradients if the embeddings are frozen.
-        gradient_checkpointing_kwargs={"use_reentrant": False},
-        train_sampling_strategy="group_by_length" if settings["group_by_length"] else "random",
-        eval_strategy="no",
-    )
+
+    def arguments(recompute: bool):
+        return run_record.training_arguments(
+            job,
+            settings,
+            seed,
+            scratch,
+            device,
+            logging_steps=1,  # otherwise losses between the last log and a checkpoint are missing after resuming
+            gradient_checkpointing=recompute,
+            # Reentrant checkpointing propagates no gradients if the embeddings are frozen.
+            gradient_checkpointing_kwargs={"use_reentrant": False},
+            train_sampling_strategy="group_by_length" if settings["group_by_length"] is True else "random",
+            eval_strategy="no",
+        )
+
+    plain, recompute = arguments(False), settings["gradient_checkpointing"]
+    if automatic := job["resources"].get("gradient_checkpointing") == "auto":
+        model = model if quantization else model.to(plain.device)
+        rows = plain.per_device_train_batch_size
+        recompute = activation_memory.must_recompute(
+            model, rows, settings["max_length"], settings["precision"], scratch
+        )
     trainer = hf_trainer.ResumableTrainer(
         model=model,
-        args=arguments,
+        args=arguments(True) if recompute else plain,
         train_dataset=train,
         data_collator=DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=causal_lm.IGNORED),
         method=method,
         mean_over_tokens=True,
+        by_length=settings["group_by_length"] == "shuffled",
     )
-    attempts = run_record.run_to_end(job, trainer, started, total_steps)
+    try:
+        attempts = run_record.run_to_end(job, trainer, started, total_steps)
+    except torch.cuda.OutOfMemoryError:
+        if not automatic or recompute:
+            raise
+        activation_memory.choose(scratch, True)
+        raise JobError("out of memory without gradient checkpointing; the next attempt uses it") from None
     if not trainer.is_world_process_zero():
         return
     adapters.save(model, scratch / "last", start=augmented)
@@ -77,7 +95,8 @@ def main(job: dict) -> None:
         for entry in trainer.state.log_history
         if "loss" in entry
     ]
-    run_record.finish_last(job, trainer, attempts, started, device, sizes, curve)
+    used = {"hyperparameters": settings | {"gradient_checkpointing": recompute}}
+    run_record.finish_last(job, trainer, attempts, started, device, sizes, curve, **used)
 
 
 if __name__ == "__main__":

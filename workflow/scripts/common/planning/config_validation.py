@@ -123,6 +123,8 @@ def check_hyperparameters(task: Task, dataset: str, run: str) -> None:
     place = f"config: tasks.{task.name}: {run} on {dataset}, preset {preset(task.config, task.name, run)}"
     for key in (*REQUIRED, *task.required):
         expect(key in values, f"{place}: {key} is missing: neither tasks.{task.name}.defaults nor the preset gives it")
+    for key, value in values.items():
+        expect(value != "auto" or key in task.automatic, f"{place}: {key}: expected true or false, found auto")
     parts = values["gradient_accumulation"] * max(1, task.settings["resources"]["gpu"])
     expect(
         values["batch_size"] % parts == 0,

@@ -33,7 +33,8 @@ class Task:
 
     name: as in paths and config. architecture: the type of model that `augment` inserts adapters into.
     selections: the checkpoints shown in tables, the paper's rule first. scale: factor applied to scores in tables.
-    required: hyper-parameters that every run needs. lambda_sources: the paper's figure and table with a sweep over λ.
+    required: hyper-parameters that every run needs. automatic: those that may be `auto`.
+    lambda_sources: the paper's figure and table with a sweep over λ.
     own_rules: rules without a `task` wildcard that belong to this task. notes: paragraphs below the Markdown table.
     For tasks that evaluate generated images: benchmark, the name of the only one; reference_images, what the images are
     compared with (evaluators/protocol.py).
@@ -44,6 +45,7 @@ class Task:
     selections: ClassVar[tuple[str, ...]] = ("last",)
     scale: ClassVar[int] = 100
     required: ClassVar[tuple[str, ...]] = ()
+    automatic: ClassVar[tuple[str, ...]] = ()
     lambda_sources: ClassVar[tuple[str, str]] = ("", "")
     own_rules: ClassVar[tuple[str, ...]] = ()
     notes: ClassVar[tuple[str, ...]] = ()

@@ -10,6 +10,7 @@ from common import methods
 from common.core import files
 from common.models import adapters
 from common.training import checkpoints
+from common.training.length_windows import LengthWindows
 from common.training.penalties import penalty
 
 EPOCH = "epoch_random_state_{}.pt"  # one per process
@@ -20,8 +21,9 @@ class ResumableTrainer(Trainer):
 
     per_process = True  # dropout and the order of rows depend on the number of processes
 
-    def __init__(self, *arguments, method: dict, mean_over_tokens: bool = False, **keywords):
+    def __init__(self, *arguments, method: dict, mean_over_tokens: bool = False, by_length: bool = False, **keywords):
         super().__init__(*arguments, **keywords)
+        self.by_length = by_length
         # Classifiers return the mean over a batch and ignore the number of items; a language model divides by the
         # number of tokens with a loss in the effective batch, over all accumulation steps and processes.
         self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = mean_over_tokens
@@ -31,6 +33,12 @@ class ResumableTrainer(Trainer):
         self.method_callbacks = [resolve_name(name)() for name in methods.METHODS[method["kind"]].callbacks]
         for callback in self.method_callbacks:
             self.add_callback(callback)
+
+    def _get_train_sampler(self, train_dataset=None):
+        if not self.by_length:
+            return super()._get_train_sampler(train_dataset)
+        lengths = [len(ids) for ids in self.train_dataset["input_ids"]]
+        return LengthWindows(lengths, self.args.per_device_train_batch_size, self.args.data_seed)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)

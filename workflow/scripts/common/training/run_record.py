@@ -122,7 +122,7 @@ def end_attempt(scratch: Path, attempts: dict, started: float, write: bool = Tru
 def finish(job: dict, attempts: dict, started: float, device: str, sizes: dict, **result) -> None:
     """Copy the weights from scratch to the run's folder, write the record last, then remove the scratch folder.
 
-    `result`: steps, best_step, score and curve.
+    `result`: steps, best_step, score and curve, and entries of the record that take precedence.
     """
     params, wildcards, scratch = job["params"], job["wildcards"], Path(job["params"]["scratch"])
     record = Path(job["output"]["record"])
@@ -165,9 +165,11 @@ def finish(job: dict, attempts: dict, started: float, device: str, sizes: dict, 
     checkpoints.remove(scratch)
 
 
-def finish_last(job: dict, trainer, attempts: dict, started: float, device: str, sizes: dict, curve: list) -> None:
+def finish_last(
+    job: dict, trainer, attempts: dict, started: float, device: str, sizes: dict, curve: list, **result
+) -> None:
     """Finish a run that keeps the weights of its last step; `curve` holds the training loss."""
-    result = {"steps": trainer.state.global_step, "best_step": None, "score": "loss", "curve": curve}
+    result |= {"steps": trainer.state.global_step, "best_step": None, "score": "loss", "curve": curve}
     finish(job, attempts, started, device, sizes, **result)
     print(f"loss: first {curve[0]['metrics']['loss']:.4f}, last {curve[-1]['metrics']['loss']:.4f}")
 

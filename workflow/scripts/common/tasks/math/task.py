@@ -15,6 +15,7 @@ class Math(Task):
     name = "math"
     architecture = "causal_lm"
     required = ("epochs", "max_length", "base_precision", "gradient_checkpointing", "group_by_length")
+    automatic = ("gradient_checkpointing",)
     lambda_sources = ("Figure 4", "Table 7")
     own_rules = ("download_harness",)
     notes = (
@@ -33,6 +34,11 @@ class Math(Task):
         if rule == "evaluate_harness":
             return self.settings["retention"]["resources"]
         return super().resources(rule, stage)
+
+    def training_settings(self, dataset: str, run: str) -> dict:
+        """Return a run's hyper-parameters as its param; `gradient_checkpointing: auto` gives the numbers of true."""
+        values = self.hyperparameters(dataset, run)
+        return values | {"gradient_checkpointing": bool(values["gradient_checkpointing"])}
 
     def generation(self, benchmark: str, run: str) -> dict:
         """Return the settings that a run's answers depend on; the number of shards is not one of them."""

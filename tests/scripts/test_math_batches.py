@@ -1,0 +1,123 @@
+"""Training a language model: whether activations are recomputed, and batches of similar length."""
+
+import statistics
+from pathlib import Path
+
+import pytest
+import torch
+
+import train_math
+from common.core import files, manifests
+from common.core.errors import JobError
+from common.models import adapters, causal_lm, memory
+from common.training import activation_memory, hf_trainer
+from common.training.length_windows import LengthWindows
+from saved_states import stop_after
+from sums import math_method, train
+
+
+def test_gradient_checkpointing_changes_no_number_and_the_estimate_no_bit(make_math_run):
+    jobs = [
+        make_math_run(math_method("hra"), name, gradient_checkpointing=name == "on", epochs=1).train
+        for name in ("off", "on", "auto")
+    ]
+    jobs[2]["resources"]["gradient_checkpointing"] = "auto"
+    for job in jobs:
+        train_math.main(job)
+    records = [files.read_json(job["output"]["record"]) for job in jobs]
+    off, on, auto = ([entry["metrics"]["loss"] for entry in record["curve"]] for record in records)
+    assert off == pytest.approx(on, rel=1e-6) and off == auto
+    assert records[0]["weights_sha256"] == records[2]["weights_sha256"]
+    assert [record["hyperparameters"]["gradient_checkpointing"] for record in records] == [False, True, False]
+
+
+@pytest.mark.parametrize("kind", ["hra", "lora", "oft", "full"])
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_the_activations_of_one_row_predict_those_of_a_micro_batch(tiny_math, monkeypatch, kind, precision):
+    model = causal_lm.load_model(manifests.folder(tiny_math["model"]), "float32")
+    if kind != "full":
+        model = adapters.insert(model, math_method(kind))
+    monkeypatch.setattr(activation_memory, "MARGIN", 1)
+    monkeypatch.setattr(activation_memory, "ADAMW", 0)
+    expected = activation_memory.saved_bytes(model, 6, 48, precision)
+    assert activation_memory.needed_bytes(model, 6, 48, precision) == pytest.approx(expected, rel=0.03)
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.train()
+    assert activation_memory.saved_bytes(model, 6, 48, precision) < 0.6 * expected
+
+
+@pytest.fixture
+def automatic(make_math_run):
+    """Provide a run with `gradient_checkpointing: auto` and its training job."""
+    run = make_math_run(math_method("hra"), gradient_checkpointing=True, epochs=1)
+    job = run.train
+    job["resources"]["gradient_checkpointing"] = "auto"
+    return run, job
+
+
+@pytest.mark.parametrize(("free", "on"), [(1e9, False), (1e5, True)])
+def test_gradient_checkpointing_is_used_where_memory_is_short(automatic, monkeypatch, capsys, free, on):
+    run, job = automatic
+    monkeypatch.setattr(memory, "free_bytes", lambda device: free)
+    stop_after(3, lambda: train_math.main(job))
+    assert f"gradient checkpointing {'on' if on else 'off'}: training needs about" in capsys.readouterr().out
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 1e14 / free)  # the next attempt gets another GPU
+    train_math.main(job)
+    assert f"gradient checkpointing {'on' if on else 'off'}: as in the last attempt" in capsys.readouterr().out
+    record = files.read_json(job["output"]["record"])
+    assert record["resumed_from"] == [3]
+    assert record["hyperparameters"] == run.settings | {"gradient_checkpointing": on}
+
+
+def test_a_wrong_estimate_is_corrected_by_the_next_attempt(automatic, monkeypatch):
+    _, job = automatic
+    plain = hf_trainer.ResumableTrainer.training_step
+
+    def scarce(self, *arguments):
+        if not self.model.is_gradient_checkpointing:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return plain(self, *arguments)
+
+    monkeypatch.setattr(hf_trainer.ResumableTrainer, "training_step", scarce)
+    with pytest.raises(JobError, match="out of memory without gradient checkpointing; the next attempt uses it"):
+        train_math.main(job)
+    train_math.main(job)
+    assert files.read_json(job["output"]["record"])["hyperparameters"]["gradient_checkpointing"]
+
+
+def order(sampler: LengthWindows, epoch: int) -> list[int]:
+    sampler.set_epoch(epoch)
+    return list(sampler)
+
+
+def test_batches_have_similar_lengths_in_random_order():
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(50, 500, (5003,), generator=generator).tolist()
+    sampler = LengthWindows(lengths, 8, seed=3)
+    found = order(sampler, 0)
+    assert sorted(found) == list(range(len(lengths))) and len(sampler) == len(lengths)
+    assert found != order(sampler, 1) != order(LengthWindows(lengths, 8, seed=4), 1)
+    assert found == order(LengthWindows(lengths, 8, seed=3), 0)
+
+    def batches(rows: list[int]) -> list[list[int]]:
+        return [[lengths[row] for row in rows[first : first + 8]] for first in range(0, 5000, 8)]
+
+    def padding(some: list[list[int]]) -> float:
+        return 1 - sum(map(sum, some)) / sum(8 * max(batch) for batch in some)
+
+    assert padding(batches(found)) < 0.03 < 0.3 < padding(batches(list(range(5003))))
+    # No sawtooth: neighbouring batches are as unlike as any two. Sorted windows have a correlation near 1.
+    means = [statistics.mean(batch) for batch in batches(found)]
+    assert abs(statistics.correlation(means[:-1], means[1:])) < 0.1
+
+
+def test_batches_of_similar_length_resume_exactly(make_math_run):
+    """Stopped inside the first, and inside the second of two epochs of eight steps."""
+    settings = {"group_by_length": "shuffled", "gradient_accumulation": 2}
+    undisturbed, stopped = (make_math_run(math_method("hra"), name, **settings) for name in ("undisturbed", "stopped"))
+    expected = train(undisturbed)
+    for step in (3, 11):
+        stop_after(step, lambda: train(stopped))
+    record = train(stopped)
+    assert record["resumed_from"] == [3, 11] and record["curve"] == expected["curve"]
+    assert Path(stopped.weights["last"]).read_bytes() == Path(undisturbed.weights["last"]).read_bytes()

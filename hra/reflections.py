@@ -49,8 +49,12 @@ def compact(U: torch.Tensor, apply_GS: bool = False) -> tuple[torch.Tensor, torc
     U = wide(U)
     if apply_GS:
         return span(U, *basis(U))[:2]
-    # The compiler optimises the plain formula better than an opaque autograd function.
-    return U, chain(U)[0] if torch.compiler.is_compiling() else _Chain.apply(U)[0]
+    return U, chain(U)[0] if _is_transformed() else _Chain.apply(U)
+
+
+def _is_transformed() -> bool:
+    """Return whether the compiler or a transform of `torch.func` needs the plain formula, not an autograd function."""
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
 
 
 def chain(U: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -71,36 +75,27 @@ def _squared_lengths(gram: torch.Tensor, dtype: torch.dtype, zero: float) -> tor
 
 
 class _Chain(torch.autograd.Function):
-    """Compute B = U T and T, with a gradient of four thin products.
-
-    B and T are both outputs, so that second-order gradients flow through them.
-    """
-
-    generate_vmap_rule = True
+    """Compute B = U T, with a gradient of four thin products."""
 
     @staticmethod
-    def forward(U):
-        return chain(U)
+    def forward(ctx, U):
+        B, T = chain(U)
+        ctx.save_for_backward(U, T)
+        return B
 
     @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs, output[1])
-        ctx.set_materialize_grads(False)
-
-    @staticmethod
-    def backward(ctx, gB, gT):
-        return chain_gradient(*ctx.saved_tensors, gB, gT)
+    def backward(ctx, gB):
+        U, T = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a gradient of this gradient may be computed
+            return torch.autograd.grad(chain(U)[0], U, gB, create_graph=True)[0]
+        return chain_gradient(U, T, gB)
 
 
-def chain_gradient(
-    U: torch.Tensor, T: torch.Tensor, gB: torch.Tensor | None, gT: torch.Tensor | None = None
-) -> torch.Tensor:
-    """Compute the gradient of U (..., n, r) from those of B = U T and, for second-order gradients, of T."""
+def chain_gradient(U: torch.Tensor, T: torch.Tensor, gB: torch.Tensor) -> torch.Tensor:
+    """Compute the gradient of U (..., n, r) from that of B = U T."""
     W = exact(U)
-    Z = torch.zeros_like(W) if gB is None else gB.to(T.dtype) @ T.mT
+    Z = gB.to(T.dtype) @ T.mT
     S = T.mT @ (W.mT @ Z)  # minus the gradient of T⁻¹, whose upper triangle alone depends on U
-    if gT is not None:
-        S = S + T.mT @ gT @ T.mT
     subtract_product = torch.addmm if U.dim() == 2 else torch.baddbmm
     return subtract_product(Z, W, S.triu() + S.triu(1).mT, alpha=-1).to(U.dtype)
 
@@ -160,34 +155,28 @@ def compose(
 
 
 class _Reflect(torch.autograd.Function):
-    """Compute y = x - (x V) Bᵀ and P = x V (N, r) for x (N, n), saving only x and P."""
-
-    generate_vmap_rule = True
+    """Compute y = x - (x V) Bᵀ for x (N, n), saving only x and P = x V (N, r)."""
 
     @staticmethod
-    def forward(x, V, B):
+    def forward(ctx, x, V, B):
         P = x @ V
-        return torch.addmm(x, P, B.mT, alpha=-1), P
+        ctx.save_for_backward(x, V, B, P)
+        return torch.addmm(x, P, B.mT, alpha=-1)
 
     @staticmethod
-    def setup_context(ctx, inputs, output):
-        # P is an output rather than a hidden intermediate, so that second-order gradients flow through it.
-        ctx.save_for_backward(*inputs, output[1])
-        ctx.set_materialize_grads(False)
-
-    @staticmethod
-    def backward(ctx, gy, gP):
+    def backward(ctx, gy):
         x, V, B, P = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a gradient of this gradient may be computed, and depends on P's
+            P = x @ V
+        gP = gy @ B  # minus the gradient of P
         gx = gV = gB = None
-        if gy is not None:
-            gP = -(gy @ B) if gP is None else gP - gy @ B
-            if ctx.needs_input_grad[2]:
-                gB = -(P.mT @ gy).mT
-        if gP is not None:
-            if ctx.needs_input_grad[0]:
-                gx = gP @ V.mT if gy is None else torch.addmm(gy, gP, V.mT)
-            if ctx.needs_input_grad[1]:
-                gV = (gP.mT @ x).mT
+        if ctx.needs_input_grad[0]:
+            gx = torch.addmm(gy, gP, V.mT, alpha=-1)
+        # With beta = 0, minus a product in one operation.
+        if ctx.needs_input_grad[1]:
+            gV = torch.addmm(V.mT, gP.mT, x, beta=0, alpha=-1).mT
+        if ctx.needs_input_grad[2]:
+            gB = torch.addmm(B.mT, P.mT, gy, beta=0, alpha=-1).mT
         return gx, gV, gB
 
 
@@ -201,10 +190,10 @@ def reflect(x: torch.Tensor, V: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
     """
     V, B = cast(V, B, x.dtype)
     rows = x.reshape(-1, x.shape[-1])
-    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+    if _is_transformed() or not torch.is_grad_enabled():
         y = torch.addmm(rows, rows @ V, B.mT, alpha=-1)
     else:
-        y = _Reflect.apply(rows, V, B)[0]
+        y = _Reflect.apply(rows, V, B)
     return y.view(x.shape)
 
 

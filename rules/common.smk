@@ -12,7 +12,8 @@ sys.path.insert(0, str(Path(workflow.basedir, "workflow", "scripts")))
 from common import methods, tasks
 from common.core import grid
 from common.core.errors import JobError
-from common.planning import config_validation, expected_runs, finished_downloads, gpu_resources, plan, preflight, slurm
+from common.planning import config_validation, expected_runs, finished_downloads, finished_shards, gpu_resources, plan
+from common.planning import preflight, slurm
 
 try:
     config_validation.check(config)
@@ -124,7 +125,8 @@ def metrics_files(wildcards):
 
 
 def image_shards(wildcards):
-    n_shards = config["tasks"][wildcards.task]["generation"]["shards"]
+    recorded = finished_shards.recorded(workflow, f"{EVAL}/images.tar".format(**wildcards))
+    n_shards = TASKS[wildcards.task].shards(dict(wildcards), recorded)
     return collect("<eval>/shard{shard}-of-{n}.tar", shard=range(n_shards), n=n_shards, allow_missing=True)
 
 

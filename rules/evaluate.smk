@@ -20,7 +20,7 @@ rule evaluate:
     threads: task_resource("threads", of="evaluation")
     resources:
         nodes=1,
-        gpu=task_resource("gpu", of="evaluation"),
+        gpu=lambda wc: TASKS[wc.task].evaluation_gpus(wc.dataset),
         mem_mb=task_resource("mem_mb", of="evaluation"),
         runtime=task_resource("runtime", of="evaluation"),
     params:

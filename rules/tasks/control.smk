@@ -11,9 +11,14 @@
 
 
 localrules:
-    gather_control,
     sheet_control,
     control_sheets,
+
+
+if TASKS["control"].in_one_shard():  # several shards are copied: a job, not the login node
+
+    localrules:
+        gather_control,
 
 
 rule hints:
@@ -28,6 +33,7 @@ rule hints:
     threads: lambda wc: config["tasks"]["control"]["hints"]["resources"]["threads"]
     resources:
         nodes=1,
+        gpu=lambda wc: TASKS["control"].hint_gpus(wc.dataset),
         mem_mb=lambda wc, attempt: grid.resource(
             config["tasks"]["control"]["hints"]["resources"], "mem_mb", None, attempt
         ),

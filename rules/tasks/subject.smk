@@ -12,9 +12,19 @@ wildcard_constraints:
 
 localrules:
     gather_class_images,
-    gather_subject,
     sheet_subject,
     sheets,
+
+
+if TASKS["subject"].in_one_shard():  # several shards are copied: a job, not the login node
+
+    localrules:
+        gather_subject,
+
+
+def class_shards(wildcards):
+    merged = f"{config['pathvars']['resources']}/class_images/{wildcards.noun}.tar"
+    return TASKS["subject"].class_shards(finished_shards.recorded(workflow, merged))
 
 
 rule generate_class_images:
@@ -51,8 +61,8 @@ use rule gather_images as gather_class_images with:
     input:
         shards=lambda wc: collect(
             "<resources>/class_images/{noun}.shard{shard}-of-{n_shards}.tar",
-            shard=range(config["tasks"]["subject"]["class_images"]["shards"]),
-            n_shards=config["tasks"]["subject"]["class_images"]["shards"],
+            shard=range(n := class_shards(wc)),
+            n_shards=n,
             allow_missing=True,
         ),
     output:

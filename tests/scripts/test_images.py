@@ -1,6 +1,8 @@
 """Photographs as people have them, and tar files of generated ones."""
 
+import errno
 import io
+import os
 import struct
 import tarfile
 import threading
@@ -228,6 +230,29 @@ def test_every_reader_detects_every_cut(tmp_path, layout):
             path.write_bytes(whole[:cut])
             with pytest.raises(JobError, match=r"images\.tar is truncated or corrupted .*\. Delete it and run again"):
                 read()
+
+
+def unsupported(*_):
+    raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+
+@pytest.mark.parametrize("hard_links", [True, False])
+def test_a_single_shard_is_linked_and_has_the_bytes_of_several_merged(tmp_path, monkeypatch, hard_links):
+    if not hard_links:
+        monkeypatch.setattr(os, "link", unsupported)
+    about = {"settings": "a", "blocked": False}
+    pictures = [Picture(key((0, row)), images.to_png(picture((8, 8))), about | {"row": row}) for row in range(4)]
+    files.write_json(tmp_path / "dataset.manifest.json", {"rows": {"validation": 4}})
+    merged = []
+    for n_shards in (1, 2):
+        shards, size = [tmp_path / f"shard{index}-of-{n_shards}.tar" for index in range(n_shards)], 4 // n_shards
+        for index, shard in enumerate(shards):
+            images.pack(shard, pictures[index * size : (index + 1) * size])
+        merged.append(tmp_path / f"images{n_shards}.tar")
+        given = {"dataset": str(tmp_path / "dataset.manifest.json"), "shards": [str(shard) for shard in shards]}
+        gather_images.main({"input": given, "output": {"images": str(merged[-1])}, "params": {}})
+    assert merged[0].read_bytes() == merged[1].read_bytes()
+    assert merged[0].samefile(tmp_path / "shard0-of-1.tar") == hard_links
 
 
 def test_images_that_are_missing_from_a_closed_archive_are_counted(tmp_path):

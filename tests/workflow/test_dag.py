@@ -418,6 +418,8 @@ def test_a_dot_in_a_name_stands_for_itself(fresh):
             r"max_new_tokens: unknown benchmark 'math'; known: gsm8k",
         ),
         ("tasks.math.generation.backend", "tgi", r"backend: 'tgi' is not one of"),
+        ("tasks.subject.generation.shards", "all", r"shards: 'all' does not match .*auto: one per two hours"),
+        ("tasks.control.generation.shards", 0, r"generation.shards: 0 is less than .*jobs per run"),
         ("tasks.math.retention.seeds", [7], r"base/pretrained on metamathqa-40k, seed 7, is not in the grid"),
         ("tasks.math.retention.base", "hra/r9", r"retention.base: unknown run 'hra/r9'; known: base/pretrained"),
         (

@@ -64,6 +64,15 @@ def age(path: Path) -> float:
     return time.time() - path.stat().st_mtime
 
 
+def link(source: str | Path, path: str | Path) -> None:
+    """Give a file a second name; where the file system has no hard links, copy it."""
+    with replacing(path) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+
+
 def write_text(path: str | Path, text: str) -> None:
     with replacing(path) as temporary:
         temporary.write_text(text)

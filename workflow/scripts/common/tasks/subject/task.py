@@ -88,6 +88,11 @@ class Subject(Task):
         own = {name: self.settings["class_images"][name] for name in ("images", "scheduler", "inference_steps")}
         return self.sampling() | own | {"safety_checker": False}
 
+    def class_shards(self, recorded: int | None = None) -> int:
+        """Return the number of jobs that generate the images of a class; `recorded` as in `shards`."""
+        stated, images = (self.settings["class_images"][name] for name in ("shards", "images"))
+        return (recorded or self.shards_by_work(images)) if stated == "auto" else stated
+
     # Evaluation and contact sheets
 
     def evaluation(self, dataset: str) -> dict:
@@ -100,10 +105,6 @@ class Subject(Task):
             "prompts": self.prompts(dataset, official=official),
             "prompts_class": self.prompts(dataset, False, official=official),
         }
-
-    def evaluator_models(self, dataset: str) -> list[str]:
-        """Return the models that the evaluators need."""
-        return registry.models(self.settings["evaluation"]["evaluators"])
 
     def sheet_runs(self, dataset: str) -> list[dict]:
         """Return the runs whose images are on a subject's contact sheet: those of its first seed."""
@@ -151,7 +152,7 @@ class Subject(Task):
 
     def errors_before(self, run: dict) -> list[str]:
         noun = self.class_images(run["dataset"], f"{run['method']}/{run['variant']}")
-        shards = self.settings["class_images"]["shards"] if noun else 0
+        shards = self.class_shards() if noun else 0
         return [
             scratch(self.config, "class_images", noun, f"shard{shard}-of-{shards}", "generate.error.json")
             for shard in range(shards)

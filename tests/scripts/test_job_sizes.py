@@ -1,0 +1,64 @@
+"""How many jobs generate a run's images, and which of the jobs on images request a GPU."""
+
+import pytest
+
+from common import tasks
+from support import paper_config
+
+
+def bound(change=lambda config: None) -> dict[str, tasks.Task]:
+    config = paper_config()
+    change(config)
+    return tasks.load(config)
+
+
+def test_the_number_of_shards_follows_the_work_unless_the_config_states_it():
+    def slow(config):
+        for name, speed in (("subject", 0.05), ("control", 0.1)):
+            config["tasks"][name]["generation"]["resources"]["rows_per_second"] = speed
+
+    def stated(config):
+        config["tasks"]["subject"]["generation"]["shards"] = 5
+
+    hra = {"method": "hra", "variant": "r8", "seed": 0}
+    dog, coco = hra | {"dataset": "dog", "benchmark": "prompts"}, hra | {"dataset": "coco", "benchmark": "validation"}
+    images = 11 * 25 * 4
+    found = bound(slow)
+    assert found["subject"].shards(dog) == -(-images * 20 // 7200) == 4
+    assert found["control"].shards(coco) == -(-5000 * 10 // 7200) == 7
+    assert found["subject"].class_shards() == 1 and not found["subject"].in_one_shard()
+    assert (found["subject"].shards(dog, recorded=2), found["subject"].class_shards(recorded=2)) == (2, 2)
+    assert bound(stated)["subject"].shards(dog, recorded=2) == 5  # the config's number takes precedence
+    found = bound()
+    assert found["subject"].in_one_shard() and found["control"].in_one_shard()
+    assert found["glue"].shards(hra | {"dataset": "cola", "benchmark": "validation"}) == 0  # generates nothing
+
+    def unknown(config):
+        del config["tasks"]["control"]["generation"]["resources"]["rows_per_second"]
+
+    assert bound(unknown)["control"].shards(coco) == 1
+
+
+@pytest.mark.parametrize(("evaluators", "gpus"), [(["canny"], 0), (["canny", "fid"], 1)])
+def test_an_evaluation_without_a_network_requests_no_gpu(evaluators, gpus):
+    def change(config):
+        config["datasets"]["control"]["coco"]["evaluators"] = evaluators
+
+    assert bound(change)["control"].evaluation_gpus("coco") == gpus
+    assert bound(change)["subject"].evaluation_gpus("dog") == 1
+
+    def on_a_device(config):
+        change(config)
+        config["tasks"]["control"]["evaluation"]["resources"]["device"] = "cuda"
+
+    assert bound(on_a_device)["control"].evaluation_gpus("coco") == 1
+
+
+def test_only_a_custom_hint_may_request_a_gpu():
+    def change(config):
+        config["tasks"]["control"]["hints"]["resources"]["gpu"] = 4
+        config["datasets"]["control"]["celeba-hq"]["hint"] = "my_hints:depth"
+
+    found = bound(change)["control"]
+    assert [found.hint_gpus(name) for name in ("coco", "ade20k", "celeba-hq")] == [0, 0, 1]
+    assert bound()["control"].hint_gpus("coco") == 0

@@ -16,7 +16,7 @@ if __name__ == "__main__" and sys.path[0] == os.getcwd():
 from safetensors import SafetensorError
 
 from .conversion import merge, to_lora
-from .inspection import figure_name, inspect
+from .display import inspect
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -28,11 +28,13 @@ def build_parser() -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text.partition("\n")[0], description=text)
 
     look, export, fuse = add("inspect", inspect), add("to-lora", to_lora), add("merge", merge)
-    for command in (look, export, fuse):
+    look.add_argument("adapter", nargs="+", help="folder, or name on the Hugging Face Hub, of up to 8 adapters")
+    for command in (export, fuse):
         command.add_argument("adapter", help="folder, or name on the Hugging Face Hub")
     look.add_argument("--png", help="path of the figure (default: the adapter's path with dashes, here)")
     for command in (export, fuse):
         command.add_argument("out", help="folder to write, new or empty")
+    for command in (look, export, fuse):
         command.add_argument(
             "--base",
             help="base model or diffusers pipeline that contains it (default: the one named by the adapter)",
@@ -45,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = build_parser().parse_args(arguments)
     try:
         if options.command == "inspect":
-            inspect(options.adapter, options.png or figure_name(options.adapter))
+            inspect(options.adapter, options.png, options.base)
         elif options.command == "to-lora":
             to_lora(options.adapter, options.out, options.base)
         else:

@@ -1,15 +1,19 @@
-"""Measuring saved HRA adapters."""
+"""Measuring saved adapters: the rotation of HRA, and the update of the base model's weights of any PEFT method."""
 
 from __future__ import annotations
 
+import copy
 import math
-from pathlib import Path
+from collections.abc import Iterator
 
 import torch
 from peft import HRAConfig, PeftConfig
+from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import load_peft_weights
+from torch import nn
 
 from .export import PREFIX
+from .quantized import is_plain
 from .reflections import compact, orthogonality_error
 
 
@@ -20,7 +24,7 @@ def measure(adapter: str) -> list[dict]:
     degrees (0: the base model; 180: some direction is reflected). `orthogonality` is ‖I_r - UᵀU‖_F of the unit columns
     (Eq. 6).
 
-    Raises ValueError if it is not an HRA adapter.
+    Raises ValueError if it is not an HRA adapter or has no layers.
     """
     config = PeftConfig.from_pretrained(adapter)
     if not isinstance(config, HRAConfig):
@@ -42,49 +46,55 @@ def measure(adapter: str) -> list[dict]:
                     "angle": math.degrees(eigenvalues.angle().abs().max().item()),
                 }
             )
+    if not layers:
+        raise ValueError(f"{adapter}: expected tensors named hra_u, found none")
     return layers
 
 
-def inspect(adapter: str, png: str) -> None:
-    """Show layers, parameters and the distance from the base model."""
-    from rich.console import Console
-    from rich.table import Table
-
-    layers = measure(adapter)
-    table = Table(title=f"{adapter}: {sum(layer['parameters'] for layer in layers):,} parameters")
-    headings = ["layer", "n", "r", "parameters", "‖I - UᵀU‖", "‖H - I‖", "angle"]
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading == "layer" else "right", overflow="fold")
-    for layer in layers:
-        values = [f"{layer[key]:.3g}" for key in ("orthogonality", "distance")]
-        counts = [f"{layer[key]:,}" for key in ("n", "r", "parameters")]
-        table.add_row(layer["layer"], *counts, *values, f"{layer['angle']:.1f}°")
-    Console().print(table)
-    _plot(layers, adapter, png)
-    print(f"figure: {png}")
+def adapted_layers(model: nn.Module) -> Iterator[tuple[str, BaseTunerLayer]]:
+    """Iterate over the layers whose weight an adapter changes, with their names in the base model."""
+    for name, module in model.named_modules():
+        if isinstance(module, BaseTunerLayer) and hasattr(module, "merge"):
+            yield name.removeprefix(PREFIX), module
 
 
-def figure_name(adapter: str) -> str:
-    """Name the figure after the adapter's path: every run's last adapter is called `last`."""
-    path = Path(adapter)
-    parts = [part for part in path.parts if part not in (path.anchor, "..")] or [path.resolve().name]
-    return "-".join(parts[-6:]) + ".png"
+@torch.no_grad()
+def measure_update(name: str, layer: BaseTunerLayer) -> dict:
+    """Measure the update ΔW = W' - W of a layer's weight W (out, n), by merging a float32 copy of the layer.
+
+    `norm` is ‖ΔW‖_F / ‖W‖_F. `angle` is the mean angle between a row of W (a neuron) and that of W', in degrees.
+    `stretch` is the largest change of a singular value, max |σ_i(W') - σ_i(W)| / σ_1(W): 0 for a rotation such as
+    HRA's. `spectrum` and `base_spectrum` are the singular values of ΔW and W, divided by σ_1(W).
+
+    Raises TypeError if the weight is quantised.
+    """
+    if not is_plain(layer.get_base_layer().weight):
+        raise TypeError(
+            f"expected a plain floating-point weight in {name}, found a quantised one of "
+            f"{type(layer.get_base_layer()).__name__}. Pass the base model without quantisation as --base."
+        )
+    layer = copy.deepcopy(layer).float()  # rounding the sum to 16 bits would hide small updates
+    before = _matrix(layer.get_base_layer())
+    layer.merge()
+    after = _matrix(layer.get_base_layer())  # some methods exchange the base layer
+    values, merged, update = (torch.linalg.svdvals(one) for one in (before, after, after - before))
+    cosines = nn.functional.cosine_similarity(before.double(), after.double()).clamp(-1, 1)
+    return {
+        "layer": name,
+        "out": before.shape[0],
+        "n": before.shape[1],
+        "parameters": sum(one.numel() for key, one in layer.named_parameters() if "base_layer" not in key),
+        "norm": ((after - before).norm() / before.norm()).item(),
+        "angle": math.degrees(cosines.arccos().mean().item()),
+        "stretch": ((merged - values).abs().max() / values[0]).item(),
+        "spectrum": update / values[0],
+        "base_spectrum": values / values[0],
+    }
 
 
-def _plot(layers: list[dict], title: str, png: str) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    panels = {"distance": "‖H - I‖", "angle": "largest angle (°)", "orthogonality": "‖I - UᵀU‖"}
-    height = 1.5 + 0.22 * len(layers)
-    figure, axes = plt.subplots(1, 3, figsize=(11, height), sharey=True, layout="constrained")
-    for axis, (key, label) in zip(axes, panels.items(), strict=True):
-        axis.barh([layer["layer"] for layer in layers], [layer[key] for layer in layers], color="#2a6f97")
-        axis.set_xlabel(label)
-    axes[0].invert_yaxis()
-    axes[0].tick_params(axis="y", labelsize=7)
-    figure.suptitle(title)
-    figure.savefig(png, dpi=150)
-    plt.close(figure)
+def _matrix(layer: nn.Module) -> torch.Tensor:
+    """Return a copy of the weight as a matrix (out, n)."""
+    weight = layer.weight.detach().clone()
+    if type(layer).__name__ == "Conv1D":  # of transformers' GPT-2
+        weight = weight.mT
+    return weight.flatten(1) if weight.dim() > 1 else weight[:, None]

@@ -17,11 +17,8 @@ import torch
 from peft import HRAConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from sidebyside import Net, adapt, close
-from torch import nn
 
 from hra.__main__ import main
-from hra.inspection import figure_name, measure
-from hra.reflections import compact
 
 ROOT = Path(__file__).parents[2]
 TOKENIZER = ROOT / "workflow/pictures-sd/tokenizer"
@@ -42,46 +39,6 @@ def saved(tmp_path):
     )
     model.save_pretrained(tmp_path / "adapter")
     return tmp_path, model.eval()
-
-
-def test_inspect_lists_each_layer_and_draws_them(saved, capsys):
-    folder, _ = saved
-    main(["inspect", str(folder / "adapter"), "--png", str(folder / "look.png")])
-    shown = capsys.readouterr().out
-    assert "q_proj" in shown and "v_proj" in shown and "128" in shown
-    assert (folder / "look.png").read_bytes().startswith(b"\x89PNG")
-
-
-@pytest.mark.parametrize(
-    ("adapter", "name"),
-    [
-        ("results/glue/cola/hra/r8/seed0/last", "glue-cola-hra-r8-seed0-last.png"),
-        ("/data/runs/cola/last/", "data-runs-cola-last.png"),
-        ("someone/adapter", "someone-adapter.png"),
-        ("../best", "best.png"),
-    ],
-)
-def test_figures_of_several_runs_have_several_names(adapter, name):
-    assert figure_name(adapter) == name
-
-
-@pytest.mark.parametrize("apply_GS", [False, True])
-def test_measures_are_those_of_the_dense_matrix(tmp_path, apply_GS):
-    model = adapt(nn.Sequential(nn.Linear(9, 5)), target_modules=["0"], apply_GS=apply_GS)
-    model.save_pretrained(tmp_path)
-    (found,) = measure(str(tmp_path))
-    V, B = compact(model.base_model.model[0].hra_u["default"].double(), apply_GS)
-    H = torch.eye(9) - B @ V.T
-    angle = torch.linalg.eigvals(H).angle().abs().max().rad2deg()
-    assert found["distance"] == pytest.approx((H - torch.eye(9)).norm().item())
-    assert found["angle"] == pytest.approx(angle.item())
-    assert (found["layer"], found["n"], found["r"], found["parameters"]) == ("0", 9, 4, 36)
-
-
-def test_an_adapter_at_its_start_measures_as_the_identity(tmp_path):
-    adapt(Net(), init_weights=True).save_pretrained(tmp_path)
-    for found in measure(str(tmp_path)):
-        assert found["distance"] < 1e-6 and found["angle"] < 1e-4
 
 
 def test_to_lora_and_merge_write_what_others_load(saved):

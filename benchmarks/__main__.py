@@ -4,6 +4,7 @@
     python -m benchmarks all      everything, to benchmarks/results/ (half an hour on two cores); or any of the groups
                                   deberta-base, llama, small-llama, unet, linear, conv2d, merge, peak
     python -m benchmarks plot     only the figure, from the files there
+    python -m benchmarks --device cuda     whole models on a GPU, with OFT and BOFT beside them: see benchmarks/gpu.py
     --cpu-time                    CPU seconds of one thread, for a machine that also runs other work
 
 The kinds are timed in turn, so that other load affects all of them equally; a time is the median of seven or more
@@ -177,7 +178,11 @@ def main(arguments: list[str]) -> None:
     if arguments[:1] == ["--peak-of"]:
         report_peak(*arguments[1:])
         return
-    if not arguments:
+    if arguments[:1] == ["--device"] and len(arguments) == 2:
+        from benchmarks import gpu
+
+        gpu.run(arguments[1], RESULTS)
+    elif not arguments:
         headline()
     elif unknown := set(arguments) - {*groups, "all", "plot"}:
         sys.exit(f"benchmarks: expected some of {groups}, all or plot, got {sorted(unknown)}")

@@ -1,6 +1,6 @@
-"""Benchmark cases: a frozen model, and the same model with LoRA, with PEFT's HRA and with this package's HRA.
+"""Benchmark cases: a frozen model, and the same model with PEFT's adapters and with this package's HRA.
 
-A case builds one base model; the four kinds share its weights. A step is a forward and a backward pass that also
+A case builds one base model; all kinds share its weights. A step is a forward and a backward pass that also
 computes the gradient of the input, as in the middle of a network.
 """
 
@@ -10,9 +10,10 @@ import copy
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
-from peft import HRAConfig, LoraConfig, get_peft_model
+from peft import BOFTConfig, HRAConfig, LoraConfig, OFTConfig, get_peft_model
 from torch import nn
 
 import hra
@@ -46,7 +47,7 @@ class Case:
     def steps(self, kinds: tuple[str, ...] = ()) -> dict[str, Step]:
         """Prepare a training step per kind for timing."""
         base, x = self.base()
-        return {kind: self._step(adapt(base, kind, self), x) for kind in kinds or self.kinds}
+        return {kind: self.step(adapt(base, kind, self), x) for kind in kinds or self.kinds}
 
     def merges(self, kinds: tuple[str, ...]) -> dict[str, Step]:
         """Prepare merging and unmerging per kind for timing."""
@@ -67,7 +68,7 @@ class Case:
         model, x = self.build()
         return model.to(self.device, self.dtype).requires_grad_(False), x.to(self.device, self.dtype)
 
-    def _step(self, model: nn.Module, x: torch.Tensor) -> Step:
+    def step(self, model: nn.Module, x: torch.Tensor) -> Step:
         x = x.detach().requires_grad_()
         gradient: list[torch.Tensor] = []
 
@@ -87,16 +88,22 @@ class Case:
 
 
 def adapt(base: nn.Module, kind: str, case: Case) -> nn.Module:
-    """Add adapters of one kind to the base model, sharing its weights."""
+    """Add adapters of one kind, with about as many parameters as HRA's, to the base model, sharing its weights."""
     shared = itertools.chain(base.parameters(), base.buffers())
     model = copy.deepcopy(base, {id(tensor): tensor for tensor in shared})
+    if kind == "frozen":
+        return model
+    config = {
+        "lora": partial(LoraConfig, r=case.r, lora_alpha=2 * case.r),
+        "oft": partial(OFTConfig, r=0, oft_block_size=2 * case.r),
+        "boft": partial(BOFTConfig, boft_block_size=case.r, boft_n_butterfly_factor=2),
+        "peft": partial(HRAConfig, r=case.r, apply_GS=case.apply_GS),
+        "hra": partial(HRAConfig, r=case.r, apply_GS=case.apply_GS),
+    }[kind](target_modules=case.targets)
     hra.uninstall()
-    if kind == "lora":
-        return get_peft_model(model, LoraConfig(r=case.r, lora_alpha=2 * case.r, target_modules=case.targets))
     if kind == "hra":
         hra.install()
-    if kind in ("hra", "peft"):
-        model = get_peft_model(model, HRAConfig(r=case.r, target_modules=case.targets, apply_GS=case.apply_GS))
+    model = get_peft_model(model, config)
     hra.uninstall()
     return model
 
@@ -116,7 +123,7 @@ def conv(channels: int, side: int, r: int, batch: int = 1) -> Case:
     return Case("conv2d", f"{channels} channels 3x3 {batch}x{side}x{side}", build, ["0"], r)
 
 
-def _embeddings(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
+def embeddings(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return model(inputs_embeds=x).last_hidden_state
 
 
@@ -143,7 +150,7 @@ def deberta(r: int = 8, batch: int = 4, tokens: int = 128) -> Case:
         return DebertaV2Model(config).eval(), torch.randn(batch, tokens, 768)
 
     targets = ["query_proj", "key_proj", "value_proj", "dense"]
-    return Case("deberta-base", f"{batch}x{tokens} tokens", build, targets, r, call=_embeddings)
+    return Case("deberta-base", f"{batch}x{tokens} tokens", build, targets, r, call=embeddings)
 
 
 def llama(r: int = 8, tokens: int = 512) -> Case:
@@ -163,10 +170,10 @@ def llama(r: int = 8, tokens: int = 512) -> Case:
         return LlamaModel(config).eval(), torch.randn(1, tokens, 4096)
 
     targets = ["q_proj", "v_proj"]
-    return Case("llama 2 layers", f"{tokens} tokens", build, targets, r, call=_embeddings)
+    return Case("llama 2 layers", f"{tokens} tokens", build, targets, r, call=embeddings)
 
 
-def _decode(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
+def decode(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
     from transformers import DynamicCache
 
     if not hasattr(model, "past"):
@@ -190,24 +197,25 @@ def small(batch: int, tokens: int, apply_GS: bool = False) -> Case:
     targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     size = f"{batch}x{tokens} tokens{', λ=∞' if apply_GS else ''}"
     one = tokens == 1
-    call = _decode if one else _embeddings
+    call = decode if one else embeddings
     return Case("small-llama", size, build, targets, 8, call=call, kinds=WITHOUT_PEFT, apply_GS=apply_GS, inference=one)
 
 
-def unet(batch: int = 2) -> Case:
-    """Build Stable Diffusion's UNet at half width with adapted attention, on 16 x 16 latents."""
+def unet(batch: int = 2, width: int = 160, side: int = 16) -> Case:
+    """Build Stable Diffusion's UNet (width 320) with adapted attention, on latents of side x side."""
 
     def build() -> tuple[nn.Module, torch.Tensor]:
         from diffusers import UNet2DConditionModel
 
-        model = UNet2DConditionModel(block_out_channels=(160, 320, 640, 640), cross_attention_dim=768)
-        return model.eval(), torch.randn(batch, 4, 16, 16)
+        model = UNet2DConditionModel(block_out_channels=[width * i for i in (1, 2, 4, 4)], cross_attention_dim=768)
+        return model.eval(), torch.randn(batch, 4, side, side)
 
     def call(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
         return model(x, torch.tensor(1, device=x.device), x.new_ones(len(x), 77, 768)).sample
 
     targets = ["to_q", "to_k", "to_v", "to_out.0"]
-    return Case("unet", f"half width {batch}x16x16", build, targets, 8, call=call, kinds=WITHOUT_PEFT)
+    size = f"{'' if width == 320 else 'half width '}{batch}x{side}x{side}"
+    return Case("unet", size, build, targets, 8, call=call, kinds=WITHOUT_PEFT)
 
 
 CONTEXT = 64  # tokens before the one that a decoding step adds

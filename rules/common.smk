@@ -3,6 +3,7 @@
 
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -125,9 +126,8 @@ def metrics_files(wildcards):
 
 
 def image_shards(wildcards):
-    recorded = finished_shards.recorded(workflow, f"{EVAL}/images.tar".format(**wildcards))
-    n_shards = TASKS[wildcards.task].shards(dict(wildcards), recorded)
-    return collect("<eval>/shard{shard}-of-{n}.tar", shard=range(n_shards), n=n_shards, allow_missing=True)
+    merged, number = f"{EVAL}/images.tar".format(**wildcards), partial(TASKS[wildcards.task].shards, dict(wildcards))
+    return collect("<eval>/{shard}.tar", shard=finished_shards.names(workflow, merged, number), allow_missing=True)
 
 
 def published(name, task=None):

@@ -22,11 +22,6 @@ if TASKS["subject"].in_one_shard():  # several shards are copied: a job, not the
         gather_subject,
 
 
-def class_shards(wildcards):
-    merged = f"{config['pathvars']['resources']}/class_images/{wildcards.noun}.tar"
-    return TASKS["subject"].class_shards(finished_shards.recorded(workflow, merged))
-
-
 rule generate_class_images:
     input:
         model=lambda wc: f"<resources>/models/{config['tasks']['subject']['model']}.manifest.json",
@@ -60,9 +55,12 @@ rule generate_class_images:
 use rule gather_images as gather_class_images with:
     input:
         shards=lambda wc: collect(
-            "<resources>/class_images/{noun}.shard{shard}-of-{n_shards}.tar",
-            shard=range(n := class_shards(wc)),
-            n_shards=n,
+            "<resources>/class_images/{noun}.{shard}.tar",
+            shard=finished_shards.names(
+                workflow,
+                f"{config['pathvars']['resources']}/class_images/{wc.noun}.tar",
+                TASKS["subject"].class_shards,
+            ),
             allow_missing=True,
         ),
     output:

@@ -22,7 +22,7 @@ SNAKEMAKE := snakemake --cores $(CORES) --configfile $(CONFIGS) $(if $(DATA),--c
 # Snakemake's own lines before the plan are shown only if no plan follows.
 ONLY_PLAN := awk '/^table_/ {seen = 1} seen {print; next} {head = head $$0 "\n"} END {if (!seen) {printf "%s", head; exit 1}}'
 
-.PHONY: help install demo status plan preflight report test test-full fast lint format bench clean-demo
+.PHONY: help install demo status plan preflight report test test-full fast lint format bench dist clean-demo
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -55,11 +55,12 @@ test-full: $(READY) ## run all tests and the complete demo
 fast: $(READY) ## run the fast tests only, in 2 minutes
 	python -m pytest -m "not slow" -n $(CORES)
 
-lint: $(READY) ## run ruff, snakefmt and snakemake --lint
+lint: $(READY) ## run ruff, snakefmt, snakemake --lint, import-linter and mypy
 	ruff check . && ruff format --check .
 	snakefmt --check Snakefile rules
 	snakemake --lint
 	PYTHONPATH=workflow/scripts lint-imports
+	mypy
 
 format: $(READY) ## format the code
 	ruff check --fix . && ruff format .
@@ -68,12 +69,18 @@ format: $(READY) ## format the code
 bench: $(READY) ## measure speed and memory against PEFT's HRA and LoRA
 	python -m benchmarks
 
+dist: $(READY) ## build the library's sdist and wheel in dist/
+	validate-pyproject pyproject.toml
+	rm -rf dist
+	python -m build --no-isolation
+
 clean-demo: ## delete the demo's outputs
 	rm -rf demo
 
 $(READY): pyproject.toml envs/constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install -q --disable-pip-version-check -c envs/constraints.txt -e '.[dev]'
+	$(VENV)/bin/pip install -q --disable-pip-version-check --upgrade 'pip>=25.1' # the first to know --group
+	$(VENV)/bin/pip install -q --disable-pip-version-check -c envs/constraints.txt -e '.[cli]' --group dev
 	# Outside the environment's site-packages, for tests/hra/test_quantised.py: PEFT imports them whenever they are installed, which takes a second.
 	$(VENV)/bin/pip install -q --disable-pip-version-check -c envs/constraints.txt --no-deps --upgrade --target $(VENV)/quantization bitsandbytes torchao
 	touch $@

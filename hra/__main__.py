@@ -24,7 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
 
     def add(name: str, function: Callable[..., None]) -> argparse.ArgumentParser:
-        text = getdoc(function)
+        text = getdoc(function) or ""
         return commands.add_parser(name, help=text.partition("\n")[0], description=text)
 
     look, export, fuse = add("inspect", inspect), add("to-lora", to_lora), add("merge", merge)

@@ -22,18 +22,20 @@ from torch import nn
 from .reflections import basis, cast, cast_gradient, chain, chain_gradient, compact, span, span_gradient, wide
 
 Factors = tuple[torch.Tensor, torch.Tensor]  # V and B of D = I - B Vᵀ, both (n, r)
+Group = tuple[Any, ...]  # what stacked layers share: n, r, dtype, device, λ = ∞
 
 
 class _Stacked(torch.autograd.Function):
     """Compute V and B of each u (n, r), cast to `dtype`: V_1, ..., V_L, B_1, ..., B_L."""
 
     @staticmethod
-    def forward(ctx, apply_GS, dtype, *us):
+    def forward(ctx: Any, apply_GS: bool, dtype: torch.dtype, *us: torch.Tensor) -> tuple[torch.Tensor, ...]:
         V = wide(torch.stack(us))
+        small: list[torch.Tensor]
         if apply_GS:
             C, dependent = basis(V)
             V, B, N = span(V, C, dependent)
-            small = C, N
+            small = [C, N]
         else:
             B, *small = chain(V)
         V, B = cast(V, B, dtype)
@@ -43,7 +45,7 @@ class _Stacked(torch.autograd.Function):
         return *V.unbind(), *B.unbind()
 
     @staticmethod
-    def backward(ctx, *gradients):
+    def backward(ctx: Any, *gradients: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
         (apply_GS, dtype), L = ctx.how, len(ctx.us)
         used = [i for i in range(L) if gradients[i] is not None or gradients[L + i] is not None]
         us = [ctx.us[i] for i in used]
@@ -54,30 +56,36 @@ class _Stacked(torch.autograd.Function):
         small = ctx.small if len(used) == L else [one[used] for one in ctx.small]
         nothing = torch.zeros_like(us[0], dtype=dtype)
         gV, gB = (
-            torch.stack([nothing if g[i] is None else g[i] for i in used]) for g in (gradients[:L], gradients[L:])
+            torch.stack([nothing if (one := g[i]) is None else one for i in used])
+            for g in (gradients[:L], gradients[L:])
         )
         if torch.is_grad_enabled():  # a gradient of this gradient may be computed
-            factors = cast(*compact(torch.stack(us), apply_GS), dtype)
-            new = torch.autograd.grad(factors, us, (gV, gB), create_graph=True)
+            V, B = compact(torch.stack(us), apply_GS)
+            each = torch.autograd.grad(cast(V, B, dtype), us, (gV, gB), create_graph=True)
         else:
             U = wide(torch.stack(us))
             gV, gB = cast_gradient(U, gV, gB, unit=apply_GS)
-            new = span_gradient(U, *small, gV, gB) if apply_GS else gV + chain_gradient(U, *small, gB)
-            new = new.to(us[0].dtype)
-        new = dict(zip(used, new, strict=True))
-        return None, None, *(new.get(i) for i in range(L))
+            if apply_GS:
+                C, N = small
+                gU = span_gradient(U, C, N, gV, gB)
+            else:
+                (T,) = small
+                gU = gV + chain_gradient(U, T, gB)
+            each = gU.to(us[0].dtype).unbind()
+        gradient = dict(zip(used, each, strict=True))
+        return None, None, *(gradient.get(i) for i in range(L))
 
 
 class Bank:
     """The layers whose factors one forward pass of a model computes together."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._places: dict[nn.Module, tuple[tuple, int]] = {}
-        self._groups: dict[tuple, list[nn.Parameter]] = defaultdict(list)
-        self._factors: dict[tuple, tuple[list[int], list[Factors]]] = {}
+        self._places: dict[nn.Module, tuple[Group, int]] = {}
+        self._groups: dict[Group, list[nn.Parameter]] = defaultdict(list)
+        self._factors: dict[tuple[Group, torch.dtype], tuple[list[int], list[Factors]]] = {}
         for layer in model.modules():
-            name = layer.trained_alone() if isinstance(layer, HRALayer) and hasattr(layer, "trained_alone") else None
-            if name is not None:
+            trained_alone = getattr(layer, "trained_alone", None)  # PEFT's own layers have none
+            if isinstance(layer, HRALayer) and trained_alone and (name := trained_alone()):
                 u = layer.hra_u[name]
                 group = *u.shape, u.dtype, u.device, layer.hra_apply_GS[name]
                 self._places[layer] = group, len(self._groups[group])

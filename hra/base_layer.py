@@ -53,7 +53,7 @@ class HRALayer(nn.Module, Merging):
     def n(self) -> int:
         return self.in_features
 
-    def get_base_layer(self) -> nn.Module:
+    def get_base_layer(self) -> Any:
         """Return what PEFT's method of the same name does, without its failing look-up in every call."""
         base = self.base_layer
         return base.get_base_layer() if isinstance(base, BaseTunerLayer) else base
@@ -119,13 +119,13 @@ class HRALayer(nn.Module, Merging):
         """Initialise with independent random columns; with `apply_GS`, paired columns would be degenerate."""
         nn.init.kaiming_uniform_(self.hra_u[adapter_name], a=math.sqrt(5))
 
-    def get_factors(self, adapter_names: list[str]) -> Factors | None:
-        """Return V and B, both (n, r), of D = I - B Vᵀ, the adapters' product in the given order.
+    def get_factors(self, adapter_names: list[str]) -> Factors:
+        """Return V and B, both (n, r), of D = I - B Vᵀ, the product in the given order of those that the layer has.
 
-        They are float32 or wider, also under autocast, and differentiable. Returns None if the layer
+        They are float32 or wider, also under autocast, and differentiable. Raises KeyError if the layer
         has none of the adapters.
         """
-        factors = None
+        factors: Factors | None = None
         for name in adapter_names:
             if name not in self.hra_u:
                 continue
@@ -133,6 +133,8 @@ class HRALayer(nn.Module, Merging):
             with torch.autocast(u.device.type, enabled=False):
                 new = compact(u, self.hra_apply_GS[name])
                 factors = new if factors is None else compose(factors, new)
+        if factors is None:
+            raise KeyError(f"expected one of the adapters {list(self.hra_u)} of {self.path}, found {adapter_names}")
         return factors
 
     def get_delta_weight(self, adapter_name: str, reverse: bool = False) -> torch.Tensor:
@@ -146,7 +148,7 @@ class HRALayer(nn.Module, Merging):
     ) -> list[tuple[torch.Tensor | None, Factors]]:
         """List which rows of the batch (None: all) are rotated by which factors, prepared for x in `dtype`."""
         if adapter_names is None:
-            if not self.merged:
+            if self._merged_factors is None:
                 factors = None if self.disable_adapters else self._prepared(self.active_adapters, dtype)
             elif self.disable_adapters:
                 # W D x' = W x for x' = Dᵀ x, Dᵀ = I - V Bᵀ: no need to unmerge within a forward.
@@ -165,7 +167,7 @@ class HRALayer(nn.Module, Merging):
                 f"`adapter_names`: expected one adapter name for each of the {len(x)} inputs, found "
                 f"{len(adapter_names)} names."
             )
-        parts = []
+        parts: list[tuple[torch.Tensor | None, Factors]] = []
         for name in {} if self.disable_adapters else dict.fromkeys(adapter_names):
             if (factors := self._prepared([name], dtype)) is not None:
                 rows = [i for i, other in enumerate(adapter_names) if other == name]
@@ -183,7 +185,8 @@ class HRALayer(nn.Module, Merging):
     def _factors(self, adapter_names: list[str], dtype: torch.dtype | None, shared: bool = True) -> Factors:
         """Return `get_factors(adapter_names)`, cast to dtype, from the bank if there is one and `shared` is set."""
         if torch.compiler.is_compiling():
-            return cast(*self.get_factors(adapter_names), dtype)
+            V, B = self.get_factors(adapter_names)
+            return cast(V, B, dtype)
         bank = bank_of_this_pass() if shared else None
         if bank is not None and len(adapter_names) == 1:
             u = self.hra_u[adapter_names[0]]
@@ -191,7 +194,8 @@ class HRALayer(nn.Module, Merging):
             if factors is not None:
                 return factors
         with unseen_by_checkpoints():
-            return cast(*self.get_factors(adapter_names), dtype)
+            V, B = self.get_factors(adapter_names)
+            return cast(V, B, dtype)
 
     def _prepared(self, adapter_names: list[str], dtype: torch.dtype) -> Factors | None:
         """Return what `_prepare` makes of these adapters' factors, from the cache if it needs no gradients."""

@@ -10,10 +10,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
+State = tuple[int | None, int]
+Value = tuple[torch.Tensor, torch.Tensor]
+_data: Any = nn.Parameter.data  # torch's descriptor
 _numbers = itertools.count()  # never the same twice, in any thread
 
 
@@ -23,32 +27,32 @@ class Watched(nn.Parameter):
     @property
     def data(self) -> torch.Tensor:
         self.number = next(_numbers)
-        return nn.Parameter.data.__get__(self)
+        return _data.__get__(self)
 
     @data.setter
     def data(self, value: torch.Tensor) -> None:
         self.number = next(_numbers)
-        nn.Parameter.data.__set__(self, value)
+        _data.__set__(self, value)
 
-    def __reduce_ex__(self, protocol: int) -> tuple:
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         release(self)  # files contain plain parameters
         return self.__reduce_ex__(protocol)
 
 
 def watch(parameter: nn.Parameter) -> None:
-    if "number" not in parameter.__dict__:
-        parameter.number = next(_numbers)
+    parameter.__dict__.setdefault("number", next(_numbers))
     parameter.__class__ = Watched
 
 
 def release(parameter: nn.Parameter) -> None:
     """Make it a plain parameter again: optimisers choose their fast implementation by the type."""
     if type(parameter) is Watched:
-        parameter.__class__ = nn.Parameter
+        plain: type[Any] = nn.Parameter
+        parameter.__class__ = plain
         parameter.__dict__.pop("number", None)
 
 
-def _state(parameter: nn.Parameter) -> tuple[int | None, int]:
+def _state(parameter: nn.Parameter) -> State:
     return getattr(parameter, "number", None), parameter._version
 
 
@@ -60,17 +64,18 @@ def can_keep(tensors: Sequence[torch.Tensor]) -> bool:
             return False
         if tensor.is_cuda and torch.cuda.is_current_stream_capturing():
             return False
-    return not (torch._C._are_functorch_transforms_active() or torch.jit.is_tracing())
+    return not (torch._C._are_functorch_transforms_active() or torch._C._is_tracing())
 
 
 class Cache:
     """Values by key. Copies and files of a cache are empty; each thread sees complete entries only."""
 
     def __init__(self) -> None:
-        self._entries: dict[Hashable, tuple[tuple, tuple, tuple]] = {}
+        # The parameters that a value was computed from, their states then, and the value.
+        self._entries: dict[Hashable, tuple[tuple[nn.Parameter, ...], tuple[State, ...], Value]] = {}
 
-    def get(self, key: Hashable, parameters: tuple[nn.Parameter, ...], compute: Callable[[], tuple]) -> tuple:
-        """Return the value of `compute()`, a tuple of tensors without gradients, computed from these parameters."""
+    def get(self, key: Hashable, parameters: tuple[nn.Parameter, ...], compute: Callable[[], Value]) -> Value:
+        """Return the value of `compute()`, two tensors without gradients, computed from these parameters."""
         entry = self._entries.get(key)
         if entry is not None:
             sources, states, value = entry
@@ -80,7 +85,8 @@ class Cache:
             watch(parameter)
         states = tuple(map(_state, parameters))  # before they are read, so that a change meanwhile is noticed
         with torch.inference_mode(False), torch.no_grad():
-            value = tuple(tensor.detach() for tensor in compute())  # a factor may be the parameter itself
+            V, B = compute()
+            value = V.detach(), B.detach()  # a factor may be the parameter itself
         if all(type(tensor) is torch.Tensor for tensor in value):  # no FakeTensor of a dry run
             self._entries[key] = parameters, states, value
         return value
@@ -93,12 +99,12 @@ class Cache:
             for parameter in parameters:
                 release(parameter)
 
-    def __deepcopy__(self, memo: dict) -> Cache:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Cache:
         return Cache()
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[type[Cache], tuple[()]]:
         return Cache, ()
 
 
-def _same(parameter: nn.Parameter, source: nn.Parameter, state: tuple) -> bool:
+def _same(parameter: nn.Parameter, source: nn.Parameter, state: State) -> bool:
     return parameter is source and _state(parameter) == state

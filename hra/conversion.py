@@ -55,7 +55,7 @@ def merge(adapter: str, out: str, base: str | None) -> None:
             "`merge_and_unload()`."
         )
     merged = model.merge_and_unload(safe_merge=True)
-    if found.pipeline:
+    if found.pipeline and found.component:
         from diffusers import DiffusionPipeline
 
         pipeline = DiffusionPipeline.from_pretrained(found.path, revision=found.revision, **{found.component: merged})

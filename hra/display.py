@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from peft import HRAConfig, PeftConfig
 
@@ -13,7 +13,7 @@ from .loading import find_base, load
 if TYPE_CHECKING:
     from rich.table import Table
 
-Measured = dict[str, list[dict]]  # label → layers
+Measured = dict[str, list[dict[str, Any]]]  # label → layers
 ROTATION = {"orthogonality": "‖I - UᵀU‖", "distance": "‖H - I‖", "angle": "angle (°)"}
 UPDATE = {"norm": "‖ΔW‖/‖W‖", "angle": "angle (°)", "stretch": "Δσ/σ₁"}
 COUNTS = ("out", "n", "r", "parameters")
@@ -53,7 +53,7 @@ def inspect(adapters: list[str], png: str | None, base: str | None) -> None:
     print(f"figure: {png}")
 
 
-def measure_updates(adapter: str, base: str | None) -> list[dict]:
+def measure_updates(adapter: str, base: str | None) -> list[dict[str, Any]]:
     """Measure every adapted layer on the base model. Raises ValueError if the adapter changes no weights."""
     from rich.console import Console
     from rich.progress import track

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import HRAConfig, LoraConfig, PeftModel, get_peft_model_state_dict
@@ -63,15 +64,11 @@ def to_lora(
             state |= {f"{path}.lora_A.weight": A, f"{path}.lora_B.weight": B}
         else:
             state[key] = tensor.detach()
-    kept = ("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "modules_to_save")
-    kept += ("task_type", "base_model_name_or_path", "revision", "auto_mapping")
-    lora = LoraConfig(
-        r=config.r,
-        lora_alpha=config.r,
-        bias=config.bias.replace("hra_only", "lora_only"),
-        inference_mode=True,
-        **{name: getattr(config, name) for name in kept},
-    )
+    kept = ["target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "modules_to_save"]
+    kept += ["task_type", "base_model_name_or_path", "revision", "auto_mapping"]
+    options = {name: getattr(config, name) for name in kept}
+    options["bias"] = config.bias.replace("hra_only", "lora_only")
+    lora = LoraConfig(r=config.r, lora_alpha=config.r, inference_mode=True, **options)
     if directory is not None:
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
@@ -108,7 +105,7 @@ def _check_saved_modules(model: nn.Module, config: HRAConfig, beside: State) -> 
 
 
 @torch.no_grad()
-def _lora_factors(path: str, layer: nn.Module, adapter_name: str) -> tuple[torch.Tensor, torch.Tensor]:
+def _lora_factors(path: str, layer: Any, adapter_name: str) -> tuple[torch.Tensor, torch.Tensor]:
     if layer.merged:
         raise ValueError("to_lora: expected an unmerged adapter; call `unmerge_adapter()` first")
     V, B = compact(layer.hra_u[adapter_name], layer.hra_apply_GS[adapter_name])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from peft import HRAConfig, PeftConfig
@@ -17,7 +18,7 @@ from .quantized import is_plain
 from .reflections import compact, orthogonality_error
 
 
-def measure(adapter: str) -> list[dict]:
+def measure(adapter: str) -> list[dict[str, Any]]:
     """Measure every layer of a saved HRA adapter without its base model.
 
     For the layer's H (n, n): `distance` is ‖H - I‖_F = ‖B Vᵀ‖_F; `angle` is the largest argument of an eigenvalue in
@@ -51,7 +52,7 @@ def measure(adapter: str) -> list[dict]:
     return layers
 
 
-def adapted_layers(model: nn.Module) -> Iterator[tuple[str, BaseTunerLayer]]:
+def adapted_layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
     """Iterate over the layers whose weight an adapter changes, with their names in the base model."""
     for name, module in model.named_modules():
         if isinstance(module, BaseTunerLayer) and hasattr(module, "merge"):
@@ -59,7 +60,7 @@ def adapted_layers(model: nn.Module) -> Iterator[tuple[str, BaseTunerLayer]]:
 
 
 @torch.no_grad()
-def measure_update(name: str, layer: BaseTunerLayer) -> dict:
+def measure_update(name: str, layer: Any) -> dict[str, Any]:
     """Measure the update ΔW = W' - W of a layer's weight W (out, n), by merging a float32 copy of the layer.
 
     `norm` is ‖ΔW‖_F / ‖W‖_F. `angle` is the mean angle between a row of W (a neuron) and that of W', in degrees.
@@ -92,7 +93,7 @@ def measure_update(name: str, layer: BaseTunerLayer) -> dict:
     }
 
 
-def _matrix(layer: nn.Module) -> torch.Tensor:
+def _matrix(layer: Any) -> torch.Tensor:
     """Return a copy of the weight as a matrix (out, n)."""
     weight = layer.weight.detach().clone()
     if type(layer).__name__ == "Conv1D":  # of transformers' GPT-2

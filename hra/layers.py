@@ -10,7 +10,8 @@ import torch
 from peft.tuners.hra.config import HRAConfig
 from torch import nn
 
-from .base_layer import Factors, HRALayer
+from .bank import Factors
+from .base_layer import HRALayer
 from .reflections import reflect
 
 

@@ -38,7 +38,7 @@ PIPELINE_FILE = "model_index.json"
 class Base:
     """A base model: its class, its folder or name on the Hub and, if it is in a diffusers pipeline, its name there."""
 
-    cls: type[nn.Module]
+    cls: Any  # a class of transformers or diffusers with `from_pretrained`
     path: str
     revision: str | None = None
     pipeline: bool = False  # `path` is the pipeline, not the component
@@ -170,7 +170,7 @@ def left_out(model: PeftModel, adapter: str) -> State:
     """
     known = get_peft_model_state_dict(model)
     state = {key: one for key, one in load_peft_weights(adapter, device="cpu").items() if key not in known}
-    wanted = model.peft_config["default"].modules_to_save or []
+    wanted = getattr(model.peft_config["default"], "modules_to_save", None) or []
     for key in state:
         if not any(f".{name}." in key for name in wanted):
             raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import TYPE_CHECKING, Any
 
 import torch
 from peft.tuners.hra.layer import HRALayer as PeftHRALayer
@@ -16,6 +17,15 @@ ROWS = 256  # rows of a weight per multiplication, so that their float64 copy st
 
 class Merging(PeftHRALayer):
     """The methods of `base_layer.HRALayer` that write its base layer's weight."""
+
+    if TYPE_CHECKING:  # defined by HRALayer
+        path: str
+        _merged_factors: Factors | None
+        _weight_before_merge: torch.Tensor | None
+
+        def get_base_layer(self) -> Any: ...
+        def get_base_dtype(self) -> torch.dtype | None: ...
+        def get_factors(self, adapter_names: list[str]) -> Factors: ...
 
     def _writable_weight(self) -> torch.Tensor:
         base = self.get_base_layer()
@@ -50,7 +60,7 @@ class Merging(PeftHRALayer):
             if not wide and self._weight_before_merge is None:
                 self._weight_before_merge = weight
             base.weight.data = merged
-            if self.merged:
+            if self._merged_factors is not None:
                 factors = compose(self._merged_factors, factors)
             V, B = factors
             self._merged_factors = V.clone(), B  # V may be the parameter itself
@@ -61,7 +71,7 @@ class Merging(PeftHRALayer):
 
         D is the one that was merged, even if `hra_u` has changed since. Raises TypeError under FSDP.
         """
-        if not self.merged:
+        if self._merged_factors is None:
             warnings.warn("Already unmerged. Nothing to do.", stacklevel=2)
             return
         base, weight = self.get_base_layer(), self._writable_weight()

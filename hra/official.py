@@ -118,7 +118,8 @@ def _places(keys: Iterable[str]) -> dict[str, str]:
 
     A resolution of the encoder ends with a block that has `op`, one of the decoder with a block that has `conv`.
     """
-    encoder, decoder = {}, {}
+    encoder: dict[int, set[str]] = {}
+    decoder: dict[int, set[str]] = {}
     for key in keys:
         if (match := BLOCK.fullmatch(key)) and match[1] != "middle_block":
             blocks = encoder if match[1] == "input_blocks" else decoder
@@ -127,7 +128,7 @@ def _places(keys: Iterable[str]) -> dict[str, str]:
         {index for index, parts in side.items() if "1.transformer_blocks" in parts} for side in (encoder, decoder)
     ]
     if encoder and decoder and all(set(side) == set(range(len(side))) for side in (encoder, decoder)):
-        down, up = [[]], [[]]
+        down, up = [list[int]()], [list[int]()]
         for index in range(1, len(encoder)):  # block 0 is the first convolution
             if "0.op" in encoder[index]:
                 down.append([])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import Any
 
 import torch
 from peft.tuners.hra.layer import HRALayer
@@ -24,8 +25,8 @@ def orthogonality_penalty(model: nn.Module, squared: bool = True) -> torch.Tenso
 
     Works under DDP and FSDP2. Raises ValueError under FSDP1 and if the model has no active HRA adapter.
     """
-    groups: dict[tuple, list[torch.Tensor]] = defaultdict(list)
-    zeros = []
+    groups: dict[tuple[Any, ...], list[torch.Tensor]] = defaultdict(list)
+    parts: list[torch.Tensor] = []
     for layer in model.modules():
         if not isinstance(layer, HRALayer):
             continue
@@ -34,7 +35,7 @@ def orthogonality_penalty(model: nn.Module, squared: bool = True) -> torch.Tenso
                 u = layer.hra_u[name]
                 if layer.hra_apply_GS[name]:
                     dtype = torch.promote_types(u.dtype, torch.float32)
-                    zeros.append(torch.zeros((), dtype=dtype, device=u.device))
+                    parts.append(torch.zeros((), dtype=dtype, device=u.device))
                 elif u.dim() != 2:
                     raise ValueError(
                         f"orthogonality_penalty: expected u of shape (n, r), found {tuple(u.shape)}: FSDP1 has "
@@ -42,19 +43,20 @@ def orthogonality_penalty(model: nn.Module, squared: bool = True) -> torch.Tenso
                     )
                 else:
                     groups[u.shape, u.dtype, u.device, type(u)].append(u)
-    if not groups and not zeros:
+    if not groups and not parts:
         raise ValueError(
             "orthogonality_penalty: expected a model with an active HRA adapter, found none. Pass "
             "the model that `get_peft_model(model, HRAConfig(...))` returned."
         )
-    total = sum(zeros)
     for us in groups.values():
         with torch.autocast(us[0].device.type, enabled=False):
             stacked = torch.stack(us)
             if hasattr(stacked, "full_tensor"):  # under FSDP2: every rank computes the full penalty, as under DDP
                 stacked = stacked.full_tensor()
             error = orthogonality_error(stacked)
-            # Layers may be on several devices; the sum is on the device of the first.
-            part = (error.square() if squared else error).sum()
-        total = part if isinstance(total, int) else total + part.to(total.device)
+            parts.append((error.square() if squared else error).sum())
+    # Layers may be on several devices; the sum is on the device of the first.
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part.to(total.device)
     return total

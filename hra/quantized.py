@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any, TypeGuard
 
 import torch
 from peft.utils.integrations import dequantize_bnb_weight
@@ -14,7 +15,7 @@ FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 LINEAR_TO = 0.02  # relative: rounding the input to int8 stays within 1 %, a misread weight is off by 100 %
 
 
-def is_plain(weight: object) -> bool:
+def is_plain(weight: object) -> TypeGuard[torch.Tensor]:
     """Return whether this is a plain floating-point tensor, neither quantised nor sharded."""
     if not isinstance(weight, torch.Tensor) or weight.dtype not in FLOATS:
         return False
@@ -46,7 +47,7 @@ def keep_differentiable(model: nn.Module) -> None:
 
 
 @torch.no_grad()
-def dense_weight(layer: nn.Module, n: int, name: str) -> torch.Tensor:
+def dense_weight(layer: Any, n: int, name: str) -> torch.Tensor:
     """Return the floating-point weight (out, n) of a linear layer with n inputs, in whatever format it is stored.
 
     Weights of bitsandbytes, torchao and HQQ are dequantised. For any other layer the weight is computed from its
@@ -54,7 +55,7 @@ def dense_weight(layer: nn.Module, n: int, name: str) -> torch.Tensor:
 
     Raises ValueError, with the layer's `name`, if the exact weight cannot be determined.
     """
-    weight = getattr(layer, "weight", None)
+    weight: Any = getattr(layer, "weight", None)
     if was_repacked(layer):
         raise ValueError(
             f"expected the originally quantised weight of {name}, found it repacked by bitsandbytes for this CPU, with "

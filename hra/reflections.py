@@ -21,6 +21,8 @@ float32 once. The product with the activations, (x V) Bᵀ, follows the switches
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 
@@ -78,13 +80,13 @@ class _Chain(torch.autograd.Function):
     """Compute B = U T, with a gradient of four thin products."""
 
     @staticmethod
-    def forward(ctx, U):
+    def forward(ctx: Any, U: torch.Tensor) -> torch.Tensor:
         B, T = chain(U)
         ctx.save_for_backward(U, T)
         return B
 
     @staticmethod
-    def backward(ctx, gB):
+    def backward(ctx: Any, gB: torch.Tensor) -> torch.Tensor:
         U, T = ctx.saved_tensors
         if torch.is_grad_enabled():  # a gradient of this gradient may be computed
             return torch.autograd.grad(chain(U)[0], U, gB, create_graph=True)[0]
@@ -158,13 +160,13 @@ class _Reflect(torch.autograd.Function):
     """Compute y = x - (x V) Bᵀ for x (N, n), saving only x and P = x V (N, r)."""
 
     @staticmethod
-    def forward(ctx, x, V, B):
+    def forward(ctx: Any, x: torch.Tensor, V: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
         P = x @ V
         ctx.save_for_backward(x, V, B, P)
         return torch.addmm(x, P, B.mT, alpha=-1)
 
     @staticmethod
-    def backward(ctx, gy):
+    def backward(ctx: Any, gy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, V, B, P = ctx.saved_tensors
         if torch.is_grad_enabled():  # a gradient of this gradient may be computed, and depends on P's
             P = x @ V

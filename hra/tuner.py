@@ -9,6 +9,7 @@ from typing import Any
 import peft
 import peft.tuners.hra
 from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
+from peft.tuners.hra.layer import HRALayer as PeftHRALayer
 from peft.tuners.hra.model import HRAModel as PeftHRAModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import PeftType
@@ -24,10 +25,17 @@ from .quantized import keep_differentiable
 class HRAModel(PeftHRAModel):
     """PEFT's HRAModel with this package's layers."""
 
-    tuner_layer_cls = HRALayer
+    tuner_layer_cls: type[PeftHRALayer] = HRALayer
 
-    def _create_and_replace(
-        self, hra_config, adapter_name, target, target_name, parent, current_key, **kwargs: Any
+    def _create_and_replace(  # type: ignore[override] # PEFT's own base classes disagree on the first name
+        self,
+        hra_config: Any,
+        adapter_name: str,
+        target: nn.Module,
+        target_name: str,
+        parent: nn.Module,
+        current_key: str,
+        **kwargs: Any,
     ) -> None:
         if isinstance(target, HRALayer):
             target.update_layer(adapter_name, hra_config.r, hra_config)
@@ -48,8 +56,8 @@ class HRAModel(PeftHRAModel):
         self._replace_module(parent, target_name, module, target)
 
     @staticmethod
-    def _create_new_module(hra_config, adapter_name, target, **kwargs: Any) -> HRALayer:
-        base = target.get_base_layer() if isinstance(target, BaseTunerLayer) else target
+    def _create_new_module(hra_config: Any, adapter_name: str, target: nn.Module, **kwargs: Any) -> HRALayer:
+        base: Any = target.get_base_layer() if isinstance(target, BaseTunerLayer) else target
         if isinstance(base, nn.Conv2d):
             return Conv2d(target, adapter_name, hra_config, **kwargs)
         # Quantised layers need not subclass nn.Linear, but are named after it; they are called as black boxes.
@@ -60,14 +68,14 @@ class HRAModel(PeftHRAModel):
             "Currently, only `torch.nn.Linear` and `torch.nn.Conv2d` are supported."
         )
 
-    def _prepare_model(self, peft_config, model: nn.Module) -> None:
+    def _prepare_model(self, peft_config: Any, model: nn.Module) -> None:
         super()._prepare_model(peft_config, model)
         bank.attach(model)
         if not peft_config.inference_mode:
             keep_differentiable(model)
 
-    def _unload_and_optionally_merge(self, *args: Any, **kwargs: Any) -> nn.Module:
-        model = super()._unload_and_optionally_merge(*args, **kwargs)
+    def _unload_and_optionally_merge(self, *args: Any, **kwargs: Any) -> Any:
+        model: Any = super()._unload_and_optionally_merge(*args, **kwargs)
         bank.detach(model)
         return model
 
@@ -107,7 +115,7 @@ class HRAModel(PeftHRAModel):
         if unknown:
             raise ValueError(f"`adapter_names`: expected names of HRA adapters, found {', '.join(sorted(unknown))}.")
 
-        def add_names(module, inputs, options):
+        def add_names(module: nn.Module, inputs: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
             names = adapter_names
             # Beam search repeats every sample, except in the encoder of an encoder-decoder model.
             if num_beams and len(inputs[0]) == num_beams * len(names):

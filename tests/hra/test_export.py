@@ -123,5 +123,6 @@ def test_what_cannot_be_exported_is_an_error(net, tmp_path):
             hra.to_lora(model, tmp_path)
 
 
-def test_layers_that_see_no_adapter_are_not_touched():
-    assert layer(nn.Linear(6, 3)).get_factors(["missing"]) is None
+def test_a_layer_without_the_adapter_has_no_factors():
+    with pytest.raises(KeyError, match=r"expected one of the adapters .*default.*, found .*missing"):
+        layer(nn.Linear(6, 3)).get_factors(["missing"])

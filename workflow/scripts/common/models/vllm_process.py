@@ -28,7 +28,7 @@ def python() -> str:
     expect(
         found,
         f"generation.backend: vllm needs an environment with vLLM, found none in {chosen}. Create one "
-        f"(python3 -m venv .venv-vllm; .venv-vllm/bin/pip install '.[vllm]') and set {PYTHON} to its bin/python.",
+        f"(docs/cluster.md#vllm) and set {PYTHON} to its bin/python.",
     )
     return chosen
 

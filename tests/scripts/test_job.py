@@ -1,5 +1,6 @@
 """The bridge: a job by hand, an error as a file and one line, GPUs handed out by lock."""
 
+import contextlib
 import errno
 import json
 import os
@@ -12,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from common.core import files
+from common.core import files, gpus
 from common.core import job as jobs
 from common.core.errors import JobError
 from support import ROOT
@@ -20,7 +21,8 @@ from support import ROOT
 SCRIPT = """
 import sys
 sys.path.insert(0, {scripts!r})
-from common.core.job import JobError, start
+from common.core.errors import JobError
+from common.core.job import start
 
 def main(job):
     print("to the log")
@@ -124,31 +126,53 @@ def test_the_snakemake_object_becomes_a_plain_dict(tmp_path):
 
 @pytest.fixture
 def two_gpus(tmp_path, monkeypatch):
-    monkeypatch.setattr(jobs, "LOCK_FOLDER", tmp_path / "locks")
+    monkeypatch.setattr(gpus, "LOCK_FOLDER", tmp_path / "locks")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
 
 
 def test_jobs_of_one_machine_get_different_gpus(two_gpus):
-    with jobs.reserved_gpus(1):
+    with gpus.reserved(1):
         first = os.environ["CUDA_VISIBLE_DEVICES"]
         os.environ["CUDA_VISIBLE_DEVICES"] = "0,1"
-        with jobs.reserved_gpus(1):
+        with gpus.reserved(1):
             second = os.environ["CUDA_VISIBLE_DEVICES"]
     assert {first, second} == {"0", "1"}
 
 
 def hold(folder, taken, release, count):
-    jobs.LOCK_FOLDER = folder
-    with jobs.reserved_gpus(count):
+    gpus.LOCK_FOLDER = folder
+    with gpus.reserved(count):
         taken.put(os.environ["CUDA_VISIBLE_DEVICES"])
         release.get()
+
+
+def test_runs_that_share_take_the_fullest_gpu_and_leave_the_other_whole(two_gpus, monkeypatch):
+    seen = []
+    with contextlib.ExitStack() as stack:
+        for share in (2, 4, 4, 1):
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+            stack.enter_context(gpus.reserved(1, share))
+            seen.append((os.environ["CUDA_VISIBLE_DEVICES"], gpus.runs_per_gpu({})))
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+        assert not gpus.chosen(["0", "1"], 1, gpus.PARTS // 6)
+    assert seen == [("0", 2), ("0", 4), ("0", 4), ("1", 1)]
+    monkeypatch.delenv(gpus.RUNS)
+    locks = gpus.chosen(["0", "1"], 2, gpus.PARTS)
+    assert set(locks) == {"0", "1"}
+    gpus.release(locks.values())
+
+
+def test_device_seconds_are_shared():
+    assert gpus.device_seconds({"seconds": [40.0, 10.0], "runs_per_gpu": [4, 1]}) == 20.0
+    assert gpus.device_seconds({"seconds": [40.0]}) == 40.0
+    assert gpus.device_seconds({}) == 0
 
 
 @pytest.mark.slow
 def test_a_job_waits_until_a_gpu_is_free(two_gpus):
     context = get_context("fork")
     taken, release = context.Queue(), context.Queue()
-    workers = [context.Process(target=hold, args=(jobs.LOCK_FOLDER, taken, release, count)) for count in (2, 1)]
+    workers = [context.Process(target=hold, args=(gpus.LOCK_FOLDER, taken, release, count)) for count in (2, 1)]
     workers[0].start()
     assert taken.get(timeout=10) == "0,1"
     workers[1].start()
@@ -164,7 +188,7 @@ def test_a_job_waits_until_a_gpu_is_free(two_gpus):
 def test_more_gpus_than_there_are_is_an_error_at_once(two_gpus):
     with (
         pytest.raises(JobError, match=r"requests 3 GPU\(s\) per job; this machine has 2.*gpu: 0"),
-        jobs.reserved_gpus(3),
+        gpus.reserved(3),
     ):
         pass
 
@@ -172,14 +196,14 @@ def test_more_gpus_than_there_are_is_an_error_at_once(two_gpus):
 def test_on_the_cpu_and_where_slurm_gave_just_these_no_gpu_is_reserved(monkeypatch, tmp_path):
     asked = job(tmp_path)
     asked["resources"]["gpu"] = 2
-    assert jobs.wanted_gpus(asked) == 2
-    assert jobs.wanted_gpus(asked | {"params": {"device": "cpu"}}) == 0
+    assert gpus.wanted(asked) == 2
+    assert gpus.wanted(asked | {"params": {"device": "cpu"}}) == 0
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,3")
-    assert jobs.wanted_gpus(asked) == 0
+    assert gpus.wanted(asked) == 0
     # A local run within an allocation (salloc): its jobs share four.
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
-    assert jobs.wanted_gpus(asked) == 2
+    assert gpus.wanted(asked) == 2
 
 
 @pytest.mark.slow

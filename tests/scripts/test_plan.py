@@ -6,9 +6,10 @@ import pytest
 from snakemake.exceptions import WorkflowError
 
 from common import tasks
+from common.core import files
 from common.core.errors import JobError
 from common.data import sources
-from common.planning import config_validation, disk, downloads, plan, planned_jobs, preflight, wording
+from common.planning import config_validation, disk, downloads, gpu_hours, plan, planned_jobs, preflight, wording
 from common.planning.planned_jobs import Job
 from loopback import hub_server, loopback  # noqa: F401  (fixtures)
 from support import paper_config
@@ -191,6 +192,20 @@ def test_how_sure_the_estimate_is(here):
         "2 GPU-hours used, about 7 GPU-hours remaining (4 guessed from the config; 2 measured by finished jobs; "
         "1 measured by make preflight; no estimate for 1 job: evaluate_glue)"
     )
+
+
+def test_a_run_counts_the_hours_of_its_share_of_a_gpu(here):
+    (finished,) = done = [run("train_glue", "train.json", task="glue", dataset="cola")]
+    finished.work, finished.gpus = 100.0, 1
+    content = {"seconds": 7200.0, "device_seconds": 1800.0, "processes": 1, "device": "NVIDIA A100"}
+    files.write_json(finished.record, content)
+    left = run("train_glue", "train.json", task="glue", dataset="rte")
+    left.work, left.gpus, left.runs_per_gpu = 400.0, 1, 4
+    found = gpu_hours.hours(done, [left])
+    assert (found.gpu, found.left) == (0.5, 2.0)
+    config = paper_config()
+    config["tasks"]["glue"]["resources"]["minutes"] = 60
+    assert gpu_hours.stated(tasks.load(config), left) == 900.0
 
 
 def test_several_tables_are_added_up_and_a_job_of_two_counts_once(here, monkeypatch, capsys):

@@ -1,6 +1,7 @@
 """The profile of a machine with GPUs and no scheduler, with an nvidia-smi that lists two."""
 
 import os
+from collections import Counter
 
 import pytest
 
@@ -13,15 +14,16 @@ import os, sys, time
 from pathlib import Path
 
 sys.path.insert(0, {scripts!r})
-from common.core.job import from_snakemake, reserved_gpus, wanted_gpus
+from common.core import gpus
+from common.core.job import from_snakemake
 
 job = from_snakemake(snakemake)
-with reserved_gpus(wanted_gpus(job)):
-    if wanted_gpus(job):
+with gpus.reserved(gpus.wanted(job), gpus.runs_per_gpu(job)):
+    if gpus.wanted(job):
         with open("gpus.log", "a") as log:
             for what in ("begins", "ends"):
                 print(os.environ["CUDA_VISIBLE_DEVICES"], what, file=log, flush=True)
-                time.sleep(0.3)
+                time.sleep({seconds})
     for path in snakemake.output:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).touch()
@@ -29,11 +31,12 @@ with reserved_gpus(wanted_gpus(job)):
 
 
 @pytest.mark.slow
-def test_two_jobs_at_a_time_each_on_a_gpu_of_its_own(fresh, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("runs_per_gpu", "seconds"), [(1, 0.3), (2, 1.5)])
+def test_every_gpu_has_as_many_jobs_at_a_time_as_share_it(fresh, tmp_path, monkeypatch, runs_per_gpu, seconds):
     project = fresh.copy(tmp_path / "project")
     scripts = project.folder / "workflow/scripts"
     for script in scripts.glob("*.py"):
-        script.write_text(STAND_IN.format(scripts=str(scripts)))
+        script.write_text(STAND_IN.format(scripts=str(scripts), seconds=seconds))
     smi = tmp_path / "bin/nvidia-smi"
     smi.parent.mkdir()
     smi.write_text(GPUS)
@@ -41,18 +44,18 @@ def test_two_jobs_at_a_time_each_on_a_gpu_of_its_own(fresh, tmp_path, monkeypatc
     monkeypatch.setenv("PATH", f"{smi.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("HRA_GPU_LOCKS", str(tmp_path / "locks"))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    project.change("small.yaml", "gpu: 0", "gpu: 1")
+    project.change("small.yaml", "gpu: 0", f"gpu: 1, runs_per_gpu: {runs_per_gpu}")
     target = [f"results/glue/cola/{run}/r8/seed{seed}/train.json" for run in ("lora", "hra") for seed in (0, 1)]
     command = ("--profile", "profiles/gpu-server", "--cores", "4", "--configfile", "small.yaml")
     project.snakemake(*command, "--", *target)
 
-    busy, most = set(), 0
+    busy, most = Counter(), 0
     for line in (project.folder / "gpus.log").read_text().splitlines():
         gpu, what = line.split()
         if what == "begins":
-            assert gpu not in busy
-            busy.add(gpu)
+            busy[gpu] += 1
+            assert busy[gpu] <= runs_per_gpu
         else:
-            busy.remove(gpu)
-        most = max(most, len(busy))
-    assert most == 2
+            busy[gpu] -= 1
+        most = max(most, busy.total())
+    assert most == 2 * runs_per_gpu

@@ -25,9 +25,9 @@ COLUMNS = [
     "task", "dataset", "method", "variant", "seed", "benchmark", "selection", "metric", "value", "stderr", "n_items",
     "status", "error", "preset", "method_version", "task_version", "step", "steps", "trainable_parameters",
     "adapter_parameters", "total_parameters", "adapter_bytes", "seconds", "eval_seconds", "peak_memory_bytes",
-    "device", "processes", "micro_batch", "gradient_checkpointing", "attempts", "model", "model_revision",
-    "model_sha256", "data_sha256",
-    "config_hash", "commit", "dirty", "versions", "started", "finished",
+    "device", "processes", "runs_per_gpu", "micro_batch", "gradient_checkpointing", "attempts", "model",
+    "model_revision", "model_sha256", "data_sha256", "config_hash", "commit", "dirty", "versions", "started",
+    "finished",
 ]  # fmt: skip
 
 
@@ -86,6 +86,7 @@ def from_record(record: dict) -> dict:
     row = {name: record[name] for name in FROM_RECORD} | {"versions": versions, "micro_batch": micro_batch(record)}
     if record["steps"]:
         row["gradient_checkpointing"] = record["hyperparameters"].get("gradient_checkpointing")
+    row["runs_per_gpu"] = record.get("runs_per_gpu", 1)  # older records lack it
     return row | {"model": model["name"], "model_revision": model["revision"], "model_sha256": model["sha256"]}
 
 

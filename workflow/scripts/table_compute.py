@@ -7,6 +7,7 @@ comparable only for equal micro-batches and the same gradient checkpointing, whi
 import pandas as pd
 
 from common.core import files
+from common.core.errors import JobError
 from common.core.job import start
 from common.report import markdown_text, run_statistics
 from table import label_of, layout, number
@@ -40,6 +41,10 @@ def trainings(runs: pd.DataFrame) -> pd.DataFrame:
     once[names] = once[names].apply(pd.to_numeric)
     if "gradient_checkpointing" not in once:  # a run table of before 2026-11-26
         once["gradient_checkpointing"] = ""
+    shared = pd.to_numeric(once.get("runs_per_gpu", pd.Series(1, once.index))) > 1
+    if shared.any():
+        first = "/".join(once.loc[shared, run_statistics.RUN].astype(str).iloc[0])
+        raise JobError(f"{first} shared its GPU with other runs, so its time does not compare. Delete its train.json.")
     hours, gigabytes = once["seconds"] / 3600, once["peak_memory_bytes"] / 1e9
     return once.assign(
         **{

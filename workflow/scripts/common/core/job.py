@@ -9,21 +9,15 @@ import contextlib
 import json
 import os
 import platform
-import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from common.core import files, launcher
-from common.core.errors import JobError
+from common.core import files, gpus, launcher
 
 TIME = "%Y-%m-%dT%H:%M:%SZ"  # ISO 8601, UTC
-# GPU indices are only meaningful within a scheduler job, so every job has its own locks.
-SCHEDULER_JOBS = ("SLURM_JOB_ID", "LSB_JOBID", "PBS_JOBID", "JOB_ID")
-SCHEDULER_JOB = next((os.environ[name] for name in SCHEDULER_JOBS if name in os.environ), None)
-LOCK_FOLDER = Path(os.environ.get("HRA_GPU_LOCKS", f"/tmp/hra-gpu-locks-{os.getuid()}-{SCHEDULER_JOB or 'machine'}"))
 
 
 def start(main: Callable[[dict], None], script: str, snakemake=None) -> None:
@@ -38,7 +32,7 @@ def start(main: Callable[[dict], None], script: str, snakemake=None) -> None:
         return
 
     def run(job: dict) -> None:
-        with reserved_gpus(wanted_gpus(job)):
+        with gpus.reserved(gpus.wanted(job), gpus.runs_per_gpu(job)):
             if processes(job) > 1:
                 launcher.torchrun(script, job, processes(job))
             else:
@@ -157,69 +151,9 @@ def redirect(job: dict) -> None:
     os.dup2(target, 1)
     os.dup2(target, 2)
     os.close(target)
-    place = f"{platform.node()}, job {SCHEDULER_JOB}" if SCHEDULER_JOB else platform.node()
+    place = f"{platform.node()}, job {gpus.SCHEDULER_JOB}" if gpus.SCHEDULER_JOB else platform.node()
     print(f"=== {time.strftime(TIME, time.gmtime())}, {job['rule']} on {place} ===", flush=True)
 
 
 def processes(job: dict) -> int:
     return max(1, int(job["resources"].get("gpu", 0)))
-
-
-def wanted_gpus(job: dict) -> int:
-    """Return the number of GPUs that this process must reserve itself: none if the scheduler has assigned them."""
-    wanted = int(job["resources"].get("gpu", 0))
-    if job["params"].get("device") == "cpu" or not wanted:
-        return 0
-    given = any(name in os.environ for name in SCHEDULER_JOBS) and len(visible_gpus()) <= wanted
-    return 0 if given else wanted
-
-
-@contextlib.contextmanager
-def reserved_gpus(count: int):
-    """Reserve `count` GPUs of this machine, with one lock file per GPU, and make only them visible to CUDA.
-
-    Snakemake counts GPUs but does not assign them to jobs; without this, all local jobs would use GPU 0.
-    """
-    if count == 0:
-        yield
-        return
-    from filelock import FileLock, Timeout
-
-    LOCK_FOLDER.mkdir(parents=True, exist_ok=True)
-    devices = visible_gpus()
-    if len(devices) < count:
-        raise JobError(
-            f"The config requests {count} GPU(s) per job; this machine has {len(devices)}. "
-            "Set `resources: {gpu: 0}` of the task to train on the CPU, or run on a machine with GPUs."
-        )
-    held: list[tuple[str, FileLock]] = []
-    try:
-        while len(held) < count:
-            for device in devices:
-                lock = FileLock(LOCK_FOLDER / f"{device}.lock")
-                if len(held) < count and device not in [name for name, _ in held]:
-                    with contextlib.suppress(Timeout):
-                        lock.acquire(timeout=0)
-                        held.append((device, lock))
-            if len(held) < count:
-                # Keeping only some of them could deadlock with a job that holds the others.
-                for _, lock in held:
-                    lock.release()
-                held.clear()
-                time.sleep(1)
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(name for name, _ in held)
-        yield
-    finally:
-        for _, lock in held:
-            lock.release()
-
-
-def visible_gpus() -> list[str]:
-    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if listed is not None:
-        return [device for device in listed.split(",") if device]
-    try:
-        output = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return []
-    return [str(index) for index, line in enumerate(output.splitlines()) if line.startswith("GPU ")]

@@ -107,6 +107,7 @@ def check_task(task: Task) -> None:
             one_of(where, "dataset", name, datasets)
             one_of(where, "benchmark", column["benchmark"], datasets[name]["benchmarks"])
             one_of(where, "metric", column["metric"], datasets[name]["metrics"])
+    check_shared_gpus(task)
     names = [column["name"] for column in entry["columns"]]
     for average in entry.get("averages", []):
         for name in average["columns"]:
@@ -115,6 +116,19 @@ def check_task(task: Task) -> None:
         one_of(f"{place}.figures.parameters", "column", name, [*names, *averages(config, task.name)])
     for name in entry["figures"]["lambda"]:
         one_of(f"{place}.figures.lambda", "column", name, names)
+
+
+def check_shared_gpus(task: Task) -> None:
+    """Raise JobError if runs are to share a GPU that need several."""
+    place = f"config: tasks.{task.name}"
+    for stage in ("generation", "evaluation"):
+        stated = task.settings.get(stage, {}).get("resources", {})
+        expect("runs_per_gpu" not in stated, f"{place}.{stage}.resources: runs_per_gpu is of training only. Remove it")
+    shared, gpu = (task.settings["resources"].get(name, 1) for name in ("runs_per_gpu", "gpu"))
+    expect(
+        shared == 1 or gpu <= 1,
+        f"{place}.resources: expected gpu: 1 with runs_per_gpu: {shared}, found gpu: {gpu}. Set one of them to 1",
+    )
 
 
 def check_hyperparameters(task: Task, dataset: str, run: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from common.core import files
+from common.core import files, gpus
 from common.core.errors import JobError
 from common.planning.planned_jobs import Job
 from common.planning.wording import listed, number, of_jobs
@@ -123,19 +123,20 @@ def by_records(job: Job, rates: dict[tuple, list]) -> float | None:
 
 
 def measured(job: Job) -> tuple[float, bool]:
-    """Return seconds × processes of a finished job, and whether it used a GPU."""
+    """Return device-seconds of a finished job, and whether it used a GPU: one that n runs share counts a nth."""
     if job.record and (record := read(job.record)):
-        return record["seconds"] * record.get("processes", 1), not record["device"].startswith("CPU")
+        alone = record["seconds"] * record.get("processes", 1)  # older records and evaluations state nothing else
+        return record.get("device_seconds", alone), not record["device"].startswith("CPU")
     if job.benchmark and Path(job.benchmark).exists():
         return float(Path(job.benchmark).read_text().splitlines()[1].split()[0]) * max(1, job.gpus), job.gpus > 0
     return 0.0, False
 
 
 def lost(job: Job) -> float:
-    """Return seconds × processes of the attempts of an unfinished training run."""
+    """Return device-seconds of the attempts of an unfinished training run."""
     if job.stage != "train" or not job.error:
         return 0.0
-    return sum(read(Path(job.error).with_name("attempts.json")).get("seconds", [])) * max(1, job.gpus)
+    return gpus.device_seconds(read(Path(job.error).with_name("attempts.json"))) * max(1, job.gpus)
 
 
 def read(path: str | Path) -> dict:
@@ -178,7 +179,7 @@ def stated(tasks: dict[str, Task], job: Job) -> float | None:
     task = task_of(tasks, job.rule, job.wildcards)
     resources = task.resources(job.rule, job.stage) if task else {}
     if resources.get("minutes"):
-        return resources["minutes"] * 60 * job.gpus
+        return resources["minutes"] * 60 * job.gpus / job.runs_per_gpu
     return job.work / resources["rows_per_second"] if job.work and resources.get("rows_per_second") else None
 
 

@@ -1,9 +1,59 @@
-"""Apply a profile's GPU-specific resources to GPU jobs, since its `default-resources` cannot depend on `gpu`."""
+"""What Snakemake's resources cannot express: values for GPU jobs only, and several runs on one GPU."""
+
+from common import methods
+from common.core.gpus import PARTS
 
 PREFIX = "with_gpu_"
 
 
 def apply(workflow) -> None:
+    profile_values(workflow)
+    shared_gpus(workflow)
+
+
+def runs_per_gpu(config: dict, wildcards, attempt: int) -> int:
+    """Return how many runs share the GPU of a training job.
+
+    A retry has a GPU of its own, in case the runs did not fit on one, and so has what `make preflight` measures.
+    """
+    stated = config["tasks"][wildcards.task]["resources"]
+    shares = attempt == 1 and config["preflight"] != "jobs" and methods.of(config, wildcards.method).trains
+    return stated.get("runs_per_gpu", 1) if shares and stated["gpu"] else 1
+
+
+def shared_gpus(workflow) -> None:
+    """Where the GPUs are limited (`--resources gpu=N`), count parts of GPUs, so that runs can share one.
+
+    Snakemake's limit is the sum over running jobs, of whole numbers; `gpu` itself becomes a limit per job.
+    """
+    limit = workflow.global_resources.get("gpu")
+    if limit.value is None:
+        return
+    for name in ("gpu", "gpu_parts"):
+        workflow.global_resources[name] = limit.value * PARTS
+    for rule in workflow.rules:
+        if "gpu" in rule.resources:
+            gpu, runs = rule.resources["gpu"], rule.resources.get("runs_per_gpu")
+            rule.resources["gpu"] = at_most(limit, gpu)
+            rule.resources["gpu_parts"] = parts(rule.resources["gpu"], runs)
+
+
+def at_most(limit, gpu):
+    """Return the number of GPUs, which the limit lowers, as a function of the job."""
+    return lambda wildcards, **job: gpu.evaluate(wildcards, **job).constrain(limit).value
+
+
+def parts(gpu, runs):
+    """Return the parts of GPUs that one of `runs` runs takes, as a function of the job."""
+
+    def value(wildcards, **job):
+        share = runs.evaluate(wildcards, **job).value or 1
+        return gpu.evaluate(wildcards, **job).value * PARTS // share
+
+    return value
+
+
+def profile_values(workflow) -> None:
     """Replace the default resource `with_gpu_X` with X in every GPU job; `{gpu}` in it is the number of its GPUs.
 
     A job without a GPU keeps the default X. `--set-resources` takes precedence, as over any default.

@@ -10,6 +10,8 @@ from common.planning.expected_runs import expected_runs
 from common.planning.site import Finding
 from common.tasks.base import Task
 
+CONTEXT_BYTES = 500_000_000
+
 Outcome = tuple[Finding, dict | None]
 
 
@@ -56,6 +58,8 @@ def training(config: dict, task: Task, run: dict) -> Iterator[Outcome]:
         seconds = rate["seconds"] / found["processes"]
         text = f"{seconds:.3g} s a step of {rate['rows']} rows, {memory(rate)}"
         yield Finding(check, True, text), measured(config, task, run, "train", rate)
+        if (shared := task.settings["resources"].get("runs_per_gpu", 1)) > 1:
+            yield sharing(f"{task.name} {name}, {shared} runs per GPU", shared, rate), None
     else:
         yield Finding(check, False, f"not measured: delete {config['pathvars']['results']} and run again"), None
 
@@ -95,6 +99,13 @@ def left_out(config: dict, task: Task) -> Iterator[Finding]:
 def log_of(config: dict, stage: str, task: Task, run: dict, below: str = "") -> Path:
     place = f"{task.name}/{run['dataset']}/{run['method']}/{run['variant']}/seed{run['seed']}{below}"
     return Path(f"{config['pathvars']['logs']}/{stage}/{place}.log")
+
+
+def sharing(check: str, runs: int, rate: dict) -> Finding:
+    """Compare the memory of the runs that share a GPU with the GPU's; the context of a process takes about 0.5 GB."""
+    needed, there = runs * (rate["peak_memory_bytes"] + CONTEXT_BYTES), rate["memory_bytes"]
+    text = f"about {needed / 1e9:.3g} of {there / 1e9:.3g} GB"
+    return Finding(check, needed <= there, text if needed <= there else f"{text}: lower `runs_per_gpu`")
 
 
 def memory(rate: dict) -> str:

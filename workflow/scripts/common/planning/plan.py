@@ -92,23 +92,24 @@ def one_of(dag, planned, every: dict[str, Task], rates: list[dict]) -> planned_j
         ),
         benchmark=str(planned.benchmark) if planned.benchmark else None,
         merged=[str(path) for after in dag.depending[planned] for path in after.output] if temporary else [],
-        gpus=gpus(planned),
+        gpus=resource(planned, "gpu", 0),
         needed=dag.needrun(planned),
     )
     error = job.error_file({"rule": made.rule, "params": {"scratch": planned.params.get("scratch")}})
     made.error = str(error) if error else None
+    made.runs_per_gpu = resource(planned, "runs_per_gpu", 1)
     made.work = gpu_hours.work(every, made.rule, made.wildcards)
     made.measured = gpu_hours.by_preflight(rates, every, made)
     made.stated = gpu_hours.stated(every, made)
     return made
 
 
-def gpus(planned) -> int:
-    """Return the number of GPUs that a job requests."""
+def resource(planned, name: str, default: int) -> int:
+    """Return one resource that a job requests, such as its number of GPUs."""
     # `planned.resources` evaluates all of them, which took most of the plan's time.
-    stated = planned.rule.resources.get("gpu")
+    stated = planned.rule.resources.get(name)
     found = stated.evaluate(planned.wildcards, input=planned.input, attempt=1, rulename=planned.rule.name)
-    return int(found.constrain(planned.rule.workflow.global_resources.get("gpu")).value or 0)
+    return int(found.constrain(planned.rule.workflow.global_resources.get(name)).value or default)
 
 
 # What is printed

@@ -22,6 +22,7 @@ class Job:
     benchmark: str | None = None  # otherwise Snakemake's file with its seconds
     merged: list[str] = field(default_factory=list)  # files that a temporary output is merged into
     gpus: int = 0
+    runs_per_gpu: int = 1
     work: float | None = None  # rows, see gpu_hours.work
     measured: float | None = None  # GPU-seconds estimated from the rates of `make preflight`
     stated: float | None = None  # GPU-seconds estimated from the config

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.core import job
+from common.core import gpus as local_gpus
 
 FILES_PER_JOB = 12  # outputs, log, benchmark, Snakemake's metadata; a generous mean
 NEVER = 10**9  # minutes of a partition without a time limit
@@ -49,8 +49,10 @@ def requests(jobs: Iterable) -> list[Request]:
     return [
         Request(
             *key[:3],
-            *(max(int(one.resources.get(name, 0) or 0) for one in some) for name in ("gpu", "runtime", "mem_mb")),
-            max(one.threads for one in some),
+            *(max(int(one.resources.get(name, 0) or 0) for one in some) for name in ("gpu", "runtime")),
+            # Runs that share a GPU are one job of the scheduler.
+            max(int(one.resources.get("mem_mb", 0) or 0) * one.resources.get("runs_per_gpu", 1) for one in some),
+            max(one.threads * one.resources.get("runs_per_gpu", 1) for one in some),
         )
         for key, some in groups.items()
     ]
@@ -95,7 +97,7 @@ def scheduler(wanted: list[Request], most_jobs: int | None) -> Iterator[Finding]
     if most_jobs is None or not shutil.which("sinfo"):
         reason = "no Slurm here (no `sinfo`)" if most_jobs else "the jobs run on this machine"
         yield Finding("scheduler", True, f"{reason}: partition, account and limits were not checked")
-        gpus, here = max((one.gpu for one in wanted), default=0), len(job.visible_gpus())
+        gpus, here = max((one.gpu for one in wanted), default=0), len(local_gpus.visible())
         if gpus:
             remedy = "" if here >= gpus else ". Choose the profile of your scheduler (PROFILE=slurm), or set `gpu`"
             yield Finding("GPUs", here >= gpus, f"a job requests up to {gpus}, this machine has {here}{remedy}")

@@ -5,7 +5,7 @@ import shutil
 import time
 from pathlib import Path
 
-from common.core import files, fingerprints, provenance
+from common.core import files, fingerprints, gpus, provenance
 from common.core.job import processes
 from common.models import adapters
 from common.training import checkpoints
@@ -62,7 +62,7 @@ def run_to_end(job: dict, trainer, started: float, steps: int) -> dict:
     # One process chooses for all: slowly ending processes of an earlier attempt may still replace checkpoints.
     chosen = list(usable_checkpoint(job, steps, trainer.per_process)) if write else [None, []]
     checkpoint, discarded = broadcast_object_list(chosen)
-    attempts = begin_attempt(scratch, checkpoint, discarded, write)
+    attempts = begin_attempt(job, checkpoint, discarded, write)
     measured = measurement.of(job, resumed=bool(checkpoint))
     if measured:
         trainer.add_callback(measured)
@@ -99,11 +99,12 @@ def usable_checkpoint(job: dict, steps: int, per_process: bool = False) -> tuple
     return checkpoint, discarded
 
 
-def begin_attempt(scratch: Path, checkpoint: Path | None, discarded: list[str], write: bool = True) -> dict:
+def begin_attempt(job: dict, checkpoint: Path | None, discarded: list[str], write: bool = True) -> dict:
     """Return the record of the earlier attempts with this one added."""
-    path = scratch / "attempts.json"
+    path = Path(job["params"]["scratch"], "attempts.json")
     attempts = files.read_json(path) if path.exists() else {"started": None, "seconds": [], "resumed_from": []}
     attempts["started"] = attempts["started"] or provenance.now()
+    attempts.setdefault("runs_per_gpu", [1] * len(attempts["seconds"])).append(gpus.runs_per_gpu(job))
     attempts["seconds"].append(0.0)
     if checkpoint:
         attempts["resumed_from"].append(checkpoints.step_of(checkpoint))
@@ -148,6 +149,8 @@ def finish(job: dict, attempts: dict, started: float, device: str, sizes: dict, 
             "adapter_bytes": (record.parent / "last" / adapters.WEIGHTS).stat().st_size,
             **result,
             "seconds": round(sum(attempts["seconds"]), 3),
+            "device_seconds": round(gpus.device_seconds(attempts) * processes(job), 3),
+            "runs_per_gpu": max(attempts["runs_per_gpu"]),
             "peak_memory_bytes": provenance.peak_memory_bytes(device),
             "device": provenance.device_name(device),
             "processes": processes(job),
@@ -182,7 +185,7 @@ def untrained(job: dict, started: float, device: str, parameters: int) -> None:
         return
     scratch = Path(job["params"]["scratch"])
     _, discarded = usable_checkpoint(job, steps=0)
-    attempts = begin_attempt(scratch, None, discarded)
+    attempts = begin_attempt(job, None, discarded)
     for name in set(job["output"]) - {"record"}:
         (scratch / name).mkdir(parents=True, exist_ok=True)
     save_file({}, scratch / "last" / adapters.WEIGHTS, metadata={"format": "pt"})

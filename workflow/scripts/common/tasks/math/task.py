@@ -98,6 +98,11 @@ class Math(Task):
         for run in runs:
             self.check_serving(f"{place}: {run['method']}/{run['variant']}", run)
         compared = self.settings.get("compute", {}).get("runs", [])
+        expect(
+            not compared or self.settings["resources"].get("runs_per_gpu", 1) == 1,
+            f"{place}.resources: expected runs_per_gpu: 1, since table_compute reports times, which a shared GPU "
+            "changes. Set it to 1",
+        )
         for run in compared:
             one_of(f"{place}.compute.runs", "run of the grid", run, grid.names(self.config, self.name))
         for name in sorted(trained):

@@ -23,7 +23,8 @@ sample, needs evaluation mode and unmerged adapters. With λ = ∞ (`apply_GS`),
 from .export import to_lora
 from .official import from_official
 from .penalty import orthogonality_penalty
+from .rewinding import rewind
 from .tuner import install, uninstall
 
 __version__ = "0.1.0"
-__all__ = ["from_official", "install", "orthogonality_penalty", "to_lora", "uninstall"]
+__all__ = ["from_official", "install", "orthogonality_penalty", "rewind", "to_lora", "uninstall"]

@@ -1,4 +1,4 @@
-"""`hra inspect | to-lora | merge`: inspect, export or merge an adapter."""
+"""`hra inspect | to-lora | merge | rewind`: inspect, export, merge or weaken an adapter."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if __name__ == "__main__" and sys.path[0] == os.getcwd():
 
 from safetensors import SafetensorError
 
-from .conversion import merge, to_lora
+from .conversion import merge, rewind, to_lora
 from .display import inspect
 
 
@@ -28,12 +28,14 @@ def build_parser() -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text.partition("\n")[0], description=text)
 
     look, export, fuse = add("inspect", inspect), add("to-lora", to_lora), add("merge", merge)
+    weaken = add("rewind", rewind)
     look.add_argument("adapter", nargs="+", help="folder, or name on the Hugging Face Hub, of up to 8 adapters")
-    for command in (export, fuse):
+    for command in (export, fuse, weaken):
         command.add_argument("adapter", help="folder, or name on the Hugging Face Hub")
     look.add_argument("--png", help="path of the figure (default: the adapter's path with dashes, here)")
-    for command in (export, fuse):
+    for command in (export, fuse, weaken):
         command.add_argument("out", help="folder to write, new or empty")
+    weaken.add_argument("strength", type=float, help="t: 0 is the base model, 1 the adapter as it is")
     for command in (look, export, fuse):
         command.add_argument(
             "--base",
@@ -50,6 +52,8 @@ def main(arguments: list[str] | None = None) -> None:
             inspect(options.adapter, options.png, options.base)
         elif options.command == "to-lora":
             to_lora(options.adapter, options.out, options.base)
+        elif options.command == "rewind":
+            rewind(options.adapter, options.out, options.strength)
         else:
             merge(options.adapter, options.out, options.base)
     except ModuleNotFoundError as error:

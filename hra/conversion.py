@@ -1,4 +1,4 @@
-"""Writing a saved adapter as a LoRA adapter, or merged into its base model."""
+"""Writing a saved adapter as a LoRA adapter, merged into its base model, or at another strength."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import shutil
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
-from peft import PeftModel
+from peft import HRAConfig, PeftConfig, PeftModel
+from peft.utils import load_peft_weights
 
-from .export import DIFFUSERS_FILE
+from .export import DIFFUSERS_FILE, save
 from .export import to_lora as export
 from .loading import find_base, left_out, load
+from .rewinding import power
 
 # Files of tokenizers, processors, feature extractors and chat templates in transformers' model folders.
 PREPROCESSING = (
@@ -66,6 +68,30 @@ def merge(adapter: str, out: str, base: str | None) -> None:
         for source in (found.path, adapter):  # the adapter's own tokenizer is the one that it was trained with
             copy_preprocessing(source, folder, found.revision if source == found.path else None)
     report(folder, f"{name} with {adapter} merged")
+
+
+def rewind(adapter: str, out: str, strength: float) -> None:
+    """Write an adapter with the real power H^t instead of each layer's H, without its base model.
+
+    t between 0 (the base model) and 1 (the adapter as it is) trades what was learned for what is forgotten. A chain
+    with an eigenvalue -1 has no unique power and is refused: an odd r, λ = ∞.
+    """
+    folder = new_folder(out)
+    config = PeftConfig.from_pretrained(adapter)
+    if not isinstance(config, HRAConfig) or config.apply_GS:
+        found = "one with λ = ∞" if isinstance(config, HRAConfig) else config.peft_type.value
+        raise ValueError(f"{adapter}: expected an HRA adapter with finite λ, found {found}")
+    weights = load_peft_weights(adapter, device="cpu")
+    layers = [key for key in weights if key.endswith(".hra_u")]
+    for key in layers:
+        try:
+            weights[key] = power(weights[key], strength)
+        except ValueError as error:
+            raise ValueError(f"{adapter}: {key}: {error}") from None
+    folder.mkdir(parents=True, exist_ok=True)
+    save(folder, config, weights)
+    copy_preprocessing(adapter, folder)
+    report(folder, f"{adapter} at strength {strength:g} on {len(layers)} layers")
 
 
 def new_folder(out: str) -> Path:

@@ -1,0 +1,89 @@
+"""Real powers of a trained rotation: an adapter at a strength between the base model and what was trained.
+
+LoRA's update is scaled by a factor; a scaled I - B Vᵀ would not be orthogonal. H^t moves along the geodesic from I to H
+instead: it turns the same planes, by t times their angles.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from peft.tuners.hra.layer import HRALayer
+from torch import nn
+
+from .reflections import compact, exact
+
+SMALLEST = 1e-6  # radians from 180°, below which the plane of a rotation is rounding noise
+
+
+def power(U: torch.Tensor, t: float) -> torch.Tensor:
+    """Compute unit columns U' whose chain of reflections is H^t, H being the chain of U's (section 3.1, Eq. 3).
+
+    H differs from I only in the span of U, of which Q (n, k) is an orthonormal basis: H = I + Q (A - I) Qᵀ with the
+    orthogonal A = QᵀHQ. The Cayley transform K = (I - A)(I + A)⁻¹ is skew-symmetric, with the eigenvectors of A and the
+    eigenvalues -i tan(θ/2). Each pair ±θ is a plane, which two reflections turn by twice the angle between their
+    vectors. With an odd number of columns, the last one is zero.
+
+    U: (n, r). Returns (n, r) in U's dtype, float64 inside. Raises ValueError if H has the eigenvalue -1 (an odd number
+    of reflections, or an angle of 180°): it has no real power, or no unique one.
+    """
+    if t == 1:
+        return U.clone()
+    W = exact(U)
+    V, B = compact(W)
+    Q = torch.linalg.qr(W).Q
+    eye = torch.eye(Q.shape[1], dtype=Q.dtype, device=Q.device)
+    A = eye - (Q.mT @ B) @ (V.mT @ Q)
+    # The singular values of I + A are 2 cos(θ/2), about π - θ close to 180°.
+    if not A.isfinite().all() or torch.linalg.svdvals(eye + A)[-1] < SMALLEST:
+        raise ValueError(
+            "expected a rotation by angles below 180°, found an eigenvalue of -1 or NaN. An odd number of reflections "
+            "always has an eigenvalue of -1"
+        )
+    K = torch.linalg.solve(eye + A, eye - A)
+    tangents, vectors = torch.linalg.eigh(0.5j * (K - K.mT))
+    planes = Q.shape[1] // 2
+    angles = 2 * tangents[-planes:].clamp(min=0).arctan()
+    x = vectors[:, -planes:]
+    # Two directions of one plane; where the angle is zero, x may be real or imaginary, and any direction will do.
+    p, q = x.real, x.imag
+    p = torch.where(p.norm(dim=0) > 0.5, p, q)
+    p, q = nn.functional.normalize(p, dim=0), math.sqrt(2) * q
+    half = t * angles / 2
+    pairs = torch.stack([half.cos() * p - half.sin() * q, p], dim=-1)  # (k, planes, 2)
+    new = torch.zeros_like(W)
+    new[:, : 2 * planes] = Q @ pairs.flatten(1)
+    return new.to(U.dtype)
+
+
+@torch.no_grad()
+def rewind(model: nn.Module, t: float, adapter_name: str = "default") -> None:
+    """Replace each layer's H by its real power H^t, in place: t = 0 is the base model, 1 the adapter as it is.
+
+    H^t is orthogonal, and (H^s)^t = H^(s t) while s times the largest angle is below 180°. Everything that reads the
+    adapter afterwards (forward passes, merging, `to_lora`, saving) uses H^t. Classifiers and other `modules_to_save`
+    stay as they are.
+
+    model: with this package's or PEFT's own HRA layers. Raises ValueError, before anything has changed, if no layer has
+    the adapter, if it is merged, or if the H of a layer has no unique real power (an odd r, λ = ∞ or an angle of 180°).
+    """
+    layers = {
+        path: layer
+        for path, layer in model.named_modules()
+        if isinstance(layer, HRALayer) and adapter_name in layer.hra_u
+    }
+    if not layers:
+        raise ValueError(f"rewind: expected HRA layers with the adapter {adapter_name!r}, found none")
+    new = {}
+    for path, layer in layers.items():
+        if layer.merged:
+            raise ValueError("rewind: expected an unmerged adapter; call `unmerge_adapter()` first")
+        try:
+            if layer.hra_apply_GS[adapter_name]:
+                raise ValueError("expected a rotation, found λ = ∞ (`apply_GS`), whose H is symmetric")
+            new[path] = power(layer.hra_u[adapter_name], t)
+        except ValueError as error:
+            raise ValueError(f"rewind: {path}: {error}") from None
+    for path, U in new.items():
+        layers[path].hra_u[adapter_name].copy_(U)

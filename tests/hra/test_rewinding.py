@@ -1,0 +1,195 @@
+"""Real powers of a chain of reflections: identities in float64, and whole models at a strength."""
+
+import copy
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from peft import HRAConfig, PeftModel, get_peft_model
+from torch import nn
+
+import hra
+from hra.__main__ import main
+from hra.reflections import compact
+from hra.rewinding import power
+
+
+def dense(U):
+    V, B = compact(U)
+    return torch.eye(U.shape[0], dtype=U.dtype) - B @ V.mT
+
+
+def chain(n, r, seed, spread):
+    """Draw pairs of columns that differ by `spread`, as after training from the paired initialisation."""
+    generator = torch.Generator().manual_seed(seed)
+    halves = torch.randn(n, r // 2, dtype=torch.float64, generator=generator).repeat_interleave(2, 1)
+    return halves + spread * torch.randn(n, r, dtype=torch.float64, generator=generator)
+
+
+chains = st.builds(
+    chain, n=st.integers(8, 24), r=st.sampled_from([2, 4, 6, 8]), seed=st.integers(0, 10**6), spread=st.floats(0, 0.5)
+)
+strengths = st.floats(0, 1)
+
+
+def close(left, right):
+    torch.testing.assert_close(left, right, rtol=0, atol=1e-9)
+
+
+@given(chains, strengths)
+@settings(deadline=None, max_examples=60)
+def test_a_power_is_orthogonal_and_turns_the_same_planes(U, t):
+    H, part = dense(U), dense(power(U, t))
+    close(part @ part.mT, torch.eye(len(U), dtype=U.dtype))
+    close(part @ H, H @ part)
+
+
+@given(chains, strengths, strengths)
+@settings(deadline=None, max_examples=60)
+def test_powers_multiply_like_numbers(U, s, t):
+    close(dense(power(U, s)) @ dense(power(U, t)), dense(power(U, s + t)))
+    close(dense(power(power(U, s), t)), dense(power(U, s * t)))
+
+
+@given(chains)
+@settings(deadline=None, max_examples=30)
+def test_the_ends_and_the_inverse(U):
+    eye = torch.eye(len(U), dtype=U.dtype)
+    close(dense(power(U, 0)), eye)
+    assert power(U, 1).equal(U)
+    close(dense(power(U, 1 - 1e-12)), dense(U))
+    close(dense(power(U, -1)), dense(U).mT)
+    half = dense(power(U, 0.5))
+    close(half @ half, dense(U))
+
+
+def test_angles_are_multiplied():
+    angle = 1.2  # of the rotation in the plane of the first two axes: twice that between the vectors
+    U = torch.zeros(5, 2, dtype=torch.float64)
+    U[0, 0] = 1
+    U[:2, 1] = torch.tensor([math.cos(angle / 2), math.sin(angle / 2)], dtype=U.dtype)
+    for t in (0.25, 0.5, 2):
+        cosine = math.cos(t * angle)
+        close(dense(power(U, t)).diagonal(), torch.tensor([cosine, cosine, 1, 1, 1], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1.0, 1e6])
+def test_lengths_equal_planes_and_zero_columns(scale):
+    U = chain(12, 6, 0, 0.3)
+    U[:, 4:] = 0  # I
+    U[6:, :4], U[:6, 2:4] = 0, 0
+    U[6:, 2:4] = U[:6, :2]  # the same angle in another plane
+    half = dense(power(scale * U, 0.5))
+    close(half @ half, dense(U))
+
+
+def test_more_columns_than_dimensions():
+    U = chain(4, 6, 1, 0.2)
+    half = dense(power(U, 0.5))
+    close(half @ half, dense(U))
+
+
+@pytest.mark.parametrize(
+    "U",
+    [chain(10, 8, 0, 0.3)[:, :5], torch.eye(6, dtype=torch.float64)[:, :2], torch.full((6, 2), torch.nan).double()],
+    ids=["odd", "180 degrees", "NaN"],
+)
+def test_without_a_unique_real_power_it_is_refused(U):
+    with pytest.raises(ValueError, match="eigenvalue of -1"):
+        power(U, 0.5)
+
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.linear = nn.Conv2d(3, 4, 3), nn.Linear(4, 6)
+
+    def forward(self, x):
+        return self.linear(self.conv(x).mean((2, 3)))
+
+
+def adapted(spread=0.3, **options):
+    torch.manual_seed(0)
+    model = get_peft_model(Model().double(), HRAConfig(r=4, target_modules=["conv", "linear"], **options))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "hra_u" in name:
+                parameter += spread * torch.randn_like(parameter)
+    return model.eval()
+
+
+@pytest.fixture
+def x():
+    return torch.randn(5, 3, 6, 6, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("ours", [True, False], ids=["ours", "PEFT's"])
+def test_a_model_at_a_strength(x, ours):
+    (hra.install if ours else hra.uninstall)()
+    model = adapted()
+    full, base = model(x), model.get_base_model()
+    with model.disable_adapter():
+        start = model(x)
+    weight = base.linear.base_layer.weight
+    H = dense(base.linear.hra_u["default"].detach())
+    hra.rewind(model, 0.5)
+    half = model(x)
+    assert not torch.allclose(half, full) and not torch.allclose(half, start)
+    H_half = dense(base.linear.hra_u["default"].detach())
+    close(weight @ H_half @ H_half, weight @ H)
+    hra.rewind(model, 2)
+    close(model(x), full)
+    hra.rewind(model, 0)
+    close(model(x), start)
+
+
+def test_files_merging_and_lora_have_the_strength(x, tmp_path):
+    hra.install()
+    model = adapted()
+    hra.rewind(model, 0.25)
+    expected = model(x)
+    model.save_pretrained(tmp_path / "adapter")
+    torch.manual_seed(0)
+    close(PeftModel.from_pretrained(Model().double(), tmp_path / "adapter").eval()(x), expected)
+    hra.to_lora(model, tmp_path / "lora")
+    torch.manual_seed(0)
+    close(PeftModel.from_pretrained(Model().double(), tmp_path / "lora").eval()(x), expected)
+    close(copy.deepcopy(model).merge_and_unload()(x), expected)
+
+
+def test_what_cannot_be_rewound_changes_nothing(x):
+    hra.install()
+    model = adapted()
+    with pytest.raises(ValueError, match="adapter 'other', found none"):
+        hra.rewind(model, 0.5, "other")
+    before = model(x)
+    with torch.no_grad():
+        model.get_base_model().linear.hra_u["default"].copy_(torch.eye(4))
+    expected = model(x)
+    with pytest.raises(ValueError, match=r"linear: expected a rotation by angles below 180"):
+        hra.rewind(model, 0.5)
+    assert model(x).equal(expected) and not expected.equal(before)
+    model.merge_adapter()
+    with pytest.raises(ValueError, match="unmerged"):
+        hra.rewind(model, 0.5)
+    with pytest.raises(ValueError, match="λ = ∞"):
+        hra.rewind(adapted(apply_GS=True), 0.5)
+
+
+def test_the_command_writes_an_adapter_at_a_strength(x, tmp_path, capsys):
+    hra.install()
+    model = adapted()
+    model.save_pretrained(tmp_path / "adapter")
+    main(["rewind", str(tmp_path / "adapter"), str(tmp_path / "half"), "0.5"])
+    assert capsys.readouterr().out.startswith(f"wrote {tmp_path}/half: {tmp_path}/adapter at strength 0.5 on 2 layers")
+    hra.rewind(model, 0.5)
+    torch.manual_seed(0)
+    close(PeftModel.from_pretrained(Model().double(), tmp_path / "half").eval()(x), model(x))
+    with pytest.raises(SystemExit, match="expected a new or empty folder"):
+        main(["rewind", str(tmp_path / "adapter"), str(tmp_path / "half"), "0.25"])
+    adapted(apply_GS=True).save_pretrained(tmp_path / "infinite")
+    with pytest.raises(SystemExit, match=r"hra rewind: .*finite λ, found one with λ = ∞"):
+        main(["rewind", str(tmp_path / "infinite"), str(tmp_path / "quarter"), "0.25"])
+    assert not (tmp_path / "quarter").exists()

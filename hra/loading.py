@@ -15,7 +15,7 @@ from typing import Any
 
 from huggingface_hub import hf_hub_download
 from peft import PeftConfig, PeftModel, get_peft_model_state_dict
-from peft.utils import load_peft_weights
+from peft.utils import CONFIG_NAME, load_peft_weights
 from torch import nn
 
 from .export import PREFIX, State
@@ -31,6 +31,7 @@ AUTO_CLASSES = {
     "TOKEN_CLS": "AutoModelForTokenClassification",
 }
 LABELS = re.compile(r"\.(?:classifier|score)(?:\.out_proj)?\.weight$")  # its rows are the labels
+HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 PIPELINE_FILE = "model_index.json"
 
 
@@ -60,9 +61,10 @@ class Base:
             if Path(self.path).is_dir():
                 raise
             reason = str(error).partition("\n")[0]
+            on_hub = f", and on the Hub: {reason}" if HUB_NAME.fullmatch(self.path) else "."
             raise ValueError(
                 f"base model {self.path}: expected a folder or the name of a model on the Hugging Face Hub, found no "
-                f"folder {Path(self.path).resolve()}, and on the Hub: {reason} Correct --base."
+                f"folder {Path(self.path).resolve()}{on_hub} Correct --base."
             ) from error
         return model, set(info["missing_keys"])
 
@@ -82,12 +84,15 @@ def quiet() -> Iterator[None]:
 def find_base(adapter: str, base: str | None) -> Base:
     """Find an adapter's base model: the one that it names, or `base`, which may be a diffusers pipeline.
 
-    Raises ValueError if the adapter does not name its base model, or not its class in transformers or diffusers.
+    Raises ValueError if the adapter does not name its base model, or not its class in transformers or diffusers, and if
+    the base model is itself an adapter.
     """
     config = PeftConfig.from_pretrained(adapter)
     path = base or config.base_model_name_or_path
     if not path:
         raise ValueError(f"{adapter} does not name its base model: pass --base")
+    if (Path(path) / CONFIG_NAME).is_file():
+        raise ValueError(f"base model {path}: expected a model, found an adapter. Correct --base.")
     revision = None if base else config.revision
     if config.task_type in AUTO_CLASSES:
         cls = getattr(importlib.import_module("transformers"), AUTO_CLASSES[config.task_type])

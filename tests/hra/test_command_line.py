@@ -104,15 +104,26 @@ def test_existing_files_are_not_overwritten(saved, command):
     main([command, str(folder / "adapter"), str(folder / "out")])
 
 
-@pytest.mark.parametrize("base", ["../models/base", "models/base", "base"])
+@pytest.mark.parametrize("base", ["../models/base", "my/models/base", "models/base", "base"])
 @pytest.mark.parametrize("command", ["to-lora", "merge"])
 def test_a_base_model_that_does_not_exist_is_named_with_its_folder(saved, monkeypatch, command, base):
     folder, _ = saved
     (folder / "here").mkdir()
     monkeypatch.chdir(folder / "here")
-    message = rf"base model {base}: expected a folder or .*found no folder {(folder / 'here' / base).resolve()}, and on"
-    with pytest.raises(SystemExit, match=message):
+    message = (
+        rf"base model {base}: expected a folder or .*found no folder {(folder / 'here' / base).resolve()}[,.] .*base\.$"
+    )
+    with pytest.raises(SystemExit, match=message) as raised:
         main([command, str(folder / "adapter"), "out", "--base", base])
+    assert ("on the Hub: " in str(raised.value)) == (base in ("models/base", "base")) and "Repo id" not in str(
+        raised.value
+    )
+
+
+def test_an_adapter_is_no_base_model(saved):
+    folder, _ = saved
+    with pytest.raises(SystemExit, match=r"base model .*/adapter: expected a model, found an adapter\. Correct --base"):
+        main(["merge", str(folder / "adapter"), str(folder / "out"), "--base", str(folder / "adapter")])
 
 
 @pytest.fixture

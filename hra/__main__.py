@@ -57,7 +57,9 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             merge(options.adapter, options.out, options.base)
     except ModuleNotFoundError as error:
-        sys.exit(f"hra {options.command}: {error}; install it with `pip install 'hra[cli]'`")
+        library = str(error.name).partition(".")[0]
+        package = "'hra[cli]'" if library in ("rich", "matplotlib") else library
+        sys.exit(f"hra {options.command}: {error}; install it with `pip install {package}`")
     except pickle.UnpicklingError:  # its own message advises executing the file's contents
         sys.exit(
             f"hra {options.command}: expected weights, found other objects in a file of {options.adapter} or "

@@ -42,7 +42,8 @@ def to_lora(adapter: str, out: str, base: str | None) -> None:
 def merge(adapter: str, out: str, base: str | None) -> None:
     """Write the base model with the adapter merged into its weights.
 
-    A model of transformers gets its tokenizer, processor and chat template, the adapter's own if it has some. If the
+    The merged weights have the dtype of the base model's files; those of diffusers' models are float32. A model of
+    transformers gets its tokenizer, processor and chat template, the adapter's own if it has some. If the
     base model is a diffusers pipeline, the complete pipeline is written. The last line of the output lists what was
     written.
     """

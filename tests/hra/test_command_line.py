@@ -120,6 +120,20 @@ def test_a_base_model_that_does_not_exist_is_named_with_its_folder(saved, monkey
     )
 
 
+@pytest.mark.parametrize(("library", "package"), [("rich", "'hra[cli]'"), ("diffusers", "diffusers")])
+def test_a_library_that_is_not_installed_is_named_with_its_package(saved, monkeypatch, library, package):
+    folder, _ = saved
+    mapping = write_mapping(folder / "unet", "diffusers", "UNet2DModel")
+    command = (
+        ["inspect", str(folder / "adapter")] if library == "rich" else ["merge", str(mapping), str(folder / "out")]
+    )
+    for name in [name for name in sys.modules if name.partition(".")[0] == library]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(SystemExit, match=rf"{library}.*; install it with `pip install {re.escape(package)}`"):
+        main(command)
+
+
 def test_an_adapter_is_no_base_model(saved):
     folder, _ = saved
     with pytest.raises(SystemExit, match=r"base model .*/adapter: expected a model, found an adapter\. Correct --base"):

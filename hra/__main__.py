@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
             f"hra {options.command}: a .safetensors file of {options.adapter} or of its base model is "
             f"truncated or corrupted ({error}). Copy or download it again."
         )
-    except (TypeError, ValueError, OSError) as error:  # TypeError: merging into a quantised layer
+    except (TypeError, NotImplementedError, ValueError, OSError) as error:  # the first two: layers that do not merge
         sys.exit(f"hra {options.command}: {error}")
 
 

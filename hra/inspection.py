@@ -67,7 +67,7 @@ def measure_update(name: str, layer: Any) -> dict[str, Any]:
     `stretch` is the largest change of a singular value, max |σ_i(W') - σ_i(W)| / σ_1(W): 0 for a rotation such as
     HRA's. `spectrum` and `base_spectrum` are the singular values of ΔW and W, divided by σ_1(W).
 
-    Raises TypeError if the weight is quantised.
+    Raises TypeError if the weight is quantised, or the method does not merge into weights.
     """
     if not is_plain(layer.get_base_layer().weight):
         raise TypeError(
@@ -76,7 +76,10 @@ def measure_update(name: str, layer: Any) -> dict[str, Any]:
         )
     layer = copy.deepcopy(layer).float()  # rounding the sum to 16 bits would hide small updates
     before = _matrix(layer.get_base_layer())
-    layer.merge()
+    try:
+        layer.merge()
+    except NotImplementedError as error:
+        raise TypeError(f"{name} cannot be measured: its method does not merge into the weight. {error}") from error
     after = _matrix(layer.get_base_layer())  # some methods exchange the base layer
     values, merged, update = (torch.linalg.svdvals(one) for one in (before, after, after - before))
     cosines = nn.functional.cosine_similarity(before.double(), after.double()).clamp(-1, 1)

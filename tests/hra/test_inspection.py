@@ -229,6 +229,11 @@ def test_what_cannot_be_measured_is_an_error(llama, monkeypatch):
     save("prompt", PromptTuningConfig(num_virtual_tokens=3))
     with pytest.raises(SystemExit, match="prompt: expected an adapter that changes weights of the base model"):
         main(["inspect", "prompt"])
+    save("activated", LoraConfig(r=2, alora_invocation_tokens=[1]))
+    with pytest.raises(
+        SystemExit, match=r"q_proj cannot be measured: its method does not merge.*aLoRA does not support"
+    ):
+        main(["inspect", "activated"])
     with pytest.raises(SystemExit, match="expected at most 8 adapters, found 9"):
         main(["inspect", *(["prompt"] * 9)])
 

@@ -14,7 +14,7 @@ from common import methods, tasks
 from common.core import grid
 from common.core.errors import JobError
 from common.planning import config_validation, expected_runs, finished_downloads, finished_shards, gpu_resources, plan
-from common.planning import preflight, slurm
+from common.planning import preflight, recorded_inputs, slurm
 
 try:
     config_validation.check(config)

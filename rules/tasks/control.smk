@@ -2,12 +2,13 @@
 # In:  manifests of the models, the dataset's archives and the initial adapter.
 # Out: resources/hints/{dataset}.manifest.json, and next to it {split}.arrow: images, prompts, control images and annotations,
 #      cropped and resized to the task's resolution. Archives are read in place; these files contain everything a run needs.
+#      resources/latents/{dataset}.manifest.json, and next to it train.npy: the training images as the VAE encodes them.
 #      RUN/train.json, RUN/last (the adapter with its hint encoder), EVAL/images.tar, EVAL/metrics.json;
 #      results/sheets/control_{dataset}.png: control image, real image and generated images (target `control_sheets`).
 #      On request, 4 GB each: official.ckpt or official.safetensors next to an initial adapter or a run's weights, a complete
 #      Stable Diffusion as a single-file checkpoint in the layout of the official control scripts:
 #      snakemake --cores 1 results/control/ade20k/hra/r8/seed0/official.ckpt
-# Steps: hints; train, generate, gather, evaluate; sheet; export_augmented, export_run.
+# Steps: hints; latents; train, generate, gather, evaluate; sheet; export_augmented, export_run.
 
 
 localrules:
@@ -45,10 +46,43 @@ rule hints:
         "../../workflow/scripts/draw_hints.py"
 
 
+rule latents:
+    input:
+        model=lambda wc: f"<resources>/models/{config['tasks']['control']['model']}.manifest.json",
+        dataset="<resources>/hints/{dataset}.manifest.json",
+    output:
+        manifest="<resources>/latents/{dataset}.manifest.json",
+    log:
+        "<logs>/latents/{dataset}.log",
+    benchmark:
+        "<resources>/latents/{dataset}.benchmark.tsv"
+    conda:
+        "../../envs/hra.yaml"
+    threads: lambda wc: config["tasks"]["control"]["latents"]["resources"]["threads"]
+    resources:
+        nodes=1,
+        gpu=lambda wc: config["tasks"]["control"]["latents"]["resources"]["gpu"],
+        mem_mb=lambda wc, attempt: grid.resource(
+            config["tasks"]["control"]["latents"]["resources"], "mem_mb", None, attempt
+        ),
+        runtime=lambda wc: config["tasks"]["control"]["latents"]["resources"]["runtime"],
+    params:
+        device=lambda wc: config["tasks"]["control"]["latents"]["resources"].get("device"),
+        scratch=f"{config['pathvars']['scratch']}/latents/{{dataset}}",
+    script:
+        "../../workflow/scripts/encode_latents.py"
+
+
 use rule train as train_control with:
     input:
         model=task_model,
         dataset="<resources>/hints/{dataset}.manifest.json",
+        latents=lambda wc: recorded_inputs.kept(
+            workflow,
+            f"{RUN}/train.json".format(**wc),
+            f"{config['pathvars']['resources']}/latents/{wc.dataset}.manifest.json",
+            TASKS["control"].caches_latents(run_name(wc)),
+        ),
         augmented="<resources>/augmented/{task}/{method}/{variant}/seed{seed}/manifest.json",
     wildcard_constraints:
         task="control",

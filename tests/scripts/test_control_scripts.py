@@ -12,138 +12,30 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-import augment
 import download
 import draw_hints
-import evaluate_control
 import export_checkpoint
-import gather_images
-import generate_control
-import rule_jobs
 import sheet as sheet_script
-import train_control
 from common.core import files, predictions
 from common.core.errors import JobError
-from common.data import images
 from common.evaluators import registry
 from common.tasks.control import data as control_data
 from common.tasks.control import hint_source
 from common.tasks.control.items import BENCHMARK
-from controlled import MODEL, SAMPLING, SETTINGS, SIDE, unet_method
+from control_jobs import EVALUATORS, KINDS, ROWS, Run, draw, entry, prepared
+from controlled import MODEL, SIDE, unet_method
 from saved_states import check_same, stop_after
-from support import downloaded
-
-ROWS = {"train": 8, "validation": 5}
-SOURCE = {"kind": "init", "generator": "common.demo.scene_controls:write", "rows": ROWS, "seed": 0}
-KINDS = {"canny": None, "segmentation": ("classes", "png"), "landmarks": ("object-points", "txt")}
-EVALUATORS = {
-    "canny": [{"name": "canny", "kind": "canny"}],
-    "segmentation": [{"name": "classes", "kind": "common.demo.scene_controls:ObjectMask"}],
-    "landmarks": [{"name": "points", "kind": "common.demo.scene_controls:ObjectPoints"}],
-}
-
-
-def entry(hint: str) -> dict:
-    splits = {}
-    for split in ROWS:
-        splits[split] = {"prompts": f"{split}.jsonl", "image": f"scenes.zip:{split}/color/{{key}}.png"}
-        if kind := KINDS[hint]:
-            folder, ending = ("classes" if kind[0] == "classes" else "points"), kind[1]
-            place = f"scenes.zip:{split}/{folder}/{{key}}.{ending}"
-            splits[split]["annotation"] = {"kind": kind[0], "place": place}
-    return {"hint": hint, "splits": splits, "rows": ROWS, "resolution": SIDE}
 
 
 @pytest.fixture(scope="module")
 def resources(tmp_path_factory) -> dict[str, str]:
-    """Provide manifests of the model, of the archives, and per control signal of the control images."""
-    root = tmp_path_factory.mktemp("resources")
-    found = downloaded(
-        root, {"kind": "local", "path": str(MODEL)}, "control/scenes", {"source": SOURCE, "archives": True}
-    )
-    for hint in KINDS:
-        found[hint] = str(root / f"{hint}.manifest.json")
-        job = {"input": {"dataset": found["dataset"]}, "output": {"manifest": found[hint]}}
-        draw_hints.main(job | {"params": {"dataset": entry(hint)}, "threads": 2})
-    return found
+    return prepared(tmp_path_factory.mktemp("resources"))
 
 
 @pytest.fixture(autouse=True)
 def fresh_accelerator():
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
-
-
-class Run:
-    def __init__(self, folder: Path, resources: dict, method: dict, hint: str = "canny", **settings):
-        self.folder, self.resources, self.method, self.hint = folder, resources, method, hint
-        defaults = {"shuffle": True, "prompt_dropout": 0.0, "ema": None}
-        self.settings = {name: value for name, value in SETTINGS.items() if name != "max_steps"} | defaults | settings
-        self.record, self.weights = folder / "run/train.json", folder / "run/last/adapter_model.safetensors"
-        self.images = folder / "run/validation/images.tar"
-
-    def job(self, rule: str, input: dict, output: dict, **params) -> dict:
-        wildcards = {"task": "control", "dataset": self.hint, "method": self.method["kind"], "variant": "v"}
-        wildcards |= {"seed": "0", "benchmark": "validation"}
-        defaults = {"method": self.method, "task_version": 1, "device": "cpu", "scratch": str(self.folder / "scratch")}
-        return rule_jobs.build(rule, self.folder, wildcards, input, output, params, defaults)
-
-    def augment(self) -> dict:
-        manifest, own = self.folder / "augmented/manifest.json", {"architecture": "controlled", "head": []}
-        given = {"model": self.resources["model"]}
-        job = self.job("augment", given, {"manifest": manifest}, precision="float32", seed="0", **own)
-        augment.main(job)
-        return files.read_json(manifest)
-
-    def train(self) -> dict:
-        augmented = str(self.folder / "augmented/manifest.json")
-        output = {"record": self.record, "last": self.weights}
-        settings = {"hyperparameters": self.settings, "preset": "test", "model_name": "tiny", "resolution": SIDE}
-        given = {"model": self.resources["model"], "dataset": self.resources[self.hint], "augmented": augmented}
-        train_control.main(self.job("train_control", given, output, **settings))
-        return files.read_json(self.record)
-
-    def generate(self, shard: int = 0, of: int = 1, **sampling) -> str:
-        path = self.folder / f"run/validation/shard{shard}-of-{of}.tar"
-        job = self.job(
-            "generate_control",
-            {
-                "record": str(self.record),
-                "last": str(self.weights),
-                "model": self.resources["model"],
-                "dataset": self.resources[self.hint],
-            },
-            {"shard": path},
-            sampling=SAMPLING | {"prompt_suffix": ", ", "inference_steps": 2} | sampling,
-            finished=str(self.folder / "scratch/finished"),
-        )
-        job["wildcards"] |= {"shard": str(shard), "n_shards": str(of)}
-        generate_control.main(job)
-        return str(path)
-
-    def gather(self, shards: list[str]) -> list[images.Picture]:
-        given = {"shards": shards, "dataset": self.resources[self.hint]}
-        job = self.job("gather_control", given, {"images": self.images}, steps=[], prompts=[], images=1)
-        gather_images.main(job)
-        return list(images.unpack(self.images))
-
-    def evaluate(self, **changes) -> dict:
-        folder = self.folder / "run/validation"
-        output = {"metrics": folder / "metrics.json", "predictions": folder / "predictions.jsonl.gz"}
-        pictures = [] if self.method["kind"] == "reference" else str(self.images)
-        job = self.job(
-            "evaluate_control",
-            {
-                "record": str(self.record),
-                "images": pictures,
-                "dataset": self.resources[self.hint],
-                "models": [],
-            },
-            output,
-            evaluators=EVALUATORS[self.hint],
-        )
-        evaluate_control.main(job | changes)
-        return files.read_json(output["metrics"])
 
 
 def test_a_state_of_another_rate_or_other_hints_is_set_aside(resources, tmp_path):
@@ -267,10 +159,9 @@ def test_an_edited_hint_function_and_a_run_on_the_old_hints(resources, tmp_path,
         source.write_text(f"def draw(image, annotation):\n    return {body}\n")
         monkeypatch.delitem(sys.modules, "inverted_hints", raising=False)
         dataset = entry("canny") | {"hint": name, "source_sha256": hint_source.sha256(name)}
-        job = {"input": {"dataset": resources["dataset"]}, "output": {"manifest": str(manifest)}, "threads": 1}
-        draw_hints.main(job | {"params": {"dataset": dataset}})
+        draw_hints.main(draw(resources["dataset"], manifest, dataset))
         with pytest.raises(JobError, match=r"inverted_hints:draw: expected the source with SHA-256 000000000000…"):
-            draw_hints.main(job | {"params": {"dataset": dataset | {"source_sha256": "0" * 64}}})
+            draw_hints.main(draw(resources["dataset"], manifest, dataset | {"source_sha256": "0" * 64}))
         return files.read_json(manifest)["sha256"]
 
     first = drawn("image")

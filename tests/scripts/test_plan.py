@@ -117,6 +117,19 @@ def test_control_images_are_copies_of_the_archives(here):
     assert disk.estimate(config, jobs).folders["resources"]["control images"] == 22e9
 
 
+def test_latents_are_one_file_per_dataset_and_a_job_on_a_gpu(here):
+    config = paper_config()
+    control = tasks.load(config)["control"]
+    jobs = [Job("latents", {"dataset": name}, [f"resources/latents/{name}.manifest.json"], "log") for name in ("coco",)]
+    each = 2 * 4 * 64 * 64 * 4  # mean and standard deviation of 4 × 64 × 64 latents in float32
+    assert disk.estimate(config, jobs).folders == {"resources": {"latents": 118287 * each}}
+    assert gpu_hours.work({"control": control}, "latents", {"dataset": "coco"}) == 118287
+    guess = gpu_hours.stated({"control": control}, Job("latents", {"dataset": "coco"}, [], "log", gpus=1, work=118287))
+    assert guess == 118287 / config["tasks"]["control"]["latents"]["resources"]["rows_per_second"]
+    here("resources/latents/coco.manifest.json", {"files": {"train.npy": {"bytes": 15e9}}})
+    assert disk.estimate(config, jobs).folders == {"resources": {"latents": 15e9}}
+
+
 def test_generated_images_are_counted_where_they_are_kept(here):
     config = paper_config()
     nouns = {"noun": "dog"}

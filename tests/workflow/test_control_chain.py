@@ -56,6 +56,7 @@ TINY = {
             "resolution": SIDE,
             "resources": RESOURCES,
             "hints": {"resources": RESOURCES},
+            "latents": {"cache": True, "resources": RESOURCES},
             "generation": {
                 "shards": 2,
                 "batch_size": 1,
@@ -119,3 +120,4 @@ def test_from_archives_to_table_and_sheet_with_a_killed_shard(fresh, tmp_path):
     left = sorted(path.name for path in (project.folder / "results/control").rglob("*") if path.suffix == ".tar")
     assert left == ["images.tar"]
     assert not list((project.folder / "resources").rglob("*.png"))  # archives and hints are few files
+    assert [path.name for path in (project.folder / "resources/latents/scenes").iterdir()] == ["train.npy"]

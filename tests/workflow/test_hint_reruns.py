@@ -1,4 +1,7 @@
-"""Reruns of control images, by dry run: an edited hint function is computed again, and all that was trained on it."""
+"""Reruns of control images, by dry run: an edited hint function is computed again, and all that was trained on it.
+
+The finished project was trained without cached latents, as before these existed.
+"""
 
 import pytest
 
@@ -21,6 +24,7 @@ tasks:
     version: 1
     grid: [{runs: [hra/r8], datasets: [depth], seeds: [0]}]
     resources: {gpu: 0, threads: 1, mem_mb: 1000, runtime: 10}
+    latents: {cache: false, resources: {gpu: 0, threads: 1, mem_mb: 1000, runtime: 10}}
     generation: {shards: 1}
     columns: [{name: IoU, dataset: depth, benchmark: validation, metric: canny_iou}]
     figures: {parameters: [IoU], lambda: []}
@@ -57,6 +61,15 @@ def test_an_edited_hint_function_plans_hints_and_all_that_follows(done):
     assert planned.keys() == {
         "hints", "train_control", "generate_control", "gather_control", "evaluate_control", "runs", "table"
     }  # fmt: skip
+
+
+def test_cached_latents_repeat_no_finished_run(done):
+    done.change("control.yaml", "cache: false", "cache: true")
+    assert done.plan(TABLE, config="control.yaml") == {}
+    done.change("control.yaml", "seeds: [0]", "seeds: [0, 1]")
+    planned = done.plan(TABLE, config="control.yaml")
+    assert planned["latents"] == {"dataset=depth"} and "hints" not in planned
+    assert planned["train_control"] == {"task=control dataset=depth method=hra variant=r8 seed=1"}
 
 
 def test_a_bumped_task_version_plans_hints(done):

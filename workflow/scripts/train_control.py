@@ -28,10 +28,13 @@ def main(job: dict) -> None:
     from transformers import set_seed
 
     from common.tasks.control import data as control_data
+    from common.tasks.control import latents
     from common.tasks.control import model as control_model
     from common.tasks.control import training as control_training
 
     rows = control_data.opened(job["input"]["dataset"], "train")
+    if job["input"]["latents"]:
+        rows = latents.opened(job["input"]["latents"], job["input"]["model"], job["input"]["dataset"], rows)
     settings = control_training.schedule(params["hyperparameters"], len(rows))
     augmented = manifests.folder(job["input"]["augmented"])
     set_seed(seed)  # for what is not part of the initial adapter: a ControlNet's hint encoder

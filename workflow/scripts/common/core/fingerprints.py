@@ -7,8 +7,9 @@ from pathlib import Path
 from common.core import files, provenance
 from common.core.job import processes
 
-# Params that do not change results: names, folders, and the device, which affects rounding only.
-NEUTRAL = ("preset", "model_name", "scratch", "device")
+# Params and inputs that do not change results: names, folders, and what affects rounding only: the device, and latents
+# that were encoded earlier.
+NEUTRAL = ("preset", "model_name", "scratch", "device", "latents")
 PACKAGES = ("torch", "peft", "transformers", "diffusers")
 
 
@@ -25,7 +26,7 @@ def of_training(job: dict, steps: int, per_process: bool) -> dict:
     content = {key: value for key, value in job["params"].items() if key not in NEUTRAL}
     content |= {"seed": int(job["wildcards"]["seed"]), "steps": steps}
     content |= {"processes": processes(job)} if per_process else {}
-    content["inputs"] = {name: of_input(path) for name, path in job["input"].items() if path}
+    content["inputs"] = {name: of_input(path) for name, path in job["input"].items() if path and name not in NEUTRAL}
     content["versions"] = {name: ".".join(provenance.version(name).split(".")[:2]) for name in PACKAGES}
     return json.loads(json.dumps(content))
 

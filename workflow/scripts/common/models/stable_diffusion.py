@@ -55,6 +55,17 @@ def to_tensor(image: Image):
     return torch.from_numpy(numpy.asarray(image).copy()).permute(2, 0, 1).float()
 
 
+def posterior(vae, pixels):
+    """Return mean and standard deviation, (N, 2, channels, height, width), of the VAE's posterior.
+
+    `pixels`: (N, 3, height, width), −1 to 1, for latents that are smaller by the VAE's scale.
+    """
+    import torch
+
+    found = vae.encode(pixels).latent_dist
+    return torch.stack([found.mean, found.std], 1)
+
+
 class TextEncoder:
     """Text embeddings of prompts for the UNet's cross-attention: (prompts, tokens, width)."""
 

@@ -140,8 +140,8 @@ class Trainer:
     def errors(self, parts: list[dict], context: torch.Tensor, **conditions) -> torch.Tensor:
         """Return the mean squared error, (parts,), of the noise (or velocity) predicted by the model for each part.
 
-        A part has `pixels`, (3, height, width) in −1 to 1, and a `generator`. `context`: (parts, tokens, width).
-        `conditions`: additional arguments of the model.
+        A part has a `generator`, and either `pixels`, (3, height, width) in −1 to 1, or `posterior`, see `encode`.
+        `context`: (parts, tokens, width). `conditions`: additional arguments of the model.
         """
         latents = self.encode(parts)
         noise = torch.stack([torch.randn(latents.shape[1:], generator=part["generator"]) for part in parts])
@@ -156,11 +156,18 @@ class Trainer:
 
     @torch.no_grad()
     def encode(self, parts: list[dict]) -> torch.Tensor:
-        """Sample latents from the VAE's posterior in float32, since half precision overflows in some VAEs."""
-        pixels = torch.stack([part["pixels"] for part in parts]).to(self.device)
-        posterior = self.vae.encode(pixels).latent_dist
-        noise = torch.stack([torch.randn(posterior.mean.shape[1:], generator=part["generator"]) for part in parts])
-        return (posterior.mean + posterior.std * noise.to(self.device)) * self.vae.config.scaling_factor
+        """Sample latents from the VAE's posterior in float32, since half precision overflows in some VAEs.
+
+        `posterior`: its mean and standard deviation, (2, channels, height, width), instead of the pixels.
+        """
+        if "posterior" in parts[0]:
+            posterior = torch.stack([part["posterior"] for part in parts]).to(self.device)
+        else:
+            pixels = torch.stack([part["pixels"] for part in parts]).to(self.device)
+            posterior = stable_diffusion.posterior(self.vae, pixels)
+        mean, std = posterior.unbind(1)
+        noise = torch.stack([torch.randn(mean.shape[1:], generator=part["generator"]) for part in parts])
+        return (mean + std * noise.to(self.device)) * self.vae.config.scaling_factor
 
     def save(self, folder: Path, start: Path | None = None) -> None:
         """Call adapters.save, with the EMA weights if `ema` is set."""

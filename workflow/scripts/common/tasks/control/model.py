@@ -91,6 +91,11 @@ def checked_tensor(picture: Image, side: int, what: str) -> torch.Tensor:
     return stable_diffusion.to_tensor(picture)
 
 
+def pixels(picture: Image, side: int, what: str) -> torch.Tensor:
+    """Convert to (3, side, side), −1 to 1, as the VAE expects; errors as in `checked_tensor`."""
+    return checked_tensor(picture, side, what) / 127.5 - 1
+
+
 def autoencoder_scale(folder: Path) -> int:
     """Return the number of pixels per latent position along a side."""
     from diffusers import AutoencoderKL

@@ -10,7 +10,7 @@ from common.tasks.control import hint_source
 from common.tasks.control.items import BENCHMARK
 
 HINT_BYTES = 0.1  # per pixel: edges as PNG; segmentation maps and landmarks take less
-
+LATENT_BYTES = 0.5  # per pixel: with Stable Diffusion's VAE, 2 × 4 channels in float32 per 8 × 8 pixels
 
 FACE_POINTS, OBJECT_POINTS = 68, 5
 
@@ -23,7 +23,7 @@ class Control(Task):
     reference_images = "source"
     required = ("epochs", "gradient_checkpointing", "shuffle", "prompt_dropout")
     lambda_sources = ("", "Table 4")
-    own_rules = ("hints",)
+    own_rules = ("hints", "latents")
     notes = (
         "C2I: canny edges (100, 200) of the generated image against those of the real image, IoU and F1 per image, 1 "
         "if neither has edges. S2I: SegFormer-B4 on the generated images against the labels, in percent; with NVlabs' "
@@ -66,6 +66,10 @@ class Control(Task):
         """Return the number of GPUs of the job that computes control images: the built-in hints use none."""
         return min(1, self.settings["hints"]["resources"]["gpu"]) if ":" in self.datasets[dataset]["hint"] else 0
 
+    def caches_latents(self, run: str) -> bool:
+        """Return whether `method/variant` trains on latents that were encoded earlier."""
+        return self.settings["latents"]["cache"] and self.trains(run)
+
     # Generation, evaluation and sheets
 
     def sampling(self) -> dict:
@@ -88,7 +92,18 @@ class Control(Task):
         named = [run for run in of_this if f"{run['method']}/{run['variant']}" in wanted]
         return [run for run in named if run["seed"] == of_this[0]["seed"]]
 
+    def resources(self, rule: str, stage: str) -> dict:
+        return self.settings[rule]["resources"] if rule in self.own_rules else super().resources(rule, stage)
+
+    def work(self, stage: str, wildcards: dict) -> float | None:
+        if stage == "latents":
+            return rows(self.datasets[wildcards["dataset"]], "train")
+        return super().work(stage, wildcards)
+
     def output_bytes(self, stage: str, wildcards: dict, downloaded: float | None) -> dict[str, float | None]:
+        if stage == "latents":
+            encoded = self.work(stage, wildcards)
+            return {"latents": encoded and encoded * LATENT_BYTES * self.settings["resolution"] ** 2}
         if stage != "hints":
             return super().output_bytes(stage, wildcards, downloaded)
         # A row of {split}.arrow has a copy of the image file next to its control image.
@@ -136,7 +151,7 @@ class Control(Task):
             one_of(f"config: tasks.{self.name}.sheets.runs", "run", run, every)
 
     def errors_before(self, run: dict) -> list[str]:
-        return [scratch(self.config, "hints", run["dataset"], "hints.error.json")]
+        return [scratch(self.config, rule, run["dataset"], f"{rule}.error.json") for rule in self.own_rules]
 
 
 TASK = Control

@@ -18,9 +18,10 @@ from common.training import diffusion_trainer, run_record
 class Samples:
     """Training samples: image, control image and prompt of a row, and a generator for its noise and time step.
 
-    `rows[i]`: (image, prompt, control image), both RGB and `resolution` pixels square. Every row is used once per
-    epoch, reshuffled unless `shuffle` is false, as in the official code. With probability `prompt_dropout`, a prompt is
-    dropped (replaced with the empty prompt).
+    `rows[i]`: (image, prompt, control image), both RGB and `resolution` pixels square; a tensor instead of the image is
+    the mean and standard deviation of the VAE's posterior (latents.Rows). Every row is used once per epoch, reshuffled
+    unless `shuffle` is false, as in the official code. With probability `prompt_dropout`, a prompt is dropped (replaced
+    with the empty prompt).
     """
 
     def __init__(self, rows, resolution: int, seed: int, prompt_dropout: float = 0.0, shuffle: bool = True):
@@ -31,22 +32,18 @@ class Samples:
         self.order = functools.lru_cache(2)(self.order)  # for 100,000 rows it takes longer than reading one
 
     def __getitem__(self, n: int) -> dict:
-        """Return pixels (3, resolution, resolution) in −1 to 1, hint likewise in 0 to 1, prompt, generator."""
+        """Return pixels (3, resolution, resolution) in −1 to 1 or posterior, hint in 0 to 1, prompt, generator."""
         epoch, place = divmod(n, len(self.rows))
         row = self.order(epoch)[place]
         image, prompt, hint = self.rows[row]
-        pixels, hint = (
-            control_model.checked_tensor(picture, self.resolution, f"row {row}: the {name}")
-            for name, picture in (("image", image), ("hint", hint))
-        )
+        if isinstance(image, torch.Tensor):
+            part = {"posterior": image}
+        else:
+            part = {"pixels": control_model.pixels(image, self.resolution, f"row {row}: the image")}
+        hint = control_model.checked_tensor(hint, self.resolution, f"row {row}: the hint")
         generator = torch.Generator().manual_seed(seed_of("sample", self.seed, n))
         dropped = torch.rand((), generator=generator) < self.prompt_dropout
-        return {
-            "pixels": pixels / 127.5 - 1,
-            "hint": hint / 255,
-            "prompt": "" if dropped else prompt,
-            "generator": generator,
-        }
+        return part | {"hint": hint / 255, "prompt": "" if dropped else prompt, "generator": generator}
 
     def order(self, epoch: int) -> list[int]:
         order = list(range(len(self.rows)))

@@ -1,0 +1,158 @@
+"""Cached latents: the same training as with images that are encoded in every step, and refusal of stale ones."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from diffusers import AutoencoderKL
+from safetensors.torch import load_file, save_file
+
+import draw_hints
+import encode_latents
+from common.core import files
+from common.core.errors import JobError
+from common.models import stable_diffusion
+from common.planning import recorded_inputs
+from common.tasks.control import data as control_data
+from common.tasks.control import latents
+from common.tasks.control import training as control_training
+from control_jobs import ROWS, SOURCE, Run, draw, entry, prepared
+from controlled import MODEL, SIDE, unet_method
+from saved_states import check_same, stop_after
+from support import downloaded
+
+
+@pytest.fixture(scope="module")
+def resources(tmp_path_factory) -> dict[str, str]:
+    return prepared(tmp_path_factory.mktemp("resources"))
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerator():
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture
+def make_run(resources, tmp_path):
+    def make(name: str, **settings) -> Run:
+        run = Run(tmp_path / name, resources, unet_method(), epochs=2, prompt_dropout=0.3, **settings)
+        run.augment()
+        return run
+
+    return make
+
+
+def test_training_is_the_same_to_rounding(make_run):
+    encoded, cached = make_run("encoded"), make_run("cached")
+    cached.encode()
+    records = [run.train() for run in (encoded, cached)]
+    losses = [[point["metrics"]["loss"] for point in record["curve"]] for record in records]
+    assert len(losses[0]) == 4 and losses[1] == pytest.approx(losses[0], rel=1e-5)
+    first, second = (load_file(run.weights) for run in (encoded, cached))
+    for name in first:
+        assert torch.allclose(first[name], second[name], rtol=1e-4, atol=1e-5), name
+
+
+def test_the_noise_of_a_sample_is_the_same(make_run, resources):
+    """Compare all samples of an epoch: prompt, control image, latents and the generator's next number."""
+    run = make_run("run")
+    run.encode()
+    split = control_data.opened(resources["canny"], "train")
+    rows = [split, latents.opened(run.latents, resources["model"], resources["canny"], split)]
+    vae = stable_diffusion.load_component(AutoencoderKL, MODEL, "vae")
+    trainer, found = SimpleNamespace(vae=vae, device="cpu"), []
+    for some in rows:
+        samples = control_training.Samples(some, SIDE, seed=0, prompt_dropout=0.3)
+        parts = [samples[n] for n in range(len(split))]
+        noisy = control_training.Trainer.encode(trainer, parts)
+        found.append([(part, noisy[n], torch.rand((), generator=part["generator"])) for n, part in enumerate(parts)])
+    for (part, latent, after), (other, cached, following) in zip(*found, strict=True):
+        assert part["prompt"] == other["prompt"] and torch.equal(part["hint"], other["hint"]) and after == following
+        assert "pixels" not in other and torch.allclose(latent, cached, rtol=1e-5, atol=1e-5)
+
+
+def test_one_float32_file_for_all_rows(make_run):
+    run = make_run("run")
+    manifest = run.encode()
+    assert manifest["rows"] == {"train": ROWS["train"]} and list(manifest["files"]) == [latents.FILE]
+    stored = numpy.load(Path(run.latents.removesuffix(".manifest.json")) / latents.FILE)
+    assert stored.dtype == numpy.float32 and stored.shape == (ROWS["train"], 2, 4, SIDE // 4, SIDE // 4)
+    assert (stored[:, 1] > 0).all() and stored[:, 0].std(axis=0).min() > 0  # every row has its own mean
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_resumes_exactly_also_where_the_cache_came_later(make_run):
+    calm, killed, switched = (make_run(name) for name in ("calm", "killed", "switched"))
+    calm.encode()
+    killed.encode()
+    stop_after(2, killed.train)
+    stop_after(2, switched.train)
+    switched.encode()
+    expected, record, resumed = calm.train(), killed.train(), switched.train()
+    same = {"resumed_from": [2], "attempts": 2}
+    check_same(record, {"last": killed.weights}, expected | same, {"last": calm.weights})
+    assert resumed["resumed_from"] == [2] and not resumed["discarded"]
+
+
+def test_latents_of_another_vae_or_of_other_images_are_refused(make_run, resources, tmp_path):
+    run = make_run("run")
+    run.encode()
+    plain = dict(resources)
+
+    shutil.copytree(MODEL, tmp_path / "other")
+    path = tmp_path / "other/vae/diffusion_pytorch_model.safetensors"
+    save_file({name: 1.01 * value for name, value in load_file(path).items()}, path, metadata={"format": "pt"})
+    source = {"kind": "local", "path": str(tmp_path / "other")}
+    other = downloaded(tmp_path, source, "control/scenes", {"source": SOURCE, "archives": True})
+    run.resources = plain | {"model": other["model"]}
+    with pytest.raises(JobError, match=r"expected the latents of the VAE \w{12}…, found those of .* Delete it and run"):
+        run.train()
+
+    smaller = tmp_path / "smaller.manifest.json"
+    draw_hints.main(draw(resources["dataset"], smaller, entry("canny") | {"resolution": SIDE // 2}))
+    run.resources = plain | {"canny": str(smaller)}
+    with pytest.raises(JobError, match=r"expected the latents of the images \w{12}…, found those of"):
+        run.train()
+    run.resources = plain
+
+    file = Path(run.latents.removesuffix(".manifest.json")) / latents.FILE
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(JobError, match=r"train\.npy: expected SHA-256 .* Delete .*latents\.manifest\.json and run"):
+        run.train()
+    run.encode()
+    assert run.train()["steps"] == 4
+
+
+def test_an_interrupted_encoding_leaves_no_manifest(make_run, monkeypatch):
+    run = make_run("run")
+    run.encode()
+    monkeypatch.setattr(encode_latents.sources, "listing", lambda folder: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run.encode()
+    assert not Path(run.latents).exists()
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_a_finished_job_keeps_its_input(wanted):
+    def kept(recorded: list[str] | None) -> str | list:
+        workflow = SimpleNamespace(persistence=SimpleNamespace(input=lambda output: recorded))
+        return recorded_inputs.kept(workflow, "train.json", "latents", wanted)
+
+    assert kept(["a", "latents"]) == "latents" and kept(["a"]) == []
+    assert kept(None) == ("latents" if wanted else [])
+
+
+def test_files_of_a_manifest_are_the_origin(resources, tmp_path):
+    """A UNet that changes leaves the latents valid."""
+    content = files.read_json(resources["model"])
+    content["files"]["unet/config.json"]["sha256"] = "0" * 64
+    files.write_json(tmp_path / "model.json", content)
+    origins = [latents.origin(model, resources["canny"]) for model in (resources["model"], tmp_path / "model.json")]
+    assert origins[0] == origins[1]

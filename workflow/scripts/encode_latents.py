@@ -1,0 +1,34 @@
+"""Encode the training images of a dataset with the model's VAE: one file, and a manifest written last."""
+
+import time
+from pathlib import Path
+
+from diffusers import AutoencoderKL
+
+from common.core import files, manifests, provenance, rates
+from common.core.job import start
+from common.data import sources
+from common.models import stable_diffusion
+from common.tasks.control import data as control_data
+from common.tasks.control import latents
+
+
+def main(job: dict) -> None:
+    manifest, model, images = Path(job["output"]["manifest"]), job["input"]["model"], job["input"]["dataset"]
+    device = provenance.pick_device(job["resources"].get("gpu", 0), job["params"].get("device"))
+    split = control_data.opened(images, "train")
+    vae = stable_diffusion.load_component(AutoencoderKL, manifests.folder(model), "vae").to(device)
+    folder = manifest.with_name(manifest.name.removesuffix(".manifest.json"))
+    manifest.unlink(missing_ok=True)
+    started = time.monotonic()
+    with files.replacing_folder(folder) as new:
+        latents.write(new / latents.FILE, split, vae, device, job["threads"])
+        rates.report(len(split), time.monotonic() - started, device)
+        found = sources.listing(new)
+    hashes = {name: entry["sha256"] for name, entry in found.items()}
+    record = {"folder": folder.name, "files": found, "rows": {"train": len(split)}, "of": latents.origin(model, images)}
+    files.write_json(manifest, record | {"sha256": files.sha256_of_listing(hashes)})
+
+
+if __name__ == "__main__":
+    start(main, __file__, globals().get("snakemake"))

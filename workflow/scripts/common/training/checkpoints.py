@@ -96,7 +96,7 @@ def damage(checkpoint: Path) -> str | None:
 def claim(scratch: Path, fingerprint: dict) -> list[str]:
     """Claim the scratch folder for this training run and return the reasons why a checkpoint in it cannot be used.
 
-    A checkpoint of a different training run is set aside, in the folder `….set-aside`.
+    A checkpoint of a different training run is set aside until this run has finished.
     """
     path = scratch / FINGERPRINT
     reasons = []
@@ -109,12 +109,15 @@ def claim(scratch: Path, fingerprint: dict) -> list[str]:
     elif by_step(scratch) or any((scratch / name).exists() for name in KEPT):
         reasons = [f"the training checkpoint has an unknown origin ({path.name} is missing)"]
     if reasons:
-        aside = scratch.with_name(f"{scratch.name}.set-aside")
-        if aside.exists():
-            remove(aside)
-        scratch.rename(aside)
+        remove(aside(scratch))
+        scratch.rename(aside(scratch))
     files.write_json(path, fingerprint)
     return reasons
+
+
+def aside(scratch: Path) -> Path:
+    """Return the folder of a checkpoint that was set aside."""
+    return scratch.with_name(f"{scratch.name}.set-aside")
 
 
 def remove(folder: Path) -> None:

@@ -121,7 +121,7 @@ def end_attempt(scratch: Path, attempts: dict, started: float, write: bool = Tru
 
 
 def finish(job: dict, attempts: dict, started: float, device: str, sizes: dict, **result) -> None:
-    """Copy the weights from scratch to the run's folder, write the record last, then remove the scratch folder.
+    """Copy the weights from scratch to the run's folder, write the record last, then remove the checkpoints.
 
     `result`: steps, best_step, score and curve, and entries of the record that take precedence.
     """
@@ -165,6 +165,7 @@ def finish(job: dict, attempts: dict, started: float, device: str, sizes: dict, 
             "finished": provenance.now(),
         },
     )
+    checkpoints.remove(checkpoints.aside(scratch))
     checkpoints.remove(scratch)
 
 

@@ -1,0 +1,26 @@
+#!/bin/bash
+# Unpack the environment ARCHIVE to FOLDER on this node's local disk, unless it is there: unpack-environment.sh ARCHIVE FOLDER
+# Jobs that start at the same time wait for the first one. An environment that this script has not unpacked, as on the node where
+# it was installed, is left alone.
+set -euo pipefail
+archive=$1 folder=$2
+if [ ! -r "$archive" ]; then
+    echo "HRA_SLURM_ENVIRONMENT: $archive cannot be read on $(hostname). Put it on the shared file system." >&2
+    exit 1
+fi
+mkdir -p "$(dirname "$folder")"
+if [ ! -O "$(dirname "$folder")" ]; then
+    echo "$(dirname "$folder") belongs to another user. Install the environment in a folder of your own." >&2
+    exit 1
+fi
+exec 9> "$folder.lock"
+flock 9
+version=$(stat -L -c '%s %Y' "$archive")
+if [ -e "$folder" ] && [ "$(cat "$folder/.unpacked" 2> /dev/null || echo "$version")" = "$version" ]; then
+    exit 0
+fi
+rm -rf "$folder.new" "$folder"
+mkdir "$folder.new"
+tar -xf "$archive" -C "$folder.new"
+echo "$version" > "$folder.new/.unpacked"
+mv "$folder.new" "$folder"

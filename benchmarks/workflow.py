@@ -1,8 +1,8 @@
-"""Measure the workflow's overhead without training: planning a large grid, running a job, starting a script, and the
-speed-up from a second concurrent shard.
+"""Measure the workflow's overhead without training: planning a large grid, running a job, starting a script, the
+speed-up from a second concurrent shard, and images scored one at a time and in batches.
 
     python -m benchmarks.workflow               everything, to benchmarks/results/workflow.csv (five minutes)
-    python -m benchmarks.workflow plan start    only some of plan, jobs, start, shards
+    python -m benchmarks.workflow plan start    only some of plan, jobs, start, shards, evaluate
 
 Each number is reported next to that of bare Snakemake: the same DAG with minimal rules. CPU seconds (user and system,
 including children) are robust against other load on the machine; wall seconds are reported as well. The
@@ -76,9 +76,33 @@ rule trivial:
     params: split="test"
     {action}
 """
+SCORED = 128  # images
+SCORE = f"""
+import sys, time
+sys.path.insert(0, {str(ROOT / "workflow/scripts")!r})
+import numpy, torch, transformers
+from PIL import Image
+from common.data import images
+from common.evaluators.image_features import Dino
+
+transformers.ViTModel(transformers.ViTConfig(hidden_size=384, num_attention_heads=6, intermediate_size=1536)
+    ).save_pretrained("model")
+transformers.ViTImageProcessor().save_pretrained("model")
+pixels = numpy.random.default_rng(0).integers(0, 256, (16, 16, 3), numpy.uint8)
+keys = [f"image{{index:03d}}" for index in range({SCORED})]
+drawn = Image.fromarray(pixels).resize((512, 512))
+images.pack("images.tar", [images.Picture(key, images.to_png(drawn, 1), {{}}) for key in keys])
+scorer = Dino({{}}, "model", "cuda" if torch.cuda.is_available() else "cpu")
+scorer.batch = int(sys.argv[1])
+started = time.perf_counter(), time.process_time()
+scorer.images(images.Archive("images.tar", keys))
+print(time.perf_counter() - started[0], time.process_time() - started[1], file=open("seconds", "w"))
+"""
 SCRIPTS = [
     "collect_runs", "table", "table_retention", "table_compute", "figures", "gather_outputs", "evaluate_math",
     "print_table", "status", "download", "augment", "train_glue", "train_math", "evaluate_glue", "generate_math",
+    "train_subject", "train_control", "generate_subject", "generate_control", "evaluate_subject", "evaluate_control",
+    "gather_images", "sheet", "draw_hints", "generate_class_images",
 ]  # fmt: skip
 
 
@@ -125,6 +149,7 @@ def plan(folder: Path) -> Iterator[dict]:
     (folder / "bare/big.yaml").write_text(yaml.safe_dump(bare | {"seeds": grid["seeds"]}))
     dry = snakemake("-n", "-q", "rules", "--configfile", "big.yaml", "--")
     one = "results/glue/cola/hra/r8/seed0/train.json"
+    yield row("dry-run of all tables", "this workflow", run(snakemake("-n", "-q", "rules", "--", "all"), folder))
     yield row("dry-run of 10,109 jobs", "this workflow", run([*dry, "results/table_glue.csv"], folder))
     yield row("dry-run of 9,546 jobs", "bare rules", run([*dry, "all"], folder / "bare"))
     yield row("dry-run of one of them", "this workflow", run([*dry, one], folder))
@@ -184,8 +209,22 @@ def shards(folder: Path) -> Iterator[dict]:
         yield row(f"{IMAGES} images in shards", case, (walls[-1], sum(float(one["cpu_time"]) for one in measured)))
 
 
+def evaluate(folder: Path) -> Iterator[dict]:
+    """Measure DINO's network (ViT-S/16, random weights) on generated images, from a tar file as in a job.
+
+    On the GPU if there is one. An image is read, decoded, resized and scored.
+    """
+    program = Path(folder, "score.py")
+    program.write_text(SCORE)
+    for batch in (1, 32):
+        run([sys.executable, str(program), str(batch)], folder)
+        wall, cpu = map(float, (folder / "seconds").read_text().split())
+        case = f"{batch} at a time, {SCORED / wall:.1f} per second"
+        yield row(f"{SCORED} images scored", case, (wall, cpu))
+
+
 def main(arguments: list[str]) -> None:
-    parts = {"plan": plan, "jobs": jobs, "start": start, "shards": shards}
+    parts = {"plan": plan, "jobs": jobs, "start": start, "shards": shards, "evaluate": evaluate}
     if unknown := set(arguments) - set(parts):
         sys.exit(f"benchmarks.workflow: expected some of {', '.join(parts)}, got {', '.join(unknown)}")
     os.environ["OMP_NUM_THREADS"] = "1"

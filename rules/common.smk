@@ -13,8 +13,8 @@ sys.path.insert(0, str(Path(workflow.basedir, "workflow", "scripts")))
 from common import methods, tasks
 from common.core import grid
 from common.core.errors import JobError
-from common.planning import config_validation, expected_runs, finished_downloads, finished_shards, gpu_resources, plan
-from common.planning import preflight, recorded_inputs, slurm
+from common.planning import config_validation, expected_runs, finished_downloads, gpu_resources, plan, preflight
+from common.planning import recorded_inputs, slurm
 
 try:
     config_validation.check(config)
@@ -127,7 +127,7 @@ def metrics_files(wildcards):
 
 def image_shards(wildcards):
     merged, number = f"{EVAL}/images.tar".format(**wildcards), partial(TASKS[wildcards.task].shards, dict(wildcards))
-    return collect("<eval>/{shard}.tar", shard=finished_shards.names(workflow, merged, number), allow_missing=True)
+    return collect("<eval>/{shard}.tar", shard=recorded_inputs.shards(workflow, merged, number), allow_missing=True)
 
 
 def published(name, task=None):

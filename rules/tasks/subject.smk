@@ -56,7 +56,7 @@ use rule gather_images as gather_class_images with:
     input:
         shards=lambda wc: collect(
             "<resources>/class_images/{noun}.{shard}.tar",
-            shard=finished_shards.names(
+            shard=recorded_inputs.shards(
                 workflow,
                 f"{config['pathvars']['resources']}/class_images/{wc.noun}.tar",
                 TASKS["subject"].class_shards,

@@ -188,6 +188,7 @@ def test_of_a_killed_shard_only_that_one_runs_again(fresh, tmp_path):
     }
     assert planned.keys() == {"generate_math", "gather_math", "evaluate_math", "runs", "table", "table_compute"}
     project.snakemake(*command, "--", *TABLES)
+    project.check_file_counts("tiny.yaml")
     table = {row["run"]: row for row in rows(project.folder / TABLES[0])}
     assert all(row["Asked_n"] == "1" and not row["missing"] for row in table.values())
     assert not list(project.folder.glob("results/math/**/shard*.jsonl.gz"))

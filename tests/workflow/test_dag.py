@@ -141,15 +141,15 @@ def test_adalora_is_trained_as_its_authors_scripts_say(config):
 def test_subjects_are_planned_once_each_not_once_a_prompt(fresh):
     output = fresh.snakemake("--profile", "slurm", "-n", "-q", "rules", "--", "results/table_subject.csv")
     # 30 training runs per variant, except the real images and the base model, which train nothing; 15 classes.
-    jobs = {"train_subject": 300, "generate_subject": 540, "generate_class_images": 30, "gather_subject": 270}
+    jobs = {"train_subject": 300, "generate_subject": 270, "generate_class_images": 15, "gather_subject": 270}
     jobs |= {"evaluate_subject": 300, "download_dataset": 30, "download_archive": 1, "augment": 10}
     for rule, count in jobs.items():
         assert f"{rule} {count}" in " ".join(output.split())
-    assert "including 240 training runs, 570 shards, 300 evaluations" in output
+    assert "including 240 training runs, 285 shards, 300 evaluations" in output
 
 
 @pytest.mark.slow
-def test_control_is_planned_in_shards(fresh):
+def test_control_is_planned_with_one_job_for_the_images_of_a_run(fresh):
     output = fresh.snakemake("--profile", "slurm", "-n", "-q", "rules", "--", "results/table_control.csv")
     # 9 variants on 3 datasets; real images and base model train nothing, real images are not generated. One
     # shard each, of less than two hours.
@@ -172,6 +172,13 @@ def test_a_control_signal_of_ones_own_is_an_entry(fresh, tmp_path, monkeypatch):
         f"task=control dataset=my-depth method={run} seed=0" for run in ("base variant=pretrained", "hra variant=r8")
     }
     assert len(planned["generate_control"]) == 2
+
+
+@pytest.mark.slow
+def test_all_tables_of_the_paper_leave_fewer_than_100_000_files(fresh):
+    output = fresh.snakemake("-n", "-q", "rules", "--", "all")
+    (files,) = re.findall(r"files: +at most ([\d,]+) with folders \(.*results [\d,]+", output)
+    assert 10_000 < int(files.replace(",", "")) < 100_000
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from common import tasks
 from common.core import job
-from common.planning import disk, downloads, gpu_hours, planned_jobs
+from common.planning import disk, downloads, file_counts, gpu_hours, planned_jobs
 from common.planning.wording import listed, number, of_jobs
 from common.tasks.base import Task
 
@@ -157,6 +157,7 @@ def together(config: dict, names: list[str], planned: list[planned_jobs.Job]) ->
         f"  download: {downloads.summary(config, planned)}",
         *(f"  licence:  {line}" for line in downloads.licences(config, planned)),
         f"  disk:     {disk.estimate(config, planned)}",
+        f"  files:    {file_counts.summary(config, planned)}",
         *(f"  warning:  {text}" for text in warnings(config, names, planned)),
     ]
 

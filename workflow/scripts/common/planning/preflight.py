@@ -17,7 +17,8 @@ from common import tasks
 from common.core import files, grid, job
 from common.core.errors import JobError
 from common.data import reachability
-from common.planning import disk, downloads, outcomes, plan, site, trial
+from common.planning import disk, downloads, file_counts, outcomes, plan, site, trial
+from common.planning.file_counts import SNAKEMAKE
 from common.planning.site import Finding
 from common.tasks.base import Task
 
@@ -33,7 +34,7 @@ def login(workflow, config: dict) -> None:
     remote = [one for one in workflow.dag.needrun_jobs(exclude_finished=False) if one.rule.name not in here]
     found = [
         *sources(config, planned.values()),
-        *site.disk(needed_bytes(config, planned.values()), len(planned)),
+        *site.disk(needed(config, planned.values())),
         *site.scheduler(site.requests(remote), workflow.resource_settings.nodes),
     ]
     save(config, "login", found)
@@ -66,11 +67,12 @@ def reached(check: str, source: dict, config: dict) -> Finding:
     return Finding(check, True, f"{found.files} file{'s' * (found.files != 1)} reachable{size}")
 
 
-def needed_bytes(config: dict, planned: Iterable) -> dict[str, float]:
-    """Return the estimated bytes that the missing jobs will add to each folder."""
-    found = disk.estimate(config, planned, missing=True)
+def needed(config: dict, planned: Iterable) -> dict[str, tuple[float, int]]:
+    """Return the estimated bytes and files that the missing jobs will add to each folder."""
+    found, files = disk.estimate(config, planned, missing=True), file_counts.count(config, planned, missing=True)
     wanted = {name: sum(part.values()) for name, part in found.folders.items()} | {"scratch": found.training}
-    return {config["pathvars"][name]: wanted.get(name, 0.0) for name in ("resources", "results", "scratch")}
+    places = config["pathvars"] | {SNAKEMAKE: SNAKEMAKE}
+    return {places[name]: (wanted.get(name, 0.0), files[name]) for name in places}
 
 
 # Jobs

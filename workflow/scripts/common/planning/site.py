@@ -11,7 +11,6 @@ from pathlib import Path
 
 from common.core import gpus as local_gpus
 
-FILES_PER_JOB = 12  # outputs, log, benchmark, Snakemake's metadata; a generous mean
 NEVER = 10**9  # minutes of a partition without a time limit
 
 
@@ -61,14 +60,15 @@ def requests(jobs: Iterable) -> list[Request]:
 # Disk
 
 
-def disk(needed: dict[str, float], n_jobs: int) -> Iterator[Finding]:
-    """Compare the free space and inodes of each file system with the plan: `needed`, folder -> bytes."""
+def disk(needed: dict[str, tuple[float, int]]) -> Iterator[Finding]:
+    """Compare the free space and inodes of each file system with the plan: `needed`, folder -> bytes and files."""
     systems: dict[int, list[str]] = {}
     for folder in needed:
         systems.setdefault(os.stat(existing(folder)).st_dev, []).append(folder)
     for folders in systems.values():
-        place, wanted = existing(folders[0]), sum(needed[folder] for folder in folders)
-        found, files = os.statvfs(place), FILES_PER_JOB * n_jobs
+        place = existing(folders[0])
+        wanted, files = (sum(amounts) for amounts in zip(*(needed[folder] for folder in folders), strict=True))
+        found = os.statvfs(place)
         free = found.f_bavail * found.f_frsize
         names = ", ".join(folders)
         text = f"{wanted / 1e9:.3g} GB planned, {free / 1e9:.3g} GB free for {names} (a quota may allow less)"
@@ -76,7 +76,7 @@ def disk(needed: dict[str, float], n_jobs: int) -> Iterator[Finding]:
         yield Finding("disk", free > wanted, text + remedy)
         if found.f_files:  # some file systems have no fixed number
             enough = found.f_favail > files
-            text = f"about {files} files planned, {found.f_favail} inodes free for {names}"
+            text = f"at most {files:,} files planned, {found.f_favail:,} inodes free for {names}"
             yield Finding("inodes", enough, text if enough else f"{text}. Delete files, or use another disk")
 
 

@@ -232,6 +232,18 @@ def test_every_reader_detects_every_cut(tmp_path, layout):
                 read()
 
 
+def test_of_images_that_are_not_wanted_only_the_metadata_are_read(tmp_path, monkeypatch):
+    noise = numpy.random.default_rng(0).integers(0, 256, (64, 64, 3), numpy.uint8)
+    pictures = [Picture(f"a{n}", images.to_png(Image.fromarray(noise)), {"n": n, "blocked": False}) for n in range(20)]
+    images.pack(tmp_path / "a.tar", pictures)
+    read, plain = [], tarfile.ExFileObject.read
+    monkeypatch.setattr(tarfile.ExFileObject, "read", lambda self: read.append(plain(self)) or read[-1])
+    found = list(images.unpack(tmp_path / "a.tar", lambda about: about["n"] in (3, 19)))
+    assert [one.about for one in found] == [one.about for one in pictures]
+    assert [one.png for one in found] == [one.png if one.about["n"] in (3, 19) else b"" for one in pictures]
+    assert sum(map(len, read)) < 0.15 * (tmp_path / "a.tar").stat().st_size
+
+
 def unsupported(*_):
     raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 

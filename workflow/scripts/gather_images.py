@@ -37,7 +37,7 @@ def main(job: dict) -> None:
             yield picture
 
     whole = len(shards) == 1
-    found = chain.from_iterable(images.unpack(path, pixels=not whole) for path in shards)
+    found = chain.from_iterable(images.unpack(path, (lambda about: False) if whole else None) for path in shards)
     checked = counted(images.complete(found, expected, target))
     if whole:
         deque(checked, maxlen=0)

@@ -162,11 +162,19 @@ def pack(path: str | Path, pictures: Iterable[Picture], count: int | None = None
             raise JobError(f"{path}: expected {count} images, found {written}. Delete the shards and run again.")
 
 
-def unpack(path: str | Path, pixels: bool = True) -> Iterator[Picture]:
+def unpack(path: str | Path, wanted: Callable[[dict], bool] | None = None) -> Iterator[Picture]:
     """Iterate over the images of a tar file; raise JobError, at the end at the latest, if it is not intact.
 
-    Without `pixels`, the PNG files are skipped and `png` is empty, which reads a thousandth of the file.
+    `wanted`: function of an image's metadata; the PNG files of the other images are skipped and their `png` is empty.
+    None: all are wanted.
     """
+
+    def content(member: tarfile.TarInfo) -> bytes:
+        found = archive.extractfile(member).read()
+        if len(found) != member.size:
+            raise tarfile.ReadError("unexpected end of data")
+        return found
+
     found, png, end = 0, None, 0
     try:
         with tarfile.open(path, "r:") as archive:
@@ -174,14 +182,13 @@ def unpack(path: str | Path, pixels: bool = True) -> Iterator[Picture]:
                 if not member.isreg() or member.issparse():
                     raise tarfile.ReadError(f"{member.name} is not a plain file")
                 key, _, suffix = member.name.rpartition(".")
-                read = pixels or suffix != "png"
-                content = archive.extractfile(member).read() if read else b""
-                if read and len(content) != member.size:
-                    raise tarfile.ReadError("unexpected end of data")
                 if suffix == "png" and png is None:
-                    png = key, content
-                elif png and png[0] == key and suffix == "json":
-                    yield Picture(key, png[1], files.parse_object(content))
+                    png, pixels = member, content(member) if wanted is None else b""
+                elif png and png.name == f"{key}.png" and suffix == "json":
+                    about = files.parse_object(content(member))
+                    if wanted and wanted(about):
+                        pixels = content(png)
+                    yield Picture(key, pixels, about)
                     found, png = found + 1, None
                 else:
                     raise tarfile.ReadError(f"{member.name} without its image")

@@ -16,6 +16,6 @@ def contents(job: dict) -> dict:
         "real image": {row: split.picture(row) for row in rows},
     }
     for path in as_list(job["input"].get("images")):
-        found = {picture.about["row"]: picture for picture in images.unpack(path) if picture.about["row"] in rows}
-        columns[params["labels"][path]] = {row: picture.image for row, picture in found.items()}
+        found = images.unpack(path, lambda about: about["row"] in rows)
+        columns[params["labels"][path]] = {one.about["row"]: one.image for one in found if one.png}
     return {"heading": "", "references": [], "rows": rows, "columns": columns}

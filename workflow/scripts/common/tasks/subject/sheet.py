@@ -25,8 +25,7 @@ def contents(job: dict) -> dict:
 def shown(path: str, prompts: dict[int, str]) -> dict[int, Image.Image]:
     """Return the first image of the last step per prompt, where it was not blocked."""
     found = {}
-    for picture in images.unpack(path):  # steps are in order, so the last one is kept
-        about = picture.about
-        if about["index"] == 0 and about["prompt_index"] in prompts:
-            found[about["prompt_index"]] = None if about["blocked"] else picture
+    for picture in images.unpack(path, lambda about: about["index"] == 0 and about["prompt_index"] in prompts):
+        if picture.png:  # steps are in order, so the last one is kept
+            found[picture.about["prompt_index"]] = None if picture.about["blocked"] else picture
     return {prompt: picture.image for prompt, picture in found.items() if picture}

@@ -1,8 +1,8 @@
 # Stage 6, tables: all runs of a task, the results table with the published values, figures, contact sheets.
 # In:  the records and metrics of every run of the grid (with `incomplete: true`, those that exist), published numbers.
-# Out: results/runs_{task}.csv, results/table_{task}.csv and .md, results/figures/{task}_*.svg and .png,
+# Out: results/runs_{task}.csv, results/compare_{task}.csv, results/table_{task}.csv and .md, results/figures/{task}_*.svg and .png,
 #      results/sheets/{task}_{dataset}.png.
-# Steps: runs, table, figures; sheet is a template that matches nothing itself: rules/tasks/{task}.smk uses it with
+# Steps: runs, compare, table, figures; sheet is a template that matches nothing itself: rules/tasks/{task}.smk uses it with
 #      `use rule sheet as sheet_{task}` and adds images and caption. Its paths are relative to that file.
 
 
@@ -36,9 +36,35 @@ rule runs:
         "../workflow/scripts/collect_runs.py"
 
 
+rule compare:
+    input:
+        runs="<results>/runs_{task}.csv",
+        predictions=lambda wc: [str(Path(path).with_name("predictions.jsonl.gz")) for path in metrics_files(wc)],
+    output:
+        csv="<results>/compare_{task}.csv",
+    log:
+        "<logs>/tables/compare_{task}.log",
+    conda:
+        "../envs/hra.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        task="{task}",
+        columns=lambda wc: grid.columns(config, wc.task),
+        averages=lambda wc: grid.averages(config, wc.task),
+        scale=lambda wc: TASKS[wc.task].scale,
+        selections=lambda wc: list(TASKS[wc.task].selections),
+        settings=lambda wc: TASKS[wc.task].comparison(),
+        evaluations=lambda wc, input: expected_runs.evaluations(TASKS[wc.task], EVAL, input.predictions),
+    script:
+        "../workflow/scripts/compare.py"
+
+
 rule table:
     input:
         runs="<results>/runs_{task}.csv",
+        comparison="<results>/compare_{task}.csv",
         published=published("{task}"),
     output:
         csv=report(

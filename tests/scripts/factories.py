@@ -53,6 +53,9 @@ PARAMETERS |= {"oft": 790_000, "boft": 750_000, "hra": 663_552}
 LAMBDAS = {"hra/r8": 0, "hra/r8-lambda1e-6": 1e-6, "hra/r8-lambda1e-5": 1e-5, "hra/r8-inf": "inf"}
 
 
+COMPARED = ["column", "selection", "run_a", "run_b", "p_holm"]  # what table.py reads of compare.py's output
+
+
 def entry(folder: Path, dataset: str = "cola", run: str = "hra/r8", seed: int = 0) -> dict:
     """Build one run of the grid as passed by Snakemake to collect_runs.py."""
     method, variant = run.split("/")
@@ -165,12 +168,28 @@ def collect_job(folder: Path, expected: list[dict], paths: list[tuple[str, list[
     }
 
 
+def compare_job(folder: Path, expected: list[dict], evaluations: list[dict]) -> dict:
+    """Build the job of compare.py for the same grid as `table_job`."""
+    params = table_job(folder, expected)["params"]
+    return {
+        "rule": "compare",
+        "input": {"runs": str(folder / "runs_glue.csv")},
+        "output": {"csv": str(folder / "compare_glue.csv")},
+        "params": {name: params[name] for name in ("task", "columns", "averages", "selections")}
+        | {"scale": 100, "settings": {}, "evaluations": evaluations},
+        "log": "",
+    }
+
+
 def table_job(folder: Path, expected: list[dict], published: Path | None = None) -> dict:
     """Build the job of table.py for the columns whose datasets are in the grid."""
     datasets = {run["dataset"] for run in expected}
     columns = [column for column in COLUMNS if column["dataset"] in datasets]
     names = {column["name"] for column in columns}
     averages = {key: [name for name in members if name in names] for key, members in AVERAGES.items()}
+    comparison = folder / "compare_glue.csv"
+    if not comparison.exists():
+        comparison.write_text(",".join(COMPARED) + "\n")
     runs = list(dict.fromkeys(f"{run['method']}/{run['variant']}" for run in expected))
     seeds = {run: {} for run in runs}
     for run in expected:
@@ -178,7 +197,8 @@ def table_job(folder: Path, expected: list[dict], published: Path | None = None)
         counts[run["dataset"]] = counts.get(run["dataset"], 0) + 1
     return {
         "rule": "table",
-        "input": {"runs": str(folder / "runs_glue.csv")} | ({"published": str(published)} if published else {}),
+        "input": {"runs": str(folder / "runs_glue.csv"), "comparison": str(comparison)}
+        | ({"published": str(published)} if published else {}),
         "output": {"csv": str(folder / "table_glue.csv"), "markdown": str(folder / "table_glue.md")},
         "params": {
             "task": "glue",

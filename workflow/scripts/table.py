@@ -11,7 +11,7 @@ from common import tasks
 from common.core import files
 from common.core.errors import JobError
 from common.core.job import start
-from common.report import markdown_text, run_statistics
+from common.report import comparison, markdown_text, run_statistics
 
 TITLES = {"best_on_dev": "Best on dev", "best_on_test": "Best epoch on test", "last": "Last step"}
 SELECTION_NOTES = {
@@ -130,6 +130,23 @@ def build(runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataF
     return pd.DataFrame(table)
 
 
+def best_cells(table: pd.DataFrame, differences: pd.DataFrame, params: dict) -> set[tuple[str, str, str]]:
+    """List (selection, run, column) of the best value of each column and of those not distinguishable from it."""
+    lower = {column["name"] for column in params["columns"] if column.get("better") == "lower"}
+    found = set()
+    for (name, selection), pairs in differences.groupby(["column", "selection"]):
+        means = {
+            run: float(value)
+            for _, (run, chosen, value) in table[["run", "selection", name]].iterrows()
+            if run and value and chosen == selection
+        }
+        compared = {run for pair in pairs[["run_a", "run_b"]].to_numpy() for run in pair}
+        p = {frozenset((a, b)): float(one) for a, b, one in pairs[["run_a", "run_b", "p_holm"]].to_numpy()}
+        best = comparison.best({run: means[run] for run in means if run in compared}, p, name in lower)
+        found |= {(selection, run, name) for run in best}
+    return found
+
+
 def signed(difference: str) -> str:
     """Format the sign: `-0.25` -> `−0.25`, `0.25` -> `+0.25`."""
     return difference.replace("-", "−") if difference.startswith("-") else f"+{difference}"
@@ -156,13 +173,15 @@ def expected_seeds(run: str, name: str, params: dict) -> int:
     return min(counts.get(datasets[member], 0) for member in averages.get(name, [name]))
 
 
-def markdown_table(table: pd.DataFrame, names: list[str], params: dict) -> str:
+def markdown_table(table: pd.DataFrame, names: list[str], params: dict, best: set[tuple[str, str, str]]) -> str:
     """Write two lines per row: ours, then the paper's with the difference."""
     lines = [["Method", "", "Params (M)", *names]]
     for _, row in table.iterrows():
         label, run = label_of(row, params), row["run"]
         if run:
             cells = [ours_cell(row, name, expected_seeds(run, name, params)) for name in names]
+            marked = [(row["selection"], run, name) in best for name in names]
+            cells = [markdown_text.Bold(cell) if bold else cell for cell, bold in zip(cells, marked, strict=True)]
             lines.append([label, "ours", row["params_M"] or "–", *cells])
             label = ""
         cells = [paper_cell(row, name) for name in names]
@@ -172,7 +191,7 @@ def markdown_table(table: pd.DataFrame, names: list[str], params: dict) -> str:
     return markdown_text.table(lines, align) + "\n"
 
 
-def notes(table: pd.DataFrame, runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> list[str]:
+def notes(table: pd.DataFrame, runs: pd.DataFrame, published: pd.DataFrame, params: dict, compared: bool) -> list[str]:
     """List what a reader needs to know before comparing two numbers."""
     best = table[(table["selection"] == params["selections"][0]) & (table["run"] != "")]
     counts = sorted({count for line in params["seeds_expected"].values() for count in line.values()})
@@ -186,6 +205,13 @@ def notes(table: pd.DataFrame, runs: pd.DataFrame, published: pd.DataFrame, para
         "`Params (M)`: adapter parameters without the classifier, as PEFT stores them; docs/parameters.md compares "
         "them with the paper's counts.",
     ]
+    if compared:
+        lines.append(
+            "**Bold**: the best of our runs, and those whose difference to it is not significant at 5 % (bootstrap "
+            "over seeds and items, Holm's correction for the pairs of a column). "
+            f"`compare_{params['task']}.csv` has every pair with its 95 % interval. With one seed, an interval is that "
+            "of the items alone. A metric that is not computed from items (FID, mIoU) has no bold value."
+        )
     presets = [
         markdown_text.plain(f"{label_of(row, params)}: {row['preset']}") for _, row in best.iterrows() if row["preset"]
     ]
@@ -216,15 +242,20 @@ def notes(table: pd.DataFrame, runs: pd.DataFrame, published: pd.DataFrame, para
     return lines + [f"Missing results for {markdown_text.plain(label)}: `{text}`" for label, text in quoted.items()]
 
 
-def markdown(table: pd.DataFrame, runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> str:
+def markdown(
+    table: pd.DataFrame, runs: pd.DataFrame, published: pd.DataFrame, differences: pd.DataFrame, params: dict
+) -> str:
     names = [column["name"] for column in params["columns"]] + list(params.get("averages", {}))
     models = ", ".join(dict.fromkeys(name for name in runs["model"] if name)) or "no run yet"
     parts = [f"# {params['task']}: {models}\n"]
+    best = best_cells(table, differences, params)
     for selection in params["selections"]:
         part = table[table["selection"] == selection]
         parts.append(f"## {TITLES[selection]}\n\n{SELECTION_NOTES[selection]}\n")
-        parts.append(markdown_table(part, names, params))
-    parts.append("## Notes\n\n" + "\n".join(f"- {line}" for line in notes(table, runs, published, params)) + "\n")
+        parts.append(markdown_table(part, names, params, best))
+    parts.append(
+        "## Notes\n\n" + "\n".join(f"- {line}" for line in notes(table, runs, published, params, bool(best))) + "\n"
+    )
     return "\n".join(parts)
 
 
@@ -240,7 +271,8 @@ def main(job: dict) -> None:
         )
     table = build(runs, published, params)
     files.write_text(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"))
-    files.write_text(job["output"]["markdown"], markdown(table, runs, published, params))
+    differences = run_statistics.read_csv(job["input"]["comparison"])
+    files.write_text(job["output"]["markdown"], markdown(table, runs, published, differences, params))
 
 
 if __name__ == "__main__":

@@ -40,3 +40,17 @@ def vanished(config: dict, table: str, inputs: list[str]) -> list:
     made = Path(config["pathvars"]["results"], f"{table}.csv")
     missing = [path for path in inputs if not Path(path).exists()] if made.exists() else []
     return [*missing, made.stat().st_mtime_ns] if missing else []
+
+
+def evaluations(task: Task, folder: str, predictions: list[str]) -> list[dict]:
+    """List the evaluations of a task whose predictions are among these files, each with its `path`.
+
+    folder: that of an evaluation, with wildcards.
+    """
+    found = [
+        run | {"benchmark": benchmark}
+        for run in task.runs()
+        for benchmark in task.dataset(run["dataset"])["benchmarks"]
+    ]
+    placed = [one | {"path": f"{folder}/predictions.jsonl.gz".format(task=task.name, **one)} for one in found]
+    return [one for one in placed if one["path"] in set(predictions)]

@@ -13,7 +13,11 @@ def plain(text: str) -> str:
     return MARKUP.sub(r"\\\g<0>", " ".join(text.split()))
 
 
+class Bold(str):
+    """Literal text that a table shows in bold."""
+
+
 def table(lines: list[list[str]], align: list[str]) -> str:
     """Format a table of literal texts; the first line is the heading. `align`: left or right, per column."""
-    cells = [[plain(cell) for cell in line] for line in lines]
+    cells = [[f"**{plain(cell)}**" if isinstance(cell, Bold) else plain(cell) for cell in line] for line in lines]
     return tabulate(cells, headers="firstrow", tablefmt="pipe", colalign=align, disable_numparse=True)

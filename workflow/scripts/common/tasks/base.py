@@ -4,7 +4,7 @@ Plain Python on plain dicts: imported by the Snakefile on login nodes, so no tor
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -180,6 +180,27 @@ class Task:
     def without_answer_marker(self) -> list[str]:
         """Return the training sets for which strictly graded accuracy stays near 0."""
         return []
+
+    # Comparison of runs
+
+    @classmethod
+    def per_item(cls, lines: list[dict], selection: str, metric: str, settings: dict) -> list[tuple] | None:
+        """Return what a metric of a run is computed from: a tuple of values per item; None if it is not from items.
+
+        lines: those of predictions.jsonl.gz. settings: `comparison()`.
+        """
+        return [(line[metric],) for line in lines] if all(metric in line for line in lines) else None
+
+    @classmethod
+    def statistic(cls, metric: str) -> Callable[..., float]:
+        """Return the function that computes a metric from the columns (n,) of `per_item`."""
+        from common.report import comparison
+
+        return comparison.mean
+
+    def comparison(self) -> dict:
+        """Return the settings that `per_item` depends on."""
+        return {}
 
     # Failures and costs
 

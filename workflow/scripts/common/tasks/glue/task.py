@@ -3,6 +3,8 @@
 Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
 """
 
+from collections.abc import Callable
+
 from common.core.errors import expect, one_of
 from common.tasks.base import Task, generated
 
@@ -40,6 +42,19 @@ class Glue(Task):
                 not ("f1" in metric or "matthews" in metric) or len(dataset["labels"]) == 2,
                 f"{place}: metric {metric}: expected two labels, found {len(dataset['labels'] or [])}",
             )
+
+    @classmethod
+    def per_item(cls, lines: list[dict], selection: str, metric: str, settings: dict) -> list[tuple]:
+        # One score per item is the value of a regression, several are those of the classes.
+        scores = [line[selection] for line in lines]
+        found = [one[0] if len(one) == 1 else max(range(len(one)), key=one.__getitem__) for one in scores]
+        return [(line["label"], value) for line, value in zip(lines, found, strict=True)]
+
+    @classmethod
+    def statistic(cls, metric: str) -> Callable[..., float]:
+        from common.tasks.glue import metrics
+
+        return metrics.METRICS[metric]
 
     def trial(self, dataset: str, rows: int, settings: dict) -> tuple[dict[str, dict], dict]:
         entry = self.datasets[dataset]

@@ -30,6 +30,10 @@ class Math(Task):
     def tables(self) -> list[str]:
         return [self.name, *(name for name in ("retention", "compute") if self.settings.get(name))]
 
+    @classmethod
+    def per_item(cls, lines: list[dict], selection: str, metric: str, settings: dict) -> list[tuple]:
+        return [(line[metric]["right"],) for line in lines]
+
     def resources(self, rule: str, stage: str) -> dict:
         if rule == "evaluate_harness":
             return self.settings["retention"]["resources"]

@@ -95,6 +95,23 @@ class Subject(Task):
 
     # Evaluation and contact sheets
 
+    @classmethod
+    def per_item(cls, lines: list[dict], selection: str, metric: str, settings: dict) -> list[tuple] | None:
+        from common.evaluators import aggregation
+
+        if not all("key" in line and metric in line for line in lines):  # real images have no prompts
+            return None
+        prompts = 1 + max(line["prompt_index"] for line in lines)
+        names = [metric] if selection == "last" else list(dict.fromkeys([metric, *settings["best_by"]]))
+        table = aggregation.table(lines, names, prompts)
+        chosen = aggregation.last(table)
+        if selection == "best_on_test":
+            chosen = aggregation.best_on_test(table, settings["best_by"])
+        return [(value,) for value in chosen[metric]]
+
+    def comparison(self) -> dict:
+        return {"best_by": self.settings["evaluation"]["best_by"]}
+
     def evaluation(self, dataset: str) -> dict:
         """Return the settings that the evaluation of a subject's images depends on."""
         chosen = self.settings["evaluation"]

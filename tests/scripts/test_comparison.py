@@ -1,0 +1,202 @@
+"""Differences between runs: the bootstrap against textbook tests, and compare.py on the predictions of a small grid."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import collect_runs
+import compare
+import factories
+import table
+from common import tasks
+from common.core import predictions
+from common.core.errors import JobError
+from common.evaluators import aggregation
+from common.report import comparison, run_statistics
+from common.tasks.glue import metrics
+
+N = 300
+
+
+def drawn(seed: int, level: float) -> np.ndarray:
+    """Draw whether each of N answers is right."""
+    return (np.random.default_rng(seed).random(N) < level).astype(float)[:, None]
+
+
+def compared(first: dict, second: dict, metric=comparison.mean) -> comparison.Difference:
+    return comparison.differences(comparison.estimate({"a": first, "b": second}, metric))["a", "b"]
+
+
+# Statistics
+
+
+@pytest.mark.parametrize("level", [0.70, 0.75, 0.80])
+def test_one_seed_agrees_with_the_paired_t_test_and_mcnemars(level):
+    first, second = drawn(0, level), drawn(1, 0.7)
+    found = compared({0: first}, {0: second})
+    assert found.value == pytest.approx(first.mean() - second.mean()) and (found.items, found.seeds) == (N, 1)
+    t = stats.ttest_rel(first[:, 0], second[:, 0])
+    assert found.interval == pytest.approx(tuple(t.confidence_interval()), abs=0.01)
+    assert found.p == pytest.approx(t.pvalue, abs=0.03)
+    better, worse = (int(((first - second)[:, 0] == sign).sum()) for sign in (1, -1))
+    assert found.p == pytest.approx(stats.binomtest(better, better + worse).pvalue, abs=0.06)
+
+
+def test_it_agrees_with_scipys_bootstrap_of_a_correlation():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, N)
+    runs = [np.where(rng.random(N) < level, labels, 1 - labels) for level in (0.9, 0.8)]
+    first, second = (np.stack([labels, run], axis=1).astype(float) for run in runs)
+    mcc = metrics.matthews_correlation
+    found = compared({0: first}, {0: second}, mcc)
+    theirs = stats.bootstrap(
+        (labels, *runs), lambda y, a, b: mcc(y, a) - mcc(y, b), paired=True, vectorized=False, method="percentile",
+        n_resamples=1000, rng=rng,
+    )  # fmt: skip
+    assert found.value == pytest.approx(mcc(labels, runs[0]) - mcc(labels, runs[1]))
+    assert found.interval == pytest.approx(tuple(theirs.confidence_interval), abs=0.03)
+
+
+def test_spread_between_seeds_widens_the_interval():
+    steady = compared({s: drawn(0, 0.8) for s in range(5)}, {s: drawn(1, 0.7) for s in range(5)})
+    varied = compared({s: drawn(s, 0.6 + 0.1 * s) for s in range(5)}, {s: drawn(9, 0.7) for s in range(5)})
+    width = [high - low for low, high in (steady.interval, varied.interval)]
+    assert width[1] > 1.5 * width[0] and varied.seeds == 5
+
+
+def test_equal_runs_do_not_differ_and_only_common_seeds_count():
+    run = drawn(0, 0.7)
+    same = compared({0: run, 1: drawn(1, 0.9)}, {0: run, 2: drawn(2, 0.1)})
+    assert (same.value, same.interval, same.p, same.seeds) == (0, (0, 0), 1, 1)
+    assert not comparison.differences(comparison.estimate({"a": {0: run}, "b": {1: run}}, comparison.mean))
+
+
+def test_an_average_has_the_standard_error_of_independent_columns():
+    parts = [
+        comparison.differences(
+            comparison.estimate({"a": {0: drawn(k, 0.8)}, "b": {0: drawn(k + 9, 0.7)}}, comparison.mean)
+        )
+        for k in range(4)
+    ]
+    both = comparison.average(parts)["a", "b"]
+    several = [part["a", "b"] for part in parts]
+    assert both.value == pytest.approx(np.mean([one.value for one in several])) and both.items == 4 * N
+    error = np.sqrt(sum(one.replicates.var() for one in several)) / 4
+    assert both.replicates.std() == pytest.approx(error, rel=0.1)
+    assert comparison.average([*parts, {}]) == {}
+
+
+def test_holm():
+    assert comparison.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert comparison.holm([0.9, 0.8]) == [1, 1] and comparison.holm([]) == []
+
+
+def test_the_best_and_what_is_not_distinguishable_from_it():
+    p = {frozenset("ab"): 0.2, frozenset("ac"): 0.001, frozenset("bc"): 0.3}
+    means = {"a": 3.0, "b": 2.0, "c": 1.0}
+    assert comparison.best(means, p, lower=False) == {"a", "b"}
+    assert comparison.best(means, p, lower=True) == {"c", "b"}
+    assert comparison.best({"a": 3.0}, p, lower=False) == set() == comparison.best(means, {}, lower=False)
+
+
+def test_runs_on_other_items_are_refused():
+    with pytest.raises(ValueError, match=r"found \[10, 300\]"):
+        comparison.estimate({"a": {0: drawn(0, 0.5)}, "b": {0: drawn(0, 0.5)[:10]}}, comparison.mean)
+
+
+# What each task's metrics are computed from
+
+
+def test_glue_takes_the_class_with_the_highest_score_or_the_value():
+    glue = tasks.classes()["glue"]
+    lines = [{"label": 1, "last": [0.1, 0.9, 0.3]}, {"label": 0, "last": [0.1, 0.9, 0.3]}]
+    assert glue.per_item(lines, "last", "accuracy", {}) == [(1, 1), (0, 1)]
+    assert glue.per_item([{"label": 2.5, "last": [2.25]}], "last", "pearson", {}) == [(2.5, 2.25)]
+    assert glue.statistic("spearman") is metrics.spearman
+
+
+def test_a_subject_has_one_value_per_prompt_at_the_reported_step():
+    subject = tasks.classes()["subject"]
+    rng = np.random.default_rng(0)
+    rows = [
+        {"key": "", "step": step, "prompt_index": prompt, "index": i, "dino": rng.random(), "clip": rng.random()}
+        for step in (1, 2) for prompt in range(3) for i in range(4)
+    ]  # fmt: skip
+    scores = aggregation.table(rows, ["dino", "clip"], 3)
+    chosen = {"last": aggregation.last(scores), "best_on_test": aggregation.best_on_test(scores, ["dino", "clip"])}
+    for selection, values in chosen.items():
+        found = subject.per_item(rows, selection, "dino", {"best_by": ["dino", "clip"]})
+        assert [value for (value,) in found] == values["dino"].tolist()
+    assert subject.per_item([{"step": 0, "prompt_index": 0, "dino": 0.5}], "last", "dino", {}) is None
+
+
+def test_math_counts_right_answers_and_a_metric_of_all_images_has_no_items():
+    classes = tasks.classes()
+    assert classes["math"].per_item([{"strict": {"right": True}}], "last", "strict", {}) == [(True,)]
+    assert classes["control"].per_item([{"canny_iou": 0.5}], "last", "fid", {}) is None
+    assert comparison.mean(np.array([1.0, np.nan, 0.0])) == 0.5
+
+
+# compare.py and the table
+
+
+LEVELS = {"hra/r8": 0.92, "lora/r8": 0.92, "head/all": 0.6}
+
+
+def make(folder: Path) -> tuple[list[dict], dict]:
+    """Write the files of three runs with two seeds, whose metrics follow from their predictions; run compare.py."""
+    expected = [factories.entry(folder, "rte", run, seed) for run in LEVELS for seed in (0, 1)]
+    labels = np.random.default_rng(0).integers(0, 2, N)
+    paths, evaluations = [], []
+    for place, run in enumerate(expected):
+        name = f"{run['method']}/{run['variant']}"
+        rng = np.random.default_rng(place)
+        predicted = np.where(rng.random(N) < LEVELS[name], labels, 1 - labels)
+        scores = np.eye(2)[predicted].tolist()
+        lines = [{"item": i, "label": int(labels[i]), "last": scores[i], "best_on_dev": scores[i]} for i in range(N)]
+        accuracy = float((predicted == labels).mean())
+        paths.append(factories.write(folder, run, [accuracy]))
+        path = Path(paths[-1][1][0]).with_name("predictions.jsonl.gz")
+        predictions.write(path, lines)
+        evaluations.append(run | {"benchmark": "dev", "path": str(path)})
+    collect_runs.main(factories.collect_job(folder, expected, paths))
+    job = factories.compare_job(folder, expected, evaluations)
+    compare.main(job)
+    return expected, job
+
+
+def test_every_pair_and_the_best_in_bold(tmp_path):
+    expected, _ = make(tmp_path)
+    found = run_statistics.read_csv(tmp_path / "compare_glue.csv")
+    assert list(found.columns) == compare.COLUMNS
+    pairs = [("hra/r8", "lora/r8"), ("hra/r8", "head/all"), ("lora/r8", "head/all")]
+    of_rte = found[(found["column"] == "RTE") & (found["selection"] == "best_on_dev")]
+    assert list(zip(of_rte["run_a"], of_rte["run_b"], strict=True)) == pairs
+    assert set(found["selection"]) == {"best_on_dev", "last"} and set(of_rte["n_seeds"]) == {"2"}
+    close, far = (of_rte.iloc[place] for place in (0, 1))
+    assert 20 < float(far["low"]) < float(far["difference"]) < float(far["high"]) < 45 and float(far["p_holm"]) < 1e-6
+    assert float(close["low"]) < 0 < float(close["high"]) and float(close["p_holm"]) > 0.05
+    table.main(factories.table_job(tmp_path, expected))
+    text = (tmp_path / "table_glue.md").read_text()
+    lines = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("|")}
+    assert "**" in lines["HRA r=8, λ=0"] and "**" in lines["LoRA r=8"] and "**" not in lines["Head alone"]
+    assert "**Bold**: the best of our runs" in text
+
+
+def test_predictions_that_are_not_those_of_the_run_table_are_refused(tmp_path):
+    _, job = make(tmp_path)
+    path = Path(job["params"]["evaluations"][0]["path"])
+    predictions.write(path, [line | {"best_on_dev": [1.0, 0.0]} for line in predictions.read(path)])
+    with pytest.raises(JobError, match=r"expected accuracy = .* as in the run table, found"):
+        compare.main(job)
+
+
+def test_nothing_to_compare_is_an_empty_table_without_bold_values(tmp_path):
+    expected, job = make(tmp_path)
+    job["params"]["evaluations"] = []
+    compare.main(job)
+    assert len(run_statistics.read_csv(tmp_path / "compare_glue.csv")) == 0
+    table.main(factories.table_job(tmp_path, expected))
+    assert "**Bold**" not in (tmp_path / "table_glue.md").read_text()

@@ -1,0 +1,89 @@
+"""Compare every pair of runs in every column of a task's table, from the predictions that the evaluations keep.
+
+One row per column, selection and pair, in the table's units: the difference run_a − run_b over the seeds that both
+have, its 95 % interval (bootstrap over seeds and items, common/report/comparison.py), p, and p adjusted for the number
+of pairs in the column (Holm). A metric of all items together, such as FID, has no rows.
+"""
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from common import tasks
+from common.core import files, predictions
+from common.core.errors import JobError
+from common.core.job import start
+from common.report import comparison, run_statistics
+
+COLUMNS = ["column", "selection", "run_a", "run_b", "difference", "low", "high", "p", "p_holm", "n_items", "n_seeds"]
+
+
+def read(evaluations: list[dict], wanted: set[tuple[str, str]]) -> dict[tuple[str, str], list[tuple]]:
+    """Read the predictions of every run and seed, by dataset and benchmark."""
+    found: dict[tuple[str, str], list[tuple]] = {key: [] for key in wanted}
+    for one in evaluations:
+        if (one["dataset"], one["benchmark"]) in found:
+            run = f"{one['method']}/{one['variant']}"
+            found[one["dataset"], one["benchmark"]].append(
+                (run, one["seed"], one["path"], predictions.read(one["path"]))
+            )
+    return found
+
+
+def differences(evaluated: list[tuple], runs: pd.DataFrame, column: dict, selection: str, params: dict) -> dict | None:
+    """Compare all pairs of runs in one column; None if its metric is not computed from items."""
+    task, metric = tasks.classes()[params["task"]], column["metric"]
+    rows = runs[(runs["selection"] == selection) & (runs["metric"] == metric) & (runs["status"] == "ok")]
+    rows = rows[(rows["dataset"] == column["dataset"]) & (rows["benchmark"] == column["benchmark"])]
+    stated = {(run, seed): value for run, seed, value in zip(rows["run"], rows["seed"], rows["value"], strict=True)}
+    scored: comparison.Scored = {}
+    for run, seed, path, lines in evaluated:
+        values = task.per_item(lines, selection, metric, params["settings"])
+        if values is None or (run, seed) not in stated:
+            continue
+        scored.setdefault(run, {})[seed] = np.array(values, float)
+        value = task.statistic(metric)(*scored[run][seed].T)
+        if not math.isclose(value, stated[run, seed], rel_tol=1e-3, abs_tol=1e-3):
+            raise JobError(
+                f"{path}: expected {metric} = {stated[run, seed]:.4g} as in the run table, found {value:.4g}. Delete "
+                "the file and the metrics.json beside it, and run again."
+            )
+    return comparison.differences(comparison.estimate(scored, task.statistic(metric))) if scored else None
+
+
+def build(runs: pd.DataFrame, params: dict) -> pd.DataFrame:
+    columns, scale = params["columns"], params["scale"]
+    single, averages = run_statistics.expand_columns(columns, params["averages"])
+    factors = {column["name"]: column.get("scale", scale) for column in columns}
+    evaluated = read(params["evaluations"], {(column["dataset"], column["benchmark"]) for column in single})
+    rows = []
+    for selection in params["selections"]:
+        found = {
+            column["name"]: differences(
+                evaluated[column["dataset"], column["benchmark"]], runs, column, selection, params
+            )
+            for column in single
+        }
+        for name, members in averages.items():
+            parts = [found[member] for member in members]
+            found[name] = comparison.average(parts) if all(parts) else None
+        for name in [*factors, *params["averages"]]:
+            pairs = list((found.get(name) or {}).items())
+            factor = factors.get(name, scale)
+            adjusted = comparison.holm([one.p for _, one in pairs])
+            for ((first, second), one), p in zip(pairs, adjusted, strict=True):
+                numbers = [f"{factor * value:.6g}" for value in (one.value, *one.interval)]
+                p_values = [f"{value:.3g}" for value in (one.p, p)]
+                rows.append([name, selection, first, second, *numbers, *p_values, one.items, one.seeds])
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def main(job: dict) -> None:
+    runs = run_statistics.read_runs(job["input"]["runs"])
+    table = build(runs, job["params"])
+    files.write_text(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"))
+
+
+if __name__ == "__main__":
+    start(main, __file__, globals().get("snakemake"))

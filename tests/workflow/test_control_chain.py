@@ -106,7 +106,7 @@ def test_from_archives_to_table_and_sheet_with_a_killed_shard(fresh, tmp_path):
     planned = project.plan(TABLE, SHEET, config="tiny.yaml")
     assert {line.split("benchmark=validation ")[1] for line in planned["generate_control"]} == {"shard=1 n_shards=2"}
     assert planned.keys() - {"evaluate_control"} == {
-        "generate_control", "gather_control", "runs", "table", "sheet_control"
+        "generate_control", "gather_control", "runs", "compare", "table", "sheet_control"
     }  # fmt: skip
     project.snakemake(*command, "--", TABLE, SHEET)
     project.check_file_counts("tiny.yaml")

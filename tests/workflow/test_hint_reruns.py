@@ -59,7 +59,7 @@ def test_an_edited_hint_function_plans_hints_and_all_that_follows(done):
     planned = done.plan(TABLE, config="control.yaml")
     assert planned["hints"] == {"dataset=depth"}
     assert planned.keys() == {
-        "hints", "train_control", "generate_control", "gather_control", "evaluate_control", "runs", "table"
+        "hints", "train_control", "generate_control", "gather_control", "evaluate_control", "runs", "compare", "table"
     }  # fmt: skip
 
 

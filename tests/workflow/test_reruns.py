@@ -7,7 +7,7 @@ import pytest
 
 from support import ROOT
 
-TABLES = {"runs": {"task=glue"}, "table": {"task=glue"}}
+TABLES = {"runs": {"task=glue"}, "compare": {"task=glue"}, "table": {"task=glue"}}
 
 
 def runs(*, dataset="cola mnli", method="lora/r8 hra/r8", seed="0 1") -> set[str]:

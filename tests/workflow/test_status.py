@@ -156,7 +156,7 @@ def test_the_work_of_a_job():
 def test_a_dry_run_ends_with_what_its_tables_cost(fresh, done):
     output = fresh.snakemake("-n", "-q", "rules", "--", TABLE, "results/table_retention.csv")
     printed = output.partition("does not reflect the order of execution.\n")[2].splitlines()
-    assert printed[0] == "table_glue: 1,046 jobs (0 done), including 455 training runs, 510 evaluations"
+    assert printed[0] == "table_glue: 1,047 jobs (0 done), including 455 training runs, 510 evaluations"
     assert re.fullmatch(
         r"  hours:    0 GPU-hours used, about \d+ GPU-hours remaining \(guessed from the config\)", printed[1]
     )
@@ -164,7 +164,7 @@ def test_a_dry_run_ends_with_what_its_tables_cost(fresh, done):
     assert printed[3].startswith("  methods:  hra ")
     assert re.match(r"  dearest:  train_glue qqp/hra/r8 [\d.]+ \(5 jobs\), train_glue qqp/", printed[4])
     assert printed[5] == "table_retention: 13 jobs (0 done), including 2 training runs, 3 evaluations"
-    assert printed[10] == "all 2 tables: 1,059 jobs"
+    assert printed[10] == "all 2 tables: 1,060 jobs"
     lines = {line.strip() for line in printed}
     assert any(line.startswith("download: 14 GB (deberta-v3-base 0.37, mnli 0.055, sst2 0.003, ") for line in lines)
     assert "licence:  deberta-v3-base, metamathqa-40k: MIT" in lines
@@ -188,7 +188,7 @@ def test_a_dry_run_ends_with_what_its_tables_cost(fresh, done):
     done.change("small.yaml", "seeds: [0, 1]", "seeds: [0, 1, 2]")
     done.change("small.yaml", "gpu: 0", "gpu: 1")
     output = done.snakemake(*command)
-    assert "table_glue: 41 jobs (27 done), including 12 training runs (8 done), 18 evaluations (12 done)\n" in output
+    assert "table_glue: 42 jobs (27 done), including 12 training runs (8 done), 18 evaluations (12 done)\n" in output
     assert re.search(
         r"  hours:    4 GPU-hours used, about \S+ GPU-hours remaining "
         r"\([\d.]+ measured by finished jobs; [\d.]+ guessed from the config\)\n",
@@ -269,7 +269,7 @@ def test_a_table_that_nobody_asked_for_is_one_message(done, monkeypatch):
     ("scripts", "refused"),
     [
         (
-            "collect_runs, table, table_retention, table_compute, figures, print_table",
+            "collect_runs, compare, table, table_retention, table_compute, figures, print_table",
             "torch transformers peft datasets",
         ),
         ("gather_outputs, evaluate_math, status", "torch transformers peft datasets pandas numpy"),

@@ -68,7 +68,7 @@ def test_from_photographs_to_table_and_sheet_with_a_killed_shard(fresh, tmp_path
     planned = project.plan(TABLE, SHEET, config="tiny.yaml")
     assert {line.split("benchmark=prompts ")[1] for line in planned["generate_subject"]} == {"shard=1 n_shards=2"}
     assert planned.keys() - {"evaluate_subject"} == {
-        "generate_subject", "gather_subject", "runs", "table", "sheet_subject"
+        "generate_subject", "gather_subject", "runs", "compare", "table", "sheet_subject"
     }  # fmt: skip
     project.snakemake(*command, "--", TABLE, SHEET)
     project.check_file_counts("tiny.yaml")
@@ -85,7 +85,7 @@ def test_from_photographs_to_table_and_sheet_with_a_killed_shard(fresh, tmp_path
 
     # A number that the workflow chooses repeats no finished run, and a run that is repeated keeps its own.
     project.change("tiny.yaml", "shards: 2", "shards: auto")
-    assert project.plan(TABLE, SHEET, config="tiny.yaml").keys() <= {"runs", "table"}
+    assert project.plan(TABLE, SHEET, config="tiny.yaml").keys() <= {"runs", "compare", "table"}
     project.change("tiny.yaml", "inference_steps: 2\n      precision", "inference_steps: 3\n      precision")
     planned = project.plan(TABLE, SHEET, config="tiny.yaml")["generate_subject"]
     assert {line.split("benchmark=prompts ")[1] for line in planned} == {"shard=0 n_shards=2", "shard=1 n_shards=2"}

@@ -88,9 +88,9 @@ def method_slice(wildcards):
 def task_resource(name, default=None, of=None):
     """Look up a resource of the task's training jobs, or of the stage `of`, in the config."""
 
-    def resource(wildcards, attempt=1):
-        entry = config["tasks"][wildcards.task]
-        return grid.resource((entry[of] if of else entry)["resources"], name, default, attempt)
+    def resource(wc, attempt=1):
+        stated = config["tasks"][wc.task][of]["resources"] if of else TASKS[wc.task].training_resources(run_name(wc))
+        return grid.resource(stated, name, default, attempt)
 
     return resource
 

@@ -6,7 +6,9 @@ from types import SimpleNamespace
 import yte
 from snakemake_executor_plugin_slurm.utils import set_gres_string
 
-from support import ROOT
+from common import tasks
+from common.core import grid
+from support import ROOT, paper_config
 
 
 def profile(name: str) -> dict:
@@ -32,6 +34,7 @@ TARGETS = [
         "subject/dog/hra/r8/seed0/prompts/metrics.json",
         "subject/dog/real/images/seed0/prompts/metrics.json",
         "control/ade20k/hra/r8/seed0/validation/metrics.json",
+        "control/ade20k/oft/r4/seed0/train.json",
     )
 ]
 
@@ -58,17 +61,31 @@ def test_slurm_jobs_with_a_gpu_go_to_the_gpu_partition(fresh, monkeypatch):
         assert requested == (f" --gpus=a100:{numbers['gpu']}" if numbers["gpu"] else ""), rule
         if rule.startswith("train") and not numbers["gpu"]:  # a run that trains nothing
             assert (resources["mem_mb"], resources["runtime"]) == ("4000", "60")
-    rules = {name: {rule for rule, found in jobs if found.get("gpu") == name} for name in ("0", "1", "8", None)}
-    assert {"train_math", "train_subject"} <= rules["0"] and rules["8"] == {"train_control"}
+    rules = {name: {rule for rule, found in jobs if found.get("gpu") == name} for name in ("0", "1", "2", "8", None)}
+    assert {"train_math", "train_subject"} <= rules["0"] and rules["8"] == rules["2"] == {"train_control"}
     assert {f"{stage}_{task}" for stage in ("generate", "evaluate") for task in ("subject", "control")} <= rules["1"]
     assert {"train_glue", "evaluate_glue", "generate_math", "evaluate_harness", "train_subject"} <= rules["1"]
     assert {"augment", "evaluate_math"} <= rules[None] and "hints" in rules["0"]
 
 
+def test_a_method_uses_fewer_gpus_with_threads_and_memory_in_proportion():
+    config = paper_config()
+    stated, task = config["tasks"]["control"]["resources"], tasks.load(config)["control"]
+    resources = {run: task.training_resources(run) for run in ("hra/r8", "oft/r4", "boft/m4r8")}
+    assert resources["hra/r8"] == stated
+    assert resources["oft/r4"] == resources["boft/m4r8"] == stated | {"gpu": 2, "threads": 8, "mem_mb": 32000}
+    per_gpu = {task.hyperparameters("coco", run)["batch_size"] / resources[run]["gpu"] for run in resources}
+    assert per_gpu == {8}
+    stated["max_gpu"] = {"default": 4, "oft/r4": 16}
+    assert [task.training_resources(run)["gpu"] for run in resources] == [4, 8, 4]
+    stated["gpu"] = 0  # on CPUs: it is a maximum
+    assert all(task.training_resources(run) == stated for run in resources)
+
+
 def test_lsf_jobs_ask_for_their_number_of_gpus(fresh):
     jobs = planned(fresh, "--profile", "profiles/lsf", "--executor", "local", "--cores", "1")
     asked = {found["gpu"]: found.get("lsf_extra") for _, found in jobs if "gpu" in found}
-    assert asked == {"0": None, "1": "-gpu num=1", "8": "-gpu num=8"}
+    assert asked == {"0": None, "1": "-gpu num=1", "2": "-gpu num=2", "8": "-gpu num=8"}
     assert not [rule for rule, found in jobs if "gpu" not in found and "lsf_extra" in found]
 
 
@@ -98,8 +115,6 @@ def test_a_site_says_what_is_its_own_in_the_environment(monkeypatch):
 
 
 def test_memory_grows_with_each_attempt():
-    from common.core import grid
-
     stated = {"mem_mb": 16000, "runtime": 60}
     assert [grid.resource(stated, "mem_mb", None, attempt) for attempt in (1, 2, 3)] == [16000, 24000, 32000]
     assert grid.resource(stated, "runtime", None, 3) == 60 and grid.resource(stated, "gpu", 0, 3) == 0

@@ -107,7 +107,7 @@ def check_task(task: Task) -> None:
             one_of(where, "dataset", name, datasets)
             one_of(where, "benchmark", column["benchmark"], datasets[name]["benchmarks"])
             one_of(where, "metric", column["metric"], datasets[name]["metrics"])
-    check_shared_gpus(task)
+    check_gpus(task)
     names = [column["name"] for column in entry["columns"]]
     for average in entry.get("averages", []):
         for name in average["columns"]:
@@ -118,13 +118,16 @@ def check_task(task: Task) -> None:
         one_of(f"{place}.figures.lambda", "column", name, names)
 
 
-def check_shared_gpus(task: Task) -> None:
-    """Raise JobError if runs are to share a GPU that need several."""
-    place = f"config: tasks.{task.name}"
-    for stage in ("generation", "evaluation"):
-        stated = task.settings.get(stage, {}).get("resources", {})
-        expect("runs_per_gpu" not in stated, f"{place}.{stage}.resources: runs_per_gpu is of training only. Remove it")
-    shared, gpu = (task.settings["resources"].get(name, 1) for name in ("runs_per_gpu", "gpu"))
+def check_gpus(task: Task) -> None:
+    """Raise JobError if runs are to share a GPU that need several, or if a method with its own number is unknown."""
+    place, stated = f"config: tasks.{task.name}", task.settings["resources"]
+    parts = {name: part for name, part in task.settings.items() if isinstance(part, dict) and "resources" in part}
+    for stage, part in parts.items():
+        for name in ("runs_per_gpu", "max_gpu"):
+            expect(name not in part["resources"], f"{place}.{stage}.resources: {name} is of training only. Remove it")
+    for name in stated.get("max_gpu", {}):
+        one_of(f"{place}.resources.max_gpu", "method or variant", name, run_keys(task.config))
+    shared, gpu = (stated.get(name, 1) for name in ("runs_per_gpu", "gpu"))
     expect(
         shared == 1 or gpu <= 1,
         f"{place}.resources: expected gpu: 1 with runs_per_gpu: {shared}, found gpu: {gpu}. Set one of them to 1",
@@ -139,7 +142,7 @@ def check_hyperparameters(task: Task, dataset: str, run: str) -> None:
         expect(key in values, f"{place}: {key} is missing: neither tasks.{task.name}.defaults nor the preset gives it")
     for key, value in values.items():
         expect(value != "auto" or key in task.automatic, f"{place}: {key}: expected true or false, found auto")
-    parts = values["gradient_accumulation"] * max(1, task.settings["resources"]["gpu"])
+    parts = values["gradient_accumulation"] * max(1, task.training_resources(run)["gpu"])
     expect(
         values["batch_size"] % parts == 0,
         f"{place}: batch_size {values['batch_size']} is not a multiple of gpu × gradient_accumulation = {parts}",

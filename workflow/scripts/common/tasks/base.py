@@ -71,6 +71,15 @@ class Task:
         """Return the hyper-parameters of `method/variant` on a dataset."""
         return grid.hyperparameters(self.config, self.name, dataset, run)
 
+    def training_resources(self, run: str) -> dict:
+        """Return the resources of training `method/variant`: threads and memory in proportion to its GPUs."""
+        stated = self.settings["resources"]
+        gpu = min(stated["gpu"], grid.of_run(stated.get("max_gpu", {}), run) or stated["gpu"])
+        if gpu == stated["gpu"]:
+            return stated
+        part = {name: -(-stated[name] * gpu // stated["gpu"]) for name in ("threads", "mem_mb")}
+        return stated | part | {"gpu": gpu}
+
     # Data
 
     def dataset(self, name: str) -> dict:

@@ -156,12 +156,14 @@ class Math(Task):
 
     def check_micro_batches(self, dataset: str, compared: list[str]) -> None:
         """Raise JobError unless a device processes the same number of rows at a time in all runs of `compute`."""
-        devices = max(1, self.settings["resources"]["gpu"])
         settings = {run: self.hyperparameters(dataset, run) for run in compared if self.trains(run)}
-        sizes = {run: one["batch_size"] // one["gradient_accumulation"] // devices for run, one in settings.items()}
+        devices = {run: max(1, self.training_resources(run)["gpu"]) for run in settings}
+        sizes = {
+            run: one["batch_size"] // one["gradient_accumulation"] // devices[run] for run, one in settings.items()
+        }
         equal = math.gcd(*sizes.values())
         remedies = [
-            f"gradient_accumulation: {settings[run]['batch_size'] // devices // equal} in "
+            f"gradient_accumulation: {settings[run]['batch_size'] // devices[run] // equal} in "
             f"{grid.preset(self.config, self.name, run)}"
             for run in settings
             if sizes[run] != equal

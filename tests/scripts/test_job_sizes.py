@@ -1,8 +1,11 @@
-"""How many jobs generate a run's images, and which of the jobs on images request a GPU."""
+"""How many jobs generate a run's images, and which of the jobs on images request a GPU, or share one."""
+
+from types import SimpleNamespace
 
 import pytest
 
 from common import tasks
+from common.planning import config_validation, gpu_resources
 from support import paper_config
 
 
@@ -62,3 +65,11 @@ def test_only_a_custom_hint_may_request_a_gpu():
     found = bound(change)["control"]
     assert [found.hint_gpus(name) for name in ("coco", "ade20k", "celeba-hq")] == [0, 0, 1]
     assert bound()["control"].hint_gpus("coco") == 0
+
+
+def test_two_subjects_share_a_gpu():
+    config = paper_config()
+    config["tasks"]["subject"]["resources"]["runs_per_gpu"] = 2
+    config_validation.check(config)
+    runs = [SimpleNamespace(task="subject", method=method) for method in ("hra", "full", "base")]
+    assert [gpu_resources.runs_per_gpu(config, run, attempt=1) for run in runs] == [2, 2, 1]  # base trains nothing

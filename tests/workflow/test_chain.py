@@ -186,7 +186,15 @@ def test_of_a_killed_shard_only_that_one_runs_again(fresh, tmp_path):
     assert {line.split("method=")[1] for line in planned["generate_math"]} == {
         "hra variant=r8 seed=0 benchmark=test shard=1 n_shards=3"
     }
-    assert planned.keys() == {"generate_math", "gather_math", "evaluate_math", "runs", "compare", "table", "table_compute"}
+    assert planned.keys() == {
+        "generate_math",
+        "gather_math",
+        "evaluate_math",
+        "runs",
+        "compare",
+        "table",
+        "table_compute",
+    }
     project.snakemake(*command, "--", *TABLES)
     project.check_file_counts("tiny.yaml")
     table = {row["run"]: row for row in rows(project.folder / TABLES[0])}

@@ -64,4 +64,4 @@ for task in config["tasks"]:
 rule all:
     default_target: True
     input:
-        [f"<results>/{name}" for task in config["tasks"] for name in TASKS[task].results()],
+        [f"<results>/{name}" for task in CHOSEN for name in TASKS[task].results()],

@@ -13,14 +13,14 @@ sys.path.insert(0, str(Path(workflow.basedir, "workflow", "scripts")))
 from common import methods, tasks
 from common.core import grid
 from common.core.errors import JobError
-from common.planning import config_validation, expected_runs, finished_downloads, gpu_resources, plan, preflight
-from common.planning import recorded_inputs, slurm
+from common.planning import config_validation, expected_runs, finished_downloads, gpu_resources, overlays, plan
+from common.planning import preflight, recorded_inputs, slurm
 
 try:
+    CHOSEN = overlays.settle(config, overlays.read(workflow.overwrite_configfiles))  # the tasks of `all`
     config_validation.check(config)
 except JobError as problem:
     raise WorkflowError(str(problem)) from None
-
 preflight.enter(workflow, config)  # a dry run ends with the cost estimate; part `jobs` replaces the config
 
 # A rule's own wildcard constraints do not apply inside a pathvar (Snakemake 9.27): outputs of task-specific rules are

@@ -22,7 +22,7 @@ if config["preflight"]:
 
     rule preflight:
         input:
-            [preflight.inputs(config, TASKS[task], table) for task in config["tasks"] for table in TASKS[task].tables()],
+            [preflight.inputs(config, TASKS[task], table) for task in CHOSEN for table in TASKS[task].tables()],
 
     onsuccess:
         preflight.finish(workflow, config)

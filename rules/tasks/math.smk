@@ -132,8 +132,8 @@ rule table_retention:
             if name not in TASKS["math"].retention_benchmarks()
         ],
         base=lambda wc: config["tasks"]["math"]["retention"]["base"],
-        rows=lambda wc: grid.rows_of(config, config["tasks"]["math"]["retention"]["runs"]),
-        seeds=lambda wc: config["tasks"]["math"]["retention"]["seeds"],
+        rows=lambda wc: grid.rows_of(config, TASKS["math"].retention_rows()),
+        seeds=lambda wc: TASKS["math"].retention_seeds(),
         vanished=lambda wc: expected_runs.vanished(
             config, "table_retention", existing(f"{RUN}/retention.json", "math", TASKS["math"].retention_runs())
         ),
@@ -158,6 +158,6 @@ rule table_compute:
     conda:
         "../../envs/hra.yaml"
     params:
-        rows=lambda wc: grid.rows_of(config, config["tasks"]["math"]["compute"]["runs"]),
+        rows=lambda wc: grid.rows_of(config, TASKS["math"].compared()),
     script:
         "../../workflow/scripts/table_compute.py"

@@ -61,6 +61,13 @@ def test_conda_environment_pins_what_the_constraints_pin():
             assert pins[name.lower().partition("[")[0]] == version, entry
 
 
+def test_all_makes_the_tasks_whose_grid_the_config_file_states(fresh):
+    (fresh.folder / "off.yaml").write_text("tasks: {math: null, control: null}\n")
+    planned = fresh.plan("all", config="small.yaml", extra=("--configfile", "small.yaml", "off.yaml"))
+    assert len(planned["train_glue"]) == 8
+    assert {rule for rule in planned if rule.startswith("train_")} == {"train_glue"}
+
+
 @pytest.fixture
 def config() -> dict:
     """Load the config as the Snakefile does."""
@@ -435,14 +442,14 @@ def test_a_dot_in_a_name_stands_for_itself(fresh):
         ("tasks.math.generation.backend", "tgi", r"backend: 'tgi' is not one of"),
         ("tasks.subject.generation.shards", "all", r"shards: 'all' does not match .*auto: one per two hours"),
         ("tasks.control.generation.shards", 0, r"generation.shards: 0 is less than .*jobs per run"),
-        ("tasks.math.retention.seeds", [7], r"base/pretrained on metamathqa-40k, seed 7, is not in the grid"),
+        ("tasks.math.retention.dataset", "meta", r"retention.dataset: unknown dataset 'meta'; known: metamathqa-40k"),
         ("tasks.math.retention.base", "hra/r9", r"retention.base: unknown run 'hra/r9'; known: base/pretrained"),
         (
             "tasks.math.retention.benchmarks",
             {"HumanEval": {"task": "humaneval", "shots": 0, "metric": "pass@1", "unsafe_code": False}},
             r"retention.benchmarks: all have `unsafe_code: false`",
         ),
-        ("tasks.math.compute.runs", ["hra/r9"], r"unknown run of the grid 'hra/r9'"),
+        ("tasks.math.compute.runs", ["hra/r9"], r"math.compute.runs: unknown run 'hra/r9'; known: "),
         ("tasks.math.grid.0.datasets", ["gsm8k"], r"unknown dataset 'gsm8k'; known: metamathqa-40k, metamathqa-395k"),
         ("tasks.math.figures.lambda", ["GSM8K"], r"figures.lambda: unknown column 'GSM8K'; known: GSM8K \(official\)"),
         ("datasets.math.metamathqa-40k.benchmarks", {"gsm8k": "gsm8k/dev"}, r"unknown split 'dev'; known: train, test"),

@@ -43,10 +43,14 @@ def preset(config: dict, task: str, run: str) -> str | None:
     return of_run(config["tasks"][task]["preset"], run)
 
 
+def every_run(config: dict) -> list[str]:
+    """List every `method/variant` of the config, whether it is in a grid or not."""
+    return [f"{name}/{variant}" for name, one in config["methods"].items() for variant in one["variants"]]
+
+
 def run_keys(config: dict) -> list[str]:
     """List the keys that `of_run` looks up."""
-    variants = [f"{name}/{variant}" for name, one in config["methods"].items() for variant in one["variants"]]
-    return ["default", *config["methods"], *variants]
+    return ["default", *config["methods"], *every_run(config)]
 
 
 def of_run(chosen: str | dict[str, str], run: str) -> str | None:

@@ -3,6 +3,7 @@
 Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
 """
 
+from common.core import grid
 from common.core.errors import one_of
 from common.evaluators import registry
 from common.tasks.base import Task, generated, rows, scratch
@@ -154,10 +155,8 @@ class Control(Task):
             for evaluator in dataset["evaluators"]:
                 one_of(f"{where}: evaluators", "evaluator", evaluator, known)
                 registry.check_annotation(f"{where}: evaluators", known[evaluator], annotated)
-        methods = self.config["methods"].items()
-        every = [f"{name}/{variant}" for name, method in methods for variant in method["variants"]]
         for run in self.settings["sheets"]["runs"]:  # runs that are not in the grid are skipped
-            one_of(f"config: tasks.{self.name}.sheets.runs", "run", run, every)
+            one_of(f"config: tasks.{self.name}.sheets.runs", "run", run, grid.every_run(self.config))
 
     def errors_before(self, run: dict) -> list[str]:
         return [scratch(self.config, rule, run["dataset"], f"{rule}.error.json") for rule in self.own_rules]

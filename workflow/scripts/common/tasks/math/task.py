@@ -28,7 +28,8 @@ class Math(Task):
     )
 
     def tables(self) -> list[str]:
-        return [self.name, *(name for name in ("retention", "compute") if self.settings.get(name))]
+        made = {"retention": self.retention_rows(), "compute": self.compared()}
+        return [self.name, *(name for name, rows in made.items() if rows)]
 
     @classmethod
     def per_item(cls, lines: list[dict], selection: str, metric: str, settings: dict) -> list[tuple]:
@@ -60,13 +61,32 @@ class Math(Task):
         return {name: entry for name, entry in entries.items() if entry.get("unsafe_code") is not False}
 
     def retention_runs(self) -> list[dict]:
-        """Return the runs of the retention table: `dataset`, `method`, `variant`, `seed`."""
-        entry = self.settings["retention"]
-        return [
+        """Return the runs of the retention table that are in the grid: `dataset`, `method`, `variant`, `seed`.
+
+        None if the base, with which they are compared, is not in the grid.
+        """
+        entry, known = self.settings.get("retention"), self.runs()
+        if not entry:
+            return []
+        asked = [
             {"dataset": entry["dataset"], "method": method, "variant": variant, "seed": seed}
             for method, variant in (run.split("/") for run in entry["runs"])
             for seed in entry["seeds"]
         ]
+        found = [run for run in asked if run in known]
+        return found if any(f"{run['method']}/{run['variant']}" == entry["base"] for run in found) else []
+
+    def retention_rows(self) -> list[str]:
+        """Return the rows of the retention table: `method/variant`."""
+        return list(dict.fromkeys(f"{run['method']}/{run['variant']}" for run in self.retention_runs()))
+
+    def retention_seeds(self) -> list[int]:
+        return list(dict.fromkeys(run["seed"] for run in self.retention_runs()))
+
+    def compared(self) -> list[str]:
+        """Return the rows of Table 6, as far as they are in the grid."""
+        known = grid.names(self.config, self.name) if self.settings else []
+        return [run for run in (self.settings.get("compute") or {}).get("runs", []) if run in known]
 
     def without_answer_marker(self) -> list[str]:
         entries = {name: self.datasets[name] for name in grid.datasets(self.config, self.name)}
@@ -76,9 +96,17 @@ class Math(Task):
 
     def warnings(self) -> list[str]:
         return [
-            f"{name} ({self.datasets[name]['answer']}) never teaches “The answer is: ”, so its `strict` stays near 0. "
-            "Use `lenient` as a metric, a score and in columns."
-            for name in self.without_answer_marker()
+            *(
+                f"{name} ({self.datasets[name]['answer']}) never teaches “The answer is: ”, so its `strict` stays near "
+                "0. Use `lenient` as a metric, a score and in columns."
+                for name in self.without_answer_marker()
+            ),
+            *(
+                f"{len(missing)} of the runs of tasks.{self.name}.{table} are not in the grid, and so not in "
+                f"table_{table}: {', '.join(missing)}"
+                for table, rows in {"retention": self.retention_rows(), "compute": self.compared()}.items()
+                if (missing := [run for run in (self.settings.get(table) or {}).get("runs", []) if run not in rows])
+            ),
         ]
 
     def check_dataset(self, place: str, name: str) -> None:
@@ -101,19 +129,20 @@ class Math(Task):
             one_of(f"{place}.generation.serve", "method or variant", key, grid.run_keys(self.config))
         for run in runs:
             self.check_serving(f"{place}: {run['method']}/{run['variant']}", run)
-        compared = self.settings.get("compute", {}).get("runs", [])
+        compared, known = self.compared(), grid.every_run(self.config)
         expect(
             not compared or self.settings["resources"].get("runs_per_gpu", 1) == 1,
             f"{place}.resources: expected runs_per_gpu: 1, since table_compute reports times, which a shared GPU "
             "changes. Set it to 1",
         )
-        for run in compared:
-            one_of(f"{place}.compute.runs", "run of the grid", run, grid.names(self.config, self.name))
+        for table in ("retention", "compute"):
+            for run in (self.settings.get(table) or {}).get("runs", []):  # those that are not in the grid are skipped
+                one_of(f"{place}.{table}.runs", "run", run, known)
         for name in sorted(trained):
             found = {f"{run['method']}/{run['variant']}" for run in runs if run["dataset"] == name}
             self.check_micro_batches(name, [run for run in compared if run in found])
         if self.settings.get("retention"):
-            self.check_retention(f"{place}.retention", trained)
+            self.check_retention(f"{place}.retention")
 
     def check_serving(self, place: str, run: dict) -> None:
         """Raise JobError if the backend cannot serve a run's adapter as requested."""
@@ -142,17 +171,14 @@ class Math(Task):
             f"{self.config['methods'][run['method']]['kind']}. Use `serve: {{default: merged, …: lora}}`",
         )
 
-    def check_retention(self, place: str, trained: set[str]) -> None:
+    def check_retention(self, place: str) -> None:
         entry = self.settings["retention"]
-        one_of(f"{place}.dataset", "dataset of the grid", entry["dataset"], trained)
+        one_of(f"{place}.dataset", "dataset", entry["dataset"], self.datasets)
         one_of(f"{place}.base", "run", entry["base"], entry["runs"])
         expect(
             self.retention_benchmarks(),
             f"{place}.benchmarks: all have `unsafe_code: false`, so none runs. Set one to true, or retention: null",
         )
-        for run in self.retention_runs():
-            name = f"{run['method']}/{run['variant']} on {run['dataset']}, seed {run['seed']}"
-            expect(run in self.runs(), f"{place}: {name}, is not in the grid. Add it there")
 
     def check_micro_batches(self, dataset: str, compared: list[str]) -> None:
         """Raise JobError unless a device processes the same number of rows at a time in all runs of `compute`."""

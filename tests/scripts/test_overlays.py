@@ -1,0 +1,102 @@
+"""What a config file implies without stating it: tasks that are off, columns that were replaced, a smaller grid."""
+
+import pytest
+from snakemake.utils import update_config
+
+from common import tasks
+from common.core import grid
+from common.planning import config_validation, overlays
+from support import paper_config
+
+ONE_RUN = [{"runs": ["hra/r8"], "datasets": ["cola"], "seeds": [0]}]
+COLUMNS = [{"name": "Mine", "dataset": "cola", "benchmark": "validation", "metric": "accuracy"}]
+AVERAGE = [{"name": "All", "columns": ["Mine"]}]
+
+
+def merged(*files: dict) -> tuple[dict, list[str]]:
+    """Return the checked config as the Snakefile sees it, and the tasks that `all` makes."""
+    config = paper_config()
+    for file in files:
+        update_config(config, file)
+    chosen = overlays.settle(config, list(files))
+    config_validation.check(config)
+    return config, chosen
+
+
+def test_a_task_that_is_null_is_off():
+    config, chosen = merged({"tasks": {"math": None, "subject": None}})
+    assert chosen == list(config["tasks"]) == ["control", "glue"]
+    assert all(one.runs() == [] for name, one in tasks.load(config).items() if name in ("math", "subject"))
+
+
+@pytest.mark.parametrize(
+    ("files", "chosen"),
+    [
+        ([], ["control", "glue", "math", "subject"]),
+        ([{"tasks": {"glue": {"resources": {"threads": 2}}}}], ["control", "glue", "math", "subject"]),
+        ([{"tasks": {"glue": {"grid": ONE_RUN}}}], ["glue"]),
+        ([{"tasks": {"math": {"grid": []}}}, {"tasks": {"glue": {"grid": ONE_RUN}}}], ["glue"]),
+        ([{"tasks": {"glue": {"grid": ONE_RUN}}}, {"max_gpu_hours": 5}], ["glue"]),
+    ],
+)
+def test_the_last_file_with_a_grid_chooses_the_tasks(files, chosen):
+    config = paper_config()
+    assert overlays.settle(config, files) == chosen
+
+
+@pytest.mark.parametrize(
+    ("files", "averages", "figures"),
+    [
+        ([{"columns": COLUMNS}], {}, {"parameters": ["Mine"], "lambda": []}),
+        ([{"columns": COLUMNS, "averages": AVERAGE}], {"All": ["Mine"]}, {"parameters": ["Mine"], "lambda": []}),
+        (
+            [{"columns": COLUMNS}, {"figures": {"parameters": ["Mine"], "lambda": ["Mine"]}}],
+            {},
+            {"parameters": ["Mine"], "lambda": ["Mine"]},
+        ),
+        # The second file replaces the columns again, and with them what belonged to the first one's.
+        (
+            [{"columns": COLUMNS, "averages": AVERAGE}, {"columns": [COLUMNS[0] | {"name": "Other"}]}],
+            {},
+            {"parameters": ["Other"], "lambda": []},
+        ),
+    ],
+)
+def test_own_columns_replace_averages_and_figures(files, averages, figures):
+    config, _ = merged(*({"tasks": {"glue": {"grid": ONE_RUN} | file}} for file in files))
+    assert (grid.averages(config, "glue"), config["tasks"]["glue"]["figures"]) == (averages, figures)
+
+
+def test_without_own_columns_averages_and_figures_stay():
+    stated = paper_config()["tasks"]["glue"]
+    config, _ = merged({"tasks": {"glue": {"grid": ONE_RUN}}})
+    assert config["tasks"]["glue"] == stated | {"grid": ONE_RUN}
+
+
+@pytest.mark.parametrize(
+    ("runs", "seeds", "tables", "kept"),
+    [
+        (["hra/r8"], [0], ["math"], []),
+        (["base/pretrained", "hra/r32"], [0], ["math", "retention", "compute"], ["base/pretrained", "hra/r32"]),
+        (["base/pretrained", "hra/r8"], [0], ["math", "retention"], ["base/pretrained"]),
+        (["base/pretrained", "hra/r32"], [1], ["math", "compute"], []),  # retention is of seed 0
+    ],
+)
+def test_a_smaller_grid_makes_the_other_tables_smaller(runs, seeds, tables, kept):
+    blocks = [{"runs": runs, "datasets": ["metamathqa-40k"], "seeds": seeds}]
+    config, _ = merged({"tasks": {"math": {"grid": blocks}}})
+    task = tasks.load(config)["math"]
+    assert (task.tables(), task.retention_rows()) == (tables, kept)
+    assert task.compared() == [run for run in ("lora/r16", "oft/b16", "hra/r32") if run in runs]
+    left_out = [text for text in task.warnings() if "table_retention" in text]
+    assert [text.rpartition(": ")[2] for text in left_out] == [
+        ", ".join(run for run in ("base/pretrained", "lora/r32", "hra/r32") if run not in kept)
+    ]
+
+
+def test_the_papers_grid_leaves_nothing_out():
+    task = tasks.load(paper_config())["math"]
+    assert task.retention_rows() == task.settings["retention"]["runs"]
+    assert task.retention_seeds() == task.settings["retention"]["seeds"]
+    assert task.compared() == task.settings["compute"]["runs"]
+    assert task.warnings() == []

@@ -193,14 +193,14 @@ def sort_config(path: Path) -> None:
 
 def load(model, method: dict, folder: Path):
     """Load a run's weights into the model for evaluation."""
+    from peft import PeftConfig, PeftModel, get_peft_model_state_dict
+
     state = safe_checkpoints.load(folder / WEIGHTS)
     adapter = METHODS[method["kind"]].peft_config
     if adapter:
         files.read_json(folder / "adapter_config.json")
     try:
         if adapter:
-            from peft import PeftConfig, PeftModel, get_peft_model_state_dict
-
             install()
             names = [name for name, _ in model.named_modules()]
             model = PeftModel.from_pretrained(model, folder)
@@ -218,11 +218,10 @@ def load(model, method: dict, folder: Path):
 
 def exchange(model, method: dict, weights: Path) -> None:
     """Replace the weights that `load` loaded with those of another run of the same method."""
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
     state = safe_checkpoints.load(weights)
     adapter = METHODS[method["kind"]].peft_config
-    if adapter:
-        from peft import get_peft_model_state_dict, set_peft_model_state_dict
-
     there = get_peft_model_state_dict(model) if adapter else model.state_dict()
     strange = [name for name in state if name not in there or state[name].shape != there[name].shape]
     if strange := strange or (sorted(set(there) - set(state)) if adapter else []):

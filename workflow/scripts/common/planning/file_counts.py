@@ -12,7 +12,8 @@ SNAKEMAKE, OWN = ".snakemake", 30  # with its folders and the log of a call
 WEIGHTS = 3  # of a checkpoint that a run keeps: a folder with the weights and the adapter's config
 INITIAL = 2  # of an initial adapter, next to its manifest
 SLURM = 2  # of a job: a folder with the log of its first attempt
-UNLISTED = 100  # of a download whose files the config does not list
+GENERATED = 100  # of data that a function writes
+HARNESS = 2000  # of lm-evaluation-harness: a dataset per subject of MMLU, each with its caches
 
 
 def count(config: dict, planned: Iterable[Job], missing: bool = False) -> Counter[str]:
@@ -60,7 +61,9 @@ def downloaded(config: dict, one: Job) -> int:
     """Bound the files of a download, as downloaded and converted, each perhaps in a folder of its own."""
     stated, manifest = downloads.entry(config, one)[0], gpu_hours.read(one.outputs[0])
     listed = manifest.get("files") or stated.get("source", {}).get("files")
-    return 2 * (len(listed) + len(manifest.get("raw", {})) + len(stated.get("splits", ()))) + 1 if listed else UNLISTED
+    if not listed:
+        return GENERATED if stated else HARNESS
+    return 2 * (len(listed) + len(manifest.get("raw", {})) + len(stated.get("splits", ()))) + 1
 
 
 def summary(config: dict, planned: Iterable[Job]) -> str:

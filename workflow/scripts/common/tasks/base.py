@@ -156,8 +156,9 @@ class Task:
         `recorded`: the number that a finished run was generated in, which `auto` keeps.
         """
         stated = self.settings.get("generation", {}).get("shards", 0)
-        work = self.work("generate", wildcards | {"n_shards": 1})
-        return (recorded or self.shards_by_work(work)) if stated == "auto" else stated
+        if stated != "auto":
+            return stated
+        return recorded or self.shards_by_work(self.work("generate", wildcards | {"n_shards": 1}))
 
     def shards_by_work(self, work: float | None) -> int:
         """Return the number of jobs that take SHARD_SECONDS at the stated speed; 1 if work or speed is unknown."""

@@ -135,7 +135,11 @@ def test_a_subject_has_one_value_per_prompt_at_the_reported_step():
 def test_math_counts_right_answers_and_a_metric_of_all_images_has_no_items():
     classes = tasks.classes()
     assert classes["math"].per_item([{"strict": {"right": True}}], "last", "strict", {}) == [(True,)]
-    assert classes["control"].per_item([{"canny_iou": 0.5}], "last", "fid", {}) is None
+    line = {"canny_iou": 0.5, "mmseg_miou": 0.5}  # mIoU of one image: the run's is not their mean
+    found = [
+        classes["control"].per_item([line], "last", name, {"of_run": ["mmseg_miou", "fid"]}) for name in (*line, "fid")
+    ]
+    assert found == [[(0.5,)], None, None]
     assert comparison.mean(np.array([1.0, np.nan, 0.0])) == 0.5
 
 

@@ -19,6 +19,7 @@ class Brightness(Evaluator):
     """Mean brightness of each image that is not black, and the brightest image."""
 
     metrics = ("_mean", "_most")
+    of_run = ("_most",)
     calls = 0
 
     def score(self, images, reference):
@@ -30,6 +31,10 @@ class Brightness(Evaluator):
 
 class Unnamed(Brightness):
     metrics = ("_mean",)
+
+
+class Unstated(Brightness):
+    of_run = ()
 
 
 class Short(Brightness):
@@ -123,6 +128,7 @@ def test_what_is_kept_of_the_real_images_is_shared_by_the_runs_of_a_dataset(job,
             "Short",
             r"light \(toy_evaluators:Short\): expected 3 scores '_mean', one per image, found 1\. .* None",
         ),
+        ("Unstated", r"expected scores of all images together for \(\), found them for \('_most',\)\. .* `of_run`"),
         ("NoEvaluator", r"expected a class with `metrics`, a tuple .* Derive it from"),
         ("Missing", r"evaluator kind: expected 'Missing' in module toy_evaluators, found Brightness, Evaluator"),
     ],

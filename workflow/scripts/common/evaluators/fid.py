@@ -16,6 +16,7 @@ INCEPTION = "weights-inception-2015-12-05-6726825d.pth"  # of torch-fidelity's r
 class Fid(Evaluator):
     """FID with torchmetrics; none for the source images, whose distance to themselves is 0."""
 
+    of_run = ("",)
     needs = Needs(model=True, images="source")
 
     def __init__(self, entry: dict, folder: Path, device: str):

@@ -67,9 +67,14 @@ class Scores:
 
 
 class Evaluator:
-    """One type of evaluator. `metrics`: endings of its metrics' names, which start with the name of its entry."""
+    """One type of evaluator.
+
+    metrics: endings of its metrics' names, which start with the name of its entry. of_run: those of them that are not
+    means over images.
+    """
 
     metrics: ClassVar[tuple[str, ...]] = ("",)
+    of_run: ClassVar[tuple[str, ...]] = ()
     needs: ClassVar[Needs] = Needs()
 
     def __init__(self, entry: dict, folder: Path | None, device: str):

@@ -54,6 +54,11 @@ def metrics(entries: list[dict]) -> list[str]:
     return [entry["name"] + ending for entry in entries for ending in find(entry["kind"]).metrics]
 
 
+def of_run(entries: list[dict]) -> list[str]:
+    """List the names of the metrics that are not means over images."""
+    return [entry["name"] + ending for entry in entries for ending in find(entry["kind"]).of_run]
+
+
 def models(entries: list[dict]) -> list[str]:
     """List the distinct models that the evaluators need."""
     return list(dict.fromkeys(entry["model"] for entry in entries if "model" in entry))

@@ -87,6 +87,11 @@ def scores(
                 f"evaluator {entry['name']} ({entry['kind']}): expected the metrics {evaluator.metrics}, found "
                 f"{ending!r}. Add it to the class's `metrics`."
             )
+    if set(found.run) - set(evaluator.of_run):
+        raise JobError(
+            f"evaluator {entry['name']} ({entry['kind']}): expected scores of all images together for "
+            f"{evaluator.of_run}, found them for {tuple(found.run)}. Add these to the class's `of_run`."
+        )
     for ending, values in found.images.items():
         if len(values) != len(images):
             raise JobError(

@@ -35,7 +35,7 @@ class Segmenter(Evaluator):
     Subclasses implement `classes(images)`, for images of one size: (height, width) of 0 to CLASSES − 1 per image.
     """
 
-    metrics = ("_miou", "_macc", "_aacc")
+    metrics = of_run = ("_miou", "_macc", "_aacc")
     needs = Needs(model=True, images="source", annotation=("classes", "colours"))
     batch = 1
 

@@ -86,6 +86,13 @@ class Control(Task):
         known = {one["name"]: one for one in self.settings["evaluation"]["evaluators"]}
         return [known[name] for name in self.datasets[dataset]["evaluators"] if name in known]
 
+    @classmethod
+    def per_item(cls, lines: list[dict], selection: str, metric: str, settings: dict) -> list[tuple] | None:
+        return None if metric in settings["of_run"] else super().per_item(lines, selection, metric, settings)
+
+    def comparison(self) -> dict:
+        return {"of_run": registry.of_run(self.settings["evaluation"]["evaluators"])}
+
     def sheet_runs(self, dataset: str) -> list[dict]:
         """Return the runs whose images are on a dataset's sheet: those of its first seed that the config names."""
         wanted = self.settings["sheets"]["runs"]

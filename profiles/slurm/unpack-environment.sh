@@ -1,9 +1,11 @@
 #!/bin/bash
 # Unpack the environment ARCHIVE to FOLDER on this node's local disk, unless it is there: unpack-environment.sh ARCHIVE FOLDER
-# Jobs that start at the same time wait for the first one. An environment that this script has not unpacked, as on the node where
-# it was installed, is left alone.
+# Jobs that start at the same time wait for the first one. FOLDER appears and disappears as a whole.
 set -euo pipefail
 archive=$1 folder=$2
+if [ -e "$folder" ] && [ ! -e "$folder/.unpacked" ]; then
+    exit 0 # it was installed here
+fi
 if [ ! -r "$archive" ]; then
     echo "HRA_SLURM_ENVIRONMENT: $archive cannot be read on $(hostname). Put it on the shared file system." >&2
     exit 1
@@ -16,11 +18,15 @@ fi
 exec 9> "$folder.lock"
 flock 9
 version=$(stat -L -c '%s %Y' "$archive")
-if [ -e "$folder" ] && [ "$(cat "$folder/.unpacked" 2> /dev/null || echo "$version")" = "$version" ]; then
+if [ "$(cat "$folder/.unpacked" 2> /dev/null)" = "$version" ]; then
     exit 0
 fi
-rm -rf "$folder.new" "$folder"
+rm -rf "$folder.new" "$folder.old"
 mkdir "$folder.new"
 tar -xf "$archive" -C "$folder.new"
 echo "$version" > "$folder.new/.unpacked"
+if [ -e "$folder" ]; then
+    mv "$folder" "$folder.old"
+fi
 mv "$folder.new" "$folder"
+rm -rf "$folder.old"

@@ -6,7 +6,6 @@ TASK ?=
 DATA ?=
 TABLE ?=
 CONFIG ?=
-RESULTS ?= results
 PROFILE ?=
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
@@ -16,13 +15,15 @@ READY := $(VENV)/.installed
 ROOT := $(if $(DATA),demo/real,demo)
 CONFIGS := config/demo/config.yaml $(or $(if $(DATA),config/demo/real_data.yaml),$(if $(TASK),,config/demo/quick.yaml))
 TARGETS := $(or $(TASK),$(if $(DATA),all,glue control))
-PROFILED := $(if $(PROFILE),--profile $(PROFILE)) $(if $(CONFIG),--configfile $(CONFIG))
+CONFIGURED := $(if $(CONFIG),--configfile $(CONFIG))
+PROFILED := $(if $(PROFILE),--profile $(PROFILE)) $(CONFIGURED)
+MACHINE := $(PROFILED) $(if $(PROFILE),,--cores $(CORES))
 SNAKEMAKE := snakemake --cores $(CORES) --configfile $(CONFIGS) $(if $(DATA),--config local_root=$(DATA))
 
 # Snakemake's own lines before the plan are shown only if no plan follows.
 ONLY_PLAN := awk '/^table_/ {seen = 1} seen {print; next} {head = head $$0 "\n"} END {if (!seen) {printf "%s", head; exit 1}}'
 
-.PHONY: help install demo status plan preflight report test test-full fast lint format bench dist clean-demo
+.PHONY: help install demo run table status plan preflight report test test-full fast lint format bench dist clean-demo
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -31,17 +32,22 @@ install: $(READY) ## create the environment in .venv
 
 demo: $(READY) ## run the pipeline on two CPU cores in 5 minutes (TASK=all, glue, math, subject or control, DATA=../shared/data, CORES=2)
 	$(SNAKEMAKE) --logger rich -- $(TARGETS)
-	@python workflow/scripts/print_table.py $(patsubst %,$(ROOT)/results/table_%.csv,$(TARGETS:all=glue math subject control))
+
+run: $(READY) ## make all tables, figures and sheets, and print the tables (TASK=glue, CONFIG=mine.yaml, PROFILE=slurm)
+	snakemake $(MACHINE) -- $(or $(TASK),all)
+
+table: $(READY) ## make and print one table (TABLE=glue, CONFIG=mine.yaml, PROFILE=slurm)
+	snakemake $(MACHINE) -- table_$(or $(TABLE),$(error Which table? make table TABLE=glue))
 
 status: $(READY) ## show the progress of the last runs and tails of failed logs (TABLE=glue)
 	@python workflow/scripts/status.py $(TABLE)
 
 plan: $(READY) ## estimate the cost of the tables: jobs, GPU-hours, downloads, licences, disk (TABLE=glue, CONFIG=mine.yaml)
-	@snakemake -n -q $(if $(CONFIG),--configfile $(CONFIG)) -- $(if $(TABLE),$(RESULTS)/table_$(TABLE).csv,all) 2>&1 | $(ONLY_PLAN)
+	@snakemake -n -q $(CONFIGURED) -- $(if $(TABLE),table_$(TABLE),all) 2>&1 | $(ONLY_PLAN)
 
 preflight: $(READY) ## check sources, disk, scheduler and GPUs before a GPU-hour is spent (TABLE=glue, CONFIG=mine.yaml, PROFILE=slurm)
 	@snakemake -n -q $(PROFILED) --config preflight=login -- preflight$(if $(TABLE),_$(TABLE))
-	@snakemake $(PROFILED) $(if $(PROFILE),,--cores $(CORES)) --retries 1 -q rules --config preflight=jobs -- preflight$(if $(TABLE),_$(TABLE))
+	@snakemake $(MACHINE) --retries 1 -q rules --config preflight=jobs -- preflight$(if $(TABLE),_$(TABLE))
 
 report: $(READY) ## write the demo's tables and figures to one HTML file, demo/report.html
 	$(SNAKEMAKE) --report $(ROOT)/report.html -- $(TARGETS)

@@ -50,6 +50,7 @@ for task_rules in TASK_RULES:
 
 
 gpu_resources.apply(workflow)
+finished_tables.show_at_exit(workflow)
 
 
 for task in config["tasks"]:
@@ -59,6 +60,12 @@ for task in config["tasks"]:
             task
         input:
             [f"<results>/{name}" for name in TASKS[task].results()],
+
+    rule:
+        name:
+            f"table_{task}"  # table_retention and table_compute are rules of their own
+        input:
+            f"<results>/table_{task}.csv",
 
 
 rule all:

@@ -13,8 +13,8 @@ sys.path.insert(0, str(Path(workflow.basedir, "workflow", "scripts")))
 from common import methods, tasks
 from common.core import grid
 from common.core.errors import JobError
-from common.planning import config_validation, expected_runs, finished_downloads, gpu_resources, overlays, plan
-from common.planning import preflight, recorded_inputs, slurm
+from common.planning import config_validation, expected_runs, finished_downloads, finished_tables, gpu_resources
+from common.planning import overlays, plan, preflight, recorded_inputs, slurm
 
 try:
     CHOSEN = overlays.settle(config, overlays.read(workflow.overwrite_configfiles))  # the tasks of `all`

@@ -9,7 +9,7 @@ from snakemake.cli import get_argument_parser
 
 from support import ROOT
 
-TARGET = re.compile(r"(results|resources)/.*|all|glue|control|sheets|control_sheets")
+TARGET = re.compile(r"(results|resources)/.*|all|glue|table_glue|control|sheets|control_sheets")
 SOURCES = ("*.md", "*/*.md", "config/**/*.yaml", "profiles/*/*.yaml", "rules/**/*.smk", "workflow/**/*.py")
 
 
@@ -21,6 +21,16 @@ def swallowed(command: str) -> list[str]:
     except SystemExit:  # the option takes only certain words
         read = set()
     return [word for word in words if TARGET.fullmatch(word) and word not in read]
+
+
+def test_targets_of_make_take_several_config_files_and_a_profile():
+    assert made("run", "CORES=2").split() == "snakemake --cores 2 -- all".split()
+    assert made("table", "TABLE=glue", "CONFIG=a.yaml b.yaml", "PROFILE=slurm").split() == (
+        "snakemake --profile slurm --configfile a.yaml b.yaml -- table_glue".split()
+    )
+    assert made("plan", "TABLE=glue", "CONFIG=a.yaml b.yaml").split() == (
+        "snakemake -n -q --configfile a.yaml b.yaml -- table_glue 2>&1".split()
+    )
 
 
 def written() -> list[str]:
@@ -44,6 +54,8 @@ def test_no_option_swallows_a_target():
         made("plan"),
         made("plan", "TABLE=glue", "CONFIG=mine.yaml"),
         made("demo", "DATA=data"),
+        made("run", "CONFIG=mine.yaml other.yaml", "TASK=glue"),
+        made("table", "TABLE=glue", "CONFIG=mine.yaml", "PROFILE=slurm"),
         made("report"),
     ]
     assert {command: names for command in commands if (names := swallowed(command))} == {}

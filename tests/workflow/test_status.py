@@ -256,6 +256,22 @@ def test_status_beside_a_running_snakemake(done, monkeypatch, capsys):
     )
 
 
+@pytest.mark.slow
+def test_a_run_ends_with_its_tables(done):
+    """Also one with nothing to do, but no dry run, and no run in which a table is missing."""
+    command = ("--cores", "1", "--configfile", "small.yaml")
+    printed = done.snakemake(*command, "--", "table_glue", "table_retention")
+    assert printed.endswith("tables: results/table_glue.csv results/table_retention.csv\n")
+    assert "Nothing to be done" in printed
+    assert "tables:" not in done.snakemake("-n", *command, "--", "table_glue")
+    (done.folder / TABLE).unlink()
+    (done.folder / "workflow/scripts/table.py").write_text("raise SystemExit(1)")
+    assert "tables:" not in done.snakemake(*command, "--", "table_glue", ok=False)
+    done.stand_in()
+    printed = done.snakemake(*command, "-q", "rules", "--", "table_glue")
+    assert printed.endswith("tables: results/table_glue.csv\n")
+
+
 def test_a_table_that_nobody_asked_for_is_one_message(done, monkeypatch):
     monkeypatch.chdir(done.folder)
     monkeypatch.setattr(sys, "argv", ["status.py", "gleu"])

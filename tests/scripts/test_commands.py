@@ -24,12 +24,12 @@ def swallowed(command: str) -> list[str]:
 
 
 def test_targets_of_make_take_several_config_files_and_a_profile():
-    assert made("run", "CORES=2").split() == "snakemake --cores 2 -- all".split()
+    assert made("run", "CORES=2").split() == ["snakemake", "--cores", "2", "--", "all"]
     assert made("table", "TABLE=glue", "CONFIG=a.yaml b.yaml", "PROFILE=slurm").split() == (
-        "snakemake --profile slurm --configfile a.yaml b.yaml -- table_glue".split()
+        ["snakemake", "--profile", "slurm", "--configfile", "a.yaml", "b.yaml", "--", "table_glue"]
     )
     assert made("plan", "TABLE=glue", "CONFIG=a.yaml b.yaml").split() == (
-        "snakemake -n -q --configfile a.yaml b.yaml -- table_glue 2>&1".split()
+        ["snakemake", "-n", "-q", "--configfile", "a.yaml", "b.yaml", "--", "table_glue", "2>&1"]
     )
 
 

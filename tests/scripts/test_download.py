@@ -104,6 +104,50 @@ def test_the_same_data_gives_the_same_hash(toy):
     assert toy(dev=DEV + "1,more\n")["sha256"] != first["sha256"]
 
 
+ROWS = [
+    {"question": 'What is "1, 1" in sum?', "answer": "The answer is: 2"},
+    {"question": "NA", "answer": "The answer is: 3"},
+]
+WRITERS = {
+    ".csv": lambda frame, path: frame.to_csv(path, index=False),
+    ".tsv": lambda frame, path: frame.to_csv(path, index=False, sep="\t"),
+    ".json": lambda frame, path: frame.to_json(path, orient="records"),
+    ".jsonl": lambda frame, path: frame.to_json(path, orient="records", lines=True),
+    ".parquet": lambda frame, path: frame.to_parquet(path),
+}
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+@pytest.mark.parametrize("task", ["glue", "math"])
+def test_own_files_are_read_by_their_suffix(tmp_path, task, suffix):
+    frame = pandas.DataFrame(ROWS)
+    if task == "glue":
+        entry = {"columns": ["question"], "label": "label", "labels": ["bad", "good"]}
+        frame = frame[["question"]].assign(label=[1, 0])
+    else:
+        entry = {"columns": {"question": "question", "answer": "answer"}, "answer": "metamath"}
+    WRITERS[suffix](frame, tmp_path / f"mine{suffix}")
+    entry["splits"] = {"train": [f"mine{suffix}"]}
+    run(tmp_path / "own/mine.manifest.json", {"kind": "local", "path": "."}, entry, local_root=tmp_path)
+    assert pandas.read_parquet(tmp_path / "own/mine/train.parquet").to_dict("records") == frame.to_dict("records")
+
+
+def test_a_file_of_unknown_kind_names_those_that_are_known(toy):
+    (toy.folder.parent / "raw").mkdir()
+    (toy.folder.parent / "raw/train.txt").write_text(TRAIN)
+    with pytest.raises(JobError, match=r"train\.txt cannot be read as parquet: .*Name it \.csv, .* or state `read`"):
+        toy(splits={"train": ["train.txt"]}, read=None)
+
+
+def test_a_stated_separator_wins_over_the_suffix(tmp_path):
+    (tmp_path / "mine.csv").write_text("label;question\n1;a, b\n")
+    entry = {"columns": ["question"], "label": "label", "labels": ["bad", "good"], "read": {"sep": ";"}}
+    entry["splits"] = {"train": ["mine.csv"]}
+    run(tmp_path / "own/mine.manifest.json", {"kind": "local", "path": "."}, entry, local_root=tmp_path)
+    made = pandas.read_parquet(tmp_path / "own/mine/train.parquet")
+    assert made.to_dict("records") == [{"question": "a, b", "label": 1}]
+
+
 def test_regression(toy):
     toy(train="label,sentence\n2.5,a\n0,b\n", labels=None)
     frame = pandas.read_parquet(toy.folder / "train.parquet")
@@ -143,7 +187,6 @@ def test_no_newline_at_the_end_and_a_byte_order_mark(toy):
         ({"train": "label,sentence\n1\n"}, r"row 1: sentence empty"),
         ({"splits": {"train": ["trian.csv"]}}, r"no usable files among dev\.csv, train\.csv"),
         ({"splits": {"train": ["train.csv", "x.csv"]}}, r"the source has no x\.csv"),
-        ({"read": None}, r"cannot be read as parquet"),
     ],
 )
 def test_a_dataset_that_does_not_fit(toy, options, message):

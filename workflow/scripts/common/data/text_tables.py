@@ -14,6 +14,7 @@ from pathlib import Path
 from common.core.errors import JobError
 
 ANSWERLESS_FRACTION = 0.01  # of a training set; misread files have far more
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
 EMPTY_FRACTION = 1e-3  # of a text column: real data has a few empty texts, a misread file has many
 
 
@@ -45,12 +46,19 @@ def convert(name: str, dataset: dict, raw: Path, out: Path, gold: Callable[[str,
     return rows
 
 
-def read(where: str, paths: list[Path], options: dict | None):
-    """Read the rows of all files; text files as strings, so that a sentence 'NA' or 'null' is kept."""
+def read(where: str, paths: list[Path], stated: dict | None):
+    """Read the rows of all files; text files as strings, so that a sentence 'NA' or 'null' is kept.
+
+    JSON by its suffix; otherwise with the arguments of `read_csv` that are stated; without these, .csv and .tsv by
+    their suffix, and parquet.
+    """
     import pandas
 
     frames = []
     for path in paths:
+        options = stated
+        if path.suffix in SEPARATORS and not {"sep", "delimiter"} & {*(stated or {})}:
+            options = {"sep": SEPARATORS[path.suffix]} | (stated or {})
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", pandas.errors.ParserWarning)  # a line with more fields than columns
@@ -64,8 +72,9 @@ def read(where: str, paths: list[Path], options: dict | None):
             raise JobError(f"{where}: the source has no {path.name}. Correct `splits`.") from problem
         except (ValueError, pandas.errors.ParserWarning) as problem:  # ParserError, ArrowInvalid, bad UTF-8
             way = "parquet" if options is None else f"text with `read: {options}`"
+            remedy = "Correct `read`" if options else "Name it .csv, .tsv, .json, .jsonl or .parquet, or state `read`"
             reason = " ".join(str(problem).split())
-            raise JobError(f"{where}: {path.name} cannot be read as {way}: {reason}. Correct `read`.") from problem
+            raise JobError(f"{where}: {path.name} cannot be read as {way}: {reason}. {remedy}.") from problem
     return pandas.concat(frames, ignore_index=True)
 
 

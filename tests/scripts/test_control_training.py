@@ -241,6 +241,12 @@ def test_two_processes_end_with_the_weights_of_one(tmp_path, kind):
         assert torch.allclose(first[name], second[name], atol=1e-4), name
 
 
+def test_tf32_is_allowed_for_one_training_only(tmp_path):
+    for number, (settings, precision) in enumerate([({"tf32": True}, "high"), ({}, "highest")]):
+        Run(tmp_path / str(number), unet_method(), **settings).trainer()
+        assert torch.get_float32_matmul_precision() == precision
+
+
 @pytest.mark.parametrize("kind", ["hra", "controlnet"])
 def test_half_precision_trains_what_is_kept_in_full(tmp_path, kind):
     run = Run(tmp_path, unet_method(kind), precision="bf16", max_steps=1)

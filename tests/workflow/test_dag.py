@@ -227,6 +227,15 @@ tasks:
         assert message in output and "Traceback" not in output
 
 
+def test_the_bf16_preset_of_control_differs_in_the_precision_only(config):
+    task = tasks.load(config)["control"]
+    keys = [(run["dataset"], f"{run['method']}/{run['variant']}") for run in task.runs()]
+    plain = {key: task.hyperparameters(*key) for key in keys}
+    config["tasks"]["control"]["preset"] = "code-bf16"
+    for key, values in plain.items():
+        assert values["precision"] == "float32" and task.hyperparameters(*key) == values | {"precision": "bf16"}
+
+
 def test_hints_of_version_1_keep_the_params_that_they_were_made_with(config):
     """More params would compute all of them again, and train everything again."""
     config["tasks"]["control"]["version"] = 1

@@ -43,6 +43,8 @@ class Trainer:
         self.scratch, self.samples = Path(job["params"]["scratch"]), samples
         self.snapshot_steps, self.callbacks = snapshot_steps, []
         precision = self.settings["precision"]
+        # Of the process, and an environment variable may allow it too: both values are set. `hra` builds H in float64.
+        torch.set_float32_matmul_precision("high" if self.settings.get("tf32") else "highest")
         AcceleratorState._reset_state()  # from an earlier training run in the same process
         mixed = {"float32": "no"}.get(precision, precision)
         self.accelerator = Accelerator(mixed_precision=mixed, cpu=device == "cpu")

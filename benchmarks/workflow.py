@@ -1,8 +1,8 @@
 """Measure the workflow's overhead without training: planning a large grid, running a job, starting a script, the
-speed-up from a second concurrent shard, and images scored one at a time and in batches.
+speed-up from a second concurrent shard, images scored one at a time and in batches, and cached latents.
 
-    python -m benchmarks.workflow               everything, to benchmarks/results/workflow.csv (five minutes)
-    python -m benchmarks.workflow plan start    only some of plan, jobs, start, shards, evaluate
+    python -m benchmarks.workflow               everything, to benchmarks/results/workflow.csv (eight minutes)
+    python -m benchmarks.workflow plan start    only some of plan, jobs, start, shards, evaluate, control
 
 Each number is reported next to that of bare Snakemake: the same DAG with minimal rules. CPU seconds (user and system,
 including children) are robust against other load on the machine; wall seconds are reported as well. The
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
 import os
 import platform
 import resource
@@ -102,7 +103,7 @@ SCRIPTS = [
     "collect_runs", "table", "table_retention", "table_compute", "figures", "gather_outputs", "evaluate_math",
     "print_table", "status", "download", "augment", "train_glue", "train_math", "evaluate_glue", "generate_math",
     "train_subject", "train_control", "generate_subject", "generate_control", "evaluate_subject", "evaluate_control",
-    "gather_images", "sheet", "draw_hints", "generate_class_images",
+    "gather_images", "sheet", "draw_hints", "encode_latents", "generate_class_images",
 ]  # fmt: skip
 
 
@@ -223,8 +224,29 @@ def evaluate(folder: Path) -> Iterator[dict]:
         yield row(f"{SCORED} images scored", case, (wall, cpu))
 
 
+def control(folder: Path) -> Iterator[dict]:
+    """Measure a step of control training with and without cached latents (control_training.py)."""
+    path = os.pathsep.join(str(ROOT / name) for name in ("", "workflow/scripts", "tests"))
+    command = ["env", f"PYTHONPATH={path}", sys.executable, "-m", "benchmarks.control_training", "."]
+    with (folder / "found.json").open("w") as stream:
+        subprocess.run(command, cwd=folder, stdout=stream, stderr=subprocess.DEVNULL, check=True)
+    found = json.loads((folder / "found.json").read_text().splitlines()[-1])
+    saved = found["encoded"][1] / found["cached"][1]
+    yield row("step of control training", "images encoded in it", found["encoded"])
+    yield row("step of control training", f"cached latents, {saved:.2f} × as fast by CPU seconds", found["cached"])
+    yield row("latents", f"encoding of an image, {found['bytes']} bytes", found["encoding"])
+    operations, seconds = found["operations"], found["seconds"]
+    share = {name: value / sum(operations.values()) for name, value in operations.items()}
+    wall, cpu = (sum(column) for column in zip(*seconds.values(), strict=True))
+    case = (
+        f"step on an image: {cpu / (cpu - seconds['vae'][1]):.2f} × as fast without VAE by CPU seconds, "
+        f"{1 / (1 - share['vae']):.2f} × by operations; text encoder {share['text']:.1%}"
+    )
+    yield row("Stable Diffusion 1.5", case, (wall, cpu))
+
+
 def main(arguments: list[str]) -> None:
-    parts = {"plan": plan, "jobs": jobs, "start": start, "shards": shards, "evaluate": evaluate}
+    parts = {"plan": plan, "jobs": jobs, "start": start, "shards": shards, "evaluate": evaluate, "control": control}
     if unknown := set(arguments) - set(parts):
         sys.exit(f"benchmarks.workflow: expected some of {', '.join(parts)}, got {', '.join(unknown)}")
     os.environ["OMP_NUM_THREADS"] = "1"

@@ -93,7 +93,8 @@ def test_hours_by_records_and_by_the_config(here):
     assert (hours.left, bases(hours)) == (1.0, [gpu_hours.GUESSED, ""])
     text = "0 GPU-hours used, unknown GPU-hours remaining (no estimate for 1 job: train_glue)"
     assert str(gpu_hours.hours([], [training(stated=None)])) == text
-    assert str(gpu_hours.hours([], [training(gpus=0)])) == "0 GPU-hours used, no GPU-hours remaining"
+    text = "0 GPU-hours used, no GPU-hours remaining; unknown CPU-hours of 1 job (`make preflight` measures them)"
+    assert str(gpu_hours.hours([], [training(gpus=0)])) == text
     assert gpu_hours.hours([], [training(work=0.0)]) == gpu_hours.Hours()  # the base model
 
 

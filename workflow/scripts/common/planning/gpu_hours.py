@@ -25,10 +25,11 @@ class Estimate:
 
 @dataclass
 class Hours:
-    """GPU- and CPU-hours used, and the estimates of the remaining jobs."""
+    """GPU- and CPU-hours used, and the estimates of the remaining jobs. unmeasured: jobs on CPUs without one."""
 
     gpu: float = 0.0
     cpu: float = 0.0
+    unmeasured: int = 0
     estimates: list[Estimate] = field(default_factory=list)
 
     @property
@@ -73,7 +74,9 @@ class Hours:
         known = any(hours is not None for hours in on_gpu)
         left = f"about {number(self.left)} GPU-hours" if known else f"{'unknown' if on_gpu else 'no'} GPU-hours"
         left += f" and about {number(cpu)} CPU-hours" if cpu else ""
-        return f"{used} used, {left} remaining" + (f" ({self.grounds()})" if self.estimates else "")
+        text = f"{used} used, {left} remaining" + (f" ({self.grounds()})" if self.estimates else "")
+        unknown = f"; unknown CPU-hours of {of_jobs(self.unmeasured)} (`make preflight` measures them)"
+        return text + unknown if self.unmeasured else text
 
 
 def item(job: Job) -> str:
@@ -96,6 +99,8 @@ def hours(done: Iterable[Job], left: Iterable[Job]) -> Hours:
         seconds, basis = (None, "") if job.work == 0 else estimate(job, rates)
         if seconds is not None or (job.gpus and job.work != 0):
             total.estimates.append(Estimate(job, None if seconds is None else seconds / 3600, basis))
+        elif job.work:
+            total.unmeasured += 1
     return total
 
 

@@ -163,10 +163,11 @@ def together(config: dict, names: list[str], planned: list[planned_jobs.Job]) ->
 
 
 def warnings(config: dict, names: Iterable[str], planned: list[planned_jobs.Job]) -> list[str]:
-    """List settings that give a table's numbers a different meaning than a reader expects, and missing tokens."""
+    """List settings that give a table's numbers another meaning than expected, missing tokens and local folders."""
     every = tasks.load(config)
     chosen = [every[task] for name in names if (task := name.removeprefix("table_")) in every]
-    return [text for task in chosen for text in task.warnings()] + downloads.missing_tokens(config, planned)
+    missing = downloads.missing_tokens(config, planned) + downloads.missing_folders(config, planned)
+    return [text for task in chosen for text in task.warnings()] + missing
 
 
 # The budget

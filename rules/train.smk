@@ -22,6 +22,7 @@ rule train:
         task="(?!)",
     conda:
         "../../envs/hra.yaml"
+    priority: lambda wc: gpu_resources.priority(RUNS[wc.task], wc)
     threads: training_resource("threads")
     resources:
         nodes=1,

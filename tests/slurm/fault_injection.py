@@ -20,6 +20,9 @@ FAULTS = {
 class FaultInjection:
     """A project whose Snakemake runs in the background, and what injects faults into its jobs."""
 
+    tables = TABLES
+    config: tuple[str, ...] = ()  # files that are merged over grid.yaml
+
     def __init__(self, folder: Path, faults: Path, slurm):
         self.project, self.faults, self.slurm = new_project(folder), faults, slurm
         self.outputs: list[Path] = []
@@ -30,7 +33,7 @@ class FaultInjection:
     def start(self) -> None:
         self.outputs.append(self.project.folder / f"output{len(self.outputs)}.log")
         with self.outputs[-1].open("w") as stream:
-            command = (*COMMAND, *QUICK, "--", *TABLES)
+            command = (*COMMAND, *self.config, *QUICK, "--", *self.tables)
             self.head = self.project.start(*command, program=PROGRAM, stdout=stream, stderr=subprocess.STDOUT)
 
     def kill(self) -> None:

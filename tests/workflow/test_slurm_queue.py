@@ -12,7 +12,7 @@ import pytest
 import snakemake_executor_plugin_slurm as plugin
 from snakemake.exceptions import WorkflowError
 
-from common.planning import slurm
+from common.planning import packs, slurm, slurm_packs
 
 PATHVARS = {name: name for name in ("results", "resources", "scratch", "logs")}
 SQUEUE = '#!/bin/sh\ncat "$(dirname "$0")/queue"\n'
@@ -34,7 +34,7 @@ class Cluster:
 
     def submit(self, job: str, name: str, wildcards: tuple = ("glue", "cola")) -> None:
         with self.queue.open("a") as stream:
-            stream.write(f"{job}\t{name}\t{slurm.comment('train_glue', wildcards)}\n")
+            stream.write(f"{job}\t{name}\t{packs.comment('train_glue', wildcards)}\n")
 
     @property
     def cancelled(self) -> list[str]:
@@ -44,6 +44,7 @@ class Cluster:
 @pytest.fixture
 def cluster(tmp_path, monkeypatch) -> Cluster:
     monkeypatch.setattr(plugin, "query_job_status", plugin.query_job_status)  # restored after the test
+    monkeypatch.setattr(slurm_packs, "install", lambda workflow: None)
     (tmp_path / "bin").mkdir()
     (tmp_path / "project").mkdir()
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")

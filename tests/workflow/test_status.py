@@ -157,7 +157,7 @@ def test_the_work_of_a_job():
 def test_a_dry_run_ends_with_what_its_tables_cost(fresh, done):
     output = fresh.snakemake("-n", "-q", "rules", "--", TABLE, "results/table_retention.csv")
     printed = output.partition("does not reflect the order of execution.\n")[2].splitlines()
-    assert printed[0] == "table_glue: 1,047 jobs (0 done), including 455 training runs, 510 evaluations"
+    assert printed[0] == "table_glue: 1,047 jobs (0 done), including 455 training runs in 114 GPU jobs, 510 evaluations"
     assert re.fullmatch(
         r"  hours:    0 GPU-hours used, about \d+ GPU-hours remaining \(guessed from the config\)", printed[1]
     )
@@ -189,7 +189,7 @@ def test_a_dry_run_ends_with_what_its_tables_cost(fresh, done):
     done.change("small.yaml", "seeds: [0, 1]", "seeds: [0, 1, 2]")
     done.change("small.yaml", "gpu: 0", "gpu: 1")
     output = done.snakemake(*command)
-    assert "table_glue: 42 jobs (27 done), including 12 training runs (8 done), 18 evaluations (12 done)\n" in output
+    assert "table_glue: 42 jobs (27 done), including 12 training runs (8 done) in 1 GPU job, 18 evaluations (12 done)\n" in output
     assert re.search(
         r"  hours:    4 GPU-hours used, about \S+ GPU-hours remaining "
         r"\([\d.]+ measured by finished jobs; [\d.]+ guessed from the config\)\n",

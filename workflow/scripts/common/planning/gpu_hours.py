@@ -11,6 +11,7 @@ from common.planning.wording import listed, number, of_jobs
 from common.tasks.base import Task
 
 MEASURED, TRIED, GUESSED = "measured by finished jobs", "measured by make preflight", "guessed from the config"
+TRIED_ALONE = "at most, measured by make preflight on a run alone on its GPU"
 WITHIN_ITEM = ("task", "seed", "shard", "n_shards")  # the seeds and shards of a run are one item
 
 
@@ -106,7 +107,8 @@ def hours(done: Iterable[Job], left: Iterable[Job]) -> Hours:
 
 def estimate(job: Job, rates: dict[tuple, list]) -> tuple[float | None, str]:
     """Return the seconds of a job on all of its processes, and their basis. The config's guesses are for GPUs."""
-    found = {MEASURED: by_records(job, rates), TRIED: job.measured, GUESSED: job.stated if job.gpus else None}
+    tried = TRIED if job.runs_per_gpu == 1 else TRIED_ALONE
+    found = {MEASURED: by_records(job, rates), tried: job.measured, GUESSED: job.stated if job.gpus else None}
     return next(((seconds, basis) for basis, seconds in found.items() if seconds is not None), (None, ""))
 
 

@@ -21,6 +21,12 @@ def runs_per_gpu(config: dict, wildcards, attempt: int) -> int:
     return stated.get("runs_per_gpu", 1) if shares and stated["gpu"] else 1
 
 
+def priority(runs: list[dict], wildcards) -> int:
+    """Return the priority of a training job, in the order of the grid: seeds, which share GPUs, come together."""
+    run = {name: wildcards[name] for name in ("dataset", "method", "variant")} | {"seed": int(wildcards.seed)}
+    return len(runs) - runs.index(run) if run in runs else 0
+
+
 def shared_gpus(workflow) -> None:
     """Where the GPUs are limited (`--resources gpu=N`), count parts of GPUs, so that runs can share one.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from common import tasks
 from common.core import job
-from common.planning import disk, downloads, file_counts, gpu_hours, planned_jobs
+from common.planning import disk, downloads, file_counts, gpu_hours, packs, planned_jobs
 from common.planning.wording import listed, number, of_jobs
 from common.tasks.base import Task
 
@@ -130,10 +130,22 @@ def table(name: str, planned: list[planned_jobs.Job]) -> list[str]:
         for stage, what in stages.items()
         if count[stage]
     ]
+    if shared := gpu_jobs(planned):
+        parts[0] += f" in {shared:,} GPU job{'s' * (shared != 1)}"
     return [
         f"{name}: {of_jobs(len(planned))} ({len(done):,} done), including {', '.join(parts)}",
         *of_hours(estimate(planned)),
     ]
+
+
+def gpu_jobs(planned: list[planned_jobs.Job]) -> int:
+    """Return the number of jobs of the scheduler that the remaining training runs need; 0 if none share a GPU."""
+    left = [one for one in planned if one.stage == "train" and one.needed and one.gpus and one.work != 0]
+    sizes = {(one.rule, one.runs_per_gpu) for one in left}
+    if all(size == 1 for _, size in sizes):
+        return 0
+    same = {kind: [one.wildcards for one in left if (one.rule, one.runs_per_gpu) == kind] for kind in sizes}
+    return sum(len(packs.of(runs, size, packs.but_seed)) for (_, size), runs in same.items())
 
 
 def of_hours(found: gpu_hours.Hours) -> list[str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from common.core import files
+from common.planning import packs
 
 RECORDS = Path(".snakemake/slurm")
 # A cancelled training saves a checkpoint first; Slurm kills what has not ended after KillWait (30 s unless set).
@@ -25,13 +26,16 @@ def before_the_first_job(workflow, config: dict) -> None:
     """Cancel leftover jobs and name this run's; called in `onstart`, while Snakemake holds its lock on the outputs."""
     if workflow.executor_plugin.name != "slurm":
         return
+    from common.planning import slurm_packs  # imports the plugin
+
     mark = f"hra-{paths_hash(config['pathvars'])}"
-    clear(mark, {comment(job.rule.name, job.wildcards) for job in workflow.dag.jobs})
+    clear(mark, {packs.comment(job.rule.name, job.wildcards) for job in workflow.dag.jobs})
     # The plugin submits all jobs under this name and queries squeue for it; nothing has been submitted yet.
     executor = workflow.scheduler._executor
     executor.run_uuid = f"{mark}-{executor.run_uuid}"
     files.write_json(RECORDS / f"{executor.run_uuid}.json", this_process())
     ask_again_after_silence()
+    slurm_packs.install(workflow)
     print(f"Slurm jobs of this run are named {executor.run_uuid}", file=sys.stderr)
 
 
@@ -57,19 +61,13 @@ def paths_hash(pathvars: dict) -> str:
     return hashlib.sha256("\n".join(places).encode()).hexdigest()[:12]
 
 
-def comment(rule: str, wildcards) -> str:
-    """Build the comment with which snakemake-executor-plugin-slurm describes a job to Slurm."""
-    values = "_".join(wildcards).replace("/", "_")
-    return f"rule_{rule}_wildcards_{values}" if values else f"rule_{rule}"
-
-
 def clear(mark: str, comments: set[str]) -> None:
     """Cancel queued jobs for the same outputs that a dead Snakemake left behind.
 
     Raises WorkflowError if their Snakemake is still running, or its state cannot be determined.
     """
     queue = queued()
-    ours = {job: name for job, name, what in queue if name.startswith(f"{mark}-") and what in comments}
+    ours = {job: name for job, name, what in queue if name.startswith(f"{mark}-") and packs.comments(what) & comments}
     states = {name: state(name) for name in set(ours.values())}
     for name, found in sorted(states.items()):
         if found == "dead":

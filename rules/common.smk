@@ -11,7 +11,7 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(Path(workflow.basedir, "workflow", "scripts")))
 
 from common import methods, tasks
-from common.core import grid
+from common.core import early_evaluations, grid
 from common.core.errors import JobError
 from common.planning import config_validation, expected_runs, finished_downloads, finished_tables, gpu_resources
 from common.planning import overlays, plan, preflight, recorded_inputs, slurm

@@ -20,9 +20,9 @@ rule train:
         f"{RUN}/benchmark.tsv"
     wildcard_constraints:
         task="(?!)",
+    priority: lambda wc: gpu_resources.priority(RUNS[wc.task], wc)
     conda:
         "../../envs/hra.yaml"
-    priority: lambda wc: gpu_resources.priority(RUNS[wc.task], wc)
     threads: training_resource("threads")
     resources:
         nodes=1,

@@ -1,7 +1,15 @@
 # GLUE: a classifier is fine-tuned per dataset; its last checkpoint and the best one on dev are evaluated.
 # In:  manifests of the model, the dataset and the initial adapter.
 # Out: RUN/train.json, RUN/last, RUN/best (the weights with the best dev score), EVAL/metrics.json per benchmark.
-# Steps: train, evaluate.
+# Steps: train, which also evaluates; evaluate_glue_in_training takes the results over. Where only results are missing,
+#      evaluate_glue remakes them: both rules have the same inputs and params, so neither's results are outdated by the other.
+
+
+localrules:
+    evaluate_glue_in_training,
+
+
+ruleorder: evaluate_glue_in_training > evaluate_glue
 
 
 use rule train as train_glue with:
@@ -35,3 +43,22 @@ use rule evaluate as evaluate_glue with:
         dataset=dataset_slice,
         method=method_slice,
         device=task_resource("device"),
+
+
+use rule evaluate_glue as evaluate_glue_in_training with:
+    input:
+        # Without this input, Snakemake chooses evaluate_glue.
+        record=lambda wc: (
+            "<run>/train.json"
+            if config["preflight"] != "jobs" and early_evaluations.expected(EVAL.format(**wc))
+            else "not evaluated by the training job"
+        ),
+        last="<run>/last/adapter_model.safetensors",
+        best="<run>/best/adapter_model.safetensors",
+        model=task_model,
+        dataset="<resources>/datasets/{task}/{dataset}.manifest.json",
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=600,
+        runtime=10,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from common.core import files
+from common.core import early_evaluations, files
 from common.core.errors import JobError
 from common.data import sources
 from common.models import adapters
@@ -40,8 +40,16 @@ def test_every_method_trains_and_evaluates(make_run, kind):
 
     run = make_run(method(kind))
     record = train(run)
-    evaluate_glue.main(run.evaluate)
-    metrics = files.read_json(run.evaluate["output"]["metrics"])
+    results = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate_glue, "evaluate", None)  # the training job has done it
+        evaluate_glue.main(run.evaluate | {"rule": "evaluate_glue_in_training"})
+    for again in (True, False):
+        metrics = files.read_json(run.evaluate["output"]["metrics"])
+        results.append((metrics | {"seconds": 0}, Path(run.evaluate["output"]["predictions"]).read_bytes()))
+        if again:  # in a job of its own
+            evaluate_glue.main(run.evaluate)
+    assert results[0] == results[1]
     assert record["steps"] == 12 and record["attempts"] == 1
     assert metrics["n_items"] == 40
     assert metrics["selections"]["last"]["step"] == 12
@@ -50,6 +58,40 @@ def test_every_method_trains_and_evaluates(make_run, kind):
     assert metrics["selections"]["last"]["metrics"]["accuracy"]["value"] == record["curve"][-1]["metrics"]["accuracy"]
     assert metrics["selections"]["best_on_dev"]["metrics"]["accuracy"]["value"] == best["metrics"]["accuracy"]
     assert not Path(run.train["params"]["scratch"]).exists()
+
+
+def test_an_evaluation_of_other_weights_is_not_taken_over(make_run, tmp_path):
+    import evaluate_glue
+
+    run = make_run(method("bitfit"))
+    record = train(run)
+    in_training = run.evaluate | {"rule": "evaluate_glue_in_training"}
+    evaluation = Path(run.evaluate["output"]["metrics"]).parent
+    (waiting,) = evaluation.glob(".early-*")
+    assert early_evaluations.expected(str(evaluation))
+    other = record | {"weights_sha256": record["weights_sha256"] | {"last": "0"}}
+    assert not early_evaluations.take(run.evaluate, other) and waiting.exists()
+    assert not early_evaluations.take(run.evaluate | {"params": run.evaluate["params"] | {"task_version": 9}}, record)
+    evaluate_glue.main(in_training)
+    assert not waiting.exists() and early_evaluations.expected(str(evaluation))
+    Path(run.evaluate["output"]["metrics"]).unlink()
+    assert not early_evaluations.expected(str(evaluation))
+    with pytest.raises(JobError, match="the training job has not evaluated validation"):
+        evaluate_glue.main(in_training)
+
+
+def test_a_failed_evaluation_is_a_failed_training_that_resumes(make_run, monkeypatch):
+    import evaluate_glue
+    import train_glue
+
+    run, works = make_run(method("bitfit")), evaluate_glue.evaluate
+    job = run.train | {"resources": {"gpu": 0, "save_seconds": 0}}
+    monkeypatch.setattr(evaluate_glue, "evaluate", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train_glue.main(job)
+    assert not Path(run.train["output"]["record"]).exists()
+    monkeypatch.setattr(evaluate_glue, "evaluate", works)
+    assert train(run)["resumed_from"]
 
 
 def test_dev_evaluation_in_training_is_sorted_by_length(make_run, monkeypatch):
@@ -76,8 +118,8 @@ def test_dev_evaluation_in_training_is_sorted_by_length(make_run, monkeypatch):
     start = tokens.index(0, 1)
     assert sum(tokens[:start]) < sum(tokens[start:])
     assert comparable(records[0]) == comparable(records[1])
-    assert len(rows) == 8
-    for first, second in zip(rows[:4], rows[4:], strict=True):
+    assert len(rows) == 2 * 6  # four evaluations during training, then the last and the best weights
+    for first, second in zip(rows[:6], rows[6:], strict=True):
         numpy.testing.assert_allclose(first, second, atol=1e-6)
     assert numpy.ptp(rows[-1], axis=0).min() > 2e-5  # the rows differ, so another order would be seen
 

@@ -17,6 +17,9 @@ FAULTS = {
 }
 
 
+EVALUATION = "rule_evaluate_math_wildcards_math_sums_hra_r8_0_test"
+
+
 class FaultInjection:
     """A project whose Snakemake runs in the background, and what injects faults into its jobs."""
 
@@ -114,7 +117,7 @@ class FaultInjection:
         self.start()
 
         # Killed while an evaluation runs, which then ends with nobody to take note.
-        self.wait(lambda: self.job("evaluate_glue", "lora/r8"), "evaluation of lora/r8")
+        self.wait(lambda: self.queue("R").get(EVALUATION), "evaluation of hra/r8")
         self.kill()
         self.wait(lambda: not self.queue("PD", "R", "CG"), "end of all jobs")
         self.project.snakemake(*COMMAND, "--unlock")

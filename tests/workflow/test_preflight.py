@@ -36,7 +36,7 @@ def test_what_is_wrong_with_this_machine_is_listed_before_any_job(fresh, tmp_pat
     assert "table_glue: " in output and "  ok    source tiny-bert: generated here" in output
     assert "  TODO  source sentences: expected a folder at" in output
     assert "  ok    disk: " in output
-    assert "  ok    partition of GPU jobs: gpu: 480 minutes at most, up to 60 requested; up to 1 GPU(s)" in output
+    assert "  ok    partition of GPU jobs: gpu: 480 minutes at most, up to 10 requested; up to 1 GPU(s)" in output
     report = json.loads((project.folder / "results/preflight.json").read_text())
     assert {"part", "check", "ok", "text"} == set(report["findings"][0])
 

@@ -64,7 +64,7 @@ def test_slurm_jobs_with_a_gpu_go_to_the_gpu_partition(fresh, monkeypatch):
     rules = {name: {rule for rule, found in jobs if found.get("gpu") == name} for name in ("0", "1", "2", "8", None)}
     assert {"train_math", "train_subject"} <= rules["0"] and rules["8"] == rules["2"] == {"train_control"}
     assert {f"{stage}_{task}" for stage in ("generate", "evaluate") for task in ("subject", "control")} <= rules["1"]
-    assert {"train_glue", "evaluate_glue", "generate_math", "evaluate_harness", "train_subject"} <= rules["1"]
+    assert {"train_glue", "generate_math", "evaluate_harness", "train_subject"} <= rules["1"]
     assert {"augment", "evaluate_math"} <= rules[None] and "hints" in rules["0"]
 
 

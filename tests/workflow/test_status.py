@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import pytest
 from snakemake.persistence.file import FilePersistence
@@ -157,11 +158,11 @@ def test_the_work_of_a_job():
 def test_a_dry_run_ends_with_what_its_tables_cost(fresh, done):
     output = fresh.snakemake("-n", "-q", "rules", "--", TABLE, "results/table_retention.csv")
     printed = output.partition("does not reflect the order of execution.\n")[2].splitlines()
-    assert printed[0] == "table_glue: 1,047 jobs (0 done), including 455 training runs in 114 GPU jobs, 510 evaluations"
+    assert printed[0] == "table_glue: 1,047 jobs (0 done), including 455 training runs in 114 GPU jobs"
     assert re.fullmatch(
         r"  hours:    0 GPU-hours used, about \d+ GPU-hours remaining \(guessed from the config\)", printed[1]
     )
-    assert re.fullmatch(r"  stages:   train \d+, evaluate [\d.]+", printed[2])
+    assert re.fullmatch(r"  stages:   train \d+", printed[2])
     assert printed[3].startswith("  methods:  hra ")
     assert re.match(r"  dearest:  train_glue qqp/hra/r8 [\d.]+ \(5 jobs\), train_glue qqp/", printed[4])
     assert printed[5] == "table_retention: 13 jobs (0 done), including 2 training runs, 3 evaluations"
@@ -189,10 +190,10 @@ def test_a_dry_run_ends_with_what_its_tables_cost(fresh, done):
     done.change("small.yaml", "seeds: [0, 1]", "seeds: [0, 1, 2]")
     done.change("small.yaml", "gpu: 0", "gpu: 1")
     output = done.snakemake(*command)
-    assert "table_glue: 42 jobs (27 done), including 12 training runs (8 done) in 1 GPU job, 18 evaluations (12 done)\n" in output
+    assert "table_glue: 42 jobs (27 done), including 12 training runs (8 done) in 1 GPU job\n" in output
     assert re.search(
         r"  hours:    4 GPU-hours used, about \S+ GPU-hours remaining "
-        r"\([\d.]+ measured by finished jobs; [\d.]+ guessed from the config\)\n",
+        r"\(measured by finished jobs\)\n",
         output,
     )
     assert "  download: 0.0553 GB (cola 0.0003, mnli 0.055); 0.37 GB already downloaded\n" in output
@@ -232,11 +233,16 @@ def test_status_beside_a_running_snakemake(done, monkeypatch, capsys):
     def counts() -> dict[str, int]:
         status.main()
         output = capsys.readouterr().out
-        line = next(line for line in output.splitlines() if line.startswith(" evaluate_glue"))
+        lines = [line for line in output.splitlines() if line.startswith(" evaluate_glue")]
         heads = next(line for line in output.splitlines() if " done " in line)
         places = {head: heads.index(head) + len(head) for head in progress.STATES}
         counts.output = output
-        return {head: int(line[:end].split()[-1]) for head, end in places.items() if line[end - 1].isdigit()}
+        found = Counter()
+        for line in lines:
+            found += Counter(
+                {head: int(line[:end].split()[-1]) for head, end in places.items() if line[end - 1].isdigit()}
+            )
+        return dict(found)
 
     assert counts() == {"done": 10, "waiting": 2}
     assert "Snakemake is not running here." in counts.output

@@ -1,25 +1,36 @@
-"""Evaluate a run's last weights and those with the best dev score on one benchmark of a GLUE-format dataset."""
+"""Evaluate a run's last weights and those with the best dev score on one benchmark of a GLUE-format dataset.
+
+If the training job has evaluated them (rule evaluate_glue_in_training), only take over its results.
+"""
 
 import time
 from pathlib import Path
 
-from common.core import files, manifests, predictions, provenance, rates
+from common.core import early_evaluations, files, manifests, predictions, provenance, rates
 from common.core.job import start
 from common.models import adapters, classifier
 from common.models.precision import dtype
 
 
 def main(job: dict) -> None:
+    record = files.read_json(job["input"]["record"])
+    manifests.check_trained_on(record, job["input"]["model"])
+    manifests.check_weights(record, job["input"]["record"], job["input"]["last"], job["input"]["best"])
+    if job["rule"] == "evaluate_glue_in_training":
+        early_evaluations.must_take(job, record)
+    elif not early_evaluations.take(job, record):
+        evaluate(job, record, job["input"]["last"], job["input"]["best"])
+
+
+def evaluate(job: dict, record: dict, last: str | Path, best: str | Path) -> None:
+    """Write metrics and predictions of a run with this record; `last` and `best` are its weights."""
     import numpy as np
 
     from common.tasks.glue import metrics
 
     started = time.monotonic()
     params, wildcards = job["params"], job["wildcards"]
-    dataset, record = params["dataset"], files.read_json(job["input"]["record"])
-    manifests.check_trained_on(record, job["input"]["model"])
-    manifests.check_weights(record, job["input"]["record"], job["input"]["last"], job["input"]["best"])
-    settings = record["hyperparameters"]
+    dataset, settings = params["dataset"], record["hyperparameters"]
     device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
     model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
     tokenizer = classifier.load_tokenizer(model_folder)
@@ -29,8 +40,8 @@ def main(job: dict) -> None:
 
     selections, scores = {}, {}
     for selection, weights, step in (
-        ("last", job["input"]["last"], record["steps"]),
-        ("best_on_dev", job["input"]["best"], record["best_step"]),
+        ("last", last, record["steps"]),
+        ("best_on_dev", best, record["best_step"]),
     ):
         if step == record["steps"] and selections:
             selections[selection], scores[selection] = selections["last"], scores["last"]

@@ -1,13 +1,16 @@
 """Fine-tune one run on a GLUE-format dataset, starting at the initial adapter, with the transformers Trainer.
 
-Writes RUN/train.json (the record), RUN/last and RUN/best (the weights after the last step and at the best dev score).
+Writes RUN/train.json (the record), RUN/last and RUN/best (the weights after the last step and at the best dev score),
+and evaluates both (common/core/early_evaluations.py).
 Training checkpoints are in the scratch folder; a killed job resumes from the last one and ends with the same numbers.
 """
 
 import time
+from functools import partial
 from pathlib import Path
 
-from common.core import manifests, provenance
+import evaluate_glue
+from common.core import early_evaluations, manifests, provenance
 from common.core.job import start
 from common.models import adapters, classifier
 from common.training import run_record
@@ -68,9 +71,17 @@ def main(job: dict) -> None:
     best = max(curve, key=lambda entry: entry["metrics"][dataset["score"]])
     adapters.save(model, scratch / "last")
     result = {"steps": trainer.state.global_step, "best_step": best["step"], "score": dataset["score"], "curve": curve}
-    run_record.finish(job, attempts, started, device, sizes, **result)
+    trial = "kill_at_step" in settings  # `make preflight` measures the evaluation on its own
+    run_record.finish(job, attempts, started, device, sizes, None if trial else partial(evaluate, job), **result)
     last, highest = (entry["metrics"][dataset["score"]] for entry in (curve[-1], best))
     print(f"{dataset['score']}: last {last:.4f}, best {highest:.4f}")
+
+
+def evaluate(job: dict, record: dict) -> None:
+    """Evaluate the trained weights on the benchmarks, for the jobs that take the results over."""
+    last, best = (job["output"][name] for name in ("last", "best"))
+    for one in early_evaluations.jobs(job, record):
+        evaluate_glue.evaluate(one, record, last, best)
 
 
 def evaluated_last(trainer) -> bool:

@@ -12,6 +12,7 @@ SNAKEMAKE, OWN = ".snakemake", 30  # with its folders and the log of a call
 WEIGHTS = 3  # of a checkpoint that a run keeps: a folder with the weights and the adapter's config
 INITIAL = 2  # of an initial adapter, next to its manifest
 SLURM = 2  # of a job: a folder with the log of its first attempt
+PACK = 3  # of a run in a pack of its own: the pack's folder, its description, the run's exit status
 GENERATED = 100  # of data that a function writes
 HARNESS = 2000  # of lm-evaluation-harness: a dataset per subject of MMLU, each with its caches
 
@@ -41,6 +42,8 @@ def count(config: dict, planned: Iterable[Job], missing: bool = False) -> Counte
         found[SNAKEMAKE] += len(one.outputs)  # a record each
         if one.error:  # not one of the short local jobs
             found["logs"] += SLURM
+            if one.runs_per_gpu > 1:
+                found.update({SNAKEMAKE: PACK, "logs": SLURM})
             found[place(dirname(normpath(one.error)))] += task.scratch_files(one.stage, one.wildcards) if task else 0
     return found + Counter(folders.values()) + Counter({SNAKEMAKE: OWN})
 

@@ -105,7 +105,9 @@ class PackingExecutor(Executor):
         if not isinstance(job, Pack):
             return super().format_job_exec(job)
         files.write_json(job.folder / "pack.json", {"runs": [self.described(one) for one in job.jobs]})
-        return shlex.join([self.get_python_executable(), str(SCRIPT), str(job.folder)])
+        first = self.workflow.spawned_job_args_factory.precommand(executor_common_settings=self.common_settings)
+        run_packed = shlex.join([self.get_python_executable(), str(SCRIPT), str(job.folder)])
+        return f"{first} && {run_packed}" if first else run_packed
 
     def described(self, job) -> dict:
         """Return what run_packed.py needs to start a job, without the job step that the plugin adds, and its name."""

@@ -37,7 +37,8 @@ class Task:
     selections: the checkpoints shown in tables, the paper's rule first. scale: factor applied to scores in tables.
     required: hyper-parameters that every run needs. automatic: those that may be `auto`.
     lambda_sources: the paper's figure and table with a sweep over λ.
-    own_rules: rules without a `task` wildcard that belong to this task. notes: paragraphs below the Markdown table.
+    own_rules: rules without a `task` wildcard that belong to this task. in_training: rules without work of their own,
+    whose results training jobs make. notes: paragraphs below the Markdown table.
     For tasks that evaluate generated images: benchmark, the name of the only one; reference_images, what the images are
     compared with (evaluators/protocol.py).
     """
@@ -50,6 +51,7 @@ class Task:
     automatic: ClassVar[tuple[str, ...]] = ()
     lambda_sources: ClassVar[tuple[str, str]] = ("", "")
     own_rules: ClassVar[tuple[str, ...]] = ()
+    in_training: ClassVar[tuple[str, ...]] = ()
     notes: ClassVar[tuple[str, ...]] = ()
     benchmark: ClassVar[str]
     reference_images: ClassVar[Literal["references", "source"] | None] = None

@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from common.core import files, fingerprints, gpus, provenance
@@ -120,10 +121,19 @@ def end_attempt(scratch: Path, attempts: dict, started: float, write: bool = Tru
         files.write_json(scratch / "attempts.json", attempts)
 
 
-def finish(job: dict, attempts: dict, started: float, device: str, sizes: dict, **result) -> None:
+def finish(
+    job: dict,
+    attempts: dict,
+    started: float,
+    device: str,
+    sizes: dict,
+    evaluate: Callable[[dict], None] | None = None,
+    **result,
+) -> None:
     """Copy the weights from scratch to the run's folder, write the record last, then remove the checkpoints.
 
-    `result`: steps, best_step, score and curve, and entries of the record that take precedence.
+    `evaluate` is called with the record before it is written: if it fails, the run is not finished. `result`: steps,
+    best_step, score and curve, and entries of the record that take precedence.
     """
     params, wildcards, scratch = job["params"], job["wildcards"], Path(job["params"]["scratch"])
     record = Path(job["output"]["record"])
@@ -135,36 +145,36 @@ def finish(job: dict, attempts: dict, started: float, device: str, sizes: dict, 
             weights[str(place)] = files.sha256(record.parent / place)
     end_attempt(scratch, attempts, started)
     model_manifest, data_manifest = (files.read_json(job["input"][name]) for name in ("model", "dataset"))
-    files.write_json(
-        record,
-        {name: wildcards[name] for name in ("task", "dataset", "method", "variant")}
-        | {
-            "seed": int(wildcards["seed"]),
-            "status": "ok",
-            "method_version": params["method"]["version"],
-            "task_version": params["task_version"],
-            "preset": params["preset"],
-            "hyperparameters": params["hyperparameters"],
-            **sizes,
-            "adapter_bytes": (record.parent / "last" / adapters.WEIGHTS).stat().st_size,
-            **result,
-            "seconds": round(sum(attempts["seconds"]), 3),
-            "device_seconds": round(gpus.device_seconds(attempts) * processes(job), 3),
-            "runs_per_gpu": max(attempts["runs_per_gpu"]),
-            "peak_memory_bytes": provenance.peak_memory_bytes(device),
-            "device": provenance.device_name(device),
-            "processes": processes(job),
-            "attempts": len(attempts["seconds"]),
-            "resumed_from": attempts["resumed_from"],
-            "discarded": attempts["discarded"],
-            "model": {"name": params["model_name"]} | {key: model_manifest[key] for key in ("revision", "sha256")},
-            "data_sha256": data_manifest["sha256"],
-            "weights_sha256": weights,
-            **provenance.record(params),
-            "started": attempts["started"],
-            "finished": provenance.now(),
-        },
-    )
+    content = {name: wildcards[name] for name in ("task", "dataset", "method", "variant")}
+    content |= {
+        "seed": int(wildcards["seed"]),
+        "status": "ok",
+        "method_version": params["method"]["version"],
+        "task_version": params["task_version"],
+        "preset": params["preset"],
+        "hyperparameters": params["hyperparameters"],
+        **sizes,
+        "adapter_bytes": (record.parent / "last" / adapters.WEIGHTS).stat().st_size,
+        **result,
+        "seconds": round(sum(attempts["seconds"]), 3),
+        "device_seconds": round(gpus.device_seconds(attempts) * processes(job), 3),
+        "runs_per_gpu": max(attempts["runs_per_gpu"]),
+        "peak_memory_bytes": provenance.peak_memory_bytes(device),
+        "device": provenance.device_name(device),
+        "processes": processes(job),
+        "attempts": len(attempts["seconds"]),
+        "resumed_from": attempts["resumed_from"],
+        "discarded": attempts["discarded"],
+        "model": {"name": params["model_name"]} | {key: model_manifest[key] for key in ("revision", "sha256")},
+        "data_sha256": data_manifest["sha256"],
+        "weights_sha256": weights,
+        **provenance.record(params),
+        "started": attempts["started"],
+        "finished": provenance.now(),
+    }
+    if evaluate:
+        evaluate(content)
+    files.write_json(record, content)
     checkpoints.remove(checkpoints.aside(scratch))
     checkpoints.remove(scratch)
 

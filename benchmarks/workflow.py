@@ -1,8 +1,9 @@
 """Measure the workflow's overhead without training: planning a large grid, running a job, starting a script, the
-speed-up from a second concurrent shard, images scored one at a time and in batches, and cached latents.
+speed-up from a second concurrent shard, runs that share a device, images scored one at a time and in batches, and cached
+latents.
 
-    python -m benchmarks.workflow               everything, to benchmarks/results/workflow.csv (eight minutes)
-    python -m benchmarks.workflow plan start    only some of plan, jobs, start, shards, evaluate, control
+    python -m benchmarks.workflow               everything, to benchmarks/results/workflow.csv (ten minutes)
+    python -m benchmarks.workflow plan start    only some of plan, jobs, start, shards, packs, evaluate, control
 
 Each number is reported next to that of bare Snakemake: the same DAG with minimal rules. CPU seconds (user and system,
 including children) are robust against other load on the machine; wall seconds are reported as well. The
@@ -16,6 +17,7 @@ import gzip
 import json
 import os
 import platform
+import re
 import resource
 import shutil
 import statistics
@@ -34,6 +36,9 @@ COPIED = ("Snakefile", "rules", "workflow", "config", "profiles", "envs")
 SEEDS = 51  # × 8 datasets × 11 variants: 10,109 jobs
 ROUNDS = 3
 IMAGES = 120  # sharded
+
+PACKED = 4  # training runs
+GLUE = ("train_glue", "evaluate_glue_in_training")
 
 # The same files and dependencies as the workflow's rules for GLUE, and nothing else.
 BARE = """
@@ -210,6 +215,35 @@ def shards(folder: Path) -> Iterator[dict]:
         yield row(f"{IMAGES} images in shards", case, (walls[-1], sum(float(one["cpu_time"]) for one in measured)))
 
 
+def packs(folder: Path) -> Iterator[dict]:
+    """Count the GPU jobs of the paper's GLUE table, and measure runs of the demo that share a device or take turns."""
+    copy_project(folder)
+    for case, runs in (("one run per GPU", 1), ("four runs per GPU", 4)):
+        (folder / "glue.yaml").write_text(yaml.safe_dump({"tasks": {"glue": {"resources": {"runs_per_gpu": runs}}}}))
+        command = snakemake("-n", "-q", "rules", "--configfile", "glue.yaml", "--", "results/table_glue.csv")
+        printed = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+        trained, evaluated = (int(re.search(rf"^{rule} +(\d+)$", printed, re.MULTILINE)[1]) for rule in GLUE)
+        shared = re.search(r"training runs in ([\d,]+) GPU jobs", printed)
+        jobs = int(shared[1].replace(",", "")) if shared else trained
+        text = f"{case}: {jobs} GPU jobs of {trained} runs; with {evaluated} evaluations as jobs {jobs + evaluated}"
+        yield row("GPU jobs of table_glue", text, (0.0, 0.0))
+    grid = [{"runs": ["hra/r8"], "datasets": ["sentiment"], "seeds": list(range(PACKED))}]
+    places = [f"demo/results/glue/sentiment/hra/r8/seed{seed}/train.json" for seed in range(PACKED)]
+    starts = [f"demo/resources/augmented/glue/hra/r8/seed{seed}/manifest.json" for seed in range(PACKED)]
+    data, walls = "demo/resources/datasets/glue/sentiment.manifest.json", []
+    for runs in (1, 2, PACKED):
+        resources = {"gpu": 1, "device": "cpu", "runs_per_gpu": runs}
+        (folder / "packs.yaml").write_text(yaml.safe_dump({"tasks": {"glue": {"grid": grid, "resources": resources}}}))
+        configs = ("--configfile", "config/demo/config.yaml", "packs.yaml")
+        command = snakemake("--cores", str(PACKED), "--resources", "gpu=1", "-q", "all", *configs, "--")
+        if not walls:
+            run([*command, *starts, data], folder)
+        seconds = run([*command, *places], folder)
+        walls.append(seconds[0])
+        yield row(f"{PACKED} runs on one device", f"{runs} at a time, {walls[-1] / walls[0]:.2f} of one", seconds)
+        shutil.rmtree(folder / "demo/results")
+
+
 def evaluate(folder: Path) -> Iterator[dict]:
     """Measure DINO's network (ViT-S/16, random weights) on generated images, from a tar file as in a job.
 
@@ -246,7 +280,8 @@ def control(folder: Path) -> Iterator[dict]:
 
 
 def main(arguments: list[str]) -> None:
-    parts = {"plan": plan, "jobs": jobs, "start": start, "shards": shards, "evaluate": evaluate, "control": control}
+    parts = {"plan": plan, "jobs": jobs, "start": start, "shards": shards}
+    parts |= {"packs": packs, "evaluate": evaluate, "control": control}
     if unknown := set(arguments) - set(parts):
         sys.exit(f"benchmarks.workflow: expected some of {', '.join(parts)}, got {', '.join(unknown)}")
     os.environ["OMP_NUM_THREADS"] = "1"

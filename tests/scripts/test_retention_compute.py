@@ -227,6 +227,12 @@ def test_gradient_checkpointing_in_some_rows_is_noted(tmp_path):
     assert "Gradient checkpointing" not in (tmp_path / "table.md").read_text()
 
 
+def test_times_on_a_shared_gpu_are_refused(tmp_path):
+    runs = [training("hra/r32", 0, 2, 30, runs_per_gpu=1), training("hra/r32", 1, 4, 31, runs_per_gpu=4)]
+    with pytest.raises(JobError, match=r"hra/r32/1 shared its GPU with other runs.*Delete its train\.json"):
+        compute(tmp_path, runs)
+
+
 def test_a_failed_training_counts_as_one_that_is_not_there(tmp_path):
     lost = {"method": "oft", "variant": "b16", "seed": 1, "status": "failed", "device": ""}
     made = compute(tmp_path, [training("oft/b16", 0, 2, 30), lost], published=None)

@@ -92,6 +92,19 @@ def test_jobs_of_a_dead_snakemake_with_the_same_paths_are_cancelled(cluster, end
     assert not (slurm.RECORDS / f"{name}.json").exists()
 
 
+def test_a_pack_of_a_dead_snakemake_is_cancelled_if_one_of_its_runs_is_wanted(cluster, ended):
+    name = start("a")
+    record(name, pid=ended)
+    for job, datasets in (("7", ("rte", "cola")), ("8", ("rte", "mrpc"))):
+        (packs.FOLDER / job).mkdir(parents=True)
+        runs = [{"comment": packs.comment("train_glue", ("glue", dataset))} for dataset in datasets]
+        (packs.FOLDER / job / "pack.json").write_text(json.dumps({"runs": runs}))
+        with cluster.queue.open("a") as stream:
+            stream.write(f"{job}\t{name}\t{packs.comment(packs.NAME, [job])}\n")
+    start("b")
+    assert cluster.cancelled == ["7"]
+
+
 @pytest.mark.parametrize("alive", [True, False])
 @pytest.mark.parametrize("pathvar", ["results", "resources", "scratch"])
 def test_jobs_of_a_snakemake_with_other_paths_are_left_alone(cluster, ended, alive, pathvar):

@@ -16,7 +16,7 @@ def main(job: dict) -> None:
     record = files.read_json(job["input"]["record"])
     manifests.check_trained_on(record, job["input"]["model"])
     manifests.check_weights(record, job["input"]["record"], job["input"]["last"], job["input"]["best"])
-    if job["rule"] == "evaluate_glue_in_training":
+    if job["rule"].endswith("_in_training"):
         early_evaluations.must_take(job, record)
     elif not early_evaluations.take(job, record):
         evaluate(job, record, job["input"]["last"], job["input"]["best"])

@@ -1,8 +1,9 @@
 """Training runs that share a GPU, as one Slurm job: a pack.
 
 To Snakemake, the runs stay jobs of their own: each is done or fails when its process ends (run_packed.py), and only a
-failed one is retried. Neither groups nor a rule for several runs do that: if one run fails, Snakemake deletes the
-outputs of all, and if one's hyper-parameters change, all run again.
+failed one is retried. Snakemake's groups do not do that: a failed job fails its group, and the retry starts all of its
+jobs with --force, which deletes what the others have finished. Nor does a rule for several runs: it loses the outputs
+of all if one fails, and all run again if the hyper-parameters of one change.
 """
 
 import contextlib

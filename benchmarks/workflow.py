@@ -1,6 +1,6 @@
 """Measure the workflow's overhead without training: planning a large grid, running a job, starting a script, the
-speed-up from a second concurrent shard, runs that share a device, images scored one at a time and in batches, and cached
-latents.
+speed-up from a second concurrent shard, runs that share a device, images scored one at a time and in batches, and
+cached latents.
 
     python -m benchmarks.workflow               everything, to benchmarks/results/workflow.csv (ten minutes)
     python -m benchmarks.workflow plan start    only some of plan, jobs, start, shards, packs, evaluate, control

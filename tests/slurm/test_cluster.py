@@ -14,7 +14,7 @@ def test_the_command_makes_the_tables_through_sbatch(faulty):
         assert (folder / table).read_text().count("\n") > 1
     submitted = {folder.name.removeprefix("rule_") for folder in (folder / "logs/slurm").iterdir()}
     assert submitted == set(re.findall(r"^rule (\w+):", faulty.output, re.MULTILINE))
-    assert {"augment", "train_glue", "train_math", "generate_math", "evaluate_math"} == submitted
+    assert {"augment", "train_glue", "train_math", "generate_math", "evaluate_math", "compare"} == submitted
     assert set(re.findall(r"^localrule (\w+):", faulty.output, re.MULTILINE)) == LOCAL
 
 

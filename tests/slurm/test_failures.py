@@ -68,7 +68,7 @@ def test_nothing_finished_is_done_twice(faulty):
         text = path.read_text()
         if "(100%) done" in text:
             finished[re.search(r"^rule (\w+):", text, re.MULTILINE)[1], re.search(r"wildcards: (.*)", text)[1]] += 1
-    assert len(finished) == 6 + 5 + 1 + 2 + 1
+    assert len(finished) == 6 + 5 + 1 + 2 + 1 + 2
     assert set(finished.values()) == {1}, finished
 
 

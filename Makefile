@@ -49,8 +49,8 @@ preflight: $(READY) ## check sources, disk, scheduler and GPUs before a GPU-hour
 	@snakemake -n -q $(PROFILED) --config preflight=login -- preflight$(if $(TABLE),_$(TABLE))
 	@snakemake $(MACHINE) --retries 1 -q rules --config preflight=jobs -- preflight$(if $(TABLE),_$(TABLE))
 
-report: $(READY) ## write the demo's tables and figures to one HTML file, demo/report.html
-	$(SNAKEMAKE) --report $(ROOT)/report.html -- $(TARGETS)
+report: $(READY) ## write tables, figures and runs to one HTML file: the demo's to demo/results/report.html (CONFIG=mine.yaml: your own)
+	$(if $(CONFIG)$(PROFILE),snakemake $(MACHINE),$(SNAKEMAKE)) -- report
 
 test: $(READY) ## run all tests except the complete demo, in 20 minutes
 	python -m pytest -m "not full" -n $(CORES)

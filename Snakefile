@@ -40,6 +40,7 @@ include: "rules/train.smk"
 include: "rules/generate.smk"
 include: "rules/evaluate.smk"
 include: "rules/tables.smk"
+include: "rules/report.smk"
 include: "rules/pretrain.smk"
 include: "rules/preflight.smk"
 

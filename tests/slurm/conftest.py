@@ -8,8 +8,9 @@ import pytest
 
 import cluster as slurm
 from fault_injection import FaultInjection
-from grid import SECONDS, TABLES, new_project, require
+from grid import SECONDS, TABLES, new_project
 from project import Project
+from support import require
 
 # $0 and $@ are the command; a new namespace's loopback is down, a node's never is.
 WITHOUT_NETWORK = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$0" "$@"')

@@ -1,10 +1,7 @@
 """The tiny grid as a separate project, the command that builds its tables, and the environment of its jobs."""
 
-import os
 import shutil
 from pathlib import Path
-
-import pytest
 
 from cluster import CLUSTER
 from project import Project
@@ -17,12 +14,6 @@ PROGRAM = (str(Path(__file__).with_name("impatient_snakemake.py")),)
 QUICK = ("--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10")
 SECONDS = 600  # for all of a grid's jobs; two minutes on a machine with nothing else to do
 TABLES = ("results/table_glue.csv", "results/table_math.csv")
-
-
-def require(there: bool, reason: str) -> None:
-    """Skip the test if something it needs is missing; fail if all tests must run (.ci/run)."""
-    if not there:
-        pytest.fail(reason) if os.environ.get("HRA_TESTS") == "all" else pytest.skip(reason)
 
 
 def new_project(folder: Path) -> Project:

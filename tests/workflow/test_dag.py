@@ -47,6 +47,14 @@ def test_the_readme_commands_work_as_typed(fresh):
         assert f"{rule} {jobs}" in " ".join(output.split())
 
 
+def test_a_report_covers_the_tables_that_exist_and_trains_nothing(finished, fresh):
+    # The finished project has math's retention table, but not its main one, and no figures.
+    assert set(finished.plan("results/report.html")) == {"figures", "report"}
+    # Without a table, it covers what `all` makes.
+    planned = fresh.plan("results/report.html")
+    assert {"train_glue", "table", "report"} <= set(planned) and not {"train_math", "train_subject"} & set(planned)
+
+
 def test_common_rules_stay_small():
     assert len((ROOT / "rules/common.smk").read_text().splitlines()) < 150
 

@@ -110,9 +110,11 @@ def main() -> None:
     for path in arguments.tables:
         show(path, arguments.selection, console)
     console.print("Where to look next:")
-    for path in arguments.tables:
-        for what, place in next_steps(path):
-            console.print(f"  {place!s:<52} {what}", markup=False, highlight=False, soft_wrap=True)
+    steps = [step for path in arguments.tables for step in next_steps(path)]
+    reports = dict.fromkeys(path.with_name("report.html") for path in arguments.tables)
+    steps += [("everything in one file, for a browser", place) for place in reports if place.exists()]
+    for what, place in steps:
+        console.print(f"  {place!s:<52} {what}", markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -99,6 +99,7 @@ def guarded(main: Callable[[dict], None], job: dict) -> str | None:
                 "status": "failed",
                 "rule": job["rule"],
                 "error": text,
+                "log": job["log"],
                 "time": time.strftime(TIME, time.gmtime()),
             }
             try:

@@ -10,7 +10,8 @@ CELL, GAP, TEXT, MARGIN = 160, 6, 34, 170  # pixels
 
 def evenly_spaced(count: int, rows: int) -> list[int]:
     """Choose at most `rows` evenly spaced indices of 0 … count − 1, including the first and the last."""
-    return sorted({index * (count - 1) // max(rows - 1, 1) for index in range(min(rows, count))})
+    shown = min(rows, count)
+    return [index * (count - 1) // max(shown - 1, 1) for index in range(shown)]
 
 
 class Sheet:

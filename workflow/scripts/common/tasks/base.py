@@ -33,7 +33,8 @@ REQUIRED = (
 class Task:
     """One task, bound to a config. `settings` is its config entry ({} if it has none), `datasets` those of its data.
 
-    name: as in paths and config. architecture: the type of model that `augment` inserts adapters into.
+    name: as in paths and config. title: the heading in the report. architecture: the type of model that `augment`
+    inserts adapters into.
     selections: the checkpoints shown in tables, the paper's rule first. scale: factor applied to scores in tables.
     required: hyper-parameters that every run needs. automatic: those that may be `auto`.
     lambda_sources: the paper's figure and table with a sweep over λ.
@@ -44,6 +45,7 @@ class Task:
     """
 
     name: ClassVar[str]
+    title: ClassVar[str]
     architecture: ClassVar[str]
     selections: ClassVar[tuple[str, ...]] = ("last",)
     scale: ClassVar[int] = 100
@@ -213,6 +215,22 @@ class Task:
     def comparison(self) -> dict:
         """Return the settings that `per_item` depends on."""
         return {}
+
+    # Predictions in the report
+
+    def inputs(self, dataset: str, benchmark: str) -> str | None:
+        """Return the Parquet file with the items' inputs, in order; None: predictions.jsonl.gz contains them."""
+        return None
+
+    @classmethod
+    def example(cls, line: dict, row: dict, dataset: dict) -> dict[str, str]:
+        """Return what the report shows of an item, by heading.
+
+        line: of predictions.jsonl.gz. row: of the file of `inputs`, {} if there is none. dataset: its `metrics`, and
+        its `columns` and `labels` if it has them.
+        """
+        scores = {name: line[name] for name in dataset["metrics"] if line.get(name) is not None}
+        return {"prompt": line.get("prompt", "")} | {name: f"{value:.3g}" for name, value in scores.items()}
 
     # Failures and costs
 

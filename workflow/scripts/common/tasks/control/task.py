@@ -18,6 +18,7 @@ FACE_POINTS, OBJECT_POINTS = 68, 5
 
 class Control(Task):
     name = "control"
+    title = "Controllable generation"
     architecture = "controlled"
     scale = 1
     benchmark = BENCHMARK

@@ -13,6 +13,7 @@ CORRELATIONS = {"pearson", "spearman", "pearson_spearman_mean"}
 
 class Glue(Task):
     name = "glue"
+    title = "Text classification"
     architecture = "classifier"
     selections = ("best_on_dev", "last")
     required = ("epochs", "max_length", "eval_steps")
@@ -56,6 +57,24 @@ class Glue(Task):
         from common.tasks.glue import metrics
 
         return metrics.METRICS[metric]
+
+    def inputs(self, dataset: str, benchmark: str) -> str:
+        folder = f"{self.config['pathvars']['resources']}/datasets/{self.name}/{dataset}"
+        return f"{folder}/{self.datasets[dataset]['benchmarks'][benchmark]}.parquet"
+
+    @classmethod
+    def example(cls, line: dict, row: dict, dataset: dict) -> dict[str, str]:
+        labels = dataset["labels"]
+
+        def readable(value: float) -> str:
+            return f"{value:.4g}" if labels is None else labels[int(value)]
+
+        found = {name: cls.per_item([line], name, "", {})[0][1] for name in cls.selections if name in line}
+        return (
+            {name: str(row[name]) for name in dataset["columns"] if name in row}
+            | {"label": readable(line["label"])}
+            | {name: readable(value) for name, value in found.items()}
+        )
 
     def trial(self, dataset: str, rows: int, settings: dict) -> tuple[dict[str, dict], dict]:
         entry = self.datasets[dataset]

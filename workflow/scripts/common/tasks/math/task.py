@@ -13,6 +13,7 @@ from common.tasks.base import Task, generated
 
 class Math(Task):
     name = "math"
+    title = "Mathematical reasoning"
     architecture = "causal_lm"
     required = ("epochs", "max_length", "base_precision", "gradient_checkpointing", "group_by_length")
     automatic = ("gradient_checkpointing",)
@@ -34,6 +35,11 @@ class Math(Task):
     @classmethod
     def per_item(cls, lines: list[dict], selection: str, metric: str, settings: dict) -> list[tuple]:
         return [(line[metric]["right"],) for line in lines]
+
+    @classmethod
+    def example(cls, line: dict, row: dict, dataset: dict) -> dict[str, str]:
+        graded = {name: "correct" if line[name]["right"] else "incorrect" for name in dataset["metrics"]}
+        return {"prompt": line["prompt"], "response": line["output"], "reference": line["gold"]} | graded
 
     def resources(self, rule: str, stage: str) -> dict:
         if rule == "evaluate_harness":

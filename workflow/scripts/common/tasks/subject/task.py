@@ -13,6 +13,7 @@ from common.tasks.base import Task, generated, scratch
 
 class Subject(Task):
     name = "subject"
+    title = "Subject-driven generation"
     architecture = "unet"
     selections = ("best_on_test", "last")
     scale = 1

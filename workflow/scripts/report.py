@@ -1,0 +1,212 @@
+"""Write the report: one HTML file with tables, figures, contact sheets and every run, readable without a network.
+
+The tables are those of table_{task}.md, so a number is never formatted twice.
+"""
+
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import pandas as pd
+
+from common import tasks
+from common.core import files, predictions
+from common.core.errors import JobError
+from common.core.job import start
+from common.data import images
+from common.report import html_page, run_statistics
+from common.report.image_grid import evenly_spaced
+
+EXAMPLES = 4  # predictions per benchmark of a run
+THUMBNAIL, LONGEST = 160, 600  # pixels, characters
+LOG_LINES = 15
+
+
+def section(name: str, facts: dict) -> dict:
+    """Return the part of the page about one task."""
+    runs = [run_of(name, facts, expected) for expected in facts["expected"]]
+    table = run_statistics.read_csv(Path(facts["tables"][0]))
+    return {
+        "name": name,
+        "title": facts["title"],
+        "model": facts["model"],
+        "datasets": list(facts["datasets"]),
+        "methods": list(facts["labels"].values()),
+        "seeds": sorted({run["seed"] for run in runs}),
+        "published": facts["published"],
+        "states": Counter(run["state"] for run in runs),
+        "headline": [line for column in facts["plotted"]["parameters"] if (line := headline(table, column, facts))],
+        "tables": [html_page.markdown(Path(path).with_suffix(".md").read_text(), 3) for path in facts["tables"]],
+        "figures": figures(facts, runs),
+        "sheets": {dataset: html_page.image(path) for dataset, path in facts["sheets"].items()},
+        "runs": runs,
+    }
+
+
+def headline(table: pd.DataFrame, column: str, facts: dict) -> dict | None:
+    """Return the best trained run of a column by the paper's rule for the task; None if there is no result."""
+    rows = table[(table["selection"] == facts["selection"]) & table["run"].isin(facts["trained"])]
+    rows = rows[rows[column] != ""]
+    if rows.empty:
+        return None
+    values = pd.to_numeric(rows[column])
+    row = rows.loc[values.idxmin() if column in facts["lower"] else values.idxmax()]
+    return {
+        "column": column,
+        "label": facts["labels"][row["run"]],
+        "value": row[column] + (f" ± {row[f'{column}_std']}" if row[f"{column}_std"] else ""),
+        "published": row[f"{column}_published"],
+    }
+
+
+def figures(facts: dict, runs: list[dict]) -> list[dict]:
+    """Return the figures that have something to show, with captions."""
+    plotted = {name: ", ".join(columns) for name, columns in facts["plotted"].items()}
+    hollow = " Hollow markers: the paper's values." * facts["published"]
+    curves = " and ".join(dict.fromkeys(run["record"]["score"] for run in runs if run["curve"]))
+    captions = {
+        "parameters": f"Adapter parameters against {plotted['parameters']}: mean ± std over seeds.{hollow}",
+        "lambda": f"Weight λ of the orthogonality penalty against {plotted['lambda']}.{hollow}",
+        "curves": f"During training: {curves.replace('_', ' ')}, mean over seeds with a band of one std.",
+    }
+    shown = plotted | {"curves": curves}
+    return [
+        {"caption": captions[name], "url": html_page.drawing(path)}
+        for name, path in facts["figures"].items()
+        if shown[name]
+    ]
+
+
+def run_of(task: str, facts: dict, expected: dict) -> dict:
+    """Return what the page shows of one run: its state, record, scores, curve and a few predictions."""
+    folder, dataset = Path(expected["folder"]), facts["datasets"][expected["dataset"]]
+    record = files.read_json(folder / "train.json") if (folder / "train.json").exists() else None
+    evaluations, failures = [], [] if record else failed(expected["errors"])
+    for benchmark, errors in expected["benchmarks"].items():
+        path = folder / benchmark / "metrics.json"
+        if not path.exists():
+            failures += failed(errors)
+            continue
+        shown = examples(task, path.parent, dataset, dataset["inputs"][benchmark])
+        found = files.read_json(path)
+        score = main_score(found, facts["selection"], len(expected["benchmarks"]) > 1)
+        evaluations.append(found | {"main": score, "examples": shown})
+    complete = record and len(evaluations) == len(expected["benchmarks"])
+    curve = (
+        [point["metrics"][record["score"]] for point in record["curve"] if record["score"] in point["metrics"]]
+        if record
+        else []
+    )
+    label = facts["labels"][f"{expected['method']}/{expected['variant']}"]
+    return {key: expected[key] for key in ("dataset", "method", "variant", "seed", "folder")} | {
+        "anchor": f"{task}-{expected['dataset']}-{expected['method']}-{expected['variant']}-{expected['seed']}",
+        "label": label,
+        "state": "finished" if complete else "failed" if failures else "missing",
+        "record": record,
+        "curve": {"points": html_page.polyline(curve), "first": curve[0], "last": curve[-1]}
+        if len(curve) > 1
+        else None,
+        "evaluations": evaluations,
+        "failures": failures,
+    }
+
+
+def main_score(found: dict, selection: str, several: bool) -> str:
+    """Format `0.9010 ± 0.0021 accuracy`, with the benchmark's name if a dataset has several."""
+    value = found["selections"].get(selection, {"metrics": {}})["metrics"].get(found["score"])
+    if value is None or value["value"] is None:
+        return "–"
+    error = "" if value["stderr"] is None else f" ± {value['stderr']:.4f}"
+    return f"{value['value']:.4f}{error} {found['score']}" + f" ({found['benchmark']})" * several
+
+
+def failed(errors: list[str]) -> list[dict]:
+    """Return the failures that these error files record, with the end of the job's log."""
+    found = []
+    for path in map(Path, errors):
+        if path.exists():
+            content = files.read_json(path)
+            log = Path(content.get("log") or "/nowhere")  # older error files lack it
+            tail = log.read_text(errors="replace").rstrip().splitlines()[-LOG_LINES:] if log.exists() else []
+            found.append(content | {"tail": "\n".join(tail)})
+    return found
+
+
+def examples(task: str, folder: Path, dataset: dict, inputs: str | None) -> list[dict]:
+    """Return a few evenly spaced predictions: their `texts` by heading, and `url`, the generated image or None."""
+    kind, path, archive = tasks.classes()[task], folder / "predictions.jsonl.gz", folder / "images.tar"
+    if not path.exists() or (kind.reference_images and not archive.exists()):  # real images are not generated
+        return []
+    lines = predictions.read(path)
+    last = max((line.get("step", 0) for line in lines), default=0)  # subjects: one set of images per epoch
+    lines = [line for line in lines if line.get("step", 0) == last]
+    chosen = [lines[index] for index in evenly_spaced(len(lines), EXAMPLES)]
+    rows = pd.read_parquet(inputs) if inputs and Path(inputs).exists() else None
+    urls = thumbnails(archive, chosen) if archive.exists() else {}
+    found = []
+    for place, line in enumerate(chosen):
+        row = rows.iloc[line["item"]].to_dict() if rows is not None else {}
+        texts = kind.example(line, row, dataset)
+        short = {name: text if len(text) <= LONGEST else f"…{text[-LONGEST:]}" for name, text in texts.items()}
+        found.append({"texts": short, "url": urls.get(place)})
+    return found
+
+
+def thumbnails(archive: Path, lines: list[dict]) -> dict[int, str]:
+    """Return the images of these predictions as data URLs, by the index of their line."""
+    identity = ("step", "prompt_index", "index", "row", "key")  # those that a task's images and predictions have
+
+    def place(about: dict) -> int | None:
+        def same(line: dict) -> bool:
+            return all(line[name] == about[name] for name in identity if name in line and name in about)
+
+        return next((index for index, line in enumerate(lines) if same(line)), None)
+
+    found = images.unpack(archive, lambda about: place(about) is not None)
+    return {place(one.about): html_page.image(one.image, THUMBNAIL, 70) for one in found if one.png}
+
+
+def summary(sections: list[dict], params: dict) -> dict:
+    """Return what ran, on what and when, with which code, for the head of the page."""
+    records = [run["record"] for one in sections for run in one["runs"] if run["record"]]
+    hours = defaultdict(float)
+    for record in records:
+        hours[record["device"]] += record["seconds"] * record["processes"] / 3600 / record.get("runs_per_gpu", 1)
+    versions = Counter(
+        ", ".join(f"{name} {version}" for name, version in record["versions"].items()) for record in records
+    )
+    commits = Counter(code(record) for record in records)
+    return {
+        "states": sum((one["states"] for one in sections), Counter()),
+        "started": min((record["started"] for record in records if record["started"]), default=None),
+        "finished": max((record["finished"] for record in records), default=None),
+        "hours": dict(hours),
+        "commits": dict(commits),
+        "versions": dict(versions),
+        "targets": [path for facts in params["tasks"].values() for path in facts["tables"]],
+        "changes": params["changes"],
+    }
+
+
+def code(record: dict) -> str:
+    """Describe the version of the code that a run was made with."""
+    if not record["commit"]:
+        return "not from a git checkout"
+    return record["commit"][:12] + " with uncommitted changes" * bool(record["dirty"])
+
+
+def main(job: dict) -> None:
+    params = job["params"]
+    sections = [section(name, facts) for name, facts in params["tasks"].items()]
+    sections = [one for one in sections if one["states"]["finished"] + one["states"]["failed"]]
+    if not sections:
+        raise JobError(
+            f"{job['output']['html']}: expected the results of at least one run of {', '.join(params['tasks'])}, found "
+            "none. Run a table first, e.g. results/table_glue.csv."
+        )
+    page = html_page.render(sections=sections, summary=summary(sections, params))
+    files.write_text(job["output"]["html"], page)
+    print(f"{job['output']['html']}: {len(page.encode()) / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    start(main, __file__, globals().get("snakemake"))

@@ -12,11 +12,14 @@ GSM8K's numbers are compared exactly (quantities.py), other answers as expressio
 and degree signs and units are ignored; a factor of 100 never is.
 """
 
+import math
 import re
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 from common.tasks.math import expressions, official_grader, quantities, sandbox
 
+WAYS = ("official", "strict", "lenient")
 MARK = official_grader.MARK
 LOOSE_MARK = re.compile(r"(?i)the answer is\b:?")
 CALCULATION = re.compile(r"<<[^<>]*>>")
@@ -71,6 +74,21 @@ def grade(style: str, output: str, gold: str) -> dict[str, dict]:
         "lenient": verdict("own", lenient_readings(style, output)),
         "official": verdict("official", [] if official is None else [official]),
     }
+
+
+def grade_all(style: str, outputs: list[str], golds: list[str], threads: int) -> list[dict[str, dict]]:
+    """Grade outputs in parallel, in their order: each thread waits for a worker process of its own (sandbox.py)."""
+    from tqdm import tqdm
+
+    with ThreadPoolExecutor(threads) as pool:
+        graded = pool.map(lambda output, gold: grade(style, output, gold), outputs, golds)
+        return list(tqdm(graded, desc="grade", total=len(golds), disable=None))
+
+
+def accuracy(right: list[bool]) -> dict[str, float]:
+    """Compute the fraction of correct answers and its standard error √(p(1−p)/(n−1))."""
+    n, value = len(right), sum(right) / len(right)
+    return {"value": value, "stderr": math.sqrt(value * (1 - value) / max(n - 1, 1))}
 
 
 def right(style: str, rules: str, answer: str, gold: str) -> bool:

@@ -1,0 +1,74 @@
+"""Grade your own outputs as the tables are graded: strict, lenient and by the official repository's rules.
+
+    python workflow/scripts/grade.py outputs.jsonl --style gsm8k
+
+The file (CSV, TSV, JSON, JSON lines or parquet) has an output and a reference answer per row. The reference is marked
+as in the benchmarks (gsm8k: #### N, boxed: \\boxed{N}, metamath: The answer is: N); without any mark it is the whole
+text. With gsm8k, answers are compared as numbers, otherwise as expressions. Prints the accuracies and writes every row
+with its verdicts to outputs.graded.jsonl.
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from common.core import files
+from common.core.errors import JobError
+from common.data import text_tables
+from common.tasks.math import answers
+
+
+def references(style: str, texts: list[str], where: str) -> list[str]:
+    """Return the reference answers; JobError for a row without a marked answer if others have one."""
+    golds, missing = [], []
+    for row, text in enumerate(texts, 1):
+        try:
+            golds.append(answers.gold(style, text))
+        except ValueError as problem:
+            missing.append((row, problem))
+    if missing and golds:
+        row, problem = missing[0]
+        raise JobError(f"{where}, row {row}: {problem}. Mark it as the other references are, or pass another --style.")
+    return golds or [text.strip() for text in texts]
+
+
+def grade(path: Path, output: str, answer: str, style: str) -> list[dict]:
+    """Return the rows of a file, each with its `gold` and verdicts."""
+    frame = text_tables.read(str(path), [path], None)
+    text_tables.require_rows(str(path), len(frame), None)
+    text_tables.require_columns(str(path), frame, [output, answer])
+    frame[answer] = [str(value) if isinstance(value, int) else value for value in frame[answer]]
+    outputs, texts = (text_tables.texts_of(str(path), frame[name]) for name in (output, answer))
+    golds = references(style, texts, str(path))
+    verdicts = answers.grade_all(style, outputs, golds, os.cpu_count() or 1)
+    return [
+        {"output": text, "gold": gold} | verdict for text, gold, verdict in zip(outputs, golds, verdicts, strict=True)
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("file", type=Path, help=".csv, .tsv, .json, .jsonl or .parquet")
+    parser.add_argument("--style", choices=["gsm8k", "boxed", "metamath"], default="gsm8k", help="default: gsm8k")
+    parser.add_argument("--output", default="output", metavar="COLUMN", help="of the outputs; default: output")
+    parser.add_argument(
+        "--answer", default="answer", metavar="COLUMN", help="of the reference answers; default: answer"
+    )
+    arguments = parser.parse_args()
+    try:
+        graded = grade(arguments.file, arguments.output, arguments.answer, arguments.style)
+    except JobError as problem:
+        raise SystemExit(str(problem)) from None
+    place = arguments.file.with_suffix(".graded.jsonl")
+    files.write_text(place, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in graded))
+    for way in answers.WAYS:
+        found = answers.accuracy([row[way]["right"] for row in graded])
+        late = sum("timeout" in row[way] for row in graded)
+        note = f"; {late} without a result in time" if late else ""
+        print(f"{way:<9}{100 * found['value']:6.2f} % ± {100 * found['stderr']:.2f} of {len(graded)}{note}")
+    print(f"Every verdict: {place}")
+
+
+if __name__ == "__main__":
+    main()

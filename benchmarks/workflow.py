@@ -1,9 +1,10 @@
 """Measure the workflow's overhead without training: planning a large grid, running a job, starting a script, the
-speed-up from a second concurrent shard, runs that share a device, images scored one at a time and in batches, and
-cached latents.
+speed-up from a second concurrent shard, runs that share a device, images scored one at a time and in batches,
+cached latents, and generated answers.
 
-    python -m benchmarks.workflow               everything, to benchmarks/results/workflow.csv (ten minutes)
-    python -m benchmarks.workflow plan start    only some of plan, jobs, start, shards, packs, evaluate, control
+    python -m benchmarks.workflow               everything, to benchmarks/results/workflow.csv (twelve minutes)
+    python -m benchmarks.workflow plan start    only some of plan, jobs, start, shards, packs, evaluate, control,
+                                                answers
 
 Each number is reported next to that of bare Snakemake: the same DAG with minimal rules. CPU seconds (user and system,
 including children) are robust against other load on the machine; wall seconds are reported as well. The
@@ -29,6 +30,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
+
+from benchmarks import generation
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "workflow.csv"
@@ -79,7 +82,7 @@ rule trivial:
     input: shards=["shard.jsonl.gz"], dataset="manifest.json"
     output: outputs="out/{{i}}"
     log: "logs/{{i}}"
-    params: split="test"
+    params: split="test", benchmark="test"
     {action}
 """
 SCORED = 128  # images
@@ -170,7 +173,7 @@ def jobs(folder: Path) -> Iterator[dict]:
         (place / "Snakefile").write_text(TRIVIAL_RULE.format(action=action))
         (place / "empty.py").write_text("open(snakemake.output[0], 'w').close()\n")
         (place / "manifest.json").write_text('{"rows": {"test": 1}}')
-        (place / "shard.jsonl.gz").write_bytes(gzip.compress(b'{"item": 0}\n'))
+        (place / "shard.jsonl.gz").write_bytes(gzip.compress(b'{"benchmark": "test", "item": 0}\n'))
         command = snakemake("--cores", "1", "-q", "all", "--scheduler", scheduler, "--config")
         first = run([*command, "jobs=1"], place)
         rest = run([*command, f"jobs={count + 1}"], place)
@@ -279,9 +282,15 @@ def control(folder: Path) -> Iterator[dict]:
     yield row("Stable Diffusion 1.5", case, (wall, cpu))
 
 
+def answers(folder: Path) -> Iterator[dict]:
+    """Measure generation of answers, at three lengths, against transformers' own `generate`."""
+    for limit, case, wall, ratio in generation.cases():
+        yield row(f"answers up to {limit} tokens", f"{case}, {ratio:.2f} x as fast", (wall, wall))
+
+
 def main(arguments: list[str]) -> None:
     parts = {"plan": plan, "jobs": jobs, "start": start, "shards": shards}
-    parts |= {"packs": packs, "evaluate": evaluate, "control": control}
+    parts |= {"packs": packs, "evaluate": evaluate, "control": control, "answers": answers}
     if unknown := set(arguments) - set(parts):
         sys.exit(f"benchmarks.workflow: expected some of {', '.join(parts)}, got {', '.join(unknown)}")
     os.environ["OMP_NUM_THREADS"] = "1"

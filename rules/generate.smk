@@ -1,4 +1,4 @@
-# Stage 4, generate: the outputs of a run for a benchmark, in shards of one GPU each, merged after a completeness check.
+# Stage 4, generate: the outputs of a run for a benchmark, or for all of them, in shards of one GPU each, merged after a completeness check.
 # In:  RUN/train.json, RUN/last, manifests of the model and the benchmark.
 # Out: EVAL/outputs.jsonl.gz, one line per item, or EVAL/images.tar, byte-identical for any number of shards. The shards
 #      themselves are temporary.
@@ -39,12 +39,6 @@ rule generate:
 
 rule gather_outputs:
     input:
-        shards=lambda wc: collect(
-            "<eval>/shard{shard}-of-{n_shards}.jsonl.gz",
-            shard=range(config["tasks"][wc.task]["generation"]["shards"]),
-            n_shards=config["tasks"][wc.task]["generation"]["shards"],
-            allow_missing=True,
-        ),
         dataset=benchmark_manifest,
     output:
         outputs=f"{EVAL}/outputs.jsonl.gz",

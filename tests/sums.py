@@ -77,7 +77,6 @@ class MathRun(Run):
         }
         self.generation = {
             "batch_size": 4,
-            "max_new_tokens": 8,
             "stop": [],
             "backend": "transformers",
             "serve": "adapter",
@@ -99,22 +98,32 @@ class MathRun(Run):
             {"record": self.folder / "run/train.json"} | self.weights,
         )
 
-    def generate(self, shard: int = 0, of: int = 1, **generation) -> dict:
+    def generate(self, shard: int = 0, of: int = 1, max_new_tokens: int = 8, **generation) -> dict:
+        """Return a job that answers two benchmarks: `test`, and `train` with half as many tokens."""
+        manifest = self.tiny["dataset"]
         job = self.job(
             "generate_math",
-            self.tiny | {"record": str(self.folder / "run/train.json")} | self.weights,
-            {"shard": self.folder / f"run/test/shard{shard}-of-{of}.jsonl.gz"},
+            {"model": self.tiny["model"], "record": str(self.folder / "run/train.json")}
+            | self.weights
+            | {"datasets": [manifest, manifest]},
+            {"shard": self.folder / f"run/answers/shard{shard}-of-{of}.jsonl.gz"},
             generation=self.generation | generation,
+            benchmarks={
+                "test": {"split": "test", "max_new_tokens": max_new_tokens},
+                "train": {"split": "train", "max_new_tokens": max(1, max_new_tokens // 2)},
+            },
         )
-        job["wildcards"] = self.wildcards | {"benchmark": "test", "shard": str(shard), "n_shards": str(of)}
+        job["wildcards"] = self.wildcards | {"shard": str(shard), "n_shards": str(of)}
         return job
 
-    def gather(self, of: int = 1) -> dict:
-        shards = [str(self.folder / f"run/test/shard{shard}-of-{of}.jsonl.gz") for shard in range(of)]
+    def gather(self, of: int = 1, benchmark: str = "test") -> dict:
+        shards = [str(self.folder / f"run/answers/shard{shard}-of-{of}.jsonl.gz") for shard in range(of)]
         return self.job(
             "gather_math",
             {"shards": shards, "dataset": self.tiny["dataset"]},
-            {"outputs": self.folder / f"run/test/outputs-{of}.jsonl.gz"},
+            {"outputs": self.folder / f"run/{benchmark}/outputs-{of}.jsonl.gz"},
+            benchmark=benchmark,
+            split=benchmark,
         )
 
 
@@ -139,8 +148,13 @@ def train(run) -> dict:
     return json.loads(Path(run.train["output"]["record"]).read_text())
 
 
+def said(lines: list[dict]) -> list[tuple[str, str]]:
+    """Return what was answered, and how it ended."""
+    return [(line["output"], line["finish"]) for line in lines]
+
+
 def answers(run, of: int = 1, **generation) -> list[dict]:
-    """Generate in `of` shards and return the gathered rows."""
+    """Generate in `of` shards and return the gathered rows of the benchmark `test`."""
     import gather_outputs
     import generate_math
     from common.core import predictions

@@ -1,7 +1,7 @@
 # Mathematical reasoning: a causal language model generates answers, which are graded. Retention: how much of the base model's
 # other abilities is left, measured with lm-evaluation-harness.
 # In:  manifests of the model, the dataset, the initial adapter and the benchmarks.
-# Out: RUN/train.json, RUN/last, EVAL/outputs.jsonl.gz, EVAL/metrics.json, RUN/retention.json;
+# Out: RUN/train.json, RUN/last, RUN/answers (temporary, all benchmarks together), EVAL/outputs.jsonl.gz, EVAL/metrics.json, RUN/retention.json;
 #      results/table_retention.csv (Table 3) and table_compute.csv (Table 6), each also as .md.
 # Steps: train, generate, gather, evaluate; download_harness, evaluate_harness, table_retention; table_compute.
 
@@ -11,6 +11,9 @@ localrules:
     download_harness,
     table_retention,
     table_compute,
+
+
+ANSWERS = f"{RUN}/answers/shard{{shard}}-of-{{n_shards}}"  # to all benchmarks of a run
 
 
 use rule train as train_math with:
@@ -23,19 +26,44 @@ use rule train as train_math with:
 
 
 use rule generate as generate_math with:
+    input:
+        record="<run>/train.json",
+        last="<run>/last/adapter_model.safetensors",
+        model=task_model,
+        datasets=lambda wc: collect(
+            "<resources>/datasets/{{task}}/{name}.manifest.json", name=TASKS[wc.task].question_datasets(wc.dataset)
+        ),
+    output:
+        shard=temp(f"{ANSWERS}.jsonl.gz"),
+    log:
+        "<logs>/generate/{task}/{dataset}/{method}/{variant}/seed{seed}/answers/shard{shard}-of-{n_shards}.log",
+    benchmark:
+        f"{ANSWERS}.benchmark.tsv"
     wildcard_constraints:
         task="math",
     params:
         prompt=lambda wc: "".join(config["tasks"][wc.task]["prompt"].values()),
-        split=lambda wc: benchmark_source(wc)[1],
-        generation=lambda wc: TASKS[wc.task].generation(wc.benchmark, run_name(wc)),
+        benchmarks=lambda wc: TASKS[wc.task].questions(wc.dataset),
+        generation=lambda wc: TASKS[wc.task].generation(run_name(wc)),
         precision=hyperparameter("precision"),
         quantization=hyperparameter("quantization"),
+        scratch=f"{SCRATCH}/answers/shard{{shard}}-of-{{n_shards}}",
 
 
 use rule gather_outputs as gather_math with:
+    input:
+        shards=lambda wc: collect(
+            f"{ANSWERS}.jsonl.gz",
+            shard=range(config["tasks"][wc.task]["generation"]["shards"]),
+            n_shards=config["tasks"][wc.task]["generation"]["shards"],
+            allow_missing=True,
+        ),
+        dataset=benchmark_manifest,
     wildcard_constraints:
         task="math",
+    params:
+        benchmark="{benchmark}",
+        split=lambda wc: benchmark_source(wc)[1],
 
 
 use rule evaluate as evaluate_math with:

@@ -10,6 +10,7 @@ import pandas
 import pytest
 from jsonschema import validate
 
+import collect_runs
 import evaluate_math
 from common.core import files
 from common.core.errors import JobError
@@ -114,6 +115,18 @@ def test_order_and_threads_change_no_byte(job):
     outputs.write_bytes(gzip.compress(b"".join(random.Random(0).sample(lines, len(lines)))))
     evaluate_math.main(given | {"threads": 1})
     assert result.read_bytes() == first
+
+
+def test_metrics_say_what_generated_the_answers_and_mixed_ones_are_refused(job):
+    lines = [{"item": i, "prompt": "", "output": "", "finish": "stop"} for i in range(len(GSM8K))]
+    given = job(GSM8K, [], lines=[line | {"backend": "vllm 0.33.0", "serve": "lora"} for line in lines])
+    evaluate_math.main(given)
+    metrics = collect_runs.load(given["output"]["metrics"], "metrics")
+    assert metrics["generation"] == {"backend": "vllm 0.33.0", "serve": "lora"}
+    mixed = [line | {"backend": f"vllm 0.3{2 + i % 2}.0", "serve": "lora"} for i, line in enumerate(lines)]
+    Path(given["input"]["outputs"]).write_bytes(gzip.compress("".join(f"{json.dumps(x)}\n" for x in mixed).encode()))
+    with pytest.raises(JobError, match=r"answers of one backend, found vllm 0.32.0 \(lora\), vllm 0.33.0 \(lora\)"):
+        evaluate_math.main(given)
 
 
 @pytest.mark.slow

@@ -10,10 +10,10 @@ from safetensors.torch import load_file, save_file
 
 import gather_outputs
 import generate_math
-from common.core import files, manifests
+from common.core import files, manifests, predictions, provenance
 from common.core.errors import JobError
-from common.models import adapters, causal_lm, vllm_process
-from sums import answers, math_method, train
+from common.models import adapters, causal_lm, decoding, vllm_process
+from sums import answers, math_method, said, train
 
 
 @pytest.fixture
@@ -24,25 +24,55 @@ def trained(make_math_run):
 
 
 def test_any_number_of_shards_gives_the_same_bytes(trained):
+    def merged(of: int) -> list[bytes]:
+        """Pools of eight items: three of `test`, eight of `train`."""
+        answers(trained, of, batch_size=1)
+        gather_outputs.main(trained.gather(of, "train"))
+        return [Path(trained.gather(of, name)["output"]["outputs"]).read_bytes() for name in ("test", "train")]
+
+    one = merged(1)
+    assert one[0] != one[1]
+    assert merged(3) == one
+
+
+def test_one_job_answers_every_benchmark_with_one_model(trained, monkeypatch):
+    loaded, load = [], causal_lm.load_run
+    monkeypatch.setattr(causal_lm, "load_run", lambda *given: loaded.append(given) or load(*given))
     answers(trained)
-    one = Path(trained.gather(1)["output"]["outputs"]).read_bytes()
-    for of in (2, 3, 7):
-        answers(trained, of)
-        assert Path(trained.gather(of)["output"]["outputs"]).read_bytes() == one, of
+    assert len(loaded) == 1
+    gather_outputs.main(trained.gather(benchmark="train"))
+    lines = {name: predictions.read(trained.gather(benchmark=name)["output"]["outputs"]) for name in ("test", "train")}
+    assert [len(some) for some in lines.values()] == [23, 64]
+    longest = {name: max(len(line["output"]) for line in some) for name, some in lines.items()}  # a token is a byte
+    assert longest["train"] <= 4 < longest["test"] <= 8
+
+
+def test_every_line_says_what_answered_it(trained):
+    assert {(line["backend"], line["serve"]) for line in answers(trained, serve="merged")} == {
+        (f"transformers {provenance.version('transformers')}", "merged")
+    }
 
 
 def test_adapter_merged_and_exact_lora_say_the_same_tokens(trained):
-    said = {serve: answers(trained, serve=serve) for serve in ("adapter", "merged", "lora")}
-    assert said["adapter"] == said["merged"] == said["lora"]
-    assert len({line["output"] for line in said["adapter"]}) > 1
+    found = {serve: said(answers(trained, serve=serve)) for serve in ("adapter", "merged", "lora")}
+    assert found["adapter"] == found["merged"] == found["lora"]
+    assert len(set(found["adapter"])) > 1
 
 
 def test_a_batch_says_what_each_item_says_alone(trained):
-    assert answers(trained) == answers(trained, batch_size=1)
+    expected = answers(trained, batch_size=1)
+    assert answers(trained) == answers(trained, batch_size=100) == expected
+
+
+def test_a_model_without_a_cache_of_keys_and_values_is_served_by_its_own_generate(trained, monkeypatch):
+    expected = answers(trained)
+    monkeypatch.setattr(decoding, "is_supported", lambda model: False)
+    monkeypatch.setattr(decoding, "greedy", None)
+    assert answers(trained) == expected
 
 
 def test_a_missing_a_double_and_a_damaged_shard_are_refused(trained):
-    answers(trained, 2)
+    answers(trained, 2, batch_size=1)
     job = trained.gather(2)
     first, second = job["input"]["shards"]
     for shards, message in (([first], "Missing: "), ([first, second, second], "duplicate or unexpected: ")):
@@ -54,23 +84,39 @@ def test_a_missing_a_double_and_a_damaged_shard_are_refused(trained):
 
 
 def test_out_of_memory_halves_the_batch_and_goes_on(trained, monkeypatch, capsys):
+    """The third step of more than two rows fails, once: the smaller batch holds for the other pools and benchmarks."""
     expected = answers(trained)
-    original, sizes = generate_math.Run.answer, []
+    step, steps = decoding.Batch.step, []
 
-    def scarce(self, model, ids, batch):
-        if len(batch) > 2:
+    def scarce(self):
+        steps.append(len(self.last))
+        if len(steps) >= 3 and len(self.last) > 2:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        sizes.append(len(batch))
-        return original(self, model, ids, batch)
+        return step(self)
 
-    monkeypatch.setattr(generate_math.Run, "answer", scarce)
+    monkeypatch.setattr(decoding.Batch, "step", scarce)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     assert answers(trained) == expected
-    assert max(sizes) == 2 and "continuing with half of it" in capsys.readouterr().out
+    assert steps[:3] == [4, 4, 4] and max(steps[3:]) == 2
+    assert capsys.readouterr().out.count("continuing with half of it") == 1
+
+
+def test_no_more_answers_at_a_time_than_fit_into_memory(trained, monkeypatch, capsys):
+    expected = answers(trained)
+    tokens, each = 26 + 8, 2 * 2 * 32 * 4  # two layers' keys and values of 32 numbers in float32
+    monkeypatch.setattr(decoding.memory, "free_bytes", lambda device: 3.5 / decoding.FREE * tokens * each)
+    batches = []
+    plain = decoding.Batch.__init__
+    monkeypatch.setattr(
+        decoding.Batch, "__init__", lambda self, *given: batches.append(given[1:]) or plain(self, *given)
+    )
+    assert answers(trained) == expected
+    assert (3, tokens) in batches and (4, tokens) not in batches
+    assert "3 instead of 4 answers at a time: 34 tokens of 0.5 KiB" in capsys.readouterr().out
 
 
 def test_a_question_that_leaves_no_room_is_refused(trained):
-    with pytest.raises(JobError, match=r"item \d+: the question takes \d+ tokens, and max_new_tokens = 125"):
+    with pytest.raises(JobError, match=r"test, item \d+: the question takes \d+ tokens, and max_new_tokens = 125"):
         answers(trained, max_new_tokens=125)
 
 
@@ -130,9 +176,9 @@ class LLM:
 
     def generate(self, prompts, sampling_params=None, *, use_tqdm: bool = True, lora_request=None):
         assert (lora_request is not None) == self.lora
-        for prompt in prompts:
+        for prompt, sampling in zip(prompts, sampling_params, strict=True):
             adapter = lora_request and lora_request.lora_path
-            text, reason = self.answer(prompt["prompt_token_ids"], sampling_params.max_tokens, adapter)
+            text, reason = self.answer(prompt["prompt_token_ids"], sampling.max_tokens, adapter)
             yield SimpleNamespace(outputs=[SimpleNamespace(text=text, finish_reason=reason)])
 
 class SamplingParams:
@@ -155,8 +201,15 @@ def vllm(tmp_path, monkeypatch):
     (package / "lora").mkdir(parents=True)
     (package / "__init__.py").write_text(STAND_IN)
     (package / "lora/request.py").write_text(REQUEST)
+    (package.parent / "vllm-0.33.0.dist-info").mkdir()
+    (package.parent / "vllm-0.33.0.dist-info/METADATA").write_text(
+        "Metadata-Version: 2.1\nName: vllm\nVersion: 0.33.0\n"
+    )
     monkeypatch.setenv("PYTHONPATH", str(package.parent))
+    monkeypatch.setenv("HRA_VLLM_PYTHON", f"{Path(sys.executable).parent}/./python")  # in a process of its own
+    vllm_process.version.cache_clear()
     yield package
+    vllm_process.version.cache_clear()
     for name in ("vllm", "vllm.lora", "vllm.lora.request"):
         sys.modules.pop(name, None)
 
@@ -165,6 +218,7 @@ def vllm(tmp_path, monkeypatch):
 def test_vllm_that_is_not_there_is_said_before_the_export(trained, monkeypatch, chosen):
     if chosen:
         monkeypatch.setenv("HRA_VLLM_PYTHON", chosen)
+    vllm_process.version.cache_clear()
     monkeypatch.setattr(generate_math.Run, "exported", lambda *_: pytest.fail("exported"))
     with pytest.raises(JobError, match=rf"found none in {chosen or sys.executable}\. .*set HRA_VLLM_PYTHON"):
         answers(trained, backend="vllm", serve="merged")
@@ -177,6 +231,7 @@ def test_vllm_runs_in_a_process_of_its_own_and_has_the_gpu_to_itself(trained, vl
     for serve in ("merged", "lora"):
         given = answers(trained, backend="vllm", serve=serve)
         assert [line["output"] for line in given] == [str(len(line["prompt"])) for line in given]
+        assert {(line["backend"], line["serve"]) for line in given} == {("vllm 0.33.0", serve)}
     assert "vllm" not in sys.modules
     assert not list(Path(trained.generate()["params"]["scratch"]).rglob("*.safetensors"))
     (vllm / "__init__.py").write_text("raise RuntimeError('no CUDA')")
@@ -196,19 +251,19 @@ def test_vllm_gives_the_answers_of_the_adapter_merged_and_as_a_lora(trained, vll
         reason = "stop" if tokenizer.eos_token_id in new else "length"
         return tokenizer.decode(new, skip_special_tokens=True), reason
 
-    def in_this_process(command: list[str], env: dict | None = None):
+    def in_this_process(command: list[str], env: dict | None = None, **_):
         if env:
             vllm_process.answer(files.read_json(command[-1]))
-        return SimpleNamespace(returncode=0)
+        return SimpleNamespace(returncode=0, stdout="0.33.0")
 
-    expected = answers(trained)
+    expected = said(answers(trained))
     monkeypatch.syspath_prepend(vllm.parent)
     monkeypatch.setattr(vllm_process, "subprocess", SimpleNamespace(run=in_this_process))
     import vllm as stand_in
 
     monkeypatch.setattr(stand_in.LLM, "answer", answer)
     for serve in ("merged", "lora"):
-        assert answers(trained, backend="vllm", serve=serve) == expected, serve
+        assert said(answers(trained, backend="vllm", serve=serve)) == expected, serve
 
 
 def test_what_trained_nothing_is_served_as_it_is(make_math_run, tmp_path):
@@ -216,7 +271,7 @@ def test_what_trained_nothing_is_served_as_it_is(make_math_run, tmp_path):
     train(run)
     folder = manifests.folder(run.tiny["model"])
     assert generate_math.Run(run.generate(serve="lora"), folder, None).exported(tmp_path) == (folder, None)
-    assert answers(run, serve="lora") == answers(run, serve="adapter")
+    assert said(answers(run, serve="lora")) == said(answers(run, serve="adapter"))
 
 
 @pytest.mark.parametrize("kind", ["hra", "lora"])

@@ -390,6 +390,26 @@ def test_unlike_and_dirty_runs_are_noted(tmp_path):
     assert "**Mixed `method_version`** within one row: hra/r8" in text and "1 run(s) had uncommitted" in text
 
 
+def test_the_backends_of_answers_are_stated_and_several_are_marked():
+    names = ["run", "backend", "serve"]
+    rows = [
+        ("base/pretrained", "vllm 0.33.0", ""),
+        ("hra/r8", "vllm 0.33.0", "lora"),
+        ("oft/b16", "vllm 0.33.0", "merged"),
+    ]
+    (text,) = table.answered(pd.DataFrame(rows, columns=names))
+    assert text == (
+        "Answers by vllm 0.33.0: base/pretrained; vllm 0.33.0 (`serve: lora`): hra/r8; "
+        "vllm 0.33.0 (`serve: merged`): oft/b16."
+    )
+    (text,) = table.answered(pd.DataFrame([*rows, ("hra/r8", "", "")], columns=names))
+    assert text.startswith(
+        "**Several backends**, which round differently. Answers by a backend that was not recorded: hra/r8;"
+    )
+    assert table.answered(pd.DataFrame([("hra/r8", "", "")], columns=names)) == []
+    assert table.answered(pd.DataFrame({"run": ["hra/r8"]})) == []
+
+
 def test_a_doubled_row_of_the_run_table_is_refused(tmp_path):
     expected = grid(tmp_path, seeds=(0,))
     collect(tmp_path, expected)

@@ -86,7 +86,7 @@ TINY_MATH = {
                 "score": "strict",
             },
             "asked": {
-                "source": {"kind": "init", "generator": "common.demo.text_tasks:gsm8k", "rows": {"test": 7}},
+                "source": {"kind": "init", "generator": "common.demo.text_tasks:gsm8k", "rows": {"test": 20}},
                 "splits": {"test": ["test.parquet"]},
                 "columns": {"question": "question", "answer": "answer"},
                 "answer": "gsm8k",
@@ -120,7 +120,7 @@ TINY_MATH = {
             "resources": {"gpu": 0, "threads": 1, "mem_mb": 1000, "runtime": 10},
             "generation": {
                 "shards": 3,
-                "batch_size": 2,
+                "batch_size": 1,
                 "max_new_tokens": {"test": 4},
                 "resources": {"gpu": 0, "threads": 1, "mem_mb": 1000, "runtime": 10},
             },
@@ -176,7 +176,7 @@ def test_of_a_killed_shard_only_that_one_runs_again(fresh, tmp_path):
     project.link_library()
     (project.folder / "tiny.yaml").write_text(safe_dump(TINY_MATH))
     write = '    predictions.write(job["output"]["shard"]'
-    kill = '    import os; os.kill(os.getpid(), 9 * ((wildcards["method"], wildcards["shard"]) == ("hra", "1")))'
+    kill = '    import os; os.kill(os.getpid(), 9 * ("hra/r8/seed0/answers/shard1" in job["log"]))'
     project.change("workflow/scripts/generate_math.py", write, f"{kill}\n{write}")
     command = ("--cores", "2", "--configfile", "tiny.yaml")
     project.snakemake(*command, "--", *TABLES, ok=False)
@@ -184,7 +184,7 @@ def test_of_a_killed_shard_only_that_one_runs_again(fresh, tmp_path):
     project.change("workflow/scripts/generate_math.py", f"{kill}\n", "")
     planned = project.plan(*TABLES, config="tiny.yaml")
     assert {line.split("method=")[1] for line in planned["generate_math"]} == {
-        "hra variant=r8 seed=0 benchmark=test shard=1 n_shards=3"
+        "hra variant=r8 seed=0 shard=1 n_shards=3"
     }
     assert planned.keys() == {
         "generate_math",

@@ -25,8 +25,8 @@ COLUMNS = [
     "task", "dataset", "method", "variant", "seed", "benchmark", "selection", "metric", "value", "stderr", "n_items",
     "status", "error", "preset", "method_version", "task_version", "step", "steps", "trainable_parameters",
     "adapter_parameters", "total_parameters", "adapter_bytes", "seconds", "eval_seconds", "peak_memory_bytes",
-    "device", "processes", "runs_per_gpu", "micro_batch", "gradient_checkpointing", "attempts", "model",
-    "model_revision", "model_sha256", "data_sha256", "config_hash", "commit", "dirty", "versions", "started",
+    "device", "processes", "runs_per_gpu", "micro_batch", "gradient_checkpointing", "attempts", "backend", "serve",
+    "model", "model_revision", "model_sha256", "data_sha256", "config_hash", "commit", "dirty", "versions", "started",
     "finished",
 ]  # fmt: skip
 
@@ -113,6 +113,7 @@ def rows_of(run: dict, record: dict | None, metrics: dict[tuple, dict]) -> list[
             rows.append(base | hole(errors))
             continue
         common = {"n_items": evaluation["n_items"], "eval_seconds": evaluation["seconds"], "status": "ok"}
+        common |= evaluation.get("generation", {})
         for selection in SELECTIONS:
             chosen = evaluation["selections"].get(selection, {"step": None, "metrics": {}})
             common |= {"selection": selection, "step": chosen["step"]}

@@ -1,14 +1,15 @@
-"""Merge the shards of generated outputs into one file, every item once, in order."""
+"""Merge the shards of a run's answers into one file per benchmark, every item once, in order."""
 
 from common.core import files, predictions
-from common.core.job import start
+from common.core.job import as_list, start
 
 
 def main(job: dict) -> None:
-    shards = job["input"]["shards"]
+    benchmark, output = job["params"]["benchmark"], job["output"]["outputs"]
     expected = files.read_json(job["input"]["dataset"])["rows"][job["params"]["split"]]
-    lines = [line for path in ([shards] if isinstance(shards, str) else shards) for line in predictions.read(path)]
-    predictions.write(job["output"]["outputs"], predictions.complete(lines, expected, job["output"]["outputs"]))
+    lines = [line for path in as_list(job["input"]["shards"]) for line in predictions.read(path)]
+    lines = [line for line in lines if line.pop("benchmark") == benchmark]
+    predictions.write(output, predictions.complete(lines, expected, output))
 
 
 if __name__ == "__main__":

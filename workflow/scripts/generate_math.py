@@ -1,57 +1,99 @@
-"""Answer one shard of a benchmark's questions greedily: one JSON line per item in EVAL/shard{i}-of-{n}.jsonl.gz.
+"""Answer one shard of all benchmarks of a run greedily: one JSON line per item in RUN/answers/shard{i}-of-{n}.jsonl.gz.
 
-All items are divided into batches, longest first, before the batches are assigned to shards: an item has the same batch
-and padding for any number of shards, so the merged file is byte-identical.
+One job loads the model once. The items of a benchmark are divided into pools, longest first, before the pools are
+assigned to shards: an item is decoded with the same others for any number of shards, so the merged files are
+byte-identical. With vLLM, which chooses what it decodes together, rounding may differ.
 """
 
 import gc
-import itertools
 import shutil
 import tempfile
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
 
 from common.core import files, manifests, predictions, provenance, rates
 from common.core.errors import JobError
-from common.core.job import start
+from common.core.job import as_list, start
 from common.methods import METHODS
 from common.models import causal_lm, memory, precision, vllm_process
 
+POOL = 8  # answers at a time × POOL items are decoded independently of all others
+LOOK = 8  # steps between two searches for stop strings
+
+
+@dataclass
+class Part:
+    """The part of a benchmark that this shard answers: `pools` of items. `ids`: prompts as tokens, by item."""
+
+    benchmark: str
+    prompts: list[str]
+    ids: list[list[int]]
+    pools: list[list[int]]
+    limit: int
+
+    def items(self) -> list[int]:
+        return [item for pool in self.pools for item in pool]
+
+
+Answer = tuple[str, int, str, str]  # benchmark, item, text, "stop" or "length"
+
 
 def main(job: dict) -> None:
-    from pyarrow import parquet
-
-    params, wildcards = job["params"], job["wildcards"]
-    generation = params["generation"]
+    params = job["params"]
     record = files.read_json(job["input"]["record"])
     manifests.check_trained_on(record, job["input"]["model"])
     manifests.check_weights(record, job["input"]["record"], job["input"]["last"])
-    model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
+    model_folder = manifests.folder(job["input"]["model"])
     tokenizer = causal_lm.load_tokenizer(model_folder)
-    questions = parquet.read_table(data_folder / f"{params['split']}.parquet")["question"].to_pylist()
+    datasets = as_list(job["input"]["datasets"])
+    parts = {
+        name: part_of(job, name, manifests.folder(manifest), tokenizer)
+        for name, manifest in zip(params["benchmarks"], datasets, strict=True)
+    }
+    run = Run(job, model_folder, tokenizer)
+    for one in parts.values():
+        run.check_lengths(one)
+    generation, wanted = params["generation"], [one for one in parts.values() if one.pools]
+    generate = run.with_vllm if generation["backend"] == "vllm" else run.with_transformers
+    lines = [
+        {
+            "benchmark": benchmark,
+            "item": item,
+            "prompt": parts[benchmark].prompts[item],
+            "output": cut(text, generation["stop"]),
+            "finish": finish,
+            "backend": run.backend,
+            "serve": generation["serve"],
+        }
+        for benchmark, item, text, finish in (generate(wanted) if wanted else ())
+    ]
+    predictions.write(job["output"]["shard"], sorted(lines, key=lambda line: (line["benchmark"], line["item"])))
+    for name, one in parts.items():
+        print(f"{name}: {len(one.items())} of {len(one.prompts)} items answered")
+
+
+def part_of(job: dict, benchmark: str, folder: Path, tokenizer) -> Part:
+    """Read the questions of a benchmark and select those of this shard."""
+    from pyarrow import parquet
+
+    params, wildcards = job["params"], job["wildcards"]
+    entry = params["benchmarks"][benchmark]
+    questions = parquet.read_table(folder / f"{entry['split']}.parquet")["question"].to_pylist()
     prompts = [params["prompt"].replace("{question}", question) for question in questions]
     ids = [causal_lm.encode(prompt, tokenizer) for prompt in prompts]
-    batches = shard(
-        [len(row) for row in ids], generation["batch_size"], int(wildcards["shard"]), int(wildcards["n_shards"])
-    )
-    run = Run(job, model_folder, tokenizer)
-    run.check_lengths(ids, itertools.chain(*batches))
-    answered = (run.with_vllm if generation["backend"] == "vllm" else run.with_transformers)(ids, batches)
-    lines = [
-        {"item": item, "prompt": prompts[item], "output": cut(text, generation["stop"]), "finish": finish}
-        for item, text, finish in answered
-    ]
-    predictions.write(job["output"]["shard"], sorted(lines, key=lambda line: line["item"]))
-    print(f"{len(lines)} of {len(questions)} items answered")
+    size = POOL * params["generation"]["batch_size"]
+    pools = shard([len(row) for row in ids], size, int(wildcards["shard"]), int(wildcards["n_shards"]))
+    return Part(benchmark, prompts, ids, pools, entry["max_new_tokens"])
 
 
-def shard(lengths: list[int], batch_size: int, index: int, count: int) -> list[list[int]]:
-    """Return the batches of shard `index` of `count` as lists of items."""
+def shard(lengths: list[int], size: int, index: int, count: int) -> list[list[int]]:
+    """Return the pools of shard `index` of `count` as lists of items."""
     order = sorted(range(len(lengths)), key=lambda item: (-lengths[item], item))
-    batches = [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
-    return batches[index::count]
+    pools = [order[first : first + size] for first in range(0, len(order), size)]
+    return pools[index::count]
 
 
 def cut(text: str, stop: list[str]) -> str:
@@ -61,7 +103,7 @@ def cut(text: str, stop: list[str]) -> str:
 
 
 class Run:
-    """Generates answers with a run's model through two backends: (item, text, "stop" or "length") per item."""
+    """Generates answers with a run's model through two backends. `backend`: name and version of the one in use."""
 
     def __init__(self, job: dict, model_folder: Path, tokenizer):
         self.params, self.tokenizer, self.model_folder = job["params"], tokenizer, model_folder
@@ -70,6 +112,7 @@ class Run:
         self.method = METHODS[self.params["method"]["kind"]]
         self.precision = self.params["precision"]
         self.device = provenance.pick_device(job["resources"].get("gpu", 0), self.params.get("device"))
+        self.rows, self.backend = self.generation["batch_size"], ""
 
     def model(self, merge: bool, device: str | None = None):
         return causal_lm.load_run(
@@ -82,52 +125,105 @@ class Run:
             merge,
         )
 
-    def with_transformers(self, ids: list[list[int]], batches: list[list[int]]) -> Iterable[tuple[int, str, str]]:
+    def check_lengths(self, asked: Part) -> None:
+        """Raise JobError if a question and `max_new_tokens` do not fit into the model's context."""
+        limit = causal_lm.context(self.model_folder) - asked.limit
+        if long := [item for item in asked.items() if len(asked.ids[item]) > limit]:
+            raise JobError(
+                f"{asked.benchmark}, item {long[0]}: the question takes {len(asked.ids[long[0]])} tokens, and "
+                f"max_new_tokens = {asked.limit} leaves {limit} of the model's context. Lower max_new_tokens."
+            )
+
+    def with_transformers(self, parts: list[Part]) -> Iterable[Answer]:
         from tqdm import tqdm
 
+        from common.models import decoding
+
+        self.backend = f"transformers {provenance.version('transformers')}"
         model = self.model(self.generation["serve"] == "merged")
         if self.generation["serve"] == "lora" and self.method.trains:
             model = self.as_lora(model)
-        started, count = time.monotonic(), sum(map(len, batches))
+        model = model.get_base_model() if hasattr(model, "get_base_model") else model  # with its adapter's layers
+        answer = self.in_slots if decoding.is_supported(model) else self.in_batches
+        started, count = time.monotonic(), sum(len(one.items()) for one in parts)
         with tqdm(total=count, desc="generate", unit="item", disable=None) as progress:
-            for batch in batches:
-                yield from memory.split_on_oom(lambda some: list(self.answer(model, ids, some)), batch, "items")
-                progress.update(len(batch))
+            for one in parts:
+                for pool in one.pools:
+                    for item, tokens in answer(model, one, pool):
+                        progress.update()
+                        yield one.benchmark, item, *self.read(tokens)
         rates.report(count, time.monotonic() - started, self.device)
 
-    def check_lengths(self, ids: list[list[int]], items: Iterable[int]) -> None:
-        """Raise JobError if a question and `max_new_tokens` do not fit into the model's context."""
-        limit = causal_lm.context(self.model_folder) - self.generation["max_new_tokens"]
-        if long := [item for item in items if len(ids[item]) > limit]:
-            raise JobError(
-                f"item {long[0]}: the question takes {len(ids[long[0]])} tokens, and max_new_tokens = "
-                f"{self.generation['max_new_tokens']} leaves {limit} of the model's context. Lower max_new_tokens."
-            )
+    def in_slots(self, model, asked: Part, pool: list[int]) -> Iterable[tuple[int, list[int]]]:
+        """Yield (item, new tokens); halve the number of answers at a time, for good, when memory runs out."""
+        import torch
 
-    def answer(self, model, ids: list[list[int]], batch: list[int]) -> Iterable[tuple[int, str, str]]:
+        from common.models import decoding
+
+        fitting, why = decoding.fitting_rows(model, max(len(asked.ids[item]) for item in pool) + asked.limit)
+        if fitting < min(self.rows, len(pool)):
+            print(f"{fitting} instead of {self.rows} answers at a time: {why}")
+        left, end = set(pool), self.tokenizer.eos_token_id
+        while left:
+            items, rows = [item for item in pool if item in left], min(self.rows, fitting)
+            try:
+                for index, tokens in decoding.greedy(
+                    model, [asked.ids[item] for item in items], asked.limit, rows, lambda new: self.ended(new, end)
+                ):
+                    left.remove(items[index])
+                    yield items[index], tokens
+                return
+            except torch.cuda.OutOfMemoryError:
+                if rows == 1:
+                    raise
+            # Outside of the handler, whose traceback would keep the tensors alive.
+            torch.cuda.empty_cache()
+            self.rows = rows // 2
+            print(f"out of memory with a batch of {rows} answers; continuing with half of it")
+
+    def ended(self, tokens: list[int], end: int) -> bool:
+        """Return whether new tokens end an answer. Stop strings are looked for in every eighth step."""
+        if tokens[-1] == end:
+            return True
+        stop = self.generation["stop"]
+        if not stop or len(tokens) % LOOK:
+            return False
+        longest = max(len(string.encode()) for string in stop)
+        tail = self.tokenizer.decode(tokens[-longest - 2 * LOOK :], skip_special_tokens=True)
+        return any(string in tail for string in stop)
+
+    def in_batches(self, model, asked: Part, pool: list[int]) -> Iterable[tuple[int, list[int]]]:
+        """The same with transformers' own `generate`, for models whose state is no cache of keys and values."""
+        for first in range(0, len(pool), self.rows):
+            batch = pool[first : first + self.rows]
+            yield from memory.split_on_oom(lambda some: self.batch(model, asked, some), batch, "items")
+
+    def batch(self, model, asked: Part, items: list[int]) -> list[tuple[int, list[int]]]:
         import torch
 
         self.tokenizer.padding_side = "left"
-        padded = self.tokenizer.pad({"input_ids": [ids[item] for item in batch]}, return_tensors="pt").to(self.device)
+        padded = self.tokenizer.pad({"input_ids": [asked.ids[item] for item in items]}, return_tensors="pt")
         stop = {"stop_strings": self.generation["stop"], "tokenizer": self.tokenizer} if self.generation["stop"] else {}
         with torch.inference_mode():
             sequences = model.generate(
-                **padded,
+                **padded.to(self.device),
                 do_sample=False,
                 temperature=None,
                 top_p=None,
                 top_k=None,
-                max_new_tokens=self.generation["max_new_tokens"],
+                max_new_tokens=asked.limit,
                 pad_token_id=self.tokenizer.pad_token_id,
                 eos_token_id=self.tokenizer.eos_token_id,
                 **stop,
             )
-        for item, new in zip(batch, sequences[:, padded["input_ids"].shape[1] :].tolist(), strict=True):
-            ended = self.tokenizer.eos_token_id in new
-            new = new[: new.index(self.tokenizer.eos_token_id)] if ended else new
-            text = self.tokenizer.decode(new, skip_special_tokens=True)
-            ended = ended or any(string in text for string in self.generation["stop"])
-            yield item, text, "stop" if ended else "length"
+        return list(zip(items, sequences[:, padded["input_ids"].shape[1] :].tolist(), strict=True))
+
+    def read(self, tokens: list[int]) -> tuple[str, str]:
+        """Return the text of new tokens, and whether the answer ended by itself ("stop") or at its limit ("length")."""
+        end = self.tokenizer.eos_token_id
+        ended = end in tokens
+        text = self.tokenizer.decode(tokens[: tokens.index(end)] if ended else tokens, skip_special_tokens=True)
+        return text, "stop" if ended or any(string in text for string in self.generation["stop"]) else "length"
 
     def as_lora(self, model):
         """Convert the run to an equivalent stock LoRA adapter on the same base model (hra.to_lora: exact)."""
@@ -140,11 +236,11 @@ class Run:
     def export_lora(self, model, folder: Path) -> None:
         resolve_name(self.method.export_lora)(model, folder)
 
-    def with_vllm(self, ids: list[list[int]], batches: list[list[int]]) -> Iterable[tuple[int, str, str]]:
-        """Generate all items of the shard at once, since vLLM does its own batching."""
-        vllm_process.python()  # an error now rather than after the export, which takes minutes
-        items = list(itertools.chain(*batches))
-        sampling = {"max_tokens": self.generation["max_new_tokens"], "stop": self.generation["stop"] or None}
+    def with_vllm(self, parts: list[Part]) -> Iterable[Answer]:
+        """Generate all answers at once, since vLLM does its own batching."""
+        # An error now rather than after the export, which takes minutes.
+        self.backend = f"vllm {vllm_process.required()}"
+        asked = [(one, item) for one in parts for item in one.items()]
         folder = Path(self.params["scratch"]) / "vllm"
         shutil.rmtree(folder, ignore_errors=True)  # of a killed attempt
         folder.mkdir(parents=True)
@@ -156,14 +252,14 @@ class Run:
                 self.model_folder,
                 adapter,
                 precision.NAMES[self.precision],
-                [ids[item] for item in items],
-                sampling,
+                [(one.ids[item], one.limit) for one, item in asked],
+                {"stop": self.generation["stop"] or None},
                 folder,
             )
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        for item, (text, finish) in zip(items, answers, strict=True):
-            yield item, text, finish
+        for (one, item), (text, finish) in zip(asked, answers, strict=True):
+            yield one.benchmark, item, text, finish
 
     def exported(self, folder: Path) -> tuple[Path, Path | None]:
         """Return the folders of a model and of a LoRA adapter, or None, that vLLM can load; writes to `folder`."""

@@ -223,6 +223,7 @@ def notes(table: pd.DataFrame, runs: pd.DataFrame, published: pd.DataFrame, para
             lines.append(
                 f"**Mixed `{name}`** within one row: {', '.join(mixed)}. The means combine different settings."
             )
+    lines += answered(done)
     dirty = done.loc[done["dirty"] == "true", run_statistics.RUN].drop_duplicates()
     if len(dirty):
         lines.append(f"{len(dirty)} run(s) had uncommitted changes (`dirty` in the run table).")
@@ -240,6 +241,19 @@ def notes(table: pd.DataFrame, runs: pd.DataFrame, published: pd.DataFrame, para
     lines.append(f"{failed} failed and {missing} missing result(s) (`runs_{params['task']}.csv`).")
     quoted = {label_of(row, params): row["missing"].replace("`", "'") for _, row in holed.iterrows()}
     return lines + [f"Missing results for {markdown_text.plain(label)}: `{text}`" for label, text in quoted.items()]
+
+
+def answered(done: pd.DataFrame) -> list[str]:
+    """State which backend generated the answers of which runs; of a task without generated answers, nothing."""
+    if "backend" not in done or not done["backend"].any():  # or a run table of before 2026-11-26
+        return []
+    parts = [
+        f"{backend or 'a backend that was not recorded'}{f' (`serve: {serve}`)' if serve else ''}: "
+        + ", ".join(group["run"].unique())
+        for (backend, serve), group in done.groupby(["backend", "serve"])
+    ]
+    several = done["backend"].nunique() > 1
+    return [f"{'**Several backends**, which round differently. ' * several}Answers by {'; '.join(parts)}."]
 
 
 def markdown(

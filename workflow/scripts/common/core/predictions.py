@@ -50,7 +50,9 @@ def some(items: list[int]) -> str:
     return ", ".join(map(str, items[:5])) + (f", … ({len(items)})" if len(items) > 5 else "") or "none"
 
 
-def write_metrics(job: dict, started: float, device: str, record: dict, n_items: int, score: str, selections: dict):
+def write_metrics(
+    job: dict, started: float, device: str, record: dict, n_items: int, score: str, selections: dict, **more
+):
     """Write an evaluation's metrics.json. `record`: the run's train.json; `score`: name of the main metric."""
     wildcards = job["wildcards"]
     files.write_json(
@@ -65,5 +67,6 @@ def write_metrics(job: dict, started: float, device: str, record: dict, n_items:
             "selections": selections,
             "seconds": round(time.monotonic() - started, 3),
             "device": provenance.device_name(device),
-        },
+        }
+        | more,
     )

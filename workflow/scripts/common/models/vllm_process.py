@@ -8,29 +8,58 @@ import json
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
-from common.core import files, launcher
+from packaging.specifiers import SpecifierSet
+
+from common.core import files, launcher, provenance
 from common.core.errors import JobError, expect
 
 PYTHON = "HRA_VLLM_PYTHON"  # environment variable: the Python of vLLM's environment
+SUPPORTED = SpecifierSet(">=0.32,<1")  # as in pyproject.toml
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # values of max_lora_rank (vllm/config/lora.py)
 
 
 def python() -> str:
-    """Return the Python that imports vLLM; raise JobError if it does not."""
-    chosen = os.environ.get(PYTHON, sys.executable)
-    find = "import importlib.util, sys; sys.exit(importlib.util.find_spec('vllm') is None)"
+    """Return the Python of vLLM's environment."""
+    return os.environ.get(PYTHON, sys.executable)
+
+
+@cache
+def version() -> str | None:
+    """Return the version of vLLM that its Python finds, or None."""
+    if python() == sys.executable:
+        found = provenance.version("vllm")
+        return None if found == "absent" else found
+    code = "from importlib.metadata import version; print(version('vllm'))"
     try:
-        found = not subprocess.run([chosen, "-c", find]).returncode
+        done = subprocess.run([python(), "-c", code], capture_output=True, text=True)
     except OSError:
-        found = False
-    expect(
-        found,
-        f"generation.backend: vllm needs an environment with vLLM, found none in {chosen}. Create one "
-        f"(docs/cluster.md#vllm) and set {PYTHON} to its bin/python.",
+        return None
+    return done.stdout.strip() or None
+
+
+def is_supported(found: str | None) -> bool:
+    return found is not None and SUPPORTED.contains(found, prereleases=True)
+
+
+def problem() -> str | None:
+    """Return why vLLM cannot be used and what to do, or None."""
+    found = version()
+    if is_supported(found):
+        return None
+    return (
+        f"generation.backend: vllm needs an environment with vllm{SUPPORTED}, found {found or 'none'} in {python()}. "
+        f"Create one (docs/cluster.md#vllm) and set {PYTHON} to its bin/python."
     )
-    return chosen
+
+
+def required() -> str:
+    """Return the version of vLLM; raise JobError if it is missing or not supported."""
+    if text := problem():
+        raise JobError(text)
+    return version()
 
 
 def generate(
@@ -38,13 +67,13 @@ def generate(
     tokenizer: Path,
     adapter: Path | None,
     dtype: str,
-    prompts: list[list[int]],
+    prompts: list[tuple[list[int], int]],
     sampling: dict,
     folder: Path,
 ) -> list[list[str]]:
-    """Return [text, "stop" or "length"] for every prompt, a list of token IDs, sampled greedily.
+    """Return [text, "stop" or "length"] for every prompt, token IDs and the most new tokens, sampled greedily.
 
-    `base`, `tokenizer`: folders; `adapter`: a LoRA adapter's folder, or None; `sampling`: max_tokens and stop;
+    `base`, `tokenizer`: folders; `adapter`: a LoRA adapter's folder, or None; `sampling`: stop;
     `folder`: for the request and the answers. Raises JobError if vLLM fails.
     """
     # Without `generation_config`, the model's own file would add end tokens.
@@ -71,8 +100,8 @@ def answer(request: dict) -> None:
 
     engine = LLM(**request["engine"])
     outputs = engine.generate(
-        [{"prompt_token_ids": ids} for ids in request["prompts"]],
-        SamplingParams(**request["sampling"]),
+        [{"prompt_token_ids": ids} for ids, _ in request["prompts"]],
+        [SamplingParams(**request["sampling"], max_tokens=limit) for _, limit in request["prompts"]],
         lora_request=LoRARequest("run", 1, request["adapter"]) if request["adapter"] else None,
     )
     answers = [[output.outputs[0].text, output.outputs[0].finish_reason] for output in outputs]

@@ -17,18 +17,18 @@ def expected_runs(task: Task, scratch: str, start_scratch: str) -> list[dict]:
         benchmarks = task.dataset(run["dataset"])["benchmarks"]
         return run | {
             "errors": [*task.errors_before(run), str(augment), str(train)],
-            "benchmarks": {
-                name: errors_of(folder / name, task.shards(run | {"benchmark": name})) for name in benchmarks
-            },
+            "benchmarks": {name: errors_of(task, folder, run | {"benchmark": name}) for name in benchmarks},
         }
 
     return [expected(run) for run in task.runs()]
 
 
-def errors_of(folder: Path, shards: int) -> list[str]:
-    """List the error files of a benchmark's jobs, in the order of the workflow."""
-    paths = [folder / f"shard{shard}-of-{shards}" / "generate.error.json" for shard in range(shards)]
-    return [str(path) for path in [*paths, folder / "evaluate.error.json"]]
+def errors_of(task: Task, folder: Path, evaluated: dict) -> list[str]:
+    """List the error files of a benchmark's jobs below a run's scratch folder, in the order of the workflow."""
+    benchmark, shards = evaluated["benchmark"], task.shards(evaluated)
+    generated = folder / task.folder_of_shards(benchmark)
+    paths = [generated / f"shard{shard}-of-{shards}" / "generate.error.json" for shard in range(shards)]
+    return [str(path) for path in [*paths, folder / benchmark / "evaluate.error.json"]]
 
 
 def vanished(config: dict, table: str, inputs: list[str]) -> list:

@@ -71,7 +71,7 @@ def stages(config: dict, task: Task, run: dict) -> Iterator[Outcome]:
         benchmark = Path(path).parent.name
         errors, logs = run["benchmarks"][benchmark], {}
         if "generation" in task.settings:
-            logs["generate"] = log_of(config, "generate", task, run, f"/{benchmark}/shard0-of-1")
+            logs["generate"] = log_of(config, "generate", task, run, f"/{task.folder_of_shards(benchmark)}/shard0-of-1")
         logs["evaluate"] = log_of(config, "evaluate", task, run, f"/{benchmark}")
         for stage, log in logs.items():
             check = f"{task.name} {name}, {'generation' if stage == 'generate' else 'evaluation'}"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from common import tasks
 from common.core import job
+from common.core.errors import JobError
 from common.planning import disk, downloads, file_counts, gpu_hours, packs, planned_jobs
 from common.planning.wording import listed, number, of_jobs
 from common.tasks.base import Task
@@ -29,7 +30,10 @@ def show(workflow, config: dict) -> None:
 
 
 def start(workflow, config: dict) -> None:
-    """Record the jobs that will run, for `make status`; raise WorkflowError if they cost more than `max_gpu_hours`."""
+    """Record the jobs that will run, for `make status`, and the choices of the tasks.
+
+    Raises WorkflowError if the jobs cost more than `max_gpu_hours`, or a choice is impossible on this machine.
+    """
     from snakemake.exceptions import WorkflowError
 
     known = all_jobs(workflow.dag, config)
@@ -38,6 +42,12 @@ def start(workflow, config: dict) -> None:
         if exceeded:
             raise WorkflowError(f"Nothing was started. {text}")
         print(text, file=sys.stderr)
+    rules = {one.rule for one in known.values() if one.needed}
+    try:
+        for task in tasks.load(config).values():
+            task.begin(rules)
+    except JobError as problem:
+        raise WorkflowError(f"Nothing was started. {problem}") from None
     for name, planned in of_tables(workflow.dag, known).items():
         planned_jobs.save(name, planned)
 
@@ -167,6 +177,7 @@ def together(config: dict, names: list[str], planned: list[planned_jobs.Job]) ->
     return [
         *([f"all {len(names)} tables: {of_jobs(len(planned))}", *of_hours(estimate(planned))] if several else ()),
         f"  download: {downloads.summary(config, planned)}",
+        *(f"  {text}" for task in of_names(config, names) for text in task.choices()),
         *(f"  licence:  {line}" for line in downloads.licences(config, planned)),
         f"  disk:     {disk.estimate(config, planned)}",
         f"  files:    {file_counts.summary(config, planned)}",
@@ -176,10 +187,14 @@ def together(config: dict, names: list[str], planned: list[planned_jobs.Job]) ->
 
 def warnings(config: dict, names: Iterable[str], planned: list[planned_jobs.Job]) -> list[str]:
     """List settings that give a table's numbers another meaning than expected, missing tokens and local folders."""
-    every = tasks.load(config)
-    chosen = [every[task] for name in names if (task := name.removeprefix("table_")) in every]
     missing = downloads.missing_tokens(config, planned) + downloads.missing_folders(config, planned)
-    return [text for task in chosen for text in task.warnings()] + missing
+    return [text for task in of_names(config, names) for text in task.warnings()] + missing
+
+
+def of_names(config: dict, names: Iterable[str]) -> list[Task]:
+    """Return the tasks whose main tables are among these."""
+    every = tasks.load(config)
+    return [every[task] for name in names if (task := name.removeprefix("table_")) in every]
 
 
 # The budget

@@ -177,6 +177,15 @@ class Task:
             for benchmark in self.dataset(run["dataset"])["benchmarks"]
         )
 
+    # Choices
+
+    def choices(self) -> Iterable[str]:
+        """List what the config leaves to this machine and what was chosen, as `name:  text`, for the dry run."""
+        return ()
+
+    def begin(self, rules: set[str]) -> None:
+        """Record choices before jobs of these rules start; raise JobError if one of them is impossible here."""
+
     # Tables
 
     def tables(self) -> list[str]:
@@ -233,6 +242,10 @@ class Task:
         return {"prompt": line.get("prompt", "")} | {name: f"{value:.3g}" for name, value in scores.items()}
 
     # Failures and costs
+
+    def folder_of_shards(self, benchmark: str) -> str:
+        """Return the folder, below a run's, of the shards that contain the outputs for a benchmark."""
+        return benchmark
 
     def errors_before(self, run: dict) -> list[str]:
         """Return the error files of the jobs that precede the augmentation of a run."""

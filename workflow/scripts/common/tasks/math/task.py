@@ -4,11 +4,12 @@ Plain Python on plain dicts: imported by the Snakefile on login nodes, so no tor
 """
 
 import math
+from functools import cached_property
 
-from common import methods
 from common.core import grid
 from common.core.errors import expect, one_of
 from common.tasks.base import Task, generated
+from common.tasks.math import serving
 
 
 class Math(Task):
@@ -51,15 +52,44 @@ class Math(Task):
         values = self.hyperparameters(dataset, run)
         return values | {"gradient_checkpointing": bool(values["gradient_checkpointing"])}
 
-    def generation(self, benchmark: str, run: str) -> dict:
+    def generation(self, run: str) -> dict:
         """Return the settings that a run's answers depend on; the number of shards is not one of them."""
         entry = self.settings["generation"]
-        chosen = {key: entry[key] for key in ("batch_size", "stop", "backend")} | {"serve": self.serve(run)}
-        return chosen | {"max_new_tokens": entry["max_new_tokens"][benchmark]}
+        chosen = {"backend": self.backend, "serve": serving.serve(self, run, self.backend)}
+        return {key: entry[key] for key in ("batch_size", "stop")} | chosen
 
-    def serve(self, run: str) -> str | None:
-        """Return how a run's adapter is served: adapter, merged, lora or, if the setting does not cover it, None."""
-        return grid.of_run(self.settings["generation"]["serve"], run)
+    @cached_property
+    def backend(self) -> str:
+        return serving.backend(self)
+
+    def choices(self) -> list[str]:
+        return [f"answers:  {serving.choice(self, self.backend)}"]
+
+    def begin(self, rules: set[str]) -> None:
+        if "generate_math" in rules:
+            serving.begin(self, self.backend)
+
+    def questions(self, dataset: str) -> dict[str, dict]:
+        """Return split and length of answers of every benchmark of a dataset."""
+        limits = self.settings["generation"]["max_new_tokens"]
+        return {
+            name: {"split": source.split("/")[1], "max_new_tokens": limits[name]}
+            for name, source in self.datasets[dataset]["benchmarks"].items()
+        }
+
+    def question_datasets(self, dataset: str) -> list[str]:
+        """Return the datasets of `questions`, in the same order."""
+        return [source.split("/")[0] for source in self.datasets[dataset]["benchmarks"].values()]
+
+    def folder_of_shards(self, benchmark: str) -> str:
+        return "answers"  # one job answers all benchmarks
+
+    def work(self, stage: str, wildcards: dict) -> float | None:
+        if stage != "generate" or wildcards.get("dataset") not in self.datasets:
+            return super().work(stage, wildcards)
+        names = self.datasets[wildcards["dataset"]].get("benchmarks", {})
+        found = [super(Math, self).work(stage, wildcards | {"benchmark": name}) for name in names]
+        return sum(found) if all(found) else None
 
     def retention_benchmarks(self) -> dict[str, dict]:
         """Return the retention benchmarks to run, without those disabled by `unsafe_code: false`."""
@@ -101,7 +131,14 @@ class Math(Task):
         ]
 
     def warnings(self) -> list[str]:
+        counts = grid.seeds_expected(self.config, self.name).items()
+        repeated = [(run, max(seeds.values())) for run, seeds in counts if not self.trains(run)]
         return [
+            *(
+                f"{run} is in the grid with {seeds} seeds, on which its answers do not depend. One is enough."
+                for run, seeds in repeated
+                if seeds > 1
+            ),
             *(
                 f"{name} ({self.datasets[name]['answer']}) never teaches “The answer is: ”, so its `strict` stays near "
                 "0. Use `lenient` as a metric, a score and in columns."
@@ -134,7 +171,7 @@ class Math(Task):
         for key in generation["serve"] if isinstance(generation["serve"], dict) else ():
             one_of(f"{place}.generation.serve", "method or variant", key, grid.run_keys(self.config))
         for run in runs:
-            self.check_serving(f"{place}: {run['method']}/{run['variant']}", run)
+            serving.check(self, run, f"{place}: {run['method']}/{run['variant']}", self.backend)
         compared, known = self.compared(), grid.every_run(self.config)
         expect(
             not compared or self.settings["resources"].get("runs_per_gpu", 1) == 1,
@@ -149,33 +186,6 @@ class Math(Task):
             self.check_micro_batches(name, [run for run in compared if run in found])
         if self.settings.get("retention"):
             self.check_retention(f"{place}.retention")
-
-    def check_serving(self, place: str, run: dict) -> None:
-        """Raise JobError if the backend cannot serve a run's adapter as requested."""
-        method, name = methods.of(self.config, run["method"]), f"{run['method']}/{run['variant']}"
-        vllm, serve = self.settings["generation"]["backend"] == "vllm", self.serve(name)
-        quantized = self.hyperparameters(run["dataset"], name).get("quantization")
-        expect(
-            not quantized or not (vllm or (serve == "merged" and not method.merges_quantized)),
-            f"{place} is on a 4-bit base model, which cannot be merged, nor served by vLLM as in training. "
-            "Use `serve: adapter` or `lora` with `backend: transformers`, or `quantization: null`",
-        )
-        if not method.trains:
-            return
-        able = ", ".join(kind for kind, one in methods.METHODS.items() if one.export_lora)
-        expect(
-            serve is not None, f"{place}: generation.serve has no value for it. Add one for {run['method']} or default"
-        )
-        expect(
-            not vllm or serve != "adapter",
-            f"{place}: vLLM cannot serve its adapter as trained (`serve: adapter`). Use `serve: lora`, an equivalent "
-            f"LoRA (kinds {able}), or `merged`, which rounds every adapted weight to the model's precision",
-        )
-        expect(
-            serve != "lora" or method.export_lora,
-            f"{place}: expected a kind with an equivalent LoRA ({able}) for `serve: lora`, found "
-            f"{self.config['methods'][run['method']]['kind']}. Use `serve: {{default: merged, …: lora}}`",
-        )
 
     def check_retention(self, place: str) -> None:
         entry = self.settings["retention"]

@@ -1,0 +1,101 @@
+"""Decoding in a batch that answers join and leave: every answer is that of its prompt alone."""
+
+import random
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, StoppingCriteriaList
+
+from common.models import decoding
+
+SIZES = {
+    "vocab_size": 60,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "initializer_range": 0.4,
+}
+MODELS = {
+    "llama": {"intermediate_size": 48, "num_key_value_heads": 2, "max_position_embeddings": 100},
+    "mistral": {"intermediate_size": 48, "num_key_value_heads": 2, "sliding_window": 7},
+    "gpt2": {"n_positions": 60},  # learned positions: none beyond the longest answer
+}
+LIMIT = 24
+
+
+def built(kind: str, **more):
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        kind, **SIZES, **MODELS.get(kind, {}), **more, eos_token_id=1, bos_token_id=2, pad_token_id=0
+    )
+    return AutoModelForCausalLM.from_config(config).eval().double()
+
+
+def prompts() -> list[list[int]]:
+    generator = random.Random(0)
+    return [[generator.randrange(8, 60) for _ in range(generator.randrange(1, 30))] for _ in range(21)]
+
+
+def ended(new: list[int]) -> bool:
+    """End answers at random lengths."""
+    return sum(new) % 11 == 0
+
+
+def alone(model, prompt: list[int]) -> list[int]:
+    ids, new = torch.tensor([prompt]), slice(len(prompt), None)
+    settings = GenerationConfig(do_sample=False, max_new_tokens=LIMIT, eos_token_id=60, pad_token_id=0)
+    stop = StoppingCriteriaList([lambda found, scores: torch.tensor([ended(found[0, new].tolist())])])
+    with torch.inference_mode():
+        mask = torch.ones_like(ids)
+        return model.generate(ids, attention_mask=mask, generation_config=settings, stopping_criteria=stop)[
+            0, new
+        ].tolist()
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_every_answer_is_that_of_its_prompt_alone(kind):
+    model, asked = built(kind), prompts()
+    expected = {index: alone(model, prompt) for index, prompt in enumerate(asked)}
+    lengths = set(map(len, expected.values()))
+    assert len(lengths) > 4 and LIMIT in lengths
+    for rows in (1, 5, 8, 100):
+        found = list(decoding.greedy(model, asked, LIMIT, rows, ended))
+        assert len(found) == len(asked) and dict(found) == expected, rows
+
+
+def test_an_answer_that_ends_makes_room_for_the_next(monkeypatch):
+    """Many short answers and a long one take the steps of the long one, not those of every batch's longest."""
+    model, asked, steps = built("llama"), prompts(), []
+    step = decoding.Batch.step
+    monkeypatch.setattr(
+        decoding.Batch, "step", lambda self: steps.append((self.taken.sum().item(), self.end)) or step(self)
+    )
+    found = dict(decoding.greedy(model, asked, LIMIT, 4, ended))
+    tokens = sum(map(len, found.values())) - len(asked)  # the first one comes from the prompt
+    assert sum(rows for rows, _ in steps) == tokens
+    in_batches = sum(
+        max(len(found[index]) for index in sorted(found, key=lambda one: -len(asked[one]))[first : first + 4])
+        for first in range(0, len(asked), 4)
+    )
+    assert len(steps) < 0.75 * in_batches
+    assert max(end for _, end in steps) < max(map(len, asked)) + LIMIT  # columns that nobody uses are dropped
+
+
+def test_the_cache_is_as_large_as_it_is_said_to_be(monkeypatch):
+    model = built("llama")
+    monkeypatch.setattr(decoding.memory, "free_bytes", lambda device: 1e6)
+    rows, why = decoding.fitting_rows(model, 50)
+    batch = decoding.Batch(model, rows, 50)
+    batch.join([0], [[8, 9, 10]])
+    size = sum(one.nbytes for layer in batch.cache.layers for one in layer.allocated)
+    assert decoding.FREE * 1e6 * (rows - 1) / rows < size <= decoding.FREE * 1e6
+    assert f"50 tokens of {size / rows / 50 / 1024:.4g} KiB" in why
+
+
+def test_models_with_another_state_than_keys_and_values_are_recognised():
+    assert all(decoding.is_supported(built(kind)) for kind in MODELS)
+    assert not decoding.is_supported(built("bloom"))  # no position_ids
+    mamba = AutoModelForCausalLM.from_config(
+        AutoConfig.for_model("mamba", vocab_size=60, hidden_size=16, num_hidden_layers=1)
+    )
+    assert not decoding.is_supported(mamba)

@@ -1,0 +1,126 @@
+"""What generates the answers: chosen in the dry run, recorded with the first job, and stated in the tables."""
+
+import re
+import tomllib
+from types import SimpleNamespace
+
+import pytest
+from snakemake.exceptions import WorkflowError
+
+from common import tasks
+from common.core import files
+from common.core.errors import JobError
+from common.models import vllm_process
+from common.planning import config_validation, plan, planned_jobs
+from common.tasks.math import serving
+from support import ROOT, paper_config
+
+RECORD = "results/math/backend.json"
+RESOURCES = {"gpu": 1, "threads": 1, "mem_mb": 1000, "runtime": 10}
+
+
+@pytest.fixture
+def vllm(here, monkeypatch):
+    """Provide a function that sets which version of vLLM is found, and returns the task with changed settings."""
+
+    def found(version: str | None, **changes):
+        monkeypatch.setattr(vllm_process, "version", lambda: version)
+        config = paper_config()
+        config["tasks"]["math"]["generation"] |= changes
+        config_validation.check(config)
+        return tasks.load(config)["math"]
+
+    return found
+
+
+def served(task) -> dict[str, str | None]:
+    runs = ("base/pretrained", "hra/r32", "lora/pissa-r128", "oft/b16")
+    chosen = {run: task.generation(run) for run in runs}
+    assert {one["backend"] for one in chosen.values()} == {task.backend}
+    return {run: one["serve"] for run, one in chosen.items()}
+
+
+def test_vllm_is_chosen_where_it_is_installed_and_serves_exact_loras(vllm):
+    task = vllm("0.33.0")
+    assert served(task) == {"base/pretrained": None, "hra/r32": "lora", "lora/pissa-r128": "lora", "oft/b16": "merged"}
+    assert list(task.choices()) == ["answers:  vllm 0.33.0 (auto)"]
+    task = vllm(None)
+    assert served(task) == dict.fromkeys(served(task), "adapter") | {"base/pretrained": None}
+    assert list(task.choices()) == ["answers:  transformers (auto: vLLM is not installed)"]
+
+
+@pytest.mark.parametrize(
+    ("version", "changes", "reason"),
+    [
+        ("0.20.1", {}, "vLLM 0.20.1"),
+        ("0.33.0", {"resources": RESOURCES | {"gpu": 0}}, "without a GPU"),
+        ("0.33.0", {"resources": RESOURCES | {"device": "cpu"}}, "without a GPU"),
+        ("0.33.0", {"serve": {"hra": "adapter", "default": "auto"}}, "`serve: adapter` for hra/r8"),
+    ],
+)
+def test_where_vllm_cannot_be_used_auto_is_transformers(vllm, version, changes, reason):
+    task = vllm(version, **changes)
+    assert task.backend == "transformers"
+    assert list(task.choices()) == [f"answers:  transformers (auto: {reason})"]
+
+
+def test_four_bits_are_not_for_vllm(vllm):
+    task = vllm("0.33.0")
+    config = paper_config()
+    config["tasks"]["math"]["defaults"]["quantization"] = "nf4"
+    config_validation.check(config)
+    task = tasks.load(config)["math"]
+    assert task.backend == "transformers" and "4-bit" in next(iter(task.choices()))
+
+
+def test_auto_keeps_the_backend_of_earlier_answers(vllm):
+    vllm(None).begin({"train_math"})
+    with pytest.raises(FileNotFoundError):
+        files.read_json(RECORD)
+    vllm(None).begin({"generate_math"})
+    assert files.read_json(RECORD)["backend"] == "transformers"
+    later = vllm("0.33.0")
+    assert later.backend == "transformers"
+    (line,) = later.choices()
+    assert line.startswith(f"answers:  transformers, as for earlier answers ({RECORD}); ")
+    vllm("0.33.0", backend="vllm").begin({"generate_math"})
+    assert vllm("0.33.0").backend == "vllm" and files.read_json(RECORD)["backend"] == "vllm"
+
+
+def test_a_backend_that_is_not_there_is_an_error_before_the_first_job(vllm, monkeypatch):
+    vllm("0.33.0").begin({"generate_math"})
+    with pytest.raises(
+        JobError, match=rf"found none in .*HRA_VLLM_PYTHON.* earlier answers \({RECORD}\): `backend: tra"
+    ):
+        vllm(None).begin({"generate_math"})
+    task = vllm("0.31.2", backend="vllm")
+    jobs = [planned_jobs.Job("generate_math", {}, ["out"], "log")]
+    monkeypatch.setattr(plan, "all_jobs", lambda dag, config: dict(enumerate(jobs)))
+    monkeypatch.setattr(plan, "of_tables", lambda dag, known: {})
+    with pytest.raises(
+        WorkflowError, match=r"Nothing was started. generation.backend: vllm .*>=0.32.*, found 0.31.2 in"
+    ):
+        plan.start(SimpleNamespace(dag=None), task.config)
+    jobs[0].needed = False
+    plan.start(SimpleNamespace(dag=None), task.config)  # finished answers need no backend
+
+
+def test_the_supported_versions_are_those_of_the_project():
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
+    (stated,) = [one for one in groups["vllm"] if one.startswith("vllm")]
+    assert set(re.findall(r"[<>=]+[\d.]+", stated)) == {str(one) for one in vllm_process.SUPPORTED}
+
+
+def test_a_base_model_with_several_seeds_is_a_warning(here):
+    config = paper_config()
+    assert not any("answers do not depend" in text for text in tasks.load(config)["math"].warnings())
+    config["tasks"]["math"]["grid"][0]["seeds"] = [0, 1, 2]
+    (text,) = [text for text in tasks.load(config)["math"].warnings() if "answers do not depend" in text]
+    assert text.startswith("base/pretrained is in the grid with 3 seeds")
+
+
+def test_the_plan_says_what_answers(fresh):
+    output = fresh.snakemake("-n", "-q", "rules", "--", "results/table_math.csv")
+    assert "  answers:  transformers (auto: vLLM is not installed)" in output
+    assert serving.record(tasks.load(paper_config())["math"]).as_posix() == RECORD
+    assert not (fresh.folder / RECORD).exists()

@@ -46,7 +46,7 @@ def facts_of(folder: Path, expected: list[dict]) -> dict:
         "published": False,
         "datasets": {"sst2": dataset | {"inputs": {"dev": str(folder / "dev.parquet")}}},
         "tables": [str(folder / "table_glue.csv")],
-        "runs": str(folder / "runs_glue.csv"),
+        "comparison": str(folder / "compare_glue.csv"),
         "figures": {name: str(folder / f"{name}.svg") for name in ("parameters", "lambda", "curves")},
         "sheets": {"sst2": str(folder / "sheet.png")},
         "expected": [run | {"folder": str(folder / place(run))} for run in expected],
@@ -114,6 +114,18 @@ def test_the_first_screen_says_what_ran(page):
     assert "2 finished, 1 failed, 0 missing" in head
     assert "dddddddddddd (2 runs)" in head and "0.07 device hours on NVIDIA H100" in head
     assert "2026-11-25T10:00:00Z to 2026-11-25T10:02:03Z" in head
+
+
+@pytest.mark.parametrize(("p", "alike"), [(0.2, True), (0.01, False)])
+def test_the_headline_names_runs_that_are_not_distinguishable_from_the_best(p, alike):
+    names = ["selection", "run", "SST-2", "SST-2_std", "SST-2_published"]
+    rows = [("last", "full/all", "99.00", "", ""), ("best_on_dev", "hra/r8", "91.00", "0.50", "93.00")]
+    rows += [("best_on_dev", "lora/r8", "90.00", "", ""), ("best_on_dev", "base/pretrained", "95.00", "", "")]
+    pair = pd.DataFrame([("SST-2", "best_on_dev", "hra/r8", "lora/r8", str(p))], columns=factories.COMPARED)
+    facts = {"selection": "best_on_dev", "trained": RUNS, "labels": factories.LABELS, "lower": []}
+    found = report.headline(pd.DataFrame(rows, columns=names), pair, "SST-2", facts)
+    assert (found["label"], found["value"], found["published"]) == ("HRA r=8, λ=0", "91.00 ± 0.50", "93.00")
+    assert found["alike"] == ["LoRA r=8"] * alike
 
 
 def test_a_failed_run_is_shown_with_its_error_and_the_end_of_its_log(page):

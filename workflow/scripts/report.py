@@ -13,7 +13,7 @@ from common.core import files, predictions
 from common.core.errors import JobError
 from common.core.job import start
 from common.data import images
-from common.report import html_page, run_statistics
+from common.report import comparison, html_page, run_statistics
 from common.report.image_grid import evenly_spaced
 
 EXAMPLES = 4  # predictions per benchmark of a run
@@ -24,7 +24,8 @@ LOG_LINES = 15
 def section(name: str, facts: dict) -> dict:
     """Return the part of the page about one task."""
     runs = [run_of(name, facts, expected) for expected in facts["expected"]]
-    table = run_statistics.read_csv(Path(facts["tables"][0]))
+    table, differences = (run_statistics.read_csv(path) for path in (facts["tables"][0], facts["comparison"]))
+    lines = [headline(table, differences, column, facts) for column in facts["plotted"]["parameters"]]
     return {
         "name": name,
         "title": facts["title"],
@@ -34,7 +35,7 @@ def section(name: str, facts: dict) -> dict:
         "seeds": sorted({run["seed"] for run in runs}),
         "published": facts["published"],
         "states": Counter(run["state"] for run in runs),
-        "headline": [line for column in facts["plotted"]["parameters"] if (line := headline(table, column, facts))],
+        "headline": [line for line in lines if line],
         "tables": [html_page.markdown(Path(path).with_suffix(".md").read_text(), 3) for path in facts["tables"]],
         "figures": figures(facts, runs),
         "sheets": {dataset: html_page.image(path) for dataset, path in facts["sheets"].items()},
@@ -42,17 +43,25 @@ def section(name: str, facts: dict) -> dict:
     }
 
 
-def headline(table: pd.DataFrame, column: str, facts: dict) -> dict | None:
-    """Return the best trained run of a column by the paper's rule for the task; None if there is no result."""
+def headline(table: pd.DataFrame, differences: pd.DataFrame, column: str, facts: dict) -> dict | None:
+    """Return the best trained run of a column by the paper's rule for the task; None if there is no result.
+
+    `alike`: the labels of the runs that are not distinguishable from it.
+    """
     rows = table[(table["selection"] == facts["selection"]) & table["run"].isin(facts["trained"])]
-    rows = rows[rows[column] != ""]
+    rows = rows[rows[column] != ""].set_index("run")
     if rows.empty:
         return None
-    values = pd.to_numeric(rows[column])
-    row = rows.loc[values.idxmin() if column in facts["lower"] else values.idxmax()]
+    values, lower = pd.to_numeric(rows[column]), column in facts["lower"]
+    first = values.idxmin() if lower else values.idxmax()
+    pairs = differences[(differences["column"] == column) & (differences["selection"] == facts["selection"])]
+    p = {frozenset((a, b)): float(value) for a, b, value in pairs[["run_a", "run_b", "p_holm"]].to_numpy()}
+    best = comparison.best(values.to_dict(), p, lower)
+    row = rows.loc[first]
     return {
         "column": column,
-        "label": facts["labels"][row["run"]],
+        "label": facts["labels"][first],
+        "alike": [facts["labels"][run] for run in rows.index if run in best and run != first],
         "value": row[column] + (f" ± {row[f'{column}_std']}" if row[f"{column}_std"] else ""),
         "published": row[f"{column}_published"],
     }

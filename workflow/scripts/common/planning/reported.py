@@ -21,7 +21,7 @@ def covered(config: dict, chosen: list[Task]) -> list[Task]:
 
 
 def files_of(config: dict, task: Task) -> dict:
-    """Return the paths of a task's tables (CSV), run table, figures and contact sheets.
+    """Return the paths of a task's tables (CSV), comparison of runs, figures and contact sheets.
 
     Once the main table exists, its other tables are listed only if they exist: they may need further jobs.
     """
@@ -35,7 +35,8 @@ def files_of(config: dict, task: Task) -> dict:
             sheets[part] = str(path)
         elif name == main or path.exists() or not (results / main).exists():
             tables.append(str(path))
-    return {"tables": tables, "runs": str(results / f"runs_{task.name}.csv"), "figures": figures, "sheets": sheets}
+    compared = str(results / f"compare_{task.name}.csv")
+    return {"tables": tables, "comparison": compared, "figures": figures, "sheets": sheets}
 
 
 def files(config: dict, chosen: list[Task]) -> list[str]:
@@ -44,7 +45,7 @@ def files(config: dict, chosen: list[Task]) -> list[str]:
     return [
         path
         for one in found
-        for path in (*one["tables"], one["runs"], *one["figures"].values(), *one["sheets"].values())
+        for path in (*one["tables"], one["comparison"], *one["figures"].values(), *one["sheets"].values())
     ]
 
 

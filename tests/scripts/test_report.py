@@ -22,6 +22,7 @@ from common import tasks
 from common.core import files, predictions
 from common.core.errors import JobError
 from common.data import images
+from common.methods import METHODS
 from common.planning import reported
 from common.report import html_page, run_statistics
 from support import ROOT, paper_config, require
@@ -49,7 +50,7 @@ def facts_of(folder: Path, expected: list[dict]) -> dict:
         "comparison": str(folder / "compare_glue.csv"),
         "figures": {name: str(folder / f"{name}.svg") for name in ("parameters", "lambda", "curves")},
         "sheets": {"sst2": str(folder / "sheet.png")},
-        "expected": [run | {"folder": str(folder / place(run))} for run in expected],
+        "expected": [run | {"folder": str(folder / place(run)), "measure": None} for run in expected],
     }
 
 
@@ -141,6 +142,20 @@ def test_a_run_has_provenance_curve_and_predictions_with_their_inputs(page):
     assert len(run.xpath(".//*[local-name()='polyline']/@points")[0].split()) == 12
     shown = [[text(cell) for cell in row] for row in run.xpath(".//div[@class='examples']//tbody/tr")]
     assert shown[0] == ["a <script>film</script> no. 0", "<bad>", "<bad>", "good"] and len(shown) == 4
+
+
+def test_the_rotation_of_hras_layers_is_summarised(tmp_path):
+    import peft
+    import torch
+
+    torch.manual_seed(0)
+    base = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Linear(8, 8))
+    peft.get_peft_model(base, peft.HRAConfig(r=2, target_modules=["0", "1"])).save_pretrained(tmp_path)
+    found = report.rotation(tmp_path, METHODS["hra"].measure)
+    assert found["layers"] == 2 and len(found["points"].split()) == 2
+    # Columns are drawn in equal pairs, whose reflections cancel: no rotation, and UᵀU is all ones.
+    assert found["largest"]["angle"] == pytest.approx(0, abs=1e-4)
+    assert found["orthogonality"] == pytest.approx((2**0.5, 2**0.5))
 
 
 def test_the_page_needs_no_network_and_runs_only_its_own_script(made, page):

@@ -3,6 +3,7 @@
 The tables are those of table_{task}.md, so a number is never formatted twice.
 """
 
+import pkgutil
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -114,8 +115,25 @@ def run_of(task: str, facts: dict, expected: dict) -> dict:
         "curve": {"points": html_page.polyline(curve), "first": curve[0], "last": curve[-1]}
         if len(curve) > 1
         else None,
+        "rotation": rotation(folder / "last", expected["measure"]) if record else None,
         "evaluations": evaluations,
         "failures": failures,
+    }
+
+
+def rotation(adapter: Path, measure: str | None) -> dict | None:
+    """Summarise the angle and the orthogonality of an adapter's layers; None: its method is not a rotation."""
+    if not measure:
+        return None
+    layers = pkgutil.resolve_name(measure)(str(adapter))
+    largest = max(layers, key=lambda layer: layer["angle"])
+    orthogonality = [layer["orthogonality"] for layer in layers]
+    return {
+        "points": html_page.polyline([layer["angle"] for layer in layers]),
+        "layers": len(layers),
+        "largest": largest,
+        "smallest": min(layer["angle"] for layer in layers),
+        "orthogonality": (min(orthogonality), max(orthogonality)),
     }
 
 

@@ -30,6 +30,7 @@ class Method:
     tensors: function (PEFT config, inputs, outputs) → attribute of PEFT's layer → its value or its tensor's shape.
     export_lora: `module:function` (PEFT model, folder) that writes an equivalent LoRA adapter.
     merges_quantized: whether it can be merged into a 4-bit base model.
+    measure: `module:function` (folder of an adapter) → per layer its `layer`, `angle` and `orthogonality`.
 
     penalty: `module:function` (model, method's slice) → weighted term added to the loss, or None.
     callbacks: `module:class` of transformers callbacks with `save_state` and `load_state` (model, checkpoint folder).
@@ -54,6 +55,7 @@ class Method:
     tensors: Callable[..., dict] | None = None
     export_lora: str | None = None
     merges_quantized: bool = True
+    measure: str | None = None
     penalty: str | None = None
     callbacks: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
@@ -157,6 +159,7 @@ METHODS = {
         tensors=hra_tensors,
         export_lora="hra:to_lora",
         merges_quantized=False,
+        measure="hra.inspection:measure",
         official_layers=True,
         penalty="common.training.penalties:orthogonality",
         optional=("lambda", "penalty"),

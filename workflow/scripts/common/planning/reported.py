@@ -68,7 +68,11 @@ def tasks(config: dict, chosen: list[Task]) -> dict[str, dict]:
             "published": bool(task.settings.get("published")),
             "datasets": {name: examples_of(task, name) for name in grid.datasets(config, task.name)},
             "expected": [
-                one | {"folder": places["run"].format(task=task.name, **one)}
+                one
+                | {
+                    "folder": places["run"].format(task=task.name, **one),
+                    "measure": methods.of(config, one["method"]).measure,
+                }
                 for one in expected_runs(task, places["scratch"], places["start_scratch"])
             ],
         }

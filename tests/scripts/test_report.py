@@ -126,7 +126,8 @@ def test_the_headline_names_runs_that_are_not_distinguishable_from_the_best(p, a
     facts = {"selection": "best_on_dev", "trained": RUNS, "labels": factories.LABELS, "lower": []}
     found = report.headline(pd.DataFrame(rows, columns=names), pair, "SST-2", facts)
     assert (found["label"], found["value"], found["published"]) == ("HRA r=8, λ=0", "91.00 ± 0.50", "93.00")
-    assert found["alike"] == ["LoRA r=8"] * alike
+    assert found["alike"] == ["LoRA r=8"] * alike and not found["untested"]
+    assert report.headline(pd.DataFrame(rows, columns=names), pair[:0], "SST-2", facts)["untested"]
 
 
 def test_a_failed_run_is_shown_with_its_error_and_the_end_of_its_log(page):

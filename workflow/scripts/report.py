@@ -47,7 +47,8 @@ def section(name: str, facts: dict) -> dict:
 def headline(table: pd.DataFrame, differences: pd.DataFrame, column: str, facts: dict) -> dict | None:
     """Return the best trained run of a column by the paper's rule for the task; None if there is no result.
 
-    `alike`: the labels of the runs that are not distinguishable from it.
+    `alike`: the labels of the runs that are not distinguishable from it. `untested`: whether it is not compared with
+    the others, since the metric is not computed from items.
     """
     rows = table[(table["selection"] == facts["selection"]) & table["run"].isin(facts["trained"])]
     rows = rows[rows[column] != ""].set_index("run")
@@ -63,6 +64,7 @@ def headline(table: pd.DataFrame, differences: pd.DataFrame, column: str, facts:
         "column": column,
         "label": facts["labels"][first],
         "alike": [facts["labels"][run] for run in rows.index if run in best and run != first],
+        "untested": len(rows) > 1 and not best,
         "value": row[column] + (f" ± {row[f'{column}_std']}" if row[f"{column}_std"] else ""),
         "published": row[f"{column}_published"],
     }
@@ -80,7 +82,7 @@ def figures(facts: dict, runs: list[dict]) -> list[dict]:
     }
     shown = plotted | {"curves": curves}
     return [
-        {"caption": captions[name], "url": html_page.drawing(path)}
+        {"name": name, "caption": captions[name], "url": html_page.drawing(path)}
         for name, path in facts["figures"].items()
         if shown[name]
     ]

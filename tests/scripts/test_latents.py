@@ -9,6 +9,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from diffusers import AutoencoderKL
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import draw_hints
@@ -20,6 +21,7 @@ from common.planning import recorded_inputs
 from common.tasks.control import data as control_data
 from common.tasks.control import latents
 from common.tasks.control import training as control_training
+from common.tasks.subject import dreambooth
 from control_jobs import ROWS, SOURCE, Run, draw, entry, prepared
 from controlled import MODEL, SIDE, unet_method
 from saved_states import check_same, stop_after
@@ -74,6 +76,26 @@ def test_the_noise_of_a_sample_is_the_same(make_run, resources):
     for (part, latent, after), (other, cached, following) in zip(*found, strict=True):
         assert part["prompt"] == other["prompt"] and torch.equal(part["hint"], other["hint"]) and after == following
         assert "pixels" not in other and torch.allclose(latent, cached, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("side", [SIDE, SIDE + 8])
+def test_class_images_of_a_subject_are_encoded_once_if_their_crops_are_fixed(side):
+    """Compare latents and the generators' next numbers with those of samples that encode every image in every step."""
+    shown = numpy.random.default_rng(0).integers(0, 256, (13, SIDE, 80, 3), numpy.uint8)
+    subject = [Image.fromarray(one) for one in shown[:3]]
+    of_class = [SimpleNamespace(image=Image.fromarray(one[:, :side])) for one in shown[3:]]
+    vae = stable_diffusion.load_component(AutoencoderKL, MODEL, "vae")
+    trainer, found = SimpleNamespace(vae=vae, device="cpu"), []
+    for once in (False, True):
+        samples = dreambooth.Samples(subject, of_class, SIDE, seed=0)
+        if once:
+            samples.encode_class_images(vae, "cpu")
+            assert len(samples.posteriors) == (len(of_class) if side == SIDE else 0)
+        drawn = [samples[n] for n in range(4)]
+        parts = [sample[of] for of in (0, 1) for sample in drawn]  # as in the loss
+        encoded = control_training.Trainer.encode(trainer, parts)
+        found.append((encoded, [torch.rand((), generator=part["generator"]) for part in parts[:4]]))
+    assert torch.allclose(found[0][0], found[1][0], rtol=1e-5, atol=1e-5) and found[0][1] == found[1][1]
 
 
 def test_one_float32_file_for_all_rows(make_run):

@@ -160,14 +160,12 @@ class Trainer:
     def encode(self, parts: list[dict]) -> torch.Tensor:
         """Sample latents from the VAE's posterior in float32, since half precision overflows in some VAEs.
 
-        `posterior`: its mean and standard deviation, (2, channels, height, width), instead of the pixels.
+        `posterior`: its mean and standard deviation, (2, channels, height, width), instead of a part's pixels.
         """
-        if "posterior" in parts[0]:
-            posterior = torch.stack([part["posterior"] for part in parts]).to(self.device)
-        else:
-            pixels = torch.stack([part["pixels"] for part in parts]).to(self.device)
-            posterior = stable_diffusion.posterior(self.vae, pixels)
-        mean, std = posterior.unbind(1)
+        pixels = [part["pixels"] for part in parts if "pixels" in part]
+        encoded = iter(stable_diffusion.posterior(self.vae, torch.stack(pixels).to(self.device)) if pixels else ())
+        posteriors = [part["posterior"].to(self.device) if "posterior" in part else next(encoded) for part in parts]
+        mean, std = torch.stack(posteriors).unbind(1)
         noise = torch.stack([torch.randn(mean.shape[1:], generator=part["generator"]) for part in parts])
         return (mean + std * noise.to(self.device)) * self.vae.config.scaling_factor
 

@@ -7,6 +7,7 @@ DATA ?=
 TABLE ?=
 CONFIG ?=
 PROFILE ?=
+WATCH ?=
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 READY := $(VENV)/.installed
@@ -39,8 +40,8 @@ run: $(READY) ## make all tables, figures and sheets, and print the tables (TASK
 table: $(READY) ## make and print one table (TABLE=glue, CONFIG=mine.yaml, PROFILE=slurm)
 	snakemake $(MACHINE) -- table_$(or $(TABLE),$(error Which table? make table TABLE=glue))
 
-status: $(READY) ## show the progress of the last runs and tails of failed logs (TABLE=glue)
-	@python workflow/scripts/status.py $(TABLE)
+status: $(READY) ## show the progress of the last runs and tails of failed logs (TABLE=glue, WATCH=1: until Ctrl-C)
+	@python workflow/scripts/status.py $(TABLE) $(if $(WATCH),--watch)
 
 plan: $(READY) ## estimate the cost of the tables: jobs, GPU-hours, downloads, licences, disk (TABLE=glue, CONFIG=mine.yaml)
 	@snakemake -n -q $(CONFIGURED) -- $(if $(TABLE),table_$(TABLE),all) 2>&1 | $(ONLY_PLAN)

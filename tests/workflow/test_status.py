@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -27,10 +28,11 @@ def touch(path: str, when: float) -> None:
 
 
 @pytest.mark.parametrize("length", [10, 250])  # Snakemake spreads a long name over folders
-def test_states(here, length):
+def test_states(here, length, monkeypatch):
     output = f"results/{'a' * length}/train.json"
     job = planned_jobs.Job("train_glue", {}, [output], "logs/train.log", "scratch/train.error.json")
     now, lock = time.time(), progress.LOCKS / "0.output.lock"
+    monkeypatch.setattr(progress, "process", lambda: 1)
     snakemake = FilePersistence.__new__(FilePersistence)
     snakemake._incomplete_path, snakemake._max_len, snakemake._incomplete_cache = str(progress.INCOMPLETE), None, None
 
@@ -54,6 +56,49 @@ def test_states(here, length):
     assert state() == "failed"
     touch(output, now)
     assert state() == "done"
+
+
+def test_markers_of_a_killed_snakemake_are_no_running_jobs(here, monkeypatch):
+    job = planned_jobs.Job("train_glue", {}, ["out"], "log")
+    monkeypatch.setattr(progress, "markers", lambda: {"out": 0.0})
+    touch(str(progress.LOCKS / "0.output.lock"), time.time())
+    monkeypatch.setattr(progress, "in_slurm", lambda: 0)
+    assert progress.states([job]) == [(job, "stopped")] and "it was killed. To continue" in progress.lock()
+    monkeypatch.setattr(progress, "in_slurm", lambda: 3)
+    assert progress.states([job]) == [(job, "queued")] and "3 of its jobs are still in Slurm" in progress.lock()
+    monkeypatch.setattr(progress, "in_slurm", lambda: 0)
+    progress.LOGS.mkdir()
+    (progress.LOGS / "1.snakemake.log").write_text("SNAKEMAKE\n  Host: elsewhere\n")
+    assert progress.states([job]) == [(job, "queued")] and "running on elsewhere, or was killed" in progress.lock()
+    (progress.LOGS / "2.snakemake.log").write_text(f"  Host: {platform.node()}\n")
+    assert progress.states([job]) == [(job, "stopped")]
+
+
+@pytest.mark.parametrize(
+    ("command", "main"),
+    [
+        ("/venv/bin/python /venv/bin/snakemake --cores 2", True),
+        ("/venv/bin/python -m snakemake --profile slurm", True),
+        ("/venv/bin/python -m snakemake --snakefile Snakefile --mode subprocess", False),
+        ("/venv/bin/python /project/.snakemake/scripts/tmp1.train_glue.py", False),
+        ("vim snakemake.md", False),
+    ],
+)
+def test_processes_of_jobs_are_not_snakemake(command, main):
+    assert progress.is_main(command.split()) == main
+
+
+def test_the_pace_of_the_last_hour(here, monkeypatch):
+    jobs = [planned_jobs.Job("train_glue", {"seed": str(seed)}, [f"out/{seed}"], "log") for seed in range(6)]
+    now = time.time()
+    for seed, minutes in ((0, 90), (1, 40), (2, 20)):
+        touch(f"out/{seed}", now - 60 * minutes)
+    monkeypatch.setattr(progress, "markers", lambda: {"out/3": now - 1800, "out/4": now - 5400})
+    states = list(zip(jobs, ["done", "done", "done", "running", "running", "waiting"], strict=True))
+    assert progress.pace(states, now) == (
+        "2 jobs done in the last hour; at this pace the other 3 take 1.0 h; running longest: train_glue 4, 1.5 h"
+    )
+    assert progress.pace([], now) == "0 jobs done in the last hour"
 
 
 def test_a_shard_is_done_when_it_has_gone_into_the_whole(here):
@@ -234,7 +279,7 @@ def test_status_beside_a_running_snakemake(done, monkeypatch, capsys):
         status.main()
         output = capsys.readouterr().out
         lines = [line for line in output.splitlines() if line.startswith(" evaluate_glue")]
-        heads = next(line for line in output.splitlines() if " done " in line)
+        heads = next(line for line in output.splitlines() if " done " in line and " waiting " in line)
         places = {head: heads.index(head) + len(head) for head in progress.STATES}
         counts.output = output
         found = Counter()
@@ -261,6 +306,19 @@ def test_status_beside_a_running_snakemake(done, monkeypatch, capsys):
         " +first line\n +last line\n",
         counts.output,
     )
+
+
+@pytest.mark.slow
+def test_a_failed_figure_that_no_table_needs_is_shown(done, monkeypatch, capsys):
+    fails = "from pathlib import Path\nPath(snakemake.log[0]).write_text('no font\\n')\nraise SystemExit(1)\n"
+    (done.folder / "workflow/scripts/figures.py").write_text(fails)
+    done.snakemake("--cores", "1", "--configfile", "small.yaml", "--", "results/figures/glue_curves.png", ok=False)
+    monkeypatch.chdir(done.folder)
+    monkeypatch.setattr(sys, "argv", ["status.py"])
+    status.main()
+    printed = capsys.readouterr().out
+    assert "other targets: " in printed and "table_glue: " in printed
+    assert re.search(r"stopped: figures glue +logs/tables/figures_glue\.log\n +no font\n", printed)
 
 
 @pytest.mark.slow

@@ -48,8 +48,12 @@ def start(workflow, config: dict) -> None:
             task.begin(rules)
     except JobError as problem:
         raise WorkflowError(f"Nothing was started. {problem}") from None
-    for name, planned in of_tables(workflow.dag, known).items():
+    tables = of_tables(workflow.dag, known)
+    for name, planned in tables.items():
         planned_jobs.save(name, planned)
+    in_tables = {id(one) for some in tables.values() for one in some}
+    if other := [one for one in known.values() if one.outputs and id(one) not in in_tables]:
+        planned_jobs.save(planned_jobs.OTHER, other)
 
 
 # Snakemake's plan

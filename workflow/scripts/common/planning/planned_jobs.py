@@ -9,6 +9,7 @@ from pathlib import Path
 from common.core import files
 
 TABLES = Path(".snakemake/tables")  # one file per table, from the last run that requested it
+OTHER = "other"  # the file of what no table needs, such as figures
 
 
 @dataclass

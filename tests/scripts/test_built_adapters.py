@@ -149,7 +149,7 @@ def test_what_trains_beside_the_request_is_refused(model, name, state):
     adapted = adapters.insert(model, asked("hra"), HEAD)
     adapted.get_parameter(f"base_model.model.{name}").requires_grad_(state == "frozen")
     with pytest.raises(JobError, match=f"{name}: expected {state} by hra"):
-        built_adapters.check_trained(adapted, "hra", HEAD)
+        built_adapters.check_trained(adapted, method("hra"), HEAD)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_of_the_model_s_own_parameters_exactly_those_of_the_kind_train(model, ki
     adapters.select_trainable(model, method(kind), head)
     model.get_parameter(name).requires_grad_(state == "frozen")
     with pytest.raises(JobError, match=f"{name}: expected {state} by {kind}"):
-        built_adapters.check_trained(model, kind, head)
+        built_adapters.check_trained(model, method(kind), head)
 
 
 @pytest.mark.parametrize(

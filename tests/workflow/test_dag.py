@@ -532,9 +532,9 @@ def test_a_dot_in_a_name_stands_for_itself(fresh):
             r"tasks.subject.grid\[0\]: adalora/r8: expected a kind that subject can run \(hra, lora, .*found adalora",
         ),
         ("tasks.control.grid.0.runs", ["adalora/r8"], r"adalora/r8: expected a kind that control can run .* adalora"),
-        ("tasks.glue.grid.0.runs", ["controlnet/full"], r"a kind that glue can run .*, head\), found controlnet"),
-        ("tasks.glue.grid.0.runs", ["base/pretrained"], r"a kind that glue can run .*, head\), found pretrained"),
-        ("tasks.math.grid.2.runs", ["bitfit/all"], r"a kind that math can run .*, pretrained\), found bitfit"),
+        ("tasks.glue.grid.0.runs", ["controlnet/full"], r"a kind that glue can run .*, head, peft\), found controlnet"),
+        ("tasks.glue.grid.0.runs", ["base/pretrained"], r"a kind that glue can run .*, head, peft\), found pretrained"),
+        ("tasks.math.grid.2.runs", ["bitfit/all"], r"a kind that math can run .*, pretrained, peft\), found bitfit"),
         (
             "presets.glue.full.methods",
             {"hraa": {"epochs": 1}},

@@ -7,11 +7,11 @@ manifest.
 
 from pathlib import Path
 
-from common.core import files, manifests
+from common import methods
+from common.core import files, grid, manifests
 from common.core.errors import JobError
 from common.core.job import start
 from common.data import safe_checkpoints
-from common.methods import METHODS
 
 
 def main(job: dict) -> None:
@@ -25,7 +25,7 @@ def main(job: dict) -> None:
         "files": {},
     }
     # Without an adapter, do not load a model: the imports take seconds, and there is nothing to insert.
-    if METHODS[method["kind"]].peft_config:
+    if methods.entry(method).peft_config:
         content |= insert(job["input"]["model"], list(source["files"]), params, manifest.parent)
     files.write_json(manifest, content)
     print(f"{len(content['modules'])} modules adapted, {content.get('adapter_parameters', 0):,} parameters")
@@ -42,7 +42,7 @@ def insert(model_manifest: str, model_files: list[str], params: dict, folder: Pa
 
     method, seed, head = params["method"], int(params["seed"]), None
     # A classifier always needs them: the modules that its checkpoint lacks take random numbers before the adapter does.
-    weights = params["architecture"] == "classifier" or METHODS[method["kind"]].reads_weights(method["peft"])
+    weights = params["architecture"] == "classifier" or methods.entry(method).reads_weights(method["peft"])
     configs = [name for name in model_files if not name.endswith((".safetensors", ".bin"))]
     model_folder = manifests.folder(model_manifest, None if weights else configs)
     if params["architecture"] == "causal_lm":
@@ -65,8 +65,8 @@ def insert(model_manifest: str, model_files: list[str], params: dict, folder: Pa
     adapters.save(adapted, folder)
     if not weights and shapes.has_nan(safe_checkpoints.load(folder / adapters.WEIGHTS)):
         raise JobError(
-            f"{method['kind']} {method['peft']}: expected an initial adapter that does not depend on the base model's "
-            "weights, found one that does. Make `starts_from_weights` of its entry in methods.py return true for it."
+            f"{grid.kind_of(method)} {method['peft']}: expected an initial adapter that does not depend on the base "
+            "model's weights, found one that does. Make `starts_from_weights` of its entry in methods.py return true."
         )
     return {
         "modules": sorted(adapted.base_model.targeted_module_names),

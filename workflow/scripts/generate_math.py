@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
 
+from common import methods
 from common.core import files, manifests, predictions, provenance, rates
 from common.core.errors import JobError
 from common.core.job import as_list, start
-from common.methods import METHODS
 from common.models import causal_lm, memory, precision, vllm_process
 
 POOL = 8  # answers at a time × POOL items are decoded independently of all others
@@ -109,7 +109,7 @@ class Run:
         self.params, self.tokenizer, self.model_folder = job["params"], tokenizer, model_folder
         self.weights = Path(job["input"]["last"])
         self.generation = self.params["generation"]
-        self.method = METHODS[self.params["method"]["kind"]]
+        self.method = methods.entry(self.params["method"])
         self.precision = self.params["precision"]
         self.device = provenance.pick_device(job["resources"].get("gpu", 0), self.params.get("device"))
         self.rows, self.backend = self.generation["batch_size"], ""

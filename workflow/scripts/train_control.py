@@ -8,9 +8,9 @@ pretrained (the base model, which ignores the control image) and reference (the 
 import time
 from pathlib import Path
 
+from common import methods
 from common.core import manifests, provenance
 from common.core.job import start
-from common.methods import METHODS
 from common.models import stable_diffusion
 from common.training import run_record
 
@@ -21,7 +21,7 @@ def main(job: dict) -> None:
     method, scratch = params["method"], Path(params["scratch"])
     device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
     model_folder = manifests.folder(job["input"]["model"])
-    if not METHODS[method["kind"]].trains:
+    if not methods.entry(method).trains:
         run_record.untrained(job, started, device, stable_diffusion.count_parameters(model_folder))
         return
 

@@ -8,10 +8,10 @@ same numbers. A run of kind `pretrained` trains nothing: its record represents t
 import time
 from pathlib import Path
 
+from common import methods
 from common.core import manifests, provenance
 from common.core.errors import JobError
 from common.core.job import start
-from common.methods import METHODS
 from common.models import adapters, causal_lm
 from common.training import run_record
 
@@ -24,7 +24,7 @@ def main(job: dict) -> None:
     device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
 
     model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
-    if not METHODS[method["kind"]].trains:
+    if not methods.entry(method).trains:
         run_record.untrained(job, started, device, causal_lm.count_parameters(model_folder))
         return
 
@@ -37,7 +37,7 @@ def main(job: dict) -> None:
     tokenizer = causal_lm.load_tokenizer(model_folder)
     train = causal_lm.training_rows(data_folder, "train", params["prompt"], tokenizer, settings["max_length"])
     quantization = settings.get("quantization")
-    precision = METHODS[method["kind"]].precision or settings["precision" if quantization else "base_precision"]
+    precision = methods.entry(method).precision or settings["precision" if quantization else "base_precision"]
     model = causal_lm.load_model(model_folder, precision, quantization, device)
     if settings["max_length"] > model.config.max_position_embeddings:
         raise JobError(

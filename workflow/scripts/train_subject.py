@@ -9,10 +9,10 @@ last one and ends with the same numbers. Kinds pretrained and reference (the rea
 import time
 from pathlib import Path
 
+from common import methods
 from common.core import manifests, provenance
 from common.core.job import start
 from common.data import images
-from common.methods import METHODS
 from common.models import adapters, stable_diffusion
 from common.tasks.subject import task as subjects
 from common.training import run_record
@@ -25,7 +25,7 @@ def main(job: dict) -> None:
     scratch, seed = Path(params["scratch"]), int(job["wildcards"]["seed"])
     device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
     model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
-    entry = METHODS[method["kind"]]
+    entry = methods.entry(method)
     if not entry.trains:
         run_record.untrained(job, started, device, stable_diffusion.count_parameters(model_folder))
         return

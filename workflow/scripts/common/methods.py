@@ -1,14 +1,21 @@
 """The fine-tuning methods: one entry per `kind` in the config, with everything that differs between kinds.
 
+Kind `peft` is any adapter type of the installed PEFT; its entry is that of the kind of the same name, or is built from
+peft_types.py.
+
 Imported on login nodes, so no torch and no pandas here: code that needs them is named as `module:name`.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
+from common import peft_types
 from common.core import grid
-from common.core.errors import JobError
+
+PEFT = "peft"
+TRANSFORMERS = ("glue", "math")  # the tasks that train with the transformers Trainer
 
 
 @dataclass(frozen=True)
@@ -27,10 +34,14 @@ class Method:
     one_of: arguments of that class of which a variant sets exactly one; PEFT needs a 0 for the others.
     arguments: function (method's slice of the config, training steps) → further arguments of that class.
     starts_from_weights: function (arguments of that class) → whether the initial adapter depends on the base weights.
-    tensors: function (PEFT config, inputs, outputs) → attribute of PEFT's layer → its value or its tensor's shape.
+    linear: whether its targets are Linear layers.
+    tensors: function (PEFT config, inputs, outputs) → attribute of PEFT's layer → its value or its tensor's shape;
+        None: only what the layer records of its config is checked.
     export_lora: `module:function` (PEFT model, folder) that writes an equivalent LoRA adapter.
     merges_quantized: whether it can be merged into a 4-bit base model.
     measure: `module:function` (folder of an adapter) → per layer its `layer`, `angle` and `orthogonality`.
+    merges: whether it can be merged into the weights. merges_quantized: the same for a 4-bit base model.
+    quantizes: whether it can be trained on a 4-bit base model.
 
     penalty: `module:function` (model, method's slice) → weighted term added to the loss, or None.
     callbacks: `module:class` of transformers callbacks with `save_state` and `load_state` (model, checkpoint folder).
@@ -52,10 +63,13 @@ class Method:
     one_of: tuple[str, ...] = ()
     arguments: Callable[[dict, int], dict] = lambda method, steps: {}
     starts_from_weights: Callable[[dict], bool] = lambda peft: False
+    linear: bool = True
     tensors: Callable[..., dict] | None = None
     export_lora: str | None = None
+    merges: bool = True
     merges_quantized: bool = True
     measure: str | None = None
+    quantizes: bool = True
     penalty: str | None = None
     callbacks: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
@@ -66,6 +80,10 @@ class Method:
     def trains_parameter(self, name: str) -> bool:
         """Return whether a parameter of the base model, other than its head, is trained."""
         return self.base == "all" or (self.base == "biases" and name.endswith(".bias"))
+
+    def runs(self, task: str) -> bool:
+        """Return whether a task can run it."""
+        return self.tasks is None or task in self.tasks
 
     def reads_weights(self, peft: dict) -> bool:
         """Return whether the initial adapter contains, or is computed from, parameters of the base model."""
@@ -97,10 +115,15 @@ def hra_sweep(variant: dict) -> dict:
 
 # LoRA and AdaLoRA
 
+LORA_CALLS = ("alora_invocation_tokens", "arrow_config", "corda_config", "eva_config", "loftq_config", "lora_ga_config")
+
 
 def lora_tensors(asked, n: int, out: int) -> dict:
+    if peft_types.per_layer(asked):
+        return {}
     scaling = asked.lora_alpha / (math.sqrt(asked.r) if asked.use_rslora else asked.r)
-    return {"lora_A.weight": (asked.r, n), "lora_B.weight": (out, asked.r), "scaling": scaling}
+    sizes = {"lora_A.weight": (asked.r, n), "lora_B.weight": (out, asked.r), "scaling": scaling}
+    return sizes | {"use_dora": asked.use_dora}
 
 
 def lora_starts_from_weights(peft: dict) -> bool:
@@ -111,6 +134,19 @@ def lora_starts_from_weights(peft: dict) -> bool:
         "gaussian",
         "orthogonal",
     )
+
+
+def lora_fault(variant: dict) -> str | None:
+    peft = variant["peft"]
+    start = peft.get("init_lora_weights", True)
+    if not (isinstance(start, bool) or start in ("gaussian", "orthogonal") or str(start).startswith("pissa")):
+        return (
+            f"peft.init_lora_weights is {start!r}, which changes the base weights or needs data. "
+            "Use true, gaussian, orthogonal, pissa or pissa_niter_16"
+        )
+    if found := next((name for name in peft if name in LORA_CALLS), None):
+        return f"peft.{found} needs data or calls of its own. Remove it"
+    return None
 
 
 def adalora_tensors(asked, n: int, out: int) -> dict:
@@ -172,6 +208,8 @@ METHODS = {
         starts_from_weights=lora_starts_from_weights,
         export_lora="peft:PeftModel.save_pretrained",
         tensors=lora_tensors,
+        optional=("loraplus_lr_ratio",),
+        fault=lora_fault,
     ),
     "oft": Method(colour="#E69F00", peft_config="OFTConfig", one_of=("r", "oft_block_size"), tensors=oft_tensors),
     "boft": Method(
@@ -182,7 +220,7 @@ METHODS = {
         fault=boft_fault,
     ),
     "adalora": Method(
-        tasks=("glue", "math"),  # only the transformers Trainer, which these two use, has callbacks
+        tasks=TRANSFORMERS,  # only its Trainer has callbacks
         colour="#56B4E9",
         peft_config="AdaLoraConfig",
         arguments=adalora_schedule,
@@ -201,9 +239,38 @@ METHODS = {
 }
 
 
+KINDS = (*METHODS, PEFT)
+
+
+def entry(method: dict) -> Method:
+    """Return the entry of a method in the config, or of its slice (grid.method)."""
+    return of_type(method["type"]) if method["kind"] == PEFT else METHODS[method["kind"]]
+
+
+def of_type(kind: str) -> Method:
+    """Return the entry of a type of PEFT."""
+    if kind in METHODS and METHODS[kind].peft_config:
+        return METHODS[kind]
+    return Method(
+        tasks=TRANSFORMERS if kind in peft_types.RANDOM else None,
+        peft_config=peft_types.types()[kind].config,
+        starts_from_weights=lambda peft: True,  # PEFT does not tell
+        linear=kind not in peft_types.NORMALISATION,
+        tensors=partial(peft_types.sizes, kind) if kind in peft_types.TENSORS else None,
+        merges=kind not in peft_types.UNMERGEABLE,
+        merges_quantized=False,
+        quantizes=peft_types.quantizes(kind),
+    )
+
+
+def of_peft(peft_config) -> Method:
+    """Return the entry whose adapters a PEFT config describes."""
+    return of_type(peft_config.peft_type.value.lower())
+
+
 def of(config: dict, name: str) -> Method:
     """Return the entry of a method in the config."""
-    return METHODS[config["methods"][name]["kind"]]
+    return entry(config["methods"][name])
 
 
 def start_resources(config: dict, wildcards, attempt: int = 1) -> dict:
@@ -219,18 +286,9 @@ def start_resources(config: dict, wildcards, attempt: int = 1) -> dict:
     return {name: grid.resource(stated, name, None, attempt) for name in stated}
 
 
-def of_peft(peft_config) -> Method:
-    """Return the entry whose adapters a PEFT config describes."""
-    name = type(peft_config).__name__
-    known = {one.peft_config: one for one in METHODS.values() if one.peft_config}
-    if name not in known:
-        raise JobError(f"expected an adapter with one of {', '.join(known)}, found {name}. Train the run again.")
-    return known[name]
-
-
 def kinds_of(task: str) -> list[str]:
-    """List the kinds that a task can run."""
-    return [kind for kind, one in METHODS.items() if one.tasks is None or task in one.tasks]
+    """List the kinds that a task can run; of kind `peft`, most types."""
+    return [*(kind for kind, one in METHODS.items() if one.runs(task)), PEFT]
 
 
 def lambdas(config: dict, task: str) -> dict[str, dict]:

@@ -62,7 +62,8 @@ def of_run(chosen: str | dict[str, str], run: str) -> str | None:
 def hyperparameters(config: dict, task: str, dataset: str, run: str) -> dict:
     """Merge hyper-parameters; later entries win: the task's defaults, the preset's all, methods, datasets.
 
-    A mapping in a preset, such as AdaLoRA's schedule, is named after a kind and applies to that kind only.
+    A mapping in a preset, such as AdaLoRA's schedule, is named after a kind, or a type of kind peft, and applies to it
+    only.
     """
     chosen = config["presets"][task][preset(config, task, run)]
     methods = chosen.get("methods", {})
@@ -74,8 +75,13 @@ def hyperparameters(config: dict, task: str, dataset: str, run: str) -> dict:
         chosen.get("datasets", {}).get(dataset, {}),
     )
     values = {key: value for layer in layers for key, value in layer.items()}
-    kind = config["methods"][run.split("/")[0]]["kind"]
+    kind = kind_of(config["methods"][run.split("/")[0]])
     return {key: value for key, value in values.items() if key == kind or not isinstance(value, dict)}
+
+
+def kind_of(method: dict) -> str:
+    """Return the type of a method of kind peft, which is a kind of its own, or the kind of another."""
+    return method.get("type", method["kind"])
 
 
 def method(config: dict, task: str, method: str, variant: str, dataset: str | None = None) -> dict:
@@ -88,8 +94,11 @@ def method(config: dict, task: str, method: str, variant: str, dataset: str | No
     chosen = entry["variants"][variant]
     peft = chosen.get("peft")
     if dataset and peft:
-        peft = peft | hyperparameters(config, task, dataset, f"{method}/{variant}").get(entry["kind"], {})
-    return {
+        peft = peft | hyperparameters(config, task, dataset, f"{method}/{variant}").get(kind_of(entry), {})
+    # Keys that only some methods have are left out of the others' params, so that finished runs stay valid.
+    own = {key: entry[key] for key in ("type",) if key in entry}
+    own |= {key: chosen[key] for key in ("loraplus_lr_ratio",) if key in chosen}
+    return own | {
         "kind": entry["kind"],
         "version": entry["version"],
         "peft": peft,

@@ -9,10 +9,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from common.core import files
+from common import methods
+from common.core import files, grid
 from common.core.errors import JobError
 from common.data import safe_checkpoints
-from common.methods import METHODS
 from common.models import built_adapters, pretrained
 
 WEIGHTS = "adapter_model.safetensors"
@@ -52,7 +52,7 @@ def peft_config(method: dict, head: list[str] | None = None, total_steps: int = 
     """Build the PEFT config of a method (see grid.method); `head`: modules to train and save next to the adapter."""
     import peft
 
-    entry = METHODS[method["kind"]]
+    entry = methods.entry(method)
     arguments = dict.fromkeys(entry.one_of, 0) | entry.arguments(method, total_steps) | method["peft"]
     config_class = getattr(peft, entry.peft_config)
     return config_class(target_modules=list(method["targets"]), modules_to_save=head, **arguments)
@@ -63,15 +63,15 @@ def insert(model, method: dict, head: list[str] | None = None, total_steps: int 
     import peft
     import torch
 
-    if not METHODS[method["kind"]].peft_config:
+    if not methods.entry(method).peft_config:
         return None
     install()
     check_targets(model, method)
     names = [name for name, _ in model.named_modules()]
     try:
         adapted = peft.get_peft_model(model, peft_config(method, head, total_steps))
-    except (ValueError, TypeError) as problem:
-        raise JobError(f"{method['kind']} {method['peft']} does not fit this model: {problem}") from problem
+    except (ValueError, TypeError, AttributeError, RuntimeError) as problem:
+        raise JobError(f"{grid.kind_of(method)} {method['peft']} does not fit this model: {problem}") from problem
     # PEFT converts what it does not train (AdaLoRA's `ranknum`) to the dtype of the weights, and thereby unfreezes it.
     for layer in built_adapters.adapted_layers(adapted).values():
         for beside in (getattr(layer, name, None) for name in layer.other_param_names):
@@ -79,7 +79,7 @@ def insert(model, method: dict, head: list[str] | None = None, total_steps: int 
                 beside.requires_grad_(False)
     # PEFT modifies the config that it receives: a new one has the requested values.
     built_adapters.check(adapted, peft_config(method, head, total_steps), names)
-    built_adapters.check_trained(adapted, method["kind"], head or [], bias=method["peft"].get("bias", "none"))
+    built_adapters.check_trained(adapted, method, head or [])
     return adapted
 
 
@@ -87,7 +87,8 @@ def check_targets(model, method: dict) -> None:
     """Check that every target matches a Linear layer; PEFT only requires one of them to match."""
     import torch
 
-    linears = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+    wanted = torch.nn.Linear if methods.entry(method).linear else torch.nn.Module
+    linears = [name for name, module in model.named_modules() if isinstance(module, wanted)]
     for target in method["targets"]:
         if not any(name == target or name.endswith(f".{target}") for name in linears):
             tails = sorted({name.rsplit(".", 1)[-1] for name in linears})
@@ -138,11 +139,11 @@ def pissa_factors(adapted) -> list[tuple]:
 
 def select_trainable(model, method: dict, head: list[str]) -> None:
     """Require gradients only for what the method trains: its part of the base model, and the head."""
-    entry = METHODS[method["kind"]]
+    entry = methods.entry(method)
     for name, parameter in model.named_parameters():
         trained = method["train_head"] if built_adapters.within(name, head) else entry.trains_parameter(name)
         parameter.requires_grad_(entry.trains and trained)
-    built_adapters.check_trained(model, method["kind"], head, method["train_head"])
+    built_adapters.check_trained(model, method, head, method["train_head"])
 
 
 def count(model, head: list[str]) -> dict[str, int]:
@@ -196,7 +197,7 @@ def load(model, method: dict, folder: Path):
     from peft import PeftConfig, PeftModel, get_peft_model_state_dict
 
     state = safe_checkpoints.load(folder / WEIGHTS)
-    adapter = METHODS[method["kind"]].peft_config
+    adapter = methods.entry(method).peft_config
     if adapter:
         files.read_json(folder / "adapter_config.json")
     try:
@@ -221,7 +222,7 @@ def exchange(model, method: dict, weights: Path) -> None:
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
     state = safe_checkpoints.load(weights)
-    adapter = METHODS[method["kind"]].peft_config
+    adapter = methods.entry(method).peft_config
     there = get_peft_model_state_dict(model) if adapter else model.state_dict()
     strange = [name for name in state if name not in there or state[name].shape != there[name].shape]
     if strange := strange or (sorted(set(there) - set(state)) if adapter else []):

@@ -7,7 +7,8 @@ layer's inputs, BOFT drops its butterfly factors if an extension is missing, PiS
 import math
 
 from common.core.errors import JobError
-from common.methods import METHODS, of_peft
+from common.core.grid import kind_of
+from common.methods import entry, of_peft
 
 PREFIX = "base_model.model."  # of a PEFT model's modules, and of the keys in its files
 NAME = "default"  # of the one adapter
@@ -27,8 +28,9 @@ def check(adapted, asked, names: list[str]) -> None:
             f"{wrong[0]}: expected {expected} for the targets {listed}, found {found}; {len(wrong)} layers differ. "
             "Correct `targets` of the model in the config."
         )
+    tensors = of_peft(asked).tensors
     for name, layer in layers.items():
-        wanted = of_peft(asked).tensors(asked, inputs(layer), layer.out_features)
+        wanted = tensors(asked, inputs(layer), layer.out_features) if tensors else recorded(asked, layer)
         found = {key: value_of(layer, key) for key in wanted}
         if wrong := [key for key in wanted if wanted[key] != found[key]]:
             raise JobError(
@@ -61,6 +63,13 @@ def inputs(layer) -> int:
     return layer.in_features * math.prod(getattr(layer.get_base_layer(), "kernel_size", ()))
 
 
+def recorded(asked, layer) -> dict:
+    """Return the numbers and choices of a PEFT config that the layer keeps per adapter under the same name."""
+    plain = {name: value for name, value in vars(asked).items() if isinstance(value, int | float | str)}
+    kept = {name: getattr(layer, name, None) for name in plain}
+    return {name: plain[name] for name, one in kept.items() if isinstance(one, dict) and NAME in one}
+
+
 def value_of(layer, key: str):
     """Return the value at `key`; for a tensor its shape, with the kernel of a LoRA convolution as one number."""
     import torch
@@ -74,11 +83,12 @@ def value_of(layer, key: str):
     return tuple((value.flatten(1) if first.startswith("lora_") else value).shape)
 
 
-def check_trained(model, kind: str, head: list[str], train_head: bool = True, bias: str = "none") -> None:
-    """Raise JobError unless exactly the parameters of this kind of method are trainable; `bias`: PEFT's setting."""
+def check_trained(model, method: dict, head: list[str], train_head: bool = True) -> None:
+    """Raise JobError unless exactly the parameters of a method (see grid.method) are trainable."""
     from peft import PeftModel
 
-    entry, parameters = METHODS[kind], dict(model.named_parameters())
+    kind, bias = kind_of(method), (method["peft"] or {}).get("bias", "none")
+    known, parameters = entry(method), dict(model.named_parameters())
     copies = f".modules_to_save.{NAME}." if isinstance(model, PeftModel) else ""  # PEFT trains a copy of the head
     for part in head:
         if not any(within(name, [part]) and copies in name for name in parameters):
@@ -93,12 +103,12 @@ def check_trained(model, kind: str, head: list[str], train_head: bool = True, bi
         own = {name for name in parameters if tensors & {name, name.rpartition(".")[0]}}
         own |= {name for name in biases if bias == "all" or (bias != "none" and name.endswith(".base_layer.bias"))}
     else:
-        own = {name for name in parameters if not within(name, head) and entry.trains_parameter(name)}
-    if entry.trains and not (own or (beside and entry.base == "none")):
+        own = {name for name in parameters if not within(name, head) and known.trains_parameter(name)}
+    if known.trains and not (own or (beside and known.base == "none")):
         raise JobError(
             f"{kind} would train nothing in {type(model).__name__}. Correct `head` of the model, or remove {kind}."
         )
-    wanted = own | (beside if entry.trains else set())
+    wanted = own | (beside if known.trains else set())
     found = {name for name, parameter in parameters.items() if parameter.requires_grad}
     if wrong := sorted(found ^ wanted):
         states = ("frozen", "trained") if wrong[0] in found else ("trained", "frozen")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from common import methods, tasks
 from common.core.errors import JobError, expect, one_of
-from common.core.grid import averages, preset, run_keys
-from common.planning.method_checks import check_preset, check_variant
+from common.core.grid import averages, kind_of, preset, run_keys
+from common.planning.method_checks import check_preset, check_type, check_variant
 from common.tasks.base import REQUIRED, Task
 
 SCHEMAS = Path(__file__).parents[3] / "schemas" / "config"
@@ -32,8 +32,9 @@ def check(config: dict) -> None:
             hint = f"; on the command line write {error.instance.title()}"
         raise JobError(f"config: {place}: {error.message}{about}{hint}")
     for name, method in config["methods"].items():
+        check_type(f"config: methods.{name}", method)
         for variant, entry in method["variants"].items():
-            check_variant(f"config: methods.{name}.variants.{variant}", method["kind"], entry)
+            check_variant(f"config: methods.{name}.variants.{variant}", method, entry)
     known = tasks.load(config)
     for name, presets in config["presets"].items():
         for preset_name, entry in presets.items():
@@ -87,9 +88,9 @@ def check_task(task: Task) -> None:
             method, variant = run.split("/")
             one_of(f"{place}.grid[{index}]: {run}", "method", method, config["methods"])
             one_of(f"{place}.grid[{index}]: {run}", "variant", variant, config["methods"][method]["variants"])
-            kind = config["methods"][method]["kind"]
+            kind = kind_of(config["methods"][method])
             expect(
-                kind in methods.kinds_of(task.name),
+                methods.of(config, method).runs(task.name),
                 f"{place}.grid[{index}]: {run}: expected a kind that {task.name} can run "
                 f"({', '.join(methods.kinds_of(task.name))}), found {kind}. Remove the run from the grid",
             )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from common.core import files, gpus
+from common.core import files, gpus, grid
 from common.core.errors import JobError
 from common.planning.planned_jobs import Job
 from common.planning.wording import listed, number, of_jobs
@@ -178,8 +178,8 @@ def by_preflight(rates: list[dict], tasks: dict[str, Task], job: Job) -> float |
         return None
     same_device = [one for one in rates if one["device"].startswith("CPU") != (job.gpus > 0)]
     alike = [one for one in same_device if (one["task"], one["stage"]) == (task.name, job.stage)]
-    kind = task.config["methods"].get(job.wildcards.get("method"), {}).get("kind")
-    same = [one for one in alike if one["kind"] == kind] or alike
+    method = task.config["methods"].get(job.wildcards.get("method"))
+    same = [one for one in alike if method and one["kind"] == grid.kind_of(method)] or alike
     return job.work * sum(one["seconds_per_row"] for one in same) / len(same) if same else None
 
 

@@ -5,31 +5,46 @@ Plain Python on plain dicts: imported by the Snakefile on login nodes, so no tor
 
 from difflib import get_close_matches
 
+from common import methods, peft_types
 from common.core.errors import expect
-from common.methods import METHODS
+from common.core.grid import kind_of
 
 
-def check_variant(place: str, kind: str, variant: dict) -> None:
-    method, peft = METHODS[kind], variant.get("peft")
-    if method.peft_config:
+def check_type(place: str, method: dict) -> None:
+    """Raise JobError unless a method of kind peft, and no other, names a type of PEFT that can run."""
+    if method["kind"] != methods.PEFT:
+        expect("type" not in method, f"{place}: type is for kind {methods.PEFT}, this is {method['kind']}. Remove it")
+        return
+    expect(
+        "type" in method, f"{place}: kind {methods.PEFT} needs `type`, one of {', '.join(sorted(peft_types.types()))}"
+    )
+    peft_types.check(f"{place}.type", method["type"])
+
+
+def check_variant(place: str, method: dict, variant: dict) -> None:
+    """Raise JobError for the first error in a variant of a method of the config."""
+    kind, entry, peft = kind_of(method), methods.entry(method), variant.get("peft")
+    if entry.peft_config:
         expect(peft is not None, f"{place}: kind {kind} needs `peft: {{…}}`, the arguments of PEFT's config")
         expect("targets" in variant, f"{place}: kind {kind} needs `targets`, the name of a list in the model's targets")
     else:
         expect(
             peft is None and "targets" not in variant, f"{place}: kind {kind} inserts no adapter: remove peft, targets"
         )
-    for key in method.required:
+    if method["kind"] == methods.PEFT:
+        peft_types.check_arguments(f"{place}.peft", kind, peft)
+    for key in entry.required:
         expect(key in variant, f"{place}: kind {kind} needs `{key}`")
-    for other, entry in METHODS.items():
-        for key in {*entry.required, *entry.optional} - {*method.required, *method.optional}:
+    for other, one in methods.METHODS.items():
+        for key in {*one.required, *one.optional} - {*entry.required, *entry.optional}:
             expect(key not in variant, f"{place}: {key} is for kind {other}, this is {kind}")
-    given = [name for name in method.one_of if name in peft]
+    given = [name for name in entry.one_of if name in peft]
     expect(
-        len(given) == 1 or not method.one_of,
-        f"{place}: expected one of {' and '.join(f'peft.{name}' for name in method.one_of)}, "
+        len(given) == 1 or not entry.one_of,
+        f"{place}: expected one of {' and '.join(f'peft.{name}' for name in entry.one_of)}, "
         f"found {' and '.join(given) or 'neither'}. In an override file, give the variant a new name",
     )
-    problem = method.fault(variant)
+    problem = entry.fault(variant)
     expect(problem is None, f"{place}: {problem}")
 
 

@@ -117,7 +117,7 @@ def measured(config: dict, task: Task, run: dict, stage: str, rate: dict) -> dic
     return {
         "task": task.name,
         "stage": stage,
-        "kind": config["methods"][run["method"]]["kind"],
+        "kind": grid.kind_of(config["methods"][run["method"]]),
         "seconds_per_row": rate["seconds"] / rate["rows"],
         "device": rate["device"],
     }

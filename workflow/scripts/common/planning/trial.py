@@ -64,8 +64,8 @@ def runs(task: Task) -> list[str]:
         method, variant = run.split("/")
         peft = task.config["methods"][method]["variants"][variant].get("peft", {})
         size = sum(value for value in peft.values() if isinstance(value, int | float))
-        kind = task.config["methods"][method]["kind"]
-        if methods.METHODS[kind].trains and (kind not in largest or size > largest[kind][0]):
+        kind = grid.kind_of(task.config["methods"][method])
+        if methods.of(task.config, method).trains and (kind not in largest or size > largest[kind][0]):
             largest[kind] = size, run
     return [run for _, run in largest.values()]
 

@@ -22,7 +22,7 @@ from transformers import TrainerControl
 from common.core import files
 from common.models import adapters, stable_diffusion
 from common.models.precision import dtype
-from common.training import checkpoints
+from common.training import checkpoints, optimizers
 from common.training.penalties import penalty
 
 LOSSES = "losses.json"
@@ -56,8 +56,9 @@ class Trainer:
         self.noising = DDPMScheduler.from_pretrained(folder, subfolder="scheduler")
         self.unwrapped = model
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(
-            self.parameters,
+        optimizer = optimizers.adamw(
+            model,
+            self.method,
             lr=self.settings["learning_rate"],
             weight_decay=self.settings["weight_decay"],
             eps=self.settings["adam_epsilon"],

@@ -9,7 +9,7 @@ from transformers import Trainer, TrainerCallback
 from common import methods
 from common.core import files
 from common.models import adapters
-from common.training import checkpoints
+from common.training import checkpoints, optimizers
 from common.training.length_windows import LengthWindows
 from common.training.penalties import penalty
 
@@ -30,7 +30,7 @@ class ResumableTrainer(Trainer):
         self.method = method
         self.epoch_start = EpochStart()
         self.add_callback(self.epoch_start)
-        self.method_callbacks = [resolve_name(name)() for name in methods.METHODS[method["kind"]].callbacks]
+        self.method_callbacks = [resolve_name(name)() for name in methods.entry(method).callbacks]
         for callback in self.method_callbacks:
             self.add_callback(callback)
 
@@ -39,6 +39,13 @@ class ResumableTrainer(Trainer):
             return super()._get_train_sampler(train_dataset)
         lengths = [len(ids) for ids in self.train_dataset["input_ids"]]
         return LengthWindows(lengths, self.args.per_device_train_batch_size, self.args.data_seed)
+
+    def create_optimizer(self, model=None):
+        if optimizers.RATIO in self.method and self.optimizer is None:
+            optimizer, arguments = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            arguments["weight_decay"] = self.args.weight_decay
+            self.optimizer = optimizers.adamw(model or self.model, self.method, optimizer, **arguments)
+        return super().create_optimizer(model)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)

@@ -10,7 +10,7 @@ from common import methods
 
 def penalty(model, method: dict) -> torch.Tensor | None:
     """Return the penalty of a method, weighted; None if it has none."""
-    name = methods.METHODS[method["kind"]].penalty
+    name = methods.entry(method).penalty
     return resolve_name(name)(model, method) if name else None
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from PIL.Image import Image
 
+from common import methods
 from common.core.errors import JobError
 from common.data import safe_checkpoints
-from common.methods import METHODS
 from common.models import adapters, built_adapters, stable_diffusion
 from common.tasks.control import hint_encoder
 
@@ -50,12 +50,12 @@ class WithControlNet(torch.nn.Module):
 
 def head(method: dict) -> list[str]:
     """Return the modules trained along with the adapters: `head` of the functions in common/models/adapters.py."""
-    return [CONTROLNET if METHODS[method["kind"]].controlnet else hint_encoder.NAME]
+    return [CONTROLNET if methods.entry(method).controlnet else hint_encoder.NAME]
 
 
 def count(model, method: dict) -> dict[str, int]:
     """Count parameters with adapters.count; the paper counts neither the hint encoder nor any other head."""
-    return adapters.count(model, [] if METHODS[method["kind"]].controlnet else head(method))
+    return adapters.count(model, [] if methods.entry(method).controlnet else head(method))
 
 
 def load(
@@ -75,7 +75,7 @@ def load(
 
 
 def ready(unet, method: dict, scale: int, channels: tuple[int, ...] | None = None):
-    if METHODS[method["kind"]].controlnet:
+    if methods.entry(method).controlnet:
         return WithControlNet(unet, channels or hint_encoder.CHANNELS[: scale.bit_length()])
     hint_encoder.attach(unet, scale, channels)
     return unet
@@ -126,15 +126,16 @@ def require_head(model, method: dict, weights: Path) -> None:
 def load_trained(folder: Path, method: dict, weights: Path, channels: tuple[int, ...] | None = None):
     """Load a run's model for sampling in float32, with adapters merged into the UNet's weights to save time per step.
 
-    They are merged into freshly loaded weights: exact up to rounding, independent of earlier merges.
+    They are merged into freshly loaded weights: exact up to rounding, independent of earlier merges. Types that cannot
+    be merged stay beside the weights.
     """
     model = load(folder, method, channels=channels)
-    if METHODS[method["kind"]].trains:
+    if methods.entry(method).trains:
         require_head(model, method, weights)
     model = adapters.load(model, method, weights.parent)
-    if not METHODS[method["kind"]].peft_config:
+    if not methods.entry(method).peft_config:
         return model
     unet = model.get_base_model()
     # PEFT unloads only modules with their own weight from its wrapper, and the encoder is a module of modules.
     unet.add_module(hint_encoder.NAME, unet.get_submodule(hint_encoder.NAME).modules_to_save["default"])
-    return model.merge_and_unload()
+    return model.merge_and_unload() if methods.entry(method).merges else unet

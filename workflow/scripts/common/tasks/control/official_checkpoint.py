@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
+from common import methods
 from common.core.errors import JobError
 from common.data import safe_checkpoints
-from common.methods import METHODS
 from common.models import adapters, stable_diffusion
 from common.models.built_adapters import PREFIX
 from common.models.ldm import checkpoint as ldm_checkpoint
@@ -27,7 +27,7 @@ def write(folder: Path, method: dict, weights: Path, path: Path) -> None:
     from diffusers import AutoencoderKL, DDIMScheduler
     from transformers import CLIPTextModel
 
-    entry = METHODS[method["kind"]]
+    entry = methods.entry(method)
     if entry.controlnet:
         raise JobError("the official HRA scripts have no ControlNet; use the run's own file with diffusers.")
     merged = control_model.load_trained(folder, method, weights)

@@ -7,7 +7,7 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionControlNetPipeline
 from PIL.Image import Image
 
-from common.methods import METHODS
+from common import methods
 from common.models import stable_diffusion
 from common.models.precision import dtype
 from common.tasks.control import hint_encoder
@@ -33,7 +33,7 @@ class Sampler(stable_diffusion.Sampler):
             return
         model = control_model.load_trained(self.folder, method, weights, self.sampling.get("hint_channels"))
         model = model.to(self.device, dtype(self.sampling["precision"])).requires_grad_(False).eval()
-        if METHODS[method["kind"]].controlnet:
+        if methods.entry(method).controlnet:
             parts = self.pipe.components | dict(unet=model.unet, controlnet=model.controlnet)
             checked = self.pipe.config["requires_safety_checker"]
             self.pipe = StableDiffusionControlNetPipeline(**parts, requires_safety_checker=checked)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
+from common import methods
 from common.core.errors import JobError
 from common.core.sharding import seed as seed_of
-from common.methods import METHODS
 from common.models import stable_diffusion
 from common.tasks.control import hint_encoder
 from common.tasks.control import model as control_model
@@ -79,7 +79,7 @@ def start(folder: Path, method: dict, settings: dict, augmented: Path, channels:
     """
     from common.models import adapters
 
-    precision = METHODS[method["kind"]].precision or settings["precision"]
+    precision = methods.entry(method).precision or settings["precision"]
     model = control_model.load(folder, method, precision, channels)
     if settings["gradient_checkpointing"]:
         model.enable_gradient_checkpointing()

@@ -40,6 +40,8 @@ def obstacle(task: Task) -> str | None:
             return f"{name} is on a 4-bit base model"
         if task.trains(name) and grid.of_run(entry["serve"], name) == "adapter":
             return f"`serve: adapter` for {name}"
+        if not methods.of(task.config, run["method"]).merges:
+            return f"{name} cannot be merged"
     found = vllm_process.version()
     return None if vllm_process.is_supported(found) else f"vLLM {found or 'is not installed'}"
 
@@ -51,7 +53,14 @@ def serve(task: Task, run: str, backend: str) -> str | None:
         return stated
     if backend == TRANSFORMERS:
         return "adapter"
-    return "lora" if methods.of(task.config, run.split("/")[0]).export_lora else "merged"
+    return "lora" if is_lora(task, run) else "merged"
+
+
+def is_lora(task: Task, run: str) -> bool:
+    """Return whether a run has an equivalent LoRA that vLLM loads; it does not load DoRA's magnitudes."""
+    method, variant = run.split("/")
+    peft = task.config["methods"][method]["variants"][variant].get("peft") or {}
+    return bool(methods.of(task.config, method).export_lora) and not peft.get("use_dora")
 
 
 def choice(task: Task, backend: str) -> str:
@@ -91,6 +100,16 @@ def check(task: Task, run: dict, place: str, backend: str) -> None:
     )
     if not method.trains:
         return
+    kind = grid.kind_of(task.config["methods"][run["method"]])
+    expect(
+        not quantized or method.quantizes,
+        f"{place} is on a 4-bit base model: PEFT has no layers of type {kind} for it. Use `quantization: null`",
+    )
+    expect(
+        method.merges or served != "merged",
+        f"{place}: adapters of type {kind} cannot be merged into the weights. Use `serve: {{{run['method']}: adapter, "
+        "…}` with `backend: transformers`",
+    )
     able = ", ".join(kind for kind, one in methods.METHODS.items() if one.export_lora)
     expect(served is not None, f"{place}: generation.serve has no value for it. Add one for {run['method']} or default")
     expect(
@@ -99,7 +118,7 @@ def check(task: Task, run: dict, place: str, backend: str) -> None:
         f"LoRA (kinds {able}), or `merged`, which rounds every adapted weight to the model's precision",
     )
     expect(
-        served != "lora" or method.export_lora,
+        served != "lora" or is_lora(task, name),
         f"{place}: expected a kind with an equivalent LoRA ({able}) for `serve: lora`, found "
-        f"{task.config['methods'][run['method']]['kind']}. Use `serve: {{default: merged, …: lora}}`",
+        f"{kind}. Use `serve: {{default: merged, …: lora}}`",
     )

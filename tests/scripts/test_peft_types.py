@@ -1,0 +1,281 @@
+"""Kind peft: every adapter type of the installed PEFT trains, resumes and reloads, or is refused with a reason."""
+
+import copy
+import random
+
+import peft
+import pytest
+import torch
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+
+import controlled
+from common import methods, peft_types
+from common.core.errors import JobError
+from common.models import adapters, built_adapters
+from common.planning import config_validation
+from common.tasks.control import hint_encoder
+from common.tasks.control import model as control_model
+from common.training import checkpoints, optimizers
+from sums import TINY_LLAMA
+from support import TARGETS, TINY_MODEL, method, paper_config
+
+ALL = {kind.value.lower(): cls for kind, cls in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
+PROMPTS = [kind for kind, cls in ALL.items() if issubclass(cls, peft.PromptLearningConfig)]
+REFUSED = sorted({*peft_types.UNSUPPORTED, *PROMPTS})
+OTHERS = sorted({*ALL} - {*REFUSED} - {*methods.METHODS})
+SMALL = {  # arguments without a default, and sizes for layers of 32 inputs
+    "c3a": {"block_size": 8},
+    "fourierft": {"n_frequency": 20},
+    "gralora": {"r": 8},
+    "ia3": {"feedforward_modules": []},
+    "miss": {"r": 8},
+    "randlora": {"r": 4},
+    "road": {"group_size": 8},
+    "shira": {"r": 2},
+    "vblora": {"num_vectors": 8, "vector_length": 8},
+    "vera": {"r": 8},
+    "waveft": {"n_frequency": 20},
+}
+IDS = torch.arange(24).reshape(2, 12)
+
+
+def spec(kind: str, targets: list[str], **changes) -> dict:
+    return method(methods.PEFT, type=kind, peft=SMALL.get(kind, {}), targets=targets) | changes
+
+
+class Tiny:
+    """A tiny model of an architecture; `fresh` copies it with the head that a seed initialises."""
+
+    def __init__(self, base, targets: list[str], head: list[str], inputs: dict):
+        self.base, self.targets, self.head, self.inputs = base, targets, head, inputs
+
+    def fresh(self):
+        return copy.deepcopy(self.base)
+
+    def output(self, model) -> torch.Tensor:
+        found = model(**self.inputs)
+        return found.logits if hasattr(found, "logits") else found.sample
+
+    def started(self, chosen: dict, folder, seed: int):
+        """Return the model at the initial adapter in `folder`, from a random state that must not matter."""
+        torch.manual_seed(seed)
+        return adapters.start_training(self.fresh(), chosen, self.head, folder, 5).train()
+
+    def train(self, model, optimizer, steps: int) -> None:
+        for _ in range(steps):
+            self.output(model).square().mean().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+@pytest.fixture(scope="module")
+def tiny_models() -> dict[str, Tiny]:
+    """Return one for each of glue, math, and the UNet of subject and control, with a hint encoder."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    torch.manual_seed(0)
+    bert = AutoConfig.for_model("bert", **TINY_MODEL["config"], attention_probs_dropout_prob=0, hidden_dropout_prob=0)
+    llama = AutoConfig.for_model("llama", **TINY_LLAMA["config"], use_cache=False)
+    unet = control_model.load(controlled.MODEL, controlled.unet_method())
+    noisy, times, context = controlled.inputs(1)
+    of_unet = {"sample": noisy, "timestep": times, "encoder_hidden_states": context, "hint": controlled.hints(1)}
+    text = {"input_ids": IDS}
+    return {
+        "classifier": Tiny(AutoModelForSequenceClassification.from_config(bert), TARGETS, ["classifier"], text),
+        "causal_lm": Tiny(AutoModelForCausalLM.from_config(llama), ["q_proj", "down_proj"], [], text),
+        "unet": Tiny(unet, ["to_q", "to_out.0"], [hint_encoder.NAME], of_unet),
+    }
+
+
+def trained_resumed_and_reloaded(tiny: Tiny, chosen: dict, folder) -> None:
+    """Five steps; the same after a stop at the third; the same file content; the same outputs from the file."""
+    torch.manual_seed(1)
+    adapters.save(adapters.insert(tiny.fresh(), chosen), folder / "start")
+    run = tiny.started(chosen, folder / "start", 2)
+    first = tiny.output(run).detach()
+    optimizer = optimizers.adamw(run, chosen, lr=1e-2, weight_decay=0.0)
+    torch.manual_seed(3)
+    tiny.train(run, optimizer, 3)
+    checkpoints.save_trained(run, folder / "checkpoint")
+    state, moments = torch.get_rng_state(), copy.deepcopy(optimizer.state_dict())
+    tiny.train(run, optimizer, 2)
+    resumed = tiny.started(chosen, folder / "start", 4)
+    checkpoints.load_trained(resumed, folder / "checkpoint")
+    optimizer = optimizers.adamw(resumed, chosen, lr=1e-2, weight_decay=0.0)
+    optimizer.load_state_dict(moments)
+    torch.set_rng_state(state)
+    tiny.train(resumed, optimizer, 2)
+    expected = tiny.output(run.eval()).detach()
+    assert not torch.equal(first, expected)
+    assert torch.equal(tiny.output(resumed.eval()), expected)
+    adapters.save(run, folder / "last")
+    torch.manual_seed(5)
+    again = adapters.load(tiny.fresh(), chosen, folder / "last")
+    torch.testing.assert_close(tiny.output(again), expected, rtol=0, atol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize("architecture", ["classifier", "causal_lm"])
+def test_a_type_trains_resumes_and_reloads(tiny_models, tmp_path, architecture, kind):
+    tiny = tiny_models[architecture]
+    if not methods.of_type(kind).linear:
+        norms = {"classifier": ["LayerNorm"], "causal_lm": ["input_layernorm"]}
+        return trained_resumed_and_reloaded(tiny, spec(kind, norms[architecture]), tmp_path)
+    trained_resumed_and_reloaded(tiny, spec(kind, tiny.targets), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [kind for kind in OTHERS if methods.of_type(kind).runs("control")])
+def test_a_type_trains_on_the_unet_and_is_served_as_trained(tiny_models, tmp_path, kind):
+    tiny = tiny_models["unet"]
+    chosen = spec(kind, tiny.targets if methods.of_type(kind).linear else ["norm1"])
+    trained_resumed_and_reloaded(tiny, chosen, tmp_path)
+    reloaded = adapters.load(tiny.fresh(), chosen, tmp_path / "last")
+    served = control_model.load_trained(controlled.MODEL, chosen, tmp_path / "last" / adapters.WEIGHTS).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(tiny.output(served), tiny.output(reloaded), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_what_cannot_be_merged_is_known(tiny_models, kind):
+    tiny = tiny_models["causal_lm"]
+    targets = tiny.targets if methods.of_type(kind).linear else ["input_layernorm"]
+    adapted = adapters.insert(tiny.fresh(), spec(kind, targets)).eval()
+    if not methods.of_type(kind).merges:
+        with pytest.raises((NotImplementedError, ValueError)):
+            adapted.merge_and_unload()
+        return
+    expected = tiny.output(adapted).detach()
+    torch.testing.assert_close(tiny.output(adapted.merge_and_unload()), expected, rtol=1e-4, atol=1e-5)
+
+
+def config_with(kind: str, task: str = "glue", peft: dict | None = None, **variant) -> dict:
+    config = paper_config()
+    variant = {"targets": "paper", "peft": SMALL.get(kind, {}) if peft is None else peft} | variant
+    config["methods"]["chosen"] = {"kind": methods.PEFT, "type": kind, "version": 1, "variants": {"v": variant}}
+    block = config["tasks"][task]["grid"][0]
+    config["tasks"][task]["grid"].append({"runs": ["chosen/v"], "datasets": block["datasets"], "seeds": [0]})
+    return config
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_a_type_that_cannot_run_is_refused_with_a_reason(kind):
+    with pytest.raises(JobError, match=rf"methods.chosen.type: type {kind} cannot run here: (it|what) .*Use a type"):
+        config_validation.check(config_with(kind))
+
+
+@pytest.mark.parametrize("kind", sorted(ALL))
+def test_names_read_from_source_are_those_of_peft(kind):
+    assert peft_types.types()[kind].config == ALL[kind].__name__
+    assert peft_types.fields(ALL[kind].__name__) == set(ALL[kind].__dataclass_fields__)
+
+
+def test_types_are_those_of_peft_s_registry():
+    assert set(peft_types.types()) == set(ALL)
+
+
+def test_a_kind_of_its_own_is_the_same_entry():
+    for kind in {*ALL} & {*methods.METHODS}:
+        assert methods.entry(spec(kind, [])) is methods.METHODS[kind]
+
+
+def test_a_method_that_nobody_here_has_used_is_three_lines_of_yaml():
+    """The type is chosen at random; its name is in the config that a failure shows."""
+    kind = random.SystemRandom().choice(OTHERS)
+    config_validation.check(config_with(kind))
+    config_validation.check(config_with(kind, "math"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kind": "dora"}, r"chosen.type: expected a type of the installed PEFT \(adalora, .*the nearest is '\w+'"),
+        ({"kind": "LoHa"}, "found 'LoHa'. Correct the name; the nearest is 'loha'"),
+        ({"kind": "vera", "peft": {"rr": 8}}, "v.peft.rr: VeraConfig has no such .*the nearest is 'r'"),
+        ({"kind": "vera", "peft": {"target_modules": ["q"]}}, "peft.target_modules: .* are those of `targets`"),
+        ({"kind": "vera", "peft": {"inference_mode": True}}, "VeraConfig has no such argument that a variant can set"),
+        ({"kind": "vera", "loraplus_lr_ratio": 16}, "loraplus_lr_ratio is for kind lora, this is vera"),
+        ({"kind": "pvera", "task": "subject"}, r"chosen/v: expected a kind that subject can run .*found pvera"),
+        ({"kind": "lora", "peft": {"init_lora_weights": "olora"}}, "is 'olora', which changes the base weights"),
+        ({"kind": "lora", "peft": {"eva_config": {}}}, "peft.eva_config needs data or calls of its own"),
+        ({"kind": "adalora", "peft": {"init_r": 4}}, "kind adalora needs `budget`"),
+    ],
+)
+def test_wrong_input_is_an_error_before_the_first_job(changes, message):
+    with pytest.raises(JobError, match=message):
+        config_validation.check(config_with(**changes))
+
+
+def test_type_and_kind_belong_together():
+    config = config_with("vera")
+    config["methods"]["chosen"]["kind"] = "lora"
+    with pytest.raises(JobError, match=r"methods.chosen: type is for kind peft, this is lora"):
+        config_validation.check(config)
+    config["methods"]["chosen"] = config["methods"]["chosen"] | {"kind": methods.PEFT}
+    del config["methods"]["chosen"]["type"]
+    with pytest.raises(JobError, match=r"methods.chosen: kind peft needs `type`, one of adalora, "):
+        config_validation.check(config)
+
+
+@pytest.mark.parametrize(
+    ("serve", "quantization", "kind", "message"),
+    [
+        ("merged", None, "lily", "adapters of type lily cannot be merged"),
+        ("adapter", "nf4", "loha", "PEFT has no layers of type loha for it"),
+        ("lora", None, "loha", "expected a kind with an equivalent LoRA .* found loha"),
+    ],
+)
+def test_a_type_that_math_cannot_serve_is_refused(serve, quantization, kind, message):
+    config = config_with(kind, "math")
+    config["tasks"]["math"]["generation"]["serve"] = {"chosen": serve, "default": "adapter"}
+    config["tasks"]["math"]["defaults"]["quantization"] = quantization
+    with pytest.raises(JobError, match=message):
+        config_validation.check(config)
+
+
+@pytest.mark.parametrize("kind", sorted(peft_types.TENSORS))
+def test_other_sizes_than_requested_are_refused(tiny_models, kind):
+    tiny = tiny_models["causal_lm"]
+    adapted = adapters.insert(tiny.fresh(), spec(kind, tiny.targets))
+    asked, names = adapted.peft_config["default"], [name for name, _ in tiny.base.named_modules()]
+    layer = built_adapters.adapted_layers(adapted)["model.layers.1.mlp.down_proj"]
+    part = next(iter(methods.of_type(kind).tensors(asked, 64, 32)))
+    getattr(layer, part)["default"] = torch.nn.Parameter(torch.zeros(3))
+    with pytest.raises(JobError, match=rf"down_proj \(64 inputs, 32 .*: expected {part} \(.*found {part} \(3,\)"):
+        built_adapters.check(adapted, asked, names)
+
+
+@pytest.mark.parametrize(
+    ("kind", "peft", "parameters"),
+    [  # per layer with n inputs and m outputs, from the papers; here n = m = 768 and n, m = 768, 3072
+        ("vera", {"r": 256}, lambda n, m: m + 256),
+        ("loha", {"r": 4}, lambda n, m: 2 * 4 * (n + m)),
+        ("fourierft", {"n_frequency": 1000}, lambda n, m: 1000),
+        ("ia3", {"feedforward_modules": []}, lambda n, m: m),
+        ("shira", {"r": 8}, lambda n, m: 8 * (n + m)),
+        ("miss", {"r": 64}, lambda n, m: 64 * m),
+        ("c3a", {"block_size": 128}, lambda n, m: n * m // 128),
+        ("road", {}, lambda n, m: m),
+        ("randlora", {"r": 32}, lambda n, m: 24 * (32 + 768)),
+        ("lora", {"r": 8, "use_dora": True}, lambda n, m: 8 * (n + m) + m),
+    ],
+)
+def test_trainable_parameters_are_those_of_the_method_s_paper(kind, peft, parameters):
+    shapes = {"query": (768, 768), "dense": (768, 3072)}
+    base = torch.nn.ModuleDict({name: torch.nn.Linear(*shape) for name, shape in shapes.items()})
+    adapted = adapters.insert(base, spec(kind, list(shapes), peft=peft))
+    assert adapters.count(adapted, [])["adapter_parameters"] == sum(parameters(*shape) for shape in shapes.values())
+
+
+def test_loraplus_trains_b_at_a_multiple_of_the_learning_rate(tiny_models, tmp_path):
+    tiny = tiny_models["classifier"]
+    chosen = spec("lora", tiny.targets, peft={"r": 4, "lora_alpha": 8}, loraplus_lr_ratio=16)
+    trained_resumed_and_reloaded(tiny, chosen, tmp_path)
+    model = adapters.insert(tiny.fresh(), chosen, tiny.head)
+    built = optimizers.adamw(model, chosen, lr=1e-3, weight_decay=0.1)
+    rates = {id(one): (group["lr"], group["weight_decay"]) for group in built.param_groups for one in group["params"]}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            fast = "lora_B" in name or parameter.ndim == 1
+            assert rates[id(parameter)] == (16e-3 if fast else 1e-3, 0.0 if parameter.ndim == 1 else 0.1)

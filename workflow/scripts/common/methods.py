@@ -100,7 +100,7 @@ def hra_tensors(asked, n: int, out: int) -> dict:
 def hra_fault(variant: dict) -> str | None:
     peft = variant["peft"]
     paired = not peft.get("apply_GS", False) and peft.get("init_weights", True)
-    if paired and peft["r"] % 2:
+    if paired and peft.get("r", 8) % 2:
         return (
             f"peft.r is {peft['r']}; the paired initialisation (duplicated columns, H = I) needs an even r. "
             "Use an even r, or init_weights: false for a random initialisation"
@@ -110,7 +110,7 @@ def hra_fault(variant: dict) -> str | None:
 
 def hra_sweep(variant: dict) -> dict:
     weight = "inf" if variant["peft"].get("apply_GS") else variant.get("lambda", 0.0)
-    return {"lambda": weight, "series": f"r={variant['peft']['r']}"}
+    return {"lambda": weight, "series": f"r={variant['peft'].get('r', 8)}"}
 
 
 # LoRA and AdaLoRA

@@ -38,7 +38,6 @@ class Method:
     tensors: function (PEFT config, inputs, outputs) → attribute of PEFT's layer → its value or its tensor's shape;
         None: only what the layer records of its config is checked.
     export_lora: `module:function` (PEFT model, folder) that writes an equivalent LoRA adapter.
-    merges_quantized: whether it can be merged into a 4-bit base model.
     measure: `module:function` (folder of an adapter) → per layer its `layer`, `angle` and `orthogonality`.
     merges: whether it can be merged into the weights. merges_quantized: the same for a 4-bit base model.
     quantizes: whether it can be trained on a 4-bit base model.

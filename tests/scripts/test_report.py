@@ -239,6 +239,8 @@ def test_the_changes_merged_over_the_papers_config_are_the_config():
     restored = copy.deepcopy(paper_config())
     update_config(restored, safe_load(reported.changes(config, tasks.classes(), ROOT)))
     assert restored == config
+    config["mirror"] = "https://me:secret@mirror.example/data"
+    assert safe_load(reported.changes(config, tasks.classes(), ROOT))["mirror"] == "https://mirror.example/data"
     del config["tasks"]["math"]
     assert safe_load(reported.changes(config, tasks.classes(), ROOT))["tasks"]["math"] is None
 

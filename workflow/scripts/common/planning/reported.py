@@ -3,6 +3,7 @@
 Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
 """
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -104,7 +105,8 @@ def changes(config: dict, every: Iterable[str], basedir: str | Path) -> str:
     for file in (folder / "config.yaml", folder / "methods.yaml", *of_tasks):
         update_config(shipped, yaml.safe_load(file.read_text()))
     changed = difference(shipped, config)
-    return yaml.safe_dump(changed, sort_keys=False, allow_unicode=True, width=110) if changed else ""
+    text = yaml.safe_dump(changed, sort_keys=False, allow_unicode=True, width=110) if changed else ""
+    return re.sub(r"(https?://)[^/\s@]+@", r"\1", text)  # a report is passed on: no password of a mirror
 
 
 def difference(old: dict, new: dict) -> dict:

@@ -42,7 +42,7 @@ def test_the_readme_commands_work_as_typed(fresh):
     output = fresh.snakemake(
         *command, "--", *(f"results/table_{name}.csv" for name in ("math", "retention", "compute"))
     )
-    # 15 variants × 3 seeds and Table 6's LoRA; two benchmarks in 4 shards each; Table 3's three runs.
+    # 14 variants × 3 seeds, the base model and Table 6's LoRA; two benchmarks per run; Table 3's three runs.
     for rule, jobs in (("train_math", 44), ("generate_math", 44), ("evaluate_math", 88), ("evaluate_harness", 3)):
         assert f"{rule} {jobs}" in " ".join(output.split())
 

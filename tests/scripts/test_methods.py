@@ -43,8 +43,10 @@ def compared(tree, constants: dict[str, str]) -> list[tuple[int, str]]:
     found = []
     for node in ast.walk(tree):
         match node:
-            case ast.Compare(left=ast.Subscript(slice=ast.Constant(value="serve")) | ast.Name(id="serve")):
+            case ast.Compare(left=ast.Subscript(slice=ast.Constant(value="serve")) | ast.Name(id="serve" | "served")):
                 operands = []  # `lora` is also a way to serve
+            case ast.Dict(keys=[ast.Constant(value="prompt"), *_]):
+                operands = []  # `reference` is also the answer that a response is graded by
             case ast.Compare():
                 operands = [node.left, *node.comparators]
             case ast.Tuple() | ast.List() | ast.Set():

@@ -24,7 +24,7 @@ SNAKEMAKE := snakemake --cores $(CORES) --configfile $(CONFIGS) $(if $(DATA),--c
 # Snakemake's own lines before the plan are shown only if no plan follows.
 ONLY_PLAN := awk '/^table_/ {seen = 1} seen {print; next} {head = head $$0 "\n"} END {if (!seen) {printf "%s", head; exit 1}}'
 
-.PHONY: help install demo run table status plan preflight report test test-full fast lint format bench dist clean-demo
+.PHONY: help install demo run table status plan preflight report test test-full fast lint format compat peft-suite bench dist clean-demo
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -56,8 +56,9 @@ report: $(READY) ## write tables, figures and runs to one HTML file: the demo's 
 test: $(READY) ## run all tests except the complete demo, in 20 minutes
 	python -m pytest -m "not full" -n $(CORES)
 
-test-full: $(READY) ## run all tests and the complete demo
+test-full: $(READY) ## run all tests, the complete demo and compat
 	python -m pytest -n $(CORES)
+	$(MAKE) compat
 
 fast: $(READY) ## run the fast tests only, in 2 minutes
 	python -m pytest -m "not slow" -n $(CORES)
@@ -73,6 +74,16 @@ format: $(READY) ## format the code
 	ruff check --fix . && ruff format .
 	snakefmt Snakefile rules
 
+compat: ## run the library's tests with the oldest and newest supported torch and PEFT, each in its own environment (.venv-oldest, .venv-newest)
+	$(call environment,.venv-oldest,-c envs/oldest.txt,library-tests)
+	# transformers 5.24 cannot load a LoRA into a text encoder with PEFT 0.18; torchao needs torch 2.10.
+	.venv-oldest/bin/python -m pytest tests/hra -n $(CORES) -k "not (text_encoder or two_components or quantised_bases)"
+	$(call environment,.venv-newest,--upgrade,library-tests)
+	.venv-newest/bin/python -m pytest tests/hra -n $(CORES)
+
+peft-suite: $(READY) ## run PEFT's own tests of HRA on the library's layers, in 2 minutes
+	python tests/peft_suite.py -n $(CORES)
+
 bench: $(READY) ## measure speed and memory against PEFT's HRA and LoRA
 	python -m benchmarks
 
@@ -85,9 +96,15 @@ clean-demo: ## delete the demo's outputs
 	rm -rf demo
 
 $(READY): pyproject.toml envs/constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install -q --disable-pip-version-check --upgrade 'pip>=25.1' # the first to know --group
-	$(VENV)/bin/pip install -q --disable-pip-version-check -c envs/constraints.txt -e '.[cli]' --group dev
-	# Outside the environment's site-packages, for tests/hra/test_quantised.py: PEFT imports them whenever they are installed, which takes a second.
-	$(VENV)/bin/pip install -q --disable-pip-version-check -c envs/constraints.txt --no-deps --upgrade --target $(VENV)/quantization bitsandbytes torchao
+	$(call environment,$(VENV),-c envs/constraints.txt,dev)
 	touch $@
+
+# A folder, options of pip, and the dependency group of pyproject.toml to install next to the library; pip knows groups since 25.1.
+# bitsandbytes and torchao are outside of site-packages, for tests/hra/test_quantised.py: PEFT imports them whenever they are installed,
+# which takes a second.
+define environment
+	$(PYTHON) -m venv $(1)
+	$(1)/bin/pip install -q --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(1)/bin/pip install -q --disable-pip-version-check $(2) -e '.[cli]' --group $(3)
+	$(1)/bin/pip install -q --disable-pip-version-check $(2) --no-deps --upgrade --target $(1)/quantization bitsandbytes torchao
+endef

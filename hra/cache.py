@@ -81,13 +81,15 @@ class Cache:
             sources, states, value = entry
             if all(map(_same, parameters, sources, states)):
                 return value
+        # In a dry run on fake tensors, torch 2.9 accepts no subclass of a parameter.
+        dry = torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE) is not None
         for parameter in parameters:
-            watch(parameter)
+            (release if dry else watch)(parameter)
         states = tuple(map(_state, parameters))  # before they are read, so that a change meanwhile is noticed
         with torch.inference_mode(False), torch.no_grad():
             V, B = compute()
             value = V.detach(), B.detach()  # a factor may be the parameter itself
-        if all(type(tensor) is torch.Tensor for tensor in value):  # no FakeTensor of a dry run
+        if not dry:
             self._entries[key] = parameters, states, value
         return value
 

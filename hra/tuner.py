@@ -21,6 +21,8 @@ from .base_layer import HRALayer
 from .layers import Conv2d, Linear
 from .quantized import keep_differentiable
 
+SAVES_BIASES = [int(number) for number in peft.__version__.split(".")[:2]] >= [0, 21]
+
 
 class HRAModel(PeftHRAModel):
     """PEFT's HRAModel with this package's layers."""
@@ -69,6 +71,11 @@ class HRAModel(PeftHRAModel):
         )
 
     def _prepare_model(self, peft_config: Any, model: nn.Module) -> None:
+        if not (peft_config.bias == "none" or peft_config.inference_mode or SAVES_BIASES):
+            raise ValueError(
+                f"HRA with bias={peft_config.bias!r}: expected PEFT 0.21 or newer, found {peft.__version__}, which "
+                "does not write trained biases to adapter files. Upgrade PEFT, or set bias='none'."
+            )
         super()._prepare_model(peft_config, model)
         bank.attach(model)
         if not peft_config.inference_mode:

@@ -8,6 +8,7 @@ from peft import HRAConfig, get_peft_model
 from torch import nn
 
 import hra
+from hra.tuner import SAVES_BIASES
 
 
 class Net(nn.Module):
@@ -25,6 +26,7 @@ class Net(nn.Module):
 
 
 TARGETS = ["conv", "first", "second"]
+BIASES = ["hra_only", "all"] if SAVES_BIASES else []
 
 
 def adapt(model: nn.Module, stock: bool = False, seed: int = 1, **config) -> nn.Module:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline, UNet2DConditionModel
 from peft import HRAConfig, PeftModel, get_peft_model, inject_adapter_in_model
-from sidebyside import close
+from sidebyside import BIASES, close
 
 import hra
 from hra.__main__ import main
@@ -120,10 +120,9 @@ def test_merge_writes_the_unet_if_that_is_the_base(adapter, before, tmp_path, pa
     same(image(pipe), expected, before)
 
 
-def test_trained_biases_which_diffusers_cannot_load_are_written_for_peft_only(tmp_path, capsys):
-    model = get_peft_model(
-        UNet2DConditionModel.from_pretrained(PIPELINE, subfolder="unet"), config("unet", bias="hra_only")
-    )
+@pytest.mark.parametrize("bias", BIASES)
+def test_trained_biases_which_diffusers_cannot_load_are_written_for_peft_only(tmp_path, capsys, bias):
+    model = get_peft_model(UNet2DConditionModel.from_pretrained(PIPELINE, subfolder="unet"), config("unet", bias=bias))
     model.save_pretrained(tmp_path / "adapter")
     main(["to-lora", str(tmp_path / "adapter"), str(tmp_path / "lora"), "--base", str(PIPELINE)])
     assert "layers, for PeftModel.from_pretrained (" in capsys.readouterr().out

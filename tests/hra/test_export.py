@@ -6,7 +6,7 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
-from sidebyside import adapt, close, layer
+from sidebyside import BIASES, adapt, close, layer
 from torch import nn
 
 import hra
@@ -19,8 +19,7 @@ from hra.reflections import compact
         {},
         {"apply_GS": True},
         {"r": 3},
-        {"bias": "hra_only"},
-        {"bias": "all"},
+        *({"bias": bias} for bias in BIASES),
         {"target_modules": ["conv", "first"], "modules_to_save": ["second"]},
         {"target_modules": ".*(first|second)"},
     ],

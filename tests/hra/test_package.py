@@ -108,6 +108,12 @@ def test_the_metadata_is_the_library_s(metadata):
     assert not re.findall(r"\]\((?!https://)[^)]*\)", metadata.description)  # a package index has no other files
 
 
+def test_the_oldest_tested_versions_are_the_oldest_allowed(metadata):
+    tested = dict(line.split("==") for line in (ROOT / "envs/oldest.txt").read_text().split())
+    allowed = {one.name: str(one.specifier) for one in metadata.requires_dist if one.specifier and not one.marker}
+    assert allowed == {name: f">={version.removesuffix('.0')}" for name, version in tested.items()}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("readme", ["README.md", "hra/README.md"])
 def test_the_example_runs_from_the_wheel_with_its_dependencies_only(python, tmp_path, readme):

@@ -11,7 +11,7 @@ import torch
 from peft import HRAConfig, HRAModel, PeftModel, get_peft_model, inject_adapter_in_model
 from peft.tuners.hra.layer import HRALayer as PeftHRALayer
 from safetensors.torch import load_file
-from sidebyside import TARGETS, adapt, close
+from sidebyside import BIASES, TARGETS, adapt, close
 from torch import nn
 
 import hra
@@ -23,8 +23,7 @@ CONFIGS = {
     "odd": {"r": 3},
     "infinite": {"apply_GS": True},
     "one": {"r": 1},
-    "bias": {"bias": "hra_only"},
-    "all biases": {"bias": "all", "target_modules": ["first"]},
+    **{f"bias {bias}": {"bias": bias} for bias in BIASES},
     "some layers": {"target_modules": ["conv", "first"], "modules_to_save": ["second"]},
 }
 
@@ -191,9 +190,10 @@ def test_adapter_names_that_cannot_be_followed_are_an_error(net, images, names, 
 # Files
 
 
-def test_file_has_PEFTs_names_shapes_and_dtypes(net, tmp_path):
+@pytest.mark.parametrize("bias", ["none", *BIASES])
+def test_file_has_PEFTs_names_shapes_and_dtypes(net, tmp_path, bias):
     for stock in (False, True):
-        adapt(net, stock, bias="hra_only").save_pretrained(tmp_path / str(stock))
+        adapt(net, stock, bias=bias).save_pretrained(tmp_path / str(stock))
     ours, theirs = (load_file(tmp_path / f"{s}/adapter_model.safetensors") for s in (False, True))
     assert {k: (v.shape, v.dtype) for k, v in ours.items()} == {k: (v.shape, v.dtype) for k, v in theirs.items()}
     assert ours["base_model.model.conv.hra_u"].shape == (27, 4)
@@ -203,6 +203,12 @@ def test_file_has_PEFTs_names_shapes_and_dtypes(net, tmp_path):
     for config in configs:
         config["target_modules"].sort()
     assert configs[0] == configs[1]
+
+
+def test_a_PEFT_that_would_not_save_trained_biases_is_refused(net, monkeypatch):
+    monkeypatch.setattr("hra.tuner.SAVES_BIASES", False)
+    with pytest.raises(ValueError, match=r"bias='all': expected PEFT 0\.21 or newer, found .* Upgrade PEFT"):
+        adapt(net, bias="all")
 
 
 @pytest.mark.parametrize("low_cpu_mem_usage", [False, True])

@@ -40,7 +40,7 @@ class Math(Task):
     @classmethod
     def example(cls, line: dict, row: dict, dataset: dict) -> dict[str, str]:
         graded = {name: "correct" if line[name]["right"] else "incorrect" for name in dataset["metrics"]}
-        return {"prompt": line["prompt"], "response": line["output"], "reference": line["gold"]} | graded
+        return {"prompt": line["prompt"], "response": line["output"], "correct answer": line["gold"]} | graded
 
     def resources(self, rule: str, stage: str) -> dict:
         if rule == "evaluate_harness":

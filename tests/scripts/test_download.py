@@ -139,6 +139,18 @@ def test_a_file_of_unknown_kind_names_those_that_are_known(toy):
         toy(splits={"train": ["train.txt"]}, read=None)
 
 
+def test_an_error_names_the_users_folder(toy, tmp_path):
+    with pytest.raises(JobError) as problem:
+        toy(label="gold")
+    assert str(problem.value).endswith(f" The files are in {tmp_path}/raw.") and ".download" not in str(problem.value)
+    (tmp_path / "mug").mkdir()
+    (tmp_path / "mug/1.png").write_text("no image")
+    source = {"kind": "local", "path": "mug"}
+    with pytest.raises(JobError) as problem:
+        run(tmp_path / "mug.manifest.json", source, {"resolution": 8}, local_root=tmp_path)
+    assert f"{tmp_path}/mug/1.png" in str(problem.value) and ".download" not in str(problem.value)
+
+
 def test_a_stated_separator_wins_over_the_suffix(tmp_path):
     (tmp_path / "mine.csv").write_text("label;question\n1;a, b\n")
     entry = {"columns": ["question"], "label": "label", "labels": ["bad", "good"], "read": {"sep": ";"}}

@@ -29,11 +29,31 @@ MODEL_FILES = {".json", ".txt", ".model", ".safetensors", ".bin", ".pth", ".tar"
 
 
 def main(job: dict) -> None:
+    try:
+        make(job)
+    except JobError as problem:
+        raise JobError(in_place(str(problem), job)) from problem
+
+
+def in_place(text: str, job: dict) -> str:
+    """Name the user's folder in an error about the files of a local source, which are links in a staging folder."""
+    source, local_root = job["params"]["source"], job["params"].get("local_root") or "."
+    if source["kind"] != "local" or not (place := sources.local_path(source, local_root)).is_dir():
+        return text
+    text = text.replace(str(staging_of(Path(job["output"]["manifest"]), source) / "raw"), str(place))
+    return text if str(place) in text else f"{text} The files are in {place}."
+
+
+def staging_of(manifest: Path, source: dict) -> Path:
+    digest = hashlib.sha256(json.dumps(source, sort_keys=True).encode()).hexdigest()[:12]
+    return manifest.with_name(f".{folder_of(manifest).name}.{digest}.download")
+
+
+def make(job: dict) -> None:
     params, manifest = job["params"], Path(job["output"]["manifest"])
     name, source, dataset = params["name"], params["source"], params.get("dataset")
     folder = folder_of(manifest)
-    digest = hashlib.sha256(json.dumps(source, sort_keys=True).encode()).hexdigest()[:12]
-    staging = manifest.with_name(f".{folder.name}.{digest}.download")
+    staging = staging_of(manifest, source)
     raw, converted = staging / "raw", staging / "converted"
 
     print(f"{name}: {source['kind']} source, to {folder}", file=sys.stderr)

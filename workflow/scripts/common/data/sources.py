@@ -225,15 +225,18 @@ def link_local(source: dict, folder: Path, local_root: str, wanted: Callable[[st
 
 def local_folder(source: dict, local_root: str) -> Path:
     """Return the folder of a local source; raise JobError if there is none."""
-    # ./…: a path inside the project, independent of local_root
-    root = "." if source["path"].startswith("./") else local_root
-    place = (Path(root).expanduser() / source["path"]).resolve()
+    place = local_path(source, local_root)
     if not place.is_dir():
         raise JobError(
             f"expected a folder at {place}, found none (path {source['path']!r} under local_root {local_root!r}). "
             "Correct one of them."
         )
     return place
+
+
+def local_path(source: dict, local_root: str) -> Path:
+    root = "." if source["path"].startswith("./") else local_root  # ./…: independent of local_root
+    return (Path(root).expanduser() / source["path"]).resolve()
 
 
 def inside(folder: Path, name: str) -> Path:

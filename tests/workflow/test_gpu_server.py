@@ -44,7 +44,7 @@ def test_every_gpu_has_as_many_jobs_at_a_time_as_share_it(fresh, tmp_path, monke
     monkeypatch.setenv("PATH", f"{smi.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("HRA_GPU_LOCKS", str(tmp_path / "locks"))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    project.change("small.yaml", "gpu: 0", f"gpu: 1, runs_per_gpu: {runs_per_gpu}")
+    project.change("small.yaml", "gpu: 0, threads", f"gpu: 1, runs_per_gpu: {runs_per_gpu}, threads")
     target = [f"results/glue/cola/{run}/r8/seed{seed}/train.json" for run in ("lora", "hra") for seed in (0, 1)]
     command = ("--profile", "profiles/gpu-server", "--cores", "4", "--configfile", "small.yaml")
     project.snakemake(*command, "--", *target)

@@ -66,6 +66,7 @@ def next_steps(path: Path) -> list[tuple[str, Path]]:
     task, figures = path.stem.removeprefix("table_"), path.parent / "figures"
     places = [("this table", path), ("this table with its notes", path.with_suffix(".md"))]
     places.append(("all runs, with provenance", path.with_name(f"runs_{task}.csv")))
+    places.append(("differences between runs, with intervals", path.with_name(f"compare_{task}.csv")))
     if len({setting for setting in read_csv(path).get("setting", []) if "λ=" in setting}) > 1:
         places.append(("figure: score over λ", figures / f"{task}_lambda.png"))
     places.append(("figure: score over parameters", figures / f"{task}_parameters.png"))

@@ -207,6 +207,7 @@ def table_job(folder: Path, expected: list[dict], published: Path | None = None)
             "selections": ["best_on_dev", "last"],
             "rows": [{"run": run, "label": LABELS[run]} for run in runs],
             "seeds_expected": seeds,
+            "trained": runs,
         },
         "log": "",
     }

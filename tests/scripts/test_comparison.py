@@ -186,7 +186,12 @@ def test_every_pair_and_the_best_in_bold(tmp_path):
     text = (tmp_path / "table_glue.md").read_text()
     lines = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("|")}
     assert "**" in lines["HRA r=8, λ=0"] and "**" in lines["LoRA r=8"] and "**" not in lines["Head alone"]
-    assert "**Bold**: the best of our runs" in text
+    assert "**Bold**: the best of our trained runs" in text
+    job = factories.table_job(tmp_path, expected)
+    job["params"]["trained"].remove("hra/r8")  # as real images, the best by definition
+    table.main(job)
+    lines = [line for line in (tmp_path / "table_glue.md").read_text().splitlines() if "**9" in line]
+    assert lines and all("LoRA" in line for line in lines)
 
 
 def test_predictions_that_are_not_those_of_the_run_table_are_refused(tmp_path):

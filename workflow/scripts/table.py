@@ -131,14 +131,14 @@ def build(runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataF
 
 
 def best_cells(table: pd.DataFrame, differences: pd.DataFrame, params: dict) -> set[tuple[str, str, str]]:
-    """List (selection, run, column) of the best value of each column and of those not distinguishable from it."""
+    """List (selection, run, column) of the best value of a trained run per column, and of those not distinguishable."""
     lower = {column["name"] for column in params["columns"] if column.get("better") == "lower"}
     found = set()
     for (name, selection), pairs in differences.groupby(["column", "selection"]):
         means = {
             run: float(value)
             for _, (run, chosen, value) in table[["run", "selection", name]].iterrows()
-            if run and value and chosen == selection
+            if run in params["trained"] and value and chosen == selection
         }
         compared = {run for pair in pairs[["run_a", "run_b"]].to_numpy() for run in pair}
         p = {frozenset((a, b)): float(one) for a, b, one in pairs[["run_a", "run_b", "p_holm"]].to_numpy()}
@@ -207,8 +207,8 @@ def notes(table: pd.DataFrame, runs: pd.DataFrame, published: pd.DataFrame, para
     ]
     if compared:
         lines.append(
-            "**Bold**: the best of our runs, and those whose difference to it is not significant at 5 % (bootstrap "
-            "over seeds and items, Holm's correction for the pairs of a column). "
+            "**Bold**: the best of our trained runs, and those whose difference to it is not significant at 5 % "
+            "(bootstrap over seeds and items, Holm's correction for the pairs of a column). "
             f"`compare_{params['task']}.csv` has every pair with its 95 % interval. With one seed, an interval is that "
             "of the items alone. A metric that is not computed from items (FID, mIoU) has no bold value."
         )

@@ -86,9 +86,7 @@ rule table:
         selections=lambda wc: list(TASKS[wc.task].selections),
         rows=lambda wc: grid.table_rows(config, wc.task),
         seeds_expected=lambda wc: grid.seeds_expected(config, wc.task),
-        trained=lambda wc: [
-            row["run"] for row in grid.table_rows(config, wc.task) if TASKS[wc.task].trains(row["run"])
-        ],
+        trained=lambda wc: [row["run"] for row in grid.table_rows(config, wc.task) if TASKS[wc.task].trains(row["run"])],
         never_marked=lambda wc: TASKS[wc.task].without_answer_marker(),
     script:
         "../workflow/scripts/table.py"

@@ -91,6 +91,7 @@ def test_ddp_trains_as_one_process(tmp_path, config):
         assert torch.equal(weight, second["weights"][name])
 
 
+@pytest.mark.slow
 def test_adapter_saved_in_ddp_loads_in_stock_PEFT(tmp_path):
     on_two_ranks(train_in_ddp, tmp_path, tmp_path, {})
     model, x, y = problem()

@@ -77,6 +77,7 @@ def test_a_picture_is_ddim_with_guidance_and_the_hint_in_both_branches(trained, 
 
 
 @pytest.mark.parametrize("kind", ["hra", "controlnet"])
+@pytest.mark.slow
 def test_any_number_of_shards_gives_the_same_pictures(trained, kind):
     run = trained[kind]
     one, two, five = (run.drawn(of) for of in (1, 2, 5))

@@ -112,6 +112,7 @@ def test_the_base_model_is_counted_but_not_loaded(make_math_run, monkeypatch):
     assert record["adapter_parameters"] == record["trainable_parameters"] == 0
 
 
+@pytest.mark.slow
 def test_the_losses_of_accumulated_steps_are_one_mean_over_tokens(make_math_run):
     """Responses of unequal length: a mean of the steps' means would weigh short ones too much."""
     settings = {"group_by_length": False, "epochs": 1}
@@ -125,6 +126,7 @@ def test_the_losses_of_accumulated_steps_are_one_mean_over_tokens(make_math_run)
     assert one[0] - none[0] == pytest.approx(0.1 * penalty, rel=1e-3) and penalty > 4
 
 
+@pytest.mark.slow
 def test_adalora_allocates_its_ranks_and_its_regulariser_counts_once_a_step(make_math_run):
     losses = {}
     peft = {"init_r": 4, "target_r": 2, "deltaT": 1, "orth_reg_weight": 0.1}
@@ -150,6 +152,7 @@ def start_of(run):
     return adapters.start_training(base, run.method, [], run.folder / "augmented", 10)
 
 
+@pytest.mark.slow
 def test_pissa_is_saved_as_a_lora_on_the_base_as_it_came(make_math_run):
     for kind in ("pissa", "pissa_niter_16"):
         run = make_math_run(math_method("lora", {"r": 4, "lora_alpha": 4, "init_lora_weights": kind}), kind)

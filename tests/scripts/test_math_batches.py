@@ -16,6 +16,7 @@ from saved_states import stop_after
 from sums import math_method, train
 
 
+@pytest.mark.slow
 def test_gradient_checkpointing_changes_no_number_and_the_estimate_no_bit(make_math_run):
     jobs = [
         make_math_run(math_method("hra"), name, gradient_checkpointing=name == "on", epochs=1).train
@@ -111,6 +112,7 @@ def test_batches_have_similar_lengths_in_random_order():
     assert abs(statistics.correlation(means[:-1], means[1:])) < 0.1
 
 
+@pytest.mark.slow
 def test_batches_of_similar_length_resume_exactly(make_math_run):
     """Stopped inside the first, and inside the second of two epochs of eight steps."""
     settings = {"group_by_length": "shuffled", "gradient_accumulation": 2}

@@ -17,6 +17,7 @@ def test_values_come_back_and_the_process_stays():
     assert process != os.getpid() and sandbox.call("os:getpid") == process
 
 
+@pytest.mark.slow
 def test_a_call_that_stays_in_c_code_is_ended_and_the_next_one_works(monkeypatch):
     monkeypatch.setattr(sandbox, "SECONDS", 1)
     started = time.process_time()

@@ -47,6 +47,7 @@ def test_the_readme_commands_work_as_typed(fresh):
         assert f"{rule} {jobs}" in " ".join(output.split())
 
 
+@pytest.mark.slow
 def test_a_report_covers_the_tables_that_exist_and_trains_nothing(finished, fresh):
     # The finished project has math's retention table, but not its main one, and no figures.
     assert set(finished.plan("results/report.html")) == {"figures", "report"}

@@ -200,6 +200,7 @@ def test_the_work_of_a_job():
         assert gpu_hours.stated(TASKS, job) == seconds
 
 
+@pytest.mark.slow
 def test_a_dry_run_ends_with_what_its_tables_cost(fresh, done):
     output = fresh.snakemake("-n", "-q", "rules", "--", TABLE, "results/table_retention.csv")
     printed = output.partition("does not reflect the order of execution.\n")[2].splitlines()

@@ -86,27 +86,6 @@ rule trivial:
     {action}
 """
 SCORED = 128  # images
-SCORE = f"""
-import sys, time
-sys.path.insert(0, {str(ROOT / "workflow/scripts")!r})
-import numpy, torch, transformers
-from PIL import Image
-from common.data import images
-from common.evaluators.image_features import Dino
-
-transformers.ViTModel(transformers.ViTConfig(hidden_size=384, num_attention_heads=6, intermediate_size=1536)
-    ).save_pretrained("model")
-transformers.ViTImageProcessor().save_pretrained("model")
-pixels = numpy.random.default_rng(0).integers(0, 256, (16, 16, 3), numpy.uint8)
-keys = [f"image{{index:03d}}" for index in range({SCORED})]
-drawn = Image.fromarray(pixels).resize((512, 512))
-images.pack("images.tar", [images.Picture(key, images.to_png(drawn, 1), {{}}) for key in keys])
-scorer = Dino({{}}, "model", "cuda" if torch.cuda.is_available() else "cpu")
-scorer.batch = int(sys.argv[1])
-started = time.perf_counter(), time.process_time()
-scorer.images(images.Archive("images.tar", keys))
-print(time.perf_counter() - started[0], time.process_time() - started[1], file=open("seconds", "w"))
-"""
 SCRIPTS = [
     "collect_runs", "table", "table_retention", "table_compute", "figures", "gather_outputs", "evaluate_math",
     "print_table", "status", "download", "augment", "train_glue", "train_math", "evaluate_glue", "generate_math",
@@ -252,10 +231,10 @@ def evaluate(folder: Path) -> Iterator[dict]:
 
     On the GPU if there is one. An image is read, decoded, resized and scored.
     """
-    program = Path(folder, "score.py")
-    program.write_text(SCORE)
+    path = os.pathsep.join(str(ROOT / name) for name in ("", "workflow/scripts"))
     for batch in (1, 32):
-        run([sys.executable, str(program), str(batch)], folder)
+        program = [sys.executable, "-m", "benchmarks.scoring", str(SCORED), str(batch)]
+        run(["env", f"PYTHONPATH={path}", *program], folder)
         wall, cpu = map(float, (folder / "seconds").read_text().split())
         case = f"{batch} at a time, {SCORED / wall:.1f} per second"
         yield row(f"{SCORED} images scored", case, (wall, cpu))

@@ -12,7 +12,7 @@ import torch
 from peft.tuners.hra.layer import HRALayer
 from torch import nn
 
-from .reflections import compact, exact
+from .reflections import compact
 
 SMALLEST = 1e-6  # radians from 180°, below which the plane of a rotation is rounding noise
 
@@ -25,12 +25,14 @@ def power(U: torch.Tensor, t: float) -> torch.Tensor:
     eigenvalues -i tan(θ/2). Each pair ±θ is a plane, which two reflections turn by twice the angle between their
     vectors. With an odd number of columns, the last one is zero.
 
-    U: (n, r). Returns (n, r) in U's dtype, float64 inside. Raises ValueError if H has the eigenvalue -1 (an odd number
-    of reflections, or an angle of 180°): it has no real power, or no unique one.
+    U: (n, r). Returns (n, r) in U's dtype, computed in float64. Raises ValueError if t is not finite, or if H has the
+    eigenvalue -1 (an odd number of reflections, or an angle of 180°): it has no real power, or no unique one.
     """
+    if not math.isfinite(t):
+        raise ValueError(f"expected a finite strength, found {t}")
     if t == 1:
         return U.clone()
-    W = exact(U)
+    W = U.cpu().double()  # MPS has neither float64 nor complex eigenvalues
     V, B = compact(W)
     Q = torch.linalg.qr(W).Q
     eye = torch.eye(Q.shape[1], dtype=Q.dtype, device=Q.device)
@@ -54,7 +56,7 @@ def power(U: torch.Tensor, t: float) -> torch.Tensor:
     pairs = torch.stack([half.cos() * p - half.sin() * q, p], dim=-1)  # (k, planes, 2)
     new = torch.zeros_like(W)
     new[:, : 2 * planes] = Q @ pairs.flatten(1)
-    return new.to(U.dtype)
+    return new.to(U)
 
 
 @torch.no_grad()

@@ -118,3 +118,12 @@ def make_subject_run(tmp_path, tiny_subject):
 
     yield make
     AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture
+def fresh_accelerator():
+    """Forget the state of accelerate, which has one per process, after a test that trains in this process."""
+    from accelerate.state import AcceleratorState
+
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)

@@ -101,6 +101,12 @@ def test_without_a_unique_real_power_it_is_refused(U):
         power(U, 0.5)
 
 
+@pytest.mark.parametrize("t", [math.nan, math.inf])
+def test_a_strength_that_is_no_number_is_refused(t):
+    with pytest.raises(ValueError, match="finite strength"):
+        power(chain(10, 4, 0, 0.3), t)
+
+
 class Model(nn.Module):
     def __init__(self):
         super().__init__()

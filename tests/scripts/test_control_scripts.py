@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -26,16 +25,12 @@ from control_jobs import EVALUATORS, KINDS, ROWS, Run, draw, entry, prepared
 from controlled import MODEL, SIDE, unet_method
 from saved_states import check_same, stop_after
 
+pytestmark = pytest.mark.usefixtures("fresh_accelerator")
+
 
 @pytest.fixture(scope="module")
 def resources(tmp_path_factory) -> dict[str, str]:
     return prepared(tmp_path_factory.mktemp("resources"))
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerator():
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def test_a_state_of_another_rate_or_other_hints_is_set_aside(resources, tmp_path):

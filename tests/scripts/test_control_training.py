@@ -9,7 +9,6 @@ import sys
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 
 from common.core.errors import JobError
@@ -21,11 +20,7 @@ from common.training import interruption
 from controlled import MODEL, SIDE, Run, hints, inputs, rows, unet_method
 from support import ROOT
 
-
-@pytest.fixture(autouse=True)
-def fresh_accelerator():
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
+pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import numpy
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from diffusers import AutoencoderKL
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -27,16 +26,12 @@ from controlled import MODEL, SIDE, unet_method
 from saved_states import check_same, stop_after
 from support import downloaded
 
+pytestmark = pytest.mark.usefixtures("fresh_accelerator")
+
 
 @pytest.fixture(scope="module")
 def resources(tmp_path_factory) -> dict[str, str]:
     return prepared(tmp_path_factory.mktemp("resources"))
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerator():
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import cluster as slurm
-from fault_injection import FaultInjection
+from fault_injection import FaultInjection, inject
 from grid import SECONDS, TABLES, new_project
 from project import Project
 from support import require
@@ -53,13 +53,5 @@ def cluster():
 @pytest.fixture(scope="session")
 def faulty(cluster, tmp_path_factory):
     """Build the same tables with the README's command on the cluster, with faults injected into the jobs."""
-    faults = tmp_path_factory.mktemp("faults")
-    injection = FaultInjection(tmp_path_factory.mktemp("faulty") / "project", faults, cluster)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).with_name("faults")))
-        patch.setenv("HRA_FAULTS", str(faults))
-        try:
-            injection.run()
-        finally:
-            injection.kill()  # so that it does not continue after a failure
-    return injection
+    folder, faults = tmp_path_factory.mktemp("faulty") / "project", tmp_path_factory.mktemp("faults")
+    return inject(FaultInjection, folder, faults, cluster)

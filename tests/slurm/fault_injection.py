@@ -6,6 +6,8 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 from grid import COMMAND, PROGRAM, QUICK, SECONDS, TABLES, new_project, processes
 
 FAULTS = {
@@ -124,3 +126,16 @@ class FaultInjection:
         self.start()
         self.wait(lambda: self.head.poll() is not None, "end of Snakemake")
         assert self.head.returncode == 0, f"{self.output}\n{self.slurm.state()}"
+
+
+def inject(kind: type[FaultInjection], folder: Path, faults: Path, slurm) -> FaultInjection:
+    """Run a grid on the cluster with faults injected into its jobs; nothing of it is left running."""
+    injection = kind(folder, faults, slurm)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).with_name("faults")))
+        patch.setenv("HRA_FAULTS", str(faults))
+        try:
+            injection.run()
+        finally:
+            injection.kill()  # so that it does not continue after a failure
+    return injection

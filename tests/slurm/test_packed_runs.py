@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fault_injection import FaultInjection
+from fault_injection import FaultInjection, inject
 
 RUNS = ("lora/r8", "hra/r8", "bitfit/all", "head/linear")
 PACKED = """
@@ -59,16 +59,8 @@ class PackedFaults(FaultInjection):
 
 @pytest.fixture(scope="module")
 def packed(cluster, tmp_path_factory):
-    faults = tmp_path_factory.mktemp("faults")
-    injection = PackedFaults(tmp_path_factory.mktemp("packed") / "project", faults, cluster)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).with_name("faults")))
-        patch.setenv("HRA_FAULTS", str(faults))
-        try:
-            injection.run()
-        finally:
-            injection.kill()
-    return injection
+    folder, faults = tmp_path_factory.mktemp("packed") / "project", tmp_path_factory.mktemp("faults")
+    return inject(PackedFaults, folder, faults, cluster)
 
 
 def record(project, run: str) -> dict:

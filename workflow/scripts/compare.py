@@ -19,16 +19,13 @@ from common.report import comparison, run_statistics
 COLUMNS = ["column", "selection", "run_a", "run_b", "difference", "low", "high", "p", "p_holm", "n_items", "n_seeds"]
 
 
-def read(evaluations: list[dict], wanted: set[tuple[str, str]]) -> dict[tuple[str, str], list[tuple]]:
-    """Read the predictions of every run and seed, by dataset and benchmark."""
-    found: dict[tuple[str, str], list[tuple]] = {key: [] for key in wanted}
-    for one in evaluations:
-        if (one["dataset"], one["benchmark"]) in found:
-            run = f"{one['method']}/{one['variant']}"
-            found[one["dataset"], one["benchmark"]].append(
-                (run, one["seed"], one["path"], predictions.read(one["path"]))
-            )
-    return found
+def read(evaluations: list[dict], dataset: str, benchmark: str) -> list[tuple]:
+    """Read the predictions of every run and seed on a benchmark."""
+    return [
+        (f"{one['method']}/{one['variant']}", one["seed"], one["path"], predictions.read(one["path"]))
+        for one in evaluations
+        if (one["dataset"], one["benchmark"]) == (dataset, benchmark)
+    ]
 
 
 def differences(evaluated: list[tuple], runs: pd.DataFrame, column: dict, selection: str, params: dict) -> dict | None:
@@ -49,27 +46,33 @@ def differences(evaluated: list[tuple], runs: pd.DataFrame, column: dict, select
                 f"{path}: expected {metric} = {stated[run, seed]:.4g} as in the run table, found {value:.4g}. Delete "
                 "the file and the metrics.json beside it, and run again."
             )
-    return comparison.differences(comparison.estimate(scored, task.statistic(metric))) if scored else None
+    try:
+        return comparison.differences(comparison.estimate(scored, task.statistic(metric))) if scored else None
+    except ValueError as problem:
+        raise JobError(
+            f"{column['dataset']}, {column['benchmark']}, {metric}: {problem}. Delete the metrics.json of the runs "
+            "with another number, and run again."
+        ) from problem
 
 
 def build(runs: pd.DataFrame, params: dict) -> pd.DataFrame:
     columns, scale = params["columns"], params["scale"]
     single, averages = run_statistics.expand_columns(columns, params["averages"])
     factors = {column["name"]: column.get("scale", scale) for column in columns}
-    evaluated = read(params["evaluations"], {(column["dataset"], column["benchmark"]) for column in single})
+    found: dict[str, dict] = {selection: {} for selection in params["selections"]}
+    for dataset, benchmark in dict.fromkeys((column["dataset"], column["benchmark"]) for column in single):
+        evaluated = read(params["evaluations"], dataset, benchmark)  # one benchmark at a time: QQP has 40,430 items
+        for column in single:
+            if (column["dataset"], column["benchmark"]) == (dataset, benchmark):
+                for selection, by_column in found.items():
+                    by_column[column["name"]] = differences(evaluated, runs, column, selection, params)
     rows = []
-    for selection in params["selections"]:
-        found = {
-            column["name"]: differences(
-                evaluated[column["dataset"], column["benchmark"]], runs, column, selection, params
-            )
-            for column in single
-        }
+    for selection, by_column in found.items():
         for name, members in averages.items():
-            parts = [found[member] for member in members]
-            found[name] = comparison.average(parts) if all(parts) else None
+            parts = [by_column[member] for member in members]
+            by_column[name] = comparison.average(parts) if all(parts) else None
         for name in [*factors, *params["averages"]]:
-            pairs = list((found.get(name) or {}).items())
+            pairs = list((by_column.get(name) or {}).items())
             factor = factors.get(name, scale)
             adjusted = comparison.holm([one.p for _, one in pairs])
             for ((first, second), one), p in zip(pairs, adjusted, strict=True):

@@ -6,9 +6,10 @@ Plain Python on plain dicts: imported by the Snakefile on login nodes, so no tor
 from common.core import grid
 from common.core.errors import one_of
 from common.evaluators import registry
-from common.tasks.base import Task, generated, rows, scratch
+from common.tasks.base import Task, generated, scratch
 from common.tasks.control import hint_source
 from common.tasks.control.items import BENCHMARK
+from common.tasks.costs import rows
 
 HINT_BYTES = 0.1  # per pixel: edges as PNG; segmentation maps and landmarks take less
 LATENT_BYTES = 0.5  # per pixel: with Stable Diffusion's VAE, 2 × 4 channels in float32 per 8 × 8 pixels

@@ -5,6 +5,8 @@
 # Steps: runs, compare, table, figures; sheet is a template that matches nothing itself: rules/tasks/{task}.smk uses it with
 #      `use rule sheet as sheet_{task}` and adds images and caption. Its paths are relative to that file.
 
+from common.report import colours
+
 
 localrules:
     runs,
@@ -127,6 +129,7 @@ rule figures:
         parameters=lambda wc: config["tasks"][wc.task]["figures"]["parameters"],
         lambdas=lambda wc: methods.lambdas(config, wc.task),
         labels=lambda wc: {row["run"]: row["label"] for row in grid.table_rows(config, wc.task)},
+        colours=colours.of_methods(config),
     script:
         "../workflow/scripts/figures.py"
 

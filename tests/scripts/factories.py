@@ -5,6 +5,8 @@ import json
 import random
 from pathlib import Path
 
+from common.methods import METHODS
+
 METRICS = {
     "mnli": ["accuracy"],
     "sst2": ["accuracy"],
@@ -51,6 +53,7 @@ LABELS = {
 PARAMETERS = {"full": 184_000_000, "head": 0, "bitfit": 102_000, "lora": 1_327_104, "adalora": 1_990_000}
 PARAMETERS |= {"oft": 790_000, "boft": 750_000, "hra": 663_552}
 LAMBDAS = {"hra/r8": 0, "hra/r8-lambda1e-6": 1e-6, "hra/r8-lambda1e-5": 1e-5, "hra/r8-inf": "inf"}
+COLOURS = {method: METHODS[method].colour for method in PARAMETERS}
 
 
 COMPARED = ["column", "selection", "run_a", "run_b", "p_holm"]  # what table.py reads of compare.py's output
@@ -233,6 +236,7 @@ def figures_job(folder: Path, expected: list[dict], records: list[str], publishe
             "lambda": ["MRPC (acc/F1 mean)" if "MRPC (acc/F1 mean)" in names else names[0]],
             "lambdas": {run: {"lambda": value, "series": "r=8"} for run, value in LAMBDAS.items() if run in labels},
             "labels": labels,
+            "colours": COLOURS,
         },
         "log": "",
     }

@@ -13,8 +13,10 @@ from matplotlib.figure import Figure
 import collect_runs
 import factories
 import figures
-from common.report import run_statistics
+from common.methods import METHODS
+from common.report import colours, run_statistics
 from common.report.plot_style import styles
+from support import paper_config
 
 PUBLISHED = Path(__file__).parents[2] / "config" / "published" / "glue.csv"
 EVERY = [(dataset, run, seed) for run in factories.LABELS for dataset in factories.METRICS for seed in (0, 1)]
@@ -124,7 +126,7 @@ def test_what_lies_far_outside_is_said_on_its_side():
     labels, axes = {run: run.upper() for run in values}, Figure().subplots()
     published = pd.read_csv(PUBLISHED, dtype=str).iloc[:0]
     params = {"labels": labels, "columns": [], "averages": {}}
-    handles = figures.parameters_panel(axes, "score", ours, published, params, styles(list(labels)))
+    handles = figures.parameters_panel(axes, "score", ours, published, params, styles(list(labels), {}))
     above, below = (text.get_text() for text in axes.texts)
     assert above == "TOP: 50, above ↑" and below == "A: -50, below ↓\nB: -60, below ↓"
     assert [handle.get_label() for handle in handles] == ["LORA/R8", "HRA/R8", "NEAR"]
@@ -132,12 +134,23 @@ def test_what_lies_far_outside_is_said_on_its_side():
 
 
 def test_one_colour_per_method_and_its_variants_told_apart():
-    style = styles([*factories.LABELS, "new/a"])
+    style = styles([*factories.LABELS, "new/a"], factories.COLOURS)
     hra = [style[run] for run in factories.LAMBDAS]
     assert len({look["color"] for look in hra}) == 1
     assert len({(look["marker"], look["linestyle"]) for look in hra}) == len(hra)
     methods = {run.split("/")[0]: look["color"] for run, look in style.items()}
     assert len(set(methods.values())) == len(methods)
+
+
+def test_a_method_has_the_same_colour_in_every_task_and_no_other_has_it():
+    before = colours.of_methods(paper_config())
+    added = paper_config()
+    runs = ["dora/r8", "rslora/r8", "vera/r256", "loraplus/r8"]
+    added["tasks"]["glue"]["grid"].append({"runs": runs, "datasets": ["cola"], "seeds": [0]})
+    after = colours.of_methods(added)
+    assert before.items() <= after.items() and after["lora"] == METHODS["lora"].colour
+    assert set(after) - set(before) == {run.split("/")[0] for run in runs}
+    assert len(set(after.values())) == len(after)
 
 
 def test_curves_are_percent_of_the_score():

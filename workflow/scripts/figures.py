@@ -17,7 +17,7 @@ from common import tasks
 from common.core import files
 from common.core.job import as_list, start
 from common.report import run_statistics
-from common.report.plot_style import SETTINGS, SMALL, colour, remark, save, say, styles
+from common.report.plot_style import SETTINGS, SMALL, remark, save, say, styles
 from common.report.run_statistics import readable, scale_free
 
 METRICS = {
@@ -44,7 +44,7 @@ def chosen(statistics: pd.DataFrame, column: str, selection: str) -> pd.DataFram
 def parameters_figure(runs: pd.DataFrame, statistics: pd.DataFrame, published: pd.DataFrame, params: dict) -> Figure:
     """Plot adapter parameters, on a logarithmic axis, against each column or average of the config."""
     names, labels = params["parameters"], params["labels"]
-    style = styles(list(dict.fromkeys([*labels, *published["run"][published["run"] != ""]])))
+    style = styles(list(dict.fromkeys([*labels, *published["run"][published["run"] != ""]])), params["colours"])
     figure = Figure(figsize=(4.5 + 4.5 * len(names), 5.2), layout="constrained")
     handles, notes = {}, {}
     for ax, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
@@ -199,7 +199,8 @@ def lambda_panel(
                 )
         part = ours[[series[run] == kind for run in ours.index]]
         if len(part):
-            look = {"color": colour(part.index[0]), "marker": mark, "markersize": 8, "linestyle": "", "capsize": 3}
+            own = params["colours"][part.index[0].split("/")[0]]
+            look = {"color": own, "marker": mark, "markersize": 8, "linestyle": "", "capsize": 3}
             x = at(part) - 0.12 * bool(len(bars) + len(rows)) - 0.08 * index
             ax.errorbar(x, part["mean"], part["std"], label=f"ours{suffix}, mean ± std over seeds", **look)
     if not (len(ours) + len(bars) + len(rows)):
@@ -222,7 +223,7 @@ def curves_figure(points: pd.DataFrame, params: dict) -> Figure:
     labels = params["labels"]
     titles = {column["dataset"]: scale_free(column["name"]) for column in reversed(params["columns"])}
     datasets = list(dict.fromkeys(column["dataset"] for column in params["columns"]))
-    style = styles(list(labels))
+    style = styles(list(labels), params["colours"])
     across = min(3, len(datasets))
     down = math.ceil(len(datasets) / across)
     height = 2.7 * down + (0.25 * math.ceil(len(labels) / 4) + 0.2 if across * down == len(datasets) else 0.2)

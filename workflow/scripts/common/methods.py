@@ -23,7 +23,7 @@ class Method:
     """Describe one kind of method. The defaults describe a method without an adapter, which trains only the head.
 
     tasks: the tasks that can run it; None: every task.
-    colour: in figures (the palette of Okabe and Ito); None: one of the spare colours.
+    colour: in figures (the palette of Okabe and Ito); None: a spare one (report/colours.py).
     trains: whether it trains at all. base: which of the base model's parameters it trains: all, biases or none.
     precision: of the base model in training, over the hyper-parameter; None: the hyper-parameter decides.
     real_images: the real images are evaluated instead of generated ones.
@@ -232,9 +232,9 @@ METHODS = {
     "full": Method(colour="#000000", base="all", precision="float32"),
     "bitfit": Method(tasks=("glue", "subject", "control"), colour="#009E73", base="biases"),
     "head": Method(tasks=("glue", "control"), colour="#999999"),  # control: the hint encoder
-    "controlnet": Method(tasks=("control",), controlnet=True),
-    "pretrained": Method(tasks=("math", "subject", "control"), trains=False),
-    "reference": Method(tasks=("subject", "control"), trains=False, real_images=True),
+    "controlnet": Method(tasks=("control",), colour="#6699CC", controlnet=True),
+    "pretrained": Method(tasks=("math", "subject", "control"), colour="#666666", trains=False),
+    "reference": Method(tasks=("subject", "control"), colour="#BBBBBB", trains=False, real_images=True),
 }
 
 

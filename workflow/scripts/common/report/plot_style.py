@@ -2,12 +2,11 @@
 
 from collections import defaultdict
 
+import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
-from common.methods import METHODS
-
-SPARE = ["#332288", "#882255", "#117733"]
 MARKERS = "osD^vPX"
 DASHES = ["-", "--", "-.", ":", (0, (8, 2)), (0, (4, 1, 1, 1, 1, 1)), (0, (3, 5))]
 SETTINGS = {
@@ -22,26 +21,43 @@ SETTINGS = {
 SMALL = 9
 
 
-def colour(run: str) -> str:
-    """Return the colour of `method/variant`: the kind's colour if the method is named after a kind."""
-    method = run.split("/")[0]
-    own = METHODS[method].colour if method in METHODS else None
-    return own or SPARE[sum(map(ord, method)) % len(SPARE)]
+def styles(runs: list[str], colours: dict[str, str]) -> dict[str, dict]:
+    """Assign colours per method, and markers and dashes by the variant's position within its method.
 
-
-def styles(runs: list[str]) -> dict[str, dict]:
-    """Assign colours per method, and markers and dashes by the variant's position within its method."""
+    colours: those of `colours.of_methods`; a method that only the paper has is grey.
+    """
     seen, result = defaultdict(int), {}
     for run in runs:
         method = run.split("/")[0]
         index = seen[method]
         seen[method] += 1
         result[run] = {
-            "color": colour(run),
+            "color": colours.get(method, "#666666"),
             "marker": MARKERS[index % len(MARKERS)],
             "linestyle": DASHES[index % len(DASHES)],
         }
     return result
+
+
+def dot(ax, x: float, y: float, label: str, look: dict, xerr: float | None = None, yerr: float | None = None) -> Line2D:
+    """Plot a marker with error bars, none where an error is None, NaN or 0; return its handle for a legend."""
+    errors = {name: error for name, error in (("xerr", xerr), ("yerr", yerr)) if error and not pd.isna(error)}
+    marker = {"color": look["color"], "marker": look["marker"], "linestyle": "", "markersize": 8}
+    ax.errorbar(x, y, **errors, elinewidth=1.2, **marker)
+    return Line2D([], [], label=label, **marker)
+
+
+def better(name: str, wanted: str, axis: str = "y") -> str:
+    """Append the direction of the better values, `lower` or `higher`, to the label of an axis."""
+    arrow = {("y", "higher"): "↑", ("y", "lower"): "↓", ("x", "higher"): "→", ("x", "lower"): "←"}[axis, wanted]
+    return f"{name} ({arrow} better)"
+
+
+def widen(ax, least: float) -> None:
+    """Extend the y axis on both sides to a span of at least `least`, so that it does not exaggerate a difference."""
+    low, high = ax.get_ylim()
+    if (room := least - (high - low)) > 0:
+        ax.set_ylim(low - room / 2, high + room / 2)
 
 
 def say(ax, text: str) -> None:

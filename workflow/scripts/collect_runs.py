@@ -13,7 +13,8 @@ import pandas as pd
 from common.core import files
 from common.core.errors import JobError
 from common.core.job import as_list, start
-from common.report.run_statistics import RUN, SELECTIONS
+from common.report.run_statistics import RUN
+from common.report.selections import TITLES
 
 SCHEMAS = Path(__file__).parents[1] / "schemas"
 FROM_RECORD = [
@@ -114,7 +115,7 @@ def rows_of(run: dict, record: dict | None, metrics: dict[tuple, dict]) -> list[
             continue
         common = {"n_items": evaluation["n_items"], "eval_seconds": evaluation["seconds"], "status": "ok"}
         common |= evaluation.get("generation", {})
-        for selection in SELECTIONS:
+        for selection in TITLES:
             chosen = evaluation["selections"].get(selection, {"step": None, "metrics": {}})
             common |= {"selection": selection, "step": chosen["step"]}
             rows += [base | common | {"metric": name} | value for name, value in chosen["metrics"].items()]

@@ -1,4 +1,4 @@
-"""Evaluate a run's last weights and those with the best dev score on one benchmark of a GLUE-format dataset.
+"""Evaluate a run's last weights and those with the best score in training on one benchmark of a GLUE-format dataset.
 
 If the training job has evaluated them (rule evaluate_glue_in_training), only take over its results.
 """
@@ -41,7 +41,7 @@ def evaluate(job: dict, record: dict, last: str | Path, best: str | Path) -> Non
     selections, scores = {}, {}
     for selection, weights, step in (
         ("last", last, record["steps"]),
-        ("best_on_dev", best, record["best_step"]),
+        ("best_on_held_out" if "held_out" in settings else "best_on_dev", best, record["best_step"]),
     ):
         if step == record["steps"] and selections:
             selections[selection], scores[selection] = selections["last"], scores["last"]

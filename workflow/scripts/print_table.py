@@ -18,6 +18,7 @@ from rich.text import Text
 
 from common import tasks
 from common.report.run_statistics import read_csv, readable
+from common.report.selections import TITLES
 
 LABEL_WIDTH, PARAMETERS_WIDTH = 14, 7
 
@@ -101,9 +102,7 @@ def show(path: Path, selection: str | None, console: Console) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("tables", type=Path, nargs="+", help="results/table_….csv")
-    parser.add_argument(
-        "--selection", choices=["best_on_dev", "best_on_test", "last"], help="default: the paper's rule for the task"
-    )
+    parser.add_argument("--selection", choices=list(TITLES), help="default: the paper's rule for the task")
     arguments = parser.parse_args()
     if missing := [path for path in arguments.tables if not path.exists()]:
         parser.error(f"{missing[0]} does not exist; make it: snakemake --cores 2 -- {missing[0]}")

@@ -12,15 +12,7 @@ from common.core import files
 from common.core.errors import JobError
 from common.core.job import start
 from common.report import comparison, markdown_text, run_statistics
-
-TITLES = {"best_on_dev": "Best on dev", "best_on_test": "Best epoch on test", "last": "Last step"}
-SELECTION_NOTES = {
-    "best_on_dev": "The evaluation during training with the best score on dev, the paper's rule. It selects and "
-    "reports on the same data, so it is optimistic.",
-    "best_on_test": "For each prompt the epoch with the highest sum of the metrics, each divided by its range over the "
-    "epochs: the official code's rule. It selects and reports on the same images, so it is optimistic.",
-    "last": "The model after the last step.",
-}
+from common.report.selections import NOTES, TITLES
 
 
 def layout(rows: list[dict], published: pd.DataFrame) -> list[dict]:
@@ -265,7 +257,7 @@ def markdown(
     best = best_cells(table, differences, params)
     for selection in params["selections"]:
         part = table[table["selection"] == selection]
-        parts.append(f"## {TITLES[selection]}\n\n{SELECTION_NOTES[selection]}\n")
+        parts.append(f"## {TITLES[selection]}\n\n{NOTES[selection]}\n")
         parts.append(markdown_table(part, names, params, best))
     parts.append(
         "## Notes\n\n" + "\n".join(f"- {line}" for line in notes(table, runs, published, params, bool(best))) + "\n"

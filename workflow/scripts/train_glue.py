@@ -1,7 +1,8 @@
 """Fine-tune one run on a GLUE-format dataset, starting at the initial adapter, with the transformers Trainer.
 
-Writes RUN/train.json (the record), RUN/last and RUN/best (the weights after the last step and at the best dev score),
-and evaluates both (common/core/early_evaluations.py).
+Writes RUN/train.json (the record), RUN/last and RUN/best (the weights after the last step and at the best score on dev,
+which is the first benchmark or a held-out share of the training data), and evaluates both
+(common/core/early_evaluations.py).
 Training checkpoints are in the scratch folder; a killed job resumes from the last one and ends with the same numbers.
 """
 
@@ -12,6 +13,7 @@ from pathlib import Path
 import evaluate_glue
 from common.core import early_evaluations, manifests, provenance
 from common.core.job import start
+from common.data import held_out
 from common.models import adapters, classifier
 from common.training import run_record
 
@@ -31,11 +33,16 @@ def main(job: dict) -> None:
 
     model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
     tokenizer = classifier.load_tokenizer(model_folder)
-    dev_split = next(iter(dataset["benchmarks"].values()))
-    train, dev = (
-        classifier.tokenized(data_folder, split, dataset["columns"], tokenizer, settings["max_length"])
-        for split in ("train", dev_split)
-    )
+    tokenized = partial(
+        classifier.tokenized, data_folder, columns=dataset["columns"], tokenizer=tokenizer,
+        max_length=settings["max_length"],
+    )  # fmt: skip
+    train = tokenized("train")
+    if "held_out" in settings:
+        kept, chosen = held_out.split(np.asarray(train["labels"]), dataset["labels"], **settings["held_out"])
+        train, dev = train.select(kept), train.select(chosen)
+    else:
+        dev = tokenized(next(iter(dataset["benchmarks"].values())))
     order = classifier.by_length(dev)
     steps = {"eval_strategy": "steps", "eval_steps": settings["eval_steps"]}
     steps["logging_steps"] = max(1, settings["eval_steps"] // 2)

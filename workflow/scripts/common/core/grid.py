@@ -3,6 +3,8 @@
 Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
 """
 
+HELD_OUT = "held-out"  # tasks.{task}.selection: the best checkpoint is that on held-out rows of the training data
+
 
 def runs(config: dict, task: str) -> list[dict]:
     """List a task's runs in config order: `dataset`, `method`, `variant`, `seed`; a run listed twice counts once."""
@@ -63,7 +65,7 @@ def hyperparameters(config: dict, task: str, dataset: str, run: str) -> dict:
     """Merge hyper-parameters; later entries win: the task's defaults, the preset's all, methods, datasets.
 
     A mapping in a preset, such as AdaLoRA's schedule, is named after a kind, or a type of kind peft, and applies to it
-    only.
+    only. `held_out` states which training rows are held out, if any are.
     """
     chosen = config["presets"][task][preset(config, task, run)]
     methods = chosen.get("methods", {})
@@ -76,7 +78,9 @@ def hyperparameters(config: dict, task: str, dataset: str, run: str) -> dict:
     )
     values = {key: value for layer in layers for key, value in layer.items()}
     kind = kind_of(config["methods"][run.split("/")[0]])
-    return {key: value for key, value in values.items() if key == kind or not isinstance(value, dict)}
+    values = {key: value for key, value in values.items() if key == kind or not isinstance(value, dict)}
+    settings = config["tasks"][task]
+    return values | ({"held_out": settings["held_out"]} if settings.get("selection") == HELD_OUT else {})
 
 
 def kind_of(method: dict) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from common import methods, tasks
 from common.core.errors import JobError, expect, one_of
-from common.core.grid import averages, kind_of, preset, run_keys
+from common.core.grid import HELD_OUT, averages, kind_of, preset, run_keys
 from common.planning.method_checks import check_preset, check_type, check_variant
 from common.tasks.base import REQUIRED, Task
 
@@ -79,6 +79,10 @@ def check_task(task: Task) -> None:
     config, entry = task.config, task.settings
     datasets = {name: task.dataset(name) for name in task.datasets}
     place = f"config: tasks.{task.name}"
+    expect(
+        entry.get("selection") != HELD_OUT or "held_out" in entry,
+        f"{place}: selection: {HELD_OUT} needs `held_out: {{share: 0.1}}`, the fraction of the training rows",
+    )
     one_of(f"{place}.model", "model", entry["model"], config["models"])
     if isinstance(entry["preset"], dict):
         for name in entry["preset"]:

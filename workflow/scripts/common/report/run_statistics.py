@@ -13,7 +13,6 @@ from common.core.errors import JobError
 RUN = ["dataset", "method", "variant", "seed"]
 EVALUATION = ["dataset", "method", "variant", "seed", "benchmark", "selection", "metric"]
 PUBLISHED = ["row", "method", "setting", "run", "params_M", "column", "metric", "value", "source"]
-SELECTIONS = ["best_on_dev", "best_on_test", "last"]  # the paper's rule first
 
 
 def read_csv(path: str | Path) -> pd.DataFrame:

@@ -44,7 +44,7 @@ class Task(Costs):
     name: ClassVar[str]
     title: ClassVar[str]
     architecture: ClassVar[str]
-    selections: ClassVar[tuple[str, ...]] = ("last",)
+    selections: tuple[str, ...] = ("last",)
     scale: ClassVar[int] = 100
     required: ClassVar[tuple[str, ...]] = ()
     automatic: ClassVar[tuple[str, ...]] = ()

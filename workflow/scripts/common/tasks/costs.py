@@ -85,11 +85,19 @@ class Costs:
     def training_work(self, dataset: dict, wildcards: dict) -> float | None:
         """Return rows × epochs plus the evaluations on dev in between."""
         settings = self.hyperparameters(wildcards["dataset"], f"{wildcards['method']}/{wildcards['variant']}")
-        trained = (rows(dataset, "train") or 0) * settings.get("epochs", 0)
+        every = rows(dataset, "train") or 0
+        share = held_out_rows(every, settings)
+        trained = (every - share) * settings.get("epochs", 0)
         if not trained or not settings.get("eval_steps"):
             return trained or None
-        dev = rows(dataset, next(iter(dataset["benchmarks"].values()))) or 0
+        dev = share or rows(dataset, next(iter(dataset["benchmarks"].values()))) or 0
         return trained + trained / settings["batch_size"] / settings["eval_steps"] * dev * FORWARD
+
+
+def held_out_rows(every: int, settings: dict) -> int:
+    """Return the number of training rows that a run holds out, about."""
+    stated = settings.get("held_out")
+    return min(round(stated["share"] * every), stated.get("rows") or every) if stated else 0
 
 
 def rows(dataset: dict, split: str) -> int | None:

@@ -5,8 +5,11 @@ Plain Python on plain dicts: imported by the Snakefile on login nodes, so no tor
 
 from collections.abc import Callable
 
+from common.core import grid
 from common.core.errors import expect, one_of
+from common.report.selections import TITLES
 from common.tasks.base import Task, generated
+from common.tasks.costs import held_out_rows, rows
 
 CORRELATIONS = {"pearson", "spearman", "pearson_spearman_mean"}
 
@@ -30,6 +33,11 @@ class Glue(Task):
         "The row is compared with the label of Table 2.",
     )
 
+    def __init__(self, config: dict):
+        super().__init__(config)
+        if self.settings.get("selection") == grid.HELD_OUT:
+            self.selections = ("best_on_held_out", "last")
+
     def check_dataset(self, place: str, name: str) -> None:
         dataset = self.datasets[name]
         one_of(f"{place}: score", "metric", dataset["score"], dataset["metrics"])
@@ -43,6 +51,18 @@ class Glue(Task):
             expect(
                 not ("f1" in metric or "matthews" in metric) or len(dataset["labels"]) == 2,
                 f"{place}: metric {metric}: expected two labels, found {len(dataset['labels'] or [])}",
+            )
+
+    def check_runs(self) -> None:
+        for run in self.runs():
+            dataset = self.datasets[run["dataset"]]
+            every = rows(dataset, "train")
+            share = held_out_rows(every or 0, self.hyperparameters(run["dataset"], f"{run['method']}/{run['variant']}"))
+            classes = len(dataset["labels"] or [""])
+            expect(
+                not every or not share or classes <= share < every,
+                f"config: tasks.glue.held_out: {share} of the {every} training rows of {run['dataset']} are held out; "
+                f"expected at least one of each of {classes} classes, and one to train on. Change share or rows",
             )
 
     @classmethod
@@ -69,7 +89,7 @@ class Glue(Task):
         def readable(value: float) -> str:
             return f"{value:.4g}" if labels is None else labels[int(value)]
 
-        found = {name: cls.per_item([line], name, "", {})[0][1] for name in cls.selections if name in line}
+        found = {name: cls.per_item([line], name, "", {})[0][1] for name in TITLES if name in line}
         return (
             {name: str(row[name]) for name in dataset["columns"] if name in row}
             | {"label": readable(line["label"])}

@@ -1,0 +1,111 @@
+"""The held-out share of the training data, and the selection of the best checkpoint on it."""
+
+import numpy as np
+import pytest
+
+from common import tasks
+from common.core import files
+from common.core.errors import JobError
+from common.data import held_out
+from common.planning import config_validation
+from support import method, paper_config
+
+CLASSES = ["no", "yes"]
+LABELS = np.array([0] * 70 + [1] * 30)
+
+
+@pytest.mark.parametrize(("rows", "counts"), [(None, [14, 6]), (1000, [14, 6]), (10, [7, 3])])
+def test_every_class_keeps_its_share(rows, counts):
+    kept, chosen = held_out.split(LABELS, CLASSES, 0.2, rows)
+    assert np.bincount(LABELS[chosen]).tolist() == counts
+    assert sorted([*kept, *chosen]) == list(range(100))
+
+
+def test_the_rows_depend_on_the_seed_alone():
+    first, again, other = (held_out.split(LABELS, CLASSES, 0.2, seed=seed) for seed in (0, 0, 1))
+    assert all((a == b).all() for a, b in zip(first, again, strict=True))
+    assert set(first[1]) != set(other[1])
+
+
+def test_fewer_training_rows_leave_the_held_out_rows_as_they_are():
+    every, few = (held_out.split(LABELS, CLASSES, 0.2, train_rows=rows) for rows in (None, 40))
+    assert (every[1] == few[1]).all() and set(few[0]) < set(every[0])
+    assert np.bincount(LABELS[few[0]]).tolist() == [28, 12]
+
+
+def test_a_regression_has_no_classes():
+    kept, chosen = held_out.split(np.linspace(0, 5, 50), None, 0.1)
+    assert len(kept) == 45 and len(chosen) == 5
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "message"),
+    [
+        ([0] * 99 + [1], {"share": 0.1}, "no row of class 'yes' is held out: 0.1 of its 1 training rows"),
+        ([0, 1] * 50, {"share": 0.999}, "no row of class 'no' is left to train on"),
+        ([0] * 90 + [1] * 10, {"share": 0.1, "train_rows": 3}, "no row of class 'yes' is left to train on"),
+        ([0] * 100, {"share": 0.1}, "no row of class 'yes' is held out: 0.1 of its 0 training rows"),
+    ],
+)
+def test_no_class_is_empty(labels, options, message):
+    with pytest.raises(JobError, match=message):
+        held_out.split(np.array(labels), CLASSES, **options)
+
+
+def test_the_best_checkpoint_is_selected_without_the_reported_rows(make_run, monkeypatch):
+    import evaluate_glue
+    import train_glue
+    from common.models import classifier
+
+    read, tokenized = [], classifier.tokenized
+    monkeypatch.setattr(
+        classifier, "tokenized", lambda folder, split, *a, **k: read.append(split) or tokenized(folder, split, *a, **k)
+    )
+    run = make_run(method("hra"), held_out={"share": 0.25, "seed": 0})
+    evaluate = evaluate_glue.evaluate
+    monkeypatch.setattr(evaluate_glue, "evaluate", lambda *a: read.append("trained") or evaluate(*a))
+    train_glue.main(run.train)
+    assert read == ["train", "trained", "validation"]
+    record = files.read_json(run.train["output"]["record"])
+    assert record["steps"] == 10  # two epochs of 72 of the 96 rows, 16 at a time
+    evaluate_glue.main(run.evaluate | {"rule": "evaluate_glue_in_training"})
+    found = files.read_json(run.evaluate["output"]["metrics"])["selections"]
+    assert found.keys() == {"last", "best_on_held_out"}
+    assert found["best_on_held_out"]["step"] == record["best_step"]
+
+
+def held_out_config(**changes) -> dict:
+    config = paper_config()
+    config["tasks"]["glue"] |= changes
+    return config
+
+
+def test_without_the_option_nothing_changes():
+    glue = tasks.load(paper_config())["glue"]
+    assert glue.selections == ("best_on_dev", "last")
+    assert "held_out" not in glue.hyperparameters("mrpc", "hra/r8")
+    changed = tasks.load(held_out_config(selection="held-out"))["glue"]
+    assert changed.selections == ("best_on_held_out", "last")
+    settings = changed.hyperparameters("mrpc", "hra/r8")
+    assert settings.pop("held_out") == {"share": 0.1, "rows": 2000, "seed": 0}
+    assert settings == glue.hyperparameters("mrpc", "hra/r8")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"selection": "heldout"}, r"tasks.glue.selection: 'heldout' is not one of \['reported', 'held-out'\]"),
+        ({"selection": "held-out", "held_out": {"share": 0}}, "tasks.glue.held_out.share: 0 is less than or equal to"),
+        ({"selection": "held-out", "held_out": {"share": 0.0005}}, "1 of the 2490 training rows of rte are held out"),
+    ],
+)
+def test_wrong_settings_stop_the_dry_run(changes, message):
+    with pytest.raises(JobError, match=message):
+        config_validation.check(held_out_config(**changes))
+
+
+def test_a_missing_share_stops_the_dry_run():
+    config = held_out_config(selection="held-out")
+    del config["tasks"]["glue"]["held_out"]
+    with pytest.raises(JobError, match=r"tasks.glue: selection: held-out needs `held_out: \{share: 0.1\}`"):
+        config_validation.check(config)

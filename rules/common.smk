@@ -14,7 +14,7 @@ from common import methods, tasks
 from common.core import early_evaluations, grid
 from common.core.errors import JobError
 from common.planning import config_validation, expected_runs, finished_downloads, finished_tables, gpu_resources
-from common.planning import overlays, plan, preflight, recorded_inputs, reported, slurm
+from common.planning import overlays, plan, preflight, recorded_inputs, recorded_params, reported, slurm
 
 try:
     CHOSEN = overlays.settle(config, overlays.read(workflow.overwrite_configfiles))  # the tasks of `all`

@@ -13,11 +13,15 @@ READ = """
 import json, sys
 from snakemake.cli import main
 sys.path.insert(0, sys.argv[1] + "/workflow/scripts")
+from common.core.job import RERUN
 from common.planning import plan
 
 def show(workflow, config):
+    def given(names):
+        return [str(name) for name in names if not name.startswith(RERUN)]
+
     names = {
-        rule.name: {part: [str(name) for name in getattr(rule, part).keys()] for part in ("input", "output", "params")}
+        rule.name: {part: given(getattr(rule, part).keys()) for part in ("input", "output", "params")}
         for rule in workflow.rules
     }
     print("RULES", json.dumps(names))

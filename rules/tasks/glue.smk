@@ -20,7 +20,18 @@ use rule train as train_glue with:
     wildcard_constraints:
         task="glue",
     params:
-        dataset=dataset_slice,
+        # Snakemake ignores changes of params that are derived from the output; those of rerun_… repeat the run.
+        dataset=lambda wc, output: dataset_slice(wc),
+        hyperparameters=lambda wc, output: TASKS[wc.task].hyperparameters(wc.dataset, run_name(wc)),
+        rerun_dataset=lambda wc: recorded_params.kept(
+            workflow, f"{RUN}/train.json".format(**wc), dataset_slice(wc), TASKS[wc.task].trained_on
+        ),
+        rerun_hyperparameters=lambda wc: recorded_params.kept(
+            workflow,
+            f"{RUN}/train.json".format(**wc),
+            TASKS[wc.task].hyperparameters(wc.dataset, run_name(wc)),
+            TASKS[wc.task].but_evaluation,
+        ),
         head=lambda wc: config["models"][config["tasks"][wc.task]["model"]]["head"],
 
 
@@ -40,7 +51,14 @@ use rule evaluate as evaluate_glue with:
         mem_mb=task_resource("mem_mb"),
         runtime=60,
     params:
-        dataset=dataset_slice,
+        dataset=lambda wc, output: dataset_slice(wc),
+        hyperparameters=lambda wc, output: TASKS[wc.task].hyperparameters(wc.dataset, run_name(wc)),
+        rerun_dataset=lambda wc: recorded_params.kept(
+            workflow,
+            f"{EVAL}/metrics.json".format(**wc),
+            dataset_slice(wc),
+            partial(TASKS[wc.task].evaluated_on, benchmark=wc.benchmark),
+        ),
         method=method_slice,
         device=task_resource("device"),
 
@@ -50,7 +68,16 @@ use rule evaluate_glue as evaluate_glue_in_training with:
         # Without this input, Snakemake chooses evaluate_glue.
         record=lambda wc: (
             "<run>/train.json"
-            if config["preflight"] != "jobs" and early_evaluations.expected(EVAL.format(**wc))
+            if config["preflight"] != "jobs"
+            and early_evaluations.expected(
+                EVAL.format(**wc),
+                outdated=lambda: recorded_params.differs(
+                    workflow,
+                    f"{EVAL}/metrics.json".format(**wc),
+                    dataset_slice(wc),
+                    partial(TASKS[wc.task].evaluated_on, benchmark=wc.benchmark),
+                ),
+            )
             else "not evaluated by the training job"
         ),
         last="<run>/last/adapter_model.safetensors",

@@ -91,7 +91,17 @@ def test_a_failed_evaluation_is_a_failed_training_that_resumes(make_run, monkeyp
         train_glue.main(job)
     assert not Path(run.train["output"]["record"]).exists()
     monkeypatch.setattr(evaluate_glue, "evaluate", works)
-    assert train(run)["resumed_from"]
+    # What only evaluation depends on may have changed in the meantime.
+    params = run.train["params"]
+    dataset, settings = params["dataset"] | {"metrics": ["f1", "accuracy"]}, params["hyperparameters"]
+    changed = {"dataset": dataset, "hyperparameters": settings | {"eval_batch_size": 7}}
+    train_glue.main(run.train | {"params": params | changed})
+    record = files.read_json(run.train["output"]["record"])
+    assert record["resumed_from"] and not record["discarded"]
+    assert [list(entry["metrics"]) for entry in record["curve"]] == [["accuracy"]] * len(record["curve"])
+    evaluate_glue.main(run.evaluate | {"rule": "evaluate_glue_in_training", "params": run.evaluate["params"] | changed})
+    found = files.read_json(run.evaluate["output"]["metrics"])["selections"]["last"]["metrics"]
+    assert list(found) == ["f1", "accuracy"]
 
 
 def test_dev_evaluation_in_training_is_sorted_by_length(make_run, monkeypatch):

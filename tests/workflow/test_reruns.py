@@ -78,6 +78,44 @@ def test_a_licence_and_a_comment_in_a_script_or_the_library_plan_nothing(done):
     assert done.plan() == {}
 
 
+@pytest.mark.slow
+def test_a_metric_plans_the_evaluations_of_its_dataset(done):
+    done.change(
+        "config/glue/datasets.yaml", "metrics: [matthews_correlation, accuracy]", "metrics: [matthews_correlation]"
+    )
+    planned = done.plan()
+    assert planned == TABLES | {"evaluate_glue": {f"{run} benchmark=validation" for run in runs(dataset="cola")}}
+    done.snakemake("--cores", "2", "--configfile", "small.yaml", "-q", "all", "--", "results/table_glue.csv")
+    assert done.plan() == {}
+    done.change("config/methods.yaml", "    kind: hra\n    version: 2", "    kind: hra\n    version: 3")
+    planned = done.plan()  # the training evaluates the new metrics
+    assert planned["train_glue"] == runs(method="hra/r8") == evaluations(planned)
+
+
+def test_another_benchmark_plans_its_own_evaluations(done):
+    done.change(
+        "config/glue/datasets.yaml",
+        "mismatched: validation_mismatched}",
+        "mismatched: validation_mismatched, again: validation_matched}",
+    )
+    again = {f"{run} benchmark=again" for run in runs(dataset="mnli")}
+    assert done.plan() == TABLES | {"evaluate_glue": again}
+
+
+def test_what_selects_the_best_checkpoint_plans_training(done):
+    done.change("config/glue/datasets.yaml", "score: matthews_correlation", "score: accuracy")
+    assert done.plan()["train_glue"] == runs(dataset="cola")
+    done.change("config/glue/datasets.yaml", "{matched: validation_matched,", "{matched: validation_mismatched,")
+    assert done.plan()["train_glue"] == runs()
+
+
+def test_the_batch_size_of_evaluation_plans_nothing(done):
+    done.change("config/glue/task.yaml", "eval_batch_size: 256", "eval_batch_size: 128")
+    assert done.plan() == {}
+    done.change("config/glue/task.yaml", "adam_epsilon: 1.0e-6", "adam_epsilon: 1.0e-7")
+    assert done.plan()["train_glue"] == runs()
+
+
 def test_gradient_checkpointing_stated_or_chosen_plans_nothing(done):
     done.change("config/math/task.yaml", "gradient_checkpointing: auto", "gradient_checkpointing: true")
     assert done.plan(RETENTION) == {}

@@ -31,12 +31,14 @@ def evaluate(job: dict, record: dict, last: str | Path, best: str | Path) -> Non
     started = time.monotonic()
     params, wildcards = job["params"], job["wildcards"]
     dataset, settings = params["dataset"], record["hyperparameters"]
+    sizes = params.get("hyperparameters", settings)  # the config's, since rows in a batch change rounding only
     device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
     model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
     tokenizer = classifier.load_tokenizer(model_folder)
     split = dataset["benchmarks"][wildcards["benchmark"]]
     data = classifier.tokenized(data_folder, split, dataset["columns"], tokenizer, settings["max_length"])
     labels = np.asarray(data["labels"])
+    batch_size = sizes.get("eval_batch_size", sizes["batch_size"])
 
     selections, scores = {}, {}
     for selection, weights, step in (
@@ -48,7 +50,7 @@ def evaluate(job: dict, record: dict, last: str | Path, best: str | Path) -> Non
             continue
         model = adapters.load_classifier(model_folder, dataset["labels"], record["seed"])
         model = adapters.load(model, params["method"], Path(weights).parent).to(device)
-        scores[selection] = logits(model, data, tokenizer, settings, device)
+        scores[selection] = logits(model, data, tokenizer, settings["precision"], batch_size, device)
         predicted = metrics.predictions(scores[selection], dataset["labels"])
         found = metrics.values_with_errors(dataset["metrics"], labels, predicted)
         selections[selection] = {"step": step, "metrics": found}
@@ -57,7 +59,7 @@ def evaluate(job: dict, record: dict, last: str | Path, best: str | Path) -> Non
     predictions.write_metrics(job, started, device, record, len(labels), dataset["score"], selections)
 
 
-def logits(model, data, tokenizer, settings: dict, device: str):
+def logits(model, data, tokenizer, precision: str, batch_size: int, device: str):
     """Compute a model's float32 scores (n, outputs) on tokenized data, in the order of the data."""
     import numpy as np
     import torch
@@ -68,10 +70,10 @@ def logits(model, data, tokenizer, settings: dict, device: str):
     order = classifier.by_length(data)
     loader = DataLoader(
         data.select(order).remove_columns("labels"),
-        batch_size=settings.get("eval_batch_size", settings["batch_size"]),
+        batch_size=batch_size,
         collate_fn=DataCollatorWithPadding(tokenizer),
     )
-    autocast = torch.autocast(device, dtype(settings["precision"]), enabled=settings["precision"] != "float32")
+    autocast = torch.autocast(device, dtype(precision), enabled=precision != "float32")
     parts, started = [], time.monotonic()
     with torch.inference_mode(), autocast:
         for batch in tqdm(loader, desc="evaluate", disable=None):

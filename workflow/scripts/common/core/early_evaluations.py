@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from common.core import files
@@ -18,14 +19,16 @@ PREFIX = ".early-"
 NAMES = {"metrics": "metrics.json", "predictions": "predictions.jsonl.gz"}
 
 
-def expected(evaluation: str) -> bool:
+def expected(evaluation: str, outdated: Callable[[], bool] = bool) -> bool:
     """Return whether the folder of a benchmark gets its results from the training job: that ran, or is yet to run.
 
-    Otherwise, only the results are missing, and a job of their own makes them.
+    Otherwise, only the results are missing or `outdated`, and a job of their own makes them.
     """
     folder = Path(evaluation)
     made = any(name.startswith(PREFIX) for name in os.listdir(folder)) if folder.exists() else False
-    return made or not (folder.parent / "train.json").exists() or (folder / NAMES["metrics"]).exists()
+    if made or not (folder.parent / "train.json").exists():
+        return True
+    return (folder / NAMES["metrics"]).exists() and not outdated()
 
 
 def folder(record: dict, evaluation: Path, params: dict) -> Path:
@@ -38,8 +41,7 @@ def jobs(job: dict, record: dict) -> list[dict]:
     """Return the evaluation jobs of a training job's benchmarks, which write to the folders that `take` reads."""
     run, found = Path(job["output"]["record"]).parent, []
     for benchmark in job["params"]["dataset"]["benchmarks"]:
-        for left in (run / benchmark).glob(f"{PREFIX}*"):
-            shutil.rmtree(left)
+        discard(run / benchmark)
         place = folder(record, run / benchmark, job["params"])
         output = {name: str(place / file) for name, file in NAMES.items()}
         found.append(job | {"wildcards": job["wildcards"] | {"benchmark": benchmark}, "output": output})
@@ -58,9 +60,15 @@ def take(job: dict, record: dict) -> bool:
     return True
 
 
+def discard(evaluation: Path) -> None:
+    for left in evaluation.glob(f"{PREFIX}*"):
+        shutil.rmtree(left)
+
+
 def must_take(job: dict, record: dict) -> None:
-    """Move the results of the training job; raise JobError if there are none."""
+    """Move the results of the training job; raise JobError if there are none, or of other metrics."""
     if not take(job, record):
+        discard(Path(job["output"]["metrics"]).parent)  # otherwise, `expected` would wait for them again
         raise JobError(
             f"{job['output']['metrics']}: the training job has not evaluated {job['wildcards']['benchmark']}. "
             "Run the same command again: it evaluates the benchmark in a job of its own."

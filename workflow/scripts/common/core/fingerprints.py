@@ -10,6 +10,8 @@ from common.core.job import processes
 # Params and inputs that do not change results: names, folders, and what affects rounding only: the device, and latents
 # that were encoded earlier.
 NEUTRAL = ("preset", "model_name", "scratch", "device", "latents")
+# The same of entries inside params, by their names in `flat`; a checkpoint may have been trained with others.
+OF_EVALUATION = ("dataset.metrics", "eval_batch_size")
 PACKAGES = ("torch", "peft", "transformers", "diffusers")
 
 
@@ -40,7 +42,7 @@ def of_input(path: str) -> str:
 def differences(saved: dict, now: dict) -> list[str]:
     """List the entries that differ, in the form `learning_rate 0.02, now 0.001`."""
     before, after = flat(saved), flat(now)
-    keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    keys = [key for key in {**before, **after} if before.get(key) != after.get(key) and key not in OF_EVALUATION]
     return [f"{key} {shown(before.get(key))}, now {shown(after.get(key))}" for key in keys]
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from common.core import files, gpus, launcher
 
+RERUN = "rerun_"  # prefix of params that only decide whether Snakemake repeats the job (planning/recorded_params.py)
 TIME = "%Y-%m-%dT%H:%M:%SZ"  # ISO 8601, UTC
 
 
@@ -71,7 +72,7 @@ def from_snakemake(snakemake) -> dict:
         "rule": snakemake.rule,
         "input": named(snakemake.input),
         "output": named(snakemake.output),
-        "params": named(snakemake.params),
+        "params": {name: value for name, value in named(snakemake.params).items() if not name.startswith(RERUN)},
         "resources": {key: value for key, value in snakemake.resources.items() if not key.startswith("_")},
         "threads": snakemake.threads,
         "wildcards": named(snakemake.wildcards),

@@ -120,9 +120,16 @@ class KeepBest(TrainerCallback):
 
 
 def curve(log_history: list[dict], metrics: list[str]) -> list[dict]:
-    """List the evaluations during training in order: step, epoch and metrics (as fractions, not percent)."""
+    """List the evaluations during training in order: step, epoch and metrics (as fractions, not percent).
+
+    A metric that was added to the config between two attempts is missing in the evaluations of the first.
+    """
     return [
-        {"step": entry["step"], "epoch": entry["epoch"], "metrics": {name: entry[f"eval_{name}"] for name in metrics}}
+        {
+            "step": entry["step"],
+            "epoch": entry["epoch"],
+            "metrics": {name: entry[f"eval_{name}"] for name in metrics if f"eval_{name}" in entry},
+        }
         for entry in log_history
-        if f"eval_{metrics[0]}" in entry
+        if "eval_loss" in entry
     ]

@@ -65,6 +65,23 @@ class Glue(Task):
                 f"expected at least one of each of {classes} classes, and one to train on. Change share or rows",
             )
 
+    @staticmethod
+    def trained_on(dataset: dict) -> dict:
+        """Return the part of a dataset's param that training depends on, with the split that selects `best`."""
+        split = next(iter(dataset.get("benchmarks", {}).values()), None)
+        return {key: dataset.get(key) for key in ("columns", "labels", "score")} | {"split": split}
+
+    @staticmethod
+    def evaluated_on(dataset: dict, benchmark: str) -> dict:
+        """Return the part of a dataset's param that the results of one benchmark depend on."""
+        split = dataset.get("benchmarks", {}).get(benchmark)
+        return {key: dataset.get(key) for key in ("columns", "labels", "metrics", "score")} | {"split": split}
+
+    @staticmethod
+    def but_evaluation(hyperparameters: dict) -> dict:
+        """Leave out the hyper-parameter that changes results only by rounding."""
+        return {key: value for key, value in hyperparameters.items() if key != "eval_batch_size"}
+
     @classmethod
     def per_item(cls, lines: list[dict], selection: str, metric: str, settings: dict) -> list[tuple]:
         # One score per item is the value of a regression, several are those of the classes.

@@ -1,6 +1,8 @@
 # Every target installs what it needs: a virtual environment under .venv with the versions of envs/constraints.txt.
+# `make -f /path/to/hra/Makefile run` runs the workflow from another folder, HERE is then the folder of the workflow.
+HERE := $(filter-out $(CURDIR)/,$(dir $(realpath $(lastword $(MAKEFILE_LIST)))))
 PYTHON ?= python3
-VENV ?= .venv
+VENV ?= $(HERE).venv
 CORES ?= $(shell nproc | awk '{print ($$1 > 2 ? $$1 : 2)}')
 TASK ?=
 DATA ?=
@@ -14,12 +16,15 @@ READY := $(VENV)/.installed
 # The five-minute demo; TASK=all runs the complete demo, TASK=glue one task; DATA=../shared/data runs it on the real CoLA, SST-2,
 # MRPC, STS-B, GSM8K, DreamBooth, ADE20K, COCO and dlib's faces in that folder.
 ROOT := $(if $(DATA),demo/real,demo)
-CONFIGS := config/demo/config.yaml $(or $(if $(DATA),config/demo/real_data.yaml),$(if $(TASK),,config/demo/quick.yaml))
+DEMO := $(HERE)config/demo
+CONFIGS := $(DEMO)/config.yaml $(or $(if $(DATA),$(DEMO)/real_data.yaml),$(if $(TASK),,$(DEMO)/quick.yaml))
 TARGETS := $(or $(TASK),$(if $(DATA),all,glue control))
 CONFIGURED := $(if $(CONFIG),--configfile $(CONFIG))
-PROFILED := $(if $(PROFILE),--profile $(PROFILE)) $(CONFIGURED)
+PROFILED := $(if $(PROFILE),--profile $(firstword $(wildcard $(PROFILE) $(HERE)$(PROFILE)) $(PROFILE))) $(CONFIGURED)
 MACHINE := $(PROFILED) $(if $(PROFILE),,--cores $(CORES))
-SNAKEMAKE := snakemake --cores $(CORES) --configfile $(CONFIGS) $(if $(DATA),--config local_root=$(DATA))
+OWN := $(wildcard Snakefile workflow/Snakefile) # of the other folder, which uses the workflow as a module
+SNAKEMAKE := snakemake $(if $(HERE),$(if $(OWN),--workflow-profile $(HERE)profiles/default,--snakefile $(HERE)Snakefile))
+RUN_DEMO := $(SNAKEMAKE) --cores $(CORES) --configfile $(CONFIGS) $(if $(DATA),--config local_root=$(DATA))
 
 # Snakemake's own lines before the plan are shown only if no plan follows.
 ONLY_PLAN := awk '/^table_/ {seen = 1} seen {print; next} {head = head $$0 "\n"} END {if (!seen) {printf "%s", head; exit 1}}'
@@ -32,26 +37,26 @@ help: ## list the targets
 install: $(READY) ## create the environment in .venv
 
 demo: $(READY) ## run the pipeline on two CPU cores in 5 minutes (TASK=all, glue, math, subject or control, DATA=../shared/data, CORES=2)
-	$(SNAKEMAKE) --logger rich -- $(TARGETS)
+	$(RUN_DEMO) --logger rich -- $(TARGETS)
 
 run: $(READY) ## make all tables, figures and sheets, and print the tables (TASK=glue, CONFIG=mine.yaml, PROFILE=slurm)
-	snakemake $(MACHINE) -- $(or $(TASK),all)
+	$(SNAKEMAKE) $(MACHINE) -- $(or $(TASK),all)
 
 table: $(READY) ## make and print one table (TABLE=glue, CONFIG=mine.yaml, PROFILE=slurm)
-	snakemake $(MACHINE) -- table_$(or $(TABLE),$(error Which table? make table TABLE=glue))
+	$(SNAKEMAKE) $(MACHINE) -- table_$(or $(TABLE),$(error Which table? make table TABLE=glue))
 
 status: $(READY) ## show the progress of the last runs and tails of failed logs (TABLE=glue, WATCH=1: until Ctrl-C)
-	@python workflow/scripts/status.py $(TABLE) $(if $(WATCH),--watch)
+	@python $(HERE)workflow/scripts/status.py $(TABLE) $(if $(WATCH),--watch)
 
 plan: $(READY) ## estimate the cost of the tables: jobs, GPU-hours, downloads, licences, disk (TABLE=glue, CONFIG=mine.yaml)
-	@snakemake -n -q $(CONFIGURED) -- $(if $(TABLE),table_$(TABLE),all) 2>&1 | $(ONLY_PLAN)
+	@$(SNAKEMAKE) -n -q $(CONFIGURED) -- $(if $(TABLE),table_$(TABLE),all) 2>&1 | $(ONLY_PLAN)
 
 preflight: $(READY) ## check sources, disk, scheduler and GPUs before a GPU-hour is spent (TABLE=glue, CONFIG=mine.yaml, PROFILE=slurm)
-	@snakemake -n -q $(PROFILED) --config preflight=login -- preflight$(if $(TABLE),_$(TABLE))
-	@snakemake $(MACHINE) --retries 1 -q rules --config preflight=jobs -- preflight$(if $(TABLE),_$(TABLE))
+	@$(SNAKEMAKE) -n -q $(PROFILED) --config preflight=login -- preflight$(if $(TABLE),_$(TABLE))
+	@$(SNAKEMAKE) $(MACHINE) --retries 1 -q rules --config preflight=jobs -- preflight$(if $(TABLE),_$(TABLE))
 
 report: $(READY) ## write tables, figures and runs to one HTML file: the demo's to demo/results/report.html (CONFIG=mine.yaml: your own)
-	$(if $(CONFIG)$(PROFILE),snakemake $(MACHINE),$(SNAKEMAKE)) -- report
+	$(if $(CONFIG)$(PROFILE),$(SNAKEMAKE) $(MACHINE),$(RUN_DEMO)) -- report
 
 test: $(READY) ## run all tests except the complete demo, in 20 minutes
 	python -m pytest -m "not full" -n $(CORES)
@@ -95,8 +100,8 @@ dist: $(READY) ## build the library's sdist and wheel in dist/
 clean-demo: ## delete the demo's outputs
 	rm -rf demo
 
-$(READY): pyproject.toml envs/constraints.txt
-	$(call environment,$(VENV),-c envs/constraints.txt,dev)
+$(READY): $(HERE)pyproject.toml $(HERE)envs/constraints.txt
+	$(call environment,$(VENV),-c $(HERE)envs/constraints.txt,dev)
 	touch $@
 
 # A folder, options of pip, and the dependency group of pyproject.toml to install next to the library; pip knows groups since 25.1.
@@ -105,6 +110,6 @@ $(READY): pyproject.toml envs/constraints.txt
 define environment
 	$(PYTHON) -m venv $(1)
 	$(1)/bin/pip install -q --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(1)/bin/pip install -q --disable-pip-version-check $(2) -e '.[cli]' --group $(3)
+	$(1)/bin/pip install -q --disable-pip-version-check $(2) -e '$(or $(HERE),.)[cli]' --group $(HERE)pyproject.toml:$(3)
 	$(1)/bin/pip install -q --disable-pip-version-check $(2) --no-deps --upgrade --target $(1)/quantization bitsandbytes torchao
 endef

@@ -4,24 +4,21 @@ download → augment → fine-tune → (generate in shards) → evaluate → tab
 one of rules/tasks/ per task.
 """
 
-from pathlib import Path
-
 from snakemake.utils import min_version
 
 min_version("9.27")
 
 
-TASK_RULES = sorted(Path(workflow.basedir, "rules/tasks").glob("*.smk"))  # a task has rules and a folder of config/
+include: "rules/installation.smk"
 
 
-configfile: Path(workflow.basedir, "config/config.yaml")
-configfile: Path(workflow.basedir, "config/methods.yaml")
+TASK_RULES = sorted((BASEDIR / "rules/tasks").glob("*.smk"))  # a task has rules and a folder of config/
+CONFIGS = [BASEDIR / "config/config.yaml", BASEDIR / "config/methods.yaml"]
+CONFIGS += [file for task in TASK_RULES for file in sorted((BASEDIR / "config" / task.stem).glob("*.yaml"))]
 
+for shipped in CONFIGS:
 
-for task_rules in TASK_RULES:
-    for task_config in sorted(Path(workflow.basedir, "config", task_rules.stem).glob("*.yaml")):
-
-        configfile: task_config
+    configfile: shipped
 
 
 report: "workflow/report/workflow.rst"
@@ -33,16 +30,16 @@ onstart:
     preflight.start(config)
 
 
-include: "rules/common.smk"
-include: "rules/data.smk"
-include: "rules/augment.smk"
-include: "rules/train.smk"
-include: "rules/generate.smk"
-include: "rules/evaluate.smk"
-include: "rules/tables.smk"
-include: "rules/report.smk"
-include: "rules/pretrain.smk"
-include: "rules/preflight.smk"
+include: BASEDIR / "rules/common.smk"
+include: BASEDIR / "rules/data.smk"
+include: BASEDIR / "rules/augment.smk"
+include: BASEDIR / "rules/train.smk"
+include: BASEDIR / "rules/generate.smk"
+include: BASEDIR / "rules/evaluate.smk"
+include: BASEDIR / "rules/tables.smk"
+include: BASEDIR / "rules/report.smk"
+include: BASEDIR / "rules/pretrain.smk"
+include: BASEDIR / "rules/preflight.smk"
 
 
 for task_rules in TASK_RULES:
@@ -51,7 +48,10 @@ for task_rules in TASK_RULES:
 
 
 gpu_resources.apply(workflow)
-finished_tables.show_at_exit(workflow)
+if deployment.is_first(workflow):
+    preflight.show_at_exit(workflow, config)
+    finished_tables.show_at_exit(workflow)
+    deployment.join(workflow)
 
 
 for task in config["tasks"]:

@@ -2,26 +2,23 @@
 # In:  the config.  Out: RUN (<run>), EVAL (<eval>), SCRATCH, the list of runs, wildcard constraints.  Steps: check, derive, constrain.
 
 import re
-import sys
 from functools import partial
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-sys.path.insert(0, str(Path(workflow.basedir, "workflow", "scripts")))
-
 from common import methods, tasks
 from common.core import early_evaluations, grid
 from common.core.errors import JobError
-from common.planning import config_validation, expected_runs, finished_downloads, finished_tables, gpu_resources
-from common.planning import overlays, plan, preflight, recorded_inputs, recorded_params, reported, slurm
+from common.planning import config_validation, deployment, expected_runs, finished_downloads, finished_tables
+from common.planning import gpu_resources, plan, preflight, recorded_inputs, recorded_params, reported, slurm
 
 try:
-    CHOSEN = overlays.settle(config, overlays.read(workflow.overwrite_configfiles))  # the tasks of `all`
+    config, CHOSEN = deployment.settle(workflow, config, BASEDIR, CONFIGS)  # CHOSEN: the tasks of `all`
     config_validation.check(config)
 except JobError as problem:
     raise WorkflowError(str(problem)) from None
-preflight.enter(workflow, config)  # a dry run ends with the cost estimate; part `jobs` replaces the config
+preflight.enter(workflow, config)  # part `jobs` replaces the config
 
 # A rule's own wildcard constraints do not apply inside a pathvar (Snakemake 9.27): outputs of task-specific rules are
 # written with RUN and EVAL, inputs with <run> and <eval>.
@@ -135,7 +132,8 @@ def published(name, task=None):
 
     def path(wildcards):
         of = task or wildcards.task
-        return f"config/published/{name.format(task=of)}.csv" if config["tasks"][of].get("published") else []
+        file = BASEDIR / "config/published" / f"{name.format(task=of)}.csv"
+        return deployment.near(file) if config["tasks"][of].get("published") else []
 
     return path
 

@@ -8,7 +8,9 @@ import threading
 from pathlib import Path
 
 import pytest
+from snakemake.settings.types import RemoteExecutionSettings
 
+from common.planning import slurm
 from support import ROOT
 
 SCRIPT = ROOT / "profiles/slurm/unpack-environment.sh"
@@ -74,15 +76,15 @@ def test_a_missing_archive_is_named(places):
     assert done.returncode == 1 and "none.tar cannot be read on" in done.stderr and "shared file system" in done.stderr
 
 
-def test_the_slurm_profile_unpacks_it_before_every_job(monkeypatch):
-    from snakemake.profiles import ProfileConfigFileParser
-
-    def precommand() -> str | None:
-        with open(ROOT / "profiles/slurm/config.yaml") as stream:
-            return ProfileConfigFileParser().parse(stream).get("precommand")
+def test_every_slurm_job_unpacks_it_first(monkeypatch):
+    def precommand(stated: str | None) -> str | None:
+        settings = RemoteExecutionSettings(precommand=stated)
+        slurm.unpack_the_environment(settings)
+        return settings.precommand
 
     monkeypatch.delenv("HRA_SLURM_ENVIRONMENT", raising=False)
-    assert precommand() is None
+    assert precommand(None) is None
     monkeypatch.setenv("HRA_SLURM_ENVIRONMENT", "/shared/my env.tar")
-    assert precommand() == f"profiles/slurm/unpack-environment.sh '/shared/my env.tar' {sys.prefix}"
-    assert os.access(ROOT / precommand().split()[0], os.X_OK)
+    unpack = f"{SCRIPT} '/shared/my env.tar' {sys.prefix}"
+    assert precommand(None) == unpack and precommand("module load x") == f"{unpack} && module load x"
+    assert os.access(SCRIPT, os.X_OK)

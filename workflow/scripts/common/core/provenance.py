@@ -36,7 +36,8 @@ def git_state() -> tuple[str | None, bool | None]:
 
     def git(*arguments: str) -> str:
         root = Path(__file__).parent
-        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+        command = ["git", "-c", "safe.directory=*", *arguments]  # somebody else may have installed the workflow
+        return subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, urlsplit
 
+from common import ROOT
 from common.core import files
 from common.core.errors import JobError
 from common.data import generated, http_download, hub
@@ -235,8 +236,11 @@ def local_folder(source: dict, local_root: str) -> Path:
 
 
 def local_path(source: dict, local_root: str) -> Path:
-    root = "." if source["path"].startswith("./") else local_root  # ./…: independent of local_root
-    return (Path(root).expanduser() / source["path"]).resolve()
+    """Return the folder of a local source. ./…: in the working directory, or else in the workflow's own folder."""
+    path = source["path"]
+    if not path.startswith("./"):
+        return (Path(local_root).expanduser() / path).resolve()
+    return (Path(path) if Path(path).exists() else Path(ROOT, path)).resolve()
 
 
 def inside(folder: Path, name: str) -> Path:

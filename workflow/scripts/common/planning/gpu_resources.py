@@ -35,10 +35,12 @@ def shared_gpus(workflow) -> None:
     limit = workflow.global_resources.get("gpu")
     if limit.value is None:
         return
+    if counted := workflow.global_resources.get("gpu_parts").value:  # a module is read again by each `use rule`
+        limit = type(limit)("gpu", counted // PARTS)
     for name in ("gpu", "gpu_parts"):
         workflow.global_resources[name] = limit.value * PARTS
     for rule in workflow.rules:
-        if "gpu" in rule.resources:
+        if "gpu" in rule.resources and "gpu_parts" not in rule.resources:
             gpu, runs = rule.resources["gpu"], rule.resources.get("runs_per_gpu")
             rule.resources["gpu"] = at_most(limit, gpu)
             rule.resources["gpu_parts"] = parts(rule.resources["gpu"], runs)

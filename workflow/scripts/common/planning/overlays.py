@@ -4,13 +4,7 @@ An overlay is the content of one file of --configfile, in the order of the comma
 imported by the Snakefile on login nodes, so no torch and no pandas here.
 """
 
-from collections.abc import Iterable, Iterator
-
-
-def read(paths: Iterable) -> list[dict]:
-    from snakemake.common.configfile import load_configfile
-
-    return [load_configfile(path) for path in paths]
+from collections.abc import Iterator
 
 
 def stated(overlay: dict) -> Iterator[tuple[str, dict]]:

@@ -78,10 +78,14 @@ def needed(config: dict, planned: Iterable) -> dict[str, tuple[float, int]]:
 # Jobs
 
 
-def enter(workflow, config: dict) -> None:
-    """Register what a dry run ends with; in part `jobs`, replace the config with that of the trial runs."""
+def show_at_exit(workflow, config: dict) -> None:
+    """Register what a dry run ends with: the cost estimate, and in part `login` the findings."""
     if workflow.output_settings.dryrun:
         atexit.register(login if config["preflight"] == "login" else plan.show, workflow, config)
+
+
+def enter(workflow, config: dict) -> None:
+    """In part `jobs`, replace the config with that of the trial runs."""
     if config["preflight"] != "jobs":
         return
     from snakemake.pathvars import Pathvars
@@ -89,7 +93,7 @@ def enter(workflow, config: dict) -> None:
     new = trial.config_of(config)
     config.clear()
     config.update(new)
-    workflow.pathvars.update(Pathvars.from_config(config))
+    workflow.pathvars.update(Pathvars.from_config(config, module_level=True))  # also over those of a module
 
 
 def inputs(config: dict, task: Task, table: str) -> list[str]:

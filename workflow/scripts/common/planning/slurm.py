@@ -6,6 +6,7 @@ unique. .snakemake/slurm/NAME.json records the process, so that a later Snakemak
 
 import hashlib
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -14,9 +15,11 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+from common import ROOT
 from common.core import files
 from common.planning import packs
 
+UNPACK = Path(ROOT, "profiles/slurm/unpack-environment.sh")
 RECORDS = Path(".snakemake/slurm")
 # A cancelled training saves a checkpoint first; Slurm kills what has not ended after KillWait (30 s unless set).
 PATIENCE_SECONDS = 120
@@ -35,8 +38,16 @@ def before_the_first_job(workflow, config: dict) -> None:
     executor.run_uuid = f"{mark}-{executor.run_uuid}"
     files.write_json(RECORDS / f"{executor.run_uuid}.json", this_process())
     ask_again_after_silence()
+    unpack_the_environment(workflow.remote_execution_settings)
     slurm_packs.install(workflow)
     print(f"Slurm jobs of this run are named {executor.run_uuid}", file=sys.stderr)
+
+
+def unpack_the_environment(settings) -> None:
+    """Have every job first unpack the environment to the node's local disk, where it is on the login node."""
+    if archive := os.environ.get("HRA_SLURM_ENVIRONMENT"):
+        unpack = shlex.join([str(UNPACK), archive, sys.prefix])
+        settings.precommand = " && ".join(filter(None, [unpack, settings.precommand]))
 
 
 def ask_again_after_silence() -> None:

@@ -1,0 +1,36 @@
+# Where the workflow is installed, and its Python code.
+# In:  nothing.  Out: BASEDIR, the folder of this workflow; workflow.basedir is that of the main Snakefile, which may be
+#      another one that uses this workflow as a module.
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.sourcecache import HostingProviderFile, LocalSourceFile
+
+
+def installation(folder):
+    """Return the folder of a local workflow; check out a release (github, gitlab) in Snakemake's cache, once."""
+    if isinstance(folder, LocalSourceFile):
+        return Path(folder)
+    if not isinstance(folder, HostingProviderFile):
+        raise WorkflowError(f"expected a local Snakefile, github(…) or gitlab(…), found {folder}. Clone the repository")
+    repository = folder.hosted_repo.repo
+    commit = repository.git.rev_parse(f"{folder.ref}^{{commit}}")
+    place = Path(workflow.source_cache_path, "hra", commit)
+    if not place.exists():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        new = tempfile.mkdtemp(prefix=f"{commit}.", dir=place.parent)
+        repository.clone(new, no_checkout=True).git.checkout(commit)
+        try:
+            os.rename(new, place)
+        except OSError:  # another process has finished first
+            shutil.rmtree(new)
+    return place
+
+
+BASEDIR = installation(workflow.current_basedir.join("..")).resolve()
+sys.path.insert(0, str(BASEDIR / "workflow/scripts"))

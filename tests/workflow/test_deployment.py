@@ -1,0 +1,140 @@
+"""One installation, used from other folders: with -s, --directory, as a module or a release, by two at once."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from project import Project, wait
+from support import require
+from test_chain import TINY
+
+MODULE = """
+configfile: "small.yaml"
+
+module hra:
+    snakefile: {snakefile}
+    config: config
+    {more}
+
+use rule * from hra{renamed}
+"""
+
+
+@pytest.fixture
+def user(fresh, tmp_path) -> Project:
+    """Provide a folder that has nothing but a config of its own."""
+    folder = tmp_path / "user"
+    folder.mkdir()
+    shutil.copy(fresh.folder / "small.yaml", folder)
+    return Project(folder)
+
+
+def use_module(user: Project, snakefile: str, more: str = "", renamed: str = "") -> None:
+    (user.folder / "Snakefile").write_text(MODULE.format(snakefile=snakefile, more=more, renamed=renamed))
+
+
+@pytest.fixture(scope="session")
+def expected(fresh) -> dict[str, set[str]]:
+    return fresh.plan()
+
+
+def snakefile(fresh: Project) -> str:
+    return str(fresh.folder / "Snakefile")
+
+
+def test_with_the_path_of_the_snakefile(fresh, user, expected):
+    before = contents(fresh.folder)
+    assert user.plan(extra=("-s", snakefile(fresh))) == expected
+    assert contents(fresh.folder) == before
+    assert {path.name for path in user.folder.iterdir()} <= {"small.yaml", ".snakemake"}
+
+
+@pytest.mark.slow
+def test_with_a_directory(fresh, user, expected):
+    config = str(user.folder / "small.yaml")
+    assert fresh.plan(config=config, extra=("--directory", str(user.folder))) == expected
+
+
+def test_as_a_module(fresh, user, expected):
+    use_module(user, repr(snakefile(fresh)), more="pathvars: results='mine'")
+    output = user.snakemake("-n", "-q", "rules", "--", "mine/table_glue.csv")
+    counts = dict(re.findall(r"^(\w+) +(\d+)$", output, re.MULTILINE))
+    assert {rule: max(1, len(jobs)) for rule, jobs in expected.items()}.items() == (
+        {rule: int(count) for rule, count in counts.items() if rule != "total"}.items()
+    )
+    assert "table_glue: " in output  # the cost estimate
+    # Snakemake reads the profile of the main folder, which has none.
+    assert f"--workflow-profile {fresh.folder}/profiles/default" in output
+
+
+@pytest.mark.slow
+def test_as_a_release_on_github(fresh, user, tmp_path, monkeypatch, expected):
+    """Let git find github.com in a local folder."""
+    repository = tmp_path / "github/someone/hra"
+    shutil.copytree(fresh.folder, repository, symlinks=True)
+    for command in ("init -q", "add -A", "-c user.name=a -c user.email=a@example.com commit -q -m release", "tag v1.0"):
+        subprocess.run(["git", *command.split()], cwd=repository, check=True)
+    for name, value in {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.file://{tmp_path}/github/.insteadOf",
+        "GIT_CONFIG_VALUE_0": "https://github.com/",
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    use_module(user, 'github("someone/hra", path="workflow/Snakefile", tag="v1.0")')
+    assert user.plan() == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [({"more": "prefix: 'x'"}, "`prefix` and `replace_prefix`"), ({"renamed": " as hra_*"}, "rules keep their names")],
+)
+def test_a_module_that_renames_is_an_error(fresh, user, statement, message):
+    use_module(user, repr(snakefile(fresh)), **statement)
+    assert message in user.snakemake("-n", ok=False)
+
+
+@pytest.mark.slow
+def test_an_edited_copy_of_the_workflows_config_is_an_error(fresh, user):
+    """Test what `snakedeploy deploy-workflow` leaves: all of config/, of which config.yaml is read."""
+    shutil.copytree(fresh.folder / "config", user.folder / "config")
+    use_module(user, repr(snakefile(fresh)))
+    user.snakemake("-n", "-q", "rules")
+    user.change("config/glue/task.yaml", "model: deberta-v3-base", "model: mine")
+    assert "config/glue/task.yaml differs from" in user.snakemake("-n", ok=False)
+
+
+def contents(folder: Path) -> dict[str, int]:
+    """Return the time of modification of every file, except Snakemake's and Python's own."""
+    kept = [path for path in folder.rglob("*") if not {".snakemake", "__pycache__"} & set(path.parts)]
+    return {str(path): path.lstat().st_mtime_ns for path in kept}
+
+
+@pytest.mark.slow
+def test_two_projects_at_once_on_a_read_only_installation(fresh, user, tmp_path):
+    """Run the real scripts of the first jobs, which import `common` and `hra` from the installation."""
+    require(os.geteuid() == 0 and shutil.which("unshare"), "needs root and unshare (util-linux)")
+    installed, other = fresh.copy(tmp_path / "installed"), Project(tmp_path / "other")
+    installed.link_library()
+    other.folder.mkdir()
+    config = {name: value for name, value in TINY.items() if name != "methods"}
+    for project in (user, other):
+        (project.folder / "small.yaml").write_text(yaml.safe_dump(config))
+    use_module(user, repr(snakefile(installed)))
+    augmented, data = "augmented/glue/lora/r8/seed0/manifest.json", "datasets/glue/made.manifest.json"
+    targets = {user: f"resources/{augmented}", other: f"resources/{data}"}
+    options = {user: (), other: ("-s", snakefile(installed), "--configfile", "small.yaml")}
+    read_only = f'mount --bind -o ro {installed.folder} {installed.folder} && exec "$0" "$@"'
+    before = ("unshare", "--mount", "sh", "-c", read_only)
+    running = [
+        project.start(*options[project], "--cores", "1", "-q", "all", "--", target, before=before)
+        for project, target in targets.items()
+    ]
+    assert [wait(process, 100) for process in running] == [0, 0]
+    assert all((project.folder / target).exists() for project, target in targets.items())

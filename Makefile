@@ -13,12 +13,13 @@ WATCH ?=
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 READY := $(VENV)/.installed
-# The five-minute demo; TASK=all runs the complete demo, TASK=glue one task; DATA=../shared/data runs it on the real CoLA, SST-2,
-# MRPC, STS-B, GSM8K, DreamBooth, ADE20K, COCO and dlib's faces in that folder.
+# The five-minute demo; TASK=all runs the complete demo, TASK=glue one task, TASK=tune tunes four methods; DATA=../shared/data runs it on
+# the real CoLA, SST-2, MRPC, STS-B, GSM8K, DreamBooth, ADE20K, COCO and dlib's faces in that folder.
 ROOT := $(if $(DATA),demo/real,demo)
 DEMO := $(HERE)config/demo
-CONFIGS := $(DEMO)/config.yaml $(or $(if $(DATA),$(DEMO)/real_data.yaml),$(if $(TASK),,$(DEMO)/quick.yaml))
-TARGETS := $(or $(TASK),$(if $(DATA),all,glue control))
+TUNED := $(if $(filter tune,$(TASK)),$(DEMO)/tune.yaml)
+CONFIGS := $(DEMO)/config.yaml $(or $(if $(DATA),$(DEMO)/real_data.yaml),$(if $(TASK),$(TUNED),$(DEMO)/quick.yaml))
+TARGETS := $(or $(TASK:tune=glue),$(if $(DATA),all,glue control))
 CONFIGURED := $(if $(CONFIG),--configfile $(CONFIG))
 PROFILED := $(if $(PROFILE),--profile $(firstword $(wildcard $(PROFILE) $(HERE)$(PROFILE)) $(PROFILE))) $(CONFIGURED)
 MACHINE := $(PROFILED) $(if $(PROFILE),,--cores $(CORES))
@@ -36,7 +37,7 @@ help: ## list the targets
 
 install: $(READY) ## create the environment in .venv
 
-demo: $(READY) ## run the pipeline on two CPU cores in 5 minutes (TASK=all, glue, math, subject or control, DATA=../shared/data, CORES=2)
+demo: $(READY) ## run the pipeline on two CPU cores in 5 minutes (TASK=all, glue, math, subject, control or tune, DATA=../shared/data, CORES=2)
 	$(RUN_DEMO) --logger rich -- $(TARGETS)
 
 run: $(READY) ## make all tables, figures and sheets, and print the tables (TASK=glue, CONFIG=mine.yaml, PROFILE=slurm)

@@ -33,6 +33,7 @@ onstart:
 include: BASEDIR / "rules/common.smk"
 include: BASEDIR / "rules/data.smk"
 include: BASEDIR / "rules/augment.smk"
+include: BASEDIR / "rules/tune.smk"
 include: BASEDIR / "rules/train.smk"
 include: BASEDIR / "rules/generate.smk"
 include: BASEDIR / "rules/evaluate.smk"

@@ -8,7 +8,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from common import methods, tasks
-from common.core import early_evaluations, grid
+from common.core import early_evaluations, grid, tuning
 from common.core.errors import JobError
 from common.planning import config_validation, deployment, expected_runs, finished_downloads, finished_tables
 from common.planning import gpu_resources, plan, preflight, recorded_inputs, recorded_params, reported, slurm
@@ -44,7 +44,7 @@ wildcard_constraints:
     dataset=one_of(name for task in config["datasets"].values() for name in task),
     model=one_of(config["models"]),
     method=one_of(config["methods"]),
-    variant=one_of(name for method in config["methods"].values() for name in method["variants"]),
+    variant=f"({one_of(name for method in config['methods'].values() for name in method['variants'])}){tuning.VARIANT}",
     benchmark=one_of(name for task in config["tasks"] for name in TASKS[task].benchmarks()),
     seed=r"\d+",
     shard=r"\d+",
@@ -73,8 +73,8 @@ def benchmark_manifest(wildcards):
 
 
 def dataset_slice(wildcards):
-    """Select the keys of a dataset's entry that training and evaluation read; its origin is recorded in the manifest."""
-    entry = dataset_entry(wildcards)
+    """Select the keys of a dataset's entry that a run reads, for a trial without what is reported."""
+    entry = dataset_entry(wildcards) | ({"benchmarks": {}} if tuning.MARK in wildcards.variant else {})
     return {key: entry[key] for key in ("columns", "labels", "benchmarks", "metrics", "score")}
 
 

@@ -68,6 +68,7 @@ rule table:
         runs="<results>/runs_{task}.csv",
         comparison="<results>/compare_{task}.csv",
         published=published("{task}"),
+        trials=lambda wc: "<results>/tune_{task}.csv" if config["tasks"][wc.task].get("tune") else [],
     output:
         csv=report(
             "<results>/table_{task}.csv",

@@ -1,5 +1,5 @@
 # Stage 3, fine-tune: one job per run, starting from the initial adapter.
-# In:  manifests of model, dataset and initial adapter.
+# In:  manifests of model, dataset and initial adapter; of a tuned run, the values that its trials chose (rules/tune.smk).
 # Out: RUN/train.json (the record) and RUN/last (the trained weights after the last step). A task may add more.
 # Steps: `train` is a template that matches nothing itself; rules/tasks/{task}.smk uses it with `use rule train as train_{task}`.
 #      Paths of conda and script are relative to that file.
@@ -10,7 +10,10 @@ rule train:
     input:
         model=task_model,
         dataset="<resources>/datasets/{task}/{dataset}.manifest.json",
-        augmented="<resources>/augmented/{task}/{method}/{variant}/seed{seed}/manifest.json",
+        augmented=lambda wc: (
+            f"<resources>/augmented/{{task}}/{{method}}/{tuning.base(wc.variant)}/seed{{seed}}/manifest.json"
+        ),
+        chosen=ancient(lambda wc: tuned_runs.choice(TASKS[wc.task], wc)),
     output:
         record=f"{RUN}/train.json",
         last=f"{RUN}/last/adapter_model.safetensors",

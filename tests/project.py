@@ -87,7 +87,7 @@ class Project:
         planned: dict[str, set[str]] = {}
         rule = None
         for line in output.splitlines():
-            if found := re.match(r"(?:local)?rule (\w+):", line):
+            if found := re.match(r"(?:local)?(?:rule|checkpoint) (\w+):", line):
                 rule = found[1]
                 planned.setdefault(rule, set())
             elif rule and (found := re.match(r"\s+wildcards: (.*)", line)):

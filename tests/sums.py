@@ -94,7 +94,7 @@ class MathRun(Run):
     def train(self) -> dict:
         return self.job(
             "train_math",
-            self.tiny | {"augmented": str(self.folder / "augmented/manifest.json")},
+            self.tiny | {"augmented": str(self.folder / "augmented/manifest.json"), "chosen": []},
             {"record": self.folder / "run/train.json"} | self.weights,
         )
 

@@ -187,7 +187,7 @@ class Run:
     def train(self) -> dict:
         return self.job(
             "train_glue",
-            self.tiny | {"augmented": str(self.folder / "augmented/manifest.json")},
+            self.tiny | {"augmented": str(self.folder / "augmented/manifest.json"), "chosen": []},
             {"record": self.folder / "run/train.json"} | self.weights,
         )
 

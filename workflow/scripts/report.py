@@ -79,8 +79,9 @@ def figures(facts: dict, runs: list[dict]) -> list[dict]:
         "parameters": f"Adapter parameters against {plotted['parameters']}: mean ± std over seeds.{hollow}",
         "lambda": f"Weight λ of the orthogonality penalty against {plotted['lambda']}.{hollow}",
         "curves": f"During training: {curves.replace('_', ' ')}, mean over seeds with a band of one std.",
+        "tuning": "Trials of hyper-parameters: score on held-out training rows. Large markers: the chosen values.",
     }
-    shown = plotted | {"curves": curves}
+    shown = plotted | {"curves": curves, "tuning": True}
     return [
         {"name": name, "caption": captions[name], "url": html_page.drawing(path)}
         for name, path in facts["figures"].items()

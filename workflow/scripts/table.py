@@ -11,7 +11,7 @@ from common import tasks
 from common.core import files
 from common.core.errors import JobError
 from common.core.job import start
-from common.report import comparison, markdown_text, run_statistics
+from common.report import comparison, markdown_text, run_statistics, tuning_results
 from common.report.selections import NOTES, TITLES
 
 
@@ -183,7 +183,14 @@ def markdown_table(table: pd.DataFrame, names: list[str], params: dict, best: se
     return markdown_text.table(lines, align) + "\n"
 
 
-def notes(table: pd.DataFrame, runs: pd.DataFrame, published: pd.DataFrame, params: dict, compared: bool) -> list[str]:
+def notes(
+    table: pd.DataFrame,
+    runs: pd.DataFrame,
+    published: pd.DataFrame,
+    params: dict,
+    compared: bool,
+    trials: pd.DataFrame | None = None,
+) -> list[str]:
     """List what a reader needs to know before comparing two numbers."""
     best = table[(table["selection"] == params["selections"][0]) & (table["run"] != "")]
     counts = sorted({count for line in params["seeds_expected"].values() for count in line.values()})
@@ -208,6 +215,9 @@ def notes(table: pd.DataFrame, runs: pd.DataFrame, published: pd.DataFrame, para
         markdown_text.plain(f"{label_of(row, params)}: {row['preset']}") for _, row in best.iterrows() if row["preset"]
     ]
     lines.append(f"Hyper-parameter presets: {'; '.join(presets) or 'none yet'}.")
+    if trials is not None:
+        labels = {row["run"]: row["label"] for row in params["rows"]}
+        lines += tuning_results.notes(params["task"], trials, labels)
     done = runs[runs["status"] == "ok"]
     for name in ["model_sha256", "preset", "method_version", "task_version"]:
         mixed = [run for run, group in done.groupby("run", sort=False) if group[name].nunique() > 1]
@@ -249,7 +259,12 @@ def answered(done: pd.DataFrame) -> list[str]:
 
 
 def markdown(
-    table: pd.DataFrame, runs: pd.DataFrame, published: pd.DataFrame, differences: pd.DataFrame, params: dict
+    table: pd.DataFrame,
+    runs: pd.DataFrame,
+    published: pd.DataFrame,
+    differences: pd.DataFrame,
+    params: dict,
+    trials: pd.DataFrame | None = None,
 ) -> str:
     names = [column["name"] for column in params["columns"]] + list(params.get("averages", {}))
     models = ", ".join(dict.fromkeys(name for name in runs["model"] if name)) or "no run yet"
@@ -259,9 +274,8 @@ def markdown(
         part = table[table["selection"] == selection]
         parts.append(f"## {TITLES[selection]}\n\n{NOTES[selection]}\n")
         parts.append(markdown_table(part, names, params, best))
-    parts.append(
-        "## Notes\n\n" + "\n".join(f"- {line}" for line in notes(table, runs, published, params, bool(best))) + "\n"
-    )
+    lines = notes(table, runs, published, params, bool(best), trials)
+    parts.append("## Notes\n\n" + "\n".join(f"- {line}" for line in lines) + "\n")
     return "\n".join(parts)
 
 
@@ -278,7 +292,8 @@ def main(job: dict) -> None:
     table = build(runs, published, params)
     files.write_text(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"))
     differences = run_statistics.read_csv(job["input"]["comparison"])
-    files.write_text(job["output"]["markdown"], markdown(table, runs, published, differences, params))
+    trials = run_statistics.read_csv(job["input"]["trials"]) if job["input"].get("trials") else None
+    files.write_text(job["output"]["markdown"], markdown(table, runs, published, differences, params, trials))
 
 
 if __name__ == "__main__":

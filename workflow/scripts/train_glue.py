@@ -15,9 +15,10 @@ from common.core import early_evaluations, manifests, provenance
 from common.core.job import start
 from common.data import held_out
 from common.models import adapters, classifier
-from common.training import run_record
+from common.training import run_record, trials
 
 
+@trials.recorded
 def main(job: dict) -> None:
     import numpy as np
     from transformers import DataCollatorWithPadding
@@ -65,7 +66,7 @@ def main(job: dict) -> None:
         eval_dataset=dev.select(order),
         data_collator=DataCollatorWithPadding(tokenizer),
         compute_metrics=judge,
-        callbacks=[hf_trainer.KeepBest(scratch / "best", dataset["score"], model)],
+        callbacks=[hf_trainer.KeepBest(scratch / "best", dataset["score"], model), *trials.callbacks(job)],
         method=method,
     )
     attempts = run_record.run_to_end(job, trainer, started, total_steps)
@@ -78,6 +79,8 @@ def main(job: dict) -> None:
     best = max(curve, key=lambda entry: entry["metrics"][dataset["score"]])
     adapters.save(model, scratch / "last")
     result = {"steps": trainer.state.global_step, "best_step": best["step"], "score": dataset["score"], "curve": curve}
+    if "held_out" in settings:
+        result["held_out"] = trials.score(dataset["score"], best["metrics"][dataset["score"]], train, dev)
     trial = "kill_at_step" in settings  # `make preflight` measures the evaluation on its own
     run_record.finish(job, attempts, started, device, sizes, None if trial else partial(evaluate, job), **result)
     last, highest = (entry["metrics"][dataset["score"]] for entry in (curve[-1], best))

@@ -12,10 +12,12 @@ from common import methods
 from common.core import manifests, provenance
 from common.core.errors import JobError
 from common.core.job import start
+from common.data import held_out
 from common.models import adapters, causal_lm
-from common.training import run_record
+from common.training import run_record, trials
 
 
+@trials.recorded
 def main(job: dict) -> None:
     started = time.monotonic()
     params, wildcards = job["params"], job["wildcards"]
@@ -28,6 +30,7 @@ def main(job: dict) -> None:
         run_record.untrained(job, started, device, causal_lm.count_parameters(model_folder))
         return
 
+    import numpy as np
     import torch
     from transformers import DataCollatorForSeq2Seq
 
@@ -36,6 +39,10 @@ def main(job: dict) -> None:
     augmented = manifests.folder(job["input"]["augmented"])
     tokenizer = causal_lm.load_tokenizer(model_folder)
     train = causal_lm.training_rows(data_folder, "train", params["prompt"], tokenizer, settings["max_length"])
+    held = None
+    if "held_out" in settings:
+        kept, chosen = held_out.split(np.arange(len(train)), None, **settings["held_out"])
+        train, held = train.select(kept), train.select(chosen)
     quantization = settings.get("quantization")
     precision = methods.entry(method).precision or settings["precision" if quantization else "base_precision"]
     model = causal_lm.load_model(model_folder, precision, quantization, device)
@@ -75,10 +82,12 @@ def main(job: dict) -> None:
         model=model,
         args=arguments(True) if recompute else plain,
         train_dataset=train,
+        eval_dataset=held,
         data_collator=DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=causal_lm.IGNORED),
         method=method,
         mean_over_tokens=True,
         by_length=settings["group_by_length"] == "shuffled",
+        callbacks=trials.callbacks(job),
     )
     try:
         attempts = run_record.run_to_end(job, trainer, started, total_steps)
@@ -87,6 +96,9 @@ def main(job: dict) -> None:
             raise
         activation_memory.choose(scratch, True)
         raise JobError("out of memory without gradient checkpointing; the next attempt uses it") from None
+    found = {}
+    if held:
+        found["held_out"] = trials.score("loss", trainer.evaluate()["eval_loss"], train, held)
     if not trainer.is_world_process_zero():
         return
     adapters.save(model, scratch / "last", start=augmented)
@@ -95,8 +107,8 @@ def main(job: dict) -> None:
         for entry in trainer.state.log_history
         if "loss" in entry
     ]
-    used = {"hyperparameters": settings | {"gradient_checkpointing": recompute}}
-    run_record.finish_last(job, trainer, attempts, started, device, sizes, curve, **used)
+    found["hyperparameters"] = settings | {"gradient_checkpointing": recompute}
+    run_record.finish_last(job, trainer, attempts, started, device, sizes, curve, **found)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
 """
 
+from common.core import tuning
+
 HELD_OUT = "held-out"  # tasks.{task}.selection: the best checkpoint is that on held-out rows of the training data
 
 
@@ -27,6 +29,11 @@ def places(config: dict) -> dict[str, str]:
         "scratch": f"{roots['scratch']}/{run}",
         "start_scratch": f"{roots['scratch']}/augmented/{{task}}/{{method}}/{{variant}}/seed{{seed}}",
     }
+
+
+def choice(config: dict, task: str, dataset: str, run: str) -> str:
+    """Return the path of the values that the trials of `method/variant` on a dataset have chosen."""
+    return f"{config['pathvars']['results']}/tune/{task}/{dataset}/{run}.json"
 
 
 def columns(config: dict, task: str) -> list[dict]:
@@ -57,6 +64,7 @@ def run_keys(config: dict) -> list[str]:
 
 def of_run(chosen: str | dict[str, str], run: str) -> str | None:
     """Return the value for `method/variant` of a setting: one for all runs, or by run, by method and `default`."""
+    run = tuning.base(run)
     names = (run, run.split("/")[0], "default")
     return chosen if isinstance(chosen, str) else next((chosen[name] for name in names if name in chosen), None)
 
@@ -65,8 +73,10 @@ def hyperparameters(config: dict, task: str, dataset: str, run: str) -> dict:
     """Merge hyper-parameters; later entries win: the task's defaults, the preset's all, methods, datasets.
 
     A mapping in a preset, such as AdaLoRA's schedule, is named after a kind, or a type of kind peft, and applies to it
-    only. `held_out` states which training rows are held out, if any are.
+    only. Then come the values of a trial, or those chosen from the trials of a run. `held_out` states which training
+    rows are held out, if any are.
     """
+    trial, run, settings = run, tuning.base(run), config["tasks"][task]
     chosen = config["presets"][task][preset(config, task, run)]
     methods = chosen.get("methods", {})
     layers = (
@@ -79,8 +89,15 @@ def hyperparameters(config: dict, task: str, dataset: str, run: str) -> dict:
     values = {key: value for layer in layers for key, value in layer.items()}
     kind = kind_of(config["methods"][run.split("/")[0]])
     values = {key: value for key, value in values.items() if key == kind or not isinstance(value, dict)}
-    settings = config["tasks"][task]
-    return values | ({"held_out": settings["held_out"]} if settings.get("selection") == HELD_OUT else {})
+    tune, held_out = settings.get("tune"), {}
+    if trial != run:
+        values |= tuning.trials(tune, run)[trial]
+        held_out = {"train_rows": tune["rows"]} if "rows" in tune else {}
+    elif tune:
+        values |= tuning.chosen(choice(config, task, dataset, run))
+    if trial != run or settings.get("selection") == HELD_OUT:
+        values["held_out"] = settings["held_out"] | held_out
+    return values
 
 
 def kind_of(method: dict) -> str:
@@ -95,7 +112,7 @@ def method(config: dict, task: str, method: str, variant: str, dataset: str | No
     initial adapter.
     """
     entry, model = config["methods"][method], config["models"][config["tasks"][task]["model"]]
-    chosen = entry["variants"][variant]
+    chosen = entry["variants"][tuning.base(variant)]
     peft = chosen.get("peft")
     if dataset and peft:
         peft = peft | hyperparameters(config, task, dataset, f"{method}/{variant}").get(kind_of(entry), {})

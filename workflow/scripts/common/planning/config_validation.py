@@ -7,9 +7,12 @@ import json
 from pathlib import Path
 
 from common import methods, tasks
+from common.core import tuning
 from common.core.errors import JobError, expect, one_of
 from common.core.grid import HELD_OUT, averages, kind_of, preset, run_keys
+from common.planning import tuning_checks
 from common.planning.method_checks import check_preset, check_type, check_variant
+from common.tasks import tuned_runs
 from common.tasks.base import REQUIRED, Task
 
 SCHEMAS = Path(__file__).parents[3] / "schemas" / "config"
@@ -46,6 +49,7 @@ def check(config: dict) -> None:
         known[name].check_settings()
         check_task(known[name])
         known[name].check_runs()
+        tuning_checks.check(known[name], check_hyperparameters)
 
 
 def schema() -> dict:
@@ -63,6 +67,10 @@ def schema() -> dict:
         base["properties"]["tasks"]["properties"][name] = part["task"]
         defs["hyperparameters"]["properties"] |= part.get("hyperparameters", {})
         defs |= part.get("$defs", {})
+    scalars = {key: one for key, one in defs["hyperparameters"]["properties"].items() if one.get("type") != "object"}
+    defs["search"]["properties"] = {
+        key: {"type": "array", "minItems": 1, "uniqueItems": True, "items": one} for key, one in scalars.items()
+    }
     return base
 
 
@@ -141,7 +149,8 @@ def check_gpus(task: Task) -> None:
 
 def check_hyperparameters(task: Task, dataset: str, run: str) -> None:
     """Raise JobError if a run lacks a hyper-parameter, or its batch size is not divisible."""
-    values = task.hyperparameters(dataset, run)
+    tried = tuning.search(task.settings["tune"], run) if tuned_runs.is_tuned(task, run) else {}
+    values = {key: values[0] for key, values in tried.items()} | task.hyperparameters(dataset, run)
     place = f"config: tasks.{task.name}: {run} on {dataset}, preset {preset(task.config, task.name, run)}"
     for key in (*REQUIRED, *task.required):
         expect(key in values, f"{place}: {key} is missing: neither tasks.{task.name}.defaults nor the preset gives it")

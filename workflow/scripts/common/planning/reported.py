@@ -34,6 +34,8 @@ def files_of(config: dict, task: Task) -> dict:
             figures[part] = str(path.with_suffix(".svg"))
         elif name.startswith("sheets/"):
             sheets[part] = str(path)
+        elif name.startswith("tune_"):
+            continue  # the notes of the main table describe it, and the figure shows it
         elif name == main or path.exists() or not (results / main).exists():
             tables.append(str(path))
     compared = str(results / f"compare_{task.name}.csv")

@@ -102,7 +102,7 @@ def shorten(new: dict, task: Task) -> bool:
         "grid": [{"runs": chosen, "datasets": [NAME], "seeds": [0]}],
     }
     entry = new["tasks"][name]
-    entry.pop("selection", None)  # the synthetic validation split has the rows to evaluate
+    entry |= {key: None for key in ("selection", "tune") if key in entry}  # the synthetic data has a split to evaluate
     if evaluation := entry.get("evaluation"):
         kept = [one for one in evaluation["evaluators"] if "model" not in one or available(task.config, one["model"])]
         left_out = [one["name"] for one in evaluation["evaluators"] if one not in kept]

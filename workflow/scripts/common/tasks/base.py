@@ -168,6 +168,8 @@ class Task(Costs):
         """List the tables, figures and contact sheets, as paths in the results folder."""
         names = [f"table_{name}.csv" for name in self.tables()]
         names += [f"figures/{self.name}_{figure}.png" for figure in ("parameters", "lambda", "curves")]
+        if self.settings.get("tune"):
+            names += [f"tune_{self.name}.csv", f"figures/{self.name}_tuning.png"]
         if "sheets" in self.settings:
             names += [f"sheets/{self.name}_{dataset}.png" for dataset in grid.datasets(self.config, self.name)]
         return names

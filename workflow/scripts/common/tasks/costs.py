@@ -5,6 +5,8 @@ Plain Python on plain dicts: imported by the Snakefile on login nodes, so no tor
 
 import math
 
+from common.core import tuning
+
 PNG_BYTES = 1.6  # per pixel of a photograph at 512 × 512: COCO's take 1.5, and fast compression 7 % more
 SHARD_SECONDS = 2 * 3600  # of generation per job: starting one takes a minute
 FORWARD = 1 / 3  # of a training step: the backward pass costs twice as much as the forward pass
@@ -44,8 +46,8 @@ class Costs:
         return (self.settings.get(part) or self.settings).get("resources", {})
 
     def checkpoints(self, run: dict, outputs: list[str]) -> int:
-        """Return the number of times a run saves its weights."""
-        return sum(path.endswith(".safetensors") for path in outputs)
+        """Return the number of times a run saves its weights; a trial of hyper-parameters does not keep them."""
+        return 0 if tuning.MARK in run["variant"] else sum(path.endswith(".safetensors") for path in outputs)
 
     def output_bytes(self, stage: str, wildcards: dict, downloaded: float | None) -> dict[str, float | None]:
         """Estimate the bytes of a job's large outputs other than weights, by what they are; None: unknown.
@@ -87,7 +89,7 @@ class Costs:
         settings = self.hyperparameters(wildcards["dataset"], f"{wildcards['method']}/{wildcards['variant']}")
         every = rows(dataset, "train") or 0
         share = held_out_rows(every, settings)
-        trained = (every - share) * settings.get("epochs", 0)
+        trained = min(every - share, settings.get("held_out", {}).get("train_rows", every)) * settings.get("epochs", 0)
         if not trained or not settings.get("eval_steps"):
             return trained or None
         dev = share or rows(dataset, next(iter(dataset["benchmarks"].values()))) or 0

@@ -9,7 +9,7 @@ from pathlib import Path
 from common.core import files, fingerprints, gpus, provenance
 from common.core.job import processes
 from common.models import adapters
-from common.training import checkpoints
+from common.training import checkpoints, trials
 
 
 def training_arguments(job: dict, settings: dict, seed: int, scratch: Path, device: str, **task):
@@ -137,7 +137,10 @@ def finish(
     """
     params, wildcards, scratch = job["params"], job["wildcards"], Path(job["params"]["scratch"])
     record = Path(job["output"]["record"])
-    weights = {}
+    weights, adapter_bytes = {}, (scratch / "last" / adapters.WEIGHTS).stat().st_size
+    if trials.is_trial(job):
+        for name in set(job["output"]) - {"record"}:
+            trials.empty(scratch / name)
     for name in sorted(set(job["output"]) - {"record"}):
         shutil.copytree(scratch / name, record.parent / name, dirs_exist_ok=True)
         for path in sorted((scratch / name).rglob(adapters.WEIGHTS)):
@@ -154,7 +157,7 @@ def finish(
         "preset": params["preset"],
         "hyperparameters": params["hyperparameters"],
         **sizes,
-        "adapter_bytes": (record.parent / "last" / adapters.WEIGHTS).stat().st_size,
+        "adapter_bytes": adapter_bytes,
         **result,
         "seconds": round(sum(attempts["seconds"]), 3),
         "device_seconds": round(gpus.device_seconds(attempts) * processes(job), 3),
@@ -190,8 +193,6 @@ def finish_last(
 
 def untrained(job: dict, started: float, device: str, parameters: int) -> None:
     """Write the record of a run without training; its weights are an empty file. `parameters`: the model's number."""
-    from safetensors.numpy import save_file  # no torch, which takes seconds to import
-
     if int(os.environ.get("RANK", 0)):
         return
     scratch = Path(job["params"]["scratch"])
@@ -199,6 +200,6 @@ def untrained(job: dict, started: float, device: str, parameters: int) -> None:
     attempts = begin_attempt(job, None, discarded)
     for name in set(job["output"]) - {"record"}:
         (scratch / name).mkdir(parents=True, exist_ok=True)
-    save_file({}, scratch / "last" / adapters.WEIGHTS, metadata={"format": "pt"})
+    trials.empty(scratch / "last")
     sizes = {"total_parameters": parameters, "trainable_parameters": 0, "adapter_parameters": 0}
     finish(job, attempts, started, device, sizes, steps=0, best_step=None, score="loss", curve=[])

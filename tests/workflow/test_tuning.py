@@ -1,0 +1,95 @@
+"""Trials of hyper-parameters in the workflow: what a changed search plans, and what a changed choice trains again."""
+
+import json
+
+import pytest
+
+from project import Project
+from support import ROOT
+
+TUNED = """
+tasks:
+  glue:
+    tune: {search: {learning_rate: [1.0e-3, 2.0e-3]}, trials: 2}
+    grid:
+      - {runs: [lora/r8, hra/r8], datasets: [cola], seeds: [0, 1]}
+    resources: {gpu: 0, threads: 1, mem_mb: 1000, runtime: 10}
+    columns:
+      - {name: CoLA, dataset: cola, benchmark: validation, metric: matthews_correlation}
+"""
+# A trial of LoRA is the better, the smaller its learning rate; of HRA, the larger.
+TRAIN = """
+import json
+from pathlib import Path
+rate = snakemake.params.hyperparameters["learning_rate"]
+score = rate if snakemake.wildcards.method == "hra" else -rate
+record = {"status": "ok", "seconds": 1, "device": "CPU", "adapter_bytes": 1, "learning_rate": rate}
+record["held_out"] = {"metric": "matthews_correlation", "value": score, "rows": 855, "train_rows": 7696}
+for path in snakemake.output:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).touch()
+Path(snakemake.output.record).write_text(json.dumps(record))
+with open("trained", "a") as stream:
+    print(Path(snakemake.output.record).parent, file=stream)
+"""
+TABLE = "results/table_glue.csv"
+RATES = "[1.0e-3, 2.0e-3]}, trials: 2"
+
+
+def tuned(fresh: Project, folder) -> Project:
+    """Provide a project whose trainings write a score, with the real choice between them."""
+    project = fresh.copy(folder)
+    project.stand_in()
+    scripts = project.folder / "workflow/scripts"
+    (scripts / "train_glue.py").write_text(TRAIN)
+    (scripts / "choose.py").write_text((ROOT / "workflow/scripts/choose.py").read_text())
+    (project.folder / "tuned.yaml").write_text(TUNED)
+    return project
+
+
+def trials(*rates: str) -> set[str]:
+    return {
+        f"task=glue dataset=cola method={method} variant=r8@learning_rate-{rate} seed=0"
+        for method in ("lora", "hra")
+        for rate in rates
+    }
+
+
+def finals(*methods: str) -> set[str]:
+    return {f"task=glue dataset=cola method={method} variant=r8 seed={seed}" for method in methods for seed in (0, 1)}
+
+
+@pytest.mark.slow
+def test_a_new_value_is_one_trial_and_only_a_changed_choice_trains_again(fresh, tmp_path):
+    project = tuned(fresh, tmp_path / "project")
+    command = ("--cores", "2", "--configfile", "tuned.yaml", "-q", "all", "--", TABLE)
+    planned = project.plan(TABLE, config="tuned.yaml")
+    assert planned["train_glue"] == trials("0.001", "0.002") | finals("lora", "hra")
+    # One initial adapter per run and seed, which the trials share.
+    assert planned["augment"] == {f"task=glue method={m} variant=r8 seed={s}" for m in ("lora", "hra") for s in (0, 1)}
+
+    project.snakemake(*command)
+    results = project.folder / "results/glue/cola"
+    rates = {m: json.loads((results / m / "r8/seed1/train.json").read_text())["learning_rate"] for m in ("lora", "hra")}
+    assert rates == {"lora": 0.001, "hra": 0.002}
+    assert project.plan(TABLE, config="tuned.yaml") == {}
+
+    project.change("tuned.yaml", RATES, "[1.0e-3, 4.0e-3, 2.0e-3]}, trials: 3")
+    planned = project.plan(TABLE, config="tuned.yaml")
+    assert planned.pop("train_glue") == trials("0.004")
+    choices = {f"task=glue dataset=cola method={method} variant=r8" for method in ("lora", "hra")}
+    assert planned == {"choose": choices, "collect_trials": {"task=glue"}, "table": {"task=glue"}}
+
+    (project.folder / "trained").unlink()
+    project.snakemake(*command)
+    trained = set((project.folder / "trained").read_text().split())
+    again = {f"results/glue/cola/hra/r8/seed{seed}" for seed in (0, 1)}  # not LoRA, whose choice has not changed
+    assert trained == again | {f"results/glue/cola/{m}/r8@learning_rate-0.004/seed0" for m in ("lora", "hra")}
+    assert project.plan(TABLE, config="tuned.yaml") == {}
+
+
+def test_the_demo_of_tuning_plans_five_trials_of_four_methods(fresh):
+    configs = ["config/demo/config.yaml", "config/demo/tune.yaml"]
+    output = fresh.snakemake("-n", "-q", "rules", "--cores", "2", "--configfile", *configs, "--", "glue")
+    words = " ".join(output.split())
+    assert "train_glue 24 " in words and "choose 4 " in words and "tuning_figure 1 " in words

@@ -1,0 +1,27 @@
+"""Choose the hyper-parameters of a run on a dataset: the values of its best trial on held-out rows.
+
+Writes a small file, which the trainings of the run read. If all trials failed, it has their first error instead.
+"""
+
+from common.core import files
+from common.core.job import start
+from common.report import tuning_results
+
+
+def main(job: dict) -> None:
+    trials = tuning_results.table(job["params"]["trials"])
+    best = tuning_results.best(trials)
+    if best is None:
+        names = "{method}/{variant} on {dataset}".format(**job["wildcards"])
+        text = (
+            f"none of the {trials['trial'].nunique()} trials of {names} has a score. The first one: "
+            f"{trials.iloc[0]['error']}. Change `tune.search`, or delete the trials' train.json to repeat them"
+        )
+        content = {"values": {}, "error": text}
+    else:
+        content = {"values": next(one["values"] for one in job["params"]["trials"] if one["trial"] == best)}
+    files.write_json(job["output"]["choice"], content)
+
+
+if __name__ == "__main__":
+    start(main, __file__, globals().get("snakemake"))

@@ -1,0 +1,94 @@
+"""The training job of a trial of hyper-parameters: its error is a result, and its weights are not kept."""
+
+import math
+import time
+from collections.abc import Callable, Sized
+from functools import wraps
+from pathlib import Path
+
+from common.core import files, provenance, tuning
+from common.core.job import describe, processes
+from common.models import adapters
+from common.training import checkpoints
+
+# What the values of a trial can cause. Missing or damaged files, full disks and interruptions stop the job instead.
+FAULTS = (ValueError, ArithmeticError, RuntimeError)
+
+
+def is_trial(job: dict) -> bool:
+    return tuning.MARK in job["wildcards"]["variant"]
+
+
+def recorded(main: Callable[[dict], None]) -> Callable[[dict], None]:
+    """Wrap the `main` of a training script, so that a trial which fails writes a record with its error.
+
+    Errors of the device, such as too little memory, are raised: Snakemake may repeat the job. So are those of one of
+    several processes, since the others wait for it.
+    """
+
+    @wraps(main)
+    def train(job: dict) -> None:
+        tuning.require_choice(job)
+        started = time.monotonic()
+        try:
+            main(job)
+        except FAULTS as problem:
+            if not is_trial(job) or processes(job) > 1 or is_of_device(problem):
+                raise
+            fail(job, problem, started)
+
+    return train
+
+
+def is_of_device(problem: Exception) -> bool:
+    import torch
+
+    return isinstance(problem, torch.OutOfMemoryError | torch.AcceleratorError)
+
+
+def callbacks(job: dict) -> list:
+    """Return the callback that ends a trial whose loss is no number any more; [] for a run that is none."""
+    from transformers import TrainerCallback
+
+    class EndAtDivergence(TrainerCallback):
+        def on_evaluate(self, args, state, control, metrics, **_):
+            if not math.isfinite(loss := metrics["eval_loss"]):
+                raise FloatingPointError(f"the loss on the held-out rows is {loss} at step {state.global_step}")
+
+    return [EndAtDivergence()] if is_trial(job) else []
+
+
+def score(metric: str, value: float, train: Sized, held_out: Sized) -> dict:
+    """Return the entry `held_out` of the record: what a trial is judged by, and the numbers of rows."""
+    return {"metric": metric, "value": value, "rows": len(held_out), "train_rows": len(train)}
+
+
+def fail(job: dict, problem: Exception, started: float) -> None:
+    """Write the record of a failed trial, and remove its checkpoints."""
+    params, wildcards, scratch = job["params"], job["wildcards"], Path(job["params"]["scratch"])
+    print(f"The trial failed: {describe(problem)}")
+    record = Path(job["output"]["record"])
+    for name in set(job["output"]) - {"record"}:
+        empty(record.parent / name)
+    content = {name: wildcards[name] for name in ("task", "dataset", "method", "variant")} | {
+        "seed": int(wildcards["seed"]),
+        "status": "diverged" if isinstance(problem, FloatingPointError) else "failed",
+        "error": describe(problem),
+        "hyperparameters": params["hyperparameters"],
+        "adapter_bytes": 0,
+        "seconds": round(time.monotonic() - started, 3),
+        "device": provenance.device_name(provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))),
+        **provenance.record(params),
+        "finished": provenance.now(),
+    }
+    files.write_json(record, content)
+    checkpoints.remove(checkpoints.aside(scratch))
+    checkpoints.remove(scratch)
+
+
+def empty(folder: Path) -> None:
+    """Write a weights file without tensors."""
+    from safetensors.numpy import save_file  # no torch, which takes seconds to import
+
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({}, folder / adapters.WEIGHTS, metadata={"format": "pt"})

@@ -1,0 +1,84 @@
+"""Plot the trials of hyper-parameters: score on held-out rows against the learning rate, one curve per run.
+
+With other hyper-parameters in the search, a point is the best over them. Trials without a score are crosses at the
+bottom. Written as SVG and PNG, reproducibly for the same data.
+"""
+
+import math
+
+import matplotlib
+import pandas as pd
+from matplotlib.figure import Figure
+
+from common.core.job import start
+from common.report import run_statistics, tuning_results
+from common.report.plot_style import SETTINGS, SMALL, better, remark, save, say, styles
+
+AXIS = "learning_rate"
+
+
+def figure_of(trials: pd.DataFrame, params: dict) -> Figure:
+    """Plot one panel per dataset."""
+    labels, datasets = params["labels"], list(dict.fromkeys(trials["dataset"]))
+    keys = tuning_results.values_of(trials)
+    key = AXIS if AXIS in keys else keys[0]
+    across = min(3, len(datasets))
+    down = math.ceil(len(datasets) / across)
+    figure = Figure(figsize=(max(4.2 * across, 6), 3.4 * down + 0.6), layout="constrained")
+    panels = figure.subplots(down, across, squeeze=False).flatten()
+    style, shown = styles(list(labels), params["colours"]), {}
+    for ax, dataset in zip(panels, datasets, strict=False):
+        here = trials[trials["dataset"] == dataset]
+        metric = next(filter(None, here["metric"]), "")
+        wanted = "lower" if metric in tuning_results.LOWER else "higher"
+        ax.set_title(dataset, fontsize=SMALL, loc="left")
+        ax.set(xlabel=key.replace("_", " "), ylabel=better(f"{metric.replace('_', ' ')}, held-out rows", wanted))
+        shown |= panel(ax, here, key, wanted, style, labels)
+        if not here["score"].notna().any():
+            say(ax, "no trial has a score")
+    for ax in panels[len(datasets) :]:
+        ax.set_axis_off()
+    if shown:
+        figure.legend(handles=list(shown.values()), loc="outside lower center", ncols=4, fontsize=SMALL)
+    lost = trials[trials["score"].isna()]
+    counts = lost.groupby("status", sort=False).size()
+    if len(lost):
+        remark(figure, ["Crosses, without a score: " + ", ".join(f"{count} {name}" for name, count in counts.items())])
+    return figure
+
+
+def panel(ax, trials: pd.DataFrame, key: str, wanted: str, style: dict, labels: dict) -> dict:
+    """Plot the runs of one dataset; return the legend's handles by run."""
+    handles = {}
+    numeric = pd.to_numeric(trials[key], errors="coerce")
+    numbers = numeric.notna().all()
+    trials = trials.assign(x=numeric if numbers else trials[key])
+    for run, label in labels.items():
+        own = trials[trials["run"] == run]
+        if own.empty:
+            continue
+        scores = own.groupby(["x", "trial"], sort=numbers)["score"].agg(lambda found: found.mean(skipna=False))
+        line = getattr(scores.groupby("x", sort=numbers), "max" if wanted == "higher" else "min")()
+        look = {name: style[run][name] for name in ("color", "linestyle", "marker")}
+        (handles[run],) = ax.plot(line.index, line, markersize=4, linewidth=1.4, label=label, **look)
+        chosen = own[own["chosen"] == "true"]
+        if len(chosen):
+            x = chosen["x"].iloc[0]
+            ax.plot([x], [line[x]], marker=look["marker"], color=look["color"], markersize=9)
+        lost = list(dict.fromkeys(own.loc[own["score"].isna(), "x"]))
+        ax.plot(lost, [0.02] * len(lost), "x", color=look["color"], transform=ax.get_xaxis_transform())
+    if numbers and (trials["x"] > 0).all():
+        ax.set_xscale("log")
+    return handles
+
+
+def main(job: dict) -> None:
+    params, output = job["params"], job["output"]
+    trials = run_statistics.read_csv(job["input"]["trials"])
+    trials = trials.assign(run=trials["method"] + "/" + trials["variant"], score=pd.to_numeric(trials["score"]))
+    with matplotlib.rc_context(SETTINGS | {"svg.hashsalt": params["task"]}):
+        save(figure_of(trials, params), output["svg"], output["png"])
+
+
+if __name__ == "__main__":
+    start(main, __file__, globals().get("snakemake"))

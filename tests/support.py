@@ -59,6 +59,24 @@ SETTINGS = {
 }
 
 
+SMALL = {  # arguments of PEFT's types without a default, and sizes for layers of 32 inputs
+    "c3a": {"block_size": 8},
+    "fourierft": {"n_frequency": 20},
+    "gralora": {"r": 8},
+    "ia3": {"feedforward_modules": []},
+    "miss": {"r": 8},
+    "randlora": {"r": 4},
+    "road": {"group_size": 8},
+    "shira": {"r": 2},
+    "vblora": {"num_vectors": 8, "vector_length": 8},
+    "vera": {"r": 8},
+    "waveft": {"n_frequency": 20},
+    "prompt_tuning": {"num_virtual_tokens": 5, "prompt_tuning_init": "SAMPLE_VOCAB"},
+    "p_tuning": {"num_virtual_tokens": 5, "encoder_hidden_size": 16},
+    "prefix_tuning": {"num_virtual_tokens": 5, "prefix_projection": True, "encoder_hidden_size": 16},
+}
+
+
 def require(there: bool, reason: str) -> None:
     """Skip the test if something it needs is missing; fail if all tests must run (.ci/run)."""
     if not there:

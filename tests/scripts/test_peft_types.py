@@ -1,7 +1,6 @@
 """Kind peft: every adapter type of the installed PEFT trains, resumes and reloads, or is refused with a reason."""
 
 import copy
-import random
 
 import peft
 import pytest
@@ -9,7 +8,7 @@ import torch
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
 import controlled
-from common import methods, peft_types
+from common import adapter_sizes, methods, peft_types
 from common.core.errors import JobError
 from common.models import adapters, built_adapters
 from common.planning import config_validation
@@ -17,25 +16,13 @@ from common.tasks.control import hint_encoder
 from common.tasks.control import model as control_model
 from common.training import checkpoints, optimizers
 from sums import TINY_LLAMA
-from support import TARGETS, TINY_MODEL, method, paper_config
+from support import SMALL, TARGETS, TINY_MODEL, method, paper_config
 
 ALL = {kind.value.lower(): cls for kind, cls in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
-PROMPTS = [kind for kind, cls in ALL.items() if issubclass(cls, peft.PromptLearningConfig)]
-REFUSED = sorted({*peft_types.UNSUPPORTED, *PROMPTS})
+PROMPTS = {kind for kind, cls in ALL.items() if issubclass(cls, peft.PromptLearningConfig)}
+REFUSED = sorted({*peft_types.UNSUPPORTED, *(PROMPTS - {*peft_types.VIRTUAL})})
 OTHERS = sorted({*ALL} - {*REFUSED} - {*methods.METHODS})
-SMALL = {  # arguments without a default, and sizes for layers of 32 inputs
-    "c3a": {"block_size": 8},
-    "fourierft": {"n_frequency": 20},
-    "gralora": {"r": 8},
-    "ia3": {"feedforward_modules": []},
-    "miss": {"r": 8},
-    "randlora": {"r": 4},
-    "road": {"group_size": 8},
-    "shira": {"r": 2},
-    "vblora": {"num_vectors": 8, "vector_length": 8},
-    "vera": {"r": 8},
-    "waveft": {"n_frequency": 20},
-}
+OF_LAYERS = [kind for kind in OTHERS if kind not in peft_types.VIRTUAL]
 IDS = torch.arange(24).reshape(2, 12)
 
 
@@ -90,7 +77,7 @@ def tiny_models() -> dict[str, Tiny]:
 def trained_resumed_and_reloaded(tiny: Tiny, chosen: dict, folder) -> None:
     """Five steps; the same after a stop at the third; the same file content; the same outputs from the file."""
     torch.manual_seed(1)
-    adapters.save(adapters.insert(tiny.fresh(), chosen), folder / "start")
+    adapters.save_initial(adapters.insert(tiny.fresh(), chosen), chosen, folder / "start")
     run = tiny.started(chosen, folder / "start", 2)
     first = tiny.output(run).detach()
     optimizer = optimizers.adamw(run, chosen, lr=1e-2, weight_decay=0.0)
@@ -111,14 +98,20 @@ def trained_resumed_and_reloaded(tiny: Tiny, chosen: dict, folder) -> None:
     adapters.save(run, folder / "last")
     torch.manual_seed(5)
     again = adapters.load(tiny.fresh(), chosen, folder / "last")
-    torch.testing.assert_close(tiny.output(again), expected, rtol=0, atol=0)
+    # A network computes virtual tokens once for the file, and for every row of a batch in training.
+    rounding = 1e-5 if methods.entry(chosen).virtual else 0
+    torch.testing.assert_close(tiny.output(again), expected, rtol=rounding, atol=rounding)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", OTHERS)
 @pytest.mark.parametrize("architecture", ["classifier", "causal_lm"])
 def test_a_type_trains_resumes_and_reloads(tiny_models, tmp_path, architecture, kind):
-    tiny = tiny_models[architecture]
+    tiny, task = tiny_models[architecture], {"classifier": "glue", "causal_lm": "math"}[architecture]
+    if not methods.of_type(kind).runs(task):
+        with pytest.raises(JobError, match=rf"expected a kind that {task} can run .*, found {kind} \(.*Remove the run"):
+            config_validation.check(config_with(kind, task))
+        return None
     if not methods.of_type(kind).linear:
         norms = {"classifier": ["LayerNorm"], "causal_lm": ["input_layernorm"]}
         return trained_resumed_and_reloaded(tiny, spec(kind, norms[architecture]), tmp_path)
@@ -137,7 +130,7 @@ def test_a_type_trains_on_the_unet_and_is_served_as_trained(tiny_models, tmp_pat
         torch.testing.assert_close(tiny.output(served), tiny.output(reloaded), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize("kind", OF_LAYERS)
 def test_what_cannot_be_merged_is_known(tiny_models, kind):
     tiny = tiny_models["causal_lm"]
     targets = tiny.targets if methods.of_type(kind).linear else ["input_layernorm"]
@@ -152,7 +145,8 @@ def test_what_cannot_be_merged_is_known(tiny_models, kind):
 
 def config_with(kind: str, task: str = "glue", peft: dict | None = None, **variant) -> dict:
     config = paper_config()
-    variant = {"targets": "paper", "peft": SMALL.get(kind, {}) if peft is None else peft} | variant
+    targets = {} if kind in peft_types.VIRTUAL else {"targets": "paper"}
+    variant = targets | {"peft": SMALL.get(kind, {}) if peft is None else peft} | variant
     config["methods"]["chosen"] = {"kind": methods.PEFT, "type": kind, "version": 1, "variants": {"v": variant}}
     block = config["tasks"][task]["grid"][0]
     config["tasks"][task]["grid"].append({"runs": ["chosen/v"], "datasets": block["datasets"], "seeds": [0]})
@@ -161,7 +155,7 @@ def config_with(kind: str, task: str = "glue", peft: dict | None = None, **varia
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_a_type_that_cannot_run_is_refused_with_a_reason(kind):
-    with pytest.raises(JobError, match=rf"methods.chosen.type: type {kind} cannot run here: (it|what) .*Use a type"):
+    with pytest.raises(JobError, match=rf"methods.chosen.type: type {kind} cannot run here: (its?|what) .*Use a type"):
         config_validation.check(config_with(kind))
 
 
@@ -180,13 +174,6 @@ def test_a_kind_of_its_own_is_the_same_entry():
         assert methods.entry(spec(kind, [])) is methods.METHODS[kind]
 
 
-def test_a_method_that_nobody_here_has_used_is_three_lines_of_yaml():
-    """The type is chosen at random; its name is in the config that a failure shows."""
-    kind = random.SystemRandom().choice(OTHERS)
-    config_validation.check(config_with(kind))
-    config_validation.check(config_with(kind, "math"))
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -197,6 +184,16 @@ def test_a_method_that_nobody_here_has_used_is_three_lines_of_yaml():
         ({"kind": "vera", "peft": {"inference_mode": True}}, "VeraConfig has no such argument that a variant can set"),
         ({"kind": "vera", "loraplus_lr_ratio": 16}, "loraplus_lr_ratio is for kind lora, this is vera"),
         ({"kind": "pvera", "task": "subject"}, r"chosen/v: expected a kind that subject can run .*found pvera"),
+        ({"kind": "p_tuning", "task": "control"}, r"found p_tuning \(virtual tokens are for text models"),
+        ({"kind": "prefix_tuning"}, r"glue can run .*found prefix_tuning \(.* those that take a cache\)"),
+        ({"kind": "p_tuning", "targets": "paper"}, "kind p_tuning adapts no layers. Remove `targets`"),
+        ({"kind": "p_tuning", "peft": {}}, "num_virtual_tokens: expected a positive integer, found None"),
+        ({"kind": "p_tuning", "peft": {"num_layers": 2}}, "num_layers: PromptEncoderConfig has no such argument"),
+        ({"kind": "p_tuning", "train_head": False}, "PEFT trains the classifier together with virtual tokens"),
+        (
+            {"kind": "prompt_tuning", "peft": {"num_virtual_tokens": 2, "prompt_tuning_init": "TEXT"}},
+            "prompt_tuning_init is TEXT, which needs the path of a tokenizer",
+        ),
         ({"kind": "lora", "peft": {"init_lora_weights": "olora"}}, "is 'olora', which changes the base weights"),
         ({"kind": "lora", "peft": {"eva_config": {}}}, "peft.eva_config needs data or calls of its own"),
         ({"kind": "adalora", "peft": {"init_r": 4}}, "kind adalora needs `budget`"),
@@ -222,6 +219,7 @@ def test_type_and_kind_belong_together():
     ("serve", "quantization", "kind", "message"),
     [
         ("merged", None, "lily", "adapters of type lily cannot be merged"),
+        ("merged", None, "p_tuning", "adapters of type p_tuning cannot be merged"),
         ("adapter", "nf4", "loha", "PEFT has no layers of type loha for it"),
         ("lora", None, "loha", "expected a kind with an equivalent LoRA .* found loha"),
     ],
@@ -234,7 +232,7 @@ def test_a_type_that_math_cannot_serve_is_refused(serve, quantization, kind, mes
         config_validation.check(config)
 
 
-@pytest.mark.parametrize("kind", sorted(peft_types.TENSORS))
+@pytest.mark.parametrize("kind", sorted(adapter_sizes.TENSORS))
 def test_other_sizes_than_requested_are_refused(tiny_models, kind):
     tiny = tiny_models["causal_lm"]
     adapted = adapters.insert(tiny.fresh(), spec(kind, tiny.targets))

@@ -62,14 +62,14 @@ def insert(model_manifest: str, model_files: list[str], params: dict, folder: Pa
         # The adapter does not depend on the number of classes; the head is initialised again at fine-tuning.
         model = adapters.load_classifier(model_folder, ["0", "1"], seed)
     adapted = adapters.insert(model, method, head)
-    adapters.save(adapted, folder)
+    adapters.save_initial(adapted, method, folder)
     if not weights and shapes.has_nan(safe_checkpoints.load(folder / adapters.WEIGHTS)):
         raise JobError(
             f"{grid.kind_of(method)} {method['peft']}: expected an initial adapter that does not depend on the base "
             "model's weights, found one that does. Make `starts_from_weights` of its entry in methods.py return true."
         )
     return {
-        "modules": sorted(adapted.base_model.targeted_module_names),
+        "modules": sorted(getattr(adapted.base_model, "targeted_module_names", ())),  # virtual tokens have none
         "files": {
             name: {"bytes": (folder / name).stat().st_size, "sha256": files.sha256(folder / name)}
             for name in ("adapter_config.json", adapters.WEIGHTS)

@@ -113,6 +113,7 @@ class Run:
         self.precision = self.params["precision"]
         self.device = provenance.pick_device(job["resources"].get("gpu", 0), self.params.get("device"))
         self.rows, self.backend = self.generation["batch_size"], ""
+        self.virtual, self.prefix = [], ()  # before every prompt: IDs of virtual tokens; before every cache
 
     def model(self, merge: bool, device: str | None = None):
         return causal_lm.load_run(
@@ -127,22 +128,26 @@ class Run:
 
     def check_lengths(self, asked: Part) -> None:
         """Raise JobError if a question and `max_new_tokens` do not fit into the model's context."""
-        limit = causal_lm.context(self.model_folder) - asked.limit
+        tokens = methods.virtual_tokens(self.params["method"])
+        limit = causal_lm.context(self.model_folder) - asked.limit - tokens
         if long := [item for item in asked.items() if len(asked.ids[item]) > limit]:
             raise JobError(
                 f"{asked.benchmark}, item {long[0]}: the question takes {len(asked.ids[long[0]])} tokens, and "
-                f"max_new_tokens = {asked.limit} leaves {limit} of the model's context. Lower max_new_tokens."
+                f"max_new_tokens = {asked.limit} leaves {limit} of the model's context"
+                f"{f' with {tokens} virtual tokens' if tokens else ''}. Lower max_new_tokens."
             )
 
     def with_transformers(self, parts: list[Part]) -> Iterable[Answer]:
         from tqdm import tqdm
 
-        from common.models import decoding
+        from common.models import decoding, virtual_tokens
 
         self.backend = f"transformers {provenance.version('transformers')}"
         model = self.model(self.generation["serve"] == "merged")
         if self.generation["serve"] == "lora" and self.method.trains:
             model = self.as_lora(model)
+        if self.method.virtual:
+            model, self.virtual, self.prefix = virtual_tokens.served(model)
         model = model.get_base_model() if hasattr(model, "get_base_model") else model  # with its adapter's layers
         answer = self.in_slots if decoding.is_supported(model) else self.in_batches
         started, count = time.monotonic(), sum(len(one.items()) for one in parts)
@@ -160,15 +165,17 @@ class Run:
 
         from common.models import decoding
 
-        fitting, why = decoding.fitting_rows(model, max(len(asked.ids[item]) for item in pool) + asked.limit)
+        most = max(len(asked.ids[item]) for item in pool) + methods.virtual_tokens(self.params["method"]) + asked.limit
+        fitting, why = decoding.fitting_rows(model, most)
         if fitting < min(self.rows, len(pool)):
             print(f"{fitting} instead of {self.rows} answers at a time: {why}")
         left, end = set(pool), self.tokenizer.eos_token_id
         while left:
             items, rows = [item for item in pool if item in left], min(self.rows, fitting)
             try:
+                prompts = [self.virtual + asked.ids[item] for item in items]
                 for index, tokens in decoding.greedy(
-                    model, [asked.ids[item] for item in items], asked.limit, rows, lambda new: self.ended(new, end)
+                    model, prompts, asked.limit, rows, lambda new: self.ended(new, end), self.prefix
                 ):
                     left.remove(items[index])
                     yield items[index], tokens
@@ -202,7 +209,9 @@ class Run:
         import torch
 
         self.tokenizer.padding_side = "left"
-        padded = self.tokenizer.pad({"input_ids": [asked.ids[item] for item in items]}, return_tensors="pt")
+        padded = self.tokenizer.pad(
+            {"input_ids": [self.virtual + asked.ids[item] for item in items]}, return_tensors="pt"
+        )
         stop = {"stop_strings": self.generation["stop"], "tokenizer": self.tokenizer} if self.generation["stop"] else {}
         with torch.inference_mode():
             sequences = model.generate(

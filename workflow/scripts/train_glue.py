@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import evaluate_glue
+from common import methods
 from common.core import early_evaluations, manifests, provenance
 from common.core.job import start
 from common.data import held_out
@@ -23,6 +24,7 @@ def main(job: dict) -> None:
     import numpy as np
     from transformers import DataCollatorWithPadding
 
+    from common.models import virtual_tokens
     from common.tasks.glue import metrics
     from common.training import hf_trainer
 
@@ -51,6 +53,8 @@ def main(job: dict) -> None:
     model = adapters.load_classifier(model_folder, dataset["labels"], seed, settings.get("classifier_dropout"))
     total_steps = run_record.total_steps(len(train), settings)
     augmented = manifests.folder(job["input"]["augmented"])
+    if tokens := methods.virtual_tokens(method):
+        virtual_tokens.check_length(model.config, tokens, settings["max_length"], params["model_name"])
     model = adapters.start_training(model, method, params["head"], augmented, total_steps)
     sizes = adapters.count(model, params["head"])
 

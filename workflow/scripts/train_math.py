@@ -34,6 +34,7 @@ def main(job: dict) -> None:
     import torch
     from transformers import DataCollatorForSeq2Seq
 
+    from common.models import virtual_tokens
     from common.training import activation_memory, hf_trainer
 
     augmented = manifests.folder(job["input"]["augmented"])
@@ -46,11 +47,8 @@ def main(job: dict) -> None:
     quantization = settings.get("quantization")
     precision = methods.entry(method).precision or settings["precision" if quantization else "base_precision"]
     model = causal_lm.load_model(model_folder, precision, quantization, device)
-    if settings["max_length"] > model.config.max_position_embeddings:
-        raise JobError(
-            f"max_length: expected at most {model.config.max_position_embeddings} tokens for {params['model_name']}, "
-            f"found {settings['max_length']}. Lower it in the preset."
-        )
+    tokens = methods.virtual_tokens(method)
+    virtual_tokens.check_length(model.config, tokens, settings["max_length"], params["model_name"])
     model.config.use_cache = False
     total_steps = run_record.total_steps(len(train), settings)
     model = adapters.start_training(model, method, params["head"], augmented, total_steps)
@@ -72,7 +70,10 @@ def main(job: dict) -> None:
         )
 
     plain, recompute = arguments(False), settings["gradient_checkpointing"]
-    if automatic := job["resources"].get("gradient_checkpointing") == "auto":
+    automatic = job["resources"].get("gradient_checkpointing") == "auto"
+    if automatic and not methods.entry(method).recomputes:
+        automatic = recompute = False
+    if automatic:
         model = model if quantization else model.to(plain.device)
         rows = plain.per_device_train_batch_size
         recompute = activation_memory.must_recompute(

@@ -6,12 +6,11 @@ peft_types.py.
 Imported on login nodes, so no torch and no pandas here: code that needs them is named as `module:name`.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from common import peft_types
+from common import adapter_sizes, peft_types
 from common.core import grid
 
 PEFT = "peft"
@@ -22,7 +21,7 @@ TRANSFORMERS = ("glue", "math")  # the tasks that train with the transformers Tr
 class Method:
     """Describe one kind of method. The defaults describe a method without an adapter, which trains only the head.
 
-    tasks: the tasks that can run it; None: every task.
+    tasks: the tasks that can run it; None: every task. limit: why only these, for an error.
     colour: in figures (the palette of Okabe and Ito); None: a spare one (report/colours.py).
     trains: whether it trains at all. base: which of the base model's parameters it trains: all, biases or none.
     precision: of the base model in training, over the hyper-parameter; None: the hyper-parameter decides.
@@ -34,6 +33,7 @@ class Method:
     one_of: arguments of that class of which a variant sets exactly one; PEFT needs a 0 for the others.
     arguments: function (method's slice of the config, training steps) → further arguments of that class.
     starts_from_weights: function (arguments of that class) → whether the initial adapter depends on the base weights.
+    virtual: it trains virtual tokens that precede the input; a variant has no targets.
     linear: whether its targets are Linear layers.
     tensors: function (PEFT config, inputs, outputs) → attribute of PEFT's layer → its value or its tensor's shape;
         None: only what the layer records of its config is checked.
@@ -41,6 +41,7 @@ class Method:
     measure: `module:function` (folder of an adapter) → per layer its `layer`, `angle` and `orthogonality`.
     merges: whether it can be merged into the weights. merges_quantized: the same for a 4-bit base model.
     quantizes: whether it can be trained on a 4-bit base model.
+    recomputes: whether it can be trained with gradient checkpointing.
 
     penalty: `module:function` (model, method's slice) → weighted term added to the loss, or None.
     callbacks: `module:class` of transformers callbacks with `save_state` and `load_state` (model, checkpoint folder).
@@ -51,6 +52,7 @@ class Method:
     """
 
     tasks: tuple[str, ...] | None = None
+    limit: str | None = None
     colour: str | None = None
     trains: bool = True
     base: str = "none"
@@ -62,6 +64,7 @@ class Method:
     one_of: tuple[str, ...] = ()
     arguments: Callable[[dict, int], dict] = lambda method, steps: {}
     starts_from_weights: Callable[[dict], bool] = lambda peft: False
+    virtual: bool = False
     linear: bool = True
     tensors: Callable[..., dict] | None = None
     export_lora: str | None = None
@@ -69,6 +72,7 @@ class Method:
     merges_quantized: bool = True
     measure: str | None = None
     quantizes: bool = True
+    recomputes: bool = True
     penalty: str | None = None
     callbacks: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
@@ -92,10 +96,6 @@ class Method:
 # HRA
 
 
-def hra_tensors(asked, n: int, out: int) -> dict:
-    return {"hra_u": (n, asked.r), "hra_apply_GS": asked.apply_GS}
-
-
 def hra_fault(variant: dict) -> str | None:
     peft = variant["peft"]
     paired = not peft.get("apply_GS", False) and peft.get("init_weights", True)
@@ -115,14 +115,6 @@ def hra_sweep(variant: dict) -> dict:
 # LoRA and AdaLoRA
 
 LORA_CALLS = ("alora_invocation_tokens", "arrow_config", "corda_config", "eva_config", "loftq_config", "lora_ga_config")
-
-
-def lora_tensors(asked, n: int, out: int) -> dict:
-    if peft_types.per_layer(asked):
-        return {}
-    scaling = asked.lora_alpha / (math.sqrt(asked.r) if asked.use_rslora else asked.r)
-    sizes = {"lora_A.weight": (asked.r, n), "lora_B.weight": (out, asked.r), "scaling": scaling}
-    return sizes | {"use_dora": asked.use_dora}
 
 
 def lora_starts_from_weights(peft: dict) -> bool:
@@ -148,11 +140,6 @@ def lora_fault(variant: dict) -> str | None:
     return None
 
 
-def adalora_tensors(asked, n: int, out: int) -> dict:
-    sizes = {"lora_A": (asked.init_r, n), "lora_E": (asked.init_r, 1), "lora_B": (out, asked.init_r)}
-    return {"scaling": asked.lora_alpha} | ({} if asked.rank_pattern else sizes)  # training changes the ranks
-
-
 def adalora_schedule(method: dict, steps: int) -> dict:
     """Return the steps before and after the rank reduction; a preset's values, in `peft`, take precedence."""
     fractions = {"tinit": method["budget"]["initial"], "tfinal": method["budget"]["final"]}
@@ -160,19 +147,6 @@ def adalora_schedule(method: dict, steps: int) -> dict:
 
 
 # OFT and BOFT
-
-
-def oft_tensors(asked, n: int, out: int) -> dict:
-    block = asked.oft_block_size or n // asked.r
-    blocks = asked.r or n // block
-    shape = (1 if asked.block_share else blocks, block * (block - 1) // 2)
-    constraint = {"oft_R.coft": asked.coft} | ({"oft_R.eps": asked.eps} if asked.coft else {})
-    return {"r": blocks, "oft_block_size": block, "oft_R.weight": shape} | constraint
-
-
-def boft_tensors(asked, n: int, out: int) -> dict:
-    block = asked.boft_block_size or n // asked.boft_block_num
-    return {"boft_R": (asked.boft_n_butterfly_factor, n // block, block, block)}
 
 
 def boft_fault(variant: dict) -> str | None:
@@ -191,7 +165,7 @@ METHODS = {
     "hra": Method(
         colour="#D55E00",
         peft_config="HRAConfig",
-        tensors=hra_tensors,
+        tensors=adapter_sizes.hra,
         export_lora="hra:to_lora",
         merges_quantized=False,
         measure="hra.inspection:measure",
@@ -206,16 +180,16 @@ METHODS = {
         peft_config="LoraConfig",
         starts_from_weights=lora_starts_from_weights,
         export_lora="peft:PeftModel.save_pretrained",
-        tensors=lora_tensors,
+        tensors=adapter_sizes.lora,
         optional=("loraplus_lr_ratio",),
         fault=lora_fault,
     ),
-    "oft": Method(colour="#E69F00", peft_config="OFTConfig", one_of=("r", "oft_block_size"), tensors=oft_tensors),
+    "oft": Method(colour="#E69F00", peft_config="OFTConfig", one_of=("r", "oft_block_size"), tensors=adapter_sizes.oft),
     "boft": Method(
         colour="#CC79A7",
         peft_config="BOFTConfig",
         one_of=("boft_block_size", "boft_block_num"),
-        tensors=boft_tensors,
+        tensors=adapter_sizes.boft,
         fault=boft_fault,
     ),
     "adalora": Method(
@@ -223,7 +197,7 @@ METHODS = {
         colour="#56B4E9",
         peft_config="AdaLoraConfig",
         arguments=adalora_schedule,
-        tensors=adalora_tensors,
+        tensors=adapter_sizes.adalora,
         required=("budget",),
         penalty="common.training.adalora:penalty",
         callbacks=("common.training.adalora:AllocateRanks",),
@@ -250,16 +224,33 @@ def of_type(kind: str) -> Method:
     """Return the entry of a type of PEFT."""
     if kind in METHODS and METHODS[kind].peft_config:
         return METHODS[kind]
+    if kind in peft_types.VIRTUAL:
+        return Method(
+            tasks=("math",) if kind in peft_types.CACHED else TRANSFORMERS,
+            limit="virtual tokens are for text models; a prefix of keys and values, for those that take a cache",
+            peft_config=peft_types.types()[kind].config,
+            virtual=True,
+            starts_from_weights=lambda peft: True,
+            merges=False,
+            quantizes=False,
+            recomputes=kind not in peft_types.CACHED,
+            fault=peft_types.virtual_fault,
+        )
     return Method(
         tasks=TRANSFORMERS if kind in peft_types.RANDOM else None,
         peft_config=peft_types.types()[kind].config,
         starts_from_weights=lambda peft: True,  # PEFT does not tell
         linear=kind not in peft_types.NORMALISATION,
-        tensors=partial(peft_types.sizes, kind) if kind in peft_types.TENSORS else None,
+        tensors=partial(adapter_sizes.sizes, kind) if kind in adapter_sizes.TENSORS else None,
         merges=kind not in peft_types.UNMERGEABLE,
         merges_quantized=False,
         quantizes=peft_types.quantizes(kind),
     )
+
+
+def virtual_tokens(method: dict) -> int:
+    """Return how many virtual tokens a method (its slice, grid.method) puts before every input."""
+    return method["peft"]["num_virtual_tokens"] if entry(method).virtual else 0
 
 
 def of_peft(peft_config) -> Method:

@@ -1,14 +1,14 @@
 """The adapter types of the installed PEFT, and what a config can state of them.
 
+Most types adapt layers; those with virtual tokens train vectors that precede the input, or its keys and values.
+
 Imported on login nodes. Importing PEFT imports torch, so names and arguments are parsed from its source files.
 """
 
 import ast
-from collections.abc import Callable
 from difflib import get_close_matches
 from functools import cache
 from importlib.machinery import PathFinder
-from math import ceil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +19,10 @@ SVD = "what it freezes is computed from singular vectors and not saved, and anot
 UNSUPPORTED = {
     "adamss": SVD,
     "adaption_prompt": "it replaces the attention of LLaMA models and leaves the targets unchanged",
+    "cartridge": "its start is the cache of a text, which takes calls of their own",
+    "cpt": "its tokens are those of examples, and its loss needs their types as an input",
     "frod": SVD,
+    "multitask_prompt_tuning": "it needs a `task_ids` input in every forward pass",
     "poly": "it needs a `task_ids` input in every forward pass",
     "psoft": SVD,
     "shadow": "it wraps decoder blocks instead of Linear layers",
@@ -28,6 +31,8 @@ UNSUPPORTED = {
 }
 UNMERGEABLE = ("beft", "lily")  # a bias for layers without one; a router that depends on the input
 NORMALISATION = ("ln_tuning",)  # types whose targets are no Linear layers
+VIRTUAL = ("prompt_tuning", "p_tuning", "prefix_tuning")  # types with virtual tokens
+CACHED = ("prefix_tuning",)  # … which are keys and values in a cache, instead of inputs
 RANDOM = ("pvera",)  # random numbers in every training step, which diffusion's checkpoints do not restore
 TARGETS = (
     "target_modules",
@@ -39,6 +44,7 @@ TARGETS = (
     "target_parameters",
     "trainable_token_indices",
 )
+OF_MODEL = ("token_dim", "num_transformer_submodules", "num_attention_heads", "num_layers")
 
 
 def folder() -> Path:
@@ -94,7 +100,7 @@ def quantizes(kind: str) -> bool:
 
 
 def check(place: str, kind: str) -> None:
-    """Raise JobError unless PEFT has a type that works as an adapter of a list of targets."""
+    """Raise JobError unless PEFT has a type that can run."""
     nearest = "".join(get_close_matches(kind.lower(), types(), n=1, cutoff=0))
     expect(
         kind in types(),
@@ -102,14 +108,14 @@ def check(place: str, kind: str) -> None:
         f"Correct the name; the nearest is {nearest!r}",
     )
     reason = UNSUPPORTED.get(kind)
-    if "PromptLearningConfig" in bases(types()[kind].config):
-        reason = "it adds virtual tokens to the input and leaves the targets unchanged"
+    if "PromptLearningConfig" in bases(types()[kind].config) and kind not in VIRTUAL:
+        reason = reason or "it adds virtual tokens in a way that is unknown here"
     expect(reason is None, f"{place}: type {kind} cannot run here: {reason}. Use a type that adapts Linear layers")
 
 
 def check_arguments(place: str, kind: str, peft: dict) -> None:
     """Raise JobError for an argument that the config class of a type lacks, or that the workflow sets."""
-    known = fields(types()[kind].config) - fields("PeftConfig") - {*TARGETS}
+    known = fields(types()[kind].config) - fields("PeftConfig") - {*TARGETS, *OF_MODEL}
     for name in peft:
         expect(
             name not in TARGETS,
@@ -123,53 +129,14 @@ def check_arguments(place: str, kind: str, peft: dict) -> None:
         )
 
 
-# Trainable tensors of one layer, with n inputs and out outputs: attribute of PEFT's layer → its shape.
-
-
-def sizes(kind: str, asked, n: int, out: int) -> dict:
-    """Return the tensors of a type whose arithmetic is known; {} for the others, and for sizes stated per layer."""
-    return TENSORS[kind](asked, n, out) if kind in TENSORS and not per_layer(asked) else {}
-
-
-def per_layer(asked) -> bool:
-    """Return whether a PEFT config states sizes per layer: `rank_pattern` and the like."""
-    return any(value for name, value in vars(asked).items() if name.endswith("_pattern"))
-
-
-def delora(asked, n: int, out: int) -> dict:
-    return {"delora_A": (asked.r, n), "delora_B": (out, asked.r), "delora_lambda": (1,)}
-
-
-def ia3(asked, n: int, out: int) -> dict:
-    return {} if asked.feedforward_modules else {"ia3_l": (out, 1)}
-
-
-def loha(asked, n: int, out: int) -> dict:
-    factors = {"a": (out, asked.r), "b": (asked.r, n)}
-    return {f"hada_{w}_{side}": shape for w in ("w1", "w2") for side, shape in factors.items()}
-
-
-def randlora(asked, n: int, out: int) -> dict:
-    matrices = ceil(min(n, out) / asked.r)
-    return {"randlora_lambda": (asked.r, matrices), "randlora_gamma": (matrices, min(n, out))}
-
-
-def road(asked, n: int, out: int) -> dict:
-    size = {"road_1": out // 2, "road_2": out, "road_4": 2 * out}[asked.variant]
-    return {"road_theta": (size,), "road_alpha": (size,)}
-
-
-TENSORS: dict[str, Callable] = {
-    "c3a": lambda asked, n, out: {"c3a_kernel": (out // asked.block_size, n // asked.block_size, asked.block_size)},
-    "delora": delora,
-    "fourierft": lambda asked, n, out: {"fourierft_spectrum": (asked.n_frequency,)},
-    "hira": lambda asked, n, out: {"hira_A": (asked.r, n), "hira_B": (out, asked.r)},
-    "ia3": ia3,
-    "loha": loha,
-    "miss": lambda asked, n, out: {"miss_block": (asked.r, out)} if asked.init_weights is True else {},
-    "randlora": randlora,
-    "road": road,
-    "shira": lambda asked, n, out: {"shira_weight": (asked.r * (n + out),)},
-    "vera": lambda asked, n, out: {"vera_lambda_d": (asked.r,), "vera_lambda_b": (out,)},
-    "waveft": lambda asked, n, out: {"waveft_spectrum": (asked.n_frequency,)},
-}
+def virtual_fault(variant: dict) -> str | None:
+    """Return the error of a variant with virtual tokens and how to correct it, or None."""
+    peft = variant["peft"]
+    count = peft.get("num_virtual_tokens")
+    if not isinstance(count, int) or count < 1:
+        return f"peft.num_virtual_tokens: expected a positive integer, found {count}. Set it, for example to 20"
+    if peft.get("prompt_tuning_init") == "TEXT":
+        return "peft.prompt_tuning_init is TEXT, which needs the path of a tokenizer. Use RANDOM or SAMPLE_VOCAB"
+    if not variant.get("train_head", True):
+        return "train_head is false, but PEFT trains the classifier together with virtual tokens. Remove it"
+    return None

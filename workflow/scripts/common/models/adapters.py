@@ -1,7 +1,7 @@
 """Insertion, saving and loading of a run's trainable parameters: a PEFT adapter, or a part of the model itself.
 
 A run's weights are one file, adapter_model.safetensors. For adapter methods it is PEFT's, next to adapter_config.json;
-for `full`, `bitfit` and `head` it contains the trained parameters under their own names.
+for `full`, `bitfit`, `head` and initial virtual tokens it contains the trained parameters under their own names.
 """
 
 import json
@@ -13,7 +13,7 @@ from common import methods
 from common.core import files, grid
 from common.core.errors import JobError
 from common.data import safe_checkpoints
-from common.models import built_adapters, pretrained
+from common.models import built_adapters, pretrained, virtual_tokens
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -48,14 +48,18 @@ def load_classifier(folder: str | Path, labels: list[str] | None, seed: int, dro
         )
 
 
-def peft_config(method: dict, head: list[str] | None = None, total_steps: int = 1000):
-    """Build the PEFT config of a method (see grid.method); `head`: modules to train and save next to the adapter."""
+def peft_config(method: dict, head: list[str] | None = None, total_steps: int = 1000, task_type: str | None = None):
+    """Build the PEFT config of a method (see grid.method); `head`: modules to train and save next to the adapter.
+
+    `task_type`: PEFT's name of the model's task, which it needs for virtual tokens.
+    """
     import peft
 
     entry = methods.entry(method)
     arguments = dict.fromkeys(entry.one_of, 0) | entry.arguments(method, total_steps) | method["peft"]
     config_class = getattr(peft, entry.peft_config)
-    return config_class(target_modules=list(method["targets"]), modules_to_save=head, **arguments)
+    arguments |= {"task_type": task_type} if entry.virtual else {"target_modules": list(method["targets"])}
+    return config_class(modules_to_save=head and list(head), **arguments)  # a copy, to which PEFT adds names
 
 
 def insert(model, method: dict, head: list[str] | None = None, total_steps: int = 1000):
@@ -66,10 +70,13 @@ def insert(model, method: dict, head: list[str] | None = None, total_steps: int 
     if not methods.entry(method).peft_config:
         return None
     install()
-    check_targets(model, method)
+    virtual = methods.entry(method).virtual
+    if not virtual:
+        check_targets(model, method)
     names = [name for name, _ in model.named_modules()]
+    arguments = (method, head, total_steps, virtual_tokens.task_type(model, head) if virtual else None)
     try:
-        adapted = peft.get_peft_model(model, peft_config(method, head, total_steps))
+        adapted = peft.get_peft_model(model, peft_config(*arguments))
     except (ValueError, TypeError, AttributeError, RuntimeError) as problem:
         raise JobError(f"{grid.kind_of(method)} {method['peft']} does not fit this model: {problem}") from problem
     # PEFT converts what it does not train (AdaLoRA's `ranknum`) to the dtype of the weights, and thereby unfreezes it.
@@ -78,7 +85,7 @@ def insert(model, method: dict, head: list[str] | None = None, total_steps: int 
             if isinstance(beside, torch.nn.ParameterDict):
                 beside.requires_grad_(False)
     # PEFT modifies the config that it receives: a new one has the requested values.
-    built_adapters.check(adapted, peft_config(method, head, total_steps), names)
+    built_adapters.check(adapted, peft_config(*arguments), names)
     built_adapters.check_trained(adapted, method, head or [])
     return adapted
 
@@ -107,10 +114,14 @@ def start_training(model, method: dict, head: list[str], augmented: Path, total_
     if adapted is None:
         select_trainable(model, method, head)
         return model
-    fresh, start = get_peft_model_state_dict(adapted), safe_checkpoints.load(augmented / WEIGHTS)
+    virtual, start = methods.entry(method).virtual, safe_checkpoints.load(augmented / WEIGHTS)
+    fresh = trained_state(adapted) if virtual else get_peft_model_state_dict(adapted)
     taken = pissa_factors(adapted)
     if strange := [name for name in start if name not in fresh or fresh[name].shape != start[name].shape]:
         raise JobError(f"{augmented} does not belong to this model ({strange[0]}). Delete the folder and run again.")
+    if virtual:
+        adapted.load_state_dict(start, strict=False)
+        return adapted
     set_peft_model_state_dict(adapted, fresh | start)  # the head is not part of the initial adapter
     for layer, A, B in taken:
         change = B @ A - layer.lora_B["default"].weight.data @ layer.lora_A["default"].weight.data
@@ -159,6 +170,15 @@ def count(model, head: list[str]) -> dict[str, int]:
 def trained_state(model) -> dict:
     """Return the trainable parameters by name."""
     return {name: p.detach().cpu().contiguous() for name, p in model.named_parameters() if p.requires_grad}
+
+
+def save_initial(adapted, method: dict, folder: Path) -> None:
+    """Write an initial adapter: PEFT's files, which of virtual tokens lack the network that computes them."""
+    from safetensors.torch import save_file
+
+    save(adapted, folder)
+    if methods.entry(method).virtual:
+        save_file(trained_state(adapted), folder / WEIGHTS, metadata={"format": "pt"})
 
 
 def save(model, folder: Path, start: Path | None = None) -> None:

@@ -9,9 +9,10 @@ import math
 from common.core.errors import JobError
 from common.core.grid import kind_of
 from common.methods import entry, of_peft
+from common.models import virtual_tokens
+from common.models.virtual_tokens import NAME
 
 PREFIX = "base_model.model."  # of a PEFT model's modules, and of the keys in its files
-NAME = "default"  # of the one adapter
 
 
 def check(adapted, asked, names: list[str]) -> None:
@@ -19,6 +20,9 @@ def check(adapted, asked, names: list[str]) -> None:
 
     `asked`: a PEFT config that no model has been built from; `names`: the base model's modules before insertion.
     """
+    if of_peft(asked).virtual:
+        virtual_tokens.check(adapted, asked)
+        return
     layers = adapted_layers(adapted)
     targets = [name for name in names if named(name, asked.target_modules) and not within(name, asked.modules_to_save)]
     if wrong := sorted(set(targets) ^ set(layers)):
@@ -101,6 +105,7 @@ def check_trained(model, method: dict, head: list[str], train_head: bool = True)
         layers = adapted_layers(model).items()
         tensors = {f"{PREFIX}{name}.{part}.{NAME}" for name, layer in layers for part in layer.adapter_layer_names}
         own = {name for name in parameters if tensors & {name, name.rpartition(".")[0]}}
+        own |= {name for name in parameters if known.virtual and name.startswith(virtual_tokens.PREFIX)}
         own |= {name for name in biases if bias == "all" or (bias != "none" and name.endswith(".base_layer.bias"))}
     else:
         own = {name for name in parameters if not within(name, head) and known.trains_parameter(name)}

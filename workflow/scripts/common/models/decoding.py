@@ -3,11 +3,12 @@
 transformers' own `generate` keeps all rows until the last one ends, and copies the whole cache in every step. Here, the
 cache of a fixed number of rows is allocated once. All rows end in the same column; a prompt that joins is prefilled
 separately and copied to the columns before that one. Prompts join from long to short, so that there is always room.
+The first columns hold the prefix of prefix tuning, if there is one, for all rows.
 """
 
 import inspect
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
@@ -16,6 +17,7 @@ from common.models import memory
 
 FREE = 0.85  # fraction of the free memory for the cache; the rest is for prefilling
 PREFILLED = 4096  # tokens at a time
+Prefix = Sequence[tuple[torch.Tensor, torch.Tensor]]
 JOINING = 8  # rows join when one in eight is free, since prefilling a few takes as long as a step
 
 
@@ -41,10 +43,15 @@ class Rows(DynamicLayer):
 
 
 class Batch:
-    """The rows that are decoded together. `end`: the column after the last token of every row."""
+    """The rows that are decoded together. `end`: the column after the last token of every row.
 
-    def __init__(self, model, rows: int, capacity: int):
-        self.model, self.capacity, self.end = model, capacity, 0
+    `prefix`: per layer, keys and values (1, heads, columns, size) that precede every prompt; () for none.
+    """
+
+    def __init__(self, model, rows: int, capacity: int, prefix: Prefix = ()):
+        self.prefix, self.first = prefix, prefix[0][0].shape[2] if prefix else 0
+        capacity += self.first
+        self.model, self.capacity, self.end = model, capacity, self.first
         self.accepted = inspect.signature(model.forward).parameters
         self.cache = None
         device = next(model.parameters()).device
@@ -64,26 +71,32 @@ class Batch:
         """Prefill prompts, put them into free rows, and return the first token of each answer."""
         width = max(map(len, prompts))
         if not self.taken.any():
-            self.end = width
+            self.end = self.first + width
         ids, mask = (torch.zeros(len(prompts), width, dtype=torch.long) for _ in range(2))
         for row, prompt in enumerate(prompts):
             ids[row, width - len(prompt) :], mask[row, width - len(prompt) :] = torch.tensor(prompt), 1
         ids, mask = ids.to(self.mask.device), mask.to(self.mask.device)
-        prefilled = DynamicCache()
-        tokens = self.forward(ids, mask, (mask.cumsum(1) - 1).clamp(min=0), prefilled)
+        seen = torch.nn.functional.pad(mask, (self.first, 0), value=1)
+        position = (seen.cumsum(1) - 1).clamp(min=0)[:, self.first :]
+        prefilled = DynamicCache([tuple(one.expand(len(prompts), -1, -1, -1) for one in both) for both in self.prefix])
+        tokens = self.forward(ids, seen, position, prefilled)
         if self.cache is None:
             self.cache = DynamicCache()
             rows, capacity = self.mask.shape
             self.cache.layers = [Rows(one.keys, one.values, rows, capacity) for one in prefilled.layers]
+            for layer, both in zip(self.cache.layers, self.prefix, strict=bool(self.prefix)):
+                for one, states in zip(layer.allocated, both, strict=True):
+                    one[:, :, : self.first] = states
         columns = slice(self.end - width, self.end)
         where = torch.tensor(places, device=self.mask.device)
         for layer, new in zip(self.cache.layers, prefilled.layers, strict=True):
             layer.show(self.end)
             for one, states in zip(layer.allocated, (new.keys, new.values), strict=True):
-                one[where, :, columns] = states
+                one[where, :, columns] = states[:, :, self.first :]
         self.mask[where] = False
+        self.mask[where, : self.first] = True
         self.mask[where, columns] = mask.bool()
-        self.last[where], self.position[where], self.taken[where] = tokens, mask.sum(1), 1
+        self.last[where], self.position[where], self.taken[where] = tokens, seen.sum(1), 1
         return tokens.tolist()
 
     @torch.inference_mode()
@@ -104,13 +117,13 @@ class Batch:
 
     @torch.inference_mode()
     def drop_columns(self, count: int) -> None:
-        """Remove the first columns, which no row uses any more."""
-        kept = self.end - count
+        """Remove the first columns after the prefix, which no row uses any more."""
+        kept, first = self.end - count, self.first
         for layer in self.cache.layers:
             for one in layer.allocated:
-                one[:, :, :kept] = one[:, :, count : self.end].clone()
+                one[:, :, first:kept] = one[:, :, first + count : self.end].clone()
             layer.show(kept)
-        self.mask[:, :kept] = self.mask[:, count : self.end].clone()
+        self.mask[:, first:kept] = self.mask[:, first + count : self.end].clone()
         self.mask[:, kept:] = False
         self.end = kept
 
@@ -127,15 +140,21 @@ class Batch:
 
 
 def greedy(
-    model, prompts: list[list[int]], limit: int, rows: int, ended: Callable[[list[int]], bool]
+    model,
+    prompts: list[list[int]],
+    limit: int,
+    rows: int,
+    ended: Callable[[list[int]], bool],
+    prefix: Prefix = (),
 ) -> Iterator[tuple[int, list[int]]]:
     """Yield (index of a prompt, its new tokens) whenever an answer ends.
 
-    `limit`: the most new tokens; `rows`: the most answers at a time; `ended`: whether new tokens end an answer.
+    `limit`: the most new tokens; `rows`: the most answers at a time; `ended`: whether new tokens end an answer;
+    `prefix`: as in `Batch`.
     """
     waiting = deque(sorted(range(len(prompts)), key=lambda index: (-len(prompts[index]), index)))
     rows = min(rows, len(prompts))
-    batch = Batch(model, rows, max(map(len, prompts), default=0) + limit)
+    batch = Batch(model, rows, max(map(len, prompts), default=0) + limit, prefix)
     answers: list[tuple[int, list[int]] | None] = [None] * rows  # in every row: the prompt's index, new tokens
 
     def finished(places: list[int], tokens: list[int]) -> Iterator[tuple[int, list[int]]]:
@@ -164,7 +183,7 @@ def greedy(
             answers = [answers[place] for place in taken]
             taken = list(range(len(taken)))
         if taken:
-            used = max(len(prompts[index]) + len(new) - 1 for index, new in filter(None, answers))
+            used = batch.first + max(len(prompts[index]) + len(new) - 1 for index, new in filter(None, answers))
             unused = batch.end - used
             if batch.end == batch.capacity or unused > batch.end // 4:
                 batch.drop_columns(unused)

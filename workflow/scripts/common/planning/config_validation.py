@@ -100,11 +100,12 @@ def check_task(task: Task) -> None:
             method, variant = run.split("/")
             one_of(f"{place}.grid[{index}]: {run}", "method", method, config["methods"])
             one_of(f"{place}.grid[{index}]: {run}", "variant", variant, config["methods"][method]["variants"])
-            kind = kind_of(config["methods"][method])
+            kind, limit = kind_of(config["methods"][method]), methods.of(config, method).limit
             expect(
                 methods.of(config, method).runs(task.name),
                 f"{place}.grid[{index}]: {run}: expected a kind that {task.name} can run "
-                f"({', '.join(methods.kinds_of(task.name))}), found {kind}. Remove the run from the grid",
+                f"({', '.join(methods.kinds_of(task.name))}), found {kind}{f' ({limit})' if limit else ''}. "
+                "Remove the run from the grid",
             )
             if targets := config["methods"][method]["variants"][variant].get("targets"):
                 one_of(f"{place}: {run}: targets", "list", targets, config["models"][entry["model"]]["targets"])

@@ -26,7 +26,11 @@ def check_variant(place: str, method: dict, variant: dict) -> None:
     kind, entry, peft = kind_of(method), methods.entry(method), variant.get("peft")
     if entry.peft_config:
         expect(peft is not None, f"{place}: kind {kind} needs `peft: {{…}}`, the arguments of PEFT's config")
-        expect("targets" in variant, f"{place}: kind {kind} needs `targets`, the name of a list in the model's targets")
+        expect(
+            entry.virtual or "targets" in variant,
+            f"{place}: kind {kind} needs `targets`, the name of a list in the model's targets",
+        )
+        expect(not (entry.virtual and "targets" in variant), f"{place}: kind {kind} adapts no layers. Remove `targets`")
     else:
         expect(
             peft is None and "targets" not in variant, f"{place}: kind {kind} inserts no adapter: remove peft, targets"

@@ -6,6 +6,7 @@ Plain Python on plain dicts: imported by the Snakefile on login nodes, so no tor
 import math
 from functools import cached_property
 
+from common import methods
 from common.core import grid
 from common.core.errors import expect, one_of
 from common.tasks.base import Task, generated
@@ -171,7 +172,14 @@ class Math(Task):
         for key in generation["serve"] if isinstance(generation["serve"], dict) else ():
             one_of(f"{place}.generation.serve", "method or variant", key, grid.run_keys(self.config))
         for run in runs:
-            serving.check(self, run, f"{place}: {run['method']}/{run['variant']}", self.backend)
+            name = f"{run['method']}/{run['variant']}"
+            serving.check(self, run, f"{place}: {name}", self.backend)
+            expect(
+                methods.of(self.config, run["method"]).recomputes
+                or self.hyperparameters(run["dataset"], name)["gradient_checkpointing"] is not True,
+                f"{place}: {name} cannot be trained with gradient checkpointing, which drops its keys and values. Set "
+                "gradient_checkpointing to auto or false in its preset",
+            )
         compared, known = self.compared(), grid.every_run(self.config)
         expect(
             not compared or self.settings["resources"].get("runs_per_gpu", 1) == 1,
@@ -195,6 +203,11 @@ class Math(Task):
             self.retention_benchmarks(),
             f"{place}.benchmarks: all have `unsafe_code: false`, so none runs. Set one to true, or retention: null",
         )
+        for run in self.retention_rows():
+            expect(
+                not methods.of(self.config, run.split("/")[0]).virtual,
+                f"{place}.runs: {run} has virtual tokens, which lm-eval's generation does not support. Remove it",
+            )
 
     def check_micro_batches(self, dataset: str, compared: list[str]) -> None:
         """Raise JobError unless a device processes the same number of rows at a time in all runs of `compute`."""

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -29,10 +28,8 @@ def test_a_hung_fixture_fails_and_the_next_test_runs(tmp_path):
     (tmp_path / "test_hangs.py").write_text(HANGS)
     (tmp_path / "pytest.ini").write_text(f"[pytest]\npythonpath = {Path(__file__).parent}\ntimeout = 2\n")
     command = [sys.executable, "-m", "pytest", "-p", "timeouts", "-n", "1", "test_hangs.py"]
-    started = time.monotonic()
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
     assert "1 passed, 1 error" in done.stdout and "from pytest-timeout" in done.stdout, done.stdout
     assert "process.stdout.read()" in done.stdout
-    assert time.monotonic() - started < 60
     left = [process.pid for process in psutil.process_iter(["cmdline"]) if process.info["cmdline"] == ["sleep", "1001"]]
     assert left == []

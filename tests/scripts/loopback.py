@@ -23,8 +23,10 @@ class Loopback:
     cuts: int = 10**9  # how many times
     lie: int = 0  # added to the stated length
     pause: float = 0.0  # seconds before every 16 KiB
+    stand_still_after: int | None = None  # bytes of the body after which nothing more comes, while the test runs
     requests: list[dict] = field(default_factory=list)
     address: str = ""
+    over: threading.Event = field(default_factory=threading.Event)
 
     def sent(self, method: str = "GET") -> list[tuple[str | None, int]]:
         """Record the requested range and the number of bytes sent, per request."""
@@ -100,6 +102,9 @@ class Handler(BaseHTTPRequestHandler):
         with contextlib.suppress(OSError):
             for at in range(0, len(part), 1 << 14):
                 time.sleep(server.pause)
+                if server.stand_still_after is not None and at >= server.stand_still_after:
+                    server.over.wait()
+                    return
                 # Counted first: a client that has all of it may look before this thread runs again.
                 piece = part[at : at + (1 << 14)]
                 entry["sent"] = at + len(piece)
@@ -120,6 +125,7 @@ def loopback():
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield server.loopback
+    server.loopback.over.set()
     server.shutdown()
     server.server_close()
 

@@ -390,7 +390,7 @@ def test_an_old_manifest_does_not_outlive_a_failure(loopback, tmp_path):  # noqa
 
 def test_killed_in_the_middle_then_resumed(loopback, tmp_path):  # noqa: F811
     source, manifest = model_source(loopback), tmp_path / "m.manifest.json"
-    loopback.pause = 0.05
+    loopback.stand_still_after = 200_000
     job = tmp_path / "job.json"
     job.write_text(json.dumps(job_of(manifest, source) | {"resources": {}, "wildcards": {}}))
     environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow/scripts")}
@@ -399,14 +399,14 @@ def test_killed_in_the_middle_then_resumed(loopback, tmp_path):  # noqa: F811
         env=environment,
         stderr=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 100
     while not any(part.stat().st_size > 100_000 for part in tmp_path.glob(".m.*/raw/*.part")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not manifest.exists() and not (tmp_path / "m").exists()
-    loopback.pause = 0
+    loopback.stand_still_after = None
     loopback.requests.clear()
     run(manifest, source)
     asked, sent = loopback.sent()[0]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -41,6 +42,12 @@ def wait_until(condition, seconds: float = 120) -> None:
         time.sleep(0.1)
 
 
+def saves_on_sigterm(process: psutil.Process) -> bool:
+    """Return whether a process handles SIGTERM, which would end it before its training has begun."""
+    caught = re.search(r"^SigCgt:\t(\w+)$", Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE)[1]
+    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
+
+
 @pytest.mark.slow
 def test_a_signal_reaches_every_process_and_none_outlives_its_job(make_run):
     run = make_run(method("hra"), epochs=4000)
@@ -74,7 +81,7 @@ def test_a_signal_reaches_every_process_and_none_outlives_its_job(make_run):
     wait_until(lambda: len(workers(job_file)) == 3)
     attempts = scratch / "attempts.json"
     wait_until(lambda: first in files.read_json(attempts)["resumed_from"])
-    time.sleep(1)
+    wait_until(lambda: all(map(saves_on_sigterm, workers(job_file))))
     process.kill()
     process.wait()
     wait_until(lambda: workers(job_file) == [])

@@ -177,7 +177,7 @@ def test_slow_is_not_broken(server, tmp_path):
 def test_silence_is_a_cut(server, tmp_path, monkeypatch):
     monkeypatch.setattr(http_download, "TIMEOUT", 0.05)
     monkeypatch.setattr(http_download, "ATTEMPTS", 2)
-    server.pause = 0.3
+    server.stand_still_after = 0
     with pytest.raises(JobError, match="2 times in a row"):
         fetch(url_source(server), tmp_path)
     assert not (tmp_path / "file.bin").exists()

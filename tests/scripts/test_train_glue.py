@@ -207,7 +207,7 @@ def test_a_signal_saves_the_state_and_fails(make_run):
     )
     wait_for(lambda: (scratch / "best").exists(), process)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 1
+    assert process.wait(timeout=120) == 1
     assert list(scratch.glob("checkpoint-*/complete"))
     assert "signal SIGTERM" in json.loads((scratch / "train.error.json").read_text())["error"]
 

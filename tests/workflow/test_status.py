@@ -294,7 +294,7 @@ def test_status_beside_a_running_snakemake(done, monkeypatch, capsys):
     assert "Snakemake is not running here." in counts.output
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--configfile", "small.yaml", "--", TABLE]
     with open("output", "w") as output, subprocess.Popen(command, stdout=output, stderr=output):
-        deadline = time.time() + 60
+        deadline = time.time() + 300
         while (now := counts()).get("running") != 1 and time.time() < deadline:
             time.sleep(0.2)
         (done.folder / "go").touch()

@@ -28,6 +28,21 @@ onstart:
     plan.start(workflow, config)
     slurm.before_the_first_job(workflow, config)
     preflight.start(config)
+    noted_runs.forget(workflow)
+
+
+onsuccess:
+    noted_runs.forget(workflow)
+
+
+onerror:
+    noted_runs.forget(workflow)
+    if config["preflight"]:
+        preflight.finish(workflow, config)
+    print(
+        "Some jobs failed; finished work is kept. Rerun the same command to continue (training resumes from its last "
+        "checkpoint), or append `--config incomplete=True` to it to build the table from the available results."
+    )
 
 
 include: BASEDIR / "rules/common.smk"

@@ -11,7 +11,8 @@ from common import methods, tasks
 from common.core import early_evaluations, grid, tuning
 from common.core.errors import JobError
 from common.planning import config_validation, deployment, expected_runs, finished_downloads, finished_tables
-from common.planning import gpu_resources, plan, preflight, recorded_inputs, recorded_params, reported, slurm
+from common.planning import gpu_resources, noted_runs, plan, preflight, recorded_inputs, recorded_params, reported
+from common.planning import slurm
 
 try:
     config, CHOSEN = deployment.settle(workflow, config, BASEDIR, CONFIGS)  # CHOSEN: the tasks of `all`
@@ -136,12 +137,3 @@ def published(name, task=None):
         return deployment.near(file) if config["tasks"][of].get("published") else []
 
     return path
-
-
-onerror:
-    if config["preflight"]:
-        preflight.finish(workflow, config)
-    print(
-        "Some jobs failed; finished work is kept. Rerun the same command to continue (training resumes from its last "
-        "checkpoint), or append `--config incomplete=True` to it to build the table from the available results."
-    )

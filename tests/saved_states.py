@@ -1,7 +1,9 @@
 """Helpers for tests of interrupted training runs."""
 
+import shutil
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
@@ -33,6 +35,12 @@ def check_same(record: dict, weights: dict[str, str], fresh: dict, fresh_weights
         found, expected = load_file(path), load_file(fresh_weights[name])
         assert found.keys() == expected.keys()
         assert all((found[key] == expected[key]).all() for key in found), name
+
+
+def delete_outputs(job: dict) -> None:
+    """Delete the outputs of a job, as Snakemake does before it runs again."""
+    for path in map(Path, job["output"].values()):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 class Killed(BaseException):

@@ -11,8 +11,8 @@ import train_glue
 import train_math
 import train_subject
 from common.core import files, fingerprints
-from common.training import checkpoints, interruption, run_record
-from saved_states import Killed, Reaper, check_same, stop_after
+from common.training import checkpoints, finished_runs, interruption, run_record
+from saved_states import Killed, Reaper, check_same, delete_outputs, stop_after
 from subjects import DATASET as SUBJECT
 from subjects import MODEL as DIFFUSION
 from subjects import unet_method
@@ -120,7 +120,7 @@ def reaper() -> Reaper:
 
 @pytest.mark.slow
 def test_finish_can_be_killed_after_each_operation_on_files(make_run, monkeypatch, reaper):
-    """Either the state is as it was, and the next attempt gives the same record, or it is gone and all is written."""
+    """Either the state is as it was, and the next attempt gives the same record, or the run can be restored."""
     run = make_run(method("hra"))
     finish, calls = run_record.finish, []
 
@@ -137,12 +137,9 @@ def test_finish_can_be_killed_after_each_operation_on_files(make_run, monkeypatc
         with pytest.raises(Killed):
             train_glue.main(job)
     scratch.rename(pristine)
-    arguments, options = calls[0]
+    (*arguments, _), options = calls[0]  # without the evaluation, which comes before all that is kept
 
-    def whole() -> bool:
-        return record.exists() and all(Path(path).exists() for path in run.weights.values())
-
-    kills, gone, expected, own = 0, [], None, ("seconds", "device_seconds", "finished", "peak_memory_bytes")
+    kills, finished, expected, own = 0, [], None, ("seconds", "device_seconds", "finished", "peak_memory_bytes")
     while True:
         shutil.rmtree(outputs, ignore_errors=True)
         shutil.rmtree(scratch, ignore_errors=True)
@@ -150,24 +147,49 @@ def test_finish_can_be_killed_after_each_operation_on_files(make_run, monkeypatc
         if not reaper.run(kills, lambda: finish(*arguments, **options)):
             break
         kills += 1
-        if scratch.exists():
+        delete_outputs(run.train)  # as Snakemake does
+        if finished_runs.restored(run.train):
+            finished.append(kills)
+        else:
             checkpoint, problems = checkpoints.newest(scratch)
             assert checkpoint.name == "checkpoint-12" and problems == []
             finish(*arguments, **options)
-        else:
-            gone.append(kills)
-        assert whole() and not scratch.exists()
+        assert all(Path(path).exists() for path in run.weights.values()) and not scratch.exists()
         found = {key: value for key, value in files.read_json(record).items() if key not in own}
         assert found == (expected := expected or found)
-    assert len(gone) > 5 and min(gone) > 10
-
-    # Killed in the removal, outputs deleted by Snakemake: the next attempt trains from the beginning.
-    shutil.copytree(pristine, scratch, dirs_exist_ok=True)
-    assert reaper.run(min(gone), lambda: finish(*arguments, **options))
-    shutil.rmtree(outputs)
-    train_glue.main(run.train)
-    assert files.read_json(record)["curve"] == expected["curve"]
+    assert finished == list(range(min(finished), kills + 1)) and min(finished) > 10 and len(finished) > 5
     assert not list(run.folder.glob(".scratch.*"))
+
+
+def test_a_finished_run_is_restored_as_it_was(make_run, capsys):
+    """Unless the copy is damaged, or of another run; a missing output alone is no reason to train again."""
+    run = make_run(method("hra"))
+    train_glue.main(run.train)
+    job, folder = run.train, run.folder / "run"
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and ".finished" not in path.parts}
+    assert all(path.stat().st_nlink == 2 for path in before if "last" in path.parts)  # takes no space
+    delete_outputs(job)
+    Path(job["params"]["scratch"]).mkdir()  # such as torchrun's job.json is in
+    now = time.time()
+    assert finished_runs.restored(job) and "had finished before" in capsys.readouterr().out
+    after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and ".finished" not in path.parts}
+    assert after == before and not Path(job["params"]["scratch"]).exists()
+    assert all(Path(path).stat().st_mtime >= now - 1 for path in job["output"].values())  # newer than its inputs
+
+    job["params"]["hyperparameters"] = job["params"]["hyperparameters"] | {"learning_rate": 0.5}
+    delete_outputs(job)
+    assert not finished_runs.restored(job)
+    assert "is not used: learning_rate" in capsys.readouterr().out
+    assert finished_runs.restored(run.train)
+
+    weights = folder / ".finished/best/adapter_model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert not finished_runs.restored(run.train)
+    assert "is not used: best/adapter_model.safetensors has a different SHA-256" in capsys.readouterr().out
+    shutil.rmtree(folder / ".finished")
+    assert not finished_runs.restored(run.train) and capsys.readouterr().out == ""
 
 
 @pytest.mark.slow

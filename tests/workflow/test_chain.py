@@ -139,6 +139,14 @@ def rows(path) -> list[dict]:
         return list(csv.DictReader(stream))
 
 
+# A training job that fails once, when it has finished: Snakemake deletes its outputs, and the retry restores them.
+UNNOTED = """
+    if not Path("finished.json").exists():
+        Path("finished.json").write_text(Path(snakemake.output.record).read_text())
+        raise SystemExit("no space left for Snakemake's own files")
+"""
+
+
 @pytest.mark.slow
 def test_a_failed_run_is_a_row_and_the_rest_is_kept(fresh, tmp_path):
     project = fresh.copy(tmp_path / "project")
@@ -162,10 +170,15 @@ def test_a_failed_run_is_a_row_and_the_rest_is_kept(fresh, tmp_path):
     assert float(hra["Made"]) >= 0 and hra["missing"] == ""
 
     project.change("tiny.yaml", "targets: broken", "targets: paper")
+    with (project.folder / "workflow/scripts/train_glue.py").open("a") as script:
+        script.write(UNNOTED)
     figures = [f"results/figures/glue_{name}.svg" for name in ("parameters", "lambda", "curves")]
-    project.snakemake(*command, "--", table, *figures)
+    project.snakemake(*command, "--retries", "1", "--", table, *figures)
     assert {row["status"] for row in rows(runs)} == {"ok"}
     assert kept.stat().st_mtime == made
+    run = project.folder / "results/glue/made/lora/r8/seed0"
+    assert (run / "train.json").read_text() == (project.folder / "finished.json").read_text()
+    assert not (run / ".finished").exists()
     for figure in figures:
         assert (project.folder / figure).stat().st_size > 1000
 

@@ -143,7 +143,12 @@ def test_a_deleted_result_plans_its_own_job_and_the_table_every_time(done):
     remake = ("--cores", "1", "--configfile", "small.yaml", "-q", "all", "--", *tables)
     trained, evaluated = (f"task=glue dataset={name} method=hra variant=r8 seed=1" for name in ("cola", "mnli"))
     base, tabulated = "results/math/metamathqa-40k/base/pretrained/seed0", TABLES | {"table_retention": set()}
+    finished = [done.folder / f"results/glue/cola/hra/r8/seed{seed}/.finished" for seed in (0, 1)]
+    with (done.folder / "workflow/scripts/train_glue.py").open("a") as script:
+        script.write(f"Path('seen').write_text(str([Path(one).exists() for one in {list(map(str, finished))}]))")
     for _ in range(2):
+        for folder in finished:
+            folder.mkdir()
         (done.folder / "results/glue/cola/hra/r8/seed1/train.json").unlink()
         (done.folder / "results/glue/mnli/hra/r8/seed1/mismatched/metrics.json").unlink()
         (done.folder / base / "retention.json").unlink()
@@ -154,6 +159,9 @@ def test_a_deleted_result_plans_its_own_job_and_the_table_every_time(done):
             "evaluate_harness": {"task=math dataset=metamathqa-40k method=base variant=pretrained seed=0"},
         }
         done.snakemake(*remake)
+        # Of the run that Snakemake has noted, nothing was left to restore when the other one started; then of neither.
+        assert (done.folder / "seen").read_text() == "[False, True]"
+        assert not any(folder.exists() for folder in finished)
     # Snakemake records the params of the plan, so the (local, cheap) tables settle one run later.
     assert done.plan(*tables) == tabulated
     done.snakemake(*remake)

@@ -12,7 +12,7 @@ from common import methods
 from common.core import manifests, provenance
 from common.core.job import start
 from common.models import stable_diffusion
-from common.training import run_record
+from common.training import finished_runs, run_record
 
 
 def main(job: dict) -> None:
@@ -53,4 +53,4 @@ def main(job: dict) -> None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    start(main, __file__, globals().get("snakemake"), finished_runs.restored)

@@ -16,7 +16,7 @@ from common.core import early_evaluations, manifests, provenance
 from common.core.job import start
 from common.data import held_out
 from common.models import adapters, classifier
-from common.training import run_record, trials
+from common.training import finished_runs, run_record, trials
 
 
 @trials.recorded
@@ -104,4 +104,4 @@ def evaluated_last(trainer) -> bool:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    start(main, __file__, globals().get("snakemake"), finished_runs.restored)

@@ -14,7 +14,7 @@ from common.core.errors import JobError
 from common.core.job import start
 from common.data import held_out
 from common.models import adapters, causal_lm
-from common.training import run_record, trials
+from common.training import finished_runs, run_record, trials
 
 
 @trials.recorded
@@ -113,4 +113,4 @@ def main(job: dict) -> None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    start(main, __file__, globals().get("snakemake"), finished_runs.restored)

@@ -15,7 +15,7 @@ from common.core.job import start
 from common.data import images
 from common.models import adapters, stable_diffusion
 from common.tasks.subject import task as subjects
-from common.training import run_record
+from common.training import finished_runs, run_record
 
 
 def main(job: dict) -> None:
@@ -57,4 +57,4 @@ def main(job: dict) -> None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    start(main, __file__, globals().get("snakemake"), finished_runs.restored)

@@ -66,6 +66,8 @@ def age(path: Path) -> float:
 
 def link(source: str | Path, path: str | Path) -> None:
     """Give a file a second name; where the file system has no hard links, copy it."""
+    if os.path.exists(path) and os.path.samefile(source, path):
+        return  # renaming one name of a file to another leaves both
     with replacing(path) as temporary:
         try:
             os.link(source, temporary)

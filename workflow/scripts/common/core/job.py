@@ -21,8 +21,10 @@ RERUN = "rerun_"  # prefix of params that only decide whether Snakemake repeats 
 TIME = "%Y-%m-%dT%H:%M:%SZ"  # ISO 8601, UTC
 
 
-def start(main: Callable[[dict], None], script: str, snakemake=None) -> None:
-    """Run `main` as a Snakemake job, or on the job.json named on the command line."""
+def start(
+    main: Callable[[dict], None], script: str, snakemake=None, done: Callable[[dict], bool] = lambda job: False
+) -> None:
+    """Run `main` as a Snakemake job, unless `done` returns true, or on the job.json named on the command line."""
     if snakemake is None:
         if len(sys.argv) != 2:
             raise SystemExit(f"usage: python {script} JOB.json")
@@ -33,6 +35,8 @@ def start(main: Callable[[dict], None], script: str, snakemake=None) -> None:
         return
 
     def run(job: dict) -> None:
+        if done(job):
+            return
         with gpus.reserved(gpus.wanted(job), gpus.runs_per_gpu(job)):
             if processes(job) > 1:
                 launcher.torchrun(script, job, processes(job))

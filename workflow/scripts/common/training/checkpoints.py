@@ -40,25 +40,30 @@ def load_trained(model, checkpoint: Path) -> None:
 
 
 def seal(checkpoint: Path) -> None:
-    """Sync the checkpoint to disk, write `complete` (size and SHA-256 of each file), then remove older checkpoints.
+    """Sync the checkpoint to disk, write `complete`, then remove older checkpoints.
 
     `complete` also lists the sizes of the weights that the run has kept so far, which a resumed training needs.
     """
     scratch = checkpoint.parent
-    listed = {
-        str(path.relative_to(checkpoint)): {"bytes": path.stat().st_size, "sha256": synced(path)}
-        for path in contents(checkpoint)
-    }
     kept = {
         str(path.relative_to(scratch)): path.stat().st_size for folder in KEPT for path in contents(scratch / folder)
     }
-    with files.replacing(checkpoint / COMPLETE) as new:
-        new.write_text(json.dumps({"files": listed, "kept": kept}))
-        synced(new)
-    sync_folder(checkpoint)
+    complete(checkpoint, kept)
     for old in by_step(scratch):
         if old != checkpoint:
             remove(old)
+
+
+def complete(folder: Path, kept: dict[str, int] | None = None) -> None:
+    """Sync a folder to disk and write `complete`: size and SHA-256 of each file, and the sizes `kept`."""
+    listed = {
+        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": synced(path)}
+        for path in contents(folder)
+    }
+    with files.replacing(folder / COMPLETE) as new:
+        new.write_text(json.dumps({"files": listed, "kept": kept or {}}))
+        synced(new)
+    sync_folder(folder)
 
 
 def newest(scratch: Path) -> tuple[Path | None, list[str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from common.core import files, fingerprints, gpus, provenance
 from common.core.job import processes
 from common.models import adapters
-from common.training import checkpoints, trials
+from common.training import checkpoints, finished_runs, trials
 
 
 def training_arguments(job: dict, settings: dict, seed: int, scratch: Path, device: str, **task):
@@ -132,6 +132,8 @@ def finish(
 ) -> None:
     """Copy the weights from scratch to the run's folder, write the record last, then remove the checkpoints.
 
+    Until Snakemake has taken note, the finished run can be restored (finished_runs.py).
+
     `evaluate` is called with the record before it is written: if it fails, the run is not finished. `result`: steps,
     best_step, score and curve, and entries of the record that take precedence.
     """
@@ -139,9 +141,9 @@ def finish(
     record = Path(job["output"]["record"])
     weights, adapter_bytes = {}, (scratch / "last" / adapters.WEIGHTS).stat().st_size
     if trials.is_trial(job):
-        for name in set(job["output"]) - {"record"}:
+        for name in finished_runs.outputs(job):
             trials.empty(scratch / name)
-    for name in sorted(set(job["output"]) - {"record"}):
+    for name in finished_runs.outputs(job):
         shutil.copytree(scratch / name, record.parent / name, dirs_exist_ok=True)
         for path in sorted((scratch / name).rglob(adapters.WEIGHTS)):
             place = path.relative_to(scratch)
@@ -177,9 +179,9 @@ def finish(
     }
     if evaluate:
         evaluate(content)
+    finished_runs.keep(job, content)
     files.write_json(record, content)
-    checkpoints.remove(checkpoints.aside(scratch))
-    checkpoints.remove(scratch)
+    finished_runs.remove_training(scratch)
 
 
 def finish_last(
@@ -198,7 +200,7 @@ def untrained(job: dict, started: float, device: str, parameters: int) -> None:
     scratch = Path(job["params"]["scratch"])
     _, discarded = usable_checkpoint(job, steps=0)
     attempts = begin_attempt(job, None, discarded)
-    for name in set(job["output"]) - {"record"}:
+    for name in finished_runs.outputs(job):
         (scratch / name).mkdir(parents=True, exist_ok=True)
     trials.empty(scratch / "last")
     sizes = {"total_parameters": parameters, "trainable_parameters": 0, "adapter_parameters": 0}

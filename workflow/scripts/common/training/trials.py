@@ -9,7 +9,7 @@ from pathlib import Path
 from common.core import files, provenance, tuning
 from common.core.job import describe, processes
 from common.models import adapters
-from common.training import checkpoints
+from common.training import finished_runs
 
 # What the values of a trial can cause. Missing or damaged files, full disks and interruptions stop the job instead.
 FAULTS = (ValueError, ArithmeticError, RuntimeError)
@@ -68,7 +68,7 @@ def fail(job: dict, problem: Exception, started: float) -> None:
     params, wildcards, scratch = job["params"], job["wildcards"], Path(job["params"]["scratch"])
     print(f"The trial failed: {describe(problem)}")
     record = Path(job["output"]["record"])
-    for name in set(job["output"]) - {"record"}:
+    for name in finished_runs.outputs(job):
         empty(record.parent / name)
     content = {name: wildcards[name] for name in ("task", "dataset", "method", "variant")} | {
         "seed": int(wildcards["seed"]),
@@ -82,8 +82,7 @@ def fail(job: dict, problem: Exception, started: float) -> None:
         "finished": provenance.now(),
     }
     files.write_json(record, content)
-    checkpoints.remove(checkpoints.aside(scratch))
-    checkpoints.remove(scratch)
+    finished_runs.remove_training(scratch)
 
 
 def empty(folder: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from common import methods, tasks
-from common.core import early_evaluations, grid, tuning
+from common.core import early_evaluations, grid, rewound, tuning
 from common.core.errors import JobError
 from common.planning import config_validation, deployment, expected_runs, finished_downloads, finished_tables
 from common.planning import gpu_resources, noted_runs, plan, preflight, recorded_inputs, recorded_params, reported
@@ -66,7 +66,7 @@ def dataset_entry(wildcards):
 
 def benchmark_source(wildcards):
     """Return dataset and split of a benchmark: GLUE's are splits of the training set, the others name both."""
-    return dataset_entry(wildcards)["benchmarks"][wildcards.benchmark].split("/")
+    return dataset_entry(wildcards)["benchmarks"][rewound.split(wildcards.benchmark)[0]].split("/")
 
 
 def benchmark_manifest(wildcards):
@@ -80,7 +80,10 @@ def dataset_slice(wildcards):
 
 
 def method_slice(wildcards):
-    return grid.method(config, wildcards.task, wildcards.method, wildcards.variant, wildcards.get("dataset"))
+    """Select the keys of a method; those of rewound weights have their strength too."""
+    _, strength = rewound.split(wildcards.get("benchmark") or wildcards.get("answers", ""))
+    found = grid.method(config, wildcards.task, wildcards.method, wildcards.variant, wildcards.get("dataset"))
+    return found | ({"strength": strength} if strength else {})
 
 
 def task_resource(name, default=None, of=None):
@@ -114,13 +117,8 @@ def record_files(wildcards):
     return existing(f"{RUN}/train.json", wildcards.task, RUNS[wildcards.task])
 
 
-def metrics_files(wildcards):
-    evaluations = [
-        run | {"benchmark": benchmark}
-        for run in RUNS[wildcards.task]
-        for benchmark in TASKS[wildcards.task].dataset(run["dataset"])["benchmarks"]
-    ]
-    return existing(f"{EVAL}/metrics.json", wildcards.task, evaluations)
+def metrics_files(wildcards, of=expected_runs.evaluations):
+    return existing(f"{EVAL}/metrics.json", wildcards.task, of(TASKS[wildcards.task]))
 
 
 def image_shards(wildcards):

@@ -41,7 +41,9 @@ rule runs:
 rule compare:
     input:
         runs="<results>/runs_{task}.csv",
-        predictions=lambda wc: [str(Path(path).with_name("predictions.jsonl.gz")) for path in metrics_files(wc)],
+        predictions=lambda wc: [
+            str(Path(path).with_name("predictions.jsonl.gz")) for path in metrics_files(wc, expected_runs.compared)
+        ],
     output:
         csv="<results>/compare_{task}.csv",
     log:
@@ -58,7 +60,7 @@ rule compare:
         scale=lambda wc: TASKS[wc.task].scale,
         selections=lambda wc: list(TASKS[wc.task].selections),
         settings=lambda wc: TASKS[wc.task].comparison(),
-        evaluations=lambda wc, input: expected_runs.evaluations(TASKS[wc.task], EVAL, input.predictions),
+        evaluations=lambda wc, input: expected_runs.of_predictions(TASKS[wc.task], EVAL, input.predictions),
     script:
         "../workflow/scripts/compare.py"
 

@@ -1,9 +1,10 @@
 # Mathematical reasoning: a causal language model generates answers, which are graded. Retention: how much of the base model's
-# other abilities is left, measured with lm-evaluation-harness.
+# other abilities is left, measured by the loss on general text (every run) and with lm-evaluation-harness.
 # In:  manifests of the model, the dataset, the initial adapter and the benchmarks.
-# Out: RUN/train.json, RUN/last, RUN/answers (temporary, all benchmarks together), EVAL/outputs.jsonl.gz, EVAL/metrics.json, RUN/retention.json;
+# Out: RUN/train.json, RUN/last, RUN/answers and, of rewound weights, RUN/answers@0.5 (temporary, all benchmarks together),
+#      EVAL/outputs.jsonl.gz, EVAL/metrics.json, RUN/retention.json;
 #      results/table_retention.csv (Table 3) and table_compute.csv (Table 6), each also as .md.
-# Steps: train, generate, gather, evaluate; download_harness, evaluate_harness, table_retention; table_compute.
+# Steps: train, generate, gather, evaluate; evaluate_general_text; download_harness, evaluate_harness, table_retention; table_compute.
 
 
 localrules:
@@ -13,7 +14,12 @@ localrules:
     table_compute,
 
 
-ANSWERS = f"{RUN}/answers/shard{{shard}}-of-{{n_shards}}"  # to all benchmarks of a run
+TEXT = "general_text"
+ANSWERS = f"{RUN}/{{answers}}/shard{{shard}}-of-{{n_shards}}"  # to all benchmarks of a run
+
+
+wildcard_constraints:
+    answers=r"answers(@[\d.]+)?",  # of the weights as trained, or rewound
 
 
 use rule train as train_math with:
@@ -36,7 +42,7 @@ use rule generate as generate_math with:
     output:
         shard=temp(f"{ANSWERS}.jsonl.gz"),
     log:
-        "<logs>/generate/{task}/{dataset}/{method}/{variant}/seed{seed}/answers/shard{shard}-of-{n_shards}.log",
+        "<logs>/generate/{task}/{dataset}/{method}/{variant}/seed{seed}/{answers}/shard{shard}-of-{n_shards}.log",
     benchmark:
         f"{ANSWERS}.benchmark.tsv"
     wildcard_constraints:
@@ -47,13 +53,14 @@ use rule generate as generate_math with:
         generation=lambda wc: TASKS[wc.task].generation(run_name(wc)),
         precision=hyperparameter("precision"),
         quantization=hyperparameter("quantization"),
-        scratch=f"{SCRATCH}/answers/shard{{shard}}-of-{{n_shards}}",
+        scratch=f"{SCRATCH}/{{answers}}/shard{{shard}}-of-{{n_shards}}",
 
 
 use rule gather_outputs as gather_math with:
     input:
         shards=lambda wc: collect(
             f"{ANSWERS}.jsonl.gz",
+            answers=TASKS[wc.task].folder_of_shards(wc.benchmark),
             shard=range(config["tasks"][wc.task]["generation"]["shards"]),
             n_shards=config["tasks"][wc.task]["generation"]["shards"],
             allow_missing=True,
@@ -62,7 +69,7 @@ use rule gather_outputs as gather_math with:
     wildcard_constraints:
         task="math",
     params:
-        benchmark="{benchmark}",
+        benchmark=lambda wc: rewound.split(wc.benchmark)[0],
         split=lambda wc: benchmark_source(wc)[1],
 
 
@@ -73,6 +80,7 @@ use rule evaluate as evaluate_math with:
         dataset=benchmark_manifest,
     wildcard_constraints:
         task="math",
+        benchmark=rf"(?!{TEXT}[@/])[^/]+",
     threads: lambda wc: min(8, task_resource("threads")(wc))
     resources:
         nodes=1,
@@ -83,6 +91,42 @@ use rule evaluate as evaluate_math with:
         answer=lambda wc: config["datasets"][wc.task][benchmark_source(wc)[0]]["answer"],
         metrics=lambda wc: dataset_entry(wc)["metrics"],
         score=lambda wc: dataset_entry(wc)["score"],
+
+
+rule evaluate_general_text:
+    input:
+        record="<run>/train.json",
+        last="<run>/last/adapter_model.safetensors",
+        model=task_model,
+        dataset=lambda wc: f"<resources>/datasets/{{task}}/{TASKS[wc.task].general_text()[0]}.manifest.json",
+    output:
+        metrics=f"{EVAL}/metrics.json",
+        predictions=f"{EVAL}/predictions.jsonl.gz",
+    log:
+        "<logs>/evaluate/{task}/{dataset}/{method}/{variant}/seed{seed}/{benchmark}.log",
+    wildcard_constraints:
+        task="math",
+        benchmark=rf"{TEXT}(@[\d.]+)?",
+    conda:
+        "../../envs/hra.yaml"
+    threads: task_resource("threads", of=TEXT)
+    resources:
+        nodes=1,
+        gpu=task_resource("gpu", of=TEXT),
+        mem_mb=task_resource("mem_mb", of=TEXT),
+        runtime=task_resource("runtime", of=TEXT),
+    params:
+        split=lambda wc: TASKS[wc.task].general_text()[1],
+        window=lambda wc: config["tasks"][wc.task][TEXT]["window"],
+        batch_size=lambda wc: config["tasks"][wc.task][TEXT]["batch_size"],
+        precision=hyperparameter("precision"),
+        quantization=hyperparameter("quantization"),
+        method=method_slice,
+        task_version=lambda wc: config["tasks"][wc.task]["version"],
+        device=task_resource("device", of=TEXT),
+        scratch=f"{SCRATCH}/{{benchmark}}",
+    script:
+        "../../workflow/scripts/evaluate_general_text.py"
 
 
 rule download_harness:

@@ -91,6 +91,11 @@ TINY_MATH = {
                 "columns": {"question": "question", "answer": "answer"},
                 "answer": "gsm8k",
             },
+            "text": {
+                "source": {"kind": "init", "generator": "common.demo.text_tasks:solved_problems", "rows": {"test": 20}},
+                "splits": {"test": ["test.parquet"]},
+                "columns": {"text": "text"},
+            },
         }
     },
     "presets": {
@@ -124,6 +129,13 @@ TINY_MATH = {
                 "max_new_tokens": {"test": 4},
                 "resources": {"gpu": 0, "threads": 1, "mem_mb": 1000, "runtime": 10},
             },
+            "general_text": {
+                "source": "text/test",
+                "window": 64,
+                "batch_size": 8,
+                "resources": {"gpu": 0, "threads": 1, "mem_mb": 1000, "runtime": 10},
+            },
+            "rewind": [0.5],
             "retention": None,
             "compute": {"runs": ["hra/r8"]},
             "columns": [{"name": "Asked", "dataset": "made", "benchmark": "test", "metric": "strict"}],
@@ -197,7 +209,7 @@ def test_of_a_killed_shard_only_that_one_runs_again(fresh, tmp_path):
     project.change("workflow/scripts/generate_math.py", f"{kill}\n", "")
     planned = project.plan(*TABLES, config="tiny.yaml")
     assert {line.split("method=")[1] for line in planned["generate_math"]} == {
-        "hra variant=r8 seed=0 shard=1 n_shards=3"
+        "hra variant=r8 seed=0 answers=answers shard=1 n_shards=3"
     }
     assert planned.keys() == {
         "generate_math",
@@ -213,3 +225,32 @@ def test_of_a_killed_shard_only_that_one_runs_again(fresh, tmp_path):
     table = {row["run"]: row for row in rows(project.folder / TABLES[0])}
     assert all(row["Asked_n"] == "1" and not row["missing"] for row in table.values())
     assert not list(project.folder.glob("results/math/**/shard*.jsonl.gz"))
+
+    found = {(row["method"], row["benchmark"]): row for row in rows(project.folder / "results/runs_math.csv")}
+    assert {name for method, name in found if method == "hra"} == {
+        "test",
+        "general_text",
+        "test@0.5",
+        "general_text@0.5",
+    }
+    losses = [
+        float(found[one]["value"])
+        for one in (("base", "general_text"), ("hra", "general_text@0.5"), ("hra", "general_text"))
+    ]
+    assert len(set(losses)) == 3
+
+    project.change("tiny.yaml", "- 0.5\n", "- 0.5\n    - 0.25\n")
+    planned = project.plan(*TABLES, config="tiny.yaml")
+    assert planned.keys() == {
+        "generate_math",
+        "gather_math",
+        "evaluate_math",
+        "evaluate_general_text",
+        "runs",
+        "compare",
+        "table",
+        "table_compute",
+    }
+    hra = "task=math dataset=made method=hra variant=r8 seed=0"
+    assert planned["evaluate_general_text"] == {f"{hra} benchmark=general_text@0.25"}
+    assert planned["evaluate_math"] == planned["gather_math"] == {f"{hra} benchmark=test@0.25"}

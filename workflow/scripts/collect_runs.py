@@ -10,7 +10,7 @@ from pathlib import Path
 import jsonschema
 import pandas as pd
 
-from common.core import files
+from common.core import files, rewound
 from common.core.errors import JobError
 from common.core.job import as_list, start
 from common.report.run_statistics import RUN
@@ -23,8 +23,8 @@ FROM_RECORD = [
     "data_sha256", "config_hash", "commit", "dirty", "started", "finished",
 ]  # fmt: skip
 COLUMNS = [
-    "task", "dataset", "method", "variant", "seed", "benchmark", "selection", "metric", "value", "stderr", "n_items",
-    "status", "error", "preset", "method_version", "task_version", "step", "steps", "trainable_parameters",
+    "task", "dataset", "method", "variant", "seed", "benchmark", "strength", "selection", "metric", "value", "stderr",
+    "n_items", "status", "error", "preset", "method_version", "task_version", "step", "steps", "trainable_parameters",
     "adapter_parameters", "total_parameters", "adapter_bytes", "seconds", "eval_seconds", "peak_memory_bytes",
     "device", "processes", "runs_per_gpu", "micro_batch", "gradient_checkpointing", "attempts", "backend", "serve",
     "model", "model_revision", "model_sha256", "data_sha256", "config_hash", "commit", "dirty", "versions", "started",
@@ -108,7 +108,7 @@ def rows_of(run: dict, record: dict | None, metrics: dict[tuple, dict]) -> list[
     base |= from_record(record)
     rows = []
     for benchmark, errors in run["benchmarks"].items():
-        base["benchmark"] = benchmark
+        base |= {"benchmark": benchmark, "strength": rewound.split(benchmark)[1] or 1.0}
         evaluation = metrics.get((*key, benchmark))
         if evaluation is None:
             rows.append(base | hole(errors))

@@ -99,7 +99,8 @@ def run_of(task: str, facts: dict, expected: dict) -> dict:
         if not path.exists():
             failures += failed(errors)
             continue
-        shown = examples(task, path.parent, dataset, dataset["inputs"][benchmark])
+        inputs = dataset["inputs"]
+        shown = examples(task, path.parent, dataset, inputs[benchmark]) if benchmark in inputs else []
         found = files.read_json(path)
         score = main_score(found, facts["selection"], len(expected["benchmarks"]) > 1)
         evaluations.append(found | {"main": score, "examples": shown})
@@ -142,7 +143,8 @@ def rotation(adapter: Path, measure: str | None) -> dict | None:
 
 def main_score(found: dict, selection: str, several: bool) -> str:
     """Format `0.9010 ± 0.0021 accuracy`, with the benchmark's name if a dataset has several."""
-    value = found["selections"].get(selection, {"metrics": {}})["metrics"].get(found["score"])
+    chosen = found["selections"].get(selection) or found["selections"].get("last", {"metrics": {}})
+    value = chosen["metrics"].get(found["score"])
     if value is None or value["value"] is None:
         return "–"
     error = "" if value["stderr"] is None else f" ± {value['stderr']:.4f}"

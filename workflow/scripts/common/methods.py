@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from common import adapter_sizes, peft_types
+from common import adapter_sizes, peft_types, rewinding
 from common.core import grid
 
 PEFT = "peft"
@@ -39,6 +39,7 @@ class Method:
         None: only what the layer records of its config is checked.
     export_lora: `module:function` (PEFT model, folder) that writes an equivalent LoRA adapter.
     measure: `module:function` (folder of an adapter) → per layer its `layer`, `angle` and `orthogonality`.
+    rewind: how its weights are rewound; None: they cannot be.
     merges: whether it can be merged into the weights. merges_quantized: the same for a 4-bit base model.
     quantizes: whether it can be trained on a 4-bit base model.
     recomputes: whether it can be trained with gradient checkpointing.
@@ -68,6 +69,7 @@ class Method:
     linear: bool = True
     tensors: Callable[..., dict] | None = None
     export_lora: str | None = None
+    rewind: rewinding.Rewinding | None = None
     merges: bool = True
     merges_quantized: bool = True
     measure: str | None = None
@@ -167,6 +169,7 @@ METHODS = {
         peft_config="HRAConfig",
         tensors=adapter_sizes.hra,
         export_lora="hra:to_lora",
+        rewind=rewinding.HRA,
         merges_quantized=False,
         measure="hra.inspection:measure",
         official_layers=True,
@@ -181,6 +184,7 @@ METHODS = {
         starts_from_weights=lora_starts_from_weights,
         export_lora="peft:PeftModel.save_pretrained",
         tensors=adapter_sizes.lora,
+        rewind=rewinding.LORA,
         optional=("loraplus_lr_ratio",),
         fault=lora_fault,
     ),
@@ -198,13 +202,14 @@ METHODS = {
         peft_config="AdaLoraConfig",
         arguments=adalora_schedule,
         tensors=adapter_sizes.adalora,
+        rewind=rewinding.ADALORA,
         required=("budget",),
         penalty="common.training.adalora:penalty",
         callbacks=("common.training.adalora:AllocateRanks",),
     ),
     # Everything is trained: steps below the resolution of half precision would be lost.
-    "full": Method(colour="#000000", base="all", precision="float32"),
-    "bitfit": Method(tasks=("glue", "subject", "control"), colour="#009E73", base="biases"),
+    "full": Method(colour="#000000", base="all", precision="float32", rewind=rewinding.BASE),
+    "bitfit": Method(tasks=("glue", "subject", "control"), colour="#009E73", base="biases", rewind=rewinding.BASE),
     "head": Method(tasks=("glue", "control"), colour="#999999"),  # control: the hint encoder
     "controlnet": Method(tasks=("control",), colour="#6699CC", controlnet=True),
     "pretrained": Method(tasks=("math", "subject", "control"), colour="#666666", trains=False),

@@ -1,8 +1,8 @@
 """Conversion of a dataset's files from the publisher's layout to one {split}.parquet per split.
 
 A split for classification has the text columns under their own names and `label` (int64 class index, or float64 for a
-regression); a split for a language model has `question` and `answer`. Rows are in source order. Data that does not
-match the config's entry is a JobError that names split, row and value.
+regression); a split for a language model has `question` and `answer`, one of general text `text`. Rows are in
+source order. Data that does not match the config's entry is a JobError that names split, row and value.
 """
 
 import json
@@ -32,11 +32,14 @@ def convert(name: str, dataset: dict, raw: Path, out: Path, gold: Callable[[str,
         frame = read(where, [raw / path for path in paths], dataset.get("read"))
         require_rows(where, len(frame), dataset.get("rows", {}).get(split))
         frame = frame.head(dataset.get("take", {}).get(split))
-        columns = dataset["columns"] if "answer" in dataset else {column: column for column in dataset["columns"]}
+        stated, general = dataset["columns"], "answer" not in dataset and "label" not in dataset
+        columns = stated if isinstance(stated, dict) else {column: column for column in stated}
         require_columns(where, frame, [*columns.values(), *([dataset["label"]] if "label" in dataset else [])])
         converted = {column: texts_of(where, frame[source]) for column, source in columns.items()}
-        require_text(where, converted)
-        if "answer" in dataset:
+        require_text(where, {"text": ["".join(converted["text"])]} if general else converted)
+        if general:
+            pass  # empty rows separate paragraphs
+        elif "answer" in dataset:
             require_answers(where, converted["answer"], dataset["answer"], gold, all_of_them=split != "train")
         else:
             converted["label"] = labels_of(where, frame[dataset["label"]], dataset["labels"])

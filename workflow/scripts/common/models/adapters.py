@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from common import methods
+from common import methods, rewinding
 from common.core import files, grid
 from common.core.errors import JobError
 from common.data import safe_checkpoints
@@ -213,11 +213,12 @@ def sort_config(path: Path) -> None:
 
 
 def load(model, method: dict, folder: Path):
-    """Load a run's weights into the model for evaluation."""
+    """Load a run's weights into the model for evaluation, rewound if the method has a `strength`."""
     from peft import PeftConfig, PeftModel, get_peft_model_state_dict
 
     state = safe_checkpoints.load(folder / WEIGHTS)
-    adapter = methods.entry(method).peft_config
+    entry, strength = methods.entry(method), method.get("strength")
+    adapter = entry.peft_config
     if adapter:
         files.read_json(folder / "adapter_config.json")
     try:
@@ -228,12 +229,16 @@ def load(model, method: dict, folder: Path):
             built_adapters.check(model, PeftConfig.from_pretrained(folder), names)
             strange = sorted(set(state) ^ set(get_peft_model_state_dict(model)))
         else:
+            if strength:
+                state = rewinding.interpolated(model.state_dict(), state, strength)
             strange = model.load_state_dict(state, strict=False).unexpected_keys
     except (RuntimeError, ValueError) as problem:  # different shapes or modules
         first = " ".join(str(problem).split("\n")[:2]).replace("\t", "")  # one line per layer would follow
         raise JobError(f"{folder / WEIGHTS} does not belong to this model: {first}") from problem
     if strange:
         raise JobError(f"{folder / WEIGHTS} does not belong to this model: {strange[0]} is in one of them only.")
+    if strength and adapter:
+        rewinding.rewind(entry.rewind, model, strength)
     return model.eval()
 
 

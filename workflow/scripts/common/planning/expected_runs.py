@@ -14,10 +14,9 @@ def expected_runs(task: Task, scratch: str, start_scratch: str) -> list[dict]:
     def expected(run: dict) -> dict:
         folder, start = (Path(pattern.format(task=task.name, **run)) for pattern in (scratch, start_scratch))
         augment, train = start / "augment.error.json", folder / "train.error.json"
-        benchmarks = task.dataset(run["dataset"])["benchmarks"]
         return run | {
             "errors": [*task.errors_before(run), str(augment), str(train)],
-            "benchmarks": {name: errors_of(task, folder, run | {"benchmark": name}) for name in benchmarks},
+            "benchmarks": {name: errors_of(task, folder, run | {"benchmark": name}) for name in task.evaluated(run)},
         }
 
     return [expected(run) for run in task.runs()]
@@ -31,6 +30,11 @@ def errors_of(task: Task, folder: Path, evaluated: dict) -> list[str]:
     return [str(path) for path in [*paths, folder / benchmark / "evaluate.error.json"]]
 
 
+def evaluations(task: Task) -> list[dict]:
+    """List what the runs of a task are evaluated on: a run with each `benchmark`."""
+    return [run | {"benchmark": benchmark} for run in task.runs() for benchmark in task.evaluated(run)]
+
+
 def vanished(config: dict, table: str, inputs: list[str]) -> list:
     """Return the inputs deleted since a table was built, and the time it was built; [] if none.
 
@@ -42,15 +46,16 @@ def vanished(config: dict, table: str, inputs: list[str]) -> list:
     return [*missing, made.stat().st_mtime_ns] if missing else []
 
 
-def evaluations(task: Task, folder: str, predictions: list[str]) -> list[dict]:
-    """List the evaluations of a task whose predictions are among these files, each with its `path`.
+def compared(task: Task) -> list[dict]:
+    """List the evaluations that a task's table is made from: those on the benchmarks of the runs' datasets."""
+    return [one for one in evaluations(task) if one["benchmark"] in task.dataset(one["dataset"])["benchmarks"]]
+
+
+def of_predictions(task: Task, folder: str, predictions: list[str]) -> list[dict]:
+    """List the compared evaluations of a task whose predictions are among these files, each with its `path`.
 
     folder: that of an evaluation, with wildcards.
     """
-    found = [
-        run | {"benchmark": benchmark}
-        for run in task.runs()
-        for benchmark in task.dataset(run["dataset"])["benchmarks"]
-    ]
+    found = compared(task)
     placed = [one | {"path": f"{folder}/predictions.jsonl.gz".format(task=task.name, **one)} for one in found]
     return [one for one in placed if one["path"] in set(predictions)]

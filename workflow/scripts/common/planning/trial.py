@@ -102,7 +102,9 @@ def shorten(new: dict, task: Task) -> bool:
         "grid": [{"runs": chosen, "datasets": [NAME], "seeds": [0]}],
     }
     entry = new["tasks"][name]
-    entry |= {key: None for key in ("selection", "tune") if key in entry}  # the synthetic data has a split to evaluate
+    # The synthetic data has a split to evaluate, and its runs are evaluated on nothing else.
+    entry |= {key: None for key in ("selection", "tune", "general_text") if key in entry}
+    entry.pop("rewind", None)
     if evaluation := entry.get("evaluation"):
         kept = [one for one in evaluation["evaluators"] if "model" not in one or available(task.config, one["model"])]
         left_out = [one["name"] for one in evaluation["evaluators"] if one not in kept]

@@ -12,6 +12,7 @@ from common.core import grid
 from common.core.errors import one_of
 from common.evaluators import registry
 from common.tasks.costs import Costs
+from common.tasks.evaluations import Evaluations
 
 CONVERTED = ("splits", "read", "columns", "label", "labels", "answer", "rows", "take")
 REQUIRED = (
@@ -27,7 +28,7 @@ REQUIRED = (
 )
 
 
-class Task(Costs):
+class Task(Costs, Evaluations):
     """One task, bound to a config. `settings` is its config entry ({} if it has none), `datasets` those of its data.
 
     name: as in paths and config. title: the heading in the report. architecture: the type of model that `augment`
@@ -95,10 +96,6 @@ class Task(Costs):
     def download(self, name: str) -> dict:
         """Return what a dataset's download depends on besides its source; here: its conversion to text tables."""
         return {key: value for key, value in self.datasets[name].items() if key in CONVERTED}
-
-    def benchmarks(self) -> set[str]:
-        """Return the names of all benchmarks."""
-        return {name for entry in self.datasets for name in self.dataset(entry).get("benchmarks", {})}
 
     # A trial (make preflight)
 

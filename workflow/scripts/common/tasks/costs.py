@@ -5,7 +5,7 @@ Plain Python on plain dicts: imported by the Snakefile on login nodes, so no tor
 
 import math
 
-from common.core import tuning
+from common.core import rewound, tuning
 
 PNG_BYTES = 1.6  # per pixel of a photograph at 512 × 512: COCO's take 1.5, and fast compression 7 % more
 SHARD_SECONDS = 2 * 3600  # of generation per job: starting one takes a minute
@@ -76,9 +76,10 @@ class Costs:
         dataset = self.dataset(wildcards["dataset"])
         if stage == "train":
             return self.training_work(dataset, wildcards)
-        if stage not in ("generate", "evaluate") or wildcards.get("benchmark") not in dataset.get("benchmarks", {}):
+        benchmark, _ = rewound.split(wildcards.get("benchmark", ""))
+        if stage not in ("generate", "evaluate") or benchmark not in dataset.get("benchmarks", {}):
             return None
-        name, _, split = dataset["benchmarks"][wildcards["benchmark"]].rpartition("/")
+        name, _, split = dataset["benchmarks"][benchmark].rpartition("/")
         items = rows(self.datasets[name] if name else dataset, split)
         if items and stage == "generate":
             return items / int(wildcards["n_shards"])

@@ -7,10 +7,12 @@ import math
 from functools import cached_property
 
 from common import methods
-from common.core import grid
+from common.core import grid, rewound
 from common.core.errors import expect, one_of
 from common.tasks.base import Task, generated
 from common.tasks.math import serving
+
+TEXT = "general_text"  # the key of the config, and the benchmark
 
 
 class Math(Task):
@@ -44,9 +46,8 @@ class Math(Task):
         return {"prompt": line["prompt"], "response": line["output"], "correct answer": line["gold"]} | graded
 
     def resources(self, rule: str, stage: str) -> dict:
-        if rule == "evaluate_harness":
-            return self.settings["retention"]["resources"]
-        return super().resources(rule, stage)
+        part = {"evaluate_harness": "retention", "evaluate_general_text": TEXT}.get(rule)
+        return self.settings[part]["resources"] if part else super().resources(rule, stage)
 
     def training_settings(self, dataset: str, run: str) -> dict:
         """Return a run's hyper-parameters as its param; `gradient_checkpointing: auto` gives the numbers of true."""
@@ -82,8 +83,21 @@ class Math(Task):
         """Return the datasets of `questions`, in the same order."""
         return [source.split("/")[0] for source in self.datasets[dataset]["benchmarks"].values()]
 
+    def shards(self, wildcards: dict, recorded: int | None = None) -> int:
+        text = rewound.split(wildcards.get("benchmark", ""))[0] == TEXT
+        return 0 if text else super().shards(wildcards, recorded)
+
     def folder_of_shards(self, benchmark: str) -> str:
-        return "answers"  # one job answers all benchmarks
+        _, strength = rewound.split(benchmark)
+        return rewound.name("answers", strength) if strength else "answers"  # one job answers all benchmarks
+
+    def own_benchmarks(self, run: dict) -> list[str]:
+        return [TEXT] if self.settings.get(TEXT) else []
+
+    def general_text(self) -> tuple[str, str]:
+        """Return the dataset and the split of the text on which the loss is computed."""
+        dataset, split = self.settings[TEXT]["source"].split("/")
+        return dataset, split
 
     def work(self, stage: str, wildcards: dict) -> float | None:
         if stage != "generate" or wildcards.get("dataset") not in self.datasets:
@@ -155,12 +169,25 @@ class Math(Task):
 
     def check_dataset(self, place: str, name: str) -> None:
         dataset = self.datasets[name]
+        text, found = "text" in dataset["columns"], ", ".join(dataset["columns"])
+        expect(
+            set(dataset["columns"]) == ({"text"} if text else {"question", "answer"}),
+            f"{place}.columns: expected question and answer, or text alone (general text), found {found}. Correct it",
+        )
+        for key in ("answer", "benchmarks"):
+            expect(not text or key not in dataset, f"{place}: general text has no {key}. Remove it")
+        expect(text or "answer" in dataset, f"{place}: expected `answer`, how its final answers are marked. Add it")
         if "benchmarks" in dataset:
+            expect(
+                TEXT not in dataset["benchmarks"],
+                f"{place}.benchmarks: {TEXT} is the benchmark of tasks.{self.name}.{TEXT}. Choose another name",
+            )
             one_of(f"{place}: splits", "split", "train", dataset["splits"])
             one_of(f"{place}: score", "metric", dataset["score"], dataset["metrics"])
         for benchmark, source in dataset.get("benchmarks", {}).items():
             other, split = source.split("/")
-            one_of(f"{place}: benchmarks.{benchmark}", "dataset", other, self.datasets)
+            asked = [entry for entry, values in self.datasets.items() if "answer" in values]
+            one_of(f"{place}: benchmarks.{benchmark}", "dataset", other, asked)
             one_of(f"{place}: benchmarks.{benchmark}", "split", split, self.datasets[other]["splits"])
 
     def check_runs(self) -> None:
@@ -194,6 +221,11 @@ class Math(Task):
             self.check_micro_batches(name, [run for run in compared if run in found])
         if self.settings.get("retention"):
             self.check_retention(f"{place}.retention")
+        if self.settings.get(TEXT):
+            name, split = self.general_text()
+            texts = [entry for entry, values in self.datasets.items() if "text" in values["columns"]]
+            one_of(f"{place}.{TEXT}.source", "dataset with a column text", name, texts)
+            one_of(f"{place}.{TEXT}.source", "split", split, self.datasets[name]["splits"])
 
     def check_retention(self, place: str) -> None:
         entry = self.settings["retention"]

@@ -1,0 +1,128 @@
+"""Weights at a strength: identities of the loaded model, whole runs, and which runs the config rewinds."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import collect_runs
+import evaluate_math
+import gather_outputs
+import generate_math
+from common import methods, rewinding, tasks
+from common.core import rewound
+from common.core.errors import JobError
+from common.models import causal_lm
+from sums import math_method, train
+from support import paper_config
+
+ADALORA = {"init_r": 4, "target_r": 2, "tinit": 1, "tfinal": 2, "deltaT": 1, "total_step": 16, "orth_reg_weight": 0.1}
+
+
+def weights(run, strength: float | None = None) -> dict[str, torch.Tensor]:
+    """Return the weights of a run's model with its adapter merged."""
+    method = run.method | ({"strength": strength} if strength is not None else {})
+    folder, last = Path(run.tiny["model"]).parent / "model", Path(run.weights["last"])
+    return causal_lm.load_run(folder, method, last, "float32", "cpu", merge=True).state_dict()
+
+
+def base(run) -> dict[str, torch.Tensor]:
+    return causal_lm.load_model(Path(run.tiny["model"]).parent / "model", "float32").state_dict()
+
+
+@pytest.mark.parametrize("kind, peft", [("lora", None), ("adalora", ADALORA), ("full", None)])
+def test_an_update_is_scaled(make_math_run, kind, peft):
+    budget = {"initial": 0.1, "final": 0.3} if kind == "adalora" else None
+    run = make_math_run(math_method(kind, peft, budget=budget), learning_rate=0.1)
+    train(run)
+    start, whole, part = base(run), weights(run), weights(run, 0.3)
+    assert any((whole[name] - start[name]).abs().max() > 1e-2 for name in start)
+    for name, value in start.items():
+        torch.testing.assert_close(part[name], value + 0.3 * (whole[name] - value), rtol=0, atol=1e-4)
+
+
+def test_a_rotation_goes_back_along_its_geodesic(make_math_run):
+    run = make_math_run(math_method("hra"), epochs=0.5)
+    train(run)
+    start, whole, half = base(run), weights(run), weights(run, 0.5)
+    moved = [name for name in start if not torch.equal(start[name], whole[name])]
+    assert moved
+    for name in moved:
+        W, trained, rewound_ = (one[name].double() for one in (start, whole, half))
+        H, root = (torch.linalg.lstsq(W, one).solution for one in (trained, rewound_))
+        if W.shape[0] >= W.shape[1]:  # otherwise W does not determine H
+            torch.testing.assert_close(root @ root, H, rtol=0, atol=1e-3)
+        torch.testing.assert_close(rewound_ @ rewound_.mT, W @ W.mT, rtol=0, atol=1e-4)
+
+
+def test_answers_of_rewound_weights_are_a_benchmark_of_their_own(make_math_run, tmp_path):
+    """At strength 1 they are the run's; close to 0 they are the base model's, for an adapter and its LoRA alike."""
+    run = make_math_run(math_method("hra"), epochs=2)
+    record = train(run)
+
+    def texts(strength: float | None, serve: str = "adapter") -> list[str]:
+        job = run.generate(serve=serve)
+        job["params"]["method"] = run.method | ({"strength": strength} if strength else {})
+        generate_math.main(job)
+        gather_outputs.main(run.gather())
+        return [line["output"] for line in generate_math.predictions.read(run.gather()["output"]["outputs"])]
+
+    trained = texts(None)
+    assert texts(1 - 1e-9) == trained
+    assert texts(1e-9) == texts(1e-9, "lora") != trained
+    job = run.job(
+        "evaluate_math",
+        {"record": str(run.folder / "run/train.json"), "dataset": run.tiny["dataset"]}
+        | {"outputs": run.gather()["output"]["outputs"]},
+        {name: tmp_path / f"test@0.5/{name}" for name in ("metrics", "predictions")},
+        split="test",
+        answer="metamath",
+        metrics=["strict"],
+        score="strict",
+    )
+    evaluate_math.main(job | {"wildcards": run.wildcards | {"benchmark": "test@0.5"}, "threads": 1})
+    found = json.loads(Path(job["output"]["metrics"]).read_text())
+    entry = dict(dataset="sums", method="hra", variant="v", seed=0, errors=[], benchmarks={"test": [], "test@0.5": []})
+    rows = collect_runs.rows_of(entry, record, {("sums", "hra", "v", 0, "test@0.5"): found})
+    assert [(row["benchmark"], row["strength"], row["status"]) for row in rows] == [
+        ("test", 1.0, "missing"),
+        ("test@0.5", 0.5, "ok"),
+    ]
+
+
+def test_a_reflection_is_refused_when_it_is_loaded():
+    class Model:
+        def named_modules(self):
+            return []
+
+    with pytest.raises(JobError, match=r"expected HRA layers .* leave `rewind` out of the task"):
+        rewinding.rewind(rewinding.HRA, Model(), 0.5)
+
+
+def test_names_of_benchmarks():
+    assert rewound.name("gsm8k", 0.25) == "gsm8k@0.25" and rewound.split("gsm8k@0.25") == ("gsm8k", 0.25)
+    assert rewound.split("gsm8k") == ("gsm8k", None)
+
+
+def test_what_cannot_be_rewound_is_left_out_and_said():
+    config = paper_config()
+    config["tasks"]["math"]["rewind"] = [0.5]
+    config["methods"]["lora"]["variants"]["dora"] = {"targets": "paper", "peft": {"r": 8, "use_dora": True}}
+    config["tasks"]["math"]["grid"][1]["runs"] += ["full/all", "lora/dora"]
+    task = tasks.load(config)["math"]
+    of_run = {f"{run['method']}/{run['variant']}": task.evaluated(run) for run in task.runs()}
+    plain = ["gsm8k", "math", "general_text"]
+    both = [*plain, *(f"{name}@0.5" for name in plain)]
+    assert of_run["hra/r32"] == of_run["lora/r32"] == of_run["full/all"] == both
+    assert of_run["hra/r32-inf"] == of_run["lora/dora"] == of_run["oft/b16"] == of_run["base/pretrained"] == plain
+    assert task.rewinding_notes() == [
+        "not rewound: base/pretrained (it trains nothing)",
+        "not rewound: oft/b16 (nothing rewinds oft)",
+        "not rewound: boft/m2b8 (nothing rewinds boft)",
+        "not rewound: hra/r32-inf (λ = ∞ and an odd r give reflections, not rotations)",
+        "not rewound: lora/dora (the update of DoRA is no product that could be scaled)",
+    ]
+    assert rewinding.fault(methods.METHODS["lora"].rewind, {"peft": {"bias": "all"}}) is not None
+    del config["tasks"]["math"]["rewind"]
+    assert tasks.load(config)["math"].rewinding_notes() == []

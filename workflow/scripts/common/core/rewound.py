@@ -1,0 +1,17 @@
+"""Names of the benchmarks of rewound weights: `gsm8k@0.5` is gsm8k with the weights at strength 0.5.
+
+Plain Python: imported by the Snakefile on login nodes, so no torch and no pandas here.
+"""
+
+MARK = "@"
+
+
+def name(benchmark: str, strength: float) -> str:
+    """Return the name of a benchmark of weights at a strength between 0, the base model, and 1, as trained."""
+    return f"{benchmark}{MARK}{strength:g}"
+
+
+def split(benchmark: str) -> tuple[str, float | None]:
+    """Return a benchmark's own name, and the strength of the weights; None: as trained."""
+    own, _, strength = benchmark.partition(MARK)
+    return own, float(strength) if strength else None

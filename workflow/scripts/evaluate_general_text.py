@@ -1,0 +1,83 @@
+"""Evaluate a run on general text: how much worse than the base model it predicts text unrelated to its task.
+
+The rows are joined by empty lines and cut into windows of equally many tokens, each with the start token before it if
+the tokenizer has one; the rest is dropped. loss: the mean over the windows of the negative log-likelihood per token, in
+nats; its exponential is the perplexity.
+"""
+
+import time
+from pathlib import Path
+
+from common import methods
+from common.core import files, manifests, predictions, provenance
+from common.core.errors import JobError
+from common.core.job import start
+from common.evaluators import aggregation
+from common.models import causal_lm, memory
+
+
+def main(job: dict) -> None:
+    import numpy
+
+    started = time.monotonic()
+    params, inputs = job["params"], job["input"]
+    record = files.read_json(inputs["record"])
+    manifests.check_trained_on(record, inputs["model"])
+    manifests.check_weights(record, inputs["record"], inputs["last"])
+    device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
+    folder = manifests.folder(inputs["model"])
+    path = manifests.folder(inputs["dataset"]) / f"{params['split']}.parquet"
+    context = causal_lm.context(folder) - methods.virtual_tokens(params["method"])
+    rows = windows(path, causal_lm.load_tokenizer(folder), params["window"], context)
+    model = causal_lm.load_run(
+        folder, params["method"], Path(inputs["last"]), params["precision"], device, params.get("quantization")
+    )
+
+    values = losses(model, rows, params["batch_size"], device)
+    metrics = aggregation.summary({"loss": numpy.array(values)})
+    selections = {"last": {"step": record["steps"], "metrics": metrics}}
+    predictions.write(job["output"]["predictions"], ({"item": i, "loss": value} for i, value in enumerate(values)))
+    predictions.write_metrics(job, started, device, record, len(values), "loss", selections)
+    print(f"{len(values)} windows of {params['window']} tokens: loss {metrics['loss']['value']:.4f} per token")
+
+
+def windows(path: Path, tokenizer, length: int, context: int) -> list[list[int]]:
+    """Cut a text, the rows of a Parquet file, into windows of `length` token IDs; JobError if it has less than one."""
+    from pyarrow import parquet
+
+    if length > context:
+        raise JobError(
+            f"general_text.window: expected at most {context} tokens, the model's context, found {length}. Lower it."
+        )
+    text = "\n\n".join(parquet.read_table(path, columns=["text"])["text"].to_pylist())
+    ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    step = length - len(begin)
+    cut = [begin + ids[first : first + step] for first in range(0, len(ids) - step + 1, step)]
+    if not cut:
+        raise JobError(f"{path}: expected at least {step} tokens, found {len(ids)}. Lower general_text.window.")
+    return cut
+
+
+def losses(model, rows: list[list[int]], batch_size: int, device: str) -> list[float]:
+    """Return the mean negative log-likelihood per token of each row, in nats; rows have the same length."""
+    import torch
+    from tqdm import tqdm
+
+    def batch(some: list[list[int]]) -> list[float]:
+        ids = torch.tensor(some, device=device)
+        found = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits  # (rows, virtual tokens + tokens, …)
+        logits = found[:, -ids.shape[1] : -1].float()
+        return torch.nn.functional.cross_entropy(logits.mT, ids[:, 1:], reduction="none").mean(dim=1).tolist()
+
+    found: list[float] = []
+    with torch.inference_mode(), tqdm(total=len(rows), desc="evaluate", unit="window", disable=None) as progress:
+        for first in range(0, len(rows), batch_size):
+            some = rows[first : first + batch_size]
+            found += memory.split_on_oom(batch, some, "windows")
+            progress.update(len(some))
+    return found
+
+
+if __name__ == "__main__":
+    start(main, __file__, globals().get("snakemake"))

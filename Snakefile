@@ -63,6 +63,7 @@ for task_rules in TASK_RULES:
     include: task_rules
 
 
+final_errors.not_retried(workflow)
 gpu_resources.apply(workflow)
 if deployment.is_first(workflow):
     preflight.show_at_exit(workflow, config)

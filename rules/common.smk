@@ -10,9 +10,9 @@ from snakemake.exceptions import WorkflowError
 from common import methods, tasks
 from common.core import early_evaluations, grid, rewound, tuning
 from common.core.errors import JobError
-from common.planning import config_validation, deployment, expected_runs, finished_downloads, finished_tables
-from common.planning import gpu_resources, noted_runs, plan, preflight, recorded_inputs, recorded_params, reported
-from common.planning import slurm
+from common.planning import config_validation, deployment, expected_runs, final_errors, finished_downloads
+from common.planning import finished_tables, gpu_resources, noted_runs, plan, preflight, recorded_inputs
+from common.planning import recorded_params, reported, slurm
 
 try:
     config, CHOSEN = deployment.settle(workflow, config, BASEDIR, CONFIGS)  # CHOSEN: the tasks of `all`

@@ -149,6 +149,7 @@ def test_an_error_names_the_users_folder(toy, tmp_path):
     with pytest.raises(JobError) as problem:
         run(tmp_path / "mug.manifest.json", source, {"resolution": 8}, local_root=tmp_path)
     assert f"{tmp_path}/mug/1.png" in str(problem.value) and ".download" not in str(problem.value)
+    assert problem.value.final  # not retried
 
 
 def test_a_stated_separator_wins_over_the_suffix(tmp_path):
@@ -358,8 +359,9 @@ def test_a_failure_keeps_what_has_come_and_leaves_nothing_that_counts(loopback, 
     monkeypatch.setattr(http_download, "BACKOFF", 0.0)
     source, manifest = model_source(loopback), tmp_path / "m.manifest.json"
     loopback.refuse["/config.json"] = (500, {})
-    with pytest.raises(JobError, match="HTTP status 500"):
+    with pytest.raises(JobError, match="HTTP status 500") as problem:
         run(manifest, source)
+    assert not problem.value.final
     assert not manifest.exists() and not (tmp_path / "m").exists()
     loopback.refuse.clear()
     loopback.requests.clear()

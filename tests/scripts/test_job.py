@@ -21,7 +21,7 @@ from support import ROOT
 SCRIPT = """
 import sys
 sys.path.insert(0, {scripts!r})
-from common.core.errors import JobError
+from common.core.errors import JobError, final_errors
 from common.core.job import start
 
 def main(job):
@@ -207,17 +207,25 @@ def test_on_the_cpu_and_where_slurm_gave_just_these_no_gpu_is_reserved(monkeypat
 
 
 @pytest.mark.slow
-def test_each_attempt_adds_to_the_log(tmp_path):
+@pytest.mark.parametrize("final", [False, True])
+def test_each_attempt_adds_to_the_log_and_a_final_error_is_the_last(tmp_path, final):
     """Retried by the real Snakemake."""
-    (tmp_path / "script.py").write_text(SCRIPT.format(scripts=str(ROOT / "workflow/scripts")))
+    scripts = str(ROOT / "workflow/scripts")
+    raised = "@final_errors()\ndef main" if final else "def main"
+    (tmp_path / "script.py").write_text(SCRIPT.format(scripts=scripts).replace("def main", raised))
     (tmp_path / "Snakefile").write_text(
+        f"import sys\nsys.path.insert(0, {scripts!r})\nfrom common.planning import final_errors\n"
+        "final_errors.not_retried(workflow)\n"
         'rule attempt:\n    output: file="out"\n    retries: 1\n    params: fail=True, scratch="scratch"\n'
         '    log: "log"\n    script: "script.py"\n'
     )
-    subprocess.run([sys.executable, "-m", "snakemake", "--cores", "1"], cwd=tmp_path, capture_output=True)
-    log = (tmp_path / "log").read_text()
-    assert len(re.findall(r"^=== \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ, attempt on .* ===$", log, re.MULTILINE)) == 2
-    assert log.count("to the log") == log.count("JobError: expected a, came b, do c") == 2
+    command = [sys.executable, "-m", "snakemake", "--cores", "1"]
+    terminal = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stderr
+    log, attempts = (tmp_path / "log").read_text(), 1 if final else 2
+    heads = re.findall(r"^=== \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ, attempt on .* ===$", log, re.MULTILINE)
+    assert len(heads) == log.count("to the log") == attempts
+    assert log.count("JobError: expected a, came b, do c") == attempts == terminal.count("expected a, came b, do c")
+    assert not list(tmp_path.glob(".*.final"))
 
 
 def test_a_full_scratch_disk_is_said_on_the_terminal_though_the_error_file_cannot_be_written(tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path, PurePosixPath
 
 from common.core import files
-from common.core.errors import JobError
+from common.core.errors import JobError, final_errors
 from common.core.job import start
 from common.data import images, sources, text_tables, zip_archives
 from common.data.http_download import out_of_space
@@ -32,7 +32,9 @@ def main(job: dict) -> None:
     try:
         make(job)
     except JobError as problem:
-        raise JobError(in_place(str(problem), job)) from problem
+        problem.args = (in_place(str(problem), job),)
+        problem.final |= job["params"]["source"]["kind"] in ("local", "init")
+        raise
 
 
 def in_place(text: str, job: dict) -> str:
@@ -70,7 +72,9 @@ def make(job: dict) -> None:
         record = {"name": name, "source": source, "mirror": mirror, "revision": revision, "folder": folder.name}
         record |= {"license": params["license"]} if params.get("license") else {}
         if subject:
-            record |= {"files": sources.listing(raw), "rows": {"images": images.check(raw, dataset["resolution"])}}
+            with final_errors():
+                rows = {"images": images.check(raw, dataset["resolution"])}
+            record |= {"files": sources.listing(raw), "rows": rows}
         elif kept:
             for path in sorted(raw.rglob("*.zip")):
                 print(f"{path.name}: {zip_archives.check(path)} files, intact", file=sys.stderr)
@@ -80,7 +84,8 @@ def make(job: dict) -> None:
 
             shutil.rmtree(converted, ignore_errors=True)
             converted.mkdir()
-            rows = text_tables.convert(name, dataset, raw, converted, answers.gold)
+            with final_errors():
+                rows = text_tables.convert(name, dataset, raw, converted, answers.gold)
             record |= {"files": sources.listing(converted), "rows": rows, "raw": sources.listing(raw)}
         else:
             place = one_file(raw, converted)

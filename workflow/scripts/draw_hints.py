@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from common.core import files, manifests
-from common.core.errors import JobError
+from common.core.errors import JobError, final_errors
 from common.core.job import start
 from common.data import sources, zip_archives
 from common.tasks.control import data as control_data
 from common.tasks.control import hint_source
 
 
+@final_errors()
 def main(job: dict) -> None:
     dataset, manifest = job["params"]["dataset"], Path(job["output"]["manifest"])
     planned = dataset.get("source_sha256")

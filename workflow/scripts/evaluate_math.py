@@ -3,7 +3,7 @@
 import time
 
 from common.core import files, manifests, predictions
-from common.core.errors import JobError
+from common.core.errors import JobError, final_errors
 from common.core.job import start
 from common.tasks.math import answers
 
@@ -12,7 +12,8 @@ def main(job: dict) -> None:
     started = time.monotonic()
     params = job["params"]
     style, record = params["answer"], files.read_json(job["input"]["record"])
-    golds = gold_answers(job["input"]["dataset"], params["split"], style)
+    with final_errors():
+        golds = gold_answers(job["input"]["dataset"], params["split"], style)
     lines = predictions.complete(predictions.read(job["input"]["outputs"]), len(golds), job["input"]["outputs"])
 
     verdicts = answers.grade_all(style, [line["output"] for line in lines], golds, job["threads"])

@@ -1,8 +1,26 @@
 """The error that a user can fix, and checks that raise it."""
 
+import contextlib
+from collections.abc import Iterator
+
 
 class JobError(Exception):
-    """States what was expected, what was found and how to fix it; shown without a traceback."""
+    """States what was expected, what was found and how to fix it; shown without a traceback.
+
+    final: another attempt would fail in the same way, so Snakemake does not retry the job (planning/final_errors.py).
+    """
+
+    final = False
+
+
+@contextlib.contextmanager
+def final_errors() -> Iterator[None]:
+    """Mark JobErrors as final: for code that only reads the user's files."""
+    try:
+        yield
+    except JobError as problem:
+        problem.final = True
+        raise
 
 
 def expect(condition: bool, message: str) -> None:

@@ -44,6 +44,7 @@ def start(
                 main(job)
 
     job = from_snakemake(snakemake)
+    final_mark(job["log"]).unlink(missing_ok=True)
     terminal = os.dup(sys.stderr.fileno())
     redirect(job)
     if not job["params"].get("network", False):
@@ -97,6 +98,9 @@ def guarded(main: Callable[[dict], None], job: dict) -> str | None:
         return last_error(job, started)
     except Exception as problem:
         text = describe(problem)
+        if getattr(problem, "final", False):
+            with contextlib.suppress(OSError):
+                final_mark(job["log"]).touch()
         with contextlib.suppress(OSError):  # the disk may be full
             traceback.print_exc()
         if error:
@@ -123,6 +127,11 @@ def describe(problem: Exception) -> str:
     if "No space left" in text:
         text += ". Free some space and run again: finished work is kept, training resumes from its last checkpoint."
     return " ".join(text.split())
+
+
+def final_mark(log: str) -> Path:
+    """Return the file that tells Snakemake's process not to retry the job with this log."""
+    return Path(log).with_name(f".{Path(log).name}.final")
 
 
 def error_file(job: dict) -> Path | None:

@@ -1,0 +1,25 @@
+"""Errors in the user's data are not retried: another attempt would fail in the same way.
+
+`retries` is one number per rule or profile in Snakemake. So the script leaves a mark (core/job.py), which lowers the
+number for its job; on a cluster too, where only the exit status arrives otherwise.
+"""
+
+from common.core.job import final_mark
+
+
+def not_retried(workflow) -> None:
+    """Let this Snakemake, unless it is the process of a job, take `retries` of a job with a mark as 0."""
+    if not workflow.is_main_process:
+        return
+    from snakemake.jobs import Job
+
+    stated = Job.restart_times.fget
+
+    def restart_times(job) -> int:
+        try:
+            final_mark(str(job.log[0])).unlink()
+        except (FileNotFoundError, IndexError):
+            return stated(job)
+        return 0
+
+    Job.restart_times = property(restart_times)

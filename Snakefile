@@ -46,6 +46,11 @@ onerror:
 
 
 include: BASEDIR / "rules/common.smk"
+
+
+container: config["container"]
+
+
 include: BASEDIR / "rules/data.smk"
 include: BASEDIR / "rules/augment.smk"
 include: BASEDIR / "rules/tune.smk"

@@ -17,6 +17,7 @@ from common.planning import recorded_params, reported, slurm
 try:
     config, CHOSEN = deployment.settle(workflow, config, BASEDIR, CONFIGS)  # CHOSEN: the tasks of `all`
     config_validation.check(config)
+    deployment.enter_container(workflow, config["container"], BASEDIR)
 except JobError as problem:
     raise WorkflowError(str(problem)) from None
 preflight.enter(workflow, config)  # part `jobs` replaces the config

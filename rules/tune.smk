@@ -17,11 +17,6 @@ localrules:
     tuning_figure,
 
 
-def every_trial(wildcards):
-    trials = tuned_runs.every_trial(TASKS[wildcards.task])
-    return [one["record"] for one in trials if not config["incomplete"] or Path(one["record"]).exists()]
-
-
 checkpoint choose:
     input:
         records=lambda wc: [
@@ -41,7 +36,11 @@ checkpoint choose:
 
 rule collect_trials:
     input:
-        records=every_trial,
+        records=lambda wc: [
+            one["record"]
+            for one in tuned_runs.every_trial(TASKS[wc.task])
+            if not config["incomplete"] or Path(one["record"]).exists()
+        ],
     output:
         csv=report(
             "<results>/tune_{task}.csv",

@@ -3,6 +3,7 @@
 import copy
 import re
 import resource
+import subprocess
 from collections import Counter
 from subprocess import PIPE, STDOUT
 
@@ -68,6 +69,13 @@ def test_conda_environment_pins_what_the_constraints_pin():
         if "==" in entry:
             name, version = entry.split("==")
             assert pins[name.lower().partition("[")[0]] == version, entry
+
+
+def test_the_container_installs_the_conda_environment():
+    """Run the recipe's line that reads envs/hra.yaml."""
+    (line,) = re.findall(r"^ +(sed .*) > requirements.txt$", (ROOT / "envs/hra.def").read_text(), re.MULTILINE)
+    listed = yaml.safe_load((ROOT / "envs/hra.yaml").read_text())["dependencies"][-1]["pip"]
+    assert subprocess.check_output(line, shell=True, cwd=ROOT / "envs", text=True).split() == listed
 
 
 def test_all_makes_the_tasks_whose_grid_the_config_file_states(fresh):

@@ -5,10 +5,14 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
+from snakemake.settings.types import DeploymentMethod, DeploymentSettings
 
+from common.core.errors import JobError
+from common.planning import deployment
 from project import Project, wait
 from support import require
 from test_chain import TINY
@@ -108,6 +112,23 @@ def test_an_edited_copy_of_the_workflows_config_is_an_error(fresh, user):
     user.snakemake("-n", "-q", "rules")
     user.change("config/glue/task.yaml", "model: deberta-v3-base", "model: mine")
     assert "config/glue/task.yaml differs from" in user.snakemake("-n", ok=False)
+
+
+def test_apptainer_needs_an_image_and_sees_the_installation(monkeypatch):
+    for name in ("APPTAINERENV_PYTHONPATH", "SINGULARITYENV_PYTHONPATH"):
+        monkeypatch.setenv(name, "")  # restored afterwards
+    monkeypatch.setenv("PYTHONPATH", "/mine")
+    settings = DeploymentSettings(apptainer_args="--nv")
+    workflow = SimpleNamespace(deployment_settings=settings)
+    deployment.enter_container(workflow, None, Path("/opt/hra"))
+    assert settings.apptainer_args == "--nv" and not os.environ["APPTAINERENV_PYTHONPATH"]
+    settings.deployment_method = {DeploymentMethod.APPTAINER}
+    with pytest.raises(JobError, match="expected an image, found none"):
+        deployment.enter_container(workflow, None, Path("/opt/hra"))
+    for _ in range(2):  # a job of a cluster is handed the arguments
+        deployment.enter_container(workflow, "/images/hra.sif", Path("/opt/hra"))
+    assert settings.apptainer_args == "--nv --bind /opt/hra"
+    assert os.environ["APPTAINERENV_PYTHONPATH"] == "/opt/hra/workflow/scripts:/mine"
 
 
 def contents(folder: Path) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 import atexit
 import copy
+import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from snakemake.common.configfile import load_configfile
 from snakemake.pathvars import Pathvars
 from snakemake.settings.enums import RerunTrigger
+from snakemake.settings.types import DeploymentMethod
 from snakemake.utils import update_config
 
 from common import ROOT
@@ -84,6 +86,23 @@ def check_copies(basedir: Path, shipped: Iterable[Path], read: Iterable) -> None
                 f"{name} differs from {path} and is not read. Delete it; write what you change to a config of your own "
                 f"(config/README.md), or add `--configfile {name}`"
             )
+
+
+def enter_container(workflow, image: str | None, basedir: Path) -> None:
+    """With `--sdm apptainer`, have the jobs see the workflow's folder in their container, and its scripts there first.
+
+    Snakemake also binds the folders of its own Python path, to other places: the library would be looked for there.
+    """
+    settings = workflow.deployment_settings
+    if not settings or DeploymentMethod.APPTAINER not in settings.deployment_method:
+        return
+    expect(image, "--sdm apptainer: expected an image, found none. Build it from envs/hra.def and set `container`")
+    bind = f" --bind {basedir}"
+    if bind not in settings.apptainer_args:  # Snakemake hands its arguments to the jobs of a cluster
+        settings.apptainer_args += bind
+    os.environ["APPTAINERENV_PYTHONPATH"] = os.environ["SINGULARITYENV_PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(basedir / "workflow/scripts"), os.environ.get("PYTHONPATH")])
+    )
 
 
 def near(path: Path) -> str:

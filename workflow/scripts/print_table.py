@@ -72,6 +72,8 @@ def next_steps(path: Path) -> list[tuple[str, Path]]:
         places.append(("figure: score over λ", figures / f"{task}_lambda.png"))
     places.append(("figure: score over parameters", figures / f"{task}_parameters.png"))
     places.append(("figure: training", figures / f"{task}_curves.png"))
+    places.append(("every trial of hyper-parameters", path.with_name(f"tune_{task}.csv")))
+    places.append(("figure: score over learning rate", figures / f"{task}_tuning.png"))
     places += [("contact sheet", sheet) for sheet in sorted((path.parent / "sheets").glob(f"{task}_*.png"))[:3]]
     places += [("the record of one run", record) for record in sorted((path.parent / task).rglob("train.json"))[:1]]
     return [(what, place) for what, place in places if place.exists()]

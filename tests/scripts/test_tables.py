@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -432,6 +433,9 @@ def test_the_terminal_table_fits(tmp_path, width):
     expected = grid(tmp_path, datasets=tuple(factories.METRICS), runs=tuple(factories.LABELS), seeds=(0, 1))
     collect(tmp_path, expected)
     make_table(tmp_path, expected)
+    for record in sorted((tmp_path / "glue").rglob("train.json")):  # each run keeps a copy of its record
+        (record.parent / ".finished").mkdir()
+        shutil.copy(record, record.parent / ".finished")
     shown = subprocess.run(
         [sys.executable, REPOSITORY / "workflow/scripts/print_table.py", tmp_path / "table_glue.csv"],
         capture_output=True, text=True, check=True, env={"COLUMNS": str(width), "PYTHONIOENCODING": "utf-8"},
@@ -442,6 +446,7 @@ def test_the_terminal_table_fits(tmp_path, width):
         assert text in head
     for name in ("table_glue.csv", "table_glue.md", "runs_glue.csv", "train.json"):
         assert name in tail
+    assert ".finished" not in tail
 
 
 def test_a_column_of_many_datasets_is_their_mean(tmp_path):

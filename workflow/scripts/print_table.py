@@ -75,7 +75,9 @@ def next_steps(path: Path) -> list[tuple[str, Path]]:
     places.append(("every trial of hyper-parameters", path.with_name(f"tune_{task}.csv")))
     places.append(("figure: score over learning rate", figures / f"{task}_tuning.png"))
     places += [("contact sheet", sheet) for sheet in sorted((path.parent / "sheets").glob(f"{task}_*.png"))[:3]]
-    places += [("the record of one run", record) for record in sorted((path.parent / task).rglob("train.json"))[:1]]
+    places += [
+        ("the record of one run", record) for record in sorted((path.parent / task).rglob("seed*/train.json"))[:1]
+    ]
     return [(what, place) for what, place in places if place.exists()]
 
 

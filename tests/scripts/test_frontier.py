@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from common.report.frontier import SIGN, frontier, scatter
+from common.report.frontier import SIGN, frontier, name, scatter
 
 WANTED = [(x, y) for x in SIGN for y in SIGN]
 POINTS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=9)
@@ -33,6 +33,7 @@ def test_names_of_neighbours_on_the_frontier_do_not_overlap(better):
     points = pd.DataFrame({"x": places[0], "y": places[1], "label": names, "color": "#0072B2", "marker": "o"})
     axes = Figure().subplots()
     handles = scatter(axes, points.assign(y_std=[0.1, np.nan, 0, None]), better)
+    name(axes, points, better)
     assert [handle.get_label() for handle in handles] == names
     boxes = [text.get_window_extent() for text in axes.texts]
     assert {text.get_text() for text in axes.texts} == set(names[:3])

@@ -25,8 +25,8 @@ FROM_RECORD = [
 COLUMNS = [
     "task", "dataset", "method", "variant", "seed", "benchmark", "strength", "selection", "metric", "value", "stderr",
     "n_items", "status", "error", "preset", "method_version", "task_version", "step", "steps", "trainable_parameters",
-    "adapter_parameters", "total_parameters", "adapter_bytes", "seconds", "eval_seconds", "peak_memory_bytes",
-    "device", "processes", "runs_per_gpu", "micro_batch", "gradient_checkpointing", "attempts", "backend", "serve",
+    "adapter_parameters", "total_parameters", "adapter_bytes", "seconds", "device_seconds", "eval_seconds",
+    "peak_memory_bytes", "device", "processes", "runs_per_gpu", "micro_batch", "gradient_checkpointing", "attempts", "backend", "serve",
     "model", "model_revision", "model_sha256", "data_sha256", "config_hash", "commit", "dirty", "versions", "started",
     "finished",
 ]  # fmt: skip
@@ -88,6 +88,7 @@ def from_record(record: dict) -> dict:
     if record["steps"]:
         row["gradient_checkpointing"] = record["hyperparameters"].get("gradient_checkpointing")
     row["runs_per_gpu"] = record.get("runs_per_gpu", 1)  # older records lack it
+    row["device_seconds"] = record.get("device_seconds", record["seconds"] * record["processes"] / row["runs_per_gpu"])
     return row | {"model": model["name"], "model_revision": model["revision"], "model_sha256": model["sha256"]}
 
 

@@ -21,12 +21,12 @@ def frontier(x: pd.Series, y: pd.Series, better: tuple[str, str]) -> list:
 
 
 def scatter(ax, points: pd.DataFrame, better: tuple[str, str]) -> list[Line2D]:
-    """Plot points, their frontier as a stepped line, and the names on it; return the handles for a legend.
+    """Plot points and their frontier as a stepped line; return the handles for a legend.
 
     points: `x`, `y`, `label`, `color` and `marker` per row, and `x_std`, `y_std` for error bars. better: as in
-    `frontier`. Set the scales of the axes before.
+    `frontier`.
     """
-    ax.margins(0.2, 0.15)  # room for the names
+    ax.margins(0.15, 0.15)  # room for the names
     points = points.dropna(subset=["x", "y"])
     handles = [
         dot(ax, row["x"], row["y"], row["label"], row, row.get("x_std"), row.get("y_std"))
@@ -34,13 +34,17 @@ def scatter(ax, points: pd.DataFrame, better: tuple[str, str]) -> list[Line2D]:
     ]
     best = points.loc[frontier(points["x"], points["y"], better)]
     ax.step(best["x"], best["y"], where="post", color="#999999", linewidth=1, zorder=1)
-    name(ax, best, better)
     return handles
 
 
-def name(ax, best: pd.DataFrame, better: tuple[str, str]) -> None:
-    """Write the names of frontier points on the side of the better values, where no other point can be."""
-    ax.figure.draw_without_rendering()  # settles the layout, by which the names are placed
+def name(ax, points: pd.DataFrame, better: tuple[str, str]) -> None:
+    """Write the names of frontier points on the side of the better values, where no other point can be.
+
+    Arguments as for `scatter`. Call it last, since the names are placed by limits and layout.
+    """
+    points = points.dropna(subset=["x", "y"])
+    best = points.loc[frontier(points["x"], points["y"], better)]
+    ax.figure.draw_without_rendering()
     side, up = -SIGN[better[0]], -SIGN[better[1]]
     inside, point, taken = ax.get_window_extent(), 72 / ax.figure.dpi, []
     for _, row in best.sort_values("y", ascending=up > 0).iterrows():

@@ -9,7 +9,18 @@ from common.report import markdown_text
 
 LOWER = ("loss",)  # metrics of which lower values are better
 RUN = ["dataset", "method", "variant"]
-COLUMNS = ["metric", "score", "status", "chosen", "held_out_rows", "train_rows", "steps", "seconds", "error"]
+COLUMNS = [
+    "metric",
+    "score",
+    "status",
+    "chosen",
+    "held_out_rows",
+    "train_rows",
+    "steps",
+    "seconds",
+    "device_seconds",
+    "error",
+]
 
 
 def table(trials: list[dict]) -> pd.DataFrame:
@@ -32,6 +43,7 @@ def row(trial: dict) -> dict:
         "train_rows": score.get("train_rows"),
         "steps": record.get("steps"),
         "seconds": record.get("seconds"),
+        "device_seconds": record.get("device_seconds", record.get("seconds")),
         "error": record.get("error", ""),
     }
 

@@ -1,0 +1,73 @@
+"""What runs cost beside what they score: means over the runs of a column, with the trials of tuning."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import collect_runs
+import cost
+import factories
+from common.report import run_statistics
+
+SECONDS = {("cola", 0): 3600, ("cola", 1): 1800, ("rte", 0): 900, ("rte", 1): 900}
+
+
+def made(folder, runs=("hra/r8", "lora/r8"), tuning: str | None = None, **changes) -> tuple[pd.DataFrame, str]:
+    """Collect two datasets with two seeds and write their costs; return the table as text and its Markdown."""
+    folder.mkdir(exist_ok=True)
+    expected = [factories.entry(folder, dataset, run, seed) for run in runs for dataset, seed in SECONDS]
+    paths = []
+    for run in expected:
+        seconds = SECONDS[run["dataset"], run["seed"]]
+        changed = {"seconds": seconds, "processes": 2, "device_seconds": 2 * seconds} | changes
+        paths.append(factories.write(folder, run, factories.noisy_curve(run), **changed))
+    collect_runs.main(factories.collect_job(folder, expected, paths))
+    job = factories.cost_job(folder, expected)
+    if tuning:
+        (folder / "tune_glue.csv").write_text(tuning)
+        job["input"]["tuning"] = str(folder / "tune_glue.csv")
+    cost.main(job)
+    return run_statistics.read_csv(job["output"]["csv"]), (folder / "cost_glue.md").read_text()
+
+
+def test_costs_are_means_over_the_runs_of_the_score(tmp_path):
+    table, text = made(tmp_path)
+    hra = table[table["run"] == "hra/r8"].set_index("column").drop(columns=["run", "selection"]).astype(float)
+    assert hra["device_hours"].to_dict() == {"CoLA": 1.5, "RTE": 0.5, "All (acc)": 1, "All (acc/F1 mean)": 1}
+    assert hra.loc["All (acc)", ["seconds", "adapter_parameters", "n_seeds"]].tolist() == [1800, 663552, 2]
+    assert hra.loc["RTE", "adapter_bytes"] == 4 * 663552 + 1000 and hra.loc["RTE", "peak_memory_bytes"] == 2**30
+    assert "Tuning" not in text and "| HRA r=8, λ=0" in text and "| 0.664 |" in " ".join(text.split())
+    assert text.count("| Method ") == 2  # CoLA alone; the two averages, on the same datasets, together
+
+
+def test_the_trials_of_tuning_are_added(tmp_path):
+    trials = "dataset,method,variant,device_seconds\ncola,hra,r8,1800\ncola,hra,r8,1800\nrte,hra,r8,7200\nrte,hra,r8,\n"
+    table, text = made(tmp_path, tuning=trials)
+    hours = table[table["column"] == "All (acc)"].set_index("run")[["tuning_hours", "device_hours"]].astype(float)
+    assert hours.loc["hra/r8"].tolist() == [1.5, 2.5] and hours.loc["lora/r8"].tolist() == [0, 1]
+    assert "Tuning (device hours)" in text and "the trials of tuning" in text
+
+
+@pytest.mark.parametrize("shared", [1, 4])
+def test_older_records_without_device_seconds_count_their_share(shared):
+    record = factories.record(factories.entry(Path()), [0.5], seconds=480.0, processes=2, runs_per_gpu=shared)
+    assert collect_runs.from_record(record)["device_seconds"] == 960 / shared
+
+
+def test_older_run_tables_without_device_seconds(tmp_path):
+    made(tmp_path, runs=["hra/r8"])
+    runs = run_statistics.read_runs(tmp_path / "runs_glue.csv").drop(columns=["device_seconds", "runs_per_gpu"])
+    assert cost.trainings(runs)["training_hours"].tolist() == [2 * seconds / 3600 for seconds in SECONDS.values()]
+
+
+@pytest.mark.parametrize(("finished", "rows"), [(["hra/r8", "lora/r8"], {"lora/r8"}), (["hra/r8"], set())])
+def test_only_trained_runs_with_a_score_have_a_row(tmp_path, finished, rows):
+    expected = [factories.entry(tmp_path, "cola", run, 0) for run in ("hra/r8", "lora/r8")]
+    done = [run for run in expected if f"{run['method']}/{run['variant']}" in finished]
+    paths = [factories.write(tmp_path, run, [0.5]) for run in done]
+    collect_runs.main(factories.collect_job(tmp_path, expected, paths, incomplete=True))
+    params = factories.cost_job(tmp_path, expected)["params"] | {"trained": ["lora/r8"]}
+    table = cost.build(run_statistics.read_runs(tmp_path / "runs_glue.csv"), cost.tuning_hours(None), params)
+    assert set(table["run"]) == rows
+    assert ("No trained run has a score yet" in cost.markdown(table, params)) == (not rows)

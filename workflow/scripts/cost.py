@@ -1,0 +1,113 @@
+"""Write what the trained runs cost beside what they score, from the run table: parameters, bytes, time, memory.
+
+One row per column of the table and run. A cost is the mean over the runs, datasets and seeds, that the score is the
+mean of; the device hours of a tuned run include those of its trials.
+"""
+
+import pandas as pd
+
+from common.core import files
+from common.core.job import start
+from common.report import markdown_text, run_statistics
+
+COSTS = ["adapter_parameters", "adapter_bytes", "seconds", "training_hours", "peak_memory_bytes"]
+COLUMNS = ["column", "selection", "run", "score", "score_std", "n_seeds", *COSTS, "tuning_hours", "device_hours"]
+HEADINGS = {  # column -> heading, factor, format
+    "adapter_parameters": ("Parameters (M)", 1e-6, ".3f"),
+    "adapter_bytes": ("Adapter (MB)", 1e-6, ".2f"),
+    "seconds": ("Training (s)", 1, ".0f"),
+    "tuning_hours": ("Tuning (device hours)", 1, ".3g"),
+    "device_hours": ("Device hours", 1, ".3g"),
+    "peak_memory_bytes": ("Peak memory (GB)", 1e-9, ".2f"),
+}
+
+
+def trainings(runs: pd.DataFrame) -> pd.DataFrame:
+    """Reduce the run table to one row per finished training, with its costs as numbers."""
+    once = runs.drop_duplicates(run_statistics.RUN).copy()
+    numbers = once.reindex(columns=[*COSTS, "device_seconds", "processes", "runs_per_gpu"]).apply(pd.to_numeric)
+    alone = numbers["seconds"] * numbers["processes"] / numbers["runs_per_gpu"].fillna(1)
+    # A run table of before 2026-11-27 has no device seconds.
+    hours = numbers["device_seconds"].fillna(alone) / 3600
+    return once.assign(**numbers[COSTS].assign(training_hours=hours)).dropna(subset="seconds")
+
+
+def tuning_hours(path: str | None) -> pd.Series:
+    """Add up the device hours of all trials by (dataset, run); a task without tuning has none."""
+    if not path:
+        return pd.Series(dtype=float)
+    trials = run_statistics.read_csv(path)
+    run = (trials["method"] + "/" + trials["variant"]).rename("run")
+    return pd.to_numeric(trials["device_seconds"]).div(3600).groupby([trials["dataset"], run]).sum()
+
+
+def build(runs: pd.DataFrame, tuning: pd.Series, params: dict) -> pd.DataFrame:
+    """Build one row per column or average of the table and trained run with a score in it."""
+    single, averages = run_statistics.expand_columns(params["columns"], params["averages"])
+    datasets = {column["name"]: column["dataset"] for column in single}
+    statistics = run_statistics.summary(run_statistics.scores(runs, single, averages, params["scale"]), averages)
+    made, selection = trainings(runs), params["selections"][0]
+    made["tuning_hours"] = [tuning.get(key, 0.0) for key in made[["dataset", "run"]].itertuples(index=False, name=None)]
+    made["device_hours"] = made["training_hours"] + made["tuning_hours"]
+    rows = []
+    for name in [*(column["name"] for column in params["columns"]), *params["averages"]]:
+        members = {datasets[member] for member in averages.get(name, [name])}
+        costs = made[made["dataset"].isin(members)].groupby("run")[[*COSTS, "tuning_hours", "device_hours"]].mean()
+        for run in params["trained"]:
+            if (run, selection, name) in statistics.index and run in costs.index:
+                score = statistics.loc[run, selection, name]
+                about = {"column": name, "selection": selection, "run": run, "n_seeds": f"{score['n']:.0f}"}
+                rows.append(about | {"score": score["mean"], "score_std": score["std"]} | costs.loc[run].to_dict())
+    return pd.DataFrame(rows, columns=COLUMNS).dropna(subset="score")
+
+
+def markdown(table: pd.DataFrame, params: dict) -> str:
+    """Write one table per set of shown columns with equal costs, i.e. on the same datasets."""
+    parts, groups = [], {}
+    for name in params["shown"]:
+        part = table[table["column"] == name].set_index("run")
+        if len(part):
+            groups.setdefault(part[list(HEADINGS)].to_json(), {})[name] = part
+    headings = {name: one for name, one in HEADINGS.items() if name != "tuning_hours" or table[name].any()}
+    for columns in groups.values():
+        first = next(iter(columns.values()))
+        lines = [["Method", *columns, *(heading for heading, *_ in headings.values())]]
+        for run, row in first.iterrows():
+            scores = [score_cell(part.loc[run]) for part in columns.values()]
+            costs = [format(row[name] * factor, digits) for name, (_, factor, digits) in headings.items()]
+            lines.append([params["labels"][run], *scores, *costs])
+        parts.append(markdown_text.table(lines, ["left"] + ["right"] * (len(lines[0]) - 1)))
+    notes = [
+        "Scores as in the main table. Costs are means over its runs: datasets and seeds.",
+        "Device hours: training time × devices, divided by the number of runs that shared a device"
+        f"{', and the trials of tuning' * ('tuning_hours' in headings)}. Not those of evaluation.",
+        "Peak memory: 1 GB = 1e9 bytes, of the first device (on a CPU, of the process). Time and memory compare only "
+        "on the same device and for equal micro-batches (run table).",
+    ]
+    listed = "\n".join(f"- {line}" for line in notes)
+    tables = "\n\n".join(parts) or "No trained run has a score yet."
+    return f"# Cost: {params['task']}\n\n{tables}\n\n## Notes\n\n{listed}\n"
+
+
+def score_cell(row: pd.Series) -> str:
+    spread = "" if pd.isna(row["score_std"]) else f" ± {row['score_std']:.2g}"
+    return f"{row['score']:.4g}{spread}"
+
+
+def number(value: float) -> str:
+    """Format six digits, but whole bytes and parameters."""
+    return f"{value:.0f}" if value >= 1e5 else f"{value:.6g}"
+
+
+def main(job: dict) -> None:
+    params = job["params"]
+    table = build(
+        run_statistics.read_runs(job["input"]["runs"]), tuning_hours(job["input"].get("tuning") or None), params
+    )
+    text = table.to_csv(index=False, lineterminator="\n", float_format=number)
+    files.write_text(job["output"]["csv"], text)
+    files.write_text(job["output"]["markdown"], markdown(table, params))
+
+
+if __name__ == "__main__":
+    start(main, __file__, globals().get("snakemake"))

@@ -1,8 +1,8 @@
-# Stage 6, tables: all runs of a task, the results table with the published values, figures, contact sheets.
+# Stage 6, tables: all runs of a task, the results table with the published values, costs, figures, contact sheets.
 # In:  the records and metrics of every run of the grid (with `incomplete: true`, those that exist), published numbers.
-# Out: results/runs_{task}.csv, results/compare_{task}.csv, results/table_{task}.csv and .md, results/figures/{task}_*.svg and .png,
-#      results/sheets/{task}_{dataset}.png.
-# Steps: runs, compare, table, figures; sheet is a template that matches nothing itself: rules/tasks/{task}.smk uses it with
+# Out: results/runs_{task}.csv, results/compare_{task}.csv, results/table_{task}.csv and .md, results/cost_{task}.csv and .md,
+#      results/figures/{task}_*.svg and .png, results/sheets/{task}_{dataset}.png.
+# Steps: runs, compare, table, cost, figures, figures_lambda; sheet is a template that matches nothing itself: rules/tasks/{task}.smk uses it with
 #      `use rule sheet as sheet_{task}` and adds images and caption. Its paths are relative to that file.
 
 from common.report import colours
@@ -11,7 +11,9 @@ from common.report import colours
 localrules:
     runs,
     table,
+    cost,
     figures,
+    figures_lambda,
 
 
 rule runs:
@@ -97,44 +99,89 @@ rule table:
         "../workflow/scripts/table.py"
 
 
+rule cost:
+    input:
+        runs="<results>/runs_{task}.csv",
+        tuning=lambda wc: "<results>/tune_{task}.csv" if config["tasks"][wc.task].get("tune") else [],
+    output:
+        csv=report(
+            "<results>/cost_{task}.csv",
+            caption="../workflow/report/cost.rst",
+            category="{task}",
+            labels={"what": "cost"},
+        ),
+        markdown="<results>/cost_{task}.md",
+    log:
+        "<logs>/tables/cost_{task}.log",
+    conda:
+        "../envs/hra.yaml"
+    params:
+        task="{task}",
+        columns=lambda wc: grid.columns(config, wc.task),
+        scale=lambda wc: TASKS[wc.task].scale,
+        averages=lambda wc: grid.averages(config, wc.task),
+        selections=lambda wc: list(TASKS[wc.task].selections),
+        shown=lambda wc: config["tasks"][wc.task]["figures"]["parameters"],
+        labels=lambda wc: {row["run"]: row["label"] for row in grid.table_rows(config, wc.task)},
+        trained=lambda wc: [name for name in grid.names(config, wc.task) if TASKS[wc.task].trains(name)],
+    script:
+        "../workflow/scripts/cost.py"
+
+
+def figure_files(*names):
+    """Return the outputs of a rule that plots these figures, of which the SVG files are in Snakemake's report."""
+    place = "<results>/figures/{task}_"
+    shown = {
+        f"{name}_svg": report(
+            f"{place}{name}.svg",
+            caption=f"../workflow/report/{name}.rst",
+            category="{task}",
+            labels={"what": name},
+        )
+        for name in names
+    }
+    return shown | {f"{name}_png": f"{place}{name}.png" for name in names}
+
+
 rule figures:
     input:
         runs="<results>/runs_{task}.csv",
+        costs="<results>/cost_{task}.csv",
         records=record_files,
         published=published("{task}"),
-        published_lambda=lambda wc: (published("{task}_lambda")(wc) if TASKS[wc.task].lambda_sources[0] else []),
     output:
-        **{
-            f"{figure}_{kind}": (
-                report(
-                    f"<results>/figures/{{task}}_{figure}.{kind}",
-                    caption=f"../workflow/report/{figure}.rst",
-                    category="{task}",
-                    labels={"what": figure},
-                )
-                if kind == "svg"
-                else f"<results>/figures/{{task}}_{figure}.{kind}"
-            )
-            for figure in ("parameters", "lambda", "curves")
-            for kind in ("svg", "png")
-        },
+        **figure_files("parameters", "pareto", "curves"),
     log:
         "<logs>/tables/figures_{task}.log",
     conda:
         "../envs/hra.yaml"
     params:
-        **{"lambda": lambda wc: config["tasks"][wc.task]["figures"]["lambda"]},
         task="{task}",
         columns=lambda wc: grid.columns(config, wc.task),
         scale=lambda wc: TASKS[wc.task].scale,
         averages=lambda wc: grid.averages(config, wc.task),
         selections=lambda wc: list(TASKS[wc.task].selections),
         parameters=lambda wc: config["tasks"][wc.task]["figures"]["parameters"],
-        lambdas=lambda wc: methods.lambdas(config, wc.task),
         labels=lambda wc: {row["run"]: row["label"] for row in grid.table_rows(config, wc.task)},
         colours=colours.of_methods(config),
     script:
         "../workflow/scripts/figures.py"
+
+
+use rule figures as figures_lambda with:
+    input:
+        runs="<results>/runs_{task}.csv",
+        published=published("{task}"),
+        published_lambda=lambda wc: (published("{task}_lambda")(wc) if TASKS[wc.task].lambda_sources[0] else []),
+    output:
+        **figure_files("lambda"),
+    log:
+        "<logs>/tables/figures_lambda_{task}.log",
+    wildcard_constraints:
+        task=one_of(name for name in TASKS if "lambda" in TASKS[name].figures()) or "(?!)",
+    params:
+        **{"lambda": lambda wc: config["tasks"][wc.task]["figures"]["lambda"]},
+        lambdas=lambda wc: methods.lambdas(config, wc.task),
 
 
 rule sheet:

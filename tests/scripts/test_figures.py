@@ -6,16 +6,19 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import matplotlib.image
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
 import collect_runs
+import cost
 import factories
 import figures
+from common import tasks
 from common.methods import METHODS
-from common.report import colours, run_statistics
-from common.report.plot_style import styles
+from common.report import colours, run_statistics, training_curves
+from common.report.plot_style import styles, widen
 from support import paper_config
 
 PUBLISHED = Path(__file__).parents[2] / "config" / "published" / "glue.csv"
@@ -28,6 +31,7 @@ def draw(folder, keys, made=None, published=PUBLISHED, **params) -> dict:
     kept = expected if made is None else [factories.entry(folder, *key) for key in made]
     paths = [factories.write(folder, run, factories.noisy_curve(run)) for run in kept]
     collect_runs.main(factories.collect_job(folder, expected, paths, incomplete=True))
+    cost.main(factories.cost_job(folder, expected))
     job = factories.figures_job(folder, expected, [record for record, _ in paths], published)
     job["params"] |= params
     figures.main(job)
@@ -56,7 +60,7 @@ def test_the_full_grid_shows_every_run_and_the_papers(complete):
         assert label in text, label
 
 
-@pytest.mark.parametrize("name", ["parameters", "lambda", "curves"])
+@pytest.mark.parametrize("name", factories.FIGURES)
 def test_pngs_are_images_of_at_least_1000_pixels(complete, name):
     pixels = matplotlib.image.imread(complete["output"][f"{name}_png"])
     assert pixels.shape[1] >= 1000 and pixels[..., :3].std() > 0.02
@@ -98,14 +102,6 @@ def test_a_part_says_what_is_missing(tmp_path):
     assert "Head alone" in words(job, "parameters")  # no parameters: a level, not a point
 
 
-def test_a_task_without_a_sweep_or_an_average(tmp_path):
-    job = draw(
-        tmp_path, EVERY[:2], published=None, parameters=["MRPC (acc)"], averages={}, **{"lambda": []}, lambdas={}
-    )
-    assert "requests no λ figure" in words(job, "lambda")
-    assert words(job, "curves")
-
-
 def test_the_paper_is_drawn_only_on_the_same_scale(tmp_path):
     keys = [("mrpc", "hra/r8", 0)]
     assert "paper, Figure 3" in words(draw(tmp_path / "one", keys), "lambda")
@@ -125,7 +121,7 @@ def test_what_lies_far_outside_is_said_on_its_side():
     ours = pd.DataFrame(values, ["parameters", "mean"]).T.assign(std=0.0)
     labels, axes = {run: run.upper() for run in values}, Figure().subplots()
     published = pd.read_csv(PUBLISHED, dtype=str).iloc[:0]
-    params = {"labels": labels, "columns": [], "averages": {}}
+    params = {"labels": labels, "columns": [{"name": "score"}], "averages": {}}
     handles = figures.parameters_panel(axes, "score", ours, published, params, styles(list(labels), {}))
     above, below = (text.get_text() for text in axes.texts)
     assert above == "TOP: 50, above ↑" and below == "A: -50, below ↓\nB: -60, below ↓"
@@ -153,6 +149,83 @@ def test_a_method_has_the_same_colour_in_every_task_and_no_other_has_it():
     assert len(set(after.values())) == len(after)
 
 
+def losses(seeds: int, points: int) -> pd.DataFrame:
+    """Build training losses that alternate around 0.5, higher by 0.1 with every seed."""
+    rows = [(seed, step, 0.5 + 0.1 * seed + 0.4 * (-1) ** step) for seed in range(seeds) for step in range(points)]
+    table = pd.DataFrame(rows, columns=["seed", "step", "value"])
+    return table.assign(dataset="cola", run="hra/r8", score="loss", epoch=table["step"] / 10)
+
+
+def curves_of(points: pd.DataFrame):
+    """Return the axes of a figure of curves."""
+    columns = [{"name": "CoLA", "dataset": "cola"}]
+    params = {"labels": factories.LABELS, "columns": columns, "colours": factories.COLOURS}
+    (ax,) = training_curves.figure(points, params).axes
+    return ax
+
+
+def test_a_noisy_loss_is_smoothed_from_its_first_epoch_on_with_its_spread_over_seeds():
+    ax = curves_of(losses(seeds=3, points=90))
+    raw, smooth = ax.lines
+    assert raw.get_alpha() < 0.5 and np.ptp(raw.get_ydata()) == pytest.approx(0.8)
+    assert smooth.get_xdata()[0] == 0 and len(smooth.get_xdata()) == 90
+    assert abs(smooth.get_ydata() - 0.6).max() < 0.15  # 0.6: the mean over the three seeds
+    (band,) = ax.collections
+    heights = band.get_paths()[0].vertices[:, 1]
+    low, high = ax.get_ylim()
+    assert low < heights.min() and heights.max() < high and np.ptp(heights) > 0.2
+
+
+def test_a_single_point_has_a_marker_and_short_losses_are_not_smoothed():
+    (line,) = curves_of(losses(seeds=1, points=1)).lines
+    assert line.get_marker() == "o"
+    (line,) = curves_of(losses(seeds=1, points=9)).lines
+    assert line.get_marker() == "None" and line.get_ydata()[:2].tolist() == pytest.approx([0.9, 0.1])
+
+
+@pytest.mark.parametrize(("scale", "values", "least"), [(1, (0.1333, 0.1353), 0.0135), (100, (90.1, 90.3), 2)])
+def test_a_small_difference_looks_small(scale, values, least):
+    axes = Figure().subplots()
+    axes.plot(values)
+    widen(axes, scale)
+    low, high = axes.get_ylim()
+    assert high - low == pytest.approx(least, rel=0.01) and low < min(values) and high > max(values)
+
+
+@pytest.mark.parametrize(("better", "arrow"), [("lower", "↓ better"), ("higher", "↑ better")])
+def test_axes_say_which_direction_is_better(tmp_path, better, arrow):
+    columns = [{"name": "Error", "dataset": "cola", "benchmark": "dev", "metric": "matthews_correlation", "scale": 1}]
+    shown = {"columns": [columns[0] | {"better": better}], "averages": {}, "parameters": ["Error"], "lambda": ["Error"]}
+    job = draw(tmp_path, [("cola", "hra/r8", 0)], published=None, **shown)
+    for name in ("parameters", "pareto", "lambda"):
+        assert f"Error, {arrow}" in words(job, name)
+    assert "device minutes, ← better" in words(job, "pareto")
+
+
+def test_a_run_evaluated_without_a_value_is_not_called_unfinished(tmp_path):
+    keys = [("cola", run, 0) for run in ("hra/r8", "lora/r8")]
+    column = {"name": "Error", "dataset": "cola", "benchmark": "dev", "metric": "unknown"}
+    shown = {"columns": [column], "averages": {}, "parameters": ["Error"], "lambda": ["Error"]}
+    text = words(draw(tmp_path, keys, made=keys[:1], published=None, **shown), "parameters")
+    assert "Evaluated without a value of Error: HRA r=8, λ=0" in text and "No complete Error yet: LoRA r=8" in text
+
+
+def test_only_what_is_trained_beside_the_adapter_is_called_not_counted(complete):
+    assert "adapter parameters, without the classifier" in words(complete, "parameters")
+    assert {name for name, task in tasks.classes().items() if task.uncounted} == {"glue", "control"}
+
+
+def test_no_empty_figure_is_listed():
+    config = paper_config()
+    assert tasks.load(config)["glue"].figures() == ["parameters", "pareto", "lambda", "curves"]
+    config["tasks"]["glue"]["grid"] = [{"runs": ["hra/r8", "lora/r8"], "datasets": ["cola"], "seeds": [0]}]
+    config["tasks"]["math"]["grid"] = [{"runs": ["base/pretrained"], "datasets": ["metamath40k"], "seeds": [0]}]
+    loaded = tasks.load(config)
+    assert "figures/glue_lambda.png" not in loaded["glue"].results()
+    assert loaded["math"].figures() == [] and "table_math.csv" in loaded["math"].results()
+    assert not [name for name in loaded["math"].results() if "figures" in name or "cost" in name]
+
+
 def test_curves_are_percent_of_the_score():
     run = {"dataset": "cola", "method": "hra", "variant": "r8", "seed": 3}
     points = run_statistics.curves([factories.record(run, [0.5, 0.75])])
@@ -178,8 +251,8 @@ def test_points_stand_where_the_table_says(tmp_path):
     assert cell["mean"] == pytest.approx(100 * runs.loc[chosen, "value"].mean())
     (container,) = ax.containers
     assert container.lines[0].get_ydata() == pytest.approx([cell["mean"]])
-    low, high = container.lines[1]
-    assert high.get_ydata()[0] - low.get_ydata()[0] == pytest.approx(2 * cell["std"])
+    ((low, high),) = container.lines[2][0].get_segments()
+    assert high[1] - low[1] == pytest.approx(2 * cell["std"])
 
 
 @pytest.mark.parametrize("task", ["glue", "math"])

@@ -15,6 +15,7 @@ from lxml import html
 from PIL import Image
 
 import collect_runs
+import cost
 import factories
 import figures
 import report
@@ -41,6 +42,7 @@ def facts_of(folder: Path, expected: list[dict]) -> dict:
         "title": "Text classification",
         "model": "tiny",
         "labels": labels,
+        "colours": factories.COLOURS,
         "trained": list(labels),
         "plotted": {"parameters": ["SST-2"], "lambda": []},
         "lower": [],
@@ -49,7 +51,7 @@ def facts_of(folder: Path, expected: list[dict]) -> dict:
         "datasets": {"sst2": dataset | {"inputs": {"dev": str(folder / "dev.parquet")}}},
         "tables": [str(folder / "table_glue.csv")],
         "comparison": str(folder / "compare_glue.csv"),
-        "figures": {name: str(folder / f"{name}.svg") for name in ("parameters", "lambda", "curves")},
+        "figures": {name: str(folder / f"{name}.svg") for name in ("parameters", "pareto", "curves")},
         "sheets": {"sst2": str(folder / "sheet.png")},
         "expected": [run | {"folder": str(folder / place(run)), "measure": None} for run in expected],
     }
@@ -88,7 +90,8 @@ def made(tmp_path_factory) -> Path:
     collect_runs.main(factories.collect_job(folder, expected, paths, incomplete=True))
     table.main(factories.table_job(folder, expected, ROOT / "config/published/glue.csv"))
     drawn = factories.figures_job(folder, expected, [path for path, _ in paths])
-    drawn["params"] |= {"parameters": ["SST-2"], "lambda": []}
+    drawn["params"] |= {"parameters": ["SST-2"]}
+    cost.main(factories.cost_job(folder, expected))
     figures.main(drawn)
     report.main(job_of(folder, glue=facts_of(folder, expected)))
     return folder
@@ -178,9 +181,16 @@ def test_the_terminal_names_the_report(made):
     assert f"{made / 'report.html'} everything in one file" in " ".join(done.stdout.split())
 
 
-def test_an_empty_figure_is_left_out(page):
+def test_figures_and_sheets_have_captions(page):
     captions = [text(caption) for caption in page.xpath("//div[@class='figures']//figcaption")]
-    assert len(captions) == 3 and captions[0].startswith("Adapter parameters against SST-2") and captions[2] == "sst2"
+    begin = ["Adapter parameters against SST-2", "Device time and peak memory against SST-2", "During training", "sst2"]
+    assert len(captions) == 4 and all(one.startswith(start) for one, start in zip(captions, begin, strict=True))
+
+
+def test_a_figure_without_results_is_left_out():
+    facts = {"plotted": {"parameters": ["SST-2"], "lambda": []}, "published": False}
+    facts["figures"] = {"curves": "/nowhere/curves.svg"}
+    assert report.figures(facts, [{"curve": None}]) == []
 
 
 def test_a_task_without_results_is_left_out_and_a_report_without_any_is_an_error(made, tmp_path):

@@ -18,7 +18,7 @@ import collect_runs
 import factories
 import table
 from common.core.errors import JobError
-from common.report import run_statistics
+from common.report import run_statistics, table_notes
 
 REPOSITORY = Path(__file__).parents[2]
 PUBLISHED = REPOSITORY / "config" / "published" / "glue.csv"
@@ -287,6 +287,19 @@ def test_what_the_grid_does_not_have_is_empty_and_not_a_hole(tmp_path):
     assert next(text for text in rows if "HRA r=8, λ=0 " in text).count("–") == 3
 
 
+def test_a_metric_without_a_value_is_named_and_no_hole(tmp_path):
+    expected = grid(tmp_path, datasets=("mrpc",), runs=("hra/r8", "lora/r8"), seeds=(0,))
+    collect(tmp_path, expected)
+    runs = run_statistics.read_csv(tmp_path / "runs_glue.csv")
+    unscored = (runs["method"] == "hra") & (runs["metric"] == "accuracy")  # as if no image had been scored
+    runs[~unscored].to_csv(tmp_path / "runs_glue.csv", index=False)
+    row = line(make_table(tmp_path, expected, published=None), "hra/r8")
+    assert row["MRPC (acc)"] == row["MRPC (acc)_n"] == row["All (acc)_n"] == "" and row["MRPC (acc/F1 mean)_n"] == "1"
+    text = (tmp_path / "table_glue.md").read_text()
+    assert "no face was found): HRA r=8, λ=0: MRPC (acc), All (acc).\n" in text
+    assert "LoRA r=8: MRPC" not in text and "without the classifier" in text
+
+
 def test_seeds_with_the_same_fate_are_named_together(tmp_path):
     expected = grid(tmp_path, datasets=("cola", "rte"))
     collect(tmp_path, expected, made=expected[:1], incomplete=True)
@@ -398,17 +411,17 @@ def test_the_backends_of_answers_are_stated_and_several_are_marked():
         ("hra/r8", "vllm 0.33.0", "lora"),
         ("oft/b16", "vllm 0.33.0", "merged"),
     ]
-    (text,) = table.answered(pd.DataFrame(rows, columns=names))
+    (text,) = table_notes.answered(pd.DataFrame(rows, columns=names))
     assert text == (
         "Answers by vllm 0.33.0: base/pretrained; vllm 0.33.0 (`serve: lora`): hra/r8; "
         "vllm 0.33.0 (`serve: merged`): oft/b16."
     )
-    (text,) = table.answered(pd.DataFrame([*rows, ("hra/r8", "", "")], columns=names))
+    (text,) = table_notes.answered(pd.DataFrame([*rows, ("hra/r8", "", "")], columns=names))
     assert text.startswith(
         "**Several backends**, which round differently. Answers by a backend that was not recorded: hra/r8;"
     )
-    assert table.answered(pd.DataFrame([("hra/r8", "", "")], columns=names)) == []
-    assert table.answered(pd.DataFrame({"run": ["hra/r8"]})) == []
+    assert table_notes.answered(pd.DataFrame([("hra/r8", "", "")], columns=names)) == []
+    assert table_notes.answered(pd.DataFrame({"run": ["hra/r8"]})) == []
 
 
 def test_a_doubled_row_of_the_run_table_is_refused(tmp_path):

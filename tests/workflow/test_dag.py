@@ -51,7 +51,7 @@ def test_the_readme_commands_work_as_typed(fresh):
 @pytest.mark.slow
 def test_a_report_covers_the_tables_that_exist_and_trains_nothing(finished, fresh):
     # The finished project has math's retention table, but not its main one, and no figures.
-    assert set(finished.plan("results/report.html")) == {"figures", "report"}
+    assert set(finished.plan("results/report.html")) == {"cost", "figures", "report"}
     # Without a table, it covers what `all` makes.
     planned = fresh.plan("results/report.html")
     assert {"train_glue", "table", "report"} <= set(planned) and not {"train_math", "train_subject"} & set(planned)

@@ -26,9 +26,9 @@ COLUMNS = [
     "task", "dataset", "method", "variant", "seed", "benchmark", "strength", "selection", "metric", "value", "stderr",
     "n_items", "status", "error", "preset", "method_version", "task_version", "step", "steps", "trainable_parameters",
     "adapter_parameters", "total_parameters", "adapter_bytes", "seconds", "device_seconds", "eval_seconds",
-    "peak_memory_bytes", "device", "processes", "runs_per_gpu", "micro_batch", "gradient_checkpointing", "attempts", "backend", "serve",
-    "model", "model_revision", "model_sha256", "data_sha256", "config_hash", "commit", "dirty", "versions", "started",
-    "finished",
+    "peak_memory_bytes", "device", "processes", "runs_per_gpu", "micro_batch", "gradient_checkpointing", "attempts",
+    "backend", "serve", "model", "model_revision", "model_sha256", "data_sha256", "config_hash", "commit", "dirty",
+    "versions", "started", "finished",
 ]  # fmt: skip
 
 

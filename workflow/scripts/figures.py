@@ -1,4 +1,4 @@
-"""Plot the run table: parameters against score (Fig. 1b, 1c), λ against score (Fig. 3, 4), training curves.
+"""Plot the run table: parameters (Fig. 1b, 1c), costs and λ (Fig. 3, 4) against score, and training curves.
 
 Our results are filled, the paper's hollow; a method has the same colour in all figures, and its variants differ in
 marker and dash. Each figure is written as SVG and PNG, reproducibly for the same data. Missing results are listed in
@@ -16,26 +16,27 @@ from matplotlib.lines import Line2D
 from common import tasks
 from common.core import files
 from common.core.job import as_list, start
-from common.report import run_statistics
-from common.report.plot_style import SETTINGS, SMALL, remark, save, say, styles
+from common.report import pareto, run_statistics, training_curves
+from common.report.plot_style import SETTINGS, SMALL, better, dot, remark, save, say, styles, widen
 from common.report.run_statistics import readable, scale_free
 
-METRICS = {
-    "accuracy_f1_mean": "mean of accuracy and F1",
-    "matthews_correlation": "Matthews correlation",
-    "pearson_spearman_mean": "mean of Pearson and Spearman",
-}
 
-
-def unit(params: dict) -> str:
-    return ", %" if params.get("scale", 100) == 100 else ""
+def about(name: str, params: dict) -> dict:
+    """Return `scale` and `better` (lower or higher) of a column or an average, and `label`, of an axis."""
+    columns = {column["name"]: column for column in params["columns"]}
+    members = [columns[member] for member in params["averages"].get(name, [name])]
+    task = params.get("scale", 100)
+    scale = columns[name].get("scale", task) if name in columns else task
+    lower = all(member.get("better") == "lower" for member in members)
+    wanted = "lower" if lower else "higher"
+    return {"scale": scale, "better": wanted, "label": better(f"{name}, %" if scale == 100 else name, wanted)}
 
 
 def chosen(statistics: pd.DataFrame, column: str, selection: str) -> pd.DataFrame:
-    """Return mean and std of one column per run; std 0, without an error bar, for a single seed."""
+    """Return mean and std of one column per run with a value; NaN is the std of a single seed."""
     table = statistics.reset_index()
     table = table[(table["selection"] == selection) & (table["column"] == column)].set_index("run")
-    return table[["mean", "std"]].fillna({"std": 0})
+    return table[["mean", "std"]].dropna(subset="mean")
 
 
 # Fig. 1b and 1c
@@ -47,24 +48,32 @@ def parameters_figure(runs: pd.DataFrame, statistics: pd.DataFrame, published: p
     style = styles(list(dict.fromkeys([*labels, *published["run"][published["run"] != ""]])), params["colours"])
     figure = Figure(figsize=(4.5 + 4.5 * len(names), 5.2), layout="constrained")
     handles, notes = {}, {}
+    single = [column for column in params["columns"] if "datasets" not in column]
+    empty = run_statistics.without_value(runs, single, params["averages"])
+    kind = tasks.classes()[params["task"]]
+    xlabel = better(f"adapter parameters{f', without the {kind.uncounted}' if kind.uncounted else ''}", "lower", "x")
     for ax, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        ax.set(xlabel="adapter parameters, without the classifier", ylabel=name + unit(params))
+        ax.set(xlabel=xlabel, ylabel=about(name, params)["label"])
         ours = chosen(statistics, name, params["selections"][0])
-        ours["parameters"] = runs[runs["status"] == "ok"].groupby("run")["adapter_parameters"].mean()
+        sizes = runs[runs["status"] == "ok"].groupby("run")["adapter_parameters"].mean()
+        ours["parameters"] = sizes.reindex(ours.index)  # an empty table would take the runs of `sizes`
         ours = ours.loc[[run for run in labels if run in ours.index]]
         drawn = parameters_panel(ax, name, ours, published, params, style)
         handles |= {handle.get_label(): handle for handle in drawn}
         if not drawn:
-            say(ax, f"No run has every column of\n“{name}” yet")
-            continue
+            say(ax, f"No run has a value of\n“{name}”" if empty[name] else f"No run has every column of\n“{name}” yet")
         if ours["parameters"][ours["parameters"] > 0].duplicated().any():
             notes["Runs with the same number of parameters are plotted side by side."] = None
         members = params["averages"].get(name, [name])
         datasets = {column["dataset"] for column in params["columns"] if column["name"] in members}
         planned = runs.groupby("run")["dataset"].agg(lambda found, datasets=datasets: datasets <= set(found))
-        absent = [label for run, label in labels.items() if run not in ours.index and planned.get(run, False)]
-        if absent:
-            notes[f"No complete {'average' if name in params['averages'] else name} yet: {', '.join(absent)}"] = None
+        absent = [run for run in labels if run not in ours.index and planned.get(run, False)]
+        for text, missing in [
+            (f"No complete {'average' if name in params['averages'] else name} yet", set(absent) - empty[name]),
+            (f"Evaluated without a value of {name}", set(absent) & empty[name]),
+        ]:
+            if missing:
+                notes[f"{text}: {', '.join(labels[run] for run in absent if run in missing)}"] = None
     if handles:
         figure.legend(handles=list(handles.values()), loc="outside right upper", fontsize=SMALL)
     remark(figure, list(notes))
@@ -77,23 +86,23 @@ def parameters_panel(
     labels, alike = params["labels"], ours.groupby("parameters")
     ours["aside"] = alike.cumcount() - (alike["mean"].transform("size") - 1) / 2  # otherwise one hides the other
     handles = [
-        ax.errorbar(
-            cell["parameters"] * 1.08 ** cell["aside"], cell["mean"], cell["std"], linestyle="", capsize=3,
-            markersize=8, label=labels[run], color=style[run]["color"], marker=style[run]["marker"],
-        )
+        dot(ax, cell["parameters"] * 1.08 ** cell["aside"], cell["mean"], labels[run], style[run], yerr=cell["std"])
         for run, cell in ours[ours["parameters"] > 0].iterrows()
-    ]  # fmt: skip
+    ]
     handles += paper_points(ax, name, published, params, style)
     if handles:
         ax.set_xscale("log")
+    widen(ax, about(name, params)["scale"])
     low, high = ax.get_ylim()
-    has_points, outside = bool(handles), {"above ↑": [], "below ↓": []}
+    single, outside = len(handles) < 2, {"above ↑": [], "below ↓": []}
     for run, level in ours.loc[ours["parameters"] == 0, "mean"].items():  # 0 is not on a logarithmic axis
-        if not has_points or abs(level - (low + high) / 2) < high - low:
+        if single or abs(level - (low + high) / 2) < high - low:
             handles.append(ax.axhline(level, linestyle="--", color=style[run]["color"], label=labels[run]))
         else:  # a distant line would compress the others
             side = "above ↑" if level > high else "below ↓"
             outside[side].append(f"{labels[run]}: {level:.4g}, {side}")
+    if handles:
+        widen(ax, about(name, params)["scale"])
     low, high = ax.get_ylim()
     above, below = (0.08 * (high - low) * len(texts) for texts in outside.values())
     ax.set_ylim(low - below, high + above)
@@ -141,12 +150,12 @@ def lambda_text(value: float) -> str:
 def lambda_figure(statistics: pd.DataFrame, published: pd.DataFrame, sweep: pd.DataFrame, params: dict) -> Figure:
     """Plot λ against each column of the config; λ = 0 and λ = ∞ are set apart, as neither is on a logarithmic axis."""
     names = params["lambda"]
-    figure = Figure(figsize=(2 + 5.5 * max(1, len(names)), 4.6 if names else 1.2), layout="constrained")
-    handles, notes = {}, {} if names else {"The config requests no λ figure: figures.lambda is empty.": None}
-    axes = figure.subplots(1, len(names), squeeze=False)[0] if names else []
-    for ax, name in zip(axes, names, strict=True):
-        notes |= dict.fromkeys(lambda_panel(ax, name, statistics, published, sweep, params))
-        handles |= {label: handle for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure = Figure(figsize=(2 + 5.5 * len(names), 4.6), layout="constrained")
+    handles, notes = {}, {}
+    for ax, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        drawn, lines = lambda_panel(ax, name, statistics, published, sweep, params)
+        handles |= {handle.get_label(): handle for handle in drawn}
+        notes |= dict.fromkeys(lines)
     if handles:
         figure.legend(handles.values(), handles, loc="outside upper center", ncols=3, fontsize=SMALL, reverse=True)
     remark(figure, list(notes))
@@ -155,8 +164,8 @@ def lambda_figure(statistics: pd.DataFrame, published: pd.DataFrame, sweep: pd.D
 
 def lambda_panel(
     ax, name: str, statistics: pd.DataFrame, published: pd.DataFrame, sweep: pd.DataFrame, params: dict
-) -> list[str]:
-    """Plot one panel with one series per r; return the notes below it."""
+) -> tuple[list[Line2D], list[str]]:
+    """Plot one panel with one series per r; return the handles for the legend and the notes below it."""
     metric = {column["name"]: column["metric"] for column in params["columns"]}.get(name)
     lambdas = {run: float(entry["lambda"]) for run, entry in params["lambdas"].items()}
     series = {run: entry["series"] for run, entry in params["lambdas"].items()}
@@ -172,7 +181,7 @@ def lambda_panel(
     place = swept | lambdas
     ticks = pd.Index(sorted({place[run] for run in [*lambdas, *bars.index]}), dtype=float)
 
-    ax.set(ylabel=name + unit(params), xlim=(-0.5, max(len(ticks), 1) - 0.5))
+    ax.set(ylabel=about(name, params)["label"], xlim=(-0.5, max(len(ticks), 1) - 0.5))
     ax.set_xlabel("λ, weight of the orthogonality penalty (∞: Gram–Schmidt)")
     ax.set_xticks(range(len(ticks)), [lambda_text(value) for value in ticks])
     ax.grid(axis="x", visible=False)
@@ -184,7 +193,7 @@ def lambda_panel(
         return ticks.get_indexer([place[run] for run in values.index])
 
     figure_name, table_name = tasks.classes()[params["task"]].lambda_sources
-    several = list(dict.fromkeys(series.values()))
+    handles, several = [], list(dict.fromkeys(series.values()))
     for index, kind in enumerate(several or [""]):
         mark, suffix = "osD^v<>"[index % 7], f", {kind}" if len(several) > 1 else ""
         part = bars[[series.get(run, kind) == kind for run in bars.index]]
@@ -194,15 +203,15 @@ def lambda_panel(
         for values, marker, line, label in papers:
             if len(values):
                 look = {"color": "#444444", "markerfacecolor": "none", "markersize": 8, "linewidth": 1}
-                ax.plot(
+                handles += ax.plot(
                     at(values) + 0.12, values, marker=marker, linestyle=line, label=f"paper, {label}{suffix}", **look
                 )
         part = ours[[series[run] == kind for run in ours.index]]
-        if len(part):
-            own = params["colours"][part.index[0].split("/")[0]]
-            look = {"color": own, "marker": mark, "markersize": 8, "linestyle": "", "capsize": 3}
-            x = at(part) - 0.12 * bool(len(bars) + len(rows)) - 0.08 * index
-            ax.errorbar(x, part["mean"], part["std"], label=f"ours{suffix}, mean ± std over seeds", **look)
+        places = at(part) - 0.12 * bool(len(bars) + len(rows)) - 0.08 * index
+        for x, (run, cell) in zip(places, part.iterrows(), strict=True):
+            look = {"color": params["colours"][run.split("/")[0]], "marker": mark}
+            handles.append(dot(ax, x, cell["mean"], f"ours{suffix}, mean ± std over seeds", look, yerr=cell["std"]))
+    widen(ax, about(name, params)["scale"])
     if not (len(ours) + len(bars) + len(rows)):
         say(ax, f"No run of the λ sweep has {name} yet")
     notes = []
@@ -212,60 +221,7 @@ def lambda_panel(
         notes.append(
             f"The paper's labels conflict: {table_name} and {figure_name} disagree on one λ (see the table's notes)."
         )
-    return notes
-
-
-# Dev curves
-
-
-def curves_figure(points: pd.DataFrame, params: dict) -> Figure:
-    """Plot one panel per dataset with one line per run: mean over seeds, with a band of one std."""
-    labels = params["labels"]
-    titles = {column["dataset"]: scale_free(column["name"]) for column in reversed(params["columns"])}
-    datasets = list(dict.fromkeys(column["dataset"] for column in params["columns"]))
-    style = styles(list(labels), params["colours"])
-    across = min(3, len(datasets))
-    down = math.ceil(len(datasets) / across)
-    height = 2.7 * down + (0.25 * math.ceil(len(labels) / 4) + 0.2 if across * down == len(datasets) else 0.2)
-    figure = Figure(figsize=(max(3.4 * across, 6), height), layout="constrained")
-    panels = figure.subplots(down, across, squeeze=False).flatten()
-    shown = {}
-    for ax, dataset in zip(panels, datasets, strict=False):
-        here = points[points["dataset"] == dataset]
-        scores = ", ".join(METRICS.get(score, score) for score in dict.fromkeys(here["score"]))
-        alone = "training loss" if len(datasets) == 1 else f"{dataset}: training loss"
-        title = alone if scores == "loss" else f"{titles[dataset]}: {scores}, %" if scores else titles[dataset]
-        ax.set_title(title, fontsize=SMALL, loc="left")
-        levels = []
-        for run in labels:
-            steps = here[here["run"] == run].groupby("step")
-            line = steps.agg(epoch=("epoch", "mean"), mean=("value", "mean"), std=("value", "std"), n=("seed", "size"))
-            if line.empty:
-                continue
-            line = line[line["n"] == line["n"].max()].fillna({"std": 0})  # a mean over fewer seeds would jump
-            look = {key: style[run][key] for key in ("color", "linestyle")}
-            (shown[run],) = ax.plot(line["epoch"], line["mean"], linewidth=1.4, label=labels[run], **look)
-            low, high = line["mean"] - line["std"], line["mean"] + line["std"]
-            ax.fill_between(line["epoch"], low, high, color=look["color"], alpha=0.12, linewidth=0)
-            late = line["mean"].iloc[len(line) // 2 :]
-            levels += [late.min(), late.max() if scores == "loss" else line["mean"].max()]
-        if levels:  # the first evaluations are far below; the figure focuses on the final scores
-            margin = 0.1 * (max(levels) - min(levels)) + (0.3 if scores != "loss" else 0)
-            ax.set_ylim(min(levels) - margin, max(levels) + margin)
-        else:
-            say(ax, "no run yet")
-    for ax in panels[len(datasets) :]:
-        ax.set_axis_off()
-    handles = [shown[run] for run in labels if run in shown]
-    if len(panels) > len(datasets):  # an empty panel has room for the legend
-        figure.supxlabel("epoch", fontsize=10)
-        panels[-1].legend(handles=handles, loc="center", fontsize=SMALL)
-        return figure
-    for ax in panels[-across:]:
-        ax.set_xlabel("epoch")
-    if handles:
-        figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=SMALL)
-    return figure
+    return handles, notes
 
 
 def main(job: dict) -> None:
@@ -282,14 +238,19 @@ def main(job: dict) -> None:
     statistics = run_statistics.summary(
         run_statistics.scores(runs, single, averages, params.get("scale", 100)), averages
     )
-    params |= {"columns": [*wide, *single], "averages": averages}
+    every = params | {"columns": [*wide, *single], "averages": averages}
+    shown = {name: about(name, every) for name in params.get("parameters", [])}
     points = run_statistics.curves([files.read_json(path) for path in as_list(inputs.get("records"))])
+    drawn = {
+        "parameters": lambda: parameters_figure(runs, statistics, published, every),
+        "pareto": lambda: pareto.figure(run_statistics.read_csv(inputs["costs"]), params, shown),
+        "lambda": lambda: lambda_figure(statistics, published, sweep, every),
+        "curves": lambda: training_curves.figure(points, params | {"columns": single}),
+    }
     with matplotlib.rc_context(SETTINGS | {"svg.hashsalt": params["task"]}):
-        figure = parameters_figure(runs, statistics, published, params)
-        save(figure, output["parameters_svg"], output["parameters_png"])
-        figure = lambda_figure(statistics, published, sweep, params)
-        save(figure, output["lambda_svg"], output["lambda_png"])
-        save(curves_figure(points, params | {"columns": single}), output["curves_svg"], output["curves_png"])
+        for name, draw in drawn.items():
+            if f"{name}_svg" in output:
+                save(draw(), output[f"{name}_svg"], output[f"{name}_png"])
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def cell(row: pd.Series, name: str, sep: str) -> Text:
     if not row["run"]:
         return Text(row[f"{name}_published"], style="dim italic")
     if not row[name]:
-        return Text("–" if row[f"{name}_n"] else "", style="red")  # missing, or not in the grid
+        return Text("–" if row[f"{name}_n"] else "", style="red")  # missing; or not in the grid, or without a value
     text = Text(row[name], style="bold")
     if row[f"{name}_std"]:
         text.append(f"{sep}±{row[f'{name}_std']}", style="not bold dim")
@@ -68,9 +68,10 @@ def next_steps(path: Path) -> list[tuple[str, Path]]:
     places = [("this table", path), ("this table with its notes", path.with_suffix(".md"))]
     places.append(("all runs, with provenance", path.with_name(f"runs_{task}.csv")))
     places.append(("differences between runs, with intervals", path.with_name(f"compare_{task}.csv")))
-    if len({setting for setting in read_csv(path).get("setting", []) if "λ=" in setting}) > 1:
-        places.append(("figure: score over λ", figures / f"{task}_lambda.png"))
+    places.append(("what the runs cost", path.with_name(f"cost_{task}.md")))
+    places.append(("figure: score over λ", figures / f"{task}_lambda.png"))
     places.append(("figure: score over parameters", figures / f"{task}_parameters.png"))
+    places.append(("figure: score over cost", figures / f"{task}_pareto.png"))
     places.append(("figure: training", figures / f"{task}_curves.png"))
     places.append(("every trial of hyper-parameters", path.with_name(f"tune_{task}.csv")))
     places.append(("figure: score over learning rate", figures / f"{task}_tuning.png"))

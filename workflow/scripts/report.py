@@ -38,7 +38,7 @@ def section(name: str, facts: dict) -> dict:
         "states": Counter(run["state"] for run in runs),
         "headline": [line for line in lines if line],
         "tables": [html_page.markdown(Path(path).with_suffix(".md").read_text(), 3) for path in facts["tables"]],
-        "figures": figures(facts, runs),
+        "figures": figures(facts, runs) if any(lines) else [],
         "sheets": {dataset: html_page.image(path) for dataset, path in facts["sheets"].items()},
         "runs": runs,
     }
@@ -77,15 +77,16 @@ def figures(facts: dict, runs: list[dict]) -> list[dict]:
     curves = " and ".join(dict.fromkeys(run["record"]["score"] for run in runs if run["curve"]))
     captions = {
         "parameters": f"Adapter parameters against {plotted['parameters']}: mean ± std over seeds.{hollow}",
+        "pareto": f"Device time and peak memory against {plotted['parameters']}; the line joins the runs that no other "
+        "run beats in both.",
         "lambda": f"Weight λ of the orthogonality penalty against {plotted['lambda']}.{hollow}",
         "curves": f"During training: {curves.replace('_', ' ')}, mean over seeds with a band of one std.",
         "tuning": "Trials of hyper-parameters: score on held-out training rows. Large markers: the chosen values.",
     }
-    shown = plotted | {"curves": curves, "tuning": True}
     return [
         {"name": name, "caption": captions[name], "url": html_page.drawing(path)}
         for name, path in facts["figures"].items()
-        if shown[name]
+        if curves or name != "curves"
     ]
 
 
@@ -111,9 +112,11 @@ def run_of(task: str, facts: dict, expected: dict) -> dict:
         else []
     )
     label = facts["labels"][f"{expected['method']}/{expected['variant']}"]
+    colour = facts["colours"][expected["method"]]
     return {key: expected[key] for key in ("dataset", "method", "variant", "seed", "folder")} | {
         "anchor": f"{task}-{expected['dataset']}-{expected['method']}-{expected['variant']}-{expected['seed']}",
         "label": label,
+        "colour": colour,
         "state": "finished" if complete else "failed" if failures else "missing",
         "record": record,
         "curve": {"points": html_page.polyline(curve), "first": curve[0], "last": curve[-1]}

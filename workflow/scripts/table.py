@@ -11,7 +11,7 @@ from common import tasks
 from common.core import files
 from common.core.errors import JobError
 from common.core.job import start
-from common.report import comparison, markdown_text, run_statistics, tuning_results
+from common.report import comparison, markdown_text, run_statistics, table_notes, tuning_results
 from common.report.selections import NOTES, TITLES
 
 
@@ -67,10 +67,9 @@ def holes(runs: pd.DataFrame, run: str, datasets: list[str], expected: dict[str,
     return "; ".join(parts)
 
 
-def is_unjudged(done: pd.DataFrame, column: dict) -> bool:
-    """Return whether evaluated runs lack this metric: real images have no prompt fidelity and no FID to themselves."""
-    judged = done[done["dataset"].isin(column.get("datasets") or [column["dataset"]])]
-    return len(judged) > 0 and column["metric"] not in set(judged["metric"])
+def names_of(params: dict) -> list[str]:
+    """Return the names of the columns, then of the averages."""
+    return [column["name"] for column in params["columns"]] + list(params.get("averages", {}))
 
 
 def number(value: float | None, digits: int = 2) -> str:
@@ -82,12 +81,13 @@ def build(runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataF
     columns, averages, expected = params["columns"], params.get("averages", {}), params["seeds_expected"]
     scale = params.get("scale", 100)
     digits = {column["name"]: 2 if column.get("scale", scale) == 100 else 3 for column in columns}
-    names = [column["name"] for column in columns] + list(averages)
+    names = names_of(params)
     single, all_averages = run_statistics.expand_columns(columns, averages)
     datasets = list(dict.fromkeys(column["dataset"] for column in single))
     statistics = run_statistics.summary(run_statistics.scores(runs, single, all_averages, scale), all_averages)
     statistics = statistics.to_dict("index")
     theirs = run_statistics.counterparts(published, columns, averages)
+    empty = run_statistics.without_value(runs, single, all_averages)
     table = []
     for line in layout(params["rows"], published):
         run = line["run"]
@@ -96,7 +96,6 @@ def build(runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataF
         for selection in selections if run else selections[:1]:
             done = ours[(ours["status"] == "ok") & (ours["selection"] == selection)]
             paper = selection == selections[0]
-            unjudged = {column["name"] for column in columns if is_unjudged(done, column)}
             row = {name: line[name] for name in ("method", "setting", "run")} | {
                 "selection": selection,
                 "preset": "+".join(dict.fromkeys(done["preset"])),
@@ -109,7 +108,7 @@ def build(runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataF
                 cell = statistics.get((run, selection, name), {"mean": None, "std": None, "n": 0})
                 value = theirs.get((line["row"], name)) if paper else None
                 both = value is not None and cell["mean"] is not None
-                wanted = expected_seeds(run, name, params) and name not in unjudged
+                wanted = expected_seeds(run, name, params) and run not in empty[name]
                 row |= {
                     name: number(cell["mean"], places),
                     f"{name}_std": number(cell["std"], places),
@@ -145,7 +144,7 @@ def signed(difference: str) -> str:
 
 
 def ours_cell(row: pd.Series, name: str, expected: int) -> str:
-    """Format `90.10 ± 0.20 (3/5)`; a missing result is `–`, one that is not in the grid is empty."""
+    """Format `90.10 ± 0.20 (3/5)`; a missing result is `–`; empty: not in the grid, or without a value."""
     if not row[name]:
         return "–" if row[f"{name}_n"] else ""
     text = row[name] + (f" ± {row[f'{name}_std']}" if row[f"{name}_std"] else "")
@@ -196,13 +195,14 @@ def notes(
     counts = sorted({count for line in params["seeds_expected"].values() for count in line.values()})
     scaled = {column.get("scale", params.get("scale", 100)) for column in params["columns"]}
     unit = {(100,): "Percent", (1,): "Unscaled, not percent"}.get(tuple(scaled), "Units as in the column names")
+    uncounted = tasks.classes()[params["task"]].uncounted
     lines = [
         f"{unit}. `mean ± std` over n seeds (sample standard deviation; none for n = 1); the grid has "
         f"n = {' or '.join(map(str, counts))}. `(3/5)` means that 3 of 5 seeds are available, `–` none; an empty "
         "cell is not in the grid. Averages are plain means of the columns' means; their std is over the seeds that "
         "have every column.",
-        "`Params (M)`: adapter parameters without the classifier, as PEFT stores them; docs/parameters.md compares "
-        "them with the paper's counts.",
+        f"`Params (M)`: adapter parameters{f' without the {uncounted}' * bool(uncounted)}, as PEFT stores them; "
+        "docs/parameters.md compares them with the paper's counts.",
     ]
     if compared:
         lines.append(
@@ -211,6 +211,11 @@ def notes(
             f"`compare_{params['task']}.csv` has every pair with its 95 % interval. With one seed, an interval is that "
             "of the items alone. A metric that is not computed from items (FID, mIoU) has no bold value."
         )
+    empty = run_statistics.without_value(
+        runs, *run_statistics.expand_columns(params["columns"], params.get("averages", {}))
+    )
+    labels = {row["run"]: label_of(row, params) for _, row in best.iterrows()}
+    lines += table_notes.unscored({name: empty[name] for name in names_of(params)}, labels)
     presets = [
         markdown_text.plain(f"{label_of(row, params)}: {row['preset']}") for _, row in best.iterrows() if row["preset"]
     ]
@@ -225,7 +230,7 @@ def notes(
             lines.append(
                 f"**Mixed `{name}`** within one row: {', '.join(mixed)}. The means combine different settings."
             )
-    lines += answered(done)
+    lines += table_notes.answered(done)
     dirty = done.loc[done["dirty"] == "true", run_statistics.RUN].drop_duplicates()
     if len(dirty):
         lines.append(f"{len(dirty)} run(s) had uncommitted changes (`dirty` in the run table).")
@@ -245,19 +250,6 @@ def notes(
     return lines + [f"Missing results for {markdown_text.plain(label)}: `{text}`" for label, text in quoted.items()]
 
 
-def answered(done: pd.DataFrame) -> list[str]:
-    """State which backend generated the answers of which runs; of a task without generated answers, nothing."""
-    if "backend" not in done or not done["backend"].any():  # or a run table of before 2026-11-26
-        return []
-    parts = [
-        f"{backend or 'a backend that was not recorded'}{f' (`serve: {serve}`)' if serve else ''}: "
-        + ", ".join(group["run"].unique())
-        for (backend, serve), group in done.groupby(["backend", "serve"])
-    ]
-    several = done["backend"].nunique() > 1
-    return [f"{'**Several backends**, which round differently. ' * several}Answers by {'; '.join(parts)}."]
-
-
 def markdown(
     table: pd.DataFrame,
     runs: pd.DataFrame,
@@ -266,7 +258,7 @@ def markdown(
     params: dict,
     trials: pd.DataFrame | None = None,
 ) -> str:
-    names = [column["name"] for column in params["columns"]] + list(params.get("averages", {}))
+    names = names_of(params)
     models = ", ".join(dict.fromkeys(name for name in runs["model"] if name)) or "no run yet"
     parts = [f"# {params['task']}: {models}\n"]
     best = best_cells(table, differences, params)

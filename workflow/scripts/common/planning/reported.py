@@ -10,6 +10,7 @@ from pathlib import Path
 from common import methods
 from common.core import grid
 from common.planning.expected_runs import expected_runs
+from common.report import colours
 from common.tasks.base import Task
 
 
@@ -27,6 +28,7 @@ def files_of(config: dict, task: Task) -> dict:
     Once the main table exists, its other tables are listed only if they exist: they may need further jobs.
     """
     results, main = Path(config["pathvars"]["results"]), f"table_{task.name}.csv"
+    always = (main, f"cost_{task.name}.csv")
     tables, figures, sheets = [], {}, {}
     for name in task.results():
         path, part = results / name, Path(name).stem.removeprefix(f"{task.name}_")
@@ -36,7 +38,7 @@ def files_of(config: dict, task: Task) -> dict:
             sheets[part] = str(path)
         elif name.startswith("tune_"):
             continue  # the notes of the main table describe it, and the figure shows it
-        elif name == main or path.exists() or not (results / main).exists():
+        elif name in always or path.exists() or not (results / main).exists():
             tables.append(str(path))
     compared = str(results / f"compare_{task.name}.csv")
     return {"tables": tables, "comparison": compared, "figures": figures, "sheets": sheets}
@@ -61,10 +63,11 @@ def tasks(config: dict, chosen: list[Task]) -> dict[str, dict]:
             "title": task.title,
             "model": task.settings["model"],
             "labels": {row["run"]: row["label"] for row in grid.table_rows(config, task.name)},
+            "colours": colours.of_methods(config),
             "trained": [name for name in grid.names(config, task.name) if task.trains(name)],
             "plotted": {
                 "parameters": task.settings["figures"]["parameters"],
-                "lambda": task.settings["figures"]["lambda"] if several_lambdas(config, task) else [],
+                "lambda": task.settings["figures"]["lambda"],
             },
             "lower": [one["name"] for one in task.settings["columns"] if one.get("better") == "lower"],
             "selection": task.selections[0],
@@ -81,10 +84,6 @@ def tasks(config: dict, chosen: list[Task]) -> dict[str, dict]:
         }
         for task in covered(config, chosen)
     }
-
-
-def several_lambdas(config: dict, task: Task) -> bool:
-    return len({entry["lambda"] for entry in methods.lambdas(config, task.name).values()}) > 1
 
 
 def examples_of(task: Task, name: str) -> dict:

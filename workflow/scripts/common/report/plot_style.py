@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 MARKERS = "osD^vPX"
 DASHES = ["-", "--", "-.", ":", (0, (8, 2)), (0, (4, 1, 1, 1, 1, 1)), (0, (3, 5))]
@@ -50,12 +51,24 @@ def dot(ax, x: float, y: float, label: str, look: dict, xerr: float | None = Non
 def better(name: str, wanted: str, axis: str = "y") -> str:
     """Append the direction of the better values, `lower` or `higher`, to the label of an axis."""
     arrow = {("y", "higher"): "↑", ("y", "lower"): "↓", ("x", "higher"): "→", ("x", "lower"): "←"}[axis, wanted]
-    return f"{name} ({arrow} better)"
+    return f"{name}, {arrow} better"
 
 
-def widen(ax, least: float) -> None:
-    """Extend the y axis on both sides to a span of at least `least`, so that it does not exaggerate a difference."""
+def logarithmic(ax) -> None:
+    """Make the x axis logarithmic, with ticks such as 0.5, 1, 2, 5."""
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+def widen(ax, scale: float) -> None:
+    """Extend the y axis to 2 percentage points, or a tenth of other values: a small difference must look small.
+
+    scale: factor applied to the scores; 100: they are percentages.
+    """
     low, high = ax.get_ylim()
+    least = 2 if scale == 100 else 0.1 * max(abs(low), abs(high))
     if (room := least - (high - low)) > 0:
         ax.set_ylim(low - room / 2, high + room / 2)
 

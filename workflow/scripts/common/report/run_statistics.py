@@ -84,6 +84,18 @@ def summary(values: pd.DataFrame, averages: dict[str, list[str]]) -> pd.DataFram
     return table
 
 
+def without_value(runs: pd.DataFrame, columns: list[dict], averages: dict[str, list[str]]) -> dict[str, set[str]]:
+    """Return per column and average (`expand_columns`) the runs whose evaluation has no value of it.
+
+    The metric does not apply to them (real images have no prompt fidelity), or nothing could be scored (no face found).
+    """
+    found, done = {}, runs[runs["status"] == "ok"]
+    for column in columns:
+        here = done[(done["dataset"] == column["dataset"]) & (done["benchmark"] == column["benchmark"])]
+        found[column["name"]] = set(here["run"]) - set(here.loc[here["metric"] == column["metric"], "run"])
+    return found | {name: set().union(*(found[member] for member in members)) for name, members in averages.items()}
+
+
 def curves(records: list[dict]) -> pd.DataFrame:
     """Build one row per run, seed and point of the curve: the score in percent, or the training loss."""
     rows = [

@@ -36,6 +36,7 @@ class Task(Costs, Evaluations):
     selections: the checkpoints shown in tables, the paper's rule first. scale: factor applied to scores in tables.
     required: hyper-parameters that every run needs. automatic: those that may be `auto`.
     lambda_sources: the paper's figure and table with a sweep over λ.
+    uncounted: what is trained beside an adapter and not counted in its parameters.
     own_rules: rules without a `task` wildcard that belong to this task. in_training: rules without work of their own,
     whose results training jobs make. notes: paragraphs below the Markdown table.
     For tasks that evaluate generated images: benchmark, the name of the only one; reference_images, what the images are
@@ -50,6 +51,7 @@ class Task(Costs, Evaluations):
     required: ClassVar[tuple[str, ...]] = ()
     automatic: ClassVar[tuple[str, ...]] = ()
     lambda_sources: ClassVar[tuple[str, str]] = ("", "")
+    uncounted: ClassVar[str] = ""
     own_rules: ClassVar[tuple[str, ...]] = ()
     in_training: ClassVar[tuple[str, ...]] = ()
     notes: ClassVar[tuple[str, ...]] = ()
@@ -164,12 +166,21 @@ class Task(Costs, Evaluations):
     def results(self) -> list[str]:
         """List the tables, figures and contact sheets, as paths in the results folder."""
         names = [f"table_{name}.csv" for name in self.tables()]
-        names += [f"figures/{self.name}_{figure}.png" for figure in ("parameters", "lambda", "curves")]
+        names += [f"cost_{self.name}.csv"] if self.figures() else []
+        names += [f"figures/{self.name}_{figure}.png" for figure in self.figures()]
         if self.settings.get("tune"):
             names += [f"tune_{self.name}.csv", f"figures/{self.name}_tuning.png"]
         if "sheets" in self.settings:
             names += [f"sheets/{self.name}_{dataset}.png" for dataset in grid.datasets(self.config, self.name)]
         return names
+
+    def figures(self) -> list[str]:
+        """List the figures that have something to show: none if nothing is trained, over λ with two values of it."""
+        if not any(self.trains(run) for run in grid.names(self.config, self.name)):
+            return []
+        several = len({one["lambda"] for one in methods.lambdas(self.config, self.name).values()}) > 1
+        sweep = ["lambda"] if several and self.settings["figures"]["lambda"] else []
+        return ["parameters", "pareto", *sweep, "curves"]
 
     def without_answer_marker(self) -> list[str]:
         """Return the training sets for which strictly graded accuracy stays near 0."""

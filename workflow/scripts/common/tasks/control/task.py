@@ -26,6 +26,7 @@ class Control(Task):
     reference_images = "source"
     required = ("epochs", "gradient_checkpointing", "shuffle", "prompt_dropout")
     lambda_sources = ("", "Table 4")
+    uncounted = "hint encoder"
     own_rules = ("hints", "latents")
     notes = (
         "C2I: canny edges (100, 200) of the generated image against those of the real image, IoU and F1 per image, 1 "

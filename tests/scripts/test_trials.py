@@ -13,7 +13,8 @@ import train_math
 import tuning_figure
 from common.core import files, grid, tuning
 from common.core.errors import JobError
-from common.planning import config_validation
+from common.planning import config_validation, disk
+from common.planning.planned_jobs import Job
 from common.report import run_statistics, tuning_results
 from common.training import checkpoints
 from common.training.interruption import Interrupted
@@ -268,6 +269,17 @@ def test_a_trial_has_its_values_and_a_final_run_the_chosen_ones(here):
     here("results/tune/glue/cola/hra/r8.json", {"values": {"learning_rate": 7.0}})
     assert grid.hyperparameters(config, "glue", "cola", "hra/r8") == preset | {"learning_rate": 7.0}
     assert grid.hyperparameters(config, "glue", "cola", "lora/r8")["learning_rate"] != 7.0
+
+
+def test_the_disk_estimate_takes_the_size_of_a_run_from_its_trials(here):
+    names = {"task": "glue", "dataset": "cola", "method": "hra", "seed": "0"}
+    trials = [
+        Job("train_glue", names | {"variant": f"r8@learning_rate-{rate}"}, [], "", record=f"{rate}.json")
+        for rate in RATES
+    ]
+    here("0.001.json", {"status": "ok", "adapter_bytes": 123})
+    here("0.01.json", {"status": "diverged", "error": "nan"})
+    assert disk.weights(trials) == {("glue", "hra/r8"): 123}
 
 
 def test_a_random_search_keeps_its_trials_when_the_budget_grows():

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from common import methods, tasks
+from common.core import tuning
 from common.planning import downloads, gpu_hours
 from common.planning.planned_jobs import Job
 from common.planning.wording import listed, number
@@ -88,8 +89,8 @@ def weights(planned: Iterable[Job]) -> dict[tuple[str, str], float]:
     sizes = {}
     for one in planned:
         name = one.wildcards.get("task"), variant(one)
-        if one.stage == "train" and (record := gpu_hours.read(one.record)):
-            sizes[name] = record["adapter_bytes"]
+        if one.stage == "train" and (size := gpu_hours.read(one.record).get("adapter_bytes")):
+            sizes[name] = size
         elif one.stage == "augment" and (amount := downloads.manifest_bytes(one.outputs[0])):
             sizes.setdefault(name, amount)
     return sizes
@@ -118,7 +119,8 @@ def file_bytes(path: str) -> int:
 
 
 def variant(one: Job) -> str:
-    return f"{one.wildcards.get('method')}/{one.wildcards.get('variant')}"
+    """Return `method/variant`; a trial's weights have the size of the run's."""
+    return f"{one.wildcards.get('method')}/{tuning.base(one.wildcards.get('variant', ''))}"
 
 
 def gigabytes(amount: float) -> str:

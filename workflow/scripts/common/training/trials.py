@@ -75,7 +75,6 @@ def fail(job: dict, problem: Exception, started: float) -> None:
         "status": "diverged" if isinstance(problem, FloatingPointError) else "failed",
         "error": describe(problem),
         "hyperparameters": params["hyperparameters"],
-        "adapter_bytes": 0,
         "seconds": round(time.monotonic() - started, 3),
         "device": provenance.device_name(provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))),
         **provenance.record(params),

@@ -111,6 +111,7 @@ use rule gather_images as gather_control with:
         shards=image_shards,
     wildcard_constraints:
         task="control",
+        benchmark=rf"{TASKS['control'].benchmark}(@[\d.]+)?",
 
 
 use rule evaluate as evaluate_control with:
@@ -123,6 +124,7 @@ use rule evaluate as evaluate_control with:
         ),
     wildcard_constraints:
         task="control",
+        benchmark=rf"{TASKS['control'].benchmark}(@[\d.]+)?",
     params:
         evaluators=lambda wc: TASKS["control"].evaluators(wc.dataset),
         method=method_slice,

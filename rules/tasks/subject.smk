@@ -105,7 +105,7 @@ use rule generate as generate_subject with:
     wildcard_constraints:
         task="subject",
     params:
-        steps=lambda wc: TASKS["subject"].sampled(wc.dataset, run_name(wc)),
+        steps=lambda wc: TASKS["subject"].sampled(wc.dataset, run_name(wc), wc.benchmark),
         prompts=lambda wc: TASKS["subject"].prompts(wc.dataset),
         sampling=lambda wc: TASKS["subject"].sampling(),
         finished=f"{SCRATCH}/{{benchmark}}/finished",
@@ -114,8 +114,9 @@ use rule generate as generate_subject with:
 use rule gather_images as gather_subject with:
     wildcard_constraints:
         task="subject",
+        benchmark=rf"{TASKS['subject'].benchmark}(@[\d.]+)?",
     params:
-        steps=lambda wc: TASKS["subject"].sampled(wc.dataset, run_name(wc)),
+        steps=lambda wc: TASKS["subject"].sampled(wc.dataset, run_name(wc), wc.benchmark),
         prompts=lambda wc: TASKS["subject"].prompts(wc.dataset),
         images=lambda wc: TASKS["subject"].sampling()["images"],
 
@@ -130,6 +131,7 @@ use rule evaluate as evaluate_subject with:
         ),
     wildcard_constraints:
         task="subject",
+        benchmark=rf"{TASKS['subject'].benchmark}(@[\d.]+)?",
     params:
         evaluation=lambda wc: TASKS["subject"].evaluation(wc.dataset),
         method=method_slice,

@@ -482,6 +482,17 @@ def test_a_dot_in_a_name_stands_for_itself(fresh):
         ("datasets.math.wikitext-2.answer", "gsm8k", r"wikitext-2: general text has no answer. Remove it"),
         ("datasets.math.gsm8k.columns", {"question": "q"}, r"expected question and answer, or text alone"),
         ("datasets.math.metamathqa-40k.benchmarks", {"general_text": "gsm8k/test"}, r"Choose another name"),
+        (
+            "tasks.subject.drift",
+            {"prompts": 5, "images": 1, "evaluators": [{"name": "edges", "kind": "canny"}]},
+            r"drift.evaluators: edges: kind canny needs source images, this task has references",
+        ),
+        (
+            "tasks.control.drift",
+            {"prompts": 5, "images": 1, "evaluators": [{"name": "dino", "kind": "dino", "model": "dino"}]},
+            r"drift.evaluators: dino: unknown model 'dino'; known: deberta",
+        ),
+        ("tasks.control.drift", {"prompts": 5, "evaluators": []}, r"tasks.control.drift"),
         ("tasks.math.compute.runs", ["hra/r9"], r"math.compute.runs: unknown run 'hra/r9'; known: "),
         ("tasks.math.grid.0.datasets", ["gsm8k"], r"unknown dataset 'gsm8k'; known: metamathqa-40k, metamathqa-395k"),
         ("tasks.math.figures.lambda", ["GSM8K"], r"figures.lambda: unknown column 'GSM8K'; known: GSM8K \(official\)"),

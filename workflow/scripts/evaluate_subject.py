@@ -7,7 +7,7 @@ compared with the others, the paper's row “Real Images”.
 
 import time
 
-from common.core import files, manifests, predictions, provenance
+from common.core import files, manifests, predictions, provenance, rewound
 from common.core.errors import JobError
 from common.core.job import start
 from common.data import images
@@ -33,6 +33,8 @@ def main(job: dict) -> None:
         "last": {"step": record["steps"], "metrics": aggregation.summary(last)},
         "best_on_test": {"step": None, "metrics": aggregation.summary(best)},
     }
+    if rewound.split(job["wildcards"]["benchmark"])[1]:
+        del selections["best_on_test"]  # only the last weights are rewound
     predictions.write_metrics(job, started, device, record, len(rows), evaluation["best_by"][0], selections)
     print(f"{len(rows)} images, {sum(row['blocked'] for row in rows):.0f} of them blocked")
 

@@ -22,6 +22,8 @@ class Costs:
 
         `recorded`: the number that a finished run was generated in, which `auto` keeps.
         """
+        if self.is_drift(wildcards):
+            return 1
         stated = self.settings.get("generation", {}).get("shards", 0)
         if stated != "auto":
             return stated
@@ -73,6 +75,8 @@ class Costs:
         """Return the number of rows that go through a training step (forward and backward); None if unknown."""
         if wildcards.get("dataset") not in self.datasets:
             return None
+        if stage in ("generate", "evaluate") and self.is_drift(wildcards):
+            return self.drift_images() * (1 if stage == "generate" else FORWARD)
         dataset = self.dataset(wildcards["dataset"])
         if stage == "train":
             return self.training_work(dataset, wildcards)

@@ -10,15 +10,21 @@ from typing import ClassVar
 
 from common import methods, rewinding
 from common.core import grid, rewound
+from common.core.errors import expect, one_of
+from common.evaluators import registry
+
+DRIFT = "drift"  # the key of the config, and the benchmark
 
 
 class Evaluations:
     """The part of `base.Task` that lists evaluations; it uses the rest of it.
 
     keeps_head: whether a randomly initialised head is trained too. It stays as it is, since the base model has none.
+    drift_sampler: for tasks that generate images, `module:class` that generates those of the class prompts.
     """
 
     keeps_head: ClassVar[bool] = False
+    drift_sampler: ClassVar[str]
 
     def evaluated(self, run: dict) -> list[str]:
         """Return the benchmarks of a run (`dataset`, `method`, `variant`, …)."""
@@ -26,8 +32,42 @@ class Evaluations:
         return names + [rewound.name(name, strength) for strength in self.strengths(run) for name in names]
 
     def own_benchmarks(self, run: dict) -> list[str]:
-        """Return the benchmarks of retention that a run is evaluated on."""
-        return []
+        """Return the benchmarks of retention that a run is evaluated on: none if it leaves the base model as it is."""
+        entry = methods.of(self.config, run["method"])
+        changed = entry.peft_config or entry.base != "none"
+        return [DRIFT] if self.settings.get(DRIFT) and changed else []
+
+    def is_drift(self, wildcards: dict) -> bool:
+        """Return whether a job generates or evaluates images of class prompts; the base model's have no benchmark."""
+        return bool(self.settings.get(DRIFT)) and rewound.split(wildcards.get("benchmark", DRIFT))[0] == DRIFT
+
+    def drift_images(self) -> int:
+        """Return the number of images of class prompts that a model generates."""
+        return self.settings[DRIFT]["prompts"] * self.settings[DRIFT]["images"]
+
+    def drift_sampling(self) -> dict:
+        """Return the settings that the images of class prompts depend on; a blocked image would have no distance."""
+        return self.sampling() | {"images": self.settings[DRIFT]["images"], "safety_checker": False}
+
+    def drift_prompts(self, dataset: str) -> list[str] | None:
+        """Return the class prompts of a dataset; None: its data contain them."""
+        return None
+
+    def drift_models(self) -> list[str]:
+        """Return the models that the evaluators of drift need."""
+        return registry.models(self.settings[DRIFT]["evaluators"])
+
+    def check_drift(self) -> None:
+        """Raise JobError if an evaluator does not compare an image with a reference image, or lacks its model."""
+        for entry in (self.settings.get(DRIFT) or {}).get("evaluators", ()):
+            place = f"config: tasks.{self.name}.{DRIFT}.evaluators: {entry['name']}"
+            registry.check(place, entry, "references")
+            expect(
+                registry.find(entry["kind"]).needs.images == "references",
+                f"{place}: kind {entry['kind']} does not compare two images. Use dino, clip or one of LPIPS",
+            )
+            if "model" in entry:
+                one_of(place, "model", entry["model"], self.config["models"])
 
     def benchmarks(self) -> set[str]:
         """Return the names of all benchmarks."""

@@ -54,3 +54,10 @@ class Sampler(stable_diffusion.Sampler):
             return super().at_once(prompts, seeds, image=shown)
         with hint_encoder.cached_hint(self.pipe.unet, shown):
             return super().at_once(prompts, seeds)
+
+
+class WithoutHint(Sampler):
+    """The same without control images: what the adapters have changed of the UNet shows."""
+
+    def at_once(self, prompts: list[str], seeds: list[int]) -> list[tuple]:
+        return stable_diffusion.Sampler.at_once(self, prompts, seeds)

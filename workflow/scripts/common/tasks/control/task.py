@@ -27,6 +27,8 @@ class Control(Task):
     required = ("epochs", "gradient_checkpointing", "shuffle", "prompt_dropout")
     lambda_sources = ("", "Table 4")
     uncounted = "hint encoder"
+    drift_sampler = "common.tasks.control.sampling:WithoutHint"
+    keeps_head = True
     own_rules = ("hints", "latents")
     notes = (
         "C2I: canny edges (100, 200) of the generated image against those of the real image, IoU and F1 per image, 1 "
@@ -155,6 +157,7 @@ class Control(Task):
 
     def check_settings(self) -> None:
         self.check_evaluators()
+        self.check_drift()
         known = {one["name"]: one for one in self.settings["evaluation"]["evaluators"]}
         for name in {run["dataset"] for run in self.runs()}:
             one_of(f"config: tasks.{self.name}.grid", "dataset", name, self.datasets)

@@ -6,9 +6,11 @@ Plain Python on plain dicts: imported by the Snakefile on login nodes, so no tor
 import re
 
 from common import methods
+from common.core import rewound
 from common.core.errors import expect, one_of
 from common.evaluators import registry
 from common.tasks.base import Task, generated, scratch
+from common.tasks.evaluations import DRIFT
 
 
 class Subject(Task):
@@ -21,6 +23,7 @@ class Subject(Task):
     reference_images = "references"
     required = ("max_steps", "epoch_steps", "keep_epochs", "prior_weight", "gradient_checkpointing")
     lambda_sources = ("", "Table 4")
+    drift_sampler = "common.models.stable_diffusion:Sampler"
     own_rules = ("generate_class_images", "gather_class_images")
     notes = (
         "Each cell is the mean over the subjects of the mean over their prompts. DINO and CLIP-I: fidelity to the "
@@ -74,10 +77,13 @@ class Subject(Task):
         """Return the steps of a run after which its weights are saved."""
         return snapshot_steps(self.hyperparameters(dataset, run), self.trains(run))
 
-    def sampled(self, dataset: str, run: str) -> list[int]:
-        """Return the steps of a run whose weights generate images."""
-        found = self.snapshots(dataset, run)
-        return found if self.settings["generation"]["epochs"] == "all" else found[-1:]
+    def sampled(self, dataset: str, run: str, benchmark: str = "") -> list[int]:
+        """Return the steps of a run whose weights generate images for a benchmark: if rewound, only the last."""
+        found, (_, strength) = self.snapshots(dataset, run), rewound.split(benchmark)
+        return found if self.settings["generation"]["epochs"] == "all" and not strength else found[-1:]
+
+    def drift_prompts(self, dataset: str) -> list[str]:
+        return self.prompts(dataset, identifier=False)[: self.settings[DRIFT]["prompts"]]
 
     def sampling(self) -> dict:
         """Return the settings that generated images depend on; the number of shards is not one of them."""
@@ -163,6 +169,7 @@ class Subject(Task):
             f"{place}.evaluation.prompts: official needs the list tasks.{self.name}.prompts.live",
         )
         self.check_evaluators()
+        self.check_drift()
         for name in {run["dataset"] for run in self.runs()}:
             one_of(f"{place}.grid", "dataset", name, self.datasets)
             for metric in evaluation["best_by"]:
@@ -183,14 +190,14 @@ class Subject(Task):
         """Return the number of images that training steps, the sampler or an evaluation process."""
         if stage == "generate" and "noun" in wildcards:
             return self.settings["class_images"]["images"] / int(wildcards["n_shards"])
-        if stage not in ("train", "generate", "evaluate"):
-            return None
+        if stage not in ("train", "generate", "evaluate") or self.is_drift(wildcards):
+            return super().work(stage, wildcards)
         name, run = wildcards.get("dataset"), f"{wildcards.get('method')}/{wildcards.get('variant')}"
         if stage == "train":
             settings = self.hyperparameters(name, run)
             return settings["max_steps"] * settings["batch_size"] * (2 if settings["prior_weight"] else 1)
         images = self.settings["generation"]["images"] * len(self.prompts(name))
-        return images * len(self.sampled(name, run)) / int(wildcards.get("n_shards", 1))
+        return images * len(self.sampled(name, run, wildcards.get("benchmark", ""))) / int(wildcards.get("n_shards", 1))
 
 
 def slug(noun: str) -> str:

@@ -1,0 +1,57 @@
+"""Compare a run's images of class prompts with those of the base model from the same noise: what is forgotten.
+
+Per pair, each evaluator compares the run's image with the base model's as its only reference image; the metric has the
+evaluator's name. The standard error is over prompts.
+"""
+
+import time
+from pathlib import Path
+
+from common.core import files, manifests, predictions, provenance
+from common.core.errors import JobError
+from common.core.job import as_list, start
+from common.data import images
+from common.evaluators import aggregation, registry
+from common.evaluators.protocol import Evaluator, Reference
+
+
+def main(job: dict) -> None:
+    started = time.monotonic()
+    params, inputs = job["params"], job["input"]
+    record = files.read_json(inputs["record"])
+    device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
+    base, changed = (list(images.unpack(inputs[name])) for name in ("base", "images"))
+    if [one.about["seed"] for one in base] != [one.about["seed"] for one in changed]:
+        raise JobError(
+            f"{inputs['images']}: expected images from the same noise as those of {inputs['base']}, found others. "
+            "Delete both and run again."
+        )
+    rows = [{"key": one.key, "step": record["steps"]} | one.about for one in changed]
+    models = {Path(path).name.removesuffix(".manifest.json"): path for path in as_list(inputs.get("models"))}
+    names = [entry["name"] for entry in params["evaluators"]]
+    for entry in params["evaluators"]:
+        folder = manifests.folder(models[entry["model"]]) if "model" in entry else None
+        values = likeness(registry.load(entry, folder, device), base, changed)
+        for row, value in zip(rows, values, strict=True):
+            row[entry["name"]] = value
+    predictions.write(job["output"]["predictions"], rows)
+    prompts = 1 + max(row["prompt_index"] for row in rows)
+    metrics = aggregation.summary(aggregation.last(aggregation.table(rows, names, prompts)))
+    selections = {"last": {"step": record["steps"], "metrics": metrics}}
+    predictions.write_metrics(job, started, device, record, len(rows), names[0], selections)
+    print(f"{len(rows)} pairs of images: " + ", ".join(f"{name} {metrics[name]['value']:.4f}" for name in metrics))
+
+
+def likeness(evaluator: Evaluator, base: list, changed: list) -> list[float]:
+    """Score each image against the base model's image of the pair."""
+    from tqdm import tqdm
+
+    found = []
+    for first, second in tqdm(list(zip(base, changed, strict=True)), unit="pair", disable=None):
+        scores = evaluator.score([second.image], Reference(images=[first.image], groups=[0])).images.values()
+        found += next(values for values in scores if values != [None])  # no other image of the prompt: no diversity
+    return found
+
+
+if __name__ == "__main__":
+    start(main, __file__, globals().get("snakemake"))

@@ -1,0 +1,50 @@
+"""Generate the images of class prompts, without identifier and control image, with the base model or a run's weights.
+
+The noise of an image depends on its prompt and its index only, so an image of any run and the base model's are a pair.
+"""
+
+from pathlib import Path
+from pkgutil import resolve_name
+
+from common.core import files, manifests
+from common.core.job import start
+from common.core.sharding import seed
+from common.models import image_shards
+from common.tasks.control import data as control_data
+from common.tasks.control.items import BENCHMARK
+from common.tasks.subject.items import items, key
+
+
+def main(job: dict) -> None:
+    params, inputs = job["params"], job["input"]
+    identity, weights = {"model": files.read_json(inputs["model"])["sha256"]}, None
+    if "record" in inputs:
+        record = files.read_json(inputs["record"])
+        manifests.check_trained_on(record, inputs["model"])
+        manifests.check_weights(record, inputs["record"], inputs["last"])
+        identity |= {"weights": files.sha256(inputs["last"]), "method": params["method"]}
+        weights = {0: Path(inputs["last"])}
+    prompts = params["prompts"] or captions(inputs["dataset"], params["captions"])
+
+    def about(item: tuple[int, int, int]) -> dict:
+        _, prompt, index = item
+        noise = seed("drift", prompts[prompt], index)
+        return {"prompt_index": prompt, "prompt": prompts[prompt], "index": index, "seed": noise}
+
+    one = {
+        "wildcards": job["wildcards"] | {"shard": "0", "n_shards": "1"},
+        "output": {"shard": job["output"]["images"]},
+    }
+    images = items([0], len(prompts), params["sampling"]["images"])
+    sampler = resolve_name(params["sampler"])
+    image_shards.draw(job | one, images, about, identity | {"prompts": prompts}, key, sampler, weights)
+
+
+def captions(manifest: str, count: int) -> list[str]:
+    """Return the prompts of the first rows that runs are evaluated on."""
+    split = control_data.opened(manifest, BENCHMARK)
+    return [split.value(row, "prompt") for row in range(min(count, len(split)))]
+
+
+if __name__ == "__main__":
+    start(main, __file__, globals().get("snakemake"))

@@ -178,7 +178,7 @@ use rule figures as figures_lambda with:
     log:
         "<logs>/tables/figures_lambda_{task}.log",
     wildcard_constraints:
-        task=one_of(name for name in TASKS if "lambda" in TASKS[name].figures()) or "(?!)",
+        task=one_of(name for name in config["tasks"] if "lambda" in TASKS[name].figures()) or "(?!)",
     params:
         **{"lambda": lambda wc: config["tasks"][wc.task]["figures"]["lambda"]},
         lambdas=lambda wc: methods.lambdas(config, wc.task),

@@ -30,7 +30,7 @@ RUN_DEMO := $(SNAKEMAKE) --cores $(CORES) --configfile $(CONFIGS) $(if $(DATA),-
 # Snakemake's own lines before the plan are shown only if no plan follows.
 ONLY_PLAN := awk '/^table_/ {seen = 1} seen {print; next} {head = head $$0 "\n"} END {if (!seen) {printf "%s", head; exit 1}}'
 
-.PHONY: help install demo run table status plan preflight report test test-full fast lint format compat peft-suite bench dist clean-demo
+.PHONY: help install demo run table status plan preflight report grade export test test-full fast lint format compat peft-suite bench dist clean-demo
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -58,6 +58,13 @@ preflight: $(READY) ## check sources, disk, scheduler and GPUs before a GPU-hour
 
 report: $(READY) ## write tables, figures and runs to one HTML file: the demo's to demo/results/report.html (CONFIG=mine.yaml: your own)
 	$(if $(CONFIG)$(PROFILE),$(SNAKEMAKE) $(MACHINE),$(RUN_DEMO)) -- report
+
+grade: $(READY) ## grade answers of your own as the tables of mathematics do, with every verdict (ANSWERS=answers.jsonl, STYLE=boxed, OUTPUT=column, ANSWER=column)
+	@python workflow/scripts/grade.py $(or $(ANSWERS),$(error Which answers? make grade ANSWERS=answers.jsonl)) $(foreach name,STYLE OUTPUT ANSWER,$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) $($(name))))
+
+export: $(READY) ## write a run's adapter, its LoRA and a model card for the Hub (RUN=results/glue/cola/hra/r8/seed0, WEIGHTS=best, CONFIG=mine.yaml)
+	snakemake --cores 1 -q rules --force $(CONFIGURED) -- $(or $(RUN),$(error Which run? make export RUN=results/…))/hub/$(or $(WEIGHTS),last)/README.md
+	@echo "To publish it: hf upload NAME/REPOSITORY $(RUN)/hub/$(or $(WEIGHTS),last)"
 
 test: $(READY) ## run all tests except the complete demo, in 20 minutes
 	python -m pytest -m "not full" -n $(CORES)

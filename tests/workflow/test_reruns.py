@@ -199,3 +199,13 @@ def test_slurm_jobs_are_named_after_their_paths(done, tmp_path, monkeypatch):
     (submitted,) = set(re.findall(r"--job-name '?(\S+?)'? ", (tmp_path / "asked").read_text()))
     assert re.fullmatch(r"hra-[0-9a-f]{12}-[0-9a-f-]{36}", submitted)
     assert json.loads((done.folder / f".snakemake/slurm/{submitted}.json").read_text())["pid"] > 0
+
+
+def test_an_export_trains_nothing(done):
+    card = "seed0/hub/best/README.md"
+    done.change("config/glue/task.yaml", "  glue:\n    version: 1", "  glue:\n    version: 2")
+    named = "task=glue dataset=cola method=hra variant=r8 seed=0 weights=best"
+    assert done.plan(f"results/glue/cola/hra/r8/{card}") == {"export_adapter": {named}}
+    options = ("-n", "--cores", "1", "--configfile", "small.yaml", "--")
+    refused = done.snakemake(*options, f"results/glue/cola/full/all/{card}", ok=False)
+    assert "expected an adapter of PEFT to export, found weights of kind full" in refused

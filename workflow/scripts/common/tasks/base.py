@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 from common import methods
 from common.core import grid
-from common.core.errors import one_of
+from common.core.errors import expect, one_of
 from common.evaluators import registry
 from common.tasks.costs import Costs
 from common.tasks.evaluations import Evaluations
@@ -39,6 +39,7 @@ class Task(Costs, Evaluations):
     uncounted: what is trained beside an adapter and not counted in its parameters.
     own_rules: rules without a `task` wildcard that belong to this task. in_training: rules without work of their own,
     whose results training jobs make. notes: paragraphs below the Markdown table.
+    pipeline_tag: the Hub's name of what a model does; "": an adapter is not a model that PEFT can load.
     For tasks that evaluate generated images: benchmark, the name of the only one; reference_images, what the images are
     compared with (evaluators/protocol.py).
     """
@@ -55,6 +56,7 @@ class Task(Costs, Evaluations):
     own_rules: ClassVar[tuple[str, ...]] = ()
     in_training: ClassVar[tuple[str, ...]] = ()
     notes: ClassVar[tuple[str, ...]] = ()
+    pipeline_tag: ClassVar[str] = ""
     benchmark: ClassVar[str]
     reference_images: ClassVar[Literal["references", "source"] | None] = None
 
@@ -222,6 +224,27 @@ class Task(Costs, Evaluations):
         """
         scores = {name: line[name] for name in dataset["metrics"] if line.get(name) is not None}
         return {"prompt": line.get("prompt", "")} | {name: f"{value:.3g}" for name, value in scores.items()}
+
+    # Export
+
+    def exported(self, run: str, weights: str) -> str:
+        """Return `weights`, those of `method/variant`; raise JobError if stock PEFT could not load them."""
+        kind = grid.kind_of(self.config["methods"][run.split("/")[0]])
+        expect(
+            bool(methods.of(self.config, run.split("/")[0]).peft_config),
+            f"{run}: expected an adapter of PEFT to export, found weights of kind {kind}, which are a part of the "
+            f"model: publish {weights} with train.json as they are.",
+        )
+        expect(
+            bool(self.pipeline_tag),
+            f"{run}: an adapter of task {self.name} includes layers that PEFT cannot add to the base model, so it "
+            "cannot be exported for the Hub.",
+        )
+        return weights
+
+    def loading(self, dataset: str) -> str:
+        """Return the Python lines that load the base model, `{base}`, as `model`, for the card of an adapter."""
+        return ""
 
     # Failures
 

@@ -18,6 +18,7 @@ class Glue(Task):
     name = "glue"
     title = "Text classification"
     architecture = "classifier"
+    pipeline_tag = "text-classification"
     selections = ("best_on_dev", "last")
     required = ("epochs", "max_length", "eval_steps")
     lambda_sources = ("Figure 3", "Table 2")
@@ -112,6 +113,13 @@ class Glue(Task):
             {name: str(row[name]) for name in dataset["columns"] if name in row}
             | {"label": readable(line["label"])}
             | {name: readable(value) for name, value in found.items()}
+        )
+
+    def loading(self, dataset: str) -> str:
+        count = len(self.datasets[dataset]["labels"] or [""])
+        return (
+            "from transformers import AutoModelForSequenceClassification\n\n"
+            f'model = AutoModelForSequenceClassification.from_pretrained({{base}}, num_labels={count}, dtype="float32")'
         )
 
     def trial(self, dataset: str, rows: int, settings: dict) -> tuple[dict[str, dict], dict]:

@@ -19,6 +19,7 @@ class Math(Task):
     name = "math"
     title = "Mathematical reasoning"
     architecture = "causal_lm"
+    pipeline_tag = "text-generation"
     required = ("epochs", "max_length", "base_precision", "gradient_checkpointing", "group_by_length")
     automatic = ("gradient_checkpointing",)
     lambda_sources = ("Figure 4", "Table 7")
@@ -31,6 +32,9 @@ class Math(Task):
         "The paper copied LoRA, OFT and BOFT from BOFT and PiSSA from PiSSA (other targets and hyper-parameters), and "
         "gives no seeds. It rotates the input side (Eq. 2), as we do; the official llama code rotates the output side.",
     )
+
+    def loading(self, dataset: str) -> str:
+        return "from transformers import AutoModelForCausalLM\n\nmodel = AutoModelForCausalLM.from_pretrained({base})"
 
     def tables(self) -> list[str]:
         made = {"retention": self.retention_rows(), "compute": self.compared()}

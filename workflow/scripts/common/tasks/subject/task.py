@@ -17,6 +17,7 @@ class Subject(Task):
     name = "subject"
     title = "Subject-driven generation"
     architecture = "unet"
+    pipeline_tag = "text-to-image"
     selections = ("best_on_test", "last")
     scale = 1
     benchmark = "prompts"
@@ -38,6 +39,12 @@ class Subject(Task):
         "0.562 for DINO, CLIP-I and LPIPS, OFT for the same data 0.703 / 0.864 / 0.695.",
         "Blocked: the fraction of generated images that the safety checker made black. They have no scores.",
     )
+
+    def loading(self, dataset: str) -> str:
+        return (
+            "from diffusers import StableDiffusionPipeline\n\npipe = StableDiffusionPipeline.from_pretrained({base})\n"
+            "model = pipe.unet  # and afterwards: pipe.unet = model"
+        )
 
     # Data and prompts
 

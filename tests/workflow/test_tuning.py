@@ -17,14 +17,19 @@ tasks:
     columns:
       - {name: CoLA, dataset: cola, benchmark: validation, metric: matthews_correlation}
 """
-# A trial of LoRA is the better, the smaller its learning rate; of HRA, the larger.
+# A trial of LoRA is the better, the smaller its learning rate; of HRA, the larger. From 1 on, it diverges.
 TRAIN = """
 import json
 from pathlib import Path
+from common.core import tuning
+tuning.require_choice({"input": dict(snakemake.input.items())})
 rate = snakemake.params.hyperparameters["learning_rate"]
 score = rate if snakemake.wildcards.method == "hra" else -rate
 record = {"status": "ok", "seconds": 1, "device": "CPU", "adapter_bytes": 1, "learning_rate": rate}
-record["held_out"] = {"metric": "matthews_correlation", "value": score, "rows": 855, "train_rows": 7696}
+if rate < 1:
+    record["held_out"] = {"metric": "matthews_correlation", "value": score, "rows": 855, "train_rows": 7696}
+else:
+    record |= {"status": "diverged", "error": "the loss is nan"}
 for path in snakemake.output:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).touch()
@@ -86,6 +91,20 @@ def test_a_new_value_is_one_trial_and_only_a_changed_choice_trains_again(fresh, 
     again = {f"results/glue/cola/hra/r8/seed{seed}" for seed in (0, 1)}  # not LoRA, whose choice has not changed
     assert trained == again | {f"results/glue/cola/{m}/r8@learning_rate-0.004/seed0" for m in ("lora", "hra")}
     assert project.plan(TABLE, config="tuned.yaml") == {}
+
+
+@pytest.mark.slow
+def test_if_all_trials_of_a_method_fail_the_others_go_on(fresh, tmp_path):
+    project = tuned(fresh, tmp_path / "project")
+    project.change("tuned.yaml", RATES, RATES + ", methods: {lora: {learning_rate: [1.0, 2.0]}}")
+    output = project.snakemake("--cores", "2", "--configfile", "tuned.yaml", "--", TABLE, ok=False)
+    assert "none of the 2 trials of lora/r8 on cola has a score. The first one: the loss is nan" in output
+    records = {str(path.parent) for path in (project.folder / "results/glue/cola").glob("*/r8/seed*/train.json")}
+    assert {path.split("glue/cola/")[1] for path in records} == {"hra/r8/seed0", "hra/r8/seed1"}
+    # What is left to do, and the table without it.
+    assert project.plan(TABLE, config="tuned.yaml")["train_glue"] == finals("lora")
+    incomplete = project.plan(TABLE, config="tuned.yaml", extra=("--config", "incomplete=True"))
+    assert incomplete.keys() == {"runs", "compare", "table"}
 
 
 def test_the_demo_of_tuning_plans_five_trials_of_four_methods(fresh):

@@ -197,8 +197,13 @@ rule sheet:
         labels=lambda wc, input: {
             path: row["label"]
             for row in grid.table_rows(config, wc.task)
-            for path in input.images
+            for path in [*input.images, *input.predictions]
             if f"/{row['run']}/" in path
         },
+        metrics=lambda wc: [
+            column["metric"]
+            for column in grid.columns(config, wc.task)
+            if wc.dataset in column.get("datasets", [column.get("dataset")])
+        ],
     script:
         "../../workflow/scripts/sheet.py"

@@ -137,6 +137,12 @@ use rule sheet as sheet_control with:
         images=lambda wc: existing(
             f"{EVAL}/images.tar", wc.task, TASKS["control"].sheet_runs(wc.dataset), TASKS["control"].benchmark
         ),
+        predictions=lambda wc: existing(
+            f"{EVAL}/predictions.jsonl.gz",
+            wc.task,
+            TASKS["control"].sheet_runs(wc.dataset),
+            TASKS["control"].benchmark,
+        ),
     output:
         sheet=report(
             "<results>/sheets/{task}_{dataset}.png",

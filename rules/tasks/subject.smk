@@ -144,6 +144,12 @@ use rule sheet as sheet_subject with:
         images=lambda wc: existing(
             f"{EVAL}/images.tar", wc.task, TASKS["subject"].sheet_runs(wc.dataset), TASKS["subject"].benchmark
         ),
+        predictions=lambda wc: existing(
+            f"{EVAL}/predictions.jsonl.gz",
+            wc.task,
+            TASKS["subject"].sheet_runs(wc.dataset),
+            TASKS["subject"].benchmark,
+        ),
     output:
         sheet=report(
             "<results>/sheets/{task}_{dataset}.png",

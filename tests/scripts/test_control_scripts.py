@@ -110,10 +110,26 @@ def test_the_base_alone_and_its_sheet(resources, tmp_path):
     run.train()
     run.gather([run.generate()])
     sheet = tmp_path / "sheet.png"
-    given = {"images": [str(run.images)], "dataset": resources["canny"]}
-    job = run.job("sheet_control", given, {"sheet": sheet}, rows=3, labels={str(run.images): "base"})
+    scored = [{"canny_iou": value} for value in (0.25, None, 0.5, 0.75, 1.0)]
+    predictions.write(tmp_path / "predictions.jsonl.gz", scored)
+    given = {"images": [str(run.images)], "predictions": [str(tmp_path / "predictions.jsonl.gz")]}
+    labels = {path: "base" for paths in given.values() for path in paths}
+    given["dataset"] = resources["canny"]
+    job = run.job("sheet_control", given, {"sheet": sheet}, rows=9, labels=labels, metrics=["canny_f1", "canny_iou"])
     sheet_script.main(job)
-    assert Image.open(sheet).size == (170 + 3 * 166, 34 + 3 * 166)
+    made = numpy.array(Image.open(sheet).convert("L"))
+    left, top, across, step = 16 + 170, 16 + 40, 168, 168 + 16  # border, captions, head, columns and rows with a line
+    assert made.shape == (top + 5 * step - 8 + 16, left + 3 * across - 8 + 16)  # the split has five rows
+    below = [made[top + row * step + 160 :][:24] for row in range(5)]
+    assert [bool((line[:, left + 2 * across :] < 128).any()) for line in below] == [True, False, True, True, True]
+    assert all((line[:, : left + 2 * across] == 255).all() for line in below)  # the source images have no scores
+    assert (made[:16] == 255).all() and (made[16:40, left:] < 128).any()
+
+
+@pytest.mark.parametrize(("rows", "sizes"), [(0, []), (1, [1]), (5, [5]), (6, [3, 3]), (11, [4, 4, 3])])
+def test_rows_are_in_blocks_under_the_names_of_the_columns(rows, sizes):
+    blocks = sheet_script.blocks_of(list(range(rows)))
+    assert [len(block) for block in blocks] == sizes and [row for block in blocks for row in block] == list(range(rows))
 
 
 def test_shards_that_do_not_belong_together_are_refused(resources, tmp_path):

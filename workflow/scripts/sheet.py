@@ -1,28 +1,55 @@
-"""Write a contact sheet with one row per item and one column per method, filled by common/tasks/{task}/sheet.py."""
+"""Write a contact sheet with one row per item and one column per method, filled by common/tasks/{task}/sheet.py.
+
+The scores of an image are below it. The names of the columns are repeated above every block of rows.
+"""
 
 from importlib import import_module
 
 from common.core.job import start
-from common.report.image_grid import CELL, GAP, MARGIN, TEXT, Sheet
+from common.report.image_grid import BORDER, CAPTION, CELL, GAP, LINE, Sheet
 
-STEP = CELL + GAP
+STEP, HEAD = CELL + GAP, 2 * LINE + GAP
+BLOCK = 5  # at most so many rows
+SCORES = 2  # below an image
+
+
+def lines_of(scores: dict, metrics: list[str]) -> list[str]:
+    """Format the first metrics that an image has, such as `dino 0.65`; a blocked image has none."""
+    return [f"{name} {scores[name]:.3g}" for name in metrics if scores.get(name) is not None][:SCORES]
+
+
+def blocks_of(rows: list) -> list[list]:
+    """Split rows into blocks of equal height, but for the last one."""
+    size = -(-len(rows) // -(-len(rows) // BLOCK)) if rows else 1
+    return [rows[first : first + size] for first in range(0, len(rows), size)]
 
 
 def main(job: dict) -> None:
     contents = import_module(f"common.tasks.{job['wildcards']['task']}.sheet").contents(job)
     references, columns, rows = contents["references"], contents["columns"], contents["rows"]
-    top = STEP * bool(references)
-    sheet = Sheet(MARGIN + max(len(columns), len(references)) * STEP, top + TEXT + len(rows) * STEP)
-    sheet.say(0, 0, MARGIN, CELL, contents["heading"])
+    texts = {
+        (label, row): lines_of(of_run.get(row, {}), job["params"]["metrics"])
+        for label, of_run in contents["scores"].items()
+        for row in rows
+    }
+    step, blocks = STEP + max(map(len, texts.values()), default=0) * LINE, blocks_of(list(rows))
+    left, top = BORDER + CAPTION, BORDER + STEP * bool(references)
+    width = left + max(len(columns), len(references)) * STEP - GAP + BORDER
+    sheet = Sheet(width, top + len(blocks) * HEAD + len(rows) * step - GAP + BORDER)
+    sheet.say(BORDER, BORDER, CAPTION, CELL, contents["heading"])
     for index, reference in enumerate(references):
-        sheet.show(MARGIN + index * STEP, 0, reference)
-    for line, caption in enumerate(rows.values()):
-        sheet.say(0, top + TEXT + line * STEP, MARGIN, CELL, caption)
-    for index, (label, images) in enumerate(columns.items()):
-        x = MARGIN + index * STEP
-        sheet.say(x, top, CELL, TEXT, label)
-        for line, row in enumerate(rows):
-            sheet.show(x, top + TEXT + line * STEP, images.get(row))
+        sheet.show(left + index * STEP, BORDER, reference)
+    for block in blocks:
+        for index, label in enumerate(columns):
+            sheet.say(left + index * STEP, top, CELL, HEAD, label, bold=True)
+        top += HEAD
+        for row in block:
+            sheet.say(BORDER, top, CAPTION, CELL, rows[row])
+            for index, (label, images) in enumerate(columns.items()):
+                sheet.show(left + index * STEP, top, images.get(row))
+                for place, line in enumerate(texts.get((label, row), [])):
+                    sheet.say(left + index * STEP, top + CELL + place * LINE, CELL, LINE, line)
+            top += step
     sheet.save(job["output"]["sheet"])
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
-CELL, GAP, TEXT, MARGIN = 160, 6, 34, 170  # pixels
+CELL, GAP, BORDER, CAPTION, LINE = 160, 8, 16, 170, 16  # pixels; CAPTION: width of a row's text
 
 
 def evenly_spaced(count: int, rows: int) -> list[int]:
@@ -19,7 +19,8 @@ class Sheet:
         self.image = Image.new("RGB", (width, height), "white")
         self.draw = ImageDraw.Draw(self.image)
         # Pillow's own font has no Greek letters.
-        self.font = ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), 12)
+        fonts = Path(matplotlib.get_data_path(), "fonts/ttf")
+        self.font, self.bold = (ImageFont.truetype(fonts / f"DejaVuSans{name}.ttf", 12) for name in ("", "-Bold"))
 
     def save(self, path: str) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -35,13 +36,13 @@ class Sheet:
         smooth = Image.Resampling.LANCZOS if side > CELL else Image.Resampling.BICUBIC
         self.image.paste(square.resize((CELL, CELL), smooth), (x, y))
 
-    def say(self, x: int, y: int, width: int, height: int, text: str) -> None:
-        """Write text in lines of at most `width` pixels, starting at the top."""
-        lines = [""]
+    def say(self, x: int, y: int, width: int, height: int, text: str, bold: bool = False) -> None:
+        """Write text in lines of at most `width` pixels, starting at the top; what does not fit is cut."""
+        lines, font = [""], self.bold if bold else self.font
         for word in text.split():
             longer = f"{lines[-1]} {word}".strip()
-            if lines[-1] and self.draw.textlength(longer, self.font) > width - GAP:
+            if lines[-1] and self.draw.textlength(longer, font) > width - GAP:
                 lines.append(word)
             else:
                 lines[-1] = longer
-        self.draw.text((x + 2, y + 2), "\n".join(lines[: max(1, height // 16)]), "#222222", self.font)
+        self.draw.text((x + 2, y + 2), "\n".join(lines[: max(1, height // LINE)]), "#222222", font)

@@ -1,5 +1,6 @@
 """Contents of a control sheet: per row the control image, its source image, and each method's generated image."""
 
+from common.core import predictions
 from common.core.job import as_list
 from common.data import images
 from common.report.image_grid import evenly_spaced
@@ -8,7 +9,10 @@ from common.tasks.control.items import BENCHMARK
 
 
 def contents(job: dict) -> dict:
-    """Return `rows`: row of the split -> prompt; `columns`: label -> row -> image; no `references` above them."""
+    """Return `rows`: row of the split -> prompt; `columns`: label -> row -> image; no `references` above them.
+
+    And `scores`: label -> row -> line of predictions.jsonl.gz.
+    """
     params, split = job["params"], control_data.opened(job["input"]["dataset"], BENCHMARK)
     rows = {row: split.value(row, "prompt") for row in evenly_spaced(len(split), params["rows"])}
     columns = {
@@ -18,4 +22,8 @@ def contents(job: dict) -> dict:
     for path in as_list(job["input"].get("images")):
         found = images.unpack(path, lambda about: about["row"] in rows)
         columns[params["labels"][path]] = {one.about["row"]: one.image for one in found if one.png}
-    return {"heading": "", "references": [], "rows": rows, "columns": columns}
+    scores = {
+        params["labels"][path]: dict(enumerate(predictions.read(path)))
+        for path in as_list(job["input"].get("predictions"))
+    }
+    return {"heading": "", "references": [], "rows": rows, "columns": columns, "scores": scores}

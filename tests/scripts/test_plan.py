@@ -196,7 +196,7 @@ def test_numbers_as_people_write_them():
 
 def test_hours_by_stage_and_method_and_the_dearest_items(here):
     assert plan.table("table_glue", bill()) == [
-        "table_glue: 9 jobs (0 done), including 5 training runs, 2 shards, 1 evaluations",
+        "table_glue: 9 jobs (0 done), including 5 training runs, 2 shards, 1 evaluation",
         "  hours:    0 GPU-hours used, about 1,550 GPU-hours remaining (guessed from the config)",
         "  stages:   train 1,510, generate 40, evaluate 0.25",
         "  methods:  hra 1,240, lora 300, oft 10",
@@ -239,7 +239,7 @@ def test_several_tables_are_added_up_and_a_job_of_two_counts_once(here, monkeypa
     plan.show(SimpleNamespace(dag=True), paper_config() | {"max_gpu_hours": 1500})
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if not line.startswith(" ")] == [
-        "table_a: 9 jobs (0 done), including 5 training runs, 2 shards, 1 evaluations",
+        "table_a: 9 jobs (0 done), including 5 training runs, 2 shards, 1 evaluation",
         "table_b: 4 jobs (0 done), including 4 training runs",
         "all 2 tables: 9 jobs",
     ]

@@ -462,6 +462,25 @@ def test_the_terminal_table_fits(tmp_path, width):
     assert ".finished" not in tail
 
 
+@pytest.mark.parametrize("last, title", [("90.1", "best on dev and last, percent"), ("90.0", "best on dev, percent")])
+def test_the_terminal_table_names_the_selections_that_it_shows(tmp_path, last, title):
+    from rich.console import Console
+
+    import print_table
+
+    own = {"run": "hra/r8", "method": "HRA", "setting": "", "params_M": "0.1", "params_M_published": "", "missing": ""}
+    cells = {"A_std": "0.2", "A_n": "2", "A_difference": ""}
+    rows = [
+        own | cells | {"selection": "best_on_dev", "A": "90.1", "A_published": "90.0"},
+        own | cells | {"selection": "last", "A": last, "A_published": ""},
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "table_glue.csv", index=False)
+    console = Console(width=100, record=True)
+    print_table.show(tmp_path / "table_glue.csv", None, console)
+    shown = console.export_text()
+    assert f"table_glue, {title}" in shown and shown.count("90.1") == 1
+
+
 def test_a_column_of_many_datasets_is_their_mean(tmp_path):
     """Check the mean of means; if no evaluated run has the metric, the cell is empty."""
     expected = grid(tmp_path, datasets=("rte", "sst2"), runs=("hra/r8", "lora/r8"), seeds=(0, 1))

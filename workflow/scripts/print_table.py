@@ -82,6 +82,13 @@ def next_steps(path: Path) -> list[tuple[str, Path]]:
     return [(what, place) for what, place in places if place.exists()]
 
 
+def values(table: pd.DataFrame, selection: str) -> pd.DataFrame:
+    """Return our values of one selection, by run."""
+    names = [name for name in table.columns if f"{name}_published" in table.columns]
+    own = table[(table["selection"] == selection) & (table["run"] != "")].set_index("run")
+    return own[[column for name in names for column in (name, f"{name}_std") if column in table.columns]]
+
+
 def show(path: Path, selection: str | None, console: Console) -> None:
     """Print one table: the checkpoints of `selection`, by default of the paper's rule for the task."""
     table = read_csv(path)
@@ -90,10 +97,12 @@ def show(path: Path, selection: str | None, console: Console) -> None:
         return
     selection = selection or table["selection"].iloc[0]
     part = table[table["selection"] == selection]
+    shown = values(table, selection)
+    alike = [name for name in dict.fromkeys(table["selection"]) if values(table, name).equals(shown)]
     compared = any((part[name] != "").any() for name in part.columns if name.endswith("_difference"))
     task = tasks.classes().get(path.stem.removeprefix("table_"), tasks.Task)
     unit = ", percent" if task.scale == 100 else ""
-    title = f"{path.stem}, {selection.replace('_', ' ')}{unit}"
+    title = f"{path.stem}, {' and '.join(alike).replace('_', ' ')}{unit}"
     title += ": ours ± std over seeds, below it ours − paper" if compared else ": mean ± std over seeds"
     console.print(title, style="bold", markup=False, highlight=False)
     for block in render(part, console.width):
@@ -110,7 +119,8 @@ def main() -> None:
     parser.add_argument("--selection", choices=list(TITLES), help="default: the paper's rule for the task")
     arguments = parser.parse_args()
     if missing := [path for path in arguments.tables if not path.exists()]:
-        parser.error(f"{missing[0]} does not exist; make it: snakemake --cores 2 -- {missing[0]}")
+        command = f"snakemake --cores 2 --configfile mine.yaml -- {missing[0]}"
+        parser.error(f"{missing[0]} does not exist; make it: {command} (for the paper's grid without --configfile)")
     console = Console(width=shutil.get_terminal_size((140, 24)).columns)
     for path in arguments.tables:
         show(path, arguments.selection, console)

@@ -10,7 +10,7 @@ from common import tasks
 from common.core import job
 from common.core.errors import JobError
 from common.planning import disk, downloads, file_counts, gpu_hours, packs, planned_jobs
-from common.planning.wording import listed, number, of_jobs
+from common.planning.wording import counted, listed, number, of_jobs
 from common.tasks.base import Task
 
 
@@ -138,14 +138,14 @@ def table(name: str, planned: list[planned_jobs.Job]) -> list[str]:
     """Describe one table: its jobs, hours by stage and by method, and where the hours go."""
     done = [one for one in planned if not one.needed]
     count, there = (Counter(one.stage for one in some if one.work != 0) for some in (planned, done))
-    stages = {"train": "training runs", "generate": "shards", "evaluate": "evaluations"}
+    stages = {"train": "training run", "generate": "shard", "evaluate": "evaluation"}
     parts = [
-        f"{count[stage]:,} {what}" + (f" ({there[stage]:,} done)" if there[stage] else "")
+        counted(count[stage], what) + (f" ({there[stage]:,} done)" if there[stage] else "")
         for stage, what in stages.items()
         if count[stage]
     ]
     if shared := gpu_jobs(planned):
-        parts[0] += f" in {shared:,} GPU job{'s' * (shared != 1)}"
+        parts[0] += f" in {counted(shared, 'GPU job')}"
     return [
         f"{name}: {of_jobs(len(planned))} ({len(done):,} done), including {', '.join(parts)}",
         *of_hours(estimate(planned)),

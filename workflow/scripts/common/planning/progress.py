@@ -13,6 +13,7 @@ from pathlib import Path
 
 from common.core import files
 from common.core.errors import JobError
+from common.planning import packs
 from common.planning.planned_jobs import Job
 
 STATES = ["done", "running", "queued", "failed", "stopped", "waiting"]
@@ -87,13 +88,14 @@ def host() -> str | None:
 
 
 def in_slurm() -> int:
-    """Count the jobs of this folder that Slurm has; 0 without Slurm."""
+    """Count the jobs of this folder that Slurm has, each run of a pack as one; 0 without Slurm."""
     try:
-        command = ["squeue", "--me", "--noheader", "--format=%Z"]
+        command = ["squeue", "--me", "--noheader", "--format=%Z\t%k"]
         queue = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return 0
-    return queue.splitlines().count(str(Path.cwd()))
+    jobs = (line.split("\t") for line in queue.splitlines())
+    return sum(len(packs.comments(comment)) for folder, comment in jobs if folder == str(Path.cwd()))
 
 
 def is_running() -> bool:

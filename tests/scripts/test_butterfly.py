@@ -93,6 +93,17 @@ def test_forward_and_gradients_are_those_of_the_product_of_butterfly_factors(ins
         assert theirs.abs().max() > 0.01 and torch.allclose(ours, theirs, atol=1e-11)
 
 
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_it_rounds_like_peft_s_dense_matrices(insert, precision):
+    from peft.tuners.boft.layer import Linear
+
+    _, layer = insert(4)
+    x = torch.randn(5, INPUTS)
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+        found, dense = layer.float()(x), Linear.forward.__wrapped__(layer, x)
+    torch.testing.assert_close(found, dense, rtol=torch.finfo(precision).eps, atol=8 * torch.finfo(precision).eps)
+
+
 @pytest.mark.parametrize("m", METHODS)
 def test_merged_and_saved_it_is_the_same_layer(base, insert, builds, tmp_path, m):
     model, layer = insert(m)

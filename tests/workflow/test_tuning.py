@@ -107,6 +107,15 @@ def test_if_all_trials_of_a_method_fail_the_others_go_on(fresh, tmp_path):
     assert incomplete.keys() == {"runs", "compare", "table"}
 
 
+def test_the_comparison_plans_five_trials_and_three_seeds_of_nine_methods_on_four_data_sets(fresh):
+    configs = [f"config/demo/{name}.yaml" for name in ("config", "real_data", "comparison")]
+    where = ("--config", "local_root=data", "--configfile", *configs)
+    output = fresh.snakemake("-n", "-q", "rules", "--cores", "2", *where, "--", "glue")
+    words = " ".join(output.split())
+    assert f"train_glue {9 * 4 * (5 + 3)} " in words and "choose 36 " in words and "augment 27 " in words
+    assert f"evaluate_glue_in_training {9 * 4 * 3} " in words and "compare 1 " in words
+
+
 def test_the_demo_of_tuning_plans_five_trials_of_four_methods(fresh):
     configs = ["config/demo/config.yaml", "config/demo/tune.yaml"]
     output = fresh.snakemake("-n", "-q", "rules", "--cores", "2", "--configfile", *configs, "--", "glue")

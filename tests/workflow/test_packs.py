@@ -174,10 +174,9 @@ def test_each_run_of_a_pack_has_its_own_end_and_only_unfinished_ones_start_again
 
 @pytest.mark.slow
 def test_a_pack_that_is_told_to_end_tells_its_runs_and_reports_none_of_them_as_failed(pack, tmp_path):
-    waits = (
-        f"trap 'echo saved >> {tmp_path / 'saved'}; exit 1' TERM; touch {tmp_path}/$$.up; while :; do sleep 0.1; done"
-    )
-    process = pack(waits, waits, "true")
+    waits = "trap 'echo saved >> {0}/saved; exit {1}' TERM; touch {0}/$$.up; while :; do sleep 0.1; done"
+    # srun's status is 0 if Slurm kills the step.
+    process = pack(waits.format(tmp_path, 1), waits.format(tmp_path, 0), "true")
     deadline = time.monotonic() + 60
     while len(list(tmp_path.glob("*.up"))) < 2 or not ends(tmp_path):
         assert time.monotonic() < deadline

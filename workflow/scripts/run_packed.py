@@ -11,6 +11,7 @@ With HRA_MPS=1, NVIDIA's multi-process service runs during the job.
 
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -45,14 +46,18 @@ def main(folder: Path) -> int:
     with multi_process_service():
         for index, run in enumerate(runs):
             if not is_over(folder / str(index)):
-                steps[index] = subprocess.Popen(step(run), env=environment(len(runs)))
+                success(folder, index).unlink(missing_ok=True)
+                command = step(run, success(folder, index))
+                steps[index] = subprocess.Popen(command, env=environment(len(runs)))
         while steps:
             process, status = os.wait()
             index = next((index for index, one in steps.items() if one.pid == process), None)
             if index is None:
                 continue
             del steps[index]
-            status = os.waitstatus_to_exitcode(status)
+            # srun's status is 0 also if Slurm has killed the step.
+            status = os.waitstatus_to_exitcode(status) or int(not success(folder, index).exists())
+            success(folder, index).unlink(missing_ok=True)
             if status:
                 time.sleep(GRACE_SECONDS)
                 failed = True
@@ -70,11 +75,17 @@ def is_over(path: Path) -> bool:
     return False
 
 
-def step(run: dict) -> list[str]:
+def success(folder: Path, index: int) -> Path:
+    """Return the file that the step of a run creates if the run succeeds."""
+    return folder / f"{index}.succeeded"
+
+
+def step(run: dict, succeeded: Path) -> list[str]:
     """Return the command of a run: a job step that shares the job's GPU, with its own cores and memory limit."""
     options = ["--ntasks=1", "--nodes=1", "--overlap", "--cpu-bind=q", f"--cpus-per-task={run['threads']}"]
     options += [f"--mem={run['mem_mb']}"] * bool(run["mem_mb"]) + [f"--gpus={run['gpu']}"] * bool(run["gpu"])
-    return ["srun", *options, f"--output={run['log']}", "--open-mode=append", "sh", "-c", run["command"]]
+    command = f"{run['command']} && touch {shlex.quote(str(succeeded))}"
+    return ["srun", *options, f"--output={run['log']}", "--open-mode=append", "sh", "-c", command]
 
 
 def environment(runs: int) -> dict[str, str]:

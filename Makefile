@@ -67,7 +67,7 @@ export: $(READY) ## write a run's adapter, its LoRA and a model card for the Hub
 	@echo "To publish it: hf upload NAME/REPOSITORY $(RUN)/hub/$(or $(WEIGHTS),last)"
 
 test: $(READY) ## run all tests except the complete demo, in 20 minutes
-	python -m pytest -m "not full" -n $(CORES)
+	python -m pytest -m "not full" -n $$(($(CORES) + 1)) # one more than cores: the tests of Slurm mostly wait
 
 test-full: $(READY) ## run all tests, the complete demo and compat
 	python -m pytest -n $(CORES)

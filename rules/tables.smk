@@ -128,21 +128,6 @@ rule cost:
         "../workflow/scripts/cost.py"
 
 
-def figure_files(*names):
-    """Return the outputs of a rule that plots these figures, of which the SVG files are in Snakemake's report."""
-    place = "<results>/figures/{task}_"
-    shown = {
-        f"{name}_svg": report(
-            f"{place}{name}.svg",
-            caption=f"../workflow/report/{name}.rst",
-            category="{task}",
-            labels={"what": name},
-        )
-        for name in names
-    }
-    return shown | {f"{name}_png": f"{place}{name}.png" for name in names}
-
-
 rule figures:
     input:
         runs="<results>/runs_{task}.csv",
@@ -150,7 +135,16 @@ rule figures:
         records=record_files,
         published=published("{task}"),
     output:
-        **figure_files("parameters", "pareto", "curves"),
+        **{
+            f"{figure}_svg": report(
+                f"<results>/figures/{{task}}_{figure}.svg",
+                caption=f"../workflow/report/{figure}.rst",
+                category="{task}",
+                labels={"what": figure},
+            )
+            for figure in ("parameters", "pareto", "curves")
+        },
+        **{f"{figure}_png": f"<results>/figures/{{task}}_{figure}.png" for figure in ("parameters", "pareto", "curves")},
     log:
         "<logs>/tables/figures_{task}.log",
     conda:
@@ -174,7 +168,13 @@ use rule figures as figures_lambda with:
         published=published("{task}"),
         published_lambda=lambda wc: (published("{task}_lambda")(wc) if TASKS[wc.task].lambda_sources[0] else []),
     output:
-        **figure_files("lambda"),
+        lambda_svg=report(
+            "<results>/figures/{task}_lambda.svg",
+            caption="../workflow/report/lambda.rst",
+            category="{task}",
+            labels={"what": "lambda"},
+        ),
+        lambda_png="<results>/figures/{task}_lambda.png",
     log:
         "<logs>/tables/figures_lambda_{task}.log",
     wildcard_constraints:

@@ -184,6 +184,21 @@ use rule figures as figures_lambda with:
         lambdas=lambda wc: methods.lambdas(config, wc.task),
 
 
+use rule figures as figures_stability with:
+    input:
+        runs="<results>/runs_{task}.csv",
+    output:
+        **figure_files("stability"),
+    log:
+        "<logs>/tables/figures_stability_{task}.log",
+    wildcard_constraints:
+        task=one_of(name for name in config["tasks"] if "stability" in TASKS[name].figures()) or "(?!)",
+    params:
+        retention=lambda wc: TASKS[wc.task].retention(),
+        strengths=lambda wc: config["tasks"][wc.task].get("rewind", []),
+        untrained=lambda wc: [name for name in grid.names(config, wc.task) if TASKS[wc.task].is_base(name)],
+
+
 rule sheet:
     output:
         sheet="<results>/sheets/{task}_{dataset}.png",

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from common import tasks
 from common.core import files
 from common.core.job import as_list, start
-from common.report import pareto, run_statistics, training_curves
+from common.report import pareto, run_statistics, stability, training_curves
 from common.report.plot_style import SETTINGS, SMALL, better, dot, remark, save, say, styles, widen
 from common.report.run_statistics import readable, scale_free
 
@@ -244,6 +244,7 @@ def main(job: dict) -> None:
     drawn = {
         "parameters": lambda: parameters_figure(runs, statistics, published, every),
         "pareto": lambda: pareto.figure(run_statistics.read_csv(inputs["costs"]), params, shown),
+        "stability": lambda: stability.figure(runs, single, averages, params, shown),
         "lambda": lambda: lambda_figure(statistics, published, sweep, every),
         "curves": lambda: training_curves.figure(points, params | {"columns": single}),
     }

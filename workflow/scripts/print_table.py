@@ -72,6 +72,7 @@ def next_steps(path: Path) -> list[tuple[str, Path]]:
     places.append(("figure: score over λ", figures / f"{task}_lambda.png"))
     places.append(("figure: score over parameters", figures / f"{task}_parameters.png"))
     places.append(("figure: score over cost", figures / f"{task}_pareto.png"))
+    places.append(("figure: score over retention", figures / f"{task}_stability.png"))
     places.append(("figure: training", figures / f"{task}_curves.png"))
     places.append(("every trial of hyper-parameters", path.with_name(f"tune_{task}.csv")))
     places.append(("figure: score over learning rate", figures / f"{task}_tuning.png"))

@@ -79,6 +79,8 @@ def figures(facts: dict, runs: list[dict]) -> list[dict]:
         "parameters": f"Adapter parameters against {plotted['parameters']}: mean ± std over seeds.{hollow}",
         "pareto": f"Device time and peak memory against {plotted['parameters']}; the line joins the runs that no other "
         "run beats in both.",
+        "stability": "Score against what is left of the base model; the line joins the runs that no other run beats "
+        "in both.",
         "lambda": f"Weight λ of the orthogonality penalty against {plotted['lambda']}.{hollow}",
         "curves": f"During training: {curves.replace('_', ' ')}, mean over seeds with a band of one std.",
         "tuning": "Trials of hyper-parameters: score on held-out training rows. Large markers: the chosen values.",

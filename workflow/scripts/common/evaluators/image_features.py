@@ -21,6 +21,7 @@ class Features(Evaluator):
     """
 
     needs = Needs(model=True, images="references", options=("crop",))
+    identical = 1.0
     batch = 32
 
     def __init__(self, entry: dict, folder: Path, device: str):

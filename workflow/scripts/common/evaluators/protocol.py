@@ -70,11 +70,12 @@ class Evaluator:
     """One type of evaluator.
 
     metrics: endings of its metrics' names, which start with the name of its entry. of_run: those of them that are not
-    means over images.
+    means over images. identical: the score of an image whose only reference image is itself: 0 for a distance.
     """
 
     metrics: ClassVar[tuple[str, ...]] = ("",)
     of_run: ClassVar[tuple[str, ...]] = ()
+    identical: ClassVar[float] = 0.0
     needs: ClassVar[Needs] = Needs()
 
     def __init__(self, entry: dict, folder: Path | None, device: str):

@@ -182,7 +182,8 @@ class Task(Costs, Evaluations):
             return []
         several = len({one["lambda"] for one in methods.lambdas(self.config, self.name).values()}) > 1
         sweep = ["lambda"] if several and self.settings["figures"]["lambda"] else []
-        return ["parameters", "pareto", *sweep, "curves"]
+        retention = ["stability"] if self.retention() else []
+        return ["parameters", "pareto", *retention, *sweep, "curves"]
 
     def without_answer_marker(self) -> list[str]:
         """Return the training sets for which strictly graded accuracy stays near 0."""

@@ -37,6 +37,24 @@ class Evaluations:
         changed = entry.peft_config or entry.base != "none"
         return [DRIFT] if self.settings.get(DRIFT) and changed else []
 
+    def retention(self) -> dict | None:
+        """Return what the figure shows as retention, or None.
+
+        `benchmark`, `metric` and `label`; `better`, lower or higher; `base`, the base model's value if it has no row.
+        """
+        if not self.settings.get(DRIFT):
+            return None
+        entry = self.settings[DRIFT]["evaluators"][0]
+        same = registry.find(entry["kind"]).identical
+        wanted = "higher" if same else "lower"
+        what = f"{entry['name']}, images of class prompts against the base model's"
+        return {"benchmark": DRIFT, "metric": entry["name"], "label": what, "better": wanted, "base": same}
+
+    def is_base(self, run: str) -> bool:
+        """Return whether `method/variant` is the base model."""
+        entry = methods.of(self.config, run.split("/")[0])
+        return not entry.trains and not entry.real_images
+
     def is_drift(self, wildcards: dict) -> bool:
         """Return whether a job generates or evaluates images of class prompts; the base model's have no benchmark."""
         return bool(self.settings.get(DRIFT)) and rewound.split(wildcards.get("benchmark", DRIFT))[0] == DRIFT

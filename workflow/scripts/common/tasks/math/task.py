@@ -98,6 +98,12 @@ class Math(Task):
     def own_benchmarks(self, run: dict) -> list[str]:
         return [TEXT] if self.settings.get(TEXT) else []
 
+    def retention(self) -> dict | None:
+        if not self.settings.get(TEXT):
+            return None
+        label = "loss on general text, nats per token"
+        return {"benchmark": TEXT, "metric": "loss", "label": label, "better": "lower", "base": None}
+
     def general_text(self) -> tuple[str, str]:
         """Return the dataset and the split of the text on which the loss is computed."""
         dataset, split = self.settings[TEXT]["source"].split("/")

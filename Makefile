@@ -14,12 +14,14 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 READY := $(VENV)/.installed
 # The five-minute demo; TASK=all runs the complete demo, TASK=glue one task, TASK=tune tunes four methods; DATA=../shared/data runs it on
-# the real CoLA, SST-2, MRPC, STS-B, GSM8K, DreamBooth, ADE20K, COCO and dlib's faces in that folder.
+# the real CoLA, SST-2, MRPC, STS-B, GSM8K, DreamBooth, ADE20K, COCO and dlib's faces in that folder, and with TASK=comparison compares nine
+# tuned methods there.
 ROOT := $(if $(DATA),demo/real,demo)
 DEMO := $(HERE)config/demo
 TUNED := $(if $(filter tune,$(TASK)),$(DEMO)/tune.yaml)
-CONFIGS := $(DEMO)/config.yaml $(or $(if $(DATA),$(DEMO)/real_data.yaml),$(if $(TASK),$(TUNED),$(DEMO)/quick.yaml))
-TARGETS := $(or $(TASK:tune=glue),$(if $(DATA),all,glue control))
+COMPARED := $(if $(filter comparison,$(TASK)),$(if $(DATA),$(DEMO)/comparison.yaml,$(error TASK=comparison needs DATA=../shared/data)))
+CONFIGS := $(DEMO)/config.yaml $(or $(if $(DATA),$(strip $(DEMO)/real_data.yaml $(COMPARED))),$(if $(TASK),$(TUNED),$(DEMO)/quick.yaml))
+TARGETS := $(or $(patsubst comparison,glue,$(TASK:tune=glue)),$(if $(DATA),all,glue control))
 CONFIGURED := $(if $(CONFIG),--configfile $(CONFIG))
 PROFILED := $(if $(PROFILE),--profile $(firstword $(wildcard $(PROFILE) $(HERE)$(PROFILE)) $(PROFILE))) $(CONFIGURED)
 MACHINE := $(PROFILED) $(if $(PROFILE),,--cores $(CORES))

@@ -54,11 +54,21 @@ def test_no_option_swallows_a_target():
         made("plan"),
         made("plan", "TABLE=glue", "CONFIG=mine.yaml"),
         made("demo", "DATA=data"),
+        made("demo", "DATA=data", "TASK=comparison"),
         made("run", "CONFIG=mine.yaml other.yaml", "TASK=glue"),
         made("table", "TABLE=glue", "CONFIG=mine.yaml", "PROFILE=slurm"),
         made("report"),
     ]
     assert {command: names for command in commands if (names := swallowed(command))} == {}
+
+
+def test_the_comparison_is_a_target_of_the_demo_on_real_data():
+    command = made("demo", "DATA=data", "TASK=comparison")
+    files = " ".join(f"config/demo/{name}.yaml" for name in ("config", "real_data", "comparison"))
+    assert f"--configfile {files} --config local_root=data " in command and command.endswith(" -- glue")
+    refused = ["make", "-n", "-o", ".venv/.installed", "demo", "TASK=comparison"]
+    output = subprocess.run(refused, cwd=ROOT, capture_output=True, text=True)
+    assert output.returncode == 2 and "TASK=comparison needs DATA=../shared/data" in output.stderr
 
 
 @pytest.mark.parametrize(

@@ -188,7 +188,13 @@ use rule figures as figures_stability with:
     input:
         runs="<results>/runs_{task}.csv",
     output:
-        **figure_files("stability"),
+        stability_svg=report(
+            "<results>/figures/{task}_stability.svg",
+            caption="../workflow/report/stability.rst",
+            category="{task}",
+            labels={"what": "stability"},
+        ),
+        stability_png="<results>/figures/{task}_stability.png",
     log:
         "<logs>/tables/figures_stability_{task}.log",
     wildcard_constraints:

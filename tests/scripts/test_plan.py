@@ -1,5 +1,6 @@
 """What `make plan` prints, and the limit on GPU-hours, without a network and without Snakemake's plan."""
 
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -215,6 +216,22 @@ def test_how_sure_the_estimate_is(here):
         "2 GPU-hours used, about 7 GPU-hours remaining (4 guessed from the config; 2 measured by finished jobs; "
         "1 measured by make preflight; no estimate for 1 job: evaluate_glue)"
     )
+
+
+def test_hours_on_cpus_are_guessed_from_the_size_of_the_model(here, monkeypatch):
+    config = paper_config()
+    config["tasks"]["glue"]["resources"]["threads"] = 4
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    one = job("train_glue", None, gpus=0, dataset="rte")
+    every = tasks.load(config)
+    one.work = gpu_hours.work(every, one.rule, one.wildcards)
+    one.sized = gpu_hours.by_size(every, one)
+    assert one.sized == pytest.approx(6 * 184e6 * 69 * one.work / 5e10 / 2)  # 69 tokens a row
+    found = f"{wording.number(one.sized / 3600)} CPU-hours remaining (guessed from the model's size"
+    assert f"no GPU-hours and about {found}" in str(plan.estimate([one]))
+    del config["models"]["deberta-v3-base"]["parameters"]
+    assert gpu_hours.by_size(tasks.load(config), one) is None
+    assert gpu_hours.by_size(every, job("train_glue", None, dataset="rte")) is None  # on a GPU
 
 
 def test_a_run_counts_the_hours_of_its_share_of_a_gpu(here):

@@ -8,18 +8,17 @@ from common.core.job import final_mark
 
 
 def not_retried(workflow) -> None:
-    """Let this Snakemake, unless it is the process of a job, take `retries` of a job with a mark as 0."""
-    if not workflow.is_main_process:
-        return
+    """Let Snakemake take `retries` of a job with a mark as 0. A cluster job's own process leaves the mark."""
     from snakemake.jobs import Job
 
     stated = Job.restart_times.fget
 
     def restart_times(job) -> int:
-        try:
-            final_mark(str(job.log[0])).unlink()
-        except (FileNotFoundError, IndexError):
+        mark = final_mark(str(job.log[0])) if job.log else None
+        if not mark or not mark.exists():
             return stated(job)
+        if workflow.is_main_process:
+            mark.unlink()
         return 0
 
     Job.restart_times = property(restart_times)

@@ -1,5 +1,6 @@
 """GPU-hours: used by finished jobs, and estimated for the remaining ones from records or else from the config."""
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from common.planning.wording import listed, number, of_jobs
 from common.tasks.base import Task
 
 MEASURED, TRIED, GUESSED = "measured by finished jobs", "measured by make preflight", "guessed from the config"
+SIZED = "guessed from the model's size, to a factor of three"
 TRIED_ALONE = "at most, measured by make preflight on a run alone on its GPU"
 WITHIN_ITEM = ("task", "seed", "shard", "n_shards")  # the seeds and shards of a run are one item
 
@@ -106,9 +108,14 @@ def hours(done: Iterable[Job], left: Iterable[Job]) -> Hours:
 
 
 def estimate(job: Job, rates: dict[tuple, list]) -> tuple[float | None, str]:
-    """Return the seconds of a job on all of its processes, and their basis. The config's guesses are for GPUs."""
+    """Return the seconds of a job on all of its processes, and their basis."""
     tried = TRIED if job.runs_per_gpu == 1 else TRIED_ALONE
-    found = {MEASURED: by_records(job, rates), tried: job.measured, GUESSED: job.stated if job.gpus else None}
+    found = {
+        MEASURED: by_records(job, rates),
+        tried: job.measured,
+        GUESSED: job.stated if job.gpus else None,
+        SIZED: job.sized,
+    }
     return next(((seconds, basis) for basis, seconds in found.items() if seconds is not None), (None, ""))
 
 
@@ -190,6 +197,15 @@ def stated(tasks: dict[str, Task], job: Job) -> float | None:
     if resources.get("minutes"):
         return resources["minutes"] * 60 * job.gpus / job.runs_per_gpu
     return job.work / resources["rows_per_second"] if job.work and resources.get("rows_per_second") else None
+
+
+def by_size(tasks: dict[str, Task], job: Job) -> float | None:
+    """Guess the seconds of a training without a GPU from the size of its model."""
+    task = task_of(tasks, job.rule, job.wildcards)
+    if job.gpus or not task or job.stage != "train" or not job.work:
+        return None
+    seconds = task.core_seconds(job.wildcards)
+    return seconds and seconds / min(task.resources(job.rule, job.stage)["threads"], os.cpu_count() or 1)
 
 
 def task_of(tasks: dict[str, Task], rule: str, wildcards: dict) -> Task | None:

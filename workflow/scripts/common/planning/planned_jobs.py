@@ -27,6 +27,7 @@ class Job:
     work: float | None = None  # rows, see gpu_hours.work
     measured: float | None = None  # GPU-seconds estimated from the rates of `make preflight`
     stated: float | None = None  # GPU-seconds estimated from the config
+    sized: float | None = None  # seconds of training without a GPU, guessed from the size of the model
     needed: bool = True  # at the time of planning
 
     @property

@@ -9,15 +9,12 @@ DRIFT = {"task": one_of(name for name in config["tasks"] if config["tasks"][name
 OF_RUN = DRIFT | {"benchmark": r"drift(@[\d.]+)?"}
 
 
-def drift_data(wildcards):
-    """Return the manifest with the prompts, unless the config has them."""
-    return [] if TASKS[wildcards.task].drift_prompts(wildcards.dataset) else "<resources>/hints/{dataset}.manifest.json"
-
-
 rule generate_base_images:
     input:
         model=task_model,
-        dataset=drift_data,
+        dataset=lambda wc: (
+            [] if TASKS[wc.task].drift_prompts(wc.dataset) else "<resources>/hints/{dataset}.manifest.json"
+        ),
     output:
         images="<resources>/base_images/{task}/{dataset}.tar",
     log:
@@ -52,7 +49,9 @@ use rule generate_base_images as generate_drift with:
         record="<run>/train.json",
         last="<run>/last/adapter_model.safetensors",
         model=task_model,
-        dataset=drift_data,
+        dataset=lambda wc: (
+            [] if TASKS[wc.task].drift_prompts(wc.dataset) else "<resources>/hints/{dataset}.manifest.json"
+        ),
     output:
         images=f"{EVAL}/images.tar",
     log:

@@ -41,9 +41,12 @@ def written() -> list[str]:
 
 def made(*target: str) -> str:
     """Return the Snakemake command of a target of the Makefile, without running it."""
+    return re.findall(r"^snakemake [^|\n]*", commands(*target), re.MULTILINE)[0]
+
+
+def commands(*target: str) -> str:
     command = ["make", "-n", "-o", ".venv/.installed", *target]
-    output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
-    return re.findall(r"^snakemake [^|\n]*", output, re.MULTILINE)[0]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
 
 
 def test_no_option_swallows_a_target():
@@ -89,3 +92,15 @@ def test_make_plan_shows_the_plan_only_or_else_what_failed(printed, shown, rc):
 def test_a_missing_end_of_options_is_noticed(options):
     assert swallowed(f"snakemake {options} results/table_glue.csv") == ["results/table_glue.csv"]
     assert swallowed(f"snakemake {options} -- results/table_glue.csv") == []
+
+
+def test_targets_for_ones_own_results():
+    assert commands("grade", "ANSWERS=mine.csv", "STYLE=boxed", "OUTPUT=response").split() == (
+        ["python", "workflow/scripts/grade.py", "mine.csv", "--style", "boxed", "--output", "response"]
+    )
+    command, remark = commands(
+        "export", "RUN=results/glue/cola/hra/r8/seed0", "WEIGHTS=best", "CONFIG=a.yaml"
+    ).splitlines()
+    folder = "results/glue/cola/hra/r8/seed0/hub/best"
+    assert command.split()[-4:] == ["--configfile", "a.yaml", "--", f"{folder}/README.md"] and "--force" in command
+    assert remark.endswith(f'hf upload NAME/REPOSITORY {folder}"')

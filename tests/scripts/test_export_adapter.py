@@ -13,6 +13,8 @@ from common import tasks
 from common.core import files
 from common.core.errors import JobError
 from common.models import adapters
+from subjects import unet_method
+from sums import math_method
 from support import method, paper_config
 
 HUB = {"kind": "hub", "repo": "someone/tiny-bert", "revision": "main", "files": {}}
@@ -96,6 +98,56 @@ def test_another_adapter_has_no_lora_and_a_local_model_no_address(make_run, tmp_
     assert card.data.base_model is None and "which is not on the Hugging Face Hub" in card.text
     assert files.read_json(folder / "adapter_config.json")["base_model_name_or_path"] is None
     torch.testing.assert_close(logits(run, folder), logits(run, run.folder / "run/best"), atol=0, rtol=0)
+
+
+def unevaluated(run, tmp_path, pipeline_tag: str):
+    """Export the last weights of a run that was not evaluated."""
+    inputs = {"record": run.train["output"]["record"], "adapter": run.weights["last"], "metrics": []} | run.tiny
+    given = {"label": "HRA", "labels": None, "pipeline_tag": pipeline_tag, "loading": ""}
+    job = run.job("export_adapter", {}, {"card": tmp_path / "hub/README.md"}, **inputs, **given)
+    export_adapter.main(job | {"wildcards": run.wildcards | {"weights": "last"}})
+    card = ModelCard.load(tmp_path / "hub/README.md")
+    assert card.data.pipeline_tag == pipeline_tag and "These weights were not evaluated." in card.text
+    return tmp_path / "hub"
+
+
+@pytest.mark.slow
+def test_a_language_model(make_math_run, tmp_path):
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    import train_math
+
+    run = make_math_run(math_method("hra"), epochs=0.5)
+    train_math.main(run.train)
+    folder, found = unevaluated(run, tmp_path, "text-generation"), []
+    for place in (folder, folder / "lora"):
+        base = AutoModelForCausalLM.from_pretrained(run.tiny["model"].removesuffix(".manifest.json"))
+        with torch.inference_mode():
+            found.append(PeftModel.from_pretrained(base, place)(input_ids=torch.arange(3, 19)[None]).logits)
+    torch.testing.assert_close(*found, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_diffusion_model(make_subject_run, tmp_path):
+    from diffusers import StableDiffusionPipeline
+    from peft import PeftModel
+
+    import train_subject
+
+    run = make_subject_run(unet_method())
+    train_subject.main(run.train)
+    folder, found = unevaluated(run, tmp_path, "text-to-image"), []
+    assert (folder / "lora/pytorch_lora_weights.safetensors").exists()
+    for place in (folder, folder / "lora"):
+        base = StableDiffusionPipeline.from_pretrained(run.tiny["model"].removesuffix(".manifest.json")).unet
+        model = PeftModel.from_pretrained(base, place)
+        torch.manual_seed(0)
+        sample = torch.randn(1, 4, base.config.sample_size, base.config.sample_size)
+        text = torch.randn(1, 7, base.config.cross_attention_dim)
+        with torch.inference_mode():
+            found.append(model(sample, 5, text).sample)
+    torch.testing.assert_close(*found, atol=1e-5, rtol=1e-4)
 
 
 def test_what_peft_cannot_load_is_refused():

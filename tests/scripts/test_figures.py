@@ -25,8 +25,8 @@ PUBLISHED = Path(__file__).parents[2] / "config" / "published" / "glue.csv"
 EVERY = [(dataset, run, seed) for run in factories.LABELS for dataset in factories.METRICS for seed in (0, 1)]
 
 
-def draw(folder, keys, made=None, published=PUBLISHED, **params) -> dict:
-    """Collect the runs in `made` (all by default) and draw; returns the job."""
+def draw(folder, keys, made=None, published=PUBLISHED, only=factories.FIGURES, **params) -> dict:
+    """Collect the runs in `made` (all by default) and draw the figures in `only`; returns the job."""
     expected = [factories.entry(folder, *key) for key in keys]
     kept = expected if made is None else [factories.entry(folder, *key) for key in made]
     paths = [factories.write(folder, run, factories.noisy_curve(run)) for run in kept]
@@ -34,6 +34,7 @@ def draw(folder, keys, made=None, published=PUBLISHED, **params) -> dict:
     cost.main(factories.cost_job(folder, expected))
     job = factories.figures_job(folder, expected, [record for record, _ in paths], published)
     job["params"] |= params
+    job["output"] = {name: path for name, path in job["output"].items() if name.rpartition("_")[0] in only}
     figures.main(job)
     return job
 
@@ -82,7 +83,7 @@ def test_dollars_in_labels_and_columns_are_no_mathematics(tmp_path):
         text = html.unescape(words(job, name))
         assert label in text and column in text, name
     assert column in words(job, "lambda")
-    missing = draw(tmp_path / "none", [("cola", "hra/r8", 0)], made=[], published=None, **params)
+    missing = draw(tmp_path / "none", [("cola", "hra/r8", 0)], made=[], published=None, only=["lambda"], **params)
     assert f"No run of the λ sweep has {column} yet" in " ".join(words(missing, "lambda").split())
     assert "\\mathdefault{10^{" in words(job, "parameters")  # the ticks of a logarithmic axis still are
 
@@ -96,7 +97,7 @@ def test_nothing_there_is_said_not_raised(tmp_path):
 
 def test_a_part_says_what_is_missing(tmp_path):
     keys = [(dataset, run, 0) for run in ("hra/r8", "hra/r8-inf", "head/all") for dataset in ("cola", "mrpc")]
-    job = draw(tmp_path, keys, made=keys[:3] + keys[4:], published=None)
+    job = draw(tmp_path, keys, made=keys[:3] + keys[4:], published=None, only=["parameters", "lambda"])
     assert "No complete average yet: HRA r=8, λ=∞" in words(job, "parameters")
     assert "No run of ours yet: λ = ∞" in words(job, "lambda")
     assert "Head alone" in words(job, "parameters")  # no parameters: a level, not a point
@@ -104,8 +105,11 @@ def test_a_part_says_what_is_missing(tmp_path):
 
 def test_the_paper_is_drawn_only_on_the_same_scale(tmp_path):
     keys = [("mrpc", "hra/r8", 0)]
-    assert "paper, Figure 3" in words(draw(tmp_path / "one", keys), "lambda")
-    assert "paper, Figure 3" not in words(draw(tmp_path / "two", keys, **{"lambda": ["MRPC (acc)"]}), "lambda")
+    same, other = (
+        draw(tmp_path / name, keys, only=["lambda"], **params)
+        for name, params in {"one": {}, "two": {"lambda": ["MRPC (acc)"]}}.items()
+    )
+    assert "paper, Figure 3" in words(same, "lambda") and "paper, Figure 3" not in words(other, "lambda")
 
 
 def test_what_lies_far_outside_is_said_on_its_side():
@@ -192,21 +196,21 @@ def test_a_small_difference_looks_small(scale, values, least):
     assert high - low == pytest.approx(least, rel=0.01) and low < min(values) and high > max(values)
 
 
-@pytest.mark.parametrize(("better", "arrow"), [("lower", "↓ better"), ("higher", "↑ better")])
-def test_axes_say_which_direction_is_better(tmp_path, better, arrow):
-    columns = [{"name": "Error", "dataset": "cola", "benchmark": "dev", "metric": "matthews_correlation", "scale": 1}]
-    shown = {"columns": [columns[0] | {"better": better}], "averages": {}, "parameters": ["Error"], "lambda": ["Error"]}
-    job = draw(tmp_path, [("cola", "hra/r8", 0)], published=None, **shown)
-    for name in ("parameters", "pareto", "lambda"):
-        assert f"Error, {arrow}" in words(job, name)
-    assert "device minutes, ← better" in words(job, "pareto")
+def test_axes_say_which_direction_is_better(complete, tmp_path):
+    assert "MRPC (acc/F1 mean), %, ↑ better" in words(complete, "lambda")
+    assert "device minutes, ← better" in words(complete, "pareto")
+    column = {"name": "Error", "dataset": "cola", "benchmark": "dev", "metric": "matthews_correlation", "scale": 1}
+    shown = {"columns": [column | {"better": "lower"}], "averages": {}, "parameters": ["Error"], "lambda": ["Error"]}
+    job = draw(tmp_path, [("cola", "hra/r8", 0)], published=None, only=["parameters", "lambda"], **shown)
+    assert all("Error, ↓ better" in words(job, name) for name in ("parameters", "lambda"))
 
 
 def test_a_run_evaluated_without_a_value_is_not_called_unfinished(tmp_path):
     keys = [("cola", run, 0) for run in ("hra/r8", "lora/r8")]
     column = {"name": "Error", "dataset": "cola", "benchmark": "dev", "metric": "unknown"}
     shown = {"columns": [column], "averages": {}, "parameters": ["Error"], "lambda": ["Error"]}
-    text = words(draw(tmp_path, keys, made=keys[:1], published=None, **shown), "parameters")
+    job = draw(tmp_path, keys, made=keys[:1], published=None, only=["parameters"], **shown)
+    text = words(job, "parameters")
     assert "Evaluated without a value of Error: HRA r=8, λ=0" in text and "No complete Error yet: LoRA r=8" in text
 
 
@@ -240,7 +244,7 @@ def test_lambda_labels(value, text):
 def test_points_stand_where_the_table_says(tmp_path):
     """Check that the figure shows the run table: mean over seeds, with std as the error bar."""
     keys = [("mrpc", "hra/r8", seed) for seed in (0, 1, 2)]
-    job = draw(tmp_path, keys, published=None)
+    job = draw(tmp_path, keys, published=None, only=[])
     runs = run_statistics.read_runs(job["input"]["runs"])
     params = job["params"]
     statistics = run_statistics.summary(run_statistics.scores(runs, params["columns"], {}), {})

@@ -1,6 +1,7 @@
 """A grid on Slurm whose jobs fail in every way that clusters know: killed, over a limit, requeued, their node down."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -19,7 +20,8 @@ FAULTS = {
 }
 
 
-EVALUATION = "rule_evaluate_math_wildcards_math_sums_hra_r8_0_test"
+STOPPED = [run for run, fault in FAULTS.items() if fault != "over memory"]
+EVALUATION = "rule_evaluate_math_wildcards_math_sums_hra_r8_0_test"  # waits for its release, too
 
 
 class FaultInjection:
@@ -32,7 +34,6 @@ class FaultInjection:
         self.project, self.faults, self.slurm = new_project(folder), faults, slurm
         self.outputs: list[Path] = []
         self.jobs: dict[str, str] = {}  # into which a fault was injected, by run
-        self.moments: list[dict[str, list]] = []  # the processes of the training jobs, repeatedly
         self.deadline = time.monotonic() + 1.5 * SECONDS
 
     def start(self) -> None:
@@ -48,14 +49,14 @@ class FaultInjection:
     def wait(self, condition, what: str):
         """Wait for the first true value of `condition()`; Snakemake must not end before."""
 
-        def seen():
-            self.moments.append({script: processes(script) for script in ("train_glue.py", "train_math.py")})
-            return condition()
-
         def ended() -> bool:
             return self.head.poll() is not None and self.head.returncode != -signal.SIGKILL
 
-        return self.slurm.wait(seen, what, self.deadline, lambda: self.output, ended)
+        return self.slurm.wait(condition, what, self.deadline, lambda: self.output, ended)
+
+    def finished(self, rule: str) -> int:
+        """Return how many jobs of a rule the Snakemake started last has taken note of."""
+        return len(re.findall(rf"^Finished jobid: \d+ \(Rule: {rule}\)", self.outputs[-1].read_text(), re.MULTILINE))
 
     @property
     def output(self) -> str:
@@ -78,7 +79,7 @@ class FaultInjection:
         return [process["pid"] for process in found if process["stopped"]]
 
     def release(self, run: str) -> None:
-        """Resume this training job for good."""
+        """Let this job go on, once it is started again or continued; `evaluate_math`: the evaluation."""
         (self.faults / run.partition("/")[0]).touch()
 
     def inject(self, run: str) -> None:
@@ -102,25 +103,35 @@ class FaultInjection:
             self.slurm.slurm("scontrol", "update", f"NodeName={node}", "State=RESUME")
 
     def run(self) -> None:
-        """Inject all five faults, then kill Snakemake twice."""
+        """Inject all five faults, then kill Snakemake twice, each time once all other jobs have been taken note of."""
         self.start()
+        # A job that ends while its node fails would run again.
+        self.wait(lambda: self.finished("gather_math"), "answers")
+        self.wait(lambda: self.finished("evaluate_glue_in_training"), "results of hra/r8, in spite of its memory")
+        self.wait(lambda: EVALUATION in self.queue("R"), "evaluation of hra/r8")
+        self.wait(lambda: all(map(self.training, STOPPED)), "trainings that are stopped at the same time")
+        self.together = processes("train_glue.py")
         for run in ("head/linear", "lora/r8", "full/all", "bitfit/all"):
             self.inject(run)
         self.refused = self.project.snakemake(*COMMAND, "--", *TABLES, ok=False)
 
-        # Killed while the stopped training, tried again after its time limit, has gone on from its state.
+        # Killed while an evaluation runs, and the stopped training, tried again after its time limit.
         stopped = self.jobs["lora/r8"]
         self.wait(lambda: self.job("train_glue", "lora/r8") not in (None, stopped), "retry of lora/r8")
         self.wait(lambda: self.training("lora/r8"), "training of lora/r8")
+        self.wait(lambda: self.finished("evaluate_glue_in_training") == len(FAULTS) - 1, "results of the other runs")
+        self.wait(lambda: EVALUATION in self.queue("R"), "evaluation of hra/r8")
         self.kill()
         self.release("lora/r8")
         self.locked = self.project.snakemake(*COMMAND, "--", *TABLES, ok=False)
         self.project.snakemake(*COMMAND, "--unlock")
         self.start()
 
-        # Killed while an evaluation runs, which then ends with nobody to take note.
-        self.wait(lambda: self.queue("R").get(EVALUATION), "evaluation of hra/r8")
+        # Killed while the evaluation runs, which then ends with nobody to take note.
+        self.wait(lambda: self.finished("table"), "table of GLUE")
+        self.wait(lambda: EVALUATION in self.queue("R"), "evaluation of hra/r8")
         self.kill()
+        self.release("evaluate_math")
         self.wait(lambda: not self.queue("PD", "R", "CG"), "end of all jobs")
         self.project.snakemake(*COMMAND, "--unlock")
         self.start()

@@ -34,7 +34,7 @@ def new_project(folder: Path) -> Project:
 
 
 def processes(script: str) -> list[dict]:
-    """Processes of a script in Slurm jobs: `pid`, `stopped`, and `job`, `gpus`, `rank` from their environment."""
+    """Processes of a script in Slurm jobs: `pid`, `stopped`, and `job`, `gpus` from their environment."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -52,7 +52,6 @@ def processes(script: str) -> list[dict]:
                     "stopped": state == "T",
                     "job": values["SLURM_JOB_ID"],
                     "gpus": values.get("CUDA_VISIBLE_DEVICES"),
-                    "rank": values.get("RANK"),
                 }
             )
     return found

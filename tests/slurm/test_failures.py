@@ -1,7 +1,8 @@
 """Job failures on a cluster, all in one run: tables, weights and predictions equal those of the reference.
 
-Five training jobs end in five ways: killed, over the time limit, out of memory, requeued, node down. A shard fails
-twice. Then Snakemake itself is killed, first during training, then while an orphaned evaluation ends.
+Five training jobs end in five ways: killed, over the time limit, out of memory, requeued, node down. The killed one
+ends once more when it has finished, before Snakemake notes it. A shard fails twice. Then Snakemake itself is killed,
+first during a training and an evaluation, then while the orphaned evaluation ends.
 """
 
 import csv
@@ -43,6 +44,12 @@ def test_a_training_goes_on_from_its_last_state(faulty, reference, run):
     assert expected["attempts"] == 1 and expected["resumed_from"] == []
     assert resumed["attempts"] > 1 and resumed["resumed_from"] and 0 < resumed["resumed_from"][-1] < resumed["steps"]
     assert resumed["curve"] == expected["curve"]
+
+
+def test_a_training_that_finished_without_snakemake_s_notice_is_restored(faulty):
+    log = (faulty.project.folder / "logs/train/glue/sentences/full/all/seed0.log").read_text()
+    assert log.count("this run had finished before") == 1 and log.endswith("this run had finished before\n")
+    assert not list((faulty.project.folder / "results").rglob(".finished"))
 
 
 def test_each_failure_was_what_it_claims(faulty):

@@ -1,9 +1,11 @@
 """Loaded by every Python process of a test's Snakemake: makes jobs fail as on a cluster (test_failures.py).
 
 The first shard fails twice. An HRA training job exceeds its memory after saving a checkpoint; the other training jobs
-are suspended (SIGSTOP) as soon as they have saved one, until the test injects its fault.
+are suspended (SIGSTOP) as soon as they have saved one, until the test injects its fault. The evaluation of the sums
+waits for the test, too. The Snakemake of the full fine-tuning's job is killed just when its training has finished.
 """
 
+import atexit
 import contextlib
 import os
 import signal
@@ -12,22 +14,28 @@ import threading
 import time
 from pathlib import Path
 
+FIRST_LIMIT = 1500  # MB of a training job in grid.yaml; half as much again in a retry
 
-def target() -> str:
-    """The job that this process is part of, as the `--target-jobs` of a Snakemake above it names it."""
+
+def target() -> tuple[int, str]:
+    """The Snakemake above this process, and the job that it runs, as its `--target-jobs` names it."""
     pid = os.getpid()
     while pid > 1:
         words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
         if "--target-jobs" in words:
-            return words[words.index("--target-jobs") + 1]
+            return pid, words[words.index("--target-jobs") + 1]
         pid = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
-    return ""
+    return 0, ""
 
 
-def use_memory(scratch: Path, megabytes: int) -> None:
+def use_memory(scratch: Path) -> None:
+    """Exceed the memory of a first attempt, and use more than that in a retry, which has it."""
     while not list(scratch.glob("checkpoint-*/complete")):
-        time.sleep(0.05)
-    sys.held = b"x" * (megabytes << 20)
+        time.sleep(0.02)
+    first = int(os.environ["SLURM_MEM_PER_NODE"]) <= FIRST_LIMIT
+    sys.held = b"x" * ((FIRST_LIMIT + 100 if first else 1000) << 20)
+    if first:
+        os.kill(os.getpid(), signal.SIGSTOP)  # until Slurm has seen it, which looks every two seconds
 
 
 def stand_still(scratch: Path, released: Path) -> None:
@@ -41,8 +49,20 @@ def stand_still(scratch: Path, released: Path) -> None:
         time.sleep(0.02)
 
 
+def end_unnoted(snakemake: int, record: Path) -> None:
+    """Kill the Snakemake of a training that has finished, once."""
+    flag = Path(os.environ["HRA_FAULTS"], "unnoted")
+    if record.exists() and not flag.exists():
+        flag.touch()
+        os.kill(snakemake, signal.SIGKILL)
+
+
+if "RANK" in os.environ and any(word.endswith("train_math.py") for word in sys.orig_argv):
+    Path(os.environ["HRA_FAULTS"], f"rank{os.environ['RANK']}").write_text(os.environ["CUDA_VISIBLE_DEVICES"])
 if "/scripts/" in sys.orig_argv[-1]:
-    job = target()
+    snakemake, job = target()
+    while job.startswith("evaluate_math:") and not Path(os.environ["HRA_FAULTS"], "evaluate_math").exists():
+        time.sleep(0.1)
     if job.startswith("generate_math:") and "shard=0" in job:
         for count in ("first", "second"):
             try:
@@ -55,5 +75,7 @@ if "/scripts/" in sys.orig_argv[-1]:
         values = dict(pair.split("=") for pair in job.partition(":")[2].split(","))
         scratch = Path("scratch/glue/sentences", values["method"], values["variant"], "seed0")
         released = Path(os.environ["HRA_FAULTS"], values["method"])
-        fault = (use_memory, scratch, 1000) if values["method"] == "hra" else (stand_still, scratch, released)
+        if values["method"] == "full":
+            atexit.register(end_unnoted, snakemake, Path("results", *scratch.parts[1:], "train.json"))
+        fault = (use_memory, scratch) if values["method"] == "hra" else (stand_still, scratch, released)
         threading.Thread(target=fault[0], args=fault[1:], daemon=True).start()

@@ -81,13 +81,17 @@ class Run:
         encode_latents.main(self.job("latents", given, {"manifest": self.latents}))
         return files.read_json(self.latents)
 
-    def train(self) -> dict:
+    @property
+    def training(self) -> dict:
         augmented = str(self.folder / "augmented/manifest.json")
         output = {"record": self.record, "last": self.weights}
         settings = {"hyperparameters": self.settings, "preset": "test", "model_name": "tiny", "resolution": SIDE}
         given = {"model": self.resources["model"], "dataset": self.resources[self.hint], "augmented": augmented}
         given["latents"] = self.latents
-        train_control.main(self.job("train_control", given, output, **settings))
+        return self.job("train_control", given, output, **settings)
+
+    def train(self) -> dict:
+        train_control.main(self.training)
         return files.read_json(self.record)
 
     def generate(self, shard: int = 0, of: int = 1, **sampling) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from common.training import interruption
+from common.training import finished_runs, interruption
 
 
 def stop_after(step: int, train: Callable) -> None:
@@ -41,6 +41,23 @@ def delete_outputs(job: dict) -> None:
     """Delete the outputs of a job, as Snakemake does before it runs again."""
     for path in map(Path, job["output"].values()):
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def check_restored(job: dict) -> None:
+    """Assert that a finished run comes back, byte for byte, when Snakemake has deleted its outputs."""
+    run = Path(job["output"]["record"]).parent
+
+    def written() -> dict[Path, bytes]:
+        return {
+            path: path.read_bytes()
+            for name in ("train.json", *finished_runs.outputs(job))
+            for path in (run / name, *(run / name).rglob("*"))
+            if path.is_file()
+        }
+
+    before = written()
+    delete_outputs(job)
+    assert finished_runs.restored(job) and written() == before
 
 
 class Killed(BaseException):

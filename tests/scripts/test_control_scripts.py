@@ -23,7 +23,7 @@ from common.tasks.control import hint_source
 from common.tasks.control.items import BENCHMARK
 from control_jobs import EVALUATORS, KINDS, ROWS, Run, draw, entry, prepared
 from controlled import MODEL, SIDE, unet_method
-from saved_states import check_same, stop_after
+from saved_states import check_restored, check_same, stop_after
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 
@@ -48,6 +48,7 @@ def test_a_state_of_another_rate_or_other_hints_is_set_aside(resources, tmp_path
     check_same(record, {"last": run.weights}, expected, {"last": fresh.weights})
     assert record["resumed_from"] == [] and "inputs.dataset" in record["discarded"][0]
     assert not list((tmp_path / "run").glob("scratch*"))  # old checkpoints do not accumulate
+    check_restored(run.training)
 
 
 def test_scenes_come_with_what_is_known_of_them(resources):

@@ -12,7 +12,7 @@ import train_math
 import train_subject
 from common.core import files, fingerprints
 from common.training import checkpoints, finished_runs, interruption, run_record
-from saved_states import Killed, Reaper, check_same, delete_outputs, stop_after
+from saved_states import Killed, Reaper, check_restored, check_same, delete_outputs, stop_after
 from subjects import DATASET as SUBJECT
 from subjects import MODEL as DIFFUSION
 from subjects import unet_method
@@ -63,6 +63,7 @@ def test_a_state_of_another_rate_or_other_data_is_set_aside(case, make, tmp_path
     assert record["resumed_from"] == [] and record["attempts"] == 1
     assert len(record["discarded"]) == 1 and "inputs.dataset" in record["discarded"][0]
     assert not aside.exists()  # old checkpoints do not accumulate
+    check_restored(run.train)
 
 
 def test_what_changes_no_number_discards_no_state(make_run):

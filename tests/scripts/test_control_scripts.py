@@ -171,8 +171,9 @@ def test_an_edited_hint_function_and_a_run_on_the_old_hints(resources, tmp_path,
         monkeypatch.delitem(sys.modules, "inverted_hints", raising=False)
         dataset = entry("canny") | {"hint": name, "source_sha256": hint_source.sha256(name)}
         draw_hints.main(draw(resources["dataset"], manifest, dataset))
-        with pytest.raises(JobError, match=r"inverted_hints:draw: expected the source with SHA-256 000000000000…"):
+        with pytest.raises(JobError, match=r"expected the source with SHA-256 000000000000…") as problem:
             draw_hints.main(draw(resources["dataset"], manifest, dataset | {"source_sha256": "0" * 64}))
+        assert problem.value.final  # not retried
         return files.read_json(manifest)["sha256"]
 
     first = drawn("image")

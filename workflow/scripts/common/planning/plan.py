@@ -9,7 +9,7 @@ from pathlib import Path
 from common import tasks
 from common.core import job
 from common.core.errors import JobError
-from common.planning import disk, downloads, file_counts, gpu_hours, packs, planned_jobs
+from common.planning import disk, downloads, file_counts, gpu_hours, packs, planned_jobs, row_counts
 from common.planning.wording import counted, listed, number, of_jobs
 from common.tasks.base import Task
 
@@ -66,7 +66,7 @@ def of_dag(dag, config: dict) -> dict[str, list[planned_jobs.Job]]:
 
 def all_jobs(dag, config: dict) -> dict[object, planned_jobs.Job]:
     """Map every job of Snakemake's plan, finished or not, to its description."""
-    every, rates = tasks.load(config), gpu_hours.trial_rates(config)
+    every, rates = tasks.load(row_counts.complete(config)), gpu_hours.trial_rates(config)
     return {one: one_of(dag, one, every, rates) for one in dag.jobs}
 
 

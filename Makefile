@@ -65,8 +65,8 @@ grade: $(READY) ## grade answers of your own as the tables of mathematics do, wi
 	@python workflow/scripts/grade.py $(or $(ANSWERS),$(error Which answers? make grade ANSWERS=answers.jsonl)) $(foreach name,STYLE OUTPUT ANSWER,$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) $($(name))))
 
 export: $(READY) ## write a run's adapter, its LoRA and a model card for the Hub (RUN=results/glue/cola/hra/r8/seed0, WEIGHTS=best, CONFIG=mine.yaml)
-	snakemake --cores 1 -q rules --force $(CONFIGURED) -- $(or $(RUN),$(error Which run? make export RUN=results/…))/hub/$(or $(WEIGHTS),last)/README.md
-	@echo "To publish it: hf upload NAME/REPOSITORY $(RUN)/hub/$(or $(WEIGHTS),last)"
+	snakemake --cores 1 -q rules --force $(CONFIGURED) -- $(or $(RUN:/=),$(error Which run? make export RUN=results/…))/hub/$(or $(WEIGHTS),last)/README.md
+	@echo "To publish it: hf upload NAME/REPOSITORY $(RUN:/=)/hub/$(or $(WEIGHTS),last)"
 
 test: $(READY) ## run all tests except the complete demo, in 20 minutes
 	python -m pytest -m "not full" -n $$(($(CORES) + 1)) # one more than cores: the tests of Slurm mostly wait

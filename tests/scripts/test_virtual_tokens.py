@@ -10,6 +10,7 @@ from snakemake.utils import update_config
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 import evaluate_glue
+import train_math
 from common import methods
 from common.core import files
 from common.core.errors import JobError
@@ -122,6 +123,15 @@ def test_a_language_model_trains_resumes_and_its_stored_tokens_answer(make_math_
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(virtual_tokens, "served", lambda model: (model.get_base_model(), [], ()))
         assert said(answers(run)) != said(found)
+
+
+@pytest.mark.slow
+def test_a_prefix_is_trained_without_gradient_checkpointing_where_that_is_automatic(make_math_run):
+    run = make_math_run(spec("prefix_tuning"), epochs=1, gradient_checkpointing=True)
+    job = run.train
+    job["resources"]["gradient_checkpointing"] = "auto"
+    train_math.main(job)
+    assert files.read_json(job["output"]["record"])["hyperparameters"]["gradient_checkpointing"] is False
 
 
 def test_a_model_with_another_state_answers_by_its_own_generate(make_math_run, monkeypatch):

@@ -1,7 +1,8 @@
 """Virtual tokens (prompt tuning, P-tuning, prefix tuning): their sizes, and generation with them.
 
-PEFT's `generate` pads between the virtual tokens and a shorter prompt, and passes the cache under the name that
-transformers before 5 has. Here the answers are those of PEFT's `forward`, for every prompt alone.
+PEFT's `generate` is not used: it pads between the virtual tokens and a shorter prompt, and passes the cache under a
+name that transformers no longer uses in `generate`. Here the answers are those of PEFT's `forward`, for every prompt
+alone.
 """
 
 import torch

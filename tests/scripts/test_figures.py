@@ -133,6 +133,18 @@ def test_what_lies_far_outside_is_said_on_its_side():
     assert axes.get_ylim()[0] > 0 and axes.get_ylim()[1] < 3
 
 
+@pytest.mark.parametrize("points", [[], [0.5], [0.5, 0.501]])
+def test_the_level_of_a_run_without_parameters_is_within_the_axis(points):
+    ours = pd.DataFrame({"parameters": [0, *[9] * len(points)], "mean": [0.54, *points], "std": 0.0})
+    ours.index = ["head/all", "lora/r8", "hra/r8"][: len(ours)]
+    axes, empty = Figure().subplots(), pd.read_csv(PUBLISHED, dtype=str).iloc[:0]
+    params = {"labels": factories.LABELS, "columns": [{"name": "score", "scale": 1}], "averages": {}}
+    style = styles(list(factories.LABELS), factories.COLOURS)
+    assert len(figures.parameters_panel(axes, "score", ours, empty, params, style)) == len(ours)
+    low, high = axes.get_ylim()
+    assert low < min([0.54, *points]) and high > 0.54 and not any(text.get_text() for text in axes.texts)
+
+
 def test_one_colour_per_method_and_its_variants_told_apart():
     style = styles([*factories.LABELS, "new/a"], factories.COLOURS)
     hra = [style[run] for run in factories.LAMBDAS]

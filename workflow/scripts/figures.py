@@ -90,18 +90,22 @@ def parameters_panel(
         for run, cell in ours[ours["parameters"] > 0].iterrows()
     ]
     handles += paper_points(ax, name, published, params, style)
+    ends: list[float] = []
     if handles:
         ax.set_xscale("log")
-    widen(ax, about(name, params)["scale"])
+        widen(ax, about(name, params)["scale"])
+        ends += ax.get_ylim()
     low, high = ax.get_ylim()
     single, outside = len(handles) < 2, {"above ↑": [], "below ↓": []}
     for run, level in ours.loc[ours["parameters"] == 0, "mean"].items():  # 0 is not on a logarithmic axis
         if single or abs(level - (low + high) / 2) < high - low:
             handles.append(ax.axhline(level, linestyle="--", color=style[run]["color"], label=labels[run]))
+            ends += [level - 0.05 * (high - low), level + 0.05 * (high - low)]
         else:  # a distant line would compress the others
             side = "above ↑" if level > high else "below ↓"
             outside[side].append(f"{labels[run]}: {level:.4g}, {side}")
-    if handles:
+    if ends:
+        ax.set_ylim(min(ends), max(ends))
         widen(ax, about(name, params)["scale"])
     low, high = ax.get_ylim()
     above, below = (0.08 * (high - low) * len(texts) for texts in outside.values())

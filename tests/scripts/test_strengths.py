@@ -7,24 +7,26 @@ import pytest
 import torch
 
 import collect_runs
+import evaluate_glue
 import evaluate_math
 import gather_outputs
 import generate_math
+import train_glue
 from common import methods, rewinding, tasks
-from common.core import rewound
+from common.core import predictions, rewound
 from common.core.errors import JobError
 from common.models import causal_lm
 from sums import math_method, train
-from support import paper_config
+from support import method, paper_config
 
 ADALORA = {"init_r": 4, "target_r": 2, "tinit": 1, "tfinal": 2, "deltaT": 1, "total_step": 16, "orth_reg_weight": 0.1}
 
 
 def weights(run, strength: float | None = None) -> dict[str, torch.Tensor]:
     """Return the weights of a run's model with its adapter merged."""
-    method = run.method | ({"strength": strength} if strength is not None else {})
+    spec = run.method | ({"strength": strength} if strength is not None else {})
     folder, last = Path(run.tiny["model"]).parent / "model", Path(run.weights["last"])
-    return causal_lm.load_run(folder, method, last, "float32", "cpu", merge=True).state_dict()
+    return causal_lm.load_run(folder, spec, last, "float32", "cpu", merge=True).state_dict()
 
 
 def base(run) -> dict[str, torch.Tensor]:
@@ -66,7 +68,7 @@ def test_answers_of_rewound_weights_are_a_benchmark_of_their_own(make_math_run, 
         job["params"]["method"] = run.method | ({"strength": strength} if strength else {})
         generate_math.main(job)
         gather_outputs.main(run.gather())
-        return [line["output"] for line in generate_math.predictions.read(run.gather()["output"]["outputs"])]
+        return [line["output"] for line in predictions.read(run.gather()["output"]["outputs"])]
 
     trained = texts(None)
     assert texts(1 - 1e-9) == trained
@@ -89,6 +91,22 @@ def test_answers_of_rewound_weights_are_a_benchmark_of_their_own(make_math_run, 
         ("test", 1.0, "missing"),
         ("test@0.5", 0.5, "ok"),
     ]
+
+
+def test_a_classifier_keeps_its_head_at_every_strength(make_run):
+    run = make_run(method(), epochs=1, learning_rate=0.1)
+    train_glue.main(run.train)
+
+    def scores(name: str, **strength: float) -> list[float]:
+        job = run.evaluate
+        job["params"]["method"] = run.method | strength
+        evaluate_glue.main(job | {"wildcards": run.wildcards | {"benchmark": name}})
+        lines = predictions.read(job["output"]["predictions"])
+        return [value for line in lines for value in (*line["last"], *line["best_on_dev"])]
+
+    trained = scores("validation")
+    assert scores("validation@1", strength=1 - 1e-9) == pytest.approx(trained, abs=1e-5)
+    assert scores("validation@0.5", strength=0.5) != pytest.approx(trained, abs=1e-4)
 
 
 def test_a_reflection_is_refused_when_it_is_loaded():

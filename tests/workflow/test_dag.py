@@ -472,7 +472,7 @@ def test_a_dot_in_a_name_stands_for_itself(fresh):
         ("tasks.math.general_text.source", "gsm8k/test", r"unknown dataset with a column text 'gsm8k'; known: wik"),
         ("tasks.math.general_text.source", "wikitext-2/train", r"text.source: unknown split 'train'; known: test"),
         ("tasks.math.rewind", [0.5, 1], r"rewind.1: 1 is .* \(a strength between 0, the base model, and 1"),
-        ("tasks.glue.rewind", [0.5], r"'rewind' is not one of"),
+        ("tasks.glue.drift", None, r"'drift' is not one of"),
         ("datasets.math.wikitext-2.answer", "gsm8k", r"wikitext-2: general text has no answer. Remove it"),
         ("datasets.math.gsm8k.columns", {"question": "q"}, r"expected question and answer, or text alone"),
         ("datasets.math.metamathqa-40k.benchmarks", {"general_text": "gsm8k/test"}, r"Choose another name"),

@@ -41,6 +41,16 @@ def test_a_new_seed_plans_its_own_jobs(done):
     assert planned.keys() == {"augment", "train_glue", IN_TRAINING, *TABLES}
 
 
+def test_a_new_strength_plans_its_own_evaluations(done):
+    done.change("small.yaml", "    averages:", "    rewind: [0.5]\n    averages:")
+    planned = done.plan()
+    names = {"cola": ["validation@0.5"], "mnli": ["matched@0.5", "mismatched@0.5"]}
+    expected = {
+        f"{run} benchmark={name}" for dataset in names for run in runs(dataset=dataset) for name in names[dataset]
+    }
+    assert planned == TABLES | {"evaluate_glue": expected}
+
+
 def test_a_new_variant_plans_its_own_jobs(done):
     done.change("small.yaml", "[lora/r8, hra/r8]", "[lora/r8, hra/r8, hra/r8-lambda1e-5]")
     planned = done.plan()

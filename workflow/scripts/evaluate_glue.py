@@ -6,7 +6,7 @@ If the training job has evaluated them (rule evaluate_glue_in_training), only ta
 import time
 from pathlib import Path
 
-from common.core import early_evaluations, files, manifests, predictions, provenance, rates
+from common.core import early_evaluations, files, manifests, predictions, provenance, rates, rewound
 from common.core.job import start
 from common.models import adapters, classifier
 from common.models.precision import dtype
@@ -35,7 +35,7 @@ def evaluate(job: dict, record: dict, last: str | Path, best: str | Path) -> Non
     device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
     model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
     tokenizer = classifier.load_tokenizer(model_folder)
-    split = dataset["benchmarks"][wildcards["benchmark"]]
+    split = dataset["benchmarks"][rewound.split(wildcards["benchmark"])[0]]
     data = classifier.tokenized(data_folder, split, dataset["columns"], tokenizer, settings["max_length"])
     labels = np.asarray(data["labels"])
     batch_size = sizes.get("eval_batch_size", sizes["batch_size"])

@@ -5,7 +5,7 @@ Plain Python on plain dicts: imported by the Snakefile on login nodes, so no tor
 
 from collections.abc import Callable
 
-from common.core import grid
+from common.core import grid, rewound
 from common.core.errors import expect, one_of
 from common.report.selections import TITLES
 from common.tasks.base import Task, generated
@@ -23,6 +23,7 @@ class Glue(Task):
     required = ("epochs", "max_length", "eval_steps")
     lambda_sources = ("Figure 3", "Table 2")
     uncounted = "classifier"
+    keeps_head = True
     in_training = ("evaluate_glue_in_training",)
     notes = (
         "The paper's HRA rows give MRPC and QQP as the mean of accuracy and F1, its other rows as accuracy "
@@ -76,7 +77,7 @@ class Glue(Task):
     @staticmethod
     def evaluated_on(dataset: dict, benchmark: str) -> dict:
         """Return the part of a dataset's param that the results of one benchmark depend on."""
-        split = dataset.get("benchmarks", {}).get(benchmark)
+        split = dataset.get("benchmarks", {}).get(rewound.split(benchmark)[0])
         return {key: dataset.get(key) for key in ("columns", "labels", "metrics", "score")} | {"split": split}
 
     @staticmethod

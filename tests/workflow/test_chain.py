@@ -92,9 +92,9 @@ TINY_MATH = {
                 "answer": "gsm8k",
             },
             "text": {
-                "source": {"kind": "init", "generator": "common.demo.text_tasks:solved_problems", "rows": {"test": 20}},
+                "source": {"kind": "init", "generator": "common.demo.text_tasks:sentiment", "rows": {"test": 40}},
                 "splits": {"test": ["test.parquet"]},
-                "columns": {"text": "text"},
+                "columns": {"text": "sentence"},
             },
         }
     },

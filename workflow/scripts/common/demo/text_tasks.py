@@ -122,12 +122,6 @@ def word_problems(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
     return sample("word_problems", rows, seed, make, 3, "question")
 
 
-def solved_problems(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
-    """Generate text like the training data of the demo's language model: text, a problem with its solution."""
-    made = word_problems(rows, seed)
-    return {split: [{"text": f"{row['question']}\n{row['answer']}"} for row in some] for split, some in made.items()}
-
-
 def metamath(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
     """Generate a dataset like MetaMathQA: query, response, type, original_question; two- and three-step problems.
 

@@ -99,7 +99,7 @@ def test_targets_for_ones_own_results():
         ["python", "workflow/scripts/grade.py", "mine.csv", "--style", "boxed", "--output", "response"]
     )
     command, remark = commands(
-        "export", "RUN=results/glue/cola/hra/r8/seed0", "WEIGHTS=best", "CONFIG=a.yaml"
+        "export", "RUN=results/glue/cola/hra/r8/seed0/", "WEIGHTS=best", "CONFIG=a.yaml"
     ).splitlines()
     folder = "results/glue/cola/hra/r8/seed0/hub/best"
     assert command.split()[-4:] == ["--configfile", "a.yaml", "--", f"{folder}/README.md"] and "--force" in command

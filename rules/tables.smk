@@ -221,10 +221,10 @@ rule sheet:
             for path in [*input.images, *input.predictions]
             if f"/{row['run']}/" in path
         },
-        metrics=lambda wc: [
-            column["metric"]
+        metrics=lambda wc: {
+            column["metric"]: {"name": column["name"], "scale": column.get("scale", 1)}
             for column in grid.columns(config, wc.task)
             if wc.dataset in column.get("datasets", [column.get("dataset")])
-        ],
+        },
     script:
         "../../workflow/scripts/sheet.py"

@@ -116,7 +116,8 @@ def test_the_base_alone_and_its_sheet(resources, tmp_path):
     given = {"images": [str(run.images)], "predictions": [str(tmp_path / "predictions.jsonl.gz")]}
     labels = {path: "base" for paths in given.values() for path in paths}
     given["dataset"] = resources["canny"]
-    job = run.job("sheet_control", given, {"sheet": sheet}, rows=9, labels=labels, metrics=["canny_f1", "canny_iou"])
+    metrics = {name: {"name": name, "scale": 100} for name in ("canny_f1", "canny_iou")}
+    job = run.job("sheet_control", given, {"sheet": sheet}, rows=9, labels=labels, metrics=metrics)
     sheet_script.main(job)
     made = numpy.array(Image.open(sheet).convert("L"))
     left, top, across, step = 16 + 170, 16 + 40, 168, 168 + 16  # border, captions, head, columns and rows with a line
@@ -125,6 +126,11 @@ def test_the_base_alone_and_its_sheet(resources, tmp_path):
     assert [bool((line[:, left + 2 * across :] < 128).any()) for line in below] == [True, False, True, True, True]
     assert all((line[:, : left + 2 * across] == 255).all() for line in below)  # the source images have no scores
     assert (made[:16] == 255).all() and (made[16:40, left:] < 128).any()
+
+
+def test_scores_below_an_image_are_in_the_units_of_the_table():
+    metrics = {name: {"name": name.upper(), "scale": scale} for name, scale in (("iou", 100), ("error", 1), ("f1", 1))}
+    assert sheet_script.lines_of({"iou": 0.7754, "error": None, "f1": 2.0, "other": 1}, metrics) == ["77.5 IOU", "2 F1"]
 
 
 @pytest.mark.parametrize(("rows", "sizes"), [(0, []), (1, [1]), (5, [5]), (6, [3, 3]), (11, [4, 4, 3])])

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 import export_adapter
 import hra
-from common import tasks
+from common import methods, tasks
 from common.core import files
 from common.core.errors import JobError
 from common.models import adapters
@@ -34,10 +34,14 @@ def exported(run, tmp_path, changes: dict):
         files.write_json(inputs[name], files.read_json(path) | changes.get(name, {}))
     inputs["metrics"] = [run.evaluate["output"]["metrics"]]
     given = {"label": "HRA, r=4", "labels": run.dataset["labels"]}
-    given |= {"pipeline_tag": "text-classification", "loading": LOADING}
+    given |= {"pipeline_tag": "text-classification", "loading": LOADING, "to_lora": to_lora(run)}
     job = run.job("export_adapter", {}, {"card": tmp_path / "hub/README.md"}, **inputs, **given)
     export_adapter.main(job | {"wildcards": run.wildcards | {"weights": "best"}})
     return tmp_path / "hub"
+
+
+def to_lora(run) -> str | None:
+    return methods.METHODS[run.train["params"]["method"]["kind"]].to_lora
 
 
 def logits(run, folder):
@@ -103,7 +107,7 @@ def test_another_adapter_has_no_lora_and_a_local_model_no_address(make_run, tmp_
 def unevaluated(run, tmp_path, pipeline_tag: str):
     """Export the last weights of a run that was not evaluated."""
     inputs = {"record": run.train["output"]["record"], "adapter": run.weights["last"], "metrics": []} | run.tiny
-    given = {"label": "HRA", "labels": None, "pipeline_tag": pipeline_tag, "loading": ""}
+    given = {"label": "HRA", "labels": None, "pipeline_tag": pipeline_tag, "loading": "", "to_lora": to_lora(run)}
     job = run.job("export_adapter", {}, {"card": tmp_path / "hub/README.md"}, **inputs, **given)
     export_adapter.main(job | {"wildcards": run.wildcards | {"weights": "last"}})
     card = ModelCard.load(tmp_path / "hub/README.md")

@@ -188,7 +188,7 @@ def readers(folder, tar: str, count: int) -> dict:
     control = {"dataset": str(folder / "hints.manifest.json")}
 
     def sheet(task: str, dataset: dict, **params):
-        of = job(dataset, labels={tar: "HRA"}, metrics=[], rows=2, **params)
+        of = job(dataset, labels={tar: "HRA"}, metrics={}, rows=2, **params)
         return sheet_script.main(of | {"wildcards": {"task": task}})
 
     evaluation = {"evaluators": [], "best_by": ["blocked"], "prompts": ["x"], "prompts_class": ["x"]}

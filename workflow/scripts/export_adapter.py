@@ -6,6 +6,7 @@ this machine. An adapter of HRA is also written to lora/ as a LoRA adapter with 
 
 import shutil
 from pathlib import Path
+from pkgutil import resolve_name
 
 from common.core import files, manifests
 from common.core.errors import expect
@@ -29,11 +30,9 @@ def main(job: dict) -> None:
         config |= {"base_model_name_or_path": base.repo if base else None, "revision": base.revision if base else None}
         files.write_json(new / "adapter_config.json", config)
         shutil.copyfile(params["record"], new / "train.json")
-        if config["peft_type"] == "HRA":
-            from hra.conversion import to_lora
-
+        if params["to_lora"]:
             adapters.install()
-            to_lora(str(new), str(new / "lora"), str(manifests.folder(params["model"])))
+            resolve_name(params["to_lora"])(str(new), str(new / "lora"), str(manifests.folder(params["model"])))
         metrics = [files.read_json(path) for path in params["metrics"]]
         text = model_card.write(record, metrics, model, data, job["wildcards"]["weights"], config, params)
         (new / card.name).write_text(text)

@@ -13,9 +13,11 @@ BLOCK = 5  # at most so many rows
 SCORES = 2  # below an image
 
 
-def lines_of(scores: dict, metrics: list[str]) -> list[str]:
-    """Format the first metrics that an image has, such as `dino 0.65`; a blocked image has none."""
-    return [f"{name} {scores[name]:.3g}" for name in metrics if scores.get(name) is not None][:SCORES]
+def lines_of(scores: dict, metrics: dict[str, dict]) -> list[str]:
+    """Format the first metrics that an image has as in the table, such as `77.5 S2I mIoU`; a blocked image has none."""
+    found = [(column, value) for metric, column in metrics.items() if (value := scores.get(metric)) is not None]
+    # The value first: a long name is cut at the image's width.
+    return [f"{value * column['scale']:.3g} {column['name']}" for column, value in found[:SCORES]]
 
 
 def blocks_of(rows: list) -> list[list]:

@@ -38,6 +38,7 @@ class Method:
     tensors: function (PEFT config, inputs, outputs) → attribute of PEFT's layer → its value or its tensor's shape;
         None: only what the layer records of its config is checked.
     export_lora: `module:function` (PEFT model, folder) that writes an equivalent LoRA adapter.
+    to_lora: the same from files, for an adapter that is none itself: (adapter, new folder, base model).
     measure: `module:function` (folder of an adapter) → per layer its `layer`, `angle` and `orthogonality`.
     rewind: how its weights are rewound; None: they cannot be.
     merges: whether it can be merged into the weights. merges_quantized: the same for a 4-bit base model.
@@ -69,6 +70,7 @@ class Method:
     linear: bool = True
     tensors: Callable[..., dict] | None = None
     export_lora: str | None = None
+    to_lora: str | None = None
     rewind: rewinding.Rewinding | None = None
     merges: bool = True
     merges_quantized: bool = True
@@ -169,6 +171,7 @@ METHODS = {
         peft_config="HRAConfig",
         tensors=adapter_sizes.hra,
         export_lora="hra:to_lora",
+        to_lora="hra.conversion:to_lora",
         rewind=rewinding.HRA,
         merges_quantized=False,
         measure="hra.inspection:measure",

@@ -14,6 +14,7 @@ localrules:
     cost,
     figures,
     figures_lambda,
+    figures_stability,
 
 
 rule runs:

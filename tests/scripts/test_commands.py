@@ -45,7 +45,7 @@ def made(*target: str) -> str:
 
 
 def commands(*target: str) -> str:
-    command = ["make", "-n", "-o", ".venv/.installed", *target]
+    command = ["make", "-n", "--no-print-directory", "-o", ".venv/.installed", *target]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
 
 

@@ -14,7 +14,7 @@ import train_math
 from common import methods
 from common.core import files
 from common.core.errors import JobError
-from common.models import adapters, decoding, virtual_tokens
+from common.models import adapters, decoding, served_tokens, virtual_tokens
 from common.planning import config_validation
 from common.tasks.math import serving
 from common.tasks.math.task import Math
@@ -69,7 +69,7 @@ def test_answers_in_a_batch_are_those_of_peft_s_forward_pass(adapted, kind, mode
     expected = {index: alone(tuned, prompt) for index, prompt in enumerate(asked)}
     base = {index: alone(tuned.get_base_model(), prompt) for index, prompt in enumerate(asked)}
     assert sum(expected[index] != base[index] for index in base) > 6
-    served, virtual, prefix = virtual_tokens.served(tuned)
+    served, virtual, prefix = served_tokens.served(tuned)
     asked = [virtual + prompt for prompt in asked]
     for rows in (1, 5):
         assert dict(decoding.greedy(served, asked, LIMIT, rows, ended, prefix)) == expected, rows
@@ -121,7 +121,7 @@ def test_a_language_model_trains_resumes_and_its_stored_tokens_answer(make_math_
     found = answers(run)
     assert said(found) == said(answers(run, batch_size=1))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(virtual_tokens, "served", lambda model: (model.get_base_model(), [], ()))
+        patch.setattr(served_tokens, "served", lambda model: (model.get_base_model(), [], ()))
         assert said(answers(run)) != said(found)
 
 

@@ -60,6 +60,7 @@ def start(uuid: str = "b", **pathvars: str) -> str:
         executor_plugin=SimpleNamespace(name="slurm"),
         dag=SimpleNamespace(jobs=[job]),
         scheduler=SimpleNamespace(_executor=executor),
+        remote_execution_settings=SimpleNamespace(precommand=""),
     )
     slurm.before_the_first_job(workflow, {"pathvars": PATHVARS | pathvars})
     return executor.run_uuid

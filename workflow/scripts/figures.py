@@ -48,7 +48,7 @@ def parameters_figure(runs: pd.DataFrame, statistics: pd.DataFrame, published: p
     style = styles(list(dict.fromkeys([*labels, *published["run"][published["run"] != ""]])), params["colours"])
     figure = Figure(figsize=(4.5 + 4.5 * len(names), 5.2), layout="constrained")
     handles, notes = {}, {}
-    single = [column for column in params["columns"] if "datasets" not in column]
+    single = [column for column in params["columns"] if "dataset" in column]
     empty = run_statistics.without_value(runs, single, params["averages"])
     kind = tasks.classes()[params["task"]]
     xlabel = better(f"adapter parameters{f', without the {kind.uncounted}' if kind.uncounted else ''}", "lower", "x")

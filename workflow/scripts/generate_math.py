@@ -140,14 +140,14 @@ class Run:
     def with_transformers(self, parts: list[Part]) -> Iterable[Answer]:
         from tqdm import tqdm
 
-        from common.models import decoding, virtual_tokens
+        from common.models import decoding, served_tokens
 
         self.backend = f"transformers {provenance.version('transformers')}"
         model = self.model(self.generation["serve"] == "merged")
         if self.generation["serve"] == "lora" and self.method.trains:
             model = self.as_lora(model)
         if self.method.virtual:
-            model, self.virtual, self.prefix = virtual_tokens.served(model)
+            model, self.virtual, self.prefix = served_tokens.served(model)
         model = model.get_base_model() if hasattr(model, "get_base_model") else model  # with its adapter's layers
         answer = self.in_slots if decoding.is_supported(model) else self.in_batches
         started, count = time.monotonic(), sum(len(one.items()) for one in parts)

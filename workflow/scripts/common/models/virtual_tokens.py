@@ -1,16 +1,10 @@
-"""Virtual tokens (prompt tuning, P-tuning, prefix tuning): their sizes, and generation with them.
+"""Virtual tokens (prompt tuning, P-tuning, prefix tuning): their names and sizes, and the models that take them.
 
-PEFT's `generate` is not used: it pads between the virtual tokens and a shorter prompt, and passes the cache under a
-name that transformers no longer uses in `generate`. Here the answers are those of PEFT's `forward`, for every prompt
-alone.
+Generation with them is in served_tokens.py.
 """
-
-import torch
 
 from common import adapter_sizes, peft_types
 from common.core.errors import JobError
-from common.models import decoding
-from common.models.decoding import Prefix
 
 NAME = "default"  # of the one adapter
 PREFIX = f"prompt_encoder.{NAME}."  # of the names of what a type with virtual tokens trains besides the head
@@ -23,6 +17,8 @@ def task_type(model, head: list[str] | None) -> str:
 
 def check(adapted, asked) -> None:
     """Raise JobError unless a PEFT model has the virtual tokens of the config `asked` and can use them."""
+    from common.models import decoding
+
     kind, base = asked.peft_type.value.lower(), adapted.get_base_model()
     heads = getattr(base.config, "num_key_value_heads", None) or base.config.num_attention_heads
     size = getattr(base.config, "head_dim", None) or base.config.hidden_size // base.config.num_attention_heads
@@ -53,29 +49,3 @@ def check_length(config, count: int, length: int, model: str) -> None:
         raise JobError(
             f"max_length: expected at most {limit} tokens for {model}{besides}, found {length}. Lower it in the preset."
         )
-
-
-class Vocabulary(torch.nn.Module):
-    """The base model's embedding with the virtual tokens (count, width) as its last indices."""
-
-    def __init__(self, embedding: torch.nn.Module, size: int, tokens: torch.Tensor):
-        super().__init__()
-        self.embedding, self.size = embedding, size
-        self.register_buffer("tokens", tokens)
-
-    def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        virtual = ids >= self.size
-        known = self.embedding(ids.masked_fill(virtual, 0))
-        return torch.where(virtual[..., None], self.tokens[(ids - self.size).clamp(min=0)].to(known.dtype), known)
-
-
-def served(adapted) -> tuple[torch.nn.Module, list[int], Prefix]:
-    """Return the base model, the IDs that precede every prompt, and the keys and values that precede every cache."""
-    base = adapted.get_base_model()
-    with torch.inference_mode():
-        tokens = adapted.get_prompt(1)
-    if not isinstance(tokens, torch.Tensor):
-        return base, [], [(layer.keys, layer.values) for layer in tokens.layers]
-    size = base.get_input_embeddings().weight.shape[0]
-    base.set_input_embeddings(Vocabulary(adapted.word_embeddings, size, tokens[0]))
-    return base, list(range(size, size + len(tokens[0]))), ()

@@ -21,7 +21,6 @@ def test_the_demo_in_small_prints_tables_in_which_hra_has_learned(tmp_path):
     make_demo("TASK=all", f"ROOT={tmp_path}", f"CONFIGS={configs}")
     tables = tmp_path / "results"
     check_glue(tables, "Sentiment")
-    check_math(tables)
     check_subject(tables)
     check_control(tables, "Edges IoU", most=0.95, margin=0.03)
 

@@ -37,7 +37,7 @@ def make_real(tmp_path, task: str, target: str, preset: str):
 def test_hra_learns_the_real_sst2(tmp_path):
     """Check that short training on the real sentences clearly beats the majority class (50.9 %)."""
     target = "results/glue/sst2-sentences/hra/r8/seed0/validation/metrics.json"
-    made = make_real(tmp_path, "glue", target, "{datasets: {sst2-sentences: {epochs: 0.25}}}")
+    made = make_real(tmp_path, "glue", target, "{datasets: {sst2-sentences: {epochs: 0.12}}}")
     metrics = json.loads(made.read_text())
     assert metrics["n_items"] == 872
     assert metrics["selections"]["last"]["metrics"]["accuracy"]["value"] > 0.6
@@ -46,17 +46,17 @@ def test_hra_learns_the_real_sst2(tmp_path):
 @pytest.mark.slow
 @pytest.mark.real
 def test_hra_learns_the_real_gsm8k(tmp_path):
-    """Twelve steps of SmolLM2-135M on GSM8K's training set: the loss on its test set falls clearly."""
+    """Six steps of SmolLM2-135M on GSM8K's training set: the loss on its test set falls clearly."""
     target = "results/math/gsm8k-jsonl/hra/r8/seed0/train.json"
-    record = json.loads(make_real(tmp_path, "math", target, "{all: {epochs: 0.2}}").read_text())
-    assert record["steps"] == 12 and record["adapter_parameters"] == 30 * 2 * 576 * 8
+    record = json.loads(make_real(tmp_path, "math", target, "{all: {epochs: 0.1}}").read_text())
+    assert record["steps"] == 6 and record["adapter_parameters"] == 30 * 2 * 576 * 8
     resources = ROOT / "demo/real/resources"
     model, data = (
         manifests.folder(resources / f"{name}.manifest.json")
         for name in ("models/smollm2-135m-gguf", "datasets/math/gsm8k-jsonl")
     )
     prompt = yaml.safe_load((ROOT / "config/demo/real_data.yaml").read_text())["tasks"]["math"]["prompt"]["template"]
-    rows = causal_lm.training_rows(data, "test", prompt, causal_lm.load_tokenizer(model), 256).select(range(12))
+    rows = causal_lm.training_rows(data, "test", prompt, causal_lm.load_tokenizer(model), 256).select(range(6))
     base = causal_lm.load_model(model, "float32")
     before = loss(base, rows)
     adapted = PeftModel.from_pretrained(base, (tmp_path / target).parent / "last")

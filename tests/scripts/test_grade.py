@@ -61,6 +61,12 @@ def test_expressions_are_compared_by_value(tmp_path):
     ("references", "output", "message"),
     [
         (["#### 7", "42", "1000", "5"], "response", r"row 2: no final answer \(#### and a number\) in: 42\. Mark it"),
+        (
+            ["The answer is: 7", "42", "1000", "5"],
+            "response",
+            "row 1: .* of style metamath: .* --style metamath",
+        ),
+        (["7", "forty-two", "1000", "5"], "response", r"row 2: expected a number, found forty-two\."),
         (GOLDS, "output", r"expected the column 'output', found 'response', 'target'"),
     ],
 )

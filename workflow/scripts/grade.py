@@ -9,6 +9,7 @@ with its verdicts to outputs.graded.jsonl.
 """
 
 import argparse
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -18,9 +19,11 @@ from common.core.errors import JobError
 from common.data import text_tables
 from common.tasks.math import answers
 
+STYLES = ("gsm8k", "boxed", "metamath")
+
 
 def references(style: str, texts: list[str], where: str) -> list[str]:
-    """Return the reference answers; JobError for a row without a marked answer if others have one."""
+    """Return the reference answers; JobError for a row whose answer is not marked as the others, or as `style` says."""
     golds, missing = [], []
     for row, text in enumerate(texts, 1):
         try:
@@ -30,6 +33,18 @@ def references(style: str, texts: list[str], where: str) -> list[str]:
     if missing and golds:
         row, problem = missing[0]
         raise JobError(f"{where}, row {row}: {problem}. Mark it as the other references are, or pass another --style.")
+    for row, text in enumerate(() if golds else texts, 1):
+        for other in STYLES:
+            with contextlib.suppress(ValueError):
+                answers.gold(other, text)
+                raise JobError(
+                    f"{where}, row {row}: expected a reference of style {style} or an answer without a mark, found "
+                    f"one of style {other}: {text}. Pass --style {other} (make: STYLE={other})."
+                )
+        if style == "gsm8k" and answers.number(text) is None:
+            raise JobError(
+                f"{where}, row {row}: expected a number, found {text}. Pass another --style for other references."
+            )
     return golds or [text.strip() for text in texts]
 
 
@@ -50,7 +65,7 @@ def grade(path: Path, output: str, answer: str, style: str) -> list[dict]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", type=Path, help=".csv, .tsv, .json, .jsonl or .parquet")
-    parser.add_argument("--style", choices=["gsm8k", "boxed", "metamath"], default="gsm8k", help="default: gsm8k")
+    parser.add_argument("--style", choices=STYLES, default="gsm8k", help="default: gsm8k")
     parser.add_argument("--output", default="output", metavar="COLUMN", help="of the outputs; default: output")
     parser.add_argument(
         "--answer", default="answer", metavar="COLUMN", help="of the reference answers; default: answer"

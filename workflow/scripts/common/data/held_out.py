@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from common.core.errors import expect
+from common.core.errors import expect, final_errors
 
 
+@final_errors()
 def split(
     labels: np.ndarray,
     classes: list[str] | None,

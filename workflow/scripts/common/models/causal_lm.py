@@ -6,7 +6,7 @@ its own. The prompt in generation is token for token the same as in training.
 
 from pathlib import Path
 
-from common.core.errors import JobError
+from common.core.errors import JobError, final_errors
 from common.data import safe_checkpoints
 from common.models import pretrained
 from common.models.precision import dtype
@@ -122,6 +122,7 @@ def encode_row(text: str, response: str, tokenizer) -> tuple[list[int], list[int
     return asked, tokenizer(response, add_special_tokens=False)["input_ids"]
 
 
+@final_errors()
 def training_rows(folder: Path, split: str, prompt: str, tokenizer, max_length: int):
     """Build a datasets.Dataset of `input_ids` and `labels` from a split, with the loss on the response only.
 

@@ -75,7 +75,7 @@ test-full: $(READY) ## run all tests, the complete demo and compat
 	python -m pytest -n $(CORES)
 	$(MAKE) compat
 
-fast: $(READY) ## run the fast tests only, in 2.5 minutes
+fast: $(READY) ## run the fast tests only, in 3 minutes
 	python -m pytest -m "not slow" -n $(CORES)
 
 lint: $(READY) ## run ruff, snakefmt, snakemake --lint, import-linter and mypy

@@ -25,7 +25,8 @@ TARGETS := $(or $(patsubst comparison,glue,$(TASK:tune=glue)),$(if $(DATA),all,g
 CONFIGURED := $(if $(CONFIG),--configfile $(CONFIG))
 PROFILED := $(if $(PROFILE),--profile $(firstword $(wildcard $(PROFILE) $(HERE)$(PROFILE)) $(PROFILE))) $(CONFIGURED)
 MACHINE := $(PROFILED) $(if $(PROFILE),,--cores $(CORES))
-OWN := $(wildcard Snakefile workflow/Snakefile) # of the other folder, which uses the workflow as a module
+# Of the other folder, if it uses the workflow as a module. A comment behind the value would add a space to it.
+OWN := $(wildcard Snakefile workflow/Snakefile)
 SNAKEMAKE := snakemake $(if $(HERE),$(if $(OWN),--workflow-profile $(HERE)profiles/default,--snakefile $(HERE)Snakefile))
 RUN_DEMO := $(SNAKEMAKE) --cores $(CORES) --configfile $(CONFIGS) $(if $(DATA),--config local_root=$(DATA))
 
@@ -62,10 +63,10 @@ report: $(READY) ## write tables, figures and runs to one HTML file: the demo's 
 	$(if $(CONFIG)$(PROFILE),$(SNAKEMAKE) $(MACHINE),$(RUN_DEMO)) -- report
 
 grade: $(READY) ## grade answers of your own as the tables of mathematics do, with every verdict (ANSWERS=answers.jsonl, STYLE=boxed, OUTPUT=column, ANSWER=column)
-	@python workflow/scripts/grade.py $(or $(ANSWERS),$(error Which answers? make grade ANSWERS=answers.jsonl)) $(foreach name,STYLE OUTPUT ANSWER,$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) $($(name))))
+	@python $(HERE)workflow/scripts/grade.py $(or $(ANSWERS),$(error Which answers? make grade ANSWERS=answers.jsonl)) $(foreach name,STYLE OUTPUT ANSWER,$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) $($(name))))
 
 export: $(READY) ## write a run's adapter, its LoRA and a model card for the Hub (RUN=results/glue/cola/hra/r8/seed0, WEIGHTS=best, CONFIG=mine.yaml)
-	snakemake --cores 1 -q rules --force $(CONFIGURED) -- $(or $(RUN:/=),$(error Which run? make export RUN=results/…))/hub/$(or $(WEIGHTS),last)/README.md
+	$(SNAKEMAKE) --cores 1 -q rules --force $(CONFIGURED) -- $(or $(RUN:/=),$(error Which run? make export RUN=results/…))/hub/$(or $(WEIGHTS),last)/README.md
 	@echo "To publish it: hf upload NAME/REPOSITORY $(RUN:/=)/hub/$(or $(WEIGHTS),last)"
 
 test: $(READY) ## run all tests except the complete demo, in 20 minutes

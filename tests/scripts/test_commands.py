@@ -104,3 +104,16 @@ def test_targets_for_ones_own_results():
     folder = "results/glue/cola/hra/r8/seed0/hub/best"
     assert command.split()[-4:] == ["--configfile", "a.yaml", "--", f"{folder}/README.md"] and "--force" in command
     assert remark.endswith(f'hf upload NAME/REPOSITORY {folder}"')
+
+
+@pytest.mark.parametrize("own", [None, "Snakefile", "workflow/Snakefile"])
+def test_make_in_another_folder_uses_its_snakefile_or_that_of_the_workflow(tmp_path, own):
+    if own:
+        (tmp_path / own).parent.mkdir(exist_ok=True)
+        (tmp_path / own).touch()
+    expected = f"--workflow-profile {ROOT}/profiles/default" if own else f"--snakefile {ROOT}/Snakefile"
+    for target in ("plan", "run", "export"):
+        makefile = ["-f", ROOT / "Makefile", "-o", ROOT / ".venv/.installed"]
+        command = ["make", "-n", "--no-print-directory", *makefile, target, "RUN=results/x", f"VENV={ROOT}/.venv"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert done.stdout.split()[:3] == ["snakemake", *expected.split()], done.stdout

@@ -27,7 +27,7 @@ def trainings(runs: pd.DataFrame) -> pd.DataFrame:
     once = runs.drop_duplicates(run_statistics.RUN).copy()
     numbers = once.reindex(columns=[*COSTS, "device_seconds", "processes", "runs_per_gpu"]).apply(pd.to_numeric)
     alone = numbers["seconds"] * numbers["processes"] / numbers["runs_per_gpu"].fillna(1)
-    # A run table of before 2026-11-27 has no device seconds.
+    # A run table of an earlier version has no device seconds.
     hours = numbers["device_seconds"].fillna(alone) / 3600
     return once.assign(**numbers[COSTS].assign(training_hours=hours)).dropna(subset="seconds")
 

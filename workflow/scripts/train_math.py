@@ -65,7 +65,6 @@ def main(job: dict) -> None:
             gradient_checkpointing=recompute,
             # Reentrant checkpointing propagates no gradients if the embeddings are frozen.
             gradient_checkpointing_kwargs={"use_reentrant": False},
-            train_sampling_strategy="group_by_length" if settings["group_by_length"] is True else "random",
             eval_strategy="no",
         )
 

@@ -29,6 +29,7 @@ def training_arguments(job: dict, settings: dict, seed: int, scratch: Path, devi
         adam_epsilon=settings["adam_epsilon"],
         lr_scheduler_type=settings["schedule"],
         warmup_steps=settings["warmup_steps"],
+        train_sampling_strategy="group_by_length" if settings.get("group_by_length") is True else "random",
         bf16=settings["precision"] == "bf16",
         fp16=settings["precision"] == "fp16",
         save_strategy="no",  # CheckpointOnSignal requests them

@@ -43,6 +43,7 @@ rule train:
         task_version=lambda wc: config["tasks"][wc.task]["version"],
         model_name=lambda wc: config["tasks"][wc.task]["model"],
         device=task_resource("device"),
-        scratch=SCRATCH,
+        # The runs of a trial up to its rungs continue one training.
+        scratch=lambda wc: SCRATCH.format(**{**wc, "variant": tuning.split(wc.variant)[0]}),
     script:
         "../../workflow/scripts/train_{wildcards.task}.py"

@@ -1,9 +1,13 @@
 # Stage 3a, tune: for tasks with `tune`, trials of hyper-parameters on held-out rows of the training data. A trial is a training
 # run (rules/train.smk) of a variant such as r8@learning_rate-0.001.
+# With successive halving, a trial is a run per rung, such as r8@learning_rate-0.001@rung-0.25, which goes on from the run up to the
+# rung before.
 # In:  the records of the trials.
-# Out: results/tune/{task}/{dataset}/{method}/{variant}.json (the chosen values, which the trainings read),
+# Out: results/tune/{task}/{dataset}/{method}/{variant}/rung-{rung}.json (the trials that go on from a rung),
+#      results/tune/{task}/{dataset}/{method}/{variant}.json (the chosen values, which the trainings read),
 #      results/tune_{task}.csv (every trial), results/figures/{task}_tuning.svg and .png.
-# Steps: choose, collect_trials, tuning_figure.
+# Steps: promote, choose, collect_trials, tuning_figure.
+# `promote` is a checkpoint: the trials of a rung are known when those of the rung before are finished.
 # `choose` is a checkpoint and its file is `ancient` in rule train: when it has run, Snakemake looks again at the params of the
 # trainings. Equal values train nothing again.
 
@@ -12,16 +16,33 @@ from common.tasks import tuned_runs
 
 
 localrules:
+    promote,
     choose,
     collect_trials,
     tuning_figure,
 
 
+checkpoint promote:
+    input:
+        records=lambda wc: tuned_runs.records_at(TASKS[wc.task], wc, float(wc.rung), checkpoints),
+    output:
+        promoted="<results>/tune/{task}/{dataset}/{method}/{variant}/rung-{rung}.json",
+    log:
+        "<logs>/tune/{task}/{dataset}/{method}/{variant}/rung-{rung}.log",
+    wildcard_constraints:
+        rung=r"[\d.e-]+",
+    conda:
+        "../envs/hra.yaml"
+    params:
+        trials=lambda wc: tuned_runs.at(TASKS[wc.task], wc.dataset, run_name(wc), float(wc.rung)),
+        factor=lambda wc: TASKS[wc.task].settings["tune"]["halving"]["factor"],
+    script:
+        "../workflow/scripts/promote.py"
+
+
 checkpoint choose:
     input:
-        records=lambda wc: [
-            one["record"] for one in tuned_runs.trials(TASKS[wc.task], wc.dataset, f"{wc.method}/{wc.variant}")
-        ],
+        records=lambda wc: tuned_runs.records(TASKS[wc.task], wc, checkpoints),
     output:
         choice="<results>/tune/{task}/{dataset}/{method}/{variant}.json",
     log:
@@ -29,18 +50,14 @@ checkpoint choose:
     conda:
         "../envs/hra.yaml"
     params:
-        trials=lambda wc: tuned_runs.trials(TASKS[wc.task], wc.dataset, f"{wc.method}/{wc.variant}"),
+        trials=lambda wc: tuned_runs.trials(TASKS[wc.task], wc.dataset, run_name(wc)),
     script:
         "../workflow/scripts/choose.py"
 
 
 rule collect_trials:
     input:
-        records=lambda wc: [
-            one["record"]
-            for one in tuned_runs.every_trial(TASKS[wc.task])
-            if not config["incomplete"] or Path(one["record"]).exists()
-        ],
+        records=lambda wc: tuned_runs.every_record(TASKS[wc.task], checkpoints, config["incomplete"]),
     output:
         csv=report(
             "<results>/tune_{task}.csv",

@@ -37,6 +37,7 @@ Path(snakemake.output.record).write_text(json.dumps(record))
 with open("trained", "a") as stream:
     print(Path(snakemake.output.record).parent, file=stream)
 """
+METHODS = ("lora", "hra")
 TABLE = "results/table_glue.csv"
 RATES = "[1.0e-3, 2.0e-3]}, trials: 2"
 
@@ -47,7 +48,8 @@ def tuned(fresh: Project, folder) -> Project:
     project.stand_in()
     scripts = project.folder / "workflow/scripts"
     (scripts / "train_glue.py").write_text(TRAIN)
-    (scripts / "choose.py").write_text((ROOT / "workflow/scripts/choose.py").read_text())
+    for script in ("promote.py", "choose.py"):
+        (scripts / script).write_text((ROOT / "workflow/scripts" / script).read_text())
     (project.folder / "tuned.yaml").write_text(TUNED)
     return project
 
@@ -107,13 +109,49 @@ def test_if_all_trials_of_a_method_fail_the_others_go_on(fresh, tmp_path):
     assert incomplete.keys() == {"runs", "compare", "table"}
 
 
-def test_the_comparison_plans_five_trials_and_three_seeds_of_nine_methods_on_four_data_sets(fresh):
+@pytest.mark.slow
+def test_of_halved_trials_only_the_best_go_on(fresh, tmp_path):
+    project = tuned(fresh, tmp_path / "project")
+    rates = "[1.0e-3, 2.0e-3, 4.0e-3, 8.0e-3]"
+    project.change("tuned.yaml", RATES, f"{rates}}}, halving: {{rungs: [0.25, 0.5], factor: 2}}, trials: 4")
+    command = ("--cores", "2", "--configfile", "tuned.yaml", "-q", "all", "--", TABLE)
+    every = {"0.001", "0.002", "0.004", "0.008"}
+    planned = project.plan(TABLE, config="tuned.yaml")
+    assert planned["train_glue"] == trials(*(f"{rate}@rung-0.25" for rate in every)) | finals("lora", "hra")
+
+    def trained() -> dict[str, set[str]]:
+        paths = (project.folder / "trained").read_text().split()
+        (project.folder / "trained").unlink()
+        names = [path.removeprefix("results/glue/cola/").split("/") for path in paths]
+        return {m: {trial.removeprefix("r8@learning_rate-") for name, trial, _ in names if name == m} for m in METHODS}
+
+    project.snakemake(*command)
+    first = {f"{rate}@rung-0.25" for rate in every}
+    assert trained() == {
+        "lora": first | {"0.001@rung-0.5", "0.002@rung-0.5", "0.001", "r8"},
+        "hra": first | {"0.004@rung-0.5", "0.008@rung-0.5", "0.008", "r8"},
+    }
+    assert project.plan(TABLE, config="tuned.yaml") == {}
+
+    # Of five, three and then two go on: what is there already is not trained again.
+    project.change("tuned.yaml", f"{rates}}}", f"{rates[:-1]}, 1.6e-2]}}")
+    project.change("tuned.yaml", "trials: 4", "trials: 5")
+    assert project.plan(TABLE, config="tuned.yaml")["train_glue"] == trials("0.016@rung-0.25")
+    project.snakemake(*command)
+    assert trained() == {
+        "lora": {"0.016@rung-0.25", "0.004@rung-0.5", "0.002"},
+        "hra": {"0.016@rung-0.25", "0.016@rung-0.5", "0.016", "r8"},
+    }
+    assert project.plan(TABLE, config="tuned.yaml") == {}
+
+
+def test_the_comparison_plans_five_trials_and_three_seeds_of_nine_methods_on_two_data_sets(fresh):
     configs = [f"config/demo/{name}.yaml" for name in ("config", "real_data", "comparison")]
     where = ("--config", "local_root=data", "--configfile", *configs)
     output = fresh.snakemake("-n", "-q", "rules", "--cores", "2", *where, "--", "glue")
     words = " ".join(output.split())
-    assert f"train_glue {9 * 4 * (5 + 3)} " in words and "choose 36 " in words and "augment 27 " in words
-    assert f"evaluate_glue_in_training {9 * 4 * 3} " in words and "compare 1 " in words
+    assert f"train_glue {9 * 2 * (5 + 3)} " in words and "choose 18 " in words and "augment 27 " in words
+    assert f"evaluate_glue_in_training {9 * 2 * 3} " in words and "compare 1 " in words
 
 
 def test_the_demo_of_tuning_plans_five_trials_of_four_methods(fresh):

@@ -1,7 +1,8 @@
 """Plot the trials of hyper-parameters: score on held-out rows against the learning rate, one curve per run.
 
 With other hyper-parameters in the search, a point is the best over them. Trials without a score are crosses at the
-bottom. Written as SVG and PNG, reproducibly for the same data.
+bottom; those that ended at a rung of successive halving are hollow. Written as SVG and PNG, reproducibly for the same
+data.
 """
 
 import math
@@ -10,6 +11,7 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
+from common.core import tuning
 from common.core.job import start
 from common.report import run_statistics, tuning_results
 from common.report.plot_style import SETTINGS, SMALL, better, remark, save, say, styles
@@ -19,6 +21,7 @@ AXIS = "learning_rate"
 
 def figure_of(trials: pd.DataFrame, params: dict) -> Figure:
     """Plot one panel per dataset."""
+    trials = tuning_results.at_last_rung(trials)
     labels, datasets = params["labels"], list(dict.fromkeys(trials["dataset"]))
     keys = tuning_results.values_of(trials)
     key = AXIS if AXIS in keys else keys[0]
@@ -42,8 +45,13 @@ def figure_of(trials: pd.DataFrame, params: dict) -> Figure:
         figure.legend(handles=list(shown.values()), loc="outside lower center", ncols=4, fontsize=SMALL)
     lost = trials[trials["score"].isna()]
     counts = lost.groupby("status", sort=False).size()
+    remarks = []
+    if (trials["rung"] < tuning.END).any():
+        remarks.append("Hollow: after a part of the training, at the last rung that the trial has reached")
     if len(lost):
-        remark(figure, ["Crosses, without a score: " + ", ".join(f"{count} {name}" for name, count in counts.items())])
+        remarks.append("Crosses, without a score: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+    if remarks:
+        remark(figure, remarks)
     return figure
 
 
@@ -65,6 +73,9 @@ def panel(ax, trials: pd.DataFrame, key: str, wanted: str, style: dict, labels: 
         if len(chosen):
             x = chosen["x"].iloc[0]
             ax.plot([x], [line[x]], marker=look["marker"], color=look["color"], markersize=9)
+        rungs = own.groupby("x", sort=numbers)["rung"].max()
+        early = line[rungs < tuning.END]
+        ax.plot(early.index, early, **look | {"linestyle": "none"}, markersize=4, markerfacecolor="white")
         lost = list(dict.fromkeys(own.loc[own["score"].isna(), "x"]))
         ax.plot(lost, [0.02] * len(lost), "x", color=look["color"], transform=ax.get_xaxis_transform())
     if numbers and (trials["x"] > 0).all():

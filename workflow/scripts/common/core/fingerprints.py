@@ -10,8 +10,9 @@ from common.core.job import processes
 # Params and inputs that do not change results: names, folders, and what affects rounding only: the device, and latents
 # that were encoded earlier.
 NEUTRAL = ("preset", "model_name", "scratch", "device", "latents")
-# The same of entries inside params, by their names in `flat`; a checkpoint may have been trained with others.
-OF_EVALUATION = ("dataset.metrics", "eval_batch_size")
+# The same of entries inside params, by their names in `flat`; a checkpoint may have been trained with others. A rung is
+# where the run of a trial ends.
+NEUTRAL_ENTRIES = ("dataset.metrics", "eval_batch_size", "rung")
 PACKAGES = ("torch", "peft", "transformers", "diffusers")
 
 
@@ -42,7 +43,7 @@ def of_input(path: str) -> str:
 def differences(saved: dict, now: dict) -> list[str]:
     """List the entries that differ, in the form `learning_rate 0.02, now 0.001`."""
     before, after = flat(saved), flat(now)
-    keys = [key for key in {**before, **after} if before.get(key) != after.get(key) and key not in OF_EVALUATION]
+    keys = [key for key in {**before, **after} if before.get(key) != after.get(key) and key not in NEUTRAL_ENTRIES]
     return [f"{key} {shown(before.get(key))}, now {shown(after.get(key))}" for key in keys]
 
 

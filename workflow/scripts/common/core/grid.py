@@ -36,6 +36,11 @@ def choice(config: dict, task: str, dataset: str, run: str) -> str:
     return f"{config['pathvars']['results']}/tune/{task}/{dataset}/{run}.json"
 
 
+def promotion(config: dict, task: str, dataset: str, run: str, rung: float) -> str:
+    """Return the path of the list of trials of `method/variant` that go on from a rung."""
+    return f"{config['pathvars']['results']}/tune/{task}/{dataset}/{run}/rung-{rung:g}.json"
+
+
 def columns(config: dict, task: str) -> list[dict]:
     """List the table's columns; one without a dataset is the mean over all `datasets` of the grid."""
     every = {"datasets": datasets(config, task)}
@@ -91,7 +96,8 @@ def hyperparameters(config: dict, task: str, dataset: str, run: str) -> dict:
     values = {key: value for key, value in values.items() if key == kind or not isinstance(value, dict)}
     tune, held_out = settings.get("tune"), {}
     if trial != run:
-        values |= tuning.trials(tune, run)[trial]
+        trial, rung = tuning.split(trial)
+        values |= tuning.trials(tune, run)[trial] | ({"rung": rung} if rung < tuning.END else {})
         held_out = {"train_rows": tune["rows"]} if "rows" in tune else {}
     elif tune:
         values |= tuning.chosen(choice(config, task, dataset, run))

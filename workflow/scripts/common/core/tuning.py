@@ -1,17 +1,22 @@
 """Tuning of hyper-parameters: the trials of a run, and the values chosen from them.
 
 A trial is a training run whose variant names its values, `r8@learning_rate-0.001`: it starts from the variant's initial
-adapter and has a folder of its own. Plain Python on plain dicts: imported by the Snakefile on login nodes.
+adapter and has a folder of its own. With successive halving (Jamieson and Talwalkar, arXiv 1502.07943), trials are
+compared at rungs, shares of the training, and only the best go on: `r8@learning_rate-0.001@rung-0.25` is the run of a
+trial up to a rung. Plain Python on plain dicts: imported by the Snakefile on login nodes.
 """
 
 import hashlib
 import itertools
+import math
 from pathlib import Path
 
 from common.core import files
 from common.core.errors import JobError
 
 MARK = "@"  # in no name of a variant (the schema's pattern), and safe in paths
+RUNG = f"{MARK}rung-"
+END = 1.0  # the last rung: the whole training
 VARIANT = rf"({MARK}[\w{MARK}.+-]+)?"  # as a regular expression, what a trial appends to a variant
 
 
@@ -40,6 +45,40 @@ def trials(tune: dict, run: str) -> dict[str, dict]:
     seed = tune.get("seed", 0)
     order = sorted(named, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())[: tune["trials"]]
     return {name: values for name, values in named.items() if name in order}
+
+
+def rungs(tune: dict) -> list[float]:
+    """List the shares of the training after which trials are judged, `END` last."""
+    return [*(tune.get("halving") or {}).get("rungs", []), END]
+
+
+def up_to(trial: str, rung: float) -> str:
+    """Return the name of the run of a trial up to a rung."""
+    return trial if rung == END else f"{trial}{RUNG}{rung:g}"
+
+
+def split(run: str) -> tuple[str, float]:
+    """Split the name of such a run into the trial and the rung; of any other run, the rung is `END`."""
+    trial, _, rung = run.partition(RUNG)
+    return trial, float(rung or END)
+
+
+def rung_before(tune: dict, rung: float) -> float:
+    """Return the rung at which the trials of a rung were judged before; 0 for those of the first one."""
+    return max((one for one in rungs(tune) if one < rung), default=0.0)
+
+
+def part(tune: dict | None, variant: str) -> float:
+    """Return the share of the training that a run adds: of a trial up to a rung, what follows the rung before."""
+    if MARK not in variant:
+        return END
+    rung = split(variant)[1]
+    return rung - rung_before(tune, rung)
+
+
+def going_on(trials: int, factor: int) -> int:
+    """Return how many trials go on from a rung: 1/factor of them, rounded up."""
+    return math.ceil(trials / factor)
 
 
 def chosen(path: str | Path) -> dict:

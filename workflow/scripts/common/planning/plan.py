@@ -11,6 +11,7 @@ from common.core import job
 from common.core.errors import JobError
 from common.planning import disk, downloads, file_counts, gpu_hours, packs, planned_jobs, row_counts
 from common.planning.wording import counted, listed, number, of_jobs
+from common.tasks import tuned_runs
 from common.tasks.base import Task
 
 
@@ -178,11 +179,12 @@ def of_hours(found: gpu_hours.Hours) -> list[str]:
 
 def together(config: dict, names: list[str], planned: list[planned_jobs.Job]) -> list[str]:
     """Describe what the tables need together: downloads, licences, disk, and, of several tables, hours."""
-    several = len(names) > 1
+    several, halved = len(names) > 1, filter(tuned_runs.halved, of_names(config, names))
     return [
         *([f"all {len(names)} tables: {of_jobs(len(planned))}", *of_hours(estimate(planned))] if several else ()),
         f"  download: {downloads.summary(config, planned)}",
         *(f"  {text}" for task in of_names(config, names) for text in task.choices()),
+        *(f"  trials:   of {task.name}, those of later rungs are planned when known" for task in halved),
         *(f"  licence:  {line}" for line in downloads.licences(config, planned)),
         f"  disk:     {disk.estimate(config, planned)}",
         f"  files:    {file_counts.summary(config, planned)}",

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from common.core import files
+from common.core import files, tuning
 from common.report import markdown_text
 
 LOWER = ("loss",)  # metrics of which lower values are better
 RUN = ["dataset", "method", "variant"]
 COLUMNS = [
+    "rung",
     "metric",
     "score",
     "status",
@@ -24,7 +25,7 @@ COLUMNS = [
 
 
 def table(trials: list[dict]) -> pd.DataFrame:
-    """Build one row per trial and seed; a trial whose record does not exist is missing.
+    """Build one row per trial, rung and seed; a trial whose record does not exist is missing.
 
     trials: those of common/tasks/tuned_runs.py. The score is that on the held-out rows, NaN without one.
     """
@@ -36,6 +37,7 @@ def row(trial: dict) -> dict:
     record = files.read_json(path) if path.exists() else {"status": "missing"}
     score = record.get("held_out", {})
     return {name: trial[name] for name in (*RUN, "trial", "seed", "values")} | {
+        "rung": trial.get("rung", tuning.END),
         "metric": score.get("metric", ""),
         "score": score.get("value", float("nan")),
         "status": record["status"],
@@ -54,12 +56,29 @@ def means(trials: pd.DataFrame) -> pd.Series:
 
 
 def best(trials: pd.DataFrame) -> str | None:
-    """Return the trial of one run with the best mean over seeds, the first of several; None if none has a score."""
-    found = means(trials).dropna()
-    if found.empty:
-        return None
+    """Return the trial of one run with the best mean over seeds, the first of several; None if none has a score.
+
+    With successive halving, one that was trained to the end.
+    """
+    return next(iter(ranked(trials[trials["rung"] == tuning.END])), None)
+
+
+def going_on(trials: pd.DataFrame, factor: int) -> list[str]:
+    """List the trials of one run and rung that go on to the next: the best 1/factor, rounded up, in their order."""
+    best = ranked(trials)[: tuning.going_on(trials["trial"].nunique(), factor)]
+    return [trial for trial in trials["trial"].unique() if trial in best]
+
+
+def ranked(trials: pd.DataFrame) -> list[str]:
+    """List the trials that have a score, from the best mean over seeds to the worst."""
     lower = trials["metric"].isin(LOWER).any()
-    return found.idxmin() if lower else found.idxmax()
+    return list(means(trials).dropna().sort_values(ascending=lower, kind="stable").index)
+
+
+def at_last_rung(trials: pd.DataFrame) -> pd.DataFrame:
+    """Select the rows of the last rung that each trial has reached; `rung` becomes numeric."""
+    trials = trials.assign(rung=pd.to_numeric(trials["rung"]))
+    return trials[trials["rung"] == trials.groupby([*RUN, "trial"])["rung"].transform("max")]
 
 
 def notes(task: str, trials: pd.DataFrame, labels: dict[str, str]) -> list[str]:
@@ -78,6 +97,14 @@ def notes(task: str, trials: pd.DataFrame, labels: dict[str, str]) -> list[str]:
         f"dataset, by {metrics or 'no score yet'} on {rows or 'no'} held-out rows of the training data. No trial reads "
         f"what is reported. `tune_{task}.csv` has every trial and the chosen values."
     ]
+    counts = trials.groupby([*RUN, "rung"], sort=False)["trial"].nunique().groupby(level="rung").max()
+    shares = sorted(counts.index, key=float)
+    if len(shares) > 1:
+        parts = [f"{counts[share]} for {float(share):.3g}" for share in shares]
+        lines.append(
+            f"Successive halving: of these trials, the best went on at each rung ({', '.join(parts)} of the training); "
+            "the choice is between those trained to the end."
+        )
     edges, lost = [], []
     for (dataset, method, variant), group in groups:
         name = markdown_text.plain(f"{labels[f'{method}/{variant}']} on {dataset}")

@@ -91,11 +91,12 @@ class Costs:
         return items and items * FORWARD * len(self.selections)
 
     def training_work(self, dataset: dict, wildcards: dict) -> float | None:
-        """Return rows × epochs plus the evaluations on dev in between."""
+        """Return rows × epochs plus the evaluations on dev in between; of a trial, from the rung before."""
         settings = self.hyperparameters(wildcards["dataset"], f"{wildcards['method']}/{wildcards['variant']}")
         every = rows(dataset, "train") or 0
         share = held_out_rows(every, settings)
         trained = min(every - share, settings.get("held_out", {}).get("train_rows", every)) * settings.get("epochs", 0)
+        trained *= tuning.part(self.settings.get("tune"), wildcards["variant"])
         if not trained or not settings.get("eval_steps"):
             return trained or None
         dev = share or rows(dataset, next(iter(dataset["benchmarks"].values()))) or 0

@@ -38,7 +38,7 @@ def restored(job: dict) -> bool:
 
     A damaged one is not used. What is left of its training in the scratch folder is deleted.
     """
-    kept, scratch = folder(job), Path(job["params"]["scratch"])
+    kept = folder(job)
     if not kept.exists():
         return False
     if problem := checkpoints.damage(kept) or another(job, kept):
@@ -49,7 +49,7 @@ def restored(job: dict) -> bool:
         for path in checkpoints.contents(kept / name):
             again(path, kept.parent / path.relative_to(kept))
     again(kept / "train.json", Path(job["output"]["record"]))
-    remove_training(scratch)
+    remove_training(job)
     print(f"restored from {kept}: this run had finished before")
     return True
 
@@ -67,10 +67,14 @@ def again(path: Path, output: Path) -> None:
     os.utime(output)
 
 
-def remove_training(scratch: Path) -> None:
-    """Delete what only an unfinished training needs."""
+def remove_training(job: dict) -> None:
+    """Delete what only an unfinished training needs; a trial that ends at a rung leaves the next one its checkpoint."""
+    scratch = Path(job["params"]["scratch"])
     checkpoints.remove(checkpoints.aside(scratch))
-    checkpoints.remove(scratch)
+    if "rung" in job["params"]["hyperparameters"]:
+        (scratch / "attempts.json").unlink(missing_ok=True)
+    else:
+        checkpoints.remove(scratch)
 
 
 def folder(job: dict) -> Path:

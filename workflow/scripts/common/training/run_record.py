@@ -91,8 +91,13 @@ def usable_checkpoint(job: dict, steps: int, per_process: bool = False) -> tuple
     scratch = Path(job["params"]["scratch"])
     scratch.mkdir(parents=True, exist_ok=True)
     discarded = checkpoints.claim(scratch, fingerprints.of_training(job, steps, per_process))
+    # A trial that is repeated up to a rung cannot go on from a checkpoint at this rung or later.
+    end = trials.last_step(job, steps)
+    passed = [one for one in checkpoints.by_step(scratch) if steps > end <= checkpoints.step_of(one)]
+    for one in passed:
+        checkpoints.remove(one)
     checkpoint, damaged = checkpoints.newest(scratch)
-    if damaged and not checkpoint:  # the weights kept so far belong to the lost checkpoint
+    if (passed or damaged) and not checkpoint:  # the weights kept so far belong to the lost checkpoint
         for name in checkpoints.KEPT:
             checkpoints.remove(scratch / name)
     discarded += damaged
@@ -141,13 +146,14 @@ def finish(
     params, wildcards, scratch = job["params"], job["wildcards"], Path(job["params"]["scratch"])
     record = Path(job["output"]["record"])
     weights, adapter_bytes = {}, (scratch / "last" / adapters.WEIGHTS).stat().st_size
-    if trials.is_trial(job):
-        for name in finished_runs.outputs(job):
-            trials.empty(scratch / name)
+    source = record.parent if trials.is_trial(job) else scratch
     for name in finished_runs.outputs(job):
-        shutil.copytree(scratch / name, record.parent / name, dirs_exist_ok=True)
-        for path in sorted((scratch / name).rglob(adapters.WEIGHTS)):
-            place = path.relative_to(scratch)
+        if trials.is_trial(job):
+            trials.empty(source / name)
+        else:
+            shutil.copytree(source / name, record.parent / name, dirs_exist_ok=True)
+        for path in sorted((source / name).rglob(adapters.WEIGHTS)):
+            place = path.relative_to(source)
             weights[str(place)] = files.sha256(record.parent / place)
     end_attempt(scratch, attempts, started)
     model_manifest, data_manifest = (files.read_json(job["input"][name]) for name in ("model", "dataset"))
@@ -182,7 +188,7 @@ def finish(
         evaluate(content)
     finished_runs.keep(job, content)
     files.write_json(record, content)
-    finished_runs.remove_training(scratch)
+    finished_runs.remove_training(job)
 
 
 def finish_last(

@@ -46,16 +46,28 @@ def is_of_device(problem: Exception) -> bool:
     return isinstance(problem, torch.OutOfMemoryError | torch.AcceleratorError)
 
 
+def last_step(job: dict, steps: int) -> int:
+    """Return the step at which a run ends: that of the rung of a trial, or the last of all `steps`."""
+    return max(1, round(job["params"]["hyperparameters"].get("rung", tuning.END) * steps))
+
+
 def callbacks(job: dict) -> list:
-    """Return the callback that ends a trial whose loss is no number any more; [] for a run that is none."""
+    """Return the callbacks that end a trial at its rung, or when its loss is no number any more; [] for other runs."""
     from transformers import TrainerCallback
+
+    class EndAtRung(TrainerCallback):
+        """Ends with a checkpoint, from which the run up to the next rung goes on."""
+
+        def on_step_end(self, args, state, control, **_):
+            if last_step(job, state.max_steps) == state.global_step < state.max_steps:
+                control.should_save = control.should_training_stop = True
 
     class EndAtDivergence(TrainerCallback):
         def on_evaluate(self, args, state, control, metrics, **_):
             if not math.isfinite(loss := metrics["eval_loss"]):
                 raise FloatingPointError(f"the loss on the held-out rows is {loss} at step {state.global_step}")
 
-    return [EndAtDivergence()] if is_trial(job) else []
+    return [EndAtRung(), EndAtDivergence()] if is_trial(job) else []
 
 
 def score(metric: str, value: float, train: Sized, held_out: Sized) -> dict:
@@ -65,7 +77,7 @@ def score(metric: str, value: float, train: Sized, held_out: Sized) -> dict:
 
 def fail(job: dict, problem: Exception, started: float) -> None:
     """Write the record of a failed trial, and remove its checkpoints."""
-    params, wildcards, scratch = job["params"], job["wildcards"], Path(job["params"]["scratch"])
+    params, wildcards = job["params"], job["wildcards"]
     print(f"The trial failed: {describe(problem)}")
     record = Path(job["output"]["record"])
     for name in finished_runs.outputs(job):
@@ -81,7 +93,7 @@ def fail(job: dict, problem: Exception, started: float) -> None:
         "finished": provenance.now(),
     }
     files.write_json(record, content)
-    finished_runs.remove_training(scratch)
+    finished_runs.remove_training(job)
 
 
 def empty(folder: Path) -> None:

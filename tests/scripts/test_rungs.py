@@ -1,0 +1,195 @@
+"""Successive halving: trials that end at a rung, those that go on, their table and figure."""
+
+from pathlib import Path
+
+import pytest
+
+import collect_trials
+import promote
+import train_glue
+import train_math
+import tuning_figure
+from common.core import files, tuning
+from common.core.errors import JobError
+from common.planning import config_validation
+from common.report import run_statistics, tuning_results
+from common.tasks import tuned_runs
+from common.tasks.glue.task import Glue
+from common.training.interruption import Interrupted
+from sums import LLAMA_TARGETS
+from support import method
+from test_trials import tuned_config
+
+SHARE = {"share": 0.25, "seed": 0}
+RUNG = 0.4
+
+
+def trial_job(run, rung: float = tuning.END) -> dict:
+    """Return the job of a trial up to a rung, with outputs of its own and the trial's scratch folder."""
+    job, variant = run.train, tuning.up_to("v@learning_rate-0.005", rung)
+    job["wildcards"] = job["wildcards"] | {"variant": variant}
+    if "dataset" in job["params"]:
+        job["params"] |= {"dataset": run.dataset | {"benchmarks": {}}}
+    if rung < tuning.END:
+        job["params"]["hyperparameters"] = job["params"]["hyperparameters"] | {"rung": rung}
+    job["output"] = {name: path.replace("/run/", f"/{variant}/") for name, path in job["output"].items()}
+    return job
+
+
+def trained(script, job: dict) -> dict:
+    script.main(job)
+    return files.read_json(job["output"]["record"])
+
+
+def test_a_trial_goes_on_from_its_rung_as_if_it_had_not_ended_there(make_run, monkeypatch):
+    whole, halved = (make_run(method("hra"), name, held_out=SHARE) for name in ("whole", "halved"))
+    expected = trained(train_glue, trial_job(whole))
+    job = trial_job(halved, RUNG)
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    monkeypatch.setenv("SLURM_JOB_END_TIME", "0")
+    with pytest.raises(Interrupted, match="time limit"):
+        train_glue.main(job)
+    monkeypatch.delenv("SLURM_JOB_ID")
+    first = trained(train_glue, job)
+    assert (first["steps"], first["resumed_from"], expected["steps"]) == (4, [1], 10)
+    assert first["held_out"]["value"] == max(entry["metrics"]["accuracy"] for entry in first["curve"])
+    assert first["curve"][-1]["step"] == 4
+
+    last = trained(train_glue, trial_job(halved))
+    assert (last["steps"], last["resumed_from"], last["attempts"]) == (10, [4], 1)
+    assert (last["curve"], last["held_out"]) == (expected["curve"], expected["held_out"])
+    assert not Path(job["params"]["scratch"]).exists()
+
+
+def test_a_language_model_goes_on_from_its_rung(make_math_run):
+    runs = (make_math_run(method("lora", targets=LLAMA_TARGETS), name, held_out=SHARE) for name in ("whole", "halved"))
+    whole, halved = runs
+    expected = trained(train_math, trial_job(whole))
+    first, last = (trained(train_math, trial_job(halved, rung)) for rung in (0.5, tuning.END))
+    assert (first["steps"], last["resumed_from"]) == (6, [6])
+    assert last["held_out"] == expected["held_out"] != first["held_out"]
+
+
+def test_a_repeated_rung_uses_no_checkpoint_of_a_later_one(make_run):
+    run = make_run(method("hra"), held_out=SHARE)
+    first = trained(train_glue, trial_job(run, RUNG))
+    later = trained(train_glue, trial_job(run, 0.7))
+    assert later["resumed_from"] == [4] and later["steps"] == 7
+    again = trained(train_glue, trial_job(run, RUNG))
+    assert again["resumed_from"] == [] and again["held_out"] == first["held_out"]
+
+
+# Which go on
+
+
+def made(folder: Path, scores: dict[float, dict[str, float | None]], metric: str = "accuracy") -> list[dict]:
+    """Write the records of trials at rungs, None for a diverged one; return the trials."""
+    trials = []
+    for rung, found in scores.items():
+        for name, score in found.items():
+            record, scratch = folder / tuning.up_to(name, rung) / "train.json", folder / "scratch" / name
+            for place in (record.parent, scratch):
+                place.mkdir(parents=True, exist_ok=True)
+            content = {"status": "diverged", "error": "nan at step 3", "seconds": 2.0}
+            if score is not None:
+                held_out = {"metric": metric, "value": score, "rows": 20, "train_rows": 80}
+                content = {"status": "ok", "steps": 10, "seconds": 2.0, "held_out": held_out}
+            files.write_json(record, content)
+            names = {"dataset": "cola", "method": "hra", "variant": "r8", "trial": name, "seed": 0}
+            values = {"learning_rate": float(name.split("-")[-1])}
+            trials.append(names | {"values": values, "rung": rung, "record": str(record), "scratch": str(scratch)})
+    return trials
+
+
+@pytest.mark.parametrize(
+    ("scores", "metric", "expected"),
+    [
+        ({"t-1": 0.5, "t-2": 0.9, "t-3": 0.8, "t-4": 0.1}, "accuracy", ["t-2", "t-3"]),
+        ({"t-1": 0.5, "t-2": 0.9, "t-3": 0.8, "t-4": 0.1}, "loss", ["t-1", "t-4"]),
+        ({"t-1": 0.5, "t-2": 0.9, "t-3": 0.8}, "accuracy", ["t-2", "t-3"]),
+        ({"t-1": None, "t-2": None, "t-3": 0.8, "t-4": None}, "accuracy", ["t-3"]),
+        ({"t-1": None, "t-2": None}, "accuracy", []),
+    ],
+)
+def test_the_best_half_goes_on_and_the_others_lose_their_checkpoints(tmp_path, scores, metric, expected):
+    job = {"params": {"trials": made(tmp_path, {0.25: scores}, metric), "factor": 2}}
+    job["output"] = {"promoted": str(tmp_path / "rung-0.25.json")}
+    promote.main(job)
+    assert files.read_json(tmp_path / "rung-0.25.json") == {"trials": expected}
+    assert sorted(path.name for path in (tmp_path / "scratch").iterdir()) == expected
+
+
+@pytest.fixture
+def collected(tmp_path) -> Path:
+    """Write the table of four trials, of which two were trained to the end, one of them in vain."""
+    scores = {0.25: {"t-1": 0.5, "t-2": 0.99, "t-3": 0.8, "t-4": 0.1}, tuning.END: {"t-2": None, "t-3": 0.9}}
+    job = {"params": {"trials": made(tmp_path, scores)}, "output": {"csv": str(tmp_path / "tune_glue.csv")}}
+    collect_trials.main(job)
+    return tmp_path / "tune_glue.csv"
+
+
+def test_the_choice_is_between_the_trials_trained_to_the_end(collected):
+    table = run_statistics.read_csv(collected)
+    assert list(table["rung"]) == ["0.25"] * 4 + ["1"] * 2
+    assert list(table["chosen"]) == ["false"] * 5 + ["true"]
+    notes = tuning_results.notes("glue", table, {"hra/r8": "HRA"})
+    assert "in 4 trials with 1 seed" in notes[0]
+    assert "the best went on at each rung (4 for 0.25, 2 for 1 of the training)" in notes[1]
+
+
+def test_the_figure_marks_the_trials_that_ended_early(collected):
+    trials = run_statistics.read_csv(collected)
+    trials = trials.assign(run="hra/r8", score=[float(score or "nan") for score in trials["score"]])
+    figure = tuning_figure.figure_of(trials, {"labels": {"hra/r8": "HRA"}, "colours": {"hra": "#D55E00"}})
+    (ax,) = figure.axes
+    hollow = [line for line in ax.get_lines() if line.get_markerfacecolor() == "white"]
+    assert [list(line.get_xdata()) for line in hollow] == [[1, 4]]
+    assert "Hollow: after a part of the training" in figure.get_supxlabel()
+    assert "without a score: 1 diverged" in figure.get_supxlabel()
+
+
+# The config
+
+
+def test_the_runs_of_a_rung_are_those_promoted_to_it(here):
+    task = Glue(tuned_config(halving={"rungs": [0.25], "factor": 2}))
+    first = ["r8@learning_rate-0.001", "r8@learning_rate-0.002"]
+
+    def runs() -> list[tuple[str, float]]:
+        return [(one["trial"], one["rung"]) for one in tuned_runs.trials(task, "cola", "hra/r8")]
+
+    assert runs() == [(trial, 0.25) for trial in first]
+    here("results/tune/glue/cola/hra/r8/rung-0.25.json", {"trials": first[1:]})
+    assert runs() == [*((trial, 0.25) for trial in first), (first[1], 1.0)]
+    whole, part = (task.hyperparameters("cola", f"hra/{tuning.up_to(first[1], rung)}") for rung in (1.0, 0.25))
+    assert part == whole | {"rung": 0.25}
+
+
+def test_the_plan_counts_what_a_trial_adds_to_its_rung():
+    halved, whole = (Glue(tuned_config(halving=chosen)) for chosen in ({"rungs": [0.25], "factor": 2}, None))
+
+    def work(task: Glue, rung: float) -> float:
+        names = {"dataset": "cola", "method": "hra", "variant": tuning.up_to("r8@learning_rate-0.002", rung)}
+        return task.training_work(task.dataset("cola"), names)
+
+    assert work(halved, 0.25) == pytest.approx(work(whole, 1.0) / 4)
+    assert work(halved, 1.0) == pytest.approx(work(whole, 1.0) * 3 / 4)
+
+
+@pytest.mark.parametrize(
+    ("halving", "message"),
+    [
+        (
+            {"rungs": [0.5, 0.25], "factor": 2},
+            r"expected rising shares of the training, found \[0.5, 0.25\]",
+        ),
+        ({"rungs": [0.25, 0.5], "factor": 2}, "one trial is left before rung 0.5, which decides nothing. Remove it"),
+        ({"rungs": [1.0], "factor": 2}, "halving.rungs.0: 1.0 is greater than or equal to the maximum of 1"),
+        ({"rungs": [0.5], "factor": 1}, "halving.factor: 1 is less than the minimum of 2"),
+        ({"rungs": [], "factor": 2}, "halving.rungs: "),
+        ({"factor": 2}, "halving: 'rungs' is a required property"),
+    ],
+)
+def test_wrong_rungs_stop_the_dry_run(halving, message):
+    with pytest.raises(JobError, match=message):
+        config_validation.check(tuned_config(halving=halving))

@@ -1,0 +1,24 @@
+"""Choose the trials of a run that go on from a rung of successive halving: the best of them on held-out rows.
+
+Deletes the training checkpoints of the others.
+"""
+
+from pathlib import Path
+
+from common.core import files
+from common.core.job import start
+from common.report import tuning_results
+from common.training import checkpoints
+
+
+def main(job: dict) -> None:
+    params = job["params"]
+    going_on = tuning_results.going_on(tuning_results.table(params["trials"]), params["factor"])
+    for one in params["trials"]:
+        if one["trial"] not in going_on:
+            checkpoints.remove(Path(one["scratch"]))
+    files.write_json(job["output"]["promoted"], {"trials": going_on})
+
+
+if __name__ == "__main__":
+    start(main, __file__, globals().get("snakemake"))

@@ -181,7 +181,7 @@ def test_the_plan_counts_what_a_trial_adds_to_its_rung():
     [
         (
             {"rungs": [0.5, 0.25], "factor": 2},
-            r"expected rising shares of the training, found \[0.5, 0.25\]",
+            r"expected increasing fractions of the training, found \[0.5, 0.25\]",
         ),
         ({"rungs": [0.25, 0.5], "factor": 2}, "one trial is left before rung 0.5, which decides nothing. Remove it"),
         ({"rungs": [1.0], "factor": 2}, "halving.rungs.0: 1.0 is greater than or equal to the maximum of 1"),

@@ -147,6 +147,23 @@ def test_dev_evaluation_in_training_is_sorted_by_length(make_run, monkeypatch):
     assert numpy.ptp(rows[-1], axis=0).min() > 2e-5  # the rows differ, so another order would be seen
 
 
+def test_rows_of_similar_length_share_a_batch(make_run, monkeypatch):
+    import train_glue
+
+    collator, mixed = train_glue.DataCollatorWithPadding, []
+
+    class Counted(collator):
+        def __call__(self, rows):
+            mixed[-1] += len({len(row["input_ids"]) for row in rows}) > 1
+            return super().__call__(rows)
+
+    monkeypatch.setattr(train_glue, "DataCollatorWithPadding", Counted)
+    for grouped in (False, "shuffled"):
+        mixed.append(0)
+        train(make_run(method("hra"), name=str(grouped), group_by_length=grouped))
+    assert mixed[1] < mixed[0] / 2
+
+
 def test_mixed_precision_keeps_the_adapter_in_float32(make_run):
     import evaluate_glue
 

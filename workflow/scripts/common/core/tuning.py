@@ -2,7 +2,7 @@
 
 A trial is a training run whose variant names its values, `r8@learning_rate-0.001`: it starts from the variant's initial
 adapter and has a folder of its own. With successive halving (Jamieson and Talwalkar, arXiv 1502.07943), trials are
-compared at rungs, shares of the training, and only the best go on: `r8@learning_rate-0.001@rung-0.25` is the run of a
+compared at rungs, fractions of the training, and only the best go on: `r8@learning_rate-0.001@rung-0.25` is the run of a
 trial up to a rung. Plain Python on plain dicts: imported by the Snakefile on login nodes.
 """
 
@@ -48,7 +48,7 @@ def trials(tune: dict, run: str) -> dict[str, dict]:
 
 
 def rungs(tune: dict) -> list[float]:
-    """List the shares of the training after which trials are judged, `END` last."""
+    """List the fractions of the training after which trials are compared, `END` last."""
     return [*(tune.get("halving") or {}).get("rungs", []), END]
 
 
@@ -64,12 +64,12 @@ def split(run: str) -> tuple[str, float]:
 
 
 def rung_before(tune: dict, rung: float) -> float:
-    """Return the rung at which the trials of a rung were judged before; 0 for those of the first one."""
+    """Return the rung at which the trials of a rung were compared before; 0 for those of the first one."""
     return max((one for one in rungs(tune) if one < rung), default=0.0)
 
 
 def part(tune: dict | None, variant: str) -> float:
-    """Return the share of the training that a run adds: of a trial up to a rung, what follows the rung before."""
+    """Return the fraction of the training that a run takes; the run of a trial starts at the rung before."""
     if MARK not in variant:
         return END
     rung = split(variant)[1]

@@ -46,7 +46,7 @@ def check(task: Task, check_run: Callable[[Task, str, str], None]) -> None:
 def check_rungs(place: str, tune: dict) -> None:
     """Raise JobError if the rungs do not follow one another, or one of them has a single trial to choose from."""
     left, rungs = tune["trials"], tuning.rungs(tune)[:-1]
-    expect(rungs == sorted(set(rungs)), f"{place}.rungs: expected rising shares of the training, found {rungs}")
+    expect(rungs == sorted(set(rungs)), f"{place}.rungs: expected increasing fractions of the training, found {rungs}")
     for rung in rungs:
         expect(left > 1, f"{place}: one trial is left before rung {rung:g}, which decides nothing. Remove it")
         left = tuning.going_on(left, tune["halving"]["factor"])

@@ -52,7 +52,7 @@ def trials(task: Task, dataset: str, run: str) -> list[dict]:
 
 
 def at(task: Task, dataset: str, run: str, rung: float) -> list[dict]:
-    """List the trials that are judged at a rung, each with the folder of its training checkpoint as `scratch`."""
+    """List the trials that are compared at a rung, each with the folder of its training checkpoint as `scratch`."""
     place = grid.places(task.config)["scratch"]
     found = [one for one in trials(task, dataset, run) if one["rung"] == rung]
     return [one | {"scratch": place.format(task=task.name, **one | {"variant": one["trial"]})} for one in found]
@@ -77,7 +77,7 @@ def run_of(names: Mapping[str, str]) -> str:
 
 
 def records_at(task: Task, names: Mapping[str, str], rung: float, checkpoints) -> list[str]:
-    """List the records of the trials that are judged at a rung of successive halving."""
+    """List the records of the trials that are compared at a rung of successive halving."""
     finish_before(task, names, rung, checkpoints)
     return [one["record"] for one in at(task, names["dataset"], run_of(names), rung)]
 

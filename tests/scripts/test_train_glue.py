@@ -148,16 +148,16 @@ def test_dev_evaluation_in_training_is_sorted_by_length(make_run, monkeypatch):
 
 
 def test_rows_of_similar_length_share_a_batch(make_run, monkeypatch):
-    import train_glue
+    import transformers
 
-    collator, mixed = train_glue.DataCollatorWithPadding, []
+    mixed = []
 
-    class Counted(collator):
+    class Counted(transformers.DataCollatorWithPadding):
         def __call__(self, rows):
             mixed[-1] += len({len(row["input_ids"]) for row in rows}) > 1
             return super().__call__(rows)
 
-    monkeypatch.setattr(train_glue, "DataCollatorWithPadding", Counted)
+    monkeypatch.setattr(transformers, "DataCollatorWithPadding", Counted)
     for grouped in (False, "shuffled"):
         mixed.append(0)
         train(make_run(method("hra"), name=str(grouped), group_by_length=grouped))

@@ -14,8 +14,8 @@ def main(job: dict) -> None:
     if best is None:
         names = "{method}/{variant} on {dataset}".format(**job["wildcards"])
         text = (
-            f"none of the {trials['trial'].nunique()} trials of {names} has a score. The first one: "
-            f"{trials.iloc[0]['error']}. Change `tune.search`, or delete the trials' train.json to repeat them"
+            f"none of the {trials['trial'].nunique()} trials of {names} has a score. The first error: "
+            f"{next(filter(None, trials['error']), 'no record')}. Change `tune.search`, or delete the trials' train.json to repeat them"
         )
         content = {"values": {}, "error": text}
     else:

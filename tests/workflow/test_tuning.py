@@ -100,7 +100,7 @@ def test_if_all_trials_of_a_method_fail_the_others_go_on(fresh, tmp_path):
     project = tuned(fresh, tmp_path / "project")
     project.change("tuned.yaml", RATES, RATES + ", methods: {lora: {learning_rate: [1.0, 2.0]}}")
     output = project.snakemake("--cores", "2", "--configfile", "tuned.yaml", "--", TABLE, ok=False)
-    assert "none of the 2 trials of lora/r8 on cola has a score. The first error: the loss is nan" in output
+    assert "none of the 2 trials of lora/r8 on cola has a final score. The first error: the loss is nan" in output
     records = {str(path.parent) for path in (project.folder / "results/glue/cola").glob("*/r8/seed*/train.json")}
     assert {path.split("glue/cola/")[1] for path in records} == {"hra/r8/seed0", "hra/r8/seed1"}
     # What is left to do, and the table without it.

@@ -13,9 +13,10 @@ def main(job: dict) -> None:
     best = tuning_results.best(trials)
     if best is None:
         names = "{method}/{variant} on {dataset}".format(**job["wildcards"])
+        error = next(filter(None, trials["error"]), "a trial has no record")
         text = (
-            f"none of the {trials['trial'].nunique()} trials of {names} has a score. The first error: "
-            f"{next(filter(None, trials['error']), 'no record')}. Change `tune.search`, or delete the trials' train.json to repeat them"
+            f"none of the {trials['trial'].nunique()} trials of {names} has a final score. The first error: {error}. "
+            "Change `tune.search`, or delete the trials' train.json to repeat them"
         )
         content = {"values": {}, "error": text}
     else:

@@ -33,8 +33,9 @@ def test_names_of_neighbours_on_the_frontier_do_not_overlap(better):
     points = pd.DataFrame({"x": places[0], "y": places[1], "label": names, "color": "#0072B2", "marker": "o"})
     axes = Figure().subplots()
     handles = scatter(axes, points.assign(y_std=[0.1, np.nan, 0, None]), better)
-    name(axes, points, better)
+    name((axes, points, better))
     assert [handle.get_label() for handle in handles] == names
-    boxes = [text.get_window_extent() for text in axes.texts]
+    boxes, inside = [text.get_window_extent() for text in axes.texts], axes.get_window_extent()
+    assert all(inside.y0 <= box.y0 and box.y1 <= inside.y1 for box in boxes)
     assert {text.get_text() for text in axes.texts} == set(names[:3])
     assert not any(a.overlaps(b) for index, a in enumerate(boxes) for b in boxes[:index])

@@ -35,7 +35,7 @@ def figure_of(trials: pd.DataFrame, params: dict) -> Figure:
         metric = next(filter(None, here["metric"]), "")
         wanted = "lower" if metric in tuning_results.LOWER else "higher"
         ax.set_title(dataset, fontsize=SMALL, loc="left")
-        ax.set(xlabel=key.replace("_", " "), ylabel=better(f"{metric.replace('_', ' ')}, held-out rows", wanted))
+        ax.set(xlabel=key.replace("_", " "), ylabel=better(f"{metric.replace('_', ' ')}\nheld-out rows", wanted))
         shown |= panel(ax, here, key, wanted, style, labels)
         if not here["score"].notna().any():
             say(ax, "no trial has a score")

@@ -50,8 +50,7 @@ def figure(costs: pd.DataFrame, params: dict, about: dict[str, dict]) -> Figure:
         drawn.legend(handles=list(handles.values()), loc="outside right upper", fontsize=SMALL)
     devices = "Line: no run is better in both. Times and memory on different devices do not compare (run table)."
     remark(drawn, [devices])
-    for panel in named:
-        frontier.name(*panel)
+    frontier.name(*named)
     return drawn
 
 

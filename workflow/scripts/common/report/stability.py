@@ -49,8 +49,7 @@ def figure(
         listed = ", ".join(f"{strength:g}" for strength in params["strengths"])
         notes.append(f"Dotted: the same weights rewound to strength {listed} (named @), without training again.")
     remark(drawn, notes)
-    for panel in named:
-        frontier.name(*panel)
+    frontier.name(*named)
     return drawn
 
 

@@ -37,7 +37,9 @@ def check() -> str:
         raise JobError(f"bubblewrap is not installed. {REMEDY}")
     if (found := run("import numpy")) != (PASSED, ""):
         raise JobError(
-            f"The program `import numpy` in bubblewrap: expected {PASSED}, found {': '.join(found)}. {REMEDY}"
+            f"The program `import numpy` in bubblewrap: expected {PASSED}, found {': '.join(found)}. A program sees "
+            f"/usr, bin and lib in {sys.base_prefix} and {sys.prefix}, and folders lib* of LD_LIBRARY_PATH: install the "
+            "environment there, readable for all users."
         )
     return subprocess.run(["bwrap", "--version"], capture_output=True, text=True, check=True).stdout.strip()
 
@@ -57,9 +59,10 @@ def run(program: str) -> tuple[str, str]:
             status = None
         finally:
             os.close(writing)
-        started, _, reply = replies.read(REPLY).decode(errors="replace").partition("\n")
+        text = replies.read(REPLY).decode(errors="replace")
+    started, _, reply = text.partition("\n")
     if started != "started":
-        raise JobError(f"bubblewrap ended with exit status {status}: {started}. {REMEDY}")
+        raise JobError(f"bubblewrap did not start a program (exit status {status}): {text.strip()}. {REMEDY}")
     if status is None:
         return TIMED_OUT, f"{WALL_SECONDS} s"
     if status == 128 + signal.SIGXCPU:
@@ -90,17 +93,15 @@ def mounts(places: list[str]) -> list[str]:
 
 def visible() -> list[str]:
     """Return the files and folders that a sandbox sees: libraries, no folder that a user works in."""
-    places = [
-        Path(base, name) for base in (sys.base_prefix, sys.prefix) for name in ("bin", "lib", "lib64", "pyvenv.cfg")
-    ]
-    # Not one that is called otherwise, such as the user's home.
-    places += [
-        path for path in map(Path, os.environ.get("LD_LIBRARY_PATH", "").split(":")) if path.name.startswith("lib")
-    ]
-    return [str(place) for place in (*map(Path, SYSTEM), *places, RUNNER) if place.is_absolute() and place.exists()]
+    parts = ("bin", "lib", "lib64", "pyvenv.cfg")
+    python = [Path(base, part) for base in (sys.base_prefix, sys.prefix) for part in parts]
+    loaded = map(Path, os.environ.get("LD_LIBRARY_PATH", "").split(":"))
+    libraries = [place for place in loaded if place.name.startswith("lib")]  # and not, for example, the user's home
+    places = (*map(Path, SYSTEM), *python, *libraries, RUNNER)
+    return [str(place) for place in places if place.is_absolute() and place.exists()]
 
 
 def environment() -> dict[str, str]:
-    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+    libraries = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
     fixed = {"PATH": os.defpath, "HOME": "/tmp", "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
-    return kept | fixed
+    return libraries | fixed

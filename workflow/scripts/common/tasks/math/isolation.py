@@ -38,7 +38,7 @@ def check() -> str:
     if (found := run("import numpy")) != (PASSED, ""):
         raise JobError(
             f"The program `import numpy` in bubblewrap: expected {PASSED}, found {': '.join(found)}. A program sees "
-            f"/usr, bin and lib in {sys.base_prefix} and {sys.prefix}, and folders lib* of LD_LIBRARY_PATH: install the "
+            f"/usr, bin and lib in {sys.base_prefix}, {sys.prefix}, and folders lib* in LD_LIBRARY_PATH. Install the "
             "environment there, readable for all users."
         )
     return subprocess.run(["bwrap", "--version"], capture_output=True, text=True, check=True).stdout.strip()

@@ -17,7 +17,7 @@ SCORER = "code_eval"
 def check_task(name: str, task) -> None:
     """Raise JobError unless the harness scores the task with `code_eval`; other tasks expect other programs."""
     metrics = [entry["metric"] for entry in task.config.metric_list or []] if task else []
-    used = [value for metric in metrics if callable(metric) for value in metric.__globals__.values()]
+    used = [value for metric in metrics for value in getattr(metric, "__globals__", {}).values()]
     if not any(getattr(value, "name", None) == SCORER for value in used):
         raise JobError(
             f"benchmark {name}: expected a single task that lm-eval scores with `{SCORER}` (HumanEval, MBPP), found "

@@ -2,7 +2,7 @@
 # other abilities is left, measured by the loss on general text (every run) and with lm-evaluation-harness.
 # In:  manifests of the model, the dataset, the initial adapter and the benchmarks.
 # Out: RUN/train.json, RUN/last, RUN/answers and, of rewound weights, RUN/answers@0.5 (temporary, all benchmarks together),
-#      EVAL/outputs.jsonl.gz, EVAL/metrics.json, RUN/retention.json;
+#      EVAL/outputs.jsonl.gz, EVAL/metrics.json, RUN/retention.json, RUN/retention_programs.jsonl.gz;
 #      results/table_retention.csv (Table 3) and table_compute.csv (Table 6), each also as .md.
 # Steps: train, generate, gather, evaluate; evaluate_general_text; download_harness, evaluate_harness, table_retention; table_compute.
 
@@ -153,6 +153,7 @@ rule evaluate_harness:
         harness="<resources>/harness.manifest.json",
     output:
         metrics=f"{RUN}/retention.json",
+        programs=f"{RUN}/retention_programs.jsonl.gz",
     log:
         "<logs>/evaluate/{task}/{dataset}/{method}/{variant}/seed{seed}/retention.log",
     wildcard_constraints:

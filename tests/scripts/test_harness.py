@@ -5,6 +5,7 @@ The tuned run's reflections exchange two inputs of that permutation, so that p i
 """
 
 import os
+import shutil
 import string
 import subprocess
 import sys
@@ -14,11 +15,11 @@ import pytest
 
 import download_harness
 import evaluate_harness
-from common.core import files
+from common.core import files, predictions
 from common.core.errors import JobError
 from common.data import sources
 from common.models import adapters
-from support import ROOT, method
+from support import ROOT, method, require
 
 TASKS = "tests/data/harness"
 LETTERS = ["</s>", "<pad>", "\n", *map(chr, range(32, 127))]
@@ -26,8 +27,7 @@ BENCHMARKS = {
     "Lower": {"task": "alphabet_lower", "shots": 2, "metric": "acc"},
     "Both": {"task": "alphabet", "shots": 1, "metric": "acc"},
     "Write": {"task": "alphabet_write", "shots": 0, "metric": "exact_match,whole"},
-    "Code": {"task": "alphabet_code", "shots": 0, "metric": "exact_match,whole", "unsafe_code": True},
-    "Programs": {"task": "alphabet_programs", "shots": 0, "metric": "passes", "unsafe_code": True},
+    "Programs": {"task": "alphabet_programs", "shots": 0, "metric": "pass_at_1", "unsafe_code": True},
 }
 # A script's main without the harness's own tasks: to read all of these takes seconds.
 DRIVER = """
@@ -121,7 +121,10 @@ def evaluate_job(folder: Path, benchmarks: dict = BENCHMARKS, **params) -> dict:
             "model": str(folder / "model.manifest.json"),
             "harness": str(folder / "harness.manifest.json"),
         },
-        "output": {"metrics": str(folder / "run/retention.json")},
+        "output": {
+            "metrics": str(folder / "run/retention.json"),
+            "programs": str(folder / "run/retention_programs.jsonl.gz"),
+        },
         "params": {
             "benchmarks": benchmarks,
             "method": METHOD,
@@ -157,6 +160,7 @@ def write_run(folder: Path) -> None:
 @pytest.mark.slow
 def test_downloaded_tasks_judge_a_run_without_network(tmp_path):
     """Run each script in a separate process, since it sets the cache before importing the Hugging Face libraries."""
+    require(shutil.which("bwrap") is not None, "bubblewrap is not installed")
     write_run(tmp_path)
     elsewhere = {"HF_HOME": str(tmp_path / "elsewhere"), "HF_DATASETS_CACHE": str(tmp_path / "elsewhere/datasets")}
     execute(tmp_path, "download_harness", download_job(tmp_path), HF_HUB_OFFLINE="0", **elsewhere)
@@ -168,7 +172,6 @@ def test_downloaded_tasks_judge_a_run_without_network(tmp_path):
         "alphabet_lower": {"train": 3, "test": 8},
         "alphabet_upper": {"train": 3, "test": 2},
         "alphabet_write": {"test": 5},
-        "alphabet_code": {"test": 5},
         "alphabet_programs": {"test": 4},
     }
     stored = {path.parent.name for path in (tmp_path / manifest["folder"] / "datasets").rglob("*.arrow")}
@@ -179,7 +182,7 @@ def test_downloaded_tasks_judge_a_run_without_network(tmp_path):
     assert [metrics[key] for key in ("task", "dataset", "method", "variant", "seed")] == ["math", "d", "hra", "r2", 3]
     assert (metrics["lm_eval"], metrics["limit"]) == (evaluate_harness.provenance.version("lm_eval"), None)
     assert list(metrics["benchmarks"]) == list(BENCHMARKS)
-    lower, both, write, code, programs = metrics["benchmarks"].values()
+    lower, both, write, programs = metrics["benchmarks"].values()
     # The base gets 7 of 8 right, all but the one whose key is wrong; after the exchange `o` and `p` fail too.
     assert lower.pop("stderr") == pytest.approx((5 / 8 * 3 / 8 / 7) ** 0.5)
     assert lower == {
@@ -189,12 +192,19 @@ def test_downloaded_tasks_judge_a_run_without_network(tmp_path):
     assert both["value"] == pytest.approx((5 + 2) / (8 + 2))
     assert (both["n_items"], both["task_version"], both["shots"]) == (10, "2", 1)
     # The base would write 4 of 5 (`stuw` is no alphabet); after the exchange it is `nopr` instead of `nopq`.
-    assert (write["value"], write["n_items"]) == (code["value"], code["n_items"]) == (3 / 5, 5)
+    assert (write["value"], write["n_items"]) == (3 / 5, 5)
+    assert "isolation" not in write and programs["isolation"].startswith("bubblewrap ")
     # One program is correct, one fails as above, one looks for a token, one writes to its private /tmp.
-    assert (programs["value"], programs["n_items"]) == (2 / 4, 4)
+    assert (programs["value"], programs["n_items"], programs["metric"]) == (2 / 4, 4, "pass_at_1,test")
+    assert programs["stderr"] == pytest.approx((1 / 3) ** 0.5 / 2)
     assert not Path("/tmp/alphabet-programs").exists()
-    assert "isolation" not in write
-    assert code["isolation"] == programs["isolation"] == "no network, files read-only, /tmp private"
+    executed = predictions.read(tmp_path / "run/retention_programs.jsonl.gz")
+    assert executed[1].pop("program") == "letters = 'klmnopr'\nassert letters == 'klmnopq'"
+    expected = {"benchmark": "Programs", "filter": "test", "item": 1, "task_id": "Alphabet/1", "sample": 0}
+    assert executed[1] == expected | {"outcome": "failed", "reason": "AssertionError"}
+    assert [(one["outcome"], one["reason"]) for one in executed[2:]] == [
+        ("failed", "KeyError: 'HF_TOKEN'"), ("passed", ""),
+    ]  # fmt: skip
 
 
 @pytest.fixture
@@ -241,6 +251,12 @@ def test_data_of_another_harness_or_without_the_task_are_refused(tmp_path, held,
     files.write_json(tmp_path / "x.manifest.json", {"folder": "x", "lm_eval": installed, "requested": [task]} | held)
     with pytest.raises(JobError, match="Delete it and run again"):
         evaluate_harness.open_harness(tmp_path / "x.manifest.json", {"X": {"task": task}})
+
+
+def test_without_a_sandbox_the_job_ends_before_it_reads_anything(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(JobError, match="bubblewrap is not installed"):
+        evaluate_harness.main(evaluate_job(tmp_path))
 
 
 def found(**changes) -> dict:

@@ -1,135 +1,231 @@
-"""Programs that would read secrets, leave files, connect or not end, run as those that a model writes."""
+"""Programs that forge outcomes, read secrets, connect, stop others or take all resources, as a model may write them."""
 
+import ctypes
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
+import textwrap
 
+import psutil
 import pytest
 
 from common.core.errors import JobError
 from common.tasks.math import isolation
-from support import ROOT
+from support import ROOT, require
 
-MODULE = """
-import json
-from common.tasks.math import isolation
+PASSED = ("passed", "")
+SCRIPTS = ROOT / "workflow/scripts"
 
-request, replies = isolation.begin()
-held = open(__file__ + ".held", "w")  # a library may have a file open for writing
-locked = isolation.lock(request)
-outcomes = {}
-for program in request["programs"]:
+
+@pytest.fixture(scope="module", autouse=True)
+def bubblewrap():
+    """Require bubblewrap, and namespaces for it."""
+    require(shutil.which("bwrap") is not None, "bubblewrap is not installed")
     try:
-        exec(program, {"request": request})
-        outcomes[program] = "done"
-    except Exception as problem:
-        outcomes[program] = type(problem).__name__
-print("for the log")
-print(json.dumps({"locked": locked, "outcomes": outcomes}), file=replies, flush=True)
-"""
+        isolation.run("")
+    except JobError as problem:
+        require(False, str(problem))
 
 
-@pytest.fixture
-def execute(tmp_path, monkeypatch):
-    """Provide execute(programs, **request), which returns each program's outcome and the isolation."""
-    (tmp_path / "code").mkdir()
-    (tmp_path / "code/hostile.py").write_text(MODULE)
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'code'}:{os.environ.get('PYTHONPATH', '')}")
-
-    def run(programs: list[str], seconds: float = 60, **request) -> tuple[dict[str, str], str]:
-        reply = isolation.run("hostile", {"programs": programs} | request, tmp_path / "home", seconds, {"GIVEN": "1"})
-        return reply["outcomes"], reply["locked"]
-
-    yield run
-    assert not list((tmp_path / "home").glob("*"))
+def run(program: str, **values) -> tuple[str, str]:
+    """Execute a program in which these values are defined."""
+    return isolation.run("".join(f"{name} = {value!r}\n" for name, value in values.items()) + textwrap.dedent(program))
 
 
-REFUSED = {  # program -> what becomes of it
-    "import os; os.environ['HF_TOKEN']": "KeyError",
-    "import os; os.environ['SSH_AUTH_SOCK']": "KeyError",
-    "assert open(request['cache'] + '/token').read()": "AssertionError",
-    "open(request['user'] + '/.ssh/id')": "FileNotFoundError",
-    "open(request['code'] + '/hostile.py', 'a')": "OSError",
-    "open(request['code'] + '/../beside')": "FileNotFoundError",
-    "import socket; socket.create_connection(('127.0.0.1', request['port']), 5)": "OSError",
-    "import os; os.kill(request['pid'], 0)": "ProcessLookupError",
-    "from common.tasks.math import isolation; isolation.set_read_only('/', False)": "PermissionError",
-    "import os; assert not os.system('umount /tmp 2> /dev/null')": "AssertionError",
-    "bytearray(8 << 30)": "MemoryError",
-}
-ALLOWED = [
-    "open('/tmp/isolation-test', 'w').write('x')",
-    "open(request['home'] + '/x', 'w').write('x')",
-    "import os; assert os.environ['PATH'] and os.environ['GIVEN']; assert os.environ['HOME'] == request['home']",
-    "import sqlite3, yaml",
-    "import multiprocessing\nwith multiprocessing.Manager() as manager: manager.list().append(1)",
+SECRETS = [
+    *(".netrc", ".ssh/id", ".pypirc", ".kaggle/kaggle.json", ".bash_history", ".cache/huggingface/token"),
+    *(".config/gh/hosts.yml", ".config/gcloud/credentials.db", ".config/rclone/rclone.conf"),
 ]
 
 
-@pytest.fixture
-def user(tmp_path, monkeypatch) -> dict:
-    """Create a user with secrets, in a folder that the module sees because it contains its code."""
-    (tmp_path / "beside").touch()
-    user, cache = tmp_path / "code/user", tmp_path / "code/cache"
-    (user / ".ssh").mkdir(parents=True)
-    (user / ".ssh/id").write_text("key")
-    cache.mkdir()
-    (cache / "token").write_text("hf_secret")
-    variables = {"HOME": user, "HF_HOME": cache, "HF_TOKEN": "hf_secret", "SSH_AUTH_SOCK": "/tmp/agent"}
-    for name, value in variables.items():
-        monkeypatch.setenv(name, str(value))
-    return {"user": str(user), "cache": str(cache), "code": str(tmp_path / "code"), "pid": os.getpid()}
+def test_no_file_variable_or_descriptor_of_the_user_is_visible(tmp_path, monkeypatch):
+    for name in SECRETS:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("secret")
+    for name in ("HF_TOKEN", "SSH_AUTH_SOCK", "LD_LIBRARY_PATH"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    code = """
+        import os
+        assert not any(os.path.exists(f"{home}/{name}") for name in [".", *secrets])
+        assert not {"proc", "run", "sys", "var"} & set(os.listdir("/"))
+        assert set(os.listdir("/etc")) <= {"alternatives", "ld.so.cache"}
+        assert os.listdir("/tmp") == [] and os.getcwd() == "/tmp"
+        assert not {"HF_TOKEN", "SSH_AUTH_SOCK"} & set(os.environ)
+        try:
+            os.read(held, 1)
+        except OSError:
+            pass
+        else:
+            assert False
+        import numpy, sqlite3
+    """
+    with open(tmp_path / ".netrc") as held:
+        os.set_inheritable(held.fileno(), True)
+        assert run(code, home=str(tmp_path), secrets=SECRETS, held=held.fileno()) == PASSED
 
 
-def test_programs_reach_nothing_outside(execute, user):
-    if not isolation.namespaces():
-        refused = "this kernel allows no user namespaces"
-        pytest.fail(refused) if os.environ.get("HRA_TESTS") == "all" else pytest.skip(refused)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        outcomes, locked = execute([*REFUSED, *ALLOWED], **user, port=server.getsockname()[1])
-        server.settimeout(0)
-        with pytest.raises(BlockingIOError):
-            server.accept()
-    assert outcomes == REFUSED | dict.fromkeys(ALLOWED, "done")
-    assert locked == "no network, files read-only, /tmp private"
-    assert not os.path.exists("/tmp/isolation-test")
+@pytest.mark.parametrize(
+    ("action", "error"),
+    [
+        ("socket.create_connection(('127.0.0.1', port), 5)", "ConnectionRefusedError"),
+        ("socket.socket(socket.AF_UNIX).connect(path)", "FileNotFoundError"),
+        ("socket.socket(socket.AF_UNIX).connect(chr(0) + path)", "ConnectionRefusedError"),
+        ("os.kill(job, signal.SIGSTOP)", "ProcessLookupError"),
+        ("open(runner, 'a')", "PermissionError|OSError: .Errno 30. Read-only"),
+        ("open('/usr/x', 'w')", "PermissionError|OSError: .Errno 30. Read-only"),
+        ("open('/x', 'w')", "PermissionError|OSError: .Errno 30. Read-only"),
+        ("open('/dev/x', 'w')", "PermissionError|OSError: .Errno 30. Read-only"),
+        ("os.setuid(0)", "PermissionError"),
+        ("assert libc.mount(b'tmpfs', b'/tmp', b'tmpfs', 0, None) == 0", "AssertionError"),
+        ("assert libc.umount2(b'/usr', 2) == 0", "AssertionError"),
+        ("bytearray(3 << 30)", "MemoryError"),
+        ("for name in 'ab': open(name, 'wb').write(bytes(40 << 20))", "OSError: .Errno 28. No space"),
+        ("for _ in range(40): os.fork() or time.sleep(1000)", "BlockingIOError"),
+        ("os.closerange(0, 100)", "exit status 1"),
+    ],
+)
+def test_nothing_outside_is_in_reach_and_nothing_is_unlimited(tmp_path, action, error):
+    path = str(tmp_path / "socket")
+    with (
+        socket.create_server(("127.0.0.1", 0)) as network,
+        socket.socket(socket.AF_UNIX) as named,
+        socket.socket(socket.AF_UNIX) as abstract,
+    ):
+        for server, address in ((named, path), (abstract, f"\0{path}")):
+            server.bind(address)
+            server.listen()
+        code = f"import ctypes, os, signal, socket, time\nlibc = ctypes.CDLL(None)\n{action}"
+        values = {"port": network.getsockname()[1], "path": path, "job": os.getpid(), "runner": str(isolation.RUNNER)}
+        outcome, reason = run(code, **values)
+        for server in (network, named, abstract):
+            server.settimeout(0)
+            with pytest.raises(BlockingIOError):
+                server.accept()
+    assert outcome == "failed" and re.match(error, reason), reason
 
 
-def test_without_namespaces_secrets_memory_and_time_are_still_kept(execute, user, monkeypatch):
-    monkeypatch.setattr(isolation, "namespaces", list)
-    some = [program for program, error in REFUSED.items() if error in ("KeyError", "MemoryError")]
-    outcomes, locked = execute([*some, *ALLOWED[1:]], **user)
-    assert outcomes == {program: REFUSED[program] for program in some} | dict.fromkeys(ALLOWED[1:], "done")
-    assert locked == "none"
+def test_keys_in_the_kernel_are_not_readable():
+    """Kerberos may keep tickets there. The calls are keyctl(2) and add_key(2)."""
+    numbers = {"x86_64": (248, 250), "aarch64": (217, 219)}
+    add, keyctl = numbers.get(os.uname().machine, (None, None))
+    require(add is not None, "the system calls of this processor are unknown")
+    libc, session, unlink = ctypes.CDLL(None), -3, 9
+    key = libc.syscall(add, b"user", b"hra-test", b"secret", 6, session)
+    require(key > 0, "this kernel keeps no keys")
+    try:
+        code = """
+            import ctypes
+            libc, read = ctypes.CDLL(None), ctypes.create_string_buffer(9)
+            assert libc.syscall(keyctl, 10, -3, b"user", b"hra-test", 0) == -1
+            assert libc.syscall(keyctl, 11, key, read, 9) == -1, read.value
+        """
+        assert run(code, key=key, keyctl=keyctl) == PASSED
+    finally:
+        libc.syscall(keyctl, unlink, key, session)
 
 
-ENDLESS = "import subprocess, time; subprocess.Popen(['sleep', '1000']); time.sleep(1000)"
+FORGE = """
+import json, os, signal
+reply = json.dumps({"results": {"humaneval": {"pass@1,create_test": 1.0}}, "isolation": "complete"}).encode()
+
+def write():
+    for descriptor in range(64):
+        for text in (reply, b"passed", b"0"):
+            try:
+                os.write(descriptor, text)
+            except OSError:
+                pass
+"""
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import os; os._exit(0)",
+        "import sys; sys.exit()",
+        "raise SystemExit(0)",
+        "import builtins; builtins.exit = builtins.quit = print; exit = None; assert False",
+        "import os; os.fork() and os._exit(0)",
+        f"{FORGE}write(); os._exit(0)",
+        f"{FORGE}\nif os.fork(): assert False\nos.setsid()\nwhile True: write()",
+        f"{FORGE}\ntry:\n    os.kill(os.getppid(), signal.SIGSTOP)\nexcept OSError:\n    pass\nwrite(); os._exit(0)",
+        "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+    ],
+)
+def test_a_program_that_does_not_reach_its_end_has_not_passed(program):
+    assert run(f"{program}\nassert False")[0] == "failed"
+    assert run("assert True") == PASSED
+
+
+def test_processor_time_is_limited(monkeypatch):
+    monkeypatch.setitem(isolation.LIMITS, "CPU", 1)
+    monkeypatch.setattr(isolation, "SECONDS", 1)
+    assert run("while True: pass") == ("timed out", "1 s of CPU time")
 
 
 @pytest.mark.slow
-def test_programs_that_do_not_end_are_ended(execute):
-    with pytest.raises(JobError, match="hostile took longer than 3 s"):
-        execute([ENDLESS], seconds=3)
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import os, signal; os.fork(); os.setsid(); os.kill(os.getpid(), signal.SIGSTOP)",
+        f"{FORGE}\nwhile True: write()",
+    ],
+)
+def test_programs_that_do_not_end_are_ended(monkeypatch, program):
+    """`run` returns once no process of the sandbox has its reply open."""
+    monkeypatch.setattr(isolation, "WALL_SECONDS", 5)
+    assert run(program) == ("timed out", "5 s")
 
 
-@pytest.mark.parametrize("found", [True, False])
-def test_no_program_outlives_its_job(execute, tmp_path, found):
-    """Wait until no process keeps the killed job's standard error open."""
-    script = "import sys; from pathlib import Path; from common.tasks.math import isolation\n"
-    script += f"if not {found}: isolation.namespaces = list\n"
-    script += "program = 'import sys, time; print(1, file=sys.stderr, flush=True); time.sleep(1000)'\n"
-    script += f"isolation.run('hostile', {{'programs': [program]}}, Path({str(tmp_path / 'home')!r}), 900, {{}})"
-    command = [sys.executable, "-c", script]
-    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'workflow/scripts'}:{tmp_path / 'code'}"}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as job:
-        assert job.stderr.readline() == "1\n"
+def test_no_program_outlives_its_job():
+    script = "from common.tasks.math import isolation; isolation.run('import time; time.sleep(1000)')"
+    environment = os.environ | {"PYTHONPATH": str(SCRIPTS)}
+    with subprocess.Popen([sys.executable, "-c", script], env=environment) as job:
+        found = []
+        while len(found) < 3:  # bubblewrap outside, bubblewrap and the program inside
+            assert job.poll() is None
+            found = psutil.Process(job.pid).children(recursive=True)
         job.kill()
-        assert job.stderr.read() == ""
-    shutil.rmtree(tmp_path / "home")  # what only the job could remove
+    assert psutil.wait_procs(found, timeout=30)[1] == []
 
 
-def test_a_module_that_fails_says_so(execute):
-    with pytest.raises(JobError, match="hostile ended with exit status 3 and no result"):
-        execute(["import os; os._exit(3)"])
+ORDINARY = f"""
+import os
+from common.tasks.math import isolation
+assert os.geteuid() == 65534
+print(isolation.check())
+program = "import os; assert os.getuid() == 65534 and not os.path.exists('{SCRIPTS}/table.py')"
+assert isolation.run(program) == ("passed", "")
+print(isolation.run("import os, time; [os.fork() or time.sleep(1000) for _ in range(40)]"))
+"""
+
+
+def test_it_needs_no_rights_of_root():
+    """Become another user, who sees what a sandbox sees and the scripts."""
+    require(os.geteuid() == 0, "only root can become another user")
+    mounts = [*isolation.mounts([*isolation.visible(), "/bin", str(SCRIPTS)]), "--proc", "/proc", "--dev", "/dev"]
+    user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
+    command = ["bwrap", "--cap-add", "ALL", *mounts, "--perms", "1777", "--tmpfs", "/tmp", *user]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SCRIPTS)}
+    done = subprocess.run([*command, sys.executable, "-c", ORDINARY], env=environment, capture_output=True, text=True)
+    assert "('failed', 'BlockingIOError: " in done.stdout, done.stderr
+
+
+def test_without_bubblewrap_nothing_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(
+        JobError, match=r"bubblewrap is not installed\. .*apt-get install bubblewrap.*unsafe_code: false"
+    ):
+        isolation.check()
+
+
+def test_where_the_kernel_refuses_nothing_runs(tmp_path, monkeypatch):
+    (tmp_path / "bwrap").write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace'; exit 1\n")
+    (tmp_path / "bwrap").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.raises(JobError, match=r"did not start a program \(exit status 1\): bwrap: No permissions to create"):
+        isolation.check()

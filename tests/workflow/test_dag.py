@@ -469,6 +469,11 @@ def test_a_dot_in_a_name_stands_for_itself(fresh):
             {"HumanEval": {"task": "humaneval", "shots": 0, "metric": "pass@1", "unsafe_code": False}},
             r"retention.benchmarks: all have `unsafe_code: false`",
         ),
+        (
+            "tasks.math.retention.benchmarks.HumanEval",
+            {"task": "humaneval", "shots": 0, "metric": "exact_match", "unsafe_code": True},
+            r"HumanEval.metric: 'exact_match' does not match .* \(pass@k or pass_at_k, the only metrics",
+        ),
         ("tasks.math.general_text.source", "gsm8k/test", r"unknown dataset with a column text 'gsm8k'; known: wik"),
         ("tasks.math.general_text.source", "wikitext-2/train", r"text.source: unknown split 'train'; known: test"),
         ("tasks.math.rewind", [0.5, 1], r"rewind.1: 1 is .* \(a strength between 0, the base model, and 1"),

@@ -15,6 +15,7 @@ from common.core import files, provenance
 from common.core.errors import JobError
 from common.core.job import start
 from common.data.http_download import out_of_space
+from common.tasks.math import programs
 
 CACHES = {
     "HF_HUB_CACHE": "hub",
@@ -36,6 +37,9 @@ def main(job: dict) -> None:
     with out_of_space(manifest.parent):
         # One by one: the harness cannot load a group together with one of its tasks.
         tasks = {name: task for request in requested for name, task in manager.load(request)["tasks"].items()}
+        for name, entry in params["benchmarks"].items():
+            if entry.get("unsafe_code"):
+                programs.check_task(name, tasks.get(entry["task"]))
         record = {
             "folder": folder.name,
             "lm_eval": provenance.version("lm_eval"),
@@ -68,8 +72,7 @@ def open_tasks(benchmarks: dict, include_path: str | None):
         if (manager.task_index[task].cfg or {}).get("unsafe_code") and not unsafe:
             raise JobError(
                 f"benchmark {name}: {task} executes programs written by the model. Set `unsafe_code: true` in its "
-                "config entry to run them, in isolation where the kernel allows it (README), or `false` to exclude "
-                "the benchmark."
+                "config entry to run them, each in a sandbox (README), or `false` to exclude the benchmark."
             )
         if unsafe:
             os.environ["HF_ALLOW_CODE_EVAL"] = "1"  # the `evaluate` package requires the same confirmation

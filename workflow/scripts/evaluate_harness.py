@@ -1,22 +1,24 @@
 """Evaluate a run on lm-evaluation-harness benchmarks: how much of the base model's abilities is left (Table 3).
 
-Benchmarks: name -> {task, shots, metric, unsafe_code}, as described in download_harness.py. Values are fractions.
+Benchmarks: name -> {task, shots, metric, unsafe_code}, as described in download_harness.py. Values are fractions. Every
+program that `unsafe_code` allows is recorded with its outcome.
 """
 
 import time
 from pathlib import Path
 
 import download_harness
-from common.core import files, manifests, provenance
+from common.core import files, manifests, predictions, provenance
 from common.core.errors import JobError
 from common.core.job import start
 from common.models import causal_lm
-from common.tasks.math import programs
+from common.tasks.math import isolation, programs
 
 
 def main(job: dict) -> None:
     started = time.monotonic()
     params, benchmarks = job["params"], job["params"]["benchmarks"]
+    sandbox = isolation.check() if any(map(executes, benchmarks.values())) else None
     record = files.read_json(job["input"]["record"])
     manifests.check_trained_on(record, job["input"]["model"])
     manifests.check_weights(record, job["input"]["record"], job["input"]["last"])
@@ -28,14 +30,17 @@ def main(job: dict) -> None:
     model = causal_lm.load_run(
         folder, params["method"], Path(job["input"]["last"]), params["precision"], device, params.get("quantization")
     )
-    results = {}
+    results, executed = {}, []
     for name, benchmark in benchmarks.items():
         found = run(name, benchmark, model, tokenizer, manager, params)
-        if benchmark.get("unsafe_code"):
-            found = programs.score(benchmark, found["samples"], manager, params["limit"], Path(params["scratch"]))
+        if executes(benchmark):
+            found, outcomes = programs.score(name, benchmark, found)
+            found["isolation"] = sandbox
+            executed += outcomes
         results[name] = result(name, benchmark, found)
         print(f"{name}: {results[name]}", flush=True)
 
+    predictions.write(job["output"]["programs"], executed)
     files.write_json(
         job["output"]["metrics"],
         {key: record[key] for key in ("task", "dataset", "method", "variant", "seed")}
@@ -48,6 +53,10 @@ def main(job: dict) -> None:
             "device": provenance.device_name(device),
         },
     )
+
+
+def executes(benchmark: dict) -> bool:
+    return benchmark.get("unsafe_code", False)
 
 
 def open_harness(manifest: Path, benchmarks: dict) -> str:
@@ -66,13 +75,13 @@ def open_harness(manifest: Path, benchmarks: dict) -> str:
 def run(name: str, benchmark: dict, model, tokenizer, manager, params: dict) -> dict:
     """Return the harness's results for one benchmark; when memory runs out, restart it with half the batch size.
 
-    With `unsafe_code`, return only the answers, as `samples`: they are scored in isolation.
+    With `unsafe_code`, return only the answers, as `samples`: programs.score scores them.
     """
     from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
 
-    batch_size, unsafe = params["batch_size"], benchmark.get("unsafe_code", False)
+    batch_size, unsafe = params["batch_size"], executes(benchmark)
     while True:
         try:
             # In bf16, log-likelihoods around −40 are rounded to steps of 1/4, and the first of equal choices would win.

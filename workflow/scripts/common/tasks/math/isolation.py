@@ -1,197 +1,107 @@
-"""Execution of untrusted programs without access to the user's files, credentials and network, if the kernel allows it.
+"""Execution of one untrusted program with its tests in a sandbox of its own: bubblewrap around isolated_program.py.
 
-`run` starts a module in a separate process with a private home, a few environment variables (no token) and, where the
-kernel allows them, new namespaces (unshare(1) of util-linux; no root needed) without a network device. The module calls
-`begin`, loads what it needs, and then drops its privileges with `lock`: files become read-only, /tmp is empty and
-private, credentials in the home are hidden, memory and CPU time are limited.
+The sandbox sees the libraries of the system and of Python, read-only, and an empty /tmp; no file, variable, socket,
+process or network of this machine. Whether a program passed is decided here: it had to end by itself, after its tests,
+and to return a token that was made for it.
 """
 
-import contextlib
-import ctypes
 import json
 import os
-import resource
+import secrets
 import shutil
 import signal
-import site
-import struct
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from pathlib import Path
 
 from common.core.errors import JobError
-from common.tasks.math.sandbox import limit
 
-MEMORY = 4 << 30  # bytes of address space beyond what the process uses when it locks itself
-PROCESSOR_SECONDS = 600
-DISK = 1 << 30
-KEPT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "PYTHONHOME", "VIRTUAL_ENV", "CONDA_PREFIX")
-NAMESPACES = ("unshare", "--user", "--map-root-user", "--net", "--mount")
-PROCESSES = ("--pid", "--fork", "--kill-child", "--mount-proc")  # fails where parts of /proc are hidden, as in Docker
-WHOLE = "no network, files read-only, /tmp private"
-TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")
-SECRETS = (".netrc", ".git-credentials", ".ssh", ".aws", ".gnupg", ".kube", ".docker")
-
-# linux/sched.h, linux/mount.h, linux/prctl.h, linux/capability.h
-CLONE_NEWNS = 0x20000
-MS_NOSUID, MS_NODEV, MS_BIND, MS_REC = 2, 4, 4096, 16384
-MOUNT_SETATTR, AT_FDCWD, AT_RECURSIVE, MOUNT_ATTR_RDONLY = 442, -100, 0x8000, 1
-PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, CAPABILITIES, CAPABILITY_VERSION = 24, 38, 64, 0x20080522
-
-libc = ctypes.CDLL(None, use_errno=True)
+PASSED, FAILED, TIMED_OUT = "passed", "failed", "timed out"
+SECONDS, WALL_SECONDS = 3, 30  # of CPU time per process, as a busy machine must not change an outcome; of wall time
+MEMORY, PROCESSES, DISK = 2 << 30, 16, 64 << 20
+LIMITS = {"AS": MEMORY, "CORE": 0, "CPU": SECONDS, "FSIZE": DISK, "NPROC": PROCESSES}
+RUNNER = Path(__file__).with_name("isolated_program.py")
+SYSTEM = ("/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/alternatives")
+REPLY = 4096  # bytes that are read of a reply
+REMEDY = (
+    "Programs written by the model run in bubblewrap 0.8 or later only. Install it (`apt-get install bubblewrap` or "
+    "`dnf install bubblewrap`) on the machine that runs this job and allow it to create namespaces, or set "
+    "`unsafe_code: false` in the benchmark's config entry."
+)
 
 
-def run(module: str, request: dict, folder: Path, seconds: float, environment: dict[str, str]) -> dict:
-    """Return the reply of `module`, which calls `begin` and `lock`, to the request. Its home is created in `folder`.
+def check() -> str:
+    """Return bubblewrap's version; raise JobError unless a program can use Python's packages in it."""
+    if not shutil.which("bwrap"):
+        raise JobError(f"bubblewrap is not installed. {REMEDY}")
+    if (found := run("import numpy")) != (PASSED, ""):
+        raise JobError(
+            f"The program `import numpy` in bubblewrap: expected {PASSED}, found {': '.join(found)}. A program sees "
+            f"/usr, bin and lib in {sys.base_prefix}, {sys.prefix}, and folders lib* in LD_LIBRARY_PATH. Install the "
+            "environment there, readable for all users."
+        )
+    return subprocess.run(["bwrap", "--version"], capture_output=True, text=True, check=True).stdout.strip()
 
-    Raises JobError if the module fails or takes longer than `seconds` of wall time.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    prefix = namespaces()
-    home = tempfile.mkdtemp(prefix="home-", dir=folder.resolve())
-    private = dict.fromkeys(("HOME", "HF_HOME", "XDG_CACHE_HOME"), home)
-    private["TMPDIR"] = "/tmp" if prefix else tempfile.gettempdir()
-    paths = os.pathsep.join([str(Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])])
-    variables = {name: os.environ[name] for name in KEPT if name in os.environ} | environment | private
-    variables |= {"PYTHONPATH": paths, "PYTHONUSERBASE": site.getuserbase(), "OMP_NUM_THREADS": "1"}
-    request |= {"home": home, "isolated": bool(prefix), "secrets": secrets()}
-    with tempfile.TemporaryFile("w+") as replies:
-        process = subprocess.Popen(
-            [*prefix, sys.executable, "-m", module],
-            stdin=subprocess.PIPE, stdout=replies, env=variables, text=True, start_new_session=True,
-        )  # fmt: skip
+
+def run(program: str) -> tuple[str, str]:
+    """Return whether the program, which contains its tests, passed, failed or timed out, and the reason."""
+    request = {"program": program, "token": secrets.token_hex(), "limits": LIMITS}
+    reading, writing = os.pipe()  # holds 64 KiB: a program that writes more into it waits until its time is over
+    with tempfile.TemporaryFile() as requests, open(reading, "rb") as replies:
+        requests.write(json.dumps(request).encode())
+        requests.seek(0)
         try:
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.write(json.dumps(request) + "\n")
-                process.stdin.flush()  # kept open, so that the module ends when this process does
-            status = process.wait(seconds)
-        except subprocess.TimeoutExpired as problem:
-            raise JobError(
-                f"{module} took longer than {seconds:.0f} s. Run again, or remove the benchmark."
-            ) from problem
+            status = subprocess.run(
+                command(), stdin=requests, stdout=writing, stderr=writing, env=environment(), timeout=WALL_SECONDS
+            ).returncode
+        except subprocess.TimeoutExpired:
+            status = None
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()
-            shutil.rmtree(home, ignore_errors=True)
-        replies.seek(0)
-        if status or not (reply := replies.read()):
-            raise JobError(f"{module} ended with exit status {status} and no result. Its error is in the log.")
-    return json.loads(reply)
+            os.close(writing)
+        text = replies.read(REPLY).decode(errors="replace")
+    started, _, reply = text.partition("\n")
+    if started != "started":
+        raise JobError(f"bubblewrap did not start a program (exit status {status}): {text.strip()}. {REMEDY}")
+    if status is None:
+        return TIMED_OUT, f"{WALL_SECONDS} s"
+    if status == 128 + signal.SIGXCPU:
+        return TIMED_OUT, f"{SECONDS} s of CPU time"
+    if status == 0 and reply == request["token"]:
+        return PASSED, ""
+    return FAILED, reply or f"exit status {status}"
 
 
-def namespaces() -> list[str]:
-    """Return the command prefix that creates new namespaces; empty if the kernel does not allow them."""
-    for command in ([*NAMESPACES, *PROCESSES], [*NAMESPACES]):
-        with contextlib.suppress(OSError):
-            if subprocess.run([*command, "mount", "-t", "tmpfs", "tmpfs", "/tmp"], capture_output=True).returncode == 0:
-                return command
-    return []
+def command() -> list[str]:
+    """Return the command that starts RUNNER in a new sandbox."""
+    # The kernel does not limit the number of root's processes, so RUNNER becomes another user.
+    user = ["--unshare-user"] if os.geteuid() else ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+    return [
+        # If memory runs out, the kernel ends the processes of the sandbox rather than the job.
+        *("sh", "-c", 'echo 1000 > /proc/self/oom_score_adj && exec "$@"', "sh", shutil.which("bwrap") or "bwrap"),
+        *("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"),
+        *("--die-with-parent", "--new-session", "--cap-drop", "ALL", *user),
+        *("--perms", "1777", "--size", str(DISK), "--tmpfs", "/tmp", "--dev", "/dev", "--remount-ro", "/dev"),
+        *(*mounts(visible()), "--remount-ro", "/", "--chdir", "/tmp"),
+        *(sys.executable, "-s", "-P", "-B", str(RUNNER)),
+    ]  # fmt: skip
 
 
-def secrets() -> list[str]:
-    """List the user's existing files and folders with credentials."""
-    home = Path.home()
-    places = [os.environ.get("HF_HOME"), home / ".cache/huggingface"]
-    files = [Path(place, name) for place in places if place for name in ("token", "stored_tokens")]
-    files += [Path(os.environ["HF_TOKEN_PATH"])] if "HF_TOKEN_PATH" in os.environ else []
-    return [str(path.resolve()) for path in [*files, *(home / name for name in SECRETS)] if path.exists()]
+def mounts(places: list[str]) -> list[str]:
+    return [part for place in places for part in ("--dir", os.path.dirname(place), "--ro-bind", place, place)]
 
 
-def begin():
-    """Return, in the module, the request and a stream for the reply; other output goes to standard error."""
-    replies = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    request = json.loads(sys.stdin.readline())
-    threading.Thread(target=end_with_the_parent, daemon=True).start()
-    if request["isolated"]:
-        mount("tmpfs", request["home"], "tmpfs", MS_NOSUID | MS_NODEV, f"size={DISK},mode=700")
-    return request, replies
+def visible() -> list[str]:
+    """Return the files and folders that a sandbox sees: libraries, no folder that a user works in."""
+    parts = ("bin", "lib", "lib64", "pyvenv.cfg")
+    python = [Path(base, part) for base in (sys.base_prefix, sys.prefix) for part in parts]
+    loaded = map(Path, os.environ.get("LD_LIBRARY_PATH", "").split(":"))
+    libraries = [place for place in loaded if place.name.startswith("lib")]  # and not, for example, the user's home
+    places = (*map(Path, SYSTEM), *python, *libraries, RUNNER)
+    return [str(place) for place in places if place.is_absolute() and place.exists()]
 
 
-def end_with_the_parent() -> None:
-    os.read(0, 1)
-    os._exit(1)
-
-
-def lock(request: dict) -> str:
-    """Drop all privileges in the module, once it has loaded everything. Returns what is isolated, or "none"."""
-    done = []
-    if request["isolated"]:
-        done.append("no network")
-        with contextlib.suppress(OSError):
-            # A mount with a file open for writing cannot become read-only, but its copy in a new namespace can.
-            check(libc.unshare(CLONE_NEWNS), "unshare")
-            set_read_only("/", True)
-            done.append("files read-only")
-        with contextlib.suppress(OSError):
-            kept = {os.path.realpath(path) for path in (*sys.path, sys.prefix, sys.base_prefix, os.getcwd())}
-            for place in TEMPORARY:
-                cover(place, {path for path in kept if os.path.isdir(path)} | {request["home"]})
-            done.append("/tmp private")
-        with contextlib.suppress(OSError):
-            set_read_only(request["home"], False)
-        for path in request["secrets"]:
-            with contextlib.suppress(OSError):
-                hide(path)
-        give_up_capabilities()
-    limit(resource.RLIMIT_CORE, 0)
-    limit(resource.RLIMIT_FSIZE, DISK)
-    limit(resource.RLIMIT_CPU, int(time.process_time()) + PROCESSOR_SECONDS)
-    limit(resource.RLIMIT_AS, address_space() + MEMORY)
-    return ", ".join(done) or "none"
-
-
-def cover(place: str, kept: set[str]) -> None:
-    """Mount an empty in-memory folder over `place`, in which only the folders `kept` remain visible."""
-    if not os.path.isdir(place):
-        return
-    inside = sorted(path for path in kept if Path(place) in Path(path).parents)
-    handles = [os.open(path, os.O_PATH) for path in inside]
-    mount("tmpfs", place, "tmpfs", MS_NOSUID | MS_NODEV, f"size={DISK},mode=1777")
-    for path, handle in zip(inside, handles, strict=True):
-        os.makedirs(path, exist_ok=True)
-        mount(f"/proc/self/fd/{handle}", path, None, MS_BIND | MS_REC)
-        os.close(handle)
-
-
-def hide(path: str) -> None:
-    if os.path.isdir(path):
-        mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV, "size=4096,mode=700")
-    elif os.path.exists(path):
-        mount("/dev/null", path, None, MS_BIND)
-
-
-def mount(source: str, target: str, kind: str | None, flags: int, options: str | None = None) -> None:
-    arguments = [value.encode() if value is not None else None for value in (source, target, kind, options)]
-    check(libc.mount(*arguments[:3], ctypes.c_ulong(flags), arguments[3]), target)
-
-
-def set_read_only(place: str, yes: bool) -> None:
-    """Change the read-only flag of a mount, including all mounts below if it becomes read-only. Needs Linux 5.12."""
-    attributes = struct.pack("QQQQ", MOUNT_ATTR_RDONLY * yes, MOUNT_ATTR_RDONLY * (not yes), 0, 0)
-    flags = AT_RECURSIVE if yes else 0
-    check(libc.syscall(MOUNT_SETATTR, AT_FDCWD, place.encode(), flags, attributes, len(attributes)), place)
-
-
-def give_up_capabilities() -> None:
-    """Drop the capabilities of the namespaces' root, which could undo the mounts."""
-    for capability in range(CAPABILITIES):
-        libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
-    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    check(libc.capset(struct.pack("Ii", CAPABILITY_VERSION, 0), bytes(24)), "capset")
-
-
-def check(status: int, what: str) -> None:
-    if status:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), what)
-
-
-def address_space() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+def environment() -> dict[str, str]:
+    libraries = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+    fixed = {"PATH": os.defpath, "HOME": "/tmp", "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+    return libraries | fixed

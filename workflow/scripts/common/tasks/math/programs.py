@@ -1,87 +1,71 @@
-"""Scoring of an lm-evaluation-harness benchmark that executes generated programs: in isolation, from recorded answers.
+"""Scoring of lm-evaluation-harness benchmarks whose answers are programs, as `code_eval` of the package evaluate does.
 
-`score` is called by the job that generated the answers. The harness runs again in a process without the model, where a
-dummy language model that replays those answers locks the process before the harness executes the first of them.
+The harness completes an answer to a program, and the item's tests follow it. Each of these runs in a sandbox of its own
+(isolation.py); pass@k is computed here, where no program has access.
 """
 
-import json
-import os
-import sys
-from collections import Counter
-from pathlib import Path
+import math
+import re
+import statistics
 
 from common.core.errors import JobError
 from common.tasks.math import isolation
 
-SECONDS, SECONDS_PER_ITEM = 900, 30
-CACHES = ("HF_HUB_CACHE", "HF_DATASETS_CACHE", "HF_MODULES_CACHE", "HF_EVALUATE_CACHE")  # of download_harness.py
-OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_EVALUATE_OFFLINE": "1", "HF_ALLOW_CODE_EVAL": "1"}
+SCORER = "code_eval"
 
 
-def score(benchmark: dict, samples: dict[str, list[dict]], manager, limit: int | None, folder: Path) -> dict:
-    """Return the harness's results for `samples` recorded with `predict_only`, and the `isolation` they ran in.
-
-    Raises JobError if the benchmark requests anything other than text.
-    """
-    if any(
-        not isinstance(answer, str) for one in samples.values() for sample in one for (answer, *_) in sample["resps"]
-    ):
-        raise JobError(f"{benchmark['task']}: expected answers in text. Remove `unsafe_code` from this benchmark.")
-    answers = {name: {sample["doc_id"]: sample["resps"] for sample in one} for name, one in samples.items()}
-    sources = {
-        Path(path).parent for name in {benchmark["task"], *samples} if (path := manager.task_index[name].yaml_path)
-    }
-    request = {"benchmark": benchmark, "answers": answers, "limit": limit, "folders": sorted(map(str, sources))}
-    seconds = SECONDS + SECONDS_PER_ITEM * sum(map(len, answers.values()))
-    environment = {name: os.environ[name] for name in CACHES if name in os.environ} | OFFLINE
-    found = isolation.run("common.tasks.math.programs", request, folder, seconds, environment)
-    if found["isolation"] != isolation.WHOLE:
-        print(
-            f"WARNING: isolation of the generated programs: {found['isolation']} instead of {isolation.WHOLE}. They "
-            "had this user's rights. Allow user namespaces (`unshare --user --net --mount`) on this machine."
+def check_task(name: str, task) -> None:
+    """Raise JobError unless the harness scores the task with `code_eval`; other tasks expect other programs."""
+    metrics = [entry["metric"] for entry in task.config.metric_list or []] if task else []
+    used = [value for metric in metrics for value in getattr(metric, "__globals__", {}).values()]
+    if not any(getattr(value, "name", None) == SCORER for value in used):
+        raise JobError(
+            f"benchmark {name}: expected a single task that lm-eval scores with `{SCORER}` (HumanEval, MBPP), found "
+            f"another. Remove `unsafe_code` if it executes no programs, or remove the benchmark."
         )
-    return found
 
 
-def main() -> None:
-    """Handle one request in the process that `score` starts."""
-    request, replies = isolation.begin()
-    from lm_eval import simple_evaluate
-    from lm_eval.api.model import LM
-    from lm_eval.tasks import TaskManager
-
-    class Recorded(LM):
-        """A language model that replays recorded answers."""
-
-        def generate_until(self, requests, disable_tqdm=False):
-            request["isolation"] = isolation.lock(request)  # only scoring follows
-            seen, given = Counter(), []
-            for one in requests:
-                place = one.task_name, one.doc_id, one.idx
-                given.append(request["answers"][one.task_name][str(one.doc_id)][one.idx][seen[place]])
-                seen[place] += 1
-            return given
-
-        def loglikelihood(self, requests, disable_tqdm=False):
-            raise NotImplementedError
-
-        loglikelihood_rolling = loglikelihood
-
-    benchmark = request["benchmark"]
-    found = simple_evaluate(
-        Recorded(),
-        tasks=[benchmark["task"]],
-        num_fewshot=benchmark["shots"],
-        limit=request["limit"],
-        task_manager=TaskManager(include_path=request["folders"], include_defaults=False),
-        log_samples=False,
-        confirm_run_unsafe_code=True,
-    )
-    reply = {name: found[name] for name in ("results", "n-shot", "versions")}
-    reply |= {"configs": dict.fromkeys(found["configs"]), "isolation": request["isolation"]}
-    json.dump(reply, replies, default=str)
-    replies.flush()
+def score(name: str, benchmark: dict, found: dict) -> tuple[dict, list[dict]]:
+    """Add the scores to the harness's results, `found` with `predict_only`; also return every program's outcome."""
+    metric, _, _ = benchmark["metric"].partition(",")
+    k = int(re.search(r"\d+$", metric)[0])
+    outcomes, items = [], {}
+    for sample in found["samples"][benchmark["task"]]:
+        made = [
+            {"benchmark": name, "filter": sample["filter"], "item": sample["doc_id"]}
+            | {"task_id": sample["doc"].get("task_id"), "sample": index}
+            | execute(f"{program}\n{sample['target']}")
+            for index, program in enumerate(candidates(name, sample))
+        ]
+        passed = sum(one["outcome"] == isolation.PASSED for one in made)
+        items.setdefault(sample["filter"], []).append(pass_at(k, len(made), passed, name))
+        outcomes += made
+    scores = {}
+    for key, values in items.items():
+        error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else "N/A"
+        scores |= {f"{metric},{key}": statistics.fmean(values), f"{metric}_stderr,{key}": error}
+        scores["sample_len"] = len(values)
+    return found | {"results": {benchmark["task"]: scores}}, outcomes
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def candidates(name: str, sample: dict) -> list[str]:
+    """Return the programs that the harness made of an item's answers."""
+    (programs,) = sample["filtered_resps"]
+    programs = [programs] if isinstance(programs, str) else programs
+    if not all(isinstance(text, str) for text in (sample["target"], *programs)):
+        raise JobError(f"benchmark {name}: expected programs and their tests as text. Remove the benchmark.")
+    return programs
+
+
+def execute(program: str) -> dict:
+    outcome, reason = isolation.run(program)
+    return {"outcome": outcome, "reason": reason, "program": program}
+
+
+def pass_at(k: int, n: int, passed: int, name: str) -> float:
+    """Estimate without bias the probability that at least one of k programs passes, from n of which `passed` do."""
+    if k > n:
+        raise JobError(
+            f"benchmark {name}: pass@{k} needs {k} answers per item, and the task has {n}. Change the metric."
+        )
+    return 1 - math.comb(n - passed, k) / math.comb(n, k)

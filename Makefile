@@ -111,8 +111,9 @@ dist: $(READY) ## build the library's sdist and wheel in dist/
 clean-demo: ## delete the demo's outputs
 	rm -rf demo
 
-$(READY): $(HERE)pyproject.toml $(HERE)envs/constraints.txt
+$(READY): $(HERE)pyproject.toml $(HERE)envs/constraints.txt $(HERE)snakemake_executor_plugin_slurm_packs/pyproject.toml
 	$(call environment,$(VENV),-c $(HERE)envs/constraints.txt,dev)
+	$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps -e '$(HERE)snakemake_executor_plugin_slurm_packs'
 	touch $@
 
 # A folder, options of pip, and the dependency group of pyproject.toml to install next to the library; pip knows groups since 25.1.

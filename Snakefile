@@ -26,7 +26,6 @@ report: "workflow/report/workflow.rst"
 
 onstart:
     plan.start(workflow, config)
-    slurm.before_the_first_job(workflow, config)
     preflight.start(config)
     noted_runs.forget(workflow)
 
@@ -71,7 +70,7 @@ for task_rules in TASK_RULES:
 
 
 final_errors.not_retried(workflow)
-gpu_resources.apply(workflow)
+gpu_resources.shared_gpus(workflow)
 if deployment.is_first(workflow):
     preflight.show_at_exit(workflow, config)
     finished_tables.show_at_exit(workflow)

@@ -12,7 +12,7 @@ from common.core import early_evaluations, grid, rewound, tuning
 from common.core.errors import JobError
 from common.planning import config_validation, deployment, expected_runs, final_errors, finished_downloads
 from common.planning import finished_tables, gpu_resources, noted_runs, plan, preflight, recorded_inputs
-from common.planning import recorded_params, reported, slurm
+from common.planning import recorded_params, reported
 
 try:
     config, CHOSEN = deployment.settle(workflow, config, BASEDIR, CONFIGS)  # CHOSEN: the tasks of `all`

@@ -30,7 +30,7 @@ rule train:
     resources:
         nodes=1,
         gpu=training_resource("gpu"),
-        runs_per_gpu=lambda wc, attempt: gpu_resources.runs_per_gpu(config, wc, attempt),
+        jobs_per_gpu=lambda wc, attempt: gpu_resources.jobs_per_gpu(config, wc, attempt),
         mem_mb=training_resource("mem_mb"),
         runtime=training_resource("runtime"),
         save_seconds=task_resource("save_seconds", 900),

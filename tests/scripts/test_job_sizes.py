@@ -72,4 +72,20 @@ def test_two_subjects_share_a_gpu():
     config["tasks"]["subject"]["resources"]["runs_per_gpu"] = 2
     config_validation.check(config)
     runs = [SimpleNamespace(task="subject", method=method) for method in ("hra", "full", "base")]
-    assert [gpu_resources.runs_per_gpu(config, run, attempt=1) for run in runs] == [2, 2, 1]  # base trains nothing
+    assert [gpu_resources.jobs_per_gpu(config, run, attempt=1) for run in runs] == [2, 2, 1]  # base trains nothing
+
+
+def test_only_the_first_attempt_of_what_trains_on_a_gpu_shares_it():
+    config = paper_config()
+    entry = config["tasks"]["glue"]["resources"]
+    entry["runs_per_gpu"] = 3
+
+    def shared(method="hra", attempt=1):
+        return gpu_resources.jobs_per_gpu(config, SimpleNamespace(task="glue", method=method), attempt)
+
+    assert (shared(), shared(attempt=2), shared("base")) == (3, 1, 1)
+    entry["gpu"] = 0
+    assert shared() == 1
+    entry["gpu"] = 1
+    config["preflight"] = "jobs"
+    assert shared() == 1

@@ -6,12 +6,12 @@ from pathlib import Path
 from cluster import CLUSTER
 from project import Project
 from sums import write_sums
-from support import write_sentences
+from support import ROOT, write_sentences
 
 COMMAND = ("--profile", "slurm", "--configfile", "grid.yaml")  # as in the README
 # What makes Snakemake ask Slurm every second, since these jobs take seconds.
-PROGRAM = (str(Path(__file__).with_name("impatient_snakemake.py")),)
-QUICK = ("--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10")
+PROGRAM = (str(ROOT / "snakemake_executor_plugin_slurm_packs/tests/impatient_snakemake.py"),)
+QUICK = ("--slurm-packs-init-seconds-before-status-checks", "1", "--latency-wait", "10")
 SECONDS = 600  # for all of a grid's jobs; two minutes on a machine with nothing else to do
 TABLES = ("results/table_glue.csv", "results/table_math.csv")
 

@@ -47,11 +47,11 @@ class PackedFaults(FaultInjection):
         pids = {
             run: self.wait(lambda run=run: self.stopped(run), f"checkpoint of {run}") for run in RUNS if run != "hra/r8"
         }
-        self.wait(lambda: "A run of SLURM-job" in self.output, "end of hra/r8, over its memory")
+        self.wait(lambda: "A job of SLURM-job" in self.output, "end of hra/r8, over its memory")
         for run in RUNS:
             self.release(run)
         os.kill(pids["lora/r8"], signal.SIGKILL)
-        self.wait(lambda: self.output.count("A run of SLURM-job") == 2, "end of lora/r8, killed")
+        self.wait(lambda: self.output.count("A job of SLURM-job") == 2, "end of lora/r8, killed")
         self.slurm.slurm("scontrol", "requeue", self.first)
         self.wait(lambda: self.head.poll() is not None, "end of Snakemake")
         assert self.head.returncode == 0, f"{self.output}\n{self.slurm.state()}"

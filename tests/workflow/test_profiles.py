@@ -1,13 +1,13 @@
 """Profiles: their contents, and a site's environment variables."""
 
+import dataclasses
 import re
-from types import SimpleNamespace
 
 import yte
-from snakemake_executor_plugin_slurm.utils import set_gres_string
 
 from common import tasks
 from common.core import grid
+from snakemake_executor_plugin_slurm_packs import ExecutorSettings
 from support import ROOT, paper_config
 
 
@@ -21,7 +21,8 @@ def test_profiles_keep_to_their_rooms():
     assert not {"executor", "jobs", "cores", "default-resources", "retries"} & default.keys()
     assert "code" not in default["rerun-triggers"]
     slurm = profile("slurm")
-    assert slurm["executor"] == "slurm" and slurm["slurm-status-command"] == "squeue" and slurm["retries"] > 0
+    assert slurm["executor"] == "slurm-packs" and slurm["slurm-packs-status-command"] == "squeue"
+    assert slurm["retries"] > 0
 
 
 # Every rule with a GPU in the paper's grid, and runs that train nothing.
@@ -46,20 +47,10 @@ def planned(project, *arguments: str) -> list[tuple[str, dict[str, str]]]:
     return [(rule, dict(pair.split("=", 1) for pair in stated.split(", "))) for rule, stated in found]
 
 
-def test_slurm_jobs_with_a_gpu_go_to_the_gpu_partition(fresh, monkeypatch):
-    for name, value in {"PARTITION": "cpu", "GPU_PARTITION": "gpu", "GPU_MODEL": "a100"}.items():
-        monkeypatch.setenv(f"HRA_SLURM_{name}", value)
-    jobs = planned(fresh, "--profile", "slurm", "--set-resources", "evaluate_harness:slurm_partition=mine")
+def test_jobs_of_the_paper_request_numbers_of_gpus(fresh):
+    jobs = planned(fresh, "--profile", "slurm")
     for rule, resources in jobs:
-        partition, model = ("gpu", "a100") if int(resources.get("gpu", 0)) else ("cpu", None)
-        assert resources["slurm_partition"] == ("mine" if rule == "evaluate_harness" else partition), rule
-        assert resources.get("gpu_model") == model, rule
-        assert not [name for name in resources if name.startswith("with_gpu")]
-        # As the plugin reads them: without the model, `gpu: 0` requests nothing; with it, --gpus=a100:0.
-        numbers = resources | {"gpu": int(resources.get("gpu", 0))}
-        requested = set_gres_string(SimpleNamespace(resources=numbers))
-        assert requested == (f" --gpus=a100:{numbers['gpu']}" if numbers["gpu"] else ""), rule
-        if rule.startswith("train") and not numbers["gpu"]:  # a run that trains nothing
+        if rule.startswith("train") and resources["gpu"] == "0":  # a run that trains nothing
             assert (resources["mem_mb"], resources["runtime"]) == ("4000", "60")
     rules = {name: {rule for rule, found in jobs if found.get("gpu") == name} for name in ("0", "1", "2", "8", None)}
     assert {"train_math", "train_subject"} <= rules["0"] and rules["8"] == rules["2"] == {"train_control"}
@@ -82,36 +73,43 @@ def test_a_method_uses_fewer_gpus_with_threads_and_memory_in_proportion():
     assert all(task.training_resources(run) == stated for run in resources)
 
 
-def test_lsf_jobs_ask_for_their_number_of_gpus(fresh):
+def test_lsf_jobs_ask_for_their_largest_number_of_gpus(fresh):
     jobs = planned(fresh, "--profile", "profiles/lsf", "--executor", "local", "--cores", "1")
-    asked = {found["gpu"]: found.get("lsf_extra") for _, found in jobs if "gpu" in found}
-    assert asked == {"0": None, "1": "-gpu num=1", "2": "-gpu num=2", "8": "-gpu num=8"}
-    assert not [rule for rule, found in jobs if "gpu" not in found and "lsf_extra" in found]
+    most = {rule: max(int(found.get("gpu", 0)) for one, found in jobs if one == rule) for rule, _ in jobs}
+    for rule, found in jobs:
+        assert found.get("lsf_extra") == (f"-gpu num={most[rule]}" if most[rule] else None), rule
 
 
 def test_a_site_says_what_is_its_own_in_the_environment(monkeypatch):
     assert profile("slurm")["default-resources"] == {"mem_mb": 4000, "runtime": 60}
-    assert "slurm-qos" not in profile("slurm")
+    assert not {"slurm-packs-qos", "slurm-packs-gres", "slurm-packs-partition"} & profile("slurm").keys()
     site = {
         "ACCOUNT": "123",
         "PARTITION": "cpu",
         "GPU_PARTITION": "gpu",
         "GPU_MODEL": "a100",
         "QOS": "high",
+        "GRES": "1",
         "JOBS": "7",
+        "ENVIRONMENT": "/shared/environment.tar",
     }
     for name, value in site.items():
         monkeypatch.setenv(f"HRA_SLURM_{name}", value)
+    monkeypatch.setenv("HRA_MPS", "1")
     slurm = profile("slurm")
-    assert (slurm["jobs"], slurm["slurm-qos"]) == ("7", "high")
-    assert slurm["default-resources"] == {
-        "mem_mb": 4000,
-        "runtime": 60,
-        "slurm_account": "123",
-        "slurm_partition": "cpu",
-        "with_gpu_slurm_partition": "gpu",
-        "with_gpu_gpu_model": "a100",
-    }
+    assert slurm["jobs"] == "7" and slurm["default-resources"]["slurm_account"] == "123"
+    stated = {name: slurm[f"slurm-packs-{name}"] for name in ("partition", "gpu-partition", "gpu-model", "qos")}
+    assert stated == {"partition": "cpu", "gpu-partition": "gpu", "gpu-model": "a100", "qos": "high"}
+    assert slurm["slurm-packs-gres"] is slurm["slurm-packs-mps"] is True
+    assert slurm["slurm-packs-environment"] == "/shared/environment.tar"
+
+
+def test_every_key_of_the_profile_is_an_option(fresh, monkeypatch):
+    for name in ("PARTITION", "GPU_PARTITION", "GPU_MODEL", "QOS"):
+        monkeypatch.setenv(f"HRA_SLURM_{name}", "x")
+    fields = {field.name for field in dataclasses.fields(ExecutorSettings)}
+    keys = {key.removeprefix("slurm-packs-").replace("-", "_") for key in profile("slurm") if "slurm-packs-" in key}
+    assert keys <= fields, keys - fields
 
 
 def test_memory_grows_with_each_attempt():

@@ -15,8 +15,7 @@ from snakemake.persistence.file import FilePersistence
 
 import status
 from common import tasks
-from common.core import files
-from common.planning import gpu_hours, packs, planned_jobs, progress
+from common.planning import gpu_hours, planned_jobs, progress
 from support import ROOT
 
 TABLE = "results/table_glue.csv"
@@ -365,14 +364,12 @@ def test_scripts_of_tables_and_merges_start_without_what_they_do_not_need(script
 
 
 def test_the_runs_of_a_pack_are_counted_one_by_one(tmp_path, monkeypatch):
-    folder, packed = tmp_path / "here", packs.comment(packs.NAME, ["3"])
+    folder, packed = tmp_path / "here", "rule_pack_wildcards_4_0123456789ab"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    files.write_json(packs.FOLDER / "3/pack.json", {"runs": [{"comment": f"rule_train_glue_{n}"} for n in range(4)]})
     lines = [(folder, packed), (folder, "rule_evaluate_math"), (tmp_path, packed)]
     queue = "".join(f"{place}\t{comment}\n" for place, comment in lines)
     (tmp_path / "squeue").write_text(f"#!/bin/sh\nprintf '%s' '{queue}'\n")
     (tmp_path / "squeue").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    assert packs.comments(packed) == {f"rule_train_glue_{n}" for n in range(4)}
     assert progress.in_slurm() == 5

@@ -16,14 +16,14 @@ SCHEDULER_JOBS = ("SLURM_JOB_ID", "LSB_JOBID", "PBS_JOBID", "JOB_ID")
 SCHEDULER_JOB = next((os.environ[name] for name in SCHEDULER_JOBS if name in os.environ), None)
 LOCK_FOLDER = Path(os.environ.get("HRA_GPU_LOCKS", f"/tmp/hra-gpu-locks-{os.getuid()}-{SCHEDULER_JOB or 'machine'}"))
 PARTS = 60  # divisible by every allowed `runs_per_gpu` (1 to 6)
-RUNS = "HRA_RUNS_PER_GPU"  # environment variable of a job that shares its GPU: the number of runs on it
+RUNS = "PACKED_JOBS"  # environment variable of a job that shares its GPU, also by slurm-packs: the number of jobs on it
 
 
 def runs_per_gpu(job: dict) -> int:
     """Return how many runs share the GPU of this job: those of its pack, or as many as the locks let run."""
     if RUNS in os.environ:
         return int(os.environ[RUNS])
-    return int(job["resources"].get("runs_per_gpu", 1)) if wanted(job) else 1
+    return int(job["resources"].get("jobs_per_gpu", 1)) if wanted(job) else 1
 
 
 def device_seconds(attempts: dict) -> float:

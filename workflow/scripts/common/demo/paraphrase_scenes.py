@@ -79,17 +79,8 @@ def other_actor(rng: Random, event: Scene) -> tuple[str, ...]:
 
 
 DAYS = [(day, month) for day in range(1, 29) for month in range(len(vocabulary.MONTHS))]
-# The parts that can differ, and the fraction of the meaning each accounts for.
-WEIGHTS = {
-    "agent": 0.3,
-    "patient": 0.3,
-    "roles": 0.3,
-    "opposite": 0.4,
-    "unsure": 0.4,
-    "number": 0.15,
-    "setting": 0.2,
-    "day": 0.2,
-}
+# The parts that can differ.
+SLOTS = ("agent", "patient", "roles", "opposite", "unsure", "number", "setting", "day")
 
 
 def edit(rng: Random, event: Scene, slot: str) -> Scene:
@@ -114,4 +105,4 @@ def edit(rng: Random, event: Scene, slot: str) -> Scene:
 
 def editable(event: Scene) -> list[str]:
     """List the slots that appear in the wording, so that a change is visible."""
-    return [slot for slot in WEIGHTS if slot not in ("setting", "day") or getattr(event, slot) is not None]
+    return [slot for slot in SLOTS if slot not in ("setting", "day") or getattr(event, slot) is not None]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from random import Random
 
 from common.core.errors import JobError
-from common.demo import arithmetic_problems, film_verdicts, grammaticality, paraphrase_scenes
+from common.demo import arithmetic_problems, film_verdicts, paraphrase_scenes
 
 TRIES = 1000  # attempts per new row
 NEAR_MISSES = {"unsure": 6, "opposite": 6}  # relative frequency, 1 for other edits
@@ -47,15 +47,6 @@ def sample(
     return splits
 
 
-def acceptability(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
-    """Generate a task like CoLA: sentence; label 1 acceptable, 0 not."""
-
-    def make(rng: Random, label: int) -> dict:
-        return {"sentence": grammaticality.sentence(rng, bool(label)), "label": label}
-
-    return sample("acceptability", rows, seed, make, 2)
-
-
 def paraphrase(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
     """Generate a task like MRPC: sentence1, sentence2; label 1 same meaning, 0 a near miss.
 
@@ -76,26 +67,6 @@ def paraphrase(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
         return {"sentence1": first, "sentence2": second, "label": label}
 
     return sample("paraphrase", rows, seed, make, 2)
-
-
-def similarity(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
-    """Generate a task like STS-B: sentence1, sentence2; label 5 (same meaning) down to 0 (nothing in common)."""
-
-    def make(rng: Random, edits: int) -> dict:
-        event = other = paraphrase_scenes.scene(rng)
-        slots = rng.sample(paraphrase_scenes.editable(event), min(edits, 4))
-        for slot in slots:
-            other = paraphrase_scenes.edit(rng, other, slot)
-        shared = max(0.0, 1.0 - sum(paraphrase_scenes.WEIGHTS[slot] for slot in slots))
-        if edits == 5:
-            other, shared = paraphrase_scenes.scene(rng), 0.0
-        return {
-            "sentence1": paraphrase_scenes.tell(rng, event),
-            "sentence2": paraphrase_scenes.tell(rng, other),
-            "label": round(5 * shared, 2),
-        }
-
-    return sample("similarity", rows, seed, make, 6)
 
 
 def sentiment(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:

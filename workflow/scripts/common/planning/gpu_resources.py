@@ -1,17 +1,10 @@
-"""What Snakemake's resources cannot express: values for GPU jobs only, and several runs on one GPU."""
+"""What Snakemake's resources cannot express: several runs on one GPU."""
 
 from common import methods
 from common.core.gpus import PARTS
 
-PREFIX = "with_gpu_"
 
-
-def apply(workflow) -> None:
-    profile_values(workflow)
-    shared_gpus(workflow)
-
-
-def runs_per_gpu(config: dict, wildcards, attempt: int) -> int:
+def jobs_per_gpu(config: dict, wildcards, attempt: int) -> int:
     """Return how many runs share the GPU of a training job.
 
     A retry has a GPU of its own, in case the runs did not fit on one, and so has what `make preflight` measures.
@@ -41,7 +34,7 @@ def shared_gpus(workflow) -> None:
         workflow.global_resources[name] = limit.value * PARTS
     for rule in workflow.rules:
         if "gpu" in rule.resources and "gpu_parts" not in rule.resources:
-            gpu, runs = rule.resources["gpu"], rule.resources.get("runs_per_gpu")
+            gpu, runs = rule.resources["gpu"], rule.resources.get("jobs_per_gpu")
             rule.resources["gpu"] = at_most(limit, gpu)
             rule.resources["gpu_parts"] = parts(rule.resources["gpu"], runs)
 
@@ -57,33 +50,5 @@ def parts(gpu, runs):
     def value(wildcards, **job):
         share = runs.evaluate(wildcards, **job).value or 1
         return gpu.evaluate(wildcards, **job).value * PARTS // share
-
-    return value
-
-
-def profile_values(workflow) -> None:
-    """Replace the default resource `with_gpu_X` with X in every GPU job; `{gpu}` in it is the number of its GPUs.
-
-    A job without a GPU keeps the default X. `--set-resources` takes precedence, as over any default.
-    """
-    for rule in workflow.rules:
-        stated = {name: rule.resources[name] for name in rule.resources if name.startswith(PREFIX)}
-        kept = {name: rule.resources[name] for name in rule.resources if name not in stated}
-        rule.resources = type(rule.resources)(kept)
-        set_by_hand = workflow.resource_settings.overwrite_resources.get(rule.name, ())
-        for name, resource in stated.items() if "gpu" in kept else ():
-            target = name.removeprefix(PREFIX)
-            if target not in set_by_hand:
-                rule.resources[target] = chosen(kept["gpu"], resource, kept.get(target))
-
-
-def chosen(gpu, with_gpu, without):
-    """Return the resource as a function of the job."""
-
-    def value(wildcards, **job):
-        count = gpu.evaluate(wildcards, **job).value
-        if count:
-            return str(with_gpu.evaluate(wildcards, **job).value).replace("{gpu}", str(count))
-        return without and without.evaluate(wildcards, **job).value
 
     return value

@@ -9,7 +9,7 @@ from pathlib import Path
 from common import tasks
 from common.core import job
 from common.core.errors import JobError
-from common.planning import disk, downloads, file_counts, gpu_hours, packs, planned_jobs, row_counts
+from common.planning import disk, downloads, file_counts, gpu_hours, planned_jobs, row_counts
 from common.planning.wording import counted, listed, number, of_jobs
 from common.tasks import tuned_runs
 from common.tasks.base import Task
@@ -112,7 +112,7 @@ def one_of(dag, planned, every: dict[str, Task], rates: list[dict]) -> planned_j
     )
     error = job.error_file({"rule": made.rule, "params": {"scratch": planned.params.get("scratch")}})
     made.error = str(error) if error else None
-    made.runs_per_gpu = resource(planned, "runs_per_gpu", 1)
+    made.runs_per_gpu = resource(planned, "jobs_per_gpu", 1)
     made.work = gpu_hours.work(every, made.rule, made.wildcards)
     made.measured = gpu_hours.by_preflight(rates, every, made)
     made.stated = gpu_hours.stated(every, made)
@@ -157,11 +157,10 @@ def table(name: str, planned: list[planned_jobs.Job]) -> list[str]:
 def gpu_jobs(planned: list[planned_jobs.Job]) -> int:
     """Return the number of jobs of the scheduler that the remaining training runs need; 0 if none share a GPU."""
     left = [one for one in planned if one.stage == "train" and one.needed and one.gpus and one.work != 0]
-    sizes = {(one.rule, one.runs_per_gpu) for one in left}
-    if all(size == 1 for _, size in sizes):
+    counts = Counter((one.rule, one.runs_per_gpu) for one in left)
+    if all(size == 1 for _, size in counts):
         return 0
-    same = {kind: [one.wildcards for one in left if (one.rule, one.runs_per_gpu) == kind] for kind in sizes}
-    return sum(len(packs.of(runs, size, packs.but_seed)) for (_, size), runs in same.items())
+    return sum(-(-number // size) for (_, size), number in counts.items())
 
 
 def of_hours(found: gpu_hours.Hours) -> list[str]:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from common.core import files
 from common.core.errors import JobError
-from common.planning import packs
 from common.planning.planned_jobs import Job
 
 STATES = ["done", "running", "queued", "failed", "stopped", "waiting"]
@@ -88,14 +87,16 @@ def host() -> str | None:
 
 
 def in_slurm() -> int:
-    """Count the jobs of this folder that Slurm has, each run of a pack as one; 0 without Slurm."""
+    """Count the jobs of this folder that Slurm has, each job of a pack as one; 0 without Slurm."""
     try:
         command = ["squeue", "--me", "--noheader", "--format=%Z\t%k"]
         queue = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return 0
-    jobs = (line.split("\t") for line in queue.splitlines())
-    return sum(len(packs.comments(comment)) for folder, comment in jobs if folder == str(Path.cwd()))
+    comments = [line.split("\t")[1] for line in queue.splitlines() if line.startswith(f"{Path.cwd()}\t")]
+    # As the executor plugin slurm-packs names a Slurm job of several.
+    packs = [re.match(r"rule_pack_wildcards_(\d+)_", comment) for comment in comments]
+    return sum(int(pack[1]) if pack else 1 for pack in packs)
 
 
 def is_running() -> bool:

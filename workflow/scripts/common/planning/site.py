@@ -40,18 +40,22 @@ class Request:
 
 
 def requests(jobs: Iterable) -> list[Request]:
-    """Summarise Snakemake's jobs by partition, account and GPU model."""
+    """Summarise Snakemake's jobs by partition, account and GPU model, of which profiles/slurm states the defaults."""
     groups: dict[tuple, list] = {}
     for one in jobs:
-        named = tuple(one.resources.get(name) for name in ("slurm_partition", "slurm_account", "gpu_model"))
-        groups.setdefault((*named, int(one.resources.get("gpu", 0)) > 0), []).append(one)
+        gpu = int(one.resources.get("gpu", 0)) > 0
+        partition = (gpu and os.environ.get("HRA_SLURM_GPU_PARTITION")) or os.environ.get("HRA_SLURM_PARTITION")
+        defaults = (partition, None, os.environ.get("HRA_SLURM_GPU_MODEL") if gpu else None)
+        names = ("slurm_partition", "slurm_account", "gpu_model")
+        named = (one.resources.get(name) or default for name, default in zip(names, defaults, strict=True))
+        groups.setdefault((*named, gpu), []).append(one)
     return [
         Request(
             *key[:3],
             *(max(int(one.resources.get(name, 0) or 0) for one in some) for name in ("gpu", "runtime")),
-            # Runs that share a GPU are one job of the scheduler.
-            max(int(one.resources.get("mem_mb", 0) or 0) * one.resources.get("runs_per_gpu", 1) for one in some),
-            max(one.threads * one.resources.get("runs_per_gpu", 1) for one in some),
+            # Jobs that share a GPU are one job of the scheduler.
+            max(int(one.resources.get("mem_mb", 0) or 0) * one.resources.get("jobs_per_gpu", 1) for one in some),
+            max(one.threads * one.resources.get("jobs_per_gpu", 1) for one in some),
         )
         for key, some in groups.items()
     ]

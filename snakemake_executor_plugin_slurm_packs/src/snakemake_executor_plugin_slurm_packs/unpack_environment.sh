@@ -1,5 +1,5 @@
 #!/bin/bash
-# Unpack the environment ARCHIVE to FOLDER on this node's local disk, unless it is there: unpack-environment.sh ARCHIVE FOLDER
+# Unpack the environment ARCHIVE to FOLDER on this node's local disk, unless it is there: unpack_environment.sh ARCHIVE FOLDER
 # Jobs that start at the same time wait for the first one. FOLDER appears and disappears as a whole.
 set -euo pipefail
 archive=$1 folder=$2
@@ -7,7 +7,7 @@ if [ -e "$folder" ] && [ ! -e "$folder/.unpacked" ]; then
     exit 0 # it was installed here
 fi
 if [ ! -r "$archive" ]; then
-    echo "HRA_SLURM_ENVIRONMENT: $archive cannot be read on $(hostname). Put it on the shared file system." >&2
+    echo "environment: $archive cannot be read on $(hostname). Put it on the shared file system." >&2
     exit 1
 fi
 mkdir -p "$(dirname "$folder")"

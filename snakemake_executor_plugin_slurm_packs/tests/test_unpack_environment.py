@@ -2,18 +2,13 @@
 
 import os
 import subprocess
-import sys
 import tarfile
 import threading
 from pathlib import Path
 
 import pytest
-from snakemake.settings.types import RemoteExecutionSettings
 
-from common.planning import slurm
-from support import ROOT
-
-SCRIPT = ROOT / "profiles/slurm/unpack-environment.sh"
+from snakemake_executor_plugin_slurm_packs import UNPACK as SCRIPT
 
 
 def pack(archive: Path, content: str, second: int) -> None:
@@ -74,17 +69,3 @@ def test_a_missing_archive_is_named(places):
     archive, folder = places
     done = unpack(archive.with_name("none.tar"), folder)
     assert done.returncode == 1 and "none.tar cannot be read on" in done.stderr and "shared file system" in done.stderr
-
-
-def test_every_slurm_job_unpacks_it_first(monkeypatch):
-    def precommand(stated: str | None) -> str | None:
-        settings = RemoteExecutionSettings(precommand=stated)
-        slurm.unpack_the_environment(settings)
-        return settings.precommand
-
-    monkeypatch.delenv("HRA_SLURM_ENVIRONMENT", raising=False)
-    assert precommand(None) is None
-    monkeypatch.setenv("HRA_SLURM_ENVIRONMENT", "/shared/my env.tar")
-    unpack = f"{SCRIPT} '/shared/my env.tar' {sys.prefix}"
-    assert precommand(None) == unpack and precommand("module load x") == f"{unpack} && module load x"
-    assert os.access(SCRIPT, os.X_OK)

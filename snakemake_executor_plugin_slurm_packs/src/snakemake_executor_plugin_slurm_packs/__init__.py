@@ -1,0 +1,237 @@
+"""Snakemake's executor for Slurm, with three additions.
+
+Packs: jobs with the resource `jobs_per_gpu` above 1 share a GPU, as one Slurm job (packs.py, run_pack.py). To Snakemake
+they stay jobs of their own: each is done or fails when its process ends, and only a failed one is retried. Snakemake's
+groups do not do that: a failed job fails its group, and the retry starts all of its jobs with --force, which deletes
+what the others have finished.
+
+Leftover jobs: those that a dead Snakemake left in the queue are cancelled before the same outputs are submitted again
+(leftovers.py).
+
+Silence: while squeue or sacct gives no answer, as while the controller restarts, jobs stay active. The base class
+forgets them after `status_attempts` failures, and Snakemake waits forever.
+"""
+
+import contextlib
+import shlex
+import shutil
+import sys
+import threading
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Optional
+
+from snakemake_executor_plugin_slurm import Executor as SlurmExecutor
+from snakemake_executor_plugin_slurm import ExecutorSettings as SlurmSettings
+from snakemake_executor_plugin_slurm import SubmittedJobInfo, common_settings
+from snakemake_executor_plugin_slurm.utils import get_job_wildcards
+
+from snakemake_executor_plugin_slurm_packs import packs
+from snakemake_executor_plugin_slurm_packs.leftovers import Leftovers
+
+__all__ = ["Executor", "ExecutorSettings", "common_settings"]
+
+UNPACK = Path(__file__).with_name("unpack_environment.sh")
+RUN_PACK = Path(__file__).with_name("run_pack.py")
+# Incomplete packs are submitted when no job has arrived during this many times the time until the first status check.
+QUIET = 3
+
+
+@dataclass
+class ExecutorSettings(SlurmSettings):
+    """The settings of the Slurm plugin, and these. Snakemake reads the types: it knows Optional, not `str | None`."""
+
+    replicates: Optional[str] = field(  # noqa: UP045
+        default=None,
+        metadata={
+            "help": "Comma-separated wildcards in which replicates differ, such as 'seed'. Replicates take equally "
+            "long: they share a GPU with each other first."
+        },
+    )
+    partition: Optional[str] = field(  # noqa: UP045
+        default=None, metadata={"help": "Partition of jobs that do not have the resource slurm_partition."}
+    )
+    gpu_partition: Optional[str] = field(  # noqa: UP045
+        default=None, metadata={"help": "The same for jobs with a GPU, if it is another one."}
+    )
+    gpu_model: Optional[str] = field(  # noqa: UP045
+        default=None, metadata={"help": "GPU model of jobs with a GPU that do not have the resource gpu_model."}
+    )
+    gres: bool = field(
+        default=False,
+        metadata={"help": "Request GPUs with --gres=gpu:MODEL:N instead of --gpus=MODEL:N, which some sites refuse."},
+    )
+    mps: bool = field(
+        default=False, metadata={"help": "Start NVIDIA's multi-process service for the jobs that share a GPU."}
+    )
+    environment: Optional[Path] = field(  # noqa: UP045
+        default=None,
+        metadata={
+            "help": "Archive (tar) of the Python environment on the shared file system. The first job on a node "
+            "unpacks it to the same path on the node's local disk."
+        },
+    )
+
+
+class Executor(SlurmExecutor):
+    def __init__(self, workflow, logger):
+        # Before the base class, whose thread asks for the status of jobs at once.
+        self.waiting: list = []  # jobs that share a GPU, until they fill a pack
+        self.to_come: set | None = None  # needed jobs that share a GPU and have not arrived; None: nothing has
+        self.reported: set[int] = set()  # id() of the jobs whose end was reported since the last status check
+        self.changing, self.timer = threading.RLock(), None
+        super().__init__(workflow, logger)
+        self.leftovers = Leftovers(self.run_uuid)
+
+    def run_jobs(self, jobs: list) -> None:
+        if self.to_come is None:
+            needed = list(self.dag.needrun_jobs())
+            self.leftovers.cancel({str(path) for job in needed for path in job.output}, self.logger)
+            self.to_come = set(filter(packs.shares_gpu, needed))
+        sharing = [job for job in jobs if packs.shares_gpu(job)]
+        self.to_come -= set(sharing)
+        self.submit([[job] for job in jobs if job not in sharing])
+        with self.changing:
+            self.waiting += sharing
+            self.submit_packs(quiet=False)
+
+    def submit(self, packed: list[list]) -> None:
+        settings = self.workflow.executor_settings
+        super().run_jobs([packs.Submission(jobs, settings, self.leftovers.folder) for jobs in packed])
+
+    def submit_packs(self, quiet: bool) -> None:
+        """Submit full packs of replicates; if no job has arrived for a while (`quiet`), all packs.
+
+        Except a last, incomplete one that jobs still to come can fill.
+        """
+        with self.changing:
+            if self.timer:
+                self.timer.cancel()
+            for pack in packs.of(self.waiting, self.replicate):
+                full = len(pack) == packs.size(pack[0])
+                alike = len(set(map(self.replicate, pack))) == 1
+                if (full and (alike or quiet)) or (quiet and not (self.to_come and self.active_jobs)):
+                    self.waiting = [job for job in self.waiting if job not in pack]
+                    self.submit([pack])
+            if self.waiting:
+                seconds = QUIET * self.workflow.executor_settings.init_seconds_before_status_checks
+                self.timer = threading.Timer(seconds, self.submit_packs_or_stop)
+                self.timer.daemon = True
+                self.timer.start()
+
+    def submit_packs_or_stop(self) -> None:
+        try:
+            self.submit_packs(quiet=True)
+        except Exception as problem:  # in the timer's thread, where nobody else sees it
+            self.workflow.scheduler.executor_error_callback(problem)
+
+    def replicate(self, job) -> tuple:
+        """Return what the replicates of a job have in common."""
+        names = (self.workflow.executor_settings.replicates or "").replace(" ", "").split(",")
+        return tuple(value for name, value in job.wildcards_dict.items() if name not in names)
+
+    def format_job_exec(self, job) -> str:
+        if not isinstance(job, packs.Submission):
+            return super().format_job_exec(job)
+        if len(job.jobs) == 1:
+            command = super().format_job_exec(job.jobs[0])
+        else:
+            job.write([self.member(one) for one in job.jobs])
+            options = ["--mps"] * self.workflow.executor_settings.mps
+            command = shlex.join([self.get_python_executable(), str(RUN_PACK), str(job.folder), *options])
+            factory = self.workflow.spawned_job_args_factory
+            if first := factory.precommand(executor_common_settings=self.common_settings):
+                command = f"{first} && {command}"
+        if archive := self.workflow.executor_settings.environment:
+            # A copy on the shared file system: this package may be in the archive.
+            script = shutil.copy(UNPACK, self.leftovers.folder.absolute())
+            command = f"{shlex.join([script, str(archive), sys.prefix])} && {command}"
+        return command
+
+    def member(self, job) -> dict:
+        """Return what run_pack.py needs to start a job: its command, without the job step that the base class adds."""
+        log = self.log_of(job)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return {
+            "command": super().format_job_exec(job).replace(self.additional_general_args(), ""),
+            "threads": job.threads,
+            "mem_mb": job.resources.get("mem_mb"),
+            "gpu": job.resources.get("gpu"),
+            "log": str(log),
+        }
+
+    def log_of(self, job) -> Path:
+        """Return the file of a job's output, as the base class names it; `%j`: the number of the Slurm job."""
+        return self.slurm_logdir.absolute() / f"rule_{job.name}" / get_job_wildcards(job) / "%j.log"
+
+    # Snakemake knows its own jobs, not submissions.
+
+    def jobs_of(self, info: SubmittedJobInfo) -> list[SubmittedJobInfo]:
+        if not isinstance(info.job, packs.Submission):
+            return [info]
+        if len(info.job.jobs) == 1:
+            return [SubmittedJobInfo(info.job.jobs[0], info.external_jobid, info.aux)]
+        number = str(info.external_jobid)
+        return [
+            SubmittedJobInfo(
+                job,
+                info.external_jobid,
+                {"slurm_logfile": self.log_of(job).with_name(f"{number}.log"), "end": info.job.end_of(index)},
+            )
+            for index, job in enumerate(info.job.jobs)
+        ]
+
+    def report_job_submission(self, job_info, register_job: bool = True) -> None:
+        for info in self.jobs_of(job_info):
+            self.leftovers.submitted(info.external_jobid, info.job.output)
+            super().report_job_submission(info, register_job=register_job)
+
+    def report_job_success(self, job_info) -> None:
+        self.reported.add(id(job_info))
+        super().report_job_success(job_info)
+
+    def report_job_error(self, job_info, msg=None, **keywords) -> None:
+        self.reported.add(id(job_info))
+        for info in self.jobs_of(job_info):
+            if exit_status(info) == 0:  # Slurm reports the pack
+                self.report_job_success(info)
+            else:
+                super().report_job_error(info, msg, **keywords)
+
+    async def check_active_jobs(self, active_jobs: list) -> AsyncGenerator:
+        self.reported.clear()
+        left = []
+        for info in active_jobs:
+            status = exit_status(info)
+            if status is None:
+                left.append(info)
+            elif status == 0:
+                self.report_job_success(info)
+            else:
+                log = str(info.aux["slurm_logfile"])
+                self.report_job_error(info, f"A job of SLURM-job {info.external_jobid} failed.", aux_logs=[log])
+        active = {id(info) async for info in super().check_active_jobs(left)}
+        for info in left:
+            if id(info) in active or id(info) not in self.reported:
+                yield info
+
+    def cancel(self) -> None:
+        with self.changing:
+            self.waiting = []
+        super().cancel()
+
+
+def exit_status(info: SubmittedJobInfo) -> int | None:
+    """Return the exit status of a job of a pack that has ended and is not yet reported; None of any other.
+
+    The renamed file tells a requeued pack not to run the job again.
+    """
+    path = (info.aux or {}).get("end")
+    if not path:
+        return None
+    with contextlib.suppress(FileNotFoundError):
+        list(path.parent.iterdir())  # NFS caches that a file is missing
+        path.rename(reported := path.with_suffix(packs.REPORTED))
+        return int(reported.read_text())
+    return None

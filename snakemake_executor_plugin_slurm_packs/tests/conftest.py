@@ -1,0 +1,36 @@
+"""A stand-in for Slurm: commands on PATH that run each job at once, as a process of this machine."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMANDS = ("sbatch", "squeue", "scancel", "srun", "scontrol", "sinfo", "sacct")
+
+
+class Slurm:
+    def __init__(self, folder: Path):
+        self.folder, self.bin = folder, folder / "bin"
+        self.bin.mkdir(parents=True)
+        for name in COMMANDS:
+            (self.bin / name).symlink_to(Path(__file__).with_name("fake_slurm.py"))
+
+    def jobs(self) -> list[dict]:
+        """Return the submitted jobs: `name`, `comment`, `options`, `command`."""
+        return [json.loads(path.read_text()) for path in sorted(self.folder.glob("*.json"))]
+
+    def be_silent(self, times: int) -> None:
+        """Let squeue give no status so many times."""
+        (self.folder / "silent").write_text(str(times))
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch) -> Slurm:
+    fake = Slurm(tmp_path / "slurm")
+    monkeypatch.setenv("PATH", os.pathsep.join([str(fake.bin), str(Path(sys.executable).parent), "/usr/bin", "/bin"]))
+    monkeypatch.setenv("FAKE_SLURM", str(fake.folder))
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    return fake

@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+"""sbatch, squeue, scancel, srun, scontrol, sinfo and sacct of a Slurm that starts every job at once (conftest.py)."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+FOLDER = Path(os.environ["FAKE_SLURM"])
+
+
+def sbatch(*words: str) -> None:
+    options = {}
+    for index, word in enumerate(words):
+        name, _, value = word.partition("=")
+        options[name] = value or (words[index + 1] if index + 1 < len(words) else "")
+    number = 1
+    while True:
+        try:
+            (FOLDER / f"{number}.job").touch(exist_ok=False)
+            break
+        except FileExistsError:
+            number += 1
+    job = {"name": options["--job-name"], "comment": options["--comment"], "command": options["--wrap"]}
+    job["options"] = " ".join(word for word in words if not word.startswith("--wrap"))
+    with open(options["--output"].replace("%j", str(number)), "w") as log:
+        command = f"{options['--wrap']}\necho $? > {FOLDER}/{number}.status"
+        environment = os.environ | {"SLURM_JOB_ID": str(number), "SLURM_NTASKS": "1"}
+        started = subprocess.Popen(
+            ["sh", "-c", command],
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,
+        )
+    (FOLDER / f"{number}.json").write_text(json.dumps(job | {"pid": started.pid}))
+    print(number)
+
+
+def squeue(*words: str) -> int:
+    silent = FOLDER / "silent"
+    if "--states=all" in words and silent.exists() and (left := int(silent.read_text())):
+        silent.write_text(str(left - 1))
+        return 1
+    for path in sorted(FOLDER.glob("*.json")):
+        status = path.with_suffix(".status")
+        state = "RUNNING" if not status.exists() else "COMPLETED" if status.read_text() == "0\n" else "FAILED"
+        if "--states=all" in words:
+            print(f"{path.stem}|{state}")
+        elif state == "RUNNING":
+            print(f"{path.stem}\t{json.loads(path.read_text())['name']}")
+    return 0
+
+
+def scancel(*jobs: str) -> None:
+    for number in jobs:
+        (FOLDER / f"{number}.status").write_text("143\n")
+        os.killpg(json.loads((FOLDER / f"{number}.json").read_text())["pid"], 15)
+
+
+def srun(*words: str) -> int:
+    start = next(index for index, word in enumerate(words) if not word.startswith("-"))
+    return subprocess.call(words[start:])
+
+
+def scontrol(*_: str) -> None:
+    print("MinJobAge = 300 sec")  # squeue still lists jobs that have ended
+
+
+if __name__ == "__main__":
+    command = globals().get(Path(sys.argv[0]).name, lambda *_: 0)
+    sys.exit(command(*sys.argv[1:]) or 0)

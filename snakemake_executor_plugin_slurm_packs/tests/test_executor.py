@@ -1,0 +1,69 @@
+"""Snakemake with `--executor slurm-packs`, from the command line, on a stand-in for Slurm."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from snakemake_executor_plugin_slurm_packs import UNPACK
+
+SNAKEFILE = """
+rule all:
+    input: "a/0.txt", "a/1.txt", "a/2.txt", "b/0.txt", "alone.txt"
+
+rule train:
+    output: "{name}/{seed}.txt"
+    resources: gpu=1, mem_mb=10, runtime=5, jobs_per_gpu=lambda wildcards, attempt: 2 if attempt == 1 else 1
+    # The first attempt of a/1 fails.
+    shell: "echo ${{PACKED_JOBS:-1}} > {output}; [ {output} != a/1.txt ] || [ -e tried ] || {{ touch tried; exit 3; }}"
+
+rule alone:
+    output: "alone.txt"
+    resources: mem_mb=10, runtime=5, slurm_partition="mine"
+    shell: "touch {output}"
+"""
+PROGRAM = str(Path(__file__).with_name("impatient_snakemake.py"))
+COMMAND = [sys.executable, PROGRAM, "--executor", "slurm-packs", "--jobs", "9", "--retries", "1"]
+OPTIONS = [
+    *("--slurm-packs-init-seconds-before-status-checks", "1", "--slurm-packs-replicates", "seed"),
+    *("--slurm-packs-partition", "cpu", "--slurm-packs-gpu-partition", "gpu", "--slurm-packs-gpu-model", "fake"),
+    *("--slurm-packs-status-command", "squeue", "--slurm-packs-logdir", "logs", "--slurm-packs-keep-successful-logs"),
+    *("--slurm-packs-environment", "environment.tar"),
+]
+
+
+def snakemake(*options: str) -> str:
+    done = subprocess.run([*COMMAND, *OPTIONS, *options], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_replicates_share_a_gpu_a_failed_job_is_retried_alone_and_silence_loses_no_job(slurm):
+    Path("Snakefile").write_text(SNAKEFILE)
+    Path("environment.tar").touch()
+    slurm.be_silent(times=8)  # the base class gives up after five
+    output = snakemake()
+    # What shared a GPU: first two replicates, then, when no more arrive, the others. The failed one then has its own.
+    assert {name: Path(f"{name}.txt").read_text() for name in ("a/0", "a/1", "a/2", "b/0")} == {
+        "a/0": "2\n", "a/1": "1\n", "a/2": "2\n", "b/0": "2\n"
+    }  # fmt: skip
+    jobs = slurm.jobs()
+    packs = [re.sub(r"_\w{12}$", "", job["comment"]) for job in jobs]
+    assert sorted(packs) == ["rule_alone", "rule_pack_wildcards_2", "rule_pack_wildcards_2", "rule_train_wildcards_a_1"]
+    assert output.count("Trying to restart job") == 1 and "A job of SLURM-job" in output
+    (folder,) = Path(".snakemake/slurm_packs").absolute().iterdir()
+    for job in jobs:
+        assert job["command"].startswith(f"{folder / UNPACK.name} environment.tar {sys.prefix} && ")
+        gpu = "--gpus=fake:1" in job["options"]
+        assert gpu == (job["comment"] != "rule_alone")
+        assert f"-p {'gpu' if gpu else 'mine'}" in job["options"]
+        assert ("--mem 20" in job["options"]) == job["comment"].startswith("rule_pack")
+    outputs = [
+        path for line in (folder / "jobs.jsonl").read_text().splitlines() for path in json.loads(line)["outputs"]
+    ]
+    assert sorted(outputs) == ["a/0.txt", "a/1.txt", "a/1.txt", "a/2.txt", "alone.txt", "b/0.txt"]
+    assert "Nothing to be done" in snakemake()

@@ -1,0 +1,136 @@
+"""Jobs that a dead Snakemake left in the queue, and those of one that may live."""
+
+import json
+import logging
+import shutil
+import subprocess
+import sys
+
+import pytest
+from snakemake_interface_common.exceptions import WorkflowError
+
+from snakemake_executor_plugin_slurm_packs import leftovers
+from snakemake_executor_plugin_slurm_packs.leftovers import FOLDER, Leftovers
+
+SQUEUE = '#!/bin/sh\ncat "$(dirname "$0")/queue"\n'
+SCANCEL = """#!/bin/sh
+for job; do
+    echo "$job" >> "$(dirname "$0")/cancelled"
+    sed -i "/^$job\\t/d" "$(dirname "$0")/queue"
+done
+"""
+
+
+class Queue:
+    def __init__(self, folder):
+        self.file, self.log = folder / "queue", folder / "cancelled"
+        self.file.touch()
+        for name, script in (("squeue", SQUEUE), ("scancel", SCANCEL)):
+            (folder / name).write_text(script)
+            (folder / name).chmod(0o755)
+
+    def add(self, job: str, name: str) -> None:
+        with self.file.open("a") as stream:
+            stream.write(f"{job}\t{name}\n")
+
+    @property
+    def cancelled(self) -> list[str]:
+        return self.log.read_text().split() if self.log.exists() else []
+
+
+@pytest.fixture
+def queue(tmp_path, monkeypatch) -> Queue:
+    for name in ("bin", "project"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    monkeypatch.chdir(tmp_path / "project")
+    return Queue(tmp_path / "bin")
+
+
+def left_by(name: str, queue: Queue, jobs: dict[str, list[str]], **changes) -> None:
+    """Leave jobs (number -> outputs) of a Snakemake, whose process differs from this one by `changes`."""
+    record = Leftovers(name)
+    for number, outputs in jobs.items():
+        for output in outputs:  # a pack is recorded job by job
+            record.submitted(number, [output])
+        queue.add(number.partition("_")[0], name)
+    process = FOLDER / name / "process.json"
+    process.write_text(json.dumps(json.loads(process.read_text()) | changes))
+
+
+def start(*outputs: str, name: str = "b") -> None:
+    Leftovers(name).cancel(set(outputs), logging.getLogger())
+
+
+@pytest.fixture(scope="module")
+def ended() -> int:
+    """Return the ID of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_jobs_of_a_dead_snakemake_for_the_same_outputs_are_cancelled(queue, ended, caplog):
+    left_by("a", queue, {"7": ["x"], "8": ["y", "z"], "9_1": ["w"], "10": ["v"]}, pid=ended)
+    queue.add("11", "of another folder")
+    queue.add("12", "a")  # Snakemake was killed between sbatch and its record
+    start("x", "z", "w")
+    assert sorted(queue.cancelled) == ["12", "7", "8", "9"]
+    assert "Cancelling 4 job(s) that an earlier Snakemake, now dead, left in the queue: 7, 8, 9, 12" in caplog.text
+    assert (FOLDER / "a").exists()  # it still has a job in the queue
+    queue.file.write_text("")
+    start(name="c")
+    assert not (FOLDER / "a").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, r"which is process \d+ on"),
+        ({"host": "login2"}, r"which was process \d+ on login2: it cannot be observed from"),
+        ({"machine": "another", "boot": "another"}, "cannot be observed"),
+        ({"pid_namespace": "pid:[1]"}, "in another container"),
+        (None, "has left no record"),
+    ],
+)
+def test_jobs_of_a_snakemake_that_may_live_are_not_cancelled(queue, changes, message):
+    left_by("a", queue, {"7": ["x"]}, **(changes or {}))
+    if changes is None:
+        (FOLDER / "a/process.json").unlink()
+    with pytest.raises(WorkflowError, match=rf"Job\(s\) 7 .*{message}.*`scancel --name=a`"):
+        start("x")
+    assert queue.cancelled == []
+    start("y", name="c")  # other outputs
+
+
+@pytest.mark.parametrize("changes", [{"boot": "before"}, {"start": "1"}])
+def test_a_number_that_another_process_has_now_is_a_dead_snakemake(queue, changes):
+    left_by("a", queue, {"7": ["x"]}, **changes)
+    start("x")
+    assert queue.cancelled == ["7"]
+
+
+def test_a_killed_process_that_nobody_has_waited_for_is_dead():
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    assert leftovers.start_of(process.pid) is not None
+    process.kill()
+    for _ in range(1000):
+        if leftovers.start_of(process.pid) is None:
+            break
+    assert leftovers.start_of(process.pid) is None
+    process.wait()
+
+
+def test_a_queue_that_cannot_be_read_stops_with_its_reason(queue):
+    (queue.file.parent / "squeue").write_text("#!/bin/sh\necho controller down >&2\nexit 1\n")
+    with pytest.raises(WorkflowError, match=r"squeue .* failed: controller down"):
+        start("x")
+
+
+def test_a_record_that_was_cut_off_is_read_as_far_as_it_goes(queue, ended):
+    left_by("a", queue, {"7": ["x"], "8": ["y"]}, pid=ended)
+    jobs = FOLDER / "a/jobs.jsonl"
+    jobs.write_text(jobs.read_text()[:-5])
+    start("x")
+    assert sorted(queue.cancelled) == ["7", "8"]  # the outputs of 8 are unknown
+    shutil.rmtree(FOLDER)

@@ -193,9 +193,9 @@ def together(config: dict, names: list[str], planned: list[planned_jobs.Job]) ->
 
 
 def warnings(config: dict, names: Iterable[str], planned: list[planned_jobs.Job]) -> list[str]:
-    """List settings that give a table's numbers another meaning than expected, missing tokens and local folders."""
-    missing = downloads.missing_tokens(config, planned) + downloads.missing_folders(config, planned)
-    return [text for task in of_names(config, names) for text in (*task.warnings(), *task.rewinding_notes())] + missing
+    """List settings that give a table's numbers another meaning than expected, and missing tokens."""
+    notes = [text for task in of_names(config, names) for text in (*task.warnings(), *task.rewinding_notes())]
+    return notes + downloads.missing_tokens(config, planned)
 
 
 def of_names(config: dict, names: Iterable[str]) -> list[Task]:

@@ -214,6 +214,15 @@ def test_no_newline_at_the_end_and_a_byte_order_mark(toy):
         ({"train": "label,sentence\n1,a\n0.5,b\n"}, r"row 2: label '0\.5' is not a class"),
         ({"train": "label,sentence\n1,a\n,b\n"}, r"row 2: label '' is not a class"),
         ({"train": "label,sentence\n1,a\ngreat,b\n"}, r"row 2: label 'great' is not a class"),
+        (
+            {"train": "label,sentence\n" + "good,a\n" * 319 + "great,b\n"},
+            r"row 320: label 'great' is not one of bad, good; 1 of 320",
+        ),
+        ({"train": "label,sentence\n" + "1,a\n" * 319 + "good,b\n"}, r"row 320: label 'good' .*; 1 of 320 labels"),
+        (
+            {"labels": ["1", "2", "3"], "train": "label,sentence\n1,a\n2,b\n0,c\n"},
+            r"row 3: label '0' is not one of 1, 2, 3; 1 of 3 labels are invalid",
+        ),
         ({"labels": None, "train": "label,sentence\n1,a\nx,b\n"}, r"row 2: label 'x' is not a finite number"),
         ({"labels": None, "train": "label,sentence\n1,a\ninf,b\n"}, r"label 'inf' is not a finite number"),
         ({"labels": None, "train": "label,sentence\nnan,a\n"}, r"label 'nan' is not a finite number"),

@@ -62,7 +62,7 @@ tasks:
 RUNS = {"glue": "texts/hra/r8", "math": "sums/hra/r32", "subject": "mug/hra/r8", "control": "rooms/hra/r8"}
 RECORDS = [f"results/{task}/{run}/seed0/train.json" for task, run in RUNS.items()]
 SUM = '{"question": "1 + 1", "answer": "The answer is: 2"}\n'
-BETWEEN = {"control": {"hints"}, "subject": set(), "glue": set(), "math": set()}
+BETWEEN = {"control": ["hints"], "subject": [], "glue": [], "math": []}
 
 
 def image(colour: str) -> bytes:
@@ -115,13 +115,16 @@ def test_an_edit_plans_its_download_and_what_depends_on_it(trained, tmp_path):
         "subject": lambda: (own / "mug/2.png").write_bytes(image("blue")),
         "control": lambda: add_to(own / "rooms/rooms.zip", "2.png"),
     }
+    expected: dict[str, set[str]] = {"download_dataset": set()}
     for task, edit in edits.items():
         edit()
-        planned, name = plan(project), RUNS[task].split("/")[0]
-        assert planned.keys() == {"download_dataset", f"train_{task}"} | BETWEEN[task]
-        assert planned["download_dataset"] == {f"task={task} dataset={name}"}
-        project.snakemake("--cores", "2", "--configfile", "mine.yaml", "-q", "all", "--", *RECORDS)
-        assert plan(project) == {}
+        expected |= {rule: set() for rule in (f"train_{task}", *BETWEEN[task])}
+        expected["download_dataset"].add(f"task={task} dataset={RUNS[task].split('/')[0]}")
+        planned = plan(project)
+        assert planned.keys() == expected.keys()
+        assert planned["download_dataset"] == expected["download_dataset"]
+    project.snakemake("--cores", "2", "--configfile", "mine.yaml", "-q", "all", "--", *RECORDS)
+    assert plan(project) == {}
     manifests = project.folder / "resources/datasets"
     assert files.read_json(manifests / "glue/texts.manifest.json")["rows"] == {"train": 2, "dev": 1}
     assert files.read_json(manifests / "math/sums.manifest.json")["rows"] == {"train": 2}

@@ -303,10 +303,11 @@ def test_epochs_end_where_the_official_ones_do(config):
 
 
 @pytest.mark.slow
-def test_a_subject_of_ones_own_is_three_lines(fresh):
+def test_a_subject_of_ones_own_is_three_lines(fresh, tmp_path):
+    (tmp_path / "1.jpg").touch()
     (fresh.folder / "mine.yaml").write_text(
         "datasets: {subject: {my-mug: {\n"
-        "  source: {kind: local, path: /home/me/mug},\n"
+        f"  source: {{kind: local, path: {tmp_path}}},\n"
         "  class: coffee mug,\n"
         "  prompts: object}}}\n"
         "tasks: {subject: {grid: [{runs: [hra/r8], datasets: [my-mug], seeds: [0]}]}}\n"

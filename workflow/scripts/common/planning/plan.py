@@ -49,12 +49,12 @@ def start(workflow, config: dict) -> None:
             task.begin(rules)
     except JobError as problem:
         raise WorkflowError(f"Nothing was started. {problem}") from None
-    tables = of_tables(workflow.dag, known)
+    tables, results = of_tables(workflow.dag, known), config["pathvars"]["results"]
     for name, planned in tables.items():
-        planned_jobs.save(name, planned)
+        planned_jobs.save(results, name, planned)
     in_tables = {id(one) for some in tables.values() for one in some}
     if other := [one for one in known.values() if one.outputs and id(one) not in in_tables]:
-        planned_jobs.save(planned_jobs.OTHER, other)
+        planned_jobs.save(results, planned_jobs.OTHER, other)
 
 
 # Snakemake's plan

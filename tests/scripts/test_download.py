@@ -232,7 +232,7 @@ def test_no_newline_at_the_end_and_a_byte_order_mark(toy):
         ({"train": "label,sentence\n1,a\n0, \n"}, r"row 2: sentence empty"),
         ({"train": "label,sentence\n1,a\n0,b,c,d\n"}, r"train\.csv cannot be read as text"),
         ({"train": "label,sentence\n1\n"}, r"row 1: sentence empty"),
-        ({"splits": {"train": ["trian.csv"]}}, r"No file .*/trian\.csv\. .* contains: dev\.csv, train\.csv\. Restore"),
+        ({"splits": {"train": ["trian.csv"]}}, r"No file .*/trian\.csv\. .* contains: dev\.csv, train\.csv\. Save it"),
         ({"splits": {"train": ["train.csv", "x.csv"]}}, r"No file .*/x\.csv\. "),
     ],
 )

@@ -172,7 +172,7 @@ def test_own_files_that_are_missing_are_an_error_of_the_plan(tmp_path):
     own = Own(tmp_path)
     own.download()
     splits = {"splits": {"train": ["train.csv"]}}
-    with pytest.raises(JobError, match=r"No file .*/own/train\.csv\. .*contains: config\.json, model\.saf.* Restore"):
+    with pytest.raises(JobError, match=r"No file .*/own/train\.csv\. .*contains: config\.json, model\.saf.* Save it"):
         own_files.paths(SOURCE, str(tmp_path), splits)
     shutil.rmtree(own.folder)
     with pytest.raises(JobError, match=r"expected a folder at .*/own, found none \(path 'own' under local_root"):

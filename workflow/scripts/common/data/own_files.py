@@ -38,7 +38,7 @@ def paths(source: dict, local_root: str, dataset: dict | None = None) -> dict[st
     for path in found.values():
         if not path.is_file():
             there = listed(sorted(one.name for one in place.iterdir()))
-            raise JobError(f"No file {path}. {place} contains: {there}. Restore the file, or correct the config.")
+            raise JobError(f"No file {path}. {place} contains: {there}. Save it there, or correct the config.")
     return found
 
 

@@ -17,7 +17,7 @@ from common.tasks.base import Task
 
 def show(workflow, config: dict) -> None:
     """Print the cost estimate of every table requested in the dry run, and what they need together."""
-    if not workflow.dag:
+    if workflow.dag is None:
         return
     known = all_jobs(workflow.dag, config)
     tables = of_tables(workflow.dag, known)

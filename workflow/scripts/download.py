@@ -5,9 +5,11 @@
                        images, for a control dataset its verified archives
 
 Rules `download_model`, `download_dataset` and `download_archive`; params: name, license, source, mirror, local_root,
-and for a dataset `dataset`, its config entry. Input of a source of kind archive: the manifest of its archive. Partial
-downloads are in `.X.HASH.download/` (HASH: of the source), so that a second run resumes where the first stopped and
-never mixes two sources. A dataset's raw files are deleted after conversion; the manifest keeps their hashes.
+contents (of the user's files that were edited after an earlier download; it is only noted), and for a dataset
+`dataset`, its config entry. Input of a source of kind archive: the manifest of its archive. Partial downloads are in
+`.X.HASH.download/` (HASH: of the source), so that a second run resumes where the first stopped and never mixes two
+sources; what is on this machine is read from the beginning. A dataset's raw files are deleted after conversion; the
+manifest keeps their hashes.
 """
 
 import hashlib
@@ -89,14 +91,12 @@ def make(job: dict) -> None:
         else:
             place = one_file(raw, converted)
             record |= {"files": fetched} if place == raw else {"files": sources.listing(place), "raw": fetched}
-        if own:
-            if own_files.hashes(own) != own_files.hashes(
-                own_files.listing(own_files.paths(source, local_root, dataset), own)
-            ):
-                raise JobError(
-                    f"{name}: a file in {own_files.path_of(source, local_root)} changed while it was read. Run again."
-                )
-            record |= {"own": own} | ({"contents": params["contents"]} if params.get("contents") else {})
+        again = own_files.listing(own_files.paths(source, local_root, dataset), own)
+        if own_files.hashes(again) != own_files.hashes(own):
+            place = own_files.path_of(source, local_root)
+            raise JobError(f"{name}: a file in {place} changed while it was read. Run again.")
+        record |= {"own": again} if own else {}
+        record |= {"contents": params["contents"]} if params.get("contents") else {}
         hashes = {path: entry["sha256"] for path, entry in record["files"].items()}
         files.replace_folder(converted if "raw" in record else raw, folder)
         files.write_json(manifest, record | {"sha256": files.sha256_of_listing(hashes)})

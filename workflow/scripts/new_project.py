@@ -63,6 +63,7 @@ def make(name: str, demo: bool = False) -> Path:
     if name in TAKEN or folder.exists():
         raise SystemExit(f"expected the name of a new folder, found {name!r}, which is taken. Choose another one.")
     (folder / "data").mkdir(parents=True)
+    (folder / ".gitignore").write_text("/results/\n/resources/\n/scratch/\n/logs/\n")
     path = folder / "config.yaml"
     path.write_text(CONFIG.substitute(DEMO if demo else PAPER, name=name) + SMALL * demo)
     return path

@@ -2,8 +2,8 @@
 
 Snakemake repeats a job whose params have changed, and everything after it. A hash, a commit or a mirror that was added
 to the config changes no file, so a finished download keeps its params as long as the config describes the same files.
-The user's own files are no inputs of the job, of which Snakemake compares only times: if their contents differ from
-those in the manifest, the param `contents` becomes their digest.
+The user's own files are not among the job's inputs, of which Snakemake compares only the times: if their contents
+differ from those in the manifest, the param `contents` becomes their digest.
 """
 
 import os

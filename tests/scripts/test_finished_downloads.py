@@ -180,12 +180,12 @@ def test_own_files_that_are_missing_are_an_error_of_the_plan(tmp_path):
 
 
 def test_the_folder_that_a_generator_reads(tmp_path, monkeypatch):
-    (tmp_path / "guest.py").write_text(
+    (tmp_path / "copier.py").write_text(
         "from pathlib import Path\n\n\ndef copy(folder, local_root, path):\n"
         "    text = Path(local_root, path, 'a').read_text()\n    (folder / 'vocab.txt').write_text(text)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    own, source = Own(tmp_path), {"kind": "init", "generator": "guest:copy", "path": "own"}
+    own, source = Own(tmp_path), {"kind": "init", "generator": "copier:copy", "path": "own"}
     monkeypatch.setitem(globals(), "SOURCE", source)
     (own.folder / "a").write_text("one")
     before, record = own.plan(), own.download()

@@ -189,6 +189,6 @@ def labels_of(where: str, column, names: list[str] | None):
         first = int(numpy.argmin(fits))
         raise JobError(
             f"{where}, row {first + 1}: label {column.iloc[first]!r} is not {wanted}; {int((~fits).sum())} of "
-            f"{len(fits)} labels are invalid. Correct `label`, `labels` or `read`."
+            f"{len(fits)} labels are invalid. Correct the row, or `label`, `labels` or `read`."
         )
     return labels if names is None else labels.astype("int64")

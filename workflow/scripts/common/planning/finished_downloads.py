@@ -29,7 +29,12 @@ class Downloads:
             # A forced job takes the config's source: Snakemake deletes the manifest before it runs the job.
             settings = self.workflow.dag_settings  # known after the Snakefile is read
             forced = settings.forceall or any(rule.startswith("download") for rule in settings.forcerun)
-            own = own_files.paths(source, self.config["local_root"], dataset)
+            try:
+                own = own_files.paths(source, self.config["local_root"], dataset)
+            except JobError:
+                if self.config["preflight"] != "login":  # which lists it with whatever else is wrong
+                    raise
+                own = {}
             self.known[manifest] = planned(source, self.config["mirror"], None if forced else manifest, own)
         return self.known[manifest]
 

@@ -10,6 +10,8 @@ TABLE ?=
 CONFIG ?=
 PROFILE ?=
 WATCH ?=
+NAME ?=
+DEMO ?=
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 READY := $(VENV)/.installed
@@ -17,10 +19,10 @@ READY := $(VENV)/.installed
 # the real CoLA, SST-2, MRPC, STS-B, GSM8K, DreamBooth, ADE20K, COCO and dlib's faces in that folder, and with TASK=comparison compares nine
 # tuned methods there.
 ROOT := $(if $(DATA),demo/real,demo)
-DEMO := $(HERE)config/demo
-TUNED := $(if $(filter tune,$(TASK)),$(DEMO)/tune.yaml)
-COMPARED := $(if $(filter comparison,$(TASK)),$(if $(DATA),$(DEMO)/comparison.yaml,$(error TASK=comparison needs DATA=../shared/data)))
-CONFIGS := $(DEMO)/config.yaml $(or $(if $(DATA),$(strip $(DEMO)/real_data.yaml $(COMPARED))),$(if $(TASK),$(TUNED),$(DEMO)/quick.yaml))
+SHIPPED := $(HERE)config/demo
+TUNED := $(if $(filter tune,$(TASK)),$(SHIPPED)/tune.yaml)
+COMPARED := $(if $(filter comparison,$(TASK)),$(if $(DATA),$(SHIPPED)/comparison.yaml,$(error TASK=comparison needs DATA=../shared/data)))
+CONFIGS := $(SHIPPED)/config.yaml $(or $(if $(DATA),$(strip $(SHIPPED)/real_data.yaml $(COMPARED))),$(if $(TASK),$(TUNED),$(SHIPPED)/quick.yaml))
 TARGETS := $(or $(patsubst comparison,glue,$(TASK:tune=glue)),$(if $(DATA),all,glue control))
 CONFIGURED := $(if $(CONFIG),--configfile $(CONFIG))
 PROFILED := $(if $(PROFILE),--profile $(firstword $(wildcard $(PROFILE) $(HERE)$(PROFILE)) $(PROFILE))) $(CONFIGURED)
@@ -33,7 +35,7 @@ RUN_DEMO := $(SNAKEMAKE) --cores $(CORES) --configfile $(CONFIGS) $(if $(DATA),-
 # Snakemake's own lines before the plan are shown only if no plan follows.
 ONLY_PLAN := awk '/^table_/ {seen = 1} seen {print; next} {head = head $$0 "\n"} END {if (!seen) {printf "%s", head; exit 1}}'
 
-.PHONY: help install demo run table status plan preflight report grade export test test-full fast lint format compat peft-suite bench dist clean-demo
+.PHONY: help install demo new run table status plan preflight report grade export test test-full fast lint format compat peft-suite bench dist clean-demo
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -43,14 +45,17 @@ install: $(READY) ## create the environment in .venv
 demo: $(READY) ## run the pipeline on two CPU cores in 5 minutes (TASK=all, glue, math, subject, control or tune, DATA=../shared/data, CORES=2)
 	$(RUN_DEMO) --logger rich -- $(TARGETS)
 
+new: $(READY) ## make a project of your own, a folder with a config and results of its own (NAME=reviews, DEMO=1: with the demo's model)
+	@python $(HERE)workflow/scripts/new_project.py $(if $(DEMO),--demo) -- $(if $(NAME),"$$NAME",$(error Which name? make new NAME=reviews))
+
 run: $(READY) ## make all tables, figures and sheets, and print the tables (TASK=glue, CONFIG=mine.yaml, PROFILE=slurm)
 	$(SNAKEMAKE) $(MACHINE) -- $(or $(TASK),all)
 
 table: $(READY) ## make and print one table (TABLE=glue, CONFIG=mine.yaml, PROFILE=slurm)
 	$(SNAKEMAKE) $(MACHINE) -- table_$(or $(TABLE),$(error Which table? make table TABLE=glue))
 
-status: $(READY) ## show the progress of the last runs and tails of failed logs (TABLE=glue, WATCH=1: until Ctrl-C)
-	@python $(HERE)workflow/scripts/status.py $(TABLE) $(if $(WATCH),--watch)
+status: $(READY) ## show the progress of the last runs and tails of failed logs (TABLE=glue, CONFIG=mine.yaml, WATCH=1: until Ctrl-C)
+	@python $(HERE)workflow/scripts/status.py $(TABLE) $(CONFIGURED) $(if $(WATCH),--watch)
 
 plan: $(READY) ## estimate the cost of the tables: jobs, GPU-hours, downloads, licences, disk (TABLE=glue, CONFIG=mine.yaml)
 	@$(SNAKEMAKE) -n -q $(CONFIGURED) -- $(if $(TABLE),table_$(TABLE),all) 2>&1 | $(ONLY_PLAN)

@@ -39,6 +39,7 @@ COPIED = ("Snakefile", "rules", "workflow", "config", "profiles", "envs")
 SEEDS = 51  # × 8 datasets × 11 variants: 10,109 jobs
 ROUNDS = 3
 IMAGES = 120  # sharded
+DEMO = {name: f"demo/{name}" for name in ("results", "resources", "scratch", "logs")}  # `pathvars`
 
 PACKED = 4  # training runs
 GLUE = ("train_glue", "evaluate_glue_in_training")
@@ -178,6 +179,7 @@ def shards(folder: Path) -> Iterator[dict]:
     rows = {"train": 8, "validation": IMAGES}
     grid = [{"runs": ["base/pretrained"], "datasets": ["scenes-classes"], "seeds": [0]}]
     overlay = {
+        "pathvars": DEMO,
         "datasets": {"control": {"scenes-classes": {"source": {"rows": rows}, "rows": rows}}},
         "tasks": {"control": {"grid": grid}},
     }
@@ -215,7 +217,8 @@ def packs(folder: Path) -> Iterator[dict]:
     data, walls = "demo/resources/datasets/glue/sentiment.manifest.json", []
     for runs in (1, 2, PACKED):
         resources = {"gpu": 1, "device": "cpu", "runs_per_gpu": runs}
-        (folder / "packs.yaml").write_text(yaml.safe_dump({"tasks": {"glue": {"grid": grid, "resources": resources}}}))
+        overlay = {"pathvars": DEMO, "tasks": {"glue": {"grid": grid, "resources": resources}}}
+        (folder / "packs.yaml").write_text(yaml.safe_dump(overlay))
         configs = ("--configfile", "config/demo/config.yaml", "packs.yaml")
         command = snakemake("--cores", str(PACKED), "--resources", "gpu=1", "-q", "all", *configs, "--")
         if not walls:

@@ -5,7 +5,7 @@
 #      Their manifests are `ancient`: an archive that is downloaded again repeats nothing.
 # Local rules: login nodes have network access, compute nodes do not.
 
-DOWNLOADS = finished_downloads.Downloads(config, workflow)
+DOWNLOADS = finished_downloads.Downloads(config, workflow, TASKS)
 
 
 localrules:
@@ -30,7 +30,8 @@ rule download_model:
         license=lambda wc, output: config["models"][wc.model].get("license"),
         source=DOWNLOADS.source,
         mirror=DOWNLOADS.mirror,
-        local_root=config["local_root"],
+        contents=DOWNLOADS.contents,
+        local_root=lambda wc, output: config["local_root"],  # as the licence
         network=True,
     script:
         "../workflow/scripts/download.py"
@@ -52,7 +53,8 @@ rule download_dataset:
         source=DOWNLOADS.source,
         dataset=lambda wc: TASKS[wc.task].download(wc.dataset),
         mirror=DOWNLOADS.mirror,
-        local_root=config["local_root"],
+        contents=DOWNLOADS.contents,
+        local_root=lambda wc, output: config["local_root"],
         network=True,
     script:
         "../workflow/scripts/download.py"

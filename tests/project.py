@@ -103,7 +103,7 @@ class Project:
 
         merged = paper_config()
         update_config(merged, safe_load((self.folder / config).read_text()))
-        tables = (self.folder / planned_jobs.TABLES).glob("*.json")
+        tables = (self.folder / planned_jobs.TABLES).glob("*/*.json")
         planned = {tuple(one.outputs): one for path in tables for one in planned_jobs.load(path)}
         counted = file_counts.count(merged, planned.values())
         for name in ("results", "resources", "scratch", "logs", file_counts.SNAKEMAKE):

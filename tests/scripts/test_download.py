@@ -99,8 +99,8 @@ def test_the_manifest_records_the_licence(tmp_path):
 
 
 def test_the_same_data_gives_the_same_hash(toy):
-    first = toy()
-    assert toy() == first
+    first, again = toy(), toy()
+    assert first.pop("own") != again.pop("own") and again == first
     assert toy(dev=DEV + "1,more\n")["sha256"] != first["sha256"]
 
 
@@ -130,6 +130,31 @@ def test_own_files_are_read_by_their_suffix(tmp_path, task, suffix):
     entry["splits"] = {"train": [f"mine{suffix}"]}
     run(tmp_path / "own/mine.manifest.json", {"kind": "local", "path": "."}, entry, local_root=tmp_path)
     assert pandas.read_parquet(tmp_path / "own/mine/train.parquet").to_dict("records") == frame.to_dict("records")
+
+
+def test_an_interrupted_download_leaves_nothing_of_the_files_before_an_edit(tmp_path, monkeypatch):
+    source, manifest = {"kind": "local", "path": "raw"}, tmp_path / "m.manifest.json"
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw/config.json").write_text("{}")
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "replace_folder", lambda *places: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            download.main(job_of(manifest, source, local_root=tmp_path))
+    (tmp_path / "raw/config.json").rename(tmp_path / "raw/new.json")
+    assert run(manifest, source, local_root=tmp_path)["files"].keys() == {"new.json"}
+
+
+def test_a_file_that_is_written_during_its_download_is_an_error(toy, monkeypatch):
+    convert = download.text_tables.convert
+
+    def writing(name, dataset, raw, *more):
+        rows = convert(name, dataset, raw, *more)
+        (toy.folder.parent / "raw/train.csv").write_text(TRAIN + "1,more\n")
+        return rows
+
+    monkeypatch.setattr(download.text_tables, "convert", writing)
+    with pytest.raises(JobError, match=r"a file in .*/raw changed while it was read\. Run again\."):
+        toy()
 
 
 def test_a_file_of_unknown_kind_names_those_that_are_known(toy):
@@ -189,6 +214,15 @@ def test_no_newline_at_the_end_and_a_byte_order_mark(toy):
         ({"train": "label,sentence\n1,a\n0.5,b\n"}, r"row 2: label '0\.5' is not a class"),
         ({"train": "label,sentence\n1,a\n,b\n"}, r"row 2: label '' is not a class"),
         ({"train": "label,sentence\n1,a\ngreat,b\n"}, r"row 2: label 'great' is not a class"),
+        (
+            {"train": "label,sentence\n" + "good,a\n" * 319 + "great,b\n"},
+            r"row 320: label 'great' is not one of bad, good; 1 of 320",
+        ),
+        ({"train": "label,sentence\n" + "1,a\n" * 319 + "good,b\n"}, r"row 320: label 'good' .*; 1 of 320 labels"),
+        (
+            {"labels": ["1", "2", "3"], "train": "label,sentence\n1,a\n2,b\n0,c\n"},
+            r"row 3: label '0' is not one of 1, 2, 3; 1 of 3 labels are invalid",
+        ),
         ({"labels": None, "train": "label,sentence\n1,a\nx,b\n"}, r"row 2: label 'x' is not a finite number"),
         ({"labels": None, "train": "label,sentence\n1,a\ninf,b\n"}, r"label 'inf' is not a finite number"),
         ({"labels": None, "train": "label,sentence\nnan,a\n"}, r"label 'nan' is not a finite number"),
@@ -198,8 +232,8 @@ def test_no_newline_at_the_end_and_a_byte_order_mark(toy):
         ({"train": "label,sentence\n1,a\n0, \n"}, r"row 2: sentence empty"),
         ({"train": "label,sentence\n1,a\n0,b,c,d\n"}, r"train\.csv cannot be read as text"),
         ({"train": "label,sentence\n1\n"}, r"row 1: sentence empty"),
-        ({"splits": {"train": ["trian.csv"]}}, r"no usable files among dev\.csv, train\.csv"),
-        ({"splits": {"train": ["train.csv", "x.csv"]}}, r"the source has no x\.csv"),
+        ({"splits": {"train": ["trian.csv"]}}, r"No file .*/trian\.csv\. .* contains: dev\.csv, train\.csv\. Save it"),
+        ({"splits": {"train": ["train.csv", "x.csv"]}}, r"No file .*/x\.csv\. "),
     ],
 )
 def test_a_dataset_that_does_not_fit(toy, options, message):

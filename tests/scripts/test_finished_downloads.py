@@ -1,8 +1,15 @@
 """A finished download keeps the params that it was made with, as long as the config describes the same files."""
 
+import os
+import shutil
+from pathlib import Path
+
 import pytest
 
-from common.core import files
+import download
+from common.core import files, manifests
+from common.core.errors import JobError
+from common.data import own_files
 from common.planning import finished_downloads
 from support import paper_config
 
@@ -48,7 +55,9 @@ def test_what_keeps_a_finished_download(tmp_path, before, now, kept):
     listed = {"x": {"bytes": 1, "sha256": HASH}}
     done = {"source": before, "mirror": None, "revision": revision, "files": listed}
     files.write_json(manifest, done)
-    here, there = {"source": before, "mirror": None}, {"source": now, "mirror": "/mirror"}
+    here, there = (
+        {"source": source, "mirror": mirror, "contents": None} for source, mirror in ((before, None), (now, "/mirror"))
+    )
     assert finished_downloads.planned(now, "/mirror", manifest) == (here if kept else there)
     # What was converted is recorded under `raw`, and a manifest from before 2026-11-26 has no mirror.
     converted = {"x.parquet": {"bytes": 1, "sha256": OTHER}}
@@ -61,7 +70,130 @@ def test_without_a_manifest_the_config_counts(tmp_path, content):
     manifest = tmp_path / "m.manifest.json"
     if content is not None:
         manifest.write_text(content)
-    assert finished_downloads.planned(BASE, None, manifest) == {"source": BASE, "mirror": None}
+    assert finished_downloads.planned(BASE, None, manifest) == {"source": BASE, "mirror": None, "contents": None}
+
+
+SOURCE = {"kind": "local", "path": "own"}
+CONFIG, WEIGHTS = '{"model_type": "bert"}', b"weights"
+
+
+class Own:
+    """A model in a folder of the user's, as a download job and a dry run see it."""
+
+    def __init__(self, root: Path):
+        self.root, self.manifest = root, root / "resources/m.manifest.json"
+        self.folder = root / "own"
+        self.folder.mkdir()
+        (self.folder / "config.json").write_text(CONFIG)
+        (self.folder / "model.safetensors").write_bytes(WEIGHTS)
+
+    def plan(self) -> dict:
+        paths = own_files.paths(SOURCE, str(self.root))
+        return finished_downloads.planned(SOURCE, None, self.manifest, paths)
+
+    def download(self) -> dict:
+        """Run the job with the params of the plan, as Snakemake records them; return its manifest."""
+        params = {key: value for key, value in self.plan().items() if key not in ("paths", "own")}
+        job = {"rule": "download_model", "input": {}, "output": {"manifest": str(self.manifest)}, "log": ""}
+        download.main(job | {"params": params | {"name": "m", "local_root": str(self.root)}})
+        return files.read_json(self.manifest)
+
+    def is_repeated(self, before: dict) -> bool:
+        now = self.plan()
+        return any(now[key] != before[key] for key in ("source", "mirror", "contents"))
+
+
+def other_bytes_of_the_same_size_and_time(path: Path) -> None:
+    stat = path.stat()
+    path.write_bytes(path.read_bytes()[::-1])
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    ("edit", "repeated"),
+    [
+        (lambda own: (own.folder / "config.json").touch(), False),
+        (lambda own: (own.folder / "config.json").write_text(CONFIG), False),
+        (lambda own: (own.folder / "train.py").touch(), False),  # no file of a model
+        (lambda own: (own.folder / ".config.json.swp").touch(), False),
+        (lambda own: own.folder.rename(own.root / "moved") and (own.root / "own").symlink_to("moved"), False),
+        (lambda own: (own.folder / "config.json").write_text(CONFIG + "\n"), True),
+        (lambda own: other_bytes_of_the_same_size_and_time(own.folder / "model.safetensors"), True),
+        (lambda own: (own.folder / "vocab.txt").touch(), True),
+        (lambda own: (own.folder / "config.json").unlink(), True),
+        (lambda own: (own.folder / "config.json").rename(own.folder / "new.json"), True),
+    ],
+)
+def test_other_contents_of_own_files_repeat_a_download(tmp_path, edit, repeated):
+    own = Own(tmp_path)
+    before = own.plan()
+    first = own.download()
+    assert not own.is_repeated(before)
+    edit(own)
+    assert own.is_repeated(before) == repeated
+    after, second = own.plan(), own.download()
+    assert not own.is_repeated(after) and (first["sha256"] != second["sha256"]) == repeated
+
+
+def test_an_edit_that_is_taken_back_and_one_between_plan_and_download(tmp_path):
+    own, path = Own(tmp_path), tmp_path / "own/config.json"
+    first, planned = own.download(), own.plan()
+    path.write_text("{}")
+    planned = own.plan()
+    edited = own.download()
+    assert edited["sha256"] != first["sha256"] and not own.is_repeated(planned)
+    path.write_text(CONFIG)
+    assert own.is_repeated(planned)
+    planned = own.plan()
+    path.write_text("[]")
+    job = {"rule": "download_model", "input": {}, "output": {"manifest": str(own.manifest)}, "log": ""}
+    params = {"source": SOURCE, "contents": planned["contents"], "name": "m", "local_root": str(tmp_path)}
+    download.main(job | {"params": params})
+    assert (own.manifest.parent / "m/config.json").read_text() == "[]" and not own.is_repeated(planned)
+
+
+def test_files_that_nobody_touched_are_not_hashed_again_wherever_they_are(tmp_path, monkeypatch):
+    own = Own(tmp_path)
+    before, record, written = own.plan(), own.download(), own.manifest.stat().st_mtime_ns
+    shutil.copytree(own.folder, tmp_path / "copy/own")
+    shutil.rmtree(own.folder)
+    own.root = tmp_path / "copy"
+    assert not own.is_repeated(before)
+    moved = own.plan()
+    finished_downloads.settle(own.manifest, moved["paths"], moved["own"])
+    assert own.manifest.stat().st_mtime_ns == written
+    assert files.read_json(own.manifest) == record | {"own": moved["own"]}
+    assert (manifests.folder(own.manifest) / "model.safetensors").read_bytes() == WEIGHTS
+    monkeypatch.setattr(files, "sha256", lambda path: pytest.fail(f"{path} was hashed"))
+    assert not own.is_repeated(before)
+
+
+def test_own_files_that_are_missing_are_an_error_of_the_plan(tmp_path):
+    own = Own(tmp_path)
+    own.download()
+    splits = {"splits": {"train": ["train.csv"]}}
+    with pytest.raises(JobError, match=r"No file .*/own/train\.csv\. .*contains: config\.json, model\.saf.* Save it"):
+        own_files.paths(SOURCE, str(tmp_path), splits)
+    shutil.rmtree(own.folder)
+    with pytest.raises(JobError, match=r"expected a folder at .*/own, found none \(path 'own' under local_root"):
+        own.plan()
+
+
+def test_the_folder_that_a_generator_reads(tmp_path, monkeypatch):
+    (tmp_path / "copier.py").write_text(
+        "from pathlib import Path\n\n\ndef copy(folder, local_root, path):\n"
+        "    text = Path(local_root, path, 'a').read_text()\n    (folder / 'vocab.txt').write_text(text)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    own, source = Own(tmp_path), {"kind": "init", "generator": "copier:copy", "path": "own"}
+    monkeypatch.setitem(globals(), "SOURCE", source)
+    (own.folder / "a").write_text("one")
+    before, record = own.plan(), own.download()
+    assert record["files"].keys() == {"vocab.txt"} and "a" in record["own"] and not own.is_repeated(before)
+    (own.folder / "a").write_text("two")
+    assert own.is_repeated(before)
+    own.download()
+    assert (own.manifest.parent / "m/vocab.txt").read_text() == "two"
 
 
 def test_what_of_the_paper_s_grid_is_not_pinned():

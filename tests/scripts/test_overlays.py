@@ -1,10 +1,13 @@
 """What a config file implies without stating it: tasks that are off, columns that were replaced, a smaller grid."""
 
+from pathlib import Path
+
 import pytest
 from snakemake.utils import update_config
 
 from common import tasks
 from common.core import grid
+from common.core.errors import JobError
 from common.planning import config_validation, overlays
 from support import paper_config
 
@@ -92,6 +95,28 @@ def test_a_smaller_grid_makes_the_other_tables_smaller(runs, seeds, tables, kept
     assert [text.rpartition(": ")[2] for text in left_out] == [
         ", ".join(run for run in ("base/pretrained", "lora/r32", "hra/r32") if run not in kept)
     ]
+
+
+@pytest.mark.parametrize(
+    ("names", "refused"),
+    [
+        (["demo/config.yaml", "mine.yaml"], True),
+        (["mine.yaml", "demo/config.yaml"], True),
+        (["demo/config.yaml", "demo/quick.yaml"], False),
+        (["demo/config.yaml", "demo/quick.yaml", "placed.yaml"], False),
+        (["demo/config.yaml", "placed.yaml", "mine.yaml"], False),
+        (["mine.yaml"], False),
+    ],
+)
+def test_a_file_over_the_demo_s_has_folders_of_its_own(names, refused):
+    contents = {name: {"pathvars": {}} for name in ("demo/config.yaml", "placed.yaml")}
+    files = [(Path(name), contents.get(name, {})) for name in names]
+    if not refused:
+        return overlays.check_results(files, Path("demo"))
+    with pytest.raises(
+        JobError, match=r"^mine\.yaml: .* `pathvars` .* found only those of demo/config\.yaml.*make new"
+    ):
+        overlays.check_results(files, Path("demo"))
 
 
 def test_the_papers_grid_leaves_nothing_out():

@@ -50,16 +50,6 @@ def test_a_gated_download_without_a_token_is_a_warning(hub_server, here, monkeyp
     assert hub_server.requests == []
 
 
-def test_a_local_folder_that_is_not_there_is_a_warning(here, tmp_path):
-    config = paper_config() | {"local_root": str(tmp_path)}
-    config["datasets"]["glue"]["mine"] = {"source": {"kind": "local", "path": "texts"}}
-    (warning,) = plan.warnings(config, ["table_glue"], [download("dataset", task="glue", dataset="mine")])
-    assert warning.startswith(f"mine: expected a folder at {tmp_path}/texts, found none")
-    assert not plan.warnings(config, ["table_glue"], [download("dataset", needed=False, task="glue", dataset="mine")])
-    (tmp_path / "texts").mkdir()
-    assert not plan.warnings(config, ["table_glue"], [download("dataset", task="glue", dataset="mine")])
-
-
 def test_an_archive_is_one_download_and_what_it_contains_states_the_licence(here):
     config = paper_config()
     address = sources.address(config["datasets"]["subject"]["dog"]["source"]["url"])
@@ -309,7 +299,9 @@ def test_a_run_above_the_budget_refuses_to_start(here, monkeypatch, capsys):
     assert not planned_jobs.TABLES.exists()
     jobs[0].needed = False  # finished jobs do not count
     plan.start(workflow, config | {"max_gpu_hours": 1551})
-    assert planned_jobs.load(planned_jobs.TABLES / "table_glue.json") == jobs
+    assert [(results, name, planned_jobs.load(path)) for results, name, path in planned_jobs.saved()] == [
+        ("results", "table_glue", jobs)
+    ]
     assert capsys.readouterr().err == ""
     jobs.append(job("evaluate_harness", None))
     plan.start(workflow, config | {"max_gpu_hours": 1551})

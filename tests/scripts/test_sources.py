@@ -407,12 +407,8 @@ def test_local(tmp_path):
     (tmp_path / "data/sub").mkdir(parents=True)
     (tmp_path / "data/sub/a.json").write_text("{}")
     (tmp_path / "data/b.py").write_text("1")
-    fetch(
-        {"kind": "local", "path": "data"},
-        tmp_path / "to",
-        local_root=tmp_path,
-        wanted=lambda path: path.endswith("json"),
-    )
+    (tmp_path / "data/.hidden.json").write_text("{}")
+    fetch({"kind": "local", "path": "data"}, tmp_path / "to", local_root=tmp_path)
     assert names(tmp_path / "to") == ["sub/a.json"] and (tmp_path / "to/sub/a.json").is_symlink()
 
 

@@ -16,7 +16,7 @@ from common.core.errors import JobError
 from common.data import sources
 from common.models import adapters
 from common.training import checkpoints
-from support import ROOT, method
+from support import DATASET, ROOT, TINY_MODEL, downloaded, method, write_sentences
 
 KINDS = ["hra", "lora", "oft", "boft", "adalora", "bitfit", "head", "full"]
 SCRIPT = ROOT / "workflow/scripts/train_glue.py"
@@ -248,6 +248,27 @@ def test_the_time_limit_stops_training_before_slurm_does(make_run, monkeypatch):
     with pytest.raises(interruption.Interrupted, match="time limit"):
         train_glue.main(job)
     assert checkpoints.newest(Path(job["params"]["scratch"]))[0].name == "checkpoint-1"
+
+
+def test_an_interrupted_training_starts_over_on_edited_data(make_run, tmp_path, monkeypatch):
+    from common.training import interruption
+
+    write_sentences(tmp_path / "raw")
+    run = make_run(method("hra"), epochs=1)
+    run.tiny = downloaded(tmp_path, TINY_MODEL, "glue/tiny", DATASET)
+    with monkeypatch.context() as patch:
+        patch.setenv("SLURM_JOB_ID", "1")
+        patch.setenv("SLURM_JOB_END_TIME", str(time.time()))
+        with pytest.raises(interruption.Interrupted):
+            train(run)
+    before = files.read_json(run.tiny["dataset"])
+    rows = (tmp_path / "raw/train.csv").read_text()
+    (tmp_path / "raw/train.csv").write_text(rows + "".join(rows.splitlines(keepends=True)[1:]))
+    after = files.read_json(downloaded(tmp_path, TINY_MODEL, "glue/tiny", DATASET)["dataset"])
+    assert after["rows"]["train"] == 2 * before["rows"]["train"]
+    record = train(run)
+    assert record["resumed_from"] == [] and record["data_sha256"] == after["sha256"] != before["sha256"]
+    assert record["steps"] == after["rows"]["train"] / run.settings["batch_size"]
 
 
 def test_weights_that_are_not_what_training_wrote_are_not_evaluated(make_run):

@@ -15,9 +15,8 @@ from support import ROOT, paper_config
 
 PAGE = (ROOT / "docs/your-own.md").read_text()
 BLOCKS = dict(re.findall(r"```\w+\n# (\S+)\n(.*?)```", PAGE, re.DOTALL))
-RUNS = {"texts": 6, "questions": 2, "model": 1, "method": 6, "subject": 1, "hint": 2}
+RUNS = {"questions": 2, "model": 1, "method": 6, "subject": 1, "hint": 2}
 TASKS = {
-    "texts": "glue",
     "questions": "math",
     "model": "math",
     "method": "glue",
@@ -53,7 +52,7 @@ def test_an_example_plans_its_runs_only(name, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "dataset", "file", "rows"),
-    [("texts", "reviews", "reviews/train.csv", 2), ("questions", "mine", "questions/train.jsonl", 1)],
+    [("questions", "mine", "questions/train.jsonl", 1)],
 )
 def test_the_data_of_an_example_are_read(name, dataset, file, rows, tmp_path):
     (tmp_path / file).parent.mkdir()

@@ -181,7 +181,7 @@ def test_control_is_planned_with_one_job_for_the_images_of_a_run(fresh):
 def test_a_control_signal_of_ones_own_is_an_entry(fresh, tmp_path, monkeypatch):
     """Test the custom control signal of the README."""
     (entry,) = re.findall(r"```yaml\n(datasets:\n  control:.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    (fresh.folder / "mine.yaml").write_text(entry)
+    (fresh.folder / "mine.yaml").write_text(entry.replace("/home/me/rooms", str(tmp_path)))
     (tmp_path / "my_hints.py").touch()
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     planned = fresh.plan("results/table_control.csv", "control_sheets", config="mine.yaml")
@@ -303,10 +303,11 @@ def test_epochs_end_where_the_official_ones_do(config):
 
 
 @pytest.mark.slow
-def test_a_subject_of_ones_own_is_three_lines(fresh):
+def test_a_subject_of_ones_own_is_three_lines(fresh, tmp_path):
+    (tmp_path / "1.jpg").touch()
     (fresh.folder / "mine.yaml").write_text(
         "datasets: {subject: {my-mug: {\n"
-        "  source: {kind: local, path: /home/me/mug},\n"
+        f"  source: {{kind: local, path: {tmp_path}}},\n"
         "  class: coffee mug,\n"
         "  prompts: object}}}\n"
         "tasks: {subject: {grid: [{runs: [hra/r8], datasets: [my-mug], seeds: [0]}]}}\n"

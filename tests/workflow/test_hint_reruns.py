@@ -40,6 +40,8 @@ def drawn(fresh, tmp_path_factory) -> Project:
     project.stand_in()
     (project.folder / "control.yaml").write_text(CONFIG)
     (project.folder / "my_hints.py").write_text(HINT)
+    (project.folder / "rooms").mkdir()
+    (project.folder / "rooms/rooms.zip").touch()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(project.folder))
         project.snakemake("--cores", "2", "--configfile", "control.yaml", "-q", "all", "--", TABLE)

@@ -318,7 +318,7 @@ def test_a_failed_figure_that_no_table_needs_is_shown(done, monkeypatch, capsys)
     monkeypatch.setattr(sys, "argv", ["status.py"])
     status.main()
     printed = capsys.readouterr().out
-    assert "other targets: " in printed and "table_glue: " in printed
+    assert "results, other targets: " in printed and "results/table_glue: " in printed
     assert re.search(r"stopped: figures glue +logs/tables/figures_glue\.log\n +no font\n", printed)
 
 
@@ -336,6 +336,32 @@ def test_a_run_ends_with_its_tables(done):
     done.stand_in()
     printed = done.snakemake(*command, "-q", "rules", "--", "table_glue")
     assert printed.endswith("tables: results/table_glue.csv\n")
+
+
+def test_a_project_s_status_is_of_its_own_runs(here, monkeypatch, capsys):
+    """Those of the demo, in the same folder, are not counted; without a config, both are shown by their folders."""
+    files.write_json("mine.yaml", {"pathvars": {"results": "mine/results"}})
+
+    def printed(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["status.py", *arguments])
+        status.main()
+        return capsys.readouterr().out
+
+    touch("demo/results/train.json", time.time())
+    planned_jobs.save(
+        "demo/results", "table_glue", [planned_jobs.Job("train_glue", {}, ["demo/results/train.json"], "")]
+    )
+    with pytest.raises(SystemExit, match=r"No run with results in mine/results requested a table.*make plan` shows"):
+        printed("--configfile", "mine.yaml")
+    planned_jobs.save(
+        "mine/results", "table_glue", [planned_jobs.Job("train_glue", {}, ["mine/results/train.json"], "")]
+    )
+    own = printed("glue", "--configfile", "mine.yaml")
+    assert "mine/results/table_glue: " in own and "0 jobs done in the last hour" in own and "demo" not in own
+    both = printed()
+    assert "demo/results/table_glue: " in both and "mine/results/table_glue: " in both
+    with pytest.raises(SystemExit, match=r"No file missing\.yaml"):
+        printed("--configfile", "missing.yaml")
 
 
 def test_a_table_that_nobody_asked_for_is_one_message(done, monkeypatch):

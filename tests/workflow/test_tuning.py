@@ -145,9 +145,13 @@ def test_of_halved_trials_only_the_best_go_on(fresh, tmp_path):
     assert project.plan(TABLE, config="tuned.yaml") == {}
 
 
-def test_the_comparison_plans_four_trials_and_two_seeds_of_nine_methods_on_two_data_sets(fresh):
+def test_the_comparison_plans_four_trials_and_two_seeds_of_nine_methods_on_two_data_sets(fresh, tmp_path):
     configs = [f"config/demo/{name}.yaml" for name in ("config", "real_data", "comparison")]
-    where = ("--config", "local_root=data", "--configfile", *configs)
+    for name, splits in {"glue_sst2": "stsa.binary.{}", "glue_stsb": "stsb-en-{}.csv"}.items():
+        (tmp_path / name).mkdir()
+        for split in ("train", "dev"):
+            (tmp_path / name / splits.format(split)).touch()
+    where = ("--config", f"local_root={tmp_path}", "--configfile", *configs)
     output = fresh.snakemake("-n", "-q", "rules", "--cores", "2", *where, "--", "glue")
     words = " ".join(output.split())
     assert f"train_glue {9 * 2 * (4 + 2)} " in words and "choose 18 " in words and "augment 18 " in words

@@ -5,27 +5,25 @@
                        images, for a control dataset its verified archives
 
 Rules `download_model`, `download_dataset` and `download_archive`; params: name, license, source, mirror, local_root,
-and for a dataset `dataset`, its config entry. Input of a source of kind archive: the manifest of its archive. Partial
-downloads are in `.X.HASH.download/` (HASH: of the source), so that a second run resumes where the first stopped and
-never mixes two sources. A dataset's raw files are deleted after conversion; the manifest keeps their hashes.
+contents (of the user's files that were edited after an earlier download; it is only noted), and for a dataset
+`dataset`, its config entry. Input of a source of kind archive: the manifest of its archive. Partial downloads are in
+`.X.HASH.download/` (HASH: of the source), so that a second run resumes where the first stopped and never mixes two
+sources; what is on this machine is read from the beginning. A dataset's raw files are deleted after conversion; the
+manifest keeps their hashes.
 """
 
 import hashlib
 import json
 import shutil
 import sys
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from common.core import files
 from common.core.errors import JobError, final_errors
 from common.core.job import start
-from common.data import images, sources, text_tables, zip_archives
+from common.data import file_filters, images, own_files, sources, text_tables, zip_archives
 from common.data.http_download import out_of_space
 from common.models import pretrained
-
-# Files that can be read without executing code in them; a .bin, .pth, .pth.tar or .ckpt is later loaded with
-# weights_only=True.
-MODEL_FILES = {".json", ".txt", ".model", ".safetensors", ".bin", ".pth", ".tar", ".ckpt", ".jinja", ".gguf", ".dat"}
 
 
 def main(job: dict) -> None:
@@ -40,7 +38,7 @@ def main(job: dict) -> None:
 def in_place(text: str, job: dict) -> str:
     """Name the user's folder in an error about the files of a local source, which are links in a staging folder."""
     source, local_root = job["params"]["source"], job["params"].get("local_root") or "."
-    if source["kind"] != "local" or not (place := sources.local_path(source, local_root)).is_dir():
+    if source["kind"] != "local" or not (place := own_files.path_of(source, local_root)).is_dir():
         return text
     text = text.replace(str(staging_of(Path(job["output"]["manifest"]), source) / "raw"), str(place))
     return text if str(place) in text else f"{text} The files are in {place}."
@@ -60,25 +58,28 @@ def make(job: dict) -> None:
 
     print(f"{name}: {source['kind']} source, to {folder}", file=sys.stderr)
     subject, kept = bool(dataset) and "resolution" in dataset, bool(dataset) and dataset.get("archives", False)
-    wanted = images.is_image if subject else needed_by(dataset) if dataset else is_model_file
-    refuse_unwanted(name, source, dataset, wanted)
+    refuse_unwanted(name, source, dataset)
     # Delete the old manifest first: a folder without a manifest is not used.
     manifest.unlink(missing_ok=True)
     with out_of_space(manifest.parent):
+        if source["kind"] in ("local", "init"):
+            shutil.rmtree(raw, ignore_errors=True)  # the user's files may have changed since an interrupted call
         raw.mkdir(parents=True, exist_ok=True)
-        mirror, archive = params.get("mirror"), job["input"].get("archive")
+        mirror, archive, local_root = params.get("mirror"), job["input"].get("archive"), params.get("local_root") or "."
         shared = folder_of(archive) / sources.ARCHIVE if archive else None
-        revision = sources.fetch(source, raw, mirror, params.get("local_root") or ".", wanted, shared)
+        own = own_files.listing(own_files.paths(source, local_root, dataset), {})
+        revision = sources.fetch(source, raw, mirror, local_root, dataset, shared)
+        fetched = own_files.plain(own) if source["kind"] == "local" else sources.listing(raw)
         record = {"name": name, "source": source, "mirror": mirror, "revision": revision, "folder": folder.name}
         record |= {"license": params["license"]} if params.get("license") else {}
         if subject:
             with final_errors():
                 rows = {"images": images.check(raw, dataset["resolution"])}
-            record |= {"files": sources.listing(raw), "rows": rows}
+            record |= {"files": fetched, "rows": rows}
         elif kept:
             for path in sorted(raw.rglob("*.zip")):
                 print(f"{path.name}: {zip_archives.check(path)} files, intact", file=sys.stderr)
-            record["files"] = sources.listing(raw)
+            record["files"] = fetched
         elif dataset:
             from common.tasks.math import answers
 
@@ -86,12 +87,16 @@ def make(job: dict) -> None:
             converted.mkdir()
             with final_errors():
                 rows = text_tables.convert(name, dataset, raw, converted, answers.gold)
-            record |= {"files": sources.listing(converted), "rows": rows, "raw": sources.listing(raw)}
+            record |= {"files": sources.listing(converted), "rows": rows, "raw": fetched}
         else:
             place = one_file(raw, converted)
-            record["files"] = sources.listing(place)
-            if place != raw:
-                record["raw"] = sources.listing(raw)
+            record |= {"files": fetched} if place == raw else {"files": sources.listing(place), "raw": fetched}
+        again = own_files.listing(own_files.paths(source, local_root, dataset), own)
+        if own_files.hashes(again) != own_files.hashes(own):
+            place = own_files.path_of(source, local_root)
+            raise JobError(f"{name}: a file in {place} changed while it was read. Run again.")
+        record |= {"own": again} if own else {}
+        record |= {"contents": params["contents"]} if params.get("contents") else {}
         hashes = {path: entry["sha256"] for path, entry in record["files"].items()}
         files.replace_folder(converted if "raw" in record else raw, folder)
         files.write_json(manifest, record | {"sha256": files.sha256_of_listing(hashes)})
@@ -106,10 +111,6 @@ def folder_of(manifest: str | Path) -> Path:
     return Path(str(manifest).removesuffix(".manifest.json"))
 
 
-def is_model_file(path: str) -> bool:
-    return PurePosixPath(path).suffix in MODEL_FILES
-
-
 def one_file(raw: Path, converted: Path) -> Path:
     """Return the folder with the model in diffusers' layout, to which a single-file checkpoint is converted."""
     if not (raw / "unet/config.json").exists() or (raw / pretrained.MARK).exists():
@@ -120,20 +121,13 @@ def one_file(raw: Path, converted: Path) -> Path:
     return ldm_checkpoint.diffusers_folder(raw, converted)
 
 
-def needed_by(dataset: dict):
-    if dataset.get("archives"):
-        return lambda path: True
-    named = {path for paths in dataset["splits"].values() for path in paths}
-    return lambda path: path in named
-
-
-def refuse_unwanted(name: str, source: dict, dataset: dict | None, wanted) -> None:
+def refuse_unwanted(name: str, source: dict, dataset: dict | None) -> None:
     """Check before the download that every listed file is usable, and that every file of a split is listed."""
     listed = source.get("files")
-    if not dataset and (refused := [path for path in listed or () if not wanted(path)]):
+    if not dataset and (refused := [path for path in listed or () if not file_filters.is_model_file(path)]):
         raise JobError(
-            f"{name}: expected only model files ({' '.join(sorted(MODEL_FILES))}), found {', '.join(refused)}. "
-            "Other files may contain code; remove them from the config."
+            f"{name}: expected only model files ({' '.join(sorted(file_filters.MODEL_FILES))}), found "
+            f"{', '.join(refused)}. Other files may contain code; remove them from the config."
         )
     if dataset and listed is not None:
         for split, paths in dataset.get("splits", {}).items():

@@ -1,10 +1,10 @@
 """Print the progress of the tables: jobs done, running, waiting and failed, tails of failed logs, GPU-hours used.
 
-    python workflow/scripts/status.py [TABLE …] [--watch]
+    python workflow/scripts/status.py [TABLE …] [--configfile FILE …] [--watch]
 
 The jobs are those of the last run in this folder that requested the table (glue, math, …; other: those that no table
-needs, such as figures; default: all). This script only reads files, so it can run while Snakemake is running in the
-same folder.
+needs, such as figures; default: all), and whose results are in the folder that the config states (default: in any).
+This script only reads files, so it can run while Snakemake is running in the same folder.
 """
 
 import argparse
@@ -13,11 +13,13 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import yaml
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from common import ROOT
 from common.planning import gpu_hours, planned_jobs, progress
 
 WATCHED = 10
@@ -40,13 +42,13 @@ def counts(states: list[tuple[planned_jobs.Job, str]]) -> Table:
     return table
 
 
-def show(console: Console, names: list[str], asked: dict[str, Path]) -> None:
+def show(console: Console, asked: list[tuple[str, str, Path]]) -> None:
     console.print(progress.lock())
     shown = set()
-    for name in names or asked:
-        states = progress.states(planned_jobs.load(asked[name]))
+    for results, name, path in asked:
+        states = progress.states(planned_jobs.load(path))
         done, left = ([job for job, state in states if (state == "done") == wanted] for wanted in (True, False))
-        title = "other targets" if name == planned_jobs.OTHER else f"table_{name}"
+        title = f"{results}, other targets" if name == planned_jobs.OTHER else f"{results}/{name}"
         console.print()
         console.print(f"{title}: {gpu_hours.hours(done, left)}", style="bold")
         console.print(progress.pace(states, time.time()))
@@ -57,8 +59,16 @@ def show(console: Console, names: list[str], asked: dict[str, Path]) -> None:
             for line in progress.error(job).splitlines():
                 console.print(f"    {line}", style="dim", soft_wrap=True)
         if len(dead) > SHOWN:
-            console.print(f"  and {len(dead) - SHOWN} more; the jobs are in {asked[name]}")
+            console.print(f"  and {len(dead) - SHOWN} more; the jobs are in {path}")
         shown.update(job.log for job, _ in dead)
+
+
+def results_of(configs: list[str]) -> str:
+    """Return the folder of results of a run with these config files."""
+    if missing := [path for path in configs if not Path(path).is_file()]:
+        raise SystemExit(f"No file {', '.join(missing)}.")
+    stated = [yaml.safe_load(Path(path).read_text()) or {} for path in (f"{ROOT}/config/config.yaml", *configs)]
+    return [one["pathvars"]["results"] for one in stated if "results" in (one.get("pathvars") or {})][-1]
 
 
 def main() -> None:
@@ -66,23 +76,30 @@ def main() -> None:
     parser.add_argument(
         "tables", nargs="*", metavar="TABLE", help="glue, math, …, other; default: everything requested"
     )
+    parser.add_argument(
+        "--configfile", nargs="+", metavar="FILE", help="only runs with this config's folder of results"
+    )
     parser.add_argument("--watch", action="store_true", help=f"print again every {WATCHED} s, until Ctrl-C")
     arguments = parser.parse_args()
-    asked = {path.stem.removeprefix("table_"): path for path in sorted(planned_jobs.TABLES.glob("*.json"))}
-    if unknown := [name for name in arguments.tables or ["a table"] * (not asked) if name not in asked]:
+    results = results_of(arguments.configfile) if arguments.configfile else None
+    asked = [one for one in planned_jobs.saved() if results in (None, one[0])]
+    names = [name.removeprefix("table_") for _, name, _ in asked]
+    if unknown := [name for name in arguments.tables or ["a table"] * (not asked) if name not in names]:
+        place, known = f"with results in {results}" if results else "in this folder", ", ".join(sorted({*names}))
         raise SystemExit(
-            f"No run in this folder requested {', '.join(unknown)}. Requested tables: {', '.join(asked) or 'none'}. "
+            f"No run {place} requested {', '.join(unknown)}. Requested tables: {known or 'none'}. "
             "`make plan` shows what would run."
         )
+    chosen = [one for one, name in zip(asked, names, strict=True) if name in (arguments.tables or names)]
     console = Console(width=shutil.get_terminal_size((140, 24)).columns, highlight=False, markup=False)
-    show(console, arguments.tables, asked)
+    show(console, chosen)
     while arguments.watch:
         try:
             time.sleep(WATCHED)
         except KeyboardInterrupt:
             return
         console.clear()
-        show(console, arguments.tables, asked)
+        show(console, chosen)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ from PIL import Image, ImageOps
 
 from common.core import files
 from common.core.errors import JobError
+from common.data.file_filters import IMAGES, is_image
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 # Pillow would try sixty decoders on a file, regardless of its name; one of them runs Ghostscript.
 PHOTOGRAPHS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 OURS = ("PNG",)  # the format that this package writes
@@ -43,16 +43,12 @@ class Picture:
             return image.convert("RGB")
 
 
-def is_image(path: str | Path) -> bool:
-    return Path(path).suffix.lower() in SUFFIXES
-
-
 def listed(folder: Path) -> list[Path]:
     """List the image files of a folder in alphabetical order."""
-    found = sorted(path for path in Path(folder).rglob("*") if path.is_file() and is_image(path))
+    found = sorted(path for path in Path(folder).rglob("*") if path.is_file() and is_image(path.name))
     if not found:
         raise JobError(
-            f"{folder}: expected a folder of 3 to 6 images ({' '.join(sorted(SUFFIXES))}), found none. Add some."
+            f"{folder}: expected a folder of 3 to 6 images ({' '.join(sorted(IMAGES))}), found none. Add some."
         )
     return found
 

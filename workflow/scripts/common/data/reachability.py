@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from common.core import imports
 from common.core.errors import JobError
-from common.data import hub, sources
+from common.data import hub, own_files, sources
 
 FIRST_BYTES = 1024
 TIMEOUT = 30  # seconds without a response
@@ -51,7 +51,8 @@ def requests_of(source: dict, mirror: str | None, local_root: str) -> Iterator[C
         case "pypi":
             yield partial(pypi, source, mirror)
         case "local":
-            yield partial(local, source, local_root)
+            every = own_files.paths(source, local_root, {"archives": True})
+            yield from (partial(first_bytes, path) for path in every.values())
         case "init":
             yield lambda: imports.named(source["generator"], "generator") and 0
 
@@ -118,15 +119,6 @@ def first_bytes(path: Path) -> int:
     except OSError as problem:
         raise JobError(f"{path}: {problem.strerror}. Make the file readable.") from problem
     return path.stat().st_size
-
-
-def local(source: dict, local_root: str) -> int:
-    place = sources.local_folder(source, local_root)
-    names = source.get("files") or sorted(str(path.relative_to(place)) for path in place.rglob("*") if path.is_file())
-    missing = [name for name in names if not (place / name).is_file()]
-    if missing or not names:
-        raise JobError(f"{place}: no file {', '.join(missing) or 'in this folder'}. Correct `path` or `files`.")
-    return sum(first_bytes(place / name) for name in names)
 
 
 def pypi(source: dict, mirror: str | None) -> None:

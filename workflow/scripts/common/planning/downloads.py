@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 
-from common.core.errors import JobError
 from common.data import hub, sources
 from common.planning import gpu_hours
 from common.planning.planned_jobs import Job
@@ -76,17 +75,3 @@ def missing_tokens(config: dict, planned: Iterable[Job]) -> list[str]:
     """Describe every gated download that is still missing if this machine has no token for it."""
     needed = [entry(config, one)[0].get("source", {}) for one in of(planned) if one.needed]
     return [] if config.get("mirror") else list(filter(None, map(hub.missing_token, needed)))
-
-
-def missing_folders(config: dict, planned: Iterable[Job]) -> list[str]:
-    """Describe every local source that is still to be read and whose folder is not there."""
-    found = []
-    for one in of(planned):
-        stated, name = entry(config, one)
-        source = stated.get("source", {})
-        if one.needed and source.get("kind") == "local":
-            try:
-                sources.local_folder(source, config["local_root"])
-            except JobError as problem:
-                found.append(f"{name}: {problem}")
-    return found

@@ -5,6 +5,9 @@ imported by the Snakefile on login nodes, so no torch and no pandas here.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
+
+from common.core.errors import JobError
 
 
 def stated(overlay: dict) -> Iterator[tuple[str, dict]]:
@@ -13,6 +16,20 @@ def stated(overlay: dict) -> Iterator[tuple[str, dict]]:
     for name, settings in tasks.items() if isinstance(tasks, dict) else ():
         if isinstance(settings, dict):
             yield name, settings
+
+
+def check_results(overlays: list[tuple[Path, dict]], demo: Path) -> None:
+    """Raise JobError if a file of the user's is merged over one of the folder `demo` and would write into its results.
+
+    overlays: path and content of the files.
+    """
+    own = [path for path, _ in overlays if not path.resolve().is_relative_to(demo.resolve())]
+    placed = [path for path, overlay in overlays if "pathvars" in overlay]
+    if own and placed and placed[-1] not in own:
+        raise JobError(
+            f"{own[-1]}: expected `pathvars` of its own, found only those of {placed[-1]}, whose results it would "
+            "overwrite. `make new NAME=mine DEMO=1` makes a project with the demo's model, and such a line to copy"
+        )
 
 
 def settle(config: dict, overlays: list[dict]) -> list[str]:

@@ -17,7 +17,7 @@ from common.tasks.base import Task
 
 def show(workflow, config: dict) -> None:
     """Print the cost estimate of every table requested in the dry run, and what they need together."""
-    if not workflow.dag:
+    if workflow.dag is None:
         return
     known = all_jobs(workflow.dag, config)
     tables = of_tables(workflow.dag, known)
@@ -49,12 +49,12 @@ def start(workflow, config: dict) -> None:
             task.begin(rules)
     except JobError as problem:
         raise WorkflowError(f"Nothing was started. {problem}") from None
-    tables = of_tables(workflow.dag, known)
+    tables, results = of_tables(workflow.dag, known), config["pathvars"]["results"]
     for name, planned in tables.items():
-        planned_jobs.save(name, planned)
+        planned_jobs.save(results, name, planned)
     in_tables = {id(one) for some in tables.values() for one in some}
     if other := [one for one in known.values() if one.outputs and id(one) not in in_tables]:
-        planned_jobs.save(planned_jobs.OTHER, other)
+        planned_jobs.save(results, planned_jobs.OTHER, other)
 
 
 # Snakemake's plan
@@ -192,9 +192,9 @@ def together(config: dict, names: list[str], planned: list[planned_jobs.Job]) ->
 
 
 def warnings(config: dict, names: Iterable[str], planned: list[planned_jobs.Job]) -> list[str]:
-    """List settings that give a table's numbers another meaning than expected, missing tokens and local folders."""
-    missing = downloads.missing_tokens(config, planned) + downloads.missing_folders(config, planned)
-    return [text for task in of_names(config, names) for text in (*task.warnings(), *task.rewinding_notes())] + missing
+    """List settings that give a table's numbers another meaning than expected, and missing tokens."""
+    notes = [text for task in of_names(config, names) for text in (*task.warnings(), *task.rewinding_notes())]
+    return notes + downloads.missing_tokens(config, planned)
 
 
 def of_names(config: dict, names: Iterable[str]) -> list[Task]:

@@ -5,10 +5,11 @@ They are recorded when a run starts, so that `make status` needs neither Snakema
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 from common.core import files
 
-TABLES = Path(".snakemake/tables")  # one file per table, from the last run that requested it
+TABLES = Path(".snakemake/tables")  # per folder of results, one file per table, from the last run that requested it
 OTHER = "other"  # the file of what no table needs, such as figures
 
 
@@ -39,9 +40,14 @@ class Job:
         return " ".join([self.rule, *("/".join(self.wildcards.values()),) * bool(self.wildcards)])
 
 
-def save(table: str, planned: list[Job]) -> None:
-    files.write_json(TABLES / f"{table}.json", [asdict(one) for one in planned])
+def save(results: str, table: str, planned: list[Job]) -> None:
+    files.write_json(TABLES / quote(results, safe="") / f"{table}.json", [asdict(one) for one in planned])
 
 
 def load(path: Path) -> list[Job]:
     return [Job(**entry) for entry in files.read_json(path)]
+
+
+def saved() -> list[tuple[str, str, Path]]:
+    """List the folder of results, name and file of every table that was requested, and of OTHER."""
+    return [(unquote(path.parent.name), path.stem, path) for path in sorted(TABLES.glob("*/*.json"))]

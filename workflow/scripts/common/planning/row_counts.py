@@ -4,7 +4,7 @@ from pathlib import Path
 
 from common.core import files
 from common.core.errors import JobError
-from common.data import sources
+from common.data import own_files
 
 HEADER = {".csv": 1, ".tsv": 1, ".jsonl": 0}  # lines that are no rows
 
@@ -31,7 +31,7 @@ def known(config: dict, task: str, name: str, entry: dict) -> dict[str, int]:
         pass
     if entry["source"]["kind"] != "local":
         return {}
-    folder = sources.local_path(entry["source"], config["local_root"])
+    folder = own_files.path_of(entry["source"], config["local_root"])
     counted = {split: [lines(folder / path) for path in paths] for split, paths in entry["splits"].items()}
     return {split: sum(numbers) for split, numbers in counted.items() if None not in numbers}
 

@@ -1,0 +1,48 @@
+"""`make new`: a folder with a config; a user's own texts are planned from it, and all is written to that folder."""
+
+import re
+import subprocess
+
+import pytest
+import yaml
+from snakemake.utils import update_config
+
+import new_project
+from common.planning import config_validation, overlays
+from support import ROOT, paper_config
+
+CSV = 'text,label\na fine film,positive\n"slow, and far too long",negative\n'
+
+
+def test_a_new_project_plans_its_own_files_only(fresh, tmp_path, monkeypatch):
+    project = fresh.copy(tmp_path / "project")
+    monkeypatch.chdir(project.folder)
+    assert str(new_project.make("reviews", demo=True)) == "reviews/config.yaml"
+    options = ("-n", "--cores", "1", "--configfile", "reviews/config.yaml", "--", "all")
+    missing = project.snakemake(*options, ok=False)
+    assert f"No file {project.folder}/reviews/data/train.csv." in " ".join(missing.split())
+    for split in ("train", "dev"):
+        (project.folder / f"reviews/data/{split}.csv").write_text(CSV)
+    printed = project.snakemake(*options)
+    written = re.findall(r"^    (?:output|log): (.*)", printed, re.MULTILINE)
+    assert len(written) > 10 and all(path.startswith("reviews/") for paths in written for path in paths.split(", "))
+    assert "reviews/resources/models/minilm-l6.manifest.json" in printed
+    assert re.search(r"^table_glue: .* including 6 training runs", printed, re.MULTILINE)
+
+
+def test_a_project_without_the_demo_has_the_paper_s_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config, stated = paper_config(), yaml.safe_load(new_project.make("reviews").read_text())
+    update_config(config, stated)
+    assert overlays.settle(config, [stated]) == ["glue"] and config["tasks"]["glue"]["model"] == "deberta-v3-base"
+    config_validation.check(config)
+
+
+@pytest.mark.parametrize("name", ["demo", "results", "there", "a/b", "..", "-n", "my project", "it's", "_x"])
+def test_names_that_cannot_be_used(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    make = ["make", "-f", ROOT / "Makefile", "-o", ROOT / ".venv/.installed", "new", f"NAME={name}"]
+    done = subprocess.run(make, capture_output=True, text=True)
+    assert done.returncode and re.search("expected (a|the) name of .*, found ", done.stderr)
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]

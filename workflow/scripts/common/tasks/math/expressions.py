@@ -8,6 +8,7 @@ import regex as re
 
 from common.tasks.math import number_words, quantities
 
+BOX = re.compile(r"\\boxed\s*(\{(?:[^{}]++|(?1))*+\})")
 WRAPPED = re.compile(r"(?s)\$\$(.*)\$\$|\$(.*)\$|\\\((.*)\\\)|\\\[(.*)\\\]")
 TEXT = r"\\(?:text|mbox|mathrm|textrm|textbf|textit)\{(?P<text>[^{}]*)\}"
 UNIT = re.compile(
@@ -18,7 +19,7 @@ UNIT = re.compile(
 # With their temperature scale, since 18°C is not a product.
 DEGREES = r"(?:\^\s*(?:\\circ\b|\{\s*\\circ\s*\})|°)(?:\s*(?:\\(?:text|mbox|mathrm)\{\s*[CF]\s*\}|[CF]\b))?"
 IGNORED = re.compile(rf"\\[!,;:]|\\?[%\p{{Sc}}]|\\pounds\b|{DEGREES}|\\(?:left|right)(?![a-z])")
-SPELLINGS = {"−": "-", "{,}": ",", ">=": "\\ge ", "<=": "\\le ", "\\ ": " ", "\\langle": "(", "\\rangle": ")"}
+SPELLINGS = {"−": "-", "{,}": ",", ">=": "\\ge ", "<=": "\\le ", "\\langle": "(", "\\rangle": ")"}
 ASSIGNMENT = re.compile(r"^\\?[A-Za-z]+(?: [A-Z]+)?(?:_\{?\w+\}?|\^\{-1\}|')*\s*(?:\([\w, ]*\))?\s*=(?=[^=]*$)")
 ELEMENT = re.compile(r"^[A-Za-z]\s*\\in(?![a-z])\s*")
 DECIMAL = re.compile(r"(?<![\d.,])(\d*+)\.(\d++)(?!\.|\\overline|\\bar)")
@@ -94,12 +95,12 @@ def words(text: str) -> list[str]:
 
 
 def bare(text: str) -> str:
-    """Return an answer without formula delimiters, a \\boxed and a final full stop."""
+    """Return an answer without formula delimiters, a \\boxed around it and a final full stop."""
     text = text.strip().removesuffix(".").strip()
     if wrapped := WRAPPED.fullmatch(text):
         text = next(part for part in wrapped.groups() if part is not None).strip().removesuffix(".")
-    if text.startswith("\\boxed") and text.endswith("}"):
-        text = boxed(text) or text
+    if box := BOX.fullmatch(text):
+        text = box[1][1:-1].strip()
     return text
 
 
@@ -122,6 +123,7 @@ def clean(text: str) -> str:
     text = bare(text)
     for old, new in SPELLINGS.items():
         text = text.replace(old, new)
+    text = re.sub(r"(?<!\\)\\ ", " ", text)  # not the end of a matrix's row, \\\\
     text = IGNORED.sub("", text).strip()
     text = re.sub(r"(\\[cdt]?frac)\s*(\\[A-Za-z]+)", r"\1{\2}", text)
     unit = UNIT.search(text)

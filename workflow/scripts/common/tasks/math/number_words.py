@@ -37,7 +37,7 @@ UNCERTAIN = (
 )
 SUFFIXES = "st nd rd th ths"
 CALCULATING = "squared cubed factorial x ×"
-ABBREVIATIONS = "bn mn tn mln bln trn mil mils cr"
+ABBREVIATIONS = "bn mn tn mln bln trn mil mils mio mrd cr"
 CASED_ABBREVIATIONS = {"k", "K", "M", "MM", "B", "T", "e", "E"}  # thousand, million, billion, trillion, power of ten
 MONEY_ABBREVIATIONS = {"m", "mm", "b", "t", "g", "G", "l", "L"}  # million, billion, trillion, grand, lakh: after $5
 SIGNS = "negative minus plus neg below under"

@@ -61,12 +61,21 @@ SIGNS_BEFORE = (
     rf"(?:(?<![\w)}}\]])[+{MINUS}±∓]|√|(?!\\[cdt]?frac)\\\p{{L}}+\s?[({{]?|(?P<money>{MONEY}){SPACE}?)*+"
     rf"(?:(?<=\b(?:{CODES})\.?)|(?<![\w.])(?<!\p{{L}}\^\{{?))"  # neither the 5 of B5 nor the exponent of m^2
 )
+OPERATION = (
+    "and|or|to|through|by|times|plus|minus|mod|choose|to the power of|(?:multiplied|divided) by"
+    "|(?:more|less|fewer|greater) than"
+)
+COMPOUND = (
+    rf"(?:hours?|hrs?|minutes?|years?|feet|foot|ft|pounds?|lbs?|dollars?),?{SPACE}+{FIGURE}"
+    rf"{SPACE}*(?:minutes?|mins?|seconds?|months?|inch(?:es)?|ounces?|oz|cents?)"
+)
 CONTINUED = (
     rf"(?:{SPACE}*[*×÷·^/+xX{MINUS}]{SPACE}*[({{]*[-+−]?{OPERAND}"  # 2*3, 10^{{3}}, 18-20
     rf"|[:,.'’(_{{]{FIGURE}|{SPACE}*{LATEX_NUMERAL}|-{NUMBER_WORDS}"  # 5:30, 1,23, 1\frac12
-    rf"|{SPACE}+(?i:and|or|to|through|by|times|plus|minus){SPACE}+(?:an?{SPACE}+)?{OPERAND}"  # 18 to 20
+    rf"|{SPACE}+(?i:{OPERATION}){SPACE}+(?:an?{SPACE}+)?{OPERAND}"  # 18 to 20
     rf"|{SPACE}+{NUMBER_WORDS}(?:-\p{{L}}+)*|{SPACE}+(?=[\d,]+\s?/|\d{{3}}(?![\d-])){FIGURE}"  # 1 1/2, 10 000
-    rf"|{SPACE}+\p{{L}}+{SPACE}+and{SPACE}+\p{{Sc}}?{FIGURE})*"  # 18 dollars and 50 cents
+    rf"|{SPACE}+\p{{L}}+{SPACE}+and{SPACE}+\p{{Sc}}?{FIGURE}"  # 18 dollars and 50 cents
+    rf"|{SPACE}(?i:{COMPOUND})(?!\p{{L}}))*"  # 18 hours 30 minutes
 )
 SIGN_BEHIND = (
     rf"(?:(?:{SPACE}*+[°%\p{{L}}]++){{0,2}}?{SPACE}+(?i:negative|minus|plus|{BELOW})(?!\p{{L}}))?"

@@ -24,8 +24,8 @@ ASSIGNMENT = re.compile(r"^\\?[A-Za-z]+(?: [A-Z]+)?(?:_\{?\w+\}?|\^\{-1\}|')*\s*
 ELEMENT = re.compile(r"^[A-Za-z]\s*\\in(?![a-z])\s*")
 DECIMAL = re.compile(r"(?<![\d.,])(\d*+)\.(\d++)(?!\.|\\overline|\\bar)")
 IN_A_BASE = re.compile(r"\d[0-9A-F]*_")
-# What math-verify omits, or where it stops reading.
-LEFT_OUT = re.compile(r"'|\\prime\b|\bnot\b|\\[lc]?dots\b|\.\.\.|\\approx\b|≈")
+# What math-verify omits, or where it stops reading; an interval is never closed at infinity.
+LEFT_OUT = re.compile(r"'|\\prime\b|\bnot\b|\\[lc]?dots\b|\.\.\.|\\approx\b|≈|\[\s*-\\infty|\\infty\s*\]")
 NAMES = re.compile(r"(?:^|[,;]|\b(?:and|or)\b)\s*([A-Za-z])\s*=")
 SEPARATOR = re.compile(r"\s*(?:[,;]|\b(?:and|or)\b)\s*")
 
@@ -142,7 +142,7 @@ def clean(text: str) -> str:
     text = bare(text)
     for old, new in SPELLINGS.items():
         text = text.replace(old, new)
-    text = re.sub(r"(?<!\\)\\ ", " ", text)  # not the end of a matrix's row, \\\\
+    text = re.sub(r"(\\\\)|\\ ", lambda match: match[1] or " ", text)  # the end of a matrix's row stays
     text = IGNORED.sub("", text).strip()
     text = re.sub(r"(\\[cdt]?frac)\s*(\\[A-Za-z]+)", r"\1{\2}", text)
     unit = UNIT.search(text)

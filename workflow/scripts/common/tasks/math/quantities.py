@@ -77,9 +77,7 @@ CONTINUED = (
     rf"|{SPACE}+\p{{L}}+{SPACE}+and{SPACE}+\p{{Sc}}?{FIGURE}"  # 18 dollars and 50 cents
     rf"|{SPACE}(?i:{COMPOUND})(?!\p{{L}}))*"  # 18 hours 30 minutes
 )
-SIGN_BEHIND = (
-    rf"(?:(?:{SPACE}*+[°%\p{{L}}]++){{0,2}}?{SPACE}+(?i:negative|minus|plus|{BELOW})(?!\p{{L}}))?"
-)
+SIGN_BEHIND = rf"(?:(?:{SPACE}*+[°%\p{{L}}]++){{0,2}}?{SPACE}+(?i:negative|minus|plus|{BELOW})(?!\p{{L}}))?"
 PHRASE = regex.compile(f"{WORDS_BEFORE}{OPERATOR_BEFORE}{SIGNS_BEFORE}{FIGURE}{CONTINUED}{SIGN_BEHIND}")
 NEXT_WORD = regex.compile(rf"{SPACE}+(\p{{L}}+)(?![&'’])")  # not the M of M&M's
 FIRST_DIGIT = regex.compile(r"[\d\p{No}]")

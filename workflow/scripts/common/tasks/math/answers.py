@@ -4,8 +4,8 @@ An output is graded in three ways, side by side:
 
 - strict: everything after the last "The answer is: ", the form used in training, must be the answer;
 - lenient: without that marker, what follows "The answer is", the last \\boxed, what follows "#### ", or the last number
-  (GSM8K) or formula; in a sentence, its first number or formula with everything that affects its value (10^3,
-  18 million, 18-20);
+  (GSM8K) or formula; in a sentence, its first number after “=”, “so” and the like, or its first formula, with
+  everything that affects its value (10^3, 18 million, 18-20), unless the sentence denies it;
 - official: the rules of the official repository (official_grader.py).
 
 GSM8K's numbers are compared exactly (quantities.py), other answers as expressions (expressions.py). Currency, percent

@@ -1,6 +1,6 @@
 """Numbers with signs, scales and units: parsing an entire text, or finding them in one.
 
-    quantity = [sign] [currency] numeral {scale} [unit] ["negative" | "below zero"]
+    quantity = [sign] [currency] numeral {scale} [unit] ["negative" | "below zero" | "less than zero"]
     numeral  = 1,234.5 | 1'234.5 | 7/2 | \\frac{3}{4} | \\frac34 | ½ | 1 1/2 | 1\\frac12
 
 A unit is any word or abbreviation that is not a number, a sign or an operation (number_words.py), with its exponent, or

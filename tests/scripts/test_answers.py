@@ -1,13 +1,15 @@
 """Grading of mathematical answers: where they are looked for, and one test for each known trap."""
 
+import itertools
 import re
+import time
 from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.tasks.math import answers, official_grader, sandbox
+from common.tasks.math import answers, expressions, official_grader, sandbox
 
 WAYS = ("strict", "lenient", "official")
 
@@ -170,6 +172,7 @@ def test_intervals():
     assert own(r"(-\infty,0)\cup(0,\infty)", r"(-\infty, 0) \cup (0, \infty)")
     assert not own(r"(0,\infty)", r"[0,\infty)")
     assert not own("[1,2]", "(1,2)")
+    assert not own(r"[-\infty,0)", r"(-\infty,0)") and not own(r"(0,\infty]", r"(0,\infty)")
 
 
 def test_sets_have_no_order():
@@ -188,11 +191,62 @@ def test_tuples_have_an_order():
     assert not own(r"\{1,2\}", "(1,2)")
 
 
+VECTOR, RATIONAL, ROOTS = [["10"], ["5"]], [["-1/3"], ["2/3"], ["5/3"]], [[r"\frac{\sqrt{3}}{2}"], [r"-\frac{1}{2}"]]
+MATRICES = [
+    VECTOR, RATIONAL, ROOTS, [["-18"], ["-49"], ["96"]], [["1", "2", "3"]], [["1", "2"], ["3", "4"]], [["x"], ["2y"]],
+    [["0", "0", "1"], ["0", "1", "0"], ["1", "0", "0"]], [["1", r"\frac{1}{2}"]], [[r"\pi", "0"], ["0.5", "e"]],
+    [["2", "0", "7"], ["3", "5", "-1"], ["-8", "-2", "4"]], [["2+t"], ["3-t"], ["t"]], [["1", "-4"], ["-5", "7"]],
+]  # fmt: skip
+
+
+ROWS, COLUMNS = (r" \\ ", r"\\", r"\\ ", r" \\", "\\\\\n", r"\\\ "), (" & ", "&", "& ", " &", " &\n", "&\\ ")
+
+
+def matrix(rows: list[list[str]], environment: str = "pmatrix", row: str = r" \\ ", column: str = " & ") -> str:
+    return rf"\begin{{{environment}}} {row.join(column.join(cells) for cells in rows)} \end{{{environment}}}"
+
+
+def altered_matrices(rows: list[list[str]]) -> list[str]:
+    """Write all matrices with two entries exchanged or one changed, other shapes, a row more or less."""
+    places = [(i, j) for i, cells in enumerate(rows) for j in range(len(cells))]
+    changed = [{place: "17"} for place in places]
+    changed += [{a: rows[b[0]][b[1]], b: rows[a[0]][a[1]]} for a, b in itertools.combinations(places, 2)]
+    shapes = [
+        [[to.get((i, j), cell) for j, cell in enumerate(cells)] for i, cells in enumerate(rows)] for to in changed
+    ]
+    cells = [cell for row in rows for cell in row]
+    shapes += [[list(column) for column in zip(*rows, strict=True)], [cells], [[cell] for cell in cells]]
+    shapes += [rows[:-1], [*rows, rows[-1]], [[f"{cells[0]}{cells[-1]}"]]]
+    others = [matrix(shape) for shape in shapes if shape and shape != rows]
+    return [*others, f"-{matrix(rows)}", f"2{matrix(rows)}", rf"{matrix(rows)} \\ 0", rf"{matrix(rows)} + 1"]
+
+
 def test_matrices():
-    matrix = "\\begin{pmatrix} 1 & 2 \\\\\n 3 & 4 \\end{pmatrix}"
-    assert own(r"\begin{bmatrix}1&2\\3&4\end{bmatrix}", matrix)
-    assert own(matrix, matrix)
-    assert not own(r"\begin{pmatrix}1&3\\2&4\end{pmatrix}", matrix)
+    """The rows stay apart however they are separated, and a matrix with a change anywhere is another one."""
+    ways = [("pmatrix", *separators) for separators in zip(ROWS, COLUMNS, strict=True)] + [("bmatrix", r"\\", "&")]
+    right = altered = 0
+    for rows in MATRICES:
+        gold = matrix(rows)
+        assert not [text for text in altered_matrices(rows) if expressions.same(text, gold)]
+        assert not [way for way in ways if not expressions.same(matrix(rows, *way), gold)]
+        assert not expressions.same(matrix(rows, "vmatrix"), gold)  # a determinant
+        right, altered = right + len(ways), altered + len(altered_matrices(rows))
+    assert (right, altered) == (91, 257)
+    assert own(matrix(VECTOR, row=r"\\"), matrix(VECTOR)) and not own(matrix(VECTOR[::-1]), matrix(VECTOR))
+
+
+def test_ratios():
+    assert own("3:4", r"\frac{3}{4}") and own("1 : 2 : 3", "1:2:3") and own("2:4:6", "1:2:3")
+    for answer in ("1:2", "1:6:1", "1:2:3:1", "3:2:1", "1:2:x", "-1:2:3"):
+        assert not own(answer, "1:2:3")
+    assert not own("1:2:1", "1:2")
+
+
+def test_complex_numbers():
+    for answer in ("5-8i", "5-8 i", r"-8\cdot i+5", r"\frac{10-16i}{2}"):
+        assert own(answer, "5-8i") and own(answer, "5 - 8 i")
+    for answer in ("5+8i", "8-5i", "5-8", "5-8x", "(5,-8)"):
+        assert not own(answer, "5-8i")
 
 
 def test_text_answers():
@@ -279,6 +333,8 @@ def test_an_answer_is_the_whole_reference_once(gold):
 
 def test_a_list_has_as_many_members_as_the_reference():
     assert own("2, 2", "2,2") and own("x=1, y=2", "x=1,y=2")
+    assert own("x=2, x=-3", "-3,2") and own("x = 2 or x = -3", "-3,2") and own("2,-3", "x=-3,x=2")
+    assert not own("x=2, y=-3", "-3,2") and not own("x=2, x=3", "-3,2") and not own("not 2, -3", "-3,2")
     for answer, gold in (
         ("2", "2,2"),
         ("2,2", "2"),
@@ -307,7 +363,7 @@ def test_signs_scales_and_mixed_numbers_in_expressions():
     assert own("negative 5", "-5") and not own("negative 5", "5")
     assert own(r"5\text{ million}", r"5{,}000{,}000") and own("1 1/2", r"\frac{3}{2}")
     assert own(r"18^\circ C", "18") and own("¥18", "18") and own(r"60\text{ mph}", "60")
-    assert not own("0,380", "380")
+    assert not own("0,380", "380") and not own("0,380", "0.380")
     assert not own("A'", "A")
 
 
@@ -334,6 +390,72 @@ def test_a_hanging_simplification_is_wrong_and_marked(monkeypatch, answer, way):
 def test_malformed_answers_are_wrong(style, answer):
     assert not own(answer, "5", style)
     assert answers.grade(style, f"The answer is: {answer}", "5")["official"]["answer"] != "5"
+
+
+def test_two_boxes_are_two_answers():
+    assert own(r"\boxed{5}", "5", "gsm8k") and own(r"$\boxed{\frac{\sqrt{3}}{2}}$.", r"\frac{\sqrt{3}}{2}")
+    for gold in ("3", "5", "35", "2"):
+        for answer in (r"\boxed{3} or \boxed{5}", r"\boxed{3}, \boxed{5}", r"\boxed{3}\boxed{5}"):
+            assert not verdicts(f"The answer is: {answer}", gold, "gsm8k")[0]
+            assert not verdicts(f"The answer is: {answer}", gold)[0]
+        assert not verdicts(r"The answer is: \boxed{3} or \boxed{5}", gold, "gsm8k")[1]
+
+
+# Length
+
+REPEATED = [
+    "-",
+    "- ",
+    "1 1 1 ",
+    "1+",
+    "1,111,",
+    r"\text{",
+    r"\boxed{",
+    "three ",
+    "a",
+    "5 a ",
+    r"\(",
+    r"\[",
+    "$",
+    "**a ",
+    "so 1 ",
+]
+REPEATED += [
+    "not 1 ",
+    "=",
+    "{",
+    "√",
+    "USD ",
+    "the answer is 1",
+    "<<",
+    r"\frac{1}{2} ",
+    " ",
+    "1'",
+    "minus ",
+    "5 less than ",
+]
+
+
+@pytest.mark.parametrize("style", ["gsm8k", "boxed"])
+@pytest.mark.parametrize("form", ["{}", "The answer is: {}", "7 {} 7"])
+def test_a_long_output_is_read_in_linear_time(style, form):
+    """Read a quarter of a megabyte in about 20 ms; in quadratic time, it would take minutes."""
+    started = time.process_time()
+    for piece in REPEATED:
+        output = form.format(piece * (250_000 // len(piece)))
+        for reading in answers.lenient_readings(style, output):
+            if style == "gsm8k" or len(reading) > 1001:  # Others are compared under sandbox.py's limits.
+                answers.right(style, "own", reading, "7")
+    assert time.process_time() - started < len(REPEATED)
+
+
+def test_a_text_much_longer_than_the_reference_is_not_the_answer():
+    long = "7" + " apples" * 200
+    assert answers.number(long) == 7
+    assert verdicts(f"The answer is: {long}", "7", "gsm8k") == [False, True, True]
+    assert own(long, long)
+    assert verdicts("So it is 7." + " That is it." * 10**5, "7", "gsm8k") == [False, True, False]
+    assert verdicts("1 " * 10**5 + "7" + " That is it." * 10**5, "7")[:2] == [False, True]
 
 
 def test_stop_words_in_an_answer():

@@ -36,10 +36,12 @@ SCALES |= {"tenths": Fraction(1, 10), "hundredths": Fraction(1, 100), "thousandt
 SCALES |= {"twentieths": Fraction(1, 20), "millionths": Fraction(1, 10**6), "hundred thousand": 10**5}
 NO_VALUE = (
     "k K M B bn mil th st squared cubed quarters gross score half fifty forty-two seven first tenth hundredth fivefold "
-    "tenfold zillion π pi twice double hundred-dollar million-dollar factorial x"
+    "tenfold zillion π pi twice double hundred-dollar million-dollar factorial x "
+    "mio Mio Mrd milliards Millionen bil Tsd"
 )
 MINUS = ["-{}", "−{}", "- {}", "negative {}", "minus {}", "Negative {}", "{} negative", "{} below zero", "–{}"]
 MINUS += ["{} degrees below zero", "{}°C below zero", "{} apples negative", "-${}", "$-{}", "negative ${}", "neg. {}"]
+MINUS += ["{} less than zero", "{} degrees less than zero"]
 
 
 def written(value: Fraction) -> str:
@@ -130,7 +132,13 @@ def formats(value: Fraction) -> list[str]:
         ways += [short, decimal, f"{float(value):,.4f}"]
         ways += [form.replace("N", short) for form in DECIMAL_FORMS.split("|")]
     if below == 1:
-        ways += [f"{above:,}", f"{above:,}".replace(",", "{,}"), f"{above:,}".replace(",", r",\!"), f"{above:,}.00"]
+        ways += [
+            f"{above:,}",
+            f"{above:,}".replace(",", "{,}"),
+            f"{above:,}".replace(",", r",\!"),
+            f"{above:,}".replace(",", "'"),
+            f"{above:,}.00",
+        ]
         ways += [f"{above:,}".replace(",", "\u202f"), f"${above:,}.00", f"{above:,} dollars"]
     return ways
 
@@ -160,13 +168,33 @@ def test_a_calculation_or_range_is_neither_of_its_numbers(left, right, operator)
         "18%-20%", "18 dollars and 50 cents", "18 and a half", "18 times 3", r"18 \times 3", r"18 \cdot 3", "18 x 3",
         "18x3", "18(3)", "18^{3}", "1.8e1", r"\sqrt{18}", "√18", "±18", "x-18", "B - 18", "(a + b)/18", "half of 18",
         "double 18", "18 k", "$18m", "$18 m", "18th", "18 hundred twenty", "18 minus 3", "twenty 18", "1,18",
-        "18 dollars minus 3 dollars", "18:30", "18:00:30", "1.18:00",
+        "18 dollars minus 3 dollars", "18:30", "18:00:30", "1.18:00", "18!", "18 Mio.", "18 less than 20", "18 mod 5",
+        "18 divided by 2", "18 more than twenty", "18 hours 30 minutes", "18 feet 6 inches", "18'06", "1'18", "18 fold",
     ],
 )  # fmt: skip
 def test_a_number_is_read_with_all_that_touches_it(text):
     """None of these is 18, whole or in a sentence."""
     assert quantities.value(text) != 18
     assert verdicts(text, "18") == (False, False)
+
+
+@pytest.mark.parametrize(
+    "answer, value, other",
+    [
+        ("not 18 but 19", "19", "18"),
+        ("19, not 18", "19", "18"),
+        ("19 rather than $18", "19", "18"),
+        ("It isn't 18 but 19", "19", "18"),
+        ("3 boxes of 6, so 18", "18", "3"),
+        ("3 boxes of 6; therefore there are 18 in all", "18", "3"),
+        ("1'000'000 of them", "1000000", "1"),
+        ("5 degrees less than zero, he says", "-5", "5"),
+        ("exactly 18, so he is content", "18", "5"),
+    ],
+)
+def test_the_number_that_a_sentence_states(answer, value, other):
+    for output in (f"The answer is: {answer}", f"It is this: {answer}"):
+        assert [answers.grade("gsm8k", output, gold)["lenient"]["right"] for gold in (value, other)] == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -202,7 +230,19 @@ def test_separators_only_where_thousands_are():
 
 
 @pytest.mark.parametrize(
-    "text", ["9" * 5000, "1/0", "1 3/2", "5 million" + " million" * 50, "x", "", "-", "$", "5 " + "a " * 5000 + "!"]
+    "text",
+    [
+        "9" * 5000,
+        "1/0",
+        "1 3/2",
+        "18 approximately",
+        "5 million" + " million" * 50,
+        "x",
+        "",
+        "-",
+        "$",
+        "5 " + "a " * 5000 + "!",
+    ],
 )
 def test_what_has_no_value(text):
     assert quantities.value(text) is None

@@ -4,8 +4,8 @@ An output is graded in three ways, side by side:
 
 - strict: everything after the last "The answer is: ", the form used in training, must be the answer;
 - lenient: without that marker, what follows "The answer is", the last \\boxed, what follows "#### ", or the last number
-  (GSM8K) or formula; in a sentence, its first number or formula with everything that affects its value (10^3,
-  18 million, 18-20);
+  (GSM8K) or formula; in a sentence, its first number after “=”, “so” and the like, or its first formula, with
+  everything that affects its value (10^3, 18 million, 18-20), unless the sentence denies it;
 - official: the rules of the official repository (official_grader.py).
 
 GSM8K's numbers are compared exactly (quantities.py), other answers as expressions (expressions.py). Currency, percent
@@ -14,6 +14,7 @@ and degree signs and units are ignored; a factor of 100 never is.
 
 import math
 import re
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
@@ -23,9 +24,13 @@ WAYS = ("official", "strict", "lenient")
 MARK = official_grader.MARK
 LOOSE_MARK = re.compile(r"(?i)the answer is\b:?")
 CALCULATION = re.compile(r"<<[^<>]*>>")
-FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<!\\)\$(.+?)(?<!\\)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+FORMULA = re.compile(
+    r"\$\$(.+?)\$\$|(?<!\\)\$(.+?)(?<!\\)\$|\\\(((?:(?!\\\().)+?)\\\)|\\\[((?:(?!\\\[).)+?)\\\]", re.DOTALL
+)
 APPROXIMATELY = re.compile(r"\\approx\b|≈")
 SENTENCE_END = re.compile(r"\.(?:\s|$)|\n")
+CONCLUSION = re.compile(r"=|\b(?:so|thus|hence|therefore)\b", re.IGNORECASE)
+LONGEST = 1000  # An answer with more characters beyond those of the reference is incorrect.
 
 
 def gold(style: str, text: str) -> str:
@@ -93,6 +98,8 @@ def accuracy(right: list[bool]) -> dict[str, float]:
 
 def right(style: str, rules: str, answer: str, gold: str) -> bool:
     """Return whether an answer is correct; expressions run in a process with limits, since sympy may not terminate."""
+    if rules == "own" and len(answer) > len(gold) + LONGEST:
+        return False
     if rules == "official":
         if style == "gsm8k":
             return official_grader.right(style, answer, gold)
@@ -121,19 +128,26 @@ def lenient_readings(style: str, output: str) -> list[str]:
         if text := text.strip():
             inner = first_number(text) if style == "gsm8k" else first_formula(text)
             return list(dict.fromkeys(filter(None, [text, *inner])))  # without duplicates
-    formulas = [] if style == "gsm8k" else FORMULA.findall(output)
-    found = ["".join(parts) for parts in formulas] or quantities.phrases(output)
-    return [found[-1].strip()] if found else []
+    found = None if style == "gsm8k" else next(reversed([*formulas(output)]), None)
+    found = found or quantities.last(output)
+    return [found] if found else []
 
 
 def first_number(text: str) -> list[str]:
-    """Find the first number of the first line, after its last equals sign, with everything that affects its value."""
-    return quantities.phrases(text.split("\n")[0].rpartition("=")[2])[:1]
+    """Find the first number in the conclusion of the first line, with everything that affects its value."""
+    parts = CONCLUSION.split(text.split("\n", maxsplit=1)[0])
+    found = next(filter(None, map(quantities.first, reversed(parts))), None)
+    return [found] if found else []
 
 
 def first_formula(text: str) -> list[str]:
     """Find the boxed or first formula of a text, else its first sentence; its right-hand side; what it approximates."""
-    formula = FORMULA.search(text)
-    inner = expressions.boxed(text)
-    inner = inner or ("".join(filter(None, formula.groups())) if formula else SENTENCE_END.split(text)[0])
+    inner = expressions.boxed(text) or next(formulas(text), None) or SENTENCE_END.split(text, maxsplit=1)[0]
     return [inner.strip(), inner.rpartition("=")[2].strip(), APPROXIMATELY.split(inner)[0].strip()]
+
+
+def formulas(text: str) -> Iterator[str]:
+    """Yield the formulas of a text that it does not deny."""
+    for match in FORMULA.finditer(text):
+        if not quantities.denied(text, match.start()):
+            yield "".join(filter(None, match.groups())).strip()

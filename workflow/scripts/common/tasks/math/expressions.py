@@ -8,6 +8,7 @@ import regex as re
 
 from common.tasks.math import number_words, quantities
 
+BOX = re.compile(r"\\boxed\s*(\{(?:[^{}]++|(?1))*+\})")
 WRAPPED = re.compile(r"(?s)\$\$(.*)\$\$|\$(.*)\$|\\\((.*)\\\)|\\\[(.*)\\\]")
 TEXT = r"\\(?:text|mbox|mathrm|textrm|textbf|textit)\{(?P<text>[^{}]*)\}"
 UNIT = re.compile(
@@ -18,13 +19,14 @@ UNIT = re.compile(
 # With their temperature scale, since 18°C is not a product.
 DEGREES = r"(?:\^\s*(?:\\circ\b|\{\s*\\circ\s*\})|°)(?:\s*(?:\\(?:text|mbox|mathrm)\{\s*[CF]\s*\}|[CF]\b))?"
 IGNORED = re.compile(rf"\\[!,;:]|\\?[%\p{{Sc}}]|\\pounds\b|{DEGREES}|\\(?:left|right)(?![a-z])")
-SPELLINGS = {"−": "-", "{,}": ",", ">=": "\\ge ", "<=": "\\le ", "\\ ": " ", "\\langle": "(", "\\rangle": ")"}
+SPELLINGS = {"−": "-", "{,}": ",", ">=": "\\ge ", "<=": "\\le ", "\\langle": "(", "\\rangle": ")"}
 ASSIGNMENT = re.compile(r"^\\?[A-Za-z]+(?: [A-Z]+)?(?:_\{?\w+\}?|\^\{-1\}|')*\s*(?:\([\w, ]*\))?\s*=(?=[^=]*$)")
 ELEMENT = re.compile(r"^[A-Za-z]\s*\\in(?![a-z])\s*")
 DECIMAL = re.compile(r"(?<![\d.,])(\d*+)\.(\d++)(?!\.|\\overline|\\bar)")
 IN_A_BASE = re.compile(r"\d[0-9A-F]*_")
-# What math-verify omits, or where it stops reading.
-LEFT_OUT = re.compile(r"'|\\prime\b|\\[lc]?dots\b|\.\.\.|\\approx\b|≈")
+# What math-verify omits, or where it stops reading; an interval is never closed at infinity.
+LEFT_OUT = re.compile(r"'|\\prime\b|\bnot\b|\\[lc]?dots\b|\.\.\.|\\approx\b|≈|\[\s*-\\infty|\\infty\s*\]")
+NAMES = re.compile(r"(?:^|[,;]|\b(?:and|or)\b)\s*([A-Za-z])\s*=")
 SEPARATOR = re.compile(r"\s*(?:[,;]|\b(?:and|or)\b)\s*")
 
 
@@ -47,11 +49,13 @@ def same(answer: str, gold: str) -> bool:
     opening = {text[:2] if text.startswith("\\{") else text[0] for text in (answer, gold)}
     if "\\{" in opening and opening & {"(", "["}:
         return False
+    if max(answer.count(":"), gold.count(":")) > 1:
+        return same_ratio(answer, gold)
     # An equation is the value on its right only if it names that value; x \in [1, 2] names the set.
     if bool(ELEMENT.match(answer)) != bool(ELEMENT.match(gold)):
         answer, gold = ELEMENT.sub("", answer), ELEMENT.sub("", gold)
     if ("=" in answer) != ("=" in gold):
-        answer, gold = ASSIGNMENT.sub("", answer), ASSIGNMENT.sub("", gold)
+        answer, gold = (ASSIGNMENT.sub("", without_repeated_name(text)) for text in (answer, gold))
         if "=" in answer + gold:
             return False
     if answer.count("=") != gold.count("=") or sorted(LEFT_OUT.findall(answer)) != sorted(LEFT_OUT.findall(gold)):
@@ -74,6 +78,22 @@ def same_parsed(answer: str, gold: str) -> bool:
     return len(set(counts)) == 1 and verify(parsed[1], parsed[0], timeout_seconds=None)
 
 
+def same_ratio(answer: str, gold: str) -> bool:
+    """Return whether ratios of numbers like 1:2:3 are equal; math-verify would divide 1 by 2 and by 3."""
+    parts = [[quantities.value(part, units=False) for part in text.split(":")] for text in (answer, gold)]
+    if len(parts[0]) != len(parts[1]) or None in parts[0] + parts[1]:
+        return False
+    totals = [sum(map(abs, values)) for values in parts]
+    return all(one * totals[1] == other * totals[0] for one, other in zip(*parts, strict=True))
+
+
+def without_repeated_name(text: str) -> str:
+    """Return the list of values in x = 2, x = -3."""
+    names = NAMES.findall(text)
+    repeated = len(set(names)) == 1 and 1 < len(names) == text.count("=")
+    return re.sub(r"\b[A-Za-z]\s*=", "", text) if repeated else text
+
+
 def members(expression) -> int:
     """Count the members of a list, a pair or a chain as written, including repetitions; 1 for anything else."""
     from latex2sympy2_extended.logic import And
@@ -94,12 +114,12 @@ def words(text: str) -> list[str]:
 
 
 def bare(text: str) -> str:
-    """Return an answer without formula delimiters, a \\boxed and a final full stop."""
+    """Return an answer without formula delimiters, a \\boxed around it and a final full stop."""
     text = text.strip().removesuffix(".").strip()
     if wrapped := WRAPPED.fullmatch(text):
         text = next(part for part in wrapped.groups() if part is not None).strip().removesuffix(".")
-    if text.startswith("\\boxed") and text.endswith("}"):
-        text = boxed(text) or text
+    if box := BOX.fullmatch(text):
+        text = box[1][1:-1].strip()
     return text
 
 
@@ -122,6 +142,7 @@ def clean(text: str) -> str:
     text = bare(text)
     for old, new in SPELLINGS.items():
         text = text.replace(old, new)
+    text = re.sub(r"(\\\\)|\\ ", lambda match: match[1] or " ", text)  # the end of a matrix's row stays
     text = IGNORED.sub("", text).strip()
     text = re.sub(r"(\\[cdt]?frac)\s*(\\[A-Za-z]+)", r"\1{\2}", text)
     unit = UNIT.search(text)
@@ -137,5 +158,8 @@ def without_braces(text: str) -> str:
 
 
 def exact(latex: str) -> str:
-    """Return LaTeX with its decimals as fractions: math-verify would compare them rounded."""
+    """Return LaTeX as math-verify reads it exactly: decimals as fractions, since it would round them, 0,25 as two
+    numbers, and the imaginary unit always as one (it is a variable in 2i, but not in 2 i)."""
+    latex = re.sub(r"(?<![\d.,])0,(?=\d)", "0, ", latex)
+    latex = re.sub(r"(?<=\d)i\b", " i", latex)
     return DECIMAL.sub(lambda match: f"{{\\frac{{{match[1]}{match[2]}}}{{1{'0' * len(match[2])}}}}}", latex)

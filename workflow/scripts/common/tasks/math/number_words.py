@@ -37,16 +37,17 @@ UNCERTAIN = (
 )
 SUFFIXES = "st nd rd th ths"
 CALCULATING = "squared cubed factorial x ×"
-ABBREVIATIONS = "bn mn tn mln bln trn mil mils cr"
+ABBREVIATIONS = "bn mn tn mln bln trn mil mils mill bil tril mio mrd tsd cr"
 CASED_ABBREVIATIONS = {"k", "K", "M", "MM", "B", "T", "e", "E"}  # thousand, million, billion, trillion, power of ten
 MONEY_ABBREVIATIONS = {"m", "mm", "b", "t", "g", "G", "l", "L"}  # million, billion, trillion, grand, lakh: after $5
 SIGNS = "negative minus plus neg below under"
 JOINING = "and or to base"
+DOUBTING = "not approximately approx roughly wrong incorrect"
 
 NUMBERS = {*CARDINALS, *(f"{word}s" for word in CARDINALS), *ORDINALS, *SCALES, *UNCERTAIN.split()}
 CHANGING = NUMBERS.union(CALCULATING.split(), ABBREVIATIONS.split(), SUFFIXES.split())
-NO_UNITS = {*SIGNS.split(), *JOINING.split()}
-OTHER = re.compile(r"(?:{})fold|\w*illion(?:s|ths?)?".format("|".join(CARDINALS)))
+NO_UNITS = {*SIGNS.split(), *JOINING.split(), *DOUBTING.split()}
+OTHER = re.compile(r"(?:{}|)fold|\w*illi(?:on|ard)(?:e?s|en?|ths?)?".format("|".join(CARDINALS)))
 
 
 def is_number(word: str, after_money: bool = False) -> bool:

@@ -8,6 +8,8 @@ import os
 import re
 from pathlib import Path
 
+from docutils import nodes
+from latex2mathml import converter
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
@@ -19,10 +21,14 @@ author = project_copyright = "The HRA reproduction authors"
 extensions = ["myst_parser", "sphinx_design"]
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["colon_fence"]
+myst_fence_as_directive = ["math"]  # GitHub's fence
 myst_heading_anchors = 4  # those of GitHub
 suppress_warnings = ["misc.highlighting_failure"]  # blocks of csv and jsonl, which GitHub highlights
 myst_url_schemes = {"http": None, "https": None, "file-of-repository": {"url": "{{path}}"}}
 html_theme = "furo"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+html_math_renderer = "mathml"
 html_title = "HRA, reproduced"
 html_copy_source = False
 html_show_sphinx = False
@@ -30,6 +36,14 @@ html_show_sphinx = False
 
 def setup(app: Sphinx) -> None:
     app.connect("source-read", lead_outside)
+    app.add_html_math_renderer("mathml", inline_renderers=(write_mathml, None), block_renderers=(write_mathml, None))
+
+
+def write_mathml(translator: nodes.NodeVisitor, node: nodes.math | nodes.math_block) -> None:
+    """Write a formula as MathML, which browsers show without a script or a font from the network."""
+    display = "block" if isinstance(node, nodes.math_block) else "inline"
+    translator.body.append(converter.convert(node.astext(), display=display))
+    raise nodes.SkipNode
 
 
 def lead_outside(app: Sphinx, page: str, text: list[str]) -> None:

@@ -198,7 +198,7 @@ class HRALayer(nn.Module, Merging):
             return cast(V, B, dtype)
 
     def _prepared(self, adapter_names: list[str], dtype: torch.dtype | None) -> Factors | None:
-        """Return these adapters' factors, from the cache if they need no gradients; None if the layer has none of them."""
+        """Return the factors of these adapters, kept ones if no gradients are needed; None if it has none of them."""
         hra_u = self.hra_u
         names = [name for name in adapter_names if name in hra_u]
         if not names:

@@ -143,7 +143,7 @@ class HRALayer(nn.Module, Merging):
         return D.mT if reverse else D
 
     def _rotations(
-        self, x: torch.Tensor, adapter_names: list[str] | None, dtype: torch.dtype | None
+        self, x: torch.Tensor, adapter_names: list[str] | None, dtype: torch.dtype
     ) -> list[tuple[torch.Tensor | None, Factors]]:
         """List which rows of the batch (None: all) are rotated by which factors, cast to `dtype`."""
         if adapter_names is None:
@@ -197,7 +197,7 @@ class HRALayer(nn.Module, Merging):
             V, B = self.get_factors(adapter_names)
             return cast(V, B, dtype)
 
-    def _prepared(self, adapter_names: list[str], dtype: torch.dtype | None) -> Factors | None:
+    def _prepared(self, adapter_names: list[str], dtype: torch.dtype) -> Factors | None:
         """Return the factors of these adapters, kept ones if no gradients are needed; None if it has none of them."""
         hra_u = self.hra_u
         names = [name for name in adapter_names if name in hra_u]

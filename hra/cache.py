@@ -18,8 +18,9 @@ Value = tuple[torch.Tensor, torch.Tensor]
 
 def can_compare(tensors: Sequence[torch.Tensor]) -> bool:
     """Return whether these are plain tensors on a CPU whose content is known: neither traced nor transformed."""
-    if any(type(tensor) not in (nn.Parameter, torch.Tensor) or not tensor.is_cpu for tensor in tensors):
-        return False
+    for tensor in tensors:
+        if type(tensor) not in (nn.Parameter, torch.Tensor) or not tensor.is_cpu:
+            return False
     dry_run = torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE) is not None
     return not (dry_run or torch._C._are_functorch_transforms_active() or torch._C._is_tracing())
 
@@ -35,8 +36,12 @@ class Cache:
     ) -> Value:
         """Return the value of `compute(sources)`, which depends on the key and the sources' content alone."""
         entry = self._entries.get(key)
-        if entry is not None and all(map(_equal, sources, entry[0])):
-            return entry[1]
+        if entry is not None:
+            for source, copy in zip(sources, entry[0], strict=True):
+                if source.dtype != copy.dtype or not torch.equal(source, copy):
+                    break
+            else:
+                return entry[1]
         with torch.inference_mode(False), torch.no_grad():
             # From the copies, so that it is their value even if another thread writes to the sources meanwhile.
             copies = [source.detach().clone() for source in sources]
@@ -52,7 +57,3 @@ class Cache:
 
     def __reduce__(self) -> tuple[type[Cache], tuple[()]]:
         return Cache, ()
-
-
-def _equal(source: torch.Tensor, copy: torch.Tensor) -> bool:
-    return source.dtype == copy.dtype and torch.equal(source, copy)

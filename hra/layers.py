@@ -92,7 +92,7 @@ class Conv2d(HRALayer):
         self, x: torch.Tensor, *args: Any, adapter_names: list[str] | None = None, **kwargs: Any
     ) -> torch.Tensor:
         _, dtype, out_dtype = self._working_dtypes(x)
-        rotations = self._rotations(x, adapter_names, None)
+        rotations = self._rotations(x, adapter_names, dtype)
         if not rotations:
             return self.base_layer(x, *args, **kwargs)
         x = x.to(dtype)

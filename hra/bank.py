@@ -1,10 +1,11 @@
-"""The factors of all layers of a model, computed together at the start of its forward pass in training.
+"""The factors of all layers of a model, computed together in its forward pass.
 
 T of one layer takes a dozen operations on matrices so small that starting them is their whole cost. Layers of equal
 (n, r, dtype, device, λ = ∞) are therefore stacked, their factors (L, n, r) are computed once per forward pass, and each
 layer takes its slices. The backward pass collects the gradients of the slices and propagates them to all u at once;
 only T (for λ = ∞, the basis's coefficients) is kept for it. A layer computes its own factors where it is called outside
-of its model's forward pass (also when a checkpointed block is run again), has several active adapters or is sharded.
+of its model's forward pass (also when a checkpointed block is run again), has several active adapters or is sharded; on
+a CPU it keeps them while it needs no gradients (`cache.Cache`).
 """
 
 from __future__ import annotations
@@ -124,9 +125,9 @@ def _stacks(model: nn.Module, name: str) -> Stacks:
 
 
 class _Pass(dict[str, Any]):
-    """The keyword arguments of a forward pass and its bank: they live as long as the call, even if it is interrupted.
+    """The keyword arguments of a forward pass and its bank: they live as long as the call, however it ends.
 
-    (Forward hooks with `always_call` are called after an `Exception`, not after a `KeyboardInterrupt`.)
+    Forward hooks, even with `always_call`, are called after an `Exception`, but not after a `KeyboardInterrupt`.
     """
 
     bank: Bank
@@ -183,7 +184,7 @@ def _end(*_: Any) -> None:
         _passes.latest = None
 
 
-# For the layers that are called outside of their model's next pass.
+# The pass of an interrupted call lives as long as its traceback, until the next pass or step.
 register_optimizer_step_post_hook(_end)
 
 

@@ -6,6 +6,7 @@ import io
 import pickle
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 import torch
@@ -271,6 +272,34 @@ def test_several_active_adapters_and_those_of_samples_compute_their_own(ours, x,
         stacks.clear()
         ours(x)
         assert not stacks
+
+
+@pytest.fixture
+def nothing_kept(monkeypatch):
+    """As on other devices than a CPU."""
+    monkeypatch.setattr(base_layer, "can_compare", lambda us: False)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_without_gradients_where_nothing_is_kept(ours, x, stacks, nothing_kept, mode):
+    ours.add_adapter("other", HRAConfig(r=2, target_modules=TARGETS, init_weights=False))
+    for names in ({}, {"adapter_names": ["other", "default"]}):
+        with mode():
+            y = ours.eval()(x, **names)
+            assert len(stacks) == 3 * max(1, len(names.get("adapter_names", "")))
+            stacks.clear()
+            close(y, alone(partial(ours, **names), x), 72)
+
+
+def test_frozen_layers_where_nothing_is_kept(ours, x, stacks, nothing_kept):
+    layers = [ours.get_base_model().blocks[i]["up"] for i in range(2)]
+    for layer in layers:
+        layer.requires_grad_(False)
+    expected = alone(gradients, ours, x)
+    same(gradients(ours, x), expected)
+    assert sorted(stacks) == [2, 2, 4, 4]
+    ours.requires_grad_(False)
+    assert not ours(x).requires_grad
 
 
 def test_a_submodule_called_alone_computes_its_own(ours, stacks):

@@ -13,6 +13,10 @@ autocast, and under the same switches (TF32). So the adapted, the merged and the
 digits of that dtype; in bfloat16 and float16 a merged weight is W H rounded to that dtype. Unmerging float32 weights
 computes W H Hᵀ, which is W up to the last digits.
 
+**Current**: a forward pass uses the parameters as they are when it begins, whoever wrote them and however: an optimizer
+(fused or not), a collective, a view of NumPy or DLPack, another process. There is no cache to clear. A pass that ends
+with an exception, Ctrl-C included, leaves nothing behind.
+
 **Limits**: `nn.Linear` and layers that act like it (quantised ones too), and `nn.Conv2d` with `groups=1`; other layers,
 and the projections of `nn.MultiheadAttention`, are an error. r is at most the width of the layer's input, and even
 with the default initialisation, which equals the base model. A quantised weight is never merged into. `to_lora`

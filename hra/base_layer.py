@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import torch
@@ -15,10 +15,16 @@ from torch import nn
 
 from .bank import Factors, unseen_by_checkpoints
 from .bank import current as bank_of_this_pass
-from .cache import Cache, can_keep
+from .cache import Cache, can_compare
 from .merging import Merging
 from .quantized import is_plain
 from .reflections import cast, compact, compose, exact
+
+
+def product(us: Sequence[torch.Tensor], kinds: Sequence[bool]) -> Factors:
+    """Compute V and B of the product of D_1, D_2, ... of each u (n, r), where `kinds` says which have λ = ∞."""
+    with torch.autocast(us[0].device.type, enabled=False):
+        return reduce(compose, map(compact, us, kinds))
 
 
 class HRALayer(nn.Module, Merging):
@@ -125,17 +131,10 @@ class HRALayer(nn.Module, Merging):
         They are float32 or wider, also under autocast, and differentiable. Raises KeyError if the layer
         has none of the adapters.
         """
-        factors: Factors | None = None
-        for name in adapter_names:
-            if name not in self.hra_u:
-                continue
-            u = self.hra_u[name]
-            with torch.autocast(u.device.type, enabled=False):
-                new = compact(u, self.hra_apply_GS[name])
-                factors = new if factors is None else compose(factors, new)
-        if factors is None:
+        names = [name for name in adapter_names if name in self.hra_u]
+        if not names:
             raise KeyError(f"expected one of the adapters {list(self.hra_u)} of {self.path}, found {adapter_names}")
-        return factors
+        return product([self.hra_u[name] for name in names], [self.hra_apply_GS[name] for name in names])
 
     def get_delta_weight(self, adapter_name: str, reverse: bool = False) -> torch.Tensor:
         """Build the dense D (n, n), like PEFT's method of the same name; nothing in this package calls it."""
@@ -146,14 +145,14 @@ class HRALayer(nn.Module, Merging):
     def _rotations(
         self, x: torch.Tensor, adapter_names: list[str] | None, dtype: torch.dtype
     ) -> list[tuple[torch.Tensor | None, Factors]]:
-        """List which rows of the batch (None: all) are rotated by which factors, prepared for x in `dtype`."""
+        """List which rows of the batch (None: all) are rotated by which factors, cast to `dtype`."""
         if adapter_names is None:
             if self._merged_factors is None:
                 factors = None if self.disable_adapters else self._prepared(self.active_adapters, dtype)
             elif self.disable_adapters:
                 # W D x' = W x for x' = Dᵀ x, Dᵀ = I - V Bᵀ: no need to unmerge within a forward.
                 B, V = (factor.to(x.device) for factor in self._merged_factors[::-1])
-                factors = self._prepare(partial(cast, B, V), dtype)
+                factors = cast(B, V, dtype)
             else:
                 factors = None
             return [] if factors is None else [(None, factors)]
@@ -174,13 +173,13 @@ class HRALayer(nn.Module, Merging):
                 parts.append((torch.tensor(rows, device=x.device), factors))
         return parts
 
-    def trained_alone(self) -> str | None:
-        """Return the active adapter if its factors may be computed with those of other layers, in `bank.Bank`."""
-        names = [] if self.disable_adapters or self.merged else [n for n in self.active_adapters if n in self.hra_u]
-        if len(names) != 1 or getattr(self, "_is_fsdp_managed_module", False):
+    def stackable(self, name: str) -> nn.Parameter | None:
+        """Return an adapter's `hra_u` if its factors may be computed with those of other layers, in `bank.Bank`."""
+        u = self.hra_u.get(name)
+        # FSDP and DeepSpeed's ZeRO-3 (ds_id) exchange the content of parameters.
+        if type(u) is not nn.Parameter or hasattr(u, "ds_id") or getattr(self, "_is_fsdp_managed_module", False):
             return None
-        u = self.hra_u[names[0]]
-        return names[0] if u.requires_grad and not u.is_meta and can_keep([u]) else None
+        return None if u.is_meta or u.is_inference() else u
 
     def _factors(self, adapter_names: list[str], dtype: torch.dtype | None, shared: bool = True) -> Factors:
         """Return `get_factors(adapter_names)`, cast to dtype, from the bank if there is one and `shared` is set."""
@@ -189,8 +188,9 @@ class HRALayer(nn.Module, Merging):
             return cast(V, B, dtype)
         bank = bank_of_this_pass() if shared else None
         if bank is not None and len(adapter_names) == 1:
-            u = self.hra_u[adapter_names[0]]
-            factors = bank.get(self, u, dtype or torch.promote_types(u.dtype, torch.float32))
+            (name,) = adapter_names
+            u = self.hra_u[name]
+            factors = bank.get(self, name, u, dtype or torch.promote_types(u.dtype, torch.float32))
             if factors is not None:
                 return factors
         with unseen_by_checkpoints():
@@ -198,31 +198,26 @@ class HRALayer(nn.Module, Merging):
             return cast(V, B, dtype)
 
     def _prepared(self, adapter_names: list[str], dtype: torch.dtype) -> Factors | None:
-        """Return what `_prepare` makes of these adapters' factors, from the cache if it needs no gradients."""
-
-        def compute() -> Factors:
-            return self._prepare(partial(self._factors, adapter_names), dtype)
-
+        """Return the factors of these adapters, kept ones if no gradients are needed; None if it has none of them."""
         hra_u = self.hra_u
-        us = tuple([hra_u[name] for name in adapter_names if name in hra_u])
-        if not us:
+        names = [name for name in adapter_names if name in hra_u]
+        if not names:
             return None
-        if torch.compiler.is_compiling():
-            return compute()
-        sources = us + self._also_prepared_from()
-        if torch.is_grad_enabled() and any(source.requires_grad for source in sources):
-            self._cache.clear()
-        elif can_keep(sources) and not getattr(self, "_is_fsdp_managed_module", False):
-            return self._cache.get((dtype, *adapter_names), sources, compute)
-        return compute()
+        us = [hra_u[name] for name in names]
+        if torch.compiler.is_compiling() or not can_compare(us):
+            return self._factors(names, dtype)
+        if any([u.requires_grad for u in us]):
+            bank = bank_of_this_pass()
+            # A checkpointed block may run without gradients in a pass that needs them.
+            if torch.is_grad_enabled() or (bank is not None and bank.trains):
+                return self._factors(names, dtype)
+        kinds = tuple([self.hra_apply_GS[name] for name in names])
 
-    def _prepare(self, factors: Callable[[torch.dtype | None], Factors], dtype: torch.dtype) -> Factors:
-        """Compute what `forward` needs for an input in `dtype`; `factors(dtype)` returns V and B, None: float32."""
-        return factors(dtype)
+        def compute(copies: list[torch.Tensor]) -> Factors:
+            V, B = product(copies, kinds)
+            return cast(V, B, dtype)
 
-    def _also_prepared_from(self) -> tuple[torch.Tensor, ...]:
-        """Return the tensors other than `hra_u` that `_prepare` reads."""
-        return ()
+        return self._cache.get((dtype, kinds, *names), us, compute)
 
     def _working_dtypes(self, x: torch.Tensor) -> tuple[torch.dtype, torch.dtype, torch.dtype | None]:
         """Return the dtypes of the rotation, of the base layer's input and of the output (None: the base layer's)."""
@@ -243,17 +238,9 @@ class HRALayer(nn.Module, Merging):
             WB = (B.to(wide).mT.contiguous() @ weight.to(wide).mT).mT
         return cast(V, WB, dtype)
 
-    def train(self, mode: bool = True) -> HRALayer:
-        self._cache.clear()
-        return super().train(mode)
-
     def delete_adapter(self, adapter_name: str) -> None:
         self._cache.clear()
         super().delete_adapter(adapter_name)
-
-    def _apply(self, *args: Any, **kwargs: Any) -> HRALayer:  # `.to()` and the like
-        self._cache.clear()
-        return super()._apply(*args, **kwargs)
 
     def __repr__(self) -> str:
         return "hra." + super().__repr__()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -28,7 +27,6 @@ class Linear(HRALayer):
     ) -> torch.Tensor:
         dtype, base_dtype, out_dtype = self._working_dtypes(x)
         if adapter_names is None and self._gains_from_output_side(x):
-            self._cache.clear()
             x = x.to(base_dtype)
             z = self.base_layer(x, *args, **kwargs)
             # Under autocast the other layers' factors are narrower: not worth a second computation for all of them.
@@ -106,19 +104,13 @@ class Conv2d(HRALayer):
                 z = z.index_copy(0, rows, self._correct(z[rows], x[rows], factors))
         return z.to(out_dtype)
 
-    def _prepare(self, factors: Callable[[torch.dtype | None], Factors], dtype: torch.dtype) -> Factors:
-        """Compute the kernels Vᵀ (r, C, kh, kw) and -W B (out, r)."""
-        V, WB = self._thin_weights(factors(None), dtype)
-        return V.mT.reshape(-1, *self.get_base_layer().weight.shape[1:]), -WB
-
-    def _also_prepared_from(self) -> tuple[torch.Tensor, ...]:
-        return (self.get_base_layer().weight,)
-
     def _correct(self, z: torch.Tensor, x: torch.Tensor, factors: Factors) -> torch.Tensor:
-        """Compute z - (W B)(Vᵀ p) for every patch p of x."""
-        V, minus_WB = factors
+        """Compute z - (W B)(Vᵀ p) for every patch p of x, with the r kernels Vᵀ (r, C, kh, kw)."""
+        # Not kept between calls: comparing W with a copy would take as long as computing W B, and twice the memory.
+        base = self.get_base_layer()
+        V, WB = self._thin_weights(factors, x.dtype)
         # PyTorch's own method with a different weight also handles padding modes and "same".
-        P = self.get_base_layer()._conv_forward(x, V, None)
+        P = base._conv_forward(x, V.mT.reshape(-1, *base.weight.shape[1:]), None)
         if z.dim() == 4 and z.is_contiguous():  # fuses the 1 x 1 convolution and the sum
-            return torch.baddbmm(z.flatten(2), minus_WB.expand(len(z), -1, -1), P.flatten(2)).view(z.shape)
-        return z + nn.functional.conv2d(P, minus_WB[:, :, None, None])
+            return torch.baddbmm(z.flatten(2), WB.expand(len(z), -1, -1), P.flatten(2), alpha=-1).view(z.shape)
+        return z - nn.functional.conv2d(P, WB[:, :, None, None])

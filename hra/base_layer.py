@@ -20,6 +20,8 @@ from .merging import Merging
 from .quantized import is_plain
 from .reflections import cast, compact, compose, exact
 
+Rotations = list[tuple[torch.Tensor | None, Factors]]  # rows of the batch (None: all), and their factors
+
 
 class HRALayer(nn.Module, Merging):
     """The adapters of one layer and their compact form; subclasses implement `forward`.
@@ -62,6 +64,16 @@ class HRALayer(nn.Module, Merging):
         """Return the dtype of the base weight, or None if it is quantised or sharded."""
         weight = getattr(self.get_base_layer(), "weight", None)
         return weight.dtype if is_plain(weight) else None
+
+    def _base_is_just(self, kind: type[nn.Module]) -> bool:
+        """Return whether the base layer does what `kind` does and nothing else: no hook, no other `forward`."""
+        base = self.base_layer
+        return (
+            type(base) is kind
+            and "forward" not in base.__dict__
+            and not (base._forward_pre_hooks or base._forward_hooks)
+            and not (base._backward_pre_hooks or base._backward_hooks)
+        )
 
     def update_layer(self, adapter_name: str, r: int, config: HRAConfig, **kwargs: Any) -> None:
         """Add an adapter: `hra_u` (n, r), float32 or wider, on the base layer's device.
@@ -144,9 +156,9 @@ class HRALayer(nn.Module, Merging):
         return D.mT if reverse else D
 
     def _rotations(
-        self, x: torch.Tensor, adapter_names: list[str] | None, dtype: torch.dtype
-    ) -> list[tuple[torch.Tensor | None, Factors]]:
-        """List which rows of the batch (None: all) are rotated by which factors, prepared for x in `dtype`."""
+        self, x: torch.Tensor, adapter_names: list[str] | None, dtype: torch.dtype | None
+    ) -> Rotations:
+        """List which rows of the batch are rotated by which factors, prepared for x in `dtype`."""
         if adapter_names is None:
             if self._merged_factors is None:
                 factors = None if self.disable_adapters else self._prepared(self.active_adapters, dtype)
@@ -167,7 +179,7 @@ class HRALayer(nn.Module, Merging):
                 f"`adapter_names`: expected one adapter name for each of the {len(x)} inputs, found "
                 f"{len(adapter_names)} names."
             )
-        parts: list[tuple[torch.Tensor | None, Factors]] = []
+        parts: Rotations = []
         for name in {} if self.disable_adapters else dict.fromkeys(adapter_names):
             if (factors := self._prepared([name], dtype)) is not None:
                 rows = [i for i, other in enumerate(adapter_names) if other == name]
@@ -197,7 +209,7 @@ class HRALayer(nn.Module, Merging):
             V, B = self.get_factors(adapter_names)
             return cast(V, B, dtype)
 
-    def _prepared(self, adapter_names: list[str], dtype: torch.dtype) -> Factors | None:
+    def _prepared(self, adapter_names: list[str], dtype: torch.dtype | None) -> Factors | None:
         """Return what `_prepare` makes of these adapters' factors, from the cache if it needs no gradients."""
 
         def compute() -> Factors:
@@ -216,7 +228,7 @@ class HRALayer(nn.Module, Merging):
             return self._cache.get((dtype, *adapter_names), sources, compute)
         return compute()
 
-    def _prepare(self, factors: Callable[[torch.dtype | None], Factors], dtype: torch.dtype) -> Factors:
+    def _prepare(self, factors: Callable[[torch.dtype | None], Factors], dtype: torch.dtype | None) -> Factors:
         """Compute what `forward` needs for an input in `dtype`; `factors(dtype)` returns V and B, None: float32."""
         return factors(dtype)
 
@@ -233,10 +245,10 @@ class HRALayer(nn.Module, Merging):
         base = (self.get_base_dtype() if self.cast_input_dtype_enabled else None) or x.dtype
         return base if base == x.dtype else torch.promote_types(x.dtype, base), base, x.dtype
 
-    def _thin_weights(self, factors: Factors, dtype: torch.dtype) -> Factors:
+    def _thin_weights(self, weight: torch.Tensor, factors: Factors, dtype: torch.dtype) -> Factors:
         """Compute V (n, r) and W B (out, r) of W D = W - (W B) Vᵀ in float32 or wider."""
         V, B = factors
-        weight = self.get_base_layer().weight.flatten(1)
+        weight = weight.flatten(1)
         wide = torch.promote_types(weight.dtype, B.dtype)
         with torch.autocast(weight.device.type, enabled=False):
             # Bᵀ Wᵀ with Bᵀ contiguous, and its gradient gᵀ W, are twice as fast in BLAS as W B and Wᵀ g.

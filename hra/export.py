@@ -11,7 +11,7 @@ from peft import HRAConfig, LoraConfig, PeftModel, get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import nn
 
-from .merging import ROWS
+from .merging import ROWS, not_a_parameter
 from .quantized import dense_weight
 from .reflections import compact, exact
 
@@ -108,6 +108,8 @@ def _check_saved_modules(model: nn.Module, config: HRAConfig, beside: State) -> 
 def _lora_factors(path: str, layer: Any, adapter_name: str) -> tuple[torch.Tensor, torch.Tensor]:
     if layer.merged:
         raise ValueError("to_lora: expected an unmerged adapter; call `unmerge_adapter()` first")
+    if (found := not_a_parameter(layer)) is not None:
+        raise TypeError(f"to_lora: {path.removeprefix(PREFIX)}: {found}.")
     V, B = compact(layer.hra_u[adapter_name], layer.hra_apply_GS[adapter_name])
     base = layer.get_base_layer()
     if isinstance(base, nn.Conv2d):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from modified import COMPUTED, OBSERVERS, double_gradient
 from peft import HRAConfig, get_peft_model
 from sidebyside import close, layer
 from torch import nn
@@ -333,12 +334,56 @@ def test_input_without_gradient_gives_the_same_outputs_and_gradients(apply_GS, d
         close(bottom, middle, 8, dtype=rounded)
 
 
-def test_no_gradient_comes_back_through_the_base_to_an_input_that_needs_none():
-    for base in (nn.Linear(16, 8), nn.Conv2d(4, 8, 3, padding=1)):
-        ours = layer(base)
-        ours.base_layer.register_full_backward_hook(lambda *_: pytest.fail("backward through the base layer"))
-        ours(torch.randn(5, 16) if isinstance(base, nn.Linear) else torch.randn(2, 4, 5, 5)).sum().backward()
-        assert ours.hra_u["default"].grad.ne(0).any()
+@pytest.mark.parametrize(("name", "base"), [("linear", nn.Linear(16, 8)), ("conv2d", nn.Conv2d(4, 8, 3, padding=1))])
+def test_no_gradient_comes_back_through_the_base_to_an_input_that_needs_none(name, base, monkeypatch):
+    ours, function, called = layer(base), getattr(nn.functional, name), []
+
+    def watched(x, weight, *rest):
+        y = function(x, weight, *rest)
+        called.extend([y.requires_grad] if weight is base.weight else [])
+        return y
+
+    monkeypatch.setattr(nn.functional, name, watched)
+    ours(torch.randn(5, 16) if name == "linear" else torch.randn(2, 4, 5, 5)).sum().backward()
+    assert called == [False] and ours.hra_u["default"].grad.ne(0).any()
+
+
+# Base layers that do more than their class says
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize("modify", [*OBSERVERS, *COMPUTED, double_gradient])
+def test_training_and_inference_are_the_same_on_a_base_that_was_modified(modify):
+    """W H x by the base layer's own call on H x, with or without gradients, for inputs with or without."""
+    base, x = nn.Linear(16, 8), torch.randn(5, 16)
+    modify(base)
+    base.eval().requires_grad_(False)
+    base(x)
+    ours = layer(base).eval()
+    u, results = ours.hra_u["default"], []
+    expected = rotated(base, x, u)
+    for needed in (False, True):
+        y = ours(x.clone().requires_grad_(needed))
+        y.square().sum().backward()
+        close(y, expected, 16)
+        results.append(u.grad.clone())
+        u.grad = None
+    close(results[0], results[1], 64)
+    with torch.no_grad():
+        close(ours(x), expected, 16)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize("modify", COMPUTED)
+@pytest.mark.parametrize("base", [nn.Linear(16, 8), nn.Conv2d(3, 4, 3)])
+def test_merging_into_a_weight_that_is_computed_is_refused(modify, base):
+    base = copy.deepcopy(base)
+    modify(base)
+    ours = get_peft_model(nn.Sequential(base), HRAConfig(r=4, target_modules="0", init_weights=False))
+    with pytest.raises(TypeError, match=r"merge into 0: .*found one that hooks or parametrizations compute.*remove_"):
+        ours.merge_adapter()
+    with pytest.raises(TypeError, match=r"0: .*found one that hooks or parametrizations compute"):
+        hra.to_lora(ours)
 
 
 def test_output_projection_of_multihead_attention_is_refused():

@@ -155,9 +155,7 @@ class HRALayer(nn.Module, Merging):
         D = torch.eye(self.n, dtype=V.dtype, device=V.device) - (exact(B) @ exact(V).mT).to(V.dtype)
         return D.mT if reverse else D
 
-    def _rotations(
-        self, x: torch.Tensor, adapter_names: list[str] | None, dtype: torch.dtype | None
-    ) -> Rotations:
+    def _rotations(self, x: torch.Tensor, adapter_names: list[str] | None, dtype: torch.dtype | None) -> Rotations:
         """List which rows of the batch are rotated by which factors, prepared for x in `dtype`."""
         if adapter_names is None:
             if self._merged_factors is None:

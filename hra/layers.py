@@ -20,8 +20,8 @@ class Linear(HRALayer):
     """Compute z = W H x + b (Eq. 2) as `base_layer(reflect(x, V, B))`, an additional O(N n r) for N rows.
 
     Where x needs no gradient (in the first layer of a network) it computes W x + b - (W B)(Vᵀx) instead, which saves
-    the backward pass through W, O(N n out), unless hooks or another `forward` of the base layer have to see all of it. x: (..., n). Returns (..., out) in x's dtype; under autocast, in the output
-    dtype of the base layer.
+    the backward pass through W, O(N n out), unless the base layer has hooks or another `forward`, which get H x.
+    x: (..., n). Returns (..., out) in x's dtype; under autocast, in the output dtype of the base layer.
     """
 
     def forward(
@@ -33,7 +33,7 @@ class Linear(HRALayer):
             x = x.to(base_dtype)
             z = self.base_layer(x, *args, **kwargs)
             # Under autocast the other layers' factors are narrower: not worth a second computation for all of them.
-            weight = self.base_layer.weight
+            weight: Any = self.base_layer.weight
             factors = self._factors(self.active_adapters, None, shared=x.dtype == weight.dtype)
             V, WB = self._thin_weights(weight, factors, x.dtype)
             z = torch.addmm(z.reshape(-1, z.shape[-1]), x.reshape(-1, self.n) @ V, WB.mT, alpha=-1).view(z.shape)
@@ -68,9 +68,8 @@ class Conv2d(HRALayer):
 
     W H p = W p - (W B)(Vᵀp): the base layer's output is corrected by a convolution with the r kernels
     Vᵀ (r, C, kh, kw), with the base layer's stride, padding and dilation, followed by a 1 x 1
-    convolution with W B (out, r). If hooks or another `forward` change what the base layer does, the correction is made
-    within its call, and W B computed in every call. x: (N, C, h, w) or (C, h, w). Returns the base layer's output shape;
-    dtypes as in Linear.
+    convolution with W B (out, r). If the base layer has hooks or another `forward`, this happens within its call.
+    x: (N, C, h, w) or (C, h, w). Returns the base layer's output shape; dtypes as in Linear.
     """
 
     @property
@@ -97,27 +96,35 @@ class Conv2d(HRALayer):
         self, x: torch.Tensor, *args: Any, adapter_names: list[str] | None = None, **kwargs: Any
     ) -> torch.Tensor:
         _, dtype, out_dtype = self._working_dtypes(x)
+        base: Any = self.base_layer
         plain = self._base_is_just(nn.Conv2d)
         rotations = self._rotations(x, adapter_names, dtype if plain else None)
         if not rotations:
-            return self.base_layer(x, *args, **kwargs)
+            return base(x, *args, **kwargs)
         x = x.to(dtype)
         if not plain:
-            return self._within(rotations, x, *args, **kwargs).to(out_dtype)
-        z = self.base_layer(x, *args, **kwargs)
+            return self._corrected_within(rotations, x, *args, **kwargs).to(out_dtype)
         # PyTorch's own method with a different weight also handles padding modes and "same".
-        convolve = self.base_layer._conv_forward
-        for rows, (V, minus_WB) in rotations:
-            if rows is None:
-                z = _correct(z, convolve(x, V, None), minus_WB)
-            else:
-                z = z.index_copy(0, rows, _correct(z[rows], convolve(x[rows], V, None), minus_WB))
-        return z.to(out_dtype)
+        return _correct(base(x, *args, **kwargs), rotations, x, base._conv_forward).to(out_dtype)
 
-    def _within(self, rotations: Rotations, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Call the base layer and correct the convolution in it, with the weight and the input that it is given.
+    def _prepare(self, factors: Callable[[torch.dtype | None], Factors], dtype: torch.dtype | None) -> Factors:
+        """Compute what `_kernels` returns; None: V and B, where only the base layer's call has the weight."""
+        if dtype is None:
+            return factors(None)
+        return self._kernels(self.get_base_layer().weight, factors(None), dtype)
 
-        They are known only there if hooks or parametrizations compute them, and other hooks see the corrected output.
+    def _also_prepared_from(self) -> tuple[torch.Tensor, ...]:
+        return (self.get_base_layer().weight,)
+
+    def _kernels(self, weight: torch.Tensor, factors: Factors, dtype: torch.dtype) -> Factors:
+        """Compute the kernels Vᵀ (r, C, kh, kw) and -W B (out, r)."""
+        V, WB = self._thin_weights(weight, factors, dtype)
+        return V.mT.reshape(-1, *weight.shape[1:]), -WB
+
+    def _corrected_within(self, rotations: Rotations, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Call the base layer and correct the convolution in it, with the input and the weight that it is given.
+
+        If hooks or parametrizations compute them, they are known only there, and other hooks see the corrected output.
         Raises TypeError if the base layer's call has no convolution with its weight's shape, or several.
         """
         shape, count = self.get_base_layer().weight.shape, 0
@@ -128,40 +135,34 @@ class Conv2d(HRALayer):
             if weight.shape != shape:
                 return z
             count += 1
-            for rows, factors in rotations:
-                V, WB = self._thin_weights(weight, factors, x.dtype)
-                kernels = V.mT.reshape(-1, *shape[1:])
-                some = slice(None) if rows is None else rows
-                part = _correct(z[some], torch.conv2d(x[some], kernels, None, *how, **more), -WB)
-                z = part if rows is None else z.index_copy(0, rows, part)
-            return z
+            prepared = [(rows, self._kernels(weight, factors, x.dtype)) for rows, factors in rotations]
+            return _correct(z, prepared, x, lambda *given: torch.conv2d(*given, *how, **more))
 
         with _Instead(torch.conv2d, corrected):
             z = self.base_layer(x, *args, **kwargs)
         if count != 1:
             raise TypeError(
-                f"HRA cannot adapt {self.path or self.base_layer}: expected a call of {type(self.base_layer).__name__} "
-                f"to be one convolution with its weight, found {count}. Exclude the layer with `exclude_modules`."
+                f"HRA cannot adapt {self.path}: expected a call of {type(self.base_layer).__name__} to be one "
+                f"convolution with its weight, found {count}. Exclude the layer with `exclude_modules`."
             )
         return z
 
-    def _prepare(self, factors: Callable[[torch.dtype | None], Factors], dtype: torch.dtype | None) -> Factors:
-        """Compute the kernels Vᵀ (r, C, kh, kw) and -W B (out, r); None: V and B, if W is not known yet."""
-        if dtype is None:
-            return factors(None)
-        weight = self.get_base_layer().weight
-        V, WB = self._thin_weights(weight, factors(None), dtype)
-        return V.mT.reshape(-1, *weight.shape[1:]), -WB
 
-    def _also_prepared_from(self) -> tuple[torch.Tensor, ...]:
-        return (self.get_base_layer().weight,)
+def _correct(z: torch.Tensor, prepared: Rotations, x: torch.Tensor, convolve: Callable[..., Any]) -> torch.Tensor:
+    """Compute z - (W B)(Vᵀ p) for every patch p of x; `convolve(x, kernels, bias)` has the base layer's geometry."""
+    for rows, (kernels, minus_WB) in prepared:
+        if rows is None:
+            z = _add(z, minus_WB, convolve(x, kernels, None))
+        else:
+            z = z.index_copy(0, rows, _add(z[rows], minus_WB, convolve(x[rows], kernels, None)))
+    return z
 
 
-def _correct(z: torch.Tensor, P: torch.Tensor, minus_WB: torch.Tensor) -> torch.Tensor:
-    """Compute z - (W B) P for P = Vᵀ p at every patch p."""
+def _add(z: torch.Tensor, M: torch.Tensor, P: torch.Tensor) -> torch.Tensor:
+    """Compute z + M P at every place, for z (N, out, h, w), M (out, r) and P (N, r, h, w)."""
     if z.dim() == 4 and z.is_contiguous():  # fuses the 1 x 1 convolution and the sum
-        return torch.baddbmm(z.flatten(2), minus_WB.expand(len(z), -1, -1), P.flatten(2)).view(z.shape)
-    return z + nn.functional.conv2d(P, minus_WB[:, :, None, None])
+        return torch.baddbmm(z.flatten(2), M.expand(len(z), -1, -1), P.flatten(2)).view(z.shape)
+    return z + nn.functional.conv2d(P, M[:, :, None, None])
 
 
 class _Instead(TorchFunctionMode):

@@ -88,17 +88,19 @@ class Merging(PeftHRALayer):
 
 
 def not_a_parameter(layer: Any) -> str | None:
-    """Return why a layer's output is not that of its base layer's weight as it is now, and what to do; None: it is."""
+    """Return why a layer's output is not that of a parameter of the base model, and what to do; None: it is."""
     if isinstance(layer.base_layer, BaseTunerLayer):
         return (
-            f"expected a layer of the base model, found one with another adapter ({type(layer.base_layer).__module__}), "
-            "which H also rotates. Merge that adapter (`merge_and_unload`) before you add HRA"
+            "expected a layer of the base model, found one with another adapter "
+            f"({type(layer.base_layer).__module__}), which H also rotates. Merge that adapter into the base model "
+            "(`merge_and_unload`) before you add HRA"
         )
     base = layer.get_base_layer()
     if is_plain(getattr(base, "weight", None)) and "weight" not in dict(base.named_parameters(recurse=False)):
         return (
-            "expected a weight that is a parameter, found one that hooks or parametrizations compute. Make it permanent "
-            "first (`parametrize.remove_parametrizations`, `remove_spectral_norm`, `remove_weight_norm`, `prune.remove`)"
+            "expected a weight that is a parameter, found one that hooks or parametrizations compute. Make it a "
+            "parameter first (`parametrize.remove_parametrizations`, `remove_spectral_norm`, `remove_weight_norm`, "
+            "`prune.remove`)"
         )
     return None
 

@@ -26,8 +26,8 @@ def power(U: torch.Tensor, t: float) -> torch.Tensor:
     vectors. With an odd number of columns, the last one is zero.
 
     U: (n, r). Returns (n, r), computed in float64, in U's dtype or in float32 if that is wider: the angle between two
-    vectors of a plane is t times what U's dtype was wide enough for. Raises ValueError if t is not finite, or if H has the
-    eigenvalue -1 (an odd number of reflections, or an angle of 180°): it has no real power, or no unique one.
+    vectors of a plane is t times one that U's dtype could represent. Raises ValueError if t is not finite, or if H has
+    the eigenvalue -1 (an odd number of reflections, or an angle of 180°): it has no real power, or no unique one.
     """
     if not math.isfinite(t):
         raise ValueError(f"expected a finite strength, found {t}")

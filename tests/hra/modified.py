@@ -13,7 +13,7 @@ def double_input(base):
 
 
 def double_gradient(base):
-    base.register_full_backward_hook(lambda module, inputs, outputs: (2 * inputs[0],) if inputs[0] is not None else None)
+    base.register_full_backward_hook(lambda module, inputs, outputs: (None if inputs[0] is None else 2 * inputs[0],))
 
 
 def patch_forward(base):

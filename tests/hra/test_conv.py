@@ -117,7 +117,7 @@ def test_convolution_with_a_weight_that_every_access_changes():
 def test_convolution_with_another_forward_is_refused_if_its_weight_is_out_of_sight():
     class Standardised(nn.Conv2d):
         def forward(self, x):
-            return torch.nn.functional.conv2d(x, (self.weight - self.weight.mean()).flatten(1)[..., None, None], self.bias)
+            return nn.functional.conv2d(x, self.weight.flatten(1)[..., None, None], self.bias)
 
-    with pytest.raises(TypeError, match=r"0: expected a call of Standardised to be one convolution .*, found 0.*exclude"):
+    with pytest.raises(TypeError, match=r"0: expected a call of Standardised to be one convolution .*found 0.*exclude"):
         layer(Standardised(3, 5, 3))(torch.randn(1, 27, 2, 2))

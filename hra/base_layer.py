@@ -19,6 +19,7 @@ from .cache import Cache, can_keep
 from .merging import Merging
 from .quantized import is_plain
 from .reflections import cast, compact, compose, exact
+from .unrotated import unrotated
 
 Rotations = list[tuple[torch.Tensor | None, Factors]]  # rows of the batch (None: all), and their factors
 
@@ -59,6 +60,14 @@ class HRALayer(nn.Module, Merging):
         """Return what PEFT's method of the same name does, without its failing look-up in every call."""
         base = self.base_layer
         return base.get_base_layer() if isinstance(base, BaseTunerLayer) else base
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """Return the base layer's weight; within a forward pass that needs the adapter, one that only has properties."""
+        weight: torch.Tensor = super().weight
+        if not is_plain(weight) or bank_of_this_pass() is None or self.disable_adapters or self.merged:
+            return weight
+        return weight if self.hra_u.keys().isdisjoint(self.active_adapters) else unrotated(weight, self.path)
 
     def get_base_dtype(self) -> torch.dtype | None:
         """Return the dtype of the base weight, or None if it is quantised or sharded."""

@@ -63,7 +63,7 @@ class HRALayer(nn.Module, Merging):
 
     @property
     def weight(self) -> torch.Tensor:
-        """Return the base layer's weight; within a forward pass that needs the adapter, one that only has properties."""
+        """Return the base layer's weight; in a forward pass that should use the adapter, as an `Unrotated`."""
         weight: torch.Tensor = super().weight
         if not is_plain(weight) or bank_of_this_pass() is None or self.disable_adapters or self.merged:
             return weight

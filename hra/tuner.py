@@ -101,8 +101,8 @@ class HRAModel(PeftHRAModel):
                 places = [place for part in (base, base.weight) for place in users[id(part)]]
                 if others := [place for place in places if not place.startswith(f"{name}.")]:
                     raise ValueError(
-                        f"HRA cannot merge into {name}: its weight is also used as {', '.join(others)}, which the merge "
-                        "would change. Keep the adapter unmerged, export it with `hra.to_lora`, or load the base model "
+                        f"HRA cannot merge into {name}: its weight is also used as {', '.join(others)}, which would "
+                        "change too. Keep the adapter unmerged, export it with `hra.to_lora`, or load the base model "
                         "with a weight of its own for this layer (transformers: `tie_word_embeddings=False`, then copy "
                         "the weight)."
                     )

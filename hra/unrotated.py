@@ -9,7 +9,7 @@ import torch
 
 
 class Unrotated(torch.Tensor):
-    """A weight W that stands for W H: its dtype and shape may be read, but results of W would be without the adapter."""
+    """A weight W whose dtype and shape may be read, but not used in operations: their results would lack H."""
 
     path: str
 

@@ -19,6 +19,9 @@ from .cache import Cache, can_compare
 from .merging import Merging
 from .quantized import is_plain
 from .reflections import cast, compact, compose, exact
+from .unrotated import unrotated
+
+Rotations = list[tuple[torch.Tensor | None, Factors]]  # rows of the batch (None: all), and their factors
 
 
 def product(us: Sequence[torch.Tensor], kinds: Sequence[bool]) -> Factors:
@@ -64,10 +67,28 @@ class HRALayer(nn.Module, Merging):
         base = self.base_layer
         return base.get_base_layer() if isinstance(base, BaseTunerLayer) else base
 
+    @property
+    def weight(self) -> torch.Tensor:
+        """Return the base layer's weight; in a forward pass that should use the adapter, as an `Unrotated`."""
+        weight: torch.Tensor = super().weight
+        if not is_plain(weight) or bank_of_this_pass() is None or self.disable_adapters or self.merged:
+            return weight
+        return weight if self.hra_u.keys().isdisjoint(self.active_adapters) else unrotated(weight, self.path)
+
     def get_base_dtype(self) -> torch.dtype | None:
         """Return the dtype of the base weight, or None if it is quantised or sharded."""
         weight = getattr(self.get_base_layer(), "weight", None)
         return weight.dtype if is_plain(weight) else None
+
+    def _base_is_just(self, kind: type[nn.Module]) -> bool:
+        """Return whether the base layer does what `kind` does and nothing else: no hook, no other `forward`."""
+        base = self.base_layer
+        return (
+            type(base) is kind
+            and "forward" not in base.__dict__
+            and not (base._forward_pre_hooks or base._forward_hooks)
+            and not (base._backward_pre_hooks or base._backward_hooks)
+        )
 
     def update_layer(self, adapter_name: str, r: int, config: HRAConfig, **kwargs: Any) -> None:
         """Add an adapter: `hra_u` (n, r), float32 or wider, on the base layer's device.
@@ -142,10 +163,8 @@ class HRALayer(nn.Module, Merging):
         D = torch.eye(self.n, dtype=V.dtype, device=V.device) - (exact(B) @ exact(V).mT).to(V.dtype)
         return D.mT if reverse else D
 
-    def _rotations(
-        self, x: torch.Tensor, adapter_names: list[str] | None, dtype: torch.dtype
-    ) -> list[tuple[torch.Tensor | None, Factors]]:
-        """List which rows of the batch (None: all) are rotated by which factors, cast to `dtype`."""
+    def _rotations(self, x: torch.Tensor, adapter_names: list[str] | None, dtype: torch.dtype) -> Rotations:
+        """List which rows of the batch are rotated by which factors, cast to `dtype`."""
         if adapter_names is None:
             if self._merged_factors is None:
                 factors = None if self.disable_adapters else self._prepared(self.active_adapters, dtype)
@@ -166,7 +185,7 @@ class HRALayer(nn.Module, Merging):
                 f"`adapter_names`: expected one adapter name for each of the {len(x)} inputs, found "
                 f"{len(adapter_names)} names."
             )
-        parts: list[tuple[torch.Tensor | None, Factors]] = []
+        parts: Rotations = []
         for name in {} if self.disable_adapters else dict.fromkeys(adapter_names):
             if (factors := self._prepared([name], dtype)) is not None:
                 rows = [i for i, other in enumerate(adapter_names) if other == name]
@@ -228,10 +247,10 @@ class HRALayer(nn.Module, Merging):
         base = (self.get_base_dtype() if self.cast_input_dtype_enabled else None) or x.dtype
         return base if base == x.dtype else torch.promote_types(x.dtype, base), base, x.dtype
 
-    def _thin_weights(self, factors: Factors, dtype: torch.dtype) -> Factors:
+    def _thin_weights(self, weight: torch.Tensor, factors: Factors, dtype: torch.dtype) -> Factors:
         """Compute V (n, r) and W B (out, r) of W D = W - (W B) Vᵀ in float32 or wider."""
         V, B = factors
-        weight = self.get_base_layer().weight.flatten(1)
+        weight = weight.flatten(1)
         wide = torch.promote_types(weight.dtype, B.dtype)
         with torch.autocast(weight.device.type, enabled=False):
             # Bᵀ Wᵀ with Bᵀ contiguous, and its gradient gᵀ W, are twice as fast in BLAS as W B and Wᵀ g.

@@ -520,7 +520,7 @@ def test_operations_of_a_layer():
 
 def test_operations_of_a_layer_with_infinite_lambda_none_of_which_synchronises():
     forward, backward, inference = added(HRAConfig(r=4, apply_GS=True))
-    assert forward <= 4 and backward <= 5 and inference <= 2
+    assert forward <= 4.5 and backward <= 5 and inference <= 2
 
 
 def test_no_operation_of_a_step_synchronises(ours, x):

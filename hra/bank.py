@@ -1,28 +1,34 @@
-"""The factors of all layers of a model, computed together at the start of its forward pass in training.
+"""The factors of all layers of a model, computed together in its forward pass.
 
 T of one layer takes a dozen operations on matrices so small that starting them is their whole cost. Layers of equal
 (n, r, dtype, device, λ = ∞) are therefore stacked, their factors (L, n, r) are computed once per forward pass, and each
 layer takes its slices. The backward pass collects the gradients of the slices and propagates them to all u at once;
 only T (for λ = ∞, the basis's coefficients) is kept for it. A layer computes its own factors where it is called outside
-of its model's forward pass (also when a checkpointed block is run again), has several active adapters or is sharded.
+of its model's forward pass (also when a checkpointed block is run again), has several active adapters or is sharded; on
+a CPU it keeps them while it needs no gradients (`cache.Cache`).
 """
 
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from peft.tuners.hra.layer import HRALayer
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from .reflections import basis, cast, cast_gradient, chain, chain_gradient, compact, span, span_gradient, wide
 
 Factors = tuple[torch.Tensor, torch.Tensor]  # V and B of D = I - B Vᵀ, both (n, r)
-Group = tuple[Any, ...]  # what stacked layers share: n, r, dtype, device, λ = ∞
+Group = tuple[Any, ...]  # what stacked layers share: n, r, dtype, device, λ = ∞, requires_grad
+# The place of each layer in a stack, and the stacks.
+Stacks = tuple[dict[nn.Module, tuple[Group, int]], dict[Group, list[nn.Parameter]]]
 
 
 class _Stacked(torch.autograd.Function):
@@ -80,51 +86,77 @@ class Bank:
     """The layers whose factors one forward pass of a model computes together."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._places: dict[nn.Module, tuple[Group, int]] = {}
-        self._groups: dict[Group, list[nn.Parameter]] = defaultdict(list)
+        self.trains = torch.is_grad_enabled()
+        self._model = model
+        self._stacks: dict[str, Stacks] = {}
         self._factors: dict[tuple[Group, torch.dtype], tuple[list[int], list[Factors]]] = {}
-        for layer in model.modules():
-            trained_alone = getattr(layer, "trained_alone", None)  # PEFT's own layers have none
-            if isinstance(layer, HRALayer) and trained_alone and (name := trained_alone()):
-                u = layer.hra_u[name]
-                group = *u.shape, u.dtype, u.device, layer.hra_apply_GS[name]
-                self._places[layer] = group, len(self._groups[group])
-                self._groups[group].append(u)
 
-    def get(self, layer: nn.Module, u: nn.Parameter, dtype: torch.dtype) -> Factors | None:
-        """Return V and B of one layer in `dtype`; None if it has to compute them."""
-        group, index = self._places.get(layer, ((), 0))
-        us = self._groups.get(group, ())
+    def get(self, layer: Any, name: str, u: nn.Parameter, dtype: torch.dtype) -> Factors | None:
+        """Return V and B of one layer's adapter in `dtype`; None if the layer has to compute them."""
+        if name not in self._stacks:
+            self._stacks[name] = _stacks(self._model, name)
+        places, stacks = self._stacks[name]
+        group, index = places.get(layer, ((), 0))
+        us = stacks.get(group, ())
         if len(us) < 2 or us[index] is not u:
             return None
+        if u.is_cuda and torch.cuda.is_current_stream_capturing():
+            return None  # a graph of a part of this pass would read this pass's factors in every later one
         if (group, dtype) not in self._factors:
             versions = [u._version for u in us]
-            with torch.enable_grad(), torch.autocast(u.device.type, enabled=False):
-                flat = _Stacked.apply(group[-1], dtype, *us)
+            with torch.inference_mode(False), torch.enable_grad(), torch.autocast(u.device.type, enabled=False):
+                flat = _Stacked.apply(layer.hra_apply_GS[name], dtype, *us)
             self._factors[group, dtype] = versions, list(zip(flat[: len(us)], flat[len(us) :], strict=True))
         versions, factors = self._factors[group, dtype]
         return factors[index] if versions[index] == u._version else None
 
 
+def _stacks(model: nn.Module, name: str) -> Stacks:
+    if model not in _layers:
+        _layers[model] = [m for m in model.modules() if isinstance(m, HRALayer) and hasattr(m, "stackable")]
+    places: dict[nn.Module, tuple[Group, int]] = {}
+    stacks: dict[Group, list[nn.Parameter]] = defaultdict(list)
+    for layer in _layers[model]:
+        if (u := layer.stackable(name)) is not None:
+            group = *u.shape, u.dtype, u.device, layer.hra_apply_GS[name], u.requires_grad
+            places[layer] = group, len(stacks[group])
+            stacks[group].append(u)
+    return places, stacks
+
+
+class _Pass(dict[str, Any]):
+    """The keyword arguments of a forward pass and its bank: they live as long as the call, however it ends.
+
+    Forward hooks, even with `always_call`, are called after an `Exception`, but not after a `KeyboardInterrupt`.
+    """
+
+    bank: Bank
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
+
 class _Passes(threading.local):
-    def __init__(self) -> None:
-        self.running: list[tuple[nn.Module, Bank | None]] = []
+    latest: weakref.ref[_Pass] | None = None
 
 
 _passes = _Passes()
+_layers: WeakKeyDictionary[nn.Module, list[Any]] = WeakKeyDictionary()  # those of each model, found once
 
 
 def current() -> Bank | None:
-    """Return the bank of the forward pass that this thread is in, unless it is within a backward pass or transform."""
-    if not _passes.running or torch._C._current_graph_task_id() != -1 or torch._C._are_functorch_transforms_active():
+    """Return the bank of the forward pass that this thread is in, unless it is in a backward pass or transform."""
+    running = None if _passes.latest is None else _passes.latest()
+    if running is None or torch._C._current_graph_task_id() != -1:
         return None
-    return _passes.running[-1][1]
+    return None if torch._C._are_functorch_transforms_active() or torch._C._is_tracing() else running.bank
 
 
 def attach(model: nn.Module) -> None:
-    """Have the model's forward passes with gradients use a bank."""
+    """Have the model's forward passes use a bank, with the layers that it will have at the next one."""
+    _layers.pop(model, None)
     if _begin not in model._forward_pre_hooks.values():
-        model.register_forward_pre_hook(_begin)
+        model.register_forward_pre_hook(_begin, with_kwargs=True)
         model.register_forward_hook(_end, always_call=True)
 
 
@@ -133,20 +165,27 @@ def detach(model: nn.Module) -> None:
     for hooks in (model._forward_pre_hooks, model._forward_hooks):
         for key in [key for key, hook in hooks.items() if hook in (_begin, _end)]:
             hooks.pop(key)
+            model._forward_pre_hooks_with_kwargs.pop(key, None)
             model._forward_hooks_always_called.pop(key, None)
 
 
-def _begin(model: nn.Module, inputs: Any) -> None:
+def _begin(model: nn.Module, inputs: Any, keywords: dict[str, Any]) -> tuple[Any, dict[str, Any]] | None:
+    if torch.compiler.is_compiling():
+        return None
+    # Also within another model's pass: one that was interrupted looks the same for as long as its traceback is kept.
+    new = _Pass(keywords)
+    new.bank = Bank(model)
+    _passes.latest = weakref.ref(new)
+    return inputs, new
+
+
+def _end(*_: Any) -> None:
     if not torch.compiler.is_compiling():
-        bank = current()
-        if bank is None and torch.is_grad_enabled():
-            bank = Bank(model)
-        _passes.running.append((model, bank))
+        _passes.latest = None
 
 
-def _end(model: nn.Module, inputs: Any, output: Any) -> None:
-    if not torch.compiler.is_compiling() and _passes.running and _passes.running[-1][0] is model:
-        _passes.running.pop()
+# The pass of an interrupted call lives as long as its traceback, until the next pass or step.
+register_optimizer_step_post_hook(_end)
 
 
 @contextmanager

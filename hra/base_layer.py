@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import torch
@@ -15,10 +15,19 @@ from torch import nn
 
 from .bank import Factors, unseen_by_checkpoints
 from .bank import current as bank_of_this_pass
-from .cache import Cache, can_keep
+from .cache import Cache, can_compare
 from .merging import Merging
 from .quantized import is_plain
 from .reflections import cast, compact, compose, exact
+from .unrotated import unrotated
+
+Rotations = list[tuple[torch.Tensor | None, Factors]]  # rows of the batch (None: all), and their factors
+
+
+def product(us: Sequence[torch.Tensor], kinds: Sequence[bool]) -> Factors:
+    """Compute V and B of the product of D_1, D_2, ... of each u (n, r), where `kinds` says which have λ = ∞."""
+    with torch.autocast(us[0].device.type, enabled=False):
+        return reduce(compose, map(compact, us, kinds))
 
 
 class HRALayer(nn.Module, Merging):
@@ -58,10 +67,28 @@ class HRALayer(nn.Module, Merging):
         base = self.base_layer
         return base.get_base_layer() if isinstance(base, BaseTunerLayer) else base
 
+    @property
+    def weight(self) -> torch.Tensor:
+        """Return the base layer's weight; in a forward pass that should use the adapter, as an `Unrotated`."""
+        weight: torch.Tensor = super().weight
+        if not is_plain(weight) or bank_of_this_pass() is None or self.disable_adapters or self.merged:
+            return weight
+        return weight if self.hra_u.keys().isdisjoint(self.active_adapters) else unrotated(weight, self.path)
+
     def get_base_dtype(self) -> torch.dtype | None:
         """Return the dtype of the base weight, or None if it is quantised or sharded."""
         weight = getattr(self.get_base_layer(), "weight", None)
         return weight.dtype if is_plain(weight) else None
+
+    def _base_is_just(self, kind: type[nn.Module]) -> bool:
+        """Return whether the base layer does what `kind` does and nothing else: no hook, no other `forward`."""
+        base = self.base_layer
+        return (
+            type(base) is kind
+            and "forward" not in base.__dict__
+            and not (base._forward_pre_hooks or base._forward_hooks)
+            and not (base._backward_pre_hooks or base._backward_hooks)
+        )
 
     def update_layer(self, adapter_name: str, r: int, config: HRAConfig, **kwargs: Any) -> None:
         """Add an adapter: `hra_u` (n, r), float32 or wider, on the base layer's device.
@@ -125,17 +152,10 @@ class HRALayer(nn.Module, Merging):
         They are float32 or wider, also under autocast, and differentiable. Raises KeyError if the layer
         has none of the adapters.
         """
-        factors: Factors | None = None
-        for name in adapter_names:
-            if name not in self.hra_u:
-                continue
-            u = self.hra_u[name]
-            with torch.autocast(u.device.type, enabled=False):
-                new = compact(u, self.hra_apply_GS[name])
-                factors = new if factors is None else compose(factors, new)
-        if factors is None:
+        names = [name for name in adapter_names if name in self.hra_u]
+        if not names:
             raise KeyError(f"expected one of the adapters {list(self.hra_u)} of {self.path}, found {adapter_names}")
-        return factors
+        return product([self.hra_u[name] for name in names], [self.hra_apply_GS[name] for name in names])
 
     def get_delta_weight(self, adapter_name: str, reverse: bool = False) -> torch.Tensor:
         """Build the dense D (n, n), like PEFT's method of the same name; nothing in this package calls it."""
@@ -143,17 +163,15 @@ class HRALayer(nn.Module, Merging):
         D = torch.eye(self.n, dtype=V.dtype, device=V.device) - (exact(B) @ exact(V).mT).to(V.dtype)
         return D.mT if reverse else D
 
-    def _rotations(
-        self, x: torch.Tensor, adapter_names: list[str] | None, dtype: torch.dtype
-    ) -> list[tuple[torch.Tensor | None, Factors]]:
-        """List which rows of the batch (None: all) are rotated by which factors, prepared for x in `dtype`."""
+    def _rotations(self, x: torch.Tensor, adapter_names: list[str] | None, dtype: torch.dtype) -> Rotations:
+        """List which rows of the batch are rotated by which factors, cast to `dtype`."""
         if adapter_names is None:
             if self._merged_factors is None:
                 factors = None if self.disable_adapters else self._prepared(self.active_adapters, dtype)
             elif self.disable_adapters:
                 # W D x' = W x for x' = Dᵀ x, Dᵀ = I - V Bᵀ: no need to unmerge within a forward.
                 B, V = (factor.to(x.device) for factor in self._merged_factors[::-1])
-                factors = self._prepare(partial(cast, B, V), dtype)
+                factors = cast(B, V, dtype)
             else:
                 factors = None
             return [] if factors is None else [(None, factors)]
@@ -167,20 +185,20 @@ class HRALayer(nn.Module, Merging):
                 f"`adapter_names`: expected one adapter name for each of the {len(x)} inputs, found "
                 f"{len(adapter_names)} names."
             )
-        parts: list[tuple[torch.Tensor | None, Factors]] = []
+        parts: Rotations = []
         for name in {} if self.disable_adapters else dict.fromkeys(adapter_names):
             if (factors := self._prepared([name], dtype)) is not None:
                 rows = [i for i, other in enumerate(adapter_names) if other == name]
                 parts.append((torch.tensor(rows, device=x.device), factors))
         return parts
 
-    def trained_alone(self) -> str | None:
-        """Return the active adapter if its factors may be computed with those of other layers, in `bank.Bank`."""
-        names = [] if self.disable_adapters or self.merged else [n for n in self.active_adapters if n in self.hra_u]
-        if len(names) != 1 or getattr(self, "_is_fsdp_managed_module", False):
+    def stackable(self, name: str) -> nn.Parameter | None:
+        """Return an adapter's `hra_u` if its factors may be computed with those of other layers, in `bank.Bank`."""
+        u = self.hra_u.get(name)
+        # FSDP and DeepSpeed's ZeRO-3 (ds_id) exchange the content of parameters.
+        if type(u) is not nn.Parameter or hasattr(u, "ds_id") or getattr(self, "_is_fsdp_managed_module", False):
             return None
-        u = self.hra_u[names[0]]
-        return names[0] if u.requires_grad and not u.is_meta and can_keep([u]) else None
+        return None if u.is_meta or u.is_inference() else u
 
     def _factors(self, adapter_names: list[str], dtype: torch.dtype | None, shared: bool = True) -> Factors:
         """Return `get_factors(adapter_names)`, cast to dtype, from the bank if there is one and `shared` is set."""
@@ -189,8 +207,9 @@ class HRALayer(nn.Module, Merging):
             return cast(V, B, dtype)
         bank = bank_of_this_pass() if shared else None
         if bank is not None and len(adapter_names) == 1:
-            u = self.hra_u[adapter_names[0]]
-            factors = bank.get(self, u, dtype or torch.promote_types(u.dtype, torch.float32))
+            (name,) = adapter_names
+            u = self.hra_u[name]
+            factors = bank.get(self, name, u, dtype or torch.promote_types(u.dtype, torch.float32))
             if factors is not None:
                 return factors
         with unseen_by_checkpoints():
@@ -198,31 +217,26 @@ class HRALayer(nn.Module, Merging):
             return cast(V, B, dtype)
 
     def _prepared(self, adapter_names: list[str], dtype: torch.dtype) -> Factors | None:
-        """Return what `_prepare` makes of these adapters' factors, from the cache if it needs no gradients."""
-
-        def compute() -> Factors:
-            return self._prepare(partial(self._factors, adapter_names), dtype)
-
+        """Return the factors of these adapters, kept ones if no gradients are needed; None if it has none of them."""
         hra_u = self.hra_u
-        us = tuple([hra_u[name] for name in adapter_names if name in hra_u])
-        if not us:
+        names = [name for name in adapter_names if name in hra_u]
+        if not names:
             return None
-        if torch.compiler.is_compiling():
-            return compute()
-        sources = us + self._also_prepared_from()
-        if torch.is_grad_enabled() and any(source.requires_grad for source in sources):
-            self._cache.clear()
-        elif can_keep(sources) and not getattr(self, "_is_fsdp_managed_module", False):
-            return self._cache.get((dtype, *adapter_names), sources, compute)
-        return compute()
+        us = [hra_u[name] for name in names]
+        if torch.compiler.is_compiling() or not can_compare(us):
+            return self._factors(names, dtype)
+        if any([u.requires_grad for u in us]):
+            bank = bank_of_this_pass()
+            # A checkpointed block may run without gradients in a pass that needs them.
+            if torch.is_grad_enabled() or (bank is not None and bank.trains):
+                return self._factors(names, dtype)
+        kinds = tuple([self.hra_apply_GS[name] for name in names])
 
-    def _prepare(self, factors: Callable[[torch.dtype | None], Factors], dtype: torch.dtype) -> Factors:
-        """Compute what `forward` needs for an input in `dtype`; `factors(dtype)` returns V and B, None: float32."""
-        return factors(dtype)
+        def compute(copies: list[torch.Tensor]) -> Factors:
+            V, B = product(copies, kinds)
+            return cast(V, B, dtype)
 
-    def _also_prepared_from(self) -> tuple[torch.Tensor, ...]:
-        """Return the tensors other than `hra_u` that `_prepare` reads."""
-        return ()
+        return self._cache.get((dtype, kinds, *names), us, compute)
 
     def _working_dtypes(self, x: torch.Tensor) -> tuple[torch.dtype, torch.dtype, torch.dtype | None]:
         """Return the dtypes of the rotation, of the base layer's input and of the output (None: the base layer's)."""
@@ -233,27 +247,19 @@ class HRALayer(nn.Module, Merging):
         base = (self.get_base_dtype() if self.cast_input_dtype_enabled else None) or x.dtype
         return base if base == x.dtype else torch.promote_types(x.dtype, base), base, x.dtype
 
-    def _thin_weights(self, factors: Factors, dtype: torch.dtype) -> Factors:
+    def _thin_weights(self, weight: torch.Tensor, factors: Factors, dtype: torch.dtype) -> Factors:
         """Compute V (n, r) and W B (out, r) of W D = W - (W B) Vᵀ in float32 or wider."""
         V, B = factors
-        weight = self.get_base_layer().weight.flatten(1)
+        weight = weight.flatten(1)
         wide = torch.promote_types(weight.dtype, B.dtype)
         with torch.autocast(weight.device.type, enabled=False):
             # Bᵀ Wᵀ with Bᵀ contiguous, and its gradient gᵀ W, are twice as fast in BLAS as W B and Wᵀ g.
             WB = (B.to(wide).mT.contiguous() @ weight.to(wide).mT).mT
         return cast(V, WB, dtype)
 
-    def train(self, mode: bool = True) -> HRALayer:
-        self._cache.clear()
-        return super().train(mode)
-
     def delete_adapter(self, adapter_name: str) -> None:
         self._cache.clear()
         super().delete_adapter(adapter_name)
-
-    def _apply(self, *args: Any, **kwargs: Any) -> HRALayer:  # `.to()` and the like
-        self._cache.clear()
-        return super()._apply(*args, **kwargs)
 
     def __repr__(self) -> str:
         return "hra." + super().__repr__()

@@ -6,12 +6,12 @@ import shutil
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
-from peft import HRAConfig, PeftConfig, PeftModel
+from peft import HRAConfig, PeftConfig
 from peft.utils import load_peft_weights
 
 from .export import DIFFUSERS_FILE, save
 from .export import to_lora as export
-from .loading import find_base, left_out, load
+from .loading import find_base, load
 from .rewinding import power
 
 # Files of tokenizers, processors, feature extractors and chat templates in transformers' model folders.
@@ -31,8 +31,8 @@ def to_lora(adapter: str, out: str, base: str | None) -> None:
     """
     folder = new_folder(out)
     found = find_base(adapter, base)
-    model = load(adapter, found)
-    config, state = export(model, folder, beside=left_out(model, adapter), component=found.component)
+    model, beside = load(adapter, found)
+    config, state = export(model, folder, beside=beside, component=found.component)
     copy_preprocessing(adapter, folder)
     readers = ["PeftModel.from_pretrained"] + ["load_lora_weights"] * (folder / DIFFUSERS_FILE).is_file()
     layers = sum(key.endswith("lora_A.weight") for key in state)
@@ -49,9 +49,9 @@ def merge(adapter: str, out: str, base: str | None) -> None:
     """
     folder = new_folder(out)
     found = find_base(adapter, base)
-    model: PeftModel = load(adapter, found)
+    model, lost = load(adapter, found)
     name = type(model.get_base_model()).__name__
-    if lost := left_out(model, adapter):
+    if lost:
         raise ValueError(
             f"{adapter} also has {len(lost)} weights such as {next(iter(lost))}, for which {name} has no module: a "
             "merged model would lack them. Add that module to the model in Python, load the adapter and call "
@@ -84,6 +84,8 @@ def rewind(adapter: str, out: str, strength: float) -> None:
         raise ValueError(f"{adapter}: expected an HRA adapter with finite λ, found {found}")
     weights = load_peft_weights(adapter, device="cpu")
     layers = [key for key in weights if key.endswith(".hra_u")]
+    if not layers:
+        raise ValueError(f"{adapter}: expected tensors named hra_u, found none. Copy or download it again.")
     for key in layers:
         try:
             weights[key] = power(weights[key], strength)

@@ -11,7 +11,7 @@ from peft import HRAConfig, LoraConfig, PeftModel, get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import nn
 
-from .merging import ROWS
+from .merging import ROWS, not_a_parameter
 from .quantized import dense_weight
 from .reflections import compact, exact
 
@@ -46,8 +46,9 @@ def to_lora(
     has some is written for `PeftModel` only.
 
     Raises KeyError for an unknown adapter; ValueError if it is not an HRA adapter, is merged, lists `modules_to_save`
-    that are neither in the model nor in `beside`, has a base weight that cannot be read exactly
-    (`quantized.dense_weight`), or adapts a convolution whose dilation or padding mode PEFT's LoRA ignores.
+    that are neither in the model nor in `beside`, has NaN or infinity, has a base weight that cannot be read exactly
+    (`quantized.dense_weight`), or adapts a convolution whose dilation or padding mode PEFT's LoRA ignores; TypeError if
+    it is above another adapter, or hooks or parametrizations compute a base weight.
     """
     configs = getattr(model, "peft_config", {})
     if adapter_name not in configs:
@@ -61,6 +62,11 @@ def to_lora(
         path, _, name = key.rpartition(".")
         if name == "hra_u":
             A, B = _lora_factors(path, model.get_submodule(path), adapter_name)
+            if not (A.isfinite().all() and B.isfinite().all()):
+                raise ValueError(
+                    f"to_lora: {path.removeprefix(PREFIX)}: expected finite numbers, found NaN or infinity in the "
+                    "adapter or in the base weight. Export an adapter from before its training diverged."
+                )
             state |= {f"{path}.lora_A.weight": A, f"{path}.lora_B.weight": B}
         else:
             state[key] = tensor.detach()
@@ -108,6 +114,8 @@ def _check_saved_modules(model: nn.Module, config: HRAConfig, beside: State) -> 
 def _lora_factors(path: str, layer: Any, adapter_name: str) -> tuple[torch.Tensor, torch.Tensor]:
     if layer.merged:
         raise ValueError("to_lora: expected an unmerged adapter; call `unmerge_adapter()` first")
+    if (found := not_a_parameter(layer)) is not None:
+        raise TypeError(f"to_lora: {path.removeprefix(PREFIX)}: {found}.")
     V, B = compact(layer.hra_u[adapter_name], layer.hra_apply_GS[adapter_name])
     base = layer.get_base_layer()
     if isinstance(base, nn.Conv2d):

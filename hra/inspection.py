@@ -23,7 +23,7 @@ def measure(adapter: str) -> list[dict[str, Any]]:
 
     For the layer's H (n, n): `distance` is ‖H - I‖_F = ‖B Vᵀ‖_F; `angle` is the largest argument of an eigenvalue in
     degrees (0: the base model; 180: some direction is reflected). `orthogonality` is ‖I_r - UᵀU‖_F of the unit columns
-    (Eq. 6).
+    (Eq. 6). Those of a layer with NaN or infinity are NaN.
 
     Raises ValueError if it is not an HRA adapter or has no layers.
     """
@@ -35,7 +35,9 @@ def measure(adapter: str) -> list[dict[str, Any]]:
         if key.endswith(".hra_u"):
             V, B = compact(u.double(), config.apply_GS)
             # H has the eigenvalue 1 outside the span of B; within it, the eigenvalues of the r x r matrix I - VᵀB.
-            eigenvalues = torch.linalg.eigvals(torch.eye(V.shape[1]) - V.mT @ B)
+            part = torch.eye(V.shape[1]) - V.mT @ B
+            finite = bool(part.isfinite().all())  # LAPACK may crash on others
+            angle = torch.linalg.eigvals(part).angle().abs().max().item() if finite else math.nan
             layers.append(
                 {
                     "layer": key.removeprefix(PREFIX).removesuffix(".hra_u"),
@@ -44,7 +46,7 @@ def measure(adapter: str) -> list[dict[str, Any]]:
                     "parameters": u.numel(),
                     "orthogonality": orthogonality_error(u.double()).item(),
                     "distance": ((B.mT @ B) * (V.mT @ V)).sum().clamp(min=0).sqrt().item(),
-                    "angle": math.degrees(eigenvalues.angle().abs().max().item()),
+                    "angle": math.degrees(angle),
                 }
             )
     if not layers:
@@ -65,7 +67,8 @@ def measure_update(name: str, layer: Any) -> dict[str, Any]:
 
     `norm` is ‖ΔW‖_F / ‖W‖_F. `angle` is the mean angle between a row of W (a neuron) and that of W', in degrees.
     `stretch` is the largest change of a singular value, max |σ_i(W') - σ_i(W)| / σ_1(W): 0 for a rotation such as
-    HRA's. `spectrum` and `base_spectrum` are the singular values of ΔW and W, divided by σ_1(W).
+    HRA's. `spectrum` and `base_spectrum` are the singular values of ΔW and W, divided by σ_1(W). If W' has NaN or
+    infinity, all but the last are NaN.
 
     Raises TypeError if the weight is quantised, or the method does not merge into weights.
     """
@@ -81,7 +84,7 @@ def measure_update(name: str, layer: Any) -> dict[str, Any]:
     except NotImplementedError as error:
         raise TypeError(f"{name} cannot be measured: its method does not merge into the weight. {error}") from error
     after = _matrix(layer.get_base_layer())  # some methods exchange the base layer
-    values, merged, update = (torch.linalg.svdvals(one) for one in (before, after, after - before))
+    values, merged, update = (_singular_values(one) for one in (before, after, after - before))
     cosines = nn.functional.cosine_similarity(before.double(), after.double()).clamp(-1, 1)
     return {
         "layer": name,
@@ -94,6 +97,10 @@ def measure_update(name: str, layer: Any) -> dict[str, Any]:
         "spectrum": update / values[0],
         "base_spectrum": values / values[0],
     }
+
+
+def _singular_values(W: torch.Tensor) -> torch.Tensor:
+    return torch.linalg.svdvals(W) if W.isfinite().all() else W.new_full((min(W.shape),), math.nan)
 
 
 def _matrix(layer: Any) -> torch.Tensor:

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from peft.tuners.hra.config import HRAConfig
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
-from .bank import Factors
-from .base_layer import HRALayer
+from .base_layer import HRALayer, Rotations
 from .reflections import reflect
 
 
@@ -19,8 +19,8 @@ class Linear(HRALayer):
     """Compute z = W H x + b (Eq. 2) as `base_layer(reflect(x, V, B))`, an additional O(N n r) for N rows.
 
     Where x needs no gradient (in the first layer of a network) it computes W x + b - (W B)(Vᵀx) instead, which saves
-    the backward pass through W, O(N n out). x: (..., n). Returns (..., out) in x's dtype; under autocast, in the output
-    dtype of the base layer.
+    the backward pass through W, O(N n out), unless the base layer has hooks or another `forward`, which get H x.
+    x: (..., n). Returns (..., out) in x's dtype; under autocast, in the output dtype of the base layer.
     """
 
     def forward(
@@ -28,12 +28,12 @@ class Linear(HRALayer):
     ) -> torch.Tensor:
         dtype, base_dtype, out_dtype = self._working_dtypes(x)
         if adapter_names is None and self._gains_from_output_side(x):
-            self._cache.clear()
             x = x.to(base_dtype)
             z = self.base_layer(x, *args, **kwargs)
             # Under autocast the other layers' factors are narrower: not worth a second computation for all of them.
-            factors = self._factors(self.active_adapters, None, shared=x.dtype == self.base_layer.weight.dtype)
-            V, WB = self._thin_weights(factors, x.dtype)
+            weight: Any = self.base_layer.weight
+            factors = self._factors(self.active_adapters, None, shared=x.dtype == weight.dtype)
+            V, WB = self._thin_weights(weight, factors, x.dtype)
             z = torch.addmm(z.reshape(-1, z.shape[-1]), x.reshape(-1, self.n) @ V, WB.mT, alpha=-1).view(z.shape)
             return z.to(out_dtype)
         rotations = self._rotations(x, adapter_names, dtype)
@@ -55,7 +55,7 @@ class Linear(HRALayer):
         # Only if the weight can be used directly, without a wider copy.
         return (
             any(u.requires_grad for u in us)
-            and type(base) is nn.Linear
+            and self._base_is_just(nn.Linear)
             and all(self.get_base_dtype() == torch.promote_types(u.dtype, torch.float32) for u in us)
             and not base.weight.requires_grad
         )
@@ -66,8 +66,8 @@ class Conv2d(HRALayer):
 
     W H p = W p - (W B)(Vᵀp): the base layer's output is corrected by a convolution with the r kernels
     Vᵀ (r, C, kh, kw), with the base layer's stride, padding and dilation, followed by a 1 x 1
-    convolution with W B (out, r). x: (N, C, h, w) or (C, h, w). Returns the base layer's output shape;
-    dtypes as in Linear.
+    convolution with W B (out, r). If the base layer has hooks or another `forward`, this happens within its call.
+    x: (N, C, h, w) or (C, h, w). Returns the base layer's output shape; dtypes as in Linear.
     """
 
     @property
@@ -94,31 +94,69 @@ class Conv2d(HRALayer):
         self, x: torch.Tensor, *args: Any, adapter_names: list[str] | None = None, **kwargs: Any
     ) -> torch.Tensor:
         _, dtype, out_dtype = self._working_dtypes(x)
+        base: Any = self.base_layer
         rotations = self._rotations(x, adapter_names, dtype)
         if not rotations:
-            return self.base_layer(x, *args, **kwargs)
+            return base(x, *args, **kwargs)
         x = x.to(dtype)
-        z = self.base_layer(x, *args, **kwargs)
-        for rows, factors in rotations:
-            if rows is None:
-                z = self._correct(z, x, factors)
-            else:
-                z = z.index_copy(0, rows, self._correct(z[rows], x[rows], factors))
-        return z.to(out_dtype)
-
-    def _prepare(self, factors: Callable[[torch.dtype | None], Factors], dtype: torch.dtype) -> Factors:
-        """Compute the kernels Vᵀ (r, C, kh, kw) and -W B (out, r)."""
-        V, WB = self._thin_weights(factors(None), dtype)
-        return V.mT.reshape(-1, *self.get_base_layer().weight.shape[1:]), -WB
-
-    def _also_prepared_from(self) -> tuple[torch.Tensor, ...]:
-        return (self.get_base_layer().weight,)
-
-    def _correct(self, z: torch.Tensor, x: torch.Tensor, factors: Factors) -> torch.Tensor:
-        """Compute z - (W B)(Vᵀ p) for every patch p of x."""
-        V, minus_WB = factors
+        if not self._base_is_just(nn.Conv2d):
+            return self._corrected_within(rotations, x, *args, **kwargs).to(out_dtype)
         # PyTorch's own method with a different weight also handles padding modes and "same".
-        P = self.get_base_layer()._conv_forward(x, V, None)
-        if z.dim() == 4 and z.is_contiguous():  # fuses the 1 x 1 convolution and the sum
-            return torch.baddbmm(z.flatten(2), minus_WB.expand(len(z), -1, -1), P.flatten(2)).view(z.shape)
-        return z + nn.functional.conv2d(P, minus_WB[:, :, None, None])
+        return self._correct(base(x, *args, **kwargs), rotations, x, base.weight, base._conv_forward).to(out_dtype)
+
+    def _correct(
+        self, z: torch.Tensor, rotations: Rotations, x: torch.Tensor, weight: torch.Tensor, convolve: Callable[..., Any]
+    ) -> torch.Tensor:
+        """Compute z - (W B)(Vᵀ p) for every patch p of x; `convolve(x, kernels, bias)` is the base layer's."""
+        for rows, factors in rotations:
+            # Not kept between calls: comparing W with a copy would take as long as computing W B, and twice the memory.
+            V, WB = self._thin_weights(weight, factors, x.dtype)
+            kernels = V.mT.reshape(-1, *weight.shape[1:])
+            if rows is None:
+                z = _subtract(z, WB, convolve(x, kernels, None))
+            else:
+                z = z.index_copy(0, rows, _subtract(z[rows], WB, convolve(x[rows], kernels, None)))
+        return z
+
+    def _corrected_within(self, rotations: Rotations, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Call the base layer and correct the convolution in it, with the input and the weight that it is given.
+
+        If hooks or parametrizations compute them, they are known only there, and other hooks see the corrected output.
+        Raises TypeError if the base layer's call has no convolution with its weight's shape, or several.
+        """
+        shape, count = self.get_base_layer().weight.shape, 0
+
+        def corrected(x: torch.Tensor, weight: torch.Tensor, bias: Any = None, *how: Any, **more: Any) -> torch.Tensor:
+            nonlocal count
+            z = torch.conv2d(x, weight, bias, *how, **more)
+            if weight.shape != shape:
+                return z
+            count += 1
+            return self._correct(z, rotations, x, weight, lambda *given: torch.conv2d(*given, *how, **more))
+
+        with _Instead(torch.conv2d, corrected):
+            z = self.base_layer(x, *args, **kwargs)
+        if count != 1:
+            raise TypeError(
+                f"HRA cannot adapt {self.path}: expected a call of {type(self.base_layer).__name__} to be one "
+                f"convolution with its weight, found {count}. Exclude the layer with `exclude_modules`."
+            )
+        return z
+
+
+def _subtract(z: torch.Tensor, WB: torch.Tensor, P: torch.Tensor) -> torch.Tensor:
+    """Compute z - (W B) P at every place, for z (N, out, h, w), W B (out, r) and P (N, r, h, w)."""
+    if z.dim() == 4 and z.is_contiguous():  # fuses the 1 x 1 convolution and the sum
+        return torch.baddbmm(z.flatten(2), WB.expand(len(z), -1, -1), P.flatten(2), alpha=-1).view(z.shape)
+    return z - nn.functional.conv2d(P, WB[:, :, None, None])
+
+
+class _Instead(TorchFunctionMode):
+    """Calls another function in the place of one of torch's."""
+
+    def __init__(self, function: Callable[..., Any], other: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function, self.other = function, other
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return (self.other if function is self.function else function)(*args, **(kwargs or {}))

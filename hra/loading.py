@@ -145,11 +145,13 @@ def component_of(index: Path, pipeline: str, cls: type[nn.Module]) -> str:
     return found[0]
 
 
-def load(adapter: str, base: Base) -> PeftModel:
+def load(adapter: str, base: Base) -> tuple[PeftModel, State]:
     """Load an adapter into this package's layers, on its base model.
 
-    Warns on stderr of weights that neither the base model nor the adapter has. Raises ValueError if the adapter does
-    not fit the base model.
+    Returns the model, and the tensors of `modules_to_save`, by key, that the base model's class has no module for (a
+    hint encoder, which a training script adds to the model, is one). Warns on stderr of weights that neither the base
+    model nor the adapter has. Raises ValueError if the adapter does not fit the base model, lacks tensors for it or has
+    others.
     """
     install()
     saved = load_peft_weights(adapter, device="cpu")
@@ -162,19 +164,25 @@ def load(adapter: str, base: Base) -> PeftModel:
             file=sys.stderr,
         )
     try:
-        return PeftModel.from_pretrained(model, adapter)
-    except (RuntimeError, KeyError) as error:  # shapes, missing `modules_to_save`
+        adapted = PeftModel.from_pretrained(model, adapter)
+        # Embeddings are optional: PEFT writes them beside an adapter of the output layer.
+        lost = sorted(get_peft_model_state_dict(adapted, save_embedding_layers=False).keys() - saved.keys())
+    except RuntimeError as error:  # shapes
         raise ValueError(f"{adapter} does not fit {base.path}: {error} Correct --base.") from error
+    except KeyError as error:  # of `modules_to_save`
+        lost = [error.args[0]]
+    if lost:
+        raise ValueError(
+            f"{adapter}: expected the tensors of an adapter of {base.path}, found no {lost[0]}"
+            f"{f' and {len(lost) - 1} more' if len(lost) > 1 else ''}. Copy or download it again, or correct --base."
+        )
+    return adapted, left_out(adapted, adapter, saved)
 
 
-def left_out(model: PeftModel, adapter: str) -> State:
-    """Return the saved adapter's `modules_to_save` tensors, by key, that the base model's class has no module for.
-
-    A hint encoder, which a training script adds to the model, is one such module. Raises ValueError for a tensor that
-    is not in `modules_to_save`.
-    """
+def left_out(model: PeftModel, adapter: str, saved: State) -> State:
+    """Return the tensors of `modules_to_save` that the model has no module for. Raises ValueError for any others."""
     known = get_peft_model_state_dict(model)
-    state = {key: one for key, one in load_peft_weights(adapter, device="cpu").items() if key not in known}
+    state = {key: one for key, one in saved.items() if key not in known}
     wanted = getattr(model.peft_config["default"], "modules_to_save", None) or []
     for key in state:
         if not any(f".{name}." in key for name in wanted):

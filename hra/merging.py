@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from peft.tuners.hra.layer import HRALayer as PeftHRALayer
-from peft.tuners.tuners_utils import check_adapters_to_merge
+from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
 
 from .bank import Factors
+from .quantized import is_plain
 from .reflections import compose, exact
 
 ROWS = 256  # rows of a weight per multiplication, so that their float64 copy stays small
@@ -36,6 +37,8 @@ class Merging(PeftHRALayer):
                 f"or sharded (FSDP) one of {type(base).__name__}. Keep the adapter unmerged, export it with "
                 "`hra.to_lora`, or merge it into the base model loaded without quantisation and sharding."
             )
+        if (found := not_a_parameter(self)) is not None:
+            raise TypeError(f"HRA cannot merge into {self.path or base}: {found}, or keep the adapter unmerged.")
         return base.weight.data
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
@@ -43,7 +46,7 @@ class Merging(PeftHRALayer):
 
         A weight narrower than float32 cannot be restored by arithmetic, so a copy of it is kept until
         `unmerge`. Raises ValueError if `safe_merge` is set and the result is not finite, TypeError if
-        the base layer is quantised or sharded by FSDP.
+        the base layer is quantised, sharded by FSDP or the layer of another adapter, or computes its weight.
         """
         names = [name for name in check_adapters_to_merge(self, adapter_names) if name in self.hra_u]
         if not names:
@@ -82,6 +85,24 @@ class Merging(PeftHRALayer):
             base.weight.data = _multiply(weight, (B, V), in_place=True)
         self._merged_factors = self._weight_before_merge = None
         self.merged_adapters.clear()
+
+
+def not_a_parameter(layer: Any) -> str | None:
+    """Return why a layer's output is not that of a parameter of the base model, and what to do; None: it is."""
+    if isinstance(layer.base_layer, BaseTunerLayer):
+        return (
+            "expected a layer of the base model, found one with another adapter "
+            f"({type(layer.base_layer).__module__}), which H also rotates. Merge that adapter into the base model "
+            "(`merge_and_unload`) before you add HRA"
+        )
+    base = layer.get_base_layer()
+    if is_plain(getattr(base, "weight", None)) and "weight" not in dict(base.named_parameters(recurse=False)):
+        return (
+            "expected a weight that is a parameter, found one that hooks or parametrizations compute. Make it a "
+            "parameter first (`parametrize.remove_parametrizations`, `remove_spectral_norm`, `remove_weight_norm`, "
+            "`prune.remove`)"
+        )
+    return None
 
 
 def _multiply(weight: torch.Tensor, factors: Factors, in_place: bool) -> torch.Tensor:

@@ -62,6 +62,8 @@ def from_official(
     for name, u in us.items():
         if u.dim() != 2:
             raise ValueError(f"from_official: expected {name}.hra_u of shape (n, r), found {tuple(u.shape)}")
+        if not u.isfinite().all():
+            raise ValueError(f"from_official: expected finite numbers in {name}.hra_u, found NaN or infinity")
     ranks = {u.shape[1] for u in us.values()}
     if len(ranks) > 1:
         raise ValueError(

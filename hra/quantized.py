@@ -9,8 +9,6 @@ import torch
 from peft.utils.integrations import dequantize_bnb_weight
 from torch import nn
 
-from .cache import Watched
-
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 LINEAR_TO = 0.02  # relative: rounding the input to int8 stays within 1 %, a misread weight is off by 100 %
 
@@ -19,7 +17,7 @@ def is_plain(weight: object) -> TypeGuard[torch.Tensor]:
     """Return whether this is a plain floating-point tensor, neither quantised nor sharded."""
     if not isinstance(weight, torch.Tensor) or weight.dtype not in FLOATS:
         return False
-    return type(weight) in (torch.Tensor, nn.Parameter, Watched) or type(weight.data) is torch.Tensor
+    return type(weight) in (torch.Tensor, nn.Parameter) or type(weight.data) is torch.Tensor
 
 
 def was_repacked(layer: nn.Module) -> bool:

@@ -21,6 +21,7 @@ float32 once. The product with the activations, (x V) Bᵀ, follows the switches
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -105,23 +106,39 @@ def chain_gradient(U: torch.Tensor, T: torch.Tensor, gB: torch.Tensor) -> torch.
 def basis(U: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute C (..., r, r) such that U C is a basis of U's span, orthonormal or zero, and which columns are zero.
 
-    Unlike an eigenvalue decomposition, a factorisation that reports no errors needs no synchronisation with a GPU.
+    Directions in which the unit columns differ by less than `near`, by which rounding to float32 changes them, are no
+    part of the span. The Gram matrix has the squares of such differences, less than its own errors, so it is formed
+    again from columns that a factorisation with the ridge `near` has made almost orthonormal (mathematics.md, "λ and
+    λ = ∞"). Unlike an eigenvalue decomposition, this needs no synchronisation with a GPU.
     """
-    lengths = _lengths(U)
-    W = exact(U / lengths)
-    gram = (W.mT @ W).detach().nan_to_num()
-    r = gram.shape[-1]
+    W, scale = exact(U.detach()), 1 / exact(_lengths(U))
+    r = W.shape[-1]
+    near = 4 * math.sqrt(r * torch.finfo(W.dtype).eps)  # in float64, √r times float32's unit roundoff
     eye = torch.eye(r, dtype=W.dtype, device=W.device)
-    # Row j of the inverse of L is a multiple of v, where W v is what ridge regression on the columns before it leaves
-    # of column j; its square is the inverse of vᵀ(G + zero I)v / vᵀv.
-    zero = 100 * r**2 * torch.finfo(W.dtype).eps
-    L = torch.linalg.cholesky_ex(gram + zero * eye).L
-    rows = torch.linalg.solve_triangular(L, eye, upper=False).square().sum(-1, keepdim=True)
-    independent = (rows * (2 * zero) < 1).to(W.dtype)
+    first = _inverse_factor(_gram(W) * (scale.mT * scale) + near * eye) * scale
+    gram = rest = _gram(W @ first.mT)
+    pivots, places = [], []
+    for _ in range(r):  # factorisation with pivoting: the column of which most remains is taken next
+        pivot, place = rest.diagonal(dim1=-2, dim2=-1).max(-1, keepdim=True)
+        pivots.append(pivot)
+        places.append(place)
+        column = rest.gather(-1, place.unsqueeze(-1).expand_as(rest[..., :1]))
+        rest = rest - column / pivot.clamp(min=near).unsqueeze(-1) @ column.mT
+    taken = (torch.cat(pivots, -1) > near).to(W.dtype)
+    independent = torch.zeros_like(taken).scatter_add(-1, torch.cat(places, -1), taken).unsqueeze(-1)
     dependent = (1 - independent) * eye
-    L = torch.linalg.cholesky_ex(gram * (independent * independent.mT) + dependent).L
-    C = torch.linalg.solve_triangular(L.mT, eye, upper=True)
-    return C * independent.mT / lengths.to(C.dtype).mT, dependent
+    second = _inverse_factor(gram * (independent * independent.mT) + dependent)
+    return (second @ first).mT * independent.mT, dependent
+
+
+def _gram(W: torch.Tensor) -> torch.Tensor:
+    return (W.mT @ W).nan_to_num()
+
+
+def _inverse_factor(gram: torch.Tensor) -> torch.Tensor:
+    """Return L⁻¹ (..., r, r) of the Cholesky factorisation L Lᵀ."""
+    eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+    return torch.linalg.solve_triangular(torch.linalg.cholesky_ex(gram).L, eye, upper=False)
 
 
 def span(U: torch.Tensor, C: torch.Tensor, dependent: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

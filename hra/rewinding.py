@@ -12,7 +12,7 @@ import torch
 from peft.tuners.hra.layer import HRALayer
 from torch import nn
 
-from .reflections import compact
+from .reflections import compact, wide
 
 SMALLEST = 1e-6  # radians from 180°, below which the plane of a rotation is rounding noise
 
@@ -25,13 +25,14 @@ def power(U: torch.Tensor, t: float) -> torch.Tensor:
     eigenvalues -i tan(θ/2). Each pair ±θ is a plane, which two reflections turn by twice the angle between their
     vectors. With an odd number of columns, the last one is zero.
 
-    U: (n, r). Returns (n, r) in U's dtype, computed in float64. Raises ValueError if t is not finite, or if H has the
-    eigenvalue -1 (an odd number of reflections, or an angle of 180°): it has no real power, or no unique one.
+    U: (n, r). Returns (n, r), computed in float64, in U's dtype or in float32 if that is wider: the angle between two
+    vectors of a plane is t times one that U's dtype could represent. Raises ValueError if t is not finite, or if H has
+    the eigenvalue -1 (an odd number of reflections, or an angle of 180°): it has no real power, or no unique one.
     """
     if not math.isfinite(t):
         raise ValueError(f"expected a finite strength, found {t}")
     if t == 1:
-        return U.clone()
+        return wide(U).clone()
     W = U.cpu().double()  # MPS has neither float64 nor complex eigenvalues
     V, B = compact(W)
     Q = torch.linalg.qr(W).Q
@@ -56,7 +57,7 @@ def power(U: torch.Tensor, t: float) -> torch.Tensor:
     pairs = torch.stack([half.cos() * p - half.sin() * q, p], dim=-1)  # (k, planes, 2)
     new = torch.zeros_like(W)
     new[:, : 2 * planes] = Q @ pairs.flatten(1)
-    return new.to(U)
+    return new.to(wide(U))
 
 
 @torch.no_grad()
@@ -64,8 +65,8 @@ def rewind(model: nn.Module, t: float, adapter_name: str = "default") -> None:
     """Replace each layer's H by its real power H^t, in place: t = 0 is the base model, 1 the adapter as it is.
 
     H^t is orthogonal, and (H^s)^t = H^(s t) while s times the largest angle is below 180°. Everything that reads the
-    adapter afterwards (forward passes, merging, `to_lora`, saving) uses H^t. Classifiers and other `modules_to_save`
-    stay as they are.
+    adapter afterwards (forward passes, merging, `to_lora`, saving) uses H^t. An adapter in bfloat16 or float16 becomes
+    float32, which a small t needs. Classifiers and other `modules_to_save` stay as they are.
 
     model: with this package's or PEFT's own HRA layers. Raises ValueError, before anything has changed, if no layer has
     the adapter, if it is merged, or if the H of a layer has no unique real power (an odd r, λ = ∞ or an angle of 180°).
@@ -88,4 +89,7 @@ def rewind(model: nn.Module, t: float, adapter_name: str = "default") -> None:
         except ValueError as error:
             raise ValueError(f"rewind: {path}: {error}") from None
     for path, U in new.items():
-        layers[path].hra_u[adapter_name].copy_(U)
+        u = layers[path].hra_u[adapter_name]
+        if u.dtype != U.dtype:
+            u.data = u.data.to(U.dtype)
+        u.copy_(U)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -87,11 +88,24 @@ class HRAModel(PeftHRAModel):
         return model
 
     def _check_merge_allowed(self) -> None:
-        """Raise a TypeError that names the layer before any layer is merged, rather than halfway."""
+        """Raise a TypeError or ValueError that names the layer before any layer is merged, rather than halfway."""
         super()._check_merge_allowed()
-        for layer in self.model.modules():
+        users = defaultdict(list)  # of every module and parameter: its places in the model
+        for name, module in self.model.named_modules():
+            for key, part in (*module.named_children(), *module.named_parameters(recurse=False)):
+                users[id(part)].append(f"{name}.{key}".removeprefix("."))
+        for name, layer in self.model.named_modules():
             if isinstance(layer, HRALayer):
                 layer._writable_weight()
+                base = layer.get_base_layer()
+                places = [place for part in (base, base.weight) for place in users[id(part)]]
+                if others := [place for place in places if not place.startswith(f"{name}.")]:
+                    raise ValueError(
+                        f"HRA cannot merge into {name}: its weight is also used as {', '.join(others)}, which would "
+                        "change too. Keep the adapter unmerged, export it with `hra.to_lora`, or load the base model "
+                        "with a weight of its own for this layer (transformers: `tie_word_embeddings=False`, then copy "
+                        "the weight)."
+                    )
 
     def _cast_adapter_dtype(self, adapter_name: str, autocast_adapter_dtype: bool = True) -> None:
         super()._cast_adapter_dtype(adapter_name, autocast_adapter_dtype)

@@ -48,7 +48,7 @@ def layer(base: nn.Module, x: torch.Tensor | None = None, **config):
     """Adapt a single layer."""
     config = {"r": 4, "init_weights": False} | config
     model = nn.Sequential(base)
-    return get_peft_model(model, HRAConfig(target_modules=["0"], **config)).base_model.model[0]
+    return get_peft_model(model, HRAConfig(target_modules="0", **config)).base_model.model[0]
 
 
 def close(actual, expected, n: int, c: float = 8, dtype: torch.dtype | None = None):

@@ -198,6 +198,62 @@ def test_an_adapter_of_another_size_is_refused(saved):
     assert not (folder / "out").exists()
 
 
+def rewrite(adapter, change):
+    """Rewrite an adapter file with `change(tensors)`."""
+    path = adapter / "adapter_model.safetensors"
+    save_file(change(load_file(path)), path)
+
+
+DAMAGES = {
+    "a layer is missing": (lambda u: dict(list(u.items())[1:]), r"found no base_model\.model\.\S+ "),
+    "no layer": (lambda u: {}, r"found no base_model\.model\.\S+ and 1 more"),
+    "a layer too many": (
+        lambda u: u | {"base_model.model.lm_head.hra_u": torch.ones(16, 4)},
+        r"no base_\S+lm_head.hra_u",
+    ),
+    "other keys": (lambda u: {key.replace("model.", ""): one for key, one in u.items()}, r"found no base_model"),
+}
+
+
+@pytest.mark.parametrize("command", ["to-lora", "merge", "inspect"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_an_incomplete_adapter_file_is_an_error(saved, monkeypatch, command, damage):
+    folder, _ = saved
+    monkeypatch.chdir(folder)
+    change, message = DAMAGES[damage]
+    rewrite(folder / "adapter", change)
+    more = ["--base", "base"] if command == "inspect" else ["out"]
+    with pytest.raises(SystemExit, match=rf"^hra {command}: adapter.*{message}.*--base\."):
+        main([command, "adapter", *more])
+    assert not (folder / "out").exists() and not list(folder.glob("*.png"))
+
+
+@pytest.mark.parametrize("name", ["classifier.weight", "query.hra_u"])
+@pytest.mark.parametrize("command", ["to-lora", "merge"])
+def test_an_incomplete_adapter_with_a_classifier_is_an_error(classifier, tmp_path, command, name):
+    rewrite(tmp_path / "adapter", lambda u: {key: one for key, one in u.items() if not key.endswith(name)})
+    with pytest.raises(SystemExit, match=rf"/adapter: expected .*found no base_model\.model\.\S*{name}"):
+        main([command, str(tmp_path / "adapter"), str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["to-lora", "merge", "rewind"])
+def test_an_adapter_with_NaN_is_an_error(saved, command):
+    folder, _ = saved
+    rewrite(folder / "adapter", lambda u: {key: one.fill_(torch.nan) for key, one in u.items()})
+    with pytest.raises(SystemExit, match=rf"^hra {command}: .*NaN"):
+        main([command, str(folder / "adapter"), str(folder / "out"), *["0.5"] * (command == "rewind")])
+    assert not (folder / "out").exists()
+
+
+def test_rewinding_no_layer_is_an_error(saved):
+    folder, _ = saved
+    rewrite(folder / "adapter", lambda u: {})
+    with pytest.raises(SystemExit, match=r"^hra rewind: .*/adapter: expected tensors named hra_u, found none"):
+        main(["rewind", str(folder / "adapter"), str(folder / "out"), "0.5"])
+    assert not (folder / "out").exists()
+
+
 @pytest.mark.slow
 def test_the_hra_command_ignores_modules_in_the_working_directory(saved, tmp_path):
     """`python -m hra` would import torch.py from there before any code of this package runs."""

@@ -110,6 +110,10 @@ def test_what_cannot_be_exported_is_an_error(net, tmp_path):
     model = adapt(net)
     with pytest.raises(KeyError, match="expected one of the adapters"):
         hra.to_lora(model, adapter_name="missing")
+    model.get_base_model().first.hra_u["default"].data[0, 0] = torch.inf
+    with pytest.raises(ValueError, match=r"to_lora: first: expected finite .*, found NaN or infinity"):
+        hra.to_lora(model)
+    model = adapt(net)
     model.merge_adapter()
     with pytest.raises(ValueError, match="unmerge_adapter"):
         hra.to_lora(model)

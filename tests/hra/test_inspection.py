@@ -23,6 +23,7 @@ from peft import (
     VeraConfig,
     get_peft_model,
 )
+from safetensors.torch import load_file, save_file
 from sidebyside import Net, adapt
 from torch import nn
 
@@ -113,6 +114,29 @@ def test_several_adapters_are_shown_side_by_side(llama, capsys, monkeypatch):
         f"{distances[one][name]:.3g}"
         for one, name in (("first", "q_proj"), ("second", "q_proj"), ("first", "v_proj"), ("second", "o_proj"))
     ]
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("base", [[], ["--base", "base"]])
+def test_a_layer_with_NaN_has_a_row_that_says_so(llama, capsys, monkeypatch, value, base):
+    folder, save = llama
+    monkeypatch.chdir(folder)
+    save("adapter", HRAConfig(r=4, init_weights=False))
+    path = folder / "adapter/adapter_model.safetensors"
+    tensors = load_file(path)
+    next(one for key, one in tensors.items() if "v_proj" in key)[3, 1] = value
+    save_file(tensors, path)
+    eigvals = torch.linalg.eigvals
+
+    def crashing(matrix):
+        assert matrix.isfinite().all()  # LAPACK ends in a segmentation fault otherwise, on some machines
+        return eigvals(matrix)
+
+    monkeypatch.setattr(torch.linalg, "eigvals", crashing)
+    main(["inspect", "adapter", *base])
+    shown = [line.split()[-3:] for line in capsys.readouterr().out.splitlines() if "_proj" in line]
+    assert sorted(row.count("nan") for row in shown) == [0, 3]
+    assert (folder / "adapter.png").read_bytes().startswith(b"\x89PNG")
 
 
 # Updates of any method

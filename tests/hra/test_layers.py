@@ -7,7 +7,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from peft import HRAConfig, get_peft_model
+from modified import COMPUTED, OBSERVERS, double_gradient
+from peft import HRAConfig, LoraConfig, get_peft_model, inject_adapter_in_model
 from sidebyside import close, layer
 from torch import nn
 
@@ -333,12 +334,153 @@ def test_input_without_gradient_gives_the_same_outputs_and_gradients(apply_GS, d
         close(bottom, middle, 8, dtype=rounded)
 
 
-def test_no_gradient_comes_back_through_the_base_to_an_input_that_needs_none():
-    for base in (nn.Linear(16, 8), nn.Conv2d(4, 8, 3, padding=1)):
-        ours = layer(base)
-        ours.base_layer.register_full_backward_hook(lambda *_: pytest.fail("backward through the base layer"))
-        ours(torch.randn(5, 16) if isinstance(base, nn.Linear) else torch.randn(2, 4, 5, 5)).sum().backward()
-        assert ours.hra_u["default"].grad.ne(0).any()
+@pytest.mark.parametrize(("name", "base"), [("linear", nn.Linear(16, 8)), ("conv2d", nn.Conv2d(4, 8, 3, padding=1))])
+def test_no_gradient_comes_back_through_the_base_to_an_input_that_needs_none(name, base, monkeypatch):
+    ours, function, called = layer(base), getattr(nn.functional, name), []
+
+    def watched(x, weight, *rest):
+        y = function(x, weight, *rest)
+        called.extend([y.requires_grad] if weight is base.weight else [])
+        return y
+
+    monkeypatch.setattr(nn.functional, name, watched)
+    ours(torch.randn(5, 16) if name == "linear" else torch.randn(2, 4, 5, 5)).sum().backward()
+    assert called == [False] and ours.hra_u["default"].grad.ne(0).any()
+
+
+# Base layers that do more than their class says
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize("modify", [*OBSERVERS, *COMPUTED, double_gradient])
+def test_training_and_inference_are_the_same_on_a_base_that_was_modified(modify):
+    """W H x by the base layer's own call on H x, with or without gradients, for inputs with or without."""
+    base, x = nn.Linear(16, 8), torch.randn(5, 16)
+    modify(base)
+    base.eval().requires_grad_(False)
+    base(x)
+    ours = layer(base).eval()
+    u, results = ours.hra_u["default"], []
+    expected = rotated(base, x, u)
+    for needed in (False, True):
+        y = ours(x.clone().requires_grad_(needed))
+        y.square().sum().backward()
+        close(y, expected, 16)
+        results.append(u.grad.clone())
+        u.grad = None
+    close(results[0], results[1], 64)
+    with torch.no_grad():
+        close(ours(x), expected, 16)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize("modify", COMPUTED)
+@pytest.mark.parametrize("base", [nn.Linear(16, 8), nn.Conv2d(3, 4, 3)])
+def test_merging_into_a_weight_that_is_computed_is_refused(modify, base):
+    base = copy.deepcopy(base)
+    modify(base)
+    ours = get_peft_model(nn.Sequential(base), HRAConfig(r=4, target_modules="0", init_weights=False))
+    with pytest.raises(TypeError, match=r"merge into 0: .*found one that hooks or parametrizations compute.*remove_"):
+        ours.merge_adapter()
+    with pytest.raises(TypeError, match=r"0: .*found one that hooks or parametrizations compute"):
+        hra.to_lora(ours)
+
+
+# Merges and adapters that would be lost or wrong
+
+
+class Tied(nn.Module):
+    """An embedding whose weight is also the output layer's, and a layer that is used in two places."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = nn.Embedding(9, 16), nn.Linear(16, 9, bias=False)
+        self.head.weight = self.embed.weight
+        self.first = self.second = nn.Linear(16, 16)
+
+    def forward(self, x):
+        return self.head(self.second(self.first(self.embed(x))))
+
+
+@pytest.mark.parametrize("merge", ["merge_adapter", "merge_and_unload"])
+@pytest.mark.parametrize(
+    ("target", "other"), [("head", r"embed\.weight"), ("first", "second")], ids=["a weight", "a layer"]
+)
+def test_merging_into_what_other_parts_of_the_model_use_is_refused(target, other, merge):
+    model = get_peft_model(Tied(), HRAConfig(r=4, init_weights=False, target_modules=[target]))
+    x = torch.arange(9)
+    before = model(x)
+    with pytest.raises(ValueError, match=rf"merge into {target}: .*its weight is also .*{other}.*tie_word_embeddings"):
+        getattr(model, merge)()
+    assert torch.equal(model(x), before)
+    _, state = hra.to_lora(model)
+    assert len(state) == 2
+
+
+def test_merging_a_layer_of_a_block_that_is_used_twice():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = self.second = nn.Sequential(nn.Linear(16, 16), nn.Tanh())
+
+        def forward(self, x):
+            return self.second(self.first(x))
+
+    model, x = get_peft_model(Twice(), HRAConfig(r=4, init_weights=False, target_modules=["0"])), torch.randn(5, 16)
+    y = model(x)
+    close(model.merge_and_unload()(x), y, 64)
+
+
+@pytest.mark.parametrize("base", [nn.Linear(16, 16), nn.Conv2d(3, 4, 3)])
+def test_merging_and_export_above_another_adapter_is_refused(base):
+    model = nn.ModuleDict({"layer": copy.deepcopy(base)})
+    inject_adapter_in_model(LoraConfig(r=2, target_modules=["layer"], init_lora_weights=False), model, "below")
+    model = get_peft_model(model, HRAConfig(r=4, init_weights=False, target_modules=["layer"]))
+    message = r"layer: expected a layer of the base model, found one with another adapter \(peft.tuners.lora.layer\)"
+    for merge in (model.merge_adapter, model.merge_and_unload, lambda: hra.to_lora(model)):
+        with pytest.raises(TypeError, match=message):
+            merge()
+
+
+class ReadsWeight(nn.Module):
+    """Reads the weight of `q`, and only the dtype of `v`'s, as several models of transformers do."""
+
+    def __init__(self):
+        super().__init__()
+        self.q, self.v = nn.Linear(16, 16), nn.Linear(16, 16)
+
+    def forward(self, x):
+        assert self.q.weight.shape == (16, 16) and self.q.weight.stride() == (16, 1)
+        return nn.functional.linear(x, self.q.weight, self.q.bias) + self.v(x.to(self.v.weight.dtype))
+
+
+def test_a_weight_that_a_forward_pass_uses_without_calling_the_layer_is_an_error():
+    model = get_peft_model(ReadsWeight(), HRAConfig(r=4, init_weights=False, target_modules=["q", "v"]))
+    x, q = torch.randn(5, 16), model.base_model.model.q
+    for trains in (True, False):
+        with (
+            torch.set_grad_enabled(trains),
+            pytest.raises(ValueError, match=r"cannot adapt q: .*without calling it.*no effect.*exclude_modules"),
+        ):
+            model(x)
+    assert torch.equal(q.weight.clone(), q.base_layer.weight)  # not in a forward pass
+    with model.disable_adapter():
+        before = model(x)
+    model.merge_adapter()
+    assert not torch.allclose(model(x), before)
+    get_peft_model(ReadsWeight(), HRAConfig(r=4, target_modules=["v"]))(x)
+
+
+@pytest.mark.parametrize("name", ["q_proj", "k_proj", "v_proj", "out_proj"])
+def test_a_projection_of_WavLM_is_refused(name):
+    from transformers import WavLMConfig, WavLMModel
+
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes |= {"conv_dim": (8,), "conv_kernel": (10,), "conv_stride": (5,), "num_conv_pos_embeddings": 4}
+    model = WavLMModel(WavLMConfig(**sizes, num_conv_pos_embedding_groups=2))
+    model = get_peft_model(model, HRAConfig(r=4, target_modules=[name]))
+    with pytest.raises(ValueError, match=rf"cannot adapt encoder.layers.0.attention.{name}"):
+        model(torch.randn(1, 200))
 
 
 def test_output_projection_of_multihead_attention_is_refused():

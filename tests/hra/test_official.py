@@ -136,5 +136,7 @@ def test_official_files_that_cannot_be_converted_are_an_error(tmp_path):
         hra.from_official({"a.hra_u": torch.zeros(8, 4), "b.hra_u": torch.zeros(8, 2)})
     with pytest.raises(ValueError, match=r"a\.hra_u of shape \(n, r\), found \(8,\)"):
         hra.from_official({"a.hra_u": torch.zeros(8)})
+    with pytest.raises(ValueError, match=r"finite numbers in a\.hra_u, found NaN"):
+        hra.from_official({"a.hra_u": torch.full((8, 4), torch.nan)})
     with pytest.raises(FileNotFoundError, match="found nothing"):
         hra.from_official(tmp_path / "missing.ckpt")

@@ -133,6 +133,40 @@ def test_infinite_lambda_stays_orthogonal_where_columns_almost_coincide():
     close(H, gram_schmidt(U.double()).float(), 50, c=100)  # up to the condition number of U
 
 
+@pytest.mark.parametrize(("n", "r"), [(20, 2), (100, 8), (300, 64)])
+@pytest.mark.parametrize("distance", [1e-2, 1e-4, 1e-6])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_infinite_lambda_keeps_both_of_two_columns_that_almost_coincide(n, r, distance, dtype):
+    U = random(n, r)
+    U[:, 1] = U[:, 0] + distance * U[:, 1]
+    U = U.to(dtype)
+    H, Q = dense(*compact(U, True)), torch.linalg.qr(U.double()).Q
+    close(H.trace(), torch.tensor(n - 2.0 * r), n, dtype=dtype)  # no column is dropped
+    close(H @ H.T, torch.eye(n), n, dtype=dtype)
+    close(H, torch.eye(n) - 2 * Q @ Q.T, n, c=8 / distance if dtype == torch.float64 else 8, dtype=dtype)
+
+
+@few
+@given(shapes, st.integers(1, 16), st.integers(0, 8))
+@example((8, 4, 1078), 15, 4)  # a factorisation without pivoting is off by 6,000 here
+def test_infinite_lambda_reflects_the_span_of_columns_that_are_almost_dependent(shape, r, digits):
+    n, rank, seed = shape
+    U = random(n, rank, seed=seed) @ random(rank, r, seed=seed + 1)
+    U = (U + 10.0**-digits * random(n, r, seed=seed + 2) * (random(r, seed=seed + 3) > 0)).float()
+    H = dense(*compact(U, True))
+    close(H @ H.T, torch.eye(n), terms(n, r))
+    assert (H @ U + U).abs().max() < 1e-3 * U.abs().max()  # what is left out is almost in the span
+
+
+@pytest.mark.parametrize("n", [6, 300, 28672])
+@pytest.mark.parametrize("r", [4, 64])
+def test_infinite_lambda_takes_no_direction_from_rounding_to_float32(n, r):
+    """Constant columns round most: their sums never cancel."""
+    for W in (random(n, 3) @ random(3, r, seed=1), torch.ones(n, 1) * random(1, r).abs()):
+        V, _ = compact(W.float(), True)
+        assert V.isfinite().all() and V.ne(0).any(0).sum() == torch.linalg.matrix_rank(W[:300])
+
+
 # Zero columns
 
 

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import HRAConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file
 from torch import nn
 
 import hra
@@ -107,6 +108,18 @@ def test_a_strength_that_is_no_number_is_refused(t):
         power(chain(10, 4, 0, 0.3), t)
 
 
+@pytest.mark.parametrize("t", [0.5, 0.01])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_a_small_part_of_a_narrow_adapter_is_not_rounded_away(dtype, t):
+    """The angle between the two vectors of a plane is a fraction of what bfloat16 can show."""
+    U = chain(64, 4, 0, 0.02).to(dtype)
+    part, eye = power(U, t), torch.eye(64, dtype=torch.float64)
+    exact = dense(power(U.double(), t)) - eye
+    assert part.dtype == torch.float32
+    assert (dense(part.double()) - eye - exact).norm() < 64 * torch.finfo(torch.float32).eps
+    assert exact.norm() > 5e-4
+
+
 class Model(nn.Module):
     def __init__(self):
         super().__init__()
@@ -149,6 +162,21 @@ def test_a_model_at_a_strength(x, ours):
     close(model(x), full)
     hra.rewind(model, 0)
     close(model(x), start)
+
+
+@pytest.mark.parametrize("ours", [True, False], ids=["ours", "PEFT's"])
+def test_a_bfloat16_adapter_at_a_strength_is_float32(x, ours, tmp_path):
+    (hra.install if ours else hra.uninstall)()
+    model = adapted(0.01).to(torch.bfloat16)
+    u = model.get_base_model().linear.hra_u["default"]
+    exact = power(u.detach().double(), 0.5)
+    model.save_pretrained(tmp_path / "adapter")
+    hra.rewind(model, 0.5)
+    assert u is model.get_base_model().linear.hra_u["default"] and u.dtype == torch.float32
+    torch.testing.assert_close(dense(u.detach().double()), dense(exact), rtol=0, atol=1e-6)
+    assert model(x.bfloat16()).dtype == torch.bfloat16
+    main(["rewind", str(tmp_path / "adapter"), str(tmp_path / "half"), "0.5"])
+    assert load_file(tmp_path / "half/adapter_model.safetensors")["base_model.model.linear.hra_u"].equal(u)
 
 
 def test_files_merging_and_lora_have_the_strength(x, tmp_path):

@@ -194,9 +194,6 @@ def unseen_by_checkpoints() -> Iterator[None]:
     if torch._C._are_functorch_transforms_active():  # these forbid hooks, and checkpointing with them
         yield
         return
-    with torch.autograd.graph.saved_tensors_hooks(_same, _same):
+    # Detached: a saved output of a function that refers to the function would be a cycle, which is never freed.
+    with torch.autograd.graph.saved_tensors_hooks(torch.Tensor.detach, torch.Tensor.detach):
         yield
-
-
-def _same(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor

@@ -155,6 +155,22 @@ def test_gradient_checkpointing(ours, x, stacks, use_reentrant):
             assert all(map(torch.equal, torch.autograd.grad(again, [features, *trained(block)]), plain))
 
 
+@pytest.mark.parametrize("infinite", [False, True])
+def test_a_checkpointed_step_keeps_no_tensor_alive(infinite, x):
+    ours = model(apply_GS=infinite)
+    ours.get_base_model().checkpointing = False
+    alive = []
+    gc.collect()
+    gc.disable()  # a cycle is freed some time on a CPU, and never on a full GPU
+    try:
+        for _ in range(3):
+            gradients(ours, x)
+            alive.append(sum(type(one) is torch.Tensor for one in gc.get_objects()))
+    finally:
+        gc.enable()
+    assert alive[1] == alive[2]
+
+
 def trained(module):
     return [p for p in module.parameters() if p.requires_grad]
 

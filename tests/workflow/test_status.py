@@ -15,6 +15,7 @@ from snakemake.persistence.file import FilePersistence
 
 import status
 from common import tasks
+from common.core import files
 from common.planning import gpu_hours, planned_jobs, progress
 from support import ROOT
 

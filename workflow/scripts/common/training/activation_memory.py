@@ -31,7 +31,7 @@ def saved_bytes(model, rows: int, length: int, precision: str) -> int:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in known:
             saved[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # a saved output that refers to its function would be a cycle, which is never freed
 
     devices = [device] if device.type == "cuda" else []
     with (

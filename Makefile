@@ -35,7 +35,7 @@ RUN_DEMO := $(SNAKEMAKE) --cores $(CORES) --configfile $(CONFIGS) $(if $(DATA),-
 # Snakemake's own lines before the plan are shown only if no plan follows.
 ONLY_PLAN := awk '/^table_/ {seen = 1} seen {print; next} {head = head $$0 "\n"} END {if (!seen) {printf "%s", head; exit 1}}'
 
-.PHONY: help install demo new run table status plan preflight report grade export test test-full fast lint format compat peft-suite bench dist clean-demo
+.PHONY: help install demo new run table status plan preflight report grade export test test-full fast lint docs format compat peft-suite bench dist clean-demo
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -91,6 +91,10 @@ lint: $(READY) ## run ruff, snakefmt, snakemake --lint, import-linter and mypy
 	PYTHONPATH=workflow/scripts lint-imports
 	mypy
 
+docs: $(VENV)/.docs ## build the site of docs/ in docs/_build; a warning is an error
+	sphinx-build -q -W --keep-going -n $(HERE)docs $(HERE)docs/_build
+	@echo "The site: $(HERE)docs/_build/index.html"
+
 format: $(READY) ## format the code
 	ruff check --fix . && ruff format .
 	snakefmt Snakefile rules
@@ -119,6 +123,10 @@ clean-demo: ## delete the demo's outputs
 $(READY): $(HERE)pyproject.toml $(HERE)envs/constraints.txt $(HERE)snakemake_executor_plugin_slurm_packs/pyproject.toml
 	$(call environment,$(VENV),-c $(HERE)envs/constraints.txt,dev)
 	$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps -e '$(HERE)snakemake_executor_plugin_slurm_packs'
+	touch $@
+
+$(VENV)/.docs: $(READY)
+	$(VENV)/bin/pip install -q --disable-pip-version-check -c $(HERE)envs/constraints.txt --group $(HERE)pyproject.toml:docs
 	touch $@
 
 # A folder, options of pip, and the dependency group of pyproject.toml to install next to the library; pip knows groups since 25.1.

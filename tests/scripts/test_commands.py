@@ -10,7 +10,15 @@ from snakemake.cli import get_argument_parser
 from support import ROOT
 
 TARGET = re.compile(r"(results|resources)/.*|all|glue|table_glue|control|sheets|control_sheets")
-SOURCES = ("*.md", "*/*.md", "config/**/*.yaml", "profiles/*/*.yaml", "rules/**/*.smk", "workflow/**/*.py")
+SOURCES = (
+    "*.md",
+    "*/*.md",
+    "docs/*/*.md",
+    "config/**/*.yaml",
+    "profiles/*/*.yaml",
+    "rules/**/*.smk",
+    "workflow/**/*.py",
+)
 
 
 def swallowed(command: str) -> list[str]:

@@ -1,10 +1,12 @@
-"""The examples of README.md, config/README.md and docs/from-the-official-code.md are valid as they stand there.
+"""The examples of README.md, config/README.md and docs/ are valid as they stand there, and README's links exist.
 
 Those of docs/your-own.md and docs/extending.md are tested by test_your_own_page.py and test_extending.py, the library's
-by test_package.py, the README's commands of Snakemake by test_dag.py.
+by test_package.py, the README's commands of Snakemake by test_dag.py. `make docs` checks the links of docs/.
 """
 
 import re
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import yaml
@@ -13,20 +15,25 @@ from snakemake.utils import update_config
 from common.planning import config_validation, overlays
 from support import ROOT, paper_config
 
-PAGES = ("README.md", "config/README.md", "docs/from-the-official-code.md")
+INDEXES = ("README.md", "config/README.md")
+PAGES = (*INDEXES, *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))))
+TESTED_ELSEWHERE = ("docs/your-own.md", "docs/extending.md")
 
 
 def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
 
 
-CONFIGS = {f"{page}-{number}": text for page in PAGES for number, text in enumerate(blocks(page, "yaml"))}
+CONFIGS = {
+    f"{page}-{number}": text
+    for page in PAGES
+    if page not in TESTED_ELSEWHERE
+    for number, text in enumerate(blocks(page, "yaml"))
+}
 
 
 @pytest.mark.parametrize("example", CONFIGS)
-def test_a_config_is_valid(tmp_path, monkeypatch, example):
-    (tmp_path / "my_hints.py").touch()
-    monkeypatch.syspath_prepend(str(tmp_path))
+def test_a_config_is_valid(example):
     config, stated = paper_config(), yaml.safe_load(CONFIGS[example])
     update_config(config, stated)
     chosen = overlays.settle(config, [stated])
@@ -36,12 +43,34 @@ def test_a_config_is_valid(tmp_path, monkeypatch, example):
 
 def test_the_targets_and_variables_of_make_exist():
     makefile, words_of_lines = (ROOT / "Makefile").read_text(), []
-    for text in blocks("README.md", "bash"):
-        words_of_lines += [line.split("#")[0].split() for line in text.splitlines()]
+    for text in (block for page in PAGES for block in blocks(page, "bash")):
+        words_of_lines += [re.split("#|&&", line)[0].split() for line in text.splitlines()]
     lines = [words for words in words_of_lines if words[:1] == ["make"] and "-C" not in words]
     assert lines
     for words in lines:
         for word in words[1:]:
             name, is_variable, _ = word.partition("=")
             if word != "-f" and not word.startswith("/"):
-                assert re.search(rf"^{name} \?=" if is_variable else rf"^{name}:.*##", makefile, re.MULTILINE), words
+                assert re.search(rf"\$\({name}[):]" if is_variable else rf"^{name}:.*##", makefile, re.MULTILINE), words
+
+
+@pytest.mark.parametrize("page", INDEXES)
+def test_the_links_of_a_page_outside_the_site_lead_somewhere(page):
+    links = re.findall(r"\]\((?!https?:)([^)#]+)(?:#([^)]+))?\)", (ROOT / page).read_text())
+    for path, anchor in links:
+        target = (ROOT / page).parent / path
+        assert target.exists(), path
+        headings = re.findall(r"^#+ (.*)", target.read_text(), re.MULTILINE) if anchor else []
+        assert not anchor or anchor in [
+            re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings
+        ]
+
+
+def test_the_readme_is_short_and_every_file_on_its_way_to_the_mathematics_uses_the_next_one():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 120
+    files = re.findall(r"^\d\. \[(.*?)\]", text, re.MULTILINE)
+    assert (files[0], files[-1]) == ("rules/train.smk", "hra/reflections.py") and len(files) <= 6
+    for file, following in pairwise(files):
+        used = rf"(import|from|scripts/).*\b({Path(following).stem}|{Path(following).parent.name})\b"
+        assert re.search(used, (ROOT / file).read_text().replace("{wildcards.task}", "glue")), following

@@ -94,8 +94,8 @@ def test_the_schema_has_every_kind():
     assert set(schema["$defs"]["method"]["properties"]["kind"]["enum"]) == set(methods.KINDS)
 
 
-def test_config_readme_lists_the_kinds_of_every_task():
-    text = (WORKFLOW.parent / "config/README.md").read_text()
+def test_the_page_of_methods_lists_the_kinds_of_every_task():
+    text = (WORKFLOW.parent / "docs/config/methods.md").read_text()
     row = next(line for line in text.splitlines() if line.startswith("| `kind` per task |"))
     listed = dict(re.findall(r"(\w+): ([a-z, ]+\w)", row))
     assert listed == {task: ", ".join(methods.kinds_of(task)) for task in tasks.classes()}

@@ -179,15 +179,15 @@ def test_control_is_planned_with_one_job_for_the_images_of_a_run(fresh):
 
 @pytest.mark.slow
 def test_a_control_signal_of_ones_own_is_an_entry(fresh, tmp_path, monkeypatch):
-    """Test the custom control signal of the README."""
-    (entry,) = re.findall(r"```yaml\n(datasets:\n  control:.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    (fresh.folder / "mine.yaml").write_text(entry.replace("/home/me/rooms", str(tmp_path)))
+    """Test the custom control signal of docs/your-own.md."""
+    (entry,) = re.findall(r"```yaml\n# hint\n(.*?)```", (ROOT / "docs/your-own.md").read_text(), re.DOTALL)
+    (fresh.folder / "mine.yaml").write_text(entry.replace("path: rooms", f"path: {tmp_path}"))
     (tmp_path / "my_hints.py").touch()
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     planned = fresh.plan("results/table_control.csv", "control_sheets", config="mine.yaml")
-    assert planned["hints"] == {"dataset=my-depth"}
+    assert planned["hints"] == {"dataset=rooms"}
     assert planned["train_control"] == {
-        f"task=control dataset=my-depth method={run} seed=0" for run in ("base variant=pretrained", "hra variant=r8")
+        f"task=control dataset=rooms method={run} seed=0" for run in ("base variant=pretrained", "hra variant=r8")
     }
     assert len(planned["generate_control"]) == 2
 

@@ -72,7 +72,8 @@ def open_tasks(benchmarks: dict, include_path: str | None):
         if (manager.task_index[task].cfg or {}).get("unsafe_code") and not unsafe:
             raise JobError(
                 f"benchmark {name}: {task} executes programs written by the model. Set `unsafe_code: true` in its "
-                "config entry to run them, each in a sandbox (README), or `false` to exclude the benchmark."
+                "config entry to run them, each in a sandbox (docs/config/retention.md), or `false` to exclude the "
+                "benchmark."
             )
         if unsafe:
             os.environ["HF_ALLOW_CODE_EVAL"] = "1"  # the `evaluate` package requires the same confirmation

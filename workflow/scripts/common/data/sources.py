@@ -20,8 +20,8 @@ from common.data import file_filters, generated, http_download, hub, own_files
 from common.data.http_download import ExpectedFile
 
 ARCHIVE = "archive.zip"  # what an archive that sources share is called
-MOVED = "If the file has moved, a copy can be put there by hand (config/README.md)."
-OFFLINE = "On a machine without network access, set `mirror` (config/README.md)."
+MOVED = "If the file has moved, a copy can be put there by hand (docs/config/models.md)."
+OFFLINE = "On a machine without network access, set `mirror` (docs/config/files.md)."
 
 
 def fetch(

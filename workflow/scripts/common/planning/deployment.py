@@ -87,7 +87,7 @@ def check_copies(basedir: Path, shipped: Iterable[Path], read: Iterable) -> None
             name = own.relative_to(Path.cwd())
             raise JobError(
                 f"{name} differs from {path} and is not read. Delete it; write what you change to a config of your own "
-                f"(config/README.md), or add `--configfile {name}`"
+                f"(docs/projects.md), or add `--configfile {name}`"
             )
 
 

@@ -29,14 +29,18 @@ def compared(first: dict, second: dict, metric=comparison.mean) -> comparison.Di
     return comparison.differences(comparison.estimate({"a": first, "b": second}, metric))["a", "b"]
 
 
+def in_seeds(run: np.ndarray, seeds: int = 3) -> dict:
+    return dict.fromkeys(range(seeds), run)
+
+
 # Statistics
 
 
 @pytest.mark.parametrize("level", [0.70, 0.75, 0.80])
-def test_one_seed_agrees_with_the_paired_t_test_and_mcnemars(level):
+def test_seeds_without_spread_agree_with_the_paired_t_test_and_mcnemars(level):
     first, second = drawn(0, level), drawn(1, 0.7)
-    found = compared({0: first}, {0: second})
-    assert found.value == pytest.approx(first.mean() - second.mean()) and (found.items, found.seeds) == (N, 1)
+    found = compared(in_seeds(first), in_seeds(second))
+    assert found.value == pytest.approx(first.mean() - second.mean()) and (found.items, found.seeds) == (N, 3)
     t = stats.ttest_rel(first[:, 0], second[:, 0])
     assert found.interval == pytest.approx(tuple(t.confidence_interval()), abs=0.01)
     assert found.p == pytest.approx(t.pvalue, abs=0.03)
@@ -66,10 +70,34 @@ def test_spread_between_seeds_widens_the_interval():
     assert width[1] > 1.5 * width[0] and varied.seeds == 5
 
 
+@pytest.mark.parametrize("items", [2, 3, 10])
+def test_p_is_never_below_that_of_the_exact_permutation_test(items):
+    right, wrong = np.ones((items, 1)), np.zeros((items, 1))
+    found = compared(in_seeds(right), in_seeds(wrong))
+    exact = stats.permutation_test(
+        (right[:, 0], wrong[:, 0]), lambda a, b: a.mean() - b.mean(), permutation_type="samples", n_resamples=np.inf
+    )
+    assert found.value == 1 and found.p == exact.pvalue == 2 / 2**items
+    many = compared(in_seeds(np.ones((5000, 1))), in_seeds(np.zeros((5000, 1))))
+    assert many.p > 0
+
+
+def test_without_a_value_or_a_third_common_seed_there_is_no_p():
+    first, second = drawn(0, 0.9), drawn(1, 0.1)
+    assert [np.isnan(compared(in_seeds(first, n), in_seeds(second, n)).p) for n in (1, 2, 3)] == [True, True, False]
+    assert np.isfinite(compared({0: first}, {0: second}).interval).all()
+    unknown = compared(in_seeds(np.full_like(first, np.nan)), in_seeds(second))
+    assert np.isnan([unknown.value, unknown.p, *unknown.interval]).all()
+    rare = np.full((4, 1), np.nan)
+    rare[0] = 1.0  # a third of the replicates have no item with a value
+    found = compared(in_seeds(rare), in_seeds(np.zeros((4, 1))))
+    assert found.value == 1 and found.p == 2 / 2**4 and found.interval == (1, 1)
+
+
 def test_equal_runs_do_not_differ_and_only_common_seeds_count():
     run = drawn(0, 0.7)
-    same = compared({0: run, 1: drawn(1, 0.9)}, {0: run, 2: drawn(2, 0.1)})
-    assert (same.value, same.interval, same.p, same.seeds) == (0, (0, 0), 1, 1)
+    same = compared(in_seeds(run) | {3: drawn(1, 0.9)}, in_seeds(run) | {4: drawn(2, 0.1)})
+    assert (same.value, same.interval, same.p, same.seeds) == (0, (0, 0), 1, 3)
     assert not comparison.differences(comparison.estimate({"a": {0: run}, "b": {1: run}}, comparison.mean))
 
 
@@ -91,6 +119,7 @@ def test_an_average_has_the_standard_error_of_independent_columns():
 def test_holm():
     assert comparison.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert comparison.holm([0.9, 0.8]) == [1, 1] and comparison.holm([]) == []
+    assert comparison.holm([0.01, np.nan, 0.03]) == pytest.approx([0.02, np.nan, 0.03], nan_ok=True)
 
 
 def test_the_best_and_what_is_not_distinguishable_from_it():
@@ -99,6 +128,8 @@ def test_the_best_and_what_is_not_distinguishable_from_it():
     assert comparison.best(means, p, lower=False) == {"a", "b"}
     assert comparison.best(means, p, lower=True) == {"c", "b"}
     assert comparison.best({"a": 3.0}, p, lower=False) == set() == comparison.best(means, {}, lower=False)
+    del p[frozenset("ab")]  # untested is neither worse nor indistinguishable
+    assert comparison.best(means, p, lower=False) == set()
 
 
 def test_runs_on_other_items_are_refused():
@@ -149,9 +180,9 @@ def test_math_counts_right_answers_and_a_metric_of_all_images_has_no_items():
 LEVELS = {"hra/r8": 0.92, "lora/r8": 0.92, "head/all": 0.6}
 
 
-def make(folder: Path) -> tuple[list[dict], dict]:
-    """Write the files of three runs with two seeds, whose metrics follow from their predictions; run compare.py."""
-    expected = [factories.entry(folder, "rte", run, seed) for run in LEVELS for seed in (0, 1)]
+def make(folder: Path, seeds: int = 3) -> tuple[list[dict], dict]:
+    """Write the files of three runs, whose metrics follow from their predictions; run compare.py."""
+    expected = [factories.entry(folder, "rte", run, seed) for run in LEVELS for seed in range(seeds)]
     labels = np.random.default_rng(0).integers(0, 2, N)
     paths, evaluations = [], []
     for place, run in enumerate(expected):
@@ -178,7 +209,7 @@ def test_every_pair_and_the_best_in_bold(tmp_path):
     pairs = [("hra/r8", "lora/r8"), ("hra/r8", "head/all"), ("lora/r8", "head/all")]
     of_rte = found[(found["column"] == "RTE") & (found["selection"] == "best_on_dev")]
     assert list(zip(of_rte["run_a"], of_rte["run_b"], strict=True)) == pairs
-    assert set(found["selection"]) == {"best_on_dev", "last"} and set(of_rte["n_seeds"]) == {"2"}
+    assert set(found["selection"]) == {"best_on_dev", "last"} and set(of_rte["n_seeds"]) == {"3"}
     close, far = (of_rte.iloc[place] for place in (0, 1))
     assert 20 < float(far["low"]) < float(far["difference"]) < float(far["high"]) < 45 and float(far["p_holm"]) < 1e-6
     assert float(close["low"]) < 0 < float(close["high"]) and float(close["p_holm"]) > 0.05
@@ -186,12 +217,22 @@ def test_every_pair_and_the_best_in_bold(tmp_path):
     text = (tmp_path / "table_glue.md").read_text()
     lines = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("|")}
     assert "**" in lines["HRA r=8, λ=0"] and "**" in lines["LoRA r=8"] and "**" not in lines["Head alone"]
-    assert "**Bold**: the best of our trained runs" in text
+    assert "**Bold**: the best of our trained runs" in text and "No value is bold" not in text
     job = factories.table_job(tmp_path, expected)
     job["params"]["trained"].remove("hra/r8")  # as real images, the best by definition
     table.main(job)
     lines = [line for line in (tmp_path / "table_glue.md").read_text().splitlines() if "**9" in line]
     assert lines and all("LoRA" in line for line in lines)
+
+
+def test_two_seeds_give_intervals_but_no_p_and_no_bold(tmp_path):
+    expected, _ = make(tmp_path, seeds=2)
+    found = run_statistics.read_csv(tmp_path / "compare_glue.csv")
+    assert set(found["p"]) | set(found["p_holm"]) == {""} and "" not in {*found["low"], *found["high"]}
+    table.main(factories.table_job(tmp_path, expected))
+    text = (tmp_path / "table_glue.md").read_text()
+    assert "**9" not in text and "**Bold**" not in text
+    assert "No value is bold in RTE, All" in text and "share at least 3 seeds, since fewer do not show" in text
 
 
 def test_predictions_that_are_not_those_of_the_run_table_are_refused(tmp_path):

@@ -2,7 +2,8 @@
 
 One row per column, selection and pair, in the table's units: the difference run_a − run_b over the seeds that both
 have, its 95 % interval (bootstrap over seeds and items, common/report/comparison.py), p, and p adjusted for the number
-of pairs in the column (Holm). A metric of all items together, such as FID, has no rows.
+of pairs in the column (Holm). p is empty for pairs with too few common seeds. A metric of all items together, such as
+FID, has no rows.
 """
 
 import math
@@ -76,10 +77,15 @@ def build(runs: pd.DataFrame, params: dict) -> pd.DataFrame:
             factor = factors.get(name, scale)
             adjusted = comparison.holm([one.p for _, one in pairs])
             for ((first, second), one), p in zip(pairs, adjusted, strict=True):
-                numbers = [f"{factor * value:.6g}" for value in (one.value, *one.interval)]
-                p_values = [f"{value:.3g}" for value in (one.p, p)]
+                numbers = [number(factor * value, 6) for value in (one.value, *one.interval)]
+                p_values = [number(value, 3) for value in (one.p, p)]
                 rows.append([name, selection, first, second, *numbers, *p_values, one.items, one.seeds])
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def number(value: float, digits: int) -> str:
+    """Format significant digits; NaN is empty."""
+    return "" if math.isnan(value) else f"{value:.{digits}g}"
 
 
 def main(job: dict) -> None:

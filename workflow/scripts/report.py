@@ -48,7 +48,7 @@ def headline(table: pd.DataFrame, differences: pd.DataFrame, column: str, facts:
     """Return the best trained run of a column by the paper's rule for the task; None if there is no result.
 
     `alike`: the labels of the runs that are not distinguishable from it. `untested`: whether it is not compared with
-    the others, since the metric is not computed from items.
+    all others, since the metric is not computed from items, or they have too few seeds in common.
     """
     rows = table[(table["selection"] == facts["selection"]) & table["run"].isin(facts["trained"])]
     rows = rows[rows[column] != ""].set_index("run")
@@ -57,8 +57,7 @@ def headline(table: pd.DataFrame, differences: pd.DataFrame, column: str, facts:
     values, lower = pd.to_numeric(rows[column]), column in facts["lower"]
     first = values.idxmin() if lower else values.idxmax()
     pairs = differences[(differences["column"] == column) & (differences["selection"] == facts["selection"])]
-    p = {frozenset((a, b)): float(value) for a, b, value in pairs[["run_a", "run_b", "p_holm"]].to_numpy()}
-    best = comparison.best(values.to_dict(), p, lower)
+    best = comparison.best(values.to_dict(), comparison.tests(pairs), lower)
     row = rows.loc[first]
     return {
         "column": column,

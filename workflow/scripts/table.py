@@ -131,9 +131,7 @@ def best_cells(table: pd.DataFrame, differences: pd.DataFrame, params: dict) -> 
             for _, (run, chosen, value) in table[["run", "selection", name]].iterrows()
             if run in params["trained"] and value and chosen == selection
         }
-        compared = {run for pair in pairs[["run_a", "run_b"]].to_numpy() for run in pair}
-        p = {frozenset((a, b)): float(one) for a, b, one in pairs[["run_a", "run_b", "p_holm"]].to_numpy()}
-        best = comparison.best({run: means[run] for run in means if run in compared}, p, name in lower)
+        best = comparison.best(means, comparison.tests(pairs), name in lower)
         found |= {(selection, run, name) for run in best}
     return found
 
@@ -186,11 +184,12 @@ def notes(
     table: pd.DataFrame,
     runs: pd.DataFrame,
     published: pd.DataFrame,
+    differences: pd.DataFrame,
+    marked: set[tuple[str, str, str]],
     params: dict,
-    compared: bool,
     trials: pd.DataFrame | None = None,
 ) -> list[str]:
-    """List what a reader needs to know before comparing two numbers."""
+    """List what a reader needs to know before comparing two numbers. marked: the cells in bold, of `best_cells`."""
     best = table[(table["selection"] == params["selections"][0]) & (table["run"] != "")]
     counts = sorted({count for line in params["seeds_expected"].values() for count in line.values()})
     scaled = {column.get("scale", params.get("scale", 100)) for column in params["columns"]}
@@ -204,13 +203,7 @@ def notes(
         f"`Params (M)`: adapter parameters{f' without the {uncounted}' * bool(uncounted)}, as PEFT stores them; "
         "docs/parameters.md compares them with the paper's counts.",
     ]
-    if compared:
-        lines.append(
-            "**Bold**: the best of our trained runs, and those whose difference to it is not significant at 5 % "
-            "(bootstrap over seeds and items, Holm's correction for the pairs of a column). "
-            f"`compare_{params['task']}.csv` has every pair with its 95 % interval. With one seed, an interval is that "
-            "of the items alone. A metric that is not computed from items (FID, mIoU) has no bold value."
-        )
+    lines += table_notes.compared(params["task"], names_of(params), differences, marked)
     empty = run_statistics.without_value(
         runs, *run_statistics.expand_columns(params["columns"], params.get("averages", {}))
     )
@@ -266,7 +259,7 @@ def markdown(
         part = table[table["selection"] == selection]
         parts.append(f"## {TITLES[selection]}\n\n{NOTES[selection]}\n")
         parts.append(markdown_table(part, names, params, best))
-    lines = notes(table, runs, published, params, bool(best), trials)
+    lines = notes(table, runs, published, differences, best, params, trials)
     parts.append("## Notes\n\n" + "\n".join(f"- {line}" for line in lines) + "\n")
     return "\n".join(parts)
 

@@ -7,7 +7,7 @@ import evaluate_control
 from common.core import files, predictions
 from common.core.errors import JobError
 from common.data import images
-from common.evaluators import registry, scoring
+from common.evaluators import registry
 from common.tasks.control import data as control_data
 from common.tasks.control import items
 
@@ -24,7 +24,6 @@ class Brightness(Evaluator):
 
     def score(self, images, reference):
         Brightness.calls += 1
-        assert reference.kept.parent.name == "hints.features"
         means = [image.convert("L").getpixel((0, 0)) for image in images]
         return Scores({"_mean": [mean or None for mean in means]}, {"_most": {"value": max(means), "stderr": 0.0}})
 
@@ -87,7 +86,7 @@ def job(tmp_path, monkeypatch):
     return make
 
 
-def test_a_custom_class_scores_like_any_other(job):
+def test_a_custom_class_scores_like_any_other(job, tmp_path):
     made = job("Brightness")
     assert registry.metrics(made["params"]["evaluators"]) == ["light_mean", "light_most", "canny_iou", "canny_f1"]
     for _ in range(2):
@@ -99,25 +98,8 @@ def test_a_custom_class_scores_like_any_other(job):
         assert found["canny_iou"]["value"] == 1
         rows = predictions.read(made["output"]["predictions"])
         assert [row["light_mean"] for row in rows] == [None, 10, 40]
-    assert registry.find("toy_evaluators:Brightness").calls == 1  # the second job has read the scores of the first
-
-
-def test_what_is_kept_of_the_real_images_is_shared_by_the_runs_of_a_dataset(job, tmp_path, monkeypatch):
-    one, other = job("Brightness"), job("Short")
-    entry, weights = {"name": "fid", "kind": "fid", "model": "inception"}, tmp_path / "inception.manifest.json"
-    files.write_json(weights, {"sha256": "1"})
-    first = scoring.kept(one, entry, weights, "cpu")
-    assert first.parent == tmp_path / "hints.features" and first == scoring.kept(other, entry, weights, "cpu")
-    changed = [scoring.kept(one, entry | {"name": "other"}, weights, "cpu")]
-    one["params"]["task_version"] = 2
-    changed.append(scoring.kept(one, entry, weights, "cpu"))
-    files.write_json(weights, {"sha256": "2"})
-    changed.append(scoring.kept(other, entry, weights, "cpu"))
-    files.write_json(tmp_path / "hints.manifest.json", {"sha256": "2"})
-    changed.append(scoring.kept(other, entry, weights, "cpu"))
-    monkeypatch.setattr(scoring.provenance, "device_name", lambda device: "another GPU")
-    changed.append(scoring.kept(other, entry, weights, "cuda"))
-    assert len({first, *changed}) == 6
+    assert registry.find("toy_evaluators:Brightness").calls == 2  # the second job is forced, or its class was edited
+    assert not list(tmp_path.rglob("*light*"))  # no scores are kept elsewhere
 
 
 @pytest.mark.parametrize(

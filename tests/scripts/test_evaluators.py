@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 import evaluate_control
-from common.core import files, predictions
+from common.core import files, predictions, records
 from common.core.errors import JobError
 from common.data import images
 from common.evaluators import registry
@@ -41,6 +41,11 @@ class Short(Brightness):
         return Scores({"_mean": [1.0]})
 
 
+class Unknown(Brightness):
+    def score(self, images, reference):
+        return Scores({"_mean": [1.0, float("nan"), None]})
+
+
 class NoEvaluator:
     metrics = "_mean"
 '''
@@ -63,7 +68,7 @@ def job(tmp_path, monkeypatch):
     control_data.write(hints, rows, dict, 8)
     listed = {hints.name: {"bytes": hints.stat().st_size, "sha256": files.sha256(hints)}}
     files.write_json(tmp_path / "hints.manifest.json", {"folder": "hints", "files": listed, "sha256": "0"})
-    files.write_json(tmp_path / "train.json", {"data_sha256": "0", "steps": 7, "seed": 0})
+    records.write(tmp_path / "train.json", {"data_sha256": "0", "steps": 7, "seed": 0})
 
     def make(name: str) -> dict:
         return {
@@ -110,6 +115,7 @@ def test_a_custom_class_scores_like_any_other(job, tmp_path):
             "Short",
             r"light \(toy_evaluators:Short\): expected 3 scores '_mean', one per image, found 1\. .* None",
         ),
+        ("Unknown", r"expected finite scores '_mean', found 1 that are NaN or infinite"),
         ("Unstated", r"expected scores of all images together for \(\), found them for \('_most',\)\. .* `of_run`"),
         ("NoEvaluator", r"expected a class with `metrics`, a tuple .* Derive it from"),
         ("Missing", r"evaluator kind: expected 'Missing' in module toy_evaluators, found Brightness, Evaluator"),

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import download_harness
-from common.core import files, manifests, provenance
+from common.core import diverged_runs, files, manifests, provenance, records
 from common.core.errors import JobError
 from common.core.job import start
 from common.models import causal_lm
@@ -17,7 +17,7 @@ from common.tasks.math import programs
 def main(job: dict) -> None:
     started = time.monotonic()
     params, benchmarks = job["params"], job["params"]["benchmarks"]
-    record = files.read_json(job["input"]["record"])
+    record = records.read(job["input"]["record"])
     manifests.check_trained_on(record, job["input"]["model"])
     manifests.check_weights(record, job["input"]["record"], job["input"]["last"])
     harness = open_harness(Path(job["input"]["harness"]), benchmarks)
@@ -36,7 +36,7 @@ def main(job: dict) -> None:
         results[name] = result(name, benchmark, found)
         print(f"{name}: {results[name]}", flush=True)
 
-    files.write_json(
+    records.write(
         job["output"]["metrics"],
         {key: record[key] for key in ("task", "dataset", "method", "variant", "seed")}
         | {
@@ -46,6 +46,7 @@ def main(job: dict) -> None:
             "lm_eval": harness,
             "seconds": round(time.monotonic() - started, 3),
             "device": provenance.device_name(device),
+            "record_sha256": record[records.SEAL],
         },
     )
 
@@ -131,4 +132,4 @@ def result(name: str, benchmark: dict, found: dict) -> dict:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    start(main, __file__, globals().get("snakemake"), diverged_runs.skipped)

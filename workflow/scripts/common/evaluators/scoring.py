@@ -1,5 +1,6 @@
 """Scoring of the images of a run with every evaluator of the config."""
 
+import math
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -61,5 +62,10 @@ def scores(
             raise JobError(
                 f"evaluator {entry['name']} ({entry['kind']}): expected {len(images)} scores {ending!r}, one per "
                 f"image, found {len(values)}. Correct its `score`; use None for an image without a score."
+            )
+        if unknown := sum(value is not None and not math.isfinite(value) for value in values):
+            raise JobError(
+                f"evaluator {entry['name']} ({entry['kind']}): expected finite scores {ending!r}, found {unknown} that "
+                "are NaN or infinite. Correct its `score`; use None for an image without a score."
             )
     return found, seconds

@@ -114,6 +114,11 @@ def existing(file, task, runs, benchmark=None):
     return [path for path in paths if Path(path).exists()] if config["incomplete"] else paths
 
 
+def unnoted(name):
+    """Return an input function that adds nothing, but has a table made again if Snakemake has no metadata of it."""
+    return lambda wc: recorded_inputs.unnoted(workflow, f"{config['pathvars']['results']}/{name}.csv".format(**wc))
+
+
 def record_files(wildcards):
     return existing(f"{RUN}/train.json", wildcards.task, RUNS[wildcards.task])
 

@@ -39,6 +39,7 @@ rule generate:
 
 rule gather_outputs:
     input:
+        record="<run>/train.json",
         dataset=benchmark_manifest,
     output:
         outputs=f"{EVAL}/outputs.jsonl.gz",
@@ -56,6 +57,7 @@ rule gather_outputs:
 
 rule gather_images:
     input:
+        record="<run>/train.json",
         shards=image_shards,
     output:
         images=f"{EVAL}/images.tar",

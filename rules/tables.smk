@@ -21,6 +21,8 @@ rule runs:
     input:
         records=record_files,
         metrics=metrics_files,
+        tuning=lambda wc: "<results>/tune_{task}.csv" if config["tasks"][wc.task].get("tune") else [],
+        unnoted=unnoted("runs_{task}"),
     output:
         runs=report(
             "<results>/runs_{task}.csv",
@@ -47,6 +49,7 @@ rule compare:
         predictions=lambda wc: [
             str(Path(path).with_name("predictions.jsonl.gz")) for path in metrics_files(wc, expected_runs.compared)
         ],
+        unnoted=unnoted("compare_{task}"),
     output:
         csv="<results>/compare_{task}.csv",
     log:
@@ -74,6 +77,7 @@ rule table:
         comparison="<results>/compare_{task}.csv",
         published=published("{task}"),
         trials=lambda wc: "<results>/tune_{task}.csv" if config["tasks"][wc.task].get("tune") else [],
+        unnoted=unnoted("table_{task}"),
     output:
         csv=report(
             "<results>/table_{task}.csv",
@@ -104,6 +108,7 @@ rule cost:
     input:
         runs="<results>/runs_{task}.csv",
         tuning=lambda wc: "<results>/tune_{task}.csv" if config["tasks"][wc.task].get("tune") else [],
+        unnoted=unnoted("cost_{task}"),
     output:
         csv=report(
             "<results>/cost_{task}.csv",

@@ -58,6 +58,9 @@ checkpoint choose:
 rule collect_trials:
     input:
         records=lambda wc: tuned_runs.every_record(TASKS[wc.task], checkpoints, config["incomplete"]),
+        # The run table reads this table: it waits for the trainings that a new choice repeats.
+        choices=lambda wc: tuned_runs.every_choice(TASKS[wc.task], config["incomplete"]),
+        unnoted=unnoted("tune_{task}"),
     output:
         csv=report(
             "<results>/tune_{task}.csv",

@@ -113,7 +113,7 @@ class Run:
         return str(path)
 
     def gather(self, shards: list[str]) -> list[images.Picture]:
-        given = {"shards": shards, "dataset": self.resources[self.hint]}
+        given = {"record": str(self.record), "shards": shards, "dataset": self.resources[self.hint]}
         job = self.job("gather_control", given, {"images": self.images}, steps=[], prompts=[], images=1)
         gather_images.main(job)
         return list(images.unpack(self.images))

@@ -27,7 +27,16 @@ def stop_after(step: int, train: Callable) -> None:
 
 def check_same(record: dict, weights: dict[str, str], fresh: dict, fresh_weights: dict[str, str]) -> None:
     """Assert that two runs are bit-identical, except for their times."""
-    own = ("seconds", "device_seconds", "started", "finished", "peak_memory_bytes", "discarded", "config_hash")
+    own = (
+        "seconds",
+        "device_seconds",
+        "started",
+        "finished",
+        "peak_memory_bytes",
+        "discarded",
+        "config_hash",
+        "sha256",
+    )
     assert {key: value for key, value in record.items() if key not in own} == {
         key: value for key, value in fresh.items() if key not in own
     }

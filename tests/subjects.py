@@ -133,7 +133,8 @@ class SubjectRun(Run):
     def gather(self, of: int = 1, steps=(2, 4, 5), images: int = 2) -> dict:
         shards = [self.generate(shard, of)["output"]["shard"] for shard in range(of)]
         output = {"images": self.folder / f"run/prompts/images-{of}.tar"}
-        return self.job("gather_subject", {"shards": shards}, output, steps=list(steps), prompts=PROMPTS, images=images)
+        given = {"record": str(self.folder / "run/train.json"), "shards": shards}
+        return self.job("gather_subject", given, output, steps=list(steps), prompts=PROMPTS, images=images)
 
     def evaluate(self, images: str | None, evaluation: dict | None = None, models: tuple[str, ...] = ()) -> dict:
         return self.job(

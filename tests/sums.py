@@ -120,7 +120,7 @@ class MathRun(Run):
         shards = [str(self.folder / f"run/answers/shard{shard}-of-{of}.jsonl.gz") for shard in range(of)]
         return self.job(
             "gather_math",
-            {"shards": shards, "dataset": self.tiny["dataset"]},
+            {"record": str(self.folder / "run/train.json"), "shards": shards, "dataset": self.tiny["dataset"]},
             {"outputs": self.folder / f"run/{benchmark}/outputs-{of}.jsonl.gz"},
             benchmark=benchmark,
             split=benchmark,

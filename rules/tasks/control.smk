@@ -107,6 +107,7 @@ use rule generate as generate_control with:
 
 use rule gather_images as gather_control with:
     input:
+        record="<run>/train.json",
         dataset="<resources>/hints/{dataset}.manifest.json",
         shards=image_shards,
     wildcard_constraints:

@@ -58,6 +58,7 @@ use rule generate as generate_math with:
 
 use rule gather_outputs as gather_math with:
     input:
+        record="<run>/train.json",
         shards=lambda wc: collect(
             f"{ANSWERS}.jsonl.gz",
             answers=TASKS[wc.task].folder_of_shards(wc.benchmark),
@@ -185,6 +186,7 @@ rule table_retention:
     input:
         metrics=lambda wc: existing(f"{RUN}/retention.json", "math", TASKS["math"].retention_runs()),
         published=published("retention", task="math"),
+        unnoted=unnoted("table_retention"),
     output:
         csv=report(
             "<results>/table_retention.csv",
@@ -207,6 +209,10 @@ rule table_retention:
         base=lambda wc: config["tasks"]["math"]["retention"]["base"],
         rows=lambda wc: grid.rows_of(config, TASKS["math"].retention_rows()),
         seeds=lambda wc: TASKS["math"].retention_seeds(),
+        expected=lambda wc: {
+            f"{RUN}/retention.json".format(task="math", **run): expected_runs.asked(TASKS["math"], run)
+            for run in TASKS["math"].retention_runs()
+        },
         vanished=lambda wc: expected_runs.vanished(
             config, "table_retention", existing(f"{RUN}/retention.json", "math", TASKS["math"].retention_runs())
         ),
@@ -218,6 +224,7 @@ rule table_compute:
     input:
         runs="<results>/runs_math.csv",
         published=published("compute", task="math"),
+        unnoted=unnoted("table_compute"),
     output:
         csv=report(
             "<results>/table_compute.csv",

@@ -1,10 +1,10 @@
 """Synthetic records and metrics that conform to the schemas: the results of a grid without training."""
 
 import hashlib
-import json
 import random
 from pathlib import Path
 
+from common.core import files, predictions, records
 from common.methods import METHODS
 
 METRICS = {
@@ -57,6 +57,7 @@ FIGURES = ("parameters", "pareto", "lambda", "curves")
 COLOURS = {method: METHODS[method].colour for method in PARAMETERS}
 
 
+SETTINGS = {"epochs": 3, "learning_rate": 1e-3, "batch_size": 32, "gradient_accumulation": 2}
 COMPARED = ["column", "selection", "run_a", "run_b", "p_holm"]  # what table.py reads of compare.py's output
 
 
@@ -65,11 +66,14 @@ def entry(folder: Path, dataset: str = "cola", run: str = "hra/r8", seed: int = 
     method, variant = run.split("/")
     scratch = folder / "scratch" / dataset / run / f"seed{seed}"
     benchmarks = ("matched", "mismatched") if dataset == "mnli" else ("dev",)
+    asked = {"seed": seed, "method": {"version": 1}, "task_version": 1, "hyperparameters": SETTINGS}
     return {
         "dataset": dataset,
         "method": method,
         "variant": variant,
         "seed": seed,
+        "asked": asked,
+        "inputs": {name: str(folder / f"{name}.manifest.json") for name in ("model", "dataset")},
         "benchmarks": {name: [str(scratch / name / "evaluate.error.json")] for name in benchmarks},
         "errors": [str(scratch / "augment.error.json"), str(scratch / "train.error.json")],
     }
@@ -92,7 +96,7 @@ def record(run: dict, scores: list[float], **changes) -> dict:
         "method_version": 1,
         "task_version": 1,
         "preset": "paper" if run["method"] == "hra" else "baseline",
-        "hyperparameters": {"epochs": 3, "learning_rate": 1e-3, "batch_size": 32, "gradient_accumulation": 2},
+        "hyperparameters": SETTINGS,
         "trainable_parameters": parameters + 1538,
         "adapter_parameters": parameters,
         "total_parameters": 184_000_000 + parameters,
@@ -102,6 +106,8 @@ def record(run: dict, scores: list[float], **changes) -> dict:
         "score": SCORE[run["dataset"]],
         "curve": curve,
         "seconds": 123.456789,
+        "device_seconds": 123.456789,
+        "runs_per_gpu": 1,
         "peak_memory_bytes": 2**30,
         "device": "NVIDIA H100",
         "processes": 1,
@@ -109,6 +115,8 @@ def record(run: dict, scores: list[float], **changes) -> dict:
         "resumed_from": [],
         "model": {"name": "microsoft/deberta-v3-base", "revision": "0" * 40, "sha256": "a" * 64},
         "data_sha256": "b" * 64,
+        "weights_sha256": {},
+        "fingerprint": run.get("asked", {}) | {"inputs": {"model": "a" * 64, "dataset": "b" * 64}},
         "config_hash": "c" * 64,
         "commit": "d" * 40,
         "dirty": False,
@@ -139,16 +147,27 @@ def metrics(run: dict, benchmark: str, last: float, best: float | None = None, *
     }
 
 
-def write(folder: Path, run: dict, scores: list[float], **changes) -> tuple[str, list[str]]:
-    """Write the files of one run; return the paths of its record and its metrics."""
+def diverged(run: dict, error: str = "the training loss is nan at step 7") -> dict:
+    """Build the train.json of a run that has diverged."""
+    schema = files.read_json(Path(__file__).parents[2] / "workflow/schemas/record.schema.json")
+    content = {name: value for name, value in record(run, [0.5]).items() if name in schema["required"]}
+    return content | {"status": "diverged", "error": error}
+
+
+def write(folder: Path, run: dict, scores: list[float], lines=None, **changes) -> tuple[str, list[str]]:
+    """Write the files of one run; return the paths of its record and its metrics. lines: the predictions."""
     place = folder / "glue" / run["dataset"] / run["method"] / run["variant"] / f"seed{run['seed']}"
     place.mkdir(parents=True, exist_ok=True)
-    (place / "train.json").write_text(json.dumps(record(run, scores, **changes)))
+    made = records.sealed(record(run, scores, **changes))
+    records.write(place / "train.json", made)
     evaluations = []
     for benchmark in run["benchmarks"]:
         path = place / benchmark / "metrics.json"
         path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(metrics(run, benchmark, scores[-1], max(scores))))
+        predictions.write(path.with_name("predictions.jsonl.gz"), lines or [])
+        digests = {"predictions_sha256": files.sha256(path.with_name("predictions.jsonl.gz"))}
+        digests["record_sha256"] = made[records.SEAL]
+        records.write(path, metrics(run, benchmark, scores[-1], max(scores), **digests))
         evaluations.append(str(path))
     return str(place / "train.json"), evaluations
 

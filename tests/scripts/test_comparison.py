@@ -192,9 +192,8 @@ def make(folder: Path, seeds: int = 3) -> tuple[list[dict], dict]:
         scores = np.eye(2)[predicted].tolist()
         lines = [{"item": i, "label": int(labels[i]), "last": scores[i], "best_on_dev": scores[i]} for i in range(N)]
         accuracy = float((predicted == labels).mean())
-        paths.append(factories.write(folder, run, [accuracy]))
+        paths.append(factories.write(folder, run, [accuracy], lines))
         path = Path(paths[-1][1][0]).with_name("predictions.jsonl.gz")
-        predictions.write(path, lines)
         evaluations.append(run | {"benchmark": "dev", "path": str(path)})
     collect_runs.main(factories.collect_job(folder, expected, paths))
     job = factories.compare_job(folder, expected, evaluations)
@@ -237,9 +236,18 @@ def test_two_seeds_give_intervals_but_no_p_and_no_bold(tmp_path):
 
 def test_predictions_that_are_not_those_of_the_run_table_are_refused(tmp_path):
     _, job = make(tmp_path)
-    path = Path(job["params"]["evaluations"][0]["path"])
-    predictions.write(path, [line | {"best_on_dev": [1.0, 0.0]} for line in predictions.read(path)])
+    table = Path(job["input"]["runs"])
+    text = table.read_text()
+    table.write_text(text.replace(",0.9", ",0.8"))
     with pytest.raises(JobError, match=r"expected accuracy = .* as in the run table, found"):
+        compare.main(job)
+    table.write_text(text)
+    path = Path(job["params"]["evaluations"][0]["path"])
+    lines = predictions.read(path)
+    predictions.write(path, [lines[0] | {"label": 1 - lines[0]["label"]}, *lines[1:]])
+    with pytest.raises(
+        JobError, match=r"seed0/dev/predictions.jsonl.gz: expected the file that metrics.json beside it"
+    ):
         compare.main(job)
 
 

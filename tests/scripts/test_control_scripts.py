@@ -15,7 +15,7 @@ import download
 import draw_hints
 import export_checkpoint
 import sheet as sheet_script
-from common.core import files, predictions
+from common.core import files, predictions, records
 from common.core.errors import JobError
 from common.evaluators import registry
 from common.tasks.control import data as control_data
@@ -161,7 +161,7 @@ def test_a_run_on_another_model_is_refused(resources, tmp_path):
     record = run.train()
     other = copy.deepcopy(record)
     other["model"]["sha256"] = "0" * 64
-    files.write_json(run.record, other)
+    records.write(run.record, other)
     with pytest.raises(JobError, match="of tiny, on which the weights were trained"):
         run.generate()
 

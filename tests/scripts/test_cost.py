@@ -1,7 +1,5 @@
 """What runs cost beside what they score: means over the runs of a column, with the trials of tuning."""
 
-from pathlib import Path
-
 import pandas as pd
 import pytest
 
@@ -47,18 +45,6 @@ def test_the_trials_of_tuning_are_added(tmp_path):
     hours = table[table["column"] == "All (acc)"].set_index("run")[["tuning_hours", "device_hours"]].astype(float)
     assert hours.loc["hra/r8"].tolist() == [1.5, 2.5] and hours.loc["lora/r8"].tolist() == [0, 1]
     assert "Tuning (device hours)" in text and "the trials of tuning" in text
-
-
-@pytest.mark.parametrize("shared", [1, 4])
-def test_older_records_without_device_seconds_count_their_share(shared):
-    record = factories.record(factories.entry(Path()), [0.5], seconds=480.0, processes=2, runs_per_gpu=shared)
-    assert collect_runs.from_record(record)["device_seconds"] == 960 / shared
-
-
-def test_older_run_tables_without_device_seconds(tmp_path):
-    made(tmp_path, runs=["hra/r8"])
-    runs = run_statistics.read_runs(tmp_path / "runs_glue.csv").drop(columns=["device_seconds", "runs_per_gpu"])
-    assert cost.trainings(runs)["training_hours"].tolist() == [2 * seconds / 3600 for seconds in SECONDS.values()]
 
 
 @pytest.mark.parametrize(("finished", "rows"), [(["hra/r8", "lora/r8"], {"lora/r8"}), (["hra/r8"], set())])

@@ -12,7 +12,7 @@ from jsonschema import validate
 
 import collect_runs
 import evaluate_math
-from common.core import files
+from common.core import files, records
 from common.core.errors import JobError
 from common.data import sources
 from common.tasks.math import sandbox
@@ -31,7 +31,7 @@ def job(tmp_path):
         frame = pandas.DataFrame({"question": [f"Question {i}" for i in range(len(answers))], "answer": answers})
         frame.to_parquet(tmp_path / "toy/test.parquet")
         files.write_json(tmp_path / "toy.manifest.json", {"folder": "toy", "files": sources.listing(tmp_path / "toy")})
-        files.write_json(tmp_path / "train.json", {"seed": 3, "steps": 20})
+        records.write(tmp_path / "train.json", {"seed": 3, "steps": 20})
         if lines is None:
             lines = [
                 {"item": i, "prompt": f"Question {i}", "output": output, "finish": "stop"}

@@ -1,5 +1,6 @@
 """Generation: the same answers from any shards, in any form, and from vLLM."""
 
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 import gather_outputs
 import generate_math
-from common.core import files, manifests, predictions, provenance
+from common.core import files, manifests, predictions, provenance, records
 from common.core.errors import JobError
 from common.models import adapters, causal_lm, decoding, vllm_process
 from sums import answers, math_method, said, train
@@ -135,16 +136,21 @@ def test_an_adapter_of_another_model_is_refused(trained, make_math_run, tmp_path
     train(other)
     job = trained.generate()
     record = files.read_json(job["input"]["record"])
-    files.write_json(tmp_path / "train.json", record | {"model": record["model"] | {"name": "b", "sha256": "0" * 64}})
+    records.write(tmp_path / "train.json", record | {"model": record["model"] | {"name": "b", "sha256": "0" * 64}})
     with pytest.raises(JobError, match=r"expected the files 0000.* of b"):
         generate_math.main(job | {"input": job["input"] | {"record": str(tmp_path / "train.json")}})
 
     config, weights = (
         Path(other.weights["last"]).with_name(name) for name in ("adapter_config.json", adapters.WEIGHTS)
     )
-    # A record of before 2026-11-26 lists no digests of weights: PEFT's own look has to do.
-    files.write_json(tmp_path / "old.json", {key: value for key, value in record.items() if key != "weights_sha256"})
-    job = job | {"input": job["input"] | {"last": str(weights), "record": str(tmp_path / "old.json")}}
+    job = job | {"input": job["input"] | {"last": str(weights), "record": str(tmp_path / "train.json")}}
+
+    def recorded() -> None:
+        """Write a record with these weights' digest, so that PEFT's own check is the only one left."""
+        digest = {os.path.relpath(weights, tmp_path): files.sha256(weights)}
+        records.write(tmp_path / "train.json", record | {"weights_sha256": digest})
+
+    recorded()
     right, state = config.read_text(), load_file(weights)
     config.write_text(right.replace('"r": 6', '"r": 4'))
     with pytest.raises(JobError, match=r"does not belong to this model: .*size mismatch"):
@@ -155,6 +161,7 @@ def test_an_adapter_of_another_model_is_refused(trained, make_math_run, tmp_path
     config.write_text(right)
     state.pop(next(name for name in state if "down_proj" in name))
     save_file(state, weights)
+    recorded()
     with pytest.raises(JobError, match=r"does not belong to this model: .*down_proj"):
         generate_math.main(job)
 

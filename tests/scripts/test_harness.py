@@ -15,7 +15,7 @@ import pytest
 
 import download_harness
 import evaluate_harness
-from common.core import files, predictions
+from common.core import files, predictions, records
 from common.core.errors import JobError
 from common.data import sources
 from common.models import adapters
@@ -154,7 +154,8 @@ def write_run(folder: Path) -> None:
     swap(tuned)
     adapters.save(tuned, folder / "run/last")
     identity = {"task": "math", "dataset": "d", "method": "hra", "variant": "r2", "seed": 3}
-    files.write_json(folder / "run/train.json", identity | {"model": source})
+    weights = {"last/adapter_model.safetensors": files.sha256(folder / "run/last/adapter_model.safetensors")}
+    records.write(folder / "run/train.json", identity | {"model": source, "weights_sha256": weights})
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ import evaluate_control
 import evaluate_subject
 import gather_images
 import sheet as sheet_script
-from common.core import files
+from common.core import files, records
 from common.core.errors import JobError
 from common.data import images
 from common.data.images import Picture
@@ -171,7 +171,7 @@ def test_images_are_decoded_ahead_in_order():
 
 def readers(folder, tar: str, count: int) -> dict:
     """Return every script that reads a tar file of `count` images, as a function without arguments."""
-    files.write_json(folder / "train.json", {"steps": 0})
+    records.write(folder / "train.json", {"steps": 0, "seed": 0})
     (folder / "mug").mkdir()
     picture().save(folder / "mug/a.png")
     download.main(subject(folder))

@@ -21,7 +21,7 @@ import figures
 import report
 import table
 from common import tasks
-from common.core import files, predictions
+from common.core import files, predictions, records
 from common.core.errors import JobError
 from common.data import images
 from common.methods import METHODS
@@ -119,6 +119,18 @@ def test_the_first_screen_says_what_ran(page):
     assert "2 finished, 1 failed, 0 missing" in head
     assert "dddddddddddd (2 runs)" in head and "0.07 device hours on NVIDIA H100" in head
     assert "2026-11-25T10:00:00Z to 2026-11-25T10:02:03Z" in head
+
+
+def test_a_diverged_run_is_named_with_its_error_and_without_a_score(tmp_path):
+    expected = factories.entry(tmp_path, "sst2", "hra/r8")
+    record, evaluations = factories.write(tmp_path, expected, [0.9])
+    records.write(record, factories.diverged(expected))
+    run = report.run_of("glue", facts := facts_of(tmp_path, [expected]), facts["expected"][0])
+    assert (run["state"], run["evaluations"], run["curve"], run["record"]) == ("diverged", [], None, None)
+    assert [failure["error"] for failure in run["failures"]] == ["the training loss is nan at step 7"]
+    factories.write(tmp_path, expected, [0.9])  # trained again, but not yet evaluated
+    records.write(evaluations[0], {"status": "diverged", "error": "", "seconds": 0.0, "device": ""})
+    assert report.run_of("glue", facts, facts["expected"][0])["state"] == "missing"
 
 
 @pytest.mark.parametrize(("p", "alike"), [(0.2, True), (0.01, False)])

@@ -9,7 +9,7 @@ import pytest
 import collect_runs
 import table_compute
 import table_retention
-from common.core import files
+from common.core import records
 from common.core.errors import JobError
 from common.report import run_statistics
 
@@ -32,12 +32,15 @@ def line(made: pd.DataFrame, run: str) -> pd.Series:
 
 def write_metrics(folder: Path, run: str, seed: int, values: dict[str, float], limit=None, **changes) -> str:
     """Build a result of evaluate_harness.py; values are in percent here."""
-    path = folder / run / f"seed{seed}.json"
+    path = folder / run / f"seed{seed}/retention.json"
     method, variant = run.split("/")
     entry = {"stderr": 0.01, "n_items": 100, "task": "t", "task_version": 1.0, "shots": 5, "metric": "acc,none"}
     entries = {name: entry | {"value": value / 100} | changes for name, value in values.items()}
     identity = {"task": "math", "dataset": "d", "method": method, "variant": variant, "seed": seed}
-    files.write_json(path, identity | {"benchmarks": entries, "limit": limit, "lm_eval": "0.4.13"})
+    record = records.sealed(identity | {"fingerprint": {"seed": seed, "inputs": {}}})
+    records.write(path.with_name("train.json"), record)
+    own = {"limit": limit, "lm_eval": "0.4.13", "record_sha256": record[records.SEAL]}
+    records.write(path, identity | {"benchmarks": entries} | own)
     return str(path)
 
 
@@ -54,6 +57,7 @@ def retention(
             "base": base,
             "rows": [{"run": run, "label": label} for run, label in LABELS.items()],
             "seeds": seeds,
+            "expected": {path: {"asked": {"seed": int(Path(path).parent.name[4:])}, "inputs": {}} for path in metrics},
         },
     }
     table_retention.main(job)

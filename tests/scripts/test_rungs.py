@@ -9,7 +9,7 @@ import promote
 import train_glue
 import train_math
 import tuning_figure
-from common.core import files, tuning
+from common.core import files, records, tuning
 from common.core.errors import JobError
 from common.planning import config_validation
 from common.report import run_statistics, tuning_results
@@ -94,7 +94,7 @@ def made(folder: Path, scores: dict[float, dict[str, float | None]], metric: str
             if score is not None:
                 held_out = {"metric": metric, "value": score, "rows": 20, "train_rows": 80}
                 content = {"status": "ok", "steps": 10, "seconds": 2.0, "held_out": held_out}
-            files.write_json(record, content)
+            records.write(record, content)
             names = {"dataset": "cola", "method": "hra", "variant": "r8", "trial": name, "seed": 0}
             values = {"learning_rate": float(name.split("-")[-1])}
             trials.append(names | {"values": values, "rung": rung, "record": str(record), "scratch": str(scratch)})

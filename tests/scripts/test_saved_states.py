@@ -140,7 +140,8 @@ def test_finish_can_be_killed_after_each_operation_on_files(make_run, monkeypatc
     scratch.rename(pristine)
     (*arguments, _), options = calls[0]  # without the evaluation, which comes before all that is kept
 
-    kills, finished, expected, own = 0, [], None, ("seconds", "device_seconds", "finished", "peak_memory_bytes")
+    kills, finished, expected = 0, [], None
+    own = ("seconds", "device_seconds", "finished", "peak_memory_bytes", "sha256")
     while True:
         shutil.rmtree(outputs, ignore_errors=True)
         shutil.rmtree(scratch, ignore_errors=True)

@@ -86,7 +86,9 @@ def test_answers_of_rewound_weights_are_a_benchmark_of_their_own(make_math_run, 
     evaluate_math.main(job | {"wildcards": run.wildcards | {"benchmark": "test@0.5"}, "threads": 1})
     found = json.loads(Path(job["output"]["metrics"]).read_text())
     entry = dict(dataset="sums", method="hra", variant="v", seed=0, errors=[], benchmarks={"test": [], "test@0.5": []})
-    rows = collect_runs.rows_of(entry, record, {("sums", "hra", "v", 0, "test@0.5"): found})
+    entry |= {"asked": {"task_version": 1}, "inputs": run.tiny}
+    key = ("sums", "hra", "v", 0)
+    rows = collect_runs.rows_of(entry, {key: ("", record)}, {(*key, "test@0.5"): ("", found)}, {})
     assert [(row["benchmark"], row["strength"], row["status"]) for row in rows] == [
         ("test", 1.0, "missing"),
         ("test@0.5", 0.5, "ok"),

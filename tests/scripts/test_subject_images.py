@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 import gather_images
 import generate_class_images
 import generate_subject
-from common.core import files
+from common.core import files, records
 from common.core.errors import JobError
 from common.data import images
 from common.models import image_shards, stable_diffusion
@@ -45,7 +45,7 @@ def test_of_a_killed_shard_only_what_is_missing_is_made(make_subject_run, capsys
     files.write_json(run.folder / "job.json", job)
     code = (
         "import os, sys; sys.path[:0] = ['workflow/scripts', '.']\n"
-        "import generate_subject\nfrom common.core import files\n"
+        "import generate_subject\nfrom common.core import files, records\n"
         "from common.models import stable_diffusion as diffusion\n"
         "plain, calls = diffusion.Sampler.draw, []\n"
         "def draw(*arguments):\n"
@@ -151,11 +151,11 @@ def test_class_images_that_a_crash_left_short_are_not_trained_on(make_subject_ru
 def test_an_adapter_of_another_unet_is_refused(make_subject_run):
     run = make_subject_run(unet_method())
     record = train(run)
-    del record["weights_sha256"]  # as before 2026-11-26: else their digests tell
-    files.write_json(run.train["output"]["record"], record)
     state = load_file(run.weights["last"])
     first = next(iter(state))
     save_file(state | {first: torch.zeros(3, 4)}, run.weights["last"], metadata={"format": "pt"})
+    record["weights_sha256"]["last/adapter_model.safetensors"] = files.sha256(run.weights["last"])
+    records.write(run.train["output"]["record"], record)
     for steps in ((5,), (2, 5)):  # the first to be loaded, and one to exchange it for
         with pytest.raises(JobError, match=r"adapter_model\.safetensors does not belong to this"):
             drawn(run, steps=steps)

@@ -2,10 +2,12 @@
 
 import csv
 import json
+import re
 import shutil
 import statistics
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import collect_runs
+import cost
 import factories
+import figures
 import table
+from common.core import files, records
 from common.core.errors import JobError
 from common.report import run_statistics, table_notes
 
@@ -127,6 +132,101 @@ def test_half_a_file_is_refused_by_name(tmp_path):
     Path(evaluations[0]).write_text('{"task": "glue", ')
     with pytest.raises(JobError, match=r"metrics\.json: expected valid JSON"):
         collect_runs.main(factories.collect_job(tmp_path, [run], [(record, evaluations)]))
+
+
+@pytest.mark.parametrize("name", ["train.json", "dev/metrics.json"])
+def test_one_edited_digit_is_refused_by_name(tmp_path, name):
+    (run,) = grid(tmp_path, seeds=(0,))
+    paths = [factories.write(tmp_path, run, [0.5])]
+    edited = Path(paths[0][0]).parent / name
+    assert edited.read_text().count("0.5") and "0.5" in edited.read_text()
+    edited.write_text(edited.read_text().replace("0.5", "0.6", 1))
+    with pytest.raises(JobError, match=rf"seed0/{name}: expected the content .* edited or damaged\. Delete it and run"):
+        collect_runs.main(factories.collect_job(tmp_path, [run], paths))
+
+
+ASKED = {"hyperparameters": factories.SETTINGS | {"learning_rate": 5e-3}}
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (ASKED, "learning_rate 0.001, now 0.005"),
+        ({"hyperparameters": factories.SETTINGS | {"eval_batch_size": 7}}, None),  # neutral
+        ({"hyperparameters": factories.SETTINGS | {"warmup_steps": 7}}, "warmup_steps null, now 7"),
+        ({"method": {"version": 2}}, "method.version 1, now 2"),
+        ({"task_version": 2}, "task_version 1, now 2"),
+        ({"seed": 1}, "seed 0, now 1"),
+        ("c", "inputs.dataset bbbbbbbbbbbb…, now cccccccccccc…"),
+        ("b", None),
+    ],
+)
+def test_a_record_of_another_run_than_the_config_asks_for_is_refused(tmp_path, asked, message):
+    (run,) = grid(tmp_path, seeds=(0,))
+    paths = [factories.write(tmp_path, run, [0.5])]
+    if isinstance(asked, str):
+        files.write_json(run["inputs"]["dataset"], {"sha256": 64 * asked})
+    else:
+        run["asked"] = run["asked"] | asked
+    job = factories.collect_job(tmp_path, [run], paths)
+    if not message:
+        collect_runs.main(job)
+        return
+    expected = re.escape(f"cola/hra/r8/seed0 (outdated: {message}; delete {paths[0][0]})")
+    with pytest.raises(JobError, match=rf"1 result.* of glue are not those that the config asks for: {expected}"):
+        collect_runs.main(job)
+
+
+def test_an_incomplete_table_has_no_mean_over_two_rates(tmp_path):
+    expected = grid(tmp_path, seeds=(0, 1))
+    paths = [factories.write(tmp_path, run, [0.5]) for run in expected]
+    expected[1]["asked"] = expected[1]["asked"] | ASKED
+    collect_runs.main(factories.collect_job(tmp_path, expected, paths, incomplete=True))
+    row = line(make_table(tmp_path, expected), "hra/r8")
+    assert row["CoLA_n"] == "1" and "cola: seed 1 (outdated: learning_rate 0.001, now 0.005; delete" in row["missing"]
+    assert "0 failed, 0 missing and 1 outdated result(s)" in (tmp_path / "table_glue.md").read_text()
+
+
+def test_metrics_of_another_record_are_refused(tmp_path):
+    (run,) = grid(tmp_path, seeds=(0,))
+    _, evaluations = factories.write(tmp_path, run, [0.5])
+    old = Path(evaluations[0]).read_text()
+    record, _ = factories.write(tmp_path, run, [0.6])
+    Path(evaluations[0]).write_text(old)
+    with pytest.raises(JobError, match=r"outdated: train.json \w{12}…, now \w{12}…; delete .*/dev/metrics.json"):
+        collect_runs.main(factories.collect_job(tmp_path, [run], [(record, evaluations)]))
+
+
+def test_a_rate_that_the_trials_have_not_chosen_is_refused(tmp_path):
+    (run,) = grid(tmp_path, seeds=(0,))
+    paths = [factories.write(tmp_path, run, [0.5])]
+    run["asked"]["hyperparameters"] = {k: v for k, v in factories.SETTINGS.items() if k != "learning_rate"}
+    job = factories.collect_job(tmp_path, [run], paths)
+    job["input"]["tuning"] = str(tmp_path / "tune_glue.csv")
+    for chosen, ok in (("1.0e-3", True), ("0.002", False)):
+        rows = [f"cola,hra,r8,{rate},{str(rate == chosen).lower()}" for rate in (chosen, "0.1")]
+        (tmp_path / "tune_glue.csv").write_text("\n".join(["dataset,method,variant,learning_rate,chosen", *rows]))
+        with nullcontext() if ok else pytest.raises(JobError, match=r"learning_rate 0\.001, now 0\.002"):
+            collect_runs.main(job)
+
+
+def test_a_diverged_run_is_a_row_in_no_mean_and_stops_nothing(tmp_path):
+    expected = grid(tmp_path, runs=("hra/r8", "lora/r8"), seeds=(0, 1))
+    paths = [factories.write(tmp_path, run, [0.5]) for run in expected]
+    records.write(paths[1][0], factories.diverged(expected[1]))
+    results = {"status": "diverged", "error": "", "seconds": 0.0, "device": ""}
+    records.write(paths[1][1][0], results)
+    collect_runs.main(factories.collect_job(tmp_path, expected, paths))
+    runs = run_statistics.read_csv(tmp_path / "runs_glue.csv")
+    (row,) = [row for _, row in runs.iterrows() if (row["method"], row["seed"]) == ("hra", "1")]
+    assert (row["status"], row["error"], row["value"]) == ("diverged", "the training loss is nan at step 7", "")
+    row = line(make_table(tmp_path, expected), "hra/r8")
+    assert (row["CoLA"], row["CoLA_n"], row["CoLA_std"]) == ("50.00", "1", "")
+    text = (tmp_path / "table_glue.md").read_text()
+    assert "50.00 (1/2)" in text and "0 failed, 0 missing and 1 diverged result(s)" in text
+    assert "`cola: seed 1 (diverged: the training loss is nan at step 7)`" in text
+    cost.main(factories.cost_job(tmp_path, expected))  # whose means are over the same runs
+    figures.main(factories.figures_job(tmp_path, expected, [path for path, _ in paths]))
 
 
 def test_double_and_foreign_runs_are_refused(tmp_path):
@@ -396,12 +496,13 @@ def test_labels_with_signs_of_markup_are_shown_as_they_are(tmp_path):
 
 def test_unlike_and_dirty_runs_are_noted(tmp_path):
     expected = grid(tmp_path, seeds=(0, 1))
-    changes = {0: {"method_version": 1}, 1: {"method_version": 2, "dirty": True}}
+    changes = {0: {}, 1: {"versions": {"torch": "2.13.0+cpu", "peft": "0.18.1"}, "dirty": True}}
     paths = [factories.write(tmp_path, run, [0.5], **changes[run["seed"]]) for run in expected]
     collect_runs.main(factories.collect_job(tmp_path, expected, paths))
     make_table(tmp_path, expected)
     text = (tmp_path / "table_glue.md").read_text()
-    assert "**Mixed `method_version`** within one row: hra/r8" in text and "1 run(s) had uncommitted" in text
+    assert "**Mixed versions** within one row, so that its means combine them: hra/r8 (torch 2.13, 2.9)." in text
+    assert "1 run(s) had uncommitted" in text
 
 
 def test_the_backends_of_answers_are_stated_and_several_are_marked():
@@ -421,7 +522,6 @@ def test_the_backends_of_answers_are_stated_and_several_are_marked():
         "**Several backends**, which round differently. Answers by a backend that was not recorded: hra/r8;"
     )
     assert table_notes.answered(pd.DataFrame([("hra/r8", "", "")], columns=names)) == []
-    assert table_notes.answered(pd.DataFrame({"run": ["hra/r8"]})) == []
 
 
 def test_a_doubled_row_of_the_run_table_is_refused(tmp_path):

@@ -19,7 +19,7 @@ import evaluate_glue
 import evaluate_math
 import train_glue
 import train_math
-from common.core import files, manifests, predictions
+from common.core import files, manifests, predictions, records
 from common.core.errors import JobError
 from common.data import safe_checkpoints, text_tables
 from common.evaluators import image_features
@@ -75,9 +75,10 @@ def flips(path: Path, count: int):
 def test_a_flipped_byte_of_a_data_set_is_never_read(make_run, split, tmp_path):
     run = make_run(method())
     run.tiny = {name: copied(run.tiny[name], tmp_path / name) for name in ("model", "dataset")}
-    files.write_json(
-        run.evaluate["input"]["record"], {"model": files.read_json(run.tiny["model"]), "hyperparameters": {}}
-    )
+    weights = {f"{name}/adapter_model.safetensors": "no file" for name in ("last", "best")}
+    content = {"model": files.read_json(run.tiny["model"]), "hyperparameters": {}, "weights_sha256": weights}
+    content |= {"data_sha256": ""}
+    records.write(run.evaluate["input"]["record"], content)
     reader, job = (train_glue, run.train) if split == "train" else (evaluate_glue, run.evaluate)
     for _ in flips(manifests.folder(run.tiny["dataset"]) / f"{split}.parquet", 100):
         with pytest.raises(

@@ -1,6 +1,7 @@
 """The whole workflow with the real scripts, on tiny models: jobs fail, the table reports it, the next call finishes."""
 
 import csv
+import shutil
 
 import pytest
 from yaml import safe_dump
@@ -113,6 +114,7 @@ TINY_MATH = {
                     "weight_decay": 0.0,
                     "precision": "float32",
                 },
+                "methods": {"lora": {"learning_rate": 1e30}},  # diverges
             }
         }
     },
@@ -121,7 +123,7 @@ TINY_MATH = {
             "model": "tiny-llama",
             "published": False,
             "preset": "tiny",
-            "grid": [{"runs": ["base/pretrained", "hra/r8"], "datasets": ["made"], "seeds": [0]}],
+            "grid": [{"runs": ["base/pretrained", "hra/r8", "lora/r8"], "datasets": ["made"], "seeds": [0]}],
             "resources": {"gpu": 0, "threads": 1, "mem_mb": 1000, "runtime": 10},
             "generation": {
                 "shards": 3,
@@ -137,7 +139,7 @@ TINY_MATH = {
             },
             "rewind": [0.5],
             "retention": None,
-            "compute": {"runs": ["hra/r8"]},
+            "compute": {"runs": ["hra/r8", "lora/r8"]},
             "columns": [{"name": "Asked", "dataset": "made", "benchmark": "test", "metric": "strict"}],
             "figures": {"parameters": ["Asked"], "lambda": ["Asked"]},
         }
@@ -194,6 +196,18 @@ def test_a_failed_run_is_a_row_and_the_rest_is_kept(fresh, tmp_path):
     for figure in figures:
         assert (project.folder / figure).stat().st_size > 1000
 
+    # Copied without Snakemake's metadata, to a config with another rate: no old number is shown.
+    shutil.rmtree(project.folder / ".snakemake")
+    project.snakemake(*command, "--", table)
+    before = (project.folder / table).read_text()
+    shutil.rmtree(project.folder / ".snakemake")
+    project.change("tiny.yaml", "learning_rate: 0.01", "learning_rate: 0.02")
+    output = project.snakemake(*command, "--", table, ok=False)
+    assert "2 result(s) of glue are not those that the config asks for" in output
+    assert "learning_rate 0.01, now 0.02; delete results/glue/made/lora/r8/seed0/train.json" in output
+    project.snakemake(*command, "--config", "incomplete=True", "--", table)
+    assert before != (project.folder / table).read_text() and {row["status"] for row in rows(runs)} == {"outdated"}
+
 
 @pytest.mark.slow
 def test_of_a_killed_shard_only_that_one_runs_again(fresh, tmp_path):
@@ -223,6 +237,9 @@ def test_of_a_killed_shard_only_that_one_runs_again(fresh, tmp_path):
     project.snakemake(*command, "--", *TABLES)
     project.check_file_counts("tiny.yaml")
     table = {row["run"]: row for row in rows(project.folder / TABLES[0])}
+    lora = table.pop("lora/r8")
+    assert (lora["Asked"], lora["Asked_n"]) == ("", "0")
+    assert lora["missing"] == "made: seed 0 (diverged: the training loss is nan at step 2)"
     assert all(row["Asked_n"] == "1" and not row["missing"] for row in table.values())
     assert not list(project.folder.glob("results/math/**/shard*.jsonl.gz"))
 
@@ -251,6 +268,6 @@ def test_of_a_killed_shard_only_that_one_runs_again(fresh, tmp_path):
         "table",
         "table_compute",
     }
-    hra = "task=math dataset=made method=hra variant=r8 seed=0"
-    assert planned["evaluate_general_text"] == {f"{hra} benchmark=general_text@0.25"}
-    assert planned["evaluate_math"] == planned["gather_math"] == {f"{hra} benchmark=test@0.25"}
+    adapters = [f"task=math dataset=made method={method} variant=r8 seed=0" for method in ("hra", "lora")]
+    assert planned["evaluate_general_text"] == {f"{one} benchmark=general_text@0.25" for one in adapters}
+    assert planned["evaluate_math"] == planned["gather_math"] == {f"{one} benchmark=test@0.25" for one in adapters}

@@ -1,7 +1,9 @@
 """Incremental reruns, by dry run: a change plans only what depends on it."""
 
+import base64
 import json
 import re
+import shutil
 
 import pytest
 
@@ -33,6 +35,17 @@ def test_a_finished_grid_plans_nothing(finished):
     command = ("-n", "--cores", "1", "--configfile", "small.yaml", "--", "results/table_glue.csv", RETENTION)
     output = finished.snakemake(*command)
     assert "Nothing to be done" in output and re.search(r"^table_glue: (\d+) jobs \(\1 done\)", output, re.MULTILINE)
+
+
+def test_tables_without_metadata_are_made_again(done):
+    """Results were copied without .snakemake, or a file in it is damaged: what they were made from is unknown."""
+    tables = ("results/table_glue.csv", RETENTION)
+    metadata = done.folder / ".snakemake/metadata"
+    (kept,) = metadata.rglob(base64.b64encode(b"results/compare_glue.csv").decode())
+    kept.write_text(kept.read_text()[:100])
+    assert done.plan(*tables) == {name: TABLES[name] for name in ("compare", "table")}
+    shutil.rmtree(metadata)
+    assert done.plan(*tables) == TABLES | {"table_retention": set()}
 
 
 def test_a_new_seed_plans_its_own_jobs(done):
@@ -186,8 +199,6 @@ def test_a_label_or_a_column_plans_the_table_alone(done):
 
 
 def test_an_incomplete_grid_makes_a_table_from_what_is_there(done):
-    import shutil
-
     shutil.rmtree(done.folder / "results/glue/cola/hra/r8/seed1")
     planned = done.plan(extra=("--config", "incomplete=True"))
     assert planned == TABLES

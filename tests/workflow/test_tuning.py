@@ -19,9 +19,8 @@ tasks:
 """
 # A trial of LoRA is the better, the smaller its learning rate; of HRA, the larger. From 1 on, it diverges.
 TRAIN = """
-import json
 from pathlib import Path
-from common.core import tuning
+from common.core import records, tuning
 tuning.require_choice({"input": dict(snakemake.input.items())})
 rate = snakemake.params.hyperparameters["learning_rate"]
 score = rate if snakemake.wildcards.method == "hra" else -rate
@@ -33,7 +32,7 @@ else:
 for path in snakemake.output:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).touch()
-Path(snakemake.output.record).write_text(json.dumps(record))
+records.write(snakemake.output.record, record)
 with open("trained", "a") as stream:
     print(Path(snakemake.output.record).parent, file=stream)
 """
@@ -85,7 +84,9 @@ def test_a_new_value_is_one_trial_and_only_a_changed_choice_trains_again(fresh, 
     planned = project.plan(TABLE, config="tuned.yaml")
     assert planned.pop("train_glue") == trials("0.004")
     choices = {f"task=glue dataset=cola method={method} variant=r8" for method in ("lora", "hra")}
-    assert planned == {"choose": choices, "collect_trials": {"task=glue"}, "table": {"task=glue"}}
+    assert planned == {"choose": choices} | {
+        name: {"task=glue"} for name in ("collect_trials", "runs", "compare", "table")
+    }
 
     (project.folder / "trained").unlink()
     project.snakemake(*command)

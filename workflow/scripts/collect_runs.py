@@ -1,7 +1,8 @@
 """Write the run table: one row per run, benchmark, selection and metric, with its provenance.
 
-Every run of the grid has its rows, in config order. A run that failed or is missing is one row with its error; it stops
-the job, unless the config sets `incomplete: true`.
+Every run of the grid has its rows, in config order. A run that diverged is one row. So is, with the error, one that
+failed or is missing, or whose record is of other settings, versions or data than the config asks for now (`outdated`);
+these stop the job, unless the config sets `incomplete: true`.
 """
 
 from functools import cache
@@ -10,16 +11,18 @@ from pathlib import Path
 import jsonschema
 import pandas as pd
 
-from common.core import files, rewound
+from common.core import files, fingerprints, records, rewound
 from common.core.errors import JobError
 from common.core.job import as_list, start
-from common.report.run_statistics import RUN
+from common.report import tuning_results
+from common.report.run_statistics import RUN, read_csv
 from common.report.selections import TITLES
 
 SCHEMAS = Path(__file__).parents[1] / "schemas"
 FROM_RECORD = [
     "preset", "method_version", "task_version", "steps", "trainable_parameters", "adapter_parameters",
-    "total_parameters", "adapter_bytes", "seconds", "peak_memory_bytes", "device", "processes", "attempts",
+    "total_parameters", "adapter_bytes", "seconds", "device_seconds", "peak_memory_bytes", "runs_per_gpu",
+    "device", "processes", "attempts",
     "data_sha256", "config_hash", "commit", "dirty", "started", "finished",
 ]  # fmt: skip
 COLUMNS = [
@@ -39,8 +42,10 @@ def validator(name: str) -> jsonschema.protocols.Validator:
 
 
 def load(path: str, schema: str) -> dict:
-    """Read a JSON file and validate it against its schema."""
-    value = files.read_json(path)
+    """Read a record and validate it against its schema; {} for the results of a diverged run."""
+    value = records.read(path)
+    if schema == "metrics" and value.get("status") == records.DIVERGED:
+        return {}
     problem = jsonschema.exceptions.best_match(validator(schema).iter_errors(value))
     if problem:
         key = ".".join(map(str, problem.absolute_path)) or "top level"
@@ -50,17 +55,22 @@ def load(path: str, schema: str) -> dict:
     return value
 
 
-def load_all(paths: list[str], schema: str, task: str, keys: list[str], known: set) -> dict[tuple, dict]:
-    """Read files by key; raise JobError for another task's file, one outside the grid, or a duplicate."""
-    loaded, origin = {}, {}
+def load_all(paths: list[str], schema: str, task: str, keys: list[str], known: set) -> dict[tuple, tuple[str, dict]]:
+    """Read (path, content) of files by key, without the empty results of diverged runs.
+
+    Raises JobError for another task's file, one outside the grid, or a duplicate.
+    """
+    loaded: dict[tuple, tuple[str, dict]] = {}
     for path in paths:
         value = load(path, schema)
+        if not value:
+            continue
         key = tuple(value[name] for name in keys)
         if value["task"] != task or key not in known:
             raise JobError(f"{path}: {value['task']} {name_of(key)} is not in the grid of {task} in the config.")
         if key in loaded:
-            raise JobError(f"{name_of(key)} has two files: {origin[key]} and {path}. Keep one.")
-        loaded[key], origin[key] = value, path
+            raise JobError(f"{name_of(key)} has two files: {loaded[key][0]} and {path}. Keep one.")
+        loaded[key] = path, value
     return loaded
 
 
@@ -84,42 +94,66 @@ def hole(errors: list[str]) -> dict:
 def from_record(record: dict) -> dict:
     versions = ";".join(f"{name}={version}" for name, version in sorted(record["versions"].items()))
     model = record["model"]
-    row = {name: record[name] for name in FROM_RECORD} | {"versions": versions, "micro_batch": micro_batch(record)}
-    if record["steps"]:
-        row["gradient_checkpointing"] = record["hyperparameters"].get("gradient_checkpointing")
-    row["runs_per_gpu"] = record.get("runs_per_gpu", 1)  # older records lack it
-    row["device_seconds"] = record.get("device_seconds", record["seconds"] * record["processes"] / row["runs_per_gpu"])
+    row = {name: record.get(name) for name in FROM_RECORD} | {"versions": versions}  # a diverged run lacks some
+    if record.get("steps"):
+        settings = record["hyperparameters"]
+        row["gradient_checkpointing"] = settings.get("gradient_checkpointing")
+        # Rows that a device processes at a time.
+        row["micro_batch"] = settings["batch_size"] // settings["gradient_accumulation"] // record["processes"]
     return row | {"model": model["name"], "model_revision": model["revision"], "model_sha256": model["sha256"]}
 
 
-def micro_batch(record: dict) -> int | None:
-    """Return the number of rows that a device processes at a time in training; None if nothing was trained."""
-    settings = record["hyperparameters"]
-    if not record["steps"]:
-        return None
-    return settings["batch_size"] // settings["gradient_accumulation"] // record["processes"]
+def unlike(record: dict, run: dict, chosen: dict[str, str]) -> list[str]:
+    """List how a record differs from what the config asks for. chosen: the values of its best trial, as text."""
+    asked, made = run["asked"], record["hyperparameters"]
+    if chosen:
+        best = {key: equal(made.get(key), value) for key, value in chosen.items()}
+        asked = asked | {"hyperparameters": asked["hyperparameters"] | best}
+    return records.unlike(record, asked, run["inputs"])
 
 
-def rows_of(run: dict, record: dict | None, metrics: dict[tuple, dict]) -> list[dict]:
-    """Build the rows of one run of the grid."""
+def equal(value, text: str):
+    """Return a value if it equals what a table says, else the table's text."""
+    try:
+        return value if float(value) == float(text) else text
+    except (TypeError, ValueError):
+        return value if str(value) == text else text
+
+
+def outdated(path: str, differences: list[str]) -> dict:
+    return {"status": "outdated", "error": f"{', '.join(differences)}; delete {path}"}
+
+
+def rows_of(run: dict, trained: dict[tuple, tuple], evaluated: dict[tuple, tuple], chosen: dict) -> list[dict]:
+    """Build the rows of one run of the grid. trained, evaluated: path and content of the records, by key."""
     key = tuple(run[name] for name in RUN)
     base = dict(zip(RUN, key, strict=True))
-    if record is None:
+    if key not in trained:
         return [base | hole(run["errors"])]
+    path, record = trained[key]
     base |= from_record(record)
+    if differences := unlike(record, run, chosen.get(key[:-1], {})):
+        return [base | outdated(path, differences)]
+    if record["status"] == records.DIVERGED:
+        return [base | {"status": records.DIVERGED, "error": record["error"]}]
     rows = []
     for benchmark, errors in run["benchmarks"].items():
         base |= {"benchmark": benchmark, "strength": rewound.split(benchmark)[1] or 1.0}
-        evaluation = metrics.get((*key, benchmark))
-        if evaluation is None:
+        if (*key, benchmark) not in evaluated:
             rows.append(base | hole(errors))
+            continue
+        place, evaluation = evaluated[*key, benchmark]
+        made = {"train.json": evaluation["record_sha256"], "task_version": evaluation["task_version"]}
+        asked = {"train.json": record[records.SEAL], "task_version": run["asked"]["task_version"]}
+        if differences := fingerprints.differences(made, asked):
+            rows.append(base | outdated(place, differences))
             continue
         common = {"n_items": evaluation["n_items"], "eval_seconds": evaluation["seconds"], "status": "ok"}
         common |= evaluation.get("generation", {})
         for selection in TITLES:
-            chosen = evaluation["selections"].get(selection, {"step": None, "metrics": {}})
-            common |= {"selection": selection, "step": chosen["step"]}
-            rows += [base | common | {"metric": name} | value for name, value in chosen["metrics"].items()]
+            found = evaluation["selections"].get(selection, {"step": None, "metrics": {}})
+            common |= {"selection": selection, "step": found["step"]}
+            rows += [base | common | {"metric": name} | value for name, value in found["metrics"].items()]
     return rows
 
 
@@ -130,6 +164,31 @@ def text(value) -> str:
     return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
+def check_complete(task: str, rows: list[dict], incomplete: bool) -> None:
+    """Raise JobError if results are outdated or missing, unless the table may be incomplete."""
+    others = "append --config incomplete=True to it to build the table from the other results"
+    old = [row for row in rows if row["status"] == "outdated"]
+    missing = [row for row in rows if row["status"] in ("failed", "missing")]
+    if old and not incomplete:
+        raise JobError(
+            f"{len(old)} result(s) of {task} are not those that the config asks for: {listed(old)}. Delete the files "
+            f"and rerun the same command to make them again, or {others}"
+        )
+    if missing and not incomplete:
+        raise JobError(
+            f"{len(missing)} result(s) of {task} are missing: {listed(missing)}. Rerun the same command to finish "
+            f"them, or {others}"
+        )
+
+
+def listed(rows: list[dict]) -> str:
+    names = [
+        f"{name_of(tuple(row[name] for name in RUN))} ({row['status']}{': ' * bool(row['error'])}{row['error']})"
+        for row in rows[:3]
+    ]
+    return ", ".join(names) + ", …" * (len(rows) > 3)
+
+
 def main(job: dict) -> None:
     params = job["params"]
     task, expected = params["task"], params["expected"]
@@ -137,21 +196,13 @@ def main(job: dict) -> None:
     if double := {name_of(key) for key in grid if grid.count(key) > 1}:
         raise JobError(f"The grid of {task} lists {', '.join(sorted(double))} twice. Remove one entry from the config.")
     evaluations = {(*key, name) for key, run in zip(grid, expected, strict=True) for name in run["benchmarks"]}
-    records = load_all(as_list(job["input"].get("records")), "record", task, RUN, set(grid))
-    metrics = load_all(as_list(job["input"].get("metrics")), "metrics", task, [*RUN, "benchmark"], evaluations)
+    trained = load_all(as_list(job["input"].get("records")), "record", task, RUN, set(grid))
+    evaluated = load_all(as_list(job["input"].get("metrics")), "metrics", task, [*RUN, "benchmark"], evaluations)
+    tuning = job["input"].get("tuning")
+    chosen = tuning_results.chosen(read_csv(tuning)) if tuning else {}
 
-    rows = [row for key, run in zip(grid, expected, strict=True) for row in rows_of(run, records.get(key), metrics)]
-    holes = [row for row in rows if row["status"] != "ok"]
-    if holes and not params["incomplete"]:
-        names = [
-            f"{name_of(tuple(row[name] for name in RUN))} ({row['status']}{': ' * bool(row['error'])}{row['error']})"
-            for row in holes
-        ]
-        raise JobError(
-            f"{len(holes)} result(s) of {task} are missing: {', '.join(names[:3])}{', …' * (len(names) > 3)}. Rerun "
-            "the same command to finish them, or append --config incomplete=True to it to build the table from the "
-            "available results"
-        )
+    rows = [row for run in expected for row in rows_of(run, trained, evaluated, chosen)]
+    check_complete(task, rows, params["incomplete"])
     cells = [{name: text(row.get(name)) for name in COLUMNS} | {"task": task} for row in rows]
     table = pd.DataFrame(cells, columns=COLUMNS)
     files.write_text(job["output"]["runs"], table.to_csv(index=False, lineterminator="\n"))

@@ -7,12 +7,13 @@ FID, has no rows.
 """
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from common import tasks
-from common.core import files, predictions
+from common.core import files, predictions, records
 from common.core.errors import JobError
 from common.core.job import start
 from common.report import comparison, run_statistics
@@ -20,13 +21,22 @@ from common.report import comparison, run_statistics
 COLUMNS = ["column", "selection", "run_a", "run_b", "difference", "low", "high", "p", "p_holm", "n_items", "n_seeds"]
 
 
-def read(evaluations: list[dict], dataset: str, benchmark: str) -> list[tuple]:
-    """Read the predictions of every run and seed on a benchmark."""
-    return [
-        (f"{one['method']}/{one['variant']}", one["seed"], one["path"], predictions.read(one["path"]))
-        for one in evaluations
-        if (one["dataset"], one["benchmark"]) == (dataset, benchmark)
-    ]
+def read(evaluations: list[dict], runs: pd.DataFrame, dataset: str, benchmark: str) -> list[tuple]:
+    """Read the predictions of every run and seed that the run table has on a benchmark."""
+    rows = runs[(runs["status"] == "ok") & (runs["dataset"] == dataset) & (runs["benchmark"] == benchmark)]
+    stated = set(zip(rows["run"], rows["seed"], strict=True))
+    found = []
+    for one in evaluations:
+        run, seed, path = f"{one['method']}/{one['variant']}", one["seed"], Path(one["path"])
+        if (one["dataset"], one["benchmark"]) == (dataset, benchmark) and (run, seed) in stated:
+            lines, made = predictions.read(path), records.read(path.with_name("metrics.json"))["predictions_sha256"]
+            if files.sha256(path) != made:
+                raise JobError(
+                    f"{path}: expected the file that metrics.json beside it was computed from, with SHA-256 {made}, "
+                    "found another. Delete both and run again."
+                )
+            found.append((run, seed, path, lines))
+    return found
 
 
 def differences(evaluated: list[tuple], runs: pd.DataFrame, column: dict, selection: str, params: dict) -> dict | None:
@@ -62,7 +72,8 @@ def build(runs: pd.DataFrame, params: dict) -> pd.DataFrame:
     factors = {column["name"]: column.get("scale", scale) for column in columns}
     found: dict[str, dict] = {selection: {} for selection in params["selections"]}
     for dataset, benchmark in dict.fromkeys((column["dataset"], column["benchmark"]) for column in single):
-        evaluated = read(params["evaluations"], dataset, benchmark)  # one benchmark at a time: QQP has 40,430 items
+        # One benchmark at a time: QQP has 40,430 items.
+        evaluated = read(params["evaluations"], runs, dataset, benchmark)
         for column in single:
             if (column["dataset"], column["benchmark"]) == (dataset, benchmark):
                 for selection, by_column in found.items():

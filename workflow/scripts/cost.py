@@ -23,12 +23,10 @@ HEADINGS = {  # column -> heading, factor, format
 
 
 def trainings(runs: pd.DataFrame) -> pd.DataFrame:
-    """Reduce the run table to one row per finished training, with its costs as numbers."""
-    once = runs.drop_duplicates(run_statistics.RUN).copy()
-    numbers = once.reindex(columns=[*COSTS, "device_seconds", "processes", "runs_per_gpu"]).apply(pd.to_numeric)
-    alone = numbers["seconds"] * numbers["processes"] / numbers["runs_per_gpu"].fillna(1)
-    # A run table of an earlier version has no device seconds.
-    hours = numbers["device_seconds"].fillna(alone) / 3600
+    """Reduce the run table to one row per finished training, with its costs as numbers; not one that diverged."""
+    once = runs[~runs["status"].isin(run_statistics.NO_TRAINING)].drop_duplicates(run_statistics.RUN).copy()
+    numbers = once.reindex(columns=[*COSTS, "device_seconds"]).apply(pd.to_numeric)
+    hours = numbers["device_seconds"] / 3600
     return once.assign(**numbers[COSTS].assign(training_hours=hours)).dropna(subset="seconds")
 
 

@@ -6,7 +6,7 @@ source images are evaluated instead of generated ones, which gives the best poss
 
 import time
 
-from common.core import files, manifests, predictions, provenance
+from common.core import diverged_runs, manifests, predictions, provenance, records
 from common.core.job import start
 from common.data import images
 from common.evaluators import aggregation, registry, scoring
@@ -17,7 +17,7 @@ from common.tasks.control.items import BENCHMARK, items, key
 
 def main(job: dict) -> None:
     started = time.monotonic()
-    entries, record = job["params"]["evaluators"], files.read_json(job["input"]["record"])
+    entries, record = job["params"]["evaluators"], records.read(job["input"]["record"])
     manifests.check_hints(record, job["input"]["dataset"])
     device = provenance.pick_device(job["resources"].get("gpu", 0), job["params"].get("device"))
     split = control_data.opened(job["input"]["dataset"], BENCHMARK)
@@ -51,4 +51,4 @@ def reference_of(split: control_data.Split, prompts: list[str], itself: bool) ->
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    start(main, __file__, globals().get("snakemake"), diverged_runs.skipped)

@@ -7,7 +7,7 @@ evaluator's name. The standard error is over prompts.
 import time
 from pathlib import Path
 
-from common.core import files, manifests, predictions, provenance
+from common.core import diverged_runs, manifests, predictions, provenance, records
 from common.core.errors import JobError
 from common.core.job import as_list, start
 from common.data import images
@@ -18,7 +18,7 @@ from common.evaluators.protocol import Evaluator, Reference
 def main(job: dict) -> None:
     started = time.monotonic()
     params, inputs = job["params"], job["input"]
-    record = files.read_json(inputs["record"])
+    record = records.read(inputs["record"])
     device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
     base, changed = (list(images.unpack(inputs[name])) for name in ("base", "images"))
     if [one.about["seed"] for one in base] != [one.about["seed"] for one in changed]:
@@ -54,4 +54,4 @@ def likeness(evaluator: Evaluator, base: list, changed: list) -> list[float]:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    start(main, __file__, globals().get("snakemake"), diverged_runs.skipped)

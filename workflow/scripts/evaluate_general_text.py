@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from common import methods
-from common.core import files, manifests, predictions, provenance
+from common.core import diverged_runs, manifests, predictions, provenance, records
 from common.core.errors import JobError
 from common.core.job import start
 from common.evaluators import aggregation
@@ -21,7 +21,7 @@ def main(job: dict) -> None:
 
     started = time.monotonic()
     params, inputs = job["params"], job["input"]
-    record = files.read_json(inputs["record"])
+    record = records.read(inputs["record"])
     manifests.check_trained_on(record, inputs["model"])
     manifests.check_weights(record, inputs["record"], inputs["last"])
     device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
@@ -80,4 +80,4 @@ def losses(model, rows: list[list[int]], batch_size: int, device: str) -> list[f
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    start(main, __file__, globals().get("snakemake"), diverged_runs.skipped)

@@ -6,14 +6,14 @@ If the training job has evaluated them (rule evaluate_glue_in_training), only ta
 import time
 from pathlib import Path
 
-from common.core import early_evaluations, files, manifests, predictions, provenance, rates, rewound
+from common.core import diverged_runs, early_evaluations, manifests, predictions, provenance, rates, records, rewound
 from common.core.job import start
 from common.models import adapters, classifier
 from common.models.precision import dtype
 
 
 def main(job: dict) -> None:
-    record = files.read_json(job["input"]["record"])
+    record = records.read(job["input"]["record"])
     manifests.check_trained_on(record, job["input"]["model"])
     manifests.check_weights(record, job["input"]["record"], job["input"]["last"], job["input"]["best"])
     if job["rule"].endswith("_in_training"):
@@ -51,6 +51,8 @@ def evaluate(job: dict, record: dict, last: str | Path, best: str | Path) -> Non
         model = adapters.load_classifier(model_folder, dataset["labels"], record["seed"])
         model = adapters.load(model, params["method"], Path(weights).parent).to(device)
         scores[selection] = logits(model, data, tokenizer, settings["precision"], batch_size, device)
+        if unknown := int((~np.isfinite(scores[selection])).any(axis=1).sum()):
+            raise FloatingPointError(f"{weights}: no finite scores for {unknown} of {len(labels)} items of {split}")
         predicted = metrics.predictions(scores[selection], dataset["labels"])
         found = metrics.values_with_errors(dataset["metrics"], labels, predicted)
         selections[selection] = {"step": step, "metrics": found}
@@ -96,4 +98,4 @@ def write_predictions(path: Path, labels, scores: dict) -> None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    start(main, __file__, globals().get("snakemake"), diverged_runs.skipped)

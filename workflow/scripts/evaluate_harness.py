@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import download_harness
-from common.core import files, manifests, predictions, provenance
+from common.core import diverged_runs, files, manifests, predictions, provenance, records
 from common.core.errors import JobError
 from common.core.job import start
 from common.models import causal_lm
@@ -19,7 +19,7 @@ def main(job: dict) -> None:
     started = time.monotonic()
     params, benchmarks = job["params"], job["params"]["benchmarks"]
     sandbox = isolation.check() if any(map(executes, benchmarks.values())) else None
-    record = files.read_json(job["input"]["record"])
+    record = records.read(job["input"]["record"])
     manifests.check_trained_on(record, job["input"]["model"])
     manifests.check_weights(record, job["input"]["record"], job["input"]["last"])
     harness = open_harness(Path(job["input"]["harness"]), benchmarks)
@@ -41,7 +41,7 @@ def main(job: dict) -> None:
         print(f"{name}: {results[name]}", flush=True)
 
     predictions.write(job["output"]["programs"], executed)
-    files.write_json(
+    records.write(
         job["output"]["metrics"],
         {key: record[key] for key in ("task", "dataset", "method", "variant", "seed")}
         | {
@@ -51,6 +51,7 @@ def main(job: dict) -> None:
             "lm_eval": harness,
             "seconds": round(time.monotonic() - started, 3),
             "device": provenance.device_name(device),
+            "record_sha256": record[records.SEAL],
         },
     )
 
@@ -140,4 +141,4 @@ def result(name: str, benchmark: dict, found: dict) -> dict:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    start(main, __file__, globals().get("snakemake"), diverged_runs.skipped)

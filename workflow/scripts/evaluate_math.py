@@ -2,7 +2,7 @@
 
 import time
 
-from common.core import files, manifests, predictions
+from common.core import diverged_runs, manifests, predictions, records
 from common.core.errors import JobError, final_errors
 from common.core.job import start
 from common.tasks.math import answers
@@ -11,7 +11,7 @@ from common.tasks.math import answers
 def main(job: dict) -> None:
     started = time.monotonic()
     params = job["params"]
-    style, record = params["answer"], files.read_json(job["input"]["record"])
+    style, record = params["answer"], records.read(job["input"]["record"])
     with final_errors():
         golds = gold_answers(job["input"]["dataset"], params["split"], style)
     lines = predictions.complete(predictions.read(job["input"]["outputs"]), len(golds), job["input"]["outputs"])
@@ -61,4 +61,4 @@ def gold_answers(manifest: str, split: str, style: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    start(main, __file__, globals().get("snakemake"), diverged_runs.skipped)

@@ -7,7 +7,7 @@ compared with the others, the paper's row “Real Images”.
 
 import time
 
-from common.core import files, manifests, predictions, provenance, rewound
+from common.core import diverged_runs, manifests, predictions, provenance, records, rewound
 from common.core.errors import JobError
 from common.core.job import start
 from common.data import images
@@ -17,7 +17,7 @@ from common.evaluators.protocol import Reference
 
 def main(job: dict) -> None:
     started = time.monotonic()
-    evaluation, record = job["params"]["evaluation"], files.read_json(job["input"]["record"])
+    evaluation, record = job["params"]["evaluation"], records.read(job["input"]["record"])
     device = provenance.pick_device(job["resources"].get("gpu", 0), job["params"].get("device"))
     subject = [images.load(path) for path in images.listed(manifests.folder(job["input"]["dataset"]))]
     itself = not job["input"].get("images")
@@ -75,4 +75,4 @@ def add_scores(job: dict, device: str, rows: list[dict], shown, reference: Refer
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    start(main, __file__, globals().get("snakemake"), diverged_runs.skipped)

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from pkgutil import resolve_name
 
-from common.core import files, manifests
+from common.core import files, manifests, records
 from common.core.errors import expect
 from common.core.job import start
 from common.models import adapters
@@ -19,7 +19,8 @@ def main(job: dict) -> None:
     params = job["params"]
     for path in (params["record"], params["adapter"], *params["metrics"]):
         expect(Path(path).exists(), f"expected a finished run, found no {path}. Make it first (make run).")
-    record, card = files.read_json(params["record"]), Path(job["output"]["card"])
+    record, card = records.read(params["record"]), Path(job["output"]["card"])
+    expect(record["status"] == "ok", f"{params['record']}: expected a finished run, found one that has diverged.")
     manifests.check_trained_on(record, params["model"])
     manifests.check_weights(record, params["record"], params["adapter"])
     model, data = (files.read_json(params[name]) for name in ("model", "dataset"))
@@ -33,7 +34,7 @@ def main(job: dict) -> None:
         if params["to_lora"]:
             adapters.install()
             resolve_name(params["to_lora"])(str(new), str(new / "lora"), str(manifests.folder(params["model"])))
-        metrics = [files.read_json(path) for path in params["metrics"]]
+        metrics = [records.read(path) for path in params["metrics"]]
         text = model_card.write(record, metrics, model, data, job["wildcards"]["weights"], config, params)
         (new / card.name).write_text(text)
     print(f"wrote {card.parent}")

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from common import tasks
-from common.core import files
+from common.core import records
 from common.core.job import as_list, start
 from common.report import pareto, run_statistics, stability, training_curves
 from common.report.plot_style import SETTINGS, SMALL, better, dot, remark, save, say, styles, widen
@@ -244,7 +244,7 @@ def main(job: dict) -> None:
     )
     every = params | {"columns": [*wide, *single], "averages": averages}
     shown = {name: about(name, every) for name in params.get("parameters", [])}
-    points = run_statistics.curves([files.read_json(path) for path in as_list(inputs.get("records"))])
+    points = run_statistics.curves([records.read(path) for path in as_list(inputs.get("records"))])
     drawn = {
         "parameters": lambda: parameters_figure(runs, statistics, published, every),
         "pareto": lambda: pareto.figure(run_statistics.read_csv(inputs["costs"]), params, shown),

@@ -7,7 +7,7 @@ the number of blocked images.
 from collections import deque
 from itertools import chain
 
-from common.core import files
+from common.core import diverged_runs, files
 from common.core.errors import JobError
 from common.core.job import as_list, start
 from common.data import images
@@ -48,4 +48,4 @@ def main(job: dict) -> None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    start(main, __file__, globals().get("snakemake"), diverged_runs.skipped)

@@ -1,6 +1,6 @@
 """Merge the shards of a run's answers into one file per benchmark, every item once, in order."""
 
-from common.core import files, predictions
+from common.core import diverged_runs, files, predictions
 from common.core.job import as_list, start
 
 
@@ -13,4 +13,4 @@ def main(job: dict) -> None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    start(main, __file__, globals().get("snakemake"), diverged_runs.skipped)

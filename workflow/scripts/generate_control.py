@@ -6,7 +6,7 @@ bit-identical, for any number of shards. Its noise depends only on the run's see
 
 from pathlib import Path
 
-from common.core import files, manifests
+from common.core import diverged_runs, files, manifests, records
 from common.core.job import start
 from common.core.sharding import seed
 from common.models import image_shards
@@ -17,7 +17,7 @@ from common.tasks.control.sampling import Sampler
 
 def main(job: dict) -> None:
     params = job["params"]
-    record, weights = files.read_json(job["input"]["record"]), Path(job["input"]["last"])
+    record, weights = records.read(job["input"]["record"]), Path(job["input"]["last"])
     manifests.check_trained_on(record, job["input"]["model"])
     manifests.check_weights(record, job["input"]["record"], weights)
     manifests.check_hints(record, job["input"]["dataset"])
@@ -41,4 +41,4 @@ def main(job: dict) -> None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    start(main, __file__, globals().get("snakemake"), diverged_runs.skipped)

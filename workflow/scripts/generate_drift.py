@@ -6,7 +6,7 @@ The noise of an image depends on its prompt and its index only, so an image of a
 from pathlib import Path
 from pkgutil import resolve_name
 
-from common.core import files, manifests
+from common.core import diverged_runs, files, manifests, records
 from common.core.job import start
 from common.core.sharding import seed
 from common.models import image_shards
@@ -19,7 +19,7 @@ def main(job: dict) -> None:
     params, inputs = job["params"], job["input"]
     identity, weights = {"model": files.read_json(inputs["model"])["sha256"]}, None
     if "record" in inputs:
-        record = files.read_json(inputs["record"])
+        record = records.read(inputs["record"])
         manifests.check_trained_on(record, inputs["model"])
         manifests.check_weights(record, inputs["record"], inputs["last"])
         identity |= {"weights": files.sha256(inputs["last"]), "method": params["method"]}
@@ -47,4 +47,4 @@ def captions(manifest: str, count: int) -> list[str]:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    start(main, __file__, globals().get("snakemake"), diverged_runs.skipped)

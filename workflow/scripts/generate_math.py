@@ -15,7 +15,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 
 from common import methods
-from common.core import files, manifests, predictions, provenance, rates
+from common.core import diverged_runs, manifests, predictions, provenance, rates, records
 from common.core.errors import JobError
 from common.core.job import as_list, start
 from common.models import causal_lm, memory, precision, vllm_process
@@ -43,7 +43,7 @@ Answer = tuple[str, int, str, str]  # benchmark, item, text, "stop" or "length"
 
 def main(job: dict) -> None:
     params = job["params"]
-    record = files.read_json(job["input"]["record"])
+    record = records.read(job["input"]["record"])
     manifests.check_trained_on(record, job["input"]["model"])
     manifests.check_weights(record, job["input"]["record"], job["input"]["last"])
     model_folder = manifests.folder(job["input"]["model"])
@@ -282,4 +282,4 @@ class Run:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    start(main, __file__, globals().get("snakemake"), diverged_runs.skipped)

@@ -6,7 +6,7 @@ bit-identical, for any number of shards. The base model is loaded once; the weig
 
 from pathlib import Path
 
-from common.core import files, manifests
+from common.core import diverged_runs, files, manifests, records
 from common.core.errors import JobError
 from common.core.job import start
 from common.core.sharding import seed
@@ -16,7 +16,7 @@ from common.tasks.subject.items import items, key
 
 def main(job: dict) -> None:
     params = job["params"]
-    record = files.read_json(job["input"]["record"])
+    record = records.read(job["input"]["record"])
     manifests.check_trained_on(record, job["input"]["model"])
     weights = {step: weights_at(job, record, step) for step in params["steps"]}
     manifests.check_weights(record, job["input"]["record"], *weights.values())
@@ -47,4 +47,4 @@ def weights_at(job: dict, record: dict, step: int) -> Path:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    start(main, __file__, globals().get("snakemake"), diverged_runs.skipped)

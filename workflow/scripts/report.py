@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from common import tasks
-from common.core import files, predictions
+from common.core import files, predictions, records
 from common.core.errors import JobError
 from common.core.job import start
 from common.data import images
@@ -94,16 +94,19 @@ def figures(facts: dict, runs: list[dict]) -> list[dict]:
 def run_of(task: str, facts: dict, expected: dict) -> dict:
     """Return what the page shows of one run: its state, record, scores, curve and a few predictions."""
     folder, dataset = Path(expected["folder"]), facts["datasets"][expected["dataset"]]
-    record = files.read_json(folder / "train.json") if (folder / "train.json").exists() else None
+    record = records.read(folder / "train.json") if (folder / "train.json").exists() else None
     evaluations, failures = [], [] if record else failed(expected["errors"])
-    for benchmark, errors in expected["benchmarks"].items():
+    diverged = record and record["status"] == records.DIVERGED
+    if diverged:
+        failures, record = [{"rule": "training", "time": record["finished"], "error": record["error"]}], None
+    for benchmark, errors in expected["benchmarks"].items() if not diverged else ():
         path = folder / benchmark / "metrics.json"
-        if not path.exists():
+        found = records.read(path) if path.exists() else {}
+        if "selections" not in found:  # or it is of an earlier training, which diverged
             failures += failed(errors)
             continue
         inputs = dataset["inputs"]
         shown = examples(task, path.parent, dataset, inputs[benchmark]) if benchmark in inputs else []
-        found = files.read_json(path)
         score = main_score(found, facts["selection"], len(expected["benchmarks"]) > 1)
         evaluations.append(found | {"main": score, "examples": shown})
     complete = record and len(evaluations) == len(expected["benchmarks"])
@@ -118,7 +121,7 @@ def run_of(task: str, facts: dict, expected: dict) -> dict:
         "anchor": f"{task}-{expected['dataset']}-{expected['method']}-{expected['variant']}-{expected['seed']}",
         "label": label,
         "colour": colour,
-        "state": "finished" if complete else "failed" if failures else "missing",
+        "state": "finished" if complete else "diverged" if diverged else "failed" if failures else "missing",
         "record": record,
         "curve": {"points": html_page.polyline(curve), "first": curve[0], "last": curve[-1]}
         if len(curve) > 1
@@ -206,7 +209,7 @@ def summary(sections: list[dict], params: dict) -> dict:
     records = [run["record"] for one in sections for run in one["runs"] if run["record"]]
     hours = defaultdict(float)
     for record in records:
-        hours[record["device"]] += record["seconds"] * record["processes"] / 3600 / record.get("runs_per_gpu", 1)
+        hours[record["device"]] += record["seconds"] * record["processes"] / 3600 / record["runs_per_gpu"]
     versions = Counter(
         ", ".join(f"{name} {version}" for name, version in record["versions"].items()) for record in records
     )
@@ -233,7 +236,7 @@ def code(record: dict) -> str:
 def main(job: dict) -> None:
     params = job["params"]
     sections = [section(name, facts) for name, facts in params["tasks"].items()]
-    sections = [one for one in sections if one["states"]["finished"] + one["states"]["failed"]]
+    sections = [one for one in sections if one["states"].keys() - {"missing"}]
     if not sections:
         raise JobError(
             f"{job['output']['html']}: expected the results of at least one run of {', '.join(params['tasks'])}, found "

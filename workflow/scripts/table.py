@@ -217,13 +217,7 @@ def notes(
         labels = {row["run"]: row["label"] for row in params["rows"]}
         lines += tuning_results.notes(params["task"], trials, labels)
     done = runs[runs["status"] == "ok"]
-    for name in ["model_sha256", "preset", "method_version", "task_version"]:
-        mixed = [run for run, group in done.groupby("run", sort=False) if group[name].nunique() > 1]
-        if mixed:
-            lines.append(
-                f"**Mixed `{name}`** within one row: {', '.join(mixed)}. The means combine different settings."
-            )
-    lines += table_notes.answered(done)
+    lines += [*table_notes.mixed(done), *table_notes.answered(done)]
     dirty = done.loc[done["dirty"] == "true", run_statistics.RUN].drop_duplicates()
     if len(dirty):
         lines.append(f"{len(dirty)} run(s) had uncommitted changes (`dirty` in the run table).")
@@ -237,8 +231,7 @@ def notes(
     else:
         lines.append("No published counterpart: the model or the data are not the paper's.")
     holed = best[best["missing"] != ""]
-    failed, missing = (int((runs["status"] == status).sum()) for status in ("failed", "missing"))
-    lines.append(f"{failed} failed and {missing} missing result(s) (`runs_{params['task']}.csv`).")
+    lines.append(table_notes.absent(params["task"], runs["status"]))
     quoted = {label_of(row, params): row["missing"].replace("`", "'") for _, row in holed.iterrows()}
     return lines + [f"Missing results for {markdown_text.plain(label)}: `{text}`" for label, text in quoted.items()]
 

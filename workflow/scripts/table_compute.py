@@ -38,10 +38,9 @@ def trainings(runs: pd.DataFrame) -> pd.DataFrame:
     """Reduce the run table to one row per training run; failed runs have no numbers."""
     once = runs.drop_duplicates(run_statistics.RUN).copy()
     names = ["trainable_parameters", "total_parameters", "seconds", "peak_memory_bytes", "processes", "micro_batch"]
+    once.loc[once["status"].isin(run_statistics.NO_TRAINING), names] = ""
     once[names] = once[names].apply(pd.to_numeric)
-    if "gradient_checkpointing" not in once:  # a run table of before 2026-11-26
-        once["gradient_checkpointing"] = ""
-    shared = pd.to_numeric(once.get("runs_per_gpu", pd.Series(1, once.index))) > 1
+    shared = pd.to_numeric(once["runs_per_gpu"]) > 1
     if shared.any():
         first = "/".join(once.loc[shared, run_statistics.RUN].astype(str).iloc[0])
         raise JobError(f"{first} shared its GPU with other runs, so its time does not compare. Delete its train.json.")

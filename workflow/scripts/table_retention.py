@@ -4,9 +4,11 @@ Per benchmark our mean and std over seeds, the published value and the differenc
 impact, in the paper's definition the mean over the benchmarks of (tuned − base) / base.
 """
 
+from pathlib import Path
+
 import pandas as pd
 
-from common.core import files
+from common.core import files, records
 from common.core.errors import JobError
 from common.core.job import as_list, start
 from common.report import markdown_text, run_statistics
@@ -15,16 +17,30 @@ from table import label_of, layout, number, ours_cell, paper_cell
 IMPACT, LEFT_OUT = "Overall impact", "not run"
 
 
-def read(paths: list[str], runs: list[str]) -> pd.DataFrame:
-    """Read one row per run, seed and benchmark, in percent; raise JobError for an unexpected or duplicate run."""
+def read(paths: list[str], runs: list[str], expected: dict[str, dict]) -> pd.DataFrame:
+    """Read one row per run, seed and benchmark, in percent; nothing of a run that has diverged.
+
+    Raises JobError for an unexpected, duplicate or outdated run. expected: `asked` and `inputs` of each run by its path
+    (planning/expected_runs.py).
+    """
     rows, origin = [], {}
     for path in paths:
-        found = files.read_json(path)
+        found, record = records.read(path), records.read(Path(path).with_name("train.json"))
+        if found.get("status") == records.DIVERGED:
+            continue
         run, seed = f"{found['method']}/{found['variant']}", found["seed"]
         if run not in runs:
             raise JobError(f"{path}: {run} is not a row of this table. Add it to the config, or delete the file.")
         if (run, seed) in origin:
             raise JobError(f"{run} seed {seed} has two files: {origin[run, seed]} and {path}. Keep one.")
+        differences = records.unlike(record, **expected[path])
+        if found["record_sha256"] != record[records.SEAL]:
+            differences.append("the results of another train.json")
+        if differences:
+            raise JobError(
+                f"{path}: expected the run that the config asks for, found {', '.join(differences)}. Delete it and "
+                "train.json beside it, and run again."
+            )
         origin[run, seed] = path
         for name, entry in found["benchmarks"].items():
             protocol = f"{entry['task']} (version {entry['task_version']}), {entry['shots']} shots, {entry['metric']}"
@@ -122,7 +138,8 @@ def notes(values: pd.DataFrame, published: pd.DataFrame, params: dict) -> list[s
 
 def main(job: dict) -> None:
     params, path = job["params"], job["input"].get("published")
-    values = read(as_list(job["input"].get("metrics")), [row["run"] for row in params["rows"]])
+    runs = [row["run"] for row in params["rows"]]
+    values = read(as_list(job["input"].get("metrics")), runs, params["expected"])
     published = run_statistics.read_csv(path) if path else pd.DataFrame(columns=run_statistics.PUBLISHED)
     table = build(values, published, params)
     files.write_text(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"))

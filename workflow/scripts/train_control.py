@@ -12,9 +12,10 @@ from common import methods
 from common.core import manifests, provenance
 from common.core.job import start
 from common.models import stable_diffusion
-from common.training import finished_runs, run_record
+from common.training import finished_runs, run_record, trials
 
 
+@trials.recorded
 def main(job: dict) -> None:
     started = time.monotonic()
     params, seed = job["params"], int(job["wildcards"]["seed"])

@@ -15,9 +15,10 @@ from common.core.job import start
 from common.data import images
 from common.models import adapters, stable_diffusion
 from common.tasks.subject import task as subjects
-from common.training import finished_runs, run_record
+from common.training import finished_runs, run_record, trials
 
 
+@trials.recorded
 def main(job: dict) -> None:
     started = time.monotonic()
     params = job["params"]

@@ -34,7 +34,7 @@ def expected(evaluation: str, outdated: Callable[[], bool] = bool) -> bool:
 
 
 def folder(record: dict, evaluation: Path, params: dict) -> Path:
-    content = [record.get(name) for name in ("weights_sha256", "model", "data_sha256")]  # older records lack the first
+    content = [record[name] for name in ("weights_sha256", "model", "data_sha256")]
     content += [params[name] for name in ("dataset", "method", "task_version")]
     return evaluation / f"{PREFIX}{hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]}"
 

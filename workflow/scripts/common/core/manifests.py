@@ -57,12 +57,9 @@ def check_trained_on(record: dict, manifest: str | Path) -> None:
 
 
 def check_weights(record: dict, path: str | Path, *weights: str | Path) -> None:
-    """Raise JobError unless the weights files are those listed in the run's record, the file `path`.
-
-    Records from before 2026-11-26 list none.
-    """
-    path, listed = Path(path), record.get("weights_sha256")
-    for file in map(Path, weights) if listed is not None else ():
+    """Raise JobError unless the weights files are those listed in the run's record, the file `path`."""
+    path, listed = Path(path), record["weights_sha256"]
+    for file in map(Path, weights):
         expected = listed.get(os.path.relpath(file, path.parent), "of no such file")
         found = files.sha256(file) if file.exists() else "no file"
         if found != expected:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from common.core import files, provenance
+from common.core import files, provenance, records
 from common.core.errors import JobError
 
 
@@ -53,9 +53,12 @@ def some(items: list[int]) -> str:
 def write_metrics(
     job: dict, started: float, device: str, record: dict, n_items: int, score: str, selections: dict, **more
 ):
-    """Write an evaluation's metrics.json. `record`: the run's train.json; `score`: name of the main metric."""
+    """Write an evaluation's metrics.json, after its predictions.
+
+    `record`: the run's train.json; `score`: name of the main metric.
+    """
     wildcards = job["wildcards"]
-    files.write_json(
+    records.write(
         job["output"]["metrics"],
         {key: wildcards[key] for key in ("task", "dataset", "method", "variant")}
         | {
@@ -67,6 +70,8 @@ def write_metrics(
             "selections": selections,
             "seconds": round(time.monotonic() - started, 3),
             "device": provenance.device_name(device),
+            "record_sha256": record[records.SEAL],
+            "predictions_sha256": files.sha256(job["output"]["predictions"]),
         }
         | more,
     )

@@ -7,7 +7,7 @@ import numpy
 
 from common.core.errors import JobError
 from common.data import safe_checkpoints
-from common.evaluators import batches, kept_features
+from common.evaluators import batches
 from common.evaluators.protocol import Evaluator, Needs, Reference, Scores
 
 INCEPTION = "weights-inception-2015-12-05-6726825d.pth"  # of torch-fidelity's release v0.2.0
@@ -25,17 +25,15 @@ class Fid(Evaluator):
     def score(self, images: Collection, reference: Reference) -> Scores:
         if reference.itself:
             return Scores()
-        value = fid(reference.images, images, self.folder, self.device, self.batch, reference.kept)
+        value = fid(reference.images, images, self.folder, self.device, self.batch)
         return Scores(run={"": {"value": value, "stderr": 0.0}})
 
 
-def fid(
-    real: Iterable, generated: Iterable, network, device: str = "cpu", batch: int = 1, kept: Path | None = None
-) -> float:
+def fid(real: Iterable, generated: Iterable, network, device: str = "cpu", batch: int = 1) -> float:
     """Compute FID with torchmetrics, with images resized as in the original (TensorFlow 1's bilinear).
 
     network: the folder of the file INCEPTION, or a torch module from (N, 3, height, width) of uint8 to features (N, d).
-    batch: the number of images at a time. kept: the file of the real images' features, see kept_features.py.
+    batch: the number of images at a time.
     FID is biased for few images: compare only sets of the same size.
     """
     import torch
@@ -59,7 +57,7 @@ def fid(
             found = list(batches.results(of_batch, images, batch))
             return torch.stack(found) if found else torch.empty(0)
 
-    found = kept_features.tensor(kept, lambda: features(real)), features(generated)
+    found = features(real), features(generated)
     counts = [len(one) for one in found]
     if min(counts) < 2:
         raise JobError(

@@ -40,8 +40,7 @@ class Reference:
     images: RGB, see Needs. annotations: those of each image's source, as read by tasks/control/data.py.
     prompts, class_prompts: with and without the identifier of the subject; prompt_index: one per image. groups: one per
     image, equal for consecutive images of the same prompt and checkpoint step. itself: the images are the reference
-    images, in the same order. kept: the file for what the evaluator computes from the reference images alone; all runs
-    with these images share it, see kept_features.py.
+    images, in the same order.
     """
 
     images: Collection = ()
@@ -51,7 +50,6 @@ class Reference:
     prompt_index: Sequence[int] = ()
     groups: Sequence[Hashable] = ()
     itself: bool = False
-    kept: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -1,25 +1,49 @@
-"""The runs that a table expects, and the error files of their jobs.
+"""The runs that a table expects, what their records must say, and the error files of their jobs.
 
 Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
 """
 
 from pathlib import Path
 
+from common.core import fingerprints, grid, tuning
+from common.tasks import tuned_runs
 from common.tasks.base import Task
 
 
 def expected_runs(task: Task, scratch: str, start_scratch: str) -> list[dict]:
-    """List the runs with their benchmarks and, for each, the error files of its jobs."""
+    """List the runs as the config asks for them, with their benchmarks and, for each, the error files of its jobs."""
 
     def expected(run: dict) -> dict:
         folder, start = (Path(pattern.format(task=task.name, **run)) for pattern in (scratch, start_scratch))
         augment, train = start / "augment.error.json", folder / "train.error.json"
-        return run | {
-            "errors": [*task.errors_before(run), str(augment), str(train)],
-            "benchmarks": {name: errors_of(task, folder, run | {"benchmark": name}) for name in task.evaluated(run)},
-        }
+        return (
+            run
+            | asked(task, run)
+            | {
+                "errors": [*task.errors_before(run), str(augment), str(train)],
+                "benchmarks": {
+                    name: errors_of(task, folder, run | {"benchmark": name}) for name in task.evaluated(run)
+                },
+            }
+        )
 
     return [expected(run) for run in task.runs()]
+
+
+def asked(task: Task, run: dict) -> dict:
+    """Return `asked`, what the config asks for in the fingerprint of a run's training, and `inputs`, its manifests.
+
+    Names and what changes no result are left out, and the values that trials choose, which are in tune_{task}.csv. What
+    a run that trains nothing would be trained with does not matter.
+    """
+    name = f"{run['method']}/{run['variant']}"
+    method = grid.method(task.config, task.name, run["method"], run["variant"], run["dataset"])
+    found = {"method": method, "seed": run["seed"], "task_version": task.settings["version"]}
+    if task.trains(name):
+        chosen = tuning.search(task.settings["tune"], name) if tuned_runs.is_tuned(task, name) else ()
+        settings, unnamed = task.training_settings(run["dataset"], name), {*fingerprints.NEUTRAL_ENTRIES, *chosen}
+        found["hyperparameters"] = {key: value for key, value in settings.items() if key not in unnamed}
+    return {"asked": found, "inputs": task.training_inputs(run["dataset"])}
 
 
 def errors_of(task: Task, folder: Path, evaluated: dict) -> list[str]:

@@ -48,6 +48,9 @@ def training(config: dict, task: Task, run: dict) -> Iterator[Outcome]:
         yield Finding(check, False, failure(run["errors"], log, "raise `gradient_accumulation`")), None
         return
     found = files.read_json(record)
+    if found["status"] != "ok":
+        yield Finding(check, False, f"{found['status']}: {found['error']}"), None
+        return
     if settings["kill_at_step"]:
         resumed = found["resumed_from"]
         text = f"killed at step {settings['kill_at_step']}, resumed from step {resumed[-1] if resumed else 0}"

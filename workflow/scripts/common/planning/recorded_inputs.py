@@ -4,6 +4,7 @@ Not by what exists: a job's own process on a compute node must find the same inp
 has deleted the outputs by then.
 """
 
+import os
 import re
 from collections.abc import Callable
 
@@ -19,6 +20,16 @@ def shards(workflow, merged: str, number: Callable[[int | None], int]) -> list[s
     found = re.search(r"\bshard0-of-(\d+)\.", " ".join(inputs(workflow, merged) or ()))
     count = number(int(found[1]) if found else None)
     return [f"shard{shard}-of-{count}" for shard in range(count)]
+
+
+def unnoted(workflow, output: str) -> list:
+    """Have Snakemake make an output again of which it has no metadata, so that nobody knows what it was made from.
+
+    It was copied without .snakemake, or its metadata is damaged. Returns no input.
+    """
+    if os.path.exists(output) and inputs(workflow, output) is None:
+        workflow.dag.forcefiles.add(output)
+    return []
 
 
 def inputs(workflow, output: str) -> list[str] | None:

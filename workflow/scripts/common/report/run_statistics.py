@@ -12,6 +12,7 @@ from common.core.errors import JobError
 
 RUN = ["dataset", "method", "variant", "seed"]
 EVALUATION = ["dataset", "method", "variant", "seed", "benchmark", "selection", "metric"]
+NO_TRAINING = ["diverged", "outdated"]  # the status of runs whose time and memory are not a whole training's
 PUBLISHED = ["row", "method", "setting", "run", "params_M", "column", "metric", "value", "source"]
 
 
@@ -110,7 +111,7 @@ def curves(records: list[dict]) -> pd.DataFrame:
             "value": point["metrics"][record["score"]] * (1 if record["score"] == "loss" else 100),
         }
         for record in records
-        for point in record["curve"]
+        for point in record.get("curve", [])  # a diverged run has none
         if record["score"] in point["metrics"]
     ]
     return pd.DataFrame(rows, columns=["dataset", "run", "seed", "score", "step", "epoch", "value"])

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from common.core import fingerprints
 from common.report import comparison
 from common.report.markdown_text import plain
 
@@ -39,9 +40,30 @@ def unscored(empty: dict[str, set[str]], labels: dict[str, str]) -> list[str]:
     ] * bool(listed)
 
 
+def absent(task: str, status: pd.Series) -> str:
+    """State how many results of the run table are in no mean, and why."""
+    counts = [f"{int((status == name).sum())} {name}" for name in ("failed", "missing")]
+    counts += [f"{count} {name}" for name in ("outdated", "diverged") if (count := int((status == name).sum()))]
+    text = f"{', '.join(counts[:-1])} and {counts[-1]} result(s) (`runs_{task}.csv`)."
+    if "diverged" in set(status):
+        text += " A training diverged if its loss or weights became no finite numbers; it is in no mean."
+    return text
+
+
+def mixed(done: pd.DataFrame) -> list[str]:
+    """Name the runs whose means are over trainings with several versions of a library."""
+    found = []
+    for run, group in done.groupby("run", sort=False):
+        installed = [dict(one.split("=") for one in text.split(";")) for text in group["versions"].unique()]
+        for name in fingerprints.PACKAGES:
+            several = sorted({".".join(one[name].split(".")[:2]) for one in installed if name in one})
+            found += [f"{run} ({name} {', '.join(several)})"] * (len(several) > 1)
+    return [f"**Mixed versions** within one row, so that its means combine them: {', '.join(found)}."] * bool(found)
+
+
 def answered(done: pd.DataFrame) -> list[str]:
     """State which backend generated the answers of which runs; of a task without generated answers, nothing."""
-    if "backend" not in done or not done["backend"].any():  # or a run table of before 2026-11-26
+    if not done["backend"].any():
         return []
     parts = [
         f"{backend or 'a backend that was not recorded'}{f' (`serve: {serve}`)' if serve else ''}: "

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from common.core import files, tuning
+from common.core import records, tuning
 from common.report import markdown_text
 
 LOWER = ("loss",)  # metrics of which lower values are better
@@ -34,7 +34,7 @@ def table(trials: list[dict]) -> pd.DataFrame:
 
 def row(trial: dict) -> dict:
     path = Path(trial["record"])
-    record = files.read_json(path) if path.exists() else {"status": "missing"}
+    record = records.read(path) if path.exists() else {"status": "missing"}
     score = record.get("held_out", {})
     return {name: trial[name] for name in (*RUN, "trial", "seed", "values")} | {
         "rung": trial.get("rung", tuning.END),
@@ -122,6 +122,15 @@ def notes(task: str, trials: pd.DataFrame, labels: dict[str, str]) -> list[str]:
     if lost:
         lines.append(f"**No trial has a score**: {', '.join(lost)}.")
     return lines
+
+
+def chosen(trials: pd.DataFrame) -> dict[tuple[str, ...], dict[str, str]]:
+    """Return the chosen values by `RUN`; trials and values as in tune_{task}.csv, as text."""
+    rows = trials[trials["chosen"] == "true"].drop_duplicates(RUN)
+    return {
+        tuple(row[name] for name in RUN): {key: row[key] for key in values_of(trials) if row[key]}
+        for _, row in rows.iterrows()
+    }
 
 
 def values_of(trials: pd.DataFrame) -> list[str]:

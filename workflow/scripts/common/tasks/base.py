@@ -77,6 +77,18 @@ class Task(Costs, Evaluations):
         """Return the hyper-parameters of `method/variant` on a dataset."""
         return grid.hyperparameters(self.config, self.name, dataset, run)
 
+    def training_settings(self, dataset: str, run: str) -> dict:
+        """Return a run's hyper-parameters as the param of its training."""
+        return self.hyperparameters(dataset, run)
+
+    def training_inputs(self, dataset: str) -> dict[str, str]:
+        """Return the manifests of the model and of the data that the runs on a dataset are trained on."""
+        resources, model = self.config["pathvars"]["resources"], self.settings["model"]
+        return {
+            "model": f"{resources}/models/{model}.manifest.json",
+            "dataset": f"{resources}/datasets/{self.name}/{dataset}.manifest.json",
+        }
+
     def training_resources(self, run: str) -> dict:
         """Return the resources of training `method/variant`: threads and memory in proportion to its GPUs."""
         stated = self.settings["resources"]

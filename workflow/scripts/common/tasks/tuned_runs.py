@@ -95,6 +95,12 @@ def every_record(task: Task, checkpoints, incomplete: bool) -> list[str]:
     return [path for names in tuned(task) for path in records(task, names, checkpoints)]
 
 
+def every_choice(task: Task, incomplete: bool) -> list[str]:
+    """List the files with the chosen values of all tuned runs of the task; with `incomplete`, those that exist."""
+    paths = [grid.choice(task.config, task.name, names["dataset"], run_of(names)) for names in tuned(task)]
+    return [path for path in paths if Path(path).exists()] if incomplete else paths
+
+
 def finish_before(task: Task, names: Mapping[str, str], rung: float, checkpoints) -> None:
     if before := tuning.rung_before(task.settings["tune"], rung):
         keys = ("task", "dataset", "method", "variant")

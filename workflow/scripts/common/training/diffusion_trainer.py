@@ -22,7 +22,7 @@ from transformers import TrainerControl
 from common.core import files
 from common.models import adapters, stable_diffusion
 from common.models.precision import dtype
-from common.training import checkpoints, optimizers
+from common.training import checkpoints, divergence, optimizers
 from common.training.penalties import penalty
 
 LOSSES = "losses.json"
@@ -95,6 +95,7 @@ class Trainer:
         shown = None if self.is_world_process_zero() else True
         for step in tqdm(range(first, self.state.max_steps), desc="train", unit="step", disable=shown):
             self.losses.append(self.step(step))
+            divergence.check_loss(self.losses[-1], step + 1)
             self.state.global_step = step + 1
             if step + 1 in self.snapshot_steps[:-1] and self.is_world_process_zero():
                 with files.replacing_folder(self.scratch / "steps" / str(step + 1)) as new:
@@ -108,7 +109,7 @@ class Trainer:
                 return
 
     def step(self, step: int) -> float:
-        """Take one optimiser step and return the mean loss of this process, without the penalty."""
+        """Take one optimiser step and return the mean loss of all processes, without the penalty."""
         accumulation, total = self.settings["gradient_accumulation"], 0.0
         for part in range(accumulation):
             last = part == accumulation - 1
@@ -125,6 +126,8 @@ class Trainer:
         self.optimizer.zero_grad()
         if self.ema:
             self.ema.step(self.parameters)
+        if self.accelerator.num_processes > 1:
+            total = self.accelerator.reduce(torch.tensor(total, device=self.device), "mean").item()
         return total
 
     def micro_batch(self, number: int) -> list:

@@ -57,8 +57,13 @@ def restored(job: dict) -> bool:
 def another(job: dict, kept: Path) -> str:
     """Describe how a finished run differs from the one that the job trains; empty if it does not."""
     saved = files.read_json(kept / checkpoints.FINGERPRINT)
-    now = fingerprints.of_training(job, saved["steps"], "processes" in saved)  # both follow from the rest
-    return ", ".join(fingerprints.differences(saved, now))
+    return ", ".join(fingerprints.differences(saved, fingerprint(job, kept)))
+
+
+def fingerprint(job: dict, place: Path | None = None) -> dict:
+    """Return the fingerprint of a training that has claimed its scratch folder, or of `place`."""
+    saved = files.read_json((place or Path(job["params"]["scratch"])) / checkpoints.FINGERPRINT)
+    return fingerprints.of_training(job, saved["steps"], "processes" in saved)  # both follow from the rest
 
 
 def again(path: Path, output: Path) -> None:

@@ -9,7 +9,7 @@ from transformers import Trainer, TrainerCallback
 from common import methods
 from common.core import files
 from common.models import adapters
-from common.training import checkpoints, optimizers
+from common.training import checkpoints, divergence, optimizers
 from common.training.length_windows import LengthWindows
 from common.training.penalties import penalty
 
@@ -30,6 +30,7 @@ class ResumableTrainer(Trainer):
         self.method = method
         self.epoch_start = EpochStart()
         self.add_callback(self.epoch_start)
+        self.add_callback(divergence.EndAtDivergence())
         self.method_callbacks = [resolve_name(name)() for name in methods.entry(method).callbacks]
         for callback in self.method_callbacks:
             self.add_callback(callback)

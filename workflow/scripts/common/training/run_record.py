@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from common.core import files, fingerprints, gpus, provenance
+from common.core import files, fingerprints, gpus, provenance, records
 from common.core.job import processes
 from common.models import adapters
 from common.training import checkpoints, finished_runs, trials
@@ -32,6 +32,7 @@ def training_arguments(job: dict, settings: dict, seed: int, scratch: Path, devi
         train_sampling_strategy="group_by_length" if settings.get("group_by_length") is True else "random",
         bf16=settings["precision"] == "bf16",
         fp16=settings["precision"] == "fp16",
+        logging_nan_inf_filter=False,  # would log another number instead of NaN
         save_strategy="no",  # CheckpointOnSignal requests them
         seed=seed,
         data_seed=seed,
@@ -57,7 +58,7 @@ def run_to_end(job: dict, trainer, started: float, steps: int) -> dict:
     """
     from accelerate.utils import broadcast_object_list
 
-    from common.training import measurement
+    from common.training import divergence, measurement
     from common.training.interruption import CheckpointOnSignal, Interrupted, time_limit
 
     scratch, write = Path(job["params"]["scratch"]), trainer.is_world_process_zero()
@@ -78,6 +79,7 @@ def run_to_end(job: dict, trainer, started: float, steps: int) -> dict:
             f"stopped at step {trainer.state.global_step} of {trainer.state.max_steps}: {on_signal.stopped}. "
             f"The training checkpoint is in {scratch}; the next attempt resumes from it."
         )
+    divergence.check_weights(trainer.model, trainer.state.global_step)
     if measured and write:
         measured.report(job, provenance.pick_device(job["resources"].get("gpu", 0), job["params"].get("device")))
     return attempts
@@ -143,8 +145,7 @@ def finish(
     `evaluate` is called with the record before it is written: if it fails, the run is not finished. `result`: steps,
     best_step, score and curve, and entries of the record that take precedence.
     """
-    params, wildcards, scratch = job["params"], job["wildcards"], Path(job["params"]["scratch"])
-    record = Path(job["output"]["record"])
+    scratch, record = Path(job["params"]["scratch"]), Path(job["output"]["record"])
     weights, adapter_bytes = {}, (scratch / "last" / adapters.WEIGHTS).stat().st_size
     source = record.parent if trials.is_trial(job) else scratch
     for name in finished_runs.outputs(job):
@@ -156,15 +157,8 @@ def finish(
             place = path.relative_to(source)
             weights[str(place)] = files.sha256(record.parent / place)
     end_attempt(scratch, attempts, started)
-    model_manifest, data_manifest = (files.read_json(job["input"][name]) for name in ("model", "dataset"))
-    content = {name: wildcards[name] for name in ("task", "dataset", "method", "variant")}
-    content |= {
-        "seed": int(wildcards["seed"]),
+    content = trials.identity(job) | {
         "status": "ok",
-        "method_version": params["method"]["version"],
-        "task_version": params["task_version"],
-        "preset": params["preset"],
-        "hyperparameters": params["hyperparameters"],
         **sizes,
         "adapter_bytes": adapter_bytes,
         **result,
@@ -173,17 +167,15 @@ def finish(
         "runs_per_gpu": max(attempts["runs_per_gpu"]),
         "peak_memory_bytes": provenance.peak_memory_bytes(device),
         "device": provenance.device_name(device),
-        "processes": processes(job),
         "attempts": len(attempts["seconds"]),
         "resumed_from": attempts["resumed_from"],
         "discarded": attempts["discarded"],
-        "model": {"name": params["model_name"]} | {key: model_manifest[key] for key in ("revision", "sha256")},
-        "data_sha256": data_manifest["sha256"],
         "weights_sha256": weights,
-        **provenance.record(params),
+        "fingerprint": finished_runs.fingerprint(job),
         "started": attempts["started"],
         "finished": provenance.now(),
     }
+    content = records.sealed(content)
     if evaluate:
         evaluate(content)
     finished_runs.keep(job, content)

@@ -1,12 +1,15 @@
-"""The training job of a trial of hyper-parameters: its error is a result, and its weights are not kept."""
+"""The training job of a trial of hyper-parameters: its error is a result, and its weights are not kept.
 
-import math
+And what becomes of any run that diverges, which is a result as well.
+"""
+
+import os
 import time
 from collections.abc import Callable, Sized
 from functools import wraps
 from pathlib import Path
 
-from common.core import files, provenance, tuning
+from common.core import files, provenance, records, tuning
 from common.core.job import describe, processes
 from common.models import adapters
 from common.training import finished_runs
@@ -20,10 +23,10 @@ def is_trial(job: dict) -> bool:
 
 
 def recorded(main: Callable[[dict], None]) -> Callable[[dict], None]:
-    """Wrap the `main` of a training script, so that a trial which fails writes a record with its error.
+    """Wrap the `main` of a training script, so that a run which diverges or a trial which fails writes a record of it.
 
     Errors of the device, such as too little memory, are raised: Snakemake may repeat the job. So are those of one of
-    several processes, since the others wait for it.
+    several processes, since the others wait for it; divergence ends all of them.
     """
 
     @wraps(main)
@@ -33,9 +36,11 @@ def recorded(main: Callable[[dict], None]) -> Callable[[dict], None]:
         try:
             main(job)
         except FAULTS as problem:
-            if not is_trial(job) or processes(job) > 1 or is_of_device(problem):
+            diverged = isinstance(problem, FloatingPointError)
+            if not diverged and (not is_trial(job) or processes(job) > 1 or is_of_device(problem)):
                 raise
-            fail(job, problem, started)
+            if not int(os.environ.get("RANK", 0)):
+                fail(job, problem, started)
 
     return train
 
@@ -52,7 +57,7 @@ def last_step(job: dict, steps: int) -> int:
 
 
 def callbacks(job: dict) -> list:
-    """Return the callbacks that end a trial at its rung, or when its loss is no number any more; [] for other runs."""
+    """Return the callback that ends a trial at its rung; [] for other runs."""
     from transformers import TrainerCallback
 
     class EndAtRung(TrainerCallback):
@@ -62,12 +67,7 @@ def callbacks(job: dict) -> list:
             if last_step(job, state.max_steps) == state.global_step < state.max_steps:
                 control.should_save = control.should_training_stop = True
 
-    class EndAtDivergence(TrainerCallback):
-        def on_evaluate(self, args, state, control, metrics, **_):
-            if not math.isfinite(loss := metrics["eval_loss"]):
-                raise FloatingPointError(f"the loss on the held-out rows is {loss} at step {state.global_step}")
-
-    return [EndAtRung(), EndAtDivergence()] if is_trial(job) else []
+    return [EndAtRung()] if is_trial(job) else []
 
 
 def score(metric: str, value: float, train: Sized, held_out: Sized) -> dict:
@@ -76,24 +76,43 @@ def score(metric: str, value: float, train: Sized, held_out: Sized) -> dict:
 
 
 def fail(job: dict, problem: Exception, started: float) -> None:
-    """Write the record of a failed trial, and remove its checkpoints."""
-    params, wildcards = job["params"], job["wildcards"]
-    print(f"The trial failed: {describe(problem)}")
+    """Write the record of a run that has diverged or of a failed trial, without weights; remove its checkpoints."""
+    diverged = isinstance(problem, FloatingPointError)
+    error = str(problem) if diverged else describe(problem)
+    print(f"The {'run diverged' if diverged else 'trial failed'}: {error}")
     record = Path(job["output"]["record"])
-    for name in finished_runs.outputs(job):
-        empty(record.parent / name)
-    content = {name: wildcards[name] for name in ("task", "dataset", "method", "variant")} | {
-        "seed": int(wildcards["seed"]),
-        "status": "diverged" if isinstance(problem, FloatingPointError) else "failed",
-        "error": describe(problem),
-        "hyperparameters": params["hyperparameters"],
+    content = identity(job) | {
+        "status": records.DIVERGED if diverged else "failed",
+        "error": error,
         "seconds": round(time.monotonic() - started, 3),
-        "device": provenance.device_name(provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))),
-        **provenance.record(params),
+        "device": provenance.device_name(
+            provenance.pick_device(job["resources"].get("gpu", 0), job["params"].get("device"))
+        ),
         "finished": provenance.now(),
     }
-    files.write_json(record, content)
+    if diverged:
+        content["fingerprint"] = finished_runs.fingerprint(job)
+    for name in finished_runs.outputs(job):
+        empty(record.parent / name)
+    records.write(record, content)
     finished_runs.remove_training(job)
+
+
+def identity(job: dict) -> dict:
+    """Return the entries of a record that follow from its job: names, settings, versions, model, data and code."""
+    params, wildcards = job["params"], job["wildcards"]
+    model, data = (files.read_json(job["input"][name]) for name in ("model", "dataset"))
+    return {name: wildcards[name] for name in ("task", "dataset", "method", "variant")} | {
+        "seed": int(wildcards["seed"]),
+        "method_version": params["method"]["version"],
+        "task_version": params["task_version"],
+        "preset": params["preset"],
+        "hyperparameters": params["hyperparameters"],
+        "processes": processes(job),
+        "model": {"name": params["model_name"]} | {key: model[key] for key in ("revision", "sha256")},
+        "data_sha256": data["sha256"],
+        **provenance.record(params),
+    }
 
 
 def empty(folder: Path) -> None:

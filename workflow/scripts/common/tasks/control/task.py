@@ -72,6 +72,10 @@ class Control(Task):
         """Return the number of GPUs of the job that computes control images: the built-in hints use none."""
         return min(1, self.settings["hints"]["resources"]["gpu"]) if ":" in self.datasets[dataset]["hint"] else 0
 
+    def training_inputs(self, dataset: str) -> dict[str, str]:
+        hints = f"{self.config['pathvars']['resources']}/hints/{dataset}.manifest.json"
+        return super().training_inputs(dataset) | {"dataset": hints}
+
     def caches_latents(self, run: str) -> bool:
         """Return whether `method/variant` trains on latents that were encoded earlier."""
         return self.settings["latents"]["cache"] and self.trains(run)

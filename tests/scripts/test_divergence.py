@@ -1,0 +1,102 @@
+"""A run whose loss or weights are no finite numbers: the same record in every task, and nothing is made of it."""
+
+from pathlib import Path
+
+import jsonschema
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+import evaluate_glue
+import train_control
+import train_glue
+import train_math
+import train_subject
+from common.core import diverged_runs, files, predictions, records, tuning
+from common.data import images
+from common.training import divergence
+from control_jobs import Run as ControlRun
+from control_jobs import prepared
+from controlled import unet_method as control_method
+from subjects import unet_method
+from sums import LLAMA_TARGETS
+from support import ROOT, method
+
+RATE = {"learning_rate": 1e30, "max_grad_norm": 0.0}
+
+
+def check(job: dict, error: str) -> None:
+    record = records.read(job["output"]["record"])
+    jsonschema.validate(record, files.read_json(ROOT / "workflow/schemas/record.schema.json"))
+    assert record["status"] == "diverged" and error in record["error"]
+    assert record["fingerprint"]["hyperparameters"]["learning_rate"] == 1e30
+    run = Path(job["output"]["record"]).parent
+    weights = list(run.rglob("*.safetensors"))
+    assert weights and all(load_file(path) == {} for path in weights)
+    assert not list(run.glob(".finished")) and not list(run.rglob(".early-*"))
+    assert not Path(job["params"]["scratch"]).exists()
+
+
+def skipped(job: dict) -> list[str]:
+    """Return the outputs of a job that has nothing to do."""
+    assert diverged_runs.skipped(job)
+    return list(job["output"].values())
+
+
+@pytest.mark.parametrize("trial", [False, True])
+def test_text_classification(make_run, trial):
+    run = make_run(method("full"), **RATE)
+    job = run.train
+    if trial:
+        job["wildcards"] = job["wildcards"] | {"variant": f"v{tuning.MARK}learning_rate-1e+30"}
+    train_glue.main(job)
+    check(job, "the training loss is nan at step ")
+    metrics, lines = skipped(run.evaluate)
+    assert records.read(metrics)["status"] == "diverged" and predictions.read(lines) == []
+
+
+def test_mathematics(make_math_run):
+    run = make_math_run(method("lora", targets=LLAMA_TARGETS), **RATE)
+    train_math.main(run.train)
+    check(run.train, "the training loss is nan at step 3")  # the first one is of the warm-up, with a rate of 0
+    for job in (run.generate(), run.gather()):
+        assert [predictions.read(path) for path in skipped(job)] == [[]]
+
+
+def test_a_subject(make_subject_run):
+    run = make_subject_run(unet_method("lora"), **RATE)
+    train_subject.main(run.train)
+    check(run.train, "the training loss is nan at step 2")
+    for job in (run.generate(), run.gather()):
+        assert [list(images.unpack(path)) for path in skipped(job)] == [[]]
+
+
+def test_a_control_signal(tmp_path_factory, tmp_path):
+    run = ControlRun(tmp_path, prepared(tmp_path_factory.mktemp("control")), control_method("lora"), **RATE)
+    run.augment()
+    train_control.main(run.training)
+    check(run.training, "the training loss is nan at step 2")
+
+
+def test_weights_that_diverge_in_the_last_step(make_run, monkeypatch):
+    run = make_run(method("full"), **RATE | {"epochs": 0.1})  # the loss of the only step is finite
+    monkeypatch.setattr(divergence.EndAtDivergence, "on_log", lambda *arguments, **keywords: None)
+    monkeypatch.setattr(torch, "isfinite", lambda values: torch.zeros(values.shape, dtype=bool))
+    train_glue.main(run.train)
+    check(run.train, "the trained weights are not finite after step 1")
+
+
+def test_scores_that_are_no_numbers_are_not_a_class(make_run, monkeypatch):
+    run = make_run(method("full"))
+    plain = evaluate_glue.logits
+    monkeypatch.setattr(evaluate_glue, "logits", lambda *arguments: plain(*arguments) * float("nan"))
+    train_glue.main(run.train)
+    record = records.read(run.train["output"]["record"])
+    assert record["status"] == "diverged" and "no finite scores for 40 of 40 items of validation" in record["error"]
+
+
+def test_other_runs_are_not_skipped(make_run, tmp_path):
+    records.write(tmp_path / "train.json", {"status": "ok"})
+    job = {"input": {"record": str(tmp_path / "train.json")}, "output": {"metrics": str(tmp_path / "metrics.json")}}
+    assert not diverged_runs.skipped(job) and not diverged_runs.skipped(job | {"input": {}})
+    assert not (tmp_path / "metrics.json").exists()

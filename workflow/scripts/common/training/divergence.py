@@ -1,0 +1,34 @@
+"""Divergence: a training whose loss or weights are no finite numbers ends, and its record has the status `diverged`.
+
+That is a result of its settings: it is not trained again, not evaluated, and in no mean.
+"""
+
+import math
+
+import torch
+from transformers import TrainerCallback
+
+LOSSES = {"loss": "training loss", "eval_loss": "loss of an evaluation"}  # by their names in the Trainer's log
+
+
+def check_loss(value: float, step: int, what: str = LOSSES["loss"]) -> None:
+    """Raise FloatingPointError, which trials.recorded handles, unless a loss is a finite number."""
+    if not math.isfinite(value):
+        raise FloatingPointError(f"the {what} is {value} at step {step}")
+
+
+def check_weights(model: torch.nn.Module, step: int) -> None:
+    """Raise FloatingPointError unless the trained weights are finite numbers: the loss of the last step was before it.
+
+    Gradients are summed over the processes, so all of them raise.
+    """
+    if not all(bool(torch.isfinite(one).all()) for one in model.parameters() if one.requires_grad):
+        raise FloatingPointError(f"the trained weights are not finite after step {step}")
+
+
+class EndAtDivergence(TrainerCallback):
+    """Checks what the Trainer logs, which is the same in all processes."""
+
+    def on_log(self, args, state, control, logs, **_):
+        for name in LOSSES.keys() & logs.keys():
+            check_loss(logs[name], state.global_step, LOSSES[name])

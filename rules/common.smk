@@ -13,6 +13,7 @@ from common.core.errors import JobError
 from common.planning import config_validation, deployment, expected_runs, final_errors, finished_downloads
 from common.planning import finished_tables, gpu_resources, noted_runs, plan, preflight, recorded_inputs
 from common.planning import recorded_params, reported, slurm
+from common.planning.recorded_params import recorded, unrecorded
 
 try:
     config, CHOSEN = deployment.settle(workflow, config, BASEDIR, CONFIGS)  # CHOSEN: the tasks of `all`
@@ -122,9 +123,10 @@ def metrics_files(wildcards, of=expected_runs.evaluations):
     return existing(f"{EVAL}/metrics.json", wildcards.task, of(TASKS[wildcards.task]))
 
 
-def image_shards(wildcards):
-    merged, number = f"{EVAL}/images.tar".format(**wildcards), partial(TASKS[wildcards.task].shards, dict(wildcards))
-    return collect("<eval>/{shard}.tar", shard=recorded_inputs.shards(workflow, merged, number), allow_missing=True)
+def shards_of(wildcards, merged):
+    """List the shards that are merged to a file of a run's evaluation: a finished one keeps their number."""
+    path, number = f"{EVAL}/{merged}".format(**wildcards), partial(TASKS[wildcards.task].shards, dict(wildcards))
+    return recorded_inputs.shards(workflow, path, number)
 
 
 def published(name, task=None):

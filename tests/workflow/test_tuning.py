@@ -56,7 +56,7 @@ def tuned(fresh: Project, folder) -> Project:
 
 def trials(*rates: str) -> set[str]:
     return {
-        f"task=glue dataset=cola method={method} variant=r8@learning_rate-{rate} seed=0"
+        f"task=glue dataset=cola method={method} variant=r8@learning_rate-{rate} seed=1000"
         for method in ("lora", "hra")
         for rate in rates
     }
@@ -72,8 +72,8 @@ def test_a_new_value_is_one_trial_and_only_a_changed_choice_trains_again(fresh, 
     command = ("--cores", "2", "--configfile", "tuned.yaml", "-q", "all", "--", TABLE)
     planned = project.plan(TABLE, config="tuned.yaml")
     assert planned["train_glue"] == trials("0.001", "0.002") | finals("lora", "hra")
-    # One initial adapter per run and seed, which the trials share.
-    assert planned["augment"] == {f"task=glue method={m} variant=r8 seed={s}" for m in ("lora", "hra") for s in (0, 1)}
+    # One initial adapter per run and seed, which the trials share; their seed is none of the final trainings'.
+    assert planned["augment"] == {f"task=glue method={m} variant=r8 seed={s}" for m in METHODS for s in (0, 1, 1000)}
 
     project.snakemake(*command)
     results = project.folder / "results/glue/cola"
@@ -91,7 +91,7 @@ def test_a_new_value_is_one_trial_and_only_a_changed_choice_trains_again(fresh, 
     project.snakemake(*command)
     trained = set((project.folder / "trained").read_text().split())
     again = {f"results/glue/cola/hra/r8/seed{seed}" for seed in (0, 1)}  # not LoRA, whose choice has not changed
-    assert trained == again | {f"results/glue/cola/{m}/r8@learning_rate-0.004/seed0" for m in ("lora", "hra")}
+    assert trained == again | {f"results/glue/cola/{m}/r8@learning_rate-0.004/seed1000" for m in ("lora", "hra")}
     assert project.plan(TABLE, config="tuned.yaml") == {}
 
 
@@ -150,7 +150,7 @@ def test_the_comparison_plans_four_trials_and_two_seeds_of_nine_methods_on_two_d
     where = ("--config", "local_root=data", "--configfile", *configs)
     output = fresh.snakemake("-n", "-q", "rules", "--cores", "2", *where, "--", "glue")
     words = " ".join(output.split())
-    assert f"train_glue {9 * 2 * (4 + 2)} " in words and "choose 18 " in words and "augment 18 " in words
+    assert f"train_glue {9 * 2 * (4 + 2)} " in words and "choose 18 " in words and "augment 27 " in words
     assert f"evaluate_glue_in_training {9 * 2 * 2} " in words and "compare 1 " in words
 
 

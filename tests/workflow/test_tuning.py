@@ -144,6 +144,25 @@ def test_of_halved_trials_only_the_best_go_on(fresh, tmp_path):
     }
     assert project.plan(TABLE, config="tuned.yaml") == {}
 
+    # Other rungs: the trials that go on from them are known when the rungs are finished.
+    whole = {"0.001", "0.002", "0.004", "0.008", "0.016"}
+    for rungs, planned in {
+        "[0.25]": trials("0.004"),  # of three that go on, two have been trained to the end
+        "[0.4]": trials(*(f"{rate}@rung-0.4" for rate in whole)),
+        "[0.75]": trials(*(f"{rate}@rung-0.75" for rate in whole)),
+    }.items():
+        project.change("tuned.yaml", "rungs: [0.25, 0.5]", f"rungs: {rungs}")
+        assert project.plan(TABLE, config="tuned.yaml")["train_glue"] == planned
+        project.change("tuned.yaml", f"rungs: {rungs}", "rungs: [0.25, 0.5]")
+    project.change("tuned.yaml", "rungs: [0.25, 0.5]", "rungs: [0.4]")
+    project.change("tuned.yaml", "1.6e-2]}", "1.6e-2, 3.2e-2]}")
+    project.change("tuned.yaml", "trials: 5", "trials: 6")
+    first = {f"{rate}@rung-0.4" for rate in (*whole, "0.032")}
+    assert project.plan(TABLE, config="tuned.yaml")["train_glue"] == trials(*first)
+    project.snakemake(*command)
+    assert trained() == {"lora": first | {"0.004"}, "hra": first | {"0.032", "r8"}}
+    assert project.plan(TABLE, config="tuned.yaml") == {}
+
 
 def test_the_comparison_plans_four_trials_and_two_seeds_of_nine_methods_on_two_data_sets(fresh):
     configs = [f"config/demo/{name}.yaml" for name in ("config", "real_data", "comparison")]

@@ -33,8 +33,10 @@ rule runs:
     conda:
         "../envs/hra.yaml"
     params:
-        **recorded(rerun_evaluations=lambda wc: expected_runs.evaluations(TASKS[wc.task])),
         **unrecorded(expected=lambda wc: expected_runs.expected_runs(TASKS[wc.task], SCRATCH, START_SCRATCH)),
+        rerun_expected=lambda wc: expected_runs.but_errors(
+            expected_runs.expected_runs(TASKS[wc.task], SCRATCH, START_SCRATCH)
+        ),
         task="{task}",
         incomplete=config["incomplete"],
         vanished=lambda wc: expected_runs.vanished(config, f"runs_{wc.task}", record_files(wc) + metrics_files(wc)),

@@ -11,7 +11,7 @@ import tarfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy
@@ -35,7 +35,7 @@ class Picture:
     key: str
     png: bytes
     about: dict
-    archive: str = "its tar file"
+    archive: str = field(default="its tar file", compare=False)
 
     @property
     def image(self) -> Image.Image:

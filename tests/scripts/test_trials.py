@@ -11,6 +11,7 @@ import collect_trials
 import train_glue
 import train_math
 import tuning_figure
+from common import tasks
 from common.core import files, grid, tuning
 from common.core.errors import JobError
 from common.planning import config_validation, disk
@@ -284,6 +285,15 @@ def test_wrong_searches_stop_the_dry_run(tune, message):
     config["tasks"]["glue"]["grid"][0]["seeds"] = [0, 999, 1001]
     with pytest.raises(JobError, match=message):
         config_validation.check(config)
+
+
+def test_tasks_say_of_their_trainers_whether_the_number_of_processes_matters():
+    from common.training.diffusion_trainer import Trainer
+    from common.training.hf_trainer import ResumableTrainer
+
+    of_tasks = {name: one.per_process for name, one in tasks.classes().items()}
+    text, images = ResumableTrainer.per_process, Trainer.per_process
+    assert of_tasks == {"glue": text, "math": text, "subject": images, "control": images}
 
 
 def test_a_right_search_passes_and_a_missing_share_does_not():

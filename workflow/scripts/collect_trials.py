@@ -16,7 +16,9 @@ from common.report import tuning_results
 def main(job: dict) -> None:
     trials = tuning_results.table(job["params"]["trials"])
     # By (dataset, method, variant), the end of the path.
-    chosen = {Path(path).with_suffix("").parts[-3:]: tuning.chosen(path) for path in as_list(job["input"]["choices"])}
+    chosen = {
+        Path(path).with_suffix("").parts[-3:]: tuning.chosen(path) for path in as_list(job["input"].get("choices"))
+    }
     trials["chosen"] = [
         str(one["rung"] == tuning.END and chosen.get(tuple(one[tuning_results.RUN])) == one["values"]).lower()
         for _, one in trials.iterrows()

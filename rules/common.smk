@@ -62,6 +62,12 @@ def task_model(wildcards):
     return f"<resources>/models/{config['tasks'][wildcards.task]['model']}.manifest.json"
 
 
+def initial_adapter(wildcards):
+    """Return the manifest of the adapter that a run starts from; trials start from that of their variant."""
+    place = f"<resources>/augmented/{{task}}/{{method}}/{tuning.base(wildcards.variant)}/seed{{seed}}/manifest.json"
+    return place if methods.of(config, wildcards.method).trains else []
+
+
 def dataset_entry(wildcards):
     return TASKS[wildcards.task].dataset(wildcards.dataset)
 

@@ -10,9 +10,7 @@ rule train:
     input:
         model=task_model,
         dataset="<resources>/datasets/{task}/{dataset}.manifest.json",
-        augmented=lambda wc: (
-            f"<resources>/augmented/{{task}}/{{method}}/{tuning.base(wc.variant)}/seed{{seed}}/manifest.json"
-        ),
+        augmented=initial_adapter,
         chosen=ancient(lambda wc: tuned_runs.choice(TASKS[wc.task], wc)),
     output:
         record=f"{RUN}/train.json",

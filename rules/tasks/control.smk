@@ -83,7 +83,7 @@ use rule train as train_control with:
             f"{config['pathvars']['resources']}/latents/{wc.dataset}.manifest.json",
             TASKS["control"].caches_latents(run_name(wc)),
         ),
-        augmented="<resources>/augmented/{task}/{method}/{variant}/seed{seed}/manifest.json",
+        augmented=initial_adapter,
     wildcard_constraints:
         task="control",
     params:

@@ -81,7 +81,7 @@ use rule train as train_subject with:
     input:
         model=task_model,
         dataset="<resources>/datasets/{task}/{dataset}.manifest.json",
-        augmented="<resources>/augmented/{task}/{method}/{variant}/seed{seed}/manifest.json",
+        augmented=initial_adapter,
         class_images=lambda wc: (
             f"<resources>/class_images/{noun}.tar"
             if (noun := TASKS["subject"].class_images(wc.dataset, run_name(wc)))

@@ -321,7 +321,7 @@ def test_what_changes_no_result_plans_nothing(planned, changes):
 @pytest.mark.slow
 def test_what_trains_nothing_depends_on_no_setting_of_training(planned):
     """The number of processes is one for the language model, but not for diffusion."""
-    setting = "{defaults: {weight_decay: 0.5}, resources: {gpu: 2}}"
+    setting = "{defaults: {weight_decay: 0.5, precision: bf16}, resources: {gpu: 2}}"
     found = planned(f"tasks: {{math: {{resources: {{gpu: 2}}}}, subject: {setting}}}")
     assert found["train_math"] == {"task=math dataset=word-problems method=lora variant=r8 seed=0"}
     assert found["train_subject"] == {"task=subject dataset=jester-ball method=hra variant=r8 seed=0"}

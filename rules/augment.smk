@@ -18,11 +18,13 @@ rule augment:
         mem_mb=lambda wc, attempt: methods.start_resources(config, wc, attempt)["mem_mb"],
         runtime=lambda wc: methods.start_resources(config, wc)["runtime"],
     params:
-        method=method_slice,
-        head=lambda wc: config["models"][config["tasks"][wc.task]["model"]]["head"],
-        architecture=lambda wc: TASKS[wc.task].architecture,
-        precision=lambda wc: config["tasks"][wc.task]["defaults"].get("precision", "float32"),
-        seed="{seed}",
-        scratch=START_SCRATCH,
+        **recorded(
+            method=method_slice,
+            head=lambda wc: config["models"][config["tasks"][wc.task]["model"]]["head"],
+            architecture=lambda wc: TASKS[wc.task].architecture,
+            precision=lambda wc: config["tasks"][wc.task]["defaults"].get("precision", "float32"),
+            seed="{seed}",
+        ),
+        **unrecorded(scratch=START_SCRATCH),
     script:
         "../workflow/scripts/augment.py"

@@ -13,6 +13,7 @@ from common.core.errors import JobError
 from common.planning import config_validation, deployment, expected_runs, final_errors, finished_downloads
 from common.planning import finished_tables, gpu_resources, noted_runs, plan, preflight, recorded_inputs
 from common.planning import recorded_params, reported
+from common.planning.recorded_params import recorded, unrecorded
 
 try:
     config, CHOSEN = deployment.settle(workflow, config, BASEDIR, CONFIGS)  # CHOSEN: the tasks of `all`
@@ -22,8 +23,7 @@ except JobError as problem:
     raise WorkflowError(str(problem)) from None
 preflight.enter(workflow, config)  # part `jobs` replaces the config
 
-# A rule's own wildcard constraints do not apply inside a pathvar (Snakemake 9.27): outputs of task-specific rules are
-# written with RUN and EVAL, inputs with <run> and <eval>.
+# Outputs use RUN and EVAL, inputs <run>, <eval>: a rule's constraints do not apply inside a pathvar (Snakemake 9.27).
 # SCRATCH, the training checkpoint, is never an output: Snakemake deletes the outputs of a failed job.
 RUN, EVAL, SCRATCH, START_SCRATCH = grid.places(config).values()
 
@@ -59,6 +59,12 @@ def run_name(wildcards):
 
 def task_model(wildcards):
     return f"<resources>/models/{config['tasks'][wildcards.task]['model']}.manifest.json"
+
+
+def initial_adapter(wildcards):
+    """Return the manifest of the adapter that a run starts from; trials start from that of their variant."""
+    place = f"<resources>/augmented/{{task}}/{{method}}/{tuning.base(wildcards.variant)}/seed{{seed}}/manifest.json"
+    return place if methods.of(config, wildcards.method).trains else []
 
 
 def dataset_entry(wildcards):
@@ -127,9 +133,10 @@ def metrics_files(wildcards, of=expected_runs.evaluations):
     return existing(f"{EVAL}/metrics.json", wildcards.task, of(TASKS[wildcards.task]))
 
 
-def image_shards(wildcards):
-    merged, number = f"{EVAL}/images.tar".format(**wildcards), partial(TASKS[wildcards.task].shards, dict(wildcards))
-    return collect("<eval>/{shard}.tar", shard=recorded_inputs.shards(workflow, merged, number), allow_missing=True)
+def shards_of(wildcards, merged):
+    """List the shards that are merged to a file of a run's evaluation: a finished one keeps their number."""
+    path, number = f"{EVAL}/{merged}".format(**wildcards), partial(TASKS[wildcards.task].shards, dict(wildcards))
+    return recorded_inputs.shards(workflow, path, number)
 
 
 def published(name, task=None):

@@ -32,14 +32,18 @@ rule generate_base_images:
         mem_mb=task_resource("mem_mb", of="generation"),
         runtime=task_resource("runtime", of="generation"),
     params:
-        prompts=lambda wc: TASKS[wc.task].drift_prompts(wc.dataset),
-        captions=lambda wc: config["tasks"][wc.task]["drift"]["prompts"],
-        sampling=lambda wc: TASKS[wc.task].drift_sampling(),
-        sampler=lambda wc: TASKS[wc.task].drift_sampler,
-        task_version=lambda wc: config["tasks"][wc.task]["version"],
-        device=task_resource("device", of="generation"),
-        finished=f"{config['pathvars']['scratch']}/base_images/{{task}}/{{dataset}}/finished",
-        scratch=f"{config['pathvars']['scratch']}/base_images/{{task}}/{{dataset}}",
+        **recorded(
+            prompts=lambda wc: TASKS[wc.task].drift_prompts(wc.dataset),
+            captions=lambda wc: config["tasks"][wc.task]["drift"]["prompts"],
+            sampling=lambda wc: TASKS[wc.task].drift_sampling(),
+            sampler=lambda wc: TASKS[wc.task].drift_sampler,
+            task_version=lambda wc: config["tasks"][wc.task]["version"],
+            device=task_resource("device", of="generation"),
+        ),
+        **unrecorded(
+            finished=f"{config['pathvars']['scratch']}/base_images/{{task}}/{{dataset}}/finished",
+            scratch=f"{config['pathvars']['scratch']}/base_images/{{task}}/{{dataset}}",
+        ),
     script:
         "../workflow/scripts/generate_drift.py"
 
@@ -61,9 +65,11 @@ use rule generate_base_images as generate_drift with:
     wildcard_constraints:
         **OF_RUN,
     params:
-        method=method_slice,
-        finished=f"{SCRATCH}/{{benchmark}}/finished",
-        scratch=f"{SCRATCH}/{{benchmark}}/shard0-of-1",
+        **recorded(method=method_slice),
+        **unrecorded(
+            finished=f"{SCRATCH}/{{benchmark}}/finished",
+            scratch=f"{SCRATCH}/{{benchmark}}/shard0-of-1",
+        ),
 
 
 rule evaluate_drift:
@@ -88,9 +94,11 @@ rule evaluate_drift:
         mem_mb=task_resource("mem_mb", of="evaluation"),
         runtime=task_resource("runtime", of="evaluation"),
     params:
-        evaluators=lambda wc: config["tasks"][wc.task]["drift"]["evaluators"],
-        task_version=lambda wc: config["tasks"][wc.task]["version"],
-        device=task_resource("device", of="evaluation"),
-        scratch=f"{SCRATCH}/{{benchmark}}",
+        **recorded(
+            evaluators=lambda wc: config["tasks"][wc.task]["drift"]["evaluators"],
+            task_version=lambda wc: config["tasks"][wc.task]["version"],
+            device=task_resource("device", of="evaluation"),
+        ),
+        **unrecorded(scratch=f"{SCRATCH}/{{benchmark}}"),
     script:
         "../workflow/scripts/evaluate_drift.py"

@@ -24,7 +24,7 @@ rule evaluate:
         mem_mb=task_resource("mem_mb", of="evaluation"),
         runtime=task_resource("runtime", of="evaluation"),
     params:
-        task_version=lambda wc: config["tasks"][wc.task]["version"],
-        scratch=f"{SCRATCH}/{{benchmark}}",
+        **recorded(task_version=lambda wc: config["tasks"][wc.task]["version"]),
+        **unrecorded(scratch=f"{SCRATCH}/{{benchmark}}"),
     script:
         "../../workflow/scripts/evaluate_{wildcards.task}.py"

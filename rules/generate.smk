@@ -29,10 +29,12 @@ rule generate:
         mem_mb=task_resource("mem_mb", of="generation"),
         runtime=task_resource("runtime", of="generation"),
     params:
-        method=method_slice,
-        task_version=lambda wc: config["tasks"][wc.task]["version"],
-        device=task_resource("device", of="generation"),
-        scratch=f"{SCRATCH}/{{benchmark}}/shard{{shard}}-of-{{n_shards}}",
+        **recorded(
+            method=method_slice,
+            task_version=lambda wc: config["tasks"][wc.task]["version"],
+            device=task_resource("device", of="generation"),
+        ),
+        **unrecorded(scratch=f"{SCRATCH}/{{benchmark}}/shard{{shard}}-of-{{n_shards}}"),
     script:
         "../../workflow/scripts/generate_{wildcards.task}.py"
 
@@ -58,7 +60,7 @@ rule gather_outputs:
 rule gather_images:
     input:
         record="<run>/train.json",
-        shards=image_shards,
+        shards=lambda wc: collect("<eval>/{shard}.tar", shard=shards_of(wc, "images.tar"), allow_missing=True),
     output:
         images=f"{EVAL}/images.tar",
     log:

@@ -35,8 +35,13 @@ rule runs:
     conda:
         "../envs/hra.yaml"
     params:
+        **unrecorded(expected=lambda wc: expected_runs.expected_runs(TASKS[wc.task], SCRATCH, START_SCRATCH)),
+        **recorded(
+            rerun_expected=lambda wc: expected_runs.but_errors(
+                expected_runs.expected_runs(TASKS[wc.task], SCRATCH, START_SCRATCH)
+            )
+        ),
         task="{task}",
-        expected=lambda wc: expected_runs.expected_runs(TASKS[wc.task], SCRATCH, START_SCRATCH),
         incomplete=config["incomplete"],
         vanished=lambda wc: expected_runs.vanished(config, f"runs_{wc.task}", record_files(wc) + metrics_files(wc)),
     script:

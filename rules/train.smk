@@ -10,9 +10,7 @@ rule train:
     input:
         model=task_model,
         dataset="<resources>/datasets/{task}/{dataset}.manifest.json",
-        augmented=lambda wc: (
-            f"<resources>/augmented/{{task}}/{{method}}/{tuning.base(wc.variant)}/seed{{seed}}/manifest.json"
-        ),
+        augmented=initial_adapter,
         chosen=ancient(lambda wc: tuned_runs.choice(TASKS[wc.task], wc)),
     output:
         record=f"{RUN}/train.json",
@@ -37,13 +35,16 @@ rule train:
         # Besides the param, in which `auto` equals true: the numbers are the same up to rounding, so it reruns nothing.
         gradient_checkpointing=lambda wc: str(hyperparameter("gradient_checkpointing", False)(wc)),
     params:
-        method=method_slice,
-        preset=lambda wc: grid.preset(config, wc.task, run_name(wc)),
-        hyperparameters=lambda wc: grid.hyperparameters(config, wc.task, wc.dataset, run_name(wc)),
-        task_version=lambda wc: config["tasks"][wc.task]["version"],
-        model_name=lambda wc: config["tasks"][wc.task]["model"],
-        device=task_resource("device"),
+        **recorded(
+            method=method_slice,
+            preset=lambda wc: TASKS[wc.task].preset(run_name(wc)),
+            hyperparameters=lambda wc: TASKS[wc.task].training_settings(wc.dataset, run_name(wc)),
+            rerun_processes=lambda wc: TASKS[wc.task].processes(run_name(wc)),
+            task_version=lambda wc: config["tasks"][wc.task]["version"],
+            model_name=lambda wc: config["tasks"][wc.task]["model"],
+            device=task_resource("device"),
+        ),
         # The runs of a trial up to its rungs continue one training.
-        scratch=lambda wc: SCRATCH.format(**{**wc, "variant": tuning.split(wc.variant)[0]}),
+        **unrecorded(scratch=lambda wc: SCRATCH.format(**{**wc, "variant": tuning.split(wc.variant)[0]})),
     script:
         "../../workflow/scripts/train_{wildcards.task}.py"

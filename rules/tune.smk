@@ -34,8 +34,15 @@ checkpoint promote:
     conda:
         "../envs/hra.yaml"
     params:
-        trials=lambda wc: tuned_runs.at(TASKS[wc.task], wc.dataset, run_name(wc), float(wc.rung)),
-        factor=lambda wc: TASKS[wc.task].settings["tune"]["halving"]["factor"],
+        **recorded(
+            trials=lambda wc: tuned_runs.at(TASKS[wc.task], wc.dataset, run_name(wc), float(wc.rung)),
+            factor=lambda wc: TASKS[wc.task].settings["tune"]["halving"]["factor"],
+        ),
+        **unrecorded(
+            checkpoints=lambda wc: tuned_runs.checkpoints_of(
+                TASKS[wc.task], tuned_runs.at(TASKS[wc.task], wc.dataset, run_name(wc), float(wc.rung))
+            )
+        ),
     script:
         "../workflow/scripts/promote.py"
 
@@ -50,7 +57,7 @@ checkpoint choose:
     conda:
         "../envs/hra.yaml"
     params:
-        trials=lambda wc: tuned_runs.trials(TASKS[wc.task], wc.dataset, run_name(wc)),
+        **recorded(trials=lambda wc: tuned_runs.trials(TASKS[wc.task], wc.dataset, run_name(wc))),
     script:
         "../workflow/scripts/choose.py"
 
@@ -59,7 +66,7 @@ rule collect_trials:
     input:
         records=lambda wc: tuned_runs.every_record(TASKS[wc.task], checkpoints, config["incomplete"]),
         # The run table reads this table: it waits for the trainings that a new choice repeats.
-        choices=lambda wc: tuned_runs.every_choice(TASKS[wc.task], config["incomplete"]),
+        choices=lambda wc: tuned_runs.choices(TASKS[wc.task], config["incomplete"]),
         unnoted=unnoted("tune_{task}"),
     output:
         csv=report(

@@ -40,8 +40,8 @@ rule hints:
         ),
         runtime=lambda wc: config["tasks"]["control"]["hints"]["resources"]["runtime"],
     params:
-        dataset=lambda wc: TASKS["control"].hints(wc.dataset),
-        scratch=f"{config['pathvars']['scratch']}/hints/{{dataset}}",
+        **recorded(dataset=lambda wc: TASKS["control"].hints(wc.dataset)),
+        **unrecorded(scratch=f"{config['pathvars']['scratch']}/hints/{{dataset}}"),
     script:
         "../../workflow/scripts/draw_hints.py"
 
@@ -67,8 +67,8 @@ rule latents:
         ),
         runtime=lambda wc: config["tasks"]["control"]["latents"]["resources"]["runtime"],
     params:
+        **unrecorded(scratch=f"{config['pathvars']['scratch']}/latents/{{dataset}}"),
         device=lambda wc: config["tasks"]["control"]["latents"]["resources"].get("device"),
-        scratch=f"{config['pathvars']['scratch']}/latents/{{dataset}}",
     script:
         "../../workflow/scripts/encode_latents.py"
 
@@ -83,7 +83,7 @@ use rule train as train_control with:
             f"{config['pathvars']['resources']}/latents/{wc.dataset}.manifest.json",
             TASKS["control"].caches_latents(run_name(wc)),
         ),
-        augmented="<resources>/augmented/{task}/{method}/{variant}/seed{seed}/manifest.json",
+        augmented=initial_adapter,
     wildcard_constraints:
         task="control",
     params:
@@ -101,15 +101,15 @@ use rule generate as generate_control with:
     wildcard_constraints:
         task="control",
     params:
-        sampling=lambda wc: TASKS["control"].sampling(),
-        finished=f"{SCRATCH}/{{benchmark}}/finished",
+        **recorded(sampling=lambda wc: TASKS["control"].sampling()),
+        **unrecorded(finished=f"{SCRATCH}/{{benchmark}}/finished"),
 
 
 use rule gather_images as gather_control with:
     input:
         record="<run>/train.json",
         dataset="<resources>/hints/{dataset}.manifest.json",
-        shards=image_shards,
+        shards=lambda wc: collect("<eval>/{shard}.tar", shard=shards_of(wc, "images.tar"), allow_missing=True),
     wildcard_constraints:
         task="control",
         benchmark=rf"{TASKS['control'].benchmark}(@[\d.]+)?",
@@ -127,9 +127,11 @@ use rule evaluate as evaluate_control with:
         task="control",
         benchmark=rf"{TASKS['control'].benchmark}(@[\d.]+)?",
     params:
-        evaluators=lambda wc: TASKS["control"].evaluators(wc.dataset),
-        method=method_slice,
-        device=task_resource("device", of="evaluation"),
+        **recorded(
+            evaluators=lambda wc: TASKS["control"].evaluators(wc.dataset),
+            method=method_slice,
+            device=task_resource("device", of="evaluation"),
+        ),
 
 
 use rule sheet as sheet_control with:
@@ -180,7 +182,7 @@ rule export_augmented:
         mem_mb=32000,
         runtime=30,
     params:
-        method=method_slice,
+        **recorded(method=method_slice),
         weights=lambda wc, input: input.manifest.replace("manifest.json", "adapter_model.safetensors"),
     script:
         "../../workflow/scripts/export_checkpoint.py"

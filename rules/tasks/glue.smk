@@ -20,19 +20,17 @@ use rule train as train_glue with:
     wildcard_constraints:
         task="glue",
     params:
-        # Snakemake ignores changes of params that are derived from the output; those of rerun_… repeat the run.
-        dataset=lambda wc, output: dataset_slice(wc),
-        hyperparameters=lambda wc, output: TASKS[wc.task].hyperparameters(wc.dataset, run_name(wc)),
-        rerun_dataset=lambda wc: recorded_params.kept(
-            workflow, f"{RUN}/train.json".format(**wc), dataset_slice(wc), TASKS[wc.task].trained_on
+        **unrecorded(
+            dataset=dataset_slice,
+            hyperparameters=lambda wc: TASKS[wc.task].training_settings(wc.dataset, run_name(wc)),
         ),
-        rerun_hyperparameters=lambda wc: recorded_params.kept(
-            workflow,
-            f"{RUN}/train.json".format(**wc),
-            TASKS[wc.task].hyperparameters(wc.dataset, run_name(wc)),
-            TASKS[wc.task].but_evaluation,
+        **recorded(
+            rerun_dataset=lambda wc: TASKS[wc.task].trained_on(dataset_slice(wc)),
+            rerun_hyperparameters=lambda wc: TASKS[wc.task].but_evaluation(
+                TASKS[wc.task].training_settings(wc.dataset, run_name(wc))
+            ),
+            head=lambda wc: config["models"][config["tasks"][wc.task]["model"]]["head"],
         ),
-        head=lambda wc: config["models"][config["tasks"][wc.task]["model"]]["head"],
 
 
 use rule evaluate as evaluate_glue with:
@@ -51,16 +49,15 @@ use rule evaluate as evaluate_glue with:
         mem_mb=task_resource("mem_mb"),
         runtime=60,
     params:
-        dataset=lambda wc, output: dataset_slice(wc),
-        hyperparameters=lambda wc, output: TASKS[wc.task].hyperparameters(wc.dataset, run_name(wc)),
-        rerun_dataset=lambda wc: recorded_params.kept(
-            workflow,
-            f"{EVAL}/metrics.json".format(**wc),
-            dataset_slice(wc),
-            partial(TASKS[wc.task].evaluated_on, benchmark=wc.benchmark),
+        **unrecorded(
+            dataset=dataset_slice,
+            hyperparameters=lambda wc: TASKS[wc.task].training_settings(wc.dataset, run_name(wc)),
         ),
-        method=method_slice,
-        device=task_resource("device"),
+        **recorded(
+            rerun_dataset=lambda wc: TASKS[wc.task].evaluated_on(dataset_slice(wc), wc.benchmark),
+            method=method_slice,
+            device=task_resource("device"),
+        ),
 
 
 use rule evaluate_glue as evaluate_glue_in_training with:
@@ -74,8 +71,7 @@ use rule evaluate_glue as evaluate_glue_in_training with:
                 outdated=lambda: recorded_params.differs(
                     workflow,
                     f"{EVAL}/metrics.json".format(**wc),
-                    dataset_slice(wc),
-                    partial(TASKS[wc.task].evaluated_on, benchmark=wc.benchmark),
+                    TASKS[wc.task].evaluated_on(dataset_slice(wc), wc.benchmark),
                 ),
             )
             else "not evaluated by the training job"

@@ -26,9 +26,10 @@ use rule train as train_math with:
     wildcard_constraints:
         task="math",
     params:
-        hyperparameters=lambda wc: TASKS[wc.task].training_settings(wc.dataset, run_name(wc)),
-        prompt=lambda wc: config["tasks"][wc.task]["prompt"]["template"],
-        head=lambda wc: config["models"][config["tasks"][wc.task]["model"]]["head"],
+        **recorded(
+            prompt=lambda wc: config["tasks"][wc.task]["prompt"]["template"],
+            head=lambda wc: config["models"][config["tasks"][wc.task]["model"]]["head"],
+        ),
 
 
 use rule generate as generate_math with:
@@ -48,22 +49,25 @@ use rule generate as generate_math with:
     wildcard_constraints:
         task="math",
     params:
-        prompt=lambda wc: "".join(config["tasks"][wc.task]["prompt"].values()),
-        benchmarks=lambda wc: TASKS[wc.task].questions(wc.dataset),
-        generation=lambda wc: TASKS[wc.task].generation(run_name(wc)),
-        precision=hyperparameter("precision"),
-        quantization=hyperparameter("quantization"),
-        scratch=f"{SCRATCH}/{{answers}}/shard{{shard}}-of-{{n_shards}}",
+        **recorded(
+            prompt=lambda wc: "".join(
+                config["tasks"][wc.task]["prompt"][part] for part in ("template", "evaluation_suffix")
+            ),
+            benchmarks=lambda wc: TASKS[wc.task].questions(wc.dataset),
+            generation=lambda wc: TASKS[wc.task].generation(run_name(wc)),
+            precision=hyperparameter("precision"),
+            quantization=hyperparameter("quantization"),
+        ),
+        **unrecorded(scratch=f"{SCRATCH}/{{answers}}/shard{{shard}}-of-{{n_shards}}"),
 
 
 use rule gather_outputs as gather_math with:
     input:
         record="<run>/train.json",
         shards=lambda wc: collect(
-            f"{ANSWERS}.jsonl.gz",
+            f"{RUN}/{{answers}}/{{shard}}.jsonl.gz",
             answers=TASKS[wc.task].folder_of_shards(wc.benchmark),
-            shard=range(config["tasks"][wc.task]["generation"]["shards"]),
-            n_shards=config["tasks"][wc.task]["generation"]["shards"],
+            shard=shards_of(wc, "outputs.jsonl.gz"),
             allow_missing=True,
         ),
         dataset=benchmark_manifest,
@@ -88,10 +92,12 @@ use rule evaluate as evaluate_math with:
         mem_mb=lambda wc, attempt: min(8000 * attempt, task_resource("mem_mb")(wc, attempt)),
         runtime=60,
     params:
-        split=lambda wc: benchmark_source(wc)[1],
-        answer=lambda wc: config["datasets"][wc.task][benchmark_source(wc)[0]]["answer"],
-        metrics=lambda wc: dataset_entry(wc)["metrics"],
-        score=lambda wc: dataset_entry(wc)["score"],
+        **recorded(
+            split=lambda wc: benchmark_source(wc)[1],
+            answer=lambda wc: config["datasets"][wc.task][benchmark_source(wc)[0]]["answer"],
+            metrics=lambda wc: dataset_entry(wc)["metrics"],
+            score=lambda wc: dataset_entry(wc)["score"],
+        ),
 
 
 rule evaluate_general_text:
@@ -117,15 +123,17 @@ rule evaluate_general_text:
         mem_mb=task_resource("mem_mb", of=TEXT),
         runtime=task_resource("runtime", of=TEXT),
     params:
-        split=lambda wc: TASKS[wc.task].general_text()[1],
-        window=lambda wc: config["tasks"][wc.task][TEXT]["window"],
-        batch_size=lambda wc: config["tasks"][wc.task][TEXT]["batch_size"],
-        precision=hyperparameter("precision"),
-        quantization=hyperparameter("quantization"),
-        method=method_slice,
-        task_version=lambda wc: config["tasks"][wc.task]["version"],
-        device=task_resource("device", of=TEXT),
-        scratch=f"{SCRATCH}/{{benchmark}}",
+        **recorded(
+            split=lambda wc: TASKS[wc.task].general_text()[1],
+            window=lambda wc: config["tasks"][wc.task][TEXT]["window"],
+            batch_size=lambda wc: config["tasks"][wc.task][TEXT]["batch_size"],
+            precision=hyperparameter("precision"),
+            quantization=hyperparameter("quantization"),
+            method=method_slice,
+            task_version=lambda wc: config["tasks"][wc.task]["version"],
+            device=task_resource("device", of=TEXT),
+        ),
+        **unrecorded(scratch=f"{SCRATCH}/{{benchmark}}"),
     script:
         "../../workflow/scripts/evaluate_general_text.py"
 
@@ -168,16 +176,18 @@ rule evaluate_harness:
         mem_mb=task_resource("mem_mb", of="retention"),
         runtime=task_resource("runtime", of="retention"),
     params:
-        benchmarks=lambda wc: TASKS["math"].retention_benchmarks(),
-        batch_size=lambda wc: config["tasks"][wc.task]["retention"]["batch_size"],
-        limit=lambda wc: config["tasks"][wc.task]["retention"]["limit"],
-        include_path=lambda wc: config["tasks"][wc.task]["retention"]["include_path"],
-        precision=hyperparameter("precision"),
-        quantization=hyperparameter("quantization"),
-        method=method_slice,
-        task_version=lambda wc: config["tasks"][wc.task]["version"],
-        device=task_resource("device", of="retention"),
-        scratch=f"{SCRATCH}/retention",
+        **recorded(
+            benchmarks=lambda wc: TASKS["math"].retention_benchmarks(),
+            batch_size=lambda wc: config["tasks"][wc.task]["retention"]["batch_size"],
+            limit=lambda wc: config["tasks"][wc.task]["retention"]["limit"],
+            include_path=lambda wc: config["tasks"][wc.task]["retention"]["include_path"],
+            precision=hyperparameter("precision"),
+            quantization=hyperparameter("quantization"),
+            method=method_slice,
+            task_version=lambda wc: config["tasks"][wc.task]["version"],
+            device=task_resource("device", of="retention"),
+        ),
+        **unrecorded(scratch=f"{SCRATCH}/retention"),
     script:
         "../../workflow/scripts/evaluate_harness.py"
 

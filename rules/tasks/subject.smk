@@ -42,12 +42,16 @@ rule generate_class_images:
         ),
         runtime=lambda wc: config["tasks"]["subject"]["generation"]["resources"]["runtime"],
     params:
-        prompts=lambda wc: [TASKS["subject"].training_prompts(TASKS["subject"].nouns()[wc.noun])["class"]],
-        seed=lambda wc: config["tasks"]["subject"]["class_images"]["seed"],
-        sampling=lambda wc: TASKS["subject"].class_sampling(),
-        device=lambda wc: config["tasks"]["subject"]["generation"]["resources"].get("device"),
-        finished=f"{config['pathvars']['scratch']}/class_images/{{noun}}/finished",
-        scratch=f"{config['pathvars']['scratch']}/class_images/{{noun}}/shard{{shard}}-of-{{n_shards}}",
+        **recorded(
+            prompts=lambda wc: [TASKS["subject"].training_prompts(TASKS["subject"].nouns()[wc.noun])["class"]],
+            seed=lambda wc: config["tasks"]["subject"]["class_images"]["seed"],
+            sampling=lambda wc: TASKS["subject"].class_sampling(),
+            device=lambda wc: config["tasks"]["subject"]["generation"]["resources"].get("device"),
+        ),
+        **unrecorded(
+            finished=f"{config['pathvars']['scratch']}/class_images/{{noun}}/finished",
+            scratch=f"{config['pathvars']['scratch']}/class_images/{{noun}}/shard{{shard}}-of-{{n_shards}}",
+        ),
     script:
         "../../workflow/scripts/generate_class_images.py"
 
@@ -77,7 +81,7 @@ use rule train as train_subject with:
     input:
         model=task_model,
         dataset="<resources>/datasets/{task}/{dataset}.manifest.json",
-        augmented="<resources>/augmented/{task}/{method}/{variant}/seed{seed}/manifest.json",
+        augmented=initial_adapter,
         class_images=lambda wc: (
             f"<resources>/class_images/{noun}.tar"
             if (noun := TASKS["subject"].class_images(wc.dataset, run_name(wc)))
@@ -90,8 +94,10 @@ use rule train as train_subject with:
     wildcard_constraints:
         task="subject",
     params:
-        prompts=lambda wc: TASKS["subject"].training_prompts(dataset_entry(wc)["class"]),
-        resolution=lambda wc: config["tasks"][wc.task]["resolution"],
+        **recorded(
+            prompts=lambda wc: TASKS["subject"].training_prompts(dataset_entry(wc)["class"]),
+            resolution=lambda wc: config["tasks"][wc.task]["resolution"],
+        ),
 
 
 use rule generate as generate_subject with:
@@ -105,10 +111,12 @@ use rule generate as generate_subject with:
     wildcard_constraints:
         task="subject",
     params:
-        steps=lambda wc: TASKS["subject"].sampled(wc.dataset, run_name(wc), wc.benchmark),
-        prompts=lambda wc: TASKS["subject"].prompts(wc.dataset),
-        sampling=lambda wc: TASKS["subject"].sampling(),
-        finished=f"{SCRATCH}/{{benchmark}}/finished",
+        **recorded(
+            steps=lambda wc: TASKS["subject"].sampled(wc.dataset, run_name(wc), wc.benchmark),
+            prompts=lambda wc: TASKS["subject"].prompts(wc.dataset),
+            sampling=lambda wc: TASKS["subject"].sampling(),
+        ),
+        **unrecorded(finished=f"{SCRATCH}/{{benchmark}}/finished"),
 
 
 use rule gather_images as gather_subject with:
@@ -133,9 +141,11 @@ use rule evaluate as evaluate_subject with:
         task="subject",
         benchmark=rf"{TASKS['subject'].benchmark}(@[\d.]+)?",
     params:
-        evaluation=lambda wc: TASKS["subject"].evaluation(wc.dataset),
-        method=method_slice,
-        device=task_resource("device", of="evaluation"),
+        **recorded(
+            evaluation=lambda wc: TASKS["subject"].evaluation(wc.dataset),
+            method=method_slice,
+            device=task_resource("device", of="evaluation"),
+        ),
 
 
 use rule sheet as sheet_subject with:

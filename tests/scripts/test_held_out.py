@@ -6,7 +6,7 @@ import pytest
 from common import tasks
 from common.core import files
 from common.core.errors import JobError
-from common.data import held_out
+from common.data.held_out import split
 from common.planning import config_validation
 from support import method, paper_config
 
@@ -16,25 +16,25 @@ LABELS = np.array([0] * 70 + [1] * 30)
 
 @pytest.mark.parametrize(("rows", "counts"), [(None, [14, 6]), (1000, [14, 6]), (10, [7, 3])])
 def test_every_class_keeps_its_share(rows, counts):
-    kept, chosen = held_out.split(LABELS, CLASSES, 0.2, rows)
+    kept, chosen = split(LABELS, CLASSES, 0.2, rows)
     assert np.bincount(LABELS[chosen]).tolist() == counts
     assert sorted([*kept, *chosen]) == list(range(100))
 
 
 def test_the_rows_depend_on_the_seed_alone():
-    first, again, other = (held_out.split(LABELS, CLASSES, 0.2, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (split(LABELS, CLASSES, 0.2, seed=seed) for seed in (0, 0, 1))
     assert all((a == b).all() for a, b in zip(first, again, strict=True))
     assert set(first[1]) != set(other[1])
 
 
 def test_fewer_training_rows_leave_the_held_out_rows_as_they_are():
-    every, few = (held_out.split(LABELS, CLASSES, 0.2, train_rows=rows) for rows in (None, 40))
+    every, few = (split(LABELS, CLASSES, 0.2, train_rows=rows) for rows in (None, 40))
     assert (every[1] == few[1]).all() and set(few[0]) < set(every[0])
     assert np.bincount(LABELS[few[0]]).tolist() == [28, 12]
 
 
 def test_a_regression_has_no_classes():
-    kept, chosen = held_out.split(np.linspace(0, 5, 50), None, 0.1)
+    kept, chosen = split(np.linspace(0, 5, 50), None, 0.1)
     assert len(kept) == 45 and len(chosen) == 5
 
 
@@ -49,7 +49,7 @@ def test_a_regression_has_no_classes():
 )
 def test_no_class_is_empty(labels, options, message):
     with pytest.raises(JobError, match=message):
-        held_out.split(np.array(labels), CLASSES, **options)
+        split(np.array(labels), CLASSES, **options)
 
 
 def test_the_best_checkpoint_is_selected_without_the_reported_rows(make_run, monkeypatch):
@@ -87,8 +87,27 @@ def test_without_the_option_nothing_changes():
     changed = tasks.load(held_out_config(selection="held-out"))["glue"]
     assert changed.selections == ("best_on_held_out", "last")
     settings = changed.hyperparameters("mrpc", "hra/r8")
-    assert settings.pop("held_out") == {"share": 0.1, "rows": 2000, "seed": 0}
+    assert settings.pop("held_out") == {"share": 0.1, "seed": 0}  # of fewer than 20,000 rows
     assert settings == glue.hyperparameters("mrpc", "hra/r8")
+
+
+@pytest.mark.parametrize(
+    ("held_out", "rows", "expected"),
+    [
+        ({"share": 0.1, "rows": 5000}, None, {"share": 0.1}),  # of 3301 rows
+        ({"share": 0.1, "rows": 331}, 4000, {"share": 0.1}),
+        ({"share": 0.1, "rows": None}, 3301, {"share": 0.1}),
+        ({"share": 0.1, "rows": 330}, 3300, {"share": 0.1, "rows": 330, "train_rows": 3300}),
+    ],
+)
+def test_limits_above_the_number_of_rows_are_no_settings(held_out, rows, expected):
+    tune = {"search": {"learning_rate": [1e-3]}, "trials": 1} | ({"rows": rows} if rows else {})
+    glue = tasks.load(held_out_config(held_out=held_out, tune=tune))["glue"]
+    glue.datasets["mrpc"]["rows"]["train"] = 3301
+    assert glue.hyperparameters("mrpc", "hra/r8@learning_rate-0.001")["held_out"] == expected
+    labels = np.zeros(3301)
+    both = (split(labels, None, **held_out, train_rows=rows), split(labels, None, **expected))
+    assert all((before == now).all() for before, now in zip(*both, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -294,9 +294,7 @@ def test_a_damaged_tar_file_is_said(tmp_path):
     images.pack(tmp_path / "a.tar", made("a", "b"))
     whole = (tmp_path / "a.tar").read_bytes()
     deep = whole.replace(made("a")[0].png, b"x" * len(made("a")[0].png))  # the image itself is looked at when used
-    with pytest.raises(
-        JobError, match=r"a\.png: cannot be decoded as an image .* Delete its images\.tar and run again"
-    ):
+    with pytest.raises(JobError, match=r"a\.png: cannot be decoded as an image .* Delete \S+/a\.tar and run again"):
         (tmp_path / "a.tar").write_bytes(deep)
         _ = next(images.unpack(tmp_path / "a.tar")).image
     header = whole.index(b"b.png")

@@ -31,7 +31,8 @@ def test_the_number_of_shards_follows_the_work_unless_the_config_states_it():
     assert found["control"].shards(coco) == -(-5000 * 10 // 7200) == 7
     assert found["subject"].class_shards() == 1 and not found["subject"].in_one_shard()
     assert (found["subject"].shards(dog, recorded=2), found["subject"].class_shards(recorded=2)) == (2, 2)
-    assert bound(stated)["subject"].shards(dog, recorded=2) == 5  # the config's number takes precedence
+    assert bound(stated)["subject"].shards(dog) == 5  # but a finished run keeps its number
+    assert bound(stated)["subject"].shards(dog, recorded=2) == 2
     found = bound()
     assert found["subject"].in_one_shard() and found["control"].in_one_shard()
     assert found["glue"].shards(hra | {"dataset": "cola", "benchmark": "validation"}) == 0  # generates nothing

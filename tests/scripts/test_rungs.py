@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-import collect_trials
 import promote
 import train_glue
 import train_math
@@ -18,7 +17,7 @@ from common.tasks.glue.task import Glue
 from common.training.interruption import Interrupted
 from sums import LLAMA_TARGETS
 from support import method
-from test_trials import tuned_config
+from test_trials import choices, collect, tuned_config
 
 SHARE = {"share": 0.25, "seed": 0}
 RUNG = 0.4
@@ -87,9 +86,8 @@ def made(folder: Path, scores: dict[float, dict[str, float | None]], metric: str
     trials = []
     for rung, found in scores.items():
         for name, score in found.items():
-            record, scratch = folder / tuning.up_to(name, rung) / "train.json", folder / "scratch" / name
-            for place in (record.parent, scratch):
-                place.mkdir(parents=True, exist_ok=True)
+            record = folder / tuning.up_to(name, rung) / "train.json"
+            record.parent.mkdir(parents=True)
             content = {"status": "diverged", "error": "nan at step 3", "seconds": 2.0}
             if score is not None:
                 held_out = {"metric": metric, "value": score, "rows": 20, "train_rows": 80}
@@ -97,7 +95,7 @@ def made(folder: Path, scores: dict[float, dict[str, float | None]], metric: str
             records.write(record, content)
             names = {"dataset": "cola", "method": "hra", "variant": "r8", "trial": name, "seed": 0}
             values = {"learning_rate": float(name.split("-")[-1])}
-            trials.append(names | {"values": values, "rung": rung, "record": str(record), "scratch": str(scratch)})
+            trials.append(names | {"values": values, "rung": rung, "record": str(record)})
     return trials
 
 
@@ -112,7 +110,10 @@ def made(folder: Path, scores: dict[float, dict[str, float | None]], metric: str
     ],
 )
 def test_the_best_half_goes_on_and_the_others_lose_their_checkpoints(tmp_path, scores, metric, expected):
-    job = {"params": {"trials": made(tmp_path, {0.25: scores}, metric), "factor": 2}}
+    folders = {name: [str(tmp_path / "scratch" / name)] for name in scores}
+    for (folder,) in folders.values():
+        Path(folder).mkdir(parents=True)
+    job = {"params": {"trials": made(tmp_path, {0.25: scores}, metric), "factor": 2, "checkpoints": folders}}
     job["output"] = {"promoted": str(tmp_path / "rung-0.25.json")}
     promote.main(job)
     assert files.read_json(tmp_path / "rung-0.25.json") == {"trials": expected}
@@ -123,9 +124,8 @@ def test_the_best_half_goes_on_and_the_others_lose_their_checkpoints(tmp_path, s
 def collected(tmp_path) -> Path:
     """Write the table of four trials, of which two were trained to the end, one of them in vain."""
     scores = {0.25: {"t-1": 0.5, "t-2": 0.99, "t-3": 0.8, "t-4": 0.1}, tuning.END: {"t-2": None, "t-3": 0.9}}
-    job = {"params": {"trials": made(tmp_path, scores)}, "output": {"csv": str(tmp_path / "tune_glue.csv")}}
-    collect_trials.main(job)
-    return tmp_path / "tune_glue.csv"
+    trials = made(tmp_path, scores)
+    return collect(tmp_path, trials, choices(tmp_path, trials))
 
 
 def test_the_choice_is_between_the_trials_trained_to_the_end(collected):

@@ -11,6 +11,7 @@ import collect_trials
 import train_glue
 import train_math
 import tuning_figure
+from common import tasks
 from common.core import files, grid, records, tuning
 from common.core.errors import JobError
 from common.planning import config_validation, disk
@@ -97,7 +98,7 @@ def test_an_interrupted_trial_resumes(make_run, monkeypatch):
 
 def test_a_final_run_whose_trials_all_failed_says_so(make_run, tmp_path):
     run = make_run(method("hra"))
-    files.write_json(tmp_path / "choice.json", {"values": {}, "error": "none of the 2 trials of hra/r8 on tiny"})
+    tuning.write_choice(tmp_path / "choice.json", {"values": {}, "error": "none of the 2 trials of hra/r8 on tiny"})
     job = run.train
     job["input"]["chosen"] = str(tmp_path / "choice.json")
     with pytest.raises(JobError, match="none of the 2 trials of hra/r8 on tiny"):
@@ -132,11 +133,19 @@ def made(folder, scores: dict[str, list], metric: str = "accuracy", seeds: int =
     return trials
 
 
+def choices(folder, trials: list[dict]) -> list[str]:
+    """Choose for every run of some trials; return the files."""
+    paths = []
+    for run in dict.fromkeys(f"{one['method']}/{one['variant']}" for one in trials):
+        names = dict(zip(("method", "variant"), run.split("/"), strict=True)) | {"task": "glue", "dataset": "cola"}
+        paths.append(str(folder / f"glue/cola/{run}.json"))
+        of_run = [one for one in trials if one["method"] == names["method"]]
+        choose.main({"params": {"trials": of_run}, "wildcards": names, "output": {"choice": paths[-1]}})
+    return paths
+
+
 def choice(folder, trials: list[dict]) -> dict:
-    wildcards = {"task": "glue", "dataset": "cola", "method": "hra", "variant": "r8"}
-    job = {"params": {"trials": trials}, "wildcards": wildcards, "output": {"choice": str(folder / "choice.json")}}
-    choose.main(job)
-    return files.read_json(folder / "choice.json")
+    return tuning.read_choice(*choices(folder, trials))
 
 
 @pytest.mark.parametrize(
@@ -160,13 +169,35 @@ def test_if_all_trials_fail_the_choice_says_so(tmp_path):
     assert "trials of hra/r8 on cola has a final score. The first error: FloatingPointError" in found["error"]
 
 
+def test_a_choice_that_was_edited_or_copied_is_refused(tmp_path):
+    trials = made(tmp_path, {"hra/r8": [0.5, 0.9, 0.8], "lora/r8": [0.9, 0.1, 0.1]})
+    hra, lora = choices(tmp_path, trials)
+    assert list(run_statistics.read_csv(collect(tmp_path, trials, [hra, lora]))["chosen"]).count("true") == 2
+    before = Path(hra).read_text()
+    for edited in (before.replace("0.01", "0.08"), before.replace("0.01", "0.001"), Path(lora).read_text()):
+        assert edited != before
+        Path(hra).write_text(edited)
+        for read in (
+            lambda: tuning.require_choice({"input": {"chosen": hra}}),
+            lambda: collect(tmp_path, trials, [hra, lora]),
+            lambda: tuning.chosen(hra),
+        ):
+            with pytest.raises(JobError, match=r"hra/r8.json: expected the values .*, found others. Delete it and run"):
+                read()
+
+
 @pytest.fixture
 def collected(tmp_path) -> Path:
     """Write the table of trials of three runs."""
     runs = {"hra/r8": [0.5, 0.9, "nan at step 3"], "lora/r8": [0.7, 0.6, None], "dora/r8": ["nan at step 3"] * 3}
     trials = made(tmp_path, runs)
-    collect_trials.main({"params": {"trials": trials}, "output": {"csv": str(tmp_path / "tune_glue.csv")}})
-    return tmp_path / "tune_glue.csv"
+    return collect(tmp_path, trials, choices(tmp_path, trials))
+
+
+def collect(folder, trials: list[dict], chosen: list[str]) -> Path:
+    output = {"csv": str(folder / "tune_glue.csv")}
+    collect_trials.main({"params": {"trials": trials}, "input": {"choices": chosen}, "output": output})
+    return folder / "tune_glue.csv"
 
 
 def test_the_table_has_every_trial(collected):
@@ -235,12 +266,25 @@ def tuned_config(**tune) -> dict:
         ({"methods": {"base": {"learning_rate": [1.0, 2.0]}}}, "methods: base has no learning rate to tune"),
         ({"methods": {"hraa": {}}}, "tune.methods: unknown method or variant 'hraa'"),
         ({"search": {"batch_size": [32, 33], "gradient_accumulation": [2]}}, "batch_size 33 is not a multiple of"),
+        ({"search": {"learning_rate": [1.0e-3, 0.001]}}, r"search.learning_rate: \[0.001, 0.001\] has non-unique"),
+        ({"methods": {"hra": {"weight_decay": [0, 0.0]}}}, r"tune.methods.hra.weight_decay: \[0, 0.0\] has non-unique"),
+        ({"seeds": 2}, r"the trials have the seeds from 1000, and tasks.glue.grid has \[1001\] too"),
     ],
 )
 def test_wrong_searches_stop_the_dry_run(tune, message):
     config = tuned_config(**tune)
+    config["tasks"]["glue"]["grid"][0]["seeds"] = [0, 999, 1001]
     with pytest.raises(JobError, match=message):
         config_validation.check(config)
+
+
+def test_tasks_say_of_their_trainers_whether_the_number_of_processes_matters():
+    from common.training.diffusion_trainer import Trainer
+    from common.training.hf_trainer import ResumableTrainer
+
+    of_tasks = {name: one.per_process for name, one in tasks.classes().items()}
+    text, images = ResumableTrainer.per_process, Trainer.per_process
+    assert of_tasks == {"glue": text, "math": text, "subject": images, "control": images}
 
 
 def test_a_right_search_passes_and_a_missing_share_does_not():
@@ -257,7 +301,7 @@ def test_a_trial_has_its_values_and_a_final_run_the_chosen_ones(here):
     share = config["tasks"]["glue"]["held_out"]
     assert trial == preset | {"learning_rate": 2e-3, "held_out": share | {"train_rows": 500}}
     assert grid.hyperparameters(config, "glue", "cola", "hra/r8") == preset
-    here("results/tune/glue/cola/hra/r8.json", {"values": {"learning_rate": 7.0}})
+    tuning.write_choice("results/tune/glue/cola/hra/r8.json", {"values": {"learning_rate": 7.0}})
     assert grid.hyperparameters(config, "glue", "cola", "hra/r8") == preset | {"learning_rate": 7.0}
     assert grid.hyperparameters(config, "glue", "cola", "lora/r8")["learning_rate"] != 7.0
 

@@ -160,7 +160,7 @@ def test_subjects_are_planned_once_each_not_once_a_prompt(fresh):
     output = fresh.snakemake("--profile", "slurm", "-n", "-q", "rules", "--", "results/table_subject.csv")
     # 30 training runs per variant, except the real images and the base model, which train nothing; 15 classes.
     jobs = {"train_subject": 300, "generate_subject": 270, "generate_class_images": 15, "gather_subject": 270}
-    jobs |= {"evaluate_subject": 300, "download_dataset": 30, "download_archive": 1, "augment": 10}
+    jobs |= {"evaluate_subject": 300, "download_dataset": 30, "download_archive": 1, "augment": 8}
     for rule, count in jobs.items():
         assert f"{rule} {count}" in " ".join(output.split())
     assert "including 240 training runs, 285 shards, 300 evaluations" in output
@@ -171,7 +171,7 @@ def test_control_is_planned_with_one_job_for_the_images_of_a_run(fresh):
     output = fresh.snakemake("--profile", "slurm", "-n", "-q", "rules", "--", "results/table_control.csv")
     # 9 variants on 3 datasets; real images and base model train nothing, real images are not generated. One
     # shard each, of less than two hours.
-    jobs = {"hints": 3, "latents": 3, "augment": 9, "train_control": 27, "generate_control": 24, "gather_control": 24}
+    jobs = {"hints": 3, "latents": 3, "augment": 7, "train_control": 27, "generate_control": 24, "gather_control": 24}
     for rule, count in (jobs | {"evaluate_control": 27, "download_dataset": 3, "download_model": 5}).items():
         assert f"{rule} {count}" in " ".join(output.split())
     assert "including 21 training runs, 24 shards, 27 evaluations" in output

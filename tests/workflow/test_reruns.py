@@ -6,8 +6,11 @@ import re
 import shutil
 
 import pytest
+import yaml
+from snakemake.utils import update_config
 
-from support import ROOT
+from project import Project
+from support import ROOT, paper_config
 
 TABLES = {"runs": {"task=glue"}, "compare": {"task=glue"}, "table": {"task=glue"}}
 
@@ -141,11 +144,49 @@ def test_the_batch_size_of_evaluation_plans_nothing(done):
     assert done.plan()["train_glue"] == runs()
 
 
-def test_gradient_checkpointing_stated_or_chosen_plans_nothing(done):
-    done.change("config/math/task.yaml", "gradient_checkpointing: auto", "gradient_checkpointing: true")
+def test_settings_of_training_plan_nothing_for_the_base_model(done):
+    done.change("config/math/task.yaml", "gradient_checkpointing: auto", "gradient_checkpointing: false")
+    done.change("config/math/presets.yaml", "epochs: 2", "epochs: 3")
     assert done.plan(RETENTION) == {}
-    done.change("config/math/task.yaml", "gradient_checkpointing: true", "gradient_checkpointing: false")
-    assert "train_math" in done.plan(RETENTION)
+
+
+def test_the_config_restated_in_another_order_plans_nothing(done):
+    """Restate all of it, keys in reverse and a whole number as a float, and move a key within its file."""
+    config = paper_config()
+    update_config(config, yaml.safe_load((done.folder / "small.yaml").read_text()))
+    config["tasks"]["glue"]["defaults"]["batch_size"] = 32.0
+    text = yaml.safe_dump(backwards(config), sort_keys=False)
+    (done.folder / "restated.yaml").write_text(text)
+    files = ("--configfile", "small.yaml", "restated.yaml")
+    assert done.plan("results/table_glue.csv", RETENTION, extra=files) == {}
+    line = "      weight_decay: 0.01\n"
+    done.change("config/glue/task.yaml", line, "")
+    done.change("config/glue/task.yaml", "      precision: bf16\n", f"      precision: bf16\n{line}")
+    assert done.plan() == {}
+    # What is appended is not the first benchmark, which selects the best step.
+    done.change("small.yaml", "\ntasks:", f"\ndatasets: {{glue: {{mnli: {AGAIN}}}}}\ntasks:")
+    planned = done.plan()
+    assert planned["evaluate_glue"] == {f"{run} benchmark=again" for run in runs(dataset="mnli")}
+    assert "train_glue" not in planned
+
+
+AGAIN = "{benchmarks: {again: validation_matched}}"
+
+
+def backwards(value):
+    return {key: backwards(value[key]) for key in reversed(value)} if isinstance(value, dict) else value
+
+
+def test_another_scratch_folder_plans_nothing(done):
+    done.change("config/config.yaml", "scratch: scratch", "scratch: /elsewhere")
+    assert done.plan("results/table_glue.csv", RETENTION) == {}
+
+
+def test_another_number_of_processes_plans_the_training(done):
+    done.change("small.yaml", "resources: {gpu: 0, threads: 1", "resources: {gpu: 1, runs_per_gpu: 1, threads: 1")
+    assert done.plan() == {}
+    done.change("small.yaml", "{gpu: 1, runs", "{gpu: 2, runs")
+    assert done.plan()["train_glue"] == runs()
 
 
 def test_a_bumped_method_version_plans_that_method(done):
@@ -232,3 +273,81 @@ def test_an_export_trains_nothing(done):
     options = ("-n", "--cores", "1", "--configfile", "small.yaml", "--")
     refused = done.snakemake(*options, f"results/glue/cola/full/all/{card}", ok=False)
     assert "expected an adapter of PEFT to export, found weights of kind full" in refused
+
+
+# Tasks with answers and images
+
+CHAINS = """
+tasks:
+  glue: null
+  math:
+    grid: [{runs: [base/pretrained, lora/r8], datasets: [word-problems], seeds: [0]}]
+    generation: {shards: 2}
+    compute: {runs: [lora/r8]}
+  subject: {grid: [{runs: [base/pretrained, hra/r8], datasets: [jester-ball], seeds: [0]}]}
+  control:
+    grid: [{runs: [base/pretrained, hra/r8], datasets: [scenes-canny], seeds: [0]}]
+    columns: [{name: Canny IoU, dataset: scenes-canny, benchmark: validation, metric: canny_iou}]
+"""
+DEMO = ("--configfile", "config/demo/config.yaml", "chains.yaml")
+
+
+@pytest.fixture(scope="module")
+def demo(fresh, tmp_path_factory) -> Project:
+    """Provide the demo's tasks with answers and images, finished by dummy scripts."""
+    project = fresh.copy(tmp_path_factory.mktemp("chains") / "project")
+    project.stand_in()
+    (project.folder / "chains.yaml").write_text(CHAINS)
+    project.snakemake("--cores", "2", *DEMO, "-q", "all")
+    return project
+
+
+@pytest.fixture
+def planned(demo):
+    """Return a function from changes of the config, as YAML, to the jobs that they plan."""
+
+    def plan(changes: str) -> dict[str, set[str]]:
+        (demo.folder / "changed.yaml").write_text(changes)
+        tables = [f"demo/results/table_{task}.csv" for task in ("math", "subject", "control")]
+        made = [str(path.relative_to(demo.folder)) for path in (demo.folder / "demo/results/figures").glob("*.png")]
+        return demo.plan(*tables, *made, extra=(*DEMO, "changed.yaml"))
+
+    return plan
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes",
+    [
+        "{}",
+        "tasks: {math: {generation: {shards: 3}}, subject: {generation: {shards: 3}, class_images: {shards: 2}}}",
+        "tasks: {control: {generation: {shards: 3}}}",
+        "pathvars: {scratch: elsewhere}",
+        "methods: {lora: {variants: {r16: {peft: {r: 12}, label: unused}}}}",
+        "tasks: {subject: {resources: {gpu: 2}}, control: {resources: {gpu: 2}}}",
+    ],
+)
+def test_what_changes_no_result_plans_nothing(planned, changes):
+    assert planned(changes) == {}
+
+
+@pytest.mark.slow
+def test_what_trains_nothing_depends_on_no_setting_of_training(planned):
+    """The number of processes is one for the language model, but not for diffusion."""
+    setting = "{defaults: {weight_decay: 0.5, precision: bf16}, resources: {gpu: 2}}"
+    found = planned(f"tasks: {{math: {{resources: {{gpu: 2}}}}, subject: {setting}}}")
+    assert found["train_math"] == {"task=math dataset=word-problems method=lora variant=r8 seed=0"}
+    assert found["train_subject"] == {"task=subject dataset=jester-ball method=hra variant=r8 seed=0"}
+    assert not any("method=base" in job for jobs in found.values() for job in jobs)
+
+
+@pytest.mark.slow
+def test_the_version_of_an_evaluator_plans_its_evaluations(planned, demo):
+    config = yaml.safe_load((demo.folder / "config/demo/config.yaml").read_text())
+    evaluators = config["tasks"]["control"]["evaluation"]["evaluators"]
+    for one in evaluators:
+        one["version"] = 2
+    found = planned(yaml.safe_dump({"tasks": {"control": {"evaluation": {"evaluators": evaluators}}}}))
+    assert len(found["evaluate_control"]) == 2
+    tables = {"runs", "compare", "table", "cost", "figures", "figures_lambda", "figures_stability"}
+    assert found.keys() <= tables | {"evaluate_control"}

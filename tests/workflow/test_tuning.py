@@ -55,7 +55,7 @@ def tuned(fresh: Project, folder) -> Project:
 
 def trials(*rates: str) -> set[str]:
     return {
-        f"task=glue dataset=cola method={method} variant=r8@learning_rate-{rate} seed=0"
+        f"task=glue dataset=cola method={method} variant=r8@learning_rate-{rate} seed=1000"
         for method in ("lora", "hra")
         for rate in rates
     }
@@ -71,8 +71,8 @@ def test_a_new_value_is_one_trial_and_only_a_changed_choice_trains_again(fresh, 
     command = ("--cores", "2", "--configfile", "tuned.yaml", "-q", "all", "--", TABLE)
     planned = project.plan(TABLE, config="tuned.yaml")
     assert planned["train_glue"] == trials("0.001", "0.002") | finals("lora", "hra")
-    # One initial adapter per run and seed, which the trials share.
-    assert planned["augment"] == {f"task=glue method={m} variant=r8 seed={s}" for m in ("lora", "hra") for s in (0, 1)}
+    # One initial adapter per run and seed, which the trials share; their seed is none of the final trainings'.
+    assert planned["augment"] == {f"task=glue method={m} variant=r8 seed={s}" for m in METHODS for s in (0, 1, 1000)}
 
     project.snakemake(*command)
     results = project.folder / "results/glue/cola"
@@ -92,7 +92,7 @@ def test_a_new_value_is_one_trial_and_only_a_changed_choice_trains_again(fresh, 
     project.snakemake(*command)
     trained = set((project.folder / "trained").read_text().split())
     again = {f"results/glue/cola/hra/r8/seed{seed}" for seed in (0, 1)}  # not LoRA, whose choice has not changed
-    assert trained == again | {f"results/glue/cola/{m}/r8@learning_rate-0.004/seed0" for m in ("lora", "hra")}
+    assert trained == again | {f"results/glue/cola/{m}/r8@learning_rate-0.004/seed1000" for m in ("lora", "hra")}
     assert project.plan(TABLE, config="tuned.yaml") == {}
 
 
@@ -145,6 +145,25 @@ def test_of_halved_trials_only_the_best_go_on(fresh, tmp_path):
     }
     assert project.plan(TABLE, config="tuned.yaml") == {}
 
+    # Other rungs: the trials that go on from them are known when the rungs are finished.
+    whole = {"0.001", "0.002", "0.004", "0.008", "0.016"}
+    for rungs, planned in {
+        "[0.25]": trials("0.004"),  # of three that go on, two have been trained to the end
+        "[0.4]": trials(*(f"{rate}@rung-0.4" for rate in whole)),
+        "[0.75]": trials(*(f"{rate}@rung-0.75" for rate in whole)),
+    }.items():
+        project.change("tuned.yaml", "rungs: [0.25, 0.5]", f"rungs: {rungs}")
+        assert project.plan(TABLE, config="tuned.yaml")["train_glue"] == planned
+        project.change("tuned.yaml", f"rungs: {rungs}", "rungs: [0.25, 0.5]")
+    project.change("tuned.yaml", "rungs: [0.25, 0.5]", "rungs: [0.4]")
+    project.change("tuned.yaml", "1.6e-2]}", "1.6e-2, 3.2e-2]}")
+    project.change("tuned.yaml", "trials: 5", "trials: 6")
+    first = {f"{rate}@rung-0.4" for rate in (*whole, "0.032")}
+    assert project.plan(TABLE, config="tuned.yaml")["train_glue"] == trials(*first)
+    project.snakemake(*command)
+    assert trained() == {"lora": first | {"0.004"}, "hra": first | {"0.032", "r8"}}
+    assert project.plan(TABLE, config="tuned.yaml") == {}
+
 
 def test_the_comparison_plans_four_trials_and_two_seeds_of_nine_methods_on_two_data_sets(fresh, tmp_path):
     configs = [f"config/demo/{name}.yaml" for name in ("config", "real_data", "comparison")]
@@ -155,7 +174,7 @@ def test_the_comparison_plans_four_trials_and_two_seeds_of_nine_methods_on_two_d
     where = ("--config", f"local_root={tmp_path}", "--configfile", *configs)
     output = fresh.snakemake("-n", "-q", "rules", "--cores", "2", *where, "--", "glue")
     words = " ".join(output.split())
-    assert f"train_glue {9 * 2 * (4 + 2)} " in words and "choose 18 " in words and "augment 18 " in words
+    assert f"train_glue {9 * 2 * (4 + 2)} " in words and "choose 18 " in words and "augment 27 " in words
     assert f"evaluate_glue_in_training {9 * 2 * 2} " in words and "compare 1 " in words
 
 

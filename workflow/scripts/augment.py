@@ -1,8 +1,7 @@
 """Insert a method's adapters into a task's base model and save the initial adapter: a folder with a manifest.
 
 All training runs of the task start from this folder, independent of the dataset, so that a seed means one
-initialisation (the official `tool_add_hra`). Methods without adapters (full, bitfit, head, pretrained) only get a
-manifest.
+initialisation (the official `tool_add_hra`). Methods without adapters (full, bitfit, head) only get a manifest.
 """
 
 from pathlib import Path

@@ -3,7 +3,7 @@
 Writes a small file, which the trainings of the run read. If all trials failed, it has their first error instead.
 """
 
-from common.core import files
+from common.core import tuning
 from common.core.job import start
 from common.report import tuning_results
 
@@ -21,7 +21,7 @@ def main(job: dict) -> None:
         content = {"values": {}, "error": text}
     else:
         content = {"values": next(one["values"] for one in job["params"]["trials"] if one["trial"] == best)}
-    files.write_json(job["output"]["choice"], content)
+    tuning.write_choice(job["output"]["choice"], content)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,28 @@
 """Write the table of trials: one row per dataset, run, trial, rung and seed, with values and held-out score.
 
-A trial that diverged or failed has its error and no score; the chosen one of each dataset and run is marked.
+A trial that diverged or failed has its error and no score. The trial of each dataset and run is marked whose values the
+final trainings use.
 """
+
+from pathlib import Path
 
 import pandas as pd
 
 from common.core import files, tuning
-from common.core.job import start
+from common.core.job import as_list, start
 from common.report import tuning_results
 
 
 def main(job: dict) -> None:
     trials = tuning_results.table(job["params"]["trials"])
-    trials["chosen"] = "false"
-    for _, group in trials.groupby(tuning_results.RUN, sort=False):
-        chosen = tuning_results.best(group)
-        last = group["rung"] == tuning.END
-        trials.loc[group.index[last & (group["trial"] == chosen)], "chosen"] = "true"
+    # By (dataset, method, variant), the end of the path.
+    chosen = {
+        Path(path).with_suffix("").parts[-3:]: tuning.chosen(path) for path in as_list(job["input"].get("choices"))
+    }
+    trials["chosen"] = [
+        str(one["rung"] == tuning.END and chosen.get(tuple(one[tuning_results.RUN])) == one["values"]).lower()
+        for _, one in trials.iterrows()
+    ]
     values = pd.DataFrame(list(trials.pop("values")), index=trials.index)
     trials = pd.concat([trials[[*tuning_results.RUN, "trial", "seed"]], values, trials[tuning_results.COLUMNS]], axis=1)
     for name in ("held_out_rows", "train_rows", "steps"):

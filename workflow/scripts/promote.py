@@ -14,9 +14,9 @@ from common.training import checkpoints
 def main(job: dict) -> None:
     params = job["params"]
     going_on = tuning_results.going_on(tuning_results.table(params["trials"]), params["factor"])
-    for one in params["trials"]:
-        if one["trial"] not in going_on:
-            checkpoints.remove(Path(one["scratch"]))
+    for trial, folders in params["checkpoints"].items():
+        for folder in folders if trial not in going_on else ():
+            checkpoints.remove(Path(folder))
     files.write_json(job["output"]["promoted"], {"trials": going_on})
 
 

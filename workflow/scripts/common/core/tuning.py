@@ -11,12 +11,13 @@ import itertools
 import math
 from pathlib import Path
 
-from common.core import files
-from common.core.errors import JobError
+from common.core import files, fingerprints
+from common.core.errors import JobError, expect
 
 MARK = "@"  # in no name of a variant (the schema's pattern), and safe in paths
 RUNG = f"{MARK}rung-"
 END = 1.0  # the last rung: the whole training
+FIRST_SEED = 1000  # of the trials: a final run with a trial's seed would be a run that was selected
 VARIANT = rf"({MARK}[\w{MARK}.+-]+)?"  # as a regular expression, what a trial appends to a variant
 
 
@@ -45,6 +46,11 @@ def trials(tune: dict, run: str) -> dict[str, dict]:
     seed = tune.get("seed", 0)
     order = sorted(named, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())[: tune["trials"]]
     return {name: values for name, values in named.items() if name in order}
+
+
+def seeds(tune: dict) -> range:
+    """Return the seeds with which every trial is trained."""
+    return range(FIRST_SEED, FIRST_SEED + tune.get("seeds", 1))
 
 
 def rungs(tune: dict) -> list[float]:
@@ -81,13 +87,33 @@ def going_on(trials: int, factor: int) -> int:
     return math.ceil(trials / factor)
 
 
+def write_choice(path: str | Path, content: dict) -> None:
+    """Write the `values` that were chosen from the trials of a run, or the `error` of all of them, with a digest."""
+    files.write_json(path, content | {"digest": choice_digest(path, content)})
+
+
+def read_choice(path: str | Path) -> dict:
+    """Return the content of such a file; raise JobError if it has been edited, or copied from another run."""
+    content = files.read_json(path)
+    expect(
+        content.pop("digest", None) == choice_digest(path, content),
+        f"{path}: expected the values as they were chosen from the trials of this run, found others. Delete it and run "
+        "again: they are chosen again. Values of your own belong in a preset, without `tune`",
+    )
+    return content
+
+
+def choice_digest(path: str | Path, content: dict) -> str:
+    return fingerprints.digest([*Path(path).parts[-4:], content])  # {task}/{dataset}/{method}/{variant}.json
+
+
 def chosen(path: str | Path) -> dict:
     """Return the values that were chosen from the trials of a run; {} if they are not finished, or all failed."""
-    return files.read_json(path)["values"] if Path(path).exists() else {}
+    return read_choice(path)["values"] if Path(path).exists() else {}
 
 
 def require_choice(job: dict) -> None:
     """Raise JobError if a training job should use the values of its trials, but all of them failed."""
     path = job["input"].get("chosen")
-    if path and (error := files.read_json(path).get("error")):
+    if path and (error := read_choice(path).get("error")):
         raise JobError(error)

@@ -11,7 +11,7 @@ import tarfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy
@@ -30,16 +30,16 @@ THREADS = 4  # Pillow decodes without the GIL
 
 @dataclass(frozen=True)
 class Picture:
-    """One generated image: its key, the bytes of its PNG file, and its metadata."""
+    """One generated image: its key, the bytes of its PNG file, its metadata, and the tar file it was read from."""
 
     key: str
     png: bytes
     about: dict
+    archive: str = field(default="its tar file", compare=False)
 
     @property
     def image(self) -> Image.Image:
-        remedy = "Delete its images.tar and run again."
-        with opened(io.BytesIO(self.png), OURS, f"{self.key}.png", remedy) as image:
+        with opened(io.BytesIO(self.png), OURS, f"{self.key}.png", f"Delete {self.archive} and run again.") as image:
             return image.convert("RGB")
 
 
@@ -184,7 +184,7 @@ def unpack(path: str | Path, wanted: Callable[[dict], bool] | None = None) -> It
                     about = files.parse_object(content(member))
                     if wanted and wanted(about):
                         pixels = content(png)
-                    yield Picture(key, pixels, about)
+                    yield Picture(key, pixels, about, str(path))
                     found, png = found + 1, None
                 else:
                     raise tarfile.ReadError(f"{member.name} without its image")

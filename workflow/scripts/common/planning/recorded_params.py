@@ -1,31 +1,50 @@
-"""Params that repeat a finished job only if what its result depends on has changed.
+"""Params in the two kinds that a rule has: those that Snakemake records, and all others.
 
-Snakemake repeats a job whose params differ from the recorded ones in any detail. If a script needs more of the config
-than its result depends on, the script gets it in a param that is a function of `output`, which Snakemake does not
-record. Snakemake records a second param, named `rerun_…`, which the script does not get (core/job.py).
+Snakemake repeats a finished job whose recorded params differ in any detail from those of the plan. So what a result
+depends on is recorded, in a form that does not depend on how the config states it, and everything else is a function of
+`output`, which Snakemake does not record. A param named `rerun_…` is recorded, but not given to the script
+(core/job.py): the part of an unrecorded one that the result depends on.
 """
 
-import ast
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Mapping
+
+EXACT = 2**53  # every whole float below is an exact integer
 
 
-def kept(workflow, output: str, now: dict, part: Callable[[dict], dict]) -> dict:
-    """Return the param that is recorded for `output` and has the same `part` as `now`, or else `now`."""
-    return next((value for value in mappings(workflow, output) if part(value) == part(now)), now)
+def recorded(**params) -> dict:
+    """Return params that Snakemake records in canonical form; each is a text with wildcards or a function of them."""
+    return {name: of_wildcards(param) for name, param in params.items()}
 
 
-def differs(workflow, output: str, now: dict, part: Callable[[dict], dict]) -> bool:
-    """Return whether `output` was finished with params of which none has the same `part` as `now`."""
-    recorded = list(mappings(workflow, output))
-    return bool(recorded) and all(part(value) != part(now) for value in recorded)
+def unrecorded(**params) -> dict:
+    """Return params that Snakemake does not record; each is a text with wildcards or a function of them."""
+    return {name: of_output(param) for name, param in params.items()}
 
 
-def mappings(workflow, output: str) -> Iterator[dict]:
-    """Yield the recorded params of a finished output that are mappings; Snakemake records values without names."""
+def of_wildcards(param):
+    return lambda wildcards: canonical(value_of(param, wildcards))
+
+
+def of_output(param):
+    return lambda wildcards, output: value_of(param, wildcards)
+
+
+def value_of(param, wildcards):
+    return param(wildcards) if callable(param) else param.format(**wildcards)
+
+
+def canonical(value):
+    """Return an equal value with sorted keys at every depth, and whole numbers as integers."""
+    if isinstance(value, Mapping):
+        return {key: canonical(value[key]) for key in sorted(value)}
+    if isinstance(value, list | tuple):
+        return [canonical(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < EXACT else value
+
+
+def differs(workflow, output: str, value: dict) -> bool:
+    """Return whether `output` was finished, and with none of its params equal to this mapping."""
     from snakemake.io import IOFile
 
-    for text in workflow.persistence.params(IOFile(output)) or ():
-        if text.startswith("{"):
-            with contextlib.suppress(ValueError, SyntaxError):  # not a literal: it contains an infinity
-                yield ast.literal_eval(text)
+    params = workflow.persistence.params(IOFile(output))
+    return bool(params) and repr(canonical(value)) not in params

@@ -23,6 +23,12 @@ def check(task: Task, check_run: Callable[[Task, str, str], None]) -> None:
     )
     tuned = [run for run in grid.names(task.config, task.name) if tuned_runs.is_tuned(task, run)]
     expect(tuned, f"{place}: no run of the grid trains anything, so there is no learning rate to tune. Remove it")
+    both = sorted({run["seed"] for run in task.runs()} & set(tuning.seeds(tune)))
+    expect(
+        not both,
+        f"{place}: the trials have the seeds from {tuning.FIRST_SEED}, and tasks.{task.name}.grid has {both} too. A "
+        "final run with a trial's seed would be a run that was selected. Use other seeds in the grid",
+    )
     for name in tune.get("methods", {}):
         one_of(f"{place}.methods", "method or variant", name, grid.run_keys(task.config)[1:])
         expect(

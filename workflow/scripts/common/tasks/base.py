@@ -11,7 +11,7 @@ from common import methods
 from common.core import grid
 from common.core.errors import expect, one_of
 from common.evaluators import registry
-from common.tasks.costs import Costs
+from common.tasks.costs import Costs, rows, without_idle_limits
 from common.tasks.evaluations import Evaluations
 
 CONVERTED = ("splits", "read", "columns", "label", "labels", "answer", "rows", "take")
@@ -35,6 +35,7 @@ class Task(Costs, Evaluations):
     inserts adapters into.
     selections: the checkpoints shown in tables, the paper's rule first. scale: factor applied to scores in tables.
     required: hyper-parameters that every run needs. automatic: those that may be `auto`.
+    per_process: whether the results of training depend on the number of processes.
     lambda_sources: the paper's figure and table with a sweep over λ.
     uncounted: what is trained beside an adapter and not counted in its parameters.
     own_rules: rules without a `task` wildcard that belong to this task. in_training: rules without work of their own,
@@ -51,6 +52,7 @@ class Task(Costs, Evaluations):
     scale: ClassVar[int] = 100
     required: ClassVar[tuple[str, ...]] = ()
     automatic: ClassVar[tuple[str, ...]] = ()
+    per_process: ClassVar[bool] = False
     lambda_sources: ClassVar[tuple[str, str]] = ("", "")
     uncounted: ClassVar[str] = ""
     own_rules: ClassVar[tuple[str, ...]] = ()
@@ -74,12 +76,23 @@ class Task(Costs, Evaluations):
         return methods.of(self.config, run.split("/")[0]).trains
 
     def hyperparameters(self, dataset: str, run: str) -> dict:
-        """Return the hyper-parameters of `method/variant` on a dataset."""
-        return grid.hyperparameters(self.config, self.name, dataset, run)
+        """Return the hyper-parameters of `method/variant` on a dataset, without limits above its number of rows."""
+        values = grid.hyperparameters(self.config, self.name, dataset, run)
+        if "held_out" in values and (every := rows(self.datasets[dataset], "train")):
+            values["held_out"] = without_idle_limits(values["held_out"], every)
+        return values
 
     def training_settings(self, dataset: str, run: str) -> dict:
-        """Return a run's hyper-parameters as the param of its training."""
-        return self.hyperparameters(dataset, run)
+        """Return the hyper-parameters that training depends on, as its param; {} for what trains nothing."""
+        return self.hyperparameters(dataset, run) if self.trains(run) else {}
+
+    def preset(self, run: str) -> str | None:
+        """Return the name of the preset of `method/variant`; "none" for what trains nothing."""
+        return grid.preset(self.config, self.name, run) if self.trains(run) else "none"
+
+    def processes(self, run: str) -> int | None:
+        """Return the number of processes of training `method/variant` if its results depend on it, else None."""
+        return max(1, self.training_resources(run)["gpu"]) if self.per_process and self.trains(run) else None
 
     def training_inputs(self, dataset: str) -> dict[str, str]:
         """Return the manifests of the model and of the data that the runs on a dataset are trained on."""

@@ -21,14 +21,12 @@ class Costs:
     def shards(self, wildcards: dict, recorded: int | None = None) -> int:
         """Return the number of jobs that generate a run's outputs for a benchmark; 0 if the task generates nothing.
 
-        `recorded`: the number that a finished run was generated in, which `auto` keeps.
+        `recorded`: the number that a finished run was generated in, which it keeps.
         """
         if self.is_drift(wildcards):
             return 1
-        stated = self.settings.get("generation", {}).get("shards", 0)
-        if stated != "auto":
-            return stated
-        return recorded or self.shards_by_work(self.work("generate", wildcards | {"n_shards": 1}))
+        stated = recorded or self.settings.get("generation", {}).get("shards", 0)
+        return self.shards_by_work(self.work("generate", wildcards | {"n_shards": 1})) if stated == "auto" else stated
 
     def shards_by_work(self, work: float | None) -> int:
         """Return the number of jobs that take SHARD_SECONDS at the stated speed; 1 if work or speed is unknown."""
@@ -122,6 +120,14 @@ def held_out_rows(every: int, settings: dict) -> int:
     """Return the number of training rows that a run holds out, about."""
     stated = settings.get("held_out")
     return min(round(stated["share"] * every), stated.get("rows") or every) if stated else 0
+
+
+def without_idle_limits(held_out: dict, every: int) -> dict:
+    """Leave out the limits of `held_out` that leave the split of `every` rows as it is (data/held_out.py)."""
+    fractions = {"rows": held_out["share"], "train_rows": 1}
+    limits = {key: held_out[key] for key in fractions if key in held_out}
+    idle = [key for key, most in limits.items() if most is None or most / every >= fractions[key]]
+    return {key: value for key, value in held_out.items() if key not in idle}
 
 
 def rows(dataset: dict, split: str) -> int | None:

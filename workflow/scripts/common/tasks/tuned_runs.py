@@ -35,7 +35,7 @@ def trials(task: Task, dataset: str, run: str) -> list[dict]:
     tune, folder = task.settings["tune"], grid.places(task.config)["run"]
     method, variant = run.split("/")
     names = {"dataset": dataset, "method": method}
-    every, rungs, seeds = tuning.trials(tune, run), tuning.rungs(tune), range(tune.get("seeds", 1))
+    every, rungs, seeds = tuning.trials(tune, run), tuning.rungs(tune), tuning.seeds(tune)
 
     def one(trial: str, rung: float, seed: int) -> dict:
         place = folder.format(task=task.name, variant=tuning.up_to(trial, rung), seed=seed, **names)
@@ -52,10 +52,17 @@ def trials(task: Task, dataset: str, run: str) -> list[dict]:
 
 
 def at(task: Task, dataset: str, run: str, rung: float) -> list[dict]:
-    """List the trials that are compared at a rung, each with the folder of its training checkpoint as `scratch`."""
-    place = grid.places(task.config)["scratch"]
-    found = [one for one in trials(task, dataset, run) if one["rung"] == rung]
-    return [one | {"scratch": place.format(task=task.name, **one | {"variant": one["trial"]})} for one in found]
+    """List the trials that are compared at a rung."""
+    return [one for one in trials(task, dataset, run) if one["rung"] == rung]
+
+
+def checkpoints_of(task: Task, trials: list[dict]) -> dict[str, list[str]]:
+    """Return the folders of the training checkpoints of trials, by trial."""
+    place, found = grid.places(task.config)["scratch"], {}
+    for one in trials:
+        folder = place.format(task=task.name, **one | {"variant": one["trial"]})
+        found[one["trial"]] = [*found.get(one["trial"], ()), folder]
+    return found
 
 
 def every_trial(task: Task) -> list[dict]:
@@ -73,19 +80,25 @@ def run_of(names: Mapping[str, str]) -> str:
     return f"{names['method']}/{names['variant']}"
 
 
+def choices(task: Task, incomplete: bool = False) -> list[str]:
+    """List the files with the chosen values of all tuned runs; with `incomplete`, those that exist."""
+    paths = [grid.choice(task.config, task.name, names["dataset"], run_of(names)) for names in tuned(task)]
+    return [path for path in paths if Path(path).exists()] if incomplete else paths
+
+
 # What rules/tune.smk reads. `checkpoints`: Snakemake's; `promote.get` makes it finish a rung before it asks again.
 
 
 def records_at(task: Task, names: Mapping[str, str], rung: float, checkpoints) -> list[str]:
     """List the records of the trials that are compared at a rung of successive halving."""
-    finish_before(task, names, rung, checkpoints)
-    return [one["record"] for one in at(task, names["dataset"], run_of(names), rung)]
+    missing = finish_before(task, names, rung, checkpoints)
+    return missing + [one["record"] for one in at(task, names["dataset"], run_of(names), rung)]
 
 
 def records(task: Task, names: Mapping[str, str], checkpoints) -> list[str]:
     """List the records of all trials of a run on a dataset."""
-    finish_before(task, names, tuning.END, checkpoints)
-    return [one["record"] for one in trials(task, names["dataset"], run_of(names))]
+    missing = finish_before(task, names, tuning.END, checkpoints)
+    return missing + [one["record"] for one in trials(task, names["dataset"], run_of(names))]
 
 
 def every_record(task: Task, checkpoints, incomplete: bool) -> list[str]:
@@ -95,13 +108,18 @@ def every_record(task: Task, checkpoints, incomplete: bool) -> list[str]:
     return [path for names in tuned(task) for path in records(task, names, checkpoints)]
 
 
-def every_choice(task: Task, incomplete: bool) -> list[str]:
-    """List the files with the chosen values of all tuned runs of the task; with `incomplete`, those that exist."""
-    paths = [grid.choice(task.config, task.name, names["dataset"], run_of(names)) for names in tuned(task)]
-    return [path for path in paths if Path(path).exists()] if incomplete else paths
+def finish_before(task: Task, names: Mapping[str, str], rung: float, checkpoints) -> list[str]:
+    """Have Snakemake finish the rung before a rung, or return the list of its best trials if it does not exist yet.
 
-
-def finish_before(task: Task, names: Mapping[str, str], rung: float, checkpoints) -> None:
-    if before := tuning.rung_before(task.settings["tune"], rung):
-        keys = ("task", "dataset", "method", "variant")
-        checkpoints.promote.get(**{key: names[key] for key in keys}, rung=f"{before:g}")
+    That is a new input, so the job runs again. A job that only waits for a checkpoint does so if its inputs or params
+    have changed, which Snakemake looks at when it knows all of them: never, if nothing makes the checkpoint run.
+    """
+    before = tuning.rung_before(task.settings["tune"], rung)
+    if not before:
+        return []
+    promoted = grid.promotion(task.config, task.name, names["dataset"], run_of(names), before)
+    if not Path(promoted).exists():
+        return [promoted]
+    keys = ("task", "dataset", "method", "variant")
+    checkpoints.promote.get(**{key: names[key] for key in keys}, rung=f"{before:g}")
+    return []

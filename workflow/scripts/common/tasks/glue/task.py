@@ -23,6 +23,7 @@ class Glue(Task):
     required = ("epochs", "max_length", "eval_steps")
     lambda_sources = ("Figure 3", "Table 2")
     uncounted = "classifier"
+    per_process = True  # dropout and the order of rows
     keeps_head = True
     in_training = ("evaluate_glue_in_training",)
     notes = (

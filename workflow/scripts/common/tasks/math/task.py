@@ -22,6 +22,7 @@ class Math(Task):
     pipeline_tag = "text-generation"
     required = ("epochs", "max_length", "base_precision", "gradient_checkpointing", "group_by_length")
     automatic = ("gradient_checkpointing",)
+    per_process = True  # dropout and the order of rows
     lambda_sources = ("Figure 4", "Table 7")
     own_rules = ("download_harness",)
     notes = (
@@ -54,9 +55,9 @@ class Math(Task):
         return self.settings[part]["resources"] if part else super().resources(rule, stage)
 
     def training_settings(self, dataset: str, run: str) -> dict:
-        """Return a run's hyper-parameters as its param; `gradient_checkpointing: auto` gives the numbers of true."""
-        values = self.hyperparameters(dataset, run)
-        return values | {"gradient_checkpointing": bool(values["gradient_checkpointing"])}
+        values = super().training_settings(dataset, run)
+        # `auto` gives the numbers of true.
+        return {key: bool(value) if key in self.automatic else value for key, value in values.items()}
 
     def generation(self, run: str) -> dict:
         """Return the settings that a run's answers depend on; the number of shards is not one of them."""
@@ -76,16 +77,16 @@ class Math(Task):
             serving.begin(self, self.backend)
 
     def questions(self, dataset: str) -> dict[str, dict]:
-        """Return split and length of answers of every benchmark of a dataset."""
+        """Return split and length of answers of every benchmark of a dataset, by name."""
         limits = self.settings["generation"]["max_new_tokens"]
         return {
             name: {"split": source.split("/")[1], "max_new_tokens": limits[name]}
-            for name, source in self.datasets[dataset]["benchmarks"].items()
+            for name, source in sorted(self.datasets[dataset]["benchmarks"].items())
         }
 
     def question_datasets(self, dataset: str) -> list[str]:
         """Return the datasets of `questions`, in the same order."""
-        return [source.split("/")[0] for source in self.datasets[dataset]["benchmarks"].values()]
+        return [source.split("/")[0] for _, source in sorted(self.datasets[dataset]["benchmarks"].items())]
 
     def shards(self, wildcards: dict, recorded: int | None = None) -> int:
         text = rewound.split(wildcards.get("benchmark", ""))[0] == TEXT

@@ -105,7 +105,7 @@ class Subject(Task):
     def class_shards(self, recorded: int | None = None) -> int:
         """Return the number of jobs that generate the images of a class; `recorded` as in `shards`."""
         stated, images = (self.settings["class_images"][name] for name in ("shards", "images"))
-        return (recorded or self.shards_by_work(images)) if stated == "auto" else stated
+        return recorded or (self.shards_by_work(images) if stated == "auto" else stated)
 
     # Evaluation and contact sheets
 

@@ -238,33 +238,29 @@ def test_a_damaged_checkpoint_is_named_and_not_resumed_from(make_run, tmp_path, 
     check_same(record | {"attempts": 1}, run.weights, expected, fresh.weights)
 
 
-def checkpoint(scratch: Path, step: int) -> Path:
-    folder = scratch / f"checkpoint-{step}"
+def unsealed(scratch: Path, step: int) -> Path:
+    folder = checkpoints.unsealed(scratch) / f"checkpoint-{step}"
     folder.mkdir(parents=True)
     (folder / "optimizer.pt").write_bytes(bytes([step]) * 100)
     return folder
 
 
-def test_a_checkpoint_that_was_not_written_to_its_end_gives_way_to_the_one_before(tmp_path):
-    checkpoints.seal(checkpoint(tmp_path, 3))
-    checkpoint(tmp_path, 12)
-    found, problems = checkpoints.newest(tmp_path)
-    assert found == tmp_path / "checkpoint-3"
-    assert problems == ["checkpoint-12 is incomplete: writing it was interrupted"]
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-3"]
-
-
-def test_killed_while_it_seals_there_is_an_intact_checkpoint(tmp_path, reaper):
+def test_a_checkpoint_has_its_name_only_when_it_is_complete(tmp_path, reaper):
+    """Kill the process before each operation on files: one of the two checkpoints is intact, the rest is cleared."""
     kills = 0
     while True:
         scratch = tmp_path / str(kills)
-        checkpoints.seal(checkpoint(scratch, 3))
-        newer = checkpoint(scratch, 6)
+        checkpoints.seal(unsealed(scratch, 3))
+        newer = unsealed(scratch, 6)
+        files.write_json(scratch / "fingerprint.json", {})
         if not reaper.run(kills, lambda newer=newer: checkpoints.seal(newer)):
             break
         kills += 1
-        assert checkpoints.newest(scratch)[0].name in ("checkpoint-3", "checkpoint-6")
-    assert kills >= 4 and [path.name for path in scratch.iterdir()] == ["checkpoint-6"]
+        found, problems = checkpoints.newest(scratch)
+        assert found.name in ("checkpoint-3", "checkpoint-6") and problems == []
+        assert checkpoints.claim(scratch, {}) == []
+        assert not list(scratch.glob(".unsealed*"))
+    assert kills >= 4 and [path.name for path in scratch.glob("checkpoint-*")] == ["checkpoint-6"]
 
 
 def test_what_cannot_be_deleted_does_not_fail_a_finished_job(tmp_path, monkeypatch):

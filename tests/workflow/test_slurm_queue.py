@@ -12,6 +12,7 @@ import pytest
 import snakemake_executor_plugin_slurm as plugin
 from snakemake.exceptions import WorkflowError
 
+from common.core import process_identity
 from common.planning import packs, slurm, slurm_packs
 
 PATHVARS = {name: name for name in ("results", "resources", "scratch", "logs")}
@@ -131,7 +132,7 @@ def test_equal_paths_in_other_words_are_the_same(cluster, ended):
         ({}, r"which is process \d+ on"),
         ({"host": "login2"}, r"which was process \d+ on login2: it cannot be observed from"),
         ({"machine": "another", "boot": "another"}, "cannot be observed"),
-        ({"pid_namespace": "pid:[1]"}, "in another container"),
+        ({"pid_namespace": "pid:[1]"}, "it is in another container"),
         (None, "has left no record"),
     ],
 )
@@ -159,12 +160,12 @@ def test_a_number_that_another_process_has_now_is_a_dead_snakemake(cluster, chan
 
 def test_a_killed_process_that_nobody_has_waited_for_is_dead():
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    assert slurm.start_of(process.pid) is not None
+    assert process_identity.start_of(process.pid) is not None
     process.kill()
     for _ in range(1000):
-        if slurm.start_of(process.pid) is None:
+        if process_identity.start_of(process.pid) is None:
             break
-    assert slurm.start_of(process.pid) is None
+    assert process_identity.start_of(process.pid) is None
     process.wait()
 
 

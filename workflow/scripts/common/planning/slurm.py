@@ -7,7 +7,6 @@ unique. .snakemake/slurm/NAME.json records the process, so that a later Snakemak
 import hashlib
 import os
 import shlex
-import socket
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from common import ROOT
-from common.core import files
+from common.core import files, process_identity
 from common.planning import packs
 
 UNPACK = Path(ROOT, "profiles/slurm/unpack-environment.sh")
@@ -36,7 +35,7 @@ def before_the_first_job(workflow, config: dict) -> None:
     # The plugin submits all jobs under this name and queries squeue for it; nothing has been submitted yet.
     executor = workflow.scheduler._executor
     executor.run_uuid = f"{mark}-{executor.run_uuid}"
-    files.write_json(RECORDS / f"{executor.run_uuid}.json", this_process())
+    files.write_json(RECORDS / f"{executor.run_uuid}.json", process_identity.this_process())
     ask_again_after_silence()
     unpack_the_environment(workflow.remote_execution_settings)
     slurm_packs.install(workflow)
@@ -126,39 +125,11 @@ def slurm(*command: str) -> str:
     return done.stdout
 
 
-def this_process() -> dict:
-    """Return what identifies this process among all others, on this machine and elsewhere."""
-    return {
-        "host": socket.gethostname(),
-        "machine": machine.read_text().strip() if (machine := Path("/etc/machine-id")).exists() else "",
-        "boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
-        "pid_namespace": os.readlink("/proc/self/ns/pid"),
-        "pid": os.getpid(),
-        "start": start_of(os.getpid()),
-    }
-
-
-def start_of(pid: int) -> str | None:
-    """Return the start time of a process on this machine, in ticks since boot; None if it has ended."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in "ZX" else fields[19]
-
-
 def state(name: str) -> str:
     """Describe whether the Snakemake of this name is dead, is running, or cannot be observed from here."""
     try:
         record = files.read_json(RECORDS / f"{name}.json")
-        of = {key: record[key] for key in this_process()}
+        found, pid = process_identity.state(record), f"process {record['pid']} on {record['host']}"
     except (OSError, ValueError, KeyError):
         return f"has left no record in {RECORDS}"
-    here, pid = this_process(), f"process {of['pid']} on {of['host']}"
-    if (of["host"], of["machine"]) != (here["host"], here["machine"]):
-        return f"was {pid}: it cannot be observed from {here['host']}"
-    if of["boot"] != here["boot"]:
-        return "dead"  # the machine has been restarted since
-    if of["pid_namespace"] != here["pid_namespace"]:
-        return f"was {pid}, in another container"
-    return f"is {pid}" if start_of(of["pid"]) == of["start"] else "dead"
+    return {"dead": "dead", "running": f"is {pid}"}.get(found, f"was {pid}: {found}")

@@ -1,13 +1,15 @@
 """The training job of a trial of hyper-parameters: its error is a result, and its weights are not kept."""
 
 import math
+import shutil
 import time
 from collections.abc import Callable, Sized
 from functools import wraps
 from pathlib import Path
 
-from common.core import files, provenance, tuning
+from common.core import files, lease, provenance, tuning
 from common.core.job import describe, processes
+from common.core.process_identity import orphaned
 from common.models import adapters
 from common.training import finished_runs
 
@@ -23,7 +25,7 @@ def recorded(main: Callable[[dict], None]) -> Callable[[dict], None]:
     """Wrap the `main` of a training script, so that a trial which fails writes a record with its error.
 
     Errors of the device, such as too little memory, are raised: Snakemake may repeat the job. So are those of one of
-    several processes, since the others wait for it.
+    several processes, since the others wait for it, and those after Snakemake has ended.
     """
 
     @wraps(main)
@@ -33,7 +35,7 @@ def recorded(main: Callable[[dict], None]) -> Callable[[dict], None]:
         try:
             main(job)
         except FAULTS as problem:
-            if not is_trial(job) or processes(job) > 1 or is_of_device(problem):
+            if not is_trial(job) or processes(job) > 1 or is_of_device(problem) or orphaned():
                 raise
             fail(job, problem, started)
 
@@ -80,6 +82,7 @@ def fail(job: dict, problem: Exception, started: float) -> None:
     params, wildcards = job["params"], job["wildcards"]
     print(f"The trial failed: {describe(problem)}")
     record = Path(job["output"]["record"])
+    lease.check()
     for name in finished_runs.outputs(job):
         empty(record.parent / name)
     content = {name: wildcards[name] for name in ("task", "dataset", "method", "variant")} | {
@@ -97,8 +100,9 @@ def fail(job: dict, problem: Exception, started: float) -> None:
 
 
 def empty(folder: Path) -> None:
-    """Write a weights file without tensors."""
+    """Make a folder with a weights file without tensors, and nothing else."""
     from safetensors.numpy import save_file  # no torch, which takes seconds to import
 
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     save_file({}, folder / adapters.WEIGHTS, metadata={"format": "pt"})

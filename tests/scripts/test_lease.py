@@ -95,7 +95,7 @@ def test_a_killed_holder_is_dead_when_the_processes_that_it_started_are(tmp_path
 def test_in_a_scheduler_s_job_waiting_ends_with_an_error_that_is_not_retried(tmp_path):
     held_by(path := tmp_path / "lease")
     with (
-        pytest.raises(JobError, match="has been training this run since 2026.*same command again when it") as caught,
+        pytest.raises(JobError, match=r"has been training this run since 2026.*same command again when it") as caught,
         lease.held([path], print, patience=0.1),
     ):
         pass

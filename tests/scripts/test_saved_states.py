@@ -1,5 +1,6 @@
 """A training checkpoint is used only by the training run that it belongs to, and only if it is intact."""
 
+import json
 import os
 import shutil
 import time
@@ -10,7 +11,7 @@ import pytest
 import train_glue
 import train_math
 import train_subject
-from common.core import files, fingerprints
+from common.core import files, fingerprints, process_identity
 from common.training import checkpoints, finished_runs, interruption, run_record
 from saved_states import Killed, Reaper, check_restored, check_same, delete_outputs, stop_after
 from subjects import DATASET as SUBJECT
@@ -191,6 +192,39 @@ def test_a_finished_run_is_restored_as_it_was(make_run, capsys):
     assert "is not used: best/adapter_model.safetensors has a different SHA-256" in capsys.readouterr().out
     shutil.rmtree(folder / ".finished")
     assert not finished_runs.restored(run.train) and capsys.readouterr().out == ""
+
+
+def test_a_run_that_ends_in_another_s_place_is_not_taken_for_it(make_run, monkeypatch, capsys):
+    """A trains 2 epochs. Before it finishes, B claims the folder with 3 epochs and is stopped. Then A finishes."""
+    a, b, finish, calls = make_run(method("hra")), make_run(method("hra")), run_record.finish, []
+    b.settings |= {"epochs": 3}
+    with monkeypatch.context() as patch:
+        patch.setattr(run_record, "finish", lambda *arguments, **options: calls.append((arguments, options)))
+        train_glue.main(a.train)
+    stop_after(3, lambda: train_glue.main(b.train))
+    ((*arguments, _), options) = calls[0]
+    finish(*arguments, **options)
+    delete_outputs(b.train)
+    assert not finished_runs.restored(b.train)
+    assert "is not used: epochs 2, now 3" in capsys.readouterr().out
+    assert finished_runs.restored(a.train)
+    assert files.read_json(a.train["output"]["record"])["hyperparameters"]["epochs"] == 2
+
+    kept = b.folder / "run/.finished"
+    files.write_json(kept / "train.json", files.read_json(kept / "train.json") | {"hyperparameters": b.settings})
+    checkpoints.complete(kept)
+    assert not finished_runs.restored(a.train) and not finished_runs.restored(b.train)
+    assert "its record contradicts itself: epochs 3, but trained with 2" in capsys.readouterr().out
+
+
+def test_a_run_that_finishes_without_its_snakemake_is_kept_but_not_an_output(make_run, monkeypatch):
+    """No Snakemake would know of the outputs, and the next one, with another config, would take them for its own."""
+    run = make_run(method("hra"))
+    monkeypatch.setenv(process_identity.STARTED_BY, f"[{json.dumps(process_identity.this_process() | {'start': '1'})}]")
+    train_glue.main(run.train)
+    assert not any(Path(path).exists() for path in run.train["output"].values())
+    monkeypatch.delenv(process_identity.STARTED_BY)
+    assert finished_runs.restored(run.train) and all(Path(path).exists() for path in run.train["output"].values())
 
 
 @pytest.mark.slow

@@ -56,7 +56,7 @@ def contradictions(record: dict) -> list[str]:
     }
     found, known = flat(stated), flat(saved)
     return [
-        f"{name} {shown(found[name])}, trained with {shown(known.get(name))}"
+        f"{name} {shown(found[name])}, but trained with {shown(known.get(name))}"
         for name in found
         if found[name] != known.get(name)
     ]

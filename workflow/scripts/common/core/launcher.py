@@ -1,7 +1,6 @@
 """Start one process per GPU with torchrun: signals reach every process, and none outlives what started it."""
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -13,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from common.core import files
-from common.core.process_identity import STARTED_BY, inheriting, orphaned, starters, this_process
+from common.core.process_identity import STARTED_BY, inheriting, orphaned, started_by_this
 
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 # Time to save a training checkpoint before a process is ended.
@@ -35,8 +34,7 @@ def torchrun(script: str, job: dict, count: int) -> None:
     files.write_json(job_file, job)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += [f"--nproc-per-node={count}", script, str(job_file)]
-    environment = {STARTED_BY: json.dumps([*starters(), this_process()])}
-    environment["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(GRACE_SECONDS)
+    environment = started_by_this() | {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(GRACE_SECONDS)}
     handlers = {number: signal.getsignal(number) for number in PASSED_ON}
     # Slurm sends SIGUSR1 to every process of a job; torchrun inherits the setting to ignore it.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
@@ -64,7 +62,8 @@ def torchrun(script: str, job: dict, count: int) -> None:
 
 def name_this_process() -> None:
     """Have the jobs that this Snakemake starts, and their processes, end with it."""
-    os.environ[STARTED_BY] = json.dumps([this_process()])
+    os.environ.pop(STARTED_BY, None)
+    os.environ |= started_by_this()
 
 
 def end_with_starters(grace: float | None = None) -> None:

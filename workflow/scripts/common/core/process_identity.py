@@ -59,6 +59,11 @@ def starters() -> list[dict]:
     return json.loads(os.environ.get(STARTED_BY, "[]"))
 
 
+def started_by_this() -> dict[str, str]:
+    """Return the environment variable for processes that are to end with this one and its starters."""
+    return {STARTED_BY: json.dumps([*starters(), this_process()])}
+
+
 def orphaned() -> bool:
     """Return whether a process that started this one has ended."""
     return any(state(one) == "dead" for one in starters())

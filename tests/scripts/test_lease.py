@@ -148,6 +148,7 @@ SQUEUE = '#!/bin/sh\necho asked >> "$0.log"\n%s\n'
         ("true", True),  # it has left the queue
         ("echo slurm_load_jobs error: Invalid job id specified >&2; exit 1", True),
         ("echo PENDING", True),  # requeued
+        ("echo TIMEOUT", True),
         ("echo SUSPENDED", False),
         ("echo RUNNING", None),
         ("echo controller down >&2; exit 1", None),

@@ -37,6 +37,9 @@ LOOK = 1  # second
 EXPIRY = 120  # looks
 ASK = 15  # looks without renewal until squeue is asked, and between two questions
 PATIENCE = 600  # seconds
+# States of a Slurm job: its processes may run; they are stopped and will go on. In all others, they have ended.
+RUNS = {"RUNNING", "COMPLETING", "RESIZING", "SIGNALING", "STAGE_OUT"}
+SUSPENDED = {"SUSPENDED", "STOPPED"}
 # Environment variable of the holder and of all processes that it starts: token and paths.
 HELD = "HRA_LEASE"
 
@@ -168,7 +171,8 @@ def left_slurm(job: dict | None) -> bool | None:
         return None
     if answer.returncode:
         return True if "Invalid job id" in answer.stderr else None
-    return {"": True, "PENDING": True, "SUSPENDED": False, "STOPPED": False}.get(answer.stdout.strip())
+    states = set(answer.stdout.split())
+    return False if states & SUSPENDED else None if states & RUNS else True
 
 
 def described(path: Path, content: bytes) -> str:

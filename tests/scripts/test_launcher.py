@@ -123,7 +123,7 @@ def test_a_signal_reaches_every_process_and_none_outlives_its_job(make_run):
     third = saved()
     assert third > second
 
-    assert start(run).wait(120) == 0 and start(runs[1]).wait(120) == 0
+    assert [process.wait(120) for process in map(start, runs)] == [0, 0]
     found, expected = (files.read_json(one.train["output"]["record"]) for one in runs)
     assert found["resumed_from"] == [first, second, third] and found["attempts"] == 4
     check_same(found | {"attempts": 1, "resumed_from": []}, run.weights, expected, runs[1].weights)

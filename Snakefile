@@ -70,6 +70,7 @@ for task_rules in TASK_RULES:
     include: task_rules
 
 
+launcher.name_this_process()
 final_errors.not_retried(workflow)
 gpu_resources.shared_gpus(workflow)
 if deployment.is_first(workflow):

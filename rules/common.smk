@@ -8,7 +8,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from common import methods, tasks
-from common.core import early_evaluations, grid, rewound, tuning
+from common.core import early_evaluations, grid, launcher, rewound, tuning
 from common.core.errors import JobError
 from common.planning import config_validation, deployment, expected_runs, final_errors, finished_downloads
 from common.planning import finished_tables, gpu_resources, noted_runs, plan, preflight, recorded_inputs

@@ -178,7 +178,7 @@ class LLM:
         self.model, self.tokenizer, self.lora = model, tokenizer, enable_lora
 
     def answer(self, ids: list[int], limit: int, adapter: str | None) -> tuple[str, str]:
-        assert os.environ["HRA_JOB_PROCESS"]
+        assert os.environ["HRA_STARTED_BY"]
         return str(len(ids)), "length"
 
     def generate(self, prompts, sampling_params=None, *, use_tqdm: bool = True, lora_request=None):

@@ -12,16 +12,34 @@ from pathlib import Path
 import psutil
 import pytest
 
-from common.core import files
+from common.core import files, lease
 from common.training import checkpoints
+from saved_states import check_same
 from support import ROOT, method
 
-SCRIPT = ROOT / "workflow/scripts/train_glue.py"
+# Training in two processes, with steps that take a while, and the job's own process.
+SCRIPT = """
+import sys, time
+sys.path.insert(0, {scripts!r})
+import train_glue
+from common.core.job import start
+from common.training import interruption
+plain = interruption.CheckpointOnSignal.on_step_end
+
+def on_step_end(*arguments, **options):
+    time.sleep(0.2)
+    return plain(*arguments, **options)
+
+interruption.CheckpointOnSignal.on_step_end = on_step_end
+start(train_glue.main, __file__)
+"""
 JOB = """
 import json, sys
 sys.path.insert(0, {scripts!r})
-from common.core import launcher
-launcher.torchrun({script!r}, json.load(open(sys.argv[1])), 2)
+from common.core import launcher, lease
+job = json.load(open(sys.argv[1]))
+with lease.held(lease.paths(job), print):
+    launcher.torchrun({script!r}, job, 2)
 """
 
 
@@ -50,39 +68,62 @@ def saves_on_sigterm(process: psutil.Process) -> bool:
 
 @pytest.mark.slow
 def test_a_signal_reaches_every_process_and_none_outlives_its_job(make_run):
-    run = make_run(method("hra"), epochs=4000)
-    job = run.train
-    job["resources"]["gpu"] = 2
-    job_file, scratch = run.folder / "job.json", Path(job["params"]["scratch"])
-    files.write_json(job_file, job)
-    code = JOB.format(scripts=str(SCRIPT.parent), script=str(SCRIPT))
+    """Whoever is told to end or killed: Slurm's warning, the job, torchrun. The run ends as one that is left alone."""
+    runs = [make_run(method("hra"), name, epochs=6) for name in ("disturbed", "alone")]
+    scripts = str(ROOT / "workflow/scripts")
+    for run in runs:
+        job = run.train
+        job["resources"]["gpu"] = 2
+        files.write_json(run.folder / "job.json", job)
+        (run.folder / "train.py").write_text(SCRIPT.format(scripts=scripts))
 
-    def start() -> subprocess.Popen:
+    def start(run) -> subprocess.Popen:
+        code = JOB.format(scripts=scripts, script=str(run.folder / "train.py"))
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        return subprocess.Popen([sys.executable, "-c", code, str(job_file)], env=environment)
+        return subprocess.Popen([sys.executable, "-c", code, str(run.folder / "job.json")], env=environment)
+
+    run = runs[0]
+    job_file, scratch, leases = run.folder / "job.json", run.folder / "scratch", lease.paths(run.train)
 
     def saved() -> int:
         found, problems = checkpoints.newest(scratch)
         assert problems == []
         return checkpoints.step_of(found) if found else 0
 
+    def resumed() -> subprocess.Popen:
+        """Start the job and wait until both of its processes train from the last checkpoint."""
+        process, last, attempts = start(run), saved(), scratch / "attempts.json"
+        wait_until(lambda: attempts.exists() and (files.read_json(attempts)["resumed_from"] or [0])[-1] == last)
+        wait_until(lambda: len(workers(job_file)) == 3 and all(map(saves_on_sigterm, workers(job_file))))
+        return process
+
     # Slurm sends its warning to all processes of a step: to torchrun too, which would die of it.
-    process = start()
-    wait_until(lambda: (scratch / "best").exists())
+    process = resumed()
     for one in [psutil.Process(process.pid), *psutil.Process(process.pid).children()]:
         one.send_signal(signal.SIGUSR1)
     assert process.wait(120) != 0 and workers(job_file) == []
     assert "signal SIGUSR1" in json.loads((scratch / "train.error.json").read_text())["error"]
     first = saved()
-    assert first > 0
+    assert first > 0 and not any(path.exists() for path in leases)
 
-    # The job's process is killed: those that it started save their state and end.
-    process = start()
-    wait_until(lambda: len(workers(job_file)) == 3)
-    attempts = scratch / "attempts.json"
-    wait_until(lambda: first in files.read_json(attempts)["resumed_from"])
-    wait_until(lambda: all(map(saves_on_sigterm, workers(job_file))))
+    # The job's process is killed: those that it started save a checkpoint and end, which the next one waits for.
+    process = resumed()
     process.kill()
     process.wait()
-    wait_until(lambda: workers(job_file) == [])
-    assert saved() > first
+    with lease.held(leases, print):
+        assert workers(job_file) == []
+    second = saved()
+    assert second > first
+
+    # torchrun is killed: its job fails, but not before those that torchrun started have ended.
+    process = resumed()
+    (torchrun,) = psutil.Process(process.pid).children()
+    torchrun.kill()
+    assert process.wait(120) != 0 and workers(job_file) == []
+    third = saved()
+    assert third > second
+
+    assert [process.wait(120) for process in map(start, runs)] == [0, 0]
+    found, expected = (files.read_json(one.train["output"]["record"]) for one in runs)
+    assert found["resumed_from"] == [first, second, third] and found["attempts"] == 4
+    check_same(found | {"attempts": 1, "resumed_from": []}, run.weights, expected, runs[1].weights)

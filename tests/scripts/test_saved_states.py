@@ -1,5 +1,6 @@
 """A training checkpoint is used only by the training run that it belongs to, and only if it is intact."""
 
+import json
 import os
 import shutil
 import time
@@ -10,7 +11,7 @@ import pytest
 import train_glue
 import train_math
 import train_subject
-from common.core import files, fingerprints
+from common.core import files, fingerprints, process_identity
 from common.training import checkpoints, finished_runs, interruption, run_record
 from saved_states import Killed, Reaper, check_restored, check_same, delete_outputs, stop_after
 from subjects import DATASET as SUBJECT
@@ -194,6 +195,39 @@ def test_a_finished_run_is_restored_as_it_was(make_run, capsys):
     assert not finished_runs.restored(run.train) and capsys.readouterr().out == ""
 
 
+def test_a_run_that_ends_in_another_s_place_is_not_taken_for_it(make_run, monkeypatch, capsys):
+    """A trains 2 epochs. Before it finishes, B claims the folder with 3 epochs and is stopped. Then A finishes."""
+    a, b, finish, calls = make_run(method("hra")), make_run(method("hra")), run_record.finish, []
+    b.settings |= {"epochs": 3}
+    with monkeypatch.context() as patch:
+        patch.setattr(run_record, "finish", lambda *arguments, **options: calls.append((arguments, options)))
+        train_glue.main(a.train)
+    stop_after(3, lambda: train_glue.main(b.train))
+    ((*arguments, _), options) = calls[0]
+    finish(*arguments, **options)
+    delete_outputs(b.train)
+    assert not finished_runs.restored(b.train)
+    assert "is not used: epochs 2, now 3" in capsys.readouterr().out
+    assert finished_runs.restored(a.train)
+    assert files.read_json(a.train["output"]["record"])["hyperparameters"]["epochs"] == 2
+
+    kept = b.folder / "run/.finished"
+    files.write_json(kept / "train.json", files.read_json(kept / "train.json") | {"hyperparameters": b.settings})
+    checkpoints.complete(kept)
+    assert not finished_runs.restored(a.train) and not finished_runs.restored(b.train)
+    assert "its record contradicts itself: epochs 3, but trained with 2" in capsys.readouterr().out
+
+
+def test_a_run_that_finishes_without_its_snakemake_is_kept_but_not_an_output(make_run, monkeypatch):
+    """No Snakemake would know of the outputs, and the next one, with another config, would take them for its own."""
+    run = make_run(method("hra"))
+    monkeypatch.setenv(process_identity.STARTED_BY, f"[{json.dumps(process_identity.this_process() | {'start': '1'})}]")
+    train_glue.main(run.train)
+    assert not any(Path(path).exists() for path in run.train["output"].values())
+    monkeypatch.delenv(process_identity.STARTED_BY)
+    assert finished_runs.restored(run.train) and all(Path(path).exists() for path in run.train["output"].values())
+
+
 @pytest.mark.slow
 def test_a_damaged_checkpoint_is_named_and_not_resumed_from(make_run, tmp_path, capsys):
     run = make_run(method("hra"))
@@ -239,33 +273,29 @@ def test_a_damaged_checkpoint_is_named_and_not_resumed_from(make_run, tmp_path, 
     check_same(record | {"attempts": 1}, run.weights, expected, fresh.weights)
 
 
-def checkpoint(scratch: Path, step: int) -> Path:
-    folder = scratch / f"checkpoint-{step}"
+def unsealed(scratch: Path, step: int) -> Path:
+    folder = checkpoints.unsealed(scratch) / f"checkpoint-{step}"
     folder.mkdir(parents=True)
     (folder / "optimizer.pt").write_bytes(bytes([step]) * 100)
     return folder
 
 
-def test_a_checkpoint_that_was_not_written_to_its_end_gives_way_to_the_one_before(tmp_path):
-    checkpoints.seal(checkpoint(tmp_path, 3))
-    checkpoint(tmp_path, 12)
-    found, problems = checkpoints.newest(tmp_path)
-    assert found == tmp_path / "checkpoint-3"
-    assert problems == ["checkpoint-12 is incomplete: writing it was interrupted"]
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-3"]
-
-
-def test_killed_while_it_seals_there_is_an_intact_checkpoint(tmp_path, reaper):
+def test_a_checkpoint_has_its_name_only_when_it_is_complete(tmp_path, reaper):
+    """Kill the process before each operation on files: one of the two checkpoints is intact, the rest is cleared."""
     kills = 0
     while True:
         scratch = tmp_path / str(kills)
-        checkpoints.seal(checkpoint(scratch, 3))
-        newer = checkpoint(scratch, 6)
+        checkpoints.seal(unsealed(scratch, 3))
+        newer = unsealed(scratch, 6)
+        files.write_json(scratch / "fingerprint.json", {})
         if not reaper.run(kills, lambda newer=newer: checkpoints.seal(newer)):
             break
         kills += 1
-        assert checkpoints.newest(scratch)[0].name in ("checkpoint-3", "checkpoint-6")
-    assert kills >= 4 and [path.name for path in scratch.iterdir()] == ["checkpoint-6"]
+        found, problems = checkpoints.newest(scratch)
+        assert found.name in ("checkpoint-3", "checkpoint-6") and problems == []
+        assert checkpoints.claim(scratch, {}) == []
+        assert not list(scratch.glob(".unsealed*"))
+    assert kills >= 4 and [path.name for path in scratch.glob("checkpoint-*")] == ["checkpoint-6"]
 
 
 def test_what_cannot_be_deleted_does_not_fail_a_finished_job(tmp_path, monkeypatch):

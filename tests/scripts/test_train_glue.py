@@ -202,7 +202,7 @@ def test_a_killed_training_ends_with_the_same_numbers(make_run, kind):
     assert not Path(job["output"]["record"]).exists()
     record = train(run)
     assert record["resumed_from"] == [8] and record["attempts"] == 2
-    assert record["discarded"] == ["checkpoint-9 is incomplete: writing it was interrupted"]
+    assert record["discarded"] == []
     assert comparable(record) == comparable(undisturbed)
     for name in ("last", "best"):
         whole, resumed = (

@@ -6,7 +6,7 @@ pretrained (the base model, which ignores the control image) and reference (the 
 """
 
 import time
-from pathlib import Path
+from functools import partial
 
 from common import methods
 from common.core import manifests, provenance
@@ -19,7 +19,7 @@ from common.training import finished_runs, run_record, trials
 def main(job: dict) -> None:
     started = time.monotonic()
     params, seed = job["params"], int(job["wildcards"]["seed"])
-    method, scratch = params["method"], Path(params["scratch"])
+    method = params["method"]
     device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
     model_folder = manifests.folder(job["input"]["model"])
     if not methods.entry(method).trains:
@@ -49,9 +49,9 @@ def main(job: dict) -> None:
     attempts = run_record.run_to_end(job, trainer, started, settings["max_steps"])
     if not trainer.is_world_process_zero():
         return
-    trainer.save(scratch / "last", start=augmented)
-    run_record.finish_last(job, trainer, attempts, started, device, sizes, trainer.curve())
+    save = partial(trainer.save, start=augmented)
+    run_record.finish_last(job, trainer, attempts, started, device, sizes, trainer.curve(), save)
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), finished_runs.restored)
+    start(main, __file__, globals().get("snakemake"), finished_runs.restored, trains=True)

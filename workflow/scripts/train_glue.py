@@ -82,19 +82,19 @@ def main(job: dict) -> None:
 
     curve = hf_trainer.curve(trainer.state.log_history, dataset["metrics"])
     best = max(curve, key=lambda entry: entry["metrics"][dataset["score"]])
-    adapters.save(model, scratch / "last")
     result = {"steps": trainer.state.global_step, "best_step": best["step"], "score": dataset["score"], "curve": curve}
     if "held_out" in settings:
         result["held_out"] = trials.score(dataset["score"], best["metrics"][dataset["score"]], train, dev)
     trial = "kill_at_step" in settings  # `make preflight` measures the evaluation on its own
-    run_record.finish(job, attempts, started, device, sizes, None if trial else partial(evaluate, job), **result)
+    save, judge = partial(adapters.save, model), None if trial else partial(evaluate, job)
+    run_record.finish(job, attempts, started, device, sizes, save, judge, **result)
     last, highest = (entry["metrics"][dataset["score"]] for entry in (curve[-1], best))
     print(f"{dataset['score']}: last {last:.4f}, best {highest:.4f}")
 
 
-def evaluate(job: dict, record: dict) -> None:
+def evaluate(job: dict, record: dict, weights: Path) -> None:
     """Evaluate the trained weights on the benchmarks, for the jobs that take the results over."""
-    last, best = (job["output"][name] for name in ("last", "best"))
+    last, best = (weights / name / adapters.WEIGHTS for name in ("last", "best"))
     for one in early_evaluations.jobs(job, record):
         evaluate_glue.evaluate(one, record, last, best)
 
@@ -105,4 +105,4 @@ def evaluated_last(trainer) -> bool:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), finished_runs.restored)
+    start(main, __file__, globals().get("snakemake"), finished_runs.restored, trains=True)

@@ -6,6 +6,7 @@ same numbers. A run of kind `pretrained` trains nothing: its record represents t
 """
 
 import time
+from functools import partial
 from pathlib import Path
 
 from common import methods
@@ -101,15 +102,15 @@ def main(job: dict) -> None:
         found["held_out"] = trials.score("loss", trainer.evaluate()["eval_loss"], train, held)
     if not trainer.is_world_process_zero():
         return
-    adapters.save(model, scratch / "last", start=augmented)
     curve = [
         {"step": entry["step"], "epoch": entry["epoch"], "metrics": {"loss": entry["loss"]}}
         for entry in trainer.state.log_history
         if "loss" in entry
     ]
     found["hyperparameters"] = settings | {"gradient_checkpointing": recompute}
-    run_record.finish_last(job, trainer, attempts, started, device, sizes, curve, **found)
+    save = partial(adapters.save, model, start=augmented)
+    run_record.finish_last(job, trainer, attempts, started, device, sizes, curve, save, **found)
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), finished_runs.restored)
+    start(main, __file__, globals().get("snakemake"), finished_runs.restored, trains=True)

@@ -7,7 +7,7 @@ last one and ends with the same numbers. Kinds pretrained and reference (the rea
 """
 
 import time
-from pathlib import Path
+from functools import partial
 
 from common import methods
 from common.core import manifests, provenance
@@ -23,7 +23,7 @@ def main(job: dict) -> None:
     started = time.monotonic()
     params = job["params"]
     method, settings = params["method"], params["hyperparameters"]
-    scratch, seed = Path(params["scratch"]), int(job["wildcards"]["seed"])
+    seed = int(job["wildcards"]["seed"])
     device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
     model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
     entry = methods.entry(method)
@@ -52,10 +52,9 @@ def main(job: dict) -> None:
     attempts = run_record.run_to_end(job, trainer, started, settings["max_steps"])
     if not trainer.is_world_process_zero():
         return
-    adapters.save(model, scratch / "last", start=augmented)
-    (scratch / "steps").mkdir(exist_ok=True)  # empty if only the last epoch is kept
-    run_record.finish_last(job, trainer, attempts, started, device, sizes, trainer.curve())
+    save = partial(adapters.save, model, start=augmented)
+    run_record.finish_last(job, trainer, attempts, started, device, sizes, trainer.curve(), save)
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), finished_runs.restored)
+    start(main, __file__, globals().get("snakemake"), finished_runs.restored, trains=True)

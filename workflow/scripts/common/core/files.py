@@ -1,4 +1,7 @@
-"""Atomic writing and reading of files: a file name appears only once its content is complete."""
+"""Atomic writing and reading of files: a file name appears only once its content is complete.
+
+A process whose run another one has taken over gives no file its name (lease.py).
+"""
 
 import contextlib
 import glob
@@ -12,6 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from common.core import lease
 from common.core.errors import JobError
 
 ABANDONED = 3600  # seconds since the last write to a temporary file of another machine
@@ -26,17 +30,23 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path)
-    temporary = path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}.tmp")
+    temporary = own_name(path)
     try:
         yield temporary
+        lease.check()
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)  # do not leave useless files on a full disk
         raise
 
 
+def own_name(path: Path) -> Path:
+    """Return the temporary name of a file or folder, which no other process uses."""
+    return path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}.tmp")
+
+
 def sweep(path: Path) -> None:
-    """Remove the abandoned temporary files of `path`.
+    """Remove the abandoned temporary files and folders of `path`.
 
     On this machine, a file is abandoned if its process has ended. For another machine that shares the folder, and for
     a reused process ID, only the file's age can tell.
@@ -46,7 +56,7 @@ def sweep(path: Path) -> None:
         ours = owner.fullmatch(left.name)
         with contextlib.suppress(FileNotFoundError):  # another process may remove it at the same time
             if (ours and not is_alive(int(ours[1]))) or age(left) > ABANDONED:
-                left.unlink()
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def is_alive(process: int) -> bool:
@@ -115,10 +125,13 @@ def read_json(path: str | Path, remedy: str = "Delete it and run again."):
 def replacing_folder(path: str | Path) -> Iterator[Path]:
     """Yield a new, empty folder next to `path`; when it is filled, it becomes `path`."""
     path = Path(path)
-    new = path.with_name(f".{path.name}.new")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path)
+    new = own_name(path)
     shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
+    new.mkdir()
     yield new
+    lease.check()
     replace_folder(new, path)
 
 

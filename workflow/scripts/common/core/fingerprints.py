@@ -30,8 +30,36 @@ def of_training(job: dict, steps: int, per_process: bool) -> dict:
     content |= {"seed": int(job["wildcards"]["seed"]), "steps": steps}
     content |= {"processes": processes(job)} if per_process else {}
     content["inputs"] = {name: of_input(path) for name, path in job["input"].items() if path and name not in NEUTRAL}
-    content["versions"] = {name: ".".join(provenance.version(name).split(".")[:2]) for name in PACKAGES}
+    content["versions"] = {name: minor(provenance.version(name)) for name in PACKAGES}
     return json.loads(json.dumps(content))
+
+
+def minor(version: str) -> str:
+    """Shorten a version to the two numbers in which results may differ."""
+    return ".".join(version.split(".")[:2])
+
+
+def contradictions(record: dict) -> list[str]:
+    """List the settings of a run's record (train.json) that differ from those in its own fingerprint."""
+    saved = record.get("fingerprint")
+    if not saved:
+        return ["it has no fingerprint"]
+    # `auto` is recorded as what was chosen.
+    settings = {name: value for name, value in record["hyperparameters"].items() if name != "gradient_checkpointing"}
+    stated = {
+        "hyperparameters": settings,
+        "seed": record["seed"],
+        "task_version": record["task_version"],
+        "method": {"version": record["method_version"]},
+        "inputs": {"model": record["model"]["sha256"], "dataset": record["data_sha256"]},
+        "versions": {name: minor(record["versions"][name]) for name in PACKAGES if name in record["versions"]},
+    }
+    found, known = flat(stated), flat(saved)
+    return [
+        f"{name} {shown(found[name])}, but trained with {shown(known.get(name))}"
+        for name in found
+        if found[name] != known.get(name)
+    ]
 
 
 def of_input(path: str) -> str:

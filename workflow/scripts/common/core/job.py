@@ -15,33 +15,58 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from common.core import files, gpus, launcher
+from common.core import files, gpus, launcher, lease
 
 RERUN = "rerun_"  # prefix of params that only decide whether Snakemake repeats the job (planning/recorded_params.py)
 TIME = "%Y-%m-%dT%H:%M:%SZ"  # ISO 8601, UTC
 
 
 def start(
-    main: Callable[[dict], None], script: str, snakemake=None, done: Callable[[dict], bool] = lambda job: False
+    main: Callable[[dict], None],
+    script: str,
+    snakemake=None,
+    done: Callable[[dict], bool] = lambda job: False,
+    trains: bool = False,
 ) -> None:
-    """Run `main` as a Snakemake job, unless `done` returns true, or on the job.json named on the command line."""
+    """Run `main` as a Snakemake job, unless `done` returns true, or on the job.json named on the command line.
+
+    If the script `trains`, both are called while no other process trains the run (lease.py), and this process ends with
+    its Snakemake.
+    """
     if snakemake is None:
         if len(sys.argv) != 2:
             raise SystemExit(f"usage: python {script} JOB.json")
         job = json.loads(Path(sys.argv[1]).read_text())
-        launcher.end_with_the_job()
-        if guarded(main, job):
+        is_part = launcher.STARTED_BY in os.environ  # of a job with several processes
+        if is_part:
+            launcher.end_with_starters(launcher.GRACE_SECONDS)
+
+        def by_hand(job: dict) -> None:
+            with lease.held(lease.paths(job), print) if trains and not is_part else contextlib.nullcontext():
+                lease.check()
+                main(job)
+
+        if guarded(by_hand, job):
             raise SystemExit(1)
         return
 
     def run(job: dict) -> None:
-        if done(job):
-            return
-        with gpus.reserved(gpus.wanted(job), gpus.runs_per_gpu(job)):
+        with contextlib.ExitStack() as stack:
+            if trains:
+                launcher.end_with_starters()
+                patience = lease.PATIENCE if gpus.SCHEDULER_JOB else None
+                stack.enter_context(lease.held(lease.paths(job), say, patience))
+            if done(job):
+                return
+            stack.enter_context(gpus.reserved(gpus.wanted(job), gpus.runs_per_gpu(job)))
             if processes(job) > 1:
                 launcher.torchrun(script, job, processes(job))
             else:
                 main(job)
+
+    def say(text: str) -> None:
+        print(text, flush=True)
+        os.write(terminal, f"{job['rule']}: {text}\n".encode())
 
     job = from_snakemake(snakemake)
     final_mark(job["log"]).unlink(missing_ok=True)
@@ -113,6 +138,8 @@ def guarded(main: Callable[[dict], None], job: dict) -> str | None:
             }
             try:
                 files.write_json(error, content)
+            except lease.LeaseLost:
+                pass  # the folder is another process's
             except OSError as second:
                 text += f" (and {error} cannot be written: {second.strerror})"
         return text

@@ -1,5 +1,6 @@
-"""Start one process per GPU with torchrun: signals reach every process, and no process outlives its job."""
+"""Start one process per GPU with torchrun: signals reach every process, and none outlives what started it."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,9 +12,8 @@ from pathlib import Path
 import psutil
 
 from common.core import files
+from common.core.process_identity import STARTED_BY, inheriting, orphaned, started_by_this
 
-# Environment variable of torchrun's processes with the process ID of the job.
-JOB_PROCESS = "HRA_JOB_PROCESS"
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 # Time to save a training checkpoint before a process is ended.
 GRACE_SECONDS = 120
@@ -34,14 +34,16 @@ def torchrun(script: str, job: dict, count: int) -> None:
     files.write_json(job_file, job)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += [f"--nproc-per-node={count}", script, str(job_file)]
-    environment = {JOB_PROCESS: str(os.getpid()), "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(GRACE_SECONDS)}
+    environment = started_by_this() | {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(GRACE_SECONDS)}
     handlers = {number: signal.getsignal(number) for number in PASSED_ON}
     # Slurm sends SIGUSR1 to every process of a job; torchrun inherits the setting to ignore it.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     agent = subprocess.Popen(command, env=os.environ | environment, start_new_session=True)
 
     def pass_on(number, _):
-        workers = psutil.Process(agent.pid).children()
+        workers = []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            workers = psutil.Process(agent.pid).children()
         for process in workers or [agent]:
             process.send_signal(number if workers else signal.SIGTERM)
 
@@ -51,35 +53,35 @@ def torchrun(script: str, job: dict, count: int) -> None:
         if agent.wait():
             raise ProcessesFailed(f"torchrun ended with status {agent.returncode}")
     finally:
+        # If torchrun was killed, they end by themselves.
+        for process in psutil.wait_procs(inheriting(STARTED_BY, environment[STARTED_BY]), GRACE_SECONDS)[1]:
+            process.kill()
         for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
-def end_with_the_job() -> None:
-    """Stop this process, if torchrun started it, when torchrun or the job's own process has ended.
+def name_this_process() -> None:
+    """Have the jobs that this Snakemake starts, and their processes, end with it."""
+    os.environ.pop(STARTED_BY, None)
+    os.environ |= started_by_this()
 
-    SIGTERM first, so that training saves a checkpoint; a process blocked in a collective operation cannot react to that
-    and is ended GRACE_SECONDS later.
+
+def end_with_starters(grace: float | None = None) -> None:
+    """Send this process SIGTERM when one of those that started it has ended: its parent, torchrun, the job, Snakemake.
+
+    Training then saves a checkpoint. A process blocked in a collective operation cannot, and is ended `grace` seconds
+    later. Signals at the death of the parent (PR_SET_PDEATHSIG) are not used: they come when the thread ends that
+    started the process, and Snakemake's do.
     """
-    if JOB_PROCESS not in os.environ:
-        return
-    try:
-        others = [psutil.Process(pid) for pid in (os.getppid(), int(os.environ[JOB_PROCESS]))]
-    except psutil.NoSuchProcess:
-        raise SystemExit("the job of this process has ended") from None
+    parent = os.getppid()
 
     def watch():
-        while all(alive(process) for process in others):
+        while os.getppid() == parent and not orphaned():
             time.sleep(1)
+        print("The process that started this one has ended: stopping.", flush=True)
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(GRACE_SECONDS)
-        os._exit(1)
+        if grace:
+            time.sleep(grace)
+            os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def alive(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False

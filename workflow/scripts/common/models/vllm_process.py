@@ -15,6 +15,7 @@ from packaging.specifiers import SpecifierSet
 
 from common.core import files, launcher, provenance
 from common.core.errors import JobError, expect
+from common.core.process_identity import started_by_this
 
 PYTHON = "HRA_VLLM_PYTHON"  # environment variable: the Python of vLLM's environment
 SUPPORTED = SpecifierSet(">=0.32,<1")  # as in pyproject.toml
@@ -86,7 +87,7 @@ def generate(
     content = {"engine": engine, "adapter": adapter and str(adapter), "prompts": prompts, "answers": str(answers)}
     files.write_json(request, content | {"sampling": {"temperature": 0} | sampling})
     scripts = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {launcher.JOB_PROCESS: str(os.getpid()), "PYTHONPATH": os.pathsep.join(scripts)}
+    environment = started_by_this() | {"PYTHONPATH": os.pathsep.join(scripts)}
     done = subprocess.run([python(), "-m", __name__, str(request)], env=os.environ | environment)
     if done.returncode:
         raise JobError(f"vLLM ended with status {done.returncode}. Its own message precedes this one in the log.")
@@ -109,5 +110,5 @@ def answer(request: dict) -> None:
 
 
 if __name__ == "__main__":
-    launcher.end_with_the_job()
+    launcher.end_with_starters(launcher.GRACE_SECONDS)
     answer(json.loads(Path(sys.argv[1]).read_text()))

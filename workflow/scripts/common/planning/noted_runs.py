@@ -4,6 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
+from common.core import lease
 from common.training.finished_runs import FOLDER
 
 
@@ -11,11 +12,13 @@ def forget(workflow) -> None:
     """Delete the second names of outputs that are there and not marked as incomplete.
 
     Called before the first job, so that a noted run that somebody forces is trained, and after the last one. Only this
-    Snakemake's own outputs are looked at, which it has locked.
+    Snakemake's own outputs are looked at, which it has locked. A run that a process is training is left alone.
     """
     for job in workflow.dag.jobs:
         record = job.output.get("record")
-        if record and (kept := Path(record).with_name(FOLDER)).exists() and noted(workflow, job):
+        if not record or not (kept := Path(record).with_name(FOLDER)).exists():
+            continue
+        if noted(workflow, job) and not lease.of(kept.parent).exists():
             shutil.rmtree(kept, ignore_errors=True)
 
 

@@ -3,6 +3,7 @@
 scratch/RUN/fingerprint.json     what the results depend on (fingerprints.py)
 scratch/RUN/attempts.json        seconds and start of each attempt
 scratch/RUN/checkpoint-{step}/   weights, optimiser, schedule, random state, and `complete`, written last
+scratch/RUN/.unsealed-{token}/   a checkpoint while it is written, of the holder of the run's lease (lease.py)
 scratch/RUN/best, …/steps        weights that the run keeps (GLUE, subjects)
 """
 
@@ -13,13 +14,14 @@ import shutil
 import time
 from pathlib import Path
 
-from common.core import files, fingerprints
+from common.core import files, fingerprints, lease
 
 COMPLETE = "complete"
 TRAINED = "trained.safetensors"
 FINGERPRINT = "fingerprint.json"
 KEPT = ("best", "steps")
 PREFIX = "checkpoint-"
+UNSEALED = ".unsealed-"
 
 
 def save_trained(model, checkpoint: Path) -> None:
@@ -39,16 +41,25 @@ def load_trained(model, checkpoint: Path) -> None:
     model.load_state_dict(load_file(checkpoint / TRAINED), strict=False)
 
 
-def seal(checkpoint: Path) -> None:
-    """Sync the checkpoint to disk, write `complete`, then remove older checkpoints.
+def unsealed(scratch: Path) -> Path:
+    """Return the folder in which this process and those of the same job write checkpoints."""
+    return scratch / f"{UNSEALED}{lease.token()}"
+
+
+def seal(written: Path) -> None:
+    """Sync a checkpoint to disk, write `complete`, give it its name, then remove older checkpoints.
 
     `complete` also lists the sizes of the weights that the run has kept so far, which a resumed training needs.
     """
-    scratch = checkpoint.parent
+    scratch = written.parents[1]
     kept = {
         str(path.relative_to(scratch)): path.stat().st_size for folder in KEPT for path in contents(scratch / folder)
     }
-    complete(checkpoint, kept)
+    complete(written, kept)
+    checkpoint = scratch / written.name
+    remove(checkpoint)
+    written.rename(checkpoint)
+    sync_folder(scratch)
     for old in by_step(scratch):
         if old != checkpoint:
             remove(old)
@@ -91,8 +102,7 @@ def damage(checkpoint: Path) -> str | None:
             if (size := (checkpoint.parent / name).stat().st_size) != expected:
                 return f"{name} has {size} bytes, expected {expected}"
     except FileNotFoundError as problem:
-        name = Path(problem.filename).name
-        return "writing it was interrupted" if name == COMPLETE else f"{name} is missing"
+        return f"{Path(problem.filename).name} is missing"
     except (OSError, ValueError, KeyError, TypeError) as problem:
         return f"it cannot be read ({problem})"
     return None
@@ -103,6 +113,7 @@ def claim(scratch: Path, fingerprint: dict) -> list[str]:
 
     A checkpoint of a different training run is set aside until this run has finished.
     """
+    lease.check()
     path = scratch / FINGERPRINT
     reasons = []
     if path.exists():
@@ -116,6 +127,8 @@ def claim(scratch: Path, fingerprint: dict) -> list[str]:
     if reasons:
         remove(aside(scratch))
         scratch.rename(aside(scratch))
+    for interrupted in scratch.glob(f"{UNSEALED}*"):
+        remove(interrupted)
     files.write_json(path, fingerprint)
     return reasons
 
@@ -130,6 +143,7 @@ def remove(folder: Path) -> None:
 
     What cannot be deleted (NFS keeps open files as .nfs…) is left for the next call.
     """
+    lease.check()
     if folder.exists():
         folder.rename(folder.with_name(f".{folder.name}.{time.time_ns()}.removed"))
     for removed in folder.parent.glob(f".{folder.name}.*.removed"):

@@ -1,36 +1,68 @@
-"""The outputs of a finished training under second names, until Snakemake has taken note of them.
+"""The outputs of a finished training, kept until Snakemake has taken note of them.
 
 Snakemake deletes the outputs of a job that ended without its notice, and runs it again: Snakemake or the job was killed
 just then, or the disk was full when it wrote its own files. The checkpoints are gone by then, but not RUN/.finished/:
 
-train.json, last/, …    hard links to the outputs, which take no space; copies where the file system has none
-fingerprint.json        what the results depend on (fingerprints.py)
-complete                size and SHA-256 of each file, written before the folder gets its name
+train.json      the record, with the fingerprint of what this run was trained with (fingerprints.py)
+last/, …        the weights; the outputs are hard links to them, which take no space, or copies where there are none
+complete        size and SHA-256 of each file, written before the folder gets its name
 
 The job that runs again finds them and trains nothing. planning/noted_runs.py deletes the folder.
 """
 
+import contextlib
 import os
-import shutil
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
-from common.core import files, fingerprints
+from common.core import files, fingerprints, records
+from common.core.process_identity import orphaned
 from common.training import checkpoints
 
 FOLDER = ".finished"
+RECORD = "train.json"
 
 
-def keep(job: dict, record: dict) -> None:
-    """Give the outputs of a run their second names, and write the record there."""
-    run, scratch = folder(job).parent, Path(job["params"]["scratch"])
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ignore SIGTERM while a trained run is evaluated and kept, for which there is no checkpoint."""
+    handler = signal.signal(signal.SIGTERM, lambda *_: print("SIGTERM: ignored, this run is finishing", flush=True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
+@contextlib.contextmanager
+def kept(job: dict) -> Iterator[Path]:
+    """Yield a folder with the weights from scratch, to put the others and the record in; it becomes RUN/.finished."""
+    scratch = Path(job["params"]["scratch"])
     with files.replacing_folder(folder(job)) as new:
         for name in outputs(job):
             (new / name).mkdir()
-            for path in checkpoints.contents(run / name):
-                files.link(path, new / path.relative_to(run))
-        files.write_json(new / "train.json", record)
-        shutil.copyfile(scratch / checkpoints.FINGERPRINT, new / checkpoints.FINGERPRINT)
+            for path in checkpoints.contents(scratch / name):
+                files.link(path, new / path.relative_to(scratch))
+        yield new
         checkpoints.complete(new)
+
+
+def publish(job: dict) -> None:
+    """Make the kept files the outputs of the job, the record last."""
+    for name in outputs(job):
+        (folder(job).parent / name).mkdir(parents=True, exist_ok=True)
+        for path in checkpoints.contents(folder(job) / name):
+            output(path, folder(job).parent / path.relative_to(folder(job)))
+    output(folder(job) / RECORD, Path(job["output"]["record"]))
+
+
+def end(job: dict) -> None:
+    """Publish a finished run, unless its Snakemake has ended and would not know, and delete its checkpoints."""
+    if orphaned():
+        print(f"Snakemake has ended: the run is kept in {folder(job)}, and the next Snakemake's job restores it.")
+    else:
+        publish(job)
+    remove_training(job)
 
 
 def restored(job: dict) -> bool:
@@ -38,38 +70,31 @@ def restored(job: dict) -> bool:
 
     A damaged one is not used. What is left of its training in the scratch folder is deleted.
     """
-    kept = folder(job)
-    if not kept.exists():
+    if not folder(job).exists():
         return False
-    if problem := checkpoints.damage(kept) or another(job, kept):
-        print(f"the finished run in {kept} is not used: {problem}")
+    if problem := checkpoints.damage(folder(job)) or another(job):
+        print(f"the finished run in {folder(job)} is not used: {problem}")
         return False
-    for name in outputs(job):
-        (kept.parent / name).mkdir(parents=True, exist_ok=True)
-        for path in checkpoints.contents(kept / name):
-            again(path, kept.parent / path.relative_to(kept))
-    again(kept / "train.json", Path(job["output"]["record"]))
+    publish(job)
     remove_training(job)
-    print(f"restored from {kept}: this run had finished before")
+    print(f"restored from {folder(job)}: this run had finished before")
     return True
 
 
-def another(job: dict, kept: Path) -> str:
+def another(job: dict) -> str:
     """Describe how a finished run differs from the one that the job trains; empty if it does not."""
-    saved = files.read_json(kept / checkpoints.FINGERPRINT)
-    return ", ".join(fingerprints.differences(saved, fingerprint(job, kept)))
+    record = records.read(folder(job) / RECORD)
+    if problem := fingerprints.contradictions(record):
+        return f"its record contradicts itself: {', '.join(problem)}"
+    saved = record["fingerprint"]
+    now = fingerprints.of_training(job, saved["steps"], "processes" in saved)  # both follow from the rest
+    return ", ".join(fingerprints.differences(saved, now))
 
 
-def fingerprint(job: dict, place: Path | None = None) -> dict:
-    """Return the fingerprint of a training that has claimed its scratch folder, or of `place`."""
-    saved = files.read_json((place or Path(job["params"]["scratch"])) / checkpoints.FINGERPRINT)
-    return fingerprints.of_training(job, saved["steps"], "processes" in saved)  # both follow from the rest
-
-
-def again(path: Path, output: Path) -> None:
-    """Make a file an output again; outputs are newer than inputs, or Snakemake repeats the job."""
-    files.link(path, output)
-    os.utime(output)
+def output(path: Path, place: Path) -> None:
+    """Make a kept file an output; outputs are newer than inputs, or Snakemake repeats the job."""
+    files.link(path, place)
+    os.utime(place)
 
 
 def remove_training(job: dict) -> None:

@@ -61,7 +61,7 @@ class ResumableTrainer(Trainer):
         # The Trainer's own rotation (save_total_limit) would delete the older checkpoint before this one is sealed.
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
-            checkpoints.seal(Path(self.args.output_dir) / f"{checkpoints.PREFIX}{self.state.global_step}")
+            checkpoints.seal(Path(self.args.output_dir, f"{checkpoints.PREFIX}{self.state.global_step}"))
         # When one process ends, the others are stopped, so wait for the seal.
         self.accelerator.wait_for_everyone()
 

@@ -1,7 +1,6 @@
 """A training run around the Trainer: its arguments, the attempts, the run record."""
 
 import os
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,7 @@ def training_arguments(job: dict, settings: dict, seed: int, scratch: Path, devi
 
     per_device = settings["batch_size"] // (settings["gradient_accumulation"] * processes(job))
     return TrainingArguments(
-        output_dir=str(scratch),
+        output_dir=str(checkpoints.unsealed(scratch)),
         num_train_epochs=settings["epochs"],
         per_device_train_batch_size=per_device,
         per_device_eval_batch_size=settings.get("eval_batch_size", per_device),
@@ -54,7 +53,8 @@ def total_steps(rows: int, settings: dict) -> int:
 def run_to_end(job: dict, trainer, started: float, steps: int) -> dict:
     """Train from the last usable checkpoint and return the record of all attempts; raise Interrupted if interrupted.
 
-    `started`: when the job began, in seconds of the monotonic clock; `steps`: total number of optimiser steps.
+    `started`: when the job began, in seconds of the monotonic clock; `steps`: total number of optimiser steps. The job
+    gets the entry `fingerprint`.
     """
     from accelerate.utils import broadcast_object_list
 
@@ -62,8 +62,8 @@ def run_to_end(job: dict, trainer, started: float, steps: int) -> dict:
     from common.training.interruption import CheckpointOnSignal, Interrupted, time_limit
 
     scratch, write = Path(job["params"]["scratch"]), trainer.is_world_process_zero()
-    # One process chooses for all: slowly ending processes of an earlier attempt may still replace checkpoints.
-    chosen = list(usable_checkpoint(job, steps, trainer.per_process)) if write else [None, []]
+    job["fingerprint"] = fingerprints.of_training(job, steps, trainer.per_process)
+    chosen = list(usable_checkpoint(job)) if write else [None, []]  # one process chooses for all
     checkpoint, discarded = broadcast_object_list(chosen)
     attempts = begin_attempt(job, checkpoint, discarded, write)
     measured = measurement.of(job, resumed=bool(checkpoint))
@@ -85,14 +85,14 @@ def run_to_end(job: dict, trainer, started: float, steps: int) -> dict:
     return attempts
 
 
-def usable_checkpoint(job: dict, steps: int, per_process: bool = False) -> tuple[Path | None, list[str]]:
+def usable_checkpoint(job: dict) -> tuple[Path | None, list[str]]:
     """Return the checkpoint to resume from, and why others were discarded.
 
     A checkpoint of a different training run (settings, data, versions) is set aside; a damaged one is deleted.
     """
-    scratch = Path(job["params"]["scratch"])
+    scratch, steps = Path(job["params"]["scratch"]), job["fingerprint"]["steps"]
     scratch.mkdir(parents=True, exist_ok=True)
-    discarded = checkpoints.claim(scratch, fingerprints.of_training(job, steps, per_process))
+    discarded = checkpoints.claim(scratch, job["fingerprint"])
     # A trial that is repeated up to a rung cannot go on from a checkpoint at this rung or later.
     end = trials.last_step(job, steps)
     passed = [one for one in checkpoints.by_step(scratch) if steps > end <= checkpoints.step_of(one)]
@@ -129,39 +129,43 @@ def end_attempt(scratch: Path, attempts: dict, started: float, write: bool = Tru
         files.write_json(scratch / "attempts.json", attempts)
 
 
+@finished_runs.uninterrupted()
 def finish(
     job: dict,
     attempts: dict,
     started: float,
     device: str,
     sizes: dict,
-    evaluate: Callable[[dict], None] | None = None,
+    save: Callable[[Path], None],
+    evaluate: Callable[[dict, Path], None] | None = None,
     **result,
 ) -> None:
-    """Copy the weights from scratch to the run's folder, write the record last, then remove the checkpoints.
+    """Keep the weights and the record, make them the outputs, then remove the checkpoints (finished_runs.py).
 
-    Until Snakemake has taken note, the finished run can be restored (finished_runs.py).
-
-    `evaluate` is called with the record before it is written: if it fails, the run is not finished. `result`: steps,
-    best_step, score and curve, and entries of the record that take precedence.
+    `save` writes the weights of the last step to a folder. `evaluate` is called with the record and the folder of the
+    weights: if it fails, the run is not finished. `result`: steps, best_step, score and curve, and entries of the
+    record that take precedence.
     """
-    scratch, record = Path(job["params"]["scratch"]), Path(job["output"]["record"])
-    weights, adapter_bytes = {}, (scratch / "last" / adapters.WEIGHTS).stat().st_size
-    source = record.parent if trials.is_trial(job) else scratch
-    for name in finished_runs.outputs(job):
+    with finished_runs.kept(job) as new:
+        save(new / "last")
+        adapter_bytes = (new / "last" / adapters.WEIGHTS).stat().st_size
         if trials.is_trial(job):
-            trials.empty(source / name)
-        else:
-            shutil.copytree(source / name, record.parent / name, dirs_exist_ok=True)
-        for path in sorted((source / name).rglob(adapters.WEIGHTS)):
-            place = path.relative_to(source)
-            weights[str(place)] = files.sha256(record.parent / place)
-    end_attempt(scratch, attempts, started)
-    content = trials.identity(job) | {
+            for name in finished_runs.outputs(job):
+                trials.empty(new / name)
+        weights = {str(path.relative_to(new)): files.sha256(path) for path in sorted(new.rglob(adapters.WEIGHTS))}
+        end_attempt(Path(job["params"]["scratch"]), attempts, started)
+        record = described(job, attempts, device) | sizes | {"adapter_bytes": adapter_bytes, "weights_sha256": weights}
+        record = records.sealed(record | result)
+        if evaluate:
+            evaluate(record, new)
+        files.write_json(new / finished_runs.RECORD, record)
+    finished_runs.end(job)
+
+
+def described(job: dict, attempts: dict, device: str) -> dict:
+    """Return the entries of a record that every finished run has."""
+    return trials.identity(job) | {
         "status": "ok",
-        **sizes,
-        "adapter_bytes": adapter_bytes,
-        **result,
         "seconds": round(sum(attempts["seconds"]), 3),
         "device_seconds": round(gpus.device_seconds(attempts) * processes(job), 3),
         "runs_per_gpu": max(attempts["runs_per_gpu"]),
@@ -170,25 +174,18 @@ def finish(
         "attempts": len(attempts["seconds"]),
         "resumed_from": attempts["resumed_from"],
         "discarded": attempts["discarded"],
-        "weights_sha256": weights,
-        "fingerprint": finished_runs.fingerprint(job),
         "started": attempts["started"],
         "finished": provenance.now(),
+        "fingerprint": job["fingerprint"],
     }
-    content = records.sealed(content)
-    if evaluate:
-        evaluate(content)
-    finished_runs.keep(job, content)
-    files.write_json(record, content)
-    finished_runs.remove_training(job)
 
 
 def finish_last(
-    job: dict, trainer, attempts: dict, started: float, device: str, sizes: dict, curve: list, **result
+    job: dict, trainer, attempts: dict, started: float, device: str, sizes: dict, curve: list, save, **result
 ) -> None:
     """Finish a run that keeps the weights of its last step; `curve` holds the training loss."""
     result |= {"steps": trainer.state.global_step, "best_step": None, "score": "loss", "curve": curve}
-    finish(job, attempts, started, device, sizes, **result)
+    finish(job, attempts, started, device, sizes, save, **result)
     print(f"loss: first {curve[0]['metrics']['loss']:.4f}, last {curve[-1]['metrics']['loss']:.4f}")
 
 
@@ -196,11 +193,8 @@ def untrained(job: dict, started: float, device: str, parameters: int) -> None:
     """Write the record of a run without training; its weights are an empty file. `parameters`: the model's number."""
     if int(os.environ.get("RANK", 0)):
         return
-    scratch = Path(job["params"]["scratch"])
-    _, discarded = usable_checkpoint(job, steps=0)
+    job["fingerprint"] = fingerprints.of_training(job, steps=0, per_process=False)
+    _, discarded = usable_checkpoint(job)
     attempts = begin_attempt(job, None, discarded)
-    for name in finished_runs.outputs(job):
-        (scratch / name).mkdir(parents=True, exist_ok=True)
-    trials.empty(scratch / "last")
     sizes = {"total_parameters": parameters, "trainable_parameters": 0, "adapter_parameters": 0}
-    finish(job, attempts, started, device, sizes, steps=0, best_step=None, score="loss", curve=[])
+    finish(job, attempts, started, device, sizes, trials.empty, steps=0, best_step=None, score="loss", curve=[])

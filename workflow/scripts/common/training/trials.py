@@ -4,13 +4,15 @@ And what becomes of any run that diverges, which is a result as well.
 """
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Sized
 from functools import wraps
 from pathlib import Path
 
-from common.core import files, provenance, records, tuning
+from common.core import files, fingerprints, lease, provenance, records, tuning
 from common.core.job import describe, processes
+from common.core.process_identity import orphaned
 from common.models import adapters
 from common.training import finished_runs
 
@@ -26,7 +28,7 @@ def recorded(main: Callable[[dict], None]) -> Callable[[dict], None]:
     """Wrap the `main` of a training script, so that a run which diverges or a trial which fails writes a record of it.
 
     Errors of the device, such as too little memory, are raised: Snakemake may repeat the job. So are those of one of
-    several processes, since the others wait for it; divergence ends all of them.
+    several processes, since the others wait for it (divergence ends all of them), and those after Snakemake has ended.
     """
 
     @wraps(main)
@@ -36,11 +38,12 @@ def recorded(main: Callable[[dict], None]) -> Callable[[dict], None]:
         try:
             main(job)
         except FAULTS as problem:
-            diverged = isinstance(problem, FloatingPointError)
-            if not diverged and (not is_trial(job) or processes(job) > 1 or is_of_device(problem)):
+            diverged = isinstance(problem, FloatingPointError) and "fingerprint" in job
+            of_job = not is_trial(job) or processes(job) > 1 or is_of_device(problem)
+            if orphaned() or (of_job and not diverged):
                 raise
             if not int(os.environ.get("RANK", 0)):
-                fail(job, problem, started)
+                fail(job, problem, started, diverged)
 
     return train
 
@@ -75,9 +78,8 @@ def score(metric: str, value: float, train: Sized, held_out: Sized) -> dict:
     return {"metric": metric, "value": value, "rows": len(held_out), "train_rows": len(train)}
 
 
-def fail(job: dict, problem: Exception, started: float) -> None:
+def fail(job: dict, problem: Exception, started: float, diverged: bool) -> None:
     """Write the record of a run that has diverged or of a failed trial, without weights; remove its checkpoints."""
-    diverged = isinstance(problem, FloatingPointError)
     error = str(problem) if diverged else describe(problem)
     print(f"The {'run diverged' if diverged else 'trial failed'}: {error}")
     record = Path(job["output"]["record"])
@@ -91,7 +93,8 @@ def fail(job: dict, problem: Exception, started: float) -> None:
         "finished": provenance.now(),
     }
     if diverged:
-        content["fingerprint"] = finished_runs.fingerprint(job)
+        content["fingerprint"] = job["fingerprint"]
+    lease.check()
     for name in finished_runs.outputs(job):
         empty(record.parent / name)
     records.write(record, content)
@@ -101,7 +104,9 @@ def fail(job: dict, problem: Exception, started: float) -> None:
 def identity(job: dict) -> dict:
     """Return the entries of a record that follow from its job: names, settings, versions, model, data and code."""
     params, wildcards = job["params"], job["wildcards"]
-    model, data = (files.read_json(job["input"][name]) for name in ("model", "dataset"))
+    model, data = (job["input"][name] for name in ("model", "dataset"))
+    # As when training began, if it has: the files may have changed since.
+    inputs = job["fingerprint"]["inputs"] if "fingerprint" in job else {}
     return {name: wildcards[name] for name in ("task", "dataset", "method", "variant")} | {
         "seed": int(wildcards["seed"]),
         "method_version": params["method"]["version"],
@@ -109,15 +114,20 @@ def identity(job: dict) -> dict:
         "preset": params["preset"],
         "hyperparameters": params["hyperparameters"],
         "processes": processes(job),
-        "model": {"name": params["model_name"]} | {key: model[key] for key in ("revision", "sha256")},
-        "data_sha256": data["sha256"],
+        "model": {
+            "name": params["model_name"],
+            "revision": files.read_json(model)["revision"],
+            "sha256": inputs.get("model") or fingerprints.of_input(model),
+        },
+        "data_sha256": inputs.get("dataset") or fingerprints.of_input(data),
         **provenance.record(params),
     }
 
 
 def empty(folder: Path) -> None:
-    """Write a weights file without tensors."""
+    """Make a folder with a weights file without tensors, and nothing else."""
     from safetensors.numpy import save_file  # no torch, which takes seconds to import
 
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     save_file({}, folder / adapters.WEIGHTS, metadata={"format": "pt"})

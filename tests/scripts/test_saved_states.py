@@ -11,7 +11,7 @@ import pytest
 import train_glue
 import train_math
 import train_subject
-from common.core import files, fingerprints, process_identity
+from common.core import files, fingerprints, process_identity, records
 from common.training import checkpoints, finished_runs, interruption, run_record
 from saved_states import Killed, Reaper, check_restored, check_same, delete_outputs, stop_after
 from subjects import DATASET as SUBJECT
@@ -212,10 +212,15 @@ def test_a_run_that_ends_in_another_s_place_is_not_taken_for_it(make_run, monkey
     assert files.read_json(a.train["output"]["record"])["hyperparameters"]["epochs"] == 2
 
     kept = b.folder / "run/.finished"
-    files.write_json(kept / "train.json", files.read_json(kept / "train.json") | {"hyperparameters": b.settings})
-    checkpoints.complete(kept)
-    assert not finished_runs.restored(a.train) and not finished_runs.restored(b.train)
-    assert "its record contradicts itself: epochs 3, but trained with 2" in capsys.readouterr().out
+    edited = files.read_json(kept / "train.json") | {"hyperparameters": b.settings}
+    for write, problem in (
+        (files.write_json, "expected the content that was written"),
+        (records.write, "its record contradicts itself: epochs 3, but trained with 2"),
+    ):
+        write(kept / "train.json", edited)
+        checkpoints.complete(kept)
+        assert not finished_runs.restored(a.train) and not finished_runs.restored(b.train)
+        assert problem in capsys.readouterr().out
 
 
 def test_a_run_that_finishes_without_its_snakemake_is_kept_but_not_an_output(make_run, monkeypatch):

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from common.core import files, fingerprints, records
+from common.core.errors import JobError
 from common.core.process_identity import orphaned
 from common.training import checkpoints
 
@@ -83,7 +84,10 @@ def restored(job: dict) -> bool:
 
 def another(job: dict) -> str:
     """Describe how a finished run differs from the one that the job trains; empty if it does not."""
-    record = records.read(folder(job) / RECORD)
+    try:
+        record = records.read(folder(job) / RECORD)
+    except JobError as problem:
+        return str(problem)
     if problem := fingerprints.contradictions(record):
         return f"its record contradicts itself: {', '.join(problem)}"
     saved = record["fingerprint"]

@@ -59,7 +59,8 @@ class _Stacked(torch.autograd.Function):
             raise RuntimeError(
                 "HRA: expected the `hra_u` of the forward pass in the backward pass, but one was modified in place."
             )
-        small = ctx.small if len(used) == L else [one[used] for one in ctx.small]
+        # Not one[used]: a list as an index is copied to the device, which synchronises.
+        small = ctx.small if len(used) == L else [torch.stack([one[i] for i in used]) for one in ctx.small]
         nothing = torch.zeros_like(us[0], dtype=dtype)
         gV, gB = (
             torch.stack([nothing if (one := g[i]) is None else one for i in used])

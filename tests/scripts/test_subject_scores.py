@@ -18,7 +18,8 @@ def evaluated(run, images: str | None = "gathered", **options) -> tuple[dict, li
     return files.read_json(job["output"]["metrics"]), predictions.read(job["output"]["predictions"])
 
 
-def test_blocked_images_are_recorded_counted_and_not_scored(make_subject_run, monkeypatch, capsys):
+@pytest.mark.parametrize("blocked", [1, 3])
+def test_blocked_images_are_recorded_counted_and_not_scored(make_subject_run, monkeypatch, capsys, blocked):
     run = make_subject_run(unet_method())
     train(run)
     plain = stable_diffusion.Sampler.at_once
@@ -26,17 +27,17 @@ def test_blocked_images_are_recorded_counted_and_not_scored(make_subject_run, mo
     def at_once(self, prompts, seeds):
         found = plain(self, prompts, seeds)
         return [
-            (image.point(lambda value: 0), True) if prompt == PROMPTS[0] else (image, flag)
+            (image.point(lambda value: 0), True) if prompt in PROMPTS[:blocked] else (image, flag)
             for prompt, (image, flag) in zip(prompts, found, strict=True)
         ]
 
     monkeypatch.setattr(stable_diffusion.Sampler, "at_once", at_once)
     drawn(run)
-    assert "18 images, 6 blocked (all black) step00002-prompt00-0" in capsys.readouterr().out
+    assert f"18 images, {6 * blocked} blocked (all black) step00002-prompt00-0" in capsys.readouterr().out
     metrics, rows = evaluated(run)
-    assert metrics["selections"]["last"]["metrics"]["blocked"]["value"] == pytest.approx(1 / 3)
+    assert metrics["selections"]["last"]["metrics"]["blocked"]["value"] == pytest.approx(blocked / 3)
     assert metrics["n_items"] == len(rows) == 18
-    assert all((row["faithfulness"] is None) == bool(row["blocked"]) for row in rows)
+    assert all((row.get("faithfulness") is None) == bool(row["blocked"]) for row in rows)
 
 
 class Colours(image_features.Clip):
@@ -133,3 +134,5 @@ def test_best_on_test_is_the_official_rule_without_its_undefined_values():
     known = found["a"][[0, 2, 3]]
     assert summary["a"]["value"] == pytest.approx(known.mean())
     assert aggregation.summary({"a": numpy.array([numpy.nan])}) == {}
+    only_blocked = {"blocked": {step: numpy.ones(4) for step in steps}}
+    assert aggregation.best_on_test(only_blocked, ["a"])["blocked"].tolist() == [1.0] * 4

@@ -35,12 +35,13 @@ def best_on_test(scores: Table, best_by: list[str]) -> dict[str, np.ndarray]:
     """Choose the values of each prompt's best step by the official rule (get_result.py): the largest sum over metrics
     of the value divided by its range over the steps. It selects on the same data that it reports.
 
-    A metric with range 0, by which the official code divides, is ignored here; a step whose images were all blocked is
-    not chosen.
+    A metric with range 0, by which the official code divides, is ignored here, and so is one that no image has (all
+    were blocked); a step whose images were all blocked is not chosen.
     """
-    steps = sorted(next(iter(scores.values())))
-    total = 0
-    for name in best_by:
+    one = next(iter(scores.values()))
+    steps = sorted(one)
+    total = np.zeros((len(steps), len(one[steps[0]])))
+    for name in [name for name in best_by if name in scores]:
         values = np.stack([scores[name][step] for step in steps])  # (steps, prompts)
         known = ~np.isnan(values)
         lowest = np.where(known, values, np.inf).min(axis=0)

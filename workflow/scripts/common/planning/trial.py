@@ -58,13 +58,14 @@ def available(config: dict, model: str) -> bool:
 
 
 def runs(task: Task) -> list[str]:
-    """Return one trained `method/variant` per kind: the one with the largest sizes, as r or the number of blocks."""
-    largest: dict[str, tuple] = {}
+    """Return one trained `method/variant` per kind and its switches, such as λ = ∞: that with the largest sizes."""
+    largest: dict[tuple, tuple] = {}
     for run in grid.names(task.config, task.name):
         method, variant = run.split("/")
         peft = task.config["methods"][method]["variants"][variant].get("peft", {})
-        size = sum(value for value in peft.values() if isinstance(value, int | float))
-        kind = grid.kind_of(task.config["methods"][method])
+        size = sum(value for value in peft.values() if type(value) in (int, float))
+        switches = [(name, value) for name, value in sorted(peft.items()) if isinstance(value, bool | str)]
+        kind = grid.kind_of(task.config["methods"][method]), *switches
         if methods.of(task.config, method).trains and (kind not in largest or size > largest[kind][0]):
             largest[kind] = size, run
     return [run for _, run in largest.values()]

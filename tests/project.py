@@ -10,7 +10,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from support import ROOT, paper_config
+from support import ROOT
 from timeouts import kill_tree
 
 COPIED = ("Snakefile", "rules", "workflow", "config", "profiles", "envs", "slurm")
@@ -93,23 +93,6 @@ class Project:
             elif rule and (found := re.match(r"\s+wildcards: (.*)", line)):
                 planned[rule].add(found[1].replace(", ", " "))
         return planned
-
-    def check_file_counts(self, config: str) -> None:
-        """Assert that the last plan's numbers of files and folders are upper bounds of what is there."""
-        from snakemake.utils import update_config
-        from yaml import safe_load
-
-        from common.planning import file_counts, planned_jobs
-
-        merged = paper_config()
-        update_config(merged, safe_load((self.folder / config).read_text()))
-        tables = (self.folder / planned_jobs.TABLES).glob("*/*.json")
-        planned = {tuple(one.outputs): one for path in tables for one in planned_jobs.load(path)}
-        counted = file_counts.count(merged, planned.values())
-        for name in ("results", "resources", "scratch", "logs", file_counts.SNAKEMAKE):
-            top = self.folder / name
-            there = {path.lstat().st_ino for path in (top, *top.rglob("*"))}  # a second name of a file costs nothing
-            assert len(there) <= counted[name], (name, len(there), counted)
 
     def change(self, file: str, old: str, new: str) -> None:
         path = self.folder / file

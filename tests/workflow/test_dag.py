@@ -193,13 +193,6 @@ def test_a_control_signal_of_ones_own_is_an_entry(fresh, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_all_tables_of_the_paper_leave_fewer_than_100_000_files(fresh):
-    output = fresh.snakemake("-n", "-q", "rules", "--", "all")
-    (files,) = re.findall(r"files: +at most ([\d,]+) with folders \(.*results [\d,]+", output)
-    assert 10_000 < int(files.replace(",", "")) < 100_000
-
-
-@pytest.mark.slow
 def test_a_custom_evaluator_is_an_entry(fresh, tmp_path, monkeypatch):
     """Check that its metrics are columns of the table, without torch in the dry run."""
     (tmp_path / "my_evaluators.py").write_text(

@@ -9,7 +9,7 @@ from pathlib import Path
 from common import tasks
 from common.core import job
 from common.core.errors import JobError
-from common.planning import disk, downloads, file_counts, gpu_hours, planned_jobs, row_counts
+from common.planning import disk, downloads, gpu_hours, planned_jobs, row_counts
 from common.planning.wording import counted, listed, number, of_jobs
 from common.tasks import tuned_runs
 from common.tasks.base import Task
@@ -186,7 +186,6 @@ def together(config: dict, names: list[str], planned: list[planned_jobs.Job]) ->
         *(f"  trials:   of {task.name}, those of later rungs are planned when known" for task in halved),
         *(f"  licence:  {line}" for line in downloads.licences(config, planned)),
         f"  disk:     {disk.estimate(config, planned)}",
-        f"  files:    {file_counts.summary(config, planned)}",
         *(f"  warning:  {text}" for text in warnings(config, names, planned)),
     ]
 

@@ -17,8 +17,7 @@ from common import tasks
 from common.core import files, grid, job
 from common.core.errors import JobError
 from common.data import reachability
-from common.planning import disk, downloads, file_counts, outcomes, plan, site, trial
-from common.planning.file_counts import SNAKEMAKE
+from common.planning import disk, downloads, outcomes, plan, site, trial
 from common.planning.site import Finding
 from common.tasks.base import Task
 
@@ -67,12 +66,11 @@ def reached(check: str, source: dict, config: dict) -> Finding:
     return Finding(check, True, f"{found.files} file{'s' * (found.files != 1)} reachable{size}")
 
 
-def needed(config: dict, planned: Iterable) -> dict[str, tuple[float, int]]:
-    """Return the estimated bytes and files that the missing jobs will add to each folder."""
-    found, files = disk.estimate(config, planned, missing=True), file_counts.count(config, planned, missing=True)
+def needed(config: dict, planned: Iterable) -> dict[str, float]:
+    """Return the estimated bytes that the missing jobs will add to each folder."""
+    found = disk.estimate(config, planned, missing=True)
     wanted = {name: sum(part.values()) for name, part in found.folders.items()} | {"scratch": found.training}
-    places = config["pathvars"] | {SNAKEMAKE: SNAKEMAKE}
-    return {places[name]: (wanted.get(name, 0.0), files[name]) for name in places}
+    return {folder: wanted.get(name, 0.0) for name, folder in config["pathvars"].items()}
 
 
 # Jobs

@@ -1,4 +1,4 @@
-"""Checks of the machine and its scheduler against the planned jobs: disk, inodes, partition, account, limits, GPUs."""
+"""Checks of the machine and its scheduler against the planned jobs: disk, partition, account, limits, GPUs."""
 
 import getpass
 import os
@@ -64,24 +64,19 @@ def requests(jobs: Iterable) -> list[Request]:
 # Disk
 
 
-def disk(needed: dict[str, tuple[float, int]]) -> Iterator[Finding]:
-    """Compare the free space and inodes of each file system with the plan: `needed`, folder -> bytes and files."""
+def disk(needed: dict[str, float]) -> Iterator[Finding]:
+    """Compare the free space of each file system with the plan: `needed`, folder -> bytes."""
     systems: dict[int, list[str]] = {}
     for folder in needed:
         systems.setdefault(os.stat(existing(folder)).st_dev, []).append(folder)
     for folders in systems.values():
         place = existing(folders[0])
-        wanted, files = (sum(amounts) for amounts in zip(*(needed[folder] for folder in folders), strict=True))
-        found = os.statvfs(place)
+        wanted, found = sum(needed[folder] for folder in folders), os.statvfs(place)
         free = found.f_bavail * found.f_frsize
         names = ", ".join(folders)
         text = f"{wanted / 1e9:.3g} GB planned, {free / 1e9:.3g} GB free for {names} (a quota may allow less)"
         remedy = "" if free > wanted else ". Free some, or point `pathvars` to another disk"
         yield Finding("disk", free > wanted, text + remedy)
-        if found.f_files:  # some file systems have no fixed number
-            enough = found.f_favail > files
-            text = f"at most {files:,} files planned, {found.f_favail:,} inodes free for {names}"
-            yield Finding("inodes", enough, text if enough else f"{text}. Delete files, or use another disk")
 
 
 def existing(folder: str) -> Path:

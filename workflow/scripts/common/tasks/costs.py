@@ -60,16 +60,6 @@ class Costs:
         images = self.work("generate", wildcards | {"n_shards": 1})
         return {"generated images": images and images * PNG_BYTES * self.settings["resolution"] ** 2}
 
-    def files_beside(self, stage: str, wildcards: dict) -> int:
-        """Bound the files and folders that a job after training writes next to its outputs."""
-        return 0
-
-    def scratch_files(self, stage: str, wildcards: dict) -> int:
-        """Bound the files and folders that a finished job leaves in its scratch folder: scores per evaluator."""
-        if stage == "evaluate" and "evaluation" in self.settings:
-            return 1 + len(self.evaluators(wildcards["dataset"]))
-        return 2 if stage == "generate" and self.reference_images else 0  # folders for finished batches
-
     def work(self, stage: str, wildcards: dict) -> float | None:
         """Return the number of rows that go through a training step (forward and backward); None if unknown."""
         if wildcards.get("dataset") not in self.datasets:

@@ -130,15 +130,6 @@ class Control(Task):
         drawn = used * HINT_BYTES * self.settings["resolution"] ** 2
         return {"control images": None if downloaded is None else downloaded * share + drawn}
 
-    def files_beside(self, stage: str, wildcards: dict) -> int:
-        if stage == "latents":
-            return 2  # a file in its folder
-        if stage != "hints":
-            return super().files_beside(stage, wildcards)
-        # The splits in their folder, and in another the evaluators' features of the real images.
-        name = wildcards["dataset"]
-        return 2 + len(self.datasets[name]["splits"]) + len(self.evaluators(name))
-
     def trial(self, dataset: str, rows: int, settings: dict) -> tuple[dict[str, dict], dict]:
         entry, generation = self.datasets[dataset], self.settings["generation"]
         counts = {"train": rows, BENCHMARK: generation["batch_size"]}

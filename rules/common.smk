@@ -10,6 +10,7 @@ from snakemake.exceptions import WorkflowError
 from common import methods, tasks
 from common.core import early_evaluations, grid, launcher, rewound, tuning
 from common.core.errors import JobError
+from common.core.grid import run_name
 from common.planning import config_validation, deployment, expected_runs, final_errors, finished_downloads
 from common.planning import finished_tables, gpu_resources, noted_runs, plan, preflight, recorded_inputs
 from common.planning import recorded_params, reported
@@ -51,10 +52,6 @@ wildcard_constraints:
     seed=r"\d+",
     shard=r"\d+",
     n_shards=r"\d+",
-
-
-def run_name(wildcards):
-    return f"{wildcards.method}/{wildcards.variant}"
 
 
 def task_model(wildcards):

@@ -1,7 +1,6 @@
 """Incremental reruns, by dry run: a change plans only what depends on it."""
 
 import base64
-import json
 import re
 import shutil
 
@@ -246,25 +245,6 @@ def test_an_incomplete_grid_makes_a_table_from_what_is_there(done):
     assert "train_glue" in done.plan()
 
 
-@pytest.mark.slow
-def test_slurm_jobs_are_named_after_their_paths(done, tmp_path, monkeypatch):
-    """Check that a dummy sbatch, which rejects every job, sees the name in the process's record."""
-    (tmp_path / "bin").mkdir()
-    tools = {"sbatch": f'echo "$@" >> {tmp_path}/asked; exit 1', "sacctmgr": "echo x", "squeue": "", "scontrol": ""}
-    for name, script in tools.items():
-        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
-        (tmp_path / "bin" / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
-    (record,) = sorted((done.folder / "results").rglob("train.json"))[:1]
-    record.unlink()
-    options = ("--executor", "slurm", "--jobs", "1", "--slurm-init-seconds-before-status-checks", "1")
-    options += ("--default-resources", "slurm_account=x", "slurm_partition=x")
-    done.snakemake(*options, "--configfile", "small.yaml", "--", str(record.relative_to(done.folder)), ok=False)
-    (submitted,) = set(re.findall(r"--job-name '?(\S+?)'? ", (tmp_path / "asked").read_text()))
-    assert re.fullmatch(r"hra-[0-9a-f]{12}-[0-9a-f-]{36}", submitted)
-    assert json.loads((done.folder / f".snakemake/slurm/{submitted}.json").read_text())["pid"] > 0
-
-
 def test_an_export_trains_nothing(done):
     card = "seed0/hub/best/README.md"
     done.change("config/glue/task.yaml", "  glue:\n    version: 1", "  glue:\n    version: 2")
@@ -278,6 +258,7 @@ def test_an_export_trains_nothing(done):
 # Tasks with answers and images
 
 CHAINS = """
+pathvars: {results: own/results, resources: own/resources, scratch: own/scratch, logs: own/logs}
 tasks:
   glue: null
   math:
@@ -308,8 +289,8 @@ def planned(demo):
 
     def plan(changes: str) -> dict[str, set[str]]:
         (demo.folder / "changed.yaml").write_text(changes)
-        tables = [f"demo/results/table_{task}.csv" for task in ("math", "subject", "control")]
-        made = [str(path.relative_to(demo.folder)) for path in (demo.folder / "demo/results/figures").glob("*.png")]
+        tables = [f"own/results/table_{task}.csv" for task in ("math", "subject", "control")]
+        made = [str(path.relative_to(demo.folder)) for path in (demo.folder / "own/results/figures").glob("*.png")]
         return demo.plan(*tables, *made, extra=(*DEMO, "changed.yaml"))
 
     return plan

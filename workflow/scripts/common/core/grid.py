@@ -8,6 +8,11 @@ from common.core import tuning
 HELD_OUT = "held-out"  # tasks.{task}.selection: the best checkpoint is that on held-out rows of the training data
 
 
+def run_name(wildcards) -> str:
+    """Return `method/variant` of a job."""
+    return f"{wildcards.method}/{wildcards.variant}"
+
+
 def runs(config: dict, task: str) -> list[dict]:
     """List a task's runs in config order: `dataset`, `method`, `variant`, `seed`; a run listed twice counts once."""
     unique = {}

@@ -41,8 +41,11 @@ def start(
         if is_part:
             launcher.end_with_starters(launcher.GRACE_SECONDS)
 
+        # Processes that torchrun has started by hand would wait for each other's lease.
+        alone = not is_part and int(os.environ.get("WORLD_SIZE", 1)) == 1
+
         def by_hand(job: dict) -> None:
-            with lease.held(lease.paths(job), print) if trains and not is_part else contextlib.nullcontext():
+            with lease.held(lease.paths(job), print) if trains and alone else contextlib.nullcontext():
                 lease.check()
                 main(job)
 

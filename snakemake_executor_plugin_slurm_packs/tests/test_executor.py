@@ -54,7 +54,7 @@ def test_replicates_share_a_gpu_a_failed_job_is_retried_alone_and_silence_loses_
     jobs = slurm.jobs()
     packs = [re.sub(r"_\w{12}$", "", job["comment"]) for job in jobs]
     assert sorted(packs) == ["rule_alone", "rule_pack_wildcards_2", "rule_pack_wildcards_2", "rule_train_wildcards_a_1"]
-    assert output.count("Trying to restart job") == 1 and "A job of SLURM-job" in output
+    assert output.count("Trying to restart job") == 1
     (folder,) = Path(".snakemake/slurm_packs").absolute().iterdir()
     for job in jobs:
         assert job["command"].startswith(f"{folder / UNPACK.name} environment.tar {sys.prefix} && ")

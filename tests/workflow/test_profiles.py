@@ -104,9 +104,11 @@ def test_a_site_says_what_is_its_own_in_the_environment(monkeypatch):
     assert slurm["slurm-packs-environment"] == "/shared/environment.tar"
 
 
-def test_every_key_of_the_profile_is_an_option(fresh, monkeypatch):
-    for name in ("PARTITION", "GPU_PARTITION", "GPU_MODEL", "QOS"):
+def test_every_key_of_the_profile_is_an_option(monkeypatch):
+    for name in ("PARTITION", "GPU_PARTITION", "GPU_MODEL", "QOS", "ENVIRONMENT"):
         monkeypatch.setenv(f"HRA_SLURM_{name}", "x")
+    monkeypatch.setenv("HRA_SLURM_GRES", "1")
+    monkeypatch.setenv("HRA_MPS", "1")
     fields = {field.name for field in dataclasses.fields(ExecutorSettings)}
     keys = {key.removeprefix("slurm-packs-").replace("-", "_") for key in profile("slurm") if "slurm-packs-" in key}
     assert keys <= fields, keys - fields

@@ -24,8 +24,9 @@ from typing import Optional
 
 from snakemake_executor_plugin_slurm import Executor as SlurmExecutor
 from snakemake_executor_plugin_slurm import ExecutorSettings as SlurmSettings
-from snakemake_executor_plugin_slurm import SubmittedJobInfo, common_settings
+from snakemake_executor_plugin_slurm import common_settings
 from snakemake_executor_plugin_slurm.utils import get_job_wildcards
+from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
 from snakemake_executor_plugin_slurm_packs import packs
 from snakemake_executor_plugin_slurm_packs.leftovers import Leftovers

@@ -102,6 +102,9 @@ def slurm(*command: str) -> str:
     return done.stdout
 
 
+# As in the workflow's core/process_identity.py; this package is installed and used without the workflow.
+
+
 def this_process() -> dict:
     """Return what identifies this process among all others, on this machine and elsewhere."""
     machine = Path("/etc/machine-id")

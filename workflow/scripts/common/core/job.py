@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common.core import files, gpus, launcher, lease
+from common.core.process_identity import STARTED_BY
 
 RERUN = "rerun_"  # prefix of params that only decide whether Snakemake repeats the job (planning/recorded_params.py)
 TIME = "%Y-%m-%dT%H:%M:%SZ"  # ISO 8601, UTC
@@ -37,7 +38,7 @@ def start(
         if len(sys.argv) != 2:
             raise SystemExit(f"usage: python {script} JOB.json")
         job = json.loads(Path(sys.argv[1]).read_text())
-        is_part = launcher.STARTED_BY in os.environ  # of a job with several processes
+        is_part = STARTED_BY in os.environ  # of a job with several processes
         if is_part:
             launcher.end_with_starters(launcher.GRACE_SECONDS)
 

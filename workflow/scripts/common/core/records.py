@@ -15,14 +15,14 @@ def write(path: str | Path, content: dict) -> None:
     files.write_json(path, sealed(content))
 
 
-def read(path: str | Path) -> dict:
-    """Read what `write` wrote; raise JobError if it has changed since."""
+def read(path: str | Path, remedy: str = "Delete it and run again.") -> dict:
+    """Read what `write` wrote; raise JobError, which ends with `remedy`, if it has changed since."""
     content = files.read_json(path)
     stated = content.get(SEAL) if isinstance(content, dict) else None
     if stated is None or stated != digest(content):
         raise JobError(
             f"{path}: expected the content that was written, with SHA-256 {stated or 'as its last entry'}, found "
-            f"another. It was edited or damaged. Delete it and run again."
+            f"another. It was edited or damaged. {remedy}"
         )
     return content
 

@@ -11,8 +11,8 @@ import itertools
 import math
 from pathlib import Path
 
-from common.core import files, fingerprints
-from common.core.errors import JobError, expect
+from common.core import records
+from common.core.errors import JobError
 
 MARK = "@"  # in no name of a variant (the schema's pattern), and safe in paths
 RUNG = f"{MARK}rung-"
@@ -88,23 +88,22 @@ def going_on(trials: int, factor: int) -> int:
 
 
 def write_choice(path: str | Path, content: dict) -> None:
-    """Write the `values` that were chosen from the trials of a run, or the `error` of all of them, with a digest."""
-    files.write_json(path, content | {"digest": choice_digest(path, content)})
+    """Write the `values` that were chosen from the trials of a run, or the `error` of all of them."""
+    records.write(path, content | {"run": run_of(path)})
 
 
 def read_choice(path: str | Path) -> dict:
     """Return the content of such a file; raise JobError if it has been edited, or copied from another run."""
-    content = files.read_json(path)
-    expect(
-        content.pop("digest", None) == choice_digest(path, content),
-        f"{path}: expected the values as they were chosen from the trials of this run, found others. Delete it and run "
-        "again: they are chosen again. Values of your own belong in a preset, without `tune`",
-    )
+    remedy = "Delete it and run again: they are chosen again. Values of your own belong in a preset, without `tune`."
+    content = records.read(path, remedy)
+    if content["run"] != run_of(path):
+        raise JobError(f"{path}: expected the values of {run_of(path)}, found those of {content['run']}. {remedy}")
     return content
 
 
-def choice_digest(path: str | Path, content: dict) -> str:
-    return fingerprints.digest([*Path(path).parts[-4:], content])  # {task}/{dataset}/{method}/{variant}.json
+def run_of(choice: str | Path) -> str:
+    """Return {task}/{dataset}/{method}/{variant} from the path of a choice."""
+    return "/".join(Path(choice).with_suffix("").parts[-4:])
 
 
 def chosen(path: str | Path) -> dict:

@@ -15,6 +15,7 @@ DEMO ?=
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 READY := $(VENV)/.installed
+WORKFLOW := -e '$(HERE)workflow[snakemake]' -e '$(HERE)snakemake_executor_plugin_slurm_packs'
 # The five-minute demo; TASK=all runs the complete demo, TASK=glue one task, TASK=tune tunes four methods; DATA=../shared/data runs it on
 # the real CoLA, SST-2, MRPC, STS-B, GSM8K, DreamBooth, ADE20K, COCO and dlib's faces in that folder, and with TASK=comparison compares nine
 # tuned methods there.
@@ -88,7 +89,7 @@ lint: $(READY) ## run ruff, snakefmt, snakemake --lint, import-linter and mypy
 	ruff check . && ruff format --check .
 	snakefmt --check Snakefile rules
 	snakemake --lint
-	PYTHONPATH=workflow/scripts lint-imports
+	lint-imports
 	mypy
 
 docs: $(VENV)/.docs ## build the site of docs/ in docs/_build; a warning is an error
@@ -120,9 +121,8 @@ dist: $(READY) ## build the library's sdist and wheel in dist/
 clean-demo: ## delete the demo's outputs
 	rm -rf demo
 
-$(READY): $(HERE)pyproject.toml $(HERE)envs/constraints.txt $(HERE)snakemake_executor_plugin_slurm_packs/pyproject.toml
-	$(call environment,$(VENV),-c $(HERE)envs/constraints.txt,dev)
-	$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps -e '$(HERE)snakemake_executor_plugin_slurm_packs'
+$(READY): $(foreach part,. workflow snakemake_executor_plugin_slurm_packs,$(HERE)$(part)/pyproject.toml) $(HERE)envs/constraints.txt
+	$(call environment,$(VENV),-c $(HERE)envs/constraints.txt $(WORKFLOW),dev)
 	touch $@
 
 $(VENV)/.docs: $(READY)

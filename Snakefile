@@ -75,7 +75,7 @@ final_errors.not_retried(workflow)
 gpu_resources.shared_gpus(workflow)
 if deployment.is_first(workflow):
     preflight.show_at_exit(workflow, config)
-    finished_tables.show_at_exit(workflow)
+    finished_tables.show_at_exit(workflow, BASEDIR / "workflow/scripts/print_table.py")
     deployment.join(workflow)
 
 

@@ -1,6 +1,6 @@
 """A step of control training with images that are encoded in it, and with cached latents, at the demo's size.
 
-    PYTHONPATH=workflow/scripts:tests python -m benchmarks.control_training FOLDER
+    PYTHONPATH=tests python -m benchmarks.control_training FOLDER
 
 Both runs take turns in one process, so that other load on the machine affects them alike. Prints one line of JSON: wall
 and CPU seconds of a step (medians) and of the encoding per image, and bytes per image. For Stable Diffusion 1.5, whose
@@ -21,12 +21,12 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from common.data import images
-from common.models import stable_diffusion
-from common.tasks.control import data as control_data
-from common.tasks.control import latents
-from common.tasks.control import training as control_training
 from controlled import MODEL, SIDE, Run, rows, unet_method
+from hra_workflow.data import images
+from hra_workflow.models import stable_diffusion
+from hra_workflow.tasks.control import data as control_data
+from hra_workflow.tasks.control import latents
+from hra_workflow.tasks.control import training as control_training
 
 ROWS, BATCH, STEPS, WARM_UP = 64, 8, 30, 3
 

@@ -17,7 +17,7 @@ def seconds(limit: int) -> dict[str, float]:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
-    from common.models import decoding
+    from hra_workflow.models import decoding
 
     torch.manual_seed(0)
     sizes = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 512}

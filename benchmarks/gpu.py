@@ -142,7 +142,7 @@ def run(device: str, folder: Path) -> None:
         sys.exit(f"benchmarks: expected a GPU for --device {device}, but torch {torch.__version__} finds none")
     # Without its extension, PEFT builds BOFT with one butterfly factor instead of two.
     sys.path.append(str(Path(__file__).parents[1] / "workflow" / "scripts"))
-    from common.models import butterfly
+    from hra_workflow.models import butterfly
 
     butterfly.install()
     name = torch.cuda.get_device_name(device)

@@ -14,8 +14,8 @@ import torch
 import transformers
 from PIL import Image
 
-from common.data import images
-from common.evaluators.image_features import Dino
+from hra_workflow.data import images
+from hra_workflow.evaluators.image_features import Dino
 
 
 def main(count: int, batch: int) -> None:

@@ -1,10 +1,9 @@
-# Where the workflow is installed, and its Python code.
+# Where the workflow is installed; its Python code is the package hra_workflow.
 # In:  nothing.  Out: BASEDIR, the folder of this workflow; workflow.basedir is that of the main Snakefile, which may be
 #      another one that uses this workflow as a module.
 
 import os
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
@@ -33,4 +32,15 @@ def installation(folder):
 
 
 BASEDIR = installation(workflow.current_basedir.join("..")).resolve()
-sys.path.insert(0, str(BASEDIR / "workflow/scripts"))
+os.environ["HRA_WORKFLOW"] = str(BASEDIR)  # envs/hra.yaml installs the package from there
+try:
+    from hra_workflow.core import installed
+
+    installed.check(BASEDIR)
+except ModuleNotFoundError as problem:
+    raise WorkflowError(
+        f"expected the package hra_workflow, found none ({problem}). Install it in Snakemake's environment: "
+        f"pip install -e {BASEDIR} -e {BASEDIR}/workflow"
+    )
+except Exception as problem:
+    raise WorkflowError(str(problem)) from None

@@ -1,6 +1,6 @@
 # The demo's models, trained from scratch: a LLaMA with one million parameters that solves one-step word problems, and a
 # Stable Diffusion with four million parameters that generates simple images from captions.
-# In:  nothing; texts and captioned images are synthetic (workflow/scripts/common/demo/).
+# In:  nothing; texts and captioned images are synthetic (workflow/hra_workflow/demo/).
 # Out: weights, configs and tokenizers. The outputs of these rules, up to rounding, are committed in
 #      workflow/word-problems-llama/ and workflow/pictures-sd/; no table depends on the rules. To retrain the models:
 #      snakemake --cores 1 resources/pretrained/word-problems-llama/model.safetensors

@@ -5,7 +5,7 @@
 # Steps: runs, compare, table, cost, figures, figures_lambda; sheet is a template that matches nothing itself: rules/tasks/{task}.smk uses it with
 #      `use rule sheet as sheet_{task}` and adds images and caption. Its paths are relative to that file.
 
-from common.report import colours
+from hra_workflow.report import colours
 
 
 localrules:

@@ -11,8 +11,8 @@
 # `choose` is a checkpoint and its file is `ancient` in rule train: when it has run, Snakemake looks again at the params of the
 # trainings. Equal values train nothing again.
 
-from common.report import colours
-from common.tasks import tuned_runs
+from hra_workflow.report import colours
+from hra_workflow.tasks import tuned_runs
 
 
 localrules:

@@ -10,18 +10,18 @@ import gather_images
 import generate_control
 import rule_jobs
 import train_control
-from common.core import files
-from common.data import images
 from controlled import MODEL, SAMPLING, SETTINGS, SIDE
+from hra_workflow.core import files
+from hra_workflow.data import images
 from support import downloaded
 
 ROWS = {"train": 8, "validation": 5}
-SOURCE = {"kind": "init", "generator": "common.demo.scene_controls:write", "rows": ROWS, "seed": 0}
+SOURCE = {"kind": "init", "generator": "hra_workflow.demo.scene_controls:write", "rows": ROWS, "seed": 0}
 KINDS = {"canny": None, "segmentation": ("classes", "png"), "landmarks": ("object-points", "txt")}
 EVALUATORS = {
     "canny": [{"name": "canny", "kind": "canny"}],
-    "segmentation": [{"name": "classes", "kind": "common.demo.scene_controls:ObjectMask"}],
-    "landmarks": [{"name": "points", "kind": "common.demo.scene_controls:ObjectPoints"}],
+    "segmentation": [{"name": "classes", "kind": "hra_workflow.demo.scene_controls:ObjectMask"}],
+    "landmarks": [{"name": "points", "kind": "hra_workflow.demo.scene_controls:ObjectPoints"}],
 }
 
 

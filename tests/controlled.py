@@ -7,14 +7,14 @@ import torch
 from PIL import Image, ImageDraw
 from transformers import set_seed
 
-from common.core import files
-from common.core.sharding import seed
-from common.data import images, sources
-from common.models import adapters, image_shards
-from common.tasks.control import model as control_model
-from common.tasks.control import training as control_training
-from common.tasks.control.sampling import Sampler
-from common.training import run_record
+from hra_workflow.core import files
+from hra_workflow.core.sharding import seed
+from hra_workflow.data import images, sources
+from hra_workflow.models import adapters, image_shards
+from hra_workflow.tasks.control import model as control_model
+from hra_workflow.tasks.control import training as control_training
+from hra_workflow.tasks.control.sampling import Sampler
+from hra_workflow.training import run_record
 from support import ROOT, method
 
 MODEL = ROOT / "workflow/pictures-sd"

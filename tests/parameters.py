@@ -1,7 +1,7 @@
 """Count the trained parameters of every run of the config and write them next to the paper's to docs/parameters.md.
 
 The models are built on the meta device, without memory, from their real configs in tests/data/models:
-`PYTHONPATH=workflow/scripts python tests/parameters.py` rewrites the page.
+`python tests/parameters.py` rewrites the page.
 """
 
 import csv
@@ -13,11 +13,11 @@ from unittest import mock
 
 import torch
 
-from common import tasks
-from common.core import grid
-from common.models import adapters
-from common.tasks.control import hint_encoder
-from common.tasks.control import model as control_model
+from hra_workflow import tasks
+from hra_workflow.core import grid
+from hra_workflow.models import adapters
+from hra_workflow.tasks.control import hint_encoder
+from hra_workflow.tasks.control import model as control_model
 from support import paper_config
 
 ROOT = Path(__file__).parents[1]
@@ -218,7 +218,7 @@ inserted as in a run. Two numbers agree if the paper's equals the count, rounded
 For every other row the last column explains the difference and, where known, gives in parentheses the count for the
 paper's setting, which reproduces the paper's number.
 
-A test keeps this page current; `PYTHONPATH=workflow/scripts python tests/parameters.py` rewrites it.
+A test keeps this page current; `python tests/parameters.py` rewrites it.
 
 | table | run | count here | paper | reason for the difference |
 |---|---|---|---|---|

@@ -13,8 +13,8 @@ READ = """
 import json, sys
 from snakemake.cli import main
 sys.path.insert(0, sys.argv[1] + "/workflow/scripts")
-from common.core.job import RERUN
-from common.planning import plan
+from hra_workflow.core.job import RERUN
+from hra_workflow.cost import plan
 
 def show(workflow, config):
     def given(names):

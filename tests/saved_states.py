@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from common.training import finished_runs, interruption
+from hra_workflow.training import finished_runs, interruption
 
 
 def stop_after(step: int, train: Callable) -> None:

@@ -9,7 +9,7 @@ from support import Run, method
 
 MODEL = {
     "kind": "init",
-    "generator": "common.demo.tiny_diffusion:write",
+    "generator": "hra_workflow.demo.tiny_diffusion:write",
     "seed": 0,
     "config": {
         "unet": {"sample_size": 8, "block_out_channels": [8, 16], "attention_head_dim": 2, "norm_num_groups": 4},
@@ -22,7 +22,7 @@ RESOLUTION = 32
 DATASET = {
     "source": {
         "kind": "init",
-        "generator": "common.demo.subject_images:write",
+        "generator": "hra_workflow.demo.subject_images:write",
         "subject": "jester-ball",
         "rows": {"train": 3},
         "seed": 0,
@@ -57,7 +57,7 @@ SAMPLING = {
 PROMPTS = ["a qwe ball on the left", "a qwe ball on the right", "a red qwe ball"]
 PEFT = {"oft": {"r": 2}, "boft": {"boft_block_size": 4, "boft_n_butterfly_factor": 2}}
 EVALUATION = {
-    "evaluators": [{"name": "faithfulness", "kind": "common.demo.prompt_fidelity:PromptFidelity"}],
+    "evaluators": [{"name": "faithfulness", "kind": "hra_workflow.demo.prompt_fidelity:PromptFidelity"}],
     "best_by": ["faithfulness"],
     "prompts": PROMPTS,
     "prompts_class": [prompt.replace("qwe ", "") for prompt in PROMPTS],
@@ -167,7 +167,7 @@ def train(run) -> dict:
 def drawn(run, of: int = 1, steps=(2, 4, 5), **sampling) -> list:
     import gather_images
     import generate_subject
-    from common.data import images
+    from hra_workflow.data import images
 
     for shard in range(of):
         generate_subject.main(run.generate(shard, of, steps, **sampling))

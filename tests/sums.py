@@ -8,7 +8,7 @@ from support import Run, method
 
 TINY_LLAMA = {
     "kind": "init",
-    "generator": "common.models.random_weights:transformers_model",
+    "generator": "hra_workflow.models.random_weights:transformers_model",
     "causal_lm": True,
     "model_type": "llama",
     "config": {
@@ -157,7 +157,7 @@ def answers(run, of: int = 1, **generation) -> list[dict]:
     """Generate in `of` shards and return the gathered rows of the benchmark `test`."""
     import gather_outputs
     import generate_math
-    from common.core import predictions
+    from hra_workflow.core import predictions
 
     for shard in range(of):
         generate_math.main(run.generate(shard, of, **generation))

@@ -17,7 +17,7 @@ SHARED = ROOT.parent / "shared"
 
 TINY_MODEL = {
     "kind": "init",
-    "generator": "common.models.random_weights:transformers_model",
+    "generator": "hra_workflow.models.random_weights:transformers_model",
     "model_type": "bert",
     "config": {
         "vocab_size": 300,
@@ -93,7 +93,7 @@ def read_config() -> dict:
     import yaml
     from snakemake.utils import update_config
 
-    from common import tasks
+    from hra_workflow import tasks
 
     merged: dict = {}
     folders = [ROOT / "config" / name for name in tasks.classes()]

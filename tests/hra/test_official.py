@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from sidebyside import close
 
 import hra
-from common.models.ldm import keys as ldm_keys
+from hra_workflow.models.ldm import keys as ldm_keys
 from support import lightning_callback
 
 ATTENTION = "transformer_blocks.0.attn1.to_out.0"

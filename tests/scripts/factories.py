@@ -4,8 +4,8 @@ import hashlib
 import random
 from pathlib import Path
 
-from common.core import files, predictions, records
-from common.methods import METHODS
+from hra_workflow.core import files, predictions, records
+from hra_workflow.methods import METHODS
 
 METRICS = {
     "mnli": ["accuracy"],

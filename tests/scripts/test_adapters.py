@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from common.models import adapters
+from hra_workflow.models import adapters
 from support import deberta_config, method
 
 ALL_LINEAR = ["query_proj", "key_proj", "value_proj", "intermediate.dense", "output.dense"]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.tasks.math import answers, expressions, official_grader, sandbox
+from hra_workflow.tasks.math import answers, expressions, official_grader, sandbox
 
 WAYS = ("strict", "lenient", "official")
 

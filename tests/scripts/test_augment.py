@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import pytest
 
 import augment
-from common import methods
-from common.core import files
-from common.core.errors import JobError
-from common.models import random_weights
+from hra_workflow import methods
+from hra_workflow.core import files
+from hra_workflow.core.errors import JobError
+from hra_workflow.models import random_weights
 from sums import TINY_LLAMA, MathRun
 from support import ROOT, method, paper_config
 

@@ -3,7 +3,7 @@
 import torch
 from PIL import Image
 
-from common.evaluators import batches
+from hra_workflow.evaluators import batches
 from test_control_metrics import noise
 
 SIZES = [(16, 8)] * 5 + [(8, 16)] + [(16, 8)] * 2

@@ -17,7 +17,7 @@ def small():
 
 @pytest.mark.slow
 def test_every_method_has_a_time_and_its_number_of_parameters(small, monkeypatch):
-    from common.models import butterfly
+    from hra_workflow.models import butterfly
 
     butterfly.install()
     monkeypatch.setattr(gpu, "ROUNDS", 3)

@@ -4,8 +4,8 @@ import peft
 import pytest
 import torch
 
-from common.core.errors import JobError
-from common.models import adapters, built_adapters
+from hra_workflow.core.errors import JobError
+from hra_workflow.models import adapters, built_adapters
 from support import method
 
 TARGETS = ["query", "dense"]

@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from common.core import files
-from common.models import adapters, butterfly
+from hra_workflow.core import files
+from hra_workflow.models import adapters, butterfly
 from support import method
 
 BLOCK, INPUTS, OUTPUTS = 4, 32, 24

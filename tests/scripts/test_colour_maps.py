@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 import draw_hints
-from common.core import files
-from common.core.errors import JobError
-from common.tasks.control import data as control_data
+from hra_workflow.core import files
+from hra_workflow.core.errors import JobError
+from hra_workflow.tasks.control import data as control_data
 from support import ROOT
 
 SIDE = 16

@@ -10,12 +10,12 @@ import collect_runs
 import compare
 import factories
 import table
-from common import tasks
-from common.core import predictions
-from common.core.errors import JobError
-from common.evaluators import aggregation
-from common.report import comparison, run_statistics
-from common.tasks.glue import metrics
+from hra_workflow import tasks
+from hra_workflow.core import predictions
+from hra_workflow.core.errors import JobError
+from hra_workflow.evaluators import aggregation
+from hra_workflow.report import comparison, run_statistics
+from hra_workflow.tasks.glue import metrics
 
 N = 300
 

@@ -8,10 +8,10 @@ import numpy
 import pytest
 from PIL import Image
 
-from common.core.errors import JobError
-from common.data import images, zip_archives
-from common.tasks.control import data as control_data
-from common.tasks.control import hints
+from hra_workflow.core.errors import JobError
+from hra_workflow.data import images, zip_archives
+from hra_workflow.tasks.control import data as control_data
+from hra_workflow.tasks.control import hints
 
 SIDE = 32
 

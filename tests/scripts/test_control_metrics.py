@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from common.core.errors import JobError
-from common.evaluators import aggregation, edges, fid, landmarks, registry, segmentation
+from hra_workflow.core.errors import JobError
+from hra_workflow.evaluators import aggregation, edges, fid, landmarks, registry, segmentation
 
 
 def noise(seed: int, size=(48, 40)) -> Image.Image:

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from common.core.errors import JobError
-from common.tasks.control import training as control_training
 from controlled import SIDE, rows
+from hra_workflow.core.errors import JobError
+from hra_workflow.tasks.control import training as control_training
 
 
 def test_samples_are_a_shuffle_of_the_rows_in_every_epoch():

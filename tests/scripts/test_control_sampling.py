@@ -5,13 +5,13 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
-from common.core.errors import JobError
-from common.data import images
-from common.models import stable_diffusion
-from common.tasks.control import hint_encoder
-from common.tasks.control import model as control_model
-from common.tasks.control import sampling as control_sampling
 from controlled import MODEL, SAMPLING, SIDE, Run, disc, rows, unet_method
+from hra_workflow.core.errors import JobError
+from hra_workflow.data import images
+from hra_workflow.models import stable_diffusion
+from hra_workflow.tasks.control import hint_encoder
+from hra_workflow.tasks.control import model as control_model
+from hra_workflow.tasks.control import sampling as control_sampling
 
 
 @pytest.fixture(scope="module")

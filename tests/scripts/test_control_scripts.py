@@ -15,14 +15,14 @@ import download
 import draw_hints
 import export_checkpoint
 import sheet as sheet_script
-from common.core import files, predictions, records
-from common.core.errors import JobError
-from common.evaluators import registry
-from common.tasks.control import data as control_data
-from common.tasks.control import hint_source
-from common.tasks.control.items import BENCHMARK
 from control_jobs import EVALUATORS, KINDS, ROWS, Run, draw, entry, prepared
 from controlled import MODEL, SIDE, unet_method
+from hra_workflow.core import files, predictions, records
+from hra_workflow.core.errors import JobError
+from hra_workflow.evaluators import registry
+from hra_workflow.tasks.control import data as control_data
+from hra_workflow.tasks.control import hint_source
+from hra_workflow.tasks.control.items import BENCHMARK
 from saved_states import check_restored, check_same, stop_after
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")

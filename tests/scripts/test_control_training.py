@@ -11,13 +11,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from common.core.errors import JobError
-from common.models import adapters, stable_diffusion
-from common.tasks.control import hint_encoder
-from common.tasks.control import model as control_model
-from common.tasks.control import training as control_training
-from common.training import interruption
 from controlled import MODEL, SIDE, Run, hints, inputs, rows, unet_method
+from hra_workflow.core.errors import JobError
+from hra_workflow.models import adapters, stable_diffusion
+from hra_workflow.tasks.control import hint_encoder
+from hra_workflow.tasks.control import model as control_model
+from hra_workflow.tasks.control import training as control_training
+from hra_workflow.training import interruption
 from support import ROOT
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")

@@ -6,7 +6,7 @@ import pytest
 import collect_runs
 import cost
 import factories
-from common.report import run_statistics
+from hra_workflow.report import run_statistics
 
 SECONDS = {("cola", 0): 3600, ("cola", 1): 1800, ("rte", 0): 900, ("rte", 1): 900}
 

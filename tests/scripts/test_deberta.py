@@ -6,8 +6,8 @@ import random
 import pytest
 import torch
 
-from common.core.errors import JobError
-from common.models import adapters, classifier
+from hra_workflow.core.errors import JobError
+from hra_workflow.models import adapters, classifier
 from support import deberta_config, method
 
 WORDS = [

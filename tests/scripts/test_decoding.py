@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, StoppingCriteriaList
 
-from common.models import decoding
+from hra_workflow.models import decoding
 
 SIZES = {
     "vocab_size": 60,

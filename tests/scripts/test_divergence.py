@@ -12,12 +12,12 @@ import train_control
 import train_glue
 import train_math
 import train_subject
-from common.core import diverged_runs, files, predictions, records, tuning
-from common.data import images
-from common.training import divergence
 from control_jobs import Run as ControlRun
 from control_jobs import prepared
 from controlled import unet_method as control_method
+from hra_workflow.core import diverged_runs, files, predictions, records, tuning
+from hra_workflow.data import images
+from hra_workflow.training import divergence
 from subjects import unet_method
 from sums import LLAMA_TARGETS
 from support import ROOT, method

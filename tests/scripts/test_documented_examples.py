@@ -12,7 +12,7 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
-from common.planning import config_validation, overlays
+from hra_workflow.config import overlays, validation
 from support import ROOT, paper_config
 
 INDEXES = ("README.md", "config/README.md")
@@ -37,7 +37,7 @@ def test_a_config_is_valid(example):
     config, stated = paper_config(), yaml.safe_load(CONFIGS[example])
     update_config(config, stated)
     chosen = overlays.settle(config, [stated])
-    config_validation.check(config)
+    validation.check(config)
     assert set(chosen) & set(stated["tasks"])
 
 

@@ -13,9 +13,9 @@ import pandas
 import pytest
 
 import download
-from common.core import files
-from common.core.errors import JobError
-from common.data import http_download
+from hra_workflow.core import files
+from hra_workflow.core.errors import JobError
+from hra_workflow.data import http_download
 from loopback import loopback  # noqa: F401  (a fixture)
 from support import ROOT, SHARED
 
@@ -269,7 +269,7 @@ def test_parquet_with_integer_labels(tmp_path):
 def test_generated(tmp_path):
     source = {
         "kind": "init",
-        "generator": "common.demo.text_tasks:paraphrase",
+        "generator": "hra_workflow.demo.text_tasks:paraphrase",
         "rows": {"train": 30, "validation": 10},
         "seed": 1,
     }

@@ -9,14 +9,14 @@ import pytest
 
 import evaluate_drift
 import generate_drift
-from common.core import predictions
-from common.core.errors import JobError
-from common.data import images
-from common.evaluators.protocol import Evaluator, Needs, Scores
-from common.tasks.control.sampling import WithoutHint
 from controlled import MODEL, SIDE, Run
 from controlled import SAMPLING as CONTROLLED
 from controlled import unet_method as controlled_method
+from hra_workflow.core import predictions
+from hra_workflow.core.errors import JobError
+from hra_workflow.data import images
+from hra_workflow.evaluators.protocol import Evaluator, Needs, Scores
+from hra_workflow.tasks.control.sampling import WithoutHint
 from subjects import SAMPLING, pixels, train, unet_method
 
 PROMPTS = ["a ball on the left", "a red ball"]
@@ -42,7 +42,7 @@ def job(run, rule: str, input: dict, name: str, **method) -> dict:
         {"images": run.folder / f"{name}.tar"},
         prompts=PROMPTS,
         captions=2,
-        sampler="common.models.stable_diffusion:Sampler",
+        sampler="hra_workflow.models.stable_diffusion:Sampler",
         sampling=SAMPLING | {"images": 2},
         finished=str(run.folder / "scratch" / name),
         **{"method": run.method | method} if input else {},

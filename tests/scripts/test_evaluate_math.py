@@ -12,10 +12,10 @@ from jsonschema import validate
 
 import collect_runs
 import evaluate_math
-from common.core import files, records
-from common.core.errors import JobError
-from common.data import sources
-from common.tasks.math import sandbox
+from hra_workflow.core import files, records
+from hra_workflow.core.errors import JobError
+from hra_workflow.data import sources
+from hra_workflow.tasks.math import sandbox
 from support import ROOT
 
 GSM8K = [f"Some work.\n#### {n}" for n in (7, 42, 1000, 5)]

@@ -4,15 +4,15 @@ import pytest
 from PIL import Image
 
 import evaluate_control
-from common.core import files, predictions, records
-from common.core.errors import JobError
-from common.data import images
-from common.evaluators import registry
-from common.tasks.control import data as control_data
-from common.tasks.control import items
+from hra_workflow.core import files, predictions, records
+from hra_workflow.core.errors import JobError
+from hra_workflow.data import images
+from hra_workflow.evaluators import registry
+from hra_workflow.tasks.control import data as control_data
+from hra_workflow.tasks.control import items
 
 TOY = '''
-from common.evaluators.protocol import Evaluator, Scores
+from hra_workflow.evaluators.protocol import Evaluator, Scores
 
 
 class Brightness(Evaluator):

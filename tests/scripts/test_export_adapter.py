@@ -9,10 +9,10 @@ from safetensors.torch import load_file
 
 import export_adapter
 import hra
-from common import methods, tasks
-from common.core import files
-from common.core.errors import JobError
-from common.models import adapters
+from hra_workflow import methods, tasks
+from hra_workflow.core import files
+from hra_workflow.core.errors import JobError
+from hra_workflow.models import adapters
 from subjects import unet_method
 from sums import math_method
 from support import method, paper_config

@@ -6,11 +6,11 @@ import torch
 import yaml
 from PIL import Image
 
-from common.core.errors import JobError
-from common.data import images, sources, zip_archives
-from common.demo import faces
-from common.evaluators import aggregation, landmarks, registry
-from common.tasks.control import hints
+from hra_workflow.core.errors import JobError
+from hra_workflow.data import images, sources, zip_archives
+from hra_workflow.demo import faces
+from hra_workflow.evaluators import aggregation, landmarks, registry
+from hra_workflow.tasks.control import hints
 from support import ROOT, SHARED
 
 FACES = SHARED / "data/faces_dlib68"
@@ -44,7 +44,7 @@ def test_each_annotated_face_is_a_picture_of_its_own(tmp_path):
     parts = "".join(f'<part name="{index:02}" x="{x}" y="{y}"/>' for index, (x, y) in enumerate(points.tolist()))
     box = f'<box top="60" left="60" width="40" height="40">{parts}</box>'
     (place / faces.FILES["train"]).write_text(f'<dataset><images><image file="0.png">{box}</image></images></dataset>')
-    source = {"kind": "init", "generator": "common.demo.faces:write", "path": "examples", "rows": {"train": 1}}
+    source = {"kind": "init", "generator": "hra_workflow.demo.faces:write", "path": "examples", "rows": {"train": 1}}
     sources.fetch(source, made, None, str(tmp_path))
     raw = zip_archives.Folder(made)
     moved = hints.points(raw.read("faces.zip:train/points/0.txt"))

@@ -15,10 +15,10 @@ import collect_runs
 import cost
 import factories
 import figures
-from common import tasks
-from common.methods import METHODS
-from common.report import colours, run_statistics, training_curves
-from common.report.plot_style import styles, widen
+from hra_workflow import tasks
+from hra_workflow.methods import METHODS
+from hra_workflow.report import colours, run_statistics, training_curves
+from hra_workflow.report.plot_style import styles, widen
 from support import paper_config
 
 PUBLISHED = Path(__file__).parents[2] / "config" / "published" / "glue.csv"

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 import download
-from common.core import files, manifests
-from common.core.errors import JobError
-from common.data import own_files
-from common.planning import finished_downloads
+from hra_workflow.core import files, manifests
+from hra_workflow.core.errors import JobError
+from hra_workflow.data import own_files
+from hra_workflow.snake import finished_downloads
 from support import paper_config
 
 HASH, OTHER, COMMIT = "ab" * 32, "cd" * 32, "c0ffee" + "0" * 34

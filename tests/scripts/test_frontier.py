@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from common.report.frontier import SIGN, frontier, name, scatter
+from hra_workflow.report.frontier import SIGN, frontier, name, scatter
 
 WANTED = [(x, y) for x in SIGN for y in SIGN]
 POINTS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=9)

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 import evaluate_general_text
-from common import methods
-from common.core import files
-from common.core.errors import JobError
-from common.data import sources, text_tables
-from common.models import causal_lm
+from hra_workflow import methods
+from hra_workflow.core import files
+from hra_workflow.core.errors import JobError
+from hra_workflow.data import sources, text_tables
+from hra_workflow.models import causal_lm
 from sums import math_method, train
 from support import method
 

@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 
 import gather_outputs
 import generate_math
-from common.core import files, manifests, predictions, provenance, records
-from common.core.errors import JobError
-from common.models import adapters, causal_lm, decoding, vllm_process
+from hra_workflow.core import files, manifests, predictions, provenance, records
+from hra_workflow.core.errors import JobError
+from hra_workflow.models import adapters, causal_lm, decoding, vllm_process
 from sums import answers, math_method, said, train
 
 

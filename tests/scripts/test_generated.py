@@ -3,9 +3,9 @@
 import pandas
 import pytest
 
-from common.core import imports
-from common.core.errors import JobError
-from common.data import generated
+from hra_workflow.core import imports
+from hra_workflow.core.errors import JobError
+from hra_workflow.data import generated
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from common.core.errors import JobError
-from common.demo import paraphrase_scenes, text_tasks, vocabulary
+from hra_workflow.core.errors import JobError
+from hra_workflow.demo import paraphrase_scenes, text_tasks, vocabulary
 
 TASKS = {
     "sentiment": ["sentence"],

@@ -7,7 +7,7 @@ import pandas
 import pytest
 
 import grade
-from common.core.errors import JobError
+from hra_workflow.core.errors import JobError
 
 OUTPUTS = ["The answer is: 7", "The answer is 42", r"So it is \boxed{10}.", "No idea"]
 GOLDS = ["7", "42", "1000", "5"]

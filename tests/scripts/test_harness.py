@@ -15,10 +15,10 @@ import pytest
 
 import download_harness
 import evaluate_harness
-from common.core import files, predictions, records
-from common.core.errors import JobError
-from common.data import sources
-from common.models import adapters
+from hra_workflow.core import files, predictions, records
+from hra_workflow.core.errors import JobError
+from hra_workflow.data import sources
+from hra_workflow.models import adapters
 from support import ROOT, method, require
 
 TASKS = "tests/data/harness"

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from common import tasks
-from common.core import files
-from common.core.errors import JobError
-from common.data.held_out import split
-from common.planning import config_validation
+from hra_workflow import tasks
+from hra_workflow.config import validation
+from hra_workflow.core import files
+from hra_workflow.core.errors import JobError
+from hra_workflow.data.held_out import split
 from support import method, paper_config
 
 CLASSES = ["no", "yes"]
@@ -55,7 +55,7 @@ def test_no_class_is_empty(labels, options, message):
 def test_the_best_checkpoint_is_selected_without_the_reported_rows(make_run, monkeypatch):
     import evaluate_glue
     import train_glue
-    from common.models import classifier
+    from hra_workflow.models import classifier
 
     read, tokenized = [], classifier.tokenized
     monkeypatch.setattr(
@@ -120,11 +120,11 @@ def test_limits_above_the_number_of_rows_are_no_settings(held_out, rows, expecte
 )
 def test_wrong_settings_stop_the_dry_run(changes, message):
     with pytest.raises(JobError, match=message):
-        config_validation.check(held_out_config(**changes))
+        validation.check(held_out_config(**changes))
 
 
 def test_a_missing_share_stops_the_dry_run():
     config = held_out_config(selection="held-out")
     del config["tasks"]["glue"]["held_out"]
     with pytest.raises(JobError, match=r"tasks.glue: selection: held-out needs `held_out: \{share: 0.1\}`"):
-        config_validation.check(config)
+        validation.check(config)

@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from common.core.errors import JobError
-from common.tasks.control import hint_source
+from hra_workflow.core.errors import JobError
+from hra_workflow.tasks.control import hint_source
 
 BROKEN = "raise AssertionError('imported')\n"
 

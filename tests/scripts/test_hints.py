@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from common.core.errors import JobError
-from common.evaluators import edges
-from common.tasks.control import hints
+from hra_workflow.core.errors import JobError
+from hra_workflow.evaluators import edges
+from hra_workflow.tasks.control import hints
 from support import SHARED
 
 BLANK = Image.new("RGB", (512, 512))
@@ -77,7 +77,7 @@ def test_segmentation_can_be_read_back_from_its_colours():
 
 
 def test_the_palette_is_mmsegmentation_s():
-    from common.evaluators import segmentation
+    from hra_workflow.evaluators import segmentation
 
     segmentation.import_mmseg()
     from mmseg.utils import ade_palette

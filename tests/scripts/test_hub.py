@@ -2,8 +2,8 @@
 
 import pytest
 
-from common.core.errors import JobError
-from common.data import hub
+from hra_workflow.core.errors import JobError
+from hra_workflow.data import hub
 from loopback import hub_server, loopback  # noqa: F401  (fixtures)
 
 COMMIT = "c0ffee" + "0" * 34

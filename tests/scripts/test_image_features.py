@@ -8,10 +8,10 @@ import timm
 import torch
 from PIL import Image, ImageFilter
 
-from common.core.errors import JobError
-from common.data import sources
-from common.demo import object_images, prompt_fidelity, subject_images, tiny_diffusion
-from common.evaluators import registry, vision_networks
+from hra_workflow.core.errors import JobError
+from hra_workflow.data import sources
+from hra_workflow.demo import object_images, prompt_fidelity, subject_images, tiny_diffusion
+from hra_workflow.evaluators import registry, vision_networks
 
 PROCESSOR = {
     "image_processor_type": "CLIPImageProcessor",

@@ -18,13 +18,13 @@ import evaluate_control
 import evaluate_subject
 import gather_images
 import sheet as sheet_script
-from common.core import files, records
-from common.core.errors import JobError
-from common.data import images
-from common.data.images import Picture
-from common.tasks.control import data as control_data
-from common.tasks.control import hints
-from common.tasks.control.items import key
+from hra_workflow.core import files, records
+from hra_workflow.core.errors import JobError
+from hra_workflow.data import images
+from hra_workflow.data.images import Picture
+from hra_workflow.tasks.control import data as control_data
+from hra_workflow.tasks.control import hints
+from hra_workflow.tasks.control.items import key
 
 
 def picture(size=(64, 48)) -> Image.Image:

@@ -12,8 +12,8 @@ import textwrap
 import psutil
 import pytest
 
-from common.core.errors import JobError
-from common.tasks.math import isolation
+from hra_workflow.core.errors import JobError
+from hra_workflow.tasks.math import isolation
 from support import ROOT, require
 
 PASSED = ("passed", "")
@@ -182,7 +182,7 @@ def test_programs_that_do_not_end_are_ended(monkeypatch, program):
 
 
 def test_no_program_outlives_its_job():
-    script = "from common.tasks.math import isolation; isolation.run('import time; time.sleep(1000)')"
+    script = "from hra_workflow.tasks.math import isolation; isolation.run('import time; time.sleep(1000)')"
     environment = os.environ | {"PYTHONPATH": str(SCRIPTS)}
     with subprocess.Popen([sys.executable, "-c", script], env=environment) as job:
         found = []
@@ -195,7 +195,7 @@ def test_no_program_outlives_its_job():
 
 ORDINARY = f"""
 import os
-from common.tasks.math import isolation
+from hra_workflow.tasks.math import isolation
 assert os.geteuid() == 65534
 print(isolation.check())
 program = "import os; assert os.getuid() == 65534 and not os.path.exists('{SCRIPTS}/table.py')"

@@ -13,16 +13,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from common.core import files, gpus
-from common.core import job as jobs
-from common.core.errors import JobError
+from hra_workflow.core import files, gpus
+from hra_workflow.core import job as jobs
+from hra_workflow.core.errors import JobError
 from support import ROOT
 
 SCRIPT = """
 import sys
 sys.path.insert(0, {scripts!r})
-from common.core.errors import JobError, final_errors
-from common.core.job import start
+from hra_workflow.core.errors import JobError, final_errors
+from hra_workflow.core.job import start
 
 def main(job):
     print("to the log")
@@ -214,7 +214,7 @@ def test_each_attempt_adds_to_the_log_and_a_final_error_is_the_last(tmp_path, fi
     raised = "@final_errors()\ndef main" if final else "def main"
     (tmp_path / "script.py").write_text(SCRIPT.format(scripts=scripts).replace("def main", raised))
     (tmp_path / "Snakefile").write_text(
-        f"import sys\nsys.path.insert(0, {scripts!r})\nfrom common.planning import final_errors\n"
+        f"import sys\nsys.path.insert(0, {scripts!r})\nfrom hra_workflow.snake import final_errors\n"
         "final_errors.not_retried(workflow)\n"
         'rule attempt:\n    output: file="out"\n    retries: 1\n    params: fail=True, scratch="scratch"\n'
         '    log: "log"\n    script: "script.py"\n'
@@ -239,7 +239,7 @@ def test_a_full_scratch_disk_is_said_on_the_terminal_though_the_error_file_canno
 
 
 def test_no_job_file_for_several_processes_on_a_full_disk_is_said_likewise(tmp_path, monkeypatch, capsys):
-    from common.core import launcher
+    from hra_workflow.core import launcher
 
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

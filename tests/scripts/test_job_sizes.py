@@ -4,8 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from common import tasks
-from common.planning import config_validation, gpu_resources
+from hra_workflow import tasks
+from hra_workflow.config import validation
+from hra_workflow.snake import gpu_resources
 from support import paper_config
 
 
@@ -71,7 +72,7 @@ def test_only_a_custom_hint_may_request_a_gpu():
 def test_two_subjects_share_a_gpu():
     config = paper_config()
     config["tasks"]["subject"]["resources"]["runs_per_gpu"] = 2
-    config_validation.check(config)
+    validation.check(config)
     runs = [SimpleNamespace(task="subject", method=method) for method in ("hra", "full", "base")]
     assert [gpu_resources.jobs_per_gpu(config, run, attempt=1) for run in runs] == [2, 2, 1]  # base trains nothing
 

@@ -13,16 +13,16 @@ from safetensors.torch import load_file, save_file
 
 import draw_hints
 import encode_latents
-from common.core import files
-from common.core.errors import JobError
-from common.models import stable_diffusion
-from common.planning import recorded_inputs
-from common.tasks.control import data as control_data
-from common.tasks.control import latents
-from common.tasks.control import training as control_training
-from common.tasks.subject import dreambooth
 from control_jobs import ROWS, SOURCE, Run, draw, entry, prepared
 from controlled import MODEL, SIDE, unet_method
+from hra_workflow.core import files
+from hra_workflow.core.errors import JobError
+from hra_workflow.models import stable_diffusion
+from hra_workflow.snake import recorded_inputs
+from hra_workflow.tasks.control import data as control_data
+from hra_workflow.tasks.control import latents
+from hra_workflow.tasks.control import training as control_training
+from hra_workflow.tasks.subject import dreambooth
 from saved_states import check_same, stop_after
 from support import downloaded
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from common.core import files, lease
-from common.training import checkpoints
+from hra_workflow.core import files, lease
+from hra_workflow.training import checkpoints
 from saved_states import check_same
 from support import ROOT, method
 
@@ -22,8 +22,8 @@ SCRIPT = """
 import sys, time
 sys.path.insert(0, {scripts!r})
 import train_glue
-from common.core.job import start
-from common.training import interruption
+from hra_workflow.core.job import start
+from hra_workflow.training import interruption
 plain = interruption.CheckpointOnSignal.on_step_end
 
 def on_step_end(*arguments, **options):
@@ -36,7 +36,7 @@ start(train_glue.main, __file__)
 JOB = """
 import json, sys
 sys.path.insert(0, {scripts!r})
-from common.core import launcher, lease
+from hra_workflow.core import launcher, lease
 job = json.load(open(sys.argv[1]))
 with lease.held(lease.paths(job), print):
     launcher.torchrun({script!r}, job, 2)

@@ -8,11 +8,11 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, StableDiffusionPipeline
 
-from common.core.errors import JobError
-from common.demo import tiny_diffusion
-from common.models.ldm import checkpoint as ldm_checkpoint
-from common.models.ldm import keys as ldm_keys
 from controlled import MODEL, PARTS, same_weights
+from hra_workflow.core.errors import JobError
+from hra_workflow.demo import tiny_diffusion
+from hra_workflow.models.ldm import checkpoint as ldm_checkpoint
+from hra_workflow.models.ldm import keys as ldm_keys
 from support import lightning_callback
 
 # Stable Diffusion 1.5's numbers of levels and layers, with its autoencoder's attention.

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from common.core import files, lease, process_identity
-from common.core.errors import JobError
-from common.training import checkpoints
+from hra_workflow.core import files, lease, process_identity
+from hra_workflow.core.errors import JobError
+from hra_workflow.training import checkpoints
 from support import ROOT, require
 
 TWO_NODES = ["unshare", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child"]
@@ -20,7 +20,7 @@ HOLDER = f"""
 import os, socket, sys, time
 sys.path.insert(0, {str(ROOT / "workflow/scripts")!r})
 from pathlib import Path
-from common.core import lease
+from hra_workflow.core import lease
 lease.RENEWAL = 0.05
 if os.getpid() == 1:
     socket.sethostname("node2")

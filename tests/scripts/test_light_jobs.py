@@ -8,7 +8,7 @@ import numpy
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from common.core import files
+from hra_workflow.core import files
 from support import ROOT
 
 SCRIPTS = ROOT / "workflow/scripts"

@@ -14,10 +14,10 @@ import augment
 import download
 import hra
 import train_math
-from common.core import files, manifests, predictions
-from common.core.errors import JobError
-from common.models import adapters, causal_lm
-from common.training import checkpoints, interruption
+from hra_workflow.core import files, manifests, predictions
+from hra_workflow.core.errors import JobError
+from hra_workflow.models import adapters, causal_lm
+from hra_workflow.training import checkpoints, interruption
 from saved_states import stop_after
 from sums import PEFT, SUMS, answers, math_method, train
 from two_ranks import on_two_ranks

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import train_math
-from common.core import files, manifests
-from common.core.errors import JobError
-from common.models import adapters, causal_lm, memory
-from common.training import activation_memory, hf_trainer
-from common.training.length_windows import LengthWindows
+from hra_workflow.core import files, manifests
+from hra_workflow.core.errors import JobError
+from hra_workflow.models import adapters, causal_lm, memory
+from hra_workflow.training import activation_memory, hf_trainer
+from hra_workflow.training.length_windows import LengthWindows
 from saved_states import stop_after
 from sums import math_method, train
 

@@ -1,4 +1,4 @@
-"""common/methods.py has one entry per kind of method, and no other code compares with a kind's name."""
+"""hra_workflow/methods.py has one entry per kind of method, and no other code compares with a kind's name."""
 
 import ast
 import copy
@@ -9,10 +9,10 @@ from pkgutil import resolve_name
 
 import pytest
 
-from common import methods, tasks
-from common.core.errors import JobError
-from common.models import adapters
-from common.planning.method_checks import check_variant
+from hra_workflow import methods, tasks
+from hra_workflow.config.method_checks import check_variant
+from hra_workflow.core.errors import JobError
+from hra_workflow.models import adapters
 from support import method
 
 WORKFLOW = Path(__file__).parents[2] / "workflow"
@@ -85,7 +85,7 @@ def test_only_methods_py_compares_with_the_name_of_a_kind():
 
 
 def test_only_a_task_s_rooms_compare_with_its_name():
-    rooms = ("workflow/scripts/common/tasks/", "rules/tasks/")
+    rooms = ("workflow/hra_workflow/tasks/", "rules/tasks/")
     assert [place for place in places_of(set(tasks.classes())) if not place.startswith(rooms)] == []
 
 
@@ -154,7 +154,7 @@ def test_a_new_method_is_one_entry(monkeypatch, tmp_path):
 
 
 def test_a_method_without_a_penalty_adds_nothing_to_the_loss():
-    from common.training.penalties import penalty
+    from hra_workflow.training.penalties import penalty
 
     assert penalty(None, method("lora")) is None
     assert penalty(None, method("hra")) is None  # λ = 0

@@ -10,14 +10,14 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
 import hra
-from common.core.errors import JobError
-from common.models import stable_diffusion
-from common.models.ldm import checkpoint as ldm_checkpoint
-from common.models.ldm import keys as ldm_keys
-from common.tasks.control import model as control_model
-from common.tasks.control import official_checkpoint
 from controlled import MODEL, Run, hints, inputs, same_weights, unet_method
 from hra.__main__ import main
+from hra_workflow.core.errors import JobError
+from hra_workflow.models import stable_diffusion
+from hra_workflow.models.ldm import checkpoint as ldm_checkpoint
+from hra_workflow.models.ldm import keys as ldm_keys
+from hra_workflow.tasks.control import model as control_model
+from hra_workflow.tasks.control import official_checkpoint
 
 
 @pytest.fixture(scope="module")

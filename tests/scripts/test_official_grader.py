@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sympy.core.function import UndefinedFunction
 
-from common.tasks.math import official_grader
+from hra_workflow.tasks.math import official_grader
 
 
 @pytest.mark.parametrize(

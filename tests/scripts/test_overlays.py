@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from snakemake.utils import update_config
 
-from common import tasks
-from common.core import grid
-from common.core.errors import JobError
-from common.planning import config_validation, overlays
+from hra_workflow import tasks
+from hra_workflow.config import overlays, validation
+from hra_workflow.core import grid
+from hra_workflow.core.errors import JobError
 from support import paper_config
 
 ONE_RUN = [{"runs": ["hra/r8"], "datasets": ["cola"], "seeds": [0]}]
@@ -22,7 +22,7 @@ def merged(*files: dict) -> tuple[dict, list[str]]:
     for file in files:
         update_config(config, file)
     chosen = overlays.settle(config, list(files))
-    config_validation.check(config)
+    validation.check(config)
     return config, chosen
 
 

@@ -4,7 +4,7 @@ import pytest
 
 import parameters
 import support
-from common.models import adapters
+from hra_workflow.models import adapters
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +26,7 @@ def test_every_number_is_the_published_one_or_has_a_reason(rows):
 
 def test_the_page_is_current(rows):
     assert parameters.PAGE.read_text() == parameters.page(rows), (
-        "docs/parameters.md is not of this config: PYTHONPATH=workflow/scripts python tests/parameters.py"
+        "docs/parameters.md is not of this config: python tests/parameters.py"
     )
 
 

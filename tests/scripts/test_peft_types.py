@@ -8,13 +8,13 @@ import torch
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
 import controlled
-from common import adapter_sizes, methods, peft_types
-from common.core.errors import JobError
-from common.models import adapters, built_adapters
-from common.planning import config_validation
-from common.tasks.control import hint_encoder
-from common.tasks.control import model as control_model
-from common.training import checkpoints, optimizers
+from hra_workflow import adapter_sizes, methods, peft_types
+from hra_workflow.config import validation
+from hra_workflow.core.errors import JobError
+from hra_workflow.models import adapters, built_adapters
+from hra_workflow.tasks.control import hint_encoder
+from hra_workflow.tasks.control import model as control_model
+from hra_workflow.training import checkpoints, optimizers
 from sums import TINY_LLAMA
 from support import SMALL, TARGETS, TINY_MODEL, method, paper_config
 
@@ -110,7 +110,7 @@ def test_a_type_trains_resumes_and_reloads(tiny_models, tmp_path, architecture, 
     tiny, task = tiny_models[architecture], {"classifier": "glue", "causal_lm": "math"}[architecture]
     if not methods.of_type(kind).runs(task):
         with pytest.raises(JobError, match=rf"expected a kind that {task} can run .*, found {kind} \(.*Remove the run"):
-            config_validation.check(config_with(kind, task))
+            validation.check(config_with(kind, task))
         return None
     if not methods.of_type(kind).linear:
         norms = {"classifier": ["LayerNorm"], "causal_lm": ["input_layernorm"]}
@@ -156,7 +156,7 @@ def config_with(kind: str, task: str = "glue", peft: dict | None = None, **varia
 @pytest.mark.parametrize("kind", REFUSED)
 def test_a_type_that_cannot_run_is_refused_with_a_reason(kind):
     with pytest.raises(JobError, match=rf"methods.chosen.type: type {kind} cannot run here: (its?|what) .*Use a type"):
-        config_validation.check(config_with(kind))
+        validation.check(config_with(kind))
 
 
 @pytest.mark.parametrize("kind", sorted(ALL))
@@ -201,18 +201,18 @@ def test_a_kind_of_its_own_is_the_same_entry():
 )
 def test_wrong_input_is_an_error_before_the_first_job(changes, message):
     with pytest.raises(JobError, match=message):
-        config_validation.check(config_with(**changes))
+        validation.check(config_with(**changes))
 
 
 def test_type_and_kind_belong_together():
     config = config_with("vera")
     config["methods"]["chosen"]["kind"] = "lora"
     with pytest.raises(JobError, match=r"methods.chosen: type is for kind peft, this is lora"):
-        config_validation.check(config)
+        validation.check(config)
     config["methods"]["chosen"] = config["methods"]["chosen"] | {"kind": methods.PEFT}
     del config["methods"]["chosen"]["type"]
     with pytest.raises(JobError, match=r"methods.chosen: kind peft needs `type`, one of adalora, "):
-        config_validation.check(config)
+        validation.check(config)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_a_type_that_math_cannot_serve_is_refused(serve, quantization, kind, mes
     config["tasks"]["math"]["generation"]["serve"] = {"chosen": serve, "default": "adapter"}
     config["tasks"]["math"]["defaults"]["quantization"] = quantization
     with pytest.raises(JobError, match=message):
-        config_validation.check(config)
+        validation.check(config)
 
 
 @pytest.mark.parametrize("kind", sorted(adapter_sizes.TENSORS))

@@ -7,9 +7,9 @@ import numpy
 import pytest
 from PIL import Image
 
-from common.core.errors import JobError
-from common.demo import object_images, prompt_fidelity, subject_images
-from common.evaluators.protocol import Reference
+from hra_workflow.core.errors import JobError
+from hra_workflow.demo import object_images, prompt_fidelity, subject_images
+from hra_workflow.evaluators.protocol import Reference
 
 NAMES = {value: name for name, value in object_images.COLOURS.items()}
 

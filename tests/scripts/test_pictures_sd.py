@@ -5,7 +5,7 @@ from random import Random
 import pytest
 import torch
 
-from common.demo import object_images, prompt_fidelity, tiny_diffusion
+from hra_workflow.demo import object_images, prompt_fidelity, tiny_diffusion
 from support import ROOT
 
 MODEL = ROOT / "workflow/pictures-sd"

@@ -6,22 +6,14 @@ from types import SimpleNamespace
 import pytest
 from snakemake.exceptions import WorkflowError
 
-from common import tasks
-from common.core import files
-from common.core.errors import JobError
-from common.data import sources
-from common.planning import (
-    config_validation,
-    disk,
-    downloads,
-    gpu_hours,
-    plan,
-    planned_jobs,
-    preflight,
-    row_counts,
-    wording,
-)
-from common.planning.planned_jobs import Job
+from hra_workflow import tasks
+from hra_workflow.config import validation
+from hra_workflow.core import files, wording
+from hra_workflow.core.errors import JobError
+from hra_workflow.cost import disk, downloads, gpu_hours, plan, planned_jobs, row_counts
+from hra_workflow.cost.planned_jobs import Job
+from hra_workflow.data import sources
+from hra_workflow.preflight import parts as preflight
 from loopback import hub_server, loopback  # noqa: F401  (fixtures)
 from support import paper_config
 
@@ -312,7 +304,7 @@ def test_a_run_above_the_budget_refuses_to_start(here, monkeypatch, capsys):
     plan.start(workflow, config | {"max_gpu_hours": 1, "preflight": "jobs"})
     assert capsys.readouterr().err == ""
     with pytest.raises(JobError, match="max_gpu_hours"):
-        config_validation.check(config | {"max_gpu_hours": 0})
+        validation.check(config | {"max_gpu_hours": 0})
 
 
 def test_the_plan_counts_the_gpu_jobs_of_runs_that_share_them(here):

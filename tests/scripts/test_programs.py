@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from common.core.errors import JobError
-from common.tasks.math import programs
+from hra_workflow.core.errors import JobError
+from hra_workflow.tasks.math import programs
 from support import require
 
 

@@ -9,14 +9,14 @@ from torchvision import transforms
 from transformers import PreTrainedTokenizerFast
 
 import train_math
-from common.core import manifests
-from common.core.sharding import seed
-from common.data import images
-from common.evaluators.lpips import LpipsVgg, StLpips
-from common.models import causal_lm
-from common.tasks import load
-from common.tasks.control import data as control_data
-from common.tasks.subject import dreambooth
+from hra_workflow.core import manifests
+from hra_workflow.core.sharding import seed
+from hra_workflow.data import images
+from hra_workflow.evaluators.lpips import LpipsVgg, StLpips
+from hra_workflow.models import causal_lm
+from hra_workflow.tasks import load
+from hra_workflow.tasks.control import data as control_data
+from hra_workflow.tasks.subject import dreambooth
 from sums import LLAMA_TARGETS
 from support import method, paper_config
 

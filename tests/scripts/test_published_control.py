@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 import table
-from common import tasks
-from common.report import run_statistics
+from hra_workflow import tasks
+from hra_workflow.report import run_statistics
 from support import ROOT, SHARED, paper_config
 
 PAPER = SHARED / "paper/tables"

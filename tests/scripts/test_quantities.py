@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from common.tasks.math import answers, expressions, quantities
+from hra_workflow.tasks.math import answers, expressions, quantities
 
 quickly = settings(max_examples=150, deadline=None)
 

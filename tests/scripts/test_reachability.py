@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.data import reachability
+from hra_workflow.data import reachability
 from loopback import loopback  # noqa: F401  (a fixture)
 
 CONTENT = b"x" * 300_000
@@ -102,5 +102,5 @@ def test_local_folders_and_generators(tmp_path):
     assert ask(source, local_root=str(tmp_path)).size == 5
     assert "b.csv" in ask(source | {"files": {"b.csv": None}}, local_root=str(tmp_path)).problem
     assert "expected a folder" in ask(source | {"path": "nowhere"}, local_root=str(tmp_path)).problem
-    assert ask({"kind": "init", "generator": "common.demo.text_tasks:sentiment"}).problem is None
+    assert ask({"kind": "init", "generator": "hra_workflow.demo.text_tasks:sentiment"}).problem is None
     assert "no module" in ask({"kind": "init", "generator": "nowhere:make"}).problem

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from common.tasks.math import answers
+from hra_workflow.tasks.math import answers
 from support import SHARED
 
 WAYS = ("strict", "lenient", "official")

@@ -20,13 +20,13 @@ import factories
 import figures
 import report
 import table
-from common import tasks
-from common.core import files, predictions, records
-from common.core.errors import JobError
-from common.data import images
-from common.methods import METHODS
-from common.planning import reported
-from common.report import html_page, run_statistics
+from hra_workflow import tasks
+from hra_workflow.core import files, predictions, records
+from hra_workflow.core.errors import JobError
+from hra_workflow.data import images
+from hra_workflow.methods import METHODS
+from hra_workflow.report import html_page, run_statistics
+from hra_workflow.tasks import reported
 from support import ROOT, paper_config, require
 
 RUNS = ("full/all", "hra/r8", "lora/r8")

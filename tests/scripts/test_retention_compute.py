@@ -9,9 +9,9 @@ import pytest
 import collect_runs
 import table_compute
 import table_retention
-from common.core import records
-from common.core.errors import JobError
-from common.report import run_statistics
+from hra_workflow.core import records
+from hra_workflow.core.errors import JobError
+from hra_workflow.report import run_statistics
 
 REPOSITORY = Path(__file__).parents[2]
 PUBLISHED = REPOSITORY / "config" / "published"

@@ -8,13 +8,13 @@ import promote
 import train_glue
 import train_math
 import tuning_figure
-from common.core import files, records, tuning
-from common.core.errors import JobError
-from common.planning import config_validation
-from common.report import run_statistics, tuning_results
-from common.tasks import tuned_runs
-from common.tasks.glue.task import Glue
-from common.training.interruption import Interrupted
+from hra_workflow.config import validation
+from hra_workflow.core import files, records, tuning
+from hra_workflow.core.errors import JobError
+from hra_workflow.report import run_statistics, tuning_results
+from hra_workflow.tasks import tuned_runs
+from hra_workflow.tasks.glue.task import Glue
+from hra_workflow.training.interruption import Interrupted
 from sums import LLAMA_TARGETS
 from support import method
 from test_trials import choices, collect, tuned_config
@@ -192,4 +192,4 @@ def test_the_plan_counts_what_a_trial_adds_to_its_rung():
 )
 def test_wrong_rungs_stop_the_dry_run(halving, message):
     with pytest.raises(JobError, match=message):
-        config_validation.check(tuned_config(halving=halving))
+        validation.check(tuned_config(halving=halving))

@@ -6,7 +6,7 @@ import threading
 import psutil
 import pytest
 
-from common.tasks.math import sandbox
+from hra_workflow.tasks.math import sandbox
 
 
 def test_values_come_back_and_the_process_stays():

@@ -11,8 +11,8 @@ import pytest
 import train_glue
 import train_math
 import train_subject
-from common.core import files, fingerprints, process_identity, records
-from common.training import checkpoints, finished_runs, interruption, run_record
+from hra_workflow.core import files, fingerprints, process_identity, records
+from hra_workflow.training import checkpoints, finished_runs, interruption, run_record
 from saved_states import Killed, Reaper, check_restored, check_same, delete_outputs, stop_after
 from subjects import DATASET as SUBJECT
 from subjects import MODEL as DIFFUSION

@@ -8,10 +8,10 @@ import numpy
 import pytest
 from PIL import Image
 
-from common.demo import object_images, scene_controls
-from common.demo.object_images import Scene
-from common.evaluators import edges, landmarks, segmentation
-from common.tasks.control import hints
+from hra_workflow.demo import object_images, scene_controls
+from hra_workflow.demo.object_images import Scene
+from hra_workflow.evaluators import edges, landmarks, segmentation
+from hra_workflow.tasks.control import hints
 
 SEGMENTER, DETECTOR = (kind({}, None, "cpu") for kind in (scene_controls.ObjectMask, scene_controls.ObjectPoints))
 

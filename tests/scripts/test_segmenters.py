@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from common.core.errors import JobError
-from common.data import sources
-from common.evaluators import registry, segmentation
-from common.evaluators.protocol import Reference
-from common.tasks.control import hints
+from hra_workflow.core.errors import JobError
+from hra_workflow.data import sources
+from hra_workflow.evaluators import registry, segmentation
+from hra_workflow.evaluators.protocol import Reference
+from hra_workflow.tasks.control import hints
 from support import SHARED
 
 ADE = SHARED / "data/ade20k_sample"
@@ -61,7 +61,7 @@ def mmsegmentation(tiny):
 def test_random_weights_by_an_entry_of_the_config(tiny, mmsegmentation, tmp_path):
     """Check that random weights are deterministic for a seed and are loaded like published weights."""
     evaluator = tiny[0]
-    source = {"kind": "init", "generator": "common.evaluators.segmentation:initialise", "seed": 3}
+    source = {"kind": "init", "generator": "hra_workflow.evaluators.segmentation:initialise", "seed": 3}
     source["config"] = evaluator["config"]
     states = []
     for name in "ab":

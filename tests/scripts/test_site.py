@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from common.planning import site
+from hra_workflow.preflight import site
 
 SINFO = """cpu*|1-00:00:00|(null)|32|128000
 gpu|08:00:00|gpu:a100:4(S:0-1)|64|512000

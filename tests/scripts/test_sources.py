@@ -11,8 +11,8 @@ from collections import namedtuple
 
 import pytest
 
-from common.core.errors import JobError
-from common.data import http_download, sources
+from hra_workflow.core.errors import JobError
+from hra_workflow.data import http_download, sources
 from loopback import hub_server, loopback  # noqa: F401  (fixtures)
 
 CONTENT = random.Random(0).randbytes(300_000)
@@ -439,7 +439,7 @@ def test_local_mistakes(tmp_path, source, message):
 # Models from a config
 
 
-INIT = {"kind": "init", "generator": "common.models.random_weights:transformers_model"}
+INIT = {"kind": "init", "generator": "hra_workflow.models.random_weights:transformers_model"}
 TINY = {"vocab_size": 300, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 
 

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from matplotlib.text import Annotation
 
-from common import tasks
-from common.report import stability
+from hra_workflow import tasks
+from hra_workflow.report import stability
 from support import paper_config
 
 LABELS = {"base/pretrained": "Base", "lora/r8": "LoRA", "hra/r8": "HRA"}

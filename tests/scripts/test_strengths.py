@@ -12,10 +12,10 @@ import evaluate_math
 import gather_outputs
 import generate_math
 import train_glue
-from common import methods, rewinding, tasks
-from common.core import predictions, rewound
-from common.core.errors import JobError
-from common.models import causal_lm
+from hra_workflow import methods, rewinding, tasks
+from hra_workflow.core import predictions, rewound
+from hra_workflow.core.errors import JobError
+from hra_workflow.models import causal_lm
 from sums import math_method, train
 from support import method, paper_config
 

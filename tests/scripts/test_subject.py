@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 
 import augment
 import train_subject
-from common.core import files
-from common.core.errors import JobError
-from common.tasks.subject.items import items, key
+from hra_workflow.core import files
+from hra_workflow.core.errors import JobError
+from hra_workflow.tasks.subject.items import items, key
 from subjects import drawn, pixels, train, unet_method
 from support import ROOT
 
@@ -67,7 +67,7 @@ def test_accumulated_steps_are_those_of_the_whole_batch(make_subject_run):
 )
 def test_learning_rates(make_subject_run, monkeypatch, schedule, warmup, expected):
     """Test warm-up as a fraction of all steps, or in steps."""
-    from common.tasks.subject import dreambooth
+    from hra_workflow.tasks.subject import dreambooth
 
     plain, rates = dreambooth.Trainer.step, []
 
@@ -97,8 +97,8 @@ def test_half_precision_trains_and_draws(make_subject_run, precision):
 
 
 def test_a_training_that_is_told_to_stop_goes_on_and_ends_with_the_same_numbers(make_subject_run, monkeypatch):
-    from common.tasks.subject import dreambooth
-    from common.training import interruption
+    from hra_workflow.tasks.subject import dreambooth
+    from hra_workflow.training import interruption
 
     calm, disturbed = make_subject_run(unet_method()), make_subject_run(unet_method(), "disturbed")
     train(calm)

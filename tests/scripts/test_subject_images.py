@@ -15,10 +15,10 @@ from safetensors.torch import load_file, save_file
 import gather_images
 import generate_class_images
 import generate_subject
-from common.core import files, records
-from common.core.errors import JobError
-from common.data import images
-from common.models import image_shards, stable_diffusion
+from hra_workflow.core import files, records
+from hra_workflow.core.errors import JobError
+from hra_workflow.data import images
+from hra_workflow.models import image_shards, stable_diffusion
 from subjects import drawn, pixels, train, unet_method
 from support import ROOT
 
@@ -45,8 +45,8 @@ def test_of_a_killed_shard_only_what_is_missing_is_made(make_subject_run, capsys
     files.write_json(run.folder / "job.json", job)
     code = (
         "import os, sys; sys.path[:0] = ['workflow/scripts', '.']\n"
-        "import generate_subject\nfrom common.core import files, records\n"
-        "from common.models import stable_diffusion as diffusion\n"
+        "import generate_subject\nfrom hra_workflow.core import files, records\n"
+        "from hra_workflow.models import stable_diffusion as diffusion\n"
         "plain, calls = diffusion.Sampler.draw, []\n"
         "def draw(*arguments):\n"
         "    calls.append(1)\n"

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 import evaluate_subject
-from common.core import files, manifests, predictions
-from common.data import images
-from common.evaluators import aggregation, image_features, lpips, registry
-from common.models import stable_diffusion
+from hra_workflow.core import files, manifests, predictions
+from hra_workflow.data import images
+from hra_workflow.evaluators import aggregation, image_features, lpips, registry
+from hra_workflow.models import stable_diffusion
 from subjects import EVALUATION, PROMPTS, drawn, train, unet_method
 
 

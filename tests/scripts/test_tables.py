@@ -21,9 +21,9 @@ import cost
 import factories
 import figures
 import table
-from common.core import files, records
-from common.core.errors import JobError
-from common.report import run_statistics, table_notes
+from hra_workflow.core import files, records
+from hra_workflow.core.errors import JobError
+from hra_workflow.report import run_statistics, table_notes
 
 REPOSITORY = Path(__file__).parents[2]
 PUBLISHED = REPOSITORY / "config" / "published" / "glue.csv"

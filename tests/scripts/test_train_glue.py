@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from common.core import early_evaluations, files
-from common.core.errors import JobError
-from common.data import sources
-from common.models import adapters
-from common.training import checkpoints
+from hra_workflow.core import early_evaluations, files
+from hra_workflow.core.errors import JobError
+from hra_workflow.data import sources
+from hra_workflow.models import adapters
+from hra_workflow.training import checkpoints
 from support import DATASET, ROOT, TINY_MODEL, downloaded, method, write_sentences
 
 KINDS = ["hra", "lora", "oft", "boft", "adalora", "bitfit", "head", "full"]
@@ -23,7 +23,7 @@ SCRIPT = ROOT / "workflow/scripts/train_glue.py"
 KILLED = """
 import json, os, signal, sys
 import train_glue
-from common.training import checkpoints
+from hra_workflow.training import checkpoints
 
 def complete(folder, kept, plain=checkpoints.complete):
     if folder.name == "checkpoint-9":
@@ -123,9 +123,9 @@ def test_dev_evaluation_in_training_is_sorted_by_length(make_run, monkeypatch):
     """Check that it pads less, and gives each row's scores, in the rows' order, as when it is not sorted."""
     import numpy
 
-    from common.models import classifier
-    from common.tasks.glue import metrics
-    from common.training import hf_trainer
+    from hra_workflow.models import classifier
+    from hra_workflow.tasks.glue import metrics
+    from hra_workflow.training import hf_trainer
 
     step, convert = hf_trainer.ResumableTrainer.prediction_step, metrics.predictions
     tokens, rows, records = [], [], []
@@ -216,7 +216,7 @@ def test_a_killed_training_ends_with_the_same_numbers(make_run, kind):
 def test_a_signal_asks_for_a_checkpoint_and_the_end(name):
     from transformers import TrainerControl, TrainerState, TrainingArguments
 
-    from common.training import interruption
+    from hra_workflow.training import interruption
 
     with interruption.CheckpointOnSignal(save_seconds=3600, end=None) as callback:
         signal.raise_signal(signal.Signals[name])
@@ -241,7 +241,7 @@ def test_a_signal_saves_the_state_and_fails(make_run):
 
 def test_the_time_limit_stops_training_before_slurm_does(make_run, monkeypatch):
     import train_glue
-    from common.training import interruption
+    from hra_workflow.training import interruption
 
     run = make_run(method("hra"))
     job = run.train
@@ -253,7 +253,7 @@ def test_the_time_limit_stops_training_before_slurm_does(make_run, monkeypatch):
 
 
 def test_an_interrupted_training_starts_over_on_edited_data(make_run, tmp_path, monkeypatch):
-    from common.training import interruption
+    from hra_workflow.training import interruption
 
     write_sentences(tmp_path / "raw")
     run = make_run(method("hra"), epochs=1)
@@ -355,7 +355,7 @@ def test_bias_is_trained_and_saved(make_run):
 @pytest.mark.slow
 def test_two_processes_train_one_model(make_run):
     """Run torchrun with gloo: the rank-0 record is written once, and both processes contribute to the batch."""
-    from common.core import launcher
+    from hra_workflow.core import launcher
 
     run = make_run(method("hra"))
     job = run.train

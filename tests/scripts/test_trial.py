@@ -8,14 +8,15 @@ import pytest
 import yaml
 
 import download
-from common import methods, tasks
-from common.core import rates
-from common.core.errors import JobError
-from common.data import generated, images, zip_archives
-from common.models import pretrained
-from common.planning import gpu_hours, outcomes, planned_jobs, trial
-from common.tasks.control import data as control_data
-from common.training import measurement, run_record
+from hra_workflow import methods, tasks
+from hra_workflow.core import rates
+from hra_workflow.core.errors import JobError
+from hra_workflow.cost import gpu_hours, planned_jobs
+from hra_workflow.data import generated, images, zip_archives
+from hra_workflow.models import pretrained
+from hra_workflow.preflight import outcomes, trial
+from hra_workflow.tasks.control import data as control_data
+from hra_workflow.training import measurement, run_record
 from support import ROOT, paper_config
 
 
@@ -55,7 +56,7 @@ def test_the_largest_variants_lengths_and_generations_are_tried(config):
 
 def test_models_are_random_until_they_are_downloaded(config, tmp_path):
     new = trial.config_of(config)
-    assert new["models"]["llama2-7b"]["source"]["generator"] == "common.models.pretrained:configurations"
+    assert new["models"]["llama2-7b"]["source"]["generator"] == "hra_workflow.models.pretrained:configurations"
     assert "fid" in new["tasks"]["control"]["evaluation"]["left_out"]
     assert new["tasks"]["subject"]["evaluation"]["best_by"] == ["dino", "clip_i", "clip_t"]
     (tmp_path / "resources/models").mkdir(parents=True)
@@ -77,7 +78,7 @@ def test_synthetic_scenes_have_what_a_control_dataset_needs(config, tmp_path, da
 
 def test_synthetic_subject_images_are_usable(tmp_path):
     generated.write(
-        {"kind": "init", "generator": "common.data.synthetic:images", "rows": {"train": 2}, "size": 64}, tmp_path
+        {"kind": "init", "generator": "hra_workflow.data.synthetic:images", "rows": {"train": 2}, "size": 64}, tmp_path
     )
     assert images.check(tmp_path, 64) == 2
 
@@ -85,7 +86,12 @@ def test_synthetic_subject_images_are_usable(tmp_path):
 def test_one_row_has_the_longest_input_and_the_others_typical_ones(tmp_path):
     from pyarrow import parquet
 
-    source = {"kind": "init", "generator": "common.data.synthetic:labelled", "columns": ["a", "b"], "label": "label"}
+    source = {
+        "kind": "init",
+        "generator": "hra_workflow.data.synthetic:labelled",
+        "columns": ["a", "b"],
+        "label": "label",
+    }
     generated.write(source | {"classes": 2, "rows": {"train": 64}, "length": 512, "typical": 40}, tmp_path)
     lengths = [len(text.split()) for text in parquet.read_table(tmp_path / "train.parquet")["a"].to_pylist()]
     assert lengths[0] == 512 and max(lengths[1:]) <= 80 and 30 < sum(lengths[1:]) / 63 < 50
@@ -123,7 +129,7 @@ def configured(tmp_path, source: dict):
 def test_language_models_and_classifiers_are_built_from_their_config(tmp_path):
     import torch
 
-    from common.models import adapters, causal_lm
+    from hra_workflow.models import adapters, causal_lm
 
     folder = configured(tmp_path, hub(tmp_path, "llama", {"model_type": "llama", "vocab_size": 64} | SMALL))
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", pretrained.MARK]
@@ -138,7 +144,7 @@ def test_language_models_and_classifiers_are_built_from_their_config(tmp_path):
 
 
 def test_a_single_file_stable_diffusion_generates_images_from_its_configs(tmp_path):
-    from common.models import stable_diffusion
+    from hra_workflow.models import stable_diffusion
 
     place, files = ROOT / "workflow/pictures-sd", {"sd.safetensors": None}
     for path in place.rglob("*"):

@@ -11,14 +11,15 @@ import collect_trials
 import train_glue
 import train_math
 import tuning_figure
-from common import tasks
-from common.core import files, grid, records, tuning
-from common.core.errors import JobError
-from common.planning import config_validation, disk
-from common.planning.planned_jobs import Job
-from common.report import run_statistics, tuning_results
-from common.training import checkpoints
-from common.training.interruption import Interrupted
+from hra_workflow import tasks
+from hra_workflow.config import validation
+from hra_workflow.core import files, grid, records, tuning
+from hra_workflow.core.errors import JobError
+from hra_workflow.cost import disk
+from hra_workflow.cost.planned_jobs import Job
+from hra_workflow.report import run_statistics, tuning_results
+from hra_workflow.training import checkpoints
+from hra_workflow.training.interruption import Interrupted
 from sums import LLAMA_TARGETS
 from support import method, paper_config
 
@@ -55,7 +56,7 @@ def test_a_trial_of_a_language_model_is_judged_by_its_loss(make_math_run):
 
 
 def test_a_trial_that_fails_is_recorded_but_a_final_run_is_not(make_run, monkeypatch):
-    from common.models import adapters
+    from hra_workflow.models import adapters
 
     def broken(*arguments):
         raise ValueError("no such start")
@@ -71,7 +72,7 @@ def test_a_trial_that_fails_is_recorded_but_a_final_run_is_not(make_run, monkeyp
 
 @pytest.mark.parametrize("problem", [OSError("No space left on device"), JobError("damaged"), MemoryError()])
 def test_a_fault_of_the_machine_is_no_result_of_a_trial(make_run, monkeypatch, problem):
-    from common.models import classifier
+    from hra_workflow.models import classifier
 
     def broken(*arguments):
         raise problem
@@ -276,12 +277,12 @@ def test_wrong_searches_stop_the_dry_run(tune, message):
     config = tuned_config(**tune)
     config["tasks"]["glue"]["grid"][0]["seeds"] = [0, 999, 1001]
     with pytest.raises(JobError, match=message):
-        config_validation.check(config)
+        validation.check(config)
 
 
 def test_tasks_say_of_their_trainers_whether_the_number_of_processes_matters():
-    from common.training.diffusion_trainer import Trainer
-    from common.training.hf_trainer import ResumableTrainer
+    from hra_workflow.training.diffusion_trainer import Trainer
+    from hra_workflow.training.hf_trainer import ResumableTrainer
 
     of_tasks = {name: one.per_process for name, one in tasks.classes().items()}
     text, images = ResumableTrainer.per_process, Trainer.per_process
@@ -289,10 +290,10 @@ def test_tasks_say_of_their_trainers_whether_the_number_of_processes_matters():
 
 
 def test_a_right_search_passes_and_a_missing_share_does_not():
-    config_validation.check(config := tuned_config())
+    validation.check(config := tuned_config())
     del config["tasks"]["glue"]["held_out"]
     with pytest.raises(JobError, match=r"tasks.glue.tune: expected `held_out: \{share: 0.1\}`"):
-        config_validation.check(config)
+        validation.check(config)
 
 
 def test_a_trial_has_its_values_and_a_final_run_the_chosen_ones(here):

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from common.core.errors import JobError
-from common.data import http_download, sources
+from hra_workflow.core.errors import JobError
+from hra_workflow.data import http_download, sources
 from loopback import loopback  # noqa: F401  (a fixture)
 
 CONTENT = random.Random(0).randbytes(100_000)

@@ -11,13 +11,13 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 import evaluate_glue
 import train_math
-from common import methods
-from common.core import files
-from common.core.errors import JobError
-from common.models import adapters, decoding, served_tokens, virtual_tokens
-from common.planning import config_validation
-from common.tasks.math import serving
-from common.tasks.math.task import Math
+from hra_workflow import methods
+from hra_workflow.config import validation
+from hra_workflow.core import files
+from hra_workflow.core.errors import JobError
+from hra_workflow.models import adapters, decoding, served_tokens, virtual_tokens
+from hra_workflow.tasks.math import serving
+from hra_workflow.tasks.math.task import Math
 from saved_states import stop_after
 from sums import answers, said
 from sums import train as train_lm
@@ -218,7 +218,7 @@ def test_vllm_is_not_chosen_for_virtual_tokens():
 )
 def test_what_math_cannot_do_with_virtual_tokens_is_refused(kind, changes, message):
     config = virtual_config(kind)
-    config_validation.check(config)
+    validation.check(config)
     update_config(config["tasks"]["math"], changes)
     with pytest.raises(JobError, match=message):
-        config_validation.check(config)
+        validation.check(config)

@@ -19,11 +19,11 @@ import evaluate_glue
 import evaluate_math
 import train_glue
 import train_math
-from common.core import files, manifests, predictions, records
-from common.core.errors import JobError
-from common.data import safe_checkpoints, text_tables
-from common.evaluators import image_features
-from common.models import adapters, causal_lm
+from hra_workflow.core import files, manifests, predictions, records
+from hra_workflow.core.errors import JobError
+from hra_workflow.data import safe_checkpoints, text_tables
+from hra_workflow.evaluators import image_features
+from hra_workflow.models import adapters, causal_lm
 from support import method
 
 
@@ -31,7 +31,7 @@ def killed(folder: Path) -> Path:
     """Leave what a process killed while writing metrics.json would leave."""
     code = (
         "import os, sys; sys.path[:0] = ['workflow/scripts']\n"
-        "from common.core import files\n"
+        "from hra_workflow.core import files\n"
         "with files.replacing(sys.argv[1]) as temporary:\n"
         "    temporary.write_text('half'); os.kill(os.getpid(), 9)\n"
     )

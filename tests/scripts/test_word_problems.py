@@ -7,7 +7,7 @@ import re
 import pytest
 
 import pretrain_word_problems
-from common.demo import arithmetic_problems, text_tasks
+from hra_workflow.demo import arithmetic_problems, text_tasks
 from support import ROOT, SHARED
 
 MODEL = ROOT / "workflow/word-problems-llama"

@@ -9,8 +9,8 @@ from PIL import Image
 from snakemake.utils import update_config
 
 import download
-from common.core import files
-from common.planning import config_validation, overlays
+from hra_workflow.config import overlays, validation
+from hra_workflow.core import files
 from support import ROOT, paper_config
 
 PAGE = (ROOT / "docs/your-own.md").read_text()
@@ -30,7 +30,7 @@ def merged(name: str) -> tuple[dict, list[str]]:
     config, example = paper_config(), yaml.safe_load(BLOCKS[name])
     update_config(config, example)
     chosen = overlays.settle(config, [example])
-    config_validation.check(config)
+    validation.check(config)
     return config, chosen
 
 
@@ -41,7 +41,7 @@ def test_the_page_has_these_examples():
 
 @pytest.mark.parametrize("name", RUNS)
 def test_an_example_plans_its_runs_only(name, tmp_path, monkeypatch):
-    from common import tasks
+    from hra_workflow import tasks
 
     (tmp_path / "my_hints.py").write_text(BLOCKS["my_hints.py"])
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -7,9 +7,9 @@ import zipfile
 import pytest
 
 import download
-from common.core import files
-from common.core.errors import JobError
-from common.data import http_download, zip_archives
+from hra_workflow.core import files
+from hra_workflow.core.errors import JobError
+from hra_workflow.data import http_download, zip_archives
 from loopback import loopback  # noqa: F401  (a fixture)
 
 CONTENT = b"a picture, say" * 100

@@ -22,7 +22,7 @@ TINY = {
             "made": {
                 "source": {
                     "kind": "init",
-                    "generator": "common.demo.text_tasks:sentiment",
+                    "generator": "hra_workflow.demo.text_tasks:sentiment",
                     "rows": {"train": 48, "validation": 32},
                 },
                 "splits": {"train": ["train.parquet"], "validation": ["validation.parquet"]},
@@ -78,7 +78,7 @@ TINY_MATH = {
     "datasets": {
         "math": {
             "made": {
-                "source": {"kind": "init", "generator": "common.demo.text_tasks:metamath", "rows": {"train": 16}},
+                "source": {"kind": "init", "generator": "hra_workflow.demo.text_tasks:metamath", "rows": {"train": 16}},
                 "splits": {"train": ["train.parquet"]},
                 "columns": {"question": "query", "answer": "response"},
                 "answer": "metamath",
@@ -87,13 +87,13 @@ TINY_MATH = {
                 "score": "strict",
             },
             "asked": {
-                "source": {"kind": "init", "generator": "common.demo.text_tasks:gsm8k", "rows": {"test": 20}},
+                "source": {"kind": "init", "generator": "hra_workflow.demo.text_tasks:gsm8k", "rows": {"test": 20}},
                 "splits": {"test": ["test.parquet"]},
                 "columns": {"question": "question", "answer": "answer"},
                 "answer": "gsm8k",
             },
             "text": {
-                "source": {"kind": "init", "generator": "common.demo.text_tasks:sentiment", "rows": {"test": 40}},
+                "source": {"kind": "init", "generator": "hra_workflow.demo.text_tasks:sentiment", "rows": {"test": 40}},
                 "splits": {"test": ["test.parquet"]},
                 "columns": {"text": "sentence"},
             },

@@ -32,7 +32,7 @@ TINY = {
             "scenes": {
                 "source": {
                     "kind": "init",
-                    "generator": "common.demo.scene_controls:write",
+                    "generator": "hra_workflow.demo.scene_controls:write",
                     "rows": {"train": 8, "validation": 4},
                     "seed": 0,
                 },
@@ -67,7 +67,7 @@ TINY = {
             "evaluation": {
                 "evaluators": [
                     {"name": "canny", "kind": "canny"},
-                    {"name": "classes", "kind": "common.demo.scene_controls:ObjectMask"},
+                    {"name": "classes", "kind": "hra_workflow.demo.scene_controls:ObjectMask"},
                 ],
                 "resources": RESOURCES,
             },
@@ -98,11 +98,11 @@ def test_from_archives_to_table_and_sheet_with_a_killed_shard(fresh, tmp_path):
         "            import os; written.result()\n"  # the first batch is written
         '            os.kill(os.getpid(), 9 * (job["rule"] == "generate_control" and index == 1))\n'
     )
-    project.change("workflow/scripts/common/models/image_shards.py", write, write + kill)
+    project.change("workflow/hra_workflow/models/image_shards.py", write, write + kill)
     command = ("--cores", "2", "--configfile", "tiny.yaml")
     project.snakemake(*command, "--", TABLE, ok=False)
 
-    project.change("workflow/scripts/common/models/image_shards.py", kill, "")
+    project.change("workflow/hra_workflow/models/image_shards.py", kill, "")
     planned = project.plan(TABLE, SHEET, config="tiny.yaml")
     assert {line.split("benchmark=validation ")[1] for line in planned["generate_control"]} == {"shard=1 n_shards=2"}
     assert planned.keys() - {"evaluate_control"} == {

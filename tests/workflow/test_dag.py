@@ -8,11 +8,11 @@ from collections import Counter
 import pytest
 import yaml
 
-from common import tasks
-from common.core import grid, sharding
-from common.core.errors import JobError
-from common.planning import config_validation
-from common.tasks.subject.items import items
+from hra_workflow import tasks
+from hra_workflow.config import validation
+from hra_workflow.core import grid, sharding
+from hra_workflow.core.errors import JobError
+from hra_workflow.tasks.subject.items import items
 from support import ROOT, paper_config
 
 
@@ -69,7 +69,7 @@ def test_the_container_installs_the_conda_environment():
     """Run the recipe's line that reads envs/hra.yaml."""
     (line,) = re.findall(r"^ +(sed .*) > requirements.txt$", (ROOT / "envs/hra.def").read_text(), re.MULTILINE)
     listed = yaml.safe_load((ROOT / "envs/hra.yaml").read_text())["dependencies"][-1]["pip"]
-    assert subprocess.check_output(line, shell=True, cwd=ROOT / "envs", text=True).split() == listed
+    assert subprocess.check_output(line, shell=True, cwd=ROOT, text=True).splitlines() == listed
 
 
 def test_all_makes_the_tasks_whose_grid_the_config_file_states(fresh):
@@ -91,7 +91,7 @@ def test_the_shipped_configs_are_valid(config, overlays):
 
     for file in overlays:
         update_config(config, yaml.safe_load((ROOT / f"config/demo/{file}.yaml").read_text()))
-    config_validation.check(config)
+    validation.check(config)
 
 
 def test_the_quick_demo_is_a_part_of_the_demo(config):
@@ -196,7 +196,7 @@ def test_a_control_signal_of_ones_own_is_an_entry(fresh, tmp_path, monkeypatch):
 def test_a_custom_evaluator_is_an_entry(fresh, tmp_path, monkeypatch):
     """Check that its metrics are columns of the table, without torch in the dry run."""
     (tmp_path / "my_evaluators.py").write_text(
-        "from common.evaluators.protocol import Evaluator, Needs\n"
+        "from hra_workflow.evaluators.protocol import Evaluator, Needs\n"
         "class Sharpness(Evaluator):\n"
         "    metrics = ('_mean', '_worst')\n"
         "class Depth(Evaluator):\n"
@@ -379,18 +379,18 @@ def test_names_that_would_leave_their_folder_or_match_others_are_refused(config,
         with pytest.raises(
             JobError, match=rf"config: {place}: {re.escape(repr(name))} .*letters, digits, _, and after"
         ):
-            config_validation.check(config)
+            validation.check(config)
         del entries[name]
     entries["r2.5_x-y"] = some
     config["tasks"]["math"]["generation"]["max_new_tokens"]["r2.5_x-y"] = 8
-    config_validation.check(config)
+    validation.check(config)
 
 
 @pytest.mark.parametrize("folder", ["", "results/", "{task}", "<results>", "a\n"])
 def test_folders_that_rules_could_not_match_are_refused(config, folder):
     config["pathvars"]["results"] = folder
     with pytest.raises(JobError, match=r"config: pathvars.results: .*a folder, without braces"):
-        config_validation.check(config)
+        validation.check(config)
 
 
 @pytest.mark.slow
@@ -507,7 +507,7 @@ def test_a_dot_in_a_name_stands_for_itself(fresh):
         ("tasks.subject.evaluation.evaluators", [{"name": "f", "kind": "dino"}], r"f: kind dino needs a model"),
         (
             "tasks.subject.evaluation.evaluators",
-            [{"name": "f", "kind": "common.demo.prompt_fidelity:PromptFidelity", "crop": "a:b"}],
+            [{"name": "f", "kind": "hra_workflow.demo.prompt_fidelity:PromptFidelity", "crop": "a:b"}],
             r"f: .* no crop",
         ),
         (
@@ -583,7 +583,7 @@ def test_a_dot_in_a_name_stands_for_itself(fresh):
 def test_a_wrong_config_is_one_clear_message(config, path, value, message):
     put(config, path, value)
     with pytest.raises(JobError, match=message) as problem:
-        config_validation.check(config)
+        validation.check(config)
     assert len(str(problem.value).splitlines()) == 1
 
 
@@ -593,10 +593,10 @@ def test_a_wrong_config_is_one_clear_message(config, path, value, message):
 )
 def test_four_bits_are_neither_merged_into_nor_served_by_vllm(config, backend, serve, run):
     put(config, "tasks.math.defaults.quantization", "nf4")
-    config_validation.check(config)
+    validation.check(config)
     config["tasks"]["math"]["generation"] |= {"backend": backend, "serve": serve}
     with pytest.raises(JobError, match=rf"tasks\.math: {run}/\S+ is on a 4-bit base model, .* Use `serve: adapter`"):
-        config_validation.check(config)
+        validation.check(config)
 
 
 @pytest.mark.parametrize(
@@ -621,9 +621,9 @@ def test_an_adapter_is_served_as_stated_or_the_config_is_refused(config, backend
     config["tasks"]["math"]["generation"] |= {"backend": backend, "serve": serve}
     if message:
         with pytest.raises(JobError, match=message):
-            config_validation.check(config)
+            validation.check(config)
         return
-    config_validation.check(config)
+    validation.check(config)
     found = tasks.load(config)["math"].generation("hra/r32")
     assert found["serve"] == (serve if isinstance(serve, str) else serve["hra"])
 

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from snakemake.settings.types import DeploymentMethod, DeploymentSettings
 
-from common.core.errors import JobError
-from common.planning import deployment
+from hra_workflow.core.errors import JobError
+from hra_workflow.snake import deployment
 from project import Project, wait
 from support import require
 from test_chain import TINY
@@ -114,21 +114,17 @@ def test_an_edited_copy_of_the_workflows_config_is_an_error(fresh, user):
     assert "config/glue/task.yaml differs from" in user.snakemake("-n", ok=False)
 
 
-def test_apptainer_needs_an_image_and_sees_the_installation(monkeypatch):
-    for name in ("APPTAINERENV_PYTHONPATH", "SINGULARITYENV_PYTHONPATH"):
-        monkeypatch.setenv(name, "")  # restored afterwards
-    monkeypatch.setenv("PYTHONPATH", "/mine")
+def test_apptainer_needs_an_image_and_sees_the_installation():
     settings = DeploymentSettings(apptainer_args="--nv")
     workflow = SimpleNamespace(deployment_settings=settings)
     deployment.enter_container(workflow, None, Path("/opt/hra"))
-    assert settings.apptainer_args == "--nv" and not os.environ["APPTAINERENV_PYTHONPATH"]
+    assert settings.apptainer_args == "--nv"
     settings.deployment_method = {DeploymentMethod.APPTAINER}
     with pytest.raises(JobError, match="expected an image, found none"):
         deployment.enter_container(workflow, None, Path("/opt/hra"))
     for _ in range(2):  # a job of a cluster is handed the arguments
         deployment.enter_container(workflow, "/images/hra.sif", Path("/opt/hra"))
     assert settings.apptainer_args == "--nv --bind /opt/hra"
-    assert os.environ["APPTAINERENV_PYTHONPATH"] == "/opt/hra/workflow/scripts:/mine"
 
 
 def contents(folder: Path) -> dict[str, int]:
@@ -139,7 +135,7 @@ def contents(folder: Path) -> dict[str, int]:
 
 @pytest.mark.slow
 def test_two_projects_at_once_on_a_read_only_installation(fresh, user, tmp_path):
-    """Run the real scripts of the first jobs, which import `common` and `hra` from the installation."""
+    """Run the real scripts of the first jobs, which import `hra_workflow` and `hra` from the installation."""
     require(os.geteuid() == 0 and shutil.which("unshare"), "needs root and unshare (util-linux)")
     installed, other = fresh.copy(tmp_path / "installed"), Project(tmp_path / "other")
     installed.link_library()

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from common.core import files
+from hra_workflow.core import files
 from project import Project
 
 URL = "https://host.invalid/org/repo.zip"

@@ -33,7 +33,7 @@ def extended(tmp_path) -> Project:
     existing = {path for path in project.folder.rglob("*") if path.is_file()}
     blocks = re.findall(r"```\w+\n(?:#|//|\.\.) (\S+)\n(.*?)```", PAGE, re.DOTALL)
     added = {project.folder / path: text for path, text in blocks}
-    added[project.folder / "workflow/scripts/common/tasks/intents/__init__.py"] = ""
+    added[project.folder / "workflow/hra_workflow/tasks/intents/__init__.py"] = ""
     for path, text in added.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)

@@ -14,8 +14,8 @@ import os, sys, time
 from pathlib import Path
 
 sys.path.insert(0, {scripts!r})
-from common.core import gpus
-from common.core.job import from_snakemake
+from hra_workflow.core import gpus
+from hra_workflow.core.job import from_snakemake
 
 job = from_snakemake(snakemake)
 with gpus.reserved(gpus.wanted(job), gpus.runs_per_gpu(job)):

@@ -9,7 +9,7 @@ import time
 import pytest
 from yaml import safe_dump
 
-from common.core import files, lease
+from hra_workflow.core import files, lease
 from project import Project
 from saved_states import check_same
 from test_chain import TINY, rows
@@ -35,7 +35,7 @@ def slow(fresh, tmp_path) -> Project:
     project.link_library()
     begin = "    def on_step_end(self, args, state, control, **_):\n        if self.limit"
     pause = begin.replace("        if", f"        time.sleep({SECONDS_PER_STEP})\n        if")
-    project.change("workflow/scripts/common/training/interruption.py", begin, pause)
+    project.change("workflow/hra_workflow/training/interruption.py", begin, pause)
     return project
 
 

@@ -8,7 +8,7 @@ import yaml
 from snakemake.utils import update_config
 
 import new_project
-from common.planning import config_validation, overlays
+from hra_workflow.config import overlays, validation
 from support import ROOT, paper_config
 
 CSV = 'text,label\na fine film,positive\n"slow, and far too long",negative\n'
@@ -35,7 +35,7 @@ def test_a_project_without_the_demo_has_the_paper_s_model(tmp_path, monkeypatch)
     config, stated = paper_config(), yaml.safe_load(new_project.make("reviews").read_text())
     update_config(config, stated)
     assert overlays.settle(config, [stated]) == ["glue"] and config["tasks"]["glue"]["model"] == "deberta-v3-base"
-    config_validation.check(config)
+    validation.check(config)
 
 
 @pytest.mark.parametrize("name", ["demo", "results", "there", "a/b", "..", "-n", "my project", "it's", "_x"])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from common.core import files
+from hra_workflow.core import files
 from project import Project
 from support import ROOT
 

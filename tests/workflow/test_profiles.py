@@ -5,8 +5,8 @@ import re
 
 import yte
 
-from common import tasks
-from common.core import grid
+from hra_workflow import tasks
+from hra_workflow.core import grid
 from snakemake_executor_plugin_slurm_packs import ExecutorSettings
 from support import ROOT, paper_config
 

@@ -9,8 +9,8 @@ import torch
 import yaml
 from peft import PeftModel
 
-from common.core import manifests
-from common.models import causal_lm
+from hra_workflow.core import manifests
+from hra_workflow.models import causal_lm
 from support import ROOT, SHARED
 
 

@@ -7,12 +7,13 @@ from types import SimpleNamespace
 import pytest
 from snakemake.exceptions import WorkflowError
 
-from common import tasks
-from common.core import files
-from common.core.errors import JobError
-from common.models import vllm_process
-from common.planning import config_validation, plan, planned_jobs
-from common.tasks.math import serving
+from hra_workflow import tasks
+from hra_workflow.config import validation
+from hra_workflow.core import files
+from hra_workflow.core.errors import JobError
+from hra_workflow.cost import plan, planned_jobs
+from hra_workflow.models import vllm_process
+from hra_workflow.tasks.math import serving
 from support import ROOT, paper_config
 
 RECORD = "results/math/backend.json"
@@ -27,7 +28,7 @@ def vllm(here, monkeypatch):
         monkeypatch.setattr(vllm_process, "version", lambda: version)
         config = paper_config()
         config["tasks"]["math"]["generation"] |= changes
-        config_validation.check(config)
+        validation.check(config)
         return tasks.load(config)["math"]
 
     return found
@@ -68,7 +69,7 @@ def test_four_bits_are_not_for_vllm(vllm):
     task = vllm("0.33.0")
     config = paper_config()
     config["tasks"]["math"]["defaults"]["quantization"] = "nf4"
-    config_validation.check(config)
+    validation.check(config)
     task = tasks.load(config)["math"]
     assert task.backend == "transformers" and "4-bit" in next(iter(task.choices()))
 

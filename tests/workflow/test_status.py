@@ -14,9 +14,9 @@ import pytest
 from snakemake.persistence.file import FilePersistence
 
 import status
-from common import tasks
-from common.core import files
-from common.planning import gpu_hours, planned_jobs, progress
+from hra_workflow import tasks
+from hra_workflow.core import files
+from hra_workflow.cost import gpu_hours, planned_jobs, progress
 from support import ROOT
 
 TABLE = "results/table_glue.csv"

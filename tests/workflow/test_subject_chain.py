@@ -35,7 +35,7 @@ TINY = {
                 "resources": {"gpu": 0, "threads": 1, "mem_mb": 1000, "runtime": 10},
             },
             "evaluation": {
-                "evaluators": [{"name": "faithfulness", "kind": "common.demo.prompt_fidelity:PromptFidelity"}],
+                "evaluators": [{"name": "faithfulness", "kind": "hra_workflow.demo.prompt_fidelity:PromptFidelity"}],
                 "best_by": ["faithfulness"],
                 "resources": {"gpu": 0, "threads": 1, "mem_mb": 1000, "runtime": 10},
             },
@@ -59,12 +59,12 @@ def test_from_photographs_to_table_and_sheet_with_a_killed_shard(fresh, tmp_path
         "            import os; written.result()\n"  # the first batch is written
         '            os.kill(os.getpid(), 9 * (job["rule"] == "generate_subject" and index == 1))\n'
     )
-    project.change("workflow/scripts/common/models/image_shards.py", write, write + kill)
+    project.change("workflow/hra_workflow/models/image_shards.py", write, write + kill)
     command = ("--cores", "2", "--configfile", "tiny.yaml")
     project.snakemake(*command, "--", TABLE, ok=False)
     assert (project.folder / "resources/class_images/rubber-ball.tar").stat().st_size > 1000
 
-    project.change("workflow/scripts/common/models/image_shards.py", kill, "")
+    project.change("workflow/hra_workflow/models/image_shards.py", kill, "")
     planned = project.plan(TABLE, SHEET, config="tiny.yaml")
     assert {line.split("benchmark=prompts ")[1] for line in planned["generate_subject"]} == {"shard=1 n_shards=2"}
     assert planned.keys() - {"evaluate_subject"} == {

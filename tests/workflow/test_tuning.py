@@ -20,7 +20,7 @@ tasks:
 # A trial of LoRA is the better, the smaller its learning rate; of HRA, the larger. From 1 on, it diverges.
 TRAIN = """
 from pathlib import Path
-from common.core import records, tuning
+from hra_workflow.core import records, tuning
 tuning.require_choice({"input": dict(snakemake.input.items())})
 rate = snakemake.params.hyperparameters["learning_rate"]
 score = rate if snakemake.wildcards.method == "hra" else -rate

@@ -6,11 +6,11 @@ initialisation (the official `tool_add_hra`). Methods without adapters (full, bi
 
 from pathlib import Path
 
-from common import methods
-from common.core import files, grid, manifests
-from common.core.errors import JobError
-from common.core.job import start
-from common.data import safe_checkpoints
+from hra_workflow import methods
+from hra_workflow.core import files, grid, manifests
+from hra_workflow.core.errors import JobError
+from hra_workflow.core.job import start
+from hra_workflow.data import safe_checkpoints
 
 
 def main(job: dict) -> None:
@@ -37,7 +37,7 @@ def insert(model_manifest: str, model_files: list[str], params: dict, folder: Pa
     """
     from transformers import set_seed
 
-    from common.models import adapters, causal_lm, shapes, stable_diffusion
+    from hra_workflow.models import adapters, causal_lm, shapes, stable_diffusion
 
     method, seed, head = params["method"], int(params["seed"]), None
     # A classifier always needs them: the modules that its checkpoint lacks take random numbers before the adapter does.
@@ -51,7 +51,7 @@ def insert(model_manifest: str, model_files: list[str], params: dict, folder: Pa
         set_seed(seed)
         model = stable_diffusion.load_unet(model_folder, weights=weights)
     elif params["architecture"] == "controlled":
-        from common.tasks.control import model as control_model
+        from hra_workflow.tasks.control import model as control_model
 
         set_seed(seed)
         model = control_model.load(model_folder, method, weights=weights)

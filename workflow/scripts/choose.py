@@ -3,9 +3,9 @@
 Writes a small file, which the trainings of the run read. If all trials failed, it has their first error instead.
 """
 
-from common.core import tuning
-from common.core.job import start
-from common.report import tuning_results
+from hra_workflow.core import tuning
+from hra_workflow.core.job import start
+from hra_workflow.report import tuning_results
 
 
 def main(job: dict) -> None:

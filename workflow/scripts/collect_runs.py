@@ -11,12 +11,12 @@ from pathlib import Path
 import jsonschema
 import pandas as pd
 
-from common.core import files, fingerprints, records, rewound
-from common.core.errors import JobError
-from common.core.job import as_list, start
-from common.report import tuning_results
-from common.report.run_statistics import RUN, read_csv
-from common.report.selections import TITLES
+from hra_workflow.core import files, fingerprints, records, rewound
+from hra_workflow.core.errors import JobError
+from hra_workflow.core.job import as_list, start
+from hra_workflow.report import tuning_results
+from hra_workflow.report.run_statistics import RUN, read_csv
+from hra_workflow.report.selections import TITLES
 
 SCHEMAS = Path(__file__).parents[1] / "schemas"
 FROM_RECORD = [

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from common.core import files, tuning
-from common.core.job import as_list, start
-from common.report import tuning_results
+from hra_workflow.core import files, tuning
+from hra_workflow.core.job import as_list, start
+from hra_workflow.report import tuning_results
 
 
 def main(job: dict) -> None:

@@ -1,8 +1,8 @@
 """Compare every pair of runs in every column of a task's table, from the predictions that the evaluations keep.
 
 One row per column, selection and pair, in the table's units: the difference run_a − run_b over the seeds that both
-have, its 95 % interval (bootstrap over seeds and items, common/report/comparison.py), p, and p adjusted for the number
-of pairs in the column (Holm). p is empty for pairs with too few common seeds. A metric of all items together, such as
+have, its 95 % interval (bootstrap over seeds and items, report/comparison.py), p, and p adjusted for the number of
+pairs in the column (Holm). p is empty for pairs with too few common seeds. A metric of all items together, such as
 FID, has no rows.
 """
 
@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from common import tasks
-from common.core import files, predictions, records
-from common.core.errors import JobError
-from common.core.job import start
-from common.report import comparison, run_statistics
+from hra_workflow import tasks
+from hra_workflow.core import files, predictions, records
+from hra_workflow.core.errors import JobError
+from hra_workflow.core.job import start
+from hra_workflow.report import comparison, run_statistics
 
 COLUMNS = ["column", "selection", "run_a", "run_b", "difference", "low", "high", "p", "p_holm", "n_items", "n_seeds"]
 

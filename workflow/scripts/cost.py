@@ -6,9 +6,9 @@ mean of; the device hours of a tuned run include those of its trials.
 
 import pandas as pd
 
-from common.core import files
-from common.core.job import start
-from common.report import markdown_text, run_statistics
+from hra_workflow.core import files
+from hra_workflow.core.job import start
+from hra_workflow.report import markdown_text, run_statistics
 
 COSTS = ["adapter_parameters", "adapter_bytes", "seconds", "training_hours", "peak_memory_bytes"]
 COLUMNS = ["column", "selection", "run", "score", "score_std", "n_seeds", *COSTS, "tuning_hours", "device_hours"]

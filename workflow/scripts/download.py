@@ -18,12 +18,12 @@ import shutil
 import sys
 from pathlib import Path
 
-from common.core import files
-from common.core.errors import JobError, final_errors
-from common.core.job import start
-from common.data import file_filters, images, own_files, sources, text_tables, zip_archives
-from common.data.http_download import out_of_space
-from common.models import pretrained
+from hra_workflow.core import files
+from hra_workflow.core.errors import JobError, final_errors
+from hra_workflow.core.job import start
+from hra_workflow.data import file_filters, images, own_files, sources, text_tables, zip_archives
+from hra_workflow.data.http_download import out_of_space
+from hra_workflow.models import pretrained
 
 
 def main(job: dict) -> None:
@@ -81,7 +81,7 @@ def make(job: dict) -> None:
                 print(f"{path.name}: {zip_archives.check(path)} files, intact", file=sys.stderr)
             record["files"] = fetched
         elif dataset:
-            from common.tasks.math import answers
+            from hra_workflow.tasks.math import answers
 
             shutil.rmtree(converted, ignore_errors=True)
             converted.mkdir()
@@ -115,7 +115,7 @@ def one_file(raw: Path, converted: Path) -> Path:
     """Return the folder with the model in diffusers' layout, to which a single-file checkpoint is converted."""
     if not (raw / "unet/config.json").exists() or (raw / pretrained.MARK).exists():
         return raw
-    from common.models.ldm import checkpoint as ldm_checkpoint
+    from hra_workflow.models.ldm import checkpoint as ldm_checkpoint
 
     shutil.rmtree(converted, ignore_errors=True)
     return ldm_checkpoint.diffusers_folder(raw, converted)

@@ -11,11 +11,11 @@ import difflib
 import os
 from pathlib import Path
 
-from common.core import files, provenance
-from common.core.errors import JobError
-from common.core.job import start
-from common.data.http_download import out_of_space
-from common.tasks.math import programs
+from hra_workflow.core import files, provenance
+from hra_workflow.core.errors import JobError
+from hra_workflow.core.job import start
+from hra_workflow.data.http_download import out_of_space
+from hra_workflow.tasks.math import programs
 
 CACHES = {
     "HF_HUB_CACHE": "hub",

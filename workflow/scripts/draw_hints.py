@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from common.core import files, manifests
-from common.core.errors import JobError, final_errors
-from common.core.job import start
-from common.data import sources, zip_archives
-from common.tasks.control import data as control_data
-from common.tasks.control import hint_source
+from hra_workflow.core import files, manifests
+from hra_workflow.core.errors import JobError, final_errors
+from hra_workflow.core.job import start
+from hra_workflow.data import sources, zip_archives
+from hra_workflow.tasks.control import data as control_data
+from hra_workflow.tasks.control import hint_source
 
 
 @final_errors()

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from diffusers import AutoencoderKL
 
-from common.core import files, manifests, provenance, rates
-from common.core.job import start
-from common.data import sources
-from common.models import stable_diffusion
-from common.tasks.control import data as control_data
-from common.tasks.control import latents
+from hra_workflow.core import files, manifests, provenance, rates
+from hra_workflow.core.job import start
+from hra_workflow.data import sources
+from hra_workflow.models import stable_diffusion
+from hra_workflow.tasks.control import data as control_data
+from hra_workflow.tasks.control import latents
 
 
 def main(job: dict) -> None:

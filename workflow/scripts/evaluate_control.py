@@ -6,13 +6,13 @@ source images are evaluated instead of generated ones, which gives the best poss
 
 import time
 
-from common.core import diverged_runs, manifests, predictions, provenance, records
-from common.core.job import start
-from common.data import images
-from common.evaluators import aggregation, registry, scoring
-from common.evaluators.protocol import Reference
-from common.tasks.control import data as control_data
-from common.tasks.control.items import BENCHMARK, items, key
+from hra_workflow.core import diverged_runs, manifests, predictions, provenance, records
+from hra_workflow.core.job import start
+from hra_workflow.data import images
+from hra_workflow.evaluators import aggregation, registry, scoring
+from hra_workflow.evaluators.protocol import Reference
+from hra_workflow.tasks.control import data as control_data
+from hra_workflow.tasks.control.items import BENCHMARK, items, key
 
 
 def main(job: dict) -> None:

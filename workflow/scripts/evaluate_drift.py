@@ -7,12 +7,12 @@ evaluator's name. The standard error is over prompts.
 import time
 from pathlib import Path
 
-from common.core import diverged_runs, manifests, predictions, provenance, records
-from common.core.errors import JobError
-from common.core.job import as_list, start
-from common.data import images
-from common.evaluators import aggregation, registry
-from common.evaluators.protocol import Evaluator, Reference
+from hra_workflow.core import diverged_runs, manifests, predictions, provenance, records
+from hra_workflow.core.errors import JobError
+from hra_workflow.core.job import as_list, start
+from hra_workflow.data import images
+from hra_workflow.evaluators import aggregation, registry
+from hra_workflow.evaluators.protocol import Evaluator, Reference
 
 
 def main(job: dict) -> None:

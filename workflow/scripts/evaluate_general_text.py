@@ -8,12 +8,12 @@ nats; its exponential is the perplexity.
 import time
 from pathlib import Path
 
-from common import methods
-from common.core import diverged_runs, manifests, predictions, provenance, records
-from common.core.errors import JobError
-from common.core.job import start
-from common.evaluators import aggregation
-from common.models import causal_lm, memory
+from hra_workflow import methods
+from hra_workflow.core import diverged_runs, manifests, predictions, provenance, records
+from hra_workflow.core.errors import JobError
+from hra_workflow.core.job import start
+from hra_workflow.evaluators import aggregation
+from hra_workflow.models import causal_lm, memory
 
 
 def main(job: dict) -> None:

@@ -6,10 +6,19 @@ If the training job has evaluated them (rule evaluate_glue_in_training), only ta
 import time
 from pathlib import Path
 
-from common.core import diverged_runs, early_evaluations, manifests, predictions, provenance, rates, records, rewound
-from common.core.job import start
-from common.models import adapters, classifier
-from common.models.precision import dtype
+from hra_workflow.core import (
+    diverged_runs,
+    early_evaluations,
+    manifests,
+    predictions,
+    provenance,
+    rates,
+    records,
+    rewound,
+)
+from hra_workflow.core.job import start
+from hra_workflow.models import adapters, classifier
+from hra_workflow.models.precision import dtype
 
 
 def main(job: dict) -> None:
@@ -26,7 +35,7 @@ def evaluate(job: dict, record: dict, last: str | Path, best: str | Path) -> Non
     """Write metrics and predictions of a run with this record; `last` and `best` are its weights."""
     import numpy as np
 
-    from common.tasks.glue import metrics
+    from hra_workflow.tasks.glue import metrics
 
     started = time.monotonic()
     params, wildcards = job["params"], job["wildcards"]

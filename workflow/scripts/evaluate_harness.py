@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 
 import download_harness
-from common.core import diverged_runs, files, manifests, predictions, provenance, records
-from common.core.errors import JobError
-from common.core.job import start
-from common.models import causal_lm
-from common.tasks.math import isolation, programs
+from hra_workflow.core import diverged_runs, files, manifests, predictions, provenance, records
+from hra_workflow.core.errors import JobError
+from hra_workflow.core.job import start
+from hra_workflow.models import causal_lm
+from hra_workflow.tasks.math import isolation, programs
 
 
 def main(job: dict) -> None:

@@ -2,10 +2,10 @@
 
 import time
 
-from common.core import diverged_runs, manifests, predictions, records
-from common.core.errors import JobError, final_errors
-from common.core.job import start
-from common.tasks.math import answers
+from hra_workflow.core import diverged_runs, manifests, predictions, records
+from hra_workflow.core.errors import JobError, final_errors
+from hra_workflow.core.job import start
+from hra_workflow.tasks.math import answers
 
 
 def main(job: dict) -> None:

@@ -7,12 +7,12 @@ compared with the others, the paper's row “Real Images”.
 
 import time
 
-from common.core import diverged_runs, manifests, predictions, provenance, records, rewound
-from common.core.errors import JobError
-from common.core.job import start
-from common.data import images
-from common.evaluators import aggregation, registry, scoring
-from common.evaluators.protocol import Reference
+from hra_workflow.core import diverged_runs, manifests, predictions, provenance, records, rewound
+from hra_workflow.core.errors import JobError
+from hra_workflow.core.job import start
+from hra_workflow.data import images
+from hra_workflow.evaluators import aggregation, registry, scoring
+from hra_workflow.evaluators.protocol import Reference
 
 
 def main(job: dict) -> None:

@@ -8,11 +8,11 @@ import shutil
 from pathlib import Path
 from pkgutil import resolve_name
 
-from common.core import files, manifests, records
-from common.core.errors import expect
-from common.core.job import start
-from common.models import adapters
-from common.report import model_card
+from hra_workflow.core import files, manifests, records
+from hra_workflow.core.errors import expect
+from hra_workflow.core.job import start
+from hra_workflow.models import adapters
+from hra_workflow.report import model_card
 
 
 def main(job: dict) -> None:

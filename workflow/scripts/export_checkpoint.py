@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from common.core import manifests
-from common.core.job import start
-from common.tasks.control import official_checkpoint
+from hra_workflow.core import manifests
+from hra_workflow.core.job import start
+from hra_workflow.tasks.control import official_checkpoint
 
 
 def main(job: dict) -> None:

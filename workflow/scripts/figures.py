@@ -13,12 +13,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from common import tasks
-from common.core import records
-from common.core.job import as_list, start
-from common.report import pareto, run_statistics, stability, training_curves
-from common.report.plot_style import SETTINGS, SMALL, better, dot, remark, save, say, styles, widen
-from common.report.run_statistics import readable, scale_free
+from hra_workflow import tasks
+from hra_workflow.core import records
+from hra_workflow.core.job import as_list, start
+from hra_workflow.report import pareto, run_statistics, stability, training_curves
+from hra_workflow.report.plot_style import SETTINGS, SMALL, better, dot, remark, save, say, styles, widen
+from hra_workflow.report.run_statistics import readable, scale_free
 
 
 def about(name: str, params: dict) -> dict:

@@ -7,12 +7,12 @@ the number of blocked images.
 from collections import deque
 from itertools import chain
 
-from common.core import diverged_runs, files
-from common.core.errors import JobError
-from common.core.job import as_list, start
-from common.data import images
-from common.tasks.control import items as control_items
-from common.tasks.subject import items as subject_items
+from hra_workflow.core import diverged_runs, files
+from hra_workflow.core.errors import JobError
+from hra_workflow.core.job import as_list, start
+from hra_workflow.data import images
+from hra_workflow.tasks.control import items as control_items
+from hra_workflow.tasks.subject import items as subject_items
 
 
 def main(job: dict) -> None:

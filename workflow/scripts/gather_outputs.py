@@ -1,7 +1,7 @@
 """Merge the shards of a run's answers into one file per benchmark, every item once, in order."""
 
-from common.core import diverged_runs, files, predictions
-from common.core.job import as_list, start
+from hra_workflow.core import diverged_runs, files, predictions
+from hra_workflow.core.job import as_list, start
 
 
 def main(job: dict) -> None:

@@ -1,10 +1,10 @@
 """Generate one shard of the class images for prior preservation with the base model, once per class."""
 
-from common.core import files
-from common.core.job import start
-from common.core.sharding import seed
-from common.models import image_shards, stable_diffusion
-from common.tasks.subject.items import items, key
+from hra_workflow.core import files
+from hra_workflow.core.job import start
+from hra_workflow.core.sharding import seed
+from hra_workflow.models import image_shards, stable_diffusion
+from hra_workflow.tasks.subject.items import items, key
 
 
 def main(job: dict) -> None:

@@ -6,13 +6,13 @@ bit-identical, for any number of shards. Its noise depends only on the run's see
 
 from pathlib import Path
 
-from common.core import diverged_runs, files, manifests, records
-from common.core.job import start
-from common.core.sharding import seed
-from common.models import image_shards
-from common.tasks.control import data as control_data
-from common.tasks.control.items import BENCHMARK, items, key
-from common.tasks.control.sampling import Sampler
+from hra_workflow.core import diverged_runs, files, manifests, records
+from hra_workflow.core.job import start
+from hra_workflow.core.sharding import seed
+from hra_workflow.models import image_shards
+from hra_workflow.tasks.control import data as control_data
+from hra_workflow.tasks.control.items import BENCHMARK, items, key
+from hra_workflow.tasks.control.sampling import Sampler
 
 
 def main(job: dict) -> None:

@@ -6,13 +6,13 @@ The noise of an image depends on its prompt and its index only, so an image of a
 from pathlib import Path
 from pkgutil import resolve_name
 
-from common.core import diverged_runs, files, manifests, records
-from common.core.job import start
-from common.core.sharding import seed
-from common.models import image_shards
-from common.tasks.control import data as control_data
-from common.tasks.control.items import BENCHMARK
-from common.tasks.subject.items import items, key
+from hra_workflow.core import diverged_runs, files, manifests, records
+from hra_workflow.core.job import start
+from hra_workflow.core.sharding import seed
+from hra_workflow.models import image_shards
+from hra_workflow.tasks.control import data as control_data
+from hra_workflow.tasks.control.items import BENCHMARK
+from hra_workflow.tasks.subject.items import items, key
 
 
 def main(job: dict) -> None:

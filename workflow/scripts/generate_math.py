@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
 
-from common import methods
-from common.core import diverged_runs, manifests, predictions, provenance, rates, records
-from common.core.errors import JobError
-from common.core.job import as_list, start
-from common.models import causal_lm, memory, precision, vllm_process
+from hra_workflow import methods
+from hra_workflow.core import diverged_runs, manifests, predictions, provenance, rates, records
+from hra_workflow.core.errors import JobError
+from hra_workflow.core.job import as_list, start
+from hra_workflow.models import causal_lm, memory, precision, vllm_process
 
 POOL = 8  # answers at a time × POOL items are decoded independently of all others
 LOOK = 8  # steps between two searches for stop strings
@@ -140,7 +140,7 @@ class Run:
     def with_transformers(self, parts: list[Part]) -> Iterable[Answer]:
         from tqdm import tqdm
 
-        from common.models import decoding, served_tokens
+        from hra_workflow.models import decoding, served_tokens
 
         self.backend = f"transformers {provenance.version('transformers')}"
         model = self.model(self.generation["serve"] == "merged")
@@ -163,7 +163,7 @@ class Run:
         """Yield (item, new tokens); halve the number of answers at a time, for good, when memory runs out."""
         import torch
 
-        from common.models import decoding
+        from hra_workflow.models import decoding
 
         most = max(len(asked.ids[item]) for item in pool) + methods.virtual_tokens(self.params["method"]) + asked.limit
         fitting, why = decoding.fitting_rows(model, most)

@@ -6,12 +6,12 @@ bit-identical, for any number of shards. The base model is loaded once; the weig
 
 from pathlib import Path
 
-from common.core import diverged_runs, files, manifests, records
-from common.core.errors import JobError
-from common.core.job import start
-from common.core.sharding import seed
-from common.models import adapters, image_shards, stable_diffusion
-from common.tasks.subject.items import items, key
+from hra_workflow.core import diverged_runs, files, manifests, records
+from hra_workflow.core.errors import JobError
+from hra_workflow.core.job import start
+from hra_workflow.core.sharding import seed
+from hra_workflow.models import adapters, image_shards, stable_diffusion
+from hra_workflow.tasks.subject.items import items, key
 
 
 def main(job: dict) -> None:

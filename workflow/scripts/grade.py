@@ -14,10 +14,10 @@ import json
 import os
 from pathlib import Path
 
-from common.core import files
-from common.core.errors import JobError
-from common.data import text_tables
-from common.tasks.math import answers
+from hra_workflow.core import files
+from hra_workflow.core.errors import JobError
+from hra_workflow.data import text_tables
+from hra_workflow.tasks.math import answers
 
 STYLES = ("gsm8k", "boxed", "metamath")
 

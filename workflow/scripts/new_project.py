@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from string import Template
 
-from common import ROOT
+from hra_workflow import ROOT
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 TAKEN = ("results", "resources", "scratch", "logs", "demo")  # the folders of the grid and of the demo, made or not

@@ -6,8 +6,8 @@ Without a GPU, two processes are started on the CPU; with one GPU, NCCL has one 
 import os
 from pathlib import Path
 
-from common.core import files, launcher, provenance
-from common.core.job import start
+from hra_workflow.core import files, launcher, provenance
+from hra_workflow.core.job import start
 
 
 def main(job: dict) -> None:

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from random import Random
 
-from common.core.job import start
-from common.demo import object_images, tiny_diffusion
+from hra_workflow.core.job import start
+from hra_workflow.demo import object_images, tiny_diffusion
 
 WARMUP = 100  # steps
 # With so few latents, the position would be visible through the noise of Stable Diffusion's last step, so the caption

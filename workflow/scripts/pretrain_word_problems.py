@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from common.core.job import start
-from common.demo import text_tasks
-from common.models import causal_lm
+from hra_workflow.core.job import start
+from hra_workflow.demo import text_tasks
+from hra_workflow.models import causal_lm
 
 SPECIAL_TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
 

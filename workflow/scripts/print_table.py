@@ -16,9 +16,9 @@ from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
 
-from common import tasks
-from common.report.run_statistics import read_csv, readable
-from common.report.selections import TITLES
+from hra_workflow import tasks
+from hra_workflow.report.run_statistics import read_csv, readable
+from hra_workflow.report.selections import TITLES
 
 LABEL_WIDTH, PARAMETERS_WIDTH = 14, 7
 

@@ -5,10 +5,10 @@ Deletes the training checkpoints of the others.
 
 from pathlib import Path
 
-from common.core import files
-from common.core.job import start
-from common.report import tuning_results
-from common.training import checkpoints
+from hra_workflow.core import files
+from hra_workflow.core.job import start
+from hra_workflow.report import tuning_results
+from hra_workflow.training import checkpoints
 
 
 def main(job: dict) -> None:

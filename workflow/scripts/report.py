@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from common import tasks
-from common.core import files, predictions, records
-from common.core.errors import JobError
-from common.core.job import start
-from common.data import images
-from common.report import comparison, html_page, run_statistics
-from common.report.image_grid import evenly_spaced
+from hra_workflow import tasks
+from hra_workflow.core import files, predictions, records
+from hra_workflow.core.errors import JobError
+from hra_workflow.core.job import start
+from hra_workflow.data import images
+from hra_workflow.report import comparison, html_page, run_statistics
+from hra_workflow.report.image_grid import evenly_spaced
 
 EXAMPLES = 4  # predictions per benchmark of a run
 THUMBNAIL, LONGEST = 160, 600  # pixels, characters

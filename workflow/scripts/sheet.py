@@ -1,12 +1,12 @@
-"""Write a contact sheet with one row per item and one column per method, filled by common/tasks/{task}/sheet.py.
+"""Write a contact sheet with one row per item and one column per method, filled by hra_workflow/tasks/{task}/sheet.py.
 
 The scores of an image are below it. The names of the columns are repeated above every block of rows.
 """
 
 from importlib import import_module
 
-from common.core.job import start
-from common.report.image_grid import BORDER, CAPTION, CELL, GAP, LINE, Sheet
+from hra_workflow.core.job import start
+from hra_workflow.report.image_grid import BORDER, CAPTION, CELL, GAP, LINE, Sheet
 
 STEP, HEAD = CELL + GAP, 2 * LINE + GAP
 BLOCK = 5  # at most so many rows
@@ -27,7 +27,7 @@ def blocks_of(rows: list) -> list[list]:
 
 
 def main(job: dict) -> None:
-    contents = import_module(f"common.tasks.{job['wildcards']['task']}.sheet").contents(job)
+    contents = import_module(f"hra_workflow.tasks.{job['wildcards']['task']}.sheet").contents(job)
     references, columns, rows = contents["references"], contents["columns"], contents["rows"]
     texts = {
         (label, row): lines_of(of_run.get(row, {}), job["params"]["metrics"])

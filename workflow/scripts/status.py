@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from common import ROOT
-from common.planning import gpu_hours, planned_jobs, progress
+from hra_workflow import ROOT
+from hra_workflow.cost import gpu_hours, planned_jobs, progress
 
 WATCHED = 10
 SHOWN = 5  # failed jobs per table that are shown with the tails of their logs

@@ -7,12 +7,12 @@ only with our column on the same metric scale.
 
 import pandas as pd
 
-from common import tasks
-from common.core import files
-from common.core.errors import JobError
-from common.core.job import start
-from common.report import comparison, markdown_text, run_statistics, table_notes, tuning_results
-from common.report.selections import NOTES, TITLES
+from hra_workflow import tasks
+from hra_workflow.core import files
+from hra_workflow.core.errors import JobError
+from hra_workflow.core.job import start
+from hra_workflow.report import comparison, markdown_text, run_statistics, table_notes, tuning_results
+from hra_workflow.report.selections import NOTES, TITLES
 
 
 def layout(rows: list[dict], published: pd.DataFrame) -> list[dict]:

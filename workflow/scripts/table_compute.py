@@ -6,10 +6,10 @@ comparable only for equal micro-batches and the same gradient checkpointing, whi
 
 import pandas as pd
 
-from common.core import files
-from common.core.errors import JobError
-from common.core.job import start
-from common.report import markdown_text, run_statistics
+from hra_workflow.core import files
+from hra_workflow.core.errors import JobError
+from hra_workflow.core.job import start
+from hra_workflow.report import markdown_text, run_statistics
 from table import label_of, layout, number
 
 QUANTITIES = {  # column -> digits; in the paper's units

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from common.core import files, records
-from common.core.errors import JobError
-from common.core.job import as_list, start
-from common.report import markdown_text, run_statistics
+from hra_workflow.core import files, records
+from hra_workflow.core.errors import JobError
+from hra_workflow.core.job import as_list, start
+from hra_workflow.report import markdown_text, run_statistics
 from table import label_of, layout, number, ours_cell, paper_cell
 
 IMPACT, LEFT_OUT = "Overall impact", "not run"

@@ -8,11 +8,11 @@ pretrained (the base model, which ignores the control image) and reference (the 
 import time
 from functools import partial
 
-from common import methods
-from common.core import manifests, provenance
-from common.core.job import start
-from common.models import stable_diffusion
-from common.training import finished_runs, run_record, trials
+from hra_workflow import methods
+from hra_workflow.core import manifests, provenance
+from hra_workflow.core.job import start
+from hra_workflow.models import stable_diffusion
+from hra_workflow.training import finished_runs, run_record, trials
 
 
 @trials.recorded
@@ -28,10 +28,10 @@ def main(job: dict) -> None:
 
     from transformers import set_seed
 
-    from common.tasks.control import data as control_data
-    from common.tasks.control import latents
-    from common.tasks.control import model as control_model
-    from common.tasks.control import training as control_training
+    from hra_workflow.tasks.control import data as control_data
+    from hra_workflow.tasks.control import latents
+    from hra_workflow.tasks.control import model as control_model
+    from hra_workflow.tasks.control import training as control_training
 
     rows = control_data.opened(job["input"]["dataset"], "train")
     if job["input"]["latents"]:

@@ -2,7 +2,7 @@
 
 Writes RUN/train.json (the record), RUN/last and RUN/best (the weights after the last step and at the best score on dev,
 which is the first benchmark or a held-out share of the training data), and evaluates both
-(common/core/early_evaluations.py).
+(hra_workflow/core/early_evaluations.py).
 Training checkpoints are in the scratch folder; a killed job resumes from the last one and ends with the same numbers.
 """
 
@@ -11,12 +11,12 @@ from functools import partial
 from pathlib import Path
 
 import evaluate_glue
-from common import methods
-from common.core import early_evaluations, manifests, provenance
-from common.core.job import start
-from common.data import held_out
-from common.models import adapters, classifier
-from common.training import finished_runs, run_record, trials
+from hra_workflow import methods
+from hra_workflow.core import early_evaluations, manifests, provenance
+from hra_workflow.core.job import start
+from hra_workflow.data import held_out
+from hra_workflow.models import adapters, classifier
+from hra_workflow.training import finished_runs, run_record, trials
 
 
 @trials.recorded
@@ -24,9 +24,9 @@ def main(job: dict) -> None:
     import numpy as np
     from transformers import DataCollatorWithPadding
 
-    from common.models import virtual_tokens
-    from common.tasks.glue import metrics
-    from common.training import hf_trainer
+    from hra_workflow.models import virtual_tokens
+    from hra_workflow.tasks.glue import metrics
+    from hra_workflow.training import hf_trainer
 
     started = time.monotonic()
     params, wildcards = job["params"], job["wildcards"]

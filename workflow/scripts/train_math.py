@@ -9,13 +9,13 @@ import time
 from functools import partial
 from pathlib import Path
 
-from common import methods
-from common.core import manifests, provenance
-from common.core.errors import JobError
-from common.core.job import start
-from common.data import held_out
-from common.models import adapters, causal_lm
-from common.training import finished_runs, run_record, trials
+from hra_workflow import methods
+from hra_workflow.core import manifests, provenance
+from hra_workflow.core.errors import JobError
+from hra_workflow.core.job import start
+from hra_workflow.data import held_out
+from hra_workflow.models import adapters, causal_lm
+from hra_workflow.training import finished_runs, run_record, trials
 
 
 @trials.recorded
@@ -35,8 +35,8 @@ def main(job: dict) -> None:
     import torch
     from transformers import DataCollatorForSeq2Seq
 
-    from common.models import virtual_tokens
-    from common.training import activation_memory, hf_trainer
+    from hra_workflow.models import virtual_tokens
+    from hra_workflow.training import activation_memory, hf_trainer
 
     augmented = manifests.folder(job["input"]["augmented"])
     tokenizer = causal_lm.load_tokenizer(model_folder)

@@ -9,13 +9,13 @@ last one and ends with the same numbers. Kinds pretrained and reference (the rea
 import time
 from functools import partial
 
-from common import methods
-from common.core import manifests, provenance
-from common.core.job import start
-from common.data import images
-from common.models import adapters, stable_diffusion
-from common.tasks.subject import task as subjects
-from common.training import finished_runs, run_record, trials
+from hra_workflow import methods
+from hra_workflow.core import manifests, provenance
+from hra_workflow.core.job import start
+from hra_workflow.data import images
+from hra_workflow.models import adapters, stable_diffusion
+from hra_workflow.tasks.subject import task as subjects
+from hra_workflow.training import finished_runs, run_record, trials
 
 
 @trials.recorded
@@ -31,7 +31,7 @@ def main(job: dict) -> None:
         run_record.untrained(job, started, device, stable_diffusion.count_parameters(model_folder))
         return
 
-    from common.tasks.subject import dreambooth
+    from hra_workflow.tasks.subject import dreambooth
 
     unet = stable_diffusion.load_unet(model_folder, entry.precision or settings["precision"])
     unet.requires_grad_(False)

@@ -11,10 +11,10 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
-from common.core import tuning
-from common.core.job import start
-from common.report import run_statistics, tuning_results
-from common.report.plot_style import SETTINGS, SMALL, better, remark, save, say, styles
+from hra_workflow.core import tuning
+from hra_workflow.core.job import start
+from hra_workflow.report import run_statistics, tuning_results
+from hra_workflow.report.plot_style import SETTINGS, SMALL, better, remark, save, say, styles
 
 AXIS = "learning_rate"
 

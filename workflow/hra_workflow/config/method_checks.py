@@ -1,0 +1,65 @@
+"""Validation of method variants and presets.
+
+Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
+"""
+
+from difflib import get_close_matches
+
+from hra_workflow import methods, peft_types
+from hra_workflow.core.errors import expect
+from hra_workflow.core.grid import kind_of
+
+
+def check_type(place: str, method: dict) -> None:
+    """Raise JobError unless a method of kind peft, and no other, names a type of PEFT that can run."""
+    if method["kind"] != methods.PEFT:
+        expect("type" not in method, f"{place}: type is for kind {methods.PEFT}, this is {method['kind']}. Remove it")
+        return
+    expect(
+        "type" in method, f"{place}: kind {methods.PEFT} needs `type`, one of {', '.join(sorted(peft_types.types()))}"
+    )
+    peft_types.check(f"{place}.type", method["type"])
+
+
+def check_variant(place: str, method: dict, variant: dict) -> None:
+    """Raise JobError for the first error in a variant of a method of the config."""
+    kind, entry, peft = kind_of(method), methods.entry(method), variant.get("peft")
+    if entry.peft_config:
+        expect(peft is not None, f"{place}: kind {kind} needs `peft: {{…}}`, the arguments of PEFT's config")
+        expect(
+            entry.virtual or "targets" in variant,
+            f"{place}: kind {kind} needs `targets`, the name of a list in the model's targets",
+        )
+        expect(not (entry.virtual and "targets" in variant), f"{place}: kind {kind} adapts no layers. Remove `targets`")
+    else:
+        expect(
+            peft is None and "targets" not in variant, f"{place}: kind {kind} inserts no adapter: remove peft, targets"
+        )
+    if method["kind"] == methods.PEFT:
+        peft_types.check_arguments(f"{place}.peft", kind, peft)
+    for key in entry.required:
+        expect(key in variant, f"{place}: kind {kind} needs `{key}`")
+    for other, one in methods.METHODS.items():
+        for key in {*one.required, *one.optional} - {*entry.required, *entry.optional}:
+            expect(key not in variant, f"{place}: {key} is for kind {other}, this is {kind}")
+    given = [name for name in entry.one_of if name in peft]
+    expect(
+        len(given) == 1 or not entry.one_of,
+        f"{place}: expected one of {' and '.join(f'peft.{name}' for name in entry.one_of)}, "
+        f"found {' and '.join(given) or 'neither'}. In an override file, give the variant a new name",
+    )
+    problem = entry.fault(variant)
+    expect(problem is None, f"{place}: {problem}")
+
+
+def check_preset(place: str, entry: dict, methods: dict, datasets: dict) -> None:
+    """Raise JobError for values under an unknown name, which would have no effect."""
+    variants = [f"{name}/{variant}" for name, method in methods.items() for variant in method["variants"]]
+    for key, known in (("methods", [*methods, *variants]), ("datasets", list(datasets))):
+        for name in entry.get(key, {}):
+            nearest = "".join(get_close_matches(name, known, n=1, cutoff=0))
+            expect(
+                name in known,
+                f"{place}.{key}: expected one of the config's {key}, found {name!r}. "
+                f"Correct the name; the nearest is {nearest!r}",
+            )

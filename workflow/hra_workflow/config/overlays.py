@@ -1,0 +1,64 @@
+"""What a config file that is merged over the paper's grid implies without stating it.
+
+An overlay is the content of one file of --configfile, in the order of the command line. Plain Python on plain dicts:
+imported by the Snakefile on login nodes, so no torch and no pandas here.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from hra_workflow.core.errors import JobError
+
+
+def stated(overlay: dict) -> Iterator[tuple[str, dict]]:
+    """Yield the tasks of an overlay with their settings; whatever has the wrong type is left to the schema."""
+    tasks = overlay.get("tasks")
+    for name, settings in tasks.items() if isinstance(tasks, dict) else ():
+        if isinstance(settings, dict):
+            yield name, settings
+
+
+def check_results(overlays: list[tuple[Path, dict]], demo: Path) -> None:
+    """Raise JobError if a file of the user's is merged over one of the folder `demo` and would write into its results.
+
+    overlays: path and content of the files.
+    """
+    own = [path for path, _ in overlays if not path.resolve().is_relative_to(demo.resolve())]
+    placed = [path for path, overlay in overlays if "pathvars" in overlay]
+    if own and placed and placed[-1] not in own:
+        raise JobError(
+            f"{own[-1]}: expected `pathvars` of its own, found only those of {placed[-1]}, whose results it would "
+            "overwrite. `make new NAME=mine DEMO=1` makes a project with the demo's model, and such a line to copy"
+        )
+
+
+def settle(config: dict, overlays: list[dict]) -> list[str]:
+    """Remove from the merged config, in place, the tasks that are null, and what refers to columns that were replaced.
+
+    Returns the tasks that `all` makes.
+
+    An overlay that states a task's `columns` without `averages` or `figures` gets no averages, and figures of its first
+    column, rather than those of columns that are gone.
+    """
+    if not isinstance(config.get("tasks"), dict):
+        return []
+    config["tasks"] = {name: settings for name, settings in config["tasks"].items() if settings is not None}
+    for name, settings in config["tasks"].items():
+        own: dict = {}
+        for overlay in overlays:
+            changes = dict(stated(overlay)).get(name, {})
+            own = changes if "columns" in changes else own | changes if own else {}
+        if "columns" in own:
+            if "averages" not in own:
+                settings["averages"] = []
+            if "figures" not in own:
+                names = [column["name"] for column in own["columns"] if isinstance(column, dict) and "name" in column]
+                settings["figures"] = {"parameters": names[:1], "lambda": []}
+    return chosen(config, overlays)
+
+
+def chosen(config: dict, overlays: list[dict]) -> list[str]:
+    """Return the tasks that `all` makes: those whose grid the last overlay with a grid states; without one, all."""
+    grids = [[name for name, settings in stated(overlay) if "grid" in settings] for overlay in overlays]
+    last = next(filter(None, reversed(grids)), list(config["tasks"]))
+    return [name for name in config["tasks"] if name in last]

@@ -1,0 +1,58 @@
+"""Validation of `tasks.{task}.tune`.
+
+Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
+"""
+
+import math
+from collections.abc import Callable
+
+from hra_workflow.core import grid, tuning
+from hra_workflow.core.errors import expect, one_of
+from hra_workflow.tasks import tuned_runs
+from hra_workflow.tasks.base import Task
+
+
+def check(task: Task, check_run: Callable[[Task, str, str], None]) -> None:
+    """Raise JobError for the first error in a task's `tune`; check_run: checks `method/variant` on a dataset."""
+    tune, place = task.settings.get("tune"), f"config: tasks.{task.name}.tune"
+    if not tune:
+        return
+    expect(
+        "held_out" in task.settings,
+        f"{place}: expected `held_out: {{share: 0.1}}` in tasks.{task.name}, the rows that trials are judged by",
+    )
+    tuned = [run for run in grid.names(task.config, task.name) if tuned_runs.is_tuned(task, run)]
+    expect(tuned, f"{place}: no run of the grid trains anything, so there is no learning rate to tune. Remove it")
+    both = sorted({run["seed"] for run in task.runs()} & set(tuning.seeds(tune)))
+    expect(
+        not both,
+        f"{place}: the trials have the seeds from {tuning.FIRST_SEED}, and tasks.{task.name}.grid has {both} too. A "
+        "final run with a trial's seed would be a run that was selected. Use other seeds in the grid",
+    )
+    for name in tune.get("methods", {}):
+        one_of(f"{place}.methods", "method or variant", name, grid.run_keys(task.config)[1:])
+        expect(
+            any(name in (run, run.split("/")[0]) for run in tuned),
+            f"{place}.methods: {name} has no learning rate to tune: no such run of the grid trains anything. Remove it",
+        )
+    for run in tuned:
+        found, budget = math.prod(len(values) for values in tuning.search(tune, run).values()), tune["trials"]
+        sampler = tune.get("sampler", "grid")
+        expect(
+            found == budget or (found > budget and sampler == "random"),
+            f"{place}: {run} has {found} combinations of values for trials: {budget}. Every method gets the same "
+            f"number of trials: state {budget} combinations" + " or more" * (sampler == "random"),
+        )
+        check_rungs(f"{place}.halving", tune)
+        for dataset in grid.datasets(task.config, task.name):
+            for trial in tuning.trials(tune, run):
+                check_run(task, dataset, trial)
+
+
+def check_rungs(place: str, tune: dict) -> None:
+    """Raise JobError if the rungs do not follow one another, or one of them has a single trial to choose from."""
+    left, rungs = tune["trials"], tuning.rungs(tune)[:-1]
+    expect(rungs == sorted(set(rungs)), f"{place}.rungs: expected increasing fractions of the training, found {rungs}")
+    for rung in rungs:
+        expect(left > 1, f"{place}: one trial is left before rung {rung:g}, which decides nothing. Remove it")
+        left = tuning.going_on(left, tune["halving"]["factor"])

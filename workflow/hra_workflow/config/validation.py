@@ -1,0 +1,164 @@
+"""Validation of the config: one clear message about the first error, with its key.
+
+Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
+"""
+
+import json
+from pathlib import Path
+
+from hra_workflow import ROOT, methods, tasks
+from hra_workflow.config import tuning_checks
+from hra_workflow.config.method_checks import check_preset, check_type, check_variant
+from hra_workflow.core import tuning
+from hra_workflow.core.errors import JobError, expect, one_of
+from hra_workflow.core.grid import HELD_OUT, averages, kind_of, preset, run_keys
+from hra_workflow.tasks import tuned_runs
+from hra_workflow.tasks.base import REQUIRED, Task
+
+SCHEMAS = Path(ROOT, "workflow/schemas/config")
+
+
+def check(config: dict) -> None:
+    """Raise JobError for the first error in the config, with its key."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+
+    error = best_match(Draft202012Validator(schema()).iter_errors(config))
+    if error:
+        place = ".".join(str(key) for key in error.absolute_path) or "top level"
+        known = error.parent is None and error.validator == "additionalProperties" and error.schema.get("properties")
+        hint = f"; known keys: {', '.join(sorted(known))}" if known else ""
+        about = f" ({error.schema['description']})" if error.schema.get("description") else ""
+        if error.validator == "type" and isinstance(error.instance, str) and is_number(error.instance):
+            hint = "; YAML reads 1e-5 as text: write 1.0e-5"
+        if error.validator == "type" and error.instance in ("true", "false"):
+            hint = f"; on the command line write {error.instance.title()}"
+        raise JobError(f"config: {place}: {error.message}{about}{hint}")
+    for name, method in config["methods"].items():
+        check_type(f"config: methods.{name}", method)
+        for variant, entry in method["variants"].items():
+            check_variant(f"config: methods.{name}.variants.{variant}", method, entry)
+    known = tasks.load(config)
+    for name, presets in config["presets"].items():
+        for preset_name, entry in presets.items():
+            check_preset(f"config: presets.{name}.{preset_name}", entry, config["methods"], known[name].datasets)
+    for task in known.values():
+        for name in task.datasets:
+            task.check_dataset(f"config: datasets.{task.name}.{name}", name)
+    for name in config["tasks"]:
+        known[name].check_settings()
+        check_task(known[name])
+        known[name].check_runs()
+        tuning_checks.check(known[name], check_hyperparameters)
+
+
+def schema() -> dict:
+    """Complete base.json with every task's `dataset`, `task`, additional `hyperparameters` and `$defs`."""
+    base, *parts = (json.loads((SCHEMAS / f"{name}.json").read_text()) for name in ("base", *tasks.classes()))
+    names, defs = list(tasks.classes()), base["$defs"]
+    defs["task_name"] = {"enum": names}
+    for name, part in zip(names, parts, strict=True):
+        datasets = {
+            "type": "object",
+            "propertyNames": {"$ref": "#/$defs/name"},
+            "additionalProperties": part["dataset"],
+        }
+        base["properties"]["datasets"]["properties"][name] = datasets
+        base["properties"]["tasks"]["properties"][name] = part["task"]
+        defs["hyperparameters"]["properties"] |= part.get("hyperparameters", {})
+        defs |= part.get("$defs", {})
+    scalars = {key: one for key, one in defs["hyperparameters"]["properties"].items() if one.get("type") != "object"}
+    defs["search"]["properties"] = {
+        key: {"type": "array", "minItems": 1, "uniqueItems": True, "items": one} for key, one in scalars.items()
+    }
+    return base
+
+
+def is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def check_task(task: Task) -> None:
+    """Raise JobError if the grid, the columns or the figures of a task refer to something that does not exist."""
+    config, entry = task.config, task.settings
+    datasets = {name: task.dataset(name) for name in task.datasets}
+    place = f"config: tasks.{task.name}"
+    expect(
+        entry.get("selection") != HELD_OUT or "held_out" in entry,
+        f"{place}: selection: {HELD_OUT} needs `held_out: {{share: 0.1}}`, the fraction of the training rows",
+    )
+    one_of(f"{place}.model", "model", entry["model"], config["models"])
+    if isinstance(entry["preset"], dict):
+        for name in entry["preset"]:
+            one_of(f"{place}.preset", "method or variant", name, run_keys(config))
+    for index, block in enumerate(entry["grid"]):
+        for run in block["runs"]:
+            method, variant = run.split("/")
+            one_of(f"{place}.grid[{index}]: {run}", "method", method, config["methods"])
+            one_of(f"{place}.grid[{index}]: {run}", "variant", variant, config["methods"][method]["variants"])
+            kind, limit = kind_of(config["methods"][method]), methods.of(config, method).limit
+            expect(
+                methods.of(config, method).runs(task.name),
+                f"{place}.grid[{index}]: {run}: expected a kind that {task.name} can run "
+                f"({', '.join(methods.kinds_of(task.name))}), found {kind}{f' ({limit})' if limit else ''}. "
+                "Remove the run from the grid",
+            )
+            if targets := config["methods"][method]["variants"][variant].get("targets"):
+                one_of(f"{place}: {run}: targets", "list", targets, config["models"][entry["model"]]["targets"])
+            one_of(f"{place}: {run}", "preset", preset(config, task.name, run), config["presets"].get(task.name, {}))
+        for name in block["datasets"]:
+            trainable = [other for other, found in datasets.items() if "benchmarks" in found]
+            one_of(f"{place}.grid[{index}]", "dataset", name, trainable)
+            for run in block["runs"]:
+                check_hyperparameters(task, name, run)
+    for column in entry["columns"]:
+        where = f"{place}.columns: {column['name']}"
+        for name in [column["dataset"]] if "dataset" in column else {run["dataset"] for run in task.runs()}:
+            one_of(where, "dataset", name, datasets)
+            one_of(where, "benchmark", column["benchmark"], datasets[name]["benchmarks"])
+            one_of(where, "metric", column["metric"], datasets[name]["metrics"])
+    check_gpus(task)
+    names = [column["name"] for column in entry["columns"]]
+    for average in entry.get("averages", []):
+        for name in average["columns"]:
+            one_of(f"{place}.averages: {average['name']}", "column", name, names)
+    for name in entry["figures"]["parameters"]:
+        one_of(f"{place}.figures.parameters", "column", name, [*names, *averages(config, task.name)])
+    for name in entry["figures"]["lambda"]:
+        one_of(f"{place}.figures.lambda", "column", name, names)
+
+
+def check_gpus(task: Task) -> None:
+    """Raise JobError if runs are to share a GPU that need several, or if a method with its own number is unknown."""
+    place, stated = f"config: tasks.{task.name}", task.settings["resources"]
+    parts = {name: part for name, part in task.settings.items() if isinstance(part, dict) and "resources" in part}
+    for stage, part in parts.items():
+        for name in ("runs_per_gpu", "max_gpu"):
+            expect(name not in part["resources"], f"{place}.{stage}.resources: {name} is of training only. Remove it")
+    for name in stated.get("max_gpu", {}):
+        one_of(f"{place}.resources.max_gpu", "method or variant", name, run_keys(task.config))
+    shared, gpu = (stated.get(name, 1) for name in ("runs_per_gpu", "gpu"))
+    expect(
+        shared == 1 or gpu <= 1,
+        f"{place}.resources: expected gpu: 1 with runs_per_gpu: {shared}, found gpu: {gpu}. Set one of them to 1",
+    )
+
+
+def check_hyperparameters(task: Task, dataset: str, run: str) -> None:
+    """Raise JobError if a run lacks a hyper-parameter, or its batch size is not divisible."""
+    tried = tuning.search(task.settings["tune"], run) if tuned_runs.is_tuned(task, run) else {}
+    values = {key: values[0] for key, values in tried.items()} | task.hyperparameters(dataset, run)
+    place = f"config: tasks.{task.name}: {run} on {dataset}, preset {preset(task.config, task.name, run)}"
+    for key in (*REQUIRED, *task.required):
+        expect(key in values, f"{place}: {key} is missing: neither tasks.{task.name}.defaults nor the preset gives it")
+    for key, value in values.items():
+        expect(value != "auto" or key in task.automatic, f"{place}: {key}: expected true or false, found auto")
+    parts = values["gradient_accumulation"] * max(1, task.training_resources(run)["gpu"])
+    expect(
+        values["batch_size"] % parts == 0,
+        f"{place}: batch_size {values['batch_size']} is not a multiple of gpu × gradient_accumulation = {parts}",
+    )

@@ -1,0 +1,89 @@
+"""Fingerprints of everything a result depends on, to decide whether a job may reuse earlier files."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from hra_workflow.core import files, provenance
+from hra_workflow.core.job import processes
+
+# Params and inputs that do not change results: names, folders, and what affects rounding only: the device, and latents
+# that were encoded earlier.
+NEUTRAL = ("preset", "model_name", "scratch", "device", "latents")
+# The same of entries inside params, by their names in `flat`; a checkpoint may have been trained with others. A rung is
+# where the run of a trial ends.
+NEUTRAL_ENTRIES = ("dataset.metrics", "eval_batch_size", "rung")
+PACKAGES = ("torch", "peft", "transformers", "diffusers")
+
+
+def digest(content) -> str:
+    """Hash everything that a cached file depends on to 16 hexadecimal digits, which name the file or its folder."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def of_training(job: dict, steps: int, per_process: bool) -> dict:
+    """Collect everything that the results of a training run depend on, as JSON.
+
+    `steps`: total number of optimiser steps. `per_process`: random numbers depend on the number of processes.
+    """
+    content = {key: value for key, value in job["params"].items() if key not in NEUTRAL}
+    content |= {"seed": int(job["wildcards"]["seed"]), "steps": steps}
+    content |= {"processes": processes(job)} if per_process else {}
+    content["inputs"] = {name: of_input(path) for name, path in job["input"].items() if path and name not in NEUTRAL}
+    content["versions"] = {name: minor(provenance.version(name)) for name in PACKAGES}
+    return json.loads(json.dumps(content))
+
+
+def minor(version: str) -> str:
+    """Shorten a version to the two numbers in which results may differ."""
+    return ".".join(version.split(".")[:2])
+
+
+def contradictions(record: dict) -> list[str]:
+    """List the settings of a run's record (train.json) that differ from those in its own fingerprint."""
+    saved = record.get("fingerprint")
+    if not saved:
+        return ["it has no fingerprint"]
+    # `auto` is recorded as what was chosen.
+    settings = {name: value for name, value in record["hyperparameters"].items() if name != "gradient_checkpointing"}
+    stated = {
+        "hyperparameters": settings,
+        "seed": record["seed"],
+        "task_version": record["task_version"],
+        "method": {"version": record["method_version"]},
+        "inputs": {"model": record["model"]["sha256"], "dataset": record["data_sha256"]},
+        "versions": {name: minor(record["versions"][name]) for name in PACKAGES if name in record["versions"]},
+    }
+    found, known = flat(stated), flat(saved)
+    return [
+        f"{name} {shown(found[name])}, but trained with {shown(known.get(name))}"
+        for name in found
+        if found[name] != known.get(name)
+    ]
+
+
+def of_input(path: str) -> str:
+    """Return the SHA-256 of the files that a manifest lists, or of the file itself if it is not a manifest."""
+    listed = files.read_json(path).get("sha256") if Path(path).suffix == ".json" else None
+    return listed or files.sha256(path)
+
+
+def differences(saved: dict, now: dict) -> list[str]:
+    """List the entries that differ, in the form `learning_rate 0.02, now 0.001`."""
+    before, after = flat(saved), flat(now)
+    keys = [key for key in {**before, **after} if before.get(key) != after.get(key) and key not in NEUTRAL_ENTRIES]
+    return [f"{key} {shown(before.get(key))}, now {shown(after.get(key))}" for key in keys]
+
+
+def flat(content: dict, prefix: str = "") -> dict:
+    """Flatten nested entries to dotted names; hyper-parameters keep their own names."""
+    found = {}
+    for key, value in content.items():
+        name = key if prefix in ("", "hyperparameters.") else prefix + key
+        found |= flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return found
+
+
+def shown(value) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return f"{text[:12]}…" if len(text) == 64 else text[:80]

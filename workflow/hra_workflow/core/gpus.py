@@ -1,0 +1,111 @@
+"""The GPUs of a job: reserved with locks on a machine without a scheduler, and shared with other runs.
+
+A GPU has PARTS parts. A job alone on its GPUs reserves all of them, one of `runs_per_gpu` runs its share.
+"""
+
+import contextlib
+import os
+import subprocess
+import time
+from pathlib import Path
+
+from hra_workflow.core.errors import JobError
+
+# GPU indices are only meaningful within a scheduler job, so every job has its own locks.
+SCHEDULER_JOBS = ("SLURM_JOB_ID", "LSB_JOBID", "PBS_JOBID", "JOB_ID")
+SCHEDULER_JOB = next((os.environ[name] for name in SCHEDULER_JOBS if name in os.environ), None)
+LOCK_FOLDER = Path(os.environ.get("HRA_GPU_LOCKS", f"/tmp/hra-gpu-locks-{os.getuid()}-{SCHEDULER_JOB or 'machine'}"))
+PARTS = 60  # divisible by every allowed `runs_per_gpu` (1 to 6)
+RUNS = "PACKED_JOBS"  # environment variable of a job that shares its GPU, also by slurm-packs: the number of jobs on it
+
+
+def runs_per_gpu(job: dict) -> int:
+    """Return how many runs share the GPU of this job: those of its pack, or as many as the locks let run."""
+    if RUNS in os.environ:
+        return int(os.environ[RUNS])
+    return int(job["resources"].get("jobs_per_gpu", 1)) if wanted(job) else 1
+
+
+def device_seconds(attempts: dict) -> float:
+    """Add up the seconds of all attempts (run_record.py), each divided by the number of runs that shared its GPU."""
+    seconds = attempts.get("seconds", [])
+    shared = attempts.get("runs_per_gpu", [1] * len(seconds))  # older ones lack it
+    return sum(one / runs for one, runs in zip(seconds, shared, strict=True))
+
+
+def wanted(job: dict) -> int:
+    """Return the number of GPUs that this process must reserve itself: none if the scheduler has assigned them."""
+    count = int(job["resources"].get("gpu", 0))
+    if job["params"].get("device") == "cpu" or not count:
+        return 0
+    given = any(name in os.environ for name in SCHEDULER_JOBS) and len(visible()) <= count
+    return 0 if given else count
+
+
+@contextlib.contextmanager
+def reserved(count: int, share: int = 1):
+    """Reserve one of `share` equal shares of `count` GPUs of this machine, and make only them visible to CUDA.
+
+    Snakemake counts GPUs but does not assign them to jobs; without this, all local jobs would use GPU 0.
+    """
+    if count == 0:
+        yield
+        return
+    devices = visible()
+    if len(devices) < count:
+        raise JobError(
+            f"The config requests {count} GPU(s) per job; this machine has {len(devices)}. "
+            "Set `resources: {gpu: 0}` of the task to train on the CPU, or run on a machine with GPUs."
+        )
+    LOCK_FOLDER.mkdir(parents=True, exist_ok=True)
+    while not (held := chosen(devices, count, PARTS // share)):
+        time.sleep(1)
+    try:
+        os.environ |= {"CUDA_VISIBLE_DEVICES": ",".join(held), RUNS: str(share)}
+        yield
+    finally:
+        release(held.values())
+
+
+def chosen(devices: list[str], count: int, parts: int) -> dict[str, list]:
+    """Lock `parts` parts of `count` devices and return the locks by device; {} if not enough are free.
+
+    The fullest devices that have room are chosen, so that others stay free for jobs that need a whole one.
+    """
+    from filelock import FileLock
+
+    with FileLock(LOCK_FOLDER / "choosing.lock"):
+        free = {device: [lock for part in range(PARTS) if (lock := locked(device, part))] for device in devices}
+        fitting = sorted((one for one in devices if len(free[one]) >= parts), key=lambda one: len(free[one]))
+        held = {one: free[one][:parts] for one in fitting[:count]} if len(fitting) >= count else {}
+        release(locks[parts if one in held else 0 :] for one, locks in free.items())
+    return held
+
+
+def locked(device: str, part: int):
+    """Lock a part of a device; return None if another job has locked it."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(LOCK_FOLDER / f"{device}-{part}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return None
+    return lock
+
+
+def release(several) -> None:
+    for locks in several:
+        for lock in locks:
+            lock.release()
+
+
+def visible() -> list[str]:
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if listed is not None:
+        return [device for device in listed.split(",") if device]
+    try:
+        output = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    return [str(index) for index, line in enumerate(output.splitlines()) if line.startswith("GPU ")]

@@ -1,0 +1,182 @@
+"""Look-ups in the config: the slices that rules pass to their jobs.
+
+Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
+"""
+
+from hra_workflow.core import tuning
+
+HELD_OUT = "held-out"  # tasks.{task}.selection: the best checkpoint is that on held-out rows of the training data
+
+
+def run_name(wildcards) -> str:
+    """Return `method/variant` of a job."""
+    return f"{wildcards.method}/{wildcards.variant}"
+
+
+def runs(config: dict, task: str) -> list[dict]:
+    """List a task's runs in config order: `dataset`, `method`, `variant`, `seed`; a run listed twice counts once."""
+    unique = {}
+    for block in config["tasks"][task]["grid"]:
+        for run in block["runs"]:
+            for dataset in block["datasets"]:
+                for seed in block["seeds"]:
+                    method, variant = run.split("/")
+                    unique[dataset, run, seed] = dict(dataset=dataset, method=method, variant=variant, seed=seed)
+    return list(unique.values())
+
+
+def places(config: dict) -> dict[str, str]:
+    """Return the paths, with wildcards, of a run, its evaluations and the checkpoints of training and augmentation."""
+    roots, run = config["pathvars"], "{task}/{dataset}/{method}/{variant}/seed{seed}"
+    return {
+        "run": f"{roots['results']}/{run}",
+        "eval": f"{roots['results']}/{run}/{{benchmark}}",
+        "scratch": f"{roots['scratch']}/{run}",
+        "start_scratch": f"{roots['scratch']}/augmented/{{task}}/{{method}}/{{variant}}/seed{{seed}}",
+    }
+
+
+def choice(config: dict, task: str, dataset: str, run: str) -> str:
+    """Return the path of the values that the trials of `method/variant` on a dataset have chosen."""
+    return f"{config['pathvars']['results']}/tune/{task}/{dataset}/{run}.json"
+
+
+def promotion(config: dict, task: str, dataset: str, run: str, rung: float) -> str:
+    """Return the path of the list of trials of `method/variant` that go on from a rung."""
+    return f"{config['pathvars']['results']}/tune/{task}/{dataset}/{run}/rung-{rung:g}.json"
+
+
+def columns(config: dict, task: str) -> list[dict]:
+    """List the table's columns; one without a dataset is the mean over all `datasets` of the grid."""
+    every = {"datasets": datasets(config, task)}
+    return [column if "dataset" in column else column | every for column in config["tasks"][task]["columns"]]
+
+
+def datasets(config: dict, task: str) -> list[str]:
+    """List the datasets of a task's grid; none for a task that is not in the config."""
+    return list(dict.fromkeys(run["dataset"] for run in runs(config, task))) if task in config["tasks"] else []
+
+
+def preset(config: dict, task: str, run: str) -> str | None:
+    """Return the name of the hyper-parameter preset of `method/variant`; None if the task gives none."""
+    return of_run(config["tasks"][task]["preset"], run)
+
+
+def every_run(config: dict) -> list[str]:
+    """List every `method/variant` of the config, whether it is in a grid or not."""
+    return [f"{name}/{variant}" for name, one in config["methods"].items() for variant in one["variants"]]
+
+
+def run_keys(config: dict) -> list[str]:
+    """List the keys that `of_run` looks up."""
+    return ["default", *config["methods"], *every_run(config)]
+
+
+def of_run(chosen: str | dict[str, str], run: str) -> str | None:
+    """Return the value for `method/variant` of a setting: one for all runs, or by run, by method and `default`."""
+    run = tuning.base(run)
+    names = (run, run.split("/")[0], "default")
+    return chosen if isinstance(chosen, str) else next((chosen[name] for name in names if name in chosen), None)
+
+
+def hyperparameters(config: dict, task: str, dataset: str, run: str) -> dict:
+    """Merge hyper-parameters; later entries win: the task's defaults, the preset's all, methods, datasets.
+
+    A mapping in a preset, such as AdaLoRA's schedule, is named after a kind, or a type of kind peft, and applies to it
+    only. Then come the values of a trial, or those chosen from the trials of a run. `held_out` states which training
+    rows are held out, if any are.
+    """
+    trial, run, settings = run, tuning.base(run), config["tasks"][task]
+    chosen = config["presets"][task][preset(config, task, run)]
+    methods = chosen.get("methods", {})
+    layers = (
+        config["tasks"][task]["defaults"],
+        chosen["all"],
+        methods.get(run.split("/")[0], {}),
+        methods.get(run, {}),
+        chosen.get("datasets", {}).get(dataset, {}),
+    )
+    values = {key: value for layer in layers for key, value in layer.items()}
+    kind = kind_of(config["methods"][run.split("/")[0]])
+    values = {key: value for key, value in values.items() if key == kind or not isinstance(value, dict)}
+    tune, held_out = settings.get("tune"), {}
+    if trial != run:
+        trial, rung = tuning.split(trial)
+        values |= tuning.trials(tune, run)[trial] | ({"rung": rung} if rung < tuning.END else {})
+        held_out = {"train_rows": tune["rows"]} if "rows" in tune else {}
+    elif tune:
+        values |= tuning.chosen(choice(config, task, dataset, run))
+    if trial != run or settings.get("selection") == HELD_OUT:
+        values["held_out"] = settings["held_out"] | held_out
+    return values
+
+
+def kind_of(method: dict) -> str:
+    """Return the type of a method of kind peft, which is a kind of its own, or the kind of another."""
+    return method.get("type", method["kind"])
+
+
+def method(config: dict, task: str, method: str, variant: str, dataset: str | None = None) -> dict:
+    """Return what augmentation and training need of a variant: its kind, version, PEFT arguments and targets.
+
+    A preset's mapping named after the kind overrides `peft` for a dataset, except sizes, since all datasets share one
+    initial adapter.
+    """
+    entry, model = config["methods"][method], config["models"][config["tasks"][task]["model"]]
+    chosen = entry["variants"][tuning.base(variant)]
+    peft = chosen.get("peft")
+    if dataset and peft:
+        peft = peft | hyperparameters(config, task, dataset, f"{method}/{variant}").get(kind_of(entry), {})
+    # Keys that only some methods have are left out of the others' params, so that finished runs stay valid.
+    own = {key: entry[key] for key in ("type",) if key in entry}
+    own |= {key: chosen[key] for key in ("loraplus_lr_ratio",) if key in chosen}
+    return own | {
+        "kind": entry["kind"],
+        "version": entry["version"],
+        "peft": peft,
+        "targets": model["targets"][chosen["targets"]] if "targets" in chosen else None,
+        "lambda": chosen.get("lambda", 0.0),
+        "penalty": chosen.get("penalty", "squared"),
+        "budget": chosen.get("budget"),
+        "train_head": chosen.get("train_head", True),
+    }
+
+
+def resource(stated: dict, name: str, default, attempt: int):
+    """Look up a resource. Each retry adds 50 % of the initial memory, in case the job ran out of memory."""
+    value = stated.get(name, default)
+    return value * (1 + attempt) // 2 if name == "mem_mb" else value
+
+
+def names(config: dict, task: str) -> list[str]:
+    """List the distinct `method/variant` of a task's runs in config order."""
+    return list(dict.fromkeys(f"{run['method']}/{run['variant']}" for run in runs(config, task)))
+
+
+def table_rows(config: dict, task: str) -> list[dict[str, str]]:
+    """List the rows of the table in config order."""
+    return rows_of(config, names(config, task))
+
+
+def rows_of(config: dict, chosen: list[str]) -> list[dict[str, str]]:
+    """Return `run` (method/variant) and `label` of each run."""
+
+    def label(run: str) -> str:
+        method, variant = run.split("/")
+        return config["methods"][method]["variants"][variant].get("label", f"{method} {variant}")
+
+    return [{"run": run, "label": label(run)} for run in chosen]
+
+
+def seeds_expected(config: dict, task: str) -> dict[str, dict[str, int]]:
+    """Count the seeds in the grid: `method/variant` -> dataset -> number."""
+    counts: dict[str, dict[str, int]] = {}
+    for run in runs(config, task):
+        datasets = counts.setdefault(f"{run['method']}/{run['variant']}", {})
+        datasets[run["dataset"]] = datasets.get(run["dataset"], 0) + 1
+    return counts
+
+
+def averages(config: dict, task: str) -> dict[str, list[str]]:
+    """Map the name of each average column to the columns it averages."""
+    return {entry["name"]: entry["columns"] for entry in config["tasks"][task].get("averages", [])}

@@ -1,0 +1,28 @@
+"""Import of functions and classes named in the config as `module:attribute`: generators, evaluators."""
+
+import pkgutil
+import re
+
+from hra_workflow.core.errors import JobError
+
+NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+def named(name: str, key: str):
+    """Import the class or function `name`; errors refer to the config key `key`."""
+    if not NAME.fullmatch(name):
+        raise JobError(f"{key}: expected `module:function` or `module:Class`, found {name!r}. Correct the config.")
+    module, _, attribute = name.partition(":")
+    try:
+        return pkgutil.resolve_name(name)
+    except ModuleNotFoundError as problem:
+        remedy = f"Correct the name, or add the folder that contains {problem.name.split('.')[0]} to PYTHONPATH."
+        if not f"{module}.".startswith(f"{problem.name}."):  # the module exists, what it imports does not
+            remedy = f"{module} imports it: install it."
+        raise JobError(f"{key}: expected to import {name}, found no module {problem.name}. {remedy}") from problem
+    except AttributeError as problem:
+        found = sorted(public for public in vars(pkgutil.resolve_name(module)) if not public.startswith("_"))
+        raise JobError(
+            f"{key}: expected {attribute!r} in module {module}, found {', '.join(found) or 'nothing'}. "
+            "Correct the name after the colon."
+        ) from problem

@@ -1,0 +1,206 @@
+"""The bridge between Snakemake and the scripts.
+
+A script is a function `main(job)`; the job is a plain dict with `rule`, `input`, `output`, `params`, `resources`,
+`threads`, `wildcards` and `log`. The same file therefore runs under Snakemake, under torchrun, from a job.json by
+hand (`python workflow/scripts/train_glue.py job.json`) and in pytest (`main({...})`).
+"""
+
+import contextlib
+import json
+import os
+import platform
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from hra_workflow.core import files, gpus, installed, launcher, lease
+from hra_workflow.core.process_identity import STARTED_BY
+
+RERUN = "rerun_"  # prefix of params that only decide whether Snakemake repeats the job (snake/recorded_params.py)
+TIME = "%Y-%m-%dT%H:%M:%SZ"  # ISO 8601, UTC
+
+
+def start(
+    main: Callable[[dict], None],
+    script: str,
+    snakemake=None,
+    done: Callable[[dict], bool] = lambda job: False,
+    trains: bool = False,
+) -> None:
+    """Run `main` as a Snakemake job, unless `done` returns true, or on the job.json named on the command line.
+
+    If the script `trains`, both are called while no other process trains the run (lease.py), and this process ends with
+    its Snakemake.
+    """
+    if snakemake is None:
+        if len(sys.argv) != 2:
+            raise SystemExit(f"usage: python {script} JOB.json")
+        job = json.loads(Path(sys.argv[1]).read_text())
+        is_part = STARTED_BY in os.environ  # of a job with several processes
+        if is_part:
+            launcher.end_with_starters(launcher.GRACE_SECONDS)
+
+        # Processes that torchrun has started by hand would wait for each other's lease.
+        alone = not is_part and int(os.environ.get("WORLD_SIZE", 1)) == 1
+
+        def by_hand(job: dict) -> None:
+            with lease.held(lease.paths(job), print) if trains and alone else contextlib.nullcontext():
+                lease.check()
+                main(job)
+
+        if guarded(by_hand, job):
+            raise SystemExit(1)
+        return
+
+    def run(job: dict) -> None:
+        with contextlib.ExitStack() as stack:
+            if trains:
+                launcher.end_with_starters()
+                patience = lease.PATIENCE if gpus.SCHEDULER_JOB else None
+                stack.enter_context(lease.held(lease.paths(job), say, patience))
+            if done(job):
+                return
+            stack.enter_context(gpus.reserved(gpus.wanted(job), gpus.runs_per_gpu(job)))
+            if processes(job) > 1:
+                launcher.torchrun(script, job, processes(job))
+            else:
+                main(job)
+
+    def say(text: str) -> None:
+        print(text, flush=True)
+        os.write(terminal, f"{job['rule']}: {text}\n".encode())
+
+    installed.check(Path(snakemake.scriptdir).parents[1])  # a conda environment or a container has its own
+    job = from_snakemake(snakemake)
+    final_mark(job["log"]).unlink(missing_ok=True)
+    terminal = os.dup(sys.stderr.fileno())
+    redirect(job)
+    if not job["params"].get("network", False):
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    if problem := guarded(run, job):
+        with os.fdopen(terminal, "w") as stream:
+            print(f"{job['rule']} failed, see {job['log']}\n  {problem}", file=stream)
+        raise SystemExit(1)
+
+
+def as_list(paths: str | list[str] | None) -> list[str]:
+    """Return input files as a list: Snakemake gives one file as a string."""
+    return [paths] if isinstance(paths, str) else list(paths or [])
+
+
+def from_snakemake(snakemake) -> dict:
+    """Convert the `snakemake` object of a `script:` rule to a plain dict."""
+
+    def named(values) -> dict:
+        return {key: plain(value) for key, value in values.items()}
+
+    def plain(value):
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, str | int | float | bool | None):
+            return str(value) if isinstance(value, str) else value
+        return [plain(item) for item in value]
+
+    return {
+        "rule": snakemake.rule,
+        "input": named(snakemake.input),
+        "output": named(snakemake.output),
+        "params": {name: value for name, value in named(snakemake.params).items() if not name.startswith(RERUN)},
+        "resources": {key: value for key, value in snakemake.resources.items() if not key.startswith("_")},
+        "threads": snakemake.threads,
+        "wildcards": named(snakemake.wildcards),
+        "log": str(snakemake.log[0]),
+    }
+
+
+def guarded(main: Callable[[dict], None], job: dict) -> str | None:
+    """Run `main` and return its error in one line, or None. The traceback goes to the log.
+
+    The line is also written to the scratch folder, so that a failed run becomes a row of the run table
+    (collect_runs.py).
+    """
+    error, started = error_file(job), time.time()
+    try:
+        main(job)
+    except launcher.ProcessesFailed:
+        return last_error(job, started)
+    except Exception as problem:
+        text = describe(problem)
+        if getattr(problem, "final", False):
+            with contextlib.suppress(OSError):
+                final_mark(job["log"]).touch()
+        with contextlib.suppress(OSError):  # the disk may be full
+            traceback.print_exc()
+        if error:
+            content = {
+                "status": "failed",
+                "rule": job["rule"],
+                "error": text,
+                "log": job["log"],
+                "time": time.strftime(TIME, time.gmtime()),
+            }
+            try:
+                files.write_json(error, content)
+            except lease.LeaseLost:
+                pass  # the folder is another process's
+            except OSError as second:
+                text += f" (and {error} cannot be written: {second.strerror})"
+        return text
+    if error:
+        error.unlink(missing_ok=True)
+    return None
+
+
+def describe(problem: Exception) -> str:
+    """Format an error as one line for the terminal and the run table."""
+    text = f"{type(problem).__name__}: {problem}"
+    if "No space left" in text:
+        text += ". Free some space and run again: finished work is kept, training resumes from its last checkpoint."
+    return " ".join(text.split())
+
+
+def final_mark(log: str) -> Path:
+    """Return the file that tells Snakemake's process not to retry the job with this log."""
+    return Path(log).with_name(f".{Path(log).name}.final")
+
+
+def error_file(job: dict) -> Path | None:
+    """Return the path of the error file: in the job's scratch folder, named after the stage (train_glue: train)."""
+    scratch = job["params"].get("scratch")
+    return Path(scratch) / f"{job['rule'].partition('_')[0]}.error.json" if scratch else None
+
+
+def last_error(job: dict, since: float) -> str:
+    """Return the error message of whichever process failed."""
+    error = error_file(job)
+    if error and error.exists() and error.stat().st_mtime >= since:
+        return files.read_json(error)["error"]
+    return Path(job["log"]).read_text().strip().splitlines()[-1]
+
+
+def redirect(job: dict) -> None:
+    """Redirect standard output and error, including children's, to the log file, without progress bars.
+
+    Snakemake deletes the log before a retry. Therefore the log is a hard link to a hidden file, to which every attempt
+    appends, starting with a header line.
+    """
+    os.environ |= {"TQDM_DISABLE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
+    log = Path(job["log"])
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    attempts = log.with_name(f".{log.name}.attempts")
+    target = os.open(attempts, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    log.unlink(missing_ok=True)
+    os.link(attempts, log)
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    os.close(target)
+    place = f"{platform.node()}, job {gpus.SCHEDULER_JOB}" if gpus.SCHEDULER_JOB else platform.node()
+    print(f"=== {time.strftime(TIME, time.gmtime())}, {job['rule']} on {place} ===", flush=True)
+
+
+def processes(job: dict) -> int:
+    return max(1, int(job["resources"].get("gpu", 0)))

@@ -1,0 +1,237 @@
+"""One process per run: the lease, a file next to a run's folders, names the process that writes to them.
+
+job.start takes the leases of a run, one next to its checkpoints and one next to its results, before it reads or writes
+anything there, and returns them when the run has finished or failed. A thread renews them every RENEWAL seconds.
+
+Whoever finds a lease decides whether its holder is dead:
+    on the same machine     by the process ID and start time, and whether a process that inherited the token still runs
+    elsewhere, in Slurm     by squeue: the job has left the queue, or is pending again
+    otherwise               if the lease is not renewed during EXPIRY looks, one a second (no two clocks are compared)
+A dead holder's lease is taken over. While the holder lives, the second process waits and prints who holds it; in a
+scheduler's job, where waiting costs GPU hours, it gives up after PATIENCE seconds.
+
+Exclusive creation (O_EXCL), which NFS has too, makes a lease. For a takeover, the successor creates NAME.DIGEST, of the
+dead lease's content, in the same way; only its creator may rename it to NAME, so that of several successors one wins.
+
+A process whose lease was taken over, since it had been suspended or cut off for too long, writes nothing any more:
+`check`, which files.replacing calls before each renaming, raises LeaseLost, and the renewing thread ends the process.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from hra_workflow.core import process_identity
+from hra_workflow.core.errors import JobError
+
+RENEWAL = 5  # seconds
+LOOK = 1  # second
+EXPIRY = 120  # looks
+ASK = 15  # looks without renewal until squeue is asked, and between two questions
+PATIENCE = 600  # seconds
+# States of a Slurm job: its processes may run; they are stopped and will go on. In all others, they have ended.
+RUNS = {"RUNNING", "COMPLETING", "RESIZING", "SIGNALING", "STAGE_OUT"}
+SUSPENDED = {"SUSPENDED", "STOPPED"}
+# Environment variable of the holder and of all processes that it starts: token and paths.
+HELD = "HRA_LEASE"
+
+
+class LeaseLost(JobError):
+    """Raised when another process has taken over the run of this one."""
+
+
+def paths(job: dict) -> list[Path]:
+    """Return the leases of a run. Two projects may share only one of its folders."""
+    folders = (Path(job["params"]["scratch"]), Path(job["output"]["record"]).parent)
+    return [of(folder.absolute()) for folder in folders]
+
+
+def of(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.lease")
+
+
+@contextlib.contextmanager
+def held(places: list[Path], say: Callable[[str], None], patience: float | None = None) -> Iterator[None]:
+    """Hold the leases within the block. While others hold them, wait, at most `patience` seconds."""
+    token = uuid.uuid4().hex
+    holder = process_identity.this_process() | {"slurm": slurm_job(), "since": time.strftime("%FT%TZ", time.gmtime())}
+    content = json.dumps(holder | {"token": token}).encode()
+    deadline = time.monotonic() + patience if patience else None
+    with contextlib.ExitStack() as stack:
+        for path in places:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            take(path, content, say, deadline)
+            stack.callback(give_back, path, token)
+            ended = threading.Event()
+            stack.callback(ended.set)
+            threading.Thread(target=renew, args=(path, token, ended), daemon=True).start()
+        os.environ[HELD] = json.dumps([token, *map(str, places)])
+        stack.callback(os.environ.pop, HELD)
+        yield
+
+
+def take(path: Path, content: bytes, say: Callable[[str], None], deadline: float | None = None) -> None:
+    """Create the lease, or take it over when its holder is dead."""
+    looks, last, told = 0, None, None
+    while True:
+        with contextlib.suppress(FileExistsError):
+            create(path, content)
+        if (found := read(path)) is None:
+            continue
+        if found[0] == content:
+            return
+        looks = looks + 1 if found == last else 0
+        last = found
+        if is_dead(found[0], looks):
+            succeed(path, found[0], content, say)
+            continue
+        if deadline and time.monotonic() > deadline:
+            problem = JobError(f"{described(path, found[0])} Run the same command again when it has ended.")
+            problem.final = True
+            raise problem
+        if told != found[0]:
+            say(f"{described(path, found[0])} Waiting until it has ended.")
+        told = found[0]
+        time.sleep(LOOK)
+
+
+def create(path: Path, content: bytes) -> None:
+    with path.open("xb") as stream:
+        try:
+            stream.write(content)
+            stream.flush()
+        except BaseException:  # such as a full disk
+            path.unlink()
+            raise
+
+
+def succeed(path: Path, dead: bytes, content: bytes, say: Callable[[str], None]) -> None:
+    """Take over a lease with this content, unless another process does."""
+    claim = path.with_name(f"{path.name}.{hashlib.sha256(dead).hexdigest()[:16]}")
+    take(claim, content, say)
+    found = read(path)
+    if found and found[0] == dead:
+        os.replace(claim, path)
+        print(f"{path}: taken over, since its holder has ended without returning it", flush=True)
+    else:
+        claim.unlink()
+
+
+def is_dead(content: bytes, looks: int) -> bool:
+    """Return whether the holder of a lease is dead; `looks`: how often the lease was seen without renewal."""
+    try:
+        holder = json.loads(content)
+        pids, slurm = remaining(holder), holder["slurm"]
+    except (ValueError, KeyError, TypeError):  # its holder was killed, or the disk was full, while it was written
+        return looks >= EXPIRY
+    if pids is not None:
+        return not pids
+    if not looks or looks % ASK:
+        return False
+    left = left_slurm(slurm)
+    return looks >= EXPIRY if left is None else left
+
+
+def remaining(holder: dict) -> list[int] | None:
+    """Return the holder's process ID or, if it has ended, those of the processes it started; None if out of sight."""
+    state = process_identity.state(holder)
+    if state == "running":
+        return [holder["pid"]]
+    if state == "dead":
+        return [process.pid for process in process_identity.inheriting(HELD, holder["token"])]
+    return None
+
+
+def slurm_job() -> dict | None:
+    """Return the Slurm job of this process: its cluster, its ID, and how often it was requeued."""
+    if "SLURM_JOB_ID" not in os.environ:
+        return None
+    return {name: os.environ.get(f"SLURM_{name}") for name in ("CLUSTER_NAME", "JOB_ID", "RESTART_COUNT")}
+
+
+def left_slurm(job: dict | None) -> bool | None:
+    """Return whether the processes of a Slurm job have ended; None if that cannot be told."""
+    here = slurm_job()
+    if not job or (here and here["CLUSTER_NAME"] != job["CLUSTER_NAME"]):
+        return None
+    if here and here["JOB_ID"] == job["JOB_ID"]:
+        return True if here["RESTART_COUNT"] != job["RESTART_COUNT"] else None
+    command = ["squeue", "--noheader", f"--jobs={job['JOB_ID']}", "--format=%T"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True)
+    except OSError:
+        return None
+    if answer.returncode:
+        return True if "Invalid job id" in answer.stderr else None
+    states = set(answer.stdout.split())
+    return False if states & SUSPENDED else None if states & RUNS else True
+
+
+def described(path: Path, content: bytes) -> str:
+    """Describe the holder of a lease, and how to end it."""
+    try:
+        holder = json.loads(content)
+        pids = " ".join(map(str, remaining(holder) or [holder["pid"]]))
+        who = f"Process {pids} on {holder['host']} has been training this run since {holder['since']}"
+        end = f"`scancel {holder['slurm']['JOB_ID']}`" if holder["slurm"] else f"`kill {pids}` on {holder['host']}"
+    except (ValueError, KeyError, TypeError):
+        return f"{path} is damaged, so that its holder is unknown; it is taken over if nobody renews it."
+    return f"{who} ({path}). To stop it, run {end}: it saves a checkpoint, from which training resumes."
+
+
+def read(path: Path) -> tuple[bytes, int] | None:
+    """Return the content of a lease and the time of its renewal; None if there is none."""
+    try:
+        with path.open("rb") as stream:  # opening it makes NFS ask the server
+            return stream.read(), os.fstat(stream.fileno()).st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
+def is_ours(path: Path, token: str) -> bool:
+    found = read(path)
+    return bool(found) and token.encode() in found[0]
+
+
+def token() -> str:
+    """Return the token of the leases of this job; empty if it has none."""
+    return json.loads(os.environ.get(HELD, '[""]'))[0]
+
+
+def check() -> None:
+    """Raise LeaseLost if this process has held a lease that is now another's."""
+    mine, *places = json.loads(os.environ.get(HELD, '[""]'))
+    for path in map(Path, places):
+        if not is_ours(path, mine):
+            raise LeaseLost(lost(path))
+
+
+def lost(path: Path) -> str:
+    return (
+        f"{path} is gone or another process's: this one was suspended, or cut off from the file system, for too long. "
+        "It writes nothing more. Run the same command again, unless another process trains the run."
+    )
+
+
+def renew(path: Path, token: str, ended: threading.Event) -> None:
+    """Renew the lease until `ended`; end this process when the lease is lost."""
+    while not ended.wait(RENEWAL):
+        with contextlib.suppress(OSError):  # the file system does not answer; the next renewal may succeed
+            if not is_ours(path, token) and not ended.is_set():
+                print(f"LeaseLost: {lost(path)}", file=sys.stderr, flush=True)
+                os._exit(1)
+            os.utime(path)
+
+
+def give_back(path: Path, token: str) -> None:
+    with contextlib.suppress(OSError):
+        if is_ours(path, token):
+            path.unlink()

@@ -1,0 +1,77 @@
+"""Per-item outputs of a benchmark as gzipped JSON Lines, byte-identical for identical content.
+
+And metrics.json, the same format for every task.
+"""
+
+import gzip
+import json
+import time
+import zlib
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from hra_workflow.core import files, provenance, records
+from hra_workflow.core.errors import JobError
+
+
+def write(path: str | Path, lines: Iterable[dict]) -> None:
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    with files.replacing(path) as temporary:
+        temporary.write_bytes(gzip.compress(text.encode(), mtime=0))
+
+
+def read(path: str | Path) -> list[dict]:
+    try:
+        with gzip.open(path, "rb") as stream:
+            text = stream.read()
+        # gzip reads an empty file as empty text, and a file truncated between two members as complete.
+        if not Path(path).stat().st_size or (text and not text.endswith(b"\n")):
+            raise EOFError("the last line is missing")
+        return [files.parse_object(line) for line in text.split(b"\n")[:-1]]
+    except (EOFError, OSError, ValueError, zlib.error) as problem:
+        raise JobError(f"{path} is truncated or corrupted ({problem}). Delete it and run again.") from problem
+
+
+def complete(lines: list[dict], expected: int, where: str) -> list[dict]:
+    """Sort the lines by `item`; raise JobError unless each of 0 … expected - 1 occurs exactly once."""
+    counts = Counter(line["item"] for line in lines)
+    missing = [item for item in range(expected) if item not in counts]
+    wrong = [item for item, count in counts.items() if count > 1 or not 0 <= item < expected]
+    if missing or wrong:
+        raise JobError(
+            f"{where}: expected {expected} items, once each. Missing: {some(missing)}; "
+            f"duplicate or unexpected: {some(wrong)}. Delete the shards and run again."
+        )
+    return sorted(lines, key=lambda line: line["item"])
+
+
+def some(items: list[int]) -> str:
+    return ", ".join(map(str, items[:5])) + (f", … ({len(items)})" if len(items) > 5 else "") or "none"
+
+
+def write_metrics(
+    job: dict, started: float, device: str, record: dict, n_items: int, score: str, selections: dict, **more
+):
+    """Write an evaluation's metrics.json, after its predictions.
+
+    `record`: the run's train.json; `score`: name of the main metric.
+    """
+    wildcards = job["wildcards"]
+    records.write(
+        job["output"]["metrics"],
+        {key: wildcards[key] for key in ("task", "dataset", "method", "variant")}
+        | {
+            "seed": record["seed"],
+            "benchmark": wildcards["benchmark"],
+            "task_version": job["params"]["task_version"],
+            "n_items": n_items,
+            "score": score,
+            "selections": selections,
+            "seconds": round(time.monotonic() - started, 3),
+            "device": provenance.device_name(device),
+            "record_sha256": record[records.SEAL],
+            "predictions_sha256": files.sha256(job["output"]["predictions"]),
+        }
+        | more,
+    )

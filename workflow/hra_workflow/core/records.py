@@ -1,0 +1,48 @@
+"""Records of runs and evaluations: JSON files with a SHA-256 of their own content, so that an edited one is refused."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from hra_workflow.core import files, fingerprints
+from hra_workflow.core.errors import JobError
+
+SEAL = "sha256"
+DIVERGED = "diverged"  # the status of a run whose loss or weights are no numbers any more
+
+
+def write(path: str | Path, content: dict) -> None:
+    files.write_json(path, sealed(content))
+
+
+def read(path: str | Path, remedy: str = "Delete it and run again.") -> dict:
+    """Read what `write` wrote; raise JobError, which ends with `remedy`, if it has changed since."""
+    content = files.read_json(path)
+    stated = content.get(SEAL) if isinstance(content, dict) else None
+    if stated is None or stated != digest(content):
+        raise JobError(
+            f"{path}: expected the content that was written, with SHA-256 {stated or 'as its last entry'}, found "
+            f"another. It was edited or damaged. {remedy}"
+        )
+    return content
+
+
+def sealed(content: dict) -> dict:
+    """Add the digest to a record."""
+    return content | {SEAL: digest(content)}
+
+
+def digest(content: dict) -> str:
+    plain = json.loads(json.dumps({key: value for key, value in content.items() if key != SEAL}, allow_nan=False))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def unlike(record: dict, asked: dict, inputs: dict[str, str]) -> list[str]:
+    """List how a run's record differs from what the config asks for, in the form `learning_rate 0.02, now 0.001`.
+
+    asked: entries of the training's fingerprint. inputs: the manifests of the training; of one that does not exist any
+    more, nothing is known.
+    """
+    made = record["fingerprint"]
+    here = {name: fingerprints.of_input(path) for name, path in inputs.items() if Path(path).exists()}
+    return fingerprints.differences(made, made | asked | {"inputs": made["inputs"] | here})

@@ -1,0 +1,118 @@
+"""Tuning of hyper-parameters: the trials of a run, and the values chosen from them.
+
+A trial is a training run whose variant names its values, `r8@learning_rate-0.001`: it starts from the variant's initial
+adapter and has a folder of its own. With successive halving (Jamieson and Talwalkar, arXiv 1502.07943), trials are
+compared at rungs, fractions of the training, and only the best go on: `r8@learning_rate-0.001@rung-0.25` is the run of
+a trial up to a rung. Plain Python on plain dicts: imported by the Snakefile on login nodes.
+"""
+
+import hashlib
+import itertools
+import math
+from pathlib import Path
+
+from hra_workflow.core import records
+from hra_workflow.core.errors import JobError
+
+MARK = "@"  # in no name of a variant (the schema's pattern), and safe in paths
+RUNG = f"{MARK}rung-"
+END = 1.0  # the last rung: the whole training
+FIRST_SEED = 1000  # of the trials: a final run with a trial's seed would be a run that was selected
+VARIANT = rf"({MARK}[\w{MARK}.+-]+)?"  # as a regular expression, what a trial appends to a variant
+
+
+def base(run: str) -> str:
+    """Return the variant, or `method/variant`, of a trial; any other is returned as it is."""
+    return run.partition(MARK)[0]
+
+
+def search(tune: dict, run: str) -> dict[str, list]:
+    """Return the values to try of each hyper-parameter for `method/variant`, of `tasks.{task}.tune`."""
+    own = tune.get("methods", {})
+    return tune["search"] | own.get(run.split("/")[0], {}) | own.get(run, {})
+
+
+def trials(tune: dict, run: str) -> dict[str, dict]:
+    """Return the values of every trial of `method/variant`, by the trial's `method/variant`.
+
+    A random search takes the first ones in a seeded order of all combinations, so that another value or a larger
+    budget adds trials and keeps most of the others.
+    """
+    lists = search(tune, run)
+    every = [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
+    named = {run + "".join(f"{MARK}{key}-{value}" for key, value in one.items()): one for one in every}
+    if tune.get("sampler", "grid") == "grid":
+        return named
+    seed = tune.get("seed", 0)
+    order = sorted(named, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())[: tune["trials"]]
+    return {name: values for name, values in named.items() if name in order}
+
+
+def seeds(tune: dict) -> range:
+    """Return the seeds with which every trial is trained."""
+    return range(FIRST_SEED, FIRST_SEED + tune.get("seeds", 1))
+
+
+def rungs(tune: dict) -> list[float]:
+    """List the fractions of the training after which trials are compared, `END` last."""
+    return [*(tune.get("halving") or {}).get("rungs", []), END]
+
+
+def up_to(trial: str, rung: float) -> str:
+    """Return the name of the run of a trial up to a rung."""
+    return trial if rung == END else f"{trial}{RUNG}{rung:g}"
+
+
+def split(run: str) -> tuple[str, float]:
+    """Split the name of such a run into the trial and the rung; of any other run, the rung is `END`."""
+    trial, _, rung = run.partition(RUNG)
+    return trial, float(rung or END)
+
+
+def rung_before(tune: dict, rung: float) -> float:
+    """Return the rung at which the trials of a rung were compared before; 0 for those of the first one."""
+    return max((one for one in rungs(tune) if one < rung), default=0.0)
+
+
+def part(tune: dict | None, variant: str) -> float:
+    """Return the fraction of the training that a run takes; the run of a trial starts at the rung before."""
+    if MARK not in variant:
+        return END
+    rung = split(variant)[1]
+    return rung - rung_before(tune, rung)
+
+
+def going_on(trials: int, factor: int) -> int:
+    """Return how many trials go on from a rung: 1/factor of them, rounded up."""
+    return math.ceil(trials / factor)
+
+
+def write_choice(path: str | Path, content: dict) -> None:
+    """Write the `values` that were chosen from the trials of a run, or the `error` of all of them."""
+    records.write(path, content | {"run": run_of(path)})
+
+
+def read_choice(path: str | Path) -> dict:
+    """Return the content of such a file; raise JobError if it has been edited, or copied from another run."""
+    remedy = "Delete it and run again: they are chosen again. Values of your own belong in a preset, without `tune`."
+    content = records.read(path, remedy)
+    if content["run"] != run_of(path):
+        raise JobError(f"{path}: expected the values of {run_of(path)}, found those of {content['run']}. {remedy}")
+    return content
+
+
+def run_of(choice: str | Path) -> str:
+    """Return {task}/{dataset}/{method}/{variant} from the path of a choice."""
+    return "/".join(Path(choice).with_suffix("").parts[-4:])
+
+
+def chosen(path: str | Path) -> dict:
+    """Return the values that were chosen from the trials of a run; {} if they are not finished, or all failed."""
+    return read_choice(path)["values"] if Path(path).exists() else {}
+
+
+def require_choice(job: dict) -> None:
+    """Raise JobError if a training job should use the values of its trials, but all of them failed."""
+    path = job["input"].get("chosen")
+    if path and (error := read_choice(path).get("error")):
+        raise JobError(error)

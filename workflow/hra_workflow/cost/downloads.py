@@ -1,0 +1,77 @@
+"""The downloads of a table: their sizes, licences and missing tokens. Needs no network and no Snakemake."""
+
+from collections.abc import Iterable, Iterator
+
+from hra_workflow.core.wording import listed, number
+from hra_workflow.cost import gpu_hours
+from hra_workflow.cost.planned_jobs import Job
+from hra_workflow.data import hub, sources
+
+
+def of(planned: Iterable[Job]) -> list[Job]:
+    return [one for one in planned if one.stage == "download"]
+
+
+def entry(config: dict, one: Job) -> tuple[dict, str]:
+    """Return the config's entry of a download, and its name."""
+    if "model" in one.wildcards:
+        return config["models"][one.wildcards["model"]], one.wildcards["model"]
+    if "dataset" in one.wildcards:
+        name = one.wildcards["dataset"]
+        return config["datasets"][one.wildcards["task"]][name], name
+    if "address" in one.wildcards:
+        return {"source": sources.archive(one.wildcards["address"])}, one.wildcards["address"]
+    return {}, one.rule.removeprefix("download_")
+
+
+def is_remote(stated: dict) -> bool:
+    """Return whether an entry is downloaded, rather than read in place or generated."""
+    return stated.get("source", {}).get("kind") not in ("local", "init")
+
+
+def manifest_bytes(path: str) -> float:
+    """Add up the files of a manifest; 0 if there is none."""
+    return sum(file["bytes"] for file in gpu_hours.read(path).get("files", {}).values())
+
+
+def size(config: dict, one: Job) -> float | None:
+    """Return the bytes of a download: from its manifest, else the config's `gigabytes`; None: unknown."""
+    stated, _ = entry(config, one)
+    if not is_remote(stated):
+        return 0.0
+    if stated.get("source", {}).get("kind") == "archive":  # its archive is a download of its own
+        return manifest_bytes(one.outputs[0])
+    return manifest_bytes(one.outputs[0]) or (stated["gigabytes"] * 1e9 if "gigabytes" in stated else None)
+
+
+def summary(config: dict, planned: Iterable[Job]) -> str:
+    """Describe the downloads in one line: missing, finished and of unknown size."""
+    there, known, unknown = 0.0, {}, []
+    for one in of(planned):
+        found, name = size(config, one), entry(config, one)[1]
+        if manifest_bytes(one.outputs[0]):
+            there += manifest_bytes(one.outputs[0])
+        elif found is None:
+            unknown.append(name)
+        elif found:
+            known[name] = found / 1e9
+    sizes = listed(f"{name} {number(amount)}" for name, amount in known.items())
+    parts = [f"{number(sum(known.values()))} GB ({sizes})"] * bool(known)
+    parts += [f"{number(there / 1e9)} GB already downloaded"] * bool(there)
+    return "; ".join(parts + [f"unknown: {listed(unknown)}"] * bool(unknown)) or "nothing"
+
+
+def licences(config: dict, planned: Iterable[Job]) -> Iterator[str]:
+    """List the downloads with their licence, one line per licence."""
+    grouped: dict[str, list[str]] = {}
+    for one in of(planned):
+        stated, name = entry(config, one)
+        if is_remote(stated) and "address" not in one.wildcards:  # what is unpacked from an archive states its licence
+            grouped.setdefault(stated.get("license", "not stated in the config"), []).append(name)
+    return (f"{listed(names)}: {licence}" for licence, names in grouped.items())
+
+
+def missing_tokens(config: dict, planned: Iterable[Job]) -> list[str]:
+    """Describe every gated download that is still missing if this machine has no token for it."""
+    needed = [entry(config, one)[0].get("source", {}) for one in of(planned) if one.needed]
+    return [] if config.get("mirror") else list(filter(None, map(hub.missing_token, needed)))

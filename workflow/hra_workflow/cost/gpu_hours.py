@@ -1,0 +1,214 @@
+"""GPU-hours: used by finished jobs, and estimated for the remaining ones from records or else from the config."""
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hra_workflow.core import files, gpus, grid
+from hra_workflow.core.errors import JobError
+from hra_workflow.core.wording import listed, number, of_jobs
+from hra_workflow.cost.planned_jobs import Job
+from hra_workflow.tasks.base import Task
+
+MEASURED, TRIED, GUESSED = "measured by finished jobs", "measured by make preflight", "guessed from the config"
+SIZED = "guessed from the model's size, to a factor of three"
+TRIED_ALONE = "at most, measured by make preflight on a run alone on its GPU"
+WITHIN_ITEM = ("task", "seed", "shard", "n_shards")  # the seeds and shards of a run are one item
+
+
+@dataclass
+class Estimate:
+    """Hours of a remaining job: on GPUs if it requests any, else on CPUs; None: unknown. basis: where they are from."""
+
+    job: Job
+    hours: float | None
+    basis: str = ""
+
+
+@dataclass
+class Hours:
+    """GPU- and CPU-hours used, and the estimates of the remaining jobs. unmeasured: jobs on CPUs without one."""
+
+    gpu: float = 0.0
+    cpu: float = 0.0
+    unmeasured: int = 0
+    estimates: list[Estimate] = field(default_factory=list)
+
+    @property
+    def left(self) -> float:
+        """GPU-hours remaining, without those of unknown jobs."""
+        return sum(one.hours or 0.0 for one in self.estimates if one.job.gpus)
+
+    def billed(self) -> list[Estimate]:
+        """Return the estimates on GPUs; those on CPUs if no job requests a GPU."""
+        return [one for one in self.estimates if one.job.gpus] or self.estimates
+
+    def by(self, key: Callable[[Estimate], str]) -> dict[str, tuple[float, int]]:
+        """Return hours and number of jobs per value of `key`, most hours first; only jobs with an estimate."""
+        found: dict[str, tuple[float, int]] = {}
+        for one in self.billed():
+            if one.hours is not None:
+                hours, count = found.get(key(one), (0.0, 0))
+                found[key(one)] = hours + one.hours, count + 1
+        return dict(sorted(found.items(), key=lambda entry: -entry[1][0]))
+
+    def dearest(self) -> str:
+        """Name the three items with the most hours; the seeds and shards of a run are one item."""
+        found = list(self.by(lambda one: item(one.job)).items())[:3]
+        return ", ".join(f"{name} {number(hours)} ({of_jobs(count)})" for name, (hours, count) in found)
+
+    def unknown(self) -> str:
+        """Name the jobs without an estimate; empty if there are none."""
+        found = [one.job for one in self.estimates if one.hours is None]
+        rules = dict.fromkeys(job.rule for job in found)
+        return f"no estimate for {of_jobs(len(found))}: {listed(rules, 4)}" if found else ""
+
+    def grounds(self) -> str:
+        """Describe how sure the estimate is: the hours per basis, and the jobs without an estimate."""
+        bases = self.by(lambda one: one.basis)
+        parts = [f"{number(hours)} {basis}" if len(bases) > 1 else basis for basis, (hours, _) in bases.items()]
+        return "; ".join([*parts, *filter(None, [self.unknown()])])
+
+    def __str__(self) -> str:
+        cpu = sum(one.hours or 0.0 for one in self.estimates if not one.job.gpus)
+        used = f"{number(self.gpu)} GPU-hours" + (f" and {number(self.cpu)} CPU-hours" if self.cpu else "")
+        on_gpu = [one.hours for one in self.estimates if one.job.gpus]
+        known = any(hours is not None for hours in on_gpu)
+        left = f"about {number(self.left)} GPU-hours" if known else f"{'unknown' if on_gpu else 'no'} GPU-hours"
+        left += f" and about {number(cpu)} CPU-hours" if cpu else ""
+        text = f"{used} used, {left} remaining" + (f" ({self.grounds()})" if self.estimates else "")
+        unknown = f"; unknown CPU-hours of {of_jobs(self.unmeasured)} (`make preflight` measures them)"
+        return text + unknown if self.unmeasured else text
+
+
+def item(job: Job) -> str:
+    return " ".join(
+        [job.rule, "/".join(value for name, value in job.wildcards.items() if name not in WITHIN_ITEM)]
+    ).strip()
+
+
+def hours(done: Iterable[Job], left: Iterable[Job]) -> Hours:
+    """Add up the hours of the finished jobs and estimate those of the remaining ones."""
+    total, rates = Hours(), {}
+    for job in done:
+        seconds, on_gpu = measured(job)
+        total.gpu += seconds / 3600 * on_gpu
+        total.cpu += seconds / 3600 * (not on_gpu)
+        for key in likes(job) if seconds else ():
+            rates.setdefault((on_gpu, *key), []).append((seconds, job.work))
+    for job in left:
+        total.gpu += lost(job) / 3600 * (job.gpus > 0)
+        seconds, basis = (None, "") if job.work == 0 else estimate(job, rates)
+        if seconds is not None or (job.gpus and job.work != 0):
+            total.estimates.append(Estimate(job, None if seconds is None else seconds / 3600, basis))
+        elif job.work:
+            total.unmeasured += 1
+    return total
+
+
+def estimate(job: Job, rates: dict[tuple, list]) -> tuple[float | None, str]:
+    """Return the seconds of a job on all of its processes, and their basis."""
+    tried = TRIED if job.runs_per_gpu == 1 else TRIED_ALONE
+    found = {
+        MEASURED: by_records(job, rates),
+        tried: job.measured,
+        GUESSED: job.stated if job.gpus else None,
+        SIZED: job.sized,
+    }
+    return next(((seconds, basis) for basis, seconds in found.items() if seconds is not None), (None, ""))
+
+
+def likes(job: Job) -> list[tuple]:
+    """List keys of jobs with a similar throughput, most similar first: same run and data, same data, same rule."""
+    data = job.wildcards.get("benchmark") or job.wildcards.get("dataset")
+    return [(job.rule, data, job.wildcards.get("method"), job.wildcards.get("variant")), (job.rule, data), (job.rule,)]
+
+
+def by_records(job: Job, rates: dict[tuple, list]) -> float | None:
+    """Estimate seconds from the most similar jobs: time per unit of work × work, or their mean if it is unknown."""
+    for key in likes(job):
+        if found := rates.get((job.gpus > 0, *key)):
+            seconds, amounts = zip(*found, strict=True)
+            if job.work and all(amounts):
+                return sum(seconds) / sum(amounts) * job.work
+            return sum(seconds) / len(seconds)
+    return None
+
+
+def measured(job: Job) -> tuple[float, bool]:
+    """Return device-seconds of a finished job, and whether it used a GPU: one that n runs share counts a nth."""
+    if job.record and (record := read(job.record)):
+        alone = record["seconds"] * record.get("processes", 1)  # older records and evaluations state nothing else
+        return record.get("device_seconds", alone), not record["device"].startswith("CPU")
+    if job.benchmark and Path(job.benchmark).exists():
+        return float(Path(job.benchmark).read_text().splitlines()[1].split()[0]) * max(1, job.gpus), job.gpus > 0
+    return 0.0, False
+
+
+def lost(job: Job) -> float:
+    """Return device-seconds of the attempts of an unfinished training run."""
+    if job.stage != "train" or not job.error:
+        return 0.0
+    return gpus.device_seconds(read(Path(job.error).with_name("attempts.json"))) * max(1, job.gpus)
+
+
+def read(path: str | Path) -> dict:
+    """Read a record, or return {} if it is missing or invalid: the job that needs it reports the error."""
+    try:
+        return files.read_json(path)
+    except (FileNotFoundError, JobError):
+        return {}
+
+
+def work(tasks: dict[str, Task], rule: str, wildcards: dict) -> float | None:
+    """Return the number of rows that go through a training step (forward and backward); 0: none; None: unknown."""
+    task, stage = task_of(tasks, rule, wildcards), rule.partition("_")[0]
+    if not task:
+        return None
+    if rule in task.in_training:
+        return 0.0
+    if stage == "train" and not task.trains(f"{wildcards['method']}/{wildcards['variant']}"):
+        return 0.0
+    return task.work(stage, wildcards)
+
+
+def trial_rates(config: dict) -> list[dict]:
+    """Return the rates that `make preflight` has measured."""
+    return read(Path(config["pathvars"]["results"], "preflight.json")).get("rates", [])
+
+
+def by_preflight(rates: list[dict], tasks: dict[str, Task], job: Job) -> float | None:
+    """Estimate seconds from a measured rate: of the same kind of method, else the mean of the task's others."""
+    task = task_of(tasks, job.rule, job.wildcards)
+    if not task or not job.work:
+        return None
+    same_device = [one for one in rates if one["device"].startswith("CPU") != (job.gpus > 0)]
+    alike = [one for one in same_device if (one["task"], one["stage"]) == (task.name, job.stage)]
+    method = task.config["methods"].get(job.wildcards.get("method"))
+    same = [one for one in alike if method and one["kind"] == grid.kind_of(method)] or alike
+    return job.work * sum(one["seconds_per_row"] for one in same) / len(same) if same else None
+
+
+def stated(tasks: dict[str, Task], job: Job) -> float | None:
+    """Estimate GPU-seconds from the config's `minutes` (per job) or `rows_per_second` (per GPU)."""
+    task = task_of(tasks, job.rule, job.wildcards)
+    resources = task.resources(job.rule, job.stage) if task else {}
+    if resources.get("minutes"):
+        return resources["minutes"] * 60 * job.gpus / job.runs_per_gpu
+    return job.work / resources["rows_per_second"] if job.work and resources.get("rows_per_second") else None
+
+
+def by_size(tasks: dict[str, Task], job: Job) -> float | None:
+    """Guess the seconds of a training without a GPU from the size of its model."""
+    task = task_of(tasks, job.rule, job.wildcards)
+    if job.gpus or not task or job.stage != "train" or not job.work:
+        return None
+    seconds = task.core_seconds(job.wildcards)
+    return seconds and seconds / min(task.resources(job.rule, job.stage)["threads"], os.cpu_count() or 1)
+
+
+def task_of(tasks: dict[str, Task], rule: str, wildcards: dict) -> Task | None:
+    """Return the task that a job belongs to; None for jobs shared by all tasks, such as a model's download."""
+    owner = next((name for name, task in tasks.items() if rule in task.own_rules), None)
+    return tasks.get(wildcards.get("task") or owner)

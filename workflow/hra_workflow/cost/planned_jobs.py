@@ -1,0 +1,53 @@
+"""The jobs of a table as planned by Snakemake, and the files that identify them.
+
+They are recorded when a run starts, so that `make status` needs neither Snakemake nor the config.
+"""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from hra_workflow.core import files
+
+TABLES = Path(".snakemake/tables")  # per folder of results, one file per table, from the last run that requested it
+OTHER = "other"  # the file of what no table needs, such as figures
+
+
+@dataclass
+class Job:
+    rule: str
+    wildcards: dict[str, str]
+    outputs: list[str]
+    log: str
+    error: str | None = None  # file with the error message
+    record: str | None = None  # JSON with its seconds and device
+    benchmark: str | None = None  # otherwise Snakemake's file with its seconds
+    merged: list[str] = field(default_factory=list)  # files that a temporary output is merged into
+    gpus: int = 0
+    runs_per_gpu: int = 1
+    work: float | None = None  # rows, see gpu_hours.work
+    measured: float | None = None  # GPU-seconds estimated from the rates of `make preflight`
+    stated: float | None = None  # GPU-seconds estimated from the config
+    sized: float | None = None  # seconds of training without a GPU, guessed from the size of the model
+    needed: bool = True  # at the time of planning
+
+    @property
+    def stage(self) -> str:
+        return self.rule.partition("_")[0]
+
+    @property
+    def name(self) -> str:
+        return " ".join([self.rule, *("/".join(self.wildcards.values()),) * bool(self.wildcards)])
+
+
+def save(results: str, table: str, planned: list[Job]) -> None:
+    files.write_json(TABLES / quote(results, safe="") / f"{table}.json", [asdict(one) for one in planned])
+
+
+def load(path: Path) -> list[Job]:
+    return [Job(**entry) for entry in files.read_json(path)]
+
+
+def saved() -> list[tuple[str, str, Path]]:
+    """List the folder of results, name and file of every table that was requested, and of OTHER."""
+    return [(unquote(path.parent.name), path.stem, path) for path in sorted(TABLES.glob("*/*.json"))]

@@ -1,0 +1,124 @@
+"""Files on the Hugging Face Hub: address, expected content, and one error per reason for a refusal.
+
+The Hub's answers to a request for a file. 401 and 403 do not distinguish them, so `refusal` also reads the headers and
+whether a token was sent:
+
+| reason | status | X-Error-Code | X-Error-Message |
+|---|---|---|---|
+| gated, no token | 401 | GatedRepo | Access to model … is restricted. … Please log in. |
+| gated, licence not accepted | 403 | GatedRepo | … you are not in the authorized list. Visit … to ask for access. |
+| gated, request not granted yet | 403 | GatedRepo | Your request to access model … is awaiting a review … |
+| token without the permission | 403 | none | Please enable access to public gated repositories in your fine-grained … |
+| token invalid | 401 | none | Invalid credentials in Authorization header, or: Invalid username or password. |
+| token expired | 401 | none | User Access Token "…" is expired |
+| no such repository, no token | 401 | none or RepoNotFound | Invalid username or password. |
+| no such repository, or private | 404 | RepoNotFound | Repository not found |
+"""
+
+import os
+from pathlib import Path
+
+from hra_workflow.core.errors import JobError
+from hra_workflow.data.http_download import ExpectedFile
+
+TOKENS = "https://huggingface.co/settings/tokens"
+
+
+def file(
+    source: dict, name: str, remedy: str, retries: bool = True
+) -> tuple[str, dict[str, str], ExpectedFile, str | None]:
+    """Return URL, request headers (with the token, if any), expected content and commit of a file of a `hub` source.
+
+    Raises JobError if the Hub refuses, with a message per reason; `remedy`: what to do if the network fails.
+    """
+    from huggingface_hub import errors, get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.utils import build_hf_headers
+
+    if problem := missing_token(source):
+        raise JobError(problem)
+    repo, revision, endpoint = source["repo"], source["revision"], os.environ.get("HF_ENDPOINT")
+    url = hf_hub_url(repo, name, repo_type=source.get("repo_type"), revision=revision, endpoint=endpoint)
+    try:
+        metadata = get_hf_file_metadata(url, endpoint=endpoint, retry_on_errors=retries)
+    except errors.RevisionNotFoundError as problem:
+        raise JobError(f"{repo}: the Hub has no commit {revision}. Correct `revision`.") from problem
+    except errors.EntryNotFoundError as problem:
+        raise JobError(f"{repo}: no file {name} at commit {revision}. Correct `files`.") from problem
+    except errors.OfflineModeIsEnabled as problem:
+        raise JobError(
+            f"{repo}: {name} must be downloaded, but HF_HUB_OFFLINE is set. Unset it, or set `mirror`."
+        ) from problem
+    except errors.HTTPError as problem:
+        if text := refusal(source, getattr(problem, "response", None)):
+            raise JobError(f"{repo}: {text}") from problem
+        reason = " ".join(str(problem).split())  # one line, since the user sees the last line of the log
+        raise JobError(f"{repo}: the request for {name} ({url}) failed: {reason} {remedy}") from problem
+    etag = metadata.etag or ""
+    expected = ExpectedFile(
+        sha256=etag if len(etag) == 64 else None, size=metadata.size, blob=etag if len(etag) == 40 else None
+    )
+    return url, build_hf_headers(), expected, metadata.commit_hash
+
+
+def token_place() -> str | None:
+    """Return where this machine's token comes from, a variable or a file; None if it has none. Needs no network."""
+    from huggingface_hub import constants  # not get_token, which may renew a token over the network
+
+    for name in ("HF_OIDC_RESOURCE", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        if os.environ.get(name, "").strip():
+            return name
+    path = Path(constants.HF_TOKEN_PATH)
+    return str(path) if path.is_file() and path.read_text().strip() else None
+
+
+def missing_token(source: dict) -> str | None:
+    """Describe that a source is gated and this machine has no token; None otherwise. Needs no network."""
+    return f"{source['repo']}: {no_token(source)}" if source.get("gated") and not token_place() else None
+
+
+def no_token(source: dict) -> str:
+    return (
+        f"gated, and there is no token on this machine. Accept the licence at {page(source)}, create a token of type "
+        f"Read at {TOKENS}, and run `hf auth login` or set HF_TOKEN."
+    )
+
+
+def refusal(source: dict, response) -> str | None:
+    """Return why the Hub refused a request, and what to do; None if not for lack of access (no response, 5xx, …)."""
+    status = response.status_code if response is not None else None
+    code = response.headers.get("X-Error-Code") if response is not None else None
+    if status not in (401, 403) and (status, code) != (404, "RepoNotFound"):
+        return None
+    gated = code == "GatedRepo"
+    message = response.headers.get("X-Error-Message", "").strip().rstrip(".")
+    place = token_place()
+    if status == 401 and place:
+        return (
+            f"the Hub does not accept the token of this machine (from {place}): {message or 'status 401'}. Create a "
+            f"new one at {TOKENS}, and run `hf auth login` or set HF_TOKEN; a public repository needs none."
+        )
+    if status == 401 and gated:
+        return no_token(source)
+    if status == 403 and gated and any(word in message for word in ("awaiting", "rejected", "reset")):
+        return f"gated, and access is not granted: {message}. See {page(source)}; run again once it is."
+    if status == 403 and gated:
+        return (
+            f"gated, and the account of this machine's token (from {place}) has not accepted the licence. Accept it "
+            f"at {page(source)} with that account."
+        )
+    if status == 403 and place and "fine-grained" in message:
+        return (
+            f"this machine's token (from {place}) may not read gated repositories. Edit it at {TOKENS}: enable “Read "
+            "access to contents of all public gated repos you can access”; or use a token of type Read."
+        )
+    if status == 403:
+        return None
+    return (
+        f"the Hub has no such {source.get('repo_type', 'model')}, or it is private"
+        + (f" and hidden from this machine's token (from {place})" if place else " (this machine has no token)")
+        + ". Correct `repo` and `repo_type`; for a private one, set HF_TOKEN to a token that may read it."
+    )
+
+
+def page(source: dict) -> str:
+    return f"https://huggingface.co/{'datasets/' if source.get('repo_type') == 'dataset' else ''}{source['repo']}"

@@ -1,0 +1,91 @@
+"""The user's own files: the folder of a `local` source, or the one that a generator reads, `path` under `local_root`.
+
+A manifest lists them under `own`, each with its SHA-256 and the size, times and inode that it had. Whoever compares
+them later, such as a dry run, hashes only files for which these differ. Imported by the Snakefile on login nodes.
+"""
+
+from pathlib import Path
+
+from hra_workflow import ROOT
+from hra_workflow.core import files
+from hra_workflow.core.errors import JobError
+from hra_workflow.data import file_filters
+
+NAMED = 10  # files that an error lists
+STAT = {"bytes": "st_size", "mtime_ns": "st_mtime_ns", "ctime_ns": "st_ctime_ns", "inode": "st_ino"}
+
+
+def paths(source: dict, local_root: str, dataset: dict | None = None) -> dict[str, Path]:
+    """Return name -> path of the files that a download reads on this machine, {} for a source of another kind.
+
+    `dataset`: its entry as the download gets it, None for a model. Hidden files are left out, unless `files` names
+    them. Raises JobError if the folder or one of the files does not exist.
+    """
+    if source["kind"] not in ("local", "init") or "path" not in source:
+        return {}
+    place = folder(source, local_root)
+    if source["kind"] == "local" and ("files" in source or "splits" in (dataset or {})):
+        found = {name: place / name for name in source.get("files") or file_filters.of_splits(dataset or {})}
+    else:
+        wanted = file_filters.wanted(dataset) if source["kind"] == "local" else lambda name: True
+        every = {path.relative_to(place): path for path in sorted(place.rglob("*")) if path.is_file()}
+        shown = {
+            name.as_posix(): path for name, path in every.items() if not any(p.startswith(".") for p in name.parts)
+        }
+        found = {name: path for name, path in shown.items() if wanted(name)}
+        if not found:
+            raise JobError(f"{place}: no usable files among {listed(shown)}. Add some, or correct `path`.")
+    for path in found.values():
+        if not path.is_file():
+            there = listed(sorted(one.name for one in place.iterdir()))
+            raise JobError(f"No file {path}. {place} contains: {there}. Save it there, or correct the config.")
+    return found
+
+
+def listing(own: dict[str, Path], known: dict[str, dict]) -> dict[str, dict]:
+    """Return the entry of every file in a manifest: size, times, inode and SHA-256; `known`: an earlier listing."""
+    found = {}
+    for name, path in own.items():
+        try:
+            stat = path.stat()
+            facts = {key: getattr(stat, attribute) for key, attribute in STAT.items()}
+            before = known.get(name, {})
+            same = facts.items() <= before.items()
+            found[name] = facts | {"sha256": before["sha256"] if same else files.sha256(path)}
+        except OSError as problem:
+            raise JobError(f"{path}: {problem.strerror}. Make the file readable.") from problem
+    return found
+
+
+def hashes(listing: dict[str, dict]) -> dict[str, str]:
+    return {name: entry["sha256"] for name, entry in listing.items()}
+
+
+def plain(listing: dict[str, dict]) -> dict[str, dict]:
+    """Return only size and hash of every file, as manifests list files of any origin."""
+    return {name: {"bytes": entry["bytes"], "sha256": entry["sha256"]} for name, entry in listing.items()}
+
+
+def folder(source: dict, local_root: str) -> Path:
+    """Return the folder of the user's files; raise JobError if there is none."""
+    place = path_of(source, local_root)
+    if not place.is_dir():
+        raise JobError(
+            f"expected a folder at {place}, found none (path {source['path']!r} under local_root {local_root!r}). "
+            "Put the files there, or correct one of the two."
+        )
+    return place
+
+
+def path_of(source: dict, local_root: str) -> Path:
+    """Return the path of the folder. ./…: in the working directory, or else in the workflow's own folder."""
+    path = source["path"]
+    if not path.startswith("./"):
+        return (Path(local_root).expanduser() / path).resolve()
+    return (Path(path) if Path(path).exists() else Path(ROOT, path)).resolve()
+
+
+def listed(names) -> str:
+    names = list(names)
+    more = [f"and {len(names) - NAMED} more"] * (len(names) > NAMED)
+    return ", ".join(names[:NAMED] + more) or "none"

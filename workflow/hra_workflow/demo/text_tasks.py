@@ -1,0 +1,123 @@
+"""Synthetic tasks in the formats of GLUE, GSM8K and MetaMathQA, without downloads and deterministic for a seed.
+
+Every function takes `rows` (split -> number of rows) and a seed, and returns split -> rows. No text (or pair) occurs
+twice, within or across splits; classes are balanced. The same arguments give the same rows on every machine.
+"""
+
+from collections.abc import Callable
+from random import Random
+
+from hra_workflow.core.errors import JobError
+from hra_workflow.demo import arithmetic_problems, film_verdicts, paraphrase_scenes
+
+TRIES = 1000  # attempts per new row
+NEAR_MISSES = {"unsure": 6, "opposite": 6}  # relative frequency, 1 for other edits
+
+
+def sample(
+    task: str,
+    rows: dict[str, int],
+    seed: int,
+    make: Callable[[Random, int], dict],
+    classes: int,
+    told_by: str | None = None,
+) -> dict:
+    """Draw distinct rows of `make(rng, class)`, with balanced classes in random order.
+
+    Rows differ in everything except the label, or in the column `told_by`.
+    """
+    seen, splits = set(), {}
+    for split, count in rows.items():
+        rng = Random(f"{task} {seed} {split}")
+        order = [index % classes for index in range(count)]
+        rng.shuffle(order)
+        splits[split] = []
+        for index in order:
+            for _ in range(TRIES):
+                row = make(rng, index)
+                key = row[told_by] if told_by else tuple(value for column, value in row.items() if column != "label")
+                if key not in seen:
+                    break
+            else:
+                raise JobError(
+                    f"generator {task}: expected {rows} distinct rows, found only {len(seen)}. Lower `rows`."
+                )
+            seen.add(key)
+            splits[split].append(row)
+    return splits
+
+
+def paraphrase(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
+    """Generate a task like MRPC: sentence1, sentence2; label 1 same meaning, 0 a near miss.
+
+    Doubt and opposites occur only in the second sentence of near misses, as annotators tend to write them: these can be
+    detected by training only a classifier, the other near misses require comparing the two sentences.
+    """
+
+    def make(rng: Random, label: int) -> dict:
+        event = other = paraphrase_scenes.scene(rng)
+        if not label:
+            slots = paraphrase_scenes.editable(event)
+            other = paraphrase_scenes.edit(
+                rng, event, rng.choices(slots, [NEAR_MISSES.get(slot, 1) for slot in slots])[0]
+            )
+        first = second = paraphrase_scenes.tell(rng, event)
+        while first == second:
+            second = paraphrase_scenes.tell(rng, other)
+        return {"sentence1": first, "sentence2": second, "label": label}
+
+    return sample("paraphrase", rows, seed, make, 2)
+
+
+def sentiment(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
+    """Generate a task like SST-2: sentence; label 1 positive, 0 negative, decided by negation and contrast."""
+
+    def make(rng: Random, label: int) -> dict:
+        return {"sentence": film_verdicts.verdict(rng, bool(label)), "label": label}
+
+    return sample("sentiment", rows, seed, make, 2)
+
+
+def word_problems(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
+    """Generate the training data of the demo's language model: question, answer.
+
+    Two thirds are one-step problems; the others are calculations with one to three steps, without a story.
+    """
+
+    def make(rng: Random, kind: int) -> dict:
+        story = kind > 0
+        problem = arithmetic_problems.draw(rng, 1 if story else rng.choice((1, 2, 3)))
+        question = arithmetic_problems.tell(problem, rng) if story else arithmetic_problems.order(problem)
+        return {"question": question, "answer": arithmetic_problems.answer(problem, story)}
+
+    return sample("word_problems", rows, seed, make, 3, "question")
+
+
+def metamath(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
+    """Generate a dataset like MetaMathQA: query, response, type, original_question; two- and three-step problems.
+
+    GSM_AnsAug has the original question, GSM_Rephrased a rephrased one.
+    """
+
+    def make(rng: Random, rephrased: int) -> dict:
+        problem = arithmetic_problems.draw(rng, rng.choice((2, 3)))
+        original = arithmetic_problems.tell(problem)
+        return {
+            "query": arithmetic_problems.tell(problem, rng) if rephrased else original,
+            "response": arithmetic_problems.answer(problem),
+            "type": "GSM_Rephrased" if rephrased else "GSM_AnsAug",
+            "original_question": original,
+        }
+
+    return sample("metamath", rows, seed, make, 2, "original_question")
+
+
+def gsm8k(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
+    """Generate a dataset like GSM8K: question, answer; two- and three-step problems, none of them in `metamath`."""
+
+    def make(rng: Random, _: int) -> dict:
+        problem = arithmetic_problems.draw(rng, rng.choice((2, 3)), test=True)
+        lines, result = arithmetic_problems.solve(problem, "{left}=<<{left}={right}>>{right}")
+        return {"question": arithmetic_problems.tell(problem, rng), "answer": "\n".join([*lines, f"#### {result}"])}
+
+    return sample("gsm8k", rows, seed, make, 1, "question")

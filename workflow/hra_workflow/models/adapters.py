@@ -1,0 +1,258 @@
+"""Insertion, saving and loading of a run's trainable parameters: a PEFT adapter, or a part of the model itself.
+
+A run's weights are one file, adapter_model.safetensors. For adapter methods it is PEFT's, next to adapter_config.json;
+for `full`, `bitfit`, `head` and initial virtual tokens it contains the trained parameters under their own names.
+"""
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+from hra_workflow import methods, rewinding
+from hra_workflow.core import files, grid
+from hra_workflow.core.errors import JobError
+from hra_workflow.data import safe_checkpoints
+from hra_workflow.models import built_adapters, pretrained, virtual_tokens
+
+WEIGHTS = "adapter_model.safetensors"
+
+
+def install() -> None:
+    """Make PEFT build HRA with this repository's layers, and BOFT with the number of factors in its config."""
+    import hra
+    from hra_workflow.models import butterfly
+
+    hra.install()
+    butterfly.install()
+
+
+def load_classifier(folder: str | Path, labels: list[str] | None, seed: int, dropout: float | None = None):
+    """Load a float32 sequence classifier on a pretrained encoder; its head is randomly initialised with `seed`.
+
+    `labels` names the classes; None means a regression with one output. Weights are read without unpickling code.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification, set_seed
+
+    config = AutoConfig.from_pretrained(folder)
+    config.num_labels = len(labels) if labels else 1
+    config.problem_type = "single_label_classification" if labels else "regression"
+    if dropout is not None:
+        config.classifier_dropout = config.cls_dropout = dropout  # BERT's name and DeBERTa's
+    set_seed(seed)
+    # Without a dtype, transformers uses the checkpoint's, and DeBERTaV3's is float16.
+    with safe_checkpoints.named(folder):
+        return pretrained.load(
+            AutoModelForSequenceClassification, folder, config=config, dtype=torch.float32, weights_only=True
+        )
+
+
+def peft_config(method: dict, head: list[str] | None = None, total_steps: int = 1000, task_type: str | None = None):
+    """Build the PEFT config of a method (see grid.method); `head`: modules to train and save next to the adapter.
+
+    `task_type`: PEFT's name of the model's task, which it needs for virtual tokens.
+    """
+    import peft
+
+    entry = methods.entry(method)
+    arguments = dict.fromkeys(entry.one_of, 0) | entry.arguments(method, total_steps) | method["peft"]
+    config_class = getattr(peft, entry.peft_config)
+    arguments |= {"task_type": task_type} if entry.virtual else {"target_modules": list(method["targets"])}
+    return config_class(modules_to_save=head and list(head), **arguments)  # a copy, to which PEFT adds names
+
+
+def insert(model, method: dict, head: list[str] | None = None, total_steps: int = 1000):
+    """Return the model with the method's adapters, or None if it has none; raise JobError if they do not fit."""
+    import peft
+    import torch
+
+    if not methods.entry(method).peft_config:
+        return None
+    install()
+    virtual = methods.entry(method).virtual
+    if not virtual:
+        check_targets(model, method)
+    names = [name for name, _ in model.named_modules()]
+    arguments = (method, head, total_steps, virtual_tokens.task_type(model, head) if virtual else None)
+    try:
+        adapted = peft.get_peft_model(model, peft_config(*arguments))
+    except (ValueError, TypeError, AttributeError, RuntimeError) as problem:
+        raise JobError(f"{grid.kind_of(method)} {method['peft']} does not fit this model: {problem}") from problem
+    # PEFT converts what it does not train (AdaLoRA's `ranknum`) to the dtype of the weights, and thereby unfreezes it.
+    for layer in built_adapters.adapted_layers(adapted).values():
+        for beside in (getattr(layer, name, None) for name in layer.other_param_names):
+            if isinstance(beside, torch.nn.ParameterDict):
+                beside.requires_grad_(False)
+    # PEFT modifies the config that it receives: a new one has the requested values.
+    built_adapters.check(adapted, peft_config(*arguments), names)
+    built_adapters.check_trained(adapted, method, head or [])
+    return adapted
+
+
+def check_targets(model, method: dict) -> None:
+    """Check that every target matches a Linear layer; PEFT only requires one of them to match."""
+    import torch
+
+    wanted = torch.nn.Linear if methods.entry(method).linear else torch.nn.Module
+    linears = [name for name, module in model.named_modules() if isinstance(module, wanted)]
+    for target in method["targets"]:
+        if not any(name == target or name.endswith(f".{target}") for name in linears):
+            tails = sorted({name.rsplit(".", 1)[-1] for name in linears})
+            raise JobError(
+                f"target module {target!r} matches no Linear layer of {type(model).__name__}. "
+                f"Its Linear layers end in: {', '.join(tails)}. Correct `targets` of the model in the config."
+            )
+
+
+def start_training(model, method: dict, head: list[str], augmented: Path, total_steps: int):
+    """Prepare the model for fine-tuning: load the initial adapter and make the method's parameters trainable."""
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+    trained_head = head if method["train_head"] else None
+    adapted = insert(model, method, trained_head, total_steps)
+    if adapted is None:
+        select_trainable(model, method, head)
+        return model
+    virtual, start = methods.entry(method).virtual, safe_checkpoints.load(augmented / WEIGHTS)
+    fresh = trained_state(adapted) if virtual else get_peft_model_state_dict(adapted)
+    taken = pissa_factors(adapted)
+    if strange := [name for name in start if name not in fresh or fresh[name].shape != start[name].shape]:
+        raise JobError(f"{augmented} does not belong to this model ({strange[0]}). Delete the folder and run again.")
+    if virtual:
+        adapted.load_state_dict(start, strict=False)
+        return adapted
+    set_peft_model_state_dict(adapted, fresh | start)  # the head is not part of the initial adapter
+    for layer, A, B in taken:
+        change = B @ A - layer.lora_B["default"].weight.data @ layer.lora_A["default"].weight.data
+        weight = layer.get_base_layer().weight.data
+        weight += (layer.scaling["default"] * change).to(weight.dtype)
+    return adapted
+
+
+def is_pissa(adapted) -> bool:
+    return str(getattr(adapted.peft_config["default"], "init_lora_weights", "")).startswith("pissa")
+
+
+def pissa_factors(adapted) -> list[tuple]:
+    """List PiSSA's layers with copies of A and B, whose product it subtracts from the base weight at insertion.
+
+    Its singular vectors may differ from those computed where the initial adapter was created. Other methods: [].
+    """
+    from peft.tuners.lora import LoraLayer
+
+    layers = [module for module in adapted.modules() if isinstance(module, LoraLayer)] if is_pissa(adapted) else []
+    return [
+        (layer, layer.lora_A["default"].weight.data.clone(), layer.lora_B["default"].weight.data.clone())
+        for layer in layers
+    ]
+
+
+def select_trainable(model, method: dict, head: list[str]) -> None:
+    """Require gradients only for what the method trains: its part of the base model, and the head."""
+    entry = methods.entry(method)
+    for name, parameter in model.named_parameters():
+        trained = method["train_head"] if built_adapters.within(name, head) else entry.trains_parameter(name)
+        parameter.requires_grad_(entry.trains and trained)
+    built_adapters.check_trained(model, method, head, method["train_head"])
+
+
+def count(model, head: list[str]) -> dict[str, int]:
+    """Count parameters: all, trainable, and trainable without the head (the paper's count)."""
+    trainable = [(name, p.numel()) for name, p in model.named_parameters() if p.requires_grad]
+    return {
+        "total_parameters": sum(p.numel() for p in model.parameters()),
+        "trainable_parameters": sum(size for _, size in trainable),
+        "adapter_parameters": sum(size for name, size in trainable if not built_adapters.within(name, head)),
+    }
+
+
+def trained_state(model) -> dict:
+    """Return the trainable parameters by name."""
+    return {name: p.detach().cpu().contiguous() for name, p in model.named_parameters() if p.requires_grad}
+
+
+def save_initial(adapted, method: dict, folder: Path) -> None:
+    """Write an initial adapter: PEFT's files, which of virtual tokens lack the network that computes them."""
+    from safetensors.torch import save_file
+
+    save(adapted, folder)
+    if methods.entry(method).virtual:
+        save_file(trained_state(adapted), folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def save(model, folder: Path, start: Path | None = None) -> None:
+    """Write the weights of a run: PEFT's files for an adapter, otherwise the trained parameters in the same file.
+
+    PiSSA has changed the base weights: with its initial adapter `start`, it is saved as an equivalent LoRA of twice the
+    rank on the unmodified base model.
+    """
+    from peft import PeftModel
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    if not isinstance(model, PeftModel):
+        save_file(trained_state(model), folder / WEIGHTS, metadata={"format": "pt"})
+        return
+    if start and is_pissa(model):
+        with tempfile.TemporaryDirectory() as copy:  # a copy, because PEFT rewrites the config
+            shutil.copytree(start, copy, dirs_exist_ok=True)
+            model.save_pretrained(folder, path_initial_model_for_weight_conversion=copy)
+    else:
+        model.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)
+    sort_config(folder / "adapter_config.json")
+
+
+def sort_config(path: Path) -> None:
+    """Sort the target modules, which PEFT writes in random order, so that identical runs give identical files."""
+    config = json.loads(path.read_text())
+    if isinstance(config.get("target_modules"), list):
+        config["target_modules"].sort()
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def load(model, method: dict, folder: Path):
+    """Load a run's weights into the model for evaluation, rewound if the method has a `strength`."""
+    from peft import PeftConfig, PeftModel, get_peft_model_state_dict
+
+    state = safe_checkpoints.load(folder / WEIGHTS)
+    entry, strength = methods.entry(method), method.get("strength")
+    adapter = entry.peft_config
+    if adapter:
+        files.read_json(folder / "adapter_config.json")
+    try:
+        if adapter:
+            install()
+            names = [name for name, _ in model.named_modules()]
+            model = PeftModel.from_pretrained(model, folder)
+            built_adapters.check(model, PeftConfig.from_pretrained(folder), names)
+            strange = sorted(set(state) ^ set(get_peft_model_state_dict(model)))
+        else:
+            if strength:
+                state = rewinding.interpolated(model.state_dict(), state, strength)
+            strange = model.load_state_dict(state, strict=False).unexpected_keys
+    except (RuntimeError, ValueError) as problem:  # different shapes or modules
+        first = " ".join(str(problem).split("\n")[:2]).replace("\t", "")  # one line per layer would follow
+        raise JobError(f"{folder / WEIGHTS} does not belong to this model: {first}") from problem
+    if strange:
+        raise JobError(f"{folder / WEIGHTS} does not belong to this model: {strange[0]} is in one of them only.")
+    if strength and adapter:
+        rewinding.rewind(entry.rewind, model, strength)
+    return model.eval()
+
+
+def exchange(model, method: dict, weights: Path) -> None:
+    """Replace the weights that `load` loaded with those of another run of the same method."""
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+    state = safe_checkpoints.load(weights)
+    adapter = methods.entry(method).peft_config
+    there = get_peft_model_state_dict(model) if adapter else model.state_dict()
+    strange = [name for name in state if name not in there or state[name].shape != there[name].shape]
+    if strange := strange or (sorted(set(there) - set(state)) if adapter else []):
+        raise JobError(f"{weights} does not belong to this model: {strange[0]} is in one of them only.")
+    if adapter:
+        set_peft_model_state_dict(model, state)
+    else:
+        model.load_state_dict(state, strict=False)

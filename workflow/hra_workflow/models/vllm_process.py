@@ -1,0 +1,114 @@
+"""Generation with vLLM in a process of its own, with the Python of another environment.
+
+vLLM pins torch and transformers to other versions than this project, and takes nearly all of the GPU's memory, so
+nothing else may be on it. The child process runs this module: it imports vLLM, and of the project only `core`.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+from packaging.specifiers import SpecifierSet
+
+from hra_workflow.core import files, launcher, provenance
+from hra_workflow.core.errors import JobError, expect
+from hra_workflow.core.process_identity import started_by_this
+
+PYTHON = "HRA_VLLM_PYTHON"  # environment variable: the Python of vLLM's environment
+SUPPORTED = SpecifierSet(">=0.32,<1")  # as in pyproject.toml
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # values of max_lora_rank (vllm/config/lora.py)
+
+
+def python() -> str:
+    """Return the Python of vLLM's environment."""
+    return os.environ.get(PYTHON, sys.executable)
+
+
+@cache
+def version() -> str | None:
+    """Return the version of vLLM that its Python finds, or None."""
+    if python() == sys.executable:
+        found = provenance.version("vllm")
+        return None if found == "absent" else found
+    code = "from importlib.metadata import version; print(version('vllm'))"
+    try:
+        done = subprocess.run([python(), "-c", code], capture_output=True, text=True)
+    except OSError:
+        return None
+    return done.stdout.strip() or None
+
+
+def is_supported(found: str | None) -> bool:
+    return found is not None and SUPPORTED.contains(found, prereleases=True)
+
+
+def problem() -> str | None:
+    """Return why vLLM cannot be used and what to do, or None."""
+    found = version()
+    if is_supported(found):
+        return None
+    return (
+        f"generation.backend: vllm needs an environment with vllm{SUPPORTED}, found {found or 'none'} in {python()}. "
+        f"Create one (docs/cluster.md#vllm) and set {PYTHON} to its bin/python."
+    )
+
+
+def required() -> str:
+    """Return the version of vLLM; raise JobError if it is missing or not supported."""
+    if text := problem():
+        raise JobError(text)
+    return version()
+
+
+def generate(
+    base: Path,
+    tokenizer: Path,
+    adapter: Path | None,
+    dtype: str,
+    prompts: list[tuple[list[int], int]],
+    sampling: dict,
+    folder: Path,
+) -> list[list[str]]:
+    """Return [text, "stop" or "length"] for every prompt, token IDs and the most new tokens, sampled greedily.
+
+    `base`, `tokenizer`: folders; `adapter`: a LoRA adapter's folder, or None; `sampling`: stop;
+    `folder`: for the request and the answers. Raises JobError if vLLM fails.
+    """
+    # Without `generation_config`, the model's own file would add end tokens.
+    engine = {"model": str(base), "tokenizer": str(tokenizer), "dtype": dtype, "seed": 0, "generation_config": "vllm"}
+    if adapter:
+        rank = files.read_json(adapter / "adapter_config.json")["r"]
+        expect(rank <= RANKS[-1], f"vLLM serves LoRA up to rank {RANKS[-1]}, found {rank}. Use serve: merged.")
+        engine |= {"enable_lora": True, "max_lora_rank": next(size for size in RANKS if size >= rank)}
+    request, answers = folder / "vllm.request.json", folder / "vllm.answers.json"
+    content = {"engine": engine, "adapter": adapter and str(adapter), "prompts": prompts, "answers": str(answers)}
+    files.write_json(request, content | {"sampling": {"temperature": 0} | sampling})
+    scripts = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = started_by_this() | {"PYTHONPATH": os.pathsep.join(scripts)}
+    done = subprocess.run([python(), "-m", __name__, str(request)], env=os.environ | environment)
+    if done.returncode:
+        raise JobError(f"vLLM ended with status {done.returncode}. Its own message precedes this one in the log.")
+    return files.read_json(answers)
+
+
+def answer(request: dict) -> None:
+    """Write the answers to a request of `generate`, in this process."""
+    from vllm import LLM, SamplingParams
+    from vllm.lora.request import LoRARequest
+
+    engine = LLM(**request["engine"])
+    outputs = engine.generate(
+        [{"prompt_token_ids": ids} for ids, _ in request["prompts"]],
+        [SamplingParams(**request["sampling"], max_tokens=limit) for _, limit in request["prompts"]],
+        lora_request=LoRARequest("run", 1, request["adapter"]) if request["adapter"] else None,
+    )
+    answers = [[output.outputs[0].text, output.outputs[0].finish_reason] for output in outputs]
+    files.write_json(request["answers"], answers)
+
+
+if __name__ == "__main__":
+    launcher.end_with_starters(launcher.GRACE_SECONDS)
+    answer(json.loads(Path(sys.argv[1]).read_text()))

@@ -1,0 +1,138 @@
+"""What the trial runs of `make preflight` have found: from their records, logs and error files."""
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from hra_workflow import tasks
+from hra_workflow.core import files, grid, rates
+from hra_workflow.preflight import trial
+from hra_workflow.preflight.site import Finding
+from hra_workflow.tasks.base import Task
+from hra_workflow.tasks.expected_runs import expected_runs
+
+CONTEXT_BYTES = 500_000_000
+
+Outcome = tuple[Finding, dict | None]
+
+
+def of_trial(config: dict, wanted: Collection[str]) -> Iterator[Outcome]:
+    """Yield every finding of the trial runs of the `wanted` tasks, with its rate if it has one."""
+    chosen = [task for task in tasks.load(config).values() if task.name in wanted and task.runs()]
+    places = grid.places(config)
+    for gpus in dict.fromkeys(int(task.settings["resources"].get("gpu", 0)) for task in chosen):
+        yield from ((found, None) for found in device(config, gpus))
+    for task in chosen:
+        for run in expected_runs(task, places["scratch"], places["start_scratch"]):
+            yield from training(config, task, run)
+        yield from stages(config, task, run)
+        yield from ((found, None) for found in left_out(config, task))
+
+
+def device(config: dict, gpus: int) -> Iterator[Finding]:
+    path = Path(config["pathvars"]["results"], f"device{gpus}.json")
+    name = f"jobs with {gpus} GPU{'s' * (gpus > 1)}" if gpus else "jobs without GPU"
+    if path.exists():
+        for one in files.read_json(path):
+            yield Finding(f"{one['check']}, {name}", one["ok"], one["text"])
+    else:
+        problem = error([Path(config["pathvars"]["scratch"], f"device{gpus}", "preflight.error.json")])
+        yield Finding(name, False, problem or f"did not run: see {config['pathvars']['logs']}/device{gpus}.log")
+
+
+def training(config: dict, task: Task, run: dict) -> Iterator[Outcome]:
+    name, log = f"{run['method']}/{run['variant']}", log_of(config, "train", task, run)
+    check = f"{task.name} {name}, training"
+    record = Path(grid.places(config)["run"].format(task=task.name, **run), "train.json")
+    settings = task.hyperparameters(run["dataset"], name)
+    if not record.exists():
+        yield Finding(check, False, failure(run["errors"], log, "raise `gradient_accumulation`")), None
+        return
+    found = files.read_json(record)
+    if found["status"] != "ok":
+        yield Finding(check, False, f"{found['status']}: {found['error']}"), None
+        return
+    if settings["kill_at_step"]:
+        resumed = found["resumed_from"]
+        text = f"killed at step {settings['kill_at_step']}, resumed from step {resumed[-1] if resumed else 0}"
+        ok = resumed == [settings["kill_at_step"]]
+        yield Finding(f"{task.name} {name}, kill and resume", ok, text if ok else f"{text}: see {log}"), None
+    rate = rates.last(log)
+    if rate:
+        seconds = rate["seconds"] / found["processes"]
+        text = f"{seconds:.3g} s a step of {rate['rows']} rows, {memory(rate)}"
+        yield Finding(check, True, text), measured(config, task, run, "train", rate)
+        if (shared := task.settings["resources"].get("runs_per_gpu", 1)) > 1:
+            yield sharing(f"{task.name} {name}, {shared} runs per GPU", shared, rate), None
+    else:
+        yield Finding(check, False, f"not measured: delete {config['pathvars']['results']} and run again"), None
+
+
+def stages(config: dict, task: Task, run: dict) -> Iterator[Outcome]:
+    """Yield the findings of generation and evaluation of a run."""
+    name = f"{run['method']}/{run['variant']}"
+    for path in trial.metrics(config, task, run):
+        benchmark = Path(path).parent.name
+        errors, logs = run["benchmarks"][benchmark], {}
+        if "generation" in task.settings:
+            logs["generate"] = log_of(config, "generate", task, run, f"/{task.folder_of_shards(benchmark)}/shard0-of-1")
+        logs["evaluate"] = log_of(config, "evaluate", task, run, f"/{benchmark}")
+        for stage, log in logs.items():
+            check = f"{task.name} {name}, {'generation' if stage == 'generate' else 'evaluation'}"
+            rate, problems = rates.last(log), [one for one in errors if one.endswith(f"{stage}.error.json")]
+            if log.exists() and "out of memory with a batch" in log.read_text(errors="replace"):
+                text = f"the batch does not fit and was halved: lower `batch_size`; see {log}"
+                yield Finding(check, False, text), None
+            elif rate:
+                text = f"{rate['seconds'] / rate['rows']:.3g} s a row in a batch of {rate['rows']}, {memory(rate)}"
+                yield Finding(check, True, text), measured(config, task, run, stage, rate)
+            elif stage == "evaluate" and Path(path).exists():
+                yield Finding(check, True, "works"), None
+            else:
+                yield Finding(check, False, failure(problems, log, "lower `batch_size`")), None
+
+
+def left_out(config: dict, task: Task) -> Iterator[Finding]:
+    """Name the evaluators that could not run, since their networks cannot be built from a configuration."""
+    missing = task.settings.get("evaluation", {}).get("left_out", [])
+    if missing:
+        text = f"not run before their weights are downloaded: {', '.join(missing)}"
+        yield Finding(f"{task.name}, evaluators", True, text)
+
+
+def log_of(config: dict, stage: str, task: Task, run: dict, below: str = "") -> Path:
+    place = f"{task.name}/{run['dataset']}/{run['method']}/{run['variant']}/seed{run['seed']}{below}"
+    return Path(f"{config['pathvars']['logs']}/{stage}/{place}.log")
+
+
+def sharing(check: str, runs: int, rate: dict) -> Finding:
+    """Compare the memory of the runs that share a GPU with the GPU's; the context of a process takes about 0.5 GB."""
+    needed, there = runs * (rate["peak_memory_bytes"] + CONTEXT_BYTES), rate["memory_bytes"]
+    text = f"about {needed / 1e9:.3g} of {there / 1e9:.3g} GB"
+    return Finding(check, needed <= there, text if needed <= there else f"{text}: lower `runs_per_gpu`")
+
+
+def memory(rate: dict) -> str:
+    return f"peak memory {rate['peak_memory_bytes'] / 1e9:.3g} of {rate['memory_bytes'] / 1e9:.3g} GB"
+
+
+def measured(config: dict, task: Task, run: dict, stage: str, rate: dict) -> dict:
+    """Return a rate for `make plan`: seconds per row, summed over the processes."""
+    return {
+        "task": task.name,
+        "stage": stage,
+        "kind": grid.kind_of(config["methods"][run["method"]]),
+        "seconds_per_row": rate["seconds"] / rate["rows"],
+        "device": rate["device"],
+    }
+
+
+def failure(errors: list[str], log: Path, remedy: str) -> str:
+    problem = error(map(Path, errors))
+    if problem and "out of memory" in problem.lower():
+        return f"the batch does not fit: {remedy} in the preset ({problem})"
+    return f"{problem}; see {log}" if problem else f"did not run: see {log} and Snakemake's output"
+
+
+def error(paths) -> str | None:
+    """Return the first message of error files that exist."""
+    return next((files.read_json(path)["error"] for path in paths if path.exists()), None)

@@ -1,0 +1,145 @@
+"""The config of `make preflight`'s trial runs: the same tasks, models and settings on synthetic data, for 20 steps.
+
+Every task keeps one run per kind of method. The workflow's own rules and scripts run them, so what is measured is what
+will run. Weights that are not downloaded yet are random.
+"""
+
+import copy
+from pathlib import Path
+
+from hra_workflow import methods, tasks
+from hra_workflow.core import grid
+from hra_workflow.evaluators import registry
+from hra_workflow.tasks.base import Task
+
+NAME = "preflight"  # of the dataset, the preset, and the folder in each of `pathvars`
+STEPS = 20
+KILL_AT = 10  # step after which the first run of a task is killed
+MINUTES = 20  # the most that a job requests: short jobs start sooner
+
+
+def config_of(config: dict) -> dict:
+    """Return the config of the trial runs."""
+    new = copy.deepcopy(config)
+    new["pathvars"] = {name: f"{folder}/{NAME}" for name, folder in config["pathvars"].items()}
+    new["models"] = {name: model | {"source": source(config, name)} for name, model in config["models"].items()}
+    for method in new["methods"].values():
+        for variant in method["variants"].values():
+            variant |= {"peft": quick(variant["peft"])} if "peft" in variant else {}
+    for name, task in tasks.load(config).items():
+        if task.settings and not (runs(task) and shorten(new, task)):
+            new["tasks"][name]["grid"] = []
+    return new
+
+
+def quick(peft: dict) -> dict:
+    """Leave out initialisations that PEFT names by a text, such as an SVD: slow, but without effect on a step."""
+    return {key: value for key, value in peft.items() if not (key.startswith("init_") and isinstance(value, str))}
+
+
+def manifest(config: dict, model: str) -> Path:
+    return Path(config["pathvars"]["resources"], "models", f"{model}.manifest.json")
+
+
+def source(config: dict, model: str) -> dict:
+    """Return a model's source for the trial: the downloaded files, else the configurations of a model on the Hub."""
+    stated, path = config["models"][model]["source"], manifest(config, model)
+    if path.exists():
+        return {"kind": "local", "path": str((path.parent / model).absolute())}
+    if stated["kind"] != "hub":
+        return stated
+    generator = "hra_workflow.models.pretrained:configurations"
+    return {"kind": "init", "generator": generator, "source": stated, "mirror": config["mirror"]}
+
+
+def available(config: dict, model: str) -> bool:
+    """Return whether a model can take part: files at a URL have no configuration to build random weights from."""
+    return config["models"][model]["source"]["kind"] != "url" or manifest(config, model).exists()
+
+
+def runs(task: Task) -> list[str]:
+    """Return one trained `method/variant` per kind and its switches, such as λ = ∞: that with the largest sizes."""
+    largest: dict[tuple, tuple] = {}
+    for run in grid.names(task.config, task.name):
+        method, variant = run.split("/")
+        peft = task.config["methods"][method]["variants"][variant].get("peft", {})
+        size = sum(value for value in peft.values() if type(value) in (int, float))
+        switches = [(name, value) for name, value in sorted(peft.items()) if isinstance(value, bool | str)]
+        kind = grid.kind_of(task.config["methods"][method]), *switches
+        if methods.of(task.config, method).trains and (kind not in largest or size > largest[kind][0]):
+            largest[kind] = size, run
+    return [run for _, run in largest.values()]
+
+
+def dataset(task: Task) -> str:
+    """Return the dataset of the grid on which most work is done."""
+
+    def work(name: str) -> float:
+        some = [run for run in task.runs() if run["dataset"] == name]
+        return sum(task.work("train", run) or 0 for run in some if task.trains(f"{run['method']}/{run['variant']}"))
+
+    return max(grid.datasets(task.config, task.name), key=work)
+
+
+def shorten(new: dict, task: Task) -> bool:
+    """Replace the task's data, preset and grid in the config `new`; return False if the task has no trial."""
+    name, chosen, data = task.name, runs(task), dataset(task)
+    settings = {run: task.hyperparameters(data, run) for run in chosen}
+    lengths = [
+        task.hyperparameters(of, run).get("max_length") for of in grid.datasets(task.config, name) for run in chosen
+    ]
+    longest = max(filter(None, lengths), default=None)
+    rows = max(one["batch_size"] for one in settings.values())
+    values = {run: short(one, rows, longest) for run, one in settings.items()}
+    values[chosen[0]]["kill_at_step"] = KILL_AT
+    if not (made := task.trial(data, rows, values[chosen[-1]])):
+        return False
+    entries, changes = made
+    new["datasets"].setdefault(name, {}).update(entries)
+    new["presets"].setdefault(name, {})[NAME] = {"source": NAME, "all": {}, "methods": values}
+    new["tasks"][name] |= copy.deepcopy(changes) | {
+        "preset": NAME,
+        "published": False,
+        "grid": [{"runs": chosen, "datasets": [NAME], "seeds": [0]}],
+    }
+    entry = new["tasks"][name]
+    # The synthetic data has a split to evaluate, and its runs are evaluated on nothing else.
+    entry |= {key: None for key in ("selection", "tune", "general_text", "drift") if key in entry}
+    entry.pop("rewind", None)
+    if evaluation := entry.get("evaluation"):
+        kept = [one for one in evaluation["evaluators"] if "model" not in one or available(task.config, one["model"])]
+        left_out = [one["name"] for one in evaluation["evaluators"] if one not in kept]
+        entry["evaluation"] = evaluation | {"evaluators": kept, "left_out": left_out}
+        if "best_by" in evaluation:
+            metrics = registry.metrics(kept)
+            best_by = [metric for metric in evaluation["best_by"] if metric in metrics]
+            entry["evaluation"]["best_by"] = best_by or metrics[:1]
+    limit(entry)
+    return True
+
+
+def metrics(config: dict, task: Task, run: dict) -> list[str]:
+    """List the metrics files of a run; none if all evaluators of its dataset are left out."""
+    found = task.dataset(run["dataset"])
+    possible = task.settings.get("evaluation", {}).get("evaluators", [True]) and found["score"]
+    benchmarks = found["benchmarks"] if possible else ()
+    return [
+        f"{grid.places(config)['eval']}/metrics.json".format(task=task.name, benchmark=one, **run) for one in benchmarks
+    ]
+
+
+def short(settings: dict, rows: int, longest: int | None) -> dict:
+    """Return a run's hyper-parameters for STEPS steps on `rows` rows."""
+    flat = {key: value for key, value in settings.items() if not isinstance(value, dict)}  # schedules in steps
+    changes = {"max_steps": STEPS, "epoch_steps": STEPS, "eval_steps": STEPS, "max_length": longest}
+    changes["epochs"] = STEPS * settings["batch_size"] / rows
+    return flat | {key: value for key, value in changes.items() if key in flat} | {"kill_at_step": 0}
+
+
+def limit(entry: dict) -> None:
+    """Lower every `runtime` in a task's entry."""
+    for key, value in entry.items():
+        if key == "resources" and "runtime" in value:
+            entry[key] = value | {"runtime": min(value["runtime"], MINUTES)}
+        elif isinstance(value, dict):
+            limit(value)

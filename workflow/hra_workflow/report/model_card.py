@@ -1,0 +1,102 @@
+"""The model card of an exported adapter, README.md on the Hugging Face Hub."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from hra_workflow.report.selections import NOTES, TITLES
+
+PAGE = Path(__file__).with_name("page")
+LICENSES = {"mit", "apache-2.0", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "creativeml-openrail-m"}
+
+
+class Repository(NamedTuple):
+    repo: str
+    revision: str | None
+
+
+def on_hub(manifest: dict) -> Repository | None:
+    """Return the repository that a manifest's files are from; None if they are not from the Hub."""
+    source = manifest["source"]
+    return Repository(source["repo"], manifest.get("revision")) if source["kind"] == "hub" else None
+
+
+def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: str, adapter: dict, params: dict) -> str:
+    """Return the card, checked by huggingface_hub as far as it can be without a network.
+
+    record: train.json. metrics: metrics.json per benchmark. model, data: manifests. weights: `last` or `best`.
+    adapter: adapter_config.json. params: `label`, `labels`, `pipeline_tag` and `loading` (see rule export_adapter).
+    Raises ValueError for results that the Hub would not accept.
+    """
+    from huggingface_hub import EvalResult, ModelCard, ModelCardData
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    base, source = on_hub(model), on_hub(data)
+    rows = list(results(metrics, weights))
+    evaluated = [
+        EvalResult(
+            task_type=params["pipeline_tag"],
+            dataset_type=source.repo if source else record["dataset"],
+            dataset_name=f"{record['dataset']}, {row['benchmark']}",
+            dataset_revision=source.revision if source else None,
+            metric_type=row["metric"],
+            metric_name=row["metric"],
+            metric_value=row["value"],
+        )
+        for row in rows
+    ]
+    content = ModelCardData(
+        base_model=base.repo if base else None,
+        datasets=[source.repo] if source else None,
+        library_name="peft",
+        pipeline_tag=params["pipeline_tag"],
+        tags=[adapter["peft_type"].lower(), record["dataset"]],
+        model_name=f"{record['method']}-{record['variant']}-{record['dataset']}",
+        eval_results=evaluated or None,
+        **license_of(model.get("license")),
+    )
+    steps = record["steps"] if weights == "last" else record["best_step"]
+    place = f"{base.repo!r}, revision={base.revision!r}" if base else '"BASE"'
+    environment = Environment(
+        loader=FileSystemLoader(PAGE), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    text = environment.get_template("model_card.md").render(
+        metadata=content.to_yaml(),
+        label=params["label"],
+        labels=params["labels"],
+        loading=params["loading"].replace("{base}", place),
+        record=record,
+        rows=rows,
+        notes=[f"{TITLES[name]}: {NOTES[name]}" for name in dict.fromkeys(row["selection"] for row in rows)],
+        base=base,
+        source=source,
+        model_license=model.get("license") or "not stated",
+        data_license=data.get("license") or "not stated",
+        weights=weights,
+        steps=steps,
+        adapter=adapter,
+        settings={name: value for name, value in record["hyperparameters"].items() if value is not None},
+    )
+    ModelCardData(**ModelCard(text).data.to_dict())  # raises ValueError for invalid results
+    return text
+
+
+def results(metrics: list[dict], weights: str):
+    """Yield a row per benchmark and metric of the exported weights: `best` is what a run's selection has kept."""
+    for one in metrics:
+        for selection, found in one["selections"].items():
+            if found["step"] is not None and (selection == "last") == (weights == "last"):
+                for name, value in found["metrics"].items():
+                    shown = {"benchmark": one["benchmark"], "n": one["n_items"], "selection": selection}
+                    yield shown | {"metric": name, "value": value["value"], "stderr": value.get("stderr")}
+
+
+def license_of(text: str | None) -> dict[str, str]:
+    """Return the Hub's keys for a licence: an adapter is published under that of its base model."""
+    name, _, link = (text or "").partition(", ")
+    if not name:
+        return {}
+    if (identifier := name.lower().replace(" ", "-")) in LICENSES:
+        return {"license": identifier}
+    named = {"license": "other", "license_name": re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")}
+    return named | ({"license_link": link} if link.startswith("http") else {})

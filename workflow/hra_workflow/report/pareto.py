@@ -1,0 +1,61 @@
+"""Score against cost: one row of panels per column, with the frontier of the runs that no other run beats in both."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from hra_workflow.report import frontier
+from hra_workflow.report.plot_style import SMALL, better, logarithmic, remark, say, styles, widen
+
+LOGARITHMIC = 5  # largest over smallest cost above which the axis is logarithmic
+
+
+def figure(costs: pd.DataFrame, params: dict, about: dict[str, dict]) -> Figure:
+    """Plot device time and peak memory against every column of `params["parameters"]`.
+
+    costs: the table of cost.py as text. params: `labels` and `colours` of figures.py. about: `label`, `better` and
+    `scale` per column.
+    """
+    names, style = params["parameters"], styles(list(params["labels"]), params["colours"])
+    numbers = costs.drop(columns=["column", "selection", "run"]).apply(pd.to_numeric).astype(float)
+    hours, unit = in_unit(numbers["device_hours"])
+    tuned = ", tuning included" * bool(numbers["tuning_hours"].any())
+    drawn_costs = {
+        f"device {unit}{tuned}": hours,
+        "peak memory per device, GB": numbers["peak_memory_bytes"] / 1e9,
+    }
+    drawn = Figure(figsize=(4.5 * len(drawn_costs) + 2.5, 4.2 * len(names)), layout="constrained")
+    panels = drawn.subplots(len(names), len(drawn_costs), squeeze=False, sharey="row")
+    looks = pd.DataFrame([style[run] for run in costs["run"]], costs.index, columns=["color", "marker"])
+    points = looks.assign(
+        y=numbers["score"], y_std=numbers["score_std"], label=costs["run"].map(params["labels"]), column=costs["column"]
+    )
+    handles, named = {}, []
+    for row, name in zip(panels, names, strict=True):
+        row[0].set_ylabel(about[name]["label"])
+        for ax, (what, x) in zip(row, drawn_costs.items(), strict=True):
+            ax.set_xlabel(better(what, "lower", "x"))
+            here = points.assign(x=x)[points["column"] == name]
+            if here.empty:
+                say(ax, f"No trained run has a score for\n“{name}” yet")
+                continue
+            wanted = ("lower", about[name]["better"])
+            handles |= {handle.get_label(): handle for handle in frontier.scatter(ax, here, wanted)}
+            if here["x"].max() > LOGARITHMIC * here["x"].min() > 0:
+                logarithmic(ax)
+            else:
+                ax.set_xlim(0, 1.1 * here["x"].max() or 1)
+            widen(ax, about[name]["scale"])
+            named.append((ax, here, wanted))
+    if handles:
+        drawn.legend(handles=list(handles.values()), loc="outside right upper", fontsize=SMALL)
+    devices = "Line: no run is better in both. Times and memory on different devices do not compare (run table)."
+    remark(drawn, [devices])
+    frontier.name(*named)
+    return drawn
+
+
+def in_unit(hours: pd.Series) -> tuple[pd.Series, str]:
+    """Convert hours to the unit in which the largest value is at least 1."""
+    units = {"hours": 1, "minutes": 60}
+    unit = next((name for name, factor in units.items() if hours.max() * factor >= 1), "seconds")
+    return hours * units.get(unit, 3600), unit

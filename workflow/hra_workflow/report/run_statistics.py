@@ -1,0 +1,152 @@
+"""Means, deviations and published counterparts from the run table, shared by the results table and the figures.
+
+A column of the table is `{name, dataset, benchmark, metric}`; an average is a name and the columns that it averages. A
+column with several `datasets` is an average too (`expand_columns`). Scores are in percent, or unscaled with scale 1.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from hra_workflow.core.errors import JobError
+
+RUN = ["dataset", "method", "variant", "seed"]
+EVALUATION = ["dataset", "method", "variant", "seed", "benchmark", "selection", "metric"]
+NO_TRAINING = ["diverged", "outdated"]  # the status of runs whose time and memory are not a whole training's
+PUBLISHED = ["row", "method", "setting", "run", "params_M", "column", "metric", "value", "source"]
+
+
+def read_csv(path: str | Path) -> pd.DataFrame:
+    """Read everything as text: a variant may be called `null`, a commit may look like a number."""
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+def read_runs(path: str | Path) -> pd.DataFrame:
+    """Read the run table, with `run` = method/variant and with numbers where the table and the figures need them."""
+    runs = read_csv(path)
+    twice = runs[runs.duplicated(EVALUATION)]
+    if len(twice):
+        first = "/".join(twice.iloc[0][EVALUATION])
+        raise JobError(f"{path}: {len(twice)} duplicate row(s), first {first}. Delete the file and run again.")
+    for name in ["seed", "value", "adapter_parameters"]:
+        runs[name] = pd.to_numeric(runs[name])
+    return runs.assign(run=runs["method"] + "/" + runs["variant"])
+
+
+def expand_columns(columns: list[dict], averages: dict[str, list[str]]) -> tuple[list[dict], dict[str, list[str]]]:
+    """Split columns with several datasets into one column per dataset, and return them as averages as well."""
+    single, wide = [], {}
+    for column in columns:
+        parts = [column | {"name": f"{column['name']}: {name}", "dataset": name} for name in column.get("datasets", [])]
+        single += parts or [column]
+        wide |= {column["name"]: [part["name"] for part in parts]} if parts else {}
+    rest = {
+        name: [part for member in members for part in wide.get(member, [member])] for name, members in averages.items()
+    }
+    return single, wide | rest
+
+
+def scores(runs: pd.DataFrame, columns: list[dict], averages: dict[str, list[str]], scale: float = 100) -> pd.DataFrame:
+    """Collect scores per run, selection, seed and column; an average only for seeds that have all of its columns.
+
+    `scale`: factor applied to the scores, unless the column has its own.
+    """
+    parts = []
+    for column in columns:
+        wanted = (runs["status"] == "ok") & (runs["dataset"] == column["dataset"])
+        wanted &= (runs["benchmark"] == column["benchmark"]) & (runs["metric"] == column["metric"])
+        part = runs.loc[wanted, ["run", "selection", "seed", "value"]]
+        parts.append(part.assign(column=column["name"], value=part["value"] * column.get("scale", scale)))
+    single = pd.concat(parts, ignore_index=True)
+    for name, members in averages.items():
+        groups = single[single["column"].isin(members)].groupby(["run", "selection", "seed"])["value"]
+        complete = groups.mean()[groups.count() == len(members)].reset_index()
+        parts.append(complete.assign(column=name))
+    return pd.concat(parts, ignore_index=True)
+
+
+def summary(values: pd.DataFrame, averages: dict[str, list[str]]) -> pd.DataFrame:
+    """Compute mean, std (sample, n > 1) and n over seeds, indexed by (run, selection, column).
+
+    The mean of an average is the mean of its columns' means (its n is the smallest of theirs), as the paper computes
+    "All": a missing seed of one task does not discard the other tasks' seeds. Its std is over the seeds that have every
+    column.
+    """
+    table = values.groupby(["run", "selection", "column"])["value"].agg(["mean", "std", "count"])
+    table = table.rename(columns={"count": "n"})
+    for name, members in averages.items():
+        single = table[table.index.get_level_values("column").isin(members)]
+        groups = single.groupby(["run", "selection"])
+        average = groups.agg({"mean": "mean", "n": "min"})[groups.size() == len(members)]
+        deviation = table["std"][table.index.get_level_values("column") == name].droplevel("column")
+        average = average.assign(std=deviation.reindex(average.index), column=name)
+        table = table.drop(index=name, level="column", errors="ignore")
+        table = pd.concat([table, average.set_index("column", append=True)[["mean", "std", "n"]]])
+    return table
+
+
+def without_value(runs: pd.DataFrame, columns: list[dict], averages: dict[str, list[str]]) -> dict[str, set[str]]:
+    """Return per column and average (`expand_columns`) the runs whose evaluation has no value of it.
+
+    The metric does not apply to them (real images have no prompt fidelity), or nothing could be scored (no face found).
+    """
+    found, done = {}, runs[runs["status"] == "ok"]
+    for column in columns:
+        here = done[(done["dataset"] == column["dataset"]) & (done["benchmark"] == column["benchmark"])]
+        found[column["name"]] = set(here["run"]) - set(here.loc[here["metric"] == column["metric"], "run"])
+    return found | {name: set().union(*(found[member] for member in members)) for name, members in averages.items()}
+
+
+def curves(records: list[dict]) -> pd.DataFrame:
+    """Build one row per run, seed and point of the curve: the score in percent, or the training loss."""
+    rows = [
+        {
+            "dataset": record["dataset"],
+            "run": f"{record['method']}/{record['variant']}",
+            "seed": record["seed"],
+            "score": record["score"],
+            "step": point["step"],
+            "epoch": point["epoch"],
+            # A loss is not a percentage.
+            "value": point["metrics"][record["score"]] * (1 if record["score"] == "loss" else 100),
+        }
+        for record in records
+        for point in record.get("curve", [])  # a diverged run has none
+        if record["score"] in point["metrics"]
+    ]
+    return pd.DataFrame(rows, columns=["dataset", "run", "seed", "score", "step", "epoch", "value"])
+
+
+def scale_free(name: str) -> str:
+    """Strip the scale, `MRPC (acc/F1 mean)` -> `MRPC`, to get the paper's column."""
+    return name.split(" (")[0]
+
+
+def counterparts(published: pd.DataFrame, columns: list[dict], averages: dict[str, list[str]]) -> dict:
+    """Map (row of the paper, column of ours) to the published value, only where both are on the same scale.
+
+    Columns correspond if their names, without the scale, and their metrics are equal. An average corresponds if its
+    columns are exactly those that the paper averaged, each on the same scale.
+    """
+    values = {}
+    average_names = {scale_free(name) for name in averages}
+    for row, cells in published.groupby("row"):
+        cells = cells.set_index("column")
+        taken = set()
+        for column in columns:
+            name = scale_free(column["name"])
+            if name in cells.index and name not in taken and cells.loc[name, "metric"] == column["metric"]:
+                values[row, column["name"]] = float(cells.loc[name, "value"])
+                taken.add(name)  # MNLI (matched) corresponds, MNLI (mismatched) does not
+        in_paper = set(cells.index) - average_names
+        for average, members in averages.items():
+            name = scale_free(average)
+            same = {scale_free(member) for member in members if (row, member) in values}
+            if name in cells.index and len(same) == len(members) and same == in_paper:
+                values[row, average] = float(cells.loc[name, "value"])
+    return values
+
+
+def readable(setting: str) -> str:
+    """Format `r=8,lambda=inf` of the published file as `r=8, λ=∞`."""
+    return setting.replace("lambda", "λ").replace("inf", "∞").replace(", ", ",").replace(",", ", ")

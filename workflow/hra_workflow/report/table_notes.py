@@ -1,0 +1,74 @@
+"""Notes of the results table that only some tables have."""
+
+import pandas as pd
+
+from hra_workflow.core import fingerprints
+from hra_workflow.report import comparison
+from hra_workflow.report.markdown_text import plain
+
+
+def compared(task: str, names: list[str], differences: pd.DataFrame, marked: set[tuple[str, str, str]]) -> list[str]:
+    """Explain the values in bold, and why columns have none although their runs are compared.
+
+    names: of the columns and averages. marked: selection, run and column of the cells in bold.
+    """
+    lines, bold = [], {column for *_, column in marked}
+    if bold:
+        lines.append(
+            "**Bold**: the best of our trained runs, and those whose difference to it is not significant at 5 % "
+            "(bootstrap over seeds and items, Holm's correction for the pairs of a column). "
+            f"`compare_{task}.csv` has every pair with its 95 % interval. A metric that is not computed from items "
+            "(FID, mIoU) has no bold value."
+        )
+    untested = set(differences.loc[differences["p_holm"] == "", "column"])
+    if listed := [plain(name) for name in names if name in untested - bold]:
+        lines.append(
+            f"No value is bold in {', '.join(listed)}: differences are tested only between runs that share at least "
+            f"{comparison.SEEDS} seeds, since fewer do not show how much seeds differ; with one seed, an interval of "
+            f"`compare_{task}.csv` is that of the items alone."
+        )
+    return lines
+
+
+def unscored(empty: dict[str, set[str]], labels: dict[str, str]) -> list[str]:
+    """Name the runs without a value per column or average (run_statistics.without_value); labels: of the rows."""
+    found = {label: [name for name, runs in empty.items() if run in runs] for run, label in labels.items()}
+    listed = "; ".join(f"{label}: {', '.join(names)}" for label, names in found.items() if names)
+    return [
+        "Evaluated without a value, so empty too (the metric does not apply to the run, or no image could be scored, "
+        f"for example because no face was found): {plain(listed)}."
+    ] * bool(listed)
+
+
+def absent(task: str, status: pd.Series) -> str:
+    """State how many results of the run table are in no mean, and why."""
+    counts = [f"{int((status == name).sum())} {name}" for name in ("failed", "missing")]
+    counts += [f"{count} {name}" for name in ("outdated", "diverged") if (count := int((status == name).sum()))]
+    text = f"{', '.join(counts[:-1])} and {counts[-1]} result(s) (`runs_{task}.csv`)."
+    if "diverged" in set(status):
+        text += " A training diverged if its loss or weights became no finite numbers; it is in no mean."
+    return text
+
+
+def mixed(done: pd.DataFrame) -> list[str]:
+    """Name the runs whose means are over trainings with several versions of a library."""
+    found = []
+    for run, group in done.groupby("run", sort=False):
+        installed = [dict(one.split("=") for one in text.split(";")) for text in group["versions"].unique()]
+        for name in fingerprints.PACKAGES:
+            several = sorted({".".join(one[name].split(".")[:2]) for one in installed if name in one})
+            found += [f"{run} ({name} {', '.join(several)})"] * (len(several) > 1)
+    return [f"**Mixed versions** within one row, so that its means combine them: {', '.join(found)}."] * bool(found)
+
+
+def answered(done: pd.DataFrame) -> list[str]:
+    """State which backend generated the answers of which runs; of a task without generated answers, nothing."""
+    if not done["backend"].any():
+        return []
+    parts = [
+        f"{backend or 'a backend that was not recorded'}{f' (`serve: {serve}`)' if serve else ''}: "
+        + ", ".join(group["run"].unique())
+        for (backend, serve), group in done.groupby(["backend", "serve"])
+    ]
+    several = done["backend"].nunique() > 1
+    return [f"{'**Several backends**, which round differently. ' * several}Answers by {'; '.join(parts)}."]

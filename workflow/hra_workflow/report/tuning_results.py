@@ -1,0 +1,138 @@
+"""The trials of hyper-parameters as a table, the best of them, and what a reader of the results must know."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from hra_workflow.core import records, tuning
+from hra_workflow.report import markdown_text
+
+LOWER = ("loss",)  # metrics of which lower values are better
+RUN = ["dataset", "method", "variant"]
+COLUMNS = [
+    "rung",
+    "metric",
+    "score",
+    "status",
+    "chosen",
+    "held_out_rows",
+    "train_rows",
+    "steps",
+    "seconds",
+    "device_seconds",
+    "error",
+]
+
+
+def table(trials: list[dict]) -> pd.DataFrame:
+    """Build one row per trial, rung and seed; a trial whose record does not exist is missing.
+
+    trials: those of hra_workflow/tasks/tuned_runs.py. The score is that on the held-out rows, NaN without one.
+    """
+    return pd.DataFrame([row(one) for one in trials])
+
+
+def row(trial: dict) -> dict:
+    path = Path(trial["record"])
+    record = records.read(path) if path.exists() else {"status": "missing"}
+    score = record.get("held_out", {})
+    return {name: trial[name] for name in (*RUN, "trial", "seed", "values")} | {
+        "rung": trial.get("rung", tuning.END),
+        "metric": score.get("metric", ""),
+        "score": score.get("value", float("nan")),
+        "status": record["status"],
+        "held_out_rows": score.get("rows"),
+        "train_rows": score.get("train_rows"),
+        "steps": record.get("steps"),
+        "seconds": record.get("seconds"),
+        "device_seconds": record.get("device_seconds", record.get("seconds")),
+        "error": record.get("error", ""),
+    }
+
+
+def means(trials: pd.DataFrame) -> pd.Series:
+    """Return the mean score over seeds by trial, in order; NaN if one of its seeds has none."""
+    return trials.groupby("trial", sort=False)["score"].agg(lambda scores: scores.mean(skipna=False))
+
+
+def best(trials: pd.DataFrame) -> str | None:
+    """Return the trial of one run with the best mean over seeds, the first of several; None if none has a score.
+
+    With successive halving, one that was trained to the end.
+    """
+    return next(iter(ranked(trials[trials["rung"] == tuning.END])), None)
+
+
+def going_on(trials: pd.DataFrame, factor: int) -> list[str]:
+    """List the trials of one run and rung that go on to the next: the best 1/factor, rounded up, in their order."""
+    best = ranked(trials)[: tuning.going_on(trials["trial"].nunique(), factor)]
+    return [trial for trial in trials["trial"].unique() if trial in best]
+
+
+def ranked(trials: pd.DataFrame) -> list[str]:
+    """List the trials that have a score, from the best mean over seeds to the worst."""
+    lower = trials["metric"].isin(LOWER).any()
+    return list(means(trials).dropna().sort_values(ascending=lower, kind="stable").index)
+
+
+def at_last_rung(trials: pd.DataFrame) -> pd.DataFrame:
+    """Select the rows of the last rung that each trial has reached; `rung` becomes numeric."""
+    trials = trials.assign(rung=pd.to_numeric(trials["rung"]))
+    return trials[trials["rung"] == trials.groupby([*RUN, "trial"])["rung"].transform("max")]
+
+
+def notes(task: str, trials: pd.DataFrame, labels: dict[str, str]) -> list[str]:
+    """Describe the budget, and warn of chosen values at the edge of what was tried, in Markdown.
+
+    trials: tune_{task}.csv, as text. labels: of `method/variant`.
+    """
+    keys = values_of(trials)
+    groups = trials.groupby(RUN, sort=False)
+    budget, seeds = groups["trial"].nunique().max(), trials["seed"].nunique()
+    done = trials[trials["held_out_rows"] != ""]
+    rows = " or ".join(dict.fromkeys(done["held_out_rows"]))
+    metrics = " or ".join(dict.fromkeys(done["metric"]))
+    lines = [
+        f"Tuned: {', '.join(keys)}, in {budget} trials with {seeds} seed{'s' * (seeds > 1)} for each method and "
+        f"dataset, by {metrics or 'no score yet'} on {rows or 'no'} held-out rows of the training data. No trial reads "
+        f"what is reported. `tune_{task}.csv` has every trial and the chosen values."
+    ]
+    counts = trials.groupby([*RUN, "rung"], sort=False)["trial"].nunique().groupby(level="rung").max()
+    shares = sorted(counts.index, key=float)
+    if len(shares) > 1:
+        parts = [f"{counts[share]} for {float(share):.3g}" for share in shares]
+        lines.append(
+            f"Successive halving: of these trials, the best went on at each rung ({', '.join(parts)} of the training); "
+            "the choice is between those trained to the end."
+        )
+    edges, lost = [], []
+    for (dataset, method, variant), group in groups:
+        name = markdown_text.plain(f"{labels[f'{method}/{variant}']} on {dataset}")
+        chosen = group[group["chosen"] == "true"]
+        if chosen.empty:
+            lost.append(name)
+            continue
+        for key in keys:
+            tried = pd.to_numeric(group[key], errors="coerce").dropna()
+            value = pd.to_numeric(chosen[key].iloc[0], errors="coerce")
+            if tried.nunique() > 1 and value in (tried.min(), tried.max()):
+                edges.append(f"{name}: {key} {value:g}, the {'smallest' if value == tried.min() else 'largest'}")
+    if edges:
+        lines.append(f"**At the edge of the search**, so that better values may lie outside it: {'; '.join(edges)}.")
+    if lost:
+        lines.append(f"**No trial has a score**: {', '.join(lost)}.")
+    return lines
+
+
+def chosen(trials: pd.DataFrame) -> dict[tuple[str, ...], dict[str, str]]:
+    """Return the chosen values by `RUN`; trials and values as in tune_{task}.csv, as text."""
+    rows = trials[trials["chosen"] == "true"].drop_duplicates(RUN)
+    return {
+        tuple(row[name] for name in RUN): {key: row[key] for key in values_of(trials) if row[key]}
+        for _, row in rows.iterrows()
+    }
+
+
+def values_of(trials: pd.DataFrame) -> list[str]:
+    """List the columns of tune_{task}.csv that are hyper-parameters."""
+    return [name for name in trials.columns if name not in (*RUN, "trial", "seed", *COLUMNS)]

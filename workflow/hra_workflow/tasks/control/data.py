@@ -1,0 +1,261 @@
+"""Images with prompts, control images and annotations: one file per split, with random access to rows.
+
+{split}.arrow has `key`, `prompt`, `image` (the original image file), `hint` (the control image as PNG) and `annotation`
+(classes as PNG, points as JSON, or empty), the last two for the centre crop with `resolution` pixels.
+"""
+
+import io
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from fnmatch import fnmatch
+from functools import partial
+from pathlib import Path
+
+import numpy
+from PIL import Image
+
+from hra_workflow.core import files, manifests
+from hra_workflow.core.errors import JobError, check_sizes
+from hra_workflow.data import images, zip_archives
+from hra_workflow.tasks.control import hints
+
+FIELDS = {"key": "string", "prompt": "string", "image": "binary", "hint": "binary", "annotation": "binary"}
+BATCH = 64  # rows per record batch
+SIDE = "resolution"  # key in the file's metadata
+
+
+def schema(resolution: int):
+    import pyarrow
+
+    fields = [(name, getattr(pyarrow, kind)()) for name, kind in FIELDS.items()]
+    return pyarrow.schema(fields, metadata={SIDE: str(resolution)})
+
+
+def write(path: Path, rows: list, make: Callable, resolution: int, threads: int = 1) -> int:
+    """Write `make(row)`, a dict of FIELDS, for all rows in order; return their number."""
+    import pyarrow
+    from tqdm import tqdm
+
+    written, layout = 0, schema(resolution)
+    with (
+        ThreadPoolExecutor(threads) as pool,
+        pyarrow.ipc.new_file(path, layout) as out,
+        tqdm(total=len(rows), desc=path.stem, unit="picture", disable=None) as progress,
+    ):
+        for first in range(0, len(rows), BATCH):
+            made = list(pool.map(make, rows[first : first + BATCH]))
+            out.write_batch(pyarrow.RecordBatch.from_pylist(made, schema=layout))
+            written += len(made)
+            progress.update(len(made))
+    return written
+
+
+def opened(manifest: str | Path, split: str) -> "Split":
+    """Open a split of the manifest written by draw_hints.py, after verifying its file."""
+    return Split(manifests.folder(manifest, [f"{split}.arrow"]), split)
+
+
+class Split:
+    """The rows of a split. `split[n]`: (image, prompt, control image), both RGB and `resolution` pixels square."""
+
+    def __init__(self, folder: Path, split: str):
+        import pyarrow
+
+        self.path = Path(folder) / f"{split}.arrow"
+        try:
+            self.file = pyarrow.ipc.open_file(pyarrow.memory_map(str(self.path)))
+            self.batches = [self.file.get_batch(index) for index in range(self.file.num_record_batches)]
+        except (OSError, pyarrow.ArrowInvalid) as problem:
+            raise JobError(
+                f"{self.path}: expected a file of control images, found a truncated or corrupted one ({problem}). "
+                "Delete it and run again."
+            ) from problem
+        self.resolution = int(self.file.schema.metadata[SIDE.encode()])
+        self.rows = sum(batch.num_rows for batch in self.batches)
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __getitem__(self, row: int) -> tuple[Image.Image, str, Image.Image]:
+        return self.picture(row), self.value(row, "prompt"), self.hint(row)
+
+    def value(self, row: int, field: str):
+        if not 0 <= row < self.rows:
+            raise IndexError(row)
+        return self.batches[row // BATCH].column(field)[row % BATCH].as_py()
+
+    def picture(self, row: int) -> Image.Image:
+        whole = images.load(zip_archives.NamedBytes(self.value(row, "image"), f"{self.path}, {self.value(row, 'key')}"))
+        return square(whole, self.resolution)
+
+    def hint(self, row: int) -> Image.Image:
+        with self.png(row, "hint") as image:
+            return image.convert("RGB")
+
+    def annotation(self, row: int) -> numpy.ndarray | None:
+        """Return classes (resolution, resolution), points (N, 2) in pixels of the centre crop, or None."""
+        content = self.value(row, "annotation")
+        if not content:
+            return None
+        if content[:1] == b"[":
+            return numpy.array(json.loads(content), float)
+        with self.png(row, "annotation") as image:
+            return numpy.asarray(image)
+
+    def png(self, row: int, field: str):
+        name = f"{self.path}, {field} of {self.value(row, 'key')}"
+        return images.opened(io.BytesIO(self.value(row, field)), images.OURS, name, "Delete it and run again.")
+
+
+# From the original image to its centre crop, resized
+
+
+def middle(size: tuple[int, int]) -> tuple[int, int, int, int]:
+    side = min(size)
+    left, top = ((room - side) // 2 for room in size)
+    return left, top, left + side, top + side
+
+
+def square(picture: Image.Image, side: int, how=Image.Resampling.BILINEAR) -> Image.Image:
+    return picture.resize((side, side), how, box=middle(picture.size))
+
+
+def square_annotation(annotation: numpy.ndarray, size: tuple[int, int], side: int) -> numpy.ndarray:
+    """Crop and resize classes (height, width) or points (N, 2) of an image of `size` like the image."""
+    if annotation.dtype != float:
+        return numpy.asarray(square(Image.fromarray(annotation), side, Image.Resampling.NEAREST))
+    left, top, right, _ = middle(size)
+    return (annotation - (left, top)) * (side / (right - left))
+
+
+def encode(annotation: numpy.ndarray | None) -> bytes:
+    if annotation is None:
+        return b""
+    if annotation.dtype == float:
+        return json.dumps(annotation.tolist()).encode()
+    return images.to_png(Image.fromarray(annotation))
+
+
+# From archives to rows
+
+READERS = {
+    "classes": hints.classes,
+    "points": hints.points,
+    "object-points": partial(hints.points, count=5),
+}
+
+
+def prompts(file: zip_archives.NamedBytes) -> list[tuple[str, str]]:
+    """Read (key, prompt) per image, from JSON Lines or a list of {source or image, prompt}, or from COCO's captions.
+
+    Lines `KEY CATEGORY`, as in ADE20K's sceneCategories.txt, give the category as the prompt.
+    """
+    text = file.getvalue().decode()
+    lines = [line for line in text.splitlines() if line.strip()]
+    try:
+        try:
+            content = files.parse_json(text)
+        except json.JSONDecodeError:
+            if lines and not lines[0].lstrip().startswith("{"):
+                return [(key, category.replace("_", " ")) for key, category in map(str.split, lines)]
+            content = [files.parse_json(line) for line in lines]
+        if isinstance(content, dict) and "annotations" in content:
+            first: dict[int, str] = {}
+            for entry in content["annotations"]:
+                first.setdefault(entry["image_id"], entry["caption"].strip())
+            listed = sorted(content["images"], key=lambda entry: entry["file_name"])
+            return [(Path(entry["file_name"]).stem, first[entry["id"]]) for entry in listed]
+        listed = content if isinstance(content, list) else [content]  # one line of JSON Lines
+        return named(listed)
+    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise JobError(
+            f"{file}: expected JSON Lines or a JSON list of objects with `image` (or `source`) and `prompt`, COCO's "
+            f"captions, or lines `KEY CATEGORY`, found none of them ({type(problem).__name__}: {problem}). "
+            "Correct `prompts`."
+        ) from problem
+
+
+def named(listed: list[dict]) -> list[tuple[str, str]]:
+    return [(Path(entry.get("image") or entry["source"]).stem, entry["prompt"]) for entry in listed]
+
+
+class Maker:
+    """Builds the rows of a split: `make(row)` for each of `rows`."""
+
+    def __init__(self, folder: zip_archives.Folder, dataset: dict, split: str):
+        self.folder, self.dataset, self.places, self.split = folder, dataset, dataset["splits"][split], split
+        stated = self.places["prompts"]
+        listed = named(stated) if isinstance(stated, list) else prompts(folder.read(stated))
+        listed = [entry for entry in listed if fnmatch(entry[0], self.places.get("keys", "*"))]
+        expected = dataset.get("rows", {}).get(split)
+        where = f"split {split} ({'in the config' if isinstance(stated, list) else stated})"
+        if not listed or (expected is not None and len(listed) != expected):
+            raise JobError(
+                f"{where}: expected {expected or 'some'} rows, found {len(listed)}. Correct `rows` or the file."
+            )
+        self.colours: list[hints.Colours] = []  # per image in colours
+        self.readers = READERS | {"colours": partial(hints.classes_of_colours, counts=self.colours)}
+        self.rows = list(enumerate(listed))[: dataset.get("take", {}).get(split)]
+        stated = self.places.get("annotation", {}).get("place", "")
+        places = [self.places["image"], self.places.get("control", ""), stated]
+        self.listed = {place: folder.names(place) for place in places if "*" in place}
+        for place, found in self.listed.items():
+            if len(found) < len(self.rows):
+                raise JobError(
+                    f"{where}: expected {len(self.rows)} files that match {place}, one per prompt, found {len(found)}. "
+                    "Correct the path."
+                )
+
+    def try_one(self) -> None:
+        """Make the first row; raise JobError if it fails, or if most of its colours are no class of ADE20K."""
+        self.make(self.rows[0])
+        for found in self.colours:
+            if found.none > found.pixels / 2:
+                others = f"{found.none / found.pixels:.0%} of the pixels: {', '.join(found.examples)}"
+                raise JobError(
+                    f"split {self.split}, image {self.rows[0][1][0]!r}: expected the colours of ADE20K's classes, "
+                    f"found others in {others}. Check whether it is from another dataset; the entry ade20k-challenge "
+                    "has label maps, which need no colours."
+                )
+        self.colours.clear()
+
+    def colour_counts(self) -> dict[str, int]:
+        """Add up the pixels of all images in colours: all, those read as the nearest class, and as no class."""
+        return {name: sum(getattr(one, name) for one in self.colours) for name in ("pixels", "nearest", "none")}
+
+    def read(self, place: str, row: int, key: str) -> zip_archives.NamedBytes:
+        return self.folder.read(self.listed[place][row] if place in self.listed else place.replace("{key}", key))
+
+    def make(self, row: tuple[int, tuple[str, str]]) -> dict:
+        """Return a row's FIELDS; raise JobError with the split and the key if one of its files is invalid."""
+        number, (key, prompt) = row
+        try:
+            return {"key": key, "prompt": prompt} | self.content(number, key)
+        except JobError as problem:
+            raise JobError(f"split {self.split}, image {key!r}: {problem}") from problem
+
+    def content(self, number: int, key: str) -> dict[str, bytes]:
+        file, side, annotation = self.read(self.places["image"], number, key), self.dataset["resolution"], None
+        whole = images.load(file)
+        if stated := self.places.get("annotation"):
+            place = self.read(stated["place"], number, key)
+            annotation = self.readers[stated["kind"]](place)
+            if annotation.dtype != float:
+                check_sizes(annotation.shape[::-1], whole.size, str(place))
+            annotation = square_annotation(annotation, whole.size, side)
+        hint = self.finished(number, key, whole.size) if "control" in self.places else None
+        try:
+            hint = hint or hints.draw(self.dataset["hint"], square(whole, side), annotation)
+        except JobError as problem:
+            raise JobError(f"{file}: {problem}") from problem
+        return {"image": file.getvalue(), "hint": images.to_png(hint), "annotation": encode(annotation)}
+
+    def finished(self, number: int, key: str, size: tuple[int, int]) -> Image.Image:
+        """Read a control image that the dataset contains, cropped and resized like the image, which has `size`."""
+        file = self.read(self.places["control"], number, key)
+        hint = images.load(file)
+        if hint.width * size[1] != hint.height * size[0]:
+            found = f"found {hint.width} × {hint.height} and {size[0]} × {size[1]} pixels"
+            raise JobError(f"{file}: expected the proportions of its image, {found}. Correct `control`.")
+        return square(hint, self.dataset["resolution"])

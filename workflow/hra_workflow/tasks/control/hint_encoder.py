@@ -1,0 +1,104 @@
+"""The lightweight hint encoder, which feeds the control image to a UNet (HRA paper, Section 4.2; from OFT, arXiv
+2306.07280).
+
+`hint` is the control image throughout. Eight convolutions with SiLU in between reduce it to the size of the latents;
+the result is added once, after the UNet's first convolution. The last convolution is initialised to zero, so that
+training starts at the base model.
+"""
+
+import contextlib
+
+import torch
+from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
+
+from hra_workflow.core.errors import JobError
+from hra_workflow.models.ldm import keys as ldm_keys
+
+NAME = ldm_keys.HINT_ENCODER
+GAIN = 1.68  # SiLU keeps 0.356 of a standard normal variable's mean square
+CHANNELS = (16, 32, 96, 256)  # for Stable Diffusion's VAE, which scales by 8: one downsampling less than entries
+
+
+def attach(unet, scale: int, channels: tuple[int, ...] | None = None) -> None:
+    """Add a float32 hint encoder to a UNet2DConditionModel as its submodule `hint_encoder`.
+
+    `unet(noisy, times, context, hint=hint)` then adds the encoded hint, (N, 3, scale·height, scale·width) in 0 to 1
+    for latents of (N, channels, height, width); without `hint` the UNet is unchanged. N may be a divisor of the number
+    of latents: guidance passes [unconditional, conditional] with the same hints.
+
+    `scale`: pixels of a hint per latent position along a side, a power of 2. `channels`: one per resolution.
+    """
+    halvings = scale.bit_length() - 1
+    channels = channels or CHANNELS[: halvings + 1]
+    if scale != 2 ** (len(channels) - 1):
+        raise JobError(
+            f"hint encoder: expected {halvings + 1} channels, one per resolution of the autoencoder's scale {scale}, "
+            f"found {channels}. Correct `channels`."
+        )
+    encoder = ControlNetConditioningEmbedding(unet.config.block_out_channels[0], 3, channels)
+    unet.add_module(NAME, encoder.to(unet.device))
+    # Module-level functions rather than closures: the hooks of a copied UNet must act on the copy.
+    unet.register_forward_pre_hook(take_hint, with_kwargs=True)
+    unet.register_forward_hook(drop_hint, always_call=True)
+    unet.conv_in.register_forward_hook(add_encoded)
+    unet.conv_in.encoded = unet.conv_in.shown = None
+
+
+def init_unit_variance(model) -> None:
+    """Initialise the weights so that a hint keeps its variance up to the last convolution (still zero), without biases.
+
+    With PyTorch's default initialisation, as in the official code, spatially varying signals are attenuated sixty times
+    and constant ones eight times, and the control image takes effect only after thousands of steps.
+    """
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad and NAME in name.split(".") and "conv_out" not in name.split("."):
+                weight = parameter.ndim > 1
+                parameter.normal_(std=GAIN / parameter[0].numel() ** 0.5) if weight else parameter.zero_()
+
+
+def take_hint(unet, arguments: tuple, keywords: dict) -> tuple[tuple, dict]:
+    hint = keywords.pop("hint", None)
+    if hint is not None:
+        check(unet, hint, arguments[0] if arguments else keywords["sample"])
+        unet.conv_in.encoded = encode(unet, hint)
+    return arguments, keywords
+
+
+def encode(unet, hint):
+    """Encode a hint as (N, channels of the UNet's first block, height, width)."""
+    encoder = unet.get_submodule(NAME)
+    return encoder(hint.to(next(encoder.parameters())))
+
+
+def drop_hint(unet, *_) -> None:
+    unet.conv_in.encoded = None
+
+
+def add_encoded(conv_in, _, output):
+    encoded = conv_in.encoded if conv_in.encoded is not None else conv_in.shown
+    if encoded is None:
+        return output
+    return output + encoded.to(output.dtype).repeat(len(output) // len(encoded), 1, 1, 1)
+
+
+def check(unet, hint, latents) -> None:
+    """Raise JobError unless the hints fit the latents."""
+    scale = 2 ** (len(unet.get_submodule(NAME).blocks) // 2)
+    wanted = (3, *(scale * side for side in latents.shape[2:]))
+    if tuple(hint.shape[1:]) != wanted or len(latents) % len(hint):
+        raise JobError(
+            f"control images: expected shape (N, {', '.join(map(str, wanted))}) for latents of {tuple(latents.shape)}, "
+            f"with N or a divisor of it, found {tuple(hint.shape)}. Resize them to the size of the images."
+        )
+
+
+@contextlib.contextmanager
+def cached_hint(unet, hint):
+    """Use this hint in every call of the UNet without `hint`; it is encoded once for all steps of a sampler."""
+    with torch.no_grad():
+        unet.conv_in.shown = encode(unet, hint)
+    try:
+        yield
+    finally:
+        unet.conv_in.shown = None

@@ -1,0 +1,211 @@
+"""Control signals: functions that compute the control image from an image and its annotation.
+
+A control signal is a function (image, annotation) -> RGB image of the same size (paper, Table 4). A custom control
+signal is such a function, given in the config as `hint: module:function`; it may also read annotations itself. The
+image is RGB and `resolution` pixels square. The function returns an image or a NumPy array (RETURNED).
+"""
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+import numpy
+from PIL import Image
+
+from hra_workflow.core.errors import JobError, check_sizes
+from hra_workflow.data import images
+from hra_workflow.evaluators.edges import edges
+from hra_workflow.evaluators.segmentation import CLASSES, IGNORED
+
+RETURNED = (
+    "an image, or a NumPy array (height, width) or (height, width, 3) of uint8, or of floats in 0 to 1, with the size "
+    "of the input image"
+)
+COLOURS = Path(__file__).with_name("ade20k.csv")
+CHANNELS = numpy.array([1 << 16, 1 << 8, 1])
+TOLERANCE = 4  # less than half of the 10 levels by which ADE20K's colours differ in some channel (two of them: by 5)
+
+
+def canny(picture: Image.Image, annotation=None) -> Image.Image:
+    """Draw white edges on black; the annotation is not used."""
+    return Image.fromarray(edges(picture)).convert("RGB")
+
+
+def landmarks(picture: Image.Image, annotation: numpy.ndarray) -> Image.Image:
+    """Draw the points of one face, (68, 2) of x and y in image pixels, as white dots on black.
+
+    Any other number of points works too. Raises JobError for no face, several faces, and points of an image of another
+    size. Dots are drawn like `plot_points` of the official eval_landmark.py.
+    """
+    import cv2
+
+    points = numpy.asarray(annotation, float)
+    if points.ndim != 2 or points.shape[1] != 2 or not len(points):
+        kind = "no face" if not points.size else "several faces" if points.ndim == 3 else "something else"
+        raise JobError(
+            f"landmarks: expected the points of one face, (68, 2), found {kind} (shape {points.shape}). "
+            "Exclude the image, or keep one face."
+        )
+    check_pixels(points, "landmarks")
+    size = numpy.array(picture.size)
+    if not ((points >= 0) & (points < size)).all(axis=1).mean() >= 0.5:
+        raise JobError(
+            f"landmarks: expected points inside the image ({picture.width} × {picture.height} pixels), found most "
+            f"outside: x and y go up to {points.max(axis=0).round(1).tolist()}. Scale them with the image."
+        )
+    radius = max(int(min(picture.size) / 200), 1)
+    drawn = numpy.zeros((picture.height, picture.width, 3), numpy.uint8)
+    for x, y in points.astype(int).tolist():
+        cv2.circle(drawn, (x, y), radius, (255, 255, 255), radius * 2)
+    return Image.fromarray(drawn)
+
+
+def segmentation(picture: Image.Image, annotation: numpy.ndarray) -> Image.Image:
+    """Draw the classes of `classes`, (height, width), in ADE20K's colours; pixels without a class are black."""
+    shown = numpy.vstack([palette(), numpy.zeros((IGNORED - CLASSES + 1, 3), numpy.uint8)])
+    return Image.fromarray(shown[check_classes(annotation, "segmentation")])
+
+
+HINTS: dict[str, Callable] = {"canny": canny, "landmarks": landmarks, "segmentation": segmentation}
+
+
+def draw(name: str, picture: Image.Image, annotation=None) -> Image.Image:
+    """Compute the RGB control image with a function in HINTS or a custom function `module:function`.
+
+    Raises JobError if the function fails, or returns anything but RETURNED.
+    """
+    hint, what = named(name), f"hint {name}"
+    try:
+        made = hint(picture, annotation)
+    except JobError:
+        raise
+    except Exception as problem:
+        raise JobError(
+            f"{what} failed: {type(problem).__name__}: {problem}. Correct the function or its data."
+        ) from problem
+    if isinstance(made, numpy.ndarray):
+        image = images.from_array(made, what)
+    elif isinstance(made, Image.Image):
+        image = images.to_8_bit(made, what).convert("RGB")
+    else:
+        raise JobError(f"{what}: expected {RETURNED}, found {type(made).__name__}. Correct the function.")
+    check_sizes(image.size, picture.size, what)
+    return image
+
+
+def named(name: str) -> Callable:
+    if name in HINTS:
+        return HINTS[name]
+    module, _, function = name.partition(":")
+    try:
+        return getattr(import_module(module), function)
+    except Exception as problem:  # importing the module may raise anything
+        raise JobError(
+            f"hint {name!r}: expected one of {', '.join(HINTS)} or a function `module:function` on PYTHONPATH, found "
+            f"neither ({type(problem).__name__}: {problem}). Correct the name or PYTHONPATH."
+        ) from problem
+
+
+def classes(path) -> numpy.ndarray:
+    """Read a label map of ADE20K, a path or an open file, as classes, (height, width) of 0 to 149 and IGNORED.
+
+    In the file, 1 to 150 are the classes, 0 is no class and 255 padding (objectInfo150.txt of CSAIL's sceneparsing);
+    mmsegmentation calls this conversion `reduce_zero_label`.
+    """
+    with images.opened(path) as image:
+        values = numpy.asarray(image)
+    if values.ndim != 2 or values.dtype == bool:
+        raise JobError(f"{path}: expected a label map with one class per pixel, found mode {image.mode}. Convert it.")
+    if strange := numpy.setdiff1d(values, [*range(CLASSES + 1), IGNORED]).tolist():
+        raise JobError(
+            f"{path}: expected ADE20K's labels 0 (none) to {CLASSES} and {IGNORED} (padding), found "
+            f"{', '.join(map(str, strange[:8]))}. Check whether it is a label map of another dataset."
+        )
+    return numpy.where(values == 0, IGNORED, numpy.where(values == IGNORED, IGNORED, values - 1)).astype(numpy.uint8)
+
+
+def check_classes(found: numpy.ndarray, what: str) -> numpy.ndarray:
+    """Return the array; raise JobError unless it is (height, width) of 0 to 149 and IGNORED."""
+    found = numpy.asarray(found)
+    strange = numpy.unique(found[(found != IGNORED) & ((found < 0) | (found >= CLASSES))]).tolist()
+    if found.ndim != 2 or strange:
+        raise JobError(
+            f"{what}: expected (height, width) of 0 to {CLASSES - 1} or {IGNORED}, found shape {found.shape} with "
+            f"{', '.join(map(str, strange[:8])) or 'such values'}."
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class Colours:
+    """The pixels of an image in ADE20K's colours: all, those read as the nearest class, and those read as no class."""
+
+    pixels: int
+    nearest: int
+    none: int
+    examples: list[str]  # of colours that are no class
+
+
+def classes_of_colours(path, counts: list[Colours] | None = None) -> numpy.ndarray:
+    """Read an image in ADE20K's colours, a path or an open file, as classes: the inverse of `segmentation`.
+
+    Any other colour is the nearest class within TOLERANCE levels per channel, otherwise no class; `counts` gets an
+    entry. Road and skyscraper have the same colour, which is read as road: usable for control images, not for
+    evaluation.
+    """
+    from scipy.spatial import cKDTree
+
+    with images.opened(path) as image:
+        colours = numpy.asarray(images.to_8_bit(image, str(path)).convert("RGB"), numpy.int32)
+    numbers, place, times = numpy.unique(colours @ CHANNELS, return_inverse=True, return_counts=True)
+    found = numbers[:, None] // CHANNELS % 256
+    known, first = numpy.unique(numpy.vstack([palette(), [[0, 0, 0]]]), axis=0, return_index=True)
+    away, nearest = cKDTree(known).query(found, p=numpy.inf, distance_upper_bound=TOLERANCE + 0.5)
+    classes = numpy.append(numpy.where(first < CLASSES, first, IGNORED), IGNORED)[nearest].astype(numpy.uint8)
+    if counts is not None:
+        none = numpy.isinf(away)
+        examples = [f"#{number:06x}" for number in numbers[none][:8]]
+        counts.append(Colours(int(times.sum()), int(times[(away > 0) & ~none].sum()), int(times[none].sum()), examples))
+    return classes[place].reshape(colours.shape[:2])
+
+
+def points(path, count: int = 68) -> numpy.ndarray:
+    """Read the landmarks of one face, (count, 2) in pixels, from lines `x y` as in CelebA-HQ; path or open file."""
+    try:
+        text = Path(path).read_text() if isinstance(path, str | Path) else path.read().decode()
+        found = numpy.array([line.split() for line in text.splitlines() if line.strip()], float)
+    except ValueError as problem:
+        raise JobError(f"{path}: expected lines of two numbers ({problem}). Correct the file.") from problem
+    if found.shape != (count, 2):
+        raise JobError(
+            f"{path}: expected {count} lines of x and y, the landmarks of one face, found {found.shape[0]} lines. "
+            "Exclude images without a face; keep one face of several."
+        )
+    return check_pixels(found, str(path))
+
+
+def check_pixels(points: numpy.ndarray, what: str) -> numpy.ndarray:
+    """Return points (N, 2); raise JobError for values that are not finite, and for points that are not in pixels."""
+    if not numpy.isfinite(points).all():
+        wrong = int(numpy.nonzero(~numpy.isfinite(points).all(axis=1))[0][0])
+        raise JobError(
+            f"{what}: expected landmarks in pixels, found {points[wrong].tolist()} for point {wrong + 1}. "
+            "Exclude images without a complete face."
+        )
+    if numpy.abs(points).max() <= 2:  # no face has two pixels; normalised points may be slightly outside of the image
+        raise JobError(
+            f"{what}: expected landmarks in pixels, found x and y between {points.min():.3g} and {points.max():.3g}, "
+            "as if normalised by the image size. Multiply x by its width and y by its height."
+        )
+    return points
+
+
+@cache
+def palette() -> numpy.ndarray:
+    """Return ADE20K's colours, (150, 3) of uint8, as in CSAIL's color150.mat and mmsegmentation."""
+    with open(COLOURS, newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    return numpy.array([[int(row[channel]) for channel in ("red", "green", "blue")] for row in rows], numpy.uint8)

@@ -1,0 +1,63 @@
+"""Generation from prompts, seeds and control images as in the official code: DDIM, with the control image in both
+branches of classifier-free guidance."""
+
+from pathlib import Path
+
+import torch
+from diffusers import DDIMScheduler, StableDiffusionControlNetPipeline
+from PIL.Image import Image
+
+from hra_workflow import methods
+from hra_workflow.models import stable_diffusion
+from hra_workflow.models.precision import dtype
+from hra_workflow.tasks.control import hint_encoder
+from hra_workflow.tasks.control import model as control_model
+
+
+class Sampler(stable_diffusion.Sampler):
+    """Sampler for a UNet with a hint encoder, or for a ControlNet through diffusers' own pipeline."""
+
+    @staticmethod
+    def scheduler(config):
+        """Build DDIM with LDM's time steps, 1, 21, …, 981 for fifty, whose last step ends at the first noise level.
+
+        diffusers' own defaults clip the latents as if they were images.
+        """
+        return DDIMScheduler.from_config(
+            config, clip_sample=False, set_alpha_to_one=False, steps_offset=1, timestep_spacing="leading"
+        )
+
+    def use(self, method: dict, weights: Path) -> None:
+        """Load a run's model from disk; its adapters are merged, which is not reversible exactly."""
+        if weights == self.weights:
+            return
+        model = control_model.load_trained(self.folder, method, weights, self.sampling.get("hint_channels"))
+        model = model.to(self.device, dtype(self.sampling["precision"])).requires_grad_(False).eval()
+        if methods.entry(method).controlnet:
+            parts = self.pipe.components | dict(unet=model.unet, controlnet=model.controlnet)
+            checked = self.pipe.config["requires_safety_checker"]
+            self.pipe = StableDiffusionControlNetPipeline(**parts, requires_safety_checker=checked)
+            self.pipe.set_progress_bar_config(disable=True)
+        else:
+            self.pipe.unet = model
+        self.weights = weights
+
+    def at_once(self, prompts: list[str], seeds: list[int], hints: list[Image]) -> list[tuple]:
+        """Generate one batch; `hints`: control images, RGB, with the size of the images."""
+        side = self.sampling["resolution"]
+        named = zip(prompts, hints, strict=True)
+        tensors = [
+            control_model.checked_tensor(hint, side, f"the control image of {prompt!r}") for prompt, hint in named
+        ]
+        shown = torch.stack(tensors) / 255
+        if hasattr(self.pipe, "controlnet"):
+            return super().at_once(prompts, seeds, image=shown)
+        with hint_encoder.cached_hint(self.pipe.unet, shown):
+            return super().at_once(prompts, seeds)
+
+
+class WithoutHint(Sampler):
+    """The same without control images: what the adapters have changed of the UNet shows."""
+
+    def at_once(self, prompts: list[str], seeds: list[int]) -> list[tuple]:
+        return stable_diffusion.Sampler.at_once(self, prompts, seeds)

@@ -1,0 +1,29 @@
+"""Contents of a control sheet: per row the control image, its source image, and each method's generated image."""
+
+from hra_workflow.core import predictions
+from hra_workflow.core.job import as_list
+from hra_workflow.data import images
+from hra_workflow.report.image_grid import evenly_spaced
+from hra_workflow.tasks.control import data as control_data
+from hra_workflow.tasks.control.items import BENCHMARK
+
+
+def contents(job: dict) -> dict:
+    """Return `rows`: row of the split -> prompt; `columns`: label -> row -> image; no `references` above them.
+
+    And `scores`: label -> row -> line of predictions.jsonl.gz.
+    """
+    params, split = job["params"], control_data.opened(job["input"]["dataset"], BENCHMARK)
+    rows = {row: split.value(row, "prompt") for row in evenly_spaced(len(split), params["rows"])}
+    columns = {
+        "control image": {row: split.hint(row) for row in rows},
+        "real image": {row: split.picture(row) for row in rows},
+    }
+    for path in as_list(job["input"].get("images")):
+        found = images.unpack(path, lambda about: about["row"] in rows)
+        columns[params["labels"][path]] = {one.about["row"]: one.image for one in found if one.png}
+    scores = {
+        params["labels"][path]: dict(enumerate(predictions.read(path)))
+        for path in as_list(job["input"].get("predictions"))
+    }
+    return {"heading": "", "references": [], "rows": rows, "columns": columns, "scores": scores}

@@ -1,0 +1,153 @@
+"""Final answers of mathematical problems: extracting them from a text and deciding whether two are equal.
+
+An output is graded in three ways, side by side:
+
+- strict: everything after the last "The answer is: ", the form used in training, must be the answer;
+- lenient: without that marker, what follows "The answer is", the last \\boxed, what follows "#### ", or the last number
+  (GSM8K) or formula; in a sentence, its first number after “=”, “so” and the like, or its first formula, with
+  everything that affects its value (10^3, 18 million, 18-20), unless the sentence denies it;
+- official: the rules of the official repository (official_grader.py).
+
+GSM8K's numbers are compared exactly (quantities.py), other answers as expressions (expressions.py). Currency, percent
+and degree signs and units are ignored; a factor of 100 never is.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+
+from hra_workflow.tasks.math import expressions, official_grader, quantities, sandbox
+
+WAYS = ("official", "strict", "lenient")
+MARK = official_grader.MARK
+LOOSE_MARK = re.compile(r"(?i)the answer is\b:?")
+CALCULATION = re.compile(r"<<[^<>]*>>")
+FORMULA = re.compile(
+    r"\$\$(.+?)\$\$|(?<!\\)\$(.+?)(?<!\\)\$|\\\(((?:(?!\\\().)+?)\\\)|\\\[((?:(?!\\\[).)+?)\\\]", re.DOTALL
+)
+APPROXIMATELY = re.compile(r"\\approx\b|≈")
+SENTENCE_END = re.compile(r"\.(?:\s|$)|\n")
+CONCLUSION = re.compile(r"=|\b(?:so|thus|hence|therefore)\b", re.IGNORECASE)
+LONGEST = 1000  # An answer with more characters beyond those of the reference is incorrect.
+
+
+def gold(style: str, text: str) -> str:
+    """Return the reference answer of a benchmark's row; raise ValueError with the row's text if it has none."""
+    if style == "gsm8k":
+        answer = CALCULATION.sub("", text.rpartition("#### ")[2]) if "#### " in text else ""
+        answer = answer if number(answer) is not None else ""
+    elif style == "boxed":
+        answer = expressions.boxed(text) or ""
+    else:
+        answer = text.rpartition(MARK)[2] if MARK in text else ""
+    if not answer.strip():
+        form = {"gsm8k": "#### and a number", "boxed": r"\boxed{...}", "metamath": MARK.strip()}[style]
+        raise ValueError(f"no final answer ({form}) in: {text}")
+    return answer.strip()
+
+
+def grade(style: str, output: str, gold: str) -> dict[str, dict]:
+    """Grade an output: per rule set, the extracted `answer`, whether it is correct (`right`), and `timeout` if it ended
+    grading."""
+    outcomes: dict[tuple, bool | None] = {}
+
+    def outcome(rules: str, reading: str) -> bool | None:
+        """Return correct, incorrect, or None if there was no result within the limits."""
+        if (rules, reading) not in outcomes:
+            try:
+                outcomes[rules, reading] = right(style, rules, reading, gold)
+            except TimeoutError:
+                outcomes[rules, reading] = None
+        return outcomes[rules, reading]
+
+    def verdict(rules: str, readings: list[str]) -> dict:
+        """Return the grade of the first correct reading, else of the last one."""
+        found = {}
+        for reading in readings:
+            found[reading] = outcome(rules, reading)
+            if found[reading]:
+                break
+        result = {"answer": readings[len(found) - 1] if readings else None, "right": True in found.values()}
+        return result | ({"timeout": True} if None in found.values() else {})
+
+    whole = output.rpartition(MARK)[2].strip()
+    official = official_grader.answer(style, output)
+    return {
+        "strict": verdict("own", [whole] if MARK in output and whole else []),
+        "lenient": verdict("own", lenient_readings(style, output)),
+        "official": verdict("official", [] if official is None else [official]),
+    }
+
+
+def grade_all(style: str, outputs: list[str], golds: list[str], threads: int) -> list[dict[str, dict]]:
+    """Grade outputs in parallel, in their order: each thread waits for a worker process of its own (sandbox.py)."""
+    from tqdm import tqdm
+
+    with ThreadPoolExecutor(threads) as pool:
+        graded = pool.map(lambda output, gold: grade(style, output, gold), outputs, golds)
+        return list(tqdm(graded, desc="grade", total=len(golds), disable=None))
+
+
+def accuracy(right: list[bool]) -> dict[str, float]:
+    """Compute the fraction of correct answers and its standard error √(p(1−p)/(n−1))."""
+    n, value = len(right), sum(right) / len(right)
+    return {"value": value, "stderr": math.sqrt(value * (1 - value) / max(n - 1, 1))}
+
+
+def right(style: str, rules: str, answer: str, gold: str) -> bool:
+    """Return whether an answer is correct; expressions run in a process with limits, since sympy may not terminate."""
+    if rules == "own" and len(answer) > len(gold) + LONGEST:
+        return False
+    if rules == "official":
+        if style == "gsm8k":
+            return official_grader.right(style, answer, gold)
+        return sandbox.call("hra_workflow.tasks.math.official_grader:right", style, answer, gold)
+    if style == "gsm8k":
+        value = number(answer)
+        return value is not None and value == number(gold)
+    return sandbox.call("hra_workflow.tasks.math.expressions:same", answer, gold)
+
+
+def number(text: str) -> Fraction | None:
+    """Return the value of an answer that is one number, with or without its unit."""
+    return quantities.value(expressions.bare(text))
+
+
+def lenient_readings(style: str, output: str) -> list[str]:
+    """List possible answers: the text at the first type of marker found, then the number or formula in it."""
+    output = CALCULATION.sub("", output)
+    loose = list(LOOSE_MARK.finditer(output))
+    for text in (
+        output.rpartition(MARK)[2] if MARK in output else "",
+        output[loose[-1].end() :] if loose else "",
+        expressions.boxed(output) or "",
+        output.rpartition("#### ")[2] if "#### " in output else "",
+    ):
+        if text := text.strip():
+            inner = first_number(text) if style == "gsm8k" else first_formula(text)
+            return list(dict.fromkeys(filter(None, [text, *inner])))  # without duplicates
+    found = None if style == "gsm8k" else next(reversed([*formulas(output)]), None)
+    found = found or quantities.last(output)
+    return [found] if found else []
+
+
+def first_number(text: str) -> list[str]:
+    """Find the first number in the conclusion of the first line, with everything that affects its value."""
+    parts = CONCLUSION.split(text.split("\n", maxsplit=1)[0])
+    found = next(filter(None, map(quantities.first, reversed(parts))), None)
+    return [found] if found else []
+
+
+def first_formula(text: str) -> list[str]:
+    """Find the boxed or first formula of a text, else its first sentence; its right-hand side; what it approximates."""
+    inner = expressions.boxed(text) or next(formulas(text), None) or SENTENCE_END.split(text, maxsplit=1)[0]
+    return [inner.strip(), inner.rpartition("=")[2].strip(), APPROXIMATELY.split(inner)[0].strip()]
+
+
+def formulas(text: str) -> Iterator[str]:
+    """Yield the formulas of a text that it does not deny."""
+    for match in FORMULA.finditer(text):
+        if not quantities.denied(text, match.start()):
+            yield "".join(filter(None, match.groups())).strip()

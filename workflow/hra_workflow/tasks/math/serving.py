@@ -1,0 +1,124 @@
+"""What generates a run's answers: the backend, and the form in which it is given the run's adapter.
+
+Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
+"""
+
+from pathlib import Path
+
+from hra_workflow import methods
+from hra_workflow.core import files, grid, provenance
+from hra_workflow.core.errors import JobError, expect
+from hra_workflow.models import vllm_process
+from hra_workflow.tasks.base import Task
+
+AUTO, VLLM, TRANSFORMERS = "auto", "vllm", "transformers"
+
+
+def record(task: Task) -> Path:
+    """Return the file with the backend of the answers in the results folder."""
+    return Path(task.config["pathvars"]["results"], task.name, "backend.json")
+
+
+def backend(task: Task) -> str:
+    """Return the backend: as stated; with auto, that of earlier answers, else vLLM where it is installed and usable."""
+    stated, path = task.settings["generation"]["backend"], record(task)
+    if stated != AUTO:
+        return stated
+    if path.exists():
+        return files.read_json(path)["backend"]
+    return TRANSFORMERS if obstacle(task) else VLLM
+
+
+def obstacle(task: Task) -> str | None:
+    """Return why auto does not choose vLLM, or None."""
+    entry = task.settings["generation"]
+    if not entry["resources"].get("gpu") or entry["resources"].get("device") == "cpu":
+        return "without a GPU"
+    for run in task.runs():
+        name = f"{run['method']}/{run['variant']}"
+        if task.hyperparameters(run["dataset"], name).get("quantization"):
+            return f"{name} is on a 4-bit base model"
+        if task.trains(name) and grid.of_run(entry["serve"], name) == "adapter":
+            return f"`serve: adapter` for {name}"
+        if not methods.of(task.config, run["method"]).merges:
+            return f"{name} cannot be merged"
+    found = vllm_process.version()
+    return None if vllm_process.is_supported(found) else f"vLLM {found or 'is not installed'}"
+
+
+def serve(task: Task, run: str, backend: str) -> str | None:
+    """Return how a run's adapter is served: adapter, merged or lora; None if it has none or the setting lacks it."""
+    stated = grid.of_run(task.settings["generation"]["serve"], run) if task.trains(run) else None
+    if stated != AUTO:
+        return stated
+    if backend == TRANSFORMERS:
+        return "adapter"
+    return "lora" if is_lora(task, run) else "merged"
+
+
+def is_lora(task: Task, run: str) -> bool:
+    """Return whether a run has an equivalent LoRA that vLLM loads; it does not load DoRA's magnitudes."""
+    method, variant = run.split("/")
+    peft = task.config["methods"][method]["variants"][variant].get("peft") or {}
+    return bool(methods.of(task.config, method).export_lora) and not peft.get("use_dora")
+
+
+def choice(task: Task, backend: str) -> str:
+    """Describe the backend and the reason, for the dry run."""
+    stated = task.settings["generation"]["backend"]
+    name = f"{backend} {vllm_process.version() or ''}".strip() if backend == VLLM else backend
+    if stated != AUTO:
+        return f"{name}, as stated"
+    if record(task).exists():
+        return (
+            f"{name}, as for earlier answers ({record(task)}); `backend` {VLLM} or {TRANSFORMERS} generates all again"
+        )
+    reason = obstacle(task)
+    return f"{name} (auto{f': {reason}' if reason else ''})"
+
+
+def begin(task: Task, backend: str) -> None:
+    """Record the backend for the jobs and for later plans; raise JobError if vLLM cannot be used."""
+    problem = vllm_process.problem() if backend == VLLM else None
+    if problem and task.settings["generation"]["backend"] == AUTO:
+        problem += f" It generated the earlier answers ({record(task)}): `backend: {TRANSFORMERS}` generates all again."
+    if problem:
+        raise JobError(problem)
+    if not record(task).exists() or files.read_json(record(task))["backend"] != backend:
+        files.write_json(record(task), {"backend": backend, "since": provenance.now()})
+
+
+def check(task: Task, run: dict, place: str, backend: str) -> None:
+    """Raise JobError if the backend cannot serve a run's adapter as requested."""
+    method, name = methods.of(task.config, run["method"]), f"{run['method']}/{run['variant']}"
+    vllm, served = backend == VLLM, serve(task, name, backend)
+    quantized = task.hyperparameters(run["dataset"], name).get("quantization")
+    expect(
+        not quantized or not (vllm or (served == "merged" and not method.merges_quantized)),
+        f"{place} is on a 4-bit base model, which cannot be merged, nor served by vLLM as in training. "
+        "Use `serve: adapter` or `lora` with `backend: transformers`, or `quantization: null`",
+    )
+    if not method.trains:
+        return
+    kind = grid.kind_of(task.config["methods"][run["method"]])
+    expect(
+        not quantized or method.quantizes,
+        f"{place} is on a 4-bit base model: PEFT has no layers of type {kind} for it. Use `quantization: null`",
+    )
+    expect(
+        method.merges or served != "merged",
+        f"{place}: adapters of type {kind} cannot be merged into the weights. Use `serve: {{{run['method']}: adapter, "
+        "…}` with `backend: transformers`",
+    )
+    able = ", ".join(kind for kind, one in methods.METHODS.items() if one.export_lora)
+    expect(served is not None, f"{place}: generation.serve has no value for it. Add one for {run['method']} or default")
+    expect(
+        not vllm or served != "adapter",
+        f"{place}: vLLM cannot serve its adapter as trained (`serve: adapter`). Use `serve: lora`, an equivalent "
+        f"LoRA (kinds {able}), or `merged`, which rounds every adapted weight to the model's precision",
+    )
+    expect(
+        served != "lora" or is_lora(task, name),
+        f"{place}: expected a kind with an equivalent LoRA ({able}) for `serve: lora`, found "
+        f"{kind}. Use `serve: {{default: merged, …: lora}}`",
+    )

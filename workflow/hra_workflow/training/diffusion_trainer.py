@@ -1,0 +1,218 @@
+"""Train a denoising UNet with accelerate: the loop shared by all diffusion tasks.
+
+Every random number comes from a generator that depends only on (seed, index of the sample). Therefore training runs
+that are resumed, on another device or with more processes use the same samples, noise samples and time steps, and
+checkpoints contain no random state.
+"""
+
+import contextlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from diffusers import AutoencoderKL, DDPMScheduler
+from diffusers.optimization import get_scheduler
+from diffusers.training_utils import EMAModel
+from transformers import TrainerControl
+
+from hra_workflow.core import files
+from hra_workflow.models import adapters, stable_diffusion
+from hra_workflow.models.precision import dtype
+from hra_workflow.training import checkpoints, divergence, optimizers
+from hra_workflow.training.penalties import penalty
+
+LOSSES = "losses.json"
+POINTS = 100  # number of points of the loss curve
+READERS = 4  # threads that read samples while the device computes
+
+
+class Trainer:
+    """The part of the transformers Trainer that run_record uses. Subclasses define the `loss` of a list of samples.
+
+    `samples[n]` is training sample n. `settings`: hyper-parameters to use instead of the job's.
+    """
+
+    per_process = False  # random numbers depend only on the samples
+
+    def __init__(self, job: dict, model, folder: Path, samples, snapshot_steps: list[int], device: str, settings=None):
+        self.settings, self.method = settings or job["params"]["hyperparameters"], job["params"]["method"]
+        self.scratch, self.samples = Path(job["params"]["scratch"]), samples
+        self.snapshot_steps, self.callbacks = snapshot_steps, []
+        precision = self.settings["precision"]
+        # Of the process, and an environment variable may allow it too: both values are set. `hra` builds H in float64.
+        torch.set_float32_matmul_precision("high" if self.settings.get("tf32") else "highest")
+        AcceleratorState._reset_state()  # from an earlier training run in the same process
+        mixed = {"float32": "no"}.get(precision, precision)
+        self.accelerator = Accelerator(mixed_precision=mixed, cpu=device == "cpu")
+        self.device = self.accelerator.device
+        self.state = SimpleNamespace(global_step=0, max_steps=self.settings["max_steps"])
+        self.losses: list[float] = []
+        self.frozen = dtype(precision)
+        self.vae = stable_diffusion.load_component(AutoencoderKL, folder, "vae").to(self.device).requires_grad_(False)
+        self.noising = DDPMScheduler.from_pretrained(folder, subfolder="scheduler")
+        self.unwrapped = model
+        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        optimizer = optimizers.adamw(
+            model,
+            self.method,
+            lr=self.settings["learning_rate"],
+            weight_decay=self.settings["weight_decay"],
+            eps=self.settings["adam_epsilon"],
+        )
+        warmup, steps = self.settings["warmup_steps"], self.settings["max_steps"]
+        warmup = round(warmup * steps) if warmup < 1 else round(warmup)
+        self.schedule = get_scheduler(
+            self.settings["schedule"], optimizer, num_warmup_steps=warmup, num_training_steps=steps
+        )
+        self.model, self.optimizer = self.accelerator.prepare(model.train(), optimizer)
+        self.accelerator.register_for_checkpointing(self.schedule)
+        self.ema = EMAModel(self.parameters, decay=self.settings["ema"]) if self.settings.get("ema") else None
+        if self.ema:
+            self.accelerator.register_for_checkpointing(self.ema)
+        # `checkpoint` saves the weights, but only the trained ones.
+        self.accelerator.register_save_state_pre_hook(lambda models, weights, _: weights.clear())
+        self.accelerator.register_load_state_pre_hook(lambda models, _: models.clear())
+        self.readers, self.under_way = ThreadPoolExecutor(READERS), {}
+
+    def add_callback(self, callback) -> None:
+        """Add a transformers TrainerCallback; only its `on_step_end` is called."""
+        self.callbacks.append(callback)
+
+    def is_world_process_zero(self) -> bool:
+        return self.accelerator.is_main_process
+
+    def train(self, resume_from_checkpoint: str | None = None) -> None:
+        from tqdm import tqdm
+
+        if resume_from_checkpoint:
+            self.resume(Path(resume_from_checkpoint))
+        world = SimpleNamespace(world_size=self.accelerator.num_processes, device=self.device)
+        first = self.state.global_step
+        shown = None if self.is_world_process_zero() else True
+        for step in tqdm(range(first, self.state.max_steps), desc="train", unit="step", disable=shown):
+            self.losses.append(self.step(step))
+            divergence.check_loss(self.losses[-1], step + 1)
+            self.state.global_step = step + 1
+            if step + 1 in self.snapshot_steps[:-1] and self.is_world_process_zero():
+                with files.replacing_folder(self.scratch / "steps" / str(step + 1)) as new:
+                    self.save(new)
+            control = TrainerControl()
+            for callback in self.callbacks:
+                control = callback.on_step_end(world, self.state, control)
+            if control.should_save:
+                self.checkpoint()
+            if control.should_training_stop:
+                return
+
+    def step(self, step: int) -> float:
+        """Take one optimiser step and return the mean loss of all processes, without the penalty."""
+        accumulation, total = self.settings["gradient_accumulation"], 0.0
+        for part in range(accumulation):
+            last = part == accumulation - 1
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.model):
+                loss = self.loss(self.micro_batch(step * accumulation + part))
+                total += loss.item() / accumulation
+                if (added := penalty(self.unwrapped, self.method)) is not None:
+                    loss = loss + added
+                self.accelerator.backward(loss / accumulation)
+        if self.settings["max_grad_norm"]:
+            self.accelerator.clip_grad_norm_(self.parameters, self.settings["max_grad_norm"])
+        self.optimizer.step()
+        self.schedule.step()
+        self.optimizer.zero_grad()
+        if self.ema:
+            self.ema.step(self.parameters)
+        if self.accelerator.num_processes > 1:
+            total = self.accelerator.reduce(torch.tensor(total, device=self.device), "mean").item()
+        return total
+
+    def micro_batch(self, number: int) -> list:
+        """Return the samples of this process, while threads read those of its next micro-batch."""
+        ready = self.under_way.pop(number, None) or self.read(number)
+        if number + 1 < self.state.max_steps * self.settings["gradient_accumulation"]:
+            self.under_way[number + 1] = self.read(number + 1)
+        return [sample.result() for sample in ready]
+
+    def read(self, number: int) -> list:
+        processes = self.accelerator.num_processes
+        size = self.settings["batch_size"] // (self.settings["gradient_accumulation"] * processes)
+        first = (number * processes + self.accelerator.process_index) * size
+        return [self.readers.submit(self.samples.__getitem__, n) for n in range(first, first + size)]
+
+    def errors(self, parts: list[dict], context: torch.Tensor, **conditions) -> torch.Tensor:
+        """Return the mean squared error, (parts,), of the noise (or velocity) predicted by the model for each part.
+
+        A part has a `generator`, and either `pixels`, (3, height, width) in −1 to 1, or `posterior`, see `encode`.
+        `context`: (parts, tokens, width). `conditions`: additional arguments of the model.
+        """
+        latents = self.encode(parts)
+        noise = torch.stack([torch.randn(latents.shape[1:], generator=part["generator"]) for part in parts])
+        limit = self.noising.config.num_train_timesteps
+        times = torch.stack([torch.randint(limit, (), generator=part["generator"]) for part in parts])
+        noise, times = noise.to(self.device), times.to(self.device)
+        noisy = self.noising.add_noise(latents, noise, times).to(self.frozen)
+        predicted = self.model(noisy, times, context.to(self.frozen), **conditions).sample.float()
+        v_prediction = self.noising.config.prediction_type == "v_prediction"
+        target = self.noising.get_velocity(latents, noise, times) if v_prediction else noise
+        return (predicted - target).square().mean(dim=(1, 2, 3))
+
+    @torch.no_grad()
+    def encode(self, parts: list[dict]) -> torch.Tensor:
+        """Sample latents from the VAE's posterior in float32, since half precision overflows in some VAEs.
+
+        `posterior`: its mean and standard deviation, (2, channels, height, width), instead of a part's pixels.
+        """
+        pixels = [part["pixels"] for part in parts if "pixels" in part]
+        encoded = iter(stable_diffusion.posterior(self.vae, torch.stack(pixels).to(self.device)) if pixels else ())
+        posteriors = [part["posterior"].to(self.device) if "posterior" in part else next(encoded) for part in parts]
+        mean, std = torch.stack(posteriors).unbind(1)
+        noise = torch.stack([torch.randn(mean.shape[1:], generator=part["generator"]) for part in parts])
+        return (mean + std * noise.to(self.device)) * self.vae.config.scaling_factor
+
+    def save(self, folder: Path, start: Path | None = None) -> None:
+        """Call adapters.save, with the EMA weights if `ema` is set."""
+        with self.with_ema():
+            adapters.save(self.unwrapped, folder, start)
+
+    @contextlib.contextmanager
+    def with_ema(self):
+        """Swap in the EMA weights within the block."""
+        if self.ema:
+            self.ema.store(self.parameters)
+            self.ema.copy_to(self.parameters)
+        try:
+            yield
+        finally:
+            if self.ema:
+                self.ema.restore(self.parameters)
+
+    def checkpoint(self) -> None:
+        folder = checkpoints.unsealed(self.scratch) / f"{checkpoints.PREFIX}{self.state.global_step}"
+        self.accelerator.save_state(str(folder))
+        self.accelerator.wait_for_everyone()
+        if self.is_world_process_zero():
+            checkpoints.save_trained(self.unwrapped, folder)
+            (folder / LOSSES).write_text(json.dumps(self.losses))
+            checkpoints.seal(folder)
+        self.accelerator.wait_for_everyone()
+
+    def resume(self, folder: Path) -> None:
+        self.accelerator.load_state(str(folder))
+        checkpoints.load_trained(self.unwrapped, folder)
+        self.losses = json.loads((folder / LOSSES).read_text())
+        self.state.global_step = len(self.losses)
+
+    def curve(self) -> list[dict]:
+        """Return the mean losses of equal intervals of steps."""
+        size = max(1, len(self.losses) // POINTS)
+        parts = [self.losses[first : first + size] for first in range(0, len(self.losses), size)]
+        ends = [min(size * (index + 1), len(self.losses)) for index in range(len(parts))]
+        every = self.settings["epoch_steps"]
+        return [
+            {"step": end, "epoch": end / every, "metrics": {"loss": sum(part) / len(part)}}
+            for end, part in zip(ends, parts, strict=True)
+        ]

@@ -1,0 +1,136 @@
+"""The transformers Trainer of a run: its method's penalty, and checkpoints from which it resumes exactly."""
+
+from pathlib import Path
+from pkgutil import resolve_name
+
+import torch
+from transformers import Trainer, TrainerCallback
+
+from hra_workflow import methods
+from hra_workflow.core import files
+from hra_workflow.models import adapters
+from hra_workflow.training import checkpoints, divergence, optimizers
+from hra_workflow.training.length_windows import LengthWindows
+from hra_workflow.training.penalties import penalty
+
+EPOCH = "epoch_random_state_{}.pt"  # one per process
+
+
+class ResumableTrainer(Trainer):
+    """Trainer with the penalty and the callbacks of a method, and checkpoints of only what is trained."""
+
+    per_process = True  # dropout and the order of rows depend on the number of processes
+
+    def __init__(self, *arguments, method: dict, mean_over_tokens: bool = False, by_length: bool = False, **keywords):
+        super().__init__(*arguments, **keywords)
+        self.by_length = by_length
+        # Classifiers return the mean over a batch and ignore the number of items; a language model divides by the
+        # number of tokens with a loss in the effective batch, over all accumulation steps and processes.
+        self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = mean_over_tokens
+        self.method = method
+        self.epoch_start = EpochStart()
+        self.add_callback(self.epoch_start)
+        self.add_callback(divergence.EndAtDivergence())
+        self.method_callbacks = [resolve_name(name)() for name in methods.entry(method).callbacks]
+        for callback in self.method_callbacks:
+            self.add_callback(callback)
+
+    def _get_train_sampler(self, train_dataset=None):
+        if not self.by_length:
+            return super()._get_train_sampler(train_dataset)
+        lengths = [len(ids) for ids in self.train_dataset["input_ids"]]
+        return LengthWindows(lengths, self.args.per_device_train_batch_size, self.args.data_seed)
+
+    def create_optimizer(self, model=None):
+        if optimizers.RATIO in self.method and self.optimizer is None:
+            optimizer, arguments = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            arguments["weight_decay"] = self.args.weight_decay
+            self.optimizer = optimizers.adamw(model or self.model, self.method, optimizer, **arguments)
+        return super().create_optimizer(model)
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
+        if model.training and (added := penalty(self.accelerator.unwrap_model(model), self.method)) is not None:
+            # The Trainer sums the losses of the accumulation steps; token losses are already fractions of the mean.
+            shares = self.current_gradient_accumulation_steps if self.loss_is_scaled_for_ga else 1
+            loss = loss + added / shares
+        return (loss, outputs) if return_outputs else loss
+
+    def _save_checkpoint(self, model, trial):
+        super()._save_checkpoint(model, trial)
+        # The Trainer's own rotation (save_total_limit) would delete the older checkpoint before this one is sealed.
+        self.accelerator.wait_for_everyone()
+        if self.is_world_process_zero():
+            checkpoints.seal(Path(self.args.output_dir, f"{checkpoints.PREFIX}{self.state.global_step}"))
+        # When one process ends, the others are stopped, so wait for the seal.
+        self.accelerator.wait_for_everyone()
+
+    def _save(self, output_dir=None, state_dict=None):
+        folder = Path(output_dir)
+        checkpoints.save_trained(self.model, folder)
+        for callback in self.method_callbacks:
+            callback.save_state(self.model, folder)
+
+    def _save_rng_state(self, output_dir):
+        super()._save_rng_state(output_dir)
+        # After the last step of an epoch, the next one starts from the present state.
+        state = self.epoch_start.random_state if self.state.epoch % 1 else torch.get_rng_state()
+        torch.save(state, Path(output_dir) / EPOCH.format(self.args.process_index))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        folder = Path(resume_from_checkpoint)
+        start = folder / EPOCH.format(self.args.process_index)
+        if start.exists():  # checkpoints from before 2026-11-26 lack it
+            self.epoch_start.resumed = torch.load(start, weights_only=True)
+        checkpoints.load_trained(self.model, folder)
+        for callback in self.method_callbacks:
+            callback.load_state(self.model, folder)
+
+
+class EpochStart(TrainerCallback):
+    """Keep the random state at the start of the epoch, and restore it when training resumes inside one.
+
+    LengthGroupedSampler samples the epoch's order of rows from it. The Trainer restores only the state at the
+    checkpoint, and only after it has sampled the order.
+    """
+
+    def __init__(self):
+        self.random_state = self.resumed = None
+
+    def on_epoch_begin(self, args, state, control, **_):
+        if self.resumed is not None:
+            torch.set_rng_state(self.resumed)
+            self.resumed = None
+        self.random_state = torch.get_rng_state()
+
+
+class KeepBest(TrainerCallback):
+    """Saves the weights whenever the dev score is higher than at every earlier evaluation.
+
+    The history is the Trainer's own log, which is part of its checkpoints: a resumed run finds the same best step.
+    """
+
+    def __init__(self, folder: Path, score: str, model):
+        self.folder, self.score, self.model = folder, score, model
+
+    def on_evaluate(self, args, state, control, **_):
+        scores = [entry["metrics"][self.score] for entry in curve(state.log_history, [self.score])]
+        if args.process_index == 0 and scores and scores[-1] > max(scores[:-1], default=float("-inf")):
+            with files.replacing_folder(self.folder) as new:
+                adapters.save(self.model, new)
+
+
+def curve(log_history: list[dict], metrics: list[str]) -> list[dict]:
+    """List the evaluations during training in order: step, epoch and metrics (as fractions, not percent).
+
+    A metric that was added to the config between two attempts is missing in the evaluations of the first.
+    """
+    return [
+        {
+            "step": entry["step"],
+            "epoch": entry["epoch"],
+            "metrics": {name: entry[f"eval_{name}"] for name in metrics if f"eval_{name}" in entry},
+        }
+        for entry in log_history
+        if "eval_loss" in entry
+    ]

@@ -1,0 +1,42 @@
+"""The time of a training step, and a kill in the middle: for the trial runs of `make preflight`."""
+
+import os
+import signal
+import statistics
+import time
+
+from transformers import TrainerCallback
+
+from hra_workflow.core import rates
+from hra_workflow.core.job import processes
+
+WARM_UP = 2  # steps that are not counted
+
+
+class StepTimes(TrainerCallback):
+    """Measures the median time of a step. At step `kill_at` (0: never), the process sends SIGTERM to itself."""
+
+    def __init__(self, kill_at: int):
+        self.kill_at, self.ends = kill_at, []
+
+    def on_step_end(self, args, state, control, **_):
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.ends.append(time.monotonic())
+        if state.global_step == self.kill_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return control
+
+    def report(self, job: dict, device: str) -> None:
+        steps = [after - before for before, after in zip(self.ends[:-1], self.ends[1:], strict=True)][WARM_UP - 1 :]
+        if steps:
+            rows = job["params"]["hyperparameters"]["batch_size"]
+            rates.report(rows, statistics.median(steps) * processes(job), device)
+
+
+def of(job: dict, resumed: bool) -> StepTimes | None:
+    """Return the callback of a trial run; None for any other run."""
+    kill_at = job["params"]["hyperparameters"].get("kill_at_step")
+    return None if kill_at is None else StepTimes(0 if resumed else kill_at)

@@ -1,0 +1,200 @@
+"""A training run around the Trainer: its arguments, the attempts, the run record."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from hra_workflow.core import files, fingerprints, gpus, provenance, records
+from hra_workflow.core.job import processes
+from hra_workflow.models import adapters
+from hra_workflow.training import checkpoints, finished_runs, trials
+
+
+def training_arguments(job: dict, settings: dict, seed: int, scratch: Path, device: str, **task):
+    """Return the TrainingArguments of a run; `task`: additional arguments specific to its task."""
+    from transformers import TrainingArguments
+
+    per_device = settings["batch_size"] // (settings["gradient_accumulation"] * processes(job))
+    return TrainingArguments(
+        output_dir=str(checkpoints.unsealed(scratch)),
+        num_train_epochs=settings["epochs"],
+        per_device_train_batch_size=per_device,
+        per_device_eval_batch_size=settings.get("eval_batch_size", per_device),
+        gradient_accumulation_steps=settings["gradient_accumulation"],
+        learning_rate=settings["learning_rate"],
+        weight_decay=settings["weight_decay"],
+        max_grad_norm=settings["max_grad_norm"],
+        adam_epsilon=settings["adam_epsilon"],
+        lr_scheduler_type=settings["schedule"],
+        warmup_steps=settings["warmup_steps"],
+        train_sampling_strategy="group_by_length" if settings.get("group_by_length") is True else "random",
+        bf16=settings["precision"] == "bf16",
+        fp16=settings["precision"] == "fp16",
+        logging_nan_inf_filter=False,  # would log another number instead of NaN
+        save_strategy="no",  # CheckpointOnSignal requests them
+        seed=seed,
+        data_seed=seed,
+        use_cpu=device == "cpu",
+        ddp_find_unused_parameters=False,
+        dataloader_pin_memory=device == "cuda",
+        report_to="none",
+        disable_tqdm=True,
+        **task,
+    )
+
+
+def total_steps(rows: int, settings: dict) -> int:
+    """Return the total number of optimiser steps."""
+    batches = -(-rows // (settings["batch_size"] // settings["gradient_accumulation"]))
+    return int(-(-batches // settings["gradient_accumulation"]) * settings["epochs"])
+
+
+def run_to_end(job: dict, trainer, started: float, steps: int) -> dict:
+    """Train from the last usable checkpoint and return the record of all attempts; raise Interrupted if interrupted.
+
+    `started`: when the job began, in seconds of the monotonic clock; `steps`: total number of optimiser steps. The job
+    gets the entry `fingerprint`.
+    """
+    from accelerate.utils import broadcast_object_list
+
+    from hra_workflow.training import divergence, measurement
+    from hra_workflow.training.interruption import CheckpointOnSignal, Interrupted, time_limit
+
+    scratch, write = Path(job["params"]["scratch"]), trainer.is_world_process_zero()
+    job["fingerprint"] = fingerprints.of_training(job, steps, trainer.per_process)
+    chosen = list(usable_checkpoint(job)) if write else [None, []]  # one process chooses for all
+    checkpoint, discarded = broadcast_object_list(chosen)
+    attempts = begin_attempt(job, checkpoint, discarded, write)
+    measured = measurement.of(job, resumed=bool(checkpoint))
+    if measured:
+        trainer.add_callback(measured)
+    on_signal = CheckpointOnSignal(job["resources"]["save_seconds"], time_limit(job))
+    trainer.add_callback(on_signal)
+    with on_signal:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if on_signal.stopped and trainer.state.global_step < trainer.state.max_steps:
+        end_attempt(scratch, attempts, started, write)
+        raise Interrupted(
+            f"stopped at step {trainer.state.global_step} of {trainer.state.max_steps}: {on_signal.stopped}. "
+            f"The training checkpoint is in {scratch}; the next attempt resumes from it."
+        )
+    divergence.check_weights(trainer.model, trainer.state.global_step)
+    if measured and write:
+        measured.report(job, provenance.pick_device(job["resources"].get("gpu", 0), job["params"].get("device")))
+    return attempts
+
+
+def usable_checkpoint(job: dict) -> tuple[Path | None, list[str]]:
+    """Return the checkpoint to resume from, and why others were discarded.
+
+    A checkpoint of a different training run (settings, data, versions) is set aside; a damaged one is deleted.
+    """
+    scratch, steps = Path(job["params"]["scratch"]), job["fingerprint"]["steps"]
+    scratch.mkdir(parents=True, exist_ok=True)
+    discarded = checkpoints.claim(scratch, job["fingerprint"])
+    # A trial that is repeated up to a rung cannot go on from a checkpoint at this rung or later.
+    end = trials.last_step(job, steps)
+    passed = [one for one in checkpoints.by_step(scratch) if steps > end <= checkpoints.step_of(one)]
+    for one in passed:
+        checkpoints.remove(one)
+    checkpoint, damaged = checkpoints.newest(scratch)
+    if (passed or damaged) and not checkpoint:  # the weights kept so far belong to the lost checkpoint
+        for name in checkpoints.KEPT:
+            checkpoints.remove(scratch / name)
+    discarded += damaged
+    for reason in discarded:
+        print(f"{reason}: {f'resuming at {checkpoint.name}' if checkpoint else 'starting over'}")
+    return checkpoint, discarded
+
+
+def begin_attempt(job: dict, checkpoint: Path | None, discarded: list[str], write: bool = True) -> dict:
+    """Return the record of the earlier attempts with this one added."""
+    path = Path(job["params"]["scratch"], "attempts.json")
+    attempts = files.read_json(path) if path.exists() else {"started": None, "seconds": [], "resumed_from": []}
+    attempts["started"] = attempts["started"] or provenance.now()
+    attempts.setdefault("runs_per_gpu", [1] * len(attempts["seconds"])).append(gpus.runs_per_gpu(job))
+    attempts["seconds"].append(0.0)
+    if checkpoint:
+        attempts["resumed_from"].append(checkpoints.step_of(checkpoint))
+    attempts["discarded"] = attempts.get("discarded", []) + discarded
+    if write:
+        files.write_json(path, attempts)
+    return attempts
+
+
+def end_attempt(scratch: Path, attempts: dict, started: float, write: bool = True) -> None:
+    attempts["seconds"][-1] = time.monotonic() - started
+    if write:
+        files.write_json(scratch / "attempts.json", attempts)
+
+
+@finished_runs.uninterrupted()
+def finish(
+    job: dict,
+    attempts: dict,
+    started: float,
+    device: str,
+    sizes: dict,
+    save: Callable[[Path], None],
+    evaluate: Callable[[dict, Path], None] | None = None,
+    **result,
+) -> None:
+    """Keep the weights and the record, make them the outputs, then remove the checkpoints (finished_runs.py).
+
+    `save` writes the weights of the last step to a folder. `evaluate` is called with the record and the folder of the
+    weights: if it fails, the run is not finished. `result`: steps, best_step, score and curve, and entries of the
+    record that take precedence.
+    """
+    with finished_runs.kept(job) as new:
+        save(new / "last")
+        adapter_bytes = (new / "last" / adapters.WEIGHTS).stat().st_size
+        if trials.is_trial(job):
+            for name in finished_runs.outputs(job):
+                trials.empty(new / name)
+        weights = {str(path.relative_to(new)): files.sha256(path) for path in sorted(new.rglob(adapters.WEIGHTS))}
+        end_attempt(Path(job["params"]["scratch"]), attempts, started)
+        record = described(job, attempts, device) | sizes | {"adapter_bytes": adapter_bytes, "weights_sha256": weights}
+        record = records.sealed(record | result)
+        if evaluate:
+            evaluate(record, new)
+        files.write_json(new / finished_runs.RECORD, record)
+    finished_runs.end(job)
+
+
+def described(job: dict, attempts: dict, device: str) -> dict:
+    """Return the entries of a record that every finished run has."""
+    return trials.identity(job) | {
+        "status": "ok",
+        "seconds": round(sum(attempts["seconds"]), 3),
+        "device_seconds": round(gpus.device_seconds(attempts) * processes(job), 3),
+        "runs_per_gpu": max(attempts["runs_per_gpu"]),
+        "peak_memory_bytes": provenance.peak_memory_bytes(device),
+        "device": provenance.device_name(device),
+        "attempts": len(attempts["seconds"]),
+        "resumed_from": attempts["resumed_from"],
+        "discarded": attempts["discarded"],
+        "started": attempts["started"],
+        "finished": provenance.now(),
+        "fingerprint": job["fingerprint"],
+    }
+
+
+def finish_last(
+    job: dict, trainer, attempts: dict, started: float, device: str, sizes: dict, curve: list, save, **result
+) -> None:
+    """Finish a run that keeps the weights of its last step; `curve` holds the training loss."""
+    result |= {"steps": trainer.state.global_step, "best_step": None, "score": "loss", "curve": curve}
+    finish(job, attempts, started, device, sizes, save, **result)
+    print(f"loss: first {curve[0]['metrics']['loss']:.4f}, last {curve[-1]['metrics']['loss']:.4f}")
+
+
+def untrained(job: dict, started: float, device: str, parameters: int) -> None:
+    """Write the record of a run without training; its weights are an empty file. `parameters`: the model's number."""
+    if int(os.environ.get("RANK", 0)):
+        return
+    job["fingerprint"] = fingerprints.of_training(job, steps=0, per_process=False)
+    _, discarded = usable_checkpoint(job)
+    attempts = begin_attempt(job, None, discarded)
+    sizes = {"total_parameters": parameters, "trainable_parameters": 0, "adapter_parameters": 0}
+    finish(job, attempts, started, device, sizes, trials.empty, steps=0, best_step=None, score="loss", curve=[])

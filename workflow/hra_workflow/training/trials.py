@@ -1,0 +1,133 @@
+"""The training job of a trial of hyper-parameters: its error is a result, and its weights are not kept.
+
+And what becomes of any run that diverges, which is a result as well.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Sized
+from functools import wraps
+from pathlib import Path
+
+from hra_workflow.core import files, fingerprints, lease, provenance, records, tuning
+from hra_workflow.core.job import describe, processes
+from hra_workflow.core.process_identity import orphaned
+from hra_workflow.models import adapters
+from hra_workflow.training import finished_runs
+
+# What the values of a trial can cause. Missing or damaged files, full disks and interruptions stop the job instead.
+FAULTS = (ValueError, ArithmeticError, RuntimeError)
+
+
+def is_trial(job: dict) -> bool:
+    return tuning.MARK in job["wildcards"]["variant"]
+
+
+def recorded(main: Callable[[dict], None]) -> Callable[[dict], None]:
+    """Wrap the `main` of a training script, so that a run which diverges or a trial which fails writes a record of it.
+
+    Errors of the device, such as too little memory, are raised: Snakemake may repeat the job. So are those of one of
+    several processes, since the others wait for it (divergence ends all of them), and those after Snakemake has ended.
+    """
+
+    @wraps(main)
+    def train(job: dict) -> None:
+        tuning.require_choice(job)
+        started = time.monotonic()
+        try:
+            main(job)
+        except FAULTS as problem:
+            diverged = isinstance(problem, FloatingPointError) and "fingerprint" in job
+            of_job = not is_trial(job) or processes(job) > 1 or is_of_device(problem)
+            if orphaned() or (of_job and not diverged):
+                raise
+            if not int(os.environ.get("RANK", 0)):
+                fail(job, problem, started, diverged)
+
+    return train
+
+
+def is_of_device(problem: Exception) -> bool:
+    import torch
+
+    return isinstance(problem, torch.OutOfMemoryError | torch.AcceleratorError)
+
+
+def last_step(job: dict, steps: int) -> int:
+    """Return the step at which a run ends: that of the rung of a trial, or the last of all `steps`."""
+    return max(1, round(job["params"]["hyperparameters"].get("rung", tuning.END) * steps))
+
+
+def callbacks(job: dict) -> list:
+    """Return the callback that ends a trial at its rung; [] for other runs."""
+    from transformers import TrainerCallback
+
+    class EndAtRung(TrainerCallback):
+        """Ends with a checkpoint, from which the run up to the next rung goes on."""
+
+        def on_step_end(self, args, state, control, **_):
+            if last_step(job, state.max_steps) == state.global_step < state.max_steps:
+                control.should_save = control.should_training_stop = True
+
+    return [EndAtRung()] if is_trial(job) else []
+
+
+def score(metric: str, value: float, train: Sized, held_out: Sized) -> dict:
+    """Return the entry `held_out` of the record: what a trial is judged by, and the numbers of rows."""
+    return {"metric": metric, "value": value, "rows": len(held_out), "train_rows": len(train)}
+
+
+def fail(job: dict, problem: Exception, started: float, diverged: bool) -> None:
+    """Write the record of a run that has diverged or of a failed trial, without weights; remove its checkpoints."""
+    error = str(problem) if diverged else describe(problem)
+    print(f"The {'run diverged' if diverged else 'trial failed'}: {error}")
+    record = Path(job["output"]["record"])
+    content = identity(job) | {
+        "status": records.DIVERGED if diverged else "failed",
+        "error": error,
+        "seconds": round(time.monotonic() - started, 3),
+        "device": provenance.device_name(
+            provenance.pick_device(job["resources"].get("gpu", 0), job["params"].get("device"))
+        ),
+        "finished": provenance.now(),
+    }
+    if diverged:
+        content["fingerprint"] = job["fingerprint"]
+    lease.check()
+    for name in finished_runs.outputs(job):
+        empty(record.parent / name)
+    records.write(record, content)
+    finished_runs.remove_training(job)
+
+
+def identity(job: dict) -> dict:
+    """Return the entries of a record that follow from its job: names, settings, versions, model, data and code."""
+    params, wildcards = job["params"], job["wildcards"]
+    model, data = (job["input"][name] for name in ("model", "dataset"))
+    # As when training began, if it has: the files may have changed since.
+    inputs = job["fingerprint"]["inputs"] if "fingerprint" in job else {}
+    return {name: wildcards[name] for name in ("task", "dataset", "method", "variant")} | {
+        "seed": int(wildcards["seed"]),
+        "method_version": params["method"]["version"],
+        "task_version": params["task_version"],
+        "preset": params["preset"],
+        "hyperparameters": params["hyperparameters"],
+        "processes": processes(job),
+        "model": {
+            "name": params["model_name"],
+            "revision": files.read_json(model)["revision"],
+            "sha256": inputs.get("model") or fingerprints.of_input(model),
+        },
+        "data_sha256": inputs.get("dataset") or fingerprints.of_input(data),
+        **provenance.record(params),
+    }
+
+
+def empty(folder: Path) -> None:
+    """Make a folder with a weights file without tensors, and nothing else."""
+    from safetensors.numpy import save_file  # no torch, which takes seconds to import
+
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    save_file({}, folder / adapters.WEIGHTS, metadata={"format": "pt"})

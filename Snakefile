@@ -26,6 +26,7 @@ report: "workflow/report/workflow.rst"
 
 onstart:
     plan.start(workflow, config)
+    job_events.record(config["pathvars"]["results"])
     DOWNLOADS.settle()
     preflight.start(config)
     noted_runs.forget(workflow)

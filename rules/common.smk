@@ -18,6 +18,7 @@ from hra_workflow.snake import final_errors
 from hra_workflow.snake import finished_downloads
 from hra_workflow.snake import finished_tables
 from hra_workflow.snake import gpu_resources
+from hra_workflow.snake import job_events
 from hra_workflow.snake import noted_runs
 from hra_workflow.cost import plan
 from hra_workflow.preflight import parts as preflight

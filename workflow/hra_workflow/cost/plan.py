@@ -116,7 +116,6 @@ def one_of(dag, planned, every: dict[str, Task], rates: list[dict]) -> planned_j
     made.work = gpu_hours.work(every, made.rule, made.wildcards)
     made.measured = gpu_hours.by_preflight(rates, every, made)
     made.stated = gpu_hours.stated(every, made)
-    made.sized = gpu_hours.by_size(every, made)
     return made
 
 

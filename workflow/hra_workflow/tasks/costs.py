@@ -90,21 +90,6 @@ class Costs:
         dev = share or rows(dataset, next(iter(dataset["benchmarks"].values()))) or 0
         return trained + trained / settings["batch_size"] / settings["eval_steps"] * dev * FORWARD
 
-    def core_seconds(self, wildcards: dict) -> float | None:
-        """Guess the seconds of training on texts on one core, to a factor of three; None if the config lacks a size.
-
-        A training step takes about 6 operations per parameter and token (Kaplan et al., arXiv 2001.08361).
-        """
-        parameters = self.config["models"][self.settings["model"]].get("parameters")
-        longest = self.hyperparameters(wildcards["dataset"], f"{wildcards['method']}/{wildcards['variant']}").get(
-            "max_length"
-        )
-        rows = self.work("train", wildcards)
-        if not (parameters and longest and rows):
-            return None
-        tokens = min(longest, self.datasets[wildcards["dataset"]].get("tokens", longest))
-        return 6 * parameters * tokens * rows / CORE_FLOPS
-
 
 def held_out_rows(every: int, settings: dict) -> int:
     """Return the number of training rows that a run holds out, about."""

@@ -16,19 +16,15 @@ TASK_RULES = sorted((BASEDIR / "rules/tasks").glob("*.smk"))  # a task has rules
 CONFIGS = [BASEDIR / "config/config.yaml", BASEDIR / "config/methods.yaml"]
 CONFIGS += [file for task in TASK_RULES for file in sorted((BASEDIR / "config" / task.stem).glob("*.yaml"))]
 
-for shipped in CONFIGS:
-
-    configfile: shipped
-
-
 report: "workflow/report/workflow.rst"
 
 
 onstart:
-    plan.start(workflow, config)
+    with ending_the_run("Nothing was started. "):
+        plan.start(workflow, config)
+        DOWNLOADS.settle()
+        preflight.start(config)
     job_events.record(config["pathvars"]["results"])
-    DOWNLOADS.settle()
-    preflight.start(config)
     noted_runs.forget(workflow)
 
 

@@ -5,11 +5,9 @@ import re
 from functools import partial
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
-
 from hra_workflow import methods, tasks
 from hra_workflow.core import early_evaluations, grid, launcher, rewound, tuning
-from hra_workflow.core.errors import JobError
+from hra_workflow.core.errors import ending_the_run
 from hra_workflow.core.grid import run_name
 from hra_workflow.config import validation
 from hra_workflow.snake import deployment
@@ -27,12 +25,10 @@ from hra_workflow.snake import recorded_params
 from hra_workflow.tasks import reported
 from hra_workflow.snake.recorded_params import recorded, unrecorded
 
-try:
+with ending_the_run():
     config, CHOSEN = deployment.settle(workflow, config, BASEDIR, CONFIGS)  # CHOSEN: the tasks of `all`
     validation.check(config)
     deployment.enter_container(workflow, config["container"], BASEDIR)
-except JobError as problem:
-    raise WorkflowError(str(problem)) from None
 preflight.enter(workflow, config)  # part `jobs` replaces the config
 
 # Outputs use RUN and EVAL, inputs <run>, <eval>: a rule's constraints do not apply inside a pathvar (Snakemake 9.27).

@@ -62,7 +62,8 @@ def show(console: Console, asked: list[tuple[str, str, Path]]) -> None:
 def show_table(console: Console, title: str, states: list[tuple[Job, str]], history: History) -> None:
     done, left = ([job for job, state in states if (state == "done") == wanted] for wanted in (True, False))
     console.print()
-    console.print(f"{title}: {gpu_hours.hours(done, left)}", style="bold")
+    hours = str(gpu_hours.hours(done, left))
+    console.print(f"{title}: {hours}" if hours else title, style="bold")
     console.print(progress.pace(states, history, time.time()))
     console.print(counts(states))
 

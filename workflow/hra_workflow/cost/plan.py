@@ -21,6 +21,11 @@ def show(workflow, config: dict) -> None:
         return
     known = all_jobs(workflow.dag, config)
     tables = of_tables(workflow.dag, known)
+    if tables and not any(one.needed for one in known.values()):
+        print(
+            f"{', '.join(tables)}: nothing to do, all {of_jobs(sum(bool(one.outputs) for one in known.values()))} are done"
+        )
+        return
     for name, planned in tables.items():
         print("\n".join(table(name, planned)))
     planned = list({id(one): one for some in tables.values() for one in some}.values())
@@ -33,22 +38,17 @@ def show(workflow, config: dict) -> None:
 def start(workflow, config: dict) -> None:
     """Record the jobs that will run, for `make status`, and the choices of the tasks.
 
-    Raises WorkflowError if the jobs cost more than `max_gpu_hours`, or a choice is impossible on this machine.
+    Raises JobError if the jobs cost more than `max_gpu_hours`, or a choice is impossible on this machine.
     """
-    from snakemake.exceptions import WorkflowError
-
     known = all_jobs(workflow.dag, config)
     if problem := budget(config, known.values()):
         text, exceeded = problem
         if exceeded:
-            raise WorkflowError(f"Nothing was started. {text}")
+            raise JobError(text)
         print(text, file=sys.stderr)
     rules = {one.rule for one in known.values() if one.needed}
-    try:
-        for task in tasks.load(config).values():
-            task.begin(rules)
-    except JobError as problem:
-        raise WorkflowError(f"Nothing was started. {problem}") from None
+    for task in tasks.load(config).values():
+        task.begin(rules)
     tables, results = of_tables(workflow.dag, known), config["pathvars"]["results"]
     for name, planned in tables.items():
         planned_jobs.save(results, name, planned)
@@ -147,8 +147,9 @@ def table(name: str, planned: list[planned_jobs.Job]) -> list[str]:
     ]
     if shared := gpu_jobs(planned):
         parts[0] += f" in {counted(shared, 'GPU job')}"
+    including = f", including {', '.join(parts)}" if parts else ""
     return [
-        f"{name}: {of_jobs(len(planned))} ({len(done):,} done), including {', '.join(parts)}",
+        f"{name}: {of_jobs(len(planned))} ({len(done):,} done){including}",
         *of_hours(estimate(planned)),
     ]
 
@@ -172,7 +173,7 @@ def of_hours(found: gpu_hours.Hours) -> list[str]:
         for what, parts in by.items()
         if parts
     ]
-    return [f"  hours:    {found}", *lines, *[f"  dearest:  {found.dearest()}"] * bool(lines)]
+    return [*[f"  hours:    {found}"] * bool(str(found)), *lines, *[f"  dearest:  {found.dearest()}"] * bool(lines)]
 
 
 def together(config: dict, names: list[str], planned: list[planned_jobs.Job]) -> list[str]:

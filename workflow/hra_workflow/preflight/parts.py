@@ -130,8 +130,6 @@ def start(config: dict) -> None:
 
 def finish(workflow, config: dict) -> None:
     """Print and save what the trial runs have found, and delete their files, except logs."""
-    from snakemake.exceptions import WorkflowError
-
     wanted = {one.wildcards_dict["task"] for one in workflow.dag.jobs if "task" in one.wildcards_dict}
     pairs = list(outcomes.of_trial(config, wanted))
     for name in ("results", "resources", "scratch"):
@@ -143,7 +141,7 @@ def finish(workflow, config: dict) -> None:
     left = sum(not one.ok for one in found)
     print(f"{path(original)}: {len(found)} checks, {left or 'nothing'} to do")
     if left:
-        raise WorkflowError(f"make preflight: {left} of {len(found)} checks say TODO.")
+        raise JobError(f"make preflight: {left} of {len(found)} checks say TODO.")
 
 
 # The report

@@ -51,13 +51,12 @@ def settle(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tuple[
     benchmark that selects the best step. A module's `config:` makes Snakemake skip `configfile:`.
     """
     check_module(workflow)
-    check_copies(basedir, shipped, workflow.configfiles)
-    skipped = workflow.modifier.skip_configfile
-    stated = [config] if skipped else [load_configfile(path) for path in workflow.overwrite_configfiles]
+    check_copies(basedir, shipped, workflow.overwrite_configfiles)
+    of_module = workflow.modifier.skip_configfile  # its `config:`
+    stated = [config] if of_module else [load_configfile(path) for path in workflow.overwrite_configfiles]
     config = merged(*map(read, shipped), *stated, config)
-    if skipped:
-        workflow.pathvars.update(Pathvars.from_config(config))
-    else:
+    workflow.pathvars.update(Pathvars.from_config(config))
+    if not of_module:
         overlays.check_results(
             list(zip(map(Path, workflow.overwrite_configfiles), stated, strict=True)), basedir / "config/demo"
         )

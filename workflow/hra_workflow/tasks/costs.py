@@ -9,7 +9,6 @@ from hra_workflow.core import rewound, tuning
 
 PNG_BYTES = 1.6  # per pixel of a photograph at 512 × 512: COCO's take 1.5, and fast compression 7 % more
 SHARD_SECONDS = 2 * 3600  # of generation per job: starting one takes a minute
-CORE_FLOPS = 5e10  # per second, of a training step on one core: half of what a server core with AVX-512 reaches
 FORWARD = 1 / 3  # of a training step: the backward pass costs twice as much as the forward pass
 
 

@@ -30,7 +30,7 @@ CONFIGURED := $(if $(CONFIG),--configfile $(CONFIG))
 PROFILED := $(if $(PROFILE),--profile $(firstword $(wildcard $(PROFILE) $(HERE)$(PROFILE)) $(PROFILE))) $(CONFIGURED)
 MACHINE := $(PROFILED) $(if $(PROFILE),,--cores $(CORES))
 SHOWN := $(if $(VERBOSE),,--logger rich)
-REPORT = @echo '  make report$(foreach name,TASK DATA CONFIG PROFILE,$(if $($(name)), $(name)=$($(name))))    all of it in one file, for a browser'
+REPORT = @echo '  make $(if $(HERE),-f $(HERE)Makefile )report $(strip $(foreach name,TASK DATA CONFIG PROFILE,$(if $($(name)),$(name)=$($(name)))))    everything in one file'
 # Of the other folder, if it uses the workflow as a module. A comment behind the value would add a space to it.
 OWN := $(wildcard Snakefile workflow/Snakefile)
 SNAKEMAKE := snakemake $(if $(HERE),$(if $(OWN),--workflow-profile $(HERE)profiles/default,--snakefile $(HERE)Snakefile))
@@ -68,8 +68,8 @@ plan: $(READY) ## estimate the cost of the tables: jobs, GPU-hours, downloads, l
 	@$(PLAN) $(CONFIGURED) -- $(if $(TABLE),table_$(TABLE),all) 2>&1 | $(ONLY_PLAN)
 
 preflight: $(READY) ## check sources, disk, scheduler and GPUs before a GPU-hour is spent (TABLE=glue, CONFIG=mine.yaml, PROFILE=slurm)
-	@$(SNAKEMAKE) -n -q $(PROFILED) --config preflight=login -- preflight$(if $(TABLE),_$(TABLE))
-	@$(SNAKEMAKE) $(MACHINE) --retries 1 -q rules --config preflight=jobs -- preflight$(if $(TABLE),_$(TABLE))
+	@$(PLAN) $(PROFILED) --config preflight=login -- preflight$(if $(TABLE),_$(TABLE)) 2>&1 | $(ONLY_PLAN)
+	@$(SNAKEMAKE) $(MACHINE) $(SHOWN) --retries 1 --config preflight=jobs -- preflight$(if $(TABLE),_$(TABLE))
 
 report: $(READY) ## write tables, figures and runs to one HTML file: the demo's to demo/results/report.html (CONFIG=mine.yaml: your own)
 	$(if $(CONFIG)$(PROFILE),$(SNAKEMAKE) $(MACHINE),$(RUN_DEMO)) -- report

@@ -25,6 +25,8 @@ onstart:
         DOWNLOADS.settle()
         preflight.start(config)
     job_events.record(config["pathvars"]["results"])
+    if config["preflight"]:
+        job_events.hide_failures()
     noted_runs.forget(workflow)
 
 
@@ -36,10 +38,7 @@ onerror:
     noted_runs.forget(workflow)
     if config["preflight"]:
         preflight.finish(workflow, config)
-    print(
-        "Some jobs failed; finished work is kept. Rerun the same command to continue (training resumes from its last "
-        "checkpoint), or append `--config incomplete=True` to it to build the table from the available results."
-    )
+    print(job_events.advice(config["pathvars"]["results"]))
 
 
 include: BASEDIR / "rules/common.smk"

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import platform
 import re
 import subprocess
 import sys
@@ -11,12 +10,11 @@ import time
 from collections import Counter
 
 import pytest
-from snakemake.persistence.file import FilePersistence
 
 import status
 from hra_workflow import tasks
-from hra_workflow.core import files
-from hra_workflow.cost import gpu_hours, planned_jobs, progress
+from hra_workflow.core import files, process_identity
+from hra_workflow.cost import gpu_hours, planned_jobs, progress, run_history
 from support import ROOT
 
 TABLE = "results/table_glue.csv"
@@ -28,85 +26,96 @@ def touch(path: str, when: float) -> None:
         os.utime(path, (when, when))
 
 
-@pytest.mark.parametrize("length", [10, 250])  # Snakemake spreads a long name over folders
-def test_states(here, length, monkeypatch):
-    output = f"results/{'a' * length}/train.json"
-    job = planned_jobs.Job("train_glue", {}, [output], "logs/train.log", "scratch/train.error.json")
-    now, lock = time.time(), progress.LOCKS / "0.output.lock"
-    monkeypatch.setattr(progress, "process", lambda: 1)
-    snakemake = FilePersistence.__new__(FilePersistence)
-    snakemake._incomplete_path, snakemake._max_len, snakemake._incomplete_cache = str(progress.INCOMPLETE), None, None
+PLANNED = planned_jobs.TABLES / "results/table_glue.json"
+HISTORY = PLANNED.with_name(run_history.NAME)
+
+
+def test_states(here):
+    output = "results/train.json"
+    job = planned_jobs.Job("train_glue", {}, [output, "weights"], "logs/train.log", "scratch/train.error.json")
+    now = time.time()
+    touch(output, now - 60)  # of an earlier run
 
     def state() -> str:
-        return progress.states([job])[0][1]
+        return progress.states(PLANNED, run_history.read(HISTORY))[0][1]
 
+    run_history.begin(HISTORY, "1")
+    run_history.append(HISTORY, "1", run_history.FAILED, job=job.name)
+    time.sleep(0.02)
+    planned_jobs.save("results", "table_glue", [dataclasses.replace(job, outputs=[output], needed=False)])
+    assert state() == "done"
+    planned_jobs.save("results", "table_glue", [job])
     assert state() == "waiting"
-    progress.INCOMPLETE.mkdir(parents=True)
-    snakemake._mark_incomplete(output, None)
-    touch(str(lock), now)
-    assert state() == "queued"
+    run_history.append(HISTORY, "1", run_history.STARTED, job=job.name)
     touch(job.log, now - 10)  # of an earlier attempt
     assert state() == "queued"
     touch(job.log, now + 10)
+    os.remove(output)
     assert state() == "running"
-    lock.unlink()
-    assert state() == "stopped"
-    snakemake._unmark_incomplete(output)
-    assert state() == "stopped"
-    here(job.error, {"error": "ValueError: no"})
+    run_history.append(HISTORY, "1", run_history.FAILED, job=job.name)
     assert state() == "failed"
+    run_history.append(HISTORY, "1", run_history.STARTED, job=job.name)  # a retry
+    touch(job.log, now + 20)
+    with HISTORY.open("a") as stream:
+        stream.write('{"run": "1", "ev\n')  # of a full disk
     touch(output, now)
+    assert state() == "running"
+    run_history.append(HISTORY, "1", run_history.ENDED)
+    assert state() == "stopped"
+    touch("./weights", now)
+    assert state() == "done"  # with `--quiet progress`, which reports no end
+    run_history.append(HISTORY, "1", run_history.FINISHED, job=job.name)
+    touch(job.log, now - 10)
     assert state() == "done"
+    os.remove(output)
+    assert state() == "waiting"
 
 
-def test_markers_of_a_killed_snakemake_are_no_running_jobs(here, monkeypatch):
-    job = planned_jobs.Job("train_glue", {}, ["out"], "log")
-    monkeypatch.setattr(progress, "markers", lambda: {"out": 0.0})
-    touch(str(progress.LOCKS / "0.output.lock"), time.time())
-    monkeypatch.setattr(progress, "in_slurm", lambda: 0)
-    assert progress.states([job]) == [(job, "stopped")] and "it was killed. To continue" in progress.lock()
-    monkeypatch.setattr(progress, "in_slurm", lambda: 3)
-    assert progress.states([job]) == [(job, "queued")] and "3 of its jobs are still in Slurm" in progress.lock()
-    monkeypatch.setattr(progress, "in_slurm", lambda: 0)
-    progress.LOGS.mkdir()
-    (progress.LOGS / "1.snakemake.log").write_text("SNAKEMAKE\n  Host: elsewhere\n")
-    assert progress.states([job]) == [(job, "queued")] and "running on elsewhere, or was killed" in progress.lock()
-    (progress.LOGS / "2.snakemake.log").write_text(f"  Host: {platform.node()}\n")
-    assert progress.states([job]) == [(job, "stopped")]
+def test_whether_snakemake_is_running(here):
+    def process(**facts) -> None:
+        HISTORY.parent.mkdir(parents=True, exist_ok=True)
+        line = {"run": facts["host"], "event": run_history.BEGUN, "time": 0.0, "process": facts}
+        HISTORY.write_text(json.dumps(line) + "\n")
+
+    def described() -> str:
+        return progress.of_runs(run_history.read(HISTORY))
+
+    assert described() == "Snakemake is not running."
+    run_history.begin(HISTORY, "1")
+    assert described() == "Snakemake is running."
+    run_history.append(HISTORY, "1", run_history.ENDED)
+    assert described() == "Snakemake is not running."
+    this = process_identity.this_process()
+    process(**this | {"start": "1"})
+    assert described().startswith("Snakemake was killed; ")
+    process(**this | {"host": "elsewhere"})
+    assert described() == "Snakemake is running on elsewhere, or was killed there (then: snakemake --unlock)."
+    run_history.begin(HISTORY, "2")  # the other one was killed
+    assert list(run_history.read(HISTORY).running()) == ["2"]
 
 
-@pytest.mark.parametrize(
-    ("command", "main"),
-    [
-        ("/venv/bin/python /venv/bin/snakemake --cores 2", True),
-        ("/venv/bin/python -m snakemake --profile slurm", True),
-        ("/venv/bin/python -m snakemake --snakefile Snakefile --mode subprocess", False),
-        ("/venv/bin/python /project/.snakemake/scripts/tmp1.train_glue.py", False),
-        ("vim snakemake.md", False),
-    ],
-)
-def test_processes_of_jobs_are_not_snakemake(command, main):
-    assert progress.is_main(command.split()) == main
-
-
-def test_the_pace_of_the_last_hour(here, monkeypatch):
+def test_the_pace_of_the_last_hour(here):
     jobs = [planned_jobs.Job("train_glue", {"seed": str(seed)}, [f"out/{seed}"], "log") for seed in range(6)]
     now = time.time()
     for seed, minutes in ((0, 90), (1, 40), (2, 20)):
         touch(f"out/{seed}", now - 60 * minutes)
-    monkeypatch.setattr(progress, "markers", lambda: {"out/3": now - 1800, "out/4": now - 5400})
+    starts = {jobs[3].name: now - 1800, jobs[4].name: now - 5400}
+    history = run_history.History({name: {"time": start} for name, start in starts.items()})
     states = list(zip(jobs, ["done", "done", "done", "running", "running", "waiting"], strict=True))
-    assert progress.pace(states, now) == (
+    assert progress.pace(states, history, now) == (
         "2 jobs done in the last hour; at this pace the other 3 take 1.0 h; running longest: train_glue 4, 1.5 h"
     )
-    assert progress.pace([], now) == "0 jobs done in the last hour"
+    assert progress.pace([], history, now) == "0 jobs done in the last hour"
+    history.jobs[jobs[4].name]["time"] = history.jobs[jobs[3].name]["time"] = now - 20
+    assert "longest" not in progress.pace(states, history, now)
 
 
 def test_a_shard_is_done_when_it_has_gone_into_the_whole(here):
-    shard = planned_jobs.Job("generate_math", {}, ["out/shard0-of-4"], "logs/shard", merged=["out/whole"])
-    assert progress.states([shard]) == [(shard, "waiting")]
+    shard = planned_jobs.Job("generate_math", {}, ["out/shard0-of-4"], "", merged=["out/whole"], needed=False)
+    planned_jobs.save("results", "table_glue", [shard])
+    assert progress.states(PLANNED, run_history.History()) == [(shard, "waiting")]
     touch("out/whole", time.time())
-    assert progress.states([shard]) == [(shard, "done")]
+    assert progress.states(PLANNED, run_history.History()) == [(shard, "done")]
 
 
 RECORD = {"seconds": 7200.0, "processes": 2, "device": "NVIDIA A100", "adapter_bytes": 5_000_000}
@@ -140,7 +149,7 @@ def test_hours_by_records_and_by_the_config(here):
     assert (hours.left, bases(hours)) == (1.0, [gpu_hours.GUESSED, ""])
     text = "0 GPU-hours used, unknown GPU-hours remaining (no estimate for 1 job: train_glue)"
     assert str(gpu_hours.hours([], [training(stated=None)])) == text
-    text = "0 GPU-hours used, no GPU-hours remaining; unknown CPU-hours of 1 job (`make preflight` measures them)"
+    text = "0 CPU-hours used, unknown CPU-hours of 1 job (`make preflight` measures them)"
     assert str(gpu_hours.hours([], [training(gpus=0)])) == text
     assert gpu_hours.hours([], [training(work=0.0)]) == gpu_hours.Hours()  # the base model
 
@@ -292,7 +301,7 @@ def test_status_beside_a_running_snakemake(done, monkeypatch, capsys):
         return dict(found)
 
     assert counts() == {"done": 10, "waiting": 2}
-    assert "Snakemake is not running here." in counts.output
+    assert "Snakemake is not running." in counts.output
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--configfile", "small.yaml", "--", TABLE]
     with open("output", "w") as output, subprocess.Popen(command, stdout=output, stderr=output):
         deadline = time.time() + 300
@@ -302,9 +311,9 @@ def test_status_beside_a_running_snakemake(done, monkeypatch, capsys):
         assert now == {"done": 10, "running": 1, "waiting": 1}
         assert "Snakemake is running." in counts.output
     assert "hours" not in (done.folder / "output").read_text()
-    assert counts() == {"done": 11, "stopped": 1}
+    assert counts() == {"done": 11, "failed": 1}
     assert re.search(
-        r"stopped: evaluate_glue glue/cola/lora/r8/0/validation +logs/evaluate/glue/cola/lora/r8/seed0/validation.log\n"
+        r"failed: evaluate_glue glue/cola/lora/r8/0/validation +logs/evaluate/glue/cola/lora/r8/seed0/validation.log\n"
         " +first line\n +last line\n",
         counts.output,
     )
@@ -319,8 +328,8 @@ def test_a_failed_figure_that_no_table_needs_is_shown(done, monkeypatch, capsys)
     monkeypatch.setattr(sys, "argv", ["status.py"])
     status.main()
     printed = capsys.readouterr().out
-    assert "results, other targets: " in printed and "results/table_glue: " in printed
-    assert re.search(r"stopped: figures glue +logs/tables/figures_glue\.log\n +no font\n", printed)
+    assert "results, other targets" in printed and "results/table_glue" in printed
+    assert re.search(r"failed: figures glue +logs/tables/figures_glue\.log\n +no font\n", printed)
 
 
 @pytest.mark.slow
@@ -358,9 +367,9 @@ def test_a_project_s_status_is_of_its_own_runs(here, monkeypatch, capsys):
         "mine/results", "table_glue", [planned_jobs.Job("train_glue", {}, ["mine/results/train.json"], "")]
     )
     own = printed("glue", "--configfile", "mine.yaml")
-    assert "mine/results/table_glue: " in own and "0 jobs done in the last hour" in own and "demo" not in own
+    assert "mine/results/table_glue" in own and "0 jobs done in the last hour" in own and "demo" not in own
     both = printed()
-    assert "demo/results/table_glue: " in both and "mine/results/table_glue: " in both
+    assert "demo/results/table_glue" in both and "mine/results/table_glue" in both
     with pytest.raises(SystemExit, match=r"No file missing\.yaml"):
         printed("--configfile", "missing.yaml")
 
@@ -388,15 +397,3 @@ def test_scripts_of_tables_and_merges_start_without_what_they_do_not_need(script
     code = f"import sys, {scripts}; print(sorted(set({refused.split()}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "workflow/scripts", capture_output=True, text=True)
     assert done.stdout == "[]\n", done.stdout + done.stderr
-
-
-def test_the_runs_of_a_pack_are_counted_one_by_one(tmp_path, monkeypatch):
-    folder, packed = tmp_path / "here", "rule_pack_wildcards_4_0123456789ab"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    lines = [(folder, packed), (folder, "rule_evaluate_math"), (tmp_path, packed)]
-    queue = "".join(f"{place}\t{comment}\n" for place, comment in lines)
-    (tmp_path / "squeue").write_text(f"#!/bin/sh\nprintf '%s' '{queue}'\n")
-    (tmp_path / "squeue").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    assert progress.in_slurm() == 5

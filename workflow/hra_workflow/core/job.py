@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hra_workflow.core import files, gpus, installed, launcher, lease
+from hra_workflow.core.errors import JobError
 from hra_workflow.core.process_identity import STARTED_BY
 
 RERUN = "rerun_"  # prefix of params that only decide whether Snakemake repeats the job (snake/recorded_params.py)
@@ -80,8 +81,9 @@ def start(
     if not job["params"].get("network", False):
         os.environ["HF_HUB_OFFLINE"] = "1"
     if problem := guarded(run, job):
+        stopped = problem.startswith("Interrupted: ")
         with os.fdopen(terminal, "w") as stream:
-            print(f"{job['rule']} failed, see {job['log']}\n  {problem}", file=stream)
+            print(f"{job['rule']} {'was stopped' if stopped else 'failed'}, see {job['log']}\n  {problem}", file=stream)
         raise SystemExit(1)
 
 
@@ -116,7 +118,7 @@ def from_snakemake(snakemake) -> dict:
 
 
 def guarded(main: Callable[[dict], None], job: dict) -> str | None:
-    """Run `main` and return its error in one line, or None. The traceback goes to the log.
+    """Run `main` and return its error in one line, or None. The log gets it, with a traceback unless it is a JobError.
 
     The line is also written to the scratch folder, so that a failed run becomes a row of the run table
     (collect_runs.py).
@@ -132,7 +134,7 @@ def guarded(main: Callable[[dict], None], job: dict) -> str | None:
             with contextlib.suppress(OSError):
                 final_mark(job["log"]).touch()
         with contextlib.suppress(OSError):  # the disk may be full
-            traceback.print_exc()
+            print(text, file=sys.stderr) if isinstance(problem, JobError) else traceback.print_exc()
         if error:
             content = {
                 "status": "failed",

@@ -9,7 +9,7 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import of_jobs
 from hra_workflow.cost import planned_jobs
 from hra_workflow.cost.planned_jobs import Job
-from hra_workflow.cost.run_history import FAILED, History
+from hra_workflow.cost.run_history import FAILED, FINISHED, History
 
 STATES = ["done", "running", "queued", "failed", "stopped", "waiting"]
 MINUTE, HOUR = 60, 3600
@@ -28,8 +28,8 @@ def state(job: Job, event: dict | None, running: Collection[str]) -> str:
     queued: submitted, its script not started. stopped: started, but the run has ended without its result or error.
     """
     made = all(map(os.path.exists, job.outputs)) or any(map(os.path.exists, job.merged))
-    if event is None:
-        return "waiting" if job.needed or not made else "done"
+    if event is None or event["event"] == FINISHED:
+        return "done" if made and (event or not job.needed) else "waiting"
     if event["event"] == FAILED:
         return "failed"
     # A job's process deletes its old outputs before it writes its log.

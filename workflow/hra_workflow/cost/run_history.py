@@ -1,7 +1,7 @@
 """The history of the Snakemake runs with one folder of results: a line of JSON per event, for `make status`.
 
-A run has begun (with its process), has started a job, a job has failed, and the run has ended: if that is missing, it
-was killed. Several runs may append at a time. Times are those of the file system, as of the files that jobs write.
+A run has begun (with its process), a job was started, has finished or failed, and the run has ended: if that is
+missing, it was killed. Several runs may append at a time. Times are those of the file system, as of the files that jobs write.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ from pathlib import Path
 from hra_workflow.core import process_identity
 
 NAME = "history.jsonl"
-BEGUN, STARTED, FAILED, ENDED = "begun", "started", "failed", "ended"
+BEGUN, STARTED, FINISHED, FAILED, ENDED = "begun", "started", "finished", "failed", "ended"
 
 
 @dataclass

@@ -25,7 +25,7 @@ from hra_workflow.tasks.base import Task
 
 def login(workflow, config: dict) -> None:
     """Print the plan and the findings of this machine; called at the end of the dry run."""
-    if not workflow.dag:  # the dry run has failed and has said so
+    if workflow.dag is None:  # the dry run has failed and has said so
         return
     plan.show(workflow, config)
     planned = {one.name: one for some in plan.of_dag(workflow.dag, config).values() for one in some}
@@ -141,7 +141,7 @@ def finish(workflow, config: dict) -> None:
     left = sum(not one.ok for one in found)
     print(f"{path(original)}: {len(found)} checks, {left or 'nothing'} to do")
     if left:
-        raise JobError(f"make preflight: {left} of {len(found)} checks say TODO.")
+        raise SystemExit(f"make preflight: {left} of {len(found)} checks say TODO.")
 
 
 # The report

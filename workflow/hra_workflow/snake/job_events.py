@@ -15,20 +15,20 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from hra_workflow.cost import planned_jobs, run_history
 
+RUN = uuid.uuid4().hex[:8]  # this Snakemake
+OF_RUNS = ("train", "generate", "evaluate")  # stages: if such a job fails, there may be other results
+
 
 class Recorder(logging.Handler):
-    """Writes the start and the failure of jobs to a file; their outputs show which are done.
-
-    Jobs that Ctrl-C ends have not failed, although Snakemake reports an error of each.
-    """
+    """Writes the events of the jobs to a file. Jobs that Ctrl-C ends have not failed, though Snakemake reports errors."""
 
     def __init__(self, path: Path):
         super().__init__()
-        self.path, self.run, self.names = path, uuid.uuid4().hex[:8], {}
+        self.path, self.names = path, {}
         self.interrupted, self.on_interrupt = False, signal.getsignal(signal.SIGINT)
         if callable(self.on_interrupt):  # it is ignored in the background of a shell script
             signal.signal(signal.SIGINT, self.interrupt)
-        run_history.begin(path, self.run)
+        run_history.begin(path, RUN)
 
     def interrupt(self, *arguments) -> None:
         self.interrupted = True
@@ -38,15 +38,42 @@ class Recorder(logging.Handler):
         event = getattr(record, "event", None)
         if event == LogEvent.JOB_INFO:
             self.names[record.jobid] = planned_jobs.name_of(record.rule_name, record.wildcards)
-            run_history.append(self.path, self.run, run_history.STARTED, job=self.names[record.jobid])
-        elif event == LogEvent.JOB_ERROR and record.jobid in self.names and not self.interrupted:
-            run_history.append(self.path, self.run, run_history.FAILED, job=self.names[record.jobid])
+            self.write(run_history.STARTED, record.jobid)
+        elif event == LogEvent.JOB_FINISHED:  # not with `--quiet progress`
+            self.write(run_history.FINISHED, record.job_id)
+        elif event == LogEvent.JOB_ERROR and not self.interrupted:
+            self.write(run_history.FAILED, record.jobid)
+
+    def write(self, event: str, jobid: int) -> None:
+        if name := self.names.get(jobid):
+            run_history.append(self.path, RUN, event, job=name)
 
     def close(self) -> None:
-        run_history.append(self.path, self.run, run_history.ENDED)
+        run_history.append(self.path, RUN, run_history.ENDED)
         super().close()
+
+
+def hide_failures() -> None:
+    """Leave failed jobs to `make preflight`'s own report; it kills some on purpose, and they are run again."""
+    logger.addFilter(lambda record: getattr(record, "event", None) not in (LogEvent.JOB_ERROR, LogEvent.ERROR))
+
+
+def history_file(results: str) -> Path:
+    return planned_jobs.folder(results) / run_history.NAME
 
 
 def record(results: str) -> None:
     """Write down the events of this Snakemake, which closes its handlers when it ends."""
-    logger.addHandler(Recorder(planned_jobs.folder(results) / run_history.NAME))
+    logger.addHandler(Recorder(history_file(results)))
+
+
+def advice(results: str) -> str:
+    """Say how to go on after a run in which not all jobs were done."""
+    events = run_history.read(history_file(results)).jobs.items()
+    failed = [name for name, event in events if (event["run"], event["event"]) == (RUN, run_history.FAILED)]
+    text = "Not all jobs are done; finished work is kept. "
+    if any(not name.startswith(OF_RUNS) for name in failed):
+        return f"{text}Correct what the errors above name, then rerun the same command."
+    text += "Rerun the same command to continue (training resumes from its last checkpoint)"
+    table = ", or append `--config incomplete=True` to it to build the table from the available results"
+    return text + table * bool(failed) + "."

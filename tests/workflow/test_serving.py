@@ -5,7 +5,6 @@ import tomllib
 from types import SimpleNamespace
 
 import pytest
-from snakemake.exceptions import WorkflowError
 
 from hra_workflow import tasks
 from hra_workflow.config import validation
@@ -98,9 +97,7 @@ def test_a_backend_that_is_not_there_is_an_error_before_the_first_job(vllm, monk
     jobs = [planned_jobs.Job("generate_math", {}, ["out"], "log")]
     monkeypatch.setattr(plan, "all_jobs", lambda dag, config: dict(enumerate(jobs)))
     monkeypatch.setattr(plan, "of_tables", lambda dag, known: {})
-    with pytest.raises(
-        WorkflowError, match=r"Nothing was started. generation.backend: vllm .*>=0.32.*, found 0.31.2 in"
-    ):
+    with pytest.raises(JobError, match=r"generation.backend: vllm .*>=0.32.*, found 0.31.2 in"):
         plan.start(SimpleNamespace(dag=None), task.config)
     jobs[0].needed = False
     plan.start(SimpleNamespace(dag=None), task.config)  # finished answers need no backend

@@ -2,19 +2,23 @@
 
 import dataclasses
 import json
+import logging
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 
 import pytest
+from snakemake_interface_logger_plugins.common import LogEvent
 
 import status
 from hra_workflow import tasks
 from hra_workflow.core import files, process_identity
 from hra_workflow.cost import gpu_hours, planned_jobs, progress, run_history
+from hra_workflow.snake import job_events
 from support import ROOT
 
 TABLE = "results/table_glue.csv"
@@ -116,6 +120,38 @@ def test_a_shard_is_done_when_it_has_gone_into_the_whole(here):
     assert progress.states(PLANNED, run_history.History()) == [(shard, "waiting")]
     touch("out/whole", time.time())
     assert progress.states(PLANNED, run_history.History()) == [(shard, "done")]
+
+
+def events(*reported: tuple[int, str, LogEvent]) -> dict[str, str]:
+    """Return the recorded events of jobs that Snakemake reports: number, name and event."""
+    recorder = job_events.Recorder(HISTORY)
+    for number, name, event in reported:
+        rule, _, seed = name.partition(" ")
+        facts = {"event": event, "jobid": number, "job_id": number, "rule_name": rule, "wildcards": {"seed": seed}}
+        recorder.handle(logging.makeLogRecord(facts))
+        if event is None:
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(1)
+    recorder.close()
+    return {name: event["event"] for name, event in run_history.read(HISTORY).jobs.items()}
+
+
+def test_a_failed_job_is_recorded_and_one_that_ctrl_c_ends_is_not(here):
+    first, second = (1, "train_glue 0"), (2, "train_glue 1")
+    started, ctrl_c = [(*one, LogEvent.JOB_INFO) for one in (first, second)], (0, "", None)
+    previous = signal.getsignal(signal.SIGINT)
+    try:
+        done, error = (*first, LogEvent.JOB_FINISHED), (*second, LogEvent.JOB_ERROR)
+        assert events(*started, done, error) == {"train_glue 0": "finished", "train_glue 1": "failed"}
+        assert "--config incomplete=True" in job_events.advice("results")
+        assert events(*started, ctrl_c, error) == {"train_glue 0": "started", "train_glue 1": "started"}
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    assert "continue (training resumes" in job_events.advice("results")
+    assert "incomplete" not in job_events.advice("results")
+    events((1, "download_dataset mine", LogEvent.JOB_INFO), (1, "", LogEvent.JOB_ERROR))
+    assert job_events.advice("results").endswith("Correct what the errors above name, then rerun the same command.")
 
 
 RECORD = {"seconds": 7200.0, "processes": 2, "device": "NVIDIA A100", "adapter_bytes": 5_000_000}

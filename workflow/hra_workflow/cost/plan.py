@@ -22,9 +22,8 @@ def show(workflow, config: dict) -> None:
     known = all_jobs(workflow.dag, config)
     tables = of_tables(workflow.dag, known)
     if tables and not any(one.needed for one in known.values()):
-        print(
-            f"{', '.join(tables)}: nothing to do, all {of_jobs(sum(bool(one.outputs) for one in known.values()))} are done"
-        )
+        jobs = [one for one in known.values() if one.outputs]
+        print(f"{', '.join(tables)}: nothing to do, all {of_jobs(len(jobs))} are done")
         return
     for name, planned in tables.items():
         print("\n".join(table(name, planned)))

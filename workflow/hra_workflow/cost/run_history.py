@@ -1,7 +1,8 @@
 """The history of the Snakemake runs with one folder of results: a line of JSON per event, for `make status`.
 
 A run has begun (with its process), a job was started, has finished or failed, and the run has ended: if that is
-missing, it was killed. Several runs may append at a time. Times are those of the file system, as of the files that jobs write.
+missing, it was killed. Several runs may append at a time. Times are those of the file system, as of the files that jobs
+write.
 """
 
 import contextlib

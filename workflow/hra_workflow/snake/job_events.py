@@ -20,7 +20,7 @@ OF_RUNS = ("train", "generate", "evaluate")  # stages: if such a job fails, ther
 
 
 class Recorder(logging.Handler):
-    """Writes the events of the jobs to a file. Jobs that Ctrl-C ends have not failed, though Snakemake reports errors."""
+    """Writes the events of the jobs to a file. Jobs that Ctrl-C ends have not failed, whatever Snakemake reports."""
 
     def __init__(self, path: Path):
         super().__init__()

@@ -16,6 +16,7 @@ TASK_RULES = sorted((BASEDIR / "rules/tasks").glob("*.smk"))  # a task has rules
 CONFIGS = [BASEDIR / "config/config.yaml", BASEDIR / "config/methods.yaml"]
 CONFIGS += [file for task in TASK_RULES for file in sorted((BASEDIR / "config" / task.stem).glob("*.yaml"))]
 
+
 report: "workflow/report/workflow.rst"
 
 

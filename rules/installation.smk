@@ -15,7 +15,9 @@ def installation(folder):
     if isinstance(folder, LocalSourceFile):
         return Path(folder)
     if not isinstance(folder, HostingProviderFile):
-        raise SystemExit(f"Error: expected a local Snakefile, github(…) or gitlab(…), found {folder}. Clone the repository")
+        raise SystemExit(
+            f"Error: expected a local Snakefile, github(…) or gitlab(…), found {folder}. Clone the repository"
+        )
     repository = folder.hosted_repo.repo
     commit = repository.git.rev_parse(f"{folder.ref}^{{commit}}")
     place = Path(workflow.source_cache_path, "hra", commit)

@@ -255,6 +255,10 @@ def test_several_tables_are_added_up_and_a_job_of_two_counts_once(here, monkeypa
     ]
     assert lines[11].startswith("  hours:    0 GPU-hours used, about 1,550 GPU-hours remaining")
     assert lines[-1].startswith("  warning:  The remaining jobs need about 1,550 GPU-hours (guessed from the config)")
+    for one in jobs:
+        one.needed = False
+    plan.show(SimpleNamespace(dag=True), paper_config())
+    assert capsys.readouterr().out == "table_a, table_b: nothing to do, all 9 jobs are done\n"
 
 
 def test_a_run_above_the_budget_refuses_to_start(here, monkeypatch, capsys):

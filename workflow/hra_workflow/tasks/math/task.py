@@ -248,7 +248,7 @@ class Math(Task):
         )
         for run in self.retention_rows():
             expect(
-                not methods.of(self.config, run.split("/")[0]).virtual,
+                not methods.of(self.config, run.split("/")[0]).adapter.virtual,
                 f"{place}.runs: {run} has virtual tokens, which lm-eval's generation does not support. Remove it",
             )
 

@@ -232,7 +232,9 @@ def load(model, method: dict, folder: Path):
             if strength:
                 state = rewinding.interpolated(model.state_dict(), state, strength)
             strange = model.load_state_dict(state, strict=False).unexpected_keys
-    except (RuntimeError, ValueError) as problem:  # different shapes or modules
+    except (RuntimeError, ValueError) as problem:
+        if isinstance(problem, RuntimeError) and not str(problem).startswith("Error(s) in loading state_dict"):
+            raise  # of the device, such as its memory
         first = " ".join(str(problem).split("\n")[:2]).replace("\t", "")  # one line per layer would follow
         raise JobError(f"{folder / WEIGHTS} does not belong to this model: {first}") from problem
     if strange:

@@ -5,26 +5,18 @@ import re
 from functools import partial
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
-
 from hra_workflow import methods, tasks
-from hra_workflow.config import validation
-from hra_workflow.core import early_evaluations, grid, launcher, rewound, tuning
-from hra_workflow.core.errors import JobError
+from hra_workflow.config import overlays
+from hra_workflow.core import early_evaluations, grid, rewound, tuning
 from hra_workflow.core.grid import run_name
-from hra_workflow.preflight import parts as preflight
-from hra_workflow.snake import deployment, final_errors, finished_downloads, finished_tables, gpu_resources, noted_runs
+from hra_workflow.preflight import probe
+from hra_workflow.snake import deployment, finished_downloads, gpu_resources, handlers, noted_runs
 from hra_workflow.snake import recorded_inputs, recorded_params
+from hra_workflow.snake.gpu_resources import on_gpus
 from hra_workflow.snake.recorded_params import recorded, unrecorded
 from hra_workflow.tasks import expected_runs, reported
 
-try:
-    config, CHOSEN = deployment.settle(workflow, config, BASEDIR, CONFIGS)  # CHOSEN: the tasks of `all`
-    validation.check(config)
-    deployment.enter_container(workflow, config["container"], BASEDIR)
-except JobError as problem:
-    raise WorkflowError(str(problem)) from None
-preflight.enter(workflow, config)  # part `jobs` replaces the config
+config, CHOSEN = deployment.settle(workflow, config, BASEDIR, CONFIGS)  # CHOSEN: the tasks of `all`
 
 # Outputs use RUN and EVAL, inputs <run>, <eval>: a rule's constraints do not apply inside a pathvar (Snakemake 9.27).
 # SCRATCH, the training checkpoint, is never an output: Snakemake deletes the outputs of a failed job.

@@ -27,8 +27,8 @@ rule generate_base_images:
         "../envs/hra.yaml"
     threads: task_resource("threads", of="generation")
     resources:
+        **on_gpus(task_resource("gpu", of="generation")),
         nodes=1,
-        gpu=task_resource("gpu", of="generation"),
         mem_mb=task_resource("mem_mb", of="generation"),
         runtime=task_resource("runtime", of="generation"),
     params:
@@ -89,8 +89,8 @@ rule evaluate_drift:
         "../envs/hra.yaml"
     threads: task_resource("threads", of="evaluation")
     resources:
+        **on_gpus(task_resource("gpu", of="evaluation")),
         nodes=1,
-        gpu=task_resource("gpu", of="evaluation"),
         mem_mb=task_resource("mem_mb", of="evaluation"),
         runtime=task_resource("runtime", of="evaluation"),
     params:

@@ -19,8 +19,8 @@ rule evaluate:
         "../../envs/hra.yaml"
     threads: task_resource("threads", of="evaluation")
     resources:
+        **on_gpus(lambda wc: TASKS[wc.task].evaluation_gpus(wc.dataset)),
         nodes=1,
-        gpu=lambda wc: TASKS[wc.task].evaluation_gpus(wc.dataset),
         mem_mb=task_resource("mem_mb", of="evaluation"),
         runtime=task_resource("runtime", of="evaluation"),
     params:

@@ -24,8 +24,8 @@ rule generate:
         "../../envs/hra.yaml"
     threads: task_resource("threads", of="generation")
     resources:
+        **on_gpus(task_resource("gpu", of="generation")),
         nodes=1,
-        gpu=task_resource("gpu", of="generation"),
         mem_mb=task_resource("mem_mb", of="generation"),
         runtime=task_resource("runtime", of="generation"),
     params:

@@ -22,6 +22,6 @@ rule report:
         runtime=60,
     params:
         tasks=lambda wc: reported.tasks(config, REPORTED),
-        changes=lambda wc: reported.changes(config, TASKS, BASEDIR),
+        changes=lambda wc: overlays.changes(config, CONFIGS),
     script:
         "../workflow/scripts/report.py"

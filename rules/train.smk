@@ -26,9 +26,8 @@ rule train:
         "../../envs/hra.yaml"
     threads: training_resource("threads")
     resources:
+        **on_gpus(training_resource("gpu"), partial(gpu_resources.jobs_per_gpu, config)),
         nodes=1,
-        gpu=training_resource("gpu"),
-        jobs_per_gpu=lambda wc, attempt: gpu_resources.jobs_per_gpu(config, wc, attempt),
         mem_mb=training_resource("mem_mb"),
         runtime=training_resource("runtime"),
         save_seconds=task_resource("save_seconds", 900),

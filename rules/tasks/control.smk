@@ -33,8 +33,8 @@ rule hints:
         "../../envs/hra.yaml"
     threads: lambda wc: config["tasks"]["control"]["hints"]["resources"]["threads"]
     resources:
+        **on_gpus(lambda wc: TASKS["control"].hint_gpus(wc.dataset)),
         nodes=1,
-        gpu=lambda wc: TASKS["control"].hint_gpus(wc.dataset),
         mem_mb=lambda wc, attempt: grid.resource(
             config["tasks"]["control"]["hints"]["resources"], "mem_mb", None, attempt
         ),
@@ -60,8 +60,8 @@ rule latents:
         "../../envs/hra.yaml"
     threads: lambda wc: config["tasks"]["control"]["latents"]["resources"]["threads"]
     resources:
+        **on_gpus(lambda wc: config["tasks"]["control"]["latents"]["resources"]["gpu"]),
         nodes=1,
-        gpu=lambda wc: config["tasks"]["control"]["latents"]["resources"]["gpu"],
         mem_mb=lambda wc, attempt: grid.resource(
             config["tasks"]["control"]["latents"]["resources"], "mem_mb", None, attempt
         ),

@@ -44,8 +44,8 @@ use rule evaluate as evaluate_glue with:
         task="glue",
     threads: task_resource("threads")
     resources:
+        **on_gpus(lambda wc: min(1, task_resource("gpu")(wc))),
         nodes=1,
-        gpu=lambda wc: min(1, task_resource("gpu")(wc)),
         mem_mb=task_resource("mem_mb"),
         runtime=60,
     params:

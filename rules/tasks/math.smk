@@ -118,8 +118,8 @@ rule evaluate_general_text:
         "../../envs/hra.yaml"
     threads: task_resource("threads", of=TEXT)
     resources:
+        **on_gpus(task_resource("gpu", of=TEXT)),
         nodes=1,
-        gpu=task_resource("gpu", of=TEXT),
         mem_mb=task_resource("mem_mb", of=TEXT),
         runtime=task_resource("runtime", of=TEXT),
     params:
@@ -171,8 +171,8 @@ rule evaluate_harness:
         "../../envs/hra.yaml"
     threads: task_resource("threads", of="retention")
     resources:
+        **on_gpus(task_resource("gpu", of="retention")),
         nodes=1,
-        gpu=task_resource("gpu", of="retention"),
         mem_mb=task_resource("mem_mb", of="retention"),
         runtime=task_resource("runtime", of="retention"),
     params:

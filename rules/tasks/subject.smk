@@ -35,8 +35,8 @@ rule generate_class_images:
         "../../envs/hra.yaml"
     threads: lambda wc: config["tasks"]["subject"]["generation"]["resources"]["threads"]
     resources:
+        **on_gpus(lambda wc: config["tasks"]["subject"]["generation"]["resources"]["gpu"]),
         nodes=1,
-        gpu=lambda wc: config["tasks"]["subject"]["generation"]["resources"]["gpu"],
         mem_mb=lambda wc, attempt: grid.resource(
             config["tasks"]["subject"]["generation"]["resources"], "mem_mb", None, attempt
         ),

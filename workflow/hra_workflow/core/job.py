@@ -16,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hra_workflow.core import files, gpus, installed, launcher, lease
-from hra_workflow.core.process_identity import STARTED_BY
+from hra_workflow.core.errors import JobError
+from hra_workflow.core.process_identity import SNAKEMAKE, STARTED_BY
 
 RERUN = "rerun_"  # prefix of params that only decide whether Snakemake repeats the job (snake/recorded_params.py)
 TIME = "%Y-%m-%dT%H:%M:%SZ"  # ISO 8601, UTC
@@ -75,12 +76,11 @@ def start(
 
     installed.check(Path(snakemake.scriptdir).parents[1])  # a conda environment or a container has its own
     job = from_snakemake(snakemake)
-    final_mark(job["log"]).unlink(missing_ok=True)
     terminal = os.dup(sys.stderr.fileno())
     redirect(job)
     if not job["params"].get("network", False):
         os.environ["HF_HUB_OFFLINE"] = "1"
-    if problem := guarded(run, job):
+    if problem := final_error(job["log"]) or guarded(run, job):
         with os.fdopen(terminal, "w") as stream:
             print(f"{job['rule']} failed, see {job['log']}\n  {problem}", file=stream)
         raise SystemExit(1)
@@ -131,7 +131,8 @@ def guarded(main: Callable[[dict], None], job: dict) -> str | None:
         text = describe(problem)
         if getattr(problem, "final", False):
             with contextlib.suppress(OSError):
-                final_mark(job["log"]).touch()
+                mark = {"snakemake": os.environ.get(SNAKEMAKE), "error": text}
+                final_mark(job["log"]).write_text(json.dumps(mark))
         with contextlib.suppress(OSError):  # the disk may be full
             traceback.print_exc()
         if error:
@@ -163,8 +164,25 @@ def describe(problem: Exception) -> str:
 
 
 def final_mark(log: str) -> Path:
-    """Return the file that tells Snakemake's process not to retry the job with this log."""
+    """Return the file with the error of an attempt after which the same Snakemake makes no other."""
     return Path(log).with_name(f".{Path(log).name}.final")
+
+
+def final_error(log: str) -> str | None:
+    """Return why the job with this log is not tried again; None if it is, as with every other Snakemake.
+
+    `retries` is one number per rule or profile (github.com/snakemake/snakemake/issues/2441), so the attempts are made,
+    but end at once.
+    """
+    try:
+        mark = files.read_json(final_mark(log))
+    except (FileNotFoundError, JobError):
+        mark = {}
+    if mark.get("snakemake") and mark["snakemake"] == os.environ.get(SNAKEMAKE):
+        print(text := f"not tried again: {mark['error']}", flush=True)
+        return text
+    final_mark(log).unlink(missing_ok=True)
+    return None
 
 
 def error_file(job: dict) -> Path | None:

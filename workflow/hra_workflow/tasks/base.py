@@ -126,13 +126,13 @@ class Task(Costs, Evaluations):
         """Return what a dataset's download depends on besides its source; here: its conversion to text tables."""
         return {key: value for key, value in self.datasets[name].items() if key in CONVERTED}
 
-    # A trial (make preflight)
+    # A probe (make preflight)
 
-    def trial(self, dataset: str, rows: int, settings: dict) -> tuple[dict[str, dict], dict] | None:
+    def probe(self, dataset: str, rows: int, settings: dict) -> tuple[dict[str, dict], dict] | None:
         """Return entries of synthetic datasets, and changes of the task's settings for one batch per stage.
 
         The entry `preflight` stands for `dataset`, with `rows` rows to train on. `settings`: the hyper-parameters of
-        the run that generates and is evaluated. None: the task has no trial.
+        the run that generates and is evaluated. None: the task has no probe.
         """
         return None
 

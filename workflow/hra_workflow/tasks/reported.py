@@ -1,10 +1,8 @@
-"""What results/report.html covers: tasks, files and runs, and the config's differences from the paper's.
+"""What results/report.html covers: tasks, files and runs.
 
 Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
 """
 
-import re
-from collections.abc import Iterable
 from pathlib import Path
 
 from hra_workflow import methods
@@ -91,32 +89,3 @@ def examples_of(task: Task, name: str) -> dict:
     entry = task.dataset(name)
     inputs = {benchmark: task.inputs(name, benchmark) for benchmark in entry["benchmarks"]}
     return {key: entry[key] for key in ("columns", "labels", "metrics") if key in entry} | {"inputs": inputs}
-
-
-def changes(config: dict, every: Iterable[str], basedir: str | Path) -> str:
-    """Return the config's differences from the paper's, as YAML that can be merged over it; empty if none.
-
-    `every`: the names of all tasks. `basedir`: the Snakefile's folder.
-    """
-    import yaml
-    from snakemake.utils import update_config
-
-    folder, shipped = Path(basedir, "config"), {}
-    of_tasks = (file for task in every for file in sorted((folder / task).glob("*.yaml")))
-    for file in (folder / "config.yaml", folder / "methods.yaml", *of_tasks):
-        update_config(shipped, yaml.safe_load(file.read_text()))
-    changed = difference(shipped, config)
-    text = yaml.safe_dump(changed, sort_keys=False, allow_unicode=True, width=110) if changed else ""
-    return re.sub(r"(https?://)[^/\s@]+@", r"\1", text)  # a report is passed on: no password of a mirror
-
-
-def difference(old: dict, new: dict) -> dict:
-    """Return the entries of `new` that differ from `old`, recursively; one that `new` lacks is None."""
-    found = {}
-    for key, value in new.items():
-        if isinstance(value, dict) and isinstance(old.get(key), dict):
-            if below := difference(old[key], value):
-                found[key] = below
-        elif key not in old or old[key] != value:
-            found[key] = value
-    return found | {key: None for key in old if key not in new}

@@ -130,7 +130,7 @@ class Control(Task):
         drawn = used * HINT_BYTES * self.settings["resolution"] ** 2
         return {"control images": None if downloaded is None else downloaded * share + drawn}
 
-    def trial(self, dataset: str, rows: int, settings: dict) -> tuple[dict[str, dict], dict]:
+    def probe(self, dataset: str, rows: int, settings: dict) -> tuple[dict[str, dict], dict]:
         entry, generation = self.datasets[dataset], self.settings["generation"]
         counts = {"train": rows, BENCHMARK: generation["batch_size"]}
         kind = entry["splits"][BENCHMARK].get("annotation", {}).get("kind")

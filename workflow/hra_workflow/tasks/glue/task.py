@@ -124,7 +124,7 @@ class Glue(Task):
             f'model = AutoModelForSequenceClassification.from_pretrained({{base}}, num_labels={count}, dtype="float32")'
         )
 
-    def trial(self, dataset: str, rows: int, settings: dict) -> tuple[dict[str, dict], dict]:
+    def probe(self, dataset: str, rows: int, settings: dict) -> tuple[dict[str, dict], dict]:
         entry = self.datasets[dataset]
         counts = {"train": rows, "validation": settings.get("eval_batch_size", rows)}
         source = generated(

@@ -275,7 +275,7 @@ class Math(Task):
             f"{equal} in presets.{self.name}: {'; '.join(dict.fromkeys(remedies))}",
         )
 
-    def trial(self, dataset: str, rows: int, settings: dict) -> tuple[dict[str, dict], dict]:
+    def probe(self, dataset: str, rows: int, settings: dict) -> tuple[dict[str, dict], dict]:
         entry, generation = self.datasets[dataset], self.settings["generation"]
         longest = max(entry["benchmarks"], key=lambda name: generation["max_new_tokens"][name])
         length = {"length": settings["max_length"], "typical": entry.get("tokens")}

@@ -143,7 +143,7 @@ class Subject(Task):
         first = [run for run in of_this if run["seed"] == of_this[0]["seed"]]
         return [run for run in first if not methods.of(self.config, run["method"]).real_images]
 
-    def trial(self, dataset: str, rows: int, settings: dict) -> tuple[dict[str, dict], dict]:
+    def probe(self, dataset: str, rows: int, settings: dict) -> tuple[dict[str, dict], dict]:
         generation, side = self.settings["generation"], self.settings["resolution"]
         images = min(generation["images"], generation["batch_size"])
         prompts = -(-generation["batch_size"] // images)

@@ -21,10 +21,9 @@ from hra_workflow.snake import gpu_resources, planned
 
 HANDLERS = ("onstart", "onsuccess", "onerror")
 MISSING = (
-    "`max_gpu_hours` is not checked, `make status` does not know the run, links to files of yours that have moved are not "
-    "updated, and `make preflight` reports nothing"
+    "`max_gpu_hours` is not checked, `make status` does not know the run, `make preflight` reports nothing, and links "
+    "to data that you have moved are not updated"
 )
-
 NO_HOOKS = f"with --no-hooks, {MISSING}"
 
 

@@ -55,14 +55,14 @@ def complete(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tupl
     Snakemake begins with the user's, so a key that a user restates would become the first of its mapping, such as the
     benchmark that selects the best step. A module's `config:` makes Snakemake skip `configfile:`.
     """
-    skipped, paths = workflow.modifier.skip_configfile, list(map(Path, workflow.overwrite_configfiles))
-    own = [config] if skipped else list(map(load_configfile, paths))
+    modifier, paths = workflow.modifier, list(map(Path, workflow.overwrite_configfiles))
+    own = [config] if modifier.skip_configfile else list(map(load_configfile, paths))
     config = overlays.merged(*map(overlays.read, shipped), *own, config)
-    if skipped:
+    if modifier.skip_configfile:
         workflow.pathvars.update(Pathvars.from_config(config))
     else:
         overlays.check_results(list(zip(paths, own, strict=True)), basedir / "config/demo")
-    if not workflow.modifier.is_main_snakefile() and isinstance(config.get("pathvars"), dict):
+    if modifier.namespace and isinstance(config.get("pathvars"), dict):
         # A module statement may have `pathvars:` of its own.
         config["pathvars"] = {name: workflow.pathvars.get(name) for name in config["pathvars"]}
     return config, overlays.settle(config, own)

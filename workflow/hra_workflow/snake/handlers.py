@@ -7,7 +7,7 @@ and none if there is nothing to do. So what a dry run prints, the tables of a ru
 import atexit
 import subprocess
 import sys
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -46,8 +46,6 @@ def warn(text: str) -> None:
 def start(workflow, config: dict) -> None:
     """Raise WorkflowError for what must not start; record the jobs and choices."""
     known = planned.jobs(workflow.dag, config)
-    if config["preflight"] == "jobs":
-        probe.forget_logs(config)
     try:
         if config["preflight"] == "login":
             raise JobError("`--config preflight=login` is for a dry run: add -n")
@@ -56,6 +54,8 @@ def start(workflow, config: dict) -> None:
         plan.start(config, planned.tables(workflow.dag, known), known.values())
     except JobError as problem:
         raise WorkflowError(f"Nothing was started. {problem}") from None
+    if config["preflight"] == "jobs":
+        probe.forget_logs(config)
 
 
 def end(workflow, config: dict) -> None:
@@ -72,11 +72,12 @@ def end(workflow, config: dict) -> None:
 
 def at_exit(workflow, config: dict, basedir: Path, module: str | None) -> None:
     """Print what Snakemake has no handler for. `module`: the name of the workflow in another Snakefile."""
-    if workflow.dag is None or not workflow.execution_settings:  # an error, which Snakemake has printed, or a listing
+    dag, settings, output = workflow.dag, workflow.execution_settings, workflow.output_settings
+    if dag is None or not settings:  # an error, which Snakemake has printed, or a listing
         return
-    if workflow.output_settings.dryrun:
+    if output.dryrun:
         end_of_dry_run(workflow, config)
-    elif tables := finished_tables(workflow):
+    elif Quietness.ALL not in (output.quiet or ()) and (tables := finished_tables(dag)):
         sys.stdout.flush()
         subprocess.run([sys.executable, basedir / "workflow/scripts/print_table.py", *tables], check=False)
     if RerunTrigger.CODE in workflow.rerun_triggers:  # profiles/default of the workflow is not read
@@ -84,7 +85,7 @@ def at_exit(workflow, config: dict, basedir: Path, module: str | None) -> None:
             "`code` is a rerun trigger, so any change of the workflow's code repeats finished runs. Add "
             f"--workflow-profile {basedir / 'profiles/default'}"
         )
-    if workflow.execution_settings.no_hooks:
+    if settings.no_hooks:
         warn(NO_HOOKS)
     elif module and (missing := [name for name in HANDLERS if not calls(workflow.globals.get(name), name)]):
         lines = "\n".join(f"  {name}:\n      {module}.{name}()" for name in missing)
@@ -110,11 +111,8 @@ def end_of_dry_run(workflow, config: dict) -> None:
     findings.show(checks)
 
 
-def finished_tables(workflow) -> list[str]:
-    """List the tables of a run; none with `--quiet all`, or if one of them is not finished."""
-    if Quietness.ALL in (workflow.output_settings.quiet or ()):
-        return []
-    dag = workflow.dag
+def finished_tables(dag) -> list[str]:
+    """List the tables of a run; none if one of them is not finished."""
     jobs = [job for job in dag.jobs if job.output and Path(job.output[0]).name.startswith("table_")]
     if any(dag.needrun(job) and not dag.finished(job) for job in jobs):
         return []
@@ -123,4 +121,4 @@ def finished_tables(workflow) -> list[str]:
 
 def calls(handler, name: str) -> bool:
     """Return whether a handler of the main Snakefile names the one of its module."""
-    return handler is not None and name in handler.func.__code__.co_names
+    return isinstance(handler, partial) and name in handler.func.__code__.co_names

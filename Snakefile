@@ -30,15 +30,9 @@ onstart:
     plan.start(workflow, config)
     DOWNLOADS.settle()
     preflight.start(config)
-    noted_runs.forget(workflow)
-
-
-onsuccess:
-    noted_runs.forget(workflow)
 
 
 onerror:
-    noted_runs.forget(workflow)
     if config["preflight"]:
         preflight.finish(workflow, config)
     print(

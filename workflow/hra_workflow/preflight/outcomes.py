@@ -8,7 +8,7 @@ from hra_workflow.core import files, grid, rates
 from hra_workflow.preflight import trial
 from hra_workflow.preflight.site import Finding
 from hra_workflow.tasks.base import Task
-from hra_workflow.tasks.expected_runs import expected_runs
+from hra_workflow.tasks.expected_runs import error_files, expected_runs, with_errors
 
 CONTEXT_BYTES = 500_000_000
 
@@ -18,11 +18,10 @@ Outcome = tuple[Finding, dict | None]
 def of_trial(config: dict, wanted: Collection[str]) -> Iterator[Outcome]:
     """Yield every finding of the trial runs of the `wanted` tasks, with its rate if it has one."""
     chosen = [task for task in tasks.load(config).values() if task.name in wanted and task.runs()]
-    places = grid.places(config)
     for gpus in dict.fromkeys(int(task.settings["resources"].get("gpu", 0)) for task in chosen):
         yield from ((found, None) for found in device(config, gpus))
     for task in chosen:
-        for run in expected_runs(task, places["scratch"], places["start_scratch"]):
+        for run in with_errors(expected_runs(task), error_files(task)):
             yield from training(config, task, run)
         yield from stages(config, task, run)
         yield from ((found, None) for found in left_out(config, task))

@@ -14,7 +14,7 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.core.grid import run_name
 from hra_workflow.preflight import parts as preflight
 from hra_workflow.snake import deployment, final_errors, finished_tables, gpu_resources, reruns
-from hra_workflow.snake.reruns import identity, unrecorded
+from hra_workflow.snake.reruns import identity, shown, unrecorded
 from hra_workflow.tasks import expected_runs, reported
 
 try:

@@ -19,7 +19,7 @@ localrules:
 
 
 # Shown in every table and figure: what of the run table, and how.
-SCORES = dict(
+SCORES = shown(
     task="{task}",
     columns=lambda wc: grid.columns(config, wc.task),
     averages=lambda wc: grid.averages(config, wc.task),
@@ -67,7 +67,9 @@ rule runs:
             incomplete=config["incomplete"],
         ),
         **unrecorded(errors=lambda wc: expected_runs.error_files(TASKS[wc.task])),
-        vanished=lambda wc: expected_runs.vanished(config, f"runs_{wc.task}", record_files(wc) + metrics_files(wc)),
+        **shown(
+            vanished=lambda wc: expected_runs.vanished(config, f"runs_{wc.task}", record_files(wc) + metrics_files(wc))
+        ),
     script:
         "../workflow/scripts/collect_runs.py"
 
@@ -89,7 +91,7 @@ rule compare:
         runtime=60,
     params:
         **SCORES,
-        settings=lambda wc: TASKS[wc.task].comparison(),
+        **shown(settings=lambda wc: TASKS[wc.task].comparison()),
         evaluations=lambda wc, input: expected_runs.of_predictions(TASKS[wc.task], EVAL, input.predictions),
     script:
         "../workflow/scripts/compare.py"
@@ -115,10 +117,12 @@ rule table:
         "../envs/hra.yaml"
     params:
         **SCORES,
-        rows=lambda wc: grid.table_rows(config, wc.task),
-        seeds_expected=lambda wc: grid.seeds_expected(config, wc.task),
-        trained=trained_runs,
-        never_marked=lambda wc: TASKS[wc.task].without_answer_marker(),
+        **shown(
+            rows=lambda wc: grid.table_rows(config, wc.task),
+            seeds_expected=lambda wc: grid.seeds_expected(config, wc.task),
+            trained=trained_runs,
+            never_marked=lambda wc: TASKS[wc.task].without_answer_marker(),
+        ),
     script:
         "../workflow/scripts/table.py"
 
@@ -141,9 +145,11 @@ rule cost:
         "../envs/hra.yaml"
     params:
         **SCORES,
-        shown=lambda wc: config["tasks"][wc.task]["figures"]["parameters"],
-        labels=lambda wc: grid.labels(config, wc.task),
-        trained=trained_runs,
+        **shown(
+            shown=lambda wc: config["tasks"][wc.task]["figures"]["parameters"],
+            labels=lambda wc: grid.labels(config, wc.task),
+            trained=trained_runs,
+        ),
     script:
         "../workflow/scripts/cost.py"
 
@@ -171,9 +177,11 @@ rule figures:
         "../envs/hra.yaml"
     params:
         **SCORES,
-        parameters=lambda wc: config["tasks"][wc.task]["figures"]["parameters"],
-        labels=lambda wc: grid.labels(config, wc.task),
-        colours=colours.of_methods(config),
+        **shown(
+            parameters=lambda wc: config["tasks"][wc.task]["figures"]["parameters"],
+            labels=lambda wc: grid.labels(config, wc.task),
+            colours=colours.of_methods(config),
+        ),
     script:
         "../workflow/scripts/figures.py"
 
@@ -196,8 +204,10 @@ use rule figures as figures_lambda with:
     wildcard_constraints:
         task=one_of(name for name in config["tasks"] if "lambda" in TASKS[name].figures()) or "(?!)",
     params:
-        **{"lambda": lambda wc: config["tasks"][wc.task]["figures"]["lambda"]},
-        lambdas=lambda wc: methods.lambdas(config, wc.task),
+        **shown(
+            **{"lambda": lambda wc: config["tasks"][wc.task]["figures"]["lambda"]},
+            lambdas=lambda wc: methods.lambdas(config, wc.task),
+        ),
 
 
 use rule figures as figures_stability with:
@@ -216,9 +226,11 @@ use rule figures as figures_stability with:
     wildcard_constraints:
         task=one_of(name for name in config["tasks"] if "stability" in TASKS[name].figures()) or "(?!)",
     params:
-        retention=lambda wc: TASKS[wc.task].retention(),
-        strengths=lambda wc: config["tasks"][wc.task].get("rewind", []),
-        untrained=lambda wc: [name for name in grid.names(config, wc.task) if TASKS[wc.task].is_base(name)],
+        **shown(
+            retention=lambda wc: TASKS[wc.task].retention(),
+            strengths=lambda wc: config["tasks"][wc.task].get("rewind", []),
+            untrained=lambda wc: [name for name in grid.names(config, wc.task) if TASKS[wc.task].is_base(name)],
+        ),
 
 
 def sheet_files(wildcards, name):
@@ -237,7 +249,7 @@ rule sheet:
     conda:
         "../../envs/hra.yaml"
     params:
+        **shown(metrics=lambda wc: reported.sheet_metrics(config, wc.task, wc.dataset)),
         labels=lambda wc, input: reported.sheet_labels(config, wc.task, [*input.images, *input.predictions]),
-        metrics=lambda wc: reported.sheet_metrics(config, wc.task, wc.dataset),
     script:
         "../../workflow/scripts/sheet.py"

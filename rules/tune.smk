@@ -79,7 +79,7 @@ rule collect_trials:
     conda:
         "../envs/hra.yaml"
     params:
-        trials=lambda wc: tuned_runs.every_trial(TASKS[wc.task]),
+        **shown(trials=lambda wc: tuned_runs.every_trial(TASKS[wc.task])),
     script:
         "../workflow/scripts/collect_trials.py"
 
@@ -100,8 +100,10 @@ rule tuning_figure:
     conda:
         "../envs/hra.yaml"
     params:
-        task="{task}",
-        labels=lambda wc: grid.labels(config, wc.task),
-        colours=colours.of_methods(config),
+        **shown(
+            task="{task}",
+            labels=lambda wc: grid.labels(config, wc.task),
+            colours=colours.of_methods(config),
+        ),
     script:
         "../workflow/scripts/tuning_figure.py"

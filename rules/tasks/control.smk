@@ -148,7 +148,7 @@ use rule sheet as sheet_control with:
     wildcard_constraints:
         task="control",
     params:
-        rows=lambda wc: config["tasks"][wc.task]["sheets"]["rows"],
+        **shown(rows=lambda wc: config["tasks"][wc.task]["sheets"]["rows"]),
 
 
 rule control_sheets:

@@ -202,13 +202,15 @@ rule table_retention:
     conda:
         "../../envs/hra.yaml"
     params:
-        benchmarks=lambda wc: list(config["tasks"]["math"]["retention"]["benchmarks"]),
-        left_out=lambda wc: TASKS["math"].unsafe_benchmarks(),
-        base=lambda wc: config["tasks"]["math"]["retention"]["base"],
-        rows=lambda wc: grid.rows_of(config, TASKS["math"].retention_rows()),
-        seeds=lambda wc: TASKS["math"].retention_seeds(),
-        expected=lambda wc: expected_runs.asked_of(TASKS["math"], TASKS["math"].retention_runs(), RETENTION),
-        vanished=lambda wc: expected_runs.vanished(config, "table_retention", retention_files(wc)),
+        **shown(
+            benchmarks=lambda wc: list(config["tasks"]["math"]["retention"]["benchmarks"]),
+            left_out=lambda wc: TASKS["math"].unsafe_benchmarks(),
+            base=lambda wc: config["tasks"]["math"]["retention"]["base"],
+            rows=lambda wc: grid.rows_of(config, TASKS["math"].retention_rows()),
+            seeds=lambda wc: TASKS["math"].retention_seeds(),
+            expected=lambda wc: expected_runs.asked_of(TASKS["math"], TASKS["math"].retention_runs(), RETENTION),
+            vanished=lambda wc: expected_runs.vanished(config, "table_retention", retention_files(wc)),
+        ),
     script:
         "../../workflow/scripts/table_retention.py"
 
@@ -230,6 +232,6 @@ rule table_compute:
     conda:
         "../../envs/hra.yaml"
     params:
-        rows=lambda wc: grid.rows_of(config, TASKS["math"].compared()),
+        **shown(rows=lambda wc: grid.rows_of(config, TASKS["math"].compared())),
     script:
         "../../workflow/scripts/table_compute.py"

@@ -162,8 +162,10 @@ use rule sheet as sheet_subject with:
     wildcard_constraints:
         task="subject",
     params:
-        prompts=lambda wc: TASKS["subject"].prompts(wc.dataset, identifier=False),
-        rows=lambda wc: config["tasks"][wc.task]["sheets"]["prompts"],
+        **shown(
+            prompts=lambda wc: TASKS["subject"].prompts(wc.dataset, identifier=False),
+            rows=lambda wc: config["tasks"][wc.task]["sheets"]["prompts"],
+        ),
 
 
 rule sheets:

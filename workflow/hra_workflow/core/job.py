@@ -106,11 +106,15 @@ def from_snakemake(snakemake) -> dict:
             return str(value) if isinstance(value, str) else value
         return [plain(item) for item in value]
 
+    def without_name(name: str, value):
+        """Return what snake/reruns.py has given the name of its param."""
+        return value[name] if isinstance(value, dict) and value.keys() == {name} else value
+
     return {
         "rule": snakemake.rule,
         "input": named(snakemake.input),
         "output": named(snakemake.output),
-        "params": named(snakemake.params),
+        "params": {name: without_name(name, value) for name, value in named(snakemake.params).items()},
         "resources": {key: value for key, value in snakemake.resources.items() if not key.startswith("_")},
         "threads": snakemake.threads,
         "wildcards": named(snakemake.wildcards),

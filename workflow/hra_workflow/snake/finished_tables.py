@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from hra_workflow.snake import reruns
+
 
 def show_at_exit(workflow, script: Path) -> None:
     """Print the run's tables with this script when Snakemake ends, after its logger, which may clear the terminal.
@@ -19,9 +21,18 @@ def show_at_exit(workflow, script: Path) -> None:
 
 
 def show(workflow, script: Path) -> None:
-    if tables := finished(workflow):
+    tables = finished(workflow)
+    unknown = reruns.without_record(workflow, tables)
+    if shown := [table for table in tables if table not in unknown]:
         sys.stdout.flush()
-        subprocess.run([sys.executable, script, *tables], check=False)
+        subprocess.run([sys.executable, script, *shown], check=False)
+    for table in unknown:
+        print(
+            f"warning: {table} is not shown: Snakemake has no record of how it was built. If it was copied without "
+            f".snakemake, delete {Path(table).parent}/*.csv and rerun the command: tables are then built from the runs' "
+            "records, which are compared with the config",
+            file=sys.stderr,
+        )
 
 
 def finished(workflow) -> list[str]:

@@ -28,9 +28,15 @@ def identity(**params) -> dict:
     """Return the params that a result depends on; a value may be a function of wildcards, or a text with wildcards.
 
     Snakemake repeats a finished job if one of them differs in any detail. So they are recorded in a form that does not
-    depend on how the config states them.
+    depend on how the config states them. It compares the set of all values, so each carries its name (core/job.py
+    takes it off): otherwise, two that are exchanged, or one that becomes equal to another, would change nothing.
     """
-    return {name: of_wildcards(param) for name, param in params.items()}
+    return {name: of_wildcards(name, param, canonical) for name, param in params.items()}
+
+
+def shown(**params) -> dict:
+    """Return params of a table or a figure, which are recorded as they are: it shows the order of the config, too."""
+    return {name: of_wildcards(name, param, lambda value: value) for name, param in params.items()}
 
 
 def unrecorded(**params) -> dict:
@@ -38,8 +44,8 @@ def unrecorded(**params) -> dict:
     return {name: of_output(param) for name, param in params.items()}
 
 
-def of_wildcards(param) -> Callable:
-    return lambda wildcards: canonical(value_of(param, wildcards))
+def of_wildcards(name: str, param, form: Callable) -> Callable:
+    return lambda wildcards: {name: form(value_of(param, wildcards))}
 
 
 def of_output(param) -> Callable:
@@ -85,6 +91,14 @@ def shards(workflow, merged: str, number: Callable[[], int]) -> list[str]:
 
     count = chosen(workflow, merged, recorded, number)
     return [f"shard{shard}-of-{count}" for shard in range(count)]
+
+
+# Copied results
+
+
+def without_record(workflow, paths: list[str]) -> list[str]:
+    """Return the finished outputs that Snakemake has no record of, so that it compares nothing with the config."""
+    return [path for path in paths if workflow.persistence.input(IOFile(path)) is None]
 
 
 # Manifests of data

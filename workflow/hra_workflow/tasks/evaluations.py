@@ -57,7 +57,9 @@ class Evaluations:
 
     def evaluation_resources(self, wildcards: Mapping[str, str]) -> dict:
         """Return the resources of an evaluation; for images, without GPUs if all evaluators compute on the CPU."""
-        stated = self.settings["evaluation"]["resources"]
+        stated = self.resources("evaluate", "evaluate")
+        if not self.reference_images:
+            return stated
         evaluators = self.evaluators(wildcards["dataset"])
         used = "device" in stated or any(registry.find(one["kind"]).needs.gpu for one in evaluators)
         return stated if used else stated | {"gpu": 0}

@@ -65,11 +65,11 @@ rule runs:
             task="{task}",
             expected=lambda wc: expected_runs.expected_runs(TASKS[wc.task]),
             incomplete=config["incomplete"],
+            vanished=lambda wc: expected_runs.vanished(
+                config, f"runs_{wc.task}", record_files(wc) + metrics_files(wc)
+            ),
         ),
         **unrecorded(errors=lambda wc: expected_runs.error_files(TASKS[wc.task])),
-        **shown(
-            vanished=lambda wc: expected_runs.vanished(config, f"runs_{wc.task}", record_files(wc) + metrics_files(wc))
-        ),
     script:
         "../workflow/scripts/collect_runs.py"
 

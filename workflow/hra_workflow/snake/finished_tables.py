@@ -28,9 +28,9 @@ def show(workflow, script: Path) -> None:
         subprocess.run([sys.executable, script, *shown], check=False)
     for table in unknown:
         print(
-            f"warning: {table} is not shown: Snakemake has no record of how it was built. If it was copied without "
-            f".snakemake, delete {Path(table).parent}/*.csv and rerun the command: tables are then built from the runs' "
-            "records, which are compared with the config",
+            f"warning: {table} is not shown: Snakemake has no record of how it was built, such as after a copy without "
+            f".snakemake. Delete {Path(table).parent}/*.csv and rerun the command: tables are then built from records, "
+            "which are compared with the config",
             file=sys.stderr,
         )
 

@@ -27,16 +27,13 @@ report: "workflow/report/workflow.rst"
 onstart:
     handlers.start(workflow, config)
     DOWNLOADS.settle()
-    noted_runs.forget(workflow)
 
 
 onsuccess:
-    noted_runs.forget(workflow)
     handlers.end(workflow, config)
 
 
 onerror:
-    noted_runs.forget(workflow)
     handlers.end(workflow, config)
     print(
         "Some jobs failed; finished work is kept. Rerun the same command to continue (training resumes from its last "

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import platform
+import shutil
 import sys
 import time
 import traceback
@@ -19,7 +20,7 @@ from hra_workflow.core import files, gpus, installed, launcher, lease
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.process_identity import SNAKEMAKE, STARTED_BY
 
-RERUN = "rerun_"  # prefix of params that only decide whether Snakemake repeats the job (snake/recorded_params.py)
+FINISHED = ".finished"  # folder next to the record of a finished training (training/finished_runs.py)
 TIME = "%Y-%m-%dT%H:%M:%SZ"  # ISO 8601, UTC
 
 
@@ -61,6 +62,7 @@ def start(
                 launcher.end_with_starters()
                 patience = lease.PATIENCE if gpus.SCHEDULER_JOB else None
                 stack.enter_context(lease.held(lease.paths(job), say, patience))
+            forget_finished(job)
             if done(job):
                 return
             gpus.hide_unrequested(job)
@@ -104,16 +106,31 @@ def from_snakemake(snakemake) -> dict:
             return str(value) if isinstance(value, str) else value
         return [plain(item) for item in value]
 
+    def without_name(name: str, value):
+        """Return what snake/reruns.py has given the name of its param."""
+        return value[name] if isinstance(value, dict) and value.keys() == {name} else value
+
     return {
         "rule": snakemake.rule,
         "input": named(snakemake.input),
         "output": named(snakemake.output),
-        "params": {name: value for name, value in named(snakemake.params).items() if not name.startswith(RERUN)},
+        "params": {name: without_name(name, value) for name, value in named(snakemake.params).items()},
         "resources": {key: value for key, value in snakemake.resources.items() if not key.startswith("_")},
         "threads": snakemake.threads,
         "wildcards": named(snakemake.wildcards),
         "log": str(snakemake.log[0]),
     }
+
+
+def forget_finished(job: dict) -> None:
+    """Delete what would restore the trainings whose records a job reads: since it runs, Snakemake has noted them.
+
+    A run that another process is training is left alone.
+    """
+    for name in ("record", "records"):
+        for record in map(Path, as_list(job["input"].get(name))):
+            if not lease.of(record.parent.absolute()).exists():
+                shutil.rmtree(record.with_name(FINISHED), ignore_errors=True)
 
 
 def guarded(main: Callable[[dict], None], job: dict) -> str | None:

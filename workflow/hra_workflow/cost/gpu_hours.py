@@ -168,7 +168,7 @@ def work(tasks: dict[str, Task], rule: str, wildcards: dict) -> float | None:
     task, stage = task_of(tasks, rule, wildcards), rule.partition("_")[0]
     if not task:
         return None
-    if rule in task.in_training:
+    if stage == "evaluate" and task.evaluated_in_training(wildcards):
         return 0.0
     if stage == "train" and not task.trains(f"{wildcards['method']}/{wildcards['variant']}"):
         return 0.0

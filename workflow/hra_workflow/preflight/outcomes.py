@@ -10,7 +10,7 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.preflight import findings, probe
 from hra_workflow.preflight.findings import Finding
 from hra_workflow.tasks.base import Task
-from hra_workflow.tasks.expected_runs import expected_runs
+from hra_workflow.tasks.expected_runs import error_files, expected_runs, with_errors
 
 CONTEXT_BYTES = 500_000_000
 
@@ -38,11 +38,10 @@ def finish(config: dict, wanted: Collection[str]) -> None:
 def of_probes(config: dict, wanted: Collection[str]) -> Iterator[Outcome]:
     """Yield every finding of the probes of the `wanted` tasks, with its rate if it has one."""
     chosen = [task for task in tasks.load(config).values() if task.name in wanted and task.runs()]
-    places = grid.places(config)
     for gpus in dict.fromkeys(int(task.settings["resources"].get("gpu", 0)) for task in chosen):
         yield from ((found, None) for found in device(config, gpus))
     for task in chosen:
-        for run in expected_runs(task, places["scratch"], places["start_scratch"]):
+        for run in with_errors(expected_runs(task), error_files(task)):
             yield from training(config, task, run)
         yield from stages(config, task, run)
         yield from ((found, None) for found in left_out(config, task))

@@ -17,7 +17,7 @@ from hra_workflow.core import launcher
 from hra_workflow.core.errors import JobError
 from hra_workflow.cost import plan
 from hra_workflow.preflight import findings, outcomes, probe, site
-from hra_workflow.snake import gpu_resources, planned
+from hra_workflow.snake import gpu_resources, planned, reruns
 
 HANDLERS = ("onstart", "onsuccess", "onerror")
 MISSING = (
@@ -77,9 +77,8 @@ def at_exit(workflow, config: dict, basedir: Path, module: str | None) -> None:
         return
     if output.dryrun:
         end_of_dry_run(workflow, config)
-    elif Quietness.ALL not in (output.quiet or ()) and (tables := finished_tables(dag)):
-        sys.stdout.flush()
-        subprocess.run([sys.executable, basedir / "workflow/scripts/print_table.py", *tables], check=False)
+    elif Quietness.ALL not in (output.quiet or ()):
+        show_tables(workflow, basedir / "workflow/scripts/print_table.py")
     if RerunTrigger.CODE in workflow.rerun_triggers:  # profiles/default of the workflow is not read
         warn(
             "`code` is a rerun trigger, so any change of the workflow's code repeats finished runs. Add "
@@ -109,6 +108,21 @@ def end_of_dry_run(workflow, config: dict) -> None:
     ]
     findings.save(config["pathvars"]["results"], "login", checks)
     findings.show(checks)
+
+
+def show_tables(workflow, script: Path) -> None:
+    """Print the tables of a run with this script."""
+    tables = finished_tables(workflow.dag)
+    unknown = reruns.without_record(workflow, tables)
+    if known := [table for table in tables if table not in unknown]:
+        sys.stdout.flush()
+        subprocess.run([sys.executable, script, *known], check=False)
+    for table in unknown:
+        warn(
+            f"{table} is not shown: Snakemake has no record of how it was built, such as after a copy without "
+            f".snakemake. Delete {Path(table).parent}/*.csv and rerun the command: tables are then built from records, "
+            "which are compared with the config"
+        )
 
 
 def finished_tables(dag) -> list[str]:

@@ -9,7 +9,7 @@ from hra_workflow import methods
 from hra_workflow.core import grid
 from hra_workflow.report import colours
 from hra_workflow.tasks.base import Task
-from hra_workflow.tasks.expected_runs import expected_runs
+from hra_workflow.tasks.expected_runs import error_files, expected_runs, with_errors
 
 
 def covered(config: dict, chosen: list[Task]) -> list[Task]:
@@ -60,7 +60,7 @@ def tasks(config: dict, chosen: list[Task]) -> dict[str, dict]:
         | {
             "title": task.title,
             "model": task.settings["model"],
-            "labels": {row["run"]: row["label"] for row in grid.table_rows(config, task.name)},
+            "labels": grid.labels(config, task.name),
             "colours": colours.of_methods(config),
             "trained": [name for name in grid.names(config, task.name) if task.trains(name)],
             "plotted": {
@@ -77,7 +77,7 @@ def tasks(config: dict, chosen: list[Task]) -> dict[str, dict]:
                     "folder": places["run"].format(task=task.name, **one),
                     "measure": methods.of(config, one["method"]).adapter.measure,
                 }
-                for one in expected_runs(task, places["scratch"], places["start_scratch"])
+                for one in with_errors(expected_runs(task), error_files(task))
             ],
         }
         for task in covered(config, chosen)
@@ -89,3 +89,18 @@ def examples_of(task: Task, name: str) -> dict:
     entry = task.dataset(name)
     inputs = {benchmark: task.inputs(name, benchmark) for benchmark in entry["benchmarks"]}
     return {key: entry[key] for key in ("columns", "labels", "metrics") if key in entry} | {"inputs": inputs}
+
+
+def sheet_labels(config: dict, task: str, paths: list[str]) -> dict[str, str]:
+    """Return the label of the run of each path of a contact sheet's inputs."""
+    labels = grid.labels(config, task).items()
+    return {path: label for run, label in labels for path in paths if f"/{run}/" in path}
+
+
+def sheet_metrics(config: dict, task: str, dataset: str) -> dict[str, dict]:
+    """Return name and scale of the metrics below a contact sheet's images."""
+    return {
+        column["metric"]: {"name": column["name"], "scale": column.get("scale", 1)}
+        for column in grid.columns(config, task)
+        if dataset in column.get("datasets", [column.get("dataset")])
+    }

@@ -12,8 +12,6 @@ min_version("9.27")
 include: "rules/installation.smk"
 
 
-from hra_workflow.cost import plan
-
 TASK_RULES = sorted((BASEDIR / "rules/tasks").glob("*.smk"))  # a task has rules and a folder of config/
 CONFIGS = [BASEDIR / "config/config.yaml", BASEDIR / "config/methods.yaml"]
 CONFIGS += [file for task in TASK_RULES for file in sorted((BASEDIR / "config" / task.stem).glob("*.yaml"))]
@@ -23,25 +21,18 @@ report: "workflow/report/workflow.rst"
 
 
 onstart:
-    with ending_the_run("Nothing was started. "):
-        plan.start(workflow, config)
-        DOWNLOADS.settle()
-        preflight.start(config)
-    job_events.record(config["pathvars"]["results"])
-    if config["preflight"]:
-        job_events.hide_failures()
-    noted_runs.forget(workflow)
+    handlers.start(workflow, config)
+    DOWNLOADS.settle()
+    job_events.record(config)
 
 
 onsuccess:
-    noted_runs.forget(workflow)
+    handlers.end(workflow, config)
 
 
 onerror:
-    noted_runs.forget(workflow)
-    if config["preflight"]:
-        preflight.finish(workflow, config)
-    print(job_events.advice(config["pathvars"]["results"]))
+    handlers.end(workflow, config)
+    print(job_events.advice(config))
 
 
 include: BASEDIR / "rules/common.smk"
@@ -69,13 +60,7 @@ for task_rules in TASK_RULES:
     include: task_rules
 
 
-launcher.name_this_process()
-final_errors.not_retried(workflow)
-gpu_resources.shared_gpus(workflow)
-if deployment.is_first(workflow):
-    preflight.show_at_exit(workflow, config)
-    finished_tables.show_at_exit(workflow, BASEDIR / "workflow/scripts/print_table.py")
-    deployment.join(workflow, BASEDIR)
+handlers.register(workflow, config, BASEDIR)
 
 
 for task in config["tasks"]:

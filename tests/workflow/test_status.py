@@ -31,6 +31,7 @@ def touch(path: str, when: float) -> None:
 
 PLANNED = planned_jobs.TABLES / "results/table_glue.json"
 HISTORY = PLANNED.with_name(run_history.NAME)
+CONFIG = {"pathvars": {"results": "results"}}
 
 
 def test_states(here):
@@ -143,14 +144,14 @@ def test_a_failed_job_is_recorded_and_one_that_ctrl_c_ends_is_not(here):
     try:
         done, error = (*first, LogEvent.JOB_FINISHED), (*second, LogEvent.JOB_ERROR)
         assert events(*started, done, error) == {"train_glue 0": "finished", "train_glue 1": "failed"}
-        assert "--config incomplete=True" in job_events.advice("results")
+        assert "--config incomplete=True" in job_events.advice(CONFIG)
         assert events(*started, ctrl_c, error) == {"train_glue 0": "started", "train_glue 1": "started"}
     finally:
         signal.signal(signal.SIGINT, previous)
-    assert "continue (training resumes" in job_events.advice("results")
-    assert "incomplete" not in job_events.advice("results")
+    assert "continue (training resumes" in job_events.advice(CONFIG)
+    assert "incomplete" not in job_events.advice(CONFIG)
     events((1, "download_dataset mine", LogEvent.JOB_INFO), (1, "", LogEvent.JOB_ERROR))
-    assert job_events.advice("results").endswith("Correct what the errors above name, then rerun the same command.")
+    assert job_events.advice(CONFIG).endswith("Correct what the errors above name, then rerun the same command.")
 
 
 WAITS = """

@@ -53,23 +53,23 @@ class Recorder(logging.Handler):
         super().close()
 
 
-def hide_failures() -> None:
-    """Leave failed jobs to `make preflight`'s own report; it kills some on purpose, and they are run again."""
-    logger.addFilter(lambda record: getattr(record, "event", None) not in (LogEvent.JOB_ERROR, LogEvent.ERROR))
+def history_file(config: dict) -> Path:
+    return planned_jobs.folder(config["pathvars"]["results"]) / run_history.NAME
 
 
-def history_file(results: str) -> Path:
-    return planned_jobs.folder(results) / run_history.NAME
+def record(config: dict) -> None:
+    """Write down the events of this Snakemake, which closes its handlers when it ends.
+
+    In `make preflight`, failed jobs are left to its own report: it stops some on purpose, and they are run again.
+    """
+    logger.addHandler(Recorder(history_file(config)))
+    if config["preflight"]:
+        logger.addFilter(lambda record: getattr(record, "event", None) not in (LogEvent.JOB_ERROR, LogEvent.ERROR))
 
 
-def record(results: str) -> None:
-    """Write down the events of this Snakemake, which closes its handlers when it ends."""
-    logger.addHandler(Recorder(history_file(results)))
-
-
-def advice(results: str) -> str:
+def advice(config: dict) -> str:
     """Say how to go on after a run in which not all jobs were done."""
-    events = run_history.read(history_file(results)).jobs.items()
+    events = run_history.read(history_file(config)).jobs.items()
     failed = [name for name, event in events if (event["run"], event["event"]) == (RUN, run_history.FAILED)]
     text = "Not all jobs are done; finished work is kept. "
     if any(not name.startswith(OF_RUNS) for name in failed):

@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from hra_workflow.snake import reruns
-
 
 def show_at_exit(workflow, script: Path) -> None:
     """Print the run's tables with this script when Snakemake ends, after its logger, which may clear the terminal.
@@ -22,11 +20,10 @@ def show_at_exit(workflow, script: Path) -> None:
 
 def show(workflow, script: Path) -> None:
     tables = finished(workflow)
-    unknown = reruns.without_record(workflow, tables)
-    if shown := [table for table in tables if table not in unknown]:
+    if shown := [table for table, is_known in tables.items() if is_known]:
         sys.stdout.flush()
         subprocess.run([sys.executable, script, *shown], check=False)
-    for table in unknown:
+    for table in sorted(tables.keys() - set(shown)):
         print(
             f"warning: {table} is not shown: Snakemake has no record of how it was built, such as after a copy without "
             f".snakemake. Delete {Path(table).parent}/*.csv and rerun the command: tables are then built from records, "
@@ -35,14 +32,17 @@ def show(workflow, script: Path) -> None:
         )
 
 
-def finished(workflow) -> list[str]:
-    """List the tables of a run; none of a dry run, of `--quiet all`, or if one of them is not finished."""
+def finished(workflow) -> dict[str, bool]:
+    """Return the tables of a run, and for each whether Snakemake knows how it was built.
+
+    None of a dry run, of `--quiet all`, or if one of them is not finished.
+    """
     from snakemake.settings.enums import Quietness
 
     dag, executed = workflow.dag, workflow.execution_settings
     if dag is None or not executed or workflow.dryrun or Quietness.ALL in (workflow.output_settings.quiet or ()):
-        return []
+        return {}
     jobs = [one for one in dag.jobs if one.output and Path(one.output[0]).name.startswith("table_")]
     if any(dag.needrun(one) and not dag.finished(one) for one in jobs):
-        return []
-    return sorted(str(one.output[0]) for one in jobs)
+        return {}
+    return {str(one.output[0]): dag.needrun(one) or not dag.reason(one).no_metadata for one in jobs}

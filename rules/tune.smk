@@ -22,6 +22,11 @@ localrules:
     tuning_figure,
 
 
+def trials_at(wildcards):
+    """List the trials of a run that are compared at a rung."""
+    return tuned_runs.at(TASKS[wildcards.task], wildcards.dataset, run_name(wildcards), float(wildcards.rung))
+
+
 checkpoint promote:
     input:
         records=lambda wc: tuned_runs.records_at(TASKS[wc.task], wc, float(wc.rung), checkpoints),
@@ -35,14 +40,10 @@ checkpoint promote:
         "../envs/hra.yaml"
     params:
         **identity(
-            trials=lambda wc: tuned_runs.at(TASKS[wc.task], wc.dataset, run_name(wc), float(wc.rung)),
+            trials=trials_at,
             factor=lambda wc: TASKS[wc.task].settings["tune"]["halving"]["factor"],
         ),
-        **unrecorded(
-            checkpoints=lambda wc: tuned_runs.checkpoints_of(
-                TASKS[wc.task], tuned_runs.at(TASKS[wc.task], wc.dataset, run_name(wc), float(wc.rung))
-            )
-        ),
+        **unrecorded(checkpoints=lambda wc: tuned_runs.checkpoints_of(TASKS[wc.task], trials_at(wc))),
     script:
         "../workflow/scripts/promote.py"
 

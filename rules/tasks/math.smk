@@ -21,6 +21,11 @@ ANSWERS = f"{RUN}/{{answers}}/shard{{shard}}-of-{{n_shards}}"  # to all benchmar
 RETENTION = f"{RUN}/retention.json"
 
 
+def answer_shards(wildcards):
+    folder = TASKS["math"].folder_of_shards(wildcards.benchmark)
+    return [f"<run>/{folder}/{shard}.jsonl.gz" for shard in shards_of(wildcards, "outputs.jsonl.gz")]
+
+
 def retention_files(wildcards):
     return existing(RETENTION, "math", TASKS["math"].retention_runs())
 
@@ -69,12 +74,7 @@ use rule generate as generate_math with:
 use rule gather_outputs as gather_math with:
     input:
         record="<run>/train.json",
-        shards=lambda wc: collect(
-            f"{RUN}/{{answers}}/{{shard}}.jsonl.gz",
-            answers=TASKS[wc.task].folder_of_shards(wc.benchmark),
-            shard=shards_of(wc, "outputs.jsonl.gz"),
-            allow_missing=True,
-        ),
+        shards=answer_shards,
         dataset=benchmark_manifest,
     wildcard_constraints:
         task="math",

@@ -41,6 +41,15 @@ def test_what_is_wrong_with_this_machine_is_listed_before_any_job(fresh, tmp_pat
 
 
 @pytest.mark.slow
+def test_the_check_at_the_login_runs_no_job(fresh):
+    command = ("--cores", "1", "--configfile", "small.yaml", "--config", "preflight=login", "--", "preflight_glue")
+    assert "Nothing was started. `--config preflight=login` is for a dry run: add -n" in fresh.snakemake(
+        *command, ok=False
+    )
+    assert not (fresh.folder / "resources").exists()
+
+
+@pytest.mark.slow
 def test_the_demo_passes_and_leaves_only_logs_and_rates(tmp_path):
     paths = {name: f"{tmp_path}/{name}" for name in ("results", "resources", "scratch", "logs")}
     (tmp_path / "paths.yaml").write_text(f"pathvars: {paths}")

@@ -16,7 +16,7 @@ from hra_workflow.core import launcher
 from hra_workflow.core.errors import JobError, ending_the_run
 from hra_workflow.cost import plan
 from hra_workflow.preflight import findings, outcomes, probe, site
-from hra_workflow.snake import gpu_resources, planned, reruns
+from hra_workflow.snake import gpu_resources, planned
 
 HANDLERS = ("onstart", "onsuccess", "onerror")
 MISSING = (
@@ -73,7 +73,7 @@ def at_exit(workflow, config: dict, basedir: Path, module: str | None) -> None:
     if output.dryrun:
         end_of_dry_run(workflow, config)
     elif Quietness.ALL not in (output.quiet or ()):
-        show_tables(workflow, basedir / "workflow/scripts/print_table.py")
+        show_tables(dag, basedir / "workflow/scripts/print_table.py")
     if RerunTrigger.CODE in workflow.rerun_triggers:  # profiles/default of the workflow is not read
         warn(
             "`code` is a rerun trigger, so any change of the workflow's code repeats finished runs. Add "
@@ -105,14 +105,13 @@ def end_of_dry_run(workflow, config: dict) -> None:
     findings.show(checks)
 
 
-def show_tables(workflow, script: Path) -> None:
+def show_tables(dag, script: Path) -> None:
     """Print the tables of a run with this script."""
-    tables = finished_tables(workflow.dag)
-    unknown = reruns.without_record(workflow, tables)
-    if known := [table for table in tables if table not in unknown]:
+    tables = finished_tables(dag)
+    if known := sorted(table for table, is_known in tables.items() if is_known):
         sys.stdout.flush()
         subprocess.run([sys.executable, script, *known], check=False)
-    for table in unknown:
+    for table in sorted(tables.keys() - set(known)):
         warn(
             f"{table} is not shown: Snakemake has no record of how it was built, such as after a copy without "
             f".snakemake. Delete {Path(table).parent}/*.csv and rerun the command: tables are then built from records, "
@@ -120,12 +119,12 @@ def show_tables(workflow, script: Path) -> None:
         )
 
 
-def finished_tables(dag) -> list[str]:
-    """List the tables of a run; none if one of them is not finished."""
+def finished_tables(dag) -> dict[str, bool]:
+    """Return the tables of a run, and whether Snakemake knows how each was built; none if one is not finished."""
     jobs = [job for job in dag.jobs if job.output and Path(job.output[0]).name.startswith("table_")]
     if any(dag.needrun(job) and not dag.finished(job) for job in jobs):
-        return []
-    return sorted(str(job.output[0]) for job in jobs)
+        return {}
+    return {str(job.output[0]): dag.needrun(job) or not dag.reason(job).no_metadata for job in jobs}
 
 
 def calls(handler, name: str) -> bool:

@@ -93,14 +93,6 @@ def shards(workflow, merged: str, number: Callable[[], int]) -> list[str]:
     return [f"shard{shard}-of-{count}" for shard in range(count)]
 
 
-# Copied results
-
-
-def without_record(workflow, paths: list[str]) -> list[str]:
-    """Return the finished outputs that Snakemake has no record of, so that it compares nothing with the config."""
-    return [path for path in paths if workflow.persistence.input(IOFile(path)) is None]
-
-
 # Manifests of data
 
 

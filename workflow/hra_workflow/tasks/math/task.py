@@ -124,7 +124,8 @@ class Math(Task):
             return super().work(stage, wildcards)
         names = self.datasets[wildcards["dataset"]].get("benchmarks", {})
         rows = [super(Math, self).work(stage, wildcards | {"benchmark": name}) for name in names]
-        longer = 1 if self.trains(f"{wildcards['method']}/{wildcards['variant']}") else LONGER_ANSWERS
+        trained = "method" not in wildcards or methods.of(self.config, wildcards["method"]).trains
+        longer = 1 if trained else LONGER_ANSWERS
         return sum(rows) * longer if all(rows) else None
 
     def retention_benchmarks(self) -> dict[str, dict]:

@@ -103,7 +103,9 @@ def test_the_work_of_a_job():
     assert gpu_hours.work(TASKS, "evaluate_glue", run | {"benchmark": "dev"}) == pytest.approx(2 * 100)  # last and best
     shard = {"task": "math", "dataset": "meta", "benchmark": "gsm8k", "n_shards": "4"}
     assert gpu_hours.work(TASKS, "generate_math", shard) == 200
-    assert gpu_hours.work(TASKS, "evaluate_harness", run | {"task": "math"}) is gpu_hours.work(TASKS, "runs", {}) is None
+    assert (
+        gpu_hours.work(TASKS, "evaluate_harness", run | {"task": "math"}) is gpu_hours.work(TASKS, "runs", {}) is None
+    )
     for job, seconds in (
         (training(), 2.0),
         (planned_jobs.Job("generate_math", shard, ["out"], "log", work=200), 100),

@@ -121,6 +121,7 @@ rule table:
             rows=lambda wc: grid.table_rows(config, wc.task),
             seeds_expected=lambda wc: grid.seeds_expected(config, wc.task),
             trained=trained_runs,
+            verdicts=lambda wc: TASKS[wc.task].verdicts(),
             never_marked=lambda wc: TASKS[wc.task].without_answer_marker(),
         ),
     script:

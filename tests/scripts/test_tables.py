@@ -157,8 +157,8 @@ def test_labels_with_signs_of_markup_are_shown_as_they_are(tmp_path):
     texts = [token.children for token in parsed if token.type == "inline"]
     assert all(token.type != "html_inline" for children in texts for token in children)
     cells = [shown(children) for children in texts]
-    assert [label, "ours"] == cells[(start := cells.index(label)) : start + 2]
-    assert cells[start - 2 : start] == [column, average]
+    start = cells.index(label)
+    assert cells[start - 2 : start] == [f"{column} ↑", f"{average} ↑"]
     assert any(cell.startswith(f"Missing results for {label}2: ") for cell in cells)
     assert any(f"presets: {label}: " in cell for cell in cells)
     assert "\\$x\\$" in (tmp_path / "table_glue.md").read_text()  # GitHub takes $x$ for mathematics

@@ -126,6 +126,8 @@ def check_task(task: Task) -> None:
     for average in entry.get("averages", []):
         for name in average["columns"]:
             one_of(f"{place}.averages: {average['name']}", "column", name, names)
+    if entry.get("reference"):
+        one_of(f"{place}.reference", "run of the grid", entry["reference"], grid.names(config, task.name))
     for name in entry["figures"]["parameters"]:
         one_of(f"{place}.figures.parameters", "column", name, [*names, *averages(config, task.name)])
     for name in entry["figures"]["lambda"]:

@@ -4,6 +4,7 @@ A column of the table is `{name, dataset, benchmark, metric}`; an average is a n
 column with several `datasets` is an average too (`expand_columns`). Scores are in percent, or unscaled with scale 1.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -31,6 +32,34 @@ def read_runs(path: str | Path) -> pd.DataFrame:
     for name in ["seed", "value", "adapter_parameters"]:
         runs[name] = pd.to_numeric(runs[name])
     return runs.assign(run=runs["method"] + "/" + runs["variant"])
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The unit of a column: the factor applied to its scores, and whether lower values are better."""
+
+    scale: float
+    lower: bool
+
+    @property
+    def percent(self) -> bool:
+        return self.scale == 100
+
+    @property
+    def digits(self) -> int:
+        """Return the number of decimals, the same for every value of a column."""
+        return 2 if self.percent else 3
+
+    @property
+    def arrow(self) -> str:
+        return "↓" if self.lower else "↑"
+
+
+def units(columns: list[dict], averages: dict[str, list[str]], scale: float = 100) -> dict[str, Unit]:
+    """Return the units of the columns, then of the averages. scale: of the task, unless a column has its own."""
+    found = {column["name"]: Unit(column.get("scale", scale), column.get("better") == "lower") for column in columns}
+    of_averages = {name: all(found[member].lower for member in members) for name, members in averages.items()}
+    return found | {name: Unit(scale, lower) for name, lower in of_averages.items()}
 
 
 def expand_columns(columns: list[dict], averages: dict[str, list[str]]) -> tuple[list[dict], dict[str, list[str]]]:

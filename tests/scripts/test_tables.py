@@ -239,7 +239,7 @@ def test_the_terminal_table_names_the_selections_that_it_shows(tmp_path, last, t
     import print_table
 
     own = {"run": "hra/r8", "method": "HRA", "setting": "", "params_M": "0.1", "params_M_published": "", "missing": ""}
-    cells = {"A_std": "0.2", "A_n": "2", "A_difference": ""}
+    cells = {"A_std": "0.2", "A_n": "2", "A_difference": "", "A_better": "higher", "A_best": ""}
     rows = [
         own | cells | {"selection": "best_on_dev", "A": "90.1", "A_published": "90.0"},
         own | cells | {"selection": "last", "A": last, "A_published": ""},

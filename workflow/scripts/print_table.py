@@ -23,6 +23,10 @@ from hra_workflow.report.run_statistics import read_csv, readable
 from hra_workflow.report.selections import TITLES
 
 LABEL_WIDTH, PARAMETERS_WIDTH = 14, 7
+LEGEND = (
+    "Differences are over the seeds that both runs have, in brackets their 95 % intervals; p has Holm's correction for all "
+    "pairs of the column."
+)
 
 
 def cell(row: pd.Series, name: str, sep: str) -> Text:
@@ -111,12 +115,13 @@ def show(path: Path, selection: str | None, console: Console) -> None:
     console.print(title, style="bold", markup=False, highlight=False)
     for block in render(part, console.width):
         console.print(block)
-    for name in (name for name in table.columns if f"{name}_verdict" in table.columns):
-        if texts := [text for text in part[f"{name}_verdict"] if text]:
-            console.print(f"{name}, with 95 % intervals; p with Holm's correction for all pairs:", markup=False)
-            for text in texts:
-                console.print(Padding(Text(f"{text}."), (0, 0, 0, 2)))
-            console.print()
+    sentences = {name: [text for text in part[name] if text] for name in part.columns if name.endswith("_verdict")}
+    for name, texts in sentences.items():
+        if texts:
+            console.print(f"{name.removesuffix('_verdict')}:", style="bold", markup=False, highlight=False)
+            console.print(*(Padding(Text(f"{text}."), (0, 0, 0, 2)) for text in texts), sep="")
+    if any(sentences.values()):
+        console.print(LEGEND, style="dim")
     for _, row in part[part["missing"] != ""].iterrows():
         console.print(
             f"  missing: {row['method']} {readable(row['setting'])}: {row['missing']}", style="red", markup=False

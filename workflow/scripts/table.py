@@ -162,17 +162,14 @@ def markdown_table(table: pd.DataFrame, params: dict) -> str:
         cells = [paper_cell(row, name) for name in units]
         if any(cells):
             lines.append([label, "paper", number(row["params_M_published"] or None, 3), *cells])
-    return two_sources(lines, 2)
+    return two_sources(lines, ["left"] * 2 + ["right"] * (1 + len(units)))
 
 
-def two_sources(lines: list[list[str]], left: int) -> str:
-    """Format a table whose second column is `ours` or `paper`, without that column if the paper has no value.
-
-    left: the number of columns that are aligned to the left.
-    """
+def two_sources(lines: list[list[str]], align: list[str]) -> str:
+    """Format a table whose second column is `ours` or `paper`, without that column if the paper has no value."""
     if "paper" not in {line[1] for line in lines}:
-        lines, left = [[first, *rest] for first, _, *rest in lines], left - 1
-    return markdown_text.table(lines, ["left"] * left + ["right"] * (len(lines[0]) - left)) + "\n"
+        lines, align = [line[:1] + line[2:] for line in lines], align[1:]
+    return markdown_text.table(lines, align) + "\n"
 
 
 def notes(

@@ -46,7 +46,7 @@ def parameters_figure(runs: pd.DataFrame, statistics: pd.DataFrame, published: p
     """Plot adapter parameters, on a logarithmic axis, against each column or average of the config."""
     names, labels = params["parameters"], params["labels"]
     style = styles(list(dict.fromkeys([*labels, *published["run"][published["run"] != ""]])), params["colours"])
-    figure = Figure(figsize=(4.5 + 4.5 * len(names), 5.2), layout="constrained")
+    figure = Figure(figsize=(1.5 + 4.5 * len(names), 5.2), layout="constrained")
     handles, notes = {}, {}
     single = [column for column in params["columns"] if "dataset" in column]
     empty = run_statistics.without_value(runs, single, params["averages"])
@@ -75,7 +75,7 @@ def parameters_figure(runs: pd.DataFrame, statistics: pd.DataFrame, published: p
             if missing:
                 notes[f"{text}: {', '.join(labels[run] for run in absent if run in missing)}"] = None
     if handles:
-        figure.legend(handles=list(handles.values()), loc="outside right upper", fontsize=SMALL)
+        figure.legend(handles=list(handles.values()), loc="outside lower center", ncols=1 + len(names), fontsize=SMALL)
     remark(figure, list(notes))
     return figure
 

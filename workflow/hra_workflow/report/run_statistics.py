@@ -127,13 +127,17 @@ def without_value(runs: pd.DataFrame, columns: list[dict], averages: dict[str, l
 
 
 def curves(records: list[dict]) -> pd.DataFrame:
-    """Build one row per run, seed and point of the curve: the score in percent, or the training loss."""
+    """Build one row per run, seed and point of the curve: the score in percent, or the training loss.
+
+    `held_out`: whether the score is that on held-out training rows.
+    """
     rows = [
         {
             "dataset": record["dataset"],
             "run": f"{record['method']}/{record['variant']}",
             "seed": record["seed"],
             "score": record["score"],
+            "held_out": on_held_out_rows(record),
             "step": point["step"],
             "epoch": point["epoch"],
             # A loss is not a percentage.
@@ -143,7 +147,12 @@ def curves(records: list[dict]) -> pd.DataFrame:
         for point in record.get("curve", [])  # a diverged run has none
         if record["score"] in point["metrics"]
     ]
-    return pd.DataFrame(rows, columns=["dataset", "run", "seed", "score", "step", "epoch", "value"])
+    return pd.DataFrame(rows, columns=["dataset", "run", "seed", "score", "held_out", "step", "epoch", "value"])
+
+
+def on_held_out_rows(record: dict) -> bool:
+    """Return whether the curve of a run is a score on held-out training rows; a loss is that of training."""
+    return "held_out" in record and record["score"] != "loss"
 
 
 def scale_free(name: str) -> str:

@@ -36,6 +36,7 @@ def figure(points: pd.DataFrame, params: dict) -> Figure:
     for ax, dataset in zip(panels, datasets, strict=False):
         here = points[points["dataset"] == dataset]
         scores = ", ".join(METRICS.get(score, score) for score in dict.fromkeys(here["score"]))
+        scores += " on held-out rows" * bool(here["held_out"].any())
         alone = "training loss" if len(datasets) == 1 else f"{dataset}: training loss"
         title = alone if scores == LOSS else f"{titles[dataset]}: {scores}, %" if scores else titles[dataset]
         ax.set_title(title, fontsize=SMALL, loc="left")

@@ -131,7 +131,10 @@ def test_the_base_alone_and_its_sheet(resources, tmp_path):
 
 def test_scores_below_an_image_are_in_the_units_of_the_table():
     metrics = {name: {"name": name.upper(), "scale": scale} for name, scale in (("iou", 100), ("error", 1), ("f1", 1))}
-    assert sheet_script.lines_of({"iou": 0.7754, "error": None, "f1": 2.0, "other": 1}, metrics) == ["77.5 IOU", "2.000 F1"]
+    assert sheet_script.lines_of({"iou": 0.7754, "error": None, "f1": 2.0, "other": 1}, metrics) == [
+        "77.5 IOU",
+        "2.000 F1",
+    ]
 
 
 def test_reference_images_are_apart_from_the_columns(tmp_path, monkeypatch):

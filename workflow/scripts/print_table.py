@@ -24,8 +24,8 @@ from hra_workflow.report.selections import TITLES
 
 LABEL_WIDTH, PARAMETERS_WIDTH = 14, 7
 LEGEND = (
-    "Differences are over the seeds that both runs have, in brackets their 95 % intervals; p has Holm's correction for all "
-    "pairs of the column."
+    "Differences are over the seeds that both runs have, in brackets their 95 % intervals; p has Holm's correction for "
+    "all pairs of the column."
 )
 
 

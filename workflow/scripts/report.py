@@ -14,7 +14,7 @@ from hra_workflow.core import files, predictions, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.data import images
-from hra_workflow.report import html_page, run_statistics
+from hra_workflow.report import class_scores, html_page, run_statistics
 from hra_workflow.report.image_grid import evenly_spaced
 from hra_workflow.report.selections import TITLES
 
@@ -165,32 +165,11 @@ def main_score(found: dict, selection: str, several: bool) -> dict:
 
 
 def per_class(task: str, folder: Path, dataset: dict, selection: str) -> list[dict]:
-    """Return `count` of items, precision, recall and F1 of each class, and what else it is most often predicted as.
-
-    [] for what is no classification.
-    """
+    """Return the scores of each class from the predictions of a benchmark; [] for what is no classification."""
     path, labels = folder / "predictions.jsonl.gz", dataset.get("labels")
     if not labels or not path.exists():
         return []
-    pairs = tasks.classes()[task].per_item(predictions.read(path), selection, "", {})
-    every = pd.DataFrame(pairs, columns=["label", "predicted"]).astype(int)
-    counts = pd.crosstab(every["label"], every["predicted"])
-    counts = counts.reindex(index=range(len(labels)), columns=range(len(labels)), fill_value=0)
-    found = []
-    for index, name in enumerate(labels):
-        items, predicted, correct = counts.loc[index].sum(), counts[index].sum(), counts.loc[index, index]
-        others = counts.loc[index].drop(index)
-        found.append(
-            {
-                "class": name,
-                "count": int(items),
-                "precision": correct / predicted if predicted else None,
-                "recall": correct / items if items else None,
-                "f1": 2 * correct / (items + predicted) if items + predicted else None,
-                "instead": f"{labels[others.idxmax()]} ({others.max()})" if others.max() else "–",
-            }
-        )
-    return found
+    return class_scores.scores(tasks.classes()[task].per_item(predictions.read(path), selection, "", {}), labels)
 
 
 def failed(errors: list[str]) -> list[dict]:
@@ -262,7 +241,9 @@ def summary(sections: list[dict], params: dict) -> dict:
         "finished": max((record["finished"] for record in records), default=None),
         "hours": dict(hours),
         "commits": dict(commits),
-        "commit": max((record for record in records if record["commit"]), key=lambda one: one["finished"], default=None),
+        "commit": max(
+            (record for record in records if record["commit"]), key=lambda one: one["finished"], default=None
+        ),
         "versions": dict(versions),
         "targets": [one["name"] for one in sections],
         "local": local,

@@ -58,8 +58,8 @@ class Unit:
 def units(columns: list[dict], averages: dict[str, list[str]], scale: float = 100) -> dict[str, Unit]:
     """Return the units of the columns, then of the averages. scale: of the task, unless a column has its own."""
     found = {column["name"]: Unit(column.get("scale", scale), column.get("better") == "lower") for column in columns}
-    of_averages = {name: all(found[member].lower for member in members) for name, members in averages.items()}
-    return found | {name: Unit(scale, lower) for name, lower in of_averages.items()}
+    lower = {name: all(found[member].lower for member in members) for name, members in averages.items()}
+    return found | {name: Unit(scale, one) for name, one in lower.items() if name not in found}
 
 
 def expand_columns(columns: list[dict], averages: dict[str, list[str]]) -> tuple[list[dict], dict[str, list[str]]]:

@@ -12,8 +12,9 @@ def differences(reference: str) -> str:
     best = "the best trained run of the column whose method is not HRA; `reference` in the config names a run instead"
     return (
         f"Differences: run − reference, which is {plain(reference) or best}. In brackets: the 95 % interval for these "
-        "two runs (bootstrap over items and the seeds that both have; with one seed, over the items only). p: with Holm's correction for all pairs of the "
-        "column, so it may be 0.05 or more although the interval excludes 0. A difference without p was not tested."
+        "two runs (bootstrap over items and the seeds that both have; with one seed, over the items only). p: with "
+        "Holm's correction for all pairs of the column, so it may be 0.05 or more although the interval excludes 0. A "
+        "difference without p was not tested."
     )
 
 

@@ -150,9 +150,7 @@ def summary(table: pd.DataFrame, selection: str, params: dict) -> str:
     return "\n\n".join(lines)
 
 
-def cells(
-    found: dict[tuple[str, str], list[Verdict]], selection: str, units: dict[str, Unit], params: dict
-) -> str:
+def cells(found: dict[tuple[str, str], list[Verdict]], selection: str, units: dict[str, Unit], params: dict) -> str:
     """Write the differences of a selection as a Markdown table with one row per run; empty without any."""
     texts: dict[tuple[str, str], str] = {}
     for name, unit in units.items():

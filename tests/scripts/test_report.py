@@ -193,7 +193,7 @@ def test_figures_and_sheets_have_captions(page):
     begin += ["During training: accuracy, mean", "Contact sheet of sst2"]
     assert len(captions) == 4 and all(one.startswith(start) for one, start in zip(captions, begin, strict=True))
     widths = [image.get("style") for image in page.xpath("//figure[@class]//img")]
-    assert widths[0] == "--width: 576px" and widths[-1] == "--width: 400px"  # figsize=(6, 5.2) in inches of 96 pixels
+    assert widths[0] == "--width: 576px" and widths[-1] == "--width: 400px"  # 6 inches of 96 pixels
 
 
 def test_a_task_without_results_is_left_out_and_a_report_without_any_is_an_error(made, tmp_path):

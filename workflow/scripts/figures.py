@@ -71,7 +71,9 @@ def parameters_figure(runs: pd.DataFrame, statistics: pd.DataFrame, published: p
             if missing:
                 notes[f"{text}: {', '.join(labels[run] for run in absent if run in missing)}"] = None
     if handles:
-        figure.legend(handles=list(handles.values()), loc="outside upper center", ncols=1 + len(names), fontsize=SMALL)
+        across = 1 + len(names)
+        figure.set_figheight(4.7 + 0.2 * math.ceil(len(handles) / across))
+        figure.legend(handles=list(handles.values()), loc="outside upper center", ncols=across, fontsize=SMALL)
     remark(figure, list(notes))
     return figure
 

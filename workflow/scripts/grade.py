@@ -81,8 +81,9 @@ def main() -> None:
         found = answers.accuracy([row[way]["right"] for row in graded])
         late = sum("timeout" in row[way] for row in graded)
         note = f"; {late} without a result in time" if late else ""
-        print(f"{way:<9}{100 * found['value']:6.2f} % ± {100 * found['stderr']:.2f} of {len(graded)}{note}")
-    print(f"Every verdict: {place}")
+        error = f"standard error {100 * found['stderr']:.2f}"
+        print(f"{way:<9}{100 * found['value']:6.2f} % of {len(graded)}, {error}{note}")
+    print(f"Every grade: {place}")
 
 
 if __name__ == "__main__":

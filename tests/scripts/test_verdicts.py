@@ -157,5 +157,6 @@ def test_the_values_of_a_column_have_equal_decimals():
 
 
 def test_an_interval_is_no_link_in_markdown():
-    assert markdown_text.plain("x [−1.00, 2.00], y") == "x [−1.00, 2.00], y"
+    text = "x [−1.00, 2.00], significant (p < 0.001)"
+    assert markdown_text.plain(text) == text
     assert markdown_text.plain("[1.0, 2.0](x) [a](y)") == r"\[1.0, 2.0](x) \[a](y)"

@@ -5,8 +5,8 @@ import re
 from tabulate import tabulate
 
 # Characters that start markup in GitHub's dialect, including cell ends, HTML and mathematics, but not `_` within a word
-# or the `[` of an interval.
-MARKUP = re.compile(r"[\\`*|<$~&]|\[(?!−?[\d.]+, −?[\d.]+\](?![\[(:]))|(?<![^\W_])_|_(?![^\W_])")
+# or in `p < 0.05`, and not the `[` of an interval.
+MARKUP = re.compile(r"[\\`*|$~&]|<(?! )|\[(?!−?[\d.]+, −?[\d.]+\](?![\[(:]))|(?<![^\W_])_|_(?![^\W_])")
 
 
 def plain(text: str) -> str:

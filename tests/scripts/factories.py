@@ -236,6 +236,8 @@ def table_job(folder: Path, expected: list[dict], published: Path | None = None)
             "rows": [{"run": run, "label": LABELS[run]} for run in runs],
             "seeds_expected": seeds,
             "trained": runs,
+            "data": [],
+            "pairs": [],
         },
         "log": "",
     }

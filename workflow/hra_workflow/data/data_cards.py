@@ -19,6 +19,7 @@ from hra_workflow.core.wording import counted
 from hra_workflow.data import own_files
 
 VERSION = 1  # of what cards contain: an older one is made again
+TRAIN = "train"
 CLASSES = 6  # of which a line shows every count
 
 
@@ -28,6 +29,11 @@ def path_of(manifest: str | Path) -> Path:
 
 def name_of(manifest: str | Path) -> str:
     return Path(manifest).name.removesuffix(".manifest.json")
+
+
+def ordered(splits: Iterable[str]) -> list[str]:
+    """Return the names of splits in the order of a card: `train` first. A job gets its params in another order."""
+    return sorted(splits, key=lambda name: (name != TRAIN, name))
 
 
 def digest(entry: dict) -> str:

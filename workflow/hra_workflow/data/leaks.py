@@ -32,7 +32,7 @@ def card(train: str, reported: str, split: str) -> dict:
         return data_cards.read(path)  # of the user's files (tasks/own_data.py)
     entry = {"sha256": [files.read_json(manifest)["sha256"] for manifest in manifests], "split": split}
     return data_cards.current(
-        path, entry, {}, lambda: between(questions(train, text_card.TRAIN), questions(reported, split))
+        path, entry, {}, lambda: between(questions(train, data_cards.TRAIN), questions(reported, split))
     )
 
 

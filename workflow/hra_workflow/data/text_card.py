@@ -4,9 +4,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 from hra_workflow.core.wording import counted, listed
+from hra_workflow.data import data_cards
 from hra_workflow.data.text_tables import Split, is_empty
-
-TRAIN = "train"
 
 
 @dataclass
@@ -43,6 +42,7 @@ def examples_of(name: str, split: Split, labels: list[str] | None = None) -> Exa
 
 def of(splits: dict[str, Split], dataset: dict) -> dict:
     """Return `splits` (counts by split) and `warnings` (sentences) of a dataset's checked splits."""
+    splits = {name: splits[name] for name in data_cards.ordered(splits)}
     card = {name: {"rows": len(split)} for name, split in splits.items()}
     warnings: list[str] = []
     if not {"label", "answer"} & dataset.keys():
@@ -57,8 +57,8 @@ def of(splits: dict[str, Split], dataset: dict) -> dict:
                 warnings.append(f"{name} has no row with the label {listed(map(repr, absent))}")
         warnings += incomplete(these, card[name])
         warnings += repeated(these, card[name])
-        if name != TRAIN and TRAIN in rows:
-            warnings += leaked(these, rows[TRAIN], card[name])
+        if name != data_cards.TRAIN and data_cards.TRAIN in rows:
+            warnings += leaked(these, rows[data_cards.TRAIN], card[name])
     return {
         "splits": card,
         "warnings": warnings + contradictory([*rows.values()], "label" if labels else "final answer"),

@@ -66,7 +66,7 @@ def check_pair(task: Task, name: str, other: str, split: str) -> None:
         return text_card.examples_of(f"{dataset}/{split}", found)
 
     def make() -> dict:
-        return leaks.between(examples(name, text_card.TRAIN), examples(other, split))
+        return leaks.between(examples(name, data_cards.TRAIN), examples(other, split))
 
     path = leaks.path_of(manifest(task, name), manifest(task, other), split)
     own = {f"{one}/{file}": place for one in (name, other) for file, place in paths(task, one).items()}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from hra_workflow.core.wording import counted, listed
 from hra_workflow.data import data_cards
+from hra_workflow.data.data_cards import TRAIN
 from hra_workflow.data.text_tables import Split, is_empty
 
 
@@ -57,8 +58,8 @@ def of(splits: dict[str, Split], dataset: dict) -> dict:
                 warnings.append(f"{name} has no row with the label {listed(map(repr, absent))}")
         warnings += incomplete(these, card[name])
         warnings += repeated(these, card[name])
-        if name != data_cards.TRAIN and data_cards.TRAIN in rows:
-            warnings += leaked(these, rows[data_cards.TRAIN], card[name])
+        if name != TRAIN and TRAIN in rows:
+            warnings += leaked(these, rows[TRAIN], card[name])
     return {
         "splits": card,
         "warnings": warnings + contradictory([*rows.values()], "label" if labels else "final answer"),

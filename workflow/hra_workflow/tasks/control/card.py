@@ -11,6 +11,7 @@ from PIL import Image
 
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import data_cards, image_card, images, zip_archives
+from hra_workflow.data.data_cards import TRAIN
 from hra_workflow.tasks.control.data import Maker
 
 OPENED = 500  # images of a split of which the header is read
@@ -29,13 +30,13 @@ def of(folder: Path, dataset: dict) -> dict:
         if repeated := every - len({*prints[split]}):
             splits[split]["repeated"] = repeated
             warnings.append(f"{repeated:,} of {every:,} rows of {split} have the image of an earlier row")
-        if split != data_cards.TRAIN:
-            trained = {*prints.get(data_cards.TRAIN, ())}
+        if split != TRAIN:
+            trained = {*prints.get(TRAIN, ())}
             keys = [key for (_, (key, _)), one in zip(maker.rows, prints[split], strict=True) if one in trained]
             if keys:
                 splits[split]["in_train"] = len(keys)
                 warnings.append(
-                    f"the images of {len(keys):,} of {every:,} rows of {split} also occur in {data_cards.TRAIN}, so its scores do "
+                    f"the images of {len(keys):,} of {every:,} rows of {split} also occur in {TRAIN}, so its scores do "
                     f"not show how a model does on new data; the first: {keys[0]!r}"
                 )
         warnings += [*small(maker), *finished(maker)]
@@ -87,9 +88,9 @@ def finished(maker: Maker) -> Iterator[str]:
 
 def of_hints(maker: Maker) -> list[str]:
     """Describe the control images that have been computed; raise JobError if all to train on are the same."""
-    if maker.split == data_cards.TRAIN and len(maker.rows) > 1 and len(maker.different) == 1:
+    if maker.split == TRAIN and len(maker.rows) > 1 and len(maker.different) == 1:
         raise JobError(
-            f"split {data_cards.TRAIN}: expected control images that differ, found the same one {len(maker.rows)} times. Correct "
+            f"split {TRAIN}: expected control images that differ, found the same one {len(maker.rows)} times. Correct "
             f"`hint` ({maker.dataset['hint']}) or the images."
         )
     if "control" in maker.places:

@@ -242,6 +242,8 @@ def table_job(folder: Path, expected: list[dict], published: Path | None = None)
                 "reference": None,
                 "baselines": [run for run in runs if METHODS[run.split("/")[0]].baseline],
             },
+            "data": [],
+            "pairs": [],
         },
         "log": "",
     }

@@ -12,6 +12,7 @@ from hra_workflow import tasks
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
+from hra_workflow.data import data_cards, leaks
 from hra_workflow.report import markdown_text, run_statistics, table_notes, tuning_results, verdicts
 from hra_workflow.report.selections import NOTES, TITLES
 
@@ -214,6 +215,7 @@ def notes(
         lines += tuning_results.notes(params["task"], trials, labels)
     done = runs[runs["status"] == "ok"]
     lines += [*table_notes.mixed(done), *table_notes.answered(done)]
+    lines += table_notes.data([*data_cards.warnings(params["data"]), *leaks.warnings(params["pairs"])])
     dirty = done.loc[done["dirty"] == "true", run_statistics.RUN].drop_duplicates()
     if len(dirty):
         lines.append(f"{len(dirty)} run(s) had uncommitted changes (`dirty` in the run table).")

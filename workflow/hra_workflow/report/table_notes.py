@@ -39,6 +39,11 @@ def compared(task: str, names: list[str], pairs: pd.DataFrame, bold: list[str]) 
     return lines
 
 
+def data(warnings: list[str]) -> list[str]:
+    """Repeat the warnings of the datasets' cards, such as rows that are trained on and evaluated."""
+    return [f"**Data**: {plain('. '.join(warnings))}."] * bool(warnings)
+
+
 def unscored(empty: dict[str, set[str]], labels: dict[str, str]) -> list[str]:
     """Name the runs without a value per column or average (run_statistics.without_value); labels: of the rows."""
     found = {label: [name for name, runs in empty.items() if run in runs] for run, label in labels.items()}

@@ -9,6 +9,7 @@ from hra_workflow.report.plot_style import SMALL, say, styles, widen
 from hra_workflow.report.run_statistics import scale_free
 
 METRICS = {
+    "macro_f1": "macro F1",
     "accuracy_f1_mean": "mean of accuracy and F1",
     "matthews_correlation": "Matthews correlation",
     "pearson_spearman_mean": "mean of Pearson and Spearman",

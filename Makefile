@@ -74,7 +74,7 @@ preflight: $(READY) ## check sources, disk, scheduler and GPUs before a GPU-hour
 report: $(READY) ## write tables, figures and runs to one HTML file: the demo's to demo/results/report.html (CONFIG=mine.yaml: your own)
 	$(if $(CONFIG)$(PROFILE),$(SNAKEMAKE) $(MACHINE),$(RUN_DEMO)) -- report
 
-grade: $(READY) ## grade answers of your own as the tables of mathematics do, with every verdict (ANSWERS=answers.jsonl, STYLE=boxed, OUTPUT=column, ANSWER=column)
+grade: $(READY) ## grade answers of your own as the tables of mathematics do, with every grade (ANSWERS=answers.jsonl, STYLE=boxed, OUTPUT=column, ANSWER=column)
 	@python $(HERE)workflow/scripts/grade.py $(or $(ANSWERS),$(error Which answers? make grade ANSWERS=answers.jsonl)) $(foreach name,STYLE OUTPUT ANSWER,$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) $($(name))))
 
 export: $(READY) ## write a run's adapter, its LoRA and a model card for the Hub (RUN=results/glue/cola/hra/r8/seed0, WEIGHTS=best, CONFIG=mine.yaml)

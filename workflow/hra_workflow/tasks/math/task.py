@@ -22,6 +22,7 @@ class Math(Task):
     title = "Mathematical reasoning"
     architecture = "causal_lm"
     pipeline_tag = "text-generation"
+    gold = "hra_workflow.tasks.math.answers:gold"
     required = ("epochs", "max_length", "base_precision", "gradient_checkpointing", "group_by_length")
     automatic = ("gradient_checkpointing",)
     per_process = True  # dropout and the order of rows

@@ -10,6 +10,7 @@ from snakemake.pathvars import Pathvars
 from snakemake.settings.types import DeploymentMethod
 
 from hra_workflow.config import overlays, validation
+from hra_workflow.core import launcher
 from hra_workflow.core.errors import JobError, expect
 from hra_workflow.preflight import probe
 
@@ -43,7 +44,10 @@ def settle(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tuple[
         enter_container(workflow, config["container"], basedir)
     except JobError as problem:
         raise WorkflowError(str(problem)) from None
-    if config["preflight"] == "jobs":
+    os.environ.pop(launcher.REHEARSAL, None)
+    if config["preflight"] in probe.PARTS:
+        if config["preflight"] == probe.REHEARSAL:
+            os.environ[launcher.REHEARSAL] = config["card"]
         config = probe.config_of(config)
         workflow.pathvars.update(Pathvars.from_config(config, module_level=True))  # also over those of a module
     return config, chosen

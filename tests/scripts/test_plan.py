@@ -224,23 +224,15 @@ def test_hours_on_cpus_are_guessed_from_the_size_of_the_model(here, monkeypatch)
     assert gpu_hours.by_size(every, job("train_glue", None, dataset="rte")) is None  # on a GPU
 
 
-def test_rows_that_the_config_does_not_state_are_those_of_the_files_or_of_the_download(here, tmp_path):
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine/train.csv").write_text("sentence,label\na,0\nb,1\nc,1\n")
-    (tmp_path / "mine/dev.jsonl").write_text('{"sentence": "a"}\n{"sentence": "b"}\n')
+def test_rows_that_the_config_does_not_state_are_those_of_the_data_card(here):
     config = paper_config()
-    source, splits = {"kind": "local", "path": str(tmp_path / "mine")}, {"train": ["train.csv"], "dev": ["dev.jsonl"]}
-    entry = config["datasets"]["glue"]["rte"]
-    mine = {key: value for key, value in entry.items() if key != "rows"} | {"source": source, "splits": splits}
-    config["datasets"]["glue"]["rte"] = mine
+    mine = config["datasets"]["glue"]["rte"]
+    del mine["rows"]
+    assert row_counts.complete(config)["datasets"]["glue"]["rte"]["rows"] == {}
+    here("resources/datasets/glue/rte.card.json", {"splits": {"train": {"rows": 3}, "dev": {"rows": 2}}})
     found = row_counts.complete(config)
     assert found["datasets"]["glue"]["rte"]["rows"] == {"train": 3, "dev": 2}
     assert found["datasets"]["glue"]["mrpc"] == config["datasets"]["glue"]["mrpc"] and "rows" not in mine
-    here("resources/datasets/glue/rte.manifest.json", {"rows": {"train": 4}})
-    assert row_counts.complete(config)["datasets"]["glue"]["rte"]["rows"] == {"train": 4}
-    mine["source"], mine["splits"] = {"kind": "hub"}, {"train": ["train.parquet"]}
-    (tmp_path / "resources/datasets/glue/rte.manifest.json").unlink()
-    assert row_counts.complete(config)["datasets"]["glue"]["rte"]["rows"] == {}
 
 
 def test_a_run_counts_the_hours_of_its_share_of_a_gpu(here):

@@ -10,7 +10,8 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import counted, listed, number, of_jobs
 from hra_workflow.cost import disk, downloads, gpu_hours, planned_jobs
 from hra_workflow.cost.planned_jobs import Job
-from hra_workflow.tasks import tuned_runs
+from hra_workflow.data import data_cards, leaks
+from hra_workflow.tasks import own_data, tuned_runs
 from hra_workflow.tasks.base import Task
 
 
@@ -107,6 +108,11 @@ def together(config: dict, names: list[str], planned: list[Job]) -> list[str]:
         *(f"  {text}" for task in of_names(config, names) for text in task.choices()),
         *(f"  trials:   of {task.name}, those of later rungs are planned when known" for task in halved),
         *(f"  licence:  {line}" for line in downloads.licences(config, planned)),
+        *(
+            f"  data:     {line}"
+            for task in of_names(config, names)
+            for line in data_cards.contents(own_data.manifests(task))
+        ),
         f"  disk:     {disk.estimate(config, planned)}",
         *(f"  warning:  {text}" for text in warnings(config, names, planned)),
     ]
@@ -115,7 +121,14 @@ def together(config: dict, names: list[str], planned: list[Job]) -> list[str]:
 def warnings(config: dict, names: Iterable[str], planned: list[Job]) -> list[str]:
     """List settings that give a table's numbers another meaning than expected, and missing tokens."""
     notes = [text for task in of_names(config, names) for text in (*task.warnings(), *task.rewinding_notes())]
+    notes += data_cards.warnings(datasets(config, names))
+    notes += leaks.warnings(pair for task in of_names(config, names) for pair in own_data.pairs(task))
     return notes + downloads.missing_tokens(config, planned)
+
+
+def datasets(config: dict, names: Iterable[str]) -> list[str]:
+    """Return the manifests of the data of the tables."""
+    return [path for task in of_names(config, names) for path in own_data.manifests(task)]
 
 
 def of_names(config: dict, names: Iterable[str]) -> list[Task]:

@@ -52,7 +52,7 @@ def of_job(job: dict, loaded: dict[str, tasks.Task]) -> Finding:
     if len(after) > 2 and (growth := after[-1] - after[-2]) > 0:
         return Finding(check, False, f"{growth / 1e6:.3g} MB more after each step are not freed")
     task = loaded.get(job["wildcards"].get("task"))
-    shared = task.settings["resources"].get("runs_per_gpu", 1) if task and job["rule"].startswith("train") else 1
+    shared = grid.runs_per_gpu(task.settings["resources"], run) if task and job["rule"].startswith("train") else 1
     if shared * peak > card:
         return Finding(check, False, f"{shared} runs of {needs}: set `runs_per_gpu` to {int(card // peak)} or less")
     return Finding(check, True, f"{needs}; {waits(job['steps'])}")

@@ -10,11 +10,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from hra_workflow import tasks
 from hra_workflow.core import gpus as local_gpus
+from hra_workflow.core.errors import JobError
 from hra_workflow.cost import disk, downloads
 from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.data import reachability
 from hra_workflow.preflight.findings import Finding
+from hra_workflow.tasks import own_data
 
 NEVER = 10**9  # minutes of a partition without a time limit
 
@@ -44,9 +47,21 @@ def sources(config: dict, planned: Iterable[Job]) -> Iterator[Finding]:
             yield Finding(check, True, "already downloaded")
         elif "source" not in entry:
             yield Finding(check, True, "not checked: lm-evaluation-harness chooses its addresses itself")
+        elif problem := unusable(config, download):
+            yield Finding(check, False, problem)
         else:
             print(f"  …     asking {check}", file=sys.stderr)
             yield reached(check, entry["source"], config)
+
+
+def unusable(config: dict, download: Job) -> str | None:
+    """Return what is wrong with a dataset of the user's that a job is going to read."""
+    try:
+        if {"task", "dataset"} <= download.wildcards.keys():
+            own_data.check(tasks.load(config)[download.wildcards["task"]], download.wildcards["dataset"])
+    except JobError as problem:
+        return str(problem)
+    return None
 
 
 def reached(check: str, source: dict, config: dict) -> Finding:

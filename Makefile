@@ -11,6 +11,7 @@ CONFIG ?=
 PROFILE ?=
 WATCH ?=
 NAME ?=
+CARD ?=
 DEMO ?=
 VERBOSE ?=
 export PATH := $(abspath $(VENV))/bin:$(PATH)
@@ -40,7 +41,7 @@ RUN_DEMO := $(SNAKEMAKE) --cores $(CORES) --configfile $(CONFIGS) $(if $(DATA),-
 PLAN := $(SNAKEMAKE) -n -q host rules progress
 ONLY_PLAN := awk '/^table_/ {seen = 1} seen {print; next} {head = head $$0 "\n"} END {if (!seen) {printf "%s", head; exit 1}}'
 
-.PHONY: help install demo new run table status plan preflight report grade export test test-full fast lint docs format compat peft-suite bench dist clean-demo
+.PHONY: help install demo new run table status plan preflight rehearse report grade export test test-full fast lint docs format compat peft-suite bench dist clean-demo
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -73,6 +74,9 @@ preflight: $(READY) ## check sources, disk, scheduler and GPUs before a GPU-hour
 
 report: $(READY) ## write tables, figures and runs to one HTML file: the demo's to demo/results/report.html (CONFIG=mine.yaml: your own)
 	$(if $(CONFIG)$(PROFILE),$(SNAKEMAKE) $(MACHINE),$(RUN_DEMO)) -- report
+
+rehearse: $(READY) ## run every kind of job at its real size on a fake GPU: memory, waits, wrong devices; no GPU, no Hub (TABLE=glue, CONFIG=mine.yaml, CARD=h100)
+	@$(SNAKEMAKE) --cores $(CORES) $(CONFIGURED) --retries 1 --keep-going -q rules --config preflight=rehearsal $(if $(CARD),card=$(CARD)) -- preflight$(if $(TABLE),_$(TABLE))
 
 grade: $(READY) ## grade answers of your own as the tables of mathematics do, with every grade (ANSWERS=answers.jsonl, STYLE=boxed, OUTPUT=column, ANSWER=column)
 	@python $(HERE)workflow/scripts/grade.py $(or $(ANSWERS),$(error Which answers? make grade ANSWERS=answers.jsonl)) $(foreach name,STYLE OUTPUT ANSWER,$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) $($(name))))

@@ -141,9 +141,12 @@ def check_gpus(task: Task) -> None:
     for stage, part in parts.items():
         for name in ("runs_per_gpu", "max_gpu"):
             expect(name not in part["resources"], f"{place}.{stage}.resources: {name} is of training only. Remove it")
-    for name in stated.get("max_gpu", {}):
-        one_of(f"{place}.resources.max_gpu", "method or variant", name, run_keys(task.config))
-    shared, gpu = (stated.get(name, 1) for name in ("runs_per_gpu", "gpu"))
+    shared, gpu = stated.get("runs_per_gpu", 1), stated.get("gpu", 1)
+    of_runs = {"max_gpu": stated.get("max_gpu", {}), "runs_per_gpu": shared if isinstance(shared, dict) else {}}
+    for key, by_run in of_runs.items():
+        for name in by_run.keys() - {"default"}:
+            one_of(f"{place}.resources.{key}", "method or variant", name, run_keys(task.config))
+    shared = max(shared.values(), default=1) if isinstance(shared, dict) else shared
     expect(
         shared == 1 or gpu <= 1,
         f"{place}.resources: expected gpu: 1 with runs_per_gpu: {shared}, found gpu: {gpu}. Set one of them to 1",

@@ -65,6 +65,9 @@ def start(
             forget_finished(job)
             if done(job):
                 return
+            if (card := os.environ.get(launcher.REHEARSAL)) and int(job["resources"].get("gpu", 0)):
+                launcher.rehearse(str(Path(snakemake.scriptdir, Path(script).name)), job, card)
+                return
             gpus.hide_unrequested(job)
             stack.enter_context(gpus.reserved(gpus.wanted(job), gpus.runs_per_gpu(job)))
             if processes(job) > 1:

@@ -9,6 +9,7 @@ from snakemake.pathvars import Pathvars
 from snakemake.settings.types import DeploymentMethod
 
 from hra_workflow.config import overlays, validation
+from hra_workflow.core import launcher
 from hra_workflow.core.errors import JobError, ending_the_run, expect
 from hra_workflow.preflight import probe
 
@@ -36,11 +37,14 @@ def settle(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tuple[
     """
     with ending_the_run():
         check_module(workflow)
-        check_copies(basedir, shipped, workflow.overwrite_configfiles)
+        check_copies(basedir, shipped, workflow.configfiles)
         config, chosen = complete(workflow, config, basedir, shipped)
         validation.check(config)
         enter_container(workflow, config["container"], basedir)
-    if config["preflight"] == "jobs":
+    os.environ.pop(launcher.REHEARSAL, None)
+    if config["preflight"] in probe.PARTS:
+        if config["preflight"] == probe.REHEARSAL:
+            os.environ[launcher.REHEARSAL] = config["card"]
         config = probe.config_of(config)
         workflow.pathvars.update(Pathvars.from_config(config, module_level=True))  # also over those of a module
     return config, chosen

@@ -15,7 +15,7 @@ from snakemake.settings.enums import Quietness, RerunTrigger
 from hra_workflow.core import launcher
 from hra_workflow.core.errors import JobError, ending_the_run
 from hra_workflow.cost import plan
-from hra_workflow.preflight import findings, outcomes, probe, site
+from hra_workflow.preflight import findings, outcomes, probe, rehearsed, site
 from hra_workflow.snake import gpu_resources, planned
 
 HANDLERS = ("onstart", "onsuccess", "onerror")
@@ -51,15 +51,16 @@ def start(workflow, config: dict) -> None:
         if problem := gpu_resources.excess(workflow, known.values()):
             raise JobError(problem)
         plan.start(config, planned.tables(workflow.dag, known), known.values())
-    if config["preflight"] == "jobs":
+    if config["preflight"] in probe.PARTS:
         probe.forget_logs(config)
 
 
 def end(workflow, config: dict) -> None:
-    """In `make preflight`, report what the probes have shown; called after success and after an error."""
-    if config["preflight"] == "jobs":
+    """In `make preflight` and `make rehearse`, report what the probes have shown; after success and after an error."""
+    if config["preflight"] in probe.PARTS:
+        report = rehearsed if config["preflight"] == probe.REHEARSAL else outcomes
         with ending_the_run():
-            outcomes.finish(config, {job.wildcards_dict.get("task") for job in workflow.dag.jobs})
+            report.finish(config, {job.wildcards_dict.get("task") for job in workflow.dag.jobs})
 
 
 # At exit

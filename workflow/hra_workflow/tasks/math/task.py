@@ -236,7 +236,7 @@ class Math(Task):
             )
         compared, known = self.compared(), grid.every_run(self.config)
         expect(
-            not compared or self.settings["resources"].get("runs_per_gpu", 1) == 1,
+            not compared or all(grid.runs_per_gpu(self.settings["resources"], run) == 1 for run in compared),
             f"{place}.resources: expected runs_per_gpu: 1, since table_compute reports times, which a shared GPU "
             "changes. Set it to 1",
         )

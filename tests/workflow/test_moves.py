@@ -1,0 +1,171 @@
+"""What runs again: every key of the config has a class in the schemas (`moves`), and repeats what its class says.
+
+Every leaf of the demo's config is changed to another legal value, in a project that dummy scripts have finished. Tasks
+share no jobs, so one dry run shows the effect of a key of every task. `make test` changes one leaf per key, `make
+test-full` every leaf. What no run uses, and what changes no result, is changed all at once and plans nothing.
+"""
+
+import json
+from fnmatch import fnmatchcase
+
+import pytest
+
+from config_keys import CLASSES, Leaf, at, changed, leaves
+from demo_changes import LESS, another, demo_config
+from hra_workflow import methods
+from hra_workflow.config import validation
+from hra_workflow.core import grid
+from hra_workflow.core.errors import JobError
+from project import Project
+
+TASKS = ("glue", "math", "subject", "control")
+STAGES = {  # the first that a rule matches
+    "data": "download_* hints latents",
+    "training": "augment train_* promote choose *_class_images",
+    "evaluation": "generate_* gather_* evaluate_*",
+    "table": "*",
+}
+OWN_RULES = {"math": "table_* download_harness", "subject": "*_class_images", "control": "hints latents"}
+CONFIG = demo_config()
+
+
+def tasks_of_model(name: str) -> set[str]:
+    """Return the tasks that use a model, for their runs or as an evaluator."""
+
+    def used(settings: dict) -> list[str]:
+        parts = [settings.get(part) or {} for part in ("evaluation", "drift")]
+        return [settings["model"], *(one.get("model") for part in parts for one in part.get("evaluators", ()))]
+
+    return {task for task in TASKS if name in used(CONFIG["tasks"][task])}
+
+
+def tasks_of(leaf: Leaf) -> set[str]:
+    """Return the tasks whose runs use a leaf; none if it is of a variant, model, dataset or preset that no run uses."""
+    first, second, third, fourth = (*leaf.path, None, None, None)[:4]
+    if first == "models":
+        trained = {task for task in TASKS if CONFIG["tasks"][task]["model"] == second and fourth in (None, "paper")}
+        return trained if third in ("head", "targets") else tasks_of_model(second)
+    if first == "methods":
+        runs = {task: [run.split("/") for run in grid.names(CONFIG, task)] for task in TASKS}
+        return {task for task in TASKS if any(second == method and fourth in (None, name) for method, name in runs[task])}
+    if first == "datasets":
+        return {second} if third in datasets_of(second) else set()
+    if first in ("presets", "tasks"):
+        return {second} if in_use(leaf, second, third, fourth) else set()
+    return set(TASKS)
+
+
+def datasets_of(task: str) -> set[str]:
+    """Return the datasets that the runs of a task are trained and evaluated on."""
+    names = grid.datasets(CONFIG, task)
+    tested = [path for name in names for path in CONFIG["datasets"][task][name].get("benchmarks", {}).values()]
+    text = CONFIG["tasks"][task].get("general_text") or {"source": ""}
+    return {*names, *(path.split("/")[0] for path in (*tested, text["source"]))}
+
+
+def in_use(leaf: Leaf, task: str, third: str, fourth: str | None) -> bool:
+    """Return whether a leaf of a task or its presets is in use: nothing overrides it, and what it belongs to is made."""
+    if (leaf.path[0] == "presets" or third == "defaults") and leaf.path[-1] != "source":
+        runs = [(run["dataset"], f"{run['method']}/{run['variant']}") for run in grid.runs(CONFIG, task)]
+        section = {"presets": CONFIG["presets"], "tasks": CONFIG["tasks"], "methods": CONFIG["methods"]}
+        own = changed(section, {leaf.path: "changed"})
+        return any(grid.hyperparameters(own, task, *run) != grid.hyperparameters(section, task, *run) for run in runs)
+    if third == "prompts" and task == "subject":
+        return fourth in {CONFIG["datasets"][task][name]["prompts"] for name in grid.datasets(CONFIG, task)}
+    if leaf.key.endswith("max_new_tokens.*"):
+        return any(leaf.path[-1] in CONFIG["datasets"][task][one]["benchmarks"] for one in grid.datasets(CONFIG, task))
+    if (third, fourth) == ("figures", "lambda"):
+        return len({one["lambda"] for one in methods.lambdas(CONFIG, task).values()}) > 1
+    return True
+
+
+LEAVES = list(leaves(validation.schema(), CONFIG))
+USED = {leaf.path: tasks_of(leaf) for leaf in LEAVES}
+CHANGED = [leaf for leaf in LEAVES if another(CONFIG, leaf) is not None]
+
+
+class Demo:
+    """The complete demo, finished by dummy scripts. Its config is one file, which Snakemake reads faster."""
+
+    def __init__(self, project: Project):
+        self.project = project
+        for path in (project.folder / "config").rglob("*.yaml"):
+            path.write_text("{}")
+        self.first = self.planned([])
+        project.stand_in()
+        project.snakemake("--cores", "2", "--configfile", "config.json", "-q", "all", "--", "all")
+
+    def planned(self, chosen: list[Leaf]) -> dict[str, set[str]]:
+        """Return the jobs that are planned when these leaves have another value."""
+        config = changed(CONFIG, {leaf.path: another(CONFIG, leaf) for leaf in chosen})
+        (self.project.folder / "config.json").write_text(json.dumps(config))
+        return self.project.plan("all", config="config.json")
+
+    def repeated(self, chosen: list[Leaf]) -> dict[str, str]:
+        """Return the class of what these leaves repeat, for every task."""
+        found = {task: {"nothing"} for task in TASKS}
+        for rule, jobs in self.planned(chosen).items():
+            stage = next(name for name, rules in STAGES.items() if matches(rule, rules))
+            for job in jobs:
+                new = stage == "data" and job not in self.first[rule]  # is downloaded for the first time
+                for task in tasks_of_job(rule, dict(one.split("=") for one in job.split())) if not new else ():
+                    found[task].add(stage)
+        return {task: max(stages, key=CLASSES.index) for task, stages in found.items()}
+
+
+def matches(name: str, patterns: str) -> bool:
+    return any(fnmatchcase(name, one) for one in patterns.split())
+
+
+def tasks_of_job(rule: str, wildcards: dict[str, str]) -> set[str]:
+    if "model" in wildcards:
+        return tasks_of_model(wildcards["model"])
+    return {wildcards["task"]} if "task" in wildcards else {one for one in TASKS if matches(rule, OWN_RULES.get(one, ""))}
+
+
+def packs(chosen: list[Leaf]) -> list[list[Leaf]]:
+    """Divide leaves so that every task uses one of a pack at most."""
+    found: list[list[Leaf]] = []
+    for leaf in sorted(chosen, key=lambda leaf: -len(USED[leaf.path])):
+        free = (pack for pack in found if not any(USED[leaf.path] & USED[one.path] for one in pack))
+        if pack := next(free, None):
+            pack.append(leaf)
+        else:
+            found.append([leaf])
+    return found
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory) -> Demo:
+    return Demo(Project.fresh(tmp_path_factory.mktemp("moves") / "project"))
+
+
+def test_every_key_has_a_class():
+    without = [leaf.key for leaf in leaves(validation.schema()) if leaf.moves not in CLASSES]
+    assert not without, f"give these keys, or one above, `moves` in workflow/schemas/config/, one of {CLASSES}: {without}"
+
+
+@pytest.mark.slow
+def test_what_no_run_uses_and_what_changes_no_result_plans_nothing(demo):
+    assert demo.planned([]) == {}
+    chosen = [leaf for leaf in CHANGED if leaf.moves == "nothing" or not USED[leaf.path]]
+    assert demo.planned(chosen) == {}
+
+
+USING = [leaf for leaf in CHANGED if leaf.moves != "nothing" and USED[leaf.path]]
+ONE_OF_EACH_KEY = list({leaf.key: leaf for leaf in reversed(USING)}.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chosen", [ONE_OF_EACH_KEY, pytest.param(USING, marks=pytest.mark.full)], ids=["keys", "leaves"])
+def test_a_key_repeats_what_its_class_says(demo, chosen):
+    wrong = []
+    for pack in packs(chosen):
+        repeated = demo.repeated(pack)
+        for leaf in pack:
+            less = [moves for pattern, (moves, _) in LESS.items() if fnmatchcase(str(leaf), pattern)]
+            expected, found = next(iter(less), leaf.moves), {repeated.pop(task) for task in USED[leaf.path]}
+            if found != {expected}:
+                wrong.append(f"{leaf}: expected {expected}, planned {found}")
+        wrong += [f"{[*map(str, pack)]}: {task} plans {what}" for task, what in repeated.items() if what != "nothing"]
+    assert not wrong, "\n".join(wrong)

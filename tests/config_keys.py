@@ -13,10 +13,14 @@ CLASSES = ("nothing", "table", "evaluation", "training", "data")  # in rising or
 
 @dataclass(frozen=True)
 class Leaf:
-    """`path`: in a config. `key`: the same with `*` for names and list indices. `schemas`: all that hold for it."""
+    """`path`: in a config. `key`: the same with `*` for names and list indices. `schemas`: all that hold for it.
+
+    `given`: the key that has the class, this one or one above.
+    """
 
     path: tuple
     key: str
+    given: str
     moves: str | None
     schemas: list[dict]
 
@@ -26,17 +30,21 @@ class Leaf:
 
 def leaves(schema: dict, value: Any = ANY) -> Iterator[Leaf]:
     """Yield every leaf of a config; without a config, every key of the schema."""
-    yield from below(schema, [schema], value, (), (), None)
+    yield from below(schema, [schema], value, (), (), (), None)
 
 
-def below(root: dict, schemas: list[dict], value: Any, path: tuple, key: tuple, moves: str | None) -> Iterator[Leaf]:
+def below(
+    root: dict, schemas: list[dict], value: Any, path: tuple, key: tuple, given: tuple, moves: str | None
+) -> Iterator[Leaf]:
     schemas = [found for one in schemas for found in holding(root, one, value)]
-    moves = next((one["moves"] for one in schemas if "moves" in one), moves)
-    children = list(members(schemas, value))
-    for name, child, inner, own in children:
-        yield from below(root, inner, child, (*path, name), (*key, own), moves)
+    own = next((one["moves"] for one in schemas if "moves" in one), moves)
+    if own != moves:
+        given, moves = key, own
+    children = members(schemas, value)
+    for name, child, inner, part in children:
+        yield from below(root, inner, child, (*path, name), (*key, part), given, moves)
     if not children:
-        yield Leaf(path, ".".join(key), moves, schemas)
+        yield Leaf(path, ".".join(key), ".".join(given), moves, schemas)
 
 
 def holding(root: dict, schema: Any, value: Any) -> Iterator[dict]:
@@ -53,16 +61,19 @@ def holding(root: dict, schema: Any, value: Any) -> Iterator[dict]:
 
 
 def members(schemas: list[dict], value: Any) -> list[tuple]:
-    """List name or index, value, schemas and key of what a value contains, or may contain; a list of texts is a leaf."""
+    """List name or index, value, schemas and key of what a value contains or, of ANY, may contain."""
     named = [one["additionalProperties"] for one in schemas if isinstance(one.get("additionalProperties"), dict)]
     items = [one["items"] for one in schemas if "items" in one]
+    allowed = [one["propertyNames"]["enum"] for one in schemas if "enum" in one.get("propertyNames", ())]
     known: dict[str, list] = {}
     for one in schemas:
         for name, schema in one.get("properties", {}).items():
-            known.setdefault(name, []).append(schema)
+            if all(name in names for names in allowed):
+                known.setdefault(name, []).append(schema)
     if value is ANY:
-        return [(name, ANY, own, name) for name, own in known.items()] + [("*", ANY, o, "*") for o in (named, items) if o]
-    if isinstance(value, list):
+        unnamed = [("*", own) for own in (named, items) if own]
+        return [(name, ANY, own, name) for name, own in (*known.items(), *unnamed)]
+    if isinstance(value, list):  # one of texts or numbers is a leaf
         return [(i, one, items, "*") for i, one in enumerate(value) if any(isinstance(one, dict) for one in value)]
     content = value if isinstance(value, dict) else {}
     return [(name, one, known.get(name, named), name if name in known else "*") for name, one in content.items()]

@@ -37,7 +37,11 @@ tasks:
     compute: {runs: [lora/r8]}
     generation: {max_new_tokens: {again: 50}}
     rewind: [0.5]
-    general_text: {source: wikitext-2/test, window: 64, batch_size: 8, resources: {gpu: 0, threads: 1, mem_mb: 1000, runtime: 5}}
+    general_text:
+      source: wikitext-2/test
+      window: 64
+      batch_size: 8
+      resources: {gpu: 0, threads: 1, mem_mb: 1000, runtime: 5}
     retention:
       dataset: word-problems
       base: base/pretrained
@@ -117,7 +121,7 @@ VALUES: dict[str, Any] = {
     "tasks.math.retention.seeds": [0, 7],
     "tasks.math.compute.runs": ["lora/r8", "base/pretrained"],
     "tasks.math.retention.include_path": "config",
-        "tasks.*.evaluators.*.model": "minilm-l6",
+    "tasks.*.evaluators.*.model": "minilm-l6",
     "tasks.subject.evaluation.evaluators.0.kind": "dino",
     "tasks.*.drift.evaluators.0.kind": "lpips-vgg",
     "tasks.*.drift.evaluators.1.kind": "dino",

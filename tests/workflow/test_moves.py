@@ -10,12 +10,12 @@ from fnmatch import fnmatchcase
 
 import pytest
 
-from config_keys import CLASSES, Leaf, at, changed, leaves
+import moves_page
+from config_keys import CLASSES, Leaf, changed, leaves
 from demo_changes import LESS, another, demo_config
 from hra_workflow import methods
 from hra_workflow.config import validation
 from hra_workflow.core import grid
-from hra_workflow.core.errors import JobError
 from project import Project
 
 TASKS = ("glue", "math", "subject", "control")
@@ -46,8 +46,8 @@ def tasks_of(leaf: Leaf) -> set[str]:
         trained = {task for task in TASKS if CONFIG["tasks"][task]["model"] == second and fourth in (None, "paper")}
         return trained if third in ("head", "targets") else tasks_of_model(second)
     if first == "methods":
-        runs = {task: [run.split("/") for run in grid.names(CONFIG, task)] for task in TASKS}
-        return {task for task in TASKS if any(second == method and fourth in (None, name) for method, name in runs[task])}
+        name = f"{second}/{fourth or '*'}"
+        return {task for task in TASKS if any(fnmatchcase(run, name) for run in grid.names(CONFIG, task))}
     if first == "datasets":
         return {second} if third in datasets_of(second) else set()
     if first in ("presets", "tasks"):
@@ -64,7 +64,7 @@ def datasets_of(task: str) -> set[str]:
 
 
 def in_use(leaf: Leaf, task: str, third: str, fourth: str | None) -> bool:
-    """Return whether a leaf of a task or its presets is in use: nothing overrides it, and what it belongs to is made."""
+    """Return whether a run uses a leaf of its task or of the presets: a preset overrides some, others are of no run."""
     if (leaf.path[0] == "presets" or third == "defaults") and leaf.path[-1] != "source":
         runs = [(run["dataset"], f"{run['method']}/{run['variant']}") for run in grid.runs(CONFIG, task)]
         section = {"presets": CONFIG["presets"], "tasks": CONFIG["tasks"], "methods": CONFIG["methods"]}
@@ -107,7 +107,7 @@ class Demo:
         for rule, jobs in self.planned(chosen).items():
             stage = next(name for name, rules in STAGES.items() if matches(rule, rules))
             for job in jobs:
-                new = stage == "data" and job not in self.first[rule]  # is downloaded for the first time
+                new = stage == "data" and job not in self.first.get(rule, ())  # is downloaded for the first time
                 for task in tasks_of_job(rule, dict(one.split("=") for one in job.split())) if not new else ():
                     found[task].add(stage)
         return {task: max(stages, key=CLASSES.index) for task, stages in found.items()}
@@ -120,7 +120,9 @@ def matches(name: str, patterns: str) -> bool:
 def tasks_of_job(rule: str, wildcards: dict[str, str]) -> set[str]:
     if "model" in wildcards:
         return tasks_of_model(wildcards["model"])
-    return {wildcards["task"]} if "task" in wildcards else {one for one in TASKS if matches(rule, OWN_RULES.get(one, ""))}
+    if "task" in wildcards:
+        return {wildcards["task"]}
+    return {task for task, rules in OWN_RULES.items() if matches(rule, rules)}
 
 
 def packs(chosen: list[Leaf]) -> list[list[Leaf]]:
@@ -142,7 +144,7 @@ def demo(tmp_path_factory) -> Demo:
 
 def test_every_key_has_a_class():
     without = [leaf.key for leaf in leaves(validation.schema()) if leaf.moves not in CLASSES]
-    assert not without, f"give these keys, or one above, `moves` in workflow/schemas/config/, one of {CLASSES}: {without}"
+    assert not without, f"workflow/schemas/config/: give these keys, or one above, `moves`, of {CLASSES}: {without}"
 
 
 @pytest.mark.slow
@@ -152,12 +154,18 @@ def test_what_no_run_uses_and_what_changes_no_result_plans_nothing(demo):
     assert demo.planned(chosen) == {}
 
 
+def test_the_page_is_current():
+    assert moves_page.PAGE.read_text() == moves_page.page(), "run: python tests/moves_page.py"
+
+
 USING = [leaf for leaf in CHANGED if leaf.moves != "nothing" and USED[leaf.path]]
 ONE_OF_EACH_KEY = list({leaf.key: leaf for leaf in reversed(USING)}.values())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("chosen", [ONE_OF_EACH_KEY, pytest.param(USING, marks=pytest.mark.full)], ids=["keys", "leaves"])
+@pytest.mark.parametrize(
+    "chosen", [pytest.param(ONE_OF_EACH_KEY, id="keys"), pytest.param(USING, id="leaves", marks=pytest.mark.full)]
+)
 def test_a_key_repeats_what_its_class_says(demo, chosen):
     wrong = []
     for pack in packs(chosen):

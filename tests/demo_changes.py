@@ -19,6 +19,7 @@ models:
 datasets:
   glue:
     sentiment: {benchmarks: {again: validation}, metrics: [accuracy, matthews_correlation]}
+    paraphrase: {benchmarks: {again: validation}, metrics: [accuracy, f1, accuracy_f1_mean, matthews_correlation]}
   math:
     word-problems: {benchmarks: {again: word-problems-test/test}}
 tasks:
@@ -33,7 +34,7 @@ tasks:
       - {name: All (acc), columns: [Sentiment, Paraphrase (acc)]}
       - {name: Both, columns: [Sentiment, Paraphrase (acc)]}
   math:
-    grid: [{runs: [base/pretrained, lora/r8], datasets: [word-problems], seeds: [0]}]
+    grid: [{runs: [base/pretrained, full/all, lora/r8], datasets: [word-problems], seeds: [0]}]
     compute: {runs: [lora/r8]}
     generation: {max_new_tokens: {again: 50}}
     rewind: [0.5]
@@ -76,7 +77,6 @@ SWAPPED = {
 VALUES: dict[str, Any] = {
     "pathvars.*": "elsewhere",
     "local_root": "config/..",
-    "mirror": "mirror",
     "max_gpu_hours": 1000,
     "container": "docker://image",
     "*.sha256": "0" * 64,
@@ -93,7 +93,7 @@ VALUES: dict[str, Any] = {
     "datasets.glue.*.columns": lambda value: value[:1] if len(value) > 1 else [*value, "label"],
     "datasets.glue.*.benchmarks.*": "train",
     "datasets.glue.sentiment.metrics": lambda value: [*value, "f1"],
-    "datasets.glue.paraphrase.metrics": lambda value: [*value, "matthews_correlation"],
+    "datasets.glue.paraphrase.metrics": lambda value: value[:-1],
     "datasets.glue.sentiment.score": "matthews_correlation",
     "datasets.glue.paraphrase.score": "f1",
     "datasets.math.*.benchmarks.*": "word-problems/train",
@@ -114,12 +114,15 @@ VALUES: dict[str, Any] = {
     "tasks.control.defaults.ema": 0.99,
     "tasks.*.resources.gpu": 2,
     "tasks.*.rewind": [0.25],
+    "tasks.*.held_out.rows": 50,
+    "tasks.math.generation.backend": "vllm",
     "tasks.math.generation.serve": "merged",
     "tasks.math.general_text.source": "spare/test",
-    "tasks.math.retention.runs": ["base/pretrained"],
+    "tasks.math.retention.runs": lambda value: [*value, "full/all"],
     "tasks.math.retention.base": "lora/r8",
     "tasks.math.retention.seeds": [0, 7],
     "tasks.math.compute.runs": ["lora/r8", "base/pretrained"],
+    "tasks.math.retention.benchmarks.HumanEval.metric": "pass@2",
     "tasks.math.retention.include_path": "config",
     "tasks.*.evaluators.*.model": "minilm-l6",
     "tasks.subject.evaluation.evaluators.0.kind": "dino",
@@ -127,18 +130,18 @@ VALUES: dict[str, Any] = {
     "tasks.*.drift.evaluators.1.kind": "dino",
     "tasks.*.crop": "hra_workflow.demo.prompt_fidelity:PromptFidelity",
     "tasks.*.columns.*.dataset": SWAPPED.get,
-    "tasks.glue.columns.0.benchmark": "again",
+    "tasks.glue.columns.*.benchmark": "again",
     "tasks.math.columns.*.benchmark": "again",
-    "tasks.glue.columns.1.metric": "f1",
     "tasks.*.columns.*.metric": SWAPPED.get,
     "tasks.glue.figures.*": lambda value: [*value, "Paraphrase (acc)"],
     "tasks.math.figures.lambda": ["Word problems (strict)"],
     "tasks.subject.figures.lambda": ["Blocked"],
     "tasks.control.figures.lambda": ["Edges IoU"],
-    "tasks.math.figures.parameters": lambda value: [*value, "Word problems (lenient)"],
+    "tasks.math.figures.parameters": lambda value: [*value, *value],
 }
 # What has no other legal value, and why.
 NO_OTHER: dict[str, str] = {
+    "mirror": "dummy downloads have no manifest (tests/scripts/test_finished_downloads.py)",
     "*.source.kind": "a source of another kind has other keys",
     "methods.*.kind": "a method of another kind has other arguments",
     "methods.*.type": "a type has its own arguments",
@@ -155,16 +158,21 @@ NO_OTHER: dict[str, str] = {
     "tasks.glue.columns.2.dataset": "the other dataset does not have its metric",
     "tasks.math.columns.*.dataset": "the grid has one dataset",
     "tasks.control.columns.[2-6].dataset": "no other dataset has its metric",
-    "tasks.glue.columns.[12].benchmark": "the dataset has one benchmark",
     "tasks.[sc]*.columns.*.benchmark": "the task has one benchmark",
     "tasks.*.evaluation.evaluators.*.name": "columns name its metrics",
     "tasks.control.evaluation.evaluators.*.kind": "columns name its metrics",
     "tasks.subject.evaluation.evaluators.[12].kind": "columns name its metrics",
     "tasks.math.retention.dataset": "the grid has one dataset",
 }
-# Leaves that repeat less than others of their key.
-LESS: dict[str, tuple[str, str]] = {
-    "datasets.glue.sentiment.benchmarks.again": ("evaluation", "only the first benchmark selects the best step"),
+# Leaves that repeat something else than the class of their key, and why.
+OTHERWISE: dict[str, tuple[str, str]] = {
+    "datasets.glue.*.benchmarks.again": ("evaluation", "only the first benchmark selects the best step"),
+    "tasks.math.retention.benchmarks.HumanEval.[mst]*": ("nothing", "unsafe_code is false, so it is not run"),
+    "tasks.math.retention.seeds": ("table", "the grid has no other seed"),
+    # Errors of the workflow
+    "tasks.*.defaults.gradient_checkpointing": ("training", "it is among the params of training"),
+    "tasks.math.general_text.batch_size": ("evaluation", "it is among the params of the evaluation"),
+    "tasks.math.retention.batch_size": ("evaluation", "it is among the params of the evaluation"),
 }
 
 

@@ -19,8 +19,8 @@ demo's config and compare what a dry run plans with its class. They also keep th
 `python tests/moves_page.py` rewrites it.
 """
 MEANING = {
-    "data": "Files are downloaded, converted or computed again, and then all that depends on them. A source that describes "
-    "the same files as before, by hash or address, repeats nothing.",
+    "data": "Files are downloaded, converted or computed again, and then all that depends on them. A source that "
+    "describes the same files as before, by hash or address, repeats nothing.",
     "training": "Runs are trained and evaluated again; for a key of a method, dataset or preset, only its runs.",
     "evaluation": "Outputs are generated and evaluated again. Nothing is trained.",
     "table": "Only tables, figures and contact sheets are made again.",

@@ -1,8 +1,9 @@
 """What runs again: every key of the config has a class in the schemas (`moves`), and repeats what its class says.
 
-Every leaf of the demo's config is changed to another legal value, in a project that dummy scripts have finished. Tasks
-share no jobs, so one dry run shows the effect of a key of every task. `make test` changes one leaf per key, `make
-test-full` every leaf. What no run uses, and what changes no result, is changed all at once and plans nothing.
+Every leaf of the demo's config is changed to another legal value, in a project that dummy scripts have finished. What no
+run uses and what changes no result is changed all at once and plans nothing; all keys of a class together plan no more
+than it says. What a single key plans shows in a dry run with one changed leaf per task, since tasks share no jobs: `make
+test` tries one leaf per key, `make test-full` every leaf.
 """
 
 import json
@@ -12,7 +13,7 @@ import pytest
 
 import moves_page
 from config_keys import CLASSES, Leaf, changed, leaves
-from demo_changes import LESS, another, demo_config
+from demo_changes import OTHERWISE, another, demo_config
 from hra_workflow import methods
 from hra_workflow.config import validation
 from hra_workflow.core import grid
@@ -65,6 +66,8 @@ def datasets_of(task: str) -> set[str]:
 
 def in_use(leaf: Leaf, task: str, third: str, fourth: str | None) -> bool:
     """Return whether a run uses a leaf of its task or of the presets: a preset overrides some, others are of no run."""
+    if leaf.key.endswith("defaults.precision"):
+        return True  # the augmentation reads it
     if (leaf.path[0] == "presets" or third == "defaults") and leaf.path[-1] != "source":
         runs = [(run["dataset"], f"{run['method']}/{run['variant']}") for run in grid.runs(CONFIG, task)]
         section = {"presets": CONFIG["presets"], "tasks": CONFIG["tasks"], "methods": CONFIG["methods"]}
@@ -72,6 +75,8 @@ def in_use(leaf: Leaf, task: str, third: str, fourth: str | None) -> bool:
         return any(grid.hyperparameters(own, task, *run) != grid.hyperparameters(section, task, *run) for run in runs)
     if third == "prompts" and task == "subject":
         return fourth in {CONFIG["datasets"][task][name]["prompts"] for name in grid.datasets(CONFIG, task)}
+    if third == "held_out":
+        return CONFIG["tasks"][task].get("selection") == grid.HELD_OUT or bool(CONFIG["tasks"][task]["tune"])
     if leaf.key.endswith("max_new_tokens.*"):
         return any(leaf.path[-1] in CONFIG["datasets"][task][one]["benchmarks"] for one in grid.datasets(CONFIG, task))
     if (third, fourth) == ("figures", "lambda"):
@@ -79,9 +84,17 @@ def in_use(leaf: Leaf, task: str, third: str, fourth: str | None) -> bool:
     return True
 
 
+def expected(leaf: Leaf) -> str | None:
+    """Return what another value of a leaf repeats in the runs that use it."""
+    return next((one for pattern, (one, _) in OTHERWISE.items() if fnmatchcase(str(leaf), pattern)), leaf.moves)
+
+
 LEAVES = list(leaves(validation.schema(), CONFIG))
 USED = {leaf.path: tasks_of(leaf) for leaf in LEAVES}
 CHANGED = [leaf for leaf in LEAVES if another(CONFIG, leaf) is not None]
+QUIET = [leaf for leaf in CHANGED if expected(leaf) == "nothing" or not USED[leaf.path]]
+LOUD = [leaf for leaf in CHANGED if leaf not in QUIET]
+ONE_OF_EACH_KEY = list({leaf.key: leaf for leaf in reversed(LOUD)}.values())
 
 
 class Demo:
@@ -106,7 +119,7 @@ class Demo:
         found = {task: {"nothing"} for task in TASKS}
         for rule, jobs in self.planned(chosen).items():
             stage = next(name for name, rules in STAGES.items() if matches(rule, rules))
-            for job in jobs:
+            for job in jobs or {""}:
                 new = stage == "data" and job not in self.first.get(rule, ())  # is downloaded for the first time
                 for task in tasks_of_job(rule, dict(one.split("=") for one in job.split())) if not new else ():
                     found[task].add(stage)
@@ -150,30 +163,30 @@ def test_every_key_has_a_class():
 @pytest.mark.slow
 def test_what_no_run_uses_and_what_changes_no_result_plans_nothing(demo):
     assert demo.planned([]) == {}
-    chosen = [leaf for leaf in CHANGED if leaf.moves == "nothing" or not USED[leaf.path]]
-    assert demo.planned(chosen) == {}
+    assert demo.planned(QUIET) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moves", ["table", "evaluation", "training"])
+def test_all_keys_of_a_class_together_repeat_no_more_than_it_says(demo, moves):
+    assert set(demo.repeated([leaf for leaf in LOUD if expected(leaf) == moves]).values()) == {moves}
 
 
 def test_the_page_is_current():
     assert moves_page.PAGE.read_text() == moves_page.page(), "run: python tests/moves_page.py"
 
 
-USING = [leaf for leaf in CHANGED if leaf.moves != "nothing" and USED[leaf.path]]
-ONE_OF_EACH_KEY = list({leaf.key: leaf for leaf in reversed(USING)}.values())
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "chosen", [pytest.param(ONE_OF_EACH_KEY, id="keys"), pytest.param(USING, id="leaves", marks=pytest.mark.full)]
+    "chosen", [pytest.param(ONE_OF_EACH_KEY, id="keys"), pytest.param(LOUD, id="leaves", marks=pytest.mark.full)]
 )
 def test_a_key_repeats_what_its_class_says(demo, chosen):
     wrong = []
     for pack in packs(chosen):
         repeated = demo.repeated(pack)
         for leaf in pack:
-            less = [moves for pattern, (moves, _) in LESS.items() if fnmatchcase(str(leaf), pattern)]
-            expected, found = next(iter(less), leaf.moves), {repeated.pop(task) for task in USED[leaf.path]}
-            if found != {expected}:
-                wrong.append(f"{leaf}: expected {expected}, planned {found}")
+            found = {repeated.pop(task) for task in USED[leaf.path]}
+            if found != {expected(leaf)}:
+                wrong.append(f"{leaf}: expected {expected(leaf)}, planned {', '.join(found)}")
         wrong += [f"{[*map(str, pack)]}: {task} plans {what}" for task, what in repeated.items() if what != "nothing"]
     assert not wrong, "\n".join(wrong)

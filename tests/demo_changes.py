@@ -71,7 +71,7 @@ SWAPPED = {
     "st_lpips_real": "blocked", "st_lpips_diversity": "blocked", "canny_iou": "canny_f1", "canny_f1": "canny_iou",
     "classes_miou": "classes_aacc", "classes_aacc": "classes_miou", "points_error": "points_no_face",
     "points_error_all": "points_no_face", "points_no_face": "points_error", "sentiment": "paraphrase",
-    "paraphrase": "sentiment", "scenes-canny": "spare",
+    "paraphrase": "sentiment",
 }  # fmt: skip
 # Where the schema does not give another value: the name of something else in the config, or a text of a certain form.
 VALUES: dict[str, Any] = {
@@ -87,7 +87,7 @@ VALUES: dict[str, Any] = {
     "*.source.files.*.url": lambda value: f"{value}x",
     "*.source.files.*": "0" * 64,
     "datasets.*.repo_type": "model",
-    "datasets.control.*.evaluators": lambda value: [*value, "canny"],
+    "datasets.control.scenes-[cp][lo]*.evaluators": lambda value: [*value, "canny"],
     "datasets.control.*.hint": lambda value: "canny" if value != "canny" else "segmentation",
     "datasets.glue.*.labels": lambda value: value[::-1],
     "datasets.glue.*.columns": lambda value: value[:1] if len(value) > 1 else [*value, "label"],
@@ -124,12 +124,12 @@ VALUES: dict[str, Any] = {
     "tasks.math.compute.runs": ["lora/r8", "base/pretrained"],
     "tasks.math.retention.benchmarks.HumanEval.metric": "pass@2",
     "tasks.math.retention.include_path": "config",
-    "tasks.*.evaluators.*.model": "minilm-l6",
     "tasks.subject.evaluation.evaluators.0.kind": "dino",
     "tasks.*.drift.evaluators.0.kind": "lpips-vgg",
     "tasks.*.drift.evaluators.1.kind": "dino",
     "tasks.*.crop": "hra_workflow.demo.prompt_fidelity:PromptFidelity",
-    "tasks.*.columns.*.dataset": SWAPPED.get,
+    "tasks.glue.columns.[01].dataset": SWAPPED.get,
+    "tasks.control.columns.[01].dataset": "spare",
     "tasks.glue.columns.*.benchmark": "again",
     "tasks.math.columns.*.benchmark": "again",
     "tasks.*.columns.*.metric": SWAPPED.get,
@@ -168,7 +168,7 @@ NO_OTHER: dict[str, str] = {
 OTHERWISE: dict[str, tuple[str, str]] = {
     "datasets.glue.*.benchmarks.again": ("evaluation", "only the first benchmark selects the best step"),
     "tasks.math.retention.benchmarks.HumanEval.[mst]*": ("nothing", "unsafe_code is false, so it is not run"),
-    "tasks.math.retention.seeds": ("table", "the grid has no other seed"),
+    "tasks.math.retention.seeds": ("nothing", "the grid has no other seed"),
     # Errors of the workflow
     "tasks.*.defaults.gradient_checkpointing": ("training", "it is among the params of training"),
     "tasks.math.general_text.batch_size": ("evaluation", "it is among the params of the evaluation"),

@@ -1,9 +1,9 @@
 """What runs again: every key of the config has a class in the schemas (`moves`), and repeats what its class says.
 
-Every leaf of the demo's config is changed to another legal value, in a project that dummy scripts have finished. What no
-run uses and what changes no result is changed all at once and plans nothing; all keys of a class together plan no more
-than it says. What a single key plans shows in a dry run with one changed leaf per task, since tasks share no jobs: `make
-test` tries one leaf per key, `make test-full` every leaf.
+Every leaf of the demo's config is changed to another legal value, in a project that dummy scripts have finished. What
+no run uses and what changes no result is changed all at once and plans nothing; all keys of a class together plan no
+more than it says. What a single key plans shows in a dry run with one changed leaf per task, since tasks share no jobs:
+`make test` tries one leaf per key, `make test-full` every leaf.
 """
 
 import json

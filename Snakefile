@@ -12,6 +12,8 @@ min_version("9.27")
 include: "rules/installation.smk"
 
 
+from hra_workflow.cost import plan
+
 TASK_RULES = sorted((BASEDIR / "rules/tasks").glob("*.smk"))  # a task has rules and a folder of config/
 CONFIGS = [BASEDIR / "config/config.yaml", BASEDIR / "config/methods.yaml"]
 CONFIGS += [file for task in TASK_RULES for file in sorted((BASEDIR / "config" / task.stem).glob("*.yaml"))]
@@ -76,7 +78,7 @@ gpu_resources.shared_gpus(workflow)
 if deployment.is_first(workflow):
     preflight.show_at_exit(workflow, config)
     finished_tables.show_at_exit(workflow, BASEDIR / "workflow/scripts/print_table.py")
-    deployment.join(workflow)
+    deployment.join(workflow, BASEDIR)
 
 
 for task in config["tasks"]:

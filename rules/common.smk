@@ -8,23 +8,15 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from hra_workflow import methods, tasks
+from hra_workflow.config import validation
 from hra_workflow.core import early_evaluations, grid, launcher, rewound, tuning
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.grid import run_name
-from hra_workflow.config import validation
-from hra_workflow.snake import deployment
-from hra_workflow.tasks import expected_runs
-from hra_workflow.snake import final_errors
-from hra_workflow.snake import finished_downloads
-from hra_workflow.snake import finished_tables
-from hra_workflow.snake import gpu_resources
-from hra_workflow.snake import noted_runs
-from hra_workflow.cost import plan
 from hra_workflow.preflight import parts as preflight
-from hra_workflow.snake import recorded_inputs
-from hra_workflow.snake import recorded_params
-from hra_workflow.tasks import reported
+from hra_workflow.snake import deployment, final_errors, finished_downloads, finished_tables, gpu_resources, noted_runs
+from hra_workflow.snake import recorded_inputs, recorded_params
 from hra_workflow.snake.recorded_params import recorded, unrecorded
+from hra_workflow.tasks import expected_runs, reported
 
 try:
     config, CHOSEN = deployment.settle(workflow, config, BASEDIR, CONFIGS)  # CHOSEN: the tasks of `all`

@@ -37,11 +37,11 @@ rule preflight_device:
         gpus=r"\d+",
     conda:
         "../envs/hra.yaml"
-    threads: 2
+    threads: lambda wc: max(2, int(wc.gpus))
     resources:
         nodes=1,
         gpu=lambda wc: int(wc.gpus),
-        mem_mb=8000,
+        mem_mb=lambda wc: 4000 * (1 + max(1, int(wc.gpus))),  # a process per GPU, with CUDA's and NCCL's buffers
         runtime=10,
     params:
         device=lambda wc: preflight.device(config, int(wc.gpus)),

@@ -246,3 +246,10 @@ def downloaded(root, model: dict, name: str, dataset: dict) -> dict[str, str]:
             }
         )
     return {kind: str(root / f"{kind}.manifest.json") for kind in ("model", "dataset")}
+
+
+def put(config: dict, path: str, value) -> None:
+    *parents, last = path.split(".")
+    for key in parents:
+        config = config[int(key)] if isinstance(config, list) else config[key]
+    config[last] = value

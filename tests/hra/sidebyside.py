@@ -8,6 +8,7 @@ from peft import HRAConfig, get_peft_model
 from torch import nn
 
 import hra
+from hra.reflections import compact, reflect
 from hra.tuner import SAVES_BIASES
 
 
@@ -58,3 +59,14 @@ def close(actual, expected, n: int, c: float = 8, dtype: torch.dtype | None = No
     error = (actual.detach().double() - expected.detach().double()).abs().max().item()
     bound = c * n * torch.finfo(dtype).eps * scale
     assert error <= bound, f"error {error:.2e} exceeds {bound:.2e}"
+
+
+def rotated(base: nn.Linear, x, *us):
+    """Compute W D_1 D_2 ... x + b from the definition."""
+    for u in reversed(us):
+        x = reflect(x, *compact(u))
+    return base(x)
+
+
+def trainable(model):
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}

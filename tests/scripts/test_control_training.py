@@ -1,6 +1,5 @@
 """Hint encoder, ControlNet and their training: initialisation, save and load of every method, killed and resumed."""
 
-import copy
 import math
 import os
 import signal
@@ -35,79 +34,6 @@ def waken(model) -> None:
         for name, parameter in model.named_parameters():
             if "conv_out" in name and hint_encoder.NAME in name:
                 parameter.normal_(std=0.1)
-
-
-def test_sizes_are_the_paper_s():
-    """Check Stable Diffusion 1.5: 0.89 M parameters for HRA with r = 8, and the encoder 3-16-16-32-32-96-96-256-320."""
-    from diffusers import UNet2DConditionModel
-
-    with torch.device("meta"):
-        unet = UNet2DConditionModel(cross_attention_dim=768, attention_head_dim=8)
-        hint_encoder.attach(unet, 8)
-        model = adapters.insert(unet, unet_method(peft={"r": 8}), [hint_encoder.NAME])
-    sizes = control_model.count(model, unet_method())
-    assert sizes["adapter_parameters"] == 895_488
-    assert sizes["trainable_parameters"] == 895_488 + 1_086_480
-    encoder = unet.hint_encoder.modules_to_save["default"]
-    layers = [encoder.conv_in, *encoder.blocks, encoder.conv_out]
-    assert [layers[0].in_channels, *(one.out_channels for one in layers)] == [3, 16, 16, 32, 32, 96, 96, 256, 320]
-
-
-def test_at_the_start_a_hint_changes_no_bit(unet):
-    plain = stable_diffusion.load_unet(MODEL)
-    with torch.no_grad():
-        expected = plain(*inputs()).sample
-        assert torch.equal(unet(*inputs(), hint=hints()).sample, expected)
-        adapted = adapters.insert(unet, unet_method(), control_model.head(unet_method()))
-        # The rotations' start is the identity up to rounding, so the comparison is with the same adapters.
-        assert torch.equal(adapted(*inputs(), hint=hints()).sample, adapted(*inputs()).sample)
-
-
-def test_hints_reach_the_first_block_alone_of_every_row(unet):
-    """By hand: the encoded hint goes to conv_in's output. Guidance doubles the latents, not the hints."""
-    waken(unet)
-    noisy, times, context = inputs()
-    with torch.no_grad():
-        encoded = unet.hint_encoder(hints())
-        assert abs(encoded).max() > 0.01
-        plain = copy.deepcopy(stable_diffusion.load_unet(MODEL))
-        plain.conv_in.register_forward_hook(lambda *call: call[2] + encoded)
-        expected = plain(noisy, times, context).sample
-        found = unet(noisy, times, context, hint=hints()).sample
-        assert torch.equal(found, expected) and not torch.equal(found, unet(noisy, times, context).sample)
-        with hint_encoder.cached_hint(unet, hints(2)):
-            doubled = unet(noisy, times, context).sample
-        assert torch.equal(doubled, unet(noisy, times, context, hint=hints(2)[[0, 1, 0, 1]]).sample)
-        for row in range(4):
-            one = unet(noisy[[row]], times[[row]], context[[row]], hint=hints()[[row]]).sample
-            assert torch.allclose(one, found[[row]], atol=1e-4)
-
-
-def test_a_copy_of_the_unet_has_hints_of_its_own(unet):
-    waken(unet)
-    other = copy.deepcopy(unet)
-    with torch.no_grad(), hint_encoder.cached_hint(other, hints()):
-        assert not torch.equal(other(*inputs()).sample, unet(*inputs()).sample)
-
-
-def test_a_hint_is_forgotten_after_an_error(unet):
-    waken(unet)
-    noisy, times, context = inputs()
-    with torch.no_grad():
-        with pytest.raises(RuntimeError):
-            unet(noisy, times, context[..., :5], hint=hints())
-        assert unet.conv_in.encoded is None
-
-
-@pytest.mark.parametrize("shape", [(4, 3, 32, 32), (3, 3, SIDE, SIDE), (4, 1, SIDE, SIDE)])
-def test_hints_that_do_not_fit_are_refused(unet, shape):
-    with pytest.raises(JobError, match=r"expected shape \(N, 3, 64, 64\) .* with N or a divisor of it"):
-        unet(*inputs(), hint=torch.zeros(shape))
-
-
-def test_channels_that_do_not_fit_the_autoencoder_are_refused():
-    with pytest.raises(JobError, match=r"expected 3 channels, one per resolution of the autoencoder's scale 4"):
-        hint_encoder.attach(stable_diffusion.load_unet(MODEL), 4, (16, 32, 96, 256))
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])

@@ -162,6 +162,12 @@ def test_runs_that_share_take_the_fullest_gpu_and_leave_the_other_whole(two_gpus
     gpus.release(locks.values())
 
 
+@pytest.mark.parametrize(("requested", "seen"), [(0, ""), (1, "0,1")])
+def test_a_job_that_requests_no_gpu_sees_none(two_gpus, requested, seen):
+    gpus.hide_unrequested({"resources": {"gpu": requested}})
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == seen
+
+
 def test_device_seconds_are_shared():
     assert gpus.device_seconds({"seconds": [40.0, 10.0], "runs_per_gpu": [4, 1]}) == 20.0
     assert gpus.device_seconds({"seconds": [40.0]}) == 40.0

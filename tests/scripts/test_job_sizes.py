@@ -44,6 +44,15 @@ def test_the_number_of_shards_follows_the_work_unless_the_config_states_it():
     assert bound(unknown)["control"].shards(coco) == 1
 
 
+def test_the_answers_of_the_base_model_run_to_their_limit():
+    task = bound()["math"]
+    run = {"dataset": "metamathqa-40k", "seed": "0", "n_shards": "1", "answers": "answers"}
+    trained, base = (
+        run | {"method": method, "variant": variant} for method, variant in (("hra", "r32"), ("base", "pretrained"))
+    )
+    assert task.work("generate", base) == 7 * task.work("generate", trained) > 0
+
+
 @pytest.mark.parametrize(("evaluators", "gpus"), [(["canny"], 0), (["canny", "fid"], 1)])
 def test_an_evaluation_without_a_network_requests_no_gpu(evaluators, gpus):
     def change(config):

@@ -168,7 +168,7 @@ def test_the_rotation_of_hras_layers_is_summarised(tmp_path):
     torch.manual_seed(0)
     base = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Linear(8, 8))
     peft.get_peft_model(base, peft.HRAConfig(r=2, target_modules=["0", "1"])).save_pretrained(tmp_path)
-    found = report.rotation(tmp_path, METHODS["hra"].measure)
+    found = report.rotation(tmp_path, METHODS["hra"].adapter.measure)
     assert found["layers"] == 2 and len(found["points"].split()) == 2
     # Columns are drawn in equal pairs, whose reflections cancel: no rotation, and UᵀU is all ones.
     assert found["largest"]["angle"] == pytest.approx(0, abs=1e-4)

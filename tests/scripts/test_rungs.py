@@ -17,7 +17,7 @@ from hra_workflow.tasks.glue.task import Glue
 from hra_workflow.training.interruption import Interrupted
 from sums import LLAMA_TARGETS
 from support import method
-from test_trials import choices, collect, tuned_config
+from tuned import choices, collect, tuned_config
 
 SHARE = {"share": 0.25, "seed": 0}
 RUNG = 0.4

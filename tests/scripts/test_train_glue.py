@@ -1,50 +1,19 @@
 """Fine-tuning: every method runs; a killed training run ends with the numbers of an uninterrupted one."""
 
-import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
+from glue_training import SCRIPT, comparable, train
 from hra_workflow.core import early_evaluations, files
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import sources
 from hra_workflow.models import adapters
-from hra_workflow.training import checkpoints
-from support import DATASET, ROOT, TINY_MODEL, downloaded, method, write_sentences
+from support import ROOT, method
 
 KINDS = ["hra", "lora", "oft", "boft", "adalora", "bitfit", "head", "full"]
-SCRIPT = ROOT / "workflow/scripts/train_glue.py"
-KILLED = """
-import json, os, signal, sys
-import train_glue
-from hra_workflow.training import checkpoints
-
-def complete(folder, kept, plain=checkpoints.complete):
-    if folder.name == "checkpoint-9":
-        os.kill(os.getpid(), signal.SIGKILL)
-    plain(folder, kept)
-
-checkpoints.complete = complete
-train_glue.main(json.load(open(sys.argv[1])))
-"""
-
-
-def train(run) -> dict:
-    import train_glue
-
-    train_glue.main(run.train)
-    return files.read_json(run.train["output"]["record"])
-
-
-def comparable(record: dict) -> dict:
-    """Return what two identical training runs must share to the last digit."""
-    return {key: record[key] for key in ("curve", "best_step", "steps", "trainable_parameters", "hyperparameters")}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -93,30 +62,6 @@ def test_an_evaluation_of_other_weights_is_not_taken_over(make_run, tmp_path):
     assert not early_evaluations.expected(str(evaluation))
     with pytest.raises(JobError, match="the training job has not evaluated validation"):
         evaluate_glue.main(in_training)
-
-
-def test_a_failed_evaluation_is_a_failed_training_that_resumes(make_run, monkeypatch):
-    import evaluate_glue
-    import train_glue
-
-    run, works = make_run(method("bitfit")), evaluate_glue.evaluate
-    job = run.train | {"resources": {"gpu": 0, "save_seconds": 0}}
-    monkeypatch.setattr(evaluate_glue, "evaluate", lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        train_glue.main(job)
-    assert not Path(run.train["output"]["record"]).exists()
-    monkeypatch.setattr(evaluate_glue, "evaluate", works)
-    # What only evaluation depends on may have changed in the meantime.
-    params = run.train["params"]
-    dataset, settings = params["dataset"] | {"metrics": ["f1", "accuracy"]}, params["hyperparameters"]
-    changed = {"dataset": dataset, "hyperparameters": settings | {"eval_batch_size": 7}}
-    train_glue.main(run.train | {"params": params | changed})
-    record = files.read_json(run.train["output"]["record"])
-    assert record["resumed_from"] and not record["discarded"]
-    assert [list(entry["metrics"]) for entry in record["curve"]] == [["accuracy"]] * len(record["curve"])
-    evaluate_glue.main(run.evaluate | {"rule": "evaluate_glue_in_training", "params": run.evaluate["params"] | changed})
-    found = files.read_json(run.evaluate["output"]["metrics"])["selections"]["last"]["metrics"]
-    assert list(found) == ["f1", "accuracy"]
 
 
 def test_dev_evaluation_in_training_is_sorted_by_length(make_run, monkeypatch):
@@ -184,106 +129,6 @@ def test_training_starts_from_the_augmented_checkpoint(make_run):
     start = load_file(Path(run.augment["output"]["manifest"]).parent / adapters.WEIGHTS)
     end = load_file(run.weights["last"])
     assert start and all((end[name] - value).abs().max() < 1e-6 for name, value in start.items())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["hra", "adalora", "full"])
-def test_a_killed_training_ends_with_the_same_numbers(make_run, kind):
-    """SIGKILL in the middle of a checkpoint; the second attempt resumes from the one before."""
-    settings = {"epochs": 6, "gradient_accumulation": 2}
-    undisturbed = train(make_run(method(kind), name="whole", **settings))
-    run = make_run(method(kind), name="killed", **settings)
-    job = run.train
-    job["resources"]["save_seconds"] = 0  # after every step
-    files.write_json(run.folder / "job.json", job)
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{SCRIPT.parent}"}
-    done = subprocess.run([sys.executable, "-c", KILLED, run.folder / "job.json"], env=environment)
-    assert done.returncode == -signal.SIGKILL
-    assert not Path(job["output"]["record"]).exists()
-    record = train(run)
-    assert record["resumed_from"] == [8] and record["attempts"] == 2
-    assert record["discarded"] == []
-    assert comparable(record) == comparable(undisturbed)
-    for name in ("last", "best"):
-        whole, resumed = (
-            load_file(run.folder.parent / which / f"run/{name}/{adapters.WEIGHTS}") for which in ("whole", "killed")
-        )
-        assert whole.keys() == resumed.keys()
-        assert all((whole[key] == resumed[key]).all() for key in whole), name
-
-
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
-def test_a_signal_asks_for_a_checkpoint_and_the_end(name):
-    from transformers import TrainerControl, TrainerState, TrainingArguments
-
-    from hra_workflow.training import interruption
-
-    with interruption.CheckpointOnSignal(save_seconds=3600, end=None) as callback:
-        signal.raise_signal(signal.Signals[name])
-        control = callback.on_step_end(TrainingArguments(), TrainerState(max_steps=2), TrainerControl())
-    assert control.should_save and control.should_training_stop and callback.stopped == f"signal {name}"
-
-
-@pytest.mark.slow
-def test_a_signal_saves_the_state_and_fails(make_run):
-    run = make_run(method("hra"), epochs=200)
-    scratch = Path(run.train["params"]["scratch"])
-    files.write_json(run.folder / "job.json", run.train)
-    process = subprocess.Popen(
-        [sys.executable, SCRIPT, run.folder / "job.json"], env=os.environ | {"PYTHONPATH": str(ROOT)}
-    )
-    wait_for(lambda: (scratch / "best").exists(), process)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=120) == 1
-    assert list(scratch.glob("checkpoint-*/complete"))
-    assert "signal SIGTERM" in json.loads((scratch / "train.error.json").read_text())["error"]
-
-
-def test_the_time_limit_stops_training_before_slurm_does(make_run, monkeypatch):
-    import train_glue
-    from hra_workflow.training import interruption
-
-    run = make_run(method("hra"))
-    job = run.train
-    monkeypatch.setenv("SLURM_JOB_ID", "1")
-    monkeypatch.setenv("SLURM_JOB_END_TIME", str(time.time()))
-    with pytest.raises(interruption.Interrupted, match="time limit"):
-        train_glue.main(job)
-    assert checkpoints.newest(Path(job["params"]["scratch"]))[0].name == "checkpoint-1"
-
-
-def test_an_interrupted_training_starts_over_on_edited_data(make_run, tmp_path, monkeypatch):
-    from hra_workflow.training import interruption
-
-    write_sentences(tmp_path / "raw")
-    run = make_run(method("hra"), epochs=1)
-    run.tiny = downloaded(tmp_path, TINY_MODEL, "glue/tiny", DATASET)
-    with monkeypatch.context() as patch:
-        patch.setenv("SLURM_JOB_ID", "1")
-        patch.setenv("SLURM_JOB_END_TIME", str(time.time()))
-        with pytest.raises(interruption.Interrupted):
-            train(run)
-    before = files.read_json(run.tiny["dataset"])
-    rows = (tmp_path / "raw/train.csv").read_text()
-    (tmp_path / "raw/train.csv").write_text(rows + "".join(rows.splitlines(keepends=True)[1:]))
-    after = files.read_json(downloaded(tmp_path, TINY_MODEL, "glue/tiny", DATASET)["dataset"])
-    assert after["rows"]["train"] == 2 * before["rows"]["train"]
-    record = train(run)
-    assert record["resumed_from"] == [] and record["data_sha256"] == after["sha256"] != before["sha256"]
-    assert record["steps"] == after["rows"]["train"] / run.settings["batch_size"]
-
-
-def test_weights_that_are_not_what_training_wrote_are_not_evaluated(make_run):
-    import evaluate_glue
-
-    run = make_run(method("hra"))
-    train(run)
-    path = Path(run.weights["best"])
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1  # in a tensor, whose file still loads
-    path.write_bytes(content)
-    with pytest.raises(JobError, match=r"best/adapter_model.safetensors: expected SHA-256 .*Delete .*train.json"):
-        evaluate_glue.main(run.evaluate)
 
 
 def test_gradient_accumulation_gives_the_same_gradient(make_run):
@@ -407,11 +252,3 @@ def test_a_changed_file_behind_a_manifest_is_noticed(make_run, tiny, tmp_path):
     run.tiny = tiny | {"model": str(tmp_path / "model.manifest.json")}
     with pytest.raises(JobError, match=r"model.safetensors: expected \d+ bytes, found 100 bytes"):
         train(run)
-
-
-def wait_for(condition, process, seconds: float = 120) -> None:
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, f"the training ended with status {process.returncode}"
-        assert time.monotonic() < limit, "waited too long"
-        time.sleep(0.02)

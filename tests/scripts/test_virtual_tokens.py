@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 import evaluate_glue
 import train_math
+from glue_training import train
 from hra_workflow import methods
 from hra_workflow.config import validation
 from hra_workflow.core import files
@@ -23,7 +24,6 @@ from sums import answers, said
 from sums import train as train_lm
 from support import deberta_config, method, paper_config
 from test_decoding import LIMIT, built, ended, prompts
-from test_train_glue import train
 
 TOKENS = 6
 TYPES = {

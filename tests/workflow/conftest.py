@@ -3,6 +3,7 @@
 import pytest
 
 from project import Project
+from support import paper_config
 
 SMALL = """
 tasks:
@@ -42,3 +43,9 @@ def finished(fresh, tmp_path_factory) -> Project:
 def done(finished, tmp_path) -> Project:
     """Provide a copy of the finished project for one test to change."""
     return finished.copy(tmp_path / "project")
+
+
+@pytest.fixture
+def config() -> dict:
+    """Load the config as the Snakefile does."""
+    return paper_config()

@@ -62,6 +62,7 @@ def start(
                 stack.enter_context(lease.held(lease.paths(job), say, patience))
             if done(job):
                 return
+            gpus.hide_unrequested(job)
             stack.enter_context(gpus.reserved(gpus.wanted(job), gpus.runs_per_gpu(job)))
             if processes(job) > 1:
                 launcher.torchrun(script, job, processes(job))

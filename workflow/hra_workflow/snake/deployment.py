@@ -13,7 +13,6 @@ from snakemake.settings.enums import RerunTrigger
 from snakemake.settings.types import DeploymentMethod
 from snakemake.utils import update_config
 
-from hra_workflow import ROOT
 from hra_workflow.config import overlays
 from hra_workflow.core.errors import JobError, expect
 
@@ -117,10 +116,10 @@ def near(path: Path) -> str:
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
-def join(workflow) -> None:
+def join(workflow, basedir: Path) -> None:
     """Have the main workflow call this module's handlers after its own: Snakemake calls those of no module."""
     if workflow.is_main_process:
-        atexit.register(warn_of_triggers, workflow)
+        atexit.register(warn_of_triggers, workflow, basedir)
     if workflow.modifier.is_main_snakefile():
         return
     for name in HANDLERS:
@@ -136,11 +135,11 @@ def both(first: Callable, second: Callable) -> Callable:
     return call
 
 
-def warn_of_triggers(workflow) -> None:
+def warn_of_triggers(workflow, basedir: Path) -> None:
     """Warn where a new release of the workflow would repeat finished runs, since profiles/default is not read."""
     if workflow.dag_settings and RerunTrigger.CODE in workflow.rerun_triggers:
         print(
             "warning: `code` is a rerun trigger, so any change of the workflow's code repeats finished runs. Add "
-            f"--workflow-profile {Path(ROOT, 'profiles/default')}",
+            f"--workflow-profile {basedir / 'profiles/default'}",
             file=sys.stderr,
         )

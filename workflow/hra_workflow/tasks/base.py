@@ -257,7 +257,7 @@ class Task(Costs, Evaluations):
         """Return `weights`, those of `method/variant`; raise JobError if stock PEFT could not load them."""
         kind = grid.kind_of(self.config["methods"][run.split("/")[0]])
         expect(
-            bool(methods.of(self.config, run.split("/")[0]).peft_config),
+            bool(methods.of(self.config, run.split("/")[0]).adapter.config),
             f"{run}: expected an adapter of PEFT to export, found weights of kind {kind}, which are a part of the "
             f"model: publish {weights} with train.json as they are.",
         )

@@ -34,7 +34,7 @@ class Evaluations:
     def own_benchmarks(self, run: dict) -> list[str]:
         """Return the benchmarks of retention that a run is evaluated on: none if it leaves the base model as it is."""
         entry = methods.of(self.config, run["method"])
-        changed = entry.peft_config or entry.base != "none"
+        changed = entry.adapter.config or entry.base != "none"
         return [DRIFT] if self.settings.get(DRIFT) and changed else []
 
     def retention(self) -> dict | None:
@@ -102,7 +102,7 @@ class Evaluations:
         kind, entry = grid.kind_of(self.config["methods"][run["method"]]), methods.of(self.config, run["method"])
         if entry.rewind is None:
             return f"nothing rewinds {kind}" if entry.trains else "it trains nothing"
-        if self.keeps_head and not entry.peft_config:
+        if self.keeps_head and not entry.adapter.config:
             return "its head and the base model were trained together"
         return rewinding.fault(entry.rewind, self.config["methods"][run["method"]]["variants"][run["variant"]])
 

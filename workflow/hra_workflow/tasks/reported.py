@@ -77,7 +77,7 @@ def tasks(config: dict, chosen: list[Task]) -> dict[str, dict]:
                 one
                 | {
                     "folder": places["run"].format(task=task.name, **one),
-                    "measure": methods.of(config, one["method"]).measure,
+                    "measure": methods.of(config, one["method"]).adapter.measure,
                 }
                 for one in expected_runs(task, places["scratch"], places["start_scratch"])
             ],

@@ -13,6 +13,7 @@ from hra_workflow.tasks.base import Task, generated
 from hra_workflow.tasks.math import serving
 
 TEXT = "general_text"  # the key of the config, and the benchmark
+LONGER_ANSWERS = 7  # a base model's answers run to `max_new_tokens`: times the tokens of a trained model's
 
 
 class Math(Task):
@@ -114,8 +115,9 @@ class Math(Task):
         if stage != "generate" or wildcards.get("dataset") not in self.datasets:
             return super().work(stage, wildcards)
         names = self.datasets[wildcards["dataset"]].get("benchmarks", {})
-        found = [super(Math, self).work(stage, wildcards | {"benchmark": name}) for name in names]
-        return sum(found) if all(found) else None
+        rows = [super(Math, self).work(stage, wildcards | {"benchmark": name}) for name in names]
+        longer = 1 if self.trains(f"{wildcards['method']}/{wildcards['variant']}") else LONGER_ANSWERS
+        return sum(rows) * longer if all(rows) else None
 
     def retention_benchmarks(self) -> dict[str, dict]:
         """Return the retention benchmarks to run, without those disabled by `unsafe_code: false`."""
@@ -248,7 +250,7 @@ class Math(Task):
         )
         for run in self.retention_rows():
             expect(
-                not methods.of(self.config, run.split("/")[0]).virtual,
+                not methods.of(self.config, run.split("/")[0]).adapter.virtual,
                 f"{place}.runs: {run} has virtual tokens, which lm-eval's generation does not support. Remove it",
             )
 

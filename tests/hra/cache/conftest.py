@@ -1,0 +1,36 @@
+"""An adapted layer and the factors that it computes."""
+
+import pytest
+import torch
+from peft import HRAConfig
+from sidebyside import layer
+from torch import nn
+
+from hra import base_layer
+
+
+@pytest.fixture(params=["linear", "linear, infinite", "conv"])
+def ours(request):
+    base = nn.Conv2d(4, 8, 3, padding=1) if request.param == "conv" else nn.Linear(16, 8)
+    ours = layer(base, apply_GS=request.param == "linear, infinite")
+    ours.update_layer("other", 2, HRAConfig(r=2, init_weights=False))
+    ours.set_adapter("default")
+    return ours
+
+
+@pytest.fixture
+def x(ours):
+    return torch.randn(2, 4, 5, 6) if isinstance(ours.get_base_layer(), nn.Conv2d) else torch.randn(5, 16)
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """Collect the numbers of adapters whose factors a layer computes."""
+    computed, product = [], base_layer.product
+
+    def spy(us, kinds):
+        computed.append(len(us))
+        return product(us, kinds)
+
+    monkeypatch.setattr(base_layer, "product", spy)
+    return computed

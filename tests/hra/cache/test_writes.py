@@ -1,0 +1,201 @@
+"""Every way to write to a parameter or to change a layer is seen."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from inferred import new, uncached
+from peft import HRAConfig
+from sidebyside import adapt
+from torch import nn
+
+from hra import base_layer
+
+# Ways to write to a parameter
+
+
+def optimizer(kind, **how):
+    def write(parameter):
+        parameter.grad = new(parameter)
+        kind([parameter], lr=0.1, **how).step()
+
+    return write
+
+
+def in_place(parameter):
+    with torch.no_grad():
+        parameter.copy_(new(parameter))
+
+
+def in_place_in_inference_mode(parameter):
+    with torch.inference_mode():
+        parameter.mul_(new(parameter))
+
+
+def through_data(parameter):
+    parameter.data.copy_(new(parameter))  # as diffusers' EMAModel
+
+
+def by_data(parameter):
+    for _ in range(4):  # so that memory is used again
+        parameter.data = parameter.data * new(parameter)
+
+
+def set_(parameter):
+    with torch.no_grad():
+        parameter.set_(new(parameter))
+
+
+def swapped(parameter):
+    torch.utils.swap_tensors(parameter, nn.Parameter(new(parameter)))
+
+
+def numpy(parameter):
+    parameter.detach().numpy()[:] = new(parameter)
+
+
+def dlpack(parameter):
+    torch.from_dlpack(torch.utils.dlpack.to_dlpack(parameter.detach())).copy_(new(parameter))
+
+
+def storage(parameter):
+    parameter.untyped_storage().copy_(new(parameter).untyped_storage())
+
+
+def one_entry(parameter):
+    parameter.detach().numpy()[-1, -1] += 1
+
+
+def collective(call):
+    """Write to it as rank 1 of two, which are threads here."""
+
+    def write(parameter):
+        store = dist.HashStore()
+
+        def rank(number):
+            group = dist.ProcessGroupGloo(store, number, 2, timedelta(seconds=60))
+            call(group, number, [parameter.detach() if number else new(parameter)])
+
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(rank, range(2)))
+
+    return write
+
+
+HOW = {"fused": {"fused": True}, "foreach": {"foreach": True}, "for-loop": {"foreach": False}}
+WRITES = {
+    f"{kind.__name__}, {name}": optimizer(kind, **how)
+    for kind in (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.Adagrad)
+    for name, how in HOW.items()
+}
+WRITES |= {
+    "broadcast": collective(lambda group, rank, tensors: group.broadcast(tensors[0], 0).wait()),
+    "all_reduce": collective(lambda group, rank, tensors: group.allreduce(tensors[0]).wait()),
+    "recv": collective(lambda group, rank, tensors: [group.send, group.recv][rank](tensors, 1 - rank, 0).wait()),
+}
+for write in (in_place, in_place_in_inference_mode, through_data, by_data, set_, swapped, numpy, dlpack, storage):
+    WRITES[write.__name__] = write
+WRITES["one entry"] = one_entry
+
+# Ways to change a layer
+
+
+def load(**options):
+    def load(ours):
+        ours.load_state_dict({name: new(tensor) for name, tensor in ours.state_dict().items()}, **options)
+
+    return load
+
+
+def replaced(ours):
+    ours.hra_u["default"] = nn.Parameter(new(ours.hra_u["default"]))
+
+
+def other_kind(ours):
+    ours.hra_apply_GS["default"] = not ours.hra_apply_GS["default"]
+
+
+def other_adapter(ours):
+    ours.set_adapter("default" if ours.active_adapters == ["other"] else "other")
+
+
+def both_adapters(ours):
+    ours.set_adapter(["default"] if len(ours.active_adapters) == 2 else ["other", "default"])
+
+
+def deleted_and_added_again(ours):
+    ours.set_adapter("other")
+    ours.delete_adapter("default")
+    ours.update_layer("default", 4, HRAConfig(r=4, init_weights=False))
+    ours.set_adapter("default")
+
+
+def through_bfloat16(ours):
+    ours.to(torch.bfloat16).to(torch.float32)
+    ours.hra_u["default"].data[0, 0] *= 1.01
+
+
+CHANGES = [load(), load(assign=True), replaced, other_kind, other_adapter, both_adapters, deleted_and_added_again]
+CHANGES += [through_bfloat16]
+
+
+@pytest.fixture(params=["kept", "not kept"])
+def kept(request, monkeypatch):
+    """Have the layers act as on a CPU or as on another device."""
+    if request.param == "not kept":
+        monkeypatch.setattr(base_layer, "can_compare", lambda tensors: False)
+    return request.param == "kept"
+
+
+MODES = [(False, torch.no_grad), (True, torch.no_grad), (False, torch.inference_mode)]
+
+
+def is_seen(change, ours, x, computed=()):
+    """Call the layer without gradients before and after a change, in all modes."""
+    computed = computed or []
+    for training, mode in MODES:
+        ours.train(training)
+        with mode():
+            before = ours(x)
+            computed.clear()
+            assert torch.equal(ours(x), before) and not computed  # in use
+        change()
+        with mode():
+            after = ours(x)
+            assert not torch.equal(after, before)
+            computed.clear()
+            assert torch.equal(ours(x), after) and not computed  # in use again
+        assert torch.equal(uncached(ours, x), after)
+
+
+@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize("name", ["hra_u", "weight"])
+def test_a_write_is_seen(ours, x, kept, computed, name, write):
+    parameter = ours.hra_u["default"] if name == "hra_u" else ours.get_base_layer().weight
+    is_seen(lambda: WRITES[write](parameter), ours, x, computed if kept else [])
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+def test_a_change_of_a_layer_is_seen(ours, x, kept, computed, change):
+    is_seen(lambda: change(ours), ours, x, computed if kept else [])
+
+
+def test_a_write_of_another_process_is_seen(ours, x, kept, tmp_path):
+    """Through another mapping of the parameter's shared memory."""
+    u, file = ours.hra_u["default"], tmp_path / "u"
+    new(u).numpy().tofile(file)
+    u.data = torch.from_file(str(file), shared=True, size=u.numel()).view(u.shape)
+    is_seen(lambda: np.memmap(file, np.float32, "r+").__imul__(new(u).flatten().numpy()), ours, x)
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_a_write_is_seen_by_a_whole_model(kept, computed, write):
+    """Its layers keep their factors, or have them computed together."""
+    layers = nn.Sequential(nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 16))
+    model, x = adapt(layers, target_modules=["0", "2"]), torch.randn(3, 16)
+    us = [parameter for name, parameter in model.named_parameters() if "hra_u" in name]
+    is_seen(lambda: [WRITES[write](u) for u in us], model, x)
+    assert bool(computed) == kept

@@ -1,0 +1,150 @@
+"""Base layers without a plain weight, and those that do more than their class says."""
+
+import copy
+
+import pytest
+import torch
+from modified import COMPUTED, OBSERVERS, double_gradient
+from peft import HRAConfig, get_peft_model
+from sidebyside import close, layer, rotated
+from torch import nn
+
+import hra
+
+# Base layers without a plain weight
+
+
+class FourBitLinear(nn.Linear):
+    """Stands in for a quantised layer: an nn.Linear whose weight is integer codes."""
+
+    def __init__(self, dense: nn.Linear):
+        super().__init__(dense.in_features, dense.out_features)
+        self.scale = dense.weight.detach().abs().max() / 7
+        codes = (dense.weight.detach() / self.scale).round().to(torch.int8)
+        self.weight = nn.Parameter(codes, requires_grad=False)
+
+    def forward(self, x):
+        return nn.functional.linear(x, self.weight.to(x.dtype) * self.scale, self.bias)
+
+
+class QuantLinear(nn.Module):
+    """Stands in for a quantised layer that is not an nn.Linear and has no weight."""
+
+    def __init__(self, base: FourBitLinear):
+        super().__init__()
+        self.in_features, self.out_features = base.in_features, base.out_features
+        self.register_buffer("qweight", base.weight.data)
+        self.call = [base]
+
+    def forward(self, x):
+        return self.call[0](x)
+
+
+@pytest.mark.parametrize("wrap", [lambda base: base, QuantLinear])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_quantised_base_is_called_as_a_black_box(wrap, dtype):
+    base = FourBitLinear(nn.Linear(16, 8))
+    x = torch.randn(5, 16).to(dtype)
+    base.bias.data = base.bias.data.to(dtype)
+    ours = layer(wrap(base))
+    u = ours.hra_u["default"]
+    assert u.dtype == torch.float32
+    close(ours(x), rotated(base, x, u), 1)
+    ours(x).sum().backward()
+    assert u.grad is not None
+    with pytest.raises(
+        TypeError, match=rf"cannot merge into 0: .* found a quantised .* of {type(ours.base_layer).__name__}"
+    ):
+        ours.merge()
+
+
+@pytest.mark.parametrize("merge", ["merge_adapter", "merge_and_unload"])
+def test_merging_into_a_quantised_layer_is_refused_before_any_layer_is_merged(merge):
+    plain, x = nn.Linear(16, 16), torch.randn(5, 16)
+    config = HRAConfig(r=4, init_weights=False, target_modules=["0", "1"])
+    model = get_peft_model(nn.Sequential(plain, FourBitLinear(nn.Linear(16, 8))), config)
+    before, weight = model(x), plain.weight.clone()
+    with pytest.raises(TypeError, match=r"cannot merge into 1: .*export it with `hra.to_lora`"):
+        getattr(model, merge)()
+    assert torch.equal(plain.weight, weight) and torch.equal(model(x), before)
+
+
+def test_trainable_base_weight_gets_its_gradient():
+    base, x = nn.Linear(16, 8).double(), torch.randn(5, 16).double()
+    ours = layer(copy.deepcopy(base))
+    ours.base_layer.requires_grad_(True)
+    ours(x).square().sum().backward()
+    rotated(base, x, ours.hra_u["default"].detach()).square().sum().backward()
+    close(ours.base_layer.weight.grad, base.weight.grad, 16)
+    close(ours.base_layer.bias.grad, base.bias.grad, 16)
+
+
+@pytest.mark.parametrize("apply_GS", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_input_without_gradient_gives_the_same_outputs_and_gradients(apply_GS, dtype, autocast):
+    ours, x = layer(nn.Linear(64, 32).to(dtype), apply_GS=apply_GS), torch.randn(3, 5, 64).to(dtype)
+    u = ours.hra_u["default"]
+    results = []
+    for needed in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            y = ours(x.clone().requires_grad_(needed))
+        y.double().square().sum().backward()
+        results.append((y, u.grad.clone()))
+        u.grad = None
+    assert results[0][0].dtype == results[1][0].dtype
+    rounded = torch.bfloat16 if autocast else dtype
+    for bottom, middle in zip(*results, strict=True):
+        close(bottom, middle, 8, dtype=rounded)
+
+
+@pytest.mark.parametrize(("name", "base"), [("linear", nn.Linear(16, 8)), ("conv2d", nn.Conv2d(4, 8, 3, padding=1))])
+def test_no_gradient_comes_back_through_the_base_to_an_input_that_needs_none(name, base, monkeypatch):
+    ours, function, called = layer(base), getattr(nn.functional, name), []
+
+    def watched(x, weight, *rest):
+        y = function(x, weight, *rest)
+        called.extend([y.requires_grad] if weight is base.weight else [])
+        return y
+
+    monkeypatch.setattr(nn.functional, name, watched)
+    ours(torch.randn(5, 16) if name == "linear" else torch.randn(2, 4, 5, 5)).sum().backward()
+    assert called == [False] and ours.hra_u["default"].grad.ne(0).any()
+
+
+# Base layers that do more than their class says
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize("modify", [*OBSERVERS, *COMPUTED, double_gradient])
+def test_training_and_inference_are_the_same_on_a_base_that_was_modified(modify):
+    """W H x by the base layer's own call on H x, with or without gradients, for inputs with or without."""
+    base, x = nn.Linear(16, 8), torch.randn(5, 16)
+    modify(base)
+    base.eval().requires_grad_(False)
+    base(x)
+    ours = layer(base).eval()
+    u, results = ours.hra_u["default"], []
+    expected = rotated(base, x, u)
+    for needed in (False, True):
+        y = ours(x.clone().requires_grad_(needed))
+        y.square().sum().backward()
+        close(y, expected, 16)
+        results.append(u.grad.clone())
+        u.grad = None
+    close(results[0], results[1], 64)
+    with torch.no_grad():
+        close(ours(x), expected, 16)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize("modify", COMPUTED)
+@pytest.mark.parametrize("base", [nn.Linear(16, 8), nn.Conv2d(3, 4, 3)])
+def test_merging_into_a_weight_that_is_computed_is_refused(modify, base):
+    base = copy.deepcopy(base)
+    modify(base)
+    ours = get_peft_model(nn.Sequential(base), HRAConfig(r=4, target_modules="0", init_weights=False))
+    with pytest.raises(TypeError, match=r"merge into 0: .*found one that hooks or parametrizations compute.*remove_"):
+        ours.merge_adapter()
+    with pytest.raises(TypeError, match=r"0: .*found one that hooks or parametrizations compute"):
+        hra.to_lora(ours)

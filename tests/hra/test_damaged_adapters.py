@@ -1,0 +1,133 @@
+"""The command line on adapters and base models that do not fit or are damaged."""
+
+import json
+import logging
+import re
+
+import pytest
+import torch
+from peft import HRAConfig, get_peft_model
+from safetensors.torch import load_file, save_file
+from sidebyside import close
+
+from hra.__main__ import main
+
+
+def test_an_adapter_is_no_base_model(saved):
+    folder, _ = saved
+    with pytest.raises(SystemExit, match=r"base model .*/adapter: expected a model, found an adapter\. Correct --base"):
+        main(["merge", str(folder / "adapter"), str(folder / "out"), "--base", str(folder / "adapter")])
+
+
+@pytest.fixture
+def classifier(tmp_path):
+    """Write a base model without classifier, and an adapter with one for three labels; return the trained model."""
+    from transformers import BertConfig, BertForSequenceClassification, BertModel
+
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
+    BertModel(BertConfig(vocab_size=50, **sizes)).save_pretrained(tmp_path / "base")
+    base = BertForSequenceClassification.from_pretrained(tmp_path / "base", num_labels=3)
+    config = HRAConfig(r=4, init_weights=False, target_modules=["query"], modules_to_save=["classifier"])
+    model = get_peft_model(base, config)
+    model.save_pretrained(tmp_path / "adapter")
+    return model.eval()
+
+
+@pytest.fixture
+def logged():
+    """Collect transformers' messages, which its own handler prints to stderr."""
+    messages = []
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())
+    logging.getLogger("transformers").addHandler(handler)
+    yield messages
+    logging.getLogger("transformers").removeHandler(handler)
+
+
+def test_a_classifier_that_the_adapter_has_is_not_reported_missing(logged, classifier, tmp_path, capsys):
+    from transformers import AutoModelForSequenceClassification
+
+    assert "MISSING" in "".join(logged)
+    logged.clear()
+    main(["merge", str(tmp_path / "adapter"), str(tmp_path / "merged")])
+    assert logged == [] and "warning" not in capsys.readouterr().err
+    merged = AutoModelForSequenceClassification.from_pretrained(tmp_path / "merged").eval()
+    tokens = torch.arange(5)[None]
+    close(merged(tokens).logits, classifier(tokens).logits, 24)
+
+
+def test_weights_that_neither_has_are_reported(classifier, tmp_path, capsys):
+    path = tmp_path / "adapter/adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"modules_to_save": None}))
+    path = path.with_name("adapter_model.safetensors")
+    save_file({key: u for key, u in load_file(path).items() if key.endswith("hra_u")}, path)
+    main(["merge", str(tmp_path / "adapter"), str(tmp_path / "merged")])
+    message = r"warning: neither .*/base nor .*/adapter has weights for classifier\.bias, classifier\.weight: they are"
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_an_adapter_of_another_size_is_refused(saved):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder, _ = saved
+    config = LlamaConfig(vocab_size=9, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2)
+    LlamaForCausalLM(config).save_pretrained(folder / "other")
+    with pytest.raises(SystemExit, match=r"(?s)adapter does not fit .*other: .*size mismatch.*Correct --base"):
+        main(["merge", str(folder / "adapter"), str(folder / "out"), "--base", str(folder / "other")])
+    assert not (folder / "out").exists()
+
+
+def rewrite(adapter, change):
+    """Rewrite an adapter file with `change(tensors)`."""
+    path = adapter / "adapter_model.safetensors"
+    save_file(change(load_file(path)), path)
+
+
+DAMAGES = {
+    "a layer is missing": (lambda u: dict(list(u.items())[1:]), r"found no base_model\.model\.\S+ "),
+    "no layer": (lambda u: {}, r"found no base_model\.model\.\S+ and 1 more"),
+    "a layer too many": (
+        lambda u: u | {"base_model.model.lm_head.hra_u": torch.ones(16, 4)},
+        r"no base_\S+lm_head.hra_u",
+    ),
+    "other keys": (lambda u: {key.replace("model.", ""): one for key, one in u.items()}, r"found no base_model"),
+}
+
+
+@pytest.mark.parametrize("command", ["to-lora", "merge", "inspect"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_an_incomplete_adapter_file_is_an_error(saved, monkeypatch, command, damage):
+    folder, _ = saved
+    monkeypatch.chdir(folder)
+    change, message = DAMAGES[damage]
+    rewrite(folder / "adapter", change)
+    more = ["--base", "base"] if command == "inspect" else ["out"]
+    with pytest.raises(SystemExit, match=rf"^hra {command}: adapter.*{message}.*--base\."):
+        main([command, "adapter", *more])
+    assert not (folder / "out").exists() and not list(folder.glob("*.png"))
+
+
+@pytest.mark.parametrize("name", ["classifier.weight", "query.hra_u"])
+@pytest.mark.parametrize("command", ["to-lora", "merge"])
+def test_an_incomplete_adapter_with_a_classifier_is_an_error(classifier, tmp_path, command, name):
+    rewrite(tmp_path / "adapter", lambda u: {key: one for key, one in u.items() if not key.endswith(name)})
+    with pytest.raises(SystemExit, match=rf"/adapter: expected .*found no base_model\.model\.\S*{name}"):
+        main([command, str(tmp_path / "adapter"), str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["to-lora", "merge", "rewind"])
+def test_an_adapter_with_NaN_is_an_error(saved, command):
+    folder, _ = saved
+    rewrite(folder / "adapter", lambda u: {key: one.fill_(torch.nan) for key, one in u.items()})
+    with pytest.raises(SystemExit, match=rf"^hra {command}: .*NaN"):
+        main([command, str(folder / "adapter"), str(folder / "out"), *["0.5"] * (command == "rewind")])
+    assert not (folder / "out").exists()
+
+
+def test_rewinding_no_layer_is_an_error(saved):
+    folder, _ = saved
+    rewrite(folder / "adapter", lambda u: {})
+    with pytest.raises(SystemExit, match=r"^hra rewind: .*/adapter: expected tensors named hra_u, found none"):
+        main(["rewind", str(folder / "adapter"), str(folder / "out"), "0.5"])
+    assert not (folder / "out").exists()

@@ -1,0 +1,203 @@
+"""Merging, unmerging, and what would make a merge wrong."""
+
+import copy
+
+import pytest
+import torch
+from peft import HRAConfig, LoraConfig, get_peft_model, inject_adapter_in_model
+from sidebyside import close, layer
+from torch import nn
+
+import hra
+
+
+def test_merged_and_disabled_gives_the_base_without_a_change_of_state():
+    base, x = nn.Linear(16, 8), torch.randn(5, 16)
+    ours = layer(copy.deepcopy(base))
+    ours.merge()
+    weight = ours.weight.clone()
+    ours.enable_adapters(False)
+    close(ours(x), base(x), 16)
+    assert ours.merged and torch.equal(ours.weight, weight)
+    ours.enable_adapters(True)
+    ours.unmerge()
+    close(ours.weight, base.weight, 16)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("base", [nn.Linear(16, 8), nn.Conv2d(3, 4, (2, 3))])
+def test_reduced_precision_unmerges_to_the_original_bits(base, dtype):
+    ours = layer(copy.deepcopy(base).to(dtype))
+    ours.update_layer("other", 2, HRAConfig(r=2, init_weights=False))
+    before = ours.weight.clone()
+    for _ in range(3):
+        ours.merge(adapter_names=["default"])
+        after = ours.weight.clone()
+        with pytest.warns(UserWarning, match="additionally merging"):
+            ours.merge(adapter_names=["other"], safe_merge=True)
+        assert not torch.equal(after, before) and not torch.equal(ours.weight, after)
+        ours.unmerge()
+        assert torch.equal(ours.weight, before)
+    assert ours._weight_before_merge is None  # the copy is not kept longer than needed
+
+
+def test_unmerge_undoes_what_was_merged_even_if_the_adapter_has_changed():
+    ours = layer(nn.Linear(16, 8))
+    before = ours.weight.clone()
+    ours.merge()
+    ours.hra_u["default"].data.normal_()
+    ours.unmerge()
+    close(ours.weight, before, 16)
+
+
+def test_channels_last_weight_merges_and_stays_channels_last():
+    base = nn.Conv2d(3, 4, (2, 3)).to(memory_format=torch.channels_last)
+    ours, x = layer(base), torch.randn(2, 3, 5, 6)
+    before, y = ours.weight.clone(), ours(x)
+    ours.merge()
+    close(ours(x), y, 18)
+    assert ours.weight.is_contiguous(memory_format=torch.channels_last)
+    ours.unmerge()
+    close(ours.weight, before, 18)
+
+
+def test_safe_merge_finds_NaN_and_leaves_the_weight():
+    ours = layer(nn.Linear(16, 8))
+    before = ours.weight.clone()
+    ours.hra_u["default"].data[0, 0] = torch.nan
+    with pytest.raises(ValueError, match="NaNs detected"):
+        ours.merge(safe_merge=True)
+    assert torch.equal(ours.weight, before) and not ours.merged
+
+
+def test_unmerging_twice_warns():
+    with pytest.warns(UserWarning, match="Already unmerged"):
+        layer(nn.Linear(16, 8)).unmerge()
+
+
+# Merges and adapters that would be lost or wrong
+
+
+class Tied(nn.Module):
+    """An embedding whose weight is also the output layer's, and a layer that is used in two places."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = nn.Embedding(9, 16), nn.Linear(16, 9, bias=False)
+        self.head.weight = self.embed.weight
+        self.first = self.second = nn.Linear(16, 16)
+
+    def forward(self, x):
+        return self.head(self.second(self.first(self.embed(x))))
+
+
+@pytest.mark.parametrize("merge", ["merge_adapter", "merge_and_unload"])
+@pytest.mark.parametrize(
+    ("target", "other"), [("head", r"embed\.weight"), ("first", "second")], ids=["a weight", "a layer"]
+)
+def test_merging_into_what_other_parts_of_the_model_use_is_refused(target, other, merge):
+    model = get_peft_model(Tied(), HRAConfig(r=4, init_weights=False, target_modules=[target]))
+    x = torch.arange(9)
+    before = model(x)
+    with pytest.raises(ValueError, match=rf"merge into {target}: .*its weight is also .*{other}.*tie_word_embeddings"):
+        getattr(model, merge)()
+    assert torch.equal(model(x), before)
+    _, state = hra.to_lora(model)
+    assert len(state) == 2
+
+
+def test_merging_a_layer_of_a_block_that_is_used_twice():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = self.second = nn.Sequential(nn.Linear(16, 16), nn.Tanh())
+
+        def forward(self, x):
+            return self.second(self.first(x))
+
+    model, x = get_peft_model(Twice(), HRAConfig(r=4, init_weights=False, target_modules=["0"])), torch.randn(5, 16)
+    y = model(x)
+    close(model.merge_and_unload()(x), y, 64)
+
+
+@pytest.mark.parametrize("base", [nn.Linear(16, 16), nn.Conv2d(3, 4, 3)])
+def test_merging_and_export_above_another_adapter_is_refused(base):
+    model = nn.ModuleDict({"layer": copy.deepcopy(base)})
+    inject_adapter_in_model(LoraConfig(r=2, target_modules=["layer"], init_lora_weights=False), model, "below")
+    model = get_peft_model(model, HRAConfig(r=4, init_weights=False, target_modules=["layer"]))
+    message = r"layer: expected a layer of the base model, found one with another adapter \(peft.tuners.lora.layer\)"
+    for merge in (model.merge_adapter, model.merge_and_unload, lambda: hra.to_lora(model)):
+        with pytest.raises(TypeError, match=message):
+            merge()
+
+
+class ReadsWeight(nn.Module):
+    """Reads the weight of `q`, and only the dtype of `v`'s, as several models of transformers do."""
+
+    def __init__(self):
+        super().__init__()
+        self.q, self.v = nn.Linear(16, 16), nn.Linear(16, 16)
+
+    def forward(self, x):
+        assert self.q.weight.shape == (16, 16) and self.q.weight.stride() == (16, 1)
+        return nn.functional.linear(x, self.q.weight, self.q.bias) + self.v(x.to(self.v.weight.dtype))
+
+
+def test_a_weight_that_a_forward_pass_uses_without_calling_the_layer_is_an_error():
+    model = get_peft_model(ReadsWeight(), HRAConfig(r=4, init_weights=False, target_modules=["q", "v"]))
+    x, q = torch.randn(5, 16), model.base_model.model.q
+    for trains in (True, False):
+        with (
+            torch.set_grad_enabled(trains),
+            pytest.raises(ValueError, match=r"cannot adapt q: .*without calling it.*no effect.*exclude_modules"),
+        ):
+            model(x)
+    assert torch.equal(q.weight.clone(), q.base_layer.weight)  # not in a forward pass
+    with model.disable_adapter():
+        before = model(x)
+    model.merge_adapter()
+    assert not torch.allclose(model(x), before)
+    get_peft_model(ReadsWeight(), HRAConfig(r=4, target_modules=["v"]))(x)
+
+
+@pytest.mark.parametrize("name", ["q_proj", "k_proj", "v_proj", "out_proj"])
+def test_a_projection_of_WavLM_is_refused(name):
+    from transformers import WavLMConfig, WavLMModel
+
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes |= {"conv_dim": (8,), "conv_kernel": (10,), "conv_stride": (5,), "num_conv_pos_embeddings": 4}
+    model = WavLMModel(WavLMConfig(**sizes, num_conv_pos_embedding_groups=2))
+    model = get_peft_model(model, HRAConfig(r=4, target_modules=[name]))
+    with pytest.raises(ValueError, match=rf"cannot adapt encoder.layers.0.attention.{name}"):
+        model(torch.randn(1, 200))
+
+
+def test_output_projection_of_multihead_attention_is_refused():
+    model = nn.ModuleDict({"attention": nn.MultiheadAttention(16, 2)})
+    with pytest.raises(ValueError, match=r"attention\.out_proj.*no effect.*exclude_modules"):
+        get_peft_model(model, HRAConfig(r=4, target_modules=["out_proj"]))
+
+
+def test_fast_path_of_a_transformer_layer_does_not_go_round_the_adapter():
+    model = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True).eval()
+    x = torch.randn(2, 3, 16)
+    model = nn.ModuleDict({"layer": model})
+    config = HRAConfig(r=4, target_modules=["linear1"], init_weights=False)
+    ours = get_peft_model(model, config).base_model.model["layer"].eval()
+    with torch.no_grad():
+        fast = ours(x)
+    close(fast, ours(x), 16)
+    with torch.no_grad():
+        ours.linear1.enable_adapters(False)
+        assert not torch.allclose(ours(x), fast)
+
+
+def test_grouped_convolution_is_refused():
+    with pytest.raises(NotImplementedError, match=r"groups > 1.*exclude_modules"):
+        layer(nn.Conv2d(4, 8, 3, groups=2))
+
+
+@pytest.mark.parametrize("base", [nn.Embedding(5, 8), nn.Conv1d(4, 8, 3), nn.Bilinear(4, 8, 3)])
+def test_other_modules_are_refused(base):
+    with pytest.raises(TypeError, match="not supported"):
+        layer(base)

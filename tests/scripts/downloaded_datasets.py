@@ -1,0 +1,48 @@
+"""A dataset and jobs that download it."""
+
+import json
+
+import jsonschema
+
+import download
+from hra_workflow.core import files
+from hra_workflow.core.errors import JobError
+from loopback import loopback  # noqa: F401  (a fixture)
+from support import ROOT
+
+SCHEMA = json.loads((ROOT / "workflow/schemas/manifest.schema.json").read_text())
+DATASET = {
+    "splits": {"train": ["train.csv"], "validation": ["dev.csv"]},
+    "read": {"sep": ","},
+    "columns": ["sentence"],
+    "label": "label",
+    "labels": ["bad", "good"],
+}
+TRAIN = 'label,sentence,more\n1,a fine day,x\n0,"so, no",x\n1,NA,x\n'
+DEV = "label,sentence\n0,none\n1,null\n"
+
+
+def job_of(manifest, source, dataset=None, mirror=None, local_root=".", license=None):
+    params = {"name": "glue/toy", "source": source, "mirror": mirror, "local_root": str(local_root), "network": True}
+    params["license"] = license
+    if dataset:
+        params["dataset"] = dataset
+    rule = "download_dataset" if dataset else "download_model"
+    return {"rule": rule, "input": {}, "output": {"manifest": str(manifest)}, "params": params, "log": ""}
+
+
+def run(manifest, *arguments, **options):
+    try:
+        download.main(job_of(manifest, *arguments, **options))
+    except JobError as problem:
+        assert "\n" not in str(problem)  # the last line of a log is what the user is shown
+        assert not manifest.exists()
+        raise
+    record = files.read_json(manifest)
+    jsonschema.validate(record, SCHEMA)
+    folder = manifest.parent / record["folder"]
+    for path, entry in record["files"].items():
+        assert entry == {"bytes": (folder / path).stat().st_size, "sha256": files.sha256(folder / path)}
+    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == set(record["files"])
+    assert not list(manifest.parent.glob(".*"))  # nothing under way is left
+    return record

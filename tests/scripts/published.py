@@ -1,0 +1,21 @@
+"""The published numbers, ours and the paper's."""
+
+from pathlib import Path
+
+import pytest
+
+from hra_workflow.report import run_statistics
+
+REPOSITORY = Path(__file__).parents[2]
+PUBLISHED = REPOSITORY / "config" / "published"
+PAPER = REPOSITORY.parent / "shared" / "paper" / "tables"
+needs_paper = pytest.mark.skipif(not PAPER.exists(), reason=f"{PAPER} is not on this machine")
+NAMES = ["ARC", "HellaSwag", "MMLU", "Winogrande", "HumanEval"]
+
+
+def published(name: str, *columns: str) -> list[tuple]:
+    return list(run_statistics.read_csv(PUBLISHED / f"{name}.csv")[list(columns)].itertuples(index=False, name=None))
+
+
+def paper(name: str) -> list[dict]:
+    return run_statistics.read_csv(PAPER / f"{name}.csv").to_dict("records")

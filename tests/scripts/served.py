@@ -1,0 +1,29 @@
+"""A file that a server on loopback serves, and its download."""
+
+import hashlib
+import random
+
+from hra_workflow.core.errors import JobError
+from hra_workflow.data import sources
+from loopback import hub_server, loopback  # noqa: F401  (fixtures)
+
+CONTENT = random.Random(0).randbytes(300_000)
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+COMMIT = "c0ffee" + "0" * 34
+PATH = "/data/file.bin"
+
+
+def url_source(server, sha256=SHA256):
+    return {"kind": "url", "files": {"file.bin": {"url": server.address + PATH, "sha256": sha256}}}
+
+
+def fetch(source, folder, mirror=None, local_root=".", **more):
+    try:
+        return sources.fetch(source, folder, mirror, str(local_root), **more)
+    except JobError as problem:
+        assert "\n" not in str(problem)  # the last line of a log is what the user is shown
+        raise
+
+
+def names(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,114 @@
+"""Table 6 on hand-made results."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import collect_runs
+import table_compute
+from hra_workflow.core.errors import JobError
+from hra_workflow.report import run_statistics
+from published import PUBLISHED
+
+
+def line(made: pd.DataFrame, run: str) -> pd.Series:
+    (row,) = [row for _, row in made.iterrows() if row["run"] == run]
+    return row
+
+
+def write_runs(folder: Path, trainings: list[dict]) -> Path:
+    """Write a run table with two metrics per training run."""
+    common = {"task": "math", "dataset": "d", "benchmark": "test", "selection": "last", "status": "ok", "seed": 0}
+    common |= {
+        "trainable_parameters": 8388608,
+        "total_parameters": 6746804224,
+        "device": "NVIDIA H100",
+        "micro_batch": 8,
+    }
+    rows = [common | made | {"metric": metric} for made in trainings for metric in ("official", "strict")]
+    path = folder / "runs_math.csv"
+    pd.DataFrame(rows, columns=collect_runs.COLUMNS).to_csv(path, index=False)
+    return path
+
+
+def training(run: str, seed: int, hours: float, gigabytes: float, processes: int = 8, **more) -> dict:
+    method, variant = run.split("/")
+    row = {"method": method, "variant": variant, "seed": seed, "processes": processes, "seconds": hours * 3600}
+    return row | {"peak_memory_bytes": round(gigabytes * 1e9)} | more
+
+
+def compute(folder: Path, trainings: list[dict], published=PUBLISHED / "compute.csv") -> pd.DataFrame:
+    rows = [{"run": run, "label": run} for run in ("lora/r16", "oft/b16", "hra/r32")]
+    job = {
+        "rule": "table_compute",
+        "input": {"runs": str(write_runs(folder, trainings))} | ({"published": str(published)} if published else {}),
+        "output": {"csv": str(folder / "table.csv"), "markdown": str(folder / "table.md")},
+        "params": {"rows": rows},
+    }
+    table_compute.main(job)
+    return run_statistics.read_csv(folder / "table.csv")
+
+
+def test_costs_in_the_papers_units(tmp_path):
+    made = compute(tmp_path, [training("hra/r32", 0, 2, 30), training("hra/r32", 1, 4, 31)])
+    row = line(made, "hra/r32")
+    wanted = {
+        "n": "2/2", "device": "NVIDIA H100", "devices": "8", "micro_batch": "8",
+        "Parameters": "8388608", "Parameters (%)": "0.124", "Parameters (%)_published": "0.12",
+        "Training time (h)": "3.00", "Training time (h)_std": "1.41", "Training time (h)_published": "30",
+        "Device hours": "24.00", "Device hours_published": "",
+        "Peak memory per device (GB)": "30.5", "Peak memory (GB)": "244.0", "Peak memory (GB)_published": "287",
+        "hardware_published": "8x RTX A6000",
+    }  # fmt: skip
+    assert {name: row[name] for name in wanted} == wanted
+    text = (tmp_path / "table.md").read_text()
+    for part in ("3.00 ± 1.41", "8x NVIDIA H100", "8x RTX A6000", "does not specify how time and memory were"):
+        assert part in text, part
+    assert "Mixed" not in text and "Unequal" not in text
+
+
+def test_unequal_micro_batches_are_stated_and_noted(tmp_path):
+    trainings = [training("hra/r32", 0, 2, 30), training("oft/b16", 0, 2, 60, micro_batch=16)]
+    trainings += [training("oft/b16", 0, 2, 60, micro_batch=4, dataset="large")]
+    made = compute(tmp_path, trainings)
+    assert line(made, "hra/r32")["micro_batch"] == "8"
+    assert made[made["run"] == "oft/b16"]["micro_batch"].tolist() == ["16", "4"]
+    text = (tmp_path / "table.md").read_text()
+    assert "| Micro-batch |" in " ".join(text.split()).replace("  ", " ")
+    assert text.count("Unequal") == 1 and "**Unequal micro-batches** on d: 16, 8. Time and memory are not" in text
+
+
+def test_gradient_checkpointing_in_some_rows_is_noted(tmp_path):
+    trainings = [training("hra/r32", 0, 2, 30, gradient_checkpointing="false")]
+    trainings += [training("oft/b16", seed, 3, 20, gradient_checkpointing="true") for seed in (0, 1)]
+    made = compute(tmp_path, trainings)
+    assert made.set_index("run").loc[["hra/r32", "oft/b16"], "gradient_checkpointing"].tolist() == ["false", "true"]
+    assert "**Gradient checkpointing** on d only in oft/b16: less memory" in (tmp_path / "table.md").read_text()
+    compute(tmp_path, trainings[1:])
+    assert "Gradient checkpointing" not in (tmp_path / "table.md").read_text()
+
+
+def test_times_on_a_shared_gpu_are_refused(tmp_path):
+    runs = [training("hra/r32", 0, 2, 30, runs_per_gpu=1), training("hra/r32", 1, 4, 31, runs_per_gpu=4)]
+    with pytest.raises(JobError, match=r"hra/r32/1 shared its GPU with other runs.*Delete its train\.json"):
+        compute(tmp_path, runs)
+
+
+def test_a_failed_training_counts_as_one_that_is_not_there(tmp_path):
+    lost = {"method": "oft", "variant": "b16", "seed": 1, "status": "failed", "device": ""}
+    made = compute(tmp_path, [training("oft/b16", 0, 2, 30), lost], published=None)
+    assert (line(made, "oft/b16")["n"], line(made, "oft/b16")["Training time (h)"]) == ("1/2", "2.00")
+    assert (line(made, "hra/r32")["n"], line(made, "hra/r32")["Parameters"]) == ("0/0", "")
+    assert made["run"].tolist() == ["lora/r16", "oft/b16", "hra/r32"]
+    assert "The paper" not in (tmp_path / "table.md").read_text()
+
+
+def test_data_sets_are_apart_and_mixed_devices_are_noted(tmp_path):
+    trainings = [training("hra/r32", 0, 2, 30), training("hra/r32", 0, 20, 30, dataset="large")]
+    trainings += [training("hra/r32", 1, 3, 60, processes=4, device="NVIDIA A100", dataset="large")]
+    made = compute(tmp_path, trainings)
+    ours = made[made["run"] == "hra/r32"]
+    assert ours[["dataset", "Training time (h)"]].to_numpy().tolist() == [["d", "2.00"], ["large", "11.50"]]
+    assert ours["Device hours"].tolist() == ["16.00", f"{(20 * 8 + 3 * 4) / 2:.2f}"]
+    assert "**Mixed devices** within one row: hra/r32." in (tmp_path / "table.md").read_text()

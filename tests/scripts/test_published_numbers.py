@@ -1,0 +1,81 @@
+"""The published numbers equal the paper."""
+
+from hra_workflow.report import run_statistics
+from published import NAMES, PUBLISHED, needs_paper, paper, published
+
+
+@needs_paper
+def test_published_retention_equals_the_paper_cell_by_cell():
+    columns = dict(zip(NAMES, NAMES, strict=True)) | {"Overall impact": "overall_impact_pct"}
+    wanted = [
+        (str(number), column, row[key], row["source"])
+        for number, row in enumerate(paper("table3_retention"), 1)
+        for column, key in columns.items()
+        if row[key]
+    ]
+    assert published("retention", "row", "column", "value", "source") == wanted
+
+
+@needs_paper
+def test_published_compute_equals_the_paper_cell_by_cell():
+    columns = {"Parameters (%)": "param_ratio_pct", "Training time (h)": "training_time_h"}
+    columns["Peak memory (GB)"] = "peak_memory_GB"
+    wanted = [
+        (str(number), row["method"], column, row[key], row["hardware"], row["source"])
+        for number, row in enumerate(paper("table6_compute"), 1)
+        for column, key in columns.items()
+    ]
+    assert published("compute", "row", "method", "column", "value", "hardware", "source") == wanted
+
+
+@needs_paper
+def test_published_math_unites_figure_1c_and_table_7():
+    figure, table = paper("fig1c_math"), paper("table7_math_lambda")
+    cells = {}
+    for row in [*figure, *table]:
+        for column in ("GSM8K", "MATH"):
+            key = row["method"], row["setting"], column
+            assert cells.setdefault(key, row[column]) == row[column]  # the two agree
+    assert published("math", "method", "setting", "column", "value") == [(*key, value) for key, value in cells.items()]
+    for method, setting, source in published("math", "method", "setting", "source"):
+        in_figure, in_table = (
+            any((row["method"], row["setting"]) == (method, setting) for row in rows) for rows in (figure, table)
+        )
+        assert ("Figure 1c" in source, "Table 7" in source) == (in_figure, in_table)
+
+
+@needs_paper
+def test_published_math_parameters_are_the_printed_ratios():
+    ratios = {(row["method"], row["setting"]): row["param_ratio_pct"] for row in paper("fig1c_math")}
+    ratios |= {(row["method"], row["setting"]): row["param_ratio_pct"] for row in paper("table7_math_lambda")}
+    for method, setting, millions in published("math", "method", "setting", "params_M"):
+        assert f"{100 * float(millions) / 6738:.2f}" == (ratios[method, setting] or "0.00")
+
+
+def test_published_hra_parameters_are_exact():
+    """Vectors of 4096 for q_proj and v_proj of 32 layers."""
+    for method, setting, millions in published("math", "method", "setting", "params_M"):
+        if method == "HRA":
+            r = int(setting.split(",")[0].removeprefix("r="))
+            assert millions == f"{64 * 4096 * r / 1e6:.2f}"
+
+
+@needs_paper
+def test_published_lambda_equals_the_paper_cell_by_cell():
+    wanted = [
+        (row["bar_index"], row["lambda_inferred_from_axis_order"], column, row[f"{column}_pct"], row["mapping_note"])
+        for row in paper("fig4_math_lambda_r8")
+        for column in ("GSM8K", "MATH")
+    ]
+    assert published("math_lambda", "bar", "lambda", "column", "value", "mapping_note") == wanted
+
+
+def test_published_files_have_the_columns_that_the_scripts_read():
+    for name in ("math", "retention", "compute"):
+        columns = run_statistics.read_csv(PUBLISHED / f"{name}.csv").columns.drop("hardware", errors="ignore")
+        assert columns.tolist() == run_statistics.PUBLISHED
+    sweep = run_statistics.read_csv(PUBLISHED / "math_lambda.csv")
+    assert sweep.columns.tolist() == (
+        ["bar", "lambda", "run", "column", "metric", "value", "mapping_note", "conflict", "source"]
+    )
+    assert sweep["run"].tolist() == ("hra/r8-lambda" + sweep["lambda"]).tolist()

@@ -1,0 +1,147 @@
+"""Table 3 on hand-made results."""
+
+import statistics
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import table_retention
+from hra_workflow.core import records
+from hra_workflow.core.errors import JobError
+from hra_workflow.report import run_statistics
+from published import NAMES, PUBLISHED
+
+BASE = "base/pretrained"
+LABELS = {BASE: "LLaMA2-7B", "lora/r32": "LoRA, r=32", "hra/r32": "HRA, r=32, λ=0"}
+
+
+def line(made: pd.DataFrame, run: str) -> pd.Series:
+    (row,) = [row for _, row in made.iterrows() if row["run"] == run]
+    return row
+
+
+def write_metrics(folder: Path, run: str, seed: int, values: dict[str, float], limit=None, **changes) -> str:
+    """Build a result of evaluate_harness.py; values are in percent here."""
+    path = folder / run / f"seed{seed}/retention.json"
+    method, variant = run.split("/")
+    entry = {"stderr": 0.01, "n_items": 100, "task": "t", "task_version": 1.0, "shots": 5, "metric": "acc,none"}
+    entries = {name: entry | {"value": value / 100} | changes for name, value in values.items()}
+    identity = {"task": "math", "dataset": "d", "method": method, "variant": variant, "seed": seed}
+    record = records.sealed(identity | {"fingerprint": {"seed": seed, "inputs": {}}})
+    records.write(path.with_name("train.json"), record)
+    own = {"limit": limit, "lm_eval": "0.4.13", "record_sha256": record[records.SEAL]}
+    records.write(path, identity | {"benchmarks": entries} | own)
+    return str(path)
+
+
+def retention(
+    folder: Path, metrics: list[str], seeds=(0, 1), published=PUBLISHED / "retention.csv", base=BASE, left_out=()
+):
+    job = {
+        "rule": "table_retention",
+        "input": {"metrics": metrics} | ({"published": str(published)} if published else {}),
+        "output": {"csv": str(folder / "table.csv"), "markdown": str(folder / "table.md")},
+        "params": {
+            "benchmarks": NAMES,
+            "left_out": list(left_out),
+            "base": base,
+            "rows": [{"run": run, "label": label} for run, label in LABELS.items()],
+            "seeds": seeds,
+            "expected": {path: {"asked": {"seed": int(Path(path).parent.name[4:])}, "inputs": {}} for path in metrics},
+        },
+    }
+    table_retention.main(job)
+    return run_statistics.read_csv(folder / "table.csv")
+
+
+def test_means_differences_and_the_impact_per_seed(tmp_path):
+    base = dict(zip(NAMES, [50, 60, 40, 80, 10], strict=True))
+    tuned = [[45, 60, 40, 80, 10], [50, 54, 44, 80, 8]]  # one tenth of ARC; −10, +10, −20 % of three others
+    metrics = [write_metrics(tmp_path, BASE, 0, base)]
+    metrics += [
+        write_metrics(tmp_path, "hra/r32", seed, dict(zip(NAMES, values, strict=True)))
+        for seed, values in enumerate(tuned)
+    ]
+    made = retention(tmp_path, metrics)
+    row = line(made, "hra/r32")
+    assert (row["ARC"], row["ARC_std"], row["ARC_n"]) == ("47.50", f"{statistics.stdev([45, 50]):.2f}", "2")
+    assert (row["ARC_published"], row["ARC_difference"]) == ("49.57", "-2.07")
+    impacts = [-10 / 5, (-10 + 10 - 20) / 5]
+    assert row["Overall impact"] == f"{statistics.mean(impacts):.2f}" == "-3.00"
+    assert row["Overall impact_std"] == f"{statistics.stdev(impacts):.2f}"
+    assert (row["Overall impact_published"], row["Overall impact_difference"]) == ("-1.79", "-1.21")
+    assert line(made, BASE)["Overall impact"] == ""
+    text = (tmp_path / "table.md").read_text()
+    for part in ("47.50 ± 3.54", "49.57 (−2.07)", "-3.00 ± 1.41", "-1.79 (−1.21)", "ARC: t (version 1.0), 5 shots"):
+        assert part in text, part
+
+
+def test_the_paper_is_where_it_was_not_run_here(tmp_path):
+    row = line(retention(tmp_path, [write_metrics(tmp_path, BASE, 0, dict.fromkeys(NAMES, 50))]), "lora/r32")
+    assert (row["ARC"], row["n_seeds"], row["ARC_published"], row["ARC_difference"]) == ("", "0", "48.81", "")
+    rows = [text for text in (tmp_path / "table.md").read_text().splitlines() if text.startswith("| LoRA, r=32")]
+    assert len(rows) == 1 and rows[0].count("–") == 6
+
+
+def test_a_benchmark_that_may_not_run_is_marked_and_not_missed(tmp_path):
+    """Results of HumanEval from before it was left out are not shown either."""
+    metrics = [write_metrics(tmp_path, BASE, 0, dict.fromkeys(NAMES, 50))]
+    metrics += [write_metrics(tmp_path, "lora/r32", 0, dict.fromkeys(NAMES[:4], 40))]
+    row = line(retention(tmp_path, metrics, seeds=(0,), left_out=["HumanEval"]), "lora/r32")
+    assert (row["HumanEval"], row["HumanEval_n"], row["HumanEval_published"]) == ("", "", "11.59")
+    assert (row["Overall impact"], row["Overall impact_published"]) == ("-20.00", "-6.03")
+    assert row["Overall impact_difference"] == "" and row["ARC_difference"] != ""
+    text = (tmp_path / "table.md").read_text()
+    assert text.count(" not run |") == len(LABELS) and "50.00" in text
+    assert "`not run`: HumanEval executes programs" in text and "- HumanEval:" not in text
+
+
+def test_a_seed_without_all_benchmarks_has_no_impact(tmp_path):
+    run, half = "lora/r32", dict.fromkeys(NAMES[:3], 45)
+    metrics = [write_metrics(tmp_path, BASE, 0, dict.fromkeys(NAMES, 50)), write_metrics(tmp_path, run, 0, half)]
+    metrics += [write_metrics(tmp_path, run, 1, dict.fromkeys(NAMES, 40))]
+    row = line(retention(tmp_path, metrics), run)
+    assert (row["ARC"], row["ARC_n"], row["HumanEval"], row["HumanEval_n"]) == ("42.50", "2", "40.00", "1")
+    assert (row["Overall impact"], row["Overall impact_n"]) == ("-20.00", "1")
+    assert "40.00 (1/2)" in (tmp_path / "table.md").read_text()
+
+
+def test_a_base_that_gets_nothing_right_gives_no_impact(tmp_path):
+    base = dict.fromkeys(NAMES, 50) | {"HumanEval": 0}
+    metrics = [write_metrics(tmp_path, run, 0, base) for run in (BASE, "lora/r32")]
+    assert line(retention(tmp_path, metrics), "lora/r32")["Overall impact"] == ""
+
+
+def test_nothing_there_and_nothing_published(tmp_path):
+    made = retention(tmp_path, [], published=None)
+    assert made["run"].tolist() == list(LABELS) and (made[NAMES] == "").all(axis=None)
+    assert "the paper does not specify" not in (tmp_path / "table.md").read_text().lower()
+
+
+def test_unlike_protocols_in_one_column_are_noted(tmp_path):
+    metrics = [write_metrics(tmp_path, BASE, 0, {"ARC": 50, "MMLU": 50})]
+    metrics += [write_metrics(tmp_path, "lora/r32", 0, {"ARC": 50}, shots=25, limit=10)]
+    retention(tmp_path, metrics)
+    text = (tmp_path / "table.md").read_text()
+    assert "- ARC: **mixed" in text and "25 shots, acc,none, lm-eval 0.4.13, only 10 items of each task" in text
+    assert "- MMLU: t (version" in text and "- HumanEval: no result yet." in text
+
+
+def test_double_and_foreign_results_and_a_base_outside_the_table_are_refused(tmp_path):
+    path = write_metrics(tmp_path, BASE, 0, {"ARC": 50})
+    with pytest.raises(JobError, match="base/pretrained seed 0 has two files"):
+        retention(tmp_path, [path, path])
+    with pytest.raises(JobError, match="boft/m2b8 is not a row of this table"):
+        retention(tmp_path, [write_metrics(tmp_path, "boft/m2b8", 0, {"ARC": 50})])
+    with pytest.raises(JobError, match="The base full/all is not a row"):
+        retention(tmp_path, [path], base="full/all")
+
+
+def test_the_formula_gives_the_papers_impact_from_its_own_cells():
+    cells = run_statistics.read_csv(PUBLISHED / "retention.csv")
+    values = cells.assign(value=pd.to_numeric(cells["value"])).pivot(index="run", columns="column", values="value")
+    impact = table_retention.impact(values[NAMES], values.loc[BASE, NAMES])
+    assert impact["lora/r32"] == pytest.approx(-6.03, abs=0.005)
+    assert impact["hra/r32"] == pytest.approx(-1.785, abs=0.0005)
+    assert (impact - values["Overall impact"]).drop(BASE).abs().max() < 0.0101  # as printed

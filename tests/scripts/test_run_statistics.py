@@ -1,0 +1,111 @@
+"""Means, deviations and averages of a table."""
+
+import statistics
+
+import numpy as np
+import pandas as pd
+from hypothesis import given
+from hypothesis import strategies as st
+
+import factories
+from glue_tables import by_seed, collect, grid, line, make_table
+from hra_workflow.report import run_statistics
+
+
+def test_mean_std_and_n_against_hand_values(tmp_path):
+    expected = grid(tmp_path)
+    collect(tmp_path, expected, scores=by_seed([0.70, 0.72, 0.77]))
+    made = make_table(tmp_path, expected)
+    best, last = line(made, "hra/r8"), line(made, "hra/r8", "last")
+    assert (best["CoLA"], best["CoLA_std"], best["CoLA_n"]) == ("73.00", "3.61", "3")
+    assert (best["CoLA_published"], best["CoLA_difference"]) == ("73.70", "-0.70")
+    assert (last["CoLA"], last["CoLA_published"], last["CoLA_difference"]) == ("68.00", "", "")
+    assert (best["n_seeds"], best["params_M"], best["params_M_published"], best["preset"]) == (
+        "3", "0.664", "0.66", "paper",
+    )  # fmt: skip
+
+
+def test_one_seed_has_no_deviation(tmp_path):
+    expected = grid(tmp_path, seeds=(0,))
+    collect(tmp_path, expected, scores=by_seed([0.7]))
+    row = line(make_table(tmp_path, expected), "hra/r8")
+    assert (row["CoLA"], row["CoLA_std"], row["CoLA_n"]) == ("70.00", "", "1")
+
+
+def test_differences_only_on_the_same_scale(tmp_path):
+    expected = grid(tmp_path, datasets=tuple(factories.METRICS), runs=("hra/r8", "full/all"), seeds=(0,))
+    collect(tmp_path, expected)
+    made = make_table(tmp_path, expected)
+    for run, other, same in [("hra/r8", "acc", "acc/F1 mean"), ("full/all", "acc/F1 mean", "acc")]:
+        row = line(made, run)
+        for name in ("MRPC", "QQP", "All"):
+            assert row[f"{name} ({other})"] and not row[f"{name} ({other})_published"]
+            assert not row[f"{name} ({other})_difference"]
+            assert row[f"{name} ({same})_published"] and row[f"{name} ({same})_difference"]
+    assert line(made, "hra/r8")["All (acc/F1 mean)_published"] == "90.10"
+    assert line(made, "full/all")["All (acc)_published"] == "88.25"
+
+
+def test_the_average_of_a_part_of_the_columns_has_no_counterpart(tmp_path):
+    expected = grid(tmp_path, datasets=("cola", "rte"), seeds=(0,))
+    collect(tmp_path, expected)
+    row = line(make_table(tmp_path, expected), "hra/r8")
+    assert row["All (acc)"] and not row["All (acc)_published"] and row["RTE_published"] == "88.45"
+
+
+def test_average_over_incomplete_seeds(tmp_path):
+    expected = grid(tmp_path, datasets=("cola", "rte"))
+    values = {"cola": [0.5, 0.6, 0.7], "rte": [0.8, 0.9, None]}
+    made = [run for run in expected if (run["dataset"], run["seed"]) != ("rte", 2)]
+    collect(tmp_path, expected, made, scores=lambda run: [values[run["dataset"]][run["seed"]]], incomplete=True)
+    row = line(make_table(tmp_path, expected), "hra/r8")
+    assert row["All (acc)"] == f"{(60 + 85) / 2:.2f}"  # the mean of the columns' means
+    assert row["All (acc)_n"] == "2"
+    assert row["All (acc)_std"] == f"{statistics.stdev([65, 75]):.2f}"  # the two complete seeds
+    assert row["missing"] == "rte: seed 2 (missing)"
+    text = (tmp_path / "table_glue.md").read_text()
+    assert "72.50 ± 7.07 (2/3)" in text and "0 failed and 1 missing" in text
+
+
+def test_a_column_without_any_value_is_a_hole_and_so_is_the_average(tmp_path):
+    expected = grid(tmp_path, datasets=("cola", "rte"), seeds=(0,))
+    collect(tmp_path, expected, made=expected[:1], incomplete=True)
+    row = line(make_table(tmp_path, expected), "hra/r8")
+    assert (row["RTE"], row["RTE_n"], row["RTE_difference"], row["All (acc)"]) == ("", "0", "", "")
+    (ours,) = [text for text in (tmp_path / "table_glue.md").read_text().splitlines() if "| ours" in text][:1]
+    assert ours.count("–") == 3  # RTE and the two averages
+
+
+def test_nothing_there_at_all(tmp_path):
+    expected = grid(tmp_path)
+    collect(tmp_path, expected, made=[], incomplete=True)
+    row = line(make_table(tmp_path, expected), "hra/r8")
+    assert (row["CoLA"], row["n_seeds"], row["params_M"], row["CoLA_published"]) == ("", "0", "", "73.70")
+
+
+@given(st.lists(st.lists(st.none() | st.floats(-1, 1), min_size=2, max_size=2), min_size=1, max_size=6))
+def test_summary_is_what_numpy_says(values):
+    """Test any pattern of missing values: mean and std per column, the average only if every column has a value."""
+    columns = [{"name": name, "dataset": name, "benchmark": "dev", "metric": "accuracy"} for name in "ab"]
+    rows = [
+        {"run": "m/v", "dataset": name, "seed": seed, "value": value, "status": "ok" if value is not None else "failed"}
+        for seed, pair in enumerate(values)
+        for name, value in zip("ab", pair, strict=True)
+    ]
+    runs = pd.DataFrame(rows).assign(selection="last", benchmark="dev", metric="accuracy")
+    runs["value"] = pd.to_numeric(runs["value"])
+    averages = {"all": ["a", "b"]}
+    result = run_statistics.summary(run_statistics.scores(runs, columns, averages), averages)
+    kept = [[100 * pair[index] for pair in values if pair[index] is not None] for index in (0, 1)]
+    for name, column in zip("ab", kept, strict=True):
+        if column:
+            row = result.loc[("m/v", "last", name)]
+            assert row["n"] == len(column) and np.isclose(row["mean"], np.mean(column))
+            assert np.isclose(row["std"], np.std(column, ddof=1), atol=1e-9) if len(column) > 1 else pd.isna(row["std"])
+    assert (("m/v", "last", "all") in result.index) == all(kept)
+    if all(kept):
+        row = result.loc[("m/v", "last", "all")]
+        assert np.isclose(row["mean"], np.mean([np.mean(column) for column in kept]), atol=1e-9)
+        complete = [50 * (a + b) for a, b in values if a is not None and b is not None]
+        assert row["n"] == min(map(len, kept))
+        assert np.isclose(row["std"], np.std(complete, ddof=1), atol=1e-9) if len(complete) > 1 else pd.isna(row["std"])

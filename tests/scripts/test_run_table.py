@@ -1,0 +1,198 @@
+"""The run table: one row per run, benchmark, selection and metric, or a clear error."""
+
+import json
+import re
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+import collect_runs
+import cost
+import factories
+import figures
+from glue_tables import collect, grid, line, make_table
+from hra_workflow.core import files, records
+from hra_workflow.core.errors import JobError
+from hra_workflow.report import run_statistics
+
+
+def test_one_row_per_run_benchmark_selection_and_metric_in_config_order(tmp_path):
+    expected = grid(tmp_path, datasets=("sst2", "mrpc", "mnli"), runs=("hra/r8", "full/all"), seeds=(4, 1))
+    runs = collect(tmp_path, expected)
+    assert list(runs.columns) == collect_runs.COLUMNS
+    keys = runs[["method", "dataset", "seed"]].drop_duplicates().to_records(index=False).tolist()
+    assert keys == [(m, d, s) for m in ("hra", "full") for d in ("sst2", "mrpc", "mnli") for s in ("4", "1")]
+    assert len(runs) == 2 * 2 * (2 + 2 * 3 + 2 * 2)
+    assert runs["benchmark"].unique().tolist() == ["dev", "matched", "mismatched"]
+    first = runs.iloc[0]
+    assert (first["status"], first["error"], first["versions"]) == ("ok", "", "peft=0.18.0;torch=2.9.0")
+    assert (first["seconds"], first["dirty"], first["step"], first["steps"]) == ("123.457", "false", "200", "1200")
+    assert first["micro_batch"] == "16"  # of a batch of 32 in two steps
+
+
+def test_rows_do_not_depend_on_the_order_of_the_files(tmp_path):
+    expected = grid(tmp_path)
+    collect(tmp_path, expected)
+    before = (tmp_path / "runs_glue.csv").read_bytes()
+    collect(tmp_path, expected, made=expected[::-1])
+    assert (tmp_path / "runs_glue.csv").read_bytes() == before
+
+
+def test_a_failed_run_is_a_row_with_its_error(tmp_path):
+    expected = grid(tmp_path)
+    error = Path(expected[1]["errors"][1])
+    error.parent.mkdir(parents=True)
+    error.write_text(json.dumps({"status": "failed", "rule": "train", "error": "OutOfMemoryError: no\n memory"}))
+    runs = collect(tmp_path, expected, made=expected[:1], incomplete=True)
+    assert runs["status"].tolist() == ["ok", "ok", "failed", "missing"]
+    assert runs["error"].tolist() == ["", "", "OutOfMemoryError: no memory", ""]
+    assert runs["seed"].tolist() == ["0", "0", "1", "2"]
+
+
+def test_an_evaluation_that_failed_keeps_the_provenance_of_its_training(tmp_path):
+    (run,) = grid(tmp_path, seeds=(0,))
+    record, _ = factories.write(tmp_path, run, [0.5])
+    error = Path(run["benchmarks"]["dev"][0])
+    error.parent.mkdir(parents=True)
+    error.write_text("cut off")
+    collect_runs.main(factories.collect_job(tmp_path, [run], [(record, [])], incomplete=True))
+    row = run_statistics.read_csv(tmp_path / "runs_glue.csv").iloc[0]
+    assert (row["benchmark"], row["status"], row["steps"], row["value"]) == ("dev", "failed", "100", "")
+    assert "unreadable error file" in row["error"]
+
+
+def test_holes_stop_the_job_unless_the_config_allows_them(tmp_path):
+    expected = grid(tmp_path)
+    with pytest.raises(JobError, match=r"2 result\(s\).*cola/hra/r8/seed1 \(missing\).*--config incomplete=True"):
+        collect(tmp_path, expected, made=expected[:1])
+    assert not (tmp_path / "runs_glue.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": -1}, "seed: -1 is less than the minimum"),
+        ({"mood": "good"}, "'mood' was unexpected"),
+        ({"model": {"name": "x", "revision": None}}, "model: 'sha256' is a required property"),
+    ],
+)
+def test_a_record_against_the_schema_is_refused_by_name(tmp_path, change, message):
+    (run,) = grid(tmp_path, seeds=(0,))
+    paths = [factories.write(tmp_path, run, [0.5], **change)]
+    with pytest.raises(JobError, match=rf"seed0/train\.json.*{message}"):
+        collect_runs.main(factories.collect_job(tmp_path, [run], paths))
+
+
+def test_half_a_file_is_refused_by_name(tmp_path):
+    (run,) = grid(tmp_path, seeds=(0,))
+    record, evaluations = factories.write(tmp_path, run, [0.5])
+    Path(evaluations[0]).write_text('{"task": "glue", ')
+    with pytest.raises(JobError, match=r"metrics\.json: expected valid JSON"):
+        collect_runs.main(factories.collect_job(tmp_path, [run], [(record, evaluations)]))
+
+
+@pytest.mark.parametrize("name", ["train.json", "dev/metrics.json"])
+def test_one_edited_digit_is_refused_by_name(tmp_path, name):
+    (run,) = grid(tmp_path, seeds=(0,))
+    paths = [factories.write(tmp_path, run, [0.5])]
+    edited = Path(paths[0][0]).parent / name
+    assert edited.read_text().count("0.5") and "0.5" in edited.read_text()
+    edited.write_text(edited.read_text().replace("0.5", "0.6", 1))
+    with pytest.raises(JobError, match=rf"seed0/{name}: expected the content .* edited or damaged\. Delete it and run"):
+        collect_runs.main(factories.collect_job(tmp_path, [run], paths))
+
+
+ASKED = {"hyperparameters": factories.SETTINGS | {"learning_rate": 5e-3}}
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (ASKED, "learning_rate 0.001, now 0.005"),
+        ({"hyperparameters": factories.SETTINGS | {"eval_batch_size": 7}}, None),  # neutral
+        ({"hyperparameters": factories.SETTINGS | {"warmup_steps": 7}}, "warmup_steps null, now 7"),
+        ({"method": {"version": 2}}, "method.version 1, now 2"),
+        ({"task_version": 2}, "task_version 1, now 2"),
+        ({"seed": 1}, "seed 0, now 1"),
+        ("c", "inputs.dataset bbbbbbbbbbbb…, now cccccccccccc…"),
+        ("b", None),
+    ],
+)
+def test_a_record_of_another_run_than_the_config_asks_for_is_refused(tmp_path, asked, message):
+    (run,) = grid(tmp_path, seeds=(0,))
+    paths = [factories.write(tmp_path, run, [0.5])]
+    if isinstance(asked, str):
+        files.write_json(run["inputs"]["dataset"], {"sha256": 64 * asked})
+    else:
+        run["asked"] = run["asked"] | asked
+    job = factories.collect_job(tmp_path, [run], paths)
+    if not message:
+        collect_runs.main(job)
+        return
+    expected = re.escape(f"cola/hra/r8/seed0 (outdated: {message}; delete {paths[0][0]})")
+    with pytest.raises(JobError, match=rf"1 result.* of glue are not those that the config asks for: {expected}"):
+        collect_runs.main(job)
+
+
+def test_an_incomplete_table_has_no_mean_over_two_rates(tmp_path):
+    expected = grid(tmp_path, seeds=(0, 1))
+    paths = [factories.write(tmp_path, run, [0.5]) for run in expected]
+    expected[1]["asked"] = expected[1]["asked"] | ASKED
+    collect_runs.main(factories.collect_job(tmp_path, expected, paths, incomplete=True))
+    row = line(make_table(tmp_path, expected), "hra/r8")
+    assert row["CoLA_n"] == "1" and "cola: seed 1 (outdated: learning_rate 0.001, now 0.005; delete" in row["missing"]
+    assert "0 failed, 0 missing and 1 outdated result(s)" in (tmp_path / "table_glue.md").read_text()
+
+
+def test_metrics_of_another_record_are_refused(tmp_path):
+    (run,) = grid(tmp_path, seeds=(0,))
+    _, evaluations = factories.write(tmp_path, run, [0.5])
+    old = Path(evaluations[0]).read_text()
+    record, _ = factories.write(tmp_path, run, [0.6])
+    Path(evaluations[0]).write_text(old)
+    with pytest.raises(JobError, match=r"outdated: train.json \w{12}…, now \w{12}…; delete .*/dev/metrics.json"):
+        collect_runs.main(factories.collect_job(tmp_path, [run], [(record, evaluations)]))
+
+
+def test_a_rate_that_the_trials_have_not_chosen_is_refused(tmp_path):
+    (run,) = grid(tmp_path, seeds=(0,))
+    paths = [factories.write(tmp_path, run, [0.5])]
+    run["asked"]["hyperparameters"] = {k: v for k, v in factories.SETTINGS.items() if k != "learning_rate"}
+    job = factories.collect_job(tmp_path, [run], paths)
+    job["input"]["tuning"] = str(tmp_path / "tune_glue.csv")
+    for chosen, ok in (("1.0e-3", True), ("0.002", False)):
+        rows = [f"cola,hra,r8,{rate},{str(rate == chosen).lower()}" for rate in (chosen, "0.1")]
+        (tmp_path / "tune_glue.csv").write_text("\n".join(["dataset,method,variant,learning_rate,chosen", *rows]))
+        with nullcontext() if ok else pytest.raises(JobError, match=r"learning_rate 0\.001, now 0\.002"):
+            collect_runs.main(job)
+
+
+def test_a_diverged_run_is_a_row_in_no_mean_and_stops_nothing(tmp_path):
+    expected = grid(tmp_path, runs=("hra/r8", "lora/r8"), seeds=(0, 1))
+    paths = [factories.write(tmp_path, run, [0.5]) for run in expected]
+    records.write(paths[1][0], factories.diverged(expected[1]))
+    results = {"status": "diverged", "error": "", "seconds": 0.0, "device": ""}
+    records.write(paths[1][1][0], results)
+    collect_runs.main(factories.collect_job(tmp_path, expected, paths))
+    runs = run_statistics.read_csv(tmp_path / "runs_glue.csv")
+    (row,) = [row for _, row in runs.iterrows() if (row["method"], row["seed"]) == ("hra", "1")]
+    assert (row["status"], row["error"], row["value"]) == ("diverged", "the training loss is nan at step 7", "")
+    row = line(make_table(tmp_path, expected), "hra/r8")
+    assert (row["CoLA"], row["CoLA_n"], row["CoLA_std"]) == ("50.00", "1", "")
+    text = (tmp_path / "table_glue.md").read_text()
+    assert "50.00 (1/2)" in text and "0 failed, 0 missing and 1 diverged result(s)" in text
+    assert "`cola: seed 1 (diverged: the training loss is nan at step 7)`" in text
+    cost.main(factories.cost_job(tmp_path, expected))  # whose means are over the same runs
+    figures.main(factories.figures_job(tmp_path, expected, [path for path, _ in paths]))
+
+
+def test_double_and_foreign_runs_are_refused(tmp_path):
+    expected = grid(tmp_path, seeds=(0, 1))
+    paths = [factories.write(tmp_path, run, [0.5]) for run in expected]
+    with pytest.raises(JobError, match="cola/hra/r8/seed0 has two files"):
+        collect_runs.main(factories.collect_job(tmp_path, expected, [*paths, paths[0]]))
+    with pytest.raises(JobError, match="cola/hra/r8/seed1 is not in the grid"):
+        collect_runs.main(factories.collect_job(tmp_path, expected[:1], paths))
+    with pytest.raises(JobError, match="lists cola/hra/r8/seed0 twice"):
+        collect_runs.main(factories.collect_job(tmp_path, [*expected, expected[0]], paths))

@@ -1,0 +1,90 @@
+"""Searches of the config and the trials that they name."""
+
+import pytest
+
+from hra_workflow import tasks
+from hra_workflow.config import validation
+from hra_workflow.core import grid, tuning
+from hra_workflow.core.errors import JobError
+from hra_workflow.cost import disk
+from hra_workflow.cost.planned_jobs import Job
+from support import paper_config
+from tuned import RATES, tuned_config
+
+
+@pytest.mark.parametrize(
+    ("tune", "message"),
+    [
+        (
+            {"search": {"learning_rte": [1.0]}},
+            r"tune.search: .*'learning_rte' was unexpected.*known keys: .*learning_rate",
+        ),
+        (
+            {"search": {"learning_rate": [0]}},
+            "tune.search.learning_rate.0: 0 is less than or equal to the minimum of 0",
+        ),
+        ({"search": {"learning_rate": ["1e-3"]}}, "YAML reads 1e-5 as text"),
+        ({"search": {}}, "tune.search: {} "),
+        ({"trials": 0}, "tune.trials: 0 is less than the minimum of 1"),
+        ({"seeds": 0}, "tune.seeds: 0 is less than the minimum of 1"),
+        ({"trials": 3}, "lora/r8 has 2 combinations of values for trials: 3. Every method gets the same number"),
+        ({"methods": {"hra": {"learning_rate": [1e-2]}}}, "hra/r8 has 1 combinations of values for trials: 2"),
+        ({"methods": {"base": {"learning_rate": [1.0, 2.0]}}}, "methods: base has no learning rate to tune"),
+        ({"methods": {"hraa": {}}}, "tune.methods: unknown method or variant 'hraa'"),
+        ({"search": {"batch_size": [32, 33], "gradient_accumulation": [2]}}, "batch_size 33 is not a multiple of"),
+        ({"search": {"learning_rate": [1.0e-3, 0.001]}}, r"search.learning_rate: \[0.001, 0.001\] has non-unique"),
+        ({"methods": {"hra": {"weight_decay": [0, 0.0]}}}, r"tune.methods.hra.weight_decay: \[0, 0.0\] has non-unique"),
+        ({"seeds": 2}, r"the trials have the seeds from 1000, and tasks.glue.grid has \[1001\] too"),
+    ],
+)
+def test_wrong_searches_stop_the_dry_run(tune, message):
+    config = tuned_config(**tune)
+    config["tasks"]["glue"]["grid"][0]["seeds"] = [0, 999, 1001]
+    with pytest.raises(JobError, match=message):
+        validation.check(config)
+
+
+def test_tasks_say_of_their_trainers_whether_the_number_of_processes_matters():
+    from hra_workflow.training.diffusion_trainer import Trainer
+    from hra_workflow.training.hf_trainer import ResumableTrainer
+
+    of_tasks = {name: one.per_process for name, one in tasks.classes().items()}
+    text, images = ResumableTrainer.per_process, Trainer.per_process
+    assert of_tasks == {"glue": text, "math": text, "subject": images, "control": images}
+
+
+def test_a_right_search_passes_and_a_missing_share_does_not():
+    validation.check(config := tuned_config())
+    del config["tasks"]["glue"]["held_out"]
+    with pytest.raises(JobError, match=r"tasks.glue.tune: expected `held_out: \{share: 0.1\}`"):
+        validation.check(config)
+
+
+def test_a_trial_has_its_values_and_a_final_run_the_chosen_ones(here):
+    config = tuned_config(rows=500)
+    preset = grid.hyperparameters(paper_config(), "glue", "cola", "hra/r8")
+    trial = grid.hyperparameters(config, "glue", "cola", "hra/r8@learning_rate-0.002")
+    share = config["tasks"]["glue"]["held_out"]
+    assert trial == preset | {"learning_rate": 2e-3, "held_out": share | {"train_rows": 500}}
+    assert grid.hyperparameters(config, "glue", "cola", "hra/r8") == preset
+    tuning.write_choice("results/tune/glue/cola/hra/r8.json", {"values": {"learning_rate": 7.0}})
+    assert grid.hyperparameters(config, "glue", "cola", "hra/r8") == preset | {"learning_rate": 7.0}
+    assert grid.hyperparameters(config, "glue", "cola", "lora/r8")["learning_rate"] != 7.0
+
+
+def test_the_disk_estimate_takes_the_size_of_a_run_from_its_trials(here):
+    names = {"task": "glue", "dataset": "cola", "method": "hra", "seed": "0"}
+    trials = [
+        Job("train_glue", names | {"variant": f"r8@learning_rate-{rate}"}, [], "", record=f"{rate}.json")
+        for rate in RATES
+    ]
+    here("0.001.json", {"status": "ok", "adapter_bytes": 123})
+    here("0.01.json", {"status": "diverged", "error": "nan"})
+    assert disk.weights(trials) == {("glue", "hra/r8"): 123}
+
+
+def test_a_random_search_keeps_its_trials_when_the_budget_grows():
+    tune = {"search": {"learning_rate": [1, 2, 3, 4], "weight_decay": [0, 1]}, "sampler": "random"}
+    few, more = (set(tuning.trials(tune | {"trials": count}, "hra/r8")) for count in (3, 5))
+    assert len(few) == 3 and len(more) == 5 and few < more
+    assert few != set(tuning.trials(tune | {"trials": 3, "seed": 1}, "hra/r8"))

@@ -1,0 +1,189 @@
+"""Transfers over HTTP: cut, resumed, altered, refused."""
+
+import errno
+import hashlib
+import io
+import shutil
+from collections import namedtuple
+
+import pytest
+
+from hra_workflow.core.errors import JobError
+from hra_workflow.data import http_download
+from loopback import hub_server, loopback  # noqa: F401  (fixtures)
+from served import CONTENT, PATH, SHA256, fetch, names, url_source
+
+pytestmark = pytest.mark.usefixtures("patient")
+
+
+def test_url(server, tmp_path):
+    assert fetch(url_source(server), tmp_path) is None
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+    assert names(tmp_path) == ["file.bin"]
+
+
+def test_many_files_under_one_address(server, tmp_path):
+    """Test quoted names with only hashes in the config."""
+    server.files["/data/dog%20toy/01.jpg"] = CONTENT
+    source = {"kind": "url", "base": server.address + "/data", "files": {"dog toy/01.jpg": SHA256, "file.bin": SHA256}}
+    fetch(source, tmp_path)
+    assert names(tmp_path) == ["dog toy/01.jpg", "file.bin"]
+    source["files"]["file.bin"] = "0" * 64
+    (tmp_path / "file.bin").unlink()
+    with pytest.raises(JobError, match=r"file\.bin: expected SHA-256 0000"):
+        fetch(source, tmp_path)
+
+
+def test_a_cut_transfer_goes_on_where_it_stopped(server, tmp_path):
+    server.cut_after, server.cuts = 100_000, 1
+    fetch(url_source(server), tmp_path)
+    (first, given), (second, rest) = server.sent()
+    assert (first, given) == (None, 100_000)
+    start = int(second.removeprefix("bytes=").rstrip("-"))
+    assert 0 < start <= given and rest == len(CONTENT) - start
+    assert server.requests[1]["headers"]["If-Range"]
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+
+
+def test_a_server_that_always_cuts_but_resumes_gets_there(server, tmp_path):
+    server.cut_after = 50_000
+    fetch(url_source(server), tmp_path)
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+
+
+def test_a_server_that_always_cuts_and_cannot_resume_is_an_error(server, tmp_path):
+    server.cut_after, server.ranges = 100_000, False
+    with pytest.raises(JobError, match=r"5 times in a row.*kept in .*file\.bin\.part.*Run again"):
+        fetch(url_source(server), tmp_path)
+    assert not (tmp_path / "file.bin").exists()
+    # The network is better now: the next run ends it.
+    server.cut_after = None
+    fetch(url_source(server), tmp_path)
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+
+
+def test_a_second_run_asks_for_the_rest_only(server, tmp_path):
+    server.cut_after = 0
+    (tmp_path / "file.bin.part").write_bytes(CONTENT[:200_000])
+    with pytest.raises(JobError):
+        fetch(url_source(server), tmp_path)
+    server.cut_after = None
+    server.requests.clear()
+    fetch(url_source(server), tmp_path)
+    assert server.sent() == [("bytes=200000-", 100_000)]
+
+
+def test_range_ignored_starts_anew(server, tmp_path):
+    server.ranges = False
+    (tmp_path / "file.bin.part").write_bytes(CONTENT[:200_000])
+    fetch(url_source(server), tmp_path)
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+
+
+def test_a_part_that_is_whole_needs_no_more_bytes(server, tmp_path):
+    (tmp_path / "file.bin.part").write_bytes(CONTENT)
+    fetch(url_source(server), tmp_path)
+    assert server.sent() == [(f"bytes={len(CONTENT)}-", 0)]
+
+
+@pytest.mark.parametrize("polite", [True, False])
+def test_a_file_that_changed_is_not_glued(server, tmp_path, monkeypatch, polite):
+    """Test a file without a known hash: only the ETag detects changes, by If-Range or in the response."""
+    monkeypatch.setattr(http_download, "ATTEMPTS", 1)
+    path, expected = tmp_path / "file", http_download.ExpectedFile()
+    server.files[PATH], server.cut_after, server.cuts = CONTENT[::-1], 100_000, 1
+    with pytest.raises(JobError, match=r"connection ended|IncompleteRead"):
+        http_download.download(server.address + PATH, path, expected)
+    assert not path.exists()
+    server.files[PATH], server.if_range = CONTENT, polite
+    monkeypatch.undo()
+    monkeypatch.setattr(http_download, "BACKOFF", 0.0)
+    http_download.download(server.address + PATH, path, expected)
+    assert path.read_bytes() == CONTENT
+    assert server.sent()[1][0] is not None
+
+
+def test_wrong_pieces_are_replaced_when_the_hash_shows_it(server, tmp_path):
+    (tmp_path / "file.bin.part").write_bytes(b"x" * 100_000)
+    fetch(url_source(server), tmp_path)
+    assert [asked for asked, _ in server.sent()] == ["bytes=100000-", None]
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+
+
+def test_altered_bytes_are_an_error_that_states_both_hashes(server, tmp_path):
+    server.files[PATH] = CONTENT[::-1]
+    came = hashlib.sha256(server.files[PATH]).hexdigest()
+    with pytest.raises(JobError, match=f"expected SHA-256 {SHA256}, found {came}"):
+        fetch(url_source(server), tmp_path)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("lie", [50_000, -50_000])
+def test_a_wrong_length_is_an_error(server, tmp_path, lie):
+    server.lie = lie
+    with pytest.raises(JobError, match="5 times in a row" if lie > 0 else "expected SHA-256|5 times"):
+        fetch(url_source(server), tmp_path)
+    assert not (tmp_path / "file.bin").exists()
+
+
+def test_no_length_and_no_hash_is_refused(server, tmp_path):
+    server.headers[PATH] = {"Content-Length": ""}
+    with pytest.raises(JobError, match="Add the SHA-256"):
+        http_download.download(server.address + PATH, tmp_path / "file", http_download.ExpectedFile())
+
+
+def test_slow_is_not_broken(server, tmp_path):
+    server.pause = 0.01
+    fetch(url_source(server), tmp_path)
+    assert len(server.requests) == 1
+
+
+def test_silence_is_a_cut(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(http_download, "TIMEOUT", 0.05)
+    monkeypatch.setattr(http_download, "ATTEMPTS", 2)
+    server.stand_still_after = 0
+    with pytest.raises(JobError, match="2 times in a row"):
+        fetch(url_source(server), tmp_path)
+    assert not (tmp_path / "file.bin").exists()
+
+
+def test_statuses(server, tmp_path):
+    server.refuse[PATH] = (403, {})
+    with pytest.raises(JobError, match=r"HTTP status 403.*set `mirror`"):
+        fetch(url_source(server), tmp_path)
+    assert len(server.requests) == 1  # asking again would not help
+    server.refuse[PATH] = (500, {})
+    with pytest.raises(JobError, match="HTTP status 500, 5 times"):
+        fetch(url_source(server), tmp_path)
+
+
+def test_no_server(tmp_path):
+    source = {"kind": "url", "files": {"a": {"url": "http://127.0.0.1:9/a", "sha256": SHA256}}}
+    with pytest.raises(JobError, match="set `mirror`"):
+        fetch(source, tmp_path)
+
+
+def test_no_space_is_seen_before_the_first_byte(server, tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9, 1000))
+    with pytest.raises(JobError, match=rf"No space left in {tmp_path}: 0\.3 MB are needed, 0\.0 MB are free"):
+        fetch(url_source(server), tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_no_space_on_the_way_keeps_the_part(server, tmp_path, monkeypatch):
+    class Full(io.FileIO):
+        def write(self, data):
+            if self.tell() > 100_000:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(data)
+
+    monkeypatch.setattr(http_download, "open", Full, raising=False)
+    with pytest.raises(JobError, match=r"No space left in .*partial downloads are kept"):
+        fetch(url_source(server), tmp_path)
+    assert "file.bin" not in names(tmp_path)
+    assert (tmp_path / "file.bin.part").stat().st_size > 100_000
+    monkeypatch.undo()
+    server.requests.clear()
+    fetch(url_source(server), tmp_path)
+    assert server.sent()[0][1] < 200_000

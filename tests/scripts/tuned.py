@@ -1,0 +1,63 @@
+"""Trials, choices and a config that searches."""
+
+from pathlib import Path
+
+import choose
+import collect_trials
+from hra_workflow.core import records, tuning
+from support import paper_config
+
+RATES = (0.001, 0.01, 0.1)
+
+
+def made(folder, scores: dict[str, list], metric: str = "accuracy", seeds: int = 1) -> list[dict]:
+    """Write the records of the trials of some runs, a score, an error or None (missing) each; return the trials."""
+    trials = []
+    for run, found in scores.items():
+        name, variant = run.split("/")
+        for rate, score in zip(RATES, found, strict=True):
+            for seed in range(seeds):
+                trial = f"{variant}{tuning.MARK}learning_rate-{rate}"
+                path = folder / name / trial / f"seed{seed}/train.json"
+                one = {"dataset": "cola", "method": name, "variant": variant, "trial": trial, "seed": seed}
+                trials.append(one | {"values": {"learning_rate": rate}, "record": str(path)})
+                record = {"status": "ok", "steps": 10, "seconds": 1.5}
+                if isinstance(score, str):
+                    record = {"status": "diverged", "error": score, "seconds": 1.5}
+                elif score is not None:
+                    value = score[seed] if isinstance(score, tuple) else score
+                    record["held_out"] = {"metric": metric, "value": value, "rows": 20, "train_rows": 80}
+                if score is not None:
+                    path.parent.mkdir(parents=True)
+                    records.write(path, record)
+    return trials
+
+
+def choices(folder, trials: list[dict]) -> list[str]:
+    """Choose for every run of some trials; return the files."""
+    paths = []
+    for run in dict.fromkeys(f"{one['method']}/{one['variant']}" for one in trials):
+        names = dict(zip(("method", "variant"), run.split("/"), strict=True)) | {"task": "glue", "dataset": "cola"}
+        paths.append(str(folder / f"glue/cola/{run}.json"))
+        of_run = [one for one in trials if one["method"] == names["method"]]
+        choose.main({"params": {"trials": of_run}, "wildcards": names, "output": {"choice": paths[-1]}})
+    return paths
+
+
+def choice(folder, trials: list[dict]) -> dict:
+    return tuning.read_choice(*choices(folder, trials))
+
+
+def collect(folder, trials: list[dict], chosen: list[str]) -> Path:
+    output = {"csv": str(folder / "tune_glue.csv")}
+    collect_trials.main({"params": {"trials": trials}, "input": {"choices": chosen}, "output": output})
+    return folder / "tune_glue.csv"
+
+
+def tuned_config(**tune) -> dict:
+    config = paper_config()
+    glue = config["tasks"]["glue"]
+    glue["grid"] = [{"runs": ["lora/r8", "hra/r8"], "datasets": ["cola"], "seeds": [0]}]
+    glue |= {"columns": glue["columns"][2:3], "averages": [], "figures": {"parameters": ["CoLA"], "lambda": []}}
+    glue["tune"] = {"search": {"learning_rate": [1e-3, 2e-3]}, "trials": 2} | tune
+    return config

@@ -1,0 +1,193 @@
+"""The shipped configs are valid and say what the paper and the official scripts do."""
+
+import copy
+from collections import Counter
+
+import pytest
+import yaml
+
+from hra_workflow import tasks
+from hra_workflow.config import validation
+from hra_workflow.core import grid, sharding
+from hra_workflow.tasks.subject.items import items
+from support import ROOT, put
+
+
+@pytest.mark.parametrize("overlays", [(), ("config",), ("config", "quick"), ("config", "real_data")])
+def test_the_shipped_configs_are_valid(config, overlays):
+    from snakemake.utils import update_config
+
+    for file in overlays:
+        update_config(config, yaml.safe_load((ROOT / f"config/demo/{file}.yaml").read_text()))
+    validation.check(config)
+
+
+def test_the_quick_demo_is_a_part_of_the_demo(config):
+    """So `make demo TASK=all` runs what `make demo` has left out, and nothing again."""
+    from snakemake.utils import update_config
+
+    whole, quick = ({}, {}), ({}, {})
+    for file, (runs, rest) in (("config", whole), ("quick", quick)):
+        update_config(config, yaml.safe_load((ROOT / f"config/demo/{file}.yaml").read_text()))
+        for task in ("glue", "control"):
+            runs[task] = [tuple(run.values()) for run in grid.runs(config, task)]
+            shown = {"grid", "columns", "averages", "figures"}
+            rest[task] = {key: copy.deepcopy(config["tasks"][task][key]) for key in {*config["tasks"][task]} - shown}
+        rest |= {key: copy.deepcopy(config[key]) for key in ("models", "methods", "datasets", "presets")}
+    assert quick[1] == whole[1]
+    assert all(set(quick[0][task]) < set(whole[0][task]) for task in whole[0])
+    seeds = Counter(f"{run['method']}/{run['variant']}" for run in grid.runs(config, "glue"))
+    assert seeds == {"head/linear": 1, "full/all": 1, "lora/r8": 2, "hra/r8": 2, "hra/r8-inf": 1}
+
+
+@pytest.mark.parametrize(
+    ("task", "length"), [("glue", "epochs"), ("math", "epochs"), ("subject", "max_steps"), ("control", "epochs")]
+)
+def test_every_variant_has_hyperparameters_for_every_dataset(config, task, length):
+    for run in grid.runs(config, task):
+        name = f"{run['method']}/{run['variant']}"
+        assert grid.hyperparameters(config, task, run["dataset"], name)[length] > 0
+
+
+ADALORA = """
+task r alpha  orth  init final every length   rate epochs warmup dropout decay
+cola 3    32  0.1   800  3500    10     64   8e-4     25    100    0.10  0.00
+mnli 3    16  0.1  8000 50000   100    256   5e-4      7   1000    0.15  0.00
+mrpc 2    32  0.1   600  1800     1    320   1e-3     30    0.1    0.00  0.01
+qnli 2    32  0.1  2000  8000   100    512   5e-4      5    500    0.10  0.01
+qqp  2    16  0.1  8000 25000   100    320   8e-4      5   2000    0.15  0.01
+rte  2    32  0.3   600  1800     1    320 1.2e-3     50    200    0.20  0.01
+sst2 2    16  0.1  6000 22000   100    128   8e-4     24   1000    0.00  0.01
+stsb 2    32  0.3   800  2000    10    128 2.2e-3     25    100    0.20  0.10
+"""  # QingruZhang/AdaLoRA @f6968aa, NLU/scripts/run_debertav3_*.sh; a batch of 32 and target_rank 1 in all
+
+
+def test_adalora_is_trained_as_its_authors_scripts_say(config):
+    names, *lines = (line.split() for line in ADALORA.strip().splitlines())
+    for task, *values in lines:
+        script = dict(zip(names[1:], map(float, values), strict=True))
+        variant = f"r1-from{script['r']:.0f}"
+        peft = grid.method(config, "glue", "adalora", variant, task)["peft"]
+        wanted = {"init_r": "r", "lora_alpha": "alpha", "orth_reg_weight": "orth", "tinit": "init", "tfinal": "final"}
+        assert peft == {key: script[name] for key, name in (wanted | {"deltaT": "every"}).items()} | {"target_r": 1}
+        values = grid.hyperparameters(config, "glue", task, f"adalora/{variant}")
+        wanted = {"max_length": "length", "learning_rate": "rate", "epochs": "epochs", "warmup_steps": "warmup"}
+        wanted |= {"classifier_dropout": "dropout", "weight_decay": "decay"}
+        assert {key: values[key] for key in wanted} == {key: script[name] for key, name in wanted.items()}
+        assert (values["batch_size"], values["gradient_accumulation"], values["schedule"]) == (32, 1, "linear")
+        # The grid's runs have the same schedule and the ranks of the paper's row; other methods know nothing of it.
+        assert grid.method(config, "glue", "adalora", "r8", task)["peft"] == peft | {"init_r": 12, "target_r": 8}
+        assert "adalora" not in grid.hyperparameters(config, "glue", task, "lora/r8")
+    assert (
+        grid.method(config, "glue", "adalora", "r8")["peft"]["deltaT"] == 10
+    )  # of the initial adapter, without a dataset
+
+
+def test_the_bf16_preset_of_control_differs_in_the_precision_only(config):
+    task = tasks.load(config)["control"]
+    keys = [(run["dataset"], f"{run['method']}/{run['variant']}") for run in task.runs()]
+    plain = {key: task.hyperparameters(*key) for key in keys}
+    config["tasks"]["control"]["preset"] = "code-bf16"
+    for key, values in plain.items():
+        assert values["precision"] == "float32" and task.hyperparameters(*key) == values | {"precision": "bf16"}
+
+
+def test_hints_of_version_1_keep_the_params_that_they_were_made_with(config):
+    """More params would compute all of them again, and train everything again."""
+    config["tasks"]["control"]["version"] = 1
+    made = tasks.load(config)["control"].hints("coco")
+    assert made.keys() == {"hint", "splits", "rows", "resolution"}
+    config["tasks"]["control"]["version"] = 2
+    assert tasks.load(config)["control"].hints("coco") == made | {"task_version": 2}
+
+
+def test_each_control_dataset_has_its_own_evaluators(config):
+    names = {name: tasks.load(config)["control"].dataset(name)["metrics"] for name in grid.datasets(config, "control")}
+    assert names["coco"] == ["canny_iou", "canny_f1", "fid"]
+    assert names["celeba-hq"][:2] == ["landmarks_error", "landmarks_error_all"]
+    assert tasks.load(config)["control"].evaluator_models("ade20k") == [
+        "segformer-b4-mmseg",
+        "segformer-b4-nvlabs",
+        "inception",
+    ]
+    sheet = tasks.load(config)["control"].sheet_runs("coco")
+    assert [f"{run['method']}/{run['variant']}" for run in sheet] == ["base/pretrained", "lora/r4", "hra/r8"]
+
+
+def test_every_subject_is_asked_for_its_own_prompts(config):
+    dog, teapot = (tasks.load(config)["subject"].prompts(name) for name in ("dog", "teapot"))
+    assert len(dog) == len(teapot) == 25 and "a qwe dog wearing a red hat" in dog
+    assert "a qwe teapot floating in an ocean of milk" in teapot and dog[0] == "a qwe dog in the jungle"
+    assert tasks.load(config)["subject"].prompts("bear_plushie", identifier=False)[-1] == "a cube shaped stuffed animal"
+    wrong = 0
+    for name in grid.datasets(config, "subject"):
+        own, official = (tasks.load(config)["subject"].prompts(name, official=way) for way in (False, True))
+        wrong += sum(first != second for first, second in zip(own, official, strict=True))
+    assert wrong == 210  # of 750, in the official evaluation
+    config["tasks"]["subject"]["evaluation"]["prompts"] = "official"
+    assert "a qwe teapot wearing a red hat" in tasks.load(config)["subject"].evaluation("teapot")["prompts"]
+    assert "a qwe teapot wearing a red hat" not in tasks.load(config)["subject"].prompts("teapot")  # what is generated
+
+
+def test_epochs_end_where_the_official_ones_do(config):
+    assert tasks.load(config)["subject"].sampled("dog", "hra/r8") == [
+        200,
+        400,
+        600,
+        800,
+        1000,
+        1200,
+        1400,
+        1600,
+        1800,
+        2000,
+        2005,
+    ]
+    assert tasks.load(config)["subject"].sampled("dog", "full/all") == [2005]
+    assert tasks.load(config)["subject"].sampled("dog", "base/pretrained") == [0]
+
+
+def test_batches_are_dealt_whole_and_every_image_once():
+    images = items([5, 9], 3, 4)
+    batches = sharding.batches(images, 5)
+    assert [len(batch) for batch in batches] == [5, 5, 2, 5, 5, 2]  # none spans two steps
+    for count in (1, 2, 3, 7):
+        shards = [sharding.part(batches, index, count) for index in range(count)]
+        assert [item for shard in shards for batch in shard for item in batch] == images
+    seeds = {sharding.seed("image", 0, prompt, index) for prompt in ("a", "b") for index in range(4)}
+    assert len(seeds) == 8 and max(seeds) < 2**63
+
+
+def test_generated_programs_run_only_where_the_config_allows_it(config):
+    entries = config["tasks"]["math"]["retention"]["benchmarks"]
+    assert list(tasks.load(config)["math"].retention_benchmarks()) == ["ARC", "HellaSwag", "MMLU", "Winogrande"]
+    entries["HumanEval"]["unsafe_code"] = True
+    assert tasks.load(config)["math"].retention_benchmarks() == entries
+    rules = (ROOT / "rules/tasks/math.smk").read_text()
+    assert rules.count('benchmarks=lambda wc: TASKS["math"].retention_benchmarks()') == 2
+
+
+@pytest.mark.slow
+def test_training_data_without_the_mark_is_warned_of(config, fresh):
+    """Check the warning: `strict` expects MetaMath's format; GSM8K's and MATH's own solutions end differently."""
+    assert tasks.load(config)["math"].without_answer_marker() == []
+    put(config, "datasets.math.metamathqa-40k.answer", "gsm8k")
+    assert tasks.load(config)["math"].without_answer_marker() == ["metamathqa-40k"]
+    put(config, "datasets.math.metamathqa-40k.metrics", ["lenient"])
+    assert tasks.load(config)["math"].without_answer_marker() == []
+    (fresh.folder / "unmarked.yaml").write_text("datasets: {math: {metamathqa-40k: {answer: boxed}}}\n")
+    output = fresh.snakemake("-n", "-q", "rules", "--configfile", "unmarked.yaml", "--", "results/table_math.csv")
+    assert "warning:  metamathqa-40k (boxed) never teaches “The answer is: ”, so its `strict` stays near 0" in output
+
+
+def test_layers_of_hyperparameters(config):
+    config["presets"]["glue"]["layers"] = {
+        "source": "test",
+        "all": {"epochs": 1, "learning_rate": 0.1, "max_length": 8},
+        "methods": {"hra": {"learning_rate": 0.2, "max_length": 9}, "hra/r8": {"max_length": 10}},
+        "datasets": {"cola": {"epochs": 2}},
+    }
+    config["tasks"]["glue"]["preset"] = "layers"
+    values = grid.hyperparameters(config, "glue", "cola", "hra/r8")
+    assert (values["epochs"], values["learning_rate"], values["max_length"]) == (2, 0.2, 10)
+    assert values["weight_decay"] == 0.01  # the task's default

@@ -120,7 +120,7 @@ class Demo:
         for rule, jobs in self.planned(chosen).items():
             stage = next(name for name, rules in STAGES.items() if matches(rule, rules))
             for job in jobs or {""}:
-                new = stage == "data" and job not in self.first.get(rule, ())  # is downloaded for the first time
+                new = stage == "data" and job not in (self.first.get(rule) or {""})  # a first download
                 for task in tasks_of_job(rule, dict(one.split("=") for one in job.split())) if not new else ():
                     found[task].add(stage)
         return {task: max(stages, key=CLASSES.index) for task, stages in found.items()}

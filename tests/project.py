@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from functools import cache
 from pathlib import Path
 
@@ -115,7 +116,8 @@ def wait(process: subprocess.Popen, seconds: float) -> int:
 
 
 @cache
-def forked_snakemake() -> subprocess.Popen:
+def forked_snakemake(thread: int) -> subprocess.Popen:
+    """Start the process that answers the dry runs of a thread."""
     program = [sys.executable, "-P", ROOT / "tests/forked_snakemake.py"]  # -P: without tests/ on its path
     clean = {name: value for name, value in environment().items() if name != "PYTHONPATH"}
     return subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=clean)
@@ -123,7 +125,7 @@ def forked_snakemake() -> subprocess.Popen:
 
 def dry_run(arguments: tuple[str, ...], folder: Path, output: str) -> int:
     """Run Snakemake in a fork of a process that has imported it, which halves the time of a dry run."""
-    server = forked_snakemake()
+    server = forked_snakemake(threading.get_ident())
     request = {"arguments": arguments, "folder": str(folder), "environment": environment(), "output": output}
     try:
         print(json.dumps(request), file=server.stdin, flush=True)

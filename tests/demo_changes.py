@@ -107,7 +107,7 @@ VALUES: dict[str, Any] = {
     "tasks.*.tune": {"search": {"learning_rate": [1e-3, 2e-3]}, "trials": 2},
     "tasks.*.grid.*.runs": lambda value: [*value, "lora/r16"],
     "tasks.*.grid.*.seeds": lambda value: [*value, 7],
-    "tasks.glue.grid.*.datasets": lambda value: [*value, "paraphrase"] if len(value) == 1 else [*value, "cola"],
+    "tasks.glue.grid.*.datasets": lambda value: [*value, "cola"],
     "tasks.math.grid.*.datasets": lambda value: [*value, "metamathqa-40k"],
     "tasks.subject.grid.*.datasets": lambda value: [*value, "backpack"],
     "tasks.control.grid.*.datasets": lambda value: [*value, "spare"],

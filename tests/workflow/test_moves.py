@@ -72,6 +72,7 @@ def in_use(leaf: Leaf, task: str, third: str, fourth: str | None) -> bool:
         return True  # the augmentation reads it
     if (leaf.path[0] == "presets" or third == "defaults") and leaf.path[-1] != "source":
         runs = [(run["dataset"], f"{run['method']}/{run['variant']}") for run in grid.runs(CONFIG, task)]
+        runs = [(dataset, run) for dataset, run in runs if methods.of(CONFIG, run.split("/")[0]).trains]
         section = {"presets": CONFIG["presets"], "tasks": CONFIG["tasks"], "methods": CONFIG["methods"]}
         own = changed(section, {leaf.path: "changed"})
         return any(grid.hyperparameters(own, task, *run) != grid.hyperparameters(section, task, *run) for run in runs)

@@ -62,7 +62,7 @@ def test_folders_that_rules_could_not_match_are_refused(config, folder):
         ("tasks.glue.preset.hraa", "code-head", r"unknown method or variant 'hraa'; known: default, real"),
         ("tasks.glue.model", "bert", r"tasks.glue.model: unknown model 'bert'; known: deberta-v3-base"),
         ("tasks.glue.resources.runs_per_gpu", 7, r"7 is greater than the maximum of 6 \(training only"),
-        ("tasks.glue.resources.runs_per_gpu", {"bofft": 2}, r"runs_per_gpu: unknown method or variant 'bofft'; known: "),
+        ("tasks.glue.resources.runs_per_gpu", {"bofft": 2}, r"runs_per_gpu: unknown method or variant 'bofft'"),
         ("tasks.control.resources.runs_per_gpu", 2, r"expected gpu: 1 with runs_per_gpu: 2, found gpu: 8"),
         ("tasks.control.resources.max_gpu.bofft", 2, r"max_gpu: unknown method or variant 'bofft'; known: default"),
         ("tasks.control.resources.max_gpu.oft", 3, r"oft/r4 .*batch_size 16 is not a multiple of gpu × .* = 3"),

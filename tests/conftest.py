@@ -1,5 +1,6 @@
 """Fixtures of all tests."""
 
+import gc
 import json
 import os
 from collections import Counter
@@ -39,6 +40,13 @@ def pytest_collection_modifyitems(items):
         longest[name] = max(longest[name], seconds)
         all_together[name] += seconds
     items.sort(key=lambda item: (-longest[group(item.nodeid)], -all_together[group(item.nodeid)], group(item.nodeid)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen():
+    """Keep what is loaded out of garbage collections: each Trainer makes one, which took most of a tiny training."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

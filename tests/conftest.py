@@ -33,7 +33,13 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def pytest_collection_modifyitems(items):
-    """Start with the groups that may take longest, so that no process is left with one of them at the end."""
+    """Start with the groups that may take longest, so that no process is left with one of them at the end.
+
+    `make fast` leaves out what is `full` as well as what is `slow`.
+    """
+    for item in items:
+        if item.get_closest_marker("full"):
+            item.add_marker(pytest.mark.slow)
     longest, all_together = Counter(), Counter()
     for item in items:
         name, seconds = group(item.nodeid), time_limit(item)

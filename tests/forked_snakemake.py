@@ -4,6 +4,7 @@ A request is a line of JSON: `arguments`, `folder`, `environment` and `output`, 
 exit status, a line on standard output. No part of the workflow may be imported here, since tests change it.
 """
 
+import gc
 import json
 import os
 import sys
@@ -14,6 +15,7 @@ import smart_open  # noqa: F401
 from snakemake.cli import get_argument_parser, main
 
 get_argument_parser()  # imports the plugins
+gc.disable()  # a dry run is short
 for line in sys.stdin:
     request = json.loads(line)
     if not (child := os.fork()):

@@ -123,6 +123,9 @@ clean-demo: ## delete the demo's outputs
 
 $(READY): $(foreach part,. workflow snakemake_executor_plugin_slurm_packs,$(HERE)$(part)/pyproject.toml) $(HERE)envs/constraints.txt
 	$(call environment,$(VENV),-c $(HERE)envs/constraints.txt $(WORKFLOW),dev)
+	# mmcv, mmengine and face-alignment require the other build of OpenCV, which needs libGL: compute nodes have none.
+	$(VENV)/bin/pip uninstall -q -y opencv-python opencv-python-headless
+	$(VENV)/bin/pip install -q --disable-pip-version-check -c $(HERE)envs/constraints.txt --no-deps opencv-python-headless
 	touch $@
 
 $(VENV)/.docs: $(READY)

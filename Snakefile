@@ -25,20 +25,16 @@ report: "workflow/report/workflow.rst"
 
 
 onstart:
-    plan.start(workflow, config)
+    handlers.start(workflow, config)
     DOWNLOADS.settle()
-    preflight.start(config)
-    noted_runs.forget(workflow)
 
 
 onsuccess:
-    noted_runs.forget(workflow)
+    handlers.end(workflow, config)
 
 
 onerror:
-    noted_runs.forget(workflow)
-    if config["preflight"]:
-        preflight.finish(workflow, config)
+    handlers.end(workflow, config)
     print(
         "Some jobs failed; finished work is kept. Rerun the same command to continue (training resumes from its last "
         "checkpoint), or append `--config incomplete=True` to it to build the table from the available results."
@@ -70,13 +66,7 @@ for task_rules in TASK_RULES:
     include: task_rules
 
 
-launcher.name_this_process()
-final_errors.not_retried(workflow)
-gpu_resources.shared_gpus(workflow)
-if deployment.is_first(workflow):
-    preflight.show_at_exit(workflow, config)
-    finished_tables.show_at_exit(workflow, BASEDIR / "workflow/scripts/print_table.py")
-    deployment.join(workflow)
+handlers.register(workflow, config, BASEDIR)
 
 
 for task in config["tasks"]:

@@ -31,7 +31,7 @@ rule export_adapter:
         metrics=lambda wc: [
             f"{EVAL}/metrics.json".format(benchmark=one, **wc) for one in dataset_entry(wc)["benchmarks"]
         ],
-        to_lora=lambda wc: methods.of(config, wc.method).to_lora,
+        to_lora=lambda wc: methods.of(config, wc.method).adapter.to_lora,
         label=lambda wc: grid.rows_of(config, [run_name(wc)])[0]["label"],
         labels=lambda wc: dataset_entry(wc).get("labels"),
         pipeline_tag=lambda wc: TASKS[wc.task].pipeline_tag,

@@ -47,7 +47,6 @@ SETTINGS = {
     "warmup_steps": 2,
     "max_length": 32,
     "batch_size": 16,
-    "eval_batch_size": 16,
     "eval_steps": 3,
     "gradient_accumulation": 1,
     "weight_decay": 0.01,
@@ -172,15 +171,23 @@ class Run(rule_jobs.Run):
         self.dataset = {key: dataset[key] for key in ("columns", "labels", "benchmarks", "metrics", "score")}
 
     def defaults(self) -> dict:
-        return super().defaults() | {"dataset": self.dataset, "architecture": "classifier", "head": ["classifier"]}
+        own = {"architecture": "classifier", "head": ["classifier"], "eval_batch_size": 16}
+        return super().defaults() | own
 
     @property
     def train(self) -> dict:
+        evaluation = {name: self.dataset[name] for name in ("benchmarks", "metrics")}
         return self.job(
             "train_glue",
             self.tiny | {"augmented": str(self.folder / "augmented/manifest.json"), "chosen": []},
             {"record": self.folder / "run/train.json"} | self.weights,
+            dataset=self.labelled("columns", "labels", "score"),
+            evaluation=evaluation,
         )
+
+    def labelled(self, *keys: str) -> dict:
+        """Return the param `dataset`: entries of the config, and the split that is read."""
+        return {key: self.dataset[key] for key in keys} | {"split": "validation"}
 
     @property
     def evaluate(self) -> dict:
@@ -189,6 +196,7 @@ class Run(rule_jobs.Run):
             "evaluate_glue",
             self.tiny | {"record": str(self.folder / "run/train.json")} | self.weights,
             {name: self.folder / "run/validation" / file for name, file in outputs.items()},
+            dataset=self.labelled("columns", "labels", "metrics", "score"),
         )
         job["wildcards"] = self.wildcards | {"benchmark": "validation"}
         return job

@@ -124,12 +124,19 @@ def test_a_pack_that_is_told_to_end_tells_its_jobs_and_reports_none_of_them_as_f
 
 @pytest.mark.parametrize("works", [True, False])
 def test_the_multi_process_service_runs_during_the_pack_and_need_not(tmp_path, monkeypatch, capsys, works):
-    control = f'#!/bin/sh\necho "$CUDA_MPS_PIPE_DIRECTORY $1 $(cat)" >> {tmp_path}/calls\nexit {int(not works)}\n'
+    says = '"$CUDA_MPS_PIPE_DIRECTORY $CUDA_VISIBLE_DEVICES $1 $(cat)"'
+    control = f"#!/bin/sh\necho {says} >> {tmp_path}/calls\nexit {int(not works)}\n"
     (tmp_path / "nvidia-cuda-mps-control").write_text(control)
     (tmp_path / "nvidia-cuda-mps-control").chmod(0o755)
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nprintf '0, GPU-a\\n1, GPU-b\\n'\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    with run_pack.multi_process_service():
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")  # Slurm's index, which the service does not know
+    with run_pack.multi_process_service() as devices:
         assert ("CUDA_MPS_PIPE_DIRECTORY" in os.environ) == works
+        assert devices == ("GPU-b" if works else None)
+    command = run_pack.step({"command": "train", "threads": 1, "mem_mb": 0, "gpu": 1, "log": "log"}, tmp_path, devices)
+    assert command[-1].startswith("export CUDA_VISIBLE_DEVICES=GPU-b; train" if works else "train")
     assert ("take turns" in capsys.readouterr().out) == (not works)
     calls = [line.split()[1:] for line in (tmp_path / "calls").read_text().splitlines()]
-    assert calls == ([["-d"], ["quit"]] if works else [["-d"]])
+    assert calls == ([["GPU-b", "-d"], ["GPU-b", "quit"]] if works else [["GPU-b", "-d"]])

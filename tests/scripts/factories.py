@@ -186,7 +186,12 @@ def collect_job(folder: Path, expected: list[dict], paths: list[tuple[str, list[
         "rule": "runs",
         "input": {"records": [path for path, _ in paths], "metrics": [path for _, more in paths for path in more]},
         "output": {"runs": str(folder / "runs_glue.csv")},
-        "params": {"task": "glue", "expected": expected, "incomplete": incomplete},
+        "params": {
+            "task": "glue",
+            "expected": [run | {"benchmarks": list(run["benchmarks"])} for run in expected],
+            "errors": [{key: run[key] for key in ("errors", "benchmarks")} for run in expected],
+            "incomplete": incomplete,
+        },
         "log": "",
     }
 

@@ -41,7 +41,7 @@ def exported(run, tmp_path, changes: dict):
 
 
 def to_lora(run) -> str | None:
-    return methods.METHODS[run.train["params"]["method"]["kind"]].to_lora
+    return methods.METHODS[run.train["params"]["method"]["kind"]].adapter.to_lora
 
 
 def logits(run, folder):

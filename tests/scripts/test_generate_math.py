@@ -123,7 +123,7 @@ def test_a_stop_string_ends_an_answer_and_is_not_part_of_it(trained):
             assert line["finish"] == "stop"
 
 
-def test_an_adapter_of_another_model_is_refused(trained, make_math_run, tmp_path):
+def test_an_adapter_of_another_model_is_refused(trained, make_math_run, tmp_path, monkeypatch):
     other = make_math_run(math_method("hra", {"r": 6}), "other")
     train(other)
     job = trained.generate()
@@ -155,6 +155,13 @@ def test_an_adapter_of_another_model_is_refused(trained, make_math_run, tmp_path
     save_file(state, weights)
     recorded()
     with pytest.raises(JobError, match=r"does not belong to this model: .*down_proj"):
+        generate_math.main(job)
+
+    def exhausted(*_, **__):
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr("peft.PeftModel.from_pretrained", exhausted)
+    with pytest.raises(RuntimeError, match=r"^CUDA error: out of memory"):
         generate_math.main(job)
 
 

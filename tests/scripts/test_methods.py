@@ -12,6 +12,7 @@ import pytest
 from hra_workflow import methods, tasks
 from hra_workflow.config.method_checks import check_variant
 from hra_workflow.core.errors import JobError
+from hra_workflow.method import Adapter, Method
 from hra_workflow.models import adapters
 from support import method
 
@@ -107,11 +108,11 @@ def test_what_an_entry_names_exists(kind):
 
     entry = methods.METHODS[kind]
     assert entry.base in ("all", "biases", "none")
-    for name in filter(None, (entry.penalty, entry.export_lora, *entry.callbacks)):
+    for name in filter(None, (entry.penalty, entry.adapter.export_lora, *entry.callbacks)):
         assert callable(resolve_name(name))
-    if entry.peft_config:
-        fields = getattr(peft, entry.peft_config).__dataclass_fields__
-        assert entry.tensors and set(entry.one_of) <= set(fields)
+    if entry.adapter.config:
+        fields = getattr(peft, entry.adapter.config).__dataclass_fields__
+        assert entry.adapter.tensors and set(entry.adapter.one_of) <= set(fields)
 
 
 @pytest.mark.parametrize(
@@ -136,9 +137,8 @@ def test_a_new_method_is_one_entry(monkeypatch, tmp_path):
     """FourierFT, which no other code here names, is checked, inserted, saved and loaded."""
     import torch
 
-    entry = methods.Method(
-        peft_config="FourierFTConfig", tensors=lambda asked, n, out: {"fourierft_spectrum": (asked.n_frequency,)}
-    )
+    adapter = Adapter("FourierFTConfig", tensors=lambda asked, n, out: {"fourierft_spectrum": (asked.n_frequency,)})
+    entry = Method(adapter=adapter)
     monkeypatch.setitem(methods.METHODS, "fourierft", entry)
     assert "fourierft" in methods.kinds_of("a fifth task")
     chosen = method("fourierft", peft={"n_frequency": 5}, targets=["0"])

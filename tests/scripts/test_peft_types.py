@@ -99,7 +99,7 @@ def trained_resumed_and_reloaded(tiny: Tiny, chosen: dict, folder) -> None:
     torch.manual_seed(5)
     again = adapters.load(tiny.fresh(), chosen, folder / "last")
     # A network computes virtual tokens once for the file, and for every row of a batch in training.
-    rounding = 1e-5 if methods.entry(chosen).virtual else 0
+    rounding = 1e-5 if methods.entry(chosen).adapter.virtual else 0
     torch.testing.assert_close(tiny.output(again), expected, rtol=rounding, atol=rounding)
 
 
@@ -112,7 +112,7 @@ def test_a_type_trains_resumes_and_reloads(tiny_models, tmp_path, architecture, 
         with pytest.raises(JobError, match=rf"expected a kind that {task} can run .*, found {kind} \(.*Remove the run"):
             validation.check(config_with(kind, task))
         return None
-    if not methods.of_type(kind).linear:
+    if not methods.of_type(kind).adapter.linear:
         norms = {"classifier": ["LayerNorm"], "causal_lm": ["input_layernorm"]}
         return trained_resumed_and_reloaded(tiny, spec(kind, norms[architecture]), tmp_path)
     trained_resumed_and_reloaded(tiny, spec(kind, tiny.targets), tmp_path)
@@ -122,7 +122,7 @@ def test_a_type_trains_resumes_and_reloads(tiny_models, tmp_path, architecture, 
 @pytest.mark.parametrize("kind", [kind for kind in OTHERS if methods.of_type(kind).runs("control")])
 def test_a_type_trains_on_the_unet_and_is_served_as_trained(tiny_models, tmp_path, kind):
     tiny = tiny_models["unet"]
-    chosen = spec(kind, tiny.targets if methods.of_type(kind).linear else ["norm1"])
+    chosen = spec(kind, tiny.targets if methods.of_type(kind).adapter.linear else ["norm1"])
     trained_resumed_and_reloaded(tiny, chosen, tmp_path)
     reloaded = adapters.load(tiny.fresh(), chosen, tmp_path / "last")
     served = control_model.load_trained(controlled.MODEL, chosen, tmp_path / "last" / adapters.WEIGHTS).eval()
@@ -133,9 +133,9 @@ def test_a_type_trains_on_the_unet_and_is_served_as_trained(tiny_models, tmp_pat
 @pytest.mark.parametrize("kind", OF_LAYERS)
 def test_what_cannot_be_merged_is_known(tiny_models, kind):
     tiny = tiny_models["causal_lm"]
-    targets = tiny.targets if methods.of_type(kind).linear else ["input_layernorm"]
+    targets = tiny.targets if methods.of_type(kind).adapter.linear else ["input_layernorm"]
     adapted = adapters.insert(tiny.fresh(), spec(kind, targets)).eval()
-    if not methods.of_type(kind).merges:
+    if not methods.of_type(kind).adapter.merges:
         with pytest.raises((NotImplementedError, ValueError)):
             adapted.merge_and_unload()
         return
@@ -238,7 +238,7 @@ def test_other_sizes_than_requested_are_refused(tiny_models, kind):
     adapted = adapters.insert(tiny.fresh(), spec(kind, tiny.targets))
     asked, names = adapted.peft_config["default"], [name for name, _ in tiny.base.named_modules()]
     layer = built_adapters.adapted_layers(adapted)["model.layers.1.mlp.down_proj"]
-    part = next(iter(methods.of_type(kind).tensors(asked, 64, 32)))
+    part = next(iter(methods.of_type(kind).adapter.tensors(asked, 64, 32)))
     getattr(layer, part)["default"] = torch.nn.Parameter(torch.zeros(3))
     with pytest.raises(JobError, match=rf"down_proj \(64 inputs, 32 .*: expected {part} \(.*found {part} \(3,\)"):
         built_adapters.check(adapted, asked, names)

@@ -1,12 +1,12 @@
 """The HTML report: its numbers are the tables', it needs no other file, and a browser opens it without an error."""
 
-import copy
 import itertools
 import os
 import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -21,12 +21,12 @@ import figures
 import report
 import table
 from hra_workflow import tasks
+from hra_workflow.config import overlays
 from hra_workflow.core import files, predictions, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import images
 from hra_workflow.methods import METHODS
 from hra_workflow.report import html_page, run_statistics
-from hra_workflow.tasks import reported
 from support import ROOT, paper_config, require
 
 RUNS = ("full/all", "hra/r8", "lora/r8")
@@ -168,7 +168,7 @@ def test_the_rotation_of_hras_layers_is_summarised(tmp_path):
     torch.manual_seed(0)
     base = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Linear(8, 8))
     peft.get_peft_model(base, peft.HRAConfig(r=2, target_modules=["0", "1"])).save_pretrained(tmp_path)
-    found = report.rotation(tmp_path, METHODS["hra"].measure)
+    found = report.rotation(tmp_path, METHODS["hra"].adapter.measure)
     assert found["layers"] == 2 and len(found["points"].split()) == 2
     # Columns are drawn in equal pairs, whose reflections cancel: no rotation, and UᵀU is all ones.
     assert found["largest"]["angle"] == pytest.approx(0, abs=1e-4)
@@ -251,20 +251,19 @@ def test_the_last_epochs_images_of_a_subject_are_shown(tmp_path):
 
 
 def test_the_changes_merged_over_the_papers_config_are_the_config():
-    from snakemake.utils import update_config
     from yaml import safe_load
 
+    of_tasks = [file for name in tasks.classes() for file in sorted((ROOT / "config" / name).glob("*.yaml"))]
+    changes = partial(overlays.changes, shipped=[ROOT / "config/config.yaml", ROOT / "config/methods.yaml", *of_tasks])
     config = paper_config()
-    assert reported.changes(config, tasks.classes(), ROOT) == ""
+    assert changes(config) == ""
     for name in ("config", "quick"):
-        update_config(config, safe_load((ROOT / f"config/demo/{name}.yaml").read_text()))
-    restored = copy.deepcopy(paper_config())
-    update_config(restored, safe_load(reported.changes(config, tasks.classes(), ROOT)))
-    assert restored == config
+        config = overlays.merged(config, overlays.read(ROOT / f"config/demo/{name}.yaml"))
+    assert overlays.merged(paper_config(), safe_load(changes(config))) == config
     config["mirror"] = "https://me:secret@mirror.example/data"
-    assert safe_load(reported.changes(config, tasks.classes(), ROOT))["mirror"] == "https://mirror.example/data"
+    assert safe_load(changes(config))["mirror"] == "https://mirror.example/data"
     del config["tasks"]["math"]
-    assert safe_load(reported.changes(config, tasks.classes(), ROOT))["tasks"]["math"] is None
+    assert safe_load(changes(config))["tasks"]["math"] is None
 
 
 def test_a_browser_opens_it_without_errors_and_sorts_a_table(made, tmp_path):

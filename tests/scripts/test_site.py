@@ -4,7 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from hra_workflow.preflight import findings as report
 from hra_workflow.preflight import site
+from hra_workflow.snake import planned
 
 SINFO = """cpu*|1-00:00:00|(null)|32|128000
 gpu|08:00:00|gpu:a100:4(S:0-1)|64|512000
@@ -33,7 +35,7 @@ def request(**changes) -> site.Request:
     return site.Request(**values | changes)
 
 
-def findings(*wanted: site.Request, most_jobs: int | None = 40) -> list[site.Finding]:
+def findings(*wanted: site.Request, most_jobs: int | None = 40) -> list[report.Finding]:
     return list(site.scheduler(list(wanted), most_jobs))
 
 
@@ -97,8 +99,8 @@ def test_gpus_of_a_machine_without_a_scheduler(commands, monkeypatch):
 
 
 def test_disk(tmp_path):
-    assert all(one.ok for one in site.disk({str(tmp_path / "results"): 1e6, str(tmp_path / "deep/scratch"): 0.0}))
-    (disk,) = site.disk({str(tmp_path / "results"): 1e18})
+    assert all(one.ok for one in site.free_space({str(tmp_path / "results"): 1e6, str(tmp_path / "deep/scratch"): 0.0}))
+    (disk,) = site.free_space({str(tmp_path / "results"): 1e18})
     assert not disk.ok and "1e+09 GB planned" in disk.text and "pathvars" in disk.text
 
 
@@ -107,6 +109,6 @@ def test_jobs_are_summarised():
         return SimpleNamespace(resources=resources, threads=threads)
 
     jobs = [job(8, gpu=1, runtime=60, mem_mb=10), job(4, gpu=2, runtime=30, mem_mb=20), job(runtime=5)]
-    gpu, cpu = site.requests(jobs)
+    gpu, cpu = planned.requests(jobs)
     assert gpu == site.Request(None, None, None, 2, 60, 20, 8)
     assert cpu == site.Request(None, None, None, 0, 5, 0, 1)

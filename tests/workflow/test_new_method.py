@@ -14,7 +14,8 @@ USED = {grid.kind_of(method) for method in paper_config()["methods"].values()}
 NEW = [
     kind
     for kind in sorted({*peft_types.types()} - {*peft_types.UNSUPPORTED} - USED)
-    if methods.of_type(kind).runs("glue") and methods.of_type(kind).linear  # ln_tuning's targets are another list
+    # ln_tuning's targets are another list.
+    if methods.of_type(kind).runs("glue") and methods.of_type(kind).adapter.linear
 ]
 LINES = """\
 methods:

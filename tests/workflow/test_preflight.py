@@ -42,11 +42,21 @@ def test_what_is_wrong_with_this_machine_is_listed_before_any_job(fresh, tmp_pat
 
 
 @pytest.mark.slow
+def test_the_check_at_the_login_runs_no_job(fresh):
+    command = ("--cores", "1", "--configfile", "small.yaml", "--config", "preflight=login", "--", "preflight_glue")
+    assert "Nothing was started. `--config preflight=login` is for a dry run: add -n" in fresh.snakemake(
+        *command, ok=False
+    )
+    assert not (fresh.folder / "resources").exists()
+
+
+@pytest.mark.slow
 def test_the_demo_passes_and_leaves_only_logs_and_rates(tmp_path):
     paths = {name: f"{tmp_path}/{name}" for name in ("results", "resources", "scratch", "logs")}
     (tmp_path / "paths.yaml").write_text(f"pathvars: {paths}")
     configs = f"config/demo/config.yaml tests/tiny/preflight.yaml {tmp_path}/paths.yaml"
-    command = ["make", "preflight", "CORES=2", f"VENV={sys.prefix}", f"PYTHON={sys.executable}", f"CONFIG={configs}"]
+    tools = (f"VENV={sys.prefix}", f"PYTHON={sys.executable}", "READY=")  # installed, maybe from another folder
+    command = ["make", "preflight", "CORES=2", *tools, f"CONFIG={configs}"]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert done.returncode == 0, done.stdout
     report = json.loads((tmp_path / "results/preflight.json").read_text())

@@ -6,95 +6,14 @@ peft_types.py.
 Imported on login nodes, so no torch and no pandas here: code that needs them is named as `module:name`.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 from hra_workflow import adapter_sizes, peft_types, rewinding
 from hra_workflow.core import grid
+from hra_workflow.method import Adapter, Method, Variants
 
 PEFT = "peft"
 TRANSFORMERS = ("glue", "math")  # the tasks that train with the transformers Trainer
-
-
-@dataclass(frozen=True)
-class Method:
-    """Describe one kind of method. The defaults describe a method without an adapter, which trains only the head.
-
-    tasks: the tasks that can run it; None: every task. limit: why only these, for an error.
-    colour: in figures (the palette of Okabe and Ito); None: a spare one (report/colours.py).
-    trains: whether it trains at all. base: which of the base model's parameters it trains: all, biases or none.
-    precision: of the base model in training, over the hyper-parameter; None: the hyper-parameter decides.
-    real_images: the real images are evaluated instead of generated ones.
-    controlnet: a ControlNet is trained in addition to the UNet, instead of a hint encoder.
-    official_layers: the official single-file checkpoint stores its vectors; other methods are merged into the weights.
-
-    peft_config: class in peft; None: it inserts no adapter.
-    one_of: arguments of that class of which a variant sets exactly one; PEFT needs a 0 for the others.
-    arguments: function (method's slice of the config, training steps) → further arguments of that class.
-    starts_from_weights: function (arguments of that class) → whether the initial adapter depends on the base weights.
-    virtual: it trains virtual tokens that precede the input; a variant has no targets.
-    linear: whether its targets are Linear layers.
-    tensors: function (PEFT config, inputs, outputs) → attribute of PEFT's layer → its value or its tensor's shape;
-        None: only what the layer records of its config is checked.
-    export_lora: `module:function` (PEFT model, folder) that writes an equivalent LoRA adapter.
-    to_lora: the same from files, for an adapter that is none itself: (adapter, new folder, base model).
-    measure: `module:function` (folder of an adapter) → per layer its `layer`, `angle` and `orthogonality`.
-    rewind: how its weights are rewound; None: they cannot be.
-    merges: whether it can be merged into the weights. merges_quantized: the same for a 4-bit base model.
-    quantizes: whether it can be trained on a 4-bit base model.
-    recomputes: whether it can be trained with gradient checkpointing.
-
-    penalty: `module:function` (model, method's slice) → weighted term added to the loss, or None.
-    callbacks: `module:class` of transformers callbacks with `save_state` and `load_state` (model, checkpoint folder).
-
-    required, optional: keys that variants of this kind, and no others, must or may have.
-    fault: function (variant) → description of its error and how to correct it, or None.
-    sweep: function (variant) → its `lambda` and `series` in the figure over λ; None: the method has no λ.
-    """
-
-    tasks: tuple[str, ...] | None = None
-    limit: str | None = None
-    colour: str | None = None
-    trains: bool = True
-    base: str = "none"
-    precision: str | None = None
-    real_images: bool = False
-    controlnet: bool = False
-    official_layers: bool = False
-    peft_config: str | None = None
-    one_of: tuple[str, ...] = ()
-    arguments: Callable[[dict, int], dict] = lambda method, steps: {}
-    starts_from_weights: Callable[[dict], bool] = lambda peft: False
-    virtual: bool = False
-    linear: bool = True
-    tensors: Callable[..., dict] | None = None
-    export_lora: str | None = None
-    to_lora: str | None = None
-    rewind: rewinding.Rewinding | None = None
-    merges: bool = True
-    merges_quantized: bool = True
-    measure: str | None = None
-    quantizes: bool = True
-    recomputes: bool = True
-    penalty: str | None = None
-    callbacks: tuple[str, ...] = ()
-    required: tuple[str, ...] = ()
-    optional: tuple[str, ...] = ()
-    fault: Callable[[dict], str | None] = lambda variant: None
-    sweep: Callable[[dict], dict] | None = None
-
-    def trains_parameter(self, name: str) -> bool:
-        """Return whether a parameter of the base model, other than its head, is trained."""
-        return self.base == "all" or (self.base == "biases" and name.endswith(".bias"))
-
-    def runs(self, task: str) -> bool:
-        """Return whether a task can run it."""
-        return self.tasks is None or task in self.tasks
-
-    def reads_weights(self, peft: dict) -> bool:
-        """Return whether the initial adapter contains, or is computed from, parameters of the base model."""
-        return peft.get("bias", "none") != "none" or self.starts_from_weights(peft)
 
 
 # HRA
@@ -168,55 +87,55 @@ def boft_fault(variant: dict) -> str | None:
 METHODS = {
     "hra": Method(
         colour="#D55E00",
-        peft_config="HRAConfig",
-        tensors=adapter_sizes.hra,
-        export_lora="hra:to_lora",
-        to_lora="hra.conversion:to_lora",
-        rewind=rewinding.HRA,
-        merges_quantized=False,
-        measure="hra.inspection:measure",
-        official_layers=True,
+        adapter=Adapter(
+            "HRAConfig",
+            tensors=adapter_sizes.hra,
+            merges_quantized=False,
+            export_lora="hra:to_lora",
+            to_lora="hra.conversion:to_lora",
+            measure="hra.inspection:measure",
+            in_official_file=True,
+        ),
+        variants=Variants(optional=("lambda", "penalty"), fault=hra_fault, sweep=hra_sweep),
         penalty="hra_workflow.training.penalties:orthogonality",
-        optional=("lambda", "penalty"),
-        fault=hra_fault,
-        sweep=hra_sweep,
+        rewind=rewinding.HRA,
     ),
     "lora": Method(
         colour="#0072B2",
-        peft_config="LoraConfig",
-        starts_from_weights=lora_starts_from_weights,
-        export_lora="peft:PeftModel.save_pretrained",
-        tensors=adapter_sizes.lora,
+        adapter=Adapter(
+            "LoraConfig",
+            starts_from_weights=lora_starts_from_weights,
+            tensors=adapter_sizes.lora,
+            export_lora="peft:PeftModel.save_pretrained",
+        ),
+        variants=Variants(optional=("loraplus_lr_ratio",), fault=lora_fault),
         rewind=rewinding.LORA,
-        optional=("loraplus_lr_ratio",),
-        fault=lora_fault,
     ),
-    "oft": Method(colour="#E69F00", peft_config="OFTConfig", one_of=("r", "oft_block_size"), tensors=adapter_sizes.oft),
+    "oft": Method(
+        colour="#E69F00",
+        adapter=Adapter("OFTConfig", one_of=("r", "oft_block_size"), tensors=adapter_sizes.oft),
+    ),
     "boft": Method(
         colour="#CC79A7",
-        peft_config="BOFTConfig",
-        one_of=("boft_block_size", "boft_block_num"),
-        tensors=adapter_sizes.boft,
-        fault=boft_fault,
+        adapter=Adapter("BOFTConfig", one_of=("boft_block_size", "boft_block_num"), tensors=adapter_sizes.boft),
+        variants=Variants(fault=boft_fault),
     ),
     "adalora": Method(
-        tasks=TRANSFORMERS,  # only its Trainer has callbacks
         colour="#56B4E9",
-        peft_config="AdaLoraConfig",
-        arguments=adalora_schedule,
-        tensors=adapter_sizes.adalora,
-        rewind=rewinding.ADALORA,
-        required=("budget",),
+        tasks=TRANSFORMERS,  # only its Trainer has callbacks
+        adapter=Adapter("AdaLoraConfig", arguments=adalora_schedule, tensors=adapter_sizes.adalora),
+        variants=Variants(required=("budget",)),
         penalty="hra_workflow.training.adalora:penalty",
         callbacks=("hra_workflow.training.adalora:AllocateRanks",),
+        rewind=rewinding.ADALORA,
     ),
     # Everything is trained: steps below the resolution of half precision would be lost.
     "full": Method(colour="#000000", base="all", precision="float32", rewind=rewinding.BASE),
-    "bitfit": Method(tasks=("glue", "subject", "control"), colour="#009E73", base="biases", rewind=rewinding.BASE),
-    "head": Method(tasks=("glue", "control"), colour="#999999"),  # control: the hint encoder
-    "controlnet": Method(tasks=("control",), colour="#6699CC", controlnet=True),
-    "pretrained": Method(tasks=("math", "subject", "control"), colour="#666666", trains=False),
-    "reference": Method(tasks=("subject", "control"), colour="#BBBBBB", trains=False, real_images=True),
+    "bitfit": Method(colour="#009E73", tasks=("glue", "subject", "control"), base="biases", rewind=rewinding.BASE),
+    "head": Method(colour="#999999", tasks=("glue", "control")),  # control: the hint encoder
+    "controlnet": Method(colour="#6699CC", tasks=("control",), controlnet=True),
+    "pretrained": Method(colour="#666666", tasks=("math", "subject", "control"), trains=False),
+    "reference": Method(colour="#BBBBBB", tasks=("subject", "control"), trains=False, real_images=True),
 }
 
 
@@ -230,35 +149,35 @@ def entry(method: dict) -> Method:
 
 def of_type(kind: str) -> Method:
     """Return the entry of a type of PEFT."""
-    if kind in METHODS and METHODS[kind].peft_config:
+    if kind in METHODS and METHODS[kind].adapter.config:
         return METHODS[kind]
+    config = peft_types.types()[kind].config
     if kind in peft_types.VIRTUAL:
         return Method(
             tasks=("math",) if kind in peft_types.CACHED else TRANSFORMERS,
             limit="virtual tokens are for text models; a prefix of keys and values, for those that take a cache",
-            peft_config=peft_types.types()[kind].config,
-            virtual=True,
-            starts_from_weights=lambda peft: True,
-            merges=False,
+            adapter=Adapter(config, starts_from_weights=lambda peft: True, virtual=True, merges=False),
+            variants=Variants(fault=peft_types.virtual_fault),
             quantizes=False,
             recomputes=kind not in peft_types.CACHED,
-            fault=peft_types.virtual_fault,
         )
     return Method(
         tasks=TRANSFORMERS if kind in peft_types.RANDOM else None,
-        peft_config=peft_types.types()[kind].config,
-        starts_from_weights=lambda peft: True,  # PEFT does not tell
-        linear=kind not in peft_types.NORMALISATION,
-        tensors=partial(adapter_sizes.sizes, kind) if kind in adapter_sizes.TENSORS else None,
-        merges=kind not in peft_types.UNMERGEABLE,
-        merges_quantized=False,
+        adapter=Adapter(
+            config,
+            starts_from_weights=lambda peft: True,  # PEFT does not tell
+            linear=kind not in peft_types.NORMALISATION,
+            tensors=partial(adapter_sizes.sizes, kind) if kind in adapter_sizes.TENSORS else None,
+            merges=kind not in peft_types.UNMERGEABLE,
+            merges_quantized=False,
+        ),
         quantizes=peft_types.quantizes(kind),
     )
 
 
 def virtual_tokens(method: dict) -> int:
     """Return how many virtual tokens a method (its slice, grid.method) puts before every input."""
-    return method["peft"]["num_virtual_tokens"] if entry(method).virtual else 0
+    return method["peft"]["num_virtual_tokens"] if entry(method).adapter.virtual else 0
 
 
 def of_peft(peft_config) -> Method:
@@ -294,6 +213,6 @@ def lambdas(config: dict, task: str) -> dict[str, dict]:
     found = {}
     for run in grid.names(config, task):
         method, variant = run.split("/")
-        if sweep := of(config, method).sweep:
+        if sweep := of(config, method).variants.sweep:
             found[run] = sweep(config["methods"][method]["variants"][variant])
     return found

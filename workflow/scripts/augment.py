@@ -24,7 +24,7 @@ def main(job: dict) -> None:
         "files": {},
     }
     # Without an adapter, do not load a model: the imports take seconds, and there is nothing to insert.
-    if methods.entry(method).peft_config:
+    if methods.entry(method).adapter.config:
         content |= insert(job["input"]["model"], list(source["files"]), params, manifest.parent)
     files.write_json(manifest, content)
     print(f"{len(content['modules'])} modules adapted, {content.get('adapter_parameters', 0):,} parameters")

@@ -146,7 +146,7 @@ class Run:
         model = self.model(self.generation["serve"] == "merged")
         if self.generation["serve"] == "lora" and self.method.trains:
             model = self.as_lora(model)
-        if self.method.virtual:
+        if self.method.adapter.virtual:
             model, self.virtual, self.prefix = served_tokens.served(model)
         model = model.get_base_model() if hasattr(model, "get_base_model") else model  # with its adapter's layers
         answer = self.in_slots if decoding.is_supported(model) else self.in_batches
@@ -243,7 +243,7 @@ class Run:
             return PeftModel.from_pretrained(model.unload(), folder).eval()
 
     def export_lora(self, model, folder: Path) -> None:
-        resolve_name(self.method.export_lora)(model, folder)
+        resolve_name(self.method.adapter.export_lora)(model, folder)
 
     def with_vllm(self, parts: list[Part]) -> Iterable[Answer]:
         """Generate all answers at once, since vLLM does its own batching."""

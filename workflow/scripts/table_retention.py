@@ -21,7 +21,7 @@ def read(paths: list[str], runs: list[str], expected: dict[str, dict]) -> pd.Dat
     """Read one row per run, seed and benchmark, in percent; nothing of a run that has diverged.
 
     Raises JobError for an unexpected, duplicate or outdated run. expected: `asked` and `inputs` of each run by its path
-    (planning/expected_runs.py).
+    (tasks/expected_runs.py).
     """
     rows, origin = [], {}
     for path in paths:

@@ -45,11 +45,11 @@ def main(folder: Path, mps: bool = False) -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, end)
     failed = False
-    with multi_process_service() if mps else contextlib.nullcontext():
+    with multi_process_service() if mps else contextlib.nullcontext() as devices:
         for index, job in enumerate(jobs):
             if not is_over(folder / str(index)):
                 success(folder, index).unlink(missing_ok=True)
-                command = step(job, success(folder, index))
+                command = step(job, success(folder, index), devices)
                 steps[index] = subprocess.Popen(command, env=environment(len(jobs)))
         while steps:
             process, status = os.wait()
@@ -84,11 +84,15 @@ def success(folder: Path, index: int) -> Path:
     return folder / f"{index}.succeeded"
 
 
-def step(job: dict, succeeded: Path) -> list[str]:
-    """Return the command of a job: a job step that shares the pack's GPU, with its own cores and memory limit."""
+def step(job: dict, succeeded: Path, devices: str | None = None) -> list[str]:
+    """Return the command of a job: a job step that shares the pack's GPU, with its own cores and memory limit.
+
+    `devices`: what the job's CUDA_VISIBLE_DEVICES must be, over Slurm's.
+    """
     options = ["--ntasks=1", "--nodes=1", "--overlap", "--cpu-bind=q", f"--cpus-per-task={job['threads']}"]
     options += [f"--mem={job['mem_mb']}"] * bool(job["mem_mb"]) + [f"--gpus={job['gpu']}"] * bool(job["gpu"])
-    command = f"{job['command']} && touch {shlex.quote(str(succeeded))}"
+    seen = f"export CUDA_VISIBLE_DEVICES={devices}; " if devices else ""
+    command = f"{seen}{job['command']} && touch {shlex.quote(str(succeeded))}"
     return ["srun", *options, f"--output={job['log']}", "--open-mode=append", "sh", "-c", command]
 
 
@@ -103,10 +107,14 @@ def environment(jobs: int) -> dict[str, str]:
 
 @contextlib.contextmanager
 def multi_process_service():
-    """Start NVIDIA's MPS; where it cannot be started, the jobs take turns on the GPU."""
+    """Start NVIDIA's MPS and return its GPUs; where it cannot be started, the jobs take turns on the GPU.
+
+    GPUs are named by UUID: the service numbers its own from 0, so Slurm's index of another one names none of them.
+    """
     control, folder = "nvidia-cuda-mps-control", tempfile.mkdtemp(prefix="mps-")
     places = {"CUDA_MPS_PIPE_DIRECTORY": folder, "CUDA_MPS_LOG_DIRECTORY": folder}
-    os.environ |= places
+    devices = uuids()
+    os.environ |= places | ({"CUDA_VISIBLE_DEVICES": devices} if devices else {})
     try:
         subprocess.run([control, "-d"], check=True)
         started = True
@@ -115,12 +123,24 @@ def multi_process_service():
         started = False
         stop_using(places)
     try:
-        yield
+        yield devices if started else None
     finally:
         if started:
             subprocess.run([control], input="quit\n", text=True)
             stop_using(places)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def uuids() -> str | None:
+    """Return this job's GPUs as a list of UUIDs, or None if nvidia-smi does not tell."""
+    command = ["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"]
+    try:
+        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    known = dict(line.split(", ") for line in lines)
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return ",".join(known.get(device, device) for device in (listed.split(",") if listed else known))
 
 
 def stop_using(places: dict[str, str]) -> None:

@@ -24,31 +24,35 @@ def check_type(place: str, method: dict) -> None:
 def check_variant(place: str, method: dict, variant: dict) -> None:
     """Raise JobError for the first error in a variant of a method of the config."""
     kind, entry, peft = kind_of(method), methods.entry(method), variant.get("peft")
-    if entry.peft_config:
+    if entry.adapter.config:
         expect(peft is not None, f"{place}: kind {kind} needs `peft: {{…}}`, the arguments of PEFT's config")
         expect(
-            entry.virtual or "targets" in variant,
+            entry.adapter.virtual or "targets" in variant,
             f"{place}: kind {kind} needs `targets`, the name of a list in the model's targets",
         )
-        expect(not (entry.virtual and "targets" in variant), f"{place}: kind {kind} adapts no layers. Remove `targets`")
+        expect(
+            not (entry.adapter.virtual and "targets" in variant),
+            f"{place}: kind {kind} adapts no layers. Remove `targets`",
+        )
     else:
         expect(
             peft is None and "targets" not in variant, f"{place}: kind {kind} inserts no adapter: remove peft, targets"
         )
     if method["kind"] == methods.PEFT:
         peft_types.check_arguments(f"{place}.peft", kind, peft)
-    for key in entry.required:
+    for key in entry.variants.required:
         expect(key in variant, f"{place}: kind {kind} needs `{key}`")
-    for other, one in methods.METHODS.items():
-        for key in {*one.required, *one.optional} - {*entry.required, *entry.optional}:
+    own = {*entry.variants.required, *entry.variants.optional}
+    for other, other_entry in methods.METHODS.items():
+        for key in {*other_entry.variants.required, *other_entry.variants.optional} - own:
             expect(key not in variant, f"{place}: {key} is for kind {other}, this is {kind}")
-    given = [name for name in entry.one_of if name in peft]
+    given = [name for name in entry.adapter.one_of if name in peft]
     expect(
-        len(given) == 1 or not entry.one_of,
-        f"{place}: expected one of {' and '.join(f'peft.{name}' for name in entry.one_of)}, "
+        len(given) == 1 or not entry.adapter.one_of,
+        f"{place}: expected one of {' and '.join(f'peft.{name}' for name in entry.adapter.one_of)}, "
         f"found {' and '.join(given) or 'neither'}. In an override file, give the variant a new name",
     )
-    problem = entry.fault(variant)
+    problem = entry.variants.fault(variant)
     expect(problem is None, f"{place}: {problem}")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 class JobError(Exception):
     """States what was expected, what was found and how to fix it; shown without a traceback.
 
-    final: another attempt would fail in the same way, so Snakemake does not retry the job (planning/final_errors.py).
+    final: another attempt would fail in the same way, so one of the same Snakemake ends at once (core/job.py).
     """
 
     final = False

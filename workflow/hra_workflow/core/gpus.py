@@ -42,6 +42,12 @@ def wanted(job: dict) -> int:
     return 0 if given else count
 
 
+def hide_unrequested(job: dict) -> None:
+    """Let a job that requests no GPU see none: on a machine without a scheduler, CUDA would use the first one."""
+    if not int(job["resources"].get("gpu", 0)):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 @contextlib.contextmanager
 def reserved(count: int, share: int = 1):
     """Reserve one of `share` equal shares of `count` GPUs of this machine, and make only them visible to CUDA.

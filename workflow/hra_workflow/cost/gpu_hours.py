@@ -8,7 +8,9 @@ from pathlib import Path
 from hra_workflow.core import files, gpus, grid
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import listed, number, of_jobs
+from hra_workflow.cost import row_counts
 from hra_workflow.cost.planned_jobs import Job
+from hra_workflow.tasks import load as load_tasks
 from hra_workflow.tasks.base import Task
 
 MEASURED, TRIED, GUESSED = "measured by finished jobs", "measured by make preflight", "guessed from the config"
@@ -166,14 +168,24 @@ def work(tasks: dict[str, Task], rule: str, wildcards: dict) -> float | None:
     task, stage = task_of(tasks, rule, wildcards), rule.partition("_")[0]
     if not task:
         return None
-    if rule in task.in_training:
+    if stage == "evaluate" and task.evaluated_in_training(wildcards):
         return 0.0
     if stage == "train" and not task.trains(f"{wildcards['method']}/{wildcards['variant']}"):
         return 0.0
     return task.work(stage, wildcards)
 
 
-def trial_rates(config: dict) -> list[dict]:
+def add_estimates(config: dict, jobs: Iterable[Job]) -> None:
+    """Write the estimates of their work and seconds to the planned jobs."""
+    every, rates = load_tasks(row_counts.complete(config)), probe_rates(config)
+    for job in jobs:
+        job.work = work(every, job.rule, job.wildcards)
+        job.measured = by_preflight(rates, every, job)
+        job.stated = stated(every, job)
+        job.sized = by_size(every, job)
+
+
+def probe_rates(config: dict) -> list[dict]:
     """Return the rates that `make preflight` has measured."""
     return read(Path(config["pathvars"]["results"], "preflight.json")).get("rates", [])
 

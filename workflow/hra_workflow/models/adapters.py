@@ -56,9 +56,9 @@ def peft_config(method: dict, head: list[str] | None = None, total_steps: int = 
     import peft
 
     entry = methods.entry(method)
-    arguments = dict.fromkeys(entry.one_of, 0) | entry.arguments(method, total_steps) | method["peft"]
-    config_class = getattr(peft, entry.peft_config)
-    arguments |= {"task_type": task_type} if entry.virtual else {"target_modules": list(method["targets"])}
+    arguments = dict.fromkeys(entry.adapter.one_of, 0) | entry.adapter.arguments(method, total_steps) | method["peft"]
+    config_class = getattr(peft, entry.adapter.config)
+    arguments |= {"task_type": task_type} if entry.adapter.virtual else {"target_modules": list(method["targets"])}
     return config_class(modules_to_save=head and list(head), **arguments)  # a copy, to which PEFT adds names
 
 
@@ -67,10 +67,10 @@ def insert(model, method: dict, head: list[str] | None = None, total_steps: int 
     import peft
     import torch
 
-    if not methods.entry(method).peft_config:
+    if not methods.entry(method).adapter.config:
         return None
     install()
-    virtual = methods.entry(method).virtual
+    virtual = methods.entry(method).adapter.virtual
     if not virtual:
         check_targets(model, method)
     names = [name for name, _ in model.named_modules()]
@@ -94,7 +94,7 @@ def check_targets(model, method: dict) -> None:
     """Check that every target matches a Linear layer; PEFT only requires one of them to match."""
     import torch
 
-    wanted = torch.nn.Linear if methods.entry(method).linear else torch.nn.Module
+    wanted = torch.nn.Linear if methods.entry(method).adapter.linear else torch.nn.Module
     linears = [name for name, module in model.named_modules() if isinstance(module, wanted)]
     for target in method["targets"]:
         if not any(name == target or name.endswith(f".{target}") for name in linears):
@@ -114,7 +114,7 @@ def start_training(model, method: dict, head: list[str], augmented: Path, total_
     if adapted is None:
         select_trainable(model, method, head)
         return model
-    virtual, start = methods.entry(method).virtual, safe_checkpoints.load(augmented / WEIGHTS)
+    virtual, start = methods.entry(method).adapter.virtual, safe_checkpoints.load(augmented / WEIGHTS)
     fresh = trained_state(adapted) if virtual else get_peft_model_state_dict(adapted)
     taken = pissa_factors(adapted)
     if strange := [name for name in start if name not in fresh or fresh[name].shape != start[name].shape]:
@@ -177,7 +177,7 @@ def save_initial(adapted, method: dict, folder: Path) -> None:
     from safetensors.torch import save_file
 
     save(adapted, folder)
-    if methods.entry(method).virtual:
+    if methods.entry(method).adapter.virtual:
         save_file(trained_state(adapted), folder / WEIGHTS, metadata={"format": "pt"})
 
 
@@ -218,7 +218,7 @@ def load(model, method: dict, folder: Path):
 
     state = safe_checkpoints.load(folder / WEIGHTS)
     entry, strength = methods.entry(method), method.get("strength")
-    adapter = entry.peft_config
+    adapter = entry.adapter.config
     if adapter:
         files.read_json(folder / "adapter_config.json")
     try:
@@ -232,7 +232,9 @@ def load(model, method: dict, folder: Path):
             if strength:
                 state = rewinding.interpolated(model.state_dict(), state, strength)
             strange = model.load_state_dict(state, strict=False).unexpected_keys
-    except (RuntimeError, ValueError) as problem:  # different shapes or modules
+    except (RuntimeError, ValueError) as problem:
+        if isinstance(problem, RuntimeError) and not str(problem).startswith("Error(s) in loading state_dict"):
+            raise  # of the device, such as its memory
         first = " ".join(str(problem).split("\n")[:2]).replace("\t", "")  # one line per layer would follow
         raise JobError(f"{folder / WEIGHTS} does not belong to this model: {first}") from problem
     if strange:
@@ -247,7 +249,7 @@ def exchange(model, method: dict, weights: Path) -> None:
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
     state = safe_checkpoints.load(weights)
-    adapter = methods.entry(method).peft_config
+    adapter = methods.entry(method).adapter.config
     there = get_peft_model_state_dict(model) if adapter else model.state_dict()
     strange = [name for name in state if name not in there or state[name].shape != there[name].shape]
     if strange := strange or (sorted(set(there) - set(state)) if adapter else []):

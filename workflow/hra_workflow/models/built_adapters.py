@@ -20,7 +20,7 @@ def check(adapted, asked, names: list[str]) -> None:
 
     `asked`: a PEFT config that no model has been built from; `names`: the base model's modules before insertion.
     """
-    if of_peft(asked).virtual:
+    if of_peft(asked).adapter.virtual:
         virtual_tokens.check(adapted, asked)
         return
     layers = adapted_layers(adapted)
@@ -32,7 +32,7 @@ def check(adapted, asked, names: list[str]) -> None:
             f"{wrong[0]}: expected {expected} for the targets {listed}, found {found}; {len(wrong)} layers differ. "
             "Correct `targets` of the model in the config."
         )
-    tensors = of_peft(asked).tensors
+    tensors = of_peft(asked).adapter.tensors
     for name, layer in layers.items():
         wanted = tensors(asked, inputs(layer), layer.out_features) if tensors else recorded(asked, layer)
         found = {key: value_of(layer, key) for key in wanted}
@@ -105,7 +105,7 @@ def check_trained(model, method: dict, head: list[str], train_head: bool = True)
         layers = adapted_layers(model).items()
         tensors = {f"{PREFIX}{name}.{part}.{NAME}" for name, layer in layers for part in layer.adapter_layer_names}
         own = {name for name in parameters if tensors & {name, name.rpartition(".")[0]}}
-        own |= {name for name in parameters if known.virtual and name.startswith(virtual_tokens.PREFIX)}
+        own |= {name for name in parameters if known.adapter.virtual and name.startswith(virtual_tokens.PREFIX)}
         own |= {name for name in biases if bias == "all" or (bias != "none" and name.endswith(".base_layer.bias"))}
     else:
         own = {name for name in parameters if not within(name, head) and known.trains_parameter(name)}

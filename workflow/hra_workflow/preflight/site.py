@@ -1,34 +1,27 @@
-"""Checks of the machine and its scheduler against the planned jobs: disk, partition, account, limits, GPUs."""
+"""Checks against the planned jobs, before the first one: sources, disk, partition, account, limits, GPUs."""
 
 import getpass
 import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from hra_workflow.core import gpus as local_gpus
+from hra_workflow.cost import disk, downloads
+from hra_workflow.cost.planned_jobs import Job
+from hra_workflow.data import reachability
+from hra_workflow.preflight.findings import Finding
 
 NEVER = 10**9  # minutes of a partition without a time limit
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One line of the report: `text` is what was found, or what to do."""
-
-    check: str
-    ok: bool
-    text: str
-
-    def __str__(self) -> str:
-        return f"  {'ok  ' if self.ok else 'TODO'}  {self.check}: {self.text}"
-
-
-@dataclass(frozen=True)
 class Request:
-    """What one kind of job requests: minutes, GPUs, MB of memory and cores; the largest of each."""
+    """The largest request of the jobs with the same partition, account and GPU model (snake/planned.py)."""
 
     partition: str | None
     account: str | None
@@ -39,32 +32,46 @@ class Request:
     threads: int
 
 
-def requests(jobs: Iterable) -> list[Request]:
-    """Summarise Snakemake's jobs by partition, account and GPU model, of which profiles/slurm states the defaults."""
-    groups: dict[tuple, list] = {}
-    for one in jobs:
-        gpu = int(one.resources.get("gpu", 0)) > 0
-        partition = (gpu and os.environ.get("HRA_SLURM_GPU_PARTITION")) or os.environ.get("HRA_SLURM_PARTITION")
-        defaults = (partition, None, os.environ.get("HRA_SLURM_GPU_MODEL") if gpu else None)
-        names = ("slurm_partition", "slurm_account", "gpu_model")
-        named = (one.resources.get(name) or default for name, default in zip(names, defaults, strict=True))
-        groups.setdefault((*named, gpu), []).append(one)
-    return [
-        Request(
-            *key[:3],
-            *(max(int(one.resources.get(name, 0) or 0) for one in some) for name in ("gpu", "runtime")),
-            # Jobs that share a GPU are one job of the scheduler.
-            max(int(one.resources.get("mem_mb", 0) or 0) * one.resources.get("jobs_per_gpu", 1) for one in some),
-            max(one.threads * one.resources.get("jobs_per_gpu", 1) for one in some),
-        )
-        for key, some in groups.items()
-    ]
+# Downloads
+
+
+def sources(config: dict, planned: Iterable[Job]) -> Iterator[Finding]:
+    """Ask the source of every missing download for its first bytes."""
+    for download in downloads.of(planned):
+        entry, name = downloads.entry(config, download)
+        check = f"source {name}"
+        if not download.needed:
+            yield Finding(check, True, "already downloaded")
+        elif "source" not in entry:
+            yield Finding(check, True, "not checked: lm-evaluation-harness chooses its addresses itself")
+        else:
+            print(f"  …     asking {check}", file=sys.stderr)
+            yield reached(check, entry["source"], config)
+
+
+def reached(check: str, source: dict, config: dict) -> Finding:
+    answer = reachability.ask(source, config["mirror"], config["local_root"])
+    if answer.problem:
+        return Finding(check, False, answer.problem)
+    if source["kind"] == "archive":
+        return Finding(check, True, "unpacked from an archive, which is a source of its own")
+    if source["kind"] == "init":
+        return Finding(check, True, "generated here")
+    size = f", {answer.size / 1e9:.3g} GB" if answer.size else ""
+    return Finding(check, True, f"{answer.files} file{'s' * (answer.files != 1)} reachable{size}")
 
 
 # Disk
 
 
-def disk(needed: dict[str, float]) -> Iterator[Finding]:
+def needed(config: dict, planned: Iterable[Job]) -> dict[str, float]:
+    """Return the estimated bytes that the missing jobs will add to each folder."""
+    estimate = disk.estimate(config, planned, missing=True)
+    wanted = {name: sum(part.values()) for name, part in estimate.folders.items()} | {"scratch": estimate.training}
+    return {folder: wanted.get(name, 0.0) for name, folder in config["pathvars"].items()}
+
+
+def free_space(needed: dict[str, float]) -> Iterator[Finding]:
     """Compare the free space of each file system with the plan: `needed`, folder -> bytes."""
     systems: dict[int, list[str]] = {}
     for folder in needed:

@@ -18,14 +18,11 @@ class Costs:
 
     # Generation
 
-    def shards(self, wildcards: dict, recorded: int | None = None) -> int:
-        """Return the number of jobs that generate a run's outputs for a benchmark; 0 if the task generates nothing.
-
-        `recorded`: the number that a finished run was generated in, which it keeps.
-        """
+    def shards(self, wildcards: dict) -> int:
+        """Return the number of jobs that generate a run's outputs for a benchmark; 0 if the task generates nothing."""
         if self.is_drift(wildcards):
             return 1
-        stated = recorded or self.settings.get("generation", {}).get("shards", 0)
+        stated = self.settings.get("generation", {}).get("shards", 0)
         return self.shards_by_work(self.work("generate", wildcards | {"n_shards": 1})) if stated == "auto" else stated
 
     def shards_by_work(self, work: float | None) -> int:

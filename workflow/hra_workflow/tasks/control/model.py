@@ -133,9 +133,9 @@ def load_trained(folder: Path, method: dict, weights: Path, channels: tuple[int,
     if methods.entry(method).trains:
         require_head(model, method, weights)
     model = adapters.load(model, method, weights.parent)
-    if not methods.entry(method).peft_config:
+    if not methods.entry(method).adapter.config:
         return model
     unet = model.get_base_model()
     # PEFT unloads only modules with their own weight from its wrapper, and the encoder is a module of modules.
     unet.add_module(hint_encoder.NAME, unet.get_submodule(hint_encoder.NAME).modules_to_save["default"])
-    return model.merge_and_unload() if methods.entry(method).merges else unet
+    return model.merge_and_unload() if methods.entry(method).adapter.merges else unet

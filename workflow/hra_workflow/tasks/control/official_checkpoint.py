@@ -31,14 +31,14 @@ def write(folder: Path, method: dict, weights: Path, path: Path) -> None:
     if entry.controlnet:
         raise JobError("the official HRA scripts have no ControlNet; use the run's own file with diffusers.")
     merged = control_model.load_trained(folder, method, weights)
-    unet = stable_diffusion.load_unet(folder) if entry.official_layers else merged
+    unet = stable_diffusion.load_unet(folder) if entry.adapter.in_official_file else merged
     parts = {
         "unet": unet,
         "vae": stable_diffusion.load_component(AutoencoderKL, folder, "vae"),
         "text_encoder": stable_diffusion.load_component(CLIPTextModel, folder, "text_encoder"),
     }
     state = ldm_checkpoint.layout(parts)
-    if entry.official_layers:
+    if entry.adapter.in_official_file:
         state = adapted(state, safe_checkpoints.load(weights), ldm_checkpoint.names("unet", unet))
     encoder = merged.get_submodule(hint_encoder.NAME)
     for name, ldm in ldm_keys.of_hint_encoder(len(encoder.blocks)).items():

@@ -64,9 +64,7 @@ class Control(Task):
         chosen["resolution"] = self.settings["resolution"]
         if ":" in entry["hint"]:
             chosen["source_sha256"] = hint_source.sha256(entry["hint"])
-        if self.settings["version"] > 1:  # version 1 was recorded without a number; do not recompute those images
-            chosen["task_version"] = self.settings["version"]
-        return chosen
+        return chosen | {"task_version": self.settings["version"]}
 
     def hint_gpus(self, dataset: str) -> int:
         """Return the number of GPUs of the job that computes control images: the built-in hints use none."""
@@ -130,7 +128,7 @@ class Control(Task):
         drawn = used * HINT_BYTES * self.settings["resolution"] ** 2
         return {"control images": None if downloaded is None else downloaded * share + drawn}
 
-    def trial(self, dataset: str, rows: int, settings: dict) -> tuple[dict[str, dict], dict]:
+    def probe(self, dataset: str, rows: int, settings: dict) -> tuple[dict[str, dict], dict]:
         entry, generation = self.datasets[dataset], self.settings["generation"]
         counts = {"train": rows, BENCHMARK: generation["batch_size"]}
         kind = entry["splits"][BENCHMARK].get("annotation", {}).get("kind")

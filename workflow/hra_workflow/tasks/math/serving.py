@@ -40,7 +40,7 @@ def obstacle(task: Task) -> str | None:
             return f"{name} is on a 4-bit base model"
         if task.trains(name) and grid.of_run(entry["serve"], name) == "adapter":
             return f"`serve: adapter` for {name}"
-        if not methods.of(task.config, run["method"]).merges:
+        if not methods.of(task.config, run["method"]).adapter.merges:
             return f"{name} cannot be merged"
     found = vllm_process.version()
     return None if vllm_process.is_supported(found) else f"vLLM {found or 'is not installed'}"
@@ -60,7 +60,7 @@ def is_lora(task: Task, run: str) -> bool:
     """Return whether a run has an equivalent LoRA that vLLM loads; it does not load DoRA's magnitudes."""
     method, variant = run.split("/")
     peft = task.config["methods"][method]["variants"][variant].get("peft") or {}
-    return bool(methods.of(task.config, method).export_lora) and not peft.get("use_dora")
+    return bool(methods.of(task.config, method).adapter.export_lora) and not peft.get("use_dora")
 
 
 def choice(task: Task, backend: str) -> str:
@@ -94,7 +94,7 @@ def check(task: Task, run: dict, place: str, backend: str) -> None:
     vllm, served = backend == VLLM, serve(task, name, backend)
     quantized = task.hyperparameters(run["dataset"], name).get("quantization")
     expect(
-        not quantized or not (vllm or (served == "merged" and not method.merges_quantized)),
+        not quantized or not (vllm or (served == "merged" and not method.adapter.merges_quantized)),
         f"{place} is on a 4-bit base model, which cannot be merged, nor served by vLLM as in training. "
         "Use `serve: adapter` or `lora` with `backend: transformers`, or `quantization: null`",
     )
@@ -106,11 +106,11 @@ def check(task: Task, run: dict, place: str, backend: str) -> None:
         f"{place} is on a 4-bit base model: PEFT has no layers of type {kind} for it. Use `quantization: null`",
     )
     expect(
-        method.merges or served != "merged",
+        method.adapter.merges or served != "merged",
         f"{place}: adapters of type {kind} cannot be merged into the weights. Use `serve: {{{run['method']}: adapter, "
         "…}` with `backend: transformers`",
     )
-    able = ", ".join(kind for kind, one in methods.METHODS.items() if one.export_lora)
+    able = ", ".join(kind for kind, one in methods.METHODS.items() if one.adapter.export_lora)
     expect(served is not None, f"{place}: generation.serve has no value for it. Add one for {run['method']} or default")
     expect(
         not vllm or served != "adapter",

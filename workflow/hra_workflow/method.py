@@ -1,0 +1,105 @@
+"""What describes a kind of fine-tuning method: its training, its adapter and its variants. Entries: methods.py.
+
+Imported on login nodes, so no torch and no pandas here: code that needs them is named as `module:name`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hra_workflow import rewinding
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """Describe an adapter type of PEFT. The defaults describe none.
+
+    config: class in peft; None: no adapter is inserted.
+    one_of: arguments of that class of which a variant sets exactly one; PEFT needs a 0 for the others.
+    arguments: function (method's slice of the config, training steps) → further arguments of that class.
+    starts_from_weights: function (arguments of that class) → whether the initial adapter depends on the base weights.
+    virtual: it trains virtual tokens that precede the input; a variant has no targets.
+    linear: whether its targets are Linear layers.
+    tensors: function (PEFT config, inputs, outputs) → attribute of PEFT's layer → its value or its tensor's shape;
+        None: only what the layer records of its config is checked.
+    merges: whether it can be merged into the weights. merges_quantized: the same for a 4-bit base model.
+    export_lora: `module:function` (PEFT model, folder) that writes an equivalent LoRA adapter.
+    to_lora: the same from files, for an adapter that is none itself: (adapter, new folder, base model).
+    measure: `module:function` (folder of an adapter) → per layer its `layer`, `angle` and `orthogonality`.
+    in_official_file: the official single-file checkpoint has its vectors; other adapters are merged into the weights.
+    """
+
+    config: str | None = None
+    one_of: tuple[str, ...] = ()
+    arguments: Callable[[dict, int], dict] = lambda method, steps: {}
+    starts_from_weights: Callable[[dict], bool] = lambda peft: False
+    virtual: bool = False
+    linear: bool = True
+    tensors: Callable[..., dict] | None = None
+    merges: bool = True
+    merges_quantized: bool = True
+    export_lora: str | None = None
+    to_lora: str | None = None
+    measure: str | None = None
+    in_official_file: bool = False
+
+
+@dataclass(frozen=True)
+class Variants:
+    """Describe what the config may say of a method's variants.
+
+    required, optional: keys that variants of this kind, and no others, must or may have.
+    fault: function (variant) → description of its error and how to correct it, or None.
+    sweep: function (variant) → its `lambda` and `series` in the figure over λ; None: the method has no λ.
+    """
+
+    required: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    fault: Callable[[dict], str | None] = lambda variant: None
+    sweep: Callable[[dict], dict] | None = None
+
+
+@dataclass(frozen=True)
+class Method:
+    """Describe one kind of method. The defaults describe a method without an adapter, which trains only the head.
+
+    colour: in figures (the palette of Okabe and Ito); None: a spare one (report/colours.py).
+    tasks: the tasks that can run it; None: every task. limit: why only these, for an error.
+    adapter, variants: see above.
+    trains: whether it trains at all. base: which of the base model's parameters it trains: all, biases or none.
+    precision: of the base model in training, over the hyper-parameter; None: the hyper-parameter decides.
+    quantizes: whether it can be trained on a 4-bit base model.
+    recomputes: whether it can be trained with gradient checkpointing.
+    penalty: `module:function` (model, method's slice) → weighted term added to the loss, or None.
+    callbacks: `module:class` of transformers callbacks with `save_state` and `load_state` (model, checkpoint folder).
+    rewind: how its weights are rewound; None: they cannot be.
+    real_images: the real images are evaluated instead of generated ones.
+    controlnet: a ControlNet is trained in addition to the UNet, instead of a hint encoder.
+    """
+
+    colour: str | None = None
+    tasks: tuple[str, ...] | None = None
+    limit: str | None = None
+    adapter: Adapter = Adapter()
+    variants: Variants = Variants()
+    trains: bool = True
+    base: str = "none"
+    precision: str | None = None
+    quantizes: bool = True
+    recomputes: bool = True
+    penalty: str | None = None
+    callbacks: tuple[str, ...] = ()
+    rewind: rewinding.Rewinding | None = None
+    real_images: bool = False
+    controlnet: bool = False
+
+    def trains_parameter(self, name: str) -> bool:
+        """Return whether a parameter of the base model, other than its head, is trained."""
+        return self.base == "all" or (self.base == "biases" and name.endswith(".bias"))
+
+    def runs(self, task: str) -> bool:
+        """Return whether a task can run it."""
+        return self.tasks is None or task in self.tasks
+
+    def reads_weights(self, peft: dict) -> bool:
+        """Return whether the initial adapter contains, or is computed from, parameters of the base model."""
+        return peft.get("bias", "none") != "none" or self.adapter.starts_from_weights(peft)

@@ -41,7 +41,7 @@ RUN_DEMO := $(SNAKEMAKE) --cores $(CORES) --configfile $(CONFIGS) $(if $(DATA),-
 PLAN := $(SNAKEMAKE) -n -q host rules progress
 ONLY_PLAN := awk '/^table_/ {seen = 1} seen {print; next} {head = head $$0 "\n"} END {if (!seen) {printf "%s", head; exit 1}}'
 
-.PHONY: help install demo new run table status plan preflight rehearse report grade export test test-full fast lint docs format compat peft-suite bench dist clean-demo
+.PHONY: help install demo new run table status plan preflight rehearse report grade export test test-full fast changed lint docs format compat peft-suite bench dist clean-demo
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -85,15 +85,18 @@ export: $(READY) ## write a run's adapter, its LoRA and a model card for the Hub
 	$(SNAKEMAKE) --cores 1 -q rules --force $(CONFIGURED) -- $(or $(RUN:/=),$(error Which run? make export RUN=results/…))/hub/$(or $(WEIGHTS),last)/README.md
 	@echo "To publish it: hf upload NAME/REPOSITORY $(RUN:/=)/hub/$(or $(WEIGHTS),last)"
 
-test: $(READY) ## run all tests except the complete demo, in 20 minutes
+test: $(READY) ## run all tests except those before a release, in 14 minutes
 	python -m pytest -m "not full" -n $$(($(CORES) + 1)) # one more than cores: the tests of Slurm mostly wait
 
-test-full: $(READY) ## run all tests, the complete demo and compat
+test-full: $(READY) ## run all tests, with the complete demo and more faults, and compat: before a release
 	python -m pytest -n $(CORES)
 	$(MAKE) compat
 
-fast: $(READY) ## run the fast tests only, in 3 minutes
+fast: $(READY) ## run the fast tests only, in 2 minutes
 	python -m pytest -m "not slow" -n $(CORES)
+
+changed: $(READY) ## run the fast tests of what has changed since the last call; rules and configs are not seen
+	python -m pytest --testmon -m "not slow" tests/hra tests/scripts
 
 lint: $(READY) ## run ruff, snakefmt, snakemake --lint, import-linter and mypy
 	ruff check . && ruff format --check .

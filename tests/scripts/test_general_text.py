@@ -15,7 +15,8 @@ from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import sources, text_tables
 from hra_workflow.models import causal_lm
-from sums import math_method, train
+from rule_jobs import train
+from sums import math_method
 from support import method
 
 TEXT = ["It was the best of times.", "", "It was the worst of times."]

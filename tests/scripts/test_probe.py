@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 import download
+import rule_jobs
 from hra_workflow import methods, tasks
 from hra_workflow.core import rates
 from hra_workflow.core.errors import JobError
@@ -114,15 +115,8 @@ def hub(tmp_path, name: str, config: dict) -> dict:
 def configured(tmp_path, source: dict):
     """Download it as the probes' rule `download_model` does."""
     found = {"pathvars": {"resources": str(tmp_path / "none")}, "mirror": str(tmp_path)}
-    params = {"name": "any", "source": probe.source(found | {"models": {"any": {"source": source}}}, "any")}
-    download.main(
-        {
-            "rule": "download_model",
-            "input": {},
-            "params": params,
-            "output": {"manifest": str(tmp_path / "model.manifest.json")},
-        }
-    )
+    source = probe.source(found | {"models": {"any": {"source": source}}}, "any")
+    download.main(rule_jobs.download("model", tmp_path / "model.manifest.json", source))
     return tmp_path / "model"
 
 

@@ -12,39 +12,27 @@ min_version("9.27")
 include: "rules/installation.smk"
 
 
-from hra_workflow.cost import plan
-
 TASK_RULES = sorted((BASEDIR / "rules/tasks").glob("*.smk"))  # a task has rules and a folder of config/
 CONFIGS = [BASEDIR / "config/config.yaml", BASEDIR / "config/methods.yaml"]
 CONFIGS += [file for task in TASK_RULES for file in sorted((BASEDIR / "config" / task.stem).glob("*.yaml"))]
-
-for shipped in CONFIGS:
-
-    configfile: shipped
 
 
 report: "workflow/report/workflow.rst"
 
 
 onstart:
-    plan.start(workflow, config)
+    handlers.start(workflow, config)
     DOWNLOADS.settle()
-    preflight.start(config)
-    noted_runs.forget(workflow)
+    job_events.record(config)
 
 
 onsuccess:
-    noted_runs.forget(workflow)
+    handlers.end(workflow, config)
 
 
 onerror:
-    noted_runs.forget(workflow)
-    if config["preflight"]:
-        preflight.finish(workflow, config)
-    print(
-        "Some jobs failed; finished work is kept. Rerun the same command to continue (training resumes from its last "
-        "checkpoint), or append `--config incomplete=True` to it to build the table from the available results."
-    )
+    handlers.end(workflow, config)
+    print(job_events.advice(config))
 
 
 include: BASEDIR / "rules/common.smk"
@@ -72,13 +60,7 @@ for task_rules in TASK_RULES:
     include: task_rules
 
 
-launcher.name_this_process()
-final_errors.not_retried(workflow)
-gpu_resources.shared_gpus(workflow)
-if deployment.is_first(workflow):
-    preflight.show_at_exit(workflow, config)
-    finished_tables.show_at_exit(workflow, BASEDIR / "workflow/scripts/print_table.py")
-    deployment.join(workflow, BASEDIR)
+handlers.register(workflow, config, BASEDIR)
 
 
 for task in config["tasks"]:

@@ -220,7 +220,7 @@ def packs(folder: Path) -> Iterator[dict]:
         overlay = {"pathvars": DEMO, "tasks": {"glue": {"grid": grid, "resources": resources}}}
         (folder / "packs.yaml").write_text(yaml.safe_dump(overlay))
         configs = ("--configfile", "config/demo/config.yaml", "packs.yaml")
-        command = snakemake("--cores", str(PACKED), "--resources", "gpu=1", "-q", "all", *configs, "--")
+        command = snakemake("--cores", str(PACKED), "--resources", "gpu_percent=100", "-q", "all", *configs, "--")
         if not walls:
             run([*command, *starts, data], folder)
         seconds = run([*command, *places], folder)

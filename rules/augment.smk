@@ -2,6 +2,7 @@
 # In:  the model's manifest.
 # Out: the initial adapter, a PEFT adapter folder with its manifest, once per (task, method, variant, seed): all training runs
 #      of the task start from it, independent of the dataset.
+# Again: if the model, the method or the head has changed.
 
 
 rule augment:
@@ -18,9 +19,9 @@ rule augment:
         mem_mb=lambda wc, attempt: methods.start_resources(config, wc, attempt)["mem_mb"],
         runtime=lambda wc: methods.start_resources(config, wc)["runtime"],
     params:
-        **recorded(
+        **identity(
             method=method_slice,
-            head=lambda wc: config["models"][config["tasks"][wc.task]["model"]]["head"],
+            head=task_head,
             architecture=lambda wc: TASKS[wc.task].architecture,
             precision=lambda wc: config["tasks"][wc.task]["defaults"].get("precision", "float32"),
             seed="{seed}",

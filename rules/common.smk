@@ -5,26 +5,17 @@ import re
 from functools import partial
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
-
 from hra_workflow import methods, tasks
-from hra_workflow.config import validation
-from hra_workflow.core import early_evaluations, grid, launcher, rewound, tuning
-from hra_workflow.core.errors import JobError
+from hra_workflow.config import overlays
+from hra_workflow.core import grid, rewound, tuning
 from hra_workflow.core.grid import run_name
-from hra_workflow.preflight import parts as preflight
-from hra_workflow.snake import deployment, final_errors, finished_downloads, finished_tables, gpu_resources, noted_runs
-from hra_workflow.snake import recorded_inputs, recorded_params
-from hra_workflow.snake.recorded_params import recorded, unrecorded
+from hra_workflow.preflight import probe
+from hra_workflow.snake import deployment, gpu_resources, handlers, job_events, reruns
+from hra_workflow.snake.gpu_resources import on_gpus
+from hra_workflow.snake.reruns import identity, shown, unrecorded
 from hra_workflow.tasks import expected_runs, reported
 
-try:
-    config, CHOSEN = deployment.settle(workflow, config, BASEDIR, CONFIGS)  # CHOSEN: the tasks of `all`
-    validation.check(config)
-    deployment.enter_container(workflow, config["container"], BASEDIR)
-except JobError as problem:
-    raise WorkflowError(str(problem)) from None
-preflight.enter(workflow, config)  # part `jobs` replaces the config
+config, CHOSEN = deployment.settle(workflow, config, BASEDIR, CONFIGS)  # CHOSEN: the tasks of `all`
 
 # Outputs use RUN and EVAL, inputs <run>, <eval>: a rule's constraints do not apply inside a pathvar (Snakemake 9.27).
 # SCRATCH, the training checkpoint, is never an output: Snakemake deletes the outputs of a failed job.
@@ -56,8 +47,12 @@ wildcard_constraints:
     n_shards=r"\d+",
 
 
+def model_of(task):
+    return f"<resources>/models/{config['tasks'][task]['model']}.manifest.json"
+
+
 def task_model(wildcards):
-    return f"<resources>/models/{config['tasks'][wildcards.task]['model']}.manifest.json"
+    return model_of(wildcards.task)
 
 
 def initial_adapter(wildcards):
@@ -70,6 +65,14 @@ def dataset_entry(wildcards):
     return TASKS[wildcards.task].dataset(wildcards.dataset)
 
 
+def task_head(wildcards):
+    return config["models"][config["tasks"][wildcards.task]["model"]]["head"]
+
+
+def task_version(wildcards):
+    return config["tasks"][wildcards.task]["version"]
+
+
 def benchmark_source(wildcards):
     """Return dataset and split of a benchmark: GLUE's are splits of the training set, the others name both."""
     return dataset_entry(wildcards)["benchmarks"][rewound.split(wildcards.benchmark)[0]].split("/")
@@ -79,12 +82,6 @@ def benchmark_manifest(wildcards):
     return f"<resources>/datasets/{{task}}/{benchmark_source(wildcards)[0]}.manifest.json"
 
 
-def dataset_slice(wildcards):
-    """Select the keys of a dataset's entry that a run reads, for a trial without what is reported."""
-    entry = dataset_entry(wildcards) | ({"benchmarks": {}} if tuning.MARK in wildcards.variant else {})
-    return {key: entry[key] for key in ("columns", "labels", "benchmarks", "metrics", "score")}
-
-
 def method_slice(wildcards):
     """Select the keys of a method; those of rewound weights have their strength too."""
     _, strength = rewound.split(wildcards.get("benchmark") or wildcards.get("answers", ""))
@@ -92,21 +89,25 @@ def method_slice(wildcards):
     return found | ({"strength": strength} if strength else {})
 
 
-def task_resource(name, default=None, of=None):
-    """Look up a resource of the task's training jobs, or of the stage `of`, in the config."""
+def training(task, wildcards):
+    return task.training_resources(run_name(wildcards))
+
+
+def task_resource(name, default=None, of=training, task=None):
+    """Look up a resource of a stage: `of` is its key in the task's config, or returns its resources."""
 
     def resource(wc, attempt=1):
-        stated = config["tasks"][wc.task][of]["resources"] if of else TASKS[wc.task].training_resources(run_name(wc))
-        return grid.resource(stated, name, default, attempt)
+        owner = TASKS[task or wc.task]
+        stage = of(owner, wc) if callable(of) else owner.settings[of]["resources"]
+        return grid.resource(stage, name, default, attempt)
 
     return resource
 
 
-def training_resource(name):
-    """Look up a resource of training jobs; a run that trains nothing only checks its inputs, on one core."""
-    stated, most = task_resource(name), {"gpu": 0, "threads": 1, "mem_mb": 4000, "runtime": 60}[name]
-    idle = lambda wc: not methods.of(config, wc.method).trains
-    return lambda wc, attempt=1: min(stated(wc, attempt), most) if idle(wc) else stated(wc, attempt)
+def resources_of(of, task=None):
+    """Look up the resources of a stage's jobs but threads; `of` as in task_resource."""
+    resource = {name: task_resource(name, of=of, task=task) for name in ("gpu", "mem_mb", "runtime")}
+    return {"nodes": 1} | resource | on_gpus(resource["gpu"])
 
 
 def hyperparameter(name, default=None):
@@ -119,23 +120,10 @@ def existing(file, task, runs, benchmark=None):
     return [path for path in paths if Path(path).exists()] if config["incomplete"] else paths
 
 
-def unnoted(name):
-    """Return an input function that adds nothing, but has a table made again if Snakemake has no metadata of it."""
-    return lambda wc: recorded_inputs.unnoted(workflow, f"{config['pathvars']['results']}/{name}.csv".format(**wc))
-
-
-def record_files(wildcards):
-    return existing(f"{RUN}/train.json", wildcards.task, RUNS[wildcards.task])
-
-
-def metrics_files(wildcards, of=expected_runs.evaluations):
-    return existing(f"{EVAL}/metrics.json", wildcards.task, of(TASKS[wildcards.task]))
-
-
 def shards_of(wildcards, merged):
-    """List the shards that are merged to a file of a run's evaluation: a finished one keeps their number."""
-    path, number = f"{EVAL}/{merged}".format(**wildcards), partial(TASKS[wildcards.task].shards, dict(wildcards))
-    return recorded_inputs.shards(workflow, path, number)
+    """List the shards of a run's outputs for a benchmark, which are merged to a file."""
+    number = partial(TASKS[wildcards.task].shards, dict(wildcards))
+    return reruns.shards(workflow, f"{EVAL}/{merged}".format(**wildcards), number)
 
 
 def published(name, task=None):

@@ -3,9 +3,11 @@
 # Out: a manifest (revision, SHA-256, rows), written last; the files are in the folder of the same name.
 #      resources/archives: archives that several sources unpack, downloaded once. archive.zip may be deleted afterwards.
 #      Their manifests are `ancient`: an archive that is downloaded again repeats nothing.
+# Again: if the config describes other files than the manifest, or the user's own files have changed.
 # Local rules: login nodes have network access, compute nodes do not.
 
-DOWNLOADS = finished_downloads.Downloads(config, workflow, TASKS)
+DOWNLOADS = reruns.Downloads(config, workflow, TASKS)
+ANY_DOWNLOAD = {name: lambda wc, name=name: config[name] for name in ("mirror", "local_root")} | {"network": True}
 
 
 localrules:
@@ -25,14 +27,8 @@ rule download_model:
     conda:
         "../envs/hra.yaml"
     params:
-        name="{model}",
-        # Snakemake ignores changes of params that are derived from the output: a licence repeats no download.
-        license=lambda wc, output: config["models"][wc.model].get("license"),
-        source=DOWNLOADS.source,
-        mirror=DOWNLOADS.mirror,
-        contents=DOWNLOADS.contents,
-        local_root=lambda wc, output: config["local_root"],  # as the licence
-        network=True,
+        **identity(name="{model}", source=DOWNLOADS.source, contents=DOWNLOADS.contents),
+        **unrecorded(license=lambda wc: config["models"][wc.model].get("license"), **ANY_DOWNLOAD),
     script:
         "../workflow/scripts/download.py"
 
@@ -48,14 +44,13 @@ rule download_dataset:
     conda:
         "../envs/hra.yaml"
     params:
-        name="{task}/{dataset}",
-        license=lambda wc, output: dataset_entry(wc).get("license"),  # as above
-        source=DOWNLOADS.source,
-        dataset=lambda wc: TASKS[wc.task].download(wc.dataset),
-        mirror=DOWNLOADS.mirror,
-        contents=DOWNLOADS.contents,
-        local_root=lambda wc, output: config["local_root"],
-        network=True,
+        **identity(
+            name="{task}/{dataset}",
+            source=DOWNLOADS.source,
+            dataset=lambda wc: TASKS[wc.task].download(wc.dataset),
+            contents=DOWNLOADS.contents,
+        ),
+        **unrecorded(license=lambda wc: dataset_entry(wc).get("license"), **ANY_DOWNLOAD),
     script:
         "../workflow/scripts/download.py"
 
@@ -66,6 +61,5 @@ use rule download_dataset as download_archive with:
     log:
         "<logs>/download/archives/{address}.log",
     params:
-        name="{address}",
-        license=None,
-        dataset={"archives": True},
+        **identity(name="{address}", dataset={"archives": True}),
+        **unrecorded(license=None),

@@ -3,6 +3,21 @@
 # Out: EVAL/metrics.json (value, standard error, n; the same format for every task) and EVAL/predictions.jsonl.gz, per item.
 # Steps: `evaluate` is a template that matches nothing itself; rules/tasks/{task}.smk uses it with
 #      `use rule evaluate as evaluate_{task}` and adds the inputs. Paths of conda and script are relative to that file.
+# Again: after the run is trained or its outputs are generated again, or if what it is evaluated with has changed.
+
+
+def evaluation(task, wildcards):
+    return task.evaluation_resources(wildcards)
+
+
+def evaluator_models(wildcards):
+    """Return the models that the evaluators of generated images need."""
+    names = TASKS[wildcards.task].evaluator_models(wildcards.dataset)
+    return collect("<resources>/models/{name}.manifest.json", name=names)
+
+
+def generated_images(wildcards):
+    return [] if methods.of(config, wildcards.method).real_images else "<eval>/images.tar"
 
 
 rule evaluate:
@@ -17,14 +32,11 @@ rule evaluate:
         task="(?!)",
     conda:
         "../../envs/hra.yaml"
-    threads: task_resource("threads", of="evaluation")
+    threads: task_resource("threads", of=evaluation)
     resources:
-        nodes=1,
-        gpu=lambda wc: TASKS[wc.task].evaluation_gpus(wc.dataset),
-        mem_mb=task_resource("mem_mb", of="evaluation"),
-        runtime=task_resource("runtime", of="evaluation"),
+        **resources_of(evaluation),
     params:
-        **recorded(task_version=lambda wc: config["tasks"][wc.task]["version"]),
-        **unrecorded(scratch=f"{SCRATCH}/{{benchmark}}"),
+        **identity(task_version=task_version),
+        **unrecorded(scratch=f"{SCRATCH}/{{benchmark}}", device=task_resource("device", of=evaluation)),
     script:
         "../../workflow/scripts/evaluate_{wildcards.task}.py"

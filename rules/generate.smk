@@ -4,6 +4,7 @@
 #      themselves are temporary.
 # Steps: generate, then gather_outputs or gather_images: templates that match nothing themselves; rules/tasks/{task}.smk
 #      uses them with `use rule generate as generate_{task}`. Paths of conda and script are relative to that file.
+# Again: after training, or if what the outputs depend on has changed. Finished outputs keep their number of shards.
 
 
 rule generate:
@@ -24,17 +25,13 @@ rule generate:
         "../../envs/hra.yaml"
     threads: task_resource("threads", of="generation")
     resources:
-        nodes=1,
-        gpu=task_resource("gpu", of="generation"),
-        mem_mb=task_resource("mem_mb", of="generation"),
-        runtime=task_resource("runtime", of="generation"),
+        **resources_of("generation"),
     params:
-        **recorded(
-            method=method_slice,
-            task_version=lambda wc: config["tasks"][wc.task]["version"],
+        **identity(method=method_slice, task_version=task_version),
+        **unrecorded(
+            scratch=f"{SCRATCH}/{{benchmark}}/shard{{shard}}-of-{{n_shards}}",
             device=task_resource("device", of="generation"),
         ),
-        **unrecorded(scratch=f"{SCRATCH}/{{benchmark}}/shard{{shard}}-of-{{n_shards}}"),
     script:
         "../../workflow/scripts/generate_{wildcards.task}.py"
 
@@ -52,7 +49,7 @@ rule gather_outputs:
     conda:
         "../../envs/hra.yaml"
     params:
-        split=lambda wc: benchmark_source(wc)[1],
+        **identity(split=lambda wc: benchmark_source(wc)[1]),
     script:
         "../../workflow/scripts/gather_outputs.py"
 
@@ -70,8 +67,6 @@ rule gather_images:
     conda:
         "../../envs/hra.yaml"
     params:
-        steps=[],
-        prompts=[],
-        images=1,
+        **identity(steps=[], prompts=[], images=1),
     script:
         "../../workflow/scripts/gather_images.py"

@@ -1,5 +1,5 @@
 # `make preflight`: check the machine before a GPU-hour is spent.
-# In:  the config; planning/trial.py replaces its data, grid and presets, and the weights that are not downloaded.
+# In:  the config; preflight/probe.py replaces its data, grid and presets, and the weights that are not downloaded.
 # Out: results/preflight.json, written when the jobs have ended; the other outputs are deleted then.
 # Steps: snakemake -n --config preflight=login -- preflight    sources, disk and scheduler, at the end of a dry run
 #        snakemake --config preflight=jobs -- preflight        20 steps of training per kind of method, generation, evaluation
@@ -18,14 +18,11 @@ if config["preflight"]:
                 name:
                     f"preflight_{table}"
                 input:
-                    preflight.inputs(config, TASKS[task], table),
+                    probe.inputs(config, TASKS[task], table),
 
     rule preflight:
         input:
-            [preflight.inputs(config, TASKS[task], table) for task in CHOSEN for table in TASKS[task].tables()],
-
-    onsuccess:
-        preflight.finish(workflow, config)
+            [probe.inputs(config, TASKS[task], table) for task in CHOSEN for table in TASKS[task].tables()],
 
 
 rule preflight_device:
@@ -39,12 +36,12 @@ rule preflight_device:
         "../envs/hra.yaml"
     threads: lambda wc: max(2, int(wc.gpus))
     resources:
+        **on_gpus(lambda wc: int(wc.gpus)),
         nodes=1,
-        gpu=lambda wc: int(wc.gpus),
         mem_mb=lambda wc: 4000 * (1 + max(1, int(wc.gpus))),  # a process per GPU, with CUDA's and NCCL's buffers
         runtime=10,
     params:
-        device=lambda wc: preflight.device(config, int(wc.gpus)),
+        device=lambda wc: probe.device(config, int(wc.gpus)),
         scratch=f"{config['pathvars']['scratch']}/device{{gpus}}",
     script:
         "../workflow/scripts/preflight_device.py"

@@ -21,7 +21,9 @@ rule report:
         mem_mb=4000,
         runtime=60,
     params:
-        tasks=lambda wc: reported.tasks(config, REPORTED),
-        changes=lambda wc: reported.changes(config, TASKS, BASEDIR),
+        **shown(
+            tasks=lambda wc: reported.tasks(config, REPORTED),
+            changes=lambda wc: overlays.changes(config, CONFIGS),
+        ),
     script:
         "../workflow/scripts/report.py"

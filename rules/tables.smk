@@ -1,11 +1,14 @@
 # Stage 6, tables: all runs of a task, the results table with the published values, costs, figures, contact sheets.
-# In:  the records and metrics of every run of the grid (with `incomplete: true`, those that exist), published numbers.
+# In:  the records and metrics of every run of the grid (with `incomplete: true`, those that exist), published numbers;
+#      rule table also reads the data cards of its datasets, which are no inputs.
 # Out: results/runs_{task}.csv, results/compare_{task}.csv, results/table_{task}.csv and .md, results/cost_{task}.csv and .md,
 #      results/figures/{task}_*.svg and .png, results/sheets/{task}_{dataset}.png.
-# Steps: runs, compare, table, cost, figures, figures_lambda; sheet is a template that matches nothing itself: rules/tasks/{task}.smk uses it with
-#      `use rule sheet as sheet_{task}` and adds images and caption. Its paths are relative to that file.
+# Steps: runs, compare, table, cost, figures, figures_lambda; sheet is a template that matches nothing itself: rules/tasks/{task}.smk
+#      uses it with `use rule sheet as sheet_{task}` and adds images and caption. Its paths are relative to that file.
+# Again: if a result, the grid, or anything that is shown has changed.
 
 from hra_workflow.report import colours
+from hra_workflow.tasks import own_data
 
 
 localrules:
@@ -17,12 +20,37 @@ localrules:
     figures_stability,
 
 
+# Shown in every table and figure: what of the run table, and how.
+SCORES = shown(
+    task="{task}",
+    columns=lambda wc: grid.columns(config, wc.task),
+    averages=lambda wc: grid.averages(config, wc.task),
+    scale=lambda wc: TASKS[wc.task].scale,
+    selections=lambda wc: list(TASKS[wc.task].selections),
+)
+
+
+def record_files(wildcards):
+    return existing(f"{RUN}/train.json", wildcards.task, RUNS[wildcards.task])
+
+
+def metrics_files(wildcards, of=expected_runs.evaluations):
+    return existing(f"{EVAL}/metrics.json", wildcards.task, of(TASKS[wildcards.task]))
+
+
+def trial_table(wildcards):
+    return "<results>/tune_{task}.csv" if config["tasks"][wildcards.task].get("tune") else []
+
+
+def trained_runs(wildcards):
+    return [name for name in grid.names(config, wildcards.task) if TASKS[wildcards.task].trains(name)]
+
+
 rule runs:
     input:
         records=record_files,
         metrics=metrics_files,
-        tuning=lambda wc: "<results>/tune_{task}.csv" if config["tasks"][wc.task].get("tune") else [],
-        unnoted=unnoted("runs_{task}"),
+        tuning=trial_table,
     output:
         runs=report(
             "<results>/runs_{task}.csv",
@@ -35,15 +63,15 @@ rule runs:
     conda:
         "../envs/hra.yaml"
     params:
-        **unrecorded(expected=lambda wc: expected_runs.expected_runs(TASKS[wc.task], SCRATCH, START_SCRATCH)),
-        **recorded(
-            rerun_expected=lambda wc: expected_runs.but_errors(
-                expected_runs.expected_runs(TASKS[wc.task], SCRATCH, START_SCRATCH)
-            )
+        **identity(
+            task="{task}",
+            expected=lambda wc: expected_runs.expected_runs(TASKS[wc.task]),
+            incomplete=config["incomplete"],
+            vanished=lambda wc: expected_runs.vanished(
+                config, f"runs_{wc.task}", record_files(wc) + metrics_files(wc)
+            ),
         ),
-        task="{task}",
-        incomplete=config["incomplete"],
-        vanished=lambda wc: expected_runs.vanished(config, f"runs_{wc.task}", record_files(wc) + metrics_files(wc)),
+        **unrecorded(errors=lambda wc: expected_runs.error_files(TASKS[wc.task])),
     script:
         "../workflow/scripts/collect_runs.py"
 
@@ -54,7 +82,6 @@ rule compare:
         predictions=lambda wc: [
             str(Path(path).with_name("predictions.jsonl.gz")) for path in metrics_files(wc, expected_runs.compared)
         ],
-        unnoted=unnoted("compare_{task}"),
     output:
         csv="<results>/compare_{task}.csv",
     log:
@@ -65,12 +92,8 @@ rule compare:
         mem_mb=8000,
         runtime=60,
     params:
-        task="{task}",
-        columns=lambda wc: grid.columns(config, wc.task),
-        averages=lambda wc: grid.averages(config, wc.task),
-        scale=lambda wc: TASKS[wc.task].scale,
-        selections=lambda wc: list(TASKS[wc.task].selections),
-        settings=lambda wc: TASKS[wc.task].comparison(),
+        **SCORES,
+        **shown(settings=lambda wc: TASKS[wc.task].comparison()),
         evaluations=lambda wc, input: expected_runs.of_predictions(TASKS[wc.task], EVAL, input.predictions),
     script:
         "../workflow/scripts/compare.py"
@@ -81,8 +104,7 @@ rule table:
         runs="<results>/runs_{task}.csv",
         comparison="<results>/compare_{task}.csv",
         published=published("{task}"),
-        trials=lambda wc: "<results>/tune_{task}.csv" if config["tasks"][wc.task].get("tune") else [],
-        unnoted=unnoted("table_{task}"),
+        trials=trial_table,
     output:
         csv=report(
             "<results>/table_{task}.csv",
@@ -96,15 +118,18 @@ rule table:
     conda:
         "../envs/hra.yaml"
     params:
-        task="{task}",
-        columns=lambda wc: grid.columns(config, wc.task),
-        scale=lambda wc: TASKS[wc.task].scale,
-        averages=lambda wc: grid.averages(config, wc.task),
-        selections=lambda wc: list(TASKS[wc.task].selections),
-        rows=lambda wc: grid.table_rows(config, wc.task),
-        seeds_expected=lambda wc: grid.seeds_expected(config, wc.task),
-        trained=lambda wc: [row["run"] for row in grid.table_rows(config, wc.task) if TASKS[wc.task].trains(row["run"])],
-        never_marked=lambda wc: TASKS[wc.task].without_answer_marker(),
+        **SCORES,
+        **shown(
+            rows=lambda wc: grid.table_rows(config, wc.task),
+            seeds_expected=lambda wc: grid.seeds_expected(config, wc.task),
+            trained=trained_runs,
+            verdicts=lambda wc: TASKS[wc.task].verdicts(),
+            never_marked=lambda wc: TASKS[wc.task].without_answer_marker(),
+        ),
+        **unrecorded(
+            data=lambda wc: own_data.manifests(TASKS[wc.task]),
+            pairs=lambda wc: own_data.pairs(TASKS[wc.task]),
+        ),
     script:
         "../workflow/scripts/table.py"
 
@@ -112,8 +137,7 @@ rule table:
 rule cost:
     input:
         runs="<results>/runs_{task}.csv",
-        tuning=lambda wc: "<results>/tune_{task}.csv" if config["tasks"][wc.task].get("tune") else [],
-        unnoted=unnoted("cost_{task}"),
+        tuning=trial_table,
     output:
         csv=report(
             "<results>/cost_{task}.csv",
@@ -127,14 +151,12 @@ rule cost:
     conda:
         "../envs/hra.yaml"
     params:
-        task="{task}",
-        columns=lambda wc: grid.columns(config, wc.task),
-        scale=lambda wc: TASKS[wc.task].scale,
-        averages=lambda wc: grid.averages(config, wc.task),
-        selections=lambda wc: list(TASKS[wc.task].selections),
-        shown=lambda wc: config["tasks"][wc.task]["figures"]["parameters"],
-        labels=lambda wc: {row["run"]: row["label"] for row in grid.table_rows(config, wc.task)},
-        trained=lambda wc: [name for name in grid.names(config, wc.task) if TASKS[wc.task].trains(name)],
+        **SCORES,
+        **shown(
+            shown=lambda wc: config["tasks"][wc.task]["figures"]["parameters"],
+            labels=lambda wc: grid.labels(config, wc.task),
+            trained=trained_runs,
+        ),
     script:
         "../workflow/scripts/cost.py"
 
@@ -161,14 +183,12 @@ rule figures:
     conda:
         "../envs/hra.yaml"
     params:
-        task="{task}",
-        columns=lambda wc: grid.columns(config, wc.task),
-        scale=lambda wc: TASKS[wc.task].scale,
-        averages=lambda wc: grid.averages(config, wc.task),
-        selections=lambda wc: list(TASKS[wc.task].selections),
-        parameters=lambda wc: config["tasks"][wc.task]["figures"]["parameters"],
-        labels=lambda wc: {row["run"]: row["label"] for row in grid.table_rows(config, wc.task)},
-        colours=colours.of_methods(config),
+        **SCORES,
+        **shown(
+            parameters=lambda wc: config["tasks"][wc.task]["figures"]["parameters"],
+            labels=lambda wc: grid.labels(config, wc.task),
+            colours=colours.of_methods(config),
+        ),
     script:
         "../workflow/scripts/figures.py"
 
@@ -191,8 +211,10 @@ use rule figures as figures_lambda with:
     wildcard_constraints:
         task=one_of(name for name in config["tasks"] if "lambda" in TASKS[name].figures()) or "(?!)",
     params:
-        **{"lambda": lambda wc: config["tasks"][wc.task]["figures"]["lambda"]},
-        lambdas=lambda wc: methods.lambdas(config, wc.task),
+        **shown(
+            **{"lambda": lambda wc: config["tasks"][wc.task]["figures"]["lambda"]},
+            lambdas=lambda wc: methods.lambdas(config, wc.task),
+        ),
 
 
 use rule figures as figures_stability with:
@@ -211,9 +233,17 @@ use rule figures as figures_stability with:
     wildcard_constraints:
         task=one_of(name for name in config["tasks"] if "stability" in TASKS[name].figures()) or "(?!)",
     params:
-        retention=lambda wc: TASKS[wc.task].retention(),
-        strengths=lambda wc: config["tasks"][wc.task].get("rewind", []),
-        untrained=lambda wc: [name for name in grid.names(config, wc.task) if TASKS[wc.task].is_base(name)],
+        **shown(
+            retention=lambda wc: TASKS[wc.task].retention(),
+            strengths=lambda wc: config["tasks"][wc.task].get("rewind", []),
+            untrained=lambda wc: [name for name in grid.names(config, wc.task) if TASKS[wc.task].is_base(name)],
+        ),
+
+
+def sheet_files(wildcards, name):
+    """List a file of the evaluations whose images are on a contact sheet."""
+    task = TASKS[wildcards.task]
+    return existing(f"{EVAL}/{name}", wildcards.task, task.sheet_runs(wildcards.dataset), task.benchmark)
 
 
 rule sheet:
@@ -226,16 +256,7 @@ rule sheet:
     conda:
         "../../envs/hra.yaml"
     params:
-        labels=lambda wc, input: {
-            path: row["label"]
-            for row in grid.table_rows(config, wc.task)
-            for path in [*input.images, *input.predictions]
-            if f"/{row['run']}/" in path
-        },
-        metrics=lambda wc: {
-            column["metric"]: {"name": column["name"], "scale": column.get("scale", 1)}
-            for column in grid.columns(config, wc.task)
-            if wc.dataset in column.get("datasets", [column.get("dataset")])
-        },
+        **shown(metrics=lambda wc: reported.sheet_metrics(config, wc.task, wc.dataset)),
+        labels=lambda wc, input: reported.sheet_labels(config, wc.task, [*input.images, *input.predictions]),
     script:
         "../../workflow/scripts/sheet.py"

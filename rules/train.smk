@@ -3,6 +3,7 @@
 # Out: RUN/train.json (the record) and RUN/last (the trained weights after the last step). A task may add more.
 # Steps: `train` is a template that matches nothing itself; rules/tasks/{task}.smk uses it with `use rule train as train_{task}`.
 #      Paths of conda and script are relative to that file.
+# Again: if the data, the model or the initial adapter have changed, or the params given to `identity` (docs/reruns.md).
 # The training checkpoint is under scratch/: a killed job resumes from it and ends with the same numbers.
 
 
@@ -24,27 +25,26 @@ rule train:
     priority: lambda wc: gpu_resources.priority(RUNS[wc.task], wc)
     conda:
         "../../envs/hra.yaml"
-    threads: training_resource("threads")
+    threads: task_resource("threads")
     resources:
-        nodes=1,
-        gpu=training_resource("gpu"),
-        jobs_per_gpu=lambda wc, attempt: gpu_resources.jobs_per_gpu(config, wc, attempt),
-        mem_mb=training_resource("mem_mb"),
-        runtime=training_resource("runtime"),
+        **resources_of(training) | on_gpus(task_resource("gpu"), partial(gpu_resources.jobs_per_gpu, config)),
         save_seconds=task_resource("save_seconds", 900),
-        # Besides the param, in which `auto` equals true: the numbers are the same up to rounding, so it reruns nothing.
-        gradient_checkpointing=lambda wc: str(hyperparameter("gradient_checkpointing", False)(wc)),
     params:
-        **recorded(
+        **identity(
             method=method_slice,
-            preset=lambda wc: TASKS[wc.task].preset(run_name(wc)),
             hyperparameters=lambda wc: TASKS[wc.task].training_settings(wc.dataset, run_name(wc)),
-            rerun_processes=lambda wc: TASKS[wc.task].processes(run_name(wc)),
-            task_version=lambda wc: config["tasks"][wc.task]["version"],
+            processes=lambda wc: TASKS[wc.task].processes(run_name(wc)),
+            task_version=task_version,
+        ),
+        **unrecorded(
+            preset=lambda wc: TASKS[wc.task].preset(run_name(wc)),
             model_name=lambda wc: config["tasks"][wc.task]["model"],
             device=task_resource("device"),
+            # In hyperparameters, `auto` equals true; the batch size is left out. Both change results by rounding only.
+            gradient_checkpointing=hyperparameter("gradient_checkpointing"),
+            eval_batch_size=hyperparameter("eval_batch_size"),
+            # The runs of a trial up to its rungs continue one training.
+            scratch=lambda wc: SCRATCH.format(**{**wc, "variant": tuning.split(wc.variant)[0]}),
         ),
-        # The runs of a trial up to its rungs continue one training.
-        **unrecorded(scratch=lambda wc: SCRATCH.format(**{**wc, "variant": tuning.split(wc.variant)[0]})),
     script:
         "../../workflow/scripts/train_{wildcards.task}.py"

@@ -8,8 +8,8 @@
 #      results/tune_{task}.csv (every trial), results/figures/{task}_tuning.svg and .png.
 # Steps: promote, choose, collect_trials, tuning_figure.
 # `promote` is a checkpoint: the trials of a rung are known when those of the rung before are finished.
-# `choose` is a checkpoint and its file is `ancient` in rule train: when it has run, Snakemake looks again at the params of the
-# trainings. Equal values train nothing again.
+# Again: `promote` and `choose` after their trials, or if the values to try have changed. `choose` is a checkpoint and its file is
+# `ancient` in rule train: when it has run, Snakemake looks again at the params of the trainings. Equal values train nothing again.
 
 from hra_workflow.report import colours
 from hra_workflow.tasks import tuned_runs
@@ -20,6 +20,11 @@ localrules:
     choose,
     collect_trials,
     tuning_figure,
+
+
+def trials_at(wildcards):
+    """List the trials of a run that are compared at a rung."""
+    return tuned_runs.at(TASKS[wildcards.task], wildcards.dataset, run_name(wildcards), float(wildcards.rung))
 
 
 checkpoint promote:
@@ -34,15 +39,11 @@ checkpoint promote:
     conda:
         "../envs/hra.yaml"
     params:
-        **recorded(
-            trials=lambda wc: tuned_runs.at(TASKS[wc.task], wc.dataset, run_name(wc), float(wc.rung)),
+        **identity(
+            trials=trials_at,
             factor=lambda wc: TASKS[wc.task].settings["tune"]["halving"]["factor"],
         ),
-        **unrecorded(
-            checkpoints=lambda wc: tuned_runs.checkpoints_of(
-                TASKS[wc.task], tuned_runs.at(TASKS[wc.task], wc.dataset, run_name(wc), float(wc.rung))
-            )
-        ),
+        **unrecorded(checkpoints=lambda wc: tuned_runs.checkpoints_of(TASKS[wc.task], trials_at(wc))),
     script:
         "../workflow/scripts/promote.py"
 
@@ -57,7 +58,7 @@ checkpoint choose:
     conda:
         "../envs/hra.yaml"
     params:
-        **recorded(trials=lambda wc: tuned_runs.trials(TASKS[wc.task], wc.dataset, run_name(wc))),
+        **identity(trials=lambda wc: tuned_runs.trials(TASKS[wc.task], wc.dataset, run_name(wc))),
     script:
         "../workflow/scripts/choose.py"
 
@@ -67,7 +68,6 @@ rule collect_trials:
         records=lambda wc: tuned_runs.every_record(TASKS[wc.task], checkpoints, config["incomplete"]),
         # The run table reads this table: it waits for the trainings that a new choice repeats.
         choices=lambda wc: tuned_runs.choices(TASKS[wc.task], config["incomplete"]),
-        unnoted=unnoted("tune_{task}"),
     output:
         csv=report(
             "<results>/tune_{task}.csv",
@@ -80,7 +80,7 @@ rule collect_trials:
     conda:
         "../envs/hra.yaml"
     params:
-        trials=lambda wc: tuned_runs.every_trial(TASKS[wc.task]),
+        **shown(trials=lambda wc: tuned_runs.every_trial(TASKS[wc.task])),
     script:
         "../workflow/scripts/collect_trials.py"
 
@@ -101,8 +101,10 @@ rule tuning_figure:
     conda:
         "../envs/hra.yaml"
     params:
-        task="{task}",
-        labels=lambda wc: {row["run"]: row["label"] for row in grid.table_rows(config, wc.task)},
-        colours=colours.of_methods(config),
+        **shown(
+            task="{task}",
+            labels=lambda wc: grid.labels(config, wc.task),
+            colours=colours.of_methods(config),
+        ),
     script:
         "../workflow/scripts/tuning_figure.py"

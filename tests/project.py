@@ -63,7 +63,7 @@ class Project:
     ) -> subprocess.Popen:
         """Start Snakemake as a separate process in this folder; `before`: a command to prefix."""
         command = [*before, sys.executable, *program, *arguments]
-        return subprocess.Popen(command, cwd=self.folder, env=environment(), text=True, **options)
+        return subprocess.Popen(command, cwd=self.folder, env=environment(self.folder), text=True, **options)
 
     def snakemake(self, *arguments: str, ok: bool = True, seconds: int = 600, **how: tuple[str, ...]) -> str:
         """Run Snakemake here; returns what it printed. `how`: `before` and `program` of `start`."""
@@ -102,8 +102,17 @@ class Project:
         path.write_text(text.replace(old, new))
 
 
-def environment() -> dict[str, str]:
-    return os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+def environment(folder: Path) -> dict[str, str]:
+    """Return the environment of a Snakemake in this folder, which uses its own package if a test has changed it."""
+    path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    if (own := package(folder / "workflow")) and own != package(ROOT / "workflow"):
+        path["PYTHONPATH"] = os.pathsep.join(filter(None, [f"{folder}/workflow", os.environ.get("PYTHONPATH")]))
+    return os.environ | path
+
+
+def package(workflow: Path) -> dict[Path, bytes]:
+    files = [*workflow.glob("hra_workflow/**/*.py"), *workflow.glob("schemas/**/*.json")]
+    return {file.relative_to(workflow): file.read_bytes() for file in files}
 
 
 def wait(process: subprocess.Popen, seconds: float) -> int:
@@ -119,14 +128,14 @@ def wait(process: subprocess.Popen, seconds: float) -> int:
 def forked_snakemake(thread: int) -> subprocess.Popen:
     """Start the process that answers the dry runs of a thread."""
     program = [sys.executable, "-P", ROOT / "tests/forked_snakemake.py"]  # -P: without tests/ on its path
-    clean = {name: value for name, value in environment().items() if name != "PYTHONPATH"}
+    clean = {name: value for name, value in environment(ROOT).items() if name != "PYTHONPATH"}
     return subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=clean)
 
 
 def dry_run(arguments: tuple[str, ...], folder: Path, output: str) -> int:
     """Run Snakemake in a fork of a process that has imported it, which halves the time of a dry run."""
     server = forked_snakemake(threading.get_ident())
-    request = {"arguments": arguments, "folder": str(folder), "environment": environment(), "output": output}
+    request = {"arguments": arguments, "folder": str(folder), "environment": environment(folder), "output": output}
     try:
         print(json.dumps(request), file=server.stdin, flush=True)
         return int(server.stdout.readline())

@@ -13,12 +13,11 @@ READ = """
 import json, sys
 from snakemake.cli import main
 sys.path.insert(0, sys.argv[1] + "/workflow/scripts")
-from hra_workflow.core.job import RERUN
-from hra_workflow.cost import plan
+from hra_workflow.snake import handlers
 
 def show(workflow, config):
     def given(names):
-        return [str(name) for name in names if not name.startswith(RERUN)]
+        return [str(name) for name in names]
 
     names = {
         rule.name: {part: given(getattr(rule, part).keys()) for part in ("input", "output", "params")}
@@ -26,10 +25,12 @@ def show(workflow, config):
     }
     print("RULES", json.dumps(names))
 
-plan.show = show
+handlers.end_of_dry_run = show
 target = "results/glue/cola/hra/r8/seed0/train.json"
 main(["-n", "-q", "-s", sys.argv[1] + "/Snakefile", "--directory", sys.argv[2], "--", target])
 """
+
+UNSET = dict.fromkeys(("processes", "gradient_checkpointing", "eval_batch_size", "device"))  # params of all tasks
 
 
 @cache
@@ -47,7 +48,7 @@ def build(rule: str, folder: Path, wildcards: dict, input: dict, output: dict, p
     assert set(input) == set(of_rule["input"]), (rule, set(input) ^ set(of_rule["input"]))
     assert set(output) == set(of_rule["output"]), (rule, set(output) ^ set(of_rule["output"]))
     assert set(params) <= set(of_rule["params"]), (rule, set(params) - set(of_rule["params"]))
-    given = defaults | params
+    given = UNSET | defaults | params
     return {
         "rule": rule,
         "input": input,

@@ -47,7 +47,6 @@ SETTINGS = {
     "warmup_steps": 2,
     "max_length": 32,
     "batch_size": 16,
-    "eval_batch_size": 16,
     "eval_steps": 3,
     "gradient_accumulation": 1,
     "weight_decay": 0.01,
@@ -180,7 +179,6 @@ class Run:
     def defaults(self) -> dict:
         """Return values of the params that the rules give to several scripts."""
         return {
-            "dataset": self.dataset,
             "method": self.method,
             "architecture": "classifier",
             "head": ["classifier"],
@@ -190,6 +188,7 @@ class Run:
             "device": "cpu",
             "preset": "test",
             "hyperparameters": self.settings,
+            "eval_batch_size": 16,
             "model_name": "tiny",
             "scratch": str(self.folder / "scratch"),
         }
@@ -203,11 +202,18 @@ class Run:
 
     @property
     def train(self) -> dict:
+        evaluation = {name: self.dataset[name] for name in ("benchmarks", "metrics")}
         return self.job(
             "train_glue",
             self.tiny | {"augmented": str(self.folder / "augmented/manifest.json"), "chosen": []},
             {"record": self.folder / "run/train.json"} | self.weights,
+            dataset=self.labelled("columns", "labels", "score"),
+            evaluation=evaluation,
         )
+
+    def labelled(self, *keys: str) -> dict:
+        """Return the param `dataset`: entries of the config, and the split that is read."""
+        return {key: self.dataset[key] for key in keys} | {"split": "validation"}
 
     @property
     def weights(self) -> dict:
@@ -220,6 +226,7 @@ class Run:
             "evaluate_glue",
             self.tiny | {"record": str(self.folder / "run/train.json")} | self.weights,
             {name: self.folder / "run/validation" / file for name, file in outputs.items()},
+            dataset=self.labelled("columns", "labels", "metrics", "score"),
         )
         job["wildcards"] = self.wildcards | {"benchmark": "validation"}
         return job

@@ -9,6 +9,9 @@
 #      Stable Diffusion as a single-file checkpoint in the layout of the official control scripts:
 #      snakemake --cores 1 results/control/ade20k/hra/r8/seed0/official.ckpt
 # Steps: hints; latents; train, generate, gather, evaluate; sheet; export_augmented, export_run.
+# Again: hints, and all that follows, if the hint, its function's file, the splits or the resolution have changed;
+#      generate_control if the sampler has; evaluate_control alone if the evaluators have. A finished run keeps the latents that
+#      it was trained with, cached or not.
 
 
 localrules:
@@ -22,6 +25,18 @@ if TASKS["control"].in_one_shard():  # several shards are copied: a job, not the
         gather_control,
 
 
+def hint_resources(task, wildcards):
+    return task.settings["hints"]["resources"] | {"gpu": task.hint_gpus(wildcards.dataset)}
+
+
+def cached_latents(wildcards):
+    """Return the latents that a run trains on, if it does: a finished run keeps its choice."""
+    latents = f"{config['pathvars']['resources']}/latents/{wildcards.dataset}.manifest.json"
+    recorded = lambda inputs: latents in inputs
+    wanted = lambda: TASKS["control"].caches_latents(run_name(wildcards))
+    return latents if reruns.chosen(workflow, f"{RUN}/train.json".format(**wildcards), recorded, wanted) else []
+
+
 rule hints:
     input:
         dataset="<resources>/datasets/control/{dataset}.manifest.json",
@@ -31,16 +46,11 @@ rule hints:
         "<logs>/hints/{dataset}.log",
     conda:
         "../../envs/hra.yaml"
-    threads: lambda wc: config["tasks"]["control"]["hints"]["resources"]["threads"]
+    threads: task_resource("threads", of=hint_resources, task="control")
     resources:
-        nodes=1,
-        gpu=lambda wc: TASKS["control"].hint_gpus(wc.dataset),
-        mem_mb=lambda wc, attempt: grid.resource(
-            config["tasks"]["control"]["hints"]["resources"], "mem_mb", None, attempt
-        ),
-        runtime=lambda wc: config["tasks"]["control"]["hints"]["resources"]["runtime"],
+        **resources_of(hint_resources, task="control"),
     params:
-        **recorded(dataset=lambda wc: TASKS["control"].hints(wc.dataset)),
+        **identity(dataset=lambda wc: TASKS["control"].hints(wc.dataset)),
         **unrecorded(scratch=f"{config['pathvars']['scratch']}/hints/{{dataset}}"),
     script:
         "../../workflow/scripts/draw_hints.py"
@@ -48,7 +58,7 @@ rule hints:
 
 rule latents:
     input:
-        model=lambda wc: f"<resources>/models/{config['tasks']['control']['model']}.manifest.json",
+        model=lambda wc: model_of("control"),
         dataset="<resources>/hints/{dataset}.manifest.json",
     output:
         manifest="<resources>/latents/{dataset}.manifest.json",
@@ -58,17 +68,14 @@ rule latents:
         "<resources>/latents/{dataset}.benchmark.tsv"
     conda:
         "../../envs/hra.yaml"
-    threads: lambda wc: config["tasks"]["control"]["latents"]["resources"]["threads"]
+    threads: task_resource("threads", of="latents", task="control")
     resources:
-        nodes=1,
-        gpu=lambda wc: config["tasks"]["control"]["latents"]["resources"]["gpu"],
-        mem_mb=lambda wc, attempt: grid.resource(
-            config["tasks"]["control"]["latents"]["resources"], "mem_mb", None, attempt
-        ),
-        runtime=lambda wc: config["tasks"]["control"]["latents"]["resources"]["runtime"],
+        **resources_of("latents", task="control"),
     params:
-        **unrecorded(scratch=f"{config['pathvars']['scratch']}/latents/{{dataset}}"),
-        device=lambda wc: config["tasks"]["control"]["latents"]["resources"].get("device"),
+        **unrecorded(
+            scratch=f"{config['pathvars']['scratch']}/latents/{{dataset}}",
+            device=task_resource("device", of="latents", task="control"),
+        ),
     script:
         "../../workflow/scripts/encode_latents.py"
 
@@ -77,17 +84,12 @@ use rule train as train_control with:
     input:
         model=task_model,
         dataset="<resources>/hints/{dataset}.manifest.json",
-        latents=lambda wc: recorded_inputs.kept(
-            workflow,
-            f"{RUN}/train.json".format(**wc),
-            f"{config['pathvars']['resources']}/latents/{wc.dataset}.manifest.json",
-            TASKS["control"].caches_latents(run_name(wc)),
-        ),
+        latents=cached_latents,
         augmented=initial_adapter,
     wildcard_constraints:
         task="control",
     params:
-        resolution=lambda wc: config["tasks"][wc.task]["resolution"],
+        **identity(resolution=lambda wc: config["tasks"][wc.task]["resolution"]),
 
 
 use rule generate as generate_control with:
@@ -101,7 +103,7 @@ use rule generate as generate_control with:
     wildcard_constraints:
         task="control",
     params:
-        **recorded(sampling=lambda wc: TASKS["control"].sampling()),
+        **identity(sampling=lambda wc: TASKS["control"].sampling()),
         **unrecorded(finished=f"{SCRATCH}/{{benchmark}}/finished"),
 
 
@@ -118,34 +120,24 @@ use rule gather_images as gather_control with:
 use rule evaluate as evaluate_control with:
     input:
         record="<run>/train.json",
-        images=lambda wc: [] if methods.of(config, wc.method).real_images else "<eval>/images.tar",
+        images=generated_images,
         dataset="<resources>/hints/{dataset}.manifest.json",
-        models=lambda wc: collect(
-            "<resources>/models/{name}.manifest.json", name=TASKS["control"].evaluator_models(wc.dataset)
-        ),
+        models=evaluator_models,
     wildcard_constraints:
         task="control",
         benchmark=rf"{TASKS['control'].benchmark}(@[\d.]+)?",
     params:
-        **recorded(
+        **identity(
             evaluators=lambda wc: TASKS["control"].evaluators(wc.dataset),
             method=method_slice,
-            device=task_resource("device", of="evaluation"),
         ),
 
 
 use rule sheet as sheet_control with:
     input:
         dataset="<resources>/hints/{dataset}.manifest.json",
-        images=lambda wc: existing(
-            f"{EVAL}/images.tar", wc.task, TASKS["control"].sheet_runs(wc.dataset), TASKS["control"].benchmark
-        ),
-        predictions=lambda wc: existing(
-            f"{EVAL}/predictions.jsonl.gz",
-            wc.task,
-            TASKS["control"].sheet_runs(wc.dataset),
-            TASKS["control"].benchmark,
-        ),
+        images=lambda wc: sheet_files(wc, "images.tar"),
+        predictions=lambda wc: sheet_files(wc, "predictions.jsonl.gz"),
     output:
         sheet=report(
             "<results>/sheets/{task}_{dataset}.png",
@@ -156,7 +148,7 @@ use rule sheet as sheet_control with:
     wildcard_constraints:
         task="control",
     params:
-        rows=lambda wc: config["tasks"][wc.task]["sheets"]["rows"],
+        **shown(rows=lambda wc: config["tasks"][wc.task]["sheets"]["rows"]),
 
 
 rule control_sheets:
@@ -182,7 +174,7 @@ rule export_augmented:
         mem_mb=32000,
         runtime=30,
     params:
-        **recorded(method=method_slice),
+        **identity(method=method_slice),
         weights=lambda wc, input: input.manifest.replace("manifest.json", "adapter_model.safetensors"),
     script:
         "../../workflow/scripts/export_checkpoint.py"

@@ -5,6 +5,8 @@
 #      EVAL/outputs.jsonl.gz, EVAL/metrics.json, RUN/retention.json, RUN/retention_programs.jsonl.gz;
 #      results/table_retention.csv (Table 3) and table_compute.csv (Table 6), each also as .md.
 # Steps: train, generate, gather, evaluate; evaluate_general_text; download_harness, evaluate_harness, table_retention; table_compute.
+# Again: generate_math, for all benchmarks together, if the prompt, a benchmark, the backend or its settings have changed;
+#      evaluate_math alone if the grading has.
 
 
 localrules:
@@ -16,6 +18,16 @@ localrules:
 
 TEXT = "general_text"
 ANSWERS = f"{RUN}/{{answers}}/shard{{shard}}-of-{{n_shards}}"  # to all benchmarks of a run
+RETENTION = f"{RUN}/retention.json"
+
+
+def answer_shards(wildcards):
+    folder = TASKS["math"].folder_of_shards(wildcards.benchmark)
+    return [f"<run>/{folder}/{shard}.jsonl.gz" for shard in shards_of(wildcards, "outputs.jsonl.gz")]
+
+
+def retention_files(wildcards):
+    return existing(RETENTION, "math", TASKS["math"].retention_runs())
 
 
 wildcard_constraints:
@@ -26,9 +38,9 @@ use rule train as train_math with:
     wildcard_constraints:
         task="math",
     params:
-        **recorded(
+        **identity(
             prompt=lambda wc: config["tasks"][wc.task]["prompt"]["template"],
-            head=lambda wc: config["models"][config["tasks"][wc.task]["model"]]["head"],
+            head=task_head,
         ),
 
 
@@ -49,10 +61,8 @@ use rule generate as generate_math with:
     wildcard_constraints:
         task="math",
     params:
-        **recorded(
-            prompt=lambda wc: "".join(
-                config["tasks"][wc.task]["prompt"][part] for part in ("template", "evaluation_suffix")
-            ),
+        **identity(
+            prompt=lambda wc: TASKS[wc.task].question_prompt(),
             benchmarks=lambda wc: TASKS[wc.task].questions(wc.dataset),
             generation=lambda wc: TASKS[wc.task].generation(run_name(wc)),
             precision=hyperparameter("precision"),
@@ -64,18 +74,12 @@ use rule generate as generate_math with:
 use rule gather_outputs as gather_math with:
     input:
         record="<run>/train.json",
-        shards=lambda wc: collect(
-            f"{RUN}/{{answers}}/{{shard}}.jsonl.gz",
-            answers=TASKS[wc.task].folder_of_shards(wc.benchmark),
-            shard=shards_of(wc, "outputs.jsonl.gz"),
-            allow_missing=True,
-        ),
+        shards=answer_shards,
         dataset=benchmark_manifest,
     wildcard_constraints:
         task="math",
     params:
-        benchmark=lambda wc: rewound.split(wc.benchmark)[0],
-        split=lambda wc: benchmark_source(wc)[1],
+        **identity(benchmark=lambda wc: rewound.split(wc.benchmark)[0]),
 
 
 use rule evaluate as evaluate_math with:
@@ -86,13 +90,8 @@ use rule evaluate as evaluate_math with:
     wildcard_constraints:
         task="math",
         benchmark=rf"(?!{TEXT}[@/])[^/]+",
-    threads: lambda wc: min(8, task_resource("threads")(wc))
-    resources:
-        nodes=1,
-        mem_mb=lambda wc, attempt: min(8000 * attempt, task_resource("mem_mb")(wc, attempt)),
-        runtime=60,
     params:
-        **recorded(
+        **identity(
             split=lambda wc: benchmark_source(wc)[1],
             answer=lambda wc: config["datasets"][wc.task][benchmark_source(wc)[0]]["answer"],
             metrics=lambda wc: dataset_entry(wc)["metrics"],
@@ -118,22 +117,18 @@ rule evaluate_general_text:
         "../../envs/hra.yaml"
     threads: task_resource("threads", of=TEXT)
     resources:
-        nodes=1,
-        gpu=task_resource("gpu", of=TEXT),
-        mem_mb=task_resource("mem_mb", of=TEXT),
-        runtime=task_resource("runtime", of=TEXT),
+        **resources_of(TEXT),
     params:
-        **recorded(
+        **identity(
             split=lambda wc: TASKS[wc.task].general_text()[1],
             window=lambda wc: config["tasks"][wc.task][TEXT]["window"],
             batch_size=lambda wc: config["tasks"][wc.task][TEXT]["batch_size"],
             precision=hyperparameter("precision"),
             quantization=hyperparameter("quantization"),
             method=method_slice,
-            task_version=lambda wc: config["tasks"][wc.task]["version"],
-            device=task_resource("device", of=TEXT),
+            task_version=task_version,
         ),
-        **unrecorded(scratch=f"{SCRATCH}/{{benchmark}}"),
+        **unrecorded(scratch=f"{SCRATCH}/{{benchmark}}", device=task_resource("device", of=TEXT)),
     script:
         "../../workflow/scripts/evaluate_general_text.py"
 
@@ -147,9 +142,11 @@ rule download_harness:
     conda:
         "../../envs/hra.yaml"
     params:
-        benchmarks=lambda wc: TASKS["math"].retention_benchmarks(),
-        include_path=lambda wc: config["tasks"]["math"]["retention"]["include_path"],
-        network=True,
+        **identity(
+            benchmarks=lambda wc: TASKS["math"].retention_benchmarks(),
+            include_path=lambda wc: config["tasks"]["math"]["retention"]["include_path"],
+        ),
+        **unrecorded(network=True),
     script:
         "../../workflow/scripts/download_harness.py"
 
@@ -161,7 +158,7 @@ rule evaluate_harness:
         model=task_model,
         harness="<resources>/harness.manifest.json",
     output:
-        metrics=f"{RUN}/retention.json",
+        metrics=RETENTION,
         programs=f"{RUN}/retention_programs.jsonl.gz",
     log:
         "<logs>/evaluate/{task}/{dataset}/{method}/{variant}/seed{seed}/retention.log",
@@ -171,12 +168,9 @@ rule evaluate_harness:
         "../../envs/hra.yaml"
     threads: task_resource("threads", of="retention")
     resources:
-        nodes=1,
-        gpu=task_resource("gpu", of="retention"),
-        mem_mb=task_resource("mem_mb", of="retention"),
-        runtime=task_resource("runtime", of="retention"),
+        **resources_of("retention"),
     params:
-        **recorded(
+        **identity(
             benchmarks=lambda wc: TASKS["math"].retention_benchmarks(),
             batch_size=lambda wc: config["tasks"][wc.task]["retention"]["batch_size"],
             limit=lambda wc: config["tasks"][wc.task]["retention"]["limit"],
@@ -184,19 +178,17 @@ rule evaluate_harness:
             precision=hyperparameter("precision"),
             quantization=hyperparameter("quantization"),
             method=method_slice,
-            task_version=lambda wc: config["tasks"][wc.task]["version"],
-            device=task_resource("device", of="retention"),
+            task_version=task_version,
         ),
-        **unrecorded(scratch=f"{SCRATCH}/retention"),
+        **unrecorded(scratch=f"{SCRATCH}/retention", device=task_resource("device", of="retention")),
     script:
         "../../workflow/scripts/evaluate_harness.py"
 
 
 rule table_retention:
     input:
-        metrics=lambda wc: existing(f"{RUN}/retention.json", "math", TASKS["math"].retention_runs()),
+        metrics=retention_files,
         published=published("retention", task="math"),
-        unnoted=unnoted("table_retention"),
     output:
         csv=report(
             "<results>/table_retention.csv",
@@ -210,21 +202,14 @@ rule table_retention:
     conda:
         "../../envs/hra.yaml"
     params:
-        benchmarks=lambda wc: list(config["tasks"]["math"]["retention"]["benchmarks"]),
-        left_out=lambda wc: [
-            name
-            for name in config["tasks"]["math"]["retention"]["benchmarks"]
-            if name not in TASKS["math"].retention_benchmarks()
-        ],
-        base=lambda wc: config["tasks"]["math"]["retention"]["base"],
-        rows=lambda wc: grid.rows_of(config, TASKS["math"].retention_rows()),
-        seeds=lambda wc: TASKS["math"].retention_seeds(),
-        expected=lambda wc: {
-            f"{RUN}/retention.json".format(task="math", **run): expected_runs.asked(TASKS["math"], run)
-            for run in TASKS["math"].retention_runs()
-        },
-        vanished=lambda wc: expected_runs.vanished(
-            config, "table_retention", existing(f"{RUN}/retention.json", "math", TASKS["math"].retention_runs())
+        **shown(
+            benchmarks=lambda wc: list(config["tasks"]["math"]["retention"]["benchmarks"]),
+            left_out=lambda wc: TASKS["math"].unsafe_benchmarks(),
+            base=lambda wc: config["tasks"]["math"]["retention"]["base"],
+            rows=lambda wc: grid.rows_of(config, TASKS["math"].retention_rows()),
+            seeds=lambda wc: TASKS["math"].retention_seeds(),
+            expected=lambda wc: expected_runs.asked_of(TASKS["math"], TASKS["math"].retention_runs(), RETENTION),
+            vanished=lambda wc: expected_runs.vanished(config, "table_retention", retention_files(wc)),
         ),
     script:
         "../../workflow/scripts/table_retention.py"
@@ -234,7 +219,6 @@ rule table_compute:
     input:
         runs="<results>/runs_math.csv",
         published=published("compute", task="math"),
-        unnoted=unnoted("table_compute"),
     output:
         csv=report(
             "<results>/table_compute.csv",
@@ -248,6 +232,6 @@ rule table_compute:
     conda:
         "../../envs/hra.yaml"
     params:
-        rows=lambda wc: grid.rows_of(config, TASKS["math"].compared()),
+        **shown(rows=lambda wc: grid.rows_of(config, TASKS["math"].compared())),
     script:
         "../../workflow/scripts/table_compute.py"

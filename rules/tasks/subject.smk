@@ -4,6 +4,8 @@
 #      RUN/train.json, RUN/last, RUN/steps (the trained weights after each earlier epoch), EVAL/images.tar,
 #      EVAL/metrics.json; results/sheets/subject_{dataset}.png, one contact sheet per subject (target `sheets`).
 # Steps: generate_class_images, gather_class_images; train, generate, gather, evaluate; sheet.
+# Again: generate_subject if the prompts, the sampler or the steps that generate have changed; evaluate_subject alone if the
+#      evaluators or their prompts have.
 
 
 wildcard_constraints:
@@ -22,9 +24,20 @@ if TASKS["subject"].in_one_shard():  # several shards are copied: a job, not the
         gather_subject,
 
 
+def class_images(wildcards):
+    """Return the class images that a run trains on; [] without prior preservation."""
+    noun = TASKS["subject"].class_images(wildcards.dataset, run_name(wildcards))
+    return f"<resources>/class_images/{noun}.tar" if noun else []
+
+
+def class_shards(wildcards):
+    merged = f"{config['pathvars']['resources']}/class_images/{wildcards.noun}.tar"
+    return reruns.shards(workflow, merged, TASKS["subject"].class_shards)
+
+
 rule generate_class_images:
     input:
-        model=lambda wc: f"<resources>/models/{config['tasks']['subject']['model']}.manifest.json",
+        model=lambda wc: model_of("subject"),
     output:
         shard=temp("<resources>/class_images/{noun}.shard{shard}-of-{n_shards}.tar"),
     log:
@@ -33,22 +46,17 @@ rule generate_class_images:
         "<logs>/class_images/{noun}/shard{shard}-of-{n_shards}.benchmark.tsv"
     conda:
         "../../envs/hra.yaml"
-    threads: lambda wc: config["tasks"]["subject"]["generation"]["resources"]["threads"]
+    threads: task_resource("threads", of="generation", task="subject")
     resources:
-        nodes=1,
-        gpu=lambda wc: config["tasks"]["subject"]["generation"]["resources"]["gpu"],
-        mem_mb=lambda wc, attempt: grid.resource(
-            config["tasks"]["subject"]["generation"]["resources"], "mem_mb", None, attempt
-        ),
-        runtime=lambda wc: config["tasks"]["subject"]["generation"]["resources"]["runtime"],
+        **resources_of("generation", task="subject"),
     params:
-        **recorded(
-            prompts=lambda wc: [TASKS["subject"].training_prompts(TASKS["subject"].nouns()[wc.noun])["class"]],
+        **identity(
+            prompts=lambda wc: TASKS["subject"].class_prompts(wc.noun),
             seed=lambda wc: config["tasks"]["subject"]["class_images"]["seed"],
             sampling=lambda wc: TASKS["subject"].class_sampling(),
-            device=lambda wc: config["tasks"]["subject"]["generation"]["resources"].get("device"),
         ),
         **unrecorded(
+            device=task_resource("device", of="generation", task="subject"),
             finished=f"{config['pathvars']['scratch']}/class_images/{{noun}}/finished",
             scratch=f"{config['pathvars']['scratch']}/class_images/{{noun}}/shard{{shard}}-of-{{n_shards}}",
         ),
@@ -59,22 +67,18 @@ rule generate_class_images:
 use rule gather_images as gather_class_images with:
     input:
         shards=lambda wc: collect(
-            "<resources>/class_images/{noun}.{shard}.tar",
-            shard=recorded_inputs.shards(
-                workflow,
-                f"{config['pathvars']['resources']}/class_images/{wc.noun}.tar",
-                TASKS["subject"].class_shards,
-            ),
-            allow_missing=True,
+            "<resources>/class_images/{noun}.{shard}.tar", shard=class_shards(wc), allow_missing=True
         ),
     output:
         images="<resources>/class_images/{noun}.tar",
     log:
         "<logs>/class_images/{noun}/gather.log",
     params:
-        steps=[0],
-        prompts=lambda wc: [TASKS["subject"].training_prompts(TASKS["subject"].nouns()[wc.noun])["class"]],
-        images=lambda wc: config["tasks"]["subject"]["class_images"]["images"],
+        **identity(
+            steps=[0],
+            prompts=lambda wc: TASKS["subject"].class_prompts(wc.noun),
+            images=lambda wc: config["tasks"]["subject"]["class_images"]["images"],
+        ),
 
 
 use rule train as train_subject with:
@@ -82,11 +86,7 @@ use rule train as train_subject with:
         model=task_model,
         dataset="<resources>/datasets/{task}/{dataset}.manifest.json",
         augmented=initial_adapter,
-        class_images=lambda wc: (
-            f"<resources>/class_images/{noun}.tar"
-            if (noun := TASKS["subject"].class_images(wc.dataset, run_name(wc)))
-            else []
-        ),
+        class_images=class_images,
     output:
         record=f"{RUN}/train.json",
         last=f"{RUN}/last/adapter_model.safetensors",
@@ -94,7 +94,7 @@ use rule train as train_subject with:
     wildcard_constraints:
         task="subject",
     params:
-        **recorded(
+        **identity(
             prompts=lambda wc: TASKS["subject"].training_prompts(dataset_entry(wc)["class"]),
             resolution=lambda wc: config["tasks"][wc.task]["resolution"],
         ),
@@ -111,7 +111,7 @@ use rule generate as generate_subject with:
     wildcard_constraints:
         task="subject",
     params:
-        **recorded(
+        **identity(
             steps=lambda wc: TASKS["subject"].sampled(wc.dataset, run_name(wc), wc.benchmark),
             prompts=lambda wc: TASKS["subject"].prompts(wc.dataset),
             sampling=lambda wc: TASKS["subject"].sampling(),
@@ -124,42 +124,34 @@ use rule gather_images as gather_subject with:
         task="subject",
         benchmark=rf"{TASKS['subject'].benchmark}(@[\d.]+)?",
     params:
-        steps=lambda wc: TASKS["subject"].sampled(wc.dataset, run_name(wc), wc.benchmark),
-        prompts=lambda wc: TASKS["subject"].prompts(wc.dataset),
-        images=lambda wc: TASKS["subject"].sampling()["images"],
+        **identity(
+            steps=lambda wc: TASKS["subject"].sampled(wc.dataset, run_name(wc), wc.benchmark),
+            prompts=lambda wc: TASKS["subject"].prompts(wc.dataset),
+            images=lambda wc: TASKS["subject"].sampling()["images"],
+        ),
 
 
 use rule evaluate as evaluate_subject with:
     input:
         record="<run>/train.json",
-        images=lambda wc: [] if methods.of(config, wc.method).real_images else "<eval>/images.tar",
+        images=generated_images,
         dataset="<resources>/datasets/{task}/{dataset}.manifest.json",
-        models=lambda wc: collect(
-            "<resources>/models/{name}.manifest.json", name=TASKS["subject"].evaluator_models(wc.dataset)
-        ),
+        models=evaluator_models,
     wildcard_constraints:
         task="subject",
         benchmark=rf"{TASKS['subject'].benchmark}(@[\d.]+)?",
     params:
-        **recorded(
+        **identity(
             evaluation=lambda wc: TASKS["subject"].evaluation(wc.dataset),
             method=method_slice,
-            device=task_resource("device", of="evaluation"),
         ),
 
 
 use rule sheet as sheet_subject with:
     input:
         dataset="<resources>/datasets/{task}/{dataset}.manifest.json",
-        images=lambda wc: existing(
-            f"{EVAL}/images.tar", wc.task, TASKS["subject"].sheet_runs(wc.dataset), TASKS["subject"].benchmark
-        ),
-        predictions=lambda wc: existing(
-            f"{EVAL}/predictions.jsonl.gz",
-            wc.task,
-            TASKS["subject"].sheet_runs(wc.dataset),
-            TASKS["subject"].benchmark,
-        ),
+        images=lambda wc: sheet_files(wc, "images.tar"),
+        predictions=lambda wc: sheet_files(wc, "predictions.jsonl.gz"),
     output:
         sheet=report(
             "<results>/sheets/{task}_{dataset}.png",
@@ -170,8 +162,10 @@ use rule sheet as sheet_subject with:
     wildcard_constraints:
         task="subject",
     params:
-        prompts=lambda wc: TASKS["subject"].prompts(wc.dataset, identifier=False),
-        rows=lambda wc: config["tasks"][wc.task]["sheets"]["prompts"],
+        **shown(
+            prompts=lambda wc: TASKS["subject"].prompts(wc.dataset, identifier=False),
+            rows=lambda wc: config["tasks"][wc.task]["sheets"]["prompts"],
+        ),
 
 
 rule sheets:

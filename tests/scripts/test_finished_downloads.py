@@ -9,8 +9,7 @@ import pytest
 import download
 from hra_workflow.core import files, manifests
 from hra_workflow.core.errors import JobError
-from hra_workflow.data import own_files
-from hra_workflow.snake import finished_downloads
+from hra_workflow.data import finished_downloads, own_files
 from support import paper_config
 
 HASH, OTHER, COMMIT = "ab" * 32, "cd" * 32, "c0ffee" + "0" * 34
@@ -55,14 +54,12 @@ def test_what_keeps_a_finished_download(tmp_path, before, now, kept):
     listed = {"x": {"bytes": 1, "sha256": HASH}}
     done = {"source": before, "mirror": None, "revision": revision, "files": listed}
     files.write_json(manifest, done)
-    here, there = (
-        {"source": source, "mirror": mirror, "contents": None} for source, mirror in ((before, None), (now, "/mirror"))
-    )
-    assert finished_downloads.planned(now, "/mirror", manifest) == (here if kept else there)
-    # What was converted is recorded under `raw`, and a manifest from before 2026-11-26 has no mirror.
+    here, there = ({"source": source, "contents": None} for source in (before, now))
+    assert finished_downloads.planned(now, manifest) == (here if kept else there)
+    # What was converted is recorded under `raw`.
     converted = {"x.parquet": {"bytes": 1, "sha256": OTHER}}
     files.write_json(manifest, {key: done[key] for key in ("source", "revision")} | {"files": converted, "raw": listed})
-    assert finished_downloads.planned(now, "/mirror", manifest) == (here | {"mirror": "/mirror"} if kept else there)
+    assert finished_downloads.planned(now, manifest) == (here if kept else there)
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", '{"source": 1}', '{"files": {}}'])
@@ -70,7 +67,7 @@ def test_without_a_manifest_the_config_counts(tmp_path, content):
     manifest = tmp_path / "m.manifest.json"
     if content is not None:
         manifest.write_text(content)
-    assert finished_downloads.planned(BASE, None, manifest) == {"source": BASE, "mirror": None, "contents": None}
+    assert finished_downloads.planned(BASE, manifest) == {"source": BASE, "contents": None}
 
 
 SOURCE = {"kind": "local", "path": "own"}
@@ -89,7 +86,7 @@ class Own:
 
     def plan(self) -> dict:
         paths = own_files.paths(SOURCE, str(self.root))
-        return finished_downloads.planned(SOURCE, None, self.manifest, paths)
+        return finished_downloads.planned(SOURCE, self.manifest, paths)
 
     def download(self) -> dict:
         """Run the job with the params of the plan, as Snakemake records them; return its manifest."""
@@ -100,7 +97,7 @@ class Own:
 
     def is_repeated(self, before: dict) -> bool:
         now = self.plan()
-        return any(now[key] != before[key] for key in ("source", "mirror", "contents"))
+        return any(now[key] != before[key] for key in ("source", "contents"))
 
 
 def other_bytes_of_the_same_size_and_time(path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import train_glue
-from hra_workflow.core import files, process_identity, records
+from hra_workflow.core import files, job, lease, process_identity, records
 from hra_workflow.training import checkpoints, finished_runs, run_record
 from saved_states import Killed, Reaper, delete_outputs, stop_after
 from support import method
@@ -168,3 +168,14 @@ def test_what_cannot_be_deleted_does_not_fail_a_finished_job(tmp_path, monkeypat
         assert not (tmp_path / "scratch").exists()
     checkpoints.remove(tmp_path / "scratch")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_job_that_reads_a_run_leaves_nothing_to_restore(tmp_path):
+    """Snakemake has noted the run; but another process may train it, for another project."""
+    runs = [tmp_path / name for name in ("read", "trained", "other")]
+    for run in runs:
+        (run / job.FINISHED).mkdir(parents=True)
+    lease.of(runs[1]).touch()
+    job.forget_finished({"input": {"record": str(runs[0] / "train.json")}})
+    job.forget_finished({"input": {"records": [str(run / "train.json") for run in runs[:2]]}})
+    assert [(run / job.FINISHED).exists() for run in runs] == [False, True, True]

@@ -68,7 +68,7 @@ def test_the_best_checkpoint_is_selected_without_the_reported_rows(make_run, mon
     assert read == ["train", "trained", "validation"]
     record = files.read_json(run.train["output"]["record"])
     assert record["steps"] == 10  # two epochs of 72 of the 96 rows, 16 at a time
-    evaluate_glue.main(run.evaluate | {"rule": "evaluate_glue_in_training"})
+    evaluate_glue.main(run.evaluate)
     found = files.read_json(run.evaluate["output"]["metrics"])["selections"]
     assert found.keys() == {"last", "best_on_held_out"}
     assert found["best_on_held_out"]["step"] == record["best_step"]

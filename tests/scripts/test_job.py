@@ -15,7 +15,8 @@ import pytest
 
 from hra_workflow.core import files, gpus
 from hra_workflow.core import job as jobs
-from hra_workflow.core.errors import JobError
+from hra_workflow.core.errors import JobError, final_errors
+from hra_workflow.core.process_identity import SNAKEMAKE
 from support import ROOT
 
 SCRIPT = """
@@ -220,18 +221,39 @@ def test_each_attempt_adds_to_the_log_and_a_final_error_is_the_last(tmp_path, fi
     raised = "@final_errors()\ndef main" if final else "def main"
     (tmp_path / "script.py").write_text(SCRIPT.format(scripts=scripts).replace("def main", raised))
     (tmp_path / "Snakefile").write_text(
-        f"import sys\nsys.path.insert(0, {scripts!r})\nfrom hra_workflow.snake import final_errors\n"
-        "final_errors.not_retried(workflow)\n"
+        f"import sys\nsys.path.insert(0, {scripts!r})\nfrom hra_workflow.core import launcher\n"
+        "launcher.name_this_process(workflow.is_main_process)\n"
         'rule attempt:\n    output: file="out"\n    retries: 1\n    params: fail=True, scratch="scratch"\n'
         '    log: "log"\n    script: "script.py"\n'
     )
     command = [sys.executable, "-m", "snakemake", "--cores", "1"]
     terminal = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stderr
-    log, attempts = (tmp_path / "log").read_text(), 1 if final else 2
+    log = (tmp_path / "log").read_text()
     heads = re.findall(r"^=== \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ, attempt on .* ===$", log, re.MULTILINE)
-    assert len(heads) == log.count("to the log") == attempts
-    assert log.count("JobError: expected a, came b, do c") == attempts == terminal.count("expected a, came b, do c")
-    assert not list(tmp_path.glob(".*.final"))
+    assert len(heads) == log.count("JobError: expected a, came b, do c") == 2
+    assert terminal.count("expected a, came b, do c") == 2
+    assert log.count("to the log") == (1 if final else 2)
+    assert terminal.count("not tried again: JobError: ") == log.count("not tried again: JobError: ") == final
+
+
+def test_a_final_error_ends_the_attempts_of_its_snakemake_only(tmp_path, monkeypatch):
+    def main(_):
+        with final_errors():
+            raise JobError("expected a, came b, do c")
+
+    def attempt(snakemake: str | None) -> str | None:
+        if snakemake:
+            monkeypatch.setenv(SNAKEMAKE, snakemake)
+        else:
+            monkeypatch.delenv(SNAKEMAKE, raising=False)
+        return jobs.final_error(str(tmp_path / "log")) or jobs.guarded(main, job(tmp_path))
+
+    problem = "JobError: expected a, came b, do c"
+    assert attempt("first") == problem
+    assert attempt("first") == attempt("first") == f"not tried again: {problem}"
+    assert attempt("second") == problem  # the mark is its own now
+    assert attempt("second") == f"not tried again: {problem}"
+    assert attempt(None) == attempt(None) == problem  # a job that does not know its Snakemake
 
 
 def test_a_full_scratch_disk_is_said_on_the_terminal_though_the_error_file_cannot_be_written(tmp_path, monkeypatch):

@@ -31,9 +31,7 @@ def test_the_number_of_shards_follows_the_work_unless_the_config_states_it():
     assert found["subject"].shards(dog) == -(-images * 20 // 7200) == 4
     assert found["control"].shards(coco) == -(-5000 * 10 // 7200) == 7
     assert found["subject"].class_shards() == 1 and not found["subject"].in_one_shard()
-    assert (found["subject"].shards(dog, recorded=2), found["subject"].class_shards(recorded=2)) == (2, 2)
-    assert bound(stated)["subject"].shards(dog) == 5  # but a finished run keeps its number
-    assert bound(stated)["subject"].shards(dog, recorded=2) == 2
+    assert bound(stated)["subject"].shards(dog) == 5
     found = bound()
     assert found["subject"].in_one_shard() and found["control"].in_one_shard()
     assert found["glue"].shards(hra | {"dataset": "cola", "benchmark": "validation"}) == 0  # generates nothing
@@ -58,14 +56,14 @@ def test_an_evaluation_without_a_network_requests_no_gpu(evaluators, gpus):
     def change(config):
         config["datasets"]["control"]["coco"]["evaluators"] = evaluators
 
-    assert bound(change)["control"].evaluation_gpus("coco") == gpus
-    assert bound(change)["subject"].evaluation_gpus("dog") == 1
+    assert bound(change)["control"].evaluation_resources({"dataset": "coco"})["gpu"] == gpus
+    assert bound(change)["subject"].evaluation_resources({"dataset": "dog"})["gpu"] == 1
 
     def on_a_device(config):
         change(config)
         config["tasks"]["control"]["evaluation"]["resources"]["device"] = "cuda"
 
-    assert bound(on_a_device)["control"].evaluation_gpus("coco") == 1
+    assert bound(on_a_device)["control"].evaluation_resources({"dataset": "coco"})["gpu"] == 1
 
 
 def test_only_a_custom_hint_may_request_a_gpu():

@@ -18,7 +18,7 @@ from controlled import MODEL, SIDE, unet_method
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.models import stable_diffusion
-from hra_workflow.snake import recorded_inputs
+from hra_workflow.snake import reruns
 from hra_workflow.tasks.control import data as control_data
 from hra_workflow.tasks.control import latents
 from hra_workflow.tasks.control import training as control_training
@@ -157,13 +157,13 @@ def test_an_interrupted_encoding_leaves_no_manifest(make_run, monkeypatch):
 
 
 @pytest.mark.parametrize("wanted", [False, True])
-def test_a_finished_job_keeps_its_input(wanted):
-    def kept(recorded: list[str] | None) -> str | list:
+def test_a_finished_job_keeps_its_choice(wanted):
+    def kept(recorded: list[str] | None) -> bool:
         workflow = SimpleNamespace(persistence=SimpleNamespace(input=lambda output: recorded))
-        return recorded_inputs.kept(workflow, "train.json", "latents", wanted)
+        return reruns.chosen(workflow, "train.json", lambda inputs: "latents" in inputs, lambda: wanted)
 
-    assert kept(["a", "latents"]) == "latents" and kept(["a"]) == []
-    assert kept(None) == ("latents" if wanted else [])
+    assert kept(["a", "latents"]) and not kept(["a"])
+    assert kept(None) == wanted
 
 
 def test_files_of_a_manifest_are_the_origin(resources, tmp_path):

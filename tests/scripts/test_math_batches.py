@@ -23,7 +23,7 @@ def test_gradient_checkpointing_changes_no_number_and_the_estimate_no_bit(make_m
         make_math_run(math_method("hra"), name, gradient_checkpointing=name == "on", epochs=1).train
         for name in ("off", "on", "auto")
     ]
-    jobs[2]["resources"]["gradient_checkpointing"] = "auto"
+    jobs[2]["params"]["gradient_checkpointing"] = "auto"
     for job in jobs:
         train_math.main(job)
     records = [files.read_json(job["output"]["record"]) for job in jobs]
@@ -68,7 +68,7 @@ def automatic(make_math_run):
     """Provide a run with `gradient_checkpointing: auto` and its training job."""
     run = make_math_run(math_method("hra"), gradient_checkpointing=True, epochs=1)
     job = run.train
-    job["resources"]["gradient_checkpointing"] = "auto"
+    job["params"]["gradient_checkpointing"] = "auto"
     return run, job
 
 

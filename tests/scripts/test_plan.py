@@ -1,10 +1,6 @@
 """What `make plan` prints, and the limit on GPU-hours, without a network and without Snakemake's plan."""
 
-import os
-from types import SimpleNamespace
-
 import pytest
-from snakemake.exceptions import WorkflowError
 
 from hra_workflow import tasks
 from hra_workflow.config import validation
@@ -13,7 +9,7 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.cost import disk, downloads, gpu_hours, plan, planned_jobs, row_counts
 from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.data import sources
-from hra_workflow.preflight import parts as preflight
+from hra_workflow.preflight import site
 from loopback import hub_server, loopback  # noqa: F401  (fixtures)
 from support import paper_config
 
@@ -50,7 +46,7 @@ def test_an_archive_is_one_download_and_what_it_contains_states_the_licence(here
     assert downloads.summary(config, jobs) == f"unknown: {address}"
     (line,) = downloads.licences(config, jobs)
     assert line.startswith("dog, cat: DreamBooth: CC BY 4.0")
-    assert [finding.text for finding in preflight.sources(config, subjects)] == [
+    assert [finding.text for finding in site.sources(config, subjects)] == [
         "unpacked from an archive, which is a source of its own"
     ] * 2
 
@@ -210,39 +206,15 @@ def test_how_sure_the_estimate_is(here):
     )
 
 
-def test_hours_on_cpus_are_guessed_from_the_size_of_the_model(here, monkeypatch):
+def test_rows_that_the_config_does_not_state_are_those_of_the_data_card(here):
     config = paper_config()
-    config["tasks"]["glue"]["resources"]["threads"] = 4
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    one = job("train_glue", None, gpus=0, dataset="rte")
-    every = tasks.load(config)
-    one.work = gpu_hours.work(every, one.rule, one.wildcards)
-    one.sized = gpu_hours.by_size(every, one)
-    assert one.sized == pytest.approx(6 * 184e6 * 69 * one.work / 5e10 / 2)  # 69 tokens a row
-    found = f"{wording.number(one.sized / 3600)} CPU-hours remaining (guessed from the model's size"
-    assert f"no GPU-hours and about {found}" in str(plan.estimate([one]))
-    del config["models"]["deberta-v3-base"]["parameters"]
-    assert gpu_hours.by_size(tasks.load(config), one) is None
-    assert gpu_hours.by_size(every, job("train_glue", None, dataset="rte")) is None  # on a GPU
-
-
-def test_rows_that_the_config_does_not_state_are_those_of_the_files_or_of_the_download(here, tmp_path):
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine/train.csv").write_text("sentence,label\na,0\nb,1\nc,1\n")
-    (tmp_path / "mine/dev.jsonl").write_text('{"sentence": "a"}\n{"sentence": "b"}\n')
-    config = paper_config()
-    source, splits = {"kind": "local", "path": str(tmp_path / "mine")}, {"train": ["train.csv"], "dev": ["dev.jsonl"]}
-    entry = config["datasets"]["glue"]["rte"]
-    mine = {key: value for key, value in entry.items() if key != "rows"} | {"source": source, "splits": splits}
-    config["datasets"]["glue"]["rte"] = mine
+    mine = config["datasets"]["glue"]["rte"]
+    del mine["rows"]
+    assert row_counts.complete(config)["datasets"]["glue"]["rte"]["rows"] == {}
+    here("resources/datasets/glue/rte.card.json", {"splits": {"train": {"rows": 3}, "dev": {"rows": 2}}})
     found = row_counts.complete(config)
     assert found["datasets"]["glue"]["rte"]["rows"] == {"train": 3, "dev": 2}
     assert found["datasets"]["glue"]["mrpc"] == config["datasets"]["glue"]["mrpc"] and "rows" not in mine
-    here("resources/datasets/glue/rte.manifest.json", {"rows": {"train": 4}})
-    assert row_counts.complete(config)["datasets"]["glue"]["rte"]["rows"] == {"train": 4}
-    mine["source"], mine["splits"] = {"kind": "hub"}, {"train": ["train.parquet"]}
-    (tmp_path / "resources/datasets/glue/rte.manifest.json").unlink()
-    assert row_counts.complete(config)["datasets"]["glue"]["rte"]["rows"] == {}
 
 
 def test_a_run_counts_the_hours_of_its_share_of_a_gpu(here):
@@ -259,12 +231,9 @@ def test_a_run_counts_the_hours_of_its_share_of_a_gpu(here):
     assert gpu_hours.stated(tasks.load(config), left) == 900.0
 
 
-def test_several_tables_are_added_up_and_a_job_of_two_counts_once(here, monkeypatch, capsys):
+def test_several_tables_are_added_up_and_a_job_of_two_counts_once(here, capsys):
     jobs = bill()
-    tables = {"table_a": jobs, "table_b": jobs[:4]}
-    monkeypatch.setattr(plan, "all_jobs", lambda dag, config: dict(enumerate(jobs)))
-    monkeypatch.setattr(plan, "of_tables", lambda dag, known: tables)
-    plan.show(SimpleNamespace(dag=True), paper_config() | {"max_gpu_hours": 1500})
+    plan.show(paper_config() | {"max_gpu_hours": 1500}, {"table_a": jobs, "table_b": jobs[:4]}, jobs)
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if not line.startswith(" ")] == [
         "table_a: 9 jobs (0 done), including 5 training runs, 2 shards, 1 evaluation",
@@ -273,35 +242,40 @@ def test_several_tables_are_added_up_and_a_job_of_two_counts_once(here, monkeypa
     ]
     assert lines[11].startswith("  hours:    0 GPU-hours used, about 1,550 GPU-hours remaining")
     assert lines[-1].startswith("  warning:  The remaining jobs need about 1,550 GPU-hours (guessed from the config)")
+    for one in jobs:
+        one.needed = False
+    plan.show(paper_config(), {"table_a": jobs, "table_b": jobs[:4]}, jobs)
+    assert capsys.readouterr().out == "table_a, table_b: nothing to do, all 9 jobs are done\n"
 
 
-def test_a_run_above_the_budget_refuses_to_start(here, monkeypatch, capsys):
+def test_a_run_above_the_budget_refuses_to_start(here, capsys):
     config, jobs = paper_config(), bill()
-    workflow = SimpleNamespace(dag=None)
-    monkeypatch.setattr(plan, "all_jobs", lambda dag, config: dict(enumerate(jobs)))
-    monkeypatch.setattr(plan, "of_tables", lambda dag, known: {"table_glue": jobs})
-    with pytest.raises(WorkflowError) as refused:
-        plan.start(workflow, config | {"max_gpu_hours": 1550})
+    other = job("figures", None, gpus=0)
+
+    def start(**changes) -> None:
+        plan.start(config | changes, {"table_glue": jobs}, [*jobs, other])
+
+    with pytest.raises(JobError) as refused:
+        start(max_gpu_hours=1550)
     assert str(refused.value) == (
-        "Nothing was started. The remaining jobs need about 1,550 GPU-hours (guessed from the config), more than "
+        "The remaining jobs need about 1,550 GPU-hours (guessed from the config), more than "
         "`max_gpu_hours: 1,550`. The dearest: train_glue cola/hra/r8 1,200 (3 jobs), train_glue cola/lora/r8 300 "
         "(1 job), generate_math cola/hra/r8/gsm8k 40 (2 jobs). Request fewer runs, or raise the limit: "
         "--config max_gpu_hours=1551"
     )
     assert not planned_jobs.TABLES.exists()
     jobs[0].needed = False  # finished jobs do not count
-    plan.start(workflow, config | {"max_gpu_hours": 1551})
-    assert [(results, name, planned_jobs.load(path)) for results, name, path in planned_jobs.saved()] == [
-        ("results", "table_glue", jobs)
-    ]
+    start(max_gpu_hours=1551)
+    saved = {name: planned_jobs.load(path) for results, name, path in planned_jobs.saved() if results == "results"}
+    assert saved == {"table_glue": jobs, planned_jobs.OTHER: [other]}
     assert capsys.readouterr().err == ""
     jobs.append(job("evaluate_harness", None))
-    plan.start(workflow, config | {"max_gpu_hours": 1551})
+    start(max_gpu_hours=1551)
     text = "`max_gpu_hours` cannot count all jobs: no estimate for 1 job: evaluate_harness\n"
     assert capsys.readouterr().err == text
-    # No limit; trial runs are not the run that is limited.
-    plan.start(workflow, config)
-    plan.start(workflow, config | {"max_gpu_hours": 1, "preflight": "jobs"})
+    # No limit; probes are not the run that is limited.
+    start()
+    start(max_gpu_hours=1, preflight="jobs")
     assert capsys.readouterr().err == ""
     with pytest.raises(JobError, match="max_gpu_hours"):
         validation.check(config | {"max_gpu_hours": 0})

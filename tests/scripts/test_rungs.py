@@ -27,8 +27,8 @@ def trial_job(run, rung: float = tuning.END) -> dict:
     """Return the job of a trial up to a rung, with outputs of its own and the trial's scratch folder."""
     job, variant = run.train, tuning.up_to("v@learning_rate-0.005", rung)
     job["wildcards"] = job["wildcards"] | {"variant": variant}
-    if "dataset" in job["params"]:
-        job["params"] |= {"dataset": run.dataset | {"benchmarks": {}}}
+    if "evaluation" in job["params"]:
+        job["params"]["evaluation"] = job["params"]["evaluation"] | {"benchmarks": {}}
     if rung < tuning.END:
         job["params"]["hyperparameters"] = job["params"]["hyperparameters"] | {"rung": rung}
     job["output"] = {name: path.replace("/run/", f"/{variant}/") for name, path in job["output"].items()}

@@ -25,8 +25,8 @@ def trial_job(run, value: float) -> dict:
     """Return the training job of a trial: rules/common.smk gives it no benchmarks."""
     job = run.train
     job["wildcards"] = job["wildcards"] | {"variant": f"v{tuning.MARK}learning_rate-{value}"}
-    if "dataset" in job["params"]:
-        job["params"] |= {"dataset": run.dataset | {"benchmarks": {}}}
+    if "evaluation" in job["params"]:
+        job["params"]["evaluation"] = job["params"]["evaluation"] | {"benchmarks": {}}
     return job
 
 

@@ -129,7 +129,7 @@ def test_a_language_model_trains_resumes_and_its_stored_tokens_answer(make_math_
 def test_a_prefix_is_trained_without_gradient_checkpointing_where_that_is_automatic(make_math_run):
     run = make_math_run(spec("prefix_tuning"), epochs=1, gradient_checkpointing=True)
     job = run.train
-    job["resources"]["gradient_checkpointing"] = "auto"
+    job["params"]["gradient_checkpointing"] = "auto"
     train_math.main(job)
     assert files.read_json(job["output"]["record"])["hyperparameters"]["gradient_checkpointing"] is False
 

@@ -107,7 +107,7 @@ class FaultInjection:
         self.start()
         # A job that ends while its node fails would run again.
         self.wait(lambda: self.finished("gather_math"), "answers")
-        self.wait(lambda: self.finished("evaluate_glue_in_training"), "results of hra/r8, in spite of its memory")
+        self.wait(lambda: self.finished("evaluate_glue"), "results of hra/r8, in spite of its memory")
         self.wait(lambda: EVALUATION in self.queue("R"), "evaluation of hra/r8")
         self.wait(lambda: all(map(self.training, STOPPED)), "trainings that are stopped at the same time")
         self.together = processes("train_glue.py")
@@ -119,7 +119,7 @@ class FaultInjection:
         stopped = self.jobs["lora/r8"]
         self.wait(lambda: self.job("train_glue", "lora/r8") not in (None, stopped), "retry of lora/r8")
         self.wait(lambda: self.training("lora/r8"), "training of lora/r8")
-        self.wait(lambda: self.finished("evaluate_glue_in_training") == len(FAULTS) - 1, "results of the other runs")
+        self.wait(lambda: self.finished("evaluate_glue") == len(FAULTS) - 1, "results of the other runs")
         self.wait(lambda: EVALUATION in self.queue("R"), "evaluation of hra/r8")
         self.kill()
         self.release("lora/r8")

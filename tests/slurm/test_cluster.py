@@ -6,7 +6,7 @@ import re
 from fault_injection import STOPPED
 from grid import COMMAND, TABLES
 
-LOCAL = {"download_model", "download_dataset", "gather_math", "evaluate_glue_in_training", "runs", "table"}
+LOCAL = {"download_model", "download_dataset", "gather_math", "evaluate_glue", "runs", "table"}
 
 
 def test_the_command_makes_the_tables_through_sbatch(faulty):

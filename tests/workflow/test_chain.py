@@ -1,6 +1,7 @@
 """The whole workflow with the real scripts, on tiny models: jobs fail, the table reports it, the next call finishes."""
 
 import csv
+import re
 import shutil
 
 import pytest
@@ -196,12 +197,25 @@ def test_a_failed_run_is_a_row_and_the_rest_is_kept(fresh, tmp_path):
     for figure in figures:
         assert (project.folder / figure).stat().st_size > 1000
 
+    def evaluation(changes: str) -> str:
+        """Return the kind of the evaluation's rule: a local one only copies what the training job has evaluated."""
+        (project.folder / "other.yaml").write_text(changes)
+        files = ("--configfile", "tiny.yaml", "other.yaml")
+        output = project.snakemake("-n", "--cores", "1", *files, "--", table)
+        return re.search(r"^(\w+) evaluate_glue:", output, re.MULTILINE)[1]
+
+    assert evaluation("presets: {glue: {tiny: {all: {learning_rate: 0.02}}}}") == "localrule"
+    assert evaluation("tasks: {glue: {grid: [{runs: [hra/r8], datasets: [made], seeds: [0, 1]}]}}") == "localrule"
+    assert evaluation("datasets: {glue: {made: {metrics: [accuracy, f1]}}}") == "rule"
+
     # Copied without Snakemake's metadata, to a config with another rate: no old number is shown.
     shutil.rmtree(project.folder / ".snakemake")
-    project.snakemake(*command, "--", table)
-    before = (project.folder / table).read_text()
-    shutil.rmtree(project.folder / ".snakemake")
     project.change("tiny.yaml", "learning_rate: 0.01", "learning_rate: 0.02")
+    assert f"{table} is not shown: Snakemake has no record" in (output := project.snakemake(*command, "--", table))
+    before = (project.folder / table).read_text()
+    assert "Nothing to be done" in output and "Made" not in output
+    for path in (project.folder / "results").glob("*.csv"):
+        path.unlink()
     output = project.snakemake(*command, "--", table, ok=False)
     assert "2 result(s) of glue are not those that the config asks for" in output
     assert "learning_rate 0.01, now 0.02; delete results/glue/made/lora/r8/seed0/train.json" in output

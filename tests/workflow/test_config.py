@@ -92,15 +92,6 @@ def test_the_bf16_preset_of_control_differs_in_the_precision_only(config):
         assert values["precision"] == "float32" and task.hyperparameters(*key) == values | {"precision": "bf16"}
 
 
-def test_hints_of_version_1_keep_the_params_that_they_were_made_with(config):
-    """More params would compute all of them again, and train everything again."""
-    config["tasks"]["control"]["version"] = 1
-    made = tasks.load(config)["control"].hints("coco")
-    assert made.keys() == {"hint", "splits", "rows", "resolution"}
-    config["tasks"]["control"]["version"] = 2
-    assert tasks.load(config)["control"].hints("coco") == made | {"task_version": 2}
-
-
 def test_each_control_dataset_has_its_own_evaluators(config):
     names = {name: tasks.load(config)["control"].dataset(name)["metrics"] for name in grid.datasets(config, "control")}
     assert names["coco"] == ["canny_iou", "canny_f1", "fid"]

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,10 +12,12 @@ import pytest
 import yaml
 from snakemake.settings.types import DeploymentMethod, DeploymentSettings
 
+from hra_workflow.core import installed
 from hra_workflow.core.errors import JobError
+from hra_workflow.cost import planned_jobs
 from hra_workflow.snake import deployment
 from project import Project, wait
-from support import require
+from support import ROOT, require
 from test_chain import TINY
 
 MODULE = """
@@ -27,6 +30,7 @@ module hra:
 
 use rule * from hra{renamed}
 """
+HANDLERS = "".join(f"\n{name}:\n    hra.{name}()\n" for name in ("onstart", "onsuccess", "onerror"))
 
 
 @pytest.fixture
@@ -74,6 +78,20 @@ def test_as_a_module(fresh, user, expected):
     assert "table_glue: " in output  # the cost estimate
     # Snakemake reads the profile of the main folder, which has none.
     assert f"--workflow-profile {fresh.folder}/profiles/default" in output
+    assert "does not call all handlers of the module hra, so `max_gpu_hours` is not checked" in output
+    assert all(f"  {name}:\n      hra.{name}()\n" in output for name in ("onstart", "onsuccess", "onerror"))
+
+
+@pytest.mark.slow
+def test_a_module_with_its_handlers_records_its_jobs(fresh, user, tmp_path):
+    installed = fresh.copy(tmp_path / "installed")
+    installed.stand_in()
+    use_module(user, repr(snakefile(installed)))
+    with (user.folder / "Snakefile").open("a") as file:
+        file.write(HANDLERS)
+    output = user.snakemake("--cores", "1", "-q", "rules", "--", "resources/models/deberta-v3-base.manifest.json")
+    assert "does not call" not in output
+    assert [path.stem for path in saved(user)] == [planned_jobs.OTHER]
 
 
 @pytest.mark.slow
@@ -114,17 +132,87 @@ def test_an_edited_copy_of_the_workflows_config_is_an_error(fresh, user):
     assert "config/glue/task.yaml differs from" in user.snakemake("-n", ok=False)
 
 
-def test_apptainer_needs_an_image_and_sees_the_installation():
-    settings = DeploymentSettings(apptainer_args="--nv")
-    workflow = SimpleNamespace(deployment_settings=settings)
+def test_apptainer_needs_an_image_and_sees_the_installation(monkeypatch):
+    monkeypatch.setenv("APPTAINER_BIND", "/data")
+    monkeypatch.delenv("SINGULARITY_BIND", raising=False)
+    workflow = SimpleNamespace(deployment_settings=DeploymentSettings())
     deployment.enter_container(workflow, None, Path("/opt/hra"))
-    assert settings.apptainer_args == "--nv"
-    settings.deployment_method = {DeploymentMethod.APPTAINER}
+    assert os.environ["APPTAINER_BIND"] == "/data"
+    workflow.deployment_settings.deployment_method = {DeploymentMethod.APPTAINER}
     with pytest.raises(JobError, match="expected an image, found none"):
         deployment.enter_container(workflow, None, Path("/opt/hra"))
-    for _ in range(2):  # a job of a cluster is handed the arguments
+    for _ in range(2):  # the Snakemake of a cluster's job inherits them
         deployment.enter_container(workflow, "/images/hra.sif", Path("/opt/hra"))
-    assert settings.apptainer_args == "--nv --bind /opt/hra"
+    assert (os.environ["APPTAINER_BIND"], os.environ["SINGULARITY_BIND"]) == ("/data,/opt/hra", "/opt/hra")
+
+
+@pytest.mark.slow
+def test_without_hooks_and_with_a_database(fresh, tmp_path):
+    """Run with Snakemake's other settings: what is missing is said once, and a dry run plans nothing."""
+    project = fresh.copy(tmp_path / "project")
+    project.stand_in()
+    options = ("--configfile", "small.yaml", "--persistence-backend", "db", "-q", "rules")
+    target = ("--", "resources/augmented/glue/lora/r8/seed0/manifest.json")
+    for arguments in (("-n", "--no-hooks"), ("--no-hooks", "--cores", "2")):
+        output = project.snakemake(*arguments, *options, *target)
+        assert output.count("warning: with --no-hooks, `max_gpu_hours` is not checked") == 1
+    assert (project.folder / target[-1]).exists() and not saved(project)
+    output = project.snakemake("-n", *options, *target)
+    assert "Nothing to be done" in output and "no-hooks" not in output
+
+
+# The installed package
+
+
+def test_the_package_is_that_of_the_workflow_or_a_copy(tmp_path):
+    installed.check(ROOT)
+    installed.check(tmp_path)  # a script of the user's own, without a package next to it
+    package = tmp_path / "workflow/hra_workflow"
+    shutil.copytree(ROOT / "workflow/hra_workflow", package, ignore=shutil.ignore_patterns("__pycache__"))
+    installed.check(tmp_path)
+    with (package / "methods.py").open("a") as file:
+        file.write("# another version\n")
+    with pytest.raises(JobError) as problem:
+        installed.check(tmp_path)
+    for text in (
+        str(package),
+        str(ROOT / "workflow/hra_workflow"),
+        f"pip install -e {tmp_path} -e {tmp_path}/workflow",
+    ):
+        assert text in str(problem.value)
+
+
+def test_a_module_of_another_version_is_an_error_with_its_remedy(fresh, user, tmp_path):
+    other = fresh.copy(tmp_path / "other")
+    other.change("workflow/hra_workflow/methods.py", "import", "import io\nimport")
+    use_module(user, repr(snakefile(other)))
+    output = user.snakemake("-n", ok=False)
+    assert "expected the package hra_workflow of this workflow" in output
+    assert f"pip install -e {other.folder} -e {other.folder}/workflow" in output
+
+
+@pytest.mark.slow
+def test_a_missing_package_is_an_error_with_its_remedy(fresh):
+    blocked = "import sys; sys.modules['hra_workflow'] = None; from snakemake.cli import main; main(sys.argv[1:])"
+    output = fresh.snakemake("-n", ok=False, program=("-c", blocked))
+    assert "expected the package hra_workflow, found none" in output
+    assert f"pip install -e {fresh.folder} -e {fresh.folder}/workflow" in output
+
+
+@pytest.mark.slow
+def test_a_conda_environment_installs_the_workflows_folder(tmp_path):
+    """Have pip read the lines as conda hands them over, without its network."""
+    listed = yaml.safe_load((ROOT / "envs/hra.yaml").read_text())["dependencies"][-1]["pip"]
+    (tmp_path / "lines.txt").write_text("\n".join(line for line in listed if line.startswith("-e")))
+    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-deps", "--no-build-isolation", "--no-index"]
+    variable = os.environ | {"HRA_WORKFLOW": str(ROOT)}
+    done = subprocess.run([*command, "-r", tmp_path / "lines.txt"], capture_output=True, text=True, env=variable)
+    assert not done.returncode, done
+    assert all(f"Obtaining file://{folder} (" in done.stdout for folder in (ROOT, ROOT / "workflow"))
+
+
+def saved(project: Project) -> list[Path]:
+    return sorted((project.folder / planned_jobs.TABLES).glob("*/*.json"))
 
 
 def contents(folder: Path) -> dict[str, int]:

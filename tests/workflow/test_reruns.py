@@ -1,6 +1,5 @@
 """Incremental reruns, by dry run: a change plans only what depends on it."""
 
-import base64
 import re
 import shutil
 
@@ -8,7 +7,6 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
-from project import Project
 from support import ROOT, paper_config
 
 TABLES = {"runs": {"task=glue"}, "compare": {"task=glue"}, "table": {"task=glue"}}
@@ -23,11 +21,11 @@ def runs(*, dataset="cola mnli", method="lora/r8 hra/r8", seed="0 1") -> set[str
     }
 
 
-IN_TRAINING = "evaluate_glue_in_training"
+EVALUATION = "evaluate_glue"
 
 
 def evaluations(planned: dict) -> set[str]:
-    return {line.rsplit(" benchmark=", 1)[0] for line in planned.get(IN_TRAINING, set())}
+    return {line.rsplit(" benchmark=", 1)[0] for line in planned.get(EVALUATION, set())}
 
 
 RETENTION = "results/table_retention.csv"
@@ -39,23 +37,12 @@ def test_a_finished_grid_plans_nothing(finished):
     assert "Nothing to be done" in output and re.search(r"^table_glue: (\d+) jobs \(\1 done\)", output, re.MULTILINE)
 
 
-def test_tables_without_metadata_are_made_again(done):
-    """Results were copied without .snakemake, or a file in it is damaged: what they were made from is unknown."""
-    tables = ("results/table_glue.csv", RETENTION)
-    metadata = done.folder / ".snakemake/metadata"
-    (kept,) = metadata.rglob(base64.b64encode(b"results/compare_glue.csv").decode())
-    kept.write_text(kept.read_text()[:100])
-    assert done.plan(*tables) == {name: TABLES[name] for name in ("compare", "table")}
-    shutil.rmtree(metadata)
-    assert done.plan(*tables) == TABLES | {"table_retention": set()}
-
-
 def test_a_new_seed_plans_its_own_jobs(done):
     done.change("small.yaml", "seeds: [0, 1]", "seeds: [0, 1, 2]")
     planned = done.plan()
     assert planned["train_glue"] == runs(seed="2") == evaluations(planned)
     assert planned["augment"] == {f"task=glue method={m} variant=r8 seed=2" for m in ("lora", "hra")}
-    assert planned.keys() == {"augment", "train_glue", IN_TRAINING, *TABLES}
+    assert planned.keys() == {"augment", "train_glue", EVALUATION, *TABLES}
 
 
 def test_a_new_strength_plans_its_own_evaluations(done):
@@ -65,14 +52,14 @@ def test_a_new_strength_plans_its_own_evaluations(done):
     expected = {
         f"{run} benchmark={name}" for dataset in names for run in runs(dataset=dataset) for name in names[dataset]
     }
-    assert planned == TABLES | {"evaluate_glue": expected}
+    assert planned == TABLES | {EVALUATION: expected}
 
 
 def test_a_new_variant_plans_its_own_jobs(done):
     done.change("small.yaml", "[lora/r8, hra/r8]", "[lora/r8, hra/r8, hra/r8-lambda1e-5]")
     planned = done.plan()
     assert planned["train_glue"] == runs(method="hra/r8-lambda1e-5") == evaluations(planned)
-    assert planned.keys() == {"augment", "train_glue", IN_TRAINING, *TABLES}
+    assert planned.keys() == {"augment", "train_glue", EVALUATION, *TABLES}
 
 
 def test_a_new_dataset_plans_its_own_jobs(done):
@@ -83,6 +70,18 @@ def test_a_new_dataset_plans_its_own_jobs(done):
     assert "augment" not in planned
 
 
+def test_a_value_that_becomes_equal_to_another_param_is_a_change(done):
+    """Snakemake compares the set of all values, without the names of the params."""
+    done.change("config/math/task.yaml", "batch_size: 16\n      limit: null", "batch_size: 16\n      limit: 16")
+    assert done.plan(RETENTION).keys() == {"evaluate_harness", "table_retention"}
+
+
+def test_keys_that_no_run_uses_plan_nothing(done):
+    done.change("config/methods.yaml", "peft: {r: 16, lora_alpha: 32}", "peft: {r: 16, lora_alpha: 31}")
+    done.change("config/glue/presets.yaml", "rte: {epochs: 44,", "rte: {epochs: 45,")
+    assert done.plan("results/table_glue.csv", RETENTION) == {}
+
+
 def test_a_learning_rate_plans_its_dataset_and_preset(done):
     done.change(
         "config/glue/presets.yaml",
@@ -91,7 +90,7 @@ def test_a_learning_rate_plans_its_dataset_and_preset(done):
     )
     planned = done.plan()
     assert planned["train_glue"] == runs(dataset="cola", method="hra/r8") == evaluations(planned)
-    assert planned.keys() == {"train_glue", IN_TRAINING, *TABLES}
+    assert planned.keys() == {"train_glue", EVALUATION, *TABLES}
 
 
 def test_a_licence_and_a_comment_in_a_script_or_the_library_plan_nothing(done):
@@ -111,7 +110,7 @@ def test_a_metric_plans_the_evaluations_of_its_dataset(done):
         "config/glue/datasets.yaml", "metrics: [matthews_correlation, accuracy]", "metrics: [matthews_correlation]"
     )
     planned = done.plan()
-    assert planned == TABLES | {"evaluate_glue": {f"{run} benchmark=validation" for run in runs(dataset="cola")}}
+    assert planned == TABLES | {EVALUATION: {f"{run} benchmark=validation" for run in runs(dataset="cola")}}
     done.snakemake("--cores", "2", "--configfile", "small.yaml", "-q", "all", "--", "results/table_glue.csv")
     assert done.plan() == {}
     done.change("config/methods.yaml", "    kind: hra\n    version: 2", "    kind: hra\n    version: 3")
@@ -165,7 +164,7 @@ def test_the_config_restated_in_another_order_plans_nothing(done):
     # What is appended is not the first benchmark, which selects the best step.
     done.change("small.yaml", "\ntasks:", f"\ndatasets: {{glue: {{mnli: {AGAIN}}}}}\ntasks:")
     planned = done.plan()
-    assert planned["evaluate_glue"] == {f"{run} benchmark=again" for run in runs(dataset="mnli")}
+    assert planned[EVALUATION] == {f"{run} benchmark=again" for run in runs(dataset="mnli")}
     assert "train_glue" not in planned
 
 
@@ -208,25 +207,16 @@ def test_a_deleted_result_plans_its_own_job_and_the_table_every_time(done):
     remake = ("--cores", "1", "--configfile", "small.yaml", "-q", "all", "--", *tables)
     trained, evaluated = (f"task=glue dataset={name} method=hra variant=r8 seed=1" for name in ("cola", "mnli"))
     base, tabulated = "results/math/metamathqa-40k/base/pretrained/seed0", TABLES | {"table_retention": set()}
-    finished = [done.folder / f"results/glue/cola/hra/r8/seed{seed}/.finished" for seed in (0, 1)]
-    with (done.folder / "workflow/scripts/train_glue.py").open("a") as script:
-        script.write(f"Path('seen').write_text(str([Path(one).exists() for one in {list(map(str, finished))}]))")
     for _ in range(2):
-        for folder in finished:
-            folder.mkdir()
         (done.folder / "results/glue/cola/hra/r8/seed1/train.json").unlink()
         (done.folder / "results/glue/mnli/hra/r8/seed1/mismatched/metrics.json").unlink()
         (done.folder / base / "retention.json").unlink()
         assert done.plan(*tables) == tabulated | {
             "train_glue": {trained},
-            IN_TRAINING: {f"{trained} benchmark=validation"},
-            "evaluate_glue": {f"{evaluated} benchmark=mismatched"},
+            EVALUATION: {f"{trained} benchmark=validation", f"{evaluated} benchmark=mismatched"},
             "evaluate_harness": {"task=math dataset=metamathqa-40k method=base variant=pretrained seed=0"},
         }
         done.snakemake(*remake)
-        # Of the run that Snakemake has noted, nothing was left to restore when the other one started; then of neither.
-        assert (done.folder / "seen").read_text() == "[False, True]"
-        assert not any(folder.exists() for folder in finished)
     # Snakemake records the params of the plan, so the (local, cheap) tables settle one run later.
     assert done.plan(*tables) == tabulated
     done.snakemake(*remake)
@@ -253,82 +243,3 @@ def test_an_export_trains_nothing(done):
     options = ("-n", "--cores", "1", "--configfile", "small.yaml", "--")
     refused = done.snakemake(*options, f"results/glue/cola/full/all/{card}", ok=False)
     assert "expected an adapter of PEFT to export, found weights of kind full" in refused
-
-
-# Tasks with answers and images
-
-CHAINS = """
-pathvars: {results: own/results, resources: own/resources, scratch: own/scratch, logs: own/logs}
-tasks:
-  glue: null
-  math:
-    grid: [{runs: [base/pretrained, lora/r8], datasets: [word-problems], seeds: [0]}]
-    generation: {shards: 2}
-    compute: {runs: [lora/r8]}
-  subject: {grid: [{runs: [base/pretrained, hra/r8], datasets: [jester-ball], seeds: [0]}]}
-  control:
-    grid: [{runs: [base/pretrained, hra/r8], datasets: [scenes-canny], seeds: [0]}]
-    columns: [{name: Canny IoU, dataset: scenes-canny, benchmark: validation, metric: canny_iou}]
-"""
-DEMO = ("--configfile", "config/demo/config.yaml", "chains.yaml")
-
-
-@pytest.fixture(scope="module")
-def demo(fresh, tmp_path_factory) -> Project:
-    """Provide the demo's tasks with answers and images, finished by dummy scripts."""
-    project = fresh.copy(tmp_path_factory.mktemp("chains") / "project")
-    project.stand_in()
-    (project.folder / "chains.yaml").write_text(CHAINS)
-    project.snakemake("--cores", "2", *DEMO, "-q", "all")
-    return project
-
-
-@pytest.fixture
-def planned(demo):
-    """Return a function from changes of the config, as YAML, to the jobs that they plan."""
-
-    def plan(changes: str) -> dict[str, set[str]]:
-        (demo.folder / "changed.yaml").write_text(changes)
-        tables = [f"own/results/table_{task}.csv" for task in ("math", "subject", "control")]
-        made = [str(path.relative_to(demo.folder)) for path in (demo.folder / "own/results/figures").glob("*.png")]
-        return demo.plan(*tables, *made, extra=(*DEMO, "changed.yaml"))
-
-    return plan
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "changes",
-    [
-        "{}",
-        "tasks: {math: {generation: {shards: 3}}, subject: {generation: {shards: 3}, class_images: {shards: 2}}}",
-        "tasks: {control: {generation: {shards: 3}}}",
-        "pathvars: {scratch: elsewhere}",
-        "methods: {lora: {variants: {r16: {peft: {r: 12}, label: unused}}}}",
-        "tasks: {subject: {resources: {gpu: 2}}, control: {resources: {gpu: 2}}}",
-    ],
-)
-def test_what_changes_no_result_plans_nothing(planned, changes):
-    assert planned(changes) == {}
-
-
-@pytest.mark.slow
-def test_what_trains_nothing_depends_on_no_setting_of_training(planned):
-    """The number of processes is one for the language model, but not for diffusion."""
-    setting = "{defaults: {weight_decay: 0.5, precision: bf16}, resources: {gpu: 2}}"
-    found = planned(f"tasks: {{math: {{resources: {{gpu: 2}}}}, subject: {setting}}}")
-    assert found["train_math"] == {"task=math dataset=word-problems method=lora variant=r8 seed=0"}
-    assert found["train_subject"] == {"task=subject dataset=jester-ball method=hra variant=r8 seed=0"}
-    assert not any("method=base" in job for jobs in found.values() for job in jobs)
-
-
-@pytest.mark.slow
-def test_the_version_of_an_evaluator_plans_its_evaluations(planned, demo):
-    config = yaml.safe_load((demo.folder / "config/demo/config.yaml").read_text())
-    evaluators = config["tasks"]["control"]["evaluation"]["evaluators"]
-    for one in evaluators:
-        one["version"] = 2
-    found = planned(yaml.safe_dump({"tasks": {"control": {"evaluation": {"evaluators": evaluators}}}}))
-    assert len(found["evaluate_control"]) == 2
-    tables = {"runs", "compare", "table", "cost", "figures", "figures_lambda", "figures_stability"}
-    assert found.keys() <= tables | {"evaluate_control"}

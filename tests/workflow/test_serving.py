@@ -2,10 +2,8 @@
 
 import re
 import tomllib
-from types import SimpleNamespace
 
 import pytest
-from snakemake.exceptions import WorkflowError
 
 from hra_workflow import tasks
 from hra_workflow.config import validation
@@ -88,7 +86,7 @@ def test_auto_keeps_the_backend_of_earlier_answers(vllm):
     assert vllm("0.33.0").backend == "vllm" and files.read_json(RECORD)["backend"] == "vllm"
 
 
-def test_a_backend_that_is_not_there_is_an_error_before_the_first_job(vllm, monkeypatch):
+def test_a_backend_that_is_not_there_is_an_error_before_the_first_job(vllm):
     vllm("0.33.0").begin({"generate_math"})
     with pytest.raises(
         JobError, match=rf"found none in .*HRA_VLLM_PYTHON.* earlier answers \({RECORD}\): `backend: tra"
@@ -96,14 +94,10 @@ def test_a_backend_that_is_not_there_is_an_error_before_the_first_job(vllm, monk
         vllm(None).begin({"generate_math"})
     task = vllm("0.31.2", backend="vllm")
     jobs = [planned_jobs.Job("generate_math", {}, ["out"], "log")]
-    monkeypatch.setattr(plan, "all_jobs", lambda dag, config: dict(enumerate(jobs)))
-    monkeypatch.setattr(plan, "of_tables", lambda dag, known: {})
-    with pytest.raises(
-        WorkflowError, match=r"Nothing was started. generation.backend: vllm .*>=0.32.*, found 0.31.2 in"
-    ):
-        plan.start(SimpleNamespace(dag=None), task.config)
+    with pytest.raises(JobError, match=r"generation.backend: vllm .*>=0.32.*, found 0.31.2 in"):
+        plan.start(task.config, {}, jobs)
     jobs[0].needed = False
-    plan.start(SimpleNamespace(dag=None), task.config)  # finished answers need no backend
+    plan.start(task.config, {}, jobs)  # finished answers need no backend
 
 
 def test_the_supported_versions_are_those_of_the_project():

@@ -175,7 +175,7 @@ def test_the_comparison_plans_four_trials_and_two_seeds_of_nine_methods_on_two_d
     output = fresh.snakemake("-n", "-q", "rules", "--cores", "2", *where, "--", "glue")
     words = " ".join(output.split())
     assert f"train_glue {9 * 2 * (4 + 2)} " in words and "choose 18 " in words and "augment 27 " in words
-    assert f"evaluate_glue_in_training {9 * 2 * 2} " in words and "compare 1 " in words
+    assert f"evaluate_glue {9 * 2 * 2} " in words and "compare 1 " in words
 
 
 def test_the_demo_of_tuning_plans_five_trials_of_four_methods(fresh):

@@ -76,6 +76,11 @@ def test_folders_that_rules_could_not_match_are_refused(config, folder):
         ("tasks.glue.resources.save_seconds", 9, r"save_seconds: 9 is less than the minimum of 10.*10 or more"),
         ("tasks.glue.resources.save_minutes", 15, r"'save_minutes' was unexpected.*known keys: .*save_seconds"),
         ("datasets.glue.cola.score", "f1", r"cola: score: unknown metric 'f1'"),
+        (
+            "datasets.glue.mnli.metrics",
+            ["accuracy", "f1"],
+            r"f1 is that of .* two classes, found 3 .*macro_f1",
+        ),
         ("datasets.glue.stsb.metrics", ["accuracy", "pearson_spearman_mean"], r"accuracy does not go with labels None"),
         ("datasets.glue.cola.source.revision", "v1", r"revision: 'v1' does not match .*a commit; main only if"),
         ("datasets.glue.cola.benchmarks", {"validation": "dev"}, r"unknown split 'dev'; known: train, validation"),

@@ -17,6 +17,7 @@ from hra_workflow.core.job import as_list, start
 from hra_workflow.report import tuning_results
 from hra_workflow.report.run_statistics import RUN, read_csv
 from hra_workflow.report.selections import TITLES
+from hra_workflow.tasks.expected_runs import with_errors
 
 SCHEMAS = Path(__file__).parents[1] / "schemas"
 FROM_RECORD = [
@@ -191,7 +192,7 @@ def listed(rows: list[dict]) -> str:
 
 def main(job: dict) -> None:
     params = job["params"]
-    task, expected = params["task"], params["expected"]
+    task, expected = params["task"], with_errors(params["expected"], params["errors"])
     grid = [tuple(run[name] for name in RUN) for run in expected]
     if double := {name_of(key) for key in grid if grid.count(key) > 1}:
         raise JobError(f"The grid of {task} lists {', '.join(sorted(double))} twice. Remove one entry from the config.")

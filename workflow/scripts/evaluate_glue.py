@@ -1,6 +1,6 @@
 """Evaluate a run's last weights and those with the best score in training on one benchmark of a GLUE-format dataset.
 
-If the training job has evaluated them (rule evaluate_glue_in_training), only take over its results.
+If the training job has evaluated them (hra_workflow/core/early_evaluations.py), only take over its results.
 """
 
 import time
@@ -9,12 +9,12 @@ from pathlib import Path
 from hra_workflow.core import (
     diverged_runs,
     early_evaluations,
+    fingerprints,
     manifests,
     predictions,
     provenance,
     rates,
     records,
-    rewound,
 )
 from hra_workflow.core.job import start
 from hra_workflow.models import adapters, classifier
@@ -25,9 +25,7 @@ def main(job: dict) -> None:
     record = records.read(job["input"]["record"])
     manifests.check_trained_on(record, job["input"]["model"])
     manifests.check_weights(record, job["input"]["record"], job["input"]["last"], job["input"]["best"])
-    if job["rule"].endswith("_in_training"):
-        early_evaluations.must_take(job, record)
-    elif not early_evaluations.take(job, record):
+    if not early_evaluations.take(job, record):
         evaluate(job, record, job["input"]["last"], job["input"]["best"])
 
 
@@ -38,16 +36,15 @@ def evaluate(job: dict, record: dict, last: str | Path, best: str | Path) -> Non
     from hra_workflow.tasks.glue import metrics
 
     started = time.monotonic()
-    params, wildcards = job["params"], job["wildcards"]
+    params = job["params"]
     dataset, settings = params["dataset"], record["hyperparameters"]
-    sizes = params.get("hyperparameters", settings)  # the config's, since rows in a batch change rounding only
     device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
     model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
     tokenizer = classifier.load_tokenizer(model_folder)
-    split = dataset["benchmarks"][rewound.split(wildcards["benchmark"])[0]]
+    split = dataset["split"]
     data = classifier.tokenized(data_folder, split, dataset["columns"], tokenizer, settings["max_length"])
     labels = np.asarray(data["labels"])
-    batch_size = sizes.get("eval_batch_size", sizes["batch_size"])
+    batch_size = params.get("eval_batch_size") or settings["batch_size"]
 
     selections, scores = {}, {}
     for selection, weights, step in (
@@ -67,7 +64,8 @@ def evaluate(job: dict, record: dict, last: str | Path, best: str | Path) -> Non
         selections[selection] = {"step": step, "metrics": found}
 
     write_predictions(Path(job["output"]["predictions"]), labels, scores)
-    predictions.write_metrics(job, started, device, record, len(labels), dataset["score"], selections)
+    how = {"evaluated_as": fingerprints.digest(dataset)}
+    predictions.write_metrics(job, started, device, record, len(labels), dataset["score"], selections, **how)
 
 
 def logits(model, data, tokenizer, precision: str, batch_size: int, device: str):

@@ -31,6 +31,7 @@ def main(job: dict) -> None:
     started = time.monotonic()
     params, wildcards = job["params"], job["wildcards"]
     dataset, method, settings = params["dataset"], params["method"], params["hyperparameters"]
+    shown = params["evaluation"]["metrics"]
     seed, scratch = int(wildcards["seed"]), Path(params["scratch"])
     device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
 
@@ -45,7 +46,7 @@ def main(job: dict) -> None:
         kept, chosen = held_out.split(np.asarray(train["labels"]), dataset["labels"], **settings["held_out"])
         train, dev = train.select(kept), train.select(chosen)
     else:
-        dev = tokenized(next(iter(dataset["benchmarks"].values())))
+        dev = tokenized(dataset["split"])
     order = classifier.by_length(dev)
     steps = {"eval_strategy": "steps", "eval_steps": settings["eval_steps"]}
     steps["logging_steps"] = max(1, settings["eval_steps"] // 2)
@@ -61,7 +62,7 @@ def main(job: dict) -> None:
     def judge(prediction) -> dict[str, float]:
         scores, labels = map(np.empty_like, (prediction.predictions, prediction.label_ids))
         scores[order], labels[order] = prediction.predictions, prediction.label_ids
-        return metrics.values(dataset["metrics"], labels, metrics.predictions(scores, dataset["labels"]))
+        return metrics.values(shown, labels, metrics.predictions(scores, dataset["labels"]))
 
     trainer = hf_trainer.ResumableTrainer(
         model=model,
@@ -80,13 +81,13 @@ def main(job: dict) -> None:
     if not trainer.is_world_process_zero():
         return
 
-    curve = hf_trainer.curve(trainer.state.log_history, dataset["metrics"])
+    curve = hf_trainer.curve(trainer.state.log_history, shown)
     best = max(curve, key=lambda entry: entry["metrics"][dataset["score"]])
     result = {"steps": trainer.state.global_step, "best_step": best["step"], "score": dataset["score"], "curve": curve}
     if "held_out" in settings:
         result["held_out"] = trials.score(dataset["score"], best["metrics"][dataset["score"]], train, dev)
-    trial = "kill_at_step" in settings  # `make preflight` measures the evaluation on its own
-    save, judge = partial(adapters.save, model), None if trial else partial(evaluate, job)
+    probe = "kill_at_step" in settings  # `make preflight` measures the evaluation on its own
+    save, judge = partial(adapters.save, model), None if probe else partial(evaluate, job)
     run_record.finish(job, attempts, started, device, sizes, save, judge, **result)
     last, highest = (entry["metrics"][dataset["score"]] for entry in (curve[-1], best))
     print(f"{dataset['score']}: last {last:.4f}, best {highest:.4f}")

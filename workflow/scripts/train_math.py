@@ -70,7 +70,7 @@ def main(job: dict) -> None:
         )
 
     plain, recompute = arguments(False), settings["gradient_checkpointing"]
-    automatic = job["resources"].get("gradient_checkpointing") == "auto"
+    automatic = params["gradient_checkpointing"] == "auto"
     if automatic and not methods.entry(method).recomputes:
         automatic = recompute = False
     if automatic:

@@ -1,13 +1,35 @@
-"""What a config file that is merged over the paper's grid implies without stating it.
+"""Config files that are merged over the paper's grid: what they imply without stating it, and what they change.
 
 An overlay is the content of one file of --configfile, in the order of the command line. Plain Python on plain dicts:
 imported by the Snakefile on login nodes, so no torch and no pandas here.
 """
 
-from collections.abc import Iterator
+import copy
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+import yaml
+
 from hra_workflow.core.errors import JobError
+
+
+def read(path: Path) -> dict:
+    """Read a shipped config file; Snakemake's loader takes ten times as long."""
+    return yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+def merged(*configs: dict) -> dict:
+    """Merge mappings at every depth, as Snakemake does; of any other value, the last one counts."""
+    result: dict = {}
+    for config in configs:
+        for key, value in config.items():
+            old = result.get(key)
+            if isinstance(value, Mapping):
+                result[key] = merged(old if isinstance(old, Mapping) else {}, value)
+            else:
+                result[key] = copy.deepcopy(value)
+    return result
 
 
 def stated(overlay: dict) -> Iterator[tuple[str, dict]]:
@@ -62,3 +84,25 @@ def chosen(config: dict, overlays: list[dict]) -> list[str]:
     grids = [[name for name, settings in stated(overlay) if "grid" in settings] for overlay in overlays]
     last = next(filter(None, reversed(grids)), list(config["tasks"]))
     return [name for name in config["tasks"] if name in last]
+
+
+# For the report
+
+
+def changes(config: dict, shipped: Iterable[Path]) -> str:
+    """Return the config's differences from the shipped files, as YAML that can be merged over them; empty if none."""
+    changed = difference(merged(*map(read, shipped)), config)
+    text = yaml.safe_dump(changed, sort_keys=False, allow_unicode=True, width=110) if changed else ""
+    return re.sub(r"(https?://)[^/\s@]+@", r"\1", text)  # a report is passed on: no password of a mirror
+
+
+def difference(old: dict, new: dict) -> dict:
+    """Return the entries of `new` that differ from `old`, recursively; one that `new` lacks is None."""
+    differing = {}
+    for key, value in new.items():
+        if isinstance(value, dict) and isinstance(old.get(key), dict):
+            if below := difference(old[key], value):
+                differing[key] = below
+        elif key not in old or old[key] != value:
+            differing[key] = value
+    return differing | {key: None for key in old if key not in new}

@@ -9,7 +9,7 @@ from pathlib import Path
 from hra_workflow import ROOT, methods, tasks
 from hra_workflow.config import tuning_checks
 from hra_workflow.config.method_checks import check_preset, check_type, check_variant
-from hra_workflow.core import tuning
+from hra_workflow.core import grid, tuning
 from hra_workflow.core.errors import JobError, expect, one_of
 from hra_workflow.core.grid import HELD_OUT, averages, kind_of, preset, run_keys
 from hra_workflow.tasks import tuned_runs
@@ -126,6 +126,8 @@ def check_task(task: Task) -> None:
     for average in entry.get("averages", []):
         for name in average["columns"]:
             one_of(f"{place}.averages: {average['name']}", "column", name, names)
+    if entry.get("reference"):
+        one_of(f"{place}.reference", "run of the grid", entry["reference"], grid.names(config, task.name))
     for name in entry["figures"]["parameters"]:
         one_of(f"{place}.figures.parameters", "column", name, [*names, *averages(config, task.name)])
     for name in entry["figures"]["lambda"]:

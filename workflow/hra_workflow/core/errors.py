@@ -7,7 +7,7 @@ from collections.abc import Iterator
 class JobError(Exception):
     """States what was expected, what was found and how to fix it; shown without a traceback.
 
-    final: another attempt would fail in the same way, so Snakemake does not retry the job (planning/final_errors.py).
+    final: another attempt would fail in the same way, so one of the same Snakemake ends at once (core/job.py).
     """
 
     final = False
@@ -21,6 +21,15 @@ def final_errors() -> Iterator[None]:
     except JobError as problem:
         problem.final = True
         raise
+
+
+@contextlib.contextmanager
+def ending_the_run(consequence: str = "") -> Iterator[None]:
+    """End Snakemake with the text of a JobError: to an exception of its own it adds the lines of the Snakefile."""
+    try:
+        yield
+    except JobError as problem:
+        raise SystemExit(f"Error: {consequence}{problem}") from None
 
 
 def expect(condition: bool, message: str) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 from hra_workflow.core import files, provenance
 from hra_workflow.core.job import processes
 
-# Params and inputs that do not change results: names, folders, and what affects rounding only: the device, and latents
-# that were encoded earlier.
-NEUTRAL = ("preset", "model_name", "scratch", "device", "latents")
-# The same of entries inside params, by their names in `flat`; a checkpoint may have been trained with others. A rung is
-# where the run of a trial ends.
-NEUTRAL_ENTRIES = ("dataset.metrics", "eval_batch_size", "rung")
+# Params and inputs that do not change the weights: those that rules/train.smk does not record, and latents that were
+# encoded earlier, which change results by rounding only.
+NEUTRAL = (
+    "preset", "model_name", "scratch", "device", "gradient_checkpointing", "eval_batch_size", "evaluation", "latents",
+)  # fmt: skip
+NEUTRAL_ENTRIES = ("rung",)  # of hyper-parameters: where the run of a trial ends
 PACKAGES = ("torch", "peft", "transformers", "diffusers")
 
 
@@ -28,7 +28,7 @@ def of_training(job: dict, steps: int, per_process: bool) -> dict:
     """
     content = {key: value for key, value in job["params"].items() if key not in NEUTRAL}
     content |= {"seed": int(job["wildcards"]["seed"]), "steps": steps}
-    content |= {"processes": processes(job)} if per_process else {}
+    content["processes"] = processes(job) if per_process else None  # not the param: fewer GPUs may be available
     content["inputs"] = {name: of_input(path) for name, path in job["input"].items() if path and name not in NEUTRAL}
     content["versions"] = {name: minor(provenance.version(name)) for name in PACKAGES}
     return json.loads(json.dumps(content))

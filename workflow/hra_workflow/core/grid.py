@@ -158,6 +158,11 @@ def table_rows(config: dict, task: str) -> list[dict[str, str]]:
     return rows_of(config, names(config, task))
 
 
+def labels(config: dict, task: str) -> dict[str, str]:
+    """Return the label of each `method/variant` of the table."""
+    return {row["run"]: row["label"] for row in table_rows(config, task)}
+
+
 def rows_of(config: dict, chosen: list[str]) -> list[dict[str, str]]:
     """Return `run` (method/variant) and `label` of each run."""
 

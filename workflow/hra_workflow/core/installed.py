@@ -8,9 +8,12 @@ from hra_workflow.core.errors import JobError
 
 
 def check(folder: Path) -> None:
-    """Raise JobError unless this package, as imported, is the one in the workflow's `folder`, or a copy of it."""
+    """Raise JobError unless this package, as imported, is the one in the workflow's `folder`, or a copy of it.
+
+    A script of the user's own, in a folder without the package, has nothing to compare.
+    """
     here, there = Path(hra_workflow.__file__).parent.resolve(), (folder / "workflow/hra_workflow").resolve()
-    if here == there or digest(here) == digest(there):
+    if not there.exists() or here == there or digest(here) == digest(there):
         return
     raise JobError(
         f"expected the package hra_workflow of this workflow, {there}, found another version, {here}. Install it in "

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import platform
+import shutil
 import sys
 import time
 import traceback
@@ -16,9 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hra_workflow.core import files, gpus, installed, launcher, lease
-from hra_workflow.core.process_identity import STARTED_BY
+from hra_workflow.core.errors import JobError
+from hra_workflow.core.process_identity import SNAKEMAKE, STARTED_BY
 
-RERUN = "rerun_"  # prefix of params that only decide whether Snakemake repeats the job (snake/recorded_params.py)
+FINISHED = ".finished"  # folder next to the record of a finished training (training/finished_runs.py)
 TIME = "%Y-%m-%dT%H:%M:%SZ"  # ISO 8601, UTC
 
 
@@ -60,6 +62,7 @@ def start(
                 launcher.end_with_starters()
                 patience = lease.PATIENCE if gpus.SCHEDULER_JOB else None
                 stack.enter_context(lease.held(lease.paths(job), say, patience))
+            forget_finished(job)
             if done(job):
                 return
             gpus.hide_unrequested(job)
@@ -75,14 +78,14 @@ def start(
 
     installed.check(Path(snakemake.scriptdir).parents[1])  # a conda environment or a container has its own
     job = from_snakemake(snakemake)
-    final_mark(job["log"]).unlink(missing_ok=True)
     terminal = os.dup(sys.stderr.fileno())
     redirect(job)
     if not job["params"].get("network", False):
         os.environ["HF_HUB_OFFLINE"] = "1"
-    if problem := guarded(run, job):
+    if problem := final_error(job["log"]) or guarded(run, job):
+        stopped = problem.startswith("Interrupted: ")
         with os.fdopen(terminal, "w") as stream:
-            print(f"{job['rule']} failed, see {job['log']}\n  {problem}", file=stream)
+            print(f"{job['rule']} {'was stopped' if stopped else 'failed'}, see {job['log']}\n  {problem}", file=stream)
         raise SystemExit(1)
 
 
@@ -104,11 +107,15 @@ def from_snakemake(snakemake) -> dict:
             return str(value) if isinstance(value, str) else value
         return [plain(item) for item in value]
 
+    def without_name(name: str, value):
+        """Return what snake/reruns.py has given the name of its param."""
+        return value[name] if isinstance(value, dict) and value.keys() == {name} else value
+
     return {
         "rule": snakemake.rule,
         "input": named(snakemake.input),
         "output": named(snakemake.output),
-        "params": {name: value for name, value in named(snakemake.params).items() if not name.startswith(RERUN)},
+        "params": {name: without_name(name, value) for name, value in named(snakemake.params).items()},
         "resources": {key: value for key, value in snakemake.resources.items() if not key.startswith("_")},
         "threads": snakemake.threads,
         "wildcards": named(snakemake.wildcards),
@@ -116,8 +123,19 @@ def from_snakemake(snakemake) -> dict:
     }
 
 
+def forget_finished(job: dict) -> None:
+    """Delete what would restore the trainings whose records a job reads: since it runs, Snakemake has noted them.
+
+    A run that another process is training is left alone.
+    """
+    for name in ("record", "records"):
+        for record in map(Path, as_list(job["input"].get(name))):
+            if not lease.of(record.parent.absolute()).exists():
+                shutil.rmtree(record.with_name(FINISHED), ignore_errors=True)
+
+
 def guarded(main: Callable[[dict], None], job: dict) -> str | None:
-    """Run `main` and return its error in one line, or None. The traceback goes to the log.
+    """Run `main` and return its error in one line, or None. The log gets it, with a traceback unless it is a JobError.
 
     The line is also written to the scratch folder, so that a failed run becomes a row of the run table
     (collect_runs.py).
@@ -131,9 +149,10 @@ def guarded(main: Callable[[dict], None], job: dict) -> str | None:
         text = describe(problem)
         if getattr(problem, "final", False):
             with contextlib.suppress(OSError):
-                final_mark(job["log"]).touch()
+                mark = {"snakemake": os.environ.get(SNAKEMAKE), "error": text}
+                final_mark(job["log"]).write_text(json.dumps(mark))
         with contextlib.suppress(OSError):  # the disk may be full
-            traceback.print_exc()
+            print(text, file=sys.stderr) if isinstance(problem, JobError) else traceback.print_exc()
         if error:
             content = {
                 "status": "failed",
@@ -163,8 +182,25 @@ def describe(problem: Exception) -> str:
 
 
 def final_mark(log: str) -> Path:
-    """Return the file that tells Snakemake's process not to retry the job with this log."""
+    """Return the file with the error of an attempt after which the same Snakemake makes no other."""
     return Path(log).with_name(f".{Path(log).name}.final")
+
+
+def final_error(log: str) -> str | None:
+    """Return why the job with this log is not tried again; None if it is, as with every other Snakemake.
+
+    `retries` is one number per rule or profile (github.com/snakemake/snakemake/issues/2441), so the attempts are made,
+    but end at once.
+    """
+    try:
+        mark = files.read_json(final_mark(log))
+    except (FileNotFoundError, JobError):
+        mark = {}
+    if mark.get("snakemake") and mark["snakemake"] == os.environ.get(SNAKEMAKE):
+        print(text := f"not tried again: {mark['error']}", flush=True)
+        return text
+    final_mark(log).unlink(missing_ok=True)
+    return None
 
 
 def error_file(job: dict) -> Path | None:

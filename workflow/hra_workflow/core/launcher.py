@@ -7,12 +7,13 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from pathlib import Path
 
 import psutil
 
 from hra_workflow.core import files
-from hra_workflow.core.process_identity import STARTED_BY, inheriting, orphaned, started_by_this
+from hra_workflow.core.process_identity import SNAKEMAKE, STARTED_BY, inheriting, orphaned, started_by_this
 
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 # Time to save a training checkpoint before a process is ended.
@@ -60,10 +61,15 @@ def torchrun(script: str, job: dict, count: int) -> None:
             signal.signal(number, handler)
 
 
-def name_this_process() -> None:
-    """Have the jobs that this Snakemake starts, and their processes, end with it."""
+def name_this_process(main: bool) -> None:
+    """Have the jobs that this Snakemake starts, and their processes, end with it.
+
+    main: it is the one that the user has started, which its jobs know wherever they run, not the one of a single job.
+    """
     os.environ.pop(STARTED_BY, None)
     os.environ |= started_by_this()
+    if main:
+        os.environ[SNAKEMAKE] = uuid.uuid4().hex
 
 
 def end_with_starters(grace: float | None = None) -> None:

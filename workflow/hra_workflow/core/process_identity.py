@@ -9,6 +9,8 @@ import psutil
 
 # Environment variable of jobs and their processes: the identities of those that started them, Snakemake first.
 STARTED_BY = "HRA_STARTED_BY"
+# Environment variable of jobs on any machine: a token of the Snakemake that the user has started.
+SNAKEMAKE = "HRA_SNAKEMAKE"
 
 
 def this_process() -> dict:

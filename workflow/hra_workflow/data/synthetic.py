@@ -1,4 +1,4 @@
-"""Data of a given size without content, for the trial runs of `make preflight`: generators of sources of kind `init`.
+"""Data of a given size without content, for the probes of `make preflight`: generators of sources of kind `init`.
 
 Texts repeat a word that is one token in most vocabularies. The first text of a split has `length` words, which a
 tokenizer truncates to the longest input; the others have 1 to 2 × `typical` words.

@@ -1,28 +1,47 @@
-"""What the trial runs of `make preflight` have found: from their records, logs and error files."""
+"""What the probes of `make preflight` have shown: from their records, logs and error files."""
 
+import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from hra_workflow import tasks
 from hra_workflow.core import files, grid, rates
-from hra_workflow.preflight import trial
-from hra_workflow.preflight.site import Finding
+from hra_workflow.core.errors import JobError
+from hra_workflow.preflight import findings, probe
+from hra_workflow.preflight.findings import Finding
 from hra_workflow.tasks.base import Task
-from hra_workflow.tasks.expected_runs import expected_runs
+from hra_workflow.tasks.expected_runs import error_files, expected_runs, with_errors
 
 CONTEXT_BYTES = 500_000_000
 
 Outcome = tuple[Finding, dict | None]
 
 
-def of_trial(config: dict, wanted: Collection[str]) -> Iterator[Outcome]:
-    """Yield every finding of the trial runs of the `wanted` tasks, with its rate if it has one."""
+def finish(config: dict, wanted: Collection[str]) -> None:
+    """Print and save the outcomes of the probes of the `wanted` tasks, and delete their files, except logs.
+
+    Raises JobError if there is anything to do.
+    """
+    pairs = list(of_probes(config, wanted))
+    for name in ("results", "resources", "scratch"):
+        shutil.rmtree(config["pathvars"][name], ignore_errors=True)
+    results = Path(config["pathvars"]["results"]).parent
+    findings.save(results, "jobs", [finding for finding, _ in pairs], [rate for _, rate in pairs if rate])
+    both = [Finding(entry["check"], entry["ok"], entry["text"]) for entry in findings.load(results)["findings"]]
+    findings.show(both)
+    left = sum(not finding.ok for finding in both)
+    print(f"{findings.path(results)}: {len(both)} checks, {left or 'nothing'} to do")
+    if left:
+        raise JobError(f"make preflight: {left} of {len(both)} checks say TODO.")
+
+
+def of_probes(config: dict, wanted: Collection[str]) -> Iterator[Outcome]:
+    """Yield every finding of the probes of the `wanted` tasks, with its rate if it has one."""
     chosen = [task for task in tasks.load(config).values() if task.name in wanted and task.runs()]
-    places = grid.places(config)
     for gpus in dict.fromkeys(int(task.settings["resources"].get("gpu", 0)) for task in chosen):
         yield from ((found, None) for found in device(config, gpus))
     for task in chosen:
-        for run in expected_runs(task, places["scratch"], places["start_scratch"]):
+        for run in with_errors(expected_runs(task), error_files(task)):
             yield from training(config, task, run)
         yield from stages(config, task, run)
         yield from ((found, None) for found in left_out(config, task))
@@ -61,7 +80,8 @@ def training(config: dict, task: Task, run: dict) -> Iterator[Outcome]:
         seconds = rate["seconds"] / found["processes"]
         text = f"{seconds:.3g} s a step of {rate['rows']} rows, {memory(rate)}"
         yield Finding(check, True, text), measured(config, task, run, "train", rate)
-        if (shared := task.settings["resources"].get("runs_per_gpu", 1)) > 1:
+        resources = task.settings["resources"]
+        if resources.get("gpu") and (shared := resources.get("runs_per_gpu", 1)) > 1:
             yield sharing(f"{task.name} {name}, {shared} runs per GPU", shared, rate), None
     else:
         yield Finding(check, False, f"not measured: delete {config['pathvars']['results']} and run again"), None
@@ -70,7 +90,7 @@ def training(config: dict, task: Task, run: dict) -> Iterator[Outcome]:
 def stages(config: dict, task: Task, run: dict) -> Iterator[Outcome]:
     """Yield the findings of generation and evaluation of a run."""
     name = f"{run['method']}/{run['variant']}"
-    for path in trial.metrics(config, task, run):
+    for path in probe.metrics(config, task, run):
         benchmark = Path(path).parent.name
         errors, logs = run["benchmarks"][benchmark], {}
         if "generation" in task.settings:

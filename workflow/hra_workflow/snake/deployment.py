@@ -1,29 +1,16 @@
 """Use of the workflow from another folder, or as a module of another Snakefile."""
 
-import atexit
-import copy
-import sys
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
-import yaml
 from snakemake.common.configfile import load_configfile
 from snakemake.pathvars import Pathvars
-from snakemake.settings.enums import RerunTrigger
 from snakemake.settings.types import DeploymentMethod
-from snakemake.utils import update_config
 
-from hra_workflow.config import overlays
-from hra_workflow.core.errors import JobError, expect
-
-HANDLERS = ("onstart", "onsuccess", "onerror")
-
-
-def is_first(workflow) -> bool:
-    """Tell whether this Snakefile is read for the first time; each `use rule … from` reads it again."""
-    first = not hasattr(workflow, "_hra")
-    workflow._hra = True
-    return first
+from hra_workflow.config import overlays, validation
+from hra_workflow.core.errors import JobError, ending_the_run, expect
+from hra_workflow.preflight import probe
 
 
 def check_module(workflow) -> None:
@@ -43,41 +30,38 @@ def check_module(workflow) -> None:
 
 
 def settle(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tuple[dict, list[str]]:
-    """Return the complete config, and the tasks that `all` makes. Raises JobError for what cannot be used.
+    """Return the complete config, and the tasks that `all` makes. Ends the run for what cannot be used.
 
-    `basedir`: the workflow's folder, `shipped`: its config files. The config is merged again in the order of the files:
-    Snakemake begins with the user's, so a key that a user restates would become the first of its mapping, such as the
-    benchmark that selects the best step. A module's `config:` makes Snakemake skip `configfile:`.
+    `basedir`: the workflow's folder, `shipped`: its config files.
     """
-    check_module(workflow)
-    check_copies(basedir, shipped, workflow.configfiles)
-    skipped = workflow.modifier.skip_configfile
-    stated = [config] if skipped else [load_configfile(path) for path in workflow.overwrite_configfiles]
-    config = merged(*map(read, shipped), *stated, config)
-    if skipped:
-        workflow.pathvars.update(Pathvars.from_config(config))
-    else:
-        overlays.check_results(
-            list(zip(map(Path, workflow.overwrite_configfiles), stated, strict=True)), basedir / "config/demo"
-        )
-    if not workflow.modifier.is_main_snakefile() and isinstance(config.get("pathvars"), dict):
+    with ending_the_run():
+        check_module(workflow)
+        check_copies(basedir, shipped, workflow.overwrite_configfiles)
+        config, chosen = complete(workflow, config, basedir, shipped)
+        validation.check(config)
+        enter_container(workflow, config["container"], basedir)
+    if config["preflight"] == "jobs":
+        config = probe.config_of(config)
+        workflow.pathvars.update(Pathvars.from_config(config, module_level=True))  # also over those of a module
+    return config, chosen
+
+
+def complete(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tuple[dict, list[str]]:
+    """Merge the user's config over the shipped files; also return the tasks that `all` makes.
+
+    Not by `configfile:`, which begins with the user's: a key that a user restates would become the first of its
+    mapping, such as the benchmark that selects the best step. It also prints a line per file.
+    """
+    modifier, paths = workflow.modifier, list(map(Path, workflow.overwrite_configfiles))
+    own = [config] if modifier.skip_configfile else list(map(load_configfile, paths))
+    config = overlays.merged(*map(overlays.read, shipped), *own, config)
+    workflow.pathvars.update(Pathvars.from_config(config))
+    if not modifier.skip_configfile:
+        overlays.check_results(list(zip(paths, own, strict=True)), basedir / "config/demo")
+    if modifier.namespace and isinstance(config.get("pathvars"), dict):
         # A module statement may have `pathvars:` of its own.
-        config["pathvars"] = {
-            name: workflow.pathvars.items.get(name, path) for name, path in config["pathvars"].items()
-        }
-    return config, overlays.settle(config, stated)
-
-
-def read(path: Path) -> dict:
-    """Read a shipped config file; Snakemake's loader takes ten times as long."""
-    return yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-
-
-def merged(*configs: dict) -> dict:
-    result: dict = {}
-    for one in configs:
-        update_config(result, copy.deepcopy(one))
-    return result
+        config["pathvars"] = {name: workflow.pathvars.get(name) for name in config["pathvars"]}
+    return config, overlays.settle(config, own)
 
 
 def check_copies(basedir: Path, shipped: Iterable[Path], read: Iterable) -> None:
@@ -102,9 +86,9 @@ def enter_container(workflow, image: str | None, basedir: Path) -> None:
     if not settings or DeploymentMethod.APPTAINER not in settings.deployment_method:
         return
     expect(image, "--sdm apptainer: expected an image, found none. Build it from envs/hra.def and set `container`")
-    bind = f" --bind {basedir}"
-    if bind not in settings.apptainer_args:  # Snakemake hands its arguments to the jobs of a cluster
-        settings.apptainer_args += bind
+    for name in ("APPTAINER_BIND", "SINGULARITY_BIND"):  # set again on a compute node, where the Snakefile is read too
+        folders = [*filter(None, os.environ.get(name, "").split(",")), str(basedir)]
+        os.environ[name] = ",".join(dict.fromkeys(folders))
 
 
 def near(path: Path) -> str:
@@ -114,32 +98,3 @@ def near(path: Path) -> str:
     """
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
-
-
-def join(workflow, basedir: Path) -> None:
-    """Have the main workflow call this module's handlers after its own: Snakemake calls those of no module."""
-    if workflow.is_main_process:
-        atexit.register(warn_of_triggers, workflow, basedir)
-    if workflow.modifier.is_main_snakefile():
-        return
-    for name in HANDLERS:
-        if name in workflow.globals:
-            setattr(workflow, f"_{name}", both(getattr(workflow, f"_{name}"), workflow.globals[name]))
-
-
-def both(first: Callable, second: Callable) -> Callable:
-    def call(log):
-        first(log)
-        second()  # Snakemake has bound its log
-
-    return call
-
-
-def warn_of_triggers(workflow, basedir: Path) -> None:
-    """Warn where a new release of the workflow would repeat finished runs, since profiles/default is not read."""
-    if workflow.dag_settings and RerunTrigger.CODE in workflow.rerun_triggers:
-        print(
-            "warning: `code` is a rerun trigger, so any change of the workflow's code repeats finished runs. Add "
-            f"--workflow-profile {basedir / 'profiles/default'}",
-            file=sys.stderr,
-        )

@@ -1,7 +1,24 @@
-"""What Snakemake's resources cannot express: several runs on one GPU."""
+"""Several runs on one GPU, counted by a plain resource.
+
+Snakemake's limits are sums of whole numbers over the running jobs, so a machine's limit is `gpu_percent` (profiles/
+gpu-server): 100 per GPU, of which each of four runs on one takes 25. `gpu` is the number of GPUs that a job sees.
+"""
+
+from collections.abc import Callable, Iterable
 
 from hra_workflow import methods
-from hra_workflow.core.gpus import PARTS
+from hra_workflow.cost.planned_jobs import Job
+
+PERCENT = "gpu_percent"
+
+
+def on_gpus(gpu: Callable, jobs_per_gpu: Callable | None = None) -> dict[str, Callable]:
+    """Return the resources of a job on GPUs, from functions of the wildcards; `jobs_per_gpu` also of the attempt."""
+
+    def percent(wildcards, attempt):
+        return gpu(wildcards) * 100 // (jobs_per_gpu(wildcards, attempt) if jobs_per_gpu else 1)
+
+    return {"gpu": gpu, PERCENT: percent} | ({"jobs_per_gpu": jobs_per_gpu} if jobs_per_gpu else {})
 
 
 def jobs_per_gpu(config: dict, wildcards, attempt: int) -> int:
@@ -20,35 +37,10 @@ def priority(runs: list[dict], wildcards) -> int:
     return len(runs) - runs.index(run) if run in runs else 0
 
 
-def shared_gpus(workflow) -> None:
-    """Where the GPUs are limited (`--resources gpu=N`), count parts of GPUs, so that runs can share one.
-
-    Snakemake's limit is the sum over running jobs, of whole numbers; `gpu` itself becomes a limit per job.
-    """
-    limit = workflow.global_resources.get("gpu")
-    if limit.value is None:
-        return
-    if counted := workflow.global_resources.get("gpu_parts").value:  # a module is read again by each `use rule`
-        limit = type(limit)("gpu", counted // PARTS)
-    for name in ("gpu", "gpu_parts"):
-        workflow.global_resources[name] = limit.value * PARTS
-    for rule in workflow.rules:
-        if "gpu" in rule.resources and "gpu_parts" not in rule.resources:
-            gpu, runs = rule.resources["gpu"], rule.resources.get("jobs_per_gpu")
-            rule.resources["gpu"] = at_most(limit, gpu)
-            rule.resources["gpu_parts"] = parts(rule.resources["gpu"], runs)
-
-
-def at_most(limit, gpu):
-    """Return the number of GPUs, which the limit lowers, as a function of the job."""
-    return lambda wildcards, **job: gpu.evaluate(wildcards, **job).constrain(limit).value
-
-
-def parts(gpu, runs):
-    """Return the parts of GPUs that one of `runs` runs takes, as a function of the job."""
-
-    def value(wildcards, **job):
-        share = runs.evaluate(wildcards, **job).value or 1
-        return gpu.evaluate(wildcards, **job).value * PARTS // share
-
-    return value
+def excess(workflow, jobs: Iterable[Job]) -> str | None:
+    """Describe the remaining jobs that request more GPUs than the machine's limit."""
+    limit = workflow.global_resources.get(PERCENT).value
+    most = max((job.gpus for job in jobs if job.needed), default=0)
+    if limit is None or most * 100 <= limit:
+        return None
+    return f"A job requests {most} GPUs, this machine has {limit // 100}: lower `gpu` under the task's `resources`"

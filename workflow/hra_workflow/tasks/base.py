@@ -11,10 +11,13 @@ from hra_workflow import methods
 from hra_workflow.core import grid
 from hra_workflow.core.errors import expect, one_of
 from hra_workflow.evaluators import registry
+from hra_workflow.tasks.contents import Contents
 from hra_workflow.tasks.costs import Costs, rows, without_idle_limits
 from hra_workflow.tasks.evaluations import Evaluations
 
 CONVERTED = ("splits", "read", "columns", "label", "labels", "answer", "rows", "take")
+ROUNDING = ("eval_batch_size",)  # hyper-parameters that change results by rounding only
+IDLE = {"gpu": 0, "threads": 1, "mem_mb": 4000, "runtime": 60}
 REQUIRED = (
     "learning_rate",
     "schedule",
@@ -28,7 +31,7 @@ REQUIRED = (
 )
 
 
-class Task(Costs, Evaluations):
+class Task(Contents, Costs, Evaluations):
     """One task, bound to a config. `settings` is its config entry ({} if it has none), `datasets` those of its data.
 
     name: as in paths and config. title: the heading in the report. architecture: the type of model that `augment`
@@ -38,8 +41,7 @@ class Task(Costs, Evaluations):
     per_process: whether the results of training depend on the number of processes.
     lambda_sources: the paper's figure and table with a sweep over λ.
     uncounted: what is trained beside an adapter and not counted in its parameters.
-    own_rules: rules without a `task` wildcard that belong to this task. in_training: rules without work of their own,
-    whose results training jobs make. notes: paragraphs below the Markdown table.
+    own_rules: rules without a `task` wildcard that belong to this task. notes: paragraphs below the Markdown table.
     pipeline_tag: the Hub's name of what a model does; "": an adapter is not a model that PEFT can load.
     For tasks that evaluate generated images: benchmark, the name of the only one; reference_images, what the images are
     compared with (evaluators/protocol.py).
@@ -56,7 +58,6 @@ class Task(Costs, Evaluations):
     lambda_sources: ClassVar[tuple[str, str]] = ("", "")
     uncounted: ClassVar[str] = ""
     own_rules: ClassVar[tuple[str, ...]] = ()
-    in_training: ClassVar[tuple[str, ...]] = ()
     notes: ClassVar[tuple[str, ...]] = ()
     pipeline_tag: ClassVar[str] = ""
     benchmark: ClassVar[str]
@@ -84,7 +85,8 @@ class Task(Costs, Evaluations):
 
     def training_settings(self, dataset: str, run: str) -> dict:
         """Return the hyper-parameters that training depends on, as its param; {} for what trains nothing."""
-        return self.hyperparameters(dataset, run) if self.trains(run) else {}
+        values = self.hyperparameters(dataset, run) if self.trains(run) else {}
+        return {key: value for key, value in values.items() if key not in ROUNDING}
 
     def preset(self, run: str) -> str | None:
         """Return the name of the preset of `method/variant`; "none" for what trains nothing."""
@@ -103,8 +105,13 @@ class Task(Costs, Evaluations):
         }
 
     def training_resources(self, run: str) -> dict:
-        """Return the resources of training `method/variant`: threads and memory in proportion to its GPUs."""
+        """Return the resources of training `method/variant`: threads and memory in proportion to its GPUs.
+
+        A run that trains nothing only checks its inputs, on one core.
+        """
         stated = self.settings["resources"]
+        if not self.trains(run):
+            return stated | {name: min(stated[name], most) for name, most in IDLE.items()}
         gpu = min(stated["gpu"], grid.of_run(stated.get("max_gpu", {}), run) or stated["gpu"])
         if gpu == stated["gpu"]:
             return stated
@@ -126,13 +133,13 @@ class Task(Costs, Evaluations):
         """Return what a dataset's download depends on besides its source; here: its conversion to text tables."""
         return {key: value for key, value in self.datasets[name].items() if key in CONVERTED}
 
-    # A trial (make preflight)
+    # A probe (make preflight)
 
-    def trial(self, dataset: str, rows: int, settings: dict) -> tuple[dict[str, dict], dict] | None:
+    def probe(self, dataset: str, rows: int, settings: dict) -> tuple[dict[str, dict], dict] | None:
         """Return entries of synthetic datasets, and changes of the task's settings for one batch per stage.
 
         The entry `preflight` stands for `dataset`, with `rows` rows to train on. `settings`: the hyper-parameters of
-        the run that generates and is evaluated. None: the task has no trial.
+        the run that generates and is evaluated. None: the task has no probe.
         """
         return None
 
@@ -168,12 +175,6 @@ class Task(Costs, Evaluations):
     def evaluator_models(self, dataset: str) -> list[str]:
         """Return the models that the evaluators need."""
         return registry.models(self.evaluators(dataset))
-
-    def evaluation_gpus(self, dataset: str) -> int:
-        """Return the number of GPUs of an evaluation: none if all evaluators compute on the CPU."""
-        stated = self.settings["evaluation"]["resources"]
-        used = "device" in stated or any(registry.find(one["kind"]).needs.gpu for one in self.evaluators(dataset))
-        return stated["gpu"] if used else 0
 
     # Choices
 

@@ -1,15 +1,18 @@
 """What the runs of a task are evaluated on: their dataset's benchmarks, retention, and both with rewound weights.
 
+And what they are compared with.
+
 Retention is what is left of the base model: a benchmark of the task itself, the same for all datasets. Rewound weights
 lie between the base model and what was trained; their benchmarks are named `gsm8k@0.5` (core/rewound.py).
 
 Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from hra_workflow import methods, rewinding
-from hra_workflow.core import grid, rewound
+from hra_workflow.core import grid, rewound, tuning
 from hra_workflow.core.errors import expect, one_of
 from hra_workflow.evaluators import registry
 
@@ -30,6 +33,38 @@ class Evaluations:
         """Return the benchmarks of a run (`dataset`, `method`, `variant`, …)."""
         names = [*self.dataset(run["dataset"])["benchmarks"], *self.own_benchmarks(run)]
         return names + [rewound.name(name, strength) for strength in self.strengths(run) for name in names]
+
+    def trained_on(self, dataset: str, run: str) -> dict:
+        """Return what training on a labelled dataset depends on, with the split that selects the best checkpoint."""
+        entry, benchmarks = self.dataset(dataset), self.evaluation_in_training(dataset, run)["benchmarks"]
+        return {key: entry[key] for key in ("columns", "labels", "score")} | {
+            "split": next(iter(benchmarks.values()), None)
+        }
+
+    def evaluation_in_training(self, dataset: str, run: str) -> dict:
+        """Return the benchmarks and metrics that a training job computes too; a trial is not evaluated."""
+        entry = self.dataset(dataset)
+        return {"benchmarks": {} if tuning.MARK in run else entry["benchmarks"], "metrics": entry["metrics"]}
+
+    def evaluated_on(self, dataset: str, benchmark: str) -> dict:
+        """Return what the scores of given weights depend on, for a benchmark that is a split of a labelled dataset."""
+        entry, (name, _) = self.dataset(dataset), rewound.split(benchmark)
+        return {key: entry[key] for key in ("columns", "labels", "metrics", "score")} | {
+            "split": entry["benchmarks"][name]
+        }
+
+    def evaluated_in_training(self, wildcards: Mapping[str, str]) -> bool:
+        """Return whether the training job evaluates a run on a benchmark, so that an evaluation only takes it over."""
+        return False
+
+    def evaluation_resources(self, wildcards: Mapping[str, str]) -> dict:
+        """Return the resources of an evaluation; for images, without GPUs if all evaluators compute on the CPU."""
+        stated = self.resources("evaluate", "evaluate")
+        if not self.reference_images:
+            return stated
+        evaluators = self.evaluators(wildcards["dataset"])
+        used = "device" in stated or any(registry.find(one["kind"]).needs.gpu for one in evaluators)
+        return stated if used else stated | {"gpu": 0}
 
     def own_benchmarks(self, run: dict) -> list[str]:
         """Return the benchmarks of retention that a run is evaluated on: none if it leaves the base model as it is."""
@@ -54,6 +89,13 @@ class Evaluations:
         """Return whether `method/variant` is the base model."""
         entry = methods.of(self.config, run.split("/")[0])
         return not entry.trains and not entry.real_images
+
+    def verdicts(self) -> dict:
+        """Return what the sentences on differences depend on: `columns`, `reference`, and the trained `baselines`."""
+        runs = [run for run in grid.names(self.config, self.name) if self.trains(run)]
+        baselines = [run for run in runs if methods.of(self.config, run.split("/")[0]).baseline]
+        shown = self.settings["figures"]["parameters"]
+        return {"columns": shown, "reference": self.settings.get("reference"), "baselines": baselines}
 
     def is_drift(self, wildcards: dict) -> bool:
         """Return whether a job generates or evaluates images of class prompts; the base model's have no benchmark."""

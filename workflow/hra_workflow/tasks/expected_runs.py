@@ -10,24 +10,36 @@ from hra_workflow.tasks import tuned_runs
 from hra_workflow.tasks.base import Task
 
 
-def expected_runs(task: Task, scratch: str, start_scratch: str) -> list[dict]:
-    """List the runs as the config asks for them, with their benchmarks and, for each, the error files of its jobs."""
+def expected_runs(task: Task) -> list[dict]:
+    """List the runs as the config asks for them, with the names of their benchmarks."""
+    return [run | asked(task, run) | {"benchmarks": task.evaluated(run)} for run in task.runs()]
 
-    def expected(run: dict) -> dict:
-        folder, start = (Path(pattern.format(task=task.name, **run)) for pattern in (scratch, start_scratch))
-        augment, train = start / "augment.error.json", folder / "train.error.json"
-        return (
-            run
-            | asked(task, run)
-            | {
-                "errors": [*task.errors_before(run), str(augment), str(train)],
-                "benchmarks": {
-                    name: errors_of(task, folder, run | {"benchmark": name}) for name in task.evaluated(run)
-                },
-            }
-        )
 
-    return [expected(run) for run in task.runs()]
+def asked_of(task: Task, runs: list[dict], file: str) -> dict[str, dict]:
+    """Return what `asked` says of each run, by the path of a file of the run."""
+    return {file.format(task=task.name, **run): asked(task, run) for run in runs}
+
+
+def error_files(task: Task) -> list[dict]:
+    """List the error files of the same runs: `errors` of training and before, and of each of its `benchmarks`.
+
+    They move with the scratch folder and the number of shards.
+    """
+    places = grid.places(task.config)
+
+    def of(run: dict) -> dict:
+        folder, start = (Path(places[name].format(task=task.name, **run)) for name in ("scratch", "start_scratch"))
+        return {
+            "errors": [*task.errors_before(run), str(start / "augment.error.json"), str(folder / "train.error.json")],
+            "benchmarks": {name: errors_of(task, folder, run | {"benchmark": name}) for name in task.evaluated(run)},
+        }
+
+    return [of(run) for run in task.runs()]
+
+
+def with_errors(expected: list[dict], errors: list[dict]) -> list[dict]:
+    """Add the error files to the runs."""
+    return [run | files for run, files in zip(expected, errors, strict=True)]
 
 
 def asked(task: Task, run: dict) -> dict:
@@ -44,12 +56,6 @@ def asked(task: Task, run: dict) -> dict:
         settings, unnamed = task.training_settings(run["dataset"], name), {*fingerprints.NEUTRAL_ENTRIES, *chosen}
         found["hyperparameters"] = {key: value for key, value in settings.items() if key not in unnamed}
     return {"asked": found, "inputs": task.training_inputs(run["dataset"])}
-
-
-def but_errors(expected: list[dict]) -> list[dict]:
-    """Leave out the paths of error files, which move with the scratch folder and the number of shards."""
-    kept = [{key: value for key, value in run.items() if key != "errors"} for run in expected]
-    return [run | {"benchmarks": list(run["benchmarks"])} for run in kept]
 
 
 def errors_of(task: Task, folder: Path, evaluated: dict) -> list[str]:

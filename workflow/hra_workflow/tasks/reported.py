@@ -1,17 +1,15 @@
-"""What results/report.html covers: tasks, files and runs, and the config's differences from the paper's.
+"""What results/report.html covers: tasks, files and runs.
 
 Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
 """
 
-import re
-from collections.abc import Iterable
 from pathlib import Path
 
 from hra_workflow import methods
 from hra_workflow.core import grid
 from hra_workflow.report import colours
 from hra_workflow.tasks.base import Task
-from hra_workflow.tasks.expected_runs import expected_runs
+from hra_workflow.tasks.expected_runs import error_files, expected_runs, with_errors
 
 
 def covered(config: dict, chosen: list[Task]) -> list[Task]:
@@ -23,13 +21,13 @@ def covered(config: dict, chosen: list[Task]) -> list[Task]:
 
 
 def files_of(config: dict, task: Task) -> dict:
-    """Return the paths of a task's tables (CSV), comparison of runs, figures and contact sheets.
+    """Return the paths of a task's tables (CSV), trials of tuning, figures and contact sheets.
 
     Once the main table exists, its other tables are listed only if they exist: they may need further jobs.
     """
     results, main = Path(config["pathvars"]["results"]), f"table_{task.name}.csv"
     always = (main, f"cost_{task.name}.csv")
-    tables, figures, sheets = [], {}, {}
+    tables, trials, figures, sheets = [], [], {}, {}
     for name in task.results():
         path, part = results / name, Path(name).stem.removeprefix(f"{task.name}_")
         if name.startswith("figures/"):
@@ -37,11 +35,10 @@ def files_of(config: dict, task: Task) -> dict:
         elif name.startswith("sheets/"):
             sheets[part] = str(path)
         elif name.startswith("tune_"):
-            continue  # the notes of the main table describe it, and the figure shows it
+            trials.append(str(path))
         elif name in always or path.exists() or not (results / main).exists():
             tables.append(str(path))
-    compared = str(results / f"compare_{task.name}.csv")
-    return {"tables": tables, "comparison": compared, "figures": figures, "sheets": sheets}
+    return {"tables": tables, "trials": trials, "figures": figures, "sheets": sheets}
 
 
 def files(config: dict, chosen: list[Task]) -> list[str]:
@@ -50,7 +47,7 @@ def files(config: dict, chosen: list[Task]) -> list[str]:
     return [
         path
         for one in found
-        for path in (*one["tables"], one["comparison"], *one["figures"].values(), *one["sheets"].values())
+        for path in (*one["tables"], *one["trials"], *one["figures"].values(), *one["sheets"].values())
     ]
 
 
@@ -62,14 +59,15 @@ def tasks(config: dict, chosen: list[Task]) -> dict[str, dict]:
         | {
             "title": task.title,
             "model": task.settings["model"],
-            "labels": {row["run"]: row["label"] for row in grid.table_rows(config, task.name)},
+            "labels": grid.labels(config, task.name),
             "colours": colours.of_methods(config),
             "trained": [name for name in grid.names(config, task.name) if task.trains(name)],
+            "baselines": task.verdicts()["baselines"],
             "plotted": {
                 "parameters": task.settings["figures"]["parameters"],
                 "lambda": task.settings["figures"]["lambda"],
             },
-            "lower": [one["name"] for one in task.settings["columns"] if one.get("better") == "lower"],
+            "local": [name for name in grid.datasets(config, task.name) if is_local(task.datasets[name])],
             "selection": task.selections[0],
             "published": bool(task.settings.get("published")),
             "datasets": {name: examples_of(task, name) for name in grid.datasets(config, task.name)},
@@ -79,11 +77,16 @@ def tasks(config: dict, chosen: list[Task]) -> dict[str, dict]:
                     "folder": places["run"].format(task=task.name, **one),
                     "measure": methods.of(config, one["method"]).adapter.measure,
                 }
-                for one in expected_runs(task, places["scratch"], places["start_scratch"])
+                for one in with_errors(expected_runs(task), error_files(task))
             ],
         }
         for task in covered(config, chosen)
     }
+
+
+def is_local(dataset: dict) -> bool:
+    """Return whether the user's own files are needed to repeat the runs on a dataset."""
+    return dataset["source"]["kind"] == "local"
 
 
 def examples_of(task: Task, name: str) -> dict:
@@ -93,30 +96,16 @@ def examples_of(task: Task, name: str) -> dict:
     return {key: entry[key] for key in ("columns", "labels", "metrics") if key in entry} | {"inputs": inputs}
 
 
-def changes(config: dict, every: Iterable[str], basedir: str | Path) -> str:
-    """Return the config's differences from the paper's, as YAML that can be merged over it; empty if none.
-
-    `every`: the names of all tasks. `basedir`: the Snakefile's folder.
-    """
-    import yaml
-    from snakemake.utils import update_config
-
-    folder, shipped = Path(basedir, "config"), {}
-    of_tasks = (file for task in every for file in sorted((folder / task).glob("*.yaml")))
-    for file in (folder / "config.yaml", folder / "methods.yaml", *of_tasks):
-        update_config(shipped, yaml.safe_load(file.read_text()))
-    changed = difference(shipped, config)
-    text = yaml.safe_dump(changed, sort_keys=False, allow_unicode=True, width=110) if changed else ""
-    return re.sub(r"(https?://)[^/\s@]+@", r"\1", text)  # a report is passed on: no password of a mirror
+def sheet_labels(config: dict, task: str, paths: list[str]) -> dict[str, str]:
+    """Return the label of the run of each path of a contact sheet's inputs."""
+    labels = grid.labels(config, task).items()
+    return {path: label for run, label in labels for path in paths if f"/{run}/" in path}
 
 
-def difference(old: dict, new: dict) -> dict:
-    """Return the entries of `new` that differ from `old`, recursively; one that `new` lacks is None."""
-    found = {}
-    for key, value in new.items():
-        if isinstance(value, dict) and isinstance(old.get(key), dict):
-            if below := difference(old[key], value):
-                found[key] = below
-        elif key not in old or old[key] != value:
-            found[key] = value
-    return found | {key: None for key in old if key not in new}
+def sheet_metrics(config: dict, task: str, dataset: str) -> dict[str, dict]:
+    """Return name and scale of the metrics below a contact sheet's images."""
+    return {
+        column["metric"]: {"name": column["name"], "scale": column.get("scale", 1)}
+        for column in grid.columns(config, task)
+        if dataset in column.get("datasets", [column.get("dataset")])
+    }

@@ -7,7 +7,8 @@ train.json      the record, with the fingerprint of what this run was trained wi
 last/, …        the weights; the outputs are hard links to them, which take no space, or copies where there are none
 complete        size and SHA-256 of each file, written before the folder gets its name
 
-The job that runs again finds them and trains nothing. planning/noted_runs.py deletes the folder.
+The job that runs again finds them and trains nothing. The first job that reads the record deletes the folder
+(core/job.py): Snakemake starts it when it has taken note.
 """
 
 import contextlib
@@ -18,10 +19,10 @@ from pathlib import Path
 
 from hra_workflow.core import files, fingerprints, records
 from hra_workflow.core.errors import JobError
+from hra_workflow.core.job import FINISHED
 from hra_workflow.core.process_identity import orphaned
 from hra_workflow.training import checkpoints
 
-FOLDER = ".finished"
 RECORD = "train.json"
 
 
@@ -91,7 +92,7 @@ def another(job: dict) -> str:
     if problem := fingerprints.contradictions(record):
         return f"its record contradicts itself: {', '.join(problem)}"
     saved = record["fingerprint"]
-    now = fingerprints.of_training(job, saved["steps"], "processes" in saved)  # both follow from the rest
+    now = fingerprints.of_training(job, saved["steps"], saved.get("processes") is not None)  # from the rest
     return ", ".join(fingerprints.differences(saved, now))
 
 
@@ -112,7 +113,7 @@ def remove_training(job: dict) -> None:
 
 
 def folder(job: dict) -> Path:
-    return Path(job["output"]["record"]).with_name(FOLDER)
+    return Path(job["output"]["record"]).with_name(FINISHED)
 
 
 def outputs(job: dict) -> list[str]:

@@ -1,4 +1,4 @@
-"""The time of a training step, and a kill in the middle: for the trial runs of `make preflight`."""
+"""The time of a training step, and a kill in the middle: for the probes of `make preflight`."""
 
 import os
 import signal
@@ -37,6 +37,6 @@ class StepTimes(TrainerCallback):
 
 
 def of(job: dict, resumed: bool) -> StepTimes | None:
-    """Return the callback of a trial run; None for any other run."""
+    """Return the callback of a probe; None for any other run."""
     kill_at = job["params"]["hyperparameters"].get("kill_at_step")
     return None if kill_at is None else StepTimes(0 if resumed else kill_at)

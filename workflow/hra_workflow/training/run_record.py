@@ -20,7 +20,7 @@ def training_arguments(job: dict, settings: dict, seed: int, scratch: Path, devi
         output_dir=str(checkpoints.unsealed(scratch)),
         num_train_epochs=settings["epochs"],
         per_device_train_batch_size=per_device,
-        per_device_eval_batch_size=settings.get("eval_batch_size", per_device),
+        per_device_eval_batch_size=job["params"].get("eval_batch_size") or per_device,
         gradient_accumulation_steps=settings["gradient_accumulation"],
         learning_rate=settings["learning_rate"],
         weight_decay=settings["weight_decay"],

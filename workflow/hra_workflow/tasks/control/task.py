@@ -3,6 +3,8 @@
 Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
 """
 
+from pathlib import Path
+
 from hra_workflow.core import grid
 from hra_workflow.core.errors import one_of
 from hra_workflow.evaluators import registry
@@ -54,6 +56,14 @@ class Control(Task):
     def download(self, name: str) -> dict:
         return {"archives": True}
 
+    def card_entry(self, name: str) -> dict:
+        return self.hints(name)
+
+    def data_card(self, name: str, own: dict[str, Path], folder: Path) -> dict:
+        from hra_workflow.tasks.control import card
+
+        return card.of(folder, self.hints(name))
+
     def hints(self, dataset: str) -> dict:
         """Return what the control images of a dataset depend on, besides its files, which the manifest covers.
 
@@ -64,9 +74,7 @@ class Control(Task):
         chosen["resolution"] = self.settings["resolution"]
         if ":" in entry["hint"]:
             chosen["source_sha256"] = hint_source.sha256(entry["hint"])
-        if self.settings["version"] > 1:  # version 1 was recorded without a number; do not recompute those images
-            chosen["task_version"] = self.settings["version"]
-        return chosen
+        return chosen | {"task_version": self.settings["version"]}
 
     def hint_gpus(self, dataset: str) -> int:
         """Return the number of GPUs of the job that computes control images: the built-in hints use none."""
@@ -130,7 +138,7 @@ class Control(Task):
         drawn = used * HINT_BYTES * self.settings["resolution"] ** 2
         return {"control images": None if downloaded is None else downloaded * share + drawn}
 
-    def trial(self, dataset: str, rows: int, settings: dict) -> tuple[dict[str, dict], dict]:
+    def probe(self, dataset: str, rows: int, settings: dict) -> tuple[dict[str, dict], dict]:
         entry, generation = self.datasets[dataset], self.settings["generation"]
         counts = {"train": rows, BENCHMARK: generation["batch_size"]}
         kind = entry["splits"][BENCHMARK].get("annotation", {}).get("kind")

@@ -3,14 +3,16 @@
 Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
-from hra_workflow.core import grid, rewound
+from hra_workflow.core import early_evaluations, grid, rewound
 from hra_workflow.core.errors import expect, one_of
 from hra_workflow.report.selections import TITLES
 from hra_workflow.tasks.base import Task, generated
 from hra_workflow.tasks.costs import held_out_rows, rows
 
+OF_TWO_CLASSES = {"f1", "accuracy_f1_mean", "matthews_correlation"}
 CORRELATIONS = {"pearson", "spearman", "pearson_spearman_mean"}
 
 
@@ -25,7 +27,6 @@ class Glue(Task):
     uncounted = "classifier"
     per_process = True  # dropout and the order of rows
     keeps_head = True
-    in_training = ("evaluate_glue_in_training",)
     notes = (
         "The paper's HRA rows give MRPC and QQP as the mean of accuracy and F1, its other rows as accuracy "
         "(`metric` in config/published/glue.csv). Each published value is in the column of its own scale, and "
@@ -53,8 +54,9 @@ class Glue(Task):
                 f"{place}: metric {metric} does not go with labels {dataset['labels']} (null: regression)",
             )
             expect(
-                not ("f1" in metric or "matthews" in metric) or len(dataset["labels"]) == 2,
-                f"{place}: metric {metric}: expected two labels, found {len(dataset['labels'] or [])}",
+                metric not in OF_TWO_CLASSES or len(dataset["labels"]) == 2,
+                f"{place}: metric {metric} is that of the second of two classes, found {len(dataset['labels'] or [])} "
+                "labels. For any number of classes there are accuracy and macro_f1, the mean of every class's F1",
             )
 
     def check_runs(self) -> None:
@@ -69,22 +71,23 @@ class Glue(Task):
                 f"expected at least one of each of {classes} classes, and one to train on. Change share or rows",
             )
 
-    @staticmethod
-    def trained_on(dataset: dict) -> dict:
-        """Return the part of a dataset's param that training depends on, with the split that selects `best`."""
-        split = next(iter(dataset.get("benchmarks", {}).values()), None)
-        return {key: dataset.get(key) for key in ("columns", "labels", "score")} | {"split": split}
+    def evaluated_in_training(self, wildcards: Mapping[str, str]) -> bool:
+        dataset, benchmark = wildcards["dataset"], wildcards["benchmark"]
+        if rewound.split(benchmark)[1] or self.config["preflight"] == "jobs":
+            return False  # training evaluates the weights as trained; preflight measures the evaluation on its own
+        folder = grid.places(self.config)["eval"].format(**wildcards)
+        return early_evaluations.expected(Path(folder), self.evaluated_on(dataset, benchmark))
 
-    @staticmethod
-    def evaluated_on(dataset: dict, benchmark: str) -> dict:
-        """Return the part of a dataset's param that the results of one benchmark depend on."""
-        split = dataset.get("benchmarks", {}).get(rewound.split(benchmark)[0])
-        return {key: dataset.get(key) for key in ("columns", "labels", "metrics", "score")} | {"split": split}
+    def all_evaluated_in_training(self) -> bool:
+        """Return whether no evaluation of the grid has more to do than to take over a training job's results."""
+        every = (run | {"task": self.name, "benchmark": name} for run in self.runs() for name in self.evaluated(run))
+        return all(map(self.evaluated_in_training, every))
 
-    @staticmethod
-    def but_evaluation(hyperparameters: dict) -> dict:
-        """Leave out the hyper-parameter that changes results only by rounding."""
-        return {key: value for key, value in hyperparameters.items() if key != "eval_batch_size"}
+    def evaluation_resources(self, wildcards: Mapping[str, str]) -> dict:
+        if self.evaluated_in_training(wildcards):
+            return {"gpu": 0, "threads": 1, "mem_mb": 600, "runtime": 10}
+        stated = self.training_resources(f"{wildcards['method']}/{wildcards['variant']}")
+        return stated | {"gpu": min(1, stated["gpu"]), "runtime": 60}
 
     @classmethod
     def per_item(cls, lines: list[dict], selection: str, metric: str, settings: dict) -> list[tuple]:
@@ -124,7 +127,7 @@ class Glue(Task):
             f'model = AutoModelForSequenceClassification.from_pretrained({{base}}, num_labels={count}, dtype="float32")'
         )
 
-    def trial(self, dataset: str, rows: int, settings: dict) -> tuple[dict[str, dict], dict]:
+    def probe(self, dataset: str, rows: int, settings: dict) -> tuple[dict[str, dict], dict]:
         entry = self.datasets[dataset]
         counts = {"train": rows, "validation": settings.get("eval_batch_size", rows)}
         source = generated(

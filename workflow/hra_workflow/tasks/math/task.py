@@ -4,6 +4,7 @@ Plain Python on plain dicts: imported by the Snakefile on login nodes, so no tor
 """
 
 import math
+from collections.abc import Mapping
 from functools import cached_property
 
 from hra_workflow import methods
@@ -21,6 +22,7 @@ class Math(Task):
     title = "Mathematical reasoning"
     architecture = "causal_lm"
     pipeline_tag = "text-generation"
+    gold = "hra_workflow.tasks.math.answers:gold"
     required = ("epochs", "max_length", "base_precision", "gradient_checkpointing", "group_by_length")
     automatic = ("gradient_checkpointing",)
     per_process = True  # dropout and the order of rows
@@ -50,6 +52,10 @@ class Math(Task):
     def example(cls, line: dict, row: dict, dataset: dict) -> dict[str, str]:
         graded = {name: "correct" if line[name]["right"] else "incorrect" for name in dataset["metrics"]}
         return {"prompt": line["prompt"], "response": line["output"], "correct answer": line["gold"]} | graded
+
+    def evaluation_resources(self, wildcards: Mapping[str, str]) -> dict:
+        stated = self.settings["resources"]  # grading uses no GPU
+        return {"gpu": 0, "threads": min(8, stated["threads"]), "mem_mb": min(8000, stated["mem_mb"]), "runtime": 60}
 
     def resources(self, rule: str, stage: str) -> dict:
         part = {"evaluate_harness": "retention", "evaluate_general_text": TEXT}.get(rule)
@@ -85,13 +91,16 @@ class Math(Task):
             for name, source in sorted(self.datasets[dataset]["benchmarks"].items())
         }
 
+    def question_prompt(self) -> str:
+        """Return the prompt of a question, with `{question}`."""
+        return self.settings["prompt"]["template"] + self.settings["prompt"]["evaluation_suffix"]
+
     def question_datasets(self, dataset: str) -> list[str]:
         """Return the datasets of `questions`, in the same order."""
         return [source.split("/")[0] for _, source in sorted(self.datasets[dataset]["benchmarks"].items())]
 
-    def shards(self, wildcards: dict, recorded: int | None = None) -> int:
-        text = rewound.split(wildcards.get("benchmark", ""))[0] == TEXT
-        return 0 if text else super().shards(wildcards, recorded)
+    def shards(self, wildcards: dict) -> int:
+        return 0 if rewound.split(wildcards.get("benchmark", ""))[0] == TEXT else super().shards(wildcards)
 
     def folder_of_shards(self, benchmark: str) -> str:
         _, strength = rewound.split(benchmark)
@@ -116,13 +125,18 @@ class Math(Task):
             return super().work(stage, wildcards)
         names = self.datasets[wildcards["dataset"]].get("benchmarks", {})
         rows = [super(Math, self).work(stage, wildcards | {"benchmark": name}) for name in names]
-        longer = 1 if self.trains(f"{wildcards['method']}/{wildcards['variant']}") else LONGER_ANSWERS
+        trained = "method" not in wildcards or methods.of(self.config, wildcards["method"]).trains
+        longer = 1 if trained else LONGER_ANSWERS
         return sum(rows) * longer if all(rows) else None
 
     def retention_benchmarks(self) -> dict[str, dict]:
         """Return the retention benchmarks to run, without those disabled by `unsafe_code: false`."""
         entries = self.settings["retention"]["benchmarks"]
         return {name: entry for name, entry in entries.items() if entry.get("unsafe_code") is not False}
+
+    def unsafe_benchmarks(self) -> list[str]:
+        """Return the others, which the retention table shows as not run."""
+        return [name for name in self.settings["retention"]["benchmarks"] if name not in self.retention_benchmarks()]
 
     def retention_runs(self) -> list[dict]:
         """Return the runs of the retention table that are in the grid: `dataset`, `method`, `variant`, `seed`.
@@ -275,7 +289,7 @@ class Math(Task):
             f"{equal} in presets.{self.name}: {'; '.join(dict.fromkeys(remedies))}",
         )
 
-    def trial(self, dataset: str, rows: int, settings: dict) -> tuple[dict[str, dict], dict]:
+    def probe(self, dataset: str, rows: int, settings: dict) -> tuple[dict[str, dict], dict]:
         entry, generation = self.datasets[dataset], self.settings["generation"]
         longest = max(entry["benchmarks"], key=lambda name: generation["max_new_tokens"][name])
         length = {"length": settings["max_length"], "typical": entry.get("tokens")}

@@ -4,6 +4,7 @@ Plain Python on plain dicts: imported by the Snakefile on login nodes, so no tor
 """
 
 import re
+from pathlib import Path
 
 from hra_workflow import methods
 from hra_workflow.core import rewound
@@ -54,6 +55,11 @@ class Subject(Task):
     def download(self, name: str) -> dict:
         return {"resolution": self.settings["resolution"]}
 
+    def data_card(self, name: str, own: dict[str, Path], folder: Path) -> dict:
+        from hra_workflow.data import image_card
+
+        return image_card.of(own, self.settings["resolution"], folder)
+
     def nouns(self) -> dict[str, str]:
         """Return the class names by their slug."""
         return {slug(entry["class"]): entry["class"] for entry in self.datasets.values()}
@@ -102,10 +108,14 @@ class Subject(Task):
         own = {name: self.settings["class_images"][name] for name in ("images", "scheduler", "inference_steps")}
         return self.sampling() | own | {"safety_checker": False}
 
-    def class_shards(self, recorded: int | None = None) -> int:
-        """Return the number of jobs that generate the images of a class; `recorded` as in `shards`."""
+    def class_shards(self) -> int:
+        """Return the number of jobs that generate the images of a class."""
         stated, images = (self.settings["class_images"][name] for name in ("shards", "images"))
-        return recorded or (self.shards_by_work(images) if stated == "auto" else stated)
+        return self.shards_by_work(images) if stated == "auto" else stated
+
+    def class_prompts(self, noun: str) -> list[str]:
+        """Return the prompts of the images of a class, by its slug."""
+        return [self.training_prompts(self.nouns()[noun])["class"]]
 
     # Evaluation and contact sheets
 
@@ -143,7 +153,7 @@ class Subject(Task):
         first = [run for run in of_this if run["seed"] == of_this[0]["seed"]]
         return [run for run in first if not methods.of(self.config, run["method"]).real_images]
 
-    def trial(self, dataset: str, rows: int, settings: dict) -> tuple[dict[str, dict], dict]:
+    def probe(self, dataset: str, rows: int, settings: dict) -> tuple[dict[str, dict], dict]:
         generation, side = self.settings["generation"], self.settings["resolution"]
         images = min(generation["images"], generation["batch_size"])
         prompts = -(-generation["batch_size"] // images)

@@ -1,4 +1,4 @@
-"""The trial runs of `make preflight`: their config, models with random weights, and measured rates."""
+"""The probes of `make preflight`: their config, models with random weights, and measured rates."""
 
 import json
 import signal
@@ -12,9 +12,9 @@ from hra_workflow import methods, tasks
 from hra_workflow.core import rates
 from hra_workflow.core.errors import JobError
 from hra_workflow.cost import gpu_hours, planned_jobs
-from hra_workflow.data import generated, images, zip_archives
+from hra_workflow.data import generated, image_card, images, zip_archives
 from hra_workflow.models import pretrained
-from hra_workflow.preflight import outcomes, trial
+from hra_workflow.preflight import outcomes, probe
 from hra_workflow.tasks.control import data as control_data
 from hra_workflow.training import measurement, run_record
 from support import ROOT, paper_config
@@ -28,40 +28,40 @@ def config(tmp_path) -> dict:
 
 
 def test_every_kind_of_method_trains_twenty_steps_at_the_configured_batch(config):
-    new = trial.config_of(config)
+    new = probe.config_of(config)
     for name, task in tasks.load(new).items():
         names = {f"{run['method']}/{run['variant']}" for run in task.runs()}
         kinds = {config["methods"][run["method"]]["kind"] for run in tasks.load(config)[name].runs()}
         trained = {kind for kind in kinds if methods.METHODS[kind].trains}
         assert {config["methods"][run["method"]]["kind"] for run in task.runs()} == trained
         for run in names:
-            settings = task.hyperparameters(trial.NAME, run)
-            before = tasks.load(config)[name].hyperparameters(trial.dataset(tasks.load(config)[name]), run)
+            settings = task.hyperparameters(probe.NAME, run)
+            before = tasks.load(config)[name].hyperparameters(probe.dataset(tasks.load(config)[name]), run)
             assert settings["batch_size"] == before["batch_size"]
-            rows = new["datasets"][name][trial.NAME].get("rows", {}).get("train")
+            rows = new["datasets"][name][probe.NAME].get("rows", {}).get("train")
             steps = run_record.total_steps(rows, settings) if "epochs" in settings else settings["max_steps"]
-            assert steps == trial.STEPS, run
-        assert sum(task.hyperparameters(trial.NAME, run)["kill_at_step"] > 0 for run in names) == 1
+            assert steps == probe.STEPS, run
+        assert sum(task.hyperparameters(probe.NAME, run)["kill_at_step"] > 0 for run in names) == 1
 
 
 def test_the_largest_variants_lengths_and_generations_are_tried(config):
-    new = tasks.load(trial.config_of(config))
-    assert {"hra/r32", "hra/r32-inf"} <= set(trial.runs(tasks.load(config)["math"]))  # λ = 0 and λ = ∞
-    assert new["glue"].hyperparameters(trial.NAME, "hra/r8-inf")["max_length"] == 512
-    (benchmark,) = new["math"].dataset(trial.NAME)["benchmarks"]
+    new = tasks.load(probe.config_of(config))
+    assert {"hra/r32", "hra/r32-inf"} <= set(probe.runs(tasks.load(config)["math"]))  # λ = 0 and λ = ∞
+    assert new["glue"].hyperparameters(probe.NAME, "hra/r8-inf")["max_length"] == 512
+    (benchmark,) = new["math"].dataset(probe.NAME)["benchmarks"]
     assert new["math"].settings["generation"]["max_new_tokens"][benchmark] == 2048
     assert "init_lora_weights" not in new["math"].config["methods"]["lora"]["variants"]["pissa-r128"]["peft"]
-    assert new["control"].settings["resources"]["runtime"] == trial.MINUTES
+    assert new["control"].settings["resources"]["runtime"] == probe.MINUTES
 
 
 def test_models_are_random_until_they_are_downloaded(config, tmp_path):
-    new = trial.config_of(config)
+    new = probe.config_of(config)
     assert new["models"]["llama2-7b"]["source"]["generator"] == "hra_workflow.models.pretrained:configurations"
     assert "fid" in new["tasks"]["control"]["evaluation"]["left_out"]
     assert new["tasks"]["subject"]["evaluation"]["best_by"] == ["dino", "clip_i", "clip_t"]
     (tmp_path / "resources/models").mkdir(parents=True)
     (tmp_path / "resources/models/llama2-7b.manifest.json").touch()
-    found = trial.config_of(config)["models"]["llama2-7b"]["source"]
+    found = probe.config_of(config)["models"]["llama2-7b"]["source"]
     assert found == {"kind": "local", "path": str(tmp_path / "resources/models/llama2-7b")}
 
 
@@ -69,7 +69,7 @@ def test_models_are_random_until_they_are_downloaded(config, tmp_path):
 def test_synthetic_scenes_have_what_a_control_dataset_needs(config, tmp_path, dataset):
     task = tasks.load(config)["control"]
     task.settings["resolution"] = 64
-    entry = task.trial(dataset, 2, {})[0][trial.NAME] | {"resolution": 64}
+    entry = task.probe(dataset, 2, {})[0][probe.NAME] | {"resolution": 64}
     generated.write(entry["source"], tmp_path)
     zip_archives.check(tmp_path / "scenes.zip")
     maker = control_data.Maker(zip_archives.Folder(tmp_path), entry, "train")
@@ -80,7 +80,7 @@ def test_synthetic_subject_images_are_usable(tmp_path):
     generated.write(
         {"kind": "init", "generator": "hra_workflow.data.synthetic:images", "rows": {"train": 2}, "size": 64}, tmp_path
     )
-    assert images.check(tmp_path, 64) == 2
+    assert image_card.of({path.name: path for path in images.listed(tmp_path)}, 64)["splits"]["images"]["rows"] == 2
 
 
 def test_one_row_has_the_longest_input_and_the_others_typical_ones(tmp_path):
@@ -112,9 +112,9 @@ def hub(tmp_path, name: str, config: dict) -> dict:
 
 
 def configured(tmp_path, source: dict):
-    """Download it as the trial's rule `download_model` does."""
+    """Download it as the probes' rule `download_model` does."""
     found = {"pathvars": {"resources": str(tmp_path / "none")}, "mirror": str(tmp_path)}
-    params = {"name": "any", "source": trial.source(found | {"models": {"any": {"source": source}}}, "any")}
+    params = {"name": "any", "source": probe.source(found | {"models": {"any": {"source": source}}}, "any")}
     download.main(
         {
             "rule": "download_model",
@@ -193,8 +193,8 @@ def test_the_median_step_is_reported_and_the_process_is_killed_once(tmp_path, mo
     assert measurement.of({"params": {"hyperparameters": {}}}, resumed=False) is None
 
 
-def test_what_a_trial_did_not_reach_or_fit_is_said(config, tmp_path):
-    new = trial.config_of(config)
+def test_what_a_probe_did_not_reach_or_fit_is_said(config, tmp_path):
+    new = probe.config_of(config)
     new["tasks"]["glue"]["grid"][0]["runs"] = ["lora/r8", "hra/r8-inf"]
     place = tmp_path / "scratch/preflight/glue/preflight/lora/r8/seed0/train.error.json"
     place.parent.mkdir(parents=True)
@@ -203,7 +203,7 @@ def test_what_a_trial_did_not_reach_or_fit_is_said(config, tmp_path):
     (tmp_path / "results/preflight/device1.json").write_text(
         json.dumps([{"check": "bf16", "ok": True, "text": "works"}])
     )
-    found = {one.check: one for one, _ in outcomes.of_trial(new, ["glue"])}
+    found = {one.check: one for one, _ in outcomes.of_probes(new, ["glue"])}
     assert found["bf16, jobs with 1 GPU"].ok
     assert "the batch does not fit: raise `gradient_accumulation`" in found["glue lora/r8, training"].text
     assert "did not run" in found["glue hra/r8-inf, training"].text
@@ -224,7 +224,7 @@ def test_measured_rates_come_before_guesses_and_after_records(config, tmp_path):
     cpu = rate | {"device": "CPU: any", "seconds_per_row": 100}
     other = rate | {"kind": "lora", "seconds_per_row": 0.1}
     (tmp_path / "results/preflight.json").write_text(json.dumps({"rates": [rate, cpu, other]}))
-    found = gpu_hours.trial_rates(config)
+    found = gpu_hours.probe_rates(config)
     wildcards = {"task": "glue", "dataset": "cola", "method": "hra", "variant": "r8", "seed": "0"}
 
     def planned(**changes) -> planned_jobs.Job:
@@ -241,11 +241,11 @@ def test_measured_rates_come_before_guesses_and_after_records(config, tmp_path):
     assert str(gpu_hours.hours([], [planned()])) == text
 
 
-def test_the_demos_config_has_trials_of_every_task():
+def test_the_demos_config_has_probes_of_every_task():
     from snakemake.utils import update_config
 
     config = paper_config()
     update_config(config, yaml.safe_load((ROOT / "config/demo/config.yaml").read_text()))
-    new = tasks.load(trial.config_of(config))
+    new = tasks.load(probe.config_of(config))
     assert all(task.runs() for task in new.values())
-    assert new["control"].dataset(trial.NAME)["metrics"]
+    assert new["control"].dataset(probe.NAME)["metrics"]

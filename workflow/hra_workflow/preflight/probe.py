@@ -1,10 +1,11 @@
-"""The config of `make preflight`'s trial runs: the same tasks, models and settings on synthetic data, for 20 steps.
+"""The config of `make preflight`'s probes: the same tasks, models and settings on synthetic data, for 20 steps.
 
-Every task keeps one run per kind of method. The workflow's own rules and scripts run them, so what is measured is what
-will run. Weights that are not downloaded yet are random.
+Every task keeps one run per kind of method, its probes. The workflow's own rules and scripts run them, so what is
+measured is what will run. Weights that are not downloaded yet are random.
 """
 
 import copy
+import shutil
 from pathlib import Path
 
 from hra_workflow import methods, tasks
@@ -19,7 +20,7 @@ MINUTES = 20  # the most that a job requests: short jobs start sooner
 
 
 def config_of(config: dict) -> dict:
-    """Return the config of the trial runs."""
+    """Return the config of the probes."""
     new = copy.deepcopy(config)
     new["pathvars"] = {name: f"{folder}/{NAME}" for name, folder in config["pathvars"].items()}
     new["models"] = {name: model | {"source": source(config, name)} for name, model in config["models"].items()}
@@ -42,7 +43,7 @@ def manifest(config: dict, model: str) -> Path:
 
 
 def source(config: dict, model: str) -> dict:
-    """Return a model's source for the trial: the downloaded files, else the configurations of a model on the Hub."""
+    """Return a model's source for the probes: the downloaded files, else the configurations of a model on the Hub."""
     stated, path = config["models"][model]["source"], manifest(config, model)
     if path.exists():
         return {"kind": "local", "path": str((path.parent / model).absolute())}
@@ -82,7 +83,7 @@ def dataset(task: Task) -> str:
 
 
 def shorten(new: dict, task: Task) -> bool:
-    """Replace the task's data, preset and grid in the config `new`; return False if the task has no trial."""
+    """Replace the task's data, preset and grid in the config `new`; return False if the task has no probe."""
     name, chosen, data = task.name, runs(task), dataset(task)
     settings = {run: task.hyperparameters(data, run) for run in chosen}
     lengths = [
@@ -92,7 +93,7 @@ def shorten(new: dict, task: Task) -> bool:
     rows = max(one["batch_size"] for one in settings.values())
     values = {run: short(one, rows, longest) for run, one in settings.items()}
     values[chosen[0]]["kill_at_step"] = KILL_AT
-    if not (made := task.trial(data, rows, values[chosen[-1]])):
+    if not (made := task.probe(data, rows, values[chosen[-1]])):
         return False
     entries, changes = made
     new["datasets"].setdefault(name, {}).update(entries)
@@ -143,3 +144,39 @@ def limit(entry: dict) -> None:
             entry[key] = value | {"runtime": min(value["runtime"], MINUTES)}
         elif isinstance(value, dict):
             limit(value)
+
+
+# Their jobs
+
+
+def inputs(config: dict, task: Task, table: str) -> list[str]:
+    """List what rule `preflight_{table}` needs: the table itself at the login, else what the task's probes make.
+
+    That is the check of its device, its runs, and the evaluation of the last one.
+    """
+    if config["preflight"] == "login":
+        return [f"<results>/table_{table}.csv"]
+    probes, places = task.runs(), grid.places(config)
+    files = [f"{places['run']}/train.json".format(task=task.name, **run) for run in probes]
+    for run in probes[-1:]:
+        files += metrics(config, task, run)
+    return [f"{config['pathvars']['results']}/device{gpus(task)}.json", *files] if probes else []
+
+
+def gpus(task: Task) -> int:
+    return int(task.settings["resources"].get("gpu", 0))
+
+
+def device(config: dict, count: int) -> str | None:
+    """Return the `device` of the tasks whose training jobs request this number of GPUs."""
+    alike = [task for task in tasks.load(config).values() if task.runs() and gpus(task) == count]
+    return next((name for task in alike if (name := task.settings["resources"].get("device"))), None)
+
+
+def forget_logs(config: dict) -> None:
+    """Delete the logs of earlier probes, whose rates must not be taken for those of these.
+
+    An interrupted preflight has left its results, and goes on with its logs.
+    """
+    if not Path(config["pathvars"]["results"]).exists():
+        shutil.rmtree(config["pathvars"]["logs"], ignore_errors=True)

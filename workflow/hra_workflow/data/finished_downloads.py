@@ -1,0 +1,76 @@
+"""What a download job downloads: the config's source, or for a finished download the one it was made from.
+
+Snakemake repeats a job whose params have changed, and everything after it. A hash or a commit that was added to the
+config changes no file, so a finished download keeps its params as long as the config describes the same files.
+The user's own files are not among the job's inputs, of which Snakemake compares only the times: if their contents
+differ from those in the manifest, the param `contents` becomes their digest. Imported by the Snakefile on login nodes.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from hra_workflow.core import files
+from hra_workflow.core.errors import JobError
+from hra_workflow.data import own_files
+
+
+def planned(source: dict, manifest: str | Path | None, paths: Mapping[str, Path] = {}) -> dict:
+    """Return `source` and `contents` of the job that writes `manifest`; None: as if it did not exist.
+
+    paths: the user's files that the job reads. If they are those of the manifest, also `paths`, and `own`: a listing.
+    """
+    now = {"source": source, "contents": None}
+    try:
+        done = files.read_json(manifest) if manifest else {}
+        if not describes(source, done):
+            return now
+        known = done["own"] if paths else {}
+        before = {"source": done["source"], "contents": done.get("contents")}
+    except (FileNotFoundError, JobError, KeyError, TypeError, AttributeError):
+        return now  # missing, or not a manifest: the job writes it
+    own = own_files.listing(paths, known)
+    if own_files.hashes(own) == own_files.hashes(known):
+        return before | ({"paths": paths, "own": own} if paths else {})
+    return now | {"contents": files.sha256_of_listing(own_files.hashes(own))}
+
+
+def settle(manifest: Path, paths: Mapping[str, Path], own: dict) -> None:
+    record = files.read_json(manifest)
+    for name, path in paths.items():
+        link = manifest.parent / record["folder"] / name
+        if link.is_symlink() and link.readlink() != path:
+            with files.replacing(link) as temporary:
+                temporary.symlink_to(path)
+    if record["own"] != own:
+        stat = manifest.stat()
+        files.write_json(manifest, record | {"own": own})
+        os.utime(manifest, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def describes(source: dict, manifest: dict) -> bool:
+    """Tell whether a source describes the files of a manifest: all by their hashes, or by the same origin."""
+    before = manifest["source"]
+    if source == before:
+        return True
+    found = manifest.get("raw") or manifest["files"]
+    if source["kind"] not in ("hub", "url", "archive") or source["files"].keys() != found.keys():
+        return False
+    return all(
+        found[name]["sha256"].startswith(sha256) if sha256 else origin(source, name) == origin(before, name, manifest)
+        for name, sha256 in hashes(source).items()
+    )
+
+
+def hashes(source: dict) -> dict[str, str | None]:
+    stated = source["files"].items()
+    return {name: entry["sha256"] if isinstance(entry, dict) else entry for name, entry in stated}
+
+
+def origin(source: dict, name: str, manifest: dict | None = None) -> tuple:
+    """Identify a file without a hash by its address; a branch on the Hub by the commit that was downloaded."""
+    if source["kind"] == "hub":
+        revision = manifest["revision"] if manifest else source["revision"]
+        return source["repo"], source.get("repo_type"), revision, name
+    entry = source["files"].get(name)
+    return source["kind"], entry["url"] if isinstance(entry, dict) else source.get("base")

@@ -1,0 +1,48 @@
+"""What `make preflight` has found: one line per check, and results/preflight.json with the measured rates."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from hra_workflow.core import files, job
+from hra_workflow.core.errors import JobError
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report: `text` is what was found, or what to do."""
+
+    check: str
+    ok: bool
+    text: str
+
+    def __str__(self) -> str:
+        return f"  {'ok  ' if self.ok else 'TODO'}  {self.check}: {self.text}"
+
+
+def show(findings: Iterable[Finding]) -> None:
+    print("\n".join(map(str, findings)))
+
+
+def path(results: str | Path) -> Path:
+    return Path(results, "preflight.json")
+
+
+def load(results: str | Path) -> dict:
+    """Return the last report; an empty one if there is none."""
+    try:
+        return files.read_json(path(results))
+    except (FileNotFoundError, JobError):
+        return {"findings": [], "rates": []}
+
+
+def save(results: str | Path, part: str, findings: list[Finding], rates: list[dict] | None = None) -> None:
+    """Replace the findings of one part in the report of a folder of results, and the rates of the same tasks."""
+    report = load(results)
+    kept = [entry for entry in report["findings"] if entry["part"] != part]
+    measured = {rate["task"] for rate in rates or ()}
+    old = [rate for rate in report["rates"] if rate["task"] not in measured]
+    new = [{"part": part} | asdict(finding) for finding in findings]
+    written = time.strftime(job.TIME, time.gmtime())
+    files.write_json(path(results), {"time": written, "findings": kept + new, "rates": old + (rates or [])})

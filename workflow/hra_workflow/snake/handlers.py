@@ -1,0 +1,132 @@
+"""What the workflow does when Snakemake starts its first job, has ended, and at the end of a dry run.
+
+Snakemake calls `onstart`, `onsuccess` and `onerror` of the main Snakefile only, none in a dry run or with `--no-hooks`,
+and none if there is nothing to do. So what a dry run prints, the tables of a run, and warnings come when it exits.
+"""
+
+import atexit
+import subprocess
+import sys
+from functools import cache, partial
+from pathlib import Path
+
+from snakemake.settings.enums import Quietness, RerunTrigger
+
+from hra_workflow.core import launcher
+from hra_workflow.core.errors import JobError, ending_the_run
+from hra_workflow.cost import plan
+from hra_workflow.preflight import findings, outcomes, probe, site
+from hra_workflow.snake import gpu_resources, planned
+
+HANDLERS = ("onstart", "onsuccess", "onerror")
+MISSING = (
+    "`max_gpu_hours` is not checked, `make status` does not know the run, `make preflight` reports nothing, and links "
+    "to data that you have moved are not updated"
+)
+NO_HOOKS = f"with --no-hooks, {MISSING}"
+
+
+def register(workflow, config: dict, basedir: Path) -> None:
+    """Prepare the main process for its jobs and its end. `basedir`: the workflow's folder."""
+    launcher.name_this_process(workflow.is_main_process)
+    if workflow.is_main_process:
+        atexit.unregister(at_exit)  # each `use rule … from` of a module reads the Snakefile again
+        atexit.register(at_exit, workflow, config, basedir, workflow.modifier.namespace)
+        if "--no-hooks" in sys.argv:  # Snakemake's settings are not known yet
+            warn(NO_HOOKS)
+
+
+@cache
+def warn(text: str) -> None:
+    """Print a warning, once."""
+    print(f"warning: {text}", file=sys.stderr)
+
+
+def start(workflow, config: dict) -> None:
+    """End the run if it must not start; record the jobs and choices."""
+    known = planned.jobs(workflow.dag, config)
+    with ending_the_run("Nothing was started. "):
+        if config["preflight"] == "login":
+            raise JobError("`--config preflight=login` is for a dry run: add -n")
+        if problem := gpu_resources.excess(workflow, known.values()):
+            raise JobError(problem)
+        plan.start(config, planned.tables(workflow.dag, known), known.values())
+    if config["preflight"] == "jobs":
+        probe.forget_logs(config)
+
+
+def end(workflow, config: dict) -> None:
+    """In `make preflight`, report what the probes have shown; called after success and after an error."""
+    if config["preflight"] == "jobs":
+        with ending_the_run():
+            outcomes.finish(config, {job.wildcards_dict.get("task") for job in workflow.dag.jobs})
+
+
+# At exit
+
+
+def at_exit(workflow, config: dict, basedir: Path, module: str | None) -> None:
+    """Print what Snakemake has no handler for. `module`: the name of the workflow in another Snakefile."""
+    dag, settings, output = workflow.dag, workflow.execution_settings, workflow.output_settings
+    if dag is None or not settings:  # an error, which Snakemake has printed, or a listing
+        return
+    if output.dryrun:
+        end_of_dry_run(workflow, config)
+    elif Quietness.ALL not in (output.quiet or ()):
+        show_tables(dag, basedir / "workflow/scripts/print_table.py")
+    if RerunTrigger.CODE in workflow.rerun_triggers:  # profiles/default of the workflow is not read
+        warn(
+            "`code` is a rerun trigger, so any change of the workflow's code repeats finished runs. Add "
+            f"--workflow-profile {basedir / 'profiles/default'}"
+        )
+    if settings.no_hooks:
+        warn(NO_HOOKS)
+    elif module and (missing := [name for name in HANDLERS if not calls(workflow.globals.get(name), name)]):
+        lines = "\n".join(f"  {name}:\n      {module}.{name}()" for name in missing)
+        warn(f"this Snakefile does not call all handlers of the module {module}, so {MISSING}. Add:\n{lines}")
+
+
+def end_of_dry_run(workflow, config: dict) -> None:
+    """Print the cost estimate; in `make preflight` also what is wrong with this machine."""
+    known = planned.jobs(workflow.dag, config)
+    plan.show(config, planned.tables(workflow.dag, known), known.values())
+    if problem := gpu_resources.excess(workflow, known.values()):
+        print(f"  warning:  {problem}")
+    if config["preflight"] != "login":
+        return
+    downloads = {job.name: job for job in known.values()}.values()
+    submitted = [job for job, plain in known.items() if plain.needed and not job.rule.norun]
+    checks = [
+        *site.sources(config, downloads),
+        *site.free_space(site.needed(config, downloads)),
+        *site.scheduler(planned.requests(submitted), workflow.resource_settings.nodes),
+    ]
+    findings.save(config["pathvars"]["results"], "login", checks)
+    findings.show(checks)
+
+
+def show_tables(dag, script: Path) -> None:
+    """Print the tables of a run with this script."""
+    tables = finished_tables(dag)
+    if known := sorted(table for table, is_known in tables.items() if is_known):
+        sys.stdout.flush()
+        subprocess.run([sys.executable, script, *known], check=False)
+    for table in sorted(tables.keys() - set(known)):
+        warn(
+            f"{table} is not shown: Snakemake has no record of how it was built, such as after a copy without "
+            f".snakemake. Delete {Path(table).parent}/*.csv and rerun the command: tables are then built from records, "
+            "which are compared with the config"
+        )
+
+
+def finished_tables(dag) -> dict[str, bool]:
+    """Return the tables of a run, and whether Snakemake knows how each was built; none if one is not finished."""
+    jobs = [job for job in dag.jobs if job.output and Path(job.output[0]).name.startswith("table_")]
+    if any(dag.needrun(job) and not dag.finished(job) for job in jobs):
+        return {}
+    return {str(job.output[0]): dag.needrun(job) or not dag.reason(job).no_metadata for job in jobs}
+
+
+def calls(handler, name: str) -> bool:
+    """Return whether a handler of the main Snakefile names the one of its module."""
+    return isinstance(handler, partial) and name in handler.func.__code__.co_names

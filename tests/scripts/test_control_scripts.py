@@ -24,6 +24,7 @@ from hra_workflow.evaluators import registry
 from hra_workflow.tasks.control import data as control_data
 from hra_workflow.tasks.control import hint_source
 from hra_workflow.tasks.control.items import BENCHMARK
+from hra_workflow.tasks.subject import sheet as subject_sheet
 from rule_jobs import train
 from saved_states import check_restored, check_same, stop_after
 
@@ -132,7 +133,28 @@ def test_the_base_alone_and_its_sheet(resources, tmp_path):
 
 def test_scores_below_an_image_are_in_the_units_of_the_table():
     metrics = {name: {"name": name.upper(), "scale": scale} for name, scale in (("iou", 100), ("error", 1), ("f1", 1))}
-    assert sheet_script.lines_of({"iou": 0.7754, "error": None, "f1": 2.0, "other": 1}, metrics) == ["77.5 IOU", "2 F1"]
+    assert sheet_script.lines_of({"iou": 0.7754, "error": None, "f1": 2.0, "other": 1}, metrics) == [
+        "77.5 IOU",
+        "2.000 F1",
+    ]
+
+
+def test_reference_images_are_apart_from_the_columns(tmp_path, monkeypatch):
+    contents = {
+        "heading": "Reference images",
+        "references": [Image.new("RGB", (32, 32), "red")] * 2,
+        "rows": {0: "a photo of a cat"},
+        "columns": {name: {0: Image.new("RGB", (32, 32), "lime")} for name in ("LoRA", "HRA")},
+        "scores": {},
+    }
+    monkeypatch.setattr(subject_sheet, "contents", lambda job: contents)
+    output = {"sheet": str(tmp_path / "sheet.png")}
+    sheet_script.main({"wildcards": {"task": "subject"}, "params": {"metrics": {}}, "output": output})
+    made = numpy.array(Image.open(output["sheet"]))
+    red, green = (numpy.argwhere((made == colour).all(axis=2)) for colour in ([255, 0, 0], [0, 255, 0]))
+    assert red[:, 1].min() == 16 and green[:, 1].min() > 16 + 160  # not above the columns
+    assert red[:, 0].max() + 16 < green[:, 0].min()
+    assert (made[red[0, 0], 4] != 255).any() and (made[green[0, 0], 4] == 255).all()  # on a band of their own
 
 
 @pytest.mark.parametrize(("rows", "sizes"), [(0, []), (1, [1]), (5, [5]), (6, [3, 3]), (11, [4, 4, 3])])

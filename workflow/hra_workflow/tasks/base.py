@@ -11,6 +11,7 @@ from hra_workflow import methods
 from hra_workflow.core import grid
 from hra_workflow.core.errors import expect, one_of
 from hra_workflow.evaluators import registry
+from hra_workflow.tasks.contents import Contents
 from hra_workflow.tasks.costs import Costs, rows, without_idle_limits
 from hra_workflow.tasks.evaluations import Evaluations
 
@@ -30,7 +31,7 @@ REQUIRED = (
 )
 
 
-class Task(Costs, Evaluations):
+class Task(Contents, Costs, Evaluations):
     """One task, bound to a config. `settings` is its config entry ({} if it has none), `datasets` those of its data.
 
     name: as in paths and config. title: the heading in the report. architecture: the type of model that `augment`

@@ -9,7 +9,6 @@ from hra_workflow.core import rewound, tuning
 
 PNG_BYTES = 1.6  # per pixel of a photograph at 512 × 512: COCO's take 1.5, and fast compression 7 % more
 SHARD_SECONDS = 2 * 3600  # of generation per job: starting one takes a minute
-CORE_FLOPS = 5e10  # per second, of a training step on one core: half of what a server core with AVX-512 reaches
 FORWARD = 1 / 3  # of a training step: the backward pass costs twice as much as the forward pass
 
 
@@ -86,21 +85,6 @@ class Costs:
             return trained or None
         dev = share or rows(dataset, next(iter(dataset["benchmarks"].values()))) or 0
         return trained + trained / settings["batch_size"] / settings["eval_steps"] * dev * FORWARD
-
-    def core_seconds(self, wildcards: dict) -> float | None:
-        """Guess the seconds of training on texts on one core, to a factor of three; None if the config lacks a size.
-
-        A training step takes about 6 operations per parameter and token (Kaplan et al., arXiv 2001.08361).
-        """
-        parameters = self.config["models"][self.settings["model"]].get("parameters")
-        longest = self.hyperparameters(wildcards["dataset"], f"{wildcards['method']}/{wildcards['variant']}").get(
-            "max_length"
-        )
-        rows = self.work("train", wildcards)
-        if not (parameters and longest and rows):
-            return None
-        tokens = min(longest, self.datasets[wildcards["dataset"]].get("tokens", longest))
-        return 6 * parameters * tokens * rows / CORE_FLOPS
 
 
 def held_out_rows(every: int, settings: dict) -> int:

@@ -1,5 +1,7 @@
 """What the runs of a task are evaluated on: their dataset's benchmarks, retention, and both with rewound weights.
 
+And what they are compared with.
+
 Retention is what is left of the base model: a benchmark of the task itself, the same for all datasets. Rewound weights
 lie between the base model and what was trained; their benchmarks are named `gsm8k@0.5` (core/rewound.py).
 
@@ -87,6 +89,13 @@ class Evaluations:
         """Return whether `method/variant` is the base model."""
         entry = methods.of(self.config, run.split("/")[0])
         return not entry.trains and not entry.real_images
+
+    def verdicts(self) -> dict:
+        """Return what the sentences on differences depend on: `columns`, `reference`, and the trained `baselines`."""
+        runs = [run for run in grid.names(self.config, self.name) if self.trains(run)]
+        baselines = [run for run in runs if methods.of(self.config, run.split("/")[0]).baseline]
+        shown = self.settings["figures"]["parameters"]
+        return {"columns": shown, "reference": self.settings.get("reference"), "baselines": baselines}
 
     def is_drift(self, wildcards: dict) -> bool:
         """Return whether a job generates or evaluates images of class prompts; the base model's have no benchmark."""

@@ -12,6 +12,7 @@ from hra_workflow.report.selections import TITLES
 from hra_workflow.tasks.base import Task, generated
 from hra_workflow.tasks.costs import held_out_rows, rows
 
+OF_TWO_CLASSES = {"f1", "accuracy_f1_mean", "matthews_correlation"}
 CORRELATIONS = {"pearson", "spearman", "pearson_spearman_mean"}
 
 
@@ -53,8 +54,9 @@ class Glue(Task):
                 f"{place}: metric {metric} does not go with labels {dataset['labels']} (null: regression)",
             )
             expect(
-                not ("f1" in metric or "matthews" in metric) or len(dataset["labels"]) == 2,
-                f"{place}: metric {metric}: expected two labels, found {len(dataset['labels'] or [])}",
+                metric not in OF_TWO_CLASSES or len(dataset["labels"]) == 2,
+                f"{place}: metric {metric} is that of the second of two classes, found {len(dataset['labels'] or [])} "
+                "labels. For any number of classes there are accuracy and macro_f1, the mean of every class's F1",
             )
 
     def check_runs(self) -> None:

@@ -22,6 +22,7 @@ class Math(Task):
     title = "Mathematical reasoning"
     architecture = "causal_lm"
     pipeline_tag = "text-generation"
+    gold = "hra_workflow.tasks.math.answers:gold"
     required = ("epochs", "max_length", "base_precision", "gradient_checkpointing", "group_by_length")
     automatic = ("gradient_checkpointing",)
     per_process = True  # dropout and the order of rows
@@ -235,7 +236,7 @@ class Math(Task):
             )
         compared, known = self.compared(), grid.every_run(self.config)
         expect(
-            not compared or self.settings["resources"].get("runs_per_gpu", 1) == 1,
+            not compared or all(grid.runs_per_gpu(self.settings["resources"], run) == 1 for run in compared),
             f"{place}.resources: expected runs_per_gpu: 1, since table_compute reports times, which a shared GPU "
             "changes. Set it to 1",
         )

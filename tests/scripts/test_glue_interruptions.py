@@ -67,7 +67,7 @@ def test_a_killed_training_ends_with_the_same_numbers(make_run, kind):
     job["resources"]["save_seconds"] = 0  # after every step
     if kind == "hra":
         files.write_json(run.folder / "job.json", job)
-        environment = os.environ | {"PYTHONPATH": f"{ROOT}:{SCRIPT.parent}"}
+        environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'workflow'}:{SCRIPT.parent}"}
         done = subprocess.run([sys.executable, "-c", KILLED, run.folder / "job.json"], env=environment)
         assert done.returncode == -signal.SIGKILL
     else:

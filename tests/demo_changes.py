@@ -171,11 +171,6 @@ OTHERWISE: dict[str, tuple[str, str]] = {
     "datasets.glue.*.benchmarks.again": ("evaluation", "only the first benchmark selects the best step"),
     "tasks.math.retention.benchmarks.HumanEval.[mst]*": ("nothing", "unsafe_code is false, so it is not run"),
     "tasks.math.retention.seeds": ("nothing", "the grid has no other seed"),
-    # Errors of the workflow
-    "tasks.*.defaults.gradient_checkpointing": ("training", "it is among the params of training"),
-    "tasks.math.retention.benchmarks.ARC.[sm]*": ("data", "it is among the params of the download"),
-    "tasks.math.general_text.batch_size": ("evaluation", "it is among the params of the evaluation"),
-    "tasks.math.retention.batch_size": ("evaluation", "it is among the params of the evaluation"),
 }
 
 

@@ -37,7 +37,7 @@ def main(job: dict) -> None:
     unet.requires_grad_(False)
     augmented = manifests.folder(job["input"]["augmented"])
     model = adapters.start_training(unet, method, [], augmented, settings["max_steps"])
-    if settings["gradient_checkpointing"]:
+    if params["gradient_checkpointing"]:
         unet.enable_gradient_checkpointing()
     of_class = list(images.unpack(job["input"]["class_images"])) if settings["prior_weight"] else []
     samples = dreambooth.Samples(

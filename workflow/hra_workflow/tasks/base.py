@@ -16,7 +16,7 @@ from hra_workflow.tasks.costs import Costs, rows, without_idle_limits
 from hra_workflow.tasks.evaluations import Evaluations
 
 CONVERTED = ("splits", "read", "columns", "label", "labels", "answer", "rows", "take")
-ROUNDING = ("eval_batch_size",)  # hyper-parameters that change results by rounding only
+ROUNDING = ("eval_batch_size", "gradient_checkpointing")  # hyper-parameters that change results by rounding only
 IDLE = {"gpu": 0, "threads": 1, "mem_mb": 4000, "runtime": 60}
 REQUIRED = (
     "learning_rate",

@@ -61,11 +61,6 @@ class Math(Task):
         part = {"evaluate_harness": "retention", "evaluate_general_text": TEXT}.get(rule)
         return self.settings[part]["resources"] if part else super().resources(rule, stage)
 
-    def training_settings(self, dataset: str, run: str) -> dict:
-        values = super().training_settings(dataset, run)
-        # `auto` gives the numbers of true.
-        return {key: bool(value) if key in self.automatic else value for key, value in values.items()}
-
     def generation(self, run: str) -> dict:
         """Return the settings that a run's answers depend on; the number of shards is not one of them."""
         entry = self.settings["generation"]
@@ -90,10 +85,6 @@ class Math(Task):
             name: {"split": source.split("/")[1], "max_new_tokens": limits[name]}
             for name, source in sorted(self.datasets[dataset]["benchmarks"].items())
         }
-
-    def question_prompt(self) -> str:
-        """Return the prompt of a question, with `{question}`."""
-        return self.settings["prompt"]["template"] + self.settings["prompt"]["evaluation_suffix"]
 
     def question_datasets(self, dataset: str) -> list[str]:
         """Return the datasets of `questions`, in the same order."""
@@ -133,10 +124,6 @@ class Math(Task):
         """Return the retention benchmarks to run, without those disabled by `unsafe_code: false`."""
         entries = self.settings["retention"]["benchmarks"]
         return {name: entry for name, entry in entries.items() if entry.get("unsafe_code") is not False}
-
-    def unsafe_benchmarks(self) -> list[str]:
-        """Return the others, which the retention table shows as not run."""
-        return [name for name in self.settings["retention"]["benchmarks"] if name not in self.retention_benchmarks()]
 
     def retention_runs(self) -> list[dict]:
         """Return the runs of the retention table that are in the grid: `dataset`, `method`, `variant`, `seed`.

@@ -1,0 +1,55 @@
+"""Images that a finished run generates for new inputs: PNG files, and a table that lists them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL.Image import Image
+
+from hra_workflow.core import files
+from hra_workflow.data import images
+from hra_workflow.models import image_shards
+
+
+def draw(
+    job: dict,
+    record: dict,
+    items: list[tuple],
+    about: Callable[[tuple], dict],
+    sampler: type,
+    hint: Callable[[tuple], Image] | None = None,
+    hints: dict | None = None,
+) -> None:
+    """Generate with the weights of params, as image_shards.draw does, at the resolution of the training.
+
+    The first entry of each item is the run's last step, the others are in the name of its file. hints: what the control
+    images depend on.
+    """
+    import pandas
+
+    params, made, table = job["params"], record["fingerprint"], Path(job["output"]["predictions"])
+    archive, weights = Path(params["scratch"], "images.tar"), Path(params["weights"])
+    own = {"sampling": params["settings"]["sampling"] | {"resolution": made["resolution"]}, "method": made["method"]}
+    shard = {
+        "input": {"model": params["model"]},
+        "output": {"shard": str(archive)},
+        "params": params | own | {"finished": f"{params['scratch']}/finished"},
+        "wildcards": {"shard": "0", "n_shards": "1"},
+    }
+    told = {item: about(item) for item in items}
+    identity = {"model": record["model"]["sha256"], "weights": files.sha256(weights), "hints": hints}
+    identity |= {"images": list(told.values())}
+    used = {record["steps"]: weights}
+    image_shards.draw(job | shard, items, told.get, identity, key, sampler, used, hint)
+    with files.replacing_folder(table.parent) as folder:
+        rows = []
+        for picture in images.unpack(archive):
+            (folder / f"{picture.key}.png").write_bytes(picture.png)
+            rows.append({"image": f"{picture.key}.png"} | {name: picture.about[name] for name in told[items[0]]})
+            rows[-1]["blocked"] = picture.about["blocked"]
+        text = pandas.DataFrame(rows).to_csv(index=False, lineterminator="\n")
+        files.write_text(folder / table.name, text)
+    archive.unlink()
+
+
+def key(item: tuple) -> str:
+    return "-".join(f"{number:04d}" for number in item[1:])

@@ -15,12 +15,6 @@ localrules:
 REQUEST = deployment.requested(config, TASKS, CHOSEN)
 
 
-def generation_resource(name, default=None):
-    """Look up a resource of the jobs that generate outputs; of a task that generates none, of training."""
-    stated = lambda wc: TASKS[wc.task].resources("predict_inputs", "generate")
-    return lambda wc, attempt=1: grid.resource(stated(wc), name, default, attempt)
-
-
 rule export_adapter:
     output:
         card=f"{RUN}/hub/{{weights}}/README.md",
@@ -60,12 +54,12 @@ rule predict_inputs:
         inputs="[^/]+",
     conda:
         "../envs/hra.yaml"
-    threads: generation_resource("threads", 1)
+    threads: lambda wc: TASKS[wc.task].prediction_resources()["threads"]
     resources:
-        **on_gpus(lambda wc: min(1, generation_resource("gpu", 0)(wc))),
+        **on_gpus(lambda wc: TASKS[wc.task].prediction_resources()["gpu"]),
         nodes=1,
-        mem_mb=generation_resource("mem_mb", 8000),
-        runtime=generation_resource("runtime", 60),
+        mem_mb=lambda wc, attempt: grid.resource(TASKS[wc.task].prediction_resources(), "mem_mb", None, attempt),
+        runtime=lambda wc: TASKS[wc.task].prediction_resources()["runtime"],
     params:
         record=f"{RUN}/train.json",
         weights=lambda wc: requested_run.weights_file(RUN.format(**wc), wc.weights),
@@ -73,7 +67,7 @@ rule predict_inputs:
         settings=lambda wc: TASKS[wc.task].prediction(wc.dataset, run_name(wc)),
         given=lambda wc: REQUEST.given if REQUEST else {},
         seed=lambda wc: REQUEST.seed if REQUEST else None,
-        device=generation_resource("device"),
+        device=lambda wc: TASKS[wc.task].prediction_resources()["device"],
         scratch=f"{SCRATCH}/predictions",
     script:
         "../workflow/scripts/predict_{wildcards.task}.py"

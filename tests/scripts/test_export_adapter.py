@@ -138,14 +138,14 @@ def test_another_adapter_has_no_lora_and_a_local_model_no_address(make_run, tmp_
     assert names["model"].config.id2label == dict(enumerate(run.dataset["labels"]))
 
 
-def unevaluated(run, tmp_path, manifests: dict, settings: dict, to_lora: str | None = "hra.conversion:to_lora"):
+def unevaluated(run, tmp_path, settings: dict, to_lora: str | None = "hra.conversion:to_lora"):
     """Export the last weights of a run that was not evaluated; return the folder and the card."""
-    params = {name: manifests[name] for name in ("model", "dataset")}
-    params |= {"record": str(run.folder / "run/train.json"), "adapter": str(run.folder / "run/last" / adapters.WEIGHTS)}
+    params = {name: run.tiny[name] for name in ("model", "dataset")}
+    params |= {"record": str(run.folder / "run/train.json"), "adapter": run.weights["last"]}
     params |= {"label": "HRA", "settings": settings, "to_lora": to_lora, "metrics": []}
-    output = {"card": tmp_path / "hub/README.md"}
-    export_adapter.main(rule_jobs.build("export_adapter", tmp_path, {"weights": "last"}, {}, output, params, {}))
-    card = ModelCard.load(output["card"])
+    job = run.job("export_adapter", {}, {"card": tmp_path / "hub/README.md"}, **params)
+    export_adapter.main(job | {"wildcards": {"weights": "last"}})
+    card = ModelCard.load(job["output"]["card"])
     assert "These weights were not evaluated." in card.text
     return tmp_path / "hub", card
 
@@ -159,7 +159,7 @@ def test_a_language_model(make_math_run, tmp_path, capsys):
 
     run = make_math_run(math_method("hra"), epochs=0.5)
     train_math.main(run.train)
-    (folder, card), found = unevaluated(run, tmp_path, run.tiny, answering(run)), []
+    (folder, card), found = unevaluated(run, tmp_path, answering(run)), []
     assert card.data.pipeline_tag == "text-generation"
     for place in (folder, folder / "lora"):
         base = AutoModelForCausalLM.from_pretrained(run.tiny["model"].removesuffix(".manifest.json"))
@@ -190,14 +190,14 @@ def test_a_diffusion_model(make_subject_run, tmp_path, kind):
 
     run = make_subject_run(unet_method(kind))
     train_subject.main(run.train)
-    folder, card = unevaluated(run, tmp_path, run.tiny, {"sampling": SAMPLING}, to_lora(run))
+    folder, card = unevaluated(run, tmp_path, {"sampling": SAMPLING}, to_lora(run))
     assert card.data.pipeline_tag == "text-to-image" and "“a photo of a qwe ball”: “qwe ball” stands" in card.text
     assert ("load_lora_weights" in card.text) == (kind == "hra")
     names = pasted(folder)
     assert (tmp_path / "image.png").exists()
     sampling = SAMPLING | {"scheduler": "model"}
     sampler = stable_diffusion.Sampler(Path(names["base"]), sampling, "cpu")
-    sampler.use(run.method, Path(run.weights["last"]))
+    sampler.use(run.method, run.last)
     shows(names["image"], sampler, "a photo of qwe ball on the beach")
 
 
@@ -205,17 +205,17 @@ def test_a_diffusion_model(make_subject_run, tmp_path, kind):
 @pytest.mark.usefixtures("fresh_accelerator")
 def test_a_diffusion_model_with_control_images(tmp_path, tmp_path_factory):
     resources = control_jobs.prepared(tmp_path_factory.mktemp("resources"))
-    run = control_jobs.Run(tmp_path / "run", resources, controlled.unet_method("hra"))
-    run.augment()
-    run.train()
+    run = control_jobs.ControlRun(tmp_path / "run", resources, controlled.unet_method("hra"))
+    run.start()
+    rule_jobs.train(run)
     control = control_data.opened(resources["canny"], "validation")[0][2]
     control.save(tmp_path / "control.png")
     sampling = controlled.SAMPLING | {"prompt_suffix": "", "inference_steps": 2}
-    folder, card = unevaluated(run, tmp_path, resources, {"sampling": sampling})
+    folder, card = unevaluated(run, tmp_path, {"sampling": sampling})
     assert card.data.pipeline_tag == "image-to-image"
     names = pasted(folder)
     sampler = Sampler(Path(names["base"]), sampling, "cpu")
-    sampler.use(run.method, run.weights)
+    sampler.use(run.method, run.last)
     shows(names["image"], sampler, "a prompt", [control])
 
 

@@ -10,15 +10,14 @@ from PIL import Image
 import evaluate_glue
 import subjects
 import sums
-import train_glue
-from control_jobs import Run as ControlRun
-from control_jobs import prepared
+from control_jobs import ControlRun, prepared
 from controlled import SAMPLING, SIDE
 from controlled import unet_method as control_method
 from hra_workflow.core import files, predictions
 from hra_workflow.core.errors import JobError
 from hra_workflow.tasks.control import data as control_data
 from predicted import READING, answering, predict
+from rule_jobs import train
 from support import method
 
 
@@ -30,7 +29,7 @@ def pixels(run, rows: list[dict]) -> list[numpy.ndarray]:
 def classifier(make_run):
     """Provide a trained and evaluated classifier."""
     run = make_run(method("hra"))
-    train_glue.main(run.train)
+    train(run)
     evaluate_glue.main(run.evaluate)
     return run
 
@@ -61,7 +60,7 @@ def test_texts_get_the_classes_and_probabilities_of_the_evaluation(classifier, t
         assert problem.value.final
 
     refused("wrong.csv", "id,text\n1,rise\n", r"expected the column sentence, on which .* found id, text")
-    refused("empty.csv", "sentence,n\nrise,1\n ,2\n", "row 2: sentence is empty")
+    refused("empty.csv", "sentence,n\nrise,1\n ,2\n", "line 3: sentence is empty")
     refused("none.csv", "sentence\n", "no rows")
     refused("taken.csv", "sentence,prediction\nrise,x\n", "without a column prediction")
     other = tmp_path / "other.manifest.json"
@@ -74,7 +73,7 @@ def test_texts_get_the_classes_and_probabilities_of_the_evaluation(classifier, t
 
 def test_questions_get_the_answers_of_the_evaluation(make_math_run, tmp_path):
     run = make_math_run(sums.math_method("hra"))
-    sums.train(run)
+    train(run)
     expected = sums.answers(run)
     questions = Path(run.tiny["dataset"]).parent / "raw/test.jsonl"
     settings = answering(run)
@@ -87,7 +86,7 @@ def test_questions_get_the_answers_of_the_evaluation(make_math_run, tmp_path):
 
 def test_prompts_of_a_subject_get_the_images_of_the_evaluation_and_others_with_a_seed(make_subject_run, tmp_path):
     run = make_subject_run(subjects.unet_method())
-    record = subjects.train(run)
+    record = train(run)
     assert record["prompts"]["subject"] == "qwe ball" and "qwe ball" in record["prompts"]["instance"]
     expected = subjects.drawn(run, steps=(5,))
     (tmp_path / "new.txt").write_text("\n".join(text.replace("qwe ball", "{subject}") for text in subjects.PROMPTS))
@@ -109,8 +108,8 @@ def hint_settings(manifest: str, hint: str = "canny", **changes) -> dict:
 def test_images_and_control_images_get_the_images_of_the_evaluation(tmp_path, tmp_path_factory):
     resources = prepared(tmp_path_factory.mktemp("resources"))
     run = ControlRun(tmp_path / "run", resources, control_method("hra"))
-    run.augment()
-    run.train()
+    run.start()
+    train(run)
     expected = run.gather([run.generate()])
     split = control_data.opened(resources["canny"], "validation")
     (tmp_path / "images").mkdir()

@@ -69,9 +69,9 @@ def prompts_of(path: str, folder: str, paths: list[Path]) -> list[str]:
     rows = new_inputs.table(path, ["prompt"])
     if "image" not in rows:
         expect(
-            len(rows) == 1,
+            len(rows["prompt"]) == 1,
             f"{path}: expected one prompt for all images, or a column `image` with file names of {folder}, found "
-            f"{len(rows)} prompts without it.",
+            f"{len(rows['prompt'])} prompts without it.",
         )
         return [rows["prompt"][0]] * len(paths)
     named = dict(zip(rows["image"], rows["prompt"], strict=True))

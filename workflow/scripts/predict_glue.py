@@ -26,7 +26,7 @@ def main(job: dict) -> None:
     device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
     folder = manifests.folder(params["model"])
     tokenizer = classifier.load_tokenizer(folder)
-    inputs = pyarrow.table({name: texts[name].tolist() for name in columns})
+    inputs = pyarrow.table({name: texts[name] for name in columns})
     data = classifier.encoded(inputs, columns, tokenizer, settings["max_length"])
     model = adapters.load_classifier(folder, labels, record["seed"])
     model = adapters.load(model, method, Path(params["weights"]).parent).to(device)
@@ -39,7 +39,7 @@ def main(job: dict) -> None:
         predicted = {"prediction": [labels[index] for index in probabilities.argmax(1)]}
         predicted |= {f"p_{label}": probabilities[:, index].tolist() for index, label in enumerate(labels)}
     new_inputs.write(job["output"]["predictions"], texts, predicted)
-    print(f"{len(texts)} predictions")
+    print(f"{len(data)} predictions")
 
 
 if __name__ == "__main__":

@@ -18,20 +18,19 @@ def main(job: dict) -> None:
     params = job["params"]
     record = trained.checked(params["record"], params["weights"], params["model"])
     settings = params["settings"] | record["hyperparameters"]  # of a run that trains nothing, the config's
-    questions = new_inputs.table(params["given"]["prompts"], [settings["column"]], **settings["reading"])
+    given = new_inputs.table(params["given"]["prompts"], [settings["column"]], **settings["reading"])
+    questions = given[settings["column"]]
     folder = manifests.folder(params["model"])
     tokenizer = causal_lm.load_tokenizer(folder)
     names = ("prompt", "generation", "precision", "quantization")
     params |= {name: settings[name] for name in names} | {"method": record["fingerprint"]["method"]}
-    asked = generate_math.part(
-        params, "questions", questions[settings["column"]].tolist(), settings["max_new_tokens"], tokenizer
-    )
+    asked = generate_math.part(params, "questions", questions, settings["max_new_tokens"], tokenizer)
     run = generate_math.Run(job | {"params": params, "input": {"last": params["weights"]}}, folder, tokenizer)
     run.check_lengths(asked)
     said = {item: text for _, item, text, _ in run.with_transformers([asked])}
     outputs = [generate_math.cut(said[item], settings["generation"]["stop"]) for item in range(len(questions))]
     final = [next(iter(answers.lenient_readings("metamath", text)), "") for text in outputs]
-    new_inputs.write(job["output"]["predictions"], questions, {"output": outputs, "final_answer": final})
+    new_inputs.write(job["output"]["predictions"], given, {"output": outputs, "final_answer": final})
     print(f"{len(questions)} answers")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL.Image import Image
 
 from hra_workflow.core import files
-from hra_workflow.data import images
+from hra_workflow.data import images, new_inputs
 from hra_workflow.models import image_shards
 
 
@@ -24,15 +24,14 @@ def draw(
     The first entry of each item is the run's last step, the others are in the name of its file. hints: what the control
     images depend on.
     """
-    import pandas
-
-    params, made, table = job["params"], record["fingerprint"], Path(job["output"]["predictions"])
+    params, trained, table = job["params"], record["fingerprint"], Path(job["output"]["predictions"])
     archive, weights = Path(params["scratch"], "images.tar"), Path(params["weights"])
-    own = {"sampling": params["settings"]["sampling"] | {"resolution": made["resolution"]}, "method": made["method"]}
+    sampling = params["settings"]["sampling"] | {"resolution": trained["resolution"]}
+    own = {"sampling": sampling, "method": trained["method"], "finished": f"{params['scratch']}/finished"}
     shard = {
         "input": {"model": params["model"]},
         "output": {"shard": str(archive)},
-        "params": params | own | {"finished": f"{params['scratch']}/finished"},
+        "params": params | own,
         "wildcards": {"shard": "0", "n_shards": "1"},
     }
     told = {item: about(item) for item in items}
@@ -41,13 +40,11 @@ def draw(
     used = {record["steps"]: weights}
     image_shards.draw(job | shard, items, told.get, identity, key, sampler, used, hint)
     with files.replacing_folder(table.parent) as folder:
-        rows = []
-        for picture in images.unpack(archive):
+        made = list(images.unpack(archive))
+        for picture in made:
             (folder / f"{picture.key}.png").write_bytes(picture.png)
-            rows.append({"image": f"{picture.key}.png"} | {name: picture.about[name] for name in told[items[0]]})
-            rows[-1]["blocked"] = picture.about["blocked"]
-        text = pandas.DataFrame(rows).to_csv(index=False, lineterminator="\n")
-        files.write_text(folder / table.name, text)
+        columns = {name: [one.about[name] for one in made] for name in (*told[items[0]], "blocked")}
+        new_inputs.write(folder / table.name, {"image": [f"{one.key}.png" for one in made]}, columns)
     archive.unlink()
 
 

@@ -53,11 +53,9 @@ def settle(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tuple[
 
 
 def requested(config: dict, tasks: dict[str, Task], chosen: list[str]) -> requested_run.Request | None:
-    """Return what `make export` or `make predict` requests. Raises WorkflowError for what does not exist."""
-    try:
+    """Return what `make export` or `make predict` requests. Ends the run for what does not exist."""
+    with ending_the_run():
         return requested_run.settle(config, tasks, chosen)
-    except JobError as problem:
-        raise WorkflowError(str(problem)) from None
 
 
 def complete(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tuple[dict, list[str]]:

@@ -41,6 +41,11 @@ class Usage:
         """Return the settings that predictions of `method/variant` depend on besides the run's record."""
         return {}
 
+    def prediction_resources(self) -> dict:
+        """Return the resources of predictions: those that generate outputs, or of a task that generates none, train."""
+        stated = self.resources("predict_inputs", "generate")
+        return stated | {"device": stated.get("device"), "gpu": min(1, stated["gpu"])}
+
     def reading(self, dataset: str) -> dict:
         """Return how the text files of a dataset are read, for new files with the same `endings`."""
         entry = self.datasets[dataset]

@@ -130,6 +130,10 @@ def test_images_and_control_images_get_the_images_of_the_evaluation(tmp_path, tm
         assert all((found == one).all() for found, one in zip(pixels(run, rows), shown, strict=True))
 
     (tmp_path / "one.txt").write_text("a scene\n")
+    single = {"images": tmp_path / "images/1.png", "prompts": tmp_path / "one.txt"}
+    assert [row["given"] for row in predict(run, single, settings)] == ["1.png"]
+    (tmp_path / "telephone").mkdir()
+    (tmp_path / "telephone/1.HEIC").touch()
     one = {"images": tmp_path / "images", "prompts": tmp_path / "one.txt"}
     assert {row["prompt"] for row in predict(run, one, settings)} == {"a scene, "}
     (tmp_path / "two.txt").write_text("a scene\nanother scene\n")
@@ -138,6 +142,7 @@ def test_images_and_control_images_get_the_images_of_the_evaluation(tmp_path, tm
         ({"settings": hint_settings(resources["canny"], from_image=False)}, "CONTROLS=folder"),
         ({"settings": hint_settings(resources["canny"], hint="my:edges")}, "another one: it was edited"),
         ({"settings": hint_settings(resources["segmentation"])}, "that the weights were trained on"),
+        ({"given": one | {"images": tmp_path / "telephone"}}, "skipped because of the ending: 1.HEIC"),
         ({"given": one | {"prompts": tmp_path / "two.txt"}}, "found 2 prompts without it"),
         ({"given": one | {"prompts": tmp_path / "part.csv"}}, "found none for 1.png, 2.png"),
     ):

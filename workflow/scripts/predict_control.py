@@ -26,8 +26,9 @@ def main(job: dict) -> None:
     if "images" in given:
         check_function(record, settings)
     folder = given.get("images") or given["controls"]
-    paths = images.listed(Path(folder))
-    prompts = prompts_of(given["prompts"], folder, paths)
+    found = new_inputs.images_in(folder)
+    names, paths = list(found), list(found.values())
+    prompts = prompts_of(given["prompts"], folder, names)
     side, first = record["fingerprint"]["resolution"], params["seed"]
 
     @cache
@@ -39,7 +40,7 @@ def main(job: dict) -> None:
         row = item[1]
         noise = seed("control", record["seed"] if first is None else first, row)
         prompt = prompts[row] + settings["sampling"]["prompt_suffix"]
-        return {"given": paths[row].name, "prompt": prompt, "seed": noise}
+        return {"given": names[row], "prompt": prompt, "seed": noise}
 
     computed = settings["hint"] if "images" in given else None
     depend = {"computed": computed, "images": [files.sha256(path) for path in paths]}
@@ -64,7 +65,7 @@ def check_function(record: dict, settings: dict) -> None:
     )
 
 
-def prompts_of(path: str, folder: str, paths: list[Path]) -> list[str]:
+def prompts_of(path: str, folder: str, names: list[str]) -> list[str]:
     """Return the prompt of each image: of the row that names its file, or the only one, for all."""
     rows = new_inputs.table(path, ["prompt"])
     if "image" not in rows:
@@ -73,11 +74,11 @@ def prompts_of(path: str, folder: str, paths: list[Path]) -> list[str]:
             f"{path}: expected one prompt for all images, or a column `image` with file names of {folder}, found "
             f"{len(rows['prompt'])} prompts without it.",
         )
-        return [rows["prompt"][0]] * len(paths)
+        return rows["prompt"] * len(names)
     named = dict(zip(rows["image"], rows["prompt"], strict=True))
-    without = [place.name for place in paths if place.name not in named]
+    without = [name for name in names if name not in named]
     expect(not without, f"{path}: expected a prompt for every image of {folder}, found none for {', '.join(without)}.")
-    return [named[place.name] for place in paths]
+    return [named[name] for name in names]
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError, expect
-from hra_workflow.data import text_files, text_tables
+from hra_workflow.data import image_card, images, text_files, text_tables
 
 
 def table(path: str, columns: list[str], read: dict | None = None, endings: Sequence[str] = ()) -> dict[str, list]:
@@ -35,6 +35,16 @@ def table(path: str, columns: list[str], read: dict | None = None, endings: Sequ
         expect(not empty, f"{rows.where((empty or [0])[0])}: {name} is empty. Fill it in, or remove the row.")
         rows.columns[name] = texts
     return rows.columns
+
+
+def images_in(path: str) -> dict[str, Path]:
+    """Return an image file, or those of a folder, by their names in it; JobError for images that cannot be read."""
+    folder = Path(path)
+    if folder.is_file():
+        return {folder.name: folder}
+    if skipped := image_card.skipped(folder):
+        raise JobError(f"{path}: {skipped[0]}.")
+    return {str(one.relative_to(folder)): one for one in images.listed(folder)}
 
 
 def write(path: str | Path, given: dict[str, list], predicted: dict[str, list]) -> None:

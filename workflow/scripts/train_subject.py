@@ -53,7 +53,8 @@ def main(job: dict) -> None:
     if not trainer.is_world_process_zero():
         return
     save = partial(adapters.save, model, start=augmented)
-    run_record.finish_last(job, trainer, attempts, started, device, sizes, trainer.curve(), save)
+    result = {"prompts": params["prompts"]}
+    run_record.finish_last(job, trainer, attempts, started, device, sizes, trainer.curve(), save, **result)
 
 
 if __name__ == "__main__":

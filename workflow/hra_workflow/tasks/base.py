@@ -9,11 +9,12 @@ from typing import ClassVar, Literal
 
 from hra_workflow import methods
 from hra_workflow.core import grid
-from hra_workflow.core.errors import expect, one_of
+from hra_workflow.core.errors import one_of
 from hra_workflow.evaluators import registry
 from hra_workflow.tasks.contents import Contents
 from hra_workflow.tasks.costs import Costs, rows, without_idle_limits
 from hra_workflow.tasks.evaluations import Evaluations
+from hra_workflow.tasks.usage import Usage
 
 CONVERTED = ("splits", "read", "columns", "label", "labels", "answer", "rows", "take")
 ROUNDING = ("eval_batch_size", "gradient_checkpointing")  # hyper-parameters that change results by rounding only
@@ -31,7 +32,7 @@ REQUIRED = (
 )
 
 
-class Task(Contents, Costs, Evaluations):
+class Task(Contents, Costs, Evaluations, Usage):
     """One task, bound to a config. `settings` is its config entry ({} if it has none), `datasets` those of its data.
 
     name: as in paths and config. title: the heading in the report. architecture: the type of model that `augment`
@@ -42,7 +43,6 @@ class Task(Contents, Costs, Evaluations):
     lambda_sources: the paper's figure and table with a sweep over λ.
     uncounted: what is trained beside an adapter and not counted in its parameters.
     own_rules: rules without a `task` wildcard that belong to this task. notes: paragraphs below the Markdown table.
-    pipeline_tag: the Hub's name of what a model does; "": an adapter is not a model that PEFT can load.
     For tasks that evaluate generated images: benchmark, the name of the only one; reference_images, what the images are
     compared with (evaluators/protocol.py).
     """
@@ -59,7 +59,6 @@ class Task(Contents, Costs, Evaluations):
     uncounted: ClassVar[str] = ""
     own_rules: ClassVar[tuple[str, ...]] = ()
     notes: ClassVar[tuple[str, ...]] = ()
-    pipeline_tag: ClassVar[str] = ""
     benchmark: ClassVar[str]
     reference_images: ClassVar[Literal["references", "source"] | None] = None
 
@@ -251,27 +250,6 @@ class Task(Contents, Costs, Evaluations):
         """
         scores = {name: line[name] for name in dataset["metrics"] if line.get(name) is not None}
         return {"prompt": line.get("prompt", "")} | {name: f"{value:.3g}" for name, value in scores.items()}
-
-    # Export
-
-    def exported(self, run: str, weights: str) -> str:
-        """Return `weights`, those of `method/variant`; raise JobError if stock PEFT could not load them."""
-        kind = grid.kind_of(self.config["methods"][run.split("/")[0]])
-        expect(
-            bool(methods.of(self.config, run.split("/")[0]).adapter.config),
-            f"{run}: expected an adapter of PEFT to export, found weights of kind {kind}, which are a part of the "
-            f"model: publish {weights} with train.json as they are.",
-        )
-        expect(
-            bool(self.pipeline_tag),
-            f"{run}: an adapter of task {self.name} includes layers that PEFT cannot add to the base model, so it "
-            "cannot be exported for the Hub.",
-        )
-        return weights
-
-    def loading(self, dataset: str) -> str:
-        """Return the Python lines that load the base model, `{base}`, as `model`, for the card of an adapter."""
-        return ""
 
     # Failures
 

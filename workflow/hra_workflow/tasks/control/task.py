@@ -23,6 +23,8 @@ class Control(Task):
     name = "control"
     title = "Controllable generation"
     architecture = "controlled"
+    pipeline_tag = "image-to-image"
+    predicts_from = (("images", "prompts"), ("controls", "prompts"))
     scale = 1
     benchmark = BENCHMARK
     reference_images = "source"
@@ -96,6 +98,15 @@ class Control(Task):
         return {name: self.settings["generation"][name] for name in names} | {
             "resolution": self.settings["resolution"],
             "safety_checker": False,
+        }
+
+    def prediction(self, dataset: str, run: str) -> dict:
+        hints, split = self.hints(dataset), self.datasets[dataset]["splits"][BENCHMARK]
+        return {
+            "sampling": self.sampling(),
+            "hint": {key: hints[key] for key in ("hint", "source_sha256") if key in hints},
+            "hints": self.training_inputs(dataset)["dataset"],
+            "from_image": not {"annotation", "control"} & {*split},
         }
 
     def evaluators(self, dataset: str) -> list[dict]:

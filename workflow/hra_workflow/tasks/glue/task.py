@@ -21,6 +21,7 @@ class Glue(Task):
     title = "Text classification"
     architecture = "classifier"
     pipeline_tag = "text-classification"
+    predicts_from = (("texts",),)
     selections = ("best_on_dev", "last")
     required = ("epochs", "max_length", "eval_steps")
     lambda_sources = ("Figure 3", "Table 2")
@@ -120,12 +121,8 @@ class Glue(Task):
             | {name: readable(value) for name, value in found.items()}
         )
 
-    def loading(self, dataset: str) -> str:
-        count = len(self.datasets[dataset]["labels"] or [""])
-        return (
-            "from transformers import AutoModelForSequenceClassification\n\n"
-            f'model = AutoModelForSequenceClassification.from_pretrained({{base}}, num_labels={count}, dtype="float32")'
-        )
+    def prediction(self, dataset: str, run: str) -> dict:
+        return {"reading": self.reading(dataset)}
 
     def probe(self, dataset: str, rows: int, settings: dict) -> tuple[dict[str, dict], dict]:
         entry = self.datasets[dataset]

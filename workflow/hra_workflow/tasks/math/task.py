@@ -22,6 +22,7 @@ class Math(Task):
     title = "Mathematical reasoning"
     architecture = "causal_lm"
     pipeline_tag = "text-generation"
+    predicts_from = (("prompts",),)
     gold = "hra_workflow.tasks.math.answers:gold"
     required = ("epochs", "max_length", "base_precision", "gradient_checkpointing", "group_by_length")
     automatic = ("gradient_checkpointing",)
@@ -37,8 +38,8 @@ class Math(Task):
         "gives no seeds. It rotates the input side (Eq. 2), as we do; the official llama code rotates the output side.",
     )
 
-    def loading(self, dataset: str) -> str:
-        return "from transformers import AutoModelForCausalLM\n\nmodel = AutoModelForCausalLM.from_pretrained({base})"
+    def prediction(self, dataset: str, run: str) -> dict:
+        return serving.prediction(self, dataset, run)
 
     def tables(self) -> list[str]:
         made = {"retention": self.retention_rows(), "compute": self.compared()}

@@ -19,6 +19,7 @@ class Subject(Task):
     title = "Subject-driven generation"
     architecture = "unet"
     pipeline_tag = "text-to-image"
+    predicts_from = (("prompts",),)
     selections = ("best_on_test", "last")
     scale = 1
     benchmark = "prompts"
@@ -40,12 +41,6 @@ class Subject(Task):
         "0.562 for DINO, CLIP-I and LPIPS, OFT for the same data 0.703 / 0.864 / 0.695.",
         "Blocked: the fraction of generated images that the safety checker made black. They have no scores.",
     )
-
-    def loading(self, dataset: str) -> str:
-        return (
-            "from diffusers import StableDiffusionPipeline\n\npipe = StableDiffusionPipeline.from_pretrained({base})\n"
-            "model = pipe.unet  # and afterwards: pipe.unet = model"
-        )
 
     # Data and prompts
 
@@ -72,10 +67,14 @@ class Subject(Task):
         return [template.replace("{subject}", words) for template in templates]
 
     def training_prompts(self, noun: str) -> dict[str, str]:
-        """Return the training prompts of the subject's images (`instance`) and of the class images (`class`)."""
-        template = self.settings["training_prompt"]
+        """Return the training prompts of the subject's images (`instance`) and of the class images (`class`).
+
+        `subject`: the words in the first one that stand for the subject.
+        """
+        template, words = self.settings["training_prompt"], phrase(self.settings["identifier"], noun)
         return {
-            "instance": template.replace("{subject}", phrase(self.settings["identifier"], noun)),
+            "subject": words,
+            "instance": template.replace("{subject}", words),
             "class": template.replace("{subject}", noun),
         }
 
@@ -102,6 +101,9 @@ class Subject(Task):
         """Return the settings that generated images depend on; the number of shards is not one of them."""
         names = ("batch_size", "images", "inference_steps", "guidance", "safety_checker", "precision")
         return {name: self.settings["generation"][name] for name in names} | {"resolution": self.settings["resolution"]}
+
+    def prediction(self, dataset: str, run: str) -> dict:
+        return {"sampling": self.sampling()}
 
     def class_sampling(self) -> dict:
         """Return the same for class images, without the safety checker, since runs train on them."""

@@ -1,0 +1,53 @@
+"""What is done with a finished run: the export of its adapter, and predictions for new inputs.
+
+Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
+"""
+
+import inspect
+from pathlib import Path
+from typing import ClassVar
+
+from hra_workflow import methods
+from hra_workflow.core import grid
+from hra_workflow.core.errors import expect
+
+
+class Usage:
+    """The part of `base.Task` that export and prediction ask; it uses the rest of it.
+
+    pipeline_tag: the Hub's name of what a model does. predicts_from: the new inputs that predictions need, as
+    alternatives (requested_run.GIVEN).
+    """
+
+    pipeline_tag: ClassVar[str] = ""
+    predicts_from: ClassVar[tuple[tuple[str, ...], ...]] = ()
+
+    def exported(self, run: str, weights: str) -> str:
+        """Return `weights`, those of `method/variant`; raise JobError if stock PEFT could not load them."""
+        kind = grid.kind_of(self.config["methods"][run.split("/")[0]])
+        expect(
+            bool(methods.of(self.config, run.split("/")[0]).adapter.config),
+            f"{run}: expected an adapter of PEFT to export, found weights of kind {kind}, which are a part of the "
+            f"model: publish {weights} with train.json as they are, or use them here (make predict).",
+        )
+        return weights
+
+    @classmethod
+    def snippet(cls) -> str:
+        """Return the template of the Python lines that use an exported adapter, for its card."""
+        return Path(inspect.getfile(cls)).with_name("snippet.jinja").read_text()
+
+    def prediction(self, dataset: str, run: str) -> dict:
+        """Return the settings that predictions of `method/variant` depend on besides the run's record."""
+        return {}
+
+    def prediction_resources(self) -> dict:
+        """Return the resources of predictions: those that generate outputs, or of a task that generates none, train."""
+        stated = self.resources("predict_inputs", "generate")
+        return stated | {"device": stated.get("device"), "gpu": min(1, stated["gpu"])}
+
+    def reading(self, dataset: str) -> dict:
+        """Return how the text files of a dataset are read, for new files with the same `endings`."""
+        entry = self.datasets[dataset]
+        paths = [path for listed in entry["splits"].values() for path in listed]
+        return {"read": entry.get("read"), "endings": sorted({Path(path).suffix for path in paths})}

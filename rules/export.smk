@@ -23,7 +23,7 @@ rule export_adapter:
     params:
         # Not inputs: an export must not train a run again, whatever has changed in the config.
         record=f"{RUN}/train.json",
-        adapter=lambda wc: TASKS[wc.task].exported(
+        adapter=lambda wc: TASKS[wc.task].usage.exported(
             run_name(wc), f"{RUN}/{wc.weights}/adapter_model.safetensors".format(**wc)
         ),
         model=lambda wc: f"{config['pathvars']['resources']}/models/{config['tasks'][wc.task]['model']}.manifest.json",
@@ -34,7 +34,7 @@ rule export_adapter:
         to_lora=lambda wc: methods.of(config, wc.method).adapter.to_lora,
         label=lambda wc: grid.rows_of(config, [run_name(wc)])[0]["label"],
         labels=lambda wc: dataset_entry(wc).get("labels"),
-        pipeline_tag=lambda wc: TASKS[wc.task].pipeline_tag,
-        loading=lambda wc: TASKS[wc.task].loading(wc.dataset),
+        pipeline_tag=lambda wc: TASKS[wc.task].usage.pipeline_tag,
+        loading=lambda wc: TASKS[wc.task].usage.loading(wc.dataset),
     script:
         "../workflow/scripts/export_adapter.py"

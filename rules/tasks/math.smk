@@ -22,12 +22,12 @@ RETENTION = f"{RUN}/retention.json"
 
 
 def answer_shards(wildcards):
-    folder = TASKS["math"].folder_of_shards(wildcards.benchmark)
+    folder = TASKS["math"].generation.folder_of_shards(wildcards.benchmark)
     return [f"<run>/{folder}/{shard}.jsonl.gz" for shard in shards_of(wildcards, "outputs.jsonl.gz")]
 
 
 def retention_files(wildcards):
-    return existing(RETENTION, "math", TASKS["math"].retention_runs())
+    return existing(RETENTION, "math", TASKS["math"].table.retention_runs())
 
 
 wildcard_constraints:
@@ -50,7 +50,8 @@ use rule generate as generate_math with:
         last="<run>/last/adapter_model.safetensors",
         model=task_model,
         datasets=lambda wc: collect(
-            "<resources>/datasets/{{task}}/{name}.manifest.json", name=TASKS[wc.task].question_datasets(wc.dataset)
+            "<resources>/datasets/{{task}}/{name}.manifest.json",
+            name=TASKS[wc.task].generation.question_datasets(wc.dataset),
         ),
     output:
         shard=temp(f"{ANSWERS}.jsonl.gz"),
@@ -62,9 +63,9 @@ use rule generate as generate_math with:
         task="math",
     params:
         **identity(
-            prompt=lambda wc: TASKS[wc.task].question_prompt(),
-            benchmarks=lambda wc: TASKS[wc.task].questions(wc.dataset),
-            generation=lambda wc: TASKS[wc.task].generation(run_name(wc)),
+            prompt=lambda wc: TASKS[wc.task].generation.question_prompt(),
+            benchmarks=lambda wc: TASKS[wc.task].generation.questions(wc.dataset),
+            generation=lambda wc: TASKS[wc.task].generation.answer_settings(run_name(wc)),
             precision=hyperparameter("precision"),
             quantization=hyperparameter("quantization"),
         ),
@@ -104,7 +105,7 @@ rule evaluate_general_text:
         record="<run>/train.json",
         last="<run>/last/adapter_model.safetensors",
         model=task_model,
-        dataset=lambda wc: f"<resources>/datasets/{{task}}/{TASKS[wc.task].general_text()[0]}.manifest.json",
+        dataset=lambda wc: f"<resources>/datasets/{{task}}/{TASKS[wc.task].evaluation.general_text()[0]}.manifest.json",
     output:
         metrics=f"{EVAL}/metrics.json",
         predictions=f"{EVAL}/predictions.jsonl.gz",
@@ -120,7 +121,7 @@ rule evaluate_general_text:
         **resources_of(TEXT),
     params:
         **identity(
-            split=lambda wc: TASKS[wc.task].general_text()[1],
+            split=lambda wc: TASKS[wc.task].evaluation.general_text()[1],
             window=lambda wc: config["tasks"][wc.task][TEXT]["window"],
             batch_size=lambda wc: config["tasks"][wc.task][TEXT]["batch_size"],
             precision=hyperparameter("precision"),
@@ -143,7 +144,7 @@ rule download_harness:
         "../../envs/hra.yaml"
     params:
         **identity(
-            benchmarks=lambda wc: TASKS["math"].retention_benchmarks(),
+            benchmarks=lambda wc: TASKS["math"].table.harness_benchmarks(),
             include_path=lambda wc: config["tasks"]["math"]["retention"]["include_path"],
         ),
         **unrecorded(network=True),
@@ -171,7 +172,7 @@ rule evaluate_harness:
         **resources_of("retention"),
     params:
         **identity(
-            benchmarks=lambda wc: TASKS["math"].retention_benchmarks(),
+            benchmarks=lambda wc: TASKS["math"].table.harness_benchmarks(),
             batch_size=lambda wc: config["tasks"][wc.task]["retention"]["batch_size"],
             limit=lambda wc: config["tasks"][wc.task]["retention"]["limit"],
             include_path=lambda wc: config["tasks"][wc.task]["retention"]["include_path"],
@@ -204,11 +205,13 @@ rule table_retention:
     params:
         **shown(
             benchmarks=lambda wc: list(config["tasks"]["math"]["retention"]["benchmarks"]),
-            left_out=lambda wc: TASKS["math"].unsafe_benchmarks(),
+            left_out=lambda wc: TASKS["math"].table.unsafe_benchmarks(),
             base=lambda wc: config["tasks"]["math"]["retention"]["base"],
-            rows=lambda wc: grid.rows_of(config, TASKS["math"].retention_rows()),
-            seeds=lambda wc: TASKS["math"].retention_seeds(),
-            expected=lambda wc: expected_runs.asked_of(TASKS["math"], TASKS["math"].retention_runs(), RETENTION),
+            rows=lambda wc: grid.rows_of(config, TASKS["math"].table.retention_rows()),
+            seeds=lambda wc: TASKS["math"].table.retention_seeds(),
+            expected=lambda wc: expected_runs.asked_by_path(
+                TASKS["math"], TASKS["math"].table.retention_runs(), RETENTION
+            ),
             vanished=lambda wc: expected_runs.vanished(config, "table_retention", retention_files(wc)),
         ),
     script:
@@ -232,6 +235,6 @@ rule table_compute:
     conda:
         "../../envs/hra.yaml"
     params:
-        **shown(rows=lambda wc: grid.rows_of(config, TASKS["math"].compared())),
+        **shown(rows=lambda wc: grid.rows_of(config, TASKS["math"].table.compute_rows())),
     script:
         "../../workflow/scripts/table_compute.py"

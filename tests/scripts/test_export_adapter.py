@@ -162,5 +162,5 @@ def test_what_peft_cannot_load_is_refused():
         ("control", "hra/r8", "includes layers that PEFT cannot add"),
     ):
         with pytest.raises(JobError, match=reason):
-            tasks.load(config)[task].exported(run, "last")
-    assert tasks.load(config)["subject"].exported("hra/r8", "last") == "last"
+            tasks.load(config)[task].usage.exported(run, "last")
+    assert tasks.load(config)["subject"].usage.exported("hra/r8", "last") == "last"

@@ -184,7 +184,7 @@ def examples(task: str, folder: Path, dataset: dict, inputs: str | None) -> list
     found = []
     for place, line in enumerate(chosen):
         row = rows.iloc[line["item"]].to_dict() if rows is not None else {}
-        texts = kind.example(line, row, dataset)
+        texts = kind.table.example(line, row, dataset)
         short = {name: text if len(text) <= LONGEST else f"…{text[-LONGEST:]}" for name, text in texts.items()}
         found.append({"texts": short, "url": urls.get(place)})
     return found

@@ -6,13 +6,14 @@ Plain Python on plain dicts: imported by the Snakefile on login nodes, so no tor
 from collections.abc import Mapping
 from pathlib import Path
 
+from hra_workflow import methods
 from hra_workflow.core import files, grid, tuning
 from hra_workflow.tasks.base import Task
 
 
 def is_tuned(task: Task, run: str) -> bool:
     """Return whether trials choose hyper-parameters of `method/variant`."""
-    return bool(task.settings.get("tune")) and task.trains(run) and tuning.MARK not in run
+    return bool(task.settings.get("tune")) and methods.trains(task.config, run) and tuning.MARK not in run
 
 
 def halved(task: Task) -> bool:

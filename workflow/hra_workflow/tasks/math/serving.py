@@ -36,9 +36,9 @@ def obstacle(task: Task) -> str | None:
         return "without a GPU"
     for run in task.runs():
         name = f"{run['method']}/{run['variant']}"
-        if task.hyperparameters(run["dataset"], name).get("quantization"):
+        if task.training.hyperparameters(run["dataset"], name).get("quantization"):
             return f"{name} is on a 4-bit base model"
-        if task.trains(name) and grid.of_run(entry["serve"], name) == "adapter":
+        if methods.trains(task.config, name) and grid.of_run(entry["serve"], name) == "adapter":
             return f"`serve: adapter` for {name}"
         if not methods.of(task.config, run["method"]).adapter.merges:
             return f"{name} cannot be merged"
@@ -48,7 +48,7 @@ def obstacle(task: Task) -> str | None:
 
 def serve(task: Task, run: str, backend: str) -> str | None:
     """Return how a run's adapter is served: adapter, merged or lora; None if it has none or the setting lacks it."""
-    stated = grid.of_run(task.settings["generation"]["serve"], run) if task.trains(run) else None
+    stated = grid.of_run(task.settings["generation"]["serve"], run) if methods.trains(task.config, run) else None
     if stated != AUTO:
         return stated
     if backend == TRANSFORMERS:
@@ -92,7 +92,7 @@ def check(task: Task, run: dict, place: str, backend: str) -> None:
     """Raise JobError if the backend cannot serve a run's adapter as requested."""
     method, name = methods.of(task.config, run["method"]), f"{run['method']}/{run['variant']}"
     vllm, served = backend == VLLM, serve(task, name, backend)
-    quantized = task.hyperparameters(run["dataset"], name).get("quantization")
+    quantized = task.training.hyperparameters(run["dataset"], name).get("quantization")
     expect(
         not quantized or not (vllm or (served == "merged" and not method.adapter.merges_quantized)),
         f"{place} is on a 4-bit base model, which cannot be merged, nor served by vLLM as in training. "

@@ -86,7 +86,7 @@ def test_without_the_option_nothing_changes():
     assert "held_out" not in glue.training.hyperparameters("mrpc", "hra/r8")
     changed = tasks.load(held_out_config(selection="held-out"))["glue"]
     assert changed.selections == ("best_on_held_out", "last")
-    settings = changed.hyperparameters("mrpc", "hra/r8")
+    settings = changed.training.hyperparameters("mrpc", "hra/r8")
     assert settings.pop("held_out") == {"share": 0.1, "seed": 0}  # of fewer than 20,000 rows
     assert settings == glue.training.hyperparameters("mrpc", "hra/r8")
 

@@ -1,5 +1,6 @@
 """The paper's table, its notes and its forms."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -221,7 +222,7 @@ def test_the_terminal_table_fits(tmp_path, width):
         shutil.copy(record, record.parent / ".finished")
     shown = subprocess.run(
         [sys.executable, REPOSITORY / "workflow/scripts/print_table.py", tmp_path / "table_glue.csv"],
-        capture_output=True, text=True, check=True, env={"COLUMNS": str(width), "PYTHONIOENCODING": "utf-8"},
+        capture_output=True, text=True, check=True, env=os.environ | {"COLUMNS": str(width), "PYTHONIOENCODING": "utf-8"},
     ).stdout  # fmt: skip
     head, _, tail = shown.partition("Where to look next:")
     assert max(map(len, head.splitlines())) <= width and "…" not in head

@@ -16,6 +16,7 @@ from hra_workflow.core.job import start
 from hra_workflow.data import images
 from hra_workflow.report import comparison, html_page, run_statistics
 from hra_workflow.report.image_grid import evenly_spaced
+from hra_workflow.tasks.images import ImageEvaluation
 
 EXAMPLES = 4  # predictions per benchmark of a run
 THUMBNAIL, LONGEST = 160, 600  # pixels, characters
@@ -173,7 +174,8 @@ def failed(errors: list[str]) -> list[dict]:
 def examples(task: str, folder: Path, dataset: dict, inputs: str | None) -> list[dict]:
     """Return a few evenly spaced predictions: their `texts` by heading, and `url`, the generated image or None."""
     kind, path, archive = tasks.classes()[task], folder / "predictions.jsonl.gz", folder / "images.tar"
-    if not path.exists() or (kind.reference_images and not archive.exists()):  # real images are not generated
+    generated = issubclass(kind.evaluation, ImageEvaluation)
+    if not path.exists() or (generated and not archive.exists()):  # real images are not generated
         return []
     lines = predictions.read(path)
     last = max((line.get("step", 0) for line in lines), default=0)  # subjects: one set of images per epoch

@@ -11,7 +11,9 @@ CONFIG ?=
 PROFILE ?=
 WATCH ?=
 NAME ?=
+CARD ?=
 DEMO ?=
+VERBOSE ?=
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 READY := $(VENV)/.installed
@@ -28,15 +30,18 @@ TARGETS := $(or $(patsubst comparison,glue,$(TASK:tune=glue)),$(if $(DATA),all,g
 CONFIGURED := $(if $(CONFIG),--configfile $(CONFIG))
 PROFILED := $(if $(PROFILE),--profile $(firstword $(wildcard $(PROFILE) $(HERE)$(PROFILE)) $(PROFILE))) $(CONFIGURED)
 MACHINE := $(PROFILED) $(if $(PROFILE),,--cores $(CORES))
+SHOWN := $(if $(VERBOSE),,--logger rich)
+REPORT = @echo '  make $(if $(HERE),-f $(HERE)Makefile )report $(strip $(foreach name,TASK DATA CONFIG PROFILE,$(if $($(name)),$(name)=$($(name)))))    everything in one file'
 # Of the other folder, if it uses the workflow as a module. A comment behind the value would add a space to it.
 OWN := $(wildcard Snakefile workflow/Snakefile)
 SNAKEMAKE := snakemake $(if $(HERE),$(if $(OWN),--workflow-profile $(HERE)profiles/default,--snakefile $(HERE)Snakefile))
 RUN_DEMO := $(SNAKEMAKE) --cores $(CORES) --configfile $(CONFIGS) $(if $(DATA),--config local_root=$(DATA))
 
-# Snakemake's own lines before the plan are shown only if no plan follows.
+# A dry run of which only the plan is shown, or why there is none.
+PLAN := $(SNAKEMAKE) -n -q host rules progress
 ONLY_PLAN := awk '/^table_/ {seen = 1} seen {print; next} {head = head $$0 "\n"} END {if (!seen) {printf "%s", head; exit 1}}'
 
-.PHONY: help install demo new run table status plan preflight report grade export test test-full fast lint docs format compat peft-suite bench dist clean-demo
+.PHONY: help install demo new run table status plan preflight rehearse report grade export test test-full fast changed lint docs format compat peft-suite bench dist clean-demo
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -44,46 +49,54 @@ help: ## list the targets
 install: $(READY) ## create the environment in .venv
 
 demo: $(READY) ## run the pipeline on two CPU cores in 5 minutes (TASK=all, glue, math, subject, control or tune, DATA=../shared/data, CORES=2)
-	$(RUN_DEMO) --logger rich -- $(TARGETS)
+	$(RUN_DEMO) $(SHOWN) -- $(TARGETS)
+	$(REPORT)
 
 new: $(READY) ## make a project of your own, a folder with a config and results of its own (NAME=reviews, DEMO=1: with the demo's model)
 	@python $(HERE)workflow/scripts/new_project.py $(if $(DEMO),--demo) -- $(if $(NAME),"$$NAME",$(error Which name? make new NAME=reviews))
 
-run: $(READY) ## make all tables, figures and sheets, and print the tables (TASK=glue, CONFIG=mine.yaml, PROFILE=slurm)
-	$(SNAKEMAKE) $(MACHINE) -- $(or $(TASK),all)
+run: $(READY) ## make all tables, figures and sheets, and print the tables (TASK=glue, CONFIG=mine.yaml, PROFILE=slurm, VERBOSE=1: why each job runs)
+	@$(SNAKEMAKE) $(MACHINE) $(SHOWN) -- $(or $(TASK),all)
+	$(REPORT)
 
 table: $(READY) ## make and print one table (TABLE=glue, CONFIG=mine.yaml, PROFILE=slurm)
-	$(SNAKEMAKE) $(MACHINE) -- table_$(or $(TABLE),$(error Which table? make table TABLE=glue))
+	@$(SNAKEMAKE) $(MACHINE) $(SHOWN) -- table_$(or $(TABLE),$(error Which table? make table TABLE=glue))
 
 status: $(READY) ## show the progress of the last runs and tails of failed logs (TABLE=glue, CONFIG=mine.yaml, WATCH=1: until Ctrl-C)
 	@python $(HERE)workflow/scripts/status.py $(TABLE) $(CONFIGURED) $(if $(WATCH),--watch)
 
 plan: $(READY) ## estimate the cost of the tables: jobs, GPU-hours, downloads, licences, disk (TABLE=glue, CONFIG=mine.yaml)
-	@$(SNAKEMAKE) -n -q $(CONFIGURED) -- $(if $(TABLE),table_$(TABLE),all) 2>&1 | $(ONLY_PLAN)
+	@$(PLAN) $(CONFIGURED) -- $(if $(TABLE),table_$(TABLE),all) 2>&1 | $(ONLY_PLAN)
 
 preflight: $(READY) ## check sources, disk, scheduler and GPUs before a GPU-hour is spent (TABLE=glue, CONFIG=mine.yaml, PROFILE=slurm)
-	@$(SNAKEMAKE) -n -q $(PROFILED) --config preflight=login -- preflight$(if $(TABLE),_$(TABLE))
-	@$(SNAKEMAKE) $(MACHINE) --retries 1 -q rules --config preflight=jobs -- preflight$(if $(TABLE),_$(TABLE))
+	@$(PLAN) $(PROFILED) --config preflight=login -- preflight$(if $(TABLE),_$(TABLE)) 2>&1 | $(ONLY_PLAN)
+	@$(SNAKEMAKE) $(MACHINE) $(SHOWN) --retries 1 --config preflight=jobs -- preflight$(if $(TABLE),_$(TABLE))
 
 report: $(READY) ## write tables, figures and runs to one HTML file: the demo's to demo/results/report.html (CONFIG=mine.yaml: your own)
 	$(if $(CONFIG)$(PROFILE),$(SNAKEMAKE) $(MACHINE),$(RUN_DEMO)) -- report
 
-grade: $(READY) ## grade answers of your own as the tables of mathematics do, with every verdict (ANSWERS=answers.jsonl, STYLE=boxed, OUTPUT=column, ANSWER=column)
+rehearse: $(READY) ## run every kind of job at its real size on a fake GPU: memory, waits, wrong devices; no GPU, no Hub (TABLE=glue, CONFIG=mine.yaml, CARD=h100)
+	@$(SNAKEMAKE) --cores $(CORES) $(CONFIGURED) --retries 1 --keep-going -q rules --config preflight=rehearsal $(if $(CARD),card=$(CARD)) -- preflight$(if $(TABLE),_$(TABLE))
+
+grade: $(READY) ## grade answers of your own as the tables of mathematics do, with every grade (ANSWERS=answers.jsonl, STYLE=boxed, OUTPUT=column, ANSWER=column)
 	@python $(HERE)workflow/scripts/grade.py $(or $(ANSWERS),$(error Which answers? make grade ANSWERS=answers.jsonl)) $(foreach name,STYLE OUTPUT ANSWER,$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) $($(name))))
 
 export: $(READY) ## write a run's adapter, its LoRA and a model card for the Hub (RUN=results/glue/cola/hra/r8/seed0, WEIGHTS=best, CONFIG=mine.yaml)
 	$(SNAKEMAKE) --cores 1 -q rules --force $(CONFIGURED) -- $(or $(RUN:/=),$(error Which run? make export RUN=results/…))/hub/$(or $(WEIGHTS),last)/README.md
 	@echo "To publish it: hf upload NAME/REPOSITORY $(RUN:/=)/hub/$(or $(WEIGHTS),last)"
 
-test: $(READY) ## run all tests except the complete demo, in 20 minutes
+test: $(READY) ## run all tests except those before a release, in 14 minutes
 	python -m pytest -m "not full" -n $$(($(CORES) + 1)) # one more than cores: the tests of Slurm mostly wait
 
-test-full: $(READY) ## run all tests, the complete demo and compat
+test-full: $(READY) ## run all tests, with the complete demo and more faults, and compat: before a release
 	python -m pytest -n $(CORES)
 	$(MAKE) compat
 
-fast: $(READY) ## run the fast tests only, in 3 minutes
+fast: $(READY) ## run the fast tests only, in 2 minutes
 	python -m pytest -m "not slow" -n $(CORES)
+
+changed: $(READY) ## run the fast tests of what has changed since the last call; rules and configs are not seen
+	python -m pytest --testmon -m "not slow" tests/hra tests/scripts
 
 lint: $(READY) ## run ruff, snakefmt, snakemake --lint, import-linter and mypy
 	ruff check . && ruff format --check .

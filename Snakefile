@@ -13,12 +13,9 @@ include: "rules/installation.smk"
 
 
 TASK_RULES = sorted((BASEDIR / "rules/tasks").glob("*.smk"))  # a task has rules and a folder of config/
+# Read and merged by snake/deployment.py, the user's over them.
 CONFIGS = [BASEDIR / "config/config.yaml", BASEDIR / "config/methods.yaml"]
 CONFIGS += [file for task in TASK_RULES for file in sorted((BASEDIR / "config" / task.stem).glob("*.yaml"))]
-
-for shipped in CONFIGS:
-
-    configfile: shipped
 
 
 report: "workflow/report/workflow.rst"
@@ -27,6 +24,7 @@ report: "workflow/report/workflow.rst"
 onstart:
     handlers.start(workflow, config)
     DOWNLOADS.settle()
+    job_events.record(config)
 
 
 onsuccess:
@@ -35,10 +33,7 @@ onsuccess:
 
 onerror:
     handlers.end(workflow, config)
-    print(
-        "Some jobs failed; finished work is kept. Rerun the same command to continue (training resumes from its last "
-        "checkpoint), or append `--config incomplete=True` to it to build the table from the available results."
-    )
+    print(job_events.advice(config))
 
 
 include: BASEDIR / "rules/common.smk"

@@ -10,7 +10,7 @@ from hra_workflow.config import overlays
 from hra_workflow.core import grid, rewound, tuning
 from hra_workflow.core.grid import run_name
 from hra_workflow.preflight import probe
-from hra_workflow.snake import deployment, gpu_resources, handlers, reruns
+from hra_workflow.snake import deployment, gpu_resources, handlers, job_events, reruns
 from hra_workflow.snake.gpu_resources import on_gpus
 from hra_workflow.snake.reruns import identity, shown, unrecorded
 from hra_workflow.tasks import expected_runs, reported

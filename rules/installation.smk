@@ -7,7 +7,6 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
 from snakemake.sourcecache import HostingProviderFile, LocalSourceFile
 
 
@@ -16,7 +15,9 @@ def installation(folder):
     if isinstance(folder, LocalSourceFile):
         return Path(folder)
     if not isinstance(folder, HostingProviderFile):
-        raise WorkflowError(f"expected a local Snakefile, github(…) or gitlab(…), found {folder}. Clone the repository")
+        raise SystemExit(
+            f"Error: expected a local Snakefile, github(…) or gitlab(…), found {folder}. Clone the repository"
+        )
     repository = folder.hosted_repo.repo
     commit = repository.git.rev_parse(f"{folder.ref}^{{commit}}")
     place = Path(workflow.source_cache_path, "hra", commit)
@@ -38,9 +39,9 @@ try:
 
     installed.check(BASEDIR)
 except ModuleNotFoundError as problem:
-    raise WorkflowError(
-        f"expected the package hra_workflow, found none ({problem}). Install it in Snakemake's environment: "
+    raise SystemExit(
+        f"Error: expected the package hra_workflow, found none ({problem}). Install it in Snakemake's environment: "
         f"pip install -e {BASEDIR} -e {BASEDIR}/workflow"
     )
 except Exception as problem:
-    raise WorkflowError(str(problem)) from None
+    raise SystemExit(f"Error: {problem}") from None

@@ -1,5 +1,6 @@
 # Stage 6, tables: all runs of a task, the results table with the published values, costs, figures, contact sheets.
-# In:  the records and metrics of every run of the grid (with `incomplete: true`, those that exist), published numbers.
+# In:  the records and metrics of every run of the grid (with `incomplete: true`, those that exist), published numbers;
+#      rule table also reads the data cards of its datasets, which are no inputs.
 # Out: results/runs_{task}.csv, results/compare_{task}.csv, results/table_{task}.csv and .md, results/cost_{task}.csv and .md,
 #      results/figures/{task}_*.svg and .png, results/sheets/{task}_{dataset}.png.
 # Steps: runs, compare, table, cost, figures, figures_lambda; sheet is a template that matches nothing itself: rules/tasks/{task}.smk
@@ -7,6 +8,7 @@
 # Again: if a result, the grid, or anything that is shown has changed.
 
 from hra_workflow.report import colours
+from hra_workflow.tasks import own_data
 
 
 localrules:
@@ -121,7 +123,12 @@ rule table:
             rows=lambda wc: grid.table_rows(config, wc.task),
             seeds_expected=lambda wc: grid.seeds_expected(config, wc.task),
             trained=trained_runs,
+            verdicts=lambda wc: TASKS[wc.task].table.verdicts(),
             never_marked=lambda wc: TASKS[wc.task].table.without_answer_marker(),
+        ),
+        **unrecorded(
+            data=lambda wc: own_data.manifests(TASKS[wc.task]),
+            pairs=lambda wc: own_data.pairs(TASKS[wc.task]),
         ),
     script:
         "../workflow/scripts/table.py"

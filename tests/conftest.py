@@ -1,5 +1,6 @@
 """Fixtures of all tests."""
 
+import gc
 import json
 import os
 from collections import Counter
@@ -32,13 +33,26 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def pytest_collection_modifyitems(items):
-    """Start with the groups that may take longest, so that no process is left with one of them at the end."""
+    """Start with the groups that may take longest, so that no process is left with one of them at the end.
+
+    `make fast` leaves out what is `full` as well as what is `slow`.
+    """
+    for item in items:
+        if item.get_closest_marker("full"):
+            item.add_marker(pytest.mark.slow)
     longest, all_together = Counter(), Counter()
     for item in items:
         name, seconds = group(item.nodeid), time_limit(item)
         longest[name] = max(longest[name], seconds)
         all_together[name] += seconds
     items.sort(key=lambda item: (-longest[group(item.nodeid)], -all_together[group(item.nodeid)], group(item.nodeid)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen():
+    """Keep what is loaded out of garbage collections: each Trainer makes one, which took most of a tiny training."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

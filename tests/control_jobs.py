@@ -1,6 +1,7 @@
 """Jobs of the control task as its rules call them, on generated scenes and the demo's tiny Stable Diffusion."""
 
 from pathlib import Path
+from typing import ClassVar
 
 import augment
 import draw_hints
@@ -9,7 +10,6 @@ import evaluate_control
 import gather_images
 import generate_control
 import rule_jobs
-import train_control
 from controlled import MODEL, SAMPLING, SETTINGS, SIDE
 from hra_workflow.core import files
 from hra_workflow.data import images
@@ -52,47 +52,38 @@ def draw(archives: str, manifest: str | Path, dataset: dict) -> dict:
     return given | {"params": {"dataset": dataset}, "threads": 2}
 
 
-class Run:
-    def __init__(self, folder: Path, resources: dict, method: dict, hint: str = "canny", **settings):
-        self.folder, self.resources, self.method, self.hint = folder, resources, method, hint
-        defaults = {"shuffle": True, "prompt_dropout": 0.0, "ema": None}
-        self.settings = {name: value for name, value in SETTINGS.items() if name != "max_steps"} | defaults | settings
-        self.record, self.weights = folder / "run/train.json", folder / "run/last/adapter_model.safetensors"
+class ControlRun(rule_jobs.Run):
+    """The chain of control with one kind of control images. Methods run jobs and return what these wrote."""
+
+    task, data = "control", "canny"
+    SETTINGS = {name: value for name, value in SETTINGS.items() if name != "max_steps"} | {
+        "shuffle": True, "prompt_dropout": 0.0, "ema": None
+    }  # fmt: skip
+    GIVEN: ClassVar = {"architecture": "controlled", "head": [], "resolution": SIDE}
+
+    def __init__(self, folder: Path, given: dict, method: dict, hint: str = "canny", **settings):
+        super().__init__(folder, given, method, **settings)
+        self.hint, self.record = hint, folder / "run/train.json"
+        self.wildcards |= {"dataset": hint, "benchmark": "validation"}
         self.images = folder / "run/validation/images.tar"
         self.latents: str | list = []
 
-    def job(self, rule: str, input: dict, output: dict, **params) -> dict:
-        wildcards = {"task": "control", "dataset": self.hint, "method": self.method["kind"], "variant": "v"}
-        wildcards |= {"seed": "0", "benchmark": "validation"}
-        defaults = {"method": self.method, "task_version": 1, "device": "cpu", "scratch": str(self.folder / "scratch")}
-        return rule_jobs.build(rule, self.folder, wildcards, input, output, params, defaults)
-
-    def augment(self) -> dict:
-        manifest, own = self.folder / "augmented/manifest.json", {"architecture": "controlled", "head": []}
-        given = {"model": self.resources["model"]}
-        job = self.job("augment", given, {"manifest": manifest}, precision="float32", seed="0", **own)
-        augment.main(job)
-        return files.read_json(manifest)
+    def start(self) -> dict:
+        augment.main(self.augment)
+        return files.read_json(self.augment["output"]["manifest"])
 
     def encode(self) -> dict:
         """Encode the training images; from now on, `train` reads them from the cache."""
         self.latents = str(self.folder / "latents.manifest.json")
-        given = {"model": self.resources["model"], "dataset": self.resources[self.hint]}
+        given = {"model": self.tiny["model"], "dataset": self.tiny[self.hint]}
         encode_latents.main(self.job("latents", given, {"manifest": self.latents}))
         return files.read_json(self.latents)
 
     @property
-    def training(self) -> dict:
-        augmented = str(self.folder / "augmented/manifest.json")
-        output = {"record": self.record, "last": self.weights}
-        settings = {"hyperparameters": self.settings, "preset": "test", "model_name": "tiny", "resolution": SIDE}
-        given = {"model": self.resources["model"], "dataset": self.resources[self.hint], "augmented": augmented}
-        given["latents"] = self.latents
-        return self.job("train_control", given, output, **settings)
-
     def train(self) -> dict:
-        train_control.main(self.training)
-        return files.read_json(self.record)
+        given = {"model": self.tiny["model"], "dataset": self.tiny[self.hint], "latents": self.latents}
+        given["augmented"] = self.augment["output"]["manifest"]
+        return self.job("train_control", given, {"record": self.record} | self.weights)
 
     def generate(self, shard: int = 0, of: int = 1, **sampling) -> str:
         path = self.folder / f"run/validation/shard{shard}-of-{of}.tar"
@@ -100,9 +91,9 @@ class Run:
             "generate_control",
             {
                 "record": str(self.record),
-                "last": str(self.weights),
-                "model": self.resources["model"],
-                "dataset": self.resources[self.hint],
+                "last": str(self.last),
+                "model": self.tiny["model"],
+                "dataset": self.tiny[self.hint],
             },
             {"shard": path},
             sampling=SAMPLING | {"prompt_suffix": ", ", "inference_steps": 2} | sampling,
@@ -113,7 +104,7 @@ class Run:
         return str(path)
 
     def gather(self, shards: list[str]) -> list[images.Picture]:
-        given = {"record": str(self.record), "shards": shards, "dataset": self.resources[self.hint]}
+        given = {"record": str(self.record), "shards": shards, "dataset": self.tiny[self.hint]}
         job = self.job("gather_control", given, {"images": self.images}, steps=[], prompts=[], images=1)
         gather_images.main(job)
         return list(images.unpack(self.images))
@@ -127,7 +118,7 @@ class Run:
             {
                 "record": str(self.record),
                 "images": pictures,
-                "dataset": self.resources[self.hint],
+                "dataset": self.tiny[self.hint],
                 "models": [],
             },
             output,

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 from random import Random
+from typing import ClassVar
 
 import torch
 from PIL import Image, ImageDraw
 from transformers import set_seed
 
+import rule_jobs
 from hra_workflow.core import files
 from hra_workflow.core.sharding import seed
 from hra_workflow.data import images, sources
@@ -95,68 +97,55 @@ def disc(colour: str, ground: str, x: int, y: int) -> Image.Image:
     return image
 
 
-class Run:
-    """A training in a folder, as the script of the chain would do it; `weights` is what it leaves."""
+class Run(rule_jobs.Run):
+    """A training on discs in memory, as the script of the chain would do it."""
 
-    def __init__(self, folder: Path, method: dict, seed: int = 0, model: Path = MODEL, **settings):
-        self.folder, self.method, self.seed, self.model = folder, method, seed, model
-        self.samples = settings.pop("samples", {})
-        self.settings = SETTINGS | settings
-        self.weights = folder / "last" / adapters.WEIGHTS
+    task, data, SETTINGS = "control", "discs", SETTINGS
+    GIVEN: ClassVar = {"resolution": SIDE}
 
-    def augment(self) -> Path:
-        if (self.folder / "augmented").exists():
-            return self.folder / "augmented"
-        set_seed(self.seed)
-        model = control_model.load(self.model, self.method)
-        adapted = adapters.insert(model, self.method, control_model.head(self.method))
-        if adapted is not None:
-            adapters.save(adapted, self.folder / "augmented")
-        return self.folder / "augmented"
+    def __init__(self, folder: Path, method: dict, seed: int = 0, samples: dict | None = None, **settings):
+        super().__init__(folder, {"model": MODEL}, method, seed, **settings)
+        self.samples = samples or {}
+
+    def start(self) -> Path:
+        """Insert adapters, once; return their folder."""
+        folder = self.folder / "augmented"
+        if not folder.exists():
+            set_seed(self.seed)
+            adapted = adapters.insert(
+                control_model.load(MODEL, self.method), self.method, control_model.head(self.method)
+            )
+            if adapted is not None:
+                adapters.save(adapted, folder)
+        return folder
 
     def trainer(self, snapshot_steps: list[int] | None = None) -> control_training.Trainer:
-        augmented, data = self.augment(), rows()
+        augmented, data = self.start(), rows()
         settings = control_training.schedule(self.settings, len(data))
         set_seed(self.seed)
-        self.trained = control_training.start(self.model, self.method, settings, augmented)
-        self.job = {
-            "input": {},
-            "params": {
-                "method": self.method,
-                "hyperparameters": self.settings,
-                "scratch": str(self.folder / "scratch"),
-            },
-            "resources": {"save_seconds": 3600},
-            "wildcards": {"seed": self.seed},
-        }
+        self.trained = control_training.start(MODEL, self.method, settings, augmented)
+        given = {name: [] for name in ("model", "dataset", "augmented", "latents")}
+        self.training = self.job("train_control", given, {"record": self.folder / "run/train.json"} | self.weights)
         samples = control_training.Samples(data, SIDE, self.seed, **self.samples)
-        snapshot_steps = snapshot_steps or [settings["max_steps"]]
-        return control_training.Trainer(self.job, self.trained, self.model, samples, snapshot_steps, "cpu", settings)
+        steps = snapshot_steps or [settings["max_steps"]]
+        return control_training.Trainer(self.training, self.trained, MODEL, samples, steps, "cpu", settings)
 
     def train(self, snapshot_steps: list[int] | None = None) -> control_training.Trainer:
         trainer = self.trainer(snapshot_steps)
-        run_record.run_to_end(self.job, trainer, 0, trainer.state.max_steps)
+        run_record.run_to_end(self.training, trainer, 0, trainer.state.max_steps)
         if trainer.is_world_process_zero():
-            trainer.save(self.folder / "last")
+            trainer.save(self.last.parent)
         return trainer
 
     def draw(self, shard: int = 0, of: int = 1, count: int = 5, **sampling) -> Path:
         """Generate one shard of `count` images."""
         data, out = rows(count), self.folder / f"shard{shard}-of-{of}.tar"
         manifest = self.folder / "model.manifest.json"
-        files.write_json(manifest, {"folder": str(self.model), "files": sources.listing(self.model)})
-        job = {
-            "input": {"model": str(manifest)},
-            "output": {"shard": str(out)},
-            "params": {
-                "sampling": SAMPLING | sampling,
-                "finished": str(self.folder / "finished"),
-                "method": self.method,
-                "device": "cpu",
-            },
-            "resources": {},
-            "wildcards": {"shard": str(shard), "n_shards": str(of)},
-        }
+        files.write_json(manifest, {"folder": str(MODEL), "files": sources.listing(MODEL)})
+        given = {"model": str(manifest), "record": "", "dataset": ""} | self.weights
+        params = {"sampling": SAMPLING | sampling, "finished": str(self.folder / "finished")}
+        job = self.job("generate_control", given, {"shard": out}, **params)
+        job["wildcards"] |= {"shard": str(shard), "n_shards": str(of)}
 
         def about(item: tuple[int, int]) -> dict:
             return {"prompt": data[item[1]][1], "seed": seed("image", self.seed, item[1])}
@@ -165,10 +154,10 @@ class Run:
             job,
             [(3, row) for row in range(count)],
             about,
-            {"weights": files.sha256(self.weights)},
+            {"weights": files.sha256(self.last)},
             key=lambda item: f"row{item[1]}",
             sampler=Sampler,
-            weights={3: self.weights},
+            weights={3: self.last},
             hint=lambda item: data[item[1]][2],
         )
         return out

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from functools import cache
 from pathlib import Path
 
@@ -124,7 +125,8 @@ def wait(process: subprocess.Popen, seconds: float) -> int:
 
 
 @cache
-def forked_snakemake() -> subprocess.Popen:
+def forked_snakemake(thread: int) -> subprocess.Popen:
+    """Start the process that answers the dry runs of a thread."""
     program = [sys.executable, "-P", ROOT / "tests/forked_snakemake.py"]  # -P: without tests/ on its path
     clean = {name: value for name, value in environment(ROOT).items() if name != "PYTHONPATH"}
     return subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=clean)
@@ -132,7 +134,7 @@ def forked_snakemake() -> subprocess.Popen:
 
 def dry_run(arguments: tuple[str, ...], folder: Path, output: str) -> int:
     """Run Snakemake in a fork of a process that has imported it, which halves the time of a dry run."""
-    server = forked_snakemake()
+    server = forked_snakemake(threading.get_ident())
     request = {"arguments": arguments, "folder": str(folder), "environment": environment(folder), "output": output}
     try:
         print(json.dumps(request), file=server.stdin, flush=True)

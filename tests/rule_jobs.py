@@ -5,7 +5,9 @@ import subprocess
 import sys
 import tempfile
 from functools import cache
+from importlib import import_module
 from pathlib import Path
+from typing import ClassVar
 
 ROOT = Path(__file__).parents[1]
 # Run by a dry run: the rules are read as Snakemake reads them.
@@ -59,3 +61,62 @@ def build(rule: str, folder: Path, wildcards: dict, input: dict, output: dict, p
         "wildcards": wildcards,
         "log": str(folder / f"{rule}.log"),
     }
+
+
+def download(kind: str, manifest: Path | str, source: dict, **params) -> dict:
+    """Return the job that downloads a `model` or a `dataset`."""
+    common = {"name": "any", "source": source, "mirror": None, "local_root": ".", "network": True}
+    job = {"rule": f"download_{kind}", "input": {}, "output": {"manifest": str(manifest)}, "params": common | params}
+    return job | {"resources": {}, "wildcards": {}, "log": ""}
+
+
+class Run:
+    """A run of a task in a folder, with the jobs that the rules hand out; `given`: manifests of model and data."""
+
+    task: str
+    data: str  # its name
+    SETTINGS: dict
+    SAVED = ("last",)
+    GIVEN: ClassVar = {}  # params that the task's rules give to several scripts
+
+    def __init__(self, folder: Path, given: dict, method: dict, seed: int = 0, **settings):
+        self.folder, self.tiny, self.method, self.seed = folder, given, method, seed
+        self.settings = self.SETTINGS | settings
+        self.wildcards = {"task": self.task, "dataset": self.data, "method": method["kind"], "variant": "v"}
+        self.wildcards["seed"] = str(seed)
+
+    def defaults(self) -> dict:
+        """Return values of the params that the rules give to several scripts."""
+        return {
+            "method": self.method,
+            "precision": "float32",
+            "seed": str(self.seed),
+            "task_version": 1,
+            "device": "cpu",
+            "preset": "test",
+            "hyperparameters": self.settings,
+            "model_name": "tiny",
+            "scratch": str(self.folder / "scratch"),
+        } | self.GIVEN
+
+    def job(self, rule: str, input: dict, output: dict, **params) -> dict:
+        return build(rule, self.folder, dict(self.wildcards), input, output, params, self.defaults())
+
+    @property
+    def augment(self) -> dict:
+        return self.job("augment", {"model": self.tiny["model"]}, {"manifest": self.folder / "augmented/manifest.json"})
+
+    @property
+    def weights(self) -> dict[str, str]:
+        return {name: str(self.folder / f"run/{name}/adapter_model.safetensors") for name in self.SAVED}
+
+    @property
+    def last(self) -> Path:
+        return Path(self.weights["last"])
+
+
+def train(run: Run) -> dict:
+    """Run the training job in this process and return its record."""
+    job = run.train
+    import_module(job["rule"]).main(job)
+    return json.loads(Path(job["output"]["record"]).read_text())

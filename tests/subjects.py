@@ -1,11 +1,12 @@
 """A tiny Stable Diffusion with random weights, a tiny subject, and jobs on them as the rules would hand them out."""
 
-import json
 from pathlib import Path
+from typing import ClassVar
 
 import numpy
 
-from support import Run, method
+import rule_jobs
+from support import method
 
 MODEL = {
     "kind": "init",
@@ -64,23 +65,15 @@ EVALUATION = {
 }
 
 
-class SubjectRun(Run):
+class SubjectRun(rule_jobs.Run):
     """Class images, augment, train, generate (a shard), gather, evaluate."""
 
-    def __init__(self, folder: Path, tiny: dict, method: dict, seed: int = 0, **settings):
-        self.folder, self.tiny, self.method, self.seed, self.dataset = folder, tiny, method, seed, None
-        self.settings = SETTINGS | settings
-        self.wildcards = {
-            "task": "subject",
-            "dataset": "jester-ball",
-            "method": method["kind"],
-            "variant": "v",
-            "seed": str(seed),
-            "benchmark": "prompts",
-        }
+    task, data, SETTINGS = "subject", "jester-ball", SETTINGS
+    GIVEN: ClassVar = {"head": [], "architecture": "unet", "resolution": RESOLUTION}
 
-    def defaults(self) -> dict:
-        return super().defaults() | {"head": [], "architecture": "unet", "resolution": RESOLUTION}
+    def __init__(self, *arguments, **settings):
+        super().__init__(*arguments, **settings)
+        self.wildcards["benchmark"] = "prompts"
 
     def draw(self, rule: str, input: dict, output: Path, shard: int, of: int, **params) -> dict:
         finished = str(self.folder / "scratch" / rule / "finished")
@@ -113,10 +106,6 @@ class SubjectRun(Run):
             {"record": self.folder / "run/train.json", "steps": self.folder / "run/steps"} | self.weights,
             prompts={"instance": "a photo of a qwe ball", "class": "a photo of a ball"},
         )
-
-    @property
-    def weights(self) -> dict:
-        return {"last": str(self.folder / "run/last/adapter_model.safetensors")}
 
     def generate(self, shard: int = 0, of: int = 1, steps=(2, 4, 5), **sampling) -> dict:
         return self.draw(
@@ -155,13 +144,6 @@ def unet_method(kind: str = "hra", peft: dict | None = None, **changes) -> dict:
     if kind in ("full", "pretrained", "reference"):
         return found | {"targets": None, "peft": None}
     return found | {"peft": peft or PEFT.get(kind, found["peft"])}
-
-
-def train(run) -> dict:
-    import train_subject
-
-    train_subject.main(run.train)
-    return json.loads(Path(run.train["output"]["record"]).read_text())
 
 
 def drawn(run, of: int = 1, steps=(2, 4, 5), **sampling) -> list:

@@ -3,8 +3,10 @@
 import json
 import random
 from pathlib import Path
+from typing import ClassVar
 
-from support import Run, method
+import rule_jobs
+from support import method
 
 TINY_LLAMA = {
     "kind": "init",
@@ -62,33 +64,18 @@ def write_sums(folder: Path) -> None:
         (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
 
 
-class MathRun(Run):
-    """The same for a language model: augment, train, generate (a shard), gather, evaluate."""
+class MathRun(rule_jobs.Run):
+    """The chain of a language model: augment, train, generate (a shard), gather, evaluate."""
 
-    def __init__(self, folder: Path, tiny: dict, method: dict, seed: int = 0, **settings):
-        self.folder, self.tiny, self.method, self.seed, self.dataset = folder, tiny, method, seed, None
-        self.settings = MATH_SETTINGS | settings
-        self.wildcards = {
-            "task": "math",
-            "dataset": "sums",
-            "method": method["kind"],
-            "variant": "v",
-            "seed": str(seed),
-        }
-        self.generation = {
-            "batch_size": 4,
-            "stop": [],
-            "backend": "transformers",
-            "serve": "adapter",
-        }
-
-    def defaults(self) -> dict:
-        own = {"head": [], "architecture": "causal_lm", "split": "test", "prompt": "{question}\n", "quantization": None}
-        return super().defaults() | own
-
-    @property
-    def weights(self) -> dict:
-        return {"last": str(self.folder / "run/last/adapter_model.safetensors")}
+    task, data, SETTINGS = "math", "sums", MATH_SETTINGS
+    GIVEN: ClassVar = {
+        "head": [],
+        "architecture": "causal_lm",
+        "split": "test",
+        "prompt": "{question}\n",
+        "quantization": None,
+    }
+    GENERATION: ClassVar = {"batch_size": 4, "stop": [], "backend": "transformers", "serve": "adapter"}
 
     @property
     def train(self) -> dict:
@@ -107,7 +94,7 @@ class MathRun(Run):
             | self.weights
             | {"datasets": [manifest, manifest]},
             {"shard": self.folder / f"run/answers/shard{shard}-of-{of}.jsonl.gz"},
-            generation=self.generation | generation,
+            generation=self.GENERATION | generation,
             benchmarks={
                 "test": {"split": "test", "max_new_tokens": max_new_tokens},
                 "train": {"split": "train", "max_new_tokens": max(1, max_new_tokens // 2)},
@@ -138,14 +125,6 @@ PEFT = {
 def math_method(kind: str, peft: dict | None = None, **changes) -> dict:
     peft = peft or PEFT.get(kind)
     return method(kind, peft=peft, targets=LLAMA_TARGETS if peft else None, **changes)
-
-
-def train(run) -> dict:
-    """Run the training job and return its record."""
-    import train_math
-
-    train_math.main(run.train)
-    return json.loads(Path(run.train["output"]["record"]).read_text())
 
 
 def said(lines: list[dict]) -> list[tuple[str, str]]:

@@ -161,44 +161,18 @@ def write_sentences(folder: Path) -> None:
         (folder / f"{split}.csv").write_text("\n".join(lines) + "\n")
 
 
-class Run:
-    """One run of the chain in a folder: augment, train and evaluate jobs as the rules would hand them out."""
+class Run(rule_jobs.Run):
+    """The chain of a classifier: augment, train, evaluate."""
 
-    def __init__(self, folder: Path, tiny: dict, method: dict, seed: int = 0, dataset: dict = DATASET, **settings):
-        self.folder, self.tiny, self.method, self.seed = folder, tiny, method, seed
+    task, data, SETTINGS, SAVED = "glue", "tiny", SETTINGS, ("last", "best")
+
+    def __init__(self, *arguments, dataset: dict = DATASET, **settings):
+        super().__init__(*arguments, **settings)
         self.dataset = {key: dataset[key] for key in ("columns", "labels", "benchmarks", "metrics", "score")}
-        self.settings = SETTINGS | settings
-        self.wildcards = {
-            "task": "glue",
-            "dataset": "tiny",
-            "method": method["kind"],
-            "variant": "v",
-            "seed": str(seed),
-        }
 
     def defaults(self) -> dict:
-        """Return values of the params that the rules give to several scripts."""
-        return {
-            "method": self.method,
-            "architecture": "classifier",
-            "head": ["classifier"],
-            "precision": "float32",
-            "seed": str(self.seed),
-            "task_version": 1,
-            "device": "cpu",
-            "preset": "test",
-            "hyperparameters": self.settings,
-            "eval_batch_size": 16,
-            "model_name": "tiny",
-            "scratch": str(self.folder / "scratch"),
-        }
-
-    def job(self, rule: str, input: dict, output: dict, **params) -> dict:
-        return rule_jobs.build(rule, self.folder, self.wildcards, input, output, params, self.defaults())
-
-    @property
-    def augment(self) -> dict:
-        return self.job("augment", {"model": self.tiny["model"]}, {"manifest": self.folder / "augmented/manifest.json"})
+        own = {"architecture": "classifier", "head": ["classifier"], "eval_batch_size": 16}
+        return super().defaults() | own
 
     @property
     def train(self) -> dict:
@@ -214,10 +188,6 @@ class Run:
     def labelled(self, *keys: str) -> dict:
         """Return the param `dataset`: entries of the config, and the split that is read."""
         return {key: self.dataset[key] for key in keys} | {"split": "validation"}
-
-    @property
-    def weights(self) -> dict:
-        return {name: str(self.folder / f"run/{name}/adapter_model.safetensors") for name in ("last", "best")}
 
     @property
     def evaluate(self) -> dict:
@@ -236,23 +206,11 @@ def downloaded(root, model: dict, name: str, dataset: dict) -> dict[str, str]:
     """Download a model and a dataset with the download rule's script; return their manifests."""
     import download
 
-    common = {"mirror": None, "local_root": str(root / "raw"), "network": True}
-    for kind, params in (
-        ("model", {"name": "tiny", "source": model}),
-        ("dataset", {"name": name, "source": dataset["source"], "dataset": dataset}),
-    ):
-        download.main(
-            {
-                "rule": f"download_{kind}",
-                "input": {},
-                "output": {"manifest": str(root / f"{kind}.manifest.json")},
-                "params": params | common,
-                "resources": {},
-                "wildcards": {},
-                "log": str(root / "log"),
-            }
-        )
-    return {kind: str(root / f"{kind}.manifest.json") for kind in ("model", "dataset")}
+    manifests = {kind: str(root / f"{kind}.manifest.json") for kind in ("model", "dataset")}
+    data = {"name": name, "dataset": dataset, "source": dataset["source"]}
+    for kind, params in (("model", {"name": "tiny", "source": model}), ("dataset", data)):
+        download.main(rule_jobs.download(kind, manifests[kind], local_root=str(root / "raw"), **params))
+    return manifests
 
 
 def put(config: dict, path: str, value) -> None:

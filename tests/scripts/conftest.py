@@ -1,10 +1,15 @@
 """Fixtures of the scripts' tests."""
 
+import shutil
+
 import pytest
 
 from hra_workflow.data import http_download
 from loopback import hub_server, loopback  # noqa: F401  (fixtures)
+from rule_jobs import train
 from served import CONTENT, PATH
+from subjects import SubjectRun, unet_method
+from sums import MathRun, math_method
 
 
 @pytest.fixture
@@ -17,3 +22,42 @@ def patient(monkeypatch):
 def server(loopback):  # noqa: F811
     loopback.files[PATH] = CONTENT
     return loopback
+
+
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory, tiny_math):
+    import augment
+
+    run = MathRun(tmp_path_factory.mktemp("trained") / "run", tiny_math, math_method("hra"), epochs=3)
+    augment.main(run.augment)
+    train(run)
+    return run
+
+
+@pytest.fixture
+def trained(trained_once, tmp_path):
+    """Provide a copy of a run of a language model that has been trained."""
+    shutil.copytree(trained_once.folder, tmp_path / "run")
+    return MathRun(tmp_path / "run", trained_once.tiny, trained_once.method, **trained_once.settings)
+
+
+@pytest.fixture(scope="session")
+def trained_subject_once(tmp_path_factory, tiny_subject):
+    from accelerate.state import AcceleratorState
+
+    import augment
+    import generate_class_images
+
+    run = SubjectRun(tmp_path_factory.mktemp("trained") / "run", tiny_subject, unet_method())
+    augment.main(run.augment)
+    generate_class_images.main(run.class_images())
+    train(run)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return run
+
+
+@pytest.fixture
+def trained_subject(trained_subject_once, tmp_path):
+    """Provide a copy of a run of a subject that has been trained."""
+    shutil.copytree(trained_subject_once.folder, tmp_path / "run")
+    return SubjectRun(tmp_path / "run", trained_subject_once.tiny, trained_subject_once.method)

@@ -5,6 +5,7 @@ import json
 import jsonschema
 
 import download
+import rule_jobs
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from loopback import loopback  # noqa: F401  (a fixture)
@@ -22,13 +23,9 @@ TRAIN = 'label,sentence,more\n1,a fine day,x\n0,"so, no",x\n1,NA,x\n'
 DEV = "label,sentence\n0,none\n1,null\n"
 
 
-def job_of(manifest, source, dataset=None, mirror=None, local_root=".", license=None):
-    params = {"name": "glue/toy", "source": source, "mirror": mirror, "local_root": str(local_root), "network": True}
-    params["license"] = license
-    if dataset:
-        params["dataset"] = dataset
-    rule = "download_dataset" if dataset else "download_model"
-    return {"rule": rule, "input": {}, "output": {"manifest": str(manifest)}, "params": params, "log": ""}
+def job_of(manifest, source, dataset=None, local_root=".", **params):
+    kind, params = ("dataset", params | {"dataset": dataset}) if dataset else ("model", params)
+    return rule_jobs.download(kind, manifest, source, name="glue/toy", local_root=str(local_root), **params)
 
 
 def run(manifest, *arguments, **options):

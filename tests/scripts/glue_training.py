@@ -1,16 +1,8 @@
 """A training of a classifier in this process."""
 
-from hra_workflow.core import files
 from support import ROOT
 
 SCRIPT = ROOT / "workflow/scripts/train_glue.py"
-
-
-def train(run) -> dict:
-    import train_glue
-
-    train_glue.main(run.train)
-    return files.read_json(run.train["output"]["record"])
 
 
 def comparable(record: dict) -> dict:

@@ -2,6 +2,8 @@
 
 from PIL import Image
 
+import rule_jobs
+
 
 def picture(size=(64, 48)) -> Image.Image:
     """Red on the left, blue on the right."""
@@ -16,14 +18,7 @@ def cut(path) -> None:
 
 
 def subject(tmp_path, resolution=32) -> dict:
-    return {
-        "rule": "download_dataset",
-        "input": {},
-        "output": {"manifest": str(tmp_path / "resources/mug.manifest.json")},
-        "params": {
-            "name": "subject/mug",
-            "source": {"kind": "local", "path": "mug"},
-            "dataset": {"resolution": resolution},
-            "local_root": str(tmp_path),
-        },
-    }
+    given = {"name": "subject/mug", "dataset": {"resolution": resolution}, "local_root": str(tmp_path)}
+    return rule_jobs.download(
+        "dataset", tmp_path / "resources/mug.manifest.json", {"kind": "local", "path": "mug"}, **given
+    )

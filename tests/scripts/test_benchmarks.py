@@ -15,7 +15,7 @@ def small():
     return cases.Case("small", "4 rows", build, ["0", "1"], r=4)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_every_method_has_a_time_and_its_number_of_parameters(small, monkeypatch):
     from hra_workflow.models import butterfly
 

@@ -213,7 +213,9 @@ def test_every_pair_and_the_best_in_bold(tmp_path):
     assert float(close["low"]) < 0 < float(close["high"]) and float(close["p_holm"]) > 0.05
     table.main(factories.table_job(tmp_path, expected))
     text = (tmp_path / "table_glue.md").read_text()
-    lines = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("|")}
+    first = text.split("### Differences")[0]
+    lines = {line.split("|")[1].strip(): line for line in first.splitlines() if line.startswith("|")}
+    assert "- Head alone is " in first and ", significant (p < 0.001)." in first
     assert "**" in lines["HRA r=8, λ=0"] and "**" in lines["LoRA r=8"] and "**" not in lines["Head alone"]
     assert "**Bold**: the best of our trained runs" in text and "No value is bold" not in text
     job = factories.table_job(tmp_path, expected)

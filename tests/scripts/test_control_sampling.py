@@ -27,7 +27,7 @@ def trained(tmp_path_factory):
 
 def sampler(run: Run, **sampling) -> control_sampling.Sampler:
     made = control_sampling.Sampler(MODEL, SAMPLING | sampling, "cpu")
-    made.use(run.method, run.weights)
+    made.use(run.method, run.last)
     return made
 
 
@@ -56,7 +56,7 @@ def test_a_picture_is_ddim_with_guidance_and_the_hint_in_both_branches(trained, 
     made.pipe.scheduler = made.scheduler(made.pipe.scheduler.config | {"prediction_type": prediction})
     found = pixels(made.draw([prompt], [7], [hint])[0][0])
 
-    model = control_model.load_trained(MODEL, run.method, run.weights)
+    model = control_model.load_trained(MODEL, run.method, run.last)
     text = stable_diffusion.text_embeddings(MODEL, ["", prompt], "float32", "cpu")
     shown = (stable_diffusion.to_tensor(hint) / 255)[None]
     levels = made.pipe.scheduler.alphas_cumprod
@@ -112,8 +112,8 @@ def test_the_base_alone_pays_no_heed_to_hints(tmp_path):
     from safetensors.torch import save_file
 
     run = Run(tmp_path, unet_method("pretrained"))
-    run.weights.parent.mkdir()
-    save_file({}, run.weights)
+    run.last.parent.mkdir(parents=True)
+    save_file({}, run.last)
     made, (_, prompt, hint) = sampler(run), rows(1)[0]
     found = made.draw([prompt], [3], [hint])[0][0]
     pipe = made.pipe
@@ -129,9 +129,9 @@ def test_another_run_s_weights_take_the_place_of_the_first(trained, tmp_path):
     AcceleratorState._reset_state(reset_partial_state=True)
     made, (_, prompt, hint) = sampler(trained["hra"]), rows(1)[0]
     first = made.draw([prompt], [0], [hint])[0][0]
-    made.use(other.method, other.weights)
+    made.use(other.method, other.last)
     second = made.draw([prompt], [0], [hint])[0][0]
-    made.use(trained["hra"].method, trained["hra"].weights)
+    made.use(trained["hra"].method, trained["hra"].last)
     again = made.draw([prompt], [0], [hint])[0][0]
     assert first.tobytes() == again.tobytes() != second.tobytes()
     assert second.tobytes() == sampler(other).draw([prompt], [0], [hint])[0][0].tobytes()

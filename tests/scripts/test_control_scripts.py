@@ -14,8 +14,9 @@ from safetensors.torch import load_file, save_file
 import download
 import draw_hints
 import export_checkpoint
+import rule_jobs
 import sheet as sheet_script
-from control_jobs import EVALUATORS, KINDS, ROWS, Run, draw, entry, prepared
+from control_jobs import EVALUATORS, KINDS, ROWS, ControlRun, draw, entry, prepared
 from controlled import MODEL, SIDE, unet_method
 from hra_workflow.core import files, predictions, records
 from hra_workflow.core.errors import JobError
@@ -23,6 +24,8 @@ from hra_workflow.evaluators import registry
 from hra_workflow.tasks.control import data as control_data
 from hra_workflow.tasks.control import hint_source
 from hra_workflow.tasks.control.items import BENCHMARK
+from hra_workflow.tasks.subject import sheet as subject_sheet
+from rule_jobs import train
 from saved_states import check_restored, check_same, stop_after
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
@@ -35,20 +38,20 @@ def resources(tmp_path_factory) -> dict[str, str]:
 
 def test_a_state_of_another_rate_or_other_hints_is_set_aside(resources, tmp_path):
     """Interrupt training as in test_saved_states.py, then change the learning rate and the control images."""
-    run = Run(tmp_path / "run", resources, unet_method("lora"), epochs=2, learning_rate=2e-2)
-    run.augment()
-    stop_after(2, run.train)
+    run = ControlRun(tmp_path / "run", resources, unet_method("lora"), epochs=2, learning_rate=2e-2)
+    run.start()
+    stop_after(2, lambda: train(run))
     run.settings["learning_rate"] = 1e-3
-    stop_after(2, run.train)
-    run.hint = "segmentation"
-    record = run.train()
-    fresh = Run(tmp_path / "fresh", resources, run.method, "segmentation", **run.settings)
-    fresh.augment()
-    expected = fresh.train()
-    check_same(record, {"last": run.weights}, expected, {"last": fresh.weights})
+    stop_after(2, lambda: train(run))
+    run.tiny = resources | {"canny": resources["segmentation"]}
+    record = train(run)
+    fresh = ControlRun(tmp_path / "fresh", run.tiny, run.method, **run.settings)
+    fresh.start()
+    expected = train(fresh)
+    check_same(record, run.weights, expected, fresh.weights)
     assert record["resumed_from"] == [] and "inputs.dataset" in record["discarded"][0]
     assert not list((tmp_path / "run").glob("scratch*"))  # old checkpoints do not accumulate
-    check_restored(run.training)
+    check_restored(run.train)
 
 
 def test_scenes_come_with_what_is_known_of_them(resources):
@@ -63,10 +66,10 @@ def test_scenes_come_with_what_is_known_of_them(resources):
 
 @pytest.mark.parametrize(("kind", "hint"), [("hra", "canny"), ("controlnet", "landmarks")])
 def test_from_hints_to_scores(resources, tmp_path, kind, hint):
-    run = Run(tmp_path, resources, unet_method(kind), hint)
-    started, record = run.augment(), run.train()
+    run = ControlRun(tmp_path, resources, unet_method(kind), hint)
+    started, record = run.start(), train(run)
     assert record["steps"] == 2 and len(record["curve"]) == 2  # 8 rows, 4 at a time
-    trained = load_file(run.weights)
+    trained = load_file(run.last)
     if kind == "hra":
         inside = sum(value.numel() for name, value in trained.items() if name.endswith("hra_u"))
         assert started["adapter_parameters"] == record["adapter_parameters"] == inside
@@ -94,9 +97,9 @@ def test_the_photographs_themselves_are_the_best_there_is(resources, tmp_path):
         "segmentation": {"classes_miou": 1, "classes_macc": 1, "classes_aacc": 1},
         "landmarks": {"points_error": 0, "points_error_all": 0, "points_no_face": 0, "points_several_faces": 0},
     }.items():
-        run = Run(tmp_path / hint, resources, unet_method("reference"), hint)
-        run.augment()
-        record = run.train()
+        run = ControlRun(tmp_path / hint, resources, unet_method("reference"), hint)
+        run.start()
+        record = train(run)
         assert record["steps"] == record["trainable_parameters"] == 0
         found = run.evaluate()["selections"]["last"]["metrics"]
         allowed = 0.6 if hint == "landmarks" else 0.05  # pixels; of shares: what light and texture do to an edge
@@ -106,9 +109,9 @@ def test_the_photographs_themselves_are_the_best_there_is(resources, tmp_path):
 
 
 def test_the_base_alone_and_its_sheet(resources, tmp_path):
-    run = Run(tmp_path, resources, unet_method("pretrained"))
-    run.augment()
-    run.train()
+    run = ControlRun(tmp_path, resources, unet_method("pretrained"))
+    run.start()
+    train(run)
     run.gather([run.generate()])
     sheet = tmp_path / "sheet.png"
     scored = [{"canny_iou": value} for value in (0.25, None, 0.5, 0.75, 1.0)]
@@ -130,7 +133,28 @@ def test_the_base_alone_and_its_sheet(resources, tmp_path):
 
 def test_scores_below_an_image_are_in_the_units_of_the_table():
     metrics = {name: {"name": name.upper(), "scale": scale} for name, scale in (("iou", 100), ("error", 1), ("f1", 1))}
-    assert sheet_script.lines_of({"iou": 0.7754, "error": None, "f1": 2.0, "other": 1}, metrics) == ["77.5 IOU", "2 F1"]
+    assert sheet_script.lines_of({"iou": 0.7754, "error": None, "f1": 2.0, "other": 1}, metrics) == [
+        "77.5 IOU",
+        "2.000 F1",
+    ]
+
+
+def test_reference_images_are_apart_from_the_columns(tmp_path, monkeypatch):
+    contents = {
+        "heading": "Reference images",
+        "references": [Image.new("RGB", (32, 32), "red")] * 2,
+        "rows": {0: "a photo of a cat"},
+        "columns": {name: {0: Image.new("RGB", (32, 32), "lime")} for name in ("LoRA", "HRA")},
+        "scores": {},
+    }
+    monkeypatch.setattr(subject_sheet, "contents", lambda job: contents)
+    output = {"sheet": str(tmp_path / "sheet.png")}
+    sheet_script.main({"wildcards": {"task": "subject"}, "params": {"metrics": {}}, "output": output})
+    made = numpy.array(Image.open(output["sheet"]))
+    red, green = (numpy.argwhere((made == colour).all(axis=2)) for colour in ([255, 0, 0], [0, 255, 0]))
+    assert red[:, 1].min() == 16 and green[:, 1].min() > 16 + 160  # not above the columns
+    assert red[:, 0].max() + 16 < green[:, 0].min()
+    assert (made[red[0, 0], 4] != 255).any() and (made[green[0, 0], 4] == 255).all()  # on a band of their own
 
 
 @pytest.mark.parametrize(("rows", "sizes"), [(0, []), (1, [1]), (5, [5]), (6, [3, 3]), (11, [4, 4, 3])])
@@ -140,9 +164,9 @@ def test_rows_are_in_blocks_under_the_names_of_the_columns(rows, sizes):
 
 
 def test_shards_that_do_not_belong_together_are_refused(resources, tmp_path):
-    run = Run(tmp_path, resources, unet_method("pretrained"))
-    run.augment()
-    run.train()
+    run = ControlRun(tmp_path, resources, unet_method("pretrained"))
+    run.start()
+    train(run)
     first, second = run.generate(0, 2), run.generate(1, 2, guidance=1.0)
     with pytest.raises(
         JobError, match=r"row00000\d was generated with different settings or weights than .* Delete the shards"
@@ -156,9 +180,9 @@ def test_shards_that_do_not_belong_together_are_refused(resources, tmp_path):
 
 
 def test_a_run_on_another_model_is_refused(resources, tmp_path):
-    run = Run(tmp_path, resources, unet_method("pretrained"))
-    run.augment()
-    record = run.train()
+    run = ControlRun(tmp_path, resources, unet_method("pretrained"))
+    run.start()
+    record = train(run)
     other = copy.deepcopy(record)
     other["model"]["sha256"] = "0" * 64
     records.write(run.record, other)
@@ -183,14 +207,14 @@ def test_an_edited_hint_function_and_a_run_on_the_old_hints(resources, tmp_path,
         return files.read_json(manifest)["sha256"]
 
     first = drawn("image")
-    run = Run(tmp_path, resources | {"canny": str(manifest)}, unet_method("pretrained"))
-    run.augment()
-    assert run.train()["data_sha256"] == first
+    run = ControlRun(tmp_path, resources | {"canny": str(manifest)}, unet_method("pretrained"))
+    run.start()
+    assert train(run)["data_sha256"] == first
     assert drawn("image.rotate(180)") != first
     for job in (run.generate, run.evaluate):
         with pytest.raises(JobError, match=rf"expected the control images {first[:12]}…"):
             job()
-    assert run.train()["data_sha256"] != first
+    assert train(run)["data_sha256"] != first
 
 
 def test_metrics_of_evaluators():
@@ -205,25 +229,22 @@ def test_metrics_of_evaluators():
 
 def test_a_run_in_one_file_and_a_model_from_one(resources, tmp_path):
     """Check that the download reads an exported checkpoint like any other single-file model."""
-    run = Run(tmp_path, resources, unet_method("lora"))
-    run.augment()
-    run.train()
+    run = ControlRun(tmp_path, resources, unet_method("lora"))
+    run.start()
+    train(run)
     official = tmp_path / "one/official.safetensors"
-    given = {"model": resources["model"], "last": str(run.weights)}
-    job = run.job("export_run", given, {"checkpoint": official}, weights=str(run.weights))
+    given = {
+        "model": resources["model"],
+    } | run.weights
+    job = run.job("export_run", given, {"checkpoint": official}, weights=str(run.last))
     export_checkpoint.main(job)
     merged = {name: value for name, value in load_file(official).items() if not name.startswith("control_model.")}
     save_file(merged, official)
     for path in MODEL.rglob("*.json"):
         (official.parent / path.relative_to(MODEL)).parent.mkdir(exist_ok=True)
         shutil.copy(path, official.parent / path.relative_to(MODEL))
-    found = {
-        "rule": "download_model",
-        "input": {},
-        "output": {"manifest": str(tmp_path / "merged.manifest.json")},
-        "params": {"name": "merged", "source": {"kind": "local", "path": str(official.parent)}, "network": True},
-    }
-    download.main(found)
+    source = {"kind": "local", "path": str(official.parent)}
+    download.main(rule_jobs.download("model", tmp_path / "merged.manifest.json", source, name="merged"))
     manifest = files.read_json(tmp_path / "merged.manifest.json")
     assert "unet/diffusion_pytorch_model.safetensors" in manifest["files"]
     assert manifest["raw"]["official.safetensors"]["sha256"] == files.sha256(official)

@@ -12,8 +12,7 @@ import train_control
 import train_glue
 import train_math
 import train_subject
-from control_jobs import Run as ControlRun
-from control_jobs import prepared
+from control_jobs import ControlRun, prepared
 from controlled import unet_method as control_method
 from hra_workflow.core import diverged_runs, files, predictions, records, tuning
 from hra_workflow.data import images
@@ -73,9 +72,9 @@ def test_a_subject(make_subject_run):
 
 def test_a_control_signal(tmp_path_factory, tmp_path):
     run = ControlRun(tmp_path, prepared(tmp_path_factory.mktemp("control")), control_method("lora"), **RATE)
-    run.augment()
-    train_control.main(run.training)
-    check(run.training, "the training loss is nan at step 2")
+    run.start()
+    train_control.main(run.train)
+    check(run.train, "the training loss is nan at step 2")
 
 
 def test_weights_that_diverge_in_the_last_step(make_run, monkeypatch):

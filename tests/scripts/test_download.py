@@ -19,7 +19,7 @@ def toy(tmp_path):
     def make(train=TRAIN, dev=DEV, **changes):
         place = tmp_path / "raw"
         place.mkdir(exist_ok=True)
-        (place / "train.csv").write_text(train)
+        (place / "train.csv").write_bytes(train if isinstance(train, bytes) else train.encode())
         (place / "dev.csv").write_text(dev)
         return run(
             tmp_path / "toy.manifest.json", {"kind": "local", "path": "raw"}, DATASET | changes, local_root=tmp_path
@@ -100,14 +100,14 @@ def test_an_interrupted_download_leaves_nothing_of_the_files_before_an_edit(tmp_
 
 
 def test_a_file_that_is_written_during_its_download_is_an_error(toy, monkeypatch):
-    convert = download.text_tables.convert
+    checked = download.text_tables.checked
 
-    def writing(name, dataset, raw, *more):
-        rows = convert(name, dataset, raw, *more)
+    def writing(*arguments):
+        splits = checked(*arguments)
         (toy.folder.parent / "raw/train.csv").write_text(TRAIN + "1,more\n")
-        return rows
+        return splits
 
-    monkeypatch.setattr(download.text_tables, "convert", writing)
+    monkeypatch.setattr(download.text_tables, "checked", writing)
     with pytest.raises(JobError, match=r"a file in .*/raw changed while it was read\. Run again\."):
         toy()
 
@@ -115,7 +115,7 @@ def test_a_file_that_is_written_during_its_download_is_an_error(toy, monkeypatch
 def test_a_file_of_unknown_kind_names_those_that_are_known(toy):
     (toy.folder.parent / "raw").mkdir()
     (toy.folder.parent / "raw/train.txt").write_text(TRAIN)
-    with pytest.raises(JobError, match=r"train\.txt cannot be read as parquet: .*Name it \.csv, .* or state `read`"):
+    with pytest.raises(JobError, match=r"train\.txt cannot be read as Parquet: .*Name it \.csv, .* or state `read`"):
         toy(splits={"train": ["train.txt"]}, read=None)
 
 
@@ -163,30 +163,47 @@ def test_no_newline_at_the_end_and_a_byte_order_mark(toy):
         ({"label": "gold"}, r"expected the column 'gold'"),
         (
             {"train": "label,sentence\n1,a\n2,b\n7,c\n"},
-            r"split train .*row 2: label '2' is not a class, 0 to 1 .*2 of 3",
+            r"train\.csv, line 3, column label: expected a class, 0 to 1 for bad, good, found '2'; 2 of 3 labels",
         ),
-        ({"train": "label,sentence\n1,a\n-1,b\n"}, r"row 2: label '-1' is not a class"),
-        ({"train": "label,sentence\n1,a\n0.5,b\n"}, r"row 2: label '0\.5' is not a class"),
-        ({"train": "label,sentence\n1,a\n,b\n"}, r"row 2: label '' is not a class"),
-        ({"train": "label,sentence\n1,a\ngreat,b\n"}, r"row 2: label 'great' is not a class"),
+        ({"train": "label,sentence\n1,a\n-1,b\n"}, r"line 3, column label: .*, found '-1'"),
+        ({"train": "label,sentence\n1,a\n0.5,b\n"}, r"line 3, column label: .*, found '0\.5'"),
+        ({"train": "label,sentence\n1,a\n,b\n"}, r"line 3, column label: .*, found ''"),
+        ({"train": 'label,sentence\n1,"a\n\nb"\n\ngreat,b\n'}, r"line 6, column label: .*, found 'great'"),
         (
-            {"train": "label,sentence\n" + "good,a\n" * 319 + "great,b\n"},
-            r"row 320: label 'great' is not one of bad, good; 1 of 320",
+            {"train": "label,sentence\n" + "good,a\n" * 319 + "goood,b\n"},
+            r"line 321, column label: expected one of bad, good, found 'goood' \(is it 'good'\?\); 1 of 320",
         ),
-        ({"train": "label,sentence\n" + "1,a\n" * 319 + "good,b\n"}, r"row 320: label 'good' .*; 1 of 320 labels"),
+        ({"train": "label,sentence\n" + "1,a\n" * 319 + "good,b\n"}, r"line 321, .*, found 'good'; 1 of 320 labels"),
         (
             {"labels": ["1", "2", "3"], "train": "label,sentence\n1,a\n2,b\n0,c\n"},
-            r"row 3: label '0' is not one of 1, 2, 3; 1 of 3 labels are invalid",
+            r"line 4, column label: expected one of 1, 2, 3, found '0'; 1 of 3 labels are invalid",
         ),
-        ({"labels": None, "train": "label,sentence\n1,a\nx,b\n"}, r"row 2: label 'x' is not a finite number"),
-        ({"labels": None, "train": "label,sentence\n1,a\ninf,b\n"}, r"label 'inf' is not a finite number"),
-        ({"labels": None, "train": "label,sentence\nnan,a\n"}, r"label 'nan' is not a finite number"),
+        (
+            {"labels": None, "train": "label,sentence\n1,a\nx,b\n"},
+            r"line 3, .*: expected a finite number, found 'x'",
+        ),
+        ({"labels": None, "train": "label,sentence\n1,a\ninf,b\n"}, r"expected a finite number, found 'inf'"),
+        ({"labels": None, "train": "label,sentence\nnan,a\n"}, r"expected a finite number, found 'nan'"),
         ({"rows": {"train": 4}}, r"split train .*expected 4 rows, found 3"),
         ({"train": "label,sentence\n"}, r"split train .*no rows"),
-        ({"train": ""}, r"train\.csv cannot be read as text"),
-        ({"train": "label,sentence\n1,a\n0, \n"}, r"row 2: sentence empty"),
-        ({"train": "label,sentence\n1,a\n0,b,c,d\n"}, r"train\.csv cannot be read as text"),
-        ({"train": "label,sentence\n1\n"}, r"row 1: sentence empty"),
+        ({"train": ""}, r"train\.csv, line 1: expected a header line, found an empty file"),
+        ({"train": "label,sentence\n1,a\n0, \n"}, r"train\.csv, line 3, column sentence: expected text, found none"),
+        (
+            {"train": "label,sentence\n1,a\n0,b,c,d\n"},
+            r"line 3: expected 2 fields \(label, sentence\), found 4: '0,b,c,d'",
+        ),
+        ({"train": "label,sentence\n1\n"}, r"line 2, column sentence: expected text, found none"),
+        (
+            {"train": "label;sentence\n1;a\n"},
+            r'expected the column .*, found .*\. Set `read: {sep: ";"}`',
+        ),
+        ({"train": "label;sentence\n1;a, b\n"}, r'line 2: expected 1 field .*, found 2: .*\. Set `read: {sep: ";"}`'),
+        (
+            {"train": b"label,sentence\n1,a\n0,caf\xe9\n"},
+            r"line 3: expected text in UTF-8, found the byte 0xe9\. .*`read: {encoding: latin-1}`",
+        ),
+        ({"train": "label,sentence\n1,a\n".encode("utf-16")}, r"line 1: .* 0xff\. .*`read: {encoding: utf-16}`"),
+        ({"train": 'label,sentence\n1,a\n0,"b\n1,c\n'}, r"line 3: a quote opens .* before it closes\. .*quoting: 3"),
         ({"splits": {"train": ["trian.csv"]}}, r"No file .*/trian\.csv\. .* contains: dev\.csv, train\.csv\. Save it"),
         ({"splits": {"train": ["train.csv", "x.csv"]}}, r"No file .*/x\.csv\. "),
     ],
@@ -197,12 +214,12 @@ def test_a_dataset_that_does_not_fit(toy, options, message):
 
 
 def test_a_few_empty_texts_of_pairs_are_real_and_many_are_not(toy, capsys):
-    rows = ["1,a,b"] * 3000
+    rows = [f"1,a,{row}" for row in range(3000)]
     rows[1] = "1,a,"
     pairs = {"columns": ["s", "t"], "splits": {"train": ["train.csv"]}}
     toy(train="label,s,t\n" + "\n".join(rows), **pairs)
-    assert "t is empty in 1 of 3000 rows" in capsys.readouterr().err
-    with pytest.raises(JobError, match=r"t is empty in 1 of 100 rows, first in row 2"):
+    assert "t is empty in 1 of 3,000 rows" in capsys.readouterr().err
+    with pytest.raises(JobError, match=r"line 3, column t: expected text, found none; it is empty in 1 of 100"):
         toy(train="label,s,t\n" + "\n".join(rows[:100]), **pairs)
 
 

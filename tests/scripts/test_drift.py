@@ -17,7 +17,8 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.data import images
 from hra_workflow.evaluators.protocol import Evaluator, Needs, Scores
 from hra_workflow.tasks.control.sampling import WithoutHint
-from subjects import SAMPLING, pixels, train, unet_method
+from rule_jobs import train
+from subjects import SAMPLING, pixels, unet_method
 
 PROMPTS = ["a ball on the left", "a red ball"]
 
@@ -102,7 +103,7 @@ def test_without_a_control_image_the_adapters_show(tmp_path, fresh_accelerator):
     def drawn(method: dict | None) -> numpy.ndarray:
         sampler = WithoutHint(MODEL, CONTROLLED | {"resolution": SIDE}, "cpu")
         if method:
-            sampler.use(method, run.weights)
+            sampler.use(method, run.last)
         return numpy.asarray(sampler.draw(["a disc"], [7])[0][0], int)
 
     base = drawn(None)

@@ -169,7 +169,7 @@ def losses(seeds: int, points: int) -> pd.DataFrame:
     """Build training losses that alternate around 0.5, higher by 0.1 with every seed."""
     rows = [(seed, step, 0.5 + 0.1 * seed + 0.4 * (-1) ** step) for seed in range(seeds) for step in range(points)]
     table = pd.DataFrame(rows, columns=["seed", "step", "value"])
-    return table.assign(dataset="cola", run="hra/r8", score="loss", epoch=table["step"] / 10)
+    return table.assign(dataset="cola", run="hra/r8", score="loss", held_out=False, epoch=table["step"] / 10)
 
 
 def curves_of(points: pd.DataFrame):
@@ -246,6 +246,15 @@ def test_curves_are_percent_of_the_score():
     run = {"dataset": "cola", "method": "hra", "variant": "r8", "seed": 3}
     points = run_statistics.curves([factories.record(run, [0.5, 0.75])])
     assert points["value"].tolist() == [50, 75] and points["step"].tolist() == [100, 200]
+    assert curves_of(points).get_title(loc="left") == "CoLA: Matthews correlation, %"
+
+
+def test_curves_on_held_out_rows_say_so_in_their_title():
+    run = {"dataset": "cola", "method": "hra", "variant": "r8", "seed": 3}
+    record = factories.record(run, [0.5, 0.75], held_out={"rows": 9})
+    points = run_statistics.curves([record])
+    assert curves_of(points).get_title(loc="left") == "CoLA: Matthews correlation on held-out rows, %"
+    assert not run_statistics.on_held_out_rows(record | {"score": "loss"})  # that of training
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.0, "0"), (1e-5, "1e-5"), (2.5e-4, "2.5e-4"), (float("inf"), "∞")])

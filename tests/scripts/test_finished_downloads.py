@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import download
+import rule_jobs
 from hra_workflow.core import files, manifests
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import finished_downloads, own_files
@@ -91,8 +92,7 @@ class Own:
     def download(self) -> dict:
         """Run the job with the params of the plan, as Snakemake records them; return its manifest."""
         params = {key: value for key, value in self.plan().items() if key not in ("paths", "own")}
-        job = {"rule": "download_model", "input": {}, "output": {"manifest": str(self.manifest)}, "log": ""}
-        download.main(job | {"params": params | {"name": "m", "local_root": str(self.root)}})
+        download.main(rule_jobs.download("model", self.manifest, **params, name="m", local_root=str(self.root)))
         return files.read_json(self.manifest)
 
     def is_repeated(self, before: dict) -> bool:
@@ -143,9 +143,8 @@ def test_an_edit_that_is_taken_back_and_one_between_plan_and_download(tmp_path):
     assert own.is_repeated(planned)
     planned = own.plan()
     path.write_text("[]")
-    job = {"rule": "download_model", "input": {}, "output": {"manifest": str(own.manifest)}, "log": ""}
-    params = {"source": SOURCE, "contents": planned["contents"], "name": "m", "local_root": str(tmp_path)}
-    download.main(job | {"params": params})
+    given = {"contents": planned["contents"], "name": "m", "local_root": str(tmp_path)}
+    download.main(rule_jobs.download("model", own.manifest, SOURCE, **given))
     assert (own.manifest.parent / "m/config.json").read_text() == "[]" and not own.is_repeated(planned)
 
 

@@ -15,7 +15,8 @@ from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import sources, text_tables
 from hra_workflow.models import causal_lm
-from sums import math_method, train
+from rule_jobs import train
+from sums import math_method
 from support import method
 
 TEXT = ["It was the best of times.", "", "It was the worst of times."]
@@ -87,13 +88,17 @@ def test_windows_are_the_text_in_order_each_after_a_start_token(tiny_math, tmp_p
     assert "\n\n".join(TEXT).startswith(tokenizer.decode(ids).strip())
 
 
-@pytest.mark.parametrize("rows, problem", [(TEXT, None), (["", " "], "text empty"), ([], "no rows")])
+@pytest.mark.parametrize(
+    "rows, problem",
+    [(TEXT, None), (["", " "], "column text: expected text, found none"), ([], "no rows")],
+)
 def test_general_text_may_have_empty_rows_but_not_only_those(tmp_path, rows, problem):
     pandas.DataFrame({"line": pandas.Series(rows, dtype=object)}).to_parquet(tmp_path / "raw.parquet")
     entry = {"splits": {"test": ["raw.parquet"]}, "columns": {"text": "line"}}
     if problem:
         with pytest.raises(JobError, match=re.escape(problem)):
-            text_tables.convert("text", entry, tmp_path, tmp_path, lambda *_: "")
+            text_tables.checked("text", entry, tmp_path, lambda *_: "")
         return
-    assert text_tables.convert("text", entry, tmp_path, tmp_path, lambda *_: "") == {"test": 3}
+    splits = text_tables.checked("text", entry, tmp_path, lambda *_: "")
+    assert text_tables.write(splits, tmp_path) == {"test": 3}
     assert pandas.read_parquet(tmp_path / "test.parquet")["text"].tolist() == TEXT

@@ -12,14 +12,8 @@ import generate_math
 from hra_workflow.core import files, manifests, predictions, provenance, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.models import adapters, causal_lm, decoding
-from sums import answers, math_method, said, train
-
-
-@pytest.fixture
-def trained(make_math_run):
-    run = make_math_run(math_method("hra"), epochs=3)
-    train(run)
-    return run
+from rule_jobs import train
+from sums import answers, math_method, said
 
 
 def test_any_number_of_shards_gives_the_same_bytes(trained):

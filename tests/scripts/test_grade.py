@@ -24,7 +24,7 @@ def write(path, references: list[str]):
 
 @pytest.mark.parametrize("references", [GOLDS, [f"Some work.\n#### {gold}" for gold in GOLDS]])
 @pytest.mark.parametrize("name", ["mine.csv", "mine.jsonl"])
-def test_the_command_prints_the_accuracies_and_writes_every_verdict(tmp_path, monkeypatch, capsys, references, name):
+def test_the_command_prints_the_accuracies_and_writes_every_grade(tmp_path, monkeypatch, capsys, references, name):
     path = write(tmp_path / name, references)
     monkeypatch.setattr(sys, "argv", ["grade.py", str(path), "--output", "response", "--answer", "target"])
     grade.main()
@@ -34,7 +34,7 @@ def test_the_command_prints_the_accuracies_and_writes_every_verdict(tmp_path, mo
         ["strict", "25.00"],
         ["lenient", "50.00"],
     ]
-    assert printed[3] == f"Every verdict: {tmp_path}/mine.graded.jsonl"
+    assert printed[3] == f"Every grade: {tmp_path}/mine.graded.jsonl"
     rows = [json.loads(line) for line in (tmp_path / "mine.graded.jsonl").read_text().splitlines()]
     assert [row["gold"] for row in rows] == GOLDS and [row["output"] for row in rows] == OUTPUTS
     assert [row["lenient"] for row in rows] == [

@@ -7,7 +7,7 @@ import pytest
 from hra_workflow.core.errors import JobError
 from hra_workflow.tasks.control import hint_source
 
-BROKEN = "raise AssertionError('imported')\n"
+BROKEN = "raise AssertionError('imported')\n\n\ndef draw(): ...\n\n\nother = draw\n"
 
 
 @pytest.fixture
@@ -45,3 +45,15 @@ def test_a_module_that_is_not_there_names_pythonpath(folder, monkeypatch, hint):
     message = rf"hint '{hint}': expected a module .* on PYTHONPATH, found none \(PYTHONPATH is /a:/b\). Add the folder"
     with pytest.raises(JobError, match=message):
         hint_source.sha256(hint)
+
+
+def test_a_misspelt_function_is_an_error_before_anything_is_imported(folder):
+    message = r"hint 'one_hint:darw': expected a function darw in .*/one_hint\.py, found draw, other \(is it 'draw'\?\)"
+    with pytest.raises(JobError, match=message):
+        hint_source.sha256("one_hint:darw")
+    (folder / "one_hint.py").write_text("def draw(:\n")
+    with pytest.raises(JobError, match=r"one_hint\.py, line 1: invalid syntax"):
+        hint_source.sha256("one_hint:draw")
+    for made in ("from os import path as draw", "from os.path import *", "if True:\n    draw = print"):
+        (folder / "one_hint.py").write_text(made)
+        hint_source.sha256("one_hint:draw")

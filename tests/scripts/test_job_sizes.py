@@ -81,19 +81,20 @@ def test_two_subjects_share_a_gpu():
     config = paper_config()
     config["tasks"]["subject"]["resources"]["runs_per_gpu"] = 2
     validation.check(config)
-    runs = [SimpleNamespace(task="subject", method=method) for method in ("hra", "full", "base")]
+    runs = [SimpleNamespace(task="subject", method=method, variant="r4") for method in ("hra", "full", "base")]
     assert [gpu_resources.jobs_per_gpu(config, run, attempt=1) for run in runs] == [2, 2, 1]  # base trains nothing
 
 
 def test_only_the_first_attempt_of_what_trains_on_a_gpu_shares_it():
     config = paper_config()
     entry = config["tasks"]["glue"]["resources"]
-    entry["runs_per_gpu"] = 3
+    entry["runs_per_gpu"] = {"default": 3, "boft": 2}
+    validation.check(config)
 
     def shared(method="hra", attempt=1):
-        return gpu_resources.jobs_per_gpu(config, SimpleNamespace(task="glue", method=method), attempt)
+        return gpu_resources.jobs_per_gpu(config, SimpleNamespace(task="glue", method=method, variant="r8"), attempt)
 
-    assert (shared(), shared(attempt=2), shared("base")) == (3, 1, 1)
+    assert (shared(), shared("boft"), shared(attempt=2), shared("base")) == (3, 2, 1, 1)
     entry["gpu"] = 0
     assert shared() == 1
     entry["gpu"] = 1

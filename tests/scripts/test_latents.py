@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import draw_hints
 import encode_latents
-from control_jobs import ROWS, SOURCE, Run, draw, entry, prepared
+from control_jobs import ROWS, SOURCE, ControlRun, draw, entry, prepared
 from controlled import MODEL, SIDE, unet_method
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
@@ -23,6 +23,7 @@ from hra_workflow.tasks.control import data as control_data
 from hra_workflow.tasks.control import latents
 from hra_workflow.tasks.control import training as control_training
 from hra_workflow.tasks.subject import dreambooth
+from rule_jobs import train
 from saved_states import check_same, stop_after
 from support import downloaded
 
@@ -36,9 +37,9 @@ def resources(tmp_path_factory) -> dict[str, str]:
 
 @pytest.fixture
 def make_run(resources, tmp_path):
-    def make(name: str, **settings) -> Run:
-        run = Run(tmp_path / name, resources, unet_method(), epochs=2, prompt_dropout=0.3, **settings)
-        run.augment()
+    def make(name: str, **settings) -> ControlRun:
+        run = ControlRun(tmp_path / name, resources, unet_method(), epochs=2, prompt_dropout=0.3, **settings)
+        run.start()
         return run
 
     return make
@@ -47,10 +48,10 @@ def make_run(resources, tmp_path):
 def test_training_is_the_same_to_rounding(make_run):
     encoded, cached = make_run("encoded"), make_run("cached")
     cached.encode()
-    records = [run.train() for run in (encoded, cached)]
+    records = [train(run) for run in (encoded, cached)]
     losses = [[point["metrics"]["loss"] for point in record["curve"]] for record in records]
     assert len(losses[0]) == 4 and losses[1] == pytest.approx(losses[0], rel=1e-5)
-    first, second = (load_file(run.weights) for run in (encoded, cached))
+    first, second = (load_file(run.last) for run in (encoded, cached))
     for name in first:
         assert torch.allclose(first[name], second[name], rtol=1e-4, atol=1e-5), name
 
@@ -107,12 +108,12 @@ def test_a_run_that_is_killed_resumes_exactly_also_where_the_cache_came_later(ma
     calm, killed, switched = (make_run(name) for name in ("calm", "killed", "switched"))
     calm.encode()
     killed.encode()
-    stop_after(2, killed.train)
-    stop_after(2, switched.train)
+    stop_after(2, lambda: train(killed))
+    stop_after(2, lambda: train(switched))
     switched.encode()
-    expected, record, resumed = calm.train(), killed.train(), switched.train()
+    expected, record, resumed = train(calm), train(killed), train(switched)
     same = {"resumed_from": [2], "attempts": 2}
-    check_same(record, {"last": killed.weights}, expected | same, {"last": calm.weights})
+    check_same(record, killed.weights, expected | same, calm.weights)
     assert resumed["resumed_from"] == [2] and not resumed["discarded"]
 
 
@@ -126,25 +127,25 @@ def test_latents_of_another_vae_or_of_other_images_are_refused(make_run, resourc
     save_file({name: 1.01 * value for name, value in load_file(path).items()}, path, metadata={"format": "pt"})
     source = {"kind": "local", "path": str(tmp_path / "other")}
     other = downloaded(tmp_path, source, "control/scenes", {"source": SOURCE, "archives": True})
-    run.resources = plain | {"model": other["model"]}
+    run.tiny = plain | {"model": other["model"]}
     with pytest.raises(JobError, match=r"expected the latents of the VAE \w{12}…, found those of .* Delete it and run"):
-        run.train()
+        train(run)
 
     smaller = tmp_path / "smaller.manifest.json"
     draw_hints.main(draw(resources["dataset"], smaller, entry("canny") | {"resolution": SIDE // 2}))
-    run.resources = plain | {"canny": str(smaller)}
+    run.tiny = plain | {"canny": str(smaller)}
     with pytest.raises(JobError, match=r"expected the latents of the images \w{12}…, found those of"):
-        run.train()
-    run.resources = plain
+        train(run)
+    run.tiny = plain
 
     file = Path(run.latents.removesuffix(".manifest.json")) / latents.FILE
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
     with pytest.raises(JobError, match=r"train\.npy: expected SHA-256 .* Delete .*latents\.manifest\.json and run"):
-        run.train()
+        train(run)
     run.encode()
-    assert run.train()["steps"] == 4
+    assert train(run)["steps"] == 4
 
 
 def test_an_interrupted_encoding_leaves_no_manifest(make_run, monkeypatch):

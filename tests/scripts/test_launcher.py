@@ -66,7 +66,7 @@ def saves_on_sigterm(process: psutil.Process) -> bool:
     return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_signal_reaches_every_process_and_none_outlives_its_job(make_run):
     """Whoever is told to end or killed: Slurm's warning, the job, torchrun. The run ends as one that is left alone."""
     runs = [make_run(method("hra"), name, epochs=6) for name in ("disturbed", "alone")]

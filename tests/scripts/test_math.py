@@ -14,8 +14,9 @@ from hra_workflow.core import files, manifests
 from hra_workflow.core.errors import JobError
 from hra_workflow.models import adapters, causal_lm
 from hra_workflow.training import checkpoints, interruption
+from rule_jobs import train
 from saved_states import stop_after
-from sums import PEFT, answers, math_method, train
+from sums import PEFT, answers, math_method
 from two_ranks import on_two_ranks
 
 
@@ -180,16 +181,20 @@ def test_pissa_starts_at_the_base_whatever_its_singular_vectors(make_math_run):
 
 
 @pytest.mark.slow
-def test_a_training_stopped_inside_and_between_epochs_ends_with_the_same_numbers(make_math_run):
+@pytest.mark.parametrize(
+    ("settings", "steps"),
+    [({"epochs": 3}, (5, 11, 14, 16)), ({"group_by_length": "shuffled", "gradient_accumulation": 2}, (3, 11))],
+)
+def test_a_training_stopped_inside_and_between_epochs_ends_with_the_same_numbers(make_math_run, settings, steps):
     """Test epochs of eight steps with rows grouped by length."""
-    undisturbed, stopped = (make_math_run(math_method("hra"), name, epochs=3) for name in ("undisturbed", "stopped"))
+    undisturbed, stopped = (make_math_run(math_method("hra"), name, **settings) for name in ("undisturbed", "stopped"))
     expected = train(undisturbed)
-    for step in (5, 11, 14, 16):
+    for step in steps:
         stop_after(step, lambda: train(stopped))
     record = train(stopped)
-    assert record["resumed_from"] == [5, 11, 14, 16]
+    assert record["resumed_from"] == list(steps)
     assert record["curve"] == expected["curve"]
-    assert Path(stopped.weights["last"]).read_bytes() == Path(undisturbed.weights["last"]).read_bytes()
+    assert stopped.last.read_bytes() == undisturbed.last.read_bytes()
 
 
 def train_one_rank(job: dict, step: int | None = None) -> None:

@@ -2,7 +2,6 @@
 
 import gc
 import statistics
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +13,7 @@ from hra_workflow.models import adapters, causal_lm, memory
 from hra_workflow.training import activation_memory, hf_trainer
 from hra_workflow.training.length_windows import LengthWindows
 from saved_states import stop_after
-from sums import math_method, train
+from sums import math_method
 
 
 @pytest.mark.slow
@@ -126,16 +125,3 @@ def test_batches_have_similar_lengths_in_random_order():
     # No sawtooth: neighbouring batches are as unlike as any two. Sorted windows have a correlation near 1.
     means = [statistics.mean(batch) for batch in batches(found)]
     assert abs(statistics.correlation(means[:-1], means[1:])) < 0.1
-
-
-@pytest.mark.slow
-def test_batches_of_similar_length_resume_exactly(make_math_run):
-    """Stopped inside the first, and inside the second of two epochs of eight steps."""
-    settings = {"group_by_length": "shuffled", "gradient_accumulation": 2}
-    undisturbed, stopped = (make_math_run(math_method("hra"), name, **settings) for name in ("undisturbed", "stopped"))
-    expected = train(undisturbed)
-    for step in (3, 11):
-        stop_after(step, lambda: train(stopped))
-    record = train(stopped)
-    assert record["resumed_from"] == [3, 11] and record["curve"] == expected["curve"]
-    assert Path(stopped.weights["last"]).read_bytes() == Path(undisturbed.weights["last"]).read_bytes()

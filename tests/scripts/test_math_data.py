@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import download
+import rule_jobs
 from hra_workflow.core import files, predictions
 from hra_workflow.core.errors import JobError
 from sums import SUMS
@@ -18,18 +19,8 @@ def fetch(folder: Path, text: str, name: str = "train.jsonl", **changes) -> dict
     (folder / "raw" / name).write_text(text)
     dataset = SUMS | {"splits": {Path(name).stem: [name]}, "rows": {}} | changes
     manifest = folder / "sums.manifest.json"
-    download.main(
-        {
-            "rule": "download_dataset",
-            "input": {},
-            "output": {"manifest": str(manifest)},
-            "params": {"name": "math/sums", "source": dataset["source"], "dataset": dataset}
-            | {"mirror": None, "local_root": str(folder / "raw"), "network": True},
-            "resources": {},
-            "wildcards": {},
-            "log": "",
-        }
-    )
+    given = {"name": "math/sums", "dataset": dataset, "local_root": str(folder / "raw")}
+    download.main(rule_jobs.download("dataset", manifest, dataset["source"], **given))
     return files.read_json(manifest)
 
 

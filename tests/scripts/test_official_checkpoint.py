@@ -13,7 +13,7 @@ import hra
 from controlled import MODEL, Run, hints, inputs, same_weights, unet_method
 from hra.__main__ import main
 from hra_workflow.core.errors import JobError
-from hra_workflow.models import stable_diffusion
+from hra_workflow.models import adapters, stable_diffusion
 from hra_workflow.models.ldm import checkpoint as ldm_checkpoint
 from hra_workflow.models.ldm import keys as ldm_keys
 from hra_workflow.tasks.control import model as control_model
@@ -63,12 +63,12 @@ def official(state: dict, gram_schmidt: bool):
 @pytest.mark.parametrize("kind", ["hra", "gram-schmidt", "lora"])
 def test_the_official_layers_compute_the_same_from_the_whole_checkpoint(trained, tmp_path, kind):
     run, path = trained[kind], tmp_path / "whole.ckpt"
-    official_checkpoint.write(MODEL, run.method, run.weights, path)
+    official_checkpoint.write(MODEL, run.method, run.last, path)
     state = torch.load(path, weights_only=True)
     layers = {name for name in state if name.endswith("attn1.to_q.hra_u") or name.endswith("ff.net.0.proj.hra_u")}
     assert bool(layers) == (kind != "lora")
     assert {*ldm_checkpoint.SCHEDULE, ldm_keys.POSITIONS, "control_model.time_embed.0.weight"} <= state.keys()
-    ours = control_model.load_trained(MODEL, run.method, run.weights)
+    ours = control_model.load_trained(MODEL, run.method, run.last)
     with torch.no_grad():
         expected = official(state, kind == "gram-schmidt")(*inputs()).sample
         found = ours(*inputs(), hint=hints()).sample
@@ -79,44 +79,44 @@ def test_the_official_layers_compute_the_same_from_the_whole_checkpoint(trained,
 @pytest.mark.parametrize("suffix", ["ckpt", "safetensors"])
 def test_the_whole_checkpoint_comes_back_as_base_and_adapter(trained, tmp_path, suffix):
     run, path = trained["hra"], tmp_path / f"whole.{suffix}"
-    official_checkpoint.write(MODEL, run.method, run.weights, path)
+    official_checkpoint.write(MODEL, run.method, run.last, path)
     method = {key: run.method[key] for key in ("kind", "peft", "targets")}  # docs/from-the-official-code.md
     base = official_checkpoint.read(path, MODEL, method, tmp_path / "adapter")
     assert same_weights(StableDiffusionPipeline.from_pretrained(MODEL, dtype=torch.float32), base)
-    first, second = (load_file(place) for place in (run.weights, tmp_path / "adapter" / run.weights.name))
+    first, second = (load_file(place) for place in (run.last, tmp_path / "adapter" / adapters.WEIGHTS))
     assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
     base.save_pretrained(tmp_path / "base")
-    again = control_model.load_trained(tmp_path / "base", method, tmp_path / "adapter" / run.weights.name)
+    again = control_model.load_trained(tmp_path / "base", method, tmp_path / "adapter" / adapters.WEIGHTS)
     with torch.no_grad():
-        expected = control_model.load_trained(MODEL, run.method, run.weights)(*inputs(), hint=hints()).sample
+        expected = control_model.load_trained(MODEL, run.method, run.last)(*inputs(), hint=hints()).sample
         assert torch.equal(again(*inputs(), hint=hints()).sample, expected)
 
 
 def test_the_library_reads_the_adapter_of_the_whole_checkpoint(trained, tmp_path):
     run, path = trained["hra"], tmp_path / "whole.ckpt"
-    official_checkpoint.write(MODEL, run.method, run.weights, path)
-    expected = {name: u for name, u in load_file(run.weights).items() if name.endswith(".hra_u")}
+    official_checkpoint.write(MODEL, run.method, run.last, path)
+    expected = {name: u for name, u in load_file(run.last).items() if name.endswith(".hra_u")}
     _, found = hra.from_official(path)
     assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in found)
 
 
 def test_as_lora_a_run_keeps_its_hint_encoder(trained, tmp_path):
     run = trained["hra"]
-    arguments = [str(run.weights.parent), str(tmp_path / "out"), "--base", str(MODEL / "unet")]
+    arguments = [str(run.folder / "run/last"), str(tmp_path / "out"), "--base", str(MODEL / "unet")]
     main(["to-lora", *arguments])
     lora = PeftModel.from_pretrained(control_model.load(MODEL, run.method), tmp_path / "out")
     with torch.no_grad():
-        expected = control_model.load_trained(MODEL, run.method, run.weights)(*inputs(), hint=hints()).sample
+        expected = control_model.load_trained(MODEL, run.method, run.last)(*inputs(), hint=hints()).sample
         assert torch.allclose(lora(*inputs(), hint=hints()).sample, expected, atol=1e-5)
         assert not torch.allclose(lora(*inputs(), hint=1 - hints()).sample, expected, atol=1e-3)
 
 
 def test_a_run_without_its_hint_encoder_is_refused(trained, tmp_path):
     run = trained["hra"]
-    arguments = [str(run.weights.parent), str(tmp_path / "out"), "--base", str(MODEL / "unet")]
+    arguments = [str(run.folder / "run/last"), str(tmp_path / "out"), "--base", str(MODEL / "unet")]
     with pytest.raises(SystemExit, match=r"12 weights such as base_model\.model\.hint_encoder\..*would lack them"):
         main(["merge", *arguments])
-    bare = PeftModel.from_pretrained(stable_diffusion.load_unet(MODEL), run.weights.parent)
+    bare = PeftModel.from_pretrained(stable_diffusion.load_unet(MODEL), run.folder / "run/last")
     with pytest.raises(ValueError, match=r"expected the module hint_encoder.*found none in PeftModel"):
         hra.to_lora(bare, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -125,7 +125,7 @@ def test_a_run_without_its_hint_encoder_is_refused(trained, tmp_path):
 @pytest.mark.parametrize("changes", [{"peft": {"r": 8}}, {"targets": ["to_q"]}])
 def test_another_method_than_the_file_s_is_refused(trained, tmp_path, changes):
     run, path = trained["hra"], tmp_path / "whole.safetensors"
-    official_checkpoint.write(MODEL, run.method, run.weights, path)
+    official_checkpoint.write(MODEL, run.method, run.last, path)
     with pytest.raises(JobError, match=r"does not match the method: base_model.*correct r or the targets"):
         official_checkpoint.read(path, MODEL, unet_method(**changes), tmp_path / "adapter")
 

@@ -83,7 +83,7 @@ def test_tokenizer(tiny):
     assert len(tokenizer("word " * 100, truncation=True).input_ids) == tokenizer.model_max_length
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_pretraining(tmp_path):
     """At a tiny size: the same folder for the same seed, and it loads."""
     import pretrain_stable_diffusion

@@ -1,7 +1,5 @@
 """What `make plan` prints, and the limit on GPU-hours, without a network and without Snakemake's plan."""
 
-import os
-
 import pytest
 
 from hra_workflow import tasks
@@ -208,39 +206,15 @@ def test_how_sure_the_estimate_is(here):
     )
 
 
-def test_hours_on_cpus_are_guessed_from_the_size_of_the_model(here, monkeypatch):
+def test_rows_that_the_config_does_not_state_are_those_of_the_data_card(here):
     config = paper_config()
-    config["tasks"]["glue"]["resources"]["threads"] = 4
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    one = job("train_glue", None, gpus=0, dataset="rte")
-    every = tasks.load(config)
-    one.work = gpu_hours.work(every, one.rule, one.wildcards)
-    one.sized = gpu_hours.by_size(every, one)
-    assert one.sized == pytest.approx(6 * 184e6 * 69 * one.work / 5e10 / 2)  # 69 tokens a row
-    found = f"{wording.number(one.sized / 3600)} CPU-hours remaining (guessed from the model's size"
-    assert f"no GPU-hours and about {found}" in str(plan.estimate([one]))
-    del config["models"]["deberta-v3-base"]["parameters"]
-    assert gpu_hours.by_size(tasks.load(config), one) is None
-    assert gpu_hours.by_size(every, job("train_glue", None, dataset="rte")) is None  # on a GPU
-
-
-def test_rows_that_the_config_does_not_state_are_those_of_the_files_or_of_the_download(here, tmp_path):
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine/train.csv").write_text("sentence,label\na,0\nb,1\nc,1\n")
-    (tmp_path / "mine/dev.jsonl").write_text('{"sentence": "a"}\n{"sentence": "b"}\n')
-    config = paper_config()
-    source, splits = {"kind": "local", "path": str(tmp_path / "mine")}, {"train": ["train.csv"], "dev": ["dev.jsonl"]}
-    entry = config["datasets"]["glue"]["rte"]
-    mine = {key: value for key, value in entry.items() if key != "rows"} | {"source": source, "splits": splits}
-    config["datasets"]["glue"]["rte"] = mine
+    mine = config["datasets"]["glue"]["rte"]
+    del mine["rows"]
+    assert row_counts.complete(config)["datasets"]["glue"]["rte"]["rows"] == {}
+    here("resources/datasets/glue/rte.card.json", {"splits": {"train": {"rows": 3}, "dev": {"rows": 2}}})
     found = row_counts.complete(config)
     assert found["datasets"]["glue"]["rte"]["rows"] == {"train": 3, "dev": 2}
     assert found["datasets"]["glue"]["mrpc"] == config["datasets"]["glue"]["mrpc"] and "rows" not in mine
-    here("resources/datasets/glue/rte.manifest.json", {"rows": {"train": 4}})
-    assert row_counts.complete(config)["datasets"]["glue"]["rte"]["rows"] == {"train": 4}
-    mine["source"], mine["splits"] = {"kind": "hub"}, {"train": ["train.parquet"]}
-    (tmp_path / "resources/datasets/glue/rte.manifest.json").unlink()
-    assert row_counts.complete(config)["datasets"]["glue"]["rte"]["rows"] == {}
 
 
 def test_a_run_counts_the_hours_of_its_share_of_a_gpu(here):
@@ -268,6 +242,10 @@ def test_several_tables_are_added_up_and_a_job_of_two_counts_once(here, capsys):
     ]
     assert lines[11].startswith("  hours:    0 GPU-hours used, about 1,550 GPU-hours remaining")
     assert lines[-1].startswith("  warning:  The remaining jobs need about 1,550 GPU-hours (guessed from the config)")
+    for one in jobs:
+        one.needed = False
+    plan.show(paper_config(), {"table_a": jobs, "table_b": jobs[:4]}, jobs)
+    assert capsys.readouterr().out == "table_a, table_b: nothing to do, all 9 jobs are done\n"
 
 
 def test_a_run_above_the_budget_refuses_to_start(here, capsys):

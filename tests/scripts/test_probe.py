@@ -8,11 +8,12 @@ import pytest
 import yaml
 
 import download
+import rule_jobs
 from hra_workflow import methods, tasks
 from hra_workflow.core import rates
 from hra_workflow.core.errors import JobError
 from hra_workflow.cost import gpu_hours, planned_jobs
-from hra_workflow.data import generated, images, zip_archives
+from hra_workflow.data import generated, image_card, images, zip_archives
 from hra_workflow.models import pretrained
 from hra_workflow.preflight import outcomes, probe
 from hra_workflow.tasks.control import data as control_data
@@ -80,7 +81,7 @@ def test_synthetic_subject_images_are_usable(tmp_path):
     generated.write(
         {"kind": "init", "generator": "hra_workflow.data.synthetic:images", "rows": {"train": 2}, "size": 64}, tmp_path
     )
-    assert images.check(tmp_path, 64) == 2
+    assert image_card.of({path.name: path for path in images.listed(tmp_path)}, 64)["splits"]["images"]["rows"] == 2
 
 
 def test_one_row_has_the_longest_input_and_the_others_typical_ones(tmp_path):
@@ -114,15 +115,8 @@ def hub(tmp_path, name: str, config: dict) -> dict:
 def configured(tmp_path, source: dict):
     """Download it as the probes' rule `download_model` does."""
     found = {"pathvars": {"resources": str(tmp_path / "none")}, "mirror": str(tmp_path)}
-    params = {"name": "any", "source": probe.source(found | {"models": {"any": {"source": source}}}, "any")}
-    download.main(
-        {
-            "rule": "download_model",
-            "input": {},
-            "params": params,
-            "output": {"manifest": str(tmp_path / "model.manifest.json")},
-        }
-    )
+    source = probe.source(found | {"models": {"any": {"source": source}}}, "any")
+    download.main(rule_jobs.download("model", tmp_path / "model.manifest.json", source))
     return tmp_path / "model"
 
 

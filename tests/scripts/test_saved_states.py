@@ -7,57 +7,34 @@ from pathlib import Path
 import pytest
 
 import train_glue
-import train_math
-import train_subject
 from hra_workflow.core import files, fingerprints
 from hra_workflow.training import checkpoints, interruption
 from saved_states import check_restored, check_same, stop_after
-from subjects import DATASET as SUBJECT
-from subjects import MODEL as DIFFUSION
-from subjects import unet_method
-from sums import LLAMA_TARGETS, SUMS, TINY_LLAMA, write_sums
 from support import DATASET, TINY_MODEL, downloaded, method, write_sentences
 
 
-def glue(make, root: Path):
-    write_sentences(root / "raw")
-    for name, rows in (("train", 64), ("validation", 24)):
-        path = root / f"raw/{name}.csv"
-        path.write_text("".join(path.read_text().splitlines(keepends=True)[: rows + 1]))
-    return make(method("lora")), downloaded(root, TINY_MODEL, "glue/tiny", DATASET), train_glue
-
-
-def math(make, root: Path):
-    write_sums(root / "raw")
-    other = SUMS | {"take": {"train": 32}}
-    return make(method("lora", targets=LLAMA_TARGETS)), downloaded(root, TINY_LLAMA, "math/sums", other), train_math
-
-
-def subject(make, root: Path):
-    other = SUBJECT | {"source": SUBJECT["source"] | {"seed": 1}}
-    return make(unet_method("lora")), downloaded(root, DIFFUSION, "subject/jester-ball", other), train_subject
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(("case", "make"), [(glue, "make_run"), (math, "make_math_run"), (subject, "make_subject_run")])
-def test_a_state_of_another_rate_or_other_data_is_set_aside(case, make, tmp_path, request, capsys):
+def test_a_state_of_another_rate_or_other_data_is_set_aside(make_run, tmp_path, capsys):
     """Stopped in the middle, the rate and then the data changed: the record of a fresh training, to the last digit."""
-    make = request.getfixturevalue(make)
-    run, other, script = case(make, tmp_path)
+    write_sentences(tmp_path / "raw")
+    with (tmp_path / "raw/train.csv").open("a") as stream:
+        stream.write("rise rise fall,1\n" * 8)
+    other = downloaded(tmp_path, TINY_MODEL, "glue/tiny", DATASET)
+    run = make_run(method("hra"))
     run.settings |= {"learning_rate": 2e-2}
-    stop_after(3, lambda: script.main(run.train))
+    stop_after(3, lambda: train_glue.main(run.train))
     run.settings |= {"learning_rate": 1e-3}
-    stop_after(3, lambda: script.main(run.train))
+    stop_after(3, lambda: train_glue.main(run.train))
     assert "the training checkpoint has learning_rate 0.02, now 0.001: starting over" in capsys.readouterr().out
     aside = Path(run.train["params"]["scratch"] + ".set-aside")
     assert (aside / "checkpoint-3/complete").exists()
     run.tiny = run.tiny | {"dataset": other["dataset"]}
-    script.main(run.train)
+    train_glue.main(run.train)
     record = files.read_json(run.train["output"]["record"])
 
-    fresh = make(run.method, name="fresh")
+    fresh = make_run(run.method, name="fresh")
     fresh.tiny, fresh.settings = run.tiny, run.settings
-    script.main(fresh.train)
+    train_glue.main(fresh.train)
     check_same(record, run.weights, files.read_json(fresh.train["output"]["record"]), fresh.weights)
     assert record["resumed_from"] == [] and record["attempts"] == 1
     assert len(record["discarded"]) == 1 and "inputs.dataset" in record["discarded"][0]

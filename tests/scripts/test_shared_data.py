@@ -62,7 +62,6 @@ def local(path, splits, columns, label, labels, rows, **read):
             header=None,
             names=["label", "sentence"],
             quoting=3,
-            engine="python",
         ),
     ],
 )

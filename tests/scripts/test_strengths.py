@@ -16,7 +16,8 @@ from hra_workflow import methods, rewinding, tasks
 from hra_workflow.core import predictions, rewound
 from hra_workflow.core.errors import JobError
 from hra_workflow.models import causal_lm
-from sums import math_method, train
+from rule_jobs import train
+from sums import math_method
 from support import method, paper_config
 
 ADALORA = {"init_r": 4, "target_r": 2, "tinit": 1, "tfinal": 2, "deltaT": 1, "total_step": 16, "orth_reg_weight": 0.1}

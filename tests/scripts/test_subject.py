@@ -15,7 +15,8 @@ import train_subject
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.tasks.subject.items import items, key
-from subjects import drawn, pixels, train, unet_method
+from rule_jobs import train
+from subjects import drawn, pixels, unet_method
 from support import ROOT
 
 
@@ -134,7 +135,7 @@ def test_augmenting_twice_gives_one_start(make_subject_run):
     assert start.read_bytes() == before
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_two_processes_train_as_one(make_subject_run):
     one, two = make_subject_run(unet_method()), make_subject_run(unet_method(), "two")
     train(one)

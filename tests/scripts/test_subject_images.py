@@ -2,9 +2,6 @@
 
 import errno
 import re
-import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -19,62 +16,30 @@ from hra_workflow.core import files, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import images
 from hra_workflow.models import image_shards, stable_diffusion
-from subjects import drawn, pixels, train, unet_method
-from support import ROOT
+from rule_jobs import train
+from subjects import drawn, pixels, unet_method
 
 
 @pytest.mark.slow
-def test_any_number_of_shards_gives_the_same_images(make_subject_run):
-    run = make_subject_run(unet_method())
-    train(run)
-    one, three, seven = (drawn(run, of) for of in (1, 3, 7))
+def test_any_number_of_shards_gives_the_same_images(trained_subject):
+    one, three, seven = (drawn(trained_subject, of) for of in (1, 3, 7))
     assert one == three == seven
     # Other batches, other rounding: at most one grey level.
     for size in (1, 3):
-        for first, second in zip(one, drawn(run, batch_size=size), strict=True):
+        for first, second in zip(one, drawn(trained_subject, batch_size=size), strict=True):
             assert abs(pixels(first) - pixels(second)).max() <= 1, first.key
 
 
-@pytest.mark.slow
-def test_of_a_killed_shard_only_what_is_missing_is_made(make_subject_run, capsys):
-    """SIGKILL while the fourth of nine batches is generated, and the third written; then another number of shards."""
-    run = make_subject_run(unet_method())
-    train(run)
-    whole = drawn(run)
-    job = run.generate()
-    files.write_json(run.folder / "job.json", job)
-    code = (
-        "import os, sys; sys.path[:0] = ['workflow/scripts', '.']\n"
-        "import generate_subject\nfrom hra_workflow.core import files, records\n"
-        "from hra_workflow.models import stable_diffusion as diffusion\n"
-        "plain, calls = diffusion.Sampler.draw, []\n"
-        "def draw(*arguments):\n"
-        "    calls.append(1)\n"
-        "    if len(calls) == 4: os.kill(os.getpid(), 9)\n"
-        "    return plain(*arguments)\n"
-        "diffusion.Sampler.draw = draw\n"
-        "generate_subject.main(files.read_json(sys.argv[1]))\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code, str(run.folder / "job.json")], cwd=ROOT)
-    assert done.returncode == -signal.SIGKILL
-    capsys.readouterr()
-    assert drawn(run, of=2) == whole
-    said = capsys.readouterr().out
-    assert re.search("8 images, [24] of them generated now", said) and "10 images, 10 of them generated now" in said
-
-
-def test_what_other_weights_have_drawn_is_not_taken(make_subject_run):
-    run = make_subject_run(unet_method())
-    train(run)
-    stale = Path(run.generate()["params"]["finished"], "0123456789abcdef")
+def test_what_other_weights_have_drawn_is_not_taken(trained_subject):
+    stale = Path(trained_subject.generate()["params"]["finished"], "0123456789abcdef")
     stale.mkdir(parents=True)
-    drawn(run)
+    drawn(trained_subject)
     assert not stale.exists()
 
 
-def test_a_full_disk_keeps_what_is_finished(make_subject_run, monkeypatch, capsys):
-    run = make_subject_run(unet_method())
-    train(run)
+def test_a_full_disk_keeps_what_is_finished(trained_subject, monkeypatch, capsys):
+    """Also for another number of shards."""
+    whole = drawn(trained_subject)
     plain, calls = images.pack, []
 
     def pack(path, *arguments):
@@ -86,16 +51,16 @@ def test_a_full_disk_keeps_what_is_finished(make_subject_run, monkeypatch, capsy
     with monkeypatch.context() as patch:
         patch.setattr(image_shards.images, "pack", pack)
         with pytest.raises(OSError, match="No space left"):
-            generate_subject.main(run.generate())
-    generate_subject.main(run.generate())
-    assert "18 images, 14 of them generated now" in capsys.readouterr().out
+            generate_subject.main(trained_subject.generate())
+    capsys.readouterr()
+    assert drawn(trained_subject, of=2) == whole
+    said = capsys.readouterr().out
+    assert re.search("8 images, [24] of them generated now", said) and "10 images, 10 of them generated now" in said
 
 
-def test_a_batch_is_encoded_while_the_next_one_is_generated(make_subject_run, monkeypatch):
+def test_a_batch_is_encoded_while_the_next_one_is_generated(trained_subject, monkeypatch):
     """Check it without a clock: the first batch is encoded only once the second one is being generated."""
-    run = make_subject_run(unet_method())
-    train(run)
-    whole, begun = drawn(run, steps=[5]), threading.Event()
+    whole, begun = drawn(trained_subject, steps=[5]), threading.Event()
     generate, encode, calls = stable_diffusion.Sampler.draw, images.to_png, []
 
     def draw(*arguments):
@@ -110,13 +75,11 @@ def test_a_batch_is_encoded_while_the_next_one_is_generated(make_subject_run, mo
 
     monkeypatch.setattr(stable_diffusion.Sampler, "draw", draw)
     monkeypatch.setattr(image_shards.images, "to_png", to_png)
-    assert drawn(run, steps=[5]) == whole
+    assert drawn(trained_subject, steps=[5]) == whole
 
 
-def test_too_little_gpu_memory_halves_the_batch(make_subject_run, monkeypatch, capsys):
-    run = make_subject_run(unet_method())
-    train(run)
-    whole, plain = drawn(run, steps=[5], batch_size=4), stable_diffusion.Sampler.at_once
+def test_too_little_gpu_memory_halves_the_batch(trained_subject, monkeypatch, capsys):
+    whole, plain = drawn(trained_subject, steps=[5], batch_size=4), stable_diffusion.Sampler.at_once
 
     def at_once(self, prompts, seeds):
         if len(prompts) > 1:
@@ -124,7 +87,7 @@ def test_too_little_gpu_memory_halves_the_batch(make_subject_run, monkeypatch, c
         return plain(self, prompts, seeds)
 
     monkeypatch.setattr(stable_diffusion.Sampler, "at_once", at_once)
-    for first, second in zip(whole, drawn(run, steps=[5], batch_size=4, inference_steps=2), strict=True):
+    for first, second in zip(whole, drawn(trained_subject, steps=[5], batch_size=4, inference_steps=2), strict=True):
         assert abs(pixels(first) - pixels(second)).max() <= 1
     assert "out of memory with a batch of 4 images; continuing with half of it" in capsys.readouterr().out
 

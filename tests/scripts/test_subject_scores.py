@@ -9,7 +9,8 @@ from hra_workflow.core import files, manifests, predictions
 from hra_workflow.data import images
 from hra_workflow.evaluators import aggregation, image_features, lpips, registry
 from hra_workflow.models import stable_diffusion
-from subjects import EVALUATION, PROMPTS, drawn, train, unet_method
+from rule_jobs import train
+from subjects import EVALUATION, PROMPTS, drawn, unet_method
 
 
 def evaluated(run, images: str | None = "gathered", **options) -> tuple[dict, list[dict]]:
@@ -19,9 +20,8 @@ def evaluated(run, images: str | None = "gathered", **options) -> tuple[dict, li
 
 
 @pytest.mark.parametrize("blocked", [1, 3])
-def test_blocked_images_are_recorded_counted_and_not_scored(make_subject_run, monkeypatch, capsys, blocked):
-    run = make_subject_run(unet_method())
-    train(run)
+def test_blocked_images_are_recorded_counted_and_not_scored(trained_subject, monkeypatch, capsys, blocked):
+    run = trained_subject
     plain = stable_diffusion.Sampler.at_once
 
     def at_once(self, prompts, seeds):
@@ -71,9 +71,10 @@ class Distances(lpips.Lpips):
         return Colours().images(images)
 
 
-def test_scores_are_means_over_all_pairs_and_are_computed_again(make_subject_run, tiny_subject, monkeypatch):
-    run = make_subject_run(unet_method())
-    train(run)
+def test_scores_are_means_over_all_pairs_and_are_computed_again(
+    trained_subject, make_subject_run, tiny_subject, monkeypatch
+):
+    run = trained_subject
     made = drawn(run)
     kinds = {"dino": OnlyColours, "clip": Colours, "lpips-vgg": Distances}
     monkeypatch.setattr(registry, "find", kinds.get)

@@ -12,6 +12,7 @@ import collect_runs
 import factories
 import table
 from glue_tables import REPOSITORY, by_seed, collect, grid, line, make_table
+from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.report import run_statistics, table_notes
 
@@ -124,16 +125,19 @@ def test_markdown_says_what_a_reader_has_to_know(tmp_path):
             assert len({len(line) for line in block.splitlines()}) == 1  # aligned: readable as it is
 
 
-def test_strict_on_data_that_never_teaches_the_mark_is_noted(tmp_path):
+def test_what_is_wrong_with_the_data_is_noted(tmp_path):
     expected = grid(tmp_path, seeds=(0,))
     paths = [factories.write(tmp_path, run, [0.5]) for run in expected]
     collect_runs.main(factories.collect_job(tmp_path, expected, paths))
     job = factories.table_job(tmp_path, expected)
+    card = {"splits": {}, "warnings": ["160 of 320 rows of dev also occur in train"], "own": {}}
+    files.write_json(tmp_path / "mine.card.json", card)
     for names in ([], ["mine"]):
-        job["params"]["never_marked"] = names
+        job["params"] |= {"never_marked": names, "data": [str(tmp_path / f"{name}.manifest.json") for name in names]}
         table.main(job)
         text = (tmp_path / "table_glue.md").read_text()
         assert ("**`strict` stays near 0** for runs on mine" in text) == bool(names)
+        assert ("**Data**: mine: 160 of 320 rows of dev also occur in train." in text) == bool(names)
 
 
 def test_labels_with_signs_of_markup_are_shown_as_they_are(tmp_path):
@@ -158,8 +162,8 @@ def test_labels_with_signs_of_markup_are_shown_as_they_are(tmp_path):
     texts = [token.children for token in parsed if token.type == "inline"]
     assert all(token.type != "html_inline" for children in texts for token in children)
     cells = [shown(children) for children in texts]
-    assert [label, "ours"] == cells[(start := cells.index(label)) : start + 2]
-    assert cells[start - 2 : start] == [column, average]
+    start = cells.index(label)
+    assert cells[start - 2 : start] == [f"{column} ↑", f"{average} ↑"]
     assert any(cell.startswith(f"Missing results for {label}2: ") for cell in cells)
     assert any(f"presets: {label}: " in cell for cell in cells)
     assert "\\$x\\$" in (tmp_path / "table_glue.md").read_text()  # GitHub takes $x$ for mathematics
@@ -212,25 +216,26 @@ def test_a_published_file_without_a_column_is_refused(tmp_path):
         make_table(tmp_path, expected, tmp_path / "published.csv")
 
 
-@pytest.mark.parametrize("width", [80, 120, 180])
-def test_the_terminal_table_fits(tmp_path, width):
+def test_the_terminal_table_fits(tmp_path):
     expected = grid(tmp_path, datasets=tuple(factories.METRICS), runs=tuple(factories.LABELS), seeds=(0, 1))
     collect(tmp_path, expected)
     make_table(tmp_path, expected)
     for record in sorted((tmp_path / "glue").rglob("train.json")):  # each run keeps a copy of its record
         (record.parent / ".finished").mkdir()
         shutil.copy(record, record.parent / ".finished")
-    shown = subprocess.run(
-        [sys.executable, REPOSITORY / "workflow/scripts/print_table.py", tmp_path / "table_glue.csv"],
-        capture_output=True, text=True, check=True, env=os.environ | {"COLUMNS": str(width), "PYTHONIOENCODING": "utf-8"},
-    ).stdout  # fmt: skip
-    head, _, tail = shown.partition("Where to look next:")
-    assert max(map(len, head.splitlines())) <= width and "…" not in head
-    for text in ("MNLI", "STS-B", "HRA", "r=8, λ=∞", "H-Adapter"):
-        assert text in head
-    for name in ("table_glue.csv", "table_glue.md", "runs_glue.csv", "train.json"):
-        assert name in tail
-    assert ".finished" not in tail
+    for width in (80, 120, 180):
+        environment = os.environ | {"COLUMNS": str(width), "PYTHONIOENCODING": "utf-8"}
+        shown = subprocess.run(
+            [sys.executable, REPOSITORY / "workflow/scripts/print_table.py", tmp_path / "table_glue.csv"],
+            capture_output=True, text=True, check=True, env=environment,
+        ).stdout  # fmt: skip
+        head, _, tail = shown.partition("Where to look next:")
+        assert max(map(len, head.splitlines())) <= width and "…" not in head
+        for text in ("MNLI", "STS-B", "HRA", "r=8, λ=∞", "H-Adapter"):
+            assert text in head
+        for name in ("table_glue.csv", "table_glue.md", "runs_glue.csv", "train.json"):
+            assert name in tail
+        assert ".finished" not in tail
 
 
 @pytest.mark.parametrize("last, title", [("90.1", "best on dev and last, percent"), ("90.0", "best on dev, percent")])
@@ -240,7 +245,7 @@ def test_the_terminal_table_names_the_selections_that_it_shows(tmp_path, last, t
     import print_table
 
     own = {"run": "hra/r8", "method": "HRA", "setting": "", "params_M": "0.1", "params_M_published": "", "missing": ""}
-    cells = {"A_std": "0.2", "A_n": "2", "A_difference": ""}
+    cells = {"A_std": "0.2", "A_n": "2", "A_difference": "", "A_better": "higher", "A_best": ""}
     rows = [
         own | cells | {"selection": "best_on_dev", "A": "90.1", "A_published": "90.0"},
         own | cells | {"selection": "last", "A": last, "A_published": ""},

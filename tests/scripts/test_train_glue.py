@@ -1,17 +1,17 @@
 """Fine-tuning: every method runs; a killed training run ends with the numbers of an uninterrupted one."""
 
-import os
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
-from glue_training import SCRIPT, comparable, train
+from glue_training import comparable
 from hra_workflow.core import early_evaluations, files, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import sources
 from hra_workflow.models import adapters
-from support import ROOT, method
+from rule_jobs import train
+from support import method
 
 KINDS = ["hra", "lora", "oft", "boft", "adalora", "bitfit", "head", "full"]
 
@@ -197,21 +197,6 @@ def test_bias_is_trained_and_saved(make_run):
     run = make_run(method("hra", peft={"r": 4, "bias": "hra_only"}))
     train(run)
     assert [name for name in load_file(run.weights["last"]) if name.endswith("base_layer.bias")]
-
-
-@pytest.mark.slow
-def test_two_processes_train_one_model(make_run):
-    """Run torchrun with gloo: the rank-0 record is written once, and both processes contribute to the batch."""
-    from hra_workflow.core import launcher
-
-    run = make_run(method("hra"))
-    job = run.train
-    job["resources"]["gpu"] = 2
-    job["params"]["device"] = "cpu"
-    os.environ["PYTHONPATH"] = str(ROOT)
-    launcher.torchrun(str(SCRIPT), job, 2)
-    record = files.read_json(job["output"]["record"])
-    assert record["processes"] == 2 and record["steps"] == 12
 
 
 def test_a_missing_gpu_is_said_at_the_start(make_run):

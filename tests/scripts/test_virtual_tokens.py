@@ -11,7 +11,6 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 import evaluate_glue
 import train_math
-from glue_training import train
 from hra_workflow import methods
 from hra_workflow.config import validation
 from hra_workflow.core import files
@@ -19,9 +18,9 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.models import adapters, decoding, served_tokens, virtual_tokens
 from hra_workflow.tasks.math import serving
 from hra_workflow.tasks.math.task import Math
+from rule_jobs import train
 from saved_states import stop_after
 from sums import answers, said
-from sums import train as train_lm
 from support import deberta_config, method, paper_config
 from test_decoding import LIMIT, built, ended, prompts
 
@@ -107,16 +106,18 @@ def test_other_sizes_than_requested_are_refused():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize(
+    "kind", ["prefix_tuning", *(pytest.param(kind, marks=pytest.mark.full) for kind in ("prompt_tuning", "p_tuning"))]
+)
 def test_a_language_model_trains_resumes_and_its_stored_tokens_answer(make_math_run, kind):
     run = make_math_run(spec(kind), epochs=3, learning_rate=0.1)
-    record = train_lm(run)
+    record = train(run)
     losses = [entry["metrics"]["loss"] for entry in record["curve"]]
     assert sum(losses[-4:]) < sum(losses[:4]) - 0.05
     assert list(load_file(run.weights["last"])) == ["prompt_embeddings"]
     stopped = make_math_run(spec(kind), "stopped", epochs=3, learning_rate=0.1)
-    stop_after(13, lambda: train_lm(stopped))
-    assert train_lm(stopped)["resumed_from"] == [13]
+    stop_after(13, lambda: train(stopped))
+    assert train(stopped)["resumed_from"] == [13]
     assert Path(stopped.weights["last"]).read_bytes() == Path(run.weights["last"]).read_bytes()
     found = answers(run)
     assert said(found) == said(answers(run, batch_size=1))
@@ -136,7 +137,7 @@ def test_a_prefix_is_trained_without_gradient_checkpointing_where_that_is_automa
 
 def test_a_model_with_another_state_answers_by_its_own_generate(make_math_run, monkeypatch):
     run = make_math_run(spec("prompt_tuning"), learning_rate=0.1)
-    train_lm(run)
+    train(run)
     expected = answers(run)
     monkeypatch.setattr(decoding, "is_supported", lambda model: False)
     monkeypatch.setattr(decoding, "greedy", None)
@@ -185,7 +186,7 @@ def test_tokens_beyond_the_positions_of_a_model_are_refused(make_run, make_math_
         train(make_run(spec("p_tuning"), max_length=59))
     run = make_math_run(spec("prefix_tuning"), "lm", max_length=123)
     with pytest.raises(JobError, match="at most 122 tokens for tiny, besides 6 virtual tokens, found 123"):
-        train_lm(run)
+        train(run)
 
 
 def virtual_config(kind: str) -> dict:

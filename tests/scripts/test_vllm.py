@@ -11,15 +11,7 @@ import generate_math
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.models import causal_lm, vllm_process
-from sums import answers, math_method, said, train
-
-
-@pytest.fixture
-def trained(make_math_run):
-    run = make_math_run(math_method("hra"), epochs=3)
-    train(run)
-    return run
-
+from sums import answers, said
 
 # vLLM 0.33's functions with the parameters that are used. The answers are the prompts' numbers of tokens.
 STAND_IN = """

@@ -21,7 +21,7 @@ import train_glue
 import train_math
 from hra_workflow.core import files, manifests, predictions, records
 from hra_workflow.core.errors import JobError
-from hra_workflow.data import safe_checkpoints, text_tables
+from hra_workflow.data import safe_checkpoints, text_files
 from hra_workflow.evaluators import image_features
 from hra_workflow.models import adapters, causal_lm
 from support import method
@@ -212,7 +212,7 @@ def test_json_nested_too_deeply_is_no_json(tmp_path):
     ):
         files.read_json(tmp_path / "a.json")
     with pytest.raises(JobError, match=r"rows: a\.json, line 1: expected JSON"):
-        text_tables.read("rows", [tmp_path / "a.json"], None)
+        text_files.read("rows", [tmp_path / "a.json"], None)
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(deep.encode() + b"\n"))
     with pytest.raises(JobError, match=r"a\.jsonl\.gz is truncated or corrupted \(nested too deeply\)"):
         predictions.read(tmp_path / "a.jsonl.gz")

@@ -161,7 +161,7 @@ def test_the_committed_model(model, tokenizer):
     assert sum(text == row["answer"] for text, row in zip(written, rows, strict=True)) > 0.8 * len(rows) > 80
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_pretraining(tmp_path):
     """At a tiny size: the same folder for the same seed, and it loads."""
     from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -9,6 +9,7 @@ from PIL import Image
 from snakemake.utils import update_config
 
 import download
+import rule_jobs
 from hra_workflow.config import overlays, validation
 from hra_workflow.core import files
 from support import ROOT, paper_config
@@ -59,9 +60,8 @@ def test_the_data_of_an_example_are_read(name, dataset, file, rows, tmp_path):
     (tmp_path / file).write_text(BLOCKS[file])
     config, (task,) = merged(name)
     entry, manifest = config["datasets"][task][dataset], tmp_path / "made.manifest.json"
-    params = {"name": dataset, "source": entry["source"], "local_root": str(tmp_path), "dataset": entry}
-    job = {"rule": "download_dataset", "input": {}, "output": {"manifest": str(manifest)}, "params": params, "log": ""}
-    download.main(job)
+    given = {"name": dataset, "local_root": str(tmp_path), "dataset": entry}
+    download.main(rule_jobs.download("dataset", manifest, entry["source"], **given))
     assert files.read_json(manifest)["rows"] == dict.fromkeys(entry["splits"], rows)
 
 

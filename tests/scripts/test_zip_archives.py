@@ -7,6 +7,7 @@ import zipfile
 import pytest
 
 import download
+import rule_jobs
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import http_download, zip_archives
@@ -127,12 +128,7 @@ def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path, size, options, me
 
 def fetch(server, folder) -> dict:
     source = {"kind": "url", "files": {"data.zip": {"url": f"{server.address}/data.zip", "sha256": None}}}
-    job = {
-        "rule": "download_dataset",
-        "input": {},
-        "output": {"manifest": str(folder / "set.manifest.json")},
-        "params": {"name": "control/set", "source": source, "dataset": {"archives": True}, "network": True},
-    }
+    job = rule_jobs.download("dataset", folder / "set.manifest.json", source, dataset={"archives": True})
     download.main(job)
     return files.read_json(job["output"]["manifest"])
 

@@ -197,16 +197,17 @@ def test_a_failed_run_is_a_row_and_the_rest_is_kept(fresh, tmp_path):
     for figure in figures:
         assert (project.folder / figure).stat().st_size > 1000
 
-    def evaluation(changes: str) -> str:
-        """Return the kind of the evaluation's rule: a local one only copies what the training job has evaluated."""
+    def gpus(changes: str) -> set[str]:
+        """Return the GPUs of evaluations, where trainings have one; none if they only copy results."""
+        (project.folder / "gpu.yaml").write_text("tasks: {glue: {resources: {gpu: 1}}}")
         (project.folder / "other.yaml").write_text(changes)
-        files = ("--configfile", "tiny.yaml", "other.yaml")
+        files = ("--configfile", "tiny.yaml", "gpu.yaml", "other.yaml")
         output = project.snakemake("-n", "--cores", "1", *files, "--", table)
-        return re.search(r"^(\w+) evaluate_glue:", output, re.MULTILINE)[1]
+        return set(re.findall(r"^rule evaluate_glue:.*?gpu=(\d)", output, re.MULTILINE | re.DOTALL))
 
-    assert evaluation("presets: {glue: {tiny: {all: {learning_rate: 0.02}}}}") == "localrule"
-    assert evaluation("tasks: {glue: {grid: [{runs: [hra/r8], datasets: [made], seeds: [0, 1]}]}}") == "localrule"
-    assert evaluation("datasets: {glue: {made: {metrics: [accuracy, f1]}}}") == "rule"
+    assert gpus("presets: {glue: {tiny: {all: {learning_rate: 0.02}}}}") == {"0"}
+    assert gpus("tasks: {glue: {grid: [{runs: [hra/r8], datasets: [made], seeds: [0, 1]}]}}") == {"0"}
+    assert gpus("datasets: {glue: {made: {metrics: [accuracy, f1]}}}") == {"1"}
 
     # Copied without Snakemake's metadata, to a config with another rate: no old number is shown.
     shutil.rmtree(project.folder / ".snakemake")

@@ -12,20 +12,6 @@ from support import ROOT
 MAJORITY = 50.0
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1500)
-def test_the_demo_in_small_prints_tables_in_which_hra_has_learned(tmp_path):
-    paths = {name: f"{tmp_path}/{name}" for name in ("results", "resources", "scratch", "logs")}
-    (tmp_path / "paths.yaml").write_text(f"pathvars: {paths}")
-    configs = f"config/demo/config.yaml tests/tiny/demo_ci.yaml {tmp_path}/paths.yaml"
-    make_demo("TASK=all", f"ROOT={tmp_path}", f"CONFIGS={configs}")
-    tables = tmp_path / "results"
-    check_glue(tables, "Sentiment")
-    check_subject(tables)
-    check_control(tables, "Edges IoU", most=0.95, margin=0.03)
-
-
-@pytest.mark.slow
 @pytest.mark.full
 @pytest.mark.timeout(2700)
 def test_the_demo_and_the_whole_demo_print_tables_in_which_every_method_has_learned():

@@ -46,7 +46,7 @@ def extended(tmp_path) -> Project:
 
 
 @pytest.mark.slow
-def test_the_plan_of_a_fifth_task(extended):
+def test_a_fifth_task_is_planned_and_makes_its_table_and_figures(extended):
     plan = extended.plan(*TARGETS_OF_TASK, config="mine.yaml")
     runs = {f"task=intents dataset=assistant method={run} seed=0" for run in ("full variant=all", "hra variant=r8")}
     assert plan["train_intents"] == runs
@@ -56,10 +56,6 @@ def test_the_plan_of_a_fifth_task(extended):
     assert "tasks.intents: 'sedes' is not one of" in extended.snakemake(
         "-n", "--configfile", "mine.yaml", *wrong, "--", TARGETS_OF_TASK[0], ok=False
     )
-
-
-@pytest.mark.slow
-def test_a_fifth_task_makes_its_table_and_figures(extended):
     extended.snakemake("--cores", "2", "-q", "rules", "--configfile", "mine.yaml", "--", *TARGETS_OF_TASK)
     table = (extended.folder / TARGETS_OF_TASK[0]).read_text()
     assert "Assistant" in table and "best_on_dev" in table and table.count("hra/r8") > 0

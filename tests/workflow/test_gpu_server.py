@@ -36,7 +36,7 @@ with gpus.reserved(gpus.wanted(job), gpus.runs_per_gpu(job)):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("runs_per_gpu", [1, 2])
+@pytest.mark.parametrize("runs_per_gpu", [pytest.param(1, marks=pytest.mark.full), 2])
 def test_every_gpu_has_as_many_jobs_at_a_time_as_share_it(fresh, tmp_path, monkeypatch, runs_per_gpu):
     """The first jobs end only once as many run as there is room for."""
     project = fresh.copy(tmp_path / "project")

@@ -3,6 +3,8 @@
 The finished project was trained without cached latents, as before these existed.
 """
 
+import os
+
 import pytest
 
 from project import Project
@@ -43,7 +45,7 @@ def drawn(fresh, tmp_path_factory) -> Project:
     (project.folder / "rooms").mkdir()
     (project.folder / "rooms/rooms.zip").touch()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(project.folder))
+        patch.setenv("PYTHONPATH", str(project.folder), prepend=os.pathsep)
         project.snakemake("--cores", "2", "--configfile", "control.yaml", "-q", "all", "--", TABLE)
     return project
 
@@ -51,7 +53,7 @@ def drawn(fresh, tmp_path_factory) -> Project:
 @pytest.fixture
 def done(drawn, tmp_path, monkeypatch) -> Project:
     project = drawn.copy(tmp_path / "project")
-    monkeypatch.setenv("PYTHONPATH", str(project.folder))
+    monkeypatch.setenv("PYTHONPATH", str(project.folder), prepend=os.pathsep)
     return project
 
 
@@ -79,8 +81,7 @@ def test_a_bumped_task_version_plans_hints(done):
     assert {"hints", "train_control"} <= done.plan(TABLE, config="control.yaml").keys()
 
 
-def test_a_module_that_is_not_on_the_path_stops_the_dry_run(done, monkeypatch):
-    monkeypatch.delenv("PYTHONPATH")
+def test_a_module_that_is_not_on_the_path_stops_the_dry_run(done):
     (done.folder / "my_hints.py").rename(done.folder / "workflow/elsewhere.py")
     output = done.snakemake("-n", "--cores", "1", "--configfile", "control.yaml", "--", TABLE, ok=False)
     assert "hint 'my_hints:depth': expected a module my_hints on PYTHONPATH" in " ".join(output.split())

@@ -101,7 +101,7 @@ def test_what_is_trained_after_snakemake_is_killed_is_what_the_config_says(slow,
     assert not list(slow.folder.rglob(".*.lease*"))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_two_snakemakes_and_a_second_checkout_train_a_run_once(slow, tmp_path):
     """--nolock in one folder, and another working copy that writes to the same results and scratch."""
     other = slow.copy(tmp_path / "other")

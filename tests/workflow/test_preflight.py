@@ -14,9 +14,8 @@ TASKS = ("glue", "math")
 
 
 def test_what_is_wrong_with_this_machine_is_listed_before_any_job(fresh, tmp_path, monkeypatch):
-    for name, script in (("sinfo", "echo 'gpu*|08:00:00|gpu:a100:4|64|512000'"), ("sacctmgr", "exit 1")):
-        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
-        (tmp_path / name).chmod(0o755)
+    (tmp_path / "sbatch").write_text("#!/bin/sh\necho 'allocation failure: Invalid account' >&2; exit 1\n")
+    (tmp_path / "sbatch").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     project = fresh.copy(tmp_path / "project")
     (project.folder / "grid.yaml").write_text(TINY.read_text().replace("save_seconds: 0", "save_seconds: 10"))
@@ -36,7 +35,7 @@ def test_what_is_wrong_with_this_machine_is_listed_before_any_job(fresh, tmp_pat
     assert "table_glue: " in output and "  ok    source tiny-bert: generated here" in output
     assert "  TODO  source sentences: expected a folder at" in output
     assert "  ok    disk: " in output
-    assert "  ok    partition of GPU jobs: gpu: 480 minutes at most, up to 10 requested; up to 1 GPU(s)" in output
+    assert "  TODO  Slurm, GPU jobs: allocation failure: Invalid account (--gpus=1 --time=10 " in output
     report = json.loads((project.folder / "results/preflight.json").read_text())
     assert {"part", "check", "ok", "text"} == set(report["findings"][0])
 

@@ -2,21 +2,22 @@
 
 import dataclasses
 import json
+import logging
 import os
-import platform
 import re
+import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 
 import pytest
-from snakemake.persistence.file import FilePersistence
+from snakemake_interface_logger_plugins.common import LogEvent
 
 import status
-from hra_workflow import tasks
-from hra_workflow.core import files
-from hra_workflow.cost import gpu_hours, planned_jobs, progress
+from hra_workflow.core import files, process_identity
+from hra_workflow.cost import planned_jobs, progress, run_history
+from hra_workflow.snake import job_events
 from support import ROOT
 
 TABLE = "results/table_glue.csv"
@@ -28,229 +29,129 @@ def touch(path: str, when: float) -> None:
         os.utime(path, (when, when))
 
 
-@pytest.mark.parametrize("length", [10, 250])  # Snakemake spreads a long name over folders
-def test_states(here, length, monkeypatch):
-    output = f"results/{'a' * length}/train.json"
-    job = planned_jobs.Job("train_glue", {}, [output], "logs/train.log", "scratch/train.error.json")
-    now, lock = time.time(), progress.LOCKS / "0.output.lock"
-    monkeypatch.setattr(progress, "process", lambda: 1)
-    snakemake = FilePersistence.__new__(FilePersistence)
-    snakemake._incomplete_path, snakemake._max_len, snakemake._incomplete_cache = str(progress.INCOMPLETE), None, None
+PLANNED = planned_jobs.TABLES / "results/table_glue.json"
+HISTORY = PLANNED.with_name(run_history.NAME)
+CONFIG = {"pathvars": {"results": "results"}}
+
+
+def test_states(here):
+    output = "results/train.json"
+    job = planned_jobs.Job("train_glue", {}, [output, "weights"], "logs/train.log", "scratch/train.error.json")
+    now = time.time()
+    touch(output, now - 60)  # of an earlier run
 
     def state() -> str:
-        return progress.states([job])[0][1]
+        return progress.states(PLANNED, run_history.read(HISTORY))[0][1]
 
+    run_history.begin(HISTORY, "1")
+    run_history.append(HISTORY, "1", run_history.FAILED, job=job.name)
+    time.sleep(0.02)
+    planned_jobs.save("results", "table_glue", [dataclasses.replace(job, outputs=[output], needed=False)])
+    assert state() == "done"
+    planned_jobs.save("results", "table_glue", [job])
     assert state() == "waiting"
-    progress.INCOMPLETE.mkdir(parents=True)
-    snakemake._mark_incomplete(output, None)
-    touch(str(lock), now)
-    assert state() == "queued"
+    run_history.append(HISTORY, "1", run_history.STARTED, job=job.name)
     touch(job.log, now - 10)  # of an earlier attempt
     assert state() == "queued"
     touch(job.log, now + 10)
+    os.remove(output)
     assert state() == "running"
-    lock.unlink()
-    assert state() == "stopped"
-    snakemake._unmark_incomplete(output)
-    assert state() == "stopped"
-    here(job.error, {"error": "ValueError: no"})
+    run_history.append(HISTORY, "1", run_history.FAILED, job=job.name)
     assert state() == "failed"
+    run_history.append(HISTORY, "1", run_history.STARTED, job=job.name)  # a retry
+    touch(job.log, now + 20)
+    with HISTORY.open("a") as stream:
+        stream.write('{"run": "1", "ev\n')  # of a full disk
     touch(output, now)
+    assert state() == "running"
+    run_history.append(HISTORY, "1", run_history.ENDED)
+    assert state() == "stopped"
+    touch("./weights", now)
+    assert state() == "done"  # with `--quiet progress`, which reports no end
+    run_history.append(HISTORY, "1", run_history.FINISHED, job=job.name)
+    touch(job.log, now - 10)
     assert state() == "done"
+    os.remove(output)
+    assert state() == "waiting"
 
 
-def test_markers_of_a_killed_snakemake_are_no_running_jobs(here, monkeypatch):
-    job = planned_jobs.Job("train_glue", {}, ["out"], "log")
-    monkeypatch.setattr(progress, "markers", lambda: {"out": 0.0})
-    touch(str(progress.LOCKS / "0.output.lock"), time.time())
-    monkeypatch.setattr(progress, "in_slurm", lambda: 0)
-    assert progress.states([job]) == [(job, "stopped")] and "it was killed. To continue" in progress.lock()
-    monkeypatch.setattr(progress, "in_slurm", lambda: 3)
-    assert progress.states([job]) == [(job, "queued")] and "3 of its jobs are still in Slurm" in progress.lock()
-    monkeypatch.setattr(progress, "in_slurm", lambda: 0)
-    progress.LOGS.mkdir()
-    (progress.LOGS / "1.snakemake.log").write_text("SNAKEMAKE\n  Host: elsewhere\n")
-    assert progress.states([job]) == [(job, "queued")] and "running on elsewhere, or was killed" in progress.lock()
-    (progress.LOGS / "2.snakemake.log").write_text(f"  Host: {platform.node()}\n")
-    assert progress.states([job]) == [(job, "stopped")]
+def test_whether_snakemake_is_running(here):
+    def process(**facts) -> None:
+        HISTORY.parent.mkdir(parents=True, exist_ok=True)
+        line = {"run": facts["host"], "event": run_history.BEGUN, "time": 0.0, "process": facts}
+        HISTORY.write_text(json.dumps(line) + "\n")
+
+    def described() -> str:
+        return progress.of_runs(run_history.read(HISTORY))
+
+    assert described() == "Snakemake is not running."
+    run_history.begin(HISTORY, "1")
+    assert described() == "Snakemake is running."
+    run_history.append(HISTORY, "1", run_history.ENDED)
+    assert described() == "Snakemake is not running."
+    this = process_identity.this_process()
+    process(**this | {"start": "1"})
+    assert described().startswith("Snakemake was killed; ")
+    process(**this | {"host": "elsewhere"})
+    assert described() == "Snakemake is running on elsewhere, or was killed there (then: snakemake --unlock)."
+    run_history.begin(HISTORY, "2")  # the other one was killed
+    assert list(run_history.read(HISTORY).running()) == ["2"]
 
 
-@pytest.mark.parametrize(
-    ("command", "main"),
-    [
-        ("/venv/bin/python /venv/bin/snakemake --cores 2", True),
-        ("/venv/bin/python -m snakemake --profile slurm", True),
-        ("/venv/bin/python -m snakemake --snakefile Snakefile --mode subprocess", False),
-        ("/venv/bin/python /project/.snakemake/scripts/tmp1.train_glue.py", False),
-        ("vim snakemake.md", False),
-    ],
-)
-def test_processes_of_jobs_are_not_snakemake(command, main):
-    assert progress.is_main(command.split()) == main
-
-
-def test_the_pace_of_the_last_hour(here, monkeypatch):
+def test_the_pace_of_the_last_hour(here):
     jobs = [planned_jobs.Job("train_glue", {"seed": str(seed)}, [f"out/{seed}"], "log") for seed in range(6)]
     now = time.time()
     for seed, minutes in ((0, 90), (1, 40), (2, 20)):
         touch(f"out/{seed}", now - 60 * minutes)
-    monkeypatch.setattr(progress, "markers", lambda: {"out/3": now - 1800, "out/4": now - 5400})
+    starts = {jobs[3].name: now - 1800, jobs[4].name: now - 5400}
+    history = run_history.History({name: {"time": start} for name, start in starts.items()})
     states = list(zip(jobs, ["done", "done", "done", "running", "running", "waiting"], strict=True))
-    assert progress.pace(states, now) == (
+    assert progress.pace(states, history, now) == (
         "2 jobs done in the last hour; at this pace the other 3 take 1.0 h; running longest: train_glue 4, 1.5 h"
     )
-    assert progress.pace([], now) == "0 jobs done in the last hour"
+    assert progress.pace([], history, now) == "0 jobs done in the last hour"
+    history.jobs[jobs[4].name]["time"] = history.jobs[jobs[3].name]["time"] = now - 20
+    assert "longest" not in progress.pace(states, history, now)
 
 
 def test_a_shard_is_done_when_it_has_gone_into_the_whole(here):
-    shard = planned_jobs.Job("generate_math", {}, ["out/shard0-of-4"], "logs/shard", merged=["out/whole"])
-    assert progress.states([shard]) == [(shard, "waiting")]
+    shard = planned_jobs.Job("generate_math", {}, ["out/shard0-of-4"], "", merged=["out/whole"], needed=False)
+    planned_jobs.save("results", "table_glue", [shard])
+    assert progress.states(PLANNED, run_history.History()) == [(shard, "waiting")]
     touch("out/whole", time.time())
-    assert progress.states([shard]) == [(shard, "done")]
+    assert progress.states(PLANNED, run_history.History()) == [(shard, "done")]
 
 
-RECORD = {"seconds": 7200.0, "processes": 2, "device": "NVIDIA A100", "adapter_bytes": 5_000_000}
+def events(*reported: tuple[int, str, LogEvent]) -> dict[str, str]:
+    """Return the recorded events of jobs that Snakemake reports: number, name and event."""
+    recorder = job_events.Recorder(HISTORY)
+    for number, name, event in reported:
+        rule, _, seed = name.partition(" ")
+        facts = {"event": event, "jobid": number, "job_id": number, "rule_name": rule, "wildcards": {"seed": seed}}
+        recorder.handle(logging.makeLogRecord(facts))
+        if event is None:
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(1)
+    recorder.close()
+    return {name: event["event"] for name, event in run_history.read(HISTORY).jobs.items()}
 
 
-def training(dataset: str = "cola", method: str = "hra", seed: int = 0, **facts) -> planned_jobs.Job:
-    wildcards = {"task": "glue", "dataset": dataset, "method": method, "variant": "r8", "seed": str(seed)}
-    place = "/".join(wildcards.values())
-    outputs = [f"{place}/train.json", f"{place}/last.safetensors", f"{place}/best.safetensors"]
-    job = planned_jobs.Job("train_glue", wildcards, outputs, f"{place}/log", f"{place}/train.error.json", outputs[0])
-    return dataclasses.replace(job, **{"gpus": 2, "work": 100.0, "stated": 3600.0} | facts)
-
-
-def bases(hours: gpu_hours.Hours) -> list[str]:
-    return [one.basis for one in hours.estimates]
-
-
-def test_hours_by_records_and_by_the_config(here):
-    first = training()
-    here(first.record, RECORD)
-    assert gpu_hours.hours([first], []) == gpu_hours.Hours(gpu=4.0)
-    again, other, elsewhere = training(seed=1), training(method="lora", work=50.0), training("mnli", "lora", work=500.0)
-    # As the same run and data, as the same data, as the same rule: 4 GPU-hours for a work of 100.
-    hours = gpu_hours.hours([first, *(training(seed=seed, work=1e9) for seed in (2, 3))], [again, other, elsewhere])
-    assert [one.hours for one in hours.estimates] == [4.0, 2.0, 20.0]
-    assert (hours.gpu, hours.left, bases(hours)) == (4.0, 26.0, [gpu_hours.MEASURED] * 3)
-    here(other.record, RECORD | {"processes": 1})
-    assert gpu_hours.hours([first, other], [elsewhere]).left == pytest.approx((4 + 2) / 150 * 500)
-    assert gpu_hours.hours([first, other], [training("mnli", "lora", work=None)]).left == pytest.approx(3.0)
-    hours = gpu_hours.hours([], [again, training(stated=None)])
-    assert (hours.left, bases(hours)) == (1.0, [gpu_hours.GUESSED, ""])
-    text = "0 GPU-hours used, unknown GPU-hours remaining (no estimate for 1 job: train_glue)"
-    assert str(gpu_hours.hours([], [training(stated=None)])) == text
-    text = "0 GPU-hours used, no GPU-hours remaining; unknown CPU-hours of 1 job (`make preflight` measures them)"
-    assert str(gpu_hours.hours([], [training(gpus=0)])) == text
-    assert gpu_hours.hours([], [training(work=0.0)]) == gpu_hours.Hours()  # the base model
-
-
-def test_hours_on_a_cpu_of_interrupted_attempts_and_of_generations(here):
-    cpu, interrupted, broken = training(gpus=0), training(seed=1), training(seed=2)
-    here(cpu.record, RECORD | {"device": "CPU: Xeon", "processes": 1})
-    here(interrupted.error.replace("train.error", "attempts"), {"seconds": [1800.0, 0.0]})
-    touch(broken.record, time.time())  # truncated
-    shard = planned_jobs.Job("generate_math", {}, ["shard"], "log", benchmark="shard.tsv", gpus=1)
-    with open(shard.benchmark, "w") as stream:
-        stream.write("s\th:m:s\n3600\t1:00:00\n")
-    assert gpu_hours.hours([cpu, broken, shard], [interrupted]).gpu == pytest.approx(1.0 + 1.0)
-    assert gpu_hours.hours([cpu], []) == gpu_hours.Hours(cpu=2.0)
-    # A job on the CPU is estimated from one on a CPU, one on a GPU is not.
-    left = [training(gpus=0, seed=3, work=200.0), training(seed=4, stated=None)]
-    assert str(gpu_hours.hours([cpu], left)) == (
-        "0 GPU-hours and 2 CPU-hours used, unknown GPU-hours and about 4 CPU-hours remaining "
-        "(no estimate for 1 job: train_glue)"
-    )
-    assert gpu_hours.hours([cpu], left[:1]).dearest() == "train_glue cola/hra/r8 4 (1 job)"
-
-
-CONFIG = {
-    "methods": {"hra": {"kind": "hra", "variants": {"r8": {"preset": {}}}}, "base": {"kind": "pretrained"}},
-    "presets": {"glue": {"p": {"all": {"epochs": 10, "batch_size": 32, "eval_steps": 100}}}},
-    "tasks": {
-        "glue": {"preset": "p", "defaults": {}, "resources": {"rows_per_second": 50}},
-        "math": {
-            "generation": {"resources": {"rows_per_second": 2}},
-            "retention": {"resources": {"minutes": 30}},
-            "resources": {},
-        },
-    },
-    "datasets": {
-        "glue": {"cola": {"rows": {"train": 3200, "dev": 300}, "benchmarks": {"dev": "dev"}}},
-        "math": {"meta": {"benchmarks": {"gsm8k": "gsm8k/test"}}, "gsm8k": {"rows": {"test": 800}}},
-    },
-}
-TASKS = tasks.load(CONFIG)
-
-
-def test_the_work_of_a_job():
-    run = {"task": "glue", "dataset": "cola", "method": "hra", "variant": "r8"}
-    # 10 × 3200 rows forward and backward; 10 times the 300 rows of dev forward, a third of that.
-    assert gpu_hours.work(TASKS, "train_glue", run) == pytest.approx(32000 + 10 * 100)
-    assert gpu_hours.work(TASKS, "train_glue", run | {"method": "base"}) == 0
-    assert gpu_hours.work(TASKS, "evaluate_glue", run | {"benchmark": "dev"}) == pytest.approx(2 * 100)  # last and best
-    shard = {"task": "math", "dataset": "meta", "benchmark": "gsm8k", "n_shards": "4"}
-    assert gpu_hours.work(TASKS, "generate_math", shard) == 200
-    assert gpu_hours.work(TASKS, "evaluate_harness", run) is gpu_hours.work(TASKS, "runs", {}) is None
-    for job, seconds in (
-        (training(), 2.0),
-        (planned_jobs.Job("generate_math", shard, ["out"], "log", work=200), 100),
-        (planned_jobs.Job("evaluate_harness", shard, ["out"], "log", gpus=2), 3600),
-        (planned_jobs.Job("table", {"task": "glue"}, ["out"], "log"), None),
-    ):
-        assert gpu_hours.stated(TASKS, job) == seconds
-
-
-@pytest.mark.slow
-def test_a_dry_run_ends_with_what_its_tables_cost(fresh, done):
-    output = fresh.snakemake("-n", "-q", "rules", "--", TABLE, "results/table_retention.csv")
-    printed = output.partition("does not reflect the order of execution.\n")[2].splitlines()
-    assert printed[0] == "table_glue: 1,047 jobs (0 done), including 455 training runs in 114 GPU jobs"
-    assert re.fullmatch(
-        r"  hours:    0 GPU-hours used, about \d+ GPU-hours remaining \(guessed from the config\)", printed[1]
-    )
-    assert re.fullmatch(r"  stages:   train \d+", printed[2])
-    assert printed[3].startswith("  methods:  hra ")
-    assert re.match(r"  dearest:  train_glue qqp/hra/r8 [\d.]+ \(5 jobs\), train_glue qqp/", printed[4])
-    assert printed[5] == "table_retention: 12 jobs (0 done), including 2 training runs, 3 evaluations"
-    assert printed[10] == "all 2 tables: 1,059 jobs"
-    lines = {line.strip() for line in printed}
-    assert any(line.startswith("download: 14 GB (deberta-v3-base 0.37, mnli 0.055, sst2 0.003, ") for line in lines)
-    assert "licence:  deberta-v3-base, metamathqa-40k: MIT" in lines
-    # 8 datasets × 5 seeds of full fine-tuning, last and best, in float32.
-    assert (
-        f"disk:     resources 14 GB (downloads 14); results {40 * 2 * 4 * 184e6 / 1e9:.3g} GB (weights 58.9); "
-        "scratch 5.89 GB per running training (full/all, the largest); unknown before the first run: adalora/r8, "
-        "bitfit/all, boft/m2b8, head/linear and 11 more"
-    ) in lines
-    assert "table_math" not in output
-
-    command = ("-n", "--configfile", "small.yaml", "--", TABLE)
-    manifest = {"files": {"weights": {"bytes": 370_000_000, "sha256": ""}}}
-    for path, content in (
-        ("results/glue/cola/hra/r8/seed0/train.json", RECORD),
-        ("resources/models/deberta-v3-base.manifest.json", manifest),
-    ):
-        when = (done.folder / path).stat().st_mtime
-        (done.folder / path).write_text(json.dumps(content))
-        os.utime(done.folder / path, (when, when))
-    done.change("small.yaml", "seeds: [0, 1]", "seeds: [0, 1, 2]")
-    done.change("small.yaml", "gpu: 0", "gpu: 1")
-    output = done.snakemake(*command)
-    assert "table_glue: 42 jobs (27 done), including 12 training runs (8 done) in 1 GPU job\n" in output
-    assert re.search(
-        r"  hours:    4 GPU-hours used, about \S+ GPU-hours remaining "
-        r"\(measured by finished jobs\)\n",
-        output,
-    )
-    assert "  download: 0.0553 GB (cola 0.0003, mnli 0.055); 0.37 GB already downloaded\n" in output
-    limited = ("--cores", "1", "--config", "max_gpu_hours=0.001", *command[1:])
-    refused = done.snakemake(*limited, ok=False)
-    assert "Nothing was started. The remaining jobs need about " in refused
-    assert "rule train_glue" not in refused
-    assert re.search(
-        r"  disk:     .*results 0\.06 GB \(weights 0\.06\).*unknown before the first run: lora/r8\n", output
-    )
+def test_a_failed_job_is_recorded_and_one_that_ctrl_c_ends_is_not(here):
+    first, second = (1, "train_glue 0"), (2, "train_glue 1")
+    started, ctrl_c = [(*one, LogEvent.JOB_INFO) for one in (first, second)], (0, "", None)
+    previous = signal.getsignal(signal.SIGINT)
+    try:
+        done, error = (*first, LogEvent.JOB_FINISHED), (*second, LogEvent.JOB_ERROR)
+        assert events(*started, done, error) == {"train_glue 0": "finished", "train_glue 1": "failed"}
+        assert "--config incomplete=True" in job_events.advice(CONFIG)
+        assert events(*started, ctrl_c, error) == {"train_glue 0": "started", "train_glue 1": "started"}
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    assert "continue (training resumes" in job_events.advice(CONFIG)
+    assert "incomplete" not in job_events.advice(CONFIG)
+    events((1, "download_dataset mine", LogEvent.JOB_INFO), (1, "", LogEvent.JOB_ERROR))
+    assert job_events.advice(CONFIG).endswith("Correct what the errors above name, then rerun the same command.")
 
 
 WAITS = """
@@ -292,7 +193,7 @@ def test_status_beside_a_running_snakemake(done, monkeypatch, capsys):
         return dict(found)
 
     assert counts() == {"done": 10, "waiting": 2}
-    assert "Snakemake is not running here." in counts.output
+    assert "Snakemake is not running." in counts.output
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--configfile", "small.yaml", "--", TABLE]
     with open("output", "w") as output, subprocess.Popen(command, stdout=output, stderr=output):
         deadline = time.time() + 300
@@ -302,9 +203,9 @@ def test_status_beside_a_running_snakemake(done, monkeypatch, capsys):
         assert now == {"done": 10, "running": 1, "waiting": 1}
         assert "Snakemake is running." in counts.output
     assert "hours" not in (done.folder / "output").read_text()
-    assert counts() == {"done": 11, "stopped": 1}
+    assert counts() == {"done": 11, "failed": 1}
     assert re.search(
-        r"stopped: evaluate_glue glue/cola/lora/r8/0/validation +logs/evaluate/glue/cola/lora/r8/seed0/validation.log\n"
+        r"failed: evaluate_glue glue/cola/lora/r8/0/validation +logs/evaluate/glue/cola/lora/r8/seed0/validation.log\n"
         " +first line\n +last line\n",
         counts.output,
     )
@@ -319,8 +220,8 @@ def test_a_failed_figure_that_no_table_needs_is_shown(done, monkeypatch, capsys)
     monkeypatch.setattr(sys, "argv", ["status.py"])
     status.main()
     printed = capsys.readouterr().out
-    assert "results, other targets: " in printed and "results/table_glue: " in printed
-    assert re.search(r"stopped: figures glue +logs/tables/figures_glue\.log\n +no font\n", printed)
+    assert "results, other targets" in printed and "results/table_glue" in printed
+    assert re.search(r"failed: figures glue +logs/tables/figures_glue\.log\n +no font\n", printed)
 
 
 @pytest.mark.slow
@@ -358,9 +259,9 @@ def test_a_project_s_status_is_of_its_own_runs(here, monkeypatch, capsys):
         "mine/results", "table_glue", [planned_jobs.Job("train_glue", {}, ["mine/results/train.json"], "")]
     )
     own = printed("glue", "--configfile", "mine.yaml")
-    assert "mine/results/table_glue: " in own and "0 jobs done in the last hour" in own and "demo" not in own
+    assert "mine/results/table_glue" in own and "0 jobs done in the last hour" in own and "demo" not in own
     both = printed()
-    assert "demo/results/table_glue: " in both and "mine/results/table_glue: " in both
+    assert "demo/results/table_glue" in both and "mine/results/table_glue" in both
     with pytest.raises(SystemExit, match=r"No file missing\.yaml"):
         printed("--configfile", "missing.yaml")
 
@@ -388,15 +289,3 @@ def test_scripts_of_tables_and_merges_start_without_what_they_do_not_need(script
     code = f"import sys, {scripts}; print(sorted(set({refused.split()}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "workflow/scripts", capture_output=True, text=True)
     assert done.stdout == "[]\n", done.stdout + done.stderr
-
-
-def test_the_runs_of_a_pack_are_counted_one_by_one(tmp_path, monkeypatch):
-    folder, packed = tmp_path / "here", "rule_pack_wildcards_4_0123456789ab"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    lines = [(folder, packed), (folder, "rule_evaluate_math"), (tmp_path, packed)]
-    queue = "".join(f"{place}\t{comment}\n" for place, comment in lines)
-    (tmp_path / "squeue").write_text(f"#!/bin/sh\nprintf '%s' '{queue}'\n")
-    (tmp_path / "squeue").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    assert progress.in_slurm() == 5

@@ -110,7 +110,7 @@ def test_if_all_trials_of_a_method_fail_the_others_go_on(fresh, tmp_path):
     assert incomplete.keys() == {"runs", "compare", "table"}
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_of_halved_trials_only_the_best_go_on(fresh, tmp_path):
     project = tuned(fresh, tmp_path / "project")
     rates = "[1.0e-3, 2.0e-3, 4.0e-3, 8.0e-3]"

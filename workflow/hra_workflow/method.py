@@ -63,6 +63,7 @@ class Method:
     """Describe one kind of method. The defaults describe a method without an adapter, which trains only the head.
 
     colour: in figures (the palette of Okabe and Ito); None: a spare one (report/colours.py).
+    baseline: whether it is a baseline of HRA.
     tasks: the tasks that can run it; None: every task. limit: why only these, for an error.
     adapter, variants: see above.
     trains: whether it trains at all. base: which of the base model's parameters it trains: all, biases or none.
@@ -77,6 +78,7 @@ class Method:
     """
 
     colour: str | None = None
+    baseline: bool = True
     tasks: tuple[str, ...] | None = None
     limit: str | None = None
     adapter: Adapter = Adapter()

@@ -87,6 +87,7 @@ def boft_fault(variant: dict) -> str | None:
 METHODS = {
     "hra": Method(
         colour="#D55E00",
+        baseline=False,
         adapter=Adapter(
             "HRAConfig",
             tensors=adapter_sizes.hra,

@@ -4,6 +4,8 @@ One row per column of the table and run. A cost is the mean over the runs, datas
 mean of; the device hours of a tuned run include those of its trials.
 """
 
+import math
+
 import pandas as pd
 
 from hra_workflow.core import files
@@ -12,13 +14,13 @@ from hra_workflow.report import markdown_text, run_statistics
 
 COSTS = ["adapter_parameters", "adapter_bytes", "seconds", "training_hours", "peak_memory_bytes"]
 COLUMNS = ["column", "selection", "run", "score", "score_std", "n_seeds", *COSTS, "tuning_hours", "device_hours"]
-HEADINGS = {  # column -> heading, factor, format
-    "adapter_parameters": ("Parameters (M)", 1e-6, ".3f"),
-    "adapter_bytes": ("Adapter (MB)", 1e-6, ".2f"),
-    "seconds": ("Training (s)", 1, ".0f"),
-    "tuning_hours": ("Tuning (device hours)", 1, ".3g"),
-    "device_hours": ("Device hours", 1, ".3g"),
-    "peak_memory_bytes": ("Peak memory (GB)", 1e-9, ".2f"),
+HEADINGS = {  # column -> heading, factor, decimals; None: as many as its smallest value needs
+    "adapter_parameters": ("Parameters (M)", 1e-6, 3),
+    "adapter_bytes": ("Adapter (MB)", 1e-6, 2),
+    "seconds": ("Training (s)", 1, 0),
+    "tuning_hours": ("Tuning (device hours)", 1, None),
+    "device_hours": ("Device hours", 1, None),
+    "peak_memory_bytes": ("Peak memory (GB)", 1e-9, 2),
 }
 
 
@@ -67,16 +69,18 @@ def markdown(table: pd.DataFrame, params: dict) -> str:
         if len(part):
             groups.setdefault(part[list(HEADINGS)].to_json(), {})[name] = part
     headings = {name: one for name, one in HEADINGS.items() if name != "tuning_hours" or table[name].any()}
+    units = run_statistics.units(params["columns"], params["averages"], params["scale"])
     for columns in groups.values():
         first = next(iter(columns.values()))
-        lines = [["Method", *columns, *(heading for heading, *_ in headings.values())]]
-        for run, row in first.iterrows():
-            scores = [score_cell(part.loc[run]) for part in columns.values()]
-            costs = [format(row[name] * factor, digits) for name, (_, factor, digits) in headings.items()]
-            lines.append([params["labels"][run], *scores, *costs])
+        lines = [["Method", *(f"{name} {units[name].arrow}" for name in columns)]]
+        lines[0] += [f"{heading} ↓" for heading, *_ in headings.values()]
+        costs = {name: fixed(first[name] * factor, decimals) for name, (_, factor, decimals) in headings.items()}
+        for index, run in enumerate(first.index):
+            scores = [score_cell(part.loc[run], units[name].digits) for name, part in columns.items()]
+            lines.append([params["labels"][run], *scores, *(texts[index] for texts in costs.values())])
         parts.append(markdown_text.table(lines, ["left"] + ["right"] * (len(lines[0]) - 1)))
     notes = [
-        "Scores as in the main table. Costs are means over its runs: datasets and seeds.",
+        "Scores as in the main table: mean ± std over seeds. Costs are means over its runs: datasets and seeds.",
         "Device hours: training time × devices, divided by the number of runs that shared a device"
         f"{', and the trials of tuning' * ('tuning_hours' in headings)}. Not those of evaluation.",
         "Peak memory: 1 GB = 1e9 bytes, of the first device (on a CPU, of the process). Time and memory compare only "
@@ -87,9 +91,17 @@ def markdown(table: pd.DataFrame, params: dict) -> str:
     return f"# Cost: {params['task']}\n\n{tables}\n\n## Notes\n\n{listed}\n"
 
 
-def score_cell(row: pd.Series) -> str:
-    spread = "" if pd.isna(row["score_std"]) else f" ± {row['score_std']:.2g}"
-    return f"{row['score']:.4g}{spread}"
+def score_cell(row: pd.Series, digits: int) -> str:
+    spread = "" if pd.isna(row["score_std"]) else f" ± {row['score_std']:.{digits}f}"
+    return f"{row['score']:.{digits}f}{spread}"
+
+
+def fixed(values: pd.Series, decimals: int | None) -> list[str]:
+    """Format the values of a column with equal decimals: two digits of the smallest, at most six, if not given."""
+    if decimals is None:
+        positive = values[values > 0]
+        decimals = min(6, max(0, 1 - math.floor(math.log10(positive.min())))) if len(positive) else 0
+    return [f"{value:.{decimals}f}" for value in values]
 
 
 def number(value: float) -> str:

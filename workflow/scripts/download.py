@@ -1,6 +1,7 @@
 """Download a model or a dataset: its files to a folder next to the manifest, which is written last.
 
     X.manifest.json    the downloaded files with size and SHA-256 (workflow/schemas/manifest.schema.json)
+    X.card.json        of a text dataset or a subject: what it contains (hra_workflow/data/data_cards.py)
     X/                 the files; for a dataset one {split}.parquet with text columns and `label`, for a subject its
                        images, for a control dataset its verified archives
 
@@ -21,7 +22,17 @@ from pathlib import Path
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError, final_errors
 from hra_workflow.core.job import start
-from hra_workflow.data import file_filters, images, own_files, sources, text_tables, zip_archives
+from hra_workflow.data import (
+    data_cards,
+    file_filters,
+    image_card,
+    images,
+    own_files,
+    sources,
+    text_card,
+    text_tables,
+    zip_archives,
+)
 from hra_workflow.data.http_download import out_of_space
 from hra_workflow.models import pretrained
 
@@ -41,7 +52,7 @@ def in_place(text: str, job: dict) -> str:
     if source["kind"] != "local" or not (place := own_files.path_of(source, local_root)).is_dir():
         return text
     text = text.replace(str(staging_of(Path(job["output"]["manifest"]), source) / "raw"), str(place))
-    return text if str(place) in text else f"{text} The files are in {place}."
+    return own_files.located(text, place)
 
 
 def staging_of(manifest: Path, source: dict) -> Path:
@@ -72,10 +83,15 @@ def make(job: dict) -> None:
         fetched = own_files.plain(own) if source["kind"] == "local" else sources.listing(raw)
         record = {"name": name, "source": source, "mirror": mirror, "revision": revision, "folder": folder.name}
         record |= {"license": params["license"]} if params.get("license") else {}
+        card = None
         if subject:
             with final_errors():
-                rows = {"images": images.check(raw, dataset["resolution"])}
-            record |= {"files": fetched, "rows": rows}
+                if source["kind"] == "local":
+                    paths, place = own_files.paths(source, local_root, dataset), own_files.folder(source, local_root)
+                else:
+                    paths, place = {path.relative_to(raw).as_posix(): path for path in images.listed(raw)}, None
+                card = image_card.of(paths, dataset["resolution"], place)
+            record |= {"files": fetched, "rows": {"images": card["splits"]["images"]["rows"]}}
         elif kept:
             for path in sorted(raw.rglob("*.zip")):
                 print(f"{path.name}: {zip_archives.check(path)} files, intact", file=sys.stderr)
@@ -86,7 +102,9 @@ def make(job: dict) -> None:
             shutil.rmtree(converted, ignore_errors=True)
             converted.mkdir()
             with final_errors():
-                rows = text_tables.convert(name, dataset, raw, converted, answers.gold)
+                splits = text_tables.checked(name, dataset, raw, answers.gold)
+            card = text_card.of(splits, dataset)
+            rows = text_tables.write(splits, converted)
             record |= {"files": sources.listing(converted), "rows": rows, "raw": fetched}
         else:
             place = one_file(raw, converted)
@@ -96,6 +114,8 @@ def make(job: dict) -> None:
             place = own_files.path_of(source, local_root)
             raise JobError(f"{name}: a file in {place} changed while it was read. Run again.")
         record |= {"own": again} if own else {}
+        if card:
+            data_cards.save(data_cards.path_of(manifest), card, dataset, again)
         record |= {"contents": params["contents"]} if params.get("contents") else {}
         hashes = {path: entry["sha256"] for path, entry in record["files"].items()}
         files.replace_folder(converted if "raw" in record else raw, folder)
@@ -103,8 +123,10 @@ def make(job: dict) -> None:
     for old in manifest.parent.glob(f".{folder.name}.{'[0-9a-f]' * 12}.download"):
         shutil.rmtree(old, ignore_errors=True)
     size = sum(entry["bytes"] for entry in record["files"].values())
-    rows = "".join(f", {split} {count} rows" for split, count in record.get("rows", {}).items())
-    print(f"{name}: {len(hashes)} files, {size / 1e6:.1f} MB{rows}", file=sys.stderr)
+    contents = f", {data_cards.summary(card)}" if card else ""
+    print(f"{name}: {len(hashes)} files, {size / 1e6:.1f} MB{contents}", file=sys.stderr)
+    for warning in card["warnings"] if card else ():
+        print(f"{name}: {warning}", file=sys.stderr)
 
 
 def folder_of(manifest: str | Path) -> Path:

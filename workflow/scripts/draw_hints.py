@@ -5,9 +5,9 @@ from pathlib import Path
 from hra_workflow.core import files, manifests
 from hra_workflow.core.errors import JobError, final_errors
 from hra_workflow.core.job import start
-from hra_workflow.data import sources, zip_archives
+from hra_workflow.data import data_cards, sources, zip_archives
+from hra_workflow.tasks.control import card, hint_source
 from hra_workflow.tasks.control import data as control_data
-from hra_workflow.tasks.control import hint_source
 
 
 @final_errors()
@@ -20,9 +20,11 @@ def main(job: dict) -> None:
             f"{found[:12]}…. Run the same command again, with the same PYTHONPATH."
         )
     source = files.read_json(job["input"]["dataset"])
-    raw = zip_archives.Folder(manifests.folder(job["input"]["dataset"]))
+    place = manifests.folder(job["input"]["dataset"])
+    raw = zip_archives.Folder(place)
     folder = manifest.with_name(manifest.name.removesuffix(".manifest.json"))
     manifest.unlink(missing_ok=True)
+    contents = card.of(place, dataset)
     makers = {split: control_data.Maker(raw, dataset, split) for split in dataset["splits"]}
     for maker in makers.values():
         maker.try_one()
@@ -33,6 +35,7 @@ def main(job: dict) -> None:
                 new / f"{split}.arrow", maker.rows, maker.make, dataset["resolution"], job["threads"]
             )
             print(f"{split}: {rows[split]} control images with {dataset['hint']}")
+            contents["warnings"] += card.of_hints(maker)
             if maker.colours:
                 colours[split] = count = maker.colour_counts()
                 nearest, none = (f"{count[name] / count['pixels']:.2%}" for name in ("nearest", "none"))
@@ -41,6 +44,7 @@ def main(job: dict) -> None:
     record = {key: source[key] for key in ("name", "source", "revision")}
     record |= {"folder": folder.name, "files": found, "rows": rows, "raw": source["files"]}
     record |= {"colours": colours} if colours else {}
+    data_cards.save(data_cards.path_of(manifest), contents, dataset, source.get("own", {}))
     hashes = {path: entry["sha256"] for path, entry in found.items()}
     files.write_json(manifest, record | {"sha256": files.sha256_of_listing(hashes)})
 

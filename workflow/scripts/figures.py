@@ -23,13 +23,9 @@ from hra_workflow.report.run_statistics import readable, scale_free
 
 def about(name: str, params: dict) -> dict:
     """Return `scale` and `better` (lower or higher) of a column or an average, and `label`, of an axis."""
-    columns = {column["name"]: column for column in params["columns"]}
-    members = [columns[member] for member in params["averages"].get(name, [name])]
-    task = params.get("scale", 100)
-    scale = columns[name].get("scale", task) if name in columns else task
-    lower = all(member.get("better") == "lower" for member in members)
-    wanted = "lower" if lower else "higher"
-    return {"scale": scale, "better": wanted, "label": better(f"{name}, %" if scale == 100 else name, wanted)}
+    unit = run_statistics.units(params["columns"], params["averages"], params.get("scale", 100))[name]
+    wanted = "lower" if unit.lower else "higher"
+    return {"scale": unit.scale, "better": wanted, "label": better(f"{name}, %" if unit.percent else name, wanted)}
 
 
 def chosen(statistics: pd.DataFrame, column: str, selection: str) -> pd.DataFrame:
@@ -46,7 +42,7 @@ def parameters_figure(runs: pd.DataFrame, statistics: pd.DataFrame, published: p
     """Plot adapter parameters, on a logarithmic axis, against each column or average of the config."""
     names, labels = params["parameters"], params["labels"]
     style = styles(list(dict.fromkeys([*labels, *published["run"][published["run"] != ""]])), params["colours"])
-    figure = Figure(figsize=(4.5 + 4.5 * len(names), 5.2), layout="constrained")
+    figure = Figure(figsize=(1.5 + 4.5 * len(names), 5.2), layout="constrained")
     handles, notes = {}, {}
     single = [column for column in params["columns"] if "dataset" in column]
     empty = run_statistics.without_value(runs, single, params["averages"])
@@ -75,7 +71,9 @@ def parameters_figure(runs: pd.DataFrame, statistics: pd.DataFrame, published: p
             if missing:
                 notes[f"{text}: {', '.join(labels[run] for run in absent if run in missing)}"] = None
     if handles:
-        figure.legend(handles=list(handles.values()), loc="outside right upper", fontsize=SMALL)
+        across = 1 + len(names)
+        figure.set_figheight(4.7 + 0.2 * math.ceil(len(handles) / across))
+        figure.legend(handles=list(handles.values()), loc="outside upper center", ncols=across, fontsize=SMALL)
     remark(figure, list(notes))
     return figure
 

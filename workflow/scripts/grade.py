@@ -16,7 +16,7 @@ from pathlib import Path
 
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
-from hra_workflow.data import text_tables
+from hra_workflow.data import text_files, text_tables
 from hra_workflow.tasks.math import answers
 
 STYLES = ("gsm8k", "boxed", "metamath")
@@ -50,11 +50,11 @@ def references(style: str, texts: list[str], where: str) -> list[str]:
 
 def grade(path: Path, output: str, answer: str, style: str) -> list[dict]:
     """Return the rows of a file, each with its `gold` and verdicts."""
-    frame = text_tables.read(str(path), [path], None)
-    text_tables.require_rows(str(path), len(frame), None)
-    text_tables.require_columns(str(path), frame, [output, answer])
-    frame[answer] = [str(value) if isinstance(value, int) else value for value in frame[answer]]
-    outputs, texts = (text_tables.texts_of(str(path), frame[name]) for name in (output, answer))
+    rows = text_files.read(str(path), [path], None)
+    text_tables.require_rows(str(path), len(rows), None)
+    rows.require(str(path), [output, answer])
+    rows.columns[answer] = [str(value) if isinstance(value, int) else value for value in rows.columns[answer]]
+    outputs, texts = (text_tables.texts_of(str(path), rows, name) for name in (output, answer))
     golds = references(style, texts, str(path))
     verdicts = answers.grade_all(style, outputs, golds, os.cpu_count() or 1)
     return [
@@ -81,8 +81,9 @@ def main() -> None:
         found = answers.accuracy([row[way]["right"] for row in graded])
         late = sum("timeout" in row[way] for row in graded)
         note = f"; {late} without a result in time" if late else ""
-        print(f"{way:<9}{100 * found['value']:6.2f} % ± {100 * found['stderr']:.2f} of {len(graded)}{note}")
-    print(f"Every verdict: {place}")
+        error = f"standard error {100 * found['stderr']:.2f}"
+        print(f"{way:<9}{100 * found['value']:6.2f} % of {len(graded)}, {error}{note}")
+    print(f"Every grade: {place}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
     python workflow/scripts/print_table.py results/table_glue.csv
 
-Each cell: our mean, its standard deviation over seeds, and below it the difference to the published value.
+Each cell: our mean, its standard deviation over seeds, and below it the difference to the published value; bold as in
+table_{task}.md. Below the table: the difference of each trained run to the reference.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import pandas as pd
 from rich import box
 from rich.console import Console
 from rich.markdown import Markdown
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -21,6 +23,10 @@ from hra_workflow.report.run_statistics import read_csv, readable
 from hra_workflow.report.selections import TITLES
 
 LABEL_WIDTH, PARAMETERS_WIDTH = 14, 7
+LEGEND = (
+    "Differences are over the seeds that both runs have, in brackets their 95 % intervals; p has Holm's correction for "
+    "all pairs of the column."
+)
 
 
 def cell(row: pd.Series, name: str, sep: str) -> Text:
@@ -29,7 +35,7 @@ def cell(row: pd.Series, name: str, sep: str) -> Text:
         return Text(row[f"{name}_published"], style="dim italic")
     if not row[name]:
         return Text("–" if row[f"{name}_n"] else "", style="red")  # missing; or not in the grid, or without a value
-    text = Text(row[name], style="bold")
+    text = Text(row[name], style="bold" if row[f"{name}_best"] else "")
     if row[f"{name}_std"]:
         text.append(f"{sep}±{row[f'{name}_std']}", style="not bold dim")
     if difference := row[f"{name}_difference"]:
@@ -40,7 +46,7 @@ def cell(row: pd.Series, name: str, sep: str) -> Text:
 
 def render(table: pd.DataFrame, width: int) -> list[Table]:
     """Build one table, or several with the columns distributed over them if the terminal is narrow."""
-    names = [name for name in table.columns if f"{name}_published" in table.columns and name != "params_M"]
+    names = [name for name in table.columns if f"{name}_best" in table.columns]
     room = width - PARAMETERS_WIDTH - 3  # edges and rules take one character each
     longest = max(len(f"{row['method']} {readable(row['setting'])}") for _, row in table.iterrows())
     wide = longest + 14 * len(names) <= room  # label and cells on one line
@@ -50,9 +56,10 @@ def render(table: pd.DataFrame, width: int) -> list[Table]:
     for first in range(0, len(names), per_block):
         block = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
         block.add_column("", width=label_width)
-        block.add_column("Params (M)", justify="right", width=PARAMETERS_WIDTH)
+        block.add_column("Params (M) ↓", justify="right", width=PARAMETERS_WIDTH)
         for name in names[first : first + per_block]:
-            block.add_column(Text(name), justify="right", width=cell_width, no_wrap=False)
+            arrow = "↓" if (table[f"{name}_better"] == "lower").all() else "↑"
+            block.add_column(Text(f"{name} {arrow}"), justify="right", width=cell_width, no_wrap=False)
         for _, row in table.iterrows():
             label = Text(row["method"], style="bold" if row["run"] else "dim italic")
             label.append(f"{separator}{readable(row['setting'])}" if row["setting"] else "", style="not bold")
@@ -85,7 +92,7 @@ def next_steps(path: Path) -> list[tuple[str, Path]]:
 
 def values(table: pd.DataFrame, selection: str) -> pd.DataFrame:
     """Return our values of one selection, by run."""
-    names = [name for name in table.columns if f"{name}_published" in table.columns]
+    names = [name for name in table.columns if f"{name}_best" in table.columns or name == "params_M"]
     own = table[(table["selection"] == selection) & (table["run"] != "")].set_index("run")
     return own[[column for name in names for column in (name, f"{name}_std") if column in table.columns]]
 
@@ -108,6 +115,13 @@ def show(path: Path, selection: str | None, console: Console) -> None:
     console.print(title, style="bold", markup=False, highlight=False)
     for block in render(part, console.width):
         console.print(block)
+    sentences = {name: [text for text in part[name] if text] for name in part.columns if name.endswith("_verdict")}
+    for name, texts in sentences.items():
+        if texts:
+            console.print(f"{name.removesuffix('_verdict')}:", style="bold", markup=False, highlight=False)
+            console.print(*(Padding(Text(f"{text}."), (0, 0, 0, 2)) for text in texts), sep="")
+    if any(sentences.values()):
+        console.print(LEGEND, style="dim")
     for _, row in part[part["missing"] != ""].iterrows():
         console.print(
             f"  missing: {row['method']} {readable(row['setting'])}: {row['missing']}", style="red", markup=False

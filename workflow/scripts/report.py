@@ -14,8 +14,9 @@ from hra_workflow.core import files, predictions, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.data import images
-from hra_workflow.report import comparison, html_page, run_statistics
+from hra_workflow.report import class_scores, html_page, run_statistics
 from hra_workflow.report.image_grid import evenly_spaced
+from hra_workflow.report.selections import TITLES
 from hra_workflow.tasks.images import ImageEvaluation
 
 EXAMPLES = 4  # predictions per benchmark of a run
@@ -26,8 +27,8 @@ LOG_LINES = 15
 def section(name: str, facts: dict) -> dict:
     """Return the part of the page about one task."""
     runs = [run_of(name, facts, expected) for expected in facts["expected"]]
-    table, differences = (run_statistics.read_csv(path) for path in (facts["tables"][0], facts["comparison"]))
-    lines = [headline(table, differences, column, facts) for column in facts["plotted"]["parameters"]]
+    table = run_statistics.read_csv(facts["tables"][0])
+    lines = [headline(table, column, facts) for column in facts["plotted"]["parameters"]]
     return {
         "name": name,
         "title": facts["title"],
@@ -36,37 +37,35 @@ def section(name: str, facts: dict) -> dict:
         "methods": list(facts["labels"].values()),
         "seeds": sorted({run["seed"] for run in runs}),
         "published": facts["published"],
+        "selection": TITLES[facts["selection"]].lower(),
         "states": Counter(run["state"] for run in runs),
         "headline": [line for line in lines if line],
         "tables": [html_page.markdown(Path(path).with_suffix(".md").read_text(), 3) for path in facts["tables"]],
         "figures": figures(facts, runs) if any(lines) else [],
-        "sheets": {dataset: html_page.image(path) for dataset, path in facts["sheets"].items()},
+        "sheets": {dataset: html_page.sheet(path) for dataset, path in facts["sheets"].items()},
         "runs": runs,
     }
 
 
-def headline(table: pd.DataFrame, differences: pd.DataFrame, column: str, facts: dict) -> dict | None:
+def headline(table: pd.DataFrame, column: str, facts: dict) -> dict | None:
     """Return the best trained run of a column by the paper's rule for the task; None if there is no result.
 
-    `alike`: the labels of the runs that are not distinguishable from it. `untested`: whether it is not compared with
-    all others, since the metric is not computed from items, or they have too few seeds in common.
+    `verdict`: the sentence on the best run that is no baseline, or else on the best one that has a sentence.
     """
     rows = table[(table["selection"] == facts["selection"]) & table["run"].isin(facts["trained"])]
     rows = rows[rows[column] != ""].set_index("run")
     if rows.empty:
         return None
-    values, lower = pd.to_numeric(rows[column]), column in facts["lower"]
-    first = values.idxmin() if lower else values.idxmax()
-    pairs = differences[(differences["column"] == column) & (differences["selection"] == facts["selection"])]
-    best = comparison.best(values.to_dict(), comparison.tests(pairs), lower)
-    row = rows.loc[first]
+    lower = rows[f"{column}_better"].iloc[0] == "lower"
+    ranked = rows.iloc[pd.to_numeric(rows[column]).argsort(kind="stable")[:: 1 if lower else -1]]
+    first, verdicts = ranked.iloc[0], ranked.loc[ranked[f"{column}_verdict"] != "", f"{column}_verdict"]
+    own = verdicts[~verdicts.index.isin(facts["baselines"])]
     return {
         "column": column,
-        "label": facts["labels"][first],
-        "alike": [facts["labels"][run] for run in rows.index if run in best and run != first],
-        "untested": len(rows) > 1 and not best,
-        "value": row[column] + (f" ± {row[f'{column}_std']}" if row[f"{column}_std"] else ""),
-        "published": row[f"{column}_published"],
+        "label": facts["labels"][first.name],
+        "verdict": next(iter([*own, *verdicts]), None),
+        "value": first[column] + (f" ± {first[f'{column}_std']}" if first[f"{column}_std"] else ""),
+        "published": first[f"{column}_published"],
     }
 
 
@@ -74,7 +73,7 @@ def figures(facts: dict, runs: list[dict]) -> list[dict]:
     """Return the figures that have something to show, with captions."""
     plotted = {name: ", ".join(columns) for name, columns in facts["plotted"].items()}
     hollow = " Hollow markers: the paper's values." * facts["published"]
-    curves = " and ".join(dict.fromkeys(run["record"]["score"] for run in runs if run["curve"]))
+    curves = " and ".join(dict.fromkeys(run["curve"]["title"] for run in runs if run["curve"]))
     captions = {
         "parameters": f"Adapter parameters against {plotted['parameters']}: mean ± std over seeds.{hollow}",
         "pareto": f"Device time and peak memory against {plotted['parameters']}; the line joins the runs that no other "
@@ -82,11 +81,11 @@ def figures(facts: dict, runs: list[dict]) -> list[dict]:
         "stability": "Score against what is left of the base model; the line joins the runs that no other run beats "
         "in both.",
         "lambda": f"Weight λ of the orthogonality penalty against {plotted['lambda']}.{hollow}",
-        "curves": f"During training: {curves.replace('_', ' ')}, mean over seeds with a band of one std.",
+        "curves": f"During training: {curves}, mean over seeds with a band of one std.",
         "tuning": "Trials of hyper-parameters: score on held-out training rows. Large markers: the chosen values.",
     }
     return [
-        {"name": name, "caption": captions[name], "url": html_page.drawing(path)}
+        {"name": name, "caption": captions[name]} | html_page.drawing(path)
         for name, path in facts["figures"].items()
         if curves or name != "curves"
     ]
@@ -107,9 +106,11 @@ def run_of(task: str, facts: dict, expected: dict) -> dict:
             failures += failed(errors)
             continue
         inputs = dataset["inputs"]
-        shown = examples(task, path.parent, dataset, inputs[benchmark]) if benchmark in inputs else []
-        score = main_score(found, facts["selection"], len(expected["benchmarks"]) > 1)
-        evaluations.append(found | {"main": score, "examples": shown})
+        more = {"examples": [], "classes": []}
+        if benchmark in inputs:
+            more["examples"] = examples(task, path.parent, dataset, inputs[benchmark])
+            more["classes"] = per_class(task, path.parent, dataset, facts["selection"])
+        evaluations.append(found | main_score(found, facts["selection"], len(expected["benchmarks"]) > 1) | more)
     complete = record and len(evaluations) == len(expected["benchmarks"])
     curve = (
         [point["metrics"][record["score"]] for point in record["curve"] if record["score"] in point["metrics"]]
@@ -124,7 +125,7 @@ def run_of(task: str, facts: dict, expected: dict) -> dict:
         "colour": colour,
         "state": "finished" if complete else "diverged" if diverged else "failed" if failures else "missing",
         "record": record,
-        "curve": {"points": html_page.polyline(curve), "first": curve[0], "last": curve[-1]}
+        "curve": {"points": html_page.polyline(curve), "first": curve[0], "last": curve[-1], "title": title_of(record)}
         if len(curve) > 1
         else None,
         "rotation": rotation(folder / "last", expected["measure"]) if record else None,
@@ -149,14 +150,27 @@ def rotation(adapter: Path, measure: str | None) -> dict | None:
     }
 
 
-def main_score(found: dict, selection: str, several: bool) -> str:
-    """Format `0.9010 ± 0.0021 accuracy`, with the benchmark's name if a dataset has several."""
+def title_of(record: dict) -> str:
+    """Name the score of a run's curve: `accuracy on held-out training rows`."""
+    return record["score"].replace("_", " ") + " on held-out training rows" * run_statistics.on_held_out_rows(record)
+
+
+def main_score(found: dict, selection: str, several: bool) -> dict:
+    """Return `main`, such as `0.9010 accuracy`, with the benchmark's name if a dataset has several, and `error`."""
     chosen = found["selections"].get(selection) or found["selections"].get("last", {"metrics": {}})
     value = chosen["metrics"].get(found["score"])
     if value is None or value["value"] is None:
-        return "–"
-    error = "" if value["stderr"] is None else f" ± {value['stderr']:.4f}"
-    return f"{value['value']:.4f}{error} {found['score']}" + f" ({found['benchmark']})" * several
+        return {"main": "–", "error": "–"}
+    text = f"{value['value']:.4f} {found['score']}" + f" ({found['benchmark']})" * several
+    return {"main": text, "error": "–" if value["stderr"] is None else f"{value['stderr']:.4f}"}
+
+
+def per_class(task: str, folder: Path, dataset: dict, selection: str) -> list[dict]:
+    """Return the scores of each class from the predictions of a benchmark; [] for what is no classification."""
+    path, labels = folder / "predictions.jsonl.gz", dataset.get("labels")
+    if not labels or not path.exists():
+        return []
+    return class_scores.scores(tasks.classes()[task].table.per_item(predictions.read(path), selection, "", {}), labels)
 
 
 def failed(errors: list[str]) -> list[dict]:
@@ -209,21 +223,32 @@ def thumbnails(archive: Path, lines: list[dict]) -> dict[int, str]:
 def summary(sections: list[dict], params: dict) -> dict:
     """Return what ran, on what and when, with which code, for the head of the page."""
     records = [run["record"] for one in sections for run in one["runs"] if run["record"]]
-    hours = defaultdict(float)
+    hours: dict[str, dict[str, float]] = defaultdict(lambda: {"training": 0.0, "tuning": 0.0})
     for record in records:
-        hours[record["device"]] += record["seconds"] * record["processes"] / 3600 / record["runs_per_gpu"]
+        seconds = record["seconds"] * record["processes"] / record["runs_per_gpu"]
+        hours[record["device"]]["training"] += seconds / 3600
+    for path in (path for one in sections for path in params["tasks"][one["name"]]["trials"]):
+        trials = run_statistics.read_csv(path)
+        seconds = pd.to_numeric(trials["device_seconds"]).groupby(trials["device"]).sum()
+        for device, spent in seconds[seconds > 0].items():
+            hours[device]["tuning"] += spent / 3600
     versions = Counter(
         ", ".join(f"{name} {version}" for name, version in record["versions"].items()) for record in records
     )
     commits = Counter(code(record) for record in records)
+    local = [f"{one['name']}: {name}" for one in sections for name in params["tasks"][one["name"]]["local"]]
     return {
         "states": sum((one["states"] for one in sections), Counter()),
         "started": min((record["started"] for record in records if record["started"]), default=None),
         "finished": max((record["finished"] for record in records), default=None),
         "hours": dict(hours),
         "commits": dict(commits),
+        "commit": max(
+            (record for record in records if record["commit"]), key=lambda one: one["finished"], default=None
+        ),
         "versions": dict(versions),
-        "targets": [path for facts in params["tasks"].values() for path in facts["tables"]],
+        "targets": [one["name"] for one in sections],
+        "local": local,
         "changes": params["changes"],
     }
 

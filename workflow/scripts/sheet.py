@@ -1,6 +1,7 @@
 """Write a contact sheet with one row per item and one column per method, filled by hra_workflow/tasks/{task}/sheet.py.
 
-The scores of an image are below it. The names of the columns are repeated above every block of rows.
+The scores of an image are below it. The names of the columns are repeated above every block of rows. Reference images
+that belong to no row are in a band of their own above the columns.
 """
 
 from importlib import import_module
@@ -11,13 +12,15 @@ from hra_workflow.report.image_grid import BORDER, CAPTION, CELL, GAP, LINE, She
 STEP, HEAD = CELL + GAP, 2 * LINE + GAP
 BLOCK = 5  # at most so many rows
 SCORES = 2  # below an image
+BAND = "#e4e8ee"  # behind the reference images
 
 
 def lines_of(scores: dict, metrics: dict[str, dict]) -> list[str]:
     """Format the first metrics that an image has as in the table, such as `77.5 S2I mIoU`; a blocked image has none."""
     found = [(column, value) for metric, column in metrics.items() if (value := scores.get(metric)) is not None]
     # The value first: a long name is cut at the image's width.
-    return [f"{value * column['scale']:.3g} {column['name']}" for column, value in found[:SCORES]]
+    lines = [f"{value * (scale := one['scale']):.{1 if scale == 100 else 3}f} {one['name']}" for one, value in found]
+    return lines[:SCORES]
 
 
 def blocks_of(rows: list) -> list[list]:
@@ -35,12 +38,17 @@ def main(job: dict) -> None:
         for row in rows
     }
     step, blocks = STEP + max(map(len, texts.values()), default=0) * LINE, blocks_of(list(rows))
-    left, top = BORDER + CAPTION, BORDER + STEP * bool(references)
-    width = left + max(len(columns), len(references)) * STEP - GAP + BORDER
-    sheet = Sheet(width, top + len(blocks) * HEAD + len(rows) * step - GAP + BORDER)
-    sheet.say(BORDER, BORDER, CAPTION, CELL, contents["heading"])
-    for index, reference in enumerate(references):
-        sheet.show(left + index * STEP, BORDER, reference)
+    left, top = BORDER + CAPTION, BORDER
+    width = max(left + len(columns) * STEP, BORDER + len(references) * STEP) - GAP + BORDER
+    band = BORDER + HEAD + CELL + BORDER if references else 0
+    sheet = Sheet(width, band + top + len(blocks) * HEAD + len(rows) * step - GAP + BORDER)
+    if references:
+        sheet.draw.rectangle((0, 0, width, band - 1), BAND)
+        sheet.say(BORDER, BORDER, width, HEAD, contents["heading"], bold=True)
+        for index, reference in enumerate(references):
+            sheet.show(BORDER + index * STEP, BORDER + HEAD, reference)
+        top += band
+        sheet.say(BORDER, top, CAPTION, HEAD, "Generated images", bold=True)
     for block in blocks:
         for index, label in enumerate(columns):
             sheet.say(left + index * STEP, top, CELL, HEAD, label, bold=True)

@@ -8,6 +8,7 @@ This script only reads files, so it can run while Snakemake is running in the sa
 """
 
 import argparse
+import itertools
 import shutil
 import time
 from collections import Counter
@@ -20,14 +21,17 @@ from rich.table import Table
 from rich.text import Text
 
 from hra_workflow import ROOT
-from hra_workflow.cost import gpu_hours, planned_jobs, progress
+from hra_workflow.cost import gpu_hours, planned_jobs, progress, run_history
+from hra_workflow.cost.planned_jobs import Job
+from hra_workflow.cost.run_history import History
 
 WATCHED = 10
+BROKEN = ("failed", "stopped")
 SHOWN = 5  # failed jobs per table that are shown with the tails of their logs
 STYLES = {"done": "green", "running": "cyan", "queued": "blue", "failed": "red", "stopped": "yellow", "waiting": "dim"}
 
 
-def counts(states: list[tuple[planned_jobs.Job, str]]) -> Table:
+def counts(states: list[tuple[Job, str]]) -> Table:
     """Build a table of job counts with one line per rule, in the order of the workflow."""
     numbers, total = {}, Counter(state for _, state in states)
     for job, state in states:
@@ -43,24 +47,36 @@ def counts(states: list[tuple[planned_jobs.Job, str]]) -> Table:
 
 
 def show(console: Console, asked: list[tuple[str, str, Path]]) -> None:
-    console.print(progress.lock())
     shown = set()
-    for results, name, path in asked:
-        states = progress.states(planned_jobs.load(path))
-        done, left = ([job for job, state in states if (state == "done") == wanted] for wanted in (True, False))
-        title = f"{results}, other targets" if name == planned_jobs.OTHER else f"{results}/{name}"
-        console.print()
-        console.print(f"{title}: {gpu_hours.hours(done, left)}", style="bold")
-        console.print(progress.pace(states, time.time()))
-        console.print(counts(states))
-        dead = [(job, state) for job, state in states if state in ("failed", "stopped") and job.log not in shown]
-        for job, state in dead[:SHOWN]:
-            console.print(Text(f"{state}: {job.name}", style=STYLES[state]), f"  {job.log}", soft_wrap=True)
-            for line in progress.error(job).splitlines():
-                console.print(f"    {line}", style="dim", soft_wrap=True)
-        if len(dead) > SHOWN:
-            console.print(f"  and {len(dead) - SHOWN} more; the jobs are in {path}")
-        shown.update(job.log for job, _ in dead)
+    for results, tables in itertools.groupby(asked, key=lambda table: table[0]):
+        history = run_history.read(planned_jobs.folder(results) / run_history.NAME)
+        console.print(progress.of_runs(history))
+        for _, name, path in tables:
+            title = f"{results}, other targets" if name == planned_jobs.OTHER else f"{results}/{name}"
+            states = progress.states(path, history)
+            show_table(console, title, states, history)
+            show_failures(console, path, [entry for entry in states if entry[0].log not in shown])
+            shown.update(job.log for job, state in states if state in BROKEN)
+
+
+def show_table(console: Console, title: str, states: list[tuple[Job, str]], history: History) -> None:
+    done, left = ([job for job, state in states if (state == "done") == wanted] for wanted in (True, False))
+    console.print()
+    hours = str(gpu_hours.hours(done, left))
+    console.print(f"{title}: {hours}" if hours else title, style="bold")
+    console.print(progress.pace(states, history, time.time()))
+    console.print(counts(states))
+
+
+def show_failures(console: Console, path: Path, states: list[tuple[Job, str]]) -> None:
+    """Print the first failed jobs with the tails of their logs; `path`: the file of the table's jobs."""
+    broken = [(job, state) for job, state in states if state in BROKEN]
+    for job, state in broken[:SHOWN]:
+        console.print(Text(f"{state}: {job.name}", style=STYLES[state]), f"  {job.log}", soft_wrap=True)
+        for line in progress.error(job).splitlines():
+            console.print(f"    {line}", style="dim", soft_wrap=True)
+    if len(broken) > SHOWN:
+        console.print(f"  and {len(broken) - SHOWN} more; the jobs are in {path}")
 
 
 def results_of(configs: list[str]) -> str:

@@ -1,6 +1,7 @@
 """Write the paper's table from the run table: our mean and std over seeds, the published value, the difference.
 
-The CSV has one row per selection and row of the paper or of our grid; the Markdown file is a readable version.
+The CSV has one row per selection and row of the paper or of our grid; the Markdown file is a readable version, which
+starts with the difference of each trained run to the reference (report/verdicts.py).
 Published values are in the rows of the paper's selection rule (best_on_dev for GLUE, last for math) and are compared
 only with our column on the same metric scale.
 """
@@ -11,7 +12,8 @@ from hra_workflow import tasks
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
-from hra_workflow.report import comparison, markdown_text, run_statistics, table_notes, tuning_results
+from hra_workflow.data import data_cards, leaks
+from hra_workflow.report import markdown_text, run_statistics, table_notes, tuning_results, verdicts
 from hra_workflow.report.selections import NOTES, TITLES
 
 
@@ -67,9 +69,9 @@ def holes(runs: pd.DataFrame, run: str, datasets: list[str], expected: dict[str,
     return "; ".join(parts)
 
 
-def names_of(params: dict) -> list[str]:
-    """Return the names of the columns, then of the averages."""
-    return [column["name"] for column in params["columns"]] + list(params.get("averages", {}))
+def units_of(params: dict) -> dict[str, run_statistics.Unit]:
+    """Return the units of the columns, then of the averages."""
+    return run_statistics.units(params["columns"], params.get("averages", {}), params.get("scale", 100))
 
 
 def number(value: float | None, digits: int = 2) -> str:
@@ -80,8 +82,7 @@ def build(runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataF
     """Build the table as text, with one row per line of `layout` and selection."""
     columns, averages, expected = params["columns"], params.get("averages", {}), params["seeds_expected"]
     scale = params.get("scale", 100)
-    digits = {column["name"]: 2 if column.get("scale", scale) == 100 else 3 for column in columns}
-    names = names_of(params)
+    units = units_of(params)
     single, all_averages = run_statistics.expand_columns(columns, averages)
     datasets = list(dict.fromkeys(column["dataset"] for column in single))
     statistics = run_statistics.summary(run_statistics.scores(runs, single, all_averages, scale), all_averages)
@@ -103,8 +104,8 @@ def build(runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataF
                 "params_M": number(done["adapter_parameters"].mean() / 1e6, 3),
                 "params_M_published": line["params_M_published"] if paper else "",
             }
-            for name in names:
-                places = digits.get(name, 2 if scale == 100 else 3)
+            for name, unit in units.items():
+                places = unit.digits
                 cell = statistics.get((run, selection, name), {"mean": None, "std": None, "n": 0})
                 value = theirs.get((line["row"], name)) if paper else None
                 both = value is not None and cell["mean"] is not None
@@ -119,21 +120,6 @@ def build(runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataF
             row["missing"] = holes(runs, run, datasets, expected.get(run, {})) if run else ""
             table.append(row)
     return pd.DataFrame(table)
-
-
-def best_cells(table: pd.DataFrame, differences: pd.DataFrame, params: dict) -> set[tuple[str, str, str]]:
-    """List (selection, run, column) of the best value of a trained run per column, and of those not distinguishable."""
-    lower = {column["name"] for column in params["columns"] if column.get("better") == "lower"}
-    found = set()
-    for (name, selection), pairs in differences.groupby(["column", "selection"]):
-        means = {
-            run: float(value)
-            for _, (run, chosen, value) in table[["run", "selection", name]].iterrows()
-            if run in params["trained"] and value and chosen == selection
-        }
-        best = comparison.best(means, comparison.tests(pairs), name in lower)
-        found |= {(selection, run, name) for run in best}
-    return found
 
 
 def signed(difference: str) -> str:
@@ -162,21 +148,28 @@ def expected_seeds(run: str, name: str, params: dict) -> int:
     return min(counts.get(datasets[member], 0) for member in averages.get(name, [name]))
 
 
-def markdown_table(table: pd.DataFrame, names: list[str], params: dict, best: set[tuple[str, str, str]]) -> str:
+def markdown_table(table: pd.DataFrame, params: dict) -> str:
     """Write two lines per row: ours, then the paper's with the difference."""
-    lines = [["Method", "", "Params (M)", *names]]
+    units = units_of(params)
+    lines = [["Method", "", "Params (M) ↓", *(f"{name} {unit.arrow}" for name, unit in units.items())]]
     for _, row in table.iterrows():
         label, run = label_of(row, params), row["run"]
         if run:
-            cells = [ours_cell(row, name, expected_seeds(run, name, params)) for name in names]
-            marked = [(row["selection"], run, name) in best for name in names]
+            cells = [ours_cell(row, name, expected_seeds(run, name, params)) for name in units]
+            marked = [row[f"{name}_best"] for name in units]
             cells = [markdown_text.Bold(cell) if bold else cell for cell, bold in zip(cells, marked, strict=True)]
             lines.append([label, "ours", row["params_M"] or "–", *cells])
             label = ""
-        cells = [paper_cell(row, name) for name in names]
+        cells = [paper_cell(row, name) for name in units]
         if any(cells):
-            lines.append([label, "paper", row["params_M_published"], *cells])
-    align = ["left", "left"] + ["right"] * (1 + len(names))
+            lines.append([label, "paper", number(row["params_M_published"] or None, 3), *cells])
+    return two_sources(lines, ["left"] * 2 + ["right"] * (1 + len(units)))
+
+
+def two_sources(lines: list[list[str]], align: list[str]) -> str:
+    """Format a table whose second column is `ours` or `paper`, without that column if the paper has no value."""
+    if "paper" not in {line[1] for line in lines}:
+        lines, align = [line[:1] + line[2:] for line in lines], align[1:]
     return markdown_text.table(lines, align) + "\n"
 
 
@@ -185,7 +178,6 @@ def notes(
     runs: pd.DataFrame,
     published: pd.DataFrame,
     differences: pd.DataFrame,
-    marked: set[tuple[str, str, str]],
     params: dict,
     trials: pd.DataFrame | None = None,
 ) -> list[str]:
@@ -203,12 +195,17 @@ def notes(
         f"`Params (M)`: adapter parameters{f' without the {uncounted}' * bool(uncounted)}, as PEFT stores them; "
         "docs/parameters.md compares them with the paper's counts.",
     ]
-    lines += table_notes.compared(params["task"], names_of(params), differences, marked)
+    names = list(units_of(params))
+    marked = [name for name in names if (table[f"{name}_best"] != "").any()]
+    reference = {row["run"]: row["label"] for row in params["rows"]}.get(params["verdicts"]["reference"], "")
+    if any((table[f"{name}_verdict"] != "").any() for name in params["verdicts"]["columns"]):
+        lines.append(table_notes.differences(reference))
+    lines += table_notes.compared(params["task"], names, differences, marked)
     empty = run_statistics.without_value(
         runs, *run_statistics.expand_columns(params["columns"], params.get("averages", {}))
     )
     labels = {row["run"]: label_of(row, params) for _, row in best.iterrows()}
-    lines += table_notes.unscored({name: empty[name] for name in names_of(params)}, labels)
+    lines += table_notes.unscored({name: empty[name] for name in names}, labels)
     presets = [
         markdown_text.plain(f"{label_of(row, params)}: {row['preset']}") for _, row in best.iterrows() if row["preset"]
     ]
@@ -218,6 +215,7 @@ def notes(
         lines += tuning_results.notes(params["task"], trials, labels)
     done = runs[runs["status"] == "ok"]
     lines += [*table_notes.mixed(done), *table_notes.answered(done)]
+    lines += table_notes.data([*data_cards.warnings(params["data"]), *leaks.warnings(params["pairs"])])
     dirty = done.loc[done["dirty"] == "true", run_statistics.RUN].drop_duplicates()
     if len(dirty):
         lines.append(f"{len(dirty)} run(s) had uncommitted changes (`dirty` in the run table).")
@@ -244,15 +242,20 @@ def markdown(
     params: dict,
     trials: pd.DataFrame | None = None,
 ) -> str:
-    names = names_of(params)
     models = ", ".join(dict.fromkeys(name for name in runs["model"] if name)) or "no run yet"
-    parts = [f"# {params['task']}: {models}\n"]
-    best = best_cells(table, differences, params)
+    parts, units = [f"# {params['task']}: {models}\n"], units_of(params)
+    first, shown = params["selections"][0], set(params["verdicts"]["columns"])
+    found = verdicts.verdicts(table, differences, units, params)
+    if sentences := verdicts.summary(table, first, params):
+        parts.append(f"## Verdict: {TITLES[first].lower()}\n\n{sentences}\n")
     for selection in params["selections"]:
         part = table[table["selection"] == selection]
         parts.append(f"## {TITLES[selection]}\n\n{NOTES[selection]}\n")
-        parts.append(markdown_table(part, names, params, best))
-    lines = notes(table, runs, published, differences, best, params, trials)
+        parts.append(markdown_table(part, params))
+        cells = verdicts.cells(found, selection, units, params)
+        if cells and (selection != first or units.keys() - shown):  # otherwise the verdict has the same numbers
+            parts.append(f"### Differences to the reference: {TITLES[selection].lower()}\n\n{cells}")
+    lines = notes(table, runs, published, differences, params, trials)
     parts.append("## Notes\n\n" + "\n".join(f"- {line}" for line in lines) + "\n")
     return "\n".join(parts)
 
@@ -267,9 +270,10 @@ def main(job: dict) -> None:
             f"{path}: expected the columns {','.join(run_statistics.PUBLISHED)}, found no {', '.join(sorted(lost))}. "
             "Correct the file."
         )
-    table = build(runs, published, params)
+    differences, units = run_statistics.read_csv(job["input"]["comparison"]), units_of(params)
+    table = verdicts.marked(build(runs, published, params), differences, units, params)
+    table = verdicts.sentences(table, verdicts.verdicts(table, differences, units, params), units, params)
     files.write_text(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"))
-    differences = run_statistics.read_csv(job["input"]["comparison"])
     trials = run_statistics.read_csv(job["input"]["trials"]) if job["input"].get("trials") else None
     files.write_text(job["output"]["markdown"], markdown(table, runs, published, differences, params, trials))
 

@@ -10,7 +10,7 @@ from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.report import markdown_text, run_statistics
-from table import label_of, layout, number
+from table import label_of, layout, number, two_sources
 
 QUANTITIES = {  # column -> digits; in the paper's units
     "Parameters": 0,
@@ -88,7 +88,7 @@ def build(runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataF
 
 def markdown(table: pd.DataFrame, published: pd.DataFrame, params: dict) -> str:
     """Write two lines per row: ours, then the paper's."""
-    lines = [["Method", "", "Data", *QUANTITIES, "Micro-batch", "Devices", "n"]]
+    lines = [["Method", "", "Data", *(f"{name} ↓" for name in QUANTITIES), "Micro-batch", "Devices", "n"]]
     for _, row in table.iterrows():
         label = label_of(row, params)
         if row["run"]:
@@ -96,11 +96,11 @@ def markdown(table: pd.DataFrame, published: pd.DataFrame, params: dict) -> str:
             lines[-1] += [row["micro_batch"] or "–"]
             lines[-1] += [f"{row['devices']}x {row['device']}" if row["device"] else "–", row["n"]]
             label = ""
-        cells = [row[f"{name}_published"] for name in QUANTITIES]
+        cells = [number(row[f"{name}_published"] or None, digits) for name, digits in QUANTITIES.items()]
         if any(cells):
             lines.append([label, "paper", "", *cells, "", row["hardware_published"], ""])
     align = ["left"] * 3 + ["right"] * (len(QUANTITIES) + 1) + ["left", "right"]
-    drawn = markdown_text.table(lines, align)
+    drawn = two_sources(lines, align)
     mixed = [label_of(row, params) for _, row in table.iterrows() if " + " in row["device"] + row["devices"]]
     notes = NOTES + [
         f"**Mixed devices** within one row: {markdown_text.plain(', '.join(mixed))}. The means combine devices."
@@ -120,7 +120,7 @@ def markdown(table: pd.DataFrame, published: pd.DataFrame, params: dict) -> str:
                 f"**Unequal micro-batches** on {dataset}: {', '.join(sizes)}. Time and memory are not comparable."
             )
     listed = "\n".join(f"- {line}" for line in notes + [PAPER_NOTE] * bool(len(published)))
-    return f"# Compute\n\n{drawn}\n\n## Notes\n\n{listed}\n"
+    return f"# Compute\n\n{drawn}\n## Notes\n\n{listed}\n"
 
 
 def ours_cell(row: pd.Series, name: str) -> str:

@@ -11,8 +11,8 @@ import pandas as pd
 from hra_workflow.core import files, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import as_list, start
-from hra_workflow.report import markdown_text, run_statistics
-from table import label_of, layout, number, ours_cell, paper_cell
+from hra_workflow.report import run_statistics
+from table import label_of, layout, number, ours_cell, paper_cell, two_sources
 
 IMPACT, LEFT_OUT = "Overall impact", "not run"
 
@@ -93,7 +93,7 @@ def build(values: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.Dat
 def markdown(table: pd.DataFrame, values: pd.DataFrame, published: pd.DataFrame, params: dict) -> str:
     """Write two lines per row: ours, then the paper's with the difference."""
     names = [*params["benchmarks"], IMPACT]
-    lines = [["Method", "", *names[:-1], f"{IMPACT} (%)"]]
+    lines = [["Method", "", *(f"{name} ↑" for name in [*names[:-1], f"{IMPACT} (%)"])]]
     for _, row in table.iterrows():
         label, run = label_of(row, params), row["run"]
         if run:
@@ -104,10 +104,9 @@ def markdown(table: pd.DataFrame, values: pd.DataFrame, published: pd.DataFrame,
         cells = [paper_cell(row, name) for name in names]
         if any(cells):
             lines.append([label, "paper", *cells])
-    align = ["left", "left"] + ["right"] * len(names)
-    drawn = markdown_text.table(lines, align)
+    drawn = two_sources(lines, ["left"] * 2 + ["right"] * len(names))
     listed = "\n".join(f"- {line}" for line in notes(values, published, params))
-    return f"# Retention\n\n{drawn}\n\n## Notes\n\n{listed}\n"
+    return f"# Retention\n\n{drawn}\n## Notes\n\n{listed}\n"
 
 
 def notes(values: pd.DataFrame, published: pd.DataFrame, params: dict) -> list[str]:

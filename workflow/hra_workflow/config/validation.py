@@ -9,7 +9,7 @@ from pathlib import Path
 from hra_workflow import ROOT, methods, tasks
 from hra_workflow.config import tuning_checks
 from hra_workflow.config.method_checks import check_preset, check_type, check_variant
-from hra_workflow.core import tuning
+from hra_workflow.core import grid, tuning
 from hra_workflow.core.errors import JobError, expect, one_of
 from hra_workflow.core.grid import HELD_OUT, averages, kind_of, preset, run_keys
 from hra_workflow.tasks import tuned_runs
@@ -130,6 +130,8 @@ def check_task(task: Task) -> None:
     for average in entry.get("averages", []):
         for name in average["columns"]:
             one_of(f"{place}.averages: {average['name']}", "column", name, names)
+    if entry.get("reference"):
+        one_of(f"{place}.reference", "run of the grid", entry["reference"], grid.names(config, task.name))
     for name in entry["figures"]["parameters"]:
         one_of(f"{place}.figures.parameters", "column", name, [*names, *averages(config, task.name)])
     for name in entry["figures"]["lambda"]:
@@ -143,9 +145,12 @@ def check_gpus(task: Task) -> None:
     for stage, part in parts.items():
         for name in ("runs_per_gpu", "max_gpu"):
             expect(name not in part["resources"], f"{place}.{stage}.resources: {name} is of training only. Remove it")
-    for name in stated.get("max_gpu", {}):
-        one_of(f"{place}.resources.max_gpu", "method or variant", name, run_keys(task.config))
-    shared, gpu = (stated.get(name, 1) for name in ("runs_per_gpu", "gpu"))
+    shared, gpu = stated.get("runs_per_gpu", 1), stated.get("gpu", 1)
+    of_runs = {"max_gpu": stated.get("max_gpu", {}), "runs_per_gpu": shared if isinstance(shared, dict) else {}}
+    for key, by_run in of_runs.items():
+        for name in by_run.keys() - {"default"}:
+            one_of(f"{place}.resources.{key}", "method or variant", name, run_keys(task.config))
+    shared = max(shared.values(), default=1) if isinstance(shared, dict) else shared
     expect(
         shared == 1 or gpu <= 1,
         f"{place}.resources: expected gpu: 1 with runs_per_gpu: {shared}, found gpu: {gpu}. Set one of them to 1",

@@ -23,6 +23,15 @@ def final_errors() -> Iterator[None]:
         raise
 
 
+@contextlib.contextmanager
+def ending_the_run(consequence: str = "") -> Iterator[None]:
+    """End Snakemake with the text of a JobError: to an exception of its own it adds the lines of the Snakefile."""
+    try:
+        yield
+    except JobError as problem:
+        raise SystemExit(f"Error: {consequence}{problem}") from None
+
+
 def expect(condition: bool, message: str) -> None:
     """Raise JobError(message) unless the condition holds."""
     if not condition:

@@ -72,11 +72,16 @@ def run_keys(config: dict) -> list[str]:
     return ["default", *config["methods"], *every_run(config)]
 
 
-def of_run(chosen: str | dict[str, str], run: str) -> str | None:
+def of_run(chosen: str | int | dict, run: str) -> str | int | None:
     """Return the value for `method/variant` of a setting: one for all runs, or by run, by method and `default`."""
     run = tuning.base(run)
     names = (run, run.split("/")[0], "default")
-    return chosen if isinstance(chosen, str) else next((chosen[name] for name in names if name in chosen), None)
+    return next((chosen[name] for name in names if name in chosen), None) if isinstance(chosen, dict) else chosen
+
+
+def runs_per_gpu(resources: dict, run: str) -> int:
+    """Return how many runs of `method/variant` share a GPU, by the `resources` of training jobs."""
+    return of_run(resources.get("runs_per_gpu", 1), run) or 1
 
 
 def hyperparameters(config: dict, task: str, dataset: str, run: str) -> dict:

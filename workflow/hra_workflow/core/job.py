@@ -65,6 +65,9 @@ def start(
             forget_finished(job)
             if done(job):
                 return
+            if (card := os.environ.get(launcher.REHEARSAL)) and int(job["resources"].get("gpu", 0)):
+                launcher.rehearse(str(Path(snakemake.scriptdir, Path(script).name)), job, card)
+                return
             gpus.hide_unrequested(job)
             stack.enter_context(gpus.reserved(gpus.wanted(job), gpus.runs_per_gpu(job)))
             if processes(job) > 1:
@@ -83,8 +86,9 @@ def start(
     if not job["params"].get("network", False):
         os.environ["HF_HUB_OFFLINE"] = "1"
     if problem := final_error(job["log"]) or guarded(run, job):
+        stopped = problem.startswith("Interrupted: ")
         with os.fdopen(terminal, "w") as stream:
-            print(f"{job['rule']} failed, see {job['log']}\n  {problem}", file=stream)
+            print(f"{job['rule']} {'was stopped' if stopped else 'failed'}, see {job['log']}\n  {problem}", file=stream)
         raise SystemExit(1)
 
 
@@ -134,7 +138,7 @@ def forget_finished(job: dict) -> None:
 
 
 def guarded(main: Callable[[dict], None], job: dict) -> str | None:
-    """Run `main` and return its error in one line, or None. The traceback goes to the log.
+    """Run `main` and return its error in one line, or None. The log gets it, with a traceback unless it is a JobError.
 
     The line is also written to the scratch folder, so that a failed run becomes a row of the run table
     (collect_runs.py).
@@ -151,7 +155,7 @@ def guarded(main: Callable[[dict], None], job: dict) -> str | None:
                 mark = {"snakemake": os.environ.get(SNAKEMAKE), "error": text}
                 final_mark(job["log"]).write_text(json.dumps(mark))
         with contextlib.suppress(OSError):  # the disk may be full
-            traceback.print_exc()
+            print(text, file=sys.stderr) if isinstance(problem, JobError) else traceback.print_exc()
         if error:
             content = {
                 "status": "failed",

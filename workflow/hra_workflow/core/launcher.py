@@ -18,6 +18,7 @@ from hra_workflow.core.process_identity import SNAKEMAKE, STARTED_BY, inheriting
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 # Time to save a training checkpoint before a process is ended.
 GRACE_SECONDS = 120
+REHEARSAL = "HRA_REHEARSAL"  # the card, if jobs are rehearsed
 
 
 class ProcessesFailed(Exception):
@@ -59,6 +60,19 @@ def torchrun(script: str, job: dict, count: int) -> None:
             process.kill()
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def rehearse(script: str, job: dict, card: str) -> None:
+    """Run the script on a fake GPU, in a process of its own (rehearsal/); raise ProcessesFailed if it fails.
+
+    `script`: its path in the workflow's folder, from which the process imports it.
+    """
+    folder = Path(job["params"]["scratch"])
+    job_file, result = (folder / f"{job['rule']}.{name}.json" for name in ("job", "rehearsal"))
+    files.write_json(job_file, job)
+    command = [sys.executable, "-m", "hra_workflow.rehearsal", script, str(job_file), str(result), "--card", card]
+    if status := subprocess.run(command, env=os.environ | started_by_this()).returncode:
+        raise ProcessesFailed(f"the rehearsal ended with status {status}")
 
 
 def name_this_process(main: bool) -> None:

@@ -1,6 +1,5 @@
 """GPU-hours: used by finished jobs, and estimated for the remaining ones from records or else from the config."""
 
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,6 @@ from hra_workflow.tasks import load as load_tasks
 from hra_workflow.tasks.base import Task
 
 MEASURED, TRIED, GUESSED = "measured by finished jobs", "measured by make preflight", "guessed from the config"
-SIZED = "guessed from the model's size, to a factor of three"
 TRIED_ALONE = "at most, measured by make preflight on a run alone on its GPU"
 WITHIN_ITEM = ("task", "seed", "shard", "n_shards")  # the seeds and shards of a run are one item
 
@@ -74,15 +72,23 @@ class Hours:
         return "; ".join([*parts, *filter(None, [self.unknown()])])
 
     def __str__(self) -> str:
-        cpu = sum(one.hours or 0.0 for one in self.estimates if not one.job.gpus)
-        used = f"{number(self.gpu)} GPU-hours" + (f" and {number(self.cpu)} CPU-hours" if self.cpu else "")
-        on_gpu = [one.hours for one in self.estimates if one.job.gpus]
-        known = any(hours is not None for hours in on_gpu)
-        left = f"about {number(self.left)} GPU-hours" if known else f"{'unknown' if on_gpu else 'no'} GPU-hours"
-        left += f" and about {number(cpu)} CPU-hours" if cpu else ""
-        text = f"{used} used, {left} remaining" + (f" ({self.grounds()})" if self.estimates else "")
-        unknown = f"; unknown CPU-hours of {of_jobs(self.unmeasured)} (`make preflight` measures them)"
-        return text + unknown if self.unmeasured else text
+        """Describe them in one line, those on GPUs only if there are any; empty if nothing is known of them."""
+        used, left = [], []
+        for device, hours in {"GPU": self.gpu, "CPU": self.cpu}.items():
+            estimates = [one.hours for one in self.estimates if (one.job.gpus > 0) == (device == "GPU")]
+            if hours or estimates or (device == "CPU" and self.unmeasured):
+                used.append(f"{number(hours)} {device}-hours")
+            if estimates:
+                known = [one for one in estimates if one is not None]
+                left.append(f"{f'about {number(sum(known))}' if known else 'unknown'} {device}-hours")
+        text = [f"{' and '.join(used)} used"] * bool(used)
+        if left:
+            text.append(f"{' and '.join(left)} remaining ({self.grounds()})")
+        elif used and not self.unmeasured:
+            text.append("none remaining")
+        if self.unmeasured:
+            text.append(f"unknown CPU-hours of {of_jobs(self.unmeasured)} (`make preflight` measures them)")
+        return ", ".join(text)
 
 
 def item(job: Job) -> str:
@@ -117,7 +123,6 @@ def estimate(job: Job, rates: dict[tuple, list]) -> tuple[float | None, str]:
         MEASURED: by_records(job, rates),
         tried: job.measured,
         GUESSED: job.stated if job.gpus else None,
-        SIZED: job.sized,
     }
     return next(((seconds, basis) for basis, seconds in found.items() if seconds is not None), (None, ""))
 
@@ -183,7 +188,6 @@ def add_estimates(config: dict, jobs: Iterable[Job]) -> None:
         job.work = work(every, job.rule, job.wildcards)
         job.measured = by_preflight(rates, every, job)
         job.stated = stated(every, job)
-        job.sized = by_size(every, job)
 
 
 def probe_rates(config: dict) -> list[dict]:
@@ -210,15 +214,6 @@ def stated(tasks: dict[str, Task], job: Job) -> float | None:
     if resources.get("minutes"):
         return resources["minutes"] * 60 * job.gpus / job.runs_per_gpu
     return job.work / resources["rows_per_second"] if job.work and resources.get("rows_per_second") else None
-
-
-def by_size(tasks: dict[str, Task], job: Job) -> float | None:
-    """Guess the seconds of a training without a GPU from the size of its model."""
-    task = task_of(tasks, job.rule, job.wildcards)
-    if job.gpus or not task or job.stage != "train" or not job.work:
-        return None
-    seconds = task.cost.core_seconds(job.wildcards)
-    return seconds and seconds / min(task.cost.resources(job.rule, job.stage)["threads"], os.cpu_count() or 1)
 
 
 def task_of(tasks: dict[str, Task], rule: str, wildcards: dict) -> Task | None:

@@ -10,12 +10,17 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import counted, listed, number, of_jobs
 from hra_workflow.cost import disk, downloads, gpu_hours, planned_jobs
 from hra_workflow.cost.planned_jobs import Job
-from hra_workflow.tasks import tuned_runs
+from hra_workflow.data import data_cards, leaks
+from hra_workflow.tasks import own_data, tuned_runs
 from hra_workflow.tasks.base import Task
 
 
 def show(config: dict, tables: dict[str, list[Job]], every: Iterable[Job]) -> None:
     """Print the cost estimate of every table of a dry run, and what they need together. `every`: all of its jobs."""
+    every = [job for job in every if job.outputs]
+    if tables and not any(job.needed for job in every):
+        print(f"{', '.join(tables)}: nothing to do, all {of_jobs(len(every))} are done")
+        return
     for name, planned in tables.items():
         print("\n".join(table(name, planned)))
     if tables:
@@ -70,8 +75,9 @@ def table(name: str, planned: list[Job]) -> list[str]:
     ]
     if shared := gpu_jobs(planned):
         parts[0] += f" in {counted(shared, 'GPU job')}"
+    including = f", including {', '.join(parts)}" if parts else ""
     return [
-        f"{name}: {of_jobs(len(planned))} ({len(done):,} done), including {', '.join(parts)}",
+        f"{name}: {of_jobs(len(planned))} ({len(done):,} done){including}",
         *of_hours(estimate(planned)),
     ]
 
@@ -95,7 +101,7 @@ def of_hours(found: gpu_hours.Hours) -> list[str]:
         for what, parts in by.items()
         if parts
     ]
-    return [f"  hours:    {found}", *lines, *[f"  dearest:  {found.dearest()}"] * bool(lines)]
+    return [*[f"  hours:    {found}"] * bool(str(found)), *lines, *[f"  dearest:  {found.dearest()}"] * bool(lines)]
 
 
 def together(config: dict, names: list[str], planned: list[Job]) -> list[str]:
@@ -107,6 +113,11 @@ def together(config: dict, names: list[str], planned: list[Job]) -> list[str]:
         *(f"  {text}" for task in of_names(config, names) for text in task.generation.choices()),
         *(f"  trials:   of {task.name}, those of later rungs are planned when known" for task in halved),
         *(f"  licence:  {line}" for line in downloads.licences(config, planned)),
+        *(
+            f"  data:     {line}"
+            for task in of_names(config, names)
+            for line in data_cards.contents(own_data.manifests(task))
+        ),
         f"  disk:     {disk.estimate(config, planned)}",
         *(f"  warning:  {text}" for text in warnings(config, names, planned)),
     ]
@@ -116,7 +127,14 @@ def warnings(config: dict, names: Iterable[str], planned: list[Job]) -> list[str
     """List settings that give a table's numbers another meaning than expected, and missing tokens."""
     chosen = of_names(config, names)
     notes = [text for task in chosen for text in (*task.table.warnings(), *task.evaluation.rewinding_notes())]
+    notes += data_cards.warnings(datasets(config, names))
+    notes += leaks.warnings(pair for task in chosen for pair in own_data.pairs(task))
     return notes + downloads.missing_tokens(config, planned)
+
+
+def datasets(config: dict, names: Iterable[str]) -> list[str]:
+    """Return the manifests of the data of the tables."""
+    return [path for task in of_names(config, names) for path in own_data.manifests(task)]
 
 
 def of_names(config: dict, names: Iterable[str]) -> list[Task]:

@@ -28,7 +28,6 @@ class Job:
     work: float | None = None  # rows, see gpu_hours.work
     measured: float | None = None  # GPU-seconds estimated from the rates of `make preflight`
     stated: float | None = None  # GPU-seconds estimated from the config
-    sized: float | None = None  # seconds of training without a GPU, guessed from the size of the model
     needed: bool = True  # at the time of planning
 
     @property
@@ -37,11 +36,19 @@ class Job:
 
     @property
     def name(self) -> str:
-        return " ".join([self.rule, *("/".join(self.wildcards.values()),) * bool(self.wildcards)])
+        return name_of(self.rule, self.wildcards)
+
+
+def name_of(rule: str, wildcards: dict[str, str]) -> str:
+    return " ".join([rule, *("/".join(wildcards.values()),) * bool(wildcards)])
+
+
+def folder(results: str) -> Path:
+    return TABLES / quote(results, safe="")
 
 
 def save(results: str, table: str, planned: list[Job]) -> None:
-    files.write_json(TABLES / quote(results, safe="") / f"{table}.json", [asdict(one) for one in planned])
+    files.write_json(folder(results) / f"{table}.json", [asdict(one) for one in planned])
 
 
 def load(path: Path) -> list[Job]:

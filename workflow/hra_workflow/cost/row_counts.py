@@ -1,44 +1,24 @@
-"""Rows of datasets whose config entry states none, for estimates: as downloaded, or the lines of the user's files."""
+"""Rows of datasets whose config entry has none, for estimates: those of their data cards."""
 
-from pathlib import Path
-
-from hra_workflow.core import files
-from hra_workflow.core.errors import JobError
-from hra_workflow.data import own_files
-
-HEADER = {".csv": 1, ".tsv": 1, ".jsonl": 0}  # lines that are no rows
+from hra_workflow import tasks
+from hra_workflow.data import data_cards
 
 
 def complete(config: dict) -> dict:
-    """Return the config with `rows` per split of text in every dataset of a grid, as far as they are known."""
+    """Return the config with `rows` in every dataset of a grid that has splits, as far as they are known."""
     datasets = dict(config["datasets"])
-    for task, settings in config["tasks"].items():
-        used = {name for block in settings["grid"] for name in block["datasets"]}
+    for task in tasks.load(config).values():
+        used = {run["dataset"] for run in task.runs()}
         found = {
-            name: entry | {"rows": known(config, task, name, entry)}
-            for name, entry in config["datasets"].get(task, {}).items()
-            if name in used and "columns" in entry and not entry.get("rows")
+            name: entry | {"rows": known(task.training.inputs(name)["dataset"])}
+            for name, entry in task.datasets.items()
+            if name in used and "splits" in entry and not entry.get("rows")
         }
-        datasets[task] = config["datasets"].get(task, {}) | found
+        datasets[task.name] = task.datasets | found
     return config | {"datasets": datasets}
 
 
-def known(config: dict, task: str, name: str, entry: dict) -> dict[str, int]:
-    """Return the rows per split: those of the finished download, else counted in a local source's files of lines."""
-    try:
-        return files.read_json(Path(config["pathvars"]["resources"], f"datasets/{task}/{name}.manifest.json"))["rows"]
-    except (FileNotFoundError, JobError, KeyError):
-        pass
-    if entry["source"]["kind"] != "local":
-        return {}
-    folder = own_files.path_of(entry["source"], config["local_root"])
-    counted = {split: [lines(folder / path) for path in paths] for split, paths in entry["splits"].items()}
-    return {split: sum(numbers) for split, numbers in counted.items() if None not in numbers}
-
-
-def lines(path: Path) -> int | None:
-    """Count the rows of a file with about one per line; None if it is another file, or not there."""
-    if path.suffix not in HEADER or not path.is_file():
-        return None
-    with path.open("rb") as stream:
-        return sum(1 for _ in stream) - HEADER[path.suffix]
+def known(manifest: str) -> dict[str, int]:
+    """Return the rows per split; {} before the download of a dataset that is not the user's."""
+    card = data_cards.read(data_cards.path_of(manifest))
+    return {split: contents["rows"] for split, contents in card.get("splits", {}).items()}

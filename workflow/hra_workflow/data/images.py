@@ -121,19 +121,6 @@ def levels(values: numpy.ndarray, what: str) -> numpy.ndarray:
     return scaled.astype(numpy.uint8)
 
 
-def check(folder: Path, smallest: int) -> int:
-    """Count the images in a subject's folder; raise JobError unless all can be read and are large enough."""
-    paths = listed(folder)
-    for path in paths:
-        size = load(path).size
-        if min(size) < smallest:
-            raise JobError(
-                f"{path}: expected at least {smallest} × {smallest} pixels, found {size[0]} × {size[1]}. "
-                "Provide a larger image, or lower tasks.subject.resolution."
-            )
-    return len(paths)
-
-
 def to_png(image: Image.Image, level: int = -1) -> bytes:
     """Encode an image; `level`: zlib's, 0 to 9, or its default."""
     stream = io.BytesIO()

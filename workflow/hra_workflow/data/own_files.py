@@ -34,7 +34,9 @@ def paths(source: dict, local_root: str, dataset: dict | None = None) -> dict[st
         }
         found = {name: path for name, path in shown.items() if wanted(name)}
         if not found:
-            raise JobError(f"{place}: no usable files among {listed(shown)}. Add some, or correct `path`.")
+            photographs = any(path.suffix.lower() in file_filters.OTHER_IMAGES for path in shown.values())
+            remedy = "Convert them to JPEG or PNG" if photographs else "Add some"
+            raise JobError(f"{place}: no usable files among {listed(shown)}. {remedy}, or correct `path`.")
     for path in found.values():
         if not path.is_file():
             there = listed(sorted(one.name for one in place.iterdir()))
@@ -83,6 +85,11 @@ def path_of(source: dict, local_root: str) -> Path:
     if not path.startswith("./"):
         return (Path(local_root).expanduser() / path).resolve()
     return (Path(path) if Path(path).exists() else Path(ROOT, path)).resolve()
+
+
+def located(text: str, place: Path) -> str:
+    """Complete an error about the user's files with their folder."""
+    return text if str(place) in text else f"{text} The files are in {place}."
 
 
 def listed(names) -> str:

@@ -2,132 +2,94 @@
 
 A split for classification has the text columns under their own names and `label` (int64 class index, or float64 for a
 regression); a split for a language model has `question` and `answer`, one of general text `text`. Rows are in
-source order. Data that does not match the config's entry is a JobError that names split, row and value.
+source order. Data that does not match the config's entry is a JobError that names file, line, column and value.
+
+A dry run makes the same checks of the user's files (data_cards.py): no pandas here.
 """
 
-import json
-import sys
-import warnings
+import difflib
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from hra_workflow.core.errors import JobError
+from hra_workflow.core.wording import listed
+from hra_workflow.data.text_files import Rows, read
 
 ANSWERLESS_FRACTION = 0.01  # of a training set; misread files have far more
-SEPARATORS = {".csv": ",", ".tsv": "\t"}
 EMPTY_FRACTION = 1e-3  # of a text column: real data has a few empty texts, a misread file has many
 
 
-def convert(name: str, dataset: dict, raw: Path, out: Path, gold: Callable[[str, str], str]) -> dict[str, int]:
-    """Write `out/{split}.parquet` for every split; return their numbers of rows.
+@dataclass
+class Split:
+    """A checked split: the columns of its Parquet file, and where its rows come from."""
+
+    columns: dict[str, list]
+    rows: Rows
+    answers: list[str | None] | None = None  # the final answers of `answer`
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def checked(name: str, dataset: dict, folder: Path, gold: Callable[[str, str], str]) -> dict[str, Split]:
+    """Read and check all splits of a dataset from its source's files in `folder`.
 
     `gold`: (style, text) -> the final answer of a text; ValueError if it has none.
     """
+    return {split: checked_split(name, split, dataset, folder, gold) for split in dataset["splits"]}
+
+
+def checked_split(name: str, split: str, dataset: dict, folder: Path, gold: Callable) -> Split:
+    paths = dataset["splits"][split]
+    where = f"{name}: split {split} ({', '.join(paths)})"
+    rows = read(where, [folder / path for path in paths], dataset.get("read"))
+    require_rows(where, len(rows), dataset.get("rows", {}).get(split))
+    rows = rows.head(dataset.get("take", {}).get(split))
+    stated, general = dataset["columns"], "answer" not in dataset and "label" not in dataset
+    columns = stated if isinstance(stated, dict) else {column: column for column in stated}
+    rows.require(where, [*columns.values(), *([dataset["label"]] if "label" in dataset else [])])
+    converted = {column: texts_of(name, rows, source) for column, source in columns.items()}
+    require_text(name, rows, {"text": ["".join(converted["text"])]} if general else converted)
+    if general:
+        return Split(converted, rows)  # empty rows separate paragraphs
+    if "answer" in dataset:
+        answers = answers_of(name, rows, converted["answer"], dataset["answer"], gold, all_of_them=split != "train")
+        return Split(converted, rows, answers)
+    return Split(converted | {"label": labels_of(name, rows, dataset["label"], dataset["labels"])}, rows)
+
+
+def write(splits: dict[str, Split], out: Path) -> dict[str, int]:
+    """Write `out/{split}.parquet` for every split; return their numbers of rows."""
     import pyarrow
     from pyarrow import parquet
 
-    rows = {}
-    for split, paths in dataset["splits"].items():
-        where = f"{name}: split {split} ({', '.join(paths)})"
-        frame = read(where, [raw / path for path in paths], dataset.get("read"))
-        require_rows(where, len(frame), dataset.get("rows", {}).get(split))
-        frame = frame.head(dataset.get("take", {}).get(split))
-        stated, general = dataset["columns"], "answer" not in dataset and "label" not in dataset
-        columns = stated if isinstance(stated, dict) else {column: column for column in stated}
-        require_columns(where, frame, [*columns.values(), *([dataset["label"]] if "label" in dataset else [])])
-        converted = {column: texts_of(where, frame[source]) for column, source in columns.items()}
-        require_text(where, {"text": ["".join(converted["text"])]} if general else converted)
-        if general:
-            pass  # empty rows separate paragraphs
-        elif "answer" in dataset:
-            require_answers(where, converted["answer"], dataset["answer"], gold, all_of_them=split != "train")
-        else:
-            converted["label"] = labels_of(where, frame[dataset["label"]], dataset["labels"])
-        # Without pandas' own metadata, so that the bytes depend only on the content and pyarrow.
-        parquet.write_table(pyarrow.table(converted), out / f"{split}.parquet")
-        rows[split] = len(frame)
-    return rows
+    for name, split in splits.items():
+        parquet.write_table(pyarrow.table(split.columns), out / f"{name}.parquet")
+    return {name: len(split) for name, split in splits.items()}
 
 
-def read(where: str, paths: list[Path], stated: dict | None):
-    """Read the rows of all files; text files as strings, so that a sentence 'NA' or 'null' is kept.
+def answers_of(
+    name: str, rows: Rows, texts: list[str], style: str, gold: Callable, all_of_them: bool
+) -> list[str | None]:
+    """Return the final answers; raise JobError unless every text (of a training set, nearly every one) has one."""
 
-    JSON by its suffix; otherwise with the arguments of `read_csv` that are stated; without these, .csv and .tsv by
-    their suffix, and parquet.
-    """
-    import pandas
-
-    frames = []
-    for path in paths:
-        options = stated
-        if path.suffix in SEPARATORS and not {"sep", "delimiter"} & {*(stated or {})}:
-            options = {"sep": SEPARATORS[path.suffix]} | (stated or {})
+    def answer(text: str) -> str | None:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", pandas.errors.ParserWarning)  # a line with more fields than columns
-                if path.suffix in (".json", ".jsonl"):
-                    frames.append(read_json(where, path))
-                elif options is None:
-                    frames.append(pandas.read_parquet(path))
-                else:
-                    frames.append(pandas.read_csv(path, dtype=str, keep_default_na=False, index_col=False, **options))
-        except FileNotFoundError as problem:
-            raise JobError(f"{where}: the source has no {path.name}. Correct `splits`.") from problem
-        except (ValueError, pandas.errors.ParserWarning) as problem:  # ParserError, ArrowInvalid, bad UTF-8
-            way = "parquet" if options is None else f"text with `read: {options}`"
-            remedy = "Correct `read`" if options else "Name it .csv, .tsv, .json, .jsonl or .parquet, or state `read`"
-            reason = " ".join(str(problem).split())
-            raise JobError(f"{where}: {path.name} cannot be read as {way}: {reason}. {remedy}.") from problem
-    return pandas.concat(frames, ignore_index=True)
-
-
-def read_json(where: str, path: Path):
-    """Read a list of objects (.json) or one object per line (.jsonl), without type inference."""
-    import pandas
-
-    text = path.read_text(encoding="utf-8")
-    lines = enumerate(text.splitlines(), 1) if path.suffix == ".jsonl" else [(1, text)]
-    values = []
-    for number, line in lines:
-        try:
-            value = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as problem:
-            place, reason = number + getattr(problem, "lineno", 1) - 1, getattr(problem, "msg", problem)
-            raise JobError(
-                f"{where}: {path.name}, line {place}: expected JSON, found {line[:80]!r} ({reason}). "
-                "The file is truncated or has another format: replace it."
-            ) from problem
-        values += value if path.suffix == ".json" and isinstance(value, list) else [value]
-    for number, value in enumerate(values, 1):
-        if not isinstance(value, dict):
-            raise JobError(f"{where}: {path.name}, row {number}: expected an object, found {str(value)[:80]!r}.")
-    return pandas.DataFrame(values, dtype=object)
-
-
-def require_answers(where: str, texts: list[str], style: str, gold: Callable, all_of_them: bool) -> None:
-    """Raise JobError unless every text (in a training set, nearly every text) has a marked final answer."""
-    without = []
-    for number, text in enumerate(texts, 1):
-        try:
-            gold(style, text)
+            return gold(style, text)
         except ValueError:
-            without.append(number)
+            return None
+
+    found = [answer(text) for text in texts]
+    without = [row for row, one in enumerate(found) if one is None]
     if len(without) > (0 if all_of_them else ANSWERLESS_FRACTION * len(texts)):
+        first = without[0]
         raise JobError(
-            f"{where}: {len(without)} of {len(texts)} rows have no final answer in the style {style!r}, first row "
-            f"{without[0]}: …{texts[without[0] - 1][-80:]!r}. Correct `answer` or `columns`."
+            f"{name}: {rows.where(first)}: expected a final answer in the style {style!r}, found none in "
+            f"…{texts[first][-80:]!r}; {len(without)} of {len(texts)} rows have none. Correct `answer` or `columns`."
         )
-    if without:
-        print(f"{where}: {len(without)} of {len(texts)} rows have no final answer; they are kept", file=sys.stderr)
-
-
-def require_columns(where: str, frame, wanted: list[str]) -> None:
-    found = [str(column) for column in frame.columns]
-    if missing := [column for column in wanted if column not in found]:
-        raise JobError(
-            f"{where}: expected the column {', '.join(map(repr, missing))}, found {', '.join(map(repr, found))}. "
-            "Correct `columns`, `label` or `read`."
-        )
+    return found
 
 
 def require_rows(where: str, found: int, expected: int | None) -> None:
@@ -140,55 +102,70 @@ def require_rows(where: str, found: int, expected: int | None) -> None:
         )
 
 
-def texts_of(where: str, column) -> list[str]:
-    """Convert a text column to a list of strings; missing values become empty strings."""
-    texts = column.astype(object).where(column.notna(), "").tolist()
-    for number, text in enumerate(texts, 1):
+def texts_of(name: str, rows: Rows, column: str) -> list[str]:
+    """Return a text column; missing values become empty strings."""
+    texts = ["" if value is None else value for value in rows.columns[column]]
+    for row, text in enumerate(texts):
         if not isinstance(text, str):
-            raise JobError(f"{where}, row {number}: {column.name}: expected text, found {text!r}. Correct `columns`.")
+            raise JobError(
+                f"{name}: {rows.where(row)}, column {column}: expected text, found {text!r}. Correct `columns`."
+            )
     return texts
 
 
-def require_text(where: str, texts: dict[str, list[str]]) -> None:
+def is_empty(text: str) -> bool:
+    return not text.strip()
+
+
+def require_text(name: str, rows: Rows, texts: dict[str, list[str]]) -> None:
     """Raise JobError if a row has no text at all, or if too many texts are empty."""
-    count = len(next(iter(texts.values())))
-    for number, row in enumerate(zip(*texts.values(), strict=True), 1):
-        if not any(text.strip() for text in row):
-            raise JobError(f"{where}, row {number}: {' and '.join(texts)} empty. Correct the file or `read`.")
-    for column, values in texts.items():
-        empty = [number for number, text in enumerate(values, 1) if not text.strip()]
-        if len(empty) > EMPTY_FRACTION * count:
+    for row, values in enumerate(zip(*texts.values(), strict=True)):
+        if all(map(is_empty, values)):
             raise JobError(
-                f"{where}: {column} is empty in {len(empty)} of {count} rows, first in row {empty[0]}. "
+                f"{name}: {rows.where(row)}, column {' and '.join(texts)}: expected text, found none. "
                 "Correct the file or `read`."
             )
-        if empty:
-            print(f"{where}: {column} is empty in {len(empty)} of {count} rows; they are kept", file=sys.stderr)
+    for column, column_texts in texts.items():
+        empty = [row for row, text in enumerate(column_texts) if is_empty(text)]
+        if len(empty) > EMPTY_FRACTION * len(column_texts):
+            raise JobError(
+                f"{name}: {rows.where(empty[0])}, column {column}: expected text, found none; it is empty in "
+                f"{len(empty)} of {len(column_texts)} rows. Correct the file or `read`."
+            )
 
 
-def labels_of(where: str, column, names: list[str] | None):
-    """Convert labels to float64 (names is None: regression) or to an int64 index into `names`.
+def labels_of(name: str, rows: Rows, column: str, names: list[str] | None) -> list[float] | list[int]:
+    """Convert labels to floats (names is None: regression) or to indices of `names`.
 
     A column has either names or indices: whichever fits more rows, or names if a name is a number that is also an
     index.
     """
-    import numpy
-    import pandas
-
-    labels = pandas.to_numeric(column, errors="coerce").to_numpy(dtype="float64", na_value=numpy.nan)
+    found = rows.columns[column]
+    values, by_name = [to_number(value) for value in found], False
     if names is None:
-        fits, wanted = numpy.isfinite(labels), "a finite number"
+        labels = [value if math.isfinite(value) else None for value in values]
+        wanted = "a finite number"
     else:
-        fits = (labels >= 0) & (labels < len(names)) & (labels == numpy.floor(labels))
-        wanted = f"a class, 0 to {len(names) - 1} for {', '.join(names)}"
-        named = column.map({label: position for position, label in enumerate(names)}).to_numpy(dtype="float64")
-        is_name = ~numpy.isnan(named)
-        if (is_name & fits).any() or is_name.sum() > fits.sum():
-            labels, fits, wanted = named, is_name, f"one of {', '.join(names)}"
-    if not fits.all():
-        first = int(numpy.argmin(fits))
+        indices, positions = ({key: index for index, key in enumerate(keys)} for keys in (range(len(names)), names))
+        labels, wanted = [indices.get(value) for value in values], f"a class, 0 to {len(names) - 1} for {listed(names)}"
+        named = [positions.get(value) if isinstance(value, str) else None for value in found]
+        both = any(a is not None and b is not None for a, b in zip(labels, named, strict=True))
+        if by_name := both or named.count(None) < labels.count(None):
+            labels, wanted = named, f"one of {listed(names)}"
+    if None in labels:
+        first, wrong = labels.index(None), labels.count(None)
+        meant = difflib.get_close_matches(str(found[first]), names if by_name else [], 1)
         raise JobError(
-            f"{where}, row {first + 1}: label {column.iloc[first]!r} is not {wanted}; {int((~fits).sum())} of "
-            f"{len(fits)} labels are invalid. Correct the row, or `label`, `labels` or `read`."
+            f"{name}: {rows.where(first)}, column {column}: expected {wanted}, found {found[first]!r}"
+            f"{f' (is it {meant[0]!r}?)' if meant else ''}; {wrong} of {len(labels)} labels are invalid. Correct the "
+            "file, or `label`, `labels` or `read`."
         )
-    return labels if names is None else labels.astype("int64")
+    return labels
+
+
+def to_number(value) -> float:
+    """Return a number, or a text that is one, as a float; NaN for everything else."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan

@@ -1,6 +1,7 @@
 """Files of a downloaded dataset; files in zip archives are read in place, without unpacking the archive."""
 
 import io
+import os
 import stat
 import zipfile
 import zlib
@@ -12,6 +13,7 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.data import sources
 
 SHOWN = 3  # names in an error
+HEAD = 1 << 16  # bytes of a file that its fingerprint reads
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the ones that zipfile unpacks in bounded steps
 RATIO, UNCHECKED = 200, 1 << 26  # maximum compression ratio of members larger than 64 MiB
 
@@ -36,27 +38,45 @@ class Folder:
     def read(self, place: str) -> NamedBytes:
         archive, _, path = place.rpartition(":")
         if not archive:
-            found = sources.inside(self.folder, path)
-            if not found.is_file():
-                raise JobError(
-                    f"{found}: no such file. {self.folder} contains {some(p.name for p in self.folder.iterdir())}."
-                )
+            found = self.file(path)
             return NamedBytes(found.read_bytes(), str(found))
-        opened = self.archive(archive)
-        if path not in opened.members:
-            alike = [name for name in opened.members if name.endswith("/" + path.rsplit("/", 1)[-1])]
-            raise JobError(
-                f"{archive}: expected {path} in it, found {some(alike or opened.members)}. Correct the config."
-            )
+        member = self.member(archive, path)
         try:
-            with opened.zip.open(path) as stream:
+            with self.archive(archive).zip.open(path) as stream:
                 # Without a limit, zipfile unpacks up to 2 GiB at once, regardless of the member's declared size.
-                content = stream.read(opened.members[path].file_size + 1)
+                content = stream.read(member.file_size + 1)
             return NamedBytes(content, f"{self.folder / archive}:{path}")
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError) as problem:
             raise JobError(
                 f"{self.folder / archive}: {path} is corrupted ({problem}). Download the archive again."
             ) from problem
+
+    def fingerprint(self, place: str) -> tuple[int, int]:
+        """Return what two files with the same content have in common, without decoding them: a checksum and the size.
+
+        The archive's checksum, or for a file next to the archives that of its first bytes.
+        """
+        archive, _, path = place.rpartition(":")
+        if archive:
+            member = self.member(archive, path)
+            return member.CRC, member.file_size
+        with self.file(path).open("rb") as stream:
+            return zlib.crc32(stream.read(HEAD)), os.fstat(stream.fileno()).st_size
+
+    def file(self, path: str) -> Path:
+        found = sources.inside(self.folder, path)
+        if not found.is_file():
+            raise JobError(
+                f"{found}: no such file. {self.folder} contains {some(p.name for p in self.folder.iterdir())}."
+            )
+        return found
+
+    def member(self, archive: str, path: str) -> zipfile.ZipInfo:
+        members = self.archive(archive).members
+        if path not in members:
+            alike = [name for name in members if name.endswith("/" + path.rsplit("/", 1)[-1])]
+            raise JobError(f"{archive}: expected {path} in it, found {some(alike or members)}. Correct the config.")
+        return members[path]
 
     def names(self, pattern: str) -> list[str]:
         """List the paths that match a pattern with `*`, in alphabetical order."""

@@ -80,7 +80,8 @@ def training(config: dict, task: Task, run: dict) -> Iterator[Outcome]:
         seconds = rate["seconds"] / found["processes"]
         text = f"{seconds:.3g} s a step of {rate['rows']} rows, {memory(rate)}"
         yield Finding(check, True, text), measured(config, task, run, "train", rate)
-        if (shared := task.settings["resources"].get("runs_per_gpu", 1)) > 1:
+        resources = task.settings["resources"]
+        if resources.get("gpu") and (shared := grid.runs_per_gpu(resources, name)) > 1:
             yield sharing(f"{task.name} {name}, {shared} runs per GPU", shared, rate), None
     else:
         yield Finding(check, False, f"not measured: delete {config['pathvars']['results']} and run again"), None

@@ -1,7 +1,7 @@
-"""The config of `make preflight`'s probes: the same tasks, models and settings on synthetic data, for 20 steps.
+"""The config of the probes of `make preflight` and `make rehearse`: the grid's models and settings on synthetic data.
 
 Every task keeps one run per kind of method, its probes. The workflow's own rules and scripts run them, so what is
-measured is what will run. Weights that are not downloaded yet are random.
+measured is what will run, for 20 steps, or for 3 on a fake GPU. Weights that are not downloaded yet are random.
 """
 
 import copy
@@ -11,18 +11,22 @@ from pathlib import Path
 from hra_workflow import methods, tasks
 from hra_workflow.core import grid
 from hra_workflow.evaluators import registry
+from hra_workflow.models import architectures
 from hra_workflow.tasks.base import Task
 
 NAME = "preflight"  # of the dataset, the preset, and the folder in each of `pathvars`
-STEPS = 20
-KILL_AT = 10  # step after which the first run of a task is killed
+REHEARSAL = "rehearsal"
+PARTS = ("jobs", REHEARSAL)  # values of config key `preflight` with probes
+STEPS = {"jobs": 20, REHEARSAL: 3}
+KILL_AT = {"jobs": 10, REHEARSAL: 1}  # step after which the first run of a task is killed
 MINUTES = 20  # the most that a job requests: short jobs start sooner
 
 
 def config_of(config: dict) -> dict:
     """Return the config of the probes."""
     new = copy.deepcopy(config)
-    new["pathvars"] = {name: f"{folder}/{NAME}" for name, folder in config["pathvars"].items()}
+    folder_name = REHEARSAL if config["preflight"] == REHEARSAL else NAME
+    new["pathvars"] = {name: f"{folder}/{folder_name}" for name, folder in config["pathvars"].items()}
     new["models"] = {name: model | {"source": source(config, name)} for name, model in config["models"].items()}
     for method in new["methods"].values():
         for variant in method["variants"].values():
@@ -45,6 +49,8 @@ def manifest(config: dict, model: str) -> Path:
 def source(config: dict, model: str) -> dict:
     """Return a model's source for the probes: the downloaded files, else the configurations of a model on the Hub."""
     stated, path = config["models"][model]["source"], manifest(config, model)
+    if config["preflight"] == REHEARSAL and model in architectures.NAMES:
+        return {"kind": "init", "generator": "hra_workflow.models.architectures:write", "name": model}
     if path.exists():
         return {"kind": "local", "path": str((path.parent / model).absolute())}
     if stated["kind"] != "hub":
@@ -90,8 +96,9 @@ def shorten(new: dict, task: Task) -> bool:
     lengths = [task.training.hyperparameters(of, run).get("max_length") for of in datasets for run in chosen]
     longest = max(filter(None, lengths), default=None)
     rows = max(one["batch_size"] for one in settings.values())
-    values = {run: short(one, rows, longest) for run, one in settings.items()}
-    values[chosen[0]]["kill_at_step"] = KILL_AT
+    steps = STEPS[task.config["preflight"]]
+    values = {run: short(one, rows, longest, steps) for run, one in settings.items()}
+    values[chosen[0]]["kill_at_step"] = KILL_AT[task.config["preflight"]]
     if not (made := task.data.probe(data, rows, values[chosen[-1]])):
         return False
     entries, changes = made
@@ -128,11 +135,11 @@ def metrics(config: dict, task: Task, run: dict) -> list[str]:
     ]
 
 
-def short(settings: dict, rows: int, longest: int | None) -> dict:
-    """Return a run's hyper-parameters for STEPS steps on `rows` rows."""
+def short(settings: dict, rows: int, longest: int | None, steps: int) -> dict:
+    """Return a run's hyper-parameters for a number of steps on `rows` rows."""
     flat = {key: value for key, value in settings.items() if not isinstance(value, dict)}  # schedules in steps
-    changes = {"max_steps": STEPS, "epoch_steps": STEPS, "eval_steps": STEPS, "max_length": longest}
-    changes["epochs"] = STEPS * settings["batch_size"] / rows
+    changes = {"max_steps": steps, "epoch_steps": steps, "eval_steps": steps, "max_length": longest}
+    changes["epochs"] = steps * settings["batch_size"] / rows
     return flat | {key: value for key, value in changes.items() if key in flat} | {"kill_at_step": 0}
 
 
@@ -159,7 +166,8 @@ def inputs(config: dict, task: Task, table: str) -> list[str]:
     files = [f"{places['run']}/train.json".format(task=task.name, **run) for run in probes]
     for run in probes[-1:]:
         files += metrics(config, task, run)
-    return [f"{config['pathvars']['results']}/device{gpus(task)}.json", *files] if probes else []
+    device = [] if config["preflight"] == REHEARSAL else [f"{config['pathvars']['results']}/device{gpus(task)}.json"]
+    return device + files if probes else []
 
 
 def gpus(task: Task) -> int:

@@ -1,4 +1,4 @@
-"""Checks against the planned jobs, before the first one: sources, disk, partition, account, limits, GPUs."""
+"""Checks against the planned jobs, before the first one: sources, disk, what Slurm says to the jobs, GPUs."""
 
 import getpass
 import os
@@ -10,13 +10,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from hra_workflow import tasks
 from hra_workflow.core import gpus as local_gpus
+from hra_workflow.core.errors import JobError
 from hra_workflow.cost import disk, downloads
 from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.data import reachability
 from hra_workflow.preflight.findings import Finding
-
-NEVER = 10**9  # minutes of a partition without a time limit
+from hra_workflow.tasks import own_data
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,17 @@ class Request:
     mem_mb: int
     threads: int
 
+    def options(self) -> list[str]:
+        """Return sbatch's options for such a job, as the profile's executor requests it."""
+        count = f"{self.gpu_model}:{self.gpu}" if self.gpu_model else str(self.gpu)
+        gpus = f"--gres=gpu:{count}" if os.environ.get("HRA_SLURM_GRES") == "1" else f"--gpus={count}"
+        stated = {"partition": self.partition, "account": self.account, "qos": os.environ.get("HRA_SLURM_QOS")}
+        return [
+            *(f"--{name}={value}" for name, value in stated.items() if value),
+            *[gpus] * (self.gpu > 0),
+            *(f"--time={self.runtime}", f"--mem={self.mem_mb}M", f"--cpus-per-task={self.threads}"),
+        ]
+
 
 # Downloads
 
@@ -44,9 +56,21 @@ def sources(config: dict, planned: Iterable[Job]) -> Iterator[Finding]:
             yield Finding(check, True, "already downloaded")
         elif "source" not in entry:
             yield Finding(check, True, "not checked: lm-evaluation-harness chooses its addresses itself")
+        elif problem := unusable(config, download):
+            yield Finding(check, False, problem)
         else:
             print(f"  …     asking {check}", file=sys.stderr)
             yield reached(check, entry["source"], config)
+
+
+def unusable(config: dict, download: Job) -> str | None:
+    """Return what is wrong with a dataset of the user's that a job is going to read."""
+    try:
+        if {"task", "dataset"} <= download.wildcards.keys():
+            own_data.check(tasks.load(config)[download.wildcards["task"]], download.wildcards["dataset"])
+    except JobError as problem:
+        return str(problem)
+    return None
 
 
 def reached(check: str, source: dict, config: dict) -> Finding:
@@ -96,118 +120,34 @@ def existing(folder: str) -> Path:
 
 
 def scheduler(wanted: list[Request], most_jobs: int | None) -> Iterator[Finding]:
-    """Check the requests against Slurm, or against this machine's GPUs if the jobs do not go through Slurm.
+    """Ask Slurm about the requests, or compare them with this machine's GPUs if the jobs do not go through Slurm.
 
     `most_jobs`: the most jobs that Snakemake keeps in the queue; None if it runs them on this machine.
     """
-    if most_jobs is None or not shutil.which("sinfo"):
-        reason = "no Slurm here (no `sinfo`)" if most_jobs else "the jobs run on this machine"
+    if most_jobs is None or not shutil.which("sbatch"):
+        reason = "no Slurm here (no `sbatch`)" if most_jobs else "the jobs run on this machine"
         yield Finding("scheduler", True, f"{reason}: partition, account and limits were not checked")
         gpus, here = max((one.gpu for one in wanted), default=0), len(local_gpus.visible())
         if gpus:
             remedy = "" if here >= gpus else ". Choose the profile of your scheduler (PROFILE=slurm), or set `gpu`"
             yield Finding("GPUs", here >= gpus, f"a job requests up to {gpus}, this machine has {here}{remedy}")
         return
-    listed = run("sinfo", "--noheader", "--format=%P|%l|%G|%c|%m")
-    if listed.returncode:
-        yield Finding("scheduler", False, f"`sinfo` failed: {one_line(listed.stderr)}. Ask the administrators")
-        return
-    nodes = [line.split("|") for line in listed.stdout.splitlines() if line.count("|") == 4]
     for one in wanted:
-        yield partition(one, nodes)
-    yield from accounts(wanted, most_jobs)
+        options = one.options()
+        answer = run("sbatch", "--test-only", *options, "--wrap=true")
+        text = f"{one_line(answer.stderr).removeprefix('sbatch: ')} ({' '.join(options)})"
+        remedy = ". Correct HRA_SLURM_… (docs/cluster.md), or `resources` of the task" if answer.returncode else ""
+        check = "Slurm, GPU jobs" if one.gpu else "Slurm, other jobs"
+        yield Finding(check, not answer.returncode, text + remedy)
+    if (most := most_submitted()) and most_jobs > most:
+        yield Finding("limits", False, f"{most} jobs may be submitted at a time: set HRA_SLURM_JOBS={most}")
 
 
-def partition(wanted: Request, nodes: list[list[str]]) -> Finding:
-    """Check that the partition exists, its time limit, and that some of its nodes have what a job requests."""
-    known = [name.rstrip("*") for name, *_ in nodes]
-    default = next((name.rstrip("*") for name, *_ in nodes if name.endswith("*")), None)
-    name, check = wanted.partition or default, "partition of GPU jobs" if wanted.gpu else "partition of other jobs"
-    if name not in known:
-        variable = "HRA_SLURM_GPU_PARTITION or HRA_SLURM_PARTITION" if wanted.gpu else "HRA_SLURM_PARTITION"
-        found = f"{name} does not exist" if name else "the cluster has no default partition"
-        return Finding(check, False, f"{found}; set {variable} to one of {', '.join(dict.fromkeys(known))}")
-    ours = [node for node in nodes if node[0].rstrip("*") == name]
-    limit = max(minutes(node[1]) for node in ours)
-    if wanted.runtime > limit:
-        return Finding(
-            check, False, f"{name} allows {limit} minutes, a job requests {wanted.runtime}: lower `runtime` in the "
-            "config (training resumes in the retry), or choose another partition"
-        )  # fmt: skip
-    model = wanted.gpu_model or ""
-    if wanted.gpu and not any(gpus(node[2], model) >= wanted.gpu for node in ours):
-        found = ", ".join(sorted({node[2] for node in ours}))
-        return Finding(
-            check, False, f"no node of {name} has {wanted.gpu} GPU(s) {model}, but {found}: correct `gpu`, "
-            "HRA_SLURM_GPU_MODEL or HRA_SLURM_GPU_PARTITION"
-        )  # fmt: skip
-    large = [node for node in ours if number(node[3]) >= wanted.threads and number(node[4]) >= wanted.mem_mb]
-    if not large:
-        found = ", ".join(sorted({f"{node[3]} cores and {node[4]} MB" for node in ours}))
-        return Finding(
-            check, False, f"no node of {name} has {wanted.threads} cores and {wanted.mem_mb} MB, but {found}: correct "
-            "`threads` and `mem_mb` of the task"
-        )  # fmt: skip
-    time = "no time limit" if limit == NEVER else f"{limit} minutes at most, up to {wanted.runtime} requested"
-    return Finding(
-        check, True, f"{name}: {time}; up to {wanted.gpu} GPU(s), {wanted.threads} cores, {wanted.mem_mb} MB"
-    )
-
-
-def accounts(wanted: list[Request], most_jobs: int | None) -> Iterator[Finding]:
-    """Check account and limits of jobs in the accounting database, if the cluster has one."""
-    user = getpass.getuser()
-    format_ = "format=account,maxjobs,maxsubmit,maxwall"
-    try:
-        listed = run("sacctmgr", "--noheader", "--parsable2", "show", "assoc", f"user={user}", format_)
-    except FileNotFoundError:
-        yield Finding("account", True, "not checked, since there is no `sacctmgr`")
-        return
-    if listed.returncode:
-        reason = one_line(listed.stderr) or f"status {listed.returncode}"
-        yield Finding("account", True, f"not checked, since the cluster has no accounting database ({reason})")
-        return
-    if not listed.stdout.strip():
-        yield Finding("account", True, f"not checked, since `sacctmgr` lists no account of {user}")
-        return
-    rows = [line.split("|") for line in listed.stdout.splitlines() if line.count("|") == 3]
-    names = list(dict.fromkeys(row[0] for row in rows))
-    for account in dict.fromkeys(one.account for one in wanted):
-        if account and account not in names:
-            text = f"{user} has no account {account}; set HRA_SLURM_ACCOUNT to one of {', '.join(names)}"
-            yield Finding("account", False, text)
-            return
-        yield Finding("account", True, account or f"your default, one of {', '.join(names)}")
-        ours = [row for row in rows if account in (None, row[0])]
-        submit = [int(row[2]) for row in ours if row[2].isdigit()]
-        if submit and most_jobs and most_jobs > max(submit):
-            text = f"{max(submit)} jobs may be submitted at a time: set HRA_SLURM_JOBS={max(submit)}"
-            yield Finding("limits", False, text)
-        wall = [minutes(row[3]) for row in ours if row[3]]
-        longest = max(one.runtime for one in wanted if one.account == account)
-        if wall and longest > max(wall):
-            text = f"a job may run {max(wall)} minutes, {longest} are requested: lower `runtime` in the config"
-            yield Finding("limits", False, text)
-
-
-def gpus(gres: str, model: str) -> int:
-    """Return the number of GPUs in sinfo's `gpu:a100:4(S:0-1),…`, of one model if given."""
-    found = re.findall(r"gpu(?::([A-Za-z][\w.-]*))?:(\d+)", gres)
-    return sum(int(count) for name, count in found if model in ("", name))
-
-
-def minutes(limit: str) -> int:
-    """Convert Slurm's [days-]hours:minutes:seconds."""
-    if not re.fullmatch(r"[\d:-]+", limit):
-        return NEVER  # infinite, UNLIMITED
-    days, _, rest = limit.rpartition("-")
-    parts = [int(part) for part in rest.split(":")]
-    hours, mins = ([0, *parts] if len(parts) == 2 else parts)[:2]
-    return int(days or 0) * 1440 + hours * 60 + mins
-
-
-def number(text: str) -> int:
-    return int(re.match(r"\d*", text)[0] or 0)
+def most_submitted() -> int | None:
+    """Return the number of jobs that this user may have in the queue, which `sbatch --test-only` does not check."""
+    command = ("sacctmgr", "--noheader", "--parsable2", "show", "assoc", f"user={getpass.getuser()}")
+    listed = run(*command, "format=maxsubmit").stdout if shutil.which("sacctmgr") else ""
+    return max(map(int, re.findall(r"^\d+$", listed, re.MULTILINE)), default=None)
 
 
 def run(*command: str) -> subprocess.CompletedProcess:

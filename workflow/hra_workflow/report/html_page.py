@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -47,9 +48,20 @@ def image(source: str | Path | Image.Image, side: int = LARGEST, quality: int = 
     return data_url("image/webp", stream.getvalue())
 
 
-def drawing(path: str | Path) -> str:
-    """Encode an SVG file as a data URL; inside an `img`, its identifiers and scripts do not concern the page."""
-    return data_url("image/svg+xml", Path(path).read_bytes())
+def drawing(path: str | Path) -> dict:
+    """Return the `url` of an SVG file as data, and its `width` in pixels.
+
+    Inside an `img`, its identifiers and scripts do not concern the page.
+    """
+    content = Path(path).read_bytes()
+    points = re.search(rb'<svg[^>]* width="([\d.]+)pt"', content)
+    return {"url": data_url("image/svg+xml", content), "width": round(float(points[1]) * 4 / 3) if points else 0}
+
+
+def sheet(path: str | Path) -> dict:
+    """Return the `url` of an image as data, and its `width`."""
+    with Image.open(path) as opened:
+        return {"url": image(path), "width": min(opened.width, LARGEST)}
 
 
 def data_url(kind: str, content: bytes) -> str:

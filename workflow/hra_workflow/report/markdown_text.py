@@ -4,8 +4,9 @@ import re
 
 from tabulate import tabulate
 
-# Characters that start markup in GitHub's dialect, including cell ends, HTML and mathematics (not `_` within a word).
-MARKUP = re.compile(r"[\\`*|<$~\[&]|(?<![^\W_])_|_(?![^\W_])")
+# Characters that start markup in GitHub's dialect, including cell ends, HTML and mathematics, but not `_` within a word
+# or in `p < 0.05`, and not the `[` of an interval.
+MARKUP = re.compile(r"[\\`*|$~&]|<(?! )|\[(?!−?[\d.]+, −?[\d.]+\](?![\[(:]))|(?<![^\W_])_|_(?![^\W_])")
 
 
 def plain(text: str) -> str:

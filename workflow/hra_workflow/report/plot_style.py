@@ -94,4 +94,4 @@ def save(figure: Figure, svg: str, png: str) -> None:
     for text in figure.findobj(Text):
         text.set_parse_math(text in ticks or text.get_wrap())
     figure.savefig(svg, metadata={"Date": None, "Creator": None})
-    figure.savefig(png, dpi=150, metadata={"Software": None})
+    figure.savefig(png, dpi=200, metadata={"Software": None})

@@ -4,6 +4,7 @@ A column of the table is `{name, dataset, benchmark, metric}`; an average is a n
 column with several `datasets` is an average too (`expand_columns`). Scores are in percent, or unscaled with scale 1.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -31,6 +32,34 @@ def read_runs(path: str | Path) -> pd.DataFrame:
     for name in ["seed", "value", "adapter_parameters"]:
         runs[name] = pd.to_numeric(runs[name])
     return runs.assign(run=runs["method"] + "/" + runs["variant"])
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The unit of a column: the factor applied to its scores, and whether lower values are better."""
+
+    scale: float
+    lower: bool
+
+    @property
+    def percent(self) -> bool:
+        return self.scale == 100
+
+    @property
+    def digits(self) -> int:
+        """Return the number of decimals, the same for every value of a column."""
+        return 2 if self.percent else 3
+
+    @property
+    def arrow(self) -> str:
+        return "↓" if self.lower else "↑"
+
+
+def units(columns: list[dict], averages: dict[str, list[str]], scale: float = 100) -> dict[str, Unit]:
+    """Return the units of the columns, then of the averages. scale: of the task, unless a column has its own."""
+    found = {column["name"]: Unit(column.get("scale", scale), column.get("better") == "lower") for column in columns}
+    lower = {name: all(found[member].lower for member in members) for name, members in averages.items()}
+    return found | {name: Unit(scale, one) for name, one in lower.items() if name not in found}
 
 
 def expand_columns(columns: list[dict], averages: dict[str, list[str]]) -> tuple[list[dict], dict[str, list[str]]]:
@@ -98,13 +127,17 @@ def without_value(runs: pd.DataFrame, columns: list[dict], averages: dict[str, l
 
 
 def curves(records: list[dict]) -> pd.DataFrame:
-    """Build one row per run, seed and point of the curve: the score in percent, or the training loss."""
+    """Build one row per run, seed and point of the curve: the score in percent, or the training loss.
+
+    `held_out`: whether the score is that on held-out training rows.
+    """
     rows = [
         {
             "dataset": record["dataset"],
             "run": f"{record['method']}/{record['variant']}",
             "seed": record["seed"],
             "score": record["score"],
+            "held_out": on_held_out_rows(record),
             "step": point["step"],
             "epoch": point["epoch"],
             # A loss is not a percentage.
@@ -114,7 +147,12 @@ def curves(records: list[dict]) -> pd.DataFrame:
         for point in record.get("curve", [])  # a diverged run has none
         if record["score"] in point["metrics"]
     ]
-    return pd.DataFrame(rows, columns=["dataset", "run", "seed", "score", "step", "epoch", "value"])
+    return pd.DataFrame(rows, columns=["dataset", "run", "seed", "score", "held_out", "step", "epoch", "value"])
+
+
+def on_held_out_rows(record: dict) -> bool:
+    """Return whether the curve of a run is a score on held-out training rows; a loss is that of training."""
+    return "held_out" in record and record["score"] != "loss"
 
 
 def scale_free(name: str) -> str:

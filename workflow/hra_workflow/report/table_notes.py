@@ -7,27 +7,41 @@ from hra_workflow.report import comparison
 from hra_workflow.report.markdown_text import plain
 
 
-def compared(task: str, names: list[str], differences: pd.DataFrame, marked: set[tuple[str, str, str]]) -> list[str]:
+def differences(reference: str) -> str:
+    """Explain the differences to the reference: the label of the config's, or "" for the best baseline."""
+    best = "the best trained run of the column whose method is not HRA; `reference` in the config names a run instead"
+    return (
+        f"Differences: run − reference, which is {plain(reference) or best}. In brackets: the 95 % interval for these "
+        "two runs (bootstrap over items and the seeds that both have; with one seed, over the items only). p: with "
+        "Holm's correction for all pairs of the column, so it may be 0.05 or more although the interval excludes 0. A "
+        "difference without p was not tested."
+    )
+
+
+def compared(task: str, names: list[str], pairs: pd.DataFrame, bold: list[str]) -> list[str]:
     """Explain the values in bold, and why columns have none although their runs are compared.
 
-    names: of the columns and averages. marked: selection, run and column of the cells in bold.
+    names: of the columns and averages. pairs: the rows of compare_{task}.csv. bold: the columns with values in bold.
     """
-    lines, bold = [], {column for *_, column in marked}
+    lines = []
     if bold:
         lines.append(
-            "**Bold**: the best of our trained runs, and those whose difference to it is not significant at 5 % "
-            "(bootstrap over seeds and items, Holm's correction for the pairs of a column). "
-            f"`compare_{task}.csv` has every pair with its 95 % interval. A metric that is not computed from items "
-            "(FID, mIoU) has no bold value."
+            "**Bold**: the best of our trained runs, and those whose difference to it is not significant at 5 %, but "
+            f"no score of 0 that is the worst of its column. `compare_{task}.csv` has every pair. A metric that is not "
+            "computed from items (FID, mIoU) has no bold value."
         )
-    untested = set(differences.loc[differences["p_holm"] == "", "column"])
-    if listed := [plain(name) for name in names if name in untested - bold]:
+    untested = set(pairs.loc[pairs["p_holm"] == "", "column"])
+    if listed := [plain(name) for name in names if name in untested - set(bold)]:
         lines.append(
             f"No value is bold in {', '.join(listed)}: differences are tested only between runs that share at least "
-            f"{comparison.SEEDS} seeds, since fewer do not show how much seeds differ; with one seed, an interval of "
-            f"`compare_{task}.csv` is that of the items alone."
+            f"{comparison.SEEDS} seeds, since fewer do not show how much seeds differ."
         )
     return lines
+
+
+def data(warnings: list[str]) -> list[str]:
+    """Repeat the warnings of the datasets' cards, such as rows that are trained on and evaluated."""
+    return [f"**Data**: {plain('. '.join(warnings))}."] * bool(warnings)
 
 
 def unscored(empty: dict[str, set[str]], labels: dict[str, str]) -> list[str]:

@@ -9,6 +9,7 @@ from hra_workflow.report.plot_style import SMALL, say, styles, widen
 from hra_workflow.report.run_statistics import scale_free
 
 METRICS = {
+    "macro_f1": "macro F1",
     "accuracy_f1_mean": "mean of accuracy and F1",
     "matthews_correlation": "Matthews correlation",
     "pearson_spearman_mean": "mean of Pearson and Spearman",
@@ -36,6 +37,7 @@ def figure(points: pd.DataFrame, params: dict) -> Figure:
     for ax, dataset in zip(panels, datasets, strict=False):
         here = points[points["dataset"] == dataset]
         scores = ", ".join(METRICS.get(score, score) for score in dict.fromkeys(here["score"]))
+        scores += " on held-out rows" * bool(here["held_out"].any())
         alone = "training loss" if len(datasets) == 1 else f"{dataset}: training loss"
         title = alone if scores == LOSS else f"{titles[dataset]}: {scores}, %" if scores else titles[dataset]
         ax.set_title(title, fontsize=SMALL, loc="left")

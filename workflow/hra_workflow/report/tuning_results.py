@@ -20,6 +20,7 @@ COLUMNS = [
     "steps",
     "seconds",
     "device_seconds",
+    "device",
     "error",
 ]
 
@@ -46,6 +47,7 @@ def row(trial: dict) -> dict:
         "steps": record.get("steps"),
         "seconds": record.get("seconds"),
         "device_seconds": record.get("device_seconds", record.get("seconds")),
+        "device": record.get("device", ""),
         "error": record.get("error", ""),
     }
 

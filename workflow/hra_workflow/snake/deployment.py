@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from snakemake.common.configfile import load_configfile
-from snakemake.exceptions import WorkflowError
 from snakemake.pathvars import Pathvars
 from snakemake.settings.types import DeploymentMethod
 
 from hra_workflow.config import overlays, validation
-from hra_workflow.core.errors import JobError, expect
+from hra_workflow.core import launcher
+from hra_workflow.core.errors import JobError, ending_the_run, expect
 from hra_workflow.preflight import probe
 
 
@@ -31,36 +31,36 @@ def check_module(workflow) -> None:
 
 
 def settle(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tuple[dict, list[str]]:
-    """Return the complete config, and the tasks that `all` makes. Raises WorkflowError for what cannot be used.
+    """Return the complete config, and the tasks that `all` makes. Ends the run for what cannot be used.
 
     `basedir`: the workflow's folder, `shipped`: its config files.
     """
-    try:
+    with ending_the_run():
         check_module(workflow)
         check_copies(basedir, shipped, workflow.configfiles)
         config, chosen = complete(workflow, config, basedir, shipped)
         validation.check(config)
         enter_container(workflow, config["container"], basedir)
-    except JobError as problem:
-        raise WorkflowError(str(problem)) from None
-    if config["preflight"] == "jobs":
+    os.environ.pop(launcher.REHEARSAL, None)
+    if config["preflight"] in probe.PARTS:
+        if config["preflight"] == probe.REHEARSAL:
+            os.environ[launcher.REHEARSAL] = config["card"]
         config = probe.config_of(config)
         workflow.pathvars.update(Pathvars.from_config(config, module_level=True))  # also over those of a module
     return config, chosen
 
 
 def complete(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tuple[dict, list[str]]:
-    """Merge the config again, in the order of the files; also return the tasks that `all` makes.
+    """Merge the user's config over the shipped files; also return the tasks that `all` makes.
 
-    Snakemake begins with the user's, so a key that a user restates would become the first of its mapping, such as the
-    benchmark that selects the best step. A module's `config:` makes Snakemake skip `configfile:`.
+    Not by `configfile:`, which begins with the user's: a key that a user restates would become the first of its
+    mapping, such as the benchmark that selects the best step. It also prints a line per file.
     """
     modifier, paths = workflow.modifier, list(map(Path, workflow.overwrite_configfiles))
     own = [config] if modifier.skip_configfile else list(map(load_configfile, paths))
     config = overlays.merged(*map(overlays.read, shipped), *own, config)
-    if modifier.skip_configfile:
-        workflow.pathvars.update(Pathvars.from_config(config))
-    else:
+    workflow.pathvars.update(Pathvars.from_config(config))
+    if not modifier.skip_configfile:
         overlays.check_results(list(zip(paths, own, strict=True)), basedir / "config/demo")
     if modifier.namespace and isinstance(config.get("pathvars"), dict):
         # A module statement may have `pathvars:` of its own.

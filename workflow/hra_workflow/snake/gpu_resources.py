@@ -7,7 +7,9 @@ gpu-server): 100 per GPU, of which each of four runs on one takes 25. `gpu` is t
 from collections.abc import Callable, Iterable
 
 from hra_workflow import methods
+from hra_workflow.core import grid
 from hra_workflow.cost.planned_jobs import Job
+from hra_workflow.preflight import probe
 
 PERCENT = "gpu_percent"
 
@@ -27,8 +29,8 @@ def jobs_per_gpu(config: dict, wildcards, attempt: int) -> int:
     A retry has a GPU of its own, in case the runs did not fit on one, and so has what `make preflight` measures.
     """
     stated = config["tasks"][wildcards.task]["resources"]
-    shares = attempt == 1 and config["preflight"] != "jobs" and methods.of(config, wildcards.method).trains
-    return stated.get("runs_per_gpu", 1) if shares and stated["gpu"] else 1
+    shares = attempt == 1 and config["preflight"] not in probe.PARTS and methods.of(config, wildcards.method).trains
+    return grid.runs_per_gpu(stated, grid.run_name(wildcards)) if shares and stated["gpu"] else 1
 
 
 def priority(runs: list[dict], wildcards) -> int:

@@ -10,13 +10,12 @@ import sys
 from functools import cache, partial
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
 from snakemake.settings.enums import Quietness, RerunTrigger
 
 from hra_workflow.core import launcher
-from hra_workflow.core.errors import JobError
+from hra_workflow.core.errors import JobError, ending_the_run
 from hra_workflow.cost import plan
-from hra_workflow.preflight import findings, outcomes, probe, site
+from hra_workflow.preflight import findings, outcomes, probe, rehearsed, site
 from hra_workflow.snake import gpu_resources, planned
 
 HANDLERS = ("onstart", "onsuccess", "onerror")
@@ -44,27 +43,24 @@ def warn(text: str) -> None:
 
 
 def start(workflow, config: dict) -> None:
-    """Raise WorkflowError for what must not start; record the jobs and choices."""
+    """End the run if it must not start; record the jobs and choices."""
     known = planned.jobs(workflow.dag, config)
-    try:
+    with ending_the_run("Nothing was started. "):
         if config["preflight"] == "login":
             raise JobError("`--config preflight=login` is for a dry run: add -n")
         if problem := gpu_resources.excess(workflow, known.values()):
             raise JobError(problem)
         plan.start(config, planned.tables(workflow.dag, known), known.values())
-    except JobError as problem:
-        raise WorkflowError(f"Nothing was started. {problem}") from None
-    if config["preflight"] == "jobs":
+    if config["preflight"] in probe.PARTS:
         probe.forget_logs(config)
 
 
 def end(workflow, config: dict) -> None:
-    """In `make preflight`, report what the probes have shown; called after success and after an error."""
-    if config["preflight"] == "jobs":
-        try:
-            outcomes.finish(config, {job.wildcards_dict.get("task") for job in workflow.dag.jobs})
-        except JobError as problem:
-            raise WorkflowError(str(problem)) from None
+    """In `make preflight` and `make rehearse`, report what the probes have shown; after success and after an error."""
+    if config["preflight"] in probe.PARTS:
+        report = rehearsed if config["preflight"] == probe.REHEARSAL else outcomes
+        with ending_the_run():
+            report.finish(config, {job.wildcards_dict.get("task") for job in workflow.dag.jobs})
 
 
 # At exit
@@ -97,7 +93,7 @@ def end_of_dry_run(workflow, config: dict) -> None:
     plan.show(config, planned.tables(workflow.dag, known), known.values())
     if problem := gpu_resources.excess(workflow, known.values()):
         print(f"  warning:  {problem}")
-    if config["preflight"] != "login" or not workflow.dag:
+    if config["preflight"] != "login":
         return
     downloads = {job.name: job for job in known.values()}.values()
     submitted = [job for job, plain in known.items() if plain.needed and not job.rule.norun]

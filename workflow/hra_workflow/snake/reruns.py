@@ -16,6 +16,7 @@ from snakemake.io import IOFile
 
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import finished_downloads, own_files, sources
+from hra_workflow.tasks import own_data
 
 EXACT = 2**53  # every whole float below is an exact integer
 Choice = TypeVar("Choice")
@@ -105,13 +106,16 @@ class Downloads:
         self.known: dict[str, dict] = {}  # per manifest: a retry of the job, which has deleted it, gets the same params
 
     def planned(self, wildcards) -> dict:
-        manifest, source, dataset = self.entry(dict(wildcards.items()))
+        named = dict(wildcards.items())
+        manifest, source, dataset = self.entry(named)
         if manifest not in self.known:
             # A forced job takes the config's source: Snakemake deletes the manifest before it runs the job.
             settings = self.workflow.dag_settings  # known after the Snakefile is read
             forced = settings.forceall or any(rule.startswith("download") for rule in settings.forcerun)
             try:
                 own = own_files.paths(source, self.config["local_root"], dataset)
+                if "dataset" in named:
+                    own_data.check(self.tasks[named["task"]], named["dataset"])
             except JobError:
                 if self.config["preflight"] != "login":  # which lists it with whatever else is wrong
                     raise

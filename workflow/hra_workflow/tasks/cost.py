@@ -10,7 +10,6 @@ from hra_workflow.tasks.data import rows
 from hra_workflow.tasks.part import Part
 from hra_workflow.tasks.training import held_out_rows
 
-CORE_FLOPS = 5e10  # per second, of a training step on one core: half of what a server core with AVX-512 reaches
 FORWARD = 1 / 3  # of a training step: the backward pass costs twice as much as the forward pass
 
 
@@ -66,17 +65,3 @@ class Cost(Part):
             return used or None
         dev = held_out or rows(entry, next(iter(entry["benchmarks"].values()))) or 0
         return used + used / values["batch_size"] / values["eval_steps"] * dev * FORWARD
-
-    def core_seconds(self, wildcards: dict) -> float | None:
-        """Guess the seconds of training on texts on one core, to a factor of three; None if the config lacks a size.
-
-        A training step takes about 6 operations per parameter and token (Kaplan et al., arXiv 2001.08361).
-        """
-        parameters = self.config["models"][self.settings["model"]].get("parameters")
-        run = f"{wildcards['method']}/{wildcards['variant']}"
-        longest = self.task.training.hyperparameters(wildcards["dataset"], run).get("max_length")
-        work = self.work("train", wildcards)
-        if not (parameters and longest and work):
-            return None
-        tokens = min(longest, self.datasets[wildcards["dataset"]].get("tokens", longest))
-        return 6 * parameters * tokens * work / CORE_FLOPS

@@ -3,13 +3,22 @@
 Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
 """
 
+import pkgutil
+from pathlib import Path
+from typing import ClassVar
+
 from hra_workflow.tasks.part import Part
 
 CONVERTED = ("splits", "read", "columns", "label", "labels", "answer", "rows", "take")
 
 
 class Data(Part):
-    """Describe the datasets of a task. The defaults are those of tables of texts."""
+    """Describe the datasets of a task. The defaults are those of tables of texts.
+
+    gold: for datasets with `answer`, the function (style, text) -> final answer, as `module:function`.
+    """
+
+    gold: ClassVar[str] = ""
 
     def entry(self, name: str) -> dict:
         """Return a dataset's entry with its `benchmarks`, their `metrics` and `score`, the metric for selection."""
@@ -18,6 +27,21 @@ class Data(Part):
     def download(self, name: str) -> dict:
         """Return what a dataset's download depends on besides its source; here: its conversion to text tables."""
         return {key: value for key, value in self.datasets[name].items() if key in CONVERTED}
+
+    def card_entry(self, name: str) -> dict:
+        """Return what a dataset's card depends on, besides its files."""
+        return self.download(name)
+
+    def card(self, name: str, own: dict[str, Path], folder: Path) -> dict:
+        """Return the card of a dataset whose files `own` are in `folder`; raise JobError if it is unusable."""
+        from hra_workflow.data import text_card, text_tables
+
+        entry = self.download(name)
+        return text_card.of(text_tables.checked(f"{self.name}/{name}", entry, folder, self.final_answer), entry)
+
+    def final_answer(self, style: str, text: str) -> str:
+        """Return the final answer of a text of a dataset with `answer`."""
+        return pkgutil.resolve_name(self.gold)(style, text)
 
     def check_entry(self, key: str, name: str) -> None:
         """Raise JobError if a dataset's entry is invalid; `key` is its key in the config."""

@@ -21,13 +21,13 @@ def covered(config: dict, chosen: list[Task]) -> list[Task]:
 
 
 def files_of(config: dict, task: Task) -> dict:
-    """Return the paths of a task's tables (CSV), comparison of runs, figures and contact sheets.
+    """Return the paths of a task's tables (CSV), trials of tuning, figures and contact sheets.
 
     Once the main table exists, its other tables are listed only if they exist: they may need further jobs.
     """
     results, main = Path(config["pathvars"]["results"]), f"table_{task.name}.csv"
     always = (main, f"cost_{task.name}.csv")
-    tables, figures, sheets = [], {}, {}
+    tables, trials, figures, sheets = [], [], {}, {}
     for name in task.table.results():
         path, part = results / name, Path(name).stem.removeprefix(f"{task.name}_")
         if name.startswith("figures/"):
@@ -35,11 +35,10 @@ def files_of(config: dict, task: Task) -> dict:
         elif name.startswith("sheets/"):
             sheets[part] = str(path)
         elif name.startswith("tune_"):
-            continue  # the notes of the main table describe it, and the figure shows it
+            trials.append(str(path))
         elif name in always or path.exists() or not (results / main).exists():
             tables.append(str(path))
-    compared = str(results / f"compare_{task.name}.csv")
-    return {"tables": tables, "comparison": compared, "figures": figures, "sheets": sheets}
+    return {"tables": tables, "trials": trials, "figures": figures, "sheets": sheets}
 
 
 def files(config: dict, chosen: list[Task]) -> list[str]:
@@ -48,7 +47,7 @@ def files(config: dict, chosen: list[Task]) -> list[str]:
     return [
         path
         for kinds in paths
-        for path in (*kinds["tables"], kinds["comparison"], *kinds["figures"].values(), *kinds["sheets"].values())
+        for path in (*kinds["tables"], *kinds["trials"], *kinds["figures"].values(), *kinds["sheets"].values())
     ]
 
 
@@ -63,11 +62,12 @@ def tasks(config: dict, chosen: list[Task]) -> dict[str, dict]:
             "labels": grid.labels(config, task.name),
             "colours": colours.of_methods(config),
             "trained": [name for name in grid.names(config, task.name) if methods.trains(config, name)],
+            "baselines": task.table.verdicts()["baselines"],
             "plotted": {
                 "parameters": task.settings["figures"]["parameters"],
                 "lambda": task.settings["figures"]["lambda"],
             },
-            "lower": [column["name"] for column in task.settings["columns"] if column.get("better") == "lower"],
+            "local": [name for name in grid.datasets(config, task.name) if is_local(task.datasets[name])],
             "selection": task.selections[0],
             "published": bool(task.settings.get("published")),
             "datasets": {name: examples_of(task, name) for name in grid.datasets(config, task.name)},
@@ -82,6 +82,11 @@ def tasks(config: dict, chosen: list[Task]) -> dict[str, dict]:
         }
         for task in covered(config, chosen)
     }
+
+
+def is_local(dataset: dict) -> bool:
+    """Return whether the user's own files are needed to repeat the runs on a dataset."""
+    return dataset["source"]["kind"] == "local"
 
 
 def examples_of(task: Task, name: str) -> dict:

@@ -96,6 +96,13 @@ class Table(Part):
         retention = ["stability"] if self.task.evaluation.retention() else []
         return ["parameters", "pareto", *retention, *sweep, "curves"]
 
+    def verdicts(self) -> dict:
+        """Return what the sentences on differences depend on: `columns`, `reference`, and the trained `baselines`."""
+        runs = [run for run in grid.names(self.config, self.name) if methods.trains(self.config, run)]
+        baselines = [run for run in runs if methods.of(self.config, run.split("/")[0]).baseline]
+        columns = self.settings["figures"]["parameters"]
+        return {"columns": columns, "reference": self.settings.get("reference"), "baselines": baselines}
+
     def base_runs(self) -> list[str]:
         """List every `method/variant` of the grid that is the base model."""
         entries = {run: methods.of(self.config, run.split("/")[0]) for run in grid.names(self.config, self.name)}

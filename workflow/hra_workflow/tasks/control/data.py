@@ -4,9 +4,10 @@
 (classes as PNG, points as JSON, or empty), the last two for the centre crop with `resolution` pixels.
 """
 
+import contextlib
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatch
 from functools import partial
@@ -17,7 +18,7 @@ from PIL import Image
 
 from hra_workflow.core import files, manifests
 from hra_workflow.core.errors import JobError, check_sizes
-from hra_workflow.data import images, zip_archives
+from hra_workflow.data import image_card, images, zip_archives
 from hra_workflow.tasks.control import hints
 
 FIELDS = {"key": "string", "prompt": "string", "image": "binary", "hint": "binary", "annotation": "binary"}
@@ -194,6 +195,8 @@ class Maker:
             raise JobError(
                 f"{where}: expected {expected or 'some'} rows, found {len(listed)}. Correct `rows` or the file."
             )
+        self.unusual: dict[str, list[str]] = {}  # of the control images, by key
+        self.different: set[int] = set()  # hashes of the control images
         self.colours: list[hints.Colours] = []  # per image in colours
         self.readers = READERS | {"colours": partial(hints.classes_of_colours, counts=self.colours)}
         self.rows = list(enumerate(listed))[: dataset.get("take", {}).get(split)]
@@ -224,14 +227,24 @@ class Maker:
         """Add up the pixels of all images in colours: all, those read as the nearest class, and as no class."""
         return {name: sum(getattr(one, name) for one in self.colours) for name in ("pixels", "nearest", "none")}
 
-    def read(self, place: str, row: int, key: str) -> zip_archives.NamedBytes:
-        return self.folder.read(self.listed[place][row] if place in self.listed else place.replace("{key}", key))
+    def place(self, pattern: str, row: int, key: str) -> str:
+        """Return the path of a row's file."""
+        return self.listed[pattern][row] if pattern in self.listed else pattern.replace("{key}", key)
+
+    def read(self, pattern: str, row: int, key: str) -> zip_archives.NamedBytes:
+        return self.folder.read(self.place(pattern, row, key))
 
     def make(self, row: tuple[int, tuple[str, str]]) -> dict:
         """Return a row's FIELDS; raise JobError with the split and the key if one of its files is invalid."""
         number, (key, prompt) = row
-        try:
+        with self.naming(key):
             return {"key": key, "prompt": prompt} | self.content(number, key)
+
+    @contextlib.contextmanager
+    def naming(self, key: str) -> Iterator[None]:
+        """Name split and key in errors."""
+        try:
+            yield
         except JobError as problem:
             raise JobError(f"split {self.split}, image {key!r}: {problem}") from problem
 
@@ -249,7 +262,10 @@ class Maker:
             hint = hint or hints.draw(self.dataset["hint"], square(whole, side), annotation)
         except JobError as problem:
             raise JobError(f"{file}: {problem}") from problem
-        return {"image": file.getvalue(), "hint": images.to_png(hint), "annotation": encode(annotation)}
+        png = images.to_png(hint)
+        self.unusual[key] = list(image_card.unusual(hint))
+        self.different.add(hash(png))
+        return {"image": file.getvalue(), "hint": png, "annotation": encode(annotation)}
 
     def finished(self, number: int, key: str, size: tuple[int, int]) -> Image.Image:
         """Read a control image that the dataset contains, cropped and resized like the image, which has `size`."""

@@ -3,7 +3,10 @@
 Imported by the Snakefile on login nodes, so no torch and no numpy here.
 """
 
+import ast
+import difflib
 import os
+import symtable
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,23 +18,45 @@ from hra_workflow.core.errors import JobError
 def sha256(hint: str) -> str:
     """Compute the SHA-256 of the source of `module:function`: its file, or all Python files of its top-level package.
 
-    Their imports from elsewhere are not covered. Raises JobError if Python cannot find the module.
+    Their imports from elsewhere are not covered. Raises JobError if Python cannot find the module, or the function in
+    its source.
     """
-    module = hint.partition(":")[0]
+    module, _, function = hint.partition(":")
     top = module.partition(".")[0]
-    spec = find(top)
-    if not (spec and find(module)):
+    spec, own = find(top), find(module)
+    if not (spec and own):
         raise JobError(
             f"hint {hint!r}: expected a module {module} on PYTHONPATH, found none "
             f"(PYTHONPATH is {os.environ.get('PYTHONPATH') or 'not set'}). "
             f"Add the folder that contains {top}: export PYTHONPATH=/path/to/folder"
         )
+    if own.origin and own.origin.endswith(".py"):
+        check_function(hint, function, Path(own.origin))
     hashes = {
         path.relative_to(folder).as_posix(): files.sha256(path)
         for folder in spec.submodule_search_locations or ()
         for path in Path(folder).rglob("*.py")
     }
     return files.sha256_of_listing(hashes or {top: files.sha256(spec.origin)})
+
+
+def check_function(hint: str, function: str, path: Path) -> None:
+    """Raise JobError unless a module's source defines a name; it is compiled, not run."""
+    try:
+        source = path.read_bytes()
+        names = symtable.symtable(source, str(path), "exec").get_symbols()
+    except (SyntaxError, ValueError) as problem:
+        line = getattr(problem, "lineno", None) or 1
+        raise JobError(f"hint {hint!r}: {path}, line {line}: {problem}. Correct the file.") from problem
+    defined = {name.get_name() for name in names if name.is_assigned() or name.is_imported() or name.is_namespace()}
+    imports = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom))
+    if function in defined or "__getattr__" in defined or any(node.names[0].name == "*" for node in imports):
+        return
+    meant = difflib.get_close_matches(function, defined, 1)
+    raise JobError(
+        f"hint {hint!r}: expected a function {function} in {path}, found {', '.join(sorted(defined)) or 'nothing'}"
+        f"{f' (is it {meant[0]!r}?)' if meant else ''}. Correct the name after the colon."
+    )
 
 
 def find(module: str) -> ModuleSpec | None:

@@ -3,6 +3,8 @@
 Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
 """
 
+from pathlib import Path
+
 from hra_workflow import methods
 from hra_workflow.core import grid
 from hra_workflow.core.errors import one_of
@@ -22,6 +24,14 @@ FACE_POINTS, OBJECT_POINTS = 68, 5
 class ControlData(ImageData):
     def download(self, name: str) -> dict:
         return {"archives": True}
+
+    def card_entry(self, name: str) -> dict:
+        return self.hints(name)
+
+    def card(self, name: str, own: dict[str, Path], folder: Path) -> dict:
+        from hra_workflow.tasks.control import card
+
+        return card.of(folder, self.hints(name))
 
     def hints(self, dataset: str) -> dict:
         """Return what the control images of a dataset depend on, besides its files, which the manifest covers.

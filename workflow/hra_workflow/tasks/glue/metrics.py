@@ -19,6 +19,11 @@ def f1(labels: np.ndarray, predictions: np.ndarray) -> float:
     return float(2 * found / max(np.sum(predictions == 1) + np.sum(labels == 1), 1))
 
 
+def macro_f1(labels: np.ndarray, predictions: np.ndarray) -> float:
+    """Compute the mean of every class's F1, of those that occur."""
+    return float(np.mean([f1(labels == one, predictions == one) for one in np.union1d(labels, predictions)]))
+
+
 def accuracy_f1_mean(labels: np.ndarray, predictions: np.ndarray) -> float:
     """Compute the mean of accuracy and F1, which the official code reports for MRPC and QQP."""
     return (accuracy(labels, predictions) + f1(labels, predictions)) / 2
@@ -47,7 +52,16 @@ def pearson_spearman_mean(labels: np.ndarray, predictions: np.ndarray) -> float:
 
 METRICS = {
     function.__name__: function
-    for function in (accuracy, f1, accuracy_f1_mean, matthews_correlation, pearson, spearman, pearson_spearman_mean)
+    for function in (
+        accuracy,
+        f1,
+        macro_f1,
+        accuracy_f1_mean,
+        matthews_correlation,
+        pearson,
+        spearman,
+        pearson_spearman_mean,
+    )
 }
 
 

@@ -13,6 +13,7 @@ from hra_workflow.tasks.base import Data, Evaluation, Table, Task, Training, Usa
 from hra_workflow.tasks.data import generated, rows
 from hra_workflow.tasks.training import held_out_rows
 
+OF_TWO_CLASSES = {"f1", "accuracy_f1_mean", "matthews_correlation"}
 CORRELATIONS = {"pearson", "spearman", "pearson_spearman_mean"}
 
 
@@ -28,8 +29,9 @@ class GlueData(Data):
                 f"{key}: metric {metric} does not go with labels {entry['labels']} (null: regression)",
             )
             expect(
-                not ("f1" in metric or "matthews" in metric) or len(entry["labels"]) == 2,
-                f"{key}: metric {metric}: expected two labels, found {len(entry['labels'] or [])}",
+                metric not in OF_TWO_CLASSES or len(entry["labels"]) == 2,
+                f"{key}: metric {metric} is that of the second of two classes, found {len(entry['labels'] or [])} "
+                "labels. For any number of classes there are accuracy and macro_f1, the mean of every class's F1",
             )
 
     def probe(self, dataset: str, rows: int, hyperparameters: dict) -> tuple[dict[str, dict], dict]:

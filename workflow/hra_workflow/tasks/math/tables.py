@@ -122,7 +122,7 @@ class MathTable(Table):
     def check_compute(self, key: str) -> None:
         """Raise JobError unless a device processes the same number of rows at a time in all runs of a dataset."""
         expect(
-            not self.compute_rows() or self.settings["resources"].get("runs_per_gpu", 1) == 1,
+            all(grid.runs_per_gpu(self.settings["resources"], run) == 1 for run in self.compute_rows()),
             f"config: tasks.{self.name}.resources: expected runs_per_gpu: 1, since table_compute reports times, which "
             "a shared GPU changes. Set it to 1",
         )

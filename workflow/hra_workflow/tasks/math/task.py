@@ -16,6 +16,8 @@ LONGER_ANSWERS = 7  # a base model's answers run to `max_new_tokens`: times the 
 
 
 class MathData(Data):
+    gold = "hra_workflow.tasks.math.answers:gold"
+
     def check_entry(self, key: str, name: str) -> None:
         entry = self.datasets[name]
         text, columns = "text" in entry["columns"], ", ".join(entry["columns"])

@@ -19,7 +19,7 @@ def contents(job: dict) -> dict:
     rows = {index: params["prompts"][index] for index in evenly_spaced(len(params["prompts"]), params["rows"])}
     labels = params["labels"]
     return {
-        "heading": "the subject",
+        "heading": "Reference images of the subject",
         "references": [images.load(path) for path in listed[:REFERENCES]],
         "rows": rows,
         "columns": {labels[path]: shown(path, rows) for path in as_list(job["input"].get("images"))},

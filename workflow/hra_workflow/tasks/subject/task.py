@@ -4,6 +4,7 @@ Plain Python on plain dicts: imported by the Snakefile on login nodes, so no tor
 """
 
 import re
+from pathlib import Path
 
 from hra_workflow import methods
 from hra_workflow.core import rewound
@@ -16,6 +17,11 @@ from hra_workflow.tasks.images import DRIFT, ImageCost, ImageData, ImageEvaluati
 class SubjectData(ImageData):
     def download(self, name: str) -> dict:
         return {"resolution": self.settings["resolution"]}
+
+    def card(self, name: str, own: dict[str, Path], folder: Path) -> dict:
+        from hra_workflow.data import image_card
+
+        return image_card.of(own, self.settings["resolution"], folder)
 
     def nouns(self) -> dict[str, str]:
         """Return the class names by their slug."""

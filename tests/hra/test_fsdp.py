@@ -1,160 +1,22 @@
-"""DDP and FSDP with stock PEFT calls: two processes (gloo, CPU) train, save and load the same as one process."""
+"""Training on two ranks with FSDP 1 and 2."""
 
 import copy
 
 import pytest
 import torch
 import torch.distributed as dist
-from peft import HRAConfig, PeftModel, get_peft_model, get_peft_model_state_dict
-from sidebyside import TARGETS, Net, adapt, close
+from peft import HRAConfig, get_peft_model, get_peft_model_state_dict
+from sidebyside import TARGETS, close
 from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
-from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
-from torch.nn.parallel import DistributedDataParallel
+from trained_on_ranks import all_close, load_in_stock, mine, moved, problem, train
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import hra
 from hra.base_layer import HRALayer
 from two_ranks import on_two_ranks
-
-
-def problem(**config):
-    """Build an adapted model in float64, where rounding is far below any error, and a batch of even size."""
-    torch.manual_seed(0)
-    model = adapt(Net().double(), **config)
-    return model, torch.randn(8, 3, 6, 7).double(), torch.randn(8, 5).double()
-
-
-def mine(batch):
-    return batch.chunk(2)[dist.get_rank()]
-
-
-def train(model, x, y, weight=0.0):
-    """Train three steps and return the trainable parameters' last gradients."""
-    trainable = {name.removeprefix("module."): p for name, p in model.named_parameters() if p.requires_grad}
-    optimizer = torch.optim.SGD(trainable.values(), lr=0.1, momentum=0.9)
-    for _ in range(3):
-        optimizer.zero_grad()
-        loss = (model(x) - y).square().mean()
-        if weight:
-            loss = loss + weight * hra.orthogonality_penalty(model)
-        loss.backward()
-        optimizer.step()
-    return {name: p.grad for name, p in trainable.items()}
-
-
-def all_close(actual, expected):
-    assert set(actual) == set(expected)
-    for name, tensor in expected.items():
-        close(actual[name], tensor, 168, c=32)
-
-
-def load_in_stock(folder):
-    base = problem()[0].unload()
-    hra.uninstall()
-    model = PeftModel.from_pretrained(base, folder)
-    assert not any(isinstance(m, HRALayer) for m in model.modules())
-    return model
-
-
-def moved(trained, start):
-    return all(not torch.allclose(trained[name], start[name], rtol=1e-3) for name in start)
-
-
-# DDP
-
-
-def train_in_ddp(folder, config):
-    model, x, y = problem(**config)
-    ddp = DistributedDataParallel(model)
-    grads = train(ddp, mine(x), mine(y), weight=0.01)
-    if dist.get_rank() == 0:
-        ddp.module.save_pretrained(folder)
-        torch.save(ddp.state_dict(), folder / "ddp.pt")
-    return {"grads": grads, "weights": get_peft_model_state_dict(model)}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("config", [{}, {"apply_GS": True}], ids=["chain", "infinite"])
-def test_ddp_trains_as_one_process(tmp_path, config):
-    model, x, y = problem(**config)
-    start = copy.deepcopy(get_peft_model_state_dict(model))
-    first, second = on_two_ranks(train_in_ddp, tmp_path, tmp_path, config)
-    grads = train(model, x, y, weight=0.01)
-    assert moved(get_peft_model_state_dict(model), start)
-    for rank in (first, second):
-        all_close(rank["grads"], grads)
-        all_close(rank["weights"], get_peft_model_state_dict(model))
-    for name, weight in first["weights"].items():
-        assert torch.equal(weight, second["weights"][name])
-
-
-@pytest.mark.slow
-def test_adapter_saved_in_ddp_loads_in_stock_PEFT(tmp_path):
-    on_two_ranks(train_in_ddp, tmp_path, tmp_path, {})
-    model, x, y = problem()
-    train(model, x, y, weight=0.01)
-    close(load_in_stock(tmp_path)(x), model(x), 168, c=32)
-
-
-class Alike(nn.Module):
-    """Layers of one shape, whose factors are computed together; no pass uses all of them."""
-
-    def __init__(self):
-        super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(12, 12) for _ in range(4))
-
-    def forward(self, x):
-        for layer in self.layers[:3]:
-            x = torch.tanh(layer(x))
-        return x
-
-
-def alike_in_ddp(static):
-    torch.manual_seed(0)
-    model = adapt(Alike().double(), target_modules=["0", "1", "2", "3"])
-    x, y = torch.randn(2, 8, 12).double()
-    if static is not None:
-        ddp = DistributedDataParallel(model, find_unused_parameters=True, static_graph=static)
-        x, y = mine(x), mine(y)
-    return {"grads": train(ddp if static is not None else model, x, y), "weights": get_peft_model_state_dict(model)}
-
-
-@pytest.mark.parametrize("static", [False, True])
-def test_ddp_trains_layers_that_are_computed_together_as_one_process(tmp_path, static):
-    one = alike_in_ddp(None)
-    for rank in on_two_ranks(alike_in_ddp, tmp_path, static):
-        all_close(rank["weights"], one["weights"])
-        used = {name: gradient for name, gradient in one["grads"].items() if gradient is not None}
-        assert len(used) == 3
-        all_close({name: rank["grads"][name] for name in used}, used)
-
-
-def load_in_ddp(folder):
-    model, x, _ = problem(seed=2)
-    ddp = DistributedDataParallel(model)
-    ddp.load_state_dict(torch.load(folder / "ddp.pt"))
-    return ddp(x).detach()
-
-
-def test_state_dict_of_ddp_loads_in_ddp_and_in_one_process(tmp_path):
-    first, _ = on_two_ranks(train_in_ddp, tmp_path, tmp_path, {})
-    (tmp_path / "loaded").mkdir()
-    (tmp_path / "ddp.pt").rename(tmp_path / "loaded" / "ddp.pt")
-    outputs = on_two_ranks(load_in_ddp, tmp_path / "loaded", tmp_path / "loaded")
-    model, x, _ = problem(seed=2)
-    state = torch.load(tmp_path / "loaded" / "ddp.pt")
-    consume_prefix_in_state_dict_if_present(state, "module.")
-    model.load_state_dict(state)
-    for name, weight in get_peft_model_state_dict(model).items():
-        assert torch.equal(weight, first["weights"][name])
-    assert torch.equal(outputs[0], model(x)) and torch.equal(outputs[1], outputs[0])
-
-
-# FSDP
-
 
 # Submodules that are sharded separately, and the adapted layers.
 UNITS = {"model": ((), TARGETS), "layers": ((HRALayer,), TARGETS), "linears": ((nn.Linear,), ["first", "second"])}

@@ -1,0 +1,54 @@
+"""Write docs/config/moves.md, the class of every key of the config: `python tests/moves_page.py`."""
+
+import re
+
+from config_keys import leaves
+from hra_workflow.config import validation
+from support import ROOT
+
+PAGE = ROOT / "docs/config/moves.md"
+INTRODUCTION = """# What another value repeats
+
+After a change of the config, rerun the command: only the jobs that depend on the change run again. Every key has a
+class, the most that another value of it repeats. Keys below a listed one have its class, unless they are listed
+themselves. What no run uses repeats nothing: a variant, dataset or preset that no grid names, or a default that every
+preset overrides.
+
+The classes are in [the schemas](../../workflow/schemas/config/base.json) (`moves`). Tests change every leaf of the
+demo's config and compare what a dry run plans with its class. They also keep this page current;
+`python tests/moves_page.py` rewrites it.
+"""
+MEANING = {
+    "data": "Files are downloaded, converted or computed again, and then all that depends on them. A source that "
+    "describes the same files as before, by hash or address, repeats nothing.",
+    "training": "Runs are trained and evaluated again; for a key of a method, dataset or preset, only its runs.",
+    "evaluation": "Outputs are generated and evaluated again. Nothing is trained.",
+    "table": "Only tables, figures and contact sheets are made again.",
+    "nothing": "No job runs again.",
+}
+
+
+def page() -> str:
+    """Render the page; keys of several tasks share an entry."""
+    tasks, classes = {}, {}
+    for leaf in leaves(validation.schema()):
+        task = re.match(r"(tasks|datasets)\.(\w+)", leaf.given)
+        key = leaf.given if not task else leaf.given.replace(task[0], f"{task[1]}.TASK", 1)
+        classes.setdefault(leaf.moves, {}).setdefault(key, set()).add(task and task[2])
+        if task:
+            tasks.setdefault(task[1], []).append(task[2])
+
+    def shown(key: str, own: set) -> str:
+        every = set(tasks.get(key.split(".")[0], ()))
+        names = "*" if own == every else ",".join(sorted(own - {None})).join("{}" if len(own) > 1 else ("", ""))
+        return f"`{key.replace('TASK', names)}`"
+
+    parts = [INTRODUCTION]
+    for name, meaning in MEANING.items():
+        keys = ", ".join(shown(key, own) for key, own in sorted(classes[name].items()))
+        parts.append(f"## {name.capitalize()}\n\n{meaning}\n\n{keys}\n")
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

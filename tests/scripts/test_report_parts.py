@@ -1,0 +1,110 @@
+"""Parts of the HTML report: the headline, figures, images, the rotation of layers, and the config's changes."""
+
+from functools import partial
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+import factories
+import report
+from hra_workflow import tasks
+from hra_workflow.config import overlays
+from hra_workflow.core import predictions
+from hra_workflow.data import images
+from hra_workflow.methods import METHODS
+from hra_workflow.report import html_page
+from hra_workflow.tasks.images import ImageEvaluation
+from support import ROOT, paper_config
+
+RUNS = ("full/all", "hra/r8", "lora/r8")
+
+
+def test_the_headline_is_on_the_best_run_that_is_no_baseline():
+    names = ["selection", "run", "SST-2", "SST-2_std", "SST-2_published", "SST-2_better", "SST-2_verdict"]
+    rows = [
+        ("last", "full/all", "99.00", "", "", "higher", "A"),
+        ("best_on_dev", "hra/r8", "91.00", "", "", "higher", "B"),
+    ]
+    rows += [("best_on_dev", "lora/r8", "92.00", "0.50", "93.00", "higher", "")]
+    rows += [("best_on_dev", "full/all", "91.50", "", "", "higher", "C")]
+    facts = {"selection": "best_on_dev", "trained": RUNS, "labels": factories.LABELS, "baselines": RUNS[::2]}
+    found = report.headline(pd.DataFrame(rows, columns=names), "SST-2", facts)
+    assert (found["label"], found["value"], found["published"]) == ("LoRA r=8", "92.00 ± 0.50", "93.00")
+    assert found["verdict"] == "B"
+    assert report.headline(pd.DataFrame(rows[2:], columns=names), "SST-2", facts)["verdict"] == "C"
+    assert report.headline(pd.DataFrame(rows[2:3], columns=names), "SST-2", facts)["verdict"] is None
+
+
+def test_the_rotation_of_hras_layers_is_summarised(tmp_path):
+    import peft
+    import torch
+
+    torch.manual_seed(0)
+    base = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Linear(8, 8))
+    peft.get_peft_model(base, peft.HRAConfig(r=2, target_modules=["0", "1"])).save_pretrained(tmp_path)
+    found = report.rotation(tmp_path, METHODS["hra"].adapter.measure)
+    assert found["layers"] == 2 and len(found["points"].split()) == 2
+    # Columns are drawn in equal pairs, whose reflections cancel: no rotation, and UᵀU is all ones.
+    assert found["largest"]["angle"] == pytest.approx(0, abs=1e-4)
+    assert found["orthogonality"] == pytest.approx((2**0.5, 2**0.5))
+
+
+def test_a_figure_without_results_is_left_out():
+    facts = {"plotted": {"parameters": ["SST-2"], "lambda": []}, "published": False}
+    facts["figures"] = {"curves": "/nowhere/curves.svg"}
+    assert report.figures(facts, [{"curve": None}]) == []
+    record = {"score": "accuracy_f1_mean", "held_out": {"rows": 9}}
+    assert report.title_of(record) == "accuracy f1 mean on held-out training rows"
+    assert report.title_of(record | {"score": "loss"}) == "loss"  # that of training
+
+
+def test_images_are_shown_with_their_prompts(tmp_path):
+    colours = ["red", "lime", "blue"]
+    pictures = [
+        images.Picture(
+            f"row{row:06d}", images.to_png(Image.new("RGB", (64, 64), colour)), {"row": row, "key": f"k{row}"}
+        )
+        for row, colour in enumerate(colours)
+    ]
+    images.pack(tmp_path / "images.tar", pictures)
+    lines = [{"key": f"k{row}", "prompt": f"a {colour} ball", "iou": row / 4} for row, colour in enumerate(colours)]
+    predictions.write(tmp_path / "predictions.jsonl.gz", lines)
+    image_task = next(name for name, one in tasks.classes().items() if issubclass(one.evaluation, ImageEvaluation))
+    shown = report.examples(image_task, tmp_path, {"metrics": ["iou"]}, None)
+    assert [one["texts"] for one in shown] == [
+        {"prompt": f"a {colour} ball", "iou": f"{row / 4:.3g}"} for row, colour in enumerate(colours)
+    ]
+    assert [one["url"] for one in shown] == [html_page.image(picture.image, 160, 70) for picture in pictures]
+
+
+def test_the_last_epochs_images_of_a_subject_are_shown(tmp_path):
+    def about(step: int) -> dict:
+        return {"step": step, "prompt_index": 0, "index": 0, "prompt": "a ball"}
+
+    shades = {1: "black", 2: "white"}
+    pictures = [
+        images.Picture(f"step{step}", images.to_png(Image.new("RGB", (8, 8), shade)), about(step))
+        for step, shade in shades.items()
+    ]
+    images.pack(tmp_path / "images.tar", pictures)
+    predictions.write(tmp_path / "predictions.jsonl.gz", [about(step) | {"key": f"step{step}"} for step in shades])
+    image_task = next(name for name, one in tasks.classes().items() if issubclass(one.evaluation, ImageEvaluation))
+    (shown,) = report.examples(image_task, tmp_path, {"metrics": []}, None)
+    assert shown["url"] == html_page.image(Image.new("RGB", (8, 8), "white"), 160, 70)
+
+
+def test_the_changes_merged_over_the_papers_config_are_the_config():
+    from yaml import safe_load
+
+    of_tasks = [file for name in tasks.classes() for file in sorted((ROOT / "config" / name).glob("*.yaml"))]
+    changes = partial(overlays.changes, shipped=[ROOT / "config/config.yaml", ROOT / "config/methods.yaml", *of_tasks])
+    config = paper_config()
+    assert changes(config) == ""
+    for name in ("config", "quick"):
+        config = overlays.merged(config, overlays.read(ROOT / f"config/demo/{name}.yaml"))
+    assert overlays.merged(paper_config(), safe_load(changes(config))) == config
+    config["mirror"] = "https://me:secret@mirror.example/data"
+    assert safe_load(changes(config))["mirror"] == "https://mirror.example/data"
+    del config["tasks"]["math"]
+    assert safe_load(changes(config))["tasks"]["math"] is None

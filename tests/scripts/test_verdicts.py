@@ -1,0 +1,162 @@
+"""Differences of the trained runs to the reference: sentences, cells, bold values, and where a person sees them."""
+
+import copy
+import math
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+import compare
+import cost
+import factories
+import print_table
+import table
+from hra_workflow import tasks
+from hra_workflow.config import validation
+from hra_workflow.core.errors import JobError
+from hra_workflow.report import markdown_text, run_statistics, verdicts
+from hra_workflow.report.run_statistics import Unit
+from hra_workflow.report.verdicts import Verdict
+from support import paper_config
+
+LABELS = {"lora/r8": "LoRA", "hra/r8": "HRA"}
+PERCENT, ERROR = Unit(100, lower=False), Unit(1, lower=True)
+RUNS = ("hra/r8", "lora/r8", "full/all")
+
+
+def of(value: float, *rest) -> Verdict:
+    return Verdict("lora/r8", "hra/r8", value, *rest)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "unit", "sentence"),
+    [
+        (of(4, (0, 7.8), 0.12, 3, 400), PERCENT,
+         "LoRA is 4.00 points above HRA [0.00, 7.80], not significant (p = 0.120)"),
+        (of(-4, (-7.8, -1), 1e-5, 5, 400), PERCENT,
+         "LoRA is 4.00 points below HRA [−7.80, −1.00], significant (p < 0.001)"),
+        (of(-0.25, (-0.4, -0.1), 0.004, 3, 400), ERROR,
+         "LoRA is 0.250 below HRA (lower is better) [−0.400, −0.100], significant (p = 0.004)"),
+        (of(0.001, (-1, 1), 1, 3, 400), PERCENT,
+         "LoRA is equal to HRA [−1.00, 1.00], not significant (p = 1.000)"),
+        (of(2, (1, 3), math.nan, 1, 400), PERCENT,
+         "LoRA is 2.00 points above HRA [1.00, 3.00], not tested: 1 seed in common, 3 are needed"),
+        (of(2, (1, 3), 0.01, 3, 12), PERCENT,
+         "LoRA is 2.00 points above HRA [1.00, 3.00], significant (p = 0.010); only 12 items"),
+        (of(-3.2), ERROR,  # FID: of all images together
+         "LoRA is 3.200 below HRA (lower is better), not tested: no scores per item in common"),
+    ],
+)  # fmt: skip
+def test_a_verdict_is_one_sentence(verdict, unit, sentence):
+    assert verdict.sentence(LABELS, unit) == sentence
+
+
+def test_the_reference_is_the_best_baseline_unless_the_config_names_one():
+    means, chosen = {"lora/r8": 3.0, "full/all": 2.0, "hra/r8": 9.0}, {"baselines": ["lora/r8", "full/all"]}
+    assert verdicts.reference(means, chosen | {"reference": None}, PERCENT) == "lora/r8"
+    assert verdicts.reference(means, chosen | {"reference": None}, ERROR) == "full/all"
+    assert verdicts.reference(means, chosen | {"reference": "hra/r8"}, PERCENT) == "hra/r8"
+    assert verdicts.reference({"hra/r8": 9.0}, chosen | {"reference": None}, PERCENT) is None
+    config = paper_config()
+    task = tasks.load(config)["glue"]
+    assert {"full/all", "lora/r8"} < set(task.table.verdicts()["baselines"])
+    assert not any(run.startswith("hra/") for run in task.table.verdicts()["baselines"])
+    changed = copy.deepcopy(config)
+    changed["tasks"]["glue"]["reference"] = "lora/r4"
+    with pytest.raises(
+        JobError, match=r"config: tasks\.glue\.reference: unknown run of the grid 'lora/r4'; known: full"
+    ):
+        validation.check(changed)
+
+
+def pair(first: str, second: str, *numbers, selection: str = "best_on_dev") -> list:
+    return ["CoLA", selection, first, second, *map(str, numbers)]
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Return a function that makes the table of three runs with these pairs and levels of their scores."""
+
+    def make(pairs: list[list], levels: dict[str, float], **params) -> tuple[pd.DataFrame, str]:
+        expected = [factories.entry(tmp_path, "cola", run, seed) for run in RUNS for seed in range(3)]
+        rows = [
+            {"dataset": "cola", "method": run.split("/")[0], "variant": run.split("/")[1], "seed": seed, "value": value}
+            | {"benchmark": "dev", "selection": selection, "metric": "matthews_correlation", "status": "ok"}
+            for run, value in levels.items()
+            for seed in range(3)
+            for selection in ("best_on_dev", "last")
+        ]
+        names = ("preset", "model", "error", "backend", "serve", "dirty", "versions")
+        runs = pd.DataFrame(rows).assign(adapter_parameters=1000, **dict.fromkeys(names, ""))
+        runs.assign(versions="torch=2.9.0").to_csv(tmp_path / "runs_glue.csv", index=False)
+        pd.DataFrame(pairs, columns=compare.COLUMNS).to_csv(tmp_path / "compare_glue.csv", index=False)
+        job = factories.table_job(tmp_path, expected)
+        job["params"] |= {"averages": {}}
+        job["params"]["verdicts"] |= params
+        table.main(job)
+        return run_statistics.read_csv(tmp_path / "table_glue.csv"), (tmp_path / "table_glue.md").read_text()
+
+    return make
+
+
+PAIRS = [
+    pair("hra/r8", "lora/r8", -1, -2, 0.5, 0.2, 0.4, 1043, 3),
+    pair("hra/r8", "full/all", 5, 3, 7, 0.001, 0.003, 1043, 3),
+    pair("lora/r8", "full/all", 6, 4, 8, 0.001, 0.003, 1043, 3),
+]
+LEVELS = {"hra/r8": 0.9, "lora/r8": 0.91, "full/all": 0.85}
+SENTENCES = [
+    "HRA r=8, λ=0 is 1.00 points below LoRA r=8 [−2.00, 0.50], not significant (p = 0.400)",
+    "Full fine-tuning is 6.00 points below LoRA r=8 [−8.00, −4.00], significant (p = 0.003)",
+]
+
+
+def test_table_markdown_and_terminal_show_the_verdicts(made, tmp_path):
+    rows, text = made([*PAIRS, *([*one[:1], "last", *one[2:]] for one in PAIRS)], LEVELS)
+    first = rows[rows["selection"] == "best_on_dev"].set_index("run")
+    assert [first["CoLA_verdict"][run] for run in RUNS] == [SENTENCES[0], "", SENTENCES[1]]
+    assert [first["CoLA_best"][run] for run in RUNS] == ["true", "true", ""] and set(first["CoLA_better"]) == {"higher"}
+    head, last = text.split("## Last step")
+    assert "## Verdict: best on dev\n\nCoLA:\n\n" + "".join(f"- {one}.\n" for one in SENTENCES) in head
+    assert "| CoLA ↑ |" in " ".join(head.split()) and "ours" not in text
+    cells = {line.split("|")[1].strip(): line.split("|")[-2].strip() for line in last.splitlines() if "|" in line}
+    assert cells["HRA r=8, λ=0"] == "−1.00 [−2.00, 0.50], p = 0.400" and cells["LoRA r=8"] == "reference"
+    assert "Differences: run − reference, which is the best trained run of the column whose method is not HRA" in text
+    console = Console(width=200, record=True)
+    print_table.show(tmp_path / "table_glue.csv", None, console)
+    shown = console.export_text()
+    assert all(f"  {one}." in shown for one in SENTENCES) and "CoLA ↑" in shown and "Holm" in shown
+
+
+def test_the_reference_of_the_config_may_be_any_row(made):
+    rows, text = made(PAIRS, LEVELS, reference="hra/r8")
+    first = rows[rows["selection"] == "best_on_dev"].set_index("run")
+    assert first["CoLA_verdict"]["lora/r8"].startswith("LoRA r=8 is 1.00 points above HRA r=8, λ=0 [−0.50, 2.00], not")
+    assert "which is HRA r=8, λ=0." in text
+
+
+def test_without_a_value_of_the_reference_nothing_is_said(made):
+    rows, text = made([], {"hra/r8": 0.9})
+    assert "Verdict" not in text and "Differences" not in text and set(rows["CoLA_verdict"]) == {""}
+
+
+@pytest.mark.parametrize("levels", [{"hra/r8": 0.0, "lora/r8": 0.01}, {"hra/r8": 0.0, "lora/r8": 0.0}])
+def test_a_score_of_0_that_is_the_worst_is_not_bold(made, levels):
+    rows, text = made([pair("hra/r8", "lora/r8", -1, -2, 1, 0.5, 0.5, 1043, 3)], levels)
+    best = rows[rows["selection"] == "best_on_dev"].set_index("run")["CoLA_best"]
+    assert best["hra/r8"] == "" and best["lora/r8"] == ("true" if levels["lora/r8"] else "")
+    assert "**0.00" not in text
+
+
+def test_the_values_of_a_column_have_equal_decimals():
+    assert cost.fixed(pd.Series([0.0103, 0.11, 12.0]), None) == ["0.010", "0.110", "12.000"]
+    assert cost.fixed(pd.Series([0.0, 150.0]), None) == ["0", "150"] and cost.fixed(pd.Series([0.0]), None) == ["0"]
+    row = pd.Series({"score": 90.1, "score_std": 0.123})
+    assert cost.score_cell(row, 2) == "90.10 ± 0.12"
+
+
+def test_an_interval_is_no_link_in_markdown():
+    text = "x [−1.00, 2.00], significant (p < 0.001)"
+    assert markdown_text.plain(text) == text
+    assert markdown_text.plain("[1.0, 2.0](x) [a](y)") == r"\[1.0, 2.0](x) \[a](y)"

@@ -1,0 +1,167 @@
+"""Hours used and remaining, in the plan and in `make status`."""
+
+import dataclasses
+import json
+import os
+import re
+import time
+
+import pytest
+
+from hra_workflow import tasks
+from hra_workflow.cost import gpu_hours, planned_jobs
+
+TABLE = "results/table_glue.csv"
+
+
+def touch(path: str, when: float) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "a"):
+        os.utime(path, (when, when))
+
+
+RECORD = {"seconds": 7200.0, "processes": 2, "device": "NVIDIA A100", "adapter_bytes": 5_000_000}
+
+
+def training(dataset: str = "cola", method: str = "hra", seed: int = 0, **facts) -> planned_jobs.Job:
+    wildcards = {"task": "glue", "dataset": dataset, "method": method, "variant": "r8", "seed": str(seed)}
+    place = "/".join(wildcards.values())
+    outputs = [f"{place}/train.json", f"{place}/last.safetensors", f"{place}/best.safetensors"]
+    job = planned_jobs.Job("train_glue", wildcards, outputs, f"{place}/log", f"{place}/train.error.json", outputs[0])
+    return dataclasses.replace(job, **{"gpus": 2, "work": 100.0, "stated": 3600.0} | facts)
+
+
+def bases(hours: gpu_hours.Hours) -> list[str]:
+    return [one.basis for one in hours.estimates]
+
+
+def test_hours_by_records_and_by_the_config(here):
+    first = training()
+    here(first.record, RECORD)
+    assert gpu_hours.hours([first], []) == gpu_hours.Hours(gpu=4.0)
+    again, other, elsewhere = training(seed=1), training(method="lora", work=50.0), training("mnli", "lora", work=500.0)
+    # As the same run and data, as the same data, as the same rule: 4 GPU-hours for a work of 100.
+    hours = gpu_hours.hours([first, *(training(seed=seed, work=1e9) for seed in (2, 3))], [again, other, elsewhere])
+    assert [one.hours for one in hours.estimates] == [4.0, 2.0, 20.0]
+    assert (hours.gpu, hours.left, bases(hours)) == (4.0, 26.0, [gpu_hours.MEASURED] * 3)
+    here(other.record, RECORD | {"processes": 1})
+    assert gpu_hours.hours([first, other], [elsewhere]).left == pytest.approx((4 + 2) / 150 * 500)
+    assert gpu_hours.hours([first, other], [training("mnli", "lora", work=None)]).left == pytest.approx(3.0)
+    hours = gpu_hours.hours([], [again, training(stated=None)])
+    assert (hours.left, bases(hours)) == (1.0, [gpu_hours.GUESSED, ""])
+    text = "0 GPU-hours used, unknown GPU-hours remaining (no estimate for 1 job: train_glue)"
+    assert str(gpu_hours.hours([], [training(stated=None)])) == text
+    text = "0 CPU-hours used, unknown CPU-hours of 1 job (`make preflight` measures them)"
+    assert str(gpu_hours.hours([], [training(gpus=0)])) == text
+    assert gpu_hours.hours([], [training(work=0.0)]) == gpu_hours.Hours()  # the base model
+
+
+def test_hours_on_a_cpu_of_interrupted_attempts_and_of_generations(here):
+    cpu, interrupted, broken = training(gpus=0), training(seed=1), training(seed=2)
+    here(cpu.record, RECORD | {"device": "CPU: Xeon", "processes": 1})
+    here(interrupted.error.replace("train.error", "attempts"), {"seconds": [1800.0, 0.0]})
+    touch(broken.record, time.time())  # truncated
+    shard = planned_jobs.Job("generate_math", {}, ["shard"], "log", benchmark="shard.tsv", gpus=1)
+    with open(shard.benchmark, "w") as stream:
+        stream.write("s\th:m:s\n3600\t1:00:00\n")
+    assert gpu_hours.hours([cpu, broken, shard], [interrupted]).gpu == pytest.approx(1.0 + 1.0)
+    assert gpu_hours.hours([cpu], []) == gpu_hours.Hours(cpu=2.0)
+    # A job on the CPU is estimated from one on a CPU, one on a GPU is not.
+    left = [training(gpus=0, seed=3, work=200.0), training(seed=4, stated=None)]
+    assert str(gpu_hours.hours([cpu], left)) == (
+        "0 GPU-hours and 2 CPU-hours used, unknown GPU-hours and about 4 CPU-hours remaining "
+        "(no estimate for 1 job: train_glue)"
+    )
+    assert gpu_hours.hours([cpu], left[:1]).dearest() == "train_glue cola/hra/r8 4 (1 job)"
+
+
+CONFIG = {
+    "preflight": "jobs",  # no evaluation in training
+    "methods": {"hra": {"kind": "hra", "variants": {"r8": {"preset": {}}}}, "base": {"kind": "pretrained"}},
+    "presets": {"glue": {"p": {"all": {"epochs": 10, "batch_size": 32, "eval_steps": 100}}}},
+    "tasks": {
+        "glue": {"preset": "p", "defaults": {}, "resources": {"rows_per_second": 50}},
+        "math": {
+            "generation": {"resources": {"rows_per_second": 2}},
+            "retention": {"resources": {"minutes": 30}},
+            "resources": {},
+        },
+    },
+    "datasets": {
+        "glue": {"cola": {"rows": {"train": 3200, "dev": 300}, "benchmarks": {"dev": "dev"}}},
+        "math": {"meta": {"benchmarks": {"gsm8k": "gsm8k/test"}}, "gsm8k": {"rows": {"test": 800}}},
+    },
+}
+TASKS = tasks.load(CONFIG)
+
+
+def test_the_work_of_a_job():
+    run = {"task": "glue", "dataset": "cola", "method": "hra", "variant": "r8"}
+    # 10 × 3200 rows forward and backward; 10 times the 300 rows of dev forward, a third of that.
+    assert gpu_hours.work(TASKS, "train_glue", run) == pytest.approx(32000 + 10 * 100)
+    assert gpu_hours.work(TASKS, "train_glue", run | {"method": "base"}) == 0
+    assert gpu_hours.work(TASKS, "evaluate_glue", run | {"benchmark": "dev"}) == pytest.approx(2 * 100)  # last and best
+    shard = {"task": "math", "dataset": "meta", "benchmark": "gsm8k", "n_shards": "4"}
+    assert gpu_hours.work(TASKS, "generate_math", shard) == 200
+    assert (
+        gpu_hours.work(TASKS, "evaluate_harness", run | {"task": "math"}) is gpu_hours.work(TASKS, "runs", {}) is None
+    )
+    for job, seconds in (
+        (training(), 2.0),
+        (planned_jobs.Job("generate_math", shard, ["out"], "log", work=200), 100),
+        (planned_jobs.Job("evaluate_harness", shard, ["out"], "log", gpus=2), 3600),
+        (planned_jobs.Job("table", {"task": "glue"}, ["out"], "log"), None),
+    ):
+        assert gpu_hours.stated(TASKS, job) == seconds
+
+
+@pytest.mark.slow
+def test_a_dry_run_ends_with_what_its_tables_cost(fresh, done):
+    output = fresh.snakemake("-n", "-q", "rules", "--", TABLE, "results/table_retention.csv")
+    printed = output.partition("does not reflect the order of execution.\n")[2].splitlines()
+    assert printed[0] == "table_glue: 1,047 jobs (0 done), including 455 training runs in 114 GPU jobs"
+    assert re.fullmatch(
+        r"  hours:    0 GPU-hours used, about \d+ GPU-hours remaining \(guessed from the config\)", printed[1]
+    )
+    assert re.fullmatch(r"  stages:   train \d+", printed[2])
+    assert printed[3].startswith("  methods:  hra ")
+    assert re.match(r"  dearest:  train_glue qqp/hra/r8 [\d.]+ \(5 jobs\), train_glue qqp/", printed[4])
+    assert printed[5] == "table_retention: 12 jobs (0 done), including 2 training runs, 3 evaluations"
+    assert printed[10] == "all 2 tables: 1,059 jobs"
+    lines = {line.strip() for line in printed}
+    assert any(line.startswith("download: 14 GB (deberta-v3-base 0.37, mnli 0.055, sst2 0.003, ") for line in lines)
+    assert "licence:  deberta-v3-base, metamathqa-40k: MIT" in lines
+    # 8 datasets × 5 seeds of full fine-tuning, last and best, in float32.
+    assert (
+        f"disk:     resources 14 GB (downloads 14); results {40 * 2 * 4 * 184e6 / 1e9:.3g} GB (weights 58.9); "
+        "scratch 5.89 GB per running training (full/all, the largest); unknown before the first run: adalora/r8, "
+        "bitfit/all, boft/m2b8, head/linear and 11 more"
+    ) in lines
+    assert "table_math" not in output
+
+    command = ("-n", "--configfile", "small.yaml", "--", TABLE)
+    manifest = {"files": {"weights": {"bytes": 370_000_000, "sha256": ""}}}
+    for path, content in (
+        ("results/glue/cola/hra/r8/seed0/train.json", RECORD),
+        ("resources/models/deberta-v3-base.manifest.json", manifest),
+    ):
+        when = (done.folder / path).stat().st_mtime
+        (done.folder / path).write_text(json.dumps(content))
+        os.utime(done.folder / path, (when, when))
+    done.change("small.yaml", "seeds: [0, 1]", "seeds: [0, 1, 2]")
+    done.change("small.yaml", "gpu: 0", "gpu: 1")
+    output = done.snakemake(*command)
+    assert "table_glue: 42 jobs (27 done), including 12 training runs (8 done) in 1 GPU job" in output
+    assert re.search(
+        r"  hours:    4 GPU-hours used, about \S+ GPU-hours remaining "
+        r"\(measured by finished jobs\)\n",
+        output,
+    )
+    assert "  download: 0.0553 GB (cola 0.0003, mnli 0.055); 0.37 GB already downloaded\n" in output
+    limited = ("--cores", "1", "--config", "max_gpu_hours=0.001", *command[1:])
+    refused = done.snakemake(*limited, ok=False)
+    assert "Nothing was started. The remaining jobs need about " in refused
+    assert "rule train_glue" not in refused
+    assert re.search(
+        r"  disk:     .*results 0\.06 GB \(weights 0\.06\).*unknown before the first run: lora/r8\n", output
+    )

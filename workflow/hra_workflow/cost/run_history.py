@@ -1,0 +1,67 @@
+"""The history of the Snakemake runs with one folder of results: a line of JSON per event, for `make status`.
+
+A run has begun (with its process), a job was started, has finished or failed, and the run has ended: if that is
+missing, it was killed. Several runs may append at a time. Times are those of the file system, as of the files that jobs
+write.
+"""
+
+import contextlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hra_workflow.core import process_identity
+
+NAME = "history.jsonl"
+BEGUN, STARTED, FINISHED, FAILED, ENDED = "begun", "started", "finished", "failed", "ended"
+
+
+@dataclass
+class History:
+    """jobs: name → last event. unfinished: run → its process, if it has not ended in good order. last: the last run."""
+
+    jobs: dict[str, dict] = field(default_factory=dict)
+    unfinished: dict[str, dict] = field(default_factory=dict)
+    last: str = ""
+
+    def running(self) -> dict[str, str]:
+        """Return the runs that go on, with the state of their process, if it can be observed from here.
+
+        Of those that cannot, only the last run counts: a killed one would seem to go on for ever.
+        """
+        states = {run: process_identity.state(process) for run, process in self.unfinished.items()}
+        return {
+            run: state for run, state in states.items() if state == "running" or (run == self.last and state != "dead")
+        }
+
+
+def begin(path: Path, run: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    append(path, run, BEGUN, process=process_identity.this_process())
+
+
+def append(path: Path, run: str, event: str, **facts) -> None:
+    """Append an event. A full disk does not stop the run; its status is incomplete then."""
+    with contextlib.suppress(OSError):
+        path.touch()
+        line = {"run": run, "event": event, "time": path.stat().st_mtime} | facts
+        with path.open("a") as stream:
+            stream.write(json.dumps(line) + "\n")
+
+
+def read(path: Path) -> History:
+    """Read a history; an empty one if there is none."""
+    history = History()
+    for text in path.read_text().splitlines() if path.exists() else ():
+        try:
+            line = json.loads(text)
+        except ValueError:  # of a full disk, or of two machines at a time
+            continue
+        history.last = line["run"]
+        if line["event"] == BEGUN:
+            history.unfinished[line["run"]] = line["process"]
+        elif line["event"] == ENDED:
+            history.unfinished.pop(line["run"], None)
+        else:
+            history.jobs[line["job"]] = line
+    return history

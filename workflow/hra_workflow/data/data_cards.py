@@ -1,0 +1,99 @@
+"""Data cards: what a dataset contains and what is wrong with it, as JSON next to its manifest.
+
+    X.card.json    `splits`: counts by split; `warnings`: sentences; `own`: the user's files that it describes, {} for
+                   downloaded ones; `entry`: digest of the config's entry (workflow/schemas/card.schema.json)
+
+A dry run makes the card of the user's files before anything else, and makes it again if a file or the entry changes.
+The job of a download makes that of all others. What makes the data unusable is no warning but a JobError.
+"""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from hra_workflow.core import files
+from hra_workflow.core.errors import JobError
+from hra_workflow.core.wording import counted
+from hra_workflow.data import own_files
+
+VERSION = 1  # of what cards contain: an older one is made again
+TRAIN = "train"
+CLASSES = 6  # of which a line shows every count
+
+
+def path_of(manifest: str | Path) -> Path:
+    return Path(str(manifest).removesuffix(".manifest.json") + ".card.json")
+
+
+def name_of(manifest: str | Path) -> str:
+    return Path(manifest).name.removesuffix(".manifest.json")
+
+
+def ordered(splits: Iterable[str]) -> list[str]:
+    """Return the names of splits in the order of a card: `train` first. A job gets its params in another order."""
+    return sorted(splits, key=lambda name: (name != TRAIN, name))
+
+
+def digest(entry: dict) -> str:
+    return hashlib.sha256(json.dumps([VERSION, entry], sort_keys=True).encode()).hexdigest()
+
+
+def save(path: Path, card: dict, entry: dict, own: dict) -> None:
+    """Write a card; `own`: the listing of the user's files (own_files.py)."""
+    files.write_json(path, card | {"entry": digest(entry), "own": own})
+
+
+def current(path: Path, entry: dict, own: dict[str, Path], make: Callable[[], dict]) -> dict:
+    """Return the card at `path` if it is of these files of the user and of this entry; otherwise make and write it."""
+    before = read(path)
+    now = own_files.listing(own, before.get("own", {}))
+    same = before.get("entry") == digest(entry) and own_files.hashes(before["own"]) == own_files.hashes(now)
+    card = before if same else make()
+    if not same or before["own"] != now:
+        with contextlib.suppress(OSError):  # a dry run needs no permission to write
+            save(path, card, entry, now)
+    return card
+
+
+def read(path: str | Path) -> dict:
+    """Return the card at `path`; {} if there is none."""
+    try:
+        return files.read_json(path)
+    except (FileNotFoundError, JobError):
+        return {}
+
+
+# What people read
+
+
+def summary(card: dict) -> str:
+    """Describe the splits: `train 960 rows (2 classes: 480, 480), dev 320 rows`."""
+    return ", ".join(described(name, split) for name, split in card["splits"].items())
+
+
+def described(name: str, split: dict) -> str:
+    if "pixels" in split:
+        sides = " to ".join(f"{side:,}" for side in sorted({*split["pixels"]}))
+        return f"{counted(split['rows'], 'image')} of {sides} pixels per side"
+    text, counts = f"{name} {counted(split['rows'], 'row')}", [*split.get("classes", {}).values()]
+    if len(counts) > CLASSES:
+        return f"{text} ({len(counts)} classes of {min(counts):,} to {max(counts):,})"
+    return f"{text} ({len(counts)} classes: {', '.join(f'{count:,}' for count in counts)})" if counts else text
+
+
+def contents(manifests: Iterable[str]) -> list[str]:
+    """Return a line per dataset of the user's with what it contains."""
+    return [f"{name}: {summary(card)}" for name, card in of(manifests) if card["own"]]
+
+
+def warnings(manifests: Iterable[str]) -> list[str]:
+    """Return the warnings of all datasets, with their names."""
+    return [f"{name}: {warning}" for name, card in of(manifests) for warning in card["warnings"]]
+
+
+def of(manifests: Iterable[str]) -> list[tuple[str, dict]]:
+    """Return the cards that exist, with the names of their datasets."""
+    cards = [(name_of(path), read(path_of(path))) for path in manifests]
+    return [(name, card) for name, card in cards if card]

@@ -1,0 +1,60 @@
+"""What the card of a folder of photographs says: their number and sizes, and what is unusual about them."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image
+
+from hra_workflow.core.errors import JobError
+from hra_workflow.core.wording import counted, listed
+from hra_workflow.data import images
+from hra_workflow.data.file_filters import IMAGES, OTHER_IMAGES
+
+FEWEST = 3
+DARK = 16  # of 255: what the brightest pixel of a 12-bit image is, once its 16 bits are scaled to 8
+
+
+def of(paths: dict[str, Path], smallest: int, folder: Path | None = None) -> dict:
+    """Return `splits` and `warnings` of a subject's photographs, given by name.
+
+    folder: where there may be others, in formats that are not used. Raises JobError unless all can be read and have at
+    least `smallest` pixels per side.
+    """
+    sizes, seen = [], {}
+    warnings = skipped(folder) if folder else []
+    if len(paths) < FEWEST:
+        warnings.append(f"expected at least {FEWEST} images, found {len(paths)}: a model will learn little else of it")
+    for name, path in paths.items():
+        image = images.load(path)
+        sizes += image.size
+        if min(image.size) < smallest:
+            raise JobError(
+                f"{path}: expected at least {smallest} × {smallest} pixels, found {image.width} × {image.height}. "
+                "Provide a larger image, or lower tasks.subject.resolution."
+            )
+        warnings += [f"{name} {problem}" for problem in unusual(image)]
+        first = seen.setdefault(hashlib.sha256(image.tobytes()).digest(), name)
+        warnings += [f"{name} is the same image as {first}"] * (first != name)
+    return {"splits": {"images": {"rows": len(paths), "pixels": [min(sizes), max(sizes)]}}, "warnings": warnings}
+
+
+def skipped(folder: Path) -> list[str]:
+    """Name the images that are not used because of their ending, such as a telephone's HEIC among JPEGs."""
+    found = [path.name for path in sorted(folder.rglob("*")) if path.suffix.lower() in OTHER_IMAGES and path.is_file()]
+    return [
+        f"{counted(len(found), 'file')} skipped because of the ending: {listed(found)}. Convert to JPEG or PNG "
+        f"(used: {' '.join(sorted(IMAGES))})"
+    ] * bool(found)
+
+
+def unusual(image: Image.Image) -> Iterator[str]:
+    """Describe an image in RGB that no photograph looks like: one colour, or nearly black."""
+    extrema = image.getextrema()
+    if all(low == high for low, high in extrema):
+        yield "has a single colour"
+    elif (brightest := max(high for _, high in extrema)) <= DARK:
+        yield (
+            f"is nearly black: its brightest value is {brightest} of 255, as of 12 bits stored in 16. If so, multiply "
+            "its values by 16"
+        )

@@ -1,0 +1,133 @@
+"""What the card of a text dataset says: rows, classes, empty cells, repeated rows, leaks and contradictory labels."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from hra_workflow.core.wording import counted, listed
+from hra_workflow.data import data_cards
+from hra_workflow.data.data_cards import TRAIN
+from hra_workflow.data.text_tables import Split, is_empty
+
+
+@dataclass
+class Examples:
+    """The rows of a split as a model sees them.
+
+    texts: the input of each row, all text columns or the question. keys: the same without differences of whitespace
+    and case. results: the label or the answer. classes: what rows with one input have in common, the name of the class
+    or the final answer; None where there is none, and for a regression.
+    """
+
+    name: str
+    split: Split
+    texts: list[tuple[str, ...]]
+    keys: list[tuple[str, ...]]
+    results: list
+    classes: list
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def where(self, row: int) -> str:
+        return self.split.rows.where(row)
+
+
+def examples_of(name: str, split: Split, labels: list[str] | None = None) -> Examples:
+    columns = [values for column, values in split.columns.items() if column not in ("label", "answer")]
+    texts = list(zip(*columns, strict=True))
+    keys = [tuple(" ".join(text.split()).casefold() for text in row) for row in texts]
+    results = split.columns.get("label") or split.columns.get("answer", [])
+    classes = [labels[index] for index in results] if labels else split.answers or [None] * len(results)
+    return Examples(name, split, texts, keys, results, classes)
+
+
+def of(splits: dict[str, Split], dataset: dict) -> dict:
+    """Return `splits` (counts by split) and `warnings` (sentences) of a dataset's checked splits."""
+    splits = {name: splits[name] for name in data_cards.ordered(splits)}
+    card = {name: {"rows": len(split)} for name, split in splits.items()}
+    warnings: list[str] = []
+    if not {"label", "answer"} & dataset.keys():
+        return {"splits": card, "warnings": warnings}  # general text
+    labels = dataset.get("labels")
+    rows = {name: examples_of(name, split, labels) for name, split in splits.items()}
+    for name, these in rows.items():
+        if labels:
+            count = Counter(these.classes)
+            card[name]["classes"] = {label: count[label] for label in labels}
+            if absent := [label for label in labels if not count[label]]:
+                warnings.append(f"{name} has no row with the label {listed(map(repr, absent))}")
+        warnings += incomplete(these, card[name])
+        warnings += repeated(these, card[name])
+        if name != TRAIN and TRAIN in rows:
+            warnings += leaked(these, rows[TRAIN], card[name])
+    return {
+        "splits": card,
+        "warnings": warnings + contradictory([*rows.values()], "label" if labels else "final answer"),
+    }
+
+
+def incomplete(rows: Examples, card: dict) -> list[str]:
+    """Count empty cells and missing answers that text_tables has accepted, since there are few."""
+    found = {}
+    for column, values in rows.split.columns.items():
+        if column != "label" and (empty := [row for row, text in enumerate(values) if is_empty(text)]):
+            found[f"{column} is empty"] = empty
+            card.setdefault("empty", {})[column] = len(empty)
+    if without := [row for row, answer in enumerate(rows.split.answers or []) if answer is None]:
+        found["there is no final answer"] = without
+        card["answerless"] = len(without)
+    return [
+        f"{what} in {len(some):,} of {len(rows):,} rows of {rows.name}, the first: {rows.where(some[0])}"
+        for what, some in found.items()
+    ]
+
+
+def repeated(rows: Examples, card: dict) -> list[str]:
+    """Count the rows that repeat an earlier one of their split, with its label or answer."""
+    first: dict[tuple, int] = {}
+    found = [
+        (row, earlier)
+        for row, key in enumerate(zip(rows.keys, rows.results, strict=True))
+        if (earlier := first.setdefault(key, row)) != row
+    ]
+    if not found:
+        return []
+    card["repeated"] = len(found)
+    row, earlier = found[0]
+    return [
+        f"{len(found):,} of {len(rows):,} rows of {rows.name} repeat an earlier row, the first: {rows.where(row)}, and "
+        f"{rows.where(earlier)}"
+    ]
+
+
+def leaked(rows: Examples, train: Examples, card: dict) -> list[str]:
+    """Count the rows whose input is also in the training data: exactly, and after whitespace and case."""
+    trained = dict(zip(reversed(train.keys), range(len(train) - 1, -1, -1), strict=True))  # of equal ones the first
+    found = [row for row, key in enumerate(rows.keys) if key in trained]
+    if not found:
+        return []
+    exact = {*train.texts}
+    same = sum(rows.texts[row] in exact for row in found)
+    card |= {"in_train": len(found), "in_train_exactly": same}
+    how = "" if same == len(found) else f" ({same:,} exactly, the others but for whitespace and case)"
+    return [
+        f"{len(found):,} of {len(rows):,} rows of {rows.name} also occur in {train.name}{how}, so its scores do not "
+        f"show how a model does on new data; the first: {rows.where(found[0])}, and "
+        f"{train.where(trained[rows.keys[found[0]]])}"
+    ]
+
+
+def contradictory(splits: list[Examples], what: str) -> list[str]:
+    """Count the rows that have another class or final answer than an earlier row with the same input."""
+    first: dict[tuple, tuple[Examples, int]] = {}
+    count, example = 0, ""
+    for rows in splits:
+        for row, (key, result) in enumerate(zip(rows.keys, rows.classes, strict=True)):
+            other, earlier = first.setdefault(key, (rows, row))
+            if result is not None and (before := other.classes[earlier]) not in (result, None):
+                count += 1
+                example = example or f"{rows.where(row)}: {result!r}, and {other.where(earlier)}: {before!r}"
+    differ = (
+        f"{counted(count, 'row')} {'has' if count == 1 else 'have'} another {what} than an earlier row with the same"
+    )
+    return [f"{differ} text, the first: {example}"] if count else []

@@ -1,0 +1,242 @@
+"""Reading of text datasets: rows of CSV, TSV, JSON and Parquet files, each with the line at which it starts.
+
+Imported on login nodes, where a dry run reads the user's files, so without pandas: csv and json of the standard
+library, and pyarrow for Parquet.
+"""
+
+import codecs
+import csv
+import json
+import re
+import sys
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hra_workflow.core.errors import JobError
+from hra_workflow.core.wording import counted
+
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
+SUGGESTED = (";", "\t", "|", ",")  # separators of which an error names the one that fits
+SHOWN = 80  # characters of a line in an error
+
+
+@dataclass
+class Rows:
+    """Rows of one or several files, by column; `where(row)` is what an editor needs to go there."""
+
+    columns: dict[str, list] = field(default_factory=dict)
+    lines: list[int] = field(default_factory=list)  # of the file, counted from 1
+    files: list[tuple[int, str, str]] = field(default_factory=list)  # first row, name, "line" or "row"
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def where(self, row: int) -> str:
+        _, name, unit = self.files[bisect_right([first for first, *_ in self.files], row) - 1]
+        return f"{name}, {unit} {self.lines[row]}"
+
+    def add(self, name: str, unit: str, header: Iterable[str], lines: list[int], columns: Iterable[list]) -> None:
+        """Append the rows of a file; a column that only some files have is None in the others."""
+        before = len(self)
+        self.files.append((before, name, unit))
+        self.lines += lines
+        found: dict[str, list] = {}
+        for column, values in zip(header, columns, strict=True):
+            found.setdefault(column, values)
+        for column in dict.fromkeys([*self.columns, *found]):
+            values = self.columns.setdefault(column, [None] * before)
+            values += found.get(column, [None] * len(lines))
+
+    def head(self, count: int | None) -> "Rows":
+        """Return only the first `count` rows; None: all."""
+        columns = {name: values[:count] for name, values in self.columns.items()}
+        return Rows(columns, self.lines[:count], self.files)
+
+    def require(self, where: str, wanted: list[str]) -> None:
+        """Raise JobError unless the columns exist; names the separator with which they would."""
+        missing, found = [column for column in wanted if column not in self.columns], list(self.columns)
+        if not missing:
+            return
+        remedy = other_separator(found) or "Correct `columns`, `label` or `read`"
+        raise JobError(
+            f"{where}: expected the column {', '.join(map(repr, missing))}, found {', '.join(map(repr, found))}. "
+            f"{remedy}."
+        )
+
+
+def other_separator(header: list[str]) -> str | None:
+    """Return the remedy for a header line that another separator would split."""
+    split = next((sep for sep in SUGGESTED if len(header) == 1 and sep in header[0]), None)
+    return f"Set `read: {{sep: {json.dumps(split)}}}`" if split else None
+
+
+def read(where: str, paths: list[Path], stated: dict | None) -> Rows:
+    """Read the rows of all files; texts as strings, so that a sentence 'NA' or 'null' is kept.
+
+    JSON by its suffix; otherwise with the config's `read` if it is stated; without it, .csv and .tsv by their suffix,
+    and Parquet.
+    """
+    rows = Rows()
+    for path in paths:
+        if not path.exists():
+            raise JobError(f"{where}: the source has no {path.name}. Correct `splits`.")
+        if path.suffix in (".json", ".jsonl"):
+            read_json(rows, where, path)
+        elif stated is None and path.suffix not in SEPARATORS:
+            read_parquet(rows, where, path)
+        else:
+            read_separated(rows, where, path, {"sep": SEPARATORS.get(path.suffix, ",")} | (stated or {}))
+    return rows
+
+
+# Text with separators
+
+
+def read_separated(rows: Rows, where: str, path: Path, options: dict) -> None:
+    """Read lines of fields; a separator longer than a character is a regular expression."""
+
+    def unreadable(line: int, reason: str, remedy: str | None = None) -> JobError:
+        return JobError(f"{where}: {path.name}, line {line}: {reason}. {remedy or 'Correct the line, or `read`'}.")
+
+    encoding, separator = options.get("encoding", "utf-8-sig"), options["sep"]
+    lines: list[int] = []
+    values: list[list[str]] = []
+    header: list[str] | None = options.get("names")
+    first = options.get("header", None if header else 0)  # the row with the names; None: there is none
+    try:
+        for number, (line, fields) in enumerate(records(path, encoding, options)):
+            if number == first:
+                header = header or fields
+            elif first is None or number > first:
+                header = header or [str(column) for column in range(len(fields))]
+                if len(fields) > len(header):
+                    counts = f"expected {counted(len(header), 'field')} ({', '.join(header)}), found {len(fields)}"
+                    raise unreadable(line, f"{counts}: {separator.join(fields)[:SHOWN]!r}", other_separator(header))
+                lines.append(line)
+                values.append(fields + [""] * (len(header) - len(fields)))
+    except UnicodeDecodeError as problem:
+        raise undecodable(where, path, encoding, problem) from problem
+    except UnclosedQuote as problem:
+        remedy = "Close it, or if quote characters belong to the texts set `read: {quoting: 3}`"
+        raise unreadable(problem.args[0], "a quote opens and the file ends before it closes", remedy) from problem
+    except (csv.Error, LookupError) as problem:
+        raise unreadable(1, str(problem)) from problem
+    if header is None:
+        raise unreadable(1, "expected a header line, found an empty file")
+    rows.add(path.name, "line", header, lines, map(list, zip(*values, strict=True)) if values else [[] for _ in header])
+
+
+class UnclosedQuote(Exception):
+    """Raised with the line at which a quote opens that the file never closes."""
+
+
+def records(path: Path, encoding: str, options: dict) -> Iterator[tuple[int, list[str]]]:
+    """Yield the fields of every record that is not blank, with the line at which it starts."""
+    csv.field_size_limit(sys.maxsize)  # a text may be longer than csv's 128 KiB
+    separator, quoting = options["sep"], options.get("quoting", csv.QUOTE_MINIMAL)
+    with path.open(encoding=encoding, newline="") as stream:
+        if len(separator) > 1:
+            split = re.compile(separator)
+            for line, text in enumerate(stream, 1):
+                if text.strip():
+                    yield line, split.split(text.rstrip("\r\n"))
+            return
+        reader, line, taken = csv.reader(noted := Noted(stream), delimiter=separator, quoting=quoting), 0, []
+        for fields in reader:
+            start, line, taken = line + 1, reader.line_num, noted.take()
+            if fields and not (len(fields) == 1 and fields[0].isspace()):
+                yield start, fields
+        if taken and not closes(taken, separator, quoting):
+            raise UnclosedQuote(start)
+
+
+class Noted:
+    """Iterates over lines and keeps those since the last `take`."""
+
+    def __init__(self, lines: Iterable[str]):
+        self.lines, self.kept = iter(lines), []
+
+    def __iter__(self) -> "Noted":
+        return self
+
+    def __next__(self) -> str:
+        self.kept.append(line := next(self.lines))
+        return line
+
+    def take(self) -> list[str]:
+        taken, self.kept = self.kept, []
+        return taken
+
+
+def closes(lines: list[str], separator: str, quoting: int) -> bool:
+    """Return whether the quotes of a record are closed, so that what follows it is another field."""
+    after = f"{separator}end"
+    *_, last = csv.reader([*lines[:-1], lines[-1].rstrip("\r\n") + after], delimiter=separator, quoting=quoting)
+    return last[-1] == "end"
+
+
+def undecodable(where: str, path: Path, encoding: str, problem: UnicodeDecodeError) -> JobError:
+    """Describe the first byte that is no text, with its line and the encoding that the file may have."""
+    content = path.read_bytes()
+    try:
+        content.decode(encoding)
+    except UnicodeDecodeError as first:  # `problem` counts from the start of a part of the file
+        problem = first
+    line = content[: problem.start].count(b"\n") + 1
+    likely = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "latin-1"
+    return JobError(
+        f"{where}: {path.name}, line {line}: expected text in {encoding.removesuffix('-sig').upper()}, found the byte "
+        f"0x{content[problem.start]:02x}. Save the file as UTF-8, or set `read: {{encoding: {likely}}}`."
+    )
+
+
+# JSON and Parquet
+
+
+def read_json(rows: Rows, where: str, path: Path) -> None:
+    """Read a list of objects (.json) or one object per line (.jsonl), without type inference."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as problem:
+        raise undecodable(where, path, "utf-8-sig", problem) from problem
+    by_line = path.suffix == ".jsonl"
+    # Not splitlines: a JSON text may contain U+2028 and the like.
+    parts = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()] if by_line else [(1, text)]
+    lines, values = [], []
+    for number, part in parts:
+        try:
+            value = json.loads(part)
+        except (json.JSONDecodeError, RecursionError) as problem:
+            line, reason = number + getattr(problem, "lineno", 1) - 1, getattr(problem, "msg", problem)
+            raise JobError(
+                f"{where}: {path.name}, line {line}: expected JSON, found {part[:SHOWN]!r} ({reason}). "
+                "The file is truncated or has another format: replace it."
+            ) from problem
+        several = value if not by_line and isinstance(value, list) else [value]
+        values += several
+        lines += [number] if by_line else range(1, len(several) + 1)
+    unit = "line" if by_line else "row"
+    for number, value in zip(lines, values, strict=True):
+        if not isinstance(value, dict):
+            found = str(value)[:SHOWN]
+            raise JobError(f"{where}: {path.name}, {unit} {number}: expected an object, found {found!r}.")
+    header = dict.fromkeys(name for value in values for name in value)
+    rows.add(path.name, unit, header, lines, [[value.get(name) for value in values] for name in header])
+
+
+def read_parquet(rows: Rows, where: str, path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        table = parquet.read_table(path)
+    except pyarrow.ArrowInvalid as problem:
+        reason = " ".join(str(problem).split())
+        raise JobError(
+            f"{where}: {path.name} cannot be read as Parquet: {reason}. "
+            "Name it .csv, .tsv, .json, .jsonl or .parquet, or state `read`."
+        ) from problem
+    columns = (column.to_pylist() for column in table.columns)
+    rows.add(path.name, "row", table.column_names, list(range(1, table.num_rows + 1)), columns)

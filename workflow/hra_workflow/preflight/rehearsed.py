@@ -1,0 +1,97 @@
+"""What `make rehearse` has shown: one line per job, and results/rehearsal.json.
+
+A job that requests a GPU has run on a fake one (hra_workflow/rehearsal), at its real size, on synthetic data.
+"""
+
+import shutil
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from hra_workflow import tasks
+from hra_workflow.core import files, grid
+from hra_workflow.core.errors import JobError
+from hra_workflow.preflight import findings, outcomes
+from hra_workflow.preflight.findings import Finding
+from hra_workflow.tasks.expected_runs import error_files, expected_runs, with_errors
+
+GB = 1e9
+OF_PREFLIGHT = "training/measurement.py"  # the probe's own clock waits for the GPU
+LOGGING = "transformers/trainer"  # waits for the loss that the Trainer logs
+
+
+def finish(config: dict, wanted: Collection[str]) -> None:
+    """Print and save what the jobs of the `wanted` tasks have shown, and delete their files, except logs.
+
+    Raises JobError if there is anything to do.
+    """
+    loaded = tasks.load(config)
+    jobs = [files.read_json(path) for path in sorted(Path(config["pathvars"]["scratch"]).rglob("*.rehearsal.json"))]
+    lines = [of_job(job, loaded) for job in jobs]
+    lines += [line for task in loaded.values() if task.name in wanted for line in missing(config, task)]
+    results = Path(config["pathvars"]["results"]).parent / "rehearsal.json"
+    files.write_json(results, {"jobs": jobs})
+    for name in ("results", "resources", "scratch"):
+        shutil.rmtree(config["pathvars"][name], ignore_errors=True)
+    findings.show(lines)
+    left = sum(not line.ok for line in lines)
+    print(f"{results}: {len(lines)} lines, {left or 'nothing'} to do")
+    if left:
+        raise JobError(f"make rehearse: {left} of {len(lines)} lines say TODO.")
+
+
+def of_job(job: dict, loaded: dict[str, tasks.Task]) -> Finding:
+    """Describe a rehearsed job: its error, or memory that it does not have or does not free, or what it needs."""
+    run = "/".join(job["wildcards"][name] for name in ("method", "variant") if name in job["wildcards"])
+    check, peak, card = f"{job['rule']} {run}".strip(), job["peak_bytes"], job["card_bytes"]
+    if job["error"]:
+        return Finding(check, False, job["error"])
+    needs = f"{peak / GB:.3g} of {card / GB:.3g} GB{parts(job['parts'])}"
+    if peak > card:
+        return Finding(check, False, f"needs {needs}. {remedy(job)}")
+    after = [step["live_bytes"] for step in job["steps"]]
+    if len(after) > 2 and (growth := after[-1] - after[-2]) > 0:
+        return Finding(check, False, f"{growth / 1e6:.3g} MB more after each step are not freed")
+    task = loaded.get(job["wildcards"].get("task"))
+    shared = grid.runs_per_gpu(task.settings["resources"], run) if task and job["rule"].startswith("train") else 1
+    if shared * peak > card:
+        return Finding(check, False, f"{shared} runs of {needs}: set `runs_per_gpu` to {int(card // peak)} or less")
+    return Finding(check, True, f"{needs}; {waits(job['steps'])}")
+
+
+def parts(peak: dict[str, int]) -> str:
+    named = ", ".join(f"{name} {size / GB:.3g}" for name, size in peak.items())
+    return f" ({named})" if named else ""
+
+
+def remedy(job: dict) -> str:
+    """Return the largest number of rows per device and step that fits, in terms of the config."""
+    rows, activations = job["rows_per_device"], job["parts"].get("activations")
+    if not rows or not activations:
+        return "Lower `batch_size`"
+    fitting = int(rows * (1 - (job["peak_bytes"] - job["card_bytes"]) / activations))
+    if fitting < 1:
+        return "Not even one row fits: use a larger GPU, or gradient_checkpointing"
+    return f"{fitting} of {rows} rows fit at once: raise `gradient_accumulation`"
+
+
+def waits(steps: list[dict]) -> str:
+    """List where a step waits for the GPU, outside of logging."""
+    if len(steps) < 2:
+        return "no training steps"
+    seen = [
+        f"{wait['count']} {wait['what']} at {wait['lines']}"
+        for wait in steps[1]["waits"]
+        if not wait["lines"].startswith((OF_PREFLIGHT, LOGGING))
+    ]
+    return f"a step waits for the GPU: {', '.join(seen)}" if seen else "no step waits for the GPU"
+
+
+def missing(config: dict, task: tasks.Task) -> Iterator[Finding]:
+    """Yield the runs that were not trained, with their errors."""
+    for run in with_errors(expected_runs(task), error_files(task)):
+        record = Path(grid.places(config)["run"].format(task=task.name, **run), "train.json")
+        if not record.exists():
+            log = outcomes.log_of(config, "train", task, run)
+            check = f"{task.name} {run['method']}/{run['variant']}, training"
+            yield Finding(check, False, outcomes.failure(run["errors"], log, "raise `gradient_accumulation`"))
+    yield from outcomes.left_out(config, task)

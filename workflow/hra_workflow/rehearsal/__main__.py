@@ -1,0 +1,71 @@
+"""Rehearse one job, and write what was observed: see the package's docstring."""
+
+import argparse
+import json
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from hra_workflow.core import files
+from hra_workflow.rehearsal import cuda
+
+
+def main(script: Path, job: dict, result: Path, card: cuda.Card) -> int:
+    """Run the script's `main` on the fake device; return 0 unless it fails."""
+    torch = cuda.load()
+    from hra_workflow.rehearsal import fake_mode
+    from hra_workflow.rehearsal.observer import Observer
+
+    observer, started, problem = Observer(torch), time.monotonic(), None
+    cuda.imitate(torch, card, observer)
+    sys.path.insert(0, str(script.parent))
+    module = __import__(script.stem)
+    try:
+        with fake_mode.entered(torch, observer):
+            module.main(job)
+    except Exception as error:
+        traceback.print_exc()
+        problem = f"{type(error).__name__}: {error}"
+    files.write_json(
+        result,
+        {
+            "rule": job["rule"],
+            "wildcards": job["wildcards"],
+            "error": problem,
+            "seconds": round(time.monotonic() - started, 1),
+            "card": card.name,
+            "card_bytes": card.total_memory,
+            "rows_per_device": rows_per_device(job),
+            "peak_bytes": observer.peak,
+            "parts": observer.parts,
+            "steps": [named(step) for step in observer.steps],
+            "waits": waits(observer.waits),
+        },
+    )
+    return int(problem is not None)
+
+
+def rows_per_device(job: dict) -> int | None:
+    """Return the rows of a training job that its model sees at once on one GPU."""
+    settings = job["params"].get("hyperparameters") or {}
+    if "batch_size" not in settings:
+        return None
+    return settings["batch_size"] // settings.get("gradient_accumulation", 1) // max(1, job["resources"].get("gpu", 1))
+
+
+def named(step: dict) -> dict:
+    return step | {"waits": waits(step["waits"])}
+
+
+def waits(counted: dict) -> list[dict]:
+    return [{"what": what, "lines": lines, "count": count} for (what, lines), count in counted.items()]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m hra_workflow.rehearsal", description=__doc__)
+    for name in ("script", "job", "result"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument("--card", default="h100", help=f"one of {', '.join(cuda.CARDS)}")
+    arguments = parser.parse_args()
+    sys.exit(main(arguments.script, json.loads(arguments.job.read_text()), arguments.result, cuda.card(arguments.card)))

@@ -1,0 +1,202 @@
+"""What torch and the libraries must be told about tensors without content: reading, writing, attention, moving.
+
+All of it is undone by the end of the process, which rehearses one job.
+"""
+
+import contextlib
+import functools
+import sys
+
+
+def prepare(torch, FakeTensor, unset_fake, observer) -> None:
+    """Replace the functions that read a tensor's content or address."""
+    torch.UntypedStorage.data_ptr = lambda self: self._cdata
+    torch._C._set_multithreading_enabled(False)  # a backward pass in the thread that has the fake mode
+    torch.inference_mode = inference_mode(torch)
+    content(torch, FakeTensor, unset_fake, observer)
+    files(torch, FakeTensor, unset_fake, observer)
+    attention(torch)
+    modules(torch, FakeTensor)
+    optimizers()
+    processes()
+    samplers()
+
+
+def inference_mode(torch):
+    def replacement(mode=True):
+        if callable(mode):
+            return torch.no_grad()(mode)
+        return torch.no_grad() if mode else contextlib.nullcontext()
+
+    return replacement
+
+
+def content(torch, FakeTensor, unset_fake, observer) -> None:
+    """Let a fake tensor on the CPU be read: as the constant that it is known to be, else as zeros."""
+    to_numpy, to_array = torch.Tensor.numpy, torch.Tensor.__array__
+
+    def known(tensor):
+        return tensor.constant if tensor.constant is not None else torch.zeros(tensor.shape, dtype=tensor.dtype)
+
+    def numpy(self, *arguments, **keywords):
+        if isinstance(self, FakeTensor) and self.is_cuda:
+            raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu()")
+        with unset_fake():
+            return to_numpy(known(self) if isinstance(self, FakeTensor) else self, *arguments, **keywords)
+
+    def array(self, dtype=None, *_):
+        if not isinstance(self, FakeTensor):
+            with unset_fake():
+                return to_array(self, dtype)
+        return numpy(self.detach()) if dtype is None else numpy(self.detach()).astype(dtype)
+
+    def tolist(self):
+        if self.is_cuda:
+            observer.wait("tolist()")
+        with unset_fake():
+            return (self.constant if self.constant is not None else torch.ones(self.shape, dtype=self.dtype)).tolist()
+
+    torch.Tensor.numpy = FakeTensor.numpy = numpy
+    torch.Tensor.__array__ = array
+    FakeTensor.tolist = tolist
+    FakeTensor.__deepcopy__ = lambda self, memo: self.clone()
+
+
+def files(torch, FakeTensor, unset_fake, observer) -> None:
+    """Write zeros in the place of fake tensors, and read files as tensors of the CPU."""
+    import safetensors.torch
+    from torch.utils._pytree import tree_map
+
+    def real(value):
+        if not isinstance(value, torch.Tensor) or not isinstance(value.data, FakeTensor):
+            return value
+        if value.is_cuda:
+            observer.wait("copy to a file")
+        with unset_fake():
+            return torch.zeros(value.shape, dtype=value.dtype)
+
+    def outside(function, **fixed):
+        @functools.wraps(function)
+        def replacement(*arguments, **keywords):
+            with unset_fake():
+                return function(*arguments, **keywords | fixed)
+
+        return replacement
+
+    save, save_file = torch.save, safetensors.torch.save_file
+
+    def save_real(value, *arguments, **keywords):
+        value = tree_map(real, value)
+        with unset_fake():
+            save(value, *arguments, **keywords)
+
+    def save_file_real(tensors, *arguments, **keywords):
+        tensors = {name: real(tensor) for name, tensor in tensors.items()}
+        with unset_fake():
+            save_file({name: tensor.clone() for name, tensor in tensors.items()}, *arguments, **keywords)
+
+    torch.save, safetensors.torch.save_file = save_real, save_file_real
+    torch.load = outside(torch.load, map_location="cpu")
+    safetensors.torch.load_file = outside(safetensors.torch.load_file, device="cpu")
+    import peft.peft_model
+    import peft.utils.save_and_load
+
+    peft.utils.save_and_load.safe_load_file = safetensors.torch.load_file
+    peft.peft_model.safe_save_file = save_file_real
+
+
+def attention(torch) -> None:
+    """Choose the kernel of scaled_dot_product_attention by dtype and mask, as torch does on a GPU."""
+    functional, aten = torch.nn.functional, torch.ops.aten
+    on_cpu = functional.scaled_dot_product_attention
+
+    def on_device(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
+        if not query.is_cuda:
+            return on_cpu(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
+        if enable_gqa and key.shape[1] != query.shape[1]:
+            repeats = query.shape[1] // key.shape[1]
+            key, value = key.repeat_interleave(repeats, 1), value.repeat_interleave(repeats, 1)
+        if torch.is_autocast_enabled("cuda"):
+            dtype = torch.get_autocast_dtype("cuda")
+            query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
+            if attn_mask is not None and attn_mask.is_floating_point():
+                attn_mask = attn_mask.to(dtype)
+        devices = {str(tensor.device) for tensor in (query, key, value, attn_mask) if tensor is not None}
+        if len(devices) > 1:
+            raise RuntimeError(f"scaled_dot_product_attention with tensors on {', '.join(sorted(devices))}")
+        if not query.dtype == key.dtype == value.dtype:
+            raise RuntimeError(f"scaled_dot_product_attention with {query.dtype}, {key.dtype} and {value.dtype}")
+        half = query.dtype in (torch.float16, torch.bfloat16)
+        if attn_mask is None and half and query.shape[-1] <= 256:
+            flash = aten._scaled_dot_product_flash_attention
+            return flash(query, key, value, dropout_p, is_causal, False, scale=scale)[0]
+        if attn_mask is not None:
+            if attn_mask.dtype == torch.bool:
+                zeros = torch.zeros_like(attn_mask, dtype=query.dtype)
+                attn_mask = zeros.masked_fill(attn_mask.logical_not(), float("-inf"))
+            attn_mask = attn_mask.expand(*query.shape[:2], query.shape[-2], key.shape[-2])
+        grad = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, key, value))
+        efficient = aten._scaled_dot_product_efficient_attention
+        return efficient(query, key, value, attn_mask, grad, dropout_p, is_causal, scale=scale)[0]
+
+    functional.scaled_dot_product_attention = on_device
+
+
+def modules(torch, FakeTensor) -> None:
+    """Move modules by new parameters: torch would write the fake content to the old ones. Tied ones stay tied."""
+    nn = torch.nn
+
+    def apply(self, function, recurse=True):
+        for child in self.children() if recurse else ():
+            child._apply(function)
+        for name, parameter in self._parameters.items():
+            if parameter is None:
+                continue
+            with torch.no_grad():
+                new = function(parameter)
+            unchanged = new.device == parameter.device and new.dtype == parameter.dtype
+            if new is parameter or (unchanged and isinstance(parameter.data, FakeTensor)):
+                continue
+            moved = getattr(parameter, "_moved", None)
+            self._parameters[name] = nn.Parameter(new, parameter.requires_grad) if moved is None else moved
+            parameter._moved = self._parameters[name]
+            if parameter.grad is not None:
+                self._parameters[name].grad = function(parameter.grad)
+        for name, buffer in self._buffers.items():
+            if buffer is not None:
+                self._buffers[name] = function(buffer)
+        return self
+
+    nn.Module._apply = apply
+
+
+def optimizers() -> None:
+    """Let AdamW update several parameters per kernel, as on a GPU: torch asks for the exact type of a tensor."""
+    from torch.optim import Adam
+
+    def choose(params, differentiable, use_fused=False):
+        return use_fused, not use_fused
+
+    sys.modules[Adam.__module__]._default_to_fused_or_foreach = choose
+
+
+def processes() -> None:
+    """Make every process group one that communicates with nobody."""
+    import accelerate
+    import torch.distributed
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    init = torch.distributed.init_process_group
+
+    def init_fake(backend=None, *_, rank=0, world_size=1, **__):
+        init("fake", store=FakeStore(), rank=rank, world_size=world_size)
+
+    torch.distributed.init_process_group = init_fake
+    accelerate.Accelerator.pad_across_processes = lambda self, tensor, *_, **__: tensor
+
+
+def samplers() -> None:
+    """Diffusers finds a time step by its value, which a fake tensor does not have."""
+    from diffusers import DPMSolverMultistepScheduler
+
+    DPMSolverMultistepScheduler.index_for_timestep = lambda self, *_, **__: 0

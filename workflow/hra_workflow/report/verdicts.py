@@ -1,0 +1,166 @@
+"""Differences between trained runs and a reference run, as sentences and as table cells.
+
+The numbers are those of compare_{task}.csv; a difference that it lacks is the table's, without an interval.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from hra_workflow.report import comparison, markdown_text
+from hra_workflow.report.run_statistics import Unit
+
+FEW_ITEMS = 30  # an interval from fewer is rough
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The difference run − reference in one column, in its unit. NaN: there is no interval, or it was not tested."""
+
+    run: str
+    reference: str
+    value: float
+    interval: tuple[float, float] = (math.nan, math.nan)
+    p: float = math.nan
+    seeds: int = 0
+    items: int = 0
+
+    def sentence(self, labels: dict[str, str], unit: Unit) -> str:
+        """Write `LoRA is 4.00 points above HRA [0.00, 7.80], not significant (p = 0.120)`."""
+        size = f"{abs(self.value):.{unit.digits}f}"
+        side = f"{size}{' points' * unit.percent} {'above' if self.value > 0 else 'below'}"
+        text = f"{labels[self.run]} is {side if float(size) else 'equal to'} {labels[self.reference]}"
+        text += " (lower is better)" * unit.lower + self.range_text(unit)
+        if not math.isnan(self.p):
+            text += f", {'' if self.p < comparison.LEVEL else 'not '}significant ({self.p_text()})"
+        elif 0 < self.seeds < comparison.SEEDS:
+            common = f"{self.seeds} seed{'s' * (self.seeds > 1)} in common, {comparison.SEEDS} are needed"
+            text += f", not tested: {common}"
+        else:
+            text += ", not tested: no scores per item in common"
+        return text + f"; only {self.items} items" * (0 < self.items < FEW_ITEMS)
+
+    def cell(self, unit: Unit) -> str:
+        """Write `+4.00 [0.00, 7.80], p = 0.120`."""
+        text = f"{round(self.value, unit.digits) + 0.0:+.{unit.digits}f}".replace("-", "−") + self.range_text(unit)
+        return text if math.isnan(self.p) else f"{text}, {self.p_text()}"
+
+    def range_text(self, unit: Unit) -> str:
+        if math.isnan(self.interval[0]):
+            return ""
+        low, high = (f"{round(end, unit.digits) + 0.0:.{unit.digits}f}" for end in self.interval)
+        return f" [{low}, {high}]".replace("-", "−")
+
+    def p_text(self) -> str:
+        return "p < 0.001" if self.p < 0.001 else f"p = {self.p:.3f}"
+
+
+def reference(means: dict[str, float], params: dict, unit: Unit) -> str | None:
+    """Return the config's reference, or the best baseline; None if it has no value.
+
+    means: by run, in one column. params: those of tasks.table.Table.verdicts.
+    """
+    candidates = [params["reference"]] if params["reference"] else params["baselines"]
+    best = min if unit.lower else max
+    return best((run for run in candidates if run in means), key=means.__getitem__, default=None)
+
+
+def against(reference: str, means: dict[str, float], pairs: pd.DataFrame) -> list[Verdict]:
+    """Compare the other runs with the reference; pairs: the rows of compare_{task}.csv of one column and selection."""
+    found = {}
+    for pair in pairs.to_dict("records"):
+        value, low, high, p = (float(pair[name] or "nan") for name in ("difference", "low", "high", "p_holm"))
+        counts = int(pair["n_seeds"]), int(pair["n_items"])
+        found[pair["run_a"], pair["run_b"]] = (value, (low, high), p, *counts)
+        found[pair["run_b"], pair["run_a"]] = (-value, (-high, -low), p, *counts)
+    return [
+        Verdict(run, reference, *found.get((run, reference), (mean - means[reference],)))
+        for run, mean in means.items()
+        if run != reference
+    ]
+
+
+def marked(table: pd.DataFrame, differences: pd.DataFrame, units: dict[str, Unit], params: dict) -> pd.DataFrame:
+    """Add per column of the table which values are better, and whether a cell is the best or not distinguishable.
+
+    A score of 0 that no run falls below is never the best. params: those of table.py.
+    """
+    added = {}
+    for name, unit in units.items():
+        best = set()
+        for selection, means, pairs in compared(table, differences, name, params["trained"]):
+            found = comparison.best(means, comparison.tests(pairs), unit.lower)
+            worst = (max if unit.lower else min)(means.values(), default=0)
+            best |= {(selection, run) for run in found if means[run] != 0 or worst != 0}
+        keys = zip(table["selection"], table["run"], strict=True)
+        added[f"{name}_better"] = "lower" if unit.lower else "higher"
+        added[f"{name}_best"] = ["true" if key in best else "" for key in keys]
+    return table.assign(**added)
+
+
+def compared(
+    table: pd.DataFrame, differences: pd.DataFrame, name: str, runs: list[str]
+) -> Iterable[tuple[str, dict[str, float], pd.DataFrame]]:
+    """Yield per selection the means of these runs in a column, and the rows of its pairs."""
+    for selection, part in table[table["run"].isin(runs) & (table[name] != "")].groupby("selection", sort=False):
+        means = dict(zip(part["run"], pd.to_numeric(part[name]).astype(float), strict=True))
+        chosen = (differences["column"] == name) & (differences["selection"] == selection)
+        yield selection, means, differences[chosen]
+
+
+def verdicts(
+    table: pd.DataFrame, differences: pd.DataFrame, units: dict[str, Unit], params: dict
+) -> dict[tuple[str, str], list[Verdict]]:
+    """Return the verdicts by selection and column; [] where the reference has no value. params: those of table.py."""
+    chosen, found = params["verdicts"], {}
+    runs = list(dict.fromkeys([*params["trained"], *filter(None, [chosen["reference"]])]))
+    for name, unit in units.items():
+        for selection, means, pairs in compared(table, differences, name, runs):
+            first = reference(means, chosen, unit)
+            found[selection, name] = against(first, means, pairs) if first else []
+    return found
+
+
+def sentences(
+    table: pd.DataFrame, found: dict[tuple[str, str], list[Verdict]], units: dict[str, Unit], params: dict
+) -> pd.DataFrame:
+    """Add the sentence on a run's difference for each column of the verdicts, as `{column}_verdict`."""
+    labels = {row["run"]: row["label"] for row in params["rows"]}
+    for name in params["verdicts"]["columns"]:
+        texts = {
+            (selection, one.run): one.sentence(labels, units[name])
+            for (selection, column), several in found.items()
+            for one in several
+            if column == name
+        }
+        keys = zip(table["selection"], table["run"], strict=True)
+        table = table.assign(**{f"{name}_verdict": [texts.get(key, "") for key in keys]})
+    return table
+
+
+def summary(table: pd.DataFrame, selection: str, params: dict) -> str:
+    """Write the sentences of a selection as Markdown; empty without any."""
+    part, lines = table[table["selection"] == selection], []
+    for name in params["verdicts"]["columns"]:
+        if texts := [text for text in part[f"{name}_verdict"] if text]:
+            listed = "\n".join(f"- {markdown_text.plain(text)}." for text in texts)
+            lines.append(f"{markdown_text.plain(name)}:\n\n{listed}")
+    return "\n\n".join(lines)
+
+
+def cells(found: dict[tuple[str, str], list[Verdict]], selection: str, units: dict[str, Unit], params: dict) -> str:
+    """Write the differences of a selection as a Markdown table with one row per run; empty without any."""
+    texts: dict[tuple[str, str], str] = {}
+    for name, unit in units.items():
+        several = found.get((selection, name), [])
+        texts |= {(one.reference, name): "reference" for one in several}
+        texts |= {(one.run, name): one.cell(unit) for one in several}
+    runs, names = ({key[place] for key in texts} for place in (0, 1))
+    shown = [name for name in units if name in names]
+    lines = [["Method", *(f"{name} {units[name].arrow}" for name in shown)]]
+    for row in params["rows"]:
+        if row["run"] in runs:
+            lines.append([row["label"], *(texts.get((row["run"], name), "") for name in shown)])
+    return markdown_text.table(lines, ["left"] + ["right"] * len(shown)) + "\n" if texts else ""

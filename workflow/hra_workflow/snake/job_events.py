@@ -1,0 +1,79 @@
+"""What Snakemake does with every job, written down for `make status` (cost/run_history.py).
+
+A handler of Snakemake's log, which has an event per job (snakemake_interface_logger_plugins). It sees them whatever
+`--quiet` and `--logger` show, and with every executor. A logger plugin would see the same, but only if each command
+names it.
+"""
+
+import logging
+import signal
+import uuid
+from pathlib import Path
+
+from snakemake.logging import logger
+from snakemake_interface_logger_plugins.common import LogEvent
+
+from hra_workflow.cost import planned_jobs, run_history
+
+RUN = uuid.uuid4().hex[:8]  # this Snakemake
+OF_RUNS = ("train", "generate", "evaluate")  # stages: if such a job fails, there may be other results
+
+
+class Recorder(logging.Handler):
+    """Writes the events of the jobs to a file. Jobs that Ctrl-C ends have not failed, whatever Snakemake reports."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.path, self.names = path, {}
+        self.interrupted, self.on_interrupt = False, signal.getsignal(signal.SIGINT)
+        if callable(self.on_interrupt):  # it is ignored in the background of a shell script
+            signal.signal(signal.SIGINT, self.interrupt)
+        run_history.begin(path, RUN)
+
+    def interrupt(self, *arguments) -> None:
+        self.interrupted = True
+        self.on_interrupt(*arguments)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        event = getattr(record, "event", None)
+        if event == LogEvent.JOB_INFO:
+            self.names[record.jobid] = planned_jobs.name_of(record.rule_name, record.wildcards)
+            self.write(run_history.STARTED, record.jobid)
+        elif event == LogEvent.JOB_FINISHED:  # not with `--quiet progress`
+            self.write(run_history.FINISHED, record.job_id)
+        elif event == LogEvent.JOB_ERROR and not self.interrupted:
+            self.write(run_history.FAILED, record.jobid)
+
+    def write(self, event: str, jobid: int) -> None:
+        if name := self.names.get(jobid):
+            run_history.append(self.path, RUN, event, job=name)
+
+    def close(self) -> None:
+        run_history.append(self.path, RUN, run_history.ENDED)
+        super().close()
+
+
+def history_file(config: dict) -> Path:
+    return planned_jobs.folder(config["pathvars"]["results"]) / run_history.NAME
+
+
+def record(config: dict) -> None:
+    """Write down the events of this Snakemake, which closes its handlers when it ends.
+
+    In `make preflight`, failed jobs are left to its own report: it stops some on purpose, and they are run again.
+    """
+    logger.addHandler(Recorder(history_file(config)))
+    if config["preflight"]:
+        logger.addFilter(lambda record: getattr(record, "event", None) not in (LogEvent.JOB_ERROR, LogEvent.ERROR))
+
+
+def advice(config: dict) -> str:
+    """Say how to go on after a run in which not all jobs were done."""
+    events = run_history.read(history_file(config)).jobs.items()
+    failed = [name for name, event in events if (event["run"], event["event"]) == (RUN, run_history.FAILED)]
+    text = "Not all jobs are done; finished work is kept. "
+    if any(not name.startswith(OF_RUNS) for name in failed):
+        return f"{text}Correct what the errors above name, then rerun the same command."
+    text += "Rerun the same command to continue (training resumes from its last checkpoint)"
+    table = ", or append `--config incomplete=True` to it to build the table from the available results"
+    return text + table * bool(failed) + "."

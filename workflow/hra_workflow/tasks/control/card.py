@@ -1,0 +1,109 @@
+"""The data card of a control dataset: its rows and image files, and control images that control nothing.
+
+A dry run makes it without computing control images: it looks up all files and opens some. The job that computes the
+control images adds what is unusual about them.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from PIL import Image
+
+from hra_workflow.core.errors import JobError
+from hra_workflow.data import data_cards, image_card, images, zip_archives
+from hra_workflow.data.data_cards import TRAIN
+from hra_workflow.tasks.control.data import Maker
+
+OPENED = 500  # images of a split of which the header is read
+DECODED = 20  # control images of a split that are decoded
+
+
+def of(folder: Path, dataset: dict) -> dict:
+    """Return `splits` and `warnings`; raise JobError for a missing file, and for an opened one that is no image."""
+    raw = zip_archives.Folder(folder)
+    makers = [Maker(raw, dataset, split) for split in data_cards.ordered(dataset["splits"])]
+    prints = {maker.split: fingerprints(maker) for maker in makers}
+    splits, warnings = {}, []
+    for maker in makers:
+        split, every = maker.split, len(maker.rows)
+        splits[split] = {"rows": every}
+        if repeated := every - len({*prints[split]}):
+            splits[split]["repeated"] = repeated
+            warnings.append(f"{repeated:,} of {every:,} rows of {split} have the image of an earlier row")
+        if split != TRAIN:
+            trained = {*prints.get(TRAIN, ())}
+            keys = [key for (_, (key, _)), one in zip(maker.rows, prints[split], strict=True) if one in trained]
+            if keys:
+                splits[split]["in_train"] = len(keys)
+                warnings.append(
+                    f"the images of {len(keys):,} of {every:,} rows of {split} also occur in {TRAIN}, so its scores do "
+                    f"not show how a model does on new data; the first: {keys[0]!r}"
+                )
+        warnings += [*small(maker), *finished(maker)]
+    return {"splits": splits, "warnings": warnings}
+
+
+def fingerprints(maker: Maker) -> list[tuple[int, int]]:
+    """Look up all files of every row; return those of the images (zip_archives.py)."""
+    others = [maker.places["control"]] if "control" in maker.places else []
+    others += [maker.places["annotation"]["place"]] if "annotation" in maker.places else []
+    found = []
+    for number, (key, _) in maker.rows:
+        with maker.naming(key):
+            for pattern in others:
+                maker.folder.fingerprint(maker.place(pattern, number, key))
+            found.append(maker.folder.fingerprint(maker.place(maker.places["image"], number, key)))
+    return found
+
+
+def small(maker: Maker) -> Iterator[str]:
+    """Open some images; describe those that have to be enlarged."""
+    side, rows, found = maker.dataset["resolution"], spaced(maker.rows, OPENED), []
+    for number, (key, _) in rows:
+        with maker.naming(key):
+            file = maker.read(maker.places["image"], number, key)
+            try:
+                with Image.open(file, formats=images.PHOTOGRAPHS) as image:
+                    size = image.size
+                    image.verify()
+            except Exception as problem:  # corrupted files make decoders raise struct.error, IndexError, …
+                raise JobError(f"{file}: cannot be decoded as an image ({problem}). Replace or remove it.") from problem
+            found += [key] * (min(size) < side)
+    if found:
+        yield (
+            f"{len(found):,} of {len(rows):,} opened images of {maker.split} have fewer than {side} × {side} pixels "
+            f"and are enlarged, the first: {found[0]!r}"
+        )
+
+
+def finished(maker: Maker) -> Iterator[str]:
+    """Decode some control images that the dataset contains."""
+    if "control" in maker.places:
+        rows = spaced(maker.rows, DECODED)
+        read = {key: maker.read(maker.places["control"], number, key) for number, (key, _) in rows}
+        yield from unusual(
+            maker.split, {key: list(image_card.unusual(images.load(file))) for key, file in read.items()}
+        )
+
+
+def of_hints(maker: Maker) -> list[str]:
+    """Describe the control images that have been computed; raise JobError if all to train on are the same."""
+    if maker.split == TRAIN and len(maker.rows) > 1 and len(maker.different) == 1:
+        raise JobError(
+            f"split {TRAIN}: expected control images that differ, found the same one {len(maker.rows)} times. Correct "
+            f"`hint` ({maker.dataset['hint']}) or the images."
+        )
+    if "control" in maker.places:
+        return []  # of() has described them
+    return list(unusual(maker.split, {key: maker.unusual[key] for _, (key, _) in maker.rows}))
+
+
+def unusual(split: str, found: Mapping[str, list[str]]) -> Iterator[str]:
+    """Describe control images that control nothing. `found`: key -> what image_card.unusual says, of every one."""
+    for problem in dict.fromkeys(one for problems in found.values() for one in problems):
+        keys = [key for key, problems in found.items() if problem in problems]
+        yield f"{len(keys):,} of {len(found):,} control images of {split}, the first {keys[0]!r}: each {problem}"
+
+
+def spaced(rows: list, most: int) -> list:
+    return rows[:: -(-len(rows) // most)]

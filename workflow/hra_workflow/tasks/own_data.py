@@ -1,0 +1,85 @@
+"""The data of a task: its manifests, and cards of the user's own datasets, made before anything runs.
+
+Plain Python on plain dicts: imported by the Snakefile on login nodes. Cards are made without torch and pandas.
+"""
+
+from pathlib import Path
+
+from hra_workflow.core.errors import JobError
+from hra_workflow.data import data_cards, own_files
+from hra_workflow.tasks.base import Task
+
+
+def manifests(task: Task) -> list[str]:
+    """Return the manifests of the data that the runs of the grid are trained and evaluated on."""
+    every = trained_on(task)
+    every |= dict.fromkeys(other for name in list(every) for other, _ in reported_elsewhere(task, name))
+    return [manifest(task, name) for name in every]
+
+
+def pairs(task: Task) -> list[tuple[str, str, str]]:
+    """Return the pairs of datasets of which one is trained on and the other one reported (data/leaks.py)."""
+    return [
+        (manifest(task, name), manifest(task, other), split)
+        for name in trained_on(task)
+        for other, split in reported_elsewhere(task, name)
+    ]
+
+
+def trained_on(task: Task) -> dict[str, None]:
+    return dict.fromkeys(run["dataset"] for run in task.runs())
+
+
+def reported_elsewhere(task: Task, name: str) -> list[tuple[str, str]]:
+    """Return dataset and split of the benchmarks of a training set that are in other datasets."""
+    sources = [source.split("/") for source in task.data.entry(name).get("benchmarks", {}).values() if "/" in source]
+    return [(other, split) for other, split in sources if other != name]
+
+
+def manifest(task: Task, name: str) -> str:
+    return task.training.inputs(name)["dataset"]
+
+
+def check(task: Task, name: str) -> None:
+    """Make the card of a dataset in the user's files, unless it is current; raise JobError if it is unusable."""
+    if not is_own(task, name):
+        return  # known after the download
+    path, entry, place = data_cards.path_of(manifest(task, name)), task.data.card_entry(name), folder(task, name)
+    own = paths(task, name)
+    try:
+        data_cards.current(path, entry, own, lambda: task.data.card(name, own, place))
+    except JobError as problem:
+        raise JobError(own_files.located(str(problem), place)) from problem
+    for other, split in reported_elsewhere(task, name):
+        downloaded = all(Path(manifest(task, one)).exists() for one in (name, other))
+        if is_own(task, other) and not downloaded:
+            check_pair(task, name, other, split)
+
+
+def check_pair(task: Task, name: str, other: str, split: str) -> None:
+    """Make the card of rows in a training set of the user's that are also in another of the user's datasets."""
+    from hra_workflow.data import leaks, text_card, text_tables
+
+    def examples(dataset: str, split: str) -> text_card.Examples:
+        entry = task.data.download(dataset)
+        found = text_tables.checked_split(dataset, split, entry, folder(task, dataset), task.data.final_answer)
+        return text_card.examples_of(f"{dataset}/{split}", found)
+
+    def make() -> dict:
+        return leaks.between(examples(name, data_cards.TRAIN), examples(other, split))
+
+    path = leaks.path_of(manifest(task, name), manifest(task, other), split)
+    own = {f"{one}/{file}": place for one in (name, other) for file, place in paths(task, one).items()}
+    data_cards.current(path, {one: task.data.card_entry(one) for one in (name, other)}, own, make)
+
+
+def is_own(task: Task, name: str) -> bool:
+    return task.datasets[name]["source"]["kind"] == "local"
+
+
+def folder(task: Task, name: str) -> Path:
+    return own_files.folder(task.datasets[name]["source"], task.config["local_root"])
+
+
+def paths(task: Task, name: str) -> dict[str, Path]:
+    return own_files.paths(task.datasets[name]["source"], task.config["local_root"], task.data.download(name))

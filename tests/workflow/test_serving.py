@@ -79,7 +79,7 @@ def test_auto_keeps_the_backend_of_earlier_answers(vllm):
     vllm(None).generation.begin({"generate_math"})
     assert files.read_json(RECORD)["backend"] == "transformers"
     later = vllm("0.33.0")
-    assert later.backend == "transformers"
+    assert later.generation.backend == "transformers"
     (line,) = later.choices()
     assert line.startswith(f"answers:  transformers, as for earlier answers ({RECORD}); ")
     vllm("0.33.0", backend="vllm").generation.begin({"generate_math"})

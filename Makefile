@@ -37,11 +37,18 @@ OWN := $(wildcard Snakefile workflow/Snakefile)
 SNAKEMAKE := snakemake $(if $(HERE),$(if $(OWN),--workflow-profile $(HERE)profiles/default,--snakefile $(HERE)Snakefile))
 RUN_DEMO := $(SNAKEMAKE) --cores $(CORES) --configfile $(CONFIGS) $(if $(DATA),--config local_root=$(DATA))
 
+# What `make export` and `make predict` request, as a value of the config. Paths must not contain quotes.
+COMMA := ,
+asked = $(if $(2),$(1): "$(2)"$(COMMA) )
+NEW = $(call asked,texts,$(TEXTS))$(call asked,prompts,$(PROMPTS))$(call asked,images,$(IMAGES))$(call asked,controls,$(CONTROLS))
+USED = $(call asked,run,$(or $(RUN),$(error Which run? make $@ RUN=best, or RUN=results/…)))$(call asked,weights,$(WEIGHTS))
+REQUEST = 'request={$(USED)$(NEW)$(call asked,seed,$(SEED))make: $@}'
+
 # A dry run of which only the plan is shown, or why there is none.
 PLAN := $(SNAKEMAKE) -n -q host rules progress
 ONLY_PLAN := awk '/^table_/ {seen = 1} seen {print; next} {head = head $$0 "\n"} END {if (!seen) {printf "%s", head; exit 1}}'
 
-.PHONY: help install demo new run table status plan preflight rehearse report grade export test test-full fast changed lint docs format compat peft-suite bench dist clean-demo
+.PHONY: help install demo new run table status plan preflight rehearse report grade export predict test test-full fast changed lint docs format compat peft-suite bench dist clean-demo
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -81,9 +88,11 @@ rehearse: $(READY) ## run every kind of job at its real size on a fake GPU: memo
 grade: $(READY) ## grade answers of your own as the tables of mathematics do, with every grade (ANSWERS=answers.jsonl, STYLE=boxed, OUTPUT=column, ANSWER=column)
 	@python $(HERE)workflow/scripts/grade.py $(or $(ANSWERS),$(error Which answers? make grade ANSWERS=answers.jsonl)) $(foreach name,STYLE OUTPUT ANSWER,$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) $($(name))))
 
-export: $(READY) ## write a run's adapter, its LoRA and a model card for the Hub (RUN=results/glue/cola/hra/r8/seed0, WEIGHTS=best, CONFIG=mine.yaml)
-	$(SNAKEMAKE) --cores 1 -q rules --force $(CONFIGURED) -- $(or $(RUN:/=),$(error Which run? make export RUN=results/…))/hub/$(or $(WEIGHTS),last)/README.md
-	@echo "To publish it: hf upload NAME/REPOSITORY $(RUN:/=)/hub/$(or $(WEIGHTS),last)"
+export: $(READY) ## write a run's adapter, its LoRA and a model card for the Hub (RUN=results/glue/cola/hra/r8/seed0 or best, WEIGHTS=best, CONFIG=mine.yaml)
+	@$(SNAKEMAKE) --cores 1 -q rules progress host reason -R export_adapter $(CONFIGURED) --config $(REQUEST) -- export
+
+predict: $(READY) ## predict with a run: TEXTS=new.csv, PROMPTS=new.csv, and for control IMAGES= or CONTROLS=folder (RUN=best, WEIGHTS=best, SEED=1, CONFIG=mine.yaml)
+	@$(SNAKEMAKE) $(MACHINE) -q rules progress host reason -R predict_inputs --config $(REQUEST) -- predict
 
 test: $(READY) ## run all tests except those before a release, in 14 minutes
 	python -m pytest -m "not full" -n $$(($(CORES) + 1)) # one more than cores: the tests of Slurm mostly wait

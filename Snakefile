@@ -51,7 +51,7 @@ include: BASEDIR / "rules/evaluate.smk"
 include: BASEDIR / "rules/drift.smk"
 include: BASEDIR / "rules/tables.smk"
 include: BASEDIR / "rules/report.smk"
-include: BASEDIR / "rules/export.smk"
+include: BASEDIR / "rules/use.smk"
 include: BASEDIR / "rules/pretrain.smk"
 include: BASEDIR / "rules/preflight.smk"
 

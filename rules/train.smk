@@ -40,7 +40,7 @@ rule train:
             preset=lambda wc: TASKS[wc.task].training.preset(run_name(wc)),
             model_name=lambda wc: config["tasks"][wc.task]["model"],
             device=task_resource("device"),
-            # In hyperparameters, `auto` equals true; the batch size is left out. Both change results by rounding only.
+            # Hyper-parameters that change results by rounding only.
             gradient_checkpointing=hyperparameter("gradient_checkpointing"),
             eval_batch_size=hyperparameter("eval_batch_size"),
             # The runs of a trial up to its rungs continue one training.

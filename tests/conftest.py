@@ -5,6 +5,7 @@ import json
 import os
 from collections import Counter
 
+import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
@@ -13,6 +14,8 @@ from sums import SUMS, TINY_LLAMA, MathRun, write_sums
 from support import DATASET, TINY_MODEL, Run, downloaded, write_sentences
 from timeouts import time_limit
 
+hypothesis.settings.register_profile("any time", deadline=None)  # other processes share the cores
+hypothesis.settings.load_profile("any time")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 

@@ -77,9 +77,12 @@ SWAPPED = {
 VALUES: dict[str, Any] = {
     "pathvars.*": "elsewhere",
     "local_root": "config/..",
+    "mirror": "mirror",
     "max_gpu_hours": 1000,
     "container": "docker://image",
     "*.sha256": "0" * 64,
+    "models.pictures-sd.source.path": "./workflow/word-problems-llama",
+    "models.word-problems-llama.source.path": "./workflow/pictures-sd",
     "methods.base.kind": "full",
     "methods.real.kind": "pretrained",
     "methods.*.targets": "few",
@@ -141,7 +144,6 @@ VALUES: dict[str, Any] = {
 }
 # What has no other legal value, and why.
 NO_OTHER: dict[str, str] = {
-    "mirror": "dummy downloads have no manifest (tests/scripts/test_finished_downloads.py)",
     "*.source.kind": "a source of another kind has other keys",
     "methods.*.kind": "a method of another kind has other arguments",
     "methods.*.type": "a type has its own arguments",
@@ -169,11 +171,6 @@ OTHERWISE: dict[str, tuple[str, str]] = {
     "datasets.glue.*.benchmarks.again": ("evaluation", "only the first benchmark selects the best step"),
     "tasks.math.retention.benchmarks.HumanEval.[mst]*": ("nothing", "unsafe_code is false, so it is not run"),
     "tasks.math.retention.seeds": ("nothing", "the grid has no other seed"),
-    # Errors of the workflow
-    "tasks.*.defaults.gradient_checkpointing": ("training", "it is among the params of training"),
-    "tasks.math.retention.benchmarks.ARC.[sm]*": ("data", "it is among the params of the download"),
-    "tasks.math.general_text.batch_size": ("evaluation", "it is among the params of the evaluation"),
-    "tasks.math.retention.batch_size": ("evaluation", "it is among the params of the evaluation"),
 }
 
 

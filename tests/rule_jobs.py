@@ -9,6 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import ClassVar
 
+from hra_workflow.tasks.training import ROUNDING
+
 ROOT = Path(__file__).parents[1]
 # Run by a dry run: the rules are read as Snakemake reads them.
 READ = """
@@ -51,6 +53,9 @@ def build(rule: str, folder: Path, wildcards: dict, input: dict, output: dict, p
     assert set(output) == set(of_rule["output"]), (rule, set(output) ^ set(of_rule["output"]))
     assert set(params) <= set(of_rule["params"]), (rule, set(params) - set(of_rule["params"]))
     given = UNSET | defaults | params
+    if settings := given.get("hyperparameters"):
+        given |= {name: settings[name] for name in ROUNDING if name in settings}
+        given["hyperparameters"] = {name: value for name, value in settings.items() if name not in ROUNDING}
     return {
         "rule": rule,
         "input": input,

@@ -104,7 +104,11 @@ class SubjectRun(rule_jobs.Run):
                 "class_images": self.class_images()["output"]["shard"],
             },
             {"record": self.folder / "run/train.json", "steps": self.folder / "run/steps"} | self.weights,
-            prompts={"instance": "a photo of a qwe ball", "class": "a photo of a ball"},
+            prompts={
+                "subject": "qwe ball",
+                "instance": "a photo of a qwe ball",
+                "class": "a photo of a ball",
+            },
         )
 
     def generate(self, shard: int = 0, of: int = 1, steps=(2, 4, 5), **sampling) -> dict:

@@ -47,6 +47,7 @@ SETTINGS = {
     "warmup_steps": 2,
     "max_length": 32,
     "batch_size": 16,
+    "eval_batch_size": 16,
     "eval_steps": 3,
     "gradient_accumulation": 1,
     "weight_decay": 0.01,
@@ -171,7 +172,7 @@ class Run(rule_jobs.Run):
         self.dataset = {key: dataset[key] for key in ("columns", "labels", "benchmarks", "metrics", "score")}
 
     def defaults(self) -> dict:
-        own = {"architecture": "classifier", "head": ["classifier"], "eval_batch_size": 16}
+        own = {"architecture": "classifier", "head": ["classifier"]}
         return super().defaults() | own
 
     @property

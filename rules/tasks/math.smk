@@ -26,6 +26,17 @@ def answer_shards(wildcards):
     return [f"<run>/{folder}/{shard}.jsonl.gz" for shard in shards_of(wildcards, "outputs.jsonl.gz")]
 
 
+def harness_tasks(wildcards):
+    """Select what the data of the retention benchmarks depend on."""
+    benchmarks, keys = TASKS["math"].table.harness_benchmarks(), ("task", "unsafe_code")
+    return {name: {key: entry[key] for key in keys if key in entry} for name, entry in benchmarks.items()}
+
+
+def unsafe_benchmarks(wildcards):
+    runnable = TASKS["math"].table.harness_benchmarks()
+    return [name for name in config["tasks"]["math"]["retention"]["benchmarks"] if name not in runnable]
+
+
 def retention_files(wildcards):
     return existing(RETENTION, "math", TASKS["math"].table.retention_runs())
 
@@ -63,7 +74,9 @@ use rule generate as generate_math with:
         task="math",
     params:
         **identity(
-            prompt=lambda wc: TASKS[wc.task].generation.question_prompt(),
+            prompt=lambda wc: "".join(
+                config["tasks"]["math"]["prompt"][part] for part in ("template", "evaluation_suffix")
+            ),
             benchmarks=lambda wc: TASKS[wc.task].generation.questions(wc.dataset),
             generation=lambda wc: TASKS[wc.task].generation.answer_settings(run_name(wc)),
             precision=hyperparameter("precision"),
@@ -123,13 +136,16 @@ rule evaluate_general_text:
         **identity(
             split=lambda wc: TASKS[wc.task].evaluation.general_text()[1],
             window=lambda wc: config["tasks"][wc.task][TEXT]["window"],
-            batch_size=lambda wc: config["tasks"][wc.task][TEXT]["batch_size"],
             precision=hyperparameter("precision"),
             quantization=hyperparameter("quantization"),
             method=method_slice,
             task_version=task_version,
         ),
-        **unrecorded(scratch=f"{SCRATCH}/{{benchmark}}", device=task_resource("device", of=TEXT)),
+        **unrecorded(
+            batch_size=lambda wc: config["tasks"][wc.task][TEXT]["batch_size"],
+            scratch=f"{SCRATCH}/{{benchmark}}",
+            device=task_resource("device", of=TEXT),
+        ),
     script:
         "../../workflow/scripts/evaluate_general_text.py"
 
@@ -144,7 +160,7 @@ rule download_harness:
         "../../envs/hra.yaml"
     params:
         **identity(
-            benchmarks=lambda wc: TASKS["math"].table.harness_benchmarks(),
+            benchmarks=harness_tasks,
             include_path=lambda wc: config["tasks"]["math"]["retention"]["include_path"],
         ),
         **unrecorded(network=True),
@@ -173,7 +189,6 @@ rule evaluate_harness:
     params:
         **identity(
             benchmarks=lambda wc: TASKS["math"].table.harness_benchmarks(),
-            batch_size=lambda wc: config["tasks"][wc.task]["retention"]["batch_size"],
             limit=lambda wc: config["tasks"][wc.task]["retention"]["limit"],
             include_path=lambda wc: config["tasks"][wc.task]["retention"]["include_path"],
             precision=hyperparameter("precision"),
@@ -181,7 +196,11 @@ rule evaluate_harness:
             method=method_slice,
             task_version=task_version,
         ),
-        **unrecorded(scratch=f"{SCRATCH}/retention", device=task_resource("device", of="retention")),
+        **unrecorded(
+            batch_size=lambda wc: config["tasks"][wc.task]["retention"]["batch_size"],
+            scratch=f"{SCRATCH}/retention",
+            device=task_resource("device", of="retention"),
+        ),
     script:
         "../../workflow/scripts/evaluate_harness.py"
 
@@ -205,7 +224,7 @@ rule table_retention:
     params:
         **shown(
             benchmarks=lambda wc: list(config["tasks"]["math"]["retention"]["benchmarks"]),
-            left_out=lambda wc: TASKS["math"].table.unsafe_benchmarks(),
+            left_out=unsafe_benchmarks,
             base=lambda wc: config["tasks"]["math"]["retention"]["base"],
             rows=lambda wc: grid.rows_of(config, TASKS["math"].table.retention_rows()),
             seeds=lambda wc: TASKS["math"].table.retention_seeds(),

@@ -106,12 +106,15 @@ def test_targets_for_ones_own_results():
     assert commands("grade", "ANSWERS=mine.csv", "STYLE=boxed", "OUTPUT=response").split() == (
         ["python", "workflow/scripts/grade.py", "mine.csv", "--style", "boxed", "--output", "response"]
     )
-    command, remark = commands(
-        "export", "RUN=results/glue/cola/hra/r8/seed0/", "WEIGHTS=best", "CONFIG=a.yaml"
-    ).splitlines()
-    folder = "results/glue/cola/hra/r8/seed0/hub/best"
-    assert command.split()[-4:] == ["--configfile", "a.yaml", "--", f"{folder}/README.md"] and "--force" in command
-    assert remark.endswith(f'hf upload NAME/REPOSITORY {folder}"')
+    run = ("RUN=results/glue/cola/hra/r8/seed0/", "WEIGHTS=best", "CONFIG=a.yaml")
+    request = 'run: "results/glue/cola/hra/r8/seed0/", weights: "best"'
+    exported = commands("export", *run).strip()
+    assert exported.endswith(f"--configfile a.yaml --config 'request={{{request}, make: export}}' -- export")
+    new = ("TEXTS=new, and newer.csv", "SEED=3", "PROFILE=slurm")
+    request += ', texts: "new, and newer.csv", seed: "3", make: predict'
+    predicted = commands("predict", *run, *new).strip()
+    assert predicted.endswith(f"-R predict_inputs --config 'request={{{request}}}' -- predict")
+    assert "--profile slurm --configfile a.yaml" in predicted
 
 
 @pytest.mark.parametrize("own", [None, "Snakefile", "workflow/Snakefile"])

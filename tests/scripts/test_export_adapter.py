@@ -1,24 +1,51 @@
 """Export for the Hub: the adapter and its LoRA load with stock PEFT, and the card is valid."""
 
+import ast
 import json
+import re
+from pathlib import Path
 
+import numpy
 import pytest
 import torch
 from huggingface_hub import ModelCard, ModelCardData
 from safetensors.torch import load_file
 
+import control_jobs
+import controlled
 import export_adapter
 import hra
+import rule_jobs
 from hra_workflow import methods, tasks
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
-from hra_workflow.models import adapters
-from subjects import unet_method
+from hra_workflow.models import adapters, stable_diffusion
+from hra_workflow.tasks.control import data as control_data
+from hra_workflow.tasks.control.sampling import Sampler
+from predicted import READING, answering, predict
+from subjects import SAMPLING, unet_method
 from sums import math_method
 from support import method, paper_config
 
 HUB = {"kind": "hub", "repo": "someone/tiny-bert", "revision": "main", "files": {}}
-LOADING = "from transformers import AutoModelForSequenceClassification\n\nmodel = …from_pretrained({base})"
+
+
+@pytest.fixture(autouse=True)
+def in_a_project(tmp_path, monkeypatch):
+    """Paths on a card are relative to the working directory."""
+    monkeypatch.chdir(tmp_path)
+
+
+def pasted(folder) -> dict:
+    """Run the code of a card as it stands; return its names."""
+    (code,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    names: dict = {}
+    hra.uninstall()
+    try:
+        exec(code, names)
+    finally:
+        hra.install()
+    return names
 
 
 def exported(run, tmp_path, changes: dict):
@@ -33,8 +60,7 @@ def exported(run, tmp_path, changes: dict):
         inputs[name] = path.replace(".manifest.json", ".published.manifest.json")
         files.write_json(inputs[name], files.read_json(path) | changes.get(name, {}))
     inputs["metrics"] = [run.evaluate["output"]["metrics"]]
-    given = {"label": "HRA, r=4", "labels": run.dataset["labels"]}
-    given |= {"pipeline_tag": "text-classification", "loading": LOADING, "to_lora": to_lora(run)}
+    given = {"label": "HRA, r=4", "settings": {"reading": READING}, "to_lora": to_lora(run)}
     job = run.job("export_adapter", {}, {"card": tmp_path / "hub/README.md"}, **inputs, **given)
     export_adapter.main(job | {"wildcards": run.wildcards | {"weights": "best"}})
     return tmp_path / "hub"
@@ -91,10 +117,10 @@ def test_an_adapter_of_hra_and_its_lora_load_with_stock_peft(make_run, tmp_path)
         f"revision='{'c' * 40}'",
     ):
         assert text in card.text, text
-    assert str(tmp_path) not in card.content and "{" not in card.content.partition("```bibtex")[0]
+    assert str(tmp_path) not in card.content and not re.search(r"\{\{|\{%", card.content)
 
 
-def test_another_adapter_has_no_lora_and_a_local_model_no_address(make_run, tmp_path):
+def test_another_adapter_has_no_lora_and_a_local_model_no_address(make_run, tmp_path, capsys):
     run = make_run(method("oft"))
     folder = exported(run, tmp_path, {})
     card = ModelCard.load(folder / "README.md")
@@ -103,20 +129,29 @@ def test_another_adapter_has_no_lora_and_a_local_model_no_address(make_run, tmp_
     assert files.read_json(folder / "adapter_config.json")["base_model_name_or_path"] is None
     torch.testing.assert_close(logits(run, folder), logits(run, run.folder / "run/best"), atol=0, rtol=0)
 
+    capsys.readouterr()
+    names = pasted(folder)
+    shown = ast.literal_eval(capsys.readouterr().out)
+    (tmp_path / "new.csv").write_text("sentence\nsentence\n")  # the text of the card's code
+    (row,) = predict(run, {"texts": tmp_path / "new.csv"}, {"reading": READING}, "best")
+    assert shown == pytest.approx({label: float(row[f"p_{label}"]) for label in run.dataset["labels"]}, abs=1e-5)
+    assert names["model"].config.id2label == dict(enumerate(run.dataset["labels"]))
 
-def unevaluated(run, tmp_path, pipeline_tag: str):
-    """Export the last weights of a run that was not evaluated."""
-    inputs = {"record": run.train["output"]["record"], "adapter": run.weights["last"], "metrics": []} | run.tiny
-    given = {"label": "HRA", "labels": None, "pipeline_tag": pipeline_tag, "loading": "", "to_lora": to_lora(run)}
-    job = run.job("export_adapter", {}, {"card": tmp_path / "hub/README.md"}, **inputs, **given)
-    export_adapter.main(job | {"wildcards": run.wildcards | {"weights": "last"}})
-    card = ModelCard.load(tmp_path / "hub/README.md")
-    assert card.data.pipeline_tag == pipeline_tag and "These weights were not evaluated." in card.text
-    return tmp_path / "hub"
+
+def unevaluated(run, tmp_path, settings: dict, to_lora: str | None = "hra.conversion:to_lora"):
+    """Export the last weights of a run that was not evaluated; return the folder and the card."""
+    params = {name: run.tiny[name] for name in ("model", "dataset")}
+    params |= {"record": str(run.folder / "run/train.json"), "adapter": run.weights["last"]}
+    params |= {"label": "HRA", "settings": settings, "to_lora": to_lora, "metrics": []}
+    job = run.job("export_adapter", {}, {"card": tmp_path / "hub/README.md"}, **params)
+    export_adapter.main(job | {"wildcards": {"weights": "last"}})
+    card = ModelCard.load(job["output"]["card"])
+    assert "These weights were not evaluated." in card.text
+    return tmp_path / "hub", card
 
 
 @pytest.mark.slow
-def test_a_language_model(make_math_run, tmp_path):
+def test_a_language_model(make_math_run, tmp_path, capsys):
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
@@ -124,43 +159,73 @@ def test_a_language_model(make_math_run, tmp_path):
 
     run = make_math_run(math_method("hra"), epochs=0.5)
     train_math.main(run.train)
-    folder, found = unevaluated(run, tmp_path, "text-generation"), []
+    (folder, card), found = unevaluated(run, tmp_path, answering(run)), []
+    assert card.data.pipeline_tag == "text-generation"
     for place in (folder, folder / "lora"):
         base = AutoModelForCausalLM.from_pretrained(run.tiny["model"].removesuffix(".manifest.json"))
         with torch.inference_mode():
             found.append(PeftModel.from_pretrained(base, place)(input_ids=torch.arange(3, 19)[None]).logits)
     torch.testing.assert_close(*found, atol=1e-5, rtol=1e-4)
 
+    capsys.readouterr()
+    pasted(folder)
+    shown = capsys.readouterr().out
+    (question,) = re.findall(r'"\{question\}", "(.*)"', card.text)
+    (tmp_path / "new.csv").write_text(f"query\n{question}\n")
+    (row,) = predict(run, {"prompts": tmp_path / "new.csv"}, answering(run))
+    assert shown == row["output"] + "\n"
+
+
+def shows(image, sampler, prompt: str, *further: list) -> None:
+    """Check that an image is what the workflow generates from the same noise, to two grey levels."""
+    ((expected, _),) = sampler.draw([prompt], [0], *further)
+    apart = numpy.abs(numpy.asarray(image, int) - numpy.asarray(expected, int))
+    assert numpy.asarray(expected).std() > 1 and apart.max() <= 2
+
 
 @pytest.mark.slow
-def test_a_diffusion_model(make_subject_run, tmp_path):
-    from diffusers import StableDiffusionPipeline
-    from peft import PeftModel
-
+@pytest.mark.parametrize("kind", ["hra", "oft"])
+def test_a_diffusion_model(make_subject_run, tmp_path, kind):
     import train_subject
 
-    run = make_subject_run(unet_method())
+    run = make_subject_run(unet_method(kind))
     train_subject.main(run.train)
-    folder, found = unevaluated(run, tmp_path, "text-to-image"), []
-    assert (folder / "lora/pytorch_lora_weights.safetensors").exists()
-    for place in (folder, folder / "lora"):
-        base = StableDiffusionPipeline.from_pretrained(run.tiny["model"].removesuffix(".manifest.json")).unet
-        model = PeftModel.from_pretrained(base, place)
-        torch.manual_seed(0)
-        sample = torch.randn(1, 4, base.config.sample_size, base.config.sample_size)
-        text = torch.randn(1, 7, base.config.cross_attention_dim)
-        with torch.inference_mode():
-            found.append(model(sample, 5, text).sample)
-    torch.testing.assert_close(*found, atol=1e-5, rtol=1e-4)
+    folder, card = unevaluated(run, tmp_path, {"sampling": SAMPLING}, to_lora(run))
+    assert card.data.pipeline_tag == "text-to-image" and "“a photo of a qwe ball”: “qwe ball” stands" in card.text
+    assert ("load_lora_weights" in card.text) == (kind == "hra")
+    names = pasted(folder)
+    assert (tmp_path / "image.png").exists()
+    sampling = SAMPLING | {"scheduler": "model"}
+    sampler = stable_diffusion.Sampler(Path(names["base"]), sampling, "cpu")
+    sampler.use(run.method, run.last)
+    shows(names["image"], sampler, "a photo of qwe ball on the beach")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("fresh_accelerator")
+def test_a_diffusion_model_with_control_images(tmp_path, tmp_path_factory):
+    resources = control_jobs.prepared(tmp_path_factory.mktemp("resources"))
+    run = control_jobs.ControlRun(tmp_path / "run", resources, controlled.unet_method("hra"))
+    run.start()
+    rule_jobs.train(run)
+    control = control_data.opened(resources["canny"], "validation")[0][2]
+    control.save(tmp_path / "control.png")
+    sampling = controlled.SAMPLING | {"prompt_suffix": "", "inference_steps": 2}
+    folder, card = unevaluated(run, tmp_path, {"sampling": sampling})
+    assert card.data.pipeline_tag == "image-to-image"
+    names = pasted(folder)
+    sampler = Sampler(Path(names["base"]), sampling, "cpu")
+    sampler.use(run.method, run.last)
+    shows(names["image"], sampler, "a prompt", [control])
 
 
 def test_what_peft_cannot_load_is_refused():
     config = paper_config()
-    for task, run, reason in (
-        ("glue", "full/all", "expected an adapter of PEFT"),
-        ("glue", "head/linear", "kind head, which are a part of the model"),
-        ("control", "hra/r8", "includes layers that PEFT cannot add"),
+    for run, reason in (
+        ("full/all", "expected an adapter of PEFT"),
+        ("head/linear", "kind head, which are a part of the model"),
     ):
         with pytest.raises(JobError, match=reason):
-            tasks.load(config)[task].usage.exported(run, "last")
-    assert tasks.load(config)["subject"].usage.exported("hra/r8", "last") == "last"
+            tasks.load(config)["glue"].usage.exported(run, "last")
+    for task in ("subject", "control"):
+        assert tasks.load(config)[task].usage.exported("hra/r8", "last") == "last"

@@ -30,13 +30,21 @@ GOOD = '{"query": "1+1?", "response": "The answer is: 2"}\n'
 @pytest.mark.parametrize(
     ("text", "name", "message"),
     [
-        (GOOD + "\n" + GOOD, "train.jsonl", r"train.jsonl, line 2: expected JSON"),
+        (GOOD + "[" + GOOD, "train.jsonl", r"train.jsonl, line 2: expected JSON"),
         (GOOD + GOOD[:-10], "train.jsonl", r"train.jsonl, line 2: expected JSON.*truncated"),
         ("[" + GOOD, "train.json", r"train.json, line 2: expected JSON"),
         ("[1]", "train.json", r"row 1: expected an object"),
         ('{"query": "1+1?"}\n', "train.jsonl", r"expected the column 'response', found 'query'"),
-        ('{"query": "1+1?", "response": 2}\n', "train.jsonl", r"row 1: response: expected text, found 2"),
-        (GOOD + '{"query": "1+1?", "response": "two"}\n', "test.jsonl", r"1 of 2 rows have no final answer .*row 2"),
+        (
+            '{"query": "1+1?", "response": 2}\n',
+            "train.jsonl",
+            r"train.jsonl, line 1, column response: expected text, found 2",
+        ),
+        (
+            GOOD + '{"query": "1+1?", "response": "two"}\n',
+            "test.jsonl",
+            r"test.jsonl, line 2: expected a final answer .*1 of 2 rows have none",
+        ),
         ("", "train.jsonl", r"expected the column|no rows"),
     ],
 )
@@ -55,7 +63,7 @@ def test_a_json_list_and_json_lines_give_the_same_rows(tmp_path):
 
 def test_a_few_training_rows_without_an_answer_are_kept(tmp_path, capsys):
     fetch(tmp_path, GOOD * 199 + '{"query": "1+1?", "response": "two"}\n')
-    assert "1 of 200 rows have no final answer" in capsys.readouterr().err
+    assert "there is no final answer in 1 of 200 rows of train" in capsys.readouterr().err
 
 
 def test_a_trial_takes_the_first_rows(tmp_path):

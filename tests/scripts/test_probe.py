@@ -41,7 +41,7 @@ def test_every_kind_of_method_trains_twenty_steps_at_the_configured_batch(config
             assert settings["batch_size"] == before["batch_size"]
             rows = new["datasets"][name][probe.NAME].get("rows", {}).get("train")
             steps = run_record.total_steps(rows, settings) if "epochs" in settings else settings["max_steps"]
-            assert steps == probe.STEPS, run
+            assert steps == probe.STEPS["jobs"], run
         assert sum(task.training.hyperparameters(probe.NAME, run)["kill_at_step"] > 0 for run in names) == 1
 
 
@@ -114,7 +114,7 @@ def hub(tmp_path, name: str, config: dict) -> dict:
 
 def configured(tmp_path, source: dict):
     """Download it as the probes' rule `download_model` does."""
-    found = {"pathvars": {"resources": str(tmp_path / "none")}, "mirror": str(tmp_path)}
+    found = {"pathvars": {"resources": str(tmp_path / "none")}, "mirror": str(tmp_path), "preflight": "jobs"}
     source = probe.source(found | {"models": {"any": {"source": source}}}, "any")
     download.main(rule_jobs.download("model", tmp_path / "model.manifest.json", source))
     return tmp_path / "model"

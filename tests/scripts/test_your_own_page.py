@@ -1,4 +1,7 @@
-"""docs/your-own.md: every example is a valid config of one task, its data are read, its function works."""
+"""docs/your-own.md: every example is a valid config of one task, its data are read, its function works.
+
+workflow/test_your_own_walk.py runs the commands of its first part.
+"""
 
 import re
 
@@ -9,14 +12,17 @@ from PIL import Image
 from snakemake.utils import update_config
 
 import download
+import new_project
 import rule_jobs
 from hra_workflow.config import overlays, validation
-from hra_workflow.core import files
+from hra_workflow.core import files, tuning
 from support import ROOT, paper_config
 
 PAGE = (ROOT / "docs/your-own.md").read_text()
-BLOCKS = dict(re.findall(r"```\w+\n# (\S+)\n(.*?)```", PAGE, re.DOTALL))
+BLOCKS = dict(re.findall(r"```(?:yaml|python)\n# (\S+)\n(.*?)```", PAGE, re.DOTALL))
+FILES = dict(re.findall(r"`(\S+)`:\n\n```\w+\n(.*?)```", PAGE, re.DOTALL))  # the name of a data file precedes it
 RUNS = {"questions": 2, "model": 1, "method": 6, "subject": 1, "hint": 2}
+TUNE = yaml.safe_load(BLOCKS["tune"])
 TASKS = {
     "questions": "math",
     "model": "math",
@@ -37,7 +43,32 @@ def merged(name: str) -> tuple[dict, list[str]]:
 
 def test_the_page_has_these_examples():
     configs = {name for name in BLOCKS if "." not in name}
-    assert configs == RUNS.keys() == TASKS.keys()
+    assert configs - {"tune"} == RUNS.keys() == TASKS.keys()
+
+
+def test_the_ranges_of_the_page_are_a_search_for_the_config_of_a_new_project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = yaml.safe_load(new_project.make("reviews", demo=True).read_text())
+    config, overlay = paper_config(), made | {"tasks": {"glue": made["tasks"]["glue"] | TUNE["tasks"]["glue"]}}
+    update_config(config, overlay)
+    overlays.settle(config, [overlay])
+    validation.check(config)
+    assert len(tuning.trials(config["tasks"]["glue"]["tune"], "hra/r8")) == 4
+
+
+def test_the_demo_s_models_serve_the_other_tasks(tmp_path, monkeypatch):
+    (tmp_path / "my_hints.py").write_text(BLOCKS["my_hints.py"])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    demo = yaml.safe_load((ROOT / "config/demo/config.yaml").read_text())
+    for name in ("questions", "subject", "hint"):
+        # The page says which evaluator the demo has.
+        config, example = paper_config(), yaml.safe_load(BLOCKS[name].replace("[fid]", "[canny]"))
+        for overlay in (demo, example):
+            update_config(config, overlay)
+        assert overlays.settle(config, [demo, example]) == [TASKS[name]]
+        if name == "hint":
+            config["tasks"]["control"]["columns"][0]["metric"] = "canny_iou"
+        validation.check(config)
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -57,7 +88,7 @@ def test_an_example_plans_its_runs_only(name, tmp_path, monkeypatch):
 )
 def test_the_data_of_an_example_are_read(name, dataset, file, rows, tmp_path):
     (tmp_path / file).parent.mkdir()
-    (tmp_path / file).write_text(BLOCKS[file])
+    (tmp_path / file).write_text(FILES[file])
     config, (task,) = merged(name)
     entry, manifest = config["datasets"][task][dataset], tmp_path / "made.manifest.json"
     given = {"name": dataset, "local_root": str(tmp_path), "dataset": entry}

@@ -1,5 +1,6 @@
 """Incremental reruns, by dry run: a change plans only what depends on it."""
 
+import json
 import re
 import shutil
 
@@ -34,7 +35,8 @@ RETENTION = "results/table_retention.csv"
 def test_a_finished_grid_plans_nothing(finished):
     command = ("-n", "--cores", "1", "--configfile", "small.yaml", "--", "results/table_glue.csv", RETENTION)
     output = finished.snakemake(*command)
-    assert "Nothing to be done" in output and re.search(r"^table_glue: (\d+) jobs \(\1 done\)", output, re.MULTILINE)
+    assert "Nothing to be done" in output
+    assert re.search(r"^table_glue, table_retention: nothing to do, all \d+ jobs are done$", output, re.MULTILINE)
 
 
 def test_a_new_seed_plans_its_own_jobs(done):
@@ -235,11 +237,14 @@ def test_an_incomplete_grid_makes_a_table_from_what_is_there(done):
     assert "train_glue" in done.plan()
 
 
-def test_an_export_trains_nothing(done):
+def test_an_export_and_a_prediction_train_nothing(done):
     card = "seed0/hub/best/README.md"
     done.change("config/glue/task.yaml", "  glue:\n    version: 1", "  glue:\n    version: 2")
     named = "task=glue dataset=cola method=hra variant=r8 seed=0 weights=best"
     assert done.plan(f"results/glue/cola/hra/r8/{card}") == {"export_adapter": {named}}
+    request = {"run": "results/glue/cola/hra/r8/seed0", "weights": "best", "texts": "small.yaml", "make": "predict"}
+    planned = done.plan("predict", extra=("--config", f"request={json.dumps(request)}"))
+    assert planned == {"predict_inputs": {f"{named} inputs=small"}, "predict": set()}
     options = ("-n", "--cores", "1", "--configfile", "small.yaml", "--")
     refused = done.snakemake(*options, f"results/glue/cola/full/all/{card}", ok=False)
     assert "expected an adapter of PEFT to export, found weights of kind full" in refused

@@ -167,10 +167,12 @@ def test_of_halved_trials_only_the_best_go_on(fresh, tmp_path):
 
 def test_the_comparison_plans_four_trials_and_two_seeds_of_nine_methods_on_two_data_sets(fresh, tmp_path):
     configs = [f"config/demo/{name}.yaml" for name in ("config", "real_data", "comparison")]
-    for name, splits in {"glue_sst2": "stsa.binary.{}", "glue_stsb": "stsb-en-{}.csv"}.items():
+    data = {"glue_sst2": ("stsa.binary.{}", "1 word {}"), "glue_stsb": ("stsb-en-{}.csv", "A dog.,{} cats.,1.5")}
+    rows = {"glue_sst2": {"train": 6920, "dev": 872}, "glue_stsb": {"train": 5749, "dev": 1500}}
+    for name, (file, line) in data.items():
         (tmp_path / name).mkdir()
-        for split in ("train", "dev"):
-            (tmp_path / name / splits.format(split)).touch()
+        for split, count in rows[name].items():
+            (tmp_path / name / file.format(split)).write_text("\n".join(map(line.format, range(count))))
     where = ("--config", f"local_root={tmp_path}", "--configfile", *configs)
     output = fresh.snakemake("-n", "-q", "rules", "--cores", "2", *where, "--", "glue")
     words = " ".join(output.split())

@@ -43,7 +43,7 @@ def evaluate(job: dict, record: dict, last: str | Path, best: str | Path) -> Non
     tokenizer = classifier.load_tokenizer(model_folder)
     split = dataset["split"]
     data = classifier.tokenized(data_folder, split, dataset["columns"], tokenizer, settings["max_length"])
-    labels = np.asarray(data["labels"])
+    labels, inputs = np.asarray(data["labels"]), data.remove_columns("labels")
     batch_size = params.get("eval_batch_size") or settings["batch_size"]
 
     selections, scores = {}, {}
@@ -56,7 +56,7 @@ def evaluate(job: dict, record: dict, last: str | Path, best: str | Path) -> Non
             continue
         model = adapters.load_classifier(model_folder, dataset["labels"], record["seed"])
         model = adapters.load(model, params["method"], Path(weights).parent).to(device)
-        scores[selection] = logits(model, data, tokenizer, settings["precision"], batch_size, device)
+        scores[selection] = logits(model, inputs, tokenizer, settings["precision"], batch_size, device)
         if unknown := int((~np.isfinite(scores[selection])).any(axis=1).sum()):
             raise FloatingPointError(f"{weights}: no finite scores for {unknown} of {len(labels)} items of {split}")
         predicted = metrics.predictions(scores[selection], dataset["labels"])
@@ -69,7 +69,7 @@ def evaluate(job: dict, record: dict, last: str | Path, best: str | Path) -> Non
 
 
 def logits(model, data, tokenizer, precision: str, batch_size: int, device: str):
-    """Compute a model's float32 scores (n, outputs) on tokenized data, in the order of the data."""
+    """Compute a model's float32 scores (n, outputs) on tokenized data without labels, in the order of the data."""
     import numpy as np
     import torch
     from torch.utils.data import DataLoader
@@ -78,7 +78,7 @@ def logits(model, data, tokenizer, precision: str, batch_size: int, device: str)
 
     order = classifier.by_length(data)
     loader = DataLoader(
-        data.select(order).remove_columns("labels"),
+        data.select(order),
         batch_size=batch_size,
         collate_fn=DataCollatorWithPadding(tokenizer),
     )

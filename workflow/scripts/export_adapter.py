@@ -4,27 +4,26 @@ The adapter is the run's own, except that adapter_config.json names the base mod
 this machine. An adapter of HRA is also written to lora/ as a LoRA adapter with the same outputs (hra.to_lora).
 """
 
+import os
 import shutil
 from pathlib import Path
 from pkgutil import resolve_name
 
-from hra_workflow.core import files, manifests, records
+from hra_workflow import tasks
+from hra_workflow.core import files, manifests, records, trained
 from hra_workflow.core.errors import expect
 from hra_workflow.core.job import start
-from hra_workflow.models import adapters
+from hra_workflow.models import adapters, precision
 from hra_workflow.report import model_card
 
 
 def main(job: dict) -> None:
     params = job["params"]
-    for path in (params["record"], params["adapter"], *params["metrics"]):
-        expect(Path(path).exists(), f"expected a finished run, found no {path}. Make it first (make run).")
-    record, card = records.read(params["record"]), Path(job["output"]["card"])
-    expect(record["status"] == "ok", f"{params['record']}: expected a finished run, found one that has diverged.")
-    manifests.check_trained_on(record, params["model"])
-    manifests.check_weights(record, params["record"], params["adapter"])
+    record, card = trained.checked(params["record"], params["adapter"], params["model"]), Path(job["output"]["card"])
+    for path in params["metrics"]:
+        expect(Path(path).exists(), f"expected an evaluated run, found no {path}. Make it first (make run).")
     model, data = (files.read_json(params[name]) for name in ("model", "dataset"))
-    base = model_card.on_hub(model)
+    base, folder, task = model_card.on_hub(model), manifests.folder(params["model"]), tasks.classes()[record["task"]]
     with files.replacing_folder(card.parent) as new:
         shutil.copytree(Path(params["adapter"]).parent, new, dirs_exist_ok=True)
         config = files.read_json(new / "adapter_config.json")
@@ -33,9 +32,20 @@ def main(job: dict) -> None:
         shutil.copyfile(params["record"], new / "train.json")
         if params["to_lora"]:
             adapters.install()
-            resolve_name(params["to_lora"])(str(new), str(new / "lora"), str(manifests.folder(params["model"])))
+            resolve_name(params["to_lora"])(str(new), str(new / "lora"), str(folder))
         metrics = [records.read(path) for path in params["metrics"]]
-        text = model_card.write(record, metrics, model, data, job["wildcards"]["weights"], config, params)
+        about = {
+            "label": params["label"],
+            "pipeline_tag": task.usage.pipeline_tag,
+            "snippet": task.usage.snippet(),
+            "settings": params["settings"],
+            "dtype": precision.NAMES[record["hyperparameters"]["precision"]],
+            "has_lora": bool(params["to_lora"]),
+            "run": os.path.relpath(Path(params["record"]).parent),
+            "base": os.path.relpath(folder),
+            "exported": os.path.relpath(card.parent),
+        }
+        text = model_card.write(record, metrics, model, data, job["wildcards"]["weights"], config, about)
         (new / card.name).write_text(text)
     print(f"wrote {card.parent}")
 

@@ -79,14 +79,18 @@ def part_of(job: dict, benchmark: str, folder: Path, tokenizer) -> Part:
     """Read the questions of a benchmark and select those of this shard."""
     from pyarrow import parquet
 
-    params, wildcards = job["params"], job["wildcards"]
-    entry = params["benchmarks"][benchmark]
+    entry = job["params"]["benchmarks"][benchmark]
     questions = parquet.read_table(folder / f"{entry['split']}.parquet")["question"].to_pylist()
+    place = (int(job["wildcards"][name]) for name in ("shard", "n_shards"))
+    return part(job["params"], benchmark, questions, entry["max_new_tokens"], tokenizer, *place)
+
+
+def part(params: dict, name: str, questions: list[str], limit: int, tokenizer, index: int = 0, count: int = 1) -> Part:
+    """Return the part of shard `index` of `count`, for questions with answers of at most `limit` tokens."""
     prompts = [params["prompt"].replace("{question}", question) for question in questions]
     ids = [causal_lm.encode(prompt, tokenizer) for prompt in prompts]
     size = POOL * params["generation"]["batch_size"]
-    pools = shard([len(row) for row in ids], size, int(wildcards["shard"]), int(wildcards["n_shards"]))
-    return Part(benchmark, prompts, ids, pools, entry["max_new_tokens"])
+    return Part(name, prompts, ids, shard([len(row) for row in ids], size, index, count), limit)
 
 
 def shard(lengths: list[int], size: int, index: int, count: int) -> list[list[int]]:

@@ -39,7 +39,8 @@ def main(job: dict) -> None:
     settings = control_training.schedule(params["hyperparameters"], len(rows))
     augmented = manifests.folder(job["input"]["augmented"])
     set_seed(seed)  # for what is not part of the initial adapter: a ControlNet's hint encoder
-    model = control_training.start(model_folder, method, settings, augmented)
+    memory = {"gradient_checkpointing": params["gradient_checkpointing"]}
+    model = control_training.start(model_folder, method, settings | memory, augmented)
     samples = control_training.Samples(
         rows, params["resolution"], seed, settings["prompt_dropout"], settings["shuffle"]
     )

@@ -69,7 +69,7 @@ def main(job: dict) -> None:
             eval_strategy="no",
         )
 
-    plain, recompute = arguments(False), settings["gradient_checkpointing"]
+    plain, recompute = arguments(False), bool(params["gradient_checkpointing"])
     automatic = params["gradient_checkpointing"] == "auto"
     if automatic and not methods.entry(method).recomputes:
         automatic = recompute = False

@@ -37,7 +37,7 @@ def main(job: dict) -> None:
     unet.requires_grad_(False)
     augmented = manifests.folder(job["input"]["augmented"])
     model = adapters.start_training(unet, method, [], augmented, settings["max_steps"])
-    if settings["gradient_checkpointing"]:
+    if params["gradient_checkpointing"]:
         unet.enable_gradient_checkpointing()
     of_class = list(images.unpack(job["input"]["class_images"])) if settings["prior_weight"] else []
     samples = dreambooth.Samples(
@@ -53,7 +53,8 @@ def main(job: dict) -> None:
     if not trainer.is_world_process_zero():
         return
     save = partial(adapters.save, model, start=augmented)
-    run_record.finish_last(job, trainer, attempts, started, device, sizes, trainer.curve(), save)
+    result = {"prompts": params["prompts"]}
+    run_record.finish_last(job, trainer, attempts, started, device, sizes, trainer.curve(), save, **result)
 
 
 if __name__ == "__main__":

@@ -8,17 +8,22 @@ def tokenized(folder: Path, split: str, columns: list[str], tokenizer, max_lengt
 
     One column is a sentence, two are a pair; inputs are truncated to `max_length` tokens and padded per batch.
     """
-    from datasets import Dataset
     from pyarrow import parquet
 
-    # In memory: a cache next to the data would need locks, which shared file systems do not always support.
-    data = Dataset(parquet.read_table(folder / f"{split}.parquet"))
+    table = parquet.read_table(folder / f"{split}.parquet")
+    return encoded(table, columns, tokenizer, max_length).rename_column("label", "labels")
+
+
+def encoded(table, columns: list[str], tokenizer, max_length: int):
+    """Tokenize the text columns of a pyarrow.Table, and keep its other columns."""
+    from datasets import Dataset
 
     def encode(rows):
         return tokenizer(*(rows[column] for column in columns), truncation=True, max_length=max_length)
 
-    encoded = data.map(encode, batched=True, remove_columns=columns, keep_in_memory=True, load_from_cache_file=False)
-    return encoded.rename_column("label", "labels")
+    # In memory: a cache next to the data would need locks, which shared file systems do not always support.
+    options = {"remove_columns": columns, "keep_in_memory": True, "load_from_cache_file": False}
+    return Dataset(table).map(encode, batched=True, **options)
 
 
 def by_length(data):

@@ -96,9 +96,9 @@ def shorten(new: dict, task: Task) -> bool:
     lengths = [task.training.hyperparameters(of, run).get("max_length") for of in datasets for run in chosen]
     longest = max(filter(None, lengths), default=None)
     rows = max(one["batch_size"] for one in settings.values())
-    steps = STEPS[task.config["preflight"]]
-    values = {run: short(one, rows, longest, steps) for run, one in settings.items()}
-    values[chosen[0]]["kill_at_step"] = KILL_AT[task.config["preflight"]]
+    part = REHEARSAL if task.config["preflight"] == REHEARSAL else "jobs"
+    values = {run: short(one, rows, longest, STEPS[part]) for run, one in settings.items()}
+    values[chosen[0]]["kill_at_step"] = KILL_AT[part]
     if not (made := task.data.probe(data, rows, values[chosen[-1]])):
         return False
     entries, changes = made

@@ -14,6 +14,7 @@ def prepare(torch, FakeTensor, unset_fake, observer) -> None:
     torch._C._set_multithreading_enabled(False)  # a backward pass in the thread that has the fake mode
     torch.inference_mode = inference_mode(torch)
     content(torch, FakeTensor, unset_fake, observer)
+    finite(torch)
     files(torch, FakeTensor, unset_fake, observer)
     attention(torch)
     modules(torch, FakeTensor)
@@ -60,6 +61,12 @@ def content(torch, FakeTensor, unset_fake, observer) -> None:
     torch.Tensor.__array__ = array
     FakeTensor.tolist = tolist
     FakeTensor.__deepcopy__ = lambda self, memo: self.clone()
+
+
+def finite(torch) -> None:
+    """Take fake numbers for finite ones: a training whose weights are not finite ends as diverged."""
+    isfinite = torch.isfinite
+    torch.isfinite = lambda tensor: torch.ones((), dtype=torch.bool) if tensor.is_cuda else isfinite(tensor)
 
 
 def files(torch, FakeTensor, unset_fake, observer) -> None:

@@ -24,8 +24,9 @@ def on_hub(manifest: dict) -> Repository | None:
 def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: str, adapter: dict, params: dict) -> str:
     """Return the card, checked by huggingface_hub as far as it can be without a network.
 
-    record: train.json. metrics: metrics.json per benchmark. model, data: manifests. weights: `last` or `best`.
-    adapter: adapter_config.json. params: `label`, `labels`, `pipeline_tag` and `loading` (see rule export_adapter).
+    record: train.json. metrics: metrics.json per benchmark. model, data: manifests. weights: `last`, `best` or a step.
+    adapter: adapter_config.json. params: `label` of the method; `pipeline_tag`; `snippet`, the template of the code,
+    with `settings` of predictions, torch's `dtype` and `has_lora`; the folders `base` and `exported`.
     Raises ValueError for results that the Hub would not accept.
     """
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -55,16 +56,27 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
         eval_results=evaluated or None,
         **license_of(model.get("license")),
     )
-    steps = record["steps"] if weights == "last" else record["best_step"]
-    place = f"{base.repo!r}, revision={base.revision!r}" if base else '"BASE"'
+    steps = int(weights) if weights.isdigit() else record["steps" if weights == "last" else "best_step"]
+    made = record["fingerprint"]
     environment = Environment(
         loader=FileSystemLoader(PAGE), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    folders = {"base": base.repo if base else params["base"], "adapter": params["exported"]}
+    remarks = {"base": "" if base else "  # a folder", "adapter": "  # this folder, or its name on the Hub"}
+    snippet = environment.from_string(params["snippet"]).render(
+        folders="\n".join(f"{name} = {folder!r}{remarks[name]}" for name, folder in folders.items()),
+        revision=f", revision={base.revision!r}" if base else "",
+        has_lora=params["has_lora"],
+        made=made,
+        settings=params["settings"],
+        dtype=params["dtype"],
     )
     text = environment.get_template("model_card.md").render(
         metadata=content.to_yaml(),
         label=params["label"],
-        labels=params["labels"],
-        loading=params["loading"].replace("{base}", place),
+        labels=made.get("dataset", {}).get("labels"),
+        prompts=record.get("prompts"),
+        snippet=snippet.strip(),
         record=record,
         rows=rows,
         notes=[f"{TITLES[name]}: {NOTES[name]}" for name in dict.fromkeys(row["selection"] for row in rows)],
@@ -73,6 +85,7 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
         model_license=model.get("license") or "not stated",
         data_license=data.get("license") or "not stated",
         weights=weights,
+        run=params["run"],
         steps=steps,
         adapter=adapter,
         settings={name: value for name, value in record["hyperparameters"].items() if value is not None},

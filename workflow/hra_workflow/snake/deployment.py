@@ -12,6 +12,8 @@ from hra_workflow.config import overlays, validation
 from hra_workflow.core import launcher
 from hra_workflow.core.errors import JobError, ending_the_run, expect
 from hra_workflow.preflight import probe
+from hra_workflow.tasks import requested_run
+from hra_workflow.tasks.base import Task
 
 
 def check_module(workflow) -> None:
@@ -48,6 +50,12 @@ def settle(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tuple[
         config = probe.config_of(config)
         workflow.pathvars.update(Pathvars.from_config(config, module_level=True))  # also over those of a module
     return config, chosen
+
+
+def requested(config: dict, tasks: dict[str, Task], chosen: list[str]) -> requested_run.Request | None:
+    """Return what `make export` or `make predict` requests. Ends the run for what does not exist."""
+    with ending_the_run():
+        return requested_run.settle(config, tasks, chosen)
 
 
 def complete(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tuple[dict, list[str]]:

@@ -31,7 +31,7 @@ class Task:
     evaluation: how its runs are evaluated; asked by the rules of evaluation and the tables.
     table: what its tables, figures and report show.
     cost: what its jobs cost; asked by the plan.
-    usage: what is done with finished runs; asked by the export.
+    usage: what is done with finished runs; asked by export and prediction.
 
     A part is a class, a subclass of its default here; a bound task has an instance of it (part.py). It also has the
     `config`, its entry there as `settings` ({} if it has none), and the entries of its data as `datasets`.

@@ -22,7 +22,7 @@ REQUIRED = (
     "adam_epsilon",
     "precision",
 )
-ROUNDING = ("eval_batch_size",)  # hyper-parameters that change results by rounding only
+ROUNDING = ("eval_batch_size", "gradient_checkpointing")  # hyper-parameters that change results by rounding only
 IDLE = {"gpu": 0, "threads": 1, "mem_mb": 4000, "runtime": 60}
 
 
@@ -44,11 +44,6 @@ class Training(Part):
             "dataset": f"{resources}/datasets/{self.name}/{dataset}.manifest.json",
         }
 
-    def relevant_hyperparameters(self, dataset: str, run: str) -> dict:
-        """Return the hyper-parameters that training depends on, as its param; {} for what trains nothing."""
-        values = self.hyperparameters(dataset, run) if methods.trains(self.config, run) else {}
-        return {key: value for key, value in values.items() if key not in ROUNDING}
-
     def errors_before(self, run: dict) -> list[str]:
         """Return the error files of the jobs that precede the augmentation of a run."""
         return []
@@ -61,6 +56,11 @@ class Training(Part):
         if "held_out" in values and (total := rows(self.datasets[dataset], "train")):
             values["held_out"] = without_idle_limits(values["held_out"], total)
         return values
+
+    def relevant_hyperparameters(self, dataset: str, run: str) -> dict:
+        """Return the hyper-parameters that training depends on, as its param; {} for what trains nothing."""
+        values = self.hyperparameters(dataset, run) if methods.trains(self.config, run) else {}
+        return {key: value for key, value in values.items() if key not in ROUNDING}
 
     def preset(self, run: str) -> str | None:
         """Return the name of the preset of `method/variant`; "none" for what trains nothing."""

@@ -1,8 +1,10 @@
-"""What the export asks a task about a finished run.
+"""What the export of an adapter and predictions for new inputs ask a task about a finished run.
 
 Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
 """
 
+import inspect
+from pathlib import Path
 from typing import ClassVar
 
 from hra_workflow import methods
@@ -12,18 +14,25 @@ from hra_workflow.tasks.part import Part
 
 
 class Usage(Part):
-    """Describe what can be done with a task's finished runs.
+    """Describe what is done with a task's finished runs.
 
-    pipeline_tag: the Hub's name of what a model does; "": an adapter is not a model that PEFT can load.
+    pipeline_tag: the Hub's name of what a model does.
+    predicts_from: the new inputs that predictions need, as alternatives (requested_run.GIVEN).
     """
 
     pipeline_tag: ClassVar[str] = ""
+    predicts_from: ClassVar[tuple[tuple[str, ...], ...]] = ()
 
-    def loading(self, dataset: str) -> str:
-        """Return the Python lines that load the base model, `{base}`, as `model`, for the card of an adapter."""
-        return ""
+    def prediction(self, dataset: str, run: str) -> dict:
+        """Return the settings that predictions of `method/variant` depend on besides the run's record."""
+        return {}
 
     # Without differences between tasks
+
+    @classmethod
+    def snippet(cls) -> str:
+        """Return the template of the Python lines that use an exported adapter, for its card."""
+        return Path(inspect.getfile(cls)).with_name("snippet.jinja").read_text()
 
     def exported(self, run: str, weights: str) -> str:
         """Return `weights`, those of `method/variant`; raise JobError if stock PEFT could not load them."""
@@ -31,11 +40,17 @@ class Usage(Part):
         expect(
             bool(methods.of(self.config, run.split("/")[0]).adapter.config),
             f"{run}: expected an adapter of PEFT to export, found weights of kind {kind}, which are a part of the "
-            f"model: publish {weights} with train.json as they are.",
-        )
-        expect(
-            bool(self.pipeline_tag),
-            f"{run}: an adapter of task {self.name} includes layers that PEFT cannot add to the base model, so it "
-            "cannot be exported for the Hub.",
+            f"model: publish {weights} with train.json as they are, or use them here (make predict).",
         )
         return weights
+
+    def resources(self) -> dict:
+        """Return the resources of predictions: those that generate outputs, or of a task that generates none, train."""
+        resources = self.task.cost.resources("predict_inputs", "generate")
+        return resources | {"device": resources.get("device"), "gpu": min(1, resources["gpu"])}
+
+    def reading(self, dataset: str) -> dict:
+        """Return how the text files of a dataset are read, for new files with the same `endings`."""
+        entry = self.datasets[dataset]
+        paths = [path for listed in entry["splits"].values() for path in listed]
+        return {"read": entry.get("read"), "endings": sorted({Path(path).suffix for path in paths})}

@@ -107,12 +107,14 @@ def identity(job: dict) -> dict:
     model, data = (job["input"][name] for name in ("model", "dataset"))
     # As when training began, if it has: the files may have changed since.
     inputs = job["fingerprint"]["inputs"] if "fingerprint" in job else {}
+    recomputes = params.get("gradient_checkpointing")  # `auto` is recorded as what was chosen, when it has been
+    chosen = {} if recomputes is None else {"gradient_checkpointing": bool(recomputes)}
     return {name: wildcards[name] for name in ("task", "dataset", "method", "variant")} | {
         "seed": int(wildcards["seed"]),
         "method_version": params["method"]["version"],
         "task_version": params["task_version"],
         "preset": params["preset"],
-        "hyperparameters": params["hyperparameters"],
+        "hyperparameters": params["hyperparameters"] | chosen,
         "processes": processes(job),
         "model": {
             "name": params["model_name"],

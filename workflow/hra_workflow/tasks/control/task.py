@@ -9,7 +9,7 @@ from hra_workflow import methods
 from hra_workflow.core import grid
 from hra_workflow.core.errors import one_of
 from hra_workflow.evaluators import registry
-from hra_workflow.tasks.base import Table, Task
+from hra_workflow.tasks.base import Table, Task, Usage
 from hra_workflow.tasks.control import hint_source
 from hra_workflow.tasks.control.items import BENCHMARK
 from hra_workflow.tasks.data import generated, rows
@@ -181,6 +181,20 @@ class ControlCost(ImageCost):
         return {"control images": None if downloaded is None else downloaded * share + drawn}
 
 
+class ControlUsage(Usage):
+    pipeline_tag = "image-to-image"
+    predicts_from = (("images", "prompts"), ("controls", "prompts"))
+
+    def prediction(self, dataset: str, run: str) -> dict:
+        hints, split = self.task.data.hints(dataset), self.datasets[dataset]["splits"][BENCHMARK]
+        return {
+            "sampling": self.task.generation.sampling(),
+            "hint": {key: hints[key] for key in ("hint", "source_sha256") if key in hints},
+            "hints": self.task.training.inputs(dataset)["dataset"],
+            "from_image": not {"annotation", "control"} & {*split},
+        }
+
+
 class Control(Task):
     name = "control"
     title = "Controllable generation"
@@ -192,6 +206,7 @@ class Control(Task):
     evaluation = ControlEvaluation
     table = ControlTable
     cost = ControlCost
+    usage = ControlUsage
 
 
 TASK = Control

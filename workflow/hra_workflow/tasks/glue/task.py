@@ -139,13 +139,10 @@ class GlueTable(Table):
 
 class GlueUsage(Usage):
     pipeline_tag = "text-classification"
+    predicts_from = (("texts",),)
 
-    def loading(self, dataset: str) -> str:
-        count = len(self.datasets[dataset]["labels"] or [""])
-        return (
-            "from transformers import AutoModelForSequenceClassification\n\n"
-            f'model = AutoModelForSequenceClassification.from_pretrained({{base}}, num_labels={count}, dtype="float32")'
-        )
+    def prediction(self, dataset: str, run: str) -> dict:
+        return {"reading": self.reading(dataset)}
 
 
 class Glue(Task):

@@ -39,10 +39,6 @@ class MathGeneration(Generation):
             for name, source in sorted(self.datasets[dataset]["benchmarks"].items())
         }
 
-    def question_prompt(self) -> str:
-        """Return the prompt of a question, with `{question}`."""
-        return self.settings["prompt"]["template"] + self.settings["prompt"]["evaluation_suffix"]
-
     def question_datasets(self, dataset: str) -> list[str]:
         """Return the datasets of `questions`, in the same order."""
         return [source.split("/")[0] for _, source in sorted(self.datasets[dataset]["benchmarks"].items())]

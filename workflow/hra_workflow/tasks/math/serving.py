@@ -56,6 +56,21 @@ def serve(task: Task, run: str, backend: str) -> str | None:
     return "lora" if is_lora(task, run) else "merged"
 
 
+def prediction(task: Task, dataset: str, run: str) -> dict:
+    """Return the settings of answers to new questions, from transformers, which needs no export before it starts."""
+    entry, settings = task.settings["generation"], task.training.hyperparameters(dataset, run)
+    chosen = {"backend": TRANSFORMERS, "serve": serve(task, run, TRANSFORMERS)}
+    return {
+        "reading": task.usage.reading(dataset),
+        "column": task.datasets[dataset]["columns"]["question"],
+        "prompt": "".join(task.settings["prompt"][part] for part in ("template", "evaluation_suffix")),
+        "generation": {key: entry[key] for key in ("batch_size", "stop")} | chosen,
+        "max_new_tokens": max(entry["max_new_tokens"][name] for name in task.datasets[dataset]["benchmarks"]),
+        "precision": settings["precision"],
+        "quantization": settings.get("quantization"),
+    }
+
+
 def is_lora(task: Task, run: str) -> bool:
     """Return whether a run has an equivalent LoRA that vLLM loads; it does not load DoRA's magnitudes."""
     method, variant = run.split("/")

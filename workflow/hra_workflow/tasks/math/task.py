@@ -9,6 +9,7 @@ from hra_workflow import methods
 from hra_workflow.core.errors import expect, one_of
 from hra_workflow.tasks.base import Cost, Data, Evaluation, Task, Training, Usage
 from hra_workflow.tasks.data import generated
+from hra_workflow.tasks.math import serving
 from hra_workflow.tasks.math.generation import TEXT, MathGeneration
 from hra_workflow.tasks.math.tables import MathTable
 
@@ -64,11 +65,6 @@ class MathData(Data):
 
 class MathTraining(Training):
     automatic = ("gradient_checkpointing",)
-
-    def relevant_hyperparameters(self, dataset: str, run: str) -> dict:
-        values = super().relevant_hyperparameters(dataset, run)
-        # `auto` gives the numbers of true.
-        return {key: bool(value) if key in self.automatic else value for key, value in values.items()}
 
     def check_runs(self) -> None:
         for run in self.task.runs():
@@ -132,9 +128,10 @@ class MathCost(Cost):
 
 class MathUsage(Usage):
     pipeline_tag = "text-generation"
+    predicts_from = (("prompts",),)
 
-    def loading(self, dataset: str) -> str:
-        return "from transformers import AutoModelForCausalLM\n\nmodel = AutoModelForCausalLM.from_pretrained({base})"
+    def prediction(self, dataset: str, run: str) -> dict:
+        return serving.prediction(self.task, dataset, run)
 
 
 class Math(Task):

@@ -63,10 +63,14 @@ class SubjectData(ImageData):
 
 class SubjectTraining(ImageTraining):
     def prompts(self, noun: str) -> dict[str, str]:
-        """Return the training prompts of the subject's images (`instance`) and of the class images (`class`)."""
-        template = self.settings["training_prompt"]
+        """Return the training prompts of the subject's images (`instance`) and of the class images (`class`).
+
+        `subject`: the words in the first one that stand for the subject.
+        """
+        template, words = self.settings["training_prompt"], phrase(self.settings["identifier"], noun)
         return {
-            "instance": template.replace("{subject}", phrase(self.settings["identifier"], noun)),
+            "subject": words,
+            "instance": template.replace("{subject}", words),
             "class": template.replace("{subject}", noun),
         }
 
@@ -213,12 +217,10 @@ class SubjectCost(ImageCost):
 
 class SubjectUsage(Usage):
     pipeline_tag = "text-to-image"
+    predicts_from = (("prompts",),)
 
-    def loading(self, dataset: str) -> str:
-        return (
-            "from diffusers import StableDiffusionPipeline\n\npipe = StableDiffusionPipeline.from_pretrained({base})\n"
-            "model = pipe.unet  # and afterwards: pipe.unet = model"
-        )
+    def prediction(self, dataset: str, run: str) -> dict:
+        return {"sampling": self.task.generation.sampling()}
 
 
 class Subject(Task):

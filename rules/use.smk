@@ -1,0 +1,100 @@
+# What was trained is used: an adapter for the Hugging Face Hub, and predictions for new inputs.
+# In:  the run's record, weights and metrics, the manifests of its model and dataset; for predictions, a user's files. None of
+#      them is an input of a rule: to use a run must not train it again, whatever has changed in the config.
+# Out: RUN/hub/{weights}/: the adapter as trained, lora/ (of HRA: an equivalent LoRA), train.json, and README.md, the model card.
+#      RUN/predictions/{weights}/{inputs}/predictions.csv, with the generated images next to it.
+# Steps: export_adapter, by `make export`; predict_inputs, by `make predict`; REQUEST is what either asks for.
+
+from hra_workflow.tasks import requested_run
+
+
+localrules:
+    export_adapter,
+
+
+REQUEST = deployment.requested(config, TASKS, CHOSEN)
+
+
+rule export_adapter:
+    output:
+        card=f"{RUN}/hub/{{weights}}/README.md",
+    log:
+        "<logs>/export/{task}/{dataset}/{method}/{variant}/seed{seed}.{weights}.log",
+    wildcard_constraints:
+        weights=requested_run.WEIGHTS,
+    conda:
+        "../envs/hra.yaml"
+    resources:
+        mem_mb=16000,
+        runtime=60,
+    params:
+        record=f"{RUN}/train.json",
+        adapter=lambda wc: TASKS[wc.task].usage.exported(
+            run_name(wc), requested_run.weights_file(RUN.format(**wc), wc.weights)
+        ),
+        model=lambda wc: TASKS[wc.task].training.inputs(wc.dataset)["model"],
+        dataset=f"{config['pathvars']['resources']}/datasets/{{task}}/{{dataset}}.manifest.json",
+        metrics=lambda wc: [
+            f"{EVAL}/metrics.json".format(benchmark=one, **wc) for one in dataset_entry(wc)["benchmarks"]
+        ],
+        to_lora=lambda wc: methods.of(config, wc.method).adapter.to_lora,
+        label=lambda wc: grid.rows_of(config, [run_name(wc)])[0]["label"],
+        settings=lambda wc: TASKS[wc.task].usage.prediction(wc.dataset, run_name(wc)),
+    script:
+        "../workflow/scripts/export_adapter.py"
+
+
+rule predict_inputs:
+    output:
+        predictions=f"{RUN}/predictions/{{weights}}/{{inputs}}/predictions.csv",
+    log:
+        "<logs>/predict/{task}/{dataset}/{method}/{variant}/seed{seed}/{inputs}.{weights}.log",
+    wildcard_constraints:
+        weights=requested_run.WEIGHTS,
+        inputs="[^/]+",
+    conda:
+        "../envs/hra.yaml"
+    threads: lambda wc: TASKS[wc.task].usage.resources()["threads"]
+    resources:
+        **on_gpus(lambda wc: TASKS[wc.task].usage.resources()["gpu"]),
+        nodes=1,
+        mem_mb=lambda wc, attempt: grid.resource(TASKS[wc.task].usage.resources(), "mem_mb", None, attempt),
+        runtime=lambda wc: TASKS[wc.task].usage.resources()["runtime"],
+    params:
+        record=f"{RUN}/train.json",
+        weights=lambda wc: requested_run.weights_file(RUN.format(**wc), wc.weights),
+        model=lambda wc: TASKS[wc.task].training.inputs(wc.dataset)["model"],
+        settings=lambda wc: TASKS[wc.task].usage.prediction(wc.dataset, run_name(wc)),
+        given=lambda wc: REQUEST.given if REQUEST else {},
+        seed=lambda wc: REQUEST.seed if REQUEST else None,
+        device=lambda wc: TASKS[wc.task].usage.resources()["device"],
+        scratch=f"{SCRATCH}/predictions",
+    script:
+        "../workflow/scripts/predict_{wildcards.task}.py"
+
+
+if REQUEST:
+
+    localrules:
+        export,
+        predict,
+
+    rule export:
+        input:
+            REQUEST.card,
+        params:
+            lines=[
+                *filter(None, [REQUEST.note]),
+                f"The model card: {REQUEST.card}",
+                f"To publish it: hf upload NAME/REPOSITORY {Path(REQUEST.card).parent}",
+            ],
+        shell:
+            "printf '%s\\n' {params.lines:q}"
+
+    rule predict:
+        input:
+            REQUEST.predictions,
+        params:
+            lines=[*filter(None, [REQUEST.note]), f"Predictions: {REQUEST.predictions}"],
+        shell:
+            "head -n 4 {input:q} && printf '%s\\n' {params.lines:q}"

@@ -1,0 +1,150 @@
+"""Predictions of a finished run for new inputs are those of its evaluation, and what does not fit is an error."""
+
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+from PIL import Image
+
+import evaluate_glue
+import subjects
+import sums
+from control_jobs import ControlRun, prepared
+from controlled import SAMPLING, SIDE
+from controlled import unet_method as control_method
+from hra_workflow.core import files, predictions
+from hra_workflow.core.errors import JobError
+from hra_workflow.tasks.control import data as control_data
+from predicted import READING, answering, predict
+from rule_jobs import train
+from support import method
+
+
+def pixels(run, rows: list[dict]) -> list[numpy.ndarray]:
+    return [numpy.asarray(Image.open(run.folder / "predicted" / row["image"]), int) for row in rows]
+
+
+@pytest.fixture
+def classifier(make_run):
+    """Provide a trained and evaluated classifier."""
+    run = make_run(method("hra"))
+    train(run)
+    evaluate_glue.main(run.evaluate)
+    return run
+
+
+def test_texts_get_the_classes_and_probabilities_of_the_evaluation(classifier, tmp_path):
+    validation = Path(classifier.tiny["dataset"]).parent / "raw/validation.csv"
+    rows = predict(classifier, {"texts": validation}, {"reading": READING}, "best")
+    evaluated = predictions.read(classifier.evaluate["output"]["predictions"])
+    expected = torch.tensor([line["best_on_dev"] for line in evaluated], dtype=torch.float64).softmax(1)
+    found = torch.tensor([[float(row[f"p_{label}"]) for label in classifier.dataset["labels"]] for row in rows])
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0, check_dtype=False)
+    assert [row["prediction"] for row in rows] == [classifier.dataset["labels"][one] for one in expected.argmax(1)]
+    assert rows[0]["label"] in "01"  # the user's columns are kept
+
+    # A text file has an input per line; other files are read like those of the training data.
+    (tmp_path / "lines.txt").write_text("rise rise fall\n\nfall\n")
+    (tmp_path / "other.csv").write_text("sentence;n\nrise rise fall;1\nfall;2\n")
+    like = {"read": {"sep": ";"}, "endings": [".csv"]}
+    lines, other = (
+        predict(classifier, {"texts": tmp_path / name}, {"reading": like}) for name in ("lines.txt", "other.csv")
+    )
+    assert [row | {"n": str(number)} for number, row in enumerate(lines, 1)] == other
+
+    def refused(name: str, text: str, message: str, **changes) -> None:
+        (tmp_path / name).write_text(text)
+        with pytest.raises(JobError, match=message) as problem:
+            predict(classifier, {"texts": tmp_path / name}, {"reading": READING}, **changes)
+        assert problem.value.final
+
+    refused("wrong.csv", "id,text\n1,rise\n", r"expected the column sentence, on which .* found id, text")
+    refused("empty.csv", "sentence,n\nrise,1\n ,2\n", "line 3: sentence is empty")
+    refused("none.csv", "sentence\n", "no rows")
+    refused("taken.csv", "sentence,prediction\nrise,x\n", "without a column prediction")
+    other = tmp_path / "other.manifest.json"
+    files.write_json(other, files.read_json(classifier.tiny["model"]) | {"sha256": "0" * 64})
+    refused("fine.csv", "sentence\nrise\n", "on which the weights were trained", model=str(other))
+    last = Path(classifier.weights["last"])
+    last.write_bytes(last.read_bytes() + b" ")
+    refused("fine.csv", "sentence\nrise\n", "not written by this training run")
+
+
+def test_questions_get_the_answers_of_the_evaluation(make_math_run, tmp_path):
+    run = make_math_run(sums.math_method("hra"))
+    train(run)
+    expected = sums.answers(run)
+    questions = Path(run.tiny["dataset"]).parent / "raw/test.jsonl"
+    settings = answering(run)
+    rows = predict(run, {"prompts": questions}, settings)
+    assert [row["output"] for row in rows] == [line["output"] for line in expected]
+    (tmp_path / "other.jsonl").write_text('{"question": "1+1?"}\n')
+    with pytest.raises(JobError, match=r"expected the column query, .* found question"):
+        predict(run, {"prompts": tmp_path / "other.jsonl"}, settings)
+
+
+def test_prompts_of_a_subject_get_the_images_of_the_evaluation_and_others_with_a_seed(make_subject_run, tmp_path):
+    run = make_subject_run(subjects.unet_method())
+    record = train(run)
+    assert record["prompts"]["subject"] == "qwe ball" and "qwe ball" in record["prompts"]["instance"]
+    expected = subjects.drawn(run, steps=(5,))
+    (tmp_path / "new.txt").write_text("\n".join(text.replace("qwe ball", "{subject}") for text in subjects.PROMPTS))
+    given, settings = {"prompts": tmp_path / "new.txt"}, {"sampling": subjects.SAMPLING}
+    rows = predict(run, given, settings)
+    assert [row["prompt"] for row in rows] == [one.about["prompt"] for one in expected]
+    assert all((found == subjects.pixels(one)).all() for found, one in zip(pixels(run, rows), expected, strict=True))
+    seeds = [row["seed"] for row in rows]
+    assert seeds == [row["seed"] for row in predict(run, given, settings, seed=0)]
+    assert not {*seeds} & {row["seed"] for row in predict(run, given, settings, seed=1)}
+
+
+def hint_settings(manifest: str, hint: str = "canny", **changes) -> dict:
+    sampling = SAMPLING | {"prompt_suffix": ", ", "inference_steps": 2, "resolution": SIDE}
+    return {"sampling": sampling, "hint": {"hint": hint}, "hints": manifest, "from_image": True} | changes
+
+
+@pytest.mark.usefixtures("fresh_accelerator")
+def test_images_and_control_images_get_the_images_of_the_evaluation(tmp_path, tmp_path_factory):
+    resources = prepared(tmp_path_factory.mktemp("resources"))
+    run = ControlRun(tmp_path / "run", resources, control_method("hra"))
+    run.start()
+    train(run)
+    expected = run.gather([run.generate()])
+    split = control_data.opened(resources["canny"], "validation")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "controls").mkdir()
+    lines = ["image,prompt"]
+    for row in range(len(split)):
+        image, prompt, control = split[row]
+        image.save(tmp_path / f"images/{row}.png")
+        control.save(tmp_path / f"controls/{row}.png")
+        lines.append(f'{row}.png,"{prompt}"')
+    (tmp_path / "prompts.csv").write_text("\n".join(lines) + "\n")
+    settings = hint_settings(resources["canny"])
+    for name in ("images", "controls"):
+        given = {name: tmp_path / name, "prompts": tmp_path / "prompts.csv"}
+        rows = predict(run, given, settings)
+        assert [row["given"] for row in rows] == [f"{row}.png" for row in range(len(split))]
+        shown = [numpy.asarray(one.image, int) for one in expected]
+        assert all((found == one).all() for found, one in zip(pixels(run, rows), shown, strict=True))
+
+    (tmp_path / "one.txt").write_text("a scene\n")
+    single = {"images": tmp_path / "images/1.png", "prompts": tmp_path / "one.txt"}
+    assert [row["given"] for row in predict(run, single, settings)] == ["1.png"]
+    (tmp_path / "telephone").mkdir()
+    (tmp_path / "telephone/1.HEIC").touch()
+    one = {"images": tmp_path / "images", "prompts": tmp_path / "one.txt"}
+    assert {row["prompt"] for row in predict(run, one, settings)} == {"a scene, "}
+    (tmp_path / "two.txt").write_text("a scene\nanother scene\n")
+    (tmp_path / "part.csv").write_text("image,prompt\n0.png,a scene\n")
+    for changes, message in (
+        ({"settings": hint_settings(resources["canny"], from_image=False)}, "CONTROLS=folder"),
+        ({"settings": hint_settings(resources["canny"], hint="my:edges")}, "another one: it was edited"),
+        ({"settings": hint_settings(resources["segmentation"])}, "that the weights were trained on"),
+        ({"given": one | {"images": tmp_path / "telephone"}}, "skipped because of the ending: 1.HEIC"),
+        ({"given": one | {"prompts": tmp_path / "two.txt"}}, "found 2 prompts without it"),
+        ({"given": one | {"prompts": tmp_path / "part.csv"}}, "found none for 1.png, 2.png"),
+    ):
+        with pytest.raises(JobError, match=message):
+            predict(run, **({"given": one, "settings": settings} | changes))

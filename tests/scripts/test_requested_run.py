@@ -1,0 +1,120 @@
+"""`make export` and `make predict`: the run, its weights and the new inputs that they request, or a clear error."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from hra_workflow import tasks
+from hra_workflow.core.errors import JobError
+from hra_workflow.tasks import requested_run
+from support import paper_config
+
+HEADER = "dataset,method,variant,seed,benchmark,selection,step,metric,value,strength,status"
+COLUMN = {"name": "Mine", "dataset": "cola", "benchmark": "validation", "metric": "accuracy"}
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Provide a project with three finished runs of GLUE; project(**request) settles a request."""
+    monkeypatch.chdir(tmp_path)
+    config = paper_config()
+    config["tasks"]["glue"] |= {"columns": [COLUMN], "averages": []}
+    values = {("hra/r8", 0): 0.8, ("hra/r8", 1): 0.9, ("lora/r8", 0): 0.86}  # HRA has the best single run
+    lines = [HEADER]
+    for (run, seed), value in values.items():
+        folder = Path(f"results/glue/cola/{run}/seed{seed}")
+        for path in ("train.json", "last/adapter_model.safetensors", "best/adapter_model.safetensors"):
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).touch()
+        for selection, offset in (("best_on_dev", 0), ("last", -0.5)):
+            method = run.replace("/", ",")
+            row = f"cola,{method},{seed},validation,{selection},3,accuracy,{value + offset}"
+            lines += [f"{row},1.0,ok", f"{row}5,0.5,ok"]  # rewound weights are not those of a run
+    lines.append("cola,full,all,0,validation,best_on_dev,3,accuracy,0.99,1.0,outdated")
+    Path("results/runs_glue.csv").write_text("\n".join(lines) + "\n")
+    for name in ("new texts.csv", "prompts.txt"):
+        Path(name).touch()
+    (tmp_path / "results/subject/dog/hra/r8/seed0/steps/800").mkdir(parents=True)
+    for path in ("train.json", "last/adapter_model.safetensors", "steps/800/adapter_model.safetensors"):
+        (tmp_path / "results/subject/dog/hra/r8/seed0" / path).parent.mkdir(exist_ok=True)
+        (tmp_path / "results/subject/dog/hra/r8/seed0" / path).touch()
+
+    (tmp_path / "results/subject/dog/real/images/seed0").mkdir(parents=True)
+    (tmp_path / "results/subject/dog/real/images/seed0/train.json").touch()
+
+    def settle(chosen=("glue", "subject"), **request):
+        return requested_run.settle(config | {"request": request}, tasks.load(config), list(chosen))
+
+    settle.config = config
+    return settle
+
+
+def test_the_best_run_is_the_best_row_s_best_seed(project):
+    found = project(make="predict", run="best", texts="new texts.csv")
+    assert (found.run, found.weights) == ("results/glue/cola/lora/r8/seed0", "best")  # 0.86 > (0.8 + 0.9) / 2
+    assert found.predictions == "results/glue/cola/lora/r8/seed0/predictions/best/new-texts/predictions.csv"
+    assert "lora/r8 has the best mean of accuracy on cola, validation (0.86, n = 1, best_on_dev)" in found.note
+    several = {name: value for name, value in COLUMN.items() if name != "dataset"} | {"better": "lower"}
+    project.config["tasks"]["glue"]["columns"] = [several]  # of a column without a dataset, the dataset's part
+    found = project(make="export", run="best/glue/cola", weights="last")
+    assert found.card == "results/glue/cola/hra/r8/seed0/hub/last/README.md" and "seed 0 its best" in found.note
+
+
+def test_a_run_is_named_by_its_folder(project, tmp_path):
+    for name in ("results/glue/cola/hra/r8/seed1/", f"{tmp_path}/results/glue/cola/hra/r8/seed1/train.json"):
+        found = project(make="predict", run=name, texts="new texts.csv", seed="3")
+        assert (found.run, found.weights, found.seed) == ("results/glue/cola/hra/r8/seed1", "last", 3)
+    subject = project(make="predict", run="results/subject/dog/hra/r8/seed0", prompts="prompts.txt", weights="800")
+    assert requested_run.weights_file(subject.run, subject.weights).endswith(
+        "seed0/steps/800/adapter_model.safetensors"
+    )
+    assert requested_run.settle(project.config, tasks.load(project.config), []) is None
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"run": "results/glue/cola/hra/r8/seed7"}, "none there. Finished runs: results/glue/cola/hra/r8/seed0, "),
+        ({"run": "other/glue/cola/hra/r8/seed0"}, "pass CONFIG=its-config.yaml"),
+        ({"texts": "nowhere.csv"}, "TEXTS=nowhere.csv: expected a file or folder"),
+        ({"run": "results/subject/dog/real/images/seed0"}, "found one that evaluates the real images"),
+        ({"weights": "3"}, "expected weights '3', found best, last."),
+        ({"prompts": "prompts.txt"}, "expected TEXTS=texts.csv to predict from, found TEXTS=texts.csv PROMPTS="),
+        ({"run": "best/glue/mrpc"}, "expected one dataset of table_glue, found mrpc. Name one of its columns: "),
+        ({"run": "best/math"}, "expected one task that predicts from TEXTS=texts.csv, found none among glue, subject"),
+        ({"make": "export", "run": "best"}, "expected one task, found glue, subject among .* RUN=best/glue"),
+    ],
+)
+def test_what_does_not_exist_is_an_error_that_says_what_does(project, request_, message):
+    fine = {"make": "predict", "run": "results/glue/cola/hra/r8/seed0", "texts": "new texts.csv"}
+    with pytest.raises(JobError, match=message if ".*" in message else re.escape(message)):
+        project(**(fine | request_))
+
+
+def test_a_trial_and_a_table_that_is_not_made_have_no_best_run(project):
+    trial = Path("results/glue/cola/hra/r8@lr-0.1/seed1000/train.json")
+    trial.parent.mkdir(parents=True)
+    trial.touch()
+    with pytest.raises(JobError, match="found a trial, whose weights are not kept"):
+        project(make="export", run=str(trial.parent))
+    Path("results/runs_glue.csv").unlink()
+    with pytest.raises(JobError, match=r"Make the table first \(make run\)"):
+        project(make="export", run="best/glue")
+
+
+def test_every_task_has_settings_for_predictions_and_code_for_its_card():
+    config = paper_config()
+    known = tasks.load(config)
+    found = {
+        name: known[name].usage.prediction(dataset, "hra/r8" if name != "math" else "hra/r32")
+        for name, dataset in (("glue", "cola"), ("math", "metamathqa-40k"), ("subject", "dog"), ("control", "coco"))
+    }
+    assert found["glue"]["reading"]["endings"] == [".parquet"]
+    assert found["math"]["generation"]["backend"] == "transformers" and found["math"]["max_new_tokens"] == 2048
+    assert found["subject"]["sampling"]["images"] == 4 and found["control"]["hint"] == {"hint": "canny"}
+    assert found["control"]["from_image"] and not known["control"].usage.prediction("ade20k", "hra/r8")["from_image"]
+    assert all(
+        usage.predicts_from and usage.pipeline_tag and "from_pretrained" in usage.snippet()
+        for usage in (task.usage for task in known.values())
+    )

@@ -1,0 +1,186 @@
+"""What `make export` and `make predict` request: a finished run, its weights, and new inputs.
+
+RUN is the folder of a run, or `best`, `best/TASK`, `best/TASK/DATASET`: the best run of a task's table. Plain Python on
+plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
+"""
+
+import csv
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import mean
+
+from hra_workflow import methods
+from hra_workflow.core import grid, tuning
+from hra_workflow.core.errors import JobError, expect
+from hra_workflow.tasks.base import Task
+
+BEST = "best"
+WEIGHTS = r"last|best|\d+"  # of a run: a number is a step of a subject's run
+SHOWN = 12  # finished runs in an error
+GIVEN = {  # the variables of new inputs, with an example
+    "texts": "TEXTS=texts.csv",
+    "images": "IMAGES=folder",
+    "controls": "CONTROLS=folder-of-control-images",
+    "prompts": "PROMPTS=prompts.csv",
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """run: folder, relative to the working directory. given: paths of new inputs. note: why this run was chosen."""
+
+    run: str
+    weights: str
+    given: dict[str, str] = field(default_factory=dict)
+    seed: int | None = None
+    note: str = ""
+
+    @property
+    def card(self) -> str:
+        return f"{self.run}/hub/{self.weights}/README.md"
+
+    @property
+    def predictions(self) -> str:
+        name = next(map(name_of, self.given.values()), "nothing")
+        return f"{self.run}/predictions/{self.weights}/{name}/predictions.csv"
+
+
+def name_of(path: str) -> str:
+    """Return the name of new inputs as a part of a path."""
+    return re.sub(r"[^\w.-]+", "-", Path(path).resolve().stem)
+
+
+def weights_file(run: str, weights: str) -> str:
+    """Return a run's weights: `last`, `best`, or those after a step that a subject's run has kept."""
+    folder = f"steps/{weights}" if weights.isdigit() else weights
+    return f"{run}/{folder}/adapter_model.safetensors"
+
+
+def settle(config: dict, tasks: dict[str, Task], chosen: list[str]) -> Request | None:
+    """Return what the key `request` of the config asks for; JobError for what does not exist.
+
+    chosen: the tasks of `all`, in which RUN=best looks for a table.
+    """
+    asked = config["request"]
+    if not asked:
+        return None
+    given = {name: asked[name] for name in GIVEN if name in asked}
+    for name, path in given.items():
+        expect(Path(path).exists(), f"{name.upper()}={path}: expected a file or folder, found none. Correct the path.")
+    where, _, of = asked["run"].rstrip("/").partition("/")
+    predicts = asked["make"] == "predict"
+    if where == BEST:
+        task, _, dataset = of.partition("/")
+        names = [name for name in chosen if not predicts or accepts(tasks[name], given)]
+        names = [name for name in names if task in ("", name)]
+        expect(
+            len(names) == 1,
+            f"RUN={asked['run']}: expected one task"
+            f"{f' that predicts from {listed(given)}' if predicts else ''}, found {', '.join(names) or 'none'} among "
+            f"{', '.join(chosen)}. Name it: RUN=best/{(names or chosen)[0]}.",
+        )
+        run, weights, note = best(tasks[names[0]], dataset or None)
+    else:
+        run, weights, note = existing(config, tasks, asked["run"]), "last", ""
+    task = tasks[Path(run).parts[-5]]
+    if predicts:
+        wanted = " or ".join(listed(names) for names in task.usage.predicts_from)
+        expect(accepts(task, given), f"{run}: expected {wanted} to predict from, found {listed(given) or 'nothing'}.")
+    weights = asked.get("weights", weights)
+    if not Path(weights_file(run, weights)).exists():
+        kept = sorted({path.parent.name for pattern in ("*", "steps/*") for path in weights_in(run, pattern)})
+        raise JobError(f"{run}: expected weights {weights!r}, found {', '.join(kept)}. Pass WEIGHTS=NAME.")
+    return Request(run, weights, given, int(asked["seed"]) if "seed" in asked else None, note)
+
+
+def weights_in(run: str, pattern: str) -> Iterable[Path]:
+    return Path(run).glob(f"{pattern}/adapter_model.safetensors")
+
+
+def accepts(task: Task, given: Iterable[str]) -> bool:
+    return set(given) in map(set, task.usage.predicts_from)
+
+
+def listed(given: Iterable[str]) -> str:
+    return " ".join(GIVEN[name] for name in given)
+
+
+def existing(config: dict, tasks: dict[str, Task], asked: str) -> str:
+    """Return the folder of a finished run; JobError, which lists the finished runs, if it is none."""
+    results = config["pathvars"]["results"]
+    known = [
+        str(path.parent)
+        for task in config["tasks"]
+        for path in sorted(Path(results, task).glob("*/*/*/seed*/train.json"))
+        if tuning.MARK not in path.parts[-3]
+    ]
+    run = os.path.relpath(asked.removesuffix("/train.json"))
+    found = ", ".join(known[:SHOWN]) + f", … ({len(known)})" * (len(known) > SHOWN)
+    expect(
+        run in map(os.path.relpath, known),
+        f"RUN={asked}: expected `best` or the folder of a finished run in {results}, found "
+        f"{'a trial, whose weights are not kept' if tuning.MARK in run else 'none there'}. Finished runs: "
+        f"{found or 'none'}. For the runs of another config, pass CONFIG=its-config.yaml.",
+    )
+    task, dataset, method, variant, _ = Path(run).parts[-5:]
+    expect(
+        dataset in tasks[task].datasets and f"{method}/{variant}" in grid.every_run(config),
+        f"RUN={asked}: expected a dataset and a method of the config, found {dataset} and {method}/{variant}. Pass the "
+        "CONFIG of its training.",
+    )
+    expect(
+        not methods.of(config, method).real_images,
+        f"RUN={asked}: expected a run with a model, found one that evaluates the real images.",
+    )
+    return next(one for one in known if os.path.relpath(one) == run)
+
+
+def best(task: Task, dataset: str | None) -> tuple[str, str, str]:
+    """Return the folder of the best run of a task's table, its weights, and a sentence that says why.
+
+    The row of the table with the best mean over seeds in the first column, by the first selection that is one
+    checkpoint; among its seeds, the one with the best value.
+    """
+    columns = {  # the first one of each dataset; a column of several is of each
+        name: column
+        for column in reversed(grid.columns(task.config, task.name))
+        for name in column.get("datasets") or [column["dataset"]]
+    }
+    names = [name for name in grid.datasets(task.config, task.name) if name in columns]
+    example = f"RUN=best/{task.name}/{(names or ['DATASET'])[0]}"
+    expect(
+        dataset in names if dataset else len(names) == 1,
+        f"RUN=best: expected one dataset of table_{task.name}, found {dataset or ', '.join(names) or 'none'}. Name one "
+        f"of its columns: {example}.",
+    )
+    dataset = dataset or names[0]
+    column = columns[dataset]
+    path = Path(task.config["pathvars"]["results"], f"runs_{task.name}.csv")
+    expect(path.exists(), f"RUN=best: expected {path}, found no such file. Make the table first (make run).")
+    wanted = {"dataset": dataset, "benchmark": column["benchmark"], "metric": column["metric"], "status": "ok"}
+    with path.open(newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if wanted.items() <= row.items() and float(row["strength"]) == 1]
+    rows = [row for row in rows if row["step"] and methods.of(task.config, row["method"]).trains]
+    selection = next((name for name in task.selections if any(row["selection"] == name for row in rows)), None)
+    expect(bool(selection), f"RUN=best: {path} has no value of {column['metric']} on {dataset}.")
+    values: dict[str, dict[str, float]] = {}
+    for row in rows:
+        if row["selection"] == selection:
+            values.setdefault(f"{row['method']}/{row['variant']}", {})[row["seed"]] = float(row["value"])
+    sign = -1 if column.get("better") == "lower" else 1
+    name = max(values, key=lambda one: sign * mean(values[one].values()))
+    seeds = values[name]
+    seed = max(seeds, key=lambda one: sign * seeds[one])
+    method, variant = name.split("/")
+    run = grid.places(task.config)["run"].format(
+        task=task.name, dataset=dataset, method=method, variant=variant, seed=seed
+    )
+    note = (
+        f"{run} is the best run of table_{task.name}: {name} has the best mean of {column['metric']} on "
+        f"{dataset}, {column['benchmark']} ({mean(seeds.values()):.4g}, n = {len(seeds)}, {selection}), and "
+        f"seed {seed} its best value ({seeds[seed]:.4g})."
+    )
+    return run, "last" if selection == "last" else "best", note

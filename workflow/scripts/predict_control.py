@@ -1,0 +1,85 @@
+"""Generate images from new control images and prompts with a finished run: PNG files, and predictions.csv.
+
+The control images are computed from images, with the function that the run was trained with, or given as they are.
+"""
+
+from functools import cache
+from pathlib import Path
+
+from PIL.Image import Image
+
+from hra_workflow.core import files, manifests, trained
+from hra_workflow.core.errors import expect, final_errors
+from hra_workflow.core.job import start
+from hra_workflow.core.sharding import seed
+from hra_workflow.data import images, new_inputs
+from hra_workflow.models import new_images
+from hra_workflow.tasks.control import data, hints
+from hra_workflow.tasks.control.items import items
+from hra_workflow.tasks.control.sampling import Sampler
+
+
+@final_errors()
+def main(job: dict) -> None:
+    params, given, settings = job["params"], job["params"]["given"], job["params"]["settings"]
+    record = trained.checked(params["record"], params["weights"], params["model"])
+    if "images" in given:
+        check_function(record, settings)
+    folder = given.get("images") or given["controls"]
+    found = new_inputs.images_in(folder)
+    names, paths = list(found), list(found.values())
+    prompts = prompts_of(given["prompts"], folder, names)
+    side, first = record["fingerprint"]["resolution"], params["seed"]
+
+    @cache
+    def control(row: int) -> Image:
+        shown = data.square(images.load(paths[row]), side)
+        return hints.draw(settings["hint"]["hint"], shown) if "images" in given else shown
+
+    def about(item: tuple[int, int]) -> dict:
+        row = item[1]
+        noise = seed("control", record["seed"] if first is None else first, row)
+        prompt = prompts[row] + settings["sampling"]["prompt_suffix"]
+        return {"given": names[row], "prompt": prompt, "seed": noise}
+
+    computed = settings["hint"] if "images" in given else None
+    depend = {"computed": computed, "images": [files.sha256(path) for path in paths]}
+    asked = items(record["steps"], len(paths))
+    new_images.draw(job, record, asked, about, Sampler, lambda item: control(item[1]), depend)
+
+
+def check_function(record: dict, settings: dict) -> None:
+    """Raise JobError unless the control images of the training were computed from images only, by the same function."""
+    expect(
+        settings["from_image"],
+        "IMAGES=…: expected images from which the run's control images can be computed, but these need annotations, or "
+        "were given in the training data. Pass control images: CONTROLS=folder.",
+    )
+    expect(Path(settings["hints"]).exists(), f"expected the run's control images, found no {settings['hints']}.")
+    manifests.check_hints(record, settings["hints"])
+    used = files.read_json(settings["hints"]).get("hint")
+    expect(
+        used == settings["hint"],
+        f"hint {settings['hint']['hint']}: expected the function that the run was trained with, found another one: it "
+        "was edited since. Train again (make run), restore it, or pass control images: CONTROLS=folder.",
+    )
+
+
+def prompts_of(path: str, folder: str, names: list[str]) -> list[str]:
+    """Return the prompt of each image: of the row that names its file, or the only one, for all."""
+    rows = new_inputs.table(path, ["prompt"])
+    if "image" not in rows:
+        expect(
+            len(rows["prompt"]) == 1,
+            f"{path}: expected one prompt for all images, or a column `image` with file names of {folder}, found "
+            f"{len(rows['prompt'])} prompts without it.",
+        )
+        return rows["prompt"] * len(names)
+    named = dict(zip(rows["image"], rows["prompt"], strict=True))
+    without = [name for name in names if name not in named]
+    expect(not without, f"{path}: expected a prompt for every image of {folder}, found none for {', '.join(without)}.")
+    return [named[name] for name in names]
+
+
+if __name__ == "__main__":
+    start(main, __file__, globals().get("snakemake"))

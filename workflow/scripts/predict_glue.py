@@ -1,0 +1,46 @@
+"""Predict the class, or the value, of new texts with a finished run, into a CSV file.
+
+Columns: the user's, `prediction`, and for classes the probability of each, `p_{class}`.
+"""
+
+from pathlib import Path
+
+import evaluate_glue
+from hra_workflow.core import manifests, provenance, trained
+from hra_workflow.core.errors import final_errors
+from hra_workflow.core.job import start
+from hra_workflow.data import new_inputs
+from hra_workflow.models import adapters, classifier
+
+
+@final_errors()
+def main(job: dict) -> None:
+    import pyarrow
+    import torch
+
+    params = job["params"]
+    record = trained.checked(params["record"], params["weights"], params["model"])
+    method, dataset, settings = (record["fingerprint"][name] for name in ("method", "dataset", "hyperparameters"))
+    columns, labels = dataset["columns"], dataset["labels"]
+    texts = new_inputs.table(params["given"]["texts"], columns, **params["settings"]["reading"])
+    device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
+    folder = manifests.folder(params["model"])
+    tokenizer = classifier.load_tokenizer(folder)
+    inputs = pyarrow.table({name: texts[name] for name in columns})
+    data = classifier.encoded(inputs, columns, tokenizer, settings["max_length"])
+    model = adapters.load_classifier(folder, labels, record["seed"])
+    model = adapters.load(model, method, Path(params["weights"]).parent).to(device)
+    batch_size = settings.get("eval_batch_size", settings["batch_size"])
+    scores = torch.from_numpy(evaluate_glue.logits(model, data, tokenizer, settings["precision"], batch_size, device))
+    if labels is None:
+        predicted = {"prediction": scores[:, 0].tolist()}
+    else:
+        probabilities = scores.double().softmax(1)
+        predicted = {"prediction": [labels[index] for index in probabilities.argmax(1)]}
+        predicted |= {f"p_{label}": probabilities[:, index].tolist() for index, label in enumerate(labels)}
+    new_inputs.write(job["output"]["predictions"], texts, predicted)
+    print(f"{len(data)} predictions")
+
+
+if __name__ == "__main__":
+    start(main, __file__, globals().get("snakemake"))

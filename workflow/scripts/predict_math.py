@@ -1,0 +1,38 @@
+"""Answer new questions with a finished run, into a CSV file: the user's columns, `output` and `final_answer`.
+
+Answers are generated greedily, as for the benchmarks (generate_math.py), with transformers. A file that also has a
+column `answer` can be graded: make grade ANSWERS=…/predictions.csv
+"""
+
+import generate_math
+from hra_workflow.core import manifests, trained
+from hra_workflow.core.errors import final_errors
+from hra_workflow.core.job import start
+from hra_workflow.data import new_inputs
+from hra_workflow.models import causal_lm
+from hra_workflow.tasks.math import answers
+
+
+@final_errors()
+def main(job: dict) -> None:
+    params = job["params"]
+    record = trained.checked(params["record"], params["weights"], params["model"])
+    settings = params["settings"] | record["hyperparameters"]  # of a run that trains nothing, the config's
+    given = new_inputs.table(params["given"]["prompts"], [settings["column"]], **settings["reading"])
+    questions = given[settings["column"]]
+    folder = manifests.folder(params["model"])
+    tokenizer = causal_lm.load_tokenizer(folder)
+    names = ("prompt", "generation", "precision", "quantization")
+    params |= {name: settings[name] for name in names} | {"method": record["fingerprint"]["method"]}
+    asked = generate_math.part(params, "questions", questions, settings["max_new_tokens"], tokenizer)
+    run = generate_math.Run(job | {"params": params, "input": {"last": params["weights"]}}, folder, tokenizer)
+    run.check_lengths(asked)
+    said = {item: text for _, item, text, _ in run.with_transformers([asked])}
+    outputs = [generate_math.cut(said[item], settings["generation"]["stop"]) for item in range(len(questions))]
+    final = [next(iter(answers.lenient_readings("metamath", text)), "") for text in outputs]
+    new_inputs.write(job["output"]["predictions"], given, {"output": outputs, "final_answer": final})
+    print(f"{len(questions)} answers")
+
+
+if __name__ == "__main__":
+    start(main, __file__, globals().get("snakemake"))

@@ -1,0 +1,34 @@
+"""Generate images of a finished run's subject from new prompts: PNG files, and predictions.csv that lists them.
+
+In a prompt, `{subject}` stands for the words of the training prompt. A seed gives the images that the run has for the
+same prompt among its benchmark's.
+"""
+
+from hra_workflow.core import trained
+from hra_workflow.core.errors import final_errors
+from hra_workflow.core.job import start
+from hra_workflow.core.sharding import seed
+from hra_workflow.data import new_inputs
+from hra_workflow.models import new_images, stable_diffusion
+from hra_workflow.tasks.subject.items import items
+
+
+@final_errors()
+def main(job: dict) -> None:
+    params = job["params"]
+    record = trained.checked(params["record"], params["weights"], params["model"])
+    rows = new_inputs.table(params["given"]["prompts"], ["prompt"])
+    words, first = record["fingerprint"]["prompts"]["subject"], params["seed"]
+    prompts = [prompt.replace("{subject}", words) for prompt in rows["prompt"]]
+
+    def about(item: tuple[int, int, int]) -> dict:
+        _, prompt, index = item
+        noise = seed("image", record["seed"] if first is None else first, prompts[prompt], index)
+        return {"prompt": prompts[prompt], "index": index, "seed": noise}
+
+    asked = items([record["steps"]], len(prompts), params["settings"]["sampling"]["images"])
+    new_images.draw(job, record, asked, about, stable_diffusion.Sampler)
+
+
+if __name__ == "__main__":
+    start(main, __file__, globals().get("snakemake"))

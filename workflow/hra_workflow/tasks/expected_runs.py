@@ -101,5 +101,5 @@ def with_predictions(task: Task, folder: str, predictions: list[str]) -> list[di
     folder: that of an evaluation, with wildcards.
     """
     file = f"{folder}/predictions.jsonl.gz"
-    every = [evaluation | {"path": file.format(task=task.name, **evaluation)} for evaluation in compared(task)]
-    return [evaluation for evaluation in every if evaluation["path"] in set(predictions)]
+    evaluations = [evaluation | {"path": file.format(task=task.name, **evaluation)} for evaluation in compared(task)]
+    return [evaluation for evaluation in evaluations if evaluation["path"] in set(predictions)]

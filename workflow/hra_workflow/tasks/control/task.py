@@ -58,8 +58,8 @@ class ControlData(ImageData):
 
         def split(name: str) -> dict:
             listed = {"prompts": f"{name}.jsonl", "image": f"scenes.zip:{name}/{{key}}.png"}
-            place = f"scenes.zip:{name}/{{key}}.{ending}"
-            return listed | ({"annotation": {"kind": kind, "place": place}} if kind else {})
+            file = f"scenes.zip:{name}/{{key}}.{ending}"
+            return listed | ({"annotation": {"kind": kind, "place": file}} if kind else {})
 
         source = generated("scenes", rows=counts, size=self.settings["resolution"], points=points)
         changes = {"source": source, "splits": {name: split(name) for name in counts}, "rows": counts}
@@ -176,9 +176,9 @@ class ControlCost(ImageCost):
         # A row of {split}.arrow has a copy of the image file next to its control image.
         entry = self.datasets[wildcards["dataset"]]
         used = sum(rows(entry, split) or 0 for split in entry["splits"])
-        share = used / sum(entry["rows"].values()) if "rows" in entry else 1.0
+        fraction = used / sum(entry["rows"].values()) if "rows" in entry else 1.0
         drawn = used * HINT_BYTES * self.settings["resolution"] ** 2
-        return {"control images": None if downloaded is None else downloaded * share + drawn}
+        return {"control images": None if downloaded is None else downloaded * fraction + drawn}
 
 
 class ControlUsage(Usage):

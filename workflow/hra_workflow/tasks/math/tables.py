@@ -75,7 +75,7 @@ class MathTable(Table):
 
         None if the base, with which they are compared, is not in the grid.
         """
-        entry, known = self.settings.get("retention"), self.task.runs()
+        entry, grid_runs = self.settings.get("retention"), self.task.runs()
         if not entry:
             return []
         runs = [
@@ -83,7 +83,7 @@ class MathTable(Table):
             for method, variant in (run.split("/") for run in entry["runs"])
             for seed in entry["seeds"]
         ]
-        runs = [run for run in runs if run in known]
+        runs = [run for run in runs if run in grid_runs]
         return runs if any(f"{run['method']}/{run['variant']}" == entry["base"] for run in runs) else []
 
     def retention_rows(self) -> list[str]:
@@ -112,8 +112,8 @@ class MathTable(Table):
 
     def compute_rows(self) -> list[str]:
         """Return the rows of Table 6, as far as they are in the grid: `method/variant`."""
-        known = grid.names(self.config, self.name) if self.settings else []
-        return [run for run in (self.settings.get("compute") or {}).get("runs", []) if run in known]
+        grid_runs = grid.names(self.config, self.name) if self.settings else []
+        return [run for run in (self.settings.get("compute") or {}).get("runs", []) if run in grid_runs]
 
     def check_compute(self, key: str) -> None:
         """Raise JobError unless a device processes the same number of rows at a time in all runs of a dataset."""

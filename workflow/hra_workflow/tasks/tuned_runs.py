@@ -74,10 +74,9 @@ def all_trials(task: Task) -> list[dict]:
 def tuned(task: Task) -> list[dict]:
     """List the tuned runs of the grid on their datasets, without seeds, by the names of their wildcards."""
     keys = ("dataset", "method", "variant")
-    runs = {
-        tuple(run[key] for key in keys): {"task": task.name} | {key: run[key] for key in keys} for run in task.runs()
-    }
-    return [names for names in runs.values() if is_tuned(task, run_name(names))]
+    unique = dict.fromkeys(tuple(run[key] for key in keys) for run in task.runs())
+    named = [{"task": task.name} | dict(zip(keys, values, strict=True)) for values in unique]
+    return [names for names in named if is_tuned(task, run_name(names))]
 
 
 def run_name(names: Mapping[str, str]) -> str:

@@ -80,7 +80,7 @@ def test_auto_keeps_the_backend_of_earlier_answers(vllm):
     assert files.read_json(RECORD)["backend"] == "transformers"
     later = vllm("0.33.0")
     assert later.generation.backend == "transformers"
-    (line,) = later.choices()
+    (line,) = later.generation.choices()
     assert line.startswith(f"answers:  transformers, as for earlier answers ({RECORD}); ")
     vllm("0.33.0", backend="vllm").generation.begin({"generate_math"})
     assert vllm("0.33.0").generation.backend == "vllm" and files.read_json(RECORD)["backend"] == "vllm"

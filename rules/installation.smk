@@ -33,7 +33,7 @@ def installation(folder):
 
 
 BASEDIR = installation(workflow.current_basedir.join("..")).resolve()
-os.environ["HRA_WORKFLOW"] = str(BASEDIR)  # envs/hra.yaml installs the package from there
+os.environ.update(HRA_WORKFLOW=str(BASEDIR))  # envs/hra.yaml installs the package from there
 try:
     from hra_workflow.core import installed
 

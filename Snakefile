@@ -70,7 +70,7 @@ for task in config["tasks"]:
         name:
             task
         input:
-            [f"<results>/{name}" for name in TASKS[task].results()],
+            [f"<results>/{name}" for name in TASKS[task].table.results()],
 
     rule:
         name:
@@ -82,4 +82,4 @@ for task in config["tasks"]:
 rule all:
     default_target: True
     input:
-        [f"<results>/{name}" for task in CHOSEN for name in TASKS[task].results()],
+        [f"<results>/{name}" for task in CHOSEN for name in TASKS[task].table.results()],

@@ -41,7 +41,7 @@ wildcard_constraints:
     model=one_of(config["models"]),
     method=one_of(config["methods"]),
     variant=f"({one_of(name for method in config['methods'].values() for name in method['variants'])}){tuning.VARIANT}",
-    benchmark=one_of(name for task in config["tasks"] for name in TASKS[task].benchmarks()),
+    benchmark=one_of(name for task in config["tasks"] for name in TASKS[task].evaluation.all_benchmarks()),
     seed=r"\d+",
     shard=r"\d+",
     n_shards=r"\d+",
@@ -62,7 +62,7 @@ def initial_adapter(wildcards):
 
 
 def dataset_entry(wildcards):
-    return TASKS[wildcards.task].dataset(wildcards.dataset)
+    return TASKS[wildcards.task].data.entry(wildcards.dataset)
 
 
 def task_head(wildcards):
@@ -90,7 +90,7 @@ def method_slice(wildcards):
 
 
 def training(task, wildcards):
-    return task.training_resources(run_name(wildcards))
+    return task.training.resources(run_name(wildcards))
 
 
 def task_resource(name, default=None, of=training, task=None):
@@ -122,7 +122,7 @@ def existing(file, task, runs, benchmark=None):
 
 def shards_of(wildcards, merged):
     """List the shards of a run's outputs for a benchmark, which are merged to a file."""
-    number = partial(TASKS[wildcards.task].shards, dict(wildcards))
+    number = partial(TASKS[wildcards.task].generation.shards, dict(wildcards))
     return reruns.shards(workflow, f"{EVAL}/{merged}".format(**wildcards), number)
 
 

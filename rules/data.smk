@@ -47,7 +47,7 @@ rule download_dataset:
         **identity(
             name="{task}/{dataset}",
             source=DOWNLOADS.source,
-            dataset=lambda wc: TASKS[wc.task].download(wc.dataset),
+            dataset=lambda wc: TASKS[wc.task].data.download(wc.dataset),
             contents=DOWNLOADS.contents,
         ),
         **unrecorded(license=lambda wc: dataset_entry(wc).get("license"), **ANY_DOWNLOAD),

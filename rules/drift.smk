@@ -12,7 +12,7 @@ OF_RUN = DRIFT | {"benchmark": r"drift(@[\d.]+)?"}
 
 def drift_dataset(wildcards):
     """Return the dataset whose data contain the class prompts; [] if the config has them."""
-    in_config = TASKS[wildcards.task].drift_prompts(wildcards.dataset)
+    in_config = TASKS[wildcards.task].generation.drift_prompts(wildcards.dataset)
     return [] if in_config else "<resources>/hints/{dataset}.manifest.json"
 
 
@@ -35,10 +35,10 @@ rule generate_base_images:
         **resources_of("generation"),
     params:
         **identity(
-            prompts=lambda wc: TASKS[wc.task].drift_prompts(wc.dataset),
+            prompts=lambda wc: TASKS[wc.task].generation.drift_prompts(wc.dataset),
             captions=lambda wc: config["tasks"][wc.task]["drift"]["prompts"],
-            sampling=lambda wc: TASKS[wc.task].drift_sampling(),
-            sampler=lambda wc: TASKS[wc.task].drift_sampler,
+            sampling=lambda wc: TASKS[wc.task].generation.drift_sampling(),
+            sampler=lambda wc: TASKS[wc.task].generation.drift_sampler,
             task_version=task_version,
         ),
         **unrecorded(
@@ -77,7 +77,9 @@ rule evaluate_drift:
         record="<run>/train.json",
         images="<eval>/images.tar",
         base="<resources>/base_images/{task}/{dataset}.tar",
-        models=lambda wc: collect("<resources>/models/{name}.manifest.json", name=TASKS[wc.task].drift_models()),
+        models=lambda wc: collect(
+            "<resources>/models/{name}.manifest.json", name=TASKS[wc.task].evaluation.drift_models()
+        ),
     output:
         metrics=f"{EVAL}/metrics.json",
         predictions=f"{EVAL}/predictions.jsonl.gz",

@@ -7,12 +7,12 @@
 
 
 def evaluation(task, wildcards):
-    return task.evaluation_resources(wildcards)
+    return task.evaluation.resources(wildcards)
 
 
 def evaluator_models(wildcards):
     """Return the models that the evaluators of generated images need."""
-    names = TASKS[wildcards.task].evaluator_models(wildcards.dataset)
+    names = TASKS[wildcards.task].evaluation.models(wildcards.dataset)
     return collect("<resources>/models/{name}.manifest.json", name=names)
 
 

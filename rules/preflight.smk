@@ -12,7 +12,7 @@ if config["preflight"]:
         preflight,
 
     for task in config["tasks"]:
-        for table in TASKS[task].tables():
+        for table in TASKS[task].table.names():
 
             rule:
                 name:
@@ -22,7 +22,7 @@ if config["preflight"]:
 
     rule preflight:
         input:
-            [probe.inputs(config, TASKS[task], table) for task in CHOSEN for table in TASKS[task].tables()],
+            [probe.inputs(config, TASKS[task], table) for task in CHOSEN for table in TASKS[task].table.names()],
 
 
 rule preflight_device:

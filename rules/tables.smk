@@ -25,7 +25,7 @@ SCORES = shown(
     task="{task}",
     columns=lambda wc: grid.columns(config, wc.task),
     averages=lambda wc: grid.averages(config, wc.task),
-    scale=lambda wc: TASKS[wc.task].scale,
+    scale=lambda wc: TASKS[wc.task].table.scale,
     selections=lambda wc: list(TASKS[wc.task].selections),
 )
 
@@ -43,7 +43,7 @@ def trial_table(wildcards):
 
 
 def trained_runs(wildcards):
-    return [name for name in grid.names(config, wildcards.task) if TASKS[wildcards.task].trains(name)]
+    return [name for name in grid.names(config, wildcards.task) if methods.trains(config, name)]
 
 
 rule runs:
@@ -93,8 +93,8 @@ rule compare:
         runtime=60,
     params:
         **SCORES,
-        **shown(settings=lambda wc: TASKS[wc.task].comparison()),
-        evaluations=lambda wc, input: expected_runs.of_predictions(TASKS[wc.task], EVAL, input.predictions),
+        **shown(settings=lambda wc: TASKS[wc.task].table.comparison()),
+        evaluations=lambda wc, input: expected_runs.with_predictions(TASKS[wc.task], EVAL, input.predictions),
     script:
         "../workflow/scripts/compare.py"
 
@@ -123,8 +123,8 @@ rule table:
             rows=lambda wc: grid.table_rows(config, wc.task),
             seeds_expected=lambda wc: grid.seeds_expected(config, wc.task),
             trained=trained_runs,
-            verdicts=lambda wc: TASKS[wc.task].verdicts(),
-            never_marked=lambda wc: TASKS[wc.task].without_answer_marker(),
+            verdicts=lambda wc: TASKS[wc.task].table.verdicts(),
+            never_marked=lambda wc: TASKS[wc.task].table.without_answer_marker(),
         ),
         **unrecorded(
             data=lambda wc: own_data.manifests(TASKS[wc.task]),
@@ -197,7 +197,7 @@ use rule figures as figures_lambda with:
     input:
         runs="<results>/runs_{task}.csv",
         published=published("{task}"),
-        published_lambda=lambda wc: (published("{task}_lambda")(wc) if TASKS[wc.task].lambda_sources[0] else []),
+        published_lambda=lambda wc: (published("{task}_lambda")(wc) if TASKS[wc.task].table.lambda_sources[0] else []),
     output:
         lambda_svg=report(
             "<results>/figures/{task}_lambda.svg",
@@ -209,7 +209,7 @@ use rule figures as figures_lambda with:
     log:
         "<logs>/tables/figures_lambda_{task}.log",
     wildcard_constraints:
-        task=one_of(name for name in config["tasks"] if "lambda" in TASKS[name].figures()) or "(?!)",
+        task=one_of(name for name in config["tasks"] if "lambda" in TASKS[name].table.figures()) or "(?!)",
     params:
         **shown(
             **{"lambda": lambda wc: config["tasks"][wc.task]["figures"]["lambda"]},
@@ -231,19 +231,20 @@ use rule figures as figures_stability with:
     log:
         "<logs>/tables/figures_stability_{task}.log",
     wildcard_constraints:
-        task=one_of(name for name in config["tasks"] if "stability" in TASKS[name].figures()) or "(?!)",
+        task=one_of(name for name in config["tasks"] if "stability" in TASKS[name].table.figures()) or "(?!)",
     params:
         **shown(
-            retention=lambda wc: TASKS[wc.task].retention(),
+            retention=lambda wc: TASKS[wc.task].evaluation.retention(),
             strengths=lambda wc: config["tasks"][wc.task].get("rewind", []),
-            untrained=lambda wc: [name for name in grid.names(config, wc.task) if TASKS[wc.task].is_base(name)],
+            untrained=lambda wc: TASKS[wc.task].table.base_runs(),
         ),
 
 
 def sheet_files(wildcards, name):
     """List a file of the evaluations whose images are on a contact sheet."""
     task = TASKS[wildcards.task]
-    return existing(f"{EVAL}/{name}", wildcards.task, task.sheet_runs(wildcards.dataset), task.benchmark)
+    runs, benchmark = task.table.sheet_runs(wildcards.dataset), task.evaluation.benchmark
+    return existing(f"{EVAL}/{name}", wildcards.task, runs, benchmark)
 
 
 rule sheet:

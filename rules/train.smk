@@ -32,12 +32,12 @@ rule train:
     params:
         **identity(
             method=method_slice,
-            hyperparameters=lambda wc: TASKS[wc.task].training_settings(wc.dataset, run_name(wc)),
-            processes=lambda wc: TASKS[wc.task].processes(run_name(wc)),
+            hyperparameters=lambda wc: TASKS[wc.task].training.relevant_hyperparameters(wc.dataset, run_name(wc)),
+            processes=lambda wc: TASKS[wc.task].training.processes(run_name(wc)),
             task_version=task_version,
         ),
         **unrecorded(
-            preset=lambda wc: TASKS[wc.task].preset(run_name(wc)),
+            preset=lambda wc: TASKS[wc.task].training.preset(run_name(wc)),
             model_name=lambda wc: config["tasks"][wc.task]["model"],
             device=task_resource("device"),
             # Hyper-parameters that change results by rounding only.

@@ -65,7 +65,7 @@ checkpoint choose:
 
 rule collect_trials:
     input:
-        records=lambda wc: tuned_runs.every_record(TASKS[wc.task], checkpoints, config["incomplete"]),
+        records=lambda wc: tuned_runs.all_records(TASKS[wc.task], checkpoints, config["incomplete"]),
         # The run table reads this table: it waits for the trainings that a new choice repeats.
         choices=lambda wc: tuned_runs.choices(TASKS[wc.task], config["incomplete"]),
     output:
@@ -80,7 +80,7 @@ rule collect_trials:
     conda:
         "../envs/hra.yaml"
     params:
-        **shown(trials=lambda wc: tuned_runs.every_trial(TASKS[wc.task])),
+        **shown(trials=lambda wc: tuned_runs.all_trials(TASKS[wc.task])),
     script:
         "../workflow/scripts/collect_trials.py"
 

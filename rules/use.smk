@@ -29,17 +29,17 @@ rule export_adapter:
         runtime=60,
     params:
         record=f"{RUN}/train.json",
-        adapter=lambda wc: TASKS[wc.task].exported(
+        adapter=lambda wc: TASKS[wc.task].usage.exported(
             run_name(wc), requested_run.weights_file(RUN.format(**wc), wc.weights)
         ),
-        model=lambda wc: TASKS[wc.task].training_inputs(wc.dataset)["model"],
+        model=lambda wc: TASKS[wc.task].training.inputs(wc.dataset)["model"],
         dataset=f"{config['pathvars']['resources']}/datasets/{{task}}/{{dataset}}.manifest.json",
         metrics=lambda wc: [
             f"{EVAL}/metrics.json".format(benchmark=one, **wc) for one in dataset_entry(wc)["benchmarks"]
         ],
         to_lora=lambda wc: methods.of(config, wc.method).adapter.to_lora,
         label=lambda wc: grid.rows_of(config, [run_name(wc)])[0]["label"],
-        settings=lambda wc: TASKS[wc.task].prediction(wc.dataset, run_name(wc)),
+        settings=lambda wc: TASKS[wc.task].usage.prediction(wc.dataset, run_name(wc)),
     script:
         "../workflow/scripts/export_adapter.py"
 
@@ -54,20 +54,20 @@ rule predict_inputs:
         inputs="[^/]+",
     conda:
         "../envs/hra.yaml"
-    threads: lambda wc: TASKS[wc.task].prediction_resources()["threads"]
+    threads: lambda wc: TASKS[wc.task].usage.resources()["threads"]
     resources:
-        **on_gpus(lambda wc: TASKS[wc.task].prediction_resources()["gpu"]),
+        **on_gpus(lambda wc: TASKS[wc.task].usage.resources()["gpu"]),
         nodes=1,
-        mem_mb=lambda wc, attempt: grid.resource(TASKS[wc.task].prediction_resources(), "mem_mb", None, attempt),
-        runtime=lambda wc: TASKS[wc.task].prediction_resources()["runtime"],
+        mem_mb=lambda wc, attempt: grid.resource(TASKS[wc.task].usage.resources(), "mem_mb", None, attempt),
+        runtime=lambda wc: TASKS[wc.task].usage.resources()["runtime"],
     params:
         record=f"{RUN}/train.json",
         weights=lambda wc: requested_run.weights_file(RUN.format(**wc), wc.weights),
-        model=lambda wc: TASKS[wc.task].training_inputs(wc.dataset)["model"],
-        settings=lambda wc: TASKS[wc.task].prediction(wc.dataset, run_name(wc)),
+        model=lambda wc: TASKS[wc.task].training.inputs(wc.dataset)["model"],
+        settings=lambda wc: TASKS[wc.task].usage.prediction(wc.dataset, run_name(wc)),
         given=lambda wc: REQUEST.given if REQUEST else {},
         seed=lambda wc: REQUEST.seed if REQUEST else None,
-        device=lambda wc: TASKS[wc.task].prediction_resources()["device"],
+        device=lambda wc: TASKS[wc.task].usage.resources()["device"],
         scratch=f"{SCRATCH}/predictions",
     script:
         "../workflow/scripts/predict_{wildcards.task}.py"

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import ClassVar
 
-from hra_workflow.tasks.base import ROUNDING
+from hra_workflow.tasks.training import ROUNDING
 
 ROOT = Path(__file__).parents[1]
 # Run by a dry run: the rules are read as Snakemake reads them.

@@ -19,21 +19,21 @@ localrules:
     control_sheets,
 
 
-if TASKS["control"].in_one_shard():  # several shards are copied: a job, not the login node
+if TASKS["control"].generation.in_one_shard():  # several shards are copied: a job, not the login node
 
     localrules:
         gather_control,
 
 
 def hint_resources(task, wildcards):
-    return task.settings["hints"]["resources"] | {"gpu": task.hint_gpus(wildcards.dataset)}
+    return task.settings["hints"]["resources"] | {"gpu": task.data.hint_gpus(wildcards.dataset)}
 
 
 def cached_latents(wildcards):
     """Return the latents that a run trains on, if it does: a finished run keeps its choice."""
     latents = f"{config['pathvars']['resources']}/latents/{wildcards.dataset}.manifest.json"
     recorded = lambda inputs: latents in inputs
-    wanted = lambda: TASKS["control"].caches_latents(run_name(wildcards))
+    wanted = lambda: TASKS["control"].training.caches_latents(run_name(wildcards))
     return latents if reruns.chosen(workflow, f"{RUN}/train.json".format(**wildcards), recorded, wanted) else []
 
 
@@ -50,7 +50,7 @@ rule hints:
     resources:
         **resources_of(hint_resources, task="control"),
     params:
-        **identity(dataset=lambda wc: TASKS["control"].hints(wc.dataset)),
+        **identity(dataset=lambda wc: TASKS["control"].data.hints(wc.dataset)),
         **unrecorded(scratch=f"{config['pathvars']['scratch']}/hints/{{dataset}}"),
     script:
         "../../workflow/scripts/draw_hints.py"
@@ -103,7 +103,7 @@ use rule generate as generate_control with:
     wildcard_constraints:
         task="control",
     params:
-        **identity(sampling=lambda wc: TASKS["control"].sampling()),
+        **identity(sampling=lambda wc: TASKS["control"].generation.sampling()),
         **unrecorded(finished=f"{SCRATCH}/{{benchmark}}/finished"),
 
 
@@ -114,7 +114,7 @@ use rule gather_images as gather_control with:
         shards=lambda wc: collect("<eval>/{shard}.tar", shard=shards_of(wc, "images.tar"), allow_missing=True),
     wildcard_constraints:
         task="control",
-        benchmark=rf"{TASKS['control'].benchmark}(@[\d.]+)?",
+        benchmark=rf"{TASKS['control'].evaluation.benchmark}(@[\d.]+)?",
 
 
 use rule evaluate as evaluate_control with:
@@ -125,10 +125,10 @@ use rule evaluate as evaluate_control with:
         models=evaluator_models,
     wildcard_constraints:
         task="control",
-        benchmark=rf"{TASKS['control'].benchmark}(@[\d.]+)?",
+        benchmark=rf"{TASKS['control'].evaluation.benchmark}(@[\d.]+)?",
     params:
         **identity(
-            evaluators=lambda wc: TASKS["control"].evaluators(wc.dataset),
+            evaluators=lambda wc: TASKS["control"].evaluation.evaluators(wc.dataset),
             method=method_slice,
         ),
 

@@ -16,10 +16,10 @@ use rule train as train_glue with:
         task="glue",
     params:
         **identity(
-            dataset=lambda wc: TASKS[wc.task].trained_on(wc.dataset, run_name(wc)),
+            dataset=lambda wc: TASKS[wc.task].training.trained_on(wc.dataset, run_name(wc)),
             head=task_head,
         ),
-        **unrecorded(evaluation=lambda wc: TASKS[wc.task].evaluation_in_training(wc.dataset, run_name(wc))),
+        **unrecorded(evaluation=lambda wc: TASKS[wc.task].training.evaluation(wc.dataset, run_name(wc))),
 
 
 use rule evaluate as evaluate_glue with:
@@ -33,13 +33,13 @@ use rule evaluate as evaluate_glue with:
         task="glue",
     params:
         **identity(
-            dataset=lambda wc: TASKS[wc.task].evaluated_on(wc.dataset, wc.benchmark),
+            dataset=lambda wc: TASKS[wc.task].evaluation.evaluated_on(wc.dataset, wc.benchmark),
             method=method_slice,
         ),
         **unrecorded(eval_batch_size=hyperparameter("eval_batch_size")),
 
 
-if TASKS["glue"].all_evaluated_in_training():  # files are copied: not a job of a cluster
+if TASKS["glue"].evaluation.all_in_training():  # files are copied: not a job of a cluster
 
     localrules:
         evaluate_glue,

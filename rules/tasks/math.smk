@@ -22,23 +22,23 @@ RETENTION = f"{RUN}/retention.json"
 
 
 def answer_shards(wildcards):
-    folder = TASKS["math"].folder_of_shards(wildcards.benchmark)
+    folder = TASKS["math"].generation.folder_of_shards(wildcards.benchmark)
     return [f"<run>/{folder}/{shard}.jsonl.gz" for shard in shards_of(wildcards, "outputs.jsonl.gz")]
 
 
 def harness_tasks(wildcards):
     """Select what the data of the retention benchmarks depend on."""
-    benchmarks, keys = TASKS["math"].retention_benchmarks(), ("task", "unsafe_code")
+    benchmarks, keys = TASKS["math"].table.harness_benchmarks(), ("task", "unsafe_code")
     return {name: {key: entry[key] for key in keys if key in entry} for name, entry in benchmarks.items()}
 
 
 def unsafe_benchmarks(wildcards):
-    runnable = TASKS["math"].retention_benchmarks()
+    runnable = TASKS["math"].table.harness_benchmarks()
     return [name for name in config["tasks"]["math"]["retention"]["benchmarks"] if name not in runnable]
 
 
 def retention_files(wildcards):
-    return existing(RETENTION, "math", TASKS["math"].retention_runs())
+    return existing(RETENTION, "math", TASKS["math"].table.retention_runs())
 
 
 wildcard_constraints:
@@ -61,7 +61,8 @@ use rule generate as generate_math with:
         last="<run>/last/adapter_model.safetensors",
         model=task_model,
         datasets=lambda wc: collect(
-            "<resources>/datasets/{{task}}/{name}.manifest.json", name=TASKS[wc.task].question_datasets(wc.dataset)
+            "<resources>/datasets/{{task}}/{name}.manifest.json",
+            name=TASKS[wc.task].generation.question_datasets(wc.dataset),
         ),
     output:
         shard=temp(f"{ANSWERS}.jsonl.gz"),
@@ -76,8 +77,8 @@ use rule generate as generate_math with:
             prompt=lambda wc: "".join(
                 config["tasks"]["math"]["prompt"][part] for part in ("template", "evaluation_suffix")
             ),
-            benchmarks=lambda wc: TASKS[wc.task].questions(wc.dataset),
-            generation=lambda wc: TASKS[wc.task].generation(run_name(wc)),
+            benchmarks=lambda wc: TASKS[wc.task].generation.questions(wc.dataset),
+            generation=lambda wc: TASKS[wc.task].generation.answer_settings(run_name(wc)),
             precision=hyperparameter("precision"),
             quantization=hyperparameter("quantization"),
         ),
@@ -117,7 +118,7 @@ rule evaluate_general_text:
         record="<run>/train.json",
         last="<run>/last/adapter_model.safetensors",
         model=task_model,
-        dataset=lambda wc: f"<resources>/datasets/{{task}}/{TASKS[wc.task].general_text()[0]}.manifest.json",
+        dataset=lambda wc: f"<resources>/datasets/{{task}}/{TASKS[wc.task].evaluation.general_text()[0]}.manifest.json",
     output:
         metrics=f"{EVAL}/metrics.json",
         predictions=f"{EVAL}/predictions.jsonl.gz",
@@ -133,7 +134,7 @@ rule evaluate_general_text:
         **resources_of(TEXT),
     params:
         **identity(
-            split=lambda wc: TASKS[wc.task].general_text()[1],
+            split=lambda wc: TASKS[wc.task].evaluation.general_text()[1],
             window=lambda wc: config["tasks"][wc.task][TEXT]["window"],
             precision=hyperparameter("precision"),
             quantization=hyperparameter("quantization"),
@@ -187,7 +188,7 @@ rule evaluate_harness:
         **resources_of("retention"),
     params:
         **identity(
-            benchmarks=lambda wc: TASKS["math"].retention_benchmarks(),
+            benchmarks=lambda wc: TASKS["math"].table.harness_benchmarks(),
             limit=lambda wc: config["tasks"][wc.task]["retention"]["limit"],
             include_path=lambda wc: config["tasks"][wc.task]["retention"]["include_path"],
             precision=hyperparameter("precision"),
@@ -225,9 +226,11 @@ rule table_retention:
             benchmarks=lambda wc: list(config["tasks"]["math"]["retention"]["benchmarks"]),
             left_out=unsafe_benchmarks,
             base=lambda wc: config["tasks"]["math"]["retention"]["base"],
-            rows=lambda wc: grid.rows_of(config, TASKS["math"].retention_rows()),
-            seeds=lambda wc: TASKS["math"].retention_seeds(),
-            expected=lambda wc: expected_runs.asked_of(TASKS["math"], TASKS["math"].retention_runs(), RETENTION),
+            rows=lambda wc: grid.rows_of(config, TASKS["math"].table.retention_rows()),
+            seeds=lambda wc: TASKS["math"].table.retention_seeds(),
+            expected=lambda wc: expected_runs.asked_by_path(
+                TASKS["math"], TASKS["math"].table.retention_runs(), RETENTION
+            ),
             vanished=lambda wc: expected_runs.vanished(config, "table_retention", retention_files(wc)),
         ),
     script:
@@ -251,6 +254,6 @@ rule table_compute:
     conda:
         "../../envs/hra.yaml"
     params:
-        **shown(rows=lambda wc: grid.rows_of(config, TASKS["math"].compared())),
+        **shown(rows=lambda wc: grid.rows_of(config, TASKS["math"].table.compute_rows())),
     script:
         "../../workflow/scripts/table_compute.py"

@@ -9,7 +9,7 @@
 
 
 wildcard_constraints:
-    noun=one_of(TASKS["subject"].nouns()) or "none",
+    noun=one_of(TASKS["subject"].data.nouns()) or "none",
 
 
 localrules:
@@ -18,7 +18,7 @@ localrules:
     sheets,
 
 
-if TASKS["subject"].in_one_shard():  # several shards are copied: a job, not the login node
+if TASKS["subject"].generation.in_one_shard():  # several shards are copied: a job, not the login node
 
     localrules:
         gather_subject,
@@ -26,13 +26,13 @@ if TASKS["subject"].in_one_shard():  # several shards are copied: a job, not the
 
 def class_images(wildcards):
     """Return the class images that a run trains on; [] without prior preservation."""
-    noun = TASKS["subject"].class_images(wildcards.dataset, run_name(wildcards))
+    noun = TASKS["subject"].training.class_images(wildcards.dataset, run_name(wildcards))
     return f"<resources>/class_images/{noun}.tar" if noun else []
 
 
 def class_shards(wildcards):
     merged = f"{config['pathvars']['resources']}/class_images/{wildcards.noun}.tar"
-    return reruns.shards(workflow, merged, TASKS["subject"].class_shards)
+    return reruns.shards(workflow, merged, TASKS["subject"].generation.class_shards)
 
 
 rule generate_class_images:
@@ -51,9 +51,9 @@ rule generate_class_images:
         **resources_of("generation", task="subject"),
     params:
         **identity(
-            prompts=lambda wc: TASKS["subject"].class_prompts(wc.noun),
+            prompts=lambda wc: TASKS["subject"].generation.class_prompts(wc.noun),
             seed=lambda wc: config["tasks"]["subject"]["class_images"]["seed"],
-            sampling=lambda wc: TASKS["subject"].class_sampling(),
+            sampling=lambda wc: TASKS["subject"].generation.class_sampling(),
         ),
         **unrecorded(
             device=task_resource("device", of="generation", task="subject"),
@@ -76,7 +76,7 @@ use rule gather_images as gather_class_images with:
     params:
         **identity(
             steps=[0],
-            prompts=lambda wc: TASKS["subject"].class_prompts(wc.noun),
+            prompts=lambda wc: TASKS["subject"].generation.class_prompts(wc.noun),
             images=lambda wc: config["tasks"]["subject"]["class_images"]["images"],
         ),
 
@@ -95,7 +95,7 @@ use rule train as train_subject with:
         task="subject",
     params:
         **identity(
-            prompts=lambda wc: TASKS["subject"].training_prompts(dataset_entry(wc)["class"]),
+            prompts=lambda wc: TASKS["subject"].training.prompts(dataset_entry(wc)["class"]),
             resolution=lambda wc: config["tasks"][wc.task]["resolution"],
         ),
 
@@ -112,9 +112,9 @@ use rule generate as generate_subject with:
         task="subject",
     params:
         **identity(
-            steps=lambda wc: TASKS["subject"].sampled(wc.dataset, run_name(wc), wc.benchmark),
-            prompts=lambda wc: TASKS["subject"].prompts(wc.dataset),
-            sampling=lambda wc: TASKS["subject"].sampling(),
+            steps=lambda wc: TASKS["subject"].generation.steps(wc.dataset, run_name(wc), wc.benchmark),
+            prompts=lambda wc: TASKS["subject"].data.prompts(wc.dataset),
+            sampling=lambda wc: TASKS["subject"].generation.sampling(),
         ),
         **unrecorded(finished=f"{SCRATCH}/{{benchmark}}/finished"),
 
@@ -122,12 +122,12 @@ use rule generate as generate_subject with:
 use rule gather_images as gather_subject with:
     wildcard_constraints:
         task="subject",
-        benchmark=rf"{TASKS['subject'].benchmark}(@[\d.]+)?",
+        benchmark=rf"{TASKS['subject'].evaluation.benchmark}(@[\d.]+)?",
     params:
         **identity(
-            steps=lambda wc: TASKS["subject"].sampled(wc.dataset, run_name(wc), wc.benchmark),
-            prompts=lambda wc: TASKS["subject"].prompts(wc.dataset),
-            images=lambda wc: TASKS["subject"].sampling()["images"],
+            steps=lambda wc: TASKS["subject"].generation.steps(wc.dataset, run_name(wc), wc.benchmark),
+            prompts=lambda wc: TASKS["subject"].data.prompts(wc.dataset),
+            images=lambda wc: TASKS["subject"].generation.sampling()["images"],
         ),
 
 
@@ -139,10 +139,10 @@ use rule evaluate as evaluate_subject with:
         models=evaluator_models,
     wildcard_constraints:
         task="subject",
-        benchmark=rf"{TASKS['subject'].benchmark}(@[\d.]+)?",
+        benchmark=rf"{TASKS['subject'].evaluation.benchmark}(@[\d.]+)?",
     params:
         **identity(
-            evaluation=lambda wc: TASKS["subject"].evaluation(wc.dataset),
+            evaluation=lambda wc: TASKS["subject"].evaluation.scoring_settings(wc.dataset),
             method=method_slice,
         ),
 
@@ -163,7 +163,7 @@ use rule sheet as sheet_subject with:
         task="subject",
     params:
         **shown(
-            prompts=lambda wc: TASKS["subject"].prompts(wc.dataset, identifier=False),
+            prompts=lambda wc: TASKS["subject"].data.prompts(wc.dataset, identifier=False),
             rows=lambda wc: config["tasks"][wc.task]["sheets"]["prompts"],
         ),
 

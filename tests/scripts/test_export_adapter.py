@@ -226,6 +226,6 @@ def test_what_peft_cannot_load_is_refused():
         ("head/linear", "kind head, which are a part of the model"),
     ):
         with pytest.raises(JobError, match=reason):
-            tasks.load(config)["glue"].exported(run, "last")
+            tasks.load(config)["glue"].usage.exported(run, "last")
     for task in ("subject", "control"):
-        assert tasks.load(config)[task].exported("hra/r8", "last") == "last"
+        assert tasks.load(config)[task].usage.exported("hra/r8", "last") == "last"

@@ -228,18 +228,18 @@ def test_a_run_evaluated_without_a_value_is_not_called_unfinished(tmp_path):
 
 def test_only_what_is_trained_beside_the_adapter_is_called_not_counted(complete):
     assert "adapter parameters, without the classifier" in words(complete, "parameters")
-    assert {name for name, task in tasks.classes().items() if task.uncounted} == {"glue", "control"}
+    assert {name for name, task in tasks.classes().items() if task.table.uncounted} == {"glue", "control"}
 
 
 def test_no_empty_figure_is_listed():
     config = paper_config()
-    assert tasks.load(config)["glue"].figures() == ["parameters", "pareto", "lambda", "curves"]
+    assert tasks.load(config)["glue"].table.figures() == ["parameters", "pareto", "lambda", "curves"]
     config["tasks"]["glue"]["grid"] = [{"runs": ["hra/r8", "lora/r8"], "datasets": ["cola"], "seeds": [0]}]
     config["tasks"]["math"]["grid"] = [{"runs": ["base/pretrained"], "datasets": ["metamath40k"], "seeds": [0]}]
     loaded = tasks.load(config)
-    assert "figures/glue_lambda.png" not in loaded["glue"].results()
-    assert loaded["math"].figures() == [] and "table_math.csv" in loaded["math"].results()
-    assert not [name for name in loaded["math"].results() if "figures" in name or "cost" in name]
+    assert "figures/glue_lambda.png" not in loaded["glue"].table.results()
+    assert loaded["math"].table.figures() == [] and "table_math.csv" in loaded["math"].table.results()
+    assert not [name for name in loaded["math"].table.results() if "figures" in name or "cost" in name]
 
 
 def test_curves_are_percent_of_the_score():

@@ -89,9 +89,9 @@ def test_a_smaller_grid_makes_the_other_tables_smaller(runs, seeds, tables, kept
     blocks = [{"runs": runs, "datasets": ["metamathqa-40k"], "seeds": seeds}]
     config, _ = merged({"tasks": {"math": {"grid": blocks}}})
     task = tasks.load(config)["math"]
-    assert (task.tables(), task.retention_rows()) == (tables, kept)
-    assert task.compared() == [run for run in ("lora/r16", "oft/b16", "hra/r32") if run in runs]
-    left_out = [text for text in task.warnings() if "table_retention" in text]
+    assert (task.table.names(), task.table.retention_rows()) == (tables, kept)
+    assert task.table.compute_rows() == [run for run in ("lora/r16", "oft/b16", "hra/r32") if run in runs]
+    left_out = [text for text in task.table.warnings() if "table_retention" in text]
     assert [text.rpartition(": ")[2] for text in left_out] == [
         ", ".join(run for run in ("base/pretrained", "lora/r32", "hra/r32") if run not in kept)
     ]
@@ -121,7 +121,7 @@ def test_a_file_over_the_demo_s_has_folders_of_its_own(names, refused):
 
 def test_the_papers_grid_leaves_nothing_out():
     task = tasks.load(paper_config())["math"]
-    assert task.retention_rows() == task.settings["retention"]["runs"]
-    assert task.retention_seeds() == task.settings["retention"]["seeds"]
-    assert task.compared() == task.settings["compute"]["runs"]
-    assert task.warnings() == []
+    assert task.table.retention_rows() == task.settings["retention"]["runs"]
+    assert task.table.retention_seeds() == task.settings["retention"]["seeds"]
+    assert task.table.compute_rows() == task.settings["compute"]["runs"]
+    assert task.table.warnings() == []

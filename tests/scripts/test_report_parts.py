@@ -14,6 +14,7 @@ from hra_workflow.core import predictions
 from hra_workflow.data import images
 from hra_workflow.methods import METHODS
 from hra_workflow.report import html_page
+from hra_workflow.tasks.images import ImageEvaluation
 from support import ROOT, paper_config
 
 RUNS = ("full/all", "hra/r8", "lora/r8")
@@ -69,7 +70,7 @@ def test_images_are_shown_with_their_prompts(tmp_path):
     images.pack(tmp_path / "images.tar", pictures)
     lines = [{"key": f"k{row}", "prompt": f"a {colour} ball", "iou": row / 4} for row, colour in enumerate(colours)]
     predictions.write(tmp_path / "predictions.jsonl.gz", lines)
-    image_task = next(name for name, one in tasks.classes().items() if one.reference_images)
+    image_task = next(name for name, one in tasks.classes().items() if issubclass(one.evaluation, ImageEvaluation))
     shown = report.examples(image_task, tmp_path, {"metrics": ["iou"]}, None)
     assert [one["texts"] for one in shown] == [
         {"prompt": f"a {colour} ball", "iou": f"{row / 4:.3g}"} for row, colour in enumerate(colours)
@@ -88,7 +89,7 @@ def test_the_last_epochs_images_of_a_subject_are_shown(tmp_path):
     ]
     images.pack(tmp_path / "images.tar", pictures)
     predictions.write(tmp_path / "predictions.jsonl.gz", [about(step) | {"key": f"step{step}"} for step in shades])
-    image_task = next(name for name, one in tasks.classes().items() if one.reference_images)
+    image_task = next(name for name, one in tasks.classes().items() if issubclass(one.evaluation, ImageEvaluation))
     (shown,) = report.examples(image_task, tmp_path, {"metrics": []}, None)
     assert shown["url"] == html_page.image(Image.new("RGB", (8, 8), "white"), 160, 70)
 

@@ -161,7 +161,7 @@ def test_the_runs_of_a_rung_are_those_promoted_to_it(here):
     assert runs() == [(trial, 0.25) for trial in first]
     here("results/tune/glue/cola/hra/r8/rung-0.25.json", {"trials": first[1:]})
     assert runs() == [*((trial, 0.25) for trial in first), (first[1], 1.0)]
-    whole, part = (task.hyperparameters("cola", f"hra/{tuning.up_to(first[1], rung)}") for rung in (1.0, 0.25))
+    whole, part = (task.training.hyperparameters("cola", f"hra/{tuning.up_to(first[1], rung)}") for rung in (1.0, 0.25))
     assert part == whole | {"rung": 0.25}
 
 
@@ -170,7 +170,7 @@ def test_the_plan_counts_what_a_trial_adds_to_its_rung():
 
     def work(task: Glue, rung: float) -> float:
         names = {"dataset": "cola", "method": "hra", "variant": tuning.up_to("r8@learning_rate-0.002", rung)}
-        return task.training_work(task.dataset("cola"), names)
+        return task.cost.training_work(task.data.entry("cola"), names)
 
     assert work(halved, 0.25) == pytest.approx(work(whole, 1.0) / 4)
     assert work(halved, 1.0) == pytest.approx(work(whole, 1.0) * 3 / 4)

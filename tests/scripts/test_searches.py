@@ -48,7 +48,7 @@ def test_tasks_say_of_their_trainers_whether_the_number_of_processes_matters():
     from hra_workflow.training.diffusion_trainer import Trainer
     from hra_workflow.training.hf_trainer import ResumableTrainer
 
-    of_tasks = {name: one.per_process for name, one in tasks.classes().items()}
+    of_tasks = {name: one.training.per_process for name, one in tasks.classes().items()}
     text, images = ResumableTrainer.per_process, Trainer.per_process
     assert of_tasks == {"glue": text, "math": text, "subject": images, "control": images}
 

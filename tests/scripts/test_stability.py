@@ -1,7 +1,5 @@
 """The figure of score against retention, on synthetic runs: points, lines of strengths, frontier, base model."""
 
-import itertools
-
 import pandas as pd
 import pytest
 from matplotlib.text import Annotation
@@ -95,13 +93,12 @@ def test_tasks_that_measure_retention_list_the_figure():
     config = paper_config()
     evaluator = {"name": "lpips", "kind": "lpips-vgg", "model": "lpips-vgg"}
     config["tasks"]["subject"]["drift"] = {"prompts": 5, "images": 1, "evaluators": [evaluator]}
-    found = {name: task.retention() for name, task in tasks.load(config).items()}
+    found = {name: task.evaluation.retention() for name, task in tasks.load(config).items()}
     assert found["glue"] is found["control"] is None
     assert (found["math"]["benchmark"], found["math"]["better"]) == ("general_text", "lower")
     assert (found["subject"]["metric"], found["subject"]["better"], found["subject"]["base"]) == ("lpips", "lower", 0.0)
-    listed = {name: "stability" in task.figures() for name, task in tasks.load(config).items()}
+    listed = {name: "stability" in task.table.figures() for name, task in tasks.load(config).items()}
     assert listed == {"glue": False, "math": True, "subject": True, "control": False}
     evaluator |= {"kind": "dino", "model": "dino-vits16"}
-    assert tasks.load(config)["subject"].retention()["better"] == "higher"
-    bases = [run for run in itertools.chain(*(block["runs"] for block in config["tasks"]["subject"]["grid"]))]
-    assert [run for run in bases if tasks.load(config)["subject"].is_base(run)] == ["base/pretrained"]
+    assert tasks.load(config)["subject"].evaluation.retention()["better"] == "higher"
+    assert tasks.load(config)["subject"].table.base_runs() == ["base/pretrained"]

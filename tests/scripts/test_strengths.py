@@ -132,12 +132,12 @@ def test_what_cannot_be_rewound_is_left_out_and_said():
     config["methods"]["lora"]["variants"]["dora"] = {"targets": "paper", "peft": {"r": 8, "use_dora": True}}
     config["tasks"]["math"]["grid"][1]["runs"] += ["full/all", "lora/dora"]
     task = tasks.load(config)["math"]
-    of_run = {f"{run['method']}/{run['variant']}": task.evaluated(run) for run in task.runs()}
+    of_run = {f"{run['method']}/{run['variant']}": task.evaluation.benchmarks(run) for run in task.runs()}
     plain = ["gsm8k", "math", "general_text"]
     both = [*plain, *(f"{name}@0.5" for name in plain)]
     assert of_run["hra/r32"] == of_run["lora/r32"] == of_run["full/all"] == both
     assert of_run["hra/r32-inf"] == of_run["lora/dora"] == of_run["oft/b16"] == of_run["base/pretrained"] == plain
-    assert task.rewinding_notes() == [
+    assert task.evaluation.rewinding_notes() == [
         "not rewound: base/pretrained (it trains nothing)",
         "not rewound: oft/b16 (nothing rewinds oft)",
         "not rewound: boft/m2b8 (nothing rewinds boft)",
@@ -146,4 +146,4 @@ def test_what_cannot_be_rewound_is_left_out_and_said():
     ]
     assert rewinding.fault(methods.METHODS["lora"].rewind, {"peft": {"bias": "all"}}) is not None
     del config["tasks"]["math"]["rewind"]
-    assert tasks.load(config)["math"].rewinding_notes() == []
+    assert tasks.load(config)["math"].evaluation.rewinding_notes() == []

@@ -1,5 +1,6 @@
 """The paper's table, its notes and its forms."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -223,9 +224,10 @@ def test_the_terminal_table_fits(tmp_path):
         (record.parent / ".finished").mkdir()
         shutil.copy(record, record.parent / ".finished")
     for width in (80, 120, 180):
+        environment = os.environ | {"COLUMNS": str(width), "PYTHONIOENCODING": "utf-8"}
         shown = subprocess.run(
             [sys.executable, REPOSITORY / "workflow/scripts/print_table.py", tmp_path / "table_glue.csv"],
-            capture_output=True, text=True, check=True, env={"COLUMNS": str(width), "PYTHONIOENCODING": "utf-8"},
+            capture_output=True, text=True, check=True, env=environment,
         ).stdout  # fmt: skip
         head, _, tail = shown.partition("Where to look next:")
         assert max(map(len, head.splitlines())) <= width and "…" not in head

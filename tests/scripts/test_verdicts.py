@@ -60,8 +60,8 @@ def test_the_reference_is_the_best_baseline_unless_the_config_names_one():
     assert verdicts.reference({"hra/r8": 9.0}, chosen | {"reference": None}, PERCENT) is None
     config = paper_config()
     task = tasks.load(config)["glue"]
-    assert {"full/all", "lora/r8"} < set(task.verdicts()["baselines"])
-    assert not any(run.startswith("hra/") for run in task.verdicts()["baselines"])
+    assert {"full/all", "lora/r8"} < set(task.table.verdicts()["baselines"])
+    assert not any(run.startswith("hra/") for run in task.table.verdicts()["baselines"])
     changed = copy.deepcopy(config)
     changed["tasks"]["glue"]["reference"] = "lora/r4"
     with pytest.raises(

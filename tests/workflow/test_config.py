@@ -86,42 +86,46 @@ def test_adalora_is_trained_as_its_authors_scripts_say(config):
 def test_the_bf16_preset_of_control_differs_in_the_precision_only(config):
     task = tasks.load(config)["control"]
     keys = [(run["dataset"], f"{run['method']}/{run['variant']}") for run in task.runs()]
-    plain = {key: task.hyperparameters(*key) for key in keys}
+    plain = {key: task.training.hyperparameters(*key) for key in keys}
     config["tasks"]["control"]["preset"] = "code-bf16"
     for key, values in plain.items():
-        assert values["precision"] == "float32" and task.hyperparameters(*key) == values | {"precision": "bf16"}
+        assert values["precision"] == "float32"
+        assert task.training.hyperparameters(*key) == values | {"precision": "bf16"}
 
 
 def test_each_control_dataset_has_its_own_evaluators(config):
-    names = {name: tasks.load(config)["control"].dataset(name)["metrics"] for name in grid.datasets(config, "control")}
+    control = tasks.load(config)["control"]
+    names = {name: control.data.entry(name)["metrics"] for name in grid.datasets(config, "control")}
     assert names["coco"] == ["canny_iou", "canny_f1", "fid"]
     assert names["celeba-hq"][:2] == ["landmarks_error", "landmarks_error_all"]
-    assert tasks.load(config)["control"].evaluator_models("ade20k") == [
+    assert control.evaluation.models("ade20k") == [
         "segformer-b4-mmseg",
         "segformer-b4-nvlabs",
         "inception",
     ]
-    sheet = tasks.load(config)["control"].sheet_runs("coco")
+    sheet = tasks.load(config)["control"].table.sheet_runs("coco")
     assert [f"{run['method']}/{run['variant']}" for run in sheet] == ["base/pretrained", "lora/r4", "hra/r8"]
 
 
 def test_every_subject_is_asked_for_its_own_prompts(config):
-    dog, teapot = (tasks.load(config)["subject"].prompts(name) for name in ("dog", "teapot"))
+    dog, teapot = (tasks.load(config)["subject"].data.prompts(name) for name in ("dog", "teapot"))
     assert len(dog) == len(teapot) == 25 and "a qwe dog wearing a red hat" in dog
     assert "a qwe teapot floating in an ocean of milk" in teapot and dog[0] == "a qwe dog in the jungle"
-    assert tasks.load(config)["subject"].prompts("bear_plushie", identifier=False)[-1] == "a cube shaped stuffed animal"
+    data = tasks.load(config)["subject"].data
+    assert data.prompts("bear_plushie", identifier=False)[-1] == "a cube shaped stuffed animal"
     wrong = 0
     for name in grid.datasets(config, "subject"):
-        own, official = (tasks.load(config)["subject"].prompts(name, official=way) for way in (False, True))
+        own, official = (tasks.load(config)["subject"].data.prompts(name, official=way) for way in (False, True))
         wrong += sum(first != second for first, second in zip(own, official, strict=True))
     assert wrong == 210  # of 750, in the official evaluation
     config["tasks"]["subject"]["evaluation"]["prompts"] = "official"
-    assert "a qwe teapot wearing a red hat" in tasks.load(config)["subject"].evaluation("teapot")["prompts"]
-    assert "a qwe teapot wearing a red hat" not in tasks.load(config)["subject"].prompts("teapot")  # what is generated
+    subject, prompt = tasks.load(config)["subject"], "a qwe teapot wearing a red hat"
+    assert prompt in subject.evaluation.scoring_settings("teapot")["prompts"]
+    assert prompt not in subject.data.prompts("teapot")  # what is generated
 
 
 def test_epochs_end_where_the_official_ones_do(config):
-    assert tasks.load(config)["subject"].sampled("dog", "hra/r8") == [
+    assert tasks.load(config)["subject"].generation.steps("dog", "hra/r8") == [
         200,
         400,
         600,
@@ -134,8 +138,8 @@ def test_epochs_end_where_the_official_ones_do(config):
         2000,
         2005,
     ]
-    assert tasks.load(config)["subject"].sampled("dog", "full/all") == [2005]
-    assert tasks.load(config)["subject"].sampled("dog", "base/pretrained") == [0]
+    assert tasks.load(config)["subject"].generation.steps("dog", "full/all") == [2005]
+    assert tasks.load(config)["subject"].generation.steps("dog", "base/pretrained") == [0]
 
 
 def test_batches_are_dealt_whole_and_every_image_once():
@@ -151,21 +155,21 @@ def test_batches_are_dealt_whole_and_every_image_once():
 
 def test_generated_programs_run_only_where_the_config_allows_it(config):
     entries = config["tasks"]["math"]["retention"]["benchmarks"]
-    assert list(tasks.load(config)["math"].retention_benchmarks()) == ["ARC", "HellaSwag", "MMLU", "Winogrande"]
+    assert list(tasks.load(config)["math"].table.harness_benchmarks()) == ["ARC", "HellaSwag", "MMLU", "Winogrande"]
     entries["HumanEval"]["unsafe_code"] = True
-    assert tasks.load(config)["math"].retention_benchmarks() == entries
+    assert tasks.load(config)["math"].table.harness_benchmarks() == entries
     rules = (ROOT / "rules/tasks/math.smk").read_text()
-    assert rules.count('benchmarks=lambda wc: TASKS["math"].retention_benchmarks()') == 2
+    assert rules.count('benchmarks=lambda wc: TASKS["math"].table.harness_benchmarks()') == 2
 
 
 @pytest.mark.slow
 def test_training_data_without_the_mark_is_warned_of(config, fresh):
     """Check the warning: `strict` expects MetaMath's format; GSM8K's and MATH's own solutions end differently."""
-    assert tasks.load(config)["math"].without_answer_marker() == []
+    assert tasks.load(config)["math"].table.without_answer_marker() == []
     put(config, "datasets.math.metamathqa-40k.answer", "gsm8k")
-    assert tasks.load(config)["math"].without_answer_marker() == ["metamathqa-40k"]
+    assert tasks.load(config)["math"].table.without_answer_marker() == ["metamathqa-40k"]
     put(config, "datasets.math.metamathqa-40k.metrics", ["lenient"])
-    assert tasks.load(config)["math"].without_answer_marker() == []
+    assert tasks.load(config)["math"].table.without_answer_marker() == []
     (fresh.folder / "unmarked.yaml").write_text("datasets: {math: {metamathqa-40k: {answer: boxed}}}\n")
     output = fresh.snakemake("-n", "-q", "rules", "--configfile", "unmarked.yaml", "--", "results/table_math.csv")
     assert "warning:  metamathqa-40k (boxed) never teaches “The answer is: ”, so its `strict` stays near 0" in output

@@ -62,15 +62,15 @@ def test_jobs_of_the_paper_request_numbers_of_gpus(fresh):
 def test_a_method_uses_fewer_gpus_with_threads_and_memory_in_proportion():
     config = paper_config()
     stated, task = config["tasks"]["control"]["resources"], tasks.load(config)["control"]
-    resources = {run: task.training_resources(run) for run in ("hra/r8", "oft/r4", "boft/m4r8")}
+    resources = {run: task.training.resources(run) for run in ("hra/r8", "oft/r4", "boft/m4r8")}
     assert resources["hra/r8"] == stated
     assert resources["oft/r4"] == resources["boft/m4r8"] == stated | {"gpu": 2, "threads": 8, "mem_mb": 32000}
-    per_gpu = {task.hyperparameters("coco", run)["batch_size"] / resources[run]["gpu"] for run in resources}
+    per_gpu = {task.training.hyperparameters("coco", run)["batch_size"] / resources[run]["gpu"] for run in resources}
     assert per_gpu == {8}
     stated["max_gpu"] = {"default": 4, "oft/r4": 16}
-    assert [task.training_resources(run)["gpu"] for run in resources] == [4, 8, 4]
+    assert [task.training.resources(run)["gpu"] for run in resources] == [4, 8, 4]
     stated["gpu"] = 0  # on CPUs: it is a maximum
-    assert all(task.training_resources(run) == stated for run in resources)
+    assert all(task.training.resources(run) == stated for run in resources)
 
 
 def test_lsf_jobs_ask_for_their_largest_number_of_gpus(fresh):

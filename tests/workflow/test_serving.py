@@ -34,18 +34,18 @@ def vllm(here, monkeypatch):
 
 def served(task) -> dict[str, str | None]:
     runs = ("base/pretrained", "hra/r32", "lora/pissa-r128", "oft/b16")
-    chosen = {run: task.generation(run) for run in runs}
-    assert {one["backend"] for one in chosen.values()} == {task.backend}
+    chosen = {run: task.generation.answer_settings(run) for run in runs}
+    assert {one["backend"] for one in chosen.values()} == {task.generation.backend}
     return {run: one["serve"] for run, one in chosen.items()}
 
 
 def test_vllm_is_chosen_where_it_is_installed_and_serves_exact_loras(vllm):
     task = vllm("0.33.0")
     assert served(task) == {"base/pretrained": None, "hra/r32": "lora", "lora/pissa-r128": "lora", "oft/b16": "merged"}
-    assert list(task.choices()) == ["answers:  vllm 0.33.0 (auto)"]
+    assert list(task.generation.choices()) == ["answers:  vllm 0.33.0 (auto)"]
     task = vllm(None)
     assert served(task) == dict.fromkeys(served(task), "adapter") | {"base/pretrained": None}
-    assert list(task.choices()) == ["answers:  transformers (auto: vLLM is not installed)"]
+    assert list(task.generation.choices()) == ["answers:  transformers (auto: vLLM is not installed)"]
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,8 @@ def test_vllm_is_chosen_where_it_is_installed_and_serves_exact_loras(vllm):
 )
 def test_where_vllm_cannot_be_used_auto_is_transformers(vllm, version, changes, reason):
     task = vllm(version, **changes)
-    assert task.backend == "transformers"
-    assert list(task.choices()) == [f"answers:  transformers (auto: {reason})"]
+    assert task.generation.backend == "transformers"
+    assert list(task.generation.choices()) == [f"answers:  transformers (auto: {reason})"]
 
 
 def test_four_bits_are_not_for_vllm(vllm):
@@ -69,29 +69,29 @@ def test_four_bits_are_not_for_vllm(vllm):
     config["tasks"]["math"]["defaults"]["quantization"] = "nf4"
     validation.check(config)
     task = tasks.load(config)["math"]
-    assert task.backend == "transformers" and "4-bit" in next(iter(task.choices()))
+    assert task.generation.backend == "transformers" and "4-bit" in next(iter(task.generation.choices()))
 
 
 def test_auto_keeps_the_backend_of_earlier_answers(vllm):
-    vllm(None).begin({"train_math"})
+    vllm(None).generation.begin({"train_math"})
     with pytest.raises(FileNotFoundError):
         files.read_json(RECORD)
-    vllm(None).begin({"generate_math"})
+    vllm(None).generation.begin({"generate_math"})
     assert files.read_json(RECORD)["backend"] == "transformers"
     later = vllm("0.33.0")
-    assert later.backend == "transformers"
-    (line,) = later.choices()
+    assert later.generation.backend == "transformers"
+    (line,) = later.generation.choices()
     assert line.startswith(f"answers:  transformers, as for earlier answers ({RECORD}); ")
-    vllm("0.33.0", backend="vllm").begin({"generate_math"})
-    assert vllm("0.33.0").backend == "vllm" and files.read_json(RECORD)["backend"] == "vllm"
+    vllm("0.33.0", backend="vllm").generation.begin({"generate_math"})
+    assert vllm("0.33.0").generation.backend == "vllm" and files.read_json(RECORD)["backend"] == "vllm"
 
 
 def test_a_backend_that_is_not_there_is_an_error_before_the_first_job(vllm):
-    vllm("0.33.0").begin({"generate_math"})
+    vllm("0.33.0").generation.begin({"generate_math"})
     with pytest.raises(
         JobError, match=rf"found none in .*HRA_VLLM_PYTHON.* earlier answers \({RECORD}\): `backend: tra"
     ):
-        vllm(None).begin({"generate_math"})
+        vllm(None).generation.begin({"generate_math"})
     task = vllm("0.31.2", backend="vllm")
     jobs = [planned_jobs.Job("generate_math", {}, ["out"], "log")]
     with pytest.raises(JobError, match=r"generation.backend: vllm .*>=0.32.*, found 0.31.2 in"):
@@ -108,9 +108,9 @@ def test_the_supported_versions_are_those_of_the_project():
 
 def test_a_base_model_with_several_seeds_is_a_warning(here):
     config = paper_config()
-    assert not any("answers do not depend" in text for text in tasks.load(config)["math"].warnings())
+    assert not any("answers do not depend" in text for text in tasks.load(config)["math"].table.warnings())
     config["tasks"]["math"]["grid"][0]["seeds"] = [0, 1, 2]
-    (text,) = [text for text in tasks.load(config)["math"].warnings() if "answers do not depend" in text]
+    (text,) = [text for text in tasks.load(config)["math"].table.warnings() if "answers do not depend" in text]
     assert text.startswith("base/pretrained is in the grid with 3 seeds")
 
 

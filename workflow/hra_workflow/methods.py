@@ -191,6 +191,11 @@ def of(config: dict, name: str) -> Method:
     return entry(config["methods"][name])
 
 
+def trains(config: dict, run: str) -> bool:
+    """Return whether `method/variant` trains anything."""
+    return of(config, run.split("/")[0]).trains
+
+
 def start_resources(config: dict, wildcards, attempt: int = 1) -> dict:
     """Return the resources of the job that creates an initial adapter: threads, mem_mb and runtime.
 

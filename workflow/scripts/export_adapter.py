@@ -36,8 +36,8 @@ def main(job: dict) -> None:
         metrics = [records.read(path) for path in params["metrics"]]
         about = {
             "label": params["label"],
-            "pipeline_tag": task.pipeline_tag,
-            "snippet": task.snippet(),
+            "pipeline_tag": task.usage.pipeline_tag,
+            "snippet": task.usage.snippet(),
             "settings": params["settings"],
             "dtype": precision.NAMES[record["hyperparameters"]["precision"]],
             "has_lora": bool(params["to_lora"]),

@@ -46,8 +46,8 @@ def parameters_figure(runs: pd.DataFrame, statistics: pd.DataFrame, published: p
     handles, notes = {}, {}
     single = [column for column in params["columns"] if "dataset" in column]
     empty = run_statistics.without_value(runs, single, params["averages"])
-    kind = tasks.classes()[params["task"]]
-    xlabel = better(f"adapter parameters{f', without the {kind.uncounted}' if kind.uncounted else ''}", "lower", "x")
+    uncounted = tasks.classes()[params["task"]].table.uncounted
+    xlabel = better(f"adapter parameters{f', without the {uncounted}' if uncounted else ''}", "lower", "x")
     for ax, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         ax.set(xlabel=xlabel, ylabel=about(name, params)["label"])
         ours = chosen(statistics, name, params["selections"][0])
@@ -194,7 +194,7 @@ def lambda_panel(
     def at(values: pd.Series | pd.DataFrame):
         return ticks.get_indexer([place[run] for run in values.index])
 
-    figure_name, table_name = tasks.classes()[params["task"]].lambda_sources
+    figure_name, table_name = tasks.classes()[params["task"]].table.lambda_sources
     handles, several = [], list(dict.fromkeys(series.values()))
     for index, kind in enumerate(several or [""]):
         mark, suffix = "osD^v<>"[index % 7], f", {kind}" if len(several) > 1 else ""

@@ -109,7 +109,7 @@ def show(path: Path, selection: str | None, console: Console) -> None:
     alike = [name for name in dict.fromkeys(table["selection"]) if values(table, name).equals(shown)]
     compared = any((part[name] != "").any() for name in part.columns if name.endswith("_difference"))
     task = tasks.classes().get(path.stem.removeprefix("table_"), tasks.Task)
-    unit = ", percent" if task.scale == 100 else ""
+    unit = ", percent" if task.table.scale == 100 else ""
     title = f"{path.stem}, {' and '.join(alike).replace('_', ' ')}{unit}"
     title += ": ours ± std over seeds, below it ours − paper" if compared else ": mean ± std over seeds"
     console.print(title, style="bold", markup=False, highlight=False)

@@ -17,6 +17,7 @@ from hra_workflow.data import images
 from hra_workflow.report import class_scores, html_page, run_statistics
 from hra_workflow.report.image_grid import evenly_spaced
 from hra_workflow.report.selections import TITLES
+from hra_workflow.tasks.images import ImageEvaluation
 
 EXAMPLES = 4  # predictions per benchmark of a run
 THUMBNAIL, LONGEST = 160, 600  # pixels, characters
@@ -169,7 +170,7 @@ def per_class(task: str, folder: Path, dataset: dict, selection: str) -> list[di
     path, labels = folder / "predictions.jsonl.gz", dataset.get("labels")
     if not labels or not path.exists():
         return []
-    return class_scores.scores(tasks.classes()[task].per_item(predictions.read(path), selection, "", {}), labels)
+    return class_scores.scores(tasks.classes()[task].table.per_item(predictions.read(path), selection, "", {}), labels)
 
 
 def failed(errors: list[str]) -> list[dict]:
@@ -187,7 +188,8 @@ def failed(errors: list[str]) -> list[dict]:
 def examples(task: str, folder: Path, dataset: dict, inputs: str | None) -> list[dict]:
     """Return a few evenly spaced predictions: their `texts` by heading, and `url`, the generated image or None."""
     kind, path, archive = tasks.classes()[task], folder / "predictions.jsonl.gz", folder / "images.tar"
-    if not path.exists() or (kind.reference_images and not archive.exists()):  # real images are not generated
+    generated = issubclass(kind.evaluation, ImageEvaluation)
+    if not path.exists() or (generated and not archive.exists()):  # real images are not generated
         return []
     lines = predictions.read(path)
     last = max((line.get("step", 0) for line in lines), default=0)  # subjects: one set of images per epoch
@@ -198,7 +200,7 @@ def examples(task: str, folder: Path, dataset: dict, inputs: str | None) -> list
     found = []
     for place, line in enumerate(chosen):
         row = rows.iloc[line["item"]].to_dict() if rows is not None else {}
-        texts = kind.example(line, row, dataset)
+        texts = kind.table.example(line, row, dataset)
         short = {name: text if len(text) <= LONGEST else f"…{text[-LONGEST:]}" for name, text in texts.items()}
         found.append({"texts": short, "url": urls.get(place)})
     return found

@@ -186,7 +186,7 @@ def notes(
     counts = sorted({count for line in params["seeds_expected"].values() for count in line.values()})
     scaled = {column.get("scale", params.get("scale", 100)) for column in params["columns"]}
     unit = {(100,): "Percent", (1,): "Unscaled, not percent"}.get(tuple(scaled), "Units as in the column names")
-    uncounted = tasks.classes()[params["task"]].uncounted
+    uncounted = tasks.classes()[params["task"]].table.uncounted
     lines = [
         f"{unit}. `mean ± std` over n seeds (sample standard deviation; none for n = 1); the grid has "
         f"n = {' or '.join(map(str, counts))}. `(3/5)` means that 3 of 5 seeds are available, `–` none; an empty "
@@ -225,7 +225,7 @@ def notes(
             "”, after which `strict` expects the answer. Compare `lenient`."
         )
     if len(published):
-        lines += ["Signed numbers in brackets: ours − paper.", *tasks.classes()[params["task"]].notes]
+        lines += ["Signed numbers in brackets: ours − paper.", *tasks.classes()[params["task"]].table.notes]
     else:
         lines.append("No published counterpart: the model or the data are not the paper's.")
     holed = best[best["missing"] != ""]

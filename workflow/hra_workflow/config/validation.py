@@ -13,7 +13,8 @@ from hra_workflow.core import grid, tuning
 from hra_workflow.core.errors import JobError, expect, one_of
 from hra_workflow.core.grid import HELD_OUT, averages, kind_of, preset, run_keys
 from hra_workflow.tasks import tuned_runs
-from hra_workflow.tasks.base import REQUIRED, Task
+from hra_workflow.tasks.base import PARTS, Task
+from hra_workflow.tasks.training import REQUIRED
 
 SCHEMAS = Path(ROOT, "workflow/schemas/config")
 
@@ -44,11 +45,14 @@ def check(config: dict) -> None:
             check_preset(f"config: presets.{name}.{preset_name}", entry, config["methods"], known[name].datasets)
     for task in known.values():
         for name in task.datasets:
-            task.check_dataset(f"config: datasets.{task.name}.{name}", name)
+            task.data.check_entry(f"config: datasets.{task.name}.{name}", name)
     for name in config["tasks"]:
-        known[name].check_settings()
+        parts = [getattr(known[name], part) for part in PARTS]
+        for part in parts:
+            part.check_settings()
         check_task(known[name])
-        known[name].check_runs()
+        for part in parts:
+            part.check_runs()
         tuning_checks.check(known[name], check_hyperparameters)
 
 
@@ -85,7 +89,7 @@ def is_number(text: str) -> bool:
 def check_task(task: Task) -> None:
     """Raise JobError if the grid, the columns or the figures of a task refer to something that does not exist."""
     config, entry = task.config, task.settings
-    datasets = {name: task.dataset(name) for name in task.datasets}
+    datasets = {name: task.data.entry(name) for name in task.datasets}
     place = f"config: tasks.{task.name}"
     expect(
         entry.get("selection") != HELD_OUT or "held_out" in entry,
@@ -156,13 +160,13 @@ def check_gpus(task: Task) -> None:
 def check_hyperparameters(task: Task, dataset: str, run: str) -> None:
     """Raise JobError if a run lacks a hyper-parameter, or its batch size is not divisible."""
     tried = tuning.search(task.settings["tune"], run) if tuned_runs.is_tuned(task, run) else {}
-    values = {key: values[0] for key, values in tried.items()} | task.hyperparameters(dataset, run)
+    values = {key: values[0] for key, values in tried.items()} | task.training.hyperparameters(dataset, run)
     place = f"config: tasks.{task.name}: {run} on {dataset}, preset {preset(task.config, task.name, run)}"
     for key in (*REQUIRED, *task.required):
         expect(key in values, f"{place}: {key} is missing: neither tasks.{task.name}.defaults nor the preset gives it")
     for key, value in values.items():
-        expect(value != "auto" or key in task.automatic, f"{place}: {key}: expected true or false, found auto")
-    parts = values["gradient_accumulation"] * max(1, task.training_resources(run)["gpu"])
+        expect(value != "auto" or key in task.training.automatic, f"{place}: {key}: expected true or false, found auto")
+    parts = values["gradient_accumulation"] * max(1, task.training.resources(run)["gpu"])
     expect(
         values["batch_size"] % parts == 0,
         f"{place}: batch_size {values['batch_size']} is not a multiple of gpu × gradient_accumulation = {parts}",

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hra_workflow import methods
 from hra_workflow.core import files, gpus, grid
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import listed, number, of_jobs
@@ -173,11 +174,11 @@ def work(tasks: dict[str, Task], rule: str, wildcards: dict) -> float | None:
     task, stage = task_of(tasks, rule, wildcards), rule.partition("_")[0]
     if not task:
         return None
-    if stage == "evaluate" and task.evaluated_in_training(wildcards):
+    if stage == "evaluate" and task.evaluation.in_training(wildcards):
         return 0.0
-    if stage == "train" and not task.trains(f"{wildcards['method']}/{wildcards['variant']}"):
+    if stage == "train" and not methods.of(task.config, wildcards["method"]).trains:
         return 0.0
-    return task.work(stage, wildcards)
+    return task.cost.work(stage, wildcards)
 
 
 def add_estimates(config: dict, jobs: Iterable[Job]) -> None:
@@ -209,7 +210,7 @@ def by_preflight(rates: list[dict], tasks: dict[str, Task], job: Job) -> float |
 def stated(tasks: dict[str, Task], job: Job) -> float | None:
     """Estimate GPU-seconds from the config's `minutes` (per job) or `rows_per_second` (per GPU)."""
     task = task_of(tasks, job.rule, job.wildcards)
-    resources = task.resources(job.rule, job.stage) if task else {}
+    resources = task.cost.resources(job.rule, job.stage) if task else {}
     if resources.get("minutes"):
         return resources["minutes"] * 60 * job.gpus / job.runs_per_gpu
     return job.work / resources["rows_per_second"] if job.work and resources.get("rows_per_second") else None
@@ -217,5 +218,5 @@ def stated(tasks: dict[str, Task], job: Job) -> float | None:
 
 def task_of(tasks: dict[str, Task], rule: str, wildcards: dict) -> Task | None:
     """Return the task that a job belongs to; None for jobs shared by all tasks, such as a model's download."""
-    owner = next((name for name, task in tasks.items() if rule in task.own_rules), None)
+    owner = next((name for name, task in tasks.items() if rule in task.cost.own_rules), None)
     return tasks.get(wildcards.get("task") or owner)

@@ -42,7 +42,7 @@ def start(config: dict, tables: dict[str, list[Job]], every: Iterable[Job]) -> N
         print(text, file=sys.stderr)
     rules = {job.rule for job in every if job.needed}
     for task in tasks.load(config).values():
-        task.begin(rules)
+        task.generation.begin(rules)
     results, in_tables = config["pathvars"]["results"], of_tables(tables)
     for name, planned in tables.items():
         planned_jobs.save(results, name, planned)
@@ -110,7 +110,7 @@ def together(config: dict, names: list[str], planned: list[Job]) -> list[str]:
     return [
         *([f"all {len(names)} tables: {of_jobs(len(planned))}", *of_hours(estimate(planned))] if several else ()),
         f"  download: {downloads.summary(config, planned)}",
-        *(f"  {text}" for task in of_names(config, names) for text in task.choices()),
+        *(f"  {text}" for task in of_names(config, names) for text in task.generation.choices()),
         *(f"  trials:   of {task.name}, those of later rungs are planned when known" for task in halved),
         *(f"  licence:  {line}" for line in downloads.licences(config, planned)),
         *(
@@ -125,9 +125,10 @@ def together(config: dict, names: list[str], planned: list[Job]) -> list[str]:
 
 def warnings(config: dict, names: Iterable[str], planned: list[Job]) -> list[str]:
     """List settings that give a table's numbers another meaning than expected, and missing tokens."""
-    notes = [text for task in of_names(config, names) for text in (*task.warnings(), *task.rewinding_notes())]
+    chosen = of_names(config, names)
+    notes = [text for task in chosen for text in (*task.table.warnings(), *task.evaluation.rewinding_notes())]
     notes += data_cards.warnings(datasets(config, names))
-    notes += leaks.warnings(pair for task in of_names(config, names) for pair in own_data.pairs(task))
+    notes += leaks.warnings(pair for task in chosen for pair in own_data.pairs(task))
     return notes + downloads.missing_tokens(config, planned)
 
 

@@ -10,7 +10,7 @@ def complete(config: dict) -> dict:
     for task in tasks.load(config).values():
         used = {run["dataset"] for run in task.runs()}
         found = {
-            name: entry | {"rows": known(task.training_inputs(name)["dataset"])}
+            name: entry | {"rows": known(task.training.inputs(name)["dataset"])}
             for name, entry in task.datasets.items()
             if name in used and "splits" in entry and not entry.get("rows")
         }

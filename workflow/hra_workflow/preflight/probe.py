@@ -82,8 +82,8 @@ def dataset(task: Task) -> str:
     """Return the dataset of the grid on which most work is done."""
 
     def work(name: str) -> float:
-        some = [run for run in task.runs() if run["dataset"] == name]
-        return sum(task.work("train", run) or 0 for run in some if task.trains(f"{run['method']}/{run['variant']}"))
+        runs = [run for run in task.runs() if run["dataset"] == name]
+        return sum(task.cost.work("train", run) or 0 for run in runs if methods.of(task.config, run["method"]).trains)
 
     return max(grid.datasets(task.config, task.name), key=work)
 
@@ -91,16 +91,15 @@ def dataset(task: Task) -> str:
 def shorten(new: dict, task: Task) -> bool:
     """Replace the task's data, preset and grid in the config `new`; return False if the task has no probe."""
     name, chosen, data = task.name, runs(task), dataset(task)
-    settings = {run: task.hyperparameters(data, run) for run in chosen}
-    lengths = [
-        task.hyperparameters(of, run).get("max_length") for of in grid.datasets(task.config, name) for run in chosen
-    ]
+    settings = {run: task.training.hyperparameters(data, run) for run in chosen}
+    datasets = grid.datasets(task.config, name)
+    lengths = [task.training.hyperparameters(of, run).get("max_length") for of in datasets for run in chosen]
     longest = max(filter(None, lengths), default=None)
     rows = max(one["batch_size"] for one in settings.values())
     part = REHEARSAL if task.config["preflight"] == REHEARSAL else "jobs"
     values = {run: short(one, rows, longest, STEPS[part]) for run, one in settings.items()}
     values[chosen[0]]["kill_at_step"] = KILL_AT[part]
-    if not (made := task.probe(data, rows, values[chosen[-1]])):
+    if not (made := task.data.probe(data, rows, values[chosen[-1]])):
         return False
     entries, changes = made
     new["datasets"].setdefault(name, {}).update(entries)
@@ -128,7 +127,7 @@ def shorten(new: dict, task: Task) -> bool:
 
 def metrics(config: dict, task: Task, run: dict) -> list[str]:
     """List the metrics files of a run; none if all evaluators of its dataset are left out."""
-    found = task.dataset(run["dataset"])
+    found = task.data.entry(run["dataset"])
     possible = task.settings.get("evaluation", {}).get("evaluators", [True]) and found["score"]
     benchmarks = found["benchmarks"] if possible else ()
     return [

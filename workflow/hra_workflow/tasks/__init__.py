@@ -13,7 +13,7 @@ from hra_workflow.tasks.base import Task
 @cache
 def classes() -> dict[str, type[Task]]:
     """Find the class of every task, by the task's name."""
-    folders = (found.name for found in pkgutil.iter_modules(__path__) if found.ispkg)
+    folders = (module.name for module in pkgutil.iter_modules(__path__) if module.ispkg)
     return {name: importlib.import_module(f"{__name__}.{name}.task").TASK for name in folders}
 
 

@@ -5,18 +5,19 @@ Plain Python on plain dicts: imported by the Snakefile on login nodes, so no tor
 
 from pathlib import Path
 
+from hra_workflow import methods
 from hra_workflow.core import fingerprints, grid, tuning
 from hra_workflow.tasks import tuned_runs
 from hra_workflow.tasks.base import Task
 
 
 def expected_runs(task: Task) -> list[dict]:
-    """List the runs as the config asks for them, with the names of their benchmarks."""
-    return [run | asked(task, run) | {"benchmarks": task.evaluated(run)} for run in task.runs()]
+    """List the runs as the config specifies them, with the names of their benchmarks."""
+    return [run | asked(task, run) | {"benchmarks": task.evaluation.benchmarks(run)} for run in task.runs()]
 
 
-def asked_of(task: Task, runs: list[dict], file: str) -> dict[str, dict]:
-    """Return what `asked` says of each run, by the path of a file of the run."""
+def asked_by_path(task: Task, runs: list[dict], file: str) -> dict[str, dict]:
+    """Return `asked` of each run, by the path of a file of the run."""
     return {file.format(task=task.name, **run): asked(task, run) for run in runs}
 
 
@@ -25,16 +26,18 @@ def error_files(task: Task) -> list[dict]:
 
     They move with the scratch folder and the number of shards.
     """
-    places = grid.places(task.config)
+    return [errors_of_run(task, run) for run in task.runs()]
 
-    def of(run: dict) -> dict:
-        folder, start = (Path(places[name].format(task=task.name, **run)) for name in ("scratch", "start_scratch"))
-        return {
-            "errors": [*task.errors_before(run), str(start / "augment.error.json"), str(folder / "train.error.json")],
-            "benchmarks": {name: errors_of(task, folder, run | {"benchmark": name}) for name in task.evaluated(run)},
-        }
 
-    return [of(run) for run in task.runs()]
+def errors_of_run(task: Task, run: dict) -> dict:
+    """Return the error files of a run, in the order of the workflow."""
+    paths, benchmarks = grid.places(task.config), task.evaluation.benchmarks(run)
+    scratch, start = (Path(paths[name].format(task=task.name, **run)) for name in ("scratch", "start_scratch"))
+    jobs = [str(start / "augment.error.json"), str(scratch / "train.error.json")]
+    return {
+        "errors": [*task.training.errors_before(run), *jobs],
+        "benchmarks": {name: errors_of_evaluation(task, scratch, run | {"benchmark": name}) for name in benchmarks},
+    }
 
 
 def with_errors(expected: list[dict], errors: list[dict]) -> list[dict]:
@@ -43,32 +46,33 @@ def with_errors(expected: list[dict], errors: list[dict]) -> list[dict]:
 
 
 def asked(task: Task, run: dict) -> dict:
-    """Return `asked`, what the config asks for in the fingerprint of a run's training, and `inputs`, its manifests.
+    """Return `asked`, what the config specifies for the fingerprint of a run's training, and `inputs`, its manifests.
 
     Names and what changes no result are left out, and the values that trials choose, which are in tune_{task}.csv. What
     a run that trains nothing would be trained with does not matter.
     """
     name = f"{run['method']}/{run['variant']}"
     method = grid.method(task.config, task.name, run["method"], run["variant"], run["dataset"])
-    found = {"method": method, "seed": run["seed"], "task_version": task.settings["version"]}
-    if task.trains(name):
+    specified = {"method": method, "seed": run["seed"], "task_version": task.settings["version"]}
+    if methods.trains(task.config, name):
         chosen = tuning.search(task.settings["tune"], name) if tuned_runs.is_tuned(task, name) else ()
-        settings, unnamed = task.training_settings(run["dataset"], name), {*fingerprints.NEUTRAL_ENTRIES, *chosen}
-        found["hyperparameters"] = {key: value for key, value in settings.items() if key not in unnamed}
-    return {"asked": found, "inputs": task.training_inputs(run["dataset"])}
+        values = task.training.relevant_hyperparameters(run["dataset"], name)
+        left_out = {*fingerprints.NEUTRAL_ENTRIES, *chosen}
+        specified["hyperparameters"] = {key: value for key, value in values.items() if key not in left_out}
+    return {"asked": specified, "inputs": task.training.inputs(run["dataset"])}
 
 
-def errors_of(task: Task, folder: Path, evaluated: dict) -> list[str]:
+def errors_of_evaluation(task: Task, folder: Path, evaluation: dict) -> list[str]:
     """List the error files of a benchmark's jobs below a run's scratch folder, in the order of the workflow."""
-    benchmark, shards = evaluated["benchmark"], task.shards(evaluated)
-    generated = folder / task.folder_of_shards(benchmark)
+    benchmark, shards = evaluation["benchmark"], task.generation.shards(evaluation)
+    generated = folder / task.generation.folder_of_shards(benchmark)
     paths = [generated / f"shard{shard}-of-{shards}" / "generate.error.json" for shard in range(shards)]
     return [str(path) for path in [*paths, folder / benchmark / "evaluate.error.json"]]
 
 
 def evaluations(task: Task) -> list[dict]:
-    """List what the runs of a task are evaluated on: a run with each `benchmark`."""
-    return [run | {"benchmark": benchmark} for run in task.runs() for benchmark in task.evaluated(run)]
+    """List the evaluations of a task's runs: a run with each `benchmark`."""
+    return [run | {"benchmark": benchmark} for run in task.runs() for benchmark in task.evaluation.benchmarks(run)]
 
 
 def vanished(config: dict, table: str, inputs: list[str]) -> list:
@@ -77,21 +81,25 @@ def vanished(config: dict, table: str, inputs: list[str]) -> list:
     Snakemake recreates a missing file only for a job that runs; as a param, a missing input makes the job run. The time
     distinguishes a second deletion of the same file from the first, with which the table was recorded.
     """
-    made = Path(config["pathvars"]["results"], f"{table}.csv")
-    missing = [path for path in inputs if not Path(path).exists()] if made.exists() else []
-    return [*missing, made.stat().st_mtime_ns] if missing else []
+    built = Path(config["pathvars"]["results"], f"{table}.csv")
+    missing = [path for path in inputs if not Path(path).exists()] if built.exists() else []
+    return [*missing, built.stat().st_mtime_ns] if missing else []
 
 
 def compared(task: Task) -> list[dict]:
     """List the evaluations that a task's table is made from: those on the benchmarks of the runs' datasets."""
-    return [one for one in evaluations(task) if one["benchmark"] in task.dataset(one["dataset"])["benchmarks"]]
+    return [
+        evaluation
+        for evaluation in evaluations(task)
+        if evaluation["benchmark"] in task.data.entry(evaluation["dataset"])["benchmarks"]
+    ]
 
 
-def of_predictions(task: Task, folder: str, predictions: list[str]) -> list[dict]:
+def with_predictions(task: Task, folder: str, predictions: list[str]) -> list[dict]:
     """List the compared evaluations of a task whose predictions are among these files, each with its `path`.
 
     folder: that of an evaluation, with wildcards.
     """
-    found = compared(task)
-    placed = [one | {"path": f"{folder}/predictions.jsonl.gz".format(task=task.name, **one)} for one in found]
-    return [one for one in placed if one["path"] in set(predictions)]
+    file = f"{folder}/predictions.jsonl.gz"
+    evaluations = [evaluation | {"path": file.format(task=task.name, **evaluation)} for evaluation in compared(task)]
+    return [evaluation for evaluation in evaluations if evaluation["path"] in set(predictions)]

@@ -32,22 +32,22 @@ def trained_on(task: Task) -> dict[str, None]:
 
 def reported_elsewhere(task: Task, name: str) -> list[tuple[str, str]]:
     """Return dataset and split of the benchmarks of a training set that are in other datasets."""
-    sources = [source.split("/") for source in task.dataset(name).get("benchmarks", {}).values() if "/" in source]
+    sources = [source.split("/") for source in task.data.entry(name).get("benchmarks", {}).values() if "/" in source]
     return [(other, split) for other, split in sources if other != name]
 
 
 def manifest(task: Task, name: str) -> str:
-    return task.training_inputs(name)["dataset"]
+    return task.training.inputs(name)["dataset"]
 
 
 def check(task: Task, name: str) -> None:
     """Make the card of a dataset in the user's files, unless it is current; raise JobError if it is unusable."""
     if not is_own(task, name):
         return  # known after the download
-    path, entry, place = data_cards.path_of(manifest(task, name)), task.card_entry(name), folder(task, name)
+    path, entry, place = data_cards.path_of(manifest(task, name)), task.data.card_entry(name), folder(task, name)
     own = paths(task, name)
     try:
-        data_cards.current(path, entry, own, lambda: task.data_card(name, own, place))
+        data_cards.current(path, entry, own, lambda: task.data.card(name, own, place))
     except JobError as problem:
         raise JobError(own_files.located(str(problem), place)) from problem
     for other, split in reported_elsewhere(task, name):
@@ -61,8 +61,8 @@ def check_pair(task: Task, name: str, other: str, split: str) -> None:
     from hra_workflow.data import leaks, text_card, text_tables
 
     def examples(dataset: str, split: str) -> text_card.Examples:
-        entry = task.download(dataset)
-        found = text_tables.checked_split(dataset, split, entry, folder(task, dataset), task.final_answer)
+        entry = task.data.download(dataset)
+        found = text_tables.checked_split(dataset, split, entry, folder(task, dataset), task.data.final_answer)
         return text_card.examples_of(f"{dataset}/{split}", found)
 
     def make() -> dict:
@@ -70,7 +70,7 @@ def check_pair(task: Task, name: str, other: str, split: str) -> None:
 
     path = leaks.path_of(manifest(task, name), manifest(task, other), split)
     own = {f"{one}/{file}": place for one in (name, other) for file, place in paths(task, one).items()}
-    data_cards.current(path, {one: task.card_entry(one) for one in (name, other)}, own, make)
+    data_cards.current(path, {one: task.data.card_entry(one) for one in (name, other)}, own, make)
 
 
 def is_own(task: Task, name: str) -> bool:
@@ -82,4 +82,4 @@ def folder(task: Task, name: str) -> Path:
 
 
 def paths(task: Task, name: str) -> dict[str, Path]:
-    return own_files.paths(task.datasets[name]["source"], task.config["local_root"], task.download(name))
+    return own_files.paths(task.datasets[name]["source"], task.config["local_root"], task.data.download(name))

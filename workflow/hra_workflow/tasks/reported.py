@@ -15,9 +15,9 @@ from hra_workflow.tasks.expected_runs import error_files, expected_runs, with_er
 def covered(config: dict, chosen: list[Task]) -> list[Task]:
     """Select the chosen tasks whose table exists; if none exists, all, or with `incomplete: true` those with runs."""
     results = Path(config["pathvars"]["results"])
-    made = [task for task in chosen if (results / f"table_{task.name}.csv").exists()]
+    finished = [task for task in chosen if (results / f"table_{task.name}.csv").exists()]
     begun = [task for task in chosen if config["incomplete"] and (results / task.name).exists()]
-    return made or begun or chosen
+    return finished or begun or chosen
 
 
 def files_of(config: dict, task: Task) -> dict:
@@ -28,7 +28,7 @@ def files_of(config: dict, task: Task) -> dict:
     results, main = Path(config["pathvars"]["results"]), f"table_{task.name}.csv"
     always = (main, f"cost_{task.name}.csv")
     tables, trials, figures, sheets = [], [], {}, {}
-    for name in task.results():
+    for name in task.table.results():
         path, part = results / name, Path(name).stem.removeprefix(f"{task.name}_")
         if name.startswith("figures/"):
             figures[part] = str(path.with_suffix(".svg"))
@@ -43,17 +43,17 @@ def files_of(config: dict, task: Task) -> dict:
 
 def files(config: dict, chosen: list[Task]) -> list[str]:
     """List the files that the report is made from."""
-    found = [files_of(config, task) for task in covered(config, chosen)]
+    paths = [files_of(config, task) for task in covered(config, chosen)]
     return [
         path
-        for one in found
-        for path in (*one["tables"], *one["trials"], *one["figures"].values(), *one["sheets"].values())
+        for kinds in paths
+        for path in (*kinds["tables"], *kinds["trials"], *kinds["figures"].values(), *kinds["sheets"].values())
     ]
 
 
 def tasks(config: dict, chosen: list[Task]) -> dict[str, dict]:
     """Describe the covered tasks, by name."""
-    places = grid.places(config)
+    folder = grid.places(config)["run"]
     return {
         task.name: files_of(config, task)
         | {
@@ -61,8 +61,8 @@ def tasks(config: dict, chosen: list[Task]) -> dict[str, dict]:
             "model": task.settings["model"],
             "labels": grid.labels(config, task.name),
             "colours": colours.of_methods(config),
-            "trained": [name for name in grid.names(config, task.name) if task.trains(name)],
-            "baselines": task.verdicts()["baselines"],
+            "trained": [name for name in grid.names(config, task.name) if methods.trains(config, name)],
+            "baselines": task.table.verdicts()["baselines"],
             "plotted": {
                 "parameters": task.settings["figures"]["parameters"],
                 "lambda": task.settings["figures"]["lambda"],
@@ -72,12 +72,12 @@ def tasks(config: dict, chosen: list[Task]) -> dict[str, dict]:
             "published": bool(task.settings.get("published")),
             "datasets": {name: examples_of(task, name) for name in grid.datasets(config, task.name)},
             "expected": [
-                one
+                run
                 | {
-                    "folder": places["run"].format(task=task.name, **one),
-                    "measure": methods.of(config, one["method"]).adapter.measure,
+                    "folder": folder.format(task=task.name, **run),
+                    "measure": methods.of(config, run["method"]).adapter.measure,
                 }
-                for one in with_errors(expected_runs(task), error_files(task))
+                for run in with_errors(expected_runs(task), error_files(task))
             ],
         }
         for task in covered(config, chosen)
@@ -91,8 +91,8 @@ def is_local(dataset: dict) -> bool:
 
 def examples_of(task: Task, name: str) -> dict:
     """Return what showing a dataset's predictions needs, and per benchmark the file with their inputs."""
-    entry = task.dataset(name)
-    inputs = {benchmark: task.inputs(name, benchmark) for benchmark in entry["benchmarks"]}
+    entry = task.data.entry(name)
+    inputs = {benchmark: task.table.inputs(name, benchmark) for benchmark in entry["benchmarks"]}
     return {key: entry[key] for key in ("columns", "labels", "metrics") if key in entry} | {"inputs": inputs}
 
 

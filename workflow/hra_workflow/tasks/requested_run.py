@@ -87,7 +87,7 @@ def settle(config: dict, tasks: dict[str, Task], chosen: list[str]) -> Request |
         run, weights, note = existing(config, tasks, asked["run"]), "last", ""
     task = tasks[Path(run).parts[-5]]
     if predicts:
-        wanted = " or ".join(listed(names) for names in task.predicts_from)
+        wanted = " or ".join(listed(names) for names in task.usage.predicts_from)
         expect(accepts(task, given), f"{run}: expected {wanted} to predict from, found {listed(given) or 'nothing'}.")
     weights = asked.get("weights", weights)
     if not Path(weights_file(run, weights)).exists():
@@ -101,7 +101,7 @@ def weights_in(run: str, pattern: str) -> Iterable[Path]:
 
 
 def accepts(task: Task, given: Iterable[str]) -> bool:
-    return set(given) in map(set, task.predicts_from)
+    return set(given) in map(set, task.usage.predicts_from)
 
 
 def listed(given: Iterable[str]) -> str:
@@ -163,7 +163,7 @@ def best(task: Task, dataset: str | None) -> tuple[str, str, str]:
     wanted = {"dataset": dataset, "benchmark": column["benchmark"], "metric": column["metric"], "status": "ok"}
     with path.open(newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if wanted.items() <= row.items() and float(row["strength"]) == 1]
-    rows = [row for row in rows if row["step"] and task.trains(f"{row['method']}/{row['variant']}")]
+    rows = [row for row in rows if row["step"] and methods.of(task.config, row["method"]).trains]
     selection = next((name for name in task.selections if any(row["selection"] == name for row in rows)), None)
     expect(bool(selection), f"RUN=best: {path} has no value of {column['metric']} on {dataset}.")
     values: dict[str, dict[str, float]] = {}

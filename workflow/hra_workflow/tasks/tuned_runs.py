@@ -6,13 +6,14 @@ Plain Python on plain dicts: imported by the Snakefile on login nodes, so no tor
 from collections.abc import Mapping
 from pathlib import Path
 
+from hra_workflow import methods
 from hra_workflow.core import files, grid, tuning
 from hra_workflow.tasks.base import Task
 
 
 def is_tuned(task: Task, run: str) -> bool:
     """Return whether trials choose hyper-parameters of `method/variant`."""
-    return bool(task.settings.get("tune")) and task.trains(run) and tuning.MARK not in run
+    return bool(task.settings.get("tune")) and methods.trains(task.config, run) and tuning.MARK not in run
 
 
 def halved(task: Task) -> bool:
@@ -32,57 +33,60 @@ def trials(task: Task, dataset: str, run: str) -> list[dict]:
     With successive halving, one per rung and seed, with its `rung`; at a later rung only those that have gone on to it,
     as far as this is known.
     """
-    tune, folder = task.settings["tune"], grid.places(task.config)["run"]
+    tune, path_of_run = task.settings["tune"], grid.places(task.config)["run"]
     method, variant = run.split("/")
     names = {"dataset": dataset, "method": method}
-    every, rungs, seeds = tuning.trials(tune, run), tuning.rungs(tune), tuning.seeds(tune)
+    values, rungs, seeds = tuning.trials(tune, run), tuning.rungs(tune), tuning.seeds(tune)
 
-    def one(trial: str, rung: float, seed: int) -> dict:
-        place = folder.format(task=task.name, variant=tuning.up_to(trial, rung), seed=seed, **names)
-        own = {"variant": variant, "trial": trial, "seed": seed, "values": every[f"{method}/{trial}"]}
-        return names | own | {"record": f"{place}/train.json"} | ({"rung": rung} if len(rungs) > 1 else {})
+    def entry(trial: str, rung: float, seed: int) -> dict:
+        folder = path_of_run.format(task=task.name, variant=tuning.up_to(trial, rung), seed=seed, **names)
+        own = {"variant": variant, "trial": trial, "seed": seed, "values": values[f"{method}/{trial}"]}
+        return names | own | {"record": f"{folder}/train.json"} | ({"rung": rung} if len(rungs) > 1 else {})
 
-    going_on, found = [name.split("/")[1] for name in every], []
+    going_on, entries = [name.split("/")[1] for name in values], []
     for rung in rungs:
-        found += [one(trial, rung, seed) for trial in going_on for seed in seeds]
+        entries += [entry(trial, rung, seed) for trial in going_on for seed in seeds]
         path = Path(grid.promotion(task.config, task.name, dataset, run, rung))
         promoted = files.read_json(path)["trials"] if rung < tuning.END and path.exists() else []
         going_on = [trial for trial in going_on if trial in promoted]
-    return found
+    return entries
 
 
 def at(task: Task, dataset: str, run: str, rung: float) -> list[dict]:
     """List the trials that are compared at a rung."""
-    return [one for one in trials(task, dataset, run) if one["rung"] == rung]
+    return [trial for trial in trials(task, dataset, run) if trial["rung"] == rung]
 
 
 def checkpoints_of(task: Task, trials: list[dict]) -> dict[str, list[str]]:
     """Return the folders of the training checkpoints of trials, by trial."""
-    place, found = grid.places(task.config)["scratch"], {}
-    for one in trials:
-        folder = place.format(task=task.name, **one | {"variant": one["trial"]})
-        found[one["trial"]] = [*found.get(one["trial"], ()), folder]
-    return found
+    scratch, folders = grid.places(task.config)["scratch"], {}
+    for trial in trials:
+        folder = scratch.format(task=task.name, **trial | {"variant": trial["trial"]})
+        folders.setdefault(trial["trial"], []).append(folder)
+    return folders
 
 
-def every_trial(task: Task) -> list[dict]:
+def all_trials(task: Task) -> list[dict]:
     """List the trials of all tuned runs of the grid, in config order."""
-    return [one for names in tuned(task) for one in trials(task, names["dataset"], run_of(names))]
+    return [trial for names in tuned(task) for trial in trials(task, names["dataset"], run_name(names))]
 
 
 def tuned(task: Task) -> list[dict]:
     """List the tuned runs of the grid on their datasets, without seeds, by the names of their wildcards."""
-    found = [{"task": task.name} | {key: one[key] for key in ("dataset", "method", "variant")} for one in task.runs()]
-    return [names for index, names in enumerate(found) if names not in found[:index] and is_tuned(task, run_of(names))]
+    keys = ("dataset", "method", "variant")
+    unique = dict.fromkeys(tuple(run[key] for key in keys) for run in task.runs())
+    named = [{"task": task.name} | dict(zip(keys, values, strict=True)) for values in unique]
+    return [names for names in named if is_tuned(task, run_name(names))]
 
 
-def run_of(names: Mapping[str, str]) -> str:
+def run_name(names: Mapping[str, str]) -> str:
+    """Return `method/variant`."""
     return f"{names['method']}/{names['variant']}"
 
 
 def choices(task: Task, incomplete: bool = False) -> list[str]:
     """List the files with the chosen values of all tuned runs; with `incomplete`, those that exist."""
-    paths = [grid.choice(task.config, task.name, names["dataset"], run_of(names)) for names in tuned(task)]
+    paths = [grid.choice(task.config, task.name, names["dataset"], run_name(names)) for names in tuned(task)]
     return [path for path in paths if Path(path).exists()] if incomplete else paths
 
 
@@ -92,19 +96,19 @@ def choices(task: Task, incomplete: bool = False) -> list[str]:
 def records_at(task: Task, names: Mapping[str, str], rung: float, checkpoints) -> list[str]:
     """List the records of the trials that are compared at a rung of successive halving."""
     missing = finish_before(task, names, rung, checkpoints)
-    return missing + [one["record"] for one in at(task, names["dataset"], run_of(names), rung)]
+    return missing + [trial["record"] for trial in at(task, names["dataset"], run_name(names), rung)]
 
 
 def records(task: Task, names: Mapping[str, str], checkpoints) -> list[str]:
     """List the records of all trials of a run on a dataset."""
     missing = finish_before(task, names, tuning.END, checkpoints)
-    return missing + [one["record"] for one in trials(task, names["dataset"], run_of(names))]
+    return missing + [trial["record"] for trial in trials(task, names["dataset"], run_name(names))]
 
 
-def every_record(task: Task, checkpoints, incomplete: bool) -> list[str]:
+def all_records(task: Task, checkpoints, incomplete: bool) -> list[str]:
     """List the records of all trials of the task; with `incomplete`, those that exist."""
     if incomplete:
-        return [one["record"] for one in every_trial(task) if Path(one["record"]).exists()]
+        return [trial["record"] for trial in all_trials(task) if Path(trial["record"]).exists()]
     return [path for names in tuned(task) for path in records(task, names, checkpoints)]
 
 
@@ -117,7 +121,7 @@ def finish_before(task: Task, names: Mapping[str, str], rung: float, checkpoints
     before = tuning.rung_before(task.settings["tune"], rung)
     if not before:
         return []
-    promoted = grid.promotion(task.config, task.name, names["dataset"], run_of(names), before)
+    promoted = grid.promotion(task.config, task.name, names["dataset"], run_name(names), before)
     if not Path(promoted).exists():
         return [promoted]
     keys = ("task", "dataset", "method", "variant")

@@ -1,4 +1,4 @@
-"""What is done with a finished run: the export of its adapter, and predictions for new inputs.
+"""What the export of an adapter and predictions for new inputs ask a task about a finished run.
 
 Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
 """
@@ -10,17 +10,29 @@ from typing import ClassVar
 from hra_workflow import methods
 from hra_workflow.core import grid
 from hra_workflow.core.errors import expect
+from hra_workflow.tasks.part import Part
 
 
-class Usage:
-    """The part of `base.Task` that export and prediction ask; it uses the rest of it.
+class Usage(Part):
+    """Describe what is done with a task's finished runs.
 
-    pipeline_tag: the Hub's name of what a model does. predicts_from: the new inputs that predictions need, as
-    alternatives (requested_run.GIVEN).
+    pipeline_tag: the Hub's name of what a model does.
+    predicts_from: the new inputs that predictions need, as alternatives (requested_run.GIVEN).
     """
 
     pipeline_tag: ClassVar[str] = ""
     predicts_from: ClassVar[tuple[tuple[str, ...], ...]] = ()
+
+    def prediction(self, dataset: str, run: str) -> dict:
+        """Return the settings that predictions of `method/variant` depend on besides the run's record."""
+        return {}
+
+    # Without differences between tasks
+
+    @classmethod
+    def snippet(cls) -> str:
+        """Return the template of the Python lines that use an exported adapter, for its card."""
+        return Path(inspect.getfile(cls)).with_name("snippet.jinja").read_text()
 
     def exported(self, run: str, weights: str) -> str:
         """Return `weights`, those of `method/variant`; raise JobError if stock PEFT could not load them."""
@@ -32,19 +44,10 @@ class Usage:
         )
         return weights
 
-    @classmethod
-    def snippet(cls) -> str:
-        """Return the template of the Python lines that use an exported adapter, for its card."""
-        return Path(inspect.getfile(cls)).with_name("snippet.jinja").read_text()
-
-    def prediction(self, dataset: str, run: str) -> dict:
-        """Return the settings that predictions of `method/variant` depend on besides the run's record."""
-        return {}
-
-    def prediction_resources(self) -> dict:
+    def resources(self) -> dict:
         """Return the resources of predictions: those that generate outputs, or of a task that generates none, train."""
-        stated = self.resources("predict_inputs", "generate")
-        return stated | {"device": stated.get("device"), "gpu": min(1, stated["gpu"])}
+        resources = self.task.cost.resources("predict_inputs", "generate")
+        return resources | {"device": resources.get("device"), "gpu": min(1, resources["gpu"])}
 
     def reading(self, dataset: str) -> dict:
         """Return how the text files of a dataset are read, for new files with the same `endings`."""

@@ -5,13 +5,15 @@ Plain Python on plain dicts: imported by the Snakefile on login nodes, so no tor
 
 from pathlib import Path
 
+from hra_workflow import methods
 from hra_workflow.core import grid
 from hra_workflow.core.errors import one_of
 from hra_workflow.evaluators import registry
-from hra_workflow.tasks.base import Task, generated, scratch
+from hra_workflow.tasks.base import Table, Task, Usage
 from hra_workflow.tasks.control import hint_source
 from hra_workflow.tasks.control.items import BENCHMARK
-from hra_workflow.tasks.costs import rows
+from hra_workflow.tasks.data import generated, rows
+from hra_workflow.tasks.images import ImageCost, ImageData, ImageEvaluation, ImageGeneration, ImageTraining
 
 HINT_BYTES = 0.1  # per pixel: edges as PNG; segmentation maps and landmarks take less
 LATENT_BYTES = 0.5  # per pixel: with Stable Diffusion's VAE, 2 × 4 channels in float32 per 8 × 8 pixels
@@ -19,49 +21,14 @@ LATENT_BYTES = 0.5  # per pixel: with Stable Diffusion's VAE, 2 × 4 channels in
 FACE_POINTS, OBJECT_POINTS = 68, 5
 
 
-class Control(Task):
-    name = "control"
-    title = "Controllable generation"
-    architecture = "controlled"
-    pipeline_tag = "image-to-image"
-    predicts_from = (("images", "prompts"), ("controls", "prompts"))
-    scale = 1
-    benchmark = BENCHMARK
-    reference_images = "source"
-    required = ("epochs", "gradient_checkpointing", "shuffle", "prompt_dropout")
-    lambda_sources = ("", "Table 4")
-    uncounted = "hint encoder"
-    drift_sampler = "hra_workflow.tasks.control.sampling:WithoutHint"
-    keeps_head = True
-    own_rules = ("hints", "latents")
-    notes = (
-        "C2I: canny edges (100, 200) of the generated image against those of the real image, IoU and F1 per image, 1 "
-        "if neither has edges. S2I: SegFormer-B4 on the generated images against the labels, in percent; with NVlabs' "
-        "weights, which the paper uses, and with mmsegmentation's. L2F: mean distance in pixels (512 × 512) between "
-        "the 68 points that face-alignment detects and those of the real image.",
-        "The paper excludes images without a detected face, so a failure improves its number. The second column counts "
-        "a missing face with every point at the farthest corner; a third column has the fraction of such images.",
-        "Real images: the real images are evaluated instead of generated ones. FID depends on the number of images; "
-        "the paper does not report it.",
-        "The paper copied its rows DreamBooth (plain Stable Diffusion in OFT), ControlNet, T2I-Adapter, LoRA, COFT and "
-        "OFT digit by digit from OFT, and BOFT from BOFT, which used Stable Diffusion 2.1 and CelebV-HQ. Neither the "
-        "paper nor `Params (M)` counts the hint encoder.",
-        "The paper prints λ = 1e-3; its Figures 6 and 9 to 11 and the official code use 1e-5, without the square. "
-        "COCO's own captions are used here, because the paper's prompts cannot be assigned to images.",
-    )
-
-    # Data
-
-    def dataset(self, name: str) -> dict:
-        return self.image_dataset(name, registry.metrics(self.evaluators(name)))
-
+class ControlData(ImageData):
     def download(self, name: str) -> dict:
         return {"archives": True}
 
     def card_entry(self, name: str) -> dict:
         return self.hints(name)
 
-    def data_card(self, name: str, own: dict[str, Path], folder: Path) -> dict:
+    def card(self, name: str, own: dict[str, Path], folder: Path) -> dict:
         from hra_workflow.tasks.control import card
 
         return card.of(folder, self.hints(name))
@@ -82,15 +49,40 @@ class Control(Task):
         """Return the number of GPUs of the job that computes control images: the built-in hints use none."""
         return min(1, self.settings["hints"]["resources"]["gpu"]) if ":" in self.datasets[dataset]["hint"] else 0
 
-    def training_inputs(self, dataset: str) -> dict[str, str]:
+    def probe(self, dataset: str, rows: int, hyperparameters: dict) -> tuple[dict[str, dict], dict]:
+        entry, generation = self.datasets[dataset], self.settings["generation"]
+        counts = {"train": rows, BENCHMARK: generation["batch_size"]}
+        kind = entry["splits"][BENCHMARK].get("annotation", {}).get("kind")
+        points = OBJECT_POINTS if kind == "object-points" else FACE_POINTS
+        kind, ending = ("classes", "classes.png") if kind in ("classes", "colours") else (kind, "txt")
+
+        def split(name: str) -> dict:
+            listed = {"prompts": f"{name}.jsonl", "image": f"scenes.zip:{name}/{{key}}.png"}
+            file = f"scenes.zip:{name}/{{key}}.{ending}"
+            return listed | ({"annotation": {"kind": kind, "place": file}} if kind else {})
+
+        source = generated("scenes", rows=counts, size=self.settings["resolution"], points=points)
+        changes = {"source": source, "splits": {name: split(name) for name in counts}, "rows": counts}
+        return {"preflight": {key: value for key, value in entry.items() if key != "take"} | changes}, {
+            "generation": generation | {"shards": 1}
+        }
+
+
+class ControlTraining(ImageTraining):
+    def inputs(self, dataset: str) -> dict[str, str]:
         hints = f"{self.config['pathvars']['resources']}/hints/{dataset}.manifest.json"
-        return super().training_inputs(dataset) | {"dataset": hints}
+        return super().inputs(dataset) | {"dataset": hints}
 
     def caches_latents(self, run: str) -> bool:
         """Return whether `method/variant` trains on latents that were encoded earlier."""
-        return self.settings["latents"]["cache"] and self.trains(run)
+        return self.settings["latents"]["cache"] and methods.trains(self.config, run)
 
-    # Generation, evaluation and sheets
+    def errors_before(self, run: dict) -> list[str]:
+        return [self.scratch(rule, run["dataset"], f"{rule}.error.json") for rule in self.task.cost.own_rules]
+
+
+class ControlGeneration(ImageGeneration):
+    drift_sampler = "hra_workflow.tasks.control.sampling:WithoutHint"
 
     def sampling(self) -> dict:
         """Return the settings of generation, without the number of shards. The official code has no safety checker."""
@@ -100,19 +92,50 @@ class Control(Task):
             "safety_checker": False,
         }
 
-    def prediction(self, dataset: str, run: str) -> dict:
-        hints, split = self.hints(dataset), self.datasets[dataset]["splits"][BENCHMARK]
-        return {
-            "sampling": self.sampling(),
-            "hint": {key: hints[key] for key in ("hint", "source_sha256") if key in hints},
-            "hints": self.training_inputs(dataset)["dataset"],
-            "from_image": not {"annotation", "control"} & {*split},
-        }
+
+class ControlEvaluation(ImageEvaluation):
+    benchmark = BENCHMARK
+    reference_images = "source"
+    keeps_head = True
 
     def evaluators(self, dataset: str) -> list[dict]:
         """Return the evaluators that a dataset names, in the order of its list."""
-        known = {one["name"]: one for one in self.settings["evaluation"]["evaluators"]}
+        known = {entry["name"]: entry for entry in self.settings["evaluation"]["evaluators"]}
         return [known[name] for name in self.datasets[dataset]["evaluators"] if name in known]
+
+    def check_settings(self) -> None:
+        super().check_settings()
+        known = {entry["name"]: entry for entry in self.settings["evaluation"]["evaluators"]}
+        for name in {run["dataset"] for run in self.task.runs()}:
+            one_of(f"config: tasks.{self.name}.grid", "dataset", name, self.datasets)
+            key, entry = f"config: datasets.{self.name}.{name}", self.datasets[name]
+            for split in ("train", BENCHMARK):
+                one_of(f"{key}: splits", "split", split, entry["splits"])
+            annotation = entry["splits"][BENCHMARK].get("annotation", {}).get("kind")
+            for evaluator in entry["evaluators"]:
+                one_of(f"{key}: evaluators", "evaluator", evaluator, known)
+                registry.check_annotation(f"{key}: evaluators", known[evaluator], annotation)
+
+
+class ControlTable(Table):
+    scale = 1
+    lambda_sources = ("", "Table 4")
+    uncounted = "hint encoder"
+    notes = (
+        "C2I: canny edges (100, 200) of the generated image against those of the real image, IoU and F1 per image, 1 "
+        "if neither has edges. S2I: SegFormer-B4 on the generated images against the labels, in percent; with NVlabs' "
+        "weights, which the paper uses, and with mmsegmentation's. L2F: mean distance in pixels (512 × 512) between "
+        "the 68 points that face-alignment detects and those of the real image.",
+        "The paper excludes images without a detected face, so a failure improves its number. The second column counts "
+        "a missing face with every point at the farthest corner; a third column has the fraction of such images.",
+        "Real images: the real images are evaluated instead of generated ones. FID depends on the number of images; "
+        "the paper does not report it.",
+        "The paper copied its rows DreamBooth (plain Stable Diffusion in OFT), ControlNet, T2I-Adapter, LoRA, COFT and "
+        "OFT digit by digit from OFT, and BOFT from BOFT, which used Stable Diffusion 2.1 and CelebV-HQ. Neither the "
+        "paper nor `Params (M)` counts the hint encoder.",
+        "The paper prints λ = 1e-3; its Figures 6 and 9 to 11 and the official code use 1e-5, without the square. "
+        "COCO's own captions are used here, because the paper's prompts cannot be assigned to images.",
+    )
 
     @classmethod
     def per_item(cls, lines: list[dict], selection: str, metric: str, settings: dict) -> list[tuple] | None:
@@ -123,10 +146,18 @@ class Control(Task):
 
     def sheet_runs(self, dataset: str) -> list[dict]:
         """Return the runs whose images are on a dataset's sheet: those of its first seed that the config names."""
-        wanted = self.settings["sheets"]["runs"]
-        of_this = [run for run in self.runs() if run["dataset"] == dataset]
-        named = [run for run in of_this if f"{run['method']}/{run['variant']}" in wanted]
-        return [run for run in named if run["seed"] == of_this[0]["seed"]]
+        names = self.settings["sheets"]["runs"]
+        runs = [run for run in self.task.runs() if run["dataset"] == dataset]
+        named = [run for run in runs if f"{run['method']}/{run['variant']}" in names]
+        return [run for run in named if run["seed"] == runs[0]["seed"]]
+
+    def check_settings(self) -> None:
+        for run in self.settings["sheets"]["runs"]:  # runs that are not in the grid are skipped
+            one_of(f"config: tasks.{self.name}.sheets.runs", "run", run, grid.every_run(self.config))
+
+
+class ControlCost(ImageCost):
+    own_rules = ("hints", "latents")
 
     def resources(self, rule: str, stage: str) -> dict:
         return self.settings[rule]["resources"] if rule in self.own_rules else super().resources(rule, stage)
@@ -145,48 +176,37 @@ class Control(Task):
         # A row of {split}.arrow has a copy of the image file next to its control image.
         entry = self.datasets[wildcards["dataset"]]
         used = sum(rows(entry, split) or 0 for split in entry["splits"])
-        share = used / sum(entry["rows"].values()) if "rows" in entry else 1.0
+        fraction = used / sum(entry["rows"].values()) if "rows" in entry else 1.0
         drawn = used * HINT_BYTES * self.settings["resolution"] ** 2
-        return {"control images": None if downloaded is None else downloaded * share + drawn}
+        return {"control images": None if downloaded is None else downloaded * fraction + drawn}
 
-    def probe(self, dataset: str, rows: int, settings: dict) -> tuple[dict[str, dict], dict]:
-        entry, generation = self.datasets[dataset], self.settings["generation"]
-        counts = {"train": rows, BENCHMARK: generation["batch_size"]}
-        kind = entry["splits"][BENCHMARK].get("annotation", {}).get("kind")
-        points = OBJECT_POINTS if kind == "object-points" else FACE_POINTS
-        kind, ending = ("classes", "classes.png") if kind in ("classes", "colours") else (kind, "txt")
 
-        def split(name: str) -> dict:
-            listed = {"prompts": f"{name}.jsonl", "image": f"scenes.zip:{name}/{{key}}.png"}
-            place = f"scenes.zip:{name}/{{key}}.{ending}"
-            return listed | ({"annotation": {"kind": kind, "place": place}} if kind else {})
+class ControlUsage(Usage):
+    pipeline_tag = "image-to-image"
+    predicts_from = (("images", "prompts"), ("controls", "prompts"))
 
-        source = generated("scenes", rows=counts, size=self.settings["resolution"], points=points)
-        changes = {"source": source, "splits": {name: split(name) for name in counts}, "rows": counts}
-        return {"preflight": {key: value for key, value in entry.items() if key != "take"} | changes}, {
-            "generation": generation | {"shards": 1}
+    def prediction(self, dataset: str, run: str) -> dict:
+        hints, split = self.task.data.hints(dataset), self.datasets[dataset]["splits"][BENCHMARK]
+        return {
+            "sampling": self.task.generation.sampling(),
+            "hint": {key: hints[key] for key in ("hint", "source_sha256") if key in hints},
+            "hints": self.task.training.inputs(dataset)["dataset"],
+            "from_image": not {"annotation", "control"} & {*split},
         }
 
-    # Checks, failures and costs
 
-    def check_settings(self) -> None:
-        self.check_evaluators()
-        self.check_drift()
-        known = {one["name"]: one for one in self.settings["evaluation"]["evaluators"]}
-        for name in {run["dataset"] for run in self.runs()}:
-            one_of(f"config: tasks.{self.name}.grid", "dataset", name, self.datasets)
-            where, dataset = f"config: datasets.{self.name}.{name}", self.datasets[name]
-            for split in ("train", BENCHMARK):
-                one_of(f"{where}: splits", "split", split, dataset["splits"])
-            annotated = dataset["splits"][BENCHMARK].get("annotation", {}).get("kind")
-            for evaluator in dataset["evaluators"]:
-                one_of(f"{where}: evaluators", "evaluator", evaluator, known)
-                registry.check_annotation(f"{where}: evaluators", known[evaluator], annotated)
-        for run in self.settings["sheets"]["runs"]:  # runs that are not in the grid are skipped
-            one_of(f"config: tasks.{self.name}.sheets.runs", "run", run, grid.every_run(self.config))
-
-    def errors_before(self, run: dict) -> list[str]:
-        return [scratch(self.config, rule, run["dataset"], f"{rule}.error.json") for rule in self.own_rules]
+class Control(Task):
+    name = "control"
+    title = "Controllable generation"
+    architecture = "controlled"
+    required = ("epochs", "gradient_checkpointing", "shuffle", "prompt_dropout")
+    data = ControlData
+    training = ControlTraining
+    generation = ControlGeneration
+    evaluation = ControlEvaluation
+    table = ControlTable
+    cost = ControlCost
+    usage = ControlUsage
 
 
 TASK = Control

@@ -9,25 +9,91 @@ from pathlib import Path
 from hra_workflow.core import early_evaluations, grid, rewound
 from hra_workflow.core.errors import expect, one_of
 from hra_workflow.report.selections import TITLES
-from hra_workflow.tasks.base import Task, generated
-from hra_workflow.tasks.costs import held_out_rows, rows
+from hra_workflow.tasks.base import Data, Evaluation, Table, Task, Training, Usage
+from hra_workflow.tasks.data import generated, rows
+from hra_workflow.tasks.training import held_out_rows
 
 OF_TWO_CLASSES = {"f1", "accuracy_f1_mean", "matthews_correlation"}
 CORRELATIONS = {"pearson", "spearman", "pearson_spearman_mean"}
 
 
-class Glue(Task):
-    name = "glue"
-    title = "Text classification"
-    architecture = "classifier"
-    pipeline_tag = "text-classification"
-    predicts_from = (("texts",),)
-    selections = ("best_on_dev", "last")
-    required = ("epochs", "max_length", "eval_steps")
+class GlueData(Data):
+    def check_entry(self, key: str, name: str) -> None:
+        entry = self.datasets[name]
+        one_of(f"{key}: score", "metric", entry["score"], entry["metrics"])
+        for benchmark, split in entry["benchmarks"].items():
+            one_of(f"{key}: benchmarks.{benchmark}", "split", split, list(entry["splits"]))
+        for metric in entry["metrics"]:
+            expect(
+                (metric in CORRELATIONS) == (entry["labels"] is None),
+                f"{key}: metric {metric} does not go with labels {entry['labels']} (null: regression)",
+            )
+            expect(
+                metric not in OF_TWO_CLASSES or len(entry["labels"]) == 2,
+                f"{key}: metric {metric} is that of the second of two classes, found {len(entry['labels'] or [])} "
+                "labels. For any number of classes there are accuracy and macro_f1, the mean of every class's F1",
+            )
+
+    def probe(self, dataset: str, rows: int, hyperparameters: dict) -> tuple[dict[str, dict], dict]:
+        entry = self.datasets[dataset]
+        counts = {"train": rows, "validation": hyperparameters.get("eval_batch_size", rows)}
+        source = generated(
+            "labelled",
+            columns=entry["columns"],
+            label=entry["label"],
+            classes=len(entry["labels"] or range(5)),
+            rows=counts,
+            length=hyperparameters["max_length"],
+            typical=entry.get("tokens"),
+        )
+        changes = {
+            "source": source,
+            "splits": {split: [f"{split}.parquet"] for split in counts},
+            "rows": counts,
+            "benchmarks": {next(iter(entry["benchmarks"])): "validation"},
+        }
+        return {"preflight": {key: value for key, value in entry.items() if key not in ("read", "take")} | changes}, {}
+
+
+class GlueTraining(Training):
+    def check_runs(self) -> None:
+        for run in self.task.runs():
+            entry = self.datasets[run["dataset"]]
+            total, name = rows(entry, "train"), f"{run['method']}/{run['variant']}"
+            held_out = held_out_rows(total or 0, self.hyperparameters(run["dataset"], name))
+            classes = len(entry["labels"] or [""])
+            expect(
+                not total or not held_out or classes <= held_out < total,
+                f"config: tasks.glue.held_out: {held_out} of the {total} training rows of {run['dataset']} are held "
+                f"out; expected at least one of each of {classes} classes, and one to train on. Change share or rows",
+            )
+
+
+class GlueEvaluation(Evaluation):
+    keeps_head = True
+
+    def in_training(self, wildcards: Mapping[str, str]) -> bool:
+        dataset, benchmark = wildcards["dataset"], wildcards["benchmark"]
+        if rewound.split(benchmark)[1] or self.config["preflight"] == "jobs":
+            return False  # training evaluates the weights as trained; preflight measures the evaluation on its own
+        folder = grid.places(self.config)["eval"].format(**wildcards)
+        return early_evaluations.expected(Path(folder), self.evaluated_on(dataset, benchmark))
+
+    def all_in_training(self) -> bool:
+        """Return whether no evaluation of the grid has more to do than to take over a training job's results."""
+        evaluations = (run | {"benchmark": name} for run in self.task.runs() for name in self.benchmarks(run))
+        return all(self.in_training(names | {"task": self.name}) for names in evaluations)
+
+    def resources(self, wildcards: Mapping[str, str]) -> dict:
+        if self.in_training(wildcards):
+            return {"gpu": 0, "threads": 1, "mem_mb": 600, "runtime": 10}
+        resources = self.task.training.resources(f"{wildcards['method']}/{wildcards['variant']}")
+        return resources | {"gpu": min(1, resources["gpu"]), "runtime": 60}
+
+
+class GlueTable(Table):
     lambda_sources = ("Figure 3", "Table 2")
     uncounted = "classifier"
-    per_process = True  # dropout and the order of rows
-    keeps_head = True
     notes = (
         "The paper's HRA rows give MRPC and QQP as the mean of accuracy and F1, its other rows as accuracy "
         "(`metric` in config/published/glue.csv). Each published value is in the column of its own scale, and "
@@ -39,63 +105,12 @@ class Glue(Task):
         "The row is compared with the label of Table 2.",
     )
 
-    def __init__(self, config: dict):
-        super().__init__(config)
-        if self.settings.get("selection") == grid.HELD_OUT:
-            self.selections = ("best_on_held_out", "last")
-
-    def check_dataset(self, place: str, name: str) -> None:
-        dataset = self.datasets[name]
-        one_of(f"{place}: score", "metric", dataset["score"], dataset["metrics"])
-        for benchmark, split in dataset["benchmarks"].items():
-            one_of(f"{place}: benchmarks.{benchmark}", "split", split, list(dataset["splits"]))
-        for metric in dataset["metrics"]:
-            expect(
-                (metric in CORRELATIONS) == (dataset["labels"] is None),
-                f"{place}: metric {metric} does not go with labels {dataset['labels']} (null: regression)",
-            )
-            expect(
-                metric not in OF_TWO_CLASSES or len(dataset["labels"]) == 2,
-                f"{place}: metric {metric} is that of the second of two classes, found {len(dataset['labels'] or [])} "
-                "labels. For any number of classes there are accuracy and macro_f1, the mean of every class's F1",
-            )
-
-    def check_runs(self) -> None:
-        for run in self.runs():
-            dataset = self.datasets[run["dataset"]]
-            every = rows(dataset, "train")
-            share = held_out_rows(every or 0, self.hyperparameters(run["dataset"], f"{run['method']}/{run['variant']}"))
-            classes = len(dataset["labels"] or [""])
-            expect(
-                not every or not share or classes <= share < every,
-                f"config: tasks.glue.held_out: {share} of the {every} training rows of {run['dataset']} are held out; "
-                f"expected at least one of each of {classes} classes, and one to train on. Change share or rows",
-            )
-
-    def evaluated_in_training(self, wildcards: Mapping[str, str]) -> bool:
-        dataset, benchmark = wildcards["dataset"], wildcards["benchmark"]
-        if rewound.split(benchmark)[1] or self.config["preflight"] == "jobs":
-            return False  # training evaluates the weights as trained; preflight measures the evaluation on its own
-        folder = grid.places(self.config)["eval"].format(**wildcards)
-        return early_evaluations.expected(Path(folder), self.evaluated_on(dataset, benchmark))
-
-    def all_evaluated_in_training(self) -> bool:
-        """Return whether no evaluation of the grid has more to do than to take over a training job's results."""
-        every = (run | {"task": self.name, "benchmark": name} for run in self.runs() for name in self.evaluated(run))
-        return all(map(self.evaluated_in_training, every))
-
-    def evaluation_resources(self, wildcards: Mapping[str, str]) -> dict:
-        if self.evaluated_in_training(wildcards):
-            return {"gpu": 0, "threads": 1, "mem_mb": 600, "runtime": 10}
-        stated = self.training_resources(f"{wildcards['method']}/{wildcards['variant']}")
-        return stated | {"gpu": min(1, stated["gpu"]), "runtime": 60}
-
     @classmethod
     def per_item(cls, lines: list[dict], selection: str, metric: str, settings: dict) -> list[tuple]:
         # One score per item is the value of a regression, several are those of the classes.
         scores = [line[selection] for line in lines]
-        found = [one[0] if len(one) == 1 else max(range(len(one)), key=one.__getitem__) for one in scores]
-        return [(line["label"], value) for line, value in zip(lines, found, strict=True)]
+        values = [row[0] if len(row) == 1 else max(range(len(row)), key=row.__getitem__) for row in scores]
+        return [(line["label"], value) for line, value in zip(lines, values, strict=True)]
 
     @classmethod
     def statistic(cls, metric: str) -> Callable[..., float]:
@@ -114,35 +129,38 @@ class Glue(Task):
         def readable(value: float) -> str:
             return f"{value:.4g}" if labels is None else labels[int(value)]
 
-        found = {name: cls.per_item([line], name, "", {})[0][1] for name in TITLES if name in line}
+        predicted = {name: cls.per_item([line], name, "", {})[0][1] for name in TITLES if name in line}
         return (
             {name: str(row[name]) for name in dataset["columns"] if name in row}
             | {"label": readable(line["label"])}
-            | {name: readable(value) for name, value in found.items()}
+            | {name: readable(value) for name, value in predicted.items()}
         )
+
+
+class GlueUsage(Usage):
+    pipeline_tag = "text-classification"
+    predicts_from = (("texts",),)
 
     def prediction(self, dataset: str, run: str) -> dict:
         return {"reading": self.reading(dataset)}
 
-    def probe(self, dataset: str, rows: int, settings: dict) -> tuple[dict[str, dict], dict]:
-        entry = self.datasets[dataset]
-        counts = {"train": rows, "validation": settings.get("eval_batch_size", rows)}
-        source = generated(
-            "labelled",
-            columns=entry["columns"],
-            label=entry["label"],
-            classes=len(entry["labels"] or range(5)),
-            rows=counts,
-            length=settings["max_length"],
-            typical=entry.get("tokens"),
-        )
-        changes = {
-            "source": source,
-            "splits": {split: [f"{split}.parquet"] for split in counts},
-            "rows": counts,
-            "benchmarks": {next(iter(entry["benchmarks"])): "validation"},
-        }
-        return {"preflight": {key: value for key, value in entry.items() if key not in ("read", "take")} | changes}, {}
+
+class Glue(Task):
+    name = "glue"
+    title = "Text classification"
+    architecture = "classifier"
+    required = ("epochs", "max_length", "eval_steps")
+    selections = ("best_on_dev", "last")
+    data = GlueData
+    training = GlueTraining
+    evaluation = GlueEvaluation
+    table = GlueTable
+    usage = GlueUsage
+
+    def __init__(self, config: dict):
+        super().__init__(config)
+        if self.settings.get("selection") == grid.HELD_OUT:
+            self.selections = ("best_on_held_out", "last")
 
 
 TASK = Glue

@@ -20,10 +20,10 @@ def record(task: Task) -> Path:
 
 
 def backend(task: Task) -> str:
-    """Return the backend: as stated; with auto, that of earlier answers, else vLLM where it is installed and usable."""
-    stated, path = task.settings["generation"]["backend"], record(task)
-    if stated != AUTO:
-        return stated
+    """Return the backend of the config; with auto, that of earlier answers, else vLLM where it is usable."""
+    setting, path = task.settings["generation"]["backend"], record(task)
+    if setting != AUTO:
+        return setting
     if path.exists():
         return files.read_json(path)["backend"]
     return TRANSFORMERS if obstacle(task) else VLLM
@@ -36,21 +36,21 @@ def obstacle(task: Task) -> str | None:
         return "without a GPU"
     for run in task.runs():
         name = f"{run['method']}/{run['variant']}"
-        if task.hyperparameters(run["dataset"], name).get("quantization"):
+        if task.training.hyperparameters(run["dataset"], name).get("quantization"):
             return f"{name} is on a 4-bit base model"
-        if task.trains(name) and grid.of_run(entry["serve"], name) == "adapter":
+        if methods.trains(task.config, name) and grid.of_run(entry["serve"], name) == "adapter":
             return f"`serve: adapter` for {name}"
         if not methods.of(task.config, run["method"]).adapter.merges:
             return f"{name} cannot be merged"
-    found = vllm_process.version()
-    return None if vllm_process.is_supported(found) else f"vLLM {found or 'is not installed'}"
+    version = vllm_process.version()
+    return None if vllm_process.is_supported(version) else f"vLLM {version or 'is not installed'}"
 
 
 def serve(task: Task, run: str, backend: str) -> str | None:
     """Return how a run's adapter is served: adapter, merged or lora; None if it has none or the setting lacks it."""
-    stated = grid.of_run(task.settings["generation"]["serve"], run) if task.trains(run) else None
-    if stated != AUTO:
-        return stated
+    setting = grid.of_run(task.settings["generation"]["serve"], run) if methods.trains(task.config, run) else None
+    if setting != AUTO:
+        return setting
     if backend == TRANSFORMERS:
         return "adapter"
     return "lora" if is_lora(task, run) else "merged"
@@ -58,10 +58,10 @@ def serve(task: Task, run: str, backend: str) -> str | None:
 
 def prediction(task: Task, dataset: str, run: str) -> dict:
     """Return the settings of answers to new questions, from transformers, which needs no export before it starts."""
-    entry, settings = task.settings["generation"], task.hyperparameters(dataset, run)
+    entry, settings = task.settings["generation"], task.training.hyperparameters(dataset, run)
     chosen = {"backend": TRANSFORMERS, "serve": serve(task, run, TRANSFORMERS)}
     return {
-        "reading": task.reading(dataset),
+        "reading": task.usage.reading(dataset),
         "column": task.datasets[dataset]["columns"]["question"],
         "prompt": "".join(task.settings["prompt"][part] for part in ("template", "evaluation_suffix")),
         "generation": {key: entry[key] for key in ("batch_size", "stop")} | chosen,
@@ -80,9 +80,9 @@ def is_lora(task: Task, run: str) -> bool:
 
 def choice(task: Task, backend: str) -> str:
     """Describe the backend and the reason, for the dry run."""
-    stated = task.settings["generation"]["backend"]
+    setting = task.settings["generation"]["backend"]
     name = f"{backend} {vllm_process.version() or ''}".strip() if backend == VLLM else backend
-    if stated != AUTO:
+    if setting != AUTO:
         return f"{name}, as stated"
     if record(task).exists():
         return (
@@ -103,14 +103,14 @@ def begin(task: Task, backend: str) -> None:
         files.write_json(record(task), {"backend": backend, "since": provenance.now()})
 
 
-def check(task: Task, run: dict, place: str, backend: str) -> None:
+def check(task: Task, run: dict, key: str, backend: str) -> None:
     """Raise JobError if the backend cannot serve a run's adapter as requested."""
     method, name = methods.of(task.config, run["method"]), f"{run['method']}/{run['variant']}"
     vllm, served = backend == VLLM, serve(task, name, backend)
-    quantized = task.hyperparameters(run["dataset"], name).get("quantization")
+    quantized = task.training.hyperparameters(run["dataset"], name).get("quantization")
     expect(
         not quantized or not (vllm or (served == "merged" and not method.adapter.merges_quantized)),
-        f"{place} is on a 4-bit base model, which cannot be merged, nor served by vLLM as in training. "
+        f"{key} is on a 4-bit base model, which cannot be merged, nor served by vLLM as in training. "
         "Use `serve: adapter` or `lora` with `backend: transformers`, or `quantization: null`",
     )
     if not method.trains:
@@ -118,22 +118,22 @@ def check(task: Task, run: dict, place: str, backend: str) -> None:
     kind = grid.kind_of(task.config["methods"][run["method"]])
     expect(
         not quantized or method.quantizes,
-        f"{place} is on a 4-bit base model: PEFT has no layers of type {kind} for it. Use `quantization: null`",
+        f"{key} is on a 4-bit base model: PEFT has no layers of type {kind} for it. Use `quantization: null`",
     )
     expect(
         method.adapter.merges or served != "merged",
-        f"{place}: adapters of type {kind} cannot be merged into the weights. Use `serve: {{{run['method']}: adapter, "
+        f"{key}: adapters of type {kind} cannot be merged into the weights. Use `serve: {{{run['method']}: adapter, "
         "…}` with `backend: transformers`",
     )
-    able = ", ".join(kind for kind, one in methods.METHODS.items() if one.adapter.export_lora)
-    expect(served is not None, f"{place}: generation.serve has no value for it. Add one for {run['method']} or default")
+    able = ", ".join(kind for kind, entry in methods.METHODS.items() if entry.adapter.export_lora)
+    expect(served is not None, f"{key}: generation.serve has no value for it. Add one for {run['method']} or default")
     expect(
         not vllm or served != "adapter",
-        f"{place}: vLLM cannot serve its adapter as trained (`serve: adapter`). Use `serve: lora`, an equivalent "
+        f"{key}: vLLM cannot serve its adapter as trained (`serve: adapter`). Use `serve: lora`, an equivalent "
         f"LoRA (kinds {able}), or `merged`, which rounds every adapted weight to the model's precision",
     )
     expect(
         served != "lora" or is_lora(task, name),
-        f"{place}: expected a kind with an equivalent LoRA ({able}) for `serve: lora`, found "
+        f"{key}: expected a kind with an equivalent LoRA ({able}) for `serve: lora`, found "
         f"{kind}. Use `serve: {{default: merged, …: lora}}`",
     )

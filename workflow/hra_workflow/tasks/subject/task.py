@@ -9,48 +9,16 @@ from pathlib import Path
 from hra_workflow import methods
 from hra_workflow.core import rewound
 from hra_workflow.core.errors import expect, one_of
-from hra_workflow.evaluators import registry
-from hra_workflow.tasks.base import Task, generated, scratch
-from hra_workflow.tasks.evaluations import DRIFT
+from hra_workflow.tasks.base import Table, Task, Usage
+from hra_workflow.tasks.data import generated
+from hra_workflow.tasks.images import DRIFT, ImageCost, ImageData, ImageEvaluation, ImageGeneration, ImageTraining
 
 
-class Subject(Task):
-    name = "subject"
-    title = "Subject-driven generation"
-    architecture = "unet"
-    pipeline_tag = "text-to-image"
-    predicts_from = (("prompts",),)
-    selections = ("best_on_test", "last")
-    scale = 1
-    benchmark = "prompts"
-    reference_images = "references"
-    required = ("max_steps", "epoch_steps", "keep_epochs", "prior_weight", "gradient_checkpointing")
-    lambda_sources = ("", "Table 4")
-    drift_sampler = "hra_workflow.models.stable_diffusion:Sampler"
-    own_rules = ("generate_class_images", "gather_class_images")
-    notes = (
-        "Each cell is the mean over the subjects of the mean over their prompts. DINO and CLIP-I: fidelity to the "
-        "reference images of the subject; CLIP-T: fidelity to the prompt. LPIPS between images of one prompt is "
-        "diversity, as OFT defines it; between reference and generated images, as in the official code (higher is "
-        "better), it is a distance.",
-        "The paper's HRA rows have r = 7 in a parametrisation that its code no longer uses; they are compared with "
-        "r = 8 and the paired initialisation. DreamBooth, LoRA, COFT and OFT it copied from OFT, digit by digit. Its "
-        "evaluation computes CLIP-T for 210 of 750 pairs against prompts that were never used for generation "
-        "(`evaluation.prompts: official`).",
-        "Real images: the reference images of a subject compared with each other. The paper prints 0.764 / 0.890 / "
-        "0.562 for DINO, CLIP-I and LPIPS, OFT for the same data 0.703 / 0.864 / 0.695.",
-        "Blocked: the fraction of generated images that the safety checker made black. They have no scores.",
-    )
-
-    # Data and prompts
-
-    def dataset(self, name: str) -> dict:
-        return self.image_dataset(name, [*registry.metrics(self.settings["evaluation"]["evaluators"]), "blocked"])
-
+class SubjectData(ImageData):
     def download(self, name: str) -> dict:
         return {"resolution": self.settings["resolution"]}
 
-    def data_card(self, name: str, own: dict[str, Path], folder: Path) -> dict:
+    def card(self, name: str, own: dict[str, Path], folder: Path) -> dict:
         from hra_workflow.data import image_card
 
         return image_card.of(own, self.settings["resolution"], folder)
@@ -66,7 +34,35 @@ class Subject(Task):
         words = phrase(self.settings["identifier"] if identifier else None, entry["class"])
         return [template.replace("{subject}", words) for template in templates]
 
-    def training_prompts(self, noun: str) -> dict[str, str]:
+    def check_settings(self) -> None:
+        known, classes = self.settings["prompts"], {}
+        for name, entry in self.datasets.items():
+            key = f"config: datasets.{self.name}.{name}"
+            one_of(f"{key}.prompts", "list", entry["prompts"], known)
+            first = classes.setdefault(slug(entry["class"]), entry["class"])
+            expect(
+                first == entry["class"],
+                f"{key}.class: {entry['class']!r} and {first!r} would share a folder. "
+                "Use identical spelling, or choose a different class name",
+            )
+        for name in {run["dataset"] for run in self.task.runs()}:
+            one_of(f"config: tasks.{self.name}.grid", "dataset", name, self.datasets)
+
+    def probe(self, dataset: str, rows: int, hyperparameters: dict) -> tuple[dict[str, dict], dict]:
+        generation, side = self.settings["generation"], self.settings["resolution"]
+        images = min(generation["images"], generation["batch_size"])
+        prompts = -(-generation["batch_size"] // images)
+        source = generated("images", rows={"train": 4}, size=side)
+        entry = {key: self.datasets[dataset][key] for key in ("class", "prompts")}
+        return {"preflight": entry | {"source": source}}, {
+            "prompts": {name: listed[:prompts] for name, listed in self.settings["prompts"].items()},
+            "class_images": self.settings["class_images"] | {"images": generation["batch_size"], "shards": 1},
+            "generation": generation | {"images": images, "shards": 1, "epochs": "last"},
+        }
+
+
+class SubjectTraining(ImageTraining):
+    def prompts(self, noun: str) -> dict[str, str]:
         """Return the training prompts of the subject's images (`instance`) and of the class images (`class`).
 
         `subject`: the words in the first one that stand for the subject.
@@ -80,30 +76,37 @@ class Subject(Task):
 
     def class_images(self, dataset: str, run: str) -> str | None:
         """Return the slug of the class whose images a run trains on; None without prior preservation."""
-        wanted = self.trains(run) and self.hyperparameters(dataset, run)["prior_weight"]
-        return slug(self.datasets[dataset]["class"]) if wanted else None
+        preserves = methods.trains(self.config, run) and self.hyperparameters(dataset, run)["prior_weight"]
+        return slug(self.datasets[dataset]["class"]) if preserves else None
 
-    # Training and generation
-
-    def snapshots(self, dataset: str, run: str) -> list[int]:
+    def snapshot_steps(self, dataset: str, run: str) -> list[int]:
         """Return the steps of a run after which its weights are saved."""
-        return snapshot_steps(self.hyperparameters(dataset, run), self.trains(run))
+        return snapshot_steps(self.hyperparameters(dataset, run), methods.trains(self.config, run))
 
-    def sampled(self, dataset: str, run: str, benchmark: str = "") -> list[int]:
+    def errors_before(self, run: dict) -> list[str]:
+        noun = self.class_images(run["dataset"], f"{run['method']}/{run['variant']}")
+        shards = self.task.generation.class_shards() if noun else 0
+        return [
+            self.scratch("class_images", noun, f"shard{shard}-of-{shards}", "generate.error.json")
+            for shard in range(shards)
+        ]
+
+
+class SubjectGeneration(ImageGeneration):
+    drift_sampler = "hra_workflow.models.stable_diffusion:Sampler"
+
+    def steps(self, dataset: str, run: str, benchmark: str = "") -> list[int]:
         """Return the steps of a run whose weights generate images for a benchmark: if rewound, only the last."""
-        found, (_, strength) = self.snapshots(dataset, run), rewound.split(benchmark)
-        return found if self.settings["generation"]["epochs"] == "all" and not strength else found[-1:]
+        steps, (_, strength) = self.task.training.snapshot_steps(dataset, run), rewound.split(benchmark)
+        return steps if self.settings["generation"]["epochs"] == "all" and not strength else steps[-1:]
 
     def drift_prompts(self, dataset: str) -> list[str]:
-        return self.prompts(dataset, identifier=False)[: self.settings[DRIFT]["prompts"]]
+        return self.task.data.prompts(dataset, identifier=False)[: self.settings[DRIFT]["prompts"]]
 
     def sampling(self) -> dict:
         """Return the settings that generated images depend on; the number of shards is not one of them."""
         names = ("batch_size", "images", "inference_steps", "guidance", "safety_checker", "precision")
         return {name: self.settings["generation"][name] for name in names} | {"resolution": self.settings["resolution"]}
-
-    def prediction(self, dataset: str, run: str) -> dict:
-        return {"sampling": self.sampling()}
 
     def class_sampling(self) -> dict:
         """Return the same for class images, without the safety checker, since runs train on them."""
@@ -112,14 +115,60 @@ class Subject(Task):
 
     def class_shards(self) -> int:
         """Return the number of jobs that generate the images of a class."""
-        stated, images = (self.settings["class_images"][name] for name in ("shards", "images"))
-        return self.shards_by_work(images) if stated == "auto" else stated
+        number, images = (self.settings["class_images"][name] for name in ("shards", "images"))
+        return self.shards_by_work(images) if number == "auto" else number
 
     def class_prompts(self, noun: str) -> list[str]:
         """Return the prompts of the images of a class, by its slug."""
-        return [self.training_prompts(self.nouns()[noun])["class"]]
+        return [self.task.training.prompts(self.task.data.nouns()[noun])["class"]]
 
-    # Evaluation and contact sheets
+
+class SubjectEvaluation(ImageEvaluation):
+    benchmark = "prompts"
+    reference_images = "references"
+
+    def metrics(self, dataset: str) -> list[str]:
+        return [*super().metrics(dataset), "blocked"]
+
+    def scoring_settings(self, dataset: str) -> dict:
+        """Return the settings that the evaluation of a subject's images depends on."""
+        entry, prompts = self.settings["evaluation"], self.task.data.prompts
+        official = entry["prompts"] == "official"
+        return {
+            "evaluators": entry["evaluators"],
+            "best_by": entry["best_by"],
+            "prompts": prompts(dataset, official=official),
+            "prompts_class": prompts(dataset, False, official=official),
+        }
+
+    def check_settings(self) -> None:
+        key, entry = f"config: tasks.{self.name}", self.settings["evaluation"]
+        expect(
+            entry["prompts"] != "official" or "live" in self.settings["prompts"],
+            f"{key}.evaluation.prompts: official needs the list tasks.{self.name}.prompts.live",
+        )
+        super().check_settings()
+        for name in {run["dataset"] for run in self.task.runs()}:
+            for metric in entry["best_by"]:
+                one_of(f"{key}.evaluation.best_by", "metric", metric, self.metrics(name))
+
+
+class SubjectTable(Table):
+    scale = 1
+    lambda_sources = ("", "Table 4")
+    notes = (
+        "Each cell is the mean over the subjects of the mean over their prompts. DINO and CLIP-I: fidelity to the "
+        "reference images of the subject; CLIP-T: fidelity to the prompt. LPIPS between images of one prompt is "
+        "diversity, as OFT defines it; between reference and generated images, as in the official code (higher is "
+        "better), it is a distance.",
+        "The paper's HRA rows have r = 7 in a parametrisation that its code no longer uses; they are compared with "
+        "r = 8 and the paired initialisation. DreamBooth, LoRA, COFT and OFT it copied from OFT, digit by digit. Its "
+        "evaluation computes CLIP-T for 210 of 750 pairs against prompts that were never used for generation "
+        "(`evaluation.prompts: official`).",
+        "Real images: the reference images of a subject compared with each other. The paper prints 0.764 / 0.890 / "
+        "0.562 for DINO, CLIP-I and LPIPS, OFT for the same data 0.703 / 0.864 / 0.695.",
+        "Blocked: the fraction of generated images that the safety checker made black. They have no scores.",
+    )
 
     @classmethod
     def per_item(cls, lines: list[dict], selection: str, metric: str, settings: dict) -> list[tuple] | None:
@@ -138,85 +187,55 @@ class Subject(Task):
     def comparison(self) -> dict:
         return {"best_by": self.settings["evaluation"]["best_by"]}
 
-    def evaluation(self, dataset: str) -> dict:
-        """Return the settings that the evaluation of a subject's images depends on."""
-        chosen = self.settings["evaluation"]
-        official = chosen["prompts"] == "official"
-        return {
-            "evaluators": chosen["evaluators"],
-            "best_by": chosen["best_by"],
-            "prompts": self.prompts(dataset, official=official),
-            "prompts_class": self.prompts(dataset, False, official=official),
-        }
-
     def sheet_runs(self, dataset: str) -> list[dict]:
         """Return the runs whose images are on a subject's contact sheet: those of its first seed."""
-        of_this = [run for run in self.runs() if run["dataset"] == dataset]
-        first = [run for run in of_this if run["seed"] == of_this[0]["seed"]]
+        runs = [run for run in self.task.runs() if run["dataset"] == dataset]
+        first = [run for run in runs if run["seed"] == runs[0]["seed"]]
         return [run for run in first if not methods.of(self.config, run["method"]).real_images]
 
-    def probe(self, dataset: str, rows: int, settings: dict) -> tuple[dict[str, dict], dict]:
-        generation, side = self.settings["generation"], self.settings["resolution"]
-        images = min(generation["images"], generation["batch_size"])
-        prompts = -(-generation["batch_size"] // images)
-        source = generated("images", rows={"train": 4}, size=side)
-        entry = {key: self.datasets[dataset][key] for key in ("class", "prompts")}
-        return {"preflight": entry | {"source": source}}, {
-            "prompts": {name: listed[:prompts] for name, listed in self.settings["prompts"].items()},
-            "class_images": self.settings["class_images"] | {"images": generation["batch_size"], "shards": 1},
-            "generation": generation | {"images": images, "shards": 1, "epochs": "last"},
-        }
 
-    # Checks, failures and costs
-
-    def check_settings(self) -> None:
-        place, known = f"config: tasks.{self.name}", self.settings["prompts"]
-        classes: dict[str, str] = {}
-        for name, subject in self.datasets.items():
-            where = f"config: datasets.{self.name}.{name}"
-            one_of(f"{where}.prompts", "list", subject["prompts"], known)
-            first = classes.setdefault(slug(subject["class"]), subject["class"])
-            expect(
-                first == subject["class"],
-                f"{where}.class: {subject['class']!r} and {first!r} would share a folder. "
-                "Use identical spelling, or choose a different class name",
-            )
-        evaluation = self.settings["evaluation"]
-        official = evaluation["prompts"] == "official"
-        expect(
-            not official or "live" in known,
-            f"{place}.evaluation.prompts: official needs the list tasks.{self.name}.prompts.live",
-        )
-        self.check_evaluators()
-        self.check_drift()
-        for name in {run["dataset"] for run in self.runs()}:
-            one_of(f"{place}.grid", "dataset", name, self.datasets)
-            for metric in evaluation["best_by"]:
-                one_of(f"{place}.evaluation.best_by", "metric", metric, self.dataset(name)["metrics"])
-
-    def errors_before(self, run: dict) -> list[str]:
-        noun = self.class_images(run["dataset"], f"{run['method']}/{run['variant']}")
-        shards = self.class_shards() if noun else 0
-        return [
-            scratch(self.config, "class_images", noun, f"shard{shard}-of-{shards}", "generate.error.json")
-            for shard in range(shards)
-        ]
+class SubjectCost(ImageCost):
+    own_rules = ("generate_class_images", "gather_class_images")
 
     def checkpoints(self, run: dict, outputs: list[str]) -> int:
-        return len(self.snapshots(run["dataset"], f"{run['method']}/{run['variant']}"))
+        return len(self.task.training.snapshot_steps(run["dataset"], f"{run['method']}/{run['variant']}"))
 
     def work(self, stage: str, wildcards: dict) -> float | None:
         """Return the number of images that training steps, the sampler or an evaluation process."""
         if stage == "generate" and "noun" in wildcards:
             return self.settings["class_images"]["images"] / int(wildcards["n_shards"])
-        if stage not in ("train", "generate", "evaluate") or self.is_drift(wildcards):
+        if stage not in ("train", "generate", "evaluate") or self.task.evaluation.is_drift(wildcards):
             return super().work(stage, wildcards)
         name, run = wildcards.get("dataset"), f"{wildcards.get('method')}/{wildcards.get('variant')}"
         if stage == "train":
-            settings = self.hyperparameters(name, run)
-            return settings["max_steps"] * settings["batch_size"] * (2 if settings["prior_weight"] else 1)
-        images = self.settings["generation"]["images"] * len(self.prompts(name))
-        return images * len(self.sampled(name, run, wildcards.get("benchmark", ""))) / int(wildcards.get("n_shards", 1))
+            values = self.task.training.hyperparameters(name, run)
+            return values["max_steps"] * values["batch_size"] * (2 if values["prior_weight"] else 1)
+        images = self.settings["generation"]["images"] * len(self.task.data.prompts(name))
+        steps = self.task.generation.steps(name, run, wildcards.get("benchmark", ""))
+        return images * len(steps) / int(wildcards.get("n_shards", 1))
+
+
+class SubjectUsage(Usage):
+    pipeline_tag = "text-to-image"
+    predicts_from = (("prompts",),)
+
+    def prediction(self, dataset: str, run: str) -> dict:
+        return {"sampling": self.task.generation.sampling()}
+
+
+class Subject(Task):
+    name = "subject"
+    title = "Subject-driven generation"
+    architecture = "unet"
+    required = ("max_steps", "epoch_steps", "keep_epochs", "prior_weight", "gradient_checkpointing")
+    selections = ("best_on_test", "last")
+    data = SubjectData
+    training = SubjectTraining
+    generation = SubjectGeneration
+    evaluation = SubjectEvaluation
+    table = SubjectTable
+    cost = SubjectCost
+    usage = SubjectUsage
 
 
 def slug(noun: str) -> str:
@@ -229,16 +248,16 @@ def phrase(identifier: str | None, noun: str) -> str:
     return f"{identifier} {noun}" if identifier else noun
 
 
-def snapshot_steps(settings: dict, trains: bool = True) -> list[int]:
+def snapshot_steps(hyperparameters: dict, trains: bool = True) -> list[int]:
     """Return the checkpoint steps: the end of every epoch, including the last step.
 
     The official training has one epoch per 200 class images: 2005 steps are eleven epochs, the last with five steps.
     """
     if not trains:
         return [0]
-    last = settings["max_steps"]
-    every = settings["epoch_steps"] if settings["keep_epochs"] == "all" else last
-    return [*range(every, last, every), last]
+    last = hyperparameters["max_steps"]
+    epoch = hyperparameters["epoch_steps"] if hyperparameters["keep_epochs"] == "all" else last
+    return [*range(epoch, last, epoch), last]
 
 
 TASK = Subject

@@ -1,0 +1,67 @@
+"""What the plan and `make preflight` ask a task about the cost of its jobs: resources, rows, bytes and files.
+
+Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
+"""
+
+from typing import ClassVar
+
+from hra_workflow.core import rewound, tuning
+from hra_workflow.tasks.data import rows
+from hra_workflow.tasks.part import Part
+from hra_workflow.tasks.training import held_out_rows
+
+FORWARD = 1 / 3  # of a training step: the backward pass costs twice as much as the forward pass
+
+
+class Cost(Part):
+    """Estimate the cost of a task's jobs.
+
+    own_rules: rules without a `task` wildcard that belong to this task.
+    """
+
+    own_rules: ClassVar[tuple[str, ...]] = ()
+
+    def resources(self, rule: str, stage: str) -> dict:
+        """Return the config's `resources` for jobs of a stage."""
+        section = {"generate": "generation", "evaluate": "evaluation"}.get(stage)
+        return (self.settings.get(section) or self.settings).get("resources", {})
+
+    def checkpoints(self, run: dict, outputs: list[str]) -> int:
+        """Return the number of times a run saves its weights; a trial of hyper-parameters does not keep them."""
+        return 0 if tuning.MARK in run["variant"] else sum(path.endswith(".safetensors") for path in outputs)
+
+    def output_bytes(self, stage: str, wildcards: dict, downloaded: float | None) -> dict[str, float | None]:
+        """Estimate the bytes of a job's large outputs other than weights, by what they are; None: unknown.
+
+        `downloaded`: the bytes of the dataset's download; None: unknown.
+        """
+        return {}
+
+    def work(self, stage: str, wildcards: dict) -> float | None:
+        """Return the number of rows that go through a training step (forward and backward); None if unknown."""
+        if wildcards.get("dataset") not in self.datasets:
+            return None
+        entry = self.task.data.entry(wildcards["dataset"])
+        if stage == "train":
+            return self.training_work(entry, wildcards)
+        benchmark, _ = rewound.split(wildcards.get("benchmark", ""))
+        if stage not in ("generate", "evaluate") or benchmark not in entry.get("benchmarks", {}):
+            return None
+        name, _, split = entry["benchmarks"][benchmark].rpartition("/")
+        items = rows(self.datasets[name] if name else entry, split)
+        if items and stage == "generate":
+            return items / int(wildcards["n_shards"])
+        return items and items * FORWARD * len(self.task.selections)
+
+    def training_work(self, entry: dict, wildcards: dict) -> float | None:
+        """Return rows × epochs plus the evaluations on dev in between; of a trial, from the rung before."""
+        run = f"{wildcards['method']}/{wildcards['variant']}"
+        values = self.task.training.hyperparameters(wildcards["dataset"], run)
+        total = rows(entry, "train") or 0
+        held_out = held_out_rows(total, values)
+        used = min(total - held_out, values.get("held_out", {}).get("train_rows", total)) * values.get("epochs", 0)
+        used *= tuning.part(self.settings.get("tune"), wildcards["variant"])
+        if not used or not values.get("eval_steps"):
+            return used or None
+        dev = held_out or rows(entry, next(iter(entry["benchmarks"].values()))) or 0
+        return used + used / values["batch_size"] / values["eval_steps"] * dev * FORWARD

@@ -1,0 +1,84 @@
+"""What the rules of evaluation, the tables and a dry run ask a task about the evaluation of its runs.
+
+A run is evaluated on its dataset's benchmarks, on those of retention, and on both with rewound weights. Retention is
+what is left of the base model: a benchmark of the task itself, the same for all datasets. Rewound weights lie between
+the base model and what was trained; their benchmarks are named `gsm8k@0.5` (core/rewound.py).
+
+Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from hra_workflow import methods, rewinding
+from hra_workflow.core import grid, rewound
+from hra_workflow.tasks.part import Part
+
+
+class Evaluation(Part):
+    """Describe the evaluation of a task's runs.
+
+    keeps_head: whether a randomly initialised head is trained too. It is not rewound, since the base model has none.
+    """
+
+    keeps_head: ClassVar[bool] = False
+
+    def in_training(self, wildcards: Mapping[str, str]) -> bool:
+        """Return whether the training job evaluates a run on a benchmark, so that an evaluation only takes it over."""
+        return False
+
+    def resources(self, wildcards: Mapping[str, str]) -> dict:
+        """Return the resources of an evaluation."""
+        return self.task.cost.resources("evaluate", "evaluate")
+
+    def retention_benchmarks(self, run: dict) -> list[str]:
+        """Return the benchmarks of retention that a run is evaluated on: none if it leaves the base model as it is."""
+        return []
+
+    def retention(self) -> dict | None:
+        """Return what the figure shows as retention, or None.
+
+        `benchmark`, `metric` and `label`; `better`, lower or higher; `base`, the base model's value if it has no row.
+        """
+        return None
+
+    # Without differences between tasks
+
+    def benchmarks(self, run: dict) -> list[str]:
+        """Return the benchmarks of a run (`dataset`, `method`, `variant`, …)."""
+        names = [*self.task.data.entry(run["dataset"])["benchmarks"], *self.retention_benchmarks(run)]
+        return names + [rewound.name(name, strength) for strength in self.strengths(run) for name in names]
+
+    def all_benchmarks(self) -> set[str]:
+        """Return the benchmarks of all datasets and runs."""
+        names = {name for dataset in self.datasets for name in self.task.data.entry(dataset).get("benchmarks", {})}
+        return names | {name for run in self.task.runs() for name in self.benchmarks(run)}
+
+    def evaluated_on(self, dataset: str, benchmark: str) -> dict:
+        """Return what the scores of given weights depend on, for a benchmark that is a split of a labelled dataset."""
+        entry, (name, _) = self.task.data.entry(dataset), rewound.split(benchmark)
+        return {key: entry[key] for key in ("columns", "labels", "metrics", "score")} | {
+            "split": entry["benchmarks"][name]
+        }
+
+    def strengths(self, run: dict) -> list[float]:
+        """Return the strengths below 1 at which a run is evaluated too."""
+        strengths = self.settings.get("rewind", [])
+        return strengths if strengths and not self.not_rewound(run) else []
+
+    def not_rewound(self, run: dict) -> str | None:
+        """Return why the weights of a run cannot be rewound, or None."""
+        kind, entry = grid.kind_of(self.config["methods"][run["method"]]), methods.of(self.config, run["method"])
+        if entry.rewind is None:
+            return f"nothing rewinds {kind}" if entry.trains else "it trains nothing"
+        if self.keeps_head and not entry.adapter.config:
+            return "its head and the base model were trained together"
+        return rewinding.fault(entry.rewind, self.config["methods"][run["method"]]["variants"][run["variant"]])
+
+    def rewinding_notes(self) -> list[str]:
+        """Describe the runs that `rewind` leaves out, for the dry run."""
+        reasons: dict[str, list[str]] = {}
+        for run in self.task.runs() if self.settings.get("rewind") else ():
+            if reason := self.not_rewound(run):
+                reasons.setdefault(reason, []).append(f"{run['method']}/{run['variant']}")
+        return [f"not rewound: {', '.join(dict.fromkeys(runs))} ({reason})" for reason, runs in reasons.items()]

@@ -1,0 +1,61 @@
+"""What the rules ask about the generation of answers: questions, settings, the backend and the shards.
+
+Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
+"""
+
+from functools import cached_property
+
+from hra_workflow.core import grid, rewound
+from hra_workflow.core.errors import one_of
+from hra_workflow.tasks.generation import Generation
+from hra_workflow.tasks.math import serving
+
+TEXT = "general_text"  # the key of the config, and the benchmark
+
+
+class MathGeneration(Generation):
+    def answer_settings(self, run: str) -> dict:
+        """Return the settings that a run's answers depend on; the number of shards is not one of them."""
+        entry = self.settings["generation"]
+        chosen = {"backend": self.backend, "serve": serving.serve(self.task, run, self.backend)}
+        return {key: entry[key] for key in ("batch_size", "stop")} | chosen
+
+    @cached_property
+    def backend(self) -> str:
+        return serving.backend(self.task)
+
+    def choices(self) -> list[str]:
+        return [f"answers:  {serving.choice(self.task, self.backend)}"]
+
+    def begin(self, rules: set[str]) -> None:
+        if "generate_math" in rules:
+            serving.begin(self.task, self.backend)
+
+    def questions(self, dataset: str) -> dict[str, dict]:
+        """Return split and length of answers of every benchmark of a dataset, by name."""
+        limits = self.settings["generation"]["max_new_tokens"]
+        return {
+            name: {"split": source.split("/")[1], "max_new_tokens": limits[name]}
+            for name, source in sorted(self.datasets[dataset]["benchmarks"].items())
+        }
+
+    def question_datasets(self, dataset: str) -> list[str]:
+        """Return the datasets of `questions`, in the same order."""
+        return [source.split("/")[0] for _, source in sorted(self.datasets[dataset]["benchmarks"].items())]
+
+    def shards(self, wildcards: dict) -> int:
+        return 0 if rewound.split(wildcards.get("benchmark", ""))[0] == TEXT else super().shards(wildcards)
+
+    def folder_of_shards(self, benchmark: str) -> str:
+        _, strength = rewound.split(benchmark)
+        return rewound.name("answers", strength) if strength else "answers"  # one job answers all benchmarks
+
+    def check_runs(self) -> None:
+        task, entry = f"config: tasks.{self.name}", self.settings["generation"]
+        for name in {run["dataset"] for run in self.task.runs()}:
+            for benchmark in self.datasets[name]["benchmarks"]:
+                one_of(f"{task}.generation.max_new_tokens", "benchmark", benchmark, entry["max_new_tokens"])
+        for key in entry["serve"] if isinstance(entry["serve"], dict) else ():
+            one_of(f"{task}.generation.serve", "method or variant", key, grid.run_keys(self.config))
+        for run in self.task.runs():
+            serving.check(self.task, run, f"{task}: {run['method']}/{run['variant']}", self.backend)

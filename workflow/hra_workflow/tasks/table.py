@@ -1,0 +1,109 @@
+"""What the tables, the figures and the report ask a task about what they show of its runs.
+
+Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import ClassVar
+
+from hra_workflow import methods
+from hra_workflow.core import grid
+from hra_workflow.tasks.part import Part
+
+
+class Table(Part):
+    """Describe a task's table, its figures and its part of the report.
+
+    scale: factor applied to scores in tables.
+    lambda_sources: the paper's figure and table with a sweep over λ.
+    uncounted: what is trained in addition to an adapter and not counted in its parameters.
+    notes: paragraphs below the Markdown table.
+    """
+
+    scale: ClassVar[int] = 100
+    lambda_sources: ClassVar[tuple[str, str]] = ("", "")
+    uncounted: ClassVar[str] = ""
+    notes: ClassVar[tuple[str, ...]] = ()
+
+    def names(self) -> list[str]:
+        """Return the names of this task's tables."""
+        return [self.name]
+
+    def warnings(self) -> Iterable[str]:
+        """List settings that give this task's numbers a different meaning than a reader expects, for the dry run."""
+        return ()
+
+    def without_answer_marker(self) -> list[str]:
+        """Return the training sets for which strictly graded accuracy stays near 0."""
+        return []
+
+    # Comparison of runs
+
+    @classmethod
+    def per_item(cls, lines: list[dict], selection: str, metric: str, settings: dict) -> list[tuple] | None:
+        """Return what a metric of a run is computed from: a tuple of values per item; None if it is not from items.
+
+        lines: those of predictions.jsonl.gz. settings: `comparison()`.
+        """
+        return [(line[metric],) for line in lines] if all(metric in line for line in lines) else None
+
+    @classmethod
+    def statistic(cls, metric: str) -> Callable[..., float]:
+        """Return the function that computes a metric from the columns (n,) of `per_item`."""
+        from hra_workflow.report import comparison
+
+        return comparison.mean
+
+    def comparison(self) -> dict:
+        """Return the settings that `per_item` depends on."""
+        return {}
+
+    # Predictions in the report
+
+    def inputs(self, dataset: str, benchmark: str) -> str | None:
+        """Return the Parquet file with the items' inputs, in order; None: predictions.jsonl.gz contains them."""
+        return None
+
+    @classmethod
+    def example(cls, line: dict, row: dict, dataset: dict) -> dict[str, str]:
+        """Return what the report shows of an item, by heading.
+
+        line: of predictions.jsonl.gz. row: of the file of `inputs`, {} if there is none. dataset: its `metrics`, and
+        its `columns` and `labels` if it has them.
+        """
+        scores = {name: line[name] for name in dataset["metrics"] if line.get(name) is not None}
+        return {"prompt": line.get("prompt", "")} | {name: f"{value:.3g}" for name, value in scores.items()}
+
+    # Without differences between tasks
+
+    def results(self) -> list[str]:
+        """List the tables, figures and contact sheets, as paths in the results folder."""
+        paths = [f"table_{name}.csv" for name in self.names()]
+        paths += [f"cost_{self.name}.csv"] if self.figures() else []
+        paths += [f"figures/{self.name}_{figure}.png" for figure in self.figures()]
+        if self.settings.get("tune"):
+            paths += [f"tune_{self.name}.csv", f"figures/{self.name}_tuning.png"]
+        if "sheets" in self.settings:
+            paths += [f"sheets/{self.name}_{dataset}.png" for dataset in grid.datasets(self.config, self.name)]
+        return paths
+
+    def figures(self) -> list[str]:
+        """List the figures that have something to show: none if nothing is trained, over λ with two values of it."""
+        if not any(methods.trains(self.config, run) for run in grid.names(self.config, self.name)):
+            return []
+        several = len({point["lambda"] for point in methods.lambdas(self.config, self.name).values()}) > 1
+        sweep = ["lambda"] if several and self.settings["figures"]["lambda"] else []
+        retention = ["stability"] if self.task.evaluation.retention() else []
+        return ["parameters", "pareto", *retention, *sweep, "curves"]
+
+    def verdicts(self) -> dict:
+        """Return what the sentences on differences depend on: `columns`, `reference`, and the trained `baselines`."""
+        runs = [run for run in grid.names(self.config, self.name) if methods.trains(self.config, run)]
+        baselines = [run for run in runs if methods.of(self.config, run.split("/")[0]).baseline]
+        columns = self.settings["figures"]["parameters"]
+        return {"columns": columns, "reference": self.settings.get("reference"), "baselines": baselines}
+
+    def base_runs(self) -> list[str]:
+        """List every `method/variant` of the grid that is the base model."""
+        entries = {run: methods.of(self.config, run.split("/")[0]) for run in grid.names(self.config, self.name)}
+        return [run for run, entry in entries.items() if not entry.trains and not entry.real_images]

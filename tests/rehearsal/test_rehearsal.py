@@ -8,6 +8,8 @@ import pytest
 
 from support import ROOT, method
 
+pytestmark = pytest.mark.slow
+
 FAULTY = """
 import torch
 

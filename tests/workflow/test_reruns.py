@@ -10,6 +10,8 @@ from snakemake.utils import update_config
 
 from support import ROOT, paper_config
 
+pytestmark = pytest.mark.slow  # the grid is finished once, in half a minute
+
 TABLES = {"runs": {"task=glue"}, "compare": {"task=glue"}, "table": {"task=glue"}}
 
 
@@ -106,7 +108,6 @@ def test_a_licence_and_a_comment_in_a_script_or_the_library_plan_nothing(done):
     assert done.plan() == {}
 
 
-@pytest.mark.slow
 def test_a_metric_plans_the_evaluations_of_its_dataset(done):
     done.change(
         "config/glue/datasets.yaml", "metrics: [matthews_correlation, accuracy]", "metrics: [matthews_correlation]"
@@ -203,7 +204,6 @@ def test_a_bumped_task_version_plans_the_task(done):
     assert "augment" not in planned and "download_dataset" not in planned
 
 
-@pytest.mark.slow
 def test_a_deleted_result_plans_its_own_job_and_the_table_every_time(done):
     tables = ("results/table_glue.csv", RETENTION)
     remake = ("--cores", "1", "--configfile", "small.yaml", "-q", "all", "--", *tables)

@@ -266,6 +266,7 @@ def test_a_project_s_status_is_of_its_own_runs(here, monkeypatch, capsys):
         printed("--configfile", "missing.yaml")
 
 
+@pytest.mark.slow
 def test_a_table_that_nobody_asked_for_is_one_message(done, monkeypatch):
     monkeypatch.chdir(done.folder)
     monkeypatch.setattr(sys, "argv", ["status.py", "gleu"])

@@ -144,7 +144,7 @@ clean-demo: ## delete the demo's outputs
 	rm -rf demo
 
 $(READY): $(foreach part,. workflow snakemake_executor_plugin_slurm_packs,$(HERE)$(part)/pyproject.toml) $(HERE)envs/constraints.txt
-	$(call environment,$(VENV),-c $(HERE)envs/constraints.txt $(WORKFLOW),dev)
+	$(call environment,$(VENV),-c $(HERE)envs/constraints.txt,dev,$(WORKFLOW))
 	# mmcv, mmengine and face-alignment require the other build of OpenCV, which needs libGL: compute nodes have none.
 	$(VENV)/bin/pip uninstall -q -y opencv-python opencv-python-headless
 	$(VENV)/bin/pip install -q --disable-pip-version-check -c $(HERE)envs/constraints.txt --no-deps opencv-python-headless
@@ -154,12 +154,13 @@ $(VENV)/.docs: $(READY)
 	$(VENV)/bin/pip install -q --disable-pip-version-check -c $(HERE)envs/constraints.txt --group $(HERE)pyproject.toml:docs
 	touch $@
 
-# A folder, options of pip, and the dependency group of pyproject.toml to install next to the library; pip knows groups since 25.1.
+# A folder, options of pip, the dependency group of pyproject.toml to install next to the library, and other packages; pip knows groups
+# since 25.1.
 # bitsandbytes and torchao are outside of site-packages, for tests/hra/test_quantised.py: PEFT imports them whenever they are installed,
 # which takes a second.
 define environment
 	$(PYTHON) -m venv $(1)
 	$(1)/bin/pip install -q --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(1)/bin/pip install -q --disable-pip-version-check $(2) -e '$(or $(HERE),.)[cli]' --group $(HERE)pyproject.toml:$(3)
+	$(1)/bin/pip install -q --disable-pip-version-check $(2) -e '$(or $(HERE),.)[cli]' $(4) --group $(HERE)pyproject.toml:$(3)
 	$(1)/bin/pip install -q --disable-pip-version-check $(2) --no-deps --upgrade --target $(1)/quantization bitsandbytes torchao
 endef

@@ -37,6 +37,7 @@ onerror:
 
 
 include: BASEDIR / "rules/common.smk"
+include: BASEDIR / "rules/inputs.smk"
 
 
 container: config["container"]

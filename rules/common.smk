@@ -112,26 +112,3 @@ def resources_of(of, task=None):
 
 def hyperparameter(name, default=None):
     return lambda wc: grid.hyperparameters(config, wc.task, wc.dataset, run_name(wc)).get(name, default)
-
-
-def existing(file, task, runs, benchmark=None):
-    """List a file of every run; with `incomplete: true`, only the files that exist."""
-    paths = [file.format(**{"task": task, "benchmark": benchmark} | run) for run in runs]
-    return [path for path in paths if Path(path).exists()] if config["incomplete"] else paths
-
-
-def shards_of(wildcards, merged):
-    """List the shards of a run's outputs for a benchmark, which are merged to a file."""
-    number = partial(TASKS[wildcards.task].generation.shards, dict(wildcards))
-    return reruns.shards(workflow, f"{EVAL}/{merged}".format(**wildcards), number)
-
-
-def published(name, task=None):
-    """Return a file of config/published/ if the task's model is the paper's."""
-
-    def path(wildcards):
-        of = task or wildcards.task
-        file = BASEDIR / "config/published" / f"{name.format(task=of)}.csv"
-        return deployment.near(file) if config["tasks"][of].get("published") else []
-
-    return path

@@ -10,12 +10,6 @@ DRIFT = {"task": one_of(name for name in config["tasks"] if config["tasks"][name
 OF_RUN = DRIFT | {"benchmark": r"drift(@[\d.]+)?"}
 
 
-def drift_dataset(wildcards):
-    """Return the dataset whose data contain the class prompts; [] if the config has them."""
-    in_config = TASKS[wildcards.task].generation.drift_prompts(wildcards.dataset)
-    return [] if in_config else "<resources>/hints/{dataset}.manifest.json"
-
-
 rule generate_base_images:
     input:
         model=task_model,

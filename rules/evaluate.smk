@@ -6,20 +6,6 @@
 # Again: after the run is trained or its outputs are generated again, or if what it is evaluated with has changed.
 
 
-def evaluation(task, wildcards):
-    return task.evaluation.resources(wildcards)
-
-
-def evaluator_models(wildcards):
-    """Return the models that the evaluators of generated images need."""
-    names = TASKS[wildcards.task].evaluation.models(wildcards.dataset)
-    return collect("<resources>/models/{name}.manifest.json", name=names)
-
-
-def generated_images(wildcards):
-    return [] if methods.of(config, wildcards.method).real_images else "<eval>/images.tar"
-
-
 rule evaluate:
     input:
         record="<run>/train.json",

@@ -30,22 +30,6 @@ SCORES = shown(
 )
 
 
-def record_files(wildcards):
-    return existing(f"{RUN}/train.json", wildcards.task, RUNS[wildcards.task])
-
-
-def metrics_files(wildcards, of=expected_runs.evaluations):
-    return existing(f"{EVAL}/metrics.json", wildcards.task, of(TASKS[wildcards.task]))
-
-
-def trial_table(wildcards):
-    return "<results>/tune_{task}.csv" if config["tasks"][wildcards.task].get("tune") else []
-
-
-def trained_runs(wildcards):
-    return [name for name in grid.names(config, wildcards.task) if methods.trains(config, name)]
-
-
 rule runs:
     input:
         records=record_files,
@@ -238,13 +222,6 @@ use rule figures as figures_stability with:
             strengths=lambda wc: config["tasks"][wc.task].get("rewind", []),
             untrained=lambda wc: TASKS[wc.task].table.base_runs(),
         ),
-
-
-def sheet_files(wildcards, name):
-    """List a file of the evaluations whose images are on a contact sheet."""
-    task = TASKS[wildcards.task]
-    runs, benchmark = task.table.sheet_runs(wildcards.dataset), task.evaluation.benchmark
-    return existing(f"{EVAL}/{name}", wildcards.task, runs, benchmark)
 
 
 rule sheet:

@@ -22,11 +22,6 @@ localrules:
     tuning_figure,
 
 
-def trials_at(wildcards):
-    """List the trials of a run that are compared at a rung."""
-    return tuned_runs.at(TASKS[wildcards.task], wildcards.dataset, run_name(wildcards), float(wildcards.rung))
-
-
 checkpoint promote:
     input:
         records=lambda wc: tuned_runs.records_at(TASKS[wc.task], wc, float(wc.rung), checkpoints),

@@ -25,18 +25,6 @@ if TASKS["control"].generation.in_one_shard():  # several shards are copied: a j
         gather_control,
 
 
-def hint_resources(task, wildcards):
-    return task.settings["hints"]["resources"] | {"gpu": task.data.hint_gpus(wildcards.dataset)}
-
-
-def cached_latents(wildcards):
-    """Return the latents that a run trains on, if it does: a finished run keeps its choice."""
-    latents = f"{config['pathvars']['resources']}/latents/{wildcards.dataset}.manifest.json"
-    recorded = lambda inputs: latents in inputs
-    wanted = lambda: TASKS["control"].training.caches_latents(run_name(wildcards))
-    return latents if reruns.chosen(workflow, f"{RUN}/train.json".format(**wildcards), recorded, wanted) else []
-
-
 rule hints:
     input:
         dataset="<resources>/datasets/control/{dataset}.manifest.json",

@@ -21,26 +21,6 @@ ANSWERS = f"{RUN}/{{answers}}/shard{{shard}}-of-{{n_shards}}"  # to all benchmar
 RETENTION = f"{RUN}/retention.json"
 
 
-def answer_shards(wildcards):
-    folder = TASKS["math"].generation.folder_of_shards(wildcards.benchmark)
-    return [f"<run>/{folder}/{shard}.jsonl.gz" for shard in shards_of(wildcards, "outputs.jsonl.gz")]
-
-
-def harness_tasks(wildcards):
-    """Select what the data of the retention benchmarks depend on."""
-    benchmarks, keys = TASKS["math"].table.harness_benchmarks(), ("task", "unsafe_code")
-    return {name: {key: entry[key] for key in keys if key in entry} for name, entry in benchmarks.items()}
-
-
-def unsafe_benchmarks(wildcards):
-    runnable = TASKS["math"].table.harness_benchmarks()
-    return [name for name in config["tasks"]["math"]["retention"]["benchmarks"] if name not in runnable]
-
-
-def retention_files(wildcards):
-    return existing(RETENTION, "math", TASKS["math"].table.retention_runs())
-
-
 wildcard_constraints:
     answers=r"answers(@[\d.]+)?",  # of the weights as trained, or rewound
 
@@ -224,7 +204,7 @@ rule table_retention:
     params:
         **shown(
             benchmarks=lambda wc: list(config["tasks"]["math"]["retention"]["benchmarks"]),
-            left_out=unsafe_benchmarks,
+            left_out=lambda wc: TASKS["math"].table.unsafe_benchmarks(),
             base=lambda wc: config["tasks"]["math"]["retention"]["base"],
             rows=lambda wc: grid.rows_of(config, TASKS["math"].table.retention_rows()),
             seeds=lambda wc: TASKS["math"].table.retention_seeds(),

@@ -24,17 +24,6 @@ if TASKS["subject"].generation.in_one_shard():  # several shards are copied: a j
         gather_subject,
 
 
-def class_images(wildcards):
-    """Return the class images that a run trains on; [] without prior preservation."""
-    noun = TASKS["subject"].training.class_images(wildcards.dataset, run_name(wildcards))
-    return f"<resources>/class_images/{noun}.tar" if noun else []
-
-
-def class_shards(wildcards):
-    merged = f"{config['pathvars']['resources']}/class_images/{wildcards.noun}.tar"
-    return reruns.shards(workflow, merged, TASKS["subject"].generation.class_shards)
-
-
 rule generate_class_images:
     input:
         model=lambda wc: model_of("subject"),

@@ -70,6 +70,10 @@ class MathTable(Table):
         entries = self.settings["retention"]["benchmarks"]
         return {name: entry for name, entry in entries.items() if entry.get("unsafe_code") is not False}
 
+    def unsafe_benchmarks(self) -> list[str]:
+        """Return the retention benchmarks that are not run, by `unsafe_code: false`, for the table."""
+        return [name for name in self.settings["retention"]["benchmarks"] if name not in self.harness_benchmarks()]
+
     def retention_runs(self) -> list[dict]:
         """Return the runs of the retention table that are in the grid: `dataset`, `method`, `variant`, `seed`.
 

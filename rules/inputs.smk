@@ -1,0 +1,111 @@
+# Functions that list the files, and look up the resources, of one stage or task; common.smk has those of all.
+# In:  the config, the runs.  Out: functions of wildcards.
+
+
+def existing(file, task, runs, benchmark=None):
+    """List a file of every run; with `incomplete: true`, only the files that exist."""
+    paths = [file.format(**{"task": task, "benchmark": benchmark} | run) for run in runs]
+    return [path for path in paths if Path(path).exists()] if config["incomplete"] else paths
+
+
+def published(name, task=None):
+    """Return a file of config/published/ if the task's model is the paper's."""
+
+    def path(wildcards):
+        of = task or wildcards.task
+        file = BASEDIR / "config/published" / f"{name.format(task=of)}.csv"
+        return deployment.near(file) if config["tasks"][of].get("published") else []
+
+    return path
+
+
+def shards_of(wildcards, merged):
+    """List the shards of a run's outputs for a benchmark, which are merged to a file."""
+    number = partial(TASKS[wildcards.task].generation.shards, dict(wildcards))
+    return reruns.shards(workflow, f"{EVAL}/{merged}".format(**wildcards), number)
+
+
+def evaluation(task, wildcards):
+    return task.evaluation.resources(wildcards)
+
+
+def evaluator_models(wildcards):
+    """Return the models that the evaluators of generated images need."""
+    names = TASKS[wildcards.task].evaluation.models(wildcards.dataset)
+    return collect("<resources>/models/{name}.manifest.json", name=names)
+
+
+def generated_images(wildcards):
+    return [] if methods.of(config, wildcards.method).real_images else "<eval>/images.tar"
+
+
+def drift_dataset(wildcards):
+    """Return the dataset whose data contain the class prompts; [] if the config has them."""
+    in_config = TASKS[wildcards.task].generation.drift_prompts(wildcards.dataset)
+    return [] if in_config else "<resources>/hints/{dataset}.manifest.json"
+
+
+def trials_at(wildcards):
+    """List the trials of a run that are compared at a rung."""
+    return tuned_runs.at(TASKS[wildcards.task], wildcards.dataset, run_name(wildcards), float(wildcards.rung))
+
+
+def record_files(wildcards):
+    return existing(f"{RUN}/train.json", wildcards.task, RUNS[wildcards.task])
+
+
+def metrics_files(wildcards, of=expected_runs.evaluations):
+    return existing(f"{EVAL}/metrics.json", wildcards.task, of(TASKS[wildcards.task]))
+
+
+def trial_table(wildcards):
+    return "<results>/tune_{task}.csv" if config["tasks"][wildcards.task].get("tune") else []
+
+
+def trained_runs(wildcards):
+    return [name for name in grid.names(config, wildcards.task) if methods.trains(config, name)]
+
+
+def sheet_files(wildcards, name):
+    """List a file of the evaluations whose images are on a contact sheet."""
+    task = TASKS[wildcards.task]
+    runs, benchmark = task.table.sheet_runs(wildcards.dataset), task.evaluation.benchmark
+    return existing(f"{EVAL}/{name}", wildcards.task, runs, benchmark)
+
+
+def hint_resources(task, wildcards):
+    return task.settings["hints"]["resources"] | {"gpu": task.data.hint_gpus(wildcards.dataset)}
+
+
+def cached_latents(wildcards):
+    """Return the latents that a run trains on, if it does: a finished run keeps its choice."""
+    latents = f"{config['pathvars']['resources']}/latents/{wildcards.dataset}.manifest.json"
+    recorded = lambda inputs: latents in inputs
+    wanted = lambda: TASKS["control"].training.caches_latents(run_name(wildcards))
+    return latents if reruns.chosen(workflow, f"{RUN}/train.json".format(**wildcards), recorded, wanted) else []
+
+
+def answer_shards(wildcards):
+    folder = TASKS["math"].generation.folder_of_shards(wildcards.benchmark)
+    return [f"<run>/{folder}/{shard}.jsonl.gz" for shard in shards_of(wildcards, "outputs.jsonl.gz")]
+
+
+def harness_tasks(wildcards):
+    """Select what the data of the retention benchmarks depend on."""
+    benchmarks, keys = TASKS["math"].table.harness_benchmarks(), ("task", "unsafe_code")
+    return {name: {key: entry[key] for key in keys if key in entry} for name, entry in benchmarks.items()}
+
+
+def retention_files(wildcards):
+    return existing(f"{RUN}/retention.json", "math", TASKS["math"].table.retention_runs())
+
+
+def class_images(wildcards):
+    """Return the class images that a run trains on; [] without prior preservation."""
+    noun = TASKS["subject"].training.class_images(wildcards.dataset, run_name(wildcards))
+    return f"<resources>/class_images/{noun}.tar" if noun else []
+
+
+def class_shards(wildcards):
+    merged = f"{config['pathvars']['resources']}/class_images/{wildcards.noun}.tar"
+    return reruns.shards(workflow, merged, TASKS["subject"].generation.class_shards)

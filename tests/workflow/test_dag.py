@@ -1,11 +1,13 @@
 """The Snakefile: the full grid plans fast and without torch, wrong configs stop it with one message."""
 
+import os
 import re
 import subprocess
 
 import pytest
 import yaml
 
+from project import jpeg, write_rooms
 from support import ROOT
 
 
@@ -17,7 +19,7 @@ def test_the_full_grid_plans_without_torch(fresh, tmp_path, monkeypatch):
         "        assert name.split('.')[0] not in ('torch', 'transformers', 'peft'), name + ' imported by a dry-run'\n"
         "sys.meta_path.insert(0, Refuse())\n"
     )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     # A process of its own, not a fork of one that has imported Snakemake.
     output = fresh.snakemake("-n", "-q", "rules", "--", "results/table_glue.csv", before=("env",))
     assert "train_glue 455 " in " ".join(output.split())  # 8 datasets × 11 variants × 5 seeds, and Figure 3's 15
@@ -99,8 +101,9 @@ def test_a_control_signal_of_ones_own_is_an_entry(fresh, tmp_path, monkeypatch):
     """Test the custom control signal of docs/your-own.md."""
     (entry,) = re.findall(r"```yaml\n# hint\n(.*?)```", (ROOT / "docs/your-own.md").read_text(), re.DOTALL)
     (fresh.folder / "mine.yaml").write_text(entry.replace("path: rooms", f"path: {tmp_path}"))
-    (tmp_path / "my_hints.py").touch()
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "my_hints.py").write_text("def contrast(image, annotation):\n    return image\n")
+    write_rooms(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     planned = fresh.plan("results/table_control.csv", "control_sheets", config="mine.yaml")
     assert planned["hints"] == {"dataset=rooms"}
     assert planned["train_control"] == {
@@ -119,7 +122,7 @@ def test_a_custom_evaluator_is_an_entry(fresh, tmp_path, monkeypatch):
         "class Depth(Evaluator):\n"
         "    needs = Needs(annotation=('depth',))\n"
     )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     entry = """
 datasets: {{control: {{coco: {{evaluators: [mine]}}}}}}
 tasks:
@@ -151,7 +154,8 @@ tasks:
 
 @pytest.mark.slow
 def test_a_subject_of_ones_own_is_three_lines(fresh, tmp_path):
-    (tmp_path / "1.jpg").touch()
+    for number in range(3):
+        (tmp_path / f"{number}.jpg").write_bytes(jpeg(number))
     (fresh.folder / "mine.yaml").write_text(
         "datasets: {subject: {my-mug: {\n"
         f"  source: {{kind: local, path: {tmp_path}}},\n"

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from project import Project
+from project import Project, write_rooms
 
 pytestmark = pytest.mark.slow
 
@@ -42,8 +42,7 @@ def drawn(fresh, tmp_path_factory) -> Project:
     project.stand_in()
     (project.folder / "control.yaml").write_text(CONFIG)
     (project.folder / "my_hints.py").write_text(HINT)
-    (project.folder / "rooms").mkdir()
-    (project.folder / "rooms/rooms.zip").touch()
+    write_rooms(project.folder / "rooms")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(project.folder), prepend=os.pathsep)
         project.snakemake("--cores", "2", "--configfile", "control.yaml", "-q", "all", "--", TABLE)

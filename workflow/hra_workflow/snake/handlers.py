@@ -5,11 +5,13 @@ and none if there is nothing to do. So what a dry run prints, the tables of a ru
 """
 
 import atexit
+import contextlib
 import subprocess
 import sys
 from functools import cache, partial
 from pathlib import Path
 
+from snakemake.exceptions import WorkflowError
 from snakemake.settings.enums import Quietness, RerunTrigger
 
 from hra_workflow.core import launcher
@@ -72,7 +74,8 @@ def at_exit(workflow, config: dict, basedir: Path, module: str | None) -> None:
     if dag is None or not settings:  # an error, which Snakemake has printed, or a listing
         return
     if output.dryrun:
-        end_of_dry_run(workflow, config)
+        with contextlib.suppress(WorkflowError, SystemExit):  # an error of the plan, which has been printed
+            end_of_dry_run(workflow, config)
     elif Quietness.ALL not in (output.quiet or ()):
         show_tables(dag, basedir / "workflow/scripts/print_table.py")
     if RerunTrigger.CODE in workflow.rerun_triggers:  # profiles/default of the workflow is not read

@@ -16,7 +16,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from hra_workflow.cost import planned_jobs, run_history
 
 RUN = uuid.uuid4().hex[:8]  # this Snakemake
-OF_RUNS = ("train", "generate", "evaluate")  # stages: if such a job fails, there may be other results
+OF_RUNS = ("augment", "train", "generate", "evaluate")  # stages: if such a job fails, there may be other results
 
 
 class Recorder(logging.Handler):

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from snakemake.io import IOFile
 
-from hra_workflow.core.errors import JobError
+from hra_workflow.core.errors import ending_the_run
 from hra_workflow.data import finished_downloads, own_files, sources
 from hra_workflow.tasks import own_data
 
@@ -112,11 +112,13 @@ class Downloads:
             # A forced job takes the config's source: Snakemake deletes the manifest before it runs the job.
             settings = self.workflow.dag_settings  # known after the Snakefile is read
             forced = settings.forceall or any(rule.startswith("download") for rule in settings.forcerun)
+            # Snakemake ignores what a function of wildcards raises if the outputs exist.
             try:
-                own = own_files.paths(source, self.config["local_root"], dataset)
-                if "dataset" in named:
-                    own_data.check(self.tasks[named["task"]], named["dataset"])
-            except JobError:
+                with ending_the_run():
+                    own = own_files.paths(source, self.config["local_root"], dataset)
+                    if "dataset" in named:
+                        own_data.check(self.tasks[named["task"]], named["dataset"])
+            except SystemExit:
                 if self.config["preflight"] != "login":  # which lists it with whatever else is wrong
                     raise
                 own = {}

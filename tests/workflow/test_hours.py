@@ -151,7 +151,7 @@ def test_a_dry_run_ends_with_what_its_tables_cost(fresh, done):
     done.change("small.yaml", "seeds: [0, 1]", "seeds: [0, 1, 2]")
     done.change("small.yaml", "gpu: 0", "gpu: 1")
     output = done.snakemake(*command)
-    assert "table_glue: 42 jobs (27 done), including 12 training runs (8 done) in 1 GPU job" in output
+    assert "table_glue: 42 jobs (27 done), including 12 training runs (8 done) in 2 GPU jobs" in output
     assert re.search(
         r"  hours:    4 GPU-hours used, about \S+ GPU-hours remaining "
         r"\(measured by finished jobs\)\n",

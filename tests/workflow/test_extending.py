@@ -6,6 +6,8 @@ import re
 import pytest
 import yaml
 
+from hra_workflow import tasks
+from hra_workflow.tasks.base import Task
 from project import Project
 from support import ROOT, SETTINGS, TARGETS, TINY_MODEL, write_sentences
 
@@ -43,6 +45,13 @@ def extended(tmp_path) -> Project:
     write_sentences(project.folder / "data/intents")
     (project.folder / "mine.yaml").write_text(yaml.safe_dump(MINE))
     return project
+
+
+def test_a_task_states_a_dozen_names_at_most_which_its_docstring_lists():
+    listed = {*re.findall(r"^    (\w+): ", Task.__doc__, re.MULTILINE)}
+    assert listed <= {*Task.__annotations__, *vars(Task)} and len(listed) <= 12
+    for kind in tasks.classes().values():
+        assert {name for name in vars(kind) if not name.startswith("_")} <= listed
 
 
 @pytest.mark.slow

@@ -32,7 +32,7 @@ def make_real(tmp_path, task: str, target: str, preset: str):
     return tmp_path / target
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.real
 def test_hra_learns_the_real_sst2(tmp_path):
     """Check that short training on the real sentences clearly beats the majority class (50.9 %)."""

@@ -37,9 +37,12 @@ def check_same(record: dict, weights: dict[str, str], fresh: dict, fresh_weights
         "config_hash",
         "sha256",
     )
-    assert {key: value for key, value in record.items() if key not in own} == {
-        key: value for key, value in fresh.items() if key not in own
+    differing = {
+        key: (record.get(key), fresh.get(key))
+        for key in (record | fresh).keys() - set(own)
+        if record.get(key) != fresh.get(key)
     }
+    assert not differing, differing
     for name, path in weights.items():
         found, expected = load_file(path), load_file(fresh_weights[name])
         assert found.keys() == expected.keys()

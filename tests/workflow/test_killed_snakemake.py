@@ -71,8 +71,7 @@ def trains(project: Project, process: subprocess.Popen, epochs: int) -> None:
 @pytest.mark.slow
 def test_what_is_trained_after_snakemake_is_killed_is_what_the_config_says(slow, tmp_path):
     """A, of 5 epochs, loses its Snakemake. B, of 8, starts at once and is interrupted, then ends as a B without A."""
-    fresh = Project.fresh(tmp_path / "alone")
-    fresh.link_library()
+    fresh = slow.copy(tmp_path / "alone")
     configure(fresh, epochs=8, learning_rate=1e-3)
     alone = start(fresh, f"{RUN}/train.json")
 

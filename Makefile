@@ -94,14 +94,14 @@ export: $(READY) ## write a run's adapter, its LoRA and a model card for the Hub
 predict: $(READY) ## predict with a run: TEXTS=new.csv, PROMPTS=new.csv, and for control IMAGES= or CONTROLS=folder (RUN=best, WEIGHTS=best, SEED=1, CONFIG=mine.yaml)
 	@$(SNAKEMAKE) $(MACHINE) -q rules progress host reason -R predict_inputs --config $(REQUEST) -- predict
 
-test: $(READY) ## run all tests except those before a release, in 14 minutes
+test: $(READY) ## run all tests except those before a release, in 20 minutes
 	python -m pytest -m "not full" -n $$(($(CORES) + 1)) # one more than cores: the tests of Slurm mostly wait
 
 test-full: $(READY) ## run all tests, with the complete demo and more faults, and compat: before a release
 	python -m pytest -n $(CORES)
 	$(MAKE) compat
 
-fast: $(READY) ## run the fast tests only, in 2 minutes
+fast: $(READY) ## run the fast tests only, in 3 minutes
 	python -m pytest -m "not slow" -n $(CORES)
 
 changed: $(READY) ## run the fast tests of what has changed since the last call; rules and configs are not seen

@@ -50,7 +50,7 @@ def of_job(job: dict, loaded: dict[str, tasks.Task]) -> Finding:
         return Finding(check, False, f"needs {needs}. {remedy(job)}")
     after = [step["live_bytes"] for step in job["steps"]]
     if len(after) > 2 and (growth := after[-1] - after[-2]) > 0:
-        return Finding(check, False, f"{growth / 1e6:.3g} MB more after each step are not freed")
+        return Finding(check, False, f"a step leaves {growth / 1e6:,.0f} MB that are not freed")
     task = loaded.get(job["wildcards"].get("task"))
     shared = grid.runs_per_gpu(task.settings["resources"], run) if task and job["rule"].startswith("train") else 1
     if shared * peak > card:

@@ -1,6 +1,6 @@
 """What torch and the libraries must be told about tensors without content: reading, writing, attention, moving.
 
-All of it is undone by the end of the process, which rehearses one job.
+Nothing is put back: the process rehearses one job and ends.
 """
 
 import contextlib

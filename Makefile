@@ -95,7 +95,7 @@ predict: $(READY) ## predict with a run: TEXTS=new.csv, PROMPTS=new.csv, and for
 	@$(SNAKEMAKE) $(MACHINE) -q rules progress host reason -R predict_inputs --config $(REQUEST) -- predict
 
 test: $(READY) ## run all tests except those before a release, in 20 minutes
-	python -m pytest -m "not full" -n $$(($(CORES) + 1)) # one more than cores: the tests of Slurm mostly wait
+	python -m pytest -m "not full" -n $$(($(CORES) + 2)) # more than cores: the tests of Slurm mostly wait
 
 test-full: $(READY) ## run all tests, with the complete demo and more faults, and compat: before a release
 	python -m pytest -n $(CORES)

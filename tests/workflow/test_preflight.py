@@ -41,12 +41,13 @@ def test_what_is_wrong_with_this_machine_is_listed_before_any_job(fresh, tmp_pat
 
 
 @pytest.mark.slow
-def test_the_check_at_the_login_runs_no_job(fresh):
+def test_the_check_at_the_login_runs_no_job(fresh, tmp_path):
+    project = fresh.copy(tmp_path / "project")  # other tests' dry runs leave data cards in the shared one
     command = ("--cores", "1", "--configfile", "small.yaml", "--config", "preflight=login", "--", "preflight_glue")
-    assert "Nothing was started. `--config preflight=login` is for a dry run: add -n" in fresh.snakemake(
+    assert "Nothing was started. `--config preflight=login` is for a dry run: add -n" in project.snakemake(
         *command, ok=False
     )
-    assert not (fresh.folder / "resources").exists()
+    assert not (project.folder / "resources").exists()
 
 
 @pytest.mark.slow

@@ -12,7 +12,6 @@ from hra_workflow.core import grid, sharding
 from hra_workflow.tasks.subject.items import items
 from support import ROOT, put
 
-
 UNDER = {"config": [], "comparison": ["config", "real_data"]}  # of a demo's config, those that it is merged over
 
 

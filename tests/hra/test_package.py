@@ -19,17 +19,7 @@ import hra
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = "snakemake_executor_plugin_slurm_packs"
-RELEASED = (
-    "hra",
-    PLUGIN,
-    "envs",
-    "Makefile",
-    "pyproject.toml",
-    "workflow/pyproject.toml",
-    "LICENSE",
-    "CHANGELOG.md",
-    ".gitignore",
-)
+RELEASED = f"hra {PLUGIN} envs Makefile pyproject.toml workflow/pyproject.toml LICENSE CHANGELOG.md .gitignore"
 VERSION = "99.0.0"
 BEFORE = """
 import torch
@@ -73,7 +63,7 @@ def release(repository: Path, *variables: str, ok: bool = True) -> str:
 def repository(tmp_path_factory) -> Path:
     """Release a version of a copy of the repository."""
     folder = tmp_path_factory.mktemp("release")
-    for name in RELEASED:
+    for name in RELEASED.split():
         source, target = ROOT / name, folder / name
         target.parent.mkdir(exist_ok=True)
         if source.is_dir():
@@ -94,8 +84,8 @@ def built(repository) -> Path:
     return repository / "dist"
 
 
-def wheel_of(built: Path, package: str = "hra") -> Path:
-    return next(built.glob(f"{package}-*.whl"))
+def wheel_of(built: Path) -> Path:
+    return next(built.glob("hra-*.whl"))
 
 
 @pytest.fixture(scope="module")

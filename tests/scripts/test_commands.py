@@ -1,4 +1,4 @@
-"""Commands in the documentation, in messages and in the Makefile: Snakemake parses them as they are meant."""
+"""Commands in the documentation, in messages, in the Makefile and of CI do what they are meant to."""
 
 import os
 import re
@@ -162,11 +162,10 @@ def made_on_github() -> list[tuple[str, str]]:
     made = []
     for file in (ROOT / ".github/workflows").glob("*.yml"):
         for job in yaml.safe_load(file.read_text())["jobs"].values():
+            (command,) = (step["run"] for step in job["steps"] if "run" in step)
             for row in job.get("strategy", {}).get("matrix", {}).get("include", [{}]):
-                text = re.sub(r"\$\{\{ matrix\.(\w+) \}\}", lambda match, row=row: row[match[1]], yaml.dump(job))
-                job_of_row = yaml.safe_load(text)
-                (command,) = (step["run"] for step in job_of_row["steps"] if "run" in step)
-                script, target = command.split()
-                assert script == ".ci/run"
-                made.append((target, re.search(r"python:(.*?)-", job_of_row["container"]["image"])[1]))
+                text = f"{command} {job['container']['image']}"
+                for name, value in row.items():
+                    text = text.replace(f"${{{{ matrix.{name} }}}}", value)
+                made += re.findall(r"^\.ci/run (\S+) python:(.*)-trixie$", text) or [(text, "")]
     return made

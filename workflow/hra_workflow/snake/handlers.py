@@ -71,7 +71,7 @@ def end(workflow, config: dict) -> None:
 def at_exit(workflow, config: dict, basedir: Path, module: str | None) -> None:
     """Print what Snakemake has no handler for. `module`: the name of the workflow in another Snakefile."""
     dag, settings, output = workflow.dag, workflow.execution_settings, workflow.output_settings
-    if dag is None or not settings:  # an error, which Snakemake has printed, or a listing
+    if dag is None or not settings or not is_complete(dag):  # an error, which Snakemake has printed, or a listing
         return
     if output.dryrun:
         with contextlib.suppress(WorkflowError, SystemExit):  # an error of the plan, which has been printed
@@ -88,6 +88,14 @@ def at_exit(workflow, config: dict, basedir: Path, module: str | None) -> None:
     elif module and (missing := [name for name in HANDLERS if not calls(workflow.globals.get(name), name)]):
         lines = "\n".join(f"  {name}:\n      {module}.{name}()" for name in missing)
         warn(f"this Snakefile does not call all handlers of the module {module}, so {MISSING}. Add:\n{lines}")
+
+
+def is_complete(dag) -> bool:
+    """Return whether all jobs are planned: Snakemake numbers them then."""
+    try:
+        return all(dag.jobid(job) is not None for job in dag.jobs)
+    except KeyError:
+        return False
 
 
 def end_of_dry_run(workflow, config: dict) -> None:

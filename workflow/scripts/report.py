@@ -57,7 +57,7 @@ def headline(table: pd.DataFrame, column: str, facts: dict) -> dict | None:
     if rows.empty:
         return None
     lower = rows[f"{column}_better"].iloc[0] == "lower"
-    ranked = rows.iloc[pd.to_numeric(rows[column]).argsort(kind="stable")[:: 1 if lower else -1]]
+    ranked = rows.iloc[(pd.to_numeric(rows[column]) * (1 if lower else -1)).argsort(kind="stable")]
     first, verdicts = ranked.iloc[0], ranked.loc[ranked[f"{column}_verdict"] != "", f"{column}_verdict"]
     own = verdicts[~verdicts.index.isin(facts["baselines"])]
     return {

@@ -115,7 +115,7 @@ def verdicts(
 ) -> dict[tuple[str, str], list[Verdict]]:
     """Return the verdicts by selection and column; [] where the reference has no value. params: those of table.py."""
     chosen, found = params["verdicts"], {}
-    runs = list(dict.fromkeys([*params["trained"], *filter(None, [chosen["reference"]])]))
+    runs = list(dict.fromkeys([*params["trained"], *chosen["baselines"], *filter(None, [chosen["reference"]])]))
     for name, unit in units.items():
         for selection, means, pairs in compared(table, differences, name, runs):
             first = reference(means, chosen, unit)

@@ -20,7 +20,7 @@ from hra_workflow.report.run_statistics import Unit
 from hra_workflow.report.verdicts import Verdict
 from support import paper_config
 
-LABELS = {"lora/r8": "LoRA", "hra/r8": "HRA"}
+LABELS = {"lora/r8": "LoRA", "hra/r8": "HRA", "base/pretrained": "The pretrained model"}
 PERCENT, ERROR = Unit(100, lower=False), Unit(1, lower=True)
 RUNS = ("hra/r8", "lora/r8", "full/all")
 
@@ -44,6 +44,8 @@ def of(value: float, *rest) -> Verdict:
          "LoRA is 2.00 points above HRA [1.00, 3.00], not tested: 1 seed in common, 3 are needed"),
         (of(2, (1, 3), 0.01, 3, 12), PERCENT,
          "LoRA is 2.00 points above HRA [1.00, 3.00], significant (p = 0.010); only 12 items"),
+        (Verdict("hra/r8", "base/pretrained", 2, (1, 3), 0.01, 3, 40), PERCENT,
+         "HRA is 2.00 points above the pretrained model [1.00, 3.00], significant (p = 0.010)"),
         (of(-3.2), ERROR,  # FID: of all images together
          "LoRA is 3.200 below HRA (lower is better), not tested: no scores per item in common"),
     ],

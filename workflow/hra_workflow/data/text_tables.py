@@ -19,7 +19,7 @@ from hra_workflow.core.wording import listed
 from hra_workflow.data.text_files import Rows, read
 
 ANSWERLESS_FRACTION = 0.01  # of a training set; misread files have far more
-NAMED = 20  # invalid labels that an error lists
+NAMED, SHOWN = 20, 40  # invalid labels that an error lists, and characters of each
 EMPTY_FRACTION = 1e-3  # of a text column: real data has a few empty texts, a misread file has many
 
 
@@ -159,7 +159,7 @@ def labels_of(name: str, rows: Rows, column: str, names: list[str] | None) -> li
         first = labels.index(None)
         wrong = Counter(str(value) for value, label in zip(found, labels, strict=True) if label is None)
         meant = difflib.get_close_matches(str(found[first]), names if by_name else [], 1)
-        counts = listed((f"{value!r} {count}" for value, count in wrong.most_common()), NAMED)
+        counts = listed((f"{value[:SHOWN]!r} {count}" for value, count in wrong.most_common()), NAMED)
         raise JobError(
             f"{name}: {rows.where(first)}, column {column}: expected {wanted}, found {found[first]!r}"
             f"{f' (is it {meant[0]!r}?)' if meant else ''}; {wrong.total()} of {len(labels)} labels are invalid"

@@ -89,8 +89,8 @@ def settle(config: dict, tasks: dict[str, Task], chosen: list[str]) -> Request |
     task = tasks[Path(run).parts[-5]]
     if predicts:
         wanted = " or ".join(listed(names) for names in task.usage.predicts_from)
-        found = " ".join(f"{name.upper()}={path}" for name, path in given.items()) or "nothing"
-        expect(accepts(task, given), f"{run}: expected {wanted} to predict from, found {found}.")
+        passed = " ".join(f"{name.upper()}={path}" for name, path in given.items()) or "nothing"
+        expect(accepts(task, given), f"{run}: expected {wanted} to predict from, found {passed}.")
     weights = asked.get("weights", weights)
     if not Path(weights_file(run, weights)).exists():
         kept = sorted({path.parent.name for pattern in ("*", "steps/*") for path in weights_in(run, pattern)})

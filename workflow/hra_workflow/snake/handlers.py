@@ -77,7 +77,7 @@ def at_exit(workflow, config: dict, basedir: Path, module: str | None) -> None:
         with contextlib.suppress(WorkflowError, SystemExit):  # an error of the plan, which has been printed
             end_of_dry_run(workflow, config)
     elif Quietness.ALL not in (output.quiet or ()):
-        show_tables(dag, basedir / "workflow/scripts/print_table.py")
+        show_tables(dag, config, basedir / "workflow/scripts/print_table.py")
     if RerunTrigger.CODE in workflow.rerun_triggers:  # profiles/default of the workflow is not read
         warn(
             "`code` is a rerun trigger, so any change of the workflow's code repeats finished runs. Add "
@@ -117,12 +117,14 @@ def end_of_dry_run(workflow, config: dict) -> None:
     findings.show(checks)
 
 
-def show_tables(dag, script: Path) -> None:
-    """Print the tables of a run with this script."""
+def show_tables(dag, config: dict, script: Path) -> None:
+    """Print the tables of a run with this script, and what is unusual about their data."""
     tables = finished_tables(dag)
     if known := sorted(table for table, is_known in tables.items() if is_known):
         sys.stdout.flush()
         subprocess.run([sys.executable, script, *known], check=False)
+    for text in plan.of_data(config, [Path(table).stem for table in known]):
+        warn(text)
     for table in sorted(tables.keys() - set(known)):
         warn(
             f"{table} is not shown: Snakemake has no record of how it was built, such as after a copy without "

@@ -214,15 +214,6 @@ def test_a_task_without_results_is_left_out_and_a_report_without_any_is_an_error
         report.main(job_of(tmp_path, math=parts["math"]))
 
 
-def test_of_equal_runs_the_first_one_is_the_best():
-    columns = {"selection": "last", "x": "1", "x_better": "higher", "x_verdict": "", "x_std": "", "x_published": ""}
-    table = pd.DataFrame([columns | {"run": run} for run in ("lora/r8", "hra/r8")])
-    facts = {"selection": "last", "trained": ["lora/r8", "hra/r8"], "baselines": ["lora/r8"]}
-    labels = {"labels": {"lora/r8": "LoRA", "hra/r8": "HRA"}}
-    for better in ("higher", "lower"):
-        assert report.headline(table.assign(x_better=better), "x", facts | labels)["label"] == "LoRA"
-
-
 def test_a_browser_opens_it_without_errors_and_sorts_a_table(made, tmp_path):
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     require(bool(browser), "needs Chromium (Debian: chromium)")

@@ -34,7 +34,8 @@ CONFIGURED := $(if $(CONFIG),--configfile $(CONFIG))
 PROFILED := $(if $(PROFILE),--profile $(firstword $(wildcard $(PROFILE) $(HERE)$(PROFILE)) $(PROFILE))) $(CONFIGURED)
 MACHINE := $(PROFILED) $(if $(PROFILE),,--cores $(CORES))
 SHOWN := $(if $(VERBOSE),,--logger rich)
-REPORT = @echo '  make $(if $(HERE),-f $(HERE)Makefile )report $(strip $(foreach name,TASK DATA CONFIG PROFILE,$(if $($(name)),$(name)=$($(name)))))    everything in one file'
+PASTED = $(1)=$(if $(word 2,$($(1))),"$($(1))",$($(1)))
+REPORT = @echo '  make $(if $(HERE),-f $(HERE)Makefile )report $(strip $(foreach name,TASK DATA CONFIG PROFILE,$(if $($(name)),$(call PASTED,$(name)))))    everything in one file'
 # Of the other folder, if it uses the workflow as a module. A comment behind the value would add a space to it.
 OWN := $(wildcard Snakefile workflow/Snakefile)
 SNAKEMAKE := snakemake $(if $(HERE),$(if $(OWN),--workflow-profile $(HERE)profiles/default,--snakefile $(HERE)Snakefile))
@@ -83,7 +84,7 @@ preflight: $(READY) ## check sources, disk, scheduler and GPUs before a GPU-hour
 	@$(SNAKEMAKE) $(MACHINE) $(SHOWN) --retries 1 --config preflight=jobs -- preflight$(if $(TABLE),_$(TABLE))
 
 report: $(READY) ## write tables, figures and runs to one HTML file: the demo's to demo/results/report.html (CONFIG=mine.yaml: your own)
-	$(if $(CONFIG)$(PROFILE),$(SNAKEMAKE) $(MACHINE),$(RUN_DEMO)) -- report
+	@$(if $(CONFIG)$(PROFILE),$(SNAKEMAKE) $(MACHINE),$(RUN_DEMO)) $(SHOWN) -- report
 
 rehearse: $(READY) ## run every kind of job at its real size on a fake GPU: memory, waits, wrong devices; no GPU, no Hub (TABLE=glue, CONFIG=mine.yaml, CARD=h100)
 	@$(SNAKEMAKE) --cores $(CORES) $(CONFIGURED) --retries 1 --keep-going -q rules --config preflight=rehearsal $(if $(CARD),card=$(CARD)) -- preflight$(if $(TABLE),_$(TABLE))

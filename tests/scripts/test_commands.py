@@ -40,6 +40,7 @@ def test_targets_of_make_take_several_config_files_and_a_profile():
     assert made("table", "TABLE=glue", "CONFIG=a.yaml b.yaml", "PROFILE=slurm").split() == (
         ["snakemake", "--profile", "slurm", "--configfile", "a.yaml", "b.yaml", "--logger", "rich", "--", "table_glue"]
     )
+    assert made("report", "CORES=2", "CONFIG=a.yaml").endswith("--cores 2 --logger rich -- report")
     planned = " ".join(made("plan", "TABLE=glue", "CONFIG=a.yaml b.yaml").split())
     assert planned == "snakemake -n -q host rules progress --configfile a.yaml b.yaml -- table_glue 2>&1"
 
@@ -126,7 +127,9 @@ def test_make_in_another_folder_uses_its_snakefile_or_that_of_the_workflow(tmp_p
         (tmp_path / own).parent.mkdir(exist_ok=True)
         (tmp_path / own).touch()
     expected = f"--workflow-profile {ROOT}/profiles/default" if own else f"--snakefile {ROOT}/Snakefile"
-    assert commands("run", "CONFIG=a.yaml").endswith("make report CONFIG=a.yaml    everything in one file'\n")
+    for paths, pasted in (("a.yaml", "a.yaml"), ("a.yaml b.yaml", '"a.yaml b.yaml"')):
+        ending = f"make report CONFIG={pasted}    everything in one file'\n"
+        assert commands("run", f"CONFIG={paths}").endswith(ending)
     for target in ("plan", "run", "export"):
         makefile = ["-f", ROOT / "Makefile", "-o", ROOT / ".venv/.installed"]
         command = ["make", "-n", "--no-print-directory", *makefile, target, "RUN=results/x", f"VENV={ROOT}/.venv"]

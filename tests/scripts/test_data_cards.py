@@ -51,6 +51,7 @@ def test_the_card_of_texts_counts_classes_repeated_rows_leaks_and_contradictions
     card = of_texts(tmp_path, LABELS | {"splits": SPLITS})
     train = {"rows": 5, "classes": {"bad": 3, "good": 2, "fine": 0}, "repeated": 1}
     dev = {"rows": 4, "classes": {"bad": 1, "good": 3, "fine": 0}, "in_train": 3, "in_train_exactly": 1}
+    assert card["splits"]["dev"].pop("in_train_rows")[1] == ["dev.csv, line 3", "train.csv, line 7"]
     assert card["splits"] == {"train": train, "dev": dev}
     assert card["warnings"] == [
         "train has no row with the label 'fine'",
@@ -60,7 +61,7 @@ def test_the_card_of_texts_counts_classes_repeated_rows_leaks_and_contradictions
         "2 rows have another label than an earlier row with the same text, the first: train.csv, line 6: 'bad', and "
         "train.csv, line 2: 'good'",
     ]
-    assert data_cards.summary(card) == "train 5 rows (3 classes: 3, 2, 0), dev 4 rows (3 classes: 1, 3, 0)"
+    assert data_cards.summary(card).startswith("train 5 rows (3 classes: bad 3, good 2, fine 0), dev 4 rows (3 classes")
     card["splits"]["train"]["classes"] = {str(label): label for label in range(3, 80)}
     assert data_cards.described("train", card["splits"]["train"]) == "train 5 rows (77 classes of 3 to 79)"
 
@@ -84,6 +85,7 @@ def test_the_card_of_questions_compares_them_without_their_solutions(tmp_path):
     entry = {"splits": {"train": ["train.jsonl"], "test": ["test.jsonl"]}, "answer": "metamath"}
     entry["columns"] = {"question": "question", "answer": "answer"}
     card = of_texts(tmp_path, entry, answers.gold)
+    del card["splits"]["test"]["in_train_rows"]
     assert card["splits"]["test"] == {"rows": 2, "in_train": 2, "in_train_exactly": 1}
     assert card["warnings"][1] == (
         "1 row has another final answer than an earlier row with the same text, the first: test.jsonl, line 2: '5', "

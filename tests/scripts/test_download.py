@@ -165,6 +165,10 @@ def test_no_newline_at_the_end_and_a_byte_order_mark(toy):
             {"train": "label,sentence\n1,a\n2,b\n7,c\n"},
             r"train\.csv, line 3, column label: expected a class, 0 to 1 for bad, good, found '2'; 2 of 3 labels",
         ),
+        (
+            {"train": "label,sentence\nfine,a\npoor,b\nfine,c\n"},
+            r"line 2, .*: expected one of bad, good, found 'fine'; 3 of 3 labels are invalid \('fine' 2, 'poor' 1\)\.",
+        ),
         ({"train": "label,sentence\n1,a\n-1,b\n"}, r"line 3, column label: .*, found '-1'"),
         ({"train": "label,sentence\n1,a\n0.5,b\n"}, r"line 3, column label: .*, found '0\.5'"),
         ({"train": "label,sentence\n1,a\n,b\n"}, r"line 3, column label: .*, found ''"),

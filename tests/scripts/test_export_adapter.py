@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy
 import pytest
 import torch
-from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub import ModelCard, ModelCardData, constants
 from safetensors.torch import load_file
 
 import control_jobs
@@ -27,13 +27,30 @@ from subjects import SAMPLING, unet_method
 from sums import math_method
 from support import method, paper_config
 
-HUB = {"kind": "hub", "repo": "someone/tiny-bert", "revision": "main", "files": {}}
+HUB = {"kind": "hub", "repo": "someone/tiny", "revision": "main", "files": {}}
+COMMIT = "c" * 40
+PUBLISHED = {"source": HUB, "revision": COMMIT}  # of a base model on the Hub
 
 
 @pytest.fixture(autouse=True)
 def in_a_project(tmp_path, monkeypatch):
     """Paths on a card are relative to the working directory."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def cached(tmp_path, monkeypatch):
+    """Return a function that puts the files of a model where the Hub's client caches those of PUBLISHED, offline."""
+
+    def cache(manifest: str) -> Path:
+        snapshot = tmp_path / f"cache/models--{HUB['repo'].replace('/', '--')}/snapshots/{COMMIT}"
+        snapshot.parent.mkdir(parents=True)
+        snapshot.symlink_to(manifest.removesuffix(".manifest.json"))
+        return snapshot
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return cache
 
 
 def pasted(folder) -> dict:
@@ -85,10 +102,10 @@ def logits(run, folder):
         hra.install()
 
 
-def test_an_adapter_of_hra_and_its_lora_load_with_stock_peft(make_run, tmp_path):
+def test_an_adapter_of_hra_and_its_lora_load_with_stock_peft(make_run, tmp_path, cached):
     run = make_run(method("hra"))
     changes = {
-        "model": {"source": HUB, "revision": "c" * 40, "license": "MIT"},
+        "model": PUBLISHED | {"license": "MIT"},
         "dataset": {"license": "CC, see there"},
     }
     folder = exported(run, tmp_path, changes)
@@ -98,7 +115,7 @@ def test_an_adapter_of_hra_and_its_lora_load_with_stock_peft(make_run, tmp_path)
     torch.testing.assert_close(logits(run, folder / "lora"), expected, atol=1e-5, rtol=1e-4)
     for place in (folder, folder / "lora"):
         config = json.loads((place / "adapter_config.json").read_text())
-        assert (config["base_model_name_or_path"], config["revision"]) == (HUB["repo"], "c" * 40)
+        assert (config["base_model_name_or_path"], config["revision"]) == (HUB["repo"], COMMIT)
     assert load_file(folder / adapters.WEIGHTS).keys() == load_file(run.weights["best"]).keys()
     assert files.read_json(folder / "train.json") == files.read_json(run.train["output"]["record"])
 
@@ -114,10 +131,15 @@ def test_an_adapter_of_hra_and_its_lora_load_with_stock_peft(make_run, tmp_path)
         "negative, positive",
         "| learning_rate | 0.005 |",
         "optimistic",
-        f"revision='{'c' * 40}'",
+        f"revision='{COMMIT}'",
     ):
         assert text in card.text, text
     assert str(tmp_path) not in card.content and not re.search(r"\{\{|\{%", card.content)
+    cached(run.tiny["model"])
+    names = pasted(folder)
+    assert names["base"] == HUB["repo"]
+    with torch.inference_mode():
+        assert torch.equal(names["model"](input_ids=torch.arange(3, 35).reshape(2, 16)).logits, expected)
 
 
 def test_another_adapter_has_no_lora_and_a_local_model_no_address(make_run, tmp_path, capsys):
@@ -139,8 +161,9 @@ def test_another_adapter_has_no_lora_and_a_local_model_no_address(make_run, tmp_
 
 
 def unevaluated(run, tmp_path, settings: dict, to_lora: str | None = "hra.conversion:to_lora"):
-    """Export the last weights of a run that was not evaluated; return the folder and the card."""
-    params = {name: run.tiny[name] for name in ("model", "dataset")}
+    """Export the last weights of a run that was not evaluated, with a model on the Hub; return folder and card."""
+    params = {"dataset": run.tiny["dataset"], "model": run.tiny["model"].replace(".manifest.", ".published.manifest.")}
+    files.write_json(params["model"], files.read_json(run.tiny["model"]) | PUBLISHED)
     params |= {"record": str(run.folder / "run/train.json"), "adapter": run.weights["last"]}
     params |= {"label": "HRA", "settings": settings, "to_lora": to_lora, "metrics": []}
     job = run.job("export_adapter", {}, {"card": tmp_path / "hub/README.md"}, **params)
@@ -151,7 +174,7 @@ def unevaluated(run, tmp_path, settings: dict, to_lora: str | None = "hra.conver
 
 
 @pytest.mark.slow
-def test_a_language_model(make_math_run, tmp_path, capsys):
+def test_a_language_model(make_math_run, tmp_path, capsys, cached):
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
@@ -168,6 +191,7 @@ def test_a_language_model(make_math_run, tmp_path, capsys):
     torch.testing.assert_close(*found, atol=1e-5, rtol=1e-4)
 
     capsys.readouterr()
+    cached(run.tiny["model"])
     pasted(folder)
     shown = capsys.readouterr().out
     (question,) = re.findall(r'"\{question\}", "(.*)"', card.text)
@@ -185,7 +209,7 @@ def shows(image, sampler, prompt: str, *further: list) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["hra", "oft"])
-def test_a_diffusion_model(make_subject_run, tmp_path, kind):
+def test_a_diffusion_model(make_subject_run, tmp_path, kind, cached):
     import train_subject
 
     run = make_subject_run(unet_method(kind))
@@ -193,17 +217,18 @@ def test_a_diffusion_model(make_subject_run, tmp_path, kind):
     folder, card = unevaluated(run, tmp_path, {"sampling": SAMPLING}, to_lora(run))
     assert card.data.pipeline_tag == "text-to-image" and "“a photo of a qwe ball”: “qwe ball” stands" in card.text
     assert ("load_lora_weights" in card.text) == (kind == "hra")
+    base = cached(run.tiny["model"])
     names = pasted(folder)
     assert (tmp_path / "image.png").exists()
     sampling = SAMPLING | {"scheduler": "model"}
-    sampler = stable_diffusion.Sampler(Path(names["base"]), sampling, "cpu")
+    sampler = stable_diffusion.Sampler(base, sampling, "cpu")
     sampler.use(run.method, run.last)
     shows(names["image"], sampler, "a photo of qwe ball on the beach")
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("fresh_accelerator")
-def test_a_diffusion_model_with_control_images(tmp_path, tmp_path_factory):
+def test_a_diffusion_model_with_control_images(tmp_path, tmp_path_factory, cached):
     resources = control_jobs.prepared(tmp_path_factory.mktemp("resources"))
     run = control_jobs.ControlRun(tmp_path / "run", resources, controlled.unet_method("hra"))
     run.start()
@@ -213,8 +238,9 @@ def test_a_diffusion_model_with_control_images(tmp_path, tmp_path_factory):
     sampling = controlled.SAMPLING | {"prompt_suffix": "", "inference_steps": 2}
     folder, card = unevaluated(run, tmp_path, {"sampling": sampling})
     assert card.data.pipeline_tag == "image-to-image"
+    base = cached(run.tiny["model"])
     names = pasted(folder)
-    sampler = Sampler(Path(names["base"]), sampling, "cpu")
+    sampler = Sampler(base, sampling, "cpu")
     sampler.use(run.method, run.last)
     shows(names["image"], sampler, "a prompt", [control])
 

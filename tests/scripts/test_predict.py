@@ -53,6 +53,10 @@ def test_texts_get_the_classes_and_probabilities_of_the_evaluation(classifier, t
     )
     assert [row | {"n": str(number)} for number, row in enumerate(lines, 1)] == other
 
+    (tmp_path / "comma.csv").write_text("sentence,n\nfall,2\n")
+    with pytest.raises(JobError, match=r"found sentence,n\. Rename the columns, or .* is read with \{'sep': ';'\}\."):
+        predict(classifier, {"texts": tmp_path / "comma.csv"}, {"reading": like})
+
     def refused(name: str, text: str, message: str, **changes) -> None:
         (tmp_path / name).write_text(text)
         with pytest.raises(JobError, match=message) as problem:
@@ -142,7 +146,7 @@ def test_images_and_control_images_get_the_images_of_the_evaluation(tmp_path, tm
         ({"settings": hint_settings(resources["canny"], from_image=False)}, "CONTROLS=folder"),
         ({"settings": hint_settings(resources["canny"], hint="my:edges")}, "another one: it was edited"),
         ({"settings": hint_settings(resources["segmentation"])}, "that the weights were trained on"),
-        ({"given": one | {"images": tmp_path / "telephone"}}, "skipped because of the ending: 1.HEIC"),
+        ({"given": one | {"images": tmp_path / "telephone"}}, ".webp, found 1.HEIC. Convert them"),
         ({"given": one | {"prompts": tmp_path / "two.txt"}}, "found 2 prompts without it"),
         ({"given": one | {"prompts": tmp_path / "part.csv"}}, "found none for 1.png, 2.png"),
     ):

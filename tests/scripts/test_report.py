@@ -40,6 +40,8 @@ def facts_of(folder: Path, expected: list[dict]) -> dict:
         "colours": factories.COLOURS,
         "trained": list(labels),
         "baselines": ["full/all", "lora/r8"],
+        "data": [str(folder / "sst2.manifest.json")],
+        "pairs": [],
         "plotted": {"parameters": ["SST-2"], "lambda": []},
         "local": ["sst2"],
         "selection": "best_on_dev",
@@ -83,6 +85,7 @@ def made(tmp_path_factory) -> Path:
         folder / "dev.parquet"
     )
     Image.new("RGB", (400, 300), "red").save(folder / "sheet.png")
+    files.write_json(folder / "sst2.card.json", {"splits": {}, "own": {}, "warnings": ["2 rows are also in <train>"]})
     (folder / "tune_glue.csv").write_text("device_seconds,device\n1800,NVIDIA H100\n,\n")
     collect_runs.main(factories.collect_job(folder, expected, paths, incomplete=True))
     compared = ["SST-2", "best_on_dev", "full/all", "hra/r8", "1.5", "-0.5", "3.5", "0.1", "0.3", "300", "3"]
@@ -103,6 +106,11 @@ def page(made) -> html.HtmlElement:
 
 def text(element) -> str:
     return " ".join(element.text_content().split())
+
+
+def test_warnings_of_the_data_are_above_the_tables(page):
+    (shown,) = page.xpath("//header//dl/dt[text()='Data']/following-sibling::dd[1]")
+    assert text(shown) == "sst2: 2 rows are also in <train>."
 
 
 def test_the_tables_have_every_number_of_the_csv(made, page):

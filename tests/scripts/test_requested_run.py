@@ -76,20 +76,28 @@ def test_a_run_is_named_by_its_folder(project, tmp_path):
     ("request_", "message"),
     [
         ({"run": "results/glue/cola/hra/r8/seed7"}, "none there. Finished runs: results/glue/cola/hra/r8/seed0, "),
-        ({"run": "other/glue/cola/hra/r8/seed0"}, "pass CONFIG=its-config.yaml"),
+        (
+            {"run": "other/glue/cola/hra/r8/seed0"},
+            "For the runs of another config, pass the CONFIG of their `make run`.",
+        ),
         ({"texts": "nowhere.csv"}, "TEXTS=nowhere.csv: expected a file or folder"),
         ({"run": "results/subject/dog/real/images/seed0"}, "found one that evaluates the real images"),
         ({"weights": "3"}, "expected weights '3', found best, last."),
-        ({"prompts": "prompts.txt"}, "expected TEXTS=texts.csv to predict from, found TEXTS=texts.csv PROMPTS="),
+        (
+            {"prompts": "prompts.txt"},
+            "expected TEXTS=texts.csv to predict from, found TEXTS=new texts.csv PROMPTS=prompts.txt.",
+        ),
         ({"run": "best/glue/mrpc"}, "expected one dataset of table_glue, found mrpc. Name one of its columns: "),
-        ({"run": "best/math"}, "expected one task that predicts from TEXTS=texts.csv, found none among glue, subject"),
+        ({"run": "best/math"}, "expected one task, found none among glue, subject. Name it: RUN=best/glue."),
+        ({"run": "best/glue", "texts": None}, "expected TEXTS=texts.csv to predict from, found nothing."),
+        ({"run": "best/glue", "texts": None, "prompts": "prompts.txt"}, "to predict from, found PROMPTS=prompts.txt."),
         ({"make": "export", "run": "best"}, "expected one task, found glue, subject among .* RUN=best/glue"),
     ],
 )
 def test_what_does_not_exist_is_an_error_that_says_what_does(project, request_, message):
     fine = {"make": "predict", "run": "results/glue/cola/hra/r8/seed0", "texts": "new texts.csv"}
     with pytest.raises(JobError, match=message if ".*" in message else re.escape(message)):
-        project(**(fine | request_))
+        project(**{name: value for name, value in (fine | request_).items() if value})
 
 
 def test_a_trial_and_a_table_that_is_not_made_have_no_best_run(project):

@@ -20,7 +20,7 @@ from hra_workflow.report.run_statistics import Unit
 from hra_workflow.report.verdicts import Verdict
 from support import paper_config
 
-LABELS = {"lora/r8": "LoRA", "hra/r8": "HRA"}
+LABELS = {"lora/r8": "LoRA", "hra/r8": "HRA", "base/pretrained": "The pretrained model"}
 PERCENT, ERROR = Unit(100, lower=False), Unit(1, lower=True)
 RUNS = ("hra/r8", "lora/r8", "full/all")
 
@@ -44,6 +44,8 @@ def of(value: float, *rest) -> Verdict:
          "LoRA is 2.00 points above HRA [1.00, 3.00], not tested: 1 seed in common, 3 are needed"),
         (of(2, (1, 3), 0.01, 3, 12), PERCENT,
          "LoRA is 2.00 points above HRA [1.00, 3.00], significant (p = 0.010); only 12 items"),
+        (Verdict("hra/r8", "base/pretrained", 2, (1, 3), 0.01, 3, 40), PERCENT,
+         "HRA is 2.00 points above the pretrained model [1.00, 3.00], significant (p = 0.010)"),
         (of(-3.2), ERROR,  # FID: of all images together
          "LoRA is 3.200 below HRA (lower is better), not tested: no scores per item in common"),
     ],
@@ -62,6 +64,8 @@ def test_the_reference_is_the_best_baseline_unless_the_config_names_one():
     task = tasks.load(config)["glue"]
     assert {"full/all", "lora/r8"} < set(task.table.verdicts()["baselines"])
     assert not any(run.startswith("hra/") for run in task.table.verdicts()["baselines"])
+    config["tasks"]["control"]["grid"] = [{"runs": ["base/pretrained", "hra/r8"], "datasets": ["coco"], "seeds": [0]}]
+    assert tasks.load(config)["control"].table.verdicts()["baselines"] == ["base/pretrained"]
     changed = copy.deepcopy(config)
     changed["tasks"]["glue"]["reference"] = "lora/r4"
     with pytest.raises(
@@ -78,7 +82,7 @@ def pair(first: str, second: str, *numbers, selection: str = "best_on_dev") -> l
 def made(tmp_path):
     """Return a function that makes the table of three runs with these pairs and levels of their scores."""
 
-    def make(pairs: list[list], levels: dict[str, float], **params) -> tuple[pd.DataFrame, str]:
+    def make(pairs: list[list], levels: dict[str, float], untrained=(), **params) -> tuple[pd.DataFrame, str]:
         expected = [factories.entry(tmp_path, "cola", run, seed) for run in RUNS for seed in range(3)]
         rows = [
             {"dataset": "cola", "method": run.split("/")[0], "variant": run.split("/")[1], "seed": seed, "value": value}
@@ -94,6 +98,7 @@ def made(tmp_path):
         job = factories.table_job(tmp_path, expected)
         job["params"] |= {"averages": {}}
         job["params"]["verdicts"] |= params
+        job["params"]["trained"] = [run for run in job["params"]["trained"] if run not in untrained]
         table.main(job)
         return run_statistics.read_csv(tmp_path / "table_glue.csv"), (tmp_path / "table_glue.md").read_text()
 
@@ -134,6 +139,14 @@ def test_the_reference_of_the_config_may_be_any_row(made):
     first = rows[rows["selection"] == "best_on_dev"].set_index("run")
     assert first["CoLA_verdict"]["lora/r8"].startswith("LoRA r=8 is 1.00 points above HRA r=8, λ=0 [−0.50, 2.00], not")
     assert "which is HRA r=8, λ=0." in text
+
+
+def test_the_base_model_is_the_reference_of_runs_without_a_baseline(made):
+    rows, _ = made([], {"hra/r8": 0.9, "full/all": 0.85}, untrained=["full/all"], baselines=["full/all"])
+    assert set(rows["CoLA_verdict"]) == {
+        "HRA r=8, λ=0 is 5.00 points above Full fine-tuning, not tested: no scores per item in common",
+        "",
+    }
 
 
 def test_without_a_value_of_the_reference_nothing_is_said(made):

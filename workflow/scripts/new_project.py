@@ -77,8 +77,9 @@ def main() -> None:
     path = make(arguments.name, arguments.demo)
     make_command = "make" if str(Path.cwd()) == ROOT else f"make -f {ROOT}/Makefile"
     print(
-        f"Made {path}. Save your texts as {path.parent}/data/train.csv and dev.csv (columns text and label), or change "
-        f"`source` to where they are. Then:\n  {make_command} plan CONFIG={path}     what it costs; also run, table, "
+        f"Made {path}, for texts. Save them as {path.parent}/data/train.csv and dev.csv (columns text and label), or "
+        "change `source` and `splits` to where they are; for questions or images, replace the config "
+        f"(docs/your-own.md). Then:\n  {make_command} plan CONFIG={path}     what it costs; also run, table, "
         "status, report"
     )
 

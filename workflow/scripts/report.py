@@ -13,7 +13,7 @@ from hra_workflow import tasks
 from hra_workflow.core import files, predictions, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
-from hra_workflow.data import images
+from hra_workflow.data import data_cards, images, leaks
 from hra_workflow.report import class_scores, html_page, run_statistics
 from hra_workflow.report.image_grid import evenly_spaced
 from hra_workflow.report.selections import TITLES
@@ -40,6 +40,7 @@ def section(name: str, facts: dict) -> dict:
         "selection": TITLES[facts["selection"]].lower(),
         "states": Counter(run["state"] for run in runs),
         "headline": [line for line in lines if line],
+        "warnings": [*data_cards.warnings(facts["data"]), *leaks.warnings(facts["pairs"])],
         "tables": [html_page.markdown(Path(path).with_suffix(".md").read_text(), 3) for path in facts["tables"]],
         "figures": figures(facts, runs) if any(lines) else [],
         "sheets": {dataset: html_page.sheet(path) for dataset, path in facts["sheets"].items()},
@@ -57,7 +58,7 @@ def headline(table: pd.DataFrame, column: str, facts: dict) -> dict | None:
     if rows.empty:
         return None
     lower = rows[f"{column}_better"].iloc[0] == "lower"
-    ranked = rows.iloc[pd.to_numeric(rows[column]).argsort(kind="stable")[:: 1 if lower else -1]]
+    ranked = rows.iloc[(pd.to_numeric(rows[column]) * (1 if lower else -1)).argsort(kind="stable")]
     first, verdicts = ranked.iloc[0], ranked.loc[ranked[f"{column}_verdict"] != "", f"{column}_verdict"]
     own = verdicts[~verdicts.index.isin(facts["baselines"])]
     return {

@@ -127,14 +127,14 @@ def warnings(config: dict, names: Iterable[str], planned: list[Job]) -> list[str
     """List settings that give a table's numbers another meaning than expected, and missing tokens."""
     chosen = of_names(config, names)
     notes = [text for task in chosen for text in (*task.table.warnings(), *task.evaluation.rewinding_notes())]
-    notes += data_cards.warnings(datasets(config, names))
-    notes += leaks.warnings(pair for task in chosen for pair in own_data.pairs(task))
-    return notes + downloads.missing_tokens(config, planned)
+    return notes + of_data(config, names) + downloads.missing_tokens(config, planned)
 
 
-def datasets(config: dict, names: Iterable[str]) -> list[str]:
-    """Return the manifests of the data of the tables."""
-    return [path for task in of_names(config, names) for path in own_data.manifests(task)]
+def of_data(config: dict, names: Iterable[str]) -> list[str]:
+    """List what is unusual about the data of the tables, such as rows that are also trained on."""
+    chosen = of_names(config, names)
+    notes = data_cards.warnings(path for task in chosen for path in own_data.manifests(task))
+    return notes + leaks.warnings(pair for task in chosen for pair in own_data.pairs(task))
 
 
 def of_names(config: dict, names: Iterable[str]) -> list[Task]:

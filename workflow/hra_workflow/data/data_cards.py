@@ -18,7 +18,7 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import counted
 from hra_workflow.data import own_files
 
-VERSION = 1  # of what cards contain: an older one is made again
+VERSION = 2  # of what cards contain: an older one is made again
 TRAIN = "train"
 CLASSES = 6  # of which a line shows every count
 
@@ -69,7 +69,7 @@ def read(path: str | Path) -> dict:
 
 
 def summary(card: dict) -> str:
-    """Describe the splits: `train 960 rows (2 classes: 480, 480), dev 320 rows`."""
+    """Describe the splits: `train 960 rows (2 classes: bad 480, good 480), dev 320 rows`."""
     return ", ".join(described(name, split) for name, split in card["splits"].items())
 
 
@@ -77,10 +77,11 @@ def described(name: str, split: dict) -> str:
     if "pixels" in split:
         sides = " to ".join(f"{side:,}" for side in sorted({*split["pixels"]}))
         return f"{counted(split['rows'], 'image')} of {sides} pixels per side"
-    text, counts = f"{name} {counted(split['rows'], 'row')}", [*split.get("classes", {}).values()]
-    if len(counts) > CLASSES:
-        return f"{text} ({len(counts)} classes of {min(counts):,} to {max(counts):,})"
-    return f"{text} ({len(counts)} classes: {', '.join(f'{count:,}' for count in counts)})" if counts else text
+    text, classes = f"{name} {counted(split['rows'], 'row')}", split.get("classes", {})
+    if len(classes) > CLASSES:
+        return f"{text} ({len(classes)} classes of {min(classes.values()):,} to {max(classes.values()):,})"
+    counts = ", ".join(f"{label} {count:,}" for label, count in classes.items())
+    return f"{text} ({len(classes)} classes: {counts})" if classes else text
 
 
 def contents(manifests: Iterable[str]) -> list[str]:

@@ -11,6 +11,7 @@ from hra_workflow.core.wording import counted, listed
 from hra_workflow.data import images
 from hra_workflow.data.file_filters import IMAGES, OTHER_IMAGES
 
+USED = " ".join(sorted(IMAGES))
 FEWEST = 3
 DARK = 16  # of 255: what the brightest pixel of a 12-bit image is, once its 16 bits are scaled to 8
 
@@ -40,12 +41,17 @@ def of(paths: dict[str, Path], smallest: int, folder: Path | None = None) -> dic
 
 
 def skipped(folder: Path) -> list[str]:
-    """Name the images that are not used because of their ending, such as a telephone's HEIC among JPEGs."""
-    found = [path.name for path in sorted(folder.rglob("*")) if path.suffix.lower() in OTHER_IMAGES and path.is_file()]
+    """Warn of the images that are not used because of their ending, such as a telephone's HEIC among JPEGs."""
+    found = others(folder)
     return [
         f"{counted(len(found), 'file')} skipped because of the ending: {listed(found)}. Convert to JPEG or PNG "
-        f"(used: {' '.join(sorted(IMAGES))})"
+        f"(used: {USED})"
     ] * bool(found)
+
+
+def others(folder: Path) -> list[str]:
+    """Return the names of images in formats that are not used."""
+    return [path.name for path in sorted(folder.rglob("*")) if path.suffix.lower() in OTHER_IMAGES and path.is_file()]
 
 
 def unusual(image: Image.Image) -> Iterator[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError, expect
+from hra_workflow.core.wording import listed
 from hra_workflow.data import image_card, images, text_files, text_tables
 
 
@@ -22,12 +23,14 @@ def table(path: str, columns: list[str], read: dict | None = None, endings: Sequ
         kept = {number: text for number, text in lines if text.strip()}
         rows.add(file.name, "line", columns, list(kept), [list(kept.values())])
     else:
-        rows = text_files.read(path, [file], read if file.suffix in endings else None)
+        read = read if file.suffix in endings else None
+        rows = text_files.read(path, [file], read)
     text_tables.require_rows(path, len(rows), None)
     if missing := [name for name in columns if name not in rows.columns]:
         raise JobError(
             f"{path}: expected the column{'s' * (len(missing) > 1)} {' and '.join(missing)}, on which the run was "
-            f"trained, found {', '.join(rows.columns)}. Rename the columns."
+            f"trained, found {', '.join(rows.columns)}. Rename the columns"
+            + (f", or write the file like the training data: it is read with {read}." if read else ".")
         )
     for name in columns:
         texts = text_tables.texts_of(path, rows, name)
@@ -42,8 +45,10 @@ def images_in(path: str) -> dict[str, Path]:
     folder = Path(path)
     if folder.is_file():
         return {folder.name: folder}
-    if skipped := image_card.skipped(folder):
-        raise JobError(f"{path}: {skipped[0]}.")
+    if others := image_card.others(folder):
+        raise JobError(
+            f"{path}: expected images that end in {image_card.USED}, found {listed(others)}. Convert or move them."
+        )
     return {str(one.relative_to(folder)): one for one in images.listed(folder)}
 
 

@@ -8,6 +8,8 @@ from hra_workflow.data import data_cards
 from hra_workflow.data.data_cards import TRAIN
 from hra_workflow.data.text_tables import Split, is_empty
 
+LISTED = 1000  # rows that a card names
+
 
 @dataclass
 class Examples:
@@ -108,12 +110,12 @@ def leaked(rows: Examples, train: Examples, card: dict) -> list[str]:
         return []
     exact = {*train.texts}
     same = sum(rows.texts[row] in exact for row in found)
-    card |= {"in_train": len(found), "in_train_exactly": same}
+    pairs = [(rows.where(row), train.where(trained[rows.keys[row]])) for row in found]
+    card |= {"in_train": len(found), "in_train_exactly": same, "in_train_rows": [list(pair) for pair in pairs[:LISTED]]}
     how = "" if same == len(found) else f" ({same:,} exactly, the others but for whitespace and case)"
     return [
         f"{len(found):,} of {len(rows):,} rows of {rows.name} also occur in {train.name}{how}, so its scores do not "
-        f"show how a model does on new data; the first: {rows.where(found[0])}, and "
-        f"{train.where(trained[rows.keys[found[0]]])}"
+        f"show how a model does on new data; the first: {pairs[0][0]}, and {pairs[0][1]}"
     ]
 
 

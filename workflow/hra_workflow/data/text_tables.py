@@ -9,6 +9,7 @@ A dry run makes the same checks of the user's files (data_cards.py): no pandas h
 
 import difflib
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from hra_workflow.core.wording import listed
 from hra_workflow.data.text_files import Rows, read
 
 ANSWERLESS_FRACTION = 0.01  # of a training set; misread files have far more
+NAMED, SHOWN = 20, 40  # invalid labels that an error lists, and characters of each
 EMPTY_FRACTION = 1e-3  # of a text column: real data has a few empty texts, a misread file has many
 
 
@@ -150,15 +152,18 @@ def labels_of(name: str, rows: Rows, column: str, names: list[str] | None) -> li
         labels, wanted = [indices.get(value) for value in values], f"a class, 0 to {len(names) - 1} for {listed(names)}"
         named = [positions.get(value) if isinstance(value, str) else None for value in found]
         both = any(a is not None and b is not None for a, b in zip(labels, named, strict=True))
-        if by_name := both or named.count(None) < labels.count(None):
+        texts = any(map(math.isnan, values)) and not any(index is not None for index in labels)
+        if by_name := both or texts or named.count(None) < labels.count(None):
             labels, wanted = named, f"one of {listed(names)}"
     if None in labels:
-        first, wrong = labels.index(None), labels.count(None)
+        first = labels.index(None)
+        wrong = Counter(str(value) for value, label in zip(found, labels, strict=True) if label is None)
         meant = difflib.get_close_matches(str(found[first]), names if by_name else [], 1)
+        counts = listed((f"{value[:SHOWN]!r} {count}" for value, count in wrong.most_common()), NAMED)
         raise JobError(
             f"{name}: {rows.where(first)}, column {column}: expected {wanted}, found {found[first]!r}"
-            f"{f' (is it {meant[0]!r}?)' if meant else ''}; {wrong} of {len(labels)} labels are invalid. Correct the "
-            "file, or `label`, `labels` or `read`."
+            f"{f' (is it {meant[0]!r}?)' if meant else ''}; {wrong.total()} of {len(labels)} labels are invalid"
+            f"{f' ({counts})' * (len(wrong) > 1)}. Correct the file, or `label`, `labels` or `read`."
         )
     return labels
 

@@ -65,12 +65,12 @@ def logarithmic(ax) -> None:
 def widen(ax, scale: float) -> None:
     """Extend the y axis to 2 percentage points, or a tenth of other values: a small difference must look small.
 
-    scale: factor applied to the scores; 100: they are percentages.
+    scale: factor applied to the scores; 100: they are percentages, of which none is above 100.
     """
     low, high = ax.get_ylim()
     least = 2 if scale == 100 else 0.1 * max(abs(low), abs(high))
-    if (room := least - (high - low)) > 0:
-        ax.set_ylim(low - room / 2, high + room / 2)
+    room = max(0, least - (high - low)) / 2
+    ax.set_ylim(low - room, min(high + room, 101) if scale == 100 else high + room)
 
 
 def say(ax, text: str) -> None:

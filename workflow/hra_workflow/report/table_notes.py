@@ -9,7 +9,10 @@ from hra_workflow.report.markdown_text import plain
 
 def differences(reference: str) -> str:
     """Explain the differences to the reference: the label of the config's, or "" for the best baseline."""
-    best = "the best trained run of the column whose method is not HRA; `reference` in the config names a run instead"
+    best = (
+        "the best trained run of the column whose method is not HRA, or without any the base model; `reference` in the "
+        "config names a run instead"
+    )
     return (
         f"Differences: run − reference, which is {plain(reference) or best}. In brackets: the 95 % interval for these "
         "two runs (bootstrap over items and the seeds that both have; with one seed, over the items only). p: with "

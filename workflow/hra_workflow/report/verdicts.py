@@ -4,6 +4,7 @@ The numbers are those of compare_{task}.csv; a difference that it lacks is the t
 """
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -31,7 +32,8 @@ class Verdict:
         """Write `LoRA is 4.00 points above HRA [0.00, 7.80], not significant (p = 0.120)`."""
         size = f"{abs(self.value):.{unit.digits}f}"
         side = f"{size}{' points' * unit.percent} {'above' if self.value > 0 else 'below'}"
-        text = f"{labels[self.run]} is {side if float(size) else 'equal to'} {labels[self.reference]}"
+        reference = re.sub("^The ", "the ", labels[self.reference])
+        text = f"{labels[self.run]} is {side if float(size) else 'equal to'} {reference}"
         text += " (lower is better)" * unit.lower + self.range_text(unit)
         if not math.isnan(self.p):
             text += f", {'' if self.p < comparison.LEVEL else 'not '}significant ({self.p_text()})"
@@ -115,7 +117,7 @@ def verdicts(
 ) -> dict[tuple[str, str], list[Verdict]]:
     """Return the verdicts by selection and column; [] where the reference has no value. params: those of table.py."""
     chosen, found = params["verdicts"], {}
-    runs = list(dict.fromkeys([*params["trained"], *filter(None, [chosen["reference"]])]))
+    runs = list(dict.fromkeys([*params["trained"], *chosen["baselines"], *filter(None, [chosen["reference"]])]))
     for name, unit in units.items():
         for selection, means, pairs in compared(table, differences, name, runs):
             first = reference(means, chosen, unit)

@@ -15,6 +15,9 @@ from hra_workflow.preflight import probe
 from hra_workflow.tasks import requested_run
 from hra_workflow.tasks.base import Task
 
+# Keys that `make` and messages pass by --config. They count for a module too that is given only a part of the config.
+COMMANDED = ("request", "preflight", "card", "incomplete", "max_gpu_hours")
+
 
 def check_module(workflow) -> None:
     """Raise JobError if a module statement renames rules or files, which the plan and the job scripts find by name."""
@@ -66,7 +69,9 @@ def complete(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tupl
     """
     modifier, paths = workflow.modifier, list(map(Path, workflow.overwrite_configfiles))
     own = [config] if modifier.skip_configfile else list(map(load_configfile, paths))
-    config = overlays.merged(*map(overlays.read, shipped), *own, config)
+    given = workflow.config_settings.config
+    commanded = {key: given[key] for key in COMMANDED if key in given}
+    config = overlays.merged(*map(overlays.read, shipped), *own, config, commanded)
     workflow.pathvars.update(Pathvars.from_config(config))
     if not modifier.skip_configfile:
         overlays.check_results(list(zip(paths, own, strict=True)), basedir / "config/demo")

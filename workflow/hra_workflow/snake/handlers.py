@@ -71,13 +71,13 @@ def end(workflow, config: dict) -> None:
 def at_exit(workflow, config: dict, basedir: Path, module: str | None) -> None:
     """Print what Snakemake has no handler for. `module`: the name of the workflow in another Snakefile."""
     dag, settings, output = workflow.dag, workflow.execution_settings, workflow.output_settings
-    if dag is None or not settings:  # an error, which Snakemake has printed, or a listing
+    if dag is None or not settings or not is_complete(dag):  # an error, which Snakemake has printed, or a listing
         return
     if output.dryrun:
         with contextlib.suppress(WorkflowError, SystemExit):  # an error of the plan, which has been printed
             end_of_dry_run(workflow, config)
     elif Quietness.ALL not in (output.quiet or ()):
-        show_tables(dag, basedir / "workflow/scripts/print_table.py")
+        show_tables(dag, config, basedir / "workflow/scripts/print_table.py")
     if RerunTrigger.CODE in workflow.rerun_triggers:  # profiles/default of the workflow is not read
         warn(
             "`code` is a rerun trigger, so any change of the workflow's code repeats finished runs. Add "
@@ -88,6 +88,14 @@ def at_exit(workflow, config: dict, basedir: Path, module: str | None) -> None:
     elif module and (missing := [name for name in HANDLERS if not calls(workflow.globals.get(name), name)]):
         lines = "\n".join(f"  {name}:\n      {module}.{name}()" for name in missing)
         warn(f"this Snakefile does not call all handlers of the module {module}, so {MISSING}. Add:\n{lines}")
+
+
+def is_complete(dag) -> bool:
+    """Return whether all jobs are planned: Snakemake numbers them then."""
+    try:
+        return all(dag.jobid(job) is not None for job in dag.jobs)
+    except KeyError:
+        return False
 
 
 def end_of_dry_run(workflow, config: dict) -> None:
@@ -109,12 +117,14 @@ def end_of_dry_run(workflow, config: dict) -> None:
     findings.show(checks)
 
 
-def show_tables(dag, script: Path) -> None:
-    """Print the tables of a run with this script."""
+def show_tables(dag, config: dict, script: Path) -> None:
+    """Print the tables of a run with this script, and what is unusual about their data."""
     tables = finished_tables(dag)
     if known := sorted(table for table, is_known in tables.items() if is_known):
         sys.stdout.flush()
         subprocess.run([sys.executable, script, *known], check=False)
+    for text in plan.of_data(config, [Path(table).stem for table in known]):
+        warn(text)
     for table in sorted(tables.keys() - set(known)):
         warn(
             f"{table} is not shown: Snakemake has no record of how it was built, such as after a copy without "

@@ -8,6 +8,7 @@ from pathlib import Path
 from hra_workflow import methods
 from hra_workflow.core import grid
 from hra_workflow.report import colours
+from hra_workflow.tasks import own_data
 from hra_workflow.tasks.base import Task
 from hra_workflow.tasks.expected_runs import error_files, expected_runs, with_errors
 
@@ -63,6 +64,8 @@ def tasks(config: dict, chosen: list[Task]) -> dict[str, dict]:
             "colours": colours.of_methods(config),
             "trained": [name for name in grid.names(config, task.name) if methods.trains(config, name)],
             "baselines": task.table.verdicts()["baselines"],
+            "data": own_data.manifests(task),
+            "pairs": own_data.pairs(task),
             "plotted": {
                 "parameters": task.settings["figures"]["parameters"],
                 "lambda": task.settings["figures"]["lambda"],

@@ -20,6 +20,7 @@ from hra_workflow.tasks.base import Task
 BEST = "best"
 WEIGHTS = r"last|best|\d+"  # of a run: a number is a step of a subject's run
 SHOWN = 12  # finished runs in an error
+OTHER_CONFIG = "For the runs of another config, pass the CONFIG of their `make run`."
 GIVEN = {  # the variables of new inputs, with an example
     "texts": "TEXTS=texts.csv",
     "images": "IMAGES=folder",
@@ -74,13 +75,13 @@ def settle(config: dict, tasks: dict[str, Task], chosen: list[str]) -> Request |
     predicts = asked["make"] == "predict"
     if where == BEST:
         task, _, dataset = of.partition("/")
-        names = [name for name in chosen if not predicts or accepts(tasks[name], given)]
-        names = [name for name in names if task in ("", name)]
+        names = [name for name in chosen if task in ("", name)]
+        if predicts:  # if none accepts what is given, the error below says what it expects
+            names = [name for name in names if accepts(tasks[name], given)] or names
         expect(
             len(names) == 1,
-            f"RUN={asked['run']}: expected one task"
-            f"{f' that predicts from {listed(given)}' if predicts else ''}, found {', '.join(names) or 'none'} among "
-            f"{', '.join(chosen)}. Name it: RUN=best/{(names or chosen)[0]}.",
+            f"RUN={asked['run']}: expected one task, found {', '.join(names) or 'none'} among {', '.join(chosen)}. "
+            f"Name it: RUN=best/{(names or chosen)[0]}.",
         )
         run, weights, note = best(tasks[names[0]], dataset or None)
     else:
@@ -88,7 +89,8 @@ def settle(config: dict, tasks: dict[str, Task], chosen: list[str]) -> Request |
     task = tasks[Path(run).parts[-5]]
     if predicts:
         wanted = " or ".join(listed(names) for names in task.usage.predicts_from)
-        expect(accepts(task, given), f"{run}: expected {wanted} to predict from, found {listed(given) or 'nothing'}.")
+        passed = " ".join(f"{name.upper()}={path}" for name, path in given.items()) or "nothing"
+        expect(accepts(task, given), f"{run}: expected {wanted} to predict from, found {passed}.")
     weights = asked.get("weights", weights)
     if not Path(weights_file(run, weights)).exists():
         kept = sorted({path.parent.name for pattern in ("*", "steps/*") for path in weights_in(run, pattern)})
@@ -123,13 +125,13 @@ def existing(config: dict, tasks: dict[str, Task], asked: str) -> str:
         run in map(os.path.relpath, known),
         f"RUN={asked}: expected `best` or the folder of a finished run in {results}, found "
         f"{'a trial, whose weights are not kept' if tuning.MARK in run else 'none there'}. Finished runs: "
-        f"{found or 'none'}. For the runs of another config, pass CONFIG=its-config.yaml.",
+        f"{found or 'none'}. {OTHER_CONFIG}",
     )
     task, dataset, method, variant, _ = Path(run).parts[-5:]
     expect(
         dataset in tasks[task].datasets and f"{method}/{variant}" in grid.every_run(config),
-        f"RUN={asked}: expected a dataset and a method of the config, found {dataset} and {method}/{variant}. Pass the "
-        "CONFIG of its training.",
+        f"RUN={asked}: expected a dataset and a method of the config, found {dataset} and {method}/{variant}. "
+        f"{OTHER_CONFIG}",
     )
     expect(
         not methods.of(config, method).real_images,
@@ -154,18 +156,20 @@ def best(task: Task, dataset: str | None) -> tuple[str, str, str]:
     expect(
         dataset in names if dataset else len(names) == 1,
         f"RUN=best: expected one dataset of table_{task.name}, found {dataset or ', '.join(names) or 'none'}. Name one "
-        f"of its columns: {example}.",
+        f"of its columns: {example}. {OTHER_CONFIG}",
     )
     dataset = dataset or names[0]
     column = columns[dataset]
     path = Path(task.config["pathvars"]["results"], f"runs_{task.name}.csv")
-    expect(path.exists(), f"RUN=best: expected {path}, found no such file. Make the table first (make run).")
+    expect(
+        path.exists(), f"RUN=best: expected {path}, found no such file. Make the table first (make run). {OTHER_CONFIG}"
+    )
     wanted = {"dataset": dataset, "benchmark": column["benchmark"], "metric": column["metric"], "status": "ok"}
     with path.open(newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if wanted.items() <= row.items() and float(row["strength"]) == 1]
     rows = [row for row in rows if row["step"] and methods.of(task.config, row["method"]).trains]
     selection = next((name for name in task.selections if any(row["selection"] == name for row in rows)), None)
-    expect(bool(selection), f"RUN=best: {path} has no value of {column['metric']} on {dataset}.")
+    expect(bool(selection), f"RUN=best: {path} has no value of {column['metric']} on {dataset}. {OTHER_CONFIG}")
     values: dict[str, dict[str, float]] = {}
     for row in rows:
         if row["selection"] == selection:

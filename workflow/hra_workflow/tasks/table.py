@@ -97,11 +97,18 @@ class Table(Part):
         return ["parameters", "pareto", *retention, *sweep, "curves"]
 
     def verdicts(self) -> dict:
-        """Return what the sentences on differences depend on: `columns`, `reference`, and the trained `baselines`."""
+        """Return what the sentences on differences depend on: `columns`, `reference`, and `baselines`.
+
+        These are the trained ones, or without any the base model.
+        """
         runs = [run for run in grid.names(self.config, self.name) if methods.trains(self.config, run)]
         baselines = [run for run in runs if methods.of(self.config, run.split("/")[0]).baseline]
         columns = self.settings["figures"]["parameters"]
-        return {"columns": columns, "reference": self.settings.get("reference"), "baselines": baselines}
+        return {
+            "columns": columns,
+            "reference": self.settings.get("reference"),
+            "baselines": baselines or self.base_runs(),
+        }
 
     def base_runs(self) -> list[str]:
         """List every `method/variant` of the grid that is the base model."""

@@ -21,7 +21,9 @@ def test_the_full_grid_plans_without_torch(fresh, tmp_path, monkeypatch):
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     # A process of its own, not a fork of one that has imported Snakemake.
-    output = fresh.snakemake("-n", "-q", "rules", "--", "results/table_glue.csv", before=("env",))
+    options = ("-n", "-q", "rules", "--config", "report_to=[trackio]", "--")
+    output = fresh.snakemake(*options, "results/table_glue.csv", before=("env",))
+    assert "warning: report_to: trackio is not installed here." in output
     assert "train_glue 455 " in " ".join(output.split())  # 8 datasets × 11 variants × 5 seeds, and Figure 3's 15
 
 

@@ -122,7 +122,7 @@ def test_stages_may_have_accounts_of_their_own(monkeypatch):
 
 def test_the_number_of_gpus_chooses_the_partition(monkeypatch, tmp_path):
     """As the executor does, for `make preflight` too; the example of docs/cluster.md."""
-    (example,) = re.findall(r"```yaml\n(partitions:.*?)```", (ROOT / "docs/cluster.md").read_text(), re.DOTALL)
+    (example,) = re.findall(r"```text\n(partitions:.*?)```", (ROOT / "docs/cluster.md").read_text(), re.DOTALL)
     (tmp_path / "partitions.yaml").write_text(example)
     monkeypatch.setenv("HRA_SLURM_PARTITIONS", str(tmp_path / "partitions.yaml"))
     assert profile("slurm")["slurm-packs-partition-config"] == str(tmp_path / "partitions.yaml")

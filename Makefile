@@ -41,18 +41,19 @@ OWN := $(wildcard Snakefile workflow/Snakefile)
 SNAKEMAKE := snakemake $(if $(HERE),$(if $(OWN),--workflow-profile $(HERE)profiles/default,--snakefile $(HERE)Snakefile))
 RUN_DEMO := $(SNAKEMAKE) --cores $(CORES) --configfile $(CONFIGS) $(if $(DATA),--config local_root=$(DATA))
 
-# What `make export` and `make predict` request, as a value of the config. Paths must not contain quotes.
+# What `make export`, `make publish` and `make predict` request, as a value of the config. Paths must not contain quotes.
 COMMA := ,
 asked = $(if $(2),$(1): "$(2)"$(COMMA) )
 NEW = $(call asked,texts,$(TEXTS))$(call asked,prompts,$(PROMPTS))$(call asked,images,$(IMAGES))$(call asked,controls,$(CONTROLS))
 USED = $(call asked,run,$(or $(RUN),$(error Which run? make $@ RUN=best, or RUN=results/…)))$(call asked,weights,$(WEIGHTS))
-REQUEST = 'request={$(USED)$(NEW)$(call asked,seed,$(SEED))make: $@}'
+PUBLISHED = $(if $(filter publish,$@),$(call asked,table,$(TABLE)))
+REQUEST = 'request={$(or $(PUBLISHED),$(USED))$(call asked,to,$(TO))$(NEW)$(call asked,seed,$(SEED))make: $@}'
 
 # A dry run of which only the plan is shown, or why there is none.
 PLAN := $(SNAKEMAKE) -n -q host rules progress
 ONLY_PLAN := awk '/^table_/ {seen = 1} seen {print; next} {head = head $$0 "\n"} END {if (!seen) {printf "%s", head; exit 1}}'
 
-.PHONY: help install demo new run table status plan preflight rehearse report grade export predict test test-full fast changed lint actionlint docs compat peft-suite bench dist release clean-demo
+.PHONY: help install demo new run table status plan preflight rehearse report grade export publish predict test test-full fast changed lint actionlint docs compat peft-suite bench dist release clean-demo
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -94,6 +95,9 @@ grade: $(READY) ## grade answers of your own as the tables of mathematics do, wi
 
 export: $(READY) ## write a run's adapter, its LoRA and a model card for the Hub (RUN=results/glue/cola/hra/r8/seed0 or best, WEIGHTS=best, CONFIG=mine.yaml)
 	@$(SNAKEMAKE) --cores 1 -q rules progress host reason -R export_adapter $(CONFIGURED) --config $(REQUEST) -- export
+
+publish: $(READY) ## check an export for the Hub and list its files; TO=NAME/REPOSITORY uploads it (RUN= as for export, or TABLE=glue: all its runs as a data set)
+	@$(SNAKEMAKE) --cores 1 -q rules progress host reason -R export_adapter export_runs $(CONFIGURED) --config $(REQUEST) -- publish
 
 predict: $(READY) ## predict with a run: TEXTS=new.csv, PROMPTS=new.csv, and for control IMAGES= or CONTROLS=folder (RUN=best, WEIGHTS=best, SEED=1, CONFIG=mine.yaml)
 	@$(SNAKEMAKE) $(MACHINE) -q rules progress host reason -R predict_inputs --config $(REQUEST) -- predict

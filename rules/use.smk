@@ -3,13 +3,16 @@
 #      them is an input of a rule: to use a run must not train it again, whatever has changed in the config.
 # Out: RUN/hub/{weights}/: the adapter as trained, lora/ (of HRA: an equivalent LoRA), train.json, and README.md, the model card.
 #      RUN/predictions/{weights}/{inputs}/predictions.csv, with the generated images next to it.
-# Steps: export_adapter, by `make export`; predict_inputs, by `make predict`; REQUEST is what either asks for.
+#      results/hub/runs_{task}/: all runs of a table, runs.parquet, and README.md, the data set's card.
+# Steps: export_adapter, by `make export`; predict_inputs, by `make predict`; publish, by `make publish`, checks what export_adapter
+#      or export_runs has written, and uploads it if asked to. REQUEST is what they ask for.
 
 from hra_workflow.tasks import requested_run
 
 
 localrules:
     export_adapter,
+    export_runs,
 
 
 REQUEST = deployment.requested(config, TASKS, CHOSEN)
@@ -37,11 +40,26 @@ rule export_adapter:
         metrics=lambda wc: [
             f"{EVAL}/metrics.json".format(benchmark=one, **wc) for one in dataset_entry(wc)["benchmarks"]
         ],
+        tables=[f"{config['pathvars']['results']}/table_{{task}}.{ending}" for ending in ("csv", "md")],
         to_lora=lambda wc: methods.of(config, wc.method).adapter.to_lora,
         label=lambda wc: grid.rows_of(config, [run_name(wc)])[0]["label"],
         settings=lambda wc: TASKS[wc.task].usage.prediction(wc.dataset, run_name(wc)),
     script:
         "../workflow/scripts/export_adapter.py"
+
+
+rule export_runs:
+    output:
+        card="<results>/hub/runs_{task}/README.md",
+    log:
+        "<logs>/export/runs_{task}.log",
+    conda:
+        "../envs/hra.yaml"
+    params:
+        runs=f"{config['pathvars']['results']}/runs_{{task}}.csv",
+        table=f"{config['pathvars']['results']}/table_{{task}}.md",
+    script:
+        "../workflow/scripts/export_runs.py"
 
 
 rule predict_inputs:
@@ -77,6 +95,7 @@ if REQUEST:
 
     localrules:
         export,
+        publish,
         predict,
 
     rule export:
@@ -86,10 +105,21 @@ if REQUEST:
             lines=[
                 *filter(None, [REQUEST.note]),
                 f"The model card: {REQUEST.card}",
-                f"To publish it: hf upload NAME/REPOSITORY {Path(REQUEST.card).parent}",
+                "To publish it: make publish, with the same RUN and WEIGHTS, and TO=NAME/REPOSITORY",
             ],
         shell:
             "printf '%s\\n' {params.lines:q}"
+
+    rule publish:
+        input:
+            REQUEST.card,
+        params:
+            script=str(BASEDIR / "workflow/scripts/publish.py"),
+            folder=REQUEST.hub,
+            to=REQUEST.to,
+            lines=[*filter(None, [REQUEST.note])],
+        shell:
+            "printf '%s\\n' {params.lines:q}; python {params.script:q} {params.folder:q} {params.to}"
 
     rule predict:
         input:

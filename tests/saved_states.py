@@ -3,12 +3,13 @@
 import shutil
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
-from hra_workflow.training import finished_runs, interruption
+from hra_workflow.training import checkpoints, finished_runs, interruption
 
 
 def stop_after(step: int, train: Callable) -> None:
@@ -23,6 +24,18 @@ def stop_after(step: int, train: Callable) -> None:
         patch.setattr(interruption.CheckpointOnSignal, "on_step_end", on_step_end)
         with pytest.raises(interruption.Interrupted, match=f"stopped at step {step} of"):
             train()
+
+
+def kill_after(step: int, run) -> None:
+    """Train a run to two steps behind a checkpoint, and leave what a kill would."""
+    main = import_module(run.train["rule"]).main
+    checkpoint = Path(run.train["params"]["scratch"], f"{checkpoints.PREFIX}{step}")
+    kept = checkpoint.with_name("kept")
+    stop_after(step, lambda: main(run.train))
+    shutil.copytree(checkpoint, kept)
+    stop_after(step + 2, lambda: main(run.train))
+    shutil.rmtree(checkpoint.with_name(f"{checkpoints.PREFIX}{step + 2}"))
+    kept.rename(checkpoint)
 
 
 def check_same(record: dict, weights: dict[str, str], fresh: dict, fresh_weights: dict[str, str]) -> None:

@@ -114,6 +114,10 @@ def test_targets_for_ones_own_results():
     request = 'run: "results/glue/cola/hra/r8/seed0/", weights: "best"'
     exported = commands("export", *run).strip()
     assert exported.endswith(f"--configfile a.yaml --config 'request={{{request}, make: export}}' -- export")
+    published = commands("publish", *run, "TO=me/hra").strip()
+    assert published.endswith(f"--config 'request={{{request}, to: \"me/hra\", make: publish}}' -- publish")
+    published = commands("publish", "TABLE=glue").strip()
+    assert published.endswith("--config 'request={table: \"glue\", make: publish}' -- publish")
     new = ("TEXTS=new, and newer.csv", "SEED=3", "PROFILE=slurm")
     request += ', texts: "new, and newer.csv", seed: "3", make: predict'
     predicted = commands("predict", *run, *new).strip()

@@ -77,7 +77,9 @@ def exported(run, tmp_path, changes: dict):
         inputs[name] = path.replace(".manifest.json", ".published.manifest.json")
         files.write_json(inputs[name], files.read_json(path) | changes.get(name, {}))
     inputs["metrics"] = [run.evaluate["output"]["metrics"]]
+    Path("table_glue.md").write_text("| the table |")
     given = {"label": "HRA, r=4", "settings": {"reading": READING}, "to_lora": to_lora(run)}
+    given["tables"] = ["table_glue.csv", "table_glue.md"]
     job = run.job("export_adapter", {}, {"card": tmp_path / "hub/README.md"}, **inputs, **given)
     export_adapter.main(job | {"wildcards": run.wildcards | {"weights": "best"}})
     return tmp_path / "hub"
@@ -165,7 +167,7 @@ def unevaluated(run, tmp_path, settings: dict, to_lora: str | None = "hra.conver
     params = {"dataset": run.tiny["dataset"], "model": run.tiny["model"].replace(".manifest.", ".published.manifest.")}
     files.write_json(params["model"], files.read_json(run.tiny["model"]) | PUBLISHED)
     params |= {"record": str(run.folder / "run/train.json"), "adapter": run.weights["last"]}
-    params |= {"label": "HRA", "settings": settings, "to_lora": to_lora, "metrics": []}
+    params |= {"label": "HRA", "settings": settings, "to_lora": to_lora, "metrics": [], "tables": []}
     job = run.job("export_adapter", {}, {"card": tmp_path / "hub/README.md"}, **params)
     export_adapter.main(job | {"wildcards": {"weights": "last"}})
     card = ModelCard.load(job["output"]["card"])

@@ -19,6 +19,7 @@ from hra_workflow.training import checkpoints
 from rule_jobs import train
 from saved_states import Killed
 from support import ROOT, method
+from tracked import FILES, check_curve, report
 
 KILLED = """
 import json, os, signal, sys
@@ -63,6 +64,8 @@ def test_a_killed_training_ends_with_the_same_numbers(make_run, kind):
     settings = {"epochs": 6, "gradient_accumulation": 2}
     undisturbed = train(make_run(method(kind), name="whole", **settings))
     run = make_run(method(kind), name="killed", **settings)
+    if kind == "hra":
+        report(run, *FILES)
     job = run.train
     job["resources"]["save_seconds"] = 0  # after every step
     if kind == "hra":
@@ -86,6 +89,8 @@ def test_a_killed_training_ends_with_the_same_numbers(make_run, kind):
     assert record["resumed_from"] == [8] and record["attempts"] == 2
     assert record["discarded"] == []
     assert comparable(record) == comparable(undisturbed)
+    if kind == "hra":
+        check_curve(run, "eval/accuracy")
     for name in ("last", "best"):
         whole, resumed = (
             load_file(run.folder.parent / which / f"run/{name}/{adapters.WEIGHTS}") for which in ("whole", "killed")

@@ -2,11 +2,13 @@
 
 import dataclasses
 import re
+from types import SimpleNamespace
 
 import yte
 
 from hra_workflow import tasks
 from hra_workflow.core import grid
+from hra_workflow.snake import planned as planned_jobs
 from snakemake_executor_plugin_slurm_packs import ExecutorSettings
 from support import ROOT, paper_config
 
@@ -105,8 +107,36 @@ def test_a_site_says_what_is_its_own_in_the_environment(monkeypatch):
     assert slurm["slurm-packs-environment"] == "/shared/environment.tar"
 
 
+def test_stages_may_have_accounts_of_their_own(monkeypatch):
+    """Of every rule of a stage that is submitted, which `set-resources` must name."""
+    text = "\n".join(path.read_text() for path in (ROOT / "rules").rglob("*.smk"))
+    templates = set(re.findall(r"^use rule (\w+) as", text, re.MULTILINE))
+    rules = set(re.findall(r"^(?:use rule \w+ as|rule) (\w+)", text, re.MULTILINE)) - templates
+    for stage in ("train", "generate", "evaluate"):
+        with monkeypatch.context() as patch:
+            patch.setenv(f"HRA_SLURM_ACCOUNT_{stage.upper()}", "own")
+            own = {rule for rule in rules if rule.startswith(f"{stage}_")}
+            assert profile("slurm")["set-resources"] == {rule: {"slurm_account": "own"} for rule in own}
+    assert "set-resources" not in profile("slurm")
+
+
+def test_the_number_of_gpus_chooses_the_partition(monkeypatch, tmp_path):
+    """As the executor does, for `make preflight` too; the example of docs/cluster.md."""
+    (example,) = re.findall(r"```text\n(partitions:.*?)```", (ROOT / "docs/cluster.md").read_text(), re.DOTALL)
+    (tmp_path / "partitions.yaml").write_text(example)
+    monkeypatch.setenv("HRA_SLURM_PARTITIONS", str(tmp_path / "partitions.yaml"))
+    assert profile("slurm")["slurm-packs-partition-config"] == str(tmp_path / "partitions.yaml")
+    jobs = [
+        SimpleNamespace(name="job", threads=4, resources={"gpu": gpu, "runtime": 60, "mem_mb": 8000, "nodes": 1})
+        for gpu in (0, 1, 8)
+    ]
+    assert [(one.partition, one.gpu) for one in planned_jobs.requests(jobs)] == (
+        [("cpu", 0), ("gpu-shared", 1), ("gpu-nodes", 8)]
+    )
+
+
 def test_every_key_of_the_profile_is_an_option(monkeypatch):
-    for name in ("PARTITION", "GPU_PARTITION", "GPU_MODEL", "QOS", "ENVIRONMENT"):
+    for name in ("PARTITION", "PARTITIONS", "GPU_PARTITION", "GPU_MODEL", "QOS", "ENVIRONMENT"):
         monkeypatch.setenv(f"HRA_SLURM_{name}", "x")
     monkeypatch.setenv("HRA_SLURM_GRES", "1")
     monkeypatch.setenv("HRA_MPS", "1")

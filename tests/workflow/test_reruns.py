@@ -245,6 +245,9 @@ def test_an_export_and_a_prediction_train_nothing(done):
     request = {"run": "results/glue/cola/hra/r8/seed0", "weights": "best", "texts": "small.yaml", "make": "predict"}
     planned = done.plan("predict", extra=("--config", f"request={json.dumps(request)}"))
     assert planned == {"predict_inputs": {f"{named} inputs=small"}, "predict": set()}
+    request = {"table": "glue", "make": "publish"}
+    planned = done.plan("publish", extra=("--config", f"request={json.dumps(request)}"))
+    assert planned == {"export_runs": {"task=glue"}, "publish": set()}
     options = ("-n", "--cores", "1", "--configfile", "small.yaml", "--")
     refused = done.snakemake(*options, f"results/glue/cola/full/all/{card}", ok=False)
     assert "expected an adapter of PEFT to export, found weights of kind full" in refused

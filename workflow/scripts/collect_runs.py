@@ -15,6 +15,7 @@ from hra_workflow.core import files, fingerprints, records, rewound
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import as_list, start
 from hra_workflow.report import tuning_results
+from hra_workflow.report.run_columns import COLUMNS
 from hra_workflow.report.run_statistics import RUN, read_csv
 from hra_workflow.report.selections import TITLES
 from hra_workflow.tasks.expected_runs import with_errors
@@ -25,14 +26,6 @@ FROM_RECORD = [
     "total_parameters", "adapter_bytes", "seconds", "device_seconds", "peak_memory_bytes", "runs_per_gpu",
     "device", "processes", "attempts",
     "data_sha256", "config_hash", "commit", "dirty", "started", "finished",
-]  # fmt: skip
-COLUMNS = [
-    "task", "dataset", "method", "variant", "seed", "benchmark", "strength", "selection", "metric", "value", "stderr",
-    "n_items", "status", "error", "preset", "method_version", "task_version", "step", "steps", "trainable_parameters",
-    "adapter_parameters", "total_parameters", "adapter_bytes", "seconds", "device_seconds", "eval_seconds",
-    "peak_memory_bytes", "device", "processes", "runs_per_gpu", "micro_batch", "gradient_checkpointing", "attempts",
-    "backend", "serve", "model", "model_revision", "model_sha256", "data_sha256", "config_hash", "commit", "dirty",
-    "versions", "started", "finished",
 ]  # fmt: skip
 
 
@@ -205,7 +198,7 @@ def main(job: dict) -> None:
     rows = [row for run in expected for row in rows_of(run, trained, evaluated, chosen)]
     check_complete(task, rows, params["incomplete"])
     cells = [{name: text(row.get(name)) for name in COLUMNS} | {"task": task} for row in rows]
-    table = pd.DataFrame(cells, columns=COLUMNS)
+    table = pd.DataFrame(cells, columns=list(COLUMNS))
     files.write_text(job["output"]["runs"], table.to_csv(index=False, lineterminator="\n"))
 
 

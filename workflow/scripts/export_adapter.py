@@ -1,4 +1,4 @@
-"""Write a run's adapter as a folder for the Hugging Face Hub: the adapter, an equivalent LoRA, and a model card.
+"""Write a run's adapter as a folder for the Hugging Face Hub: the adapter, an equivalent LoRA, its table, and a card.
 
 The adapter is the run's own, except that adapter_config.json names the base model on the Hub instead of a folder of
 this machine. An adapter of HRA is also written to lora/ as a LoRA adapter with the same outputs (hra.to_lora).
@@ -33,6 +33,9 @@ def main(job: dict) -> None:
         if params["to_lora"]:
             adapters.install()
             resolve_name(params["to_lora"])(str(new), str(new / "lora"), str(folder))
+        tables = [Path(path) for path in params["tables"] if Path(path).exists()]
+        for path in tables:
+            shutil.copyfile(path, new / path.name)
         metrics = [records.read(path) for path in params["metrics"]]
         about = {
             "label": params["label"],
@@ -44,6 +47,7 @@ def main(job: dict) -> None:
             "run": os.path.relpath(Path(params["record"]).parent),
             "base": os.path.relpath(folder),
             "exported": os.path.relpath(card.parent),
+            "tables": [f"`{path.name}`" for path in tables],
         }
         text = model_card.write(record, metrics, model, data, job["wildcards"]["weights"], config, about)
         (new / card.name).write_text(text)

@@ -11,6 +11,7 @@ from hra_workflow.core.job import processes
 # encoded earlier, which change results by rounding only.
 NEUTRAL = (
     "preset", "model_name", "scratch", "device", "gradient_checkpointing", "eval_batch_size", "evaluation", "latents",
+    "trackers",
 )  # fmt: skip
 NEUTRAL_ENTRIES = ("rung",)  # of hyper-parameters: where the run of a trial ends
 PACKAGES = ("torch", "peft", "transformers", "diffusers")

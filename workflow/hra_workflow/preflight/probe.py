@@ -25,6 +25,7 @@ MINUTES = 20  # the most that a job requests: short jobs start sooner
 def config_of(config: dict) -> dict:
     """Return the config of the probes."""
     new = copy.deepcopy(config)
+    new["report_to"] = []
     folder_name = REHEARSAL if config["preflight"] == REHEARSAL else NAME
     new["pathvars"] = {name: f"{folder}/{folder_name}" for name, folder in config["pathvars"].items()}
     new["models"] = {name: model | {"source": source(config, name)} for name, model in config["models"].items()}

@@ -21,16 +21,23 @@ def on_hub(manifest: dict) -> Repository | None:
     return Repository(source["repo"], manifest.get("revision")) if source["kind"] == "hub" else None
 
 
+def templates():
+    """Return jinja's environment of the cards' templates."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(loader=FileSystemLoader(PAGE), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+
 def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: str, adapter: dict, params: dict) -> str:
     """Return the card, checked by huggingface_hub as far as it can be without a network.
 
     record: train.json. metrics: metrics.json per benchmark. model, data: manifests. weights: `last`, `best` or a step.
     adapter: adapter_config.json. params: `label` of the method; `pipeline_tag`; `snippet`, the template of the code,
-    with `settings` of predictions, torch's `dtype` and `has_lora`; the folders `base` and `exported`.
+    with `settings` of predictions, torch's `dtype` and `has_lora`; the folders `base` and `exported`; the names of
+    the `tables` next to the card.
     Raises ValueError for results that the Hub would not accept.
     """
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     base, source = on_hub(model), on_hub(data)
     rows = list(results(metrics, weights))
@@ -58,9 +65,7 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
     )
     steps = int(weights) if weights.isdigit() else record["steps" if weights == "last" else "best_step"]
     made = record["fingerprint"]
-    environment = Environment(
-        loader=FileSystemLoader(PAGE), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = templates()
     folders = {"base": base.repo if base else params["base"], "adapter": params["exported"]}
     remarks = {"base": "" if base else "  # a folder", "adapter": "  # this folder, or its name on the Hub"}
     snippet = environment.from_string(params["snippet"]).render(
@@ -86,6 +91,7 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
         data_license=data.get("license") or "not stated",
         weights=weights,
         run=params["run"],
+        tables=params["tables"],
         steps=steps,
         adapter=adapter,
         settings={name: value for name, value in record["hyperparameters"].items() if value is not None},

@@ -9,6 +9,7 @@ import contextlib
 import subprocess
 import sys
 from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -25,6 +26,7 @@ MISSING = (
     "`max_gpu_hours` is not checked, `make status` does not know the run, `make preflight` reports nothing, and links "
     "to data that you have moved are not updated"
 )
+INSTALL = "Trainings in this environment report nothing to it. `pip install` it, see docs/running.md"
 NO_HOOKS = f"with --no-hooks, {MISSING}"
 
 
@@ -36,6 +38,8 @@ def register(workflow, config: dict, basedir: Path) -> None:
         atexit.register(at_exit, workflow, config, basedir, workflow.modifier.namespace)
         if "--no-hooks" in sys.argv:  # Snakemake's settings are not known yet
             warn(NO_HOOKS)
+        if missing := [name for name in config["report_to"] if find_spec(name) is None]:
+            warn(f"report_to: {', '.join(missing)} is not installed here. {INSTALL}")
 
 
 @cache

@@ -1,5 +1,6 @@
 """Snakemake's plan as plain data: its jobs for cost/, and what they request of a scheduler for preflight/."""
 
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -63,13 +64,23 @@ def requested(job, name: str) -> int:
     return int(job.resources.get(name) or 0)
 
 
+def default_partition(job, gpu: bool) -> str | None:
+    """Return the partition of a job that states none, as the executor of profiles/slurm chooses it."""
+    partition = (gpu and os.environ.get("HRA_SLURM_GPU_PARTITION")) or os.environ.get("HRA_SLURM_PARTITION")
+    listed = os.environ.get("HRA_SLURM_PARTITIONS")
+    if partition or not listed:
+        return partition
+    from snakemake_executor_plugin_slurm import partitions
+
+    return partitions.get_best_partition(partitions.read_partition_file(Path(listed)), job, logging.getLogger(__name__))
+
+
 def requests(jobs: Iterable) -> list[Request]:
     """Summarise Snakemake's jobs by partition, account and GPU model, of which profiles/slurm states the defaults."""
     groups: dict[tuple, list] = {}
     for job in jobs:
         gpu = requested(job, "gpu") > 0
-        partition = (gpu and os.environ.get("HRA_SLURM_GPU_PARTITION")) or os.environ.get("HRA_SLURM_PARTITION")
-        defaults = (partition, None, os.environ.get("HRA_SLURM_GPU_MODEL") if gpu else None)
+        defaults = (default_partition(job, gpu), None, os.environ.get("HRA_SLURM_GPU_MODEL") if gpu else None)
         names = ("slurm_partition", "slurm_account", "gpu_model")
         named = (job.resources.get(name) or default for name, default in zip(names, defaults, strict=True))
         groups.setdefault((*named, gpu), []).append(job)

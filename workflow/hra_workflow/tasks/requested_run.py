@@ -1,7 +1,8 @@
-"""What `make export` and `make predict` request: a finished run, its weights, and new inputs.
+"""What `make export`, `make publish` and `make predict` request: a finished run, its weights, and new inputs.
 
-RUN is the folder of a run, or `best`, `best/TASK`, `best/TASK/DATASET`: the best run of a task's table. Plain Python on
-plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
+RUN is the folder of a run, or `best`, `best/TASK`, `best/TASK/DATASET`: the best run of a task's table. `make publish`
+also takes a table, for all of its runs. Plain Python on plain dicts: imported by the Snakefile on login nodes, so no
+torch and no pandas here.
 """
 
 import csv
@@ -31,17 +32,27 @@ GIVEN = {  # the variables of new inputs, with an example
 
 @dataclass(frozen=True)
 class Request:
-    """run: folder, relative to the working directory. given: paths of new inputs. note: why this run was chosen."""
+    """run: folder, relative to the working directory. given: paths of new inputs. note: why this run was chosen.
 
-    run: str
-    weights: str
+    table: folder of the exported runs of a table, instead of a run. to: the repository to upload to, or empty.
+    """
+
+    run: str = ""
+    weights: str = ""
     given: dict[str, str] = field(default_factory=dict)
     seed: int | None = None
     note: str = ""
+    table: str = ""
+    to: str = ""
+
+    @property
+    def hub(self) -> str:
+        """Return the folder for the Hub."""
+        return self.table or f"{self.run}/hub/{self.weights}"
 
     @property
     def card(self) -> str:
-        return f"{self.run}/hub/{self.weights}/README.md"
+        return f"{self.hub}/README.md"
 
     @property
     def predictions(self) -> str:
@@ -68,6 +79,9 @@ def settle(config: dict, tasks: dict[str, Task], chosen: list[str]) -> Request |
     asked = config["request"]
     if not asked:
         return None
+    to = asked.get("to", "")
+    if "table" in asked:
+        return Request(table=f"{config['pathvars']['results']}/hub/runs_{asked['table']}", to=to)
     given = {name: asked[name] for name in GIVEN if name in asked}
     for name, path in given.items():
         expect(Path(path).exists(), f"{name.upper()}={path}: expected a file or folder, found none. Correct the path.")
@@ -95,7 +109,7 @@ def settle(config: dict, tasks: dict[str, Task], chosen: list[str]) -> Request |
     if not Path(weights_file(run, weights)).exists():
         kept = sorted({path.parent.name for pattern in ("*", "steps/*") for path in weights_in(run, pattern)})
         raise JobError(f"{run}: expected weights {weights!r}, found {', '.join(kept)}. Pass WEIGHTS=NAME.")
-    return Request(run, weights, given, int(asked["seed"]) if "seed" in asked else None, note)
+    return Request(run, weights, given, int(asked["seed"]) if "seed" in asked else None, note, to=to)
 
 
 def weights_in(run: str, pattern: str) -> Iterable[Path]:

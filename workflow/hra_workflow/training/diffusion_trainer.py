@@ -50,6 +50,7 @@ class Trainer:
         self.accelerator = Accelerator(mixed_precision=mixed, cpu=device == "cpu")
         self.device = self.accelerator.device
         self.state = SimpleNamespace(global_step=0, max_steps=self.settings["max_steps"])
+        self.interval = max(1, self.state.max_steps // POINTS)
         self.losses: list[float] = []
         self.frozen = dtype(precision)
         self.vae = stable_diffusion.load_component(AutoencoderKL, folder, "vae").to(self.device).requires_grad_(False)
@@ -79,7 +80,7 @@ class Trainer:
         self.readers, self.under_way = ThreadPoolExecutor(READERS), {}
 
     def add_callback(self, callback) -> None:
-        """Add a transformers TrainerCallback; only its `on_step_end` is called."""
+        """Add a transformers TrainerCallback; only its `on_log` and `on_step_end` are called."""
         self.callbacks.append(callback)
 
     def is_world_process_zero(self) -> bool:
@@ -102,7 +103,9 @@ class Trainer:
                     self.save(new)
             control = TrainerControl()
             for callback in self.callbacks:
-                control = callback.on_step_end(world, self.state, control)
+                if (step + 1) % self.interval == 0 or step + 1 == self.state.max_steps:
+                    callback.on_log(world, self.state, control, logs=self.curve()[-1]["metrics"])
+                control = callback.on_step_end(world, self.state, control) or control
             if control.should_save:
                 self.checkpoint()
             if control.should_training_stop:
@@ -208,9 +211,9 @@ class Trainer:
 
     def curve(self) -> list[dict]:
         """Return the mean losses of equal intervals of steps."""
-        size = max(1, len(self.losses) // POINTS)
-        parts = [self.losses[first : first + size] for first in range(0, len(self.losses), size)]
-        ends = [min(size * (index + 1), len(self.losses)) for index in range(len(parts))]
+        size, steps = self.interval, len(self.losses)
+        parts = [self.losses[first : first + size] for first in range(0, steps, size)]
+        ends = [min(first + size, steps) for first in range(0, steps, size)]
         every = self.settings["epoch_steps"]
         return [
             {"step": end, "epoch": end / every, "metrics": {"loss": sum(part) / len(part)}}

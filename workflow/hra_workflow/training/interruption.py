@@ -49,7 +49,7 @@ class CheckpointOnSignal(TrainerCallback):
         reason = self.agreed(self.stopped is not None, args)
         due = self.agreed(time.monotonic() - self.last_save > self.save_seconds, args)
         if reason or due:
-            control.should_save = True
+            control.should_save = control.should_log = True  # the mean since the last log is in no checkpoint
             self.last_save = time.monotonic()
         if reason and state.global_step < state.max_steps:
             self.stopped = self.stopped or "another process was interrupted"

@@ -54,7 +54,7 @@ def run_to_end(job: dict, trainer, started: float, steps: int) -> dict:
     """Train from the last usable checkpoint and return the record of all attempts; raise Interrupted if interrupted.
 
     `started`: when the job began, in seconds of the monotonic clock; `steps`: total number of optimiser steps. The job
-    gets the entry `fingerprint`.
+    gets the entries `fingerprint` and, if it reports to trackers, `tracked`.
     """
     from accelerate.utils import broadcast_object_list
 
@@ -66,6 +66,11 @@ def run_to_end(job: dict, trainer, started: float, steps: int) -> dict:
     chosen = list(usable_checkpoint(job)) if write else [None, []]  # one process chooses for all
     checkpoint, discarded = broadcast_object_list(chosen)
     attempts = begin_attempt(job, checkpoint, discarded, write)
+    if write and job["params"]["trackers"]["report_to"]:
+        from hra_workflow.training.trackers import Tracked
+
+        job["tracked"] = Tracked(job)
+        trainer.add_callback(job["tracked"])
     measured = measurement.of(job, resumed=bool(checkpoint))
     if measured:
         trainer.add_callback(measured)

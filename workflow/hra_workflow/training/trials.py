@@ -44,6 +44,9 @@ def recorded(main: Callable[[dict], None]) -> Callable[[dict], None]:
                 raise
             if not int(os.environ.get("RANK", 0)):
                 fail(job, problem, started, diverged)
+        finally:
+            if tracked := job.get("tracked"):
+                tracked.finish()
 
     return train
 

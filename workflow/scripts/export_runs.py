@@ -1,0 +1,58 @@
+"""Write the run table of a task as a data set for the Hugging Face Hub: one Parquet file with types, and a card."""
+
+import re
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hra_workflow.core import files
+from hra_workflow.core.errors import expect
+from hra_workflow.core.job import start
+from hra_workflow.report import model_card
+from hra_workflow.report.run_columns import COLUMNS, FLAG, NUMBER, TEXT, WHOLE
+from hra_workflow.report.run_statistics import read_csv
+
+READ = {TEXT: str, WHOLE: int, NUMBER: float, FLAG: {"true": True, "false": False}.__getitem__}
+FILE = "runs.parquet"
+
+
+def typed(path: Path) -> pa.Table:
+    """Return the run table with the types of its columns; an empty cell is null."""
+    runs = read_csv(path)
+    fields = [pa.field(name, kind, metadata={"description": text}) for name, (kind, text) in COLUMNS.items()]
+    columns = [
+        pa.array([READ[COLUMNS[field.name][0]](cell) if cell else None for cell in runs[field.name]], field.type)
+        for field in fields
+    ]
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields))
+
+
+def card_of(task: str, rows: int, table: str) -> str:
+    """Return the card of the data set; `table`: the task's table as Markdown, a page of its own, may be empty."""
+    from huggingface_hub import DatasetCardData
+
+    content = DatasetCardData(
+        pretty_name=f"Runs of table_{task}",
+        tags=["peft", "hra", task],
+        configs=[{"config_name": "default", "data_files": FILE}],
+    )
+    part = re.sub(r"^#", "##", table.strip(), flags=re.MULTILINE)
+    template = model_card.templates().get_template("dataset_card.md")
+    return template.render(metadata=content.to_yaml(), task=task, rows=rows, table=part, columns=COLUMNS)
+
+
+def main(job: dict) -> None:
+    params, card = job["params"], Path(job["output"]["card"])
+    path, shown = Path(params["runs"]), Path(params["table"])
+    expect(path.exists(), f"expected a finished table, found no {path}. Make it first (make run).")
+    runs = typed(path)
+    text = card_of(job["wildcards"]["task"], runs.num_rows, shown.read_text() if shown.exists() else "")
+    with files.replacing_folder(card.parent) as new:
+        pq.write_table(runs, new / FILE)
+        (new / card.name).write_text(text)
+    print(f"wrote {card.parent}: {runs.num_rows} rows")
+
+
+if __name__ == "__main__":
+    start(main, __file__, globals().get("snakemake"))

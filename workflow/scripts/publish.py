@@ -1,0 +1,100 @@
+"""Check an exported folder without a network, list its files, and upload it if a repository is named.
+
+The folder is an adapter (export_adapter.py) or the runs of a table (export_runs.py). `make publish` calls this.
+"""
+
+import argparse
+from pathlib import Path
+
+from hra_workflow.core import files, records
+from hra_workflow.core.errors import JobError, expect
+from hra_workflow.models import adapters
+
+RUNS = "runs.parquet"
+
+
+def check(folder: Path) -> str:
+    """Return the kind of repository, model or dataset; JobError for what the Hub or a loader would refuse."""
+    kind = "dataset" if (folder / RUNS).exists() else "model"
+    try:
+        warn_of_card(folder, kind)
+        check_runs(folder) if kind == "dataset" else check_adapter(folder)
+    except JobError:
+        raise
+    except Exception as problem:  # each format has errors of its own
+        raise JobError(f"{folder}: expected a folder of `make publish`, found an invalid one: {problem}") from problem
+    return kind
+
+
+def warn_of_card(folder: Path, kind: str) -> None:
+    """Read the card's metadata, which raises ValueError if it is invalid, and print what it lacks."""
+    from huggingface_hub import DatasetCardData, ModelCardData, RepoCard
+
+    content = RepoCard.load(folder / "README.md", ignore_metadata_errors=False).data.to_dict()
+    data = (DatasetCardData if kind == "dataset" else ModelCardData)(**content)
+    if not data.license:
+        print("warning: README.md states no licence. Add `license:` to its first lines, or to the config and repeat.")
+
+
+def check_adapter(folder: Path) -> None:
+    """Check that PEFT reads the adapter, and that the record is of its weights."""
+    import peft
+    from safetensors import safe_open
+
+    for place in (folder, folder / "lora"):
+        if place == folder or place.exists():
+            peft.PeftConfig.from_pretrained(str(place))
+            with safe_open(place / adapters.WEIGHTS, "numpy") as weights:
+                expect(bool(weights.keys()), f"{place / adapters.WEIGHTS}: expected weights, found an empty file.")
+    record = records.read(folder / "train.json")
+    found = files.sha256(folder / adapters.WEIGHTS)
+    expect(
+        found in record["weights_sha256"].values(),
+        f"{folder}: expected the weights of train.json, found others (SHA-256 {found}). Export the run again.",
+    )
+
+
+def check_runs(folder: Path) -> None:
+    """Check that the run table has the types of its columns."""
+    import pyarrow.parquet as pq
+
+    from hra_workflow.report.run_columns import COLUMNS
+
+    found = {field.name: str(field.type) for field in pq.read_schema(folder / RUNS)}
+    for name, (kind, _) in COLUMNS.items():
+        expect(
+            found.get(name) == kind,
+            f"{folder / RUNS}: {name}: expected {kind}, found {found.get(name, 'no such column')}. Export it again.",
+        )
+
+
+def upload(folder: Path, kind: str, repository: str) -> str:
+    """Upload the folder and return its address. A repository that does not exist is created, private."""
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    if not api.repo_exists(repository, repo_type=kind):
+        api.create_repo(repository, repo_type=kind, private=True)
+    return str(api.upload_folder(repo_id=repository, repo_type=kind, folder_path=folder))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("to", nargs="?", metavar="NAME/REPOSITORY")
+    arguments = parser.parse_args()
+    try:
+        kind = check(arguments.folder)
+    except JobError as problem:
+        raise SystemExit(str(problem)) from None
+    for path in sorted(arguments.folder.rglob("*")):
+        if path.is_file():
+            print(f"{path.stat().st_size:12,}  {path.relative_to(arguments.folder)}")
+    if arguments.to:
+        print(f"Uploaded: {upload(arguments.folder, kind, arguments.to)}")
+    else:
+        print(f"{arguments.folder} is valid, as a {kind}. Nothing was uploaded: add TO=NAME/REPOSITORY to upload it.")
+
+
+if __name__ == "__main__":
+    main()

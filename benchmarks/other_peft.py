@@ -21,6 +21,7 @@ class OtherPackages:
         sources = [source for source in (Path(folder, "src"), Path(folder)) if (source / "peft/__init__.py").is_file()]
         if not sources:
             raise ValueError(f"{folder}: expected a folder with PEFT's sources (src/peft or peft), found none.")
+        self.folder = folder
         self._source, self._names = str(sources[0].absolute()), names
         self._modules: dict[str, ModuleType] = {}
         self._hidden: dict[str, ModuleType] = {}

@@ -47,8 +47,8 @@ def to_lora(
 
     Raises KeyError for an unknown adapter; ValueError if it is not an HRA adapter, is merged, lists `modules_to_save`
     that are neither in the model nor in `beside`, has NaN or infinity, has a base weight that cannot be read exactly
-    (`quantized.dense_weight`), or adapts a convolution whose dilation or padding mode PEFT's LoRA ignores; TypeError if
-    it is above another adapter, or hooks or parametrizations compute a base weight.
+    (`quantized.dense_weight`), or adapts a convolution with groups, or whose dilation or padding mode PEFT's LoRA
+    ignores; TypeError if it is above another adapter, or hooks or parametrizations compute a base weight.
     """
     configs = getattr(model, "peft_config", {})
     if adapter_name not in configs:
@@ -123,6 +123,11 @@ def _lora_factors(path: str, layer: Any, adapter_name: str) -> tuple[torch.Tenso
             raise ValueError(
                 f"to_lora: {path} has dilation {base.dilation} and padding mode {base.padding_mode!r}; PEFT's LoRA "
                 "ignores both, so the export would be wrong. Exclude that layer, or merge the adapter instead."
+            )
+        if base.groups > 1:
+            raise ValueError(
+                f"to_lora: {path} has {base.groups} groups; an equivalent LoRA would have rank {base.groups} r, and "
+                "PEFT cannot merge it. Exclude that layer, or merge the adapter instead."
             )
         WB = _times(base.weight.flatten(1), B)
         return V.mT.reshape(-1, *base.weight.shape[1:]).contiguous(), -WB[:, :, None, None].contiguous()

@@ -124,6 +124,8 @@ def test_what_cannot_be_exported_is_an_error(net, tmp_path):
         model = adapt(nn.Sequential(base), target_modules=["0"])
         with pytest.raises(ValueError, match="LoRA ignores both"):
             hra.to_lora(model, tmp_path)
+    with pytest.raises(ValueError, match="0 has 2 groups; an equivalent LoRA would have rank 2 r"):
+        hra.to_lora(adapt(nn.Sequential(nn.Conv2d(4, 4, 3, groups=2)), target_modules=["0"]))
 
 
 def test_a_layer_without_the_adapter_has_no_factors():

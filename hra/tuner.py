@@ -47,6 +47,13 @@ class HRAModel(PeftHRAModel):
                 f"{target_name} without calling the layer, so the adapter would have no effect. "
                 "Exclude it with `exclude_modules`."
             )
+        weight = getattr(target.get_base_layer() if isinstance(target, BaseTunerLayer) else target, "weight", None)
+        if any(placement.is_shard(1) for placement in getattr(weight, "placements", ())):
+            raise ValueError(
+                f"HRA cannot adapt {current_key}: tensor parallelism splits its input over processes, and H mixes all "
+                f"of it. Exclude it with `exclude_modules`, here {target_name!r}; layers that are split by their "
+                "output can be adapted."
+            )
         if isinstance(parent, nn.TransformerEncoderLayer):
             # Its fast path in eval mode reads the weights in the same way; this disables it.
             parent.activation_relu_or_gelu = 0

@@ -23,7 +23,7 @@ def check_replaceable(model: type[PeftHRAModel]) -> None:
 
     Raises RuntimeError otherwise: an override that PEFT does not call would have no effect.
     """
-    hooks = {name for name, value in vars(model).items() if callable(getattr(model, name)) and name[:2] != "__"}
+    hooks = {name for name in vars(model) if callable(getattr(model, name)) and not name.startswith("__")}
     # PeftModel passes calls of its own methods on to those of the same names.
     lacking = {f"HRAModel.{name}" for name in hooks if not (hasattr(PeftHRAModel, name) or hasattr(PeftModel, name))}
     lacking |= {f"HRAConfig.{name}" for name in OPTIONS - _fields(HRAConfig).keys()}

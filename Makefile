@@ -14,6 +14,7 @@ NAME ?=
 VERSION ?=
 CARD ?=
 DEMO ?=
+PEFT_SOURCE ?=
 VERBOSE ?=
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
@@ -126,15 +127,18 @@ docs: $(VENV)/.docs ## build the site of docs/ in docs/_build; a warning is an e
 	sphinx-build -q -W --keep-going -n $(HERE)docs $(HERE)docs/_build
 	@echo "The site: $(HERE)docs/_build/index.html"
 
-compat: ## run tests with the oldest torch and PEFT (.venv-oldest) and the newest versions of everything (.venv-newest) that are supported
+compat: ## run tests with the oldest torch and PEFT (.venv-oldest) and the newest versions of everything (.venv-newest) that are supported, and PEFT_SOURCE=folder (.venv-source)
 	$(call environment,.venv-oldest,-c envs/oldest.txt,library-tests)
 	# transformers 5.24 cannot load a LoRA into a text encoder with PEFT 0.18; torchao needs torch 2.10.
 	.venv-oldest/bin/python -m pytest tests/hra -n $(CORES) -k "not (text_encoder or two_components or quantised_bases)"
 	rm -f .venv-newest/.installed
 	$(MAKE) fast VENV=.venv-newest PINS="--upgrade --upgrade-strategy eager"
 	.venv-newest/bin/python -m pytest tests/hra -m slow -n $(CORES)
+	$(if $(PEFT_SOURCE),$(call environment,.venv-source,--upgrade,library-tests,'$(abspath $(PEFT_SOURCE))'))
+	$(if $(PEFT_SOURCE),.venv-source/bin/python -m pytest tests/hra -n $(CORES))
+	$(if $(PEFT_SOURCE),.venv-source/bin/python tests/peft_suite.py -n $(CORES))
 
-peft-suite: $(READY) ## run PEFT's own tests of HRA on the library's layers, in 2 minutes
+peft-suite: $(READY) ## run PEFT's own tests of HRA on the library's layers, in 2 minutes (PEFT_SOURCE=folder: that PEFT and its tests)
 	python tests/peft_suite.py -n $(CORES)
 
 bench: $(READY) ## measure speed and memory against PEFT's HRA and LoRA

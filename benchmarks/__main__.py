@@ -5,10 +5,11 @@
                                   deberta-base, llama, small-llama, unet, linear, conv2d, merge, peak
     python -m benchmarks plot     only the figure, from the files there
     python -m benchmarks --device cuda     whole models on a GPU, with OFT and BOFT beside them: see benchmarks/gpu.py
+    --peft FOLDER                 next to the installed PEFT, HRA of the PEFT whose sources are in FOLDER (`next`)
     --cpu-time                    CPU seconds of one thread, for a machine that also runs other work
 
 The kinds are timed in turn, so that other load affects all of them equally; a time is the median of seven or more
-rounds. A memory peak is measured in a process of its own.
+rounds. A memory peak is measured in a process of its own. A result replaces earlier ones of the same processor.
 """
 
 from __future__ import annotations
@@ -24,14 +25,18 @@ import sys
 import time
 from pathlib import Path
 
+import peft
 import torch
 
 from benchmarks import cases
-from benchmarks.cases import KINDS, Case, Step
+from benchmarks.cases import Case, Step
+from benchmarks.other_peft import OtherPackages
 
 RESULTS = Path(__file__).parent / "results"
 ROUNDS = 7
 CPU_TIME = "--cpu-time" in sys.argv
+COLUMNS = ("frozen", "lora", "peft", "next", "hra")
+RATIOS = ("hra/frozen", "hra/lora", "next/lora", "peft/hra")
 clock = time.process_time if CPU_TIME else time.perf_counter
 
 
@@ -42,7 +47,13 @@ def machine() -> str:
     amx = ", AMX" if any("amx_bf16" in line for line in lines) else ""  # much faster in bfloat16
     model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
     threads = "1 thread, CPU time" if CPU_TIME else f"{torch.get_num_threads()} threads"
-    return f"{model}{amx}, {threads}, torch {torch.__version__.partition('+')[0]}"
+    versions = f"torch {torch.__version__.partition('+')[0]}, PEFT {peft.__version__}"
+    other = f", next PEFT {cases.next_peft.module('peft').__version__}" if cases.next_peft else ""
+    return f"{model}{amx}, {threads}, {versions}{other}"
+
+
+def processor(row: dict) -> str:
+    return row["machine"].partition(",")[0]
 
 
 def keep_heap() -> None:
@@ -57,8 +68,12 @@ def measure(steps: dict[str, Step]) -> dict[str, float]:
     """Measure the median seconds per kind over interleaved rounds, with more rounds for quick steps."""
     times: dict[str, list[float]] = {kind: [] for kind in steps}
     rounds, done = ROUNDS, -1  # the first round warms up
+    previous = ""
     while done < rounds:
         for kind, step in steps.items():
+            if previous == "peft":  # its (n, n) matrices have replaced the other kinds' data in the caches
+                step()
+            previous = kind
             start = clock()
             step()
             if torch.cuda.is_available():
@@ -71,18 +86,18 @@ def measure(steps: dict[str, Step]) -> dict[str, float]:
 
 
 def row(case: Case, what: str, values: dict[str, float], unit: str) -> dict:
-    """Build one row of the results: the four kinds and their ratios."""
+    """Build one row of the results: the kinds and their ratios."""
+    base = 0.0
+    if what == "peak":  # what the adapters add
+        base, pairs = values["frozen"], ("hra/lora", "next/lora", "peft/hra")
+    else:
+        pairs = RATIOS
     ratio = {
-        f"hra/{other}": round(values["hra"] / values[other], 3)
-        for other in ("frozen", "lora")
-        if what != "peak" and values.get(other)
+        pair: round((values[over] - base) / (values[under] - base), 1 if over == "peft" else 3)
+        for pair in pairs
+        for over, under in [pair.split("/")]
+        if over in values and under in values
     }
-    if what == "peak":
-        extra = {kind: values[kind] - values["frozen"] for kind in KINDS[1:]}
-        ratio["hra/lora"] = round(extra["hra"] / extra["lora"], 3)
-        ratio["peft/hra"] = round(extra["peft"] / extra["hra"], 1)
-    elif "peft" in values:
-        ratio["peft/hra"] = round(values["peft"] / values["hra"], 1)
     return {
         "what": what,
         "case": case.group,
@@ -90,10 +105,8 @@ def row(case: Case, what: str, values: dict[str, float], unit: str) -> dict:
         "r": case.r,
         "dtype": str(case.dtype).removeprefix("torch."),
         "unit": unit,
-        **{kind: f"{values[kind]:.4g}" if kind in values else "" for kind in KINDS},
-        "hra/frozen": "",
-        "hra/lora": "",
-        "peft/hra": "",
+        **{kind: f"{values[kind]:.4g}" if kind in values else "" for kind in COLUMNS},
+        **dict.fromkeys(RATIOS, ""),
         **ratio,
         "machine": machine(),
     }
@@ -101,12 +114,13 @@ def row(case: Case, what: str, values: dict[str, float], unit: str) -> dict:
 
 def peak(case: Case) -> dict[str, float]:
     """Measure the peak memory of a step in MiB, each kind in its own process."""
-    command = [sys.executable, "-m", "benchmarks", "--peak-of", case.name]
+    other = ["--peft", str(cases.next_peft.folder)] if cases.next_peft else []
+    command = [sys.executable, "-m", "benchmarks", *other, "--peak-of", case.name]
     # Return freed memory to the system immediately, so that only memory in use is counted.
     env = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
     return {
         kind: json.loads(subprocess.run([*command, kind], env=env, capture_output=True, check=True, text=True).stdout)
-        for kind in KINDS
+        for kind in cases.with_next(cases.KINDS)
     }
 
 
@@ -126,8 +140,8 @@ def report_peak(name: str, kind: str) -> None:
 
 
 def show(result: dict) -> None:
-    ratios = " ".join(f"{key} {result[key]}" for key in ("hra/frozen", "hra/lora", "peft/hra") if result[key] != "")
-    values = " ".join(f"{kind} {result[kind]}" for kind in KINDS if result[kind])
+    ratios = " ".join(f"{key} {result[key]}" for key in RATIOS if result[key] != "")
+    values = " ".join(f"{kind} {result[kind]}" for kind in COLUMNS if result[kind])
     name = f"{result['what']} {result['case']} {result['size']} r{result['r']} {result['dtype']}"
     print(f"{name}: {values} {result['unit']}   {ratios}", flush=True)
 
@@ -137,18 +151,28 @@ def headline() -> None:
     case = cases.HEADLINE
     print(f"{machine()}\nOne layer, forward and backward: {case.size}, r = {case.r}, {case.dtype}")
     values = measure(case.steps())
-    labels = {"frozen": "frozen layer", "lora": "LoRA (PEFT)", "peft": "HRA (PEFT)", "hra": "HRA (hra)"}
-    for kind, label in labels.items():
-        print(f"  {label:13} {values[kind] * 1e3:8.1f} ms   {values[kind] / values['frozen']:6.2f} x frozen")
+    labels = {"frozen": "frozen layer", "lora": "LoRA (PEFT)", "peft": "HRA (PEFT)"}
+    labels |= {"next": "HRA (next PEFT)", "hra": "HRA (hra)"}
+    for kind, seconds in values.items():
+        print(
+            f"  {labels[kind]:15} {seconds * 1e3:8.1f} ms   {seconds / values['frozen']:6.2f} x frozen   "
+            f"{seconds / values['lora']:6.2f} x LoRA"
+        )
     print(f"hra is {values['peft'] / values['hra']:.1f} times as fast as PEFT's HRA")
 
 
 def save(name: str, results: list[dict]) -> None:
+    """Write results to a table, in which those of other processors stay."""
     RESULTS.mkdir(exist_ok=True)
-    with open(RESULTS / f"{name}.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, results[0])
+    path = RESULTS / f"{name}.csv"
+    others = []
+    if path.exists():
+        with open(path) as file:
+            others = [row for row in csv.DictReader(file) if processor(row) != processor(results[0])]
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, results[0], restval="")
         writer.writeheader()
-        writer.writerows(results)
+        writer.writerows(sorted(others + results, key=processor))
 
 
 def run(groups: list[str]) -> None:
@@ -156,7 +180,8 @@ def run(groups: list[str]) -> None:
         if group in ("small-llama", "unet", "linear", "conv2d", "merge"):
             keep_heap()
         if group == "merge":
-            measured = (row(c, "merge+unmerge", measure(c.merges(("lora", "peft", "hra"))), "s") for c in cases.MERGES)
+            kinds = cases.with_next(("lora", "peft", "hra"))
+            measured = (row(c, "merge+unmerge", measure(c.merges(kinds)), "s") for c in cases.MERGES)
         elif group == "peak":
             measured = (row(c, "peak", peak(c), "MiB") for c in cases.PEAKS)
         else:
@@ -175,6 +200,13 @@ def main(arguments: list[str]) -> None:
     if CPU_TIME:
         arguments.remove("--cpu-time")
         torch.set_num_threads(1)
+    if "--peft" in arguments:
+        at = arguments.index("--peft")
+        try:
+            cases.next_peft = OtherPackages(*arguments[at + 1 : at + 2])
+        except (TypeError, ValueError) as error:
+            sys.exit(f"benchmarks: --peft FOLDER: {error}")
+        del arguments[at : at + 2]
     if arguments[:1] == ["--peak-of"]:
         report_peak(*arguments[1:])
         return

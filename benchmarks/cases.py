@@ -7,18 +7,20 @@ computes the gradient of the input, as in the middle of a network.
 from __future__ import annotations
 
 import copy
+import importlib
 import itertools
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import torch
-from peft import BOFTConfig, HRAConfig, LoraConfig, OFTConfig, get_peft_model
 from torch import nn
 
 import hra
+from benchmarks.other_peft import OtherPackages
 
 KINDS = ("frozen", "lora", "peft", "hra")
+next_peft: OtherPackages | None = None  # another PEFT, whose HRA is the kind `next`
 # A full model with PEFT's HRA at r = 32 keeps r dense matrices per layer: DeBERTa-base ran out of memory at 24 GiB.
 WITHOUT_PEFT = tuple(kind for kind in KINDS if kind != "peft")
 Step = Callable[[], None]
@@ -47,7 +49,7 @@ class Case:
     def steps(self, kinds: tuple[str, ...] = ()) -> dict[str, Step]:
         """Prepare a training step per kind for timing."""
         base, x = self.base()
-        return {kind: self.step(adapt(base, kind, self), x) for kind in kinds or self.kinds}
+        return {kind: self.step(adapt(base, kind, self), x) for kind in kinds or with_next(self.kinds)}
 
     def merges(self, kinds: tuple[str, ...]) -> dict[str, Step]:
         """Prepare merging and unmerging per kind for timing."""
@@ -93,19 +95,28 @@ def adapt(base: nn.Module, kind: str, case: Case) -> nn.Module:
     model = copy.deepcopy(base, {id(tensor): tensor for tensor in shared})
     if kind == "frozen":
         return model
-    config = {
-        "lora": partial(LoraConfig, r=case.r, lora_alpha=2 * case.r),
-        "oft": partial(OFTConfig, r=0, oft_block_size=2 * case.r),
-        "boft": partial(BOFTConfig, boft_block_size=case.r, boft_n_butterfly_factor=2),
-        "peft": partial(HRAConfig, r=case.r, apply_GS=case.apply_GS),
-        "hra": partial(HRAConfig, r=case.r, apply_GS=case.apply_GS),
-    }[kind](target_modules=case.targets)
     hra.uninstall()
     if kind == "hra":
         hra.install()
-    model = get_peft_model(model, config)
+    with next_peft if kind == "next" and next_peft else nullcontext():
+        peft = importlib.import_module("peft")
+        if kind == "lora":
+            config = peft.LoraConfig(r=case.r, lora_alpha=2 * case.r)
+        elif kind == "oft":
+            config = peft.OFTConfig(r=0, oft_block_size=2 * case.r)
+        elif kind == "boft":
+            config = peft.BOFTConfig(boft_block_size=case.r, boft_n_butterfly_factor=2)
+        else:
+            config = peft.HRAConfig(r=case.r, apply_GS=case.apply_GS)
+        config.target_modules = case.targets
+        model = peft.get_peft_model(model, config)
     hra.uninstall()
     return model
+
+
+def with_next(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    """Add the other PEFT's HRA, if there is one, before this package's."""
+    return (*kinds[:-1], "next", kinds[-1]) if next_peft else kinds
 
 
 def linear(d: int, tokens: int, r: int, dtype: torch.dtype) -> Case:
@@ -198,7 +209,7 @@ def small(batch: int, tokens: int, apply_GS: bool = False) -> Case:
     size = f"{batch}x{tokens} tokens{', λ=∞' if apply_GS else ''}"
     one = tokens == 1
     call = decode if one else embeddings
-    return Case("small-llama", size, build, targets, 8, call=call, kinds=WITHOUT_PEFT, apply_GS=apply_GS, inference=one)
+    return Case("small-llama", size, build, targets, 8, call=call, apply_GS=apply_GS, inference=one)
 
 
 def unet(batch: int = 2, width: int = 160, side: int = 16) -> Case:
@@ -215,7 +226,7 @@ def unet(batch: int = 2, width: int = 160, side: int = 16) -> Case:
 
     targets = ["to_q", "to_k", "to_v", "to_out.0"]
     size = f"{'' if width == 320 else 'half width '}{batch}x{side}x{side}"
-    return Case("unet", size, build, targets, 8, call=call, kinds=WITHOUT_PEFT)
+    return Case("unet", size, build, targets, 8, call=call)
 
 
 CONTEXT = 64  # tokens before the one that a decoding step adds

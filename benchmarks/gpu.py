@@ -27,7 +27,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks import cases
 from benchmarks.cases import Case, Step
 
-KINDS = ("frozen", "lora", "oft", "boft", "peft", "hra")
+KINDS = ("frozen", "lora", "oft", "boft", "peft", "hra")  # and `next` before the last, with --peft
 WARM_UP, ROUNDS = 5, 30
 
 
@@ -148,7 +148,7 @@ def run(device: str, folder: Path) -> None:
     name = torch.cuda.get_device_name(device)
     rows: list[dict] = []
     for case in CASES:
-        for row in measure(case, device):
+        for row in measure(case, device, cases.with_next(KINDS)):
             rows.append(row | {"machine": f"{name}, torch {torch.__version__}"})
             print(*row.values(), sep="  ", flush=True)
         with open(folder / f"{name.replace(' ', '-')}.csv", "w", newline="") as file:

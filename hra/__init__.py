@@ -17,13 +17,15 @@ computes W H Hᵀ, which is W up to the last digits.
 (fused or not), a collective, a view of NumPy or DLPack, another process. There is no cache to clear. A pass that ends
 with an exception, Ctrl-C included, leaves nothing behind.
 
-**Limits**: `nn.Linear` and layers that act like it (quantised ones too), and `nn.Conv2d` with `groups=1`; other layers,
-and the projections of `nn.MultiheadAttention`, are an error. So is a weight that a model uses without calling its layer
-(WavLM's attention), in the first forward pass. r is at most the width of the layer's input, and even with the default
-initialisation, which equals the base model. Merging refuses a weight that is quantised, shared (a tied `lm_head`),
-computed by hooks or parametrizations, or below another adapter. `to_lora` refuses the last two, and convolutions with a
-dilation or a padding mode, which PEFT's LoRA ignores. `adapter_names`, one adapter per sample, needs evaluation mode
-and unmerged adapters. With λ = ∞ (`apply_GS`), no initialisation equals the base model.
+**Limits**: `nn.Linear` and layers that act like it (quantised ones too), and `nn.Conv2d`; other layers, and the
+projections of `nn.MultiheadAttention`, are an error. The groups of a convolution share the rotation of their patches;
+PEFT's own HRA refuses such layers, also in an adapter file. An error is also a weight that a model uses without calling
+its layer (WavLM's attention), in the first forward pass. r is at most the width of the layer's input, and even with the
+default initialisation, which equals the base model. Merging refuses a weight that is quantised, shared (a tied
+`lm_head`), computed by hooks or parametrizations, or below another adapter. `to_lora` refuses the last two, and
+convolutions with groups, or with a dilation or a padding mode, which PEFT's LoRA ignores. `adapter_names`, one adapter
+per sample, needs evaluation mode and unmerged adapters. With λ = ∞ (`apply_GS`), no initialisation equals the base
+model.
 """
 
 from .export import to_lora

@@ -45,10 +45,11 @@ def to_lora(
     prefix=component, use_safetensors=True)`). diffusers can load neither biases nor `modules_to_save`: an adapter that
     has some is written for `PeftModel` only.
 
-    Raises KeyError for an unknown adapter; ValueError if it is not an HRA adapter, is merged, lists `modules_to_save`
-    that are neither in the model nor in `beside`, has NaN or infinity, has a base weight that cannot be read exactly
-    (`quantized.dense_weight`), or adapts a convolution whose dilation or padding mode PEFT's LoRA ignores; TypeError if
-    it is above another adapter, or hooks or parametrizations compute a base weight.
+    Raises KeyError for an unknown adapter; ValueError if it is not an HRA adapter, is merged or sharded, lists
+    `modules_to_save` that are neither in the model nor in `beside`, has NaN or infinity, has a base weight that cannot
+    be read exactly (`quantized.dense_weight`), or adapts a convolution with groups, or with a dilation or padding mode
+    that PEFT's LoRA ignores; TypeError if it is above another adapter, or hooks or parametrizations compute a base
+    weight.
     """
     configs = getattr(model, "peft_config", {})
     if adapter_name not in configs:
@@ -116,13 +117,23 @@ def _lora_factors(path: str, layer: Any, adapter_name: str) -> tuple[torch.Tenso
         raise ValueError("to_lora: expected an unmerged adapter; call `unmerge_adapter()` first")
     if (found := not_a_parameter(layer)) is not None:
         raise TypeError(f"to_lora: {path.removeprefix(PREFIX)}: {found}.")
-    V, B = compact(layer.hra_u[adapter_name], layer.hra_apply_GS[adapter_name])
-    base = layer.get_base_layer()
+    base, u = layer.get_base_layer(), layer.hra_u[adapter_name]
+    if any(hasattr(tensor, "placements") for tensor in (u, getattr(base, "weight", None))):
+        raise ValueError(
+            f"to_lora: {path.removeprefix(PREFIX)}: expected all of its tensors in this process, found parts of them "
+            "(tensor parallelism, FSDP2). Save the adapter, and export it in one process (`hra to-lora`)."
+        )
+    V, B = compact(u, layer.hra_apply_GS[adapter_name])
     if isinstance(base, nn.Conv2d):
         if base.padding_mode != "zeros" or set(base.dilation) != {1}:
             raise ValueError(
                 f"to_lora: {path} has dilation {base.dilation} and padding mode {base.padding_mode!r}; PEFT's LoRA "
                 "ignores both, so the export would be wrong. Exclude that layer, or merge the adapter instead."
+            )
+        if base.groups > 1:
+            raise ValueError(
+                f"to_lora: {path} has {base.groups} groups; an equivalent LoRA would have rank {base.groups} r, and "
+                "PEFT cannot merge it. Exclude that layer, or merge the adapter instead."
             )
         WB = _times(base.weight.flatten(1), B)
         return V.mT.reshape(-1, *base.weight.shape[1:]).contiguous(), -WB[:, :, None, None].contiguous()

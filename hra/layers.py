@@ -67,26 +67,20 @@ class Conv2d(HRALayer):
     W H p = W p - (W B)(Vᵀp): the base layer's output is corrected by a convolution with the r kernels
     Vᵀ (r, C, kh, kw), with the base layer's stride, padding and dilation, followed by a 1 x 1
     convolution with W B (out, r). If the base layer has hooks or another `forward`, this happens within its call.
+    With groups, the patches are those of a group (C the channels of one), and all groups share H, so that W H is the
+    weight of a grouped convolution.
     x: (N, C, h, w) or (C, h, w). Returns the base layer's output shape; dtypes as in Linear.
     """
 
     @property
     def n(self) -> int:
-        return self.in_features * math.prod(self.get_base_layer().kernel_size)
+        base = self.get_base_layer()
+        return self.in_features // base.groups * math.prod(base.kernel_size)
 
     def update_layer(self, adapter_name: str, r: int, config: HRAConfig, **kwargs: Any) -> None:
-        """Add an adapter like `HRALayer.update_layer`.
-
-        Raises NotImplementedError for a grouped convolution, TypeError for a quantised one.
-        """
-        base = self.get_base_layer()
-        if base.groups > 1:
-            raise NotImplementedError(
-                f"HRA does not support {type(base).__name__} layers with groups > 1 (found "
-                f"groups={base.groups}): its rotation mixes all input channels. Exclude the layer "
-                "with `exclude_modules`."
-            )
+        """Add an adapter like `HRALayer.update_layer`. Raises TypeError for a quantised convolution."""
         if self.get_base_dtype() is None:
+            base = self.get_base_layer()
             raise TypeError(f"HRA on a convolution: expected a plain floating-point weight, found {base}")
         super().update_layer(adapter_name, r, config, **kwargs)
 
@@ -108,14 +102,17 @@ class Conv2d(HRALayer):
         self, z: torch.Tensor, rotations: Rotations, x: torch.Tensor, weight: torch.Tensor, convolve: Callable[..., Any]
     ) -> torch.Tensor:
         """Compute z - (W B)(Vᵀ p) for every patch p of x; `convolve(x, kernels, bias)` is the base layer's."""
+        groups = self.get_base_layer().groups
         for rows, factors in rotations:
             # Not kept between calls: comparing W with a copy would take as long as computing W B, and twice the memory.
             V, WB = self._thin_weights(weight, factors, x.dtype)
             kernels = V.mT.reshape(-1, *weight.shape[1:])
+            if groups > 1:
+                kernels = kernels.repeat(groups, 1, 1, 1)
             if rows is None:
-                z = _subtract(z, WB, convolve(x, kernels, None))
+                z = _subtract(z, WB, convolve(x, kernels, None), groups)
             else:
-                z = z.index_copy(0, rows, _subtract(z[rows], WB, convolve(x[rows], kernels, None)))
+                z = z.index_copy(0, rows, _subtract(z[rows], WB, convolve(x[rows], kernels, None), groups))
         return z
 
     def _corrected_within(self, rotations: Rotations, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -144,11 +141,11 @@ class Conv2d(HRALayer):
         return z
 
 
-def _subtract(z: torch.Tensor, WB: torch.Tensor, P: torch.Tensor) -> torch.Tensor:
-    """Compute z - (W B) P at every place, for z (N, out, h, w), W B (out, r) and P (N, r, h, w)."""
-    if z.dim() == 4 and z.is_contiguous():  # fuses the 1 x 1 convolution and the sum
+def _subtract(z: torch.Tensor, WB: torch.Tensor, P: torch.Tensor, groups: int) -> torch.Tensor:
+    """Compute z - (W B) P at every place, for z (N, out, h, w), W B (out, r) and P (N, groups r, h, w)."""
+    if z.dim() == 4 and z.is_contiguous() and groups == 1:  # fuses the 1 x 1 convolution and the sum
         return torch.baddbmm(z.flatten(2), WB.expand(len(z), -1, -1), P.flatten(2), alpha=-1).view(z.shape)
-    return z - nn.functional.conv2d(P, WB[:, :, None, None])
+    return z - nn.functional.conv2d(P, WB[:, :, None, None], groups=groups)
 
 
 class _Instead(TorchFunctionMode):

@@ -17,12 +17,10 @@ from peft.utils import PeftType
 from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import nn
 
-from . import bank
+from . import bank, capabilities
 from .base_layer import HRALayer
 from .layers import Conv2d, Linear
 from .quantized import keep_differentiable
-
-SAVES_BIASES = [int(number) for number in peft.__version__.split(".")[:2]] >= [0, 21]
 
 
 class HRAModel(PeftHRAModel):
@@ -49,6 +47,13 @@ class HRAModel(PeftHRAModel):
                 f"{target_name} without calling the layer, so the adapter would have no effect. "
                 "Exclude it with `exclude_modules`."
             )
+        weight = getattr(target.get_base_layer() if isinstance(target, BaseTunerLayer) else target, "weight", None)
+        if any(placement.is_shard(1) for placement in getattr(weight, "placements", ())):
+            raise ValueError(
+                f"HRA cannot adapt {current_key}: tensor parallelism splits its input over processes, and H mixes all "
+                f"of it. Exclude it with `exclude_modules`, here {target_name!r}; layers that are split by their "
+                "output can be adapted."
+            )
         if isinstance(parent, nn.TransformerEncoderLayer):
             # Its fast path in eval mode reads the weights in the same way; this disables it.
             parent.activation_relu_or_gelu = 0
@@ -72,10 +77,12 @@ class HRAModel(PeftHRAModel):
         )
 
     def _prepare_model(self, peft_config: Any, model: nn.Module) -> None:
-        if not (peft_config.bias == "none" or peft_config.inference_mode or SAVES_BIASES):
+        capabilities.check_options(peft_config)
+        bias = peft_config.bias
+        if not (bias == "none" or peft_config.inference_mode or capabilities.saves_biases(bias)):
             raise ValueError(
-                f"HRA with bias={peft_config.bias!r}: expected PEFT 0.21 or newer, found {peft.__version__}, which "
-                "does not write trained biases to adapter files. Upgrade PEFT, or set bias='none'."
+                f"HRA with bias={bias!r}: expected a PEFT that writes trained biases to adapter files, found "
+                f"{peft.__version__}, which does not. Install PEFT 0.21 or newer, or set bias='none'."
             )
         super()._prepare_model(peft_config, model)
         bank.attach(model)
@@ -163,9 +170,12 @@ def install() -> None:
 
     It applies to `get_peft_model`, `PeftModel.from_pretrained`, `inject_adapter_in_model` and
     diffusers' `add_adapter` with stock `peft.HRAConfig`. Existing models are unchanged.
+
+    Raises RuntimeError if the installed PEFT's HRA lacks a method or parameter that this package replaces.
     """
     if _replaced:
         return
+    capabilities.check_replaceable(HRAModel)
     tuners = PEFT_TYPE_TO_TUNER_MAPPING
     _replaced.append((tuners, PeftType.HRA, tuners[PeftType.HRA]))
     tuners[PeftType.HRA] = HRAModel

@@ -8,8 +8,8 @@ from peft import HRAConfig, get_peft_model
 from torch import nn
 
 import hra
+from hra.capabilities import saves_biases
 from hra.reflections import compact, reflect
-from hra.tuner import SAVES_BIASES
 
 
 class Net(nn.Module):
@@ -27,7 +27,7 @@ class Net(nn.Module):
 
 
 TARGETS = ["conv", "first", "second"]
-BIASES = ["hra_only", "all"] if SAVES_BIASES else []
+BIASES = [bias for bias in ("hra_only", "all") if saves_biases(bias)]
 
 
 def adapt(model: nn.Module, stock: bool = False, seed: int = 1, **config) -> nn.Module:

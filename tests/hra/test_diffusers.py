@@ -1,6 +1,7 @@
 """Adapters of Stable Diffusion: export and merge, read by diffusers with its defaults."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline, UNet2DConditionModel
 from peft import HRAConfig, PeftModel, get_peft_model, inject_adapter_in_model
+from safetensors.torch import load_file
 from sidebyside import BIASES, close
 
 import hra
@@ -16,6 +18,7 @@ from hra.__main__ import main
 from hra.loading import find_base
 
 PIPELINE = Path(__file__).parents[2] / "workflow/pictures-sd"
+LIBRARY = Path(__file__).parents[2] / "docs/library.md"
 TARGETS = {"unet": ["to_q", "to_v", "conv1"], "text_encoder": ["q_proj", "fc1"]}
 ALL = pytest.mark.parametrize("part", TARGETS)
 
@@ -91,6 +94,20 @@ def test_two_components_are_loaded_one_after_the_other(before, tmp_path):
         other.load_lora_weights(tmp_path / part, adapter_name=part)
     other.set_adapters(list(TARGETS))
     same(image(other), image(pipe), before)
+
+
+def test_a_unet_in_the_layout_of_comfyui_gives_the_same_image(before, tmp_path):
+    """The example of docs/library.md; diffusers also reads what its converter writes."""
+    pipe = load()
+    inject_adapter_in_model(config("unet"), pipe.unet)
+    hra.to_lora(pipe.unet, tmp_path)
+    expected, other = image(pipe), load()
+    (example,) = re.findall(r"```python\n(from diffusers.*?)```", LIBRARY.read_text(), re.DOTALL)
+    exec(example.replace("OUT/", f"{tmp_path}/"))
+    names = {key.partition(".")[2] for key in load_file(tmp_path / "comfyui.safetensors")}
+    assert names == {"alpha", "lora_down.weight", "lora_up.weight"}
+    other.load_lora_weights(tmp_path, weight_name="comfyui.safetensors")
+    same(image(other), expected, before)
 
 
 def test_an_exported_unet_is_read_by_load_lora_adapter(tmp_path):

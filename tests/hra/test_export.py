@@ -2,6 +2,7 @@
 
 import copy
 
+import peft
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -124,6 +125,14 @@ def test_what_cannot_be_exported_is_an_error(net, tmp_path):
         model = adapt(nn.Sequential(base), target_modules=["0"])
         with pytest.raises(ValueError, match="LoRA ignores both"):
             hra.to_lora(model, tmp_path)
+    with pytest.raises(ValueError, match="0 has 2 groups; an equivalent LoRA would have rank 2 r"):
+        hra.to_lora(adapt(nn.Sequential(nn.Conv2d(4, 4, 3, groups=2)), target_modules=["0"]))
+
+
+@pytest.mark.skipif(not hasattr(peft, "convert_to_lora"), reason="this PEFT converts nothing to LoRA")
+def test_pefts_conversion_which_would_take_H_for_an_addition_refuses(net):
+    with pytest.raises(TypeError, match=r"do not support LoRA conversion: .*hra\.layers\.Linear"):
+        peft.convert_to_lora(adapt(net), rank=4)
 
 
 def test_a_layer_without_the_adapter_has_no_factors():

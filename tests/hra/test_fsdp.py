@@ -99,6 +99,8 @@ def train_llama_in_fsdp(dtype):
         fully_shard(block)
     fully_shard(model)
     losses = train_llama(model, tokens)
+    with pytest.raises(ValueError, match="export it in one process"):
+        hra.to_lora(model)
     return {"losses": losses, "weights": get_peft_model_state_dict(model, state_dict=full_state(model))}
 
 

@@ -192,11 +192,6 @@ def test_fast_path_of_a_transformer_layer_does_not_go_round_the_adapter():
         assert not torch.allclose(ours(x), fast)
 
 
-def test_grouped_convolution_is_refused():
-    with pytest.raises(NotImplementedError, match=r"groups > 1.*exclude_modules"):
-        layer(nn.Conv2d(4, 8, 3, groups=2))
-
-
 @pytest.mark.parametrize("base", [nn.Embedding(5, 8), nn.Conv1d(4, 8, 3), nn.Bilinear(4, 8, 3)])
 def test_other_modules_are_refused(base):
     with pytest.raises(TypeError, match="not supported"):

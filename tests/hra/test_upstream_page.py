@@ -1,8 +1,10 @@
 """docs/upstream.md: every block is run against the installed PEFT."""
 
 import re
+from functools import cache
 from pathlib import Path
 
+import peft
 import pytest
 from peft.tuners.boft import layer as boft
 from torch.utils import cpp_extension
@@ -17,6 +19,8 @@ SECTIONS = {
     for title, text in re.findall(r"^### (.*?)\n(.*?)(?=^##|\Z)", PAGE, re.S | re.M)
 }
 DEFECTS = [title for title in SECTIONS if title[0].isdigit()]
+REPAIRED = re.search(r"it repairs defects ([\d, ]+)\.", PAGE)[1].split(", ")  # by the rewrite that no release has
+FAILURES = (AssertionError, SystemExit, ValueError)
 
 
 def run(title: str) -> None:
@@ -28,6 +32,16 @@ def run(title: str) -> None:
         exec(block, names)
 
 
+@cache
+def rewritten() -> bool:
+    """Return whether PEFT's own layers multiply no (n, n) matrices, as those of pull request 3185."""
+    try:
+        run("16. A forward pass takes more than 2n³ operations per adapter, whatever the batch")
+    except AssertionError:
+        return True
+    return False
+
+
 @pytest.mark.parametrize("title", SECTIONS)
 @pytest.mark.filterwarnings("ignore:(Failed to load the CUDA|Setting boft_n_butterfly)")
 def test_the_block_describes_the_installed_peft(title, monkeypatch):
@@ -37,12 +51,20 @@ def test_the_block_describes_the_installed_peft(title, monkeypatch):
     monkeypatch.setattr(cpp_extension, "load", load)
     monkeypatch.setattr(boft, "_FBD_CUDA", None)  # tests of the workflow replace it
     hra.uninstall()
-    run(title)
+    try:
+        run(title)
+    except (*FAILURES, RuntimeError):
+        if not rewritten():
+            raise
+        if title.partition(".")[0] not in REPAIRED:
+            pytest.xfail(f"not so in PEFT {peft.__version__}")
+    else:
+        assert not (rewritten() and title.partition(".")[0] in REPAIRED)
 
 
 @pytest.mark.parametrize("title", DEFECTS)
 def test_the_defect_does_not_exist_here(title):
-    with pytest.raises((AssertionError, SystemExit, ValueError)):
+    with pytest.raises(FAILURES):
         run(title)
 
 

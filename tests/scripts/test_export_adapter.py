@@ -134,6 +134,7 @@ def test_an_adapter_of_hra_and_its_lora_load_with_stock_peft(make_run, tmp_path,
         "| learning_rate | 0.005 |",
         "optimistic",
         f"revision='{COMMIT}'",
+        f"Its rank is {config['r']}, the number of reflections.",
     ):
         assert text in card.text, text
     assert str(tmp_path) not in card.content and not re.search(r"\{\{|\{%", card.content)

@@ -3,7 +3,8 @@
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from hra_workflow import tasks
 from hra_workflow.core.errors import JobError
@@ -118,9 +119,24 @@ def together(config: dict, names: list[str], planned: list[Job]) -> list[str]:
             for task in of_names(config, names)
             for line in data_cards.contents(own_data.manifests(task))
         ),
+        *(f"  memory:   {text}" for text in memory(config, names)),
         f"  disk:     {disk.estimate(config, planned)}",
         *(f"  warning:  {text}" for text in warnings(config, names, planned)),
     ]
+
+
+def memory(config: dict, names: Iterable[str]) -> Iterator[str]:
+    """Yield the largest memory of each stage that `make rehearse` has seen, of the tasks of these tables."""
+    jobs = gpu_hours.read(Path(config["pathvars"]["results"], "rehearsal.json")).get("jobs", [])
+    stages = {}
+    for task in of_names(config, names):
+        of_task = [job for job in jobs if gpu_hours.task_of({task.name: task}, job["rule"], job["wildcards"])]
+        for job in sorted(of_task, key=lambda job: job["peak_bytes"]):
+            run = "/".join(job["wildcards"][name] for name in ("method", "variant") if name in job["wildcards"])
+            text = f"{job['rule']} {number(job['peak_bytes'] / 1e9)}" + f" ({run})" * bool(run)
+            stages[job["rule"]] = text
+    if stages:
+        yield f"{', '.join(stages.values())} of {number(jobs[0]['card_bytes'] / 1e9)} GB, seen by make rehearse"
 
 
 def warnings(config: dict, names: Iterable[str], planned: list[Job]) -> list[str]:
@@ -129,6 +145,12 @@ def warnings(config: dict, names: Iterable[str], planned: list[Job]) -> list[str
     notes = [text for task in chosen for text in (*task.table.warnings(), *task.evaluation.rewinding_notes())]
     notes += data_cards.warnings(datasets(config, names))
     notes += leaks.warnings(pair for task in chosen for pair in own_data.pairs(task))
+    checks = gpu_hours.read(Path(config["pathvars"]["results"], "preflight.json")).get("findings", [])
+    notes += [
+        f"make rehearse: {one['check']}: {one['text']}"
+        for one in checks
+        if one["part"] == "rehearsal" and not one["ok"]
+    ]
     return notes + downloads.missing_tokens(config, planned)
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from hra_workflow import tasks
 from hra_workflow.core import files, grid
 from hra_workflow.core.errors import JobError
-from hra_workflow.preflight import findings, outcomes
+from hra_workflow.cost import gpu_hours
+from hra_workflow.preflight import findings, outcomes, probe
 from hra_workflow.preflight.findings import Finding
 from hra_workflow.tasks.expected_runs import error_files, expected_runs, with_errors
 
@@ -28,13 +29,14 @@ def finish(config: dict, wanted: Collection[str]) -> None:
     jobs = [files.read_json(path) for path in sorted(Path(config["pathvars"]["scratch"]).rglob("*.rehearsal.json"))]
     lines = [of_job(job, loaded) for job in jobs]
     lines += [line for task in loaded.values() if task.name in wanted for line in missing(config, task)]
-    results = Path(config["pathvars"]["results"]).parent / "rehearsal.json"
-    files.write_json(results, {"jobs": jobs})
+    results = Path(config["pathvars"]["results"]).parent
+    files.write_json(results / "rehearsal.json", {"jobs": jobs})
+    findings.save(results, probe.REHEARSAL, lines, [rate for job in jobs if (rate := of_plan(config, loaded, job))])
     for name in ("results", "resources", "scratch"):
         shutil.rmtree(config["pathvars"][name], ignore_errors=True)
     findings.show(lines)
     left = sum(not line.ok for line in lines)
-    print(f"{results}: {len(lines)} lines, {left or 'nothing'} to do")
+    print(f"{results / 'rehearsal.json'}: {len(lines)} lines, {left or 'nothing'} to do")
     if left:
         raise JobError(f"make rehearse: {left} of {len(lines)} lines say TODO.")
 
@@ -56,6 +58,33 @@ def of_job(job: dict, loaded: dict[str, tasks.Task]) -> Finding:
     if shared * peak > card:
         return Finding(check, False, f"{shared} runs of {needs}: set `runs_per_gpu` to {int(card // peak)} or less")
     return Finding(check, True, f"{needs}; {waits(job['steps'])}")
+
+
+def of_plan(config: dict, loaded: dict[str, tasks.Task], job: dict) -> dict | None:
+    """Return the estimated rate of a job for `make plan`, with its peak memory; None if it has none.
+
+    Seconds are per row and summed over the GPUs; `busy_per_row`: those in which its kernels run.
+    """
+    task = gpu_hours.task_of(loaded, job["rule"], job["wildcards"])
+    if job["error"] or not task:
+        return None
+    if len(job["steps"]) > 1:
+        step, rows = job["steps"][1], job["rows_per_step"]
+        seconds, busy = step["seconds"], step["busy_seconds"]
+    elif job["rate"]:
+        rows, seconds = job["rate"]["rows"], job["rate"]["seconds"]
+        busy = seconds
+    else:
+        return None
+    method = config["methods"].get(job["wildcards"].get("method"))
+    return {
+        "task": task.name,
+        "stage": job["rule"].partition("_")[0],
+        "kind": method and grid.kind_of(method),
+        "seconds_per_row": seconds / rows,
+        "busy_per_row": busy / rows,
+        "device": job["card"],
+    }
 
 
 def parts(peak: dict[str, int]) -> str:

@@ -174,7 +174,7 @@ def test_the_median_step_is_reported_and_the_process_is_killed_once(tmp_path, mo
     killed = []
     monkeypatch.setattr(measurement.os, "kill", lambda _, number: killed.append(number))
     clock = iter([0.0, 9.0, 10.0, 11.0, 12.0, 20.0])
-    monkeypatch.setattr(measurement.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(rates, "clock", lambda: next(clock))
     times = measurement.of(job, resumed=False)
     for step in range(6):
         times.on_step_end(None, SimpleNamespace(global_step=step), None)
@@ -233,7 +233,7 @@ def test_measured_rates_come_before_guesses_and_after_records(config, tmp_path):
     assert gpu_hours.by_rates(real, every, planned_jobs.Job("evaluate_glue", wildcards, [], "", work=1.0)) is None
     on_cpu = planned_jobs.Job("train_glue", wildcards, [], "", work=36.0)
     assert gpu_hours.by_rates(real, every, on_cpu) == 3600.0
-    text = "0 GPU-hours used, about 1 GPU-hours remaining (measured by make preflight)"
+    text = "0 GPU-hours used, about 1.02 GPU-hours remaining (measured by make preflight)"
     assert str(gpu_hours.hours([], [planned()])) == text
     rehearsed = planned()
     gpu_hours.add_estimates(config, [rehearsed])

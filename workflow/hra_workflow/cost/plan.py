@@ -3,7 +3,7 @@
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from hra_workflow import tasks
@@ -119,24 +119,23 @@ def together(config: dict, names: list[str], planned: list[Job]) -> list[str]:
             for task in of_names(config, names)
             for line in data_cards.contents(own_data.manifests(task))
         ),
-        *(f"  memory:   {text}" for text in memory(config, names)),
+        *[f"  memory:   {memory(config, names)}"] * any(job.gpus for job in planned),
         f"  disk:     {disk.estimate(config, planned)}",
         *(f"  warning:  {text}" for text in warnings(config, names, planned)),
     ]
 
 
-def memory(config: dict, names: Iterable[str]) -> Iterator[str]:
-    """Yield the largest memory of each stage that `make rehearse` has seen, of the tasks of these tables."""
+def memory(config: dict, names: Iterable[str]) -> str:
+    """Describe the largest memory of each kind of job that `make rehearse` has seen, of the tasks of these tables."""
     jobs = gpu_hours.read(Path(config["pathvars"]["results"], "rehearsal.json")).get("jobs", [])
-    stages = {}
-    for task in of_names(config, names):
-        of_task = [job for job in jobs if gpu_hours.task_of({task.name: task}, job["rule"], job["wildcards"])]
-        for job in sorted(of_task, key=lambda job: job["peak_bytes"]):
+    chosen, largest = {task.name: task for task in of_names(config, names)}, {}
+    for job in sorted(jobs, key=lambda job: job["peak_bytes"]):
+        if gpu_hours.task_of(chosen, job["rule"], job["wildcards"]):
             run = "/".join(job["wildcards"][name] for name in ("method", "variant") if name in job["wildcards"])
-            text = f"{job['rule']} {number(job['peak_bytes'] / 1e9)}" + f" ({run})" * bool(run)
-            stages[job["rule"]] = text
-    if stages:
-        yield f"{', '.join(stages.values())} of {number(jobs[0]['card_bytes'] / 1e9)} GB, seen by make rehearse"
+            largest[job["rule"]] = f"{job['rule']} {number(job['peak_bytes'] / 1e9)}" + f" ({run})" * bool(run)
+    if not largest:
+        return "unknown; `make rehearse` shows it without a GPU"
+    return f"{', '.join(largest.values())} of {number(jobs[0]['card_bytes'] / 1e9)} GB, as make rehearse has seen"
 
 
 def warnings(config: dict, names: Iterable[str], planned: list[Job]) -> list[str]:

@@ -88,8 +88,8 @@ DIFFUSION = {  # component -> its class and what differs from the class's defaul
         },
     ),
 }
-STABLE_DIFFUSION = "stable-diffusion-v1-5"
-NAMES = (*TRANSFORMERS, STABLE_DIFFUSION)
+STABLE_DIFFUSION = ("stable-diffusion-v1-5", "stable-diffusion-v1-5-pruned")  # two files of weights
+NAMES = (*TRANSFORMERS, *STABLE_DIFFUSION)
 
 
 def write(folder: Path, name: str) -> None:
@@ -98,7 +98,7 @@ def write(folder: Path, name: str) -> None:
     Raises JobError for an unknown name.
     """
     one_of("architecture", "model", name, NAMES)
-    if name == STABLE_DIFFUSION:
+    if name in STABLE_DIFFUSION:
         write_stable_diffusion(folder)
     else:
         write_transformers(folder, dict(TRANSFORMERS[name]))

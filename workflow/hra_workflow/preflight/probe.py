@@ -121,7 +121,7 @@ def shorten(new: dict, task: Task) -> bool:
             metrics = registry.metrics(kept)
             best_by = [metric for metric in evaluation["best_by"] if metric in metrics]
             entry["evaluation"]["best_by"] = best_by or metrics[:1]
-    limit(entry)
+    limit(entry, {"threads": 1} if part == REHEARSAL else {})  # a rehearsal has one thread
     return True
 
 
@@ -143,13 +143,13 @@ def short(settings: dict, rows: int, longest: int | None, steps: int) -> dict:
     return flat | {key: value for key, value in changes.items() if key in flat} | {"kill_at_step": 0}
 
 
-def limit(entry: dict) -> None:
-    """Lower every `runtime` in a task's entry."""
+def limit(entry: dict, changes: dict) -> None:
+    """Lower every `runtime` in a task's entry, and make the `changes` of its resources."""
     for key, value in entry.items():
         if key == "resources" and "runtime" in value:
-            entry[key] = value | {"runtime": min(value["runtime"], MINUTES)}
+            entry[key] = value | {"runtime": min(value["runtime"], MINUTES)} | changes
         elif isinstance(value, dict):
-            limit(value)
+            limit(value, changes)
 
 
 # Their jobs

@@ -1,7 +1,8 @@
 """Data of a given size without content, for the probes of `make preflight`: generators of sources of kind `init`.
 
-Texts repeat a word that is one token in most vocabularies. The first text of a split has `length` words, which a
-tokenizer truncates to the longest input; the others have 1 to 2 × `typical` words.
+Texts repeat a word that is one token in most vocabularies. The first text of a split and every 128th after it have
+`length` words, which a tokenizer truncates to the longest input: few, so that most batches have a usual length. The
+others have 1 to 2 × `typical` words.
 """
 
 import json
@@ -10,12 +11,13 @@ from pathlib import Path
 
 from hra_workflow.data.images import to_png
 
+LONGEST = 128  # one text in so many has the largest length
 WORD = "the"
 ANSWER = "The answer is: 7"
 
 
 def texts(rows: int, length: int, typical: int | None) -> list[str]:
-    lengths = [length if row == 0 or not typical else 1 + 7 * row % (2 * typical) for row in range(rows)]
+    lengths = [length if row % LONGEST == 0 or not typical else 1 + 7 * row % (2 * typical) for row in range(rows)]
     return [" ".join([WORD] * min(count, length)) for count in lengths]
 
 

@@ -68,18 +68,20 @@ def of_plan(config: dict, loaded: dict[str, tasks.Task], job: dict) -> dict | No
     task = gpu_hours.task_of(loaded, job["rule"], job["wildcards"])
     if job["error"] or not task:
         return None
-    if len(job["steps"]) > 1:
-        step, rows = job["steps"][1], job["rows_per_step"]
+    stage = job["rule"].partition("_")[0]
+    if len(job["steps"]) > 1:  # the first step has the start, another one the longest text
+        step, rows = min(job["steps"][1:], key=lambda step: step["seconds"]), job["rows_per_step"]
         seconds, busy = step["seconds"], step["busy_seconds"]
     elif job["rate"]:
         rows, seconds = job["rate"]["rows"], job["rate"]["seconds"]
         busy = seconds
     else:
         return None
+    rows *= task.cost.rehearsed(stage, job["wildcards"].get("dataset"))
     method = config["methods"].get(job["wildcards"].get("method"))
     return {
         "task": task.name,
-        "stage": job["rule"].partition("_")[0],
+        "stage": stage,
         "kind": method and grid.kind_of(method),
         "seconds_per_row": seconds / rows,
         "busy_per_row": busy / rows,

@@ -28,6 +28,9 @@ def main(script: Path, job: dict, result: Path, card: cuda.Card) -> int:
     except Exception as error:
         traceback.print_exc()
         problem = f"{type(error).__name__}: {error}"
+    # A training that has been killed on purpose goes on in another process.
+    before = files.read_json(result) if result.exists() else {"peak_bytes": 0}
+    highest = max(before, {"peak_bytes": observer.peak, "parts": observer.parts}, key=lambda one: one["peak_bytes"])
     files.write_json(
         result,
         {
@@ -39,8 +42,8 @@ def main(script: Path, job: dict, result: Path, card: cuda.Card) -> int:
             "card_bytes": card.total_memory,
             "rows_per_step": rows_per_step(job),
             "rows_per_device": rows_per_device(job),
-            "peak_bytes": observer.peak,
-            "parts": observer.parts,
+            "peak_bytes": highest["peak_bytes"],
+            "parts": highest["parts"],
             "steps": [named(step) for step in observer.steps],
             "waits": waits(observer.waits),
             "rate": rates.last(job["log"]),

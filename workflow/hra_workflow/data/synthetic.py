@@ -42,8 +42,8 @@ def answered(rows: dict[str, int], length: int, typical: int | None = None):
     }
 
 
-def image(size: int):
-    """Return an RGB image of `size` × `size` pixels with a bright square on a gradient."""
+def image(size: int, row: int):
+    """Return an RGB image of `size` × `size` pixels with a bright square on a gradient, in another place in every row."""
     import numpy
     from PIL import Image
 
@@ -51,14 +51,15 @@ def image(size: int):
     pixels = numpy.stack(
         [numpy.tile(ramp, (size, 1)), numpy.tile(ramp[:, None], (1, size)), numpy.full((size, size), 90)], 2
     )
-    pixels[size // 3 : size // 2, size // 3 : size // 2] = 250
+    top = size // 3 + row % (size // 6)
+    pixels[top : size // 6 + top, size // 3 : size // 2] = 250
     return Image.fromarray(pixels.astype(numpy.uint8))
 
 
 def images(folder: Path, rows: dict[str, int], size: int) -> None:
     """Write images to a folder."""
     for row in range(rows["train"]):
-        image(size).save(folder / f"{row}.png")
+        image(size, row).save(folder / f"{row}.png")
 
 
 def scenes(folder: Path, rows: dict[str, int], size: int, points: int) -> None:
@@ -70,11 +71,11 @@ def scenes(folder: Path, rows: dict[str, int], size: int, points: int) -> None:
     labels[size // 3 : size // 2, size // 3 : size // 2] = 2
     classes = Image.fromarray(labels)
     place = "\n".join(f"{size // 3 + point} {size // 2}" for point in range(points))
-    content = {".png": to_png(image(size)), ".classes.png": to_png(classes), ".txt": place.encode()}
+    annotation = {".classes.png": to_png(classes), ".txt": place.encode()}
     with zipfile.ZipFile(folder / "scenes.zip", "w") as archive:
         for split, count in rows.items():
             for row in range(count):
-                for ending, data in content.items():
+                for ending, data in (annotation | {".png": to_png(image(size, row))}).items():
                     archive.writestr(f"{split}/{row}{ending}", data)
             lines = [json.dumps({"image": f"{row}.png", "prompt": WORD}) for row in range(count)]
             (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")

@@ -2,17 +2,22 @@
 
 import argparse
 import json
+import os
 import sys
 import time
 import traceback
 from pathlib import Path
 
 from hra_workflow.core import files, rates
+from hra_workflow.core.job import processes
 from hra_workflow.rehearsal import cuda
 
 
 def main(script: Path, job: dict, result: Path, card: cuda.Card) -> int:
     """Run the script's `main` on the fake device; return 0 unless it fails."""
+    if (count := processes(job)) > 1:  # the first process; the others are imagined
+        os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": str(count)}
+        os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": "0"}
     torch = cuda.load()
     from hra_workflow.rehearsal import fake_mode
     from hra_workflow.rehearsal.observer import Observer

@@ -5,6 +5,7 @@ Nothing is put back: the process rehearses one job and ends.
 
 import contextlib
 import functools
+import os
 import sys
 
 
@@ -18,6 +19,7 @@ def prepare(torch, FakeTensor, unset_fake, observer) -> None:
     files(torch, FakeTensor, unset_fake, observer)
     attention(torch)
     modules(torch, FakeTensor)
+    plain(FakeTensor)
     optimizers()
     processes()
     samplers()
@@ -45,7 +47,7 @@ def content(torch, FakeTensor, unset_fake, observer) -> None:
         with unset_fake():
             return to_numpy(known(self) if isinstance(self, FakeTensor) else self, *arguments, **keywords)
 
-    def array(self, dtype=None, *_):
+    def array(self, dtype=None, *_, **__):
         if not isinstance(self, FakeTensor):
             with unset_fake():
                 return to_array(self, dtype)
@@ -177,6 +179,18 @@ def modules(torch, FakeTensor) -> None:
     nn.Module._apply = apply
 
 
+def plain(FakeTensor) -> None:
+    """Let HRA take a fake weight for a plain one; by its type it is quantised, which has a path of its own."""
+    import hra.base_layer
+    import hra.inspection
+    import hra.merging
+    import hra.quantized
+
+    is_plain = hra.quantized.is_plain
+    for module in (hra.base_layer, hra.inspection, hra.merging, hra.quantized):
+        module.is_plain = lambda weight: isinstance(weight, FakeTensor) or is_plain(weight)
+
+
 def optimizers() -> None:
     """Let AdamW update several parameters per kernel, as on a GPU: torch asks for the exact type of a tensor."""
     from torch.optim import Adam
@@ -195,8 +209,8 @@ def processes() -> None:
 
     init = torch.distributed.init_process_group
 
-    def init_fake(backend=None, *_, rank=0, world_size=1, **__):
-        init("fake", store=FakeStore(), rank=rank, world_size=world_size)
+    def init_fake(*_, **__):
+        init("fake", store=FakeStore(), rank=0, world_size=int(os.environ["WORLD_SIZE"]))
 
     torch.distributed.init_process_group = init_fake
     accelerate.Accelerator.pad_across_processes = lambda self, tensor, *_, **__: tensor

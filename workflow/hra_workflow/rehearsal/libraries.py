@@ -180,7 +180,7 @@ def modules(torch, FakeTensor) -> None:
 
 
 def plain(FakeTensor) -> None:
-    """Let HRA take a fake weight for a plain one; by its type it is quantised, which has a path of its own."""
+    """Let HRA take fake tensors for plain ones; by their type they are quantised or sharded, which it treats apart."""
     import hra.base_layer
     import hra.inspection
     import hra.merging
@@ -189,6 +189,7 @@ def plain(FakeTensor) -> None:
     is_plain = hra.quantized.is_plain
     for module in (hra.base_layer, hra.inspection, hra.merging, hra.quantized):
         module.is_plain = lambda weight: isinstance(weight, FakeTensor) or is_plain(weight)
+    hra.base_layer.HRALayer.stackable = lambda self, name: self.hra_u.get(name)
 
 
 def optimizers() -> None:
@@ -202,17 +203,34 @@ def optimizers() -> None:
 
 
 def processes() -> None:
-    """Make every process group one that communicates with nobody."""
+    """Make every process group one that communicates with nobody, and its models those of one process."""
     import accelerate
     import torch.distributed
+    from torch import nn
     from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    from hra_workflow.training.interruption import CheckpointOnSignal
 
     init = torch.distributed.init_process_group
 
     def init_fake(*_, **__):
         init("fake", store=FakeStore(), rank=0, world_size=int(os.environ["WORLD_SIZE"]))
 
+    class Alone(nn.Module):
+        def __init__(self, module, **_):
+            super().__init__()
+            self.module = module
+
+        def forward(self, *arguments, **keywords):
+            return self.module(*arguments, **keywords)
+
+        def no_sync(self):
+            return contextlib.nullcontext()
+
     torch.distributed.init_process_group = init_fake
+    torch.distributed.broadcast_object_list = lambda *_, **__: None
+    CheckpointOnSignal.agreed = staticmethod(lambda request, _: request)
+    nn.parallel.DistributedDataParallel = Alone
     accelerate.Accelerator.pad_across_processes = lambda self, tensor, *_, **__: tensor
 
 

@@ -11,13 +11,16 @@ CONFIG ?=
 PROFILE ?=
 WATCH ?=
 NAME ?=
+VERSION ?=
 CARD ?=
 DEMO ?=
 VERBOSE ?=
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 READY := $(VENV)/.installed
-WORKFLOW := -e '$(HERE)workflow[snakemake]' -e '$(HERE)snakemake_executor_plugin_slurm_packs'
+PINS ?= -c $(HERE)envs/constraints.txt
+PLUGIN := snakemake_executor_plugin_slurm_packs
+WORKFLOW := -e '$(HERE)workflow[snakemake]' -e '$(HERE)$(PLUGIN)'
 # The five-minute demo; TASK=all runs the complete demo, TASK=glue one task, TASK=tune tunes four methods; DATA=../shared/data runs it on
 # the real CoLA, SST-2, MRPC, STS-B, GSM8K, DreamBooth, ADE20K, COCO and dlib's faces in that folder, and with TASK=comparison compares nine
 # tuned methods there.
@@ -48,7 +51,7 @@ REQUEST = 'request={$(USED)$(NEW)$(call asked,seed,$(SEED))make: $@}'
 PLAN := $(SNAKEMAKE) -n -q host rules progress
 ONLY_PLAN := awk '/^table_/ {seen = 1} seen {print; next} {head = head $$0 "\n"} END {if (!seen) {printf "%s", head; exit 1}}'
 
-.PHONY: help install demo new run table status plan preflight rehearse report grade export predict test test-full fast changed lint docs format compat peft-suite bench dist clean-demo
+.PHONY: help install demo new run table status plan preflight rehearse report grade export predict test test-full fast changed lint actionlint docs compat peft-suite bench dist release clean-demo
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -107,27 +110,24 @@ fast: $(READY) ## run the fast tests only, in 3 minutes
 changed: $(READY) ## run the fast tests of what has changed since the last call; rules and configs are not seen
 	python -m pytest --testmon -m "not slow" tests/hra tests/scripts
 
-lint: $(READY) ## run ruff, snakefmt, snakemake --lint, import-linter and mypy
-	ruff check . && ruff format --check .
-	snakefmt --check Snakefile rules
-	snakemake --lint
-	lint-imports
-	mypy
+lint: $(READY) ## format the code and check all files that git tracks, with the hooks of .pre-commit-config.yaml
+	pre-commit run --all-files
+	pre-commit run --all-files --hook-stage pre-push
+
+actionlint: $(READY) ## check .github/workflows with actionlint, which its package downloads from GitHub
+	pre-commit run --all-files --hook-stage manual
 
 docs: $(VENV)/.docs ## build the site of docs/ in docs/_build; a warning is an error
 	sphinx-build -q -W --keep-going -n $(HERE)docs $(HERE)docs/_build
 	@echo "The site: $(HERE)docs/_build/index.html"
 
-format: $(READY) ## format the code
-	ruff check --fix . && ruff format .
-	snakefmt Snakefile rules
-
-compat: ## run the library's tests with the oldest and newest supported torch and PEFT, each in its own environment (.venv-oldest, .venv-newest)
+compat: ## run tests with the oldest torch and PEFT (.venv-oldest) and the newest versions of everything (.venv-newest) that are supported
 	$(call environment,.venv-oldest,-c envs/oldest.txt,library-tests)
 	# transformers 5.24 cannot load a LoRA into a text encoder with PEFT 0.18; torchao needs torch 2.10.
 	.venv-oldest/bin/python -m pytest tests/hra -n $(CORES) -k "not (text_encoder or two_components or quantised_bases)"
-	$(call environment,.venv-newest,--upgrade,library-tests)
-	.venv-newest/bin/python -m pytest tests/hra -n $(CORES)
+	rm -f .venv-newest/.installed
+	$(MAKE) fast VENV=.venv-newest PINS="--upgrade --upgrade-strategy eager"
+	.venv-newest/bin/python -m pytest tests/hra -m slow -n $(CORES)
 
 peft-suite: $(READY) ## run PEFT's own tests of HRA on the library's layers, in 2 minutes
 	python tests/peft_suite.py -n $(CORES)
@@ -135,19 +135,31 @@ peft-suite: $(READY) ## run PEFT's own tests of HRA on the library's layers, in 
 bench: $(READY) ## measure speed and memory against PEFT's HRA and LoRA
 	python -m benchmarks
 
-dist: $(READY) ## build the library's sdist and wheel in dist/
-	validate-pyproject pyproject.toml
+dist: $(READY) ## build sdists and wheels of the library and the executor plugin in dist/, and check them
+	validate-pyproject pyproject.toml $(PLUGIN)/pyproject.toml
 	rm -rf dist
 	python -m build --no-isolation
+	python -m build --no-isolation --outdir dist $(PLUGIN)
+	twine check --strict dist/*
+	check-wheel-contents dist/*.whl
+
+release: $(READY) ## set the version in hra/__init__.py and CHANGELOG.md, build dist/, commit and tag; publishes nothing (VERSION=0.2.0)
+	@test -z "$$(git status --porcelain)" || { echo 'make release: expected no changes, found some: commit or stash them.'; git status --short; exit 1; }
+	hatchling version $(or $(VERSION),$(error Which version? make release VERSION=0.2.0))
+	sed -i 's/^## \[Unreleased\]$$/&\n\n## [$(VERSION)] - '"$$(date +%F)/" CHANGELOG.md
+	$(MAKE) dist
+	git commit -am 'Release $(VERSION)'
+	git tag -a v$(VERSION) -m 'Release $(VERSION)'
+	@echo 'Publish it: git push --follow-tags, then twine upload dist/*'
 
 clean-demo: ## delete the demo's outputs
 	rm -rf demo
 
-$(READY): $(foreach part,. workflow snakemake_executor_plugin_slurm_packs,$(HERE)$(part)/pyproject.toml) $(HERE)envs/constraints.txt
-	$(call environment,$(VENV),-c $(HERE)envs/constraints.txt,dev,$(WORKFLOW))
+$(READY): $(foreach part,. workflow $(PLUGIN),$(HERE)$(part)/pyproject.toml) $(HERE)envs/constraints.txt
+	$(call environment,$(VENV),$(PINS),dev,$(WORKFLOW))
 	# mmcv, mmengine and face-alignment require the other build of OpenCV, which needs libGL: compute nodes have none.
 	$(VENV)/bin/pip uninstall -q -y opencv-python opencv-python-headless
-	$(VENV)/bin/pip install -q --disable-pip-version-check -c $(HERE)envs/constraints.txt --no-deps opencv-python-headless
+	$(VENV)/bin/pip install -q --disable-pip-version-check $(PINS) --no-deps opencv-python-headless
 	touch $@
 
 $(VENV)/.docs: $(READY)

@@ -1,7 +1,9 @@
-"""The sdist and wheel: the library only, and enough to run README's example with nothing but its dependencies."""
+"""A release: one version for all packages; the library's wheel runs README's example with only its dependencies."""
 
 import importlib.metadata
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -13,7 +15,12 @@ import pytest
 from packaging.metadata import Metadata
 from packaging.requirements import Requirement
 
+import hra
+
 ROOT = Path(__file__).parents[2]
+PLUGIN = "snakemake_executor_plugin_slurm_packs"
+RELEASED = f"hra {PLUGIN} envs Makefile pyproject.toml workflow/pyproject.toml LICENSE CHANGELOG.md .gitignore"
+VERSION = "99.0.0"
 BEFORE = """
 import torch
 
@@ -38,23 +45,53 @@ assert importlib.util.find_spec("snakemake") is None
 """
 
 
-def run(*command) -> str:
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=ROOT)
-    assert not done.returncode, done.stdout + done.stderr
-    return done.stdout
+def run(*command, folder: Path = ROOT, ok: bool = True) -> str:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    user = {f"GIT_{role}_{key}": "a@b" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
+    done = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, cwd=folder, env=os.environ | user | {"PATH": path}
+    )
+    assert (not done.returncode) == ok, done.stdout + done.stderr
+    return done.stdout + ("" if ok else done.stderr)
+
+
+def release(repository: Path, *variables: str, ok: bool = True) -> str:
+    return run("make", "release", *variables, folder=repository, ok=ok)
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder)
+def repository(tmp_path_factory) -> Path:
+    """Release a version of a copy of the repository."""
+    folder = tmp_path_factory.mktemp("release")
+    for name in RELEASED.split():
+        source, target = ROOT / name, folder / name
+        target.parent.mkdir(exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target)
+    (folder / ".venv").mkdir()
+    (folder / ".venv/.installed").touch()
+    run("git", "init", "-q", folder=folder)
+    run("git", "add", "-A", folder=folder)
+    run("git", "commit", "-q", "-m", "before", folder=folder)
+    release(folder, f"VERSION={VERSION}")
     return folder
+
+
+@pytest.fixture(scope="module")
+def built(repository) -> Path:
+    return repository / "dist"
+
+
+def wheel_of(built: Path) -> Path:
+    return next(built.glob("hra-*.whl"))
 
 
 @pytest.fixture(scope="module")
 def metadata(built) -> Metadata:
     """Parse the wheel's metadata; invalid metadata is an error."""
-    with zipfile.ZipFile(next(built.glob("*.whl"))) as wheel:
+    with zipfile.ZipFile(wheel_of(built)) as wheel:
         name = next(name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
         return Metadata.from_email(wheel.read(name))
 
@@ -82,17 +119,47 @@ def python(built, metadata, tmp_path_factory) -> Path:
     venv.create(folder)
     python = folder / "bin/python"
     site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
-    run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", *built.glob("*.whl"))
+    run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel_of(built))
     link([one for one in metadata.requires_dist if not one.marker], site)
     run(sys.executable, "-m", "pip", "--python", python, "check")
     return python
 
 
+def test_a_release_has_one_version_a_changelog_a_commit_and_a_tag(repository, built):
+    assert {path.name.removeprefix("hra").removeprefix(PLUGIN) for path in built.iterdir()} == (
+        {f"-{VERSION}.tar.gz", f"-{VERSION}-py3-none-any.whl"}
+    )
+    assert len(list(built.iterdir())) == 4
+    installed = run(sys.executable, "-m", "hatchling", "metadata", "version", folder=repository / "workflow")
+    assert installed.strip() == VERSION
+    assert run("git", "describe", folder=repository).strip() == f"v{VERSION}"
+    changed = run("git", "show", "--format=%s", "-U0", folder=repository)
+    assert changed.startswith(f"Release {VERSION}\n")
+    lines = [line for line in changed.splitlines() if re.match(r"[+-][^+-]", line)]
+    assert [re.sub(r"[\d-]{10}$", "today", line) for line in lines] == (
+        [f"+## [{VERSION}] - today", f'-__version__ = "{hra.__version__}"', f'+__version__ = "{VERSION}"']
+    )
+
+
+def test_what_cannot_be_released_is_an_error(repository):
+    assert "Which version? make release VERSION=0.2.0" in release(repository, ok=False)
+    assert "`0.0.1` is not higher than the original version" in release(repository, "VERSION=0.0.1", ok=False)
+    (repository / "LICENSE").write_text("another")
+    assert "expected no changes, found some: commit or stash them" in release(repository, "VERSION=99.1", ok=False)
+
+
+def test_the_changelog_is_by_version():
+    headings = re.findall(r"^## \[(.*?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[:2] == ["Unreleased", hra.__version__]
+
+
 def test_both_contain_the_library_only(built):
-    with tarfile.open(next(built.glob("*.tar.gz"))) as sdist:
+    with tarfile.open(next(built.glob("hra-*.tar.gz"))) as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}
-    assert {name.partition("/")[0] for name in names} == {"LICENSE", "PKG-INFO", "hra", "pyproject.toml"}
-    with zipfile.ZipFile(next(built.glob("*.whl"))) as wheel:
+    assert {name.partition("/")[0] for name in names} == (
+        {".gitignore", "LICENSE", "PKG-INFO", "hra", "pyproject.toml"}
+    )
+    with zipfile.ZipFile(wheel_of(built)) as wheel:
         names = set(wheel.namelist())
     assert "hra/py.typed" in names
     assert {re.sub(r"^hra-.*\.dist-info$", "metadata", name.partition("/")[0]) for name in names} == {"hra", "metadata"}

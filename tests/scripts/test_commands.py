@@ -1,10 +1,13 @@
-"""Commands in the documentation, in messages and in the Makefile: Snakemake parses them as they are meant."""
+"""Commands in the documentation, in messages, in the Makefile and of CI do what they are meant to."""
 
+import os
 import re
 import shlex
 import subprocess
+import tomllib
 
 import pytest
+import yaml
 from snakemake.cli import get_argument_parser
 
 from support import ROOT
@@ -129,3 +132,40 @@ def test_make_in_another_folder_uses_its_snakefile_or_that_of_the_workflow(tmp_p
         command = ["make", "-n", "--no-print-directory", *makefile, target, "RUN=results/x", f"VENV={ROOT}/.venv"]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
         assert done.stdout.split()[:3] == ["snakemake", *expected.split()], done.stdout
+
+
+def test_ci_makes_its_targets_or_those_that_are_requested(tmp_path):
+    for name in ("make", "git", "gcc", "ip", "bwrap", "chromium", "slurmctld"):
+        (tmp_path / name).write_text('#!/bin/sh\necho "$0" "$@"\n')
+        (tmp_path / name).chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+
+    def targets(*requested: str) -> list[str]:
+        command = [ROOT / ".ci/run", *requested]
+        output = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+        return output.replace(f"{tmp_path}/make ", "").split()
+
+    assert targets("fast") == ["fast"]
+    assert set(targets()) <= {target for target, _ in made_on_github()}
+
+
+def test_githubs_workflows_make_targets_of_the_makefile_on_every_supported_python():
+    makefile = (ROOT / "Makefile").read_text()
+    assert all(re.search(rf"^{target}:.*##", makefile, re.MULTILINE) for target, _ in made_on_github())
+    classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
+    supported = {text.rpartition(" ")[2] for text in classifiers if "Python :: 3." in text}
+    assert {version for target, version in made_on_github() if target == "fast"} == supported
+
+
+def made_on_github() -> list[tuple[str, str]]:
+    """List target and version of Python of every job of GitHub's workflows, which do nothing but call .ci/run."""
+    made = []
+    for file in (ROOT / ".github/workflows").glob("*.yml"):
+        for job in yaml.safe_load(file.read_text())["jobs"].values():
+            (command,) = (step["run"] for step in job["steps"] if "run" in step)
+            for row in job.get("strategy", {}).get("matrix", {}).get("include", [{}]):
+                text = f"{command} {job['container']['image']}"
+                for name, value in row.items():
+                    text = text.replace(f"${{{{ matrix.{name} }}}}", value)
+                made += re.findall(r"^\.ci/run (\S+) python:(.*)-trixie$", text) or [(text, "")]
+    return made

@@ -1,4 +1,4 @@
-"""The examples of README.md, config/README.md and docs/ are valid as they stand there, and README's links exist.
+"""The examples of README.md, CONTRIBUTING.md, config/README.md and docs/ are valid, and links outside docs/ exist.
 
 Those of docs/your-own.md and docs/extending.md are tested by test_your_own_page.py and test_extending.py, the library's
 by test_package.py, the README's commands of Snakemake by test_dag.py. `make docs` checks the links of docs/.
@@ -15,7 +15,7 @@ from snakemake.utils import update_config
 from hra_workflow.config import overlays, validation
 from support import ROOT, paper_config
 
-INDEXES = ("README.md", "config/README.md")
+INDEXES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md", "CHANGELOG.md", "config/README.md")
 PAGES = (*INDEXES, *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))))
 TESTED_ELSEWHERE = ("docs/your-own.md", "docs/extending.md")
 
@@ -66,9 +66,12 @@ def test_the_links_of_a_page_outside_the_site_lead_somewhere(page):
         ]
 
 
-def test_the_readme_is_short_and_every_file_on_its_way_to_the_mathematics_uses_the_next_one():
-    text = (ROOT / "README.md").read_text()
-    assert len(text.splitlines()) <= 120
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
+
+
+def test_every_file_on_the_way_to_the_mathematics_uses_the_next_one():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
     files = re.findall(r"^\d\. \[(.*?)\]", text, re.MULTILINE)
     assert (files[0], files[-1]) == ("rules/train.smk", "hra/reflections.py") and len(files) <= 6
     for file, following in pairwise(files):

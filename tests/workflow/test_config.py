@@ -7,18 +7,20 @@ import pytest
 import yaml
 
 from hra_workflow import tasks
-from hra_workflow.config import validation
+from hra_workflow.config import overlays, validation
 from hra_workflow.core import grid, sharding
 from hra_workflow.tasks.subject.items import items
 from support import ROOT, put
 
+UNDER = {"config": [], "comparison": ["config", "real_data"]}  # of a demo's config, those that it is merged over
 
-@pytest.mark.parametrize("overlays", [(), ("config",), ("config", "quick"), ("config", "real_data")])
-def test_the_shipped_configs_are_valid(config, overlays):
-    from snakemake.utils import update_config
 
-    for file in overlays:
-        update_config(config, yaml.safe_load((ROOT / f"config/demo/{file}.yaml").read_text()))
+@pytest.mark.parametrize("demo", [None, *sorted(path.stem for path in (ROOT / "config/demo").glob("*.yaml"))])
+def test_the_shipped_configs_are_valid(config, demo):
+    names = [*UNDER.get(demo, ["config"]), demo] if demo else []
+    own = [overlays.read(ROOT / f"config/demo/{name}.yaml") for name in names]
+    config = overlays.merged(config, *own)
+    overlays.settle(config, own)
     validation.check(config)
 
 

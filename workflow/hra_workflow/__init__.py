@@ -2,6 +2,4 @@
 
 from pathlib import Path
 
-__version__ = "0.1.0"
-
 ROOT = str(Path(__file__).resolve().parents[2])  # the folder of the Snakefile

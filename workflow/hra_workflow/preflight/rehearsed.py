@@ -118,11 +118,17 @@ def waits(steps: list[dict]) -> str:
 
 
 def missing(config: dict, task: tasks.Task) -> Iterator[Finding]:
-    """Yield the runs that were not trained, with their errors."""
+    """Yield the runs that were not trained or evaluated, with their errors."""
     for run in with_errors(expected_runs(task), error_files(task)):
         record = Path(grid.places(config)["run"].format(task=task.name, **run), "train.json")
         if not record.exists():
             log = outcomes.log_of(config, "train", task, run)
             check = f"{task.name} {run['method']}/{run['variant']}, training"
             yield Finding(check, False, outcomes.failure(run["errors"], log, "raise `gradient_accumulation`"))
+    for path in probe.metrics(config, task, run):
+        if record.exists() and not Path(path).exists():
+            benchmark = Path(path).parent.name
+            log = outcomes.log_of(config, "evaluate", task, run, f"/{benchmark}")
+            check = f"{task.name} {run['method']}/{run['variant']}, evaluation"
+            yield Finding(check, False, outcomes.failure(run["benchmarks"][benchmark], log, "lower `batch_size`"))
     yield from outcomes.left_out(config, task)

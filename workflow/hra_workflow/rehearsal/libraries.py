@@ -235,7 +235,14 @@ def processes() -> None:
 
 
 def samplers() -> None:
-    """Diffusers finds a time step by its value, which a fake tensor does not have."""
+    """Diffusers finds a time step, and what an image shows, by values that a fake tensor does not have."""
     from diffusers import DPMSolverMultistepScheduler
+    from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 
+    forward = StableDiffusionSafetyChecker.forward
+
+    def passing(self, clip_input, images):
+        return forward(self, clip_input, images)[0], [False] * len(images)
+
+    StableDiffusionSafetyChecker.forward = passing
     DPMSolverMultistepScheduler.index_for_timestep = lambda self, *_, **__: 0

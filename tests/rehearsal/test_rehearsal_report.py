@@ -8,17 +8,21 @@ import pytest
 
 from hra_workflow import tasks
 from hra_workflow.core.errors import JobError
+from hra_workflow.cost import plan
 from hra_workflow.preflight import probe, rehearsed
 from support import paper_config
 
 GB = 10**9
-STEP = {"live_bytes": GB, "peak_bytes": 20 * GB, "waits": []}
+STEP = {"live_bytes": GB, "peak_bytes": 20 * GB, "waits": [], "seconds": 0.64, "busy_seconds": 0.32}
 JOB = {
     "rule": "train_glue",
     "wildcards": {"task": "glue", "method": "hra", "variant": "r8"},
     "error": None,
+    "rate": None,
+    "card": "NVIDIA H100",
     "card_bytes": 80 * GB,
     "peak_bytes": 20 * GB,
+    "rows_per_step": 64,
     "rows_per_device": 32,
     "parts": {"weights": 4 * GB, "activations": 16 * GB},
     "steps": [STEP] * 3,
@@ -60,3 +64,11 @@ def test_the_report_lists_what_did_not_run_and_deletes_the_probes(tmp_path, monk
     assert "  ok    train_glue hra/r8: 20 of 80 GB" in printed
     assert "  TODO  glue lora/r8, training: did not run" in printed
     assert json.loads(Path("results/rehearsal.json").read_text())["jobs"] == [JOB] and not scratch.exists()
+    (rate,) = json.loads(Path("results/preflight.json").read_text())["rates"]
+    assert rate | {"seconds_per_row": 0.01, "busy_per_row": 0.005} == rate
+    assert (rate["task"], rate["stage"], rate["kind"]) == ("glue", "train", "hra")
+    assert plan.memory(paper_config(), ["table_glue"]) == "train_glue 20 (hra/r8) of 80 GB, as make rehearse has seen"
+    assert plan.memory(paper_config(), ["table_math"]).startswith("unknown; `make rehearse`")
+    assert "make rehearse: glue lora/r8, training: did not run" in "\n".join(
+        plan.warnings(paper_config(), ["table_glue"], [])
+    )

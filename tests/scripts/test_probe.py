@@ -15,7 +15,7 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.cost import gpu_hours, planned_jobs
 from hra_workflow.data import generated, image_card, images, zip_archives
 from hra_workflow.models import pretrained
-from hra_workflow.preflight import outcomes, probe
+from hra_workflow.preflight import findings, outcomes, probe
 from hra_workflow.tasks.control import data as control_data
 from hra_workflow.training import measurement, run_record
 from support import ROOT, paper_config
@@ -174,7 +174,7 @@ def test_the_median_step_is_reported_and_the_process_is_killed_once(tmp_path, mo
     killed = []
     monkeypatch.setattr(measurement.os, "kill", lambda _, number: killed.append(number))
     clock = iter([0.0, 9.0, 10.0, 11.0, 12.0, 20.0])
-    monkeypatch.setattr(measurement.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(rates, "clock", lambda: next(clock))
     times = measurement.of(job, resumed=False)
     for step in range(6):
         times.on_step_end(None, SimpleNamespace(global_step=step), None)
@@ -214,25 +214,38 @@ def test_runs_that_share_a_gpu_must_fit_on_it():
 def test_measured_rates_come_before_guesses_and_after_records(config, tmp_path):
     every = tasks.load(config)
     rate = {"task": "glue", "stage": "train", "kind": "hra", "seconds_per_row": 0.5, "device": "NVIDIA H100"}
-    (tmp_path / "results").mkdir()
     cpu = rate | {"device": "CPU: any", "seconds_per_row": 100}
     other = rate | {"kind": "lora", "seconds_per_row": 0.1}
-    (tmp_path / "results/preflight.json").write_text(json.dumps({"rates": [rate, cpu, other]}))
+    findings.save(tmp_path / "results", "jobs", [], [rate, cpu, other])
+    findings.save(tmp_path / "results", probe.REHEARSAL, [], [rate | {"seconds_per_row": 0.25, "busy_per_row": 0.1}])
     found = gpu_hours.probe_rates(config)
+    real = [rate for rate in found if rate["part"] == "jobs"]
     wildcards = {"task": "glue", "dataset": "cola", "method": "hra", "variant": "r8", "seed": "0"}
 
     def planned(**changes) -> planned_jobs.Job:
         made = planned_jobs.Job("train_glue", wildcards | changes, [], "", gpus=1, work=7200.0, stated=9.0)
-        made.measured = gpu_hours.by_preflight(found, every, made)
+        made.measured = gpu_hours.by_rates(real, every, made)
         return made
 
-    assert [planned(method=name).measured for name in ("hra", "lora")] == [3600.0, 720.0]
-    assert planned(method="full").measured == pytest.approx(2160.0)  # the mean of the others
-    assert gpu_hours.by_preflight(found, every, planned_jobs.Job("evaluate_glue", wildcards, [], "", work=1.0)) is None
+    start = gpu_hours.STARTUP_SECONDS
+    assert [planned(method=name).measured for name in ("hra", "lora")] == [3600.0 + start, 720.0 + start]
+    assert planned(method="full").measured == pytest.approx(2160.0 + start)  # the mean of the others
+    assert gpu_hours.by_rates(real, every, planned_jobs.Job("evaluate_glue", wildcards, [], "", work=1.0)) is None
     on_cpu = planned_jobs.Job("train_glue", wildcards, [], "", work=36.0)
-    assert gpu_hours.by_preflight(found, every, on_cpu) == 3600.0
-    text = "0 GPU-hours used, about 1 GPU-hours remaining (measured by make preflight)"
+    assert gpu_hours.by_rates(real, every, on_cpu) == 3600.0
+    text = "0 GPU-hours used, about 1.02 GPU-hours remaining (measured by make preflight)"
     assert str(gpu_hours.hours([], [planned()])) == text
+    rehearsed = planned()
+    gpu_hours.add_estimates(config, [rehearsed])
+    assert rehearsed.rehearsed == pytest.approx(rehearsed.work * 0.25 + start)
+    assert gpu_hours.estimate(rehearsed, {}) == (rehearsed.measured, gpu_hours.TRIED)
+    rehearsed.measured = None
+    assert gpu_hours.estimate(rehearsed, {}) == (rehearsed.rehearsed, gpu_hours.REHEARSED)
+    # Two runs wait half as long for their hosts, but four not less than their kernels take.
+    for runs, seconds in (2, 0.125), (4, 0.1):
+        rehearsed.runs_per_gpu = runs
+        gpu_hours.add_estimates(config, [rehearsed])
+        assert rehearsed.rehearsed == pytest.approx(rehearsed.work * seconds + start / runs)
 
 
 def test_the_demos_config_has_probes_of_every_task():

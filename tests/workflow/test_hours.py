@@ -107,7 +107,7 @@ def test_the_work_of_a_job():
         gpu_hours.work(TASKS, "evaluate_harness", run | {"task": "math"}) is gpu_hours.work(TASKS, "runs", {}) is None
     )
     for job, seconds in (
-        (training(), 2.0),
+        (training(), 2.0 + 2 * gpu_hours.STARTUP_SECONDS),
         (planned_jobs.Job("generate_math", shard, ["out"], "log", work=200), 100),
         (planned_jobs.Job("evaluate_harness", shard, ["out"], "log", gpus=2), 3600),
         (planned_jobs.Job("table", {"task": "glue"}, ["out"], "log"), None),

@@ -43,7 +43,7 @@ def test_hra_learns_the_real_sst2(tmp_path):
     assert metrics["selections"]["last"]["metrics"]["accuracy"]["value"] > 0.6
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.real
 def test_hra_learns_the_real_gsm8k(tmp_path):
     """Six steps of SmolLM2-135M on GSM8K's training set: the loss on its test set falls clearly."""

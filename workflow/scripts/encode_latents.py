@@ -1,6 +1,5 @@
 """Encode the training images of a dataset with the model's VAE: one file, and a manifest written last."""
 
-import time
 from pathlib import Path
 
 from diffusers import AutoencoderKL
@@ -20,10 +19,10 @@ def main(job: dict) -> None:
     vae = stable_diffusion.load_component(AutoencoderKL, manifests.folder(model), "vae").to(device)
     folder = manifest.with_name(manifest.name.removesuffix(".manifest.json"))
     manifest.unlink(missing_ok=True)
-    started = time.monotonic()
+    started = rates.clock()
     with files.replacing_folder(folder) as new:
         latents.write(new / latents.FILE, split, vae, device, job["threads"])
-        rates.report(len(split), time.monotonic() - started, device)
+        rates.report(len(split), rates.clock() - started, device)
         found = sources.listing(new)
     hashes = {name: entry["sha256"] for name, entry in found.items()}
     record = {"folder": folder.name, "files": found, "rows": {"train": len(split)}, "of": latents.origin(model, images)}

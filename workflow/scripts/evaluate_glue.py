@@ -83,11 +83,11 @@ def logits(model, data, tokenizer, precision: str, batch_size: int, device: str)
         collate_fn=DataCollatorWithPadding(tokenizer),
     )
     autocast = torch.autocast(device, dtype(precision), enabled=precision != "float32")
-    parts, started = [], time.monotonic()
+    parts, started = [], rates.clock()
     with torch.inference_mode(), autocast:
         for batch in tqdm(loader, desc="evaluate", disable=None):
             parts.append(model(**batch.to(device)).logits.float().cpu().numpy())
-    rates.report(len(data), time.monotonic() - started, device)
+    rates.report(len(data), rates.clock() - started, device)
     result = np.empty_like(np.concatenate(parts))
     result[order] = np.concatenate(parts)
     return result

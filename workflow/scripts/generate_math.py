@@ -8,7 +8,6 @@ byte-identical. With vLLM, which chooses what it decodes together, rounding may 
 import gc
 import shutil
 import tempfile
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,14 +153,14 @@ class Run:
             model, self.virtual, self.prefix = served_tokens.served(model)
         model = model.get_base_model() if hasattr(model, "get_base_model") else model  # with its adapter's layers
         answer = self.in_slots if decoding.is_supported(model) else self.in_batches
-        started, count = time.monotonic(), sum(len(one.items()) for one in parts)
+        started, count = rates.clock(), sum(len(one.items()) for one in parts)
         with tqdm(total=count, desc="generate", unit="item", disable=None) as progress:
             for one in parts:
                 for pool in one.pools:
                     for item, tokens in answer(model, one, pool):
                         progress.update()
                         yield one.benchmark, item, *self.read(tokens)
-        rates.report(count, time.monotonic() - started, self.device)
+        rates.report(count, rates.clock() - started, self.device)
 
     def in_slots(self, model, asked: Part, pool: list[int]) -> Iterable[tuple[int, list[int]]]:
         """Yield (item, new tokens); halve the number of answers at a time, for good, when memory runs out."""

@@ -1,11 +1,13 @@
 """The throughput of a job, as one line of its log: `make preflight` estimates GPU-hours from it."""
 
 import json
+import time
 from pathlib import Path
 
 from hra_workflow.core import provenance
 
 MARK = "rate: "
+clock = time.monotonic  # of what is reported; a rehearsal puts the estimated time of its GPU in its place
 
 
 def report(rows: int, seconds: float, device: str) -> None:

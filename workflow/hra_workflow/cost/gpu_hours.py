@@ -14,6 +14,8 @@ from hra_workflow.tasks import load as load_tasks
 from hra_workflow.tasks.base import Task
 
 MEASURED, TRIED, GUESSED = "measured by finished jobs", "measured by make preflight", "guessed from the config"
+REHEARSED = "estimated by make rehearse"
+STARTUP_SECONDS = 60  # of a job, in addition to its rows: Python, libraries from a shared disk, the model on the GPU
 TRIED_ALONE = "at most, measured by make preflight on a run alone on its GPU"
 WITHIN_ITEM = ("task", "seed", "shard", "n_shards")  # the seeds and shards of a run are one item
 
@@ -122,6 +124,7 @@ def estimate(job: Job, rates: dict[tuple, list]) -> tuple[float | None, str]:
     found = {
         MEASURED: by_records(job, rates),
         tried: job.measured,
+        REHEARSED: job.rehearsed,
         GUESSED: job.stated if job.gpus else None,
     }
     return next(((seconds, basis) for basis, seconds in found.items() if seconds is not None), (None, ""))
@@ -186,17 +189,21 @@ def add_estimates(config: dict, jobs: Iterable[Job]) -> None:
     every, rates = load_tasks(row_counts.complete(config)), probe_rates(config)
     for job in jobs:
         job.work = work(every, job.rule, job.wildcards)
-        job.measured = by_preflight(rates, every, job)
+        job.measured = by_rates([rate for rate in rates if rate["part"] == "jobs"], every, job)
+        job.rehearsed = by_rates([rate for rate in rates if rate["part"] == "rehearsal"], every, job)
         job.stated = stated(every, job)
 
 
 def probe_rates(config: dict) -> list[dict]:
-    """Return the rates that `make preflight` has measured."""
+    """Return the rates that `make preflight` has measured, and those that `make rehearse` has estimated."""
     return read(Path(config["pathvars"]["results"], "preflight.json")).get("rates", [])
 
 
-def by_preflight(rates: list[dict], tasks: dict[str, Task], job: Job) -> float | None:
-    """Estimate seconds from a measured rate: of the same kind of method, else the mean of the task's others."""
+def by_rates(rates: list[dict], tasks: dict[str, Task], job: Job) -> float | None:
+    """Estimate seconds from the rate of the same kind of method, else the mean of the task's others.
+
+    Of runs that share a GPU, one takes the time in which its kernels run, or its part of the time of its host.
+    """
     task = task_of(tasks, job.rule, job.wildcards)
     if not task or not job.work:
         return None
@@ -204,7 +211,18 @@ def by_preflight(rates: list[dict], tasks: dict[str, Task], job: Job) -> float |
     alike = [one for one in same_device if (one["task"], one["stage"]) == (task.name, job.stage)]
     method = task.config["methods"].get(job.wildcards.get("method"))
     same = [one for one in alike if method and one["kind"] == grid.kind_of(method)] or alike
-    return job.work * sum(one["seconds_per_row"] for one in same) / len(same) if same else None
+    if not same:
+        return None
+    shared = [
+        max(rate.get("busy_per_row", rate["seconds_per_row"]), rate["seconds_per_row"] / job.runs_per_gpu)
+        for rate in same
+    ]
+    return job.work * sum(shared) / len(shared) + startup(job)
+
+
+def startup(job: Job) -> float:
+    """Return the seconds of the GPUs until a job's first row."""
+    return STARTUP_SECONDS * job.gpus / job.runs_per_gpu
 
 
 def stated(tasks: dict[str, Task], job: Job) -> float | None:
@@ -213,7 +231,9 @@ def stated(tasks: dict[str, Task], job: Job) -> float | None:
     resources = task.cost.resources(job.rule, job.stage) if task else {}
     if resources.get("minutes"):
         return resources["minutes"] * 60 * job.gpus / job.runs_per_gpu
-    return job.work / resources["rows_per_second"] if job.work and resources.get("rows_per_second") else None
+    if job.work and resources.get("rows_per_second"):
+        return job.work / resources["rows_per_second"] + startup(job)
+    return None
 
 
 def task_of(tasks: dict[str, Task], rule: str, wildcards: dict) -> Task | None:

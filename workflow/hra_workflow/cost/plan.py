@@ -4,6 +4,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 
 from hra_workflow import tasks
 from hra_workflow.core.errors import JobError
@@ -118,15 +119,35 @@ def together(config: dict, names: list[str], planned: list[Job]) -> list[str]:
             for task in of_names(config, names)
             for line in data_cards.contents(own_data.manifests(task))
         ),
+        *[f"  memory:   {memory(config, names)}"] * any(job.gpus for job in planned),
         f"  disk:     {disk.estimate(config, planned)}",
         *(f"  warning:  {text}" for text in warnings(config, names, planned)),
     ]
+
+
+def memory(config: dict, names: Iterable[str]) -> str:
+    """Describe the largest memory of each kind of job that `make rehearse` has seen, of the tasks of these tables."""
+    jobs = gpu_hours.read(Path(config["pathvars"]["results"], "rehearsal.json")).get("jobs", [])
+    chosen, largest = {task.name: task for task in of_names(config, names)}, {}
+    for job in sorted(jobs, key=lambda job: job["peak_bytes"]):
+        if gpu_hours.task_of(chosen, job["rule"], job["wildcards"]):
+            run = "/".join(job["wildcards"][name] for name in ("method", "variant") if name in job["wildcards"])
+            largest[job["rule"]] = f"{job['rule']} {number(job['peak_bytes'] / 1e9)}" + f" ({run})" * bool(run)
+    if not largest:
+        return "unknown; `make rehearse` shows it without a GPU"
+    return f"{', '.join(largest.values())} of {number(jobs[0]['card_bytes'] / 1e9)} GB, as make rehearse has seen"
 
 
 def warnings(config: dict, names: Iterable[str], planned: list[Job]) -> list[str]:
     """List settings that give a table's numbers another meaning than expected, and missing tokens."""
     chosen = of_names(config, names)
     notes = [text for task in chosen for text in (*task.table.warnings(), *task.evaluation.rewinding_notes())]
+    checks = gpu_hours.read(Path(config["pathvars"]["results"], "preflight.json")).get("findings", [])
+    notes += [
+        f"make rehearse: {check['check']}: {check['text']}"
+        for check in checks
+        if check["part"] == "rehearsal" and not check["ok"]
+    ]
     return notes + of_data(config, names) + downloads.missing_tokens(config, planned)
 
 

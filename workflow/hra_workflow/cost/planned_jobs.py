@@ -27,6 +27,7 @@ class Job:
     runs_per_gpu: int = 1
     work: float | None = None  # rows, see gpu_hours.work
     measured: float | None = None  # GPU-seconds estimated from the rates of `make preflight`
+    rehearsed: float | None = None  # GPU-seconds estimated from the rates of `make rehearse`
     stated: float | None = None  # GPU-seconds estimated from the config
     needed: bool = True  # at the time of planning
 

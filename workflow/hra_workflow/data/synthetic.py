@@ -1,7 +1,8 @@
 """Data of a given size without content, for the probes of `make preflight`: generators of sources of kind `init`.
 
-Texts repeat a word that is one token in most vocabularies. The first text of a split has `length` words, which a
-tokenizer truncates to the longest input; the others have 1 to 2 × `typical` words.
+Texts repeat a word that is one token in most vocabularies. The first text of a split and every 128th after it have
+`length` words, which a tokenizer truncates to the longest input: few, so that most batches have a usual length. The
+others have 1 to 2 × `typical` words.
 """
 
 import json
@@ -10,12 +11,13 @@ from pathlib import Path
 
 from hra_workflow.data.images import to_png
 
+LONGEST = 128  # one text in so many has the largest length
 WORD = "the"
 ANSWER = "The answer is: 7"
 
 
 def texts(rows: int, length: int, typical: int | None) -> list[str]:
-    lengths = [length if row == 0 or not typical else 1 + 7 * row % (2 * typical) for row in range(rows)]
+    lengths = [length if row % LONGEST == 0 or not typical else 1 + 7 * row % (2 * typical) for row in range(rows)]
     return [" ".join([WORD] * min(count, length)) for count in lengths]
 
 
@@ -40,8 +42,8 @@ def answered(rows: dict[str, int], length: int, typical: int | None = None):
     }
 
 
-def image(size: int):
-    """Return an RGB image of `size` × `size` pixels with a bright square on a gradient."""
+def image(size: int, row: int):
+    """Return an RGB image of `size` × `size` pixels with a bright square on a gradient; its place depends on `row`."""
     import numpy
     from PIL import Image
 
@@ -49,14 +51,15 @@ def image(size: int):
     pixels = numpy.stack(
         [numpy.tile(ramp, (size, 1)), numpy.tile(ramp[:, None], (1, size)), numpy.full((size, size), 90)], 2
     )
-    pixels[size // 3 : size // 2, size // 3 : size // 2] = 250
+    top = size // 3 + row % (size // 6)
+    pixels[top : size // 6 + top, size // 3 : size // 2] = 250
     return Image.fromarray(pixels.astype(numpy.uint8))
 
 
 def images(folder: Path, rows: dict[str, int], size: int) -> None:
     """Write images to a folder."""
     for row in range(rows["train"]):
-        image(size).save(folder / f"{row}.png")
+        image(size, row).save(folder / f"{row}.png")
 
 
 def scenes(folder: Path, rows: dict[str, int], size: int, points: int) -> None:
@@ -68,11 +71,11 @@ def scenes(folder: Path, rows: dict[str, int], size: int, points: int) -> None:
     labels[size // 3 : size // 2, size // 3 : size // 2] = 2
     classes = Image.fromarray(labels)
     place = "\n".join(f"{size // 3 + point} {size // 2}" for point in range(points))
-    content = {".png": to_png(image(size)), ".classes.png": to_png(classes), ".txt": place.encode()}
+    annotation = {".classes.png": to_png(classes), ".txt": place.encode()}
     with zipfile.ZipFile(folder / "scenes.zip", "w") as archive:
         for split, count in rows.items():
             for row in range(count):
-                for ending, data in content.items():
+                for ending, data in (annotation | {".png": to_png(image(size, row))}).items():
                     archive.writestr(f"{split}/{row}{ending}", data)
             lines = [json.dumps({"image": f"{row}.png", "prompt": WORD}) for row in range(count)]
             (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")

@@ -1,7 +1,6 @@
 """Scoring of the images of a run with every evaluator of the config."""
 
 import math
-import time
 from collections.abc import Collection
 from pathlib import Path
 
@@ -43,9 +42,9 @@ def scores(
     from tqdm import tqdm
 
     evaluator = registry.load(entry, manifest and manifests.folder(manifest), device)
-    started = time.monotonic()
+    started = rates.clock()
     found = evaluator.score(tqdm(images, desc=entry["name"], unit="image", disable=None), reference)
-    seconds = time.monotonic() - started
+    seconds = rates.clock() - started
     for ending in (*found.images, *found.run):
         if ending not in evaluator.metrics:
             raise JobError(

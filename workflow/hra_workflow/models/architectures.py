@@ -88,8 +88,13 @@ DIFFUSION = {  # component -> its class and what differs from the class's defaul
         },
     ),
 }
-STABLE_DIFFUSION = "stable-diffusion-v1-5"
-NAMES = (*TRANSFORMERS, STABLE_DIFFUSION)
+SAFETY_CHECKER = {
+    "safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"],
+    "feature_extractor": ["transformers", "CLIPImageProcessor"],
+    "requires_safety_checker": True,
+}
+STABLE_DIFFUSION = ("stable-diffusion-v1-5", "stable-diffusion-v1-5-pruned")  # two files of weights
+NAMES = (*TRANSFORMERS, *STABLE_DIFFUSION)
 
 
 def write(folder: Path, name: str) -> None:
@@ -98,16 +103,17 @@ def write(folder: Path, name: str) -> None:
     Raises JobError for an unknown name.
     """
     one_of("architecture", "model", name, NAMES)
-    if name == STABLE_DIFFUSION:
-        write_stable_diffusion(folder)
+    if name in STABLE_DIFFUSION:
+        write_stable_diffusion(folder, safety_checker=name == STABLE_DIFFUSION[0])
     else:
         write_transformers(folder, dict(TRANSFORMERS[name]))
     files.write_json(folder / pretrained.MARK, {"architecture": name})
 
 
 def write_transformers(folder: Path, config: dict) -> None:
-    from transformers import AutoConfig, CLIPImageProcessor
+    from transformers import AddedToken, AutoConfig, CLIPImageProcessor
 
+    from hra_workflow.data import synthetic
     from hra_workflow.models import random_weights
 
     model_type = config.pop("model_type")
@@ -118,16 +124,24 @@ def write_transformers(folder: Path, config: dict) -> None:
         clip_tokenizer().save_pretrained(folder)
     elif model_type != "vit":
         made.pad_token_id = 0
-        random_weights.byte_tokenizer(made, causal_lm=model_type in CAUSAL).save_pretrained(folder)
+        tokenizer = random_weights.byte_tokenizer(made, causal_lm=model_type in CAUSAL)
+        # A word of the probes' texts is one token, as in the model's own vocabulary.
+        tokenizer.add_tokens(AddedToken(synthetic.WORD, lstrip=True))
+        tokenizer.save_pretrained(folder)
     made.save_pretrained(folder)
 
 
-def write_stable_diffusion(folder: Path) -> None:
+def write_stable_diffusion(folder: Path, safety_checker: bool) -> None:
     import diffusers
-    from transformers import CLIPTextConfig
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPTextConfig
 
-    index = {name: value for name, value in pretrained.PIPELINE.items() if name != "scheduler"}
-    files.write_json(folder / "model_index.json", index | {"scheduler": ["diffusers", DIFFUSION["scheduler"][0]]})
+    index = pretrained.PIPELINE | {"scheduler": ["diffusers", DIFFUSION["scheduler"][0]]}
+    if safety_checker:
+        index |= SAFETY_CHECKER
+        sizes = {name: value for name, value in TRANSFORMERS["clip-vit-large-patch14"].items() if name != "model_type"}
+        CLIPConfig(**sizes).save_pretrained(folder / "safety_checker")
+        CLIPImageProcessor().save_pretrained(folder / "feature_extractor")
+    files.write_json(folder / "model_index.json", index)
     for component, (name, settings) in DIFFUSION.items():
         own = {"_class_name": name, "_diffusers_version": diffusers.__version__}
         file = "scheduler_config.json" if component == "scheduler" else "config.json"

@@ -8,7 +8,6 @@ shards.
 """
 
 import shutil
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
@@ -53,7 +52,7 @@ def draw(
     files = {place / f"{key(batch[0])}.tar": batch for batch in batches}
     missing = {path: batch for path, batch in files.items() if not path.exists()}
     generator = load(job, sampler) if missing else None
-    started, written = time.monotonic(), None
+    started, written = rates.clock(), None
     bar = tqdm(total=sum(map(len, missing.values())), desc="draw", unit="image", disable=None)
     with bar as progress, ThreadPoolExecutor(1) as writer:
         for path, batch in missing.items():
@@ -68,7 +67,7 @@ def draw(
             progress.update(len(batch))
         if written:
             written.result()
-    made, seconds = sum(map(len, missing.values())), time.monotonic() - started
+    made, seconds = sum(map(len, missing.values())), rates.clock() - started
     if made:
         rates.report(made, seconds, device_of(job))
     images.pack(

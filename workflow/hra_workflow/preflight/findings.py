@@ -1,4 +1,4 @@
-"""What `make preflight` has found: one line per check, and results/preflight.json with the measured rates."""
+"""What `make preflight` and `make rehearse` have found, one line per check, and results/preflight.json with rates."""
 
 import time
 from collections.abc import Iterable
@@ -38,11 +38,12 @@ def load(results: str | Path) -> dict:
 
 
 def save(results: str | Path, part: str, findings: list[Finding], rates: list[dict] | None = None) -> None:
-    """Replace the findings of one part in the report of a folder of results, and the rates of the same tasks."""
+    """Replace the findings of one part in the report of a folder of results, and its rates of the same tasks."""
     report = load(results)
     kept = [entry for entry in report["findings"] if entry["part"] != part]
-    measured = {rate["task"] for rate in rates or ()}
-    old = [rate for rate in report["rates"] if rate["task"] not in measured]
+    tasks = {rate["task"] for rate in rates or ()}
+    old = [rate for rate in report["rates"] if (rate["part"], rate["task"]) not in {(part, task) for task in tasks}]
     new = [{"part": part} | asdict(finding) for finding in findings]
+    rates = [{"part": part} | rate for rate in rates or ()]
     written = time.strftime(job.TIME, time.gmtime())
-    files.write_json(path(results), {"time": written, "findings": kept + new, "rates": old + (rates or [])})
+    files.write_json(path(results), {"time": written, "findings": kept + new, "rates": old + rates})

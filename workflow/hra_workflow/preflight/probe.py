@@ -1,7 +1,7 @@
 """The config of the probes of `make preflight` and `make rehearse`: the grid's models and settings on synthetic data.
 
 Every task keeps one run per kind of method, its probes. The workflow's own rules and scripts run them, so what is
-measured is what will run, for 20 steps, or for 3 on a fake GPU. Weights that are not downloaded yet are random.
+measured is what will run, for 20 steps, or for 4 on a fake GPU. Weights that are not downloaded yet are random.
 """
 
 import copy
@@ -17,7 +17,7 @@ from hra_workflow.tasks.base import Task
 NAME = "preflight"  # of the dataset, the preset, and the folder in each of `pathvars`
 REHEARSAL = "rehearsal"
 PARTS = ("jobs", REHEARSAL)  # values of config key `preflight` with probes
-STEPS = {"jobs": 20, REHEARSAL: 3}
+STEPS = {"jobs": 20, REHEARSAL: 4}
 KILL_AT = {"jobs": 10, REHEARSAL: 1}  # step after which the first run of a task is killed
 MINUTES = 20  # the most that a job requests: short jobs start sooner
 
@@ -96,8 +96,9 @@ def shorten(new: dict, task: Task) -> bool:
     datasets = grid.datasets(task.config, name)
     lengths = [task.training.hyperparameters(of, run).get("max_length") for of in datasets for run in chosen]
     longest = max(filter(None, lengths), default=None)
-    rows = max(one["batch_size"] for one in settings.values())
     part = REHEARSAL if task.config["preflight"] == REHEARSAL else "jobs"
+    # Of texts, whose lengths differ, every batch has other rows; images have one size.
+    rows = max(one["batch_size"] for one in settings.values()) * (STEPS[part] if longest else 1)
     values = {run: short(one, rows, longest, STEPS[part]) for run, one in settings.items()}
     values[chosen[0]]["kill_at_step"] = KILL_AT[part]
     if not (made := task.data.probe(data, rows, values[chosen[-1]])):
@@ -122,7 +123,7 @@ def shorten(new: dict, task: Task) -> bool:
             metrics = registry.metrics(kept)
             best_by = [metric for metric in evaluation["best_by"] if metric in metrics]
             entry["evaluation"]["best_by"] = best_by or metrics[:1]
-    limit(entry)
+    limit(entry, {"threads": 1} if part == REHEARSAL else {})  # a rehearsal has one thread
     return True
 
 
@@ -144,13 +145,13 @@ def short(settings: dict, rows: int, longest: int | None, steps: int) -> dict:
     return flat | {key: value for key, value in changes.items() if key in flat} | {"kill_at_step": 0}
 
 
-def limit(entry: dict) -> None:
-    """Lower every `runtime` in a task's entry."""
+def limit(entry: dict, changes: dict) -> None:
+    """Lower every `runtime` in a task's entry, and make the `changes` of its resources."""
     for key, value in entry.items():
         if key == "resources" and "runtime" in value:
-            entry[key] = value | {"runtime": min(value["runtime"], MINUTES)}
+            entry[key] = value | {"runtime": min(value["runtime"], MINUTES)} | changes
         elif isinstance(value, dict):
-            limit(value)
+            limit(value, changes)
 
 
 # Their jobs

@@ -10,11 +10,13 @@ from pathlib import Path
 from hra_workflow import tasks
 from hra_workflow.core import files, grid
 from hra_workflow.core.errors import JobError
-from hra_workflow.preflight import findings, outcomes
+from hra_workflow.cost import gpu_hours
+from hra_workflow.preflight import findings, outcomes, probe
 from hra_workflow.preflight.findings import Finding
 from hra_workflow.tasks.expected_runs import error_files, expected_runs, with_errors
 
 GB = 1e9
+BATCH_BYTES = 1e6  # the rows of the last batch, whose lengths differ, are kept until the next one
 OF_PREFLIGHT = "training/measurement.py"  # the probe's own clock waits for the GPU
 LOGGING = "transformers/trainer"  # waits for the loss that the Trainer logs
 
@@ -28,13 +30,14 @@ def finish(config: dict, wanted: Collection[str]) -> None:
     jobs = [files.read_json(path) for path in sorted(Path(config["pathvars"]["scratch"]).rglob("*.rehearsal.json"))]
     lines = [of_job(job, loaded) for job in jobs]
     lines += [line for task in loaded.values() if task.name in wanted for line in missing(config, task)]
-    results = Path(config["pathvars"]["results"]).parent / "rehearsal.json"
-    files.write_json(results, {"jobs": jobs})
+    results = Path(config["pathvars"]["results"]).parent
+    files.write_json(results / "rehearsal.json", {"jobs": jobs})
+    findings.save(results, probe.REHEARSAL, lines, [rate for job in jobs if (rate := of_plan(config, loaded, job))])
     for name in ("results", "resources", "scratch"):
         shutil.rmtree(config["pathvars"][name], ignore_errors=True)
     findings.show(lines)
     left = sum(not line.ok for line in lines)
-    print(f"{results}: {len(lines)} lines, {left or 'nothing'} to do")
+    print(f"{results / 'rehearsal.json'}: {len(lines)} lines, {left or 'nothing'} to do")
     if left:
         raise JobError(f"make rehearse: {left} of {len(lines)} lines say TODO.")
 
@@ -49,13 +52,42 @@ def of_job(job: dict, loaded: dict[str, tasks.Task]) -> Finding:
     if peak > card:
         return Finding(check, False, f"needs {needs}. {remedy(job)}")
     after = [step["live_bytes"] for step in job["steps"]]
-    if len(after) > 2 and (growth := after[-1] - after[-2]) > 0:
+    if len(after) > 2 and (growth := after[-1] - after[-2]) > BATCH_BYTES:
         return Finding(check, False, f"a step leaves {growth / 1e6:,.0f} MB that are not freed")
     task = loaded.get(job["wildcards"].get("task"))
     shared = grid.runs_per_gpu(task.settings["resources"], run) if task and job["rule"].startswith("train") else 1
     if shared * peak > card:
         return Finding(check, False, f"{shared} runs of {needs}: set `runs_per_gpu` to {int(card // peak)} or less")
     return Finding(check, True, f"{needs}; {waits(job['steps'])}")
+
+
+def of_plan(config: dict, loaded: dict[str, tasks.Task], job: dict) -> dict | None:
+    """Return the estimated rate of a job for `make plan`, with its peak memory; None if it has none.
+
+    Seconds are per row and summed over the GPUs; `busy_per_row`: those in which its kernels run.
+    """
+    task = gpu_hours.task_of(loaded, job["rule"], job["wildcards"])
+    if job["error"] or not task:
+        return None
+    stage = job["rule"].partition("_")[0]
+    if len(job["steps"]) > 1:  # the first step has the start, another one the longest text
+        step, rows = min(job["steps"][1:], key=lambda step: step["seconds"]), job["rows_per_step"]
+        seconds, busy = step["seconds"], step["busy_seconds"]
+    elif job["rate"]:
+        rows, seconds = job["rate"]["rows"], job["rate"]["seconds"]
+        busy = seconds
+    else:
+        return None
+    rows *= task.cost.rehearsed(stage, job["wildcards"].get("dataset"))
+    method = config["methods"].get(job["wildcards"].get("method"))
+    return {
+        "task": task.name,
+        "stage": stage,
+        "kind": method and grid.kind_of(method),
+        "seconds_per_row": seconds / rows,
+        "busy_per_row": busy / rows,
+        "device": job["card"],
+    }
 
 
 def parts(peak: dict[str, int]) -> str:
@@ -87,11 +119,17 @@ def waits(steps: list[dict]) -> str:
 
 
 def missing(config: dict, task: tasks.Task) -> Iterator[Finding]:
-    """Yield the runs that were not trained, with their errors."""
+    """Yield the runs that were not trained or evaluated, with their errors."""
     for run in with_errors(expected_runs(task), error_files(task)):
         record = Path(grid.places(config)["run"].format(task=task.name, **run), "train.json")
         if not record.exists():
             log = outcomes.log_of(config, "train", task, run)
             check = f"{task.name} {run['method']}/{run['variant']}, training"
             yield Finding(check, False, outcomes.failure(run["errors"], log, "raise `gradient_accumulation`"))
+    for path in probe.metrics(config, task, run):
+        if record.exists() and not Path(path).exists():
+            benchmark = Path(path).parent.name
+            log = outcomes.log_of(config, "evaluate", task, run, f"/{benchmark}")
+            check = f"{task.name} {run['method']}/{run['variant']}, evaluation"
+            yield Finding(check, False, outcomes.failure(run["benchmarks"][benchmark], log, "lower `batch_size`"))
     yield from outcomes.left_out(config, task)

@@ -2,23 +2,29 @@
 
 import argparse
 import json
+import os
 import sys
 import time
 import traceback
 from pathlib import Path
 
-from hra_workflow.core import files
+from hra_workflow.core import files, rates
+from hra_workflow.core.job import processes
 from hra_workflow.rehearsal import cuda
 
 
 def main(script: Path, job: dict, result: Path, card: cuda.Card) -> int:
     """Run the script's `main` on the fake device; return 0 unless it fails."""
+    if (count := processes(job)) > 1:  # the first process; the others are imagined
+        os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": str(count)}
+        os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": "0"}
     torch = cuda.load()
     from hra_workflow.rehearsal import fake_mode
     from hra_workflow.rehearsal.observer import Observer
 
-    observer, started, problem = Observer(torch), time.monotonic(), None
+    observer, started, problem = Observer(torch, card.speed), time.monotonic(), None
     cuda.imitate(torch, card, observer)
+    rates.clock = observer.clock
     sys.path.insert(0, str(script.parent))
     module = __import__(script.stem)
     try:
@@ -27,6 +33,9 @@ def main(script: Path, job: dict, result: Path, card: cuda.Card) -> int:
     except Exception as error:
         traceback.print_exc()
         problem = f"{type(error).__name__}: {error}"
+    # A training that has been killed on purpose goes on in another process.
+    now = {"peak_bytes": observer.peak, "parts": observer.parts}
+    highest = max(now, files.read_json(result) if result.exists() else now, key=lambda attempt: attempt["peak_bytes"])
     files.write_json(
         result,
         {
@@ -36,22 +45,28 @@ def main(script: Path, job: dict, result: Path, card: cuda.Card) -> int:
             "seconds": round(time.monotonic() - started, 1),
             "card": card.name,
             "card_bytes": card.total_memory,
+            "rows_per_step": rows_per_step(job),
             "rows_per_device": rows_per_device(job),
-            "peak_bytes": observer.peak,
-            "parts": observer.parts,
+            "peak_bytes": highest["peak_bytes"],
+            "parts": highest["parts"],
             "steps": [named(step) for step in observer.steps],
             "waits": waits(observer.waits),
+            "rate": rates.last(job["log"]),
         },
     )
     return int(problem is not None)
 
 
+def rows_per_step(job: dict) -> int | None:
+    """Return the rows of a training job that one GPU takes for a step of the optimizer."""
+    settings = job["params"].get("hyperparameters") or {}
+    return settings["batch_size"] // max(1, job["resources"].get("gpu", 1)) if "batch_size" in settings else None
+
+
 def rows_per_device(job: dict) -> int | None:
     """Return the rows of a training job that its model sees at once on one GPU."""
-    settings = job["params"].get("hyperparameters") or {}
-    if "batch_size" not in settings:
-        return None
-    return settings["batch_size"] // settings.get("gradient_accumulation", 1) // max(1, job["resources"].get("gpu", 1))
+    rows = rows_per_step(job)
+    return rows and rows // job["params"]["hyperparameters"].get("gradient_accumulation", 1)
 
 
 def named(step: dict) -> dict:

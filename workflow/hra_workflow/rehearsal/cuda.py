@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hra_workflow.core.errors import JobError, one_of
+from hra_workflow.rehearsal.timing import Speed
 
 SOURCE = Path(__file__).with_name("guard.cpp")
 CONTEXT_BYTES = 600_000_000  # of a CUDA context with cuBLAS and cuDNN
@@ -20,16 +21,18 @@ class Card(NamedTuple):
     total_memory: int
     major: int
     minor: int
+    speed: Speed
 
 
+# Their speeds are NVIDIA's data sheets'; a V100 has no TF32.
 CARDS = {
-    "v100": Card("Tesla V100-SXM2-32GB", 34_072_559_616, 7, 0),
-    "rtx4090": Card("NVIDIA GeForce RTX 4090", 25_386_352_640, 8, 9),
-    "a100-40gb": Card("NVIDIA A100-SXM4-40GB", 42_298_834_944, 8, 0),
-    "l40s": Card("NVIDIA L40S", 47_810_936_832, 8, 9),
-    "a100": Card("NVIDIA A100-SXM4-80GB", 85_024_112_640, 8, 0),
-    "h100": Card("NVIDIA H100 80GB HBM3", 85_024_112_640, 9, 0),
-    "h200": Card("NVIDIA H200", 150_122_987_520, 9, 0),
+    "v100": Card("Tesla V100-SXM2-32GB", 34_072_559_616, 7, 0, Speed(125e12, 15.7e12, 15.7e12, 0.9e12)),
+    "rtx4090": Card("NVIDIA GeForce RTX 4090", 25_386_352_640, 8, 9, Speed(165e12, 82.6e12, 82.6e12, 1.01e12)),
+    "a100-40gb": Card("NVIDIA A100-SXM4-40GB", 42_298_834_944, 8, 0, Speed(312e12, 156e12, 19.5e12, 1.56e12)),
+    "l40s": Card("NVIDIA L40S", 47_810_936_832, 8, 9, Speed(362e12, 183e12, 91.6e12, 0.86e12)),
+    "a100": Card("NVIDIA A100-SXM4-80GB", 85_024_112_640, 8, 0, Speed(312e12, 156e12, 19.5e12, 2.04e12)),
+    "h100": Card("NVIDIA H100 80GB HBM3", 85_024_112_640, 9, 0, Speed(989e12, 494e12, 67e12, 3.35e12)),
+    "h200": Card("NVIDIA H200", 150_122_987_520, 9, 0, Speed(989e12, 494e12, 67e12, 4.8e12)),
 }
 
 
@@ -114,7 +117,7 @@ def imitate(torch, card: Card, observer) -> None:
     """Replace the functions of torch.cuda by those of one idle GPU of a kind, whose memory the observer counts."""
 
     class Properties:
-        name, total_memory, major, minor = card
+        name, total_memory, major, minor, _ = card
         multi_processor_count, warp_size, max_threads_per_multi_processor = 132, 32, 2048
         is_integrated, gcnArchName = 0, ""
 
@@ -122,7 +125,7 @@ def imitate(torch, card: Card, observer) -> None:
     constants = {
         "is_available": True, "is_initialized": True, "device_count": 1, "current_device": 0, "set_device": None,
         "init": None, "_lazy_init": None, "empty_cache": None, "ipc_collect": None, "reset_peak_memory_stats": None,
-        "get_device_name": card.name, "get_device_properties": Properties, "get_device_capability": card[2:],
+        "get_device_name": card.name, "get_device_properties": Properties, "get_device_capability": card[2:4],
         "is_bf16_supported": card.major >= 8, "is_current_stream_capturing": False, "manual_seed": None,
         "manual_seed_all": None, "_is_compiled": False,
     }  # fmt: skip

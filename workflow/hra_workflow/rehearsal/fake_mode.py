@@ -1,4 +1,4 @@
-"""CPU tensors are real, tensors on the device are fake: copies to the host wait, and bring zeros."""
+"""CPU tensors are real, tensors on the device are fake: copies to the host wait, and bring 0.5, of integers 0."""
 
 import contextlib
 
@@ -32,8 +32,12 @@ def entered(torch, observer):
                     observer.wait("copy to the host")
                     with unset_fake_temporarily():
                         if function is aten.copy_.default:
-                            return args[0].zero_()
-                        return torch.zeros(source.shape, dtype=kwargs.get("dtype") or source.dtype)
+                            copied = args[0]
+                        else:
+                            copied = torch.empty(source.shape, dtype=kwargs.get("dtype") or source.dtype)
+                        return copied.fill_(
+                            0.5 if copied.is_floating_point() else 0
+                        )  # images of zeros would be blocked
             if function.overloadpacket in products:
                 same_dtype(function, args)
             result = function(*args, **kwargs)

@@ -5,6 +5,7 @@ Nothing is put back: the process rehearses one job and ends.
 
 import contextlib
 import functools
+import os
 import sys
 
 
@@ -18,6 +19,7 @@ def prepare(torch, FakeTensor, unset_fake, observer) -> None:
     files(torch, FakeTensor, unset_fake, observer)
     attention(torch)
     modules(torch, FakeTensor)
+    plain(FakeTensor)
     optimizers()
     processes()
     samplers()
@@ -45,7 +47,7 @@ def content(torch, FakeTensor, unset_fake, observer) -> None:
         with unset_fake():
             return to_numpy(known(self) if isinstance(self, FakeTensor) else self, *arguments, **keywords)
 
-    def array(self, dtype=None, *_):
+    def array(self, dtype=None, *_, **__):
         if not isinstance(self, FakeTensor):
             with unset_fake():
                 return to_array(self, dtype)
@@ -177,6 +179,19 @@ def modules(torch, FakeTensor) -> None:
     nn.Module._apply = apply
 
 
+def plain(FakeTensor) -> None:
+    """Let HRA take fake tensors for plain ones; by their type they are quantised or sharded, which it treats apart."""
+    import hra.base_layer
+    import hra.inspection
+    import hra.merging
+    import hra.quantized
+
+    is_plain = hra.quantized.is_plain
+    for module in (hra.base_layer, hra.inspection, hra.merging, hra.quantized):
+        module.is_plain = lambda weight: isinstance(weight, FakeTensor) or is_plain(weight)
+    hra.base_layer.HRALayer.stackable = lambda self, name: self.hra_u.get(name)
+
+
 def optimizers() -> None:
     """Let AdamW update several parameters per kernel, as on a GPU: torch asks for the exact type of a tensor."""
     from torch.optim import Adam
@@ -188,22 +203,46 @@ def optimizers() -> None:
 
 
 def processes() -> None:
-    """Make every process group one that communicates with nobody."""
+    """Make every process group one that communicates with nobody, and its models those of one process."""
     import accelerate
     import torch.distributed
+    from torch import nn
     from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    from hra_workflow.training.interruption import CheckpointOnSignal
 
     init = torch.distributed.init_process_group
 
-    def init_fake(backend=None, *_, rank=0, world_size=1, **__):
-        init("fake", store=FakeStore(), rank=rank, world_size=world_size)
+    def init_fake(*_, **__):
+        init("fake", store=FakeStore(), rank=0, world_size=int(os.environ["WORLD_SIZE"]))
+
+    class Alone(nn.Module):
+        def __init__(self, module, **_):
+            super().__init__()
+            self.module = module
+
+        def forward(self, *arguments, **keywords):
+            return self.module(*arguments, **keywords)
+
+        def no_sync(self):
+            return contextlib.nullcontext()
 
     torch.distributed.init_process_group = init_fake
+    torch.distributed.broadcast_object_list = lambda *_, **__: None
+    CheckpointOnSignal.agreed = staticmethod(lambda request, _: request)
+    nn.parallel.DistributedDataParallel = Alone
     accelerate.Accelerator.pad_across_processes = lambda self, tensor, *_, **__: tensor
 
 
 def samplers() -> None:
-    """Diffusers finds a time step by its value, which a fake tensor does not have."""
+    """Diffusers finds a time step, and what an image shows, by values that a fake tensor does not have."""
     from diffusers import DPMSolverMultistepScheduler
+    from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 
+    forward = StableDiffusionSafetyChecker.forward
+
+    def passing(self, clip_input, images):
+        return forward(self, clip_input, images)[0], [False] * len(images)
+
+    StableDiffusionSafetyChecker.forward = passing
     DPMSolverMultistepScheduler.index_for_timestep = lambda self, *_, **__: 0

@@ -6,24 +6,28 @@ import weakref
 from collections import Counter
 from pathlib import Path
 
+from hra_workflow.rehearsal.timing import Clock, Speed
+
 ALLOCATION = 512  # bytes: torch's allocator rounds up to a multiple
 OWN = ("/workflow/scripts/", "/hra_workflow/", "/hra/")
+WITHOUT_KERNEL = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view")
+GATHERING = ("embedding", "index", "index_select", "gather")  # they read as much as they write
 LIBRARIES = ("transformers", "accelerate", "diffusers", "peft")
 
 
 class Observer:
     """Counts while a job runs. `live`, `peak`: bytes on the device. `steps`: what each optimizer step has shown."""
 
-    def __init__(self, torch):
+    def __init__(self, torch, speed: Speed):
         from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-        self.torch = torch
+        self.torch, self.clock = torch, Clock(speed)
         self.live = self.peak = self.step_peak = 0
         self.seen = weakref.WeakKeyDictionary()
         self.waits: Counter = Counter()
         self.operations: Counter = Counter()
         self.flops: Counter = Counter()
-        self.traffic = 0
+        self.before = (0.0, 0.0)  # the clock's time and work at the end of the last step
         self.steps: list[dict] = []
         self.parts: dict[str, int] = {}
         register_optimizer_step_pre_hook(self.before_step)
@@ -46,23 +50,40 @@ class Observer:
 
     def wait(self, what: str) -> None:
         """Count a wait of the host for the device, with the lines that cause it."""
+        self.clock.wait()
         self.waits[what, lines()] += 1
 
     def count(self, function, arguments: tuple, keywords: dict, result) -> None:
-        """Count an operation on the device: its floating-point operations, or the bytes that it reads and writes."""
+        """Count an operation on the device: its floating-point operations, and the bytes that it reads and writes."""
+        from torch.utils._pytree import tree_leaves
         from torch.utils.flop_counter import flop_registry
 
-        schema = function._schema
-        if any(value.alias_info is not None and not value.alias_info.is_write for value in schema.returns):
-            return  # a view
-        self.operations[str(function)] += 1
-        flops = flop_registry.get(function.overloadpacket)
-        if flops is not None:
-            first = next(value for value in arguments if isinstance(value, self.torch.Tensor))
-            self.flops[str(first.dtype).removeprefix("torch.")] += flops(*arguments, **keywords, out_val=result)
+        schema, name = function._schema, function.overloadpacket.__name__
+        if name in WITHOUT_KERNEL or any(
+            value.alias_info and not value.alias_info.is_write for value in schema.returns
+        ):
             return
-        results = result if isinstance(result, list | tuple) else [result]
-        self.traffic += sum(2 * one.nbytes for one in results if isinstance(one, self.torch.Tensor))
+        self.operations[str(function)] += 1
+        read, written = (
+            [value for value in tree_leaves(values) if isinstance(value, self.torch.Tensor)]
+            for values in ((arguments, keywords), arguments[0] if result is None else result)
+        )
+        flops, kind = 0, "float32"
+        if counted := flop_registry.get(function.overloadpacket):
+            flops, kind = counted(*arguments, **keywords, out_val=result), self.kind(name, read[0].dtype)
+            self.flops[kind] += flops
+        touched = (*written, *(written if name in GATHERING else read))
+        # Of a tensor that is expanded, the storage.
+        traffic = sum(min(tensor.nbytes, tensor.untyped_storage().nbytes()) for tensor in touched)
+        self.clock.run(flops, kind, traffic)
+
+    def kind(self, name: str, dtype) -> str:
+        """Return what a product or convolution computes with, a key of timing.EFFICIENCY."""
+        if dtype in (self.torch.float16, self.torch.bfloat16):
+            return "half"
+        if name.startswith("convolution"):
+            return "tf32 convolution" if self.torch.backends.cudnn.allow_tf32 else "float32"
+        return "float32" if self.torch.get_float32_matmul_precision() == "highest" else "tf32"
 
     def before_step(self, optimizer, *_) -> None:
         """Note what the memory consists of when the backward pass has ended."""
@@ -77,17 +98,20 @@ class Observer:
         moments = [one for state in optimizer.state.values() for one in state.values() if hasattr(one, "nbytes")]
         self.parts["optimizer"] = sum(one.nbytes for one in moments if one.is_cuda)
         self.parts["activations"] = max(0, self.step_peak - sum(self.parts.values()))
+        now = self.clock(), self.clock.busy
+        seconds, busy = (after - before for after, before in zip(now, self.before, strict=True))
         self.steps.append(
             {
+                "seconds": seconds,
+                "busy_seconds": busy,
                 "live_bytes": self.live,
                 "peak_bytes": self.step_peak,
                 "waits": dict(self.waits),
                 "operations": self.operations.total(),
                 "flops": dict(self.flops),
-                "traffic": self.traffic,
             }
         )
-        self.step_peak, self.traffic = self.live, 0
+        self.step_peak, self.before = self.live, now
         self.waits.clear()
         self.operations.clear()
         self.flops.clear()

@@ -53,6 +53,10 @@ class Cost(Part):
             return items / int(wildcards["n_shards"])
         return items and items * FORWARD * len(self.task.selections)
 
+    def rehearsed(self, stage: str, dataset: str | None) -> float:
+        """Return the part of a row's work that a rehearsal of a stage does."""
+        return 1.0
+
     def training_work(self, entry: dict, wildcards: dict) -> float | None:
         """Return rows × epochs plus the evaluations on dev in between; of a trial, from the rung before."""
         run = f"{wildcards['method']}/{wildcards['variant']}"

@@ -13,6 +13,7 @@ from hra_workflow.tasks.math import serving
 from hra_workflow.tasks.math.generation import TEXT, MathGeneration
 from hra_workflow.tasks.math.tables import MathTable
 
+REHEARSED_TOKENS = 16
 LONGER_ANSWERS = 7  # a base model's answers run to `max_new_tokens`: times the tokens of a trained model's
 
 
@@ -58,9 +59,16 @@ class MathData(Data):
 
         return {
             "preflight": answered(train=rows)
+            | {key: entry[key] for key in ("tokens",) if key in entry}
             | {"benchmarks": {longest: "preflight-test/test"}, "metrics": entry["metrics"], "score": entry["score"]},
             "preflight-test": answered(test=generation["batch_size"]),
-        }, {"generation": generation | {"shards": 1, "backend": "transformers"}}
+        }, {"generation": generation | {"shards": 1, "backend": "transformers"} | self.shorter(generation)}
+
+    def shorter(self, generation: dict) -> dict:
+        """Return the limits of answers in a rehearsal, which would take hours for whole ones."""
+        if self.config["preflight"] != "rehearsal":
+            return {}
+        return {"max_new_tokens": dict.fromkeys(generation["max_new_tokens"], REHEARSED_TOKENS)}
 
 
 class MathTraining(Training):
@@ -124,6 +132,10 @@ class MathCost(Cost):
         trained = "method" not in wildcards or methods.of(self.config, wildcards["method"]).trains
         longer = 1 if trained else LONGER_ANSWERS
         return sum(rows) * longer if all(rows) else None
+
+    def rehearsed(self, stage: str, dataset: str | None) -> float:
+        tokens = self.datasets.get(dataset, {}).get("tokens", REHEARSED_TOKENS)
+        return REHEARSED_TOKENS / tokens if stage == "generate" else 1.0
 
 
 class MathUsage(Usage):

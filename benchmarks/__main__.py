@@ -196,6 +196,9 @@ def run(groups: list[str]) -> None:
 
 def main(arguments: list[str]) -> None:
     # Full models first: PEFT's HRA needs 10 GB for them, before the other cases grow the heap.
+    if {"-h", "--help"} & set(arguments):
+        print((__doc__ or "").strip())
+        return
     groups = ["deberta-base", "llama", "small-llama", "unet", "linear", "conv2d", "merge", "peak"]
     if CPU_TIME:
         arguments.remove("--cpu-time")

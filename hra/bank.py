@@ -14,7 +14,7 @@ import threading
 import weakref
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -22,8 +22,21 @@ import torch
 from peft.tuners.hra.layer import HRALayer
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.utils._python_dispatch import _get_current_dispatch_mode, _pop_mode_temporarily
+from torch.utils.checkpoint import create_selective_checkpoint_contexts
 
-from .reflections import basis, cast, cast_gradient, chain, chain_gradient, compact, span, span_gradient, wide
+from .reflections import (
+    basis,
+    cast,
+    cast_gradient,
+    chain,
+    chain_gradient,
+    compact,
+    is_transformed,
+    span,
+    span_gradient,
+    wide,
+)
 
 Factors = tuple[torch.Tensor, torch.Tensor]  # V and B of D = I - B Vᵀ, both (n, r)
 Group = tuple[Any, ...]  # what stacked layers share: n, r, dtype, device, λ = ∞, requires_grad
@@ -92,8 +105,9 @@ class Bank:
         self._stacks: dict[str, Stacks] = {}
         self._factors: dict[tuple[Group, torch.dtype], tuple[list[int], list[Factors]]] = {}
 
-    def get(self, layer: Any, name: str, u: nn.Parameter, dtype: torch.dtype) -> Factors | None:
-        """Return V and B of one layer's adapter in `dtype`; None if the layer has to compute them."""
+    def get(self, layer: Any, name: str, u: nn.Parameter, dtype: torch.dtype | None) -> Factors | None:
+        """Return V and B of one layer's adapter in `dtype` (None: u's, or float32); None if it has to compute them."""
+        dtype = dtype or (torch.float64 if u.dtype == torch.float64 else torch.float32)
         if name not in self._stacks:
             self._stacks[name] = _stacks(self._model, name)
         places, stacks = self._stacks[name]
@@ -105,7 +119,12 @@ class Bank:
             return None  # a graph of a part of this pass would read this pass's factors in every later one
         if (group, dtype) not in self._factors:
             versions = [u._version for u in us]
-            with torch.inference_mode(False), torch.enable_grad(), torch.autocast(u.device.type, enabled=False):
+            with (
+                _not_numbered(),
+                torch.inference_mode(False),
+                torch.enable_grad(),
+                torch.autocast(u.device.type, enabled=False),
+            ):
                 flat = _Stacked.apply(layer.hra_apply_GS[name], dtype, *us)
             self._factors[group, dtype] = versions, list(zip(flat[: len(us)], flat[len(us) :], strict=True))
         versions, factors = self._factors[group, dtype]
@@ -150,7 +169,7 @@ def current() -> Bank | None:
     running = None if _passes.latest is None else _passes.latest()
     if running is None or torch._C._current_graph_task_id() != -1:
         return None
-    return None if torch._C._are_functorch_transforms_active() or torch._C._is_tracing() else running.bank
+    return None if is_transformed() else running.bank
 
 
 def attach(model: nn.Module) -> None:
@@ -189,12 +208,30 @@ def _end(*_: Any) -> None:
 register_optimizer_step_post_hook(_end)
 
 
+# The modes of selective checkpointing, which numbers the operations of a block and looks them up in its second run.
+_SELECTIVE = tuple(type(mode) for mode in create_selective_checkpoint_contexts([]))
+
+
+def is_selective() -> bool:
+    """Return whether the operations of a selectively checkpointed block are numbered, in its first or second run."""
+    return isinstance(_get_current_dispatch_mode(), _SELECTIVE)
+
+
+@contextmanager
+def _not_numbered() -> Iterator[None]:
+    """Hide operations from selective checkpointing: only the first run of a block uses the bank."""
+    with ExitStack() as stack:
+        while is_selective():
+            stack.enter_context(_pop_mode_temporarily())
+        yield
+
+
 @contextmanager
 def unseen_by_checkpoints() -> Iterator[None]:
-    """Hide saved tensors from checkpointing, which counts them: only the first run of a block uses the bank."""
+    """Hide operations and saved tensors from checkpointing, which counts them, as only the first run uses the bank."""
     if torch._C._are_functorch_transforms_active():  # these forbid hooks, and checkpointing with them
         yield
         return
     # Detached: a saved output of a function that refers to the function would be a cycle, which is never freed.
-    with torch.autograd.graph.saved_tensors_hooks(torch.Tensor.detach, torch.Tensor.detach):
+    with _not_numbered(), torch.autograd.graph.saved_tensors_hooks(torch.Tensor.detach, torch.Tensor.detach):
         yield

@@ -96,8 +96,8 @@ class HRALayer(nn.Module, Merging):
         Raises ValueError if r is not positive and, unless the adapter is being loaded
         (`inference_mode`, or meta device), if r is above n or odd with the paired initialisation.
         """
-        if r <= 0:
-            raise ValueError(f"`r` should be a positive integer value but the value passed is {r}")
+        if not isinstance(r, int) or r <= 0:
+            raise ValueError(f"`r` should be a positive integer value but the value passed is {r!r}")
         base = self.get_base_layer()
         tensors = itertools.chain(base.parameters(), base.buffers())
         device = next((tensor.device for tensor in tensors), None)
@@ -155,7 +155,13 @@ class HRALayer(nn.Module, Merging):
         names = [name for name in adapter_names if name in self.hra_u]
         if not names:
             raise KeyError(f"expected one of the adapters {list(self.hra_u)} of {self.path}, found {adapter_names}")
-        return product([self.hra_u[name] for name in names], [self.hra_apply_GS[name] for name in names])
+        us = [self.hra_u[name] for name in names]
+        hook: Any = getattr(self.hra_u, "_hf_hook", None) if us[0].is_meta else None
+        if hook is not None:  # offloaded by accelerate, which would load it for calls of `hra_u`
+            hook.pre_forward(self.hra_u)
+            us = [self.hra_u[name] for name in names]
+            hook.post_forward(self.hra_u, None)
+        return product(us, [self.hra_apply_GS[name] for name in names])
 
     def get_delta_weight(self, adapter_name: str, reverse: bool = False) -> torch.Tensor:
         """Build the dense D (n, n), like PEFT's method of the same name; nothing in this package calls it."""
@@ -209,8 +215,7 @@ class HRALayer(nn.Module, Merging):
         if bank is not None and len(adapter_names) == 1:
             (name,) = adapter_names
             u = self.hra_u[name]
-            factors = bank.get(self, name, u, dtype or torch.promote_types(u.dtype, torch.float32))
-            if factors is not None:
+            if (factors := bank.get(self, name, u, dtype)) is not None:
                 return factors
         with unseen_by_checkpoints():
             V, B = self.get_factors(adapter_names)
@@ -254,7 +259,7 @@ class HRALayer(nn.Module, Merging):
         wide = torch.promote_types(weight.dtype, B.dtype)
         with torch.autocast(weight.device.type, enabled=False):
             # Bᵀ Wᵀ with Bᵀ contiguous, and its gradient gᵀ W, are twice as fast in BLAS as W B and Wᵀ g.
-            WB = (B.to(wide).mT.contiguous() @ weight.to(wide).mT).mT
+            WB = (B.to(wide).t().contiguous() @ weight.to(wide).t()).t()
         return cast(V, WB, dtype)
 
     def delete_adapter(self, adapter_name: str) -> None:

@@ -13,16 +13,22 @@ from typing import Any
 import torch
 from torch import nn
 
+from .bank import is_selective
+from .reflections import is_transformed
+
 Value = tuple[torch.Tensor, torch.Tensor]
 
 
 def can_compare(tensors: Sequence[torch.Tensor]) -> bool:
-    """Return whether these are plain tensors on a CPU whose content is known: neither traced nor transformed."""
+    """Return whether these are plain tensors on a CPU whose content is known, and nobody numbers the operations."""
     for tensor in tensors:
         if type(tensor) not in (nn.Parameter, torch.Tensor) or not tensor.is_cpu:
             return False
-    dry_run = torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE) is not None
-    return not (dry_run or torch._C._are_functorch_transforms_active() or torch._C._is_tracing())
+    if torch._C._len_torch_dispatch_stack():
+        dry_run = torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE) is not None
+        if dry_run or is_selective():
+            return False
+    return not is_transformed()
 
 
 class Cache:

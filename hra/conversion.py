@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import torch
 from huggingface_hub import snapshot_download
-from peft import HRAConfig, PeftConfig
-from peft.utils import load_peft_weights
+from peft import HRAConfig
+from torch import nn
 
+from .base_layer import HRALayer
 from .export import DIFFUSERS_FILE, save
 from .export import to_lora as export
-from .loading import find_base, load
+from .inspection import adapted_layers, probe
+from .loading import find_base, load, read_config, read_weights
 from .rewinding import power
 
 # Files of tokenizers, processors, feature extractors and chat templates in transformers' model folders.
@@ -44,7 +49,8 @@ def merge(adapter: str, out: str, base: str | None) -> None:
 
     The merged weights have the dtype of the base model's files; those of diffusers' models are float32. A model of
     transformers gets its tokenizer, processor and chat template, the adapter's own if it has some. If the
-    base model is a diffusers pipeline, the complete pipeline is written. The last line of the output lists what was
+    base model is a diffusers pipeline, the complete pipeline is written. The output says how much rounding to that
+    dtype changes a layer's outputs at most, and by how much the adapter changes them; its last line lists what was
     written.
     """
     folder = new_folder(out)
@@ -57,6 +63,11 @@ def merge(adapter: str, out: str, base: str | None) -> None:
             "merged model would lack them. Add that module to the model in Python, load the adapter and call "
             "`merge_and_unload()`."
         )
+    unmerged = {
+        path: (probe(layer.weight), probe(layer.weight, layer.get_factors(layer.active_adapters)))
+        for path, layer in adapted_layers(model)
+        if isinstance(layer, HRALayer) and layer.get_base_dtype() is not None  # the merge refuses other weights
+    }
     merged = model.merge_and_unload(safe_merge=True)
     if found.pipeline and found.component:
         from diffusers import DiffusionPipeline
@@ -68,7 +79,24 @@ def merge(adapter: str, out: str, base: str | None) -> None:
         merged.save_pretrained(folder)
         for source in (found.path, adapter):  # the adapter's own tokenizer is the one that it was trained with
             copy_preprocessing(source, folder, found.revision if source == found.path else None)
+    if unmerged:
+        print(rounding(merged, unmerged))
     report(folder, f"{name} with {adapter} merged")
+
+
+def rounding(merged: nn.Module, unmerged: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> str:
+    """Describe the layer whose outputs differ most from those before the merge: W x and W H x of `probe`, by path."""
+    errors, changes = {}, {}
+    for path, (base, adapted) in unmerged.items():
+        layer: Any = merged.get_submodule(path)
+        errors[path] = ((probe(layer.weight) - adapted).norm() / adapted.norm()).item()
+        changes[path] = ((base - adapted).norm() / adapted.norm()).item()
+    path = max(errors, key=lambda path: errors[path])
+    dtype = str(merged.get_submodule(path).weight.dtype).removeprefix("torch.")
+    return (
+        f"rounding to {dtype} changes a layer's outputs by at most {errors[path]:.1e} of their norm, on random inputs "
+        f"({path}, whose outputs the adapter changes by {changes[path]:.1e})"
+    )
 
 
 def rewind(adapter: str, out: str, strength: float) -> None:
@@ -78,11 +106,11 @@ def rewind(adapter: str, out: str, strength: float) -> None:
     with an eigenvalue -1 has no unique power and is refused: an odd r, λ = ∞.
     """
     folder = new_folder(out)
-    config = PeftConfig.from_pretrained(adapter)
+    config = read_config(adapter)
     if not isinstance(config, HRAConfig) or config.apply_GS:
         found = "one with λ = ∞" if isinstance(config, HRAConfig) else config.peft_type.value
         raise ValueError(f"{adapter}: expected an HRA adapter with finite λ, found {found}")
-    weights = load_peft_weights(adapter, device="cpu")
+    weights = read_weights(adapter)
     layers = [key for key in weights if key.endswith(".hra_u")]
     if not layers:
         raise ValueError(f"{adapter}: expected tensors named hra_u, found none. Copy or download it again.")

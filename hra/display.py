@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from peft import HRAConfig, PeftConfig
+from peft import HRAConfig
 
 from .inspection import adapted_layers, measure, measure_update
-from .loading import find_base, load
+from .loading import find_base, load, read_config
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,7 +33,7 @@ def inspect(adapters: list[str], png: str | None, base: str | None) -> None:
 
     if len(adapters) > len(COLOURS):
         raise ValueError(f"expected at most {len(COLOURS)} adapters, found {len(adapters)}")
-    types = {adapter: PeftConfig.from_pretrained(adapter) for adapter in adapters}
+    types = {adapter: read_config(adapter) for adapter in adapters}
     rotations = base is None and all(isinstance(config, HRAConfig) for config in types.values())
     measured = {one: measure(one) if rotations else measure_updates(one, base) for one in adapters}
     panels = ROTATION if rotations else UPDATE

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from peft import HRAConfig, LoraConfig, PeftModel, get_peft_model_state_dict
+from peft.tuners.tuners_utils import onload_layer
 from safetensors.torch import save_file
 from torch import nn
 
@@ -18,6 +19,7 @@ from .reflections import compact, exact
 PREFIX = "base_model.model."  # of the keys in PEFT's adapter files
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
 HEADS = {"classifier", "score", "qa_outputs"}  # PEFT lists these for a task type, whatever the model's head is called
+MAMBA = {"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"}  # PEFT loads no LoRA on their `out_proj`
 State = dict[str, torch.Tensor]
 
 
@@ -48,8 +50,8 @@ def to_lora(
     Raises KeyError for an unknown adapter; ValueError if it is not an HRA adapter, is merged or sharded, lists
     `modules_to_save` that are neither in the model nor in `beside`, has NaN or infinity, has a base weight that cannot
     be read exactly (`quantized.dense_weight`), or adapts a convolution with groups, or with a dilation or padding mode
-    that PEFT's LoRA ignores; TypeError if it is above another adapter, or hooks or parametrizations compute a base
-    weight.
+    that PEFT's LoRA ignores, or `out_proj` of a Mamba model, on which PEFT loads no LoRA; TypeError if it is above
+    another adapter, or hooks or parametrizations compute a base weight.
     """
     configs = getattr(model, "peft_config", {})
     if adapter_name not in configs:
@@ -62,7 +64,9 @@ def to_lora(
     for key, tensor in get_peft_model_state_dict(model, adapter_name=adapter_name).items():
         path, _, name = key.rpartition(".")
         if name == "hra_u":
-            A, B = _lora_factors(path, model.get_submodule(path), adapter_name)
+            _check_loadable(model, path)
+            with onload_layer(layer := model.get_submodule(path)):
+                A, B = _lora_factors(path, layer, adapter_name)
             if not (A.isfinite().all() and B.isfinite().all()):
                 raise ValueError(
                     f"to_lora: {path.removeprefix(PREFIX)}: expected finite numbers, found NaN or infinity in the "
@@ -109,6 +113,15 @@ def _check_saved_modules(model: nn.Module, config: HRAConfig, beside: State) -> 
                 f"{type(model).__name__}: its trained weights would be lost. Add that module to the base model before "
                 "loading the adapter, or pass its tensors as `beside`."
             )
+
+
+def _check_loadable(model: nn.Module, path: str) -> None:
+    kind = getattr(getattr(model, "config", None), "model_type", None)
+    if kind in MAMBA and path.endswith(".out_proj"):
+        raise ValueError(
+            f"to_lora: {path.removeprefix(PREFIX)}: PEFT loads no LoRA on `out_proj` of a model of type {kind}, whose "
+            "kernels read the weight themselves. Merge the adapter instead (`merge_and_unload`)."
+        )
 
 
 @torch.no_grad()

@@ -8,14 +8,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from peft import HRAConfig, PeftConfig
+from peft import HRAConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
-from peft.utils import load_peft_weights
 from torch import nn
 
+from .bank import Factors
 from .export import PREFIX
+from .loading import read_config, read_weights
+from .merging import ROWS
 from .quantized import is_plain
-from .reflections import compact, orthogonality_error
+from .reflections import compact, exact, orthogonality_error
 
 
 def measure(adapter: str) -> list[dict[str, Any]]:
@@ -27,11 +29,11 @@ def measure(adapter: str) -> list[dict[str, Any]]:
 
     Raises ValueError if it is not an HRA adapter or has no layers.
     """
-    config = PeftConfig.from_pretrained(adapter)
+    config = read_config(adapter)
     if not isinstance(config, HRAConfig):
         raise ValueError(f"{adapter}: expected an HRA adapter, found {config.peft_type}")
     layers = []
-    for key, u in load_peft_weights(adapter, device="cpu").items():
+    for key, u in read_weights(adapter).items():
         if key.endswith(".hra_u"):
             V, B = compact(u.double(), config.apply_GS)
             # H has the eigenvalue 1 outside the span of B; within it, the eigenvalues of the r x r matrix I - VᵀB.
@@ -97,6 +99,17 @@ def measure_update(name: str, layer: Any) -> dict[str, Any]:
         "spectrum": update / values[0],
         "base_spectrum": values / values[0],
     }
+
+
+@torch.no_grad()
+def probe(weight: torch.Tensor, factors: Factors | None = None) -> torch.Tensor:
+    """Compute W x, or W H x for factors V and B of H, of the same 8 random x (n, 8) in every call, in float64."""
+    W = weight.flatten(1)
+    x = exact(torch.randn(W.shape[1], 8, generator=torch.Generator().manual_seed(0)).to(W.device))
+    if factors is not None:
+        V, B = map(exact, factors)
+        x = x - B @ (V.mT @ x)
+    return torch.cat([exact(rows) @ x for rows in W.split(ROWS)])
 
 
 def _singular_values(W: torch.Tensor) -> torch.Tensor:

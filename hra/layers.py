@@ -12,6 +12,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from .base_layer import HRALayer, Rotations
+from .quantized import is_cast_by_hooks
 from .reflections import reflect
 
 
@@ -34,7 +35,7 @@ class Linear(HRALayer):
             weight: Any = self.base_layer.weight
             factors = self._factors(self.active_adapters, None, shared=x.dtype == weight.dtype)
             V, WB = self._thin_weights(weight, factors, x.dtype)
-            z = torch.addmm(z.reshape(-1, z.shape[-1]), x.reshape(-1, self.n) @ V, WB.mT, alpha=-1).view(z.shape)
+            z = torch.addmm(z.reshape(-1, z.shape[-1]), x.reshape(-1, self.n) @ V, WB.t(), alpha=-1).view(z.shape)
             return z.to(out_dtype)
         rotations = self._rotations(x, adapter_names, dtype)
         if not rotations:
@@ -49,6 +50,8 @@ class Linear(HRALayer):
 
     def _gains_from_output_side(self, x: torch.Tensor) -> bool:
         if x.requires_grad or not torch.is_grad_enabled() or self.disable_adapters or self.merged:
+            return False
+        if torch.jit.is_tracing():  # type: ignore[attr-defined] # it compares its result with one without gradients
             return False
         us = [self.hra_u[name] for name in self.active_adapters if name in self.hra_u]
         base = self.base_layer
@@ -79,8 +82,8 @@ class Conv2d(HRALayer):
 
     def update_layer(self, adapter_name: str, r: int, config: HRAConfig, **kwargs: Any) -> None:
         """Add an adapter like `HRALayer.update_layer`. Raises TypeError for a quantised convolution."""
-        if self.get_base_dtype() is None:
-            base = self.get_base_layer()
+        base = self.get_base_layer()
+        if self.get_base_dtype() is None and not is_cast_by_hooks(base):
             raise TypeError(f"HRA on a convolution: expected a plain floating-point weight, found {base}")
         super().update_layer(adapter_name, r, config, **kwargs)
 
@@ -106,7 +109,7 @@ class Conv2d(HRALayer):
         for rows, factors in rotations:
             # Not kept between calls: comparing W with a copy would take as long as computing W B, and twice the memory.
             V, WB = self._thin_weights(weight, factors, x.dtype)
-            kernels = V.mT.reshape(-1, *weight.shape[1:])
+            kernels = V.t().reshape(-1, *weight.shape[1:])
             if groups > 1:
                 kernels = kernels.repeat(groups, 1, 1, 1)
             if rows is None:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import peft
 from huggingface_hub import hf_hub_download
-from peft import PeftConfig, PeftModel, get_peft_model_state_dict
-from peft.utils import CONFIG_NAME, load_peft_weights
+from peft import HRAConfig, PeftConfig, PeftModel, get_peft_model_state_dict
+from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME, WEIGHTS_NAME, load_peft_weights
 from torch import nn
 
 from .export import PREFIX, State
@@ -33,6 +34,11 @@ AUTO_CLASSES = {
 LABELS = re.compile(r"\.(?:classifier|score)(?:\.out_proj)?\.weight$")  # its rows are the labels
 HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 PIPELINE_FILE = "model_index.json"
+HRA_KEYS: dict[str, tuple[tuple[type, ...], str]] = {  # of HRA's configuration: types and what they are called
+    "r": ((int,), "an integer"),
+    "apply_GS": ((bool,), "true or false"),
+    "target_modules": ((set, str, type(None)), "a list of names or a regular expression"),
+}
 
 
 @dataclass
@@ -81,13 +87,41 @@ def quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
+def read_config(adapter: str) -> Any:
+    """Read an adapter's PeftConfig. Raises ValueError if it has none, or one that PEFT or this package misreads."""
+    try:
+        config = PeftConfig.from_pretrained(adapter)
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+        raise ValueError(
+            f"{adapter}: expected {CONFIG_NAME} to be a PEFT configuration in JSON, found something else ({error}). "
+            "Copy or download it again."
+        ) from error
+    except KeyError as error:
+        raise ValueError(
+            f"{adapter}: expected a `peft_type` that PEFT {peft.__version__} has, found {error.args[0]!r}. Correct "
+            f"{CONFIG_NAME}, or install a version of PEFT that has this type."
+        ) from error
+    for key, (kinds, expected) in HRA_KEYS.items() if isinstance(config, HRAConfig) else ():
+        if type(value := getattr(config, key)) not in kinds:
+            raise ValueError(f"{adapter}: expected `{key}` to be {expected}, found {value!r}. Correct {CONFIG_NAME}.")
+    return config
+
+
+def read_weights(adapter: str) -> State:
+    """Read an adapter's tensors. Raises ValueError if it is a folder without any."""
+    files = SAFETENSORS_WEIGHTS_NAME, WEIGHTS_NAME
+    if Path(adapter).is_dir() and not any((Path(adapter) / name).is_file() for name in files):
+        raise ValueError(f"{adapter}: expected {' or '.join(files)}, found neither. Copy or download it again.")
+    return load_peft_weights(adapter, device="cpu")
+
+
 def find_base(adapter: str, base: str | None) -> Base:
     """Find an adapter's base model: the one that it names, or `base`, which may be a diffusers pipeline.
 
     Raises ValueError if the adapter does not name its base model, or not its class in transformers or diffusers, and if
     the base model is itself an adapter.
     """
-    config = PeftConfig.from_pretrained(adapter)
+    config = read_config(adapter)
     path = base or config.base_model_name_or_path
     if not path:
         raise ValueError(f"{adapter} does not name its base model: pass --base")
@@ -154,7 +188,7 @@ def load(adapter: str, base: Base) -> tuple[PeftModel, State]:
     others.
     """
     install()
-    saved = load_peft_weights(adapter, device="cpu")
+    saved = read_weights(adapter)
     labels = [len(tensor) for key, tensor in saved.items() if LABELS.search(key)]
     model, missing = base.load(**{"num_labels": labels[0]} if labels else {})
     if lacking := sorted(name for name in missing if PREFIX + name not in saved):

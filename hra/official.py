@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from peft import HRAConfig
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from .export import PREFIX, State, save
@@ -42,11 +43,16 @@ def from_official(
 
     Raises ValueError for the llama part, whose `oft_r` (out, r) multiplies the output side with
     u / sqrt(‖u‖² + 1e-4), which is not orthogonal, so no input-side adapter is equivalent; for a file without `hra_u`
-    or with several values of r; for a UNet that diffusers has no names for; for a file that is not a checkpoint of
+    or with several values of r; for a UNet that diffusers has no names for; for anything that is not a checkpoint of
     tensors.
     """
-    if not isinstance(checkpoint, Mapping):
+    if isinstance(checkpoint, (str, Path)):
         checkpoint = _read(Path(checkpoint))
+    if not (isinstance(checkpoint, Mapping) and all(isinstance(key, str) for key in checkpoint)):
+        raise ValueError(
+            "from_official: expected a checkpoint file or its state dict, with names as keys, found "
+            f"{'other keys' if isinstance(checkpoint, Mapping) else type(checkpoint).__name__}"
+        )
     us = {key.removesuffix(".hra_u"): u for key, u in checkpoint.items() if key.endswith(".hra_u")}
     if not us:
         if any("oft_r" in key for key in checkpoint):
@@ -60,7 +66,10 @@ def from_official(
             f"{len(checkpoint)} others such as {list(checkpoint)[:3]}"
         )
     for name, u in us.items():
-        if u.dim() != 2:
+        if not (isinstance(u, torch.Tensor) and u.is_floating_point()):
+            found = u.dtype if isinstance(u, torch.Tensor) else type(u).__name__
+            raise ValueError(f"from_official: expected {name}.hra_u to have floating-point numbers, found {found}")
+        if u.dim() != 2 or not u.numel():
             raise ValueError(f"from_official: expected {name}.hra_u of shape (n, r), found {tuple(u.shape)}")
         if not u.isfinite().all():
             raise ValueError(f"from_official: expected finite numbers in {name}.hra_u, found NaN or infinity")
@@ -83,9 +92,9 @@ def from_official(
 def _read(path: Path) -> Mapping[str, torch.Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"from_official: expected a checkpoint file, found nothing at {path}")
-    if path.suffix == ".safetensors":
-        return load_file(path)
     try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
         with torch.serialization.safe_globals([LIGHTNING]):
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError:  # its own message advises executing the file's contents
@@ -93,7 +102,12 @@ def _read(path: Path) -> Mapping[str, torch.Tensor]:
             f"from_official: expected a checkpoint of tensors, found other objects in {path}, which could execute "
             "code; they were not loaded. Save only its state dict, or save it as .safetensors."
         ) from None
-    return state.get("state_dict", state)
+    except (RuntimeError, EOFError, SafetensorError) as error:
+        raise ValueError(
+            f"from_official: expected a file of `torch.save` (PyTorch 1.6 or newer) or safetensors, found {path} in "
+            "another format or damaged. Copy or download it again."
+        ) from error
+    return state.get("state_dict", state) if isinstance(state, Mapping) else state
 
 
 def _behind_processor(name: str) -> str:

@@ -20,6 +20,15 @@ def is_plain(weight: object) -> TypeGuard[torch.Tensor]:
     return type(weight) in (torch.Tensor, nn.Parameter) or type(weight.data) is torch.Tensor
 
 
+def is_cast_by_hooks(layer: nn.Module) -> bool:
+    """Return whether this is torch's own layer with an unscaled weight, maybe in 8 bits until a hook casts it.
+
+    Such hooks are diffusers' layerwise casting; quantised layers with a scale have classes of their own.
+    """
+    weight: Any = getattr(layer, "weight", None)
+    return type(layer) in (nn.Linear, nn.Conv2d) and type(weight.data) is torch.Tensor and weight.is_floating_point()
+
+
 def was_repacked(layer: nn.Module) -> bool:
     """Return whether bitsandbytes has ever repacked a 4-bit weight for the kernels of a CPU with AVX512-BF16.
 
@@ -59,7 +68,7 @@ def dense_weight(layer: Any, n: int, name: str) -> torch.Tensor:
             f"expected the originally quantised weight of {name}, found it repacked by bitsandbytes for this CPU, with "
             "rounded scales. Load base model and adapter again, and export before the model runs in evaluation mode."
         )
-    if is_plain(weight) and weight.dim() == 2 and weight.shape[1] == n:  # FSDP would flatten it
+    if (is_plain(weight) or is_cast_by_hooks(layer)) and weight.dim() == 2 and weight.shape[1] == n:  # FSDP flattens it
         return weight
     if type(weight).__name__ in ("Params4bit", "Int8Params"):
         return dequantize_bnb_weight(weight, state=getattr(layer, "state", None))

@@ -25,6 +25,7 @@ import math
 from typing import Any
 
 import torch
+from torch.autograd import forward_ad
 
 
 def exact(U: torch.Tensor) -> torch.Tensor:
@@ -50,29 +51,54 @@ def compact(U: torch.Tensor, apply_GS: bool = False) -> tuple[torch.Tensor, torc
     float32 if that is wider. NaN inputs give NaN.
     """
     U = wide(U)
+    followed = torch.compiler.is_compiling() or is_transformed()
+    if followed and torch.onnx.is_in_onnx_export():
+        return _accumulate(U, apply_GS)
     if apply_GS:
         return span(U, *basis(U))[:2]
-    return U, chain(U)[0] if _is_transformed() else _Chain.apply(U)
+    return U, chain(U)[0] if followed else _Chain.apply(U)
 
 
-def _is_transformed() -> bool:
-    """Return whether the compiler or a transform of `torch.func` needs the plain formula, not an autograd function."""
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+def is_transformed() -> bool:
+    """Return whether `torch.func`, forward-mode AD or `torch.jit.trace` follows each operation from the parameters on.
+
+    They need the plain formulas instead of autograd functions, and nothing that is kept from an earlier call.
+    """
+    return torch._C._are_functorch_transforms_active() or torch._C._is_tracing() or forward_ad._current_level >= 0
 
 
 def chain(U: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute B = U T in U's dtype, and T (..., r, r) in the dtype of `exact`."""
     W = exact(U)
     gram = W.mT @ W
-    half = _squared_lengths(gram, U.dtype, zero=2.0) / 2
+    half = _squared_lengths(gram.diagonal(dim1=-2, dim2=-1), U.dtype, zero=2.0) / 2
     eye = torch.eye(gram.shape[-1], dtype=W.dtype, device=W.device)
     T = torch.linalg.solve_triangular(gram.triu(1) + half.diag_embed(), eye, upper=True)
     return (W @ T).to(U.dtype), T
 
 
-def _squared_lengths(gram: torch.Tensor, dtype: torch.dtype, zero: float) -> torch.Tensor:
-    """Return the diagonal (..., r), replaced with `zero` where it is too small for full precision in `dtype`."""
-    squares = gram.diagonal(dim1=-2, dim2=-1)
+def _accumulate(U: torch.Tensor, apply_GS: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compute V and B for U (n, r) column by column: ONNX has no triangular systems and no factorisations."""
+    W = exact(U)
+    squares = _squared_lengths(W.square().sum(0), U.dtype, zero=2.0)
+    V, B = W[:, :0], W[:, :0]
+    for i in range(W.shape[1]):
+        v = W[:, i : i + 1]
+        if apply_GS:
+            v = v / squares[i].sqrt()
+            for _ in range(2):
+                v = v - V @ (V.t() @ v)
+            length = v.square().sum().sqrt()
+            v = torch.where(length > _near(W), v / length, 0)
+            b = 2 * v
+        else:
+            b = (v - B @ (V.t() @ v)) * (2 / squares[i])
+        V, B = torch.cat([V, v], 1), torch.cat([B, b], 1)
+    return V.to(U.dtype), B.to(U.dtype)
+
+
+def _squared_lengths(squares: torch.Tensor, dtype: torch.dtype, zero: float) -> torch.Tensor:
+    """Return the squares (..., r), replaced with `zero` where they are too small for full precision in `dtype`."""
     limits = torch.finfo(dtype)
     return torch.where(squares < limits.tiny / limits.eps, zero, squares)
 
@@ -113,7 +139,7 @@ def basis(U: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """
     W, scale = exact(U.detach()), 1 / exact(_lengths(U))
     r = W.shape[-1]
-    near = 4 * math.sqrt(r * torch.finfo(W.dtype).eps)  # in float64, √r times float32's unit roundoff
+    near = _near(W)
     eye = torch.eye(r, dtype=W.dtype, device=W.device)
     first = _inverse_factor(_gram(W) * (scale.mT * scale) + near * eye) * scale
     gram = rest = _gram(W @ first.mT)
@@ -129,6 +155,11 @@ def basis(U: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     dependent = (1 - independent) * eye
     second = _inverse_factor(gram * (independent * independent.mT) + dependent)
     return (second @ first).mT * independent.mT, dependent
+
+
+def _near(W: torch.Tensor) -> float:
+    """Return the largest distance between unit vectors that counts as none: in float64, √r float32 roundoffs."""
+    return 4 * math.sqrt(W.shape[-1] * torch.finfo(W.dtype).eps)
 
 
 def _gram(W: torch.Tensor) -> torch.Tensor:
@@ -209,8 +240,8 @@ def reflect(x: torch.Tensor, V: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
     """
     V, B = cast(V, B, x.dtype)
     rows = x.reshape(-1, x.shape[-1])
-    if _is_transformed() or not torch.is_grad_enabled():
-        y = torch.addmm(rows, rows @ V, B.mT, alpha=-1)
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled() or is_transformed():
+        y = torch.addmm(rows, rows @ V, B.t(), alpha=-1)  # ONNX has no `mT`
     else:
         y = _Reflect.apply(rows, V, B)
     return y.view(x.shape)
@@ -251,7 +282,7 @@ def orthogonality_error(U: torch.Tensor) -> torch.Tensor:
     U = wide(U)
     W = exact(U)
     gram = W.mT @ W
-    length = _squared_lengths(gram, U.dtype, zero=1.0).sqrt()
+    length = _squared_lengths(gram.diagonal(dim1=-2, dim2=-1), U.dtype, zero=1.0).sqrt()
     cosines = gram / (length.unsqueeze(-1) * length.unsqueeze(-2))
     eye = torch.eye(W.shape[-1], dtype=W.dtype, device=W.device)
     return torch.linalg.vector_norm(eye - cosines, dim=(-2, -1)).to(U.dtype)

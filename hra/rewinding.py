@@ -69,7 +69,8 @@ def rewind(model: nn.Module, t: float, adapter_name: str = "default") -> None:
     float32, which a small t needs. Classifiers and other `modules_to_save` stay as they are.
 
     model: with this package's or PEFT's own HRA layers. Raises ValueError, before anything has changed, if no layer has
-    the adapter, if it is merged, or if the H of a layer has no unique real power (an odd r, λ = ∞ or an angle of 180°).
+    the adapter, if it is merged or offloaded, or if the H of a layer has no unique real power (an odd r, λ = ∞ or an
+    angle of 180°).
     """
     layers = {
         path: layer
@@ -82,6 +83,8 @@ def rewind(model: nn.Module, t: float, adapter_name: str = "default") -> None:
     for path, layer in layers.items():
         if layer.merged:
             raise ValueError("rewind: expected an unmerged adapter; call `unmerge_adapter()` first")
+        if layer.hra_u[adapter_name].is_meta:
+            raise ValueError(f"rewind: {path}: expected weights in memory, found offloaded ones; rewind before that")
         try:
             if layer.hra_apply_GS[adapter_name]:
                 raise ValueError("expected a rotation, found λ = ∞ (`apply_GS`), whose H is symmetric")

@@ -89,6 +89,12 @@ class HRAModel(PeftHRAModel):
         if not peft_config.inference_mode:
             keep_differentiable(model)
 
+    def _replace_module(self, parent: nn.Module, child_name: str, new_module: Any, child: nn.Module) -> None:
+        if isinstance(new_module, HRALayer):
+            super()._replace_module(parent, child_name, new_module, child)
+        else:  # unloading; PEFT's own assigns `weight`, which neither every quantised layer nor every classifier has
+            setattr(parent, child_name, new_module)
+
     def _unload_and_optionally_merge(self, *args: Any, **kwargs: Any) -> Any:
         model: Any = super()._unload_and_optionally_merge(*args, **kwargs)
         bank.detach(model)

@@ -36,6 +36,19 @@ def test_to_lora_and_merge_write_what_others_load(saved):
     close(merged(tokens).logits, model(tokens).logits, 24)
 
 
+@pytest.mark.parametrize(("dtype", "least", "most"), [(torch.float32, 1e-9, 1e-6), (torch.bfloat16, 1e-3, 3e-3)])
+def test_merge_says_what_rounding_changes(saved, capsys, dtype, least, most):
+    folder, model = saved
+    base = type(model.get_base_model()).from_pretrained(folder / "base", dtype=dtype)
+    base.save_pretrained(folder / "narrow")
+    main(["merge", str(folder / "adapter"), str(folder / "out"), "--base", str(folder / "narrow")])
+    line = next(one for one in capsys.readouterr().out.splitlines() if one.startswith("rounding to"))
+    pattern = r"rounding to (\w+) changes a layer's outputs by at most (\S+) of .* \((\S+), whose .* by (\S+)\)"
+    name, error, path, change = re.fullmatch(pattern, line).groups()
+    assert name == str(dtype).removeprefix("torch.") and path.startswith("model.layers.0.self_attn.")
+    assert least < float(error) < most and 0.1 < float(change) < 2
+
+
 def test_merge_writes_tokenizer_processor_and_generation_config(saved, capsys):
     from transformers import AutoTokenizer, GenerationConfig
 

@@ -107,6 +107,37 @@ def test_an_incomplete_adapter_file_is_an_error(saved, monkeypatch, command, dam
     assert not (folder / "out").exists() and not list(folder.glob("*.png"))
 
 
+CONFIGS = {
+    "an unknown type": ({"peft_type": "NEW"}, r"expected a `peft_type` that PEFT \S+ has, found 'NEW'\. Correct"),
+    "r": ({"r": "four"}, r"expected `r` to be an integer, found 'four'\. Correct adapter_config\.json\.$"),
+    "λ": ({"apply_GS": "no"}, r"expected `apply_GS` to be true or false, found 'no'"),
+    "targets": ({"target_modules": 3}, r"expected `target_modules` to be a list of names or .*, found 3"),
+    "no JSON": ('{"peft_type": "HR', r"expected adapter_config\.json to be a PEFT configuration in JSON, found"),
+    "no object": ("[1]", r"expected adapter_config\.json to be a PEFT configuration in JSON, found"),
+}
+
+
+@pytest.mark.parametrize("command", ["to-lora", "merge", "inspect", "rewind"])
+def test_a_configuration_that_is_none_or_a_folder_without_weights_is_an_error(saved, monkeypatch, command):
+    folder, _ = saved
+    monkeypatch.chdir(folder)
+    path = folder / "adapter/adapter_config.json"
+    written = path.read_text()
+    more = {"inspect": [], "rewind": ["out", "0.5"]}.get(command, ["out"])
+
+    def refused(message: str) -> None:
+        with pytest.raises(SystemExit, match=rf"^hra {command}: adapter: {message}"):
+            main([command, "adapter", *more])
+        assert not (folder / "out").exists()
+
+    for change, message in CONFIGS.values():
+        path.write_text(change if isinstance(change, str) else json.dumps(json.loads(written) | change))
+        refused(message)
+    path.write_text(written)
+    path.with_name("adapter_model.safetensors").unlink()
+    refused(r"expected adapter_model\.safetensors or adapter_model\.bin, found neither\. Copy or download")
+
+
 @pytest.mark.parametrize("name", ["classifier.weight", "query.hra_u"])
 @pytest.mark.parametrize("command", ["to-lora", "merge"])
 def test_an_incomplete_adapter_with_a_classifier_is_an_error(classifier, tmp_path, command, name):

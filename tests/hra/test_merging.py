@@ -172,6 +172,34 @@ def test_a_projection_of_WavLM_is_refused(name):
         model(torch.randn(1, 200))
 
 
+@pytest.mark.parametrize("stored", ["W_q", "qweight"])  # HQQ; GPTQ and AWQ
+def test_a_quantised_layer_without_a_weight_is_unloaded(stored):
+    class QuantLinear(nn.Module):
+        in_features = out_features = 16
+
+        def __init__(self):
+            super().__init__()
+            self.register_buffer(stored, torch.zeros(4, 16, dtype=torch.int32))
+
+    base = QuantLinear()
+    model = get_peft_model(nn.ModuleDict({"layer": base}), HRAConfig(r=4, target_modules=["layer"]))
+    assert model.unload()["layer"] is base
+
+
+def test_a_classifier_without_a_weight_of_its_own_is_kept_by_merging():
+    from transformers import RobertaConfig, RobertaForSequenceClassification
+
+    sizes = {"vocab_size": 9, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1}
+    base = RobertaForSequenceClassification(RobertaConfig(**sizes, num_attention_heads=2, num_labels=3)).eval()
+    config = HRAConfig(r=4, init_weights=False, target_modules=["query"], task_type="SEQ_CLS")
+    model, tokens = get_peft_model(base, config).eval(), torch.arange(2, 7)[None]
+    head = model.base_model.model.classifier.modules_to_save["default"]
+    y = model(tokens).logits
+    merged = model.merge_and_unload()
+    close(merged(tokens).logits, y, 64)
+    assert merged.classifier is head
+
+
 def test_output_projection_of_multihead_attention_is_refused():
     model = nn.ModuleDict({"attention": nn.MultiheadAttention(16, 2)})
     with pytest.raises(ValueError, match=r"attention\.out_proj.*no effect.*exclude_modules"):

@@ -138,5 +138,16 @@ def test_official_files_that_cannot_be_converted_are_an_error(tmp_path):
         hra.from_official({"a.hra_u": torch.zeros(8)})
     with pytest.raises(ValueError, match=r"finite numbers in a\.hra_u, found NaN"):
         hra.from_official({"a.hra_u": torch.full((8, 4), torch.nan)})
+    torch.save([1, 2], tmp_path / "list.pt")
+    for junk, found in ((3, "int"), ({1: 2}, "other keys"), (tmp_path / "list.pt", "list")):
+        with pytest.raises(ValueError, match=rf"expected a checkpoint file or its state dict, .* found {found}$"):
+            hra.from_official(junk)
+    for junk, found in ((3, "int"), (torch.zeros(4, 2, dtype=torch.int64), r"torch\.int64")):
+        with pytest.raises(ValueError, match=rf"a\.hra_u to have floating-point numbers, found {found}"):
+            hra.from_official({"a.hra_u": junk})
+    for name in ("junk.ckpt", "junk.safetensors"):
+        (tmp_path / name).write_bytes(b"neither of them")
+        with pytest.raises(ValueError, match=rf"found .*{name} in another format or damaged\. Copy or download"):
+            hra.from_official(tmp_path / name)
     with pytest.raises(FileNotFoundError, match="found nothing"):
         hra.from_official(tmp_path / "missing.ckpt")

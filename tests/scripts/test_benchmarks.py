@@ -58,3 +58,10 @@ def test_without_a_gpu_it_says_so(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SystemExit, match="expected a GPU for --device cuda"):
         gpu.run("cuda", tmp_path)
+
+
+def test_help_is_the_description_of_the_command(capsys):
+    from benchmarks.__main__ import main
+
+    main(["--help"])
+    assert "python -m benchmarks all" in capsys.readouterr().out

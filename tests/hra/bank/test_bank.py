@@ -4,13 +4,14 @@ import copy
 import gc
 from functools import partial
 
+import blocks
 import pytest
 import torch
 from blocks import TARGETS, alone, gradients, model, same, trained
 from peft import HRAConfig
 from sidebyside import adapt, close
 from torch import nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
 from hra import base_layer
 
@@ -69,6 +70,22 @@ def test_gradient_checkpointing(ours, x, stacks, use_reentrant):
             assert all(torch.equal(one.grad, g) for one, g in zip([features, *trained(block)], plain, strict=True))
         else:
             assert all(map(torch.equal, torch.autograd.grad(again, [features, *trained(block)]), plain))
+
+
+@pytest.mark.parametrize("saved", [[], [torch.ops.aten.mm.default, torch.ops.aten.addmm.default], None])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_selective_checkpointing_which_numbers_the_operations_of_a_block(ours, x, stacks, saved, frozen):
+    """`saved`: the operations whose results are kept (None: all), in the order in which both runs have them."""
+    if frozen:  # a layer whose factors are kept between calls
+        ours.get_base_model().blocks[0]["up"].requires_grad_(False)
+    expected = gradients(ours, x)
+    policy = (lambda *_, **__: CheckpointPolicy.MUST_SAVE) if saved is None else saved
+    ours.get_base_model().checkpointing = False
+    with pytest.MonkeyPatch.context() as patch:
+        contexts = partial(create_selective_checkpoint_contexts, policy)
+        patch.setattr(blocks, "checkpoint", partial(checkpoint, context_fn=contexts))
+        same(gradients(ours, x), expected)
+    assert len(stacks) >= 6  # both steps used the bank
 
 
 @pytest.mark.parametrize("infinite", [False, True])

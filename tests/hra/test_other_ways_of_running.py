@@ -1,0 +1,139 @@
+"""Ways of running a model that follow each operation, or exchange its parameters: tracing, ONNX, AD, offloading."""
+
+import copy
+
+import pytest
+import torch
+from accelerate import cpu_offload, disk_offload
+from peft import HRAConfig, get_peft_model
+from sidebyside import adapt, close, layer
+from torch import nn
+from torch.autograd import forward_ad
+
+import hra
+
+kinds = pytest.mark.parametrize("apply_GS", [False, True], ids=["chain", "infinite"])
+BASES = {"linear": (nn.Linear(16, 8), (5, 16)), "convolution": (nn.Conv2d(3, 4, 3), (2, 3, 6, 6))}
+
+
+@pytest.fixture(params=BASES)
+def adapted(request):
+    """Return a function from a configuration to a model of one layer, and its input."""
+    base, shape = BASES[request.param]
+    return lambda **config: adapt(nn.Sequential(base), target_modules=["0"], **config), torch.randn(shape)
+
+
+@kinds
+@pytest.mark.parametrize("needed", [True, False])
+def test_a_trace_has_the_outputs_of_the_model(adapted, apply_GS, needed):
+    build, x = adapted
+    model = build(apply_GS=apply_GS)
+    with torch.set_grad_enabled(needed):
+        traced = torch.jit.trace(model, x)  # which compares it with a second trace, without gradients
+        close(traced(2 * x), model(2 * x), 27)
+
+
+@kinds
+def test_an_export_to_ONNX_has_only_operations_that_ONNX_has(adapted, apply_GS, monkeypatch):
+    """As `torch.onnx.export` does with and without Dynamo; the packages that write the file are not installed here."""
+    build, x = adapted
+    model = build(apply_GS=apply_GS, r=6).eval()
+    u = next(u for name, u in model.named_parameters() if "hra_u" in name)
+    with torch.no_grad():
+        u[:, 2], u[:, 4] = u[:, 1], 0
+    expected = model(x)
+    monkeypatch.setattr(torch.onnx, "is_in_onnx_export", lambda: True)
+    traced = torch.jit.trace(model, x)
+    close(traced(x), expected, 27)
+    used = {node.kind() for node in traced.inlined_graph.nodes()}
+    assert not {kind for kind in used if "linalg" in kind or kind in ("aten::mT", "aten::diag_embed")}
+
+
+@kinds
+@pytest.mark.parametrize("needed", [True, False])
+@pytest.mark.parametrize("of", ["x", "u"])
+def test_forward_mode_AD_gives_the_directional_derivative(apply_GS, needed, of):
+    ours, x = layer(nn.Linear(16, 8).double(), apply_GS=apply_GS), torch.randn(5, 16).double()
+    at = {"x": x, "u": ours.hra_u["default"].detach().clone()}
+    direction = torch.randn_like(at[of])
+
+    def call(value):
+        now = at | {of: value}
+        return torch.func.functional_call(ours, {"hra_u.default": now["u"]}, (now["x"],))
+
+    with torch.no_grad():
+        expected = (call(at[of] + 1e-6 * direction) - call(at[of] - 1e-6 * direction)) / 2e-6
+    with torch.set_grad_enabled(needed), forward_ad.dual_level():
+        tangent = forward_ad.unpack_dual(call(forward_ad.make_dual(at[of], direction))).tangent
+    torch.testing.assert_close(tangent, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("offload", [disk_offload, cpu_offload])
+def test_an_offloaded_model_computes_exports_and_merges(adapted, offload, tmp_path):
+    build, x = adapted
+    model = build()
+    expected, lora = model(x), hra.to_lora(model)[1]
+    where = {"offload_dir": tmp_path} if offload is disk_offload else {}
+    offload(model, **where, execution_device=torch.device("cpu"))
+    for needed in (True, False):
+        with torch.set_grad_enabled(needed):
+            close(model(x), expected, 27)
+    assert all(torch.equal(one, lora[name]) for name, one in hra.to_lora(model)[1].items())
+    with pytest.raises(ValueError, match=r"model\.0: expected weights in memory, found offloaded ones"):
+        hra.rewind(model, 0.5)
+    close(model.merge_and_unload()(x), expected, 27)
+
+
+def test_parameters_stay_plain_after_an_evaluation():
+    """So that optimizers, `nn.Parameter` and the compiler treat them like any others."""
+    ours, x = layer(nn.Linear(16, 8)), torch.randn(5, 16)
+    with torch.no_grad():
+        ours.eval()(x)
+    u = ours.hra_u["default"]
+    for one in (u, nn.Parameter(u), copy.deepcopy(u), copy.deepcopy(ours).hra_u["default"]):
+        assert type(one) is nn.Parameter and type(one.data) is torch.Tensor
+    torch._dynamo.reset()
+    norm = torch.compile(lambda: u.data.norm(), fullgraph=True, backend="eager")
+    close(norm(), u.data.norm(), 16)
+    for r in ("four", 2.5, None):
+        with pytest.raises(ValueError, match="should be a positive integer value but"):
+            layer(nn.Linear(16, 8), r=r)
+
+
+def test_float8_that_hooks_cast_gives_the_outputs_of_the_rounded_weights():
+    """diffusers' layerwise casting, applied before or after the adapters."""
+    from diffusers.hooks import apply_layerwise_casting
+
+    class Net(nn.Sequential):
+        def __init__(self):
+            super().__init__(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(64, 5))
+
+    base, x = Net(), torch.randn(2, 3, 6, 6)
+    for parameter in base.parameters():
+        parameter.data = parameter.data.to(torch.float8_e4m3fn).float()
+    ours = adapt(base, target_modules=["0", "2"])
+    expected, lora = ours(x), hra.to_lora(ours)[1]
+    for first in (True, False):
+        again = copy.deepcopy(base)
+        if first:
+            apply_layerwise_casting(again, torch.float8_e4m3fn, torch.float32)
+        torch.manual_seed(1)  # as in `adapt`, which copies: a copy's hooks would cast the original
+        again = get_peft_model(again, HRAConfig(r=4, target_modules=["0", "2"], init_weights=False))
+        if not first:
+            apply_layerwise_casting(again.get_base_model(), torch.float8_e4m3fn, torch.float32)
+        assert again.get_base_model()[0].base_layer.weight.dtype == torch.float8_e4m3fn
+        with torch.no_grad():
+            close(again(x), expected, 64)
+        for name, factor in hra.to_lora(again)[1].items():
+            close(factor, lora[name], 64)
+        with pytest.raises(TypeError, match="merge into 0: expected a plain floating-point weight"):
+            again.merge_adapter()
+
+
+def test_PEFT_loads_no_LoRA_on_the_output_projection_of_Mamba():
+    from transformers import MambaConfig, MambaForCausalLM
+
+    sizes = {"vocab_size": 9, "hidden_size": 8, "state_size": 2, "num_hidden_layers": 1}
+    model = adapt(MambaForCausalLM(MambaConfig(**sizes)), target_modules=["out_proj", "in_proj"])
+    with pytest.raises(ValueError, match=r"mixer\.out_proj: PEFT loads no LoRA .* type mamba.*Merge the adapter"):
+        hra.to_lora(model)

@@ -189,7 +189,7 @@ def test_numbers_as_people_write_them():
 def test_hours_by_stage_and_method_and_the_dearest_items(here):
     assert plan.table("table_glue", bill()) == [
         "table_glue: 9 jobs (0 done), including 5 training runs, 2 shards, 1 evaluation",
-        "  hours:    0 GPU-hours used, about 1,550 GPU-hours remaining (guessed from the config)",
+        "  hours:    0 GPU-hours used, about 1,550 GPU-hours remaining (estimated from the config)",
         "  stages:   train 1,510, generate 40, evaluate 0.25",
         "  methods:  hra 1,240, lora 300, oft 10",
         "  dearest:  train_glue cola/hra/r8 1,200 (3 jobs), train_glue cola/lora/r8 300 (1 job), "
@@ -204,7 +204,7 @@ def test_how_sure_the_estimate_is(here):
     here(done.record, {"seconds": 7200, "device": "NVIDIA H100"})
     tried.rule = "train_math"
     assert str(plan.estimate([done, measured, tried, unknown, job("train_control", 4.0)])) == (
-        "2 GPU-hours used, about 7 GPU-hours remaining (4 guessed from the config; 2 measured by finished jobs; "
+        "2 GPU-hours used, about 7 GPU-hours remaining (4 estimated from the config; 2 measured by finished jobs; "
         "1 measured by make preflight; no estimate for 1 job: evaluate_glue)"
     )
 
@@ -244,7 +244,7 @@ def test_several_tables_are_added_up_and_a_job_of_two_counts_once(here, capsys):
         "all 2 tables: 9 jobs",
     ]
     assert lines[11].startswith("  hours:    0 GPU-hours used, about 1,550 GPU-hours remaining")
-    assert lines[-1].startswith("  warning:  The remaining jobs need about 1,550 GPU-hours (guessed from the config)")
+    assert lines[-1].startswith("  warning:  The remaining jobs need about 1,550 GPU-hours (estimated from the config)")
     for one in jobs:
         one.needed = False
     plan.show(paper_config(), {"table_a": jobs, "table_b": jobs[:4]}, jobs)
@@ -261,7 +261,7 @@ def test_a_run_above_the_budget_refuses_to_start(here, capsys):
     with pytest.raises(JobError) as refused:
         start(max_gpu_hours=1550)
     assert str(refused.value) == (
-        "The remaining jobs need about 1,550 GPU-hours (guessed from the config), more than "
+        "The remaining jobs need about 1,550 GPU-hours (estimated from the config), more than "
         "`max_gpu_hours: 1,550`. The dearest: train_glue cola/hra/r8 1,200 (3 jobs), train_glue cola/lora/r8 300 "
         "(1 job), generate_math cola/hra/r8/gsm8k 40 (2 jobs). Request fewer runs, or raise the limit: "
         "--config max_gpu_hours=1551"

@@ -121,7 +121,7 @@ def test_a_dry_run_ends_with_what_its_tables_cost(fresh, done):
     printed = output.partition("does not reflect the order of execution.\n")[2].splitlines()
     assert printed[0] == "table_glue: 1,047 jobs (0 done), including 455 training runs in 159 GPU jobs"
     assert re.fullmatch(
-        r"  hours:    0 GPU-hours used, about \d+ GPU-hours remaining \(guessed from the config\)", printed[1]
+        r"  hours:    0 GPU-hours used, about \d+ GPU-hours remaining \(estimated from the config\)", printed[1]
     )
     assert re.fullmatch(r"  stages:   train \d+", printed[2])
     assert printed[3].startswith("  methods:  hra ")

@@ -13,7 +13,7 @@ from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.tasks import load as load_tasks
 from hra_workflow.tasks.base import Task
 
-MEASURED, TRIED, GUESSED = "measured by finished jobs", "measured by make preflight", "guessed from the config"
+MEASURED, TRIED, GUESSED = "measured by finished jobs", "measured by make preflight", "estimated from the config"
 REHEARSED = "estimated by make rehearse"
 STARTUP_SECONDS = 60  # of a job, in addition to its rows: Python, libraries from a shared disk, the model on the GPU
 TRIED_ALONE = "at most, measured by make preflight on a run alone on its GPU"

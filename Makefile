@@ -89,7 +89,7 @@ report: $(READY) ## write tables, figures and runs to one HTML file: the demo's 
 	@$(if $(CONFIG)$(PROFILE),$(SNAKEMAKE) $(MACHINE),$(RUN_DEMO)) $(SHOWN) -- report
 
 rehearse: $(READY) ## run every kind of job at its real size on a fake GPU: memory, waits, wrong devices; no GPU, no Hub (TABLE=glue, CONFIG=mine.yaml, CARD=h100)
-	@$(SNAKEMAKE) --cores $(CORES) $(CONFIGURED) --retries 1 --keep-going -q rules --config preflight=rehearsal $(if $(CARD),card=$(CARD)) -- preflight$(if $(TABLE),_$(TABLE))
+	@$(SNAKEMAKE) --cores $(CORES) $(CONFIGURED) $(SHOWN) --retries 1 --keep-going --config preflight=rehearsal $(if $(CARD),card=$(CARD)) -- preflight$(if $(TABLE),_$(TABLE))
 
 grade: $(READY) ## grade answers of your own as the tables of mathematics do, with every grade (ANSWERS=answers.jsonl, STYLE=boxed, OUTPUT=column, ANSWER=column)
 	@python $(HERE)workflow/scripts/grade.py $(or $(ANSWERS),$(error Which answers? make grade ANSWERS=answers.jsonl)) $(foreach name,STYLE OUTPUT ANSWER,$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) $($(name))))

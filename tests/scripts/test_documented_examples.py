@@ -71,7 +71,7 @@ def test_the_readme_is_short():
 
 
 def test_every_file_on_the_way_to_the_mathematics_uses_the_next_one():
-    text = (ROOT / "CONTRIBUTING.md").read_text()
+    text = (ROOT / "README.md").read_text()
     files = re.findall(r"^\d\. \[(.*?)\]", text, re.MULTILINE)
     assert (files[0], files[-1]) == ("rules/train.smk", "hra/reflections.py") and len(files) <= 6
     for file, following in pairwise(files):

@@ -146,7 +146,7 @@ def test_images_and_control_images_get_the_images_of_the_evaluation(tmp_path, tm
         ({"settings": hint_settings(resources["canny"], from_image=False)}, "CONTROLS=folder"),
         ({"settings": hint_settings(resources["canny"], hint="my:edges")}, "another one: it was edited"),
         ({"settings": hint_settings(resources["segmentation"])}, "that the weights were trained on"),
-        ({"given": one | {"images": tmp_path / "telephone"}}, ".webp, found 1.HEIC. Convert them"),
+        ({"given": one | {"images": tmp_path / "telephone"}}, ".webp, found 1.HEIC. Convert or move them"),
         ({"given": one | {"prompts": tmp_path / "two.txt"}}, "found 2 prompts without it"),
         ({"given": one | {"prompts": tmp_path / "part.csv"}}, "found none for 1.png, 2.png"),
     ):

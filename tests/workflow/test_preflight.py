@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -42,7 +43,8 @@ def test_what_is_wrong_with_this_machine_is_listed_before_any_job(fresh, tmp_pat
 
 @pytest.mark.slow
 def test_the_check_at_the_login_runs_no_job(fresh, tmp_path):
-    project = fresh.copy(tmp_path / "project")  # other tests' dry runs leave data cards in the shared one
+    project = fresh.copy(tmp_path / "project")
+    shutil.rmtree(project.folder / "resources", ignore_errors=True)  # data cards of other tests' dry runs
     command = ("--cores", "1", "--configfile", "small.yaml", "--config", "preflight=login", "--", "preflight_glue")
     assert "Nothing was started. `--config preflight=login` is for a dry run: add -n" in project.snakemake(
         *command, ok=False

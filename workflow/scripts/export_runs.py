@@ -34,7 +34,7 @@ def card_of(task: str, rows: int, table: str) -> str:
 
     content = DatasetCardData(
         pretty_name=f"Runs of table_{task}",
-        tags=["peft", "hra", task],
+        tags=["peft", task],
         configs=[{"config_name": "default", "data_files": FILE}],
     )
     part = re.sub(r"^#", "##", table.strip(), flags=re.MULTILINE)

@@ -224,7 +224,7 @@ def test_a_failed_run_is_a_row_and_the_rest_is_kept(fresh, tmp_path):
     assert before != (project.folder / table).read_text() and {row["status"] for row in rows(runs)} == {"outdated"}
 
 
-@pytest.mark.slow
+@pytest.mark.full  # the chains of subject and control kill a shard as well
 def test_of_a_killed_shard_only_that_one_runs_again(fresh, tmp_path):
     project = fresh.copy(tmp_path / "project")
     project.link_library()

@@ -52,7 +52,7 @@ def test_the_check_at_the_login_runs_no_job(fresh, tmp_path):
     assert not (project.folder / "resources").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.full  # test_your_own_walk.py runs `make preflight` as well
 def test_the_demo_passes_and_leaves_only_logs_and_rates(tmp_path):
     paths = {name: f"{tmp_path}/{name}" for name in ("results", "resources", "scratch", "logs")}
     (tmp_path / "paths.yaml").write_text(f"pathvars: {paths}")

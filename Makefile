@@ -103,7 +103,7 @@ publish: $(READY) ## check an export for the Hub and list its files; TO=NAME/REP
 predict: $(READY) ## predict with a run: TEXTS=new.csv, PROMPTS=new.csv, and for control IMAGES= or CONTROLS=folder (RUN=best, WEIGHTS=best, SEED=1, CONFIG=mine.yaml)
 	@$(SNAKEMAKE) $(MACHINE) -q rules progress host reason -R predict_inputs --config $(REQUEST) -- predict
 
-test: $(READY) ## run all tests except those before a release, in 20 minutes
+test: $(READY) ## run all tests except those before a release, in 15 minutes on two cores
 	python -m pytest -m "not full" -n $$(($(CORES) + 2)) # more than cores: the tests of Slurm mostly wait
 
 test-full: $(READY) ## run all tests, with the complete demo and more faults, and compat: before a release

@@ -1,7 +1,7 @@
 """docs/extending.md: its files, copied into a copy of the workflow, are a fifth task; no existing file changes."""
 
-import json
 import inspect
+import json
 import re
 
 import pytest

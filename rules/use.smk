@@ -117,7 +117,7 @@ if REQUEST:
             script=str(BASEDIR / "workflow/scripts/publish.py"),
             folder=REQUEST.hub,
             to=REQUEST.to,
-            lines=[*filter(None, [REQUEST.note])],
+            lines=[*filter(None, [REQUEST.note]), f"Checking {REQUEST.hub}"],
         shell:
             "printf '%s\\n' {params.lines:q}; python {params.script:q} {params.folder:q} {params.to}"
 

@@ -64,6 +64,11 @@ def test_the_report_lists_what_did_not_run_and_deletes_the_probes(tmp_path, monk
     assert "  ok    train_glue hra/r8: 20 of 80 GB" in printed
     assert "  TODO  glue lora/r8, training: did not run" in printed
     assert json.loads(Path("results/rehearsal.json").read_text())["jobs"] == [JOB] and not scratch.exists()
+    for wanted, kept in ({"math"}, [JOB]), ({"glue"}, []):  # of another table, and of the same one
+        with pytest.raises(JobError):
+            rehearsed.finish(config, wanted)
+        assert json.loads(Path("results/rehearsal.json").read_text())["jobs"] == kept
+    Path("results/rehearsal.json").write_text(json.dumps({"jobs": [JOB]}))
     (rate,) = json.loads(Path("results/preflight.json").read_text())["rates"]
     assert rate | {"seconds_per_row": 0.01, "busy_per_row": 0.005} == rate
     assert (rate["task"], rate["stage"], rate["kind"]) == ("glue", "train", "hra")

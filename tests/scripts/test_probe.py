@@ -218,8 +218,7 @@ def test_measured_rates_come_before_guesses_and_after_records(config, tmp_path):
     other = rate | {"kind": "lora", "seconds_per_row": 0.1}
     findings.save(tmp_path / "results", "jobs", [], [rate, cpu, other])
     findings.save(tmp_path / "results", probe.REHEARSAL, [], [rate | {"seconds_per_row": 0.25, "busy_per_row": 0.1}])
-    found = gpu_hours.probe_rates(config)
-    real = [rate for rate in found if rate["part"] == "jobs"]
+    real = gpu_hours.probe_rates(config)["jobs"]
     wildcards = {"task": "glue", "dataset": "cola", "method": "hra", "variant": "r8", "seed": "0"}
 
     def planned(**changes) -> planned_jobs.Job:

@@ -48,7 +48,7 @@ def test_hours_by_records_and_by_the_config(here):
     assert gpu_hours.hours([first, other], [elsewhere]).left == pytest.approx((4 + 2) / 150 * 500)
     assert gpu_hours.hours([first, other], [training("mnli", "lora", work=None)]).left == pytest.approx(3.0)
     hours = gpu_hours.hours([], [again, training(stated=None)])
-    assert (hours.left, bases(hours)) == (1.0, [gpu_hours.GUESSED, ""])
+    assert (hours.left, bases(hours)) == (1.0, [gpu_hours.STATED, ""])
     text = "0 GPU-hours used, unknown GPU-hours remaining (no estimate for 1 job: train_glue)"
     assert str(gpu_hours.hours([], [training(stated=None)])) == text
     text = "0 CPU-hours used, unknown CPU-hours of 1 job (`make preflight` measures them)"

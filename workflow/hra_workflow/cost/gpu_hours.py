@@ -13,7 +13,7 @@ from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.tasks import load as load_tasks
 from hra_workflow.tasks.base import Task
 
-MEASURED, TRIED, GUESSED = "measured by finished jobs", "measured by make preflight", "estimated from the config"
+MEASURED, TRIED, STATED = "measured by finished jobs", "measured by make preflight", "estimated from the config"
 REHEARSED = "estimated by make rehearse"
 STARTUP_SECONDS = 60  # of a job, in addition to its rows: Python, libraries from a shared disk, the model on the GPU
 TRIED_ALONE = "at most, measured by make preflight on a run alone on its GPU"
@@ -125,7 +125,7 @@ def estimate(job: Job, rates: dict[tuple, list]) -> tuple[float | None, str]:
         MEASURED: by_records(job, rates),
         tried: job.measured,
         REHEARSED: job.rehearsed,
-        GUESSED: job.stated if job.gpus else None,
+        STATED: job.stated if job.gpus else None,
     }
     return next(((seconds, basis) for basis, seconds in found.items() if seconds is not None), (None, ""))
 
@@ -189,35 +189,35 @@ def add_estimates(config: dict, jobs: Iterable[Job]) -> None:
     every, rates = load_tasks(row_counts.complete(config)), probe_rates(config)
     for job in jobs:
         job.work = work(every, job.rule, job.wildcards)
-        job.measured = by_rates([rate for rate in rates if rate["part"] == "jobs"], every, job)
-        job.rehearsed = by_rates([rate for rate in rates if rate["part"] == "rehearsal"], every, job)
+        job.measured = by_rates(rates["jobs"], every, job)
+        job.rehearsed = by_rates(rates["rehearsal"], every, job)
         job.stated = stated(every, job)
 
 
-def probe_rates(config: dict) -> list[dict]:
-    """Return the rates that `make preflight` has measured, and those that `make rehearse` has estimated."""
-    return read(Path(config["pathvars"]["results"], "preflight.json")).get("rates", [])
+def probe_rates(config: dict) -> dict[str, list[dict]]:
+    """Return the rates that `make preflight` has measured (`jobs`) and that `make rehearse` has estimated."""
+    saved = read(Path(config["pathvars"]["results"], "preflight.json")).get("rates", [])
+    return {part: [rate for rate in saved if rate.get("part") == part] for part in ("jobs", "rehearsal")}
 
 
 def by_rates(rates: list[dict], tasks: dict[str, Task], job: Job) -> float | None:
-    """Estimate seconds from the rate of the same kind of method, else the mean of the task's others.
-
-    Of runs that share a GPU, one takes the time in which its kernels run, or its part of the time of its host.
-    """
+    """Estimate seconds from the rate of the same kind of method, else the mean of the task's others."""
     task = task_of(tasks, job.rule, job.wildcards)
     if not task or not job.work:
         return None
-    same_device = [one for one in rates if one["device"].startswith("CPU") != (job.gpus > 0)]
-    alike = [one for one in same_device if (one["task"], one["stage"]) == (task.name, job.stage)]
+    same_device = [rate for rate in rates if rate["device"].startswith("CPU") != (job.gpus > 0)]
+    alike = [rate for rate in same_device if (rate["task"], rate["stage"]) == (task.name, job.stage)]
     method = task.config["methods"].get(job.wildcards.get("method"))
-    same = [one for one in alike if method and one["kind"] == grid.kind_of(method)] or alike
+    same = [rate for rate in alike if method and rate["kind"] == grid.kind_of(method)] or alike
     if not same:
         return None
-    shared = [
-        max(rate.get("busy_per_row", rate["seconds_per_row"]), rate["seconds_per_row"] / job.runs_per_gpu)
-        for rate in same
-    ]
-    return job.work * sum(shared) / len(shared) + startup(job)
+    return job.work * sum(share(rate, job.runs_per_gpu) for rate in same) / len(same) + startup(job)
+
+
+def share(rate: dict, runs: int) -> float:
+    """Return a row's seconds of a GPU that several runs share: those of its kernels, or its part of its host's."""
+    seconds = rate["seconds_per_row"]
+    return max(rate.get("busy_per_row", seconds), seconds / runs)
 
 
 def startup(job: Job) -> float:

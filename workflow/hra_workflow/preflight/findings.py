@@ -42,7 +42,7 @@ def save(results: str | Path, part: str, findings: list[Finding], rates: list[di
     report = load(results)
     kept = [entry for entry in report["findings"] if entry["part"] != part]
     tasks = {rate["task"] for rate in rates or ()}
-    old = [rate for rate in report["rates"] if (rate["part"], rate["task"]) not in {(part, task) for task in tasks}]
+    old = [rate for rate in report["rates"] if rate.get("part") != part or rate["task"] not in tasks]
     new = [{"part": part} | asdict(finding) for finding in findings]
     rates = [{"part": part} | rate for rate in rates or ()]
     written = time.strftime(job.TIME, time.gmtime())

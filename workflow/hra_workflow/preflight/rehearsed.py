@@ -15,6 +15,7 @@ from hra_workflow.preflight import findings, outcomes, probe
 from hra_workflow.preflight.findings import Finding
 from hra_workflow.tasks.expected_runs import error_files, expected_runs, with_errors
 
+FILE = "rehearsal.json"
 GB = 1e9
 BATCH_BYTES = 1e6  # the rows of the last batch, whose lengths differ, are kept until the next one
 OF_PREFLIGHT = "training/measurement.py"  # the probe's own clock waits for the GPU
@@ -31,13 +32,14 @@ def finish(config: dict, wanted: Collection[str]) -> None:
     lines = [of_job(job, loaded) for job in jobs]
     lines += [line for task in loaded.values() if task.name in wanted for line in missing(config, task)]
     results = Path(config["pathvars"]["results"]).parent
-    files.write_json(results / "rehearsal.json", {"jobs": jobs})
+    kept = [job for job in gpu_hours.read(results / FILE).get("jobs", []) if owner(loaded, job) not in wanted]
+    files.write_json(results / FILE, {"jobs": kept + jobs})
     findings.save(results, probe.REHEARSAL, lines, [rate for job in jobs if (rate := of_plan(config, loaded, job))])
     for name in ("results", "resources", "scratch"):
         shutil.rmtree(config["pathvars"][name], ignore_errors=True)
     findings.show(lines)
     left = sum(not line.ok for line in lines)
-    print(f"{results / 'rehearsal.json'}: {len(lines)} lines, {left or 'nothing'} to do")
+    print(f"{results / FILE}: {len(lines)} lines, {left or 'nothing'} to do")
     if left:
         raise JobError(f"make rehearse: {left} of {len(lines)} lines say TODO.")
 
@@ -61,12 +63,18 @@ def of_job(job: dict, loaded: dict[str, tasks.Task]) -> Finding:
     return Finding(check, True, f"{needs}; {waits(job['steps'])}")
 
 
+def owner(loaded: dict[str, tasks.Task], job: dict) -> str | None:
+    """Return the name of a rehearsed job's task."""
+    task = gpu_hours.task_of(loaded, job["rule"], job["wildcards"])
+    return task and task.name
+
+
 def of_plan(config: dict, loaded: dict[str, tasks.Task], job: dict) -> dict | None:
-    """Return the estimated rate of a job for `make plan`, with its peak memory; None if it has none.
+    """Return the estimated rate of a job for `make plan`; None if it has none.
 
     Seconds are per row and summed over the GPUs; `busy_per_row`: those in which its kernels run.
     """
-    task = gpu_hours.task_of(loaded, job["rule"], job["wildcards"])
+    task = loaded.get(owner(loaded, job))
     if job["error"] or not task:
         return None
     stage = job["rule"].partition("_")[0]
@@ -120,16 +128,17 @@ def waits(steps: list[dict]) -> str:
 
 def missing(config: dict, task: tasks.Task) -> Iterator[Finding]:
     """Yield the runs that were not trained or evaluated, with their errors."""
-    for run in with_errors(expected_runs(task), error_files(task)):
-        record = Path(grid.places(config)["run"].format(task=task.name, **run), "train.json")
-        if not record.exists():
+    runs = list(with_errors(expected_runs(task), error_files(task)))
+    for run in runs:
+        if not Path(grid.places(config)["run"].format(task=task.name, **run), "train.json").exists():
             log = outcomes.log_of(config, "train", task, run)
             check = f"{task.name} {run['method']}/{run['variant']}, training"
             yield Finding(check, False, outcomes.failure(run["errors"], log, "raise `gradient_accumulation`"))
-    for path in probe.metrics(config, task, run):
-        if record.exists() and not Path(path).exists():
-            benchmark = Path(path).parent.name
-            log = outcomes.log_of(config, "evaluate", task, run, f"/{benchmark}")
-            check = f"{task.name} {run['method']}/{run['variant']}, evaluation"
-            yield Finding(check, False, outcomes.failure(run["benchmarks"][benchmark], log, "lower `batch_size`"))
+    for run in runs[-1:]:  # the only one that is evaluated
+        for path in probe.metrics(config, task, run):
+            if not Path(path).exists():
+                benchmark = Path(path).parent.name
+                log = outcomes.log_of(config, "evaluate", task, run, f"/{benchmark}")
+                check = f"{task.name} {run['method']}/{run['variant']}, evaluation"
+                yield Finding(check, False, outcomes.failure(run["benchmarks"][benchmark], log, "lower `batch_size`"))
     yield from outcomes.left_out(config, task)

@@ -7,5 +7,5 @@ its line, a tensor on the wrong device or of the wrong dtype, and memory that a 
     python -m hra_workflow.rehearsal SCRIPT JOB.json RESULT.json --card h100
 
 A process rehearses one job, since most of torch.cuda is replaced in it. The rules: fake_mode.py; what libraries must be
-told: libraries.py; the device: cuda.py and guard.cpp; what is counted: observer.py.
+told: libraries.py; the device: cuda.py and guard.cpp; what is counted: observer.py, with the time it takes: timing.py.
 """

@@ -34,8 +34,9 @@ def main(script: Path, job: dict, result: Path, card: cuda.Card) -> int:
         traceback.print_exc()
         problem = f"{type(error).__name__}: {error}"
     # A training that has been killed on purpose goes on in another process.
-    now = {"peak_bytes": observer.peak, "parts": observer.parts}
-    highest = max(now, files.read_json(result) if result.exists() else now, key=lambda attempt: attempt["peak_bytes"])
+    attempts = [{"peak_bytes": observer.peak, "parts": observer.parts}]
+    attempts += [files.read_json(result)] if result.exists() else []
+    highest = max(attempts, key=lambda attempt: attempt["peak_bytes"])
     files.write_json(
         result,
         {

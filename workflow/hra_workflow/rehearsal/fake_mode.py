@@ -35,9 +35,8 @@ def entered(torch, observer):
                             copied = args[0]
                         else:
                             copied = torch.empty(source.shape, dtype=kwargs.get("dtype") or source.dtype)
-                        return copied.fill_(
-                            0.5 if copied.is_floating_point() else 0
-                        )  # images of zeros would be blocked
+                        # An image of zeros would count as blocked by the safety checker.
+                        return copied.fill_(0.5 if copied.is_floating_point() else 0)
             if function.overloadpacket in products:
                 same_dtype(function, args)
             result = function(*args, **kwargs)

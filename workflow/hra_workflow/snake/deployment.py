@@ -67,10 +67,10 @@ def complete(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tupl
     Not by `configfile:`, which begins with the user's: a key that a user restates would become the first of its
     mapping, such as the benchmark that selects the best step. It also prints a line per file.
     """
-    modifier, paths = workflow.modifier, list(map(Path, workflow.overwrite_configfiles))
+    modifier, settings = workflow.modifier, workflow.config_settings
+    paths = list(map(Path, settings.configfiles))
     own = [config] if modifier.skip_configfile else list(map(load_configfile, paths))
-    given = workflow.config_settings.config
-    commanded = {key: given[key] for key in COMMANDED if key in given}
+    commanded = {key: settings.config[key] for key in COMMANDED if key in settings.config}
     config = overlays.merged(*map(overlays.read, shipped), *own, config, commanded)
     workflow.pathvars.update(Pathvars.from_config(config))
     if not modifier.skip_configfile:

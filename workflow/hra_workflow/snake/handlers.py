@@ -66,7 +66,7 @@ def end(workflow, config: dict) -> None:
     if config["preflight"] in probe.PARTS:
         report = rehearsed if config["preflight"] == probe.REHEARSAL else outcomes
         with ending_the_run():
-            report.finish(config, {job.wildcards_dict.get("task") for job in workflow.dag.jobs})
+            report.finish(config, {job.wildcards.get("task") for job in planned.jobs(workflow.dag, config).values()})
 
 
 # At exit

@@ -5,11 +5,10 @@ import json
 import os
 import sys
 import time
-import traceback
 from pathlib import Path
 
 from hra_workflow.core import files, rates
-from hra_workflow.core.job import processes
+from hra_workflow.core.job import guarded, processes
 from hra_workflow.rehearsal import cuda
 
 
@@ -22,17 +21,13 @@ def main(script: Path, job: dict, result: Path, card: cuda.Card) -> int:
     from hra_workflow.rehearsal import fake_mode
     from hra_workflow.rehearsal.observer import Observer
 
-    observer, started, problem = Observer(torch, card.speed), time.monotonic(), None
+    observer, started = Observer(torch, card.speed), time.monotonic()
     cuda.imitate(torch, card, observer)
     rates.clock = observer.clock
     sys.path.insert(0, str(script.parent))
     module = __import__(script.stem)
-    try:
-        with fake_mode.entered(torch, observer):
-            module.main(job)
-    except Exception as error:
-        traceback.print_exc()
-        problem = f"{type(error).__name__}: {error}"
+    with fake_mode.entered(torch, observer):
+        problem = guarded(module.main, job)
     # A training that has been killed on purpose goes on in another process.
     attempts = [{"peak_bytes": observer.peak, "parts": observer.parts}]
     attempts += [files.read_json(result)] if result.exists() else []

@@ -12,6 +12,7 @@ ALLOCATION = 512  # bytes: torch's allocator rounds up to a multiple
 OWN = ("/workflow/scripts/", "/hra_workflow/", "/hra/")
 WITHOUT_KERNEL = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view")
 GATHERING = ("embedding", "index", "index_select", "gather")  # they read as much as they write
+NOT_OWN = ("site-packages", "/rehearsal/", "/core/job.py")  # the last calls every script
 LIBRARIES = ("transformers", "accelerate", "diffusers", "peft")
 
 
@@ -122,7 +123,7 @@ def lines() -> str:
     frame, found = sys._getframe(2), []
     while frame and len(found) < 3:
         name = frame.f_code.co_filename
-        own = any(part in name for part in OWN) and "site-packages" not in name and "/rehearsal/" not in name
+        own = any(part in name for part in OWN) and not any(part in name for part in NOT_OWN)
         if own or (not found and any(f"/{library}/" in name for library in LIBRARIES)):
             found.append(f"{'/'.join(Path(name).parts[-2:])}:{frame.f_lineno}")
         frame = frame.f_back

@@ -1,4 +1,4 @@
-"""Differences between runs: the bootstrap against textbook tests, and compare.py on the predictions of a small grid."""
+"""Differences between runs: intervals against textbook tests, and compare.py on the predictions of a small grid."""
 
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import collect_runs
 import compare
 import factories
 import table
+from benchmarks import coverage
 from hra_workflow import tasks
 from hra_workflow.core import predictions
 from hra_workflow.core.errors import JobError
@@ -42,8 +43,13 @@ def test_seeds_without_spread_agree_with_the_paired_t_test_and_mcnemars(level):
     found = compared(in_seeds(first), in_seeds(second))
     assert found.value == pytest.approx(first.mean() - second.mean()) and (found.items, found.seeds) == (N, 3)
     t = stats.ttest_rel(first[:, 0], second[:, 0])
-    assert found.interval == pytest.approx(tuple(t.confidence_interval()), abs=0.01)
-    assert found.p == pytest.approx(t.pvalue, abs=0.03)
+    assert found.interval == pytest.approx(tuple(t.confidence_interval()))
+    assert found.p == pytest.approx(t.pvalue)
+    margins = [
+        stats.ttest_rel(first[:, 0] + shift, second[:, 0], alternative=side).pvalue
+        for shift, side in ((0.05, "greater"), (-0.05, "less"))
+    ]
+    assert found.p_equivalent(0.05) == pytest.approx(max(margins))
     better, worse = (int(((first - second)[:, 0] == sign).sum()) for sign in (1, -1))
     assert found.p == pytest.approx(stats.binomtest(better, better + worse).pvalue, abs=0.06)
 
@@ -63,11 +69,33 @@ def test_it_agrees_with_scipys_bootstrap_of_a_correlation():
     assert found.interval == pytest.approx(tuple(theirs.confidence_interval), abs=0.03)
 
 
-def test_spread_between_seeds_widens_the_interval():
-    steady = compared({s: drawn(0, 0.8) for s in range(5)}, {s: drawn(1, 0.7) for s in range(5)})
-    varied = compared({s: drawn(s, 0.6 + 0.1 * s) for s in range(5)}, {s: drawn(9, 0.7) for s in range(5)})
-    width = [high - low for low, high in (steady.interval, varied.interval)]
-    assert width[1] > 1.5 * width[0] and varied.seeds == 5
+def test_seeds_alone_agree_with_the_t_test_over_seeds():
+    """Every item of a seed has the same answers, so that the items have no variance."""
+    level = {seed: np.full((N, 1), seed / 7) for seed in range(5)}
+    found = compared(level, in_seeds(np.zeros((N, 1)), 5))
+    t = stats.ttest_1samp([seed / 7 for seed in range(5)], 0)
+    assert found.interval == pytest.approx(tuple(t.confidence_interval())) and found.seeds == 5
+    assert found.p == pytest.approx(t.pvalue) and found.freedom == pytest.approx(4)
+
+
+def test_variances_of_items_and_seeds_add_up():
+    first, second = ({seed: drawn(seed + start, 0.8) for seed in range(5)} for start in (0, 9))
+    found = compared(first, second)
+    each = np.stack([first[seed] - second[seed] for seed in range(5)])[..., 0]
+    parts = each.mean(0).var(ddof=1) / N, each.mean(1).var(ddof=1) / 5
+    assert found.error == pytest.approx(np.sqrt(sum(parts)))
+    assert found.freedom == pytest.approx(sum(parts) ** 2 / (parts[0] ** 2 / (N - 1) + parts[1] ** 2 / 4))
+
+
+def test_intervals_cover_the_true_difference():
+    """The documented command, with a few simulations: docs/statistics.md has 2,000."""
+    covered, rejected = map(float, coverage.cell(300, 1.5, 3, 400).strip(")").split(" ("))
+    assert 0.91 < covered < 0.98 and rejected == pytest.approx(1 - covered, abs=0.011)
+    assert float(coverage.cell(300, 4, 1, 200)) < 0.7  # one seed does not show how much seeds differ
+    significant, equivalent = map(float, coverage.power(1500, 0.5, 5, 4, 100).split(" / "))
+    assert significant > 0.9 > equivalent
+    assert float(coverage.any_difference(300, 1, 3, 20)) < 0.3
+    assert "(" in coverage.cell(50, 1.5, 3, 2, metrics.f1)
 
 
 @pytest.mark.parametrize("items", [2, 3, 10])
@@ -92,12 +120,14 @@ def test_without_a_value_or_a_third_common_seed_there_is_no_p():
     rare[0] = 1.0  # a third of the replicates have no item with a value
     found = compared(in_seeds(rare), in_seeds(np.zeros((4, 1))))
     assert found.value == 1 and found.p == 2 / 2**4 and found.interval == (1, 1)
+    single = compared(in_seeds(first[:1]), in_seeds(second[:1]))
+    assert np.isnan([single.p, single.p_equivalent(1), *single.interval]).all()
 
 
 def test_equal_runs_do_not_differ_and_only_common_seeds_count():
     run = drawn(0, 0.7)
     same = compared(in_seeds(run) | {3: drawn(1, 0.9)}, in_seeds(run) | {4: drawn(2, 0.1)})
-    assert (same.value, same.interval, same.p, same.seeds) == (0, (0, 0), 1, 3)
+    assert (same.value, same.interval, same.p, same.seeds, same.p_equivalent(0.01)) == (0, (0, 0), 1, 3, 0)
     assert not comparison.differences(comparison.estimate({"a": {0: run}, "b": {1: run}}, comparison.mean))
 
 
@@ -111,8 +141,8 @@ def test_an_average_has_the_standard_error_of_independent_columns():
     both = comparison.average(parts)["a", "b"]
     several = [part["a", "b"] for part in parts]
     assert both.value == pytest.approx(np.mean([one.value for one in several])) and both.items == 4 * N
-    error = np.sqrt(sum(one.replicates.var() for one in several)) / 4
-    assert both.replicates.std() == pytest.approx(error, rel=0.1)
+    assert both.error == pytest.approx(np.sqrt(sum(one.error**2 for one in several)) / 4)
+    assert N - 1 < both.freedom < 4 * N
     assert comparison.average([*parts, {}]) == {}
 
 

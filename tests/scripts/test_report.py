@@ -88,7 +88,7 @@ def made(tmp_path_factory) -> Path:
     files.write_json(folder / "sst2.card.json", {"splits": {}, "own": {}, "warnings": ["2 rows are also in <train>"]})
     (folder / "tune_glue.csv").write_text("device_seconds,device\n1800,NVIDIA H100\n,\n")
     collect_runs.main(factories.collect_job(folder, expected, paths, incomplete=True))
-    compared = ["SST-2", "best_on_dev", "full/all", "hra/r8", "1.5", "-0.5", "3.5", "0.1", "0.3", "300", "3"]
+    compared = ["SST-2", "best_on_dev", "full/all", "hra/r8", "1.5", "-0.5", "3.5", "0.1", "0.3", "0.9", "300", "3"]
     pd.DataFrame([compared], columns=factories.COMPARED).to_csv(folder / "compare_glue.csv", index=False)
     table.main(factories.table_job(folder, expected, ROOT / "config/published/glue.csv"))
     drawn = factories.figures_job(folder, expected, [path for path, _ in paths])

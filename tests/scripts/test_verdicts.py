@@ -34,6 +34,9 @@ def of(value: float, *rest) -> Verdict:
     [
         (of(4, (0, 7.8), 0.12, 3, 400), PERCENT,
          "LoRA is 4.00 points above HRA [0.00, 7.80], not significant (p = 0.120)"),
+        (of(0.2, (-0.3, 0.7), 0.43, 5, 900, 0.004), PERCENT,
+         "LoRA is 0.20 points above HRA [−0.30, 0.70], not significant (p = 0.430), "
+         "equivalent within 1 point (p = 0.004)"),
         (of(-4, (-7.8, -1), 1e-5, 5, 400), PERCENT,
          "LoRA is 4.00 points below HRA [−7.80, −1.00], significant (p < 0.001)"),
         (of(-0.25, (-0.4, -0.1), 0.004, 3, 400), ERROR,
@@ -106,9 +109,9 @@ def made(tmp_path):
 
 
 PAIRS = [
-    pair("hra/r8", "lora/r8", -1, -2, 0.5, 0.2, 0.4, 1043, 3),
-    pair("hra/r8", "full/all", 5, 3, 7, 0.001, 0.003, 1043, 3),
-    pair("lora/r8", "full/all", 6, 4, 8, 0.001, 0.003, 1043, 3),
+    pair("hra/r8", "lora/r8", -1, -2, 0.5, 0.2, 0.4, 0.6, 1043, 3),
+    pair("hra/r8", "full/all", 5, 3, 7, 0.001, 0.003, 1, 1043, 3),
+    pair("lora/r8", "full/all", 6, 4, 8, 0.001, 0.003, 1, 1043, 3),
 ]
 LEVELS = {"hra/r8": 0.9, "lora/r8": 0.91, "full/all": 0.85}
 SENTENCES = [
@@ -156,7 +159,7 @@ def test_without_a_value_of_the_reference_nothing_is_said(made):
 
 @pytest.mark.parametrize("levels", [{"hra/r8": 0.0, "lora/r8": 0.01}, {"hra/r8": 0.0, "lora/r8": 0.0}])
 def test_a_score_of_0_that_is_the_worst_is_not_bold(made, levels):
-    rows, text = made([pair("hra/r8", "lora/r8", -1, -2, 1, 0.5, 0.5, 1043, 3)], levels)
+    rows, text = made([pair("hra/r8", "lora/r8", -1, -2, 1, 0.5, 0.5, 0.7, 1043, 3)], levels)
     best = rows[rows["selection"] == "best_on_dev"].set_index("run")["CoLA_best"]
     assert best["hra/r8"] == "" and best["lora/r8"] == ("true" if levels["lora/r8"] else "")
     assert "**0.00" not in text

@@ -1,9 +1,9 @@
 """Compare every pair of runs in every column of a task's table, from the predictions that the evaluations keep.
 
 One row per column, selection and pair, in the table's units: the difference run_a − run_b over the seeds that both
-have, its 95 % interval (bootstrap over seeds and items, report/comparison.py), p, and p adjusted for the number of
-pairs in the column (Holm). p is empty for pairs with too few common seeds. A metric of all items together, such as
-FID, has no rows.
+have, its 95 % interval (t, over seeds and items, report/comparison.py), p, p adjusted for the number of pairs in the
+column (Holm), and the adjusted p that they differ by less than a point. p is empty for pairs with too few common seeds,
+and that of a point for a column that is not in percent. A metric of all items together, such as FID, has no rows.
 """
 
 import math
@@ -18,7 +18,20 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.report import comparison, run_statistics
 
-COLUMNS = ["column", "selection", "run_a", "run_b", "difference", "low", "high", "p", "p_holm", "n_items", "n_seeds"]
+COLUMNS = [
+    "column",
+    "selection",
+    "run_a",
+    "run_b",
+    "difference",
+    "low",
+    "high",
+    "p",
+    "p_holm",
+    "p_equivalent",
+    "n_items",
+    "n_seeds",
+]
 
 
 def read(evaluations: list[dict], runs: pd.DataFrame, dataset: str, benchmark: str) -> list[tuple]:
@@ -86,10 +99,14 @@ def build(runs: pd.DataFrame, params: dict) -> pd.DataFrame:
         for name in [*factors, *params["averages"]]:
             pairs = list((by_column.get(name) or {}).items())
             factor = factors.get(name, scale)
-            adjusted = comparison.holm([one.p for _, one in pairs])
-            for ((first, second), one), p in zip(pairs, adjusted, strict=True):
+            margin = comparison.MARGIN / factor if factor == 100 else math.nan
+            adjusted = [
+                comparison.holm(values)
+                for values in ([one.p for _, one in pairs], [one.p_equivalent(margin) for _, one in pairs])
+            ]
+            for ((first, second), one), *p in zip(pairs, *adjusted, strict=True):
                 numbers = [number(factor * value, 6) for value in (one.value, *one.interval)]
-                p_values = [number(value, 3) for value in (one.p, p)]
+                p_values = [number(value, 3) for value in (one.p, *p)]
                 rows.append([name, selection, first, second, *numbers, *p_values, one.items, one.seeds])
     return pd.DataFrame(rows, columns=COLUMNS)
 

@@ -1,9 +1,9 @@
-"""Differences between runs with confidence intervals: a bootstrap over seeds and items, paired over both.
+"""Differences between runs with confidence intervals: t intervals over seeds and items, paired over both.
 
-Two runs are compared on the same items and on the seeds that both have. Each replicate draws seeds with replacement and
-items with replacement, the same for both runs (scipy's bootstrap draws at one level only). With few seeds such
-intervals are a little too narrow: of k seeds, they contain (k - 1)/k of the variance between seeds. With fewer than
-`SEEDS` of them, there is no p, and no run of the column is called the best.
+Two runs are compared on the same items and on the seeds that both have. The variance of their difference is that over
+items, of the difference averaged over seeds, plus that over seeds, of the difference on all items; its degrees of
+freedom are Satterthwaite's (1946). docs/statistics.md has the formula and the measured coverage. With fewer than
+`SEEDS` seeds there is no p, and no run of the column is called the best; with one, the interval is over items only.
 """
 
 import math
@@ -17,50 +17,78 @@ import pandas as pd
 REPLICATES = 1000
 SEEDS = 3  # that two runs must share: fewer do not show how much seeds differ
 LEVEL = 0.05  # of a difference that counts as one
+MARGIN = 1.0  # points: runs whose difference is certainly smaller are on the same level
 Scored = dict[str, dict[int, np.ndarray]]  # run → seed → (n items, k values)
 
 
 @dataclass(frozen=True)
 class Estimates:
-    """A metric of every run and seed on all items, and on the items of each replicate."""
+    """A metric of every run and seed on all items, and on the items of each replicate; None for a mean of items."""
 
     scored: Scored
     items: int
     value: dict[str, dict[int, float]]
-    replicates: dict[str, dict[int, np.ndarray]]  # (REPLICATES,)
+    replicates: dict[str, dict[int, np.ndarray]] | None  # (REPLICATES,)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """`value` of the first run minus the second, with a 95 % interval and p. differing: items that distinguish them."""
+    """`value` of the first run minus the second. differing: items that distinguish them.
+
+    variances: of the value, over items and over seeds, each with its degrees of freedom; they add up.
+    """
 
     value: float
-    replicates: np.ndarray
+    variances: list[tuple[float, int]]
     items: int
     seeds: int
     differing: int
 
     @property
+    def error(self) -> float:
+        """Return the standard error of the value."""
+        return math.sqrt(sum(variance for variance, _ in self.variances))
+
+    @property
+    def freedom(self) -> float:
+        """Return the degrees of freedom of the error (Satterthwaite, 1946)."""
+        parts = sum(variance**2 / freedom for variance, freedom in self.variances)
+        return self.error**4 / parts if parts else math.inf
+
+    @property
     def interval(self) -> tuple[float, float]:
-        known = self.replicates[np.isfinite(self.replicates)]
-        low, high = np.quantile(known, [LEVEL / 2, 1 - LEVEL / 2]) if len(known) else (math.nan, math.nan)
-        return float(low), float(high)
+        """Return the ends of the 95 % interval; NaN without a value or a variance."""
+        from scipy.stats import t
+
+        half = float(t.isf(LEVEL / 2, self.freedom)) * self.error
+        return self.value - half, self.value + half
 
     @property
     def p(self) -> float:
-        """Return p of a two-sided normal test; NaN without a value or with too few seeds.
+        """Return p of a two-sided t test; NaN without a value or with too few seeds.
 
         It is no smaller than the exact paired permutation test allows: exchanging the runs' results on m items that
         differ has 2^m outcomes, of which the observed one and its opposite are the most extreme.
         """
-        from scipy.stats import norm
+        p = 2 * self.tail(abs(self.value)) if self.error else float(self.value == 0)
+        return max(p, 2.0 ** -min(max(self.differing - 1, 0), 1022)) if self.tested else math.nan  # a normal number
 
-        known = self.replicates[np.isfinite(self.replicates)]
-        if self.seeds < SEEDS or not math.isfinite(self.value) or len(known) < 2:
+    def p_equivalent(self, margin: float) -> float:
+        """Return p of two one-sided t tests (Schuirmann, 1987) that the runs differ by less than `margin`; NaN as p."""
+        if not self.tested:
             return math.nan
-        error = known.std(ddof=1)
-        p = 2 * norm.sf(abs(self.value) / error) if error > 0 else float(self.value == 0)
-        return max(float(p), 2.0 ** -min(max(self.differing - 1, 0), 1022))  # 2^-1022: the smallest normal number
+        inside = margin - abs(self.value)
+        return self.tail(inside) if self.error else float(inside <= 0)
+
+    @property
+    def tested(self) -> bool:
+        return self.seeds >= SEEDS and math.isfinite(self.value) and math.isfinite(self.error)
+
+    def tail(self, distance: float) -> float:
+        """Return the probability of a difference above `distance` if the true one is 0."""
+        from scipy.stats import t
+
+        return float(t.sf(distance / self.error, self.freedom))
 
 
 def mean(values: np.ndarray) -> float:
@@ -76,11 +104,13 @@ def estimate(scored: Scored, metric: Callable[..., float]) -> Estimates:
     if len(counts) != 1:
         raise ValueError(f"expected the same number of items from every run, found {sorted(counts)}")
     (n,) = counts
-    rng = np.random.default_rng(0)  # the same items for every run
     value: dict = {run: {} for run in scored}
-    replicates: dict = {run: {seed: np.empty(REPLICATES) for seed in seeds} for run, seeds in scored.items()}
     for run, seed, array in arrays:
         value[run][seed] = metric(*array.T)
+    if metric is mean and not any(np.isnan(array).any() for *_, array in arrays):
+        return Estimates(scored, n, value, None)
+    rng = np.random.default_rng(0)  # the same items for every run
+    replicates: dict = {run: {seed: np.empty(REPLICATES) for seed in seeds} for run, seeds in scored.items()}
     for draw in range(REPLICATES):
         chosen = rng.integers(n, size=n)
         for run, seed, array in arrays:
@@ -90,34 +120,48 @@ def estimate(scored: Scored, metric: Callable[..., float]) -> Estimates:
 
 def differences(estimates: Estimates) -> dict[tuple[str, str], Difference]:
     """Compare all pairs of runs that have a seed in common."""
-    found = {}
+    compared = {}
     for first, second in combinations(estimates.value, 2):
-        seeds = sorted(set(estimates.value[first]) & set(estimates.value[second]))
-        if seeds:
-            drawn = np.random.default_rng(1).integers(len(seeds), size=(REPLICATES, len(seeds)))
-            pairs = [estimates.replicates[first][seed] - estimates.replicates[second][seed] for seed in seeds]
-            replicates = np.take_along_axis(np.stack(pairs, axis=1), drawn, axis=1).mean(axis=1)
-            value = np.mean([estimates.value[first][seed] - estimates.value[second][seed] for seed in seeds])
-            of_first, of_second = (np.stack([estimates.scored[run][seed] for seed in seeds]) for run in (first, second))
-            same = (of_first == of_second) | (np.isnan(of_first) & np.isnan(of_second))  # (seeds, items, values)
-            differing = int((~same).any(axis=(0, 2)).sum())
-            found[first, second] = Difference(float(value), replicates, estimates.items, len(seeds), differing)
-    return found
+        if seeds := sorted(set(estimates.value[first]) & set(estimates.value[second])):
+            compared[first, second] = difference(estimates, first, second, seeds)
+    return compared
+
+
+def difference(estimates: Estimates, first: str, second: str, seeds: list[int]) -> Difference:
+    by_seed = np.array([estimates.value[first][seed] - estimates.value[second][seed] for seed in seeds])
+    of_first, of_second = (np.stack([estimates.scored[run][seed] for seed in seeds]) for run in (first, second))
+    same = (of_first == of_second) | (np.isnan(of_first) & np.isnan(of_second))  # (seeds, items, values)
+    if estimates.replicates is None:
+        of_items = (of_first - of_second).mean(axis=(0, 2))
+        over_items = variance(of_items) / estimates.items
+    else:
+        pairs = [estimates.replicates[first][seed] - estimates.replicates[second][seed] for seed in seeds]
+        over_items = variance(np.mean(pairs, axis=0))
+    variances = [(over_items, max(estimates.items - 1, 1))]
+    if len(seeds) > 1:
+        variances.append((variance(by_seed) / len(seeds), len(seeds) - 1))
+    return Difference(
+        float(by_seed.mean()), variances, estimates.items, len(seeds), int((~same).any(axis=(0, 2)).sum())
+    )
+
+
+def variance(values: np.ndarray) -> float:
+    """Return the sample variance of the known values; NaN of fewer than two."""
+    known = values[np.isfinite(values)]
+    return float(known.var(ddof=1)) if len(known) > 1 else math.nan
 
 
 def average(parts: list[dict[tuple[str, str], Difference]]) -> dict[tuple[str, str], Difference]:
-    """Average the differences of several columns, whose replicates are independent, for pairs that all of them have."""
-    found = {}
+    """Average the differences of several columns, which are independent, for pairs that all of them have."""
+    averaged = {}
     for pair in parts[0]:
         if all(pair in part for part in parts):
-            several = [part[pair] for part in parts]
-            # Columns draw with the same seeds of the generator: reordering makes them independent.
-            orders = [np.random.default_rng(2 + place).permutation(REPLICATES) for place in range(len(several))]
-            replicates = np.mean([one.replicates[order] for one, order in zip(several, orders, strict=True)], axis=0)
-            value = float(np.mean([one.value for one in several]))
-            items, differing = (sum(getattr(one, name) for one in several) for name in ("items", "differing"))
-            found[pair] = Difference(value, replicates, items, min(one.seeds for one in several), differing)
-    return found
+            columns = [part[pair] for part in parts]
+            value = float(np.mean([column.value for column in columns]))
+            variances = [(size / len(parts) ** 2, freedom) for column in columns for size, freedom in column.variances]
+            items, differing = (sum(getattr(column, name) for column in columns) for name in ("items", "differing"))
+            averaged[pair] = Difference(value, variances, items, min(column.seeds for column in columns), differing)
+    return averaged
 
 
 def holm(values: list[float]) -> list[float]:

@@ -15,9 +15,10 @@ def differences(reference: str) -> str:
     )
     return (
         f"Differences: run − reference, which is {plain(reference) or best}. In brackets: the 95 % interval for these "
-        "two runs (bootstrap over items and the seeds that both have; with one seed, over the items only). p: with "
-        "Holm's correction for all pairs of the column, so it may be 0.05 or more although the interval excludes 0. A "
-        "difference without p was not tested."
+        "two runs (t, over items and the seeds that both have; with one seed over items only, and too narrow). p: with "
+        "Holm's correction for all pairs of the column, so it may be 0.05 or more although the interval excludes 0. "
+        f"“Equivalent”: two one-sided tests show a difference below {comparison.MARGIN:g} point, with the "
+        "same correction. A difference without p was not tested."
     )
 
 

@@ -27,6 +27,7 @@ class Verdict:
     p: float = math.nan
     seeds: int = 0
     items: int = 0
+    p_equivalent: float = math.nan  # of a difference below comparison.MARGIN points
 
     def sentence(self, labels: dict[str, str], unit: Unit) -> str:
         """Write `LoRA is 4.00 points above HRA [0.00, 7.80], not significant (p = 0.120)`."""
@@ -36,7 +37,9 @@ class Verdict:
         text = f"{labels[self.run]} is {side if float(size) else 'equal to'} {reference}"
         text += " (lower is better)" * unit.lower + self.range_text(unit)
         if not math.isnan(self.p):
-            text += f", {'' if self.p < comparison.LEVEL else 'not '}significant ({self.p_text()})"
+            text += f", {'' if self.p < comparison.LEVEL else 'not '}significant ({p_text(self.p)})"
+            if self.p_equivalent < comparison.LEVEL:
+                text += f", equivalent within {comparison.MARGIN:g} point ({p_text(self.p_equivalent)})"
         elif 0 < self.seeds < comparison.SEEDS:
             common = f"{self.seeds} seed{'s' * (self.seeds > 1)} in common, {comparison.SEEDS} are needed"
             text += f", not tested: {common}"
@@ -47,7 +50,7 @@ class Verdict:
     def cell(self, unit: Unit) -> str:
         """Write `+4.00 [0.00, 7.80], p = 0.120`."""
         text = f"{round(self.value, unit.digits) + 0.0:+.{unit.digits}f}".replace("-", "−") + self.range_text(unit)
-        return text if math.isnan(self.p) else f"{text}, {self.p_text()}"
+        return text if math.isnan(self.p) else f"{text}, {p_text(self.p)}"
 
     def range_text(self, unit: Unit) -> str:
         if math.isnan(self.interval[0]):
@@ -55,8 +58,9 @@ class Verdict:
         low, high = (f"{round(end, unit.digits) + 0.0:.{unit.digits}f}" for end in self.interval)
         return f" [{low}, {high}]".replace("-", "−")
 
-    def p_text(self) -> str:
-        return "p < 0.001" if self.p < 0.001 else f"p = {self.p:.3f}"
+
+def p_text(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def reference(means: dict[str, float], params: dict, unit: Unit) -> str | None:
@@ -73,10 +77,12 @@ def against(reference: str, means: dict[str, float], pairs: pd.DataFrame) -> lis
     """Compare the other runs with the reference; pairs: the rows of compare_{task}.csv of one column and selection."""
     found = {}
     for pair in pairs.to_dict("records"):
-        value, low, high, p = (float(pair[name] or "nan") for name in ("difference", "low", "high", "p_holm"))
-        counts = int(pair["n_seeds"]), int(pair["n_items"])
-        found[pair["run_a"], pair["run_b"]] = (value, (low, high), p, *counts)
-        found[pair["run_b"], pair["run_a"]] = (-value, (-high, -low), p, *counts)
+        value, low, high, p, p_equivalent = (
+            float(pair[name] or "nan") for name in ("difference", "low", "high", "p_holm", "p_equivalent")
+        )
+        tests = p, int(pair["n_seeds"]), int(pair["n_items"]), p_equivalent
+        found[pair["run_a"], pair["run_b"]] = (value, (low, high), *tests)
+        found[pair["run_b"], pair["run_a"]] = (-value, (-high, -low), *tests)
     return [
         Verdict(run, reference, *found.get((run, reference), (mean - means[reference],)))
         for run, mean in means.items()

@@ -55,6 +55,7 @@ def in_mlflow(run) -> list[dict]:
     (experiment,) = client.search_experiments(filter_string=f"name = '{trackers.PROJECT}'")
     return [
         {"name": found.info.run_name, "status": found.info.status, "configuration": found.data.params}
+        | {"source": found.data.tags["mlflow.source.name"]}
         | {
             curve: [(point.step, point.value) for point in client.get_metric_history(found.info.run_id, curve)]
             for curve in found.data.metrics
@@ -72,5 +73,6 @@ def check_curve(run, curve: str) -> None:
     rounded = [(step, float(numpy.float32(value))) for step, value in expected]  # as events store them
     assert in_tensorboard(run, curve) == rounded
     assert found["name"] == trackers.run_name(run.train) and found["status"] == "FINISHED"
+    assert found["source"] == run.train["rule"]
     assert found["configuration"]["learning_rate"] == str(record["hyperparameters"]["learning_rate"])
     assert found["configuration"]["data_sha256"] == record["data_sha256"]

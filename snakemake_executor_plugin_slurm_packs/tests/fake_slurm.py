@@ -24,18 +24,21 @@ def sbatch(*words: str) -> None:
             number += 1
     job = {"name": options["--job-name"], "comment": options["--comment"], "command": options["--wrap"]}
     job["options"] = " ".join(word for word in words if not word.startswith("--wrap"))
-    with open(options["--output"].replace("%j", str(number)), "w") as log:
-        command = f"{options['--wrap']}\necho $? > {FOLDER}/{number}.status"
-        environment = os.environ | {"SLURM_JOB_ID": str(number), "SLURM_NTASKS": "1"}
-        started = subprocess.Popen(
-            ["sh", "-c", command],
-            stdout=log,
-            stderr=log,
-            stdin=subprocess.DEVNULL,
-            env=environment,
-            start_new_session=True,
-        )
-    (FOLDER / f"{number}.json").write_text(json.dumps(job | {"pid": started.pid}))
+    first, _, last = options.get("--array", "").partition("-")
+    for task in range(int(first), int(last) + 1) if first else [None]:
+        name = f"{number}_{task}" if task else str(number)
+        path = options["--output"].replace("%j", name).replace("%A_%a", name)
+        of_task = {"SLURM_ARRAY_TASK_ID": str(task)} if task else {}
+        with open(path, "w") as log:
+            started = subprocess.Popen(
+                ["sh", "-c", f"({options['--wrap']})\necho $? > {FOLDER}/{name}.status"],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env=os.environ | {"SLURM_JOB_ID": str(number), "SLURM_NTASKS": "1"} | of_task,
+                start_new_session=True,
+            )
+        (FOLDER / f"{name}.json").write_text(json.dumps(job | {"pid": started.pid}))
     print(number)
 
 

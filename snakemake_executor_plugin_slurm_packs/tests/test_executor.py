@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from snakemake_executor_plugin_slurm_packs import UNPACK
 
 SNAKEFILE = """
 rule all:
-    input: "a/0.txt", "a/1.txt", "a/2.txt", "b/0.txt", "alone.txt"
+    input: "a/0.txt", "a/1.txt", "a/2.txt", "b/0.txt", "alone.txt", "many-0.log", "many-1.log"
 
 rule train:
     output: "{name}/{seed}.txt"
@@ -24,6 +25,11 @@ rule alone:
     output: "alone.txt"
     resources: mem_mb=10, runtime=5, slurm_partition="mine"
     shell: "touch {output}"
+
+rule many:
+    output: "many-{number}.log"
+    resources: mem_mb=10, runtime=5
+    shell: "touch {output}"
 """
 PROGRAM = str(Path(__file__).with_name("impatient_snakemake.py"))
 COMMAND = [sys.executable, PROGRAM, "--executor", "slurm-packs", "--jobs", "9", "--retries", "1"]
@@ -31,13 +37,13 @@ OPTIONS = [
     *("--slurm-packs-init-seconds-before-status-checks", "1", "--slurm-packs-replicates", "seed"),
     *("--slurm-packs-partition", "cpu", "--slurm-packs-gpu-partition", "gpu", "--slurm-packs-gpu-model", "fake"),
     *("--slurm-packs-status-command", "squeue", "--slurm-packs-logdir", "logs", "--slurm-packs-keep-successful-logs"),
-    *("--slurm-packs-environment", "environment.tar"),
+    *("--slurm-packs-environment", "environment.tar", "--slurm-packs-array-jobs", "alone,many"),
 ]
 
 
-def snakemake(*options: str) -> str:
+def snakemake(*options: str, ok: bool = True) -> str:
     done = subprocess.run([*COMMAND, *OPTIONS, *options], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert (done.returncode == 0) == ok, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
@@ -45,6 +51,7 @@ def snakemake(*options: str) -> str:
 def test_replicates_share_a_gpu_a_failed_job_is_retried_alone_and_silence_loses_no_job(slurm):
     Path("Snakefile").write_text(SNAKEFILE)
     Path("environment.tar").touch()
+    assert "Job arrays need squeue" in snakemake("--slurm-packs-status-command", "sacct", ok=False)
     slurm.be_silent(times=8)  # the base class gives up after five
     output = snakemake()
     # What shared a GPU: first two replicates, then, when no more arrive, the others. The failed one then has its own.
@@ -53,17 +60,22 @@ def test_replicates_share_a_gpu_a_failed_job_is_retried_alone_and_silence_loses_
     }  # fmt: skip
     jobs = slurm.jobs()
     packs = [re.sub(r"_\w{12}$", "", job["comment"]) for job in jobs]
-    assert sorted(packs) == ["rule_alone", "rule_pack_wildcards_2", "rule_pack_wildcards_2", "rule_train_wildcards_a_1"]
+    assert Counter(re.sub(r"many_wildcards_\d", "many", pack) for pack in packs) == {
+        "rule_alone": 1, "rule_pack_wildcards_2": 2, "rule_train_wildcards_a_1": 1, "rule_many": 2
+    }  # fmt: skip
+    assert [job["options"].count("--array=1-2") for job in jobs].count(1) == 2  # the tasks of one array
     assert output.count("Trying to restart job") == 1
     (folder,) = Path(".snakemake/slurm_packs").absolute().iterdir()
     for job in jobs:
         assert job["command"].startswith(f"{folder / UNPACK.name} environment.tar {sys.prefix} && ")
         gpu = "--gpus=fake:1" in job["options"]
-        assert gpu == (job["comment"] != "rule_alone")
-        assert f"-p {'gpu' if gpu else 'mine'}" in job["options"]
+        assert gpu == job["comment"].startswith(("rule_pack", "rule_train"))
+        assert f"-p {'gpu' if gpu else 'cpu' if 'rule_many' in job['comment'] else 'mine'}" in job["options"]
         assert ("--mem 20" in job["options"]) == job["comment"].startswith("rule_pack")
     outputs = [
         path for line in (folder / "jobs.jsonl").read_text().splitlines() for path in json.loads(line)["outputs"]
     ]
-    assert sorted(outputs) == ["a/0.txt", "a/1.txt", "a/1.txt", "a/2.txt", "alone.txt", "b/0.txt"]
+    assert sorted(outputs) == (
+        ["a/0.txt", "a/1.txt", "a/1.txt", "a/2.txt", "alone.txt", "b/0.txt", "many-0.log", "many-1.log"]
+    )
     assert "Nothing to be done" in snakemake()

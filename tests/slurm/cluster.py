@@ -76,6 +76,10 @@ MinJobAge=86400
 GresTypes=gpu
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory} Gres=gpu:fake:{gpus}
 PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE DefMemPerCPU=500 State=UP
+# Those of the example in docs/cluster.md.
+PartitionName=cpu Nodes={host} MaxTime=INFINITE State=UP
+PartitionName=gpu-shared Nodes={host} MaxTime=INFINITE State=UP
+PartitionName=gpu-nodes Nodes={host} MaxTime=INFINITE State=UP
 """
 
 

@@ -85,7 +85,7 @@ def test_lsf_jobs_ask_for_their_largest_number_of_gpus(fresh):
 
 def test_a_site_says_what_is_its_own_in_the_environment(monkeypatch):
     assert profile("slurm")["default-resources"] == {"mem_mb": 4000, "runtime": 60}
-    assert not {"slurm-packs-qos", "slurm-packs-gres", "slurm-packs-partition"} & profile("slurm").keys()
+    assert not {"slurm-packs-qos", "slurm-packs-gres", "slurm-packs-array-jobs"} & profile("slurm").keys()
     site = {
         "ACCOUNT": "123",
         "PARTITION": "cpu",
@@ -94,6 +94,7 @@ def test_a_site_says_what_is_its_own_in_the_environment(monkeypatch):
         "QOS": "high",
         "GRES": "1",
         "JOBS": "7",
+        "ARRAYS": "all",
         "ENVIRONMENT": "/shared/environment.tar",
     }
     for name, value in site.items():
@@ -105,6 +106,7 @@ def test_a_site_says_what_is_its_own_in_the_environment(monkeypatch):
     assert stated == {"partition": "cpu", "gpu-partition": "gpu", "gpu-model": "a100", "qos": "high"}
     assert slurm["slurm-packs-gres"] is slurm["slurm-packs-mps"] is True
     assert slurm["slurm-packs-environment"] == "/shared/environment.tar"
+    assert (slurm["slurm-packs-array-jobs"], slurm["max-jobs-per-timespan"]) == ("all", "100/1s")
 
 
 def test_stages_may_have_accounts_of_their_own(monkeypatch):
@@ -136,7 +138,7 @@ def test_the_number_of_gpus_chooses_the_partition(monkeypatch, tmp_path):
 
 
 def test_every_key_of_the_profile_is_an_option(monkeypatch):
-    for name in ("PARTITION", "PARTITIONS", "GPU_PARTITION", "GPU_MODEL", "QOS", "ENVIRONMENT"):
+    for name in ("PARTITION", "PARTITIONS", "GPU_PARTITION", "GPU_MODEL", "QOS", "ENVIRONMENT", "ARRAYS"):
         monkeypatch.setenv(f"HRA_SLURM_{name}", "x")
     monkeypatch.setenv("HRA_SLURM_GRES", "1")
     monkeypatch.setenv("HRA_MPS", "1")

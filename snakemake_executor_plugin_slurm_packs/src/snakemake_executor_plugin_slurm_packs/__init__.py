@@ -1,4 +1,4 @@
-"""Snakemake's executor for Slurm, with three additions.
+"""Snakemake's executor for Slurm, with four additions.
 
 Packs: jobs with the resource `jobs_per_gpu` above 1 share a GPU, as one Slurm job (packs.py, run_pack.py). To Snakemake
 they stay jobs of their own: each is done or fails when its process ends, and only a failed one is retried. Snakemake's
@@ -7,6 +7,11 @@ what the others have finished.
 
 Leftover jobs: those that a dead Snakemake left in the queue are cancelled before the same outputs are submitted again
 (leftovers.py).
+
+Arrays: with `array_jobs`, jobs of a rule that become ready together and request the same are one job array. The base
+class waits until all ready jobs of the rule arrive in one call, and forgets those that have arrived before (its issue
+473); it runs each task within the Snakemake of the first task's job, so a task fails if the first one outlasts it by
+`latency-wait`.
 
 Silence: while squeue or sacct gives no answer, as while the controller restarts, jobs stay active. The base class
 forgets them after `status_attempts` failures, and Snakemake waits forever.
@@ -17,6 +22,7 @@ import shlex
 import shutil
 import sys
 import threading
+import uuid
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +31,9 @@ from typing import Optional
 from snakemake_executor_plugin_slurm import Executor as SlurmExecutor
 from snakemake_executor_plugin_slurm import ExecutorSettings as SlurmSettings
 from snakemake_executor_plugin_slurm import common_settings
+from snakemake_executor_plugin_slurm.job_status_query import get_min_job_age, should_recommend_squeue_status_command
 from snakemake_executor_plugin_slurm.utils import get_job_wildcards
+from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
 from snakemake_executor_plugin_slurm_packs import packs
@@ -84,6 +92,17 @@ class Executor(SlurmExecutor):
         self.changing, self.timer = threading.RLock(), None
         super().__init__(workflow, logger)
         self.leftovers = Leftovers(self.run_uuid)
+        # The rules whose jobs are tasks of arrays: here, not in the base class.
+        self.rules_of_arrays, self.array_jobs = self.array_jobs, set()
+        settings = workflow.executor_settings
+        seconds = QUIET * settings.init_seconds_before_status_checks  # below that, the base class does not use squeue
+        squeue = settings.status_command == "squeue" and should_recommend_squeue_status_command(seconds)
+        if self.rules_of_arrays and not squeue:
+            raise WorkflowError(
+                "Job arrays need squeue, since sacct's state of an array's last task counts for all: expected "
+                f"`slurm-packs-status-command: squeue` and a MinJobAge of {seconds} s or more (scontrol show config), "
+                f"found {settings.status_command} and {get_min_job_age()} s. Submit without arrays here."
+            )
 
     def run_jobs(self, jobs: list) -> None:
         if self.to_come is None:
@@ -98,8 +117,27 @@ class Executor(SlurmExecutor):
             self.submit_packs(quiet=False)
 
     def submit(self, packed: list[list]) -> None:
-        settings = self.workflow.executor_settings
-        super().run_jobs([packs.Submission(jobs, settings, self.leftovers.folder) for jobs in packed])
+        settings, alike = self.workflow.executor_settings, {}
+        for jobs in packed:
+            submission = packs.Submission(jobs, settings, self.leftovers.folder)
+            tasks = {"all", jobs[0].name} & self.rules_of_arrays and len(jobs) == 1 and not jobs[0].is_group()
+            alike.setdefault(packs.request(submission) if tasks else id(submission), []).append(submission)
+        for submissions in alike.values():
+            for some in packs.chunks(submissions, self.max_array_size):
+                if len(some) > 1:
+                    self.submit_array(some)
+                else:
+                    super().run_jobs(some)
+
+    def submit_array(self, submissions: list) -> None:
+        """Submit jobs as tasks of one array: Slurm runs the same script for all, which runs that of the task."""
+        script = self.leftovers.folder.absolute() / f"array-{uuid.uuid4().hex[:12]}.sh"
+        script.write_text('exec sh "$0.$SLURM_ARRAY_TASK_ID"\n')
+        for number, submission in enumerate(submissions, start=1):
+            Path(f"{script}.{number}").write_text(f"{super().format_job_exec(submission.jobs[0])}\n")
+            submission.array = script
+            self.run_job_pre(submission)
+        self.run_array_jobs(submissions)
 
     def submit_packs(self, quiet: bool) -> None:
         """Submit full packs of replicates; if no job has arrived for a while (`quiet`), all packs.
@@ -135,7 +173,9 @@ class Executor(SlurmExecutor):
     def format_job_exec(self, job) -> str:
         if not isinstance(job, packs.Submission):
             return super().format_job_exec(job)
-        if len(job.jobs) == 1:
+        if job.array:
+            command = shlex.join(["exec", "sh", str(job.array)])
+        elif len(job.jobs) == 1:
             command = super().format_job_exec(job.jobs[0])
         else:
             job.write([self.member(one) for one in job.jobs])
@@ -172,7 +212,10 @@ class Executor(SlurmExecutor):
         if not isinstance(info.job, packs.Submission):
             return [info]
         if len(info.job.jobs) == 1:
-            return [SubmittedJobInfo(info.job.jobs[0], info.external_jobid, info.aux)]
+            log = (info.aux or {}).get("slurm_logfile")
+            # Slurm has one pattern for the logs of an array, without the wildcards of a task.
+            aux = {"slurm_logfile": log.parent.parent / log.name} if log and info.job.array else info.aux
+            return [SubmittedJobInfo(info.job.jobs[0], info.external_jobid, aux)]
         number = str(info.external_jobid)
         return [
             SubmittedJobInfo(

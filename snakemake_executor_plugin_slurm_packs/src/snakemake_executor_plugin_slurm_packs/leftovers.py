@@ -79,8 +79,8 @@ def outputs_of(folder: Path) -> dict[str, set[str]]:
 
 
 def queued() -> dict[str, str]:
-    """Return number -> name of the user's pending and running jobs."""
-    return dict(line.split("\t", 1) for line in slurm("squeue", "--me", "--noheader", "--format=%A\t%j").splitlines())
+    """Return number -> name of the user's pending and running jobs; of an array, the number of the whole."""
+    return dict(line.split("\t", 1) for line in slurm("squeue", "--me", "--noheader", "--format=%F\t%j").splitlines())
 
 
 def cancel(jobs: set[str]) -> None:

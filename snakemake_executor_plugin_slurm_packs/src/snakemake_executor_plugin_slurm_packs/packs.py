@@ -38,6 +38,11 @@ def of(jobs: Iterable, replicate: Callable[[object], Hashable]) -> list[list]:
     return packs
 
 
+def request(submission: "Submission") -> tuple:
+    """Return what the tasks of a job array have in common: rule, threads, resources."""
+    return submission.name, submission.threads, *sorted(map(str, submission.resources.items()))
+
+
 def chunks(jobs: list, number: int) -> list[list]:
     return [jobs[start : start + number] for start in range(0, len(jobs), number)]
 
@@ -45,8 +50,11 @@ def chunks(jobs: list, number: int) -> list[list]:
 class Submission:
     """What the base class submits as one Slurm job: the properties of the first job, with the resources of all.
 
-    `folder`: where a pack of several jobs gets a folder of its own.
+    `folder`: where a pack of several jobs gets a folder of its own. `array`: the script of the job array of which this
+    is a task.
     """
+
+    array: Path | None = None
 
     def __init__(self, jobs: list, settings, folder: Path):
         self.jobs, first = jobs, jobs[0]

@@ -48,7 +48,7 @@ class Tracked(TrainerCallback):
     def open(self, name: str, folder: Path, job: dict) -> None:
         """Continue the tracker's run of the last attempt, or start one with the configuration of the training."""
         known, content = self.sent.get(name, {}).get("id"), configuration(job)
-        tracker = tracker_of(name, run_name(job), content, folder, known)
+        tracker = tracker_of(name, job, content, folder, known)
         try:
             tracker.start()
         except Exception:  # another job may just have created the project
@@ -99,15 +99,17 @@ def offline(folder: Path) -> dict[str, str]:
     }
 
 
-def tracker_of(name: str, run: str, content: dict, folder: Path, known: str | None) -> GeneralTracker:
+def tracker_of(name: str, job: dict, content: dict, folder: Path, known: str | None) -> GeneralTracker:
     """Return a tracker that has not started; `known`: the id of its run if the training resumes.
 
     wandb and trackio replace the configuration of a run that continues.
     """
+    run = run_name(job)
     if name == "tensorboard":  # hides the points of an earlier training of the run
         return TensorBoardTracker(run, folder / name, purge_step=None if known else 0)
     if name == "mlflow":
-        return MLflowTracker(PROJECT, run_id=known, run_name=run)
+        # MLflow would name the script, of which Snakemake runs a temporary copy.
+        return MLflowTracker(PROJECT, run_id=known, run_name=run, tags={"mlflow.source.name": job["rule"]})
     if name == "wandb":
         project = os.environ.get("WANDB_PROJECT", PROJECT)
         return WandBTracker(project, name=run, id=known or uuid.uuid4().hex, resume="allow", config=content)

@@ -1,0 +1,8 @@
+#!/bin/sh
+# status.sh JOB: print success, failed or running. A Job that was deleted has failed; while kubectl gives no answer, all run.
+query='{.metadata.name}{range .status.conditions[?(@.status=="True")]} {.type}{end}'
+case "$(kubectl get "$1" --ignore-not-found -o "jsonpath=$query" || echo unknown)" in
+    *Complete*) echo success ;;
+    '' | *Failed*) echo failed ;;
+    *) echo running ;;
+esac

@@ -1,0 +1,115 @@
+"""The profile for Kubernetes, with a stand-in for kubectl that starts each pod's command as its first process."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from project import Project
+from support import ROOT, require
+
+PROFILE = ROOT / "profiles/kubernetes"
+# The job fails once; its retry finds the file.
+SNAKEFILE = """
+rule all:
+    input: "trained", "scored"
+
+rule train:
+    output: "trained"
+    threads: 2
+    resources: gpu=2, mem_mb=lambda wildcards, attempt: 300 * attempt, runtime=5
+    shell: "[ -e tried ] || {{ touch tried; exit 1; }}; echo $$ > {output}"
+
+rule score:
+    output: "scored"
+    shell: "touch {output}"
+"""
+KUBECTL = """#!{python}
+import os, subprocess, sys, yaml
+from pathlib import Path
+
+folder, (verb, *words) = Path(os.environ["FAKE_KUBECTL"]), sys.argv[1:]
+if verb == "create":
+    job = yaml.safe_load(sys.stdin)
+    name = f"{{job['metadata']['generateName']}}{{len(list(folder.glob('*.yaml')))}}"
+    (folder / f"{{name}}.yaml").write_text(yaml.safe_dump(job))
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    command = ["unshare", "--pid", "--fork", "--kill-child", *container["command"]]
+    script = 'name=$1; shift; "$@" && echo Complete > $name.new || echo Failed > $name.new; mv $name.new $name.ended'
+    with (folder / f"{{name}}.log").open("w") as log:
+        pod = ["sh", "-c", script, "sh", folder / name, *command]
+        subprocess.Popen(pod, cwd=container["workingDir"], stdout=log, stderr=log, start_new_session=True)
+    print(f"job.batch/{{name}}")
+elif verb == "get":
+    name = words[0].removeprefix("job.batch/")
+    ended = folder / f"{{name}}.ended"
+    print(name, ended.read_text().strip() if ended.exists() else "", end="")
+"""
+
+
+@pytest.fixture
+def kubectl(tmp_path, monkeypatch) -> Path:
+    """Return the folder where the stand-in keeps the Jobs."""
+    require(os.geteuid() == 0 and shutil.which("unshare"), "needs root and unshare (util-linux)")
+    for name in ("bin", "jobs", "project"):
+        (tmp_path / name).mkdir()
+    program = tmp_path / "bin/kubectl"
+    program.write_text(KUBECTL.format(python=sys.executable))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+    monkeypatch.setenv("FAKE_KUBECTL", str(tmp_path / "jobs"))
+    return tmp_path / "jobs"
+
+
+@pytest.mark.slow
+def test_each_job_is_a_pod_with_its_resources_and_a_failed_one_is_retried(kubectl, tmp_path):
+    project = Project(tmp_path / "project")
+    (project.folder / "Snakefile").write_text(SNAKEFILE)
+    quick = ("--seconds-between-status-checks", "1", "--latency-wait", "5", "--retries", "1")
+    output = project.snakemake("--profile", str(PROFILE), *quick)
+    assert output.count("Trying to restart job") == 1
+    assert (project.folder / "trained").exists() and (project.folder / "scored").exists()
+    jobs = [yaml.safe_load(path.read_text())["spec"]["template"]["spec"] for path in sorted(kubectl.glob("*.yaml"))]
+    stated = [
+        (pod["activeDeadlineSeconds"], *(pod["containers"][0]["resources"][key] for key in ("requests", "limits")))
+        for pod in jobs
+    ]
+    training = [(900, {"cpu": 2, "memory": f"{mb}Mi"}, {"memory": f"{mb}Mi", "nvidia.com/gpu": 2}) for mb in (300, 600)]
+    scoring = (4200, {"cpu": 1, "memory": "4000Mi"}, {"memory": "4000Mi", "nvidia.com/gpu": 0})
+    assert sorted(stated, key=str) == sorted([*training, scoring], key=str)
+
+
+def test_a_pod_that_is_told_to_end_tells_all_its_processes(kubectl, tmp_path):
+    """Kubernetes signals the first process of a container, which ignores a signal that it does not handle."""
+    script = tmp_path / "project/script.sh"
+    script.write_text("trap 'sleep 0.2; touch saved; exit 1' TERM\ntouch started\nsleep 60 & wait\n")
+    command = [str(PROFILE / "submit.py"), str(PROFILE / "job.yaml"), "1", "10", "0", "5", str(script)]
+    name = subprocess.run(command, cwd=script.parent, check=True, text=True, capture_output=True).stdout.strip()
+    wait_for(script.with_name("started"))
+    (pod,) = [
+        int(path.parent.name)
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if path.read_bytes().startswith(b"sh\0-c\0trap") and str(script).encode() in path.read_bytes()
+    ]
+    assert status(name) == "running"
+    os.kill(pod, signal.SIGTERM)
+    wait_for(script.with_name("saved"))
+    wait_for(kubectl / f"{name.removeprefix('job.batch/')}.ended")
+    assert status(name) == "failed"
+
+
+def status(name: str) -> str:
+    return subprocess.run([PROFILE / "status.sh", name], check=True, text=True, capture_output=True).stdout.strip()
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 30
+    while not path.exists():
+        assert time.monotonic() < deadline, path
+        time.sleep(0.05)

@@ -18,7 +18,7 @@ def test_the_plan_has_jobs_hours_licence_disk_and_the_missing_token(fresh):
     plan = output[output.index("table_math: ") :]
     for part in (
         "GPU-hours remaining", "22 training runs", "licence:  llama3.2-3b: Llama 3.2 Community License", "disk:",
-        "trials:   of math", "meta-llama/Llama-3.2-3B: gated, and there is no token on this machine. Accept the licence",
+        "trials:   of math", "meta-llama/Llama-3.2-3B: gated, and there is no token on this machine. Accept",
         "answers:  transformers",
     ):  # fmt: skip
         assert part in plan, (part, plan)

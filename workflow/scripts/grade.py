@@ -1,4 +1,4 @@
-"""Grade your own outputs as the tables are graded: strict, lenient, and by the rules of the official repository and PEFT.
+"""Grade your own outputs as the tables are graded: strict, lenient, by the official repository's rules, and by PEFT's.
 
     python workflow/scripts/grade.py outputs.jsonl --style gsm8k
 

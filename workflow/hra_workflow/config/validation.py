@@ -183,10 +183,11 @@ def check_hyperparameters(task: Task, dataset: str, run: str) -> None:
             given,
             f"{place}: {' or '.join(keys)} is missing: neither tasks.{task.name}.defaults nor the preset gives it",
         )
+        listed = ", ".join(f"{key} {values[key]}" for key in given)
         expect(
             len(given) == 1,
-            f"{place}: expected one of {' and '.join(keys)}, found both ({', '.join(f'{key} {values[key]}' for key in given)}). "
-            f"Remove one of them from tasks.{task.name}.defaults and from the preset",
+            f"{place}: expected one of {' and '.join(keys)}, found both ({listed}). Remove one of them from "
+            f"tasks.{task.name}.defaults and the preset",
         )
     for key, value in values.items():
         expect(value != "auto" or key in task.training.automatic, f"{place}: {key}: expected true or false, found auto")

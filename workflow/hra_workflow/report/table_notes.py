@@ -50,7 +50,9 @@ def noise(best: pd.DataFrame, labels: dict[str, str], source: dict) -> list[str]
     """
     lines = []
     for name, most in source["noise"].items():
-        found = {row["run"]: float(row[f"{name}_difference"]) for _, row in best.iterrows() if row[f"{name}_difference"]}
+        found = {
+            row["run"]: float(row[f"{name}_difference"]) for _, row in best.iterrows() if row[f"{name}_difference"]
+        }
         beyond = [f"{labels[run]} {value:+.2f}".replace("-", "−") for run, value in found.items() if abs(value) > most]
         if beyond:
             lines.append(

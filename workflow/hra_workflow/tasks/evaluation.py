@@ -46,7 +46,7 @@ class Evaluation(Part):
     # Without differences between tasks
 
     def column_metrics(self, dataset: str) -> dict[str, list[str]]:
-        """Return the metrics that a column of the table may show, by benchmark: also retention's, and the training's."""
+        """Return the metrics that a column of the table may show, by benchmark, also of retention and TRAINING."""
         entry, retention = self.task.data.entry(dataset), self.retention()
         found = {name: entry["metrics"] for name in entry["benchmarks"]} | {TRAINING: list(OF_TRAINING)}
         return found | ({retention["benchmark"]: [retention["metric"]]} if retention else {})

@@ -26,9 +26,10 @@ class Table(Part):
     notes: ClassVar[tuple[str, ...]] = ()
 
     def published(self) -> dict | None:
-        """Return the source of the published numbers of the task's table: the paper, or the config's; None: there is none.
+        """Return the source of the published numbers of the task's table: the paper, or that of the config, or None.
 
-        `file` in config/published/, `label`, `notes`, `noise` by column, and whether methods that it lacks come `first`.
+        `file` in config/published/, `label`, `notes`, `noise` by column; `first`: whether methods that it lacks are
+        listed before its rows.
         """
         stated = self.settings.get("published")
         own = stated if isinstance(stated, dict) else {}
@@ -36,7 +37,7 @@ class Table(Part):
         return paper | own if stated else None
 
     def published_file(self, name: str) -> str | None:
-        """Return the file of config/published/ for a table or figure: only the paper has others than the task's table."""
+        """Return the file of config/published/ for a table or figure: only the paper has others than the task's."""
         source = self.published()
         if not source or name == self.name:
             return source and source["file"]

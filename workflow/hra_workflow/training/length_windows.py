@@ -17,8 +17,8 @@ class LengthWindows(Sampler):
     """Rows in windows of `batches` × `batch` rows.
 
     mixed: micro-batches of similar length in random order within a window, instead of from long to short. shuffle: the
-    windows are of random rows, instead of consecutive ones. The order is a function of seed and epoch, so that a resumed
-    run sees the same rows.
+    windows are of random rows, instead of consecutive ones. The order is a function of seed and epoch, so that a
+    resumed run sees the same rows.
     """
 
     def __init__(

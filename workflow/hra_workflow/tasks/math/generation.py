@@ -22,7 +22,10 @@ class MathGeneration(Generation):
 
     def precision(self, dataset: str, run: str) -> str:
         """Return the precision of the base model's weights in generation and on general text."""
-        return self.settings["generation"].get("precision") or self.task.training.hyperparameters(dataset, run)["precision"]
+        return (
+            self.settings["generation"].get("precision")
+            or self.task.training.hyperparameters(dataset, run)["precision"]
+        )
 
     @cached_property
     def backend(self) -> str:

@@ -25,15 +25,15 @@ def layout(rows: list[dict], published: pd.DataFrame, first: bool = False) -> li
     labels = {row["run"]: row["label"] for row in rows}
     lines = []
     for row, cells in published.groupby("row", sort=False):
-        first = cells.iloc[0]
+        cell = cells.iloc[0]
         lines.append(
             {
-                "method": first["method"],
-                "setting": first["setting"],
-                "run": first["run"] if first["run"] in labels else "",
+                "method": cell["method"],
+                "setting": cell["setting"],
+                "run": cell["run"] if cell["run"] in labels else "",
                 "row": row,
-                "kind": first["run"].split("/")[0],
-                "params_M_published": first["params_M"],
+                "kind": cell["run"].split("/")[0],
+                "params_M_published": cell["params_M"],
             }
         )
     taken, leading = {line["run"] for line in lines}, 0

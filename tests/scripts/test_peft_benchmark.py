@@ -1,8 +1,7 @@
 """PEFT's MetaMathQA benchmark: data, prompts, training, grading and forgetting are those that PEFT publishes.
 
 Its values are from huggingface/peft, method_comparison/MetaMathQA, each test with the file and its commit; those of the
-results from results/frod--llama-3.2-3B-default.json (7085385) and shared/reference/peft_benchmark_metamathqa.csv, which
-is all results at 5d602fd.
+results from results/frod--llama-3.2-3B-default.json (7085385).
 """
 
 import json
@@ -16,7 +15,7 @@ from transformers import get_cosine_schedule_with_warmup
 
 import evaluate_general_text
 import parameters
-from hra_workflow.config import overlays, validation
+from hra_workflow.config import validation
 from hra_workflow.core import grid, manifests
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import text_tables
@@ -25,19 +24,15 @@ from hra_workflow.report import run_statistics
 from hra_workflow.tasks import load
 from hra_workflow.tasks.math import answers
 from hra_workflow.training import length_windows, run_record
-from published import PUBLISHED
-from support import ROOT, SHARED, paper_config, put
+from published import PUBLISHED, peft_benchmark
+from support import SHARED, put
 
-REFERENCE = SHARED / "reference/peft_benchmark_metamathqa.csv"
 DATASET, RUN = "metamathqa-peft", "hra/r32"
 
 
 @pytest.fixture
 def config() -> dict:
-    own = overlays.read(ROOT / "config/benchmarks/peft_metamathqa.yaml")
-    merged = overlays.merged(paper_config(), own)
-    overlays.settle(merged, [own])
-    return merged
+    return peft_benchmark()
 
 
 @pytest.fixture
@@ -250,26 +245,6 @@ def test_the_adapters_have_the_published_numbers_of_parameters(config, run, publ
     found = run_statistics.read_csv(PUBLISHED / "peft_metamathqa.csv").set_index("run")["params_M"].to_dict()
     if run in found:
         assert math.isclose(float(found[run]) * 1e6, published, rel_tol=1e-5)
-
-
-@pytest.mark.skipif(not REFERENCE.exists(), reason=f"{REFERENCE} is not on this machine")
-def test_the_published_rows_are_all_results_by_accuracy():
-    ours = run_statistics.read_csv(PUBLISHED / "peft_metamathqa.csv")
-    assert ours.columns.tolist() == run_statistics.PUBLISHED
-    theirs = pandas.read_csv(REFERENCE)
-    assert len(theirs) == 63 and ours["row"].astype(int).tolist() == [n for n in range(1, 64) for _ in range(4)]
-    names = theirs["experiment"].str.replace("llama-3.2-3B-", "")
-    assert (names.str.split("/").str[1] == ours["setting"].iloc[::4].to_numpy()).all()
-    cells = ours.assign(value=ours["value"].astype(float)).pivot(index="row", columns="column", values="value")
-    cells = cells.loc[[str(n) for n in range(1, 64)]].reset_index(drop=True)
-    assert cells["GSM8K"].is_monotonic_decreasing
-    for column, values, digits in [
-        ("GSM8K", 100 * theirs["test_accuracy"], 2),
-        ("Forgetting", theirs["forgetting"], 4),
-        ("Time", theirs["train_s"] / 60, 1),
-        ("Memory", theirs["memory_max_bytes"] / 1e9, 1),
-    ]:
-        assert (cells[column] - values).abs().max() <= 0.5001 * 10**-digits, column
 
 
 @pytest.mark.parametrize(

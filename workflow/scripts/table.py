@@ -53,8 +53,7 @@ def layout(rows: list[dict], published: pd.DataFrame, first: bool = False) -> li
 
 def source_of(params: dict) -> dict:
     """Return the source of the published numbers (tasks.table.Table.published)."""
-    paper = {"label": "paper", "notes": tasks.classes()[params["task"]].table.notes, "noise": {}, "first": False}
-    return params.get("published") or paper
+    return params.get("published") or {"label": "paper", "notes": [], "noise": {}, "first": False}
 
 
 def label_of(row: pd.Series, params: dict) -> str:

@@ -74,7 +74,7 @@ def test_the_learning_rate_warms_up_for_a_tenth_of_the_steps(settings, tmp_path)
 
 def test_data_and_model_are_the_published_revisions(config):
     """meta_info of the results: model_info and dataset_info."""
-    entries = [config["models"]["llama3.2-3b"], *(config["datasets"]["math"][name] for name in (DATASET, "gsm8k"))]
+    entries = [config["models"]["llama-3.2-3b"], *(config["datasets"]["math"][name] for name in (DATASET, "gsm8k"))]
     assert [(one["source"]["repo"], one["source"]["revision"]) for one in entries] == [
         ("meta-llama/Llama-3.2-3B", "13afe5124825b4f3751f836b40dafda64c1ed062"),
         ("meta-math/MetaMathQA", "aa4f34d3d2d3231299b5b03d9b3e5a20da45aa18"),
@@ -241,7 +241,7 @@ def test_only_the_first_rows_and_the_wanted_columns_of_a_large_file_are_read(con
 def test_the_adapters_have_the_published_numbers_of_parameters(config, run, published):
     """`num_trainable_params` of the results; adapter_config.json of the experiments."""
     method = grid.method(config, "math", *run.split("/"))
-    assert parameters.count("math", parameters.base_model("math", "llama3.2-3b", method), method, []) == published
+    assert parameters.count("math", parameters.base_model("math", "llama-3.2-3b", method), method, []) == published
     found = run_statistics.read_csv(PUBLISHED / "peft_metamathqa.csv").set_index("run")["params_M"].to_dict()
     if run in found:
         assert math.isclose(float(found[run]) * 1e6, published, rel_tol=1e-5)

@@ -17,7 +17,7 @@ def test_the_plan_has_jobs_hours_licence_disk_and_the_missing_token(fresh):
     output = fresh.snakemake("-n", "--cores", "1", "--configfile", BENCHMARK, "--", "table_math")
     plan = output[output.index("table_math: ") :]
     for part in (
-        "GPU-hours remaining", "29 training runs", "licence:  llama3.2-3b: Llama 3.2 Community License", "disk:",
+        "GPU-hours remaining", "29 training runs", "licence:  llama-3.2-3b: Llama 3.2 Community License", "disk:",
         "trials:   of math", "meta-llama/Llama-3.2-3B: gated, and there is no token on this machine. Accept",
         "answers:  transformers",
     ):  # fmt: skip

@@ -39,7 +39,7 @@ TRANSFORMERS = {
         "max_position_embeddings": 4096,
         "rms_norm_eps": 1e-5,
     },
-    "llama3.2-3b": {
+    "llama-3.2-3b": {
         "model_type": "llama",
         "vocab_size": 128256,
         "hidden_size": 3072,

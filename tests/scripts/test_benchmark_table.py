@@ -38,7 +38,11 @@ def run_table(accuracies: dict[str, list[float]]) -> pandas.DataFrame:
             about |= {"peak_memory_bytes": 20_000_000_000, "adapter_parameters": 100 * trained, "versions": "torch=2"}
             scores = [("gsm8k", "peft", value), ("gsm8k", "strict", value - 0.01)]
             scores += [("general_text", "loss", 1.5 + 0.04 * trained)]
-            rows += [about | {"benchmark": on, "metric": name, "value": one} for on, name, one in scores]
+            rows += [
+                about
+                | {"benchmark": on, "metric": name, "value": one, "backend": "transformers" if on == "gsm8k" else ""}
+                for on, name, one in scores
+            ]
     found = pandas.DataFrame(rows).reindex(columns=list(COLUMNS), fill_value="")
     return found.assign(run=found["method"] + "/" + found["variant"])
 
@@ -105,6 +109,7 @@ def test_columns_of_the_training_and_losses_minus_the_base_models(task, publishe
 )
 def test_a_difference_beyond_the_noise_is_noted(task, published, lora, note):
     _, notes = made(task, published, {"lora/r32": [lora]})
+    assert "Answers by transformers: lora/r32." in notes  # general text has no answers
     assert note in notes and "ours − PEFT" in notes and "sampled" in notes and "The paper copied" not in notes
     assert "noise of ±" not in made(task, published, {"hra/r32": [0.5]})[1]
 

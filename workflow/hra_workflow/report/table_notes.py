@@ -108,6 +108,7 @@ def answered(done: pd.DataFrame) -> list[str]:
     """State which backend generated the answers of which runs; of a task without generated answers, nothing."""
     if not done["backend"].any():
         return []
+    done = done[done["benchmark"].isin(done.loc[done["backend"] != "", "benchmark"])]  # not retention
     parts = [
         f"{backend or 'a backend that was not recorded'}{f' (`serve: {serve}`)' if serve else ''}: "
         + ", ".join(group["run"].unique())

@@ -76,7 +76,7 @@ def made(task, published, accuracies) -> tuple[pandas.DataFrame, str]:
 def test_hra_is_first_then_all_by_accuracy_and_what_we_run_beside_it(task, published):
     built, _ = made(task, published, {"base/pretrained": [0.2], "lora/r32": [0.48]})
     runs = built["run"].tolist()
-    assert runs[:5] == ["base/pretrained", "hra/r32", "hra/r64", "hra/r32-tuned", "hra/r64-tuned"]
+    assert runs[:5] == ["hra/r32", "hra/r64", "hra/r32-tuned", "hra/r64-tuned", "base/pretrained"]
     assert len(built) == 5 + 63 and {run for run in runs[5:] if run} == {"lora/r32", "oft/r32", "dora/r32"}
     assert pandas.to_numeric(built["GSM8K_published"][5:]).is_monotonic_decreasing
     text = table.markdown_table(built, params(task))

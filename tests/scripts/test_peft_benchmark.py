@@ -15,7 +15,7 @@ from transformers import get_cosine_schedule_with_warmup
 
 import evaluate_general_text
 import parameters
-from hra_workflow.config import validation
+from hra_workflow.config import overlays, validation
 from hra_workflow.core import grid, manifests
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import text_tables
@@ -25,7 +25,7 @@ from hra_workflow.tasks import load
 from hra_workflow.tasks.math import answers
 from hra_workflow.training import length_windows, run_record
 from published import PUBLISHED, peft_benchmark
-from support import SHARED, put
+from support import ROOT, SHARED, put
 
 DATASET, RUN = "metamathqa-peft", "hra/r32"
 
@@ -50,6 +50,14 @@ def test_the_config_is_valid_and_has_the_runs_of_the_comparison(config):
     labels = grid.labels(config, "math")
     assert all(("rate tuned" in labels[run]) == (run in tuned) for run in runs)
     assert {task.training.hyperparameters(DATASET, run)["learning_rate"] for run in runs} == {1e-4}
+
+
+def test_the_demo_of_the_benchmark_is_valid(config):
+    own = overlays.read(ROOT / "config/benchmarks/peft_metamathqa_demo.yaml")
+    merged = overlays.merged(config, own)
+    overlays.settle(merged, [own])
+    validation.check(merged)
+    assert load(merged)["math"].table.published() is None
 
 
 def test_training_is_that_of_the_default_parameters(settings):

@@ -280,7 +280,7 @@ def test_the_adapters_have_the_published_numbers_of_parameters(config, run, publ
             r"published.file: unknown file 'peft'; known: compute, .*peft_metamathqa",
         ),
         ("tasks.math.published.noise", {"GSM": 1}, r"published.noise: unknown column 'GSM'; known: GSM8K"),
-        ("tasks.math.tune.runs", ["hra/r8"], r"tune.runs: unknown run of the grid 'hra/r8'; known: base/pretrained"),
+        ("tasks.math.tune.runs", ["hra/r8"], r"tune.runs: unknown run of the grid 'hra/r8'; known: hra/r32"),
         ("tasks.math.columns.2.minus", "full/all", r"Forgetting: minus: unknown run of the grid 'full/all'"),
         ("tasks.math.columns.3.metric", "minutes", r"Time \(min\): unknown metric 'minutes'; known: seconds"),
     ],

@@ -36,7 +36,7 @@ def layout(rows: list[dict], published: pd.DataFrame, first: bool = False) -> li
                 "params_M_published": cell["params_M"],
             }
         )
-    taken, leading = {line["run"] for line in lines}, 0
+    taken, ahead = {line["run"] for line in lines}, []
     for run, label in labels.items():
         if run in taken:
             continue
@@ -45,10 +45,12 @@ def layout(rows: list[dict], published: pd.DataFrame, first: bool = False) -> li
         name, _, rest = label.partition(" ")  # `LoRA, r=8`; `Classifier alone` is not split
         name = name.rstrip(",")
         method, setting = (name, rest) if name.lower() == kind.lower() else (label, "")
-        line = {"method": method, "setting": setting, "run": run, "row": None, "kind": kind}
-        lines.insert(same[-1] + 1 if same else leading if first else len(lines), line | {"params_M_published": ""})
-        leading += not same
-    return lines
+        line = {"method": method, "setting": setting, "run": run, "row": None, "kind": kind, "params_M_published": ""}
+        if first and not same:
+            ahead.append(line)
+        else:
+            lines.insert(same[-1] + 1 if same else len(lines), line)
+    return ahead + lines
 
 
 def source_of(params: dict) -> dict:

@@ -9,12 +9,12 @@ def existing(file, task, runs, benchmark=None):
 
 
 def published(name, task=None):
-    """Return a file of config/published/ if the task's model is the paper's."""
+    """Return a file of config/published/ if the task's numbers are comparable with it."""
 
     def path(wildcards):
         of = task or wildcards.task
-        file = BASEDIR / "config/published" / f"{name.format(task=of)}.csv"
-        return deployment.near(file) if config["tasks"][of].get("published") else []
+        file = TASKS[of].table.published_file(name.format(task=of))
+        return deployment.near(BASEDIR / "config/published" / f"{file}.csv") if file else []
 
     return path
 

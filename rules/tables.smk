@@ -109,6 +109,7 @@ rule table:
             trained=trained_runs,
             verdicts=lambda wc: TASKS[wc.task].table.verdicts(),
             never_marked=lambda wc: TASKS[wc.task].table.without_answer_marker(),
+            published=lambda wc: TASKS[wc.task].table.published(),
         ),
         **unrecorded(
             data=lambda wc: own_data.manifests(TASKS[wc.task]),
@@ -172,6 +173,7 @@ rule figures:
             parameters=lambda wc: config["tasks"][wc.task]["figures"]["parameters"],
             labels=lambda wc: grid.labels(config, wc.task),
             colours=colours.of_methods(config),
+            published=lambda wc: TASKS[wc.task].table.published(),
         ),
     script:
         "../workflow/scripts/figures.py"

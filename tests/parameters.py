@@ -25,6 +25,7 @@ PAGE = ROOT / "docs/parameters.md"
 MODELS = {  # → file in tests/data/models
     "deberta-v3-base": "deberta-v3-base",
     "llama2-7b": "llama2-7b",
+    "llama-3.2-3b": "llama-3.2-3b",
     "stable-diffusion-v1-5": "stable-diffusion-v1-5-unet",
     "stable-diffusion-v1-5-pruned": "stable-diffusion-v1-5-unet",
 }

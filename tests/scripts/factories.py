@@ -5,6 +5,7 @@ import random
 from pathlib import Path
 
 import compare
+from hra_workflow import tasks
 from hra_workflow.core import files, predictions, records
 from hra_workflow.methods import METHODS
 
@@ -242,6 +243,7 @@ def table_job(folder: Path, expected: list[dict], published: Path | None = None)
                 "reference": None,
                 "baselines": [run for run in runs if METHODS[run.split("/")[0]].baseline],
             },
+            "published": tasks.load({"tasks": {"glue": {"published": True}}, "datasets": {}})["glue"].table.published(),
             "data": [],
             "pairs": [],
         },

@@ -1,4 +1,4 @@
-"""Verdicts of the three ways to grade an answer."""
+"""Verdicts of three ways to grade an answer."""
 
 from hra_workflow.tasks.math import answers
 

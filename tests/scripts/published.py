@@ -1,10 +1,12 @@
-"""The published numbers, ours and the paper's."""
+"""The published numbers, ours and the paper's, and the config of PEFT's benchmark."""
 
 from pathlib import Path
 
 import pytest
 
+from hra_workflow.config import overlays
 from hra_workflow.report import run_statistics
+from support import paper_config
 
 REPOSITORY = Path(__file__).parents[2]
 PUBLISHED = REPOSITORY / "config" / "published"
@@ -19,3 +21,10 @@ def published(name: str, *columns: str) -> list[tuple]:
 
 def paper(name: str) -> list[dict]:
     return run_statistics.read_csv(PAPER / f"{name}.csv").to_dict("records")
+
+
+def peft_benchmark() -> dict:
+    own = overlays.read(REPOSITORY / "config/benchmarks/peft_metamathqa.yaml")
+    merged = overlays.merged(paper_config(), own)
+    overlays.settle(merged, [own])
+    return merged

@@ -95,6 +95,7 @@ def test_metrics_and_predictions(job):
         "strict": {"answer": "42 of 50", "right": False},
         "lenient": {"answer": "42", "right": True},
         "official": {"answer": "42", "right": True},
+        "peft": {"answer": "42 of 50", "right": False},
     }
 
 

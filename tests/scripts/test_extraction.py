@@ -82,4 +82,4 @@ def test_the_extracted_answer_is_kept():
     graded = answers.grade("gsm8k", "The answer is: 7 of 9", "9")
     assert [graded[way]["answer"] for way in WAYS] == ["7 of 9", "7", "7"]
     graded = answers.grade("gsm8k", "No idea", "9")
-    assert graded == {way: {"answer": None, "right": False} for way in WAYS}
+    assert graded == {way: {"answer": None, "right": False} for way in answers.GRADERS}

@@ -39,7 +39,7 @@ def job(make_math_run, tmp_path):
             "evaluate_general_text",
             inputs | {"dataset": str(tmp_path / "text.manifest.json")},
             {"metrics": tmp_path / "out/metrics.json", "predictions": tmp_path / "out/predictions.jsonl.gz"},
-            **{"split": "test", "window": WINDOW, "batch_size": 2} | params,
+            **{"split": "test", "window": WINDOW, "cut": "windows", "batch_size": 2} | params,
         )
         return made | {"wildcards": run.wildcards | {"benchmark": "general_text"}}
 

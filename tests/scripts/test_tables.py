@@ -181,22 +181,23 @@ def test_unlike_and_dirty_runs_are_noted(tmp_path):
 
 
 def test_the_backends_of_answers_are_stated_and_several_are_marked():
-    names = ["run", "backend", "serve"]
+    names = ["run", "benchmark", "backend", "serve"]
     rows = [
-        ("base/pretrained", "vllm 0.33.0", ""),
-        ("hra/r8", "vllm 0.33.0", "lora"),
-        ("oft/b16", "vllm 0.33.0", "merged"),
+        ("base/pretrained", "gsm8k", "vllm 0.33.0", ""),
+        ("hra/r8", "gsm8k", "vllm 0.33.0", "lora"),
+        ("oft/b16", "gsm8k", "vllm 0.33.0", "merged"),
+        ("oft/b16", "general_text", "", ""),
     ]
     (text,) = table_notes.answered(pd.DataFrame(rows, columns=names))
     assert text == (
         "Answers by vllm 0.33.0: base/pretrained; vllm 0.33.0 (`serve: lora`): hra/r8; "
         "vllm 0.33.0 (`serve: merged`): oft/b16."
     )
-    (text,) = table_notes.answered(pd.DataFrame([*rows, ("hra/r8", "", "")], columns=names))
+    (text,) = table_notes.answered(pd.DataFrame([*rows, ("hra/r8", "gsm8k", "", "")], columns=names))
     assert text.startswith(
         "**Several backends**, which round differently. Answers by a backend that was not recorded: hra/r8;"
     )
-    assert table_notes.answered(pd.DataFrame([("hra/r8", "", "")], columns=names)) == []
+    assert table_notes.answered(pd.DataFrame([("hra/r8", "gsm8k", "", "")], columns=names)) == []
 
 
 def test_a_doubled_row_of_the_run_table_is_refused(tmp_path):

@@ -1,8 +1,9 @@
 """Evaluate a run on general text: how much worse than the base model it predicts text unrelated to its task.
 
-The rows are joined by empty lines and cut into windows of equally many tokens, each with the start token before it if
-the tokenizer has one; the rest is dropped. loss: the mean over the windows of the negative log-likelihood per token, in
-nats; its exponential is the perplexity.
+With `cut: windows`, the rows are joined by empty lines and cut into windows of equally many tokens, each with the start
+token before it if the tokenizer has one; the rest is dropped. With `cut: rows`, every row is an item of its own, of
+which the first window counts. loss: the mean over all tokens of their negative log-likelihood, in nats; its exponential
+is the perplexity.
 """
 
 import time
@@ -28,28 +29,27 @@ def main(job: dict) -> None:
     folder = manifests.folder(inputs["model"])
     path = manifests.folder(inputs["dataset"]) / f"{params['split']}.parquet"
     context = causal_lm.context(folder) - methods.virtual_tokens(params["method"])
-    rows = windows(path, causal_lm.load_tokenizer(folder), params["window"], context)
+    rows = ITEMS[params["cut"]](path, causal_lm.load_tokenizer(folder), params["window"], context)
     model = causal_lm.load_run(
         folder, params["method"], Path(inputs["last"]), params["precision"], device, params.get("quantization")
     )
 
     values = losses(model, rows, params["batch_size"], device)
-    metrics = aggregation.summary({"loss": numpy.array(values)})
-    selections = {"last": {"step": record["steps"], "metrics": metrics}}
-    predictions.write(job["output"]["predictions"], ({"item": i, "loss": value} for i, value in enumerate(values)))
+    tokens = [len(row) - 1 for row in rows]  # the first one has none before it
+    loss = aggregation.weighted(numpy.array(values), numpy.array(tokens))
+    selections = {"last": {"step": record["steps"], "metrics": {"loss": loss}}}
+    lines = zip(values, tokens, strict=True)
+    predictions.write(
+        job["output"]["predictions"],
+        ({"item": i, "loss": value, "tokens": count} for i, (value, count) in enumerate(lines)),
+    )
     predictions.write_metrics(job, started, device, record, len(values), "loss", selections)
-    print(f"{len(values)} windows of {params['window']} tokens: loss {metrics['loss']['value']:.4f} per token")
+    print(f"{len(values)} items, {sum(tokens)} tokens: loss {loss['value']:.4f} per token")
 
 
 def windows(path: Path, tokenizer, length: int, context: int) -> list[list[int]]:
     """Cut a text, the rows of a Parquet file, into windows of `length` token IDs; JobError if it has less than one."""
-    from pyarrow import parquet
-
-    if length > context:
-        raise JobError(
-            f"general_text.window: expected at most {context} tokens, the model's context, found {length}. Lower it."
-        )
-    text = "\n\n".join(parquet.read_table(path, columns=["text"])["text"].to_pylist())
+    text = "\n\n".join(texts(path, length, context))
     ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     step = length - len(begin)
@@ -59,22 +59,47 @@ def windows(path: Path, tokenizer, length: int, context: int) -> list[list[int]]
     return cut
 
 
+def beginnings(path: Path, tokenizer, length: int, context: int) -> list[list[int]]:
+    """Return the first `length` token IDs of every row of a Parquet file that has two or more."""
+    rows = tokenizer(texts(path, length, context), truncation=True, max_length=length)["input_ids"]
+    return [row for row in rows if len(row) > 1]
+
+
+def texts(path: Path, length: int, context: int) -> list[str]:
+    """Read the rows of a Parquet file; JobError if the model cannot read `length` tokens."""
+    from pyarrow import parquet
+
+    if length > context:
+        raise JobError(
+            f"general_text.window: expected at most {context} tokens, the model's context, found {length}. Lower it."
+        )
+    return parquet.read_table(path, columns=["text"])["text"].to_pylist()
+
+
+ITEMS = {"windows": windows, "rows": beginnings}
+
+
 def losses(model, rows: list[list[int]], batch_size: int, device: str) -> list[float]:
-    """Return the mean negative log-likelihood per token of each row, in nats; rows have the same length."""
+    """Return the mean negative log-likelihood per token of each row, after its first token, in nats."""
     import torch
     from tqdm import tqdm
 
     def batch(some: list[list[int]]) -> list[float]:
-        ids = torch.tensor(some, device=device)
-        found = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits  # (rows, virtual tokens + tokens, …)
-        logits = found[:, -ids.shape[1] : -1].float()
-        return torch.nn.functional.cross_entropy(logits.mT, ids[:, 1:], reduction="none").mean(dim=1).tolist()
+        width = max(map(len, some))
+        ids, mask = (torch.zeros(len(some), width, dtype=torch.long) for _ in range(2))
+        for index, row in enumerate(some):
+            ids[index, : len(row)], mask[index, : len(row)] = torch.tensor(row), 1
+        ids, mask = ids.to(device), mask.to(device)
+        found = model(input_ids=ids, attention_mask=mask).logits  # (rows, virtual tokens + tokens, …)
+        logits = found[:, -width:-1].float()
+        each = torch.nn.functional.cross_entropy(logits.mT, ids[:, 1:], reduction="none")
+        return ((each * mask[:, 1:]).sum(dim=1) / mask[:, 1:].sum(dim=1)).tolist()
 
     found: list[float] = []
-    with torch.inference_mode(), tqdm(total=len(rows), desc="evaluate", unit="window", disable=None) as progress:
+    with torch.inference_mode(), tqdm(total=len(rows), desc="evaluate", unit="item", disable=None) as progress:
         for first in range(0, len(rows), batch_size):
             some = rows[first : first + batch_size]
-            found += memory.split_on_oom(batch, some, "windows")
+            found += memory.split_on_oom(batch, some, "items")
             progress.update(len(some))
     return found
 

@@ -1,4 +1,4 @@
-"""Grade a run's answers to one mathematical benchmark: strict, lenient and by the official repository's rules."""
+"""Grade a run's answers to one mathematical benchmark, in every way that tasks/math/answers.py has."""
 
 import time
 

@@ -114,7 +114,12 @@ def parameters_panel(
 
 
 def paper_points(ax, name: str, published: pd.DataFrame, params: dict, style: dict[str, dict]) -> list[Line2D]:
-    """Plot the paper's values as hollow markers, thin where they are on another scale than ours."""
+    """Plot the published values as hollow markers, thin where they are on another scale than ours.
+
+    What a ranking of others' methods has beyond our runs is small dots.
+    """
+    source = params.get("published") or {"label": "paper", "first": False}
+    name_of = f"the {source['label']}" if source["label"] == "paper" else source["label"]
     same_scale = run_statistics.counterparts(published, params["columns"], params["averages"])
     comparable = {row for row, column in same_scale if column == name}
     like = {row for row, column in same_scale if (column in params["averages"]) == (name in params["averages"])}
@@ -128,11 +133,15 @@ def paper_points(ax, name: str, published: pd.DataFrame, params: dict, style: di
     for _, cell in cells.iterrows():
         own = style.get(cell["run"]) or {"color": "#666666", "marker": next(others)}
         look = {"color": own["color"], "marker": own["marker"]} | looks[cell["row"] in comparable]
+        label = f"{cell['method']} {readable(cell['setting'])}".strip()
+        if cell["run"] not in params["labels"] and source["first"]:
+            look |= {"color": "#999999", "marker": "o", "markersize": 3}
+            label = f"others of {source['label']}"
         ax.plot(float(cell["params_M"]) * 1e6, float(cell["value"]), **look)
         if cell["run"] not in params["labels"]:
-            label = f"{cell['method']} {readable(cell['setting'])}".strip()
-            handles.append(Line2D([], [], label=f"{label} (paper only)", **look))
-    key = {True: "hollow: the paper", False: "hollow, thin: the paper,\non another scale"}
+            only = label if source["first"] else f"{label} ({source['label']} only)"
+            handles.append(Line2D([], [], label=only, **look))
+    key = {True: f"hollow: {name_of}", False: f"hollow, thin: {name_of},\non another scale"}
     kinds = set(cells["row"].isin(comparable))
     return handles + [
         Line2D([], [], color="#444444", marker="o", label=label, **looks[same])

@@ -1,4 +1,4 @@
-"""Grade your own outputs as the tables are graded: strict, lenient and by the official repository's rules.
+"""Grade your own outputs as the tables are graded: strict, lenient, by the official repository's rules, and by PEFT's.
 
     python workflow/scripts/grade.py outputs.jsonl --style gsm8k
 
@@ -77,7 +77,7 @@ def main() -> None:
         raise SystemExit(str(problem)) from None
     place = arguments.file.with_suffix(".graded.jsonl")
     files.write_text(place, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in graded))
-    for way in answers.WAYS:
+    for way in answers.GRADERS:
         found = answers.accuracy([row[way]["right"] for row in graded])
         late = sum("timeout" in row[way] for row in graded)
         note = f"; {late} without a result in time" if late else ""

@@ -30,7 +30,7 @@ LEGEND = (
 
 
 def cell(row: pd.Series, name: str, sep: str) -> Text:
-    """Return our value, or the paper's in italics if we have no such run."""
+    """Return our value, or the published one in italics if we have no such run."""
     if not row["run"]:
         return Text(row[f"{name}_published"], style="dim italic")
     if not row[name]:
@@ -111,7 +111,7 @@ def show(path: Path, selection: str | None, console: Console) -> None:
     task = tasks.classes().get(path.stem.removeprefix("table_"), tasks.Task)
     unit = ", percent" if task.table.scale == 100 else ""
     title = f"{path.stem}, {' and '.join(alike).replace('_', ' ')}{unit}"
-    title += ": ours ± std over seeds, below it ours − paper" if compared else ": mean ± std over seeds"
+    title += ": ours ± std over seeds, below it ours − published" if compared else ": mean ± std over seeds"
     console.print(title, style="bold", markup=False, highlight=False)
     for block in render(part, console.width):
         console.print(block)

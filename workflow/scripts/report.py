@@ -73,7 +73,7 @@ def headline(table: pd.DataFrame, column: str, facts: dict) -> dict | None:
 def figures(facts: dict, runs: list[dict]) -> list[dict]:
     """Return the figures that have something to show, with captions."""
     plotted = {name: ", ".join(columns) for name, columns in facts["plotted"].items()}
-    hollow = " Hollow markers: the paper's values." * facts["published"]
+    hollow = " Hollow markers: the published values." * bool(facts["published"])
     curves = " and ".join(dict.fromkeys(run["curve"]["title"] for run in runs if run["curve"]))
     captions = {
         "parameters": f"Adapter parameters against {plotted['parameters']}: mean ± std over seeds.{hollow}",

@@ -17,23 +17,26 @@ from hra_workflow.report import markdown_text, run_statistics, table_notes, tuni
 from hra_workflow.report.selections import NOTES, TITLES
 
 
-def layout(rows: list[dict], published: pd.DataFrame) -> list[dict]:
-    """List the lines of the table: the paper's rows in its order, our other runs after their method's rows."""
+def layout(rows: list[dict], published: pd.DataFrame, first: bool = False) -> list[dict]:
+    """List the lines of the table: the published rows in their order, our other runs after their method's rows.
+
+    first: runs of a method that the source lacks come before its rows, instead of after them.
+    """
     labels = {row["run"]: row["label"] for row in rows}
     lines = []
     for row, cells in published.groupby("row", sort=False):
-        first = cells.iloc[0]
+        cell = cells.iloc[0]
         lines.append(
             {
-                "method": first["method"],
-                "setting": first["setting"],
-                "run": first["run"] if first["run"] in labels else "",
+                "method": cell["method"],
+                "setting": cell["setting"],
+                "run": cell["run"] if cell["run"] in labels else "",
                 "row": row,
-                "kind": first["run"].split("/")[0],
-                "params_M_published": first["params_M"],
+                "kind": cell["run"].split("/")[0],
+                "params_M_published": cell["params_M"],
             }
         )
-    taken = {line["run"] for line in lines}
+    taken, ahead = {line["run"] for line in lines}, []
     for run, label in labels.items():
         if run in taken:
             continue
@@ -42,9 +45,17 @@ def layout(rows: list[dict], published: pd.DataFrame) -> list[dict]:
         name, _, rest = label.partition(" ")  # `LoRA, r=8`; `Classifier alone` is not split
         name = name.rstrip(",")
         method, setting = (name, rest) if name.lower() == kind.lower() else (label, "")
-        line = {"method": method, "setting": setting, "run": run, "row": None, "kind": kind}
-        lines.insert(same[-1] + 1 if same else len(lines), line | {"params_M_published": ""})
-    return lines
+        line = {"method": method, "setting": setting, "run": run, "row": None, "kind": kind, "params_M_published": ""}
+        if first and not same:
+            ahead.append(line)
+        else:
+            lines.insert(same[-1] + 1 if same else len(lines), line)
+    return ahead + lines
+
+
+def source_of(params: dict) -> dict:
+    """Return the source of the published numbers (tasks.table.Table.published)."""
+    return params.get("published") or {"label": "paper", "notes": [], "noise": {}, "first": False}
 
 
 def label_of(row: pd.Series, params: dict) -> str:
@@ -90,7 +101,7 @@ def build(runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataF
     theirs = run_statistics.counterparts(published, columns, averages)
     empty = run_statistics.without_value(runs, single, all_averages)
     table = []
-    for line in layout(params["rows"], published):
+    for line in layout(params["rows"], published, source_of(params)["first"]):
         run = line["run"]
         ours = runs[(runs["run"] == run) & runs["dataset"].isin(datasets)]
         selections = params["selections"]
@@ -149,8 +160,8 @@ def expected_seeds(run: str, name: str, params: dict) -> int:
 
 
 def markdown_table(table: pd.DataFrame, params: dict) -> str:
-    """Write two lines per row: ours, then the paper's with the difference."""
-    units = units_of(params)
+    """Write two lines per row: ours, then the published one with the difference."""
+    units, source = units_of(params), source_of(params)["label"]
     lines = [["Method", "", "Params (M) ↓", *(f"{name} {unit.arrow}" for name, unit in units.items())]]
     for _, row in table.iterrows():
         label, run = label_of(row, params), row["run"]
@@ -162,13 +173,13 @@ def markdown_table(table: pd.DataFrame, params: dict) -> str:
             label = ""
         cells = [paper_cell(row, name) for name in units]
         if any(cells):
-            lines.append([label, "paper", number(row["params_M_published"] or None, 3), *cells])
+            lines.append([label, source, number(row["params_M_published"] or None, 3), *cells])
     return two_sources(lines, ["left"] * 2 + ["right"] * (1 + len(units)))
 
 
 def two_sources(lines: list[list[str]], align: list[str]) -> str:
-    """Format a table whose second column is `ours` or `paper`, without that column if the paper has no value."""
-    if "paper" not in {line[1] for line in lines}:
+    """Format a table whose second column is `ours` or the source, without that column if the source has no value."""
+    if {line[1] for line in lines} <= {"", "ours"}:
         lines, align = [line[:1] + line[2:] for line in lines], align[1:]
     return markdown_text.table(lines, align) + "\n"
 
@@ -225,7 +236,9 @@ def notes(
             "”, after which `strict` expects the answer. Compare `lenient`."
         )
     if len(published):
-        lines += ["Signed numbers in brackets: ours − paper.", *tasks.classes()[params["task"]].table.notes]
+        source = source_of(params)
+        lines += [f"Signed numbers in brackets: ours − {source['label']}.", *source["notes"]]
+        lines += table_notes.noise(best, {row["run"]: row["label"] for row in params["rows"]}, source)
     else:
         lines.append("No published counterpart: the model or the data are not the paper's.")
     holed = best[best["missing"] != ""]

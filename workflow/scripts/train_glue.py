@@ -73,7 +73,7 @@ def main(job: dict) -> None:
         compute_metrics=judge,
         callbacks=[hf_trainer.KeepBest(scratch / "best", dataset["score"], model), *trials.callbacks(job)],
         method=method,
-        by_length=settings.get("group_by_length") == "shuffled",
+        settings=settings,
     )
     attempts = run_record.run_to_end(job, trainer, started, total_steps)
     if not evaluated_last(trainer):

@@ -1,8 +1,9 @@
 """Fine-tune one run of a causal language model on questions and answers, with the transformers Trainer.
 
 Writes RUN/train.json (the record) and RUN/last (the weights after the last step, without selection). The loss is on the
-response only. Training checkpoints are in the scratch folder; a killed job resumes from the last one and ends with the
-same numbers. A run of kind `pretrained` trains nothing: its record represents the base model.
+response only, unless `loss_on` is text. Training checkpoints are in the scratch folder; a killed job resumes from the
+last one and ends with the same numbers. A run of kind `pretrained` trains nothing: its record represents the base
+model.
 """
 
 import time
@@ -40,7 +41,8 @@ def main(job: dict) -> None:
 
     augmented = manifests.folder(job["input"]["augmented"])
     tokenizer = causal_lm.load_tokenizer(model_folder)
-    train = causal_lm.training_rows(data_folder, "train", params["prompt"], tokenizer, settings["max_length"])
+    learned = settings.get("loss_on", causal_lm.ANSWER)
+    train = causal_lm.training_rows(data_folder, "train", params["prompt"], tokenizer, settings["max_length"], learned)
     held = None
     if "held_out" in settings:
         kept, chosen = held_out.split(np.arange(len(train)), None, **settings["held_out"])
@@ -87,7 +89,7 @@ def main(job: dict) -> None:
         data_collator=DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=causal_lm.IGNORED),
         method=method,
         mean_over_tokens=True,
-        by_length=settings["group_by_length"] == "shuffled",
+        settings=settings,
         callbacks=trials.callbacks(job),
     )
     try:

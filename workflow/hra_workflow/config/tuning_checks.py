@@ -21,6 +21,8 @@ def check(task: Task, check_run: Callable[[Task, str, str], None]) -> None:
         "held_out" in task.settings,
         f"{place}: expected `held_out: {{share: 0.1}}` in tasks.{task.name}, the rows that trials are judged by",
     )
+    for run in tune.get("runs", []):
+        one_of(f"{place}.runs", "run of the grid", run, grid.names(task.config, task.name))
     tuned = [run for run in grid.names(task.config, task.name) if tuned_runs.is_tuned(task, run)]
     expect(tuned, f"{place}: no run of the grid trains anything, so there is no learning rate to tune. Remove it")
     both = sorted({run["seed"] for run in task.runs()} & set(tuning.seeds(tune)))

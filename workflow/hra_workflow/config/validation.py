@@ -123,19 +123,33 @@ def check_task(task: Task) -> None:
         where = f"{place}.columns: {column['name']}"
         for name in [column["dataset"]] if "dataset" in column else {run["dataset"] for run in task.runs()}:
             one_of(where, "dataset", name, datasets)
-            one_of(where, "benchmark", column["benchmark"], datasets[name]["benchmarks"])
-            one_of(where, "metric", column["metric"], datasets[name]["metrics"])
+            metrics = task.evaluation.column_metrics(name)
+            one_of(where, "benchmark", column["benchmark"], metrics)
+            one_of(where, "metric", column["metric"], metrics[column["benchmark"]])
+        if "minus" in column:
+            one_of(f"{where}: minus", "run of the grid", column["minus"], grid.names(config, task.name))
     check_gpus(task)
     names = [column["name"] for column in entry["columns"]]
     for average in entry.get("averages", []):
         for name in average["columns"]:
             one_of(f"{place}.averages: {average['name']}", "column", name, names)
+    check_published(task, names)
     if entry.get("reference"):
         one_of(f"{place}.reference", "run of the grid", entry["reference"], grid.names(config, task.name))
     for name in entry["figures"]["parameters"]:
         one_of(f"{place}.figures.parameters", "column", name, [*names, *averages(config, task.name)])
     for name in entry["figures"]["lambda"]:
         one_of(f"{place}.figures.lambda", "column", name, names)
+
+
+def check_published(task: Task, columns: list[str]) -> None:
+    """Raise JobError if the source of the published numbers, or a column of its noise, does not exist."""
+    place = f"config: tasks.{task.name}.published"
+    if source := task.table.published():
+        known = [path.stem for path in sorted(Path(ROOT, "config/published").glob("*.csv"))]
+        one_of(f"{place}.file", "file", source["file"], known)
+        for name in source["noise"]:
+            one_of(f"{place}.noise", "column", name, columns)
 
 
 def check_gpus(task: Task) -> None:
@@ -162,10 +176,26 @@ def check_hyperparameters(task: Task, dataset: str, run: str) -> None:
     tried = tuning.search(task.settings["tune"], run) if tuned_runs.is_tuned(task, run) else {}
     values = {key: values[0] for key, values in tried.items()} | task.training.hyperparameters(dataset, run)
     place = f"config: tasks.{task.name}: {run} on {dataset}, preset {preset(task.config, task.name, run)}"
-    for key in (*REQUIRED, *task.required):
-        expect(key in values, f"{place}: {key} is missing: neither tasks.{task.name}.defaults nor the preset gives it")
+    for wanted in (*REQUIRED, *task.required):
+        keys = [wanted] if isinstance(wanted, str) else list(wanted)
+        given = [key for key in keys if key in values]
+        expect(
+            given,
+            f"{place}: {' or '.join(keys)} is missing: neither tasks.{task.name}.defaults nor the preset gives it",
+        )
+        listed = ", ".join(f"{key} {values[key]}" for key in given)
+        expect(
+            len(given) == 1,
+            f"{place}: expected one of {' and '.join(keys)}, found both ({listed}). Remove one of them from "
+            f"tasks.{task.name}.defaults and the preset",
+        )
     for key, value in values.items():
         expect(value != "auto" or key in task.training.automatic, f"{place}: {key}: expected true or false, found auto")
+    expect(
+        values.get("shuffle", True) or values.get("group_by_length", False) not in (True, "shuffled"),
+        f"{place}: group_by_length {values.get('group_by_length')} needs rows in random order, and shuffle is false. "
+        "Set group_by_length to false, or to a number: micro-batches that are sorted by length together",
+    )
     parts = values["gradient_accumulation"] * max(1, task.training.resources(run)["gpu"])
     expect(
         values["batch_size"] % parts == 0,

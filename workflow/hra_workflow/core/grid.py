@@ -109,7 +109,7 @@ def hyperparameters(config: dict, task: str, dataset: str, run: str) -> dict:
         trial, rung = tuning.split(trial)
         values |= tuning.trials(tune, run)[trial] | ({"rung": rung} if rung < tuning.END else {})
         held_out = {"train_rows": tune["rows"]} if "rows" in tune else {}
-    elif tune:
+    elif tuning.covers(tune, run):
         values |= tuning.chosen(choice(config, task, dataset, run))
     if trial != run or settings.get("selection") == HELD_OUT:
         values["held_out"] = settings["held_out"] | held_out

@@ -26,6 +26,11 @@ def base(run: str) -> str:
     return run.partition(MARK)[0]
 
 
+def covers(tune: dict | None, run: str) -> bool:
+    """Return whether `method/variant`, if it is trained, is tuned."""
+    return bool(tune) and run in tune.get("runs", [run])
+
+
 def search(tune: dict, run: str) -> dict[str, list]:
     """Return the values to try of each hyper-parameter for `method/variant`, of `tasks.{task}.tune`."""
     own = tune.get("methods", {})

@@ -9,7 +9,7 @@ import csv
 import json
 import re
 import sys
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from hra_workflow.core.wording import counted
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 SUGGESTED = (";", "\t", "|", ",")  # separators of which an error names the one that fits
 SHOWN = 80  # characters of a line in an error
+READ = 65_536  # rows of Parquet at a time
 
 
 @dataclass
@@ -28,6 +29,7 @@ class Rows:
 
     columns: dict[str, list] = field(default_factory=dict)
     lines: list[int] = field(default_factory=list)  # of the file, counted from 1
+    unread: int = 0  # rows of the files beyond these
     files: list[tuple[int, str, str]] = field(default_factory=list)  # first row, name, "line" or "row"
 
     def __len__(self) -> int:
@@ -52,7 +54,13 @@ class Rows:
     def head(self, count: int | None) -> "Rows":
         """Return only the first `count` rows; None: all."""
         columns = {name: values[:count] for name, values in self.columns.items()}
-        return Rows(columns, self.lines[:count], self.files)
+        return Rows(columns, self.lines[:count], files=self.files)
+
+    def only(self, kept: list[int]) -> "Rows":
+        """Return only the rows of these indices, which ascend."""
+        columns = {name: [values[row] for row in kept] for name, values in self.columns.items()}
+        files = [(bisect_left(kept, first), name, unit) for first, name, unit in self.files]
+        return Rows(columns, [self.lines[row] for row in kept], files=files)
 
     def require(self, where: str, wanted: list[str]) -> None:
         """Raise JobError unless the columns exist; names the separator with which they would."""
@@ -72,11 +80,13 @@ def other_separator(header: list[str]) -> str | None:
     return f"Set `read: {{sep: {json.dumps(split)}}}`" if split else None
 
 
-def read(where: str, paths: list[Path], stated: dict | None) -> Rows:
+def read(
+    where: str, paths: list[Path], stated: dict | None, columns: Iterable[str] = (), first: int | None = None
+) -> Rows:
     """Read the rows of all files; texts as strings, so that a sentence 'NA' or 'null' is kept.
 
     JSON by its suffix; otherwise with the config's `read` if it is stated; without it, .csv and .tsv by their suffix,
-    and Parquet.
+    and Parquet. Of Parquet, which may be larger than the memory, only these `columns` and the `first` rows are read.
     """
     rows = Rows()
     for path in paths:
@@ -85,7 +95,7 @@ def read(where: str, paths: list[Path], stated: dict | None) -> Rows:
         if path.suffix in (".json", ".jsonl"):
             read_json(rows, where, path)
         elif stated is None and path.suffix not in SEPARATORS:
-            read_parquet(rows, where, path)
+            read_parquet(rows, where, path, set(columns), first)
         else:
             read_separated(rows, where, path, {"sep": SEPARATORS.get(path.suffix, ",")} | (stated or {}))
     return rows
@@ -226,17 +236,26 @@ def read_json(rows: Rows, where: str, path: Path) -> None:
     rows.add(path.name, unit, header, lines, [[value.get(name) for value in values] for name in header])
 
 
-def read_parquet(rows: Rows, where: str, path: Path) -> None:
+def read_parquet(rows: Rows, where: str, path: Path, wanted: set[str], first: int | None) -> None:
+    """Read the wanted columns of the first rows; all columns if one of them is missing, for the error that names it."""
     import pyarrow
     from pyarrow import parquet
 
     try:
-        table = parquet.read_table(path)
+        file = parquet.ParquetFile(path)
+        columns = wanted if wanted <= set(file.schema_arrow.names) else ()
+        left = file.metadata.num_rows if first is None else max(0, first - len(rows))
+        batches = file.iter_batches(min(left, READ) or 1, columns=[*columns] or None)
+        taken: list[pyarrow.RecordBatch] = []
+        while left > sum(map(len, taken)) and (batch := next(batches, None)) is not None:
+            taken.append(batch)
+        table = pyarrow.Table.from_batches(taken, None if taken else file.schema_arrow).slice(length=left)
     except pyarrow.ArrowInvalid as problem:
         reason = " ".join(str(problem).split())
         raise JobError(
             f"{where}: {path.name} cannot be read as Parquet: {reason}. "
             "Name it .csv, .tsv, .json, .jsonl or .parquet, or state `read`."
         ) from problem
-    columns = (column.to_pylist() for column in table.columns)
-    rows.add(path.name, "row", table.column_names, list(range(1, table.num_rows + 1)), columns)
+    rows.unread += file.metadata.num_rows - table.num_rows
+    values = (column.to_pylist() for column in table.columns)
+    rows.add(path.name, "row", table.column_names, list(range(1, table.num_rows + 1)), values)

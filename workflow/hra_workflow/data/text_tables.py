@@ -46,12 +46,18 @@ def checked(name: str, dataset: dict, folder: Path, gold: Callable[[str, str], s
 def checked_split(name: str, split: str, dataset: dict, folder: Path, gold: Callable) -> Split:
     paths = dataset["splits"][split]
     where = f"{name}: split {split} ({', '.join(paths)})"
-    rows = read(where, [folder / path for path in paths], dataset.get("read"))
-    require_rows(where, len(rows), dataset.get("rows", {}).get(split))
-    rows = rows.head(dataset.get("take", {}).get(split))
     stated, general = dataset["columns"], "answer" not in dataset and "label" not in dataset
     columns = stated if isinstance(stated, dict) else {column: column for column in stated}
-    rows.require(where, [*columns.values(), *([dataset["label"]] if "label" in dataset else [])])
+    wanted = [*columns.values(), *([dataset["label"]] if "label" in dataset else [])]
+    longest, first = dataset.get("max_characters"), dataset.get("take", {}).get(split)
+    rows = read(where, [folder / path for path in paths], dataset.get("read"), wanted, None if longest else first)
+    require_rows(where, len(rows) + rows.unread, dataset.get("rows", {}).get(split))
+    rows.require(where, wanted)
+    if longest:
+        texts = zip(*(rows.columns[source] for source in columns.values()), strict=True)
+        rows = rows.only([row for row, parts in enumerate(texts) if len(" ".join(map(str, parts))) <= longest])
+        require_rows(f"{where}, max_characters {longest}", len(rows), None)
+    rows = rows.head(first)
     converted = {column: texts_of(name, rows, source) for column, source in columns.items()}
     require_text(name, rows, {"text": ["".join(converted["text"])]} if general else converted)
     if general:

@@ -13,6 +13,7 @@ from hra_workflow.models.precision import dtype
 from hra_workflow.models.shapes import without_weights
 
 IGNORED = -100  # label of tokens that are excluded from the loss
+ANSWER = "answer"  # the value of `loss_on` with which only the response is learned
 
 
 def load_tokenizer(folder: Path):
@@ -123,16 +124,21 @@ def encode_row(text: str, response: str, tokenizer) -> tuple[list[int], list[int
 
 
 @final_errors()
-def training_rows(folder: Path, split: str, prompt: str, tokenizer, max_length: int):
+def training_rows(folder: Path, split: str, prompt: str, tokenizer, max_length: int, loss_on: str = ANSWER):
     """Build a datasets.Dataset of `input_ids` and `labels` from a split, with the loss on the response only.
 
-    A response that exceeds `max_length` is truncated; a row whose prompt fills it is dropped.
+    A response that exceeds `max_length` is truncated; a row whose prompt fills it is dropped. With `loss_on` other than
+    ANSWER, prompt and response are one text, which is tokenised and learned as a whole.
     """
     from datasets import Dataset
     from pyarrow import parquet
 
     def encoded(row: dict) -> dict:
-        asked, said = encode_row(prompt.replace("{question}", row["question"]), row["answer"], tokenizer)
+        text = prompt.replace("{question}", row["question"])
+        if loss_on == ANSWER:
+            asked, said = encode_row(text, row["answer"], tokenizer)
+        else:
+            asked, said = [], encode(text + row["answer"], tokenizer)
         said.append(tokenizer.eos_token_id)
         labels = [IGNORED] * len(asked) + said
         return {

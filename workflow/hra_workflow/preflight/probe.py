@@ -142,6 +142,8 @@ def short(settings: dict, rows: int, longest: int | None, steps: int) -> dict:
     flat = {key: value for key, value in settings.items() if not isinstance(value, dict)}  # schedules in steps
     changes = {"max_steps": steps, "epoch_steps": steps, "eval_steps": steps, "max_length": longest}
     changes["epochs"] = steps * settings["batch_size"] / rows
+    # From long to short, the longest texts would be in the first step, which a run that was killed does not repeat.
+    changes |= {"shuffle": True, "group_by_length": False} if not flat.get("shuffle", True) else {}
     return flat | {key: value for key, value in changes.items() if key in flat} | {"kill_at_step": 0}
 
 

@@ -2,6 +2,9 @@
 
 TEXT, WHOLE, NUMBER, FLAG = "string", "int64", "double", "bool"  # names of Arrow
 
+# The benchmark of the table's columns that show what the training took, and their metrics: columns of the run table.
+TRAINING, OF_TRAINING = "training", ("seconds", "device_seconds", "peak_memory_bytes", "trainable_parameters")
+
 COLUMNS: dict[str, tuple[str, str]] = {
     "task": (TEXT, "glue, math, subject or control"),
     "dataset": (TEXT, "what was trained on"),

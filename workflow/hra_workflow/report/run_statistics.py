@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from hra_workflow.core.errors import JobError
+from hra_workflow.report.run_columns import TRAINING
 
 RUN = ["dataset", "method", "variant", "seed"]
 EVALUATION = ["dataset", "method", "variant", "seed", "benchmark", "selection", "metric"]
@@ -36,10 +37,11 @@ def read_runs(path: str | Path) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Unit:
-    """The unit of a column: the factor applied to its scores, and whether lower values are better."""
+    """The unit of a column: the factor applied to its scores, whether lower values are better, and its decimals."""
 
     scale: float
     lower: bool
+    decimals: int | None = None
 
     @property
     def percent(self) -> bool:
@@ -48,7 +50,7 @@ class Unit:
     @property
     def digits(self) -> int:
         """Return the number of decimals, the same for every value of a column."""
-        return 2 if self.percent else 3
+        return (2 if self.percent else 3) if self.decimals is None else self.decimals
 
     @property
     def arrow(self) -> str:
@@ -57,7 +59,10 @@ class Unit:
 
 def units(columns: list[dict], averages: dict[str, list[str]], scale: float = 100) -> dict[str, Unit]:
     """Return the units of the columns, then of the averages. scale: of the task, unless a column has its own."""
-    found = {column["name"]: Unit(column.get("scale", scale), column.get("better") == "lower") for column in columns}
+    found = {
+        column["name"]: Unit(column.get("scale", scale), column.get("better") == "lower", column.get("digits"))
+        for column in columns
+    }
     lower = {name: all(found[member].lower for member in members) for name, members in averages.items()}
     return found | {name: Unit(scale, one) for name, one in lower.items() if name not in found}
 
@@ -82,9 +87,7 @@ def scores(runs: pd.DataFrame, columns: list[dict], averages: dict[str, list[str
     """
     parts = []
     for column in columns:
-        wanted = (runs["status"] == "ok") & (runs["dataset"] == column["dataset"])
-        wanted &= (runs["benchmark"] == column["benchmark"]) & (runs["metric"] == column["metric"])
-        part = runs.loc[wanted, ["run", "selection", "seed", "value"]]
+        part = of_column(runs, column)
         parts.append(part.assign(column=column["name"], value=part["value"] * column.get("scale", scale)))
     single = pd.concat(parts, ignore_index=True)
     for name, members in averages.items():
@@ -92,6 +95,24 @@ def scores(runs: pd.DataFrame, columns: list[dict], averages: dict[str, list[str
         complete = groups.mean()[groups.count() == len(members)].reset_index()
         parts.append(complete.assign(column=name))
     return pd.concat(parts, ignore_index=True)
+
+
+def of_column(runs: pd.DataFrame, column: dict) -> pd.DataFrame:
+    """Select `run`, `selection`, `seed` and `value` of a column, of what the trainings took for benchmark TRAINING.
+
+    `minus`: a run whose mean is subtracted; without it, no run has a value.
+    """
+    here = runs[(runs["status"] == "ok") & (runs["dataset"] == column["dataset"])]
+    if column["benchmark"] == TRAINING:
+        trained = pd.to_numeric(here["trainable_parameters"]) > 0
+        part = here[trained].drop_duplicates(["run", "selection", "seed"])
+        part = part.assign(value=pd.to_numeric(part[column["metric"]]))
+    else:
+        part = here[(here["benchmark"] == column["benchmark"]) & (here["metric"] == column["metric"])]
+    part = part[["run", "selection", "seed", "value"]]
+    if "minus" in column:
+        part = part.assign(value=part["value"] - part.loc[part["run"] == column["minus"], "value"].mean())
+    return part.dropna()
 
 
 def summary(values: pd.DataFrame, averages: dict[str, list[str]]) -> pd.DataFrame:
@@ -121,8 +142,9 @@ def without_value(runs: pd.DataFrame, columns: list[dict], averages: dict[str, l
     """
     found, done = {}, runs[runs["status"] == "ok"]
     for column in columns:
-        here = done[(done["dataset"] == column["dataset"]) & (done["benchmark"] == column["benchmark"])]
-        found[column["name"]] = set(here["run"]) - set(here.loc[here["metric"] == column["metric"], "run"])
+        here = done[done["dataset"] == column["dataset"]]
+        here = here[here["benchmark"].eq(column["benchmark"]) | (column["benchmark"] == TRAINING)]
+        found[column["name"]] = set(here["run"]) - set(of_column(done, column)["run"])
     return found | {name: set().union(*(found[member] for member in members)) for name, members in averages.items()}
 
 

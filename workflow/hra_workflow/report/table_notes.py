@@ -43,6 +43,31 @@ def compared(task: str, names: list[str], pairs: pd.DataFrame, bold: list[str]) 
     return lines
 
 
+def noise(best: pd.DataFrame, labels: dict[str, str], source: dict) -> list[str]:
+    """Say per column whether our runs differ from the published ones by more than their source calls noise.
+
+    best: the rows of our runs. labels: of `method/variant`. source: that of tasks.table.Table.published.
+    """
+    lines = []
+    for name, most in source["noise"].items():
+        found = {
+            row["run"]: float(row[f"{name}_difference"]) for _, row in best.iterrows() if row[f"{name}_difference"]
+        }
+        beyond = [f"{labels[run]} {value:+.2f}".replace("-", "−") for run, value in found.items() if abs(value) > most]
+        if beyond:
+            lines.append(
+                f"**Not the protocol of {plain(source['label'])}, or chance**: in {plain(name)}, these differ from its "
+                f"values by more than its noise of ± {most:g}: {plain(', '.join(beyond))}. Compare our runs with one "
+                "another, not with its."
+            )
+        elif found:
+            lines.append(
+                f"In {plain(name)}, {plain(', '.join(labels[run] for run in found))} are within the noise of "
+                f"{plain(source['label'])}, ± {most:g}: the protocols agree as far as these runs can show."
+            )
+    return lines
+
+
 def data(warnings: list[str]) -> list[str]:
     """Repeat the warnings of the datasets' cards, such as rows that are trained on and evaluated."""
     return [f"**Data**: {plain('. '.join(warnings))}."] * bool(warnings)
@@ -83,6 +108,7 @@ def answered(done: pd.DataFrame) -> list[str]:
     """State which backend generated the answers of which runs; of a task without generated answers, nothing."""
     if not done["backend"].any():
         return []
+    done = done[done["benchmark"].isin(done.loc[done["backend"] != "", "benchmark"])]  # not retention
     parts = [
         f"{backend or 'a backend that was not recorded'}{f' (`serve: {serve}`)' if serve else ''}: "
         + ", ".join(group["run"].unique())

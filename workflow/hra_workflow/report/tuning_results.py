@@ -95,9 +95,9 @@ def notes(task: str, trials: pd.DataFrame, labels: dict[str, str]) -> list[str]:
     rows = " or ".join(dict.fromkeys(done["held_out_rows"]))
     metrics = " or ".join(dict.fromkeys(done["metric"]))
     lines = [
-        f"Tuned: {', '.join(keys)}, in {budget} trials with {seeds} seed{'s' * (seeds > 1)} for each method and "
-        f"dataset, by {metrics or 'no score yet'} on {rows or 'no'} held-out rows of the training data. No trial reads "
-        f"what is reported. `tune_{task}.csv` has every trial and the chosen values."
+        f"Tuned: {', '.join(keys)}, in {budget} trials with {seeds} seed{'s' * (seeds > 1)} for each tuned run "
+        f"and dataset, by {metrics or 'no score yet'} on {rows or 'no'} held-out rows of the training data. No trial "
+        f"reads what is reported. `tune_{task}.csv` has every trial and the chosen values."
     ]
     counts = trials.groupby([*RUN, "rung"], sort=False)["trial"].nunique().groupby(level="rung").max()
     shares = sorted(counts.index, key=float)

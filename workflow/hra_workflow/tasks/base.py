@@ -23,7 +23,8 @@ class Task:
     name: as in paths and config.
     title: the heading in the report.
     architecture: the type of model that `augment` inserts adapters into.
-    required: hyper-parameters that every run needs, in addition to those of all tasks (training.REQUIRED).
+    required: hyper-parameters that every run needs, in addition to those of all tasks (training.REQUIRED); a tuple of
+        several: exactly one of them.
     selections: the checkpoints shown in tables, the paper's rule first.
     data: its datasets; asked by downloads, the checks of the config and preflight.
     training: how its runs are trained; asked by the rules of training and the checks.
@@ -40,7 +41,7 @@ class Task:
     name: ClassVar[str]
     title: ClassVar[str]
     architecture: ClassVar[str]
-    required: ClassVar[tuple[str, ...]] = ()
+    required: ClassVar[tuple[str | tuple[str, ...], ...]] = ()
     selections: tuple[str, ...] = ("last",)
     data = Data
     training = Training

@@ -58,12 +58,13 @@ class Cost(Part):
         return 1.0
 
     def training_work(self, entry: dict, wildcards: dict) -> float | None:
-        """Return rows × epochs plus the evaluations on dev in between; of a trial, from the rung before."""
+        """Return the rows of all steps plus the evaluations on dev in between; of a trial, from the rung before."""
         run = f"{wildcards['method']}/{wildcards['variant']}"
         values = self.task.training.hyperparameters(wildcards["dataset"], run)
         total = rows(entry, "train") or 0
         held_out = held_out_rows(total, values)
         used = min(total - held_out, values.get("held_out", {}).get("train_rows", total)) * values.get("epochs", 0)
+        used = values.get("max_steps", 0) * values["batch_size"] or used
         used *= tuning.part(self.settings.get("tune"), wildcards["variant"])
         if not used or not values.get("eval_steps"):
             return used or None

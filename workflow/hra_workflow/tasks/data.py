@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from hra_workflow.tasks.part import Part
 
-CONVERTED = ("splits", "read", "columns", "label", "labels", "answer", "rows", "take")
+CONVERTED = ("splits", "read", "columns", "label", "labels", "answer", "rows", "max_characters", "take")
 
 
 class Data(Part):

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from hra_workflow import methods, rewinding
 from hra_workflow.core import grid, rewound
+from hra_workflow.report.run_columns import OF_TRAINING, TRAINING
 from hra_workflow.tasks.part import Part
 
 
@@ -43,6 +44,12 @@ class Evaluation(Part):
         return None
 
     # Without differences between tasks
+
+    def column_metrics(self, dataset: str) -> dict[str, list[str]]:
+        """Return the metrics that a column of the table may show, by benchmark, also of retention and TRAINING."""
+        entry, retention = self.task.data.entry(dataset), self.retention()
+        found = {name: entry["metrics"] for name in entry["benchmarks"]} | {TRAINING: list(OF_TRAINING)}
+        return found | ({retention["benchmark"]: [retention["metric"]]} if retention else {})
 
     def benchmarks(self, run: dict) -> list[str]:
         """Return the benchmarks of a run (`dataset`, `method`, `variant`, …)."""

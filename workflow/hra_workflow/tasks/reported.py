@@ -72,7 +72,7 @@ def tasks(config: dict, chosen: list[Task]) -> dict[str, dict]:
             },
             "local": [name for name in grid.datasets(config, task.name) if is_local(task.datasets[name])],
             "selection": task.selections[0],
-            "published": bool(task.settings.get("published")),
+            "published": (task.table.published() or {"label": ""})["label"],
             "datasets": {name: examples_of(task, name) for name in grid.datasets(config, task.name)},
             "expected": [
                 run

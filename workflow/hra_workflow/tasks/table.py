@@ -17,13 +17,31 @@ class Table(Part):
     scale: factor applied to scores in tables.
     lambda_sources: the paper's figure and table with a sweep over λ.
     uncounted: what is trained in addition to an adapter and not counted in its parameters.
-    notes: paragraphs below the Markdown table.
+    notes: paragraphs below the Markdown table, next to the paper's numbers.
     """
 
     scale: ClassVar[int] = 100
     lambda_sources: ClassVar[tuple[str, str]] = ("", "")
     uncounted: ClassVar[str] = ""
     notes: ClassVar[tuple[str, ...]] = ()
+
+    def published(self) -> dict | None:
+        """Return the source of the published numbers of the task's table: the paper, or that of the config, or None.
+
+        `file` in config/published/, `label`, `notes`, `noise` by column; `first`: whether methods that it lacks are
+        listed before its rows.
+        """
+        stated = self.settings.get("published")
+        own = stated if isinstance(stated, dict) else {}
+        paper = {"file": self.name, "label": "paper", "notes": list(self.notes), "noise": {}, "first": bool(own)}
+        return paper | own if stated else None
+
+    def published_file(self, name: str) -> str | None:
+        """Return the file of config/published/ for a table or figure: only the paper has others than the task's."""
+        source = self.published()
+        if not source or name == self.name:
+            return source and source["file"]
+        return None if source["first"] else name
 
     def names(self) -> list[str]:
         """Return the names of this task's tables."""

@@ -23,6 +23,7 @@ REQUIRED = (
     "precision",
 )
 ROUNDING = ("eval_batch_size", "gradient_checkpointing")  # hyper-parameters that change results by rounding only
+LENGTH = ("epochs", "max_steps")  # of which a run has one
 IDLE = {"gpu": 0, "threads": 1, "mem_mb": 4000, "runtime": 60}
 
 

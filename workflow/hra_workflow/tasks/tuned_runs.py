@@ -13,7 +13,8 @@ from hra_workflow.tasks.base import Task
 
 def is_tuned(task: Task, run: str) -> bool:
     """Return whether trials choose hyper-parameters of `method/variant`."""
-    return bool(task.settings.get("tune")) and methods.trains(task.config, run) and tuning.MARK not in run
+    covered = tuning.covers(task.settings.get("tune"), run)
+    return covered and methods.trains(task.config, run) and tuning.MARK not in run
 
 
 def halved(task: Task) -> bool:

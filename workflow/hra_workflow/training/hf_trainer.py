@@ -10,20 +10,23 @@ from hra_workflow import methods
 from hra_workflow.core import files
 from hra_workflow.models import adapters
 from hra_workflow.training import checkpoints, divergence, optimizers
-from hra_workflow.training.length_windows import LengthWindows
+from hra_workflow.training.length_windows import order
 from hra_workflow.training.penalties import penalty
 
 EPOCH = "epoch_random_state_{}.pt"  # one per process
 
 
 class ResumableTrainer(Trainer):
-    """Trainer with the penalty and the callbacks of a method, and checkpoints of only what is trained."""
+    """Trainer with the penalty and the callbacks of a method, and checkpoints of only what is trained.
+
+    settings: the run's hyper-parameters, which choose the order of rows.
+    """
 
     per_process = True  # dropout and the order of rows depend on the number of processes
 
-    def __init__(self, *arguments, method: dict, mean_over_tokens: bool = False, by_length: bool = False, **keywords):
+    def __init__(self, *arguments, method: dict, settings: dict, mean_over_tokens: bool = False, **keywords):
         super().__init__(*arguments, **keywords)
-        self.by_length = by_length
+        self.settings = settings
         # Classifiers return the mean over a batch and ignore the number of items; a language model divides by the
         # number of tokens with a loss in the effective batch, over all accumulation steps and processes.
         self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = mean_over_tokens
@@ -36,10 +39,9 @@ class ResumableTrainer(Trainer):
             self.add_callback(callback)
 
     def _get_train_sampler(self, train_dataset=None):
-        if not self.by_length:
-            return super()._get_train_sampler(train_dataset)
-        lengths = [len(ids) for ids in self.train_dataset["input_ids"]]
-        return LengthWindows(lengths, self.args.per_device_train_batch_size, self.args.data_seed)
+        rows, batch = self.train_dataset["input_ids"], self.args.per_device_train_batch_size
+        own = order(self.settings, rows, batch, self.args.data_seed)
+        return super()._get_train_sampler(train_dataset) if own is None else own
 
     def create_optimizer(self, model=None):
         if optimizers.RATIO in self.method and self.optimizer is None:

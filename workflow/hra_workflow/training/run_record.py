@@ -18,7 +18,8 @@ def training_arguments(job: dict, settings: dict, seed: int, scratch: Path, devi
     per_device = settings["batch_size"] // (settings["gradient_accumulation"] * processes(job))
     return TrainingArguments(
         output_dir=str(checkpoints.unsealed(scratch)),
-        num_train_epochs=settings["epochs"],
+        num_train_epochs=settings.get("epochs", 1),
+        max_steps=settings.get("max_steps", -1),
         per_device_train_batch_size=per_device,
         per_device_eval_batch_size=job["params"].get("eval_batch_size") or per_device,
         gradient_accumulation_steps=settings["gradient_accumulation"],
@@ -46,6 +47,8 @@ def training_arguments(job: dict, settings: dict, seed: int, scratch: Path, devi
 
 def total_steps(rows: int, settings: dict) -> int:
     """Return the total number of optimiser steps."""
+    if "max_steps" in settings:
+        return settings["max_steps"]
     batches = -(-rows // (settings["batch_size"] // settings["gradient_accumulation"]))
     return int(-(-batches // settings["gradient_accumulation"]) * settings["epochs"])
 

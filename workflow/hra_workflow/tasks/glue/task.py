@@ -11,7 +11,7 @@ from hra_workflow.core.errors import expect, one_of
 from hra_workflow.report.selections import TITLES
 from hra_workflow.tasks.base import Data, Evaluation, Table, Task, Training, Usage
 from hra_workflow.tasks.data import generated, rows
-from hra_workflow.tasks.training import held_out_rows
+from hra_workflow.tasks.training import LENGTH, held_out_rows
 
 OF_TWO_CLASSES = {"f1", "accuracy_f1_mean", "matthews_correlation"}
 CORRELATIONS = {"pearson", "spearman", "pearson_spearman_mean"}
@@ -149,7 +149,7 @@ class Glue(Task):
     name = "glue"
     title = "Text classification"
     architecture = "classifier"
-    required = ("epochs", "max_length", "eval_steps")
+    required = (LENGTH, "max_length", "eval_steps")
     selections = ("best_on_dev", "last")
     data = GlueData
     training = GlueTraining

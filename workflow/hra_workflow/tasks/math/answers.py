@@ -1,12 +1,13 @@
 """Final answers of mathematical problems: extracting them from a text and deciding whether two are equal.
 
-An output is graded in three ways, side by side:
+An output is graded in four ways, side by side:
 
 - strict: everything after the last "The answer is: ", the form used in training, must be the answer;
 - lenient: without that marker, what follows "The answer is", the last \\boxed, what follows "#### ", or the last number
   (GSM8K) or formula; in a sentence, its first number after “=”, “so” and the like, or its first formula, with
   everything that affects its value (10^3, 18 million, 18-20), unless the sentence denies it;
-- official: the rules of the official repository (official_grader.py).
+- official: the rules of the official repository (official_grader.py);
+- peft: those of PEFT's benchmark (peft_grader.py).
 
 GSM8K's numbers are compared exactly (quantities.py), other answers as expressions (expressions.py). Currency, percent
 and degree signs and units are ignored; a factor of 100 never is.
@@ -14,13 +15,13 @@ and degree signs and units are ignored; a factor of 100 never is.
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from fractions import Fraction
 
-from hra_workflow.tasks.math import expressions, official_grader, quantities, sandbox
+from hra_workflow.tasks.math import expressions, official_grader, peft_grader, quantities, sandbox
 
-WAYS = ("official", "strict", "lenient")
 MARK = official_grader.MARK
 LOOSE_MARK = re.compile(r"(?i)the answer is\b:?")
 CALCULATION = re.compile(r"<<[^<>]*>>")
@@ -48,37 +49,43 @@ def gold(style: str, text: str) -> str:
     return answer.strip()
 
 
+@dataclass(frozen=True)
+class Grader:
+    """A way to grade an output; its version is that of tasks.math.graders in the config.
+
+    readings: (style, output) -> possible answers, in the order in which they are compared. right: (style, answer, gold)
+    -> whether an answer is correct; TimeoutError if there is no result within the limits.
+    """
+
+    readings: Callable[[str, str], list[str]]
+    right: Callable[[str, str, str], bool]
+
+
 def grade(style: str, output: str, gold: str) -> dict[str, dict]:
-    """Grade an output: per rule set, the extracted `answer`, whether it is correct (`right`), and `timeout` if it ended
+    """Grade an output: per grader, the extracted `answer`, whether it is correct (`right`), and `timeout` if it ended
     grading."""
     outcomes: dict[tuple, bool | None] = {}
 
-    def outcome(rules: str, reading: str) -> bool | None:
+    def outcome(right: Callable[[str, str, str], bool], reading: str) -> bool | None:
         """Return correct, incorrect, or None if there was no result within the limits."""
-        if (rules, reading) not in outcomes:
+        if (right, reading) not in outcomes:
             try:
-                outcomes[rules, reading] = right(style, rules, reading, gold)
+                outcomes[right, reading] = right(style, reading, gold)
             except TimeoutError:
-                outcomes[rules, reading] = None
-        return outcomes[rules, reading]
+                outcomes[right, reading] = None
+        return outcomes[right, reading]
 
-    def verdict(rules: str, readings: list[str]) -> dict:
+    def verdict(grader: Grader) -> dict:
         """Return the grade of the first correct reading, else of the last one."""
-        found = {}
+        readings, found = grader.readings(style, output), {}
         for reading in readings:
-            found[reading] = outcome(rules, reading)
+            found[reading] = outcome(grader.right, reading)
             if found[reading]:
                 break
         result = {"answer": readings[len(found) - 1] if readings else None, "right": True in found.values()}
         return result | ({"timeout": True} if None in found.values() else {})
 
-    whole = output.rpartition(MARK)[2].strip()
-    official = official_grader.answer(style, output)
-    return {
-        "strict": verdict("own", [whole] if MARK in output and whole else []),
-        "lenient": verdict("own", lenient_readings(style, output)),
-        "official": verdict("official", [] if official is None else [official]),
-    }
+    return {name: verdict(grader) for name, grader in GRADERS.items()}
 
 
 def grade_all(style: str, outputs: list[str], golds: list[str], threads: int) -> list[dict[str, dict]]:
@@ -96,23 +103,32 @@ def accuracy(right: list[bool]) -> dict[str, float]:
     return {"value": value, "stderr": math.sqrt(value * (1 - value) / max(n - 1, 1))}
 
 
-def right(style: str, rules: str, answer: str, gold: str) -> bool:
+def right(style: str, answer: str, gold: str) -> bool:
     """Return whether an answer is correct; expressions run in a process with limits, since sympy may not terminate."""
-    if rules == "own" and len(answer) > len(gold) + LONGEST:
+    if len(answer) > len(gold) + LONGEST:
         return False
-    if rules == "official":
-        if style == "gsm8k":
-            return official_grader.right(style, answer, gold)
-        return sandbox.call("hra_workflow.tasks.math.official_grader:right", style, answer, gold)
     if style == "gsm8k":
         value = number(answer)
         return value is not None and value == number(gold)
     return sandbox.call("hra_workflow.tasks.math.expressions:same", answer, gold)
 
 
+def official_right(style: str, answer: str, gold: str) -> bool:
+    """Return whether the official code grades an answer as correct, with the same limits."""
+    if style == "gsm8k":
+        return official_grader.right(style, answer, gold)
+    return sandbox.call("hra_workflow.tasks.math.official_grader:right", style, answer, gold)
+
+
 def number(text: str) -> Fraction | None:
     """Return the value of an answer that is one number, with or without its unit."""
     return quantities.value(expressions.bare(text))
+
+
+def strict_readings(style: str, output: str) -> list[str]:
+    """Return the text after the last marker, if there is any."""
+    whole = output.rpartition(MARK)[2].strip()
+    return [whole] if MARK in output and whole else []
 
 
 def lenient_readings(style: str, output: str) -> list[str]:
@@ -151,3 +167,16 @@ def formulas(text: str) -> Iterator[str]:
     for match in FORMULA.finditer(text):
         if not quantities.denied(text, match.start()):
             yield "".join(filter(None, match.groups())).strip()
+
+
+def only(extract: Callable[[str, str], str | None]) -> Callable[[str, str], list[str]]:
+    """Return the readings of a grader that extracts one answer, or None."""
+    return lambda style, output: [answer for answer in [extract(style, output)] if answer is not None]
+
+
+GRADERS = {
+    "official": Grader(only(official_grader.answer), official_right),
+    "strict": Grader(strict_readings, right),
+    "lenient": Grader(lenient_readings, right),
+    "peft": Grader(only(peft_grader.answer), peft_grader.right),
+}

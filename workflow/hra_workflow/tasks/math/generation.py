@@ -20,6 +20,13 @@ class MathGeneration(Generation):
         chosen = {"backend": self.backend, "serve": serving.serve(self.task, run, self.backend)}
         return {key: entry[key] for key in ("batch_size", "stop")} | chosen
 
+    def precision(self, dataset: str, run: str) -> str:
+        """Return the precision of the base model's weights in generation and on general text."""
+        return (
+            self.settings["generation"].get("precision")
+            or self.task.training.hyperparameters(dataset, run)["precision"]
+        )
+
     @cached_property
     def backend(self) -> str:
         return serving.backend(self.task)

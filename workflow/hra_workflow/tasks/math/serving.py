@@ -66,7 +66,7 @@ def prediction(task: Task, dataset: str, run: str) -> dict:
         "prompt": "".join(task.settings["prompt"][part] for part in ("template", "evaluation_suffix")),
         "generation": {key: entry[key] for key in ("batch_size", "stop")} | chosen,
         "max_new_tokens": max(entry["max_new_tokens"][name] for name in task.datasets[dataset]["benchmarks"]),
-        "precision": settings["precision"],
+        "precision": task.generation.precision(dataset, run),
         "quantization": settings.get("quantization"),
     }
 

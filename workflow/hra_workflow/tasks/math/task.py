@@ -12,6 +12,7 @@ from hra_workflow.tasks.data import generated
 from hra_workflow.tasks.math import serving
 from hra_workflow.tasks.math.generation import TEXT, MathGeneration
 from hra_workflow.tasks.math.tables import MathTable
+from hra_workflow.tasks.training import LENGTH
 
 REHEARSED_TOKENS = 16
 LONGER_ANSWERS = 7  # a base model's answers run to `max_new_tokens`: times the tokens of a trained model's
@@ -104,6 +105,10 @@ class MathEvaluation(Evaluation):
         label = "loss on general text, nats per token"
         return {"benchmark": TEXT, "metric": "loss", "label": label, "better": "lower", "base": None}
 
+    def graders(self, dataset: str) -> dict[str, int]:
+        """Return the versions of the graders of a training set's benchmarks."""
+        return {name: self.settings["graders"][name] for name in self.datasets[dataset]["metrics"]}
+
     def general_text(self) -> tuple[str, str]:
         """Return the dataset and the split of the text on which the loss is computed."""
         dataset, split = self.settings[TEXT]["source"].split("/")
@@ -150,7 +155,7 @@ class Math(Task):
     name = "math"
     title = "Mathematical reasoning"
     architecture = "causal_lm"
-    required = ("epochs", "max_length", "base_precision", "gradient_checkpointing", "group_by_length")
+    required = (LENGTH, "max_length", "base_precision", "gradient_checkpointing", "group_by_length")
     data = MathData
     training = MathTraining
     generation = MathGeneration

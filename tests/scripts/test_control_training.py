@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from controlled import MODEL, SIDE, Run, hints, inputs, rows, unet_method
 from hra_workflow.core.errors import JobError
-from hra_workflow.models import adapters, stable_diffusion
+from hra_workflow.models import adapters
+from hra_workflow.models.diffusion.components import to_tensor
 from hra_workflow.tasks.control import hint_encoder
 from hra_workflow.tasks.control import model as control_model
 from hra_workflow.tasks.control import training as control_training
@@ -85,7 +86,7 @@ def test_the_error_is_that_of_the_noise_or_of_the_velocity(tmp_path, prediction)
     run = Run(tmp_path, unet_method())
     trainer, context = run.trainer(), inputs(2)[2]
     trainer.noising = trainer.noising.from_config(trainer.noising.config, prediction_type=prediction)
-    pictures = [stable_diffusion.to_tensor(image) / 127.5 - 1 for image, *_ in rows(2)]
+    pictures = [to_tensor(image) / 127.5 - 1 for image, *_ in rows(2)]
 
     def parts():
         return [{"pixels": one, "generator": torch.Generator().manual_seed(n)} for n, one in enumerate(pictures)]

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import numpy
 import pytest
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, Flux2KleinPipeline
+from diffusers.training_utils import compute_density_for_timestep_sampling
 from safetensors.torch import load_file
 
 import augment
@@ -16,7 +17,9 @@ import diffusion_models
 import export_adapter
 import generate_class_images
 import subjects
-from hra_workflow.models import adapters, diffusion
+from hra_workflow.core.errors import JobError
+from hra_workflow.models import adapters, built_adapters, diffusion
+from hra_workflow.models.diffusion import sizes
 from hra_workflow.models.diffusion.sampling import Sampler
 from hra_workflow.tasks.subject import dreambooth
 from hra_workflow.training import interruption
@@ -25,7 +28,7 @@ from subjects import SAMPLING, SubjectRun
 from support import downloaded, method
 
 STEPS, STOP = 20, 7
-SETTINGS = {"max_steps": STEPS, "epoch_steps": STEPS, "keep_epochs": "last", "learning_rate": 1e-3}
+SETTINGS = {"max_steps": STEPS, "epoch_steps": STEPS, "keep_epochs": "last", "learning_rate": 1e-2}
 PROMPTS = ["a qwe ball", "a red qwe ball"]
 
 
@@ -56,6 +59,12 @@ def trained(request, tmp_path_factory):
     resumed = train(runs["stopped"])
     base = Path(given["model"].removesuffix(".manifest.json"))
     return SimpleNamespace(**runs, record=record, resumed=resumed, base=base, name=name)
+
+
+def parts(count: int) -> list[dict]:
+    """Return what the loss needs of images: the generators of their noise and time, and the frames of their crops."""
+    frames = [(48, 64, 3, 5 + n) for n in range(count)]
+    return [{"generator": torch.Generator().manual_seed(n), "frame": frame} for n, frame in enumerate(frames)]
 
 
 def images_of(pipe, sampler: Sampler, seed: int = 3) -> list:
@@ -116,3 +125,83 @@ def test_the_exported_lora_gives_the_same_images_in_diffusers(trained, tmp_path,
     pipe.load_lora_weights(tmp_path / "hub/lora")
     for found, wanted, base in zip(images_of(pipe, sampler), expected, plain, strict=True):
         assert apart(found, wanted) <= 2 and apart(wanted, base) > 2
+
+
+@pytest.mark.parametrize("trained", ["stable-diffusion-3.5-medium", "flux2-klein-base-4b"], indirect=True)
+def test_the_loss_of_flow_matching_is_that_of_diffusers_scripts(trained):
+    """With the functions of diffusers' pipeline instead of this repository's, and a time per image."""
+    model = diffusion.of(trained.base)
+    model.prepare("cpu")
+    flux, pipe, count = trained.name == "flux2-klein", Flux2KleinPipeline, 3
+    network, conditions = model.load(), model.embeddings(["a ball"] * count, "float32", "cpu")
+    pixels = torch.rand(count, 3, 32, 32, generator=torch.Generator().manual_seed(9)) * 2 - 1
+    with torch.no_grad():
+        generators = [part["generator"] for part in parts(count)]
+        latents = model.latents(model.posterior(pixels), generators)
+        found = model.errors(network, latents, parts(count), conditions, torch.float32)
+        if flux:
+            model.vae.bn.running_mean += 1
+            expected = pipe._patchify_latents(model.vae.encode(pixels).latent_dist.mode()) - 1
+            torch.testing.assert_close(model.posterior(pixels), expected / (1 + model.vae.config.batch_norm_eps) ** 0.5)
+        again = [part["generator"] for part in parts(count)]
+        noise = torch.stack([torch.randn(latents.shape[1:], generator=one) for one in again])
+        scheme = {"weighting_scheme": "none" if flux else "logit_normal", "logit_mean": 0, "logit_std": 1}
+        u = torch.cat([compute_density_for_timestep_sampling(batch_size=1, generator=one, **scheme) for one in again])
+        times = model.noising.timesteps[(u * 1000).long()]
+        sigmas = (times / 1000).view(-1, 1, 1, 1)
+        noisy = (1 - sigmas) * latents + sigmas * noise
+        if flux:
+            ids = pipe._prepare_latent_ids(noisy)
+            told = conditions | {"timestep": times / 1000, "img_ids": ids}
+            predicted = pipe._unpack_latents_with_ids(network(pipe._pack_latents(noisy), **told)[0], ids)
+        else:
+            predicted = network(noisy, timestep=times, **conditions)[0]
+    torch.testing.assert_close(found, (predicted - (noise - latents)).square().mean((1, 2, 3)))
+    assert times.unique().numel() == count
+
+
+@pytest.mark.parametrize("trained", ["stable-diffusion-xl-base-1.0"], indirect=True)
+def test_sdxl_is_told_the_size_and_the_crop_of_an_image(trained):
+    model, seen = diffusion.of(trained.base), []
+    network, conditions = model.load(), model.embeddings(["a ball"] * 2, "float32", "cpu")
+    network.add_time_proj.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].view(2, 6).tolist()))
+    with torch.no_grad():
+        model.predict(network, torch.zeros(2, 4, 8, 8), torch.tensor([1, 1]), parts(2), conditions)
+    assert seen == [[[48, 64, 3, 5, 32, 32], [48, 64, 3, 6, 32, 32]]]
+
+
+@pytest.mark.parametrize("trained", ["stable-diffusion-3.5-medium"], indirect=True)
+def test_stable_diffusion_3_works_without_t5(trained, tmp_path):
+    generator = diffusion_models.source("stable-diffusion-3.5-medium", text_encoder_3=None, tokenizer_3=None)
+    sizes.write(tmp_path, generator["model"], generator["sizes"], 0)
+    with_t5, without = (diffusion.of(one).embeddings(["a ball"], "float32", "cpu") for one in (trained.base, tmp_path))
+    text = "encoder_hidden_states"
+    assert with_t5[text].shape == without[text].shape == (1, 77 + 256, 32)
+    assert without[text][:, 77:].abs().max() == 0 < with_t5[text][:, 77:].abs().max()
+    ((image, _),) = Sampler(tmp_path, SAMPLING, "cpu").draw(["a ball"], [0])
+    assert image.size == (32, 32)
+
+
+def test_a_prompt_that_is_too_long_is_refused(trained):
+    model = diffusion.of(trained.base)
+    model.embeddings(["a ball"], "float32", "cpu")
+    with pytest.raises(JobError, match=r"expected at most \d+ tokens, which the text encoder of .*Shorten the prompt"):
+        model.embeddings(["a ball " * 100], "float32", "cpu")
+
+
+def test_all_linear_are_the_linear_layers_of_the_blocks_and_an_unknown_target_is_named(trained):
+    network, lists = diffusion.of(trained.base).load(), diffusion.ARCHITECTURES[trained.name].targets
+    inside = ("attn", "ff", "proj_in", "proj_out")
+    linears = {
+        name
+        for name, one in network.named_modules()
+        if isinstance(one, torch.nn.Linear) and "blocks" in name and any(f".{part}" in name for part in inside)
+    }
+    chosen = adapters.targets(network, method("hra", targets=lists["all_linear"]))
+    assert {name for name in linears if built_adapters.named(name, chosen)} == linears
+    attention = adapters.targets(network, method("hra", targets=lists["attention"]))
+    assert {name for name in linears if ".attn" in name} == {
+        name for name in linears if built_adapters.named(name, attention)
+    }
+    with pytest.raises(JobError, match=rf"'to_qq' matches no Linear layer of {type(network).__name__}.*end in: "):
+        adapters.targets(network, method("hra", targets=["to_q", "to_qq"]))

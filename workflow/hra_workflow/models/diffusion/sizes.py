@@ -187,6 +187,7 @@ def write(folder: Path, model: str, sizes: dict[str, dict | None] | None = None,
 
 def write_component(folder: Path, library: str, name: str, settings: dict, weights: bool) -> None:
     import diffusers
+    import torch
     import transformers
 
     if name in TOKENIZERS:
@@ -199,7 +200,8 @@ def write_component(folder: Path, library: str, name: str, settings: dict, weigh
     elif weights or name.endswith("Scheduler"):
         cls(**settings).save_pretrained(folder)
     else:
-        files.write_json(folder / "config.json", {"_class_name": name} | settings)
+        with torch.device("meta"):
+            cls(**settings).save_config(folder)
 
 
 def clip_tokenizer(**settings):

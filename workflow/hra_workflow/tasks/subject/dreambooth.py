@@ -12,7 +12,7 @@ from hra_workflow.models.diffusion.base import Conditions, Diffusion
 from hra_workflow.models.diffusion.components import to_tensor
 from hra_workflow.training import diffusion_trainer
 
-BATCH = 8  # images encoded at a time
+BATCH, SIDE = 8, 512  # images encoded at a time, up to this resolution; fewer above
 
 
 class Crops:
@@ -49,8 +49,9 @@ class Crops:
         """
         if not self.are_fixed():
             return
-        for first in range(0, len(self), BATCH):
-            cut = [self.cut(*self[index], None) for index in range(first, min(first + BATCH, len(self)))]
+        batch = max(1, min(BATCH, BATCH * SIDE**2 // self.resolution**2))
+        for first in range(0, len(self), batch):
+            cut = [self.cut(*self[index], None) for index in range(first, min(first + batch, len(self)))]
             found = posterior(torch.stack([pixels for pixels, _ in cut])).cpu()
             self.encoded += [(one, frame) for one, (_, frame) in zip(found, cut, strict=True)]
 

@@ -3,7 +3,7 @@
 Plain Python: a dry run knows a model's architecture from its config entry or from files that exist.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from math import prod
 from pathlib import Path
 from pkgutil import resolve_name
@@ -22,14 +22,14 @@ FLUX2 = [*JOINT, "to_qkv_mlp_proj", "single_transformer_blocks.*.attn.to_out"]
 class Architecture(NamedTuple):
     """An entry of the registry.
 
-    title: its name in messages. implementation: `module:class`. pipelines: diffusers' classes in model_index.json.
+    title: its name in messages. implementation: `module:class`. pipeline: diffusers' class in model_index.json.
     component: the network in the pipeline that is fine-tuned. targets: named lists of modules in its blocks.
     own_solver: whether images are generated only with the scheduler that the model's files name.
     """
 
     title: str
     implementation: str
-    pipelines: tuple[str, ...]
+    pipeline: str
     component: str
     targets: dict[str, list[str]]
     own_solver: bool = False
@@ -39,21 +39,21 @@ ARCHITECTURES = {
     "stable-diffusion": Architecture(
         "Stable Diffusion 1.x and 2.x",
         f"{__name__}.stable_diffusion:StableDiffusion",
-        ("StableDiffusionPipeline",),
+        "StableDiffusionPipeline",
         "unet",
         {"attention": ATTENTION, "all_linear": [*ATTENTION, "ff.net.0.proj", "ff.net.2"]},
     ),
     "stable-diffusion-xl": Architecture(
         "Stable Diffusion XL",
         f"{__name__}.stable_diffusion_xl:StableDiffusionXL",
-        ("StableDiffusionXLPipeline",),
+        "StableDiffusionXLPipeline",
         "unet",
         {"attention": ATTENTION, "all_linear": [*ATTENTION, "ff.net.0.proj", "ff.net.2", "proj_in", "proj_out"]},
     ),
     "stable-diffusion-3": Architecture(
         "Stable Diffusion 3 and 3.5",
         f"{__name__}.stable_diffusion_3:StableDiffusion3",
-        ("StableDiffusion3Pipeline",),
+        "StableDiffusion3Pipeline",
         "transformer",
         {"attention": JOINT, "all_linear": [*JOINT, "net.0.proj", "net.2"]},
         own_solver=True,
@@ -61,7 +61,7 @@ ARCHITECTURES = {
     "flux2-klein": Architecture(
         "FLUX.2 klein",
         f"{__name__}.flux2:Flux2Klein",
-        ("Flux2KleinPipeline",),
+        "Flux2KleinPipeline",
         "transformer",
         {"attention": FLUX2, "all_linear": [*FLUX2, "linear_in", "linear_out"]},
         own_solver=True,
@@ -69,22 +69,22 @@ ARCHITECTURES = {
 }
 
 
-def named(folder: Path) -> str:
-    """Return the name of the architecture of a model in diffusers' layout; raise JobError if it is not known."""
+def named(folder: Path, among: Collection[str] = ARCHITECTURES) -> str:
+    """Return the name of the architecture of a model in diffusers' layout; raise JobError if it is none of `among`."""
     index = Path(folder) / INDEX
     if not index.exists():
         raise JobError(f"{folder}: expected {INDEX}, found none. Correct the model's `files`, or its `source`.")
     pipeline = files.read_json(index)["_class_name"]
-    found = next((name for name, one in ARCHITECTURES.items() if pipeline in one.pipelines), None)
+    found = next((name for name in among if pipeline == ARCHITECTURES[name].pipeline), None)
     if not found:
-        known = ", ".join(f"{', '.join(one.pipelines)} ({one.title})" for one in ARCHITECTURES.values())
-        raise JobError(f"{index}: expected one of the pipelines {known}, found {pipeline}. Use another model.")
+        known = [f"{one.pipeline} ({one.title})" for one in map(ARCHITECTURES.get, among)]
+        raise JobError(f"{index}: expected a pipeline of {'; '.join(known)}, found {pipeline}. Use another model.")
     return found
 
 
-def of(folder: Path):
-    """Return the model in a folder as an instance of its architecture's class (base.Diffusion)."""
-    return resolve_name(ARCHITECTURES[named(folder)].implementation)(folder)
+def of(folder: Path, among: Collection[str] = ARCHITECTURES):
+    """Return the model in a folder as an instance of its architecture's class (base.Diffusion); errors as `named`."""
+    return resolve_name(ARCHITECTURES[named(folder, among)].implementation)(folder)
 
 
 def count_parameters(folder: Path) -> int:

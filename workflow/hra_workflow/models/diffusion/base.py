@@ -13,7 +13,7 @@ import torch
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import safe_checkpoints
 from hra_workflow.models import pretrained
-from hra_workflow.models.diffusion import components
+from hra_workflow.models.diffusion import ARCHITECTURES, components
 from hra_workflow.models.precision import dtype
 from hra_workflow.models.shapes import without_weights
 
@@ -23,7 +23,8 @@ Conditions = dict[str, torch.Tensor]
 class Diffusion:
     """A pretrained text-to-image model in a folder in diffusers' layout. A subclass is an architecture.
 
-    pipeline, network, autoencoder, schedule: diffusers' classes. component: the network's name in the pipeline.
+    name: its entry in the registry, which has the pipeline, and the name of the network in it as `component`.
+    network, autoencoder, schedule: diffusers' classes.
     optional: components that the folder may lack.
     patch: latent positions along a side that are one position of the network's input.
     text_precision: of the text encoders in training; None: that of the training.
@@ -32,8 +33,7 @@ class Diffusion:
     describes an image of a batch: its `generator`, and `frame`, (height, width, top, left) of its crop in pixels.
     """
 
-    pipeline: ClassVar[str]
-    component: ClassVar[str]
+    name: ClassVar[str]
     network: ClassVar[str]
     autoencoder: ClassVar[str] = "AutoencoderKL"
     schedule: ClassVar[str]
@@ -45,7 +45,8 @@ class Diffusion:
     noising: Any
 
     def __init__(self, folder: Path):
-        self.folder = Path(folder)
+        self.folder, entry = Path(folder), ARCHITECTURES[self.name]
+        self.pipeline, self.component = entry.pipeline, entry.component
 
     # What differs between architectures
 

@@ -12,7 +12,6 @@ class FlowMatching(base.Diffusion):
     weighting: how times are distributed and weighted, one of diffusers' weighting schemes.
     """
 
-    component = "transformer"
     schedule = "FlowMatchEulerDiscreteScheduler"
     weighting = "none"
 

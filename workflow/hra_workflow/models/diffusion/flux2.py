@@ -13,7 +13,7 @@ TOKENS = 512  # the default of diffusers' pipeline
 
 
 class Flux2Klein(flow_matching.FlowMatching):
-    pipeline = "Flux2KleinPipeline"
+    name = "flux2-klein"
     network = "Flux2Transformer2DModel"
     autoencoder = "AutoencoderKLFlux2"
     patch = 2

@@ -24,7 +24,7 @@ class Sampler:
         self.architecture = diffusion.of(folder)
         self.architecture.check_resolution(sampling["resolution"])
         self.pipe = self.architecture.load_pipeline(sampling["precision"], sampling["safety_checker"])
-        if sampling["safety_checker"] and getattr(self.pipe, "safety_checker", self.pipe) is None:
+        if sampling["safety_checker"] and self.pipe.components.get("safety_checker", "none of its kind") is None:
             raise JobError(
                 f"{folder} has no safety checker. Set `safety_checker: false`, or add it to the model's files."
             )

@@ -37,8 +37,7 @@ def encoded(tokenizer, model, prompts: list[str]):
 
 
 class StableDiffusion(base.Diffusion):
-    pipeline = "StableDiffusionPipeline"
-    component = "unet"
+    name = "stable-diffusion"
     network = "UNet2DConditionModel"
     schedule = "DDPMScheduler"
     text_precision = "float32"

@@ -10,7 +10,7 @@ T5_TOKENS = 256  # the default of diffusers' pipeline
 class StableDiffusion3(flow_matching.FlowMatching):
     """Without the files of T5, whose 4.7 billion parameters are the largest part, its embeddings are zeros."""
 
-    pipeline = "StableDiffusion3Pipeline"
+    name = "stable-diffusion-3"
     network = "SD3Transformer2DModel"
     optional = ("text_encoder_3", "tokenizer_3")
     weighting = "logit_normal"

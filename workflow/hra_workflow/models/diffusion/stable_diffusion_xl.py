@@ -6,7 +6,7 @@ from hra_workflow.models.diffusion import stable_diffusion
 
 
 class StableDiffusionXL(stable_diffusion.StableDiffusion):
-    pipeline = "StableDiffusionXLPipeline"
+    name = "stable-diffusion-xl"
     text_precision = None
 
     def encode_prompts(self, pipe, prompts, device):

@@ -12,10 +12,10 @@ from PIL.Image import Image
 from hra_workflow import methods
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import safe_checkpoints
-from hra_workflow.models import adapters, built_adapters
+from hra_workflow.models import adapters, built_adapters, diffusion
 from hra_workflow.models.diffusion.components import to_tensor
-from hra_workflow.models.diffusion.stable_diffusion import StableDiffusion
 from hra_workflow.tasks.control import hint_encoder
+from hra_workflow.tasks.control.task import ControlTraining
 
 CONTROLNET = "controlnet"  # name of the module
 
@@ -72,7 +72,7 @@ def load(
     `channels`: of the hint encoder, see hint_encoder.attach. `weights`: see Diffusion.load. Only the hint
     encoder is randomly initialised.
     """
-    base = StableDiffusion(folder)
+    base = diffusion.of(folder, ControlTraining.architectures)
     return ready(base.load(precision, weights).requires_grad_(False), method, base.pixels_per_latent(), channels)
 
 

@@ -23,7 +23,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from controlled import MODEL, SIDE, Run, rows, unet_method
 from hra_workflow.data import images
-from hra_workflow.models import stable_diffusion
+from hra_workflow.models.diffusion import components
 from hra_workflow.tasks.control import data as control_data
 from hra_workflow.tasks.control import latents
 from hra_workflow.tasks.control import training as control_training
@@ -95,7 +95,7 @@ def seconds_of_parts() -> dict[str, tuple[float, float]]:
 
 def main(folder: Path) -> None:
     plain = split(folder)
-    vae = stable_diffusion.load_component(AutoencoderKL, MODEL, "vae")
+    vae = components.load(AutoencoderKL, MODEL, "vae")
     encoding = timed(lambda: latents.write(folder / latents.FILE, plain, vae, "cpu", 1))
     cached = latents.Rows(plain, numpy.load(folder / latents.FILE, mmap_mode="r"))
     trainers = {name: trainer(folder / name, some) for name, some in (("encoded", plain), ("cached", cached))}

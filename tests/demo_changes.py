@@ -146,6 +146,7 @@ VALUES: dict[str, Any] = {
 # What has no other legal value, and why.
 NO_OTHER: dict[str, str] = {
     "*.source.kind": "a source of another kind has other keys",
+    "models.*.architecture": "it is that of the model's files",
     "methods.*.kind": "a method of another kind has other arguments",
     "methods.*.type": "a type has its own arguments",
     "methods.boft.*.peft.*": "sizes and factors fit each other",

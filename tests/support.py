@@ -94,12 +94,14 @@ def read_config() -> dict:
     from snakemake.utils import update_config
 
     from hra_workflow import tasks
+    from hra_workflow.models import diffusion
 
     merged: dict = {}
     folders = [ROOT / "config" / name for name in tasks.classes()]
     of_tasks = [file for folder in folders for file in sorted(folder.glob("*.yaml"))]
     for file in [ROOT / "config/config.yaml", ROOT / "config/methods.yaml", *of_tasks]:
         update_config(merged, yaml.safe_load(file.read_text()))
+    diffusion.add_targets(merged)
     return merged
 
 

@@ -8,7 +8,8 @@ from accelerate.state import AcceleratorState
 from controlled import MODEL, SAMPLING, SIDE, Run, disc, rows, unet_method
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import images
-from hra_workflow.models import stable_diffusion
+from hra_workflow.models.diffusion.components import to_tensor
+from hra_workflow.models.diffusion.stable_diffusion import StableDiffusion, TextEncoder
 from hra_workflow.tasks.control import hint_encoder
 from hra_workflow.tasks.control import model as control_model
 from hra_workflow.tasks.control import sampling as control_sampling
@@ -57,8 +58,8 @@ def test_a_picture_is_ddim_with_guidance_and_the_hint_in_both_branches(trained, 
     found = pixels(made.draw([prompt], [7], [hint])[0][0])
 
     model = control_model.load_trained(MODEL, run.method, run.last)
-    text = stable_diffusion.text_embeddings(MODEL, ["", prompt], "float32", "cpu")
-    shown = (stable_diffusion.to_tensor(hint) / 255)[None]
+    text = TextEncoder(MODEL, "float32", "cpu")(["", prompt])
+    shown = (to_tensor(hint) / 255)[None]
     levels = made.pipe.scheduler.alphas_cumprod
     x = torch.randn(1, 4, SIDE // 4, SIDE // 4, generator=torch.Generator().manual_seed(7))
     with torch.no_grad():
@@ -117,7 +118,7 @@ def test_the_base_alone_pays_no_heed_to_hints(tmp_path):
     made, (_, prompt, hint) = sampler(run), rows(1)[0]
     found = made.draw([prompt], [3], [hint])[0][0]
     pipe = made.pipe
-    pipe.unet = stable_diffusion.load_unet(MODEL)
+    pipe.unet = StableDiffusion(MODEL).load()
     noise = torch.randn(1, 4, SIDE // 4, SIDE // 4, generator=torch.Generator().manual_seed(3))
     expected = pipe(prompt, height=SIDE, width=SIDE, num_inference_steps=2, guidance_scale=9.0, latents=noise).images[0]
     assert found.tobytes() == expected.tobytes()

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from controlled import MODEL, SIDE, Run, hints, inputs, rows, unet_method
 from hra_workflow.core.errors import JobError
-from hra_workflow.models import adapters, stable_diffusion
+from hra_workflow.models import adapters
+from hra_workflow.models.diffusion.components import to_tensor
 from hra_workflow.tasks.control import hint_encoder
 from hra_workflow.tasks.control import model as control_model
 from hra_workflow.tasks.control import training as control_training
@@ -84,19 +85,20 @@ def test_the_error_is_that_of_the_noise_or_of_the_velocity(tmp_path, prediction)
     """Compare ε with m(√ā x₀ + √(1−ā) ε), or v = √ā ε − √(1−ā) x₀, depending on the scheduler; x₀ from the VAE."""
     run = Run(tmp_path, unet_method())
     trainer, context = run.trainer(), inputs(2)[2]
-    trainer.noising = trainer.noising.from_config(trainer.noising.config, prediction_type=prediction)
-    pictures = [stable_diffusion.to_tensor(image) / 127.5 - 1 for image, *_ in rows(2)]
+    schedule = trainer.architecture.noising
+    trainer.architecture.noising = schedule.from_config(schedule.config, prediction_type=prediction)
+    pictures = [to_tensor(image) / 127.5 - 1 for image, *_ in rows(2)]
 
     def parts():
         return [{"pixels": one, "generator": torch.Generator().manual_seed(n)} for n, one in enumerate(pictures)]
 
     with torch.no_grad():
-        found = trainer.errors(parts(), context, hint=hints(2))
+        found = trainer.errors(parts(), {"text": context}, hint=hints(2))
         again = parts()
         clean = trainer.encode(again)
         noise = torch.stack([torch.randn(clean.shape[1:], generator=part["generator"]) for part in again])
         times = torch.stack([torch.randint(1000, (), generator=part["generator"]) for part in again])
-        level = trainer.noising.alphas_cumprod[times][:, None, None, None]
+        level = schedule.alphas_cumprod[times][:, None, None, None]
         noisy = level.sqrt() * clean + (1 - level).sqrt() * noise
         target = noise if prediction == "epsilon" else level.sqrt() * noise - (1 - level).sqrt() * clean
         expected = (run.trained(noisy, times, context, hint=hints(2)).sample - target).square().mean((1, 2, 3))

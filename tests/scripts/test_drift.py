@@ -43,7 +43,7 @@ def job(run, rule: str, input: dict, name: str, **method) -> dict:
         {"images": run.folder / f"{name}.tar"},
         prompts=PROMPTS,
         captions=2,
-        sampler="hra_workflow.models.stable_diffusion:Sampler",
+        sampler="hra_workflow.models.diffusion.sampling:Sampler",
         sampling=SAMPLING | {"images": 2},
         finished=str(run.folder / "scratch" / name),
         **{"method": run.method | method} if input else {},

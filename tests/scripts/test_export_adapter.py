@@ -19,7 +19,8 @@ import rule_jobs
 from hra_workflow import methods, tasks
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
-from hra_workflow.models import adapters, stable_diffusion
+from hra_workflow.models import adapters
+from hra_workflow.models.diffusion import sampling as diffusion_sampling
 from hra_workflow.tasks.control import data as control_data
 from hra_workflow.tasks.control.sampling import Sampler
 from predicted import READING, answering, predict
@@ -224,7 +225,7 @@ def test_a_diffusion_model(make_subject_run, tmp_path, kind, cached):
     names = pasted(folder)
     assert (tmp_path / "image.png").exists()
     sampling = SAMPLING | {"scheduler": "model"}
-    sampler = stable_diffusion.Sampler(base, sampling, "cpu")
+    sampler = diffusion_sampling.Sampler(base, sampling, "cpu")
     sampler.use(run.method, run.last)
     shows(names["image"], sampler, "a photo of qwe ball on the beach")
 

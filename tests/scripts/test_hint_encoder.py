@@ -7,7 +7,8 @@ import torch
 
 from controlled import MODEL, SIDE, hints, inputs, unet_method
 from hra_workflow.core.errors import JobError
-from hra_workflow.models import adapters, stable_diffusion
+from hra_workflow.models import adapters
+from hra_workflow.models.diffusion.stable_diffusion import StableDiffusion
 from hra_workflow.tasks.control import hint_encoder
 from hra_workflow.tasks.control import model as control_model
 
@@ -45,7 +46,7 @@ def test_sizes_are_the_paper_s():
 
 
 def test_at_the_start_a_hint_changes_no_bit(unet):
-    plain = stable_diffusion.load_unet(MODEL)
+    plain = StableDiffusion(MODEL).load()
     with torch.no_grad():
         expected = plain(*inputs()).sample
         assert torch.equal(unet(*inputs(), hint=hints()).sample, expected)
@@ -61,7 +62,7 @@ def test_hints_reach_the_first_block_alone_of_every_row(unet):
     with torch.no_grad():
         encoded = unet.hint_encoder(hints())
         assert abs(encoded).max() > 0.01
-        plain = copy.deepcopy(stable_diffusion.load_unet(MODEL))
+        plain = copy.deepcopy(StableDiffusion(MODEL).load())
         plain.conv_in.register_forward_hook(lambda *call: call[2] + encoded)
         expected = plain(noisy, times, context).sample
         found = unet(noisy, times, context, hint=hints()).sample
@@ -98,4 +99,4 @@ def test_hints_that_do_not_fit_are_refused(unet, shape):
 
 def test_channels_that_do_not_fit_the_autoencoder_are_refused():
     with pytest.raises(JobError, match=r"expected 3 channels, one per resolution of the autoencoder's scale 4"):
-        hint_encoder.attach(stable_diffusion.load_unet(MODEL), 4, (16, 32, 96, 256))
+        hint_encoder.attach(StableDiffusion(MODEL).load(), 4, (16, 32, 96, 256))

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import numpy
 import pytest
 import torch
-from diffusers import AutoencoderKL
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -17,7 +16,7 @@ from control_jobs import ROWS, SOURCE, ControlRun, draw, entry, prepared
 from controlled import MODEL, SIDE, unet_method
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
-from hra_workflow.models import stable_diffusion
+from hra_workflow.models.diffusion.stable_diffusion import StableDiffusion
 from hra_workflow.snake import reruns
 from hra_workflow.tasks.control import data as control_data
 from hra_workflow.tasks.control import latents
@@ -62,8 +61,9 @@ def test_the_noise_of_a_sample_is_the_same(make_run, resources):
     run.encode()
     split = control_data.opened(resources["canny"], "train")
     rows = [split, latents.opened(run.latents, resources["model"], resources["canny"], split)]
-    vae = stable_diffusion.load_component(AutoencoderKL, MODEL, "vae")
-    trainer, found = SimpleNamespace(vae=vae, device="cpu"), []
+    architecture = StableDiffusion(MODEL)
+    architecture.prepare("cpu")
+    trainer, found = SimpleNamespace(architecture=architecture, device="cpu"), []
     for some in rows:
         samples = control_training.Samples(some, SIDE, seed=0, prompt_dropout=0.3)
         parts = [samples[n] for n in range(len(split))]
@@ -80,13 +80,14 @@ def test_class_images_of_a_subject_are_encoded_once_if_their_crops_are_fixed(sid
     shown = numpy.random.default_rng(0).integers(0, 256, (13, SIDE, 80, 3), numpy.uint8)
     subject = [Image.fromarray(one) for one in shown[:3]]
     of_class = [SimpleNamespace(image=Image.fromarray(one[:, :side])) for one in shown[3:]]
-    vae = stable_diffusion.load_component(AutoencoderKL, MODEL, "vae")
-    trainer, found = SimpleNamespace(vae=vae, device="cpu"), []
+    architecture = StableDiffusion(MODEL)
+    architecture.prepare("cpu")
+    trainer, found = SimpleNamespace(architecture=architecture, device="cpu"), []
     for once in (False, True):
         samples = dreambooth.Samples(subject, of_class, SIDE, seed=0)
         if once:
-            samples.encode_class_images(vae, "cpu")
-            assert len(samples.posteriors) == (len(of_class) if side == SIDE else 0)
+            samples.encode(architecture.posterior)
+            assert len(samples.of_class.encoded) == (len(of_class) if side == SIDE else 0)
         drawn = [samples[n] for n in range(4)]
         parts = [sample[of] for of in (0, 1) for sample in drawn]  # as in the loss
         encoded = control_training.Trainer.encode(trainer, parts)

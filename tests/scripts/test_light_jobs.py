@@ -20,6 +20,7 @@ def job(tmp_path):
     unet = tmp_path / "model/unet"
     unet.mkdir(parents=True)
     save_file({"weight": numpy.ones((3, 4), numpy.float32)}, unet / "weights.safetensors")
+    files.write_json(tmp_path / "model/model_index.json", {"_class_name": "StableDiffusionPipeline"})
     content = {
         "bytes": (unet / "weights.safetensors").stat().st_size,
         "sha256": files.sha256(unet / "weights.safetensors"),

@@ -13,7 +13,8 @@ import hra
 from controlled import MODEL, Run, hints, inputs, same_weights, unet_method
 from hra.__main__ import main
 from hra_workflow.core.errors import JobError
-from hra_workflow.models import adapters, stable_diffusion
+from hra_workflow.models import adapters
+from hra_workflow.models.diffusion.stable_diffusion import StableDiffusion
 from hra_workflow.models.ldm import checkpoint as ldm_checkpoint
 from hra_workflow.models.ldm import keys as ldm_keys
 from hra_workflow.tasks.control import model as control_model
@@ -37,7 +38,7 @@ def trained(tmp_path_factory):
 
 def official(state: dict, gram_schmidt: bool):
     """Build a UNet with the weights of the official layers, and the official hint encoder (hra.py, oft_ldm.py)."""
-    unet = stable_diffusion.load_unet(MODEL)
+    unet = StableDiffusion(MODEL).load()
     names = ldm_checkpoint.names("unet", unet)
     weights = {}
     for name, ldm in names.items():
@@ -116,7 +117,7 @@ def test_a_run_without_its_hint_encoder_is_refused(trained, tmp_path):
     arguments = [str(run.folder / "run/last"), str(tmp_path / "out"), "--base", str(MODEL / "unet")]
     with pytest.raises(SystemExit, match=r"12 weights such as base_model\.model\.hint_encoder\..*would lack them"):
         main(["merge", *arguments])
-    bare = PeftModel.from_pretrained(stable_diffusion.load_unet(MODEL), run.folder / "run/last")
+    bare = PeftModel.from_pretrained(StableDiffusion(MODEL).load(), run.folder / "run/last")
     with pytest.raises(ValueError, match=r"expected the module hint_encoder.*found none in PeftModel"):
         hra.to_lora(bare, tmp_path / "out")
     assert not (tmp_path / "out").exists()

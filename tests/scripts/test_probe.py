@@ -138,7 +138,8 @@ def test_language_models_and_classifiers_are_built_from_their_config(tmp_path):
 
 
 def test_a_single_file_stable_diffusion_generates_images_from_its_configs(tmp_path):
-    from hra_workflow.models import stable_diffusion
+    from hra_workflow.models.diffusion.sampling import Sampler
+    from hra_workflow.models.diffusion.stable_diffusion import StableDiffusion
 
     place, files = ROOT / "workflow/pictures-sd", {"sd.safetensors": None}
     for path in place.rglob("*"):
@@ -156,11 +157,11 @@ def test_a_single_file_stable_diffusion_generates_images_from_its_configs(tmp_pa
         "inference_steps": 1,
         "guidance": 1.0,
     }
-    sampler = stable_diffusion.Sampler(folder, sampling, "cpu")
+    sampler = Sampler(folder, sampling, "cpu")
     ((image, blocked),) = sampler.draw(["a word"], [0])
     assert image.size == (64, 64) and not blocked
-    unet = stable_diffusion.load_unet(folder, "bf16")
-    real = stable_diffusion.load_unet(place)
+    unet = StableDiffusion(folder).load("bf16")
+    real = StableDiffusion(place).load()
     assert {name: p.shape for name, p in unet.named_parameters()} == {
         name: p.shape for name, p in real.named_parameters()
     }

@@ -97,6 +97,18 @@ def test_subject_images_are_resized_as_in_the_official_training(photograph):
         assert (crops - part["pixels"]).abs().amax((1, 2, 3)).min() < 1e-5
 
 
+def test_centred_crops_are_encoded_once(photograph):
+    samples = dreambooth.Samples([photograph] * 2, [], 64, seed=0, centred=True, prompts=[0, 1])
+    encode = transforms.Compose([transforms.Resize(64), transforms.CenterCrop(64), transforms.ToTensor()])
+    before = samples[0][0]
+    samples.encode(lambda pixels: pixels + 1)
+    after = samples[0][0]
+    torch.testing.assert_close(before["pixels"], encode(photograph) * 2 - 1)
+    torch.testing.assert_close(after["posterior"], before["pixels"] + 1)
+    assert samples.are_encoded() and before["frame"] == after["frame"] == (300, 401, 0, 10)
+    assert {samples[n][0]["prompt"] for n in range(2)} == {0, 1}
+
+
 @pytest.mark.parametrize(("kind", "side"), [(LpipsVgg, 512), (StLpips, 224)])
 def test_lpips_sees_what_the_official_transform_gives(photograph, monkeypatch, kind, side):
     monkeypatch.setattr(kind, "load", lambda *_: torch.nn.Identity())

@@ -15,7 +15,8 @@ import generate_subject
 from hra_workflow.core import files, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import images
-from hra_workflow.models import image_shards, stable_diffusion
+from hra_workflow.models import image_shards
+from hra_workflow.models.diffusion.sampling import Sampler
 from rule_jobs import train
 from subjects import drawn, pixels, unet_method
 
@@ -61,7 +62,7 @@ def test_a_full_disk_keeps_what_is_finished(trained_subject, monkeypatch, capsys
 def test_a_batch_is_encoded_while_the_next_one_is_generated(trained_subject, monkeypatch):
     """Check it without a clock: the first batch is encoded only once the second one is being generated."""
     whole, begun = drawn(trained_subject, steps=[5]), threading.Event()
-    generate, encode, calls = stable_diffusion.Sampler.draw, images.to_png, []
+    generate, encode, calls = Sampler.draw, images.to_png, []
 
     def draw(*arguments):
         calls.append(threading.current_thread())
@@ -73,20 +74,20 @@ def test_a_batch_is_encoded_while_the_next_one_is_generated(trained_subject, mon
         assert begun.wait(60) and threading.current_thread() not in calls
         return encode(*arguments)
 
-    monkeypatch.setattr(stable_diffusion.Sampler, "draw", draw)
+    monkeypatch.setattr(Sampler, "draw", draw)
     monkeypatch.setattr(image_shards.images, "to_png", to_png)
     assert drawn(trained_subject, steps=[5]) == whole
 
 
 def test_too_little_gpu_memory_halves_the_batch(trained_subject, monkeypatch, capsys):
-    whole, plain = drawn(trained_subject, steps=[5], batch_size=4), stable_diffusion.Sampler.at_once
+    whole, plain = drawn(trained_subject, steps=[5], batch_size=4), Sampler.at_once
 
     def at_once(self, prompts, seeds):
         if len(prompts) > 1:
             raise torch.cuda.OutOfMemoryError
         return plain(self, prompts, seeds)
 
-    monkeypatch.setattr(stable_diffusion.Sampler, "at_once", at_once)
+    monkeypatch.setattr(Sampler, "at_once", at_once)
     for first, second in zip(whole, drawn(trained_subject, steps=[5], batch_size=4, inference_steps=2), strict=True):
         assert abs(pixels(first) - pixels(second)).max() <= 1
     assert "out of memory with a batch of 4 images; continuing with half of it" in capsys.readouterr().out

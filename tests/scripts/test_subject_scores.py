@@ -8,7 +8,7 @@ import evaluate_subject
 from hra_workflow.core import files, manifests, predictions
 from hra_workflow.data import images
 from hra_workflow.evaluators import aggregation, image_features, lpips, registry
-from hra_workflow.models import stable_diffusion
+from hra_workflow.models.diffusion.sampling import Sampler
 from rule_jobs import train
 from subjects import EVALUATION, PROMPTS, drawn, unet_method
 
@@ -22,7 +22,7 @@ def evaluated(run, images: str | None = "gathered", **options) -> tuple[dict, li
 @pytest.mark.parametrize("blocked", [1, 3])
 def test_blocked_images_are_recorded_counted_and_not_scored(trained_subject, monkeypatch, capsys, blocked):
     run = trained_subject
-    plain = stable_diffusion.Sampler.at_once
+    plain = Sampler.at_once
 
     def at_once(self, prompts, seeds):
         found = plain(self, prompts, seeds)
@@ -31,7 +31,7 @@ def test_blocked_images_are_recorded_counted_and_not_scored(trained_subject, mon
             for prompt, (image, flag) in zip(prompts, found, strict=True)
         ]
 
-    monkeypatch.setattr(stable_diffusion.Sampler, "at_once", at_once)
+    monkeypatch.setattr(Sampler, "at_once", at_once)
     drawn(run)
     assert f"18 images, {6 * blocked} blocked (all black) step00002-prompt00-0" in capsys.readouterr().out
     metrics, rows = evaluated(run)

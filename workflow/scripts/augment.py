@@ -37,7 +37,7 @@ def insert(model_manifest: str, model_files: list[str], params: dict, folder: Pa
     """
     from transformers import set_seed
 
-    from hra_workflow.models import adapters, causal_lm, shapes, stable_diffusion
+    from hra_workflow.models import adapters, causal_lm, diffusion, shapes
 
     method, seed, head = params["method"], int(params["seed"]), None
     # A classifier always needs them: the modules that its checkpoint lacks take random numbers before the adapter does.
@@ -49,7 +49,7 @@ def insert(model_manifest: str, model_files: list[str], params: dict, folder: Pa
         model = causal_lm.load_model(model_folder, params["precision"], weights=weights)
     elif params["architecture"] == "unet":
         set_seed(seed)
-        model = stable_diffusion.load_unet(model_folder, weights=weights)
+        model = diffusion.of(model_folder).load(weights=weights)
     elif params["architecture"] == "controlled":
         from hra_workflow.tasks.control import model as control_model
 

@@ -7,7 +7,7 @@ from diffusers import AutoencoderKL
 from hra_workflow.core import files, manifests, provenance, rates
 from hra_workflow.core.job import start
 from hra_workflow.data import sources
-from hra_workflow.models import stable_diffusion
+from hra_workflow.models.diffusion import components
 from hra_workflow.tasks.control import data as control_data
 from hra_workflow.tasks.control import latents
 
@@ -16,7 +16,7 @@ def main(job: dict) -> None:
     manifest, model, images = Path(job["output"]["manifest"]), job["input"]["model"], job["input"]["dataset"]
     device = provenance.pick_device(job["resources"].get("gpu", 0), job["params"].get("device"))
     split = control_data.opened(images, "train")
-    vae = stable_diffusion.load_component(AutoencoderKL, manifests.folder(model), "vae").to(device)
+    vae = components.load(AutoencoderKL, manifests.folder(model), "vae").to(device)
     folder = manifest.with_name(manifest.name.removesuffix(".manifest.json"))
     manifest.unlink(missing_ok=True)
     started = rates.clock()

@@ -1,7 +1,8 @@
 """Write a run's adapter as a folder for the Hugging Face Hub: the adapter, an equivalent LoRA, its table, and a card.
 
 The adapter is the run's own, except that adapter_config.json names the base model on the Hub instead of a folder of
-this machine. An adapter of HRA is also written to lora/ as a LoRA adapter with the same outputs (hra.to_lora).
+this machine. An adapter of HRA is also written to lora/ as a LoRA adapter with the same outputs (hra.to_lora). The
+LoRA of a text-to-image model is also in the layouts of diffusers, ComfyUI and kohya's scripts, by diffusers' converter.
 """
 
 import os
@@ -13,7 +14,8 @@ from hra_workflow import tasks
 from hra_workflow.core import files, manifests, records, trained
 from hra_workflow.core.errors import expect
 from hra_workflow.core.job import start
-from hra_workflow.models import adapters, precision
+from hra_workflow.models import adapters, diffusion, precision
+from hra_workflow.models.diffusion import exports
 from hra_workflow.report import model_card
 
 
@@ -30,9 +32,15 @@ def main(job: dict) -> None:
         config |= {"base_model_name_or_path": base.repo if base else None, "revision": base.revision if base else None}
         files.write_json(new / "adapter_config.json", config)
         shutil.copyfile(params["record"], new / "train.json")
+        component, lora = of_pipeline(folder), new / "lora"
         if params["to_lora"]:
             adapters.install()
-            resolve_name(params["to_lora"])(str(new), str(new / "lora"), str(folder))
+            resolve_name(params["to_lora"])(str(new), str(lora), str(folder))
+        elif component and config["peft_type"] == "LORA":
+            exports.write_lora(new, lora, folder)
+        if (lora / exports.DIFFUSERS).exists() and not exports.write_kohya(lora):
+            title = diffusion.ARCHITECTURES[diffusion.named(folder)].title
+            print(f"{title}: diffusers has no converter to the layout of ComfyUI and kohya's scripts, none is written")
         tables = [Path(path) for path in params["tables"] if Path(path).exists()]
         for path in tables:
             shutil.copyfile(path, new / path.name)
@@ -43,7 +51,9 @@ def main(job: dict) -> None:
             "snippet": task.usage.snippet(),
             "settings": params["settings"],
             "dtype": precision.NAMES[record["hyperparameters"]["precision"]],
-            "has_lora": bool(params["to_lora"]),
+            "has_lora": lora.exists(),
+            "has_kohya": (lora / exports.KOHYA).exists(),
+            "component": component,
             "run": os.path.relpath(Path(params["record"]).parent),
             "base": os.path.relpath(folder),
             "exported": os.path.relpath(card.parent),
@@ -52,6 +62,12 @@ def main(job: dict) -> None:
         text = model_card.write(record, metrics, model, data, job["wildcards"]["weights"], config, about)
         (new / card.name).write_text(text)
     print(f"wrote {card.parent}")
+
+
+def of_pipeline(folder: Path) -> str | None:
+    """Return the fine-tuned component of a text-to-image pipeline; None for another model."""
+    known = (folder / diffusion.INDEX).exists()
+    return diffusion.ARCHITECTURES[diffusion.named(folder)].component if known else None
 
 
 if __name__ == "__main__":

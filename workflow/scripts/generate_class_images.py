@@ -3,7 +3,8 @@
 from hra_workflow.core import files
 from hra_workflow.core.job import start
 from hra_workflow.core.sharding import seed
-from hra_workflow.models import image_shards, stable_diffusion
+from hra_workflow.models import image_shards
+from hra_workflow.models.diffusion.sampling import Sampler
 from hra_workflow.tasks.subject.items import items, key
 
 
@@ -16,7 +17,7 @@ def main(job: dict) -> None:
 
     identity = {"model": files.read_json(job["input"]["model"])["sha256"], "prompt": text, "seed": params["seed"]}
     images = items([0], 1, params["sampling"]["images"])
-    image_shards.draw(job, images, about, identity, key, stable_diffusion.Sampler)
+    image_shards.draw(job, images, about, identity, key, Sampler)
 
 
 if __name__ == "__main__":

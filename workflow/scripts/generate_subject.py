@@ -10,7 +10,8 @@ from hra_workflow.core import diverged_runs, files, manifests, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.core.sharding import seed
-from hra_workflow.models import adapters, image_shards, stable_diffusion
+from hra_workflow.models import adapters, image_shards
+from hra_workflow.models.diffusion.sampling import Sampler
 from hra_workflow.tasks.subject.items import items, key
 
 
@@ -31,7 +32,7 @@ def main(job: dict) -> None:
     images = items(params["steps"], len(params["prompts"]), params["sampling"]["images"])
     identity = {"model": record["model"]["sha256"], "weights": hashes, "seed": record["seed"]}
     identity |= {"prompts": params["prompts"]}
-    image_shards.draw(job, images, about, identity, key, stable_diffusion.Sampler, weights)
+    image_shards.draw(job, images, about, identity, key, Sampler, weights)
 
 
 def weights_at(job: dict, record: dict, step: int) -> Path:

@@ -9,7 +9,8 @@ from hra_workflow.core.errors import final_errors
 from hra_workflow.core.job import start
 from hra_workflow.core.sharding import seed
 from hra_workflow.data import new_inputs
-from hra_workflow.models import new_images, stable_diffusion
+from hra_workflow.models import new_images
+from hra_workflow.models.diffusion.sampling import Sampler
 from hra_workflow.tasks.subject.items import items
 
 
@@ -27,7 +28,7 @@ def main(job: dict) -> None:
         return {"prompt": prompts[prompt], "index": index, "seed": noise}
 
     asked = items([record["steps"]], len(prompts), params["settings"]["sampling"]["images"])
-    new_images.draw(job, record, asked, about, stable_diffusion.Sampler)
+    new_images.draw(job, record, asked, about, Sampler)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from functools import partial
 from hra_workflow import methods
 from hra_workflow.core import manifests, provenance
 from hra_workflow.core.job import start
-from hra_workflow.models import stable_diffusion
+from hra_workflow.models import diffusion
 from hra_workflow.training import finished_runs, run_record, trials
 
 
@@ -23,7 +23,7 @@ def main(job: dict) -> None:
     device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
     model_folder = manifests.folder(job["input"]["model"])
     if not methods.entry(method).trains:
-        run_record.untrained(job, started, device, stable_diffusion.count_parameters(model_folder))
+        run_record.untrained(job, started, device, diffusion.count_parameters(model_folder))
         return
 
     from transformers import set_seed

@@ -13,7 +13,7 @@ from hra_workflow import methods
 from hra_workflow.core import manifests, provenance
 from hra_workflow.core.job import start
 from hra_workflow.data import images
-from hra_workflow.models import adapters, stable_diffusion
+from hra_workflow.models import adapters, diffusion
 from hra_workflow.tasks.subject import task as subjects
 from hra_workflow.training import finished_runs, run_record, trials
 
@@ -28,27 +28,31 @@ def main(job: dict) -> None:
     model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
     entry = methods.entry(method)
     if not entry.trains:
-        run_record.untrained(job, started, device, stable_diffusion.count_parameters(model_folder))
+        run_record.untrained(job, started, device, diffusion.count_parameters(model_folder))
         return
 
     from hra_workflow.tasks.subject import dreambooth
 
-    unet = stable_diffusion.load_unet(model_folder, entry.precision or settings["precision"])
-    unet.requires_grad_(False)
+    architecture = diffusion.of(model_folder)
+    architecture.check_resolution(params["resolution"])
+    prompts = [params["prompts"]["instance"], params["prompts"]["class"]]
+    conditions = architecture.embeddings(prompts, settings["precision"], device)
+    network = architecture.load(entry.precision or settings["precision"]).requires_grad_(False)
     augmented = manifests.folder(job["input"]["augmented"])
-    model = adapters.start_training(unet, method, [], augmented, settings["max_steps"])
+    model = adapters.start_training(network, method, [], augmented, settings["max_steps"])
     if params["gradient_checkpointing"]:
-        unet.enable_gradient_checkpointing()
+        network.enable_gradient_checkpointing()
     of_class = list(images.unpack(job["input"]["class_images"])) if settings["prior_weight"] else []
     samples = dreambooth.Samples(
-        [images.load(path) for path in images.listed(data_folder)], of_class, params["resolution"], seed
-    )
-    embeddings = stable_diffusion.text_embeddings(
-        model_folder, [params["prompts"]["instance"], params["prompts"]["class"]], "float32", device
+        [images.load(path) for path in images.listed(data_folder)],
+        of_class,
+        params["resolution"],
+        seed,
+        centred=settings.get("crop") == "center",
     )
     sizes = adapters.count(model, [])
     steps = subjects.snapshot_steps(settings)
-    trainer = dreambooth.Trainer(job, model, model_folder, samples, embeddings, steps, device)
+    trainer = dreambooth.Trainer(job, model, architecture, samples, conditions, steps, device)
     attempts = run_record.run_to_end(job, trainer, started, settings["max_steps"])
     if not trainer.is_world_process_zero():
         return

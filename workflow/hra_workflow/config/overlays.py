@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 
 from hra_workflow.core.errors import JobError
+from hra_workflow.models import diffusion
 
 
 def read(path: Path) -> dict:
@@ -57,11 +58,14 @@ def check_results(overlays: list[tuple[Path, dict]], demo: Path) -> None:
 def settle(config: dict, overlays: list[dict]) -> list[str]:
     """Remove from the merged config, in place, the tasks that are null, and what refers to columns that were replaced.
 
+    Models get the lists of targets of their architectures.
+
     Returns the tasks that `all` makes.
 
     An overlay that states a task's `columns` without `averages` or `figures` gets no averages, and figures of its first
     column, rather than those of columns that are gone.
     """
+    diffusion.add_targets(config)
     if not isinstance(config.get("tasks"), dict):
         return []
     config["tasks"] = {name: settings for name, settings in config["tasks"].items() if settings is not None}
@@ -91,7 +95,9 @@ def chosen(config: dict, overlays: list[dict]) -> list[str]:
 
 def changes(config: dict, shipped: Iterable[Path]) -> str:
     """Return the config's differences from the shipped files, as YAML that can be merged over them; empty if none."""
-    changed = difference(merged(*map(read, shipped)), config)
+    old = merged(*map(read, shipped))
+    diffusion.add_targets(old)
+    changed = difference(old, config)
     text = yaml.safe_dump(changed, sort_keys=False, allow_unicode=True, width=110) if changed else ""
     return re.sub(r"(https?://)[^/\s@]+@", r"\1", text)  # a report is passed on: no password of a mirror
 

@@ -7,6 +7,7 @@ for `full`, `bitfit`, `head` and initial virtual tokens it contains the trained 
 import json
 import shutil
 import tempfile
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from hra_workflow import methods, rewinding
@@ -72,7 +73,7 @@ def insert(model, method: dict, head: list[str] | None = None, total_steps: int 
     install()
     virtual = methods.entry(method).adapter.virtual
     if not virtual:
-        check_targets(model, method)
+        method = method | {"targets": targets(model, method)}
     names = [name for name, _ in model.named_modules()]
     arguments = (method, head, total_steps, virtual_tokens.task_type(model, head) if virtual else None)
     try:
@@ -90,19 +91,26 @@ def insert(model, method: dict, head: list[str] | None = None, total_steps: int 
     return adapted
 
 
-def check_targets(model, method: dict) -> None:
-    """Check that every target matches a Linear layer; PEFT only requires one of them to match."""
+def targets(model, method: dict) -> list[str]:
+    """Return the method's targets, those with a `*`, such as an index of blocks, as the names of their layers.
+
+    Raises JobError unless every target matches a Linear layer; PEFT only requires one of them to match.
+    """
     import torch
 
     wanted = torch.nn.Linear if methods.entry(method).adapter.linear else torch.nn.Module
     linears = [name for name, module in model.named_modules() if isinstance(module, wanted)]
+    listed = []
     for target in method["targets"]:
-        if not any(name == target or name.endswith(f".{target}") for name in linears):
+        matched = [name for name in linears if fnmatchcase(name, target) or fnmatchcase(name, f"*.{target}")]
+        listed += matched if "*" in target else [target]
+        if not matched:
             tails = sorted({name.rsplit(".", 1)[-1] for name in linears})
             raise JobError(
                 f"target module {target!r} matches no Linear layer of {type(model).__name__}. "
                 f"Its Linear layers end in: {', '.join(tails)}. Correct `targets` of the model in the config."
             )
+    return listed
 
 
 def start_training(model, method: dict, head: list[str], augmented: Path, total_steps: int):

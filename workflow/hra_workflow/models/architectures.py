@@ -7,7 +7,8 @@ from pathlib import Path
 
 from hra_workflow.core import files
 from hra_workflow.core.errors import one_of
-from hra_workflow.models import pretrained
+from hra_workflow.models import diffusion, pretrained
+from hra_workflow.models.diffusion import sizes
 
 TRANSFORMERS = {
     "deberta-v3-base": {
@@ -75,39 +76,13 @@ TRANSFORMERS = {
     },
 }
 CAUSAL = ("llama",)
-LEVELS = 4
-DIFFUSION = {  # component -> its class and what differs from the class's defaults
-    "unet": ("UNet2DConditionModel", {"sample_size": 64, "cross_attention_dim": 768}),
-    "vae": (
-        "AutoencoderKL",
-        {
-            "block_out_channels": [128, 256, 512, 512],
-            "down_block_types": ["DownEncoderBlock2D"] * LEVELS,
-            "up_block_types": ["UpDecoderBlock2D"] * LEVELS,
-            "layers_per_block": 2,
-            "sample_size": 512,
-        },
-    ),
-    "scheduler": (
-        "PNDMScheduler",
-        {
-            "beta_start": 0.00085,
-            "beta_end": 0.012,
-            "beta_schedule": "scaled_linear",
-            "num_train_timesteps": 1000,
-            "skip_prk_steps": True,
-            "steps_offset": 1,
-            "set_alpha_to_one": False,
-        },
-    ),
-}
 SAFETY_CHECKER = {
     "safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"],
     "feature_extractor": ["transformers", "CLIPImageProcessor"],
     "requires_safety_checker": True,
 }
-STABLE_DIFFUSION = ("stable-diffusion-v1-5", "stable-diffusion-v1-5-pruned")  # two files of weights
-NAMES = (*TRANSFORMERS, *STABLE_DIFFUSION)
+CHECKED = ("stable-diffusion-v1-5",)  # pipelines with a safety checker
+NAMES = (*TRANSFORMERS, *sizes.PIPELINES)
 
 
 def write(folder: Path, name: str) -> None:
@@ -116,8 +91,10 @@ def write(folder: Path, name: str) -> None:
     Raises JobError for an unknown name.
     """
     one_of("architecture", "model", name, NAMES)
-    if name in STABLE_DIFFUSION:
-        write_stable_diffusion(folder, safety_checker=name == STABLE_DIFFUSION[0])
+    if name in sizes.PIPELINES:
+        sizes.write(folder, name)
+        if name in CHECKED:
+            write_safety_checker(folder)
     else:
         write_transformers(folder, dict(TRANSFORMERS[name]))
     files.write_json(folder / pretrained.MARK, {"architecture": name})
@@ -134,7 +111,7 @@ def write_transformers(folder: Path, config: dict) -> None:
     if model_type in ("vit", "clip"):
         CLIPImageProcessor().save_pretrained(folder)
     if model_type == "clip":
-        clip_tokenizer().save_pretrained(folder)
+        sizes.clip_tokenizer().save_pretrained(folder)
     elif model_type != "vit":
         made.pad_token_id = 0
         tokenizer = random_weights.byte_tokenizer(made, causal_lm=model_type in CAUSAL)
@@ -144,31 +121,11 @@ def write_transformers(folder: Path, config: dict) -> None:
     made.save_pretrained(folder)
 
 
-def write_stable_diffusion(folder: Path, safety_checker: bool) -> None:
-    import diffusers
-    from transformers import CLIPConfig, CLIPImageProcessor, CLIPTextConfig
+def write_safety_checker(folder: Path) -> None:
+    from transformers import CLIPConfig, CLIPImageProcessor
 
-    index = pretrained.PIPELINE | {"scheduler": ["diffusers", DIFFUSION["scheduler"][0]]}
-    if safety_checker:
-        index |= SAFETY_CHECKER
-        sizes = {name: value for name, value in TRANSFORMERS["clip-vit-large-patch14"].items() if name != "model_type"}
-        CLIPConfig(**sizes).save_pretrained(folder / "safety_checker")
-        CLIPImageProcessor().save_pretrained(folder / "feature_extractor")
-    files.write_json(folder / "model_index.json", index)
-    for component, (name, settings) in DIFFUSION.items():
-        own = {"_class_name": name, "_diffusers_version": diffusers.__version__}
-        file = "scheduler_config.json" if component == "scheduler" else "config.json"
-        files.write_json(folder / component / file, own | settings)
-    text = CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_attention_heads=12, projection_dim=768)
-    text.save_pretrained(folder / "text_encoder")
-    clip_tokenizer().save_pretrained(folder / "tokenizer")
-
-
-def clip_tokenizer():
-    """Return CLIP's tokenizer with bytes as its only tokens."""
-    from tokenizers import pre_tokenizers
-    from transformers import CLIPTokenizer
-
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokens = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    return CLIPTokenizer({token: index for index, token in enumerate(tokens)}, [], model_max_length=77)
+    settings = {name: value for name, value in TRANSFORMERS["clip-vit-large-patch14"].items() if name != "model_type"}
+    CLIPConfig(**settings).save_pretrained(folder / "safety_checker")
+    CLIPImageProcessor().save_pretrained(folder / "feature_extractor")
+    index = folder / diffusion.INDEX
+    files.write_json(index, files.read_json(index) | SAFETY_CHECKER)

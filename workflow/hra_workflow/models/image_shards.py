@@ -36,7 +36,7 @@ def draw(
 
     `items`: tuples whose first entry is a step. `about`: returns an image's JSON with `prompt` and `seed`; `weights`:
     files by step. `key`: returns an image's name in the tar file. `hint`: returns its control image; `identity` must
-    cover all control images. `sampler`: the class that generates images, a `stable_diffusion.Sampler`.
+    cover all control images. `sampler`: the class that generates images, a `diffusion.sampling.Sampler`.
     """
     from tqdm import tqdm
 

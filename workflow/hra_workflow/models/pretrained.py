@@ -5,6 +5,7 @@ marked by the file MARK.
 """
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from hra_workflow.core import files
@@ -66,8 +67,8 @@ def from_config(cls, folder: str | Path, arguments: dict):
     return cls.from_config(arguments.get("config") or AutoConfig.from_pretrained(folder), dtype=dtype).eval()
 
 
-def components(folder: Path, dtype) -> dict:
-    """Return a pipeline's models with random weights, for a folder without weights; {} for any other."""
+def components(folder: Path, dtype, without: Collection[str] = ()) -> dict:
+    """Return a pipeline's models, `without` some, with random weights for a folder that has none, else {}."""
     if not (Path(folder) / MARK).exists():
         return {}
     from pkgutil import resolve_name
@@ -75,7 +76,7 @@ def components(folder: Path, dtype) -> dict:
     listed = files.read_json(Path(folder) / "model_index.json")
     found = {}
     for name, value in listed.items():
-        if not isinstance(value, list) or not (Path(folder) / name / "config.json").exists():
+        if name in without or not isinstance(value, list) or not (Path(folder) / name / "config.json").exists():
             continue
         library = "diffusers.pipelines.stable_diffusion" if value[0] == "stable_diffusion" else value[0]
         found[name] = load(resolve_name(f"{library}:{value[1]}"), folder, subfolder=name, dtype=dtype)

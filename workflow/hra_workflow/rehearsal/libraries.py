@@ -236,7 +236,7 @@ def processes() -> None:
 
 def samplers() -> None:
     """Diffusers finds a time step, and what an image shows, by values that a fake tensor does not have."""
-    from diffusers import DPMSolverMultistepScheduler
+    from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
     from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 
     forward = StableDiffusionSafetyChecker.forward
@@ -245,4 +245,5 @@ def samplers() -> None:
         return forward(self, clip_input, images)[0], [False] * len(images)
 
     StableDiffusionSafetyChecker.forward = passing
-    DPMSolverMultistepScheduler.index_for_timestep = lambda self, *_, **__: 0
+    for scheduler in (DPMSolverMultistepScheduler, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler):
+        scheduler.index_for_timestep = lambda self, *_, **__: 0

@@ -12,6 +12,7 @@ from hra_workflow import methods
 from hra_workflow.core import rewound
 from hra_workflow.core.errors import expect, one_of
 from hra_workflow.evaluators import registry
+from hra_workflow.models import diffusion
 from hra_workflow.tasks.cost import FORWARD, Cost
 from hra_workflow.tasks.data import Data
 from hra_workflow.tasks.evaluation import Evaluation
@@ -32,9 +33,25 @@ class ImageData(Data):
 
 
 class ImageTraining(Training):
-    """Describe a training that draws its noise per row."""
+    """Describe a training that draws its noise per row.
+
+    architectures: of the models that it trains.
+    """
 
     per_process = False
+    architectures: ClassVar[tuple[str, ...]] = tuple(diffusion.ARCHITECTURES)
+
+    def architecture(self) -> str | None:
+        """Return the architecture of the task's model (models/diffusion); None if only its download will tell."""
+        return diffusion.of_model(self.config, self.settings["model"])
+
+    def check_runs(self) -> None:
+        known = ", ".join(diffusion.ARCHITECTURES[name].title for name in self.architectures)
+        expect(
+            self.architecture() in (None, *self.architectures),
+            f"config: tasks.{self.name}.model: expected a model of {known}, found {self.settings['model']}, which is "
+            f"{self.architecture()}. Use another model, or the task subject",
+        )
 
 
 class ImageGeneration(Generation):

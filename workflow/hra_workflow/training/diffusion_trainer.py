@@ -1,4 +1,4 @@
-"""Train a denoising UNet with accelerate: the loop shared by all diffusion tasks.
+"""Train the network of a diffusion model with accelerate: the loop shared by all diffusion tasks.
 
 Every random number comes from a generator that depends only on (seed, index of the sample). Therefore training runs
 that are resumed, on another device or with more processes use the same samples, noise samples and time steps, and
@@ -14,13 +14,13 @@ from types import SimpleNamespace
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from diffusers import AutoencoderKL, DDPMScheduler
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from transformers import TrainerControl
 
 from hra_workflow.core import files
-from hra_workflow.models import adapters, stable_diffusion
+from hra_workflow.models import adapters
+from hra_workflow.models.diffusion.base import Conditions, Diffusion
 from hra_workflow.models.precision import dtype
 from hra_workflow.training import checkpoints, divergence, optimizers
 from hra_workflow.training.penalties import penalty
@@ -38,7 +38,16 @@ class Trainer:
 
     per_process = False  # random numbers depend only on the samples
 
-    def __init__(self, job: dict, model, folder: Path, samples, snapshot_steps: list[int], device: str, settings=None):
+    def __init__(
+        self,
+        job: dict,
+        model,
+        architecture: Diffusion,
+        samples,
+        snapshot_steps: list[int],
+        device: str,
+        settings=None,
+    ):
         self.settings, self.method = settings or job["params"]["hyperparameters"], job["params"]["method"]
         self.scratch, self.samples = Path(job["params"]["scratch"]), samples
         self.snapshot_steps, self.callbacks = snapshot_steps, []
@@ -53,8 +62,8 @@ class Trainer:
         self.interval = max(1, self.state.max_steps // POINTS)
         self.losses: list[float] = []
         self.frozen = dtype(precision)
-        self.vae = stable_diffusion.load_component(AutoencoderKL, folder, "vae").to(self.device).requires_grad_(False)
-        self.noising = DDPMScheduler.from_pretrained(folder, subfolder="scheduler")
+        self.architecture = architecture
+        architecture.prepare(self.device)
         self.unwrapped = model
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = optimizers.adamw(
@@ -146,35 +155,22 @@ class Trainer:
         first = (number * processes + self.accelerator.process_index) * size
         return [self.readers.submit(self.samples.__getitem__, n) for n in range(first, first + size)]
 
-    def errors(self, parts: list[dict], context: torch.Tensor, **conditions) -> torch.Tensor:
-        """Return the mean squared error, (parts,), of the noise (or velocity) predicted by the model for each part.
+    def errors(self, parts: list[dict], conditions: Conditions, **further) -> torch.Tensor:
+        """Return the loss of each part, (parts,): an image with its random time.
 
         A part has a `generator`, and either `pixels`, (3, height, width) in −1 to 1, or `posterior`, see `encode`.
-        `context`: (parts, tokens, width). `conditions`: additional arguments of the model.
+        `conditions`: a row per part. `further`: additional arguments of the model.
         """
         latents = self.encode(parts)
-        noise = torch.stack([torch.randn(latents.shape[1:], generator=part["generator"]) for part in parts])
-        limit = self.noising.config.num_train_timesteps
-        times = torch.stack([torch.randint(limit, (), generator=part["generator"]) for part in parts])
-        noise, times = noise.to(self.device), times.to(self.device)
-        noisy = self.noising.add_noise(latents, noise, times).to(self.frozen)
-        predicted = self.model(noisy, times, context.to(self.frozen), **conditions).sample.float()
-        v_prediction = self.noising.config.prediction_type == "v_prediction"
-        target = self.noising.get_velocity(latents, noise, times) if v_prediction else noise
-        return (predicted - target).square().mean(dim=(1, 2, 3))
+        return self.architecture.errors(self.model, latents, parts, conditions, self.frozen, **further)
 
     @torch.no_grad()
     def encode(self, parts: list[dict]) -> torch.Tensor:
-        """Sample latents from the VAE's posterior in float32, since half precision overflows in some VAEs.
-
-        `posterior`: its mean and standard deviation, (2, channels, height, width), instead of a part's pixels.
-        """
+        """Compute latents; `posterior`: what the architecture computes them from, instead of a part's pixels."""
         pixels = [part["pixels"] for part in parts if "pixels" in part]
-        encoded = iter(stable_diffusion.posterior(self.vae, torch.stack(pixels).to(self.device)) if pixels else ())
+        encoded = iter(self.architecture.posterior(torch.stack(pixels).to(self.device)) if pixels else ())
         posteriors = [part["posterior"].to(self.device) if "posterior" in part else next(encoded) for part in parts]
-        mean, std = torch.stack(posteriors).unbind(1)
-        noise = torch.stack([torch.randn(mean.shape[1:], generator=part["generator"]) for part in parts])
-        return (mean + std * noise.to(self.device)) * self.vae.config.scaling_factor
+        return self.architecture.latents(torch.stack(posteriors), [part["generator"] for part in parts])
 
     def save(self, folder: Path, start: Path | None = None) -> None:
         """Call adapters.save, with the EMA weights if `ema` is set."""

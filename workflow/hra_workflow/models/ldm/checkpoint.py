@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import safe_checkpoints
-from hra_workflow.models import stable_diffusion
+from hra_workflow.models.diffusion import components
 from hra_workflow.models.ldm import keys as ldm_keys
 
 EXAMPLES = 3  # number of names in an error
@@ -43,7 +43,7 @@ def empty_parts(folder: Path) -> dict:
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    stable_diffusion.quiet()
+    components.quiet()
     try:
         with torch.device("meta"):
             parts = {

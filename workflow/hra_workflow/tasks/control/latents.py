@@ -14,7 +14,7 @@ from PIL.Image import Image
 
 from hra_workflow.core import files, manifests
 from hra_workflow.core.errors import JobError
-from hra_workflow.models import stable_diffusion
+from hra_workflow.models.diffusion import stable_diffusion
 from hra_workflow.tasks.control import model as control_model
 from hra_workflow.tasks.control.data import Split
 

@@ -12,8 +12,10 @@ from PIL.Image import Image
 from hra_workflow import methods
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import safe_checkpoints
-from hra_workflow.models import adapters, built_adapters, stable_diffusion
+from hra_workflow.models import adapters, built_adapters, diffusion
+from hra_workflow.models.diffusion.components import to_tensor
 from hra_workflow.tasks.control import hint_encoder
+from hra_workflow.tasks.control.task import ControlTraining
 
 CONTROLNET = "controlnet"  # name of the module
 
@@ -67,11 +69,11 @@ def load(
 ):
     """Load the UNet of a diffusers folder and attach the hint encoder; nothing is trainable and it has no adapter yet.
 
-    `channels`: of the hint encoder, see hint_encoder.attach. `weights`: see stable_diffusion.load_unet. Only the hint
+    `channels`: of the hint encoder, see hint_encoder.attach. `weights`: see Diffusion.load. Only the hint
     encoder is randomly initialised.
     """
-    unet = stable_diffusion.load_unet(folder, precision, weights).requires_grad_(False)
-    return ready(unet, method, autoencoder_scale(folder), channels)
+    base = diffusion.of(folder, ControlTraining.architectures)
+    return ready(base.load(precision, weights).requires_grad_(False), method, base.pixels_per_latent(), channels)
 
 
 def ready(unet, method: dict, scale: int, channels: tuple[int, ...] | None = None):
@@ -88,23 +90,12 @@ def checked_tensor(picture: Image, side: int, what: str) -> torch.Tensor:
             f"{what}: expected RGB of {side} × {side} pixels, found {picture.mode} of {picture.width} × "
             f"{picture.height}. Correct the dataset's conversion, or the resolution."
         )
-    return stable_diffusion.to_tensor(picture)
+    return to_tensor(picture)
 
 
 def pixels(picture: Image, side: int, what: str) -> torch.Tensor:
     """Convert to (3, side, side), −1 to 1, as the VAE expects; errors as in `checked_tensor`."""
     return checked_tensor(picture, side, what) / 127.5 - 1
-
-
-def autoencoder_scale(folder: Path) -> int:
-    """Return the number of pixels per latent position along a side."""
-    from diffusers import AutoencoderKL
-
-    try:
-        config = AutoencoderKL.load_config(folder, subfolder="vae")
-    except OSError as problem:
-        raise JobError(f"{folder}: expected vae/config.json, found none. Correct the model's `files`.") from problem
-    return 2 ** (len(config["block_out_channels"]) - 1)
 
 
 def require_head(model, method: dict, weights: Path) -> None:

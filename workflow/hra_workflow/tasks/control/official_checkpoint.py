@@ -12,8 +12,10 @@ import torch
 from hra_workflow import methods
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import safe_checkpoints
-from hra_workflow.models import adapters, stable_diffusion
+from hra_workflow.models import adapters
 from hra_workflow.models.built_adapters import PREFIX
+from hra_workflow.models.diffusion import components
+from hra_workflow.models.diffusion.stable_diffusion import StableDiffusion
 from hra_workflow.models.ldm import checkpoint as ldm_checkpoint
 from hra_workflow.models.ldm import keys as ldm_keys
 from hra_workflow.tasks.control import hint_encoder
@@ -31,11 +33,11 @@ def write(folder: Path, method: dict, weights: Path, path: Path) -> None:
     if entry.controlnet:
         raise JobError("the official HRA scripts have no ControlNet; use the run's own file with diffusers.")
     merged = control_model.load_trained(folder, method, weights)
-    unet = stable_diffusion.load_unet(folder) if entry.adapter.in_official_file else merged
+    unet = StableDiffusion(folder).load() if entry.adapter.in_official_file else merged
     parts = {
         "unet": unet,
-        "vae": stable_diffusion.load_component(AutoencoderKL, folder, "vae"),
-        "text_encoder": stable_diffusion.load_component(CLIPTextModel, folder, "text_encoder"),
+        "vae": components.load(AutoencoderKL, folder, "vae"),
+        "text_encoder": components.load(CLIPTextModel, folder, "text_encoder"),
     }
     state = ldm_checkpoint.layout(parts)
     if entry.adapter.in_official_file:
@@ -79,7 +81,7 @@ def read(path: Path, folder: Path, method: dict, out: Path):
     pipeline = ldm_checkpoint.pipeline(base, folder, path)
     unet = copy.deepcopy(pipeline.unet).requires_grad_(False)
     layers = {ldm.removesuffix(".weight"): name for name, ldm in ldm_checkpoint.names("unet", unet).items()}
-    control_model.ready(unet, method, control_model.autoencoder_scale(folder))
+    control_model.ready(unet, method, StableDiffusion(folder).pixels_per_latent())
     encoder = ldm_keys.of_hint_encoder(len(unet.get_submodule(hint_encoder.NAME).blocks))
     hints = {ldm: f"{hint_encoder.NAME}.{name}" for name, ldm in encoder.items()}
     found = {}

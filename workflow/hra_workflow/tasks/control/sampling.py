@@ -8,17 +8,18 @@ from diffusers import DDIMScheduler, StableDiffusionControlNetPipeline
 from PIL.Image import Image
 
 from hra_workflow import methods
-from hra_workflow.models import stable_diffusion
+from hra_workflow.models.diffusion import sampling
 from hra_workflow.models.precision import dtype
 from hra_workflow.tasks.control import hint_encoder
 from hra_workflow.tasks.control import model as control_model
 
 
-class Sampler(stable_diffusion.Sampler):
+class Sampler(sampling.Sampler):
     """Sampler for a UNet with a hint encoder, or for a ControlNet through diffusers' own pipeline."""
 
-    @staticmethod
-    def scheduler(config):
+    truncates = True  # as the official code does with its datasets' prompts
+
+    def scheduler(self, config):
         """Build DDIM with LDM's time steps, 1, 21, …, 981 for fifty, whose last step ends at the first noise level.
 
         diffusers' own defaults clip the latents as if they were images.
@@ -60,4 +61,4 @@ class WithoutHint(Sampler):
     """The same without control images: what the adapters have changed of the UNet shows."""
 
     def at_once(self, prompts: list[str], seeds: list[int]) -> list[tuple]:
-        return stable_diffusion.Sampler.at_once(self, prompts, seeds)
+        return sampling.Sampler.at_once(self, prompts, seeds)

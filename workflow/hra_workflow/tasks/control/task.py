@@ -69,6 +69,8 @@ class ControlData(ImageData):
 
 
 class ControlTraining(ImageTraining):
+    architectures = ("stable-diffusion",)  # the hint encoder is a part of its UNet
+
     def inputs(self, dataset: str) -> dict[str, str]:
         hints = f"{self.config['pathvars']['resources']}/hints/{dataset}.manifest.json"
         return super().inputs(dataset) | {"dataset": hints}

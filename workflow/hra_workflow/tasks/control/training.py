@@ -9,7 +9,7 @@ import torch
 from hra_workflow import methods
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.sharding import seed as seed_of
-from hra_workflow.models import stable_diffusion
+from hra_workflow.models.diffusion import stable_diffusion
 from hra_workflow.tasks.control import hint_encoder
 from hra_workflow.tasks.control import model as control_model
 from hra_workflow.training import diffusion_trainer, run_record
@@ -62,14 +62,15 @@ class Trainer(diffusion_trainer.Trainer):
     """Trains on the noise of images; `settings`: as completed by `schedule`."""
 
     def __init__(self, job: dict, model, folder: Path, samples: Samples, snapshot_steps: list[int], device, settings):
-        super().__init__(job, model, folder, samples, snapshot_steps, device, settings)
+        base = stable_diffusion.StableDiffusion(folder)
+        super().__init__(job, model, base, samples, snapshot_steps, device, settings)
         self.text = stable_diffusion.TextEncoder(folder, "float32", self.device)
 
     def loss(self, samples: list[dict]):
         """Return the mean squared error of the noise."""
-        context = self.text([sample["prompt"] for sample in samples])
+        text = self.text([sample["prompt"] for sample in samples])
         hints = torch.stack([sample["hint"] for sample in samples]).to(self.device)
-        return self.errors(samples, context, hint=hints).mean()
+        return self.errors(samples, {"text": text}, hint=hints).mean()
 
 
 def start(folder: Path, method: dict, settings: dict, augmented: Path, channels: tuple[int, ...] | None = None):

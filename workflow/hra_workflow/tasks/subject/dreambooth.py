@@ -1,89 +1,145 @@
-"""DreamBooth's training samples and loss: the UNet predicts the noise of subject images and of class images."""
+"""DreamBooth's training samples and loss: the network is trained on subject images and on class images."""
 
 import random
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import torch
 from PIL import Image
 from torchvision.transforms import functional
 
 from hra_workflow.core.sharding import seed as seed_of
-from hra_workflow.models import stable_diffusion
+from hra_workflow.models.diffusion.base import Conditions, Diffusion
+from hra_workflow.models.diffusion.components import to_tensor
 from hra_workflow.training import diffusion_trainer
 
-BATCH = 8  # class images encoded at a time
+BATCH, SIDE = 8, 512  # images encoded at a time, up to this resolution; fewer above
 
 
-class Samples:
-    """Training samples: crops of a subject image and of a class image, with noise samples and time steps.
+class Crops:
+    """Square crops of images, at random or `centred`, as parts of samples.
 
-    In every epoch, each class image is used once, reshuffled, and the subject images equally often.
+    `images`: Pillow's, or objects with one as `image`, which are decoded when they are needed. `prompts`: the row of
+    each image in the conditions. `encoded`: latents and frame of each, if its crop is fixed.
     """
 
-    def __init__(self, subject: list[Image.Image], of_class: list, resolution: int, seed: int):
+    def __init__(self, images: Sequence, prompts: Sequence[int], resolution: int, centred: bool):
+        self.images, self.prompts, self.resolution, self.centred = images, prompts, resolution, centred
+        self.resized = [self.resize(one) if isinstance(one, Image.Image) else None for one in images]
+        self.encoded: list[tuple[torch.Tensor, tuple]] = []
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, tuple[int, int]]:
+        """Return an image with `resolution` as its shorter side, and its height and width before."""
+        return self.resized[index] or self.resize(self.images[index].image)
+
+    def resize(self, image: Image.Image) -> tuple[Image.Image, tuple[int, int]]:
         # Bilinear, as in the official training.
-        self.subject = [functional.resize(image, resolution) for image in subject]
-        self.of_class = of_class
-        self.resolution, self.seed = resolution, seed
-        self.epoch = max(len(subject), len(of_class))
-        self.posteriors: list[torch.Tensor] = []  # of the class images
+        return functional.resize(image, self.resolution), (image.height, image.width)
+
+    def are_fixed(self) -> bool:
+        return self.centred or all(image.width == image.height for image, _ in map(self.__getitem__, range(len(self))))
 
     @torch.no_grad()
-    def encode_class_images(self, vae, device) -> None:
-        """Encode the class images with the VAE now instead of in every epoch, if all are square: then crops are fixed.
+    def encode(self, posterior: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        """Encode the images now instead of in every step, if their crops are fixed.
 
         In the same batches in every attempt, so that a run that resumes ends with the same numbers.
         """
-        if any(picture.image.width != picture.image.height for picture in self.of_class):
+        if not self.are_fixed():
             return
-        for first in range(0, len(self.of_class), BATCH):
-            some = [
-                functional.resize(picture.image, self.resolution) for picture in self.of_class[first : first + BATCH]
-            ]
-            self.posteriors += stable_diffusion.posterior(vae, torch.stack(list(map(pixels, some))).to(device)).cpu()
+        batch = max(1, min(BATCH, BATCH * SIDE**2 // self.resolution**2))
+        for first in range(0, len(self), batch):
+            cut = [self.cut(*self[index], None) for index in range(first, min(first + batch, len(self)))]
+            found = posterior(torch.stack([pixels for pixels, _ in cut])).cpu()
+            self.encoded += [(one, frame) for one, (_, frame) in zip(found, cut, strict=True)]
+
+    def part(self, index: int, generator: torch.Generator) -> dict:
+        """Return an image as a part of a sample: see Diffusion, and Trainer.errors of diffusion_trainer."""
+        if self.encoded:
+            name, (value, frame) = "posterior", self.encoded[index]
+            self.corner((self.resolution, self.resolution), generator)  # the same random numbers as with an image
+        else:
+            name, (value, frame) = "pixels", self.cut(*self[index], generator)
+        return {name: value, "frame": frame, "prompt": self.prompts[index], "generator": generator}
+
+    def cut(self, image: Image.Image, size: tuple[int, int], generator: torch.Generator | None) -> tuple:
+        """Return a crop, (3, resolution, resolution), −1 to 1, and its frame; without a generator, from the centre."""
+        left, top = self.corner(image.size, generator)
+        cropped = image.crop((left, top, left + self.resolution, top + self.resolution))
+        return to_tensor(cropped) / 127.5 - 1, (*size, top, left)
+
+    def corner(self, size: tuple[int, int], generator: torch.Generator | None) -> list[int]:
+        rooms = [side - self.resolution for side in size]
+        if self.centred or generator is None:
+            return [round(room / 2) for room in rooms]
+        return [int(torch.randint(room + 1, (), generator=generator)) for room in rooms]
+
+
+class Samples:
+    """Training samples: crops of a subject image and of a class image, with the generator of their random numbers.
+
+    In every epoch, each class image is used once, reshuffled, and the subject images equally often. `prompts`: the row
+    of each subject image in the conditions, by default the first; that of the class images follows.
+    """
+
+    def __init__(
+        self,
+        subject: list[Image.Image],
+        of_class: list,
+        resolution: int,
+        seed: int,
+        centred: bool = False,
+        prompts: Sequence[int] | None = None,
+    ):
+        rows = prompts or [0] * len(subject)
+        self.subject = Crops(subject, rows, resolution, centred)
+        self.of_class = Crops(of_class, [max(rows) + 1] * len(of_class), resolution, centred)
+        self.seed, self.epoch = seed, max(len(subject), len(of_class))
+
+    def encode(self, posterior: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        """Encode class images with fixed crops, and centred subject images, now instead of in every step."""
+        self.of_class.encode(posterior)
+        if self.subject.centred:
+            self.subject.encode(posterior)
+
+    def are_encoded(self) -> bool:
+        return all(some.encoded for some in (self.subject, self.of_class) if len(some))
 
     def __getitem__(self, n: int) -> list[dict]:
         """Return the subject's sample and, with class images, the class's."""
         epoch, place = divmod(n, self.epoch)
         order = list(range(self.epoch))
         random.Random(f"{self.seed} {epoch}").shuffle(order)
-        index = order[place]
-        generator = torch.Generator().manual_seed(seed_of("sample", self.seed, n))
-        parts = [{"pixels": self.crop(self.subject[index % len(self.subject)], generator)}]
-        if self.posteriors:
-            self.corner(self.resolution, self.resolution, generator)  # the same random numbers as with an image
-            parts.append({"posterior": self.posteriors[index % len(self.of_class)]})
-        elif self.of_class:
-            picture = self.of_class[index % len(self.of_class)]
-            parts.append({"pixels": self.crop(functional.resize(picture.image, self.resolution), generator)})
-        return [part | {"generator": generator} for part in parts]
-
-    def crop(self, image: Image.Image, generator: torch.Generator) -> torch.Tensor:
-        """Crop at random to (3, resolution, resolution), −1 to 1."""
-        left, top = self.corner(image.width, image.height, generator)
-        return pixels(image.crop((left, top, left + self.resolution, top + self.resolution)))
-
-    def corner(self, width: int, height: int, generator: torch.Generator) -> tuple[int, int]:
-        left, top = (
-            int(torch.randint(room - self.resolution + 1, (), generator=generator)) for room in (width, height)
-        )
-        return left, top
-
-
-def pixels(image: Image.Image) -> torch.Tensor:
-    """Convert to (3, height, width), −1 to 1, as the VAE expects."""
-    return stable_diffusion.to_tensor(image) / 127.5 - 1
+        index, generator = order[place], torch.Generator().manual_seed(seed_of("sample", self.seed, n))
+        return [some.part(index % len(some), generator) for some in (self.subject, self.of_class) if len(some)]
 
 
 class Trainer(diffusion_trainer.Trainer):
-    def __init__(self, job: dict, model, folder: Path, samples: Samples, embeddings, snapshot_steps, device):
-        super().__init__(job, model, folder, samples, snapshot_steps, device)
-        self.embeddings = embeddings.to(self.device)
-        samples.encode_class_images(self.vae, self.device)
+    """Trains on `samples`; `conditions`: of the prompts that they refer to."""
+
+    def __init__(
+        self,
+        job: dict,
+        model,
+        architecture: Diffusion,
+        samples: Samples,
+        conditions: Conditions,
+        snapshot_steps: list[int],
+        device: str,
+    ):
+        super().__init__(job, model, architecture, samples, snapshot_steps, device)
+        self.conditions = {name: value.to(self.device) for name, value in conditions.items()}
+        samples.encode(lambda pixels: architecture.posterior(pixels.to(self.device)))
+        if samples.are_encoded():
+            architecture.vae.to("cpu")
 
     def loss(self, samples: list[list[dict]]):
-        """Return the noise's mean squared error on subject images plus `prior_weight` times that on class images."""
-        parts = [sample for of in zip(*samples, strict=True) for sample in of]  # all subject's, then all class's
-        context = self.embeddings[: len(parts) // len(samples)].repeat_interleave(len(samples), 0)
-        errors = self.errors(parts, context).split(len(samples))
+        """Return the mean loss on subject images plus `prior_weight` times that on class images."""
+        parts = [part for of in zip(*samples, strict=True) for part in of]  # all subject's, then all class's
+        conditions = {
+            name: torch.stack([value[part["prompt"]] for part in parts]) for name, value in self.conditions.items()
+        }
+        errors = self.errors(parts, conditions).split(len(samples))
         return errors[0].mean() + sum(self.settings["prior_weight"] * part.mean() for part in errors[1:])

@@ -1,4 +1,4 @@
-"""Subject-driven generation with Stable Diffusion: class names, prompts, and the images that a run generates.
+"""Subject-driven generation with text-to-image models: class names, prompts, and the images that a run generates.
 
 Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
 """
@@ -9,6 +9,7 @@ from pathlib import Path
 from hra_workflow import methods
 from hra_workflow.core import rewound
 from hra_workflow.core.errors import expect, one_of
+from hra_workflow.models import diffusion
 from hra_workflow.tasks.base import Table, Task, Usage
 from hra_workflow.tasks.data import generated
 from hra_workflow.tasks.images import DRIFT, ImageCost, ImageData, ImageEvaluation, ImageGeneration, ImageTraining
@@ -83,6 +84,16 @@ class SubjectTraining(ImageTraining):
         """Return the steps of a run after which its weights are saved."""
         return snapshot_steps(self.hyperparameters(dataset, run), methods.trains(self.config, run))
 
+    def check_runs(self) -> None:
+        super().check_runs()
+        scheduler, known = self.settings["class_images"]["scheduler"], self.architecture()
+        if known and diffusion.ARCHITECTURES[known].own_solver:
+            expect(
+                scheduler == "model",
+                f"config: tasks.{self.name}.class_images.scheduler: expected model, found {scheduler}, which does not "
+                f"generate images with {diffusion.ARCHITECTURES[known].title}",
+            )
+
     def errors_before(self, run: dict) -> list[str]:
         noun = self.class_images(run["dataset"], f"{run['method']}/{run['variant']}")
         shards = self.task.generation.class_shards() if noun else 0
@@ -93,7 +104,7 @@ class SubjectTraining(ImageTraining):
 
 
 class SubjectGeneration(ImageGeneration):
-    drift_sampler = "hra_workflow.models.stable_diffusion:Sampler"
+    drift_sampler = "hra_workflow.models.diffusion.sampling:Sampler"
 
     def steps(self, dataset: str, run: str, benchmark: str = "") -> list[int]:
         """Return the steps of a run whose weights generate images for a benchmark: if rewound, only the last."""

@@ -1,0 +1,245 @@
+"""Every diffusion architecture, tiny and random: trained, stopped and resumed, sampled, exported, read by diffusers."""
+
+import os
+import shutil
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy
+import pytest
+import torch
+from diffusers import DiffusionPipeline, Flux2KleinPipeline
+from diffusers.training_utils import compute_density_for_timestep_sampling
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file
+
+import augment
+import diffusion_models
+import export_adapter
+import generate_class_images
+import subjects
+from hra_workflow.core.errors import JobError
+from hra_workflow.models import adapters, built_adapters, diffusion
+from hra_workflow.models.diffusion import exports, sizes
+from hra_workflow.models.diffusion.sampling import Sampler
+from hra_workflow.tasks.subject import dreambooth
+from hra_workflow.training import interruption
+from rule_jobs import train
+from subjects import SAMPLING, SubjectRun
+from support import downloaded, method
+
+pytestmark = pytest.mark.slow
+
+STEPS, STOP = 20, 7
+SETTINGS = {"batch_size": 1, "max_steps": STEPS, "epoch_steps": STEPS, "keep_epochs": "last", "learning_rate": 1e-2}
+PROMPTS = ["a qwe ball", "a red qwe ball"]
+
+
+@pytest.fixture(scope="module", params=diffusion_models.SIZES)
+def trained(request, tmp_path_factory):
+    """Train a run of an architecture without a pause, and one that is stopped."""
+    folder = tmp_path_factory.mktemp(request.param)
+    given = downloaded(folder, diffusion_models.source(request.param), "subject/jester-ball", subjects.DATASET)
+    name = diffusion.named(Path(given["model"].removesuffix(".manifest.json")))
+    chosen = method("hra", targets=diffusion.ARCHITECTURES[name].targets["all_linear"])
+    runs = {one: SubjectRun(folder / one, given, chosen, **SETTINGS) for one in ("calm", "stopped")}
+    plain = dreambooth.Trainer.step
+
+    def step(self, number):
+        found = plain(self, number)
+        if number == STOP:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return found
+
+    augment.main(runs["calm"].augment)
+    generate_class_images.main(runs["calm"].class_images())
+    shutil.copytree(folder / "calm", folder / "stopped")
+    record = train(runs["calm"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dreambooth.Trainer, "step", step)
+        with pytest.raises(interruption.Interrupted):
+            train(runs["stopped"])
+    resumed = train(runs["stopped"])
+    base = Path(given["model"].removesuffix(".manifest.json"))
+    return SimpleNamespace(**runs, record=record, resumed=resumed, base=base, name=name)
+
+
+def parts(count: int) -> list[dict]:
+    """Return what the loss needs of images: the generators of their noise and time, and the frames of their crops."""
+    frames = [(48, 64, 3, 5 + n) for n in range(count)]
+    return [{"generator": torch.Generator().manual_seed(n), "frame": frame} for n, frame in enumerate(frames)]
+
+
+def images_of(pipe, sampler: Sampler, seed: int = 3) -> list:
+    """Generate the images of PROMPTS with diffusers' own call from the workflow's noise."""
+    side = SAMPLING["resolution"] // (pipe.vae_scale_factor * sampler.architecture.patch)
+    noise = torch.randn(
+        1, sampler.network.config.in_channels, side, side, generator=torch.Generator().manual_seed(seed)
+    )
+    pipe.set_progress_bar_config(disable=True)
+    return [
+        pipe(
+            prompt=prompt,
+            height=SAMPLING["resolution"],
+            width=SAMPLING["resolution"],
+            num_inference_steps=SAMPLING["inference_steps"],
+            guidance_scale=SAMPLING["guidance"],
+            latents=noise,
+        ).images[0]
+        for prompt in PROMPTS
+    ]
+
+
+def apart(first, second) -> int:
+    return int(numpy.abs(numpy.asarray(first, int) - numpy.asarray(second, int)).max())
+
+
+def test_a_run_that_is_stopped_resumes_bit_exactly(trained):
+    first, second = (load_file(run.weights["last"]) for run in (trained.calm, trained.stopped))
+    start = load_file(trained.calm.folder / "augmented" / adapters.WEIGHTS)
+    assert trained.resumed["resumed_from"] == [STOP + 1] and trained.record["curve"] == trained.resumed["curve"]
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    moved = [name for name in first if not torch.equal(first[name], start[name])]
+    assert moved == list(first)  # every target has a gradient
+
+
+def test_images_depend_on_their_seed_and_not_on_their_batch(trained):
+    sampler = Sampler(trained.base, SAMPLING | {"scheduler": "model"}, "cpu")
+    before = sampler.draw(PROMPTS, [3, 3])
+    sampler.use(trained.calm.method, trained.calm.last)
+    (first, _), (second, _) = sampler.draw(PROMPTS, [3, 3])
+    ((alone, _),) = sampler.draw(PROMPTS[1:], [3])
+    assert apart(first, before[0][0]) > 0 and apart(second, alone) <= 1 and apart(first, second) > 0
+
+
+def test_the_exported_lora_gives_the_same_images_in_diffusers(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    run = trained.calm
+    params = {"dataset": run.tiny["dataset"], "model": run.tiny["model"], "metrics": [], "tables": []}
+    params |= {"record": str(run.folder / "run/train.json"), "adapter": run.weights["last"], "label": "HRA"}
+    params |= {"settings": {"sampling": SAMPLING}, "to_lora": "hra.conversion:to_lora"}
+    job = run.job("export_adapter", {}, {"card": tmp_path / "hub/README.md"}, **params)
+    export_adapter.main(job | {"wildcards": {"weights": "last"}})
+    sampler = Sampler(trained.base, SAMPLING | {"scheduler": "model"}, "cpu")
+    sampler.use(run.method, run.last)
+    expected = images_of(sampler.pipe, sampler)
+    pipe = DiffusionPipeline.from_pretrained(trained.base)
+    plain = images_of(pipe, sampler)
+    kohya = tmp_path / "hub/lora" / exports.KOHYA
+    assert kohya.exists() == (pipe.components.keys() >= {"unet"})
+    if not kohya.exists():
+        title = diffusion.ARCHITECTURES[trained.name].title
+        assert f"{title}: diffusers has no converter to the layout of ComfyUI" in capsys.readouterr().out
+    for name in [exports.DIFFUSERS] + [exports.KOHYA] * kohya.exists():
+        pipe.load_lora_weights(tmp_path / "hub/lora", weight_name=name)
+        for found, wanted, base in zip(images_of(pipe, sampler), expected, plain, strict=True):
+            assert apart(found, wanted) <= 2 and apart(wanted, base) > 2
+        pipe.unload_lora_weights()
+
+
+def test_an_adapter_of_kind_lora_is_written_for_diffusers(trained, tmp_path):
+    sampler = Sampler(trained.base, SAMPLING | {"scheduler": "model"}, "cpu")
+    targets = adapters.targets(sampler.network, trained.calm.method)
+    config = LoraConfig(r=2, lora_alpha=6, init_lora_weights=False, target_modules=targets)
+    get_peft_model(sampler.network, config).save_pretrained(tmp_path)
+    assert exports.write_lora(tmp_path, tmp_path / "lora", trained.base)
+    pipe = DiffusionPipeline.from_pretrained(trained.base)
+    pipe.load_lora_weights(tmp_path / "lora")
+    for found, wanted in zip(images_of(pipe, sampler), images_of(sampler.pipe, sampler), strict=True):
+        assert apart(found, wanted) <= 2
+
+
+@pytest.mark.parametrize("trained", ["stable-diffusion-3.5-medium", "flux2-klein-base-4b"], indirect=True)
+def test_the_loss_of_flow_matching_is_that_of_diffusers_scripts(trained):
+    """With the functions of diffusers' pipeline instead of this repository's, and a time per image."""
+    model = diffusion.of(trained.base)
+    model.prepare("cpu")
+    flux, pipe, count = trained.name == "flux2-klein", Flux2KleinPipeline, 3
+    network, conditions = model.load(), model.embeddings(["a ball"] * count, "float32", "cpu")
+    pixels = torch.rand(count, 3, 32, 32, generator=torch.Generator().manual_seed(9)) * 2 - 1
+    with torch.no_grad():
+        generators = [part["generator"] for part in parts(count)]
+        latents = model.latents(model.posterior(pixels), generators)
+        found = model.errors(network, latents, parts(count), conditions, torch.float32)
+        if flux:
+            model.vae.bn.running_mean += 1
+            expected = pipe._patchify_latents(model.vae.encode(pixels).latent_dist.mode()) - 1
+            torch.testing.assert_close(model.posterior(pixels), expected / (1 + model.vae.config.batch_norm_eps) ** 0.5)
+        again = [part["generator"] for part in parts(count)]
+        noise = torch.stack([torch.randn(latents.shape[1:], generator=one) for one in again])
+        scheme = {"weighting_scheme": "none" if flux else "logit_normal", "logit_mean": 0, "logit_std": 1}
+        u = torch.cat([compute_density_for_timestep_sampling(batch_size=1, generator=one, **scheme) for one in again])
+        times = model.noising.timesteps[(u * 1000).long()]
+        sigmas = (times / 1000).view(-1, 1, 1, 1)
+        noisy = (1 - sigmas) * latents + sigmas * noise
+        if flux:
+            ids = pipe._prepare_latent_ids(noisy)
+            told = conditions | {"timestep": times / 1000, "img_ids": ids}
+            predicted = pipe._unpack_latents_with_ids(network(pipe._pack_latents(noisy), **told)[0], ids)
+        else:
+            predicted = network(noisy, timestep=times, **conditions)[0]
+    torch.testing.assert_close(found, (predicted - (noise - latents)).square().mean((1, 2, 3)))
+    assert times.unique().numel() == count
+
+
+def test_half_precision_gives_nearly_the_same_loss_and_draws(trained):
+    model, losses = diffusion.of(trained.base), []
+    model.prepare("cpu")
+    for precision in ("float32", "bf16"):
+        network, conditions = model.load(precision), model.embeddings(["a ball"] * 2, precision, "cpu")
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            latents = model.latents(
+                model.posterior(torch.zeros(2, 3, 32, 32)), [part["generator"] for part in parts(2)]
+            )
+            losses.append(model.errors(network, latents, parts(2), conditions, network.dtype))
+    torch.testing.assert_close(*losses, rtol=0.02, atol=0)
+    ((image, _),) = Sampler(trained.base, SAMPLING | {"precision": "bf16"}, "cpu").draw(["a ball"], [0])
+    assert image.size == (32, 32)
+
+
+@pytest.mark.parametrize("trained", ["stable-diffusion-xl-base-1.0"], indirect=True)
+def test_sdxl_is_told_the_size_and_the_crop_of_an_image(trained):
+    model, seen = diffusion.of(trained.base), []
+    network, conditions = model.load(), model.embeddings(["a ball"] * 2, "float32", "cpu")
+    network.add_time_proj.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].view(2, 6).tolist()))
+    with torch.no_grad():
+        model.predict(network, torch.zeros(2, 4, 8, 8), torch.tensor([1, 1]), parts(2), conditions)
+    assert seen == [[[48, 64, 3, 5, 32, 32], [48, 64, 3, 6, 32, 32]]]
+
+
+@pytest.mark.parametrize("trained", ["stable-diffusion-3.5-medium"], indirect=True)
+def test_stable_diffusion_3_works_without_t5(trained, tmp_path):
+    generator = diffusion_models.source("stable-diffusion-3.5-medium", text_encoder_3=None, tokenizer_3=None)
+    sizes.write(tmp_path, generator["model"], generator["sizes"], 0)
+    with_t5, without = (diffusion.of(one).embeddings(["a ball"], "float32", "cpu") for one in (trained.base, tmp_path))
+    text = "encoder_hidden_states"
+    assert with_t5[text].shape == without[text].shape == (1, 77 + 256, 32)
+    assert without[text][:, 77:].abs().max() == 0 < with_t5[text][:, 77:].abs().max()
+    ((image, _),) = Sampler(tmp_path, SAMPLING, "cpu").draw(["a ball"], [0])
+    assert image.size == (32, 32)
+
+
+def test_a_prompt_that_is_too_long_is_refused(trained):
+    model = diffusion.of(trained.base)
+    model.embeddings(["a ball"], "float32", "cpu")
+    with pytest.raises(JobError, match=r"expected at most \d+ tokens, which the text encoder of .*Shorten the prompt"):
+        model.embeddings(["a ball " * 100], "float32", "cpu")
+
+
+def test_all_linear_are_the_linear_layers_of_the_blocks_and_an_unknown_target_is_named(trained):
+    network, lists = diffusion.of(trained.base).load(), diffusion.ARCHITECTURES[trained.name].targets
+    inside = ("attn", "ff", "proj_in", "proj_out")
+    linears = {
+        name
+        for name, one in network.named_modules()
+        if isinstance(one, torch.nn.Linear) and "blocks" in name and any(f".{part}" in name for part in inside)
+    }
+    chosen = adapters.targets(network, method("hra", targets=lists["all_linear"]))
+    assert {name for name in linears if built_adapters.named(name, chosen)} == linears
+    attention = adapters.targets(network, method("hra", targets=lists["attention"]))
+    assert {name for name in linears if ".attn" in name} == {
+        name for name in linears if built_adapters.named(name, attention)
+    }
+    with pytest.raises(JobError, match=rf"'to_qq' matches no Linear layer of {type(network).__name__}.*end in: "):
+        adapters.targets(network, method("hra", targets=["to_q", "to_qq"]))

@@ -1,0 +1,165 @@
+"""The interface of an architecture: its components, embeddings of prompts, latents, the loss at a step, sampling.
+
+Random numbers come from a generator per image only, so that results depend neither on the batch nor on the number of
+processes.
+"""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import diffusers
+import torch
+
+from hra_workflow.core.errors import JobError
+from hra_workflow.data import safe_checkpoints
+from hra_workflow.models import pretrained
+from hra_workflow.models.diffusion import ARCHITECTURES, components
+from hra_workflow.models.precision import dtype
+from hra_workflow.models.shapes import without_weights
+
+Conditions = dict[str, torch.Tensor]
+
+
+class Diffusion:
+    """A pretrained text-to-image model in a folder in diffusers' layout. A subclass is an architecture.
+
+    name: its entry in the registry, which has the pipeline, and the name of the network in it as `component`.
+    network, autoencoder, schedule: diffusers' classes.
+    optional: components that the folder may lack.
+    patch: latent positions along a side that are one position of the network's input.
+    text_precision: of the text encoders in training; None: that of the training.
+
+    `conditions`, the embeddings of prompts, map the network's inputs to tensors (prompts, …). A `part` is a dict that
+    describes an image of a batch: its `generator`, and `frame`, (height, width, top, left) of its crop in pixels.
+    """
+
+    name: ClassVar[str]
+    network: ClassVar[str]
+    autoencoder: ClassVar[str] = "AutoencoderKL"
+    schedule: ClassVar[str]
+    optional: ClassVar[tuple[str, ...]] = ()
+    patch: ClassVar[int] = 1
+    text_precision: ClassVar[str | None] = None
+
+    vae: Any
+    noising: Any
+
+    def __init__(self, folder: Path):
+        self.folder, entry = Path(folder), ARCHITECTURES[self.name]
+        self.pipeline, self.component = entry.pipeline, entry.component
+
+    # What differs between architectures
+
+    def encode_prompts(self, pipe, prompts: list[str], device: str) -> Conditions:
+        """Return the conditions of prompts. `pipe`: the pipeline with its text encoders, without other models."""
+        raise NotImplementedError
+
+    def token_limits(self, pipe) -> list[tuple]:
+        """Return a tokenizer and the number of tokens that its encoder takes, for every encoder that reads all."""
+        raise NotImplementedError
+
+    def posterior(self, pixels):
+        """Encode (N, 3, height, width), −1 to 1, to what `latents` are computed from: (N, …), float32."""
+        raise NotImplementedError
+
+    def latents(self, posteriors, generators: list):
+        """Return the latents that noise is added to, (N, channels, height, width), on the device of `posteriors`."""
+        raise NotImplementedError
+
+    def errors(self, model, latents, parts: list[dict], conditions: Conditions, dtype, **further):
+        """Return the loss per image, (N,), at a random time of each.
+
+        `model`: the network with its adapters, which gets inputs of `dtype`, and `further` as keywords. `conditions`
+        are those of the images, one row each.
+        """
+        raise NotImplementedError
+
+    def pipeline_options(self, safety_checker: bool) -> dict:
+        """Return arguments of the pipeline's `from_pretrained`."""
+        return {}
+
+    def call_options(self, sampling: dict) -> dict:
+        """Return arguments of a call of the pipeline besides those that all have."""
+        return {}
+
+    def solver(self, config):
+        """Return the scheduler that generates images, by the config of the model's own; None: the model's own."""
+        return None
+
+    def resolution_step(self) -> int:
+        """Return the number of pixels whose multiples a resolution must be."""
+        return self.pixels_per_latent() * 2
+
+    # Without differences
+
+    def load(self, precision: str = "float32", weights: bool = True):
+        """Load the network; without `weights`, build it from its config (see `without_weights`)."""
+        cls = getattr(diffusers, self.network)
+        if not weights:
+            config = cls.load_config(self.folder, subfolder=self.component)
+            return without_weights(lambda: cls.from_config(config).to(dtype(precision)))
+        return components.load(cls, self.folder, self.component, precision)
+
+    def prepare(self, device) -> None:
+        """Load what training needs besides the network, frozen: the VAE and the noise schedule.
+
+        The VAE is in float32, since some overflow in half precision.
+        """
+        vae = components.load(getattr(diffusers, self.autoencoder), self.folder, "vae")
+        self.vae = vae.to(device).requires_grad_(False)
+        self.noising = getattr(diffusers, self.schedule).from_pretrained(self.folder, subfolder="scheduler")
+
+    def pixels_per_latent(self) -> int:
+        """Return the number of pixels per latent along a side."""
+        try:
+            config = getattr(diffusers, self.autoencoder).load_config(self.folder, subfolder="vae")
+        except OSError as problem:
+            raise JobError(
+                f"{self.folder}: expected vae/config.json, found none. Correct the model's `files`."
+            ) from problem
+        return 2 ** (len(config["block_out_channels"]) - 1)
+
+    def check_resolution(self, resolution: int) -> None:
+        step = self.resolution_step()
+        if resolution % step:
+            raise JobError(f"resolution: expected a multiple of {step} pixels, found {resolution}. Correct it.")
+
+    def load_pipeline(self, precision: str, safety_checker: bool = False, without: tuple[str, ...] = ()):
+        """Load the pipeline, `without` some of its models."""
+        components.quiet()
+        absent = [name for name in self.optional if not (self.folder / name).exists()]
+        parts = pretrained.components(self.folder, dtype(precision), (*without, *absent))
+        parts |= dict.fromkeys((*without, *absent)) | self.pipeline_options(safety_checker)
+        cls = getattr(diffusers, self.pipeline)
+        try:
+            with safe_checkpoints.named(self.folder):
+                return cls.from_pretrained(self.folder, dtype=dtype(precision), use_safetensors=True, **parts)
+        except OSError as problem:
+            reason = " ".join(str(problem).split())
+            raise JobError(
+                f"{self.folder}: diffusers cannot load a {self.pipeline} from it ({reason}). Correct the model's "
+                "`files`."
+            ) from problem
+
+    @torch.no_grad()
+    def embeddings(self, prompts: list[str], precision: str, device: str) -> Conditions:
+        """Return the conditions of prompts for training; the text encoders are gone afterwards.
+
+        Raises JobError for a prompt that is longer than the text encoders take.
+        """
+        pipe = self.load_pipeline(self.text_precision or precision, without=(self.component, "vae"))
+        self.check_lengths(pipe, prompts)
+        for name, part in pipe.components.items():
+            if name.startswith("text_encoder") and part is not None:
+                part.to(device)
+        return self.encode_prompts(pipe, prompts, device)
+
+    def check_lengths(self, pipe, prompts: list[str]) -> None:
+        """Raise JobError if a prompt is longer than the text encoders take: its end would be left out."""
+        for tokenizer, limit in self.token_limits(pipe):
+            for prompt in prompts:
+                if (found := len(tokenizer(prompt).input_ids)) > limit:
+                    raise JobError(
+                        f"{prompt!r}: expected at most {limit} tokens, which the text encoder of {self.pipeline} "
+                        f"takes, found {found}. Shorten the prompt."
+                    )

@@ -1,0 +1,46 @@
+"""LoRA adapters of a pipeline's network in the layouts of diffusers, and of kohya's scripts and ComfyUI."""
+
+from pathlib import Path
+
+from hra_workflow.data import safe_checkpoints
+from hra_workflow.models import adapters, diffusion
+from hra_workflow.models.built_adapters import PREFIX
+
+DIFFUSERS, KOHYA = "pytorch_lora_weights.safetensors", "comfyui.safetensors"
+
+
+def write_lora(adapter: Path, out: Path, base: Path) -> bool:
+    """Write PEFT's LoRA adapter for `pipe.load_lora_weights`; return false if diffusers cannot load it.
+
+    It loads no module that is trained along with the adapter. `base`: the folder of the pipeline.
+    """
+    from peft import LoraConfig
+
+    architecture, state = diffusion.of(base), safe_checkpoints.load(adapter / adapters.WEIGHTS)
+    if not all(".lora_" in key for key in state):
+        return False
+    import diffusers
+
+    name = architecture.component
+    layers = {key.removeprefix(PREFIX): value for key, value in state.items()}
+    told = {
+        f"{name}_lora_layers": layers,
+        f"{name}_lora_adapter_metadata": LoraConfig.from_pretrained(adapter).to_dict(),
+    }
+    getattr(diffusers, architecture.pipeline).save_lora_weights(out, weight_name=DIFFUSERS, **told)
+    return True
+
+
+def write_kohya(lora: Path) -> bool:
+    """Write diffusers' LoRA in a folder also in kohya's layout; return false if diffusers does not convert it.
+
+    Its converter knows the names of UNets; a transformer's would be left as they are.
+    """
+    from diffusers.utils import convert_state_dict_to_kohya
+    from safetensors.torch import save_file
+
+    state = safe_checkpoints.load(lora / DIFFUSERS)
+    if not all(key.startswith("unet.") for key in state):
+        return False
+    save_file(convert_state_dict_to_kohya(state), lora / KOHYA)
+    return True

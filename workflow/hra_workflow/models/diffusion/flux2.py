@@ -1,0 +1,52 @@
+"""FLUX.2 klein: a transformer of image and text, conditioned on hidden states of Qwen3.
+
+As in diffusers' train_dreambooth_lora_flux2_klein.py: times are uniformly distributed, and latents are the mode of the
+VAE's posterior, in patches of 2 × 2, normalised by the VAE's batch norm.
+"""
+
+import torch
+from torch.nn import functional
+
+from hra_workflow.models.diffusion import flow_matching
+
+TOKENS = 512  # the default of diffusers' pipeline
+
+
+class Flux2Klein(flow_matching.FlowMatching):
+    name = "flux2-klein"
+    network = "Flux2Transformer2DModel"
+    autoencoder = "AutoencoderKLFlux2"
+    patch = 2
+
+    def encode_prompts(self, pipe, prompts, device):
+        text, ids = pipe.encode_prompt(prompts, device=device, max_sequence_length=TOKENS)
+        return {"encoder_hidden_states": text, "txt_ids": ids}
+
+    def token_limits(self, pipe):
+        def tokenized(prompt: str):
+            told = [{"role": "user", "content": prompt}]
+            text = pipe.tokenizer.apply_chat_template(
+                told, tokenize=False, add_generation_prompt=True, enable_thinking=False
+            )
+            return pipe.tokenizer(text)
+
+        return [(tokenized, TOKENS)]
+
+    def posterior(self, pixels):
+        """Return the normalised mode in patches, (N, 4 × channels, height, width)."""
+        patches = functional.pixel_unshuffle(self.vae.encode(pixels).latent_dist.mode(), 2)
+        norm = self.vae.bn
+        mean, variance = (one.view(1, -1, 1, 1) for one in (norm.running_mean, norm.running_var))
+        return (patches - mean) / torch.sqrt(variance + self.vae.config.batch_norm_eps)
+
+    def latents(self, posteriors, generators):
+        return posteriors
+
+    def predict(self, model, noisy, times, conditions, **further):
+        """Predict; the network's inputs are a sequence of patches with positions (image, row, column, token)."""
+        _, _, height, width = noisy.shape
+        positions = torch.cartesian_prod(*map(torch.arange, (1, height, width, 1))).to(noisy.device)
+        sequence = noisy.flatten(2).transpose(1, 2)
+        given = conditions | {"timestep": times / 1000, "img_ids": positions[None], "return_dict": False}
+        found = model(sequence, **given, **further)
+        return found[0].transpose(1, 2).unflatten(2, (height, width))

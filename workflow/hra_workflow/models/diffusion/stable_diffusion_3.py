@@ -1,0 +1,42 @@
+"""Stable Diffusion 3 and 3.5 (arXiv 2403.03206): a transformer of image and text with two or three text encoders."""
+
+import torch
+
+from hra_workflow.models.diffusion import flow_matching
+
+T5_TOKENS = 256  # the default of diffusers' pipeline
+
+
+class StableDiffusion3(flow_matching.FlowMatching):
+    """Without the files of T5, whose 4.7 billion parameters are the largest part, its embeddings are zeros."""
+
+    name = "stable-diffusion-3"
+    network = "SD3Transformer2DModel"
+    optional = ("text_encoder_3", "tokenizer_3")
+    weighting = "logit_normal"
+
+    def encode_prompts(self, pipe, prompts, device):
+        pipe.transformer = self.load(weights=False)  # its config has the size of T5's embeddings
+        text, _, pooled, _ = pipe.encode_prompt(
+            prompts, None, None, device=device, do_classifier_free_guidance=False, max_sequence_length=T5_TOKENS
+        )
+        return {"encoder_hidden_states": text, "pooled_projections": pooled}
+
+    def token_limits(self, pipe):
+        """Return T5's limit, which reads what CLIP's encoders leave out; without it theirs."""
+        if pipe.tokenizer_3 is not None:
+            return [(pipe.tokenizer_3, T5_TOKENS)]
+        return [(one, one.model_max_length) for one in (pipe.tokenizer, pipe.tokenizer_2)]
+
+    def posterior(self, pixels):
+        found = self.vae.encode(pixels).latent_dist
+        return torch.stack([found.mean, found.std], 1)
+
+    def latents(self, posteriors, generators):
+        mean, std = posteriors.unbind(1)
+        noise = torch.stack([torch.randn(mean.shape[1:], generator=generator) for generator in generators])
+        config = self.vae.config
+        return (mean + std * noise.to(mean.device) - config.shift_factor) * config.scaling_factor
+
+    def predict(self, model, noisy, times, conditions, **further):
+        return model(noisy, timestep=times, return_dict=False, **conditions, **further)[0]

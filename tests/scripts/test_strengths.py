@@ -83,6 +83,7 @@ def test_answers_of_rewound_weights_are_a_benchmark_of_their_own(make_math_run, 
         answer="metamath",
         metrics=["strict"],
         score="strict",
+        graders={"strict": 1},
     )
     evaluate_math.main(job | {"wildcards": run.wildcards | {"benchmark": "test@0.5"}, "threads": 1})
     found = json.loads(Path(job["output"]["metrics"]).read_text())

@@ -163,7 +163,7 @@ def test_the_table_has_every_trial(collected):
 def test_the_notes_state_the_budget_and_warn_at_the_edge(collected):
     labels = {"hra/r8": "HRA", "lora/r8": "LoRA", "dora/r8": "DoRA"}
     budget, edge, lost = tuning_results.notes("glue", run_statistics.read_csv(collected), labels)
-    assert "Tuned: learning_rate, in 3 trials with 1 seed for each method and dataset, by accuracy on 20" in budget
+    assert "Tuned: learning_rate, in 3 trials with 1 seed for each tuned run and dataset, by accuracy on 20" in budget
     assert edge.endswith("outside it: LoRA on cola: learning_rate 0.001, the smallest.")
     assert lost == "**No trial has a score**: DoRA on cola."
 

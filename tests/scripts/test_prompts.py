@@ -47,6 +47,7 @@ def test_a_row_is_the_chat_template_s_with_the_loss_where_transformers_finds_the
     for question, answer in ROWS:
         messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
         asked, said = prompt.row(question, answer)
+        assert prompt.row(question, answer, whole=True) == ([], asked + said)
         expected = tokenizer.apply_chat_template(messages[:1], add_generation_prompt=True, **ARGUMENTS)["input_ids"]
         assert asked == expected == prompt.ids(prompt.text(question))
         whole = tokenizer.apply_chat_template(messages, **ARGUMENTS)["input_ids"]

@@ -66,7 +66,7 @@ def dataset_entry(wildcards):
 
 
 def task_head(wildcards):
-    return config["models"][config["tasks"][wildcards.task]["model"]]["head"]
+    return config["models"][config["tasks"][wildcards.task]["model"]].get("head")
 
 
 def task_version(wildcards):

@@ -36,6 +36,7 @@ tasks:
   math:
     grid: [{runs: [base/pretrained, full/all, lora/r8], datasets: [word-problems], seeds: [0]}]
     compute: {runs: [lora/r8]}
+    prompt: {chat: auto}
     generation: {max_new_tokens: {again: 50}}
     rewind: [0.5]
     general_text:

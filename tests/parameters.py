@@ -15,7 +15,7 @@ import torch
 
 from hra_workflow import tasks
 from hra_workflow.core import grid
-from hra_workflow.models import adapters
+from hra_workflow.models import adapters, classifier
 from hra_workflow.tasks.control import hint_encoder
 from hra_workflow.tasks.control import model as control_model
 from support import paper_config
@@ -191,7 +191,9 @@ def rows() -> list[Row]:
                 continue
             key = json.dumps([task, method["kind"], method["peft"], method["targets"]])
             if key not in counts:
-                counts[key] = count(task, base_model(task, entry["model"], method), method, model["head"])
+                base = base_model(task, entry["model"], method)
+                head = classifier.head_of(base) if architecture(task) == "classifier" else []
+                counts[key] = count(task, base, method, head)
             row = Row(table, run, counts[key], published.get(run))
             if formula := REASONS.get((table, run), ("", None))[1]:
                 row.explained = formula(layers_of(base_model(task, entry["model"], method), model["targets"]["paper"]))

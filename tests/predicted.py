@@ -31,7 +31,7 @@ def answering(run) -> dict:
     return {
         "reading": READING,
         "column": "query",
-        "prompt": "{question}\n",
+        "prompt": {"template": "{question}\n"},
         "generation": run.GENERATION,
         "max_new_tokens": 8,
         "precision": "float32",

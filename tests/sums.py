@@ -69,10 +69,10 @@ class MathRun(rule_jobs.Run):
 
     task, data, SETTINGS = "math", "sums", MATH_SETTINGS
     GIVEN: ClassVar = {
-        "head": [],
+        "head": None,
         "architecture": "causal_lm",
         "split": "test",
-        "prompt": "{question}\n",
+        "prompt": {"template": "{question}\n"},
         "quantization": None,
     }
     GENERATION: ClassVar = {"batch_size": 4, "stop": [], "backend": "transformers", "serve": "adapter"}

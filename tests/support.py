@@ -174,7 +174,7 @@ class Run(rule_jobs.Run):
         self.dataset = {key: dataset[key] for key in ("columns", "labels", "benchmarks", "metrics", "score")}
 
     def defaults(self) -> dict:
-        own = {"architecture": "classifier", "head": ["classifier"]}
+        own = {"architecture": "classifier", "head": None}
         return super().defaults() | own
 
     @property

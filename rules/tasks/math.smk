@@ -30,7 +30,7 @@ use rule train as train_math with:
         task="math",
     params:
         **identity(
-            prompt=lambda wc: config["tasks"][wc.task]["prompt"]["template"],
+            prompt=lambda wc: TASKS[wc.task].generation.prompt(),
             head=task_head,
         ),
 
@@ -54,9 +54,7 @@ use rule generate as generate_math with:
         task="math",
     params:
         **identity(
-            prompt=lambda wc: "".join(
-                config["tasks"]["math"]["prompt"][part] for part in ("template", "evaluation_suffix")
-            ),
+            prompt=lambda wc: TASKS[wc.task].generation.prompt(evaluation=True),
             benchmarks=lambda wc: TASKS[wc.task].generation.questions(wc.dataset),
             generation=lambda wc: TASKS[wc.task].generation.answer_settings(run_name(wc)),
             precision=lambda wc: TASKS[wc.task].generation.precision(wc.dataset, run_name(wc)),

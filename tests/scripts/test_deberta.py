@@ -81,7 +81,7 @@ def test_the_tokenizer_reads_the_sentencepiece_model(folder):
 
 
 def test_half_precision_weights_are_loaded_and_held_in_float32(folder):
-    model = adapters.load_classifier(folder, ["no", "yes"], seed=0, dropout=0.25)
+    model, _ = classifier.load_model(folder, ["no", "yes"], seed=0, dropout=0.25)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     stored = torch.load(folder / "pytorch_model.bin", weights_only=True)["deberta.embeddings.word_embeddings.weight"]
     assert (model.deberta.embeddings.word_embeddings.weight == stored.float()).all()
@@ -99,15 +99,16 @@ def test_a_pickle_with_code_in_it_is_refused(folder, tmp_path):
         shutil.copy(folder / name, tmp_path)
     torch.save({"deberta.x": Code()}, tmp_path / "pytorch_model.bin")
     with pytest.raises(JobError, match=r"pytorch_model\.bin: expected only tensors, .*builtins\.print"):
-        adapters.load_classifier(tmp_path, ["no", "yes"], seed=0)
+        classifier.load_model(tmp_path, ["no", "yes"], seed=0)
 
 
 def test_the_papers_targets_are_six_linear_layers_a_block(folder):
     targets = ["query_proj", "key_proj", "value_proj", "intermediate.dense", "output.dense"]
-    model = adapters.load_classifier(folder, ["no", "yes"], seed=0)
-    adapted = adapters.insert(model, method("hra", peft={"r": 8}, targets=targets), ["pooler", "classifier"])
+    model, head = classifier.load_model(folder, ["no", "yes"], seed=0)
+    assert head == ["pooler", "classifier"]
+    adapted = adapters.insert(model, method("hra", peft={"r": 8}, targets=targets), head)
     assert len(adapted.base_model.targeted_module_names) == 2 * 6
     # Wq, Wk, Wv, attention output: width 32; intermediate: 32; output: 64
-    assert adapters.count(adapted, ["pooler", "classifier"])["adapter_parameters"] == 2 * (5 * 32 + 64) * 8
+    assert adapters.count(adapted, head)["adapter_parameters"] == 2 * (5 * 32 + 64) * 8
     trainable = {name for name, p in adapted.named_parameters() if p.requires_grad}
     assert any("pooler" in name for name in trainable) and any("classifier" in name for name in trainable)

@@ -18,6 +18,15 @@ SIZES = {
 MODELS = {
     "llama": {"intermediate_size": 48, "num_key_value_heads": 2, "max_position_embeddings": 100},
     "mistral": {"intermediate_size": 48, "num_key_value_heads": 2, "sliding_window": 7},
+    "qwen3": {"intermediate_size": 48, "num_key_value_heads": 2, "head_dim": 16},
+    "gemma3_text": {
+        "intermediate_size": 48,
+        "num_key_value_heads": 1,
+        "head_dim": 16,
+        "sliding_window": 7,
+        "sliding_window_pattern": 2,
+        "tie_word_embeddings": False,
+    },
     "gpt2": {"n_positions": 60},  # learned positions: none beyond the longest answer
 }
 LIMIT = 24

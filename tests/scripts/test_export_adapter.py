@@ -19,7 +19,7 @@ import rule_jobs
 from hra_workflow import methods, tasks
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
-from hra_workflow.models import adapters
+from hra_workflow.models import adapters, classifier
 from hra_workflow.models.diffusion import sampling as diffusion_sampling
 from hra_workflow.tasks.control import data as control_data
 from hra_workflow.tasks.control.sampling import Sampler
@@ -96,7 +96,7 @@ def logits(run, folder):
 
     hra.uninstall()
     try:
-        base = adapters.load_classifier(run.tiny["model"].removesuffix(".manifest.json"), run.dataset["labels"], seed=9)
+        base, _ = classifier.load_model(run.tiny["model"].removesuffix(".manifest.json"), run.dataset["labels"], seed=9)
         model = PeftModel.from_pretrained(base, folder).eval()
         assert not any(type(one).__module__.startswith("hra.") for one in model.modules())
         with torch.inference_mode():
@@ -198,7 +198,7 @@ def test_a_language_model(make_math_run, tmp_path, capsys, cached):
     cached(run.tiny["model"])
     pasted(folder)
     shown = capsys.readouterr().out
-    (question,) = re.findall(r'"\{question\}", "(.*)"', card.text)
+    (question,) = re.findall(r'^question = "(.*)"$', card.text, re.MULTILINE)
     (tmp_path / "new.csv").write_text(f"query\n{question}\n")
     (row,) = predict(run, {"prompts": tmp_path / "new.csv"}, answering(run))
     assert shown == row["output"] + "\n"

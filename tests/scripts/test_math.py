@@ -13,6 +13,7 @@ import train_math
 from hra_workflow.core import files, manifests
 from hra_workflow.core.errors import JobError
 from hra_workflow.models import adapters, causal_lm
+from hra_workflow.models.prompts import Prompt
 from hra_workflow.training import checkpoints, interruption
 from rule_jobs import train
 from saved_states import stop_after
@@ -20,12 +21,16 @@ from sums import PEFT, answers, math_method
 from two_ranks import on_two_ranks
 
 
+def prompt_of(tiny: dict, template: str = "{question}\n") -> Prompt:
+    folder = manifests.folder(tiny["model"])
+    return Prompt({"template": template}, causal_lm.load_tokenizer(folder), folder)
+
+
 def loss_of(run) -> float:
     """Mean loss over the learned tokens of the training set, with the run's stored weights, without the Trainer."""
     model_folder, data_folder = (manifests.folder(run.tiny[name]) for name in ("model", "dataset"))
     model = causal_lm.load_run(model_folder, run.method, run.weights["last"], "float32", "cpu")
-    tokenizer = causal_lm.load_tokenizer(model_folder)
-    rows = causal_lm.training_rows(data_folder, "train", "{question}\n", tokenizer, run.settings["max_length"])
+    rows = causal_lm.training_rows(data_folder, "train", prompt_of(run.tiny), run.settings["max_length"])
     total = tokens = 0
     with torch.inference_mode():
         for row in rows:
@@ -42,7 +47,8 @@ def tokenizer(tiny_math):
 
 
 def test_only_the_response_and_its_end_are_learned(tiny_math, tokenizer):
-    rows = causal_lm.training_rows(manifests.folder(tiny_math["dataset"]), "train", "Q: {question}\nA:", tokenizer, 100)
+    prompt = prompt_of(tiny_math, "Q: {question}\nA:")
+    rows = causal_lm.training_rows(manifests.folder(tiny_math["dataset"]), "train", prompt, 100)
     raw = (Path(files.read_json(tiny_math["dataset"])["folder"]), rows[0])[1]
     learned = [token for token, label in zip(raw["input_ids"], raw["labels"], strict=True) if label >= 0]
     asked = [token for token, label in zip(raw["input_ids"], raw["labels"], strict=True) if label < 0]
@@ -52,20 +58,20 @@ def test_only_the_response_and_its_end_are_learned(tiny_math, tokenizer):
 
 
 def test_the_prompt_at_generation_is_the_one_that_was_trained(tiny_math, tokenizer):
-    rows = causal_lm.training_rows(manifests.folder(tiny_math["dataset"]), "train", "{question}\n", tokenizer, 100)
+    rows = causal_lm.training_rows(manifests.folder(tiny_math["dataset"]), "train", prompt_of(tiny_math), 100)
     ids, labels = rows[0]["input_ids"], rows[0]["labels"]
     asked = ids[: labels.count(causal_lm.IGNORED)]
     question = tokenizer.decode(asked).removesuffix("\n")
-    assert causal_lm.encode(f"{question}\n", tokenizer) == asked
+    assert prompt_of(tiny_math).ids(f"{question}\n") == asked
 
 
-def test_a_long_response_is_cut_and_a_long_question_left_out(tiny_math, tokenizer, capsys):
-    folder = manifests.folder(tiny_math["dataset"])
-    rows = causal_lm.training_rows(folder, "train", "{question}\n", tokenizer, 12)
+def test_a_long_response_is_cut_and_a_long_question_left_out(tiny_math, capsys):
+    folder, prompt = manifests.folder(tiny_math["dataset"]), prompt_of(tiny_math)
+    rows = causal_lm.training_rows(folder, "train", prompt, 12)
     assert all(len(row["input_ids"]) <= 12 and row["labels"][-1] >= 0 for row in rows)
     assert 0 < len(rows) < 64 and f"{64 - len(rows)} of them dropped" in capsys.readouterr().out
     with pytest.raises(JobError, match="no question of train fits into max_length = 3") as problem:
-        causal_lm.training_rows(folder, "train", "{question}\n", tokenizer, 3)
+        causal_lm.training_rows(folder, "train", prompt, 3)
     assert problem.value.final  # not retried
 
 

@@ -19,7 +19,7 @@ from hra_workflow.config import overlays, validation
 from hra_workflow.core import grid, manifests
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import text_tables
-from hra_workflow.models import causal_lm
+from hra_workflow.models import causal_lm, prompts
 from hra_workflow.report import run_statistics
 from hra_workflow.tasks import load
 from hra_workflow.tasks.math import answers
@@ -136,7 +136,8 @@ def test_prompt_and_answer_are_one_text_that_is_learned_whole(config, settings, 
     assert prompt["evaluation_suffix"] == "" and settings["loss_on"] != causal_lm.ANSWER
     folder, data = (manifests.folder(tiny_math[name]) for name in ("model", "dataset"))
     tokenizer = causal_lm.load_tokenizer(folder)
-    rows = causal_lm.training_rows(data, "train", prompt["template"], tokenizer, 768, settings["loss_on"])
+    asked = prompts.Prompt({"template": prompt["template"]}, tokenizer, folder)
+    rows = causal_lm.training_rows(data, "train", asked, 768, settings["loss_on"])
     raw = pandas.read_parquet(data / "train.parquet")
     for row, question, answer in zip(rows, raw["question"], raw["answer"], strict=True):
         whole = tokenizer(f"Question: {question} Think step by step.\nAnswer:{answer}")["input_ids"]

@@ -123,7 +123,7 @@ def configured(tmp_path, source: dict):
 def test_language_models_and_classifiers_are_built_from_their_config(tmp_path):
     import torch
 
-    from hra_workflow.models import adapters, causal_lm
+    from hra_workflow.models import causal_lm, classifier
 
     folder = configured(tmp_path, hub(tmp_path, "llama", {"model_type": "llama", "vocab_size": 64} | SMALL))
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", pretrained.MARK]
@@ -133,8 +133,8 @@ def test_language_models_and_classifiers_are_built_from_their_config(tmp_path):
     with pytest.raises(JobError, match="download the model"):
         causal_lm.load_model(folder, "bf16", "nf4")
     (folder / "config.json").write_text(json.dumps({"model_type": "bert", "vocab_size": 64} | SMALL))
-    classifier = adapters.load_classifier(folder, ["a", "b", "c"], seed=0)
-    assert classifier.num_labels == 3 and next(classifier.parameters()).dtype == torch.float32
+    model, head = classifier.load_model(folder, ["a", "b", "c"], seed=0)
+    assert head == ["classifier"] and model.num_labels == 3 and next(model.parameters()).dtype == torch.float32
 
 
 def test_a_single_file_stable_diffusion_generates_images_from_its_configs(tmp_path):

@@ -15,7 +15,7 @@ from hra_workflow import methods
 from hra_workflow.config import validation
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
-from hra_workflow.models import adapters, decoding, served_tokens, virtual_tokens
+from hra_workflow.models import adapters, context, decoding, served_tokens, virtual_tokens
 from hra_workflow.tasks.math import serving
 from hra_workflow.tasks.math.task import Math
 from rule_jobs import train
@@ -178,12 +178,14 @@ def test_a_classifier_reads_the_tokens_then_the_pair(kind):
         found = tuned(input_ids=ids, attention_mask=mask, **second)
     torch.testing.assert_close(found.logits, expected.logits)
     if kind == "deberta":
-        virtual_tokens.check_length(config, TOKENS, 100, "relative positions only")
+        context.check(config, None, TOKENS, 100, "relative positions only")
 
 
 def test_tokens_beyond_the_positions_of_a_model_are_refused(make_run, make_math_run):
     with pytest.raises(JobError, match="at most 58 tokens for tiny, besides 6 virtual tokens, found 59"):
         train(make_run(spec("p_tuning"), max_length=59))
+    with pytest.raises(JobError, match="at most 64 tokens for tiny, found 65"):
+        train(make_run(method("hra"), max_length=65))
     run = make_math_run(spec("prefix_tuning"), "lm", max_length=123)
     with pytest.raises(JobError, match="at most 122 tokens for tiny, besides 6 virtual tokens, found 123"):
         train(run)

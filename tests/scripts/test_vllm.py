@@ -36,8 +36,9 @@ class LLM:
             yield SimpleNamespace(outputs=[SimpleNamespace(text=text, finish_reason=reason)])
 
 class SamplingParams:
-    def __init__(self, *, temperature: float = 1.0, max_tokens: int | None = 16, stop: list[str] | None = None):
-        assert temperature == 0 and stop is None
+    def __init__(self, *, temperature: float = 1.0, max_tokens: int | None = 16, stop: list[str] | None = None,
+                 stop_token_ids: list[int] | None = None):
+        assert temperature == 0 and stop is None and stop_token_ids == [3, 2]  # of tokenizer and generation config
         self.max_tokens = max_tokens
 """
 REQUEST = """

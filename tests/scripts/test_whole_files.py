@@ -23,7 +23,7 @@ from hra_workflow.core import files, manifests, predictions, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import safe_checkpoints, text_files
 from hra_workflow.evaluators import image_features
-from hra_workflow.models import adapters, causal_lm
+from hra_workflow.models import adapters, causal_lm, classifier
 from support import method
 
 
@@ -196,7 +196,7 @@ def test_a_model_with_code_in_its_weights_is_refused_by_name(tmp_path, load):
     (tmp_path / "preprocessor_config.json").write_text('{"image_processor_type": "ViTImageProcessor"}')
     with pytest.raises(JobError, match=r"pytorch_model\.bin: expected only tensors") as caught:
         if load == "classifier":
-            adapters.load_classifier(tmp_path, None, 0)
+            classifier.load_model(tmp_path, None, 0)
         elif load == "causal_lm":
             causal_lm.load_model(tmp_path, "float32")
         else:

@@ -11,7 +11,8 @@ from peft import PeftModel
 
 from hra_workflow.core import manifests
 from hra_workflow.models import causal_lm
-from support import ROOT, SHARED
+from hra_workflow.models.prompts import Prompt
+from support import ROOT, SHARED, paper_config
 
 
 def make_real(tmp_path, task: str, target: str, preset: str):
@@ -46,7 +47,7 @@ def test_hra_learns_the_real_sst2(tmp_path):
 @pytest.mark.full
 @pytest.mark.real
 def test_hra_learns_the_real_gsm8k(tmp_path):
-    """Six steps of SmolLM2-135M on GSM8K's training set: the loss on its test set falls clearly."""
+    """Six steps of SmolLM2-135M, by its chat template, on GSM8K's training set: the loss on its test set falls."""
     target = "results/math/gsm8k-jsonl/hra/r8/seed0/train.json"
     record = json.loads(make_real(tmp_path, "math", target, "{all: {epochs: 0.1}}").read_text())
     assert record["steps"] == 6 and record["adapter_parameters"] == 30 * 2 * 576 * 8
@@ -55,8 +56,11 @@ def test_hra_learns_the_real_gsm8k(tmp_path):
         manifests.folder(resources / f"{name}.manifest.json")
         for name in ("models/smollm2-135m-gguf", "datasets/math/gsm8k-jsonl")
     )
-    prompt = yaml.safe_load((ROOT / "config/demo/real_data.yaml").read_text())["tasks"]["math"]["prompt"]["template"]
-    rows = causal_lm.training_rows(data, "test", prompt, causal_lm.load_tokenizer(model), 256).select(range(6))
+    changes = yaml.safe_load((ROOT / "config/demo/real_data.yaml").read_text())["tasks"]["math"]["prompt"]
+    settings = paper_config()["tasks"]["math"]["prompt"] | changes
+    assert settings["chat"] is True
+    prompt = Prompt(settings, causal_lm.load_tokenizer(model), model)
+    rows = causal_lm.training_rows(data, "test", prompt, 256).select(range(6))
     base = causal_lm.load_model(model, "float32")
     before = loss(base, rows)
     adapted = PeftModel.from_pretrained(base, (tmp_path / target).parent / "last")

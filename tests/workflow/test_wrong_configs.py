@@ -223,6 +223,9 @@ def test_folders_that_rules_could_not_match_are_refused(config, folder):
             "auto",
             r"tasks.subject: \S+ on \S+, preset \S+: gradient_checkpointing: expected true or false, found auto",
         ),
+        ("models.llama2-7b.targets.paper", "linear", r"targets.paper: 'linear' is not valid"),
+        ("tasks.math.prompt.message", "Why?", r"prompt.message: 'Why\?' does not match .*user's message"),
+        ("tasks.math.prompt.chat", "yes", r"prompt.chat: 'yes' is not one of"),
         ("tasks.math.sedes", [1], r"tasks.math: 'sedes' is not one of \['version', 'model'"),
     ],
 )

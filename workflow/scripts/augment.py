@@ -37,9 +37,9 @@ def insert(model_manifest: str, model_files: list[str], params: dict, folder: Pa
     """
     from transformers import set_seed
 
-    from hra_workflow.models import adapters, causal_lm, diffusion, shapes
+    from hra_workflow.models import adapters, causal_lm, classifier, diffusion, shapes
 
-    method, seed, head = params["method"], int(params["seed"]), None
+    method, seed, beside, uncounted = params["method"], int(params["seed"]), None, params["head"] or []
     # A classifier always needs them: the modules that its checkpoint lacks take random numbers before the adapter does.
     weights = params["architecture"] == "classifier" or methods.entry(method).reads_weights(method["peft"])
     configs = [name for name in model_files if not name.endswith((".safetensors", ".bin"))]
@@ -56,11 +56,12 @@ def insert(model_manifest: str, model_files: list[str], params: dict, folder: Pa
         set_seed(seed)
         model = control_model.load(model_folder, method, weights=weights)
         # The hint encoder is to an adapter of the UNet what the head is to a classifier's; it starts with the adapter.
-        head = control_model.head(method)
+        beside = control_model.head(method)
     else:
         # The adapter does not depend on the number of classes; the head is initialised again at fine-tuning.
-        model = adapters.load_classifier(model_folder, ["0", "1"], seed)
-    adapted = adapters.insert(model, method, head)
+        model, found = classifier.load_model(model_folder, ["0", "1"], seed)
+        uncounted = found if params["head"] is None else params["head"]
+    adapted = adapters.insert(model, method, beside, outside=uncounted)
     adapters.save_initial(adapted, method, folder)
     if not weights and shapes.has_nan(safe_checkpoints.load(folder / adapters.WEIGHTS)):
         raise JobError(
@@ -73,7 +74,7 @@ def insert(model_manifest: str, model_files: list[str], params: dict, folder: Pa
             name: {"bytes": (folder / name).stat().st_size, "sha256": files.sha256(folder / name)}
             for name in ("adapter_config.json", adapters.WEIGHTS)
         },
-    } | (control_model.count(adapted, method) if head else adapters.count(adapted, params["head"]))
+    } | (control_model.count(adapted, method) if beside else adapters.count(adapted, uncounted))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from hra_workflow.core import diverged_runs, manifests, predictions, provenance,
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.evaluators import aggregation
-from hra_workflow.models import causal_lm, memory
+from hra_workflow.models import causal_lm, context, memory
 
 
 def main(job: dict) -> None:
@@ -28,8 +28,8 @@ def main(job: dict) -> None:
     device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
     folder = manifests.folder(inputs["model"])
     path = manifests.folder(inputs["dataset"]) / f"{params['split']}.parquet"
-    context = causal_lm.context(folder) - methods.virtual_tokens(params["method"])
-    rows = ITEMS[params["cut"]](path, causal_lm.load_tokenizer(folder), params["window"], context)
+    most = context.limit(causal_lm.config_of(folder)) - methods.virtual_tokens(params["method"])
+    rows = ITEMS[params["cut"]](path, causal_lm.load_tokenizer(folder), params["window"], most)
     model = causal_lm.load_run(
         folder, params["method"], Path(inputs["last"]), params["precision"], device, params.get("quantization")
     )
@@ -47,9 +47,9 @@ def main(job: dict) -> None:
     print(f"{len(values)} items, {sum(tokens)} tokens: loss {loss['value']:.4f} per token")
 
 
-def windows(path: Path, tokenizer, length: int, context: int) -> list[list[int]]:
+def windows(path: Path, tokenizer, length: int, most: float) -> list[list[int]]:
     """Cut a text, the rows of a Parquet file, into windows of `length` token IDs; JobError if it has less than one."""
-    text = "\n\n".join(texts(path, length, context))
+    text = "\n\n".join(texts(path, length, most))
     ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     step = length - len(begin)
@@ -59,19 +59,19 @@ def windows(path: Path, tokenizer, length: int, context: int) -> list[list[int]]
     return cut
 
 
-def beginnings(path: Path, tokenizer, length: int, context: int) -> list[list[int]]:
+def beginnings(path: Path, tokenizer, length: int, most: float) -> list[list[int]]:
     """Return the first `length` token IDs of every row of a Parquet file that has two or more."""
-    rows = tokenizer(texts(path, length, context), truncation=True, max_length=length)["input_ids"]
+    rows = tokenizer(texts(path, length, most), truncation=True, max_length=length)["input_ids"]
     return [row for row in rows if len(row) > 1]
 
 
-def texts(path: Path, length: int, context: int) -> list[str]:
+def texts(path: Path, length: int, most: float) -> list[str]:
     """Read the rows of a Parquet file; JobError if the model cannot read `length` tokens."""
     from pyarrow import parquet
 
-    if length > context:
+    if length > most:
         raise JobError(
-            f"general_text.window: expected at most {context} tokens, the model's context, found {length}. Lower it."
+            f"general_text.window: expected at most {most} tokens, the model's context, found {length}. Lower it."
         )
     return parquet.read_table(path, columns=["text"])["text"].to_pylist()
 

@@ -54,7 +54,7 @@ def evaluate(job: dict, record: dict, last: str | Path, best: str | Path) -> Non
         if step == record["steps"] and selections:
             selections[selection], scores[selection] = selections["last"], scores["last"]
             continue
-        model = adapters.load_classifier(model_folder, dataset["labels"], record["seed"])
+        model, _ = classifier.load_model(model_folder, dataset["labels"], record["seed"])
         model = adapters.load(model, params["method"], Path(weights).parent).to(device)
         scores[selection] = logits(model, inputs, tokenizer, settings["precision"], batch_size, device)
         if unknown := int((~np.isfinite(scores[selection])).any(axis=1).sum()):

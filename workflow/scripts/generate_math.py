@@ -17,7 +17,7 @@ from hra_workflow import methods
 from hra_workflow.core import diverged_runs, manifests, predictions, provenance, rates, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import as_list, start
-from hra_workflow.models import causal_lm, memory, precision, vllm_process
+from hra_workflow.models import causal_lm, context, memory, precision, prompts, vllm_process
 
 POOL = 8  # answers at a time × POOL items are decoded independently of all others
 LOOK = 8  # steps between two searches for stop strings
@@ -46,13 +46,13 @@ def main(job: dict) -> None:
     manifests.check_trained_on(record, job["input"]["model"])
     manifests.check_weights(record, job["input"]["record"], job["input"]["last"])
     model_folder = manifests.folder(job["input"]["model"])
-    tokenizer = causal_lm.load_tokenizer(model_folder)
+    prompt = prompts.Prompt(params["prompt"], causal_lm.load_tokenizer(model_folder), model_folder)
     datasets = as_list(job["input"]["datasets"])
     parts = {
-        name: part_of(job, name, manifests.folder(manifest), tokenizer)
+        name: part_of(job, name, manifests.folder(manifest), prompt)
         for name, manifest in zip(params["benchmarks"], datasets, strict=True)
     }
-    run = Run(job, model_folder, tokenizer)
+    run = Run(job, model_folder, prompt)
     for one in parts.values():
         run.check_lengths(one)
     generation, wanted = params["generation"], [one for one in parts.values() if one.pools]
@@ -74,22 +74,22 @@ def main(job: dict) -> None:
         print(f"{name}: {len(one.items())} of {len(one.prompts)} items answered")
 
 
-def part_of(job: dict, benchmark: str, folder: Path, tokenizer) -> Part:
+def part_of(job: dict, benchmark: str, folder: Path, prompt: prompts.Prompt) -> Part:
     """Read the questions of a benchmark and select those of this shard."""
     from pyarrow import parquet
 
     entry = job["params"]["benchmarks"][benchmark]
     questions = parquet.read_table(folder / f"{entry['split']}.parquet")["question"].to_pylist()
     place = (int(job["wildcards"][name]) for name in ("shard", "n_shards"))
-    return part(job["params"], benchmark, questions, entry["max_new_tokens"], tokenizer, *place)
+    return part(job["params"], benchmark, questions, entry["max_new_tokens"], prompt, *place)
 
 
-def part(params: dict, name: str, questions: list[str], limit: int, tokenizer, index: int = 0, count: int = 1) -> Part:
+def part(params: dict, name: str, questions: list[str], limit: int, prompt, index: int = 0, count: int = 1) -> Part:
     """Return the part of shard `index` of `count`, for questions with answers of at most `limit` tokens."""
-    prompts = [params["prompt"].replace("{question}", question) for question in questions]
-    ids = [causal_lm.encode(prompt, tokenizer) for prompt in prompts]
+    texts = [prompt.text(question) for question in questions]
+    ids = [prompt.ids(text) for text in texts]
     size = POOL * params["generation"]["batch_size"]
-    return Part(name, prompts, ids, shard([len(row) for row in ids], size, index, count), limit)
+    return Part(name, texts, ids, shard([len(row) for row in ids], size, index, count), limit)
 
 
 def shard(lengths: list[int], size: int, index: int, count: int) -> list[list[int]]:
@@ -108,8 +108,8 @@ def cut(text: str, stop: list[str]) -> str:
 class Run:
     """Generates answers with a run's model through two backends. `backend`: name and version of the one in use."""
 
-    def __init__(self, job: dict, model_folder: Path, tokenizer):
-        self.params, self.tokenizer, self.model_folder = job["params"], tokenizer, model_folder
+    def __init__(self, job: dict, model_folder: Path, prompt: prompts.Prompt):
+        self.params, self.prompt, self.model_folder = job["params"], prompt, model_folder
         self.weights = Path(job["input"]["last"])
         self.generation = self.params["generation"]
         self.method = methods.entry(self.params["method"])
@@ -132,7 +132,7 @@ class Run:
     def check_lengths(self, asked: Part) -> None:
         """Raise JobError if a question and `max_new_tokens` do not fit into the model's context."""
         tokens = methods.virtual_tokens(self.params["method"])
-        limit = causal_lm.context(self.model_folder) - asked.limit - tokens
+        limit = context.limit(causal_lm.config_of(self.model_folder)) - asked.limit - tokens
         if long := [item for item in asked.items() if len(asked.ids[item]) > limit]:
             raise JobError(
                 f"{asked.benchmark}, item {long[0]}: the question takes {len(asked.ids[long[0]])} tokens, and "
@@ -172,14 +172,12 @@ class Run:
         fitting, why = decoding.fitting_rows(model, most)
         if fitting < min(self.rows, len(pool)):
             print(f"{fitting} instead of {self.rows} answers at a time: {why}")
-        left, end = set(pool), self.tokenizer.eos_token_id
+        left = set(pool)
         while left:
             items, rows = [item for item in pool if item in left], min(self.rows, fitting)
             try:
-                prompts = [self.virtual + asked.ids[item] for item in items]
-                for index, tokens in decoding.greedy(
-                    model, prompts, asked.limit, rows, lambda new: self.ended(new, end), self.prefix
-                ):
+                ids = [self.virtual + asked.ids[item] for item in items]
+                for index, tokens in decoding.greedy(model, ids, asked.limit, rows, self.ended, self.prefix):
                     left.remove(items[index])
                     yield items[index], tokens
                 return
@@ -191,15 +189,15 @@ class Run:
             self.rows = rows // 2
             print(f"out of memory with a batch of {rows} answers; continuing with half of it")
 
-    def ended(self, tokens: list[int], end: int) -> bool:
+    def ended(self, tokens: list[int]) -> bool:
         """Return whether new tokens end an answer. Stop strings are looked for in every eighth step."""
-        if tokens[-1] == end:
+        if tokens[-1] in self.prompt.ends:
             return True
         stop = self.generation["stop"]
         if not stop or len(tokens) % LOOK:
             return False
         longest = max(len(string.encode()) for string in stop)
-        tail = self.tokenizer.decode(tokens[-longest - 2 * LOOK :], skip_special_tokens=True)
+        tail = self.prompt.tokenizer.decode(tokens[-longest - 2 * LOOK :], skip_special_tokens=True)
         return any(string in tail for string in stop)
 
     def in_batches(self, model, asked: Part, pool: list[int]) -> Iterable[tuple[int, list[int]]]:
@@ -211,11 +209,10 @@ class Run:
     def batch(self, model, asked: Part, items: list[int]) -> list[tuple[int, list[int]]]:
         import torch
 
-        self.tokenizer.padding_side = "left"
-        padded = self.tokenizer.pad(
-            {"input_ids": [self.virtual + asked.ids[item] for item in items]}, return_tensors="pt"
-        )
-        stop = {"stop_strings": self.generation["stop"], "tokenizer": self.tokenizer} if self.generation["stop"] else {}
+        tokenizer, strings = self.prompt.tokenizer, self.generation["stop"]
+        tokenizer.padding_side = "left"
+        padded = tokenizer.pad({"input_ids": [self.virtual + asked.ids[item] for item in items]}, return_tensors="pt")
+        stop = {"stop_strings": strings, "tokenizer": tokenizer} if strings else {}
         with torch.inference_mode():
             sequences = model.generate(
                 **padded.to(self.device),
@@ -224,18 +221,18 @@ class Run:
                 top_p=None,
                 top_k=None,
                 max_new_tokens=asked.limit,
-                pad_token_id=self.tokenizer.pad_token_id,
-                eos_token_id=self.tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+                eos_token_id=self.prompt.ends,
                 **stop,
             )
         return list(zip(items, sequences[:, padded["input_ids"].shape[1] :].tolist(), strict=True))
 
     def read(self, tokens: list[int]) -> tuple[str, str]:
         """Return the text of new tokens, and whether the answer ended by itself ("stop") or at its limit ("length")."""
-        end = self.tokenizer.eos_token_id
-        ended = end in tokens
-        text = self.tokenizer.decode(tokens[: tokens.index(end)] if ended else tokens, skip_special_tokens=True)
-        return text, "stop" if ended or any(string in text for string in self.generation["stop"]) else "length"
+        end = next((index for index, token in enumerate(tokens) if token in self.prompt.ends), None)
+        text = self.prompt.tokenizer.decode(tokens[:end], skip_special_tokens=True)
+        ended = end is not None or any(string in text for string in self.generation["stop"])
+        return text, "stop" if ended else "length"
 
     def as_lora(self, model):
         """Convert the run to an equivalent stock LoRA adapter on the same base model (hra.to_lora: exact)."""
@@ -265,7 +262,7 @@ class Run:
                 adapter,
                 precision.NAMES[self.precision],
                 [(one.ids[item], one.limit) for one, item in asked],
-                {"stop": self.generation["stop"] or None},
+                {"stop": self.generation["stop"] or None, "stop_token_ids": self.prompt.ends},
                 folder,
             )
         finally:

@@ -28,7 +28,7 @@ def main(job: dict) -> None:
     tokenizer = classifier.load_tokenizer(folder)
     inputs = pyarrow.table({name: texts[name] for name in columns})
     data = classifier.encoded(inputs, columns, tokenizer, settings["max_length"])
-    model = adapters.load_classifier(folder, labels, record["seed"])
+    model, _ = classifier.load_model(folder, labels, record["seed"])
     model = adapters.load(model, method, Path(params["weights"]).parent).to(device)
     batch_size = settings.get("eval_batch_size", settings["batch_size"])
     scores = torch.from_numpy(evaluate_glue.logits(model, data, tokenizer, settings["precision"], batch_size, device))

@@ -9,7 +9,7 @@ from hra_workflow.core import manifests, trained
 from hra_workflow.core.errors import final_errors
 from hra_workflow.core.job import start
 from hra_workflow.data import new_inputs
-from hra_workflow.models import causal_lm
+from hra_workflow.models import causal_lm, prompts
 from hra_workflow.tasks.math import answers
 
 
@@ -21,11 +21,11 @@ def main(job: dict) -> None:
     given = new_inputs.table(params["given"]["prompts"], [settings["column"]], **settings["reading"])
     questions = given[settings["column"]]
     folder = manifests.folder(params["model"])
-    tokenizer = causal_lm.load_tokenizer(folder)
+    prompt = prompts.Prompt(settings["prompt"], causal_lm.load_tokenizer(folder), folder)
     names = ("prompt", "generation", "precision", "quantization")
     params |= {name: settings[name] for name in names} | {"method": record["fingerprint"]["method"]}
-    asked = generate_math.part(params, "questions", questions, settings["max_new_tokens"], tokenizer)
-    run = generate_math.Run(job | {"params": params, "input": {"last": params["weights"]}}, folder, tokenizer)
+    asked = generate_math.part(params, "questions", questions, settings["max_new_tokens"], prompt)
+    run = generate_math.Run(job | {"params": params, "input": {"last": params["weights"]}}, folder, prompt)
     run.check_lengths(asked)
     said = {item: text for _, item, text, _ in run.with_transformers([asked])}
     outputs = [generate_math.cut(said[item], settings["generation"]["stop"]) for item in range(len(questions))]

@@ -15,16 +15,15 @@ from hra_workflow import methods
 from hra_workflow.core import early_evaluations, manifests, provenance
 from hra_workflow.core.job import start
 from hra_workflow.data import held_out
-from hra_workflow.models import adapters, classifier
+from hra_workflow.models import adapters, classifier, context
 from hra_workflow.training import finished_runs, run_record, trials
 
 
 @trials.recorded
 def main(job: dict) -> None:
     import numpy as np
-    from transformers import DataCollatorWithPadding
+    from transformers import AutoConfig, DataCollatorWithPadding
 
-    from hra_workflow.models import virtual_tokens
     from hra_workflow.tasks.glue import metrics
     from hra_workflow.training import hf_trainer
 
@@ -36,7 +35,9 @@ def main(job: dict) -> None:
     device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
 
     model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
-    tokenizer = classifier.load_tokenizer(model_folder)
+    tokenizer, tokens = classifier.load_tokenizer(model_folder), methods.virtual_tokens(method)
+    config = AutoConfig.from_pretrained(model_folder)
+    context.check(config, tokenizer, tokens, settings["max_length"], params["model_name"])
     tokenized = partial(
         classifier.tokenized, data_folder, columns=dataset["columns"], tokenizer=tokenizer,
         max_length=settings["max_length"],
@@ -51,13 +52,12 @@ def main(job: dict) -> None:
     steps = {"eval_strategy": "steps", "eval_steps": settings["eval_steps"]}
     steps["logging_steps"] = max(1, settings["eval_steps"] // 2)
     arguments = run_record.training_arguments(job, settings, seed, scratch, device, **steps)
-    model = adapters.load_classifier(model_folder, dataset["labels"], seed, settings.get("classifier_dropout"))
+    model, found = classifier.load_model(model_folder, dataset["labels"], seed, settings.get("classifier_dropout"))
+    head = found if params["head"] is None else params["head"]
     total_steps = run_record.total_steps(len(train), settings)
     augmented = manifests.folder(job["input"]["augmented"])
-    if tokens := methods.virtual_tokens(method):
-        virtual_tokens.check_length(model.config, tokens, settings["max_length"], params["model_name"])
-    model = adapters.start_training(model, method, params["head"], augmented, total_steps)
-    sizes = adapters.count(model, params["head"])
+    model = adapters.start_training(model, method, head, augmented, total_steps)
+    sizes = adapters.count(model, head)
 
     def judge(prediction) -> dict[str, float]:
         scores, labels = map(np.empty_like, (prediction.predictions, prediction.label_ids))

@@ -15,7 +15,7 @@ from hra_workflow.core import manifests, provenance
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.data import held_out
-from hra_workflow.models import adapters, causal_lm
+from hra_workflow.models import adapters, causal_lm, context, prompts
 from hra_workflow.training import finished_runs, run_record, trials
 
 
@@ -36,13 +36,15 @@ def main(job: dict) -> None:
     import torch
     from transformers import DataCollatorForSeq2Seq
 
-    from hra_workflow.models import virtual_tokens
     from hra_workflow.training import activation_memory, hf_trainer
 
     augmented = manifests.folder(job["input"]["augmented"])
+    tokens = methods.virtual_tokens(method)
+    context.check(causal_lm.config_of(model_folder), None, tokens, settings["max_length"], params["model_name"])
     tokenizer = causal_lm.load_tokenizer(model_folder)
+    prompt = prompts.Prompt(params["prompt"], tokenizer, model_folder)
     learned = settings.get("loss_on", causal_lm.ANSWER)
-    train = causal_lm.training_rows(data_folder, "train", params["prompt"], tokenizer, settings["max_length"], learned)
+    train = causal_lm.training_rows(data_folder, "train", prompt, settings["max_length"], learned)
     held = None
     if "held_out" in settings:
         kept, chosen = held_out.split(np.arange(len(train)), None, **settings["held_out"])
@@ -50,12 +52,10 @@ def main(job: dict) -> None:
     quantization = settings.get("quantization")
     precision = methods.entry(method).precision or settings["precision" if quantization else "base_precision"]
     model = causal_lm.load_model(model_folder, precision, quantization, device)
-    tokens = methods.virtual_tokens(method)
-    virtual_tokens.check_length(model.config, tokens, settings["max_length"], params["model_name"])
     model.config.use_cache = False
     total_steps = run_record.total_steps(len(train), settings)
-    model = adapters.start_training(model, method, params["head"], augmented, total_steps)
-    sizes = adapters.count(model, params["head"])
+    model = adapters.start_training(model, method, params["head"] or [], augmented, total_steps)
+    sizes = adapters.count(model, params["head"] or [])
 
     def arguments(recompute: bool):
         return run_record.training_arguments(

@@ -14,9 +14,10 @@ from hra_workflow import methods, rewinding
 from hra_workflow.core import files, grid
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import safe_checkpoints
-from hra_workflow.models import built_adapters, pretrained, virtual_tokens
+from hra_workflow.models import built_adapters, virtual_tokens
 
 WEIGHTS = "adapter_model.safetensors"
+ALL_LINEAR, DEFAULT = "all-linear", "default"  # targets that are not a list: all Linear layers, or PEFT's of the model
 
 
 def install() -> None:
@@ -26,27 +27,6 @@ def install() -> None:
 
     hra.install()
     butterfly.install()
-
-
-def load_classifier(folder: str | Path, labels: list[str] | None, seed: int, dropout: float | None = None):
-    """Load a float32 sequence classifier on a pretrained encoder; its head is randomly initialised with `seed`.
-
-    `labels` names the classes; None means a regression with one output. Weights are read without unpickling code.
-    """
-    import torch
-    from transformers import AutoConfig, AutoModelForSequenceClassification, set_seed
-
-    config = AutoConfig.from_pretrained(folder)
-    config.num_labels = len(labels) if labels else 1
-    config.problem_type = "single_label_classification" if labels else "regression"
-    if dropout is not None:
-        config.classifier_dropout = config.cls_dropout = dropout  # BERT's name and DeBERTa's
-    set_seed(seed)
-    # Without a dtype, transformers uses the checkpoint's, and DeBERTaV3's is float16.
-    with safe_checkpoints.named(folder):
-        return pretrained.load(
-            AutoModelForSequenceClassification, folder, config=config, dtype=torch.float32, weights_only=True
-        )
 
 
 def peft_config(method: dict, head: list[str] | None = None, total_steps: int = 1000, task_type: str | None = None):
@@ -59,12 +39,15 @@ def peft_config(method: dict, head: list[str] | None = None, total_steps: int = 
     entry = methods.entry(method)
     arguments = dict.fromkeys(entry.adapter.one_of, 0) | entry.adapter.arguments(method, total_steps) | method["peft"]
     config_class = getattr(peft, entry.adapter.config)
-    arguments |= {"task_type": task_type} if entry.adapter.virtual else {"target_modules": list(method["targets"])}
+    arguments |= {"task_type": task_type} if entry.adapter.virtual else {"target_modules": method["targets"]}
     return config_class(modules_to_save=head and list(head), **arguments)  # a copy, to which PEFT adds names
 
 
-def insert(model, method: dict, head: list[str] | None = None, total_steps: int = 1000):
-    """Return the model with the method's adapters, or None if it has none; raise JobError if they do not fit."""
+def insert(model, method: dict, head: list[str] | None = None, total_steps: int = 1000, outside: list[str] = ()):
+    """Return the model with the method's adapters, or None if it has none; raise JobError if they do not fit.
+
+    outside: modules in which the targets all-linear are none, as in the `head`.
+    """
     import peft
     import torch
 
@@ -73,7 +56,8 @@ def insert(model, method: dict, head: list[str] | None = None, total_steps: int 
     install()
     virtual = methods.entry(method).adapter.virtual
     if not virtual:
-        method = method | {"targets": targets(model, method)}
+        method = method | {"targets": targets(model, method, [*(head or []), *outside])}
+    check_untied(model, method["targets"] or [], head or [])
     names = [name for name, _ in model.named_modules()]
     arguments = (method, head, total_steps, virtual_tokens.task_type(model, head) if virtual else None)
     try:
@@ -91,15 +75,22 @@ def insert(model, method: dict, head: list[str] | None = None, total_steps: int 
     return adapted
 
 
-def targets(model, method: dict) -> list[str]:
+def targets(model, method: dict, outside: list[str]) -> list[str] | None:
     """Return the method's targets, those with a `*`, such as an index of blocks, as the names of their layers.
 
-    Raises JobError unless every target matches a Linear layer; PEFT only requires one of them to match.
+    all-linear is all Linear layers but the output layer and those in `outside`, default what PEFT adapts (None). Raises
+    JobError unless every target matches a Linear layer; PEFT only requires one of them to match.
     """
     import torch
 
     wanted = torch.nn.Linear if methods.entry(method).adapter.linear else torch.nn.Module
     linears = [name for name, module in model.named_modules() if isinstance(module, wanted)]
+    if method["targets"] == DEFAULT:
+        return None
+    if method["targets"] == ALL_LINEAR:
+        output = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+        kept = [name for name in linears if not built_adapters.within(name, outside)]
+        return [name for name in kept if model.get_submodule(name) is not output]
     listed = []
     for target in method["targets"]:
         matched = [name for name in linears if fnmatchcase(name, target) or fnmatchcase(name, f"*.{target}")]
@@ -113,12 +104,26 @@ def targets(model, method: dict) -> list[str]:
     return listed
 
 
+def check_untied(model, targets: list[str], head: list[str]) -> None:
+    """Raise JobError if a module with an adapter, or trained with it, has a weight that is also another module's."""
+    owners: dict = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        owners.setdefault(parameter, []).append(name)
+    for names in (names for names in owners.values() if len(names) > 1):
+        for module in (name.rpartition(".")[0] for name in names):
+            if built_adapters.named(module, targets) or built_adapters.within(module, head):
+                raise JobError(
+                    f"{module}: expected a weight of its own, found {' and '.join(names)} (tied embeddings): "
+                    "a merged adapter would change both. Remove it from `targets` or `head` of the model."
+                )
+
+
 def start_training(model, method: dict, head: list[str], augmented: Path, total_steps: int):
     """Prepare the model for fine-tuning: load the initial adapter and make the method's parameters trainable."""
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
     trained_head = head if method["train_head"] else None
-    adapted = insert(model, method, trained_head, total_steps)
+    adapted = insert(model, method, trained_head, total_steps, head)
     if adapted is None:
         select_trainable(model, method, head)
         return model

@@ -1,4 +1,4 @@
-"""The sizes of the paper's models without their weights: folders from which pretrained.py builds random ones.
+"""The sizes of the shipped models without their weights: folders from which pretrained.py builds random ones.
 
 For rehearsals, which need neither the Hub nor 14 GB of weights. The numbers are those of the models' own config files.
 """
@@ -10,6 +10,27 @@ from hra_workflow.core.errors import one_of
 from hra_workflow.models import diffusion, pretrained
 from hra_workflow.models.diffusion import sizes
 
+
+def decoder(model_type: str, width: int, layers: int, heads: int, keys: int, size: int, inner: int, **more) -> dict:
+    """Return the config of a decoder: `heads` of queries and `keys` of keys and values, of `size` numbers each."""
+    return {
+        "model_type": model_type,
+        "hidden_size": width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": keys,
+        "head_dim": size,
+        "intermediate_size": inner,
+        "tie_word_embeddings": True,
+        **more,
+    }
+
+
+LLAMA3 = {"vocab_size": 128256, "max_position_embeddings": 131072, "rms_norm_eps": 1e-5}
+LLAMA3_1B = decoder("llama", 2048, 16, 32, 8, 64, 8192, **LLAMA3)
+LLAMA3_3B = decoder("llama", 3072, 28, 24, 8, 128, 8192, **LLAMA3)
+QWEN3 = {"vocab_size": 151936, "max_position_embeddings": 40960}
+GEMMA3 = {"vocab_size": 262144, "max_position_embeddings": 32768, "sliding_window": 512}
 TRANSFORMERS = {
     "deberta-v3-base": {
         "model_type": "deberta-v2",
@@ -40,19 +61,16 @@ TRANSFORMERS = {
         "max_position_embeddings": 4096,
         "rms_norm_eps": 1e-5,
     },
-    "llama-3.2-3b": {
-        "model_type": "llama",
-        "vocab_size": 128256,
-        "hidden_size": 3072,
-        "num_hidden_layers": 28,
-        "num_attention_heads": 24,
-        "num_key_value_heads": 8,
-        "head_dim": 128,
-        "intermediate_size": 8192,
-        "max_position_embeddings": 131072,
-        "rms_norm_eps": 1e-5,
-        "tie_word_embeddings": True,
-    },
+    "llama-3.2-1b": LLAMA3_1B,
+    "llama-3.2-1b-instruct": LLAMA3_1B,
+    "llama-3.2-3b": LLAMA3_3B,
+    "llama-3.2-3b-instruct": LLAMA3_3B,
+    "qwen3-0.6b": decoder("qwen3", 1024, 28, 16, 8, 128, 3072, **QWEN3),
+    "qwen3-1.7b": decoder("qwen3", 2048, 28, 16, 8, 128, 6144, **QWEN3),
+    "qwen3-4b": decoder("qwen3", 2560, 36, 32, 8, 128, 9728, **QWEN3),
+    "qwen3-8b": decoder("qwen3", 4096, 36, 32, 8, 128, 12288, **QWEN3) | {"tie_word_embeddings": False},
+    "gemma-3-1b-it": decoder("gemma3_text", 1152, 26, 4, 1, 256, 6912, **GEMMA3),
+    "modernbert-base": {"model_type": "modernbert"},  # the sizes are those of the class
     "dino-vits16": {
         "model_type": "vit",
         "hidden_size": 384,
@@ -75,7 +93,11 @@ TRANSFORMERS = {
         },
     },
 }
-CAUSAL = ("llama",)
+CAUSAL = ("llama", "qwen3", "gemma3_text")
+CHAT = (  # for configs with prompt.chat: true
+    "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}[SEP]{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
 SAFETY_CHECKER = {
     "safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"],
     "feature_extractor": ["transformers", "CLIPImageProcessor"],
@@ -115,6 +137,7 @@ def write_transformers(folder: Path, config: dict) -> None:
     elif model_type != "vit":
         made.pad_token_id = 0
         tokenizer = random_weights.byte_tokenizer(made, causal_lm=model_type in CAUSAL)
+        tokenizer.chat_template = CHAT if model_type in CAUSAL else None
         # A word of the probes' texts is one token, as in the model's own vocabulary.
         tokenizer.add_tokens(AddedToken(synthetic.WORD, lstrip=True))
         tokenizer.save_pretrained(folder)

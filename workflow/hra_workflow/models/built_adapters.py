@@ -23,11 +23,11 @@ def check(adapted, asked, names: list[str]) -> None:
     if of_peft(asked).adapter.virtual:
         virtual_tokens.check(adapted, asked)
         return
-    layers = adapted_layers(adapted)
-    targets = [name for name in names if named(name, asked.target_modules) and not within(name, asked.modules_to_save)]
+    layers, chosen = adapted_layers(adapted), asked.target_modules or adapted.peft_config[NAME].target_modules
+    targets = [name for name in names if named(name, chosen) and not within(name, asked.modules_to_save)]
     if wrong := sorted(set(targets) ^ set(layers)):
         expected, found = ("an adapter", "none") if wrong[0] in targets else ("no adapter", "one")
-        listed = ", ".join(sorted(asked.target_modules))
+        listed = ", ".join(sorted(chosen))
         raise JobError(
             f"{wrong[0]}: expected {expected} for the targets {listed}, found {found}; {len(wrong)} layers differ. "
             "Correct `targets` of the model in the config."

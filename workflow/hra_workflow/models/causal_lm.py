@@ -1,7 +1,7 @@
-"""Causal language models: loading, prompts, training rows and a run's weights.
+"""Causal language models: loading, tokens, training rows and a run's weights.
 
 A response is tokenized as the continuation of its prompt, without the space that SentencePiece inserts before a text of
-its own. The prompt in generation is token for token the same as in training.
+its own.
 """
 
 from pathlib import Path
@@ -34,11 +34,23 @@ def gguf(folder: Path) -> dict[str, str]:
     return {"gguf_file": found[0].name} if found else {}
 
 
-def context(folder: Path) -> int:
-    """Return the number of tokens in the model's context."""
+def config_of(folder: Path):
+    """Return the model's transformers config."""
     from transformers import AutoConfig
 
-    return AutoConfig.from_pretrained(folder, **gguf(folder)).max_position_embeddings
+    return AutoConfig.from_pretrained(folder, **gguf(folder))
+
+
+def end_tokens(folder: Path, tokenizer) -> list[int]:
+    """Return the IDs of the tokens that end a text: the tokenizer's first, then those of the generation config."""
+    from transformers import GenerationConfig
+
+    if (Path(folder) / "generation_config.json").exists():
+        stated = GenerationConfig.from_pretrained(folder).eos_token_id
+    else:
+        stated = GenerationConfig.from_model_config(config_of(folder)).eos_token_id
+    listed = stated if isinstance(stated, list) else [stated]
+    return list(dict.fromkeys([tokenizer.eos_token_id, *(token for token in listed if token is not None)]))
 
 
 def load_model(
@@ -49,11 +61,11 @@ def load_model(
     If `quantization` is nf4, load it in 4 bits on `device` instead. Without `weights`, build it from its config (see
     `without_weights`).
     """
-    from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     extra = gguf(folder)
     if not weights:
-        config = AutoConfig.from_pretrained(folder, **extra)
+        config = config_of(folder)
         return without_weights(lambda: AutoModelForCausalLM.from_config(config, dtype=dtype(precision)))
     if quantization == "nf4":  # QLoRA, arXiv 2305.14314
         extra["quantization_config"] = BitsAndBytesConfig(
@@ -76,10 +88,10 @@ def load_model(
 def count_parameters(folder: Path) -> int:
     """Count the base model's parameters from its config, without loading its weights."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder, **gguf(folder)))
+        model = AutoModelForCausalLM.from_config(config_of(folder))
     return model.num_parameters()
 
 
@@ -124,22 +136,17 @@ def encode_row(text: str, response: str, tokenizer) -> tuple[list[int], list[int
 
 
 @final_errors()
-def training_rows(folder: Path, split: str, prompt: str, tokenizer, max_length: int, loss_on: str = ANSWER):
+def training_rows(folder: Path, split: str, prompt, max_length: int, loss_on: str = ANSWER):
     """Build a datasets.Dataset of `input_ids` and `labels` from a split, with the loss on the response only.
 
-    A response that exceeds `max_length` is truncated; a row whose prompt fills it is dropped. With `loss_on` other than
-    ANSWER, prompt and response are one text, which is tokenised and learned as a whole.
+    prompt: a prompts.Prompt. A response that exceeds `max_length` is truncated; a row whose prompt fills it is dropped.
+    With `loss_on` other than ANSWER, prompt and response are one text, which is tokenised and learned as a whole.
     """
     from datasets import Dataset
     from pyarrow import parquet
 
     def encoded(row: dict) -> dict:
-        text = prompt.replace("{question}", row["question"])
-        if loss_on == ANSWER:
-            asked, said = encode_row(text, row["answer"], tokenizer)
-        else:
-            asked, said = [], encode(text + row["answer"], tokenizer)
-        said.append(tokenizer.eos_token_id)
+        asked, said = prompt.row(row["question"], row["answer"], whole=loss_on != ANSWER)
         labels = [IGNORED] * len(asked) + said
         return {
             "input_ids": (asked + said)[:max_length],

@@ -1,6 +1,51 @@
-"""Tokenization of GLUE-format data for a classifier, and its order in evaluation."""
+"""Text classifiers: an encoder with a randomly initialised head, the tokens of its inputs, and their order."""
 
 from pathlib import Path
+from typing import Any
+
+from hra_workflow.data import safe_checkpoints
+from hra_workflow.models import pretrained
+
+
+def load_model(
+    folder: str | Path, labels: list[str] | None, seed: int, dropout: float | None = None
+) -> tuple[Any, list[str]]:
+    """Load a float32 sequence classifier on a pretrained encoder; its head is randomly initialised with `seed`.
+
+    `labels` names the classes; None means a regression with one output. Weights are read without unpickling code.
+    Also return the modules of the head.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification, set_seed
+
+    config = AutoConfig.from_pretrained(folder)
+    config.num_labels = len(labels) if labels else 1
+    config.problem_type = "single_label_classification" if labels else "regression"
+    if dropout is not None:
+        config.classifier_dropout = config.cls_dropout = dropout  # BERT's name and DeBERTa's
+    set_seed(seed)
+    # Without a dtype, transformers uses the checkpoint's, and DeBERTaV3's is float16.
+    options = {"config": config, "dtype": torch.float32, "weights_only": True, "output_loading_info": True}
+    with safe_checkpoints.named(folder):
+        model, found = pretrained.load(AutoModelForSequenceClassification, folder, **options)
+    return model, head_of(model, found["missing_keys"])
+
+
+def head_of(model, missing=()) -> list[str]:
+    """Return the names of the modules of a classifier's head: those whose parameters the checkpoint lacks.
+
+    missing: their names, as transformers reports them. If there are none, as in a checkpoint of a classifier, the head
+    is all that is outside of the encoder.
+    """
+    every = [name for name, _ in model.named_parameters()]
+    encoder = f"{model.base_model_prefix}."
+    new = [name for name in every if name in missing] or [name for name in every if not name.startswith(encoder)]
+    found, others = {}, set(every) - set(new)
+    for parts in (name.split(".") for name in new):
+        paths = (".".join(parts[:count]) for count in range(1, len(parts) + 1))
+        largest = next(path for path in paths if not any(other.startswith(f"{path}.") for other in others))
+        found[largest.rpartition(".")[2]] = None
+    return list(found)
 
 
 def tokenized(folder: Path, split: str, columns: list[str], tokenizer, max_length: int):

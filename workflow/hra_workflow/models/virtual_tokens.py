@@ -37,15 +37,3 @@ def check(adapted, asked) -> None:
             f"{kind}: expected a model with a cache of the keys and values of all tokens, found "
             f"{type(base).__name__} ({', '.join(sorted(layers))}). Use prompt_tuning or p_tuning."
         )
-
-
-def check_length(config, count: int, length: int, model: str) -> None:
-    """Raise JobError if `count` virtual tokens and inputs of `length` tokens exceed the positions of a model."""
-    if not getattr(config, "position_biased_input", True):
-        return  # DeBERTaV3 has relative positions only
-    limit = config.max_position_embeddings - count
-    if length > limit:
-        besides = f", besides {count} virtual tokens" if count else ""
-        raise JobError(
-            f"max_length: expected at most {limit} tokens for {model}{besides}, found {length}. Lower it in the preset."
-        )

@@ -74,10 +74,10 @@ def generate(
 ) -> list[list[str]]:
     """Return [text, "stop" or "length"] for every prompt, token IDs and the most new tokens, sampled greedily.
 
-    `base`, `tokenizer`: folders; `adapter`: a LoRA adapter's folder, or None; `sampling`: stop;
+    `base`, `tokenizer`: folders; `adapter`: a LoRA adapter's folder, or None; `sampling`: stop, stop_token_ids;
     `folder`: for the request and the answers. Raises JobError if vLLM fails.
     """
-    # Without `generation_config`, the model's own file would add end tokens.
+    # The requests state the end tokens of the model's own generation config, whose sampling settings do not apply.
     engine = {"model": str(base), "tokenizer": str(tokenizer), "dtype": dtype, "seed": 0, "generation_config": "vllm"}
     if adapter:
         rank = files.read_json(adapter / "adapter_config.json")["r"]

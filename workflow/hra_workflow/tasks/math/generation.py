@@ -14,6 +14,14 @@ TEXT = "general_text"  # the key of the config, and the benchmark
 
 
 class MathGeneration(Generation):
+    def prompt(self, evaluation: bool = False) -> dict:
+        """Return the settings of prompts (models/prompts.py) that count, in training or in evaluation."""
+        entry = self.settings["prompt"]
+        texts = {False: ["template"], True: ["message"], "auto": ["template", "message"]}[entry["chat"]]
+        suffix = entry["evaluation_suffix"] if evaluation else ""
+        chat = {key: entry[key] for key in ("chat", "arguments")} if entry["chat"] else {}
+        return {name: entry[name] + suffix for name in texts} | chat
+
     def answer_settings(self, run: str) -> dict:
         """Return the settings that a run's answers depend on; the number of shards is not one of them."""
         entry = self.settings["generation"]

@@ -27,7 +27,7 @@ from hra_workflow.tasks.subject import dreambooth
 from hra_workflow.training import interruption
 from rule_jobs import train
 from subjects import SAMPLING, SubjectRun
-from support import downloaded, method
+from support import downloaded, method, paper_config
 
 pytestmark = pytest.mark.slow
 
@@ -196,6 +196,15 @@ def test_half_precision_gives_nearly_the_same_loss_and_draws(trained):
     torch.testing.assert_close(*losses, rtol=0.02, atol=0)
     ((image, _),) = Sampler(trained.base, SAMPLING | {"precision": "bf16"}, "cpu").draw(["a ball"], [0])
     assert image.size == (32, 32)
+
+
+@pytest.mark.parametrize("name", [name for name in diffusion_models.SIZES if name != "stable-diffusion-v1-5-pruned"])
+def test_the_sizes_of_a_rehearsal_are_the_model_s(tmp_path, name):
+    sizes.write(tmp_path, name)
+    entry = paper_config()["models"][name]
+    assert diffusion.named(tmp_path) == entry["architecture"]
+    network = diffusion.of(tmp_path).load(weights=False)
+    assert sum(one.numel() for one in network.parameters()) == entry["parameters"]
 
 
 @pytest.mark.parametrize("trained", ["stable-diffusion-xl-base-1.0"], indirect=True)

@@ -3,6 +3,7 @@
 Plain Python: a dry run knows a model's architecture from its config entry or from files that exist.
 """
 
+import copy
 from collections.abc import Collection, Mapping
 from math import prod
 from pathlib import Path
@@ -120,4 +121,4 @@ def add_targets(config: dict) -> None:
         known = ARCHITECTURES.get(str(entry.get("architecture"))) if isinstance(entry, dict) else None
         own = entry.get("targets", {}) if known else None
         if isinstance(own, dict):  # else an error of the schema, which is checked later
-            entry["targets"] = known.targets | {"paper": known.targets["attention"]} | own
+            entry["targets"] = copy.deepcopy(known.targets | {"paper": known.targets["attention"]}) | own

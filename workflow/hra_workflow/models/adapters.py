@@ -7,6 +7,7 @@ for `full`, `bitfit`, `head` and initial virtual tokens it contains the trained 
 import json
 import shutil
 import tempfile
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def peft_config(method: dict, head: list[str] | None = None, total_steps: int = 
     return config_class(modules_to_save=head and list(head), **arguments)  # a copy, to which PEFT adds names
 
 
-def insert(model, method: dict, head: list[str] | None = None, total_steps: int = 1000, outside: list[str] = ()):
+def insert(model, method: dict, head: list[str] | None = None, total_steps: int = 1000, outside: Sequence[str] = ()):
     """Return the model with the method's adapters, or None if it has none; raise JobError if they do not fit.
 
     outside: modules in which the targets all-linear are none, as in the `head`.
@@ -75,7 +76,7 @@ def insert(model, method: dict, head: list[str] | None = None, total_steps: int 
     return adapted
 
 
-def targets(model, method: dict, outside: list[str]) -> list[str] | None:
+def targets(model, method: dict, outside: Sequence[str] = ()) -> list[str] | None:
     """Return the method's targets, those with a `*`, such as an index of blocks, as the names of their layers.
 
     all-linear is all Linear layers but the output layer and those in `outside`, default what PEFT adapts (None). Raises

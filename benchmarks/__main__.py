@@ -2,7 +2,7 @@
 
     python -m benchmarks          the headline: one 4096 x 4096 layer, 512 tokens, r = 8, in about two minutes
     python -m benchmarks all      everything, to benchmarks/results/ (half an hour on two cores); or any of the groups
-                                  deberta-base, llama, small-llama, unet, linear, conv2d, merge, peak
+                                  deberta-base, llama, small-llama, unet, linear, conv2d, merge, peak, blocks
     python -m benchmarks plot     only the figure, from the files there
     python -m benchmarks --device cuda     whole models on a GPU, with OFT and BOFT beside them: see benchmarks/gpu.py
     --peft FOLDER                 next to the installed PEFT, HRA of the PEFT whose sources are in FOLDER (`next`)
@@ -28,7 +28,7 @@ from pathlib import Path
 import peft
 import torch
 
-from benchmarks import cases
+from benchmarks import blocks, cases
 from benchmarks.cases import Case, Step
 from benchmarks.other_peft import OtherPackages
 
@@ -177,7 +177,7 @@ def save(name: str, results: list[dict]) -> None:
 
 def run(groups: list[str]) -> None:
     for group in groups:
-        if group in ("small-llama", "unet", "linear", "conv2d", "merge"):
+        if group in ("small-llama", "unet", "linear", "conv2d", "merge", "blocks"):
             keep_heap()
         if group == "merge":
             kinds = cases.with_next(("lora", "peft", "hra"))
@@ -185,7 +185,7 @@ def run(groups: list[str]) -> None:
         elif group == "peak":
             measured = (row(c, "peak", peak(c), "MiB") for c in cases.PEAKS)
         else:
-            chosen = (case for case in cases.STEPS if case.group.startswith(group))
+            chosen = (case for case in cases.STEPS + blocks.STEPS if case.group.startswith(group))
             measured = (row(c, "inference" if c.inference else "step", measure(c.steps()), "s") for c in chosen)
         results = []
         for result in measured:
@@ -199,7 +199,7 @@ def main(arguments: list[str]) -> None:
     if {"-h", "--help"} & set(arguments):
         print((__doc__ or "").strip())
         return
-    groups = ["deberta-base", "llama", "small-llama", "unet", "linear", "conv2d", "merge", "peak"]
+    groups = ["deberta-base", "llama", "small-llama", "unet", "linear", "conv2d", "merge", "peak", "blocks"]
     if CPU_TIME:
         arguments.remove("--cpu-time")
         torch.set_num_threads(1)

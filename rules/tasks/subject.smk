@@ -84,7 +84,7 @@ use rule train as train_subject with:
         task="subject",
     params:
         **identity(
-            prompts=lambda wc: TASKS["subject"].training.prompts(dataset_entry(wc)["class"]),
+            prompts=lambda wc: TASKS["subject"].training.prompts(wc.dataset),
             resolution=lambda wc: config["tasks"][wc.task]["resolution"],
         ),
 

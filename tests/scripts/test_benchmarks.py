@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import cases, gpu
+from benchmarks import blocks, cases, gpu
 
 
 @pytest.fixture
@@ -52,6 +52,39 @@ def test_a_method_that_does_not_fit_into_memory_is_a_row_of_its_own(small, monke
     rows = {row["kind"]: row for row in gpu.measure(small, "cpu", ("lora", "peft", "hra"))}
     assert rows["peft"]["seconds"] == "out of memory" and rows["peft"]["times LoRA"] == ""
     assert float(rows["hra"]["seconds"]) > 0
+
+
+def test_the_blocks_of_pefts_benchmarks_adapt_the_layers_that_these_name():
+    """One head of each block instead of 24."""
+    small = [
+        blocks.layer("v_proj", 24, 8, torch.float32, tokens=3),
+        blocks.decoder(
+            torch.float32,
+            3,
+            {"hidden_size": 24, "intermediate_size": 32, "num_attention_heads": 3, "num_key_value_heads": 1},
+        ),
+        *(blocks.flux2(stream, torch.float32, text=3, side=2, heads=1) for stream in blocks.STREAMS),
+    ]
+    width, found = 128, []
+    for case in small:
+        case.r = 2
+        base, x = case.base()
+        adapted = {kind: cases.adapt(base, kind, case) for kind in ("frozen", "lora", "hra")}
+        outputs = [case.call(model, x) for model in adapted.values()]
+        assert all(torch.allclose(outputs[0], one, atol=1e-5) for one in outputs)
+        for step in case.steps().values():
+            step()
+        found.append(sum(p.numel() for p in adapted["hra"].parameters() if p.requires_grad) // 2)
+    assert found == [24, 2 * 24, 8 * width + 2 * (width + 3 * width), width]
+    shapes = {case.group.split(" ", 1)[1]: case.size for case in blocks.STEPS}
+    assert shapes == {
+        "llama-3.2-3b q_proj": "3072x3072 768 tokens",
+        "llama-3.2-3b v_proj": "3072x1024 768 tokens",
+        "llama-3.2-3b decoder block": "768 tokens",
+        "flux.2-klein-4b double-stream block": "512 + 1024 tokens",
+        "flux.2-klein-4b single-stream block": "512 + 1024 tokens",
+    }
+    assert {case.r for case in blocks.STEPS} == {32} and len(blocks.STEPS) == 10
 
 
 def test_without_a_gpu_it_says_so(monkeypatch, tmp_path):

@@ -12,6 +12,7 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.data import sources
 from hra_workflow.demo import object_images, prompt_fidelity, subject_images, tiny_diffusion
 from hra_workflow.evaluators import registry, vision_networks
+from hra_workflow.evaluators.protocol import Reference
 
 PROCESSOR = {
     "image_processor_type": "CLIPImageProcessor",
@@ -86,6 +87,30 @@ def test_dino_is_the_cls_token(dino, shown):
         expected = ViTModel.from_pretrained(dino, add_pooling_layer=False)(pixels).last_hidden_state[:, 0]
     came = registry.load({"kind": "dino"}, dino).images(shown)
     torch.testing.assert_close(came, torch.nn.functional.normalize(expected, dim=1))
+
+
+def test_dinov2_and_its_distance(tmp_path, shown):
+    from transformers import BitImageProcessor, Dinov2Config, Dinov2Model
+
+    torch.manual_seed(0)
+    sizes = {
+        name: VISION[name]
+        for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "image_size", "patch_size")
+    }
+    model = Dinov2Model(Dinov2Config(**sizes)).eval()
+    model.save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(
+        json.dumps(PROCESSOR | {"image_processor_type": "BitImageProcessor"})
+    )
+    pixels = BitImageProcessor.from_pretrained(tmp_path)(shown, return_tensors="pt").pixel_values
+    with torch.no_grad():
+        expected = torch.nn.functional.normalize(model(pixels).last_hidden_state[:, 0], dim=1)
+    alike, apart = (registry.load({"kind": kind}, tmp_path) for kind in ("dino", "dino-distance"))
+    torch.testing.assert_close(alike.images(shown), expected, atol=1e-4, rtol=0)
+    reference = Reference(images=shown[:1])
+    distances = torch.tensor(apart.score(shown, reference).images[""])
+    torch.testing.assert_close(distances, 1 - expected @ expected[0], atol=1e-4, rtol=0)
+    assert abs(distances[0]) < 1e-5 and apart.identical == 0 and alike.identical == 1
 
 
 def test_clip_is_clip_s_similarity(clip, shown):

@@ -46,3 +46,51 @@ def test_peft_s_benchmark_runs_in_the_demo_s_size(fresh, tmp_path):
     assert records["hra", "r8-tuned"]["hyperparameters"]["learning_rate"] in (3e-3, 1e-2)
     assert records["hra", "r8"]["hyperparameters"]["learning_rate"] == 1e-3
     assert "Tuned: learning_rate, in 2 trials" in (results / "table_math.md").read_text()
+
+
+IMAGE = "config/benchmarks/peft_image.yaml"
+
+
+@pytest.mark.slow
+def test_the_plan_of_the_image_benchmark_has_jobs_hours_licences_and_disk(fresh):
+    output = fresh.snakemake("-n", "--cores", "1", "--configfile", IMAGE, "--", "table_subject")
+    plan = output[output.index("table_subject: ") :]
+    for part in (
+        "GPU-hours remaining", "4 training runs", "licence:  flux2-klein-base-4b, dinov2-base: Apache-2.0",
+        "licence:  cat-plushy: not stated", "flux2-klein-base-4b 16", "disk:",
+    ):  # fmt: skip
+        assert part in plan, (part, plan)
+
+
+@pytest.mark.full
+def test_the_image_benchmark_runs_in_the_demo_s_size(fresh, tmp_path):
+    project = fresh.copy(tmp_path / "project")
+    project.link_library()
+    (project.folder / "short.yaml").write_text(
+        "presets: {subject: {peft-image: {all: {max_steps: 4, epoch_steps: 4}}}}"
+    )
+    configs = (IMAGE, "config/benchmarks/peft_image_demo.yaml", "short.yaml")
+    project.snakemake("--cores", "2", "--configfile", *configs, "--", "table_subject")
+    results = project.folder / "demo/peft_image/results"
+    with (results / "table_subject.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["run"], row["selection"]) for row in rows] == [
+        (f"{run}", "last")
+        for run in (
+            "hra/flux2-klein-default",
+            "lora/flux2-klein-default",
+            "oft/flux2-klein-default",
+            "dora/flux2-klein-rank64",
+        )
+    ]
+    for row in rows:
+        assert not row["missing"] and -1 <= float(row["DINOv2 similarity"]) <= 1 and float(row["Drift"]) >= 0
+        assert float(row["Training (s)"]) > 0 and float(row["Peak memory (GB)"]) > 0
+    record = json.loads((results / "subject/captioned-ball/hra/flux2-klein-default/seed0/train.json").read_text())
+    assert (
+        record["steps"] == 4
+        and record["prompts"]["instance"][1] is None
+        and record["prompts"]["text_layers"] == [1, 2, 3]
+    )
+    compared = results / "subject/captioned-ball/hra/flux2-klein-default/seed0/prompts/metrics.json"
+    assert json.loads(compared.read_text())["n_items"] == 2 * 3

@@ -164,7 +164,7 @@ def test_folders_that_rules_could_not_match_are_refused(config, folder):
         (
             "tasks.subject.evaluation.evaluators",
             [{"name": "f", "kind": "dinosaur", "model": "inception"}],
-            r"'dinosaur': expected one of dino, clip, .*, or a custom class as module:Class",
+            r"'dinosaur': expected one of dino, dino-distance, clip, .*, or a custom class as module:Class",
         ),
         ("tasks.subject.grid.0.datasets", ["dogs"], r"unknown dataset 'dogs'; known: backpack"),
         ("tasks.subject.columns.0.metric", "dinov2", r"columns: DINO: unknown metric 'dinov2'; known: dino"),

@@ -26,6 +26,7 @@ from hra_workflow.data import (
     data_cards,
     file_filters,
     image_card,
+    image_tables,
     images,
     own_files,
     sources,
@@ -86,12 +87,18 @@ def make(job: dict) -> None:
         card = None
         if subject:
             with final_errors():
+                tables = sorted(raw.rglob("*.parquet")) if source["kind"] == "hub" else []
+                if unpacked := bool(tables) and not any(map(file_filters.is_image, fetched)):
+                    shutil.rmtree(converted, ignore_errors=True)
+                    image_tables.unpack(tables, converted)
+                made = converted if unpacked else raw
                 if source["kind"] == "local":
                     paths, place = own_files.paths(source, local_root, dataset), own_files.folder(source, local_root)
                 else:
-                    paths, place = {path.relative_to(raw).as_posix(): path for path in images.listed(raw)}, None
-                card = image_card.of(paths, dataset["resolution"], place)
-            record |= {"files": fetched, "rows": {"images": card["splits"]["images"]["rows"]}}
+                    paths, place = {path.relative_to(made).as_posix(): path for path in images.listed(made)}, None
+                card = image_card.of(paths, dataset["resolution"], place, dataset.get("images"))
+            record |= {"files": sources.listing(converted), "raw": fetched} if unpacked else {"files": fetched}
+            record["rows"] = {"images": card["splits"]["images"]["rows"]}
         elif kept:
             for path in sorted(raw.rglob("*.zip")):
                 print(f"{path.name}: {zip_archives.check(path)} files, intact", file=sys.stderr)

@@ -24,7 +24,7 @@ def main(job: dict) -> None:
     rows = [{name: split.value(row, name) for name in ("key", "prompt")} for row in range(len(split))]
     reference = reference_of(split, [row["prompt"] for row in rows], itself=not job["input"].get("images"))
     evaluated = reference.images if reference.itself else generated(job["input"]["images"], len(rows))
-    of_run = scoring.score(job, device, entries, evaluated, reference, rows)
+    of_run = scoring.score(job, device, entries, [(evaluated, reference, rows)])
     predictions.write(job["output"]["predictions"], rows)
     names = registry.metrics(entries)
     metrics = aggregation.of_run(rows, names, of_run)

@@ -42,32 +42,45 @@ def main(job: dict) -> None:
 def subject_rows(job: dict, subject: list, device: str) -> list[dict]:
     """Score each subject image against the others."""
     rows = [{"step": 0, "prompt_index": 0, "index": index, "blocked": 0.0} for index in range(len(subject))]
-    add_scores(job, device, rows, subject, Reference(images=subject, itself=True))
+    add_scores(job, device, [(subject, Reference(images=subject, itself=True), rows)])
     return rows
 
 
 def generated_rows(job: dict, subject: list, device: str) -> list[dict]:
-    """Score the images of the tar file that are not blocked; one row per image, in file order."""
+    """Score the images of the tar file that are not blocked; one row per image, in file order.
+
+    They are compared with all subject images, or those of a prompt with the one that it describes.
+    """
     evaluation, pictures = job["params"]["evaluation"], list(images.unpack(job["input"]["images"]))
     rows = [{"key": one.key} | one.about | {"blocked": float(one.about["blocked"])} for one in pictures]
     visible = [index for index, row in enumerate(rows) if not row["blocked"]]
-    scored = [rows[index] for index in visible]
+    groups = [(visible, subject)]
+    if "references" in evaluation:
+        groups = [
+            ([index for index in visible if rows[index]["prompt_index"] == prompt], [subject[number]])
+            for prompt, number in enumerate(evaluation["references"])
+        ]
+    add_scores(job, device, [part(evaluation, pictures, rows, *group) for group in groups])
+    return rows
+
+
+def part(evaluation: dict, pictures: list, rows: list[dict], chosen: list[int], real: list) -> tuple:
+    """Return images, their reference and their rows, of the `chosen` ones."""
+    scored = [rows[index] for index in chosen]
     reference = Reference(
-        images=subject,
+        images=real,
         prompts=evaluation["prompts"],
         class_prompts=evaluation["prompts_class"],
         prompt_index=[row["prompt_index"] for row in scored],
         groups=[(row["step"], row["prompt_index"]) for row in scored],
     )
-    decoded = images.OnDemand(lambda index: pictures[visible[index]].image, len(visible))
-    add_scores(job, device, scored, decoded, reference)
-    return rows
+    return images.OnDemand(lambda index: pictures[chosen[index]].image, len(chosen)), reference, scored
 
 
-def add_scores(job: dict, device: str, rows: list[dict], shown, reference: Reference) -> None:
+def add_scores(job: dict, device: str, parts: list[tuple]) -> None:
     """Add the scores of images to their rows; raise JobError for a metric that is not a mean over images."""
     entries = job["params"]["evaluation"]["evaluators"]
-    if of_run := scoring.score(job, device, entries, shown, reference, rows):
+    if of_run := scoring.score(job, device, entries, parts):
         raise JobError(
             f"evaluators: expected one score per image, found {', '.join(of_run)} for all images together. "
             "Remove the evaluator from tasks.subject.evaluation."

@@ -33,22 +33,27 @@ def main(job: dict) -> None:
 
     from hra_workflow.tasks.subject import dreambooth
 
-    architecture = diffusion.of(model_folder)
+    architecture = diffusion.of(model_folder, params["prompts"].get("text_layers"))
     architecture.check_resolution(params["resolution"])
-    prompts = [params["prompts"]["instance"], params["prompts"]["class"]]
-    conditions = architecture.embeddings(prompts, settings["precision"], device)
-    network = architecture.load(entry.precision or settings["precision"]).requires_grad_(False)
+    instance, paths = params["prompts"]["instance"], images.listed(data_folder)
+    texts = instance if isinstance(instance, list) else [instance] * len(paths)
+    used = [(path, text) for path, text in zip(paths, texts, strict=True) if text is not None]
+    prompts = list(dict.fromkeys(text for _, text in used))
+    precision = settings.get("base_precision", settings["precision"])
+    conditions = architecture.embeddings([*prompts, params["prompts"]["class"]], precision, device)
+    network = architecture.load(entry.precision or precision).requires_grad_(False)
     augmented = manifests.folder(job["input"]["augmented"])
     model = adapters.start_training(network, method, [], augmented, settings["max_steps"])
     if params["gradient_checkpointing"]:
         network.enable_gradient_checkpointing()
     of_class = list(images.unpack(job["input"]["class_images"])) if settings["prior_weight"] else []
     samples = dreambooth.Samples(
-        [images.load(path) for path in images.listed(data_folder)],
+        [images.load(path) for path, _ in used],
         of_class,
         params["resolution"],
         seed,
         centred=settings.get("crop") == "center",
+        prompts=[prompts.index(text) for _, text in used],
     )
     sizes = adapters.count(model, [])
     steps = subjects.snapshot_steps(settings)

@@ -37,10 +37,13 @@ def of_splits(dataset: dict) -> list[str]:
     return list(dict.fromkeys(path for paths in dataset["splits"].values() for path in paths))
 
 
-def wanted(dataset: dict | None) -> Callable[[str], bool]:
-    """Return the filter of a download: of a model (None), a subject, a control dataset or a text dataset."""
+def wanted(dataset: dict | None, tables: bool = False) -> Callable[[str], bool]:
+    """Return the filter of a download: of a model (None), a subject, a control dataset or a text dataset.
+
+    tables: of a subject, Parquet files too.
+    """
     if dataset is None:
         return is_model_file
     if "resolution" in dataset:
-        return is_image
+        return lambda path: is_image(path) or (tables and path.endswith(".parquet"))
     return (lambda path: True) if dataset.get("archives") else of_splits(dataset).__contains__

@@ -15,7 +15,9 @@ whether a token was sent:
 | no such repository, or private | 404 | RepoNotFound | Repository not found |
 """
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from hra_workflow.core.errors import JobError
@@ -31,33 +33,54 @@ def file(
 
     Raises JobError if the Hub refuses, with a message per reason; `remedy`: what to do if the network fails.
     """
-    from huggingface_hub import errors, get_hf_file_metadata, hf_hub_url
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.utils import build_hf_headers
 
     if problem := missing_token(source):
         raise JobError(problem)
     repo, revision, endpoint = source["repo"], source["revision"], os.environ.get("HF_ENDPOINT")
     url = hf_hub_url(repo, name, repo_type=source.get("repo_type"), revision=revision, endpoint=endpoint)
-    try:
+    with asked(source, name, url, remedy):
         metadata = get_hf_file_metadata(url, endpoint=endpoint, retry_on_errors=retries)
-    except errors.RevisionNotFoundError as problem:
-        raise JobError(f"{repo}: the Hub has no commit {revision}. Correct `revision`.") from problem
-    except errors.EntryNotFoundError as problem:
-        raise JobError(f"{repo}: no file {name} at commit {revision}. Correct `files`.") from problem
-    except errors.OfflineModeIsEnabled as problem:
-        raise JobError(
-            f"{repo}: {name} must be downloaded, but HF_HUB_OFFLINE is set. Unset it, or set `mirror`."
-        ) from problem
-    except errors.HTTPError as problem:
-        if text := refusal(source, getattr(problem, "response", None)):
-            raise JobError(f"{repo}: {text}") from problem
-        reason = " ".join(str(problem).split())  # one line, since the user sees the last line of the log
-        raise JobError(f"{repo}: the request for {name} ({url}) failed: {reason} {remedy}") from problem
     etag = metadata.etag or ""
     expected = ExpectedFile(
         sha256=etag if len(etag) == 64 else None, size=metadata.size, blob=etag if len(etag) == 40 else None
     )
     return url, build_hf_headers(), expected, metadata.commit_hash
+
+
+def names(source: dict, remedy: str) -> list[str]:
+    """List the files of a `hub` source's repository; raise JobError as `file` does."""
+    from huggingface_hub import HfApi
+
+    if problem := missing_token(source):
+        raise JobError(problem)
+    with asked(source, "the list of files", page(source), remedy):
+        api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
+        return api.list_repo_files(source["repo"], revision=source["revision"], repo_type=source.get("repo_type"))
+
+
+@contextlib.contextmanager
+def asked(source: dict, what: str, address: str, remedy: str) -> Iterator[None]:
+    """Raise JobError instead of the errors of a request to the Hub."""
+    from huggingface_hub import errors
+
+    repo, revision = source["repo"], source["revision"]
+    try:
+        yield
+    except errors.RevisionNotFoundError as problem:
+        raise JobError(f"{repo}: the Hub has no commit {revision}. Correct `revision`.") from problem
+    except errors.EntryNotFoundError as problem:
+        raise JobError(f"{repo}: no file {what} at commit {revision}. Correct `files`.") from problem
+    except errors.OfflineModeIsEnabled as problem:
+        raise JobError(
+            f"{repo}: {what} must be downloaded, but HF_HUB_OFFLINE is set. Unset it, or set `mirror`."
+        ) from problem
+    except errors.HTTPError as problem:
+        if text := refusal(source, getattr(problem, "response", None)):
+            raise JobError(f"{repo}: {text}") from problem
+        reason = " ".join(str(problem).split())  # one line, since the user sees the last line of the log
+        raise JobError(f"{repo}: the request for {what} ({address}) failed: {reason} {remedy}") from problem
 
 
 def token_place() -> str | None:

@@ -8,30 +8,35 @@ from PIL import Image
 
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import counted, listed
-from hra_workflow.data import images
 from hra_workflow.data.file_filters import IMAGES, OTHER_IMAGES
+from hra_workflow.data.images import load
 
 USED = " ".join(sorted(IMAGES))
 FEWEST = 3
 DARK = 16  # of 255: what the brightest pixel of a 12-bit image is, once its 16 bits are scaled to 8
 
 
-def of(paths: dict[str, Path], smallest: int, folder: Path | None = None) -> dict:
+def of(paths: dict[str, Path], resolution: int, folder: Path | None = None, images: int | None = None) -> dict:
     """Return `splits` and `warnings` of a subject's photographs, given by name.
 
-    folder: where there may be others, in formats that are not used. Raises JobError unless all can be read and have at
-    least `smallest` pixels per side.
+    folder: where there may be others, in formats that are not used. images: their number, if it is known. Raises
+    JobError unless there are that many, all can be read, and all have at least `resolution` pixels per side.
     """
+    if images and len(paths) != images:
+        raise JobError(
+            f"expected {counted(images, 'image')}, one per caption, found {len(paths)}: {listed(sorted(paths))}. "
+            "Correct `captions`, which are in this order."
+        )
     sizes, seen = [], {}
     warnings = skipped(folder) if folder else []
     if len(paths) < FEWEST:
         warnings.append(f"expected at least {FEWEST} images, found {len(paths)}: a model will learn little else of it")
     for name, path in paths.items():
-        image = images.load(path)
+        image = load(path)
         sizes += image.size
-        if min(image.size) < smallest:
+        if min(image.size) < resolution:
             raise JobError(
-                f"{path}: expected at least {smallest} × {smallest} pixels, found {image.width} × {image.height}. "
+                f"{path}: expected at least {resolution} × {resolution} pixels, found {image.width} × {image.height}. "
                 "Provide a larger image, or lower tasks.subject.resolution."
             )
         warnings += [f"{name} {problem}" for problem in unusual(image)]

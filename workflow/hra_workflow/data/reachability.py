@@ -41,7 +41,7 @@ def requests_of(source: dict, mirror: str | None, local_root: str) -> Iterator[C
     """Yield a function per file, which returns its size or raises JobError; none for the files of a shared archive."""
     match source["kind"]:
         case "hub":
-            for name in source["files"]:
+            for name in sources.hub_files(source, mirror, lambda name: True):
                 place = f"hub/{source['repo']}/{source['revision']}/{name}"
                 yield partial(of_mirror, mirror, place) if mirror else partial(of_hub, source, name)
         case "url":

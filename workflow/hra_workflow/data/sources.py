@@ -34,16 +34,16 @@ def fetch(
 ) -> str | None:
     """Download the files of `source` to `folder`; return the downloaded commit or version, or None if there is none.
 
-    `dataset`: its entry, None for a model; it selects the files of a source that is an entire folder (pypi, local
-    without `files`). `shared`: a downloaded copy of the zip archive of a source of kind archive. Files left in `folder`
-    by an earlier, interrupted call are kept and partial downloads resumed, so sources must not share a folder.
+    `dataset`: its entry, None for a model; it selects the files of a source that is an entire folder (pypi, local or
+    hub without `files`). `shared`: a downloaded copy of the zip archive of a source of kind archive. Files left in
+    `folder` by an earlier, interrupted call are kept and partial downloads resumed, so sources must not share a folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name in source.get("files", {}):
         inside(folder, name)
     match source["kind"]:
         case "hub":
-            return fetch_hub(source, folder, mirror)
+            return fetch_hub(source, folder, mirror, file_filters.wanted(dataset, tables=True))
         case "url":
             fetch_url(source, folder, mirror)
         case "archive":
@@ -58,14 +58,14 @@ def fetch(
     return None
 
 
-def fetch_hub(source: dict, folder: Path, mirror: str | None) -> str:
+def fetch_hub(source: dict, folder: Path, mirror: str | None, wanted: Callable[[str], bool]) -> str:
     """Download files of a Hugging Face repository and return their commit (if `revision` is a branch, its latest).
 
     The Hub reports size and hash of every file in its response to a HEAD request (SHA-256 for a large file, git's ID
     for a small one), which huggingface_hub requests; `http_download` transfers the bytes, as it can resume.
     """
     repo, revision = source["repo"], source["revision"]
-    for name, sha256 in source["files"].items():
+    for name, sha256 in hub_files(source, mirror, wanted).items():
         path = inside(folder, name)
         if path.exists():
             continue
@@ -85,6 +85,23 @@ def fetch_hub(source: dict, folder: Path, mirror: str | None) -> str:
             expected = ExpectedFile(sha256 or expected.sha256, expected.size, expected.blob)
             http_download.download(url, path, expected, headers, OFFLINE)
     return revision
+
+
+def hub_files(source: dict, mirror: str | None, wanted: Callable[[str], bool]) -> dict[str, str | None]:
+    """Return the files of a Hub source with their hashes: those that it lists, or the wanted ones of the repository."""
+    if "files" in source:
+        return source["files"]
+    repo, revision = source["repo"], source["revision"]
+    if mirror and is_address(mirror):
+        raise JobError(f"{repo}: a mirror at an address has no list of files. List them as `files` of the source.")
+    if mirror:
+        place = Path(mirror).expanduser() / f"hub/{repo}/{revision}"
+        names = [path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()]
+    else:
+        names = hub.names(source, OFFLINE)
+    if not (found := sorted(filter(wanted, names))):
+        raise JobError(f"{repo}: no usable files at {revision} among {own_files.listed(names)}. Correct `repo`.")
+    return dict.fromkeys(found)
 
 
 def fetch_url(source: dict, folder: Path, mirror: str | None) -> None:

@@ -56,7 +56,7 @@ class Features(Evaluator):
 
 
 class Dino(Features):
-    """The CLS token after the last layer's norm (`facebook/dino-vits16`)."""
+    """The CLS token after the last layer's norm (`facebook/dino-vits16`, `facebook/dinov2-base`)."""
 
     def __init__(self, entry: dict, folder: Path, device: str):
         from transformers import AutoImageProcessor, AutoModel
@@ -69,6 +69,16 @@ class Dino(Features):
     def encode(self, images: list):
         pixels = self.processor(images, return_tensors="pt").pixel_values
         return self.model(pixels.to(self.model.device)).last_hidden_state[:, 0]
+
+
+class DinoDistance(Dino):
+    """1 − the cosine similarity, as PEFT's image benchmark defines drift."""
+
+    identical = 0.0
+
+    def likeness(self, features, reference: Reference) -> Scores:
+        found = super().likeness(features, reference).images
+        return Scores({ending: [1 - value for value in values] for ending, values in found.items()})
 
 
 class Clip(Features):

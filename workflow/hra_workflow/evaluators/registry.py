@@ -11,6 +11,7 @@ from hra_workflow.evaluators.protocol import Evaluator, Needs
 
 KINDS = {  # any other type is given as `module:Class`
     "dino": "hra_workflow.evaluators.image_features:Dino",
+    "dino-distance": "hra_workflow.evaluators.image_features:DinoDistance",
     "clip": "hra_workflow.evaluators.image_features:Clip",
     "efficientnet-lite0": "hra_workflow.evaluators.image_features:EfficientNet",
     "lpips-vgg": "hra_workflow.evaluators.lpips:LpipsVgg",

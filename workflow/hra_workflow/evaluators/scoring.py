@@ -8,40 +8,43 @@ from hra_workflow.core import manifests, rates
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import as_list
 from hra_workflow.evaluators import registry
-from hra_workflow.evaluators.protocol import Reference, Scores
+from hra_workflow.evaluators.protocol import Evaluator, Reference, Scores
 
 
 def score(
-    job: dict, device: str, entries: list[dict], images: Collection, reference: Reference, rows: list[dict]
+    job: dict, device: str, entries: list[dict], parts: list[tuple[Collection, Reference, list[dict]]]
 ) -> dict[str, dict[str, float]]:
-    """Add the scores of each image to its row, and return the metrics that are not means over images."""
+    """Add the scores of each image to its row, and return the metrics that are not means over images.
+
+    parts: images, what these are compared with, and their rows. A metric that is not a mean over images needs one part.
+    """
+    parts = [part for part in parts if len(part[0])]
     paths = [Path(path) for path in as_list(job["input"].get("models"))]
     models = {path.name.removesuffix(".manifest.json"): path for path in paths}
     of_run, seconds = {}, 0.0
-    for entry in entries if len(images) else ():
-        if registry.find(entry["kind"]).needs.prompts and not reference.prompts:
+    for entry in entries if parts else ():
+        if registry.find(entry["kind"]).needs.prompts and not parts[0][1].prompts:
             continue
         manifest = models[entry["model"]] if "model" in entry else None
-        found, taken = scores(entry, manifest, device, images, reference)
-        seconds += taken
-        for ending, values in found.images.items():
-            for row, value in zip(rows, values, strict=True):
-                row[entry["name"] + ending] = value
-        of_run |= {entry["name"] + ending: value for ending, value in found.run.items()}
-    rates.report(len(images), seconds, device)
+        evaluator = registry.load(entry, manifest and manifests.folder(manifest), device)
+        for images, reference, rows in parts:
+            found, taken = scores(entry, evaluator, images, reference)
+            seconds += taken
+            for ending, values in found.images.items():
+                for row, value in zip(rows, values, strict=True):
+                    row[entry["name"] + ending] = value
+            of_run |= {entry["name"] + ending: value for ending, value in found.run.items()}
+    rates.report(sum(len(images) for images, *_ in parts), seconds, device)
     return of_run
 
 
-def scores(
-    entry: dict, manifest: Path | None, device: str, images: Collection, reference: Reference
-) -> tuple[Scores, float]:
+def scores(entry: dict, evaluator: Evaluator, images: Collection, reference: Reference) -> tuple[Scores, float]:
     """Run one evaluator and return its scores and seconds.
 
     Raises JobError unless it returns one score per image, for metrics declared by its class.
     """
     from tqdm import tqdm
 
-    evaluator = registry.load(entry, manifest and manifests.folder(manifest), device)
     started = rates.clock()
     found = evaluator.score(tqdm(images, desc=entry["name"], unit="image", disable=None), reference)
     seconds = rates.clock() - started

@@ -80,6 +80,14 @@ TRANSFORMERS = {
         "image_size": 224,
         "patch_size": 16,
     },
+    "dinov2-base": {
+        "model_type": "dinov2",
+        "hidden_size": 768,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "image_size": 518,
+        "patch_size": 14,
+    },
     "clip-vit-large-patch14": {
         "model_type": "clip",
         "projection_dim": 768,
@@ -94,6 +102,7 @@ TRANSFORMERS = {
     },
 }
 CAUSAL = ("llama", "qwen3", "gemma3_text")
+VISION = ("vit", "dinov2")
 CHAT = (  # for configs with prompt.chat: true
     "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}[SEP]{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
@@ -130,11 +139,11 @@ def write_transformers(folder: Path, config: dict) -> None:
 
     model_type = config.pop("model_type")
     made = AutoConfig.for_model(model_type, **config)
-    if model_type in ("vit", "clip"):
+    if model_type in (*VISION, "clip"):
         CLIPImageProcessor().save_pretrained(folder)
     if model_type == "clip":
         sizes.clip_tokenizer().save_pretrained(folder)
-    elif model_type != "vit":
+    elif model_type not in VISION:
         made.pad_token_id = 0
         tokenizer = random_weights.byte_tokenizer(made, causal_lm=model_type in CAUSAL)
         tokenizer.chat_template = CHAT if model_type in CAUSAL else None

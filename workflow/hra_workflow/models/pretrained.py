@@ -6,6 +6,7 @@ marked by the file MARK.
 
 import os
 from collections.abc import Collection
+from contextlib import contextmanager
 from pathlib import Path
 
 from hra_workflow.core import files
@@ -60,11 +61,25 @@ def from_config(cls, folder: str | Path, arguments: dict):
     place = {"subfolder": arguments["subfolder"]} if "subfolder" in arguments else {}
     dtype = arguments.get("dtype") or "float32"
     if hasattr(cls, "load_config"):  # diffusers
-        return cls.from_config(cls.load_config(folder, **place)).to(dtype).eval()
+        with in_precision(dtype):
+            return cls.from_config(cls.load_config(folder, **place)).to(dtype).eval()
     if issubclass(cls, PreTrainedModel):
         config = cls.config_class.from_pretrained(folder, **place)
         return cls._from_config(config, dtype=dtype).eval()
     return cls.from_config(arguments.get("config") or AutoConfig.from_pretrained(folder), dtype=dtype).eval()
+
+
+@contextmanager
+def in_precision(dtype):
+    """Make new weights in a precision, as from_pretrained does: in float32 they would take the memory of both."""
+    import torch
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32 if dtype == "float32" else dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def components(folder: Path, dtype, without: Collection[str] = ()) -> dict:

@@ -67,8 +67,9 @@ class ImageGeneration(Generation):
         raise NotImplementedError
 
     def drift_prompts(self, dataset: str) -> list[str] | None:
-        """Return the class prompts of a dataset; None: its data contain them."""
-        return None
+        """Return the prompts of drift, or the class prompts of a dataset; None: its data contain them."""
+        stated = self.settings[DRIFT]["prompts"]
+        return stated if isinstance(stated, list) else None
 
     def drift_sampling(self) -> dict:
         """Return the settings that the images of class prompts depend on; a blocked image would have no distance."""
@@ -76,7 +77,8 @@ class ImageGeneration(Generation):
 
     def drift_images(self) -> int:
         """Return the number of images of class prompts that a model generates."""
-        return self.settings[DRIFT]["prompts"] * self.settings[DRIFT]["images"]
+        stated = self.settings[DRIFT]["prompts"]
+        return (len(stated) if isinstance(stated, list) else stated) * self.settings[DRIFT]["images"]
 
     def shards(self, wildcards: dict) -> int:
         return 1 if self.task.evaluation.is_drift(wildcards) else super().shards(wildcards)

@@ -18,6 +18,7 @@ from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from transformers import TrainerControl
 
+from hra_workflow import methods
 from hra_workflow.core import files
 from hra_workflow.models import adapters
 from hra_workflow.models.diffusion.base import Conditions, Diffusion
@@ -61,7 +62,8 @@ class Trainer:
         self.state = SimpleNamespace(global_step=0, max_steps=self.settings["max_steps"])
         self.interval = max(1, self.state.max_steps // POINTS)
         self.losses: list[float] = []
-        self.frozen = dtype(precision)
+        base = methods.entry(self.method).precision or self.settings.get("base_precision", precision)
+        self.frozen = dtype(base if mixed == "no" else precision)  # of the network's inputs
         self.architecture = architecture
         architecture.prepare(self.device)
         self.unwrapped = model

@@ -4,7 +4,7 @@ Plain Python: a dry run knows a model's architecture from its config entry or fr
 """
 
 import copy
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from pkgutil import resolve_name
@@ -26,6 +26,7 @@ class Architecture(NamedTuple):
     title: its name in messages. implementation: `module:class`. pipeline: diffusers' class in model_index.json.
     component: the network in the pipeline that is fine-tuned. targets: named lists of modules in its blocks.
     own_solver: whether images are generated only with the scheduler that the model's files name.
+    text_layers: whether it is conditioned on layers of its text encoder that can be chosen.
     """
 
     title: str
@@ -34,6 +35,7 @@ class Architecture(NamedTuple):
     component: str
     targets: dict[str, list[str]]
     own_solver: bool = False
+    text_layers: bool = False
 
 
 ARCHITECTURES = {
@@ -66,6 +68,7 @@ ARCHITECTURES = {
         "transformer",
         {"attention": FLUX2, "all_linear": [*FLUX2, "linear_in", "linear_out"]},
         own_solver=True,
+        text_layers=True,
     ),
 }
 
@@ -83,9 +86,9 @@ def named(folder: Path, among: Collection[str] = ARCHITECTURES) -> str:
     return found
 
 
-def of(folder: Path, among: Collection[str] = ARCHITECTURES):
+def of(folder: Path, text_layers: Sequence[int] | None = None, among: Collection[str] = ARCHITECTURES):
     """Return the model in a folder as an instance of its architecture's class (base.Diffusion); errors as `named`."""
-    return resolve_name(ARCHITECTURES[named(folder, among)].implementation)(folder)
+    return resolve_name(ARCHITECTURES[named(folder, among)].implementation)(folder, text_layers)
 
 
 def count_parameters(folder: Path) -> int:

@@ -4,6 +4,8 @@ Random numbers come from a generator per image only, so that results depend neit
 processes.
 """
 
+import gc
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -44,8 +46,9 @@ class Diffusion:
     vae: Any
     noising: Any
 
-    def __init__(self, folder: Path):
-        self.folder, entry = Path(folder), ARCHITECTURES[self.name]
+    def __init__(self, folder: Path, text_layers: Sequence[int] | None = None):
+        """`text_layers`: layers of the text encoder, if the architecture lets them be chosen; None: its default."""
+        self.folder, self.text_layers, entry = Path(folder), text_layers, ARCHITECTURES[self.name]
         self.pipeline, self.component = entry.pipeline, entry.component
 
     # What differs between architectures
@@ -152,7 +155,10 @@ class Diffusion:
         for name, part in pipe.components.items():
             if name.startswith("text_encoder") and part is not None:
                 part.to(device)
-        return self.encode_prompts(pipe, prompts, device)
+        conditions = self.encode_prompts(pipe, prompts, device)
+        del pipe, part
+        gc.collect()  # the pipeline is in a cycle of references
+        return conditions
 
     def check_lengths(self, pipe, prompts: list[str]) -> None:
         """Raise JobError if a prompt is longer than the text encoders take: its end would be left out."""

@@ -7,6 +7,7 @@ VAE's posterior, in patches of 2 × 2, normalised by the VAE's batch norm.
 import torch
 from torch.nn import functional
 
+from hra_workflow.core.errors import JobError
 from hra_workflow.models.diffusion import flow_matching
 
 TOKENS = 512  # the default of diffusers' pipeline
@@ -19,8 +20,20 @@ class Flux2Klein(flow_matching.FlowMatching):
     patch = 2
 
     def encode_prompts(self, pipe, prompts, device):
-        text, ids = pipe.encode_prompt(prompts, device=device, max_sequence_length=TOKENS)
+        last = pipe.text_encoder.config.num_hidden_layers
+        if self.text_layers and max(self.text_layers) > last:
+            raise JobError(
+                f"text_layers: expected numbers up to {last}, the layers of Qwen3 in {self.folder}, found "
+                f"{max(self.text_layers)}. Correct tasks.subject.text_layers."
+            )
+        # One at a time: with logits of 512 tokens each, fifteen prompts take more memory than a step of training.
+        each = [pipe.encode_prompt([prompt], device=device, **self.call_options({})) for prompt in prompts]
+        text, ids = map(torch.cat, zip(*each, strict=True))
         return {"encoder_hidden_states": text, "txt_ids": ids}
+
+    def call_options(self, sampling):
+        layers = {"text_encoder_out_layers": tuple(self.text_layers)} if self.text_layers else {}
+        return layers | {"max_sequence_length": TOKENS}
 
     def token_limits(self, pipe):
         def tokenized(prompt: str):

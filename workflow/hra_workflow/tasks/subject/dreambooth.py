@@ -12,8 +12,6 @@ from hra_workflow.models.diffusion.base import Conditions, Diffusion
 from hra_workflow.models.diffusion.components import to_tensor
 from hra_workflow.training import diffusion_trainer
 
-BATCH, SIDE = 8, 512  # images encoded at a time, up to this resolution; fewer above
-
 
 class Crops:
     """Square crops of images, at random or `centred`, as parts of samples.
@@ -45,15 +43,13 @@ class Crops:
     def encode(self, posterior: Callable[[torch.Tensor], torch.Tensor]) -> None:
         """Encode the images now instead of in every step, if their crops are fixed.
 
-        In the same batches in every attempt, so that a run that resumes ends with the same numbers.
+        One at a time: in float32, several of 512 pixels take more memory than a step of FLUX.2.
         """
         if not self.are_fixed():
             return
-        batch = max(1, min(BATCH, BATCH * SIDE**2 // self.resolution**2))
-        for first in range(0, len(self), batch):
-            cut = [self.cut(*self[index], None) for index in range(first, min(first + batch, len(self)))]
-            found = posterior(torch.stack([pixels for pixels, _ in cut])).cpu()
-            self.encoded += [(one, frame) for one, (_, frame) in zip(found, cut, strict=True)]
+        for index in range(len(self)):
+            pixels, frame = self.cut(*self[index], None)
+            self.encoded.append((posterior(pixels[None])[0].cpu(), frame))
 
     def part(self, index: int, generator: torch.Generator) -> dict:
         """Return an image as a part of a sample: see Diffusion, and Trainer.errors of diffusion_trainer."""

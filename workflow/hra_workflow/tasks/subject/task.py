@@ -3,7 +3,6 @@
 Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
 """
 
-import re
 from pathlib import Path
 
 from hra_workflow import methods
@@ -13,34 +12,43 @@ from hra_workflow.models import diffusion
 from hra_workflow.tasks.base import Table, Task, Usage
 from hra_workflow.tasks.data import generated
 from hra_workflow.tasks.images import DRIFT, ImageCost, ImageData, ImageEvaluation, ImageGeneration, ImageTraining
+from hra_workflow.tasks.subject import captions
+
+PROBED = 4  # images that a probe trains on
 
 
 class SubjectData(ImageData):
     def download(self, name: str) -> dict:
-        return {"resolution": self.settings["resolution"]}
+        number = len(self.datasets[name].get("captions", ()))
+        return {"resolution": self.settings["resolution"]} | ({"images": number} if number else {})
 
     def card(self, name: str, own: dict[str, Path], folder: Path) -> dict:
         from hra_workflow.data import image_card
 
-        return image_card.of(own, self.settings["resolution"], folder)
+        return image_card.of(own, folder=folder, **self.download(name))
 
     def nouns(self) -> dict[str, str]:
         """Return the class names by their slug."""
-        return {slug(entry["class"]): entry["class"] for entry in self.datasets.values()}
+        return {captions.slug(entry["class"]): entry["class"] for entry in self.datasets.values()}
 
     def prompts(self, dataset: str, identifier: bool = True, official: bool = False) -> list[str]:
         """Return the prompts of a subject. `official`: the live-subject prompts for every subject."""
         entry = self.datasets[dataset]
-        templates = self.settings["prompts"]["live" if official else entry["prompts"]]
-        words = phrase(self.settings["identifier"] if identifier else None, entry["class"])
+        templates = [entry["captions"][number] for number in captions.tested(entry) or ()]
+        templates = templates or self.settings["prompts"]["live" if official else entry["prompts"]]
+        words = captions.phrase(self.settings["identifier"] if identifier else None, entry["class"])
         return [template.replace("{subject}", words) for template in templates]
+
+    def check_entry(self, key: str, name: str) -> None:
+        captions.check(key, self.datasets[name])
 
     def check_settings(self) -> None:
         known, classes = self.settings["prompts"], {}
         for name, entry in self.datasets.items():
             key = f"config: datasets.{self.name}.{name}"
-            one_of(f"{key}.prompts", "list", entry["prompts"], known)
-            first = classes.setdefault(slug(entry["class"]), entry["class"])
+            if "prompts" in entry:
+                one_of(f"{key}.prompts", "list", entry["prompts"], known)
+            first = classes.setdefault(captions.slug(entry["class"]), entry["class"])
             expect(
                 first == entry["class"],
                 f"{key}.class: {entry['class']!r} and {first!r} would share a folder. "
@@ -53,8 +61,8 @@ class SubjectData(ImageData):
         generation, side = self.settings["generation"], self.settings["resolution"]
         images = min(generation["images"], generation["batch_size"])
         prompts = -(-generation["batch_size"] // images)
-        source = generated("images", rows={"train": 4}, size=side)
-        entry = {key: self.datasets[dataset][key] for key in ("class", "prompts")}
+        entry = captions.probe(self.datasets[dataset], PROBED, prompts)
+        source = generated("images", rows={"train": len(entry.get("captions", ())) or PROBED}, size=side)
         return {"preflight": entry | {"source": source}}, {
             "prompts": {name: listed[:prompts] for name, listed in self.settings["prompts"].items()},
             "class_images": self.settings["class_images"] | {"images": generation["batch_size"], "shards": 1},
@@ -63,22 +71,29 @@ class SubjectData(ImageData):
 
 
 class SubjectTraining(ImageTraining):
-    def prompts(self, noun: str) -> dict[str, str]:
+    def prompts(self, dataset: str) -> dict:
         """Return the training prompts of the subject's images (`instance`) and of the class images (`class`).
 
-        `subject`: the words in the first one that stand for the subject.
+        `subject`: the words in the first one that stand for the subject. With captions, `instance` is the caption of
+        every image, None for one that is not trained on.
         """
-        template, words = self.settings["training_prompt"], phrase(self.settings["identifier"], noun)
+        entry = self.datasets[dataset]
+        words = captions.phrase(self.settings["identifier"], entry["class"])
+        own = [text and text.replace("{subject}", words) for text in captions.trained(entry)]
         return {
             "subject": words,
-            "instance": template.replace("{subject}", words),
-            "class": template.replace("{subject}", noun),
-        }
+            "instance": own or self.settings["training_prompt"].replace("{subject}", words),
+            "class": self.class_prompt(entry["class"]),
+        } | self.task.generation.text_layers()
+
+    def class_prompt(self, noun: str) -> str:
+        """Return the prompt of the images of a class."""
+        return self.settings["training_prompt"].replace("{subject}", noun)
 
     def class_images(self, dataset: str, run: str) -> str | None:
         """Return the slug of the class whose images a run trains on; None without prior preservation."""
         preserves = methods.trains(self.config, run) and self.hyperparameters(dataset, run)["prior_weight"]
-        return slug(self.datasets[dataset]["class"]) if preserves else None
+        return captions.slug(self.datasets[dataset]["class"]) if preserves else None
 
     def snapshot_steps(self, dataset: str, run: str) -> list[int]:
         """Return the steps of a run after which its weights are saved."""
@@ -86,13 +101,19 @@ class SubjectTraining(ImageTraining):
 
     def check_runs(self) -> None:
         super().check_runs()
-        scheduler, known = self.settings["class_images"]["scheduler"], self.architecture()
-        if known and diffusion.ARCHITECTURES[known].own_solver:
-            expect(
-                scheduler == "model",
-                f"config: tasks.{self.name}.class_images.scheduler: expected model, found {scheduler}, which does not "
-                f"generate images with {diffusion.ARCHITECTURES[known].title}",
-            )
+        if not (name := self.architecture()):
+            return
+        key, known = f"config: tasks.{self.name}", diffusion.ARCHITECTURES[name]
+        scheduler = self.settings["class_images"]["scheduler"]
+        expect(
+            scheduler == "model" or not known.own_solver,
+            f"{key}.class_images.scheduler: expected model, found {scheduler}, which does not generate images with "
+            f"{known.title}",
+        )
+        expect(
+            known.text_layers or "text_layers" not in self.settings,
+            f"{key}.text_layers: {known.title} has no choice of layers. Remove the key",
+        )
 
     def errors_before(self, run: dict) -> list[str]:
         noun = self.class_images(run["dataset"], f"{run['method']}/{run['variant']}")
@@ -112,12 +133,18 @@ class SubjectGeneration(ImageGeneration):
         return steps if self.settings["generation"]["epochs"] == "all" and not strength else steps[-1:]
 
     def drift_prompts(self, dataset: str) -> list[str]:
-        return self.task.data.prompts(dataset, identifier=False)[: self.settings[DRIFT]["prompts"]]
+        stated = self.settings[DRIFT]["prompts"]
+        return super().drift_prompts(dataset) or self.task.data.prompts(dataset, identifier=False)[:stated]
 
     def sampling(self) -> dict:
         """Return the settings that generated images depend on; the number of shards is not one of them."""
         names = ("batch_size", "images", "inference_steps", "guidance", "safety_checker", "precision")
-        return {name: self.settings["generation"][name] for name in names} | {"resolution": self.settings["resolution"]}
+        own = {name: self.settings["generation"][name] for name in names}
+        return own | {"resolution": self.settings["resolution"]} | self.text_layers()
+
+    def text_layers(self) -> dict:
+        """Return the key `text_layers`, in training and generation; {}: those that the model has been trained with."""
+        return {key: self.settings[key] for key in ("text_layers",) if key in self.settings}
 
     def class_sampling(self) -> dict:
         """Return the same for class images, without the safety checker, since runs train on them."""
@@ -131,7 +158,7 @@ class SubjectGeneration(ImageGeneration):
 
     def class_prompts(self, noun: str) -> list[str]:
         """Return the prompts of the images of a class, by its slug."""
-        return [self.task.training.prompts(self.task.data.nouns()[noun])["class"]]
+        return [self.task.training.class_prompt(self.task.data.nouns()[noun])]
 
 
 class SubjectEvaluation(ImageEvaluation):
@@ -144,13 +171,13 @@ class SubjectEvaluation(ImageEvaluation):
     def scoring_settings(self, dataset: str) -> dict:
         """Return the settings that the evaluation of a subject's images depends on."""
         entry, prompts = self.settings["evaluation"], self.task.data.prompts
-        official = entry["prompts"] == "official"
+        official, references = entry["prompts"] == "official", captions.tested(self.datasets[dataset])
         return {
             "evaluators": entry["evaluators"],
             "best_by": entry["best_by"],
             "prompts": prompts(dataset, official=official),
             "prompts_class": prompts(dataset, False, official=official),
-        }
+        } | ({"references": references} if references else {})
 
     def check_settings(self) -> None:
         key, entry = f"config: tasks.{self.name}", self.settings["evaluation"]
@@ -248,15 +275,10 @@ class Subject(Task):
     cost = SubjectCost
     usage = SubjectUsage
 
-
-def slug(noun: str) -> str:
-    """Return a class name as a part of a path: `stuffed animal` -> `stuffed-animal`."""
-    return re.sub(r"[^a-z0-9]+", "-", noun.lower()).strip("-")
-
-
-def phrase(identifier: str | None, noun: str) -> str:
-    """Return the words for a subject in a prompt."""
-    return f"{identifier} {noun}" if identifier else noun
+    def __init__(self, config: dict):
+        super().__init__(config)
+        if self.settings and self.settings["generation"]["epochs"] == "last":
+            self.selections = ("last",)  # the only checkpoint that is evaluated
 
 
 def snapshot_steps(hyperparameters: dict, trains: bool = True) -> list[int]:

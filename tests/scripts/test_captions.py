@@ -1,0 +1,197 @@
+"""Subjects whose images have captions: their checks, the images that are trained on, and their files."""
+
+import io
+import json
+
+import numpy
+import pyarrow
+import pytest
+import torch
+from PIL import Image
+from pyarrow import parquet
+
+import augment
+import diffusion_models
+import download
+import rule_jobs
+import subjects
+import train_subject
+from hra_workflow import tasks
+from hra_workflow.config import validation
+from hra_workflow.core import files
+from hra_workflow.core.errors import JobError
+from hra_workflow.data import image_tables, sources
+from hra_workflow.models import diffusion
+from hra_workflow.tasks import own_data
+from hra_workflow.tasks.subject import dreambooth
+from support import downloaded, method, paper_config
+
+CAPTIONS = ["{subject} on a chair", "a box in front of {subject}", "sleepy {subject}", "{subject} in the rain"]
+ENTRY = {"class": "cat", "captions": CAPTIONS, "splits": {"test": [3, 1]}}
+COMMIT = "c0ffee" + "0" * 34
+
+
+def configured(entry: dict, source: dict | None = None) -> dict:
+    config = paper_config()
+    source = source or {"kind": "local", "path": "cat"}
+    config["datasets"]["subject"] = {"mine": {"source": source} | entry}
+    config["tasks"]["subject"] |= {"grid": [{"runs": ["hra/r8"], "datasets": ["mine"], "seeds": [0]}], "resolution": 32}
+    return config
+
+
+def test_each_image_is_trained_with_its_caption_and_those_of_the_test_split_are_prompts():
+    config = configured(ENTRY)
+    validation.check(config)
+    subject = tasks.load(config)["subject"]
+    assert subject.training.prompts("mine") == {
+        "subject": "qwe cat",
+        "instance": ["qwe cat on a chair", None, "sleepy qwe cat", None],
+        "class": "a photo of cat",
+    }
+    assert subject.data.prompts("mine") == ["qwe cat in the rain", "a box in front of qwe cat"]
+    scored = subject.evaluation.scoring_settings("mine")
+    assert scored["references"] == [3, 1] and scored["prompts_class"] == ["cat in the rain", "a box in front of cat"]
+    assert (
+        subject.cost.work("generate", {"dataset": "mine", "method": "hra", "variant": "r8", "n_shards": 1})
+        == 11 * 2 * 4
+    )
+
+    config = configured({"class": "cat", "captions": CAPTIONS, "prompts": "live"})
+    validation.check(config)
+    subject = tasks.load(config)["subject"]
+    assert len(subject.data.prompts("mine")) == 25 and None not in subject.training.prompts("mine")["instance"]
+    assert "references" not in subject.evaluation.scoring_settings("mine")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"splits": {"valid": [0]}}, r"expected one of prompts, .* and splits.test, .*; found neither"),
+        ({"prompts": "live"}, r"expected one of prompts, .* and splits.test, .*; found both"),
+        ({"captions": []}, r"captions: \[\] should be non-empty"),
+        ({"splits": {"test": [4]}}, r"mine.splits: expected numbers of images, 0 to 3, found 4"),
+        ({"splits": {"test": [1], "valid": [1]}}, r"mine.splits: image 1 is listed twice"),
+        ({"splits": {"test": [0, 1, 2, 3]}}, r"mine.splits: no image is left to train on"),
+        ({"captions": ["a cat"]}, r"captions.0: 'a cat' does not match .*with \{subject\}"),
+    ],
+)
+def test_captions_that_do_not_fit_are_errors(changes, message):
+    with pytest.raises(JobError, match=message):
+        validation.check(configured(ENTRY | changes))
+    without = {key: value for key, value in ENTRY.items() if key != "captions"}
+    with pytest.raises(JobError, match=r"mine.splits: needs captions, one per image"):
+        validation.check(configured(without))
+
+
+def test_other_architectures_have_no_choice_of_text_layers():
+    config = configured(ENTRY)
+    config["tasks"]["subject"]["text_layers"] = [10, 20, 30]
+    with pytest.raises(
+        JobError, match=r"text_layers: Stable Diffusion 1.x and 2.x has no choice of layers. Remove the key"
+    ):
+        validation.check(config)
+
+
+@pytest.mark.usefixtures("fresh_accelerator")
+def test_a_tiny_flux2_is_trained_on_captions_with_a_base_in_bf16(tmp_path, monkeypatch):
+    targets = diffusion.ARCHITECTURES["flux2-klein"].targets["all_linear"]
+    given = downloaded(
+        tmp_path, diffusion_models.source("flux2-klein-base-4b"), "subject/jester-ball", subjects.DATASET
+    )
+    settings = {"max_steps": 3, "epoch_steps": 3, "prior_weight": 0.0, "crop": "center", "base_precision": "bf16"}
+    run = subjects.SubjectRun(tmp_path / "run", given, method("hra", targets=targets), **settings)
+    augment.main(run.augment)
+    plain, seen = dreambooth.Trainer.loss, set()
+
+    def loss(self, samples):
+        seen.update(part["prompt"] for sample in samples for part in sample)
+        types = {one.dtype: one.requires_grad for one in self.unwrapped.parameters()}
+        assert (
+            types == {torch.bfloat16: False, torch.float32: True}
+            and self.conditions["encoder_hidden_states"].shape[0] == 3
+        )
+        return plain(self, samples)
+
+    monkeypatch.setattr(dreambooth.Trainer, "loss", loss)
+    job = run.train
+    job["input"]["class_images"] = []
+    job["params"]["prompts"] |= {"instance": ["a qwe ball", None, "qwe ball far away"], "text_layers": [9, 18, 28]}
+    with pytest.raises(
+        JobError, match=r"text_layers: expected numbers up to 27, .* found 28. Correct tasks.subject.text_layers"
+    ):
+        train_subject.main(job)
+    job["params"]["prompts"]["text_layers"] = [1, 2, 3]
+    train_subject.main(job)
+    assert seen == {0, 1} and files.read_json(job["output"]["record"])["steps"] == 3
+
+
+def encoded(number: int, form: str = "png") -> bytes:
+    pixels = numpy.random.default_rng(number).integers(0, 256, (32, 40, 3), numpy.uint8)
+    Image.fromarray(pixels).save(stream := io.BytesIO(), form)
+    return stream.getvalue()
+
+
+def test_another_number_of_images_than_captions_is_an_error_of_the_dry_run(here, tmp_path):
+    (tmp_path / "cat").mkdir()
+    for number in range(3):
+        (tmp_path / f"cat/{number}.png").write_bytes(encoded(number))
+    subject = tasks.load(configured(ENTRY))["subject"]
+    with pytest.raises(
+        JobError, match=r"expected 4 images, one per caption, found 3: 0.png, 1.png, 2.png. Correct .*/cat"
+    ):
+        own_data.check(subject, "mine")
+    (tmp_path / "cat/3.png").write_bytes(encoded(3))
+    own_data.check(subject, "mine")
+
+
+HUB = {"kind": "hub", "repo": "org/cats", "repo_type": "dataset", "revision": COMMIT}
+
+
+def mirrored(folder, contents: dict[str, bytes]) -> None:
+    """Write the files of the repository to the mirror `folder`."""
+    for name, content in contents.items():
+        path = folder / f"hub/org/cats/{COMMIT}" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def fetched(tmp_path, images: int = 4) -> dict:
+    manifest = tmp_path / "cats.manifest.json"
+    dataset = {"resolution": 32, "images": images}
+    params = {"name": "subject/cats", "source": HUB, "dataset": dataset, "mirror": str(tmp_path / "mirror")}
+    download.main(rule_jobs.download("dataset", str(manifest), **params))
+    return files.read_json(manifest)
+
+
+def table(*rows: dict) -> bytes:
+    parquet.write_table(pyarrow.table({"image": list(rows), "n": list(range(len(rows)))}), stream := io.BytesIO())
+    return stream.getvalue()
+
+
+def test_images_in_a_parquet_file_of_the_hub_are_unpacked_in_order(tmp_path):
+    rows = [{"bytes": encoded(number), "path": name} for number, name in enumerate(["b.png", "a.jpg", None, "c.PNG"])]
+    mirrored(tmp_path / "mirror", {"README.md": b"cats", "data/train-0.parquet": table(*rows)})
+    record = fetched(tmp_path)
+    assert list(record["files"]) == ["0.png", "1.jpg", "2.png", "3.png"] and list(record["raw"]) == [
+        "data/train-0.parquet"
+    ]
+    assert [(tmp_path / "cats" / name).read_bytes() for name in record["files"]] == [row["bytes"] for row in rows]
+    with pytest.raises(JobError, match=r"expected 5 images, one per caption, found 4: 0.png, 1.jpg"):
+        fetched(tmp_path, images=5)
+    (tmp_path / "0.parquet").write_bytes(table({"text": "a"}))
+    with pytest.raises(JobError, match=r"expected one column of images, .*found none among image, n"):
+        image_tables.unpack([tmp_path / "0.parquet"], tmp_path / "to")
+
+
+def test_without_files_a_source_of_the_hub_is_all_that_the_dataset_uses(tmp_path, hub_server):
+    mirrored(tmp_path / "mirror", {f"{number}.png": encoded(number) for number in range(4)} | {"README.md": b"cats"})
+    assert list(fetched(tmp_path)["files"]) == ["0.png", "1.png", "2.png", "3.png"]
+    with pytest.raises(JobError, match=r"org/cats: no usable files at c0ffee.* among none"):
+        sources.fetch(HUB, tmp_path / "to", str(tmp_path / "empty"), ".", {"resolution": 32})
+    with pytest.raises(JobError, match=r"a mirror at an address has no list of files"):
+        sources.fetch(HUB, tmp_path / "to", "http://127.0.0.1:9", ".", {"resolution": 32})
+    listed = [{"type": "file", "path": name, "size": 1, "oid": "0" * 40} for name in ("0.png", "README.md")]
+    hub_server.files[f"/api/datasets/org/cats/tree/{COMMIT}?recursive=true&expand=false"] = json.dumps(listed).encode()
+    hub_server.hub_file("org/cats", COMMIT, "0.png", encoded(0), kind="datasets/")
+    sources.fetch(HUB, tmp_path / "to", None, ".", {"resolution": 32})
+    assert [path.name for path in (tmp_path / "to").iterdir()] == ["0.png"]

@@ -1,0 +1,149 @@
+"""PEFT's image benchmark: our config against details of theirs, their published rows, the real numbers of parameters.
+
+Theirs are from huggingface/peft, method_comparison/image-gen: data.py, run.py and utils.py, and `run_info` of the
+published results/hra--flux2-klein-default.json.
+"""
+
+import csv
+
+import numpy
+import pytest
+import yaml
+from snakemake.utils import update_config
+
+from hra_workflow import tasks
+from hra_workflow.config import validation
+from hra_workflow.core import grid
+from hra_workflow.report import run_statistics
+from published import REPOSITORY
+from support import ROOT, SHARED, paper_config
+
+FILE = ROOT / "config/benchmarks/peft_image.yaml"
+THEIRS = SHARED / "reference/peft_benchmark_image.csv"
+WEIGHTS = 3_875_544_576  # "num_trainable_params" of full fine-tuning
+RUNS = {
+    "hra/flux2-klein-default": 9_830_400,
+    "lora/flux2-klein-default": 38_338_560,
+    "oft/flux2-klein-default": 4_761_600,
+    "dora/flux2-klein-rank64": 77_568_000,
+}
+
+
+@pytest.fixture(scope="module")
+def config() -> dict:
+    merged = paper_config()
+    update_config(merged, yaml.safe_load(FILE.read_text()))
+    validation.check(merged)
+    return merged
+
+
+@pytest.fixture(scope="module")
+def subject(config):
+    return tasks.load(config)["subject"]
+
+
+def test_what_is_trained_is_as_there(config, subject):
+    entry = config["datasets"]["subject"]["cat-plushy"]
+    # 1, 2: the data, and its split by numpy.random.seed(0) and shuffle into train_size, valid_size 2 and test_size 4
+    assert (entry["source"]["repo"], entry["source"]["revision"]) == (
+        "peft-internal-testing/cat-image-dataset", "37df3244ae3aa36e85178b6cf946338137fc3068"
+    )  # fmt: skip
+    numpy.random.seed(0)
+    numpy.random.shuffle(indices := numpy.arange(20))
+    assert [*entry["splits"]["valid"], *entry["splits"]["test"]] == [*indices[14:16], *indices[16:20]]
+    # 3: "instance_prompts"
+    texts = subject.training.prompts("cat-plushy")["instance"]
+    assert (
+        texts[1] == "sks cat playing on the Steam Deck"
+        and texts[19] == "sleepy sks cat lying in bed covered by a blue blanket"
+    )
+    assert [number for number, text in enumerate(texts) if text is None] == sorted(indices[14:])
+    # 4: "model_id" and its sha
+    source = config["models"][config["tasks"]["subject"]["model"]]["source"]
+    assert (source["repo"], source["revision"]) == (
+        "black-forest-labs/FLUX.2-klein-base-4B", "a3b4f4849157f664bdbc776fd7453c2783562f4d"
+    )  # fmt: skip
+    # 5: "max_steps", "batch_size", "optimizer_kwargs", "lr_scheduler", "grad_norm_clip", "use_gc", "dtype", seed
+    for run in RUNS:
+        values = subject.training.hyperparameters("cat-plushy", run)
+        stated = {
+            "max_steps": 750,
+            "batch_size": 2,
+            "learning_rate": 1e-4,
+            "weight_decay": 1e-4,
+            "schedule": "constant",
+        }
+        stated |= {
+            "warmup_steps": 0,
+            "max_grad_norm": 1.0,
+            "gradient_checkpointing": True,
+            "precision": "float32",
+            "base_precision": "bf16",
+        }
+        assert stated.items() <= values.items() and not values["prior_weight"] and values["keep_epochs"] == "last"
+    assert {run["seed"] for run in subject.runs()} == {0}
+    # 6: T.Resize(resolution, BILINEAR) and T.CenterCrop(resolution)
+    assert config["tasks"]["subject"]["resolution"] == 512 and values["crop"] == "center"
+    # 7: "text_encoder_out_layers" and "max_sequence_length"
+    assert (
+        subject.training.prompts("cat-plushy")["text_layers"]
+        == subject.generation.sampling()["text_layers"]
+        == [10, 20, 30]
+    )
+
+
+def test_what_is_evaluated_is_as_there(config, subject):
+    # 8: the captions of the test split three times ("num_repeats"), "num_inference_steps", "guidance_scale"
+    assert subject.data.prompts("cat-plushy")[0] == "a box with four donuts in front of sks cat"
+    sampling = subject.generation.sampling()
+    assert (sampling["images"], sampling["inference_steps"], sampling["guidance"]) == (3, 20, 3.5)
+    # 9: "dino_model_id"; each image with the one that its caption describes
+    scored = subject.evaluation.scoring_settings("cat-plushy")
+    assert [(one["kind"], one["model"]) for one in scored["evaluators"]] == [("dino", "dinov2-base")]
+    assert scored["references"] == [3, 0, 15, 12]
+    assert config["models"]["dinov2-base"]["source"]["repo"] == "facebook/dinov2-base"
+    # 10: "drift_image_prompts", one image each; 1 − cosine similarity to the base model's from the same noise
+    prompts = subject.generation.drift_prompts("cat-plushy")
+    assert len(prompts) == 10 and prompts[0] == "a photo of cat" and prompts[5] == "the Mona Lisa but she looks angry"
+    assert subject.generation.drift_images() == 10
+    assert [one["kind"] for one in config["tasks"]["subject"]["drift"]["evaluators"]] == ["dino-distance"]
+
+
+@pytest.mark.skipif(not THEIRS.exists(), reason=f"{THEIRS} is not on this machine")
+def test_published_rows_are_theirs(config):
+    ours = run_statistics.read_csv(REPOSITORY / "config/published/peft_image.csv")
+    assert ours.columns.tolist() == run_statistics.PUBLISHED
+    with THEIRS.open(newline="") as stream:
+        theirs = list(csv.DictReader(stream))
+    columns = {"DINOv2 similarity": ("dino_similarity", 1), "Drift": ("drift", 1), "Training (s)": ("train_s", 1)}
+    columns |= {"Peak memory (GB)": ("memory_max_bytes", 1e-9)}
+    wanted = [
+        (str(number), row["experiment"].replace("/", "--"), f"{int(row['trainable_params']) / 1e6:.3f}", column,
+         round(float(row[key]) * scale, 4 if scale == 1 else 1))
+        for number, row in enumerate(theirs, 1) for column, (key, scale) in columns.items() if row[key] != "nan"
+    ]  # fmt: skip
+    experiments = ours["source"].str.extract(r"huggingface/peft 5d602fd .*/results/(.*)\.json")[0]
+    found = zip(ours["row"], experiments, ours["params_M"], ours["column"], ours["value"].astype(float), strict=True)
+    assert list(found) == wanted and len(theirs) == 31
+    assert set(ours["column"]) == {column["name"] for column in config["tasks"]["subject"]["columns"]}
+    known = set(grid.names(config, "subject"))
+    assert known - set(ours["run"]) == {"hra/flux2-klein-default"}  # PEFT's own layer is a row of its own
+    assert ours.loc[ours["method"] == "HRA (PEFT's layer)", "value"].tolist() == ["0.6441", "0.2597", "9824.6", "47.4"]
+
+
+def test_trained_parameters_are_theirs(config):
+    import torch
+    from diffusers import Flux2Transformer2DModel
+
+    from hra_workflow.models import adapters
+    from hra_workflow.models.diffusion import sizes
+
+    _, _, klein = sizes.PIPELINES["flux2-klein-base-4b"][1]["transformer"]
+
+    with torch.device("meta"):
+        assert list(grid.names(config, "subject")) == list(RUNS)
+        for run, expected in RUNS.items():
+            model = Flux2Transformer2DModel(**klein).requires_grad_(False)
+            assert sum(parameter.numel() for parameter in model.parameters()) == WEIGHTS
+            adapted = adapters.insert(model, grid.method(config, "subject", *run.split("/")), [])
+            assert adapters.count(adapted, [])["adapter_parameters"] == expected, run

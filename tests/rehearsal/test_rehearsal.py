@@ -111,7 +111,7 @@ def make_control_run(tmp_path, tmp_path_factory):
         ("", method("hra")),
         ("math_", method("hra", targets=["q_proj", "v_proj"])),
         ("subject_", subjects.unet_method()),
-        ("control_", controlled.unet_method()),
+        pytest.param("control_", controlled.unet_method(), marks=pytest.mark.full),
     ],
 )
 def test_a_training_job_of_every_task(rehearse, request, task, trained):

@@ -232,7 +232,7 @@ def contents(folder: Path) -> dict[str, int]:
     return {str(path): path.lstat().st_mtime_ns for path in kept}
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_two_projects_at_once_on_a_read_only_installation(fresh, user, tmp_path):
     """Run the real scripts of the first jobs, which import `hra_workflow` and `hra` from the installation."""
     require(os.geteuid() == 0 and shutil.which("unshare"), "needs root and unshare (util-linux)")

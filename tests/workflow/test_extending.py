@@ -55,7 +55,7 @@ def test_a_task_states_a_dozen_names_at_most_which_its_docstring_lists():
         assert {name for name in vars(kind) if not name.startswith("_")} <= listed
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_fifth_task_is_planned_and_makes_its_table_and_figures(extended):
     plan = extended.plan(*TARGETS_OF_TASK, config="mine.yaml")
     runs = {f"task=intents dataset=assistant method={run} seed=0" for run in ("full variant=all", "hra variant=r8")}

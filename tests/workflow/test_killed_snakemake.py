@@ -68,7 +68,7 @@ def trains(project: Project, process: subprocess.Popen, epochs: int) -> None:
     time.sleep(3 * SECONDS_PER_STEP)
 
 
-@pytest.mark.slow
+@pytest.mark.full  # tests/slurm kills Snakemake as well
 def test_what_is_trained_after_snakemake_is_killed_is_what_the_config_says(slow, tmp_path):
     """A, of 5 epochs, loses its Snakemake. B, of 8, starts at once and is interrupted, then ends as a B without A."""
     fresh = slow.copy(tmp_path / "alone")

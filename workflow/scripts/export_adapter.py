@@ -36,7 +36,7 @@ def main(job: dict) -> None:
         if params["to_lora"]:
             adapters.install()
             resolve_name(params["to_lora"])(str(new), str(lora), str(folder))
-        elif component and config["peft_type"] == "LORA":
+        elif component:
             exports.write_lora(new, lora, folder)
         if (lora / exports.DIFFUSERS).exists() and not exports.write_kohya(lora):
             title = diffusion.ARCHITECTURES[diffusion.named(folder)].title

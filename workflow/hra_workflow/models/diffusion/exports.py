@@ -10,22 +10,23 @@ DIFFUSERS, KOHYA = "pytorch_lora_weights.safetensors", "comfyui.safetensors"
 
 
 def write_lora(adapter: Path, out: Path, base: Path) -> bool:
-    """Write PEFT's LoRA adapter for `pipe.load_lora_weights`; return false if diffusers cannot load it.
+    """Write an adapter that is PEFT's LoRA for `pipe.load_lora_weights`; return false if diffusers cannot load it.
 
     It loads no module that is trained along with the adapter. `base`: the folder of the pipeline.
     """
-    from peft import LoraConfig
+    from peft import LoraConfig, PeftConfig
 
-    architecture, state = diffusion.of(base), safe_checkpoints.load(adapter / adapters.WEIGHTS)
-    if not all(".lora_" in key for key in state):
+    config, state = PeftConfig.from_pretrained(adapter), safe_checkpoints.load(adapter / adapters.WEIGHTS)
+    if type(config) is not LoraConfig or not all(".lora_" in key for key in state):  # AdaLoRA's is a subclass
         return False
     import diffusers
 
+    architecture = diffusion.of(base)
     name = architecture.component
     layers = {key.removeprefix(PREFIX): value for key, value in state.items()}
     told = {
         f"{name}_lora_layers": layers,
-        f"{name}_lora_adapter_metadata": LoraConfig.from_pretrained(adapter).to_dict(),
+        f"{name}_lora_adapter_metadata": config.to_dict(),
     }
     getattr(diffusers, architecture.pipeline).save_lora_weights(out, weight_name=DIFFUSERS, **told)
     return True

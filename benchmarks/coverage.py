@@ -1,6 +1,6 @@
 """Coverage of the tables' 95 % intervals, by simulation: how often they contain the true difference of two runs.
 
-    python -m benchmarks.coverage            docs/statistics.md's tables, in about ten minutes on one core
+    python -m benchmarks.coverage            docs/statistics.md's tables, in four minutes on one core
     python -m benchmarks.coverage 100        with 100 simulations a cell instead of 2,000
 
 Two equal runs answer the same items. An answer is correct if a latent normal variable is below a threshold; half of its

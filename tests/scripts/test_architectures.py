@@ -16,7 +16,7 @@ import sums
 import support
 from hra_workflow.core import files, manifests
 from hra_workflow.core.errors import JobError
-from hra_workflow.models import adapters, architectures, causal_lm, decoding, memory, model_types, prompts
+from hra_workflow.models import adapters, causal_lm, decoding, memory, model_sizes, model_types, prompts
 from predicted import answering, predict
 from rule_jobs import train
 from saved_states import stop_after
@@ -213,7 +213,7 @@ def test_modernbert_resumes_predicts_and_is_loaded_by_stock_libraries(tmp_path, 
     ],
 )
 def test_a_rehearsal_has_the_real_sizes(tmp_path, name, parameters):
-    architectures.write(tmp_path, name)
+    model_sizes.write(tmp_path, name)
     assert causal_lm.count_parameters(tmp_path) == parameters
     settings = chat_models.CHAT | {"arguments": {}}
     assert prompts.Prompt(settings, causal_lm.load_tokenizer(tmp_path), tmp_path).chat

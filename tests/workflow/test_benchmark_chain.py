@@ -6,21 +6,31 @@ import json
 import pytest
 
 BENCHMARK = "config/benchmarks/peft_metamathqa.yaml"
+IMAGE = "config/benchmarks/peft_image.yaml"
 SHORT = """
 presets: {math: {peft-benchmark: {all: {max_steps: 12}}}}
 datasets: {math: {word-problems-peft-test: {take: {test: 20}}}}
 """
 
 
+PLANS = [
+    (BENCHMARK, "table_math", [
+        "29 training runs", "licence:  llama-3.2-3b: Llama 3.2 Community License", "trials:   of math",
+        "meta-llama/Llama-3.2-3B: gated, and there is no token on this machine. Accept", "answers:  transformers",
+    ]),
+    (IMAGE, "table_subject", [
+        "4 training runs", "licence:  flux2-klein-base-4b, dinov2-base: Apache-2.0",
+        "licence:  cat-plushy: not stated", "flux2-klein-base-4b 16",
+    ]),
+]  # fmt: skip
+
+
 @pytest.mark.slow
-def test_the_plan_has_jobs_hours_licence_disk_and_the_missing_token(fresh):
-    output = fresh.snakemake("-n", "--cores", "1", "--configfile", BENCHMARK, "--", "table_math")
-    plan = output[output.index("table_math: ") :]
-    for part in (
-        "GPU-hours remaining", "29 training runs", "licence:  llama-3.2-3b: Llama 3.2 Community License", "disk:",
-        "trials:   of math", "meta-llama/Llama-3.2-3B: gated, and there is no token on this machine. Accept",
-        "answers:  transformers",
-    ):  # fmt: skip
+@pytest.mark.parametrize(("config", "table", "parts"), PLANS)
+def test_the_plan_has_jobs_hours_licences_disk_and_the_missing_token(fresh, config, table, parts):
+    output = fresh.snakemake("-n", "--cores", "1", "--configfile", config, "--", table)
+    plan = output[output.index(f"{table}: ") :]
+    for part in ("GPU-hours remaining", "disk:", *parts):
         assert part in plan, (part, plan)
 
 
@@ -48,20 +58,6 @@ def test_peft_s_benchmark_runs_in_the_demo_s_size(fresh, tmp_path):
     assert "Tuned: learning_rate, in 2 trials" in (results / "table_math.md").read_text()
 
 
-IMAGE = "config/benchmarks/peft_image.yaml"
-
-
-@pytest.mark.slow
-def test_the_plan_of_the_image_benchmark_has_jobs_hours_licences_and_disk(fresh):
-    output = fresh.snakemake("-n", "--cores", "1", "--configfile", IMAGE, "--", "table_subject")
-    plan = output[output.index("table_subject: ") :]
-    for part in (
-        "GPU-hours remaining", "4 training runs", "licence:  flux2-klein-base-4b, dinov2-base: Apache-2.0",
-        "licence:  cat-plushy: not stated", "flux2-klein-base-4b 16", "disk:",
-    ):  # fmt: skip
-        assert part in plan, (part, plan)
-
-
 @pytest.mark.full
 def test_the_image_benchmark_runs_in_the_demo_s_size(fresh, tmp_path):
     project = fresh.copy(tmp_path / "project")
@@ -75,22 +71,14 @@ def test_the_image_benchmark_runs_in_the_demo_s_size(fresh, tmp_path):
     with (results / "table_subject.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [(row["run"], row["selection"]) for row in rows] == [
-        (f"{run}", "last")
-        for run in (
-            "hra/flux2-klein-default",
-            "lora/flux2-klein-default",
-            "oft/flux2-klein-default",
-            "dora/flux2-klein-rank64",
-        )
+        (f"{kind}/flux2-klein-{variant}", "last")
+        for kind, variant in (("hra", "default"), ("lora", "default"), ("oft", "default"), ("dora", "rank64"))
     ]
     for row in rows:
         assert not row["missing"] and -1 <= float(row["DINOv2 similarity"]) <= 1 and float(row["Drift"]) >= 0
         assert float(row["Training (s)"]) > 0 and float(row["Peak memory (GB)"]) > 0
     record = json.loads((results / "subject/captioned-ball/hra/flux2-klein-default/seed0/train.json").read_text())
-    assert (
-        record["steps"] == 4
-        and record["prompts"]["instance"][1] is None
-        and record["prompts"]["text_layers"] == [1, 2, 3]
-    )
+    prompts = record["prompts"]
+    assert record["steps"] == 4 and prompts["instance"][1] is None and prompts["text_layers"] == [1, 2, 3]
     compared = results / "subject/captioned-ball/hra/flux2-klein-default/seed0/prompts/metrics.json"
     assert json.loads(compared.read_text())["n_items"] == 2 * 3

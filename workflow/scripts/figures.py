@@ -118,7 +118,7 @@ def paper_points(ax, name: str, published: pd.DataFrame, params: dict, style: di
 
     What a ranking of others' methods has beyond our runs is small dots.
     """
-    source = params.get("published") or {"label": "paper", "first": False}
+    source = run_statistics.source_of(params)
     name_of = f"the {source['label']}" if source["label"] == "paper" else source["label"]
     same_scale = run_statistics.counterparts(published, params["columns"], params["averages"])
     comparable = {row for row, column in same_scale if column == name}

@@ -53,11 +53,6 @@ def layout(rows: list[dict], published: pd.DataFrame, first: bool = False) -> li
     return ahead + lines
 
 
-def source_of(params: dict) -> dict:
-    """Return the source of the published numbers (tasks.table.Table.published)."""
-    return params.get("published") or {"label": "paper", "notes": [], "noise": {}, "first": False}
-
-
 def label_of(row: pd.Series, params: dict) -> str:
     """Return the config's label of our run, or the paper's label of a row that we do not run."""
     labels = {entry["run"]: entry["label"] for entry in params["rows"]}
@@ -101,7 +96,7 @@ def build(runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataF
     theirs = run_statistics.counterparts(published, columns, averages)
     empty = run_statistics.without_value(runs, single, all_averages)
     table = []
-    for line in layout(params["rows"], published, source_of(params)["first"]):
+    for line in layout(params["rows"], published, run_statistics.source_of(params)["first"]):
         run = line["run"]
         ours = runs[(runs["run"] == run) & runs["dataset"].isin(datasets)]
         selections = params["selections"]
@@ -161,7 +156,7 @@ def expected_seeds(run: str, name: str, params: dict) -> int:
 
 def markdown_table(table: pd.DataFrame, params: dict) -> str:
     """Write two lines per row: ours, then the published one with the difference."""
-    units, source = units_of(params), source_of(params)["label"]
+    units, source = units_of(params), run_statistics.source_of(params)["label"]
     lines = [["Method", "", "Params (M) ↓", *(f"{name} {unit.arrow}" for name, unit in units.items())]]
     for _, row in table.iterrows():
         label, run = label_of(row, params), row["run"]
@@ -236,7 +231,7 @@ def notes(
             "”, after which `strict` expects the answer. Compare `lenient`."
         )
     if len(published):
-        source = source_of(params)
+        source = run_statistics.source_of(params)
         lines += [f"Signed numbers in brackets: ours − {source['label']}.", *source["notes"]]
         lines += table_notes.noise(best, {row["run"]: row["label"] for row in params["rows"]}, source)
     else:

@@ -11,7 +11,7 @@ from pathlib import Path
 from hra_workflow import methods, tasks
 from hra_workflow.core import grid
 from hra_workflow.evaluators import registry
-from hra_workflow.models import architectures
+from hra_workflow.models import model_sizes
 from hra_workflow.tasks.base import Task
 
 NAME = "preflight"  # of the dataset, the preset, and the folder in each of `pathvars`
@@ -50,8 +50,8 @@ def manifest(config: dict, model: str) -> Path:
 def source(config: dict, model: str) -> dict:
     """Return a model's source for the probes: the downloaded files, else the configurations of a model on the Hub."""
     stated, path = config["models"][model]["source"], manifest(config, model)
-    if config["preflight"] == REHEARSAL and model in architectures.NAMES:
-        return {"kind": "init", "generator": "hra_workflow.models.architectures:write", "name": model}
+    if config["preflight"] == REHEARSAL and model in model_sizes.NAMES:
+        return {"kind": "init", "generator": "hra_workflow.models.model_sizes:write", "name": model}
     if path.exists():
         return {"kind": "local", "path": str((path.parent / model).absolute())}
     if stated["kind"] != "hub":

@@ -207,6 +207,11 @@ def counterparts(published: pd.DataFrame, columns: list[dict], averages: dict[st
     return values
 
 
+def source_of(params: dict) -> dict:
+    """Return the source of the published numbers (tasks.table.Table.published), the paper for a task without any."""
+    return params.get("published") or {"label": "paper", "notes": [], "noise": {}, "first": False}
+
+
 def readable(setting: str) -> str:
     """Format `r=8,lambda=inf` of the published file as `r=8, λ=∞`."""
     return setting.replace("lambda", "λ").replace("inf", "∞").replace(", ", ",").replace(",", ", ")

@@ -82,7 +82,7 @@ def at_exit(workflow, config: dict, basedir: Path, module: str | None) -> None:
             end_of_dry_run(workflow, config)
     elif Quietness.ALL not in (output.quiet or ()):
         show_tables(dag, config, basedir / "workflow/scripts/print_table.py")
-    if RerunTrigger.CODE in workflow.rerun_triggers:  # profiles/default of the workflow is not read
+    if RerunTrigger.CODE in workflow.dag_settings.rerun_triggers:  # profiles/default of the workflow is not read
         warn(
             "`code` is a rerun trigger, so any change of the workflow's code repeats finished runs. Add "
             f"--workflow-profile {basedir / 'profiles/default'}"

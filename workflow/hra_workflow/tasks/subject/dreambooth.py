@@ -17,7 +17,8 @@ class Crops:
     """Square crops of images, at random or `centred`, as parts of samples.
 
     `images`: Pillow's, or objects with one as `image`, which are decoded when they are needed. `prompts`: the row of
-    each image in the conditions. `encoded`: latents and frame of each, if its crop is fixed.
+    each image in the conditions. `encoded`: what the latents of each are computed from, and its frame, if its crop is
+    fixed.
     """
 
     def __init__(self, images: Sequence, prompts: Sequence[int], resolution: int, centred: bool):
@@ -43,7 +44,7 @@ class Crops:
     def encode(self, posterior: Callable[[torch.Tensor], torch.Tensor]) -> None:
         """Encode the images now instead of in every step, if their crops are fixed.
 
-        One at a time: in float32, several of 512 pixels take more memory than a step of FLUX.2.
+        One at a time: eight of 512 pixels, in float32, take more memory than a step of Stable Diffusion 1.5.
         """
         if not self.are_fixed():
             return

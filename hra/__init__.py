@@ -32,7 +32,16 @@ from .export import to_lora
 from .official import from_official
 from .penalty import orthogonality_penalty
 from .rewinding import rewind
+from .sum_difference import train_sum_and_difference
 from .tuner import install, uninstall
 
 __version__ = "0.1.0"
-__all__ = ["from_official", "install", "orthogonality_penalty", "rewind", "to_lora", "uninstall"]
+__all__ = [
+    "from_official",
+    "install",
+    "orthogonality_penalty",
+    "rewind",
+    "to_lora",
+    "train_sum_and_difference",
+    "uninstall",
+]

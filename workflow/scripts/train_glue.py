@@ -74,6 +74,7 @@ def main(job: dict) -> None:
         callbacks=[hf_trainer.KeepBest(scratch / "best", dataset["score"], model), *trials.callbacks(job)],
         method=method,
         settings=settings,
+        head=head,
     )
     attempts = run_record.run_to_end(job, trainer, started, total_steps)
     if not evaluated_last(trainer):

@@ -19,14 +19,14 @@ EPOCH = "epoch_random_state_{}.pt"  # one per process
 class ResumableTrainer(Trainer):
     """Trainer with the penalty and the callbacks of a method, and checkpoints of only what is trained.
 
-    settings: the run's hyper-parameters, which choose the order of rows.
+    settings: the run's hyper-parameters, which choose the order of rows and the head's learning rate. head: its modules.
     """
 
     per_process = True  # dropout and the order of rows depend on the number of processes
 
-    def __init__(self, *arguments, method: dict, settings: dict, mean_over_tokens: bool = False, **keywords):
+    def __init__(self, *arguments, method: dict, settings: dict, head=(), mean_over_tokens: bool = False, **keywords):
         super().__init__(*arguments, **keywords)
-        self.settings = settings
+        self.settings, self.head = settings, head
         # Classifiers return the mean over a batch and ignore the number of items; a language model divides by the
         # number of tokens with a loss in the effective batch, over all accumulation steps and processes.
         self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = mean_over_tokens
@@ -44,11 +44,16 @@ class ResumableTrainer(Trainer):
         return super()._get_train_sampler(train_dataset) if own is None else own
 
     def create_optimizer(self, model=None):
-        if optimizers.RATIO in self.method and self.optimizer is None:
+        if self.optimizer is not None:
+            return super().create_optimizer(model)
+        if optimizers.RATIO in self.method:
             optimizer, arguments = self.get_optimizer_cls_and_kwargs(self.args, self.model)
             arguments["weight_decay"] = self.args.weight_decay
             self.optimizer = optimizers.adamw(model or self.model, self.method, optimizer, **arguments)
-        return super().create_optimizer(model)
+        super().create_optimizer(model)
+        if "head_learning_rate" in self.settings:
+            optimizers.set_head_rate(self.optimizer, self.model, self.head, self.settings["head_learning_rate"])
+        return optimizers.with_own_steps(self.optimizer, self.model, self.method)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)

@@ -59,6 +59,7 @@ def run_to_end(job: dict, trainer, started: float, steps: int) -> dict:
     `started`: when the job began, in seconds of the monotonic clock; `steps`: total number of optimiser steps. The job
     gets the entries `fingerprint` and, if it reports to trackers, `tracked`.
     """
+    import torch
     from accelerate.utils import broadcast_object_list
 
     from hra_workflow.training import divergence, measurement
@@ -79,8 +80,11 @@ def run_to_end(job: dict, trainer, started: float, steps: int) -> dict:
         trainer.add_callback(measured)
     on_signal = CheckpointOnSignal(job["resources"]["save_seconds"], time_limit(job))
     trainer.add_callback(on_signal)
+    wall, cpu = time.monotonic(), time.process_time()
     with on_signal:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    share = (time.process_time() - cpu) / (time.monotonic() - wall) / torch.get_num_threads()
+    attempts["cpu_share"] = round(min(share, attempts.get("cpu_share", share)), 3)
     if on_signal.stopped and trainer.state.global_step < trainer.state.max_steps:
         end_attempt(scratch, attempts, started, write)
         raise Interrupted(
@@ -177,6 +181,7 @@ def described(job: dict, attempts: dict, device: str) -> dict:
         "seconds": round(sum(attempts["seconds"]), 3),
         "device_seconds": round(gpus.device_seconds(attempts) * processes(job), 3),
         "runs_per_gpu": max(attempts["runs_per_gpu"]),
+        "cpu_share": attempts.get("cpu_share"),  # of its threads: on a CPU, less than 1 if other processes ran at the same time
         "peak_memory_bytes": provenance.peak_memory_bytes(device),
         "device": provenance.device_name(device),
         "attempts": len(attempts["seconds"]),

@@ -23,14 +23,14 @@ PINS ?= -c $(HERE)envs/constraints.txt
 PLUGIN := snakemake_executor_plugin_slurm_packs
 WORKFLOW := -e '$(HERE)workflow[snakemake]' -e '$(HERE)$(PLUGIN)'
 # The five-minute demo; TASK=all runs the complete demo, TASK=glue one task, TASK=tune tunes four methods; DATA=../shared/data runs it on
-# the real CoLA, SST-2, MRPC, STS-B, GSM8K, DreamBooth, ADE20K, COCO and dlib's faces in that folder, and with TASK=comparison compares nine
-# tuned methods there.
+# the real CoLA, SST-2, MRPC, STS-B, GSM8K, DreamBooth, ADE20K, COCO and dlib's faces in that folder, and with TASK=comparison compares tuned
+# methods.
 ROOT := $(if $(DATA),demo/real,demo)
 SHIPPED := $(HERE)config/demo
 TUNED := $(if $(filter tune,$(TASK)),$(SHIPPED)/tune.yaml)
 COMPARED := $(if $(filter comparison,$(TASK)),$(if $(DATA),$(SHIPPED)/comparison.yaml,$(error TASK=comparison needs DATA=../shared/data)))
 CONFIGS := $(SHIPPED)/config.yaml $(or $(if $(DATA),$(strip $(SHIPPED)/real_data.yaml $(COMPARED))),$(if $(TASK),$(TUNED),$(SHIPPED)/quick.yaml))
-TARGETS := $(or $(patsubst comparison,glue,$(TASK:tune=glue)),$(if $(DATA),all,glue control))
+TARGETS := $(or $(patsubst comparison,math glue,$(TASK:tune=glue)),$(if $(DATA),all,glue control))
 CONFIGURED := $(if $(CONFIG),--configfile $(CONFIG))
 PROFILED := $(if $(PROFILE),--profile $(firstword $(wildcard $(PROFILE) $(HERE)$(PROFILE)) $(PROFILE))) $(CONFIGURED)
 MACHINE := $(PROFILED) $(if $(PROFILE),,--cores $(CORES))

@@ -22,9 +22,9 @@ def train_sum_and_difference(
     Call it once, before the first step. ratio: the learning rate of c over that of δ, for an optimizer whose steps do
     not depend on the scale of a gradient. If a step ends with an exception, the model has c and δ instead of u.
 
-    model: with this package's or PEFT's own HRA layers. Raises ValueError if no layer has the adapter, if r is odd, with
-    λ = ∞ (`apply_GS`), whose start has no pairs, or if the optimizer lacks a layer's u. A step with a closure is an
-    error, since the closure would use c and δ.
+    model: with this package's or PEFT's own HRA layers. Raises ValueError if no layer has the adapter, if r is odd,
+    with λ = ∞ (`apply_GS`), whose start has no pairs, or if the optimizer lacks a layer's u. A step with a closure is
+    an error, since the closure would use c and δ.
     """
     layers = {
         path: layer

@@ -15,7 +15,15 @@ from hra.__main__ import build_parser
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/api.md"
-ORDER = ("install", "uninstall", "orthogonality_penalty", "train_sum_and_difference", "to_lora", "rewind", "from_official")
+ORDER = (
+    "install",
+    "uninstall",
+    "orthogonality_penalty",
+    "train_sum_and_difference",
+    "to_lora",
+    "rewind",
+    "from_official",
+)
 INTRODUCTION = """# The library's interface
 
 From the docstrings of [hra/](../hra/). A test keeps this page current; `PYTHONPATH=. python tests/api_page.py` rewrites

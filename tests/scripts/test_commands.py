@@ -80,7 +80,7 @@ def test_no_option_swallows_a_target():
 def test_the_comparison_is_a_target_of_the_demo_on_real_data():
     command = made("demo", "DATA=data", "TASK=comparison")
     files = " ".join(f"config/demo/{name}.yaml" for name in ("config", "real_data", "comparison"))
-    assert f"--configfile {files} --config local_root=data " in command and command.endswith(" -- glue")
+    assert f"--configfile {files} --config local_root=data " in command and command.endswith(" -- math glue")
     refused = ["make", "-n", "-o", ".venv/.installed", "demo", "TASK=comparison"]
     output = subprocess.run(refused, cwd=ROOT, capture_output=True, text=True)
     assert output.returncode == 2 and "TASK=comparison needs DATA=../shared/data" in output.stderr

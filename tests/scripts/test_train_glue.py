@@ -147,7 +147,7 @@ def test_the_head_has_a_learning_rate_of_its_own(make_run, still):
 
 
 def test_pairs_of_columns_are_trained_in_their_sum_and_difference(make_run):
-    """The common direction of a pair moves several times as far, relative to the difference, as with the usual steps."""
+    """The common direction of a pair moves several times as far, relative to the difference, as with usual steps."""
     moved = []
     for name, options in (("usual", {}), ("apart", {"sum_difference_lr_ratio": 1.0})):
         run = make_run(method("hra", **options), name=name, learning_rate=1e-2)

@@ -187,8 +187,8 @@ def test_the_demo_of_tuning_plans_five_trials_of_four_methods(fresh):
     assert "train_glue 24 " in words and "choose 4 " in words and "tuning_figure 1 " in words
 
 
-def test_the_study_of_word_problems_plans_three_trials_of_five_runs(fresh):
-    configs = ["config/demo/config.yaml", "config/demo/word_problems.yaml"]
+def test_the_comparison_plans_four_trials_and_five_seeds_of_seven_runs(fresh):
+    configs = [f"config/demo/{name}.yaml" for name in ("config", "real_data", "comparison")]
     output = fresh.snakemake("-n", "-q", "rules", "--cores", "2", "--configfile", *configs, "--", "math")
     words = " ".join(output.split())
-    assert f"train_math {5 * (3 + 1) + 1} " in words and "choose 5 " in words and "evaluate_math 6 " in words
+    assert f"train_math {7 * (4 + 5) + 1} " in words and "choose 7 " in words and "evaluate_math 72 " in words

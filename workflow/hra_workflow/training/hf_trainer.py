@@ -19,7 +19,7 @@ EPOCH = "epoch_random_state_{}.pt"  # one per process
 class ResumableTrainer(Trainer):
     """Trainer with the penalty and the callbacks of a method, and checkpoints of only what is trained.
 
-    settings: the run's hyper-parameters, which choose the order of rows and the head's learning rate. head: its modules.
+    settings: the run's hyper-parameters, which choose the order of rows and the rate of the head. head: its modules.
     """
 
     per_process = True  # dropout and the order of rows depend on the number of processes

@@ -181,7 +181,9 @@ def described(job: dict, attempts: dict, device: str) -> dict:
         "seconds": round(sum(attempts["seconds"]), 3),
         "device_seconds": round(gpus.device_seconds(attempts) * processes(job), 3),
         "runs_per_gpu": max(attempts["runs_per_gpu"]),
-        "cpu_share": attempts.get("cpu_share"),  # of its threads: on a CPU, less than 1 if other processes ran at the same time
+        "cpu_share": attempts.get(
+            "cpu_share"
+        ),  # of its threads: on a CPU, less than 1 if other processes ran at the same time
         "peak_memory_bytes": provenance.peak_memory_bytes(device),
         "device": provenance.device_name(device),
         "attempts": len(attempts["seconds"]),

@@ -1,0 +1,283 @@
+"""The study of docs/comparison-design.md: from its results to the tables and figures of docs/comparison.md.
+
+    make demo TASK=comparison DATA=../shared/data                     the study
+    python -m benchmarks.comparison demo/comparison ../shared/data    collect it, and rewrite the page
+    python -m benchmarks.comparison                                   rewrite it from results/comparison_*.csv
+
+A run of the study without a final record is an error.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from benchmarks import sentence_embeddings
+from hra_workflow import tasks
+from hra_workflow.core import files, predictions, records
+from hra_workflow.report import comparison
+from hra_workflow.report.markdown_text import Bold, table
+
+ROOT = Path(__file__).parents[1]
+RESULTS, PAGE, IMAGES = ROOT / "benchmarks/results", ROOT / "docs/comparison.md", ROOT / "docs/images"
+CONFIGS = [ROOT / f"config/{name}.yaml" for name in ("methods", "demo/comparison")]
+SETS = {  # name on the page -> task, dataset, benchmark, selection and metric
+    "word problems": ("math", "word-problems", "test", "last", "strict"),
+    "SST-2": ("glue", "sst2-sentences", "validation", "last", "accuracy"),
+}
+CONTRASTS = [  # of the design, with Holm's correction over those of a set
+    ("hra/r8-sd", "hra/r8"),
+    ("hra/r8", "lora/r4-alpha8"),
+    ("hra/r8", "lora/r8"),
+    ("hra/r8-sd", "lora/r4-alpha8"),
+    ("hra/r8-sd", "lora/r8"),
+]
+QUIET = 0.95  # share of its core that a run whose seconds count must have had
+COLOURS = {"hra": "#D55E00", "lora": "#0072B2", "oft": "#E69F00"}
+MARKERS = {"r8": "o", "r8-sd": "D", "r16": "s", "r16-sd": "P", "r4-alpha8": "v", "b16": "o"}
+
+
+def labels() -> dict[str, str]:
+    """Return the label of every `method/variant`."""
+    found = {}
+    for config in CONFIGS:
+        for method, entry in yaml.safe_load(config.read_text())["methods"].items():
+            found |= {f"{method}/{variant}": one["label"] for variant, one in entry["variants"].items()}
+    return {run: label.replace(", λ=0", "") for run, label in found.items()}
+
+
+# Collect
+
+
+def collect(study: Path, data: Path) -> None:
+    """Read a finished study and write benchmarks/results/comparison_{runs,trials,contrasts}.csv."""
+    runs, trials, contrasts = [], [], []
+    for name, (task, dataset, *rest) in SETS.items():
+        settings = yaml.safe_load(CONFIGS[-1].read_text())["tasks"][task]
+        folder, scored = study / "results" / task / dataset, {}
+        for part in settings["grid"]:
+            for run in part["runs"]:
+                for seed in part["seeds"]:
+                    row, values = final_run(folder / run / f"seed{seed}", task, *rest)
+                    runs.append({"set": name, "run": run, "seed": seed} | row)
+                    scored.setdefault(run, {})[seed] = values
+        contrasts += compare(name, scored, tasks.classes()[task].table.statistic(rest[-1]))
+        tried = pd.read_csv(study / "results" / f"tune_{task}.csv")
+        for _, trial in tried.iterrows():
+            run = f"{trial['method']}/{trial['variant']}"
+            kept = {key: trial[key] for key in ("metric", "score", "status", "chosen")}
+            trials.append({"set": name, "run": run, "learning_rate": rate_of(trial["values"])} | kept)
+    runs += sentence_embeddings.of_study(study, data, [row for row in runs if row["set"] == "SST-2"])
+    for name, rows in (("runs", runs), ("trials", trials), ("contrasts", contrasts)):
+        files.write_text(
+            RESULTS / f"comparison_{name}.csv", pd.DataFrame(rows).to_csv(index=False, float_format="%.6g")
+        )
+
+
+def final_run(folder: Path, task: str, benchmark: str, selection: str, metric: str) -> tuple[dict, list]:
+    """Return a final run's row and its values per item; a run without a final record ends the program."""
+    if not (folder / "train.json").exists():
+        sys.exit(f"{folder}: expected the record of a finished run, found none. Run the study to its end")
+    record = records.read(folder / "train.json")
+    if record["status"] != "ok":
+        sys.exit(f"{folder}: expected a finished run, found one that {record['status']}: {record.get('error')}")
+    found = records.read(folder / benchmark / "metrics.json")["selections"][selection]["metrics"]
+    lines = predictions.read(folder / benchmark / "predictions.jsonl.gz")
+    row = {
+        "score": 100 * found[metric]["value"],
+        "parameters": record["adapter_parameters"],
+        "learning_rate": record["hyperparameters"].get("learning_rate"),
+        "seconds": record["seconds"],
+        "cpu_share": record.get("cpu_share"),
+        "memory_mb": record["peak_memory_bytes"] / 2**20,
+        "commit": record["commit"],
+    }
+    if task == "math":
+        one_step = records.read(folder / "one_step" / "metrics.json")["selections"][selection]["metrics"]
+        row["kept"] = 100 * one_step[metric]["value"]
+    return row, tasks.classes()[task].table.per_item(lines, selection, metric, {})
+
+
+def rate_of(values: str) -> float:
+    return float(re.search(r"learning_rate\W+([\d.e+-]+)", values)[1])
+
+
+def compare(name: str, scored: dict, statistic) -> list[dict]:
+    """Compute the contrasts of one set, with Holm's correction."""
+    arrays = {
+        run: {seed: pd.DataFrame(values).to_numpy(float) for seed, values in of.items()} for run, of in scored.items()
+    }
+    estimates = comparison.estimate({run: arrays[run] for pair in CONTRASTS for run in pair}, statistic)
+    found = [comparison.difference(estimates, *pair, sorted(estimates.value[pair[0]])) for pair in CONTRASTS]
+    p = comparison.holm([one.p for one in found])
+    equivalent = comparison.holm([one.p_equivalent(comparison.MARGIN / 100) for one in found])
+    return [
+        {
+            "set": name, "run": first, "other": second, "difference": 100 * one.value,
+            "low": 100 * one.interval[0], "high": 100 * one.interval[1], "p": one.p, "p_holm": a, "p_equivalent": b,
+            "items": one.items, "seeds": one.seeds,
+        }
+        for (first, second), one, a, b in zip(CONTRASTS, found, p, equivalent, strict=True)
+    ]  # fmt: skip
+
+
+# The page
+
+
+def verdict(row: pd.Series) -> str:
+    """Say what a contrast decides, by the rule of the design."""
+    if row["p_holm"] < comparison.LEVEL:
+        return "better" if row["difference"] > 0 else "worse"
+    return "same level" if row["p_equivalent"] < comparison.LEVEL else "undecided"
+
+
+def signed(value: float) -> str:
+    return f"{value:+.1f}".replace("-", "−")
+
+
+def contrasts_table(contrasts: pd.DataFrame, names: dict[str, str]) -> str:
+    lines = [["set", "contrast", "difference (points)", "p (Holm)", "p, equal within a point", "verdict"]]
+    for _, row in contrasts.iterrows():
+        interval = f"{signed(row['difference'])} [{signed(row['low'])}, {signed(row['high'])}]"
+        found = verdict(row)
+        shown = found if found == "undecided" else Bold(found)
+        p = [f"{row[key]:.2g}" for key in ("p_holm", "p_equivalent")]
+        lines.append([row["set"], f"{names[row['run']]} − {names[row['other']]}", interval, *p, shown])
+    return table(lines, ["left", "left", "right", "right", "right", "left"])
+
+
+def results_table(runs: pd.DataFrame, trials: pd.DataFrame, name: str, names: dict[str, str]) -> str:
+    kept = {"word problems": "one-step problems", "SST-2": "STS-B by cosine"}[name]
+    lines = [
+        ["run", "parameters", "learning rate", f"{name}, %", f"kept: {kept}", "seconds per run", "peak memory (MB)"]
+    ]
+    for run, rows in runs[runs["set"] == name].groupby("run", sort=False):
+        quiet = rows[rows["cpu_share"] >= QUIET]
+        rate, tried = rows["learning_rate"].iloc[0], trials[(trials["set"] == name) & (trials["run"] == run)]
+        edge = rate in (tried["learning_rate"].min(), tried["learning_rate"].max())
+        trained = run in names and rows["parameters"].iloc[0] > 0
+        lines.append([
+            names.get(run, run),
+            f"{rows['parameters'].iloc[0]:,.0f}" if trained else "–",
+            f"{rate:g}{' (edge)' if edge else ''}" if trained else "–",
+            spread(rows["score"]),
+            spread(rows["kept"]),
+            f"{quiet['seconds'].median():.0f}" if trained and len(quiet) else "–",
+            f"{rows['memory_mb'].median():.0f}" if trained else "–",
+        ])  # fmt: skip
+    return table(lines, ["left"] + ["right"] * 6)
+
+
+def spread(values: pd.Series) -> str:
+    """Format mean ± standard deviation over seeds, or one value."""
+    values = values.dropna()
+    if not len(values):
+        return "–"
+    return f"{values.mean():.1f} ± {values.std():.1f}" if len(values) > 1 else f"{values.iloc[0]:.1f}"
+
+
+def trials_table(trials: pd.DataFrame, names: dict[str, str]) -> str:
+    lines = [["set", "run", "held-out rows at each learning rate (chosen in bold)"]]
+    for (name, run), rows in trials.groupby(["set", "run"], sort=False):
+        loss = rows["metric"].iloc[0] == "loss"
+        cells = []
+        for _, row in rows.sort_values("learning_rate").iterrows():
+            score = (
+                row["status"]
+                if pd.isna(row["score"])
+                else f"{row['score']:.3f}"
+                if loss
+                else f"{100 * row['score']:.1f}"
+            )
+            cells.append(f"{row['learning_rate']:g}: {f'**{score}**' if row['chosen'] else score}")
+        lines.append([name, names[run], ", ".join(cells)])
+    text = table(lines, ["left", "left", "left"])
+    return text.replace("\\*\\*", "**")
+
+
+def read(name: str) -> pd.DataFrame:
+    return pd.read_csv(RESULTS / f"comparison_{name}.csv")
+
+
+def rewrite() -> None:
+    """Replace what stands between the page's markers with today's tables, and draw the figures."""
+    runs, trials, contrasts = (
+        pd.read_csv(RESULTS / f"comparison_{name}.csv") for name in ("runs", "trials", "contrasts")
+    )
+    files.write_text(PAGE, page(PAGE.read_text(), runs, trials, contrasts))
+    draw(runs, contrasts)
+
+
+def page(text: str, runs: pd.DataFrame, trials: pd.DataFrame, contrasts: pd.DataFrame) -> str:
+    """Return the page with its tables made anew."""
+    names = labels()
+    made = {"contrasts": contrasts_table(contrasts, names), "trials": trials_table(trials, names)}
+    made |= {name: results_table(runs, trials, name, names) for name in SETS}
+    for name, lines in made.items():
+        marked = re.compile(rf"(<!-- table: {name} -->\n).*?(\n<!-- end -->)", re.DOTALL)
+        if not marked.search(text):
+            sys.exit(f"{PAGE}: expected the marker <!-- table: {name} -->, found none")
+        text = marked.sub(lambda found, lines=lines: found[1] + lines + found[2], text)
+    return text
+
+
+def draw(runs: pd.DataFrame, contrasts: pd.DataFrame) -> None:
+    """Draw the forest plot of the contrasts, and score against parameters, seconds and what is kept."""
+    import matplotlib.pyplot as plt
+
+    from hra_workflow.report.plot_style import SETTINGS
+
+    plt.switch_backend("Agg")
+    names = labels()
+    with plt.rc_context(SETTINGS):
+        figure, axes = plt.subplots(1, len(SETS), figsize=(11, 3.2), layout="constrained", sharey=True)
+        for axis, name in zip(axes, SETS, strict=True):
+            rows = contrasts[contrasts["set"] == name].reset_index()
+            for place, row in rows.iterrows():
+                colour = {"better": "#009E73", "worse": "#D55E00"}.get(verdict(row), "#666666")
+                axis.plot([row["low"], row["high"]], [place, place], color=colour)
+                axis.plot(row["difference"], place, "o", color=colour)
+            axis.axvline(0, color="black", linewidth=1)
+            axis.axvspan(-comparison.MARGIN, comparison.MARGIN, color="#dddddd", zorder=0)
+            axis.set_yticks(
+                range(len(rows)), [f"{names[row['run']]}\n− {names[row['other']]}" for _, row in rows.iterrows()]
+            )
+            axis.set_title(f"{name}: difference (points), 95 % interval", fontsize=10)
+        axes[0].invert_yaxis()
+        figure.savefig(IMAGES / "comparison_forest.png", dpi=150)
+        figure, axes = plt.subplots(len(SETS), 3, figsize=(11, 6.4), layout="constrained", sharey="row")
+        for row, name in zip(axes, SETS, strict=True):
+            of_set = runs[(runs["set"] == name) & (runs["parameters"] > 0)]
+            of_set = of_set.assign(seconds=of_set["seconds"].where(of_set["cpu_share"] >= QUIET))
+            kept = {"word problems": "one-step problems solved (%)", "SST-2": "STS-B by cosine (%)"}[name]
+            titles = {"parameters": "parameters", "seconds": "seconds per run", "kept": f"kept: {kept}"}
+            for axis, (column, title) in zip(row, titles.items(), strict=True):
+                for run, rows in of_set.groupby("run", sort=False):
+                    method, variant = run.split("/")
+                    look = {"color": COLOURS[method], "marker": MARKERS[variant], "linestyle": "", "capsize": 0}
+                    x, y = rows[column].dropna(), rows["score"]
+                    if len(x):
+                        axis.errorbar(x.mean(), y.mean(), yerr=y.std(), label=names[run], **look)
+                axis.set_xlabel(title)
+            row[0].set_ylabel(f"{name} (%)")
+            row[0].set_xscale("log")
+        handles, texts = axes[0][0].get_legend_handles_labels()
+        figure.legend(handles, texts, loc="outside lower center", ncols=4)
+        figure.savefig(IMAGES / "comparison_cost.png", dpi=150)
+
+
+def main(arguments: list[str]) -> None:
+    if len(arguments) not in (0, 2):
+        sys.exit((__doc__ or "").strip())
+    if arguments:
+        collect(*map(Path, arguments))
+    rewrite()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

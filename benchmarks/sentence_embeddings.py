@@ -1,0 +1,74 @@
+"""What the encoder of the comparison can do without training for it: baselines of SST-2, and what a run has kept.
+
+all-MiniLM-L6-v2 was trained so that the cosine of two sentences' mean embeddings is their similarity. How well it still
+is on STS-B, after a run was trained on SST-2, is what that run has kept.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import pearsonr, spearmanr
+from transformers import AutoModel, AutoTokenizer
+
+from hra_workflow.core import manifests, records
+from hra_workflow.models import adapters, classifier
+
+BATCH = 100
+
+
+def embed(encoder, tokenizer, texts: list[str]) -> np.ndarray:
+    """Return the mean over tokens of the last hidden states of `texts`, (n, width)."""
+    found = np.empty((len(texts), encoder.config.hidden_size), np.float32)
+    order = np.argsort([len(text) for text in texts])
+    with torch.inference_mode():
+        for start in range(0, len(texts), BATCH):
+            chosen = order[start : start + BATCH]
+            batch = tokenizer(
+                [texts[index] for index in chosen], padding=True, truncation=True, max_length=128, return_tensors="pt"
+            )
+            hidden, mask = encoder(**batch).last_hidden_state, batch["attention_mask"].unsqueeze(-1)
+            found[chosen] = ((hidden * mask).sum(1) / mask.sum(1)).numpy()
+    return found
+
+
+def similarity(encoder, tokenizer, pairs: pd.DataFrame) -> float:
+    """Return the mean of Pearson's and Spearman's correlation of cosine and score, in percent, on STS-B's pairs."""
+    first, second = (embed(encoder, tokenizer, list(pairs[column])) for column in ("sentence1", "sentence2"))
+    cosine = (first * second).sum(1) / np.linalg.norm(first, axis=1) / np.linalg.norm(second, axis=1)
+    return 100 * (pearsonr(cosine, pairs["score"])[0] + spearmanr(cosine, pairs["score"])[0]) / 2
+
+
+def of_study(study: Path, data: Path, runs: list[dict]) -> list[dict]:
+    """Add `kept` to the rows of SST-2's runs, and return rows of the frozen encoder's baselines.
+
+    study: the folder with `results` and `resources`. data: the folder with STS-B's files, glue_stsb.
+    """
+    resources = study / "resources"
+    model_folder = manifests.folder(resources / "models/minilm-l6.manifest.json")
+    data_folder = manifests.folder(resources / "datasets/glue/sst2-sentences.manifest.json")
+    tokenizer = AutoTokenizer.from_pretrained(model_folder)
+    names = ["sentence1", "sentence2", "score"]
+    pairs = pd.concat(pd.read_csv(data / f"glue_stsb/stsb-en-{part}.csv", names=names) for part in ("dev", "test"))
+    for row in runs:
+        folder = study / "results/glue/sst2-sentences" / row["run"] / f"seed{row['seed']}"
+        record = records.read(folder / "train.json")
+        model, _ = classifier.load_model(model_folder, ["negative", "positive"], row["seed"])
+        model = adapters.load(model, record["fingerprint"]["method"], folder / "last").eval()
+        row["kept"] = similarity(model.base_model.model.base_model, tokenizer, pairs)
+    encoder = AutoModel.from_pretrained(model_folder).eval()
+    found = {"score": logistic(encoder, tokenizer, data_folder), "kept": similarity(encoder, tokenizer, pairs)}
+    return [{"set": "SST-2", "run": "Logistic regression, frozen encoder", "seed": 0} | found]
+
+
+def logistic(encoder, tokenizer, data_folder: Path) -> float:
+    """Return the accuracy, in percent, of logistic regression on frozen embeddings, its penalty chosen by five folds."""
+    from sklearn.linear_model import LogisticRegressionCV
+
+    train, test = (pd.read_parquet(data_folder / f"{split}.parquet") for split in ("train", "validation"))
+    inputs = [embed(encoder, tokenizer, list(rows["sentence"])) for rows in (train, test)]
+    fitted = LogisticRegressionCV(Cs=[0.1, 1, 10, 100, 1000], cv=5, max_iter=2000).fit(inputs[0], train["label"])
+    return 100 * float(fitted.score(inputs[1], test["label"]))

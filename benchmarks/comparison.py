@@ -70,8 +70,8 @@ def collect(study: Path, data: Path) -> None:
         tried = pd.read_csv(study / "results" / f"tune_{task}.csv")
         for _, trial in tried.iterrows():
             run = f"{trial['method']}/{trial['variant']}"
-            kept = {key: trial[key] for key in ("metric", "score", "status", "chosen")}
-            trials.append({"set": name, "run": run, "learning_rate": rate_of(trial["values"])} | kept)
+            kept = {key: trial[key] for key in ("learning_rate", "metric", "score", "status", "chosen")}
+            trials.append({"set": name, "run": run} | kept)
     runs += sentence_embeddings.of_study(study, data, [row for row in runs if row["set"] == "SST-2"])
     for name, rows in (("runs", runs), ("trials", trials), ("contrasts", contrasts)):
         files.write_text(
@@ -103,16 +103,11 @@ def final_run(folder: Path, task: str, benchmark: str, selection: str, metric: s
     return row, tasks.classes()[task].table.per_item(lines, selection, metric, {})
 
 
-def rate_of(values: str) -> float:
-    return float(re.search(r"learning_rate\W+([\d.e+-]+)", values)[1])
-
-
 def compare(name: str, scored: dict, statistic) -> list[dict]:
     """Compute the contrasts of one set, with Holm's correction."""
-    arrays = {
-        run: {seed: pd.DataFrame(values).to_numpy(float) for seed, values in of.items()} for run, of in scored.items()
-    }
-    estimates = comparison.estimate({run: arrays[run] for pair in CONTRASTS for run in pair}, statistic)
+    compared = {run: scored[run] for pair in CONTRASTS for run in pair}
+    arrays = {run: {seed: np.array(values, float) for seed, values in of.items()} for run, of in compared.items()}
+    estimates = comparison.estimate(arrays, statistic)
     found = [comparison.difference(estimates, *pair, sorted(estimates.value[pair[0]])) for pair in CONTRASTS]
     p = comparison.holm([one.p for one in found])
     equivalent = comparison.holm([one.p_equivalent(comparison.MARGIN / 100) for one in found])
@@ -187,13 +182,8 @@ def trials_table(trials: pd.DataFrame, names: dict[str, str]) -> str:
         loss = rows["metric"].iloc[0] == "loss"
         cells = []
         for _, row in rows.sort_values("learning_rate").iterrows():
-            score = (
-                row["status"]
-                if pd.isna(row["score"])
-                else f"{row['score']:.3f}"
-                if loss
-                else f"{100 * row['score']:.1f}"
-            )
+            score = f"{row['score']:.3f}" if loss else f"{100 * row['score']:.1f}"
+            score = row["status"] if pd.isna(row["score"]) else score
             cells.append(f"{row['learning_rate']:g}: {f'**{score}**' if row['chosen'] else score}")
         lines.append([name, names[run], ", ".join(cells)])
     text = table(lines, ["left", "left", "left"])
@@ -206,9 +196,7 @@ def read(name: str) -> pd.DataFrame:
 
 def rewrite() -> None:
     """Replace what stands between the page's markers with today's tables, and draw the figures."""
-    runs, trials, contrasts = (
-        pd.read_csv(RESULTS / f"comparison_{name}.csv") for name in ("runs", "trials", "contrasts")
-    )
+    runs, trials, contrasts = map(read, ("runs", "trials", "contrasts"))
     files.write_text(PAGE, page(PAGE.read_text(), runs, trials, contrasts))
     draw(runs, contrasts)
 

@@ -65,7 +65,7 @@ def of_study(study: Path, data: Path, runs: list[dict]) -> list[dict]:
 
 
 def logistic(encoder, tokenizer, data_folder: Path) -> float:
-    """Return the accuracy, in percent, of logistic regression on frozen embeddings, its penalty chosen by five folds."""
+    """Return the accuracy, in percent, of logistic regression on embeddings, its penalty chosen by five folds."""
     from sklearn.linear_model import LogisticRegressionCV
 
     train, test = (pd.read_parquet(data_folder / f"{split}.parquet") for split in ("train", "validation"))

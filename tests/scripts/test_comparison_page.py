@@ -1,0 +1,76 @@
+"""docs/comparison.md: its tables come from the committed results, and its verdicts from the design's rule."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from transformers import AutoTokenizer, BertConfig, BertModel
+
+from benchmarks import comparison, sentence_embeddings
+from hra_workflow.core import records
+from support import ROOT
+
+
+def contrast(**values) -> pd.Series:
+    return pd.Series({"difference": 2.0, "p_holm": 1.0, "p_equivalent": 1.0} | values)
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ({"p_holm": 0.01}, "better"),
+        ({"p_holm": 0.01, "difference": -2.0}, "worse"),
+        ({"p_equivalent": 0.01, "difference": 0.1}, "same level"),
+        ({"p_holm": 0.06, "p_equivalent": 0.06}, "undecided"),
+    ],
+)
+def test_a_verdict_is_what_the_design_says(values, found):
+    assert comparison.verdict(contrast(**values)) == found
+
+
+def test_the_page_has_the_tables_of_the_committed_results():
+    text = comparison.PAGE.read_text()
+    assert comparison.page(text, *map(comparison.read, ("runs", "trials", "contrasts"))) == text
+
+
+def test_every_run_and_seed_of_the_design_is_in_the_results():
+    runs = comparison.read("runs")
+    for name in comparison.SETS:
+        of_set = runs[runs["set"] == name]
+        assert {run for pair in comparison.CONTRASTS for run in pair} <= set(of_set["run"])
+        for run in {run for pair in comparison.CONTRASTS for run in pair}:
+            assert sorted(of_set[of_set["run"] == run]["seed"]) == [0, 1, 2, 3, 4]
+
+
+def test_contrasts_are_those_of_the_tables_with_holms_correction_over_five():
+    rng = np.random.default_rng(0)
+    names = {run for pair in comparison.CONTRASTS for run in pair}
+    scored = {run: {seed: [(float(x),) for x in rng.random(400) < 0.5] for seed in range(5)} for run in sorted(names)}
+    scored["hra/r8-sd"] = {seed: [(1.0,)] * 400 for seed in range(5)}
+    rows = pd.DataFrame(comparison.compare("set", scored, lambda values: float(np.mean(values))))
+    better = rows[rows["run"] == "hra/r8-sd"]
+    assert (better["difference"] > 45).all() and (better["p_holm"] < 0.05).all() and len(better) == 3
+    assert (rows["p_holm"] >= rows["p"]).all() and (rows[rows["run"] == "hra/r8"]["p_holm"] > 0.05).all()
+
+
+def test_a_run_without_a_final_record_is_an_error(tmp_path):
+    with pytest.raises(SystemExit, match="seed0: expected the record of a finished run, found none"):
+        comparison.final_run(tmp_path / "seed0", "glue", "validation", "last", "accuracy")
+    records.write(tmp_path / "train.json", {"status": "diverged", "error": "loss nan"})
+    with pytest.raises(SystemExit, match="expected a finished run, found one that diverged: loss nan"):
+        comparison.final_run(tmp_path, "glue", "validation", "last", "accuracy")
+
+
+def test_a_text_has_the_same_embedding_alone_and_beside_longer_ones():
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(ROOT / "workflow/word-problems-llama")
+    size = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    encoder = BertModel(BertConfig(vocab_size=len(tokenizer), **size)).eval()
+    texts = ["a short one", "a text that is quite a bit longer than the others are", "another"]
+    together = sentence_embeddings.embed(encoder, tokenizer, texts)
+    alone = np.concatenate([sentence_embeddings.embed(encoder, tokenizer, [text]) for text in texts])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    first, second = together, np.roll(together, 1, axis=0)
+    cosines = (first * second).sum(1) / np.linalg.norm(first, axis=1) / np.linalg.norm(second, axis=1)
+    pairs = pd.DataFrame({"sentence1": texts, "sentence2": [texts[-1], *texts[:-1]], "score": cosines})
+    assert sentence_embeddings.similarity(encoder, tokenizer, pairs) == pytest.approx(100, abs=1e-3)

@@ -1,7 +1,7 @@
 """The study of docs/comparison-design.md: from its results to the tables and figures of docs/comparison.md.
 
     make demo TASK=comparison DATA=../shared/data                     the study
-    python -m benchmarks.comparison demo/comparison ../shared/data    collect it, and rewrite the page
+    python -m benchmarks.comparison demo/comparison ../shared/data    collect it in 15 minutes, and rewrite the page
     python -m benchmarks.comparison                                   rewrite it from results/comparison_*.csv
 
 A run of the study without a final record is an error.
@@ -37,7 +37,7 @@ CONTRASTS = [  # of the design, with Holm's correction over those of a set
     ("hra/r8-sd", "lora/r4-alpha8"),
     ("hra/r8-sd", "lora/r8"),
 ]
-QUIET = 0.95  # share of its core that a run whose seconds count must have had
+QUIET = 0.9  # share of its core that a run whose seconds count must have had
 COLOURS = {"hra": "#D55E00", "lora": "#0072B2", "oft": "#E69F00"}
 MARKERS = {"r8": "o", "r8-sd": "D", "r16": "s", "r16-sd": "P", "r4-alpha8": "v", "b16": "o"}
 
@@ -94,6 +94,7 @@ def final_run(folder: Path, task: str, benchmark: str, selection: str, metric: s
         "learning_rate": record["hyperparameters"].get("learning_rate"),
         "seconds": record["seconds"],
         "cpu_share": record.get("cpu_share"),
+        "attempts": record["attempts"],  # the seconds of one that was killed are unknown
         "memory_mb": record["peak_memory_bytes"] / 2**20,
         "commit": record["commit"],
     }
@@ -138,11 +139,12 @@ def signed(value: float) -> str:
 def contrasts_table(contrasts: pd.DataFrame, names: dict[str, str]) -> str:
     lines = [["set", "contrast", "difference (points)", "p (Holm)", "p, equal within a point", "verdict"]]
     for _, row in contrasts.iterrows():
-        interval = f"{signed(row['difference'])} [{signed(row['low'])}, {signed(row['high'])}]"
+        low, high = (signed(row[end]).lstrip("+") for end in ("low", "high"))
         found = verdict(row)
         shown = found if found == "undecided" else Bold(found)
         p = [f"{row[key]:.2g}" for key in ("p_holm", "p_equivalent")]
-        lines.append([row["set"], f"{names[row['run']]} − {names[row['other']]}", interval, *p, shown])
+        difference = f"{signed(row['difference'])} [{low}, {high}]"
+        lines.append([row["set"], f"{names[row['run']]} − {names[row['other']]}", difference, *p, shown])
     return table(lines, ["left", "left", "right", "right", "right", "left"])
 
 
@@ -152,7 +154,7 @@ def results_table(runs: pd.DataFrame, trials: pd.DataFrame, name: str, names: di
         ["run", "parameters", "learning rate", f"{name}, %", f"kept: {kept}", "seconds per run", "peak memory (MB)"]
     ]
     for run, rows in runs[runs["set"] == name].groupby("run", sort=False):
-        quiet = rows[rows["cpu_share"] >= QUIET]
+        quiet = rows[is_quiet(rows)]
         rate, tried = rows["learning_rate"].iloc[0], trials[(trials["set"] == name) & (trials["run"] == run)]
         edge = rate in (tried["learning_rate"].min(), tried["learning_rate"].max())
         trained = run in names and rows["parameters"].iloc[0] > 0
@@ -166,6 +168,11 @@ def results_table(runs: pd.DataFrame, trials: pd.DataFrame, name: str, names: di
             f"{rows['memory_mb'].median():.0f}" if trained else "–",
         ])  # fmt: skip
     return table(lines, ["left"] + ["right"] * 6)
+
+
+def is_quiet(rows: pd.DataFrame) -> pd.Series:
+    """Return which runs had a core to themselves, from the first step to the last."""
+    return (rows["cpu_share"] >= QUIET) & (rows["attempts"] == 1)
 
 
 def spread(values: pd.Series) -> str:
@@ -227,21 +234,24 @@ def draw(runs: pd.DataFrame, contrasts: pd.DataFrame) -> None:
         for axis, name in zip(axes, SETS, strict=True):
             rows = contrasts[contrasts["set"] == name].reset_index()
             for place, row in rows.iterrows():
-                colour = {"better": "#009E73", "worse": "#D55E00"}.get(verdict(row), "#666666")
+                colour = {"better": "#009E73", "worse": "#D55E00", "same level": "#0072B2"}.get(verdict(row), "#666666")
                 axis.plot([row["low"], row["high"]], [place, place], color=colour)
                 axis.plot(row["difference"], place, "o", color=colour)
+                shown = {"color": colour, "ha": "center", "fontsize": 8}
+                axis.annotate(verdict(row), (row["difference"], place), (0, 6), textcoords="offset points", **shown)
             axis.axvline(0, color="black", linewidth=1)
             axis.axvspan(-comparison.MARGIN, comparison.MARGIN, color="#dddddd", zorder=0)
             axis.set_yticks(
                 range(len(rows)), [f"{names[row['run']]}\n− {names[row['other']]}" for _, row in rows.iterrows()]
             )
-            axis.set_title(f"{name}: difference (points), 95 % interval", fontsize=10)
-        axes[0].invert_yaxis()
+            axis.set_title(name, fontsize=10)
+            axis.set_xlabel("difference in points, 95 % interval (shaded: within one)", fontsize=9)
+            axis.set_ylim(len(rows) - 0.5, -0.6)
         figure.savefig(IMAGES / "comparison_forest.png", dpi=150)
         figure, axes = plt.subplots(len(SETS), 3, figsize=(11, 6.4), layout="constrained", sharey="row")
         for row, name in zip(axes, SETS, strict=True):
             of_set = runs[(runs["set"] == name) & (runs["parameters"] > 0)]
-            of_set = of_set.assign(seconds=of_set["seconds"].where(of_set["cpu_share"] >= QUIET))
+            of_set = of_set.assign(seconds=of_set["seconds"].where(is_quiet(of_set)))
             kept = {"word problems": "one-step problems solved (%)", "SST-2": "STS-B by cosine (%)"}[name]
             titles = {"parameters": "parameters", "seconds": "seconds per run", "kept": f"kept: {kept}"}
             for axis, (column, title) in zip(row, titles.items(), strict=True):
@@ -250,10 +260,10 @@ def draw(runs: pd.DataFrame, contrasts: pd.DataFrame) -> None:
                     look = {"color": COLOURS[method], "marker": MARKERS[variant], "linestyle": "", "capsize": 0}
                     x, y = rows[column].dropna(), rows["score"]
                     if len(x):
-                        axis.errorbar(x.mean(), y.mean(), yerr=y.std(), label=names[run], **look)
+                        axis.errorbar(x.median(), y.mean(), yerr=y.std(), label=names[run], **look)
                 axis.set_xlabel(title)
             row[0].set_ylabel(f"{name} (%)")
-            row[0].set_xscale("log")
+            row[0].xaxis.set_major_formatter("{x:,.0f}")
         handles, texts = axes[0][0].get_legend_handles_labels()
         figure.legend(handles, texts, loc="outside lower center", ncols=4)
         figure.savefig(IMAGES / "comparison_cost.png", dpi=150)

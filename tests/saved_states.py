@@ -43,6 +43,7 @@ def check_same(record: dict, weights: dict[str, str], fresh: dict, fresh_weights
     own = (
         "seconds",
         "device_seconds",
+        "cpu_share",
         "started",
         "finished",
         "peak_memory_bytes",

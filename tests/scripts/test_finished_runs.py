@@ -42,7 +42,7 @@ def test_finish_can_be_killed_after_each_operation_on_files(make_run, monkeypatc
     (*arguments, _), options = calls[0]  # without the evaluation, which comes before all that is kept
 
     kills, finished, expected = 0, [], None
-    own = ("seconds", "device_seconds", "finished", "peak_memory_bytes", "sha256")
+    own = ("seconds", "device_seconds", "cpu_share", "finished", "peak_memory_bytes", "sha256")
     while True:
         shutil.rmtree(outputs, ignore_errors=True)
         shutil.rmtree(scratch, ignore_errors=True)

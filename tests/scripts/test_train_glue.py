@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import jsonschema
 import pytest
 from safetensors.torch import load_file
 
@@ -11,7 +12,7 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.data import sources
 from hra_workflow.models import adapters
 from rule_jobs import train
-from support import method
+from support import ROOT, method
 
 KINDS = ["hra", "lora", "oft", "boft", "adalora", "bitfit", "head", "full"]
 
@@ -111,6 +112,12 @@ def test_rows_of_similar_length_share_a_batch(make_run, monkeypatch):
         mixed.append(0)
         train(make_run(method("hra"), name=str(grouped), group_by_length=grouped))
     assert mixed[1] < mixed[0] / 2
+
+
+def test_a_record_has_what_its_schema_says_and_the_share_of_the_cores(make_run):
+    record = train(make_run(method("hra")))
+    jsonschema.validate(record, files.read_json(ROOT / "workflow/schemas/record.schema.json"))
+    assert 0 < record["cpu_share"] <= 1.05
 
 
 def test_mixed_precision_keeps_the_adapter_in_float32(make_run):

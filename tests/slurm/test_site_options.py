@@ -18,7 +18,7 @@ rule all:
 
 rule train_glue: # of the array's tasks, the first one outlasts the others, and the third one fails
     output: "train/{seed}"
-    resources: gpu=2, mem_mb=200, runtime=5
+    resources: gpu=2, mem_mb=500, runtime=5
     shell:
         "task=${{SLURM_ARRAY_TASK_ID-}}; [ \\"$task\\" != 1 ] || sleep 4; [ \\"$task\\" != 3 ]; "
         "echo $CUDA_VISIBLE_DEVICES > {output}"
@@ -26,7 +26,7 @@ rule train_glue: # of the array's tasks, the first one outlasts the others, and 
 rule evaluate_glue: # becomes ready one by one, and requests different things
     input: "train/{seed}"
     output: "evaluate/{seed}"
-    resources: gpu=lambda wildcards: int(wildcards.seed), mem_mb=200, runtime=5
+    resources: gpu=lambda wildcards: int(wildcards.seed), mem_mb=500, runtime=5
     shell: "echo ${{CUDA_VISIBLE_DEVICES-}} > {output}"
 """
 SITE = {

@@ -18,6 +18,8 @@ hypothesis.settings.register_profile("any time", deadline=None)  # other process
 hypothesis.settings.load_profile("any time")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
+for name in ("MAKEFLAGS", "MFLAGS", "VENV", "PINS"):  # of `make compat`: a `make` in a test would install them again
+    os.environ.pop(name, None)
 
 
 def group(nodeid: str) -> str:

@@ -140,7 +140,7 @@ def events(*reported: tuple[int, str, LogEvent]) -> dict[str, str]:
 def test_a_failed_job_is_recorded_and_one_that_ctrl_c_ends_is_not(here):
     first, second = (1, "train_glue 0"), (2, "train_glue 1")
     started, ctrl_c = [(*one, LogEvent.JOB_INFO) for one in (first, second)], (0, "", None)
-    previous = signal.getsignal(signal.SIGINT)
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has background jobs ignore it
     try:
         done, error = (*first, LogEvent.JOB_FINISHED), (*second, LogEvent.JOB_ERROR)
         assert events(*started, done, error) == {"train_glue 0": "finished", "train_glue 1": "failed"}

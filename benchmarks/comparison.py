@@ -12,13 +12,14 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import yaml
 
 from benchmarks import sentence_embeddings
-from hra_workflow import tasks
+from hra_workflow import methods, tasks
 from hra_workflow.core import files, predictions, records
 from hra_workflow.report import comparison
 from hra_workflow.report.markdown_text import Bold, table
@@ -26,9 +27,22 @@ from hra_workflow.report.markdown_text import Bold, table
 ROOT = Path(__file__).parents[1]
 RESULTS, PAGE, IMAGES = ROOT / "benchmarks/results", ROOT / "docs/comparison.md", ROOT / "docs/images"
 CONFIGS = [ROOT / f"config/{name}.yaml" for name in ("methods", "demo/comparison")]
-SETS = {  # name on the page -> task, dataset, benchmark, selection and metric
-    "word problems": ("math", "word-problems", "test", "last", "strict"),
-    "SST-2": ("glue", "sst2-sentences", "validation", "last", "accuracy"),
+
+
+class Set(NamedTuple):
+    """Where the scores of a data set are. kept: what a run has not forgotten, and its benchmark, if any."""
+
+    task: str
+    dataset: str
+    benchmark: str
+    metric: str
+    kept: str
+    kept_benchmark: str | None
+
+
+SETS = {  # by the name on the page
+    "word problems": Set("math", "word-problems", "test", "strict", "one-step problems", "one_step"),
+    "SST-2": Set("glue", "sst2-sentences", "validation", "accuracy", "STS-B by cosine", None),
 }
 CONTRASTS = [  # of the design, with Holm's correction over those of a set
     ("hra/r8-sd", "hra/r8"),
@@ -38,8 +52,7 @@ CONTRASTS = [  # of the design, with Holm's correction over those of a set
     ("hra/r8-sd", "lora/r8"),
 ]
 QUIET = 0.9  # share of its core that a run whose seconds count must have had
-COLOURS = {"hra": "#D55E00", "lora": "#0072B2", "oft": "#E69F00"}
-MARKERS = {"r8": "o", "r8-sd": "D", "r16": "s", "r16-sd": "P", "r4-alpha8": "v", "b16": "o"}
+VERDICTS = {"better": "#009E73", "worse": "#D55E00", "same level": "#0072B2", "undecided": "#666666"}
 
 
 def labels() -> dict[str, str]:
@@ -57,39 +70,38 @@ def labels() -> dict[str, str]:
 def collect(study: Path, data: Path) -> None:
     """Read a finished study and write benchmarks/results/comparison_{runs,trials,contrasts}.csv."""
     runs, trials, contrasts = [], [], []
-    for name, (task, dataset, *rest) in SETS.items():
-        settings = yaml.safe_load(CONFIGS[-1].read_text())["tasks"][task]
-        folder, scored = study / "results" / task / dataset, {}
+    for name, one in SETS.items():
+        settings = yaml.safe_load(CONFIGS[-1].read_text())["tasks"][one.task]
+        folder, scored = study / "results" / one.task / one.dataset, {}
         for part in settings["grid"]:
             for run in part["runs"]:
                 for seed in part["seeds"]:
-                    row, values = final_run(folder / run / f"seed{seed}", task, *rest)
+                    row, values = final_run(folder / run / f"seed{seed}", one)
                     runs.append({"set": name, "run": run, "seed": seed} | row)
                     scored.setdefault(run, {})[seed] = values
-        contrasts += compare(name, scored, tasks.classes()[task].table.statistic(rest[-1]))
-        tried = pd.read_csv(study / "results" / f"tune_{task}.csv")
+        contrasts += compare(name, scored, tasks.classes()[one.task].table.statistic(one.metric))
+        tried = pd.read_csv(study / "results" / f"tune_{one.task}.csv")
         for _, trial in tried.iterrows():
             run = f"{trial['method']}/{trial['variant']}"
             kept = {key: trial[key] for key in ("learning_rate", "metric", "score", "status", "chosen")}
             trials.append({"set": name, "run": run} | kept)
-    runs += sentence_embeddings.of_study(study, data, [row for row in runs if row["set"] == "SST-2"])
+    runs += sentence_embeddings.of_study(study, data, [row for row in runs if SETS[row["set"]].kept_benchmark is None])
     for name, rows in (("runs", runs), ("trials", trials), ("contrasts", contrasts)):
         files.write_text(
             RESULTS / f"comparison_{name}.csv", pd.DataFrame(rows).to_csv(index=False, float_format="%.6g")
         )
 
 
-def final_run(folder: Path, task: str, benchmark: str, selection: str, metric: str) -> tuple[dict, list]:
+def final_run(folder: Path, of: Set) -> tuple[dict, list]:
     """Return a final run's row and its values per item; a run without a final record ends the program."""
     if not (folder / "train.json").exists():
         sys.exit(f"{folder}: expected the record of a finished run, found none. Run the study to its end")
     record = records.read(folder / "train.json")
     if record["status"] != "ok":
         sys.exit(f"{folder}: expected a finished run, found one that {record['status']}: {record.get('error')}")
-    found = records.read(folder / benchmark / "metrics.json")["selections"][selection]["metrics"]
-    lines = predictions.read(folder / benchmark / "predictions.jsonl.gz")
+    lines = predictions.read(folder / of.benchmark / "predictions.jsonl.gz")
     row = {
-        "score": 100 * found[metric]["value"],
+        "score": percent(folder, of.benchmark, of.metric),
         "parameters": record["adapter_parameters"],
         "learning_rate": record["hyperparameters"].get("learning_rate"),
         "seconds": record["seconds"],
@@ -98,10 +110,14 @@ def final_run(folder: Path, task: str, benchmark: str, selection: str, metric: s
         "memory_mb": record["peak_memory_bytes"] / 2**20,
         "commit": record["commit"],
     }
-    if task == "math":
-        one_step = records.read(folder / "one_step" / "metrics.json")["selections"][selection]["metrics"]
-        row["kept"] = 100 * one_step[metric]["value"]
-    return row, tasks.classes()[task].table.per_item(lines, selection, metric, {})
+    if of.kept_benchmark:
+        row["kept"] = percent(folder, of.kept_benchmark, of.metric)
+    return row, tasks.classes()[of.task].table.per_item(lines, "last", of.metric, {})
+
+
+def percent(run: Path, benchmark: str, metric: str) -> float:
+    """Return a metric of a run's last weights on a benchmark."""
+    return 100 * records.read(run / benchmark / "metrics.json")["selections"]["last"]["metrics"][metric]["value"]
 
 
 def compare(name: str, scored: dict, statistic) -> list[dict]:
@@ -149,10 +165,8 @@ def contrasts_table(contrasts: pd.DataFrame, names: dict[str, str]) -> str:
 
 
 def results_table(runs: pd.DataFrame, trials: pd.DataFrame, name: str, names: dict[str, str]) -> str:
-    kept = {"word problems": "one-step problems", "SST-2": "STS-B by cosine"}[name]
-    lines = [
-        ["run", "parameters", "learning rate", f"{name}, %", f"kept: {kept}", "seconds per run", "peak memory (MB)"]
-    ]
+    measured = [f"{name}, %", f"kept: {SETS[name].kept}", "seconds per run", "peak memory (MB)"]
+    lines = [["run", "parameters", "learning rate", *measured]]
     for run, rows in runs[runs["set"] == name].groupby("run", sort=False):
         quiet = rows[is_quiet(rows)]
         rate, tried = rows["learning_rate"].iloc[0], trials[(trials["set"] == name) & (trials["run"] == run)]
@@ -164,8 +178,8 @@ def results_table(runs: pd.DataFrame, trials: pd.DataFrame, name: str, names: di
             f"{rate:g}{' (edge)' if edge else ''}" if trained else "–",
             spread(rows["score"]),
             spread(rows["kept"]),
-            f"{quiet['seconds'].median():.0f}" if trained and len(quiet) else "–",
-            f"{rows['memory_mb'].median():.0f}" if trained else "–",
+            f"{quiet['seconds'].mean():.0f}" if trained and len(quiet) else "–",
+            f"{rows['memory_mb'].mean():.0f}" if trained else "–",
         ])  # fmt: skip
     return table(lines, ["left"] + ["right"] * 6)
 
@@ -225,7 +239,7 @@ def draw(runs: pd.DataFrame, contrasts: pd.DataFrame) -> None:
     """Draw the forest plot of the contrasts, and score against parameters, seconds and what is kept."""
     import matplotlib.pyplot as plt
 
-    from hra_workflow.report.plot_style import SETTINGS
+    from hra_workflow.report.plot_style import SETTINGS, dot, styles
 
     plt.switch_backend("Agg")
     names = labels()
@@ -234,11 +248,11 @@ def draw(runs: pd.DataFrame, contrasts: pd.DataFrame) -> None:
         for axis, name in zip(axes, SETS, strict=True):
             rows = contrasts[contrasts["set"] == name].reset_index()
             for place, row in rows.iterrows():
-                colour = {"better": "#009E73", "worse": "#D55E00", "same level": "#0072B2"}.get(verdict(row), "#666666")
+                colour = VERDICTS[verdict(row)]
                 axis.plot([row["low"], row["high"]], [place, place], color=colour)
                 axis.plot(row["difference"], place, "o", color=colour)
-                shown = {"color": colour, "ha": "center", "fontsize": 8}
-                axis.annotate(verdict(row), (row["difference"], place), (0, 6), textcoords="offset points", **shown)
+                text = {"color": colour, "ha": "center", "fontsize": 8}
+                axis.annotate(verdict(row), (row["difference"], place), (0, 6), textcoords="offset points", **text)
             axis.axvline(0, color="black", linewidth=1)
             axis.axvspan(-comparison.MARGIN, comparison.MARGIN, color="#dddddd", zorder=0)
             axis.set_yticks(
@@ -248,24 +262,23 @@ def draw(runs: pd.DataFrame, contrasts: pd.DataFrame) -> None:
             axis.set_xlabel("difference in points, 95 % interval (shaded: within one)", fontsize=9)
             axis.set_ylim(len(rows) - 0.5, -0.6)
         figure.savefig(IMAGES / "comparison_forest.png", dpi=150)
+        trained = runs.loc[runs["parameters"] > 0, "run"].unique()
+        looks, shown = styles(trained, {name: entry.colour for name, entry in methods.METHODS.items()}), {}
         figure, axes = plt.subplots(len(SETS), 3, figsize=(11, 6.4), layout="constrained", sharey="row")
         for row, name in zip(axes, SETS, strict=True):
             of_set = runs[(runs["set"] == name) & (runs["parameters"] > 0)]
             of_set = of_set.assign(seconds=of_set["seconds"].where(is_quiet(of_set)))
-            kept = {"word problems": "one-step problems solved (%)", "SST-2": "STS-B by cosine (%)"}[name]
-            titles = {"parameters": "parameters", "seconds": "seconds per run", "kept": f"kept: {kept}"}
+            titles = {"parameters": "parameters", "seconds": "seconds per run", "kept": f"kept: {SETS[name].kept} (%)"}
             for axis, (column, title) in zip(row, titles.items(), strict=True):
                 for run, rows in of_set.groupby("run", sort=False):
-                    method, variant = run.split("/")
-                    look = {"color": COLOURS[method], "marker": MARKERS[variant], "linestyle": "", "capsize": 0}
-                    x, y = rows[column].dropna(), rows["score"]
-                    if len(x):
-                        axis.errorbar(x.median(), y.mean(), yerr=y.std(), label=names[run], **look)
+                    x, y = rows[column].mean(), rows["score"]
+                    if not pd.isna(x):
+                        shown[run] = dot(axis, x, y.mean(), names[run], looks[run], yerr=y.std())
                 axis.set_xlabel(title)
             row[0].set_ylabel(f"{name} (%)")
             row[0].xaxis.set_major_formatter("{x:,.0f}")
-        handles, texts = axes[0][0].get_legend_handles_labels()
-        figure.legend(handles, texts, loc="outside lower center", ncols=4)
+            row[0].locator_params(axis="x", nbins=5)
+        figure.legend(handles=list(shown.values()), loc="outside lower center", ncols=4)
         figure.savefig(IMAGES / "comparison_cost.png", dpi=150)
 
 

@@ -55,10 +55,10 @@ def test_contrasts_are_those_of_the_tables_with_holms_correction_over_five():
 
 def test_a_run_without_a_final_record_is_an_error(tmp_path):
     with pytest.raises(SystemExit, match="seed0: expected the record of a finished run, found none"):
-        comparison.final_run(tmp_path / "seed0", "glue", "validation", "last", "accuracy")
+        comparison.final_run(tmp_path / "seed0", comparison.SETS["SST-2"])
     records.write(tmp_path / "train.json", {"status": "diverged", "error": "loss nan"})
     with pytest.raises(SystemExit, match="expected a finished run, found one that diverged: loss nan"):
-        comparison.final_run(tmp_path, "glue", "validation", "last", "accuracy")
+        comparison.final_run(tmp_path, comparison.SETS["SST-2"])
 
 
 def test_a_text_has_the_same_embedding_alone_and_beside_longer_ones():

@@ -194,6 +194,10 @@ def check_hyperparameters(task: Task, dataset: str, run: str) -> None:
     for key, value in values.items():
         expect(value != "auto" or key in task.training.automatic, f"{place}: {key}: expected true or false, found auto")
     expect(
+        task.training.head_rate or "head_learning_rate" not in values,
+        f"{place}: head_learning_rate is for classifiers (glue), of which the head is trained. Remove it",
+    )
+    expect(
         values.get("shuffle", True) or values.get("group_by_length", False) not in (True, "shuffled"),
         f"{place}: group_by_length {values.get('group_by_length')} needs rows in random order, and shuffle is false. "
         "Set group_by_length to false, or to a number: micro-batches that are sorted by length together",

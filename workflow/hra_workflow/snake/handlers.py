@@ -35,7 +35,8 @@ def register(workflow, config: dict, basedir: Path) -> None:
     launcher.name_this_process(workflow.is_main_process)
     if workflow.is_main_process:
         atexit.unregister(at_exit)  # each `use rule … from` of a module reads the Snakefile again
-        atexit.register(at_exit, workflow, config, basedir, workflow.modifier.namespace)
+        modifier = workflow.modifier  # another one at exit
+        atexit.register(at_exit, workflow, config, basedir, modifier.namespace)
         if "--no-hooks" in sys.argv:  # Snakemake's settings are not known yet
             warn(NO_HOOKS)
         if missing := [name for name in config["report_to"] if find_spec(name) is None]:
@@ -75,6 +76,7 @@ def end(workflow, config: dict) -> None:
 def at_exit(workflow, config: dict, basedir: Path, module: str | None) -> None:
     """Print what Snakemake has no handler for. `module`: the name of the workflow in another Snakefile."""
     dag, settings, output = workflow.dag, workflow.execution_settings, workflow.output_settings
+    planning = workflow.dag_settings
     if dag is None or not settings or not is_complete(dag):  # an error, which Snakemake has printed, or a listing
         return
     if output.dryrun:
@@ -82,7 +84,7 @@ def at_exit(workflow, config: dict, basedir: Path, module: str | None) -> None:
             end_of_dry_run(workflow, config)
     elif Quietness.ALL not in (output.quiet or ()):
         show_tables(dag, config, basedir / "workflow/scripts/print_table.py")
-    if RerunTrigger.CODE in workflow.dag_settings.rerun_triggers:  # profiles/default of the workflow is not read
+    if RerunTrigger.CODE in planning.rerun_triggers:  # profiles/default of the workflow is not read
         warn(
             "`code` is a rerun trigger, so any change of the workflow's code repeats finished runs. Add "
             f"--workflow-profile {basedir / 'profiles/default'}"

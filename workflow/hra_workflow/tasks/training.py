@@ -31,10 +31,12 @@ class Training(Part):
     """Describe the training of a task's runs.
 
     automatic: hyper-parameters that may be `auto`.
+    head_rate: whether the head may have a learning rate of its own.
     per_process: whether its results depend on the number of processes, as dropout and the order of rows do.
     """
 
     automatic: ClassVar[tuple[str, ...]] = ()
+    head_rate: ClassVar[bool] = False
     per_process: ClassVar[bool] = True
 
     def inputs(self, dataset: str) -> dict[str, str]:

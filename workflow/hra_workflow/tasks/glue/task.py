@@ -56,6 +56,8 @@ class GlueData(Data):
 
 
 class GlueTraining(Training):
+    head_rate = True
+
     def check_runs(self) -> None:
         for run in self.task.runs():
             entry = self.datasets[run["dataset"]]

@@ -28,9 +28,10 @@ WORKFLOW := -e '$(HERE)workflow[snakemake]' -e '$(HERE)$(PLUGIN)'
 ROOT := $(if $(DATA),demo/real,demo)
 SHIPPED := $(HERE)config/demo
 TUNED := $(if $(filter tune,$(TASK)),$(SHIPPED)/tune.yaml)
-COMPARED := $(if $(filter comparison,$(TASK)),$(if $(DATA),$(SHIPPED)/comparison.yaml,$(error TASK=comparison needs DATA=../shared/data)))
+STUDY := $(filter comparison comparison_b,$(TASK))
+COMPARED := $(if $(STUDY),$(if $(DATA),$(addprefix $(SHIPPED)/,$(sort comparison.yaml $(STUDY).yaml)),$(error TASK=$(TASK) needs DATA=../shared/data)))
 CONFIGS := $(SHIPPED)/config.yaml $(or $(if $(DATA),$(strip $(SHIPPED)/real_data.yaml $(COMPARED))),$(if $(TASK),$(TUNED),$(SHIPPED)/quick.yaml))
-TARGETS := $(or $(patsubst comparison,math glue,$(TASK:tune=glue)),$(if $(DATA),all,glue control))
+TARGETS := $(or $(if $(STUDY),math glue,$(TASK:tune=glue)),$(if $(DATA),all,glue control))
 CONFIGURED := $(if $(CONFIG),--configfile $(CONFIG))
 PROFILED := $(if $(PROFILE),--profile $(firstword $(wildcard $(PROFILE) $(HERE)$(PROFILE)) $(PROFILE))) $(CONFIGURED)
 MACHINE := $(PROFILED) $(if $(PROFILE),,--cores $(CORES))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -25,6 +25,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils._python_dispatch import _get_current_dispatch_mode, _pop_mode_temporarily
 from torch.utils.checkpoint import create_selective_checkpoint_contexts
 
+from .cache import Kept
 from .reflections import (
     basis,
     cast,
@@ -90,7 +91,7 @@ class _Stacked(torch.autograd.Function):
                 gU = span_gradient(U, C, N, gV, gB)
             else:
                 (T,) = small
-                gU = gV + chain_gradient(U, T, gB)
+                gU = gV.add_(chain_gradient(U, T, gB))
             each = gU.to(us[0].dtype).unbind()
         gradient = dict(zip(used, each, strict=True))
         return None, None, *(gradient.get(i) for i in range(L))
@@ -103,7 +104,32 @@ class Bank:
         self.trains = torch.is_grad_enabled()
         self._model = model
         self._stacks: dict[str, Stacks] = {}
-        self._factors: dict[tuple[Group, torch.dtype], tuple[list[int], list[Factors]]] = {}
+        # By layer, dtype and name: the layer's parameters, u and its version, of which these are the factors.
+        self._computed: dict[Group, tuple[dict[str, Any], nn.Parameter, int, Factors]] = {}
+        self._valid: dict[Group, dict[nn.Module, Kept]] = {}
+
+    def find(self, layer: Any, names: list[str], dtype: torch.dtype) -> Factors | None:
+        """Return the factors of these adapters that this pass has computed or, without gradients, found to be valid.
+
+        All layers compare what they keep when the first one asks: each on its own, between other work, would take
+        twice as long. A write to `.data` during a pass is seen in the next one, any other in this one.
+        """
+        key = dtype, *names
+        if (layer, *key) in self._computed:
+            return self._of_this_pass(layer, *key)
+        if self.trains or torch.is_grad_enabled() or torch._C._len_torch_dispatch_stack():
+            return None
+        if key not in self._valid:
+            kept = _kept.setdefault(self._model, {})
+            kept[key] = {layer: one for layer, one in kept.get(key, {}).items() if one.is_valid()}
+            self._valid[key] = kept[key]
+        one = self._valid[key].get(layer)
+        return one.factors if one is not None and one.is_unchanged() else None
+
+    def keep(self, layer: Any, names: list[str], dtype: torch.dtype, one: Kept) -> None:
+        """Have later passes of this model compare with what a layer keeps."""
+        if (valid := self._valid.get((dtype, *names))) is not None:
+            valid[layer] = one
 
     def get(self, layer: Any, name: str, u: nn.Parameter, dtype: torch.dtype | None) -> Factors | None:
         """Return V and B of one layer's adapter in `dtype` (None: u's, or float32); None if it has to compute them."""
@@ -116,8 +142,8 @@ class Bank:
         if len(us) < 2 or us[index] is not u:
             return None
         if u.is_cuda and torch.cuda.is_current_stream_capturing():
-            return None  # a graph of a part of this pass would read this pass's factors in every later one
-        if (group, dtype) not in self._factors:
+            return None  # as in `_of_this_pass`
+        if (layer, dtype, name) not in self._computed:
             versions = [u._version for u in us]
             with (
                 _not_numbered(),
@@ -126,17 +152,30 @@ class Bank:
                 torch.autocast(u.device.type, enabled=False),
             ):
                 flat = _Stacked.apply(layer.hra_apply_GS[name], dtype, *us)
-            self._factors[group, dtype] = versions, list(zip(flat[: len(us)], flat[len(us) :], strict=True))
-        versions, factors = self._factors[group, dtype]
-        return factors[index] if versions[index] == u._version else None
+            for one, (of, i) in places.items():
+                if of == group:
+                    factors = flat[i], flat[len(us) + i]
+                    self._computed[one, dtype, name] = one.hra_u._parameters, us[i], versions[i], factors
+        return self._of_this_pass(layer, dtype, name)
+
+    def _of_this_pass(self, *key: Any) -> Factors | None:
+        parameters, u, version, factors = self._computed[key]
+        if parameters.get(key[-1]) is not u or u._version != version:
+            return None
+        # A graph of a part of this pass would read this pass's factors in every later one.
+        return None if u.is_cuda and torch.cuda.is_current_stream_capturing() else factors
+
+
+def _layers_of(model: nn.Module) -> list[Any]:
+    if model not in _layers:
+        _layers[model] = [m for m in model.modules() if isinstance(m, HRALayer) and hasattr(m, "stackable")]
+    return _layers[model]
 
 
 def _stacks(model: nn.Module, name: str) -> Stacks:
-    if model not in _layers:
-        _layers[model] = [m for m in model.modules() if isinstance(m, HRALayer) and hasattr(m, "stackable")]
     places: dict[nn.Module, tuple[Group, int]] = {}
     stacks: dict[Group, list[nn.Parameter]] = defaultdict(list)
-    for layer in _layers[model]:
+    for layer in _layers_of(model):
         if (u := layer.stackable(name)) is not None:
             group = *u.shape, u.dtype, u.device, layer.hra_apply_GS[name], u.requires_grad
             places[layer] = group, len(stacks[group])
@@ -162,6 +201,7 @@ class _Passes(threading.local):
 
 _passes = _Passes()
 _layers: WeakKeyDictionary[nn.Module, list[Any]] = WeakKeyDictionary()  # those of each model, found once
+_kept: WeakKeyDictionary[nn.Module, dict[Group, dict[nn.Module, Kept]]] = WeakKeyDictionary()  # what they keep
 
 
 def current() -> Bank | None:
@@ -175,9 +215,17 @@ def current() -> Bank | None:
 def attach(model: nn.Module) -> None:
     """Have the model's forward passes use a bank, with the layers that it will have at the next one."""
     _layers.pop(model, None)
+    _kept.pop(model, None)
     if _begin not in model._forward_pre_hooks.values():
         model.register_forward_pre_hook(_begin, with_kwargs=True)
         model.register_forward_hook(_end, always_call=True)
+
+
+def forget(layer: nn.Module) -> None:
+    """Release what a layer keeps for whole models."""
+    for of_model in _kept.values():
+        for kept in of_model.values():
+            kept.pop(layer, None)
 
 
 def detach(model: nn.Module) -> None:
@@ -215,6 +263,18 @@ _SELECTIVE = tuple(type(mode) for mode in create_selective_checkpoint_contexts([
 def is_selective() -> bool:
     """Return whether the operations of a selectively checkpointed block are numbered, in its first or second run."""
     return isinstance(_get_current_dispatch_mode(), _SELECTIVE)
+
+
+def can_compare(tensors: Sequence[torch.Tensor]) -> bool:
+    """Return whether these are plain tensors on a CPU whose content is known, and nobody numbers the operations."""
+    for tensor in tensors:
+        if type(tensor) not in (nn.Parameter, torch.Tensor) or not tensor.is_cpu:
+            return False
+    if torch._C._len_torch_dispatch_stack():
+        dry_run = torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE) is not None
+        if dry_run or is_selective():
+            return False
+    return not is_transformed()
 
 
 @contextmanager

@@ -40,13 +40,17 @@ class Linear(HRALayer):
         rotations = self._rotations(x, adapter_names, dtype)
         if not rotations:
             return self.base_layer(x, *args, **kwargs)
-        x = x.to(dtype)
+        if x.dtype != dtype:
+            x = x.to(dtype)
         for rows, (V, B) in rotations:
             if rows is None:
                 x = reflect(x, V, B)
             else:
                 x = x.index_copy(0, rows, reflect(x[rows], V, B))
-        return self.base_layer(x.to(base_dtype), *args, **kwargs).to(out_dtype)
+        if dtype != base_dtype:
+            x = x.to(base_dtype)
+        z = self.base_layer(x, *args, **kwargs)
+        return z if out_dtype in (None, z.dtype) else z.to(out_dtype)
 
     def _gains_from_output_side(self, x: torch.Tensor) -> bool:
         if x.requires_grad or not torch.is_grad_enabled() or self.disable_adapters or self.merged:

@@ -15,9 +15,10 @@ LINEAR_TO = 0.02  # relative: rounding the input to int8 stays within 1 %, a mis
 
 def is_plain(weight: object) -> TypeGuard[torch.Tensor]:
     """Return whether this is a plain floating-point tensor, neither quantised nor sharded."""
-    if not isinstance(weight, torch.Tensor) or weight.dtype not in FLOATS:
-        return False
-    return type(weight) in (torch.Tensor, nn.Parameter) or type(weight.data) is torch.Tensor
+    if type(weight) not in (nn.Parameter, torch.Tensor):
+        if not isinstance(weight, torch.Tensor) or type(weight.data) is not torch.Tensor:
+            return False
+    return weight.dtype in FLOATS
 
 
 def is_cast_by_hooks(layer: nn.Module) -> bool:

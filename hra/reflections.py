@@ -125,8 +125,8 @@ def chain_gradient(U: torch.Tensor, T: torch.Tensor, gB: torch.Tensor) -> torch.
     W = exact(U)
     Z = gB.to(T.dtype) @ T.mT
     S = T.mT @ (W.mT @ Z)  # minus the gradient of T⁻¹, whose upper triangle alone depends on U
-    subtract_product = torch.addmm if U.dim() == 2 else torch.baddbmm
-    return subtract_product(Z, W, S.triu() + S.triu(1).mT, alpha=-1).to(U.dtype)
+    subtract_product = Z.addmm_ if U.dim() == 2 else Z.baddbmm_
+    return subtract_product(W, S.triu() + S.triu(1).mT, alpha=-1).to(U.dtype)
 
 
 def basis(U: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

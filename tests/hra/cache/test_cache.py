@@ -188,7 +188,7 @@ def test_threads_see_whole_entries(ours, x):
 
 
 def test_operations_of_a_convolution_in_inference():
-    """A copy of Bᵀ, W B, and two convolutions, of which the second adds its result."""
+    """W B, and two convolutions, of which the second adds its result."""
     for dtype in (torch.float32, torch.bfloat16):
         ours, x = layer(nn.Conv2d(4, 8, 3).to(dtype)), torch.randn(2, 4, 6, 6).to(dtype)
         counts = []
@@ -196,4 +196,4 @@ def test_operations_of_a_convolution_in_inference():
             with torch.no_grad(), Count() as counted:
                 module(x)
             counts.append(len(counted.names))
-        assert counts[2] - counts[0] == 4 < counts[1]
+        assert counts[2] - counts[0] == 3 < counts[1]

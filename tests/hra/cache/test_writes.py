@@ -1,5 +1,7 @@
 """Every way to write to a parameter or to change a layer is seen."""
 
+import gc
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -199,3 +201,47 @@ def test_a_write_is_seen_by_a_whole_model(kept, computed, write):
     us = [parameter for name, parameter in model.named_parameters() if "hra_u" in name]
     is_seen(lambda: [WRITES[write](u) for u in us], model, x)
     assert bool(computed) == kept
+
+
+def whole():
+    layers = nn.Sequential(nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 16))
+    model = adapt(layers, target_modules=["0", "2"]).eval()
+    model.add_adapter("other", HRAConfig(r=2, init_weights=False, target_modules=["0", "2"]))
+    return model, torch.randn(3, 16)
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+def test_a_change_of_the_layers_is_seen_by_a_whole_model(change):
+    model, x = whole()
+    layers = [module for module in model.modules() if isinstance(module, base_layer.HRALayer)]
+    is_seen(lambda: [change(layer) for layer in layers], model, x)
+
+
+@pytest.mark.parametrize("change", [lambda last: in_place(last.hra_u["default"]), replaced], ids=["write", "replaced"])
+def test_a_change_during_a_pass_is_seen_in_it(change):
+    model, x = whole()
+    first, _, last = model.get_base_model()
+    with torch.no_grad():
+        before = model(x), model(x)
+        hook = first.register_forward_hook(lambda *_: change(last))
+        after = model(x)
+        hook.remove()
+    assert torch.equal(*before) and not torch.equal(after, before[0])
+    assert torch.equal(after, uncached(model, x))
+
+
+def test_a_deleted_adapter_is_released():
+    model, x = whole()
+    with torch.no_grad():
+        model(x)
+        copies = [weakref.ref(layer._cache._entries[key][1][1]) for layer, key in entries(model)]
+        assert len(copies) == 2 and all(copy() is not None for copy in copies)
+        model.set_adapter("other")
+        model.delete_adapter("default")
+    gc.collect()
+    assert all(copy() is None for copy in copies)
+
+
+def entries(model):
+    layers = [module for module in model.modules() if isinstance(module, base_layer.HRALayer)]
+    return [(layer, key) for layer in layers for key in layer._cache._entries]

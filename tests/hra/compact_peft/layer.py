@@ -15,8 +15,8 @@ __all__ = ["HRAConv2d", "HRALayer", "HRALinear"]
 
 class Compact:
     def rotate(self, rows, name, reverse=False):
-        """Multiply rows (N, n) by H, or by Hᵀ."""
-        U = self.hra_u[name]
+        """Multiply rows (N, n) by H, or by Hᵀ, in the dtype of `hra_u`."""
+        U, rows = self.hra_u[name], rows.to(self.hra_u[name].dtype)
         if self.hra_apply_GS[name]:
             Q = torch.linalg.qr(U).Q
             return rows - 2 * (rows @ Q) @ Q.mT
@@ -38,7 +38,7 @@ class HRALinear(Compact, ReleasedLinear):
     def forward(self, x, *args, **kwargs):
         for name in reversed(self.rotating()):
             x = self.rotate(x, name, reverse=True)
-        return nn.functional.linear(x, self.base_layer.weight, self.base_layer.bias)
+        return nn.functional.linear(x.to(self.base_layer.weight.dtype), self.base_layer.weight, self.base_layer.bias)
 
 
 class HRAConv2d(Compact, ReleasedConv2d):
@@ -47,4 +47,4 @@ class HRAConv2d(Compact, ReleasedConv2d):
         weight = base.weight.flatten(1)
         for name in self.rotating():
             weight = self.rotate(weight, name)
-        return nn.Conv2d._conv_forward(base, x, weight.view(base.weight.shape), base.bias)
+        return nn.Conv2d._conv_forward(base, x, weight.view(base.weight.shape).to(base.weight.dtype), base.bias)

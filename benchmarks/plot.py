@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import textwrap
 from collections import defaultdict
 from pathlib import Path
 
@@ -50,5 +51,6 @@ def draw(axis: plt.Axes, rows: list[dict]) -> None:
     axis.set_xscale("log")
     axis.set_xticks([1, 2, 5, 10, 20, 50, 100], [1, 2, 5, 10, 20, 50, 100])
     axis.set_xlabel("forward + backward (one token: inference), times the frozen model's (r = 8)")
-    axis.set_title("\n".join(sorted({row["machine"] for row in rows})), fontsize=9)
+    machines = [part for machine in sorted({row["machine"] for row in rows}) for part in textwrap.wrap(machine, 75)]
+    axis.set_title("\n".join(machines), fontsize=9)
     axis.grid(axis="x", which="both", alpha=0.3)

@@ -42,7 +42,7 @@ from .reflections import (
 Factors = tuple[torch.Tensor, torch.Tensor]  # V and B of D = I - B Vᵀ, both (n, r)
 Group = tuple[Any, ...]  # what stacked layers share: n, r, dtype, device, λ = ∞, requires_grad
 # The place of each layer in a stack, and the stacks.
-Stacks = tuple[dict[nn.Module, tuple[Group, int]], dict[Group, list[nn.Parameter]]]
+Stacks = tuple[dict[Any, tuple[Group, int]], dict[Group, list[nn.Parameter]]]
 
 
 class _Stacked(torch.autograd.Function):
@@ -173,7 +173,7 @@ def _layers_of(model: nn.Module) -> list[Any]:
 
 
 def _stacks(model: nn.Module, name: str) -> Stacks:
-    places: dict[nn.Module, tuple[Group, int]] = {}
+    places: dict[Any, tuple[Group, int]] = {}
     stacks: dict[Group, list[nn.Parameter]] = defaultdict(list)
     for layer in _layers_of(model):
         if (u := layer.stackable(name)) is not None:

@@ -15,10 +15,9 @@ LINEAR_TO = 0.02  # relative: rounding the input to int8 stays within 1 %, a mis
 
 def is_plain(weight: object) -> TypeGuard[torch.Tensor]:
     """Return whether this is a plain floating-point tensor, neither quantised nor sharded."""
-    if type(weight) not in (nn.Parameter, torch.Tensor):
-        if not isinstance(weight, torch.Tensor) or type(weight.data) is not torch.Tensor:
-            return False
-    return weight.dtype in FLOATS
+    if type(weight) is nn.Parameter or type(weight) is torch.Tensor:  # first, since layers ask in every call
+        return weight.dtype in FLOATS
+    return isinstance(weight, torch.Tensor) and weight.dtype in FLOATS and type(weight.data) is torch.Tensor
 
 
 def is_cast_by_hooks(layer: nn.Module) -> bool:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import peft
 
-VERSION = "0.20.1.dev0"  # of a development version, which says little of what it can do
+VERSION = "0.20.1.dev0+stand.in"  # of a development version, which says little of what it can do
 HRA = Path("tuners/hra")
 WRITTEN = {Path("__init__.py"), HRA.parent, HRA, HRA / "layer.py"}
 

@@ -7,6 +7,7 @@ is on STS-B, after a run was trained on SST-2, is what that run has kept.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,26 +43,36 @@ def similarity(encoder, tokenizer, pairs: pd.DataFrame) -> float:
     return 100 * (pearsonr(cosine, pairs["score"])[0] + spearmanr(cosine, pairs["score"])[0]) / 2
 
 
-def of_study(study: Path, data: Path, runs: list[dict]) -> list[dict]:
-    """Add `kept` to the rows of SST-2's runs, and return rows of the frozen encoder's baselines.
+def add_kept(study: Path, data: Path, runs: list[dict]) -> None:
+    """Add `kept` to the rows of SST-2's runs.
 
     study: the folder with `results` and `resources`. data: the folder with STS-B's files, glue_stsb.
     """
-    resources = study / "resources"
-    model_folder = manifests.folder(resources / "models/minilm-l6.manifest.json")
-    data_folder = manifests.folder(resources / "datasets/glue/sst2-sentences.manifest.json")
-    tokenizer = AutoTokenizer.from_pretrained(model_folder)
-    names = ["sentence1", "sentence2", "score"]
-    pairs = pd.concat(pd.read_csv(data / f"glue_stsb/stsb-en-{part}.csv", names=names) for part in ("dev", "test"))
+    model_folder, tokenizer, pairs = of_study(study, data)
     for row in runs:
         folder = study / "results/glue/sst2-sentences" / row["run"] / f"seed{row['seed']}"
         record = records.read(folder / "train.json")
         model, _ = classifier.load_model(model_folder, ["negative", "positive"], row["seed"])
         model = adapters.load(model, record["fingerprint"]["method"], folder / "last").eval()
-        row["kept"] = similarity(model.base_model.model.base_model, tokenizer, pairs)
+        whole = model.get_base_model() if hasattr(model, "get_base_model") else model
+        row["kept"] = similarity(whole.base_model, tokenizer, pairs)
+
+
+def frozen(study: Path, data: Path) -> dict:
+    """Return the row of the frozen encoder's baselines, but for its set."""
+    model_folder, tokenizer, pairs = of_study(study, data)
+    data_folder = manifests.folder(study / "resources/datasets/glue/sst2-sentences.manifest.json")
     encoder = AutoModel.from_pretrained(model_folder).eval()
     found = {"score": logistic(encoder, tokenizer, data_folder), "kept": similarity(encoder, tokenizer, pairs)}
-    return [{"set": "SST-2", "run": "Logistic regression, frozen encoder", "seed": 0} | found]
+    return {"run": "Logistic regression, frozen encoder", "seed": 0} | found
+
+
+def of_study(study: Path, data: Path) -> tuple[Path, Any, pd.DataFrame]:
+    """Return the folder of the encoder, its tokenizer and the pairs of STS-B's dev and test sets."""
+    model_folder = manifests.folder(study / "resources/models/minilm-l6.manifest.json")
+    names = ["sentence1", "sentence2", "score"]
+    pairs = pd.concat(pd.read_csv(data / f"glue_stsb/stsb-en-{part}.csv", names=names) for part in ("dev", "test"))
+    return model_folder, AutoTokenizer.from_pretrained(model_folder), pairs
 
 
 def logistic(encoder, tokenizer, data_folder: Path) -> float:

@@ -105,8 +105,9 @@ class Bank:
         self._model = model
         self._stacks: dict[str, Stacks] = {}
         # By layer, dtype and name: the layer's parameters, u and its version, of which these are the factors.
-        self._computed: dict[Group, tuple[dict[str, Any], nn.Parameter, int, Factors]] = {}
-        self._valid: dict[Group, dict[nn.Module, Kept]] = {}
+        self._computed: dict[tuple[Any, ...], tuple[dict[str, Any], nn.Parameter, int, Factors]] = {}
+        # By dtype and names: what the layers keep, if it was valid at the start of this pass.
+        self._valid: dict[tuple[Any, ...], dict[nn.Module, Kept]] = {}
 
     def find(self, layer: Any, names: list[str], dtype: torch.dtype) -> Factors | None:
         """Return the factors of these adapters that this pass has computed or, without gradients, found to be valid.
@@ -201,7 +202,7 @@ class _Passes(threading.local):
 
 _passes = _Passes()
 _layers: WeakKeyDictionary[nn.Module, list[Any]] = WeakKeyDictionary()  # those of each model, found once
-_kept: WeakKeyDictionary[nn.Module, dict[Group, dict[nn.Module, Kept]]] = WeakKeyDictionary()  # what they keep
+_kept: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], dict[nn.Module, Kept]]] = WeakKeyDictionary()  # as `_valid`
 
 
 def current() -> Bank | None:

@@ -1,4 +1,4 @@
-"""docs/comparison.md: its tables come from the committed results, and its verdicts from the design's rule."""
+"""docs/comparison.md: its tables come from the committed results, and its verdicts from the designs' rule."""
 
 import numpy as np
 import pandas as pd
@@ -6,9 +6,11 @@ import pytest
 import torch
 from transformers import AutoTokenizer, BertConfig, BertModel
 
-from benchmarks import comparison, sentence_embeddings
+from benchmarks import comparison, comparison_page, sentence_embeddings
 from hra_workflow.core import records
 from support import ROOT
+
+STUDIES = comparison.STUDIES
 
 
 def contrast(**values) -> pd.Series:
@@ -25,40 +27,50 @@ def contrast(**values) -> pd.Series:
     ],
 )
 def test_a_verdict_is_what_the_design_says(values, found):
-    assert comparison.verdict(contrast(**values)) == found
+    assert comparison_page.verdict(contrast(**values)) == found
 
 
 def test_the_page_has_the_tables_of_the_committed_results():
-    text = comparison.PAGE.read_text()
-    assert comparison.page(text, *map(comparison.read, ("runs", "trials", "contrasts"))) == text
+    text = comparison_page.PAGE.read_text()
+    results = {study: {table: comparison.read(study, table) for table in comparison.TABLES} for study in STUDIES}
+    assert comparison_page.page(text, results) == text
 
 
-def test_every_run_and_seed_of_the_design_is_in_the_results():
-    runs = comparison.read("runs")
-    for name in comparison.SETS:
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_run_and_seed_of_the_design_is_in_the_results(study):
+    runs, contrasts = comparison.read(study, "runs"), comparison.read(study, "contrasts")
+    for name, one in STUDIES[study].items():
         of_set = runs[runs["set"] == name]
-        assert {run for pair in comparison.CONTRASTS for run in pair} <= set(of_set["run"])
-        for run in {run for pair in comparison.CONTRASTS for run in pair}:
-            assert sorted(of_set[of_set["run"] == run]["seed"]) == [0, 1, 2, 3, 4]
+        found = {(run, seed) for run, seed in zip(of_set["run"], of_set["seed"], strict=True) if "/" in run}
+        assert found == set(comparison.final_runs(study, one))
+        tested = contrasts[contrasts["set"] == name]
+        assert list(zip(tested["run"], tested["other"], strict=True)) == one.contrasts
+        assert (tested["seeds"] == 5).all()
 
 
-def test_contrasts_are_those_of_the_tables_with_holms_correction_over_five():
+def test_contrasts_are_those_of_the_tables_with_holms_correction_over_a_set():
     rng = np.random.default_rng(0)
-    names = {run for pair in comparison.CONTRASTS for run in pair}
+    contrasts = comparison.OF_PART_A
+    names = {run for pair in contrasts for run in pair}
     scored = {run: {seed: [(float(x),) for x in rng.random(400) < 0.5] for seed in range(5)} for run in sorted(names)}
     scored["hra/r8-sd"] = {seed: [(1.0,)] * 400 for seed in range(5)}
-    rows = pd.DataFrame(comparison.compare("set", scored, lambda values: float(np.mean(values))))
+    rows = pd.DataFrame(comparison.compare("set", contrasts, scored, lambda values: float(np.mean(values))))
     better = rows[rows["run"] == "hra/r8-sd"]
     assert (better["difference"] > 45).all() and (better["p_holm"] < 0.05).all() and len(better) == 3
     assert (rows["p_holm"] >= rows["p"]).all() and (rows[rows["run"] == "hra/r8"]["p_holm"] > 0.05).all()
 
 
+def test_a_folder_that_is_no_study_is_an_error(tmp_path):
+    with pytest.raises(SystemExit, match="expected the folder of a study, comparison or comparison_b"):
+        comparison.collect(tmp_path, tmp_path)
+
+
 def test_a_run_without_a_final_record_is_an_error(tmp_path):
     with pytest.raises(SystemExit, match="seed0: expected the record of a finished run, found none"):
-        comparison.final_run(tmp_path / "seed0", comparison.SETS["SST-2"])
+        comparison.final_run(tmp_path / "seed0", STUDIES["comparison"]["SST-2"])
     records.write(tmp_path / "train.json", {"status": "diverged", "error": "loss nan"})
     with pytest.raises(SystemExit, match="expected a finished run, found one that diverged: loss nan"):
-        comparison.final_run(tmp_path, comparison.SETS["SST-2"])
+        comparison.final_run(tmp_path, STUDIES["comparison"]["SST-2"])
 
 
 def test_a_text_has_the_same_embedding_alone_and_beside_longer_ones():

@@ -1,0 +1,188 @@
+"""docs/comparison.md: its tables and figures from benchmarks/results/comparison*.csv."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import pandas as pd
+import yaml
+
+from benchmarks.comparison import ROOT, STUDIES, TABLES, Set, config, read
+from hra_workflow import methods
+from hra_workflow.core import files
+from hra_workflow.report import comparison
+from hra_workflow.report.markdown_text import Bold, table
+
+PAGE, IMAGES = ROOT / "docs/comparison.md", ROOT / "docs/images"
+QUIET = 0.9  # share of its core that a run whose seconds count must have had
+VERDICTS = {"better": "#009E73", "worse": "#D55E00", "same level": "#0072B2", "undecided": "#666666"}
+
+
+def labels() -> dict[str, str]:
+    """Return the label of every `method/variant`."""
+    found = {}
+    for of in (yaml.safe_load((ROOT / "config/methods.yaml").read_text()), *map(config, STUDIES)):
+        for method, entry in of["methods"].items():
+            found |= {f"{method}/{variant}": one["label"] for variant, one in entry["variants"].items()}
+    return {run: label.replace(", λ=0", "") for run, label in found.items()}
+
+
+def verdict(row: pd.Series) -> str:
+    """Say what a contrast decides, by the rule of the design."""
+    if row["p_holm"] < comparison.LEVEL:
+        return "better" if row["difference"] > 0 else "worse"
+    return "same level" if row["p_equivalent"] < comparison.LEVEL else "undecided"
+
+
+def signed(value: float) -> str:
+    return f"{value:+.1f}".replace("-", "−")
+
+
+def contrasts_table(contrasts: pd.DataFrame, names: dict[str, str]) -> str:
+    lines = [["set", "contrast", "difference (points)", "p (Holm)", "p, equal within a point", "verdict"]]
+    for _, row in contrasts.iterrows():
+        low, high = (signed(row[end]).lstrip("+") for end in ("low", "high"))
+        found = verdict(row)
+        shown = found if found == "undecided" else Bold(found)
+        p = [f"{row[key]:.2g}" for key in ("p_holm", "p_equivalent")]
+        difference = f"{signed(row['difference'])} [{low}, {high}]"
+        lines.append([row["set"], f"{names[row['run']]} − {names[row['other']]}", difference, *p, shown])
+    return table(lines, ["left", "left", "right", "right", "right", "left"])
+
+
+def results_table(runs: pd.DataFrame, trials: pd.DataFrame, name: str, of: Set, names: dict[str, str]) -> str:
+    measured = [f"{name}, %", f"kept: {of.kept}", "seconds per run", "peak memory (MB)"]
+    lines = [["run", "parameters", "learning rate", *measured]]
+    for run, rows in runs[runs["set"] == name].groupby("run", sort=False):
+        quiet = rows[is_quiet(rows)]
+        rate, tried = rows["learning_rate"].iloc[0], trials[(trials["set"] == name) & (trials["run"] == run)]
+        edge = rate in (tried["learning_rate"].min(), tried["learning_rate"].max())
+        trained = run in names and rows["parameters"].iloc[0] > 0
+        lines.append([
+            names.get(run, run),
+            f"{rows['parameters'].iloc[0]:,.0f}" if trained else "–",
+            f"{rate:g}{' (edge)' if edge else ''}" if trained else "–",
+            spread(rows["score"]),
+            spread(rows["kept"]),
+            f"{quiet['seconds'].mean():.0f}" if trained and len(quiet) else "–",
+            f"{rows['memory_mb'].mean():.0f}" if trained else "–",
+        ])  # fmt: skip
+    return table(lines, ["left"] + ["right"] * 6)
+
+
+def is_quiet(rows: pd.DataFrame) -> pd.Series:
+    """Return which runs had a core to themselves, from the first step to the last."""
+    return (rows["cpu_share"] >= QUIET) & (rows["attempts"] == 1)
+
+
+def spread(values: pd.Series) -> str:
+    """Format mean ± standard deviation over seeds, or one value."""
+    values = values.dropna()
+    if not len(values):
+        return "–"
+    return f"{values.mean():.1f} ± {values.std():.1f}" if len(values) > 1 else f"{values.iloc[0]:.1f}"
+
+
+def trials_table(trials: pd.DataFrame, names: dict[str, str]) -> str:
+    lines = [["set", "run", "held-out rows at each learning rate (chosen in bold)"]]
+    for (name, run), rows in trials.groupby(["set", "run"], sort=False):
+        loss = rows["metric"].iloc[0] == "loss"
+        cells = []
+        for _, row in rows.sort_values("learning_rate").iterrows():
+            score = f"{row['score']:.3f}" if loss else f"{100 * row['score']:.1f}"
+            score = row["status"] if pd.isna(row["score"]) else score
+            cells.append(f"{row['learning_rate']:g}: {f'**{score}**' if row['chosen'] else score}")
+        lines.append([name, names[run], ", ".join(cells)])
+    text = table(lines, ["left", "left", "left"])
+    return text.replace("\\*\\*", "**")
+
+
+def rewrite() -> None:
+    """Replace what stands between the page's markers with today's tables, and draw the figures."""
+    results = {study: {name: read(study, name) for name in TABLES} for study in STUDIES}
+    files.write_text(PAGE, page(PAGE.read_text(), results))
+    for study, of_study in results.items():
+        draw_contrasts(study, of_study["contrasts"])
+        draw_costs(study, of_study["runs"])
+
+
+def page(text: str, results: dict[str, dict[str, pd.DataFrame]]) -> str:
+    """Return the page with its tables made anew."""
+    names, made = labels(), {}
+    for study, of in results.items():
+        made[f"{study} contrasts"] = contrasts_table(of["contrasts"], names)
+        made[f"{study} trials"] = trials_table(of["trials"], names)
+        for name, one in STUDIES[study].items():
+            made[f"{study} {name}"] = results_table(of["runs"], of["trials"], name, one, names)
+    for name, lines in made.items():
+        marked = re.compile(rf"(<!-- table: {name} -->\n).*?(\n<!-- end -->)", re.DOTALL)
+        if not marked.search(text):
+            sys.exit(f"{PAGE}: expected the marker <!-- table: {name} -->, found none")
+        text = marked.sub(lambda found, lines=lines: found[1] + lines + found[2], text)
+    return text
+
+
+def draw_contrasts(study: str, contrasts: pd.DataFrame) -> None:
+    """Draw the forest plot of the contrasts, one panel for each set."""
+    import matplotlib.pyplot as plt
+
+    from hra_workflow.report.plot_style import SETTINGS
+
+    plt.switch_backend("Agg")
+    names, sets = labels(), STUDIES[study]
+    longest = max(len(one.contrasts) for one in sets.values())
+    with plt.rc_context(SETTINGS):
+        size = (5.5 * len(sets), 0.7 + 0.5 * longest)
+        figure, axes = plt.subplots(1, len(sets), figsize=size, layout="constrained", sharey=True, squeeze=False)
+        for axis, name in zip(axes[0], sets, strict=True):
+            rows = contrasts[contrasts["set"] == name].reset_index()
+            for place, row in rows.iterrows():
+                colour = VERDICTS[verdict(row)]
+                axis.plot([row["low"], row["high"]], [place, place], color=colour)
+                axis.plot(row["difference"], place, "o", color=colour)
+                text = {"color": colour, "ha": "center", "fontsize": 8}
+                axis.annotate(verdict(row), (row["difference"], place), (0, 6), textcoords="offset points", **text)
+            axis.axvline(0, color="black", linewidth=1)
+            axis.axvspan(-comparison.MARGIN, comparison.MARGIN, color="#dddddd", zorder=0)
+            axis.set_yticks(
+                range(len(rows)), [f"{names[row['run']]}\n− {names[row['other']]}" for _, row in rows.iterrows()]
+            )
+            axis.tick_params(axis="y", labelsize=8)
+            axis.set_title(name, fontsize=10)
+            axis.set_xlabel("difference in points, 95 % interval (shaded: within one)", fontsize=8)
+            axis.set_ylim(longest - 0.5, -0.6)
+        figure.savefig(IMAGES / f"{study}_forest.png", dpi=150)
+
+
+def draw_costs(study: str, runs: pd.DataFrame) -> None:
+    """Draw scores against parameters, seconds and what is kept, one row of panels for each set."""
+    import matplotlib.pyplot as plt
+
+    from hra_workflow.report.plot_style import SETTINGS, dot, styles
+
+    plt.switch_backend("Agg")
+    names, sets = labels(), STUDIES[study]
+    with plt.rc_context(SETTINGS):
+        trained = runs.loc[runs["parameters"] > 0, "run"].unique()
+        looks, shown = styles(trained, {name: entry.colour for name, entry in methods.METHODS.items()}), {}
+        size = (11, 0.9 + 2.8 * len(sets))
+        figure, axes = plt.subplots(len(sets), 3, figsize=size, layout="constrained", sharey="row", squeeze=False)
+        for row, (name, one) in zip(axes, sets.items(), strict=True):
+            of_set = runs[(runs["set"] == name) & (runs["parameters"] > 0)]
+            of_set = of_set.assign(seconds=of_set["seconds"].where(is_quiet(of_set)))
+            titles = {"parameters": "parameters", "seconds": "seconds per run", "kept": f"kept: {one.kept} (%)"}
+            for axis, (column, title) in zip(row, titles.items(), strict=True):
+                for run, rows in of_set.groupby("run", sort=False):
+                    x, y = rows[column].mean(), rows["score"]
+                    if not pd.isna(x):
+                        shown[run] = dot(axis, x, y.mean(), names[run], looks[run], yerr=y.std())
+                axis.set_xlabel(title)
+            row[0].set_ylabel(f"{name} (%)")
+            row[0].xaxis.set_major_formatter("{x:,.0f}")
+            if of_set["parameters"].max() > 20 * of_set["parameters"].min():
+                row[0].set_xscale("log")
+            else:
+                row[0].locator_params(axis="x", nbins=5)
+        figure.legend(handles=list(shown.values()), loc="outside lower center", ncols=4)
+        figure.savefig(IMAGES / f"{study}_cost.png", dpi=150)

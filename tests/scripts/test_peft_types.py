@@ -98,8 +98,8 @@ def trained_resumed_and_reloaded(tiny: Tiny, chosen: dict, folder) -> None:
     adapters.save(run, folder / "last")
     torch.manual_seed(5)
     again = adapters.load(tiny.fresh(), chosen, folder / "last")
-    # A network computes virtual tokens once for the file, and for every row of a batch in training. HRA's layers compute
-    # their factors together in training and each on its own where it is frozen, which may round differently.
+    # A network computes virtual tokens once for the file, and for every row of a batch in training. HRA's layers
+    # compute their factors together in training and each on its own where it is frozen, which may round differently.
     rounding = 1e-5 if methods.entry(chosen).adapter.virtual else 1e-6
     torch.testing.assert_close(tiny.output(again), expected, rtol=rounding, atol=rounding)
 

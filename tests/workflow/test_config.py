@@ -12,7 +12,11 @@ from hra_workflow.core import grid, sharding
 from hra_workflow.tasks.subject.items import items
 from support import ROOT, put
 
-UNDER = {"config": [], "comparison": ["config", "real_data"], "comparison_b": ["config", "real_data", "comparison"]}  # of a demo's config, those that it is merged over
+UNDER = {  # of a demo's config, those that it is merged over
+    "config": [],
+    "comparison": ["config", "real_data"],
+    "comparison_b": ["config", "real_data", "comparison"],
+}
 
 
 @pytest.mark.parametrize("demo", [None, *sorted(path.stem for path in (ROOT / "config/demo").glob("*.yaml"))])

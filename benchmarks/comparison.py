@@ -57,9 +57,7 @@ STUDIES = {  # by the name of the config in config/demo and of the study's folde
         ),
         "SST-2": Set(*SST2, OF_PART_A, kept=COSINE),
     },
-    "comparison_b": {
-        "SST-2": Set(*SST2, OF_PART_B, kept=COSINE, kept_seeds=3),
-    },
+    "comparison_b": {"SST-2": Set(*SST2, OF_PART_B, kept=COSINE, kept_seeds=3)},
 }
 
 
@@ -78,7 +76,8 @@ def collect(folder: Path, data: Path) -> None:
     if name not in STUDIES:
         sys.exit(f"{folder}: expected the folder of a study, {' or '.join(STUDIES)}, found another name")
     runs, trials, contrasts = [], [], []
-    for title, one in STUDIES[name].items():
+    sets = STUDIES[name]
+    for title, one in sets.items():
         scored: dict = {}
         for run, seed in final_runs(name, one):
             row, values = final_run(folder / "results" / one.task / one.dataset / run / f"seed{seed}", one)
@@ -90,7 +89,6 @@ def collect(folder: Path, data: Path) -> None:
             run = f"{trial['method']}/{trial['variant']}"
             found = {key: trial[key] for key in ("learning_rate", "metric", "score", "status", "chosen")}
             trials.append({"set": title, "run": run} | found)
-    sets = STUDIES[name]
     of_cosine = [row for row in runs if sets[row["set"]].kept == COSINE and row["seed"] < sets[row["set"]].kept_seeds]
     sentence_embeddings.add_kept(folder, data, of_cosine)
     if name == "comparison":

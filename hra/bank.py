@@ -112,8 +112,8 @@ class Bank:
     def find(self, layer: Any, names: list[str], dtype: torch.dtype) -> Factors | None:
         """Return the factors of these adapters that this pass has computed or, without gradients, found to be valid.
 
-        All layers compare what they keep when the first one asks: each on its own, between other work, would take
-        twice as long. A write to `.data` during a pass is seen in the next one, any other in this one.
+        All layers compare what they keep when the first one asks, which is faster than one by one between other work.
+        A write to `.data` during a pass is seen in the next one, any other in this one.
         """
         key = dtype, *names
         if (layer, *key) in self._computed:

@@ -1,7 +1,7 @@
 """Factors of adapters that need no gradient, kept with a copy of what they were computed from.
 
-Comparing the bytes of an `hra_u` with its copy takes a fiftieth of the time of computing the factors from it, and
-notices every change, however it was written. In a model's forward pass all layers compare at its start, and a change
+Comparing the bytes of an `hra_u` with its copy takes a microsecond, computing the factors from it many, and notices
+every change, however it was written. In a model's forward pass all layers compare at its start, and a change
 during the pass is noticed by the parameter's version. On other devices than a CPU a comparison waits for the device, so
 nothing is kept there: `bank.Bank` computes the factors of all layers together in every forward pass.
 """

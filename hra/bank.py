@@ -116,7 +116,7 @@ class Bank:
         A write to `.data` during a pass is seen in the next one, any other in this one.
         """
         key = dtype, *names
-        if (layer, *key) in self._computed:
+        if self._computed and (layer, *key) in self._computed:
             return self._of_this_pass(layer, *key)
         if self.trains or torch.is_grad_enabled() or torch._C._len_torch_dispatch_stack():
             return None

@@ -39,19 +39,19 @@ class Kept:
         copies, self.factors = entry
         self._parameters, self._kinds = layer.hra_u._parameters, layer.hra_apply_GS
         self._sources = list(zip(names, kinds, us, copies, strict=True))
-        self._versions = [u._version for u in us]
+        self._seen = [(name, u, u._version) for name, u in zip(names, us, strict=True)]
 
     def is_valid(self) -> bool:
         """Return whether the layer's `hra_u` are the same parameters with the same content."""
         for name, kind, u, copy in self._sources:
             if self._parameters.get(name) is not u or self._kinds.get(name) != kind or not is_same(u, copy):
                 return False
-        self._versions = [u._version for _, _, u, _ in self._sources]
+        self._seen = [(name, u, u._version) for name, _, u, _ in self._sources]
         return True
 
     def is_unchanged(self) -> bool:
         """Return whether this is so since `is_valid`, but for a write that does not count (to `.data`)."""
-        for (name, _, u, _), version in zip(self._sources, self._versions, strict=True):
+        for name, u, version in self._seen:
             if u._version != version or self._parameters.get(name) is not u:
                 return False
         return True

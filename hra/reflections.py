@@ -240,11 +240,11 @@ def reflect(x: torch.Tensor, V: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
     """
     V, B = cast(V, B, x.dtype)
     rows = x.reshape(-1, x.shape[-1])
-    if torch.compiler.is_compiling() or not torch.is_grad_enabled() or is_transformed():
+    if not torch.is_grad_enabled() or torch.compiler.is_compiling() or is_transformed():
         y = torch.addmm(rows, rows @ V, B.t(), alpha=-1)  # ONNX has no `mT`
     else:
         y = _Reflect.apply(rows, V, B)
-    return y.view(x.shape)
+    return y.view_as(x)
 
 
 def cast(V: torch.Tensor, B: torch.Tensor, dtype: torch.dtype | None) -> tuple[torch.Tensor, torch.Tensor]:

@@ -28,6 +28,23 @@ def test_the_shipped_configs_are_valid(config, demo):
     validation.check(config)
 
 
+@pytest.mark.parametrize("demo", ["config", "comparison"])
+def test_a_job_of_the_demo_takes_one_core_and_little_memory(config, demo):
+    """On two cores one job with two threads would wait until both are free, and keep one idle meanwhile."""
+    own = [overlays.read(ROOT / f"config/demo/{name}.yaml") for name in [*UNDER[demo], demo]]
+    config = overlays.merged(config, *own)
+
+    def resources(of: dict):
+        for key, value in of.items():
+            if key == "resources" and "runtime" in value:
+                yield value
+            elif isinstance(value, dict):
+                yield from resources(value)
+
+    asked = [one for task in config["tasks"].values() if task["grid"] for one in resources(task)]
+    assert len(asked) > 4 and all(one.get("threads", 1) == 1 and one.get("mem_mb", 0) <= 6000 for one in asked)
+
+
 def test_the_quick_demo_is_a_part_of_the_demo(config):
     """So `make demo TASK=all` runs what `make demo` has left out, and nothing again."""
     from snakemake.utils import update_config

@@ -9,9 +9,8 @@ import pandas as pd
 import yaml
 
 from benchmarks.comparison import ROOT, STUDIES, TABLES, Set, config, read
-from hra_workflow import methods
 from hra_workflow.core import files
-from hra_workflow.report import comparison
+from hra_workflow.report import colours, comparison
 from hra_workflow.report.markdown_text import Bold, table
 
 PAGE, IMAGES = ROOT / "docs/comparison.md", ROOT / "docs/images"
@@ -19,10 +18,14 @@ QUIET = 0.9  # share of its core that a run whose seconds count must have had
 VERDICTS = {"better": "#009E73", "worse": "#D55E00", "same level": "#0072B2", "undecided": "#666666"}
 
 
+def of_paper() -> dict:
+    return yaml.safe_load((ROOT / "config/methods.yaml").read_text())
+
+
 def labels() -> dict[str, str]:
     """Return the label of every `method/variant`."""
     found = {}
-    for of in (yaml.safe_load((ROOT / "config/methods.yaml").read_text()), *map(config, STUDIES)):
+    for of in (of_paper(), *map(config, STUDIES)):
         for method, entry in of["methods"].items():
             found |= {f"{method}/{variant}": one["label"] for variant, one in entry["variants"].items()}
     return {run: label.replace(", λ=0", "") for run, label in found.items()}
@@ -124,34 +127,31 @@ def page(text: str, results: dict[str, dict[str, pd.DataFrame]]) -> str:
 
 
 def draw_contrasts(study: str, contrasts: pd.DataFrame) -> None:
-    """Draw the forest plot of the contrasts, one panel for each set."""
+    """Draw the forest plot of the contrasts, one panel for each set, with a row for each contrast of any set."""
     import matplotlib.pyplot as plt
 
     from hra_workflow.report.plot_style import SETTINGS
 
     plt.switch_backend("Agg")
     names, sets = labels(), STUDIES[study]
-    longest = max(len(one.contrasts) for one in sets.values())
+    pairs = list(dict.fromkeys(zip(contrasts["run"], contrasts["other"], strict=True)))
     with plt.rc_context(SETTINGS):
-        size = (5.5 * len(sets), 0.7 + 0.5 * longest)
+        size = (5.5 * len(sets), 0.7 + 0.5 * len(pairs))
         figure, axes = plt.subplots(1, len(sets), figsize=size, layout="constrained", sharey=True, squeeze=False)
         for axis, name in zip(axes[0], sets, strict=True):
-            rows = contrasts[contrasts["set"] == name].reset_index()
-            for place, row in rows.iterrows():
-                colour = VERDICTS[verdict(row)]
+            for _, row in contrasts[contrasts["set"] == name].iterrows():
+                place, colour = pairs.index((row["run"], row["other"])), VERDICTS[verdict(row)]
                 axis.plot([row["low"], row["high"]], [place, place], color=colour)
                 axis.plot(row["difference"], place, "o", color=colour)
                 text = {"color": colour, "ha": "center", "fontsize": 8}
                 axis.annotate(verdict(row), (row["difference"], place), (0, 6), textcoords="offset points", **text)
             axis.axvline(0, color="black", linewidth=1)
             axis.axvspan(-comparison.MARGIN, comparison.MARGIN, color="#dddddd", zorder=0)
-            axis.set_yticks(
-                range(len(rows)), [f"{names[row['run']]}\n− {names[row['other']]}" for _, row in rows.iterrows()]
-            )
+            axis.set_yticks(range(len(pairs)), [f"{names[run]}\n− {names[other]}" for run, other in pairs])
             axis.tick_params(axis="y", labelsize=8)
             axis.set_title(name, fontsize=10)
             axis.set_xlabel("difference in points, 95 % interval (shaded: within one)", fontsize=8)
-            axis.set_ylim(longest - 0.5, -0.6)
+            axis.set_ylim(len(pairs) - 0.5, -0.6)
         figure.savefig(IMAGES / f"{study}_forest.png", dpi=150)
 
 
@@ -165,7 +165,7 @@ def draw_costs(study: str, runs: pd.DataFrame) -> None:
     names, sets = labels(), STUDIES[study]
     with plt.rc_context(SETTINGS):
         trained = runs.loc[runs["parameters"] > 0, "run"].unique()
-        looks, shown = styles(trained, {name: entry.colour for name, entry in methods.METHODS.items()}), {}
+        looks, shown = styles(trained, colours.of_methods(of_paper() | {"tasks": config(study)["tasks"]})), {}
         size = (11, 0.9 + 2.8 * len(sets))
         figure, axes = plt.subplots(len(sets), 3, figsize=size, layout="constrained", sharey="row", squeeze=False)
         for row, (name, one) in zip(axes, sets.items(), strict=True):

@@ -86,3 +86,18 @@ def test_a_text_has_the_same_embedding_alone_and_beside_longer_ones():
     cosines = (first * second).sum(1) / np.linalg.norm(first, axis=1) / np.linalg.norm(second, axis=1)
     pairs = pd.DataFrame({"sentence1": texts, "sentence2": [texts[-1], *texts[:-1]], "score": cosines})
     assert sentence_embeddings.similarity(encoder, tokenizer, pairs) == pytest.approx(100, abs=1e-3)
+
+
+def test_every_point_of_the_forest_plot_stands_beside_the_name_of_its_contrast(tmp_path, monkeypatch):
+    import matplotlib.pyplot as plt
+
+    monkeypatch.setattr(comparison_page, "IMAGES", tmp_path)
+    contrasts, names = comparison.read("comparison_b", "contrasts"), comparison_page.labels()
+    comparison_page.draw_contrasts("comparison_b", contrasts)
+    names_of_rows = [label.get_text() for label in plt.gcf().axes[0].get_yticklabels()]
+    for axis, name in zip(plt.gcf().axes, STUDIES["comparison_b"], strict=True):
+        drawn = {names_of_rows[int(text.xy[1])]: text.xy[0] for text in axis.texts}
+        of_set = contrasts[contrasts["set"] == name]
+        pairs = zip(of_set["run"], of_set["other"], of_set["difference"], strict=True)
+        assert drawn == {f"{names[run]}\n− {names[other]}": difference for run, other, difference in pairs}
+    plt.close()

@@ -18,14 +18,15 @@ QUIET = 0.9  # share of its core that a run whose seconds count must have had
 VERDICTS = {"better": "#009E73", "worse": "#D55E00", "same level": "#0072B2", "undecided": "#666666"}
 
 
-def of_paper() -> dict:
+def paper_methods() -> dict:
+    """Return the config of the paper's methods, under its key `methods`."""
     return yaml.safe_load((ROOT / "config/methods.yaml").read_text())
 
 
 def labels() -> dict[str, str]:
     """Return the label of every `method/variant`."""
     found = {}
-    for of in (of_paper(), *map(config, STUDIES)):
+    for of in (paper_methods(), *map(config, STUDIES)):
         for method, entry in of["methods"].items():
             found |= {f"{method}/{variant}": one["label"] for variant, one in entry["variants"].items()}
     return {run: label.replace(", λ=0", "") for run, label in found.items()}
@@ -165,7 +166,7 @@ def draw_costs(study: str, runs: pd.DataFrame) -> None:
     names, sets = labels(), STUDIES[study]
     with plt.rc_context(SETTINGS):
         trained = runs.loc[runs["parameters"] > 0, "run"].unique()
-        looks, shown = styles(trained, colours.of_methods(of_paper() | {"tasks": config(study)["tasks"]})), {}
+        looks, shown = styles(trained, colours.of_methods(paper_methods() | {"tasks": config(study)["tasks"]})), {}
         size = (11, 0.9 + 2.8 * len(sets))
         figure, axes = plt.subplots(len(sets), 3, figsize=size, layout="constrained", sharey="row", squeeze=False)
         for row, (name, one) in zip(axes, sets.items(), strict=True):

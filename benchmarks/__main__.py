@@ -8,8 +8,9 @@
     --peft FOLDER                 next to the installed PEFT, HRA of the PEFT whose sources are in FOLDER (`next`)
     --cpu-time                    CPU seconds of one thread, for a machine that also runs other work
 
-The kinds are timed in turn, so that other load affects all of them equally; a time is the median of seven or more
-rounds. A memory peak is measured in a process of its own. A result replaces earlier ones of the same processor.
+The kinds are timed in turn, in an order that changes, so that other load affects all of them equally: a time is the
+median of 7 to 200 rounds, a ratio the median of the rounds' ratios. A memory peak is measured in a process of its own.
+A result replaces earlier ones of the same processor.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import ctypes
 import json
 import os
 import platform
+import random
 import statistics
 import subprocess
 import sys
@@ -33,7 +35,7 @@ from benchmarks.cases import Case, Step
 from benchmarks.other_peft import OtherPackages
 
 RESULTS = Path(__file__).parent / "results"
-ROUNDS = 7
+ROUNDS, MOST_ROUNDS, SECONDS = 7, 200, 20  # of a case: at least, at most, and how long quick steps may take
 CPU_TIME = "--cpu-time" in sys.argv
 COLUMNS = ("frozen", "lora", "peft", "next", "hra")
 RATIOS = ("hra/frozen", "hra/lora", "next/lora", "peft/hra")
@@ -64,36 +66,48 @@ def keep_heap() -> None:
         libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
-def measure(steps: dict[str, Step]) -> dict[str, float]:
-    """Measure the median seconds per kind over interleaved rounds, with more rounds for quick steps."""
+def measure(steps: dict[str, Step]) -> dict[str, list[float]]:
+    """Measure the seconds per kind and round, over rounds in changing order and more of them for quick steps.
+
+    PEFT's HRA, which can take sixty times as long as the others, takes part in the first rounds only.
+    """
     times: dict[str, list[float]] = {kind: [] for kind in steps}
+    quick, order = [kind for kind in steps if kind != "peft"], random.Random(0)
     rounds, done = ROUNDS, -1  # the first round warms up
-    previous = ""
     while done < rounds:
-        for kind, step in steps.items():
-            if previous == "peft":  # its (n, n) matrices have replaced the other kinds' data in the caches
-                step()
-            previous = kind
-            start = clock()
-            step()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            times[kind].append(clock() - start)
+        kinds = order.sample(quick, len(quick))
+        if "peft" in steps and done < ROUNDS:
+            times["peft"].append(timed(steps["peft"]))
+            steps[kinds[0]]()  # its (n, n) matrices have replaced the other kinds' data in the caches
+        for kind in kinds:
+            times[kind].append(timed(steps[kind]))
         done += 1
-        if done == 0:
-            rounds = max(ROUNDS, min(50, int(2 / sum(spent[0] for spent in times.values()))))
-    return {kind: statistics.median(spent[1:]) for kind, spent in times.items()}
+        if done == ROUNDS:
+            rounds = max(ROUNDS, min(MOST_ROUNDS, int(SECONDS / sum(times[kind][-1] for kind in quick))))
+    return {kind: spent[1:] for kind, spent in times.items()}
 
 
-def row(case: Case, what: str, values: dict[str, float], unit: str) -> dict:
-    """Build one row of the results: the kinds and their ratios."""
-    base = 0.0
+def timed(step: Step) -> float:
+    start = clock()
+    step()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return clock() - start
+
+
+def ratio(over: list[float], under: list[float]) -> float:
+    """Compute the median over the rounds that both took part in: a machine's speed changes, for both alike."""
+    return statistics.median(one / other for one, other in zip(over, under, strict=False))
+
+
+def row(case: Case, what: str, values: dict[str, list[float]], unit: str) -> dict:
+    """Build one row of the results: the medians of the kinds' rounds, and their ratios."""
+    compared, pairs = values, RATIOS
     if what == "peak":  # what the adapters add
-        base, pairs = values["frozen"], ("hra/lora", "next/lora", "peft/hra")
-    else:
-        pairs = RATIOS
-    ratio = {
-        pair: round((values[over] - base) / (values[under] - base), 1 if over == "peft" else 3)
+        compared = {kind: [peak - values["frozen"][0] for peak in peaks] for kind, peaks in values.items()}
+        pairs = ("hra/lora", "next/lora", "peft/hra")
+    ratios = {
+        pair: round(ratio(compared[over], compared[under]), 1 if over == "peft" else 3)
         for pair in pairs
         for over, under in [pair.split("/")]
         if over in values and under in values
@@ -105,21 +119,21 @@ def row(case: Case, what: str, values: dict[str, float], unit: str) -> dict:
         "r": case.r,
         "dtype": str(case.dtype).removeprefix("torch."),
         "unit": unit,
-        **{kind: f"{values[kind]:.4g}" if kind in values else "" for kind in COLUMNS},
+        **{kind: f"{statistics.median(values[kind]):.4g}" if kind in values else "" for kind in COLUMNS},
         **dict.fromkeys(RATIOS, ""),
-        **ratio,
+        **ratios,
         "machine": machine(),
     }
 
 
-def peak(case: Case) -> dict[str, float]:
+def peak(case: Case) -> dict[str, list[float]]:
     """Measure the peak memory of a step in MiB, each kind in its own process."""
     other = ["--peft", str(cases.next_peft.folder)] if cases.next_peft else []
     command = [sys.executable, "-m", "benchmarks", *other, "--peak-of", case.name]
     # Return freed memory to the system immediately, so that only memory in use is counted.
     env = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
     return {
-        kind: json.loads(subprocess.run([*command, kind], env=env, capture_output=True, check=True, text=True).stdout)
+        kind: [json.loads(subprocess.run([*command, kind], env=env, capture_output=True, check=True, text=True).stdout)]
         for kind in cases.with_next(cases.KINDS)
     }
 
@@ -154,11 +168,10 @@ def headline() -> None:
     labels = {"frozen": "frozen layer", "lora": "LoRA (PEFT)", "peft": "HRA (PEFT)"}
     labels |= {"next": "HRA (next PEFT)", "hra": "HRA (hra)"}
     for kind, seconds in values.items():
-        print(
-            f"  {labels[kind]:15} {seconds * 1e3:8.1f} ms   {seconds / values['frozen']:6.2f} x frozen   "
-            f"{seconds / values['lora']:6.2f} x LoRA"
-        )
-    print(f"hra is {values['peft'] / values['hra']:.1f} times as fast as PEFT's HRA")
+        frozen, lora = ratio(seconds, values["frozen"]), ratio(seconds, values["lora"])
+        ms = statistics.median(seconds) * 1e3
+        print(f"  {labels[kind]:15} {ms:8.1f} ms   {frozen:6.2f} x frozen   {lora:6.2f} x LoRA")
+    print(f"hra is {ratio(values['peft'], values['hra']):.1f} times as fast as PEFT's HRA")
 
 
 def save(name: str, results: list[dict]) -> None:

@@ -124,7 +124,6 @@ def measure(case: Case, device: str, kinds: tuple[str, ...] = KINDS) -> Iterator
     for _ in range(ROUNDS):
         for kind, step in steps.items():
             times[kind].append(seconds(step, device))
-    lora = statistics.median(times["lora"]) if "lora" in times else None
     for kind in kinds:
         row = {"case": case.group, "size": case.size, "r": case.r, "dtype": str(case.dtype).removeprefix("torch.")}
         row |= {"what": "inference" if case.inference else "step", "kind": kind}
@@ -133,7 +132,9 @@ def measure(case: Case, device: str, kinds: tuple[str, ...] = KINDS) -> Iterator
             deciles = statistics.quantiles(times[kind], n=10, method="inclusive")
             median = statistics.median(times[kind])
             row |= {"seconds": f"{median:.4g}", "10 %": f"{deciles[0]:.4g}", "90 %": f"{deciles[-1]:.4g}"}
-            row |= {"times LoRA": round(median / lora, 3)} if lora else {}
+            if "lora" in times:  # round by round, as the machine's speed changes for both alike
+                ratios = [one / lora for one, lora in zip(times[kind], times["lora"], strict=True)]
+                row["times LoRA"] = round(statistics.median(ratios), 3)
         yield row
 
 

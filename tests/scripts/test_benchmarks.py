@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks import __main__ as benchmarks
 from benchmarks import blocks, cases, gpu
 
 
@@ -36,6 +37,13 @@ def test_every_method_has_a_time_and_its_number_of_parameters(small, monkeypatch
     }
     assert all(float(row["10 %"]) <= float(row["seconds"]) <= float(row["90 %"]) for row in rows.values())
     assert rows["lora"]["times LoRA"] == 1
+
+
+def test_a_machine_that_changes_its_speed_does_not_change_a_ratio(small):
+    lora, hra = [1.0, 1.0, 1.5, 3.0, 3.0], [1.1, 1.1, 3.3, 3.3, 3.3]  # slower from the middle of the third round on
+    row = benchmarks.row(small, "step", {"lora": lora, "hra": hra}, "s")
+    assert row["hra/lora"] == pytest.approx(1.1)  # and not the 2.2 of the medians
+    assert (row["lora"], row["hra"]) == ("1.5", "3.3")
 
 
 def test_a_method_that_does_not_fit_into_memory_is_a_row_of_its_own(small, monkeypatch):

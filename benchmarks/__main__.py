@@ -1,7 +1,7 @@
 """Speed and memory of HRA against PEFT's HRA, LoRA and the frozen model.
 
     python -m benchmarks          the headline: one 4096 x 4096 layer, 512 tokens, r = 8, in about two minutes
-    python -m benchmarks all      everything, to benchmarks/results/ (half an hour on two cores); or any of the groups
+    python -m benchmarks all      everything, to benchmarks/results/ (an hour on two cores); or any of the groups
                                   deberta-base, llama, small-llama, unet, linear, conv2d, merge, peak, blocks
     python -m benchmarks plot     only the figure, from the files there
     python -m benchmarks --device cuda     whole models on a GPU, with OFT and BOFT beside them: see benchmarks/gpu.py

@@ -10,7 +10,7 @@ from project import jpeg, write_rooms
 from support import ROOT
 
 
-def test_the_full_grid_plans_without_torch(fresh, tmp_path, monkeypatch):
+def test_the_readme_s_command_plans_the_full_grid_without_torch(fresh, tmp_path, monkeypatch):
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\n"
         "class Refuse:\n"
@@ -20,19 +20,16 @@ def test_the_full_grid_plans_without_torch(fresh, tmp_path, monkeypatch):
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     # A process of its own, not a fork of one that has imported Snakemake.
-    options = ("-n", "-q", "rules", "--config", "report_to=[trackio]", "--")
+    options = ("--profile", "slurm", "-n", "-q", "rules", "--config", "report_to=[trackio]", "--")
     output = fresh.snakemake(*options, "results/table_glue.csv", before=("env",))
     assert "warning: report_to: trackio is not installed here." in output
     assert "train_glue 455 " in " ".join(output.split())  # 8 datasets × 11 variants × 5 seeds, and Figure 3's 15
 
 
 @pytest.mark.slow
-def test_the_readme_commands_work_as_typed(fresh):
-    command = ("--profile", "slurm", "-n", "-q", "rules")
-    assert "total" in fresh.snakemake(*command, "--", "results/table_glue.csv")
-    output = fresh.snakemake(
-        *command, "--", *(f"results/table_{name}.csv" for name in ("math", "retention", "compute"))
-    )
+def test_mathematics_is_planned_with_its_three_tables(fresh):
+    tables = (f"results/table_{name}.csv" for name in ("math", "retention", "compute"))
+    output = fresh.snakemake("--profile", "slurm", "-n", "-q", "rules", "--", *tables)
     # 14 variants × 3 seeds, the base model and Table 6's LoRA; two benchmarks per run; Table 3's three runs.
     for rule, jobs in (("train_math", 44), ("generate_math", 44), ("evaluate_math", 88), ("evaluate_harness", 3)):
         assert f"{rule} {jobs}" in " ".join(output.split())

@@ -104,14 +104,14 @@ publish: $(READY) ## check an export for the Hub and list its files; TO=NAME/REP
 predict: $(READY) ## predict with a run: TEXTS=new.csv, PROMPTS=new.csv, and for control IMAGES= or CONTROLS=folder (RUN=best, WEIGHTS=best, SEED=1, CONFIG=mine.yaml)
 	@$(SNAKEMAKE) $(MACHINE) -q rules progress host reason -R predict_inputs --config $(REQUEST) -- predict
 
-test: $(READY) ## run all tests except those before a release, in 15 minutes on two cores
+test: $(READY) ## run all tests except those before a release, in 15 to 25 minutes on two cores
 	python -m pytest -m "not full" -n $$(($(CORES) + 2)) # more than cores: the tests of Slurm mostly wait
 
 test-full: $(READY) ## run all tests, with the complete demo and more faults, and compat: before a release
 	python -m pytest -n $(CORES)
 	$(MAKE) compat
 
-fast: $(READY) ## run the fast tests only, in 3 minutes
+fast: $(READY) ## run the fast tests only, in 3 to 6 minutes
 	python -m pytest -m "not slow" -n $(CORES)
 
 changed: $(READY) ## run the fast tests of what has changed since the last call; rules and configs are not seen

@@ -26,7 +26,7 @@ def main(job):
     x = torch.randn(job["params"]["rows"], 1000, device="cpu" if fault == "device" else "cuda")
     kept = []
     for _ in range(3):
-        y = layer(x).relu()
+        y = layer(x.half() if fault == "dtype" else x).relu()
         loss = y.square().mean()
         if fault == "item and leak" and loss.item() >= 0:
             kept.append(y)
@@ -80,8 +80,11 @@ def test_memory_is_counted_to_the_byte(faulty):
     assert products < found["steps"][1]["busy_seconds"] < 3 * products  # AdamW and what is elementwise
 
 
-def test_a_wrong_device_fails_as_on_a_gpu(faulty):
-    assert "same device" in faulty("device")["error"]
+@pytest.mark.parametrize(
+    ("fault", "message"), [("device", "same device"), ("dtype", "same dtype, found torch.float16 and torch.float32")]
+)
+def test_a_wrong_device_or_dtype_fails_as_on_a_gpu(faulty, fault, message):
+    assert message in faulty(fault)["error"]
 
 
 def test_an_item_in_a_step_and_a_leak_are_seen(faulty):

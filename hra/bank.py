@@ -120,11 +120,10 @@ class Bank:
             return self._of_this_pass(layer, *key)
         if self.trains or torch.is_grad_enabled() or torch._C._len_torch_dispatch_stack():
             return None
-        if key not in self._valid:
+        if (valid := self._valid.get(key)) is None:
             kept = _kept.setdefault(self._model, {})
-            kept[key] = {layer: one for layer, one in kept.get(key, {}).items() if one.is_valid()}
-            self._valid[key] = kept[key]
-        one = self._valid[key].get(layer)
+            self._valid[key] = kept[key] = valid = {of: one for of, one in kept.get(key, {}).items() if one.is_valid()}
+        one = valid.get(layer)
         return one.factors if one is not None and one.is_unchanged() else None
 
     def keep(self, layer: Any, names: list[str], dtype: torch.dtype, one: Kept) -> None:

@@ -77,10 +77,10 @@ class HRALayer(nn.Module, Merging):
 
     def get_base_dtype(self) -> torch.dtype | None:
         """Return the dtype of the base weight, or None if it is quantised or sharded."""
-        base = self.get_base_layer()
-        weight = base._parameters.get("weight")  # every call asks, and an attribute takes ten times as long
+        base: Any = self._modules["base_layer"]  # every call asks, and an attribute takes ten times as long
+        weight = base._parameters.get("weight")
         if weight is None:
-            weight = getattr(base, "weight", None)
+            weight = getattr(self.get_base_layer(), "weight", None)
         return weight.dtype if is_plain(weight) else None
 
     def _base_is_just(self, kind: type[nn.Module]) -> bool:

@@ -31,7 +31,11 @@ def sbatch(*words: str) -> None:
         of_task = {"SLURM_ARRAY_TASK_ID": str(task)} if task else {}
         with open(path, "w") as log:
             started = subprocess.Popen(
-                ["sh", "-c", f"({options['--wrap']})\necho $? > {FOLDER}/{name}.status"],
+                [
+                    "sh",
+                    "-c",
+                    f"({options['--wrap']})\necho $? > {FOLDER}/{name}.ended\nmv {FOLDER}/{name}.ended {FOLDER}/{name}.status",
+                ],
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,

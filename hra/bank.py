@@ -40,9 +40,7 @@ from .reflections import (
 )
 
 Factors = tuple[torch.Tensor, torch.Tensor]  # V and B of D = I - B Vᵀ, both (n, r)
-Group = tuple[Any, ...]  # what stacked layers share: n, r, dtype, device, λ = ∞, requires_grad
-# The place of each layer in a stack, and the stacks.
-Stacks = tuple[dict[Any, tuple[Group, int]], dict[Group, list[nn.Parameter]]]
+Stack = list[tuple[Any, nn.Parameter]]  # layers with equal n, r, dtype, device, λ = ∞ and requires_grad, and their u
 
 
 class _Stacked(torch.autograd.Function):
@@ -103,7 +101,7 @@ class Bank:
     def __init__(self, model: nn.Module) -> None:
         self.trains = torch.is_grad_enabled()
         self._model = model
-        self._stacks: dict[str, Stacks] = {}
+        self._stacks: dict[str, dict[Any, tuple[Stack, int]]] = {}
         # By layer, dtype and name: the layer's parameters, u and its version, of which these are the factors.
         self._computed: dict[tuple[Any, ...], tuple[dict[str, Any], nn.Parameter, int, Factors]] = {}
         # By dtype and names: what the layers keep, if it was valid at the start of this pass.
@@ -136,15 +134,14 @@ class Bank:
         dtype = dtype or (torch.float64 if u.dtype == torch.float64 else torch.float32)
         if name not in self._stacks:
             self._stacks[name] = _stacks(self._model, name)
-        places, stacks = self._stacks[name]
-        group, index = places.get(layer, ((), 0))
-        us = stacks.get(group, ())
-        if len(us) < 2 or us[index] is not u:
+        stack, index = self._stacks[name].get(layer, ([], 0))
+        if len(stack) < 2 or stack[index][1] is not u:
             return None
         if u.is_cuda and torch.cuda.is_current_stream_capturing():
             return None  # as in `_of_this_pass`
         if (layer, dtype, name) not in self._computed:
-            versions = [u._version for u in us]
+            us = [one for _, one in stack]
+            versions = [one._version for one in us]
             with (
                 _not_numbered(),
                 torch.inference_mode(False),
@@ -152,10 +149,8 @@ class Bank:
                 torch.autocast(u.device.type, enabled=False),
             ):
                 flat = _Stacked.apply(layer.hra_apply_GS[name], dtype, *us)
-            for one, (of, i) in places.items():
-                if of == group:
-                    factors = flat[i], flat[len(us) + i]
-                    self._computed[one, dtype, name] = one.hra_u._parameters, us[i], versions[i], factors
+            for (one, of), version, *factors in zip(stack, versions, flat[: len(us)], flat[len(us) :], strict=True):
+                self._computed[one, dtype, name] = one.hra_u._parameters, of, version, tuple(factors)
         return self._of_this_pass(layer, dtype, name)
 
     def _of_this_pass(self, *key: Any) -> Factors | None:
@@ -172,15 +167,16 @@ def _layers_of(model: nn.Module) -> list[Any]:
     return _layers[model]
 
 
-def _stacks(model: nn.Module, name: str) -> Stacks:
-    places: dict[Any, tuple[Group, int]] = {}
-    stacks: dict[Group, list[nn.Parameter]] = defaultdict(list)
+def _stacks(model: nn.Module, name: str) -> dict[Any, tuple[Stack, int]]:
+    """Return the stack of each layer and its place there."""
+    places: dict[Any, tuple[Stack, int]] = {}
+    stacks: dict[tuple[Any, ...], Stack] = defaultdict(list)
     for layer in _layers_of(model):
         if (u := layer.stackable(name)) is not None:
-            group = *u.shape, u.dtype, u.device, layer.hra_apply_GS[name], u.requires_grad
-            places[layer] = group, len(stacks[group])
-            stacks[group].append(u)
-    return places, stacks
+            stack = stacks[*u.shape, u.dtype, u.device, layer.hra_apply_GS[name], u.requires_grad]
+            places[layer] = stack, len(stack)
+            stack.append((layer, u))
+    return places
 
 
 class _Pass(dict[str, Any]):

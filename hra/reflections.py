@@ -137,11 +137,14 @@ def basis(U: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     again from columns that a factorisation with the ridge `near` has made almost orthonormal (mathematics.md, "λ and
     λ = ∞"). Unlike an eigenvalue decomposition, this needs no synchronisation with a GPU.
     """
-    W, scale = exact(U.detach()), 1 / exact(_lengths(U))
+    W = exact(U.detach())
     r = W.shape[-1]
     near = _near(W)
     eye = torch.eye(r, dtype=W.dtype, device=W.device)
-    first = _inverse_factor(_gram(W) * (scale.mT * scale) + near * eye) * scale
+    gram = _gram(W)
+    squares = gram.diagonal(dim1=-2, dim2=-1).unsqueeze(-2)
+    scale = torch.where(squares == 0, 1, squares).rsqrt()
+    first = _inverse_factor(gram * (scale.mT * scale) + near * eye) * scale
     gram = rest = _gram(W @ first.mT)
     pivots, places = [], []
     for _ in range(r):  # factorisation with pivoting: the column of which most remains is taken next
@@ -180,16 +183,16 @@ def span(U: torch.Tensor, C: torch.Tensor, dependent: torch.Tensor) -> tuple[tor
     """
     Q = exact(U) @ C
     N = torch.linalg.inv_ex(Q.mT @ Q + dependent).inverse
-    return Q.to(U.dtype), (2 * Q @ N).to(U.dtype), N
+    return Q.to(U.dtype), (Q @ (2 * N)).to(U.dtype), N
 
 
 def span_gradient(
     U: torch.Tensor, C: torch.Tensor, N: torch.Tensor, gQ: torch.Tensor, gB: torch.Tensor
 ) -> torch.Tensor:
     """Compute the gradient of U (..., n, r) from those of Q = U C and B = 2 Q N."""
-    Q, gB = exact(U) @ C, 2 * gB.to(C.dtype)
-    S = N @ (Q.mT @ gB) @ N
-    return ((gQ + gB @ N - Q @ (S + S.mT)) @ C.mT).to(U.dtype)
+    W, gB, N = exact(U), gB.to(C.dtype), 2 * N
+    S = C @ N @ (C.mT @ (W.mT @ gB)) @ N @ C.mT / 2
+    return (gQ.to(C.dtype) @ C.mT + gB @ (N @ C.mT) - W @ (S + S.mT)).to(U.dtype)
 
 
 def compose(

@@ -29,13 +29,12 @@ def sbatch(*words: str) -> None:
         name = f"{number}_{task}" if task else str(number)
         path = options["--output"].replace("%j", name).replace("%A_%a", name)
         of_task = {"SLURM_ARRAY_TASK_ID": str(task)} if task else {}
+        status = FOLDER / f"{name}.status"
+        # Renamed, since an empty status would be a failure.
+        script = f"({options['--wrap']})\necho $? > {status}.new\nmv {status}.new {status}"
         with open(path, "w") as log:
             started = subprocess.Popen(
-                [
-                    "sh",
-                    "-c",
-                    f"({options['--wrap']})\necho $? > {FOLDER}/{name}.ended\nmv {FOLDER}/{name}.ended {FOLDER}/{name}.status",
-                ],
+                ["sh", "-c", script],
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,

@@ -118,9 +118,11 @@ class Bank:
             return self._of_this_pass(layer, *key)
         if self.trains or torch.is_grad_enabled() or torch._C._len_torch_dispatch_stack():
             return None
-        if (valid := self._valid.get(key)) is None:
+        valid = self._valid.get(key)
+        if valid is None:
             kept = _kept.setdefault(self._model, {})
-            self._valid[key] = kept[key] = valid = {of: one for of, one in kept.get(key, {}).items() if one.is_valid()}
+            valid = {of: one for of, one in kept.get(key, {}).items() if one.is_valid()}
+            self._valid[key] = kept[key] = valid
         one = valid.get(layer)
         return one.factors if one is not None and one.is_unchanged() else None
 
@@ -140,8 +142,8 @@ class Bank:
         if u.is_cuda and torch.cuda.is_current_stream_capturing():
             return None  # as in `_of_this_pass`
         if (layer, dtype, name) not in self._computed:
-            us = [one for _, one in stack]
-            versions = [one._version for one in us]
+            us = [u for _, u in stack]
+            versions = [u._version for u in us]
             with (
                 _not_numbered(),
                 torch.inference_mode(False),
@@ -149,8 +151,9 @@ class Bank:
                 torch.autocast(u.device.type, enabled=False),
             ):
                 flat = _Stacked.apply(layer.hra_apply_GS[name], dtype, *us)
-            for (one, of), version, *factors in zip(stack, versions, flat[: len(us)], flat[len(us) :], strict=True):
-                self._computed[one, dtype, name] = one.hra_u._parameters, of, version, tuple(factors)
+            for i, (one, _) in enumerate(stack):
+                factors = flat[i], flat[len(us) + i]
+                self._computed[one, dtype, name] = one.hra_u._parameters, us[i], versions[i], factors
         return self._of_this_pass(layer, dtype, name)
 
     def _of_this_pass(self, *key: Any) -> Factors | None:

@@ -203,9 +203,9 @@ class HRALayer(nn.Module, Merging):
 
     def stackable(self, name: str) -> nn.Parameter | None:
         """Return an adapter's `hra_u` if its factors may be computed with those of other layers, in `bank.Bank`."""
-        u = self.hra_u._parameters.get(name)
+        u = self.hra_u.get(name)
         # FSDP and DeepSpeed's ZeRO-3 (ds_id) exchange the content of parameters.
-        if type(u) is not nn.Parameter or hasattr(u, "ds_id") or vars(self).get("_is_fsdp_managed_module"):
+        if type(u) is not nn.Parameter or hasattr(u, "ds_id") or getattr(self, "_is_fsdp_managed_module", False):
             return None
         return None if u.is_meta or u.is_inference() else u
 

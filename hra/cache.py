@@ -35,8 +35,6 @@ def is_same(tensor: torch.Tensor, copy: torch.Tensor) -> bool:
 class Kept:
     """The factors that a layer keeps of some adapters, and what they depend on."""
 
-    __slots__ = ("_kinds", "_parameters", "_seen", "_sources", "factors")
-
     def __init__(self, layer: Any, names: list[str], kinds: list[bool], us: list[nn.Parameter], entry: Entry) -> None:
         copies, self.factors = entry
         self._parameters, self._kinds = layer.hra_u._parameters, layer.hra_apply_GS

@@ -190,9 +190,10 @@ def span_gradient(
     U: torch.Tensor, C: torch.Tensor, N: torch.Tensor, gQ: torch.Tensor, gB: torch.Tensor
 ) -> torch.Tensor:
     """Compute the gradient of U (..., n, r) from those of Q = U C and B = 2 Q N."""
-    W, gB, N = exact(U), gB.to(C.dtype), 2 * N
-    S = C @ N @ (C.mT @ (W.mT @ gB)) @ N @ C.mT / 2
-    return (gQ.to(C.dtype) @ C.mT + gB @ (N @ C.mT) - W @ (S + S.mT)).to(U.dtype)
+    W, gB = exact(U), gB.to(C.dtype)
+    # C is multiplied with the small matrices, so Q (n, r) is not formed again.
+    S = 2 * C @ N @ (C.mT @ (W.mT @ gB)) @ N @ C.mT
+    return (gQ.to(C.dtype) @ C.mT + gB @ (2 * N @ C.mT) - W @ (S + S.mT)).to(U.dtype)
 
 
 def compose(

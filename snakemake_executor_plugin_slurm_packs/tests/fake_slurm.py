@@ -30,7 +30,7 @@ def sbatch(*words: str) -> None:
         path = options["--output"].replace("%j", name).replace("%A_%a", name)
         of_task = {"SLURM_ARRAY_TASK_ID": str(task)} if task else {}
         status = FOLDER / f"{name}.status"
-        # Renamed, since an empty status would be a failure.
+        # Renamed when it is complete: squeue would take an empty file for a failure.
         script = f"({options['--wrap']})\necho $? > {status}.new\nmv {status}.new {status}"
         with open(path, "w") as log:
             started = subprocess.Popen(

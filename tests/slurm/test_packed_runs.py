@@ -35,7 +35,7 @@ class PackedFaults(FaultInjection):
     def stopped(self, run: str) -> int | None:
         """Return the process of a run that is suspended, with a checkpoint (faults/sitecustomize.py)."""
         path = self.faults / f"{run.partition('/')[0]}.pid"
-        pid = int(path.read_text() or 0) if path.exists() else 0  # it may not be written yet
+        pid = int(path.read_text() or 0) if path.exists() else 0  # the file may still be empty
         try:
             return pid if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T" else None
         except FileNotFoundError:

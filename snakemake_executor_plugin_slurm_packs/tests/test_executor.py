@@ -62,10 +62,12 @@ def test_replicates_share_a_gpu_a_failed_job_is_retried_alone_and_silence_loses_
     packs = [re.sub(r"_\w{12}$", "", job["comment"]) for job in jobs]
     assert Counter(re.sub(r"many_wildcards_\d", "many", pack) for pack in packs) == {
         "rule_alone": 1, "rule_pack_wildcards_2": 2, "rule_train_wildcards_a_1": 1, "rule_many": 2
-    }  # fmt: skip
+    }, output  # fmt: skip
     assert [job["options"].count("--array=1-2") for job in jobs].count(1) == 2  # the tasks of one array
     assert output.count("Trying to restart job") == 1
     (folder,) = Path(".snakemake/slurm_packs").absolute().iterdir()
+    written = (folder / UNPACK.name).stat().st_mtime_ns
+    assert all(written < path.stat().st_mtime_ns for path in slurm.folder.glob("*.job"))  # not while jobs execute it
     for job in jobs:
         assert job["command"].startswith(f"{folder / UNPACK.name} environment.tar {sys.prefix} && ")
         gpu = "--gpus=fake:1" in job["options"]

@@ -91,7 +91,12 @@ class Executor(SlurmExecutor):
         self.reported: set[int] = set()  # id() of the jobs whose end was reported since the last status check
         self.changing, self.timer = threading.RLock(), None
         super().__init__(workflow, logger)
-        self.leftovers = Leftovers(self.run_uuid)
+        self.leftovers, self.unpack = Leftovers(self.run_uuid), None
+        if archive := workflow.executor_settings.environment:
+            # Copied to the shared file system, since this package may be in the archive; once, since a script that is
+            # being written cannot be executed.
+            script = shutil.copy(UNPACK, self.leftovers.folder.absolute())
+            self.unpack = shlex.join([script, str(archive), sys.prefix])
         # The rules whose jobs are tasks of arrays: here, not in the base class.
         self.rules_of_arrays, self.array_jobs = self.array_jobs, set()
         settings = workflow.executor_settings
@@ -184,10 +189,8 @@ class Executor(SlurmExecutor):
             factory = self.workflow.spawned_job_args_factory
             if first := factory.precommand(executor_common_settings=self.common_settings):
                 command = f"{first} && {command}"
-        if archive := self.workflow.executor_settings.environment:
-            # A copy on the shared file system: this package may be in the archive.
-            script = shutil.copy(UNPACK, self.leftovers.folder.absolute())
-            command = f"{shlex.join([script, str(archive), sys.prefix])} && {command}"
+        if self.unpack:
+            command = f"{self.unpack} && {command}"
         return command
 
     def member(self, job) -> dict:

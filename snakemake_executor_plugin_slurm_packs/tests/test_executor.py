@@ -66,8 +66,8 @@ def test_replicates_share_a_gpu_a_failed_job_is_retried_alone_and_silence_loses_
     assert [job["options"].count("--array=1-2") for job in jobs].count(1) == 2  # the tasks of one array
     assert output.count("Trying to restart job") == 1
     (folder,) = Path(".snakemake/slurm_packs").absolute().iterdir()
-    written = (folder / UNPACK.name).stat().st_mtime_ns
-    assert all(written < path.stat().st_mtime_ns for path in slurm.folder.glob("*.job"))  # not while jobs execute it
+    written = (folder / UNPACK.name).stat().st_mtime_ns  # before the first job, which executes it
+    assert written < min(path.stat().st_mtime_ns for path in slurm.folder.glob("*.job"))
     for job in jobs:
         assert job["command"].startswith(f"{folder / UNPACK.name} environment.tar {sys.prefix} && ")
         gpu = "--gpus=fake:1" in job["options"]

@@ -91,15 +91,15 @@ class Executor(SlurmExecutor):
         self.reported: set[int] = set()  # id() of the jobs whose end was reported since the last status check
         self.changing, self.timer = threading.RLock(), None
         super().__init__(workflow, logger)
-        self.leftovers, self.unpack = Leftovers(self.run_uuid), None
-        if archive := workflow.executor_settings.environment:
-            # Copied to the shared file system, since this package may be in the archive; once, since a script that is
-            # being written cannot be executed.
+        self.leftovers = Leftovers(self.run_uuid)
+        settings, self.command_prefix = workflow.executor_settings, ""
+        if archive := settings.environment:
+            # Copied to the shared file system, since this package may be in the archive. Once: jobs cannot execute a
+            # script while it is being written.
             script = shutil.copy(UNPACK, self.leftovers.folder.absolute())
-            self.unpack = shlex.join([script, str(archive), sys.prefix])
+            self.command_prefix = f"{shlex.join([script, str(archive), sys.prefix])} && "
         # The rules whose jobs are tasks of arrays: here, not in the base class.
         self.rules_of_arrays, self.array_jobs = self.array_jobs, set()
-        settings = workflow.executor_settings
         seconds = QUIET * settings.init_seconds_before_status_checks  # below that, the base class does not use squeue
         squeue = settings.status_command == "squeue" and should_recommend_squeue_status_command(seconds)
         if self.rules_of_arrays and not squeue:
@@ -189,9 +189,7 @@ class Executor(SlurmExecutor):
             factory = self.workflow.spawned_job_args_factory
             if first := factory.precommand(executor_common_settings=self.common_settings):
                 command = f"{first} && {command}"
-        if self.unpack:
-            command = f"{self.unpack} && {command}"
-        return command
+        return f"{self.command_prefix}{command}"
 
     def member(self, job) -> dict:
         """Return what run_pack.py needs to start a job: its command, without the job step that the base class adds."""

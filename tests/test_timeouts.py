@@ -1,5 +1,6 @@
 """A test that hangs is a failure within its time, and leaves nothing behind."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,11 +8,14 @@ from pathlib import Path
 import psutil
 import pytest
 
+from timeouts import kill_processes
+
 HANGS = """
-import subprocess, sys, time
+import subprocess, sys
 import pytest
 
-SLEEP = [sys.executable, "-c", "import subprocess; subprocess.run(['sleep', '1001'])"]
+SUSPEND = "parent = psutil.Process().parent(); parent.suspend(); time.sleep(3); parent.resume()"  # beyond the limit
+SLEEP = [sys.executable, "-c", f"import psutil, subprocess, time; {SUSPEND}; subprocess.run(['sleep', '1001'])"]
 
 @pytest.fixture
 def hung():
@@ -25,11 +29,31 @@ def test_after_it(): pass
 
 @pytest.mark.slow
 def test_a_hung_fixture_fails_and_the_next_test_runs(tmp_path):
-    (tmp_path / "test_hangs.py").write_text(HANGS)
+    seconds = f"1001.{os.getpid()}"
+    (tmp_path / "test_hangs.py").write_text(HANGS.replace("1001", seconds))
     (tmp_path / "pytest.ini").write_text(f"[pytest]\npythonpath = {Path(__file__).parent}\ntimeout = 2\n")
     command = [sys.executable, "-m", "pytest", "-p", "timeouts", "-n", "1", "test_hangs.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
-    assert "1 passed, 1 error" in done.stdout and "from pytest-timeout" in done.stdout, done.stdout
-    assert "process.stdout.read()" in done.stdout
-    left = [process.pid for process in psutil.process_iter(["cmdline"]) if process.info["cmdline"] == ["sleep", "1001"]]
-    assert left == []
+    output = tmp_path / "output"
+    try:  # into a file: a process that is left would hold a pipe open
+        with output.open("w") as file:
+            subprocess.run(command, cwd=tmp_path, stdout=file, stderr=subprocess.STDOUT)
+    finally:
+        print(output.read_text())
+    text = output.read_text()
+    assert "1 passed, 1 error" in text and "from pytest-timeout" in text and "process.stdout.read()" in text
+    assert ["sleep", seconds] not in [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])]
+
+
+def test_a_process_that_is_just_being_started_is_killed(request, monkeypatch):
+    looks, shown = [], psutil.Process.environ
+
+    def environ(process):
+        looks.append(process.pid)
+        return {} if looks.count(process.pid) == 1 else shown(process)
+
+    with subprocess.Popen(["sleep", "1002"]) as process:
+        monkeypatch.setattr(psutil.Process, "environ", environ)
+        kill_processes(request.node.nodeid)
+        left = process.poll() is None
+        process.kill()
+    assert not left

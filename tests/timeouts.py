@@ -1,14 +1,16 @@
 """A pytest plugin: a hanging test fails with its threads' stacks, and its child processes are killed.
 
 pytest-timeout raises in the main thread. Before that, this kills the processes of the test: `Popen.__exit__` and pipes
-would wait for them. A test that hangs outside of Python never sees the signal; its process exits a minute later, and
-xdist starts another.
+would wait for them. The signal is sent to the main thread by a timer of our own: pytest-timeout's is sent to the process,
+and another thread may take it if the process was suspended, which leaves the main thread in its system call. A test that
+hangs outside of Python never sees the signal; its process exits a minute later, and xdist starts another.
 """
 
 import contextlib
 import faulthandler
 import os
 import signal
+import threading
 import time
 
 import psutil
@@ -19,6 +21,7 @@ GRACE_SECONDS = 60
 # Inherited by all that tests start, unlike a process's parent, which a daemon or an orphan has lost.
 MARK = "HRA_TEST_PROCESS"
 os.environ[MARK] = str(os.getpid())
+TIMER = pytest.StashKey[threading.Timer]()
 
 
 def pytest_configure(config):
@@ -49,30 +52,36 @@ def pytest_timeout_set_timer(item, settings):
         fail(number, frame)
 
     if settings.method == "signal":
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, kill_then_fail)
+        to_main = (threading.main_thread().ident, signal.SIGALRM)
+        item.stash[TIMER] = timer = threading.Timer(settings.timeout, signal.pthread_kill, to_main)
+        timer.daemon = True
+        timer.start()
     faulthandler.dump_traceback_later(settings.timeout + GRACE_SECONDS, exit=True, file=item.config.uncaptured_stderr)
     return done
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_timeout_cancel_timer(item):
+    if timer := item.stash.get(TIMER, None):
+        timer.cancel()
+        timer.join()  # before the signal's handler is removed
     faulthandler.cancel_dump_traceback_later()
     return (yield)
 
 
 def kill_processes(test: str) -> None:
     """Kill the processes that this process has started in a test, and theirs."""
-    for _ in range(10):  # one of them may start another meanwhile
-        found = 0
+    # One of them may start another meanwhile, and the kernel shows no environment of a process that it is starting: a
+    # pass that finds none is not the last.
+    for _ in range(10):
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 seen = process.environ()
                 mine = seen.get(MARK) == str(os.getpid()) and process.pid != os.getpid()
                 if mine and seen.get("PYTEST_CURRENT_TEST", "").startswith(f"{test} ("):
                     process.kill()
-                    found += 1
-        if not found:
-            return
         time.sleep(0.1)
 
 

@@ -190,7 +190,7 @@ def test_no_program_outlives_its_job():
             assert job.poll() is None
             found = psutil.Process(job.pid).children(recursive=True)
         job.kill()
-    assert psutil.wait_procs(found, timeout=30)[1] == []
+    assert psutil.wait_procs(found, timeout=60)[1] == []
 
 
 ORDINARY = f"""

@@ -189,7 +189,7 @@ def test_a_job_waits_until_a_gpu_is_free(two_gpus):
     assert taken.get(timeout=60) in ("0", "1")
     release.put(None)
     for worker in workers:
-        worker.join(10)
+        worker.join(60)
 
 
 def test_more_gpus_than_there_are_is_an_error_at_once(two_gpus):

@@ -33,26 +33,22 @@ def test_a_hung_fixture_fails_and_the_next_test_runs(tmp_path):
     (tmp_path / "test_hangs.py").write_text(HANGS.replace("1001", seconds))
     (tmp_path / "pytest.ini").write_text(f"[pytest]\npythonpath = {Path(__file__).parent}\ntimeout = 2\n")
     command = [sys.executable, "-m", "pytest", "-p", "timeouts", "-n", "1", "test_hangs.py"]
-    output = tmp_path / "output"
-    try:  # into a file: a process that is left would hold a pipe open
-        with output.open("w") as file:
-            subprocess.run(command, cwd=tmp_path, stdout=file, stderr=subprocess.STDOUT)
-    finally:
-        print(output.read_text())
-    text = output.read_text()
-    assert "1 passed, 1 error" in text and "from pytest-timeout" in text and "process.stdout.read()" in text
+    text = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout
+    assert "1 passed, 1 error" in text and "from pytest-timeout" in text and "process.stdout.read()" in text, text
     assert ["sleep", seconds] not in [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])]
 
 
 def test_a_process_that_is_just_being_started_is_killed(request, monkeypatch):
-    looks, shown = [], psutil.Process.environ
+    seen, environ = set(), psutil.Process.environ
 
-    def environ(process):
-        looks.append(process.pid)
-        return {} if looks.count(process.pid) == 1 else shown(process)
+    def empty_at_first(process):
+        if process.pid in seen:
+            return environ(process)
+        seen.add(process.pid)
+        return {}
 
     with subprocess.Popen(["sleep", "1002"]) as process:
-        monkeypatch.setattr(psutil.Process, "environ", environ)
+        monkeypatch.setattr(psutil.Process, "environ", empty_at_first)
         kill_processes(request.node.nodeid)
         left = process.poll() is None
         process.kill()

@@ -52,7 +52,7 @@ def pytest_timeout_set_timer(item, settings):
         fail(number, frame)
 
     if settings.method == "signal":
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0)  # pytest-timeout's
         signal.signal(signal.SIGALRM, kill_then_fail)
         to_main = (threading.main_thread().ident, signal.SIGALRM)
         item.stash[TIMER] = timer = threading.Timer(settings.timeout, signal.pthread_kill, to_main)
@@ -73,8 +73,7 @@ def pytest_timeout_cancel_timer(item):
 
 def kill_processes(test: str) -> None:
     """Kill the processes that this process has started in a test, and theirs."""
-    # One of them may start another meanwhile, and the kernel shows no environment of a process that it is starting: a
-    # pass that finds none is not the last.
+    # Always ten times: one of them may start another meanwhile, and one that is being started has no environment yet.
     for _ in range(10):
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):

@@ -7,7 +7,7 @@ evaluator's name. The standard error is over prompts.
 import time
 from pathlib import Path
 
-from hra_workflow.core import diverged_runs, manifests, predictions, provenance, records
+from hra_workflow.core import diverged_runs, made_by, manifests, predictions, provenance, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import as_list, start
 from hra_workflow.data import images
@@ -20,6 +20,9 @@ def main(job: dict) -> None:
     params, inputs = job["params"], job["input"]
     record = records.read(inputs["record"])
     device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
+    places = {"base": {name: job["wildcards"][name] for name in ("task", "dataset")}, "images": job["wildcards"]}
+    for name, settings in (("base", params["base_generated"]), ("images", params["generated"])):
+        made_by.check_generated(inputs[name], images.made_by(inputs[name]), record, places[name], settings)
     base, changed = (list(images.unpack(inputs[name])) for name in ("base", "images"))
     if [one.about["seed"] for one in base] != [one.about["seed"] for one in changed]:
         raise JobError(

@@ -95,7 +95,7 @@ def test_a_killed_holder_is_dead_when_the_processes_that_it_started_are(tmp_path
 def test_in_a_scheduler_s_job_waiting_ends_with_an_error_that_is_not_retried(tmp_path):
     held_by(path := tmp_path / "lease")
     with (
-        pytest.raises(JobError, match=r"has been training this run since 2026.*same command again when it") as caught,
+        pytest.raises(JobError, match=r"has been writing this since 2026.*same command again when it") as caught,
         lease.held([path], print, patience=0.1),
     ):
         pass
@@ -131,7 +131,7 @@ def test_on_another_node_the_holder_lives_as_long_as_it_renews_the_lease(tmp_pat
     require(allowed, "needs root, or a kernel that allows namespaces (unshare --uts --pid)")
     holder = start(path := tmp_path / "lease", 60, TWO_NODES)
     assert json.loads(path.read_bytes())["host"] == "node2"
-    with pytest.raises(JobError, match="on node2 has been training"):
+    with pytest.raises(JobError, match="on node2 has been writing"):
         lease.take(path, b"mine", print, deadline=time.monotonic() + 3 * lease.EXPIRY * lease.LOOK)
     holder.kill()
     holder.wait()

@@ -1,9 +1,9 @@
 """The bridge between Snakemake and the scripts.
 
 A script is a function `main(job)`; the job is a plain dict with `rule`, `input`, `output`, `params`, `identity` (the
-params that its results depend on), `resources`, `threads`, `wildcards` and `log`. The same file therefore runs under
-Snakemake, under torchrun, from a job.json by hand (`python workflow/scripts/train_glue.py job.json`) and in pytest
-(`main({...})`).
+names of the params that its results depend on), `resources`, `threads`, `wildcards` and `log`. The same file therefore
+runs under Snakemake, under torchrun, from a job.json by hand (`python workflow/scripts/train_glue.py job.json`) and in
+pytest (`main({...})`).
 """
 
 import contextlib
@@ -119,7 +119,7 @@ def from_snakemake(snakemake) -> dict:
         "input": named(snakemake.input),
         "output": named(snakemake.output),
         "params": params | recorded,
-        "identity": recorded,  # the params to which snake/reruns.py has given their names
+        "identity": list(recorded),  # those to which snake/reruns.py has given their names
         "resources": {key: value for key, value in snakemake.resources.items() if not key.startswith("_")},
         "threads": snakemake.threads,
         "wildcards": named(snakemake.wildcards),
@@ -128,8 +128,8 @@ def from_snakemake(snakemake) -> dict:
 
 
 def identity(job: dict) -> dict:
-    """Return the params that the results of a job depend on; of a job by hand, which does not tell, all."""
-    return job.get("identity", job["params"])
+    """Return the params that the results of a job depend on; all those of a job by hand, which need not name them."""
+    return {name: job["params"][name] for name in job.get("identity", job["params"])}
 
 
 def forget_finished(job: dict) -> None:

@@ -3,7 +3,7 @@
 Answers and archives of images state it in their head, metrics, manifests of initial adapters and of control images in
 their entry `made_by`:
 
-result      what it is a result of: the values of its wildcards, but for the shard
+result      which one it is: the values of its wildcards, but for the shard
 weights     SHA-256 of each file of weights that made it, by its path in the run's folder, as in train.json
 inputs      SHA-256 of the files that each manifest lists, by the path of the manifest
 settings    the identity of its job: the params that Snakemake records (snake/reruns.py); generated: of the job before
@@ -20,6 +20,8 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import identity
 
 KEY = "made_by"
+# Wildcards that tell results apart.
+PARTS = ("noun", "task", "dataset", "method", "variant", "seed", "answers", "benchmark")
 RECORD = "train.json"
 
 
@@ -39,7 +41,7 @@ def of_manifest(job: dict) -> dict:
 
 
 def result(wildcards: dict) -> str:
-    return "/".join(text for name, text in wildcards.items() if name not in ("shard", "n_shards"))
+    return "/".join(str(wildcards[name]) for name in PARTS if name in wildcards)
 
 
 def manifests_of(job: dict) -> list[str]:
@@ -95,8 +97,7 @@ def check_place(path: str | Path, found: dict) -> None:
     record = records.read(folder.parent / RECORD)
     if record["status"] == records.DIVERGED:  # nothing was made
         return
-    here = [str(record[name]) for name in ("task", "dataset", "method", "variant", "seed")]
-    check(path, found, {"result": "/".join([*here, folder.name]), "weights": of_run(found, record)})
+    check(path, found, {"result": result(record | {"benchmark": folder.name}), "weights": of_run(found, record)})
 
 
 def check_manifest(path: str | Path, settings: dict) -> None:

@@ -57,6 +57,13 @@ def retention(
     return run_statistics.read_csv(folder / "table.csv")
 
 
+def test_a_result_of_other_settings_is_refused(tmp_path, monkeypatch):
+    path = write_metrics(tmp_path, BASE, 0, dict.fromkeys(NAMES, 50))
+    monkeypatch.setitem(MADE_BY, "settings", {"limit": 5})
+    with pytest.raises(JobError, match=r"retention.json: expected the run .*settings.limit null, now 5\. Delete it"):
+        retention(tmp_path, [path])
+
+
 def test_means_differences_and_the_impact_per_seed(tmp_path):
     base = dict(zip(NAMES, [50, 60, 40, 80, 10], strict=True))
     tuned = [[45, 60, 40, 80, 10], [50, 54, 44, 80, 8]]  # one tenth of ARC; −10, +10, −20 % of three others

@@ -41,7 +41,7 @@ def facts_of(folder: Path, expected: list[dict]) -> dict:
         "trained": list(labels),
         "baselines": ["full/all", "lora/r8"],
         "data": [str(folder / "sst2.manifest.json")],
-        "pairs": [],
+        "benchmarks": [],
         "plotted": {"parameters": ["SST-2"], "lambda": []},
         "local": ["sst2"],
         "selection": "best_on_dev",

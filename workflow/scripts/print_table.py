@@ -3,7 +3,8 @@
     python workflow/scripts/print_table.py results/table_glue.csv
 
 Each cell: our mean, its standard deviation over seeds, and below it the difference to the published value; bold as in
-table_{task}.md. Below the table: the difference of each trained run to the reference.
+table_{task}.md. `, unseen`: without the rows that are in the training data. Below the table: the difference of each
+trained run to the reference.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hra_workflow import tasks
+from hra_workflow.report import unseen
 from hra_workflow.report.run_statistics import read_csv, readable
 from hra_workflow.report.selections import TITLES
 
@@ -31,6 +33,8 @@ LEGEND = (
 
 def cell(row: pd.Series, name: str, sep: str) -> Text:
     """Return our value, or the published one in italics if we have no such run."""
+    if f"{name}_best" not in row:
+        return Text(unseen.text(row, name).replace(" ± ", f"{sep}±") if row["run"] else "", style="dim")
     if not row["run"]:
         return Text(row[f"{name}_published"], style="dim italic")
     if not row[name]:
@@ -46,7 +50,9 @@ def cell(row: pd.Series, name: str, sep: str) -> Text:
 
 def render(table: pd.DataFrame, width: int) -> list[Table]:
     """Build one table, or several with the columns distributed over them if the terminal is narrow."""
-    names = [name for name in table.columns if f"{name}_best" in table.columns]
+    titles = {name: name for name in table.columns if f"{name}_best" in table.columns}
+    titles = dict(zip(unseen.names(titles, table.columns), unseen.beside(table.columns, titles), strict=True))
+    names = list(titles)
     room = width - PARAMETERS_WIDTH - 3  # edges and rules take one character each
     longest = max(len(f"{row['method']} {readable(row['setting'])}") for _, row in table.iterrows())
     wide = longest + 14 * len(names) <= room  # label and cells on one line
@@ -58,8 +64,9 @@ def render(table: pd.DataFrame, width: int) -> list[Table]:
         block.add_column("", width=label_width)
         block.add_column("Params (M) ↓", justify="right", width=PARAMETERS_WIDTH)
         for name in names[first : first + per_block]:
-            arrow = "↓" if (table[f"{name}_better"] == "lower").all() else "↑"
-            block.add_column(Text(f"{name} {arrow}"), justify="right", width=cell_width, no_wrap=False)
+            better = table[f"{name.removesuffix(unseen.NAME.format(''))}_better"]
+            arrow = "↓" if (better == "lower").all() else "↑"
+            block.add_column(Text(f"{titles[name]} {arrow}"), justify="right", width=cell_width, no_wrap=False)
         for _, row in table.iterrows():
             label = Text(row["method"], style="bold" if row["run"] else "dim italic")
             label.append(f"{separator}{readable(row['setting'])}" if row["setting"] else "", style="not bold")
@@ -122,6 +129,8 @@ def show(path: Path, selection: str | None, console: Console) -> None:
             console.print(*(Padding(Text(f"{text}."), (0, 0, 0, 2)) for text in texts), sep="")
     if any(sentences.values()):
         console.print(LEGEND, style="dim")
+    if any(name.endswith(unseen.NAME.format("")) for name in part.columns):
+        console.print("Unseen: without the rows that are in the training data.", style="dim")
     for _, row in part[part["missing"] != ""].iterrows():
         console.print(
             f"  missing: {row['method']} {readable(row['setting'])}: {row['missing']}", style="red", markup=False

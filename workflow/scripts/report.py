@@ -14,7 +14,7 @@ from hra_workflow.core import files, predictions, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.data import data_cards, images, leaks
-from hra_workflow.report import class_scores, html_page, run_statistics
+from hra_workflow.report import class_scores, html_page, run_statistics, unseen
 from hra_workflow.report.image_grid import evenly_spaced
 from hra_workflow.report.selections import TITLES
 from hra_workflow.tasks.images import ImageEvaluation
@@ -40,7 +40,7 @@ def section(name: str, facts: dict) -> dict:
         "selection": TITLES[facts["selection"]].lower(),
         "states": Counter(run["state"] for run in runs),
         "headline": [line for line in lines if line],
-        "warnings": [*data_cards.warnings(facts["data"]), *leaks.warnings(facts["pairs"])],
+        "warnings": [*data_cards.warnings(facts["data"]), *leaks.warnings(facts["benchmarks"])],
         "tables": [html_page.markdown(Path(path).with_suffix(".md").read_text(), 3) for path in facts["tables"]],
         "figures": figures(facts, runs) if any(lines) else [],
         "sheets": {dataset: html_page.sheet(path) for dataset, path in facts["sheets"].items()},
@@ -66,6 +66,7 @@ def headline(table: pd.DataFrame, column: str, facts: dict) -> dict | None:
         "label": facts["labels"][first.name],
         "verdict": next(iter([*own, *verdicts]), None),
         "value": first[column] + (f" ± {first[f'{column}_std']}" if first[f"{column}_std"] else ""),
+        "unseen": unseen.text(first, unseen.NAME.format(column)),
         "published": first[f"{column}_published"],
     }
 

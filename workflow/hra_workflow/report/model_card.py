@@ -34,18 +34,20 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
     record: train.json. metrics: metrics.json per benchmark. model, data: manifests. weights: `last`, `best` or a step.
     adapter: adapter_config.json. params: `label` of the method; `pipeline_tag`; `snippet`, the template of the code,
     with `settings` of predictions, torch's `dtype`, `has_lora`, `has_kohya` and the `component` of a pipeline; the
-    folders `base` and `exported`; the names of the `tables` next to the card.
+    folders `base` and `exported`; the names of the `tables` next to the card; `leaked`, benchmark -> data.leaks.Leak,
+    and `unseen`, the scores on the other rows, by benchmark, selection and metric.
     Raises ValueError for results that the Hub would not accept.
     """
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
     base, source = on_hub(model), on_hub(data)
-    rows = list(results(metrics, weights))
+    rows = list(results(metrics, weights, params["leaked"], params["unseen"]))
     evaluated = [
         EvalResult(
             task_type=params["pipeline_tag"],
             dataset_type=source.repo if source else record["dataset"],
             dataset_name=f"{record['dataset']}, {row['benchmark']}",
+            dataset_split=row["benchmark"],  # results of one split are listed under one name
             dataset_revision=source.revision if source else None,
             metric_type=row["metric"],
             metric_name=row["metric"],
@@ -86,6 +88,7 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
         snippet=snippet.strip(),
         record=record,
         rows=rows,
+        leaks=params["leaked"] if rows else {},
         notes=[f"{TITLES[name]}: {NOTES[name]}" for name in dict.fromkeys(row["selection"] for row in rows)],
         base=base,
         source=source,
@@ -102,14 +105,21 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
     return text
 
 
-def results(metrics: list[dict], weights: str):
-    """Yield a row per benchmark and metric of the exported weights: `best` is what a run's selection has kept."""
+def results(metrics: list[dict], weights: str, leaked: dict, unseen: dict):
+    """Yield a row per benchmark and metric of the exported weights: `best` is what a run's selection has kept.
+
+    Before it, if rows of the benchmark are in the training data, one with the score without them.
+    """
     for one in metrics:
         for selection, found in one["selections"].items():
             if found["step"] is not None and (selection == "last") == (weights == "last"):
                 for name, value in found["metrics"].items():
-                    shown = {"benchmark": one["benchmark"], "n": one["n_items"], "selection": selection}
-                    yield shown | {"metric": name, "value": value["value"], "stderr": value.get("stderr")}
+                    benchmark = one["benchmark"]
+                    shown = {"benchmark": benchmark, "n": one["n_items"], "selection": selection, "metric": name}
+                    if new := unseen.get((benchmark, selection, name)):
+                        title = f"{benchmark} without the {leaked[benchmark].count:,} rows"
+                        yield shown | {"benchmark": f"{title} that are in the training data", "of": benchmark} | new
+                    yield shown | {"of": benchmark, "value": value["value"], "stderr": value.get("stderr")}
 
 
 def license_of(text: str | None) -> dict[str, str]:

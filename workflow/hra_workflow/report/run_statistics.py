@@ -207,6 +207,11 @@ def counterparts(published: pd.DataFrame, columns: list[dict], averages: dict[st
     return values
 
 
+def number(value: float | None, digits: int = 2) -> str:
+    """Format with fixed digits; None and NaN are empty."""
+    return "" if value is None or pd.isna(value) else f"{round(float(value), digits) + 0.0:.{digits}f}"
+
+
 def source_of(params: dict) -> dict:
     """Return the source of the published numbers (tasks.table.Table.published), the paper for a task without any."""
     return params.get("published") or {"label": "paper", "notes": [], "noise": {}, "first": False}

@@ -73,6 +73,16 @@ def data(warnings: list[str]) -> list[str]:
     return [f"**Data**: {plain('. '.join(warnings))}."] * bool(warnings)
 
 
+def unseen(leaked: dict[str, list]) -> list[str]:
+    """Explain the columns of scores on unseen rows. leaked: column or average -> the data.leaks.Leak in it."""
+    parts = [f"{plain(name)}: {' and '.join(map(str, found))}" for name, found in leaked.items()]
+    return [
+        f"**Rows that are trained on** are in {'; '.join(parts)}. `, unseen` beside a column is the score without "
+        "them, by the same metric; `–`: it cannot be computed (a metric of all items together, no row is left, or a "
+        "data card of an older version). Verdicts, bold values and published values are on all rows."
+    ] * bool(parts)
+
+
 def unscored(empty: dict[str, set[str]], labels: dict[str, str]) -> list[str]:
     """Name the runs without a value per column or average (run_statistics.without_value); labels: of the rows."""
     found = {label: [name for name, runs in empty.items() if run in runs] for run, label in labels.items()}

@@ -65,7 +65,7 @@ def tasks(config: dict, chosen: list[Task]) -> dict[str, dict]:
             "trained": [name for name in grid.names(config, task.name) if methods.trains(config, name)],
             "baselines": task.table.verdicts()["baselines"],
             "data": own_data.manifests(task),
-            "pairs": own_data.pairs(task),
+            "benchmarks": own_data.benchmarks(task),
             "plotted": {
                 "parameters": task.settings["figures"]["parameters"],
                 "lambda": task.settings["figures"]["lambda"],

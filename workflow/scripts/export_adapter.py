@@ -18,7 +18,7 @@ from hra_workflow.core.job import start
 from hra_workflow.data import leaks
 from hra_workflow.models import adapters, diffusion, precision
 from hra_workflow.models.diffusion import exports
-from hra_workflow.report import model_card, unseen
+from hra_workflow.report import model_card, selections, unseen
 
 
 def main(job: dict) -> None:
@@ -63,6 +63,7 @@ def main(job: dict) -> None:
             "base": os.path.relpath(folder),
             "exported": os.path.relpath(card.parent),
             "tables": [f"`{path.name}`" for path in tables],
+            "splits": selections.splits(params["benchmarks"]),
             "leaked": {benchmark: leak for (_, benchmark), leak in leaked.items()},
             "unseen": unseen_scores(params, leaked, task.table),
         }

@@ -20,9 +20,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hra_workflow import tasks
-from hra_workflow.report import unseen
+from hra_workflow.report import run_statistics, selections, unseen
 from hra_workflow.report.run_statistics import read_csv, readable
-from hra_workflow.report.selections import TITLES
 
 LABEL_WIDTH, PARAMETERS_WIDTH = 14, 7
 LEGEND = (
@@ -97,13 +96,6 @@ def next_steps(path: Path) -> list[tuple[str, Path]]:
     return [(what, place) for what, place in places if place.exists()]
 
 
-def values(table: pd.DataFrame, selection: str) -> pd.DataFrame:
-    """Return our values of one selection, by run."""
-    names = [name for name in table.columns if f"{name}_best" in table.columns or name == "params_M"]
-    own = table[(table["selection"] == selection) & (table["run"] != "")].set_index("run")
-    return own[[column for name in names for column in (name, f"{name}_std") if column in table.columns]]
-
-
 def show(path: Path, selection: str | None, console: Console) -> None:
     """Print one table: the checkpoints of `selection`, by default of the paper's rule for the task."""
     table = read_csv(path)
@@ -112,12 +104,12 @@ def show(path: Path, selection: str | None, console: Console) -> None:
         return
     selection = selection or table["selection"].iloc[0]
     part = table[table["selection"] == selection]
-    shown = values(table, selection)
-    alike = [name for name in dict.fromkeys(table["selection"]) if values(table, name).equals(shown)]
+    titles = selections.on(["the reported data"], selections.TITLES)
+    alike = [titles[name].lower() for name in run_statistics.alike(table, selection)]
     compared = any((part[name] != "").any() for name in part.columns if name.endswith("_difference"))
     task = tasks.classes().get(path.stem.removeprefix("table_"), tasks.Task)
     unit = ", percent" if task.table.scale == 100 else ""
-    title = f"{path.stem}, {' and '.join(alike).replace('_', ' ')}{unit}"
+    title = f"{path.stem}, {' and '.join(alike)}{unit}"
     title += ": ours ± std over seeds, below it ours − published" if compared else ": mean ± std over seeds"
     console.print(title, style="bold", markup=False, highlight=False)
     for block in render(part, console.width):
@@ -140,7 +132,7 @@ def show(path: Path, selection: str | None, console: Console) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("tables", type=Path, nargs="+", help="results/table_….csv")
-    parser.add_argument("--selection", choices=list(TITLES), help="default: the paper's rule for the task")
+    parser.add_argument("--selection", choices=list(selections.TITLES), help="default: the paper's rule for the task")
     arguments = parser.parse_args()
     if missing := [path for path in arguments.tables if not path.exists()]:
         command = f"snakemake --cores 2 --configfile mine.yaml -- {missing[0]}"

@@ -14,8 +14,8 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.data import data_cards, leaks
 from hra_workflow.report import markdown_text, run_statistics, table_notes, tuning_results, unseen, verdicts
+from hra_workflow.report import selections as checkpoints
 from hra_workflow.report.run_statistics import number
-from hra_workflow.report.selections import NOTES, TITLES
 
 
 def layout(rows: list[dict], published: pd.DataFrame, first: bool = False) -> list[dict]:
@@ -169,14 +169,7 @@ def markdown_table(table: pd.DataFrame, params: dict) -> str:
         if any(cells):
             cells = unseen.beside(table.columns, dict(zip(units, cells, strict=True)), {})
             lines.append([label, source, number(row["params_M_published"] or None, 3), *cells])
-    return two_sources(lines, ["left"] * 2 + ["right"] * (1 + len(heads)))
-
-
-def two_sources(lines: list[list[str]], align: list[str]) -> str:
-    """Format a table whose second column is `ours` or the source, without that column if the source has no value."""
-    if {line[1] for line in lines} <= {"", "ours"}:
-        lines, align = [line[:1] + line[2:] for line in lines], align[1:]
-    return markdown_text.table(lines, align) + "\n"
+    return markdown_text.two_sources(lines, ["left"] * 2 + ["right"] * (1 + len(heads)))
 
 
 def notes(
@@ -208,6 +201,7 @@ def notes(
     if any((table[f"{name}_verdict"] != "").any() for name in params["verdicts"]["columns"]):
         lines.append(table_notes.differences(reference))
     lines += table_notes.compared(params["task"], names, differences, marked)
+    lines += table_notes.not_bold(table, differences, [name for name in names if name not in marked], params)
     empty = run_statistics.without_value(
         runs, *run_statistics.expand_columns(params["columns"], params.get("averages", {}))
     )
@@ -253,17 +247,22 @@ def markdown(
 ) -> str:
     models = ", ".join(dict.fromkeys(name for name in runs["model"] if name)) or "no run yet"
     parts, units = [f"# {params['task']}: {models}\n"], units_of(params)
+    splits = checkpoints.splits(params["benchmarks"])
+    titles, explained = (checkpoints.on(splits, texts) for texts in (checkpoints.TITLES, checkpoints.NOTES))
     first, shown = params["selections"][0], set(params["verdicts"]["columns"])
     found = verdicts.verdicts(table, differences, units, params)
     if sentences := verdicts.summary(table, first, params):
-        parts.append(f"## Verdict: {TITLES[first].lower()}\n\n{sentences}\n")
+        parts.append(f"## Verdict: {titles[first].lower()}\n\n{sentences}\n")
     for selection in params["selections"]:
-        part = table[table["selection"] == selection]
-        parts.append(f"## {TITLES[selection]}\n\n{NOTES[selection]}\n")
-        parts.append(markdown_table(part, params))
+        parts.append(f"## {titles[selection]}\n\n{explained[selection]}\n")
+        same = run_statistics.alike(table, selection)[0]  # the first with these values
+        again = f"All values are those of “{titles[same]}”, above.\n" if same != selection else ""
+        parts.append(again or markdown_table(table[table["selection"] == selection], params))
         cells = verdicts.cells(found, selection, units, params)
+        if again and cells == verdicts.cells(found, same, units, params):
+            continue
         if cells and (selection != first or units.keys() - shown):  # otherwise the verdict has the same numbers
-            parts.append(f"### Differences to the reference: {TITLES[selection].lower()}\n\n{cells}")
+            parts.append(f"### Differences to the reference: {titles[selection].lower()}\n\n{cells}")
     lines = notes(table, runs, published, differences, params, trials)
     parts.append("## Notes\n\n" + "\n".join(f"- {line}" for line in lines) + "\n")
     return "\n".join(parts)

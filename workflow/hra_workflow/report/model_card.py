@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from hra_workflow.report.selections import NOTES, TITLES
+from hra_workflow.report import selections
 
 PAGE = Path(__file__).with_name("page")
 LICENSES = {"mit", "apache-2.0", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "creativeml-openrail-m"}
@@ -35,7 +35,7 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
     adapter: adapter_config.json. params: `label` of the method; `pipeline_tag`; `snippet`, the template of the code,
     with `settings` of predictions, torch's `dtype`, `has_lora`, `has_kohya` and the `component` of a pipeline; the
     folders `base` and `exported`; the names of the `tables` next to the card; `leaked`, benchmark -> data.leaks.Leak,
-    and `unseen`, the scores on the other rows, by benchmark, selection and metric.
+    and `unseen`, the scores on the other rows, by benchmark, selection and metric; `splits` (selections.splits).
     Raises ValueError for results that the Hub would not accept.
     """
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -68,6 +68,7 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
     steps = int(weights) if weights.isdigit() else record["steps" if weights == "last" else "best_step"]
     made = record["fingerprint"]
     environment = templates()
+    titles, notes = (selections.on(params["splits"], texts) for texts in (selections.TITLES, selections.NOTES))
     folders = {"base": base.repo if base else params["base"], "adapter": params["exported"]}
     remarks = {"base": "" if base else "  # a folder", "adapter": "  # this folder, or its name on the Hub"}
     snippet = environment.from_string(params["snippet"]).render(
@@ -89,7 +90,7 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
         record=record,
         rows=rows,
         leaks=params["leaked"] if rows else {},
-        notes=[f"{TITLES[name]}: {NOTES[name]}" for name in dict.fromkeys(row["selection"] for row in rows)],
+        notes=[f"{titles[name]}: {notes[name]}" for name in dict.fromkeys(row["selection"] for row in rows)],
         base=base,
         source=source,
         model_license=model.get("license") or "not stated",

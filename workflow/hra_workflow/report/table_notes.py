@@ -6,6 +6,8 @@ from hra_workflow.core import fingerprints
 from hra_workflow.report import comparison, run_statistics
 from hra_workflow.report.markdown_text import plain
 
+SEEN = "**Rows that are trained on**"
+
 
 def differences(reference: str) -> str:
     """Explain the differences to the reference: the label of the config's, or "" for the best baseline."""
@@ -103,7 +105,7 @@ def unseen(leaked: dict[str, list]) -> list[str]:
     """Explain the columns of scores on unseen rows. leaked: column or average -> the data.leaks.Leak in it."""
     parts = [f"{plain(name)}: {' and '.join(map(str, found))}" for name, found in leaked.items()]
     return [
-        f"**Rows that are trained on** are in {'; '.join(parts)}. `, unseen` beside a column is the score without "
+        f"{SEEN} are in {'; '.join(parts)}. `, unseen` beside a column is the score without "
         "them, by the same metric; `–`: it cannot be computed (a metric of all items together, no row is left, or a "
         "data card of an older version). Verdicts, bold values and published values are on all rows."
     ] * bool(parts)

@@ -1,6 +1,7 @@
 # Stage 6, tables: all runs of a task, the results table with the published values, costs, figures, contact sheets.
 # In:  the records and metrics of every run of the grid (with `incomplete: true`, those that exist), published numbers;
-#      rule table also reads the data cards of its datasets, which are no inputs.
+#      rule table also reads the data cards of its datasets, and if rows of a benchmark are in the training data its
+#      predictions, which are no inputs.
 # Out: results/runs_{task}.csv, results/compare_{task}.csv, results/table_{task}.csv and .md, results/cost_{task}.csv and .md,
 #      results/figures/{task}_*.svg and .png, results/sheets/{task}_{dataset}.png.
 # Steps: runs, compare, table, cost, figures, figures_lambda; sheet is a template that matches nothing itself: rules/tasks/{task}.smk
@@ -116,7 +117,9 @@ rule table:
         ),
         **unrecorded(
             data=lambda wc: own_data.manifests(TASKS[wc.task]),
-            pairs=lambda wc: own_data.pairs(TASKS[wc.task]),
+            benchmarks=lambda wc: own_data.benchmarks(TASKS[wc.task]),
+            settings=lambda wc: TASKS[wc.task].table.comparison(),
+            metrics=lambda wc: f"{EVAL}/metrics.json",
         ),
     script:
         "../workflow/scripts/table.py"

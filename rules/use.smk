@@ -7,7 +7,7 @@
 # Steps: export_adapter, by `make export`; predict_inputs, by `make predict`; publish, by `make publish`, checks what export_adapter
 #      or export_runs has written, and uploads it if asked to. REQUEST is what they ask for.
 
-from hra_workflow.tasks import requested_run
+from hra_workflow.tasks import own_data, requested_run
 
 
 localrules:
@@ -40,6 +40,8 @@ rule export_adapter:
         metrics=lambda wc: [
             f"{EVAL}/metrics.json".format(benchmark=one, **wc) for one in dataset_entry(wc)["benchmarks"]
         ],
+        benchmarks=lambda wc: own_data.benchmarks_of(TASKS[wc.task], wc.dataset),
+        comparison=lambda wc: TASKS[wc.task].table.comparison(),
         tables=[f"{config['pathvars']['results']}/table_{{task}}.{ending}" for ending in ("csv", "md")],
         to_lora=lambda wc: methods.of(config, wc.method).adapter.to_lora,
         label=lambda wc: grid.rows_of(config, [run_name(wc)])[0]["label"],

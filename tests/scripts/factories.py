@@ -252,7 +252,9 @@ def table_job(folder: Path, expected: list[dict], published: Path | None = None)
             },
             "published": tasks.load({"tasks": {"glue": {"published": True}}, "datasets": {}})["glue"].table.published(),
             "data": [],
-            "pairs": [],
+            "benchmarks": [],
+            "settings": {},
+            "metrics": str(folder / "{task}/{dataset}/{method}/{variant}/seed{seed}/{benchmark}/metrics.json"),
         },
         "log": "",
     }

@@ -59,7 +59,7 @@ def params(task) -> dict:
         "verdicts": {"columns": [], "reference": None, "baselines": []},
         "published": task.table.published(),
         "data": [],
-        "pairs": [],
+        "benchmarks": [],
     }
 
 

@@ -209,15 +209,19 @@ def test_math_counts_right_answers_and_a_metric_of_all_images_has_no_items():
 LEVELS = {"hra/r8": 0.92, "lora/r8": 0.92, "head/all": 0.6}
 
 
-def make(folder: Path, seeds: int = 3) -> tuple[list[dict], dict]:
-    """Write the files of three runs, whose metrics follow from their predictions; run compare.py."""
-    expected = [factories.entry(folder, "rte", run, seed) for run in LEVELS for seed in range(seeds)]
+def make(folder: Path, seeds: int = 3, levels: dict = LEVELS, first: int = 0) -> tuple[list[dict], dict]:
+    """Write the files of three runs, whose metrics follow from their predictions; run compare.py.
+
+    first: number of seeds of the first run, if it has others.
+    """
+    counts = dict.fromkeys(levels, seeds) | ({next(iter(levels)): first} if first else {})
+    expected = [factories.entry(folder, "rte", run, seed) for run in levels for seed in range(counts[run])]
     labels = np.random.default_rng(0).integers(0, 2, N)
     paths, evaluations = [], []
     for place, run in enumerate(expected):
         name = f"{run['method']}/{run['variant']}"
         rng = np.random.default_rng(place)
-        predicted = np.where(rng.random(N) < LEVELS[name], labels, 1 - labels)
+        predicted = np.where(rng.random(N) < levels[name], labels, 1 - labels)
         scores = np.eye(2)[predicted].tolist()
         lines = [{"item": i, "label": int(labels[i]), "last": scores[i], "best_on_dev": scores[i]} for i in range(N)]
         accuracy = float((predicted == labels).mean())
@@ -263,6 +267,22 @@ def test_two_seeds_give_intervals_but_no_p_and_no_bold(tmp_path):
     text = (tmp_path / "table_glue.md").read_text()
     assert "**9" not in text and "**Bold**" not in text
     assert "No value is bold in RTE, All" in text and "share at least 3 seeds, since fewer do not show" in text
+
+
+def test_a_column_without_bold_beside_a_significant_difference_has_the_reason(tmp_path):
+    """HRA, the best, has one seed; the two others differ significantly over three."""
+    levels = {"hra/r8": 0.95, "lora/r8": 0.9, "head/all": 0.6}
+    expected, _ = make(tmp_path, levels=levels, first=1)
+    found = run_statistics.read_csv(tmp_path / "compare_glue.csv")
+    assert "" in {*found["p_holm"]} and any(float(p) < 0.01 for p in found["p_holm"] if p)
+    table.main(factories.table_job(tmp_path, expected))
+    text = (tmp_path / "table_glue.md").read_text()
+    assert "**9" not in text
+    (line,) = (line for line in text.splitlines() if "No value is bold" in line)
+    assert line.startswith(
+        "- No value is bold in RTE, All (acc), All (acc/F1 mean), although some differences were tested: HRA r=8, λ=0, "
+        "the best, was not tested against LoRA r=8, Head alone, with which it shares fewer than 3 seeds."
+    )
 
 
 def test_predictions_that_are_not_those_of_the_run_table_are_refused(tmp_path):

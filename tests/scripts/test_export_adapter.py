@@ -66,7 +66,7 @@ def pasted(folder) -> dict:
     return names
 
 
-def exported(run, tmp_path, changes: dict):
+def exported(run, tmp_path, changes: dict, benchmarks: tuple = ()):
     """Export the best weights of a trained run; `changes`: of the manifests of model and dataset, by name."""
     import evaluate_glue
     import train_glue
@@ -80,7 +80,7 @@ def exported(run, tmp_path, changes: dict):
     inputs["metrics"] = [run.evaluate["output"]["metrics"]]
     Path("table_glue.md").write_text("| the table |")
     given = {"label": "HRA, r=4", "settings": {"reading": READING}, "to_lora": to_lora(run)}
-    given["tables"] = ["table_glue.csv", "table_glue.md"]
+    given |= {"tables": ["table_glue.csv", "table_glue.md"], "benchmarks": list(benchmarks), "comparison": {}}
     job = run.job("export_adapter", {}, {"card": tmp_path / "hub/README.md"}, **inputs, **given)
     export_adapter.main(job | {"wildcards": run.wildcards | {"weights": "best"}})
     return tmp_path / "hub"
@@ -170,6 +170,7 @@ def unevaluated(run, tmp_path, settings: dict, to_lora: str | None = "hra.conver
     files.write_json(params["model"], files.read_json(run.tiny["model"]) | PUBLISHED)
     params |= {"record": str(run.folder / "run/train.json"), "adapter": run.weights["last"]}
     params |= {"label": "HRA", "settings": settings, "to_lora": to_lora, "metrics": [], "tables": []}
+    params |= {"benchmarks": [], "comparison": {}}
     job = run.job("export_adapter", {}, {"card": tmp_path / "hub/README.md"}, **params)
     export_adapter.main(job | {"wildcards": {"weights": "last"}})
     card = ModelCard.load(job["output"]["card"])

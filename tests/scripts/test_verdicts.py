@@ -121,7 +121,7 @@ SENTENCES = [
 
 
 def test_table_markdown_and_terminal_show_the_verdicts(made, tmp_path):
-    rows, text = made([*PAIRS, *([*one[:1], "last", *one[2:]] for one in PAIRS)], LEVELS)
+    rows, text = made([*PAIRS, *([*one[:1], "last", *one[2:8], "0.5", *one[9:]] for one in PAIRS)], LEVELS)
     first = rows[rows["selection"] == "best_on_dev"].set_index("run")
     assert [first["CoLA_verdict"][run] for run in RUNS] == [SENTENCES[0], "", SENTENCES[1]]
     assert [first["CoLA_best"][run] for run in RUNS] == ["true", "true", ""] and set(first["CoLA_better"]) == {"higher"}
@@ -129,7 +129,7 @@ def test_table_markdown_and_terminal_show_the_verdicts(made, tmp_path):
     assert "## Verdict: best on dev\n\nCoLA:\n\n" + "".join(f"- {one}.\n" for one in SENTENCES) in head
     assert "| CoLA ↑ |" in " ".join(head.split()) and "ours" not in text
     cells = {line.split("|")[1].strip(): line.split("|")[-2].strip() for line in last.splitlines() if "|" in line}
-    assert cells["HRA r=8, λ=0"] == "−1.00 [−2.00, 0.50], p = 0.400" and cells["LoRA r=8"] == "reference"
+    assert cells["HRA r=8, λ=0"] == "−1.00 [−2.00, 0.50], p = 0.500" and cells["LoRA r=8"] == "reference"
     assert "Differences: run − reference, which is the best trained run of the column whose method is not HRA" in text
     console = Console(width=200, record=True)
     print_table.show(tmp_path / "table_glue.csv", None, console)

@@ -42,13 +42,8 @@ def read(evaluations: list[dict], runs: pd.DataFrame, dataset: str, benchmark: s
     for one in evaluations:
         run, seed, path = f"{one['method']}/{one['variant']}", one["seed"], Path(one["path"])
         if (one["dataset"], one["benchmark"]) == (dataset, benchmark) and (run, seed) in stated:
-            lines, made = predictions.read(path), records.read(path.with_name("metrics.json"))["predictions_sha256"]
-            if files.sha256(path) != made:
-                raise JobError(
-                    f"{path}: expected the file that metrics.json beside it was computed from, with SHA-256 {made}, "
-                    "found another. Delete both and run again."
-                )
-            found.append((run, seed, path, lines))
+            metrics = path.with_name("metrics.json")
+            found.append((run, seed, path, predictions.evaluated(metrics, records.read(metrics))))
     return found
 
 

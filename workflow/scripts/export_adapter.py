@@ -7,6 +7,7 @@ LoRA of a text-to-image model is also in the layouts of diffusers, ComfyUI and k
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -14,9 +15,10 @@ from hra_workflow import tasks
 from hra_workflow.core import files, manifests, records, trained
 from hra_workflow.core.errors import expect
 from hra_workflow.core.job import start
+from hra_workflow.data import leaks
 from hra_workflow.models import adapters, diffusion, precision
 from hra_workflow.models.diffusion import exports
-from hra_workflow.report import model_card
+from hra_workflow.report import model_card, selections, unseen
 
 
 def main(job: dict) -> None:
@@ -45,6 +47,9 @@ def main(job: dict) -> None:
         for path in tables:
             shutil.copyfile(path, new / path.name)
         metrics = [records.read(path) for path in params["metrics"]]
+        leaked = leaks.every(params["benchmarks"])
+        if record["data_sha256"] != data["sha256"]:  # the card is not of what the run was trained on
+            leaked = {name: replace(leak, items=None) for name, leak in leaked.items()}
         about = {
             "label": params["label"],
             "pipeline_tag": task.usage.pipeline_tag,
@@ -58,10 +63,24 @@ def main(job: dict) -> None:
             "base": os.path.relpath(folder),
             "exported": os.path.relpath(card.parent),
             "tables": [f"`{path.name}`" for path in tables],
+            "splits": selections.splits(params["benchmarks"]),
+            "leaked": {benchmark: leak for (_, benchmark), leak in leaked.items()},
+            "unseen": unseen_scores(params, leaked, task.table),
         }
         text = model_card.write(record, metrics, model, data, job["wildcards"]["weights"], config, about)
         (new / card.name).write_text(text)
     print(f"wrote {card.parent}")
+
+
+def unseen_scores(params: dict, leaked: dict, kind) -> dict[tuple, dict]:
+    """Return (benchmark, selection, metric) -> the score on the rows that are not in the training set."""
+    found = {}
+    for path in params["metrics"]:
+        one = records.read(path)
+        if leak := leaked.get((one["dataset"], one["benchmark"])):
+            items = unseen.items_of(path, leak, kind, params["comparison"])
+            found |= {(one["benchmark"], *key): unseen.score(values, kind, key[1]) for key, values in items.items()}
+    return found
 
 
 def of_pipeline(folder: Path) -> str | None:

@@ -13,8 +13,9 @@ from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.data import data_cards, leaks
-from hra_workflow.report import markdown_text, run_statistics, table_notes, tuning_results, verdicts
-from hra_workflow.report.selections import NOTES, TITLES
+from hra_workflow.report import markdown_text, run_statistics, table_notes, tuning_results, unseen, verdicts
+from hra_workflow.report import selections as checkpoints
+from hra_workflow.report.run_statistics import number
 
 
 def layout(rows: list[dict], published: pd.DataFrame, first: bool = False) -> list[dict]:
@@ -78,10 +79,6 @@ def holes(runs: pd.DataFrame, run: str, datasets: list[str], expected: dict[str,
 def units_of(params: dict) -> dict[str, run_statistics.Unit]:
     """Return the units of the columns, then of the averages."""
     return run_statistics.units(params["columns"], params.get("averages", {}), params.get("scale", 100))
-
-
-def number(value: float | None, digits: int = 2) -> str:
-    return "" if value is None or pd.isna(value) else f"{round(float(value), digits) + 0.0:.{digits}f}"
 
 
 def build(runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataFrame:
@@ -157,26 +154,22 @@ def expected_seeds(run: str, name: str, params: dict) -> int:
 def markdown_table(table: pd.DataFrame, params: dict) -> str:
     """Write two lines per row: ours, then the published one with the difference."""
     units, source = units_of(params), run_statistics.source_of(params)["label"]
-    lines = [["Method", "", "Params (M) ↓", *(f"{name} {unit.arrow}" for name, unit in units.items())]]
+    heads = unseen.beside(table.columns, {name: f"{name} {unit.arrow}" for name, unit in units.items()})
+    lines = [["Method", "", "Params (M) ↓", *heads]]
     for _, row in table.iterrows():
         label, run = label_of(row, params), row["run"]
         if run:
             cells = [ours_cell(row, name, expected_seeds(run, name, params)) for name in units]
             marked = [row[f"{name}_best"] for name in units]
             cells = [markdown_text.Bold(cell) if bold else cell for cell, bold in zip(cells, marked, strict=True)]
+            cells = unseen.beside(table.columns, dict(zip(units, cells, strict=True)), row)
             lines.append([label, "ours", row["params_M"] or "–", *cells])
             label = ""
         cells = [paper_cell(row, name) for name in units]
         if any(cells):
+            cells = unseen.beside(table.columns, dict(zip(units, cells, strict=True)), {})
             lines.append([label, source, number(row["params_M_published"] or None, 3), *cells])
-    return two_sources(lines, ["left"] * 2 + ["right"] * (1 + len(units)))
-
-
-def two_sources(lines: list[list[str]], align: list[str]) -> str:
-    """Format a table whose second column is `ours` or the source, without that column if the source has no value."""
-    if {line[1] for line in lines} <= {"", "ours"}:
-        lines, align = [line[:1] + line[2:] for line in lines], align[1:]
-    return markdown_text.table(lines, align) + "\n"
+    return markdown_text.two_sources(lines, ["left"] * 2 + ["right"] * (1 + len(heads)))
 
 
 def notes(
@@ -194,6 +187,7 @@ def notes(
     unit = {(100,): "Percent", (1,): "Unscaled, not percent"}.get(tuple(scaled), "Units as in the column names")
     uncounted = tasks.classes()[params["task"]].table.uncounted
     lines = [
+        *table_notes.unseen(unseen.leaked_columns(leaks.every(params["benchmarks"]), params)),
         f"{unit}. `mean ± std` over n seeds (sample standard deviation; none for n = 1); the grid has "
         f"n = {' or '.join(map(str, counts))}. `(3/5)` means that 3 of 5 seeds are available, `–` none; an empty "
         "cell is not in the grid. Averages are plain means of the columns' means; their std is over the seeds that "
@@ -207,6 +201,7 @@ def notes(
     if any((table[f"{name}_verdict"] != "").any() for name in params["verdicts"]["columns"]):
         lines.append(table_notes.differences(reference))
     lines += table_notes.compared(params["task"], names, differences, marked)
+    lines += table_notes.not_bold(table, differences, [name for name in names if name not in marked], params)
     empty = run_statistics.without_value(
         runs, *run_statistics.expand_columns(params["columns"], params.get("averages", {}))
     )
@@ -221,7 +216,7 @@ def notes(
         lines += tuning_results.notes(params["task"], trials, labels)
     done = runs[runs["status"] == "ok"]
     lines += [*table_notes.mixed(done), *table_notes.answered(done)]
-    lines += table_notes.data([*data_cards.warnings(params["data"]), *leaks.warnings(params["pairs"])])
+    lines += table_notes.data([*data_cards.warnings(params["data"]), *leaks.warnings(params["benchmarks"])])
     dirty = done.loc[done["dirty"] == "true", run_statistics.RUN].drop_duplicates()
     if len(dirty):
         lines.append(f"{len(dirty)} run(s) had uncommitted changes (`dirty` in the run table).")
@@ -252,17 +247,22 @@ def markdown(
 ) -> str:
     models = ", ".join(dict.fromkeys(name for name in runs["model"] if name)) or "no run yet"
     parts, units = [f"# {params['task']}: {models}\n"], units_of(params)
+    splits = checkpoints.splits(params["benchmarks"])
+    titles, explained = (checkpoints.on(splits, texts) for texts in (checkpoints.TITLES, checkpoints.NOTES))
     first, shown = params["selections"][0], set(params["verdicts"]["columns"])
     found = verdicts.verdicts(table, differences, units, params)
     if sentences := verdicts.summary(table, first, params):
-        parts.append(f"## Verdict: {TITLES[first].lower()}\n\n{sentences}\n")
+        parts.append(f"## Verdict: {titles[first].lower()}\n\n{sentences}\n")
     for selection in params["selections"]:
-        part = table[table["selection"] == selection]
-        parts.append(f"## {TITLES[selection]}\n\n{NOTES[selection]}\n")
-        parts.append(markdown_table(part, params))
+        parts.append(f"## {titles[selection]}\n\n{explained[selection]}\n")
+        same = run_statistics.alike(table, selection)[0]  # the first with these values
+        again = f"All values are those of “{titles[same]}”, above.\n" if same != selection else ""
+        parts.append(again or markdown_table(table[table["selection"] == selection], params))
         cells = verdicts.cells(found, selection, units, params)
+        if again and cells == verdicts.cells(found, same, units, params):
+            continue
         if cells and (selection != first or units.keys() - shown):  # otherwise the verdict has the same numbers
-            parts.append(f"### Differences to the reference: {TITLES[selection].lower()}\n\n{cells}")
+            parts.append(f"### Differences to the reference: {titles[selection].lower()}\n\n{cells}")
     lines = notes(table, runs, published, differences, params, trials)
     parts.append("## Notes\n\n" + "\n".join(f"- {line}" for line in lines) + "\n")
     return "\n".join(parts)
@@ -279,7 +279,9 @@ def main(job: dict) -> None:
             "Correct the file."
         )
     differences, units = run_statistics.read_csv(job["input"]["comparison"]), units_of(params)
-    table = verdicts.marked(build(runs, published, params), differences, units, params)
+    kind, leaked = tasks.classes()[params["task"]].table, leaks.every(params["benchmarks"])
+    table = unseen.add(build(runs, published, params), runs, leaked, kind, params)
+    table = verdicts.marked(table, differences, units, params)
     table = verdicts.sentences(table, verdicts.verdicts(table, differences, units, params), units, params)
     files.write_text(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"))
     trials = run_statistics.read_csv(job["input"]["trials"]) if job["input"].get("trials") else None

@@ -155,7 +155,7 @@ def of_data(config: dict, names: Iterable[str]) -> list[str]:
     """List what is unusual about the data of the tables, such as rows that are also trained on."""
     chosen = of_names(config, names)
     notes = data_cards.warnings(path for task in chosen for path in own_data.manifests(task))
-    return notes + leaks.warnings(pair for task in chosen for pair in own_data.pairs(task))
+    return notes + leaks.warnings(one for task in chosen for one in own_data.benchmarks(task))
 
 
 def of_names(config: dict, names: Iterable[str]) -> list[Task]:

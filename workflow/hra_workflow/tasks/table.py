@@ -72,6 +72,13 @@ class Table(Part):
 
         return comparison.mean
 
+    @classmethod
+    def error(cls, metric: str, *columns) -> float:
+        """Return the standard error, over items, of a metric of the columns (n,) of `per_item`."""
+        from hra_workflow.report import comparison
+
+        return comparison.error_of_mean(*columns)
+
     def comparison(self) -> dict:
         """Return the settings that `per_item` depends on."""
         return {}

@@ -120,6 +120,12 @@ class GlueTable(Table):
 
         return metrics.METRICS[metric]
 
+    @classmethod
+    def error(cls, metric: str, *columns) -> float:
+        from hra_workflow.tasks.glue import metrics
+
+        return metrics.values_with_errors([metric], *columns)[metric]["stderr"]
+
     def inputs(self, dataset: str, benchmark: str) -> str:
         folder = f"{self.config['pathvars']['resources']}/datasets/{self.name}/{dataset}"
         return f"{folder}/{self.datasets[dataset]['benchmarks'][benchmark]}.parquet"

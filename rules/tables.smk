@@ -1,14 +1,14 @@
 # Stage 6, tables: all runs of a task, the results table with the published values, costs, figures, contact sheets.
 # In:  the records and metrics of every run of the grid (with `incomplete: true`, those that exist), published numbers;
 #      rule table also reads the data cards of its datasets, which are no inputs.
-# Out: results/runs_{task}.csv, results/compare_{task}.csv, results/table_{task}.csv and .md, results/cost_{task}.csv and .md,
-#      results/figures/{task}_*.svg and .png, results/sheets/{task}_{dataset}.png.
+# Out: results/runs_{task}.csv, results/compare_{task}.csv, results/one_class_{task}.csv, results/table_{task}.csv and .md,
+#      results/cost_{task}.csv and .md, results/figures/{task}_*.svg and .png, results/sheets/{task}_{dataset}.png.
 # Steps: runs, compare, table, cost, figures, figures_lambda; sheet is a template that matches nothing itself: rules/tasks/{task}.smk
 #      uses it with `use rule sheet as sheet_{task}` and adds images and caption. Its paths are relative to that file.
 # Again: if a result, the grid, or anything that is shown has changed.
 
 from hra_workflow.report import colours
-from hra_workflow.tasks import own_data
+from hra_workflow.tasks import own_data, tuned_runs
 
 
 localrules:
@@ -68,6 +68,7 @@ rule compare:
         ],
     output:
         csv="<results>/compare_{task}.csv",
+        one_class="<results>/one_class_{task}.csv",
     log:
         "<logs>/tables/compare_{task}.log",
     conda:
@@ -87,6 +88,7 @@ rule table:
     input:
         runs="<results>/runs_{task}.csv",
         comparison="<results>/compare_{task}.csv",
+        one_class="<results>/one_class_{task}.csv",
         published=published("{task}"),
         trials=trial_table,
     output:
@@ -108,6 +110,7 @@ rule table:
             seeds_expected=lambda wc: grid.seeds_expected(config, wc.task),
             trained=trained_runs,
             verdicts=lambda wc: TASKS[wc.task].table.verdicts(),
+            searches=lambda wc: tuned_runs.searches(TASKS[wc.task]),
             never_marked=lambda wc: TASKS[wc.task].table.without_answer_marker(),
             published=lambda wc: TASKS[wc.task].table.published(),
         ),
@@ -150,6 +153,7 @@ rule figures:
     input:
         runs="<results>/runs_{task}.csv",
         costs="<results>/cost_{task}.csv",
+        one_class="<results>/one_class_{task}.csv",
         records=record_files,
         published=published("{task}"),
     output:
@@ -173,6 +177,7 @@ rule figures:
             parameters=lambda wc: config["tasks"][wc.task]["figures"]["parameters"],
             labels=lambda wc: grid.labels(config, wc.task),
             colours=colours.of_methods(config),
+            searches=lambda wc: tuned_runs.searches(TASKS[wc.task]),
             published=lambda wc: TASKS[wc.task].table.published(),
         ),
     script:

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from scipy import stats
 
 import collect_runs
 import compare
 import factories
+import print_table
 import table
 from benchmarks import coverage
 from hra_workflow import tasks
@@ -217,7 +219,8 @@ def make(folder: Path, seeds: int = 3) -> tuple[list[dict], dict]:
     for place, run in enumerate(expected):
         name = f"{run['method']}/{run['variant']}"
         rng = np.random.default_rng(place)
-        predicted = np.where(rng.random(N) < LEVELS[name], labels, 1 - labels)
+        level = LEVELS[name]  # None: the second class for every item
+        predicted = np.ones(N, int) if level is None else np.where(rng.random(N) < level, labels, 1 - labels)
         scores = np.eye(2)[predicted].tolist()
         lines = [{"item": i, "label": int(labels[i]), "last": scores[i], "best_on_dev": scores[i]} for i in range(N)]
         accuracy = float((predicted == labels).mean())
@@ -253,6 +256,24 @@ def test_every_pair_and_the_best_in_bold(tmp_path):
     table.main(job)
     lines = [line for line in (tmp_path / "table_glue.md").read_text().splitlines() if "**9" in line]
     assert lines and all("LoRA" in line for line in lines)
+
+
+def test_a_run_that_predicts_one_class_is_named_wherever_it_is_compared(tmp_path, monkeypatch):
+    monkeypatch.setitem(LEVELS, "lora/r8", None)
+    expected, _ = make(tmp_path)
+    found = run_statistics.read_csv(tmp_path / "one_class_glue.csv")
+    assert set(found["run"]) == {"lora/r8"} and found.iloc[0].tolist()[:2] == ["rte", "dev"]
+    assert found.iloc[0].tolist()[4:] == ["yes", "3", "3"] and set(found["selection"]) == {"best_on_dev", "last"}
+    table.main(factories.table_job(tmp_path, expected))
+    text = (tmp_path / "table_glue.md").read_text()
+    told = [line for line in text.split("## Best")[0].splitlines() if line.startswith("- ")]
+    assert any(line.endswith("LoRA r=8 predicts one class for every item.") for line in told)
+    assert "- † **One class**: LoRA r=8 on rte dev (yes; best_on_dev, 3 of 3 seeds); " in text
+    cells = [line for line in text.splitlines() if line.startswith("| LoRA")]
+    assert cells and all("± 0.00 †" in line for line in cells if "±" in line)
+    console = Console(width=200, record=True)
+    print_table.show(tmp_path / "table_glue.csv", None, console)
+    assert "±0.00 †" in console.export_text()
 
 
 def test_two_seeds_give_intervals_but_no_p_and_no_bold(tmp_path):

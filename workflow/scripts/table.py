@@ -13,7 +13,15 @@ from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.data import data_cards, leaks
-from hra_workflow.report import markdown_text, run_statistics, table_notes, tuning_results, verdicts
+from hra_workflow.report import (
+    markdown_text,
+    one_class,
+    run_statistics,
+    searches,
+    table_notes,
+    tuning_results,
+    verdicts,
+)
 from hra_workflow.report.selections import NOTES, TITLES
 
 
@@ -137,7 +145,9 @@ def ours_cell(row: pd.Series, name: str, expected: int) -> str:
     """Format `90.10 ± 0.20 (3/5)`; a missing result is `–`; empty: not in the grid, or without a value."""
     if not row[name]:
         return "–" if row[f"{name}_n"] else ""
-    text = row[name] + (f" ± {row[f'{name}_std']}" if row[f"{name}_std"] else "")
+    text = (
+        row[name] + (f" ± {row[f'{name}_std']}" if row[f"{name}_std"] else "") + " †" * bool(row[f"{name}_one_class"])
+    )
     return text if int(row[f"{name}_n"]) >= expected else f"{text} ({row[f'{name}_n']}/{expected})"
 
 
@@ -185,9 +195,10 @@ def notes(
     published: pd.DataFrame,
     differences: pd.DataFrame,
     params: dict,
+    constant: pd.DataFrame,
     trials: pd.DataFrame | None = None,
 ) -> list[str]:
-    """List what a reader needs to know before comparing two numbers. marked: the cells in bold, of `best_cells`."""
+    """List what a reader needs to know before comparing two numbers. constant: one_class_{task}.csv."""
     best = table[(table["selection"] == params["selections"][0]) & (table["run"] != "")]
     counts = sorted({count for line in params["seeds_expected"].values() for count in line.values()})
     scaled = {column.get("scale", params.get("scale", 100)) for column in params["columns"]}
@@ -203,10 +214,13 @@ def notes(
     ]
     names = list(units_of(params))
     marked = [name for name in names if (table[f"{name}_best"] != "").any()]
-    reference = {row["run"]: row["label"] for row in params["rows"]}.get(params["verdicts"]["reference"], "")
+    every = {row["run"]: row["label"] for row in params["rows"]}
+    reference = every.get(params["verdicts"]["reference"], "")
     if any((table[f"{name}_verdict"] != "").any() for name in params["verdicts"]["columns"]):
         lines.append(table_notes.differences(reference))
-    lines += table_notes.compared(params["task"], names, differences, marked)
+    unequal = searches.of(params).unequal(params["trained"], names)
+    lines += table_notes.compared(params["task"], names, differences, marked, unequal)
+    lines += table_notes.constant(constant, every)
     empty = run_statistics.without_value(
         runs, *run_statistics.expand_columns(params["columns"], params.get("averages", {}))
     )
@@ -217,8 +231,7 @@ def notes(
     ]
     lines.append(f"Hyper-parameter presets: {'; '.join(presets) or 'none yet'}.")
     if trials is not None:
-        labels = {row["run"]: row["label"] for row in params["rows"]}
-        lines += tuning_results.notes(params["task"], trials, labels)
+        lines += tuning_results.notes(params["task"], trials, every)
     done = runs[runs["status"] == "ok"]
     lines += [*table_notes.mixed(done), *table_notes.answered(done)]
     lines += table_notes.data([*data_cards.warnings(params["data"]), *leaks.warnings(params["pairs"])])
@@ -233,7 +246,7 @@ def notes(
     if len(published):
         source = run_statistics.source_of(params)
         lines += [f"Signed numbers in brackets: ours − {source['label']}.", *source["notes"]]
-        lines += table_notes.noise(best, {row["run"]: row["label"] for row in params["rows"]}, source)
+        lines += table_notes.noise(best, every, source)
     else:
         lines.append("No published counterpart: the model or the data are not the paper's.")
     holed = best[best["missing"] != ""]
@@ -248,12 +261,13 @@ def markdown(
     published: pd.DataFrame,
     differences: pd.DataFrame,
     params: dict,
+    constant: pd.DataFrame,
     trials: pd.DataFrame | None = None,
 ) -> str:
     models = ", ".join(dict.fromkeys(name for name in runs["model"] if name)) or "no run yet"
     parts, units = [f"# {params['task']}: {models}\n"], units_of(params)
     first, shown = params["selections"][0], set(params["verdicts"]["columns"])
-    found = verdicts.verdicts(table, differences, units, params)
+    found = verdicts.verdicts(table, differences, units, params, one_class.by_column(constant, params))
     if sentences := verdicts.summary(table, first, params):
         parts.append(f"## Verdict: {TITLES[first].lower()}\n\n{sentences}\n")
     for selection in params["selections"]:
@@ -263,7 +277,7 @@ def markdown(
         cells = verdicts.cells(found, selection, units, params)
         if cells and (selection != first or units.keys() - shown):  # otherwise the verdict has the same numbers
             parts.append(f"### Differences to the reference: {TITLES[selection].lower()}\n\n{cells}")
-    lines = notes(table, runs, published, differences, params, trials)
+    lines = notes(table, runs, published, differences, params, constant, trials)
     parts.append("## Notes\n\n" + "\n".join(f"- {line}" for line in lines) + "\n")
     return "\n".join(parts)
 
@@ -278,12 +292,13 @@ def main(job: dict) -> None:
             f"{path}: expected the columns {','.join(run_statistics.PUBLISHED)}, found no {', '.join(sorted(lost))}. "
             "Correct the file."
         )
-    differences, units = run_statistics.read_csv(job["input"]["comparison"]), units_of(params)
-    table = verdicts.marked(build(runs, published, params), differences, units, params)
-    table = verdicts.sentences(table, verdicts.verdicts(table, differences, units, params), units, params)
+    differences, constant = (run_statistics.read_csv(job["input"][name]) for name in ("comparison", "one_class"))
+    units, same = units_of(params), one_class.by_column(constant, params)
+    table = verdicts.marked(build(runs, published, params), differences, units, params, same)
+    table = verdicts.sentences(table, verdicts.verdicts(table, differences, units, params, same), units, params)
     files.write_text(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"))
     trials = run_statistics.read_csv(job["input"]["trials"]) if job["input"].get("trials") else None
-    files.write_text(job["output"]["markdown"], markdown(table, runs, published, differences, params, trials))
+    files.write_text(job["output"]["markdown"], markdown(table, runs, published, differences, params, constant, trials))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,48 @@
+"""Runs that predict the same class for every item: their score is the share of that class, not what they learned."""
+
+import pandas as pd
+
+from hra_workflow.report import run_statistics
+
+PREDICTS = "predicts one class for every item"
+COLUMNS = ["dataset", "benchmark", "selection", "run", "class", "n_seeds", "of_seeds"]
+
+
+def rows(dataset: str, benchmark: str, selection: str, predicted: list[tuple[str, str | None]]) -> list[list]:
+    """Build the rows of one_class_{task}.csv of one benchmark: the runs of which a seed predicts one class.
+
+    predicted: run and its only class, or None, of every run and seed.
+    """
+    table = pd.DataFrame(predicted, columns=["run", "class"])
+    return [
+        [dataset, benchmark, selection, run, " or ".join(seeds["class"].dropna().unique()), count, len(seeds)]
+        for run, seeds in table.groupby("run", sort=False)
+        if (count := int(seeds["class"].notna().sum()))
+    ]
+
+
+def by_column(found: pd.DataFrame, params: dict) -> dict[tuple[str, str], set[str]]:
+    """Return these runs by selection and column; an average has those of all its columns.
+
+    found: one_class_{task}.csv, as text. params: its `columns`, `averages` and `selections`.
+    """
+    single, averages = run_statistics.expand_columns(params["columns"], params["averages"])
+    places = {column["name"]: {(column["dataset"], column["benchmark"])} for column in single}
+    places |= {name: set().union(*(places[member] for member in members)) for name, members in averages.items()}
+    every = list(zip(found["dataset"], found["benchmark"], found["selection"], found["run"], strict=True))
+    return {
+        (selection, name): {run for *place, chosen, run in every if chosen == selection and tuple(place) in own}
+        for selection in params["selections"]
+        for name, own in places.items()
+    }
+
+
+def notes(found: pd.DataFrame, labels: dict[str, str]) -> list[str]:
+    """Name these runs, without Markdown; labels: of `method/variant`."""
+    every = [
+        f"{labels[row['run']]} on {row['dataset']} {row['benchmark']} ({row['class']}; {row['selection']}, "
+        f"{row['n_seeds']} of {row['of_seeds']} seeds)"
+        for _, row in found.iterrows()
+        if row["run"] in labels
+    ]
+    return [f"{'; '.join(every)}: {PREDICTS}, so the score is the share of that class."] * bool(every)

@@ -29,6 +29,9 @@ SCORES = shown(
     selections=lambda wc: list(TASKS[wc.task].selections),
 )
 
+# Whether a difference is called better or significant; the order of hyper-parameters in the config says nothing.
+SEARCHES = identity(searches=lambda wc: tuned_runs.searches(TASKS[wc.task]))
+
 
 rule runs:
     input:
@@ -105,12 +108,12 @@ rule table:
         "../envs/hra.yaml"
     params:
         **SCORES,
+        **SEARCHES,
         **shown(
             rows=lambda wc: grid.table_rows(config, wc.task),
             seeds_expected=lambda wc: grid.seeds_expected(config, wc.task),
             trained=trained_runs,
             verdicts=lambda wc: TASKS[wc.task].table.verdicts(),
-            searches=lambda wc: tuned_runs.searches(TASKS[wc.task]),
             never_marked=lambda wc: TASKS[wc.task].table.without_answer_marker(),
             published=lambda wc: TASKS[wc.task].table.published(),
         ),
@@ -173,11 +176,11 @@ rule figures:
         "../envs/hra.yaml"
     params:
         **SCORES,
+        **SEARCHES,
         **shown(
             parameters=lambda wc: config["tasks"][wc.task]["figures"]["parameters"],
             labels=lambda wc: grid.labels(config, wc.task),
             colours=colours.of_methods(config),
-            searches=lambda wc: tuned_runs.searches(TASKS[wc.task]),
             published=lambda wc: TASKS[wc.task].table.published(),
         ),
     script:

@@ -267,8 +267,11 @@ def test_a_run_that_predicts_one_class_is_named_wherever_it_is_compared(tmp_path
     table.main(factories.table_job(tmp_path, expected))
     text = (tmp_path / "table_glue.md").read_text()
     told = [line for line in text.split("## Best")[0].splitlines() if line.startswith("- ")]
-    assert any(line.endswith("LoRA r=8 predicts one class for every item.") for line in told)
-    assert "- † **One class**: LoRA r=8 on rte dev (yes; best_on_dev, 3 of 3 seeds); " in text
+    assert any(line.endswith("LoRA r=8 predicts one class for every item in 3 of 3 seeds.") for line in told)
+    assert (
+        "- † **One class**: LoRA r=8 (rte dev, best_on_dev) predicts one class for every item in 3 of 3 seeds (yes); "
+        in text
+    )
     cells = [line for line in text.splitlines() if line.startswith("| LoRA")]
     assert cells and all("± 0.00 †" in line for line in cells if "±" in line)
     console = Console(width=200, record=True)

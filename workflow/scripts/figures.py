@@ -45,8 +45,8 @@ def remarks(params: dict, constant: pd.DataFrame) -> list[str]:
     of_these = f" ({', '.join(unequal)})" * (len(unequal) < len(shown))
     lines = [f"{searches.NOT_RANKED}{of_these}."] * bool(unequal)
     of_shown = one_class.by_column(constant, params)
-    runs = set().union(*(of_shown[params["selections"][0], name] for name in shown))
-    return lines + [f"{', '.join(labels[run] for run in labels if run in runs)}: {one_class.PREDICTS}."] * bool(runs)
+    told = {run: text for name in shown for run, text in of_shown[params["selections"][0], name].items()}
+    return lines + [f"{labels[run]} {told[run]}." for run in labels if run in told]
 
 
 # Fig. 1b and 1c

@@ -27,7 +27,7 @@ LEGEND = (
     "Differences are over the seeds that both runs have, in brackets their 95 % intervals; p has Holm's correction for "
     "all pairs of the column."
 )
-ONE_CLASS = "† predicts one class for every item, so the score is the share of that class."
+ONE_CLASS = "† predicts one class for every item, in some seed at least: such a score is the share of that class."
 
 
 def cell(row: pd.Series, name: str, sep: str) -> Text:

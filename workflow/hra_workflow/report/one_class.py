@@ -21,28 +21,36 @@ def rows(dataset: str, benchmark: str, selection: str, predicted: list[tuple[str
     ]
 
 
-def by_column(found: pd.DataFrame, params: dict) -> dict[tuple[str, str], set[str]]:
-    """Return these runs by selection and column; an average has those of all its columns.
+def by_column(found: pd.DataFrame, params: dict) -> dict[tuple[str, str], dict[str, str]]:
+    """Return by selection and column what these runs do, by run; an average has those of all its columns.
 
     found: one_class_{task}.csv, as text. params: its `columns`, `averages` and `selections`.
     """
     single, averages = run_statistics.expand_columns(params["columns"], params["averages"])
     places = {column["name"]: {(column["dataset"], column["benchmark"])} for column in single}
     places |= {name: set().union(*(places[member] for member in members)) for name, members in averages.items()}
-    every = list(zip(found["dataset"], found["benchmark"], found["selection"], found["run"], strict=True))
+    ordered = found.sort_values("n_seeds", key=pd.to_numeric)  # of an average, the column with the most seeds counts
     return {
-        (selection, name): {run for *place, chosen, run in every if chosen == selection and tuple(place) in own}
+        (selection, name): {
+            row["run"]: told(row)
+            for row in ordered.to_dict("records")
+            if row["selection"] == selection and (row["dataset"], row["benchmark"]) in own
+        }
         for selection in params["selections"]
         for name, own in places.items()
     }
 
 
+def told(row: dict) -> str:
+    """Say what a run does, from its row of the table as text."""
+    return f"{PREDICTS} in {row['n_seeds']} of {row['of_seeds']} seed{'s' * (row['of_seeds'] != '1')}"
+
+
 def notes(found: pd.DataFrame, labels: dict[str, str]) -> list[str]:
     """Name these runs, without Markdown; labels: of `method/variant`."""
     every = [
-        f"{labels[row['run']]} on {row['dataset']} {row['benchmark']} ({row['class']}; {row['selection']}, "
-        f"{row['n_seeds']} of {row['of_seeds']} seeds)"
-        for _, row in found.iterrows()
+        f"{labels[row['run']]} ({row['dataset']} {row['benchmark']}, {row['selection']}) {told(row)} ({row['class']})"
+        for row in found.to_dict("records")
         if row["run"] in labels
     ]
-    return [f"{'; '.join(every)}: {PREDICTS}, so the score is the share of that class."] * bool(every)
+    return [f"{'; '.join(every)}. Such a score is the share of that class."] * bool(every)

@@ -11,7 +11,7 @@ from functools import partial
 
 import pandas as pd
 
-from hra_workflow.report import comparison, markdown_text, one_class, searches
+from hra_workflow.report import comparison, markdown_text, searches
 from hra_workflow.report.run_statistics import Unit
 
 FEW_ITEMS = 30  # an interval from fewer is rough
@@ -21,8 +21,8 @@ FEW_ITEMS = 30  # an interval from fewer is rough
 class Verdict:
     """The difference run − reference in one column, in its unit. NaN: there is no interval, or it was not tested.
 
-    unequal: why it is no verdict (report/searches.py); then p is in compare_{task}.csv only. one_class: which of the
-    two predict one class (report/one_class.py).
+    unequal: why it is no verdict (report/searches.py); then p is in compare_{task}.csv only. one_class: those of the
+    two that predict one class, each with the words (report/one_class.py).
     """
 
     run: str
@@ -34,7 +34,7 @@ class Verdict:
     items: int = 0
     p_equivalent: float = math.nan  # of a difference below comparison.MARGIN points
     unequal: str = ""
-    one_class: tuple[str, ...] = ()
+    one_class: tuple[tuple[str, str], ...] = ()
 
     def sentence(self, labels: dict[str, str], unit: Unit) -> str:
         """Write `LoRA is 4.00 points above HRA [0.00, 7.80], not significant (p = 0.120)`.
@@ -49,7 +49,7 @@ class Verdict:
         told = [text, self.unequal] if self.unequal else [text]
         told[-1] += f"{';' if self.unequal else ','} {outcome}" if (outcome := self.outcome()) else ""
         few = f"; only {self.items} items" * (0 < self.items < FEW_ITEMS)
-        return ", ".join(told) + few + "".join(f"; {labels[run]} {one_class.PREDICTS}" for run in self.one_class)
+        return ", ".join(told) + few + "".join(f"; {labels[run]} {text}" for run, text in self.one_class)
 
     def outcome(self) -> str:
         """Say what the test shows, or why there is none."""
@@ -92,12 +92,16 @@ def reference(means: dict[str, float], params: dict, unit: Unit) -> str | None:
 
 
 def against(
-    reference: str, means: dict[str, float], pairs: pd.DataFrame, unequal: Callable[[str, str], str], constant: set[str]
+    reference: str,
+    means: dict[str, float],
+    pairs: pd.DataFrame,
+    unequal: Callable[[str, str], str],
+    constant: dict[str, str],
 ) -> list[Verdict]:
     """Compare the other runs with the reference; pairs: the rows of compare_{task}.csv of one column and selection.
 
     unequal: function (run, reference) → why their difference is no verdict, or "". constant: the runs that predict one
-    class.
+    class, with the words.
     """
     found = {}
     for pair in pairs.to_dict("records"):
@@ -113,7 +117,7 @@ def against(
             reference,
             *found.get((run, reference), (mean - means[reference],)),
             unequal=unequal(run, reference),
-            one_class=tuple(one for one in (run, reference) if one in constant),
+            one_class=tuple((one, constant[one]) for one in (run, reference) if one in constant),
         )
         for run, mean in means.items()
         if run != reference
@@ -125,13 +129,13 @@ def marked(
     differences: pd.DataFrame,
     units: dict[str, Unit],
     params: dict,
-    constant: dict[tuple[str, str], set[str]],
+    constant: dict[tuple[str, str], dict[str, str]],
 ) -> pd.DataFrame:
     """Add per column of the table which values are better, and whether a cell is the best or not distinguishable, or
     of a run that predicts one class.
 
     A score of 0 that no run falls below is never the best, nor is a run that had no equal search with every other one.
-    params: those of table.py. constant: the runs that predict one class, by selection and column.
+    params: those of table.py. constant: the runs that predict one class, by selection and column (one_class.by_column).
     """
     added, chosen = {}, searches.of(params)
     for name, unit in units.items():
@@ -164,11 +168,11 @@ def verdicts(
     differences: pd.DataFrame,
     units: dict[str, Unit],
     params: dict,
-    constant: dict[tuple[str, str], set[str]],
+    constant: dict[tuple[str, str], dict[str, str]],
 ) -> dict[tuple[str, str], list[Verdict]]:
     """Return the verdicts by selection and column; [] where the reference has no value.
 
-    params: those of table.py. constant: the runs that predict one class, by selection and column.
+    params: those of table.py. constant: the runs that predict one class, by selection and column (one_class.by_column).
     """
     chosen, found, searched = params["verdicts"], {}, searches.of(params)
     runs = list(dict.fromkeys([*params["trained"], *chosen["baselines"], *filter(None, [chosen["reference"]])]))

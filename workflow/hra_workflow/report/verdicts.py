@@ -46,13 +46,14 @@ class Verdict:
         reference = re.sub("^The ", "the ", labels[self.reference])
         text = f"{labels[self.run]} is {side if float(size) else 'equal to'} {reference}"
         text += " (lower is better)" * unit.lower + self.range_text(unit)
-        told = [text, self.unequal] if self.unequal else [text]
-        told[-1] += f"{';' if self.unequal else ','} {outcome}" if (outcome := self.outcome()) else ""
-        few = f"; only {self.items} items" * (0 < self.items < FEW_ITEMS)
-        return ", ".join(told) + few + "".join(f"; {labels[run]} {text}" for run, text in self.one_class)
+        text += f", {self.unequal}" * bool(self.unequal)
+        if outcome := self.outcome():
+            text += f"{';' if self.unequal else ','} {outcome}"
+        text += f"; only {self.items} items" * (0 < self.items < FEW_ITEMS)
+        return text + "".join(f"; {labels[run]} {words}" for run, words in self.one_class)
 
     def outcome(self) -> str:
-        """Say what the test shows, or why there is none."""
+        """Say what the test shows, or why there is none; "" if it shows nothing about methods."""
         if not math.isnan(self.p):
             if self.unequal:
                 return ""

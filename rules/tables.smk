@@ -2,14 +2,14 @@
 # In:  the records and metrics of every run of the grid (with `incomplete: true`, those that exist), published numbers;
 #      rule table also reads the data cards of its datasets, and if rows of a benchmark are in the training data its
 #      predictions, which are no inputs.
-# Out: results/runs_{task}.csv, results/compare_{task}.csv, results/table_{task}.csv and .md, results/cost_{task}.csv and .md,
-#      results/figures/{task}_*.svg and .png, results/sheets/{task}_{dataset}.png.
+# Out: results/runs_{task}.csv, results/compare_{task}.csv, results/one_class_{task}.csv, results/table_{task}.csv and .md,
+#      results/cost_{task}.csv and .md, results/figures/{task}_*.svg and .png, results/sheets/{task}_{dataset}.png.
 # Steps: runs, compare, table, cost, figures, figures_lambda; sheet is a template that matches nothing itself: rules/tasks/{task}.smk
 #      uses it with `use rule sheet as sheet_{task}` and adds images and caption. Its paths are relative to that file.
 # Again: if a result, the grid, or anything that is shown has changed.
 
 from hra_workflow.report import colours
-from hra_workflow.tasks import own_data
+from hra_workflow.tasks import own_data, tuned_runs
 
 
 localrules:
@@ -29,6 +29,9 @@ SCORES = shown(
     scale=lambda wc: TASKS[wc.task].table.scale,
     selections=lambda wc: list(TASKS[wc.task].selections),
 )
+
+# Whether a difference is called better or significant; the order of hyper-parameters in the config says nothing.
+SEARCHES = identity(searches=lambda wc: tuned_runs.searches(TASKS[wc.task]))
 
 
 rule runs:
@@ -72,6 +75,7 @@ rule compare:
         ],
     output:
         csv="<results>/compare_{task}.csv",
+        one_class="<results>/one_class_{task}.csv",
     log:
         "<logs>/tables/compare_{task}.log",
     conda:
@@ -91,6 +95,7 @@ rule table:
     input:
         runs="<results>/runs_{task}.csv",
         comparison="<results>/compare_{task}.csv",
+        one_class="<results>/one_class_{task}.csv",
         published=published("{task}"),
         trials=trial_table,
     output:
@@ -107,6 +112,7 @@ rule table:
         "../envs/hra.yaml"
     params:
         **SCORES,
+        **SEARCHES,
         **shown(
             rows=lambda wc: grid.table_rows(config, wc.task),
             seeds_expected=lambda wc: grid.seeds_expected(config, wc.task),
@@ -156,6 +162,7 @@ rule figures:
     input:
         runs="<results>/runs_{task}.csv",
         costs="<results>/cost_{task}.csv",
+        one_class="<results>/one_class_{task}.csv",
         records=record_files,
         published=published("{task}"),
     output:
@@ -175,6 +182,7 @@ rule figures:
         "../envs/hra.yaml"
     params:
         **SCORES,
+        **SEARCHES,
         **shown(
             parameters=lambda wc: config["tasks"][wc.task]["figures"]["parameters"],
             labels=lambda wc: grid.labels(config, wc.task),

@@ -130,7 +130,7 @@ def test_the_first_screen_is_the_verdict_and_one_figure(page):
     head = page.find(".//header")
     verdict = text(head.find_class("verdict")[0])
     sentence = "HRA r=8, λ=0 is 1.50 points below Full fine-tuning [−3.50, 0.50], not significant (p = 0.300)."
-    assert verdict.startswith(f"Text classification, SST-2: {sentence} Best trained run: ")
+    assert verdict.startswith(f"Text classification, SST-2: {sentence} Highest mean of a trained run: ")
     assert [one.tag for one in head][:4] == ["h1", "p", "figure", "nav"]
     assert "2 finished, 1 failed, 0 missing" in text(head) and "dddddddddddd (2 runs)" in text(head)
     assert "0.57 device hours on NVIDIA H100, 0.50 of them for tuning" in text(head)

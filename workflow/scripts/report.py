@@ -53,9 +53,9 @@ def titles_of(facts: dict) -> dict[str, str]:
 
 
 def headline(table: pd.DataFrame, column: str, facts: dict) -> dict | None:
-    """Return the best trained run of a column by the paper's rule for the task; None if there is no result.
+    """Return the trained run with the best mean of a column by the paper's rule for the task; None without a result.
 
-    `verdict`: the sentence on the best run that is no baseline, or else on the best one that has a sentence.
+    `verdict`: the sentence on the best mean that is no baseline's, or else on the best one that has a sentence.
     """
     rows = table[(table["selection"] == facts["selection"]) & table["run"].isin(facts["trained"])]
     rows = rows[rows[column] != ""].set_index("run")
@@ -67,6 +67,7 @@ def headline(table: pd.DataFrame, column: str, facts: dict) -> dict | None:
     own = verdicts[~verdicts.index.isin(facts["baselines"])]
     return {
         "column": column,
+        "extreme": "Lowest" if lower else "Highest",
         "label": facts["labels"][first.name],
         "verdict": next(iter([*own, *verdicts]), None),
         "value": first[column] + (f" ± {first[f'{column}_std']}" if first[f"{column}_std"] else ""),
@@ -82,10 +83,10 @@ def figures(facts: dict, runs: list[dict]) -> list[dict]:
     curves = " and ".join(dict.fromkeys(run["curve"]["title"] for run in runs if run["curve"]))
     captions = {
         "parameters": f"Adapter parameters against {plotted['parameters']}: mean ± std over seeds.{hollow}",
-        "pareto": f"Device time and peak memory against {plotted['parameters']}; the line joins the runs that no other "
-        "run beats in both.",
-        "stability": "Score against what is left of the base model; the line joins the runs that no other run beats "
-        "in both.",
+        "pareto": f"Device time and peak memory against {plotted['parameters']}; no run has better values in both "
+        "than those on the line.",
+        "stability": "Score against what is left of the base model; no run has better values in both than "
+        "those on the line.",
         "lambda": f"Weight λ of the orthogonality penalty against {plotted['lambda']}.{hollow}",
         "curves": f"During training: {curves}, mean over seeds with a band of one std.",
         "tuning": "Trials of hyper-parameters: score on held-out training rows. Large markers: the chosen values.",

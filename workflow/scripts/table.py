@@ -13,7 +13,16 @@ from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.data import data_cards, leaks
-from hra_workflow.report import markdown_text, run_statistics, table_notes, tuning_results, unseen, verdicts
+from hra_workflow.report import (
+    markdown_text,
+    one_class,
+    run_statistics,
+    searches,
+    table_notes,
+    tuning_results,
+    unseen,
+    verdicts,
+)
 from hra_workflow.report import selections as checkpoints
 from hra_workflow.report.run_statistics import number
 
@@ -134,7 +143,9 @@ def ours_cell(row: pd.Series, name: str, expected: int) -> str:
     """Format `90.10 ± 0.20 (3/5)`; a missing result is `–`; empty: not in the grid, or without a value."""
     if not row[name]:
         return "–" if row[f"{name}_n"] else ""
-    text = row[name] + (f" ± {row[f'{name}_std']}" if row[f"{name}_std"] else "")
+    text = (
+        row[name] + (f" ± {row[f'{name}_std']}" if row[f"{name}_std"] else "") + " †" * bool(row[f"{name}_one_class"])
+    )
     return text if int(row[f"{name}_n"]) >= expected else f"{text} ({row[f'{name}_n']}/{expected})"
 
 
@@ -178,9 +189,10 @@ def notes(
     published: pd.DataFrame,
     differences: pd.DataFrame,
     params: dict,
+    constant: pd.DataFrame,
     trials: pd.DataFrame | None = None,
 ) -> list[str]:
-    """List what a reader needs to know before comparing two numbers. marked: the cells in bold, of `best_cells`."""
+    """List what a reader needs to know before comparing two numbers. constant: one_class_{task}.csv."""
     best = table[(table["selection"] == params["selections"][0]) & (table["run"] != "")]
     counts = sorted({count for line in params["seeds_expected"].values() for count in line.values()})
     scaled = {column.get("scale", params.get("scale", 100)) for column in params["columns"]}
@@ -197,11 +209,15 @@ def notes(
     ]
     names = list(units_of(params))
     marked = [name for name in names if (table[f"{name}_best"] != "").any()]
-    reference = {row["run"]: row["label"] for row in params["rows"]}.get(params["verdicts"]["reference"], "")
+    every = {row["run"]: row["label"] for row in params["rows"]}
+    reference = every.get(params["verdicts"]["reference"], "")
     if any((table[f"{name}_verdict"] != "").any() for name in params["verdicts"]["columns"]):
         lines.append(table_notes.differences(reference))
-    lines += table_notes.compared(params["task"], names, differences, marked)
-    lines += table_notes.not_bold(table, differences, [name for name in names if name not in marked], params)
+    unequal = searches.of(params).unequal(params["trained"], names)
+    lines += table_notes.compared(params["task"], names, differences, marked, unequal)
+    fair = [name for name in names if name not in {*marked, *unequal}]
+    lines += table_notes.not_bold(table, differences, fair, params)
+    lines += table_notes.constant(constant, every)
     empty = run_statistics.without_value(
         runs, *run_statistics.expand_columns(params["columns"], params.get("averages", {}))
     )
@@ -212,8 +228,7 @@ def notes(
     ]
     lines.append(f"Hyper-parameter presets: {'; '.join(presets) or 'none yet'}.")
     if trials is not None:
-        labels = {row["run"]: row["label"] for row in params["rows"]}
-        lines += tuning_results.notes(params["task"], trials, labels)
+        lines += tuning_results.notes(params["task"], trials, every)
     done = runs[runs["status"] == "ok"]
     lines += [*table_notes.mixed(done), *table_notes.answered(done)]
     lines += table_notes.data([*data_cards.warnings(params["data"]), *leaks.warnings(params["benchmarks"])])
@@ -228,7 +243,7 @@ def notes(
     if len(published):
         source = run_statistics.source_of(params)
         lines += [f"Signed numbers in brackets: ours − {source['label']}.", *source["notes"]]
-        lines += table_notes.noise(best, {row["run"]: row["label"] for row in params["rows"]}, source)
+        lines += table_notes.noise(best, every, source)
     else:
         lines.append("No published counterpart: the model or the data are not the paper's.")
     holed = best[best["missing"] != ""]
@@ -243,6 +258,7 @@ def markdown(
     published: pd.DataFrame,
     differences: pd.DataFrame,
     params: dict,
+    constant: pd.DataFrame,
     trials: pd.DataFrame | None = None,
 ) -> str:
     models = ", ".join(dict.fromkeys(name for name in runs["model"] if name)) or "no run yet"
@@ -250,7 +266,7 @@ def markdown(
     splits = checkpoints.splits(params["benchmarks"])
     titles, explained = (checkpoints.on(splits, texts) for texts in (checkpoints.TITLES, checkpoints.NOTES))
     first, shown = params["selections"][0], set(params["verdicts"]["columns"])
-    found = verdicts.verdicts(table, differences, units, params)
+    found = verdicts.verdicts(table, differences, units, params, one_class.by_column(constant, params))
     if sentences := verdicts.summary(table, first, params):
         parts.append(f"## Verdict: {titles[first].lower()}\n\n{sentences}\n")
     for selection in params["selections"]:
@@ -263,7 +279,7 @@ def markdown(
             continue
         if cells and (selection != first or units.keys() - shown):  # otherwise the verdict has the same numbers
             parts.append(f"### Differences to the reference: {titles[selection].lower()}\n\n{cells}")
-    lines = notes(table, runs, published, differences, params, trials)
+    lines = notes(table, runs, published, differences, params, constant, trials)
     parts.append("## Notes\n\n" + "\n".join(f"- {line}" for line in lines) + "\n")
     return "\n".join(parts)
 
@@ -278,14 +294,15 @@ def main(job: dict) -> None:
             f"{path}: expected the columns {','.join(run_statistics.PUBLISHED)}, found no {', '.join(sorted(lost))}. "
             "Correct the file."
         )
-    differences, units = run_statistics.read_csv(job["input"]["comparison"]), units_of(params)
+    differences, constant = (run_statistics.read_csv(job["input"][name]) for name in ("comparison", "one_class"))
+    units, same = units_of(params), one_class.by_column(constant, params)
     kind, leaked = tasks.classes()[params["task"]].table, leaks.every(params["benchmarks"])
     table = unseen.add(build(runs, published, params), runs, leaked, kind, params)
-    table = verdicts.marked(table, differences, units, params)
-    table = verdicts.sentences(table, verdicts.verdicts(table, differences, units, params), units, params)
+    table = verdicts.marked(table, differences, units, params, same)
+    table = verdicts.sentences(table, verdicts.verdicts(table, differences, units, params, same), units, params)
     files.write_text(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"))
     trials = run_statistics.read_csv(job["input"]["trials"]) if job["input"].get("trials") else None
-    files.write_text(job["output"]["markdown"], markdown(table, runs, published, differences, params, trials))
+    files.write_text(job["output"]["markdown"], markdown(table, runs, published, differences, params, constant, trials))
 
 
 if __name__ == "__main__":

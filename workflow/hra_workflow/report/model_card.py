@@ -99,6 +99,7 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
         run=params["run"],
         tables=params["tables"],
         steps=steps,
+        tuned="chosen" in made["inputs"],  # of rule train: the values of the best trial
         adapter=adapter,
         settings={name: value for name, value in record["hyperparameters"].items() if value is not None},
     )

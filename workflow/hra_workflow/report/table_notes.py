@@ -3,7 +3,7 @@
 import pandas as pd
 
 from hra_workflow.core import fingerprints
-from hra_workflow.report import comparison, run_statistics
+from hra_workflow.report import comparison, one_class, run_statistics
 from hra_workflow.report.markdown_text import plain
 
 SEEN = "**Rows that are trained on**"
@@ -20,14 +20,16 @@ def differences(reference: str) -> str:
         "two runs (t, over items and the seeds that both have; with one seed over items only, and too narrow). p: with "
         "Holm's correction for all pairs of the column, so it may be 0.05 or more although the interval excludes 0. "
         f"“Equivalent”: two one-sided tests show a difference below {comparison.MARGIN:g} point, with the "
-        "same correction. A difference without p was not tested."
+        "same correction. A difference without p was not tested, or is one at settings that no equal searches chose: "
+        "others may reverse it (docs/statistics.md)."
     )
 
 
-def compared(task: str, names: list[str], pairs: pd.DataFrame, bold: list[str]) -> list[str]:
+def compared(task: str, names: list[str], pairs: pd.DataFrame, bold: list[str], unequal: list[str]) -> list[str]:
     """Explain the values in bold, and why columns have none although their runs are compared.
 
     names: of the columns and averages. pairs: the rows of compare_{task}.csv. bold: the columns with values in bold.
+    unequal: the columns in which not all runs had equal searches.
     """
     lines = []
     if bold:
@@ -41,6 +43,12 @@ def compared(task: str, names: list[str], pairs: pd.DataFrame, bold: list[str]) 
         lines.append(
             f"No value is bold in {', '.join(listed)}: differences are tested only between runs that share at least "
             f"{comparison.SEEDS} seeds, since fewer do not show how much seeds differ."
+        )
+    chosen = [plain(name) for name in names if name in set(unequal) & set(pairs["column"]) - untested - set(bold)]
+    if chosen:
+        lines.append(
+            f"No value is bold in {', '.join(chosen)}: not all runs had equal searches of their hyper-parameters, so "
+            "none is called the best (docs/statistics.md)."
         )
     return lines
 
@@ -69,6 +77,11 @@ def not_bold(table: pd.DataFrame, pairs: pd.DataFrame, names: list[str], params:
         f"shares fewer than {comparison.SEEDS} seeds. So it is unknown which runs are as good as the best."
         for reason, listed in found.items()
     ]
+
+
+def constant(found: pd.DataFrame, labels: dict[str, str]) -> list[str]:
+    """Name the runs that predict one class; found: one_class_{task}.csv. labels: of `method/variant`."""
+    return [f"† **One class**: {plain(text)}" for text in one_class.notes(found, labels)]
 
 
 def noise(best: pd.DataFrame, labels: dict[str, str], source: dict) -> list[str]:

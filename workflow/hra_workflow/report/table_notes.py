@@ -62,7 +62,7 @@ def not_bold(table: pd.DataFrame, pairs: pd.DataFrame, names: list[str], params:
     units = run_statistics.units(params["columns"], params.get("averages", {}), params.get("scale", 100))
     own = table[(table["selection"] == params["selections"][0]) & table["run"].isin(params["trained"])]
     found: dict[str, list[str]] = {}
-    for name in names:
+    for name in names if len(pairs) else ():
         rows = own[own[name] != ""]
         tested = pairs[(pairs["column"] == name) & (pairs["selection"] == params["selections"][0])]
         p, means = comparison.tests(tested), dict(zip(rows["run"], pd.to_numeric(rows[name]), strict=True))

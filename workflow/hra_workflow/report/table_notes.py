@@ -84,6 +84,22 @@ def constant(found: pd.DataFrame, labels: dict[str, str]) -> list[str]:
     return [f"† **One class**: {plain(text)}" for text in one_class.notes(found, labels)]
 
 
+def uncommitted(done: pd.DataFrame) -> list[str]:
+    """Count the finished runs whose code was not committed."""
+    dirty = done.loc[done["dirty"] == "true", run_statistics.RUN].drop_duplicates()
+    return [f"{len(dirty)} run(s) had uncommitted changes (`dirty` in the run table)."] if len(dirty) else []
+
+
+def unmarked(datasets: list[str] | None) -> list[str]:
+    """Name the datasets whose answers lack what `strict` expects."""
+    if not datasets:
+        return []
+    return [
+        f"**`strict` stays near 0** for runs on {', '.join(datasets)}: that data does not contain “The answer is: ”, "
+        "after which `strict` expects the answer. Compare `lenient`."
+    ]
+
+
 def noise(best: pd.DataFrame, labels: dict[str, str], source: dict) -> list[str]:
     """Say per column whether our runs differ from the published ones by more than their source calls noise.
 

@@ -19,9 +19,7 @@ def table(path: str, columns: list[str], read: dict | None = None, endings: Sequ
     """
     file = Path(path)
     if file.suffix == ".txt" and len(columns) == 1:
-        rows, lines = text_files.Rows(), enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
-        kept = {number: text for number, text in lines if text.strip()}
-        rows.add(file.name, "line", columns, list(kept), [list(kept.values())])
+        rows = text_files.read_lines(path, file, columns[0])
     else:
         read = read if file.suffix in endings else None
         rows = text_files.read(path, [file], read)

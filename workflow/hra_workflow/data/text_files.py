@@ -32,8 +32,7 @@ def read(
     """
     rows = Rows()
     for path in paths:
-        if not path.exists():
-            raise JobError(f"{where}: the source has no {path.name}. Correct `splits`.")
+        require_file(where, path)
         if path.suffix in (".json", ".jsonl"):
             read_json(rows, where, path)
         elif stated is None and path.suffix not in SEPARATORS:
@@ -43,8 +42,15 @@ def read(
     return rows
 
 
+def require_file(where: str, path: Path) -> None:
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "none"
+        raise JobError(f"{where}: expected a file {path.name}, found {found}. Correct its path.")
+
+
 def read_lines(where: str, path: Path, column: str) -> Rows:
     """Read a text per line that is not blank."""
+    require_file(where, path)
     try:
         with path.open(encoding="utf-8-sig") as stream:
             kept = {number: line.rstrip("\n") for number, line in enumerate(stream, 1) if line.strip()}

@@ -7,9 +7,9 @@
 
 Rules `download_model`, `download_dataset` and `download_archive`; params: name, license, source, mirror, local_root,
 follow_links, contents (of the user's files that were edited after an earlier download; it is only noted), and for a
-dataset `dataset`, its config entry. Input of a source of kind archive: the manifest of its archive. Partial downloads are in
-`.X.HASH.download/` (HASH: of the source), so that a second run resumes where the first stopped and never mixes two
-sources; what is on this machine is read from the beginning. A dataset's raw files are deleted after conversion; the
+dataset `dataset`, its config entry. Input of a source of kind archive: the manifest of its archive. Partial downloads
+are in `.X.HASH.download/` (HASH: of the source), so that a second run resumes where the first stopped and never mixes
+two sources; what is on this machine is read from the beginning. A dataset's raw files are deleted after conversion; the
 manifest keeps their hashes.
 """
 

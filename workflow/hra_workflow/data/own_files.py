@@ -4,6 +4,7 @@ A manifest lists them under `own`, each with its SHA-256 and the size, times and
 them later, such as a dry run, hashes only files for which these differ. Imported by the Snakefile on login nodes.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from hra_workflow import ROOT
@@ -28,8 +29,7 @@ def paths(source: dict, local_root: str, dataset: dict | None = None) -> dict[st
         found = {name: place / name for name in source.get("files") or file_filters.of_splits(dataset or {})}
     else:
         wanted = file_filters.wanted(dataset) if source["kind"] == "local" else lambda name: True
-        every = {path.relative_to(place): path for path in sorted(place.rglob("*")) if path.is_file()}
-        shown = {name.as_posix(): path for name, path in every.items() if not is_hidden(name)}
+        shown = visible(place)
         found = {name: path for name, path in shown.items() if wanted(name)}
         if not found:
             photographs = any(path.suffix.lower() in file_filters.OTHER_IMAGES for path in shown.values())
@@ -51,11 +51,8 @@ def check_links(own: dict[str, Path], source: dict, local_root: str, dataset: di
     if not own:
         return
     place, root = path_of(source, local_root), Path(local_root).expanduser().resolve()
-    if not states_files(source, dataset) and (unread := unread_links(place)):
-        raise JobError(
-            f"{place}: expected files and folders, found links to a folder or to nothing, which are not read: "
-            f"{listed(unread)}. Replace or remove them."
-        )
+    if not states_files(source, dataset):
+        check_all_read(place)
     for path in own.values():
         found = path.resolve()
         if not (follow or found.is_relative_to(place) or found.is_relative_to(root)):
@@ -65,13 +62,21 @@ def check_links(own: dict[str, Path], source: dict, local_root: str, dataset: di
             )
 
 
-def unread_links(place: Path) -> list[str]:
-    links = (path.relative_to(place) for path in sorted(place.rglob("*")) if path.is_symlink() and not path.is_file())
-    return [name.as_posix() for name in links if not is_hidden(name)]
+def visible(place: Path, wanted: Callable[[Path], bool] = Path.is_file) -> dict[str, Path]:
+    """Return the wanted paths below a folder by their names there, without hidden ones."""
+    every = {path.relative_to(place): path for path in sorted(place.rglob("*")) if wanted(path)}
+    return {
+        name.as_posix(): path for name, path in every.items() if not any(part.startswith(".") for part in name.parts)
+    }
 
 
-def is_hidden(name: Path) -> bool:
-    return any(part.startswith(".") for part in name.parts)
+def check_all_read(place: Path) -> None:
+    """Raise JobError for links to a folder, which nobody follows, or to nothing."""
+    if unread := visible(place, lambda path: path.is_symlink() and not path.is_file()):
+        raise JobError(
+            f"{place}: expected files and folders, found links to a folder or to nothing, which are not read: "
+            f"{listed(unread)}. Replace or remove them."
+        )
 
 
 def states_files(source: dict, dataset: dict | None) -> bool:

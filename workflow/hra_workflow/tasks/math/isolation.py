@@ -1,8 +1,8 @@
 """Execution of one untrusted program with its tests in a sandbox of its own: bubblewrap around isolated_program.py.
 
-The sandbox sees the libraries of the system and of Python, read-only and wherever they are, and an otherwise empty
-/tmp; no file, variable, socket, process or network of this machine. Whether a program passed is decided here: it had to end by itself, after its tests,
-and to return a token that was made for it.
+The sandbox sees the libraries of the system and of Python, read-only and wherever they are, and a /tmp that is empty
+but for these; no file, variable, socket, process or network of this machine. Whether a program passed is decided here:
+it had to end by itself, after its tests, and to return a token that was made for it.
 """
 
 import json
@@ -45,8 +45,8 @@ def check() -> str:
 
 def seen() -> str:
     return (
-        f"A program sees /usr, bin and lib in {sys.base_prefix} and {sys.prefix}, {' and '.join(PACKAGES)} on sys.path, "
-        "and folders lib* in LD_LIBRARY_PATH. Install the environment there, readable for all users."
+        f"A program sees /usr, bin and lib in {sys.base_prefix} and {sys.prefix}, {' and '.join(PACKAGES)} on "
+        "sys.path, and folders lib* in LD_LIBRARY_PATH. Install the environment there, readable for all users."
     )
 
 

@@ -229,7 +229,7 @@ def test_compiles_without_a_graph_break(base, apply_GS):
 
 
 def test_gradient_checkpointing_gives_the_same_gradients():
-    """To the bit if both runs need gradients. The first one of a reentrant checkpoint does not, and rounds otherwise."""
+    """Bit for bit if both runs need gradients. In a reentrant checkpoint the first does not."""
     ours, x = layer(nn.Linear(16, 8)), torch.randn(5, 16, requires_grad=True)
     u = ours.hra_u["default"]
     plain = torch.autograd.grad(ours(x).square().sum(), (x, u))

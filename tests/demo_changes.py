@@ -76,7 +76,7 @@ SWAPPED = {
 }  # fmt: skip
 # Where the schema does not give another value: the name of something else in the config, or a text of a certain form.
 VALUES: dict[str, Any] = {
-    "pathvars.*": "elsewhere",
+    "pathvars.*": lambda value: f"{value}-elsewhere",
     "local_root": "config/..",
     "mirror": "mirror",
     "max_gpu_hours": 1000,
@@ -142,7 +142,7 @@ VALUES: dict[str, Any] = {
     "tasks.math.figures.lambda": ["Word problems (strict)"],
     "tasks.subject.figures.lambda": ["Blocked"],
     "tasks.control.figures.lambda": ["Edges IoU"],
-    "tasks.math.figures.parameters": lambda value: [*value, *value],
+    "tasks.math.figures.parameters": lambda value: [*value, "Word problems (lenient)"],
 }
 # What has no other legal value, and why.
 NO_OTHER: dict[str, str] = {

@@ -78,7 +78,8 @@ def settle(config: dict, overlays: list[dict]) -> list[str]:
             if "averages" not in own:
                 settings["averages"] = []
             if "figures" not in own:
-                names = [column["name"] for column in own["columns"] if isinstance(column, dict) and "name" in column]
+                columns = own["columns"] if isinstance(own["columns"], list) else []
+                names = [column["name"] for column in columns if isinstance(column, dict) and "name" in column]
                 settings["figures"] = {"parameters": names[:1], "lambda": []}
     return chosen(config, overlays)
 

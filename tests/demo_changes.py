@@ -157,7 +157,7 @@ NO_OTHER: dict[str, str] = {
     "datasets.control.scenes-points.splits.validation.annotation.kind": "its evaluator needs this kind",
     "tasks.glue.averages.0.name": "a figure names it",
     "tasks.glue.columns.[01].name": "an average names it",
-    "tasks.math.columns.0.name": "a figure names it",
+    "tasks.math.columns.[01].name": "a figure names it",
     "tasks.subject.columns.[01].name": "a figure names it",
     "tasks.control.columns.[024].name": "a figure names it",
     "tasks.glue.columns.2.dataset": "the other dataset does not have its metric",

@@ -215,3 +215,17 @@ def test_no_task_at_all_is_refused(config):
     config["tasks"] = dict.fromkeys(config["tasks"])
     overlays.settle(config, [])
     refused(config, r"config: tasks: \{\} should be non-empty \(without those that are null\)")
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "key"),
+    [
+        ("tasks: {glue: null}", "results/table_glue.csv", "tasks.glue"),
+        ("tasks: {math: {retention: null}}", "table_retention", "tasks.math.retention"),
+    ],
+)
+def test_a_table_that_the_config_switches_off_names_the_key(fresh, tmp_path, text, target, key):
+    (tmp_path / "off.yaml").write_text(text)
+    output = fresh.snakemake("-n", "-q", "rules", "--configfile", f"{tmp_path}/off.yaml", "--", target, ok=False)
+    assert f"Error: config: {key}: expected the settings of a requested table, found null" in output
+    assert "Traceback" not in output

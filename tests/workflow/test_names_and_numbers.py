@@ -133,6 +133,14 @@ def test_folders_are_apart(tmp_path, monkeypatch, places, message):
     refused(paper_config() | {"pathvars": folders}, "^config: pathvars")
 
 
+def test_the_results_of_another_project_are_no_scratch(tmp_path):
+    (tmp_path / "runs_glue.csv").touch()
+    folders = {name: f"{tmp_path}-{name}" for name in FOLDERS}
+    check_folders(folders)
+    with pytest.raises(JobError, match=r"^config: pathvars.scratch: .* found results in .*: runs_glue.csv. Finished"):
+        check_folders(folders | {"scratch": str(tmp_path)})
+
+
 def test_projects_may_share_resources():
     stated = {path: overlays.read(path).get("pathvars") for path in (ROOT / "config").rglob("*.yaml")}
     folders = {path.stem: places for path, places in stated.items() if places and "results" in places}

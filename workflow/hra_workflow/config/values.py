@@ -45,7 +45,7 @@ def check_values(value: Any, place: str = "config", above: tuple[int, ...] = ())
 
 
 def check_folders(folders: Mapping[str, str]) -> None:
-    """Raise JobError if two folders are one, or one is within another, through links too.
+    """Raise JobError if two folders are one or within each other, through links too, or scratch has others' results.
 
     A job deletes its folder in scratch when it has finished, and `make preflight` deletes folders of all of them.
     """
@@ -56,3 +56,9 @@ def check_folders(folders: Mapping[str, str]) -> None:
             f"config: pathvars.{inner}: expected a folder apart from {outer}, found {folders[inner]}, which is "
             f"{'the same' if real[inner] == real[outer] else 'within it'} ({real[outer]}). Choose another folder",
         )
+    found = sorted(path.name for path in real["scratch"].glob("runs_*.csv"))
+    expect(
+        not found,
+        f"config: pathvars.scratch: expected a folder for training checkpoints, found results in {folders['scratch']}: "
+        f"{', '.join(found)}. Finished trainings would delete them. Choose another folder",
+    )

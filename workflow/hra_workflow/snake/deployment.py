@@ -71,6 +71,8 @@ def complete(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tupl
     modifier, settings = workflow.modifier, workflow.config_settings
     paths = list(map(Path, settings.configfiles))
     own = [config] if modifier.skip_configfile else list(map(load_configfile, paths))
+    for path in paths if not modifier.skip_configfile else ():
+        overlays.check_keys(path)
     for stated in (*own, config):  # before they are merged, which does not end for what contains itself
         check_values(stated)
     commanded = {key: settings.config[key] for key in COMMANDED if key in settings.config}

@@ -128,6 +128,7 @@ def test_a_file_over_the_demo_s_has_folders_of_its_own(names, refused):
         ("a: &a {b: 1}\nc: {<<: *a, b: 2}\nd: *a", None),
         ("a: &a {b: *a}", None),  # refused later
         ('{"a": 1, "b": [{"a": 2}]}', None),
+        ("? [a]\n: b", None),
         ("", None),
     ],
 )

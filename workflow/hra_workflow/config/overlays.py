@@ -31,7 +31,7 @@ def check_keys(path: Path) -> None:
             continue
         seen.add(id(node))  # an alias is the node itself
         pairs = node.value if isinstance(node, yaml.MappingNode) else enumerate(node.value)
-        named = [(key.value if isinstance(key, yaml.Node) else str(key), one) for key, one in pairs]
+        named = [(key.value if isinstance(key, yaml.ScalarNode) else str(key), one) for key, one in pairs]
         each_once(place.rstrip(" .:"), "key", [name for name, _ in named if name != "<<"])
         nodes += [(f"{place}{name}.", one) for name, one in reversed(named)]
 

@@ -286,7 +286,12 @@ def test_files_of_another_project_in_shared_resources_are_not_taken(tmp_path, ed
     theirs.download()
     asked = SimpleNamespace(forceall=False, forcerun=[])
     workflow = SimpleNamespace(persistence=SimpleNamespace(input=lambda file: recorded), dag_settings=asked)
-    config = {"pathvars": {"resources": str(tmp_path / "resources")}, "local_root": str(ours.root), "preflight": None}
+    config = {
+        "pathvars": {"resources": str(tmp_path / "resources")},
+        "local_root": str(ours.root),
+        "preflight": None,
+        "follow_links": False,
+    }
     downloads = reruns.Downloads(config | {"models": {"m": {"source": SOURCE}}}, workflow, {})
     message = rf"^Error: {shared}: .*, which this project has not made. Give yours another name"
     with pytest.raises(SystemExit, match=message) if refused else nullcontext():

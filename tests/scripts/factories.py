@@ -6,7 +6,7 @@ from pathlib import Path
 
 import compare
 from hra_workflow import tasks
-from hra_workflow.core import files, predictions, records
+from hra_workflow.core import files, predictions, records, seals
 from hra_workflow.methods import METHODS
 
 METRICS = {
@@ -219,7 +219,7 @@ def table_job(folder: Path, expected: list[dict], published: Path | None = None)
     averages = {key: [name for name in members if name in names] for key, members in AVERAGES.items()}
     comparison = folder / "compare_glue.csv"
     if not comparison.exists():
-        comparison.write_text(",".join(COMPARED) + "\n")
+        seals.write(comparison, ",".join(COMPARED) + "\n", [])
     runs = list(dict.fromkeys(f"{run['method']}/{run['variant']}" for run in expected))
     seeds = {run: {} for run in runs}
     for run in expected:

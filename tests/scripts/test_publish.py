@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 import export_runs
 import publish
 from glue_tables import collect, grid
+from hra_workflow.core import seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.models import adapters
 from rule_jobs import build
@@ -39,7 +40,7 @@ def runs(tmp_path) -> Path:
     """Export all runs of a table, one of which failed."""
     expected = grid(tmp_path, runs=("hra/r8", "lora/r8"))
     collect(tmp_path, expected, expected[:-1], incomplete=True)
-    (tmp_path / "table_glue.md").write_text("| run | CoLA |\n")
+    seals.write(tmp_path / "table_glue.md", "| run | CoLA |\n", [tmp_path / "runs_glue.csv"])
     params = {"runs": str(tmp_path / "runs_glue.csv"), "table": str(tmp_path / "table_glue.md")}
     output = {"card": tmp_path / "published/runs_glue/README.md"}
     export_runs.main(build("export_runs", tmp_path, {"task": "glue"}, {}, output, params, {}))

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from hra_workflow import tasks
-from hra_workflow.core import files, predictions, records
+from hra_workflow.core import files, predictions, records, seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.report import comparison, run_statistics
@@ -119,7 +119,7 @@ def number(value: float, digits: int) -> str:
 def main(job: dict) -> None:
     runs = run_statistics.read_runs(job["input"]["runs"])
     table = build(runs, job["params"])
-    files.write_text(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"))
+    seals.write(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"), [job["input"]["runs"]])
 
 
 if __name__ == "__main__":

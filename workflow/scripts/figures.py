@@ -254,7 +254,7 @@ def main(job: dict) -> None:
     points = run_statistics.curves([records.read(path) for path in as_list(inputs.get("records"))])
     drawn = {
         "parameters": lambda: parameters_figure(runs, statistics, published, every),
-        "pareto": lambda: pareto.figure(run_statistics.read_csv(inputs["costs"]), params, shown),
+        "pareto": lambda: pareto.figure(run_statistics.read_sealed(inputs["costs"]), params, shown),
         "stability": lambda: stability.figure(runs, single, averages, params, shown),
         "lambda": lambda: lambda_figure(statistics, published, sweep, every),
         "curves": lambda: training_curves.figure(points, params | {"columns": single}),

@@ -9,7 +9,7 @@ only with our column on the same metric scale.
 import pandas as pd
 
 from hra_workflow import tasks
-from hra_workflow.core import files
+from hra_workflow.core import seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.data import data_cards, leaks
@@ -278,12 +278,14 @@ def main(job: dict) -> None:
             f"{path}: expected the columns {','.join(run_statistics.PUBLISHED)}, found no {', '.join(sorted(lost))}. "
             "Correct the file."
         )
-    differences, units = run_statistics.read_csv(job["input"]["comparison"]), units_of(params)
+    differences, units = run_statistics.read_sealed(job["input"]["comparison"]), units_of(params)
     table = verdicts.marked(build(runs, published, params), differences, units, params)
     table = verdicts.sentences(table, verdicts.verdicts(table, differences, units, params), units, params)
-    files.write_text(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"))
-    trials = run_statistics.read_csv(job["input"]["trials"]) if job["input"].get("trials") else None
-    files.write_text(job["output"]["markdown"], markdown(table, runs, published, differences, params, trials))
+    trials = run_statistics.read_sealed(job["input"]["trials"]) if job["input"].get("trials") else None
+    text = markdown(table, runs, published, differences, params, trials)
+    made_from = [job["input"][name] for name in ("runs", "comparison", "trials") if job["input"].get(name)]
+    seals.write(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"), made_from)
+    seals.write(job["output"]["markdown"], text, made_from)
 
 
 if __name__ == "__main__":

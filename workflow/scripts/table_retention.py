@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from hra_workflow.core import files, records
+from hra_workflow.core import records, seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import as_list, start
 from hra_workflow.report import run_statistics
@@ -138,11 +138,13 @@ def notes(values: pd.DataFrame, published: pd.DataFrame, params: dict) -> list[s
 def main(job: dict) -> None:
     params, path = job["params"], job["input"].get("published")
     runs = [row["run"] for row in params["rows"]]
-    values = read(as_list(job["input"].get("metrics")), runs, params["expected"])
+    paths = as_list(job["input"].get("metrics"))
+    values = read(paths, runs, params["expected"])
     published = run_statistics.read_csv(path) if path else pd.DataFrame(columns=run_statistics.PUBLISHED)
     table = build(values, published, params)
-    files.write_text(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"))
-    files.write_text(job["output"]["markdown"], markdown(table, values, published, params))
+    made_from = [*paths, *(Path(one).with_name("train.json") for one in paths)]
+    seals.write(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"), made_from)
+    seals.write(job["output"]["markdown"], markdown(table, values, published, params), made_from)
 
 
 if __name__ == "__main__":

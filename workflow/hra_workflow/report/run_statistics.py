@@ -4,11 +4,13 @@ A column of the table is `{name, dataset, benchmark, metric}`; an average is a n
 column with several `datasets` is an average too (`expand_columns`). Scores are in percent, or unscaled with scale 1.
 """
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from hra_workflow.core import seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.report.run_columns import TRAINING
 
@@ -18,14 +20,19 @@ NO_TRAINING = ["diverged", "outdated"]  # the status of runs whose time and memo
 PUBLISHED = ["row", "method", "setting", "run", "params_M", "column", "metric", "value", "source"]
 
 
-def read_csv(path: str | Path) -> pd.DataFrame:
+def read_csv(path: str | Path | io.StringIO) -> pd.DataFrame:
     """Read everything as text: a variant may be called `null`, a commit may look like a number."""
     return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
+def read_sealed(path: str | Path) -> pd.DataFrame:
+    """Read a table that the workflow has built as text; raise JobError if it was edited or is outdated."""
+    return read_csv(io.StringIO(seals.read(path)))
+
+
 def read_runs(path: str | Path) -> pd.DataFrame:
     """Read the run table, with `run` = method/variant and with numbers where the table and the figures need them."""
-    runs = read_csv(path)
+    runs = read_sealed(path)
     twice = runs[runs.duplicated(EVALUATION)]
     if len(twice):
         first = "/".join(twice.iloc[0][EVALUATION])

@@ -41,6 +41,7 @@ rule export_adapter:
             f"{EVAL}/metrics.json".format(benchmark=one, **wc) for one in dataset_entry(wc)["benchmarks"]
         ],
         tables=[f"{config['pathvars']['results']}/table_{{task}}.{ending}" for ending in ("csv", "md")],
+        expected=lambda wc: expected_runs.asked(TASKS[wc.task], dict(wc) | {"seed": int(wc.seed)}),
         to_lora=lambda wc: methods.of(config, wc.method).adapter.to_lora,
         label=lambda wc: grid.rows_of(config, [run_name(wc)])[0]["label"],
         settings=lambda wc: TASKS[wc.task].usage.prediction(wc.dataset, run_name(wc)),

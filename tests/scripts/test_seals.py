@@ -162,5 +162,5 @@ def test_the_best_run_is_not_taken_from_an_edited_table(results):
     config = paper_config()
     config["pathvars"]["results"] = str(results)
     config["tasks"]["glue"] |= {"columns": [column], "averages": []}
-    with pytest.raises(JobError, match="runs_glue.csv: expected the content that was written"):
+    with pytest.raises(JobError, match=r"runs_glue.csv: expected the content that was written"):
         requested_run.best(tasks.load(config)["glue"], "cola")

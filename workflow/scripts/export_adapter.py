@@ -58,7 +58,9 @@ def main(job: dict) -> None:
             "tables": [f"`{name}`" for name in tables],
         }
         text = model_card.write(record, metrics, model, data, job["wildcards"]["weights"], config, about)
-        (new / card.name).write_text(text)
+        exported = [path for path in new.rglob("*") if path.is_file()]
+        sources = [params["record"], params["adapter"], *params["metrics"], *params["tables"]]
+        seals.write(new / card.name, text, [*exported, *(path for path in sources if Path(path).exists())])
     print(f"wrote {card.parent}")
 
 

@@ -50,7 +50,8 @@ def main(job: dict) -> None:
     text = card_of(job["wildcards"]["task"], runs.num_rows, seals.read(shown) if shown.exists() else "")
     with files.replacing_folder(card.parent) as new:
         pq.write_table(runs, new / FILE)
-        (new / card.name).write_text(text)
+        sources = [one for one in (path, shown) if one.exists()]
+        seals.write(new / card.name, text, [new / FILE, *sources])
     print(f"wrote {card.parent}: {runs.num_rows} rows")
 
 

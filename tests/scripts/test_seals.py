@@ -125,7 +125,7 @@ def test_a_copied_folder_is_read_and_one_of_an_earlier_version_is_refused(result
     shutil.rmtree(results / "glue")  # of the tables only
     assert "HRA" in printed(results)
     (results / ".table_glue.csv.sha256").unlink()
-    with pytest.raises(JobError, match=r"an earlier version built it, .* Delete .*results/\*\.csv and rerun"):
+    with pytest.raises(JobError, match=r"an earlier version built it, .* Delete .*results/\*\.csv and run again"):
         printed(results)
 
 

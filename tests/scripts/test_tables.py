@@ -200,15 +200,6 @@ def test_the_backends_of_answers_are_stated_and_several_are_marked():
     assert table_notes.answered(pd.DataFrame([("hra/r8", "gsm8k", "", "")], columns=names)) == []
 
 
-def test_a_doubled_row_of_the_run_table_is_refused(tmp_path):
-    expected = grid(tmp_path, seeds=(0,))
-    collect(tmp_path, expected)
-    path = tmp_path / "runs_glue.csv"
-    seals.write(path, path.read_text() + path.read_text().splitlines()[-1] + "\n", [])
-    with pytest.raises(JobError, match=r"1 duplicate row\(s\), first cola/hra/r8/0/dev/last"):
-        make_table(tmp_path, expected)
-
-
 def test_a_published_file_without_a_column_is_refused(tmp_path):
     expected = grid(tmp_path, seeds=(0,))
     collect(tmp_path, expected)

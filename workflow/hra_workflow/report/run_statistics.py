@@ -11,11 +11,9 @@ from pathlib import Path
 import pandas as pd
 
 from hra_workflow.core import seals
-from hra_workflow.core.errors import JobError
 from hra_workflow.report.run_columns import TRAINING
 
 RUN = ["dataset", "method", "variant", "seed"]
-EVALUATION = ["dataset", "method", "variant", "seed", "benchmark", "selection", "metric"]
 NO_TRAINING = ["diverged", "outdated"]  # the status of runs whose time and memory are not a whole training's
 PUBLISHED = ["row", "method", "setting", "run", "params_M", "column", "metric", "value", "source"]
 
@@ -33,10 +31,6 @@ def read_sealed(path: str | Path) -> pd.DataFrame:
 def read_runs(path: str | Path) -> pd.DataFrame:
     """Read the run table, with `run` = method/variant and with numbers where the table and the figures need them."""
     runs = read_sealed(path)
-    twice = runs[runs.duplicated(EVALUATION)]
-    if len(twice):
-        first = "/".join(twice.iloc[0][EVALUATION])
-        raise JobError(f"{path}: {len(twice)} duplicate row(s), first {first}. Delete the file and run again.")
     for name in ["seed", "value", "adapter_parameters"]:
         runs[name] = pd.to_numeric(runs[name])
     return runs.assign(run=runs["method"] + "/" + runs["variant"])

@@ -12,7 +12,7 @@ from hra_workflow.core.grid import run_name
 from hra_workflow.preflight import probe
 from hra_workflow.snake import deployment, gpu_resources, handlers, job_events, reruns
 from hra_workflow.snake.gpu_resources import on_gpus
-from hra_workflow.snake.reruns import identity, shown, unrecorded
+from hra_workflow.snake.reruns import identity, identity_of, shown, unrecorded
 from hra_workflow.tasks import expected_runs, reported
 
 config, CHOSEN = deployment.settle(workflow, config, BASEDIR, CONFIGS)  # CHOSEN: the tasks of `all`

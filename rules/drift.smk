@@ -91,6 +91,13 @@ rule evaluate_drift:
             evaluators=lambda wc: config["tasks"][wc.task]["drift"]["evaluators"],
             task_version=task_version,
         ),
-        **unrecorded(scratch=f"{SCRATCH}/{{benchmark}}", device=task_resource("device", of="evaluation")),
+        **unrecorded(
+            generated=identity_of(rules.generate_drift),
+            base_generated=identity_of(
+                rules.generate_base_images, lambda wc: {"task": wc.task, "dataset": wc.dataset}
+            ),
+            scratch=f"{SCRATCH}/{{benchmark}}",
+            device=task_resource("device", of="evaluation"),
+        ),
     script:
         "../workflow/scripts/evaluate_drift.py"

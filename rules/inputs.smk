@@ -100,9 +100,21 @@ def retention_files(wildcards):
     return existing(f"{RUN}/retention.json", "math", TASKS["math"].table.retention_runs())
 
 
+def initial_of(wildcards):
+    """Return the wildcards of the initial adapter of a run."""
+    own = {name: wildcards[name] for name in ("task", "method", "seed")}
+    return own | {"variant": tuning.base(wildcards.variant)}
+
+
+def class_images_of(wildcards):
+    """Return the wildcards of the class images of a run; {} without prior preservation."""
+    noun = TASKS["subject"].training.class_images(wildcards.dataset, run_name(wildcards))
+    return {"noun": noun} if noun else {}
+
+
 def class_images(wildcards):
     """Return the class images that a run trains on; [] without prior preservation."""
-    noun = TASKS["subject"].training.class_images(wildcards.dataset, run_name(wildcards))
+    noun = class_images_of(wildcards).get("noun")
     return f"<resources>/class_images/{noun}.tar" if noun else []
 
 

@@ -55,7 +55,10 @@ rule runs:
                 config, f"runs_{wc.task}", record_files(wc) + metrics_files(wc)
             ),
         ),
-        **unrecorded(errors=lambda wc: expected_runs.error_files(TASKS[wc.task])),
+        **unrecorded(
+            errors=lambda wc: expected_runs.error_files(TASKS[wc.task]),
+            evaluations=lambda wc: reruns.evaluations(rules, TASKS[wc.task]),
+        ),
     script:
         "../workflow/scripts/collect_runs.py"
 

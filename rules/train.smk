@@ -43,6 +43,7 @@ rule train:
             # Hyper-parameters that change results by rounding only.
             gradient_checkpointing=hyperparameter("gradient_checkpointing"),
             eval_batch_size=hyperparameter("eval_batch_size"),
+            augmented=identity_of(rules.augment, initial_of),
             trackers={"report_to": config["report_to"], "folder": f"{config['pathvars']['logs']}/trackers"},
             # The runs of a trial up to its rungs continue one training.
             scratch=lambda wc: SCRATCH.format(**{**wc, "variant": tuning.split(wc.variant)[0]}),

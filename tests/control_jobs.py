@@ -83,7 +83,8 @@ class ControlRun(rule_jobs.Run):
     def train(self) -> dict:
         given = {"model": self.tiny["model"], "dataset": self.tiny[self.hint], "latents": self.latents}
         given["augmented"] = self.augment["output"]["manifest"]
-        return self.job("train_control", given, {"record": self.record} | self.weights)
+        hints = files.read_json(self.tiny[self.hint])["made_by"]["settings"]
+        return self.job("train_control", given, {"record": self.record} | self.weights, hints=hints)
 
     def generate(self, shard: int = 0, of: int = 1, **sampling) -> str:
         path = self.folder / f"run/validation/shard{shard}-of-{of}.tar"

@@ -18,6 +18,7 @@ import json, sys
 from snakemake.cli import main
 sys.path.insert(0, sys.argv[1] + "/workflow/scripts")
 from hra_workflow.snake import handlers
+from hra_workflow.snake.reruns import Recorded
 
 def show(workflow, config):
     def given(names):
@@ -25,6 +26,7 @@ def show(workflow, config):
 
     names = {
         rule.name: {part: given(getattr(rule, part).keys()) for part in ("input", "output", "params")}
+        | {"identity": [name for name, param in rule.params.items() if isinstance(param, Recorded)]}
         for rule in workflow.rules
     }
     print("RULES", json.dumps(names))
@@ -34,12 +36,20 @@ target = "results/glue/cola/hra/r8/seed0/train.json"
 main(["-n", "-q", "-s", sys.argv[1] + "/Snakefile", "--directory", sys.argv[2], "--", target])
 """
 
+# Params that are the identity of another rule's job.
+MADE_BY = {
+    "augmented": "augment",
+    "hints": "hints",
+    "class_images_generated": "generate_class_images",
+    "base_generated": "generate_base_images",
+}
+BUILT: dict[str, dict] = {}  # the identity of the last job of each rule, and of each rule in a folder
 UNSET = dict.fromkeys(("processes", "gradient_checkpointing", "eval_batch_size", "device"))  # params of all tasks
 
 
 @cache
 def names() -> dict[str, dict[str, list[str]]]:
-    """Return the names of the inputs, outputs and params of every rule."""
+    """Return the names of the inputs, outputs, params and recorded params of every rule."""
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run([sys.executable, "-c", READ, ROOT, folder], cwd=ROOT, capture_output=True, text=True)
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("RULES ")] or [done.stderr]
@@ -56,11 +66,16 @@ def build(rule: str, folder: Path, wildcards: dict, input: dict, output: dict, p
     if settings := given.get("hyperparameters"):
         given |= {name: settings[name] for name in ROUNDING if name in settings}
         given["hyperparameters"] = {name: value for name, value in settings.items() if name not in ROUNDING}
+    for name in {"generated", *MADE_BY} & {*of_rule["params"]} - {*given}:
+        maker = MADE_BY.get(name, f"generate_{rule.partition('_')[2]}")
+        given[name] = BUILT.get(f"{maker} {folder}") or BUILT.get(maker, {})
+    BUILT[rule] = BUILT[f"{rule} {folder}"] = {name: given[name] for name in of_rule["identity"]}
     return {
         "rule": rule,
         "input": input,
         "output": {name: str(path) for name, path in output.items()},
         "params": {name: given[name] for name in of_rule["params"]},
+        "identity": of_rule["identity"],
         "resources": {"gpu": 0, "save_seconds": 3600},
         "threads": 1,
         "wildcards": wildcards,

@@ -101,7 +101,7 @@ class SubjectRun(rule_jobs.Run):
             self.tiny
             | {
                 "augmented": str(self.folder / "augmented/manifest.json"),
-                "class_images": self.class_images()["output"]["shard"],
+                "class_images": str(self.folder / "class.shard0-of-1.tar"),
             },
             {"record": self.folder / "run/train.json", "steps": self.folder / "run/steps"} | self.weights,
             prompts={
@@ -124,7 +124,7 @@ class SubjectRun(rule_jobs.Run):
         )
 
     def gather(self, of: int = 1, steps=(2, 4, 5), images: int = 2) -> dict:
-        shards = [self.generate(shard, of)["output"]["shard"] for shard in range(of)]
+        shards = [str(self.folder / f"run/prompts/shard{shard}-of-{of}.tar") for shard in range(of)]
         output = {"images": self.folder / f"run/prompts/images-{of}.tar"}
         given = {"record": str(self.folder / "run/train.json"), "shards": shards}
         return self.job("gather_subject", given, output, steps=list(steps), prompts=PROMPTS, images=images)

@@ -100,18 +100,19 @@ class MathRun(rule_jobs.Run):
                 "train": {"split": "train", "max_new_tokens": max(1, max_new_tokens // 2)},
             },
         )
-        job["wildcards"] = self.wildcards | {"shard": str(shard), "n_shards": str(of)}
+        job["wildcards"] = self.wildcards | {"answers": "answers", "shard": str(shard), "n_shards": str(of)}
         return job
 
     def gather(self, of: int = 1, benchmark: str = "test") -> dict:
         shards = [str(self.folder / f"run/answers/shard{shard}-of-{of}.jsonl.gz") for shard in range(of)]
-        return self.job(
+        job = self.job(
             "gather_math",
             {"record": str(self.folder / "run/train.json"), "shards": shards, "dataset": self.tiny["dataset"]},
             {"outputs": self.folder / f"run/{benchmark}/outputs-{of}.jsonl.gz"},
             benchmark=benchmark,
             split=benchmark,
         )
+        return job | {"wildcards": self.wildcards | {"benchmark": benchmark}}
 
 
 PEFT = {

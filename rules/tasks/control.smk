@@ -78,6 +78,7 @@ use rule train as train_control with:
         task="control",
     params:
         **identity(resolution=lambda wc: config["tasks"][wc.task]["resolution"]),
+        **unrecorded(hints=identity_of(rules.hints)),
 
 
 use rule generate as generate_control with:
@@ -103,6 +104,8 @@ use rule gather_images as gather_control with:
     wildcard_constraints:
         task="control",
         benchmark=rf"{TASKS['control'].evaluation.benchmark}(@[\d.]+)?",
+    params:
+        **unrecorded(generated=identity_of(rules.generate_control)),
 
 
 use rule evaluate as evaluate_control with:
@@ -119,6 +122,7 @@ use rule evaluate as evaluate_control with:
             evaluators=lambda wc: TASKS["control"].evaluation.evaluators(wc.dataset),
             method=method_slice,
         ),
+        **unrecorded(generated=identity_of(rules.generate_control)),
 
 
 use rule sheet as sheet_control with:

@@ -72,6 +72,7 @@ use rule gather_outputs as gather_math with:
         task="math",
     params:
         **identity(benchmark=lambda wc: rewound.split(wc.benchmark)[0]),
+        **unrecorded(generated=identity_of(rules.generate_math)),
 
 
 use rule evaluate as evaluate_math with:
@@ -90,6 +91,7 @@ use rule evaluate as evaluate_math with:
             graders=lambda wc: TASKS[wc.task].evaluation.graders(wc.dataset),
             score=lambda wc: dataset_entry(wc)["score"],
         ),
+        **unrecorded(generated=identity_of(rules.generate_math)),
 
 
 rule evaluate_general_text:
@@ -212,6 +214,12 @@ rule table_retention:
                 TASKS["math"], TASKS["math"].table.retention_runs(), RETENTION
             ),
             vanished=lambda wc: expected_runs.vanished(config, "table_retention", retention_files(wc)),
+        ),
+        **unrecorded(
+            evaluations=lambda wc: {
+                RETENTION.format(task="math", **run): reruns.made(rules.evaluate_harness, {"task": "math"} | run)
+                for run in TASKS["math"].table.retention_runs()
+            },
         ),
     script:
         "../../workflow/scripts/table_retention.py"

@@ -68,6 +68,7 @@ use rule gather_images as gather_class_images with:
             prompts=lambda wc: TASKS["subject"].generation.class_prompts(wc.noun),
             images=lambda wc: config["tasks"]["subject"]["class_images"]["images"],
         ),
+        **unrecorded(generated=identity_of(rules.generate_class_images)),
 
 
 use rule train as train_subject with:
@@ -87,6 +88,7 @@ use rule train as train_subject with:
             prompts=lambda wc: TASKS["subject"].training.prompts(wc.dataset),
             resolution=lambda wc: config["tasks"][wc.task]["resolution"],
         ),
+        **unrecorded(class_images_generated=identity_of(rules.generate_class_images, class_images_of)),
 
 
 use rule generate as generate_subject with:
@@ -118,6 +120,7 @@ use rule gather_images as gather_subject with:
             prompts=lambda wc: TASKS["subject"].data.prompts(wc.dataset),
             images=lambda wc: TASKS["subject"].generation.sampling()["images"],
         ),
+        **unrecorded(generated=identity_of(rules.generate_subject)),
 
 
 use rule evaluate as evaluate_subject with:
@@ -134,6 +137,7 @@ use rule evaluate as evaluate_subject with:
             evaluation=lambda wc: TASKS["subject"].evaluation.scoring_settings(wc.dataset),
             method=method_slice,
         ),
+        **unrecorded(generated=identity_of(rules.generate_subject)),
 
 
 use rule sheet as sheet_subject with:

@@ -129,6 +129,11 @@ def record(run: dict, scores: list[float], **changes) -> dict:
     }
 
 
+def made_by(run: dict, benchmark: str) -> dict:
+    """Return what an evaluation is made by, and what is asked for."""
+    return {"settings": {"dataset": run["dataset"], "split": benchmark}}
+
+
 def metrics(run: dict, benchmark: str, last: float, best: float | None = None, **changes) -> dict:
     """Build a metrics.json; accuracy is `last`, and every further metric slightly higher."""
 
@@ -145,6 +150,7 @@ def metrics(run: dict, benchmark: str, last: float, best: float | None = None, *
         "selections": {"last": selection(300, last), "best_on_dev": selection(200, last if best is None else best)},
         "seconds": 1.5,
         "device": "cpu",
+        "made_by": {"result": "the evaluation", "inputs": {}} | made_by(run, benchmark),
         **changes,
     }
 
@@ -192,6 +198,7 @@ def collect_job(folder: Path, expected: list[dict], paths: list[tuple[str, list[
             "task": "glue",
             "expected": [run | {"benchmarks": list(run["benchmarks"])} for run in expected],
             "errors": [{key: run[key] for key in ("errors", "benchmarks")} for run in expected],
+            "evaluations": [{name: made_by(run, name) for name in run["benchmarks"]} for run in expected],
             "incomplete": incomplete,
         },
         "log": "",

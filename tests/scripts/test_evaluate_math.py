@@ -13,6 +13,7 @@ from jsonschema import validate
 import collect_runs
 import evaluate_math
 from hra_workflow.core import files, records
+from hra_workflow.core import predictions as stored
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import sources
 from hra_workflow.tasks.math import sandbox
@@ -37,6 +38,7 @@ def job(tmp_path):
                 {"item": i, "prompt": f"Question {i}", "output": output, "finish": "stop"}
                 for i, output in enumerate(outputs)
             ]
+        lines = [{"made_by": {"result": "math/d/hra/r8/3/gsm8k", "weights": {}, "settings": {}}}, *lines]
         (tmp_path / "outputs.jsonl.gz").write_bytes(
             gzip.compress("".join(f"{json.dumps(x)}\n" for x in lines).encode())
         )
@@ -57,6 +59,7 @@ def job(tmp_path):
                 "metrics": ["official", "strict", "lenient"],
                 "score": "official",
                 "task_version": 1,
+                "generated": {},
                 "scratch": str(tmp_path / "scratch"),
             },
             "resources": {},
@@ -112,8 +115,8 @@ def test_order_and_threads_change_no_byte(job):
     evaluate_math.main(given)
     result, outputs = Path(given["output"]["predictions"]), Path(given["input"]["outputs"])
     first = result.read_bytes()
-    lines = gzip.decompress(outputs.read_bytes()).splitlines(keepends=True)
-    outputs.write_bytes(gzip.compress(b"".join(random.Random(0).sample(lines, len(lines)))))
+    head, *lines = gzip.decompress(outputs.read_bytes()).splitlines(keepends=True)
+    outputs.write_bytes(gzip.compress(b"".join([head, *random.Random(0).sample(lines, len(lines))])))
     evaluate_math.main(given | {"threads": 1})
     assert result.read_bytes() == first
 
@@ -125,7 +128,7 @@ def test_metrics_say_what_generated_the_answers_and_mixed_ones_are_refused(job):
     metrics = collect_runs.load(given["output"]["metrics"], "metrics")
     assert metrics["generation"] == {"backend": "vllm 0.33.0", "serve": "lora"}
     mixed = [line | {"backend": f"vllm 0.3{2 + i % 2}.0", "serve": "lora"} for i, line in enumerate(lines)]
-    Path(given["input"]["outputs"]).write_bytes(gzip.compress("".join(f"{json.dumps(x)}\n" for x in mixed).encode()))
+    stored.write(given["input"]["outputs"], mixed, stored.read_with_head(given["input"]["outputs"])[0])
     with pytest.raises(JobError, match=r"answers of one backend, found vllm 0.32.0 \(lora\), vllm 0.33.0 \(lora\)"):
         evaluate_math.main(given)
 

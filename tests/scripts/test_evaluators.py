@@ -61,7 +61,7 @@ def job(tmp_path, monkeypatch):
         images.Picture(items.key((0, row)), images.to_png(Image.new("RGB", (8, 8), (grey,) * 3)), {"row": row})
         for row, grey in enumerate(GREYS)
     ]
-    images.pack(tmp_path / "images.tar", pictures)
+    images.pack(tmp_path / "images.tar", pictures, head={"result": "x/x/x/x/x", "weights": {}, "settings": {}})
     hints = tmp_path / "hints/validation.arrow"
     hints.parent.mkdir()
     rows = [{"key": one.key, "prompt": "", "image": one.png, "hint": one.png, "annotation": b""} for one in pictures]
@@ -79,6 +79,7 @@ def job(tmp_path, monkeypatch):
             },
             "output": {name: str(tmp_path / f"{name}.json") for name in ("metrics", "predictions")},
             "params": {
+                "generated": {},
                 "evaluators": [{"name": "light", "kind": f"toy_evaluators:{name}"}, {"name": "canny", "kind": "canny"}],
                 "task_version": 1,
                 "device": "cpu",

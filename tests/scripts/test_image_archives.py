@@ -6,6 +6,7 @@ import os
 import tarfile
 import threading
 from itertools import islice
+from pathlib import Path
 
 import numpy
 import pytest
@@ -23,6 +24,8 @@ from hra_workflow.data.images import Picture
 from hra_workflow.tasks.control import data as control_data
 from hra_workflow.tasks.control.items import key
 from image_files import picture, subject
+
+HEAD = {"result": "", "weights": {}, "settings": {}}
 
 
 def made(*keys: str) -> list[Picture]:
@@ -67,7 +70,9 @@ def test_images_are_decoded_ahead_in_order():
 
 def readers(folder, tar: str, count: int) -> dict:
     """Return every script that reads a tar file of `count` images, as a function without arguments."""
-    records.write(folder / "train.json", {"steps": 0, "seed": 0})
+    identity = dict.fromkeys(("task", "dataset", "method", "variant", "seed"), "x")
+    record = identity | {"status": "ok", "steps": 0, "weights_sha256": {}}
+    records.write(Path(tar).parents[1] / "train.json", record)
     (folder / "mug").mkdir()
     picture().save(folder / "mug/a.png")
     download.main(subject(folder))
@@ -89,7 +94,8 @@ def readers(folder, tar: str, count: int) -> dict:
 
     evaluation = {"evaluators": [], "best_by": ["blocked"], "prompts": ["x"], "prompts_class": ["x"]}
     evaluating = {"evaluation": evaluation, "method": {"kind": "hra"}, "device": "cpu", "task_version": 1}
-    wildcards = {name: "x" for name in ("task", "dataset", "method", "variant", "benchmark")}
+    evaluating["generated"] = {}
+    wildcards = identity | {"benchmark": "x"}
 
     def job(inputs: dict, **params) -> dict:
         outputs = {name: str(folder / f"out/{name}.png") for name in ("sheet", "images", "metrics", "predictions")}
@@ -98,25 +104,20 @@ def readers(folder, tar: str, count: int) -> dict:
 
     record = {"record": str(folder / "train.json"), "images": tar}
     return {
-        "gather_images": lambda: gather_images.main(job(control)),
+        "gather_images": lambda: gather_images.main(job(control, generated={}, images=1)),
         "evaluate_subject": lambda: evaluate_subject.main(job(dataset | record, **evaluating)),
-        "evaluate_control": lambda: list(evaluate_control.generated(tar, count)),
+        "evaluate_control": lambda: list(evaluate_control.generated(job(record, generated={}), {}, count)),
         "sheet of a subject": lambda: sheet("subject", dataset, prompts=["x"]),
         "sheet of control images": lambda: sheet("control", control),
     }
 
 
-@pytest.mark.parametrize("layout", ["with its count", "of earlier versions"])
-def test_every_reader_detects_every_cut(tmp_path, layout):
-    path, count = tmp_path / "images.tar", 6
-    about = {"settings": "a", "blocked": False, "step": 0, "prompt_index": 0, "index": 0}
+def test_every_reader_detects_every_cut(tmp_path):
+    path, count = tmp_path / "x/images.tar", 6
+    about = {"blocked": False, "step": 0, "prompt_index": 0, "index": 0}
     pictures = [Picture(key((0, row)), images.to_png(picture((8, 8))), about | {"row": row}) for row in range(count)]
-    images.pack(path, pictures)
+    images.pack(path, pictures, head=HEAD | {"result": "x/x/x/x/x/x"})
     whole = path.read_bytes()
-    if layout == "of earlier versions":
-        header = 2 * tarfile.BLOCKSIZE
-        assert images.COUNT.encode() in whole[:header]
-        whole = whole[header:] + bytes(header)
     assert len(whole) == 2 * tarfile.RECORDSIZE  # truncation may leave a complete record
     for name, read in readers(tmp_path, str(path), count).items():
         path.write_bytes(whole)
@@ -148,17 +149,18 @@ def unsupported(*_):
 def test_a_single_shard_is_linked_and_has_the_bytes_of_several_merged(tmp_path, monkeypatch, hard_links):
     if not hard_links:
         monkeypatch.setattr(os, "link", unsupported)
-    about = {"settings": "a", "blocked": False}
+    about = {"blocked": False}
     pictures = [Picture(key((0, row)), images.to_png(picture((8, 8))), about | {"row": row}) for row in range(4)]
     files.write_json(tmp_path / "dataset.manifest.json", {"rows": {"validation": 4}})
     merged = []
     for n_shards in (1, 2):
         shards, size = [tmp_path / f"shard{index}-of-{n_shards}.tar" for index in range(n_shards)], 4 // n_shards
         for index, shard in enumerate(shards):
-            images.pack(shard, pictures[index * size : (index + 1) * size])
+            images.pack(shard, pictures[index * size : (index + 1) * size], head=HEAD)
         merged.append(tmp_path / f"images{n_shards}.tar")
         given = {"dataset": str(tmp_path / "dataset.manifest.json"), "shards": [str(shard) for shard in shards]}
-        gather_images.main({"input": given, "output": {"images": str(merged[-1])}, "params": {}})
+        output = {"images": str(merged[-1])}
+        gather_images.main({"input": given, "output": output, "wildcards": {}, "params": {"generated": {}}})
     assert merged[0].read_bytes() == merged[1].read_bytes()
     assert merged[0].samefile(tmp_path / "shard0-of-1.tar") == hard_links
 

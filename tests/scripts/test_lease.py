@@ -92,10 +92,21 @@ def test_a_killed_holder_is_dead_when_the_processes_that_it_started_are(tmp_path
     assert len(said) == 1 and not process_identity.inheriting(lease.HELD, str(tmp_path))
 
 
+def test_a_suspended_orphan_is_replaced(tmp_path, ended):
+    """It would have ended by itself, and writes nothing; a suspended process whose Snakemake lives is waited for."""
+    here = process_identity.this_process()
+    content = held_by(path := tmp_path / "lease", starters=[here])
+    assert not any(lease.is_dead(content, looks) for looks in range(lease.EXPIRY))
+    content = held_by(path, starters=[here, here | {"pid": ended}])
+    assert next(looks for looks in range(lease.EXPIRY) if lease.is_dead(content, looks)) == lease.ASK
+    lease.take(path, b"mine", print)
+    assert path.read_bytes() == b"mine"
+
+
 def test_in_a_scheduler_s_job_waiting_ends_with_an_error_that_is_not_retried(tmp_path):
     held_by(path := tmp_path / "lease")
     with (
-        pytest.raises(JobError, match=r"has been training this run since 2026.*same command again when it") as caught,
+        pytest.raises(JobError, match=r"has been writing this since 2026.*same command again when it") as caught,
         lease.held([path], print, patience=0.1),
     ):
         pass
@@ -131,7 +142,7 @@ def test_on_another_node_the_holder_lives_as_long_as_it_renews_the_lease(tmp_pat
     require(allowed, "needs root, or a kernel that allows namespaces (unshare --uts --pid)")
     holder = start(path := tmp_path / "lease", 60, TWO_NODES)
     assert json.loads(path.read_bytes())["host"] == "node2"
-    with pytest.raises(JobError, match="on node2 has been training"):
+    with pytest.raises(JobError, match="on node2 has been writing"):
         lease.take(path, b"mine", print, deadline=time.monotonic() + 3 * lease.EXPIRY * lease.LOOK)
     holder.kill()
     holder.wait()

@@ -13,6 +13,7 @@ from hra_workflow.report import run_statistics
 from published import NAMES, PUBLISHED
 
 BASE = "base/pretrained"
+MADE_BY = {"result": "the evaluation", "inputs": {}, "settings": {"limit": None}}
 LABELS = {BASE: "LLaMA2-7B", "lora/r32": "LoRA, r=32", "hra/r32": "HRA, r=32, λ=0"}
 
 
@@ -30,7 +31,7 @@ def write_metrics(folder: Path, run: str, seed: int, values: dict[str, float], l
     identity = {"task": "math", "dataset": "d", "method": method, "variant": variant, "seed": seed}
     record = records.sealed(identity | {"fingerprint": {"seed": seed, "inputs": {}}})
     records.write(path.with_name("train.json"), record)
-    own = {"limit": limit, "lm_eval": "0.4.13", "record_sha256": record[records.SEAL]}
+    own = {"limit": limit, "lm_eval": "0.4.13", "record_sha256": record[records.SEAL], "made_by": MADE_BY}
     records.write(path, identity | {"benchmarks": entries} | own)
     return str(path)
 
@@ -49,10 +50,18 @@ def retention(
             "rows": [{"run": run, "label": label} for run, label in LABELS.items()],
             "seeds": seeds,
             "expected": {path: {"asked": {"seed": int(Path(path).parent.name[4:])}, "inputs": {}} for path in metrics},
+            "evaluations": {path: {"settings": MADE_BY["settings"]} for path in metrics},
         },
     }
     table_retention.main(job)
     return run_statistics.read_csv(folder / "table.csv")
+
+
+def test_a_result_of_other_settings_is_refused(tmp_path, monkeypatch):
+    path = write_metrics(tmp_path, BASE, 0, dict.fromkeys(NAMES, 50))
+    monkeypatch.setitem(MADE_BY, "settings", {"limit": 5})
+    with pytest.raises(JobError, match=r"retention.json: expected the run .*settings.limit null, now 5\. Delete it"):
+        retention(tmp_path, [path])
 
 
 def test_means_differences_and_the_impact_per_seed(tmp_path):

@@ -155,6 +155,26 @@ def test_metrics_of_another_record_are_refused(tmp_path):
         collect_runs.main(factories.collect_job(tmp_path, [run], [(record, evaluations)]))
 
 
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        ({"settings": {"dataset": "cola", "split": "test"}}, "settings.split test, now dev"),
+        ({"inputs": {"d.manifest.json": "e" * 64}}, r"inputs.d.manifest.json eeeeeeeeeeee…, now bbbbbbbbbbbb…"),
+        ({}, "it does not state what it was made by"),
+    ],
+)
+def test_metrics_of_another_evaluation_are_refused(tmp_path, monkeypatch, made, message):
+    monkeypatch.chdir(tmp_path)
+    files.write_json("d.manifest.json", {"sha256": "b" * 64})
+    (run,) = grid(tmp_path, seeds=(0,))
+    record, (path,) = factories.write(tmp_path, run, [0.5])
+    content = records.read(path)
+    stated = content.pop("made_by")
+    records.write(path, content | ({"made_by": stated | made} if made else {}))
+    with pytest.raises(JobError, match=rf"outdated: {message}.*; delete .*/dev/metrics.json"):
+        collect_runs.main(factories.collect_job(tmp_path, [run], [(record, [path])]))
+
+
 def test_a_rate_that_the_trials_have_not_chosen_is_refused(tmp_path):
     (run,) = grid(tmp_path, seeds=(0,))
     paths = [factories.write(tmp_path, run, [0.5])]

@@ -15,6 +15,7 @@ import train_glue
 from hra_workflow import methods, rewinding, tasks
 from hra_workflow.core import predictions, rewound
 from hra_workflow.core.errors import JobError
+from hra_workflow.core.job import identity
 from hra_workflow.models import causal_lm
 from rule_jobs import train
 from sums import math_method
@@ -68,7 +69,9 @@ def test_answers_of_rewound_weights_are_a_benchmark_of_their_own(make_math_run, 
         job = run.generate(serve=serve)
         job["params"]["method"] = run.method | ({"strength": strength} if strength else {})
         generate_math.main(job)
-        gather_outputs.main(run.gather())
+        gather = run.gather()
+        gather["params"]["generated"] = identity(job)
+        gather_outputs.main(gather)
         return [line["output"] for line in predictions.read(run.gather()["output"]["outputs"])]
 
     trained = texts(None)
@@ -85,10 +88,15 @@ def test_answers_of_rewound_weights_are_a_benchmark_of_their_own(make_math_run, 
         score="strict",
         graders={"strict": 1},
     )
+    head, lines = predictions.read_with_head(job["input"]["outputs"])
+    job["params"]["generated"] = head["settings"]
+    with pytest.raises(JobError, match=r"result math/sums/hra/v/0/test, now math/sums/hra/v/0/test@0\.5"):
+        evaluate_math.main(job | {"wildcards": run.wildcards | {"benchmark": "test@0.5"}, "threads": 1})
+    predictions.write(job["input"]["outputs"], lines, head | {"result": "math/sums/hra/v/0/test@0.5"})
     evaluate_math.main(job | {"wildcards": run.wildcards | {"benchmark": "test@0.5"}, "threads": 1})
     found = json.loads(Path(job["output"]["metrics"]).read_text())
     entry = dict(dataset="sums", method="hra", variant="v", seed=0, errors=[], benchmarks={"test": [], "test@0.5": []})
-    entry |= {"asked": {"task_version": 1}, "inputs": run.tiny}
+    entry |= {"asked": {"task_version": 1}, "inputs": run.tiny, "evaluations": {"test@0.5": {}}}
     key = ("sums", "hra", "v", 0)
     rows = collect_runs.rows_of(entry, {key: ("", record)}, {(*key, "test@0.5"): ("", found)}, {})
     assert [(row["benchmark"], row["strength"], row["status"]) for row in rows] == [

@@ -7,7 +7,7 @@ initialisation (the official `tool_add_hra`). Methods without adapters (full, bi
 from pathlib import Path
 
 from hra_workflow import methods
-from hra_workflow.core import files, grid, manifests
+from hra_workflow.core import files, grid, made_by, manifests
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.data import safe_checkpoints
@@ -22,6 +22,7 @@ def main(job: dict) -> None:
         "seed": int(params["seed"]),
         "modules": [],
         "files": {},
+        made_by.KEY: made_by.of_manifest(job),
     }
     # Without an adapter, do not load a model: the imports take seconds, and there is nothing to insert.
     if methods.entry(method).adapter.config:

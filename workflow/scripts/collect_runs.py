@@ -11,7 +11,7 @@ from pathlib import Path
 import jsonschema
 import pandas as pd
 
-from hra_workflow.core import files, fingerprints, records, rewound, seals
+from hra_workflow.core import files, fingerprints, made_by, records, rewound, seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import as_list, start
 from hra_workflow.report import tuning_results
@@ -139,7 +139,9 @@ def rows_of(run: dict, trained: dict[tuple, tuple], evaluated: dict[tuple, tuple
         place, evaluation = evaluated[*key, benchmark]
         made = {"train.json": evaluation["record_sha256"], "task_version": evaluation["task_version"]}
         asked = {"train.json": record[records.SEAL], "task_version": run["asked"]["task_version"]}
-        if differences := fingerprints.differences(made, asked):
+        differences = fingerprints.differences(made, asked)
+        differences += made_by.differing(evaluation.get(made_by.KEY, {}), run["evaluations"][benchmark])
+        if differences:
             rows.append(base | outdated(place, differences))
             continue
         common = {"n_items": evaluation["n_items"], "eval_seconds": evaluation["seconds"], "status": "ok"}
@@ -186,6 +188,8 @@ def listed(rows: list[dict]) -> str:
 def main(job: dict) -> None:
     params = job["params"]
     task, expected = params["task"], with_errors(params["expected"], params["errors"])
+    for run, evaluations in zip(expected, params["evaluations"], strict=True):
+        run["evaluations"] = evaluations
     grid = [tuple(run[name] for name in RUN) for run in expected]
     if double := {name_of(key) for key in grid if grid.count(key) > 1}:
         raise JobError(f"The grid of {task} lists {', '.join(sorted(double))} twice. Remove one entry from the config.")

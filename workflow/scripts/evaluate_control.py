@@ -6,7 +6,7 @@ source images are evaluated instead of generated ones, which gives the best poss
 
 import time
 
-from hra_workflow.core import diverged_runs, manifests, predictions, provenance, records
+from hra_workflow.core import diverged_runs, made_by, manifests, predictions, provenance, records
 from hra_workflow.core.job import start
 from hra_workflow.data import images
 from hra_workflow.evaluators import aggregation, registry, scoring
@@ -23,7 +23,7 @@ def main(job: dict) -> None:
     split = control_data.opened(job["input"]["dataset"], BENCHMARK)
     rows = [{name: split.value(row, name) for name in ("key", "prompt")} for row in range(len(split))]
     reference = reference_of(split, [row["prompt"] for row in rows], itself=not job["input"].get("images"))
-    evaluated = reference.images if reference.itself else generated(job["input"]["images"], len(rows))
+    evaluated = reference.images if reference.itself else generated(job, record, len(rows))
     of_run = scoring.score(job, device, entries, [(evaluated, reference, rows)])
     predictions.write(job["output"]["predictions"], rows)
     names = registry.metrics(entries)
@@ -34,7 +34,9 @@ def main(job: dict) -> None:
     print(f"{len(rows)} images evaluated: {values}")
 
 
-def generated(path: str, count: int) -> images.Archive:
+def generated(job: dict, record: dict, count: int) -> images.Archive:
+    path = job["input"]["images"]
+    made_by.check_generated(path, images.made_by(path), record, job["wildcards"], job["params"]["generated"])
     return images.Archive(path, [key(item) for item in items(0, count)])
 
 

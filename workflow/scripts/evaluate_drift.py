@@ -7,7 +7,7 @@ evaluator's name. The standard error is over prompts.
 import time
 from pathlib import Path
 
-from hra_workflow.core import diverged_runs, manifests, predictions, provenance, records
+from hra_workflow.core import diverged_runs, made_by, manifests, predictions, provenance, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import as_list, start
 from hra_workflow.data import images
@@ -20,6 +20,7 @@ def main(job: dict) -> None:
     params, inputs = job["params"], job["input"]
     record = records.read(inputs["record"])
     device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
+    check(job, record)
     base, changed = (list(images.unpack(inputs[name])) for name in ("base", "images"))
     if [one.about["seed"] for one in base] != [one.about["seed"] for one in changed]:
         raise JobError(
@@ -40,6 +41,16 @@ def main(job: dict) -> None:
     selections = {"last": {"step": record["steps"], "metrics": metrics}}
     predictions.write_metrics(job, started, device, record, len(rows), names[0], selections)
     print(f"{len(rows)} pairs of images: " + ", ".join(f"{name} {metrics[name]['value']:.4f}" for name in metrics))
+
+
+def check(job: dict, record: dict) -> None:
+    """Raise JobError unless both archives were made by what is asked for: the base model's once per dataset."""
+    wildcards, params = job["wildcards"], job["params"]
+    of_dataset = {name: wildcards[name] for name in ("task", "dataset")}
+    asked = {"base": (of_dataset, params["base_generated"]), "images": (wildcards, params["generated"])}
+    for name, made in asked.items():
+        path = job["input"][name]
+        made_by.check_generated(path, images.made_by(path), record, *made)
 
 
 def likeness(evaluator: Evaluator, base: list, changed: list) -> list[float]:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import download_harness
-from hra_workflow.core import diverged_runs, files, manifests, predictions, provenance, records
+from hra_workflow.core import diverged_runs, files, made_by, manifests, predictions, provenance, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.models import causal_lm
@@ -52,6 +52,7 @@ def main(job: dict) -> None:
             "seconds": round(time.monotonic() - started, 3),
             "device": provenance.device_name(device),
             "record_sha256": record[records.SEAL],
+            made_by.KEY: made_by.of_evaluation(job),
         },
     )
 

@@ -7,7 +7,7 @@ compared with the others, the paper's row “Real Images”.
 
 import time
 
-from hra_workflow.core import diverged_runs, manifests, predictions, provenance, records, rewound
+from hra_workflow.core import diverged_runs, made_by, manifests, predictions, provenance, records, rewound
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.data import images
@@ -20,7 +20,9 @@ def main(job: dict) -> None:
     evaluation, record = job["params"]["evaluation"], records.read(job["input"]["record"])
     device = provenance.pick_device(job["resources"].get("gpu", 0), job["params"].get("device"))
     subject = [images.load(path) for path in images.listed(manifests.folder(job["input"]["dataset"]))]
-    itself = not job["input"].get("images")
+    itself = not (path := job["input"].get("images"))
+    if path:
+        made_by.check_generated(path, images.made_by(path), record, job["wildcards"], job["params"]["generated"])
     rows = subject_rows(job, subject, device) if itself else generated_rows(job, subject, device)
     metrics = [*registry.metrics(evaluation["evaluators"]), "blocked"]
     metrics = [name for name in metrics if any(row.get(name) is not None for row in rows)]

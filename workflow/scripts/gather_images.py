@@ -1,4 +1,4 @@
-"""Merge the shards of images into one tar file: every image once, in order, all generated with the same settings.
+"""Merge the shards of images into one tar file: every image once, in order, all made by what the job asks for.
 
 A single shard already is that file: it is checked without its pixels and linked, so nothing is copied. The log reports
 the number of blocked images.
@@ -7,8 +7,7 @@ the number of blocked images.
 from collections import deque
 from itertools import chain
 
-from hra_workflow.core import diverged_runs, files
-from hra_workflow.core.errors import JobError
+from hra_workflow.core import diverged_runs, files, made_by, records
 from hra_workflow.core.job import as_list, start
 from hra_workflow.data import images
 from hra_workflow.tasks.control import items as control_items
@@ -23,16 +22,14 @@ def main(job: dict) -> None:
     else:
         items = subject_items.items(params["steps"], len(params["prompts"]), params["images"])
         expected = [subject_items.key(item) for item in items]
-    target, blocked, first = job["output"]["images"], [], {}
+    target, blocked, head = job["output"]["images"], [], {}
+    record = records.read(job["input"]["record"]) if "record" in job["input"] else {}  # class images have none
+    for path in shards:
+        head = images.made_by(path)
+        made_by.check_generated(path, head, record, job["wildcards"], params["generated"])
 
     def counted(pictures):
         for picture in pictures:
-            settings = picture.about["settings"]
-            if settings != first.setdefault("settings", settings):
-                raise JobError(
-                    f"{target}: {picture.key} was generated with different settings or weights than the preceding "
-                    f"images. Delete the shards and run again: {' '.join(shards)}"
-                )
             blocked.extend([picture.key] * picture.about["blocked"])
             yield picture
 
@@ -43,7 +40,7 @@ def main(job: dict) -> None:
         deque(checked, maxlen=0)
         files.link(shards[0], target)
     else:
-        images.pack(target, checked, len(expected))
+        images.pack(target, checked, len(expected), head)
     print(f"{len(expected)} images, {len(blocked)} blocked (all black) {' '.join(blocked[:20])}")
 
 

@@ -1,15 +1,22 @@
 """Merge the shards of a run's answers into one file per benchmark, every item once, in order."""
 
-from hra_workflow.core import diverged_runs, files, predictions
+from pathlib import Path
+
+from hra_workflow.core import diverged_runs, files, made_by, predictions, records
 from hra_workflow.core.job import as_list, start
 
 
 def main(job: dict) -> None:
     benchmark, output = job["params"]["benchmark"], job["output"]["outputs"]
     expected = files.read_json(job["input"]["dataset"])["rows"][job["params"]["split"]]
-    lines = [line for path in as_list(job["input"]["shards"]) for line in predictions.read(path)]
-    lines = [line for line in lines if line.pop("benchmark") == benchmark]
-    predictions.write(output, predictions.complete(lines, expected, output))
+    record, lines, head = records.read(job["input"]["record"]), [], {}
+    for path in as_list(job["input"]["shards"]):
+        head, found = predictions.read_with_head(path)
+        answers = job["wildcards"] | {"benchmark": Path(path).parent.name}  # a shard has those to all benchmarks
+        made_by.check_generated(path, head, record, answers, job["params"]["generated"])
+        lines += [line for line in found if line.pop("benchmark") == benchmark]
+    lines = predictions.complete(lines, expected, output)
+    predictions.write(output, lines, head | {"result": made_by.result(job["wildcards"])})
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ bit-identical, for any number of shards. Its noise depends only on the run's see
 
 from pathlib import Path
 
-from hra_workflow.core import diverged_runs, files, manifests, records
+from hra_workflow.core import diverged_runs, made_by, manifests, records
 from hra_workflow.core.job import start
 from hra_workflow.core.sharding import seed
 from hra_workflow.models import image_shards
@@ -19,7 +19,7 @@ def main(job: dict) -> None:
     params = job["params"]
     record, weights = records.read(job["input"]["record"]), Path(job["input"]["last"])
     manifests.check_trained_on(record, job["input"]["model"])
-    manifests.check_weights(record, job["input"]["record"], weights)
+    head = made_by.of(job, manifests.check_weights(record, job["input"]["record"], weights))
     manifests.check_hints(record, job["input"]["dataset"])
     split = control_data.opened(job["input"]["dataset"], BENCHMARK)
 
@@ -29,15 +29,8 @@ def main(job: dict) -> None:
         noise = seed("control", record["seed"], row)
         return {"row": row, "key": name, "prompt": prompt + params["sampling"]["prompt_suffix"], "seed": noise}
 
-    identity = {
-        "model": record["model"]["sha256"],
-        "weights": files.sha256(weights),
-        "seed": record["seed"],
-        "hints": files.read_json(job["input"]["dataset"])["sha256"],
-        "method": params["method"],
-    }
     images, weights = items(record["steps"], len(split)), {record["steps"]: weights}
-    image_shards.draw(job, images, about, identity, key, Sampler, weights, hint=lambda item: split.hint(item[1]))
+    image_shards.draw(job, images, about, head, key, Sampler, weights, hint=lambda item: split.hint(item[1]))
 
 
 if __name__ == "__main__":

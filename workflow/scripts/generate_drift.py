@@ -6,7 +6,7 @@ The noise of an image depends on its prompt and its index only, so an image of a
 from pathlib import Path
 from pkgutil import resolve_name
 
-from hra_workflow.core import diverged_runs, files, manifests, records
+from hra_workflow.core import diverged_runs, made_by, manifests, records
 from hra_workflow.core.job import start
 from hra_workflow.core.sharding import seed
 from hra_workflow.models import image_shards
@@ -17,12 +17,11 @@ from hra_workflow.tasks.subject.items import items, key
 
 def main(job: dict) -> None:
     params, inputs = job["params"], job["input"]
-    identity, weights = {"model": files.read_json(inputs["model"])["sha256"]}, None
+    head, weights = made_by.of(job), None
     if "record" in inputs:
         record = records.read(inputs["record"])
         manifests.check_trained_on(record, inputs["model"])
-        manifests.check_weights(record, inputs["record"], inputs["last"])
-        identity |= {"weights": files.sha256(inputs["last"]), "method": params["method"]}
+        head = made_by.of(job, manifests.check_weights(record, inputs["record"], inputs["last"]))
         weights = {0: Path(inputs["last"])}
     prompts = params["prompts"] or captions(inputs["dataset"], params["captions"])
 
@@ -37,7 +36,7 @@ def main(job: dict) -> None:
     }
     images = items([0], len(prompts), params["sampling"]["images"])
     sampler = resolve_name(params["sampler"])
-    image_shards.draw(job | one, images, about, identity | {"prompts": prompts}, key, sampler, weights)
+    image_shards.draw(job | one, images, about, head, key, sampler, weights)
 
 
 def captions(manifest: str, count: int) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 
 from hra_workflow import methods
-from hra_workflow.core import diverged_runs, manifests, predictions, provenance, rates, records
+from hra_workflow.core import diverged_runs, made_by, manifests, predictions, provenance, rates, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import as_list, start
 from hra_workflow.models import causal_lm, context, memory, precision, prompts, vllm_process
@@ -44,7 +44,7 @@ def main(job: dict) -> None:
     params = job["params"]
     record = records.read(job["input"]["record"])
     manifests.check_trained_on(record, job["input"]["model"])
-    manifests.check_weights(record, job["input"]["record"], job["input"]["last"])
+    head = made_by.of(job, manifests.check_weights(record, job["input"]["record"], job["input"]["last"]))
     model_folder = manifests.folder(job["input"]["model"])
     prompt = prompts.Prompt(params["prompt"], causal_lm.load_tokenizer(model_folder), model_folder)
     datasets = as_list(job["input"]["datasets"])
@@ -69,7 +69,7 @@ def main(job: dict) -> None:
         }
         for benchmark, item, text, finish in (generate(wanted) if wanted else ())
     ]
-    predictions.write(job["output"]["shard"], sorted(lines, key=lambda line: (line["benchmark"], line["item"])))
+    predictions.write(job["output"]["shard"], sorted(lines, key=lambda line: (line["benchmark"], line["item"])), head)
     for name, one in parts.items():
         print(f"{name}: {len(one.items())} of {len(one.prompts)} items answered")
 

@@ -6,7 +6,7 @@ bit-identical, for any number of shards. The base model is loaded once; the weig
 
 from pathlib import Path
 
-from hra_workflow.core import diverged_runs, files, manifests, records
+from hra_workflow.core import diverged_runs, made_by, manifests, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.core.sharding import seed
@@ -20,8 +20,7 @@ def main(job: dict) -> None:
     record = records.read(job["input"]["record"])
     manifests.check_trained_on(record, job["input"]["model"])
     weights = {step: weights_at(job, record, step) for step in params["steps"]}
-    manifests.check_weights(record, job["input"]["record"], *weights.values())
-    hashes = {str(step): files.sha256(path) for step, path in weights.items()}
+    head = made_by.of(job, manifests.check_weights(record, job["input"]["record"], *weights.values()))
 
     def about(item: tuple[int, int, int]) -> dict:
         step, prompt, index = item
@@ -30,9 +29,7 @@ def main(job: dict) -> None:
         return {"step": step, "prompt_index": prompt, "prompt": text, "index": index, "seed": noise}
 
     images = items(params["steps"], len(params["prompts"]), params["sampling"]["images"])
-    identity = {"model": record["model"]["sha256"], "weights": hashes, "seed": record["seed"]}
-    identity |= {"prompts": params["prompts"]}
-    image_shards.draw(job, images, about, identity, key, Sampler, weights)
+    image_shards.draw(job, images, about, head, key, Sampler, weights)
 
 
 def weights_at(job: dict, record: dict, step: int) -> Path:

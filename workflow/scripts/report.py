@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from hra_workflow import tasks
-from hra_workflow.core import files, predictions, records, seals
+from hra_workflow.core import files, made_by, predictions, records, seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.data import data_cards, images, leaks
@@ -209,6 +209,7 @@ def examples(task: str, folder: Path, dataset: dict, inputs: str | None) -> list
 
 def thumbnails(archive: Path, lines: list[dict]) -> dict[int, str]:
     """Return the images of these predictions as data URLs, by the index of their line."""
+    made_by.check_place(archive, images.made_by(archive))
     identity = ("step", "prompt_index", "index", "row", "key")  # those that a task's images and predictions have
 
     def place(about: dict) -> int | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from hra_workflow.core import records, seals
+from hra_workflow.core import made_by, records, seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import as_list, start
 from hra_workflow.report import run_statistics
@@ -17,11 +17,11 @@ from table import label_of, layout, number, ours_cell, paper_cell, two_sources
 IMPACT, LEFT_OUT = "Overall impact", "not run"
 
 
-def read(paths: list[str], runs: list[str], expected: dict[str, dict]) -> pd.DataFrame:
+def read(paths: list[str], runs: list[str], expected: dict[str, dict], evaluations: dict[str, dict]) -> pd.DataFrame:
     """Read one row per run, seed and benchmark, in percent; nothing of a run that has diverged.
 
     Raises JobError for an unexpected, duplicate or outdated run. expected: `asked` and `inputs` of each run by its path
-    (tasks/expected_runs.py).
+    (tasks/expected_runs.py). evaluations: what its results are made by.
     """
     rows, origin = [], {}
     for path in paths:
@@ -36,6 +36,7 @@ def read(paths: list[str], runs: list[str], expected: dict[str, dict]) -> pd.Dat
         differences = records.unlike(record, **expected[path])
         if found["record_sha256"] != record[records.SEAL]:
             differences.append("the results of another train.json")
+        differences += made_by.differing(found.get(made_by.KEY, {}), evaluations[path])
         if differences:
             raise JobError(
                 f"{path}: expected the run that the config asks for, found {', '.join(differences)}. Delete it and "
@@ -139,7 +140,7 @@ def main(job: dict) -> None:
     params, path = job["params"], job["input"].get("published")
     runs = [row["run"] for row in params["rows"]]
     paths = as_list(job["input"].get("metrics"))
-    values = read(paths, runs, params["expected"])
+    values = read(paths, runs, params["expected"], params["evaluations"])
     published = run_statistics.read_csv(path) if path else pd.DataFrame(columns=run_statistics.PUBLISHED)
     table = build(values, published, params)
     made_from = [*paths, *(Path(one).with_name("train.json") for one in paths)]

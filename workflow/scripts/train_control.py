@@ -9,7 +9,7 @@ import time
 from functools import partial
 
 from hra_workflow import methods
-from hra_workflow.core import manifests, provenance
+from hra_workflow.core import made_by, manifests, provenance
 from hra_workflow.core.job import start
 from hra_workflow.models import diffusion
 from hra_workflow.training import finished_runs, run_record, trials
@@ -33,11 +33,12 @@ def main(job: dict) -> None:
     from hra_workflow.tasks.control import model as control_model
     from hra_workflow.tasks.control import training as control_training
 
+    made_by.check_manifest(job["input"]["dataset"], params["hints"])
     rows = control_data.opened(job["input"]["dataset"], "train")
     if job["input"]["latents"]:
         rows = latents.opened(job["input"]["latents"], job["input"]["model"], job["input"]["dataset"], rows)
     settings = control_training.schedule(params["hyperparameters"], len(rows))
-    augmented = manifests.folder(job["input"]["augmented"])
+    augmented = run_record.initial_adapter(job)
     set_seed(seed)  # for what is not part of the initial adapter: a ControlNet's hint encoder
     memory = {"gradient_checkpointing": params["gradient_checkpointing"]}
     model = control_training.start(model_folder, method, settings | memory, augmented)

@@ -55,7 +55,7 @@ def main(job: dict) -> None:
     model, found = classifier.load_model(model_folder, dataset["labels"], seed, settings.get("classifier_dropout"))
     head = found if params["head"] is None else params["head"]
     total_steps = run_record.total_steps(len(train), settings)
-    augmented = manifests.folder(job["input"]["augmented"])
+    augmented = run_record.initial_adapter(job)
     model = adapters.start_training(model, method, head, augmented, total_steps)
     sizes = adapters.count(model, head)
 

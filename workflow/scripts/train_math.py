@@ -38,7 +38,7 @@ def main(job: dict) -> None:
 
     from hra_workflow.training import activation_memory, hf_trainer
 
-    augmented = manifests.folder(job["input"]["augmented"])
+    augmented = run_record.initial_adapter(job)
     tokens = methods.virtual_tokens(method)
     context.check(causal_lm.config_of(model_folder), None, tokens, settings["max_length"], params["model_name"])
     tokenizer = causal_lm.load_tokenizer(model_folder)

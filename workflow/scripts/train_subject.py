@@ -10,7 +10,7 @@ import time
 from functools import partial
 
 from hra_workflow import methods
-from hra_workflow.core import manifests, provenance
+from hra_workflow.core import made_by, manifests, provenance
 from hra_workflow.core.job import start
 from hra_workflow.data import images
 from hra_workflow.models import adapters, diffusion
@@ -42,11 +42,11 @@ def main(job: dict) -> None:
     precision = settings.get("base_precision", settings["precision"])
     conditions = architecture.embeddings([*prompts, params["prompts"]["class"]], precision, device)
     network = architecture.load(entry.precision or precision).requires_grad_(False)
-    augmented = manifests.folder(job["input"]["augmented"])
+    augmented = run_record.initial_adapter(job)
     model = adapters.start_training(network, method, [], augmented, settings["max_steps"])
     if params["gradient_checkpointing"]:
         network.enable_gradient_checkpointing()
-    of_class = list(images.unpack(job["input"]["class_images"])) if settings["prior_weight"] else []
+    of_class = class_images(job) if settings["prior_weight"] else []
     samples = dreambooth.Samples(
         [images.load(path) for path, _ in used],
         of_class,
@@ -64,6 +64,13 @@ def main(job: dict) -> None:
     save = partial(adapters.save, model, start=augmented)
     result = {"prompts": params["prompts"]}
     run_record.finish_last(job, trainer, attempts, started, device, sizes, trainer.curve(), save, **result)
+
+
+def class_images(job: dict) -> list[images.Picture]:
+    """Read the class images; raise JobError unless they were generated as the config asks for."""
+    path, head = job["input"]["class_images"], images.made_by(job["input"]["class_images"])
+    made_by.check(path, head, {"settings": job["params"]["class_images_generated"]})
+    return list(images.unpack(path))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ its weights, and of how they were evaluated, so what belongs to other weights is
 import shutil
 from pathlib import Path
 
-from hra_workflow.core import files, fingerprints, records
+from hra_workflow.core import files, fingerprints, made_by, records
 from hra_workflow.core.errors import JobError
 
 PREFIX = ".early-"
@@ -39,9 +39,10 @@ def take(job: dict, record: dict) -> bool:
     place = folder(record, Path(job["output"]["metrics"]).parent, job["params"]["dataset"])
     if not place.exists():
         return False
-    for name, file in NAMES.items():
-        with files.replacing(job["output"][name]) as new:  # a copy, since an output must be newer than the record
-            shutil.copyfile(place / file, new)
+    with files.replacing(job["output"]["predictions"]) as new:  # a copy: an output must be newer than the record
+        shutil.copyfile(place / NAMES["predictions"], new)
+    metrics = records.read(place / NAMES["metrics"])
+    records.write(job["output"]["metrics"], metrics | {made_by.KEY: made_by.of_evaluation(job)})
     shutil.rmtree(place)
     return True
 

@@ -5,14 +5,9 @@ import json
 from pathlib import Path
 
 from hra_workflow.core import files, provenance
-from hra_workflow.core.job import processes
+from hra_workflow.core.job import identity, processes
 
-# Params and inputs that do not change the weights: those that rules/train.smk does not record, and latents that were
-# encoded earlier, which change results by rounding only.
-NEUTRAL = (
-    "preset", "model_name", "scratch", "device", "gradient_checkpointing", "eval_batch_size", "evaluation", "latents",
-    "trackers",
-)  # fmt: skip
+NEUTRAL_INPUTS = ("latents",)  # encoded earlier, they change results by rounding only
 NEUTRAL_ENTRIES = ("rung",)  # of hyper-parameters: where the run of a trial ends
 PACKAGES = ("torch", "peft", "transformers", "diffusers")
 
@@ -27,10 +22,10 @@ def of_training(job: dict, steps: int, per_process: bool) -> dict:
 
     `steps`: total number of optimiser steps. `per_process`: random numbers depend on the number of processes.
     """
-    content = {key: value for key, value in job["params"].items() if key not in NEUTRAL}
-    content |= {"seed": int(job["wildcards"]["seed"]), "steps": steps}
+    content = identity(job) | {"seed": int(job["wildcards"]["seed"]), "steps": steps}
     content["processes"] = processes(job) if per_process else None  # not the param: fewer GPUs may be available
-    content["inputs"] = {name: of_input(path) for name, path in job["input"].items() if path and name not in NEUTRAL}
+    inputs = {name: path for name, path in job["input"].items() if path and name not in NEUTRAL_INPUTS}
+    content["inputs"] = {name: of_input(path) for name, path in inputs.items()}
     content["versions"] = {name: minor(provenance.version(name)) for name in PACKAGES}
     return json.loads(json.dumps(content))
 

@@ -1,8 +1,9 @@
 """The bridge between Snakemake and the scripts.
 
-A script is a function `main(job)`; the job is a plain dict with `rule`, `input`, `output`, `params`, `resources`,
-`threads`, `wildcards` and `log`. The same file therefore runs under Snakemake, under torchrun, from a job.json by
-hand (`python workflow/scripts/train_glue.py job.json`) and in pytest (`main({...})`).
+A script is a function `main(job)`; the job is a plain dict with `rule`, `input`, `output`, `params`, `identity` (the
+names of the params that its results depend on), `resources`, `threads`, `wildcards` and `log`. The same file therefore
+runs under Snakemake, under torchrun, from a job.json by hand (`python workflow/scripts/train_glue.py job.json`) and in
+pytest (`main({...})`).
 """
 
 import contextlib
@@ -33,8 +34,8 @@ def start(
 ) -> None:
     """Run `main` as a Snakemake job, unless `done` returns true, or on the job.json named on the command line.
 
-    If the script `trains`, both are called while no other process trains the run (lease.py), and this process ends with
-    its Snakemake.
+    Both are called while no other process makes the same outputs (lease.py), and this process ends with its Snakemake.
+    trains: it saves checkpoints, also then.
     """
     if snakemake is None:
         if len(sys.argv) != 2:
@@ -48,7 +49,7 @@ def start(
         alone = not is_part and int(os.environ.get("WORLD_SIZE", 1)) == 1
 
         def by_hand(job: dict) -> None:
-            with lease.held(lease.paths(job), print) if trains and alone else contextlib.nullcontext():
+            with lease.held(lease.paths(job, trains), print, None, trains) if alone else contextlib.nullcontext():
                 lease.check()
                 main(job)
 
@@ -58,10 +59,9 @@ def start(
 
     def run(job: dict) -> None:
         with contextlib.ExitStack() as stack:
-            if trains:
-                launcher.end_with_starters()
-                patience = lease.PATIENCE if gpus.SCHEDULER_JOB else None
-                stack.enter_context(lease.held(lease.paths(job), say, patience))
+            launcher.end_with_starters()
+            patience = lease.PATIENCE if gpus.SCHEDULER_JOB else None
+            stack.enter_context(lease.held(lease.paths(job, trains), say, patience, trains))
             forget_finished(job)
             if done(job):
                 return
@@ -110,20 +110,26 @@ def from_snakemake(snakemake) -> dict:
             return str(value) if isinstance(value, str) else value
         return [plain(item) for item in value]
 
-    def without_name(name: str, value):
-        """Return what snake/reruns.py has given the name of its param."""
-        return value[name] if isinstance(value, dict) and value.keys() == {name} else value
-
+    params = named(snakemake.params)
+    recorded = {
+        name: value[name] for name, value in params.items() if isinstance(value, dict) and {name} == value.keys()
+    }
     return {
         "rule": snakemake.rule,
         "input": named(snakemake.input),
         "output": named(snakemake.output),
-        "params": {name: without_name(name, value) for name, value in named(snakemake.params).items()},
+        "params": params | recorded,
+        "identity": list(recorded),  # those to which snake/reruns.py has given their names
         "resources": {key: value for key, value in snakemake.resources.items() if not key.startswith("_")},
         "threads": snakemake.threads,
         "wildcards": named(snakemake.wildcards),
         "log": str(snakemake.log[0]),
     }
+
+
+def identity(job: dict) -> dict:
+    """Return the params that the results of a job depend on; all those of a job by hand, which need not name them."""
+    return {name: job["params"][name] for name in job.get("identity", job["params"])}
 
 
 def forget_finished(job: dict) -> None:
@@ -167,7 +173,7 @@ def guarded(main: Callable[[dict], None], job: dict) -> str | None:
             try:
                 files.write_json(error, content)
             except lease.LeaseLost:
-                pass  # the folder is another process's
+                pass  # another process writes there
             except OSError as second:
                 text += f" (and {error} cannot be written: {second.strerror})"
         return text

@@ -1,10 +1,12 @@
-"""One process per run: the lease, a file next to a run's folders, names the process that writes to them.
+"""One process per result: the lease, a file next to what a job writes, names the process that writes it.
 
-job.start takes the leases of a run, one next to its checkpoints and one next to its results, before it reads or writes
-anything there, and returns them when the run has finished or failed. A thread renews them every RENEWAL seconds.
+job.start takes the leases of a job before it reads or writes anything, and returns them when the job has finished or
+failed: of a training, one next to the run's checkpoints and one next to its results; of any other job, one next to its
+first output. A thread renews them every RENEWAL seconds.
 
 Whoever finds a lease decides whether its holder is dead:
-    on the same machine     by the process ID and start time, and whether a process that inherited the token still runs
+    on the same machine     by the process ID and start time, and whether a process that inherited the token still runs;
+                            one whose Snakemake has ended ends, too, but if it is suspended, its lease is taken over
     elsewhere, in Slurm     by squeue: the job has left the queue, or is pending again
     otherwise               if the lease is not renewed during EXPIRY looks, one a second (no two clocks are compared)
 A dead holder's lease is taken over. While the holder lives, the second process waits and prints who holds it; in a
@@ -15,6 +17,7 @@ dead lease's content, in the same way; only its creator may rename it to NAME, s
 
 A process whose lease was taken over, since it had been suspended or cut off for too long, writes nothing any more:
 `check`, which files.replacing calls before each renaming, raises LeaseLost, and the renewing thread ends the process.
+Nor does one whose Snakemake has ended, but for the checkpoints of a training (finished_runs.py keeps its outputs).
 """
 
 import contextlib
@@ -45,13 +48,13 @@ HELD = "HRA_LEASE"
 
 
 class LeaseLost(JobError):
-    """Raised when another process has taken over the run of this one."""
+    """Raised when this process must not write any more: another has taken over, or its Snakemake has ended."""
 
 
-def paths(job: dict) -> list[Path]:
-    """Return the leases of a run. Two projects may share only one of its folders."""
-    folders = (Path(job["params"]["scratch"]), Path(job["output"]["record"]).parent)
-    return [of(folder.absolute()) for folder in folders]
+def paths(job: dict, trains: bool) -> list[Path]:
+    """Return the leases of a job. Two projects may share only one of a training run's folders."""
+    first = Path(next(iter(job["output"].values())))
+    return [of(path.absolute()) for path in ((Path(job["params"]["scratch"]), first.parent) if trains else (first,))]
 
 
 def of(folder: Path) -> Path:
@@ -59,10 +62,16 @@ def of(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def held(places: list[Path], say: Callable[[str], None], patience: float | None = None) -> Iterator[None]:
-    """Hold the leases within the block. While others hold them, wait, at most `patience` seconds."""
+def held(
+    places: list[Path], say: Callable[[str], None], patience: float | None = None, trains: bool = False
+) -> Iterator[None]:
+    """Hold the leases within the block. While others hold them, wait, at most `patience` seconds.
+
+    trains: the process saves a checkpoint after its Snakemake has ended.
+    """
     token = uuid.uuid4().hex
     holder = process_identity.this_process() | {"slurm": slurm_job(), "since": time.strftime("%FT%TZ", time.gmtime())}
+    holder["starters"] = process_identity.starters()
     content = json.dumps(holder | {"token": token}).encode()
     deadline = time.monotonic() + patience if patience else None
     with contextlib.ExitStack() as stack:
@@ -73,7 +82,7 @@ def held(places: list[Path], say: Callable[[str], None], patience: float | None 
             ended = threading.Event()
             stack.callback(ended.set)
             threading.Thread(target=renew, args=(path, token, ended), daemon=True).start()
-        os.environ[HELD] = json.dumps([token, *map(str, places)])
+        os.environ[HELD] = json.dumps({"token": token, "places": list(map(str, places)), "trains": trains})
         stack.callback(os.environ.pop, HELD)
         yield
 
@@ -130,10 +139,11 @@ def is_dead(content: bytes, looks: int) -> bool:
     try:
         holder = json.loads(content)
         pids, slurm = remaining(holder), holder["slurm"]
+        is_orphan = process_identity.any_dead(holder.get("starters", []))
     except (ValueError, KeyError, TypeError):  # its holder was killed, or the disk was full, while it was written
         return looks >= EXPIRY
     if pids is not None:
-        return not pids
+        return not pids or (is_orphan and holder["pid"] in pids and looks >= ASK)
     if not looks or looks % ASK:
         return False
     left = left_slurm(slurm)
@@ -180,11 +190,11 @@ def described(path: Path, content: bytes) -> str:
     try:
         holder = json.loads(content)
         pids = " ".join(map(str, remaining(holder) or [holder["pid"]]))
-        who = f"Process {pids} on {holder['host']} has been training this run since {holder['since']}"
+        who = f"Process {pids} on {holder['host']} has been writing this since {holder['since']}"
         end = f"`scancel {holder['slurm']['JOB_ID']}`" if holder["slurm"] else f"`kill {pids}` on {holder['host']}"
     except (ValueError, KeyError, TypeError):
         return f"{path} is damaged, so that its holder is unknown; it is taken over if nobody renews it."
-    return f"{who} ({path}). To stop it, run {end}: it saves a checkpoint, from which training resumes."
+    return f"{who} ({path}). To stop it, run {end}: a training saves a checkpoint, from which it resumes."
 
 
 def read(path: Path) -> tuple[bytes, int] | None:
@@ -203,21 +213,27 @@ def is_ours(path: Path, token: str) -> bool:
 
 def token() -> str:
     """Return the token of the leases of this job; empty if it has none."""
-    return json.loads(os.environ.get(HELD, '[""]'))[0]
+    return mine().get("token", "")
+
+
+def mine() -> dict:
+    return json.loads(os.environ.get(HELD, "{}"))
 
 
 def check() -> None:
-    """Raise LeaseLost if this process has held a lease that is now another's."""
-    mine, *places = json.loads(os.environ.get(HELD, '[""]'))
-    for path in map(Path, places):
-        if not is_ours(path, mine):
+    """Raise LeaseLost if this process must not write any more."""
+    held = mine()
+    for path in map(Path, held.get("places", ())):
+        if not is_ours(path, held["token"]):
             raise LeaseLost(lost(path))
+    if held and not held["trains"] and process_identity.orphaned():
+        raise LeaseLost("The Snakemake that started this job has ended: it writes nothing more.")
 
 
 def lost(path: Path) -> str:
     return (
         f"{path} is gone or another process's: this one was suspended, or cut off from the file system, for too long. "
-        "It writes nothing more. Run the same command again, unless another process trains the run."
+        "It writes nothing more. Run the same command again, unless another process writes this."
     )
 
 

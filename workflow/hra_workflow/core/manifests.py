@@ -63,17 +63,23 @@ def with_configs(path: Path, listed: dict, weights: Iterable[str | Path]) -> lis
     return [file for file in found if file.name != CONFIG or os.path.relpath(file, path.parent) in listed]
 
 
-def check_weights(record: dict, path: str | Path, *weights: str | Path) -> None:
-    """Raise JobError unless the weights files, and their configs, are those listed in the run's record `path`."""
-    path, listed = Path(path), record["weights_sha256"]
+def check_weights(record: dict, path: str | Path, *weights: str | Path) -> dict[str, str]:
+    """Return the SHA-256 of weights files and their configs by their path in the run's folder; `path`: its record.
+
+    Raises JobError unless they are those listed in the record.
+    """
+    path, listed, checked = Path(path), record["weights_sha256"], {}
     for file in with_configs(path, listed, weights):
-        expected = listed.get(os.path.relpath(file, path.parent), "of no such file")
+        name = os.path.relpath(file, path.parent)
+        expected = listed.get(name, "of no such file")
         found = files.sha256(file) if file.exists() else "no file"
         if found != expected:
             raise JobError(
                 f"{file}: expected SHA-256 {expected}, found {found}. It was not written by this training run. "
                 f"Delete {path} and run again."
             )
+        checked[name] = found
+    return checked
 
 
 def check_hints(record: dict, manifest: str | Path) -> None:

@@ -1,6 +1,7 @@
 """Per-item outputs of a benchmark as gzipped JSON Lines, byte-identical for identical content.
 
-And metrics.json, the same format for every task.
+Generated answers have a head, a first line that states what they were made by (made_by.py). And metrics.json, the same
+format for every task.
 """
 
 import gzip
@@ -11,17 +12,30 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from hra_workflow.core import files, provenance, records
+from hra_workflow.core import files, made_by, provenance, records
 from hra_workflow.core.errors import JobError
 
 
-def write(path: str | Path, lines: Iterable[dict]) -> None:
-    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+def write(path: str | Path, lines: Iterable[dict], head: dict | None = None) -> None:
+    """Write the lines. head: what they were made by."""
+    first = [{made_by.KEY: head}] if head else []
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in [*first, *lines])
     with files.replacing(path) as temporary:
         temporary.write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
 def read(path: str | Path) -> list[dict]:
+    """Read the lines, without the head."""
+    return read_with_head(path)[1]
+
+
+def read_with_head(path: str | Path) -> tuple[dict, list[dict]]:
+    """Return what the lines were made by, {} if that is not stated, and the lines."""
+    lines = read_all(path)
+    return (lines[0][made_by.KEY], lines[1:]) if lines and lines[0].keys() == {made_by.KEY} else ({}, lines)
+
+
+def read_all(path: str | Path) -> list[dict]:
     try:
         with gzip.open(path, "rb") as stream:
             text = stream.read()
@@ -55,7 +69,8 @@ def write_metrics(
 ):
     """Write an evaluation's metrics.json, after its predictions.
 
-    `record`: the run's train.json; `score`: name of the main metric.
+    `record`: the run's train.json; `score`: name of the main metric. The job's param `generated` is what the evaluated
+    outputs were generated with.
     """
     wildcards = job["wildcards"]
     records.write(
@@ -72,6 +87,7 @@ def write_metrics(
             "device": provenance.device_name(device),
             "record_sha256": record[records.SEAL],
             "predictions_sha256": files.sha256(job["output"]["predictions"]),
+            made_by.KEY: made_by.of_evaluation(job),
         }
         | more,
     )

@@ -1,7 +1,7 @@
 """Reading user images (any format, EXIF-rotated), and generated images in tar files with the WebDataset layout.
 
-A tar file contains {key}.png and {key}.json for every image, in order, without dates or owners, and their number in a
-header, so identical images give byte-identical files.
+A tar file contains {key}.png and {key}.json for every image, in order, without dates or owners, and their number and
+what they were made by (core/made_by.py) in a header, so identical images give byte-identical files.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from hra_workflow.data.file_filters import IMAGES, is_image
 # Pillow would try sixty decoders on a file, regardless of its name; one of them runs Ghostscript.
 PHOTOGRAPHS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 OURS = ("PNG",)  # the format that this package writes
-COUNT = "HRA.images"  # key in the tar file's global header
+COUNT, MADE_BY = "HRA.images", "HRA.made_by"  # keys in the tar file's global header
 THREADS = 4  # Pillow decodes without the GIL
 
 
@@ -128,11 +128,12 @@ def to_png(image: Image.Image, level: int = -1) -> bytes:
     return stream.getvalue()
 
 
-def pack(path: str | Path, pictures: Iterable[Picture], count: int | None = None) -> None:
-    """Write a tar file atomically. `count`: the number of images if `pictures` has no length."""
+def pack(path: str | Path, pictures: Iterable[Picture], count: int | None = None, head: dict | None = None) -> None:
+    """Write a tar file atomically. `count`: the number of images if `pictures` has no length; `head`: their origin."""
     count, written = len(pictures) if count is None else count, 0
     # tarfile cannot read an archive that consists of a global header only.
-    header = {"format": tarfile.PAX_FORMAT, "pax_headers": {COUNT: str(count)} if count else {}}
+    entries = ({COUNT: str(count)} | ({MADE_BY: json.dumps(head)} if head else {})) if count else {}
+    header = {"format": tarfile.PAX_FORMAT, "pax_headers": entries}
     with files.replacing(path) as temporary, tarfile.open(temporary, "w", **header) as archive:
         for picture in pictures:
             about = json.dumps(picture.about, ensure_ascii=False).encode()
@@ -143,6 +144,19 @@ def pack(path: str | Path, pictures: Iterable[Picture], count: int | None = None
             written += 1
         if written != count:
             raise JobError(f"{path}: expected {count} images, found {written}. Delete the shards and run again.")
+
+
+def made_by(path: str | Path) -> dict:
+    """Return what the images of a tar file were made by, as its head states; {} if it does not."""
+    try:
+        with tarfile.open(path, "r:") as archive:
+            return files.parse_object(archive.pax_headers.get(MADE_BY, "{}").encode())
+    except (tarfile.TarError, OSError, ValueError) as problem:
+        raise damaged(path, problem) from problem
+
+
+def damaged(path: str | Path, problem: Exception) -> JobError:
+    return JobError(f"{path} is truncated or corrupted ({problem}). Delete it and run again.")
 
 
 def unpack(path: str | Path, wanted: Callable[[dict], bool] | None = None) -> Iterator[Picture]:
@@ -177,12 +191,11 @@ def unpack(path: str | Path, wanted: Callable[[dict], bool] | None = None) -> It
                     raise tarfile.ReadError(f"{member.name} without its image")
                 end = archive.offset
             require_end(archive.fileobj, end)
-            # Earlier versions wrote no count; for their files only the end marker shows that nothing is missing.
-            stated = archive.pax_headers.get(COUNT, str(found))
+            stated = archive.pax_headers.get(COUNT, "0")  # no image, no header
             if png or stated != str(found):
                 raise tarfile.ReadError(f"expected {stated} images, found {found}")
     except (tarfile.TarError, OSError, ValueError) as problem:
-        raise JobError(f"{path} is truncated or corrupted ({problem}). Delete it and run again.") from problem
+        raise damaged(path, problem) from problem
 
 
 def require_end(stream, end: int) -> None:

@@ -2,9 +2,9 @@
 
 A thread encodes and writes a batch while the GPU generates the next one.
 
-The batches' folder is named after a hash of everything the images depend on, so images of other runs or settings are
-never reused; batches finished before a shard was killed are never generated again, even with a different number of
-shards.
+The batches' folder is named after a hash of what the images are made by (core/made_by.py), so images of other runs or
+settings are never reused; batches finished before a shard was killed are never generated again, even with a different
+number of shards.
 """
 
 import shutil
@@ -26,7 +26,7 @@ def draw(
     job: dict,
     items: list[tuple],
     about: Callable[[tuple], dict],
-    identity: dict,
+    head: dict,
     key: Callable[[tuple], str],
     sampler: type,
     weights: dict[int, Path] | None = None,
@@ -35,16 +35,14 @@ def draw(
     """Write the shard's tar file.
 
     `items`: tuples whose first entry is a step. `about`: returns an image's JSON with `prompt` and `seed`; `weights`:
-    files by step. `key`: returns an image's name in the tar file. `hint`: returns its control image; `identity` must
-    cover all control images. `sampler`: the class that generates images, a `diffusion.sampling.Sampler`.
+    files by step. `head`: what the images are made by, all of it. `key`: returns an image's name in the tar file.
+    `hint`: returns its control image. `sampler`: the class that generates images, a `diffusion.sampling.Sampler`.
     """
     from tqdm import tqdm
 
     params, sampling = job["params"], job["params"]["sampling"]
     index, count = (int(job["wildcards"][name]) for name in ("shard", "n_shards"))
-    place = Path(params["finished"]) / fingerprints.digest(
-        identity | {"sampling": sampling, "task_version": params.get("task_version")}
-    )
+    place = Path(params["finished"]) / fingerprints.digest(head)
     for old in place.parent.glob("*"):
         if old != place:
             shutil.rmtree(old, ignore_errors=True)
@@ -63,7 +61,7 @@ def draw(
             drawn = generator.draw(*columns, *([[hint(item) for item in batch]] if hint else []))
             if written:
                 written.result()  # raises the thread's error; at most two batches are in memory
-            written = writer.submit(write, path, list(map(key, batch)), told, drawn, place.name)
+            written = writer.submit(write, path, list(map(key, batch)), told, drawn)
             progress.update(len(batch))
         if written:
             written.result()
@@ -74,6 +72,7 @@ def draw(
         job["output"]["shard"],
         chain.from_iterable(images.unpack(path) for path in files),
         sum(map(len, batches)),
+        head,
     )
     for path in files:
         path.unlink()
@@ -83,10 +82,10 @@ def draw(
     )
 
 
-def write(path: Path, keys: list[str], told: list[dict], drawn: list[tuple[Image, bool]], settings: str) -> None:
+def write(path: Path, keys: list[str], told: list[dict], drawn: list[tuple[Image, bool]]) -> None:
     """Encode and pack one batch."""
     pictures = [
-        Picture(name, images.to_png(image, PNG_LEVEL), one | {"blocked": blocked, "settings": settings})
+        Picture(name, images.to_png(image, PNG_LEVEL), one | {"blocked": blocked})
         for name, one, (image, blocked) in zip(keys, told, drawn, strict=True)
     ]
     images.pack(path, pictures)

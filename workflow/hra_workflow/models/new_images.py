@@ -35,10 +35,10 @@ def draw(
         "wildcards": {"shard": "0", "n_shards": "1"},
     }
     told = {item: about(item) for item in items}
-    identity = {"model": record["model"]["sha256"], "weights": files.sha256(weights), "hints": hints}
-    identity |= {"images": list(told.values())}
+    head = {"model": record["model"]["sha256"], "weights": files.sha256(weights), "hints": hints}
+    head |= {"images": list(told.values()), "sampling": sampling, "method": trained["method"]}
     used = {record["steps"]: weights}
-    image_shards.draw(job | shard, items, told.get, identity, key, sampler, used, hint)
+    image_shards.draw(job | shard, items, told.get, head, key, sampler, used, hint)
     with files.replacing_folder(table.parent) as folder:
         made = list(images.unpack(archive))
         for picture in made:

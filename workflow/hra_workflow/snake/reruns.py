@@ -9,14 +9,17 @@ recorded choices   `chosen`, and the backend of answers (tasks/math/serving.py):
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from snakemake.io import IOFile
+from snakemake.iocontainers import Wildcards
 
 from hra_workflow.core.errors import ending_the_run
 from hra_workflow.data import finished_downloads, own_files, sources
 from hra_workflow.tasks import own_data
+from hra_workflow.tasks.base import Task
 
 EXACT = 2**53  # every whole float below is an exact integer
 Choice = TypeVar("Choice")
@@ -45,8 +48,50 @@ def unrecorded(**params) -> dict:
     return {name: of_output(param) for name, param in params.items()}
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """A param that Snakemake records, as a function of wildcards."""
+
+    name: str
+    param: object
+    form: Callable
+
+    def __call__(self, wildcards) -> dict:
+        return {self.name: self.form(value_of(self.param, wildcards))}
+
+
+def identity_of(rule, wildcards: Callable = lambda own: own) -> Callable:
+    """Return a param: the identity of another rule's job, which its results state (core/made_by.py).
+
+    wildcards: function of the job's wildcards that returns those of the other, {} if there is none.
+    """
+    return lambda own: of_job(rule, Wildcards(fromdict=dict(wildcards(own))))
+
+
+def of_job(rule, wildcards) -> dict:
+    recorded = {name: param for name, param in rule.params.items() if isinstance(param, Recorded)} if wildcards else {}
+    return {name: param(wildcards)[name] for name, param in recorded.items()}
+
+
+def evaluations(rules, task: Task) -> list[dict[str, dict]]:
+    """Return what the metrics of each run of a task are made by, by benchmark: `settings` and `generated`."""
+
+    def of(run: dict, benchmark: str) -> dict:
+        rule = getattr(rules, task.evaluation.rule(benchmark))
+        return made(rule, run | {"task": task.name, "benchmark": benchmark})
+
+    return [{benchmark: of(run, benchmark) for benchmark in task.evaluation.benchmarks(run)} for run in task.runs()]
+
+
+def made(rule, values: dict) -> dict:
+    """Return what the metrics of a rule's job are made by; values: its wildcards."""
+    wildcards = Wildcards(fromdict={name: str(value) for name, value in values.items()})
+    generated = dict(rule.params.items()).get("generated")
+    return {"settings": of_job(rule, wildcards)} | ({"generated": generated(wildcards, None)} if generated else {})
+
+
 def of_wildcards(name: str, param, form: Callable) -> Callable:
-    return lambda wildcards: {name: form(value_of(param, wildcards))}
+    return Recorded(name, param, form)
 
 
 def of_output(param) -> Callable:

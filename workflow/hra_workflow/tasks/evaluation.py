@@ -32,6 +32,10 @@ class Evaluation(Part):
         """Return the resources of an evaluation."""
         return self.task.cost.resources("evaluate", "evaluate")
 
+    def rule(self, benchmark: str) -> str:
+        """Return the name of the rule that evaluates a run on a benchmark."""
+        return f"evaluate_{self.task.name}"
+
     def retention_benchmarks(self, run: dict) -> list[str]:
         """Return the benchmarks of retention that a run is evaluated on: none if it leaves the base model as it is."""
         return []

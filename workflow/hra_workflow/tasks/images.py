@@ -112,6 +112,9 @@ class ImageEvaluation(Evaluation):
         on_gpu = "device" in resources or any(registry.find(entry["kind"]).needs.gpu for entry in evaluators)
         return resources if on_gpu else resources | {"gpu": 0}
 
+    def rule(self, benchmark: str) -> str:
+        return "evaluate_drift" if rewound.split(benchmark)[0] == DRIFT else super().rule(benchmark)
+
     def retention_benchmarks(self, run: dict) -> list[str]:
         entry = methods.of(self.config, run["method"])
         changes_base = entry.adapter.config or entry.base != "none"

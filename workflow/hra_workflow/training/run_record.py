@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hra_workflow.core import files, fingerprints, gpus, manifests, provenance, records
+from hra_workflow.core import files, fingerprints, gpus, made_by, manifests, provenance, records
 from hra_workflow.core.job import processes
 from hra_workflow.models import adapters
 from hra_workflow.training import checkpoints, finished_runs, trials
@@ -43,6 +43,12 @@ def training_arguments(job: dict, settings: dict, seed: int, scratch: Path, devi
         disable_tqdm=True,
         **task,
     )
+
+
+def initial_adapter(job: dict) -> Path:
+    """Return the folder of the adapter that a run starts from; raise JobError if it is not the one asked for."""
+    made_by.check_manifest(job["input"]["augmented"], job["params"]["augmented"])
+    return manifests.folder(job["input"]["augmented"])
 
 
 def total_steps(rows: int, settings: dict) -> int:

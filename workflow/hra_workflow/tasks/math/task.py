@@ -6,6 +6,7 @@ Plain Python on plain dicts: imported by the Snakefile on login nodes, so no tor
 from collections.abc import Mapping
 
 from hra_workflow import methods
+from hra_workflow.core import rewound
 from hra_workflow.core.errors import expect, one_of
 from hra_workflow.tasks.base import Cost, Data, Evaluation, Task, Training, Usage
 from hra_workflow.tasks.data import generated
@@ -108,6 +109,9 @@ class MathEvaluation(Evaluation):
     def graders(self, dataset: str) -> dict[str, int]:
         """Return the versions of the graders of a training set's benchmarks."""
         return {name: self.settings["graders"][name] for name in self.datasets[dataset]["metrics"]}
+
+    def rule(self, benchmark: str) -> str:
+        return "evaluate_general_text" if rewound.split(benchmark)[0] == TEXT else super().rule(benchmark)
 
     def general_text(self) -> tuple[str, str]:
         """Return the dataset and the split of the text on which the loss is computed."""

@@ -1,0 +1,181 @@
+"""A result states what it was made by; whoever reads it for another purpose refuses it, and names the difference."""
+
+import os
+import subprocess
+import sys
+from functools import partial
+
+import pytest
+
+import evaluate_control
+import evaluate_drift
+import evaluate_math
+import evaluate_subject
+import gather_images
+import gather_outputs
+import train_subject
+from hra_workflow.core import files, made_by, predictions, process_identity, records
+from hra_workflow.core.errors import JobError
+from hra_workflow.data import images
+from hra_workflow.tasks.control import sheet as control_sheet
+from hra_workflow.tasks.subject import sheet as subject_sheet
+from hra_workflow.training import run_record
+from image_files import picture
+from support import ROOT
+
+RUN = {"task": "math", "dataset": "d", "method": "hra", "variant": "r8", "seed": "0"}
+EVALUATION = RUN | {"benchmark": "b"}
+WEIGHTS = {"last/adapter_model.safetensors": "a" * 64}
+SETTINGS = {"method": {"kind": "hra"}, "sampling": {"inference_steps": 3}}
+HEAD = {"result": "math/d/hra/r8/0/b", "weights": WEIGHTS, "inputs": {}, "settings": SETTINGS}
+# What another run, weights, config or version makes, and how it is named.
+OTHERS = {
+    "run": (HEAD | {"result": "math/d/lora/r4/0/b"}, "result math/d/lora/r4/0/b, now math/d/hra/r8/0/b"),
+    "weights": (
+        HEAD | {"weights": {"last/adapter_model.safetensors": "b" * 64}},
+        r"weights.last/adapter_model.safetensors bbbbbbbbbbbb…, now aaaaaaaaaaaa…",
+    ),
+    "config": (
+        HEAD | {"settings": SETTINGS | {"sampling": {"inference_steps": 1}}},
+        "settings.sampling.inference_steps 1, now 3",
+    ),
+    "version": ({}, "does not state what it was made by"),
+}
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Return the folder of a benchmark in that of a run."""
+    record = RUN | {"seed": 0, "status": "ok", "steps": 5, "weights_sha256": WEIGHTS, "data_sha256": "0"}
+    records.write(tmp_path / "run/train.json", record)
+    (tmp_path / "run/b").mkdir()
+    return tmp_path / "run/b"
+
+
+def job(place, input: dict, **params) -> dict:
+    output = {name: str(place / f"out-{name}") for name in ("outputs", "images", "metrics", "predictions")}
+    given = {"record": str(place.parent / "train.json")} | {name: str(path) for name, path in input.items()}
+    params = {"generated": SETTINGS, "device": "cpu"} | params
+    return {"input": given, "output": output, "params": params, "wildcards": EVALUATION, "resources": {}, "threads": 1}
+
+
+def readers_of_images(place, path) -> dict:
+    """Return whatever reads the images of a run, as functions without arguments."""
+    dataset = place / "d.manifest.json"
+    files.write_json(dataset, {"rows": {"validation": 1}, "folder": ".", "files": {}})
+    picture().save(place / "subject.png")
+    record = records.read(place.parent / "train.json")
+    base = place / "base.tar"
+    images.pack(base, [images.Picture("a", b"", {})], head=HEAD | {"result": "math/d"})
+    given = {"images": path, "base": base, "dataset": dataset, "shards": path}
+    evaluation = {"evaluators": [], "best_by": ["blocked"], "prompts": ["x"], "prompts_class": ["x"]}
+    settings = {"evaluation": evaluation, "evaluators": [], "base_generated": SETTINGS, "task_version": 1}
+    made = job(place, given, **settings)
+    return {
+        "gather": partial(gather_images.main, made),
+        "evaluate_subject": partial(evaluate_subject.main, made),
+        "evaluate_control": partial(evaluate_control.generated, made, record, 1),
+        "evaluate_drift": partial(evaluate_drift.check, made, record),
+    }
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_images_that_were_not_made_by_the_run_and_its_config_are_refused(place, other):
+    head, message = OTHERS[other]
+    path = place / "images.tar"
+    about = {"blocked": False, "step": 5, "prompt_index": 0, "index": 0, "row": 0}
+    images.pack(path, [images.Picture("row000000", images.to_png(picture((8, 8))), about)], head=head)
+    for read in readers_of_images(place, path).values():
+        with pytest.raises(JobError, match=rf"images\.tar: expected a result .*{message}.* Delete it and run"):
+            read()
+    if other != "config":  # sheets show what was evaluated
+        for show in (partial(subject_sheet.shown, str(path), {0: ""}), partial(made_by.check_place, path, head)):
+            with pytest.raises(JobError, match=message):
+                show()
+
+
+def test_a_control_sheet_refuses_them_too(place, monkeypatch):
+    images.pack(place / "images.tar", [], head=HEAD)
+    monkeypatch.setattr(control_sheet.control_data, "opened", lambda *_: [])
+    given = {"input": {"dataset": "", "images": [str(place / "images.tar")]}, "params": {"rows": 0}}
+    with pytest.raises(JobError, match="does not state"):
+        control_sheet.contents(given)
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_answers_that_were_not_made_by_the_run_and_its_config_are_refused(place, other, monkeypatch):
+    head, message = OTHERS[other]
+    files.write_json(place / "d.manifest.json", {"rows": {"test": 1}})
+    line = {"benchmark": "b", "item": 0, "output": "The answer is: 7"}
+    predictions.write(place / "outputs.jsonl.gz", [line], head)
+    gather = job(place, {"shards": place / "outputs.jsonl.gz", "dataset": place / "d.manifest.json"})
+    gather["params"] |= {"benchmark": "b", "split": "test"}
+    monkeypatch.setattr(evaluate_math, "gold_answers", lambda *_: ["7"])
+    evaluate = job(place, {"outputs": place / "outputs.jsonl.gz", "dataset": place / "d.manifest.json"})
+    evaluate["params"] |= {"answer": "gsm8k", "split": "test", "metrics": ["lenient"]}
+    for main, made in ((gather_outputs.main, gather), (evaluate_math.main, evaluate)):
+        with pytest.raises(JobError, match=rf"outputs\.jsonl\.gz: expected a result .*{message}.* Delete it and run"):
+            main(made)
+
+
+def test_inputs_that_have_changed_since_are_named(tmp_path):
+    manifest = str(tmp_path / "dino.manifest.json")
+    files.write_json(manifest, {"sha256": "c" * 64})
+    made = {"input": {"models": [manifest]}, "params": SETTINGS, "wildcards": EVALUATION}
+    found = made_by.of(made)
+    assert not made_by.differing(found, {"settings": SETTINGS})
+    files.write_json(manifest, {"sha256": "d" * 64})
+    assert made_by.differing(found, {}) == [f"inputs.{manifest} cccccccccccc…, now dddddddddddd…"]
+    (tmp_path / "dino.manifest.json").unlink()  # then nothing is known
+    assert not made_by.differing(found, {})
+
+
+def test_what_a_training_starts_from_is_what_the_config_asks_for(tmp_path):
+    """Class images, and the manifests of initial adapters and of control images."""
+    images.pack(tmp_path / "dog.tar", [images.Picture("a", b"", {})], head=HEAD | {"result": "dog"})
+    given = {"input": {"class_images": str(tmp_path / "dog.tar")}, "params": {"class_images_generated": SETTINGS}}
+    assert len(train_subject.class_images(given)) == 1
+    given["params"]["class_images_generated"] = SETTINGS | {"seed": 1}
+    with pytest.raises(JobError, match=r"dog\.tar: .* settings.seed null, now 1"):
+        train_subject.class_images(given)
+
+    manifest = str(tmp_path / "manifest.json")
+    given = {"input": {"augmented": manifest}, "params": {"augmented": SETTINGS}}
+    files.write_json(manifest, {"folder": ".", "files": {}, "made_by": {"settings": SETTINGS}})
+    assert run_record.initial_adapter(given) == tmp_path
+    files.write_json(manifest, {"folder": ".", "files": {}})  # an earlier version's
+    assert run_record.initial_adapter(given) == tmp_path
+    files.write_json(manifest, {"folder": ".", "files": {}, "made_by": {"settings": SETTINGS | {"seed": "1"}}})
+    with pytest.raises(JobError, match=r"manifest\.json: .* settings.seed 1, now null"):
+        run_record.initial_adapter(given)
+
+
+ORPHAN = """
+import sys, time
+from hra_workflow.core import files, lease
+from pathlib import Path
+path = Path(sys.argv[1])
+with lease.held([lease.of(path)], print, trains=sys.argv[2] == "trains"):
+    print("held", flush=True)
+    sys.stdin.readline()
+    files.write_text(path, "of the orphan")
+"""
+
+
+@pytest.mark.parametrize("trains", [False, True])
+def test_a_job_whose_snakemake_has_ended_gives_no_file_its_name(tmp_path, trains):
+    """But for the checkpoint of a training."""
+    parent = subprocess.Popen(["sleep", "60"])
+    identity = process_identity.this_process() | {"pid": parent.pid, "start": process_identity.start_of(parent.pid)}
+    environment = os.environ | {process_identity.STARTED_BY: files.json.dumps([identity])}
+    environment["PYTHONPATH"] = str(ROOT / "workflow")
+    command = [sys.executable, "-c", ORPHAN, str(tmp_path / "a.json"), "trains" if trains else "no"]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    orphan = subprocess.Popen(command, env=environment, text=True, **pipes)
+    assert orphan.stdout.readline() == "held\n"
+    parent.kill()
+    parent.wait()
+    _, error = orphan.communicate("go\n")
+    assert (orphan.returncode == 0) == trains == (tmp_path / "a.json").exists()
+    assert trains or "The Snakemake that started this job has ended: it writes nothing more" in error
+    assert not (tmp_path / ".a.json.lease").exists()

@@ -1,0 +1,145 @@
+"""Jobs that outlive their Snakemake, at any moment and of every kind, change no result of the config that runs next."""
+
+import contextlib
+import copy
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from functools import cache
+
+import psutil
+import pytest
+from yaml import safe_dump
+
+import test_chain
+import test_control_chain
+import test_subject_chain
+from project import Project
+
+SCRIPTS = {
+    "glue": ("download", "augment", "train_glue", "evaluate_glue", "collect_runs"),
+    "math": ("augment", "generate_math", "gather_outputs", "evaluate_math", "evaluate_general_text", "compare"),
+    "subject": ("generate_class_images", "gather_images", "train_subject", "generate_subject", "evaluate_subject"),
+    "control": ("draw_hints", "encode_latents", "generate_control", "gather_images", "evaluate_control", "table"),
+}
+FIRST = {
+    "glue": test_chain.TINY | {"methods": {}},
+    "math": test_chain.TINY_MATH,
+    "subject": test_subject_chain.TINY,
+    "control": test_control_chain.TINY,
+}
+# What the second config asks for instead.
+CHANGES = {
+    "glue": {"presets": {"glue": {"tiny": {"all": {"learning_rate": 0.02}}}}},
+    "math": {"tasks": {"math": {"generation": {"max_new_tokens": {"test": 6}}, "general_text": {"window": 48}}}},
+    "subject": {"tasks": {"subject": {name: {"inference_steps": 3} for name in ("class_images", "generation")}}},
+    "control": {
+        "datasets": {"control": {"scenes": {"hint": "canny"}}},
+        "tasks": {"control": {"generation": {"inference_steps": 3}}},
+    },
+}
+SEEDS = range(int(os.environ.get("HRA_MOMENTS", 1)))  # of random moments, per task and way
+
+
+def merged(one: dict, two: dict) -> dict:
+    both = {key: merged(one[key], two[key]) for key in one.keys() & two.keys() if isinstance(one[key], dict)}
+    return copy.deepcopy(one | two | both)
+
+
+def command(task: str, config: str) -> tuple[str, ...]:
+    return ("--cores", "2", "--nolock", "--rerun-incomplete", "--configfile", config, "--", f"results/table_{task}.csv")
+
+
+def results(project: Project, task: str) -> dict[str, str]:
+    """Return the table, and the run table without what no two runs have in common."""
+    table = (project.folder / f"results/table_{task}.csv").read_text()
+    rows = test_chain.rows(project.folder / f"results/runs_{task}.csv")
+    names = ("dataset", "method", "seed", "benchmark", "selection", "metric", "value", "stderr", "n_items", "status")
+    return {"table": table, "runs": [[row[name] for name in names] for row in rows]}
+
+
+@pytest.fixture(scope="module")
+def projects(fresh, tmp_path_factory) -> Callable[[str], tuple[Project, Project]]:
+    """Return per task a project with the results of the first config, and one with those of the second."""
+
+    @cache
+    def of(task: str) -> tuple[Project, Project]:
+        first = fresh.copy(tmp_path_factory.mktemp(task) / "first")
+        first.link_library()
+        for name, content in {"first": FIRST[task], "second": merged(FIRST[task], CHANGES[task])}.items():
+            (first.folder / f"{name}.yaml").write_text(safe_dump(content))
+        first.snakemake(*command(task, "first.yaml"))
+        second = first.copy(tmp_path_factory.mktemp(task) / "second")
+        second.snakemake(*command(task, "second.yaml"))
+        return first, second
+
+    return of
+
+
+def jobs(snakemake: psutil.Process, script: str) -> list[psutil.Process]:
+    """Return the processes of a script below a Snakemake."""
+    found = []
+    for process in snakemake.children(recursive=True):
+        try:
+            if any(part.endswith(f".{script}.py") for part in process.cmdline()):
+                found.append(process)
+        except psutil.Error:
+            pass
+    return found
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("way", ["killed", "stopped"])
+@pytest.mark.parametrize("task", SCRIPTS)
+def test_an_orphan_changes_nothing(projects, tmp_path, task, way, seed):
+    """The first config loses its Snakemake within a job, which is suspended while the second config runs to its end.
+
+    Or Snakemake is suspended, and its job goes on. Whatever wakes up then, the second config's results stay.
+    """
+    first, second = projects(task)
+    chance = random.Random(f"{task}/{way}/{seed}")
+    script, delay = chance.choice(SCRIPTS[task]), chance.uniform(0, 4)
+    project = first.copy(tmp_path / "project")
+    log = (project.folder / "output.log").open("w")
+    output = {"stdout": log, "stderr": subprocess.STDOUT, "start_new_session": True}
+    again = ("--forcerun", *rules_of(script, task))
+    one = project.start(*again, *command(task, "first.yaml"), **output)
+    snakemake, deadline = psutil.Process(one.pid), time.monotonic() + 300
+    while one.poll() is None and not jobs(snakemake, script):
+        assert time.monotonic() < deadline, (project.folder / "output.log").read_text()
+        time.sleep(0.05)
+    assert one.poll() is None, (project.folder / "output.log").read_text()
+    time.sleep(delay)
+    held = snakemake.children(recursive=True) if way == "killed" else [snakemake]
+    for process in held:
+        send(process, signal.SIGSTOP)
+    if way == "killed":
+        one.kill()
+        one.wait()
+    print(f"{script}, after {delay:.1f} s, {len(held)} suspended")
+
+    project.snakemake(*command(task, "second.yaml"))
+    for process in held:
+        send(process, signal.SIGCONT)
+    psutil.wait_procs(held, 120)
+    psutil.wait_procs([*filter(psutil.Process.is_running, held)], 120)
+    if way == "stopped":
+        one.wait(300)
+    printed = project.snakemake(*command(task, "second.yaml"))
+    assert results(project, task) == results(second, task), printed
+    assert not list(project.folder.rglob(".*.lease"))
+
+
+def rules_of(script: str, task: str) -> list[str]:
+    names = {"collect_runs": ["runs"], "draw_hints": ["hints"], "encode_latents": ["latents"]}
+    names |= {"gather_outputs": ["gather_math"], "gather_images": [f"gather_{task}"], "download": ["download_dataset"]}
+    return names.get(script, [script])
+
+
+def send(process: psutil.Process, number: signal.Signals) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.send_signal(number)

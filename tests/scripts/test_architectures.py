@@ -78,7 +78,7 @@ def check_answers(run, base: Path, monkeypatch) -> None:
 
 def exported(run, folder: Path, settings: dict) -> Path:
     params = {"record": run.train["output"]["record"], "adapter": run.weights["last"], "settings": settings}
-    params |= {name: run.tiny[name] for name in ("model", "dataset")} | {"metrics": [], "tables": [], "label": "HRA"}
+    params |= {name: run.tiny[name] for name in ("model", "dataset")} | {"metrics": {}, "tables": [], "label": "HRA"}
     job = run.job("export_adapter", {}, {"card": folder / "README.md"}, to_lora="hra.conversion:to_lora", **params)
     export_adapter.main(job | {"wildcards": run.wildcards | {"weights": "last"}})
     return folder

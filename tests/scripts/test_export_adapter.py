@@ -83,7 +83,7 @@ def exporting(run, tmp_path, changes: dict) -> dict:
     for name, path in run.tiny.items():
         inputs[name] = path.replace(".manifest.json", ".published.manifest.json")
         files.write_json(inputs[name], files.read_json(path) | changes.get(name, {}))
-    inputs["metrics"] = [run.evaluate["output"]["metrics"]]
+    inputs["metrics"] = {run.evaluate["output"]["metrics"]: {}}
     seals.write("table_glue.md", "| the table |", inputs["metrics"])
     given = {"label": "HRA, r=4", "settings": {"reading": READING}, "to_lora": to_lora(run)}
     given["tables"] = ["table_glue.csv", "table_glue.md"]
@@ -175,6 +175,7 @@ def test_a_run_that_is_outdated_or_edited_is_not_exported(make_run, tmp_path):
     params, best = job["params"], Path(job["params"]["adapter"])
     record = records.read(params["record"])
     (metrics,) = map(Path, params["metrics"])
+    evaluated = records.read(metrics)["made_by"]
 
     def refused(message: str, **changes) -> None:
         with pytest.raises(JobError, match=message):
@@ -186,6 +187,8 @@ def test_a_run_that_is_outdated_or_edited_is_not_exported(make_run, tmp_path):
     files.write_json("other.manifest.json", files.read_json(params["dataset"]) | {"sha256": "0" * 64})
     inputs = {"dataset": "other.manifest.json"}  # downloaded again, at another revision
     refused(r"inputs\.dataset .*, now 0000", params={"expected": {"asked": {}, "inputs": inputs}})
+    split = {str(metrics): {"settings": evaluated["settings"] | {"split": "test"}}}
+    refused(r"metrics.json: .* settings\.split null, now test", params={"metrics": split})
     refused("expected the record of .*/7, found that of .*/0, copied from there", wildcards={"seed": "7"})
     for path, change, message in (
         (metrics, (b": 0.", b": 0.9"), "expected the content that was written"),
@@ -214,7 +217,7 @@ def unevaluated(run, tmp_path, settings: dict, to_lora: str | None = "hra.conver
     params = {"dataset": run.tiny["dataset"], "model": run.tiny["model"].replace(".manifest.", ".published.manifest.")}
     files.write_json(params["model"], files.read_json(run.tiny["model"]) | PUBLISHED)
     params |= {"record": str(run.folder / "run/train.json"), "adapter": run.weights["last"]}
-    params |= {"label": "HRA", "settings": settings, "to_lora": to_lora, "metrics": [], "tables": []}
+    params |= {"label": "HRA", "settings": settings, "to_lora": to_lora, "metrics": {}, "tables": []}
     job = run.job("export_adapter", {}, {"card": tmp_path / "hub/README.md"}, **params)
     export_adapter.main(job | {"wildcards": {"weights": "last"}})
     card = ModelCard.load(job["output"]["card"])

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hra_workflow.core import manifests, records
+from hra_workflow.core import made_by, manifests, records
 from hra_workflow.core.errors import expect
 
 NAMES = ("task", "dataset", "method", "variant", "seed")
@@ -38,10 +38,13 @@ def check_current(record: dict, path: str, asked: dict, inputs: dict[str, str]) 
     )
 
 
-def evaluations(record: dict, paths: list[str]) -> list[dict]:
-    """Return the results of a run, metrics.json of each benchmark; JobError unless they are of these weights."""
+def evaluations(record: dict, expected: dict[str, dict]) -> list[dict]:
+    """Return the results of a run, metrics.json of each benchmark; JobError unless they are of these weights.
+
+    expected: what each is made by, as the config asks for it, by path (made_by.py).
+    """
     found = []
-    for path in paths:
+    for path, asked in expected.items():
         expect(Path(path).exists(), f"expected an evaluated run, found no {path}. Make it first (make run).")
         one = records.read(path)
         same = (one.get("record_sha256"), one.get("task_version")) == (record[records.SEAL], record["task_version"])
@@ -50,5 +53,6 @@ def evaluations(record: dict, paths: list[str]) -> list[dict]:
             f"{path}: expected the results of the run as it is now, found those of an earlier training or version. "
             "Evaluate it again (make run).",
         )
+        made_by.check(path, one.get(made_by.KEY, {}), asked)
         found.append(one)
     return found

@@ -1,14 +1,16 @@
 # Stage 6, tables: all runs of a task, the results table with the published values, costs, figures, contact sheets.
 # In:  the records and metrics of every run of the grid (with `incomplete: true`, those that exist), published numbers;
-#      rule table also reads the data cards of its datasets, which are no inputs.
-# Out: results/runs_{task}.csv, results/compare_{task}.csv, results/table_{task}.csv and .md, results/cost_{task}.csv and .md,
-#      results/figures/{task}_*.svg and .png, results/sheets/{task}_{dataset}.png. Beside each .csv and .md is its seal (core/seals.py).
+#      rule table also reads the data cards of its datasets, and if rows of a benchmark are in the training data its
+#      predictions, which are no inputs.
+# Out: results/runs_{task}.csv, results/compare_{task}.csv, results/one_class_{task}.csv, results/table_{task}.csv and .md,
+#      results/cost_{task}.csv and .md, results/figures/{task}_*.svg and .png, results/sheets/{task}_{dataset}.png.
+#      Beside each .csv and .md is its seal (core/seals.py).
 # Steps: runs, compare, table, cost, figures, figures_lambda; sheet is a template that matches nothing itself: rules/tasks/{task}.smk
 #      uses it with `use rule sheet as sheet_{task}` and adds images and caption. Its paths are relative to that file.
 # Again: if a result, the grid, or anything that is shown has changed.
 
 from hra_workflow.report import colours
-from hra_workflow.tasks import own_data
+from hra_workflow.tasks import own_data, tuned_runs
 
 
 localrules:
@@ -28,6 +30,9 @@ SCORES = shown(
     scale=lambda wc: TASKS[wc.task].table.scale,
     selections=lambda wc: list(TASKS[wc.task].selections),
 )
+
+# Whether a difference is called better or significant; the order of hyper-parameters in the config says nothing.
+SEARCHES = identity(searches=lambda wc: tuned_runs.searches(TASKS[wc.task]))
 
 
 rule runs:
@@ -71,6 +76,7 @@ rule compare:
         ],
     output:
         csv="<results>/compare_{task}.csv",
+        one_class="<results>/one_class_{task}.csv",
     log:
         "<logs>/tables/compare_{task}.log",
     conda:
@@ -90,6 +96,7 @@ rule table:
     input:
         runs="<results>/runs_{task}.csv",
         comparison="<results>/compare_{task}.csv",
+        one_class="<results>/one_class_{task}.csv",
         published=published("{task}"),
         trials=trial_table,
     output:
@@ -106,6 +113,7 @@ rule table:
         "../envs/hra.yaml"
     params:
         **SCORES,
+        **SEARCHES,
         **shown(
             rows=lambda wc: grid.table_rows(config, wc.task),
             seeds_expected=lambda wc: grid.seeds_expected(config, wc.task),
@@ -116,7 +124,9 @@ rule table:
         ),
         **unrecorded(
             data=lambda wc: own_data.manifests(TASKS[wc.task]),
-            pairs=lambda wc: own_data.pairs(TASKS[wc.task]),
+            benchmarks=lambda wc: own_data.benchmarks(TASKS[wc.task]),
+            settings=lambda wc: TASKS[wc.task].table.comparison(),
+            metrics=lambda wc: f"{EVAL}/metrics.json",
         ),
     script:
         "../workflow/scripts/table.py"
@@ -153,6 +163,7 @@ rule figures:
     input:
         runs="<results>/runs_{task}.csv",
         costs="<results>/cost_{task}.csv",
+        one_class="<results>/one_class_{task}.csv",
         records=record_files,
         published=published("{task}"),
     output:
@@ -172,6 +183,7 @@ rule figures:
         "../envs/hra.yaml"
     params:
         **SCORES,
+        **SEARCHES,
         **shown(
             parameters=lambda wc: config["tasks"][wc.task]["figures"]["parameters"],
             labels=lambda wc: grid.labels(config, wc.task),

@@ -8,6 +8,7 @@ import compare
 from hra_workflow import tasks
 from hra_workflow.core import files, predictions, records, seals
 from hra_workflow.methods import METHODS
+from hra_workflow.report import one_class
 
 METRICS = {
     "mnli": ["accuracy"],
@@ -61,6 +62,7 @@ COLOURS = {method: METHODS[method].colour for method in PARAMETERS}
 
 SETTINGS = {"epochs": 3, "learning_rate": 1e-3, "batch_size": 32, "gradient_accumulation": 2}
 COMPARED = compare.COLUMNS
+COMPARISON = {"csv": "compare", "one_class": "one_class"}  # outputs of compare.py
 
 
 def entry(folder: Path, dataset: str = "cola", run: str = "hra/r8", seed: int = 0) -> dict:
@@ -205,15 +207,24 @@ def collect_job(folder: Path, expected: list[dict], paths: list[tuple[str, list[
     }
 
 
+def searched(trials: int = 4, preset: str = "mine", **settings) -> dict:
+    """Build an entry of tasks.tuned_runs.searches."""
+    return {"preset": preset, "trials": trials, "settings": settings}
+
+
 def compare_job(folder: Path, expected: list[dict], evaluations: list[dict]) -> dict:
     """Build the job of compare.py for the same grid as `table_job`."""
-    params = table_job(folder, expected)["params"]
+    params, labels = table_job(folder, expected)["params"], {dataset: ["no", "yes"] for dataset in METRICS}
     return {
         "rule": "compare",
         "input": {"runs": str(folder / "runs_glue.csv")},
-        "output": {"csv": str(folder / "compare_glue.csv")},
+        "output": {name: str(folder / f"{file}_glue.csv") for name, file in COMPARISON.items()},
         "params": {name: params[name] for name in ("task", "columns", "averages", "selections")}
-        | {"scale": 100, "settings": {}, "evaluations": evaluations},
+        | {
+            "scale": 100,
+            "settings": {"labels": labels},
+            "evaluations": evaluations,
+        },
         "log": "",
     }
 
@@ -224,9 +235,10 @@ def table_job(folder: Path, expected: list[dict], published: Path | None = None)
     columns = [column for column in COLUMNS if column["dataset"] in datasets]
     names = {column["name"] for column in columns}
     averages = {key: [name for name in members if name in names] for key, members in AVERAGES.items()}
-    comparison = folder / "compare_glue.csv"
-    if not comparison.exists():
-        seals.write(comparison, ",".join(COMPARED) + "\n", [])
+    comparison = {name: folder / f"{file}_glue.csv" for name, file in COMPARISON.items()}
+    for path, header in zip(comparison.values(), (COMPARED, one_class.COLUMNS), strict=True):
+        if not path.exists():
+            seals.write(path, ",".join(header) + "\n", [])
     runs = list(dict.fromkeys(f"{run['method']}/{run['variant']}" for run in expected))
     seeds = {run: {} for run in runs}
     for run in expected:
@@ -234,7 +246,8 @@ def table_job(folder: Path, expected: list[dict], published: Path | None = None)
         counts[run["dataset"]] = counts.get(run["dataset"], 0) + 1
     return {
         "rule": "table",
-        "input": {"runs": str(folder / "runs_glue.csv"), "comparison": str(comparison)}
+        "input": {"runs": str(folder / "runs_glue.csv")}
+        | {"comparison": str(comparison["csv"]), "one_class": str(comparison["one_class"])}
         | ({"published": str(published)} if published else {}),
         "output": {"csv": str(folder / "table_glue.csv"), "markdown": str(folder / "table_glue.md")},
         "params": {
@@ -250,9 +263,12 @@ def table_job(folder: Path, expected: list[dict], published: Path | None = None)
                 "reference": None,
                 "baselines": [run for run in runs if METHODS[run.split("/")[0]].baseline],
             },
+            "searches": {dataset: {run: searched() for run in runs} for dataset in datasets},
             "published": tasks.load({"tasks": {"glue": {"published": True}}, "datasets": {}})["glue"].table.published(),
             "data": [],
-            "pairs": [],
+            "benchmarks": [],
+            "settings": {},
+            "metrics": str(folder / "{task}/{dataset}/{method}/{variant}/seed{seed}/{benchmark}/metrics.json"),
         },
         "log": "",
     }
@@ -279,7 +295,7 @@ def cost_job(folder: Path, expected: list[dict]) -> dict:
 def figures_job(folder: Path, expected: list[dict], records: list[str], published: Path | None = None) -> dict:
     """Build the job of figures.py for the same grid as `table_job`."""
     table = table_job(folder, expected, published)
-    params = {key: table["params"][key] for key in ("task", "columns", "averages", "selections")}
+    params = {key: table["params"][key] for key in ("task", "columns", "averages", "selections", "searches")}
     names = [column["name"] for column in params["columns"]]
     labels = {row["run"]: row["label"] for row in table["params"]["rows"]}
     inputs = table["input"] | {"records": records, "costs": str(folder / "cost_glue.csv")}

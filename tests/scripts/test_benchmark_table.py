@@ -6,9 +6,9 @@ import pytest
 import figures
 import table
 from hra_workflow.core import grid
-from hra_workflow.report import colours, run_statistics
+from hra_workflow.report import colours, one_class, run_statistics
 from hra_workflow.report.run_columns import COLUMNS
-from hra_workflow.tasks import load
+from hra_workflow.tasks import load, tuned_runs
 from published import PUBLISHED, peft_benchmark
 from support import SHARED
 
@@ -57,9 +57,10 @@ def params(task) -> dict:
         "seeds_expected": grid.seeds_expected(task.config, "math"),
         "trained": [],
         "verdicts": {"columns": [], "reference": None, "baselines": []},
+        "searches": tuned_runs.searches(task),
         "published": task.table.published(),
         "data": [],
-        "pairs": [],
+        "benchmarks": [],
     }
 
 
@@ -67,10 +68,11 @@ def made(task, published, accuracies) -> tuple[pandas.DataFrame, str]:
     given, runs = params(task), run_table(accuracies)
     built = table.build(runs, published, given)
     built = built.assign(
-        **{f"{column['name']}_{part}": "" for column in given["columns"] for part in ("best", "verdict")}
+        **{f"{column['name']}_{part}": "" for column in given["columns"] for part in ("best", "verdict", "one_class")}
     )
     pairs = pandas.DataFrame(columns=["column", "p_holm"])
-    return built, "\n".join(table.notes(built, runs, published, pairs, given))
+    constant = pandas.DataFrame(columns=one_class.COLUMNS)
+    return built, "\n".join(table.notes(built, runs, published, pairs, given, constant))
 
 
 def test_hra_is_first_then_all_by_accuracy_and_what_we_run_beside_it(task, published):
@@ -120,6 +122,7 @@ def test_the_figure_has_one_kind_of_dot_for_all_that_we_do_not_run(task, publish
         "parameters": ["GSM8K"],
         "labels": grid.labels(task.config, "math"),
         "colours": colours.of_methods(task.config),
+        "remarks": [],
     }
     statistics = run_statistics.summary(run_statistics.scores(runs, given["columns"], {}), {})
     drawn = figures.parameters_figure(runs, statistics, published, given)

@@ -3,19 +3,22 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from rich.console import Console
 from scipy import stats
 
 import collect_runs
 import compare
 import factories
+import print_table
 import table
 from benchmarks import coverage
 from hra_workflow import tasks
 from hra_workflow.core import predictions, seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.evaluators import aggregation
-from hra_workflow.report import comparison, run_statistics
+from hra_workflow.report import comparison, one_class, run_statistics
 from hra_workflow.tasks.glue import metrics
 
 N = 300
@@ -178,6 +181,35 @@ def test_glue_takes_the_class_with_the_highest_score_or_the_value():
     assert glue.table.statistic("spearman") is metrics.spearman
 
 
+@pytest.mark.parametrize(
+    ("items", "names", "only"),
+    [
+        ([(0, [0.1, 0.9]), (1, [0.2, 0.3])], ["no", "yes"], "yes"),
+        ([(0, [0.9, 0.1]), (1, [0.2, 0.3])], ["no", "yes"], None),
+        ([(1, [0.1, 0.9]), (1, [0.2, 0.3])], ["no", "yes"], None),  # which is right
+        ([(0.5, [2.5]), (1.5, [2.5])], None, None),  # a regression
+    ],
+)
+def test_the_only_class_that_a_run_predicts(items, names, only):
+    lines = [{"label": label, "last": scores} for label, scores in items]
+    assert tasks.classes()["glue"].table.only_class(lines, "last", "mine", {"labels": {"mine": names}}) == only
+    assert tasks.classes()["math"].table.only_class(lines, "last", "mine", {}) is None
+
+
+def test_an_average_has_the_runs_that_predict_one_class_in_any_of_its_columns():
+    found = pd.DataFrame(
+        [["rte", "dev", "last", "lora/r8", "yes", "1", "10"], ["cola", "dev", "last", "lora/r8", "yes", "10", "10"]],
+        columns=one_class.COLUMNS,
+    )
+    columns = [{"name": name, "dataset": name, "benchmark": "dev"} for name in ("cola", "rte", "mrpc")]
+    averages = {"All": ["cola", "rte", "mrpc"], "Rest": ["mrpc"]}
+    given = {"columns": columns, "averages": averages, "selections": ["last"]}
+    by_column = one_class.by_column(found, given)
+    assert by_column["last", "All"] == {"lora/r8": "predicts one class for every item in 10 of 10 seeds"}
+    assert by_column["last", "rte"]["lora/r8"].endswith("in 1 of 10 seeds")
+    assert not by_column["last", "Rest"]
+
+
 def test_a_subject_has_one_value_per_prompt_at_the_reported_step():
     subject = tasks.classes()["subject"]
     rng = np.random.default_rng(0)
@@ -209,15 +241,20 @@ def test_math_counts_right_answers_and_a_metric_of_all_images_has_no_items():
 LEVELS = {"hra/r8": 0.92, "lora/r8": 0.92, "head/all": 0.6}
 
 
-def make(folder: Path, seeds: int = 3) -> tuple[list[dict], dict]:
-    """Write the files of three runs, whose metrics follow from their predictions; run compare.py."""
-    expected = [factories.entry(folder, "rte", run, seed) for run in LEVELS for seed in range(seeds)]
+def make(folder: Path, seeds: int = 3, levels: dict = LEVELS, first: int = 0) -> tuple[list[dict], dict]:
+    """Write the files of three runs, whose metrics follow from their predictions; run compare.py.
+
+    first: number of seeds of the first run, if it has others.
+    """
+    counts = dict.fromkeys(levels, seeds) | ({next(iter(levels)): first} if first else {})
+    expected = [factories.entry(folder, "rte", run, seed) for run in levels for seed in range(counts[run])]
     labels = np.random.default_rng(0).integers(0, 2, N)
     paths, evaluations = [], []
     for place, run in enumerate(expected):
         name = f"{run['method']}/{run['variant']}"
         rng = np.random.default_rng(place)
-        predicted = np.where(rng.random(N) < LEVELS[name], labels, 1 - labels)
+        level = levels[name]  # None: the second class for every item
+        predicted = np.ones(N, int) if level is None else np.where(rng.random(N) < level, labels, 1 - labels)
         scores = np.eye(2)[predicted].tolist()
         lines = [{"item": i, "label": int(labels[i]), "last": scores[i], "best_on_dev": scores[i]} for i in range(N)]
         accuracy = float((predicted == labels).mean())
@@ -255,6 +292,27 @@ def test_every_pair_and_the_best_in_bold(tmp_path):
     assert lines and all("LoRA" in line for line in lines)
 
 
+def test_a_run_that_predicts_one_class_is_named_wherever_it_is_compared(tmp_path, monkeypatch):
+    monkeypatch.setitem(LEVELS, "lora/r8", None)
+    expected, _ = make(tmp_path)
+    found = run_statistics.read_csv(tmp_path / "one_class_glue.csv")
+    assert set(found["run"]) == {"lora/r8"} and found.iloc[0].tolist()[:2] == ["rte", "dev"]
+    assert found.iloc[0].tolist()[4:] == ["yes", "3", "3"] and set(found["selection"]) == {"best_on_dev", "last"}
+    table.main(factories.table_job(tmp_path, expected))
+    text = (tmp_path / "table_glue.md").read_text()
+    told = [line for line in text.split("## Best")[0].splitlines() if line.startswith("- ")]
+    assert any(line.endswith("LoRA r=8 predicts one class for every item in 3 of 3 seeds.") for line in told)
+    assert (
+        "- † **One class**: LoRA r=8 (rte dev, best_on_dev) predicts one class for every item in 3 of 3 seeds (yes); "
+        in text
+    )
+    cells = [line for line in text.splitlines() if line.startswith("| LoRA")]
+    assert cells and all("± 0.00 †" in line for line in cells if "±" in line)
+    console = Console(width=200, record=True)
+    print_table.show(tmp_path / "table_glue.csv", None, console)
+    assert "±0.00 †" in console.export_text()
+
+
 def test_two_seeds_give_intervals_but_no_p_and_no_bold(tmp_path):
     expected, _ = make(tmp_path, seeds=2)
     found = run_statistics.read_csv(tmp_path / "compare_glue.csv")
@@ -263,6 +321,22 @@ def test_two_seeds_give_intervals_but_no_p_and_no_bold(tmp_path):
     text = (tmp_path / "table_glue.md").read_text()
     assert "**9" not in text and "**Bold**" not in text
     assert "No value is bold in RTE, All" in text and "share at least 3 seeds, since fewer do not show" in text
+
+
+def test_a_column_without_bold_beside_a_significant_difference_has_the_reason(tmp_path):
+    """HRA, the best, has one seed; the two others differ significantly over three."""
+    levels = {"hra/r8": 0.95, "lora/r8": 0.9, "head/all": 0.6}
+    expected, _ = make(tmp_path, levels=levels, first=1)
+    found = run_statistics.read_csv(tmp_path / "compare_glue.csv")
+    assert "" in {*found["p_holm"]} and any(float(p) < 0.01 for p in found["p_holm"] if p)
+    table.main(factories.table_job(tmp_path, expected))
+    text = (tmp_path / "table_glue.md").read_text()
+    assert "**9" not in text
+    (line,) = (line for line in text.splitlines() if "No value is bold" in line)
+    assert line.startswith(
+        "- No value is bold in RTE, All (acc), All (acc/F1 mean), although some differences were tested: HRA r=8, λ=0, "
+        "the best, was not tested against LoRA r=8, Head alone, with which it shares fewer than 3 seeds."
+    )
 
 
 def test_predictions_that_are_not_those_of_the_run_table_are_refused(tmp_path):

@@ -48,6 +48,15 @@ def test_every_run_and_seed_of_the_design_is_in_the_results(study):
         assert (tested["seeds"] == 5).all()
 
 
+@pytest.mark.parametrize("study", STUDIES)
+def test_the_runs_of_a_contrast_had_equal_searches(study):
+    """Otherwise the page may not call one of them better (docs/statistics.md)."""
+    trials, contrasts = comparison.read(study, "trials"), comparison.read(study, "contrasts")
+    counts = trials.groupby(["set", "run"])["learning_rate"].nunique()
+    for _, row in contrasts.iterrows():
+        assert counts[row["set"], row["run"]] == counts[row["set"], row["other"]] > 1
+
+
 def test_contrasts_are_those_of_the_tables_with_holms_correction_over_a_set():
     rng = np.random.default_rng(0)
     contrasts = comparison.OF_PART_A

@@ -51,6 +51,7 @@ def test_the_card_of_texts_counts_classes_repeated_rows_leaks_and_contradictions
     card = of_texts(tmp_path, LABELS | {"splits": SPLITS})
     train = {"rows": 5, "classes": {"bad": 3, "good": 2, "fine": 0}, "repeated": 1}
     dev = {"rows": 4, "classes": {"bad": 1, "good": 3, "fine": 0}, "in_train": 3, "in_train_exactly": 1}
+    assert card["splits"]["dev"].pop("in_train_items") == [0, 1, 2]
     assert card["splits"]["dev"].pop("in_train_rows")[1] == ["dev.csv, line 3", "train.csv, line 7"]
     assert card["splits"] == {"train": train, "dev": dev}
     assert card["warnings"] == [
@@ -86,7 +87,7 @@ def test_the_card_of_questions_compares_them_without_their_solutions(tmp_path):
     entry["columns"] = {"question": "question", "answer": "answer"}
     card = of_texts(tmp_path, entry, answers.gold)
     del card["splits"]["test"]["in_train_rows"]
-    assert card["splits"]["test"] == {"rows": 2, "in_train": 2, "in_train_exactly": 1}
+    assert card["splits"]["test"] == {"rows": 2, "in_train": 2, "in_train_exactly": 1, "in_train_items": [0, 1]}
     assert card["warnings"][1] == (
         "1 row has another final answer than an earlier row with the same text, the first: test.jsonl, line 2: '5', "
         "and train.jsonl, line 2: '4'"
@@ -115,12 +116,12 @@ def test_a_benchmark_of_another_dataset_is_compared_with_the_training_set(here, 
     math = tasks.load(config)["math"]
     assert [data_cards.name_of(manifest) for manifest in own_data.manifests(math)] == ["a", "b"]
     own_data.check(math, "a")
-    (warning,) = leaks.warnings(own_data.pairs(math))
+    (warning,) = leaks.warnings(own_data.benchmarks(math))
     assert warning.startswith("a: 1 of 2 rows of b/test also occur in a/train (0 exactly, the others but for")
     assert warning.endswith("the first: rows.jsonl, line 1, and rows.jsonl, line 2")
     for name in rows:
         fetch(own_data.manifest(math, name), config["datasets"]["math"][name]["source"], math.data.download(name))
-    assert leaks.warnings(own_data.pairs(math))[0].endswith("the first: b, row of test 1, and a, row of train 2")
+    assert leaks.warnings(own_data.benchmarks(math))[0].endswith("the first: b, row of test 1, and a, row of train 2")
 
 
 def fetch(manifest: str | Path, source: dict, dataset: dict) -> None:
@@ -258,7 +259,10 @@ def test_the_card_of_control_images(here, tmp_path):
     path = tmp_path / "resources/hints/rooms.card.json"
     card = files.read_json(path)
     jsonschema.validate(card, SCHEMA)
-    assert card["splits"] == {"train": {"rows": 4, "repeated": 1}, "validation": {"rows": 2, "in_train": 1}}
+    assert card["splits"] == {
+        "train": {"rows": 4, "repeated": 1},
+        "validation": {"rows": 2, "in_train": 1, "in_train_items": [0]},
+    }
     repeated, small, leak = card["warnings"]
     assert repeated == "1 of 4 rows of train have the image of an earlier row"
     assert small.startswith(

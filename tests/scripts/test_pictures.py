@@ -87,6 +87,20 @@ def test_prompt_fidelity_of_wrong_pictures_is_chance():
     assert fraction(shown, captions[1:] + captions[:1]) < 0.3
 
 
+def test_photographs_get_no_prompt_fidelity_of_pixels(tmp_path):
+    """The background around a dog on a lawn is no plain one, whatever the pixels at its border are."""
+
+    def scores(subject: list) -> list:
+        reference = Reference(images=subject, class_prompts=["a dog, on a blue background"], prompt_index=[0])
+        return prompt_fidelity.PromptFidelity({}, None, "cpu").score([Image.new("RGB", (64, 64), "blue")], reference)
+
+    subject_images.write(tmp_path, {"train": 5}, "jester-ball")
+    assert scores([Image.open(path) for path in sorted(tmp_path.iterdir())]).images[""] != [None]
+    rng = numpy.random.default_rng(0)
+    lawn = [Image.fromarray(rng.integers(0, 256, (16, 16, 3), "uint8")).resize((256, 256)) for _ in range(3)]
+    assert scores(lawn).images[""] == [None]
+
+
 def test_what_a_prompt_names():
     assert prompt_fidelity.named("a photo of a qwe ball") == {}
     assert prompt_fidelity.named("a white and red box at the top, on a blue background") == {

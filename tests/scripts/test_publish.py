@@ -40,7 +40,8 @@ def runs(tmp_path) -> Path:
     """Export all runs of a table, one of which failed."""
     expected = grid(tmp_path, runs=("hra/r8", "lora/r8"))
     collect(tmp_path, expected, expected[:-1], incomplete=True)
-    seals.write(tmp_path / "table_glue.md", "| run | CoLA |\n", [tmp_path / "runs_glue.csv"])
+    text = "| run | CoLA |\n\n- **Rows that are trained on** are in CoLA: 3 of 9 rows.\n"
+    seals.write(tmp_path / "table_glue.md", text, [tmp_path / "runs_glue.csv"])
     params = {"runs": str(tmp_path / "runs_glue.csv"), "table": str(tmp_path / "table_glue.md")}
     output = {"card": tmp_path / "published/runs_glue/README.md"}
     export_runs.main(build("export_runs", tmp_path, {"task": "glue"}, {}, output, params, {}))
@@ -62,6 +63,8 @@ def test_all_runs_of_a_table_load_with_datasets(runs, tmp_path, monkeypatch, cap
     assert "| run | CoLA |" in card.text and "| `stderr` | double |" in card.text
     published(monkeypatch, runs)
     said = capsys.readouterr().out
+    assert "warning: **Rows that are trained on** are in CoLA: 3 of 9 rows.\n" in said
+    assert card.text.index("> **Rows that are trained on** are in CoLA") < card.text.index("load_dataset(")
     assert "is valid, as a dataset. Nothing was uploaded" in said and "states no licence" in said and not calls
 
 

@@ -19,10 +19,12 @@ import factories
 import figures
 import report
 import table
+from hra_workflow import tasks
 from hra_workflow.core import files, predictions, records, seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.report import run_statistics
-from support import ROOT, require
+from hra_workflow.tasks import reported
+from support import ROOT, paper_config, require
 
 RUNS = ("full/all", "hra/r8", "lora/r8")
 FINISHED = ("full/all", "hra/r8")
@@ -41,12 +43,15 @@ def facts_of(folder: Path, expected: list[dict]) -> dict:
         "trained": list(labels),
         "baselines": ["full/all", "lora/r8"],
         "data": [str(folder / "sst2.manifest.json")],
-        "pairs": [],
+        "benchmarks": [
+            {"dataset": "sst2", "split": "validation"} | dict.fromkeys(("benchmark", "train", "reported"), "")
+        ],
+        "functions": [],
         "plotted": {"parameters": ["SST-2"], "lambda": []},
         "local": ["sst2"],
         "selection": "best_on_dev",
         "published": True,
-        "datasets": {"sst2": dataset | {"inputs": {"dev": str(folder / "dev.parquet")}}},
+        "datasets": {"sst2": dataset | {"inputs": {"dev": str(folder / "dev.parquet")}, "scores": {}}},
         "tables": [str(folder / "table_glue.csv")],
         "trials": [str(folder / "tune_glue.csv")],
         "figures": {name: str(folder / f"{name}.svg") for name in ("parameters", "pareto", "curves")},
@@ -126,7 +131,7 @@ def test_the_first_screen_is_the_verdict_and_one_figure(page):
     head = page.find(".//header")
     verdict = text(head.find_class("verdict")[0])
     sentence = "HRA r=8, λ=0 is 1.50 points below Full fine-tuning [−3.50, 0.50], not significant (p = 0.300)."
-    assert verdict.startswith(f"Text classification, SST-2: {sentence} Best trained run: ")
+    assert verdict.startswith(f"Text classification, SST-2: {sentence} Highest mean of a trained run: ")
     assert [one.tag for one in head][:4] == ["h1", "p", "figure", "nav"]
     assert "2 finished, 1 failed, 0 missing" in text(head) and "dddddddddddd (2 runs)" in text(head)
     assert "0.57 device hours on NVIDIA H100, 0.50 of them for tuning" in text(head)
@@ -144,6 +149,43 @@ def test_the_command_to_reproduce_is_complete(page):
     ]
     assert "saved there as mine.yaml, and with the local files of glue: sst2:" in text(part)
     assert part.xpath(".//details//code")[0].text_content() == "tasks:\n  math: null\n"
+
+
+def test_the_user_s_functions_are_part_of_what_reproduces_a_report(made, tmp_path, monkeypatch):
+    """A config that names a function is no use without its file, which has to be on PYTHONPATH."""
+    (tmp_path / "my_hints.py").write_text("def contrast(image, annotation):\n    return image < 3\n")
+    (tmp_path / "my_package").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    facts = facts_of(made, [factories.entry(made, "sst2", "hra/r8")])
+    facts["functions"] = ["my_hints:contrast", "my_hints:other", "my_package.deep:Judge"]
+    report.main(job_of(tmp_path, glue=facts))
+    part = html.parse(str(tmp_path / "report.html")).getroot().get_element_by_id("reproduce")
+    assert part.find(".//pre").text_content().splitlines()[3:5] == [
+        'export PYTHONPATH="$PWD"  # the folder of my_hints.py, my_package',
+        "snakemake --cores all --configfile mine.yaml -- glue",
+    ]
+    assert "saved there as my_hints.py, with your own module my_package, and with" in text(part)
+    shown = {one.findtext("summary"): one.findtext(".//code") for one in part.iter("details")}
+    assert shown.keys() == {"mine.yaml", "my_hints.py"} and "return image < 3" in shown["my_hints.py"]
+    config = paper_config()
+    config["datasets"]["control"]["coco"]["hint"] = "my_hints:contrast"
+    control = tasks.load(config)["control"]
+    assert reported.own_functions_of(control) == ["my_hints:contrast"]
+
+
+def test_runs_show_the_metric_of_the_table(tmp_path):
+    """Not the first one of the evaluation: canny_iou, where the config's column is canny_f1."""
+    config = paper_config()
+    columns = [column for column in config["tasks"]["control"]["columns"] if column.get("metric") != "canny_iou"]
+    config["tasks"]["control"] |= {"columns": columns, "figures": {"parameters": [], "lambda": []}}
+    control = tasks.load(config)["control"]
+    assert reported.main_metrics(control, "coco") == {"validation": "canny_f1"}
+    expected = factories.entry(tmp_path, "mrpc", "hra/r8")
+    factories.write(tmp_path, expected, [0.9])
+    facts = facts_of(tmp_path, [expected])
+    facts["datasets"] = {"mrpc": {"inputs": {}, "scores": {"dev": "f1"}}}
+    (found,) = report.run_of("glue", facts, facts["expected"][0])["evaluations"]
+    assert (found["score"], found["main"]) == ("accuracy_f1_mean", "0.9100 f1")
 
 
 def test_a_diverged_run_is_named_with_its_error_and_without_a_score(tmp_path):

@@ -70,7 +70,15 @@ def plotted(folder: Path) -> None:
 
 def reported(folder: Path) -> None:
     facts = {"expected": [], "tables": [str(folder / "table_glue.csv")], "plotted": {"parameters": []}, "title": ""}
-    facts |= {"model": "", "datasets": {}, "labels": {}, "published": "", "selection": "last", "data": [], "pairs": []}
+    facts |= {
+        "model": "",
+        "datasets": {},
+        "labels": {},
+        "published": "",
+        "selection": "last",
+        "data": [],
+        "benchmarks": [],
+    }
     report.section("glue", facts)
 
 
@@ -104,6 +112,7 @@ READERS = {
         ("table_glue.csv", ",HRA,", ",Best,", "print_table report"),
         ("table_glue.md", "± ", "± 9", "report export_runs"),
         ("compare_glue.csv", "column", "columns", "table"),
+        ("one_class_glue.csv", "run", "runs", "table figures"),
         ("runs_glue.csv", ",0.", ",0.0009", "table compare cost figures table_compute export_runs"),
         ("cost_glue.csv", "CoLA", "MRPC", "figures"),
         ("tune_glue.csv", "0.001", "0.002", "tuning_figure tuning_hours"),

@@ -16,6 +16,7 @@ PARAMS = {
     "strengths": [0.5],
     "untrained": ["base/pretrained"],
     "scale": 100,
+    "remarks": ["not a ranking"],
 }
 TEXT = {"benchmark": "general_text", "metric": "loss", "label": "loss", "better": "lower", "base": None}
 DRIFT = TEXT | {"benchmark": "drift", "metric": "dino", "label": "dino", "better": "higher", "base": 1.0}

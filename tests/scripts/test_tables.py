@@ -230,7 +230,9 @@ def test_the_terminal_table_fits(tmp_path):
         assert ".finished" not in tail
 
 
-@pytest.mark.parametrize("last, title", [("90.1", "best on dev and last, percent"), ("90.0", "best on dev, percent")])
+@pytest.mark.parametrize(
+    "last, title", [("90.1", "best on the reported data and last step"), ("90.0", "best on the reported data, percent")]
+)
 def test_the_terminal_table_names_the_selections_that_it_shows(tmp_path, last, title):
     from rich.console import Console
 
@@ -247,6 +249,21 @@ def test_the_terminal_table_names_the_selections_that_it_shows(tmp_path, last, t
     print_table.show(tmp_path / "table_glue.csv", None, console)
     shown = console.export_text()
     assert f"table_glue, {title}" in shown and shown.count("90.1") == 1
+
+
+def test_checkpoints_are_named_by_the_split_that_they_are_selected_on(tmp_path):
+    """Equal values are shown once."""
+    expected = grid(tmp_path, runs=("hra/r8", "lora/r8"))
+    collect(tmp_path, expected, scores=lambda run: [0.5, 0.8 + 0.01 * run["seed"]])
+    job = factories.table_job(tmp_path, expected)
+    benchmark = {"dataset": "cola", "benchmark": "dev", "train": "", "reported": ""}
+    for splits, title in (("test",), "test"), (("validation_matched", "dev"), "dev"), (("dev", "test"), "dev and test"):
+        job["params"]["benchmarks"] = [benchmark | {"split": one, "dataset": one} for one in splits]
+        table.main(job)
+        first, _, last = (tmp_path / "table_glue.md").read_text().partition("## Last step\n\n")
+        assert f"## Best on {title}\n\nThe evaluation during training with the best score on {title}, the" in first
+        assert last.startswith(f"The model after the last step.\n\nAll values are those of “Best on {title}”, above.")
+        assert "81.00 ± 1.00" in first and "81.00 ± 1.00" not in last
 
 
 def test_a_column_of_many_datasets_is_their_mean(tmp_path):

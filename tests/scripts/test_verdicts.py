@@ -14,11 +14,12 @@ import print_table
 import table
 from hra_workflow import tasks
 from hra_workflow.config import validation
-from hra_workflow.core import seals
+from hra_workflow.core import grid, seals
 from hra_workflow.core.errors import JobError
-from hra_workflow.report import markdown_text, run_statistics, verdicts
+from hra_workflow.report import markdown_text, run_statistics, searches, verdicts
 from hra_workflow.report.run_statistics import Unit
 from hra_workflow.report.verdicts import Verdict
+from hra_workflow.tasks import tuned_runs
 from support import paper_config
 
 LABELS = {"lora/r8": "LoRA", "hra/r8": "HRA", "base/pretrained": "The pretrained model"}
@@ -56,6 +57,77 @@ def of(value: float, *rest) -> Verdict:
 )  # fmt: skip
 def test_a_verdict_is_one_sentence(verdict, unit, sentence):
     assert verdict.sentence(LABELS, unit) == sentence
+
+
+MINE = {"learning_rate": 5e-3, "epochs": 10}
+
+
+@pytest.mark.parametrize(
+    ("hra", "lora", "words"),
+    [
+        (factories.searched(4, **MINE), factories.searched(4, **MINE), ""),  # each has the best of four rates
+        (factories.searched(0, **MINE), None, ""),  # the base model has no hyper-parameters
+        (factories.searched(0, **MINE), factories.searched(0, **MINE | {"learning_rate": 1e-3}),
+         "a difference at the settings of preset mine, which no equal search chose: learning rate 0.005 against 0.001"),
+        (factories.searched(0, "code-head", **MINE), factories.searched(0, "adalora", learning_rate=1e-3, max_steps=9),
+         "a difference at the settings of presets code-head and adalora, which no equal search chose: learning rate "
+         "0.005 against 0.001 (also different: epochs, max_steps)"),
+        (factories.searched(0, **MINE), factories.searched(0, **MINE),
+         "a difference at the settings of preset mine, the same for both, which no search chose: learning rate 0.005"),
+        (factories.searched(4), factories.searched(0, **MINE),
+         "a difference after unequal searches (4 trials against no search)"),
+        (factories.searched(4, epochs=10), factories.searched(4, epochs=20),  # one was trained longer
+         "a difference at the settings of preset mine, which no equal search chose: epochs 10 against 20"),
+    ],
+)  # fmt: skip
+def test_a_difference_without_equal_searches_is_no_verdict(hra, lora, words):
+    runs = {"hra/r8": hra} | ({"lora/r8": lora} if lora else {})
+    found = searches.Searches({"mine": runs}, {"Mine": ["mine"]})
+    assert found.between("hra/r8", "lora/r8", "Mine") == words
+    assert found.unequal(LABELS, ["Mine"]) == ["Mine"] * bool(words)
+    one = Verdict("hra/r8", "lora/r8", 17.59, (7.96, 27.22), 0.004, 3, 500, unequal=words)
+    text = one.sentence(LABELS, PERCENT)
+    assert text.startswith("HRA is 17.59 points above LoRA [7.96, 27.22], ") and ("significant" in text) == (not words)
+    assert text.endswith(words or "significant (p = 0.004)") and ("p = " in one.cell(PERCENT)) == (not words)
+
+
+def test_a_difference_that_is_neither_tested_nor_of_equal_searches_says_both():
+    text = of(2, (1, 3), math.nan, 1, 400, math.nan, "a difference after unequal searches (2 trials against 4 trials)")
+    assert text.sentence(LABELS, PERCENT) == (
+        "LoRA is 2.00 points above HRA [1.00, 3.00], a difference after unequal searches (2 trials against 4 trials); "
+        "not tested: 1 seed in common, 3 are needed"
+    )
+
+
+@pytest.mark.parametrize(
+    ("task", "pair", "column", "words"),
+    [
+        ("glue", ("hra/r8", "lora/r8"), "RTE",
+         "presets code-head and adalora-scripts, which no equal search chose: learning rate 0.001 against 0.0012 ("),
+        ("glue", ("hra/r8", "lora/r8"), "All (acc)", ", which no equal search chose: learning rate (also different: "),
+        ("glue", ("hra/r8", "hra/r8-inf"), "CoLA", "preset code-head, the same for both, which no search chose"),
+        ("subject", ("hra/r8", "lora/r4"), "DINO", "preset code"),
+        ("math", ("hra/r32", "base/pretrained"), "GSM8K (strict)", ""),
+    ],
+)  # fmt: skip
+def test_the_paper_s_runs_have_no_equal_searches(task, pair, column, words):
+    config = paper_config()
+    own = {"columns": grid.columns(config, task), "averages": grid.averages(config, task)}
+    own["searches"] = tuned_runs.searches(tasks.load(config)[task])
+    found = searches.of(own).between(*pair, column)
+    assert words in found and bool(words) == bool(found)
+
+
+def test_tuned_runs_have_equal_searches_except_one_that_is_left_out():
+    config = paper_config()
+    tune = {"search": {"learning_rate": [1e-3, 2e-3]}, "trials": 2, "seeds": 2}
+    config["presets"]["glue"]["mine"] = {"source": "", "all": config["presets"]["glue"]["full"]["datasets"]["rte"]}
+    config["tasks"]["glue"] |= {"preset": "mine", "tune": tune}
+    for runs, words in ((["hra/r8", "lora/r8"], ""), (["hra/r8"], "unequal searches (4 trials against no search)")):
+        tune["runs"] = runs
+        found = tuned_runs.searches(tasks.load(config)["glue"])
+        assert "learning_rate" not in found["rte"]["hra/r8"]["settings"]
+        assert words in searches.Searches(found, {"RTE": ["rte"]}).between("hra/r8", "lora/r8", "RTE")
 
 
 def test_the_reference_is_the_best_baseline_unless_the_config_names_one():
@@ -102,6 +174,7 @@ def made(tmp_path):
         seals.write(tmp_path / "compare_glue.csv", compared.to_csv(index=False), [])
         job = factories.table_job(tmp_path, expected)
         job["params"] |= {"averages": {}}
+        job["params"]["searches"] = params.pop("searches", job["params"]["searches"])
         job["params"]["verdicts"] |= params
         job["params"]["trained"] = [run for run in job["params"]["trained"] if run not in untrained]
         table.main(job)
@@ -123,7 +196,7 @@ SENTENCES = [
 
 
 def test_table_markdown_and_terminal_show_the_verdicts(made, tmp_path):
-    rows, text = made([*PAIRS, *([*one[:1], "last", *one[2:]] for one in PAIRS)], LEVELS)
+    rows, text = made([*PAIRS, *([*one[:1], "last", *one[2:8], "0.5", *one[9:]] for one in PAIRS)], LEVELS)
     first = rows[rows["selection"] == "best_on_dev"].set_index("run")
     assert [first["CoLA_verdict"][run] for run in RUNS] == [SENTENCES[0], "", SENTENCES[1]]
     assert [first["CoLA_best"][run] for run in RUNS] == ["true", "true", ""] and set(first["CoLA_better"]) == {"higher"}
@@ -131,12 +204,27 @@ def test_table_markdown_and_terminal_show_the_verdicts(made, tmp_path):
     assert "## Verdict: best on dev\n\nCoLA:\n\n" + "".join(f"- {one}.\n" for one in SENTENCES) in head
     assert "| CoLA ↑ |" in " ".join(head.split()) and "ours" not in text
     cells = {line.split("|")[1].strip(): line.split("|")[-2].strip() for line in last.splitlines() if "|" in line}
-    assert cells["HRA r=8, λ=0"] == "−1.00 [−2.00, 0.50], p = 0.400" and cells["LoRA r=8"] == "reference"
+    assert cells["HRA r=8, λ=0"] == "−1.00 [−2.00, 0.50], p = 0.500" and cells["LoRA r=8"] == "reference"
     assert "Differences: run − reference, which is the best trained run of the column whose method is not HRA" in text
     console = Console(width=200, record=True)
     print_table.show(tmp_path / "table_glue.csv", None, console)
     shown = console.export_text()
     assert all(f"  {one}." in shown for one in SENTENCES) and "CoLA ↑" in shown and "Holm" in shown
+
+
+def test_without_equal_searches_table_and_terminal_call_nothing_better(made, tmp_path):
+    rates = {"hra/r8": 5e-3, "lora/r8": 1e-3, "full/all": 1e-3}
+    own = {"cola": {run: factories.searched(0, learning_rate=rate) for run, rate in rates.items()}}
+    rows, text = made(PAIRS, LEVELS, searches=own)
+    console = Console(width=400, record=True)
+    print_table.show(tmp_path / "table_glue.csv", None, console)
+    words = (
+        "[−2.00, 0.50], a difference at the settings of preset mine, which no equal search chose: learning rate 0.005 "
+        "against 0.001."
+    )
+    assert words in text and words in console.export_text() and set(rows["CoLA_best"]) == {""}
+    assert "significant" not in text.split("## Notes")[0] and "p = " not in text.split("## Notes")[0]
+    assert "No value is bold in CoLA: not all runs had equal searches" in text and "**9" not in text
 
 
 def test_the_reference_of_the_config_may_be_any_row(made):

@@ -67,7 +67,7 @@ def check_subject(tables: Path) -> dict[str, dict]:
     table = read_table(tables, "subject", "last")
     likeness, faithful = (
         {run: float(row[name] or "nan") for run, row in table.items()}
-        for name in ("Subject fidelity (EfficientNet for DINO)", "Prompt fidelity (position and background)")
+        for name in ("Subject fidelity (EfficientNet for DINO)", "Prompt fidelity (position and background in pixels)")
     )
     for run in set(table) - {"base/pretrained", "real/images"}:
         assert likeness["base/pretrained"] + 0.05 < likeness[run] < likeness["real/images"], likeness

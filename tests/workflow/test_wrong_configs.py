@@ -118,6 +118,11 @@ def test_folders_that_rules_could_not_match_are_refused(config, folder):
         ("tasks.math.general_text.source", "wikitext-2/train", r"text.source: unknown split 'train'; known: test"),
         ("tasks.math.rewind", [0.5, 1], r"rewind.1: 1 is .* \(a strength between 0, the base model, and 1"),
         ("tasks.glue.drift", None, r"'drift' is not one of"),
+        (
+            "tasks.subject.tune",
+            {},
+            r"'tune' is not one of .* \(tune and held_out are for glue and math, docs/config/tuning",
+        ),
         ("datasets.math.wikitext-2.answer", "gsm8k", r"wikitext-2: general text has no answer. Remove it"),
         ("datasets.math.gsm8k.columns", {"question": "q"}, r"expected question and answer, or text alone"),
         ("datasets.math.metamathqa-40k.benchmarks", {"general_text": "gsm8k/test"}, r"Choose another name"),

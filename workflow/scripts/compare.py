@@ -4,6 +4,7 @@ One row per column, selection and pair, in the table's units: the difference run
 have, its 95 % interval (t, over seeds and items, report/comparison.py), p, p adjusted for the number of pairs in the
 column (Holm), and the adjusted p that they differ by less than a point. p is empty for pairs with too few common seeds,
 and that of a point for a column that is not in percent. A metric of all items together, such as FID, has no rows.
+A second table names the runs that predict one class for every item (report/one_class.py).
 """
 
 import math
@@ -13,10 +14,10 @@ import numpy as np
 import pandas as pd
 
 from hra_workflow import tasks
-from hra_workflow.core import files, predictions, records, seals
+from hra_workflow.core import predictions, records, seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
-from hra_workflow.report import comparison, run_statistics
+from hra_workflow.report import comparison, one_class, run_statistics
 
 COLUMNS = [
     "column",
@@ -42,13 +43,8 @@ def read(evaluations: list[dict], runs: pd.DataFrame, dataset: str, benchmark: s
     for one in evaluations:
         run, seed, path = f"{one['method']}/{one['variant']}", one["seed"], Path(one["path"])
         if (one["dataset"], one["benchmark"]) == (dataset, benchmark) and (run, seed) in stated:
-            lines, made = predictions.read(path), records.read(path.with_name("metrics.json"))["predictions_sha256"]
-            if files.sha256(path) != made:
-                raise JobError(
-                    f"{path}: expected the file that metrics.json beside it was computed from, with SHA-256 {made}, "
-                    "found another. Delete both and run again."
-                )
-            found.append((run, seed, path, lines))
+            metrics = path.with_name("metrics.json")
+            found.append((run, seed, path, predictions.evaluated(metrics, records.read(metrics))))
     return found
 
 
@@ -79,14 +75,19 @@ def differences(evaluated: list[tuple], runs: pd.DataFrame, column: dict, select
         ) from problem
 
 
-def build(runs: pd.DataFrame, params: dict) -> pd.DataFrame:
+def build(runs: pd.DataFrame, params: dict) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Build the tables of pairs, and of runs that predict one class."""
     columns, scale = params["columns"], params["scale"]
     single, averages = run_statistics.expand_columns(columns, params["averages"])
     factors = {column["name"]: column.get("scale", scale) for column in columns}
     found: dict[str, dict] = {selection: {} for selection in params["selections"]}
+    table, settings, constant = tasks.classes()[params["task"]].table, params["settings"], []
     for dataset, benchmark in dict.fromkeys((column["dataset"], column["benchmark"]) for column in single):
         # One benchmark at a time: QQP has 40,430 items.
         evaluated = read(params["evaluations"], runs, dataset, benchmark)
+        for selection in found:
+            only = [(run, table.only_class(lines, selection, dataset, settings)) for run, *_, lines in evaluated]
+            constant += one_class.rows(dataset, benchmark, selection, only)
         for column in single:
             if (column["dataset"], column["benchmark"]) == (dataset, benchmark):
                 for selection, by_column in found.items():
@@ -108,7 +109,7 @@ def build(runs: pd.DataFrame, params: dict) -> pd.DataFrame:
                 numbers = [number(factor * value, 6) for value in (one.value, *one.interval)]
                 p_values = [number(value, 3) for value in (one.p, *p)]
                 rows.append([name, selection, first, second, *numbers, *p_values, one.items, one.seeds])
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=COLUMNS), pd.DataFrame(constant, columns=one_class.COLUMNS)
 
 
 def number(value: float, digits: int) -> str:
@@ -118,8 +119,8 @@ def number(value: float, digits: int) -> str:
 
 def main(job: dict) -> None:
     runs = run_statistics.read_runs(job["input"]["runs"])
-    table = build(runs, job["params"])
-    seals.write(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"), [job["input"]["runs"]])
+    for name, table in zip(("csv", "one_class"), build(runs, job["params"]), strict=True):
+        seals.write(job["output"][name], table.to_csv(index=False, lineterminator="\n"), [job["input"]["runs"]])
 
 
 if __name__ == "__main__":

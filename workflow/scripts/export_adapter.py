@@ -7,15 +7,17 @@ LoRA of a text-to-image model is also in the layouts of diffusers, ComfyUI and k
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from pkgutil import resolve_name
 
 from hra_workflow import tasks
-from hra_workflow.core import files, manifests, seals, trained
+from hra_workflow.core import files, manifests, records, seals, trained
 from hra_workflow.core.job import start
+from hra_workflow.data import leaks
 from hra_workflow.models import adapters, diffusion, precision
 from hra_workflow.models.diffusion import exports
-from hra_workflow.report import model_card
+from hra_workflow.report import model_card, selections, unseen
 
 
 def main(job: dict) -> None:
@@ -43,6 +45,9 @@ def main(job: dict) -> None:
             print(f"{title}: diffusers has no converter to the layout of ComfyUI and kohya's scripts, none is written")
         for name, text in tables.items():
             (new / name).write_bytes(text.encode())
+        leaked = leaks.every(params["benchmarks"])
+        if record["data_sha256"] != data["sha256"]:  # the card is not of what the run was trained on
+            leaked = {name: replace(leak, items=None) for name, leak in leaked.items()}
         about = {
             "label": params["label"],
             "pipeline_tag": task.usage.pipeline_tag,
@@ -56,12 +61,26 @@ def main(job: dict) -> None:
             "base": os.path.relpath(folder),
             "exported": os.path.relpath(card.parent),
             "tables": [f"`{name}`" for name in tables],
+            "splits": selections.splits(params["benchmarks"]),
+            "leaked": {benchmark: leak for (_, benchmark), leak in leaked.items()},
+            "unseen": unseen_scores(params, leaked, task.table),
         }
         text = model_card.write(record, metrics, model, data, job["wildcards"]["weights"], config, about)
         exported = [path for path in new.rglob("*") if path.is_file()]
         sources = [params["record"], params["adapter"], *params["metrics"], *params["tables"]]
         seals.write(new / card.name, text, [*exported, *(path for path in sources if Path(path).exists())])
     print(f"wrote {card.parent}")
+
+
+def unseen_scores(params: dict, leaked: dict, kind) -> dict[tuple, dict]:
+    """Return (benchmark, selection, metric) -> the score on the rows that are not in the training set."""
+    found = {}
+    for path in params["metrics"]:
+        one = records.read(path)
+        if leak := leaked.get((one["dataset"], one["benchmark"])):
+            items = unseen.items_of(path, leak, kind, params["comparison"])
+            found |= {(one["benchmark"], *key): unseen.score(values, kind, key[1]) for key, values in items.items()}
+    return found
 
 
 def of_pipeline(folder: Path) -> str | None:

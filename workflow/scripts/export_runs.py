@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from hra_workflow.core import files, seals
 from hra_workflow.core.errors import expect
 from hra_workflow.core.job import start
-from hra_workflow.report import model_card
+from hra_workflow.report import model_card, table_notes
 from hra_workflow.report.run_columns import COLUMNS, FLAG, NUMBER, TEXT, WHOLE
 from hra_workflow.report.run_statistics import read_sealed
 
@@ -37,9 +37,11 @@ def card_of(task: str, rows: int, table: str) -> str:
         tags=["peft", task],
         configs=[{"config_name": "default", "data_files": FILE}],
     )
+    warnings = [line.removeprefix("- ") for line in table.splitlines() if line.startswith(f"- {table_notes.SEEN}")]
     part = re.sub(r"^#", "##", table.strip(), flags=re.MULTILINE)
+    shown = {"table": part, "columns": COLUMNS, "warnings": warnings}
     template = model_card.templates().get_template("dataset_card.md")
-    return template.render(metadata=content.to_yaml(), task=task, rows=rows, table=part, columns=COLUMNS)
+    return template.render(metadata=content.to_yaml(), task=task, rows=rows, **shown)
 
 
 def main(job: dict) -> None:

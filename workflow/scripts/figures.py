@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from hra_workflow import tasks
 from hra_workflow.core import records
 from hra_workflow.core.job import as_list, start
-from hra_workflow.report import pareto, run_statistics, stability, training_curves
+from hra_workflow.report import one_class, pareto, run_statistics, searches, stability, training_curves
 from hra_workflow.report.plot_style import SETTINGS, SMALL, better, dot, remark, save, say, styles, widen
 from hra_workflow.report.run_statistics import readable, scale_free
 
@@ -33,6 +33,20 @@ def chosen(statistics: pd.DataFrame, column: str, selection: str) -> pd.DataFram
     table = statistics.reset_index()
     table = table[(table["selection"] == selection) & (table["column"] == column)].set_index("run")
     return table[["mean", "std"]].dropna(subset="mean")
+
+
+def remarks(params: dict, constant: pd.DataFrame) -> list[str]:
+    """Say of the columns of `params["parameters"]` what a reader must know before a comparison of their runs.
+
+    constant: one_class_{task}.csv.
+    """
+    shown, labels = params["parameters"], params["labels"]
+    unequal = searches.of(params).unequal(labels, shown)
+    of_these = f" ({', '.join(unequal)})" * (len(unequal) < len(shown))
+    lines = [f"{searches.NOT_RANKED}{of_these}."] * bool(unequal)
+    of_shown = one_class.by_column(constant, params)
+    told = {run: text for name in shown for run, text in of_shown[params["selections"][0], name].items()}
+    return lines + [f"{labels[run]} {told[run]}." for run in labels if run in told]
 
 
 # Fig. 1b and 1c
@@ -74,7 +88,7 @@ def parameters_figure(runs: pd.DataFrame, statistics: pd.DataFrame, published: p
         across = 1 + len(names)
         figure.set_figheight(4.7 + 0.2 * math.ceil(len(handles) / across))
         figure.legend(handles=list(handles.values()), loc="outside upper center", ncols=across, fontsize=SMALL)
-    remark(figure, list(notes))
+    remark(figure, [*notes, *params["remarks"]])
     return figure
 
 
@@ -249,6 +263,12 @@ def main(job: dict) -> None:
     statistics = run_statistics.summary(
         run_statistics.scores(runs, single, averages, params.get("scale", 100)), averages
     )
+    constant = (
+        run_statistics.read_sealed(inputs["one_class"])
+        if inputs.get("one_class")
+        else pd.DataFrame(columns=one_class.COLUMNS)
+    )
+    params["remarks"] = remarks(params, constant) if "parameters" in params else []
     every = params | {"columns": [*wide, *single], "averages": averages}
     shown = {name: about(name, every) for name in params.get("parameters", [])}
     points = run_statistics.curves([records.read(path) for path in as_list(inputs.get("records"))])

@@ -35,18 +35,32 @@ presets:
   glue:
     mine:
       source: my choice
-      all: {epochs: 10, learning_rate: $rate, warmup_steps: 0.06, max_length: $length, eval_steps: 100}
-      methods: {hra: {learning_rate: $hra_rate}}
+      all:
+        epochs: 10
+        learning_rate: 1.0e-3 # of no run, since `tune` chooses it
+        head_learning_rate: $head_rate # the same for every method
+        warmup_steps: 0.06
+        max_length: $length
+        eval_steps: 100
 
 tasks:
   glue:
     published: false # nothing of the paper is comparable
     preset: mine
+    held_out: {share: 0.2, rows: 2000} # of the training rows, which judge the trials
+    tune: # null: no trials; the table then shows differences at the preset's learning rates, and calls none better
+      search: {learning_rate: $rates}
+      methods: {hra: {learning_rate: $hra_rates}}
+      trials: 4 # per method and dataset; the plan says what they cost
+      halving: {rungs: [0.25], factor: 2} # the better two of them go on after a quarter of the training
     grid: [{runs: [lora/r8, hra/r8], datasets: [mine], seeds: [0, 1, 2]}]
     columns: [{name: $name, dataset: mine, benchmark: dev, metric: accuracy}]
 """)
-PAPER = {"rate": "5.0e-4", "hra_rate": "4.0e-3", "length": 256}
-DEMO = {"rate": "1.0e-3", "hra_rate": "5.0e-3", "length": 128}
+# As many values for every method, over the same factor (docs/your-own.md#tune).
+PAPER = {"rates": "[2.5e-4, 5.0e-4, 1.0e-3, 2.0e-3]", "hra_rates": "[1.0e-3, 2.0e-3, 4.0e-3, 8.0e-3]"}
+DEMO = {"rates": "[1.25e-3, 2.5e-3, 5.0e-3, 1.0e-2]", "hra_rates": "[2.5e-3, 5.0e-3, 1.0e-2, 2.0e-2]"}
+PAPER |= {"head_rate": "1.0e-3", "length": 256}
+DEMO |= {"head_rate": "2.0e-3", "length": 128}
 SMALL = """\
     model: minilm-l6 # the demo's encoder
     resources: {gpu: 0, threads: 1, mem_mb: 4000, runtime: 60}

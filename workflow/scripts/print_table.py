@@ -3,7 +3,8 @@
     python workflow/scripts/print_table.py results/table_glue.csv
 
 Each cell: our mean, its standard deviation over seeds, and below it the difference to the published value; bold as in
-table_{task}.md. Below the table: the difference of each trained run to the reference.
+table_{task}.md. `, unseen`: without the rows that are in the training data. Below the table: the difference of each
+trained run to the reference.
 """
 
 import argparse
@@ -21,18 +22,21 @@ from rich.text import Text
 from hra_workflow import tasks
 from hra_workflow.core import seals
 from hra_workflow.core.errors import JobError
+from hra_workflow.report import run_statistics, selections, unseen
 from hra_workflow.report.run_statistics import read_sealed, readable
-from hra_workflow.report.selections import TITLES
 
 LABEL_WIDTH, PARAMETERS_WIDTH = 14, 7
 LEGEND = (
     "Differences are over the seeds that both runs have, in brackets their 95 % intervals; p has Holm's correction for "
     "all pairs of the column."
 )
+ONE_CLASS = "† predicts one class for every item, in some seed at least: such a score is the share of that class."
 
 
 def cell(row: pd.Series, name: str, sep: str) -> Text:
     """Return our value, or the published one in italics if we have no such run."""
+    if f"{name}_best" not in row:
+        return Text(unseen.text(row, name).replace(" ± ", f"{sep}±") if row["run"] else "", style="dim")
     if not row["run"]:
         return Text(row[f"{name}_published"], style="dim italic")
     if not row[name]:
@@ -40,6 +44,7 @@ def cell(row: pd.Series, name: str, sep: str) -> Text:
     text = Text(row[name], style="bold" if row[f"{name}_best"] else "")
     if row[f"{name}_std"]:
         text.append(f"{sep}±{row[f'{name}_std']}", style="not bold dim")
+    text.append(" †" * bool(row.get(f"{name}_one_class")))
     if difference := row[f"{name}_difference"]:
         sign = "" if difference.startswith("-") else "+"
         text.append(f"\n{sign}{difference}".replace("-", "−"), style="not bold " + ("cyan" if sign else "yellow"))
@@ -48,7 +53,9 @@ def cell(row: pd.Series, name: str, sep: str) -> Text:
 
 def render(table: pd.DataFrame, width: int) -> list[Table]:
     """Build one table, or several with the columns distributed over them if the terminal is narrow."""
-    names = [name for name in table.columns if f"{name}_best" in table.columns]
+    titles = {name: name for name in table.columns if f"{name}_best" in table.columns}
+    titles = dict(zip(unseen.names(titles, table.columns), unseen.beside(table.columns, titles), strict=True))
+    names = list(titles)
     room = width - PARAMETERS_WIDTH - 3  # edges and rules take one character each
     longest = max(len(f"{row['method']} {readable(row['setting'])}") for _, row in table.iterrows())
     wide = longest + 14 * len(names) <= room  # label and cells on one line
@@ -60,8 +67,9 @@ def render(table: pd.DataFrame, width: int) -> list[Table]:
         block.add_column("", width=label_width)
         block.add_column("Params (M) ↓", justify="right", width=PARAMETERS_WIDTH)
         for name in names[first : first + per_block]:
-            arrow = "↓" if (table[f"{name}_better"] == "lower").all() else "↑"
-            block.add_column(Text(f"{name} {arrow}"), justify="right", width=cell_width, no_wrap=False)
+            better = table[f"{name.removesuffix(unseen.NAME.format(''))}_better"]
+            arrow = "↓" if (better == "lower").all() else "↑"
+            block.add_column(Text(f"{titles[name]} {arrow}"), justify="right", width=cell_width, no_wrap=False)
         for _, row in table.iterrows():
             label = Text(row["method"], style="bold" if row["run"] else "dim italic")
             label.append(f"{separator}{readable(row['setting'])}" if row["setting"] else "", style="not bold")
@@ -92,13 +100,6 @@ def next_steps(path: Path) -> list[tuple[str, Path]]:
     return [(what, place) for what, place in places if place.exists()]
 
 
-def values(table: pd.DataFrame, selection: str) -> pd.DataFrame:
-    """Return our values of one selection, by run."""
-    names = [name for name in table.columns if f"{name}_best" in table.columns or name == "params_M"]
-    own = table[(table["selection"] == selection) & (table["run"] != "")].set_index("run")
-    return own[[column for name in names for column in (name, f"{name}_std") if column in table.columns]]
-
-
 def show(path: Path, selection: str | None, console: Console) -> None:
     """Print one table: the checkpoints of `selection`, by default of the paper's rule for the task."""
     table = read_sealed(path)
@@ -107,12 +108,12 @@ def show(path: Path, selection: str | None, console: Console) -> None:
         return
     selection = selection or table["selection"].iloc[0]
     part = table[table["selection"] == selection]
-    shown = values(table, selection)
-    alike = [name for name in dict.fromkeys(table["selection"]) if values(table, name).equals(shown)]
+    titles = selections.on(["the reported data"], selections.TITLES)
+    alike = [titles[name].lower() for name in run_statistics.alike(table, selection)]
     compared = any((part[name] != "").any() for name in part.columns if name.endswith("_difference"))
     task = tasks.classes().get(path.stem.removeprefix("table_"), tasks.Task)
     unit = ", percent" if task.table.scale == 100 else ""
-    title = f"{path.stem}, {' and '.join(alike).replace('_', ' ')}{unit}"
+    title = f"{path.stem}, {' and '.join(alike)}{unit}"
     title += ": ours ± std over seeds, below it ours − published" if compared else ": mean ± std over seeds"
     console.print(title, style="bold", markup=False, highlight=False)
     for block in render(part, console.width):
@@ -124,6 +125,10 @@ def show(path: Path, selection: str | None, console: Console) -> None:
             console.print(*(Padding(Text(f"{text}."), (0, 0, 0, 2)) for text in texts), sep="")
     if any(sentences.values()):
         console.print(LEGEND, style="dim")
+    if any(name.endswith(unseen.NAME.format("")) for name in part.columns):
+        console.print("Unseen: without the rows that are in the training data.", style="dim")
+    if part.filter(like="_one_class").ne("").any(axis=None):
+        console.print(ONE_CLASS, style="dim")
     for _, row in part[part["missing"] != ""].iterrows():
         console.print(
             f"  missing: {row['method']} {readable(row['setting'])}: {row['missing']}", style="red", markup=False
@@ -133,7 +138,7 @@ def show(path: Path, selection: str | None, console: Console) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("tables", type=Path, nargs="+", help="results/table_….csv")
-    parser.add_argument("--selection", choices=list(TITLES), help="default: the paper's rule for the task")
+    parser.add_argument("--selection", choices=list(selections.TITLES), help="default: the paper's rule for the task")
     arguments = parser.parse_args()
     if missing := [path for path in arguments.tables if not path.exists()]:
         command = f"snakemake --cores 2 --configfile mine.yaml -- {missing[0]}"

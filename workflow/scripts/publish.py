@@ -5,6 +5,7 @@ the run, its results and the tables that it was made from. `make publish` calls 
 """
 
 import argparse
+import re
 from pathlib import Path
 
 from hra_workflow.core import seals
@@ -29,10 +30,13 @@ def check(folder: Path) -> str:
 
 
 def warn_of_card(folder: Path, kind: str) -> None:
-    """Read the card's metadata, which raises ValueError if it is invalid, and print what it lacks."""
+    """Read the card's metadata, which raises ValueError if it is invalid; print what it lacks, and what it warns of."""
     from huggingface_hub import DatasetCardData, ModelCardData, RepoCard
 
-    content = RepoCard.load(folder / CARD, ignore_metadata_errors=False).data.to_dict()
+    card = RepoCard.load(folder / CARD, ignore_metadata_errors=False)
+    for line in re.findall(r"^> (?!\[!)(.+)$", card.text, re.MULTILINE):
+        print(f"warning: {line}")
+    content = card.data.to_dict()
     data = (DatasetCardData if kind == "dataset" else ModelCardData)(**content)
     if not data.license:
         print("warning: README.md states no licence. Add it to the config and repeat, or state it on the Hub.")

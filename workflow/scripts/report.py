@@ -14,9 +14,8 @@ from hra_workflow.core import files, made_by, predictions, records, seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.data import data_cards, images, leaks
-from hra_workflow.report import class_scores, html_page, run_statistics
+from hra_workflow.report import class_scores, html_page, own_functions, run_statistics, selections, unseen
 from hra_workflow.report.image_grid import evenly_spaced
-from hra_workflow.report.selections import TITLES
 from hra_workflow.tasks.images import ImageEvaluation
 
 EXAMPLES = 4  # predictions per benchmark of a run
@@ -37,10 +36,11 @@ def section(name: str, facts: dict) -> dict:
         "methods": list(facts["labels"].values()),
         "seeds": sorted({run["seed"] for run in runs}),
         "published": facts["published"],
-        "selection": TITLES[facts["selection"]].lower(),
+        "titles": (titles := titles_of(facts)),
+        "selection": titles[facts["selection"]].lower(),
         "states": Counter(run["state"] for run in runs),
         "headline": [line for line in lines if line],
-        "warnings": [*data_cards.warnings(facts["data"]), *leaks.warnings(facts["pairs"])],
+        "warnings": [*data_cards.warnings(facts["data"]), *leaks.warnings(facts["benchmarks"])],
         "tables": [html_page.markdown(seals.read(Path(path).with_suffix(".md")), 3) for path in facts["tables"]],
         "figures": figures(facts, runs) if any(lines) else [],
         "sheets": {dataset: html_page.sheet(path) for dataset, path in facts["sheets"].items()},
@@ -48,10 +48,14 @@ def section(name: str, facts: dict) -> dict:
     }
 
 
-def headline(table: pd.DataFrame, column: str, facts: dict) -> dict | None:
-    """Return the best trained run of a column by the paper's rule for the task; None if there is no result.
+def titles_of(facts: dict) -> dict[str, str]:
+    return selections.on(selections.splits(facts["benchmarks"]), selections.TITLES)
 
-    `verdict`: the sentence on the best run that is no baseline, or else on the best one that has a sentence.
+
+def headline(table: pd.DataFrame, column: str, facts: dict) -> dict | None:
+    """Return the trained run with the best mean of a column by the paper's rule for the task; None without a result.
+
+    `verdict`: the sentence on the best mean that is no baseline's, or else on the best one that has a sentence.
     """
     rows = table[(table["selection"] == facts["selection"]) & table["run"].isin(facts["trained"])]
     rows = rows[rows[column] != ""].set_index("run")
@@ -63,9 +67,11 @@ def headline(table: pd.DataFrame, column: str, facts: dict) -> dict | None:
     own = verdicts[~verdicts.index.isin(facts["baselines"])]
     return {
         "column": column,
+        "extreme": "Lowest" if lower else "Highest",
         "label": facts["labels"][first.name],
         "verdict": next(iter([*own, *verdicts]), None),
         "value": first[column] + (f" ± {first[f'{column}_std']}" if first[f"{column}_std"] else ""),
+        "unseen": unseen.text(first, unseen.NAME.format(column)),
         "published": first[f"{column}_published"],
     }
 
@@ -77,10 +83,10 @@ def figures(facts: dict, runs: list[dict]) -> list[dict]:
     curves = " and ".join(dict.fromkeys(run["curve"]["title"] for run in runs if run["curve"]))
     captions = {
         "parameters": f"Adapter parameters against {plotted['parameters']}: mean ± std over seeds.{hollow}",
-        "pareto": f"Device time and peak memory against {plotted['parameters']}; the line joins the runs that no other "
-        "run beats in both.",
-        "stability": "Score against what is left of the base model; the line joins the runs that no other run beats "
-        "in both.",
+        "pareto": f"Device time and peak memory against {plotted['parameters']}; no run has better values in both "
+        "than those on the line.",
+        "stability": "Score against what is left of the base model; no run has better values in both than "
+        "those on the line.",
         "lambda": f"Weight λ of the orthogonality penalty against {plotted['lambda']}.{hollow}",
         "curves": f"During training: {curves}, mean over seeds with a band of one std.",
         "tuning": "Trials of hyper-parameters: score on held-out training rows. Large markers: the chosen values.",
@@ -109,9 +115,11 @@ def run_of(task: str, facts: dict, expected: dict) -> dict:
         inputs = dataset["inputs"]
         more = {"examples": [], "classes": []}
         if benchmark in inputs:
-            more["examples"] = examples(task, path.parent, dataset, inputs[benchmark])
+            more["examples"] = examples(task, path.parent, dataset, inputs[benchmark], titles_of(facts))
             more["classes"] = per_class(task, path.parent, dataset, facts["selection"])
-        evaluations.append(found | main_score(found, facts["selection"], len(expected["benchmarks"]) > 1) | more)
+        main = dataset["scores"].get(benchmark, found["score"])
+        several = len(expected["benchmarks"]) > 1
+        evaluations.append(found | main_score(found, facts["selection"], main, several) | more)
     complete = record and len(evaluations) == len(expected["benchmarks"])
     curve = (
         [point["metrics"][record["score"]] for point in record["curve"] if record["score"] in point["metrics"]]
@@ -156,13 +164,13 @@ def title_of(record: dict) -> str:
     return record["score"].replace("_", " ") + " on held-out training rows" * run_statistics.on_held_out_rows(record)
 
 
-def main_score(found: dict, selection: str, several: bool) -> dict:
+def main_score(found: dict, selection: str, metric: str, several: bool) -> dict:
     """Return `main`, such as `0.9010 accuracy`, with the benchmark's name if a dataset has several, and `error`."""
     chosen = found["selections"].get(selection) or found["selections"].get("last", {"metrics": {}})
-    value = chosen["metrics"].get(found["score"])
+    value = chosen["metrics"].get(metric)
     if value is None or value["value"] is None:
         return {"main": "–", "error": "–"}
-    text = f"{value['value']:.4f} {found['score']}" + f" ({found['benchmark']})" * several
+    text = f"{value['value']:.4f} {metric}" + f" ({found['benchmark']})" * several
     return {"main": text, "error": "–" if value["stderr"] is None else f"{value['stderr']:.4f}"}
 
 
@@ -186,7 +194,7 @@ def failed(errors: list[str]) -> list[dict]:
     return found
 
 
-def examples(task: str, folder: Path, dataset: dict, inputs: str | None) -> list[dict]:
+def examples(task: str, folder: Path, dataset: dict, inputs: str | None, names: dict = selections.TITLES) -> list[dict]:
     """Return a few evenly spaced predictions: their `texts` by heading, and `url`, the generated image or None."""
     kind, path, archive = tasks.classes()[task], folder / "predictions.jsonl.gz", folder / "images.tar"
     generated = issubclass(kind.evaluation, ImageEvaluation)
@@ -202,7 +210,8 @@ def examples(task: str, folder: Path, dataset: dict, inputs: str | None) -> list
     for place, line in enumerate(chosen):
         row = rows.iloc[line["item"]].to_dict() if rows is not None else {}
         texts = kind.table.example(line, row, dataset)
-        short = {name: text if len(text) <= LONGEST else f"…{text[-LONGEST:]}" for name, text in texts.items()}
+        named = {names.get(name, name): text for name, text in texts.items()}
+        short = {name: text if len(text) <= LONGEST else f"…{text[-LONGEST:]}" for name, text in named.items()}
         found.append({"texts": short, "url": urls.get(place)})
     return found
 
@@ -251,6 +260,7 @@ def summary(sections: list[dict], params: dict) -> dict:
         "versions": dict(versions),
         "targets": [one["name"] for one in sections],
         "local": local,
+        "modules": own_functions.modules(name for task in params["tasks"].values() for name in task["functions"]),
         "changes": params["changes"],
     }
 

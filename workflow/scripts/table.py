@@ -13,8 +13,18 @@ from hra_workflow.core import seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.data import data_cards, leaks
-from hra_workflow.report import markdown_text, run_statistics, table_notes, tuning_results, verdicts
-from hra_workflow.report.selections import NOTES, TITLES
+from hra_workflow.report import (
+    markdown_text,
+    one_class,
+    run_statistics,
+    searches,
+    table_notes,
+    tuning_results,
+    unseen,
+    verdicts,
+)
+from hra_workflow.report import selections as checkpoints
+from hra_workflow.report.run_statistics import number
 
 
 def layout(rows: list[dict], published: pd.DataFrame, first: bool = False) -> list[dict]:
@@ -80,10 +90,6 @@ def units_of(params: dict) -> dict[str, run_statistics.Unit]:
     return run_statistics.units(params["columns"], params.get("averages", {}), params.get("scale", 100))
 
 
-def number(value: float | None, digits: int = 2) -> str:
-    return "" if value is None or pd.isna(value) else f"{round(float(value), digits) + 0.0:.{digits}f}"
-
-
 def build(runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataFrame:
     """Build the table as text, with one row per line of `layout` and selection."""
     columns, averages, expected = params["columns"], params.get("averages", {}), params["seeds_expected"]
@@ -137,7 +143,9 @@ def ours_cell(row: pd.Series, name: str, expected: int) -> str:
     """Format `90.10 ± 0.20 (3/5)`; a missing result is `–`; empty: not in the grid, or without a value."""
     if not row[name]:
         return "–" if row[f"{name}_n"] else ""
-    text = row[name] + (f" ± {row[f'{name}_std']}" if row[f"{name}_std"] else "")
+    text = (
+        row[name] + (f" ± {row[f'{name}_std']}" if row[f"{name}_std"] else "") + " †" * bool(row[f"{name}_one_class"])
+    )
     return text if int(row[f"{name}_n"]) >= expected else f"{text} ({row[f'{name}_n']}/{expected})"
 
 
@@ -157,26 +165,22 @@ def expected_seeds(run: str, name: str, params: dict) -> int:
 def markdown_table(table: pd.DataFrame, params: dict) -> str:
     """Write two lines per row: ours, then the published one with the difference."""
     units, source = units_of(params), run_statistics.source_of(params)["label"]
-    lines = [["Method", "", "Params (M) ↓", *(f"{name} {unit.arrow}" for name, unit in units.items())]]
+    heads = unseen.beside(table.columns, {name: f"{name} {unit.arrow}" for name, unit in units.items()})
+    lines = [["Method", "", "Params (M) ↓", *heads]]
     for _, row in table.iterrows():
         label, run = label_of(row, params), row["run"]
         if run:
             cells = [ours_cell(row, name, expected_seeds(run, name, params)) for name in units]
             marked = [row[f"{name}_best"] for name in units]
             cells = [markdown_text.Bold(cell) if bold else cell for cell, bold in zip(cells, marked, strict=True)]
+            cells = unseen.beside(table.columns, dict(zip(units, cells, strict=True)), row)
             lines.append([label, "ours", row["params_M"] or "–", *cells])
             label = ""
         cells = [paper_cell(row, name) for name in units]
         if any(cells):
+            cells = unseen.beside(table.columns, dict(zip(units, cells, strict=True)), {})
             lines.append([label, source, number(row["params_M_published"] or None, 3), *cells])
-    return two_sources(lines, ["left"] * 2 + ["right"] * (1 + len(units)))
-
-
-def two_sources(lines: list[list[str]], align: list[str]) -> str:
-    """Format a table whose second column is `ours` or the source, without that column if the source has no value."""
-    if {line[1] for line in lines} <= {"", "ours"}:
-        lines, align = [line[:1] + line[2:] for line in lines], align[1:]
-    return markdown_text.table(lines, align) + "\n"
+    return markdown_text.two_sources(lines, ["left"] * 2 + ["right"] * (1 + len(heads)))
 
 
 def notes(
@@ -185,15 +189,17 @@ def notes(
     published: pd.DataFrame,
     differences: pd.DataFrame,
     params: dict,
+    constant: pd.DataFrame,
     trials: pd.DataFrame | None = None,
 ) -> list[str]:
-    """List what a reader needs to know before comparing two numbers. marked: the cells in bold, of `best_cells`."""
+    """List what a reader needs to know before comparing two numbers. constant: one_class_{task}.csv."""
     best = table[(table["selection"] == params["selections"][0]) & (table["run"] != "")]
     counts = sorted({count for line in params["seeds_expected"].values() for count in line.values()})
     scaled = {column.get("scale", params.get("scale", 100)) for column in params["columns"]}
     unit = {(100,): "Percent", (1,): "Unscaled, not percent"}.get(tuple(scaled), "Units as in the column names")
     uncounted = tasks.classes()[params["task"]].table.uncounted
     lines = [
+        *table_notes.unseen(unseen.leaked_columns(leaks.every(params["benchmarks"]), params)),
         f"{unit}. `mean ± std` over n seeds (sample standard deviation; none for n = 1); the grid has "
         f"n = {' or '.join(map(str, counts))}. `(3/5)` means that 3 of 5 seeds are available, `–` none; an empty "
         "cell is not in the grid. Averages are plain means of the columns' means; their std is over the seeds that "
@@ -203,10 +209,15 @@ def notes(
     ]
     names = list(units_of(params))
     marked = [name for name in names if (table[f"{name}_best"] != "").any()]
-    reference = {row["run"]: row["label"] for row in params["rows"]}.get(params["verdicts"]["reference"], "")
+    every = {row["run"]: row["label"] for row in params["rows"]}
+    reference = every.get(params["verdicts"]["reference"], "")
     if any((table[f"{name}_verdict"] != "").any() for name in params["verdicts"]["columns"]):
         lines.append(table_notes.differences(reference))
-    lines += table_notes.compared(params["task"], names, differences, marked)
+    unequal = searches.of(params).unequal(params["trained"], names)
+    lines += table_notes.compared(params["task"], names, differences, marked, unequal)
+    fair = [name for name in names if name not in {*marked, *unequal}]
+    lines += table_notes.not_bold(table, differences, fair, params)
+    lines += table_notes.constant(constant, every)
     empty = run_statistics.without_value(
         runs, *run_statistics.expand_columns(params["columns"], params.get("averages", {}))
     )
@@ -217,11 +228,10 @@ def notes(
     ]
     lines.append(f"Hyper-parameter presets: {'; '.join(presets) or 'none yet'}.")
     if trials is not None:
-        labels = {row["run"]: row["label"] for row in params["rows"]}
-        lines += tuning_results.notes(params["task"], trials, labels)
+        lines += tuning_results.notes(params["task"], trials, every)
     done = runs[runs["status"] == "ok"]
     lines += [*table_notes.mixed(done), *table_notes.answered(done)]
-    lines += table_notes.data([*data_cards.warnings(params["data"]), *leaks.warnings(params["pairs"])])
+    lines += table_notes.data([*data_cards.warnings(params["data"]), *leaks.warnings(params["benchmarks"])])
     dirty = done.loc[done["dirty"] == "true", run_statistics.RUN].drop_duplicates()
     if len(dirty):
         lines.append(f"{len(dirty)} run(s) had uncommitted changes (`dirty` in the run table).")
@@ -233,7 +243,7 @@ def notes(
     if len(published):
         source = run_statistics.source_of(params)
         lines += [f"Signed numbers in brackets: ours − {source['label']}.", *source["notes"]]
-        lines += table_notes.noise(best, {row["run"]: row["label"] for row in params["rows"]}, source)
+        lines += table_notes.noise(best, every, source)
     else:
         lines.append("No published counterpart: the model or the data are not the paper's.")
     holed = best[best["missing"] != ""]
@@ -248,22 +258,28 @@ def markdown(
     published: pd.DataFrame,
     differences: pd.DataFrame,
     params: dict,
+    constant: pd.DataFrame,
     trials: pd.DataFrame | None = None,
 ) -> str:
     models = ", ".join(dict.fromkeys(name for name in runs["model"] if name)) or "no run yet"
     parts, units = [f"# {params['task']}: {models}\n"], units_of(params)
+    splits = checkpoints.splits(params["benchmarks"])
+    titles, explained = (checkpoints.on(splits, texts) for texts in (checkpoints.TITLES, checkpoints.NOTES))
     first, shown = params["selections"][0], set(params["verdicts"]["columns"])
-    found = verdicts.verdicts(table, differences, units, params)
+    found = verdicts.verdicts(table, differences, units, params, one_class.by_column(constant, params))
     if sentences := verdicts.summary(table, first, params):
-        parts.append(f"## Verdict: {TITLES[first].lower()}\n\n{sentences}\n")
+        parts.append(f"## Verdict: {titles[first].lower()}\n\n{sentences}\n")
     for selection in params["selections"]:
-        part = table[table["selection"] == selection]
-        parts.append(f"## {TITLES[selection]}\n\n{NOTES[selection]}\n")
-        parts.append(markdown_table(part, params))
+        parts.append(f"## {titles[selection]}\n\n{explained[selection]}\n")
+        same = run_statistics.alike(table, selection)[0]  # the first with these values
+        again = f"All values are those of “{titles[same]}”, above.\n" if same != selection else ""
+        parts.append(again or markdown_table(table[table["selection"] == selection], params))
         cells = verdicts.cells(found, selection, units, params)
+        if again and cells == verdicts.cells(found, same, units, params):
+            continue
         if cells and (selection != first or units.keys() - shown):  # otherwise the verdict has the same numbers
-            parts.append(f"### Differences to the reference: {TITLES[selection].lower()}\n\n{cells}")
-    lines = notes(table, runs, published, differences, params, trials)
+            parts.append(f"### Differences to the reference: {titles[selection].lower()}\n\n{cells}")
+    lines = notes(table, runs, published, differences, params, constant, trials)
     parts.append("## Notes\n\n" + "\n".join(f"- {line}" for line in lines) + "\n")
     return "\n".join(parts)
 
@@ -278,12 +294,15 @@ def main(job: dict) -> None:
             f"{path}: expected the columns {','.join(run_statistics.PUBLISHED)}, found no {', '.join(sorted(lost))}. "
             "Correct the file."
         )
-    differences, units = run_statistics.read_sealed(job["input"]["comparison"]), units_of(params)
-    table = verdicts.marked(build(runs, published, params), differences, units, params)
-    table = verdicts.sentences(table, verdicts.verdicts(table, differences, units, params), units, params)
+    differences, constant = (run_statistics.read_sealed(job["input"][name]) for name in ("comparison", "one_class"))
+    units, same = units_of(params), one_class.by_column(constant, params)
+    kind, leaked = tasks.classes()[params["task"]].table, leaks.every(params["benchmarks"])
+    table = unseen.add(build(runs, published, params), runs, leaked, kind, params)
+    table = verdicts.marked(table, differences, units, params, same)
+    table = verdicts.sentences(table, verdicts.verdicts(table, differences, units, params, same), units, params)
     trials = run_statistics.read_sealed(job["input"]["trials"]) if job["input"].get("trials") else None
-    text = markdown(table, runs, published, differences, params, trials)
-    made_from = [job["input"][name] for name in ("runs", "comparison", "trials") if job["input"].get(name)]
+    text = markdown(table, runs, published, differences, params, constant, trials)
+    made_from = [path for name, path in job["input"].items() if path and name != "published"]
     seals.write(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"), made_from)
     seals.write(job["output"]["markdown"], text, made_from)
 

@@ -10,7 +10,7 @@ from hra_workflow.core import seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.report import markdown_text, run_statistics
-from table import label_of, layout, number, two_sources
+from table import label_of, layout, number
 
 QUANTITIES = {  # column -> digits; in the paper's units
     "Parameters": 0,
@@ -100,7 +100,7 @@ def markdown(table: pd.DataFrame, published: pd.DataFrame, params: dict) -> str:
         if any(cells):
             lines.append([label, "paper", "", *cells, "", row["hardware_published"], ""])
     align = ["left"] * 3 + ["right"] * (len(QUANTITIES) + 1) + ["left", "right"]
-    drawn = two_sources(lines, align)
+    drawn = markdown_text.two_sources(lines, align)
     mixed = [label_of(row, params) for _, row in table.iterrows() if " + " in row["device"] + row["devices"]]
     notes = NOTES + [
         f"**Mixed devices** within one row: {markdown_text.plain(', '.join(mixed))}. The means combine devices."

@@ -11,8 +11,8 @@ import pandas as pd
 from hra_workflow.core import made_by, records, seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import as_list, start
-from hra_workflow.report import run_statistics
-from table import label_of, layout, number, ours_cell, paper_cell, two_sources
+from hra_workflow.report import markdown_text, run_statistics
+from table import label_of, layout, number, ours_cell, paper_cell
 
 IMPACT, LEFT_OUT = "Overall impact", "not run"
 
@@ -105,7 +105,7 @@ def markdown(table: pd.DataFrame, values: pd.DataFrame, published: pd.DataFrame,
         cells = [paper_cell(row, name) for name in names]
         if any(cells):
             lines.append([label, "paper", *cells])
-    drawn = two_sources(lines, ["left"] * 2 + ["right"] * len(names))
+    drawn = markdown_text.two_sources(lines, ["left"] * 2 + ["right"] * len(names))
     listed = "\n".join(f"- {line}" for line in notes(values, published, params))
     return f"# Retention\n\n{drawn}\n## Notes\n\n{listed}\n"
 

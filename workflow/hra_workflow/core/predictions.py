@@ -47,6 +47,18 @@ def read_all(path: str | Path) -> list[dict]:
         raise JobError(f"{path} is truncated or corrupted ({problem}). Delete it and run again.") from problem
 
 
+def evaluated(metrics: str | Path, found: dict) -> list[dict]:
+    """Read the predictions beside metrics.json, whose content is `found`; JobError unless it was computed from them."""
+    path = Path(metrics).with_name("predictions.jsonl.gz")
+    lines, made = read(path), found["predictions_sha256"]
+    if files.sha256(path) != made:
+        raise JobError(
+            f"{path}: expected the file that metrics.json beside it was computed from, with SHA-256 {made}, found "
+            "another. Delete both and run again."
+        )
+    return lines
+
+
 def complete(lines: list[dict], expected: int, where: str) -> list[dict]:
     """Sort the lines by `item`; raise JobError unless each of 0 … expected - 1 occurs exactly once."""
     counts = Counter(line["item"] for line in lines)

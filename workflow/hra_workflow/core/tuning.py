@@ -92,6 +92,15 @@ def going_on(trials: int, factor: int) -> int:
     return math.ceil(trials / factor)
 
 
+def trainings(tune: dict) -> float:
+    """Return how many whole trainings the trials of a run on a dataset take as much time as, on all rows."""
+    left, before, total = tune["trials"], 0.0, 0.0
+    for rung in rungs(tune):
+        total += left * (rung - before)
+        left, before = going_on(left, (tune.get("halving") or {"factor": 1})["factor"]), rung
+    return total * len(seeds(tune))
+
+
 def write_choice(path: str | Path, content: dict) -> None:
     """Write the `values` that were chosen from the trials of a run, or the `error` of all of them."""
     records.write(path, content | {"run": run_of(path)})

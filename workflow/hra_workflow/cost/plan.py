@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hra_workflow import tasks
+from hra_workflow.core import tuning
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import counted, listed, number, of_jobs
 from hra_workflow.cost import disk, downloads, gpu_hours, planned_jobs
@@ -107,12 +108,12 @@ def of_hours(found: gpu_hours.Hours) -> list[str]:
 
 def together(config: dict, names: list[str], planned: list[Job]) -> list[str]:
     """Describe what the tables need together: downloads, licences, disk, and, of several tables, hours."""
-    several, halved = len(names) > 1, filter(tuned_runs.halved, of_names(config, names))
+    several, tuned = len(names) > 1, filter(tuned_runs.tuned, of_names(config, names))
     return [
         *([f"all {len(names)} tables: {of_jobs(len(planned))}", *of_hours(estimate(planned))] if several else ()),
         f"  download: {downloads.summary(config, planned)}",
         *(f"  {text}" for task in of_names(config, names) for text in task.generation.choices()),
-        *(f"  trials:   of {task.name}, those of later rungs are planned when known" for task in halved),
+        *(f"  trials:   {trials(task)}" for task in tuned),
         *(f"  licence:  {line}" for line in downloads.licences(config, planned)),
         *(
             f"  data:     {line}"
@@ -123,6 +124,14 @@ def together(config: dict, names: list[str], planned: list[Job]) -> list[str]:
         f"  disk:     {disk.estimate(config, planned)}",
         *(f"  warning:  {text}" for text in warnings(config, names, planned)),
     ]
+
+
+def trials(task: Task) -> str:
+    """Say what tuning costs, and that trials of later rungs are in no number of jobs yet."""
+    tune, count = task.settings["tune"], len(tuned_runs.tuned(task))
+    text = f"of {task.name}, {tune['trials']} for each of {counted(count, 'run')}, as much training as "
+    text += f"{number(tuning.trainings(tune))} more seeds" + " at most" * ("rows" in tune)
+    return text + "; those of later rungs are planned when known" * tuned_runs.halved(task)
 
 
 def memory(config: dict, names: Iterable[str]) -> str:
@@ -155,7 +164,7 @@ def of_data(config: dict, names: Iterable[str]) -> list[str]:
     """List what is unusual about the data of the tables, such as rows that are also trained on."""
     chosen = of_names(config, names)
     notes = data_cards.warnings(path for task in chosen for path in own_data.manifests(task))
-    return notes + leaks.warnings(pair for task in chosen for pair in own_data.pairs(task))
+    return notes + leaks.warnings(one for task in chosen for one in own_data.benchmarks(task))
 
 
 def of_names(config: dict, names: Iterable[str]) -> list[Task]:

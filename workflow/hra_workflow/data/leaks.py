@@ -1,15 +1,58 @@
-"""Rows of a training set that are also in a benchmark of another dataset: a card per pair, next to the training set's.
+"""Rows of benchmarks that are also in the training set.
 
-A pair is (manifest of the training set, manifest of the other dataset, its split); both contain questions.
+A benchmark is a dict of JSON types: the training set's `dataset`, the benchmark's name, the manifests `train` and
+`reported` of the dataset trained on and of the one evaluated on, and the latter's `split`. If they are one dataset, its
+card counts the rows; otherwise that of the pair, next to the training set's, for which both contain questions.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from hra_workflow.core import files
-from hra_workflow.data import data_cards, text_card
+from hra_workflow.data import data_cards, own_files, text_card
 from hra_workflow.data.text_files import Rows
 from hra_workflow.data.text_tables import Split
+
+
+@dataclass(frozen=True)
+class Leak:
+    """`count` of the `rows` of a benchmark are in the training set.
+
+    items: which; None if that is unknown, because the card is an older one, or of other files than the download.
+    """
+
+    rows: int
+    count: int
+    items: frozenset[int] | None
+
+    def __str__(self) -> str:
+        return f"{self.count:,} of {self.rows:,} rows"
+
+
+def of(benchmark: dict) -> Leak | None:
+    """Return the rows of a benchmark that are also in the training set, by the card; None if there are none."""
+    train, reported, split = (benchmark[name] for name in ("train", "reported", "split"))
+    if train == reported:
+        found, name = data_cards.read(data_cards.path_of(train)), split
+    else:
+        found, name = card(train, reported, split), f"{data_cards.name_of(reported)}/{split}"
+    counts = found.get("splits", {}).get(name, {})
+    known = "in_train_items" in counts and (train != reported or is_of(found, train))
+    items = frozenset(counts["in_train_items"]) if known else None
+    return Leak(counts["rows"], counts["in_train"], items) if counts.get("in_train") else None
+
+
+def is_of(card: dict, manifest: str) -> bool:
+    """Return whether a card is of the user's files that were downloaded: a later dry run may have made it again."""
+    made = files.read_json(manifest).get("own") if Path(manifest).exists() else None
+    return made is None or own_files.hashes(made) == own_files.hashes(card["own"])
+
+
+def every(benchmarks: Iterable[dict]) -> dict[tuple[str, str], Leak]:
+    """Return (dataset, benchmark) -> Leak of the benchmarks that have rows in the training set."""
+    found = {(one["dataset"], one["benchmark"]): of(one) for one in benchmarks}
+    return {key: leak for key, leak in found.items() if leak}
 
 
 def path_of(train: str, reported: str, split: str) -> Path:
@@ -17,12 +60,13 @@ def path_of(train: str, reported: str, split: str) -> Path:
     return place.with_name(f"{data_cards.name_of(train)}.{data_cards.name_of(reported)}.{split}.card.json")
 
 
-def warnings(pairs: Iterable[tuple[str, str, str]]) -> list[str]:
-    """Return the warnings of all pairs, of which the downloaded ones are read if their card is outdated."""
+def warnings(benchmarks: Iterable[dict]) -> list[str]:
+    """Return the warnings of the benchmarks in other datasets, of which the downloaded ones are read if outdated."""
+    elsewhere = [one for one in benchmarks if one["train"] != one["reported"]]
     return [
-        f"{data_cards.name_of(train)}: {warning}"
-        for train, reported, split in pairs
-        for warning in card(train, reported, split).get("warnings", [])
+        f"{data_cards.name_of(one['train'])}: {warning}"
+        for one in elsewhere
+        for warning in card(one["train"], one["reported"], one["split"]).get("warnings", [])
     ]
 
 

@@ -111,7 +111,8 @@ def leaked(rows: Examples, train: Examples, card: dict) -> list[str]:
     exact = {*train.texts}
     same = sum(rows.texts[row] in exact for row in found)
     pairs = [(rows.where(row), train.where(trained[rows.keys[row]])) for row in found]
-    card |= {"in_train": len(found), "in_train_exactly": same, "in_train_rows": [list(pair) for pair in pairs[:LISTED]]}
+    card |= {"in_train": len(found), "in_train_exactly": same, "in_train_items": found}
+    card["in_train_rows"] = [list(pair) for pair in pairs[:LISTED]]
     how = "" if same == len(found) else f" ({same:,} exactly, the others but for whitespace and case)"
     return [
         f"{len(found):,} of {len(rows):,} rows of {rows.name} also occur in {train.name}{how}, so its scores do not "

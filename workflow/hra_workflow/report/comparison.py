@@ -97,6 +97,11 @@ def mean(values: np.ndarray) -> float:
     return float(known.mean()) if len(known) else np.nan
 
 
+def error_of_mean(values: np.ndarray) -> float:
+    """Return the standard error of `mean`, for correct and incorrect answers √(p(1−p)/(n−1)); NaN of one value."""
+    return math.sqrt(variance(values) / np.isfinite(values).sum())
+
+
 def estimate(scored: Scored, metric: Callable[..., float]) -> Estimates:
     """Compute a metric, a function of the k columns of a run's items, on all items and on every replicate's."""
     arrays = [(run, seed, array) for run, seeds in scored.items() for seed, array in seeds.items()]

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from hra_workflow.report.selections import NOTES, TITLES
+from hra_workflow.report import selections
 
 PAGE = Path(__file__).with_name("page")
 LICENSES = {"mit", "apache-2.0", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "creativeml-openrail-m"}
@@ -34,18 +34,20 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
     record: train.json. metrics: metrics.json per benchmark. model, data: manifests. weights: `last`, `best` or a step.
     adapter: adapter_config.json. params: `label` of the method; `pipeline_tag`; `snippet`, the template of the code,
     with `settings` of predictions, torch's `dtype`, `has_lora`, `has_kohya` and the `component` of a pipeline; the
-    folders `base` and `exported`; the names of the `tables` next to the card.
+    folders `base` and `exported`; the names of the `tables` next to the card; `leaked`, benchmark -> data.leaks.Leak,
+    and `unseen`, the scores on the other rows, by benchmark, selection and metric; `splits` (selections.splits).
     Raises ValueError for results that the Hub would not accept.
     """
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
     base, source = on_hub(model), on_hub(data)
-    rows = list(results(metrics, weights))
+    rows = list(results(metrics, weights, params["leaked"], params["unseen"]))
     evaluated = [
         EvalResult(
             task_type=params["pipeline_tag"],
             dataset_type=source.repo if source else record["dataset"],
             dataset_name=f"{record['dataset']}, {row['benchmark']}",
+            dataset_split=row["benchmark"],  # results of one split are listed under one name
             dataset_revision=source.revision if source else None,
             metric_type=row["metric"],
             metric_name=row["metric"],
@@ -66,6 +68,7 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
     steps = int(weights) if weights.isdigit() else record["steps" if weights == "last" else "best_step"]
     made = record["fingerprint"]
     environment = templates()
+    titles, notes = (selections.on(params["splits"], texts) for texts in (selections.TITLES, selections.NOTES))
     folders = {"base": base.repo if base else params["base"], "adapter": params["exported"]}
     remarks = {"base": "" if base else "  # a folder", "adapter": "  # this folder, or its name on the Hub"}
     snippet = environment.from_string(params["snippet"]).render(
@@ -86,7 +89,8 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
         snippet=snippet.strip(),
         record=record,
         rows=rows,
-        notes=[f"{TITLES[name]}: {NOTES[name]}" for name in dict.fromkeys(row["selection"] for row in rows)],
+        leaks=params["leaked"] if rows else {},
+        notes=[f"{titles[name]}: {notes[name]}" for name in dict.fromkeys(row["selection"] for row in rows)],
         base=base,
         source=source,
         model_license=model.get("license") or "not stated",
@@ -95,6 +99,7 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
         run=params["run"],
         tables=params["tables"],
         steps=steps,
+        tuned="chosen" in made["inputs"],  # of rule train: the values of the best trial
         adapter=adapter,
         settings={name: value for name, value in record["hyperparameters"].items() if value is not None},
     )
@@ -102,14 +107,21 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
     return text
 
 
-def results(metrics: list[dict], weights: str):
-    """Yield a row per benchmark and metric of the exported weights: `best` is what a run's selection has kept."""
+def results(metrics: list[dict], weights: str, leaked: dict, unseen: dict):
+    """Yield a row per benchmark and metric of the exported weights: `best` is what a run's selection has kept.
+
+    Before it, if rows of the benchmark are in the training data, one with the score without them.
+    """
     for one in metrics:
         for selection, found in one["selections"].items():
             if found["step"] is not None and (selection == "last") == (weights == "last"):
                 for name, value in found["metrics"].items():
-                    shown = {"benchmark": one["benchmark"], "n": one["n_items"], "selection": selection}
-                    yield shown | {"metric": name, "value": value["value"], "stderr": value.get("stderr")}
+                    benchmark = one["benchmark"]
+                    shown = {"benchmark": benchmark, "n": one["n_items"], "selection": selection, "metric": name}
+                    if new := unseen.get((benchmark, selection, name)):
+                        title = f"{benchmark} without the {leaked[benchmark].count:,} rows"
+                        yield shown | {"benchmark": f"{title} that are in the training data", "of": benchmark} | new
+                    yield shown | {"of": benchmark, "value": value["value"], "stderr": value.get("stderr")}
 
 
 def license_of(text: str | None) -> dict[str, str]:

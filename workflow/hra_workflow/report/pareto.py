@@ -1,4 +1,4 @@
-"""Score against cost: one row of panels per column, with the frontier of the runs that no other run beats in both."""
+"""Score against cost: one row of panels per column, with the frontier: no other run has better values in both."""
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -12,8 +12,8 @@ LOGARITHMIC = 5  # largest over smallest cost above which the axis is logarithmi
 def figure(costs: pd.DataFrame, params: dict, about: dict[str, dict]) -> Figure:
     """Plot device time and peak memory against every column of `params["parameters"]`.
 
-    costs: the table of cost.py as text. params: `labels` and `colours` of figures.py. about: `label`, `better` and
-    `scale` per column.
+    costs: the table of cost.py as text. params: `labels`, `colours` and `remarks` of figures.py. about: `label`,
+    `better` and `scale` per column.
     """
     names, style = params["parameters"], styles(list(params["labels"]), params["colours"])
     numbers = costs.drop(columns=["column", "selection", "run"]).apply(pd.to_numeric).astype(float)
@@ -48,8 +48,8 @@ def figure(costs: pd.DataFrame, params: dict, about: dict[str, dict]) -> Figure:
             named.append((ax, here, wanted))
     if handles:
         drawn.legend(handles=list(handles.values()), loc="outside right upper", fontsize=SMALL)
-    devices = "Line: no run is better in both. Times and memory on different devices do not compare (run table)."
-    remark(drawn, [devices])
+    devices = "Line: no run has better values in both. Times and memory on different devices do not compare."
+    remark(drawn, [devices, *params["remarks"]])
     frontier.name(*named)
     return drawn
 

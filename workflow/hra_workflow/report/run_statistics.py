@@ -208,6 +208,22 @@ def counterparts(published: pd.DataFrame, columns: list[dict], averages: dict[st
     return values
 
 
+def alike(table: pd.DataFrame, selection: str) -> list[str]:
+    """Return the selections of the results table in which all our values are those of `selection`, in its order."""
+
+    def values(one: str) -> pd.DataFrame:
+        names = [name for name in table.columns if f"{name}_best" in table.columns or name == "params_M"]
+        own = table[(table["selection"] == one) & (table["run"] != "")].set_index("run")
+        return own[[column for name in names for column in (name, f"{name}_std") if column in table.columns]]
+
+    return [one for one in dict.fromkeys(table["selection"]) if values(one).equals(values(selection))]
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """Format with fixed digits; None and NaN are empty."""
+    return "" if value is None or pd.isna(value) else f"{round(float(value), digits) + 0.0:.{digits}f}"
+
+
 def source_of(params: dict) -> dict:
     """Return the source of the published numbers (tasks.table.Table.published), the paper for a task without any."""
     return params.get("published") or {"label": "paper", "notes": [], "noise": {}, "first": False}

@@ -1,5 +1,7 @@
 """The checkpoints of a run that tables show: their titles, the paper's rules first, and what a reader must know."""
 
+from collections.abc import Iterable
+
 TITLES = {
     "best_on_dev": "Best on dev",
     "best_on_held_out": "Best on held-out rows",
@@ -15,3 +17,18 @@ NOTES = {
     "epochs: the official code's rule. It selects and reports on the same images, so it is optimistic.",
     "last": "The model after the last step.",
 }
+
+DEV = ("dev", "val")  # what the names of such splits begin with
+
+
+def splits(benchmarks: Iterable[dict]) -> list[str]:
+    """Return the splits on which checkpoints are selected: those of each dataset's first benchmark (data/leaks.py)."""
+    first: dict[str, str] = {}
+    for one in benchmarks:
+        first.setdefault(one["dataset"], one["split"])
+    return list(dict.fromkeys("dev" if split.startswith(DEV) else split for split in first.values()))
+
+
+def on(splits: list[str], texts: dict[str, str]) -> dict[str, str]:
+    """Return TITLES or NOTES with the names of the splits instead of `dev`."""
+    return {name: text.replace(" dev", f" {' and '.join(splits or ['dev'])}") for name, text in texts.items()}

@@ -15,9 +15,9 @@ def figure(
 ) -> Figure:
     """Plot retention against every column of `params["parameters"]`.
 
-    runs: of run_statistics.read_runs. columns, averages: as expanded by run_statistics. params: `labels` and `colours`
-    of figures.py, `strengths` below 1, `retention` with its `benchmark`, `metric`, `label`, `better` and `base`, the
-    value of the base model where it has no row. about: `label`, `better` and `scale` per column.
+    runs: of run_statistics.read_runs. columns, averages: as expanded by run_statistics. params: `labels`, `colours` and
+    `remarks` of figures.py, `strengths` below 1, `retention` with its `benchmark`, `metric`, `label`, `better` and
+    `base`, the value of the base model where it has no row. about: `label`, `better` and `scale` per column.
     """
     names, retention, scale = params["parameters"], params["retention"], params["scale"]
     drawn = Figure(figsize=(4.5 + 4.5 * len(names), 5.2), layout="constrained")
@@ -44,11 +44,11 @@ def figure(
         named.append((ax, points, wanted))
     if handles:
         drawn.legend(handles=list(handles.values()), loc="outside right upper", fontsize=SMALL)
-    notes = ["Line: no run is better in both. Mean ± std over seeds, weights after the last step."]
+    notes = ["Line: no run has better values in both. Mean ± std over seeds, weights after the last step."]
     if params["strengths"]:
         listed = ", ".join(f"{strength:g}" for strength in params["strengths"])
         notes.append(f"Dotted: the same weights rewound to strength {listed} (named @), without training again.")
-    remark(drawn, notes)
+    remark(drawn, [*notes, *params["remarks"]])
     frontier.name(*named)
     return drawn
 

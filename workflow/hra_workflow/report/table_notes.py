@@ -3,8 +3,10 @@
 import pandas as pd
 
 from hra_workflow.core import fingerprints
-from hra_workflow.report import comparison
+from hra_workflow.report import comparison, one_class, run_statistics
 from hra_workflow.report.markdown_text import plain
+
+SEEN = "**Rows that are trained on**"
 
 
 def differences(reference: str) -> str:
@@ -18,14 +20,16 @@ def differences(reference: str) -> str:
         "two runs (t, over items and the seeds that both have; with one seed over items only, and too narrow). p: with "
         "Holm's correction for all pairs of the column, so it may be 0.05 or more although the interval excludes 0. "
         f"“Equivalent”: two one-sided tests show a difference below {comparison.MARGIN:g} point, with the "
-        "same correction. A difference without p was not tested."
+        "same correction. A difference without p was not tested, or is one at settings that no equal searches chose: "
+        "others may reverse it (docs/statistics.md)."
     )
 
 
-def compared(task: str, names: list[str], pairs: pd.DataFrame, bold: list[str]) -> list[str]:
+def compared(task: str, names: list[str], pairs: pd.DataFrame, bold: list[str], unequal: list[str]) -> list[str]:
     """Explain the values in bold, and why columns have none although their runs are compared.
 
     names: of the columns and averages. pairs: the rows of compare_{task}.csv. bold: the columns with values in bold.
+    unequal: the columns in which not all runs had equal searches.
     """
     lines = []
     if bold:
@@ -34,13 +38,50 @@ def compared(task: str, names: list[str], pairs: pd.DataFrame, bold: list[str]) 
             f"no score of 0 that is the worst of its column. `compare_{task}.csv` has every pair. A metric that is not "
             "computed from items (FID, mIoU) has no bold value."
         )
-    untested = set(pairs.loc[pairs["p_holm"] == "", "column"])
+    untested = set(pairs["column"]) - set(pairs.loc[pairs["p_holm"] != "", "column"])
     if listed := [plain(name) for name in names if name in untested - set(bold)]:
         lines.append(
             f"No value is bold in {', '.join(listed)}: differences are tested only between runs that share at least "
             f"{comparison.SEEDS} seeds, since fewer do not show how much seeds differ."
         )
+    chosen = [plain(name) for name in names if name in set(unequal) & set(pairs["column"]) - untested - set(bold)]
+    if chosen:
+        lines.append(
+            f"No value is bold in {', '.join(chosen)}: not all runs had equal searches of their hyper-parameters, so "
+            "none is called the best (docs/statistics.md)."
+        )
     return lines
+
+
+def not_bold(table: pd.DataFrame, pairs: pd.DataFrame, names: list[str], params: dict) -> list[str]:
+    """Say per column without a value in bold, although some of its runs were tested, which test is missing.
+
+    params: those of table.py.
+    """
+    labels = {row["run"]: plain(row["label"]) for row in params["rows"]}
+    units = run_statistics.units(params["columns"], params.get("averages", {}), params.get("scale", 100))
+    own = table[(table["selection"] == params["selections"][0]) & table["run"].isin(params["trained"])]
+    found: dict[str, list[str]] = {}
+    for name in names:
+        rows = own[own[name] != ""]
+        tested = pairs[(pairs["column"] == name) & (pairs["selection"] == params["selections"][0])]
+        p, means = comparison.tests(tested), dict(zip(rows["run"], pd.to_numeric(rows[name]), strict=True))
+        if not p or len(means) < 2:
+            continue
+        best = (min if units[name].lower else max)(means, key=means.__getitem__)
+        if without := [labels[run] for run in means if run != best and frozenset((best, run)) not in p]:
+            reason = f"{labels[best]}, the best, was not tested against {', '.join(without)}"
+            found.setdefault(reason, []).append(plain(name))
+    return [
+        f"No value is bold in {', '.join(listed)}, although some differences were tested: {reason}, with which it "
+        f"shares fewer than {comparison.SEEDS} seeds. So it is unknown which runs are as good as the best."
+        for reason, listed in found.items()
+    ]
+
+
+def constant(found: pd.DataFrame, labels: dict[str, str]) -> list[str]:
+    """Name the runs that predict one class; found: one_class_{task}.csv. labels: of `method/variant`."""
+    return [f"† **One class**: {plain(text)}" for text in one_class.notes(found, labels)]
 
 
 def noise(best: pd.DataFrame, labels: dict[str, str], source: dict) -> list[str]:
@@ -71,6 +112,16 @@ def noise(best: pd.DataFrame, labels: dict[str, str], source: dict) -> list[str]
 def data(warnings: list[str]) -> list[str]:
     """Repeat the warnings of the datasets' cards, such as rows that are trained on and evaluated."""
     return [f"**Data**: {plain('. '.join(warnings))}."] * bool(warnings)
+
+
+def unseen(leaked: dict[str, list]) -> list[str]:
+    """Explain the columns of scores on unseen rows. leaked: column or average -> the data.leaks.Leak in it."""
+    parts = [f"{plain(name)}: {' and '.join(map(str, found))}" for name, found in leaked.items()]
+    return [
+        f"{SEEN} are in {'; '.join(parts)}. `, unseen` beside a column is the score without "
+        "them, by the same metric; `–`: it cannot be computed (a metric of all items together, no row is left, or a "
+        "data card of an older version). Verdicts, bold values and published values are on all rows."
+    ] * bool(parts)
 
 
 def unscored(empty: dict[str, set[str]], labels: dict[str, str]) -> list[str]:

@@ -5,12 +5,13 @@ The numbers are those of compare_{task}.csv; a difference that it lacks is the t
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
 
-from hra_workflow.report import comparison, markdown_text
+from hra_workflow.report import comparison, markdown_text, searches
 from hra_workflow.report.run_statistics import Unit
 
 FEW_ITEMS = 30  # an interval from fewer is rough
@@ -18,7 +19,11 @@ FEW_ITEMS = 30  # an interval from fewer is rough
 
 @dataclass(frozen=True)
 class Verdict:
-    """The difference run − reference in one column, in its unit. NaN: there is no interval, or it was not tested."""
+    """The difference run − reference in one column, in its unit. NaN: there is no interval, or it was not tested.
+
+    unequal: why it is no verdict (report/searches.py); then p is in compare_{task}.csv only. one_class: those of the
+    two that predict one class, each with the words (report/one_class.py).
+    """
 
     run: str
     reference: str
@@ -28,29 +33,43 @@ class Verdict:
     seeds: int = 0
     items: int = 0
     p_equivalent: float = math.nan  # of a difference below comparison.MARGIN points
+    unequal: str = ""
+    one_class: tuple[tuple[str, str], ...] = ()
 
     def sentence(self, labels: dict[str, str], unit: Unit) -> str:
-        """Write `LoRA is 4.00 points above HRA [0.00, 7.80], not significant (p = 0.120)`."""
+        """Write `LoRA is 4.00 points above HRA [0.00, 7.80], not significant (p = 0.120)`.
+
+        Without equal searches: `…, a difference at the settings of preset mine, which no equal search chose: …`.
+        """
         size = f"{abs(self.value):.{unit.digits}f}"
         side = f"{size}{' points' * unit.percent} {'above' if self.value > 0 else 'below'}"
         reference = re.sub("^The ", "the ", labels[self.reference])
         text = f"{labels[self.run]} is {side if float(size) else 'equal to'} {reference}"
         text += " (lower is better)" * unit.lower + self.range_text(unit)
+        text += f", {self.unequal}" * bool(self.unequal)
+        if outcome := self.outcome():
+            text += f"{';' if self.unequal else ','} {outcome}"
+        text += f"; only {self.items} items" * (0 < self.items < FEW_ITEMS)
+        return text + "".join(f"; {labels[run]} {words}" for run, words in self.one_class)
+
+    def outcome(self) -> str:
+        """Say what the test shows, or why there is none; "" if it shows nothing about methods."""
         if not math.isnan(self.p):
-            text += f", {'' if self.p < comparison.LEVEL else 'not '}significant ({p_text(self.p)})"
-            if self.p_equivalent < comparison.LEVEL:
-                text += f", equivalent within {comparison.MARGIN:g} point ({p_text(self.p_equivalent)})"
-        elif 0 < self.seeds < comparison.SEEDS:
+            if self.unequal:
+                return ""
+            text = f"{'' if self.p < comparison.LEVEL else 'not '}significant ({p_text(self.p)})"
+            same = f", equivalent within {comparison.MARGIN:g} point ({p_text(self.p_equivalent)})"
+            return text + same * (self.p_equivalent < comparison.LEVEL)
+        if 0 < self.seeds < comparison.SEEDS:
             common = f"{self.seeds} seed{'s' * (self.seeds > 1)} in common, {comparison.SEEDS} are needed"
-            text += f", not tested: {common}"
-        else:
-            text += ", not tested: no scores per item in common"
-        return text + f"; only {self.items} items" * (0 < self.items < FEW_ITEMS)
+            return f"not tested: {common}"
+        return "not tested: no scores per item in common"
 
     def cell(self, unit: Unit) -> str:
-        """Write `+4.00 [0.00, 7.80], p = 0.120`."""
+        """Write `+4.00 [0.00, 7.80], p = 0.120`, without p where no equal searches chose the hyper-parameters."""
         text = f"{round(self.value, unit.digits) + 0.0:+.{unit.digits}f}".replace("-", "−") + self.range_text(unit)
-        return text if math.isnan(self.p) else f"{text}, {p_text(self.p)}"
+        text = text if math.isnan(self.p) or self.unequal else f"{text}, {p_text(self.p)}"
+        return text + " †" * bool(self.one_class)
 
     def range_text(self, unit: Unit) -> str:
         if math.isnan(self.interval[0]):
@@ -73,8 +92,18 @@ def reference(means: dict[str, float], params: dict, unit: Unit) -> str | None:
     return best((run for run in candidates if run in means), key=means.__getitem__, default=None)
 
 
-def against(reference: str, means: dict[str, float], pairs: pd.DataFrame) -> list[Verdict]:
-    """Compare the other runs with the reference; pairs: the rows of compare_{task}.csv of one column and selection."""
+def against(
+    reference: str,
+    means: dict[str, float],
+    pairs: pd.DataFrame,
+    unequal: Callable[[str, str], str],
+    constant: dict[str, str],
+) -> list[Verdict]:
+    """Compare the other runs with the reference; pairs: the rows of compare_{task}.csv of one column and selection.
+
+    unequal: function (run, reference) → why their difference is no verdict, or "". constant: the runs that predict one
+    class, with the words.
+    """
     found = {}
     for pair in pairs.to_dict("records"):
         value, low, high, p, p_equivalent = (
@@ -84,25 +113,42 @@ def against(reference: str, means: dict[str, float], pairs: pd.DataFrame) -> lis
         found[pair["run_a"], pair["run_b"]] = (value, (low, high), *tests)
         found[pair["run_b"], pair["run_a"]] = (-value, (-high, -low), *tests)
     return [
-        Verdict(run, reference, *found.get((run, reference), (mean - means[reference],)))
+        Verdict(
+            run,
+            reference,
+            *found.get((run, reference), (mean - means[reference],)),
+            unequal=unequal(run, reference),
+            one_class=tuple((one, constant[one]) for one in (run, reference) if one in constant),
+        )
         for run, mean in means.items()
         if run != reference
     ]
 
 
-def marked(table: pd.DataFrame, differences: pd.DataFrame, units: dict[str, Unit], params: dict) -> pd.DataFrame:
-    """Add per column of the table which values are better, and whether a cell is the best or not distinguishable.
+def marked(
+    table: pd.DataFrame,
+    differences: pd.DataFrame,
+    units: dict[str, Unit],
+    params: dict,
+    constant: dict[tuple[str, str], dict[str, str]],
+) -> pd.DataFrame:
+    """Add per column of the table which values are better, and whether a cell is the best or not distinguishable, or
+    of a run that predicts one class.
 
-    A score of 0 that no run falls below is never the best. params: those of table.py.
+    A score of 0 that no run falls below is never the best, nor is a run that had no equal search with every other one.
+    params: those of table.py. constant: the runs that predict one class, by selection and column (one_class.by_column).
     """
-    added = {}
+    added, chosen = {}, searches.of(params)
     for name, unit in units.items():
         best = set()
         for selection, means, pairs in compared(table, differences, name, params["trained"]):
-            found = comparison.best(means, comparison.tests(pairs), unit.lower)
+            tests = comparison.tests(pairs)
+            equal = {pair: p for pair, p in tests.items() if not chosen.between(*pair, name)}
+            found = comparison.best(means, equal, unit.lower)
             worst = (max if unit.lower else min)(means.values(), default=0)
             best |= {(selection, run) for run in found if means[run] != 0 or worst != 0}
-        keys = zip(table["selection"], table["run"], strict=True)
+        keys = list(zip(table["selection"], table["run"], strict=True))
+        added[f"{name}_one_class"] = ["true" if run in constant[one, name] else "" for one, run in keys]
         added[f"{name}_better"] = "lower" if unit.lower else "higher"
         added[f"{name}_best"] = ["true" if key in best else "" for key in keys]
     return table.assign(**added)
@@ -119,15 +165,23 @@ def compared(
 
 
 def verdicts(
-    table: pd.DataFrame, differences: pd.DataFrame, units: dict[str, Unit], params: dict
+    table: pd.DataFrame,
+    differences: pd.DataFrame,
+    units: dict[str, Unit],
+    params: dict,
+    constant: dict[tuple[str, str], dict[str, str]],
 ) -> dict[tuple[str, str], list[Verdict]]:
-    """Return the verdicts by selection and column; [] where the reference has no value. params: those of table.py."""
-    chosen, found = params["verdicts"], {}
+    """Return the verdicts by selection and column; [] where the reference has no value.
+
+    params: those of table.py. constant: the runs that predict one class, by selection and column (one_class.by_column).
+    """
+    chosen, found, searched = params["verdicts"], {}, searches.of(params)
     runs = list(dict.fromkeys([*params["trained"], *chosen["baselines"], *filter(None, [chosen["reference"]])]))
     for name, unit in units.items():
         for selection, means, pairs in compared(table, differences, name, runs):
             first = reference(means, chosen, unit)
-            found[selection, name] = against(first, means, pairs) if first else []
+            unequal, same = partial(searched.between, column=name), constant[selection, name]
+            found[selection, name] = against(first, means, pairs, unequal, same) if first else []
     return found
 
 

@@ -17,12 +17,19 @@ def manifests(task: Task) -> list[str]:
     return [manifest(task, name) for name in every]
 
 
-def pairs(task: Task) -> list[tuple[str, str, str]]:
-    """Return the pairs of datasets of which one is trained on and the other one reported (data/leaks.py)."""
+def benchmarks(task: Task) -> list[dict]:
+    """Return the benchmarks of the training sets, as data/leaks.py describes them."""
+    return [one for name in trained_on(task) for one in benchmarks_of(task, name)]
+
+
+def benchmarks_of(task: Task, name: str) -> list[dict]:
+    """Return the benchmarks of a training set, of which each is a split of it, or another dataset and its split."""
+    sources = task.data.entry(name).get("benchmarks", {}).items()
     return [
-        (manifest(task, name), manifest(task, other), split)
-        for name in trained_on(task)
-        for other, split in reported_elsewhere(task, name)
+        {"dataset": name, "benchmark": benchmark, "train": manifest(task, name)}
+        | {"reported": manifest(task, other or name), "split": split}
+        for benchmark, source in sources
+        for other, _, split in [source.rpartition("/")]
     ]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hra_workflow import methods
 from hra_workflow.core import grid
-from hra_workflow.report import colours
+from hra_workflow.report import colours, own_functions
 from hra_workflow.tasks import own_data
 from hra_workflow.tasks.base import Task
 from hra_workflow.tasks.expected_runs import error_files, expected_runs, with_errors
@@ -65,7 +65,8 @@ def tasks(config: dict, chosen: list[Task]) -> dict[str, dict]:
             "trained": [name for name in grid.names(config, task.name) if methods.trains(config, name)],
             "baselines": task.table.verdicts()["baselines"],
             "data": own_data.manifests(task),
-            "pairs": own_data.pairs(task),
+            "benchmarks": own_data.benchmarks(task),
+            "functions": own_functions_of(task),
             "plotted": {
                 "parameters": task.settings["figures"]["parameters"],
                 "lambda": task.settings["figures"]["lambda"],
@@ -96,7 +97,24 @@ def examples_of(task: Task, name: str) -> dict:
     """Return what showing a dataset's predictions needs, and per benchmark the file with their inputs."""
     entry = task.data.entry(name)
     inputs = {benchmark: task.table.inputs(name, benchmark) for benchmark in entry["benchmarks"]}
-    return {key: entry[key] for key in ("columns", "labels", "metrics") if key in entry} | {"inputs": inputs}
+    shown = {key: entry[key] for key in ("columns", "labels", "metrics") if key in entry}
+    return shown | {"inputs": inputs, "scores": main_metrics(task, name)}
+
+
+def main_metrics(task: Task, dataset: str) -> dict[str, str]:
+    """Return the metric of a dataset's first column in the table per benchmark, of a plotted one if there is any."""
+    plotted, found = task.settings["figures"]["parameters"], {}
+    columns = sorted(grid.columns(task.config, task.name), key=lambda column: column["name"] not in plotted)
+    for column in columns:
+        if dataset in column.get("datasets", [column.get("dataset")]):
+            found.setdefault(column["benchmark"], column["metric"])
+    return found
+
+
+def own_functions_of(task: Task) -> list[str]:
+    """List the functions and classes of the user's that a task's settings and the datasets of its grid name."""
+    used = [task.settings, *(task.datasets[name] for name in grid.datasets(task.config, task.name))]
+    return sorted({*own_functions.names(used, "hra_workflow")})
 
 
 def sheet_labels(config: dict, task: str, paths: list[str]) -> dict[str, str]:

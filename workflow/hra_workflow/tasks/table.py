@@ -72,8 +72,22 @@ class Table(Part):
 
         return comparison.mean
 
+    @classmethod
+    def error(cls, metric: str, *columns) -> float:
+        """Return the standard error, over items, of a metric of the columns (n,) of `per_item`."""
+        from hra_workflow.report import comparison
+
+        return comparison.error_of_mean(*columns)
+
+    def only_class(cls, lines: list[dict], selection: str, dataset: str, settings: dict) -> str | None:
+        """Return the class that a run predicts for every item, although the items are of several; None otherwise.
+
+        lines, settings: as for `per_item`.
+        """
+        return None
+
     def comparison(self) -> dict:
-        """Return the settings that `per_item` depends on."""
+        """Return the settings that `per_item` and `only_class` depend on."""
         return {}
 
     # Predictions in the report

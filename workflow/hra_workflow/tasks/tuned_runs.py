@@ -80,6 +80,29 @@ def tuned(task: Task) -> list[dict]:
     return [names for names in named if is_tuned(task, run_name(names))]
 
 
+def searches(task: Task) -> dict[str, dict[str, dict]]:
+    """Return how every trained run got its hyper-parameters, by dataset and `method/variant`.
+
+    preset: its name. trials: how many of them chose the best values; 0: none did. settings: what they did not choose,
+    without the entries of one kind of method only, and how a batch is cut, which changes results by rounding.
+    """
+    found: dict[str, dict[str, dict]] = {}
+    for one in task.runs():
+        run, dataset = run_name(one), one["dataset"]
+        if not methods.trains(task.config, run) or run in found.setdefault(dataset, {}):
+            continue
+        tune = task.settings["tune"] if is_tuned(task, run) else None
+        searched = {"gradient_accumulation", *(tuning.search(tune, run) if tune else ())}
+        settings = {
+            key: value
+            for key, value in task.training.relevant_hyperparameters(dataset, run).items()
+            if key not in searched and not isinstance(value, dict)
+        }
+        trials = tune["trials"] * len(tuning.seeds(tune)) if tune else 0
+        found[dataset][run] = {"preset": task.training.preset(run), "trials": trials, "settings": settings}
+    return found
+
+
 def run_name(names: Mapping[str, str]) -> str:
     """Return `method/variant`."""
     return f"{names['method']}/{names['variant']}"

@@ -32,12 +32,12 @@ def of(folder: Path, dataset: dict) -> dict:
             warnings.append(f"{repeated:,} of {every:,} rows of {split} have the image of an earlier row")
         if split != TRAIN:
             trained = {*prints.get(TRAIN, ())}
-            keys = [key for (_, (key, _)), one in zip(maker.rows, prints[split], strict=True) if one in trained]
-            if keys:
-                splits[split]["in_train"] = len(keys)
+            items = [item for item, one in enumerate(prints[split]) if one in trained]
+            if items:
+                splits[split] |= {"in_train": len(items), "in_train_items": items}
                 warnings.append(
-                    f"the images of {len(keys):,} of {every:,} rows of {split} also occur in {TRAIN}, so its scores do "
-                    f"not show how a model does on new data; the first: {keys[0]!r}"
+                    f"the images of {len(items):,} of {every:,} rows of {split} also occur in {TRAIN}, so its scores "
+                    f"do not show how a model does on new data; the first: {maker.rows[items[0]][1][0]!r}"
                 )
         warnings += [*small(maker), *finished(maker)]
     return {"splits": splits, "warnings": warnings}

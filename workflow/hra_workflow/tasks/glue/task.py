@@ -120,6 +120,22 @@ class GlueTable(Table):
 
         return metrics.METRICS[metric]
 
+    @classmethod
+    def error(cls, metric: str, *columns) -> float:
+        from hra_workflow.tasks.glue import metrics
+
+        return metrics.values_with_errors([metric], *columns)[metric]["stderr"]
+
+    def only_class(cls, lines: list[dict], selection: str, dataset: str, settings: dict) -> str | None:
+        names = settings["labels"][dataset]
+        if not names:
+            return None  # a regression
+        labels, predicted = map(set, zip(*cls.per_item(lines, selection, "", settings), strict=True))
+        return names[predicted.pop()] if len(predicted) == 1 < len(labels) else None
+
+    def comparison(self) -> dict:
+        return {"labels": {name: self.datasets[name]["labels"] for name in grid.datasets(self.config, self.name)}}
+
     def inputs(self, dataset: str, benchmark: str) -> str:
         folder = f"{self.config['pathvars']['resources']}/datasets/{self.name}/{dataset}"
         return f"{folder}/{self.datasets[dataset]['benchmarks'][benchmark]}.parquet"

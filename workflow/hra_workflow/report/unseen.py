@@ -1,0 +1,108 @@
+"""Scores on the items of a benchmark that are not in the training set, from the predictions that evaluations keep.
+
+They are computed with the metrics of the scores on all items (tasks.table.Table), so that the two differ by the items
+only. There is none of a metric of all items together, such as FID, if it is not known which items are in the training
+set (data.leaks.Leak: an older card), or if no others are left.
+
+leaked: (dataset, benchmark) -> data.leaks.Leak. kind: the tasks.table.Table of the task. In the table, the scores of a
+column are in `{column}_unseen` and `{column}_unseen_std`.
+"""
+
+from collections.abc import Container, Iterable, Mapping
+
+import numpy as np
+import pandas as pd
+
+from hra_workflow.core import predictions, records
+from hra_workflow.report import run_statistics
+
+NAME = "{}_unseen"
+
+
+def items_of(metrics: str, leak, kind, settings: dict) -> dict[tuple[str, str], np.ndarray]:
+    """Return (selection, metric) -> what the metric is computed from, (k, n) values of the n unseen items.
+
+    metrics: path of metrics.json. settings: of `kind.comparison()`.
+    """
+    found, values = records.read(metrics), {}
+    lines = predictions.evaluated(metrics, found)
+    known = leak.items is not None and len(lines) == leak.rows
+    kept = [line for item, line in enumerate(lines) if item not in leak.items] if known else []
+    for selection, chosen in found["selections"].items() if kept else ():
+        for metric in chosen["metrics"]:
+            if (items := kind.per_item(kept, selection, metric, settings)) is not None:
+                values[selection, metric] = np.array(items, float).T
+    return values
+
+
+def score(values: np.ndarray, kind, metric: str) -> dict:
+    """Return `value`, `stderr` (None of a single item) and `n` of a metric of `items_of`."""
+    n = values.shape[1]
+    error = kind.error(metric, *values) if n > 1 else None
+    return {"value": kind.statistic(metric)(*values), "stderr": error, "n": n}
+
+
+def add(table: pd.DataFrame, runs: pd.DataFrame, leaked: dict, kind, params: dict) -> pd.DataFrame:
+    """Add the scores on unseen items to the table, for the columns and averages with a leaked benchmark."""
+    names = leaked_columns(leaked, params)
+    if not names:
+        return table
+    single, averages = run_statistics.expand_columns(params["columns"], params.get("averages", {}))
+    scale = params.get("scale", 100)
+    values = run_statistics.scores(of_runs(runs, leaked, kind, params), single, averages, scale)
+    statistics = run_statistics.summary(values, averages).to_dict("index")
+    units = run_statistics.units(params["columns"], params.get("averages", {}), scale)
+    for name in names:
+        cells = [statistics.get((row["run"], row["selection"], name), {}) for _, row in table.iterrows()]
+        for column, statistic in ((NAME.format(name), "mean"), (f"{NAME.format(name)}_std", "std")):
+            table[column] = [run_statistics.number(cell.get(statistic), units[name].digits) for cell in cells]
+    return table
+
+
+def of_runs(runs: pd.DataFrame, leaked: dict, kind, params: dict) -> pd.DataFrame:
+    """Return the run table with the scores on unseen items of the leaked benchmarks; NaN: there is none."""
+    done, value = runs[runs["status"] == "ok"], runs["value"].copy()
+    for (dataset, benchmark), leak in leaked.items():
+        here = done[(done["dataset"] == dataset) & (done["benchmark"] == benchmark)]
+        for _, rows in here.groupby(["run", "seed"], sort=False):
+            path = params["metrics"].format(**rows.iloc[0][["task", *run_statistics.RUN, "benchmark"]])
+            found = items_of(path, leak, kind, params["settings"])
+            for index, row in rows.iterrows():
+                items = found.get((row["selection"], row["metric"]))
+                value[index] = np.nan if items is None else kind.statistic(row["metric"])(*items)
+    return runs.assign(value=value)
+
+
+def leaked_columns(leaked: dict, params: dict) -> dict[str, list]:
+    """Return the leaks of each column and average that has one."""
+    single, averages = run_statistics.expand_columns(params["columns"], params.get("averages", {}))
+    own = {column["name"]: leaked.get((column["dataset"], column["benchmark"])) for column in single}
+    named = [column["name"] for column in params["columns"]]
+    members = {name: averages.get(name, [name]) for name in named} | averages
+    found = {name: [own[member] for member in parts if own[member]] for name, parts in members.items()}
+    return {name: some for name, some in found.items() if some}
+
+
+def names(columns: Iterable[str], table: Container[str]) -> list[str]:
+    """Return the columns of the table, each followed by that of its scores on unseen items, if it has them."""
+    return [name for column in columns for name in (column, NAME.format(column)) if name in table]
+
+
+def beside(columns: Container[str], cells: dict[str, str], row: Mapping[str, str] | None = None) -> list[str]:
+    """Return the cells by column, each followed by that of its scores on unseen items, if the table has them.
+
+    row: a row of the table, {} for one of published values; None: the cells are headings.
+    """
+    found = []
+    for name, cell in cells.items():
+        found.append(cell)
+        if (unseen := NAME.format(name)) in columns:
+            found.append(cell.replace(name, f"{name}, unseen", 1) if row is None else text(row, unseen))
+    return found
+
+
+def text(row: Mapping[str, str], name: str) -> str:
+    """Format `90.10 ± 0.20`; `–` if there is none."""
+    if name not in row:
+        return ""
+    return row[name] + (f" ± {row[f'{name}_std']}" if row[f"{name}_std"] else "") or "–"

@@ -18,6 +18,7 @@ import test_chain
 import test_control_chain
 import test_subject_chain
 from project import Project
+from test_killed_snakemake import config
 
 SCRIPTS = {
     "glue": ("download", "augment", "train_glue", "evaluate_glue", "collect_runs"),
@@ -25,9 +26,15 @@ SCRIPTS = {
     "subject": ("generate_class_images", "gather_images", "train_subject", "generate_subject", "evaluate_subject"),
     "control": ("draw_hints", "encode_latents", "generate_control", "gather_images", "evaluate_control", "table"),
 }
+ONE_RUN = {
+    "grid": [{"runs": ["hra/r8"], "datasets": ["made"], "seeds": [0]}],
+    "generation": test_chain.TINY_MATH["tasks"]["math"]["generation"] | {"shards": 1},
+    "rewind": [],
+    "compute": {"runs": ["hra/r8"]},
+}
 FIRST = {
-    "glue": test_chain.TINY | {"methods": {}},
-    "math": test_chain.TINY_MATH,
+    "glue": config(),
+    "math": test_chain.TINY_MATH | {"tasks": {"math": test_chain.TINY_MATH["tasks"]["math"] | ONE_RUN}},
     "subject": test_subject_chain.TINY,
     "control": test_control_chain.TINY,
 }
@@ -122,13 +129,13 @@ def test_an_orphan_changes_nothing(projects, tmp_path, task, way, seed):
         one.wait()
     print(f"{script}, after {delay:.1f} s, {len(held)} suspended")
 
-    project.snakemake(*command(task, "second.yaml"))
-    for process in held:
-        send(process, signal.SIGCONT)
-    psutil.wait_procs(held, 120)
-    psutil.wait_procs([*filter(psutil.Process.is_running, held)], 120)
-    if way == "stopped":
-        one.wait(300)
+    try:
+        project.snakemake(*command(task, "second.yaml"))
+    finally:
+        for process in held:
+            send(process, signal.SIGCONT)
+    one.wait(300)
+    assert not psutil.wait_procs(held, 120)[1]
     printed = project.snakemake(*command(task, "second.yaml"))
     assert results(project, task) == results(second, task), printed
     assert not list(project.folder.rglob(".*.lease"))

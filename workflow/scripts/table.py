@@ -232,14 +232,7 @@ def notes(
     done = runs[runs["status"] == "ok"]
     lines += [*table_notes.mixed(done), *table_notes.answered(done)]
     lines += table_notes.data([*data_cards.warnings(params["data"]), *leaks.warnings(params["benchmarks"])])
-    dirty = done.loc[done["dirty"] == "true", run_statistics.RUN].drop_duplicates()
-    if len(dirty):
-        lines.append(f"{len(dirty)} run(s) had uncommitted changes (`dirty` in the run table).")
-    if unmarked := params.get("never_marked"):
-        lines.append(
-            f"**`strict` stays near 0** for runs on {', '.join(unmarked)}: that data does not contain “The answer is: "
-            "”, after which `strict` expects the answer. Compare `lenient`."
-        )
+    lines += [*table_notes.uncommitted(done), *table_notes.unmarked(params.get("never_marked"))]
     if len(published):
         source = run_statistics.source_of(params)
         lines += [f"Signed numbers in brackets: ours − {source['label']}.", *source["notes"]]

@@ -62,7 +62,7 @@ def not_bold(table: pd.DataFrame, pairs: pd.DataFrame, names: list[str], params:
     units = run_statistics.units(params["columns"], params.get("averages", {}), params.get("scale", 100))
     own = table[(table["selection"] == params["selections"][0]) & table["run"].isin(params["trained"])]
     found: dict[str, list[str]] = {}
-    for name in names:
+    for name in names if len(pairs) else ():
         rows = own[own[name] != ""]
         tested = pairs[(pairs["column"] == name) & (pairs["selection"] == params["selections"][0])]
         p, means = comparison.tests(tested), dict(zip(rows["run"], pd.to_numeric(rows[name]), strict=True))
@@ -82,6 +82,22 @@ def not_bold(table: pd.DataFrame, pairs: pd.DataFrame, names: list[str], params:
 def constant(found: pd.DataFrame, labels: dict[str, str]) -> list[str]:
     """Name the runs that predict one class; found: one_class_{task}.csv. labels: of `method/variant`."""
     return [f"† **One class**: {plain(text)}" for text in one_class.notes(found, labels)]
+
+
+def uncommitted(done: pd.DataFrame) -> list[str]:
+    """Count the finished runs whose code was not committed."""
+    dirty = done.loc[done["dirty"] == "true", run_statistics.RUN].drop_duplicates()
+    return [f"{len(dirty)} run(s) had uncommitted changes (`dirty` in the run table)."] if len(dirty) else []
+
+
+def unmarked(datasets: list[str] | None) -> list[str]:
+    """Name the datasets whose answers lack what `strict` expects."""
+    if not datasets:
+        return []
+    return [
+        f"**`strict` stays near 0** for runs on {', '.join(datasets)}: that data does not contain “The answer is: ”, "
+        "after which `strict` expects the answer. Compare `lenient`."
+    ]
 
 
 def noise(best: pd.DataFrame, labels: dict[str, str], source: dict) -> list[str]:

@@ -79,6 +79,7 @@ class Table(Part):
 
         return comparison.error_of_mean(*columns)
 
+    @classmethod
     def only_class(cls, lines: list[dict], selection: str, dataset: str, settings: dict) -> str | None:
         """Return the class that a run predicts for every item, although the items are of several; None otherwise.
 

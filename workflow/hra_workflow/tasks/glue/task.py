@@ -126,6 +126,7 @@ class GlueTable(Table):
 
         return metrics.values_with_errors([metric], *columns)[metric]["stderr"]
 
+    @classmethod
     def only_class(cls, lines: list[dict], selection: str, dataset: str, settings: dict) -> str | None:
         names = settings["labels"][dataset]
         if not names:

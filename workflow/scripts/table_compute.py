@@ -130,9 +130,9 @@ def ours_cell(row: pd.Series, name: str) -> str:
 
 
 def main(job: dict) -> None:
-    params, path = job["params"], job["input"].get("published")
+    params = job["params"]
     runs = run_statistics.read_runs(job["input"]["runs"])
-    published = run_statistics.read_csv(path) if path else pd.DataFrame(columns=[*run_statistics.PUBLISHED, "hardware"])
+    published = run_statistics.read_published(job["input"].get("published"), "hardware")
     table = build(runs, published, params)
     made_from = [job["input"]["runs"]]
     seals.write(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"), made_from)

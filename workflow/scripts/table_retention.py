@@ -137,11 +137,11 @@ def notes(values: pd.DataFrame, published: pd.DataFrame, params: dict) -> list[s
 
 
 def main(job: dict) -> None:
-    params, path = job["params"], job["input"].get("published")
+    params = job["params"]
     runs = [row["run"] for row in params["rows"]]
     paths = as_list(job["input"].get("metrics"))
     values = read(paths, runs, params["expected"], params["evaluations"])
-    published = run_statistics.read_csv(path) if path else pd.DataFrame(columns=run_statistics.PUBLISHED)
+    published = run_statistics.read_published(job["input"].get("published"))
     table = build(values, published, params)
     made_from = [*paths, *(Path(one).with_name("train.json") for one in paths)]
     seals.write(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"), made_from)

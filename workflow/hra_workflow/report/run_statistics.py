@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from hra_workflow.core import seals
+from hra_workflow.core.errors import JobError
 from hra_workflow.report.run_columns import TRAINING
 
 RUN = ["dataset", "method", "variant", "seed"]
@@ -26,6 +27,17 @@ def read_csv(path: str | Path | io.StringIO) -> pd.DataFrame:
 def read_sealed(path: str | Path) -> pd.DataFrame:
     """Read a table that the workflow has built as text; raise JobError if it was edited or is outdated."""
     return read_csv(io.StringIO(seals.read(path)))
+
+
+def read_published(path: str | Path | None, *more: str) -> pd.DataFrame:
+    """Read published values, without a file none; raise JobError if a column is missing, of PUBLISHED or `more`."""
+    columns = [*PUBLISHED, *more]
+    published = read_csv(path) if path else pd.DataFrame(columns=columns)
+    if lost := set(columns) - set(published.columns):
+        raise JobError(
+            f"{path}: expected the columns {','.join(columns)}, found no {', '.join(sorted(lost))}. Correct the file."
+        )
+    return published
 
 
 def read_runs(path: str | Path) -> pd.DataFrame:

@@ -48,7 +48,7 @@ class _Stacked(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, apply_GS: bool, dtype: torch.dtype, *us: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        V = wide(torch.stack(us))
+        V = stack = wide(torch.stack(us))
         small: list[torch.Tensor]
         if apply_GS:
             C, dependent = basis(V)
@@ -59,6 +59,8 @@ class _Stacked(torch.autograd.Function):
         V, B = cast(V, B, dtype)
         # Not saved by autograd, which would free them after the first of two separate parts of a forward pass.
         ctx.how, ctx.us, ctx.versions, ctx.small = (apply_GS, dtype), us, [u._version for u in us], small
+        # Where the layers keep it as V, it costs nothing, and serves after a write to `.data`, which no version counts.
+        ctx.stack = stack if V is stack else None
         ctx.set_materialize_grads(False)
         return *V.unbind(), *B.unbind()
 
@@ -82,7 +84,9 @@ class _Stacked(torch.autograd.Function):
             V, B = compact(torch.stack(us), apply_GS)
             each = torch.autograd.grad(cast(V, B, dtype), us, (gV, gB), create_graph=True)
         else:
-            U = wide(torch.stack(us))
+            U = ctx.stack
+            if U is None or len(used) < L:
+                U = wide(torch.stack(us if U is None else [U[i] for i in used]))
             gV, gB = cast_gradient(U, gV, gB, unit=apply_GS)
             if apply_GS:
                 C, N = small

@@ -35,6 +35,9 @@ class HRALayer(nn.Module, Merging):
 
     `n`, the number of rows of each `hra_u` (n, r), is the width of the (flattened) input of the
     weight (out, n). Several active adapters are multiplied in order, W D_1 D_2, as in PEFT.
+
+    An `hra_u` must not change between a forward pass and its backward pass. A write in place raises RuntimeError there;
+    one to `hra_u[...].data`, which autograd does not count, may give a wrong gradient instead (docs/library.md).
     """
 
     def __init__(self, base_layer: nn.Module, adapter_name: str, config: HRAConfig, r: int = 0, **kwargs: Any) -> None:

@@ -7,7 +7,8 @@
 # Local rules: login nodes have network access, compute nodes do not.
 
 DOWNLOADS = reruns.Downloads(config, workflow, TASKS)
-ANY_DOWNLOAD = {name: lambda wc, name=name: config[name] for name in ("mirror", "local_root")} | {"network": True}
+OF_CONFIG = ("mirror", "local_root", "follow_links")
+ANY_DOWNLOAD = {name: lambda wc, name=name: config[name] for name in OF_CONFIG} | {"network": True}
 
 
 localrules:

@@ -229,6 +229,7 @@ def test_compiles_without_a_graph_break(base, apply_GS):
 
 
 def test_gradient_checkpointing_gives_the_same_gradients():
+    """Bit for bit if both runs need gradients. In a reentrant checkpoint the first does not."""
     ours, x = layer(nn.Linear(16, 8)), torch.randn(5, 16, requires_grad=True)
     u = ours.hra_u["default"]
     plain = torch.autograd.grad(ours(x).square().sum(), (x, u))
@@ -236,7 +237,7 @@ def test_gradient_checkpointing_gives_the_same_gradients():
         y = torch.utils.checkpoint.checkpoint(ours, x, use_reentrant=use_reentrant)
         y.square().sum().backward()
         for gradient, expected in zip((x.grad, u.grad), plain, strict=True):
-            assert torch.equal(gradient, expected)
+            close(gradient, expected, 16, c=32 if use_reentrant else 0)
         x.grad = u.grad = None
 
 

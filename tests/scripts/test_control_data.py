@@ -149,6 +149,14 @@ def test_rows_there_and_back(tmp_path, monkeypatch):
     ]
 
 
+def test_a_prompt_that_is_there_twice_and_nul_are_errors(tmp_path):
+    with pytest.raises(JobError, match=r"prompts: expected each column once, found 'prompt' more than once"):
+        control_data.prompts(file('{"image": "a.jpg", "prompt": "one", "prompt": "two"}'))
+    places = {"prompts": [{"image": "2.jpg", "prompt": "a\0"}], "image": "{key}.png"}
+    with pytest.raises(JobError, match=r"prompt of '2': expected text, found the character NUL"):
+        control_data.Maker(None, {"splits": {"train": places}}, "train")
+
+
 def test_prompts_in_the_config(tmp_path):
     dataset = write(tmp_path, {})
     dataset["splits"]["train"]["prompts"] = [{"image": "2.jpg", "prompt": "the third"}]

@@ -208,6 +208,18 @@ def test_no_newline_at_the_end_and_a_byte_order_mark(toy):
         ),
         ({"train": "label,sentence\n1,a\n".encode("utf-16")}, r"line 1: .* 0xff\. .*`read: {encoding: utf-16}`"),
         ({"train": 'label,sentence\n1,a\n0,"b\n1,c\n'}, r"line 3: a quote opens .* before it closes\. .*quoting: 3"),
+        (
+            {"train": "label,sentence,sentence\n1,,a\n"},
+            r"train\.csv: expected each column once, found 'sentence' more than once\. Rename or remove one\.",
+        ),
+        (
+            {"train": "label,sentence\n1,a\n0,b\0\n"},
+            r"train\.csv, line 3, column sentence: .*found the character NUL in 'b\\x00'",
+        ),
+        (
+            {"train": "label,sentence\n1,a\n".encode("utf-16-le")},
+            r"line 1: .*NUL .*save it as UTF-8 or set `read: {encoding: utf-16}`",
+        ),
         ({"splits": {"train": ["trian.csv"]}}, r"No file .*/trian\.csv\. .* contains: dev\.csv, train\.csv\. Save it"),
         ({"splits": {"train": ["train.csv", "x.csv"]}}, r"No file .*/x\.csv\. "),
     ],

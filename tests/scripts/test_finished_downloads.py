@@ -3,6 +3,7 @@
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,7 +11,10 @@ import download
 import rule_jobs
 from hra_workflow.core import files, manifests
 from hra_workflow.core.errors import JobError
+from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.data import finished_downloads, own_files
+from hra_workflow.preflight import site
+from hra_workflow.snake import reruns
 from support import paper_config
 
 HASH, OTHER, COMMIT = "ab" * 32, "cd" * 32, "c0ffee" + "0" * 34
@@ -173,6 +177,54 @@ def test_own_files_that_are_missing_are_an_error_of_the_plan(tmp_path):
     shutil.rmtree(own.folder)
     with pytest.raises(JobError, match=r"expected a folder at .*/own, found none \(path 'own' under local_root"):
         own.plan()
+
+
+@pytest.fixture
+def linked(tmp_path):
+    """Provide a model's folder with links; linked(**changes of the config) plans and makes its download."""
+    own = Own(tmp_path)
+    (tmp_path / "near").mkdir()
+    (tmp_path / "near/vocab.txt").touch()
+    (tmp_path / "own/link.json").symlink_to(tmp_path / "own/config.json")
+    (tmp_path / "own/vocab.txt").symlink_to("../near/vocab.txt")
+    (tmp_path / "own/.cache").symlink_to("nowhere")
+    config = {"pathvars": {"resources": str(tmp_path / "resources")}, "preflight": None, "follow_links": False}
+    config |= {"local_root": str(tmp_path), "models": {"m": {"source": SOURCE}}}
+    forced = SimpleNamespace(dag_settings=SimpleNamespace(forceall=True, forcerun=()))
+
+    def planned_and_downloaded(**changes):
+        settings = config | changes
+        reruns.Downloads(settings, forced, {}).planned({"model": "m"})
+        given = {"name": "m", "local_root": settings["local_root"], "follow_links": settings["follow_links"]}
+        download.main(rule_jobs.download("model", own.manifest, SOURCE, **given))
+        return files.read_json(own.manifest)["files"].keys()
+
+    planned_and_downloaded.config = config
+    return planned_and_downloaded
+
+
+def test_links_lead_to_the_folder_or_to_local_root_unless_all_are_followed(linked, tmp_path, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "secret.json"
+    elsewhere.write_text("{}")
+    usual = {"config.json", "model.safetensors", "link.json", "vocab.txt"}
+    assert linked() == usual
+    (tmp_path / "own/extra.json").symlink_to(elsewhere)
+    said = rf"own/extra\.json: expected a file in {tmp_path}/own or under .* to {elsewhere}\. .* `follow_links: true`"
+    with pytest.raises(SystemExit, match=said):
+        linked()
+    with pytest.raises(JobError, match="found a link to"):  # a job that is run by hand
+        download.main(rule_jobs.download("model", tmp_path / "n.manifest.json", SOURCE, local_root=str(tmp_path)))
+    job = Job("download_model", {"model": "m"}, [], "log")
+    assert "found a link to" in site.unusable(linked.config, job)
+    assert site.unusable(linked.config | {"follow_links": True}, job) is None
+    assert linked(follow_links=True) == usual | {"extra.json"}
+
+
+@pytest.mark.parametrize("target", ["near", "nowhere"])
+def test_links_whose_files_would_not_be_read_are_an_error(linked, tmp_path, target):
+    (tmp_path / "own/more").symlink_to(tmp_path / target)
+    with pytest.raises(SystemExit, match=r"links to a folder or to nothing, which are not read: more\. Replace"):
+        linked(follow_links=True)
 
 
 def test_the_folder_that_a_generator_reads(tmp_path, monkeypatch):

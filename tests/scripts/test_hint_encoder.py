@@ -69,7 +69,9 @@ def test_hints_reach_the_first_block_alone_of_every_row(unet):
         assert torch.equal(found, expected) and not torch.equal(found, unet(noisy, times, context).sample)
         with hint_encoder.cached_hint(unet, hints(2)):
             doubled = unet(noisy, times, context).sample
-        assert torch.equal(doubled, unet(noisy, times, context, hint=hints(2)[[0, 1, 0, 1]]).sample)
+        # Two hints are encoded here and four there: rounding may differ.
+        repeated = unet(noisy, times, context, hint=hints(2)[[0, 1, 0, 1]]).sample
+        assert torch.allclose(doubled, repeated, atol=2e-5) and not torch.allclose(doubled, found, atol=2e-5)
         for row in range(4):
             one = unet(noisy[[row]], times[[row]], context[[row]], hint=hints()[[row]]).sample
             assert torch.allclose(one, found[[row]], atol=1e-4)

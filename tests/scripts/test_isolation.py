@@ -7,7 +7,9 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
+from pathlib import Path
 
 import psutil
 import pytest
@@ -53,7 +55,7 @@ def test_no_file_variable_or_descriptor_of_the_user_is_visible(tmp_path, monkeyp
         assert not any(os.path.exists(f"{home}/{name}") for name in [".", *secrets])
         assert not {"proc", "run", "sys", "var"} & set(os.listdir("/"))
         assert set(os.listdir("/etc")) <= {"alternatives", "ld.so.cache"}
-        assert os.listdir("/tmp") == [] and os.getcwd() == "/tmp"
+        assert set(os.listdir("/tmp")) == in_tmp and os.getcwd() == "/tmp"
         assert not {"HF_TOKEN", "SSH_AUTH_SOCK"} & set(os.environ)
         try:
             os.read(held, 1)
@@ -65,7 +67,36 @@ def test_no_file_variable_or_descriptor_of_the_user_is_visible(tmp_path, monkeyp
     """
     with open(tmp_path / ".netrc") as held:
         os.set_inheritable(held.fileno(), True)
-        assert run(code, home=str(tmp_path), secrets=SECRETS, held=held.fileno()) == PASSED
+        # An environment in /tmp is seen there, and nothing else.
+        in_tmp = {place.split("/")[2] for place in isolation.visible() if place.startswith("/tmp/")}
+        assert run(code, home=str(tmp_path), secrets=SECRETS, held=held.fileno(), in_tmp=in_tmp) == PASSED
+
+
+@pytest.mark.parametrize("place", ["/tmp", "/dev/shm", "/var/tmp"])
+def test_packages_are_seen_wherever_they_are_and_what_is_next_to_them_is_not(monkeypatch, place):
+    """A clone in /tmp has its environment there; that of another one may be added by a .pth file."""
+    require(os.access(place, os.W_OK), f"{place} is not writable")
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        packages = Path(folder, "lib/site-packages")
+        packages.mkdir(parents=True)
+        Path(packages, "module.py").touch()
+        Path(folder, "secret").touch()
+        monkeypatch.syspath_prepend(packages)
+        code = """
+            import os
+            assert os.listdir(packages) == ["module.py"] and os.listdir(folder) == ["lib"]
+            open(f"{place}/written", "w") if place == "/tmp" else None
+            open(f"{packages}/written", "w")
+        """
+        outcome, reason = run(code, packages=str(packages), folder=folder, place=place)
+    assert outcome == "failed" and re.match("OSError: .Errno 30. Read-only|PermissionError", reason), reason
+
+
+def test_an_interpreter_that_a_sandbox_does_not_see_is_an_error(tmp_path, monkeypatch):
+    (tmp_path / "python").symlink_to(sys.executable)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(JobError, match=r"not start a program .*/python: No such file .* Install the environment there"):
+        isolation.check()
 
 
 @pytest.mark.parametrize(
@@ -207,9 +238,9 @@ print(isolation.run("import os, time; [os.fork() or time.sleep(1000) for _ in ra
 def test_it_needs_no_rights_of_root():
     """Become another user, who sees what a sandbox sees and the package."""
     require(os.geteuid() == 0, "only root can become another user")
-    mounts = [*isolation.mounts([*isolation.visible(), "/bin", str(WORKFLOW)]), "--proc", "/proc", "--dev", "/dev"]
+    mounts = [*isolation.folders(), *isolation.mounts([*isolation.visible(), "/bin", str(WORKFLOW)]), "--proc", "/proc"]
     user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
-    command = ["bwrap", "--cap-add", "ALL", *mounts, "--perms", "1777", "--tmpfs", "/tmp", *user]
+    command = ["bwrap", "--cap-add", "ALL", *mounts, *user]
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(WORKFLOW)}
     done = subprocess.run([*command, sys.executable, "-c", ORDINARY], env=environment, capture_output=True, text=True)
     assert "('failed', 'BlockingIOError: " in done.stdout, done.stderr

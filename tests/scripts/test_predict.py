@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 import evaluate_glue
+import predict_control
 import subjects
 import sums
 from control_jobs import ControlRun, prepared
@@ -15,6 +16,7 @@ from controlled import SAMPLING, SIDE
 from controlled import unet_method as control_method
 from hra_workflow.core import files, predictions
 from hra_workflow.core.errors import JobError
+from hra_workflow.data import new_inputs
 from hra_workflow.tasks.control import data as control_data
 from predicted import READING, answering, predict
 from rule_jobs import train
@@ -102,11 +104,57 @@ def test_prompts_of_a_subject_get_the_images_of_the_evaluation_and_others_with_a
     seeds = [row["seed"] for row in rows]
     assert seeds == [row["seed"] for row in predict(run, given, settings, seed=0)]
     assert not {*seeds} & {row["seed"] for row in predict(run, given, settings, seed=1)}
+    for text, message in (
+        ("a {subject}\na {thing}\n", r"expected {subject} .* found {thing} in 'a {thing}'\. Correct the prompt"),
+        ("fine\n" * 9 + "a {subject} " * 99, r"'a qwe ball .{189}': expected at most 24 tokens, .*Shorten the prompt"),
+    ):
+        (tmp_path / "wrong.txt").write_text(text)
+        with pytest.raises(JobError, match=message):
+            predict(run, {"prompts": tmp_path / "wrong.txt"}, settings)
+        assert len(list((run.folder / "predicted").glob("*.png"))) == len(rows)
 
 
 def hint_settings(manifest: str, hint: str = "canny", **changes) -> dict:
     sampling = SAMPLING | {"prompt_suffix": ", ", "inference_steps": 2, "resolution": SIDE}
     return {"sampling": sampling, "hint": {"hint": hint}, "hints": manifest, "from_image": True} | changes
+
+
+def test_every_image_of_a_folder_is_read_or_named_in_an_error(tmp_path):
+    def refused(message: str) -> None:
+        with pytest.raises(JobError, match=message):
+            new_inputs.images_in(str(tmp_path / "new"), 8)
+
+    (tmp_path / "new/deep").mkdir(parents=True)
+    refused("expected images that end in .*, found none")
+    (tmp_path / "new/a.txt").touch()
+    refused(r"found a\.txt\. Convert or move them, or correct the path")
+    (tmp_path / "new/._x.png").touch()  # of macOS
+    for name in ("x.png", "x.jpg", "deep/x.png"):
+        Image.new("RGB", (8, 9)).save(tmp_path / "new" / name)
+    assert list(new_inputs.images_in(str(tmp_path / "new"), 8)) == ["deep/x.png", "x.jpg", "x.png"]
+    for name, target in (("more", tmp_path), ("y.png", "nothing.png")):
+        (tmp_path / "new" / name).symlink_to(target)
+        refused(f"links to a folder or to nothing, which are not read: {name}")
+        (tmp_path / "new" / name).unlink()
+    (tmp_path / "new/y.png").write_bytes((tmp_path / "new/x.png").read_bytes()[:40])
+    refused(r"y\.png: cannot be decoded as an image .* Replace or remove it")
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("a.png,one\na.png,two\nb.png,three\n", r"expected a prompt for every image of .*, found several for a\.png"),
+        ("a.png,one\nb.png,two\nc.png,three\n", r"found one for the missing c\.png\. Correct the column `image`"),
+        ("a.png,one\n", r"found none for b\.png"),
+    ],
+)
+def test_prompts_that_do_not_fit_the_images_of_a_folder(tmp_path, rows, message):
+    (tmp_path / "prompts.csv").write_text(f"image,prompt\n{rows}")
+    with pytest.raises(JobError, match=message):
+        predict_control.prompts_of(str(tmp_path / "prompts.csv"), str(tmp_path), ["a.png", "b.png"])
+    if "c.png" in rows:  # of one image, those of its folder are fine
+        told = predict_control.prompts_of(str(tmp_path / "prompts.csv"), str(tmp_path / "b.png"), ["b.png"])
+        assert told == ["two"]
 
 
 @pytest.mark.usefixtures("fresh_accelerator")
@@ -142,6 +190,8 @@ def test_images_and_control_images_get_the_images_of_the_evaluation(tmp_path, tm
     one = {"images": tmp_path / "images", "prompts": tmp_path / "one.txt"}
     assert {row["prompt"] for row in predict(run, one, settings)} == {"a scene, "}
     (tmp_path / "two.txt").write_text("a scene\nanother scene\n")
+    (tmp_path / "long.txt").write_text("a scene " * 99)
+    Image.new("RGB", (99, 7)).save(tmp_path / "line.png")
     (tmp_path / "part.csv").write_text("image,prompt\n0.png,a scene\n")
     for changes, message in (
         ({"settings": hint_settings(resources["canny"], from_image=False)}, "CONTROLS=folder"),
@@ -150,6 +200,8 @@ def test_images_and_control_images_get_the_images_of_the_evaluation(tmp_path, tm
         ({"given": one | {"images": tmp_path / "telephone"}}, ".webp, found 1.HEIC. Convert or move them"),
         ({"given": one | {"prompts": tmp_path / "two.txt"}}, "found 2 prompts without it"),
         ({"given": one | {"prompts": tmp_path / "part.csv"}}, "found none for 1.png, 2.png"),
+        ({"given": one | {"prompts": tmp_path / "long.txt"}}, r"'a scene a .{190}': expected at most 32 tokens"),
+        ({"given": single | {"images": tmp_path / "line.png"}}, "at least 8 × 8 pixels, .*, found 99 × 7"),
     ):
         with pytest.raises(JobError, match=message):
             predict(run, **({"given": one, "settings": settings} | changes))

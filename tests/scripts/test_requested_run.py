@@ -54,12 +54,33 @@ def project(tmp_path, monkeypatch):
 def test_the_best_run_is_the_best_row_s_best_seed(project):
     found = project(make="predict", run="best", texts="new texts.csv")
     assert (found.run, found.weights) == ("results/glue/cola/lora/r8/seed0", "best")  # 0.86 > (0.8 + 0.9) / 2
-    assert found.predictions == "results/glue/cola/lora/r8/seed0/predictions/best/new-texts/predictions.csv"
+    place = r"results/glue/cola/lora/r8/seed0/predictions/best/new-texts-\w{8}/predictions\.csv"
+    assert re.fullmatch(place, found.predictions)
     assert "lora/r8 has the best mean of accuracy on cola, validation (0.86, n = 1, best_on_dev)" in found.note
     several = {name: value for name, value in COLUMN.items() if name != "dataset"} | {"better": "lower"}
     project.config["tasks"]["glue"]["columns"] = [several]  # of a column without a dataset, the dataset's part
     found = project(make="export", run="best/glue/cola", weights="last")
     assert found.card == "results/glue/cola/hra/r8/seed0/hub/last/README.md" and "seed 0 its best" in found.note
+
+
+def test_predictions_replace_only_those_of_the_same_inputs(project):
+    for name in ("in/ok.csv", "in2/ok.csv", "in/ok.txt", "images/ok.csv", "maps/ok.csv"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).touch()
+    run = "results/subject/dog/hra/r8/seed0"
+
+    def place(given, seed=None):
+        return requested_run.Request(run, "last", given, seed).predictions
+
+    asked = [{"texts": name} for name in ("in/ok.csv", "in2/ok.csv", "in/ok.txt")]
+    asked += [
+        {kind: "images", "prompts": name} for kind in ("images", "controls") for name in ("in/ok.csv", "in2/ok.csv")
+    ]
+    places = [*map(place, asked), place({"prompts": "in/ok.csv"}, 1), place({"prompts": "in/ok.csv"}, 2)]
+    assert len(set(places)) == len(asked) + 2 and len(place({"texts": f"{'x' * 250}.csv"}).split("/")[-2]) < 100
+    again = {"texts": str(Path("in2/../in/ok.csv").absolute())}
+    assert place(again) == places[0] and project(make="predict", run=run, prompts="in/ok.csv", seed="1").seed == 1
+    assert project(make="predict", run=run, prompts="in/ok.csv").predictions == place({"prompts": "in/ok.csv"})
 
 
 def test_a_run_is_named_by_its_folder(project, tmp_path):
@@ -81,7 +102,15 @@ def test_a_run_is_named_by_its_folder(project, tmp_path):
             {"run": "other/glue/cola/hra/r8/seed0"},
             "For the runs of another config, pass the CONFIG of their `make run`.",
         ),
-        ({"texts": "nowhere.csv"}, "TEXTS=nowhere.csv: expected a file or folder"),
+        (
+            {"texts": "nowhere.csv"},
+            "TEXTS=nowhere.csv: expected a file (.csv, .tsv, .json, .jsonl, .parquet or .txt), found none",
+        ),
+        (
+            {"texts": "results"},
+            "TEXTS=results: expected a file (.csv, .tsv, .json, .jsonl, .parquet or .txt), found a folder.",
+        ),
+        ({"texts": None, "images": "nowhere"}, "IMAGES=nowhere: expected an image or a folder, found none."),
         ({"run": "results/subject/dog/real/images/seed0"}, "found one that evaluates the real images"),
         ({"weights": "3"}, "expected weights '3', found best, last."),
         (

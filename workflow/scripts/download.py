@@ -6,10 +6,10 @@
                        images, for a control dataset its verified archives
 
 Rules `download_model`, `download_dataset` and `download_archive`; params: name, license, source, mirror, local_root,
-contents (of the user's files that were edited after an earlier download; it is only noted), and for a dataset
-`dataset`, its config entry. Input of a source of kind archive: the manifest of its archive. Partial downloads are in
-`.X.HASH.download/` (HASH: of the source), so that a second run resumes where the first stopped and never mixes two
-sources; what is on this machine is read from the beginning. A dataset's raw files are deleted after conversion; the
+follow_links, contents (of the user's files that were edited after an earlier download; it is only noted), and for a
+dataset `dataset`, its config entry. Input of a source of kind archive: the manifest of its archive. Partial downloads
+are in `.X.HASH.download/` (HASH: of the source), so that a second run resumes where the first stopped and never mixes
+two sources; what is on this machine is read from the beginning. A dataset's raw files are deleted after conversion; the
 manifest keeps their hashes.
 """
 
@@ -79,7 +79,9 @@ def make(job: dict) -> None:
         raw.mkdir(parents=True, exist_ok=True)
         mirror, archive, local_root = params.get("mirror"), job["input"].get("archive"), params.get("local_root") or "."
         shared = folder_of(archive) / sources.ARCHIVE if archive else None
-        own = own_files.listing(own_files.paths(source, local_root, dataset), {})
+        paths = own_files.paths(source, local_root, dataset)
+        own_files.check_links(paths, source, local_root, dataset, params.get("follow_links", False))
+        own = own_files.listing(paths, {})
         revision = sources.fetch(source, raw, mirror, local_root, dataset, shared)
         fetched = own_files.plain(own) if source["kind"] == "local" else sources.listing(raw)
         record = {"name": name, "source": source, "mirror": mirror, "revision": revision, "folder": folder.name}
@@ -93,10 +95,10 @@ def make(job: dict) -> None:
                     image_tables.unpack(tables, converted)
                 made = converted if unpacked else raw
                 if source["kind"] == "local":
-                    paths, place = own_files.paths(source, local_root, dataset), own_files.folder(source, local_root)
+                    found, place = paths, own_files.folder(source, local_root)
                 else:
-                    paths, place = {path.relative_to(made).as_posix(): path for path in images.listed(made)}, None
-                card = image_card.of(paths, dataset["resolution"], place, dataset.get("images"))
+                    found, place = {path.relative_to(made).as_posix(): path for path in images.listed(made)}, None
+                card = image_card.of(found, dataset["resolution"], place, dataset.get("images"))
             record |= {"files": sources.listing(converted), "raw": fetched} if unpacked else {"files": fetched}
             record["rows"] = {"images": card["splits"]["images"]["rows"]}
         elif kept:

@@ -3,6 +3,7 @@
 The control images are computed from images, with the function that the run was trained with, or given as they are.
 """
 
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -12,11 +13,15 @@ from hra_workflow.core import files, manifests, trained
 from hra_workflow.core.errors import expect, final_errors
 from hra_workflow.core.job import start
 from hra_workflow.core.sharding import seed
+from hra_workflow.core.wording import listed
 from hra_workflow.data import images, new_inputs
 from hra_workflow.models import new_images
+from hra_workflow.models.diffusion.sampling import complete
 from hra_workflow.tasks.control import data, hints
 from hra_workflow.tasks.control.items import items
 from hra_workflow.tasks.control.sampling import Sampler
+
+LATENT = 8  # pixels along a side of a latent position
 
 
 @final_errors()
@@ -26,10 +31,10 @@ def main(job: dict) -> None:
     if "images" in given:
         check_function(record, settings)
     folder = given.get("images") or given["controls"]
-    found = new_inputs.images_in(folder)
+    side, first = record["fingerprint"]["resolution"], params["seed"]
+    found = new_inputs.images_in(folder, side // LATENT)
     names, paths = list(found), list(found.values())
     prompts = prompts_of(given["prompts"], folder, names)
-    side, first = record["fingerprint"]["resolution"], params["seed"]
 
     @cache
     def control(row: int) -> Image:
@@ -45,7 +50,8 @@ def main(job: dict) -> None:
     computed = settings["hint"] if "images" in given else None
     depend = {"computed": computed, "images": [files.sha256(path) for path in paths]}
     asked = items(record["steps"], len(paths))
-    new_images.draw(job, record, asked, about, Sampler, lambda item: control(item[1]), depend)
+    told = [about(item)["prompt"] for item in asked]
+    new_images.draw(job, record, asked, about, complete(Sampler, told), lambda item: control(item[1]), depend)
 
 
 def check_function(record: dict, settings: dict) -> None:
@@ -76,8 +82,18 @@ def prompts_of(path: str, folder: str, names: list[str]) -> list[str]:
         )
         return rows["prompt"] * len(names)
     named = dict(zip(rows["image"], rows["prompt"], strict=True))
-    without = [name for name in names if name not in named]
-    expect(not without, f"{path}: expected a prompt for every image of {folder}, found none for {', '.join(without)}.")
+    wrong = {
+        "none for": [name for name in names if name not in named],
+        "several for": [name for name, count in Counter(rows["image"]).items() if count > 1],
+        # The prompts of a folder may be given with one image of it.
+        "one for the missing": [name for name in named if name not in names and Path(folder).is_dir()],
+    }
+    for found, those in wrong.items():
+        expect(
+            not those,
+            f"{path}: expected a prompt for every image of {folder}, found {found} {listed(map(str, those))}. Correct "
+            "the column `image`.",
+        )
     return [named[name] for name in names]
 
 

@@ -4,13 +4,15 @@ In a prompt, `{subject}` stands for the words of the training prompt. A seed giv
 same prompt among its benchmark's.
 """
 
+import re
+
 from hra_workflow.core import trained
-from hra_workflow.core.errors import final_errors
+from hra_workflow.core.errors import expect, final_errors
 from hra_workflow.core.job import start
 from hra_workflow.core.sharding import seed
 from hra_workflow.data import new_inputs
 from hra_workflow.models import new_images
-from hra_workflow.models.diffusion.sampling import Sampler
+from hra_workflow.models.diffusion.sampling import Sampler, complete
 from hra_workflow.tasks.subject.items import items
 
 
@@ -21,6 +23,12 @@ def main(job: dict) -> None:
     rows = new_inputs.table(params["given"]["prompts"], ["prompt"])
     words, first = record["fingerprint"]["prompts"]["subject"], params["seed"]
     prompts = [prompt.replace("{subject}", words) for prompt in rows["prompt"]]
+    for found, prompt in ((re.search(r"\{\w*\}", prompt), prompt) for prompt in prompts):
+        expect(
+            found is None,
+            f"{params['given']['prompts']}: expected {{subject}} for the words of the training and nothing else in "
+            f"braces, found {found and found[0]} in {prompt!r}. Correct the prompt.",
+        )
 
     def about(item: tuple[int, int, int]) -> dict:
         _, prompt, index = item
@@ -28,7 +36,7 @@ def main(job: dict) -> None:
         return {"prompt": prompts[prompt], "index": index, "seed": noise}
 
     asked = items([record["steps"]], len(prompts), params["settings"]["sampling"]["images"])
-    new_images.draw(job, record, asked, about, Sampler)
+    new_images.draw(job, record, asked, about, complete(Sampler, prompts))
 
 
 if __name__ == "__main__":

@@ -161,6 +161,22 @@ def test_a_change_between_forward_and_backward_is_an_error_as_for_any_layer(ours
         y.backward()
 
 
+@pytest.mark.parametrize("parts", [2, 1])
+def test_a_write_to_data_between_forward_and_backward_changes_no_gradient(parts):
+    """Autograd does not count it. The layers keep the u of their forward pass, and the gradient is that of these."""
+    ours = adapt(Towers(), target_modules=["first", "second"])
+    us = trained(ours)[:parts]
+    x = torch.randn(3, 4, requires_grad=True)  # else the first layers take another path
+
+    def after(change):
+        loss = sum(y.square().sum() for y in ours(x)[:parts])
+        for p in trained(ours):
+            p.data.mul_(change)
+        return torch.autograd.grad(loss, us)
+
+    assert all(map(torch.equal, after(1), after(2)))
+
+
 def test_gradients_of_gradients(ours, x):
     us = [p for name, p in ours.named_parameters() if "hra_u" in name and "unused" not in name]
 

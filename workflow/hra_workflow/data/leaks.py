@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hra_workflow.core import files
 from hra_workflow.data import data_cards, own_files, text_card
-from hra_workflow.data.text_files import Rows
+from hra_workflow.data.text_rows import Rows
 from hra_workflow.data.text_tables import Split
 
 
@@ -93,5 +93,5 @@ def questions(manifest: str, split: str) -> text_card.Examples:
     name = data_cards.name_of(manifest)
     column = parquet.read_table(Path(manifest).with_name(name) / f"{split}.parquet", columns=["question"])["question"]
     rows = Rows()
-    rows.add(name, f"row of {split}", ["question"], list(range(1, len(column) + 1)), [column.to_pylist()])
+    rows.add(name, name, f"row of {split}", ["question"], list(range(1, len(column) + 1)), [column.to_pylist()])
     return text_card.examples_of(f"{name}/{split}", Split(rows.columns, rows))

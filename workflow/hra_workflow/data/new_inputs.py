@@ -8,7 +8,8 @@ from pathlib import Path
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError, expect
 from hra_workflow.core.wording import listed
-from hra_workflow.data import image_card, images, text_files, text_tables
+from hra_workflow.data import image_card, images, own_files, text_files, text_tables
+from hra_workflow.data.file_filters import is_image
 
 
 def table(path: str, columns: list[str], read: dict | None = None, endings: Sequence[str] = ()) -> dict[str, list]:
@@ -19,9 +20,7 @@ def table(path: str, columns: list[str], read: dict | None = None, endings: Sequ
     """
     file = Path(path)
     if file.suffix == ".txt" and len(columns) == 1:
-        rows, lines = text_files.Rows(), enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
-        kept = {number: text for number, text in lines if text.strip()}
-        rows.add(file.name, "line", columns, list(kept), [list(kept.values())])
+        rows = text_files.read_lines(path, file, columns[0])
     else:
         read = read if file.suffix in endings else None
         rows = text_files.read(path, [file], read)
@@ -40,16 +39,31 @@ def table(path: str, columns: list[str], read: dict | None = None, endings: Sequ
     return rows.columns
 
 
-def images_in(path: str) -> dict[str, Path]:
-    """Return an image file, or those of a folder, by their names in it; JobError for images that cannot be read."""
+def images_in(path: str, least: int) -> dict[str, Path]:
+    """Return an image file, or those of a folder, by their names in it.
+
+    Raises JobError, before the model is loaded, unless all of them can be read and have `least` pixels per side.
+    """
     folder = Path(path)
-    if folder.is_file():
-        return {folder.name: folder}
-    if others := image_card.others(folder):
-        raise JobError(
-            f"{path}: expected images that end in {image_card.USED}, found {listed(others)}. Convert or move them."
+    found = {folder.name: folder}
+    if folder.is_dir():
+        own_files.check_all_read(folder)
+        every = own_files.visible(folder)
+        found = {name: one for name, one in every.items() if is_image(name)}
+        others = image_card.others(folder)
+        expect(
+            bool(found) and not others,
+            f"{path}: expected images that end in {image_card.USED}, found {listed(others or every) or 'none'}. "
+            "Convert or move them, or correct the path.",
         )
-    return {str(one.relative_to(folder)): one for one in images.listed(folder)}
+    for one in found.values():
+        width, height = images.load(one).size
+        expect(
+            min(width, height) >= least,
+            f"{one}: expected at least {least} × {least} pixels, one per latent position of the model, found "
+            f"{width} × {height}. Provide a larger image.",
+        )
+    return found
 
 
 def write(path: str | Path, given: dict[str, list], predicted: dict[str, list]) -> None:

@@ -4,6 +4,7 @@ A manifest lists them under `own`, each with its SHA-256 and the size, times and
 them later, such as a dry run, hashes only files for which these differ. Imported by the Snakefile on login nodes.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from hra_workflow import ROOT
@@ -24,14 +25,11 @@ def paths(source: dict, local_root: str, dataset: dict | None = None) -> dict[st
     if source["kind"] not in ("local", "init") or "path" not in source:
         return {}
     place = folder(source, local_root)
-    if source["kind"] == "local" and ("files" in source or "splits" in (dataset or {})):
+    if source["kind"] == "local" and states_files(source, dataset):
         found = {name: place / name for name in source.get("files") or file_filters.of_splits(dataset or {})}
     else:
         wanted = file_filters.wanted(dataset) if source["kind"] == "local" else lambda name: True
-        every = {path.relative_to(place): path for path in sorted(place.rglob("*")) if path.is_file()}
-        shown = {
-            name.as_posix(): path for name, path in every.items() if not any(p.startswith(".") for p in name.parts)
-        }
+        shown = visible(place)
         found = {name: path for name, path in shown.items() if wanted(name)}
         if not found:
             photographs = any(path.suffix.lower() in file_filters.OTHER_IMAGES for path in shown.values())
@@ -42,6 +40,48 @@ def paths(source: dict, local_root: str, dataset: dict | None = None) -> dict[st
             there = listed(sorted(one.name for one in place.iterdir()))
             raise JobError(f"No file {path}. {place} contains: {there}. Save it there, or correct the config.")
     return found
+
+
+def check_links(own: dict[str, Path], source: dict, local_root: str, dataset: dict | None, follow: bool) -> None:
+    """Raise JobError for a link to a folder or to nothing, and unless `follow` for one out of folder and `local_root`.
+
+    Zip archives are held to the same: whoever made a dataset does not choose which files of the user's are read.
+    `own`: the `paths` of the other arguments.
+    """
+    if not own:
+        return
+    place, root = path_of(source, local_root), Path(local_root).expanduser().resolve()
+    if not states_files(source, dataset):
+        check_all_read(place)
+    for path in own.values():
+        found = path.resolve()
+        if not (follow or found.is_relative_to(place) or found.is_relative_to(root)):
+            raise JobError(
+                f"{path}: expected a file in {place} or under local_root, {root}, found a link to {found}. Replace it "
+                "with the file, or if the links of your data are your own, set `follow_links: true`."
+            )
+
+
+def visible(place: Path, wanted: Callable[[Path], bool] = Path.is_file) -> dict[str, Path]:
+    """Return the wanted paths below a folder by their names there, without hidden ones."""
+    every = {path.relative_to(place): path for path in sorted(place.rglob("*")) if wanted(path)}
+    return {
+        name.as_posix(): path for name, path in every.items() if not any(part.startswith(".") for part in name.parts)
+    }
+
+
+def check_all_read(place: Path) -> None:
+    """Raise JobError for links to a folder, which nobody follows, or to nothing."""
+    if unread := visible(place, lambda path: path.is_symlink() and not path.is_file()):
+        raise JobError(
+            f"{place}: expected files and folders, found links to a folder or to nothing, which are not read: "
+            f"{listed(unread)}. Replace or remove them."
+        )
+
+
+def states_files(source: dict, dataset: dict | None) -> bool:
+    """Return whether the config names the files that are read; otherwise they are those of the folder."""
+    return "files" in source or "splits" in (dataset or {})
 
 
 def listing(own: dict[str, Path], known: dict[str, dict]) -> dict[str, dict]:

@@ -9,75 +9,17 @@ import csv
 import json
 import re
 import sys
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import counted
+from hra_workflow.data.text_rows import Rows, check_names, other_separator
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
-SUGGESTED = (";", "\t", "|", ",")  # separators of which an error names the one that fits
 SHOWN = 80  # characters of a line in an error
 READ = 65_536  # rows of Parquet at a time
-
-
-@dataclass
-class Rows:
-    """Rows of one or several files, by column; `where(row)` is what an editor needs to go there."""
-
-    columns: dict[str, list] = field(default_factory=dict)
-    lines: list[int] = field(default_factory=list)  # of the file, counted from 1
-    unread: int = 0  # rows of the files beyond these
-    files: list[tuple[int, str, str]] = field(default_factory=list)  # first row, name, "line" or "row"
-
-    def __len__(self) -> int:
-        return len(self.lines)
-
-    def where(self, row: int) -> str:
-        _, name, unit = self.files[bisect_right([first for first, *_ in self.files], row) - 1]
-        return f"{name}, {unit} {self.lines[row]}"
-
-    def add(self, name: str, unit: str, header: Iterable[str], lines: list[int], columns: Iterable[list]) -> None:
-        """Append the rows of a file; a column that only some files have is None in the others."""
-        before = len(self)
-        self.files.append((before, name, unit))
-        self.lines += lines
-        found: dict[str, list] = {}
-        for column, values in zip(header, columns, strict=True):
-            found.setdefault(column, values)
-        for column in dict.fromkeys([*self.columns, *found]):
-            values = self.columns.setdefault(column, [None] * before)
-            values += found.get(column, [None] * len(lines))
-
-    def head(self, count: int | None) -> "Rows":
-        """Return only the first `count` rows; None: all."""
-        columns = {name: values[:count] for name, values in self.columns.items()}
-        return Rows(columns, self.lines[:count], files=self.files)
-
-    def only(self, kept: list[int]) -> "Rows":
-        """Return only the rows of these indices, which ascend."""
-        columns = {name: [values[row] for row in kept] for name, values in self.columns.items()}
-        files = [(bisect_left(kept, first), name, unit) for first, name, unit in self.files]
-        return Rows(columns, [self.lines[row] for row in kept], files=files)
-
-    def require(self, where: str, wanted: list[str]) -> None:
-        """Raise JobError unless the columns exist; names the separator with which they would."""
-        missing, found = [column for column in wanted if column not in self.columns], list(self.columns)
-        if not missing:
-            return
-        remedy = other_separator(found) or "Correct `columns`, `label` or `read`"
-        raise JobError(
-            f"{where}: expected the column {', '.join(map(repr, missing))}, found {', '.join(map(repr, found))}. "
-            f"{remedy}."
-        )
-
-
-def other_separator(header: list[str]) -> str | None:
-    """Return the remedy for a header line that another separator would split."""
-    split = next((sep for sep in SUGGESTED if len(header) == 1 and sep in header[0]), None)
-    return f"Set `read: {{sep: {json.dumps(split)}}}`" if split else None
 
 
 def read(
@@ -90,14 +32,32 @@ def read(
     """
     rows = Rows()
     for path in paths:
-        if not path.exists():
-            raise JobError(f"{where}: the source has no {path.name}. Correct `splits`.")
+        require_file(where, path)
         if path.suffix in (".json", ".jsonl"):
             read_json(rows, where, path)
         elif stated is None and path.suffix not in SEPARATORS:
             read_parquet(rows, where, path, set(columns), first)
         else:
             read_separated(rows, where, path, {"sep": SEPARATORS.get(path.suffix, ",")} | (stated or {}))
+    return rows
+
+
+def require_file(where: str, path: Path) -> None:
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "none"
+        raise JobError(f"{where}: expected a file {path.name}, found {found}. Correct its path.")
+
+
+def read_lines(where: str, path: Path, column: str) -> Rows:
+    """Read a text per line that is not blank."""
+    require_file(where, path)
+    try:
+        with path.open(encoding="utf-8-sig") as stream:
+            kept = {number: line.rstrip("\n") for number, line in enumerate(stream, 1) if line.strip()}
+    except UnicodeDecodeError as problem:
+        raise undecodable(where, path, "utf-8-sig", problem) from problem
+    rows = Rows()
+    rows.add(where, path.name, "line", [column], list(kept), [list(kept.values())])
     return rows
 
 
@@ -135,7 +95,14 @@ def read_separated(rows: Rows, where: str, path: Path, options: dict) -> None:
         raise unreadable(1, str(problem)) from problem
     if header is None:
         raise unreadable(1, "expected a header line, found an empty file")
-    rows.add(path.name, "line", header, lines, map(list, zip(*values, strict=True)) if values else [[] for _ in header])
+    rows.add(
+        where,
+        path.name,
+        "line",
+        header,
+        lines,
+        map(list, zip(*values, strict=True)) if values else [[] for _ in header],
+    )
 
 
 class UnclosedQuote(Exception):
@@ -217,7 +184,7 @@ def read_json(rows: Rows, where: str, path: Path) -> None:
     lines, values = [], []
     for number, part in parts:
         try:
-            value = json.loads(part)
+            value = json.loads(part, object_pairs_hook=partial(once, f"{where}: {path.name}, line {number}"))
         except (json.JSONDecodeError, RecursionError) as problem:
             line, reason = number + getattr(problem, "lineno", 1) - 1, getattr(problem, "msg", problem)
             raise JobError(
@@ -233,7 +200,13 @@ def read_json(rows: Rows, where: str, path: Path) -> None:
             found = str(value)[:SHOWN]
             raise JobError(f"{where}: {path.name}, {unit} {number}: expected an object, found {found!r}.")
     header = dict.fromkeys(name for value in values for name in value)
-    rows.add(path.name, unit, header, lines, [[value.get(name) for value in values] for name in header])
+    rows.add(where, path.name, unit, header, lines, [[value.get(name) for value in values] for name in header])
+
+
+def once(where: str, pairs: list[tuple[str, object]]) -> dict:
+    """Build a JSON object; raise JobError if a key occurs twice, of which Python takes the last."""
+    check_names(where, (name for name, _ in pairs))
+    return dict(pairs)
 
 
 def read_parquet(rows: Rows, where: str, path: Path, wanted: set[str], first: int | None) -> None:
@@ -258,4 +231,4 @@ def read_parquet(rows: Rows, where: str, path: Path, wanted: set[str], first: in
         ) from problem
     rows.unread += file.metadata.num_rows - table.num_rows
     values = (column.to_pylist() for column in table.columns)
-    rows.add(path.name, "row", table.column_names, list(range(1, table.num_rows + 1)), values)
+    rows.add(where, path.name, "row", table.column_names, list(range(1, table.num_rows + 1)), values)

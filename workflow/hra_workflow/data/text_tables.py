@@ -16,7 +16,8 @@ from pathlib import Path
 
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import listed
-from hra_workflow.data.text_files import Rows, read
+from hra_workflow.data.text_files import read
+from hra_workflow.data.text_rows import Rows
 
 ANSWERLESS_FRACTION = 0.01  # of a training set; misread files have far more
 NAMED, SHOWN = 20, 40  # invalid labels that an error lists, and characters of each

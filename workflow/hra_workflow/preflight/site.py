@@ -15,7 +15,7 @@ from hra_workflow.core import gpus as local_gpus
 from hra_workflow.core.errors import JobError
 from hra_workflow.cost import disk, downloads
 from hra_workflow.cost.planned_jobs import Job
-from hra_workflow.data import reachability
+from hra_workflow.data import own_files, reachability
 from hra_workflow.preflight.findings import Finding
 from hra_workflow.tasks import own_data
 
@@ -64,10 +64,14 @@ def sources(config: dict, planned: Iterable[Job]) -> Iterator[Finding]:
 
 
 def unusable(config: dict, download: Job) -> str | None:
-    """Return what is wrong with a dataset of the user's that a job is going to read."""
+    """Return what is wrong with the user's files that a job is going to read."""
+    source, dataset, root = downloads.entry(config, download)[0]["source"], None, config["local_root"]
     try:
         if {"task", "dataset"} <= download.wildcards.keys():
-            own_data.check(tasks.load(config)[download.wildcards["task"]], download.wildcards["dataset"])
+            task, name = tasks.load(config)[download.wildcards["task"]], download.wildcards["dataset"]
+            own_data.check(task, name)
+            dataset = task.data.download(name)
+        own_files.check_links(own_files.paths(source, root, dataset), source, root, dataset, config["follow_links"])
     except JobError as problem:
         return str(problem)
     return None

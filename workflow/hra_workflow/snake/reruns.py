@@ -160,7 +160,8 @@ class Downloads:
             # Snakemake ignores what a function of wildcards raises if the outputs exist.
             try:
                 with ending_the_run():
-                    own = own_files.paths(source, self.config["local_root"], dataset)
+                    own = own_files.paths(source, root := self.config["local_root"], dataset)
+                    own_files.check_links(own, source, root, dataset, self.config["follow_links"])
                     if "dataset" in named:
                         own_data.check(self.tasks[named["task"]], named["dataset"])
             except SystemExit:

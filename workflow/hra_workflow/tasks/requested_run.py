@@ -6,7 +6,9 @@ torch and no pandas here.
 """
 
 import csv
+import hashlib
 import io
+import json
 import os
 import re
 from collections.abc import Iterable
@@ -23,6 +25,8 @@ BEST = "best"
 WEIGHTS = r"last|best|\d+"  # of a run: a number is a step of a subject's run
 SHOWN = 12  # finished runs in an error
 OTHER_CONFIG = "For the runs of another config, pass the CONFIG of their `make run`."
+TABLES = ("texts", "prompts")  # of new inputs, those in a file; images may be a folder, too
+NAME = 60  # characters of an input's name in a path
 GIVEN = {  # the variables of new inputs, with an example
     "texts": "TEXTS=texts.csv",
     "images": "IMAGES=folder",
@@ -57,13 +61,19 @@ class Request:
 
     @property
     def predictions(self) -> str:
-        name = next(map(name_of, self.given.values()), "nothing")
-        return f"{self.run}/predictions/{self.weights}/{name}/predictions.csv"
+        return f"{self.run}/predictions/{self.weights}/{name_of(self.given, self.seed)}/predictions.csv"
 
 
-def name_of(path: str) -> str:
-    """Return the name of new inputs as a part of a path."""
-    return re.sub(r"[^\w.-]+", "-", Path(path).resolve().stem)
+def name_of(given: dict[str, str], seed: int | None) -> str:
+    """Return the name of new inputs as a part of a path: the first one's, with a digest of all paths and the seed.
+
+    Inputs of one name in two folders, a folder of images with other prompts, or another seed keep the predictions of
+    the former; the same inputs again, perhaps edited, replace their own.
+    """
+    places = {name: str(Path(path).resolve()) for name, path in given.items()}
+    first = next((Path(place).stem for place in places.values()), "nothing")
+    digest = hashlib.sha256(json.dumps([places, seed]).encode()).hexdigest()
+    return re.sub(r"[^\w.-]+", "-", first)[:NAME] + f"-{digest[:8]}"
 
 
 def weights_file(run: str, weights: str) -> str:
@@ -85,7 +95,10 @@ def settle(config: dict, tasks: dict[str, Task], chosen: list[str]) -> Request |
         return Request(table=f"{config['pathvars']['results']}/hub/runs_{asked['table']}", to=to)
     given = {name: asked[name] for name in GIVEN if name in asked}
     for name, path in given.items():
-        expect(Path(path).exists(), f"{name.upper()}={path}: expected a file or folder, found none. Correct the path.")
+        wanted = "a file (.csv, .tsv, .json, .jsonl, .parquet or .txt)" if name in TABLES else "an image or a folder"
+        found = "a file" if Path(path).is_file() else "a folder" if Path(path).is_dir() else "none"
+        fits = found == "a file" or (found == "a folder" and name not in TABLES)
+        expect(fits, f"{name.upper()}={path}: expected {wanted}, found {found}. Correct the path.")
     where, _, of = asked["run"].rstrip("/").partition("/")
     predicts = asked["make"] == "predict"
     if where == BEST:

@@ -19,6 +19,7 @@ from hra_workflow.models.diffusion import ARCHITECTURES, components
 from hra_workflow.models.precision import dtype
 from hra_workflow.models.shapes import without_weights
 
+SHOWN = 200  # characters of a prompt in an error
 Conditions = dict[str, torch.Tensor]
 
 
@@ -166,6 +167,6 @@ class Diffusion:
             for prompt in prompts:
                 if (found := len(tokenizer(prompt).input_ids)) > limit:
                     raise JobError(
-                        f"{prompt!r}: expected at most {limit} tokens, which the text encoder of {self.pipeline} "
-                        f"takes, found {found}. Shorten the prompt."
+                        f"{prompt[:SHOWN]!r}: expected at most {limit} tokens, which the text encoder of "
+                        f"{self.pipeline} takes, found {found}. Shorten the prompt."
                     )

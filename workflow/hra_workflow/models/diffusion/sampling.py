@@ -87,3 +87,16 @@ class Sampler:
             (image, bool(flag) or image.convert("L").getextrema()[1] == 0)
             for image, flag in zip(result.images, flags, strict=True)
         ]
+
+
+def complete(sampler: type[Sampler], prompts: list[str]) -> type[Sampler]:
+    """Return a sampler that checks the lengths of a user's prompts before the first image, and cuts none of them."""
+
+    class Complete(sampler):
+        truncates = False
+
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            self.architecture.check_lengths(self.pipe, prompts)
+
+    return Complete

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy
 from PIL import Image
 
-from hra_workflow.core import files, manifests
+from hra_workflow.core import manifests
 from hra_workflow.core.errors import JobError, check_sizes
-from hra_workflow.data import image_card, images, zip_archives
+from hra_workflow.data import image_card, images, text_files, text_rows, zip_archives
 from hra_workflow.tasks.control import hints
 
 FIELDS = {"key": "string", "prompt": "string", "image": "binary", "hint": "binary", "annotation": "binary"}
@@ -152,15 +152,16 @@ def prompts(file: zip_archives.NamedBytes) -> list[tuple[str, str]]:
 
     Lines `KEY CATEGORY`, as in ADE20K's sceneCategories.txt, give the category as the prompt.
     """
-    text = file.getvalue().decode()
-    lines = [line for line in text.splitlines() if line.strip()]
+    parse = partial(json.loads, object_pairs_hook=partial(text_files.once, str(file)))
     try:
+        text = file.getvalue().decode("utf-8-sig")
+        lines = [line for line in text.splitlines() if line.strip()]
         try:
-            content = files.parse_json(text)
+            content = parse(text)
         except json.JSONDecodeError:
             if lines and not lines[0].lstrip().startswith("{"):
                 return [(key, category.replace("_", " ")) for key, category in map(str.split, lines)]
-            content = [files.parse_json(line) for line in lines]
+            content = list(map(parse, lines))
         if isinstance(content, dict) and "annotations" in content:
             first: dict[int, str] = {}
             for entry in content["annotations"]:
@@ -169,7 +170,7 @@ def prompts(file: zip_archives.NamedBytes) -> list[tuple[str, str]]:
             return [(Path(entry["file_name"]).stem, first[entry["id"]]) for entry in listed]
         listed = content if isinstance(content, list) else [content]  # one line of JSON Lines
         return named(listed)
-    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         raise JobError(
             f"{file}: expected JSON Lines or a JSON list of objects with `image` (or `source`) and `prompt`, COCO's "
             f"captions, or lines `KEY CATEGORY`, found none of them ({type(problem).__name__}: {problem}). "
@@ -195,6 +196,8 @@ class Maker:
             raise JobError(
                 f"{where}: expected {expected or 'some'} rows, found {len(listed)}. Correct `rows` or the file."
             )
+        for key, prompt in listed:
+            text_rows.check_text(f"{where}, prompt of {key!r}", prompt)
         self.unusual: dict[str, list[str]] = {}  # of the control images, by key
         self.different: set[int] = set()  # hashes of the control images
         self.colours: list[hints.Colours] = []  # per image in colours

@@ -1,8 +1,8 @@
 """Execution of one untrusted program with its tests in a sandbox of its own: bubblewrap around isolated_program.py.
 
-The sandbox sees the libraries of the system and of Python, read-only, and an empty /tmp; no file, variable, socket,
-process or network of this machine. Whether a program passed is decided here: it had to end by itself, after its tests,
-and to return a token that was made for it.
+The sandbox sees the libraries of the system and of Python, read-only and wherever they are, and a /tmp that is empty
+but for these; no file, variable, socket, process or network of this machine. Whether a program passed is decided here:
+it had to end by itself, after its tests, and to return a token that was made for it.
 """
 
 import json
@@ -23,6 +23,7 @@ MEMORY, PROCESSES, DISK = 2 << 30, 16, 64 << 20
 LIMITS = {"AS": MEMORY, "CORE": 0, "CPU": SECONDS, "FSIZE": DISK, "NPROC": PROCESSES}
 RUNNER = Path(__file__).with_name("isolated_program.py")
 SYSTEM = ("/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/alternatives")
+PACKAGES = ("site-packages", "dist-packages")  # folders on sys.path, also of other environments (by a .pth file)
 REPLY = 4096  # bytes that are read of a reply
 REMEDY = (
     "Programs written by the model run in bubblewrap 0.8 or later only. Install it (`apt-get install bubblewrap` or "
@@ -37,11 +38,16 @@ def check() -> str:
         raise JobError(f"bubblewrap is not installed. {REMEDY}")
     if (found := run("import numpy")) != (PASSED, ""):
         raise JobError(
-            f"The program `import numpy` in bubblewrap: expected {PASSED}, found {': '.join(found)}. A program sees "
-            f"/usr, bin and lib in {sys.base_prefix}, {sys.prefix}, and folders lib* in LD_LIBRARY_PATH. Install the "
-            "environment there, readable for all users."
+            f"The program `import numpy` in bubblewrap: expected {PASSED}, found {': '.join(found)}. {seen()}"
         )
     return subprocess.run(["bwrap", "--version"], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def seen() -> str:
+    return (
+        f"A program sees /usr, bin and lib in {sys.base_prefix} and {sys.prefix}, {' and '.join(PACKAGES)} on "
+        "sys.path, and folders lib* in LD_LIBRARY_PATH. Install the environment there, readable for all users."
+    )
 
 
 def run(program: str) -> tuple[str, str]:
@@ -62,7 +68,7 @@ def run(program: str) -> tuple[str, str]:
         text = replies.read(REPLY).decode(errors="replace")
     started, _, reply = text.partition("\n")
     if started != "started":
-        raise JobError(f"bubblewrap did not start a program (exit status {status}): {text.strip()}. {REMEDY}")
+        raise JobError(f"bubblewrap did not start a program (exit status {status}): {text.strip()}. {REMEDY} {seen()}")
     if status is None:
         return TIMED_OUT, f"{WALL_SECONDS} s"
     if status == 128 + signal.SIGXCPU:
@@ -81,10 +87,14 @@ def command() -> list[str]:
         *("sh", "-c", 'echo 1000 > /proc/self/oom_score_adj && exec "$@"', "sh", shutil.which("bwrap") or "bwrap"),
         *("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"),
         *("--die-with-parent", "--new-session", "--cap-drop", "ALL", *user),
-        *("--perms", "1777", "--size", str(DISK), "--tmpfs", "/tmp", "--dev", "/dev", "--remount-ro", "/dev"),
-        *(*mounts(visible()), "--remount-ro", "/", "--chdir", "/tmp"),
+        *(*folders(), *mounts(visible()), "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp"),
         *(sys.executable, "-s", "-P", "-B", str(RUNNER)),
     ]  # fmt: skip
+
+
+def folders() -> list[str]:
+    """Return the options for /dev and an empty /tmp; `mounts` after these shows what is in them."""
+    return ["--dev", "/dev", "--perms", "1777", "--size", str(DISK), "--tmpfs", "/tmp"]
 
 
 def mounts(places: list[str]) -> list[str]:
@@ -97,7 +107,8 @@ def visible() -> list[str]:
     python = [Path(base, part) for base in (sys.base_prefix, sys.prefix) for part in parts]
     loaded = map(Path, os.environ.get("LD_LIBRARY_PATH", "").split(":"))
     libraries = [place for place in loaded if place.name.startswith("lib")]  # and not, for example, the user's home
-    places = (*map(Path, SYSTEM), *python, *libraries, RUNNER)
+    packages = [place for place in map(Path, sys.path) if place.name in PACKAGES]
+    places = (*map(Path, SYSTEM), *python, *packages, *libraries, RUNNER)
     return [str(place) for place in places if place.is_absolute() and place.exists()]
 
 

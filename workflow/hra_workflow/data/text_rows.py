@@ -1,0 +1,102 @@
+"""Rows of text datasets by column, with the place of each in the user's files.
+
+Whatever format they were read from, they are checked here. Imported on login nodes.
+"""
+
+import json
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from hra_workflow.core.errors import JobError
+
+SUGGESTED = (";", "\t", "|", ",")  # separators of which an error names the one that fits
+SHOWN = 40  # characters of a value in an error
+NUL = "\0"  # found in UTF-16 that is read as UTF-8, and in files that a crash has cut
+
+
+@dataclass
+class Rows:
+    """Rows of one or several files, by column; `where(row)` is what an editor needs to go there."""
+
+    columns: dict[str, list] = field(default_factory=dict)
+    lines: list[int] = field(default_factory=list)  # of the file, counted from 1
+    unread: int = 0  # rows of the files beyond these
+    files: list[tuple[int, str, str]] = field(default_factory=list)  # first row, name, "line" or "row"
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def where(self, row: int) -> str:
+        _, name, unit = self.files[bisect_right([first for first, *_ in self.files], row) - 1]
+        return f"{name}, {unit} {self.lines[row]}"
+
+    def add(
+        self, where: str, name: str, unit: str, header: Iterable[str], lines: list[int], columns: Iterable[list]
+    ) -> None:
+        """Append the rows of a file; a column that only some files have is None in the others.
+
+        Raises JobError if two columns have the same name, or a name or value contains NUL.
+        """
+        header, columns = list(header), list(columns)
+        check_names(f"{where}: {name}", header)
+        for column, values in zip(header, columns, strict=True):
+            check_text(f"{where}: {name}, {unit} 1", column)
+            for line, value in zip(lines, values, strict=True):
+                check_text(f"{where}: {name}, {unit} {line}, column {column}", value)
+        before = len(self)
+        self.files.append((before, name, unit))
+        self.lines += lines
+        found: dict[str, list] = {}
+        for column, values in zip(header, columns, strict=True):
+            found.setdefault(column, values)
+        for column in dict.fromkeys([*self.columns, *found]):
+            values = self.columns.setdefault(column, [None] * before)
+            values += found.get(column, [None] * len(lines))
+
+    def head(self, count: int | None) -> "Rows":
+        """Return only the first `count` rows; None: all."""
+        columns = {name: values[:count] for name, values in self.columns.items()}
+        return Rows(columns, self.lines[:count], files=self.files)
+
+    def only(self, kept: list[int]) -> "Rows":
+        """Return only the rows of these indices, which ascend."""
+        columns = {name: [values[row] for row in kept] for name, values in self.columns.items()}
+        files = [(bisect_left(kept, first), name, unit) for first, name, unit in self.files]
+        return Rows(columns, [self.lines[row] for row in kept], files=files)
+
+    def require(self, where: str, wanted: list[str]) -> None:
+        """Raise JobError unless the columns exist; names the separator with which they would."""
+        missing, found = [column for column in wanted if column not in self.columns], list(self.columns)
+        if not missing:
+            return
+        remedy = other_separator(found) or "Correct `columns`, `label` or `read`"
+        raise JobError(
+            f"{where}: expected the column {', '.join(map(repr, missing))}, found {', '.join(map(repr, found))}. "
+            f"{remedy}."
+        )
+
+
+def check_names(where: str, names: Iterable[str]) -> None:
+    """Raise JobError if a name occurs twice: readers take one of the columns, or of the keys of a JSON object.
+
+    Columns without a name, which spreadsheets leave at the right, are not read.
+    """
+    if twice := [name for name, count in Counter(names).items() if count > 1 and name.strip()]:
+        found = ", ".join(map(repr, twice))
+        raise JobError(f"{where}: expected each column once, found {found} more than once. Rename or remove one.")
+
+
+def check_text(where: str, value) -> None:
+    if isinstance(value, str) and NUL in value:
+        raise JobError(
+            f"{where}: expected text, found the character NUL in {value[:SHOWN]!r}. Remove it; if the file is UTF-16, "
+            "save it as UTF-8 or set `read: {encoding: utf-16}`."
+        )
+
+
+def other_separator(header: list[str]) -> str | None:
+    """Return the remedy for a header line that another separator would split."""
+    split = next((sep for sep in SUGGESTED if len(header) == 1 and sep in header[0]), None)
+    return f"Set `read: {{sep: {json.dumps(split)}}}`" if split else None

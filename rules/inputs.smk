@@ -97,6 +97,8 @@ def harness_tasks(wildcards):
 
 
 def retention_files(wildcards):
+    if not TASKS["math"].settings.get("retention"):
+        deployment.switched_off("tasks.math.retention")
     return existing(f"{RUN}/retention.json", "math", TASKS["math"].table.retention_runs())
 
 

@@ -76,7 +76,7 @@ SWAPPED = {
 }  # fmt: skip
 # Where the schema does not give another value: the name of something else in the config, or a text of a certain form.
 VALUES: dict[str, Any] = {
-    "pathvars.*": "elsewhere",
+    "pathvars.*": lambda value: f"{value}-elsewhere",
     "local_root": "config/..",
     "mirror": "mirror",
     "max_gpu_hours": 1000,
@@ -142,7 +142,7 @@ VALUES: dict[str, Any] = {
     "tasks.math.figures.lambda": ["Word problems (strict)"],
     "tasks.subject.figures.lambda": ["Blocked"],
     "tasks.control.figures.lambda": ["Edges IoU"],
-    "tasks.math.figures.parameters": lambda value: [*value, *value],
+    "tasks.math.figures.parameters": lambda value: [*value, "Word problems (lenient)"],
 }
 # What has no other legal value, and why.
 NO_OTHER: dict[str, str] = {
@@ -157,7 +157,7 @@ NO_OTHER: dict[str, str] = {
     "datasets.control.scenes-points.splits.validation.annotation.kind": "its evaluator needs this kind",
     "tasks.glue.averages.0.name": "a figure names it",
     "tasks.glue.columns.[01].name": "an average names it",
-    "tasks.math.columns.0.name": "a figure names it",
+    "tasks.math.columns.[01].name": "a figure names it",
     "tasks.subject.columns.[01].name": "a figure names it",
     "tasks.control.columns.[024].name": "a figure names it",
     "tasks.glue.columns.2.dataset": "the other dataset does not have its metric",

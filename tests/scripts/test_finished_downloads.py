@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -266,3 +267,37 @@ def test_what_of_the_paper_s_grid_is_not_pinned():
     assert [key[0] for key, found in hashes.items() if found and len(found) < 64] == ["segformer-b4-mmseg"]
     subjects = [entry["source"] for entry in config["datasets"]["subject"].values()]
     assert len({source["url"] for source in subjects}) == 1 and sum(len(one["files"]) for one in subjects) == 158
+
+
+@pytest.mark.parametrize(
+    ("edit", "recorded", "refused"),
+    [
+        (None, None, False),
+        (other_bytes_of_the_same_size_and_time, None, True),  # the other project has its own files under this name
+        (other_bytes_of_the_same_size_and_time, ["any input"], False),  # Snakemake repeats the download
+    ],
+)
+def test_files_of_another_project_in_shared_resources_are_not_taken(tmp_path, edit, recorded, refused):
+    theirs, ours = (Own(tmp_path / name) for name in ("theirs", "ours") if (tmp_path / name).mkdir() is None)
+    if edit:
+        edit(ours.folder / "model.safetensors")
+    shared = tmp_path / "resources/models/m.manifest.json"
+    theirs.manifest = shared
+    theirs.download()
+    asked = SimpleNamespace(forceall=False, forcerun=[])
+    workflow = SimpleNamespace(persistence=SimpleNamespace(input=lambda file: recorded), dag_settings=asked)
+    config = {"pathvars": {"resources": str(tmp_path / "resources")}, "local_root": str(ours.root), "preflight": None}
+    downloads = reruns.Downloads(config | {"models": {"m": {"source": SOURCE}}}, workflow, {})
+    message = rf"^Error: {shared}: .*, which this project has not made. Give yours another name"
+    with pytest.raises(SystemExit, match=message) if refused else nullcontext():
+        downloads.source(SimpleNamespace(items=lambda: [("model", "m")]))
+
+
+def test_another_conversion_of_the_same_files_is_not_taken(tmp_path):
+    manifest, entry, planned = tmp_path / "m.manifest.json", {"columns": ["text"]}, {"source": BASE, "contents": None}
+    files.write_json(manifest, {"source": BASE, "dataset": entry})
+    finished_downloads.check_shared(planned, entry, manifest, {})
+    with pytest.raises(JobError, match="found another download"):
+        finished_downloads.check_shared(planned, {"columns": ["title"]}, manifest, {})
+    files.write_json(manifest, {"source": BASE})  # of an earlier version
+    finished_downloads.check_shared(planned, {"columns": ["title"]}, manifest, {})

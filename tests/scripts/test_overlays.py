@@ -1,5 +1,6 @@
 """What a config file implies without stating it: tasks that are off, columns that were replaced, a smaller grid."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,24 @@ def test_a_file_over_the_demo_s_has_folders_of_its_own(names, refused):
         JobError, match=r"^mine\.yaml: .* `pathvars` .* found only those of demo/config\.yaml.*make new"
     ):
         overlays.check_results(files, Path("demo"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tasks: {glue: {}}\nmodels: {}\ntasks: {math: null}", r"own.yaml: expected every key once, found 'tasks'"),
+        ("tasks: {glue: {columns: [{name: A, name: B}]}}", r"own.yaml: tasks.glue.columns.0: .* found 'name' more"),
+        ("a: &a {b: 1}\nc: {<<: *a, b: 2}\nd: *a", None),
+        ("a: &a {b: *a}", None),  # refused later
+        ('{"a": 1, "b": [{"a": 2}]}', None),
+        ("? [a]\n: b", None),
+        ("", None),
+    ],
+)
+def test_a_key_is_stated_once(tmp_path, text, message):
+    (tmp_path / "own.yaml").write_text(text)
+    with pytest.raises(JobError, match=message) if message else nullcontext():
+        overlays.check_keys(tmp_path / "own.yaml")
 
 
 def test_the_papers_grid_leaves_nothing_out():

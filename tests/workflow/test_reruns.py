@@ -132,10 +132,11 @@ def test_settings_of_training_plan_nothing_for_the_base_model(done):
 
 
 def test_the_config_restated_in_another_order_plans_nothing(done):
-    """Restate all of it, keys in reverse and a whole number as a float, and move a key within its file."""
+    """Restate all of it, keys in reverse and a whole float as an integer, and move a key within its file."""
     config = paper_config()
     update_config(config, yaml.safe_load((done.folder / "small.yaml").read_text()))
-    config["tasks"]["glue"]["defaults"]["batch_size"] = 32.0
+    assert repr(config["tasks"]["glue"]["defaults"]["max_grad_norm"]) == "1.0"
+    config["tasks"]["glue"]["defaults"]["max_grad_norm"] = 1
     text = yaml.safe_dump(backwards(config), sort_keys=False)
     (done.folder / "restated.yaml").write_text(text)
     files = ("--configfile", "small.yaml", "restated.yaml")

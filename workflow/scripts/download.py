@@ -86,6 +86,7 @@ def make(job: dict) -> None:
         fetched = own_files.plain(own) if source["kind"] == "local" else sources.listing(raw)
         record = {"name": name, "source": source, "mirror": mirror, "revision": revision, "folder": folder.name}
         record |= {"license": params["license"]} if params.get("license") else {}
+        record |= {"dataset": dataset} if dataset else {}
         card = None
         if subject:
             with final_errors():

@@ -6,7 +6,7 @@ Plain Python on plain dicts: imported by the Snakefile on login nodes, so no tor
 from difflib import get_close_matches
 
 from hra_workflow import methods, peft_types
-from hra_workflow.core.errors import expect
+from hra_workflow.core.errors import JobError, expect
 from hra_workflow.core.grid import kind_of
 
 
@@ -60,10 +60,9 @@ def check_preset(place: str, entry: dict, methods: dict, datasets: dict) -> None
     """Raise JobError for values under an unknown name, which would have no effect."""
     variants = [f"{name}/{variant}" for name, method in methods.items() for variant in method["variants"]]
     for key, known in (("methods", [*methods, *variants]), ("datasets", list(datasets))):
-        for name in entry.get(key, {}):
+        for name in (one for one in entry.get(key, {}) if one not in known):
             nearest = "".join(get_close_matches(name, known, n=1, cutoff=0))
-            expect(
-                name in known,
+            raise JobError(
                 f"{place}.{key}: expected one of the config's {key}, found {name!r}. "
-                f"Correct the name; the nearest is {nearest!r}",
+                f"Correct the name; the nearest is {nearest!r}"
             )

@@ -11,13 +11,29 @@ from pathlib import Path
 
 import yaml
 
-from hra_workflow.core.errors import JobError
+from hra_workflow.core.errors import JobError, each_once
 from hra_workflow.models import diffusion
+
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read(path: Path) -> dict:
     """Read a shipped config file; Snakemake's loader takes ten times as long."""
-    return yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return yaml.load(path.read_text(), Loader=LOADER)
+
+
+def check_keys(path: Path) -> None:
+    """Raise JobError if a file of the user's states a key twice in a mapping: YAML takes the last one silently."""
+    nodes, seen = [(f"{path}: ", yaml.compose(path.read_text(), Loader=LOADER))], set()
+    while nodes:
+        place, node = nodes.pop()
+        if not isinstance(node, yaml.CollectionNode) or id(node) in seen:
+            continue
+        seen.add(id(node))  # an alias is the node itself
+        pairs = node.value if isinstance(node, yaml.MappingNode) else enumerate(node.value)
+        named = [(key.value if isinstance(key, yaml.ScalarNode) else str(key), one) for key, one in pairs]
+        each_once(place.rstrip(" .:"), "key", [name for name, _ in named if name != "<<"])
+        nodes += [(f"{place}{name}.", one) for name, one in reversed(named)]
 
 
 def merged(*configs: dict) -> dict:
@@ -78,7 +94,8 @@ def settle(config: dict, overlays: list[dict]) -> list[str]:
             if "averages" not in own:
                 settings["averages"] = []
             if "figures" not in own:
-                names = [column["name"] for column in own["columns"] if isinstance(column, dict) and "name" in column]
+                columns = own["columns"] if isinstance(own["columns"], list) else []
+                names = [column["name"] for column in columns if isinstance(column, dict) and "name" in column]
                 settings["figures"] = {"parameters": names[:1], "lambda": []}
     return chosen(config, overlays)
 

@@ -4,11 +4,14 @@ Plain Python on plain dicts: imported by the Snakefile on login nodes, so no tor
 """
 
 import json
+import math
+from functools import cache
 from pathlib import Path
 
 from hra_workflow import ROOT, methods, tasks
 from hra_workflow.config import tuning_checks
 from hra_workflow.config.method_checks import check_preset, check_type, check_variant
+from hra_workflow.config.values import check_folders, check_values
 from hra_workflow.core import grid, tuning
 from hra_workflow.core.errors import JobError, expect, one_of
 from hra_workflow.core.grid import HELD_OUT, averages, kind_of, preset, run_keys
@@ -22,10 +25,10 @@ SCHEMAS = Path(ROOT, "workflow/schemas/config")
 
 def check(config: dict) -> None:
     """Raise JobError for the first error in the config, with its key."""
-    from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
 
-    error = best_match(Draft202012Validator(schema()).iter_errors(config))
+    check_values(config)
+    error = best_match(validator().iter_errors(config))
     if error:
         place = ".".join(str(key) for key in error.absolute_path) or "top level"
         known = error.parent is None and error.validator == "additionalProperties" and error.schema.get("properties")
@@ -35,7 +38,10 @@ def check(config: dict) -> None:
             hint = "; YAML reads 1e-5 as text: write 1.0e-5"
         if error.validator == "type" and error.instance in ("true", "false"):
             hint = f"; on the command line write {error.instance.title()}"
+        if error.validator == "type" and isinstance(error.instance, float) and error.instance.is_integer():
+            hint = f"; write {error.instance:.0f}"
         raise JobError(f"config: {place}: {error.message}{about}{hint}")
+    check_folders(config["pathvars"])
     for name, method in config["methods"].items():
         check_type(f"config: methods.{name}", method)
         for variant, entry in method["variants"].items():
@@ -79,12 +85,20 @@ def schema() -> dict:
     return base
 
 
+@cache
+def validator():
+    """Return the validator of the complete schema, to which 1.0 is no integer: a seed is a part of paths."""
+    from jsonschema import Draft202012Validator, validators
+
+    types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, one: type(one) is int)
+    return validators.extend(Draft202012Validator, type_checker=types)(schema())
+
+
 def is_number(text: str) -> bool:
     try:
-        float(text)
+        return math.isfinite(float(text))
     except ValueError:
         return False
-    return True
 
 
 def check_task(task: Task) -> None:

@@ -1,7 +1,8 @@
 """The error that a user can fix, and checks that raise it."""
 
 import contextlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 
 class JobError(Exception):
@@ -41,6 +42,14 @@ def expect(condition: bool, message: str) -> None:
 def one_of(place: str, what: str, value, known) -> None:
     """Raise JobError unless `value` is one of the known ones; `place`: its key in the config."""
     expect(value in known, f"{place}: unknown {what} {value!r}; known: {', '.join(map(str, known))}")
+
+
+def each_once(place: str, what: str, names: Iterable[str]) -> None:
+    """Raise JobError if a name is given more than once; `place`: the key of the list in the config."""
+    again = [repr(name) for name, times in Counter(names).items() if times > 1]
+    expect(
+        not again, f"{place}: expected every {what} once, found {', '.join(again)} more than once. Change one of them"
+    )
 
 
 def check_sizes(found: tuple[int, int], expected: tuple[int, int], what: str) -> None:

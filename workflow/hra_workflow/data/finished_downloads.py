@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hra_workflow.core import files
-from hra_workflow.core.errors import JobError
+from hra_workflow.core.errors import JobError, expect
 from hra_workflow.data import own_files
 
 
@@ -33,6 +33,29 @@ def planned(source: dict, manifest: str | Path | None, paths: Mapping[str, Path]
     if own_files.hashes(own) == own_files.hashes(known):
         return before | ({"paths": paths, "own": own} if paths else {})
     return now | {"contents": files.sha256_of_listing(own_files.hashes(own))}
+
+
+def check_shared(planned: dict, dataset: dict | None, manifest: str | Path, paths: Mapping[str, Path]) -> None:
+    """Raise JobError if an existing manifest, which this project has not written, is of other files than it would be.
+
+    Another project that shares the folder has the name for something else. dataset: its entry as the download gets it.
+    paths: the user's files that the job reads.
+    """
+    try:
+        done = files.read_json(manifest)
+        found = done["source"]
+        same = (planned["source"], planned["contents"]) == (found, done.get("contents"))
+        if not same and planned["source"]["kind"] == found["kind"] == "local":
+            same = own_files.hashes(own_files.listing(paths, done["own"])) == own_files.hashes(done["own"])
+        same = same and done.get("dataset", dataset) == dataset
+    except (FileNotFoundError, JobError, KeyError, TypeError, AttributeError):
+        return  # missing, or not a manifest
+    expect(
+        same,
+        f"{manifest}: expected what the config describes, of {planned['source']}, found another download, of {found}, "
+        "which this project has not made. Give yours another name, or the project other resources (`pathvars`); if no "
+        "other project uses the file, delete it",
+    )
 
 
 def settle(manifest: Path, paths: Mapping[str, Path], own: dict) -> None:

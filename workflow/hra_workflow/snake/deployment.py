@@ -9,6 +9,7 @@ from snakemake.pathvars import Pathvars
 from snakemake.settings.types import DeploymentMethod
 
 from hra_workflow.config import overlays, validation
+from hra_workflow.config.values import check_values
 from hra_workflow.core import launcher
 from hra_workflow.core.errors import JobError, ending_the_run, expect
 from hra_workflow.preflight import probe
@@ -70,6 +71,10 @@ def complete(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tupl
     modifier, settings = workflow.modifier, workflow.config_settings
     paths = list(map(Path, settings.configfiles))
     own = [config] if modifier.skip_configfile else list(map(load_configfile, paths))
+    for path in paths if not modifier.skip_configfile else ():
+        overlays.check_keys(path)
+    for stated in (*own, config):  # before they are merged, which does not end for what contains itself
+        check_values(stated)
     commanded = {key: settings.config[key] for key in COMMANDED if key in settings.config}
     config = overlays.merged(*map(overlays.read, shipped), *own, config, commanded)
     workflow.pathvars.update(Pathvars.from_config(config))
@@ -95,6 +100,15 @@ def check_copies(basedir: Path, shipped: Iterable[Path], read: Iterable) -> None
                 f"{name} differs from {path} and is not read. Delete it; write what you change to a config of your own "
                 f"(docs/projects.md), or add `--configfile {name}`"
             )
+
+
+def switched_off(key: str, wildcards=None) -> list[str]:
+    """End the run, as the input of a table whose key in the config is null."""
+    with ending_the_run():
+        raise JobError(
+            f"config: {key}: expected the settings of a requested table, found null, which switches it off. Remove the "
+            "line, or do not request the table"
+        )
 
 
 def enter_container(workflow, image: str | None, basedir: Path) -> None:

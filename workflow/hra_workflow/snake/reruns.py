@@ -162,13 +162,17 @@ class Downloads:
                 with ending_the_run():
                     own = own_files.paths(source, root := self.config["local_root"], dataset)
                     own_files.check_links(own, source, root, dataset, self.config["follow_links"])
+                    planned = finished_downloads.planned(source, None if forced else manifest, own)
+                    # Without a record, Snakemake compares no params, and takes what another project has downloaded.
+                    if not forced and self.workflow.persistence.input(IOFile(manifest)) is None:
+                        finished_downloads.check_shared(planned, dataset, manifest, own)
                     if "dataset" in named:
                         own_data.check(self.tasks[named["task"]], named["dataset"])
             except SystemExit:
                 if self.config["preflight"] != "login":  # which lists it with whatever else is wrong
                     raise
-                own = {}
-            self.known[manifest] = finished_downloads.planned(source, None if forced else manifest, own)
+                planned = finished_downloads.planned(source, None if forced else manifest)
+            self.known[manifest] = planned
         return self.known[manifest]
 
     def entry(self, named: dict[str, str]) -> tuple[str, dict, dict | None]:

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 
 from hra_workflow import methods
 from hra_workflow.core import rewound
-from hra_workflow.core.errors import expect, one_of
+from hra_workflow.core.errors import each_once, expect, one_of
 from hra_workflow.evaluators import registry
 from hra_workflow.models import diffusion
 from hra_workflow.tasks.cost import FORWARD, Cost
@@ -20,6 +20,7 @@ from hra_workflow.tasks.generation import Generation
 from hra_workflow.tasks.training import Training
 
 DRIFT = "drift"  # the key of the config, and the benchmark
+ROW = ("key", "step", "prompt_index", "prompt", "index", "seed", "blocked")  # what else a line of predictions has
 PNG_BYTES = 1.6  # per pixel of a photograph at 512 × 512: COCO's take 1.5, and fast compression 7 % more
 
 
@@ -140,9 +141,12 @@ class ImageEvaluation(Evaluation):
     def check_settings(self) -> None:
         """Raise JobError if an evaluator lacks an input, or one of drift does not compare an image with another."""
         task = f"config: tasks.{self.name}"
-        for entry in self.settings["evaluation"]["evaluators"]:
+        entries, of_drift = self.settings["evaluation"]["evaluators"], self.settings.get(DRIFT) or {"evaluators": []}
+        for entry in entries:
             self.check_evaluator(f"{task}.evaluation.evaluators: {entry['name']}", entry, self.reference_images)
-        for entry in (self.settings.get(DRIFT) or {}).get("evaluators", ()):
+        each_once(f"{task}.evaluation.evaluators", "metric", [*registry.metrics(entries), *ROW])
+        each_once(f"{task}.{DRIFT}.evaluators", "name", [*(entry["name"] for entry in of_drift["evaluators"]), *ROW])
+        for entry in of_drift["evaluators"]:
             key = f"{task}.{DRIFT}.evaluators: {entry['name']}"
             self.check_evaluator(key, entry, "references")
             expect(

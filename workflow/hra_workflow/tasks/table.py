@@ -8,7 +8,12 @@ from typing import ClassVar
 
 from hra_workflow import methods
 from hra_workflow.core import grid
+from hra_workflow.core.errors import each_once, expect
 from hra_workflow.tasks.part import Part
+
+# Columns of the CSV files of tables: those of a row, and those besides a column, by the endings of their names.
+OF_ROWS = {"method", "setting", "run", "selection", "preset", "n_seeds", "params_M", "params_M_published", "missing"}
+ENDINGS = ("_std", "_n", "_published", "_difference", "_better", "_best", "_verdict")
 
 
 class Table(Part):
@@ -54,6 +59,25 @@ class Table(Part):
     def without_answer_marker(self) -> list[str]:
         """Return the training sets for which strictly graded accuracy stays near 0."""
         return []
+
+    # Names
+
+    def check_runs(self) -> None:
+        """Raise JobError if two columns of the table, or two of its rows, would have one name."""
+        key, columns = f"config: tasks.{self.name}", self.settings["columns"]
+        wide = [column["name"] for column in columns if "dataset" not in column]  # computed with one per dataset
+        parts = [f"{name}: {dataset}" for name in wide for dataset in grid.datasets(self.config, self.name)]
+        names = [*(column["name"] for column in columns), *grid.averages(self.config, self.name)]
+        self.check_heads(f"{key}.columns and averages", names, parts)
+        labels = grid.labels(self.config, self.name)
+        each_once(f"{key}.grid: `label` of the variants", "label", labels.values())
+
+    def check_heads(self, key: str, names: list[str], parts: Iterable[str] = ()) -> None:
+        """Raise JobError if columns of a table's CSV file would have one name; `parts`: others that must differ."""
+        each_once(key, "name", [*names, *parts])
+        taken = OF_ROWS | {name + ending for name in names for ending in ENDINGS}
+        for name in names:
+            expect(name not in taken, f"{key}: {name!r} is another column of the table's CSV file. Change the name")
 
     # Comparison of runs
 

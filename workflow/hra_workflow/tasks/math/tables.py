@@ -100,6 +100,7 @@ class MathTable(Table):
 
     def check_retention(self, key: str) -> None:
         entry = self.settings["retention"]
+        self.check_heads(f"{key}.benchmarks", list(entry["benchmarks"]))
         one_of(f"{key}.dataset", "dataset", entry["dataset"], self.datasets)
         one_of(f"{key}.base", "run", entry["base"], entry["runs"])
         expect(
@@ -152,6 +153,7 @@ class MathTable(Table):
         )
 
     def check_runs(self) -> None:
+        super().check_runs()
         key = f"config: tasks.{self.name}"
         for table in ("retention", "compute"):
             for run in (self.settings.get(table) or {}).get("runs", []):  # those that are not in the grid are skipped

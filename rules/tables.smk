@@ -4,6 +4,7 @@
 #      predictions, which are no inputs.
 # Out: results/runs_{task}.csv, results/compare_{task}.csv, results/one_class_{task}.csv, results/table_{task}.csv and .md,
 #      results/cost_{task}.csv and .md, results/figures/{task}_*.svg and .png, results/sheets/{task}_{dataset}.png.
+#      Beside each .csv and .md is its seal (core/seals.py).
 # Steps: runs, compare, table, cost, figures, figures_lambda; sheet is a template that matches nothing itself: rules/tasks/{task}.smk
 #      uses it with `use rule sheet as sheet_{task}` and adds images and caption. Its paths are relative to that file.
 # Again: if a result, the grid, or anything that is shown has changed.

@@ -37,12 +37,16 @@ rule export_adapter:
         ),
         model=lambda wc: TASKS[wc.task].training.inputs(wc.dataset)["model"],
         dataset=f"{config['pathvars']['resources']}/datasets/{{task}}/{{dataset}}.manifest.json",
-        metrics=lambda wc: [
-            f"{EVAL}/metrics.json".format(benchmark=one, **wc) for one in dataset_entry(wc)["benchmarks"]
-        ],
+        metrics=lambda wc: {
+            f"{EVAL}/metrics.json".format(benchmark=one, **wc): reruns.made(
+                getattr(rules, TASKS[wc.task].evaluation.rule(one)), {**wc, "benchmark": one}
+            )
+            for one in dataset_entry(wc)["benchmarks"]
+        },
         benchmarks=lambda wc: own_data.benchmarks_of(TASKS[wc.task], wc.dataset),
         comparison=lambda wc: TASKS[wc.task].table.comparison(),
         tables=[f"{config['pathvars']['results']}/table_{{task}}.{ending}" for ending in ("csv", "md")],
+        expected=lambda wc: expected_runs.asked(TASKS[wc.task], dict(wc) | {"seed": int(wc.seed)}),
         to_lora=lambda wc: methods.of(config, wc.method).adapter.to_lora,
         label=lambda wc: grid.rows_of(config, [run_name(wc)])[0]["label"],
         settings=lambda wc: TASKS[wc.task].usage.prediction(wc.dataset, run_name(wc)),

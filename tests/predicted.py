@@ -31,7 +31,7 @@ def answering(run) -> dict:
     return {
         "reading": READING,
         "column": "query",
-        "prompt": {"template": "{question}\n"},
+        "evaluation_suffix": "",
         "generation": run.GENERATION,
         "max_new_tokens": 8,
         "precision": "float32",

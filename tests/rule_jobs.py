@@ -117,6 +117,7 @@ class Run:
             "preset": "test",
             "hyperparameters": self.settings,
             "model_name": "tiny",
+            "expected": {"asked": {}, "inputs": {}},
             "scratch": str(self.folder / "scratch"),
             "trackers": {"report_to": list(self.report_to), "folder": str(self.folder / "trackers")},
         } | self.GIVEN

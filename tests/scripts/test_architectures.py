@@ -78,7 +78,7 @@ def check_answers(run, base: Path, monkeypatch) -> None:
 
 def exported(run, folder: Path, settings: dict) -> Path:
     params = {"record": run.train["output"]["record"], "adapter": run.weights["last"], "settings": settings}
-    params |= {name: run.tiny[name] for name in ("model", "dataset")} | {"metrics": [], "tables": [], "label": "HRA"}
+    params |= {name: run.tiny[name] for name in ("model", "dataset")} | {"metrics": {}, "tables": [], "label": "HRA"}
     job = run.job("export_adapter", {}, {"card": folder / "README.md"}, to_lora="hra.conversion:to_lora", **params)
     export_adapter.main(job | {"wildcards": run.wildcards | {"weights": "last"}})
     return folder
@@ -103,7 +103,7 @@ def test_a_language_model_resumes_answers_and_is_loaded_by_stock_libraries(given
     check_resumed(run)
     check_answers(run, base, monkeypatch)
     monkeypatch.chdir(tmp_path)
-    folder = exported(run, tmp_path / "hub", {"prompt": chat_models.CHAT, "max_new_tokens": 16})
+    folder = exported(run, tmp_path / "hub", {"evaluation_suffix": "", "max_new_tokens": 16})
     ids = torch.arange(30, 60)[None]
     model = causal_lm.load_run(base, run.method, run.last, "float32", "cpu")
     with torch.inference_mode():
@@ -117,7 +117,7 @@ def test_a_language_model_resumes_answers_and_is_loaded_by_stock_libraries(given
     pasted(folder)
     shown = capsys.readouterr().out
     (tmp_path / "new.txt").write_text("A crate has 8 bottles. How many do 4 crates have?\n")
-    settings = answering(run) | {"prompt": chat_models.CHAT, "max_new_tokens": 16}
+    settings = answering(run) | {"max_new_tokens": 16}
     (row,) = predict(run, {"prompts": tmp_path / "new.txt"}, settings)
     assert shown == row["output"] + "\n"
     # Merged and saved with tied embeddings, as vLLM is given it.

@@ -15,7 +15,7 @@ import print_table
 import table
 from benchmarks import coverage
 from hra_workflow import tasks
-from hra_workflow.core import predictions
+from hra_workflow.core import predictions, seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.evaluators import aggregation
 from hra_workflow.report import comparison, one_class, run_statistics
@@ -343,10 +343,10 @@ def test_predictions_that_are_not_those_of_the_run_table_are_refused(tmp_path):
     _, job = make(tmp_path)
     table = Path(job["input"]["runs"])
     text = table.read_text()
-    table.write_text(text.replace(",0.9", ",0.8"))
+    seals.write(table, text.replace(",0.9", ",0.8"), [])
     with pytest.raises(JobError, match=r"expected accuracy = .* as in the run table, found"):
         compare.main(job)
-    table.write_text(text)
+    seals.write(table, text, [])
     path = Path(job["params"]["evaluations"][0]["path"])
     lines = predictions.read(path)
     predictions.write(path, [lines[0] | {"label": 1 - lines[0]["label"]}, *lines[1:]])

@@ -6,6 +6,7 @@ import pytest
 import collect_runs
 import cost
 import factories
+from hra_workflow.core import seals
 from hra_workflow.report import run_statistics
 
 SECONDS = {("cola", 0): 3600, ("cola", 1): 1800, ("rte", 0): 900, ("rte", 1): 900}
@@ -23,7 +24,7 @@ def made(folder, runs=("hra/r8", "lora/r8"), tuning: str | None = None, **change
     collect_runs.main(factories.collect_job(folder, expected, paths))
     job = factories.cost_job(folder, expected)
     if tuning:
-        (folder / "tune_glue.csv").write_text(tuning)
+        seals.write(folder / "tune_glue.csv", tuning, [])
         job["input"]["tuning"] = str(folder / "tune_glue.csv")
     cost.main(job)
     return run_statistics.read_csv(job["output"]["csv"]), (folder / "cost_glue.md").read_text()

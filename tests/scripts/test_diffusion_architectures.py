@@ -116,7 +116,7 @@ def test_images_depend_on_their_seed_and_not_on_their_batch(trained):
 def test_the_exported_lora_gives_the_same_images_in_diffusers(trained, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     run = trained.calm
-    params = {"dataset": run.tiny["dataset"], "model": run.tiny["model"], "metrics": [], "tables": []}
+    params = {"dataset": run.tiny["dataset"], "model": run.tiny["model"], "metrics": {}, "tables": []}
     params |= {"record": str(run.folder / "run/train.json"), "adapter": run.weights["last"], "label": "HRA"}
     params |= {"settings": {"sampling": SAMPLING}, "to_lora": "hra.conversion:to_lora"}
     job = run.job("export_adapter", {}, {"card": tmp_path / "hub/README.md"}, **params)

@@ -17,7 +17,7 @@ import export_adapter
 import hra
 import rule_jobs
 from hra_workflow import methods, tasks
-from hra_workflow.core import files
+from hra_workflow.core import files, seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.models import adapters, classifier
 from hra_workflow.models.diffusion import sampling as diffusion_sampling
@@ -68,6 +68,12 @@ def pasted(folder) -> dict:
 
 def exported(run, tmp_path, changes: dict, benchmarks: tuple = ()):
     """Export the best weights of a trained run; `changes`: of the manifests of model and dataset, by name."""
+    export_adapter.main(exporting(run, tmp_path, changes, benchmarks))
+    return tmp_path / "hub"
+
+
+def exporting(run, tmp_path, changes: dict, benchmarks: tuple = ()) -> dict:
+    """Train and evaluate a run; return the job that exports its best weights."""
     import evaluate_glue
     import train_glue
 
@@ -77,13 +83,12 @@ def exported(run, tmp_path, changes: dict, benchmarks: tuple = ()):
     for name, path in run.tiny.items():
         inputs[name] = path.replace(".manifest.json", ".published.manifest.json")
         files.write_json(inputs[name], files.read_json(path) | changes.get(name, {}))
-    inputs["metrics"] = [run.evaluate["output"]["metrics"]]
-    Path("table_glue.md").write_text("| the table |")
+    inputs["metrics"] = {run.evaluate["output"]["metrics"]: {}}
+    seals.write("table_glue.md", "| the table |", inputs["metrics"])
     given = {"label": "HRA, r=4", "settings": {"reading": READING}, "to_lora": to_lora(run)}
     given |= {"tables": ["table_glue.csv", "table_glue.md"], "benchmarks": list(benchmarks), "comparison": {}}
     job = run.job("export_adapter", {}, {"card": tmp_path / "hub/README.md"}, **inputs, **given)
-    export_adapter.main(job | {"wildcards": run.wildcards | {"weights": "best"}})
-    return tmp_path / "hub"
+    return job | {"wildcards": run.wildcards | {"weights": "best"}}
 
 
 def to_lora(run) -> str | None:
@@ -170,7 +175,7 @@ def unevaluated(run, tmp_path, settings: dict, to_lora: str | None = "hra.conver
     params = {"dataset": run.tiny["dataset"], "model": run.tiny["model"].replace(".manifest.", ".published.manifest.")}
     files.write_json(params["model"], files.read_json(run.tiny["model"]) | PUBLISHED)
     params |= {"record": str(run.folder / "run/train.json"), "adapter": run.weights["last"]}
-    params |= {"label": "HRA", "settings": settings, "to_lora": to_lora, "metrics": [], "tables": []}
+    params |= {"label": "HRA", "settings": settings, "to_lora": to_lora, "metrics": {}, "tables": []}
     params |= {"benchmarks": [], "comparison": {}}
     job = run.job("export_adapter", {}, {"card": tmp_path / "hub/README.md"}, **params)
     export_adapter.main(job | {"wildcards": {"weights": "last"}})

@@ -83,7 +83,8 @@ def test_questions_get_the_answers_of_the_evaluation(make_math_run, tmp_path):
     expected = sums.answers(run)
     questions = Path(run.tiny["dataset"]).parent / "raw/test.jsonl"
     settings = answering(run)
-    rows = predict(run, {"prompts": questions}, settings)
+    changed = {"prompt": {"template": "Q: {question}\n"}}  # in the config, since the training
+    rows = predict(run, {"prompts": questions}, settings | changed)
     assert [row["output"] for row in rows] == [line["output"] for line in expected]
     (tmp_path / "other.jsonl").write_text('{"question": "1+1?"}\n')
     with pytest.raises(JobError, match=r"expected the column query, .* found question"):

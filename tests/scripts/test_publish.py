@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 import export_runs
 import publish
 from glue_tables import collect, grid
+from hra_workflow.core import records, seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.models import adapters
 from rule_jobs import build
@@ -39,9 +40,8 @@ def runs(tmp_path) -> Path:
     """Export all runs of a table, one of which failed."""
     expected = grid(tmp_path, runs=("hra/r8", "lora/r8"))
     collect(tmp_path, expected, expected[:-1], incomplete=True)
-    (tmp_path / "table_glue.md").write_text(
-        "| run | CoLA |\n\n- **Rows that are trained on** are in CoLA: 3 of 9 rows.\n"
-    )
+    text = "| run | CoLA |\n\n- **Rows that are trained on** are in CoLA: 3 of 9 rows.\n"
+    seals.write(tmp_path / "table_glue.md", text, [tmp_path / "runs_glue.csv"])
     params = {"runs": str(tmp_path / "runs_glue.csv"), "table": str(tmp_path / "table_glue.md")}
     output = {"card": tmp_path / "published/runs_glue/README.md"}
     export_runs.main(build("export_runs", tmp_path, {"task": "glue"}, {}, output, params, {}))
@@ -88,12 +88,34 @@ def test_what_the_hub_or_a_loader_refuses_is_an_error(make_run, tmp_path, monkey
     folder = exported(make_run(method("lora")), tmp_path, {})
     weights = load_file(folder / adapters.WEIGHTS)
     save_file({name: value + 1 for name, value in weights.items()}, folder / adapters.WEIGHTS)
-    with pytest.raises(JobError, match=r"expected the weights of train.json, found others"):
+    with pytest.raises(JobError, match=r"safetensors as when this file was made from it"):
         publish.check(folder)
     card = folder / "README.md"
-    card.write_text(card.read_text().replace("library_name: peft", "library_name: [peft"))
+    seals.write(card, card.read_text().replace("library_name: peft", "library_name: [peft"), [])
     with pytest.raises(JobError, match="found an invalid one"):
         publish.check(folder)
+    seals.write(runs / "README.md", (runs / "README.md").read_text(), [])
     shutil.copy(folder / "train.json", runs / "runs.parquet")
     with pytest.raises(JobError, match="found an invalid one"):
         publish.check(runs)
+
+
+def test_an_export_that_was_edited_or_is_older_than_its_run_is_not_published(runs, tmp_path, monkeypatch, calls):
+    record = next(tmp_path.glob("glue/**/train.json"))
+    for path, message in (
+        (runs / "README.md", "README.md: expected the content that was written"),
+        (runs / "runs.parquet", "runs.parquet as when this file was made from it"),
+        (tmp_path / "table_glue.md", "table_glue.md: expected the content that was written"),
+        (record, "runs_glue.csv: expected .*train.json as when this file was made from it"),  # trained again
+    ):
+        before = path.read_bytes()
+        if path == record:
+            records.write(record, records.read(record) | {"seconds": 1.0})
+        else:
+            path.write_bytes(before + b"9")
+        with pytest.raises(SystemExit, match=message):
+            published(monkeypatch, runs, "me/runs")
+        path.write_bytes(before)
+    assert not calls
+    published(monkeypatch, runs, "me/runs")
+    assert calls[-1]["ignore_patterns"] == [".README.md.sha256"]

@@ -20,7 +20,7 @@ import figures
 import report
 import table
 from hra_workflow import tasks
-from hra_workflow.core import files, predictions, records
+from hra_workflow.core import files, predictions, records, seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.report import run_statistics
 from hra_workflow.tasks import reported
@@ -91,10 +91,11 @@ def made(tmp_path_factory) -> Path:
     )
     Image.new("RGB", (400, 300), "red").save(folder / "sheet.png")
     files.write_json(folder / "sst2.card.json", {"splits": {}, "own": {}, "warnings": ["2 rows are also in <train>"]})
-    (folder / "tune_glue.csv").write_text("device_seconds,device\n1800,NVIDIA H100\n,\n")
+    seals.write(folder / "tune_glue.csv", "device_seconds,device\n1800,NVIDIA H100\n,\n", [])
     collect_runs.main(factories.collect_job(folder, expected, paths, incomplete=True))
     compared = ["SST-2", "best_on_dev", "full/all", "hra/r8", "1.5", "-0.5", "3.5", "0.1", "0.3", "0.9", "300", "3"]
-    pd.DataFrame([compared], columns=factories.COMPARED).to_csv(folder / "compare_glue.csv", index=False)
+    pairs = pd.DataFrame([compared], columns=factories.COMPARED)
+    seals.write(folder / "compare_glue.csv", pairs.to_csv(index=False), [])
     table.main(factories.table_job(folder, expected, ROOT / "config/published/glue.csv"))
     drawn = factories.figures_job(folder, expected, [path for path, _ in paths])
     drawn["params"] |= {"parameters": ["SST-2"]}

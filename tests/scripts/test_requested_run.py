@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from hra_workflow import tasks
+from hra_workflow.core import seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.tasks import requested_run
 from support import paper_config
@@ -32,7 +33,7 @@ def project(tmp_path, monkeypatch):
             row = f"cola,{method},{seed},validation,{selection},3,accuracy,{value + offset}"
             lines += [f"{row},1.0,ok", f"{row}5,0.5,ok"]  # rewound weights are not those of a run
     lines.append("cola,full,all,0,validation,best_on_dev,3,accuracy,0.99,1.0,outdated")
-    Path("results/runs_glue.csv").write_text("\n".join(lines) + "\n")
+    seals.write("results/runs_glue.csv", "\n".join(lines) + "\n", [])
     for name in ("new texts.csv", "prompts.txt"):
         Path(name).touch()
     (tmp_path / "results/subject/dog/hra/r8/seed0/steps/800").mkdir(parents=True)

@@ -12,7 +12,7 @@ import cost
 import factories
 import figures
 from glue_tables import collect, grid, line, make_table
-from hra_workflow.core import files, records
+from hra_workflow.core import files, records, seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.report import run_statistics
 
@@ -183,7 +183,8 @@ def test_a_rate_that_the_trials_have_not_chosen_is_refused(tmp_path):
     job["input"]["tuning"] = str(tmp_path / "tune_glue.csv")
     for chosen, ok in (("1.0e-3", True), ("0.002", False)):
         rows = [f"cola,hra,r8,{rate},{str(rate == chosen).lower()}" for rate in (chosen, "0.1")]
-        (tmp_path / "tune_glue.csv").write_text("\n".join(["dataset,method,variant,learning_rate,chosen", *rows]))
+        text = "\n".join(["dataset,method,variant,learning_rate,chosen", *rows])
+        seals.write(tmp_path / "tune_glue.csv", text, [])
         with nullcontext() if ok else pytest.raises(JobError, match=r"learning_rate 0\.001, now 0\.002"):
             collect_runs.main(job)
 

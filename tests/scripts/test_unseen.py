@@ -8,11 +8,12 @@ from huggingface_hub import ModelCard
 from pandas import read_parquet
 from rich.console import Console
 
+import collect_runs
 import factories
 import print_table
 import publish
 import report
-from glue_tables import collect, grid
+from glue_tables import grid
 from hra_workflow import tasks
 from hra_workflow.core import files, manifests, predictions, records
 from hra_workflow.data import leaks
@@ -47,11 +48,8 @@ def answered() -> list[dict]:
 def table_of(folder, benchmark: dict) -> tuple[dict, str]:
     """Make the table of three seeds; return its row of the best checkpoint, and its Markdown."""
     expected = grid(folder, datasets=("sst2",))
-    collect(folder, expected, scores=lambda run: [0.1, 0.75])
-    for path in folder.rglob("metrics.json"):
-        predictions.write(path.with_name("predictions.jsonl.gz"), answered())
-        made = {"predictions_sha256": files.sha256(path.with_name("predictions.jsonl.gz"))}
-        records.write(path, records.read(path) | made)
+    paths = [factories.write(folder, run, [0.1, 0.75], answered()) for run in expected]
+    collect_runs.main(factories.collect_job(folder, expected, paths))
     job = factories.table_job(folder, expected)
     job["params"] |= {"benchmarks": [benchmark], "data": [benchmark["train"]]}
     make_table(job)

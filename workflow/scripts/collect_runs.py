@@ -11,12 +11,12 @@ from pathlib import Path
 import jsonschema
 import pandas as pd
 
-from hra_workflow.core import files, fingerprints, made_by, records, rewound
+from hra_workflow.core import files, fingerprints, made_by, records, rewound, seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import as_list, start
 from hra_workflow.report import tuning_results
 from hra_workflow.report.run_columns import COLUMNS
-from hra_workflow.report.run_statistics import RUN, read_csv
+from hra_workflow.report.run_statistics import RUN, read_sealed
 from hra_workflow.report.selections import TITLES
 from hra_workflow.tasks.expected_runs import with_errors
 
@@ -197,13 +197,14 @@ def main(job: dict) -> None:
     trained = load_all(as_list(job["input"].get("records")), "record", task, RUN, set(grid))
     evaluated = load_all(as_list(job["input"].get("metrics")), "metrics", task, [*RUN, "benchmark"], evaluations)
     tuning = job["input"].get("tuning")
-    chosen = tuning_results.chosen(read_csv(tuning)) if tuning else {}
+    chosen = tuning_results.chosen(read_sealed(tuning)) if tuning else {}
 
     rows = [row for run in expected for row in rows_of(run, trained, evaluated, chosen)]
     check_complete(task, rows, params["incomplete"])
     cells = [{name: text(row.get(name)) for name in COLUMNS} | {"task": task} for row in rows]
     table = pd.DataFrame(cells, columns=list(COLUMNS))
-    files.write_text(job["output"]["runs"], table.to_csv(index=False, lineterminator="\n"))
+    made_from = [path for paths in job["input"].values() for path in as_list(paths)]
+    seals.write(job["output"]["runs"], table.to_csv(index=False, lineterminator="\n"), made_from)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from hra_workflow.core import files, tuning
+from hra_workflow.core import seals, tuning
 from hra_workflow.core.job import as_list, start
 from hra_workflow.report import tuning_results
 
@@ -28,7 +28,8 @@ def main(job: dict) -> None:
     for name in ("held_out_rows", "train_rows", "steps"):
         trials[name] = trials[name].astype("Int64")
     text = trials.to_csv(index=False, lineterminator="\n", float_format="%.6g")
-    files.write_text(job["output"]["csv"], text)
+    made_from = [path for paths in job["input"].values() for path in as_list(paths)]
+    seals.write(job["output"]["csv"], text, made_from)
 
 
 if __name__ == "__main__":

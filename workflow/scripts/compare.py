@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from hra_workflow import tasks
-from hra_workflow.core import files, predictions, records
+from hra_workflow.core import predictions, records, seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.report import comparison, one_class, run_statistics
@@ -120,7 +120,7 @@ def number(value: float, digits: int) -> str:
 def main(job: dict) -> None:
     runs = run_statistics.read_runs(job["input"]["runs"])
     for name, table in zip(("csv", "one_class"), build(runs, job["params"]), strict=True):
-        files.write_text(job["output"][name], table.to_csv(index=False, lineterminator="\n"))
+        seals.write(job["output"][name], table.to_csv(index=False, lineterminator="\n"), [job["input"]["runs"]])
 
 
 if __name__ == "__main__":

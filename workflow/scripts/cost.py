@@ -8,7 +8,7 @@ import math
 
 import pandas as pd
 
-from hra_workflow.core import files
+from hra_workflow.core import seals
 from hra_workflow.core.job import start
 from hra_workflow.report import markdown_text, run_statistics
 
@@ -36,7 +36,7 @@ def tuning_hours(path: str | None) -> pd.Series:
     """Add up the device hours of all trials by (dataset, run); a task without tuning has none."""
     if not path:
         return pd.Series(dtype=float)
-    trials = run_statistics.read_csv(path)
+    trials = run_statistics.read_sealed(path)
     run = (trials["method"] + "/" + trials["variant"]).rename("run")
     return pd.to_numeric(trials["device_seconds"]).div(3600).groupby([trials["dataset"], run]).sum()
 
@@ -110,13 +110,12 @@ def number(value: float) -> str:
 
 
 def main(job: dict) -> None:
-    params = job["params"]
-    table = build(
-        run_statistics.read_runs(job["input"]["runs"]), tuning_hours(job["input"].get("tuning") or None), params
-    )
+    params, runs, tuning = job["params"], job["input"]["runs"], job["input"].get("tuning") or None
+    table = build(run_statistics.read_runs(runs), tuning_hours(tuning), params)
     text = table.to_csv(index=False, lineterminator="\n", float_format=number)
-    files.write_text(job["output"]["csv"], text)
-    files.write_text(job["output"]["markdown"], markdown(table, params))
+    made_from = [path for path in (runs, tuning) if path]
+    seals.write(job["output"]["csv"], text, made_from)
+    seals.write(job["output"]["markdown"], markdown(table, params), made_from)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 
 from hra_workflow import tasks
-from hra_workflow.core import files, manifests, records, trained
-from hra_workflow.core.errors import expect
+from hra_workflow.core import files, manifests, records, seals, trained
 from hra_workflow.core.job import start
 from hra_workflow.data import leaks
 from hra_workflow.models import adapters, diffusion, precision
@@ -23,9 +22,10 @@ from hra_workflow.report import model_card, selections, unseen
 
 def main(job: dict) -> None:
     params = job["params"]
-    record, card = trained.checked(params["record"], params["adapter"], params["model"]), Path(job["output"]["card"])
-    for path in params["metrics"]:
-        expect(Path(path).exists(), f"expected an evaluated run, found no {path}. Make it first (make run).")
+    record = trained.checked(params["record"], params["adapter"], params["model"], job["wildcards"])
+    trained.check_current(record, params["record"], **params["expected"])
+    metrics, card = trained.evaluations(record, params["metrics"]), Path(job["output"]["card"])
+    tables = {Path(path).name: seals.read(path) for path in params["tables"] if Path(path).exists()}
     model, data = (files.read_json(params[name]) for name in ("model", "dataset"))
     base, folder, task = model_card.on_hub(model), manifests.folder(params["model"]), tasks.classes()[record["task"]]
     with files.replacing_folder(card.parent) as new:
@@ -43,10 +43,8 @@ def main(job: dict) -> None:
         if (lora / exports.DIFFUSERS).exists() and not exports.write_kohya(lora):
             title = diffusion.ARCHITECTURES[diffusion.named(folder)].title
             print(f"{title}: diffusers has no converter to the layout of ComfyUI and kohya's scripts, none is written")
-        tables = [Path(path) for path in params["tables"] if Path(path).exists()]
-        for path in tables:
-            shutil.copyfile(path, new / path.name)
-        metrics = [records.read(path) for path in params["metrics"]]
+        for name, text in tables.items():
+            (new / name).write_bytes(text.encode())
         leaked = leaks.every(params["benchmarks"])
         if record["data_sha256"] != data["sha256"]:  # the card is not of what the run was trained on
             leaked = {name: replace(leak, items=None) for name, leak in leaked.items()}
@@ -62,13 +60,15 @@ def main(job: dict) -> None:
             "run": os.path.relpath(Path(params["record"]).parent),
             "base": os.path.relpath(folder),
             "exported": os.path.relpath(card.parent),
-            "tables": [f"`{path.name}`" for path in tables],
+            "tables": [f"`{name}`" for name in tables],
             "splits": selections.splits(params["benchmarks"]),
             "leaked": {benchmark: leak for (_, benchmark), leak in leaked.items()},
             "unseen": unseen_scores(params, leaked, task.table),
         }
         text = model_card.write(record, metrics, model, data, job["wildcards"]["weights"], config, about)
-        (new / card.name).write_text(text)
+        exported = [path for path in new.rglob("*") if path.is_file()]
+        sources = [params["record"], params["adapter"], *params["metrics"], *params["tables"]]
+        seals.write(new / card.name, text, [*exported, *(path for path in sources if Path(path).exists())])
     print(f"wrote {card.parent}")
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hra_workflow.core import files
+from hra_workflow.core import files, seals
 from hra_workflow.core.errors import expect
 from hra_workflow.core.job import start
 from hra_workflow.report import model_card, table_notes
 from hra_workflow.report.run_columns import COLUMNS, FLAG, NUMBER, TEXT, WHOLE
-from hra_workflow.report.run_statistics import read_csv
+from hra_workflow.report.run_statistics import read_sealed
 
 READ = {TEXT: str, WHOLE: int, NUMBER: float, FLAG: {"true": True, "false": False}.__getitem__}
 FILE = "runs.parquet"
@@ -19,7 +19,7 @@ FILE = "runs.parquet"
 
 def typed(path: Path) -> pa.Table:
     """Return the run table with the types of its columns; an empty cell is null."""
-    runs = read_csv(path)
+    runs = read_sealed(path)
     fields = [pa.field(name, kind, metadata={"description": text}) for name, (kind, text) in COLUMNS.items()]
     columns = [
         pa.array([READ[COLUMNS[field.name][0]](cell) if cell else None for cell in runs[field.name]], field.type)
@@ -49,10 +49,11 @@ def main(job: dict) -> None:
     path, shown = Path(params["runs"]), Path(params["table"])
     expect(path.exists(), f"expected a finished table, found no {path}. Make it first (make run).")
     runs = typed(path)
-    text = card_of(job["wildcards"]["task"], runs.num_rows, shown.read_text() if shown.exists() else "")
+    text = card_of(job["wildcards"]["task"], runs.num_rows, seals.read(shown) if shown.exists() else "")
     with files.replacing_folder(card.parent) as new:
         pq.write_table(runs, new / FILE)
-        (new / card.name).write_text(text)
+        sources = [one for one in (path, shown) if one.exists()]
+        seals.write(new / card.name, text, [new / FILE, *sources])
     print(f"wrote {card.parent}: {runs.num_rows} rows")
 
 

@@ -27,7 +27,7 @@ LATENT = 8  # pixels along a side of a latent position
 @final_errors()
 def main(job: dict) -> None:
     params, given, settings = job["params"], job["params"]["given"], job["params"]["settings"]
-    record = trained.checked(params["record"], params["weights"], params["model"])
+    record = trained.checked(params["record"], params["weights"], params["model"], job["wildcards"])
     if "images" in given:
         check_function(record, settings)
     folder = given.get("images") or given["controls"]

@@ -19,7 +19,7 @@ def main(job: dict) -> None:
     import torch
 
     params = job["params"]
-    record = trained.checked(params["record"], params["weights"], params["model"])
+    record = trained.checked(params["record"], params["weights"], params["model"], job["wildcards"])
     method, dataset, settings = (record["fingerprint"][name] for name in ("method", "dataset", "hyperparameters"))
     columns, labels = dataset["columns"], dataset["labels"]
     texts = new_inputs.table(params["given"]["texts"], columns, **params["settings"]["reading"])

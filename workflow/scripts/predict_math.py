@@ -10,19 +10,20 @@ from hra_workflow.core.errors import final_errors
 from hra_workflow.core.job import start
 from hra_workflow.data import new_inputs
 from hra_workflow.models import causal_lm, prompts
-from hra_workflow.tasks.math import answers
+from hra_workflow.tasks.math import answers, generation
 
 
 @final_errors()
 def main(job: dict) -> None:
     params = job["params"]
-    record = trained.checked(params["record"], params["weights"], params["model"])
+    record = trained.checked(params["record"], params["weights"], params["model"], job["wildcards"])
     settings = params["settings"] | record["hyperparameters"]  # of a run that trains nothing, the config's
     given = new_inputs.table(params["given"]["prompts"], [settings["column"]], **settings["reading"])
     questions = given[settings["column"]]
     folder = manifests.folder(params["model"])
-    prompt = prompts.Prompt(settings["prompt"], causal_lm.load_tokenizer(folder), folder)
-    names = ("prompt", "generation", "precision", "quantization")
+    asked_with = generation.of_evaluation(record["fingerprint"]["prompt"], settings["evaluation_suffix"])
+    prompt = prompts.Prompt(asked_with, causal_lm.load_tokenizer(folder), folder)
+    names = ("generation", "precision", "quantization")
     params |= {name: settings[name] for name in names} | {"method": record["fingerprint"]["method"]}
     asked = generate_math.part(params, "questions", questions, settings["max_new_tokens"], prompt)
     run = generate_math.Run(job | {"params": params, "input": {"last": params["weights"]}}, folder, prompt)

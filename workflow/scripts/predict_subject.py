@@ -19,7 +19,7 @@ from hra_workflow.tasks.subject.items import items
 @final_errors()
 def main(job: dict) -> None:
     params = job["params"]
-    record = trained.checked(params["record"], params["weights"], params["model"])
+    record = trained.checked(params["record"], params["weights"], params["model"], job["wildcards"])
     rows = new_inputs.table(params["given"]["prompts"], ["prompt"])
     words, first = record["fingerprint"]["prompts"]["subject"], params["seed"]
     prompts = [prompt.replace("{subject}", words) for prompt in rows["prompt"]]

@@ -20,8 +20,10 @@ from rich.table import Table
 from rich.text import Text
 
 from hra_workflow import tasks
+from hra_workflow.core import seals
+from hra_workflow.core.errors import JobError
 from hra_workflow.report import run_statistics, selections, unseen
-from hra_workflow.report.run_statistics import read_csv, readable
+from hra_workflow.report.run_statistics import read_sealed, readable
 
 LABEL_WIDTH, PARAMETERS_WIDTH = 14, 7
 LEGEND = (
@@ -100,9 +102,9 @@ def next_steps(path: Path) -> list[tuple[str, Path]]:
 
 def show(path: Path, selection: str | None, console: Console) -> None:
     """Print one table: the checkpoints of `selection`, by default of the paper's rule for the task."""
-    table = read_csv(path)
+    table = read_sealed(path)
     if "selection" not in table:  # compute, retention
-        console.print(Markdown(path.with_suffix(".md").read_text()))
+        console.print(Markdown(seals.read(path.with_suffix(".md"))))
         return
     selection = selection or table["selection"].iloc[0]
     part = table[table["selection"] == selection]
@@ -142,8 +144,14 @@ def main() -> None:
         command = f"snakemake --cores 2 --configfile mine.yaml -- {missing[0]}"
         parser.error(f"{missing[0]} does not exist; make it: {command} (for the paper's grid without --configfile)")
     console = Console(width=shutil.get_terminal_size((140, 24)).columns)
+    problems = []
     for path in arguments.tables:
-        show(path, arguments.selection, console)
+        try:
+            show(path, arguments.selection, console)
+        except JobError as problem:
+            problems.append(f"Not shown: {problem}")
+    if problems:
+        raise SystemExit("\n".join(problems))
     console.print("Where to look next:")
     steps = [step for path in arguments.tables for step in next_steps(path)]
     reports = dict.fromkeys(path.with_name("report.html") for path in arguments.tables)

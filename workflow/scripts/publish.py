@@ -1,22 +1,24 @@
 """Check an exported folder without a network, list its files, and upload it if a repository is named.
 
-The folder is an adapter (export_adapter.py) or the runs of a table (export_runs.py). `make publish` calls this.
+The folder is an adapter (export_adapter.py) or the runs of a table (export_runs.py), unchanged since the export, as are
+the run, its results and the tables that it was made from. `make publish` calls this.
 """
 
 import argparse
 import re
 from pathlib import Path
 
-from hra_workflow.core import files, records
+from hra_workflow.core import seals
 from hra_workflow.core.errors import JobError, expect
 from hra_workflow.models import adapters
 
-RUNS = "runs.parquet"
+CARD, RUNS = "README.md", "runs.parquet"
 
 
 def check(folder: Path) -> str:
     """Return the kind of repository, model or dataset; JobError for what the Hub or a loader would refuse."""
     kind = "dataset" if (folder / RUNS).exists() else "model"
+    seals.read(folder / CARD)
     try:
         warn_of_card(folder, kind)
         check_runs(folder) if kind == "dataset" else check_adapter(folder)
@@ -31,17 +33,17 @@ def warn_of_card(folder: Path, kind: str) -> None:
     """Read the card's metadata, which raises ValueError if it is invalid; print what it lacks, and what it warns of."""
     from huggingface_hub import DatasetCardData, ModelCardData, RepoCard
 
-    card = RepoCard.load(folder / "README.md", ignore_metadata_errors=False)
+    card = RepoCard.load(folder / CARD, ignore_metadata_errors=False)
     for line in re.findall(r"^> (?!\[!)(.+)$", card.text, re.MULTILINE):
         print(f"warning: {line}")
     content = card.data.to_dict()
     data = (DatasetCardData if kind == "dataset" else ModelCardData)(**content)
     if not data.license:
-        print("warning: README.md states no licence. Add `license:` to its first lines, or to the config and repeat.")
+        print("warning: README.md states no licence. Add it to the config and repeat, or state it on the Hub.")
 
 
 def check_adapter(folder: Path) -> None:
-    """Check that PEFT reads the adapter, and that the record is of its weights."""
+    """Check that PEFT reads the adapter."""
     import peft
     from safetensors import safe_open
 
@@ -50,12 +52,6 @@ def check_adapter(folder: Path) -> None:
             peft.PeftConfig.from_pretrained(str(place))
             with safe_open(place / adapters.WEIGHTS, "numpy") as weights:
                 expect(bool(weights.keys()), f"{place / adapters.WEIGHTS}: expected weights, found an empty file.")
-    record = records.read(folder / "train.json")
-    found = files.sha256(folder / adapters.WEIGHTS)
-    expect(
-        found in record["weights_sha256"].values(),
-        f"{folder}: expected the weights of train.json, found others (SHA-256 {found}). Export the run again.",
-    )
 
 
 def check_runs(folder: Path) -> None:
@@ -76,10 +72,10 @@ def upload(folder: Path, kind: str, repository: str) -> str:
     """Upload the folder and return its address. A repository that does not exist is created, private."""
     from huggingface_hub import HfApi
 
-    api = HfApi()
+    api, seal = HfApi(), seals.seal_of(folder / CARD).name
     if not api.repo_exists(repository, repo_type=kind):
         api.create_repo(repository, repo_type=kind, private=True)
-    return str(api.upload_folder(repo_id=repository, repo_type=kind, folder_path=folder))
+    return str(api.upload_folder(repo_id=repository, repo_type=kind, folder_path=folder, ignore_patterns=[seal]))
 
 
 def main() -> None:
@@ -92,7 +88,7 @@ def main() -> None:
     except JobError as problem:
         raise SystemExit(str(problem)) from None
     for path in sorted(arguments.folder.rglob("*")):
-        if path.is_file():
+        if path.is_file() and path != seals.seal_of(arguments.folder / CARD):
             print(f"{path.stat().st_size:12,}  {path.relative_to(arguments.folder)}")
     if arguments.to:
         print(f"Uploaded: {upload(arguments.folder, kind, arguments.to)}")

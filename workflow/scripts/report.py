@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from hra_workflow import tasks
-from hra_workflow.core import files, made_by, predictions, records
+from hra_workflow.core import files, made_by, predictions, records, seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.data import data_cards, images, leaks
@@ -26,7 +26,7 @@ LOG_LINES = 15
 def section(name: str, facts: dict) -> dict:
     """Return the part of the page about one task."""
     runs = [run_of(name, facts, expected) for expected in facts["expected"]]
-    table = run_statistics.read_csv(facts["tables"][0])
+    table = run_statistics.read_sealed(facts["tables"][0])
     lines = [headline(table, column, facts) for column in facts["plotted"]["parameters"]]
     return {
         "name": name,
@@ -41,7 +41,7 @@ def section(name: str, facts: dict) -> dict:
         "states": Counter(run["state"] for run in runs),
         "headline": [line for line in lines if line],
         "warnings": [*data_cards.warnings(facts["data"]), *leaks.warnings(facts["benchmarks"])],
-        "tables": [html_page.markdown(Path(path).with_suffix(".md").read_text(), 3) for path in facts["tables"]],
+        "tables": [html_page.markdown(seals.read(Path(path).with_suffix(".md")), 3) for path in facts["tables"]],
         "figures": figures(facts, runs) if any(lines) else [],
         "sheets": {dataset: html_page.sheet(path) for dataset, path in facts["sheets"].items()},
         "runs": runs,
@@ -239,7 +239,7 @@ def summary(sections: list[dict], params: dict) -> dict:
         seconds = record["seconds"] * record["processes"] / record["runs_per_gpu"]
         hours[record["device"]]["training"] += seconds / 3600
     for path in (path for one in sections for path in params["tasks"][one["name"]]["trials"]):
-        trials = run_statistics.read_csv(path)
+        trials = run_statistics.read_sealed(path)
         seconds = pd.to_numeric(trials["device_seconds"]).groupby(trials["device"]).sum()
         for device, spent in seconds[seconds > 0].items():
             hours[device]["tuning"] += spent / 3600

@@ -9,8 +9,7 @@ only with our column on the same metric scale.
 import pandas as pd
 
 from hra_workflow import tasks
-from hra_workflow.core import files
-from hra_workflow.core.errors import JobError
+from hra_workflow.core import seals
 from hra_workflow.core.job import start
 from hra_workflow.data import data_cards, leaks
 from hra_workflow.report import (
@@ -143,9 +142,8 @@ def ours_cell(row: pd.Series, name: str, expected: int) -> str:
     """Format `90.10 ± 0.20 (3/5)`; a missing result is `–`; empty: not in the grid, or without a value."""
     if not row[name]:
         return "–" if row[f"{name}_n"] else ""
-    text = (
-        row[name] + (f" ± {row[f'{name}_std']}" if row[f"{name}_std"] else "") + " †" * bool(row[f"{name}_one_class"])
-    )
+    text = row[name] + (f" ± {row[f'{name}_std']}" if row[f"{name}_std"] else "")
+    text += " †" * bool(row.get(f"{name}_one_class"))  # table_retention.py has none
     return text if int(row[f"{name}_n"]) >= expected else f"{text} ({row[f'{name}_n']}/{expected})"
 
 
@@ -280,22 +278,18 @@ def markdown(
 def main(job: dict) -> None:
     params = job["params"]
     runs = run_statistics.read_runs(job["input"]["runs"])
-    path = job["input"].get("published")
-    published = run_statistics.read_csv(path) if path else pd.DataFrame(columns=run_statistics.PUBLISHED)
-    if lost := set(run_statistics.PUBLISHED) - set(published.columns):
-        raise JobError(
-            f"{path}: expected the columns {','.join(run_statistics.PUBLISHED)}, found no {', '.join(sorted(lost))}. "
-            "Correct the file."
-        )
-    differences, constant = (run_statistics.read_csv(job["input"][name]) for name in ("comparison", "one_class"))
+    published = run_statistics.read_published(job["input"].get("published"))
+    differences, constant = (run_statistics.read_sealed(job["input"][name]) for name in ("comparison", "one_class"))
     units, same = units_of(params), one_class.by_column(constant, params)
     kind, leaked = tasks.classes()[params["task"]].table, leaks.every(params["benchmarks"])
     table = unseen.add(build(runs, published, params), runs, leaked, kind, params)
     table = verdicts.marked(table, differences, units, params, same)
     table = verdicts.sentences(table, verdicts.verdicts(table, differences, units, params, same), units, params)
-    files.write_text(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"))
-    trials = run_statistics.read_csv(job["input"]["trials"]) if job["input"].get("trials") else None
-    files.write_text(job["output"]["markdown"], markdown(table, runs, published, differences, params, constant, trials))
+    trials = run_statistics.read_sealed(job["input"]["trials"]) if job["input"].get("trials") else None
+    text = markdown(table, runs, published, differences, params, constant, trials)
+    made_from = [path for name, path in job["input"].items() if path and name != "published"]
+    seals.write(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"), made_from)
+    seals.write(job["output"]["markdown"], text, made_from)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ comparable only for equal micro-batches and the same gradient checkpointing, whi
 
 import pandas as pd
 
-from hra_workflow.core import files
+from hra_workflow.core import seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.report import markdown_text, run_statistics
@@ -130,12 +130,13 @@ def ours_cell(row: pd.Series, name: str) -> str:
 
 
 def main(job: dict) -> None:
-    params, path = job["params"], job["input"].get("published")
+    params = job["params"]
     runs = run_statistics.read_runs(job["input"]["runs"])
-    published = run_statistics.read_csv(path) if path else pd.DataFrame(columns=[*run_statistics.PUBLISHED, "hardware"])
+    published = run_statistics.read_published(job["input"].get("published"), "hardware")
     table = build(runs, published, params)
-    files.write_text(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"))
-    files.write_text(job["output"]["markdown"], markdown(table, published, params))
+    made_from = [job["input"]["runs"]]
+    seals.write(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"), made_from)
+    seals.write(job["output"]["markdown"], markdown(table, published, params), made_from)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from hra_workflow.core import files, made_by, records
+from hra_workflow.core import made_by, records, seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import as_list, start
 from hra_workflow.report import markdown_text, run_statistics
@@ -137,13 +137,15 @@ def notes(values: pd.DataFrame, published: pd.DataFrame, params: dict) -> list[s
 
 
 def main(job: dict) -> None:
-    params, path = job["params"], job["input"].get("published")
+    params = job["params"]
     runs = [row["run"] for row in params["rows"]]
-    values = read(as_list(job["input"].get("metrics")), runs, params["expected"], params["evaluations"])
-    published = run_statistics.read_csv(path) if path else pd.DataFrame(columns=run_statistics.PUBLISHED)
+    paths = as_list(job["input"].get("metrics"))
+    values = read(paths, runs, params["expected"], params["evaluations"])
+    published = run_statistics.read_published(job["input"].get("published"))
     table = build(values, published, params)
-    files.write_text(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"))
-    files.write_text(job["output"]["markdown"], markdown(table, values, published, params))
+    made_from = [*paths, *(Path(one).with_name("train.json") for one in paths)]
+    seals.write(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"), made_from)
+    seals.write(job["output"]["markdown"], markdown(table, values, published, params), made_from)
 
 
 if __name__ == "__main__":

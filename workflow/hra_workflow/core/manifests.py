@@ -8,6 +8,7 @@ from pathlib import Path
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 
+CONFIG = "adapter_config.json"  # PEFT's, without which an adapter's weights mean nothing
 THREADS = 4  # hashlib releases the GIL: a model in several files takes as long as its largest file
 
 
@@ -56,13 +57,19 @@ def check_trained_on(record: dict, manifest: str | Path) -> None:
         )
 
 
+def with_configs(path: Path, listed: dict, weights: Iterable[str | Path]) -> list[Path]:
+    """Add to weights files the adapter_config.json beside each, which older records do not list."""
+    found = [one for file in map(Path, weights) for one in (file, file.with_name(CONFIG))]
+    return [file for file in found if file.name != CONFIG or os.path.relpath(file, path.parent) in listed]
+
+
 def check_weights(record: dict, path: str | Path, *weights: str | Path) -> dict[str, str]:
-    """Return the SHA-256 of weights files by their path in the run's folder; `path`: the run's record.
+    """Return the SHA-256 of weights files and their configs by their path in the run's folder; `path`: its record.
 
     Raises JobError unless they are those listed in the record.
     """
     path, listed, checked = Path(path), record["weights_sha256"], {}
-    for file in map(Path, weights):
+    for file in with_configs(path, listed, weights):
         name = os.path.relpath(file, path.parent)
         expected = listed.get(name, "of no such file")
         found = files.sha256(file) if file.exists() else "no file"

@@ -1,20 +1,58 @@
-"""The check of a finished run whose weights are used outside of the tables: exported, or applied to new inputs."""
+"""The checks of a finished run that is used outside of the tables: its weights exported, or applied to new inputs."""
 
 from pathlib import Path
 
-from hra_workflow.core import manifests, records
+from hra_workflow.core import made_by, manifests, records
 from hra_workflow.core.errors import expect
 
+NAMES = ("task", "dataset", "method", "variant", "seed")
 
-def checked(record: str, weights: str, model: str) -> dict:
+
+def checked(record: str, weights: str, model: str, run: dict[str, str]) -> dict:
     """Return a run's record; JobError unless it, its weights and its base model are those of the training.
 
-    record: train.json. weights: the file to use. model: the manifest of the base model.
+    record: train.json. weights: the file to use. model: the manifest of the base model. run: the wildcards of the job.
     """
     for path in (record, weights, model):
         expect(Path(path).exists(), f"expected a finished run, found no {path}. Make it first (make run).")
     content = records.read(record)
+    wanted, found = ([str(one[name]) for name in NAMES if name in run] for one in (run, content))
+    expect(
+        wanted == found,
+        f"{record}: expected the record of {'/'.join(wanted)}, found that of {'/'.join(found)}, copied from there. "
+        "Delete the folder and run again.",
+    )
     expect(content["status"] == "ok", f"{record}: expected a finished run, found one that has diverged.")
     manifests.check_trained_on(content, model)
     manifests.check_weights(content, record, weights)
     return content
+
+
+def check_current(record: dict, path: str, asked: dict, inputs: dict[str, str]) -> None:
+    """Raise JobError unless a run's record, the file `path`, is what the config asks for (records.unlike)."""
+    differences = records.unlike(record, asked, inputs)
+    expect(
+        not differences,
+        f"{path}: expected the run that the config asks for, found another one: {', '.join(differences)}. Pass the "
+        f"CONFIG that it was trained with, or delete {path} and run again (make run).",
+    )
+
+
+def evaluations(record: dict, expected: dict[str, dict]) -> list[dict]:
+    """Return the results of a run, metrics.json of each benchmark; JobError unless they are of these weights.
+
+    expected: what each is made by, as the config asks for it, by path (made_by.py).
+    """
+    found = []
+    for path, asked in expected.items():
+        expect(Path(path).exists(), f"expected an evaluated run, found no {path}. Make it first (make run).")
+        one = records.read(path)
+        same = (one.get("record_sha256"), one.get("task_version")) == (record[records.SEAL], record["task_version"])
+        expect(
+            same,
+            f"{path}: expected the results of the run as it is now, found those of an earlier training or version. "
+            "Evaluate it again (make run).",
+        )
+        made_by.check(path, one.get(made_by.KEY, {}), asked)
+        found.append(one)
+    return found

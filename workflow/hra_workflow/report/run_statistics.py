@@ -4,32 +4,45 @@ A column of the table is `{name, dataset, benchmark, metric}`; an average is a n
 column with several `datasets` is an average too (`expand_columns`). Scores are in percent, or unscaled with scale 1.
 """
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from hra_workflow.core import seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.report.run_columns import TRAINING
 
 RUN = ["dataset", "method", "variant", "seed"]
-EVALUATION = ["dataset", "method", "variant", "seed", "benchmark", "selection", "metric"]
 NO_TRAINING = ["diverged", "outdated"]  # the status of runs whose time and memory are not a whole training's
 PUBLISHED = ["row", "method", "setting", "run", "params_M", "column", "metric", "value", "source"]
 
 
-def read_csv(path: str | Path) -> pd.DataFrame:
+def read_csv(path: str | Path | io.StringIO) -> pd.DataFrame:
     """Read everything as text: a variant may be called `null`, a commit may look like a number."""
     return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
+def read_sealed(path: str | Path) -> pd.DataFrame:
+    """Read a table that the workflow has built as text; raise JobError if it was edited or is outdated."""
+    return read_csv(io.StringIO(seals.read(path)))
+
+
+def read_published(path: str | Path | None, *more: str) -> pd.DataFrame:
+    """Read published values, without a file none; raise JobError if a column is missing, of PUBLISHED or `more`."""
+    columns = [*PUBLISHED, *more]
+    published = read_csv(path) if path else pd.DataFrame(columns=columns)
+    if lost := set(columns) - set(published.columns):
+        raise JobError(
+            f"{path}: expected the columns {','.join(columns)}, found no {', '.join(sorted(lost))}. Correct the file."
+        )
+    return published
+
+
 def read_runs(path: str | Path) -> pd.DataFrame:
     """Read the run table, with `run` = method/variant and with numbers where the table and the figures need them."""
-    runs = read_csv(path)
-    twice = runs[runs.duplicated(EVALUATION)]
-    if len(twice):
-        first = "/".join(twice.iloc[0][EVALUATION])
-        raise JobError(f"{path}: {len(twice)} duplicate row(s), first {first}. Delete the file and run again.")
+    runs = read_sealed(path)
     for name in ["seed", "value", "adapter_parameters"]:
         runs[name] = pd.to_numeric(runs[name])
     return runs.assign(run=runs["method"] + "/" + runs["variant"])

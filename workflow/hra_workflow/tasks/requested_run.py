@@ -7,6 +7,7 @@ torch and no pandas here.
 
 import csv
 import hashlib
+import io
 import json
 import os
 import re
@@ -16,7 +17,7 @@ from pathlib import Path
 from statistics import mean
 
 from hra_workflow import methods
-from hra_workflow.core import grid, tuning
+from hra_workflow.core import grid, seals, tuning
 from hra_workflow.core.errors import JobError, expect
 from hra_workflow.tasks.base import Task
 
@@ -192,8 +193,8 @@ def best(task: Task, dataset: str | None) -> tuple[str, str, str]:
         path.exists(), f"RUN=best: expected {path}, found no such file. Make the table first (make run). {OTHER_CONFIG}"
     )
     wanted = {"dataset": dataset, "benchmark": column["benchmark"], "metric": column["metric"], "status": "ok"}
-    with path.open(newline="") as stream:
-        rows = [row for row in csv.DictReader(stream) if wanted.items() <= row.items() and float(row["strength"]) == 1]
+    stated = csv.DictReader(io.StringIO(seals.read(path), newline=""))
+    rows = [row for row in stated if wanted.items() <= row.items() and float(row["strength"]) == 1]
     rows = [row for row in rows if row["step"] and methods.of(task.config, row["method"]).trains]
     selection = next((name for name in task.selections if any(row["selection"] == name for row in rows)), None)
     expect(bool(selection), f"RUN=best: {path} has no value of {column['metric']} on {dataset}. {OTHER_CONFIG}")

@@ -170,7 +170,8 @@ def finish(
         if trials.is_trial(job):
             for name in finished_runs.outputs(job):
                 trials.empty(new / name)
-        weights = {str(path.relative_to(new)): files.sha256(path) for path in sorted(new.rglob(adapters.WEIGHTS))}
+        saved = sorted(path for name in (adapters.WEIGHTS, manifests.CONFIG) for path in new.rglob(name))
+        weights = {str(path.relative_to(new)): files.sha256(path) for path in saved}
         end_attempt(Path(job["params"]["scratch"]), attempts, started)
         record = described(job, attempts, device) | sizes | {"adapter_bytes": adapter_bytes, "weights_sha256": weights}
         record = records.sealed(record | result)

@@ -13,14 +13,19 @@ from hra_workflow.tasks.math import serving
 TEXT = "general_text"  # the key of the config, and the benchmark
 
 
+def of_evaluation(prompt: dict, suffix: str) -> dict:
+    """Return the settings of prompts in evaluation: those of the training, their texts with a suffix."""
+    return prompt | {name: prompt[name] + suffix for name in ("template", "message") if name in prompt}
+
+
 class MathGeneration(Generation):
     def prompt(self, evaluation: bool = False) -> dict:
         """Return the settings of prompts (models/prompts.py) that count, in training or in evaluation."""
         entry = self.settings["prompt"]
         texts = {False: ["template"], True: ["message"], "auto": ["template", "message"]}[entry["chat"]]
-        suffix = entry["evaluation_suffix"] if evaluation else ""
         chat = {key: entry[key] for key in ("chat", "arguments")} if entry["chat"] else {}
-        return {name: entry[name] + suffix for name in texts} | chat
+        prompt = {name: entry[name] for name in texts} | chat
+        return of_evaluation(prompt, entry["evaluation_suffix"]) if evaluation else prompt
 
     def answer_settings(self, run: str) -> dict:
         """Return the settings that a run's answers depend on; the number of shards is not one of them."""

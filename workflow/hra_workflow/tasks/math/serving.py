@@ -63,7 +63,7 @@ def prediction(task: Task, dataset: str, run: str) -> dict:
     return {
         "reading": task.usage.reading(dataset),
         "column": task.datasets[dataset]["columns"]["question"],
-        "prompt": task.generation.prompt(evaluation=True),
+        "evaluation_suffix": task.settings["prompt"]["evaluation_suffix"],
         "generation": {key: entry[key] for key in ("batch_size", "stop")} | chosen,
         "max_new_tokens": max(entry["max_new_tokens"][name] for name in task.datasets[dataset]["benchmarks"]),
         "precision": task.generation.precision(dataset, run),

@@ -10,7 +10,7 @@ import factories
 import report
 from hra_workflow import tasks
 from hra_workflow.config import overlays
-from hra_workflow.core import predictions
+from hra_workflow.core import predictions, records
 from hra_workflow.data import images
 from hra_workflow.methods import METHODS
 from hra_workflow.report import html_page
@@ -63,7 +63,18 @@ def test_a_figure_without_results_is_left_out():
     assert report.title_of(record | {"score": "loss"}) == "loss"  # that of training
 
 
-def test_images_are_shown_with_their_prompts(tmp_path):
+@pytest.fixture
+def place(tmp_path):
+    """Return the folder of a benchmark of a run, whose images state `HEAD`."""
+    record = dict.fromkeys(("task", "dataset", "method", "variant", "seed"), "x")
+    records.write(tmp_path / "train.json", record | {"status": "ok", "weights_sha256": {}})
+    return tmp_path / "b"
+
+
+HEAD = {"result": "x/x/x/x/x/b", "weights": {}, "settings": {}}
+
+
+def test_images_are_shown_with_their_prompts(place):
     colours = ["red", "lime", "blue"]
     pictures = [
         images.Picture(
@@ -71,18 +82,18 @@ def test_images_are_shown_with_their_prompts(tmp_path):
         )
         for row, colour in enumerate(colours)
     ]
-    images.pack(tmp_path / "images.tar", pictures)
+    images.pack(place / "images.tar", pictures, head=HEAD)
     lines = [{"key": f"k{row}", "prompt": f"a {colour} ball", "iou": row / 4} for row, colour in enumerate(colours)]
-    predictions.write(tmp_path / "predictions.jsonl.gz", lines)
+    predictions.write(place / "predictions.jsonl.gz", lines)
     image_task = next(name for name, one in tasks.classes().items() if issubclass(one.evaluation, ImageEvaluation))
-    shown = report.examples(image_task, tmp_path, {"metrics": ["iou"]}, None)
+    shown = report.examples(image_task, place, {"metrics": ["iou"]}, None)
     assert [one["texts"] for one in shown] == [
         {"prompt": f"a {colour} ball", "iou": f"{row / 4:.3g}"} for row, colour in enumerate(colours)
     ]
     assert [one["url"] for one in shown] == [html_page.image(picture.image, 160, 70) for picture in pictures]
 
 
-def test_the_last_epochs_images_of_a_subject_are_shown(tmp_path):
+def test_the_last_epochs_images_of_a_subject_are_shown(place):
     def about(step: int) -> dict:
         return {"step": step, "prompt_index": 0, "index": 0, "prompt": "a ball"}
 
@@ -91,10 +102,10 @@ def test_the_last_epochs_images_of_a_subject_are_shown(tmp_path):
         images.Picture(f"step{step}", images.to_png(Image.new("RGB", (8, 8), shade)), about(step))
         for step, shade in shades.items()
     ]
-    images.pack(tmp_path / "images.tar", pictures)
-    predictions.write(tmp_path / "predictions.jsonl.gz", [about(step) | {"key": f"step{step}"} for step in shades])
+    images.pack(place / "images.tar", pictures, head=HEAD)
+    predictions.write(place / "predictions.jsonl.gz", [about(step) | {"key": f"step{step}"} for step in shades])
     image_task = next(name for name, one in tasks.classes().items() if issubclass(one.evaluation, ImageEvaluation))
-    (shown,) = report.examples(image_task, tmp_path, {"metrics": []}, None)
+    (shown,) = report.examples(image_task, place, {"metrics": []}, None)
     assert shown["url"] == html_page.image(Image.new("RGB", (8, 8), "white"), 160, 70)
 
 

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from downloaded_datasets import job_of, run
+from hra_workflow.core import lease
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import http_download
 from support import ROOT
@@ -102,6 +103,7 @@ def test_killed_in_the_middle_then_resumed(loopback, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not manifest.exists() and not (tmp_path / "m").exists()
+    lease.of(manifest).unlink()  # the next job would take it over
     loopback.stand_still_after = None
     loopback.requests.clear()
     run(manifest, source)

@@ -153,24 +153,24 @@ def test_the_command_to_reproduce_is_complete(page):
 
 def test_the_user_s_functions_are_part_of_what_reproduces_a_report(made, tmp_path, monkeypatch):
     """A config that names a function is no use without its file, which has to be on PYTHONPATH."""
-    (tmp_path / "my_hints.py").write_text("def contrast(image, annotation):\n    return image < 3\n")
+    (tmp_path / "hints_of_a_report.py").write_text("def contrast(image, annotation):\n    return image < 3\n")
     (tmp_path / "my_package").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
     facts = facts_of(made, [factories.entry(made, "sst2", "hra/r8")])
-    facts["functions"] = ["my_hints:contrast", "my_hints:other", "my_package.deep:Judge"]
+    facts["functions"] = ["hints_of_a_report:contrast", "hints_of_a_report:other", "my_package.deep:Judge"]
     report.main(job_of(tmp_path, glue=facts))
     part = html.parse(str(tmp_path / "report.html")).getroot().get_element_by_id("reproduce")
     assert part.find(".//pre").text_content().splitlines()[3:5] == [
-        'export PYTHONPATH="$PWD"  # the folder of my_hints.py, my_package',
+        'export PYTHONPATH="$PWD"  # the folder of hints_of_a_report.py, my_package',
         "snakemake --cores all --configfile mine.yaml -- glue",
     ]
-    assert "saved there as my_hints.py, with your own module my_package, and with" in text(part)
+    assert "saved there as hints_of_a_report.py, with your own module my_package, and with" in text(part)
     shown = {one.findtext("summary"): one.findtext(".//code") for one in part.iter("details")}
-    assert shown.keys() == {"mine.yaml", "my_hints.py"} and "return image < 3" in shown["my_hints.py"]
+    assert shown.keys() == {"mine.yaml", "hints_of_a_report.py"} and "return image < 3" in shown["hints_of_a_report.py"]
     config = paper_config()
-    config["datasets"]["control"]["coco"]["hint"] = "my_hints:contrast"
+    config["datasets"]["control"]["coco"]["hint"] = "hints_of_a_report:contrast"
     control = tasks.load(config)["control"]
-    assert reported.own_functions_of(control) == ["my_hints:contrast"]
+    assert reported.own_functions_of(control) == ["hints_of_a_report:contrast"]
 
 
 def test_runs_show_the_metric_of_the_table(tmp_path):

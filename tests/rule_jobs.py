@@ -117,6 +117,8 @@ class Run:
             "preset": "test",
             "hyperparameters": self.settings,
             "model_name": "tiny",
+            "benchmarks": [],
+            "comparison": {},
             "expected": {"asked": {}, "inputs": {}},
             "scratch": str(self.folder / "scratch"),
             "trackers": {"report_to": list(self.report_to), "folder": str(self.folder / "trackers")},

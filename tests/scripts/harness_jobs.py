@@ -42,5 +42,6 @@ def evaluate_job(folder: Path, benchmarks: dict = BENCHMARKS, **params) -> dict:
             "scratch": str(folder / "scratch"),
         }
         | params,
+        "wildcards": {"task": "math", "dataset": "d", "method": "hra", "variant": "r2", "seed": "3"},
         "resources": {"gpu": 0},
     }

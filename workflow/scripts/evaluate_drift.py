@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 from hra_workflow.core import diverged_runs, made_by, manifests, predictions, provenance, records
-from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import as_list, start
 from hra_workflow.data import images
 from hra_workflow.evaluators import aggregation, registry
@@ -22,11 +21,6 @@ def main(job: dict) -> None:
     device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
     check(job, record)
     base, changed = (list(images.unpack(inputs[name])) for name in ("base", "images"))
-    if [one.about["seed"] for one in base] != [one.about["seed"] for one in changed]:
-        raise JobError(
-            f"{inputs['images']}: expected images from the same noise as those of {inputs['base']}, found others. "
-            "Delete both and run again."
-        )
     rows = [{"key": one.key, "step": record["steps"]} | one.about for one in changed]
     models = {Path(path).name.removesuffix(".manifest.json"): path for path in as_list(inputs.get("models"))}
     names = [entry["name"] for entry in params["evaluators"]]

@@ -1,0 +1,145 @@
+"""Compared runs in compare_{task}.csv and in the table: pairs, bold values, runs that predict one class."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+import collect_runs
+import compare
+import factories
+import print_table
+import table
+from hra_workflow.core import predictions, seals
+from hra_workflow.core.errors import JobError
+from hra_workflow.report import run_statistics
+
+N = 300
+
+
+LEVELS = {"hra/r8": 0.92, "lora/r8": 0.92, "head/all": 0.6}
+
+
+def make(folder: Path, seeds: int = 3, levels: dict = LEVELS, first: int = 0) -> tuple[list[dict], dict]:
+    """Write the files of three runs, whose metrics follow from their predictions; run compare.py.
+
+    first: number of seeds of the first run, if it has others.
+    """
+    counts = dict.fromkeys(levels, seeds) | ({next(iter(levels)): first} if first else {})
+    expected = [factories.entry(folder, "rte", run, seed) for run in levels for seed in range(counts[run])]
+    labels = np.random.default_rng(0).integers(0, 2, N)
+    paths, evaluations = [], []
+    for place, run in enumerate(expected):
+        name = f"{run['method']}/{run['variant']}"
+        rng = np.random.default_rng(place)
+        level = levels[name]  # None: the second class for every item
+        predicted = np.ones(N, int) if level is None else np.where(rng.random(N) < level, labels, 1 - labels)
+        scores = np.eye(2)[predicted].tolist()
+        lines = [{"item": i, "label": int(labels[i]), "last": scores[i], "best_on_dev": scores[i]} for i in range(N)]
+        accuracy = float((predicted == labels).mean())
+        paths.append(factories.write(folder, run, [accuracy], lines))
+        path = Path(paths[-1][1][0]).with_name("predictions.jsonl.gz")
+        evaluations.append(run | {"benchmark": "dev", "path": str(path)})
+    collect_runs.main(factories.collect_job(folder, expected, paths))
+    job = factories.compare_job(folder, expected, evaluations)
+    compare.main(job)
+    return expected, job
+
+
+def test_every_pair_and_the_best_in_bold(tmp_path):
+    expected, _ = make(tmp_path)
+    found = run_statistics.read_csv(tmp_path / "compare_glue.csv")
+    assert list(found.columns) == compare.COLUMNS
+    pairs = [("hra/r8", "lora/r8"), ("hra/r8", "head/all"), ("lora/r8", "head/all")]
+    of_rte = found[(found["column"] == "RTE") & (found["selection"] == "best_on_dev")]
+    assert list(zip(of_rte["run_a"], of_rte["run_b"], strict=True)) == pairs
+    assert set(found["selection"]) == {"best_on_dev", "last"} and set(of_rte["n_seeds"]) == {"3"}
+    close, far = (of_rte.iloc[place] for place in (0, 1))
+    assert 20 < float(far["low"]) < float(far["difference"]) < float(far["high"]) < 45 and float(far["p_holm"]) < 1e-6
+    assert float(close["low"]) < 0 < float(close["high"]) and float(close["p_holm"]) > 0.05
+    table.main(factories.table_job(tmp_path, expected))
+    text = (tmp_path / "table_glue.md").read_text()
+    first = text.split("### Differences")[0]
+    lines = {line.split("|")[1].strip(): line for line in first.splitlines() if line.startswith("|")}
+    assert "- Head alone is " in first and ", significant (p < 0.001)." in first
+    assert "**" in lines["HRA r=8, λ=0"] and "**" in lines["LoRA r=8"] and "**" not in lines["Head alone"]
+    assert "**Bold**: the best of our trained runs" in text and "No value is bold" not in text
+    job = factories.table_job(tmp_path, expected)
+    job["params"]["trained"].remove("hra/r8")  # as real images, the best by definition
+    table.main(job)
+    lines = [line for line in (tmp_path / "table_glue.md").read_text().splitlines() if "**9" in line]
+    assert lines and all("LoRA" in line for line in lines)
+
+
+def test_a_run_that_predicts_one_class_is_named_wherever_it_is_compared(tmp_path, monkeypatch):
+    monkeypatch.setitem(LEVELS, "lora/r8", None)
+    expected, _ = make(tmp_path)
+    found = run_statistics.read_csv(tmp_path / "one_class_glue.csv")
+    assert set(found["run"]) == {"lora/r8"} and found.iloc[0].tolist()[:2] == ["rte", "dev"]
+    assert found.iloc[0].tolist()[4:] == ["yes", "3", "3"] and set(found["selection"]) == {"best_on_dev", "last"}
+    table.main(factories.table_job(tmp_path, expected))
+    text = (tmp_path / "table_glue.md").read_text()
+    told = [line for line in text.split("## Best")[0].splitlines() if line.startswith("- ")]
+    assert any(line.endswith("LoRA r=8 predicts one class for every item in 3 of 3 seeds.") for line in told)
+    assert (
+        "- † **One class**: LoRA r=8 (rte dev, best_on_dev) predicts one class for every item in 3 of 3 seeds (yes); "
+        in text
+    )
+    cells = [line for line in text.splitlines() if line.startswith("| LoRA")]
+    assert cells and all("± 0.00 †" in line for line in cells if "±" in line)
+    console = Console(width=200, record=True)
+    print_table.show(tmp_path / "table_glue.csv", None, console)
+    assert "±0.00 †" in console.export_text()
+
+
+def test_two_seeds_give_intervals_but_no_p_and_no_bold(tmp_path):
+    expected, _ = make(tmp_path, seeds=2)
+    found = run_statistics.read_csv(tmp_path / "compare_glue.csv")
+    assert set(found["p"]) | set(found["p_holm"]) == {""} and "" not in {*found["low"], *found["high"]}
+    table.main(factories.table_job(tmp_path, expected))
+    text = (tmp_path / "table_glue.md").read_text()
+    assert "**9" not in text and "**Bold**" not in text
+    assert "No value is bold in RTE, All" in text and "share at least 3 seeds, since fewer do not show" in text
+
+
+def test_a_column_without_bold_beside_a_significant_difference_has_the_reason(tmp_path):
+    """HRA, the best, has one seed; the two others differ significantly over three."""
+    levels = {"hra/r8": 0.95, "lora/r8": 0.9, "head/all": 0.6}
+    expected, _ = make(tmp_path, levels=levels, first=1)
+    found = run_statistics.read_csv(tmp_path / "compare_glue.csv")
+    assert "" in {*found["p_holm"]} and any(float(p) < 0.01 for p in found["p_holm"] if p)
+    table.main(factories.table_job(tmp_path, expected))
+    text = (tmp_path / "table_glue.md").read_text()
+    assert "**9" not in text
+    (line,) = (line for line in text.splitlines() if "No value is bold" in line)
+    assert line.startswith(
+        "- No value is bold in RTE, All (acc), All (acc/F1 mean), although some differences were tested: HRA r=8, λ=0, "
+        "the best, was not tested against LoRA r=8, Head alone, with which it shares fewer than 3 seeds."
+    )
+
+
+def test_predictions_that_are_not_those_of_the_run_table_are_refused(tmp_path):
+    _, job = make(tmp_path)
+    table = Path(job["input"]["runs"])
+    text = table.read_text()
+    seals.write(table, text.replace(",0.9", ",0.8"), [])
+    with pytest.raises(JobError, match=r"expected accuracy = .* as in the run table, found"):
+        compare.main(job)
+    seals.write(table, text, [])
+    path = Path(job["params"]["evaluations"][0]["path"])
+    lines = predictions.read(path)
+    predictions.write(path, [lines[0] | {"label": 1 - lines[0]["label"]}, *lines[1:]])
+    with pytest.raises(
+        JobError, match=r"seed0/dev/predictions.jsonl.gz: expected the file that metrics.json beside it"
+    ):
+        compare.main(job)
+
+
+def test_nothing_to_compare_is_an_empty_table_without_bold_values(tmp_path):
+    expected, job = make(tmp_path)
+    job["params"]["evaluations"] = []
+    compare.main(job)
+    assert len(run_statistics.read_csv(tmp_path / "compare_glue.csv")) == 0
+    table.main(factories.table_job(tmp_path, expected))
+    assert "**Bold**" not in (tmp_path / "table_glue.md").read_text()

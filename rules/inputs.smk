@@ -35,8 +35,13 @@ def evaluator_models(wildcards):
     return collect("<resources>/models/{name}.manifest.json", name=names)
 
 
+def generates(wildcards):
+    """Return the wildcards of the images of a run; {} if real ones are evaluated."""
+    return {} if methods.of(config, wildcards.method).real_images else wildcards
+
+
 def generated_images(wildcards):
-    return [] if methods.of(config, wildcards.method).real_images else "<eval>/images.tar"
+    return "<eval>/images.tar" if generates(wildcards) else []
 
 
 def drift_dataset(wildcards):

@@ -122,7 +122,7 @@ use rule evaluate as evaluate_control with:
             evaluators=lambda wc: TASKS["control"].evaluation.evaluators(wc.dataset),
             method=method_slice,
         ),
-        **unrecorded(generated=identity_of(rules.generate_control)),
+        **unrecorded(generated=identity_of(rules.generate_control, generates)),
 
 
 use rule sheet as sheet_control with:

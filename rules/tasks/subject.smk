@@ -137,7 +137,7 @@ use rule evaluate as evaluate_subject with:
             evaluation=lambda wc: TASKS["subject"].evaluation.scoring_settings(wc.dataset),
             method=method_slice,
         ),
-        **unrecorded(generated=identity_of(rules.generate_subject)),
+        **unrecorded(generated=identity_of(rules.generate_subject, generates)),
 
 
 use rule sheet as sheet_subject with:

@@ -140,7 +140,7 @@ def test_an_orphan_changes_nothing(projects, tmp_path, task, way, seed):
     printed = project.snakemake(*command(task, "second.yaml"))
     assert results(project, task) == results(second, task), printed
     left = list(project.folder.rglob(".*.lease"))  # of the killed ones; the next job takes it over
-    assert all(lease.is_dead(path.read_bytes(), 0) for path in left)
+    assert all(lease.is_dead(path.read_bytes(), lease.EXPIRY) for path in left)
 
 
 def rules_of(script: str, task: str) -> list[str]:

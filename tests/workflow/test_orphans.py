@@ -58,7 +58,9 @@ def merged(one: dict, two: dict) -> dict:
 
 
 def command(task: str, config: str) -> tuple[str, ...]:
-    return ("--cores", "2", "--nolock", "--rerun-incomplete", "--configfile", config, "--", f"results/table_{task}.csv")
+    # Both: the Snakemake of the first config, when it goes on, may delete its run table in an error that names the other.
+    targets = [f"results/{name}_{task}.csv" for name in ("runs", "table")]
+    return ("--cores", "2", "--nolock", "--rerun-incomplete", "--configfile", config, "--", *targets)
 
 
 def results(project: Project, task: str) -> dict[str, str]:

@@ -26,10 +26,8 @@ from hra_workflow.report import run_statistics, selections, unseen
 from hra_workflow.report.run_statistics import read_sealed, readable
 
 LABEL_WIDTH, PARAMETERS_WIDTH = 14, 7
-LEGEND = (
-    "Differences are over the seeds that both runs have, in brackets their 95 % intervals; p has Holm's correction for "
-    "all pairs of the column."
-)
+LEGEND = "Differences are over the seeds that both runs have, in brackets their 95 % intervals"
+HOLM = "; p has Holm's correction for all pairs of the column"
 ONE_CLASS = "† predicts one class for every item, in some seed at least: such a score is the share of that class."
 
 
@@ -124,7 +122,8 @@ def show(path: Path, selection: str | None, console: Console) -> None:
             console.print(f"{name.removesuffix('_verdict')}:", style="bold", markup=False, highlight=False)
             console.print(*(Padding(Text(f"{text}."), (0, 0, 0, 2)) for text in texts), sep="")
     if any(sentences.values()):
-        console.print(LEGEND, style="dim")
+        tested = any("(p " in text for texts in sentences.values() for text in texts)
+        console.print(f"{LEGEND}{HOLM * tested}.", style="dim")
     if any(name.endswith(unseen.NAME.format("")) for name in part.columns):
         console.print("Unseen: without the rows that are in the training data.", style="dim")
     if part.filter(like="_one_class").ne("").any(axis=None):

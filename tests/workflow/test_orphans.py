@@ -58,7 +58,7 @@ def merged(one: dict, two: dict) -> dict:
 
 
 def command(task: str, config: str) -> tuple[str, ...]:
-    # Both: the Snakemake of the first config, when it goes on, may delete its run table in an error that names the other.
+    # Both: when the Snakemake of the first config goes on, it may fail with a named error and delete the run table.
     targets = [f"results/{name}_{task}.csv" for name in ("runs", "table")]
     return ("--cores", "2", "--nolock", "--rerun-incomplete", "--configfile", config, "--", *targets)
 

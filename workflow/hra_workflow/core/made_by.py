@@ -57,7 +57,7 @@ def check(path: str | Path, found: dict, expected: dict) -> None:
     """
     if differences := differing(found, expected):
         raise JobError(
-            f"{path}: expected a result of what the config and the run's {RECORD} ask for, found one of another: "
+            f"{path}: expected a result made as the config and the run's {RECORD} ask for, found another: "
             f"{', '.join(differences)}. Delete it and run again."
         )
 

@@ -3,7 +3,6 @@
 import html
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import matplotlib.image
 import numpy as np
@@ -297,20 +296,3 @@ def test_points_stand_where_the_table_says(tmp_path):
     assert container.lines[0].get_ydata() == pytest.approx([cell["mean"]])
     ((low, high),) = container.lines[2][0].get_segments()
     assert high[1] - low[1] == pytest.approx(2 * cell["std"])
-
-
-@pytest.mark.parametrize("task", ["glue", "math"])
-@pytest.mark.parametrize(
-    "caption", sorted((PUBLISHED.parents[2] / "workflow" / "report").glob("*.rst")), ids=lambda p: p.stem
-)
-def test_captions_render(caption, task):
-    """Render like `snakemake --report`: jinja, then reStructuredText, where mistakes would appear as red text."""
-    docutils = pytest.importorskip("docutils.core")
-    jinja2 = pytest.importorskip("jinja2")
-    config = {"tasks": {"glue": {"model": "deberta", "version": 1}, "other": {"model": "tiny", "version": 2}}}
-    text = jinja2.Template(caption.read_text()).render(
-        snakemake=SimpleNamespace(config=config, wildcards=SimpleNamespace(task=task))
-    )
-    assert "{" not in text
-    strict = {"halt_level": 2, "report_level": 2}
-    assert "<p>" in docutils.publish_string(text, writer="html5", settings_overrides=strict).decode()

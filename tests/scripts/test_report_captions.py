@@ -4,13 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from published import PUBLISHED
+from support import ROOT
 
 
 @pytest.mark.parametrize("task", ["glue", "math"])
-@pytest.mark.parametrize(
-    "caption", sorted((PUBLISHED.parents[2] / "workflow" / "report").glob("*.rst")), ids=lambda p: p.stem
-)
+@pytest.mark.parametrize("caption", sorted((ROOT / "workflow/report").glob("*.rst")), ids=lambda p: p.stem)
 def test_captions_render(caption, task):
     """Render like `snakemake --report`: jinja, then reStructuredText, where mistakes would appear as red text."""
     docutils = pytest.importorskip("docutils.core")

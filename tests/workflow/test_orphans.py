@@ -49,7 +49,7 @@ CHANGES = {
         "tasks": {"control": {"generation": {"inference_steps": 3}}},
     },
 }
-SEEDS = range(int(os.environ.get("HRA_MOMENTS", 1)))  # of random moments, per task and way
+SEEDS = range(int(os.environ.get("HRA_MOMENTS", 1)))  # of random moments, per kind of job and way
 
 
 def merged(one: dict, two: dict) -> dict:
@@ -104,15 +104,16 @@ def jobs(snakemake: psutil.Process, script: str) -> list[psutil.Process]:
 @pytest.mark.full
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("way", ["killed", "stopped"])
-@pytest.mark.parametrize("task", SCRIPTS)
-def test_an_orphan_changes_nothing(projects, tmp_path, task, way, seed):
+@pytest.mark.parametrize(
+    ("task", "script"), [(task, script) for task, scripts in SCRIPTS.items() for script in scripts]
+)
+def test_an_orphan_changes_nothing(projects, tmp_path, task, script, way, seed):
     """The first config loses its Snakemake within a job, which is suspended while the second config runs to its end.
 
     Or Snakemake is suspended, and its job goes on. Whatever wakes up then, the second config's results stay.
     """
     first, second = projects(task)
-    chance = random.Random(f"{task}/{way}/{seed}")
-    script, delay = chance.choice(SCRIPTS[task]), chance.uniform(0, 4)
+    delay = random.Random(f"{task}/{script}/{way}/{seed}").uniform(0, 4)
     project = first.copy(tmp_path / "project")
     log = (project.folder / "output.log").open("w")
     output = {"stdout": log, "stderr": subprocess.STDOUT, "start_new_session": True}

@@ -39,7 +39,7 @@ OTHERS = {
         HEAD | {"settings": SETTINGS | {"sampling": {"inference_steps": 1}}},
         "settings.sampling.inference_steps 1, now 3",
     ),
-    "version": ({}, "does not state what it was made by"),
+    "version": ({}, "does not record how it was made"),
 }
 
 
@@ -98,7 +98,7 @@ def test_a_control_sheet_refuses_them_too(place, monkeypatch):
     images.pack(place / "images.tar", [], head=HEAD)
     monkeypatch.setattr(control_sheet.control_data, "opened", lambda *_: [])
     given = {"input": {"dataset": "", "images": [str(place / "images.tar")]}, "params": {"rows": 0}}
-    with pytest.raises(JobError, match="does not state"):
+    with pytest.raises(JobError, match="does not record"):
         control_sheet.contents(given)
 
 

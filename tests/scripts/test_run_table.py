@@ -160,7 +160,7 @@ def test_metrics_of_another_record_are_refused(tmp_path):
     [
         ({"settings": {"dataset": "cola", "split": "test"}}, "settings.split test, now dev"),
         ({"inputs": {"d.manifest.json": "e" * 64}}, r"inputs.d.manifest.json eeeeeeeeeeee…, now bbbbbbbbbbbb…"),
-        ({}, "it does not state what it was made by"),
+        ({}, "it does not record how it was made"),
     ],
 )
 def test_metrics_of_another_evaluation_are_refused(tmp_path, monkeypatch, made, message):

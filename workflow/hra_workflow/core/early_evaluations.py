@@ -12,7 +12,6 @@ from hra_workflow.core import files, fingerprints, made_by, records
 from hra_workflow.core.errors import JobError
 
 PREFIX = ".early-"
-RECORD = "train.json"
 NAMES = {"metrics": "metrics.json", "predictions": "predictions.jsonl.gz"}
 
 
@@ -57,12 +56,12 @@ def expected(evaluation: Path, dataset: dict) -> bool:
 
     It will if it has not run. If results of the same param exist, the evaluation only runs again after the training.
     """
-    if not (evaluation.parent / RECORD).exists():
+    if not (evaluation.parent / records.OF_RUN).exists():
         return True
     results = read(evaluation / NAMES["metrics"])
     if results.get("evaluated_as") == fingerprints.digest(dataset):
         return True
-    record = read(evaluation.parent / RECORD)
+    record = read(evaluation.parent / records.OF_RUN)
     diverged = record.get("status") == records.DIVERGED  # there is nothing to evaluate
     return diverged or (records.SEAL in record and folder(record, evaluation, dataset).exists())
 

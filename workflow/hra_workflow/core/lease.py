@@ -217,16 +217,17 @@ def token() -> str:
 
 
 def mine() -> dict:
+    """Return `token`, `places` and `trains` of the leases of this job; {} if it has none."""
     return json.loads(os.environ.get(HELD, "{}"))
 
 
 def check() -> None:
     """Raise LeaseLost if this process must not write any more."""
-    held = mine()
-    for path in map(Path, held.get("places", ())):
-        if not is_ours(path, held["token"]):
+    own = mine()
+    for path in map(Path, own.get("places", ())):
+        if not is_ours(path, own["token"]):
             raise LeaseLost(lost(path))
-    if held and not held["trains"] and process_identity.orphaned():
+    if own and not own["trains"] and process_identity.orphaned():
         raise LeaseLost("The Snakemake that started this job has ended: it writes nothing more.")
 
 

@@ -1,15 +1,16 @@
-"""What a result was made by: stated in the result, and compared by whoever reads it with what is asked for.
+"""How a result was made: recorded in it, and compared with the config and train.json by every job that reads it.
 
-Answers and archives of images state it in their head, metrics, manifests of initial adapters and of control images in
-their entry `made_by`:
+Answers and archives of images have it in their head; metrics, and the manifests of initial adapters and of control
+images, in their entry `made_by`:
 
-result      which one it is: the values of its wildcards, but for the shard
-weights     SHA-256 of each file of weights that made it, by its path in the run's folder, as in train.json
+result      the values of its wildcards, without the shard
+weights     SHA-256 of each file of weights that was used, by its path in the run's folder, as in train.json
 inputs      SHA-256 of the files that each manifest lists, by the path of the manifest
-settings    the identity of its job: the params that Snakemake records (snake/reruns.py); generated: of the job before
+settings    the identity of its job: the params that Snakemake records (snake/reruns.py)
+generated   of metrics: the identity of the job that generated the evaluated outputs
 
-So what another run, other weights or another config have made is never taken for the result that is asked for, whoever
-has put it there: a job whose Snakemake was killed, a copy, a file of another version.
+So a result of another run, other weights or another config is refused, however it came there: from a job whose
+Snakemake was killed, by a copy, or from another version.
 """
 
 import json
@@ -20,13 +21,12 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import identity
 
 KEY = "made_by"
-# Wildcards that tell results apart.
-PARTS = ("noun", "task", "dataset", "method", "variant", "seed", "answers", "benchmark")
-RECORD = "train.json"
+RUN = ("task", "dataset", "method", "variant", "seed")
+SHARDS = ("shard", "n_shards")
 
 
 def of(job: dict, weights: dict[str, str] | None = None) -> dict:
-    """Return what the results of a job are made by; weights: their SHA-256, as in the run's record."""
+    """Return how the results of a job are made; weights: SHA-256 of those used, as in the run's record."""
     return {
         "result": result(job["wildcards"]),
         "weights": weights or {},
@@ -36,12 +36,13 @@ def of(job: dict, weights: dict[str, str] | None = None) -> dict:
 
 
 def of_manifest(job: dict) -> dict:
-    """Return what the files of a manifest are made by; the manifest states their inputs itself."""
+    """Return how the files of a manifest are made; the manifest itself lists their inputs."""
     return {"settings": identity(job)}
 
 
 def result(wildcards: dict) -> str:
-    return "/".join(str(wildcards[name]) for name in PARTS if name in wildcards)
+    others = sorted(wildcards.keys() - {*RUN, *SHARDS})
+    return "/".join(str(wildcards[name]) for name in (*RUN, *others) if name in wildcards)
 
 
 def manifests_of(job: dict) -> list[str]:
@@ -50,35 +51,32 @@ def manifests_of(job: dict) -> list[str]:
 
 
 def check(path: str | Path, found: dict, expected: dict) -> None:
-    """Raise JobError unless the result `path` was made by what is asked for.
+    """Raise JobError unless the result `path` was made as expected.
 
-    found: what it states, {} if nothing. expected: `result`, `settings` and `weights`, as far as they are known here.
+    found: what it records, {} if nothing. expected: `result`, `settings` and `weights`, as far as they are known here.
     Its inputs are compared with the manifests that exist.
     """
     if differences := differing(found, expected):
         raise JobError(
-            f"{path}: expected a result made as the config and the run's {RECORD} ask for, found another: "
+            f"{path}: expected a result of this config and of the run's {records.OF_RUN}, found a different one: "
             f"{', '.join(differences)}. Delete it and run again."
         )
 
 
 def differing(found: dict, expected: dict) -> list[str]:
-    """List how what a result states differs from what is expected, in the form `max_new_tokens 8, now 20`."""
+    """List how the record of a result differs from what is expected, in the form `max_new_tokens 8, now 20`."""
     if not found:
-        return ["it does not state what it was made by (a file of an earlier version, or another program's)"]
-    stated = found.get("inputs", {})
-    known = {name: found[name] for name in expected} | {"inputs": stated}
-    now = expected | {"inputs": stated | {path: fingerprints.of_input(path) for path in stated if Path(path).exists()}}
+        return ["it does not record how it was made (an earlier version or another program wrote it)"]
+    inputs = found.get("inputs", {})
+    known = {name: found.get(name) for name in expected} | {"inputs": inputs}
+    now = expected | {"inputs": inputs | {path: fingerprints.of_input(path) for path in inputs if Path(path).exists()}}
     return fingerprints.differences(*(json.loads(json.dumps(one)) for one in (known, now)))
 
 
 def of_evaluation(job: dict) -> dict:
-    """Return what a job's metrics are made by, with the settings of the outputs that it has evaluated."""
-    return {name: value for name, value in of(job).items() if name != "weights"} | evaluated(job["params"])
-
-
-def evaluated(params: dict) -> dict:
-    return {"generated": params["generated"]} if "generated" in params else {}
+    """Return how a job's metrics are made, with its param `generated`: the identity of the job before."""
+    generated = {name: job["params"][name] for name in ("generated",) if name in job["params"]}
+    return {name: value for name, value in of(job).items() if name != "weights"} | generated
 
 
 def check_generated(path: str | Path, found: dict, record: dict, wildcards: dict, settings: dict) -> None:
@@ -87,20 +85,21 @@ def check_generated(path: str | Path, found: dict, record: dict, wildcards: dict
 
 
 def of_run(found: dict, record: dict) -> dict:
-    """Return the weights of a run's record that made a result, where it states them."""
+    """Return the SHA-256 in a run's record of the weights that a result names."""
     return {name: record["weights_sha256"].get(name) for name in found.get("weights", {})}
 
 
 def check_place(path: str | Path, found: dict) -> None:
     """Raise JobError unless the result RUN/{benchmark}/… is its folder's, and of the weights of the run's record."""
     folder = Path(path).parent
-    record = records.read(folder.parent / RECORD)
-    if record["status"] == records.DIVERGED:  # nothing was made
+    record = records.read(folder.parent / records.OF_RUN)
+    if record["status"] == records.DIVERGED:  # nothing was generated
         return
-    check(path, found, {"result": result(record | {"benchmark": folder.name}), "weights": of_run(found, record)})
+    here = {name: record[name] for name in RUN} | {"benchmark": folder.name}
+    check(path, found, {"result": result(here), "weights": of_run(found, record)})
 
 
 def check_manifest(path: str | Path, settings: dict) -> None:
-    """Raise JobError if a manifest states that it was made with other settings; those of earlier versions do not."""
+    """Raise JobError if a manifest records other settings; those of earlier versions record none."""
     if found := files.read_json(path).get(KEY):
         check(path, found, {"settings": settings})

@@ -1,6 +1,6 @@
 """Per-item outputs of a benchmark as gzipped JSON Lines, byte-identical for identical content.
 
-Generated answers have a head, a first line that states what they were made by (made_by.py). And metrics.json, the same
+Generated answers have a head, a first line that records how they were made (made_by.py). And metrics.json, the same
 format for every task.
 """
 
@@ -17,7 +17,7 @@ from hra_workflow.core.errors import JobError
 
 
 def write(path: str | Path, lines: Iterable[dict], head: dict | None = None) -> None:
-    """Write the lines. head: what they were made by."""
+    """Write the lines. head: how they were made."""
     first = [{made_by.KEY: head}] if head else []
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in [*first, *lines])
     with files.replacing(path) as temporary:
@@ -30,7 +30,7 @@ def read(path: str | Path) -> list[dict]:
 
 
 def read_with_head(path: str | Path) -> tuple[dict, list[dict]]:
-    """Return what the lines were made by, {} if that is not stated, and the lines."""
+    """Return how the lines were made, {} if that is not recorded, and the lines."""
     lines = read_all(path)
     return (lines[0][made_by.KEY], lines[1:]) if lines and lines[0].keys() == {made_by.KEY} else ({}, lines)
 

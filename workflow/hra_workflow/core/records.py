@@ -7,6 +7,7 @@ from pathlib import Path
 from hra_workflow.core import files, fingerprints
 from hra_workflow.core.errors import JobError
 
+OF_RUN = "train.json"  # the record of a training, in the run's folder
 SEAL = "sha256"
 DIVERGED = "diverged"  # the status of a run whose loss or weights are no numbers any more
 

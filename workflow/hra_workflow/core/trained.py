@@ -5,8 +5,6 @@ from pathlib import Path
 from hra_workflow.core import made_by, manifests, records
 from hra_workflow.core.errors import expect
 
-NAMES = ("task", "dataset", "method", "variant", "seed")
-
 
 def checked(record: str, weights: str, model: str, run: dict[str, str]) -> dict:
     """Return a run's record; JobError unless it, its weights and its base model are those of the training.
@@ -16,7 +14,7 @@ def checked(record: str, weights: str, model: str, run: dict[str, str]) -> dict:
     for path in (record, weights, model):
         expect(Path(path).exists(), f"expected a finished run, found no {path}. Make it first (make run).")
     content = records.read(record)
-    wanted, found = ([str(one[name]) for name in NAMES if name in run] for one in (run, content))
+    wanted, found = ([str(one[name]) for name in made_by.RUN if name in run] for one in (run, content))
     expect(
         wanted == found,
         f"{record}: expected the record of {'/'.join(wanted)}, found that of {'/'.join(found)}, copied from there. "

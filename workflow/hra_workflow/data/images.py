@@ -1,7 +1,7 @@
 """Reading user images (any format, EXIF-rotated), and generated images in tar files with the WebDataset layout.
 
 A tar file contains {key}.png and {key}.json for every image, in order, without dates or owners, and their number and
-what they were made by (core/made_by.py) in a header, so identical images give byte-identical files.
+how they were made (core/made_by.py) in a header, so identical images give byte-identical files.
 """
 
 import contextlib
@@ -147,7 +147,7 @@ def pack(path: str | Path, pictures: Iterable[Picture], count: int | None = None
 
 
 def made_by(path: str | Path) -> dict:
-    """Return what the images of a tar file were made by, as its head states; {} if it does not."""
+    """Return how the images of a tar file were made, from its head; {} if that is not recorded."""
     try:
         with tarfile.open(path, "r:") as archive:
             return files.parse_object(archive.pax_headers.get(MADE_BY, "{}").encode())

@@ -2,7 +2,7 @@
 
 A thread encodes and writes a batch while the GPU generates the next one.
 
-The batches' folder is named after a hash of what the images are made by (core/made_by.py), so images of other runs or
+The batches' folder is named after a hash of how the images are made (core/made_by.py), so images of other runs or
 settings are never reused; batches finished before a shard was killed are never generated again, even with a different
 number of shards.
 """
@@ -35,7 +35,7 @@ def draw(
     """Write the shard's tar file.
 
     `items`: tuples whose first entry is a step. `about`: returns an image's JSON with `prompt` and `seed`; `weights`:
-    files by step. `head`: what the images are made by, all of it. `key`: returns an image's name in the tar file.
+    files by step. `head`: how the images are made, all of it. `key`: returns an image's name in the tar file.
     `hint`: returns its control image. `sampler`: the class that generates images, a `diffusion.sampling.Sampler`.
     """
     from tqdm import tqdm

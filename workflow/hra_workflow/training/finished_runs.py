@@ -23,8 +23,6 @@ from hra_workflow.core.job import FINISHED
 from hra_workflow.core.process_identity import orphaned
 from hra_workflow.training import checkpoints
 
-RECORD = "train.json"
-
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
@@ -55,7 +53,7 @@ def publish(job: dict) -> None:
         (folder(job).parent / name).mkdir(parents=True, exist_ok=True)
         for path in checkpoints.contents(folder(job) / name):
             output(path, folder(job).parent / path.relative_to(folder(job)))
-    output(folder(job) / RECORD, Path(job["output"]["record"]))
+    output(folder(job) / records.OF_RUN, Path(job["output"]["record"]))
 
 
 def end(job: dict) -> None:
@@ -86,7 +84,7 @@ def restored(job: dict) -> bool:
 def another(job: dict) -> str:
     """Describe how a finished run differs from the one that the job trains; empty if it does not."""
     try:
-        record = records.read(folder(job) / RECORD)
+        record = records.read(folder(job) / records.OF_RUN)
     except JobError as problem:
         return str(problem)
     if problem := fingerprints.contradictions(record):

@@ -177,7 +177,7 @@ def finish(
         record = records.sealed(record | result)
         if evaluate:
             evaluate(record, new)
-        files.write_json(new / finished_runs.RECORD, record)
+        files.write_json(new / records.OF_RUN, record)
     finished_runs.end(job)
 
 

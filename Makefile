@@ -1,6 +1,8 @@
 # Every target installs what it needs: a virtual environment under .venv with the versions of envs/constraints.txt.
 # `make -f /path/to/hra/Makefile run` runs the workflow from another folder, HERE is then the folder of the workflow.
-HERE := $(filter-out $(CURDIR)/,$(dir $(realpath $(lastword $(MAKEFILE_LIST)))))
+MAKEFILE := $(filter-out Makefile,$(lastword $(MAKEFILE_LIST)))
+$(if $(MAKEFILE),$(if $(filter-out 1,$(words $(realpath $(MAKEFILE)))),$(error make -f: expected a path without spaces: call make in the folder of $(MAKEFILE))))
+HERE := $(if $(MAKEFILE),$(filter-out $(CURDIR)/,$(dir $(realpath $(MAKEFILE)))))
 PYTHON ?= python3
 VENV ?= $(HERE).venv
 CORES ?= $(shell nproc | awk '{print ($$1 > 2 ? $$1 : 2)}')

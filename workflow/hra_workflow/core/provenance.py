@@ -1,8 +1,6 @@
 """Provenance of results: code, libraries, machine."""
 
-import hashlib
 import importlib.metadata
-import json
 import platform
 import subprocess
 import time
@@ -13,11 +11,10 @@ from hra_workflow.core.errors import JobError
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "snakemake")
 
 
-def record(params: dict) -> dict:
-    """Collect the provenance fields of train.json: config hash, commit, dirty flag, versions."""
+def record() -> dict:
+    """Collect the provenance fields of train.json: commit, dirty flag, versions."""
     commit, dirty = git_state()
     return {
-        "config_hash": hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest(),
         "commit": commit,
         "dirty": dirty,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},

@@ -125,7 +125,7 @@ def identity(job: dict) -> dict:
             "sha256": inputs.get("model") or fingerprints.of_input(model),
         },
         "data_sha256": inputs.get("dataset") or fingerprints.of_input(data),
-        **provenance.record(params),
+        **provenance.record(),
     }
 
 

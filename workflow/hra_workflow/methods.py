@@ -140,9 +140,6 @@ METHODS = {
 }
 
 
-KINDS = (*METHODS, PEFT)
-
-
 def entry(method: dict) -> Method:
     """Return the entry of a method in the config, or of its slice (grid.method)."""
     return of_type(method["type"]) if method["kind"] == PEFT else METHODS[method["kind"]]

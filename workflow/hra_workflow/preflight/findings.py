@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hra_workflow.core import files, job
-from hra_workflow.core.errors import JobError
 
 
 @dataclass(frozen=True)
@@ -31,10 +30,7 @@ def path(results: str | Path) -> Path:
 
 def load(results: str | Path) -> dict:
     """Return the last report; an empty one if there is none."""
-    try:
-        return files.read_json(path(results))
-    except (FileNotFoundError, JobError):
-        return {"findings": [], "rates": []}
+    return files.read_if_valid(path(results)) or {"findings": [], "rates": []}
 
 
 def save(results: str | Path, part: str, findings: list[Finding], rates: list[dict] | None = None) -> None:

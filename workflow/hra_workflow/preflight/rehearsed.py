@@ -32,7 +32,7 @@ def finish(config: dict, wanted: Collection[str]) -> None:
     lines = [of_job(job, loaded) for job in jobs]
     lines += [line for task in loaded.values() if task.name in wanted for line in missing(config, task)]
     results = Path(config["pathvars"]["results"]).parent
-    kept = [job for job in gpu_hours.read(results / FILE).get("jobs", []) if owner(loaded, job) not in wanted]
+    kept = [job for job in files.read_if_valid(results / FILE).get("jobs", []) if owner(loaded, job) not in wanted]
     files.write_json(results / FILE, {"jobs": kept + jobs})
     findings.save(results, probe.REHEARSAL, lines, [rate for job in jobs if (rate := of_plan(config, loaded, job))])
     for name in ("results", "resources", "scratch"):

@@ -81,9 +81,10 @@ def memory_bytes(device: str) -> int:
     return psutil.virtual_memory().total
 
 
-def pick_device(gpu: int, device: str | None) -> str:
+def pick_device(job: dict) -> str:
     """Return `cuda` or `cpu` as requested in the config; raise JobError if cuda is requested but unavailable."""
-    wanted = device or ("cuda" if gpu else "cpu")
+    gpu = job["resources"].get("gpu", 0)
+    wanted = job["params"].get("device") or ("cuda" if gpu else "cpu")
     if wanted != "cuda":
         return wanted
     import torch

@@ -1,11 +1,13 @@
 """What `make preflight` and `make rehearse` have found, one line per check, and results/preflight.json with rates."""
 
+import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hra_workflow.core import files, job
+from hra_workflow.core.errors import JobError
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,17 @@ class Finding:
 
 def show(findings: Iterable[Finding]) -> None:
     print("\n".join(map(str, findings)))
+
+
+def conclude(command: str, file: Path, found: list[Finding], places: dict[str, str]) -> None:
+    """Print the findings and delete the probes' files, except logs; raise JobError if there is anything to do."""
+    for name in ("results", "resources", "scratch"):
+        shutil.rmtree(places[name], ignore_errors=True)
+    show(found)
+    left = sum(not one.ok for one in found)
+    print(f"{file}: {len(found)} checks, {left or 'nothing'} to do")
+    if left:
+        raise JobError(f"{command}: {left} of {len(found)} checks say TODO.")
 
 
 def path(results: str | Path) -> Path:

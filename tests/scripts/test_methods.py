@@ -2,7 +2,6 @@
 
 import ast
 import copy
-import json
 import re
 from pathlib import Path
 from pkgutil import resolve_name
@@ -88,11 +87,6 @@ def test_only_methods_py_compares_with_the_name_of_a_kind():
 def test_only_a_task_s_rooms_compare_with_its_name():
     rooms = ("workflow/hra_workflow/tasks/", "rules/tasks/")
     assert [place for place in places_of(set(tasks.classes())) if not place.startswith(rooms)] == []
-
-
-def test_the_schema_has_every_kind():
-    schema = json.loads((WORKFLOW / "schemas/config/base.json").read_text())
-    assert set(schema["$defs"]["method"]["properties"]["kind"]["enum"]) == set(methods.KINDS)
 
 
 def test_the_page_of_methods_lists_the_kinds_of_every_task():

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from hra_workflow.core.errors import one_of
 
-BOOTSTRAP_SAMPLES = 1000
 CLASSES, TWO_CLASSES, REGRESSION = "classes", "two classes", "a regression"
 
 
@@ -17,12 +16,9 @@ class Metric:
     """Describe a metric.
 
     function: of one array (n items,) per column of Table.per_item; of text classifiers these are labels and
-        predictions, as indices of classes or, for a regression, values.
-    title: its name in figures and the report.
-    labels: which labels it is for: classes, two classes, or a regression.
-    better: whether higher or lower values are better.
-    error: function of the same arrays that returns the standard error over items; None: the standard deviation over
-        bootstrap samples of the items.
+        predictions, as indices of classes or, for a regression, values. title: in figures and the report.
+    labels: those that it is for: classes, two classes or a regression. better: higher or lower values.
+    error: function of the same arrays, the standard error over items; None: that over bootstrap samples.
     version: of a custom metric; bump it when its values change, so that they are computed again.
     """
 
@@ -46,7 +42,7 @@ class Metric:
 
         # One sample at a time: 1000 samples of QQP's 40,430 items take a gigabyte.
         found = bootstrap(
-            columns, self.function, n_resamples=BOOTSTRAP_SAMPLES, batch=1, paired=True, vectorized=False,
+            columns, self.function, n_resamples=1000, batch=1, paired=True, vectorized=False,
             method="percentile", rng=default_rng(0),
         )  # fmt: skip
         return float(found.standard_error)

@@ -117,7 +117,7 @@ class KeepBest(TrainerCallback):
     The history is the Trainer's own log, which is part of its checkpoints: a resumed run finds the same best step.
     """
 
-    def __init__(self, folder: Path, score: str, model, sign: int = 1):
+    def __init__(self, folder: Path, score: str, model, sign: int):
         self.folder, self.score, self.model, self.sign = folder, score, model, sign
 
     def on_evaluate(self, args, state, control, **_):

@@ -137,6 +137,8 @@ def test_a_new_method_is_one_entry(monkeypatch, tmp_path):
     assert "fourierft" in methods.kinds_of("a fifth task")
     chosen = method("fourierft", peft={"n_frequency": 5}, targets=["0"])
     check_variant("here", chosen, {"peft": chosen["peft"], "targets": "paper"})
+    with pytest.raises(JobError, match=r"here.peft.n_freq: FourierFTConfig has no such argument"):
+        check_variant("here", chosen, {"peft": {"n_freq": 5}, "targets": "paper"})
     base = torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.Linear(4, 2))
     x, fresh = torch.randn(3, 6), copy.deepcopy(base)
     adapted = adapters.insert(base, chosen)

@@ -68,7 +68,7 @@ def schema() -> dict:
     base, *parts = (json.loads((SCHEMAS / f"{name}.json").read_text()) for name in ("base", *tasks.classes()))
     names, defs = list(tasks.classes()), base["$defs"]
     defs["task_name"] = {"enum": names}
-    defs["method"]["properties"]["kind"]["enum"] = [*methods.KINDS]
+    defs["method"]["properties"]["kind"]["enum"] = [*methods.METHODS, methods.PEFT]
     for name, part in zip(names, parts, strict=True):
         datasets = {
             "type": "object",

@@ -8,6 +8,7 @@ imported here, since tests change it.
 `forked_python.py SOCKET PYTHON ARGUMENT...` is the Python of Snakemake's jobs.
 """
 
+import atexit
 import gc
 import json
 import os
@@ -15,6 +16,7 @@ import select
 import signal
 import socket
 import sys
+import traceback
 
 JOBS_PYTHON = "HRA_JOBS_PYTHON"  # environment variable of a Snakemake: the Python of its jobs
 BYTES = 1 << 18  # of a request
@@ -28,10 +30,15 @@ HEAVY = (  # what script jobs import
     "peft",
     "matplotlib.pyplot",
 )
-DIFFUSION = ("diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion", "diffusers.models.controlnets.controlnet")
+DIFFUSION = (
+    "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
+    "diffusers.models.controlnets.controlnet",
+)
 
 
-def request(connection: socket.socket, server: str, program: str, arguments: list[str], files: list[int], **how) -> None:
+def request(
+    connection: socket.socket, server: str, program: str, arguments: list[str], files: list[int], **how
+) -> None:
     """Have the server run a program; `how`: `folder` and `environment`. Its exit status can then be received."""
     connection.connect(server)
     content = {"program": program, "arguments": arguments, **how}
@@ -70,13 +77,27 @@ def serve(path: str) -> None:
     if child := os.fork():
         supervise(client, child)
     client.close()
-    run(files, **wanted)
+    code = 1
+    try:
+        run(files, **wanted)
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    # Without what Python does at its end, which visits, and so copies, all memory that the fork shares.
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def preload(script: str) -> None:
     from importlib import import_module
 
-    for name in HEAVY + (DIFFUSION if any(part in script for part in ("subject", "control", "class", "hints", "latents")) else ()):
+    for name in HEAVY + (
+        DIFFUSION if any(part in script for part in ("subject", "control", "class", "hints", "latents")) else ()
+    ):
         if name not in sys.modules:
             import_module(name)
 
@@ -91,7 +112,7 @@ def supervise(client: socket.socket, child: int) -> None:
 
 
 def run(files: list[int], program: str, arguments: list[str], folder: str, environment: dict[str, str]) -> None:
-    """Become the program; raises SystemExit."""
+    """Become the program."""
     for standard, file in enumerate(files):
         os.dup2(file, standard)
         os.close(file)

@@ -2,7 +2,6 @@
 
 import atexit
 import io
-import json
 import os
 import re
 import shlex
@@ -154,7 +153,7 @@ def server() -> tuple[str, str]:
     atexit.register(shutil.rmtree, folder)
     program = str(ROOT / "tests/forked_python.py")
     python, path = folder / "python", str(folder / "socket")
-    python.write_text(f"#!/bin/sh\nexec {shlex.join([sys.executable, '-IS', program, path, sys.executable])} \"$@\"\n")
+    python.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, "-IS", program, path, sys.executable])} "$@"\n')
     python.chmod(0o755)
     clean = {name: value for name, value in environment(ROOT).items() if name != "PYTHONPATH"}
     process = subprocess.Popen([sys.executable, "-P", program, path], env=clean)  # -P: without tests/ on its path

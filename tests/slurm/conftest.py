@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def reference(tmp_path_factory) -> Project:
-    """Build the grid's tables with undisturbed local jobs."""
+    """Build the grid's tables with undisturbed local jobs, without a network: compute nodes have no way out."""
     tools = [name for name in ("unshare", "ip") if not shutil.which(name)]
     require(not tools and os.geteuid() == 0, f"needs root, unshare (util-linux) and ip (iproute2); not found: {tools}")
     project = new_project(tmp_path_factory.mktemp("reference") / "project")

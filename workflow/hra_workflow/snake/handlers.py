@@ -35,9 +35,8 @@ def register(workflow, config: dict, basedir: Path) -> None:
     launcher.name_this_process(workflow.is_main_process)
     limits = workflow.resource_settings
     if workflow.output_settings.dryrun and limits.nodes is not None and limits.cores == 1:
-        workflow.global_resources["_cores"] = (
-            None  # as for the jobs of a cluster: in a dry run, all would have one thread
-        )
+        # As in the run itself: a dry run of jobs for a cluster gives each of them one thread.
+        workflow.global_resources["_cores"] = None
     if workflow.is_main_process:
         atexit.unregister(at_exit)  # each `use rule … from` of a module reads the Snakefile again
         modifier = workflow.modifier  # another one at exit

@@ -15,7 +15,7 @@ from snakemake_interface_executor_plugins.settings import SharedFSUsage
 from hra_workflow.snake import planned
 from snakemake_executor_plugin_slurm_packs import Executor, ExecutorSettings, packs
 from support import ROOT
-from test_profiles import jobs, profile  # noqa: F401 a fixture
+from test_profiles import executor_settings, jobs, profile  # noqa: F401 a fixture
 
 COMMANDS = {
     "sbatch": 'echo "$*" >> "$0.log"; echo 1',
@@ -37,11 +37,7 @@ class Submits(Executor):
     def format_job_exec(self, job) -> str:
         return "true"
 
-    def report_job_submission(self, job_info, register_job: bool = True) -> None:
-        pass
-
-    def report_job_error(self, job_info, msg=None, **keywords) -> None:
-        raise AssertionError(msg)
+    def report_job_submission(self, job_info, register_job: bool = True) -> None: ...
 
 
 @pytest.fixture
@@ -60,12 +56,10 @@ def sbatch(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def settings(request, sbatch, monkeypatch) -> ExecutorSettings:
-    """Return the executor's settings in profiles/slurm, as a site has set it up."""
+    """Return the executor's settings, as a site has set up the profile."""
     for name, value in SITES[request.param].items():
         monkeypatch.setenv(f"HRA_SLURM_{name}", value)
-    prefix = "slurm-packs-"
-    stated = {key.removeprefix(prefix): value for key, value in profile("slurm").items() if key.startswith(prefix)}
-    return ExecutorSettings(**{key.replace("-", "_"): value for key, value in stated.items()})
+    return executor_settings()
 
 
 def job(rule: str, threads: int = 1, **resources) -> SimpleNamespace:

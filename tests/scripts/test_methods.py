@@ -92,7 +92,7 @@ def test_only_a_task_s_rooms_compare_with_its_name():
 
 def test_the_schema_has_every_kind():
     schema = json.loads((WORKFLOW / "schemas/config/base.json").read_text())
-    assert set(schema["$defs"]["method"]["properties"]["kind"]["enum"]) == set(methods.KINDS)
+    assert set(schema["$defs"]["method"]["properties"]["kind"]["enum"]) == {*methods.METHODS, methods.PEFT}
 
 
 def test_the_page_of_methods_lists_the_kinds_of_every_task():

@@ -32,7 +32,7 @@ def main(job: dict) -> None:
     dataset, method, settings = params["dataset"], params["method"], params["hyperparameters"]
     shown = params["evaluation"]["metrics"]
     seed, scratch = int(wildcards["seed"]), Path(params["scratch"])
-    device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
+    device = provenance.pick_device(job)
 
     model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
     tokenizer, tokens = classifier.load_tokenizer(model_folder), methods.virtual_tokens(method)

@@ -9,7 +9,6 @@ import shutil
 from pathlib import Path
 
 from hra_workflow.core import files, fingerprints, made_by, records
-from hra_workflow.core.errors import JobError
 
 PREFIX = ".early-"
 NAMES = {"metrics": "metrics.json", "predictions": "predictions.jsonl.gz"}
@@ -58,17 +57,9 @@ def expected(evaluation: Path, dataset: dict) -> bool:
     """
     if not (evaluation.parent / records.OF_RUN).exists():
         return True
-    results = read(evaluation / NAMES["metrics"])
+    results = files.read_if_valid(evaluation / NAMES["metrics"])
     if results.get("evaluated_as") == fingerprints.digest(dataset):
         return True
-    record = read(evaluation.parent / records.OF_RUN)
+    record = files.read_if_valid(evaluation.parent / records.OF_RUN)
     diverged = record.get("status") == records.DIVERGED  # there is nothing to evaluate
     return diverged or (records.SEAL in record and folder(record, evaluation, dataset).exists())
-
-
-def read(path: Path) -> dict:
-    """Read a record, or return {} if it is missing or damaged: the job that needs it reports the error."""
-    try:
-        return files.read_json(path)
-    except (FileNotFoundError, JobError):
-        return {}

@@ -53,7 +53,7 @@ class ResumableTrainer(Trainer):
         super().create_optimizer(model)
         if "head_learning_rate" in self.settings:
             optimizers.set_head_rate(self.optimizer, self.model, self.head, self.settings["head_learning_rate"])
-        return optimizers.with_own_steps(self.optimizer, self.model, self.method)
+        return self.optimizer
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)

@@ -21,6 +21,8 @@ def pytest_collection_modifyitems(items):
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.slurm)
             item.add_marker(pytest.mark.slow)
+            if item.path.name != "test_grid.py":  # one grid by commit, the others nightly
+                item.add_marker(pytest.mark.full)
             item.add_marker(pytest.mark.timeout(3 * SECONDS))  # the first one makes two grids
 
 

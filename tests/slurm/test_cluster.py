@@ -3,12 +3,9 @@
 import json
 import re
 
-import pytest
-
 from fault_injection import STOPPED
 from grid import COMMAND, TABLES
 
-pytestmark = pytest.mark.full
 LOCAL = {"download_model", "download_dataset", "gather_math", "evaluate_glue", "runs", "table"}
 
 

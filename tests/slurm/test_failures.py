@@ -15,8 +15,6 @@ import pytest
 from fault_injection import FAULTS
 from grid import TABLES
 
-pytestmark = pytest.mark.full
-
 
 def record(project, run: str) -> dict:
     return json.loads((project.folder / f"results/{run}/seed0/train.json").read_text())

@@ -1,12 +1,9 @@
 """An error in the user's data on a real Slurm: the next attempt is a job of its own, which ends at once."""
 
-import pytest
-
 from grid import PROGRAM, QUICK
 from project import Project
 from support import ROOT
 
-pytestmark = pytest.mark.full  # tests/scripts/test_job.py shows the same without Slurm
 SNAKEFILE = """
 from hra_workflow.core import launcher
 

@@ -2,11 +2,8 @@
 
 import json
 
-import pytest
-
 from grid import COMMAND, PROGRAM, QUICK, new_project
 
-pytestmark = pytest.mark.full
 ONE_RUN = "tasks: {glue: {grid: [{runs: [hra/r8], datasets: [sentences], seeds: [0]}]}}\n"
 
 

@@ -11,7 +11,6 @@ from grid import PROGRAM, QUICK
 from project import Project
 from support import ROOT
 
-pytestmark = pytest.mark.full
 SNAKEFILE = """
 rule all:
     input: expand("train/{seed}", seed=range(3)), "evaluate/0", "evaluate/1"

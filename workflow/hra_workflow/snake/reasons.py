@@ -20,6 +20,7 @@ from hra_workflow.core.wording import listed, of_jobs
 MOST = 3  # causes that are named for each rule
 ARROW = "→"
 LONG = 40  # characters; a longer list is shown as its length
+LONGEST = 20_000  # characters of a param, read in 0.1 s: the list of all runs of a large table is longer
 
 
 def again(dag) -> list[str]:
@@ -82,7 +83,7 @@ def short(value) -> str:
 def named(params: Iterable[str]) -> dict:
     """Join params, each a dictionary in Python's notation; those of another workflow's rules may be anything."""
     found = {}
-    for text in sorted(params):
+    for text in sorted(text for text in params if len(text) < LONGEST):
         with contextlib.suppress(ValueError, SyntaxError, TypeError):
             found |= json.loads(json.dumps(ast.literal_eval(text)))
     return found

@@ -75,7 +75,7 @@ def collect(folder: Path, data: Path) -> None:
             row, values = final_run(folder / "results" / one.task / one.dataset / run / f"seed{seed}", one)
             runs.append({"set": title, "run": run, "seed": seed} | row)
             scored.setdefault(run, {})[seed] = values
-        contrasts += compare(title, one.contrasts, scored, tasks.classes()[one.task].table.statistic(one.metric))
+        contrasts += compare(title, one.contrasts, scored, tasks.classes()[one.task].table.metric(one.metric).function)
         tried = pd.read_csv(folder / "results" / f"tune_{one.task}.csv")
         for _, trial in tried[tried["dataset"] == one.dataset].iterrows():
             run = f"{trial['method']}/{trial['variant']}"

@@ -24,7 +24,8 @@ def jobs(job: dict, record: dict) -> list[dict]:
     run, params, found = Path(job["output"]["record"]).parent, job["params"], []
     for benchmark, split in params["evaluation"]["benchmarks"].items():
         discard(run / benchmark)
-        dataset = params["dataset"] | {"metrics": params["evaluation"]["metrics"], "split": split}
+        computed = {key: value for key, value in params["evaluation"].items() if key != "benchmarks"}
+        dataset = params["dataset"] | computed | {"split": split}
         place = folder(record, run / benchmark, dataset)
         output = {name: str(place / file) for name, file in NAMES.items()}
         changes = {"params": params | {"dataset": dataset}, "wildcards": job["wildcards"] | {"benchmark": benchmark}}

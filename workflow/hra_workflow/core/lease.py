@@ -15,7 +15,7 @@ hours, it gives up after PATIENCE seconds.
 
 A process whose lease is lost writes nothing any more: `check`, which files.replacing calls before each renaming, raises
 LeaseLost, and the renewing thread ends the process. Nor does one whose Snakemake has ended, but for the checkpoints of
-a training (finished_runs.py keeps its outputs).
+a training.
 """
 
 import contextlib

@@ -104,7 +104,7 @@ def run_to_end(job: dict, trainer, started: float, steps: int) -> dict:
         )
     divergence.check_weights(trainer.model, trainer.state.global_step)
     if measured and write:
-        measured.report(job, provenance.pick_device(job["resources"].get("gpu", 0), job["params"].get("device")))
+        measured.report(job, provenance.pick_device(job))
     return attempts
 
 
@@ -147,7 +147,7 @@ def begin_attempt(job: dict, checkpoint: Path | None, discarded: list[str], writ
 
 
 def end_attempt(job: dict, attempts: dict, started: float, write: bool = True) -> None:
-    device = provenance.pick_device(job["resources"].get("gpu", 0), job["params"].get("device"))
+    device = provenance.pick_device(job)
     attempts["peak_memory_bytes"] = max(attempts.get("peak_memory_bytes", 0), provenance.peak_memory_bytes(device))
     attempts["seconds"][-1] = time.monotonic() - started
     if write:

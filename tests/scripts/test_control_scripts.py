@@ -50,7 +50,7 @@ def test_a_state_of_another_rate_or_other_hints_is_set_aside(resources, tmp_path
     expected = train(fresh)
     check_same(record, run.weights, expected, fresh.weights)
     assert record["resumed_from"] == [] and "inputs.dataset" in record["discarded"][0]
-    assert not list((tmp_path / "run").glob("scratch*"))  # old checkpoints do not accumulate
+    assert not list((tmp_path / "run").glob("scratch.*"))  # old checkpoints do not accumulate
     check_restored(run.train)
 
 

@@ -32,7 +32,7 @@ def check(job: dict, error: str) -> None:
     run = Path(job["output"]["record"]).parent
     weights = list(run.rglob("*.safetensors"))
     assert weights and all(load_file(path) == {} for path in weights)
-    assert not list(run.glob(".finished")) and not list(run.rglob(".early-*"))
+    assert not list(run.rglob(".early-*"))
     assert not Path(job["params"]["scratch"]).exists()
 
 

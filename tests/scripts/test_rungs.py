@@ -15,6 +15,7 @@ from hra_workflow.report import run_statistics, tuning_results
 from hra_workflow.tasks import tuned_runs
 from hra_workflow.tasks.glue.task import Glue
 from hra_workflow.training.interruption import Interrupted
+from saved_states import check_restored
 from sums import LLAMA_TARGETS
 from support import method
 from tuned import choices, collect, tuned_config
@@ -54,10 +55,12 @@ def test_a_trial_goes_on_from_its_rung_as_if_it_had_not_ended_there(make_run, mo
     assert first["held_out"]["value"] == max(entry["metrics"]["accuracy"] for entry in first["curve"])
     assert first["curve"][-1]["step"] == 4
 
+    check_restored(job)
+
     last = trained(train_glue, trial_job(halved))
     assert (last["steps"], last["resumed_from"], last["attempts"]) == (10, [4], 1)
     assert (last["curve"], last["held_out"]) == (expected["curve"], expected["held_out"])
-    assert not Path(job["params"]["scratch"]).exists()
+    check_restored(trial_job(halved))
 
 
 def test_a_language_model_goes_on_from_its_rung(make_math_run):

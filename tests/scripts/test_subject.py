@@ -16,6 +16,7 @@ from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.tasks.subject.items import items, key
 from rule_jobs import train
+from saved_states import check_restored
 from subjects import drawn, pixels, unet_method
 from support import ROOT
 
@@ -27,7 +28,7 @@ def test_every_method_learns_and_each_saved_epoch_is_another_model(make_subject_
     assert record["steps"] == 5 and record["score"] == "loss" and len(record["curve"]) == 5
     assert record["adapter_parameters"] == record["trainable_parameters"] > 0
     assert sorted(os.listdir(run.train["output"]["steps"])) == ["2", "4"]
-    assert not Path(run.train["params"]["scratch"], "attempts.json").exists()
+    check_restored(run.train)
     made = drawn(run)
     assert [picture.key for picture in made] == [key(item) for item in items([2, 4, 5], 3, 2)]
     by_step = {step: [pixels(one) for one in made if one.about["step"] == step] for step in (2, 4, 5)}

@@ -12,6 +12,7 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.data import sources
 from hra_workflow.models import adapters
 from rule_jobs import train
+from saved_states import check_restored
 from support import ROOT, method
 
 KINDS = ["hra", "lora", "oft", "boft", "adalora", "bitfit", "head", "full"]
@@ -42,7 +43,7 @@ def test_every_method_trains_and_evaluates(make_run, kind):
     best = next(entry for entry in record["curve"] if entry["step"] == record["best_step"])
     assert metrics["selections"]["last"]["metrics"]["accuracy"]["value"] == record["curve"][-1]["metrics"]["accuracy"]
     assert metrics["selections"]["best_on_dev"]["metrics"]["accuracy"]["value"] == best["metrics"]["accuracy"]
-    assert not Path(run.train["params"]["scratch"]).exists()
+    check_restored(run.train)
 
 
 def test_an_evaluation_of_other_weights_is_not_taken_over(make_run):

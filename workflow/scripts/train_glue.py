@@ -16,7 +16,7 @@ from hra_workflow.core import early_evaluations, manifests, provenance
 from hra_workflow.core.job import start
 from hra_workflow.data import held_out
 from hra_workflow.models import adapters, classifier, context
-from hra_workflow.training import finished_runs, run_record, trials
+from hra_workflow.training import run_record, trials
 
 
 @trials.recorded
@@ -107,4 +107,4 @@ def evaluated_last(trainer) -> bool:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), finished_runs.restored, trains=True)
+    start(main, __file__, globals().get("snakemake"), trains=True)

@@ -15,7 +15,7 @@ from hra_workflow.core.job import start
 from hra_workflow.data import images
 from hra_workflow.models import adapters, diffusion
 from hra_workflow.tasks.subject import task as subjects
-from hra_workflow.training import finished_runs, run_record, trials
+from hra_workflow.training import run_record, trials
 
 
 @trials.recorded
@@ -75,4 +75,4 @@ def class_images(job: dict) -> list[images.Picture]:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), finished_runs.restored, trains=True)
+    start(main, __file__, globals().get("snakemake"), trains=True)

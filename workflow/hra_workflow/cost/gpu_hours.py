@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hra_workflow import methods
-from hra_workflow.core import files, gpus, grid
+from hra_workflow.core import files, gpus, grid, tuning
 from hra_workflow.core.wording import listed, number, of_jobs
 from hra_workflow.cost import row_counts
 from hra_workflow.cost.planned_jobs import Job
@@ -160,7 +160,8 @@ def lost(job: Job) -> float:
     """Return device-seconds of the attempts of an unfinished training run."""
     if job.stage != "train" or not job.error:
         return 0.0
-    return gpus.device_seconds(files.read_if_valid(Path(job.error).with_name("attempts.json"))) * max(1, job.gpus)
+    attempts = Path(job.error).with_name(tuning.attempts(job.wildcards["variant"]))
+    return gpus.device_seconds(files.read_if_valid(attempts)) * max(1, job.gpus)
 
 
 def work(tasks: dict[str, Task], rule: str, wildcards: dict) -> float | None:

@@ -4,7 +4,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 
 import torch
-from transformers import Trainer, TrainerCallback
+from transformers import Trainer, TrainerCallback, TrainerState
 
 from hra_workflow import methods
 from hra_workflow.core import files
@@ -92,6 +92,11 @@ class ResumableTrainer(Trainer):
         checkpoints.load_trained(self.model, folder)
         for callback in self.method_callbacks:
             callback.load_state(self.model, folder)
+
+    def resume(self, checkpoint: Path) -> None:
+        """Restore the weights and the history of a training that has ended."""
+        self._load_from_checkpoint(checkpoint)
+        self.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
 
 
 class EpochStart(TrainerCallback):

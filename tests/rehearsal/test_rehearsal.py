@@ -80,7 +80,11 @@ def test_memory_is_counted_to_the_byte(faulty):
 
 
 @pytest.mark.parametrize(
-    ("fault", "message"), [("device", "same device"), ("dtype", "same dtype, found torch.float16 and torch.float32")]
+    ("fault", "message"),
+    [
+        ("device", "same device"),
+        pytest.param("dtype", "same dtype, found torch.float16 and torch.float32", marks=pytest.mark.full),
+    ],
 )
 def test_a_wrong_device_or_dtype_fails_as_on_a_gpu(faulty, fault, message):
     assert message in faulty(fault)["error"]

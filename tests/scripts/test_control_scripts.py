@@ -26,25 +26,8 @@ from hra_workflow.tasks.control import hint_source
 from hra_workflow.tasks.control.items import BENCHMARK
 from hra_workflow.tasks.subject import sheet as subject_sheet
 from rule_jobs import train
-from saved_states import check_restored, check_same, stop_after
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
-
-
-def test_a_state_of_another_rate_or_other_hints_is_set_aside(tiny_control, tmp_path):
-    """Interrupt training as in test_saved_states.py, then change the learning rate and the control images."""
-    run = ControlRun(tmp_path / "run", tiny_control, unet_method("lora"), epochs=2, learning_rate=2e-2).started()
-    stop_after(2, lambda: train(run))
-    run.settings["learning_rate"] = 1e-3
-    stop_after(2, lambda: train(run))
-    run.tiny = tiny_control | {"canny": tiny_control["segmentation"]}
-    record = train(run)
-    fresh = ControlRun(tmp_path / "fresh", run.tiny, run.method, **run.settings).started()
-    expected = train(fresh)
-    check_same(record, run.weights, expected, fresh.weights)
-    assert record["resumed_from"] == [] and "inputs.dataset" in record["discarded"][0]
-    assert not list((tmp_path / "run").glob("scratch*"))  # old checkpoints do not accumulate
-    check_restored(run.train)
 
 
 def test_scenes_come_with_what_is_known_of_them(tiny_control):

@@ -88,7 +88,7 @@ class Project:
     def plan(self, *targets: str, config: str = "small.yaml", extra: tuple[str, ...] = ()) -> dict[str, set[str]]:
         """Return the jobs of a dry run: rule -> `key=value` wildcards."""
         targets = targets or ("results/table_glue.csv",)
-        output = self.snakemake("-n", "--cores", "1", "--configfile", config, *extra, "--", *targets)
+        self.printed = output = self.snakemake("-n", "--cores", "1", "--configfile", config, *extra, "--", *targets)
         planned: dict[str, set[str]] = {}
         rule = None
         for line in output.splitlines():

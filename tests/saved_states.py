@@ -50,7 +50,6 @@ def check_same(record: dict, weights: dict[str, str], fresh: dict, fresh_weights
         "finished",
         "peak_memory_bytes",
         "discarded",
-        "config_hash",
         "sha256",
     )
     differing = {

@@ -285,14 +285,3 @@ def test_loraplus_trains_b_at_a_multiple_of_the_learning_rate(tiny_models, tmp_p
         if parameter.requires_grad:
             fast = "lora_B" in name or parameter.ndim == 1
             assert rates[id(parameter)] == (16e-3 if fast else 1e-3, 0.0 if parameter.ndim == 1 else 0.1)
-
-
-def test_pairs_trained_in_sum_and_difference_resume_and_reload(tiny_models, tmp_path):
-    chosen = method("hra", peft={"r": 4}, targets=tiny_models["classifier"].targets, sum_difference_lr_ratio=1.0)
-    trained_resumed_and_reloaded(tiny_models["classifier"], chosen, tmp_path)
-
-
-@pytest.mark.parametrize("peft", [{"r": 4, "apply_GS": True}, {"r": 4, "init_weights": False}])
-def test_sum_and_difference_without_pairs_are_an_error_of_the_config(peft):
-    fault = methods.hra_fault({"peft": peft, "sum_difference_lr_ratio": 1.0})
-    assert "sum_difference_lr_ratio is for pairs of columns" in fault

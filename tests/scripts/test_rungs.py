@@ -115,6 +115,7 @@ def test_the_best_half_goes_on_and_the_others_lose_their_checkpoints(tmp_path, s
         Path(folder).mkdir(parents=True)
     job = {"params": {"trials": made(tmp_path, {0.25: scores}, metric), "factor": 2, "checkpoints": folders}}
     job["output"] = {"promoted": str(tmp_path / "rung-0.25.json")}
+    job["wildcards"] = {"task": "math" if metric == "loss" else "glue"}
     promote.main(job)
     assert files.read_json(tmp_path / "rung-0.25.json") == {"trials": expected}
     assert sorted(path.name for path in (tmp_path / "scratch").iterdir()) == expected
@@ -140,7 +141,8 @@ def test_the_choice_is_between_the_trials_trained_to_the_end(collected):
 def test_the_figure_marks_the_trials_that_ended_early(collected):
     trials = run_statistics.read_csv(collected)
     trials = trials.assign(run="hra/r8", score=[float(score or "nan") for score in trials["score"]])
-    figure = tuning_figure.figure_of(trials, {"labels": {"hra/r8": "HRA"}, "colours": {"hra": "#D55E00"}})
+    params = {"task": "glue", "labels": {"hra/r8": "HRA"}, "colours": {"hra": "#D55E00"}}
+    figure = tuning_figure.figure_of(trials, params)
     (ax,) = figure.axes
     hollow = [line for line in ax.get_lines() if line.get_markerfacecolor() == "white"]
     assert [list(line.get_xdata()) for line in hollow] == [[1, 4]]

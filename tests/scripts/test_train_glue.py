@@ -153,21 +153,6 @@ def test_the_head_has_a_learning_rate_of_its_own(make_run, still):
     assert all(found == (("hra_u" in name) == (still == "head")) for name, found in moved.items())
 
 
-def test_pairs_of_columns_are_trained_in_their_sum_and_difference(make_run):
-    """The common direction of a pair moves several times as far, relative to the difference, as with usual steps."""
-    moved = []
-    for name, options in (("usual", {}), ("apart", {"sum_difference_lr_ratio": 1.0})):
-        run = make_run(method("hra", **options), name=name, learning_rate=1e-2)
-        train(run)
-        end = load_file(run.weights["last"])
-        start = load_file(Path(run.augment["output"]["manifest"]).parent / adapters.WEIGHTS)
-        columns = [(end[key], value) for key, value in start.items()]
-        common = sum((new[:, 0::2] + new[:, 1::2] - 2 * old[:, 0::2]).square().sum().item() for new, old in columns)
-        difference = sum((new[:, 0::2] - new[:, 1::2]).square().sum().item() for new, old in columns)
-        moved.append((common / difference) ** 0.5)
-    assert moved[1] > 3 * moved[0]
-
-
 def test_gradient_accumulation_gives_the_same_gradient(make_run):
     """Check that one step on 16 rows equals one step on 2 × 8 rows, up to rounding, without randomness."""
     settings = {"epochs": 1, "classifier_dropout": 0.0}

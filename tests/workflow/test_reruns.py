@@ -82,6 +82,15 @@ def test_a_learning_rate_plans_its_dataset_and_preset_and_nothing_of_the_base_mo
     planned = done.plan("results/table_glue.csv", RETENTION)
     assert planned["train_glue"] == runs(dataset="cola", method="hra/r8") == evaluations(planned)
     assert planned.keys() == {"train_glue", EVALUATION, *TABLES}
+    assert re.findall("  again:    (.*)", done.printed) == [
+        "train_glue: 2 jobs, learning_rate 0.0008 → 0.0007",
+        "evaluate_glue: 2 jobs, after train_glue",
+        "runs: 1 job, after evaluate_glue, train_glue",
+        "compare: 1 job, after evaluate_glue, runs",
+        "table: 1 job, searches.cola.hra/r8.settings.learning_rate 0.0008 → 0.0007",
+    ]
+    reason = "reason: Params have changed since last execution: learning_rate 0.0008 → 0.0007\n"
+    assert done.printed.count("Params have changed") == done.printed.count(reason) == 2
 
 
 def test_another_order_of_the_config_plans_nothing_and_another_number_of_processes_the_training(done):

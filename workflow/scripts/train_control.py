@@ -20,7 +20,7 @@ def main(job: dict) -> None:
     started = time.monotonic()
     params, seed = job["params"], int(job["wildcards"]["seed"])
     method = params["method"]
-    device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
+    device = provenance.pick_device(job)
     model_folder = manifests.folder(job["input"]["model"])
     if not methods.entry(method).trains:
         run_record.untrained(job, started, device, diffusion.count_parameters(model_folder))

@@ -30,9 +30,9 @@ def main(job: dict) -> None:
     started = time.monotonic()
     params, wildcards = job["params"], job["wildcards"]
     dataset, method, settings = params["dataset"], params["method"], params["hyperparameters"]
-    shown = params["evaluation"]["metrics"]
+    shown, sign = params["evaluation"]["metrics"], -1 if metrics.find(dataset["score"]).better == "lower" else 1
     seed, scratch = int(wildcards["seed"]), Path(params["scratch"])
-    device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
+    device = provenance.pick_device(job)
 
     model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
     tokenizer, tokens = classifier.load_tokenizer(model_folder), methods.virtual_tokens(method)
@@ -71,7 +71,7 @@ def main(job: dict) -> None:
         eval_dataset=dev.select(order),
         data_collator=DataCollatorWithPadding(tokenizer),
         compute_metrics=judge,
-        callbacks=[hf_trainer.KeepBest(scratch / "best", dataset["score"], model), *trials.callbacks(job)],
+        callbacks=[hf_trainer.KeepBest(scratch / "best", dataset["score"], model, sign), *trials.callbacks(job)],
         method=method,
         settings=settings,
         head=head,
@@ -83,7 +83,7 @@ def main(job: dict) -> None:
         return
 
     curve = hf_trainer.curve(trainer.state.log_history, shown)
-    best = max(curve, key=lambda entry: entry["metrics"][dataset["score"]])
+    best = max(curve, key=lambda entry: sign * entry["metrics"][dataset["score"]])
     result = {"steps": trainer.state.global_step, "best_step": best["step"], "score": dataset["score"], "curve": curve}
     if "held_out" in settings:
         result["held_out"] = trials.score(dataset["score"], best["metrics"][dataset["score"]], train, dev)

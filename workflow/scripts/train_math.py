@@ -25,7 +25,7 @@ def main(job: dict) -> None:
     params, wildcards = job["params"], job["wildcards"]
     method, settings = params["method"], params["hyperparameters"]
     seed, scratch = int(wildcards["seed"]), Path(params["scratch"])
-    device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
+    device = provenance.pick_device(job)
 
     model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
     if not methods.entry(method).trains:

@@ -24,7 +24,7 @@ def main(job: dict) -> None:
     params = job["params"]
     method, settings = params["method"], params["hyperparameters"]
     seed = int(job["wildcards"]["seed"])
-    device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
+    device = provenance.pick_device(job)
     model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
     entry = methods.entry(method)
     if not entry.trains:

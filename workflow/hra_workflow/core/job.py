@@ -201,10 +201,7 @@ def final_error(log: str) -> str | None:
     `retries` is one number per rule or profile (github.com/snakemake/snakemake/issues/2441), so the attempts are made,
     but end at once.
     """
-    try:
-        mark = files.read_json(final_mark(log))
-    except (FileNotFoundError, JobError):
-        mark = {}
+    mark = files.read_if_valid(final_mark(log))
     if mark.get("snakemake") and mark["snakemake"] == os.environ.get(SNAKEMAKE):
         print(text := f"not tried again: {mark['error']}", flush=True)
         return text

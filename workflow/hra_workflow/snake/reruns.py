@@ -5,6 +5,8 @@ manifests          `Downloads`: a finished download keeps the identity in its ma
 fingerprints       of checkpoints and finished trainings: training/checkpoints.py, training/finished_runs.py
 files              missing and newer ones, by Snakemake itself; those deleted below a table: tasks/expected_runs.py
 recorded choices   `chosen`, and the backend of answers (tasks/math/serving.py): what a finished result keeps
+
+What differs, and what a plan says about it: reasons.py.
 """
 
 import re

@@ -99,7 +99,7 @@ def run_to_end(job: dict, trainer, started: float, steps: int) -> dict:
         )
     divergence.check_weights(trainer.model, trainer.state.global_step)
     if measured and write:
-        measured.report(job, provenance.pick_device(job["resources"].get("gpu", 0), job["params"].get("device")))
+        measured.report(job, provenance.pick_device(job))
     return attempts
 
 

@@ -90,9 +90,7 @@ def fail(job: dict, problem: Exception, started: float, diverged: bool) -> None:
         "status": records.DIVERGED if diverged else "failed",
         "error": error,
         "seconds": round(time.monotonic() - started, 3),
-        "device": provenance.device_name(
-            provenance.pick_device(job["resources"].get("gpu", 0), job["params"].get("device"))
-        ),
+        "device": provenance.device_name(provenance.pick_device(job)),
         "finished": provenance.now(),
     }
     if diverged:
@@ -125,7 +123,7 @@ def identity(job: dict) -> dict:
             "sha256": inputs.get("model") or fingerprints.of_input(model),
         },
         "data_sha256": inputs.get("dataset") or fingerprints.of_input(data),
-        **provenance.record(params),
+        **provenance.record(),
     }
 
 

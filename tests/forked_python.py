@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import traceback
+from importlib import import_module
 
 JOBS_PYTHON = "HRA_JOBS_PYTHON"  # environment variable of a Snakemake: the Python of its jobs
 BYTES = 1 << 18  # of a request
@@ -42,7 +43,7 @@ def request(
     """Have the server run a program; `how`: `folder` and `environment`. Its exit status can then be received."""
     connection.connect(server)
     content = {"program": program, "arguments": arguments, **how}
-    socket.send_fds(connection, [json.dumps(content).encode()], files)
+    socket.send_fds(to, [json.dumps(content).encode()], files)
 
 
 def connection() -> socket.socket:
@@ -82,7 +83,10 @@ def serve(path: str) -> None:
         run(files, **wanted)
         code = 0
     except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        code = end.code or 0
+        if isinstance(code, str):
+            print(code, file=sys.stderr)
+            code = 1
     except BaseException:
         traceback.print_exc()
     # Without what Python does at its end, which visits, and so copies, all memory that the fork shares.
@@ -93,13 +97,8 @@ def serve(path: str) -> None:
 
 
 def preload(script: str) -> None:
-    from importlib import import_module
-
-    for name in HEAVY + (
-        DIFFUSION if any(part in script for part in ("subject", "control", "class", "hints", "latents")) else ()
-    ):
-        if name not in sys.modules:
-            import_module(name)
+    for name in HEAVY + (DIFFUSION if any(word in script for word in WORDS) else ()):
+        import_module(name)
 
 
 def supervise(client: socket.socket, child: int) -> None:

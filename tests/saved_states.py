@@ -1,6 +1,7 @@
 """Helpers for tests of interrupted training runs."""
 
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -14,16 +15,17 @@ from hra_workflow.training import checkpoints, interruption
 
 
 def stop_after(step: int, train: Callable) -> None:
-    """Run `train` and interrupt it after a step, so that it saves a checkpoint."""
+    """Run `train` and interrupt it by a signal after a step, so that it saves a checkpoint."""
     plain = interruption.CheckpointOnSignal.on_step_end
 
     def on_step_end(self, args, state, control, **options):
-        self.stopped = "the test" if state.global_step == step else None
+        if state.global_step == step:
+            signal.raise_signal(signal.SIGTERM)
         return plain(self, args, state, control, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(interruption.CheckpointOnSignal, "on_step_end", on_step_end)
-        with pytest.raises(interruption.Interrupted, match=f"stopped at step {step} of"):
+        with pytest.raises(interruption.Interrupted, match=rf"stopped at step {step} of \d+: signal SIGTERM"):
             train()
 
 

@@ -12,7 +12,6 @@ import train_control
 import train_glue
 import train_math
 import train_subject
-from control_jobs import ControlRun, prepared
 from controlled import unet_method as control_method
 from hra_workflow.core import diverged_runs, files, predictions, records, tuning
 from hra_workflow.data import images
@@ -70,9 +69,8 @@ def test_a_subject(make_subject_run):
         assert [list(images.unpack(path)) for path in skipped(job)] == [[]]
 
 
-def test_a_control_signal(tmp_path_factory, tmp_path):
-    run = ControlRun(tmp_path, prepared(tmp_path_factory.mktemp("control")), control_method("lora"), **RATE)
-    run.start()
+def test_a_control_signal(make_control_run):
+    run = make_control_run(control_method("lora"), **RATE)
     train_control.main(run.train)
     check(run.train, "the training loss is nan at step 2")
 

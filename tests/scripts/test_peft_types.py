@@ -23,7 +23,14 @@ PROMPTS = {kind for kind, cls in ALL.items() if issubclass(cls, peft.PromptLearn
 REFUSED = sorted({*peft_types.UNSUPPORTED, *(PROMPTS - {*peft_types.VIRTUAL})})
 OTHERS = sorted({*ALL} - {*REFUSED} - {*methods.METHODS})
 OF_LAYERS = [kind for kind in OTHERS if kind not in peft_types.VIRTUAL]
+REPRESENTATIVE = ("ln_tuning", "loha", "p_tuning", "vera")  # norms, weights, virtual tokens, tensors that layers share
 IDS = torch.arange(24).reshape(2, 12)
+
+
+def each(kinds: list[str]):
+    """Test every type before a release, and a few at every commit."""
+    own = (pytest.param(kind, marks=() if kind in REPRESENTATIVE else pytest.mark.full) for kind in kinds)
+    return pytest.mark.parametrize("kind", own)
 
 
 def spec(kind: str, targets: list[str], **changes) -> dict:
@@ -105,7 +112,7 @@ def trained_resumed_and_reloaded(tiny: Tiny, chosen: dict, folder) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", OTHERS)
+@each(OTHERS)
 @pytest.mark.parametrize("architecture", ["classifier", "causal_lm"])
 def test_a_type_trains_resumes_and_reloads(tiny_models, tmp_path, architecture, kind):
     tiny, task = tiny_models[architecture], {"classifier": "glue", "causal_lm": "math"}[architecture]
@@ -120,7 +127,7 @@ def test_a_type_trains_resumes_and_reloads(tiny_models, tmp_path, architecture, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [kind for kind in OTHERS if methods.of_type(kind).runs("control")])
+@each([kind for kind in OTHERS if methods.of_type(kind).runs("control")])
 def test_a_type_trains_on_the_unet_and_is_served_as_trained(tiny_models, tmp_path, kind):
     tiny = tiny_models["unet"]
     chosen = spec(kind, tiny.targets if methods.of_type(kind).adapter.linear else ["norm1"])
@@ -131,7 +138,7 @@ def test_a_type_trains_on_the_unet_and_is_served_as_trained(tiny_models, tmp_pat
         torch.testing.assert_close(tiny.output(served), tiny.output(reloaded), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", OF_LAYERS)
+@each(OF_LAYERS)
 def test_what_cannot_be_merged_is_known(tiny_models, kind):
     tiny = tiny_models["causal_lm"]
     targets = tiny.targets if methods.of_type(kind).adapter.linear else ["input_layernorm"]

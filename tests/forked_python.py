@@ -31,17 +31,17 @@ HEAVY = (  # what script jobs import
     "peft",
     "matplotlib.pyplot",
 )
+# What those of diffusion models import, which have one of these words in their names.
 DIFFUSION = (
     "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
     "diffusers.models.controlnets.controlnet",
 )
+WORDS = ("subject", "control", "class", "hints", "latents")
 
 
-def request(
-    connection: socket.socket, server: str, program: str, arguments: list[str], files: list[int], **how
-) -> None:
+def request(to: socket.socket, server: str, program: str, arguments: list[str], files: list[int], **how) -> None:
     """Have the server run a program; `how`: `folder` and `environment`. Its exit status can then be received."""
-    connection.connect(server)
+    to.connect(server)
     content = {"program": program, "arguments": arguments, **how}
     socket.send_fds(to, [json.dumps(content).encode()], files)
 

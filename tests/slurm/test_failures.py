@@ -23,6 +23,7 @@ def record(project, run: str) -> dict:
 def test_the_tables_are_those_of_the_reference(faulty, reference):
     for table in (*TABLES, "results/table_glue.md", "results/table_math.md"):
         assert (faulty.project.folder / table).read_bytes() == (reference.folder / table).read_bytes()
+    assert all((reference.folder / table).read_text().count("\n") > 1 for table in TABLES)
     for results in (project.folder / "results" for project in (faulty.project, reference)):
         with (results / "runs_glue.csv").open(newline="") as stream:
             rows = list(csv.DictReader(stream))

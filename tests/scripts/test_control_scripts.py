@@ -30,34 +30,7 @@ from rule_jobs import train
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 
 
-<<<<<<< HEAD
-@pytest.fixture(scope="module")
-def resources(tmp_path_factory) -> dict[str, str]:
-    return prepared(tmp_path_factory.mktemp("resources"))
-
-
-def test_a_state_of_another_rate_or_other_hints_is_set_aside(resources, tmp_path):
-    """Interrupt training as in test_saved_states.py, then change the learning rate and the control images."""
-    run = ControlRun(tmp_path / "run", resources, unet_method("lora"), epochs=2, learning_rate=2e-2)
-    run.start()
-    stop_after(2, lambda: train(run))
-    run.settings["learning_rate"] = 1e-3
-    stop_after(2, lambda: train(run))
-    run.tiny = resources | {"canny": resources["segmentation"]}
-    record = train(run)
-    fresh = ControlRun(tmp_path / "fresh", run.tiny, run.method, **run.settings)
-    fresh.start()
-    expected = train(fresh)
-    check_same(record, run.weights, expected, fresh.weights)
-    assert record["resumed_from"] == [] and "inputs.dataset" in record["discarded"][0]
-    assert not list((tmp_path / "run").glob("scratch.*"))  # old checkpoints do not accumulate
-    check_restored(run.train)
-
-
-def test_scenes_come_with_what_is_known_of_them(resources):
-=======
 def test_scenes_come_with_what_is_known_of_them(tiny_control):
->>>>>>> families
     """Check that the detectors find the annotated edges, classes and points in the real images."""
     for hint in KINDS:
         split = control_data.Split(Path(tiny_control[hint].removesuffix(".manifest.json")), BENCHMARK)

@@ -11,7 +11,7 @@ import pytest
 from controlled import unet_method as control_method
 from hra_workflow.training import diffusion_trainer, trackers
 from rule_jobs import train
-from saved_states import check_same, kill_after
+from saved_states import check_restored, check_same, kill_after
 from subjects import unet_method
 from sums import math_method
 from tracked import FILES, check_curve, in_events, in_mlflow, in_tensorboard, report, tensorboard
@@ -38,6 +38,7 @@ def test_a_killed_training_ends_with_the_same_numbers_and_one_curve(request, mon
     check_curve(run, "train/loss")
     same = {name: expected[name] for name in ("attempts", "resumed_from")}
     check_same(record | same, written(run), expected, written(calm))
+    check_restored(run.train)
 
 
 def written(run) -> dict[str, Path]:

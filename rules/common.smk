@@ -112,3 +112,8 @@ def resources_of(of, task=None, stage=None):
 
 def hyperparameter(name, default=None):
     return lambda wc: grid.hyperparameters(config, wc.task, wc.dataset, run_name(wc)).get(name, default)
+
+
+def in_report(path, caption, what, category="{task}"):
+    """Show an output in Snakemake's report; `caption`: relative to the rules' file."""
+    return report(path, caption=caption, category=category, labels={"what": what})

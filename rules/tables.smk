@@ -35,18 +35,22 @@ SCORES = shown(
 SEARCHES = identity(searches=lambda wc: tuned_runs.searches(TASKS[wc.task]))
 
 
+def figure(name):
+    """Return the two files of a figure."""
+    file = f"<results>/figures/{{task}}_{name}"
+    return {
+        f"{name}_svg": in_report(f"{file}.svg", f"../workflow/report/{name}.rst", name),
+        f"{name}_png": f"{file}.png",
+    }
+
+
 rule runs:
     input:
         records=record_files,
         metrics=metrics_files,
         tuning=trial_table,
     output:
-        runs=report(
-            "<results>/runs_{task}.csv",
-            caption="../workflow/report/runs.rst",
-            category="{task}",
-            labels={"what": "all runs"},
-        ),
+        runs=in_report("<results>/runs_{task}.csv", "../workflow/report/runs.rst", "all runs"),
     log:
         "<logs>/tables/runs_{task}.log",
     conda:
@@ -100,12 +104,7 @@ rule table:
         published=published("{task}"),
         trials=trial_table,
     output:
-        csv=report(
-            "<results>/table_{task}.csv",
-            caption="../workflow/report/table.rst",
-            category="{task}",
-            labels={"what": "table"},
-        ),
+        csv=in_report("<results>/table_{task}.csv", "../workflow/report/table.rst", "table"),
         markdown="<results>/table_{task}.md",
     log:
         "<logs>/tables/table_{task}.log",
@@ -137,12 +136,7 @@ rule cost:
         runs="<results>/runs_{task}.csv",
         tuning=trial_table,
     output:
-        csv=report(
-            "<results>/cost_{task}.csv",
-            caption="../workflow/report/cost.rst",
-            category="{task}",
-            labels={"what": "cost"},
-        ),
+        csv=in_report("<results>/cost_{task}.csv", "../workflow/report/cost.rst", "cost"),
         markdown="<results>/cost_{task}.md",
     log:
         "<logs>/tables/cost_{task}.log",
@@ -167,16 +161,9 @@ rule figures:
         records=record_files,
         published=published("{task}"),
     output:
-        **{
-            f"{figure}_svg": report(
-                f"<results>/figures/{{task}}_{figure}.svg",
-                caption=f"../workflow/report/{figure}.rst",
-                category="{task}",
-                labels={"what": figure},
-            )
-            for figure in ("parameters", "pareto", "curves")
-        },
-        **{f"{figure}_png": f"<results>/figures/{{task}}_{figure}.png" for figure in ("parameters", "pareto", "curves")},
+        **figure("parameters"),
+        **figure("pareto"),
+        **figure("curves"),
     log:
         "<logs>/tables/figures_{task}.log",
     conda:
@@ -200,13 +187,7 @@ use rule figures as figures_lambda with:
         published=published("{task}"),
         published_lambda=lambda wc: (published("{task}_lambda")(wc) if TASKS[wc.task].table.lambda_sources[0] else []),
     output:
-        lambda_svg=report(
-            "<results>/figures/{task}_lambda.svg",
-            caption="../workflow/report/lambda.rst",
-            category="{task}",
-            labels={"what": "lambda"},
-        ),
-        lambda_png="<results>/figures/{task}_lambda.png",
+        **figure("lambda"),
     log:
         "<logs>/tables/figures_lambda_{task}.log",
     wildcard_constraints:
@@ -222,13 +203,7 @@ use rule figures as figures_stability with:
     input:
         runs="<results>/runs_{task}.csv",
     output:
-        stability_svg=report(
-            "<results>/figures/{task}_stability.svg",
-            caption="../workflow/report/stability.rst",
-            category="{task}",
-            labels={"what": "stability"},
-        ),
-        stability_png="<results>/figures/{task}_stability.png",
+        **figure("stability"),
     log:
         "<logs>/tables/figures_stability_{task}.log",
     wildcard_constraints:

@@ -64,12 +64,7 @@ rule collect_trials:
         # The run table reads this table: it waits for the trainings that a new choice repeats.
         choices=lambda wc: tuned_runs.choices(TASKS[wc.task], config["incomplete"]),
     output:
-        csv=report(
-            "<results>/tune_{task}.csv",
-            caption="../workflow/report/trials.rst",
-            category="{task}",
-            labels={"what": "trials"},
-        ),
+        csv=in_report("<results>/tune_{task}.csv", "../workflow/report/trials.rst", "trials"),
     log:
         "<logs>/tables/tune_{task}.log",
     conda:
@@ -84,12 +79,7 @@ rule tuning_figure:
     input:
         trials="<results>/tune_{task}.csv",
     output:
-        svg=report(
-            "<results>/figures/{task}_tuning.svg",
-            caption="../workflow/report/tuning.rst",
-            category="{task}",
-            labels={"what": "tuning"},
-        ),
+        svg=in_report("<results>/figures/{task}_tuning.svg", "../workflow/report/tuning.rst", "tuning"),
         png="<results>/figures/{task}_tuning.png",
     log:
         "<logs>/tables/tuning_{task}.log",

@@ -131,12 +131,7 @@ use rule sheet as sheet_control with:
         images=lambda wc: sheet_files(wc, "images.tar"),
         predictions=lambda wc: sheet_files(wc, "predictions.jsonl.gz"),
     output:
-        sheet=report(
-            "<results>/sheets/{task}_{dataset}.png",
-            caption="../../workflow/report/control/sheet.rst",
-            category="{task}",
-            labels={"what": "{dataset}"},
-        ),
+        sheet=in_report("<results>/sheets/{task}_{dataset}.png", "../../workflow/report/control/sheet.rst", "{dataset}"),
     wildcard_constraints:
         task="control",
     params:

@@ -192,11 +192,8 @@ rule table_retention:
         metrics=retention_files,
         published=published("retention", task="math"),
     output:
-        csv=report(
-            "<results>/table_retention.csv",
-            caption="../../workflow/report/math/retention.rst",
-            category="math",
-            labels={"what": "retention"},
+        csv=in_report(
+            "<results>/table_retention.csv", "../../workflow/report/math/retention.rst", "retention", category="math"
         ),
         markdown="<results>/table_retention.md",
     log:
@@ -230,11 +227,8 @@ rule table_compute:
         runs="<results>/runs_math.csv",
         published=published("compute", task="math"),
     output:
-        csv=report(
-            "<results>/table_compute.csv",
-            caption="../../workflow/report/math/compute.rst",
-            category="math",
-            labels={"what": "compute"},
+        csv=in_report(
+            "<results>/table_compute.csv", "../../workflow/report/math/compute.rst", "compute", category="math"
         ),
         markdown="<results>/table_compute.md",
     log:

@@ -146,12 +146,7 @@ use rule sheet as sheet_subject with:
         images=lambda wc: sheet_files(wc, "images.tar"),
         predictions=lambda wc: sheet_files(wc, "predictions.jsonl.gz"),
     output:
-        sheet=report(
-            "<results>/sheets/{task}_{dataset}.png",
-            caption="../../workflow/report/subject/sheet.rst",
-            category="{task}",
-            labels={"what": "{dataset}"},
-        ),
+        sheet=in_report("<results>/sheets/{task}_{dataset}.png", "../../workflow/report/subject/sheet.rst", "{dataset}"),
     wildcard_constraints:
         task="subject",
     params:

@@ -13,8 +13,6 @@ median of 7 to 200 rounds, a ratio the median of the rounds' ratios. A memory pe
 A result replaces earlier ones of the same processor.
 """
 
-from __future__ import annotations
-
 import csv
 import ctypes
 import json

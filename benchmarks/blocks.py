@@ -6,8 +6,6 @@ longest. FLUX.2-klein-4B: a double-stream and a single-stream block on the token
 would take hours.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

@@ -4,8 +4,6 @@ A case builds one base model; all kinds share its weights. A step is a forward a
 computes the gradient of the input, as in the middle of a network.
 """
 
-from __future__ import annotations
-
 import copy
 import importlib
 import itertools

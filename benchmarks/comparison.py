@@ -3,8 +3,6 @@
 comparison_page.py has the commands.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import NamedTuple

@@ -7,8 +7,6 @@
 A run of a study without a final record is an error.
 """
 
-from __future__ import annotations
-
 import re
 import sys
 from pathlib import Path

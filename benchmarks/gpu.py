@@ -8,8 +8,6 @@ Diffusion 1.5 at batch 2 and 8. Beside HRA: the frozen model, PEFT's LoRA, OFT a
 and PEFT's own HRA. Weights are random. Writes results/{name of the GPU}.csv after each case.
 """
 
-from __future__ import annotations
-
 import csv
 import gc
 import statistics

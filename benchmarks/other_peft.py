@@ -1,7 +1,5 @@
 """A second PEFT, from a source folder, in the same process as the installed one: both are timed in one run."""
 
-from __future__ import annotations
-
 import importlib
 import sys
 from pathlib import Path
@@ -26,7 +24,7 @@ class OtherPackages:
         self._modules: dict[str, ModuleType] = {}
         self._hidden: dict[str, ModuleType] = {}
 
-    def __enter__(self) -> OtherPackages:
+    def __enter__(self) -> "OtherPackages":
         self._hidden = self._take()
         sys.modules.update(self._modules)
         sys.path.insert(0, self._source)

@@ -1,7 +1,5 @@
 """Plot all results: time per step relative to the frozen model, on a logarithmic axis."""
 
-from __future__ import annotations
-
 import csv
 import textwrap
 from collections import defaultdict

@@ -4,8 +4,6 @@ all-MiniLM-L6-v2 was trained so that the cosine of two sentences' mean embedding
 is on STS-B, after a run was trained on SST-2, is what that run has kept.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

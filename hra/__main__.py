@@ -1,7 +1,5 @@
 """`hra inspect | to-lora | merge | rewind`: inspect, export, merge or weaken an adapter."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import pickle

@@ -8,8 +8,6 @@ of its model's forward pass (also when a checkpointed block is run again), has s
 a CPU it keeps them while it needs no gradients (`cache.Cache`).
 """
 
-from __future__ import annotations
-
 import threading
 import weakref
 from collections import defaultdict

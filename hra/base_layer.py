@@ -1,7 +1,5 @@
 """The adapters of one layer: parameters with the names and shapes of `peft.tuners.hra`, initialisation, factors."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Sequence

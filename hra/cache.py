@@ -6,8 +6,6 @@ during the pass is noticed by the parameter's version. On other devices than a C
 nothing is kept there: `bank.Bank` computes the factors of all layers together in every forward pass.
 """
 
-from __future__ import annotations
-
 import ctypes
 import sys
 from collections.abc import Callable, Hashable, Sequence
@@ -83,8 +81,8 @@ class Cache:
     def clear(self) -> None:
         self._entries = {}
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Cache:
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Cache":
         return Cache()
 
-    def __reduce__(self) -> tuple[type[Cache], tuple[()]]:
+    def __reduce__(self) -> tuple["type[Cache]", tuple[()]]:
         return Cache, ()

@@ -1,7 +1,5 @@
 """What the installed PEFT has, found by looking and trying, not by its version: a development version may be ahead."""
 
-from __future__ import annotations
-
 import dataclasses
 from functools import cache
 from typing import Any

@@ -1,7 +1,5 @@
 """Writing a saved adapter as a LoRA adapter, merged into its base model, or at another strength."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The table and the figure of `hra inspect`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +76,7 @@ def layer_names(measured: Measured) -> list[str]:
     return list(dict.fromkeys(layer["layer"] for layers in measured.values() for layer in layers))
 
 
-def table(measured: Measured, panels: dict[str, str]) -> Table:
+def table(measured: Measured, panels: dict[str, str]) -> "Table":
     """Build a table with a row per layer and adapter; those of a layer are below each other."""
     from rich.box import SIMPLE
     from rich.table import Table

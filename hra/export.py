@@ -1,7 +1,5 @@
 """Exact export of HRA adapters as LoRA adapters."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Measuring saved adapters: the rotation of HRA, and the update of the base model's weights of any PEFT method."""
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Iterator

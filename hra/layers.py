@@ -1,7 +1,5 @@
 """HRA layers: Linear rotates its input and calls the base layer as a black box; Conv2d adds two thin convolutions."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any

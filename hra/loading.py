@@ -1,7 +1,5 @@
 """Loading a saved adapter on its base model, which is named by the adapter or by the user."""
 
-from __future__ import annotations
-
 import importlib
 import json
 import logging

@@ -1,7 +1,5 @@
 """Merging a layer's adapters into its weight, and undoing it."""
 
-from __future__ import annotations
-
 import warnings
 from typing import TYPE_CHECKING, Any
 

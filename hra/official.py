@@ -1,7 +1,5 @@
 """Conversion of the official repository's checkpoints (DaShenZi721/HRA) to PEFT adapters."""
 
-from __future__ import annotations
-
 import pickle
 import re
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """The orthogonality regulariser of HRA (arXiv 2405.17484, section 3.3)."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Quantised linear layers: reading their effective weight and keeping them differentiable."""
 
-from __future__ import annotations
-
 import itertools
 from typing import Any, TypeGuard
 

@@ -19,8 +19,6 @@ are computed in float64, which is affected neither by those switches nor by auto
 float32 once. The product with the activations, (x V) Bᵀ, follows the switches like any linear layer.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

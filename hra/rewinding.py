@@ -4,8 +4,6 @@ LoRA's update is scaled by a factor; a scaled I - B Vᵀ would not be orthogonal
 instead: it turns the same planes, by t times their angles.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

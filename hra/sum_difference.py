@@ -1,7 +1,5 @@
 """Optimizer steps in the sum and the difference of each pair of columns, instead of in the columns themselves."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """The PEFT tuner that inserts HRA layers into a model, and its installation instead of PEFT's own."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """The weight of an adapted layer, as a forward pass sees that reads it instead of calling the layer."""
 
-from __future__ import annotations
-
 from functools import cache
 from typing import Any
 

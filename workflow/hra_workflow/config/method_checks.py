@@ -1,7 +1,4 @@
-"""Validation of method variants and presets.
-
-Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
-"""
+"""Validation of method variants and presets."""
 
 from difflib import get_close_matches
 

@@ -1,7 +1,6 @@
 """Config files that are merged over the paper's grid: what they imply without stating it, and what they change.
 
-An overlay is the content of one file of --configfile, in the order of the command line. Plain Python on plain dicts:
-imported by the Snakefile on login nodes, so no torch and no pandas here.
+An overlay is the content of one file of --configfile, in the order of the command line.
 """
 
 import copy

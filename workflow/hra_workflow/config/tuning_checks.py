@@ -1,7 +1,4 @@
-"""Validation of `tasks.{task}.tune`.
-
-Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
-"""
+"""Validation of `tasks.{task}.tune`."""
 
 import math
 from collections.abc import Callable

@@ -1,7 +1,4 @@
-"""Validation of the config: one clear message about the first error, with its key.
-
-Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
-"""
+"""Validation of the config: one clear message about the first error, with its key."""
 
 import json
 import math

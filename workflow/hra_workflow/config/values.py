@@ -1,7 +1,4 @@
-"""What no key of a config may have: numbers that are not finite, a name twice, a folder within another.
-
-Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
-"""
+"""What no key of a config may have: numbers that are not finite, a name twice, a folder within another."""
 
 import math
 import os

@@ -1,7 +1,4 @@
-"""Look-ups in the config: the slices that rules pass to their jobs.
-
-Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
-"""
+"""Look-ups in the config: the slices that rules pass to their jobs."""
 
 from hra_workflow.core import tuning
 

@@ -1,7 +1,4 @@
-"""Names of the benchmarks of rewound weights: `gsm8k@0.5` is gsm8k with the weights at strength 0.5.
-
-Plain Python: imported by the Snakefile on login nodes, so no torch and no pandas here.
-"""
+"""Names of the benchmarks of rewound weights: `gsm8k@0.5` is gsm8k with the weights at strength 0.5."""
 
 MARK = "@"
 

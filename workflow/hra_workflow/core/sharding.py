@@ -1,7 +1,4 @@
-"""Assignment of work to shards, and seeds that do not depend on the number of shards.
-
-Plain Python: imported by the Snakefile on login nodes, so no torch and no pandas here.
-"""
+"""Assignment of work to shards, and seeds that do not depend on the number of shards."""
 
 import hashlib
 

@@ -3,7 +3,7 @@
 A trial is a training run whose variant names its values, `r8@learning_rate-0.001`: it starts from the variant's initial
 adapter and has a folder of its own. With successive halving (Jamieson and Talwalkar, arXiv 1502.07943), trials are
 compared at rungs, fractions of the training, and only the best go on: `r8@learning_rate-0.001@rung-0.25` is the run of
-a trial up to a rung. Plain Python on plain dicts: imported by the Snakefile on login nodes.
+a trial up to a rung.
 """
 
 import hashlib

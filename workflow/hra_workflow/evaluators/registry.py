@@ -1,7 +1,4 @@
-"""The types of evaluators by their names in the config, and the queries of the dry run.
-
-Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
-"""
+"""The types of evaluators by their names in the config, and the queries of the dry run."""
 
 from pathlib import Path
 

@@ -1,7 +1,4 @@
-"""The colour of a method, the same in every figure and in the report.
-
-Plain Python on plain dicts: imported by the Snakefile on login nodes, so no matplotlib here.
-"""
+"""The colour of a method, the same in every figure and in the report."""
 
 from itertools import cycle
 

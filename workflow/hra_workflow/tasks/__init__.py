@@ -1,7 +1,4 @@
-"""The tasks: every folder here with a `task.py` is a task, whose `TASK` is a subclass of `base.Task`.
-
-Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
-"""
+"""The tasks: every folder here with a `task.py` is a task, whose `TASK` is a subclass of `base.Task`."""
 
 import importlib
 import pkgutil

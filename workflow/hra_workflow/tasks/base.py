@@ -1,7 +1,4 @@
-"""What a task states; its parts, in the modules next to this one, answer the rules, the plan, the tables and the rest.
-
-Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
-"""
+"""What a task states; its parts, in modules next to this one, answer the rules, the plan, the tables and the rest."""
 
 from typing import ClassVar
 

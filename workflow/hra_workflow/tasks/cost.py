@@ -1,7 +1,4 @@
-"""What the plan and `make preflight` ask a task about the cost of its jobs: resources, rows, bytes and files.
-
-Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
-"""
+"""What the plan and `make preflight` ask a task about the cost of its jobs: resources, rows, bytes and files."""
 
 from typing import ClassVar
 

@@ -1,7 +1,4 @@
-"""What the downloads, the checks of the config and `make preflight` ask a task about its datasets.
-
-Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
-"""
+"""What the downloads, the checks of the config and `make preflight` ask a task about its datasets."""
 
 import pkgutil
 from pathlib import Path

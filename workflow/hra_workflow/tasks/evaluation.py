@@ -3,8 +3,6 @@
 A run is evaluated on its dataset's benchmarks, on those of retention, and on both with rewound weights. Retention is
 what is left of the base model: a benchmark of the task itself, the same for all datasets. Rewound weights lie between
 the base model and what was trained; their benchmarks are named `gsm8k@0.5` (core/rewound.py).
-
-Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
 """
 
 from collections.abc import Mapping

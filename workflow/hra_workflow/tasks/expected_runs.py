@@ -1,7 +1,4 @@
-"""The runs that a table expects, what their records must say, and the error files of their jobs.
-
-Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
-"""
+"""The runs that a table expects, what their records must say, and the error files of their jobs."""
 
 from pathlib import Path
 

@@ -1,7 +1,4 @@
-"""What the rules of generation and a dry run ask a task about the outputs of its runs.
-
-Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
-"""
+"""What the rules of generation and a dry run ask a task about the outputs of its runs."""
 
 import math
 from collections.abc import Iterable

@@ -1,8 +1,6 @@
 """The parts of a task that evaluates generated images: its evaluators, and drift, the retention of these tasks.
 
 Drift is how far a run's images of class prompts are from the base model's.
-
-Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,4 @@
-"""A metric: how it is computed, named in figures, and compared.
-
-Imported by the Snakefile on login nodes: scipy is imported only where it is used.
-"""
+"""A metric: how it is computed, named in figures, and compared."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,4 @@
-"""The data of a task: its manifests, and cards of the user's own datasets, made before anything runs.
-
-Plain Python on plain dicts: imported by the Snakefile on login nodes. Cards are made without torch and pandas.
-"""
+"""The data of a task: its manifests, and cards of the user's own datasets, made before anything runs."""
 
 from pathlib import Path
 

@@ -1,7 +1,4 @@
-"""What the parts of a task have in common.
-
-Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
-"""
+"""What the parts of a task have in common."""
 
 
 class Part:

@@ -1,7 +1,4 @@
-"""What results/report.html covers: tasks, files and runs.
-
-Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
-"""
+"""What results/report.html covers: tasks, files and runs."""
 
 from pathlib import Path
 

@@ -1,8 +1,7 @@
 """What `make export`, `make publish` and `make predict` request: a finished run, its weights, and new inputs.
 
 RUN is the folder of a run, or `best`, `best/TASK`, `best/TASK/DATASET`: the best run of a task's table. `make publish`
-also takes a table, for all of its runs. Plain Python on plain dicts: imported by the Snakefile on login nodes, so no
-torch and no pandas here.
+also takes a table, for all of its runs.
 """
 
 import csv

@@ -1,7 +1,4 @@
-"""What the tables, the figures and the report ask a task about what they show of its runs.
-
-Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
-"""
+"""What the tables, the figures and the report ask a task about what they show of its runs."""
 
 from collections.abc import Iterable
 from typing import ClassVar

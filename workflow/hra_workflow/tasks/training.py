@@ -1,7 +1,4 @@
-"""What the rules of training and the checks of the config ask a task about the training of its runs.
-
-Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
-"""
+"""What the rules of training and the checks of the config ask a task about the training of its runs."""
 
 from pathlib import Path
 from typing import ClassVar

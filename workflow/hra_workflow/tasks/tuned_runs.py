@@ -1,7 +1,4 @@
-"""The tuned runs of a task, and their trials.
-
-Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
-"""
+"""The tuned runs of a task, and their trials."""
 
 from collections.abc import Mapping
 from pathlib import Path

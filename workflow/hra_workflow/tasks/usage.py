@@ -1,7 +1,4 @@
-"""What the export of an adapter and predictions for new inputs ask a task about a finished run.
-
-Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
-"""
+"""What the export of an adapter and predictions for new inputs ask a task about a finished run."""
 
 import inspect
 from pathlib import Path

@@ -1,7 +1,4 @@
-"""The source of a custom hint function, found without importing it, so that a dry run can detect changes.
-
-Imported by the Snakefile on login nodes, so no torch and no numpy here.
-"""
+"""The source of a custom hint function, found without importing it, so that a dry run can detect changes."""
 
 import ast
 import difflib

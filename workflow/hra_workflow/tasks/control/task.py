@@ -1,7 +1,4 @@
-"""Controllable generation with Stable Diffusion: control images, evaluators, and the images that a run generates.
-
-Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
-"""
+"""Controllable generation with Stable Diffusion: control images, evaluators, and the images that a run generates."""
 
 from pathlib import Path
 

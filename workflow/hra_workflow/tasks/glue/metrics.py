@@ -1,7 +1,4 @@
-"""The metrics of text classifiers. An undefined correlation or F1 (constant predictions) is 0.
-
-Imported by the Snakefile on login nodes: numpy and scipy are imported only where they are used.
-"""
+"""The metrics of text classifiers. An undefined correlation or F1 (constant predictions) is 0."""
 
 import math
 

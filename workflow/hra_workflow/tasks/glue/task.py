@@ -1,7 +1,4 @@
-"""GLUE with a text classifier.
-
-Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
-"""
+"""GLUE with a text classifier."""
 
 from collections.abc import Mapping
 from pathlib import Path

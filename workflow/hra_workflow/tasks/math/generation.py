@@ -1,7 +1,4 @@
-"""What the rules ask about the generation of answers: questions, settings, the backend and the shards.
-
-Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
-"""
+"""What the rules ask about the generation of answers: questions, settings, the backend and the shards."""
 
 from functools import cached_property
 

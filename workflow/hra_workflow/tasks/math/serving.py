@@ -1,7 +1,4 @@
-"""What generates a run's answers: the backend, and the form in which it is given the run's adapter.
-
-Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
-"""
+"""What generates a run's answers: the backend, and the form in which it is given the run's adapter."""
 
 from pathlib import Path
 

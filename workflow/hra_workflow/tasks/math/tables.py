@@ -1,7 +1,4 @@
-"""What the tables of mathematical reasoning ask: the paper's table, retention (Table 3) and compute (Table 6).
-
-Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
-"""
+"""What the tables of mathematical reasoning ask: the paper's table, retention (Table 3) and compute (Table 6)."""
 
 import math
 

@@ -1,7 +1,4 @@
-"""Mathematical reasoning with a causal language model, and the loss of other abilities after fine-tuning (retention).
-
-Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
-"""
+"""Mathematical reasoning with a causal language model, and the loss of other abilities by fine-tuning (retention)."""
 
 from collections.abc import Mapping
 

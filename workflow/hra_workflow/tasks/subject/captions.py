@@ -3,8 +3,6 @@
 In the config's entry, `captions` has one per image, in the order of the files' names; `splits` has the numbers of the
 images that are held out. The captions of split `test` are the prompts of a subject without `prompts`: what is generated
 from one is compared with its image alone.
-
-Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
 """
 
 import re

@@ -1,7 +1,4 @@
-"""Subject-driven generation with text-to-image models: class names, prompts, and the images that a run generates.
-
-Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
-"""
+"""Subject-driven generation with text-to-image models: class names, prompts, and the images that a run generates."""
 
 from pathlib import Path
 

@@ -9,7 +9,7 @@ would take hours.
 import torch
 from torch import nn
 
-from benchmarks.cases import DTYPES, WITHOUT_PEFT, Case, embeddings
+from benchmarks.cases import DTYPES, WITHOUT_PEFT, Case, embeddings, llama_model
 
 R = 32
 LLAMA = {"hidden_size": 3072, "intermediate_size": 8192, "num_attention_heads": 24, "num_key_value_heads": 8}
@@ -33,10 +33,7 @@ def layer(name: str, inputs: int, outputs: int, dtype: torch.dtype, tokens: int 
 
 def decoder(dtype: torch.dtype, tokens: int = 768, sizes: dict = LLAMA) -> Case:
     def build() -> tuple[nn.Module, torch.Tensor]:
-        from transformers import LlamaConfig, LlamaModel
-
-        config = LlamaConfig(vocab_size=100, num_hidden_layers=1, use_cache=False, **sizes)
-        return LlamaModel(config).eval(), torch.randn(1, tokens, sizes["hidden_size"])
+        return llama_model(1, sizes), torch.randn(1, tokens, sizes["hidden_size"])
 
     targets = ["q_proj", "v_proj"]
     name = "blocks llama-3.2-3b decoder block"

@@ -162,21 +162,21 @@ def deberta(r: int = 8, batch: int = 4, tokens: int = 128) -> Case:
     return Case("deberta-base", f"{batch}x{tokens} tokens", build, targets, r, call=embeddings)
 
 
+LLAMA2_7B = {"hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32}
+
+
+def llama_model(layers: int, sizes: dict[str, int]) -> nn.Module:
+    """Build a LLaMA whose embedding table, irrelevant here, is small."""
+    from transformers import LlamaConfig, LlamaModel
+
+    return LlamaModel(LlamaConfig(vocab_size=100, use_cache=False, num_hidden_layers=layers, **sizes)).eval()
+
+
 def llama(r: int = 8, tokens: int = 512) -> Case:
     """Build two layers of LLaMA2-7B with adapted queries and values, as in the paper."""
 
     def build() -> tuple[nn.Module, torch.Tensor]:
-        from transformers import LlamaConfig, LlamaModel
-
-        config = LlamaConfig(
-            vocab_size=100,
-            hidden_size=4096,
-            intermediate_size=11008,
-            num_hidden_layers=2,
-            num_attention_heads=32,
-            use_cache=False,
-        )
-        return LlamaModel(config).eval(), torch.randn(1, tokens, 4096)
+        return llama_model(2, LLAMA2_7B), torch.randn(1, tokens, 4096)
 
     targets = ["q_proj", "v_proj"]
     return Case("llama 2 layers", f"{tokens} tokens", build, targets, r, call=embeddings)
@@ -197,11 +197,8 @@ def small(batch: int, tokens: int, apply_GS: bool = False) -> Case:
     """Build a LLaMA of 12 blocks and width 576 with all seven linear layers adapted; one token: cached decoding."""
 
     def build() -> tuple[nn.Module, torch.Tensor]:
-        from transformers import LlamaConfig, LlamaModel
-
-        sizes = {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 12, "num_attention_heads": 9}
-        model = LlamaModel(LlamaConfig(vocab_size=100, use_cache=False, **sizes)).eval()
-        return model, torch.randn(batch, tokens, 576)
+        sizes = {"hidden_size": 576, "intermediate_size": 1536, "num_attention_heads": 9}
+        return llama_model(12, sizes), torch.randn(batch, tokens, 576)
 
     targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     size = f"{batch}x{tokens} tokens{', λ=∞' if apply_GS else ''}"

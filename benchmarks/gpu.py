@@ -33,11 +33,8 @@ def llama7b(batch: int, tokens: int, checkpointing: bool = False) -> Case:
     """Build LLaMA2-7B without its embeddings; one token: cached decoding."""
 
     def build() -> tuple[nn.Module, torch.Tensor]:
-        from transformers import LlamaConfig, LlamaModel
-
-        sizes = {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32}
         with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-            model = LlamaModel(LlamaConfig(vocab_size=100, use_cache=False, **sizes))
+            model = cases.llama_model(32, cases.LLAMA2_7B)
         if checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
         return model.train(checkpointing), torch.randn(batch, tokens, 4096)

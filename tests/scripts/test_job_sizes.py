@@ -1,8 +1,7 @@
 """How many jobs generate a run's images, and which of the jobs on images request a GPU, or share one."""
 
-from types import SimpleNamespace
-
 import pytest
+from snakemake.iocontainers import Wildcards
 
 from hra_workflow import tasks
 from hra_workflow.config import validation
@@ -81,7 +80,9 @@ def test_two_subjects_share_a_gpu():
     config = paper_config()
     config["tasks"]["subject"]["resources"]["runs_per_gpu"] = 2
     validation.check(config)
-    runs = [SimpleNamespace(task="subject", method=method, variant="r4") for method in ("hra", "full", "base")]
+    runs = [
+        Wildcards(fromdict={"task": "subject", "method": method, "variant": "r4"}) for method in ("hra", "full", "base")
+    ]
     assert [gpu_resources.jobs_per_gpu(config, run, attempt=1) for run in runs] == [2, 2, 1]  # base trains nothing
 
 
@@ -92,7 +93,8 @@ def test_only_the_first_attempt_of_what_trains_on_a_gpu_shares_it():
     validation.check(config)
 
     def shared(method="hra", attempt=1):
-        return gpu_resources.jobs_per_gpu(config, SimpleNamespace(task="glue", method=method, variant="r8"), attempt)
+        wildcards = Wildcards(fromdict={"task": "glue", "method": method, "variant": "r8"})
+        return gpu_resources.jobs_per_gpu(config, wildcards, attempt)
 
     assert (shared(), shared("boft"), shared(attempt=2), shared("base")) == (3, 2, 1, 1)
     entry["gpu"] = 0

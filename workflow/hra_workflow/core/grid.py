@@ -1,13 +1,15 @@
 """Look-ups in the config: the slices that rules pass to their jobs."""
 
+from collections.abc import Mapping
+
 from hra_workflow.core import tuning
 
 HELD_OUT = "held-out"  # tasks.{task}.selection: the best checkpoint is that on held-out rows of the training data
 
 
-def run_name(wildcards) -> str:
-    """Return `method/variant` of a job."""
-    return f"{wildcards.method}/{wildcards.variant}"
+def run_name(names: Mapping[str, str]) -> str:
+    """Return `method/variant` of a run or of a job's wildcards."""
+    return f"{names['method']}/{names['variant']}"
 
 
 def runs(config: dict, task: str) -> list[dict]:

@@ -17,13 +17,12 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from hra_workflow.core import files, gpus, installed, launcher, lease
+from hra_workflow.core import files, gpus, installed, launcher, lease, provenance
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.process_identity import SNAKEMAKE, STARTED_BY
 
 # What a training has in a run's scratch folder, where other jobs have folders of their own.
 OF_TRAINING = ("checkpoint-*", "best", "steps", "*.json", ".*")
-TIME = "%Y-%m-%dT%H:%M:%SZ"  # ISO 8601, UTC
 
 
 def start(
@@ -176,7 +175,7 @@ def guarded(main: Callable[[dict], None], job: dict) -> str | None:
                 "rule": job["rule"],
                 "error": text,
                 "log": job["log"],
-                "time": time.strftime(TIME, time.gmtime()),
+                "time": provenance.now(),
             }
             try:
                 files.write_json(error, content)
@@ -250,7 +249,7 @@ def redirect(job: dict) -> None:
     os.dup2(target, 2)
     os.close(target)
     place = f"{platform.node()}, job {gpus.SCHEDULER_JOB}" if gpus.SCHEDULER_JOB else platform.node()
-    print(f"=== {time.strftime(TIME, time.gmtime())}, {job['rule']} on {place} ===", flush=True)
+    print(f"=== {provenance.now()}, {job['rule']} on {place} ===", flush=True)
 
 
 def processes(job: dict) -> int:

@@ -43,6 +43,7 @@ def git_state() -> tuple[str | None, bool | None]:
 
 
 def now() -> str:
+    """Return the time in UTC, by ISO 8601."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 

@@ -1,12 +1,11 @@
 """What `make preflight` and `make rehearse` have found, one line per check, and results/preflight.json with rates."""
 
 import shutil
-import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from hra_workflow.core import files, job
+from hra_workflow.core import files, provenance
 from hra_workflow.core.errors import JobError
 
 
@@ -54,5 +53,4 @@ def save(results: str | Path, part: str, findings: list[Finding], rates: list[di
     old = [rate for rate in report["rates"] if rate.get("part") != part or rate["task"] not in tasks]
     new = [{"part": part} | asdict(finding) for finding in findings]
     rates = [{"part": part} | rate for rate in rates or ()]
-    written = time.strftime(job.TIME, time.gmtime())
-    files.write_json(path(results), {"time": written, "findings": kept + new, "rates": old + rates})
+    files.write_json(path(results), {"time": provenance.now(), "findings": kept + new, "rates": old + rates})

@@ -5,22 +5,19 @@ import io
 import re
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 from PIL import Image
 
-PAGE = Path(__file__).with_name("page")
+from hra_workflow.report.model_card import PAGE, templates
+
 LARGEST = 16383  # pixels per side of a WebP image
 
 
 def render(**contents) -> str:
     """Fill page/report.html, with its style sheet and its script inside; every text is escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     parts = {name: Markup((PAGE / f"report.{name}").read_text()) for name in ("css", "js")}
-    return environment.get_template("report.html").render(**parts, **contents)
+    return templates(autoescape=True).get_template("report.html").render(**parts, **contents)
 
 
 def markdown(text: str, level: int) -> Markup:

@@ -21,11 +21,12 @@ def on_hub(manifest: dict) -> Repository | None:
     return Repository(source["repo"], manifest.get("revision")) if source["kind"] == "hub" else None
 
 
-def templates():
-    """Return jinja's environment of the cards' templates."""
+def templates(autoescape: bool = False):
+    """Return jinja's environment of the templates of cards and of the report."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    return Environment(loader=FileSystemLoader(PAGE), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    own = {"autoescape": autoescape, "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    return Environment(loader=FileSystemLoader(PAGE), **own)
 
 
 def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: str, adapter: dict, params: dict) -> str:

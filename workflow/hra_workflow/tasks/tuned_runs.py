@@ -5,6 +5,7 @@ from pathlib import Path
 
 from hra_workflow import methods
 from hra_workflow.core import files, grid, tuning
+from hra_workflow.core.grid import run_name
 from hra_workflow.tasks.base import Task
 
 
@@ -21,7 +22,7 @@ def halved(task: Task) -> bool:
 
 def choice(task: Task, wildcards) -> str | list:
     """Return the file with the chosen values of a training job; [] if none are."""
-    run = f"{wildcards.method}/{wildcards.variant}"
+    run = run_name(wildcards)
     return grid.choice(task.config, task.name, wildcards.dataset, run) if is_tuned(task, run) else []
 
 
@@ -98,11 +99,6 @@ def searches(task: Task) -> dict[str, dict[str, dict]]:
         trials = tune["trials"] * len(tuning.seeds(tune)) if tune else 0
         found[dataset][run] = {"preset": task.training.preset(run), "trials": trials, "settings": settings}
     return found
-
-
-def run_name(names: Mapping[str, str]) -> str:
-    """Return `method/variant`."""
-    return f"{names['method']}/{names['variant']}"
 
 
 def choices(task: Task, incomplete: bool = False) -> list[str]:

@@ -140,23 +140,12 @@ def deberta(r: int = 8, batch: int = 4, tokens: int = 128) -> Case:
     """Build DeBERTaV3-base without its embedding table (irrelevant here), with every linear layer adapted."""
 
     def build() -> tuple[nn.Module, torch.Tensor]:
-        from transformers import DebertaV2Config, DebertaV2Model
+        from transformers import AutoConfig, AutoModel
 
-        config = DebertaV2Config(
-            vocab_size=100,
-            position_buckets=256,
-            relative_attention=True,
-            pos_att_type=["p2c", "c2p"],
-            norm_rel_ebd="layer_norm",
-            share_att_key=True,
-            position_biased_input=False,
-            type_vocab_size=0,
-            hidden_size=768,
-            intermediate_size=3072,
-            num_hidden_layers=12,
-            num_attention_heads=12,
-        )
-        return DebertaV2Model(config).eval(), torch.randn(batch, tokens, 768)
+        from hra_workflow.models.model_sizes import TRANSFORMERS
+
+        config = AutoConfig.for_model(**TRANSFORMERS["deberta-v3-base"] | {"vocab_size": 100})
+        return AutoModel.from_config(config).eval(), torch.randn(batch, tokens, 768)
 
     targets = ["query_proj", "key_proj", "value_proj", "dense"]
     return Case("deberta-base", f"{batch}x{tokens} tokens", build, targets, r, call=embeddings)

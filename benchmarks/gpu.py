@@ -137,7 +137,6 @@ def run(device: str, folder: Path) -> None:
     if not torch.cuda.is_available():
         sys.exit(f"benchmarks: expected a GPU for --device {device}, but torch {torch.__version__} finds none")
     # Without its extension, PEFT builds BOFT with one butterfly factor instead of two.
-    sys.path.append(str(Path(__file__).parents[1] / "workflow" / "scripts"))
     from hra_workflow.models import butterfly
 
     butterfly.install()

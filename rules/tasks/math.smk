@@ -207,9 +207,10 @@ rule table_retention:
             base=lambda wc: config["tasks"]["math"]["retention"]["base"],
             rows=lambda wc: grid.rows_of(config, TASKS["math"].table.retention_rows()),
             seeds=lambda wc: TASKS["math"].table.retention_seeds(),
-            expected=lambda wc: expected_runs.asked_by_path(
-                TASKS["math"], TASKS["math"].table.retention_runs(), RETENTION
-            ),
+            expected=lambda wc: {
+                RETENTION.format(task="math", **run): expected_runs.asked(TASKS["math"], run)
+                for run in TASKS["math"].table.retention_runs()
+            },
             vanished=lambda wc: expected_runs.vanished(config, "table_retention", retention_files(wc)),
         ),
         **unrecorded(

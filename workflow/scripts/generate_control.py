@@ -1,7 +1,6 @@
 """Generate one shard of a run's images, one per control image of the validation split: EVAL/shard{i}-of-{n}.tar.
 
-All images are divided into batches before the batches are assigned to shards, so an image has the same batch, and is
-bit-identical, for any number of shards. Its noise depends only on the run's seed and its row in the split.
+The noise of an image depends only on the run's seed and its row in the split.
 """
 
 from pathlib import Path

@@ -1,7 +1,6 @@
 """Generate one shard of a run's images, (step, prompt, index): EVAL/shard{i}-of-{n}.tar.
 
-All images are divided into batches before the batches are assigned to shards, so an image has the same batch, and is
-bit-identical, for any number of shards. The base model is loaded once; the weights of each step are loaded into it.
+The base model is loaded once; the weights of each step are loaded into it.
 """
 
 from pathlib import Path

@@ -1,8 +1,7 @@
 """Fine-tune one run on a control signal: adapters of the UNet with the lightweight hint encoder, or a ControlNet.
 
-Writes RUN/train.json (the record) and RUN/last: the adapter, with the hint encoder in the same file. Training
-checkpoints are in the scratch folder; a killed job resumes from the last one and ends with the same numbers. Kinds
-pretrained (the base model, which ignores the control image) and reference (the real images) train nothing.
+Writes RUN/train.json (the record) and RUN/last: the adapter, with the hint encoder in the same file. Kinds pretrained
+(the base model, which ignores the control image) and reference (the real images) train nothing.
 """
 
 import time

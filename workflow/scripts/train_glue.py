@@ -3,7 +3,6 @@
 Writes RUN/train.json (the record), RUN/last and RUN/best (the weights after the last step and at the best score on dev,
 which is the first benchmark or a held-out share of the training data), and evaluates both
 (hra_workflow/core/early_evaluations.py).
-Training checkpoints are in the scratch folder; a killed job resumes from the last one and ends with the same numbers.
 """
 
 import time

@@ -1,9 +1,7 @@
 """Fine-tune one run of a causal language model on questions and answers, with the transformers Trainer.
 
 Writes RUN/train.json (the record) and RUN/last (the weights after the last step, without selection). The loss is on the
-response only, unless `loss_on` is text. Training checkpoints are in the scratch folder; a killed job resumes from the
-last one and ends with the same numbers. A run of kind `pretrained` trains nothing: its record represents the base
-model.
+response only, unless `loss_on` is text. A run of kind `pretrained` trains nothing: its record is of the base model.
 """
 
 import time

@@ -2,8 +2,7 @@
 preservation.
 
 Writes RUN/train.json (the record), RUN/last, and RUN/steps/{step}: the weights at the end of every epoch before the
-last, so that each can generate images. Training checkpoints are in the scratch folder; a killed job resumes from the
-last one and ends with the same numbers. Kinds pretrained and reference (the real images) train nothing.
+last, so that each can generate images. Kinds pretrained and reference (the real images) train nothing.
 """
 
 import time

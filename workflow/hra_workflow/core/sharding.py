@@ -4,7 +4,7 @@ import hashlib
 
 
 def batches(items: list[tuple], size: int) -> list[list[tuple]]:
-    """Divide items into batches, before batches are assigned to shards, so that they do not depend on the shard count.
+    """Divide items into batches, before these are assigned to shards: for any number of shards, results are identical.
 
     A batch never spans two steps (the first element of an item), which have different weights.
     """

@@ -112,7 +112,7 @@ def request(rules: Iterable[str], options: str, refusal: str = "") -> Finding:
     """Ask Slurm about a request of some rules: sbatch's options; `refusal`: why the executor does not submit it."""
     answer = None if refusal else run("sbatch", "--test-only", *shlex.split(options), "--wrap=true")
     ok = answer is not None and not answer.returncode
-    text = refusal or f"{one_line(answer.stderr).removeprefix('sbatch: ')} ({options})"
+    text = refusal or f"{' '.join(answer.stderr.split()).removeprefix('sbatch: ')} ({options})"
     remedy = "" if ok else ". Correct HRA_SLURM_… (docs/cluster.md), or `resources` of the task"
     return Finding(f"Slurm, {', '.join(sorted(rules))}", ok, text + remedy)
 
@@ -132,7 +132,3 @@ def most_submitted() -> int | None:
 
 def run(*command: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True)
-
-
-def one_line(text: str) -> str:
-    return " ".join(text.split())

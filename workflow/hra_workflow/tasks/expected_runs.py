@@ -13,11 +13,6 @@ def expected_runs(task: Task) -> list[dict]:
     return [run | asked(task, run) | {"benchmarks": task.evaluation.benchmarks(run)} for run in task.runs()]
 
 
-def asked_by_path(task: Task, runs: list[dict], file: str) -> dict[str, dict]:
-    """Return `asked` of each run, by the path of a file of the run."""
-    return {file.format(task=task.name, **run): asked(task, run) for run in runs}
-
-
 def error_files(task: Task) -> list[dict]:
     """List the error files of the same runs: `errors` of training and before, and of each of its `benchmarks`.
 

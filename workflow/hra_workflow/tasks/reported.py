@@ -68,7 +68,7 @@ def tasks(config: dict, chosen: list[Task]) -> dict[str, dict]:
                 "parameters": task.settings["figures"]["parameters"],
                 "lambda": task.settings["figures"]["lambda"],
             },
-            "local": [name for name in grid.datasets(config, task.name) if is_local(task.datasets[name])],
+            "local": [name for name in grid.datasets(config, task.name) if own_data.is_own(task, name)],
             "selection": task.selections[0],
             "published": (task.table.published() or {"label": ""})["label"],
             "datasets": {name: examples_of(task, name) for name in grid.datasets(config, task.name)},
@@ -83,11 +83,6 @@ def tasks(config: dict, chosen: list[Task]) -> dict[str, dict]:
         }
         for task in covered(config, chosen)
     }
-
-
-def is_local(dataset: dict) -> bool:
-    """Return whether the user's own files are needed to repeat the runs on a dataset."""
-    return dataset["source"]["kind"] == "local"
 
 
 def examples_of(task: Task, name: str) -> dict:

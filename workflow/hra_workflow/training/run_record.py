@@ -1,4 +1,7 @@
-"""A training run around the Trainer: its arguments, the attempts, the run record."""
+"""A training run around the Trainer: its arguments, the attempts, the run record.
+
+A killed job resumes from the last checkpoint, in the scratch folder, and ends with the same numbers.
+"""
 
 import os
 import time

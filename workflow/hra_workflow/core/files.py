@@ -15,6 +15,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 from hra_workflow.core import lease
 from hra_workflow.core.errors import JobError
 
@@ -55,18 +57,8 @@ def sweep(path: Path) -> None:
     for left in path.parent.glob(f".{glob.escape(path.name)}.*tmp"):
         ours = owner.fullmatch(left.name)
         with contextlib.suppress(FileNotFoundError):  # another process may remove it at the same time
-            if (ours and not is_alive(int(ours[1]))) or age(left) > ABANDONED:
+            if (ours and not psutil.pid_exists(int(ours[1]))) or age(left) > ABANDONED:
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
-
-
-def is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's
-        pass
-    return True
 
 
 def age(path: Path) -> float:

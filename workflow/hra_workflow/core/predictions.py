@@ -14,6 +14,7 @@ from pathlib import Path
 
 from hra_workflow.core import files, made_by, provenance, records
 from hra_workflow.core.errors import JobError
+from hra_workflow.core.wording import listed
 
 
 def write(path: str | Path, lines: Iterable[dict], head: dict | None = None) -> None:
@@ -62,18 +63,14 @@ def evaluated(metrics: str | Path, found: dict) -> list[dict]:
 def complete(lines: list[dict], expected: int, where: str) -> list[dict]:
     """Sort the lines by `item`; raise JobError unless each of 0 … expected - 1 occurs exactly once."""
     counts = Counter(line["item"] for line in lines)
-    missing = [item for item in range(expected) if item not in counts]
-    wrong = [item for item, count in counts.items() if count > 1 or not 0 <= item < expected]
+    missing = [str(item) for item in range(expected) if item not in counts]
+    wrong = [str(item) for item, count in counts.items() if count > 1 or not 0 <= item < expected]
     if missing or wrong:
         raise JobError(
-            f"{where}: expected {expected} items, once each. Missing: {some(missing)}; "
-            f"duplicate or unexpected: {some(wrong)}. Delete the shards and run again."
+            f"{where}: expected {expected} items, once each. Missing: {listed(missing) or 'none'}; "
+            f"duplicate or unexpected: {listed(wrong) or 'none'}. Delete the shards and run again."
         )
     return sorted(lines, key=lambda line: line["item"])
-
-
-def some(items: list[int]) -> str:
-    return ", ".join(map(str, items[:5])) + (f", … ({len(items)})" if len(items) > 5 else "") or "none"
 
 
 def write_metrics(

@@ -10,9 +10,9 @@ from pathlib import Path
 from hra_workflow import ROOT
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
+from hra_workflow.core.wording import listed
 from hra_workflow.data import file_filters
 
-NAMED = 10  # files that an error lists
 STAT = {"bytes": "st_size", "mtime_ns": "st_mtime_ns", "ctime_ns": "st_ctime_ns", "inode": "st_ino"}
 
 
@@ -34,10 +34,10 @@ def paths(source: dict, local_root: str, dataset: dict | None = None) -> dict[st
         if not found:
             photographs = any(path.suffix.lower() in file_filters.OTHER_IMAGES for path in shown.values())
             remedy = "Convert them to JPEG or PNG" if photographs else "Add some"
-            raise JobError(f"{place}: no usable files among {listed(shown)}. {remedy}, or correct `path`.")
+            raise JobError(f"{place}: no usable files among {listed(shown) or 'none'}. {remedy}, or correct `path`.")
     for path in found.values():
         if not path.is_file():
-            there = listed(sorted(one.name for one in place.iterdir()))
+            there = listed(sorted(one.name for one in place.iterdir())) or "none"
             raise JobError(f"No file {path}. {place} contains: {there}. Save it there, or correct the config.")
     return found
 
@@ -130,9 +130,3 @@ def path_of(source: dict, local_root: str) -> Path:
 def located(text: str, place: Path) -> str:
     """Complete an error about the user's files with their folder."""
     return text if str(place) in text else f"{text} The files are in {place}."
-
-
-def listed(names) -> str:
-    names = list(names)
-    more = [f"and {len(names) - NAMED} more"] * (len(names) > NAMED)
-    return ", ".join(names[:NAMED] + more) or "none"

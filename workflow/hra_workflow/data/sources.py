@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit
 
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
+from hra_workflow.core.wording import listed
 from hra_workflow.data import file_filters, generated, http_download, hub, own_files
 from hra_workflow.data.http_download import ExpectedFile
 
@@ -100,7 +101,7 @@ def hub_files(source: dict, mirror: str | None, wanted: Callable[[str], bool]) -
     else:
         names = hub.names(source, OFFLINE)
     if not (found := sorted(filter(wanted, names))):
-        raise JobError(f"{repo}: no usable files at {revision} among {own_files.listed(names)}. Correct `repo`.")
+        raise JobError(f"{repo}: no usable files at {revision} among {listed(names) or 'none'}. Correct `repo`.")
     return dict.fromkeys(found)
 
 

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from hra_workflow.core.errors import JobError
+from hra_workflow.core.wording import listed
 from hra_workflow.data import sources
 
 SHOWN = 3  # names in an error
@@ -66,16 +67,16 @@ class Folder:
     def file(self, path: str) -> Path:
         found = sources.inside(self.folder, path)
         if not found.is_file():
-            raise JobError(
-                f"{found}: no such file. {self.folder} contains {some(p.name for p in self.folder.iterdir())}."
-            )
+            there = listed((path.name for path in self.folder.iterdir()), SHOWN) or "nothing"
+            raise JobError(f"{found}: no such file. {self.folder} contains {there}.")
         return found
 
     def member(self, archive: str, path: str) -> zipfile.ZipInfo:
         members = self.archive(archive).members
         if path not in members:
             alike = [name for name in members if name.endswith("/" + path.rsplit("/", 1)[-1])]
-            raise JobError(f"{archive}: expected {path} in it, found {some(alike or members)}. Correct the config.")
+            there = listed(alike or members, SHOWN) or "nothing"
+            raise JobError(f"{archive}: expected {path} in it, found {there}. Correct the config.")
         return members[path]
 
     def names(self, pattern: str) -> list[str]:
@@ -134,8 +135,3 @@ def check(path: Path) -> int:
             f"{path}: {damaged} is corrupted. The archive is modified or truncated: delete it and run again."
         )
     return count
-
-
-def some(names) -> str:
-    names = list(names)
-    return ", ".join(names[:SHOWN]) + (f", … ({len(names)})" if len(names) > SHOWN else "") or "nothing"

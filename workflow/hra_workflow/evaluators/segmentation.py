@@ -76,15 +76,10 @@ def segmentation_scores(areas: numpy.ndarray) -> dict[str, numpy.ndarray]:
     correct, predicted, labelled = numpy.moveaxis(numpy.asarray(areas, float), -2, 0)
     with numpy.errstate(invalid="ignore"):
         return {
-            "_miou": mean_of_known(correct / (predicted + labelled - correct)),
-            "_macc": mean_of_known(correct / labelled),
+            "_miou": numpy.nanmean(correct / (predicted + labelled - correct), axis=-1),
+            "_macc": numpy.nanmean(correct / labelled, axis=-1),
             "_aacc": correct.sum(-1) / labelled.sum(-1),
         }
-
-
-def mean_of_known(values: numpy.ndarray) -> numpy.ndarray:
-    known = ~numpy.isnan(values)
-    return numpy.where(known, values, 0).sum(-1) / known.sum(-1)
 
 
 def segmentation_summary(areas: numpy.ndarray, samples: int = BOOTSTRAP_SAMPLES) -> dict[str, dict[str, float]]:

@@ -69,7 +69,7 @@ def markdown(table: pd.DataFrame, params: dict) -> str:
         if len(part):
             groups.setdefault(part[list(HEADINGS)].to_json(), {})[name] = part
     headings = {name: one for name, one in HEADINGS.items() if name != "tuning_hours" or table[name].any()}
-    units = run_statistics.units(params["columns"], params["averages"], params["scale"])
+    units = run_statistics.units(params)
     for columns in groups.values():
         first = next(iter(columns.values()))
         lines = [["Method", *(f"{name} {units[name].arrow}" for name in columns)]]

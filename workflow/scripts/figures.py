@@ -23,7 +23,7 @@ from hra_workflow.report.run_statistics import readable, scale_free
 
 def about(name: str, params: dict) -> dict:
     """Return `scale` and `better` (lower or higher) of a column or an average, and `label`, of an axis."""
-    unit = run_statistics.units(params["columns"], params["averages"], params.get("scale", 100))[name]
+    unit = run_statistics.units(params)[name]
     wanted = "lower" if unit.lower else "higher"
     return {"scale": unit.scale, "better": wanted, "label": better(f"{name}, %" if unit.percent else name, wanted)}
 
@@ -253,12 +253,8 @@ def main(job: dict) -> None:
     params, inputs, output = job["params"], job["input"], job["output"]
     kind = tasks.classes()[params["task"]].table
     runs = run_statistics.read_runs(inputs["runs"])
-    published, sweep = (
-        run_statistics.read_csv(inputs[name])
-        if inputs.get(name)
-        else pd.DataFrame(columns=[*run_statistics.PUBLISHED, "lambda"])
-        for name in ("published", "published_lambda")
-    )
+    published, path = run_statistics.read_published(inputs.get("published")), inputs.get("published_lambda")
+    sweep = run_statistics.read_csv(path) if path else published.iloc[:0].assign(**{"lambda": ""})
     single, averages = run_statistics.expand_columns(params["columns"], params["averages"])
     wide = [column for column in params["columns"] if "datasets" in column]
     statistics = run_statistics.summary(

@@ -84,16 +84,11 @@ def holes(runs: pd.DataFrame, run: str, datasets: list[str], expected: dict[str,
     return "; ".join(parts)
 
 
-def units_of(params: dict) -> dict[str, run_statistics.Unit]:
-    """Return the units of the columns, then of the averages."""
-    return run_statistics.units(params["columns"], params.get("averages", {}), params.get("scale", 100))
-
-
 def build(runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataFrame:
     """Build the table as text, with one row per line of `layout` and selection."""
     columns, averages, expected = params["columns"], params.get("averages", {}), params["seeds_expected"]
     scale = params.get("scale", 100)
-    units = units_of(params)
+    units = run_statistics.units(params)
     single, all_averages = run_statistics.expand_columns(columns, averages)
     datasets = list(dict.fromkeys(column["dataset"] for column in single))
     statistics = run_statistics.summary(run_statistics.scores(runs, single, all_averages, scale), all_averages)
@@ -162,7 +157,7 @@ def expected_seeds(run: str, name: str, params: dict) -> int:
 
 def markdown_table(table: pd.DataFrame, params: dict) -> str:
     """Write two lines per row: ours, then the published one with the difference."""
-    units, source = units_of(params), run_statistics.source_of(params)["label"]
+    units, source = run_statistics.units(params), run_statistics.source_of(params)["label"]
     heads = unseen.beside(table.columns, {name: f"{name} {unit.arrow}" for name, unit in units.items()})
     lines = [["Method", "", "Params (M) ↓", *heads]]
     for _, row in table.iterrows():
@@ -205,7 +200,7 @@ def notes(
         f"`Params (M)`: adapter parameters{f' without the {uncounted}' * bool(uncounted)}, as PEFT stores them; "
         "docs/parameters.md compares them with the paper's counts.",
     ]
-    names = list(units_of(params))
+    names = list(run_statistics.units(params))
     marked = [name for name in names if (table[f"{name}_best"] != "").any()]
     every = {row["run"]: row["label"] for row in params["rows"]}
     reference = every.get(params["verdicts"]["reference"], "")
@@ -248,7 +243,7 @@ def markdown(
 ) -> str:
     """Write the table with its verdicts. constant: one_class.by_column; lines: the notes."""
     models = ", ".join(dict.fromkeys(name for name in runs["model"] if name)) or "no run yet"
-    parts, units = [f"# {params['task']}: {models}\n"], units_of(params)
+    parts, units = [f"# {params['task']}: {models}\n"], run_statistics.units(params)
     splits = checkpoints.splits(params["benchmarks"])
     titles, explained = (checkpoints.on(splits, texts) for texts in (checkpoints.TITLES, checkpoints.NOTES))
     first, shown = params["selections"][0], set(params["verdicts"]["columns"])
@@ -274,7 +269,7 @@ def main(job: dict) -> None:
     runs = run_statistics.read_runs(job["input"]["runs"])
     published = run_statistics.read_published(job["input"].get("published"))
     differences, constant = (run_statistics.read_sealed(job["input"][name]) for name in ("comparison", "one_class"))
-    units, same = units_of(params), one_class.by_column(constant, params)
+    units, same = run_statistics.units(params), one_class.by_column(constant, params)
     kind, leaked = tasks.classes()[params["task"]].table, leaks.every(params["benchmarks"])
     table = unseen.add(build(runs, published, params), runs, leaked, kind, params)
     table = verdicts.marked(table, differences, units, params, same)

@@ -70,11 +70,12 @@ class Unit:
         return "↓" if self.lower else "↑"
 
 
-def units(columns: list[dict], averages: dict[str, list[str]], scale: float = 100) -> dict[str, Unit]:
-    """Return the units of the columns, then of the averages. scale: of the task, unless a column has its own."""
+def units(params: dict) -> dict[str, Unit]:
+    """Return the units of a table's `columns`, then of its `averages`; `scale`: of all that have none of their own."""
+    scale, averages = params.get("scale", 100), params.get("averages", {})
     found = {
         column["name"]: Unit(column.get("scale", scale), column.get("better") == "lower", column.get("digits"))
-        for column in columns
+        for column in params["columns"]
     }
     lower = {name: all(found[member].lower for member in members) for name, members in averages.items()}
     return found | {name: Unit(scale, one) for name, one in lower.items() if name not in found}

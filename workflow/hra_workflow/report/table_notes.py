@@ -59,7 +59,7 @@ def not_bold(table: pd.DataFrame, pairs: pd.DataFrame, names: list[str], params:
     params: those of table.py.
     """
     labels = {row["run"]: plain(row["label"]) for row in params["rows"]}
-    units = run_statistics.units(params["columns"], params.get("averages", {}), params.get("scale", 100))
+    units = run_statistics.units(params)
     own = table[(table["selection"] == params["selections"][0]) & table["run"].isin(params["trained"])]
     found: dict[str, list[str]] = {}
     for name in names if len(pairs) else ():

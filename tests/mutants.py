@@ -118,7 +118,7 @@ def main(names: list[str]) -> int:
                 text = f"killed by {found[0]}" if found else "SURVIVED"
                 killers |= {mutant.name: found[0]} if found else {}
             except (OSError, ValueError, RuntimeError) as problem:
-                found, text = [], f"DOES NOT APPLY: {problem}"
+                found, text = [], f"NOT TESTED: {problem}"
             wrong += not found
             shutil.copy2(ROOT / mutant.file, path)  # with its time, so that Python compiles it again
             print(f"{mutant.name:32} {text} ({time.monotonic() - started:.0f} s)", flush=True)

@@ -124,9 +124,12 @@ def main(names: list[str]) -> int:
             path.write_text(text)
             os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # another than the mutant's: it is compiled again
             print(f"{mutant.name:32} {outcome} ({time.monotonic() - started:.0f} s)", flush=True)
-        if killers and (bad := failures(folder, variables, sorted(set(killers.values())))):
-            print(f"Fails without a mistake, too: {', '.join(bad)}")
-            wrong += len(bad)
+        try:
+            bad = failures(folder, variables, sorted(set(killers.values()))) if killers else []
+        except RuntimeError as problem:
+            bad = [str(problem)]
+        print(*(f"Fails without a mistake, too: {one}\n" for one in bad), sep="", end="")
+        wrong += len(bad)
     print(f"{len(chosen)} mutants, {len(killers)} killed" + f", {wrong} problems" * bool(wrong))
     return int(wrong > 0)
 

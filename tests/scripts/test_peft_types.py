@@ -75,7 +75,7 @@ def tiny_models() -> dict[str, Tiny]:
 
 
 def trained_resumed_and_reloaded(tiny: Tiny, chosen: dict, folder) -> None:
-    """One start; the same after five steps and a stop at the third; the same file content, and outputs from the file."""
+    """One start; five steps, the same after a stop at the third; the same file content; the same outputs from it."""
     torch.manual_seed(1)
     adapters.save_initial(adapters.insert(tiny.fresh(), chosen), chosen, folder / "start")
     run = tiny.started(chosen, folder / "start", 2)

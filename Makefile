@@ -1,6 +1,8 @@
 # Every target installs what it needs: a virtual environment under .venv with the versions of envs/constraints.txt.
 # `make -f /path/to/hra/Makefile run` runs the workflow from another folder, HERE is then the folder of the workflow.
-HERE := $(filter-out $(CURDIR)/,$(dir $(realpath $(lastword $(MAKEFILE_LIST)))))
+MAKEFILE := $(filter-out Makefile,$(lastword $(MAKEFILE_LIST)))
+$(if $(MAKEFILE),$(if $(filter-out 1,$(words $(realpath $(MAKEFILE)))),$(error make -f: expected a path without spaces: call make in the folder of $(MAKEFILE))))
+HERE := $(if $(MAKEFILE),$(filter-out $(CURDIR)/,$(dir $(realpath $(MAKEFILE)))))
 PYTHON ?= python3
 VENV ?= $(HERE).venv
 CORES ?= $(shell nproc | awk '{print ($$1 > 2 ? $$1 : 2)}')
@@ -55,7 +57,7 @@ REQUEST = 'request={$(or $(PUBLISHED),$(USED))$(call asked,to,$(TO))$(NEW)$(call
 PLAN := $(SNAKEMAKE) -n -q host rules progress
 ONLY_PLAN := awk '/^table_/ {seen = 1} seen {print; next} {head = head $$0 "\n"} END {if (!seen) {printf "%s", head; exit 1}}'
 
-.PHONY: help install demo new run table status plan preflight rehearse report grade export publish predict test test-full fast changed lint actionlint docs compat peft-suite bench dist release clean-demo
+.PHONY: help install demo new run table status plan preflight rehearse report grade export publish predict test test-full fast changed lint actionlint docs compat peft-suite bench dist release clean-demo stranger
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -104,15 +106,17 @@ publish: $(READY) ## check an export for the Hub and list its files; TO=NAME/REP
 predict: $(READY) ## predict with a run: TEXTS=new.csv, PROMPTS=new.csv, and for control IMAGES= or CONTROLS=folder (RUN=best, WEIGHTS=best, SEED=1, CONFIG=mine.yaml)
 	@$(SNAKEMAKE) $(MACHINE) -q rules progress host reason -R predict_inputs --config $(REQUEST) -- predict
 
-test: $(READY) ## run all tests except those before a release, in 15 to 25 minutes on two cores
-	python -m pytest -m "not full" -n $$(($(CORES) + 2)) # more than cores: the tests of Slurm mostly wait
+test: $(READY) ## run all tests but those of the night, in 10 minutes on two cores
+	python -m pytest -m "not full" -n $$(($(CORES) + 1)) # more than cores: some tests mostly wait
 
-test-full: $(READY) ## run all tests, with the complete demo and more faults, and compat: before a release
+test-full: $(READY) ## run all tests: the complete demo, every PEFT type and config key, more faults on Slurm; in an hour and a half
 	python -m pytest -n $(CORES)
-	$(MAKE) compat
 
-fast: $(READY) ## run the fast tests only, in 3 to 6 minutes
+fast: $(READY) ## run the fast tests only, in 2 to 3 minutes
 	python -m pytest -m "not slow" -n $(CORES)
+
+stranger: $(READY) ## run the fast tests as root in a read-only clone without ../shared, in a path with a space, without a HOME
+	.ci/stranger -n $(CORES)
 
 changed: $(READY) ## run the fast tests of what has changed since the last call; rules and configs are not seen
 	python -m pytest --testmon -m "not slow" tests/hra tests/scripts

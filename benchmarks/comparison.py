@@ -1,10 +1,6 @@
 """The studies of docs/comparison-design.md (part A) and docs/comparison-design-b.md: their results as tables.
 
-    make demo TASK=comparison DATA=../shared/data                     a study; TASK=comparison_b: the other one
-    python -m benchmarks.comparison demo/comparison ../shared/data    collect it in half an hour, and rewrite the page
-    python -m benchmarks.comparison                                   rewrite it from results/comparison*.csv
-
-A run of a study without a final record is an error.
+comparison_page.py has the commands.
 """
 
 from __future__ import annotations
@@ -40,13 +36,7 @@ class Set(NamedTuple):
     kept_seeds: int = 5  # of so many seeds, the first ones, where it takes a minute each
 
 
-OF_PART_A = [
-    ("hra/r8-sd", "hra/r8"),
-    ("hra/r8", "lora/r4-alpha8"),
-    ("hra/r8", "lora/r8"),
-    ("hra/r8-sd", "lora/r4-alpha8"),
-    ("hra/r8-sd", "lora/r8"),
-]
+OF_PART_A = [("hra/r8", "lora/r4-alpha8"), ("hra/r8", "lora/r8")]
 OTHERS = ("hra/r8-inf", "lora/r4-alpha8", "lora/pissa-r8", "dora/r8", "oft/b16", "boft/m2b8", "ia3/outputs", "full/all")
 ONLY_SST2 = ("oft/b16", "boft/m2b8")  # on word problems OFT is in part A, and BOFT was left out for time
 WORD_PROBLEMS, ONE_STEP = ("math", "word-problems", "test", "strict"), ("one-step problems", "one_step")
@@ -85,7 +75,7 @@ def collect(folder: Path, data: Path) -> None:
             row, values = final_run(folder / "results" / one.task / one.dataset / run / f"seed{seed}", one)
             runs.append({"set": title, "run": run, "seed": seed} | row)
             scored.setdefault(run, {})[seed] = values
-        contrasts += compare(title, one.contrasts, scored, tasks.classes()[one.task].table.statistic(one.metric))
+        contrasts += compare(title, one.contrasts, scored, tasks.classes()[one.task].table.metric(one.metric).function)
         tried = pd.read_csv(folder / "results" / f"tune_{one.task}.csv")
         for _, trial in tried[tried["dataset"] == one.dataset].iterrows():
             run = f"{trial['method']}/{trial['variant']}"
@@ -150,17 +140,3 @@ def compare(title: str, contrasts: list[tuple[str, str]], scored: dict, statisti
         }
         for (first, second), one, a, b in zip(contrasts, found, p, equivalent, strict=True)
     ]  # fmt: skip
-
-
-def main(arguments: list[str]) -> None:
-    from benchmarks import comparison_page
-
-    if len(arguments) not in (0, 2):
-        sys.exit((__doc__ or "").strip())
-    if arguments:
-        collect(*map(Path, arguments))
-    comparison_page.rewrite()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

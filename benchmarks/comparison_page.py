@@ -1,20 +1,32 @@
-"""docs/comparison.md: its tables and figures from benchmarks/results/comparison*.csv."""
+"""docs/comparison.md: its tables and figures from benchmarks/results/comparison*.csv.
+
+    make demo TASK=comparison DATA=../shared/data                          a study; TASK=comparison_b: the other one
+    python -m benchmarks.comparison_page demo/comparison ../shared/data    collect it in half an hour, rewrite the page
+    python -m benchmarks.comparison_page                                   rewrite it from results/comparison*.csv
+
+A run of a study without a final record is an error.
+"""
 
 from __future__ import annotations
 
 import re
 import sys
+from pathlib import Path
 
 import pandas as pd
 import yaml
 
-from benchmarks.comparison import ROOT, STUDIES, TABLES, Set, config, read
+from benchmarks.comparison import ROOT, STUDIES, TABLES, Set, collect, config, read
 from hra_workflow.core import files
 from hra_workflow.report import colours, comparison
 from hra_workflow.report.markdown_text import Bold, table
 
 PAGE, IMAGES = ROOT / "docs/comparison.md", ROOT / "docs/images"
 QUIET = 0.9  # share of its core that a run whose seconds count must have had
+FORMER = {  # runs in the results that commit 3fd83f6 could train, with `sum_difference_lr_ratio: 1`, and their labels
+    "hra/r8-sd": "HRA, r=8, sum and difference",
+    "hra/r16-sd": "HRA, r=16, sum and difference",
+}
 VERDICTS = {"better": "#009E73", "worse": "#D55E00", "same level": "#0072B2", "undecided": "#666666"}
 
 
@@ -29,7 +41,7 @@ def labels() -> dict[str, str]:
     for of in (paper_methods(), *map(config, STUDIES)):
         for method, entry in of["methods"].items():
             found |= {f"{method}/{variant}": one["label"] for variant, one in entry["variants"].items()}
-    return {run: label.replace(", λ=0", "") for run, label in found.items()}
+    return {run: label.replace(", λ=0", "") for run, label in (found | FORMER).items()}
 
 
 def verdict(row: pd.Series) -> str:
@@ -187,3 +199,15 @@ def draw_costs(study: str, runs: pd.DataFrame) -> None:
                 row[0].locator_params(axis="x", nbins=5)
         figure.legend(handles=list(shown.values()), loc="outside lower center", ncols=4)
         figure.savefig(IMAGES / f"{study}_cost.png", dpi=150)
+
+
+def main(arguments: list[str]) -> None:
+    if len(arguments) not in (0, 2):
+        sys.exit((__doc__ or "").strip())
+    if arguments:
+        collect(*map(Path, arguments))
+    rewrite()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -26,7 +26,7 @@ rule generate_base_images:
         "../envs/hra.yaml"
     threads: task_resource("threads", of="generation")
     resources:
-        **resources_of("generation"),
+        **resources_of("generation", stage="generate"),
     params:
         **identity(
             prompts=lambda wc: TASKS[wc.task].generation.drift_prompts(wc.dataset),
@@ -85,7 +85,7 @@ rule evaluate_drift:
         "../envs/hra.yaml"
     threads: task_resource("threads", of="evaluation")
     resources:
-        **resources_of("evaluation"),
+        **resources_of("evaluation", stage="evaluate"),
     params:
         **identity(
             evaluators=lambda wc: config["tasks"][wc.task]["drift"]["evaluators"],

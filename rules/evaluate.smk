@@ -20,7 +20,7 @@ rule evaluate:
         "../../envs/hra.yaml"
     threads: task_resource("threads", of=evaluation)
     resources:
-        **resources_of(evaluation),
+        **resources_of(evaluation, stage="evaluate"),
     params:
         **identity(task_version=task_version),
         **unrecorded(scratch=f"{SCRATCH}/{{benchmark}}", device=task_resource("device", of=evaluation)),

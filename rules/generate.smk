@@ -25,7 +25,7 @@ rule generate:
         "../../envs/hra.yaml"
     threads: task_resource("threads", of="generation")
     resources:
-        **resources_of("generation"),
+        **resources_of("generation", stage="generate"),
     params:
         **identity(method=method_slice, task_version=task_version),
         **unrecorded(

@@ -27,7 +27,8 @@ rule train:
         "../../envs/hra.yaml"
     threads: task_resource("threads")
     resources:
-        **resources_of(training) | on_gpus(task_resource("gpu"), partial(gpu_resources.jobs_per_gpu, config)),
+        **resources_of(training, stage="train")
+        | on_gpus(task_resource("gpu"), partial(gpu_resources.jobs_per_gpu, config)),
         save_seconds=task_resource("save_seconds", 900),
     params:
         **identity(

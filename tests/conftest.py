@@ -10,6 +10,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 import subjects
+from rule_jobs import maker
 from sums import SUMS, TINY_LLAMA, MathRun, write_sums
 from support import DATASET, TINY_MODEL, Run, downloaded, write_sentences
 from timeouts import time_limit
@@ -95,48 +96,38 @@ def tiny_subject(tmp_path_factory):
     return downloaded(root, subjects.MODEL, "subject/jester-ball", subjects.DATASET)
 
 
+@pytest.fixture(scope="session")
+def tiny_control(tmp_path_factory):
+    """Manifests of the demo's tiny Stable Diffusion, of scenes, and of their control images of every kind."""
+    import control_jobs
+
+    return control_jobs.prepared(tmp_path_factory.mktemp("control"))
+
+
 @pytest.fixture
 def make_run(tmp_path, tiny):
-    """make_run(method, name=…, **settings): a run in its own folder, augmented."""
-    import augment
-
-    def make(method: dict, name: str = "run", **options) -> Run:
-        run = Run(tmp_path / name, tiny, method, **options)
-        augment.main(run.augment)
-        return run
-
-    return make
+    """Provide make_run(method, name=…, **settings)."""
+    return maker(Run, tmp_path, tiny)
 
 
 @pytest.fixture
 def make_math_run(tmp_path, tiny_math):
     """Provide make_run for a language model."""
-    import augment
-
-    def make(method: dict, name: str = "run", **options) -> MathRun:
-        run = MathRun(tmp_path / name, tiny_math, method, **options)
-        augment.main(run.augment)
-        return run
-
-    return make
+    return maker(MathRun, tmp_path, tiny_math)
 
 
 @pytest.fixture
-def make_subject_run(tmp_path, tiny_subject):
+def make_subject_run(tmp_path, tiny_subject, fresh_accelerator):
     """Provide make_run for a Stable Diffusion, with its class images."""
-    from accelerate.state import AcceleratorState
+    return maker(subjects.SubjectRun, tmp_path, tiny_subject)
 
-    import augment
-    import generate_class_images
 
-    def make(method: dict, name: str = "run", **options) -> subjects.SubjectRun:
-        run = subjects.SubjectRun(tmp_path / name, tiny_subject, method, **options)
-        augment.main(run.augment)
-        generate_class_images.main(run.class_images())
-        return run
+@pytest.fixture
+def make_control_run(tmp_path, tiny_control, fresh_accelerator):
+    """Provide make_run for a Stable Diffusion with control images."""
+    import control_jobs
 
-    yield make
-    AcceleratorState._reset_state(reset_partial_state=True)
+    return maker(control_jobs.ControlRun, tmp_path, tiny_control)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import ClassVar
 
-import augment
 import draw_hints
 import encode_latents
 import evaluate_control
@@ -67,10 +66,6 @@ class ControlRun(rule_jobs.Run):
         self.wildcards |= {"dataset": hint, "benchmark": "validation"}
         self.images = folder / "run/validation/images.tar"
         self.latents: str | list = []
-
-    def start(self) -> dict:
-        augment.main(self.augment)
-        return files.read_json(self.augment["output"]["manifest"])
 
     def encode(self) -> dict:
         """Encode the training images; from now on, `train` reads them from the cache."""

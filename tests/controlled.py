@@ -13,11 +13,12 @@ from hra_workflow.core import files
 from hra_workflow.core.sharding import seed
 from hra_workflow.data import images, sources
 from hra_workflow.models import adapters, image_shards
+from hra_workflow.tasks.control import hint_encoder
 from hra_workflow.tasks.control import model as control_model
 from hra_workflow.tasks.control import training as control_training
 from hra_workflow.tasks.control.sampling import Sampler
 from hra_workflow.training import run_record
-from support import ROOT, method
+from support import DIFFUSION_SETTINGS, ROOT, method
 
 MODEL = ROOT / "workflow/pictures-sd"
 PARTS = ("unet", "vae", "text_encoder")
@@ -29,20 +30,7 @@ PEFT = {
     "oft": {"oft_block_size": 8},
     "boft": {"boft_block_size": 8, "boft_n_butterfly_factor": 2},
 }
-SETTINGS = {
-    "max_steps": 3,
-    "epochs": 1,
-    "learning_rate": 1e-2,
-    "warmup_steps": 0,
-    "schedule": "constant",
-    "batch_size": 4,
-    "gradient_accumulation": 1,
-    "weight_decay": 0.01,
-    "max_grad_norm": 1.0,
-    "adam_epsilon": 1e-8,
-    "gradient_checkpointing": False,
-    "precision": "float32",
-}
+SETTINGS = DIFFUSION_SETTINGS | {"max_steps": 3, "epochs": 1, "batch_size": 4}
 SAMPLING = {
     "batch_size": 2,
     "inference_steps": 2,
@@ -56,6 +44,14 @@ SAMPLING = {
 
 def unet_method(kind: str = "hra", **changes) -> dict:
     return method(kind) | {"targets": TARGETS if kind in PEFT else None, "peft": PEFT.get(kind)} | changes
+
+
+def waken(model) -> None:
+    """Move what starts at zero, so that hints show."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "conv_out" in name and hint_encoder.NAME in name:
+                parameter.normal_(std=0.1)
 
 
 def same_weights(pipeline, other) -> bool:

@@ -182,6 +182,7 @@ def demo_config() -> dict:
     config = paper_config()
     for text in ((ROOT / "config/demo/config.yaml").read_text(), MORE):
         update_config(config, yaml.safe_load(text))
+    config["tasks"]["control"]["evaluation"]["evaluators"][0]["version"] = 1
     config["datasets"]["control"]["spare"] = copy.deepcopy(config["datasets"]["control"]["scenes-canny"])
     config["datasets"]["math"]["spare"] = copy.deepcopy(config["datasets"]["math"]["wikitext-2"])
     for presets in config["presets"].values():

@@ -1,20 +1,22 @@
 """A copy of the workflow in a separate folder, for tests to run and change."""
 
+import atexit
 import io
-import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
-import threading
+import time
 import zipfile
 from functools import cache
 from pathlib import Path
 
 from PIL import Image
 
+import forked_python
 from support import ROOT
 from timeouts import kill_tree
 
@@ -74,8 +76,8 @@ class Project:
         # Not a pipe, which processes that outlive Snakemake would keep open.
         with tempfile.NamedTemporaryFile("w+", errors="replace") as output:
             try:
-                if "-n" in arguments and not how:
-                    code = dry_run(arguments, self.folder, output.name)
+                if not how:
+                    code = forked(arguments, self.folder, output.fileno(), seconds)
                 else:
                     process = self.start(*arguments, **how, stdout=output, stderr=subprocess.STDOUT)
                     code = wait(process, seconds)
@@ -88,7 +90,7 @@ class Project:
     def plan(self, *targets: str, config: str = "small.yaml", extra: tuple[str, ...] = ()) -> dict[str, set[str]]:
         """Return the jobs of a dry run: rule -> `key=value` wildcards."""
         targets = targets or ("results/table_glue.csv",)
-        output = self.snakemake("-n", "--cores", "1", "--configfile", config, *extra, "--", *targets)
+        self.printed = output = self.snakemake("-n", "--cores", "1", "--configfile", config, *extra, "--", *targets)
         planned: dict[str, set[str]] = {}
         rule = None
         for line in output.splitlines():
@@ -145,24 +147,32 @@ def wait(process: subprocess.Popen, seconds: float) -> int:
 
 
 @cache
-def forked_snakemake(thread: int) -> subprocess.Popen:
-    """Start the process that answers the dry runs of a thread."""
-    program = [sys.executable, "-P", ROOT / "tests/forked_snakemake.py"]  # -P: without tests/ on its path
+def server() -> tuple[str, str]:
+    """Start the process of forked_python.py; return its socket and the Python that jobs can have it run."""
+    folder = Path(tempfile.mkdtemp(prefix="hra-"))
+    atexit.register(shutil.rmtree, folder)
+    program = str(ROOT / "tests/forked_python.py")
+    python, path = folder / "python", str(folder / "socket")
+    python.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, "-IS", program, path, sys.executable])} "$@"\n')
+    python.chmod(0o755)
     clean = {name: value for name, value in environment(ROOT).items() if name != "PYTHONPATH"}
-    return subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=clean)
+    process = subprocess.Popen([sys.executable, "-P", program, path], env=clean)  # -P: without tests/ on its path
+    atexit.register(process.kill)
+    while not os.path.exists(path):
+        assert process.poll() is None
+        time.sleep(0.01)
+    return path, str(python)
 
 
-def dry_run(arguments: tuple[str, ...], folder: Path, output: str) -> int:
-    """Run Snakemake in a fork of a process that has imported it, which halves the time of a dry run."""
-    server = forked_snakemake(threading.get_ident())
-    request = {"arguments": arguments, "folder": str(folder), "environment": environment(folder), "output": output}
-    try:
-        print(json.dumps(request), file=server.stdin, flush=True)
-        return int(server.stdout.readline())
-    except BaseException:  # the test's own timeout as well
-        kill_tree(server.pid)
-        forked_snakemake.cache_clear()
-        raise
+def forked(arguments: tuple[str, ...], folder: Path, output: int, seconds: float) -> int:
+    """Run Snakemake, and the real scripts of its jobs, in forks of a process that has imported them."""
+    path, python = server()
+    jobs = {forked_python.JOBS_PYTHON: python} if (folder / "hra").exists() else {}
+    how = {"folder": str(folder), "environment": environment(folder) | jobs}
+    with forked_python.connection() as to, open(os.devnull) as nothing:
+        to.settimeout(seconds)
+        forked_python.request(to, path, "snakemake", arguments, [nothing.fileno(), output, output], **how)
+        return int(to.recv(16))
 
 
 def text(stream) -> str:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -134,6 +135,11 @@ class Run:
     def job(self, rule: str, input: dict, output: dict, **params) -> dict:
         return build(rule, self.folder, dict(self.wildcards), input, output, params, self.defaults())
 
+    def started(self) -> "Run":
+        """Make what the training starts from."""
+        import_module("augment").main(self.augment)
+        return self
+
     @property
     def augment(self) -> dict:
         return self.job("augment", {"model": self.tiny["model"]}, {"manifest": self.folder / "augmented/manifest.json"})
@@ -145,6 +151,11 @@ class Run:
     @property
     def last(self) -> Path:
         return Path(self.weights["last"])
+
+
+def maker(kind: type[Run], folder: Path, given: dict) -> Callable[..., Run]:
+    """Return make(method, name=…, **settings): a run in a folder of its own, ready to be trained."""
+    return lambda method, name="run", **settings: kind(folder / name, given, method, **settings).started()
 
 
 def train(run: Run) -> dict:

@@ -1,12 +1,13 @@
 """A tiny Stable Diffusion with random weights, a tiny subject, and jobs on them as the rules would hand them out."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import ClassVar
 
 import numpy
 
 import rule_jobs
-from support import method
+from support import DIFFUSION_SETTINGS, method
 
 MODEL = {
     "kind": "init",
@@ -30,21 +31,12 @@ DATASET = {
     },
     "resolution": RESOLUTION,
 }
-SETTINGS = {
+SETTINGS = DIFFUSION_SETTINGS | {
     "max_steps": 5,
     "epoch_steps": 2,
     "keep_epochs": "all",
     "prior_weight": 1.0,
-    "learning_rate": 1e-2,
-    "warmup_steps": 0,
-    "schedule": "constant",
     "batch_size": 2,
-    "gradient_accumulation": 1,
-    "weight_decay": 0.01,
-    "max_grad_norm": 1.0,
-    "adam_epsilon": 1e-8,
-    "gradient_checkpointing": False,
-    "precision": "float32",
 }
 SAMPLING = {
     "batch_size": 2,
@@ -74,6 +66,10 @@ class SubjectRun(rule_jobs.Run):
     def __init__(self, *arguments, **settings):
         super().__init__(*arguments, **settings)
         self.wildcards["benchmark"] = "prompts"
+
+    def started(self) -> "SubjectRun":
+        import_module("generate_class_images").main(super().started().class_images())
+        return self
 
     def draw(self, rule: str, input: dict, output: Path, shard: int, of: int, **params) -> dict:
         finished = str(self.folder / "scratch" / rule / "finished")

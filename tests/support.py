@@ -59,6 +59,17 @@ SETTINGS = {
 }
 
 
+DIFFUSION_SETTINGS = {
+    "learning_rate": 1e-2,
+    "warmup_steps": 0,
+    "schedule": "constant",
+    "gradient_accumulation": 1,
+    "weight_decay": 0.01,
+    "max_grad_norm": 1.0,
+    "adam_epsilon": 1e-8,
+    "gradient_checkpointing": False,
+    "precision": "float32",
+}
 SMALL = {  # arguments of PEFT's types without a default, and sizes for layers of 32 inputs
     "c3a": {"block_size": 8},
     "fourierft": {"n_frequency": 20},

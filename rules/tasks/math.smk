@@ -112,7 +112,7 @@ rule evaluate_general_text:
         "../../envs/hra.yaml"
     threads: task_resource("threads", of=TEXT)
     resources:
-        **resources_of(TEXT),
+        **resources_of(TEXT, stage="evaluate"),
     params:
         **identity(
             split=lambda wc: TASKS[wc.task].evaluation.general_text()[1],
@@ -167,7 +167,7 @@ rule evaluate_harness:
         "../../envs/hra.yaml"
     threads: task_resource("threads", of="retention")
     resources:
-        **resources_of("retention"),
+        **resources_of("retention", stage="evaluate"),
     params:
         **identity(
             benchmarks=lambda wc: TASKS["math"].table.harness_benchmarks(),

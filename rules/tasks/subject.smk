@@ -37,7 +37,7 @@ rule generate_class_images:
         "../../envs/hra.yaml"
     threads: task_resource("threads", of="generation", task="subject")
     resources:
-        **resources_of("generation", task="subject"),
+        **resources_of("generation", task="subject", stage="generate"),
     params:
         **identity(
             prompts=lambda wc: TASKS["subject"].generation.class_prompts(wc.noun),

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-import control_jobs
 import controlled
 import subjects
 from hra_workflow.rehearsal import cuda
@@ -81,7 +80,11 @@ def test_memory_is_counted_to_the_byte(faulty):
 
 
 @pytest.mark.parametrize(
-    ("fault", "message"), [("device", "same device"), ("dtype", "same dtype, found torch.float16 and torch.float32")]
+    ("fault", "message"),
+    [
+        ("device", "same device"),
+        pytest.param("dtype", "same dtype, found torch.float16 and torch.float32", marks=pytest.mark.full),
+    ],
 )
 def test_a_wrong_device_or_dtype_fails_as_on_a_gpu(faulty, fault, message):
     assert message in faulty(fault)["error"]
@@ -94,21 +97,10 @@ def test_an_item_in_a_step_and_a_leak_are_seen(faulty):
     assert third - second == second - first > 0
 
 
-@pytest.fixture
-def make_control_run(tmp_path, tmp_path_factory):
-    def make(method: dict, **settings) -> control_jobs.ControlRun:
-        given = control_jobs.prepared(tmp_path_factory.mktemp("control"))
-        run = control_jobs.ControlRun(tmp_path / "run", given, method, **settings)
-        run.start()
-        return run
-
-    return make
-
-
 @pytest.mark.parametrize(
     ("task", "trained"),
     [
-        ("", method("hra")),
+        pytest.param("", method("hra"), marks=pytest.mark.full),
         ("math_", method("hra", targets=["q_proj", "v_proj"])),
         ("subject_", subjects.unet_method()),
         pytest.param("control_", controlled.unet_method(), marks=pytest.mark.full),

@@ -6,7 +6,7 @@ import pytest
 
 from hra_workflow.data import http_download
 from loopback import hub_server, loopback  # noqa: F401  (fixtures)
-from rule_jobs import train
+from rule_jobs import maker, train
 from served import CONTENT, PATH
 from subjects import SubjectRun, unet_method
 from sums import MathRun, math_method
@@ -26,10 +26,7 @@ def server(loopback):  # noqa: F811
 
 @pytest.fixture(scope="session")
 def trained_once(tmp_path_factory, tiny_math):
-    import augment
-
-    run = MathRun(tmp_path_factory.mktemp("trained") / "run", tiny_math, math_method("hra"), epochs=3)
-    augment.main(run.augment)
+    run = maker(MathRun, tmp_path_factory.mktemp("trained"), tiny_math)(math_method("hra"), epochs=3)
     train(run)
     return run
 
@@ -41,16 +38,23 @@ def trained(trained_once, tmp_path):
     return MathRun(tmp_path / "run", trained_once.tiny, trained_once.method, **trained_once.settings)
 
 
+@pytest.fixture
+def unet():
+    """Provide the UNet of a control task with a hint encoder."""
+    import torch
+
+    import controlled
+    from hra_workflow.tasks.control import model as control_model
+
+    torch.manual_seed(0)
+    return control_model.load(controlled.MODEL, controlled.unet_method())
+
+
 @pytest.fixture(scope="session")
 def trained_subject_once(tmp_path_factory, tiny_subject):
     from accelerate.state import AcceleratorState
 
-    import augment
-    import generate_class_images
-
-    run = SubjectRun(tmp_path_factory.mktemp("trained") / "run", tiny_subject, unet_method())
-    augment.main(run.augment)
-    generate_class_images.main(run.class_images())
+    run = maker(SubjectRun, tmp_path_factory.mktemp("trained"), tiny_subject)(unet_method())
     train(run)
     AcceleratorState._reset_state(reset_partial_state=True)
     return run

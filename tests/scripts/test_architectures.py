@@ -1,4 +1,4 @@
-"""Today's architectures, tiny and random: they train, resume, answer, and are exported for stock libraries."""
+"""Today's architectures, tiny and random: they train, answer, and are exported for stock libraries."""
 
 from pathlib import Path
 
@@ -8,7 +8,6 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-import augment
 import chat_models
 import export_adapter
 import hra
@@ -19,10 +18,8 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.models import adapters, causal_lm, decoding, memory, model_sizes, model_types, prompts
 from predicted import answering, predict
 from rule_jobs import train
-from saved_states import stop_after
 from test_export_adapter import pasted
 
-STOPPED = 11
 LONG = {"epochs": 2.5, "max_length": 96, "learning_rate": 2e-2}
 CHAT_MODELS = ["llama", "qwen3", "gemma3_text"]
 
@@ -42,23 +39,6 @@ def given(request, tmp_path_factory) -> dict[str, str]:
 @pytest.fixture
 def base(given) -> Path:
     return manifests.folder(given["model"])
-
-
-def started(run):
-    augment.main(run.augment)
-    assert train(run)["steps"] == 20
-    return run
-
-
-def check_resumed(run) -> None:
-    """Check that a run that is stopped in the middle ends with the same numbers."""
-    stopped = type(run)(run.folder.with_name("stopped"), run.tiny, run.method, **run.settings)
-    augment.main(stopped.augment)
-    stop_after(STOPPED, lambda: train(stopped))
-    record = train(stopped)
-    assert record["resumed_from"] == [STOPPED]
-    assert record["curve"] == files.read_json(run.train["output"]["record"])["curve"]
-    assert stopped.last.read_bytes() == run.last.read_bytes()
 
 
 def check_answers(run, base: Path, monkeypatch) -> None:
@@ -98,9 +78,9 @@ def stock_logits(load, base: Path, folder: Path, ids) -> torch.Tensor:
 
 
 @pytest.mark.slow
-def test_a_language_model_resumes_answers_and_is_loaded_by_stock_libraries(given, base, tmp_path, monkeypatch, capsys):
-    run = started(ChatRun(tmp_path / "run", given, sums.math_method("hra"), **LONG))
-    check_resumed(run)
+def test_a_language_model_answers_and_is_loaded_by_stock_libraries(given, base, tmp_path, monkeypatch, capsys):
+    run = ChatRun(tmp_path / "run", given, sums.math_method("hra"), **LONG).started()
+    train(run)
     check_answers(run, base, monkeypatch)
     monkeypatch.chdir(tmp_path)
     folder = exported(run, tmp_path / "hub", {"evaluation_suffix": "", "max_new_tokens": 16})
@@ -176,15 +156,15 @@ MODERNBERT = {
 
 
 @pytest.mark.slow
-def test_modernbert_resumes_predicts_and_is_loaded_by_stock_libraries(tmp_path, monkeypatch):
+def test_modernbert_predicts_and_is_loaded_by_stock_libraries(tmp_path, monkeypatch):
     import evaluate_glue
 
     monkeypatch.chdir(tmp_path)
     support.write_sentences(tmp_path / "raw")
     given = support.downloaded(tmp_path, MODERNBERT, "glue/tiny", support.DATASET)
     settings = {"epochs": 20 / 6, "learning_rate": 1e-2}
-    run = started(support.Run(tmp_path / "run", given, support.method("hra", targets="all-linear"), **settings))
-    check_resumed(run)
+    run = support.Run(tmp_path / "run", given, support.method("hra", targets="all-linear"), **settings).started()
+    train(run)
     record = files.read_json(run.train["output"]["record"])
     # The encoder has no head: transformers' own, a layer and the classifier, is trained.
     assert record["trainable_parameters"] - record["adapter_parameters"] == (32 * 32 + 32) + (32 * 2 + 2)

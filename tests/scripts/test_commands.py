@@ -139,8 +139,11 @@ def test_make_in_another_folder_uses_its_snakefile_or_that_of_the_workflow(tmp_p
     for target in ("plan", "run", "export"):
         makefile = ["-f", ROOT / "Makefile", "-o", ROOT / ".venv/.installed"]
         command = ["make", "-n", "--no-print-directory", *makefile, target, "RUN=results/x", f"VENV={ROOT}/.venv"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-        assert done.stdout.split()[:3] == ["snakemake", *expected.split()], done.stdout
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        if " " in str(ROOT):
+            assert "make -f: expected a path without spaces" in done.stderr
+        else:
+            assert done.stdout.split()[:3] == ["snakemake", *expected.split()], done.stdout
 
 
 def test_ci_makes_its_targets_or_those_that_are_requested(tmp_path):

@@ -10,8 +10,8 @@ from PIL import Image
 
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import images, zip_archives
+from hra_workflow.tasks.control import crop, hints
 from hra_workflow.tasks.control import data as control_data
-from hra_workflow.tasks.control import hints
 
 SIDE = 32
 
@@ -59,16 +59,16 @@ def test_the_middle_of_a_picture_and_what_lies_in_it():
     pixels, labels = numpy.zeros((48, 64, 3), numpy.uint8), numpy.full((48, 64), hints.IGNORED, numpy.uint8)
     pixels[12:24, 20:32], labels[12:24, 20:32] = 255, 7
     point = numpy.array([[20.0, 12.0], [32.0, 24.0]])
-    square = numpy.asarray(control_data.square(Image.fromarray(pixels), 96))
-    classes = control_data.square_annotation(labels, (64, 48), 96)
-    left, top, right, bottom = control_data.square_annotation(point, (64, 48), 96).ravel()
+    square = numpy.asarray(crop.square(Image.fromarray(pixels), 96))
+    classes = crop.square_annotation(labels, (64, 48), 96)
+    left, top, right, bottom = crop.square_annotation(point, (64, 48), 96).ravel()
     assert (left, top, right, bottom) == (24, 24, 48, 48)  # (20 − 8) × 2, 12 × 2
     inside = numpy.zeros((96, 96), bool)
     inside[24:48, 24:48] = True
     assert ((classes == 7) == inside).all() and ((square[..., 0] > 127) == inside).all()
     # A square of the right size is left as it is.
     whole = Image.fromarray(picture(SIDE, SIDE))
-    assert control_data.square(whole, SIDE).tobytes() == whole.tobytes()
+    assert crop.square(whole, SIDE).tobytes() == whole.tobytes()
 
 
 def colours(classes: numpy.ndarray) -> bytes:
@@ -137,7 +137,7 @@ def test_rows_there_and_back(tmp_path, monkeypatch):
     assert len(split) == 3
     for row in range(3):
         image, prompt, hint = split[row]
-        expected = control_data.square(Image.fromarray(picture(seed=row)), SIDE)
+        expected = crop.square(Image.fromarray(picture(seed=row)), SIDE)
         assert image.tobytes() == expected.tobytes() and prompt == f"picture {row}"
         assert hint.tobytes() == hints.draw("canny", expected).tobytes()
         assert (split.annotation(row) == (row - 1 if row else hints.IGNORED)).all()
@@ -161,7 +161,7 @@ def test_prompts_in_the_config(tmp_path):
     dataset = write(tmp_path, {})
     dataset["splits"]["train"]["prompts"] = [{"image": "2.jpg", "prompt": "the third"}]
     split = make(tmp_path, dataset)
-    square = control_data.square(Image.fromarray(picture(seed=2)), SIDE)
+    square = crop.square(Image.fromarray(picture(seed=2)), SIDE)
     assert [(one.tobytes(), prompt) for one, prompt, _ in split] == [(square.tobytes(), "the third")]
     with pytest.raises(JobError, match=r"split train \(in the config\): expected 2 rows, found 1"):
         make(tmp_path, dataset | {"rows": {"train": 2}})
@@ -216,10 +216,7 @@ def test_scene_categories_are_prompts_of_the_images_that_are_named(tmp_path):
 def test_the_nth_file_where_prompts_name_none(tmp_path):
     dataset = write(tmp_path, {})
     dataset["splits"]["train"]["image"] = "set.zip:color/*.png"
-    assert (
-        make(tmp_path, dataset).picture(2).tobytes()
-        == control_data.square(Image.fromarray(picture(seed=2)), SIDE).tobytes()
-    )
+    assert make(tmp_path, dataset).picture(2).tobytes() == crop.square(Image.fromarray(picture(seed=2)), SIDE).tobytes()
     dataset["splits"]["train"]["image"] = "set.zip:color/[01].p*"
     with pytest.raises(JobError, match=r"expected 3 files that match set.zip:color/\[01\].p\*, .* found 2"):
         make(tmp_path, dataset)
@@ -259,6 +256,17 @@ def test_a_file_of_hints_that_is_cut_off(tmp_path):
         control_data.Split(tmp_path, "train")
     with pytest.raises(JobError, match=r"test.arrow: expected a file of control images"):
         control_data.Split(tmp_path, "test")
+
+
+def test_control_images_of_another_crop_are_refused(tmp_path, monkeypatch):
+    dataset = write(tmp_path, {})
+    for stored, read in ((1, 2), (2, 3)):
+        monkeypatch.setattr(crop, "VERSION", stored)
+        make(tmp_path, dataset)
+        monkeypatch.setattr(crop, "VERSION", read)
+        message = rf"train.arrow: expected .* version {read} of .* version {stored}. Delete .*manifest.json and"
+        with pytest.raises(JobError, match=message):
+            control_data.Split(tmp_path, "train")
 
 
 def test_damaged_pictures_are_named():

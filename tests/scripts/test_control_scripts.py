@@ -16,7 +16,7 @@ import draw_hints
 import export_checkpoint
 import rule_jobs
 import sheet as sheet_script
-from control_jobs import EVALUATORS, KINDS, ROWS, ControlRun, draw, entry, prepared
+from control_jobs import EVALUATORS, KINDS, ROWS, ControlRun, draw, entry
 from controlled import MODEL, SIDE, unet_method
 from hra_workflow.core import files, predictions, records
 from hra_workflow.core.errors import JobError
@@ -26,48 +26,24 @@ from hra_workflow.tasks.control import hint_source
 from hra_workflow.tasks.control.items import BENCHMARK
 from hra_workflow.tasks.subject import sheet as subject_sheet
 from rule_jobs import train
-from saved_states import check_restored, check_same, stop_after
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 
 
-@pytest.fixture(scope="module")
-def resources(tmp_path_factory) -> dict[str, str]:
-    return prepared(tmp_path_factory.mktemp("resources"))
-
-
-def test_a_state_of_another_rate_or_other_hints_is_set_aside(resources, tmp_path):
-    """Interrupt training as in test_saved_states.py, then change the learning rate and the control images."""
-    run = ControlRun(tmp_path / "run", resources, unet_method("lora"), epochs=2, learning_rate=2e-2)
-    run.start()
-    stop_after(2, lambda: train(run))
-    run.settings["learning_rate"] = 1e-3
-    stop_after(2, lambda: train(run))
-    run.tiny = resources | {"canny": resources["segmentation"]}
-    record = train(run)
-    fresh = ControlRun(tmp_path / "fresh", run.tiny, run.method, **run.settings)
-    fresh.start()
-    expected = train(fresh)
-    check_same(record, run.weights, expected, fresh.weights)
-    assert record["resumed_from"] == [] and "inputs.dataset" in record["discarded"][0]
-    assert not list((tmp_path / "run").glob("scratch*"))  # old checkpoints do not accumulate
-    check_restored(run.train)
-
-
-def test_scenes_come_with_what_is_known_of_them(resources):
+def test_scenes_come_with_what_is_known_of_them(tiny_control):
     """Check that the detectors find the annotated edges, classes and points in the real images."""
     for hint in KINDS:
-        split = control_data.Split(Path(resources[hint].removesuffix(".manifest.json")), BENCHMARK)
-        assert len(split) == ROWS["validation"] and files.read_json(resources[hint])["rows"] == ROWS
+        split = control_data.Split(Path(tiny_control[hint].removesuffix(".manifest.json")), BENCHMARK)
+        assert len(split) == ROWS["validation"] and files.read_json(tiny_control[hint])["rows"] == ROWS
         image, prompt, drawn = split[0]
         assert image.size == drawn.size == (SIDE, SIDE) and prompt and numpy.asarray(drawn).any()
     assert split.annotation(0).shape == (5, 2)
 
 
 @pytest.mark.parametrize(("kind", "hint"), [("hra", "canny"), ("controlnet", "landmarks")])
-def test_from_hints_to_scores(resources, tmp_path, kind, hint):
-    run = ControlRun(tmp_path, resources, unet_method(kind), hint)
-    started, record = run.start(), train(run)
+def test_from_hints_to_scores(tiny_control, tmp_path, kind, hint):
+    run = ControlRun(tmp_path, tiny_control, unet_method(kind), hint).started()
+    started, record = files.read_json(run.augment["output"]["manifest"]), train(run)
     assert record["steps"] == 2 and len(record["curve"]) == 2  # 8 rows, 4 at a time
     trained = load_file(run.last)
     if kind == "hra":
@@ -91,14 +67,13 @@ def test_from_hints_to_scores(resources, tmp_path, kind, hint):
         assert value["value"] == pytest.approx(numpy.mean(known))
 
 
-def test_the_photographs_themselves_are_the_best_there_is(resources, tmp_path):
+def test_the_photographs_themselves_are_the_best_there_is(tiny_control, tmp_path):
     for hint, best in {
         "canny": {"canny_iou": 1, "canny_f1": 1},
         "segmentation": {"classes_miou": 1, "classes_macc": 1, "classes_aacc": 1},
         "landmarks": {"points_error": 0, "points_error_all": 0, "points_no_face": 0, "points_several_faces": 0},
     }.items():
-        run = ControlRun(tmp_path / hint, resources, unet_method("reference"), hint)
-        run.start()
+        run = ControlRun(tmp_path / hint, tiny_control, unet_method("reference"), hint).started()
         record = train(run)
         assert record["steps"] == record["trainable_parameters"] == 0
         found = run.evaluate()["selections"]["last"]["metrics"]
@@ -108,9 +83,8 @@ def test_the_photographs_themselves_are_the_best_there_is(resources, tmp_path):
             assert found[name]["value"] == pytest.approx(value, abs=allowed), (hint, name)
 
 
-def test_the_base_alone_and_its_sheet(resources, tmp_path):
-    run = ControlRun(tmp_path, resources, unet_method("pretrained"))
-    run.start()
+def test_the_base_alone_and_its_sheet(tiny_control, tmp_path):
+    run = ControlRun(tmp_path, tiny_control, unet_method("pretrained")).started()
     train(run)
     run.gather([run.generate()])
     sheet = tmp_path / "sheet.png"
@@ -118,7 +92,7 @@ def test_the_base_alone_and_its_sheet(resources, tmp_path):
     predictions.write(tmp_path / "predictions.jsonl.gz", scored)
     given = {"images": [str(run.images)], "predictions": [str(tmp_path / "predictions.jsonl.gz")]}
     labels = {path: "base" for paths in given.values() for path in paths}
-    given["dataset"] = resources["canny"]
+    given["dataset"] = tiny_control["canny"]
     metrics = {name: {"name": name, "scale": 100} for name in ("canny_f1", "canny_iou")}
     job = run.job("sheet_control", given, {"sheet": sheet}, rows=9, labels=labels, metrics=metrics)
     sheet_script.main(job)
@@ -163,9 +137,8 @@ def test_rows_are_in_blocks_under_the_names_of_the_columns(rows, sizes):
     assert [len(block) for block in blocks] == sizes and [row for block in blocks for row in block] == list(range(rows))
 
 
-def test_shards_that_do_not_belong_together_are_refused(resources, tmp_path):
-    run = ControlRun(tmp_path, resources, unet_method("pretrained"))
-    run.start()
+def test_shards_that_do_not_belong_together_are_refused(tiny_control, tmp_path):
+    run = ControlRun(tmp_path, tiny_control, unet_method("pretrained")).started()
     train(run)
     first, second = run.generate(0, 2), run.generate(1, 2, guidance=1.0)
     with pytest.raises(
@@ -180,9 +153,8 @@ def test_shards_that_do_not_belong_together_are_refused(resources, tmp_path):
     assert not run.images.exists()
 
 
-def test_a_run_on_another_model_is_refused(resources, tmp_path):
-    run = ControlRun(tmp_path, resources, unet_method("pretrained"))
-    run.start()
+def test_a_run_on_another_model_is_refused(tiny_control, tmp_path):
+    run = ControlRun(tmp_path, tiny_control, unet_method("pretrained")).started()
     record = train(run)
     other = copy.deepcopy(record)
     other["model"]["sha256"] = "0" * 64
@@ -191,7 +163,7 @@ def test_a_run_on_another_model_is_refused(resources, tmp_path):
         run.generate()
 
 
-def test_an_edited_hint_function_and_a_run_on_the_old_hints(resources, tmp_path, monkeypatch):
+def test_an_edited_hint_function_and_a_run_on_the_old_hints(tiny_control, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     source, manifest = tmp_path / "inverted_hints.py", tmp_path / "inverted.manifest.json"
     name = "inverted_hints:draw"
@@ -201,15 +173,14 @@ def test_an_edited_hint_function_and_a_run_on_the_old_hints(resources, tmp_path,
         source.write_text(f"def draw(image, annotation):\n    return {body}\n")
         monkeypatch.delitem(sys.modules, "inverted_hints", raising=False)
         dataset = entry("canny") | {"hint": name, "source_sha256": hint_source.sha256(name)}
-        draw_hints.main(draw(resources["dataset"], manifest, dataset))
+        draw_hints.main(draw(tiny_control["dataset"], manifest, dataset))
         with pytest.raises(JobError, match=r"expected the source with SHA-256 000000000000…") as problem:
-            draw_hints.main(draw(resources["dataset"], manifest, dataset | {"source_sha256": "0" * 64}))
+            draw_hints.main(draw(tiny_control["dataset"], manifest, dataset | {"source_sha256": "0" * 64}))
         assert problem.value.final  # not retried
         return files.read_json(manifest)["sha256"]
 
     first = drawn("image")
-    run = ControlRun(tmp_path, resources | {"canny": str(manifest)}, unet_method("pretrained"))
-    run.start()
+    run = ControlRun(tmp_path, tiny_control | {"canny": str(manifest)}, unet_method("pretrained")).started()
     assert train(run)["data_sha256"] == first
     assert drawn("image.rotate(180)") != first
     for job in (run.generate, run.evaluate):
@@ -228,14 +199,13 @@ def test_metrics_of_evaluators():
     ]
 
 
-def test_a_run_in_one_file_and_a_model_from_one(resources, tmp_path):
+def test_a_run_in_one_file_and_a_model_from_one(tiny_control, tmp_path):
     """Check that the download reads an exported checkpoint like any other single-file model."""
-    run = ControlRun(tmp_path, resources, unet_method("lora"))
-    run.start()
+    run = ControlRun(tmp_path, tiny_control, unet_method("lora")).started()
     train(run)
     official = tmp_path / "one/official.safetensors"
     given = {
-        "model": resources["model"],
+        "model": tiny_control["model"],
     } | run.weights
     job = run.job("export_run", given, {"checkpoint": official}, weights=str(run.last))
     export_checkpoint.main(job)

@@ -1,40 +1,20 @@
-"""Hint encoder, ControlNet and their training: initialisation, save and load of every method, killed and resumed."""
+"""Hint encoder, ControlNet and their training: initialisation, save and load of every method."""
 
 import math
-import os
-import signal
-import subprocess
-import sys
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from controlled import MODEL, SIDE, Run, hints, inputs, rows, unet_method
+from controlled import MODEL, SIDE, Run, hints, inputs, rows, unet_method, waken
 from hra_workflow.core.errors import JobError
 from hra_workflow.models import adapters
 from hra_workflow.models.diffusion.components import to_tensor
 from hra_workflow.tasks.control import hint_encoder
 from hra_workflow.tasks.control import model as control_model
-from hra_workflow.tasks.control import training as control_training
-from hra_workflow.training import interruption
-from support import ROOT
+from two_ranks import on_two_ranks
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
-
-
-@pytest.fixture
-def unet():
-    torch.manual_seed(0)
-    return control_model.load(MODEL, unet_method())
-
-
-def waken(model) -> None:
-    """Move what starts at zero, so that hints show."""
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "conv_out" in name and hint_encoder.NAME in name:
-                parameter.normal_(std=0.1)
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -143,6 +123,10 @@ def test_a_start_that_does_not_weaken_hints(tmp_path):
     assert 0.2 < strengths["unit-variance"] < 5 and strengths["torch"] < 1e-3
 
 
+def processes_that_train(run: Run) -> int:
+    return run.train().accelerator.num_processes
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["hra", pytest.param("controlnet", marks=pytest.mark.full)])
 def test_two_processes_end_with_the_weights_of_one(tmp_path, kind):
@@ -150,15 +134,7 @@ def test_two_processes_end_with_the_weights_of_one(tmp_path, kind):
     one, two = (Run(tmp_path / name, unet_method(kind), learning_rate=1e-3) for name in ("one", "two"))
     one.train()
     two.start()
-    code = (
-        "import sys; sys.path[:0] = ['workflow/scripts', 'tests', '.']\n"
-        "from pathlib import Path\nfrom controlled import Run, unet_method\n"
-        "trainer = Run(Path(sys.argv[1]), unet_method(sys.argv[2]), learning_rate=1e-3).train()\n"
-        "assert trainer.accelerator.num_processes == 2\n"
-    )
-    (tmp_path / "train.py").write_text(code)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    subprocess.run([*command, str(tmp_path / "train.py"), str(two.folder), kind], cwd=ROOT, check=True)
+    assert on_two_ranks(processes_that_train, tmp_path, two) == [2, 2]
     first, second = (load_file(run.last) for run in (one, two))
     for name in first:
         assert torch.allclose(first[name], second[name], atol=1e-4), name
@@ -178,27 +154,6 @@ def test_half_precision_trains_what_is_kept_in_full(tmp_path, kind):
     trained = {kinds[name] for name, one in run.trained.named_parameters() if one.requires_grad}
     assert trained == {torch.float32} and torch.bfloat16 in kinds.values()
     assert all(math.isfinite(loss) for loss in losses)
-
-
-def test_a_training_that_is_told_to_stop_goes_on_and_ends_with_the_same_numbers(tmp_path, monkeypatch):
-    calm, disturbed = (Run(tmp_path / name, unet_method(), ema=0.5) for name in ("calm", "disturbed"))
-    losses = calm.train([2, 3]).losses
-    plain = control_training.Trainer.step
-
-    def step(self, number):
-        found = plain(self, number)
-        if number == 1:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return found
-
-    with monkeypatch.context() as patch:
-        patch.setattr(control_training.Trainer, "step", step)
-        with pytest.raises(interruption.Interrupted, match="stopped at step 2 of 3: signal SIGTERM"):
-            disturbed.train([2, 3])
-    assert disturbed.train([2, 3]).losses == losses
-    for path in ("run/last", "scratch/steps/2"):
-        first, second = (load_file(run.folder / path / adapters.WEIGHTS) for run in (calm, disturbed))
-        assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_the_average_is_saved_and_the_training_goes_on_with_its_own_weights(tmp_path):

@@ -1,8 +1,5 @@
-"""Every diffusion architecture, tiny and random: trained, stopped and resumed, sampled, exported, read by diffusers."""
+"""Every diffusion architecture, tiny and random: trained, sampled, exported, read by diffusers."""
 
-import os
-import shutil
-import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,55 +11,34 @@ from diffusers.training_utils import compute_density_for_timestep_sampling
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 
-import augment
 import diffusion_models
 import export_adapter
-import generate_class_images
 import subjects
 from hra_workflow.core.errors import JobError
 from hra_workflow.models import adapters, built_adapters, diffusion
 from hra_workflow.models.diffusion import exports, sizes
 from hra_workflow.models.diffusion.sampling import Sampler
-from hra_workflow.tasks.subject import dreambooth
-from hra_workflow.training import interruption
 from rule_jobs import train
 from subjects import SAMPLING, SubjectRun
 from support import downloaded, method, paper_config
 
 pytestmark = pytest.mark.slow
 
-STEPS, STOP = 20, 7
+STEPS = 20
 SETTINGS = {"batch_size": 1, "max_steps": STEPS, "epoch_steps": STEPS, "keep_epochs": "last", "learning_rate": 1e-2}
 PROMPTS = ["a qwe ball", "a red qwe ball"]
 
 
 @pytest.fixture(scope="module", params=diffusion_models.SIZES)
 def trained(request, tmp_path_factory):
-    """Train a run of an architecture without a pause, and one that is stopped."""
+    """Train a run of an architecture."""
     folder = tmp_path_factory.mktemp(request.param)
     given = downloaded(folder, diffusion_models.source(request.param), "subject/jester-ball", subjects.DATASET)
     name = diffusion.named(Path(given["model"].removesuffix(".manifest.json")))
     chosen = method("hra", targets=diffusion.ARCHITECTURES[name].targets["all_linear"])
-    runs = {one: SubjectRun(folder / one, given, chosen, **SETTINGS) for one in ("calm", "stopped")}
-    plain = dreambooth.Trainer.step
-
-    def step(self, number):
-        found = plain(self, number)
-        if number == STOP:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return found
-
-    augment.main(runs["calm"].augment)
-    generate_class_images.main(runs["calm"].class_images())
-    shutil.copytree(folder / "calm", folder / "stopped")
-    record = train(runs["calm"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dreambooth.Trainer, "step", step)
-        with pytest.raises(interruption.Interrupted):
-            train(runs["stopped"])
-    resumed = train(runs["stopped"])
-    base = Path(given["model"].removesuffix(".manifest.json"))
-    return SimpleNamespace(**runs, record=record, resumed=resumed, base=base, name=name)
+    run = SubjectRun(folder / "run", given, chosen, **SETTINGS).started()
+    train(run)
+    return SimpleNamespace(run=run, base=Path(given["model"].removesuffix(".manifest.json")), name=name)
 
 
 def parts(count: int) -> list[dict]:
@@ -95,19 +71,15 @@ def apart(first, second) -> int:
     return int(numpy.abs(numpy.asarray(first, int) - numpy.asarray(second, int)).max())
 
 
-def test_a_run_that_is_stopped_resumes_bit_exactly(trained):
-    first, second = (load_file(run.weights["last"]) for run in (trained.calm, trained.stopped))
-    start = load_file(trained.calm.folder / "augmented" / adapters.WEIGHTS)
-    assert trained.resumed["resumed_from"] == [STOP + 1] and trained.record["curve"] == trained.resumed["curve"]
-    assert all(torch.equal(first[name], second[name]) for name in first)
-    moved = [name for name in first if not torch.equal(first[name], start[name])]
-    assert moved == list(first)  # every target has a gradient
+def test_every_target_has_a_gradient(trained):
+    start, end = load_file(trained.run.folder / "augmented" / adapters.WEIGHTS), load_file(trained.run.last)
+    assert end and not [name for name in end if torch.equal(end[name], start[name])]
 
 
 def test_images_depend_on_their_seed_and_not_on_their_batch(trained):
     sampler = Sampler(trained.base, SAMPLING | {"scheduler": "model"}, "cpu")
     before = sampler.draw(PROMPTS, [3, 3])
-    sampler.use(trained.calm.method, trained.calm.last)
+    sampler.use(trained.run.method, trained.run.last)
     (first, _), (second, _) = sampler.draw(PROMPTS, [3, 3])
     ((alone, _),) = sampler.draw(PROMPTS[1:], [3])
     assert apart(first, before[0][0]) > 0 and apart(second, alone) <= 1 and apart(first, second) > 0
@@ -115,7 +87,7 @@ def test_images_depend_on_their_seed_and_not_on_their_batch(trained):
 
 def test_the_exported_lora_gives_the_same_images_in_diffusers(trained, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    run = trained.calm
+    run = trained.run
     params = {"dataset": run.tiny["dataset"], "model": run.tiny["model"], "metrics": {}, "tables": []}
     params |= {"record": str(run.folder / "run/train.json"), "adapter": run.weights["last"], "label": "HRA"}
     params |= {"settings": {"sampling": SAMPLING}, "to_lora": "hra.conversion:to_lora"}
@@ -140,7 +112,7 @@ def test_the_exported_lora_gives_the_same_images_in_diffusers(trained, tmp_path,
 
 def test_an_adapter_of_kind_lora_is_written_for_diffusers(trained, tmp_path):
     sampler = Sampler(trained.base, SAMPLING | {"scheduler": "model"}, "cpu")
-    targets = adapters.targets(sampler.network, trained.calm.method)
+    targets = adapters.targets(sampler.network, trained.run.method)
     config = LoraConfig(r=2, lora_alpha=6, init_lora_weights=False, target_modules=targets)
     get_peft_model(sampler.network, config).save_pretrained(tmp_path)
     assert exports.write_lora(tmp_path, tmp_path / "lora", trained.base)

@@ -12,7 +12,6 @@ import train_control
 import train_glue
 import train_math
 import train_subject
-from control_jobs import ControlRun, prepared
 from controlled import unet_method as control_method
 from hra_workflow.core import diverged_runs, files, predictions, records, tuning
 from hra_workflow.data import images
@@ -32,7 +31,7 @@ def check(job: dict, error: str) -> None:
     run = Path(job["output"]["record"]).parent
     weights = list(run.rglob("*.safetensors"))
     assert weights and all(load_file(path) == {} for path in weights)
-    assert not list(run.glob(".finished")) and not list(run.rglob(".early-*"))
+    assert not list(run.rglob(".early-*"))
     assert not Path(job["params"]["scratch"]).exists()
 
 
@@ -70,9 +69,8 @@ def test_a_subject(make_subject_run):
         assert [list(images.unpack(path)) for path in skipped(job)] == [[]]
 
 
-def test_a_control_signal(tmp_path_factory, tmp_path):
-    run = ControlRun(tmp_path, prepared(tmp_path_factory.mktemp("control")), control_method("lora"), **RATE)
-    run.start()
+def test_a_control_signal(make_control_run):
+    run = make_control_run(control_method("lora"), **RATE)
     train_control.main(run.train)
     check(run.train, "the training loss is nan at step 2")
 

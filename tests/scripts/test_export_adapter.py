@@ -11,7 +11,6 @@ import torch
 from huggingface_hub import ModelCard, ModelCardData, constants
 from safetensors.torch import load_file
 
-import control_jobs
 import controlled
 import export_adapter
 import hra
@@ -238,13 +237,10 @@ def test_a_diffusion_model(make_subject_run, tmp_path, kind, cached):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("fresh_accelerator")
-def test_a_diffusion_model_with_control_images(tmp_path, tmp_path_factory, cached):
-    resources = control_jobs.prepared(tmp_path_factory.mktemp("resources"))
-    run = control_jobs.ControlRun(tmp_path / "run", resources, controlled.unet_method("hra"))
-    run.start()
+def test_a_diffusion_model_with_control_images(tmp_path, make_control_run, tiny_control, cached):
+    run = make_control_run(controlled.unet_method("hra"))
     rule_jobs.train(run)
-    control = control_data.opened(resources["canny"], "validation")[0][2]
+    control = control_data.opened(tiny_control["canny"], "validation")[0][2]
     control.save(tmp_path / "control.png")
     sampling = controlled.SAMPLING | {"prompt_suffix": "", "inference_steps": 2}
     folder, card = unevaluated(run, tmp_path, {"sampling": sampling})

@@ -191,7 +191,8 @@ def curves_of(points: pd.DataFrame):
     """Return the axes of a figure of curves."""
     columns = [{"name": "CoLA", "dataset": "cola"}]
     params = {"labels": factories.LABELS, "columns": columns, "colours": factories.COLOURS}
-    (ax,) = training_curves.figure(points, params).axes
+    task = "math" if points["score"][0] == "loss" else "glue"
+    (ax,) = training_curves.figure(points, params, tasks.classes()[task].table).axes
     return ax
 
 

@@ -1,4 +1,4 @@
-"""The end of a run: it may be killed after each operation, its outputs are restored, its states removed."""
+"""The end of a run: it may be killed after each operation, and is not trained again; its states are removed."""
 
 import json
 import os
@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import train_glue
-from hra_workflow.core import files, job, lease, process_identity, records
-from hra_workflow.training import checkpoints, finished_runs, run_record
-from saved_states import Killed, Reaper, delete_outputs, stop_after
+from hra_workflow.core import files, job, lease, process_identity
+from hra_workflow.training import checkpoints, run_record
+from saved_states import Reaper, check_restored, delete_outputs
 from support import method
 
 
@@ -22,26 +22,18 @@ def reaper() -> Reaper:
 
 @pytest.mark.slow
 def test_finish_can_be_killed_after_each_operation_on_files(make_run, monkeypatch, reaper):
-    """Either the state is as it was, and the next attempt gives the same record, or the run can be restored."""
+    """The last checkpoint stays intact, and the next attempt gives the same record."""
     run = make_run(method("hra"))
     finish, calls = run_record.finish, []
-
-    def before(*arguments, **options):
-        calls.append((arguments, options))
-        raise Killed
-
+    with monkeypatch.context() as patch:
+        patch.setattr(run_record, "finish", lambda *arguments, **options: calls.append((arguments, options)))
+        train_glue.main(run.train)
     scratch, pristine = Path(run.train["params"]["scratch"]), run.folder / "pristine"
     record, outputs = Path(run.train["output"]["record"]), run.folder / "run"
-    with monkeypatch.context() as patch:
-        patch.setattr(run_record, "finish", before)
-        job = run.train
-        job["resources"]["save_seconds"] = 0  # after every step
-        with pytest.raises(Killed):
-            train_glue.main(job)
     scratch.rename(pristine)
     (*arguments, _), options = calls[0]  # without the evaluation, which comes before all that is kept
 
-    kills, finished, expected = 0, [], None
+    kills, expected = 0, None
     own = ("seconds", "device_seconds", "cpu_share", "finished", "peak_memory_bytes", "sha256")
     while True:
         shutil.rmtree(outputs, ignore_errors=True)
@@ -51,86 +43,49 @@ def test_finish_can_be_killed_after_each_operation_on_files(make_run, monkeypatc
             break
         kills += 1
         delete_outputs(run.train)  # as Snakemake does
-        if finished_runs.restored(run.train):
-            finished.append(kills)
-        else:
-            checkpoint, problems = checkpoints.newest(scratch)
-            assert checkpoint.name == "checkpoint-12" and problems == []
-            finish(*arguments, **options)
-        assert all(Path(path).exists() for path in run.weights.values()) and not scratch.exists()
+        checkpoints.claim(scratch, files.read_json(scratch / "fingerprint.json"))
+        checkpoint, problems = checkpoints.newest(scratch)
+        assert checkpoint.name == "checkpoint-12" and problems == []
+        finish(*arguments, **options)
+        assert all(Path(path).exists() for path in run.weights.values())
         found = {key: value for key, value in files.read_json(record).items() if key not in own}
         assert found == (expected := expected or found)
-    assert finished == list(range(min(finished), kills + 1)) and min(finished) > 10 and len(finished) > 5
-    assert not list(run.folder.glob(".scratch.*"))
+    assert kills > 10 and not list(run.folder.glob(".scratch.*"))
 
 
-def test_a_finished_run_is_restored_as_it_was(make_run, capsys):
-    """Unless the copy is damaged, or of another run; a missing output alone is no reason to train again."""
+def test_a_finished_run_is_not_trained_again(make_run, monkeypatch):
+    """Unless its checkpoint is damaged, or of another run. The outputs are second names, or copies where none exist."""
     run = make_run(method("hra"))
     train_glue.main(run.train)
-    job, folder = run.train, run.folder / "run"
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and ".finished" not in path.parts}
-    assert all(path.stat().st_nlink == 2 for path in before if "last" in path.parts)  # takes no space
-    delete_outputs(job)
-    Path(job["params"]["scratch"]).mkdir()  # such as torchrun's job.json is in
-    now = time.time()
-    assert finished_runs.restored(job) and "had finished before" in capsys.readouterr().out
-    after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and ".finished" not in path.parts}
-    assert after == before and not Path(job["params"]["scratch"]).exists()
-    assert all(Path(path).stat().st_mtime >= now - 1 for path in job["output"].values())  # newer than its inputs
-
-    job["params"]["hyperparameters"] = job["params"]["hyperparameters"] | {"learning_rate": 0.5}
-    delete_outputs(job)
-    assert not finished_runs.restored(job)
-    assert "is not used: learning_rate" in capsys.readouterr().out
-    assert finished_runs.restored(run.train)
-
-    weights = folder / ".finished/best/adapter_model.safetensors"
-    content = bytearray(weights.read_bytes())
-    content[-1] ^= 1
-    weights.write_bytes(content)
-    assert not finished_runs.restored(run.train)
-    assert "is not used: best/adapter_model.safetensors has a different SHA-256" in capsys.readouterr().out
-    shutil.rmtree(folder / ".finished")
-    assert not finished_runs.restored(run.train) and capsys.readouterr().out == ""
-
-
-def test_a_run_that_ends_in_another_s_place_is_not_taken_for_it(make_run, monkeypatch, capsys):
-    """A trains 2 epochs. Before it finishes, B claims the folder with 3 epochs and is stopped. Then A finishes."""
-    a, b, finish, calls = make_run(method("hra")), make_run(method("hra")), run_record.finish, []
-    b.settings |= {"epochs": 3}
+    best, now = Path(run.weights["best"]), time.time()
+    assert best.stat().st_nlink == 2  # takes no space
     with monkeypatch.context() as patch:
-        patch.setattr(run_record, "finish", lambda *arguments, **options: calls.append((arguments, options)))
-        train_glue.main(a.train)
-    stop_after(3, lambda: train_glue.main(b.train))
-    ((*arguments, _), options) = calls[0]
-    finish(*arguments, **options)
-    delete_outputs(b.train)
-    assert not finished_runs.restored(b.train)
-    assert "is not used: epochs 2, now 3" in capsys.readouterr().out
-    assert finished_runs.restored(a.train)
-    assert files.read_json(a.train["output"]["record"])["hyperparameters"]["epochs"] == 2
+        patch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(18, "Invalid cross-device link")))
+        check_restored(run.train)
+    assert best.stat().st_nlink == 1
+    assert all(Path(path).stat().st_mtime >= now - 1 for path in run.train["output"].values())  # newer than its inputs
 
-    kept = b.folder / "run/.finished"
-    edited = files.read_json(kept / "train.json") | {"hyperparameters": b.settings}
-    for write, problem in (
-        (files.write_json, "expected the content that was written"),
-        (records.write, "its record contradicts itself: epochs 3, but trained with 2"),
-    ):
-        write(kept / "train.json", edited)
-        checkpoints.complete(kept)
-        assert not finished_runs.restored(a.train) and not finished_runs.restored(b.train)
-        assert problem in capsys.readouterr().out
+    optimizer = Path(run.train["params"]["scratch"], "checkpoint-12/optimizer.pt")
+    optimizer.write_bytes(optimizer.read_bytes()[:-1] + b"?")
+    for settings, problem in (({}, "optimizer.pt has a different SHA-256"), ({"epochs": 1}, "epochs 2, now 1")):
+        run.settings |= settings
+        delete_outputs(run.train)
+        train_glue.main(run.train)
+        record = files.read_json(run.train["output"]["record"])
+        assert problem in record["discarded"][-1] and record["curve"][0]["step"] < record["steps"]
+        assert (record["steps"], record["attempts"]) == ((6, 1) if settings else (12, 3))
 
 
-def test_a_run_that_finishes_without_its_snakemake_is_kept_but_not_an_output(make_run, monkeypatch):
+def test_a_run_that_finishes_without_its_snakemake_is_no_output_but_keeps_its_checkpoint(make_run, monkeypatch):
     """No Snakemake would know of the outputs, and the next one, with another config, would take them for its own."""
     run = make_run(method("hra"))
     monkeypatch.setenv(process_identity.STARTED_BY, f"[{json.dumps(process_identity.this_process() | {'start': '1'})}]")
     train_glue.main(run.train)
-    assert not any(Path(path).exists() for path in run.train["output"].values())
+    assert not any(map(os.path.exists, run.train["output"].values()))
     monkeypatch.delenv(process_identity.STARTED_BY)
-    assert finished_runs.restored(run.train) and all(Path(path).exists() for path in run.train["output"].values())
+    train_glue.main(run.train)
+    record = files.read_json(run.train["output"]["record"])
+    assert record["resumed_from"] == [record["steps"]] and all(map(os.path.exists, run.train["output"].values()))
 
 
 def unsealed(scratch: Path, step: int) -> Path:
@@ -170,12 +125,24 @@ def test_what_cannot_be_deleted_does_not_fail_a_finished_job(tmp_path, monkeypat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_job_that_reads_a_run_leaves_nothing_to_restore(tmp_path):
-    """Snakemake has noted the run; but another process may train it, for another project."""
-    runs = [tmp_path / name for name in ("read", "trained", "other")]
-    for run in runs:
-        (run / job.FINISHED).mkdir(parents=True)
-    lease.of(runs[1]).touch()
-    job.forget_finished({"input": {"record": str(runs[0] / "train.json")}})
-    job.forget_finished({"input": {"records": [str(run / "train.json") for run in runs[:2]]}})
-    assert [(run / job.FINISHED).exists() for run in runs] == [False, True, True]
+def test_a_job_that_reads_a_run_deletes_its_checkpoints(tmp_path, monkeypatch):
+    """Snakemake has noted the run. But another process may train it, for another project, or the run is elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    names = ("read", "trained", "other", "elsewhere")
+    made = ("checkpoint-3/optimizer.pt", "best/weights", "attempts.json", "test/shard0/image", ".unsealed-1/a")
+    for name in names:
+        for path in made:
+            file = Path("scratch", name, "seed0", path)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+    (trained := lease.of(Path("results/trained/seed0").absolute())).parent.mkdir(parents=True)
+    trained.touch()
+    for given in (
+        {"record": str(tmp_path / "results/read/seed0/train.json")},
+        {"records": ["results/read/seed0/train.json", "results/trained/seed0/train.json"]},
+        {"record": "results/../scratch/elsewhere/seed0/train.json"},
+    ):
+        job.forget_finished({"input": given}, {"scratch": "scratch", "results": "results"})
+    left = {name: [path.name for path in Path("scratch", name).rglob("*") if path.is_file()] for name in names}
+    assert left.pop("read") == ["image"]  # of an evaluation that may run
+    assert {len(paths) for paths in left.values()} == {len(made)}

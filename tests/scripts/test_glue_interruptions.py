@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -109,18 +108,6 @@ def test_a_signal_asks_for_a_checkpoint_and_the_end(name):
         signal.raise_signal(signal.Signals[name])
         control = callback.on_step_end(TrainingArguments(), TrainerState(max_steps=2), TrainerControl())
     assert control.should_save and control.should_training_stop and callback.stopped == f"signal {name}"
-
-
-def test_the_time_limit_stops_training_before_slurm_does(make_run, monkeypatch):
-    from hra_workflow.training import interruption
-
-    run = make_run(method("hra"))
-    job = run.train
-    monkeypatch.setenv("SLURM_JOB_ID", "1")
-    monkeypatch.setenv("SLURM_JOB_END_TIME", str(time.time()))
-    with pytest.raises(interruption.Interrupted, match="time limit"):
-        train_glue.main(job)
-    assert checkpoints.newest(Path(job["params"]["scratch"]))[0].name == "checkpoint-1"
 
 
 def test_weights_that_are_not_what_training_wrote_are_not_evaluated(make_run):

@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hra_workflow.core.errors import JobError
 from hra_workflow.tasks.glue import metrics
+from hra_workflow.tasks.metric import Metric
 
 LABELS = np.array([1, 1, 1, 0, 0, 0, 0, 1])
 PREDICTED = np.array([1, 1, 0, 0, 0, 0, 1, 1])
@@ -16,7 +18,7 @@ def test_hand_values():
     assert metrics.accuracy(LABELS, PREDICTED) == 0.75
     assert metrics.f1(LABELS, PREDICTED) == 0.75
     assert metrics.accuracy_f1_mean(LABELS, PREDICTED) == 0.75
-    assert metrics.matthews_correlation(LABELS, PREDICTED) == pytest.approx(0.5)
+    assert metrics.find("matthews_correlation").function(LABELS, PREDICTED) == pytest.approx(0.5)
 
 
 @settings(max_examples=30, deadline=None)
@@ -29,7 +31,7 @@ def test_against_scikit_learn_and_scipy(seed):
     labels, predicted = generator.integers(0, 2, 20), generator.integers(0, 2, 20)
     assert metrics.accuracy(labels, predicted) == accuracy_score(labels, predicted)
     assert metrics.f1(labels, predicted) == pytest.approx(f1_score(labels, predicted, zero_division=0))
-    assert metrics.matthews_correlation(labels, predicted) == pytest.approx(matthews_corrcoef(labels, predicted))
+    assert metrics.pearson(labels, predicted) == pytest.approx(matthews_corrcoef(labels, predicted))
     classes, others = generator.integers(0, 5, 20), generator.integers(0, 5, 20)
     macro = f1_score(classes, others, average="macro", zero_division=0)
     assert metrics.macro_f1(classes, others) == pytest.approx(macro)
@@ -40,8 +42,21 @@ def test_against_scikit_learn_and_scipy(seed):
 
 @pytest.mark.parametrize("name", metrics.METRICS)
 def test_constant_predictions_have_a_value(name):
-    value = metrics.METRICS[name](LABELS, np.zeros(8, dtype=int))
+    value = metrics.METRICS[name].function(LABELS, np.zeros(8, dtype=int))
     assert np.isfinite(value)
+
+
+@pytest.mark.parametrize("fields", [{"labels": "class"}, {"better": "low"}])
+def test_a_metric_with_an_unknown_property_is_refused(fields):
+    with pytest.raises(JobError, match=r"Metric 'Error': \w+: unknown value '\w+'; known: "):
+        Metric(metrics.accuracy, "Error", **fields)
+
+
+def test_a_metric_of_finite_predictions_is_finite(monkeypatch):
+    monkeypatch.setitem(metrics.METRICS, "ratio", Metric(lambda labels, predictions: np.nan, "ratio"))
+    with pytest.raises(JobError, match="metric ratio: expected a finite number, found nan"):
+        metrics.values(["ratio"], LABELS, PREDICTED)
+    assert np.isnan(metrics.values(["ratio"], LABELS, PREDICTED + np.inf)["ratio"])  # of a run that diverges
 
 
 def test_standard_error_of_accuracy():
@@ -54,7 +69,7 @@ def test_bootstrap_agrees_with_the_formula_where_there_is_one():
     labels = generator.integers(0, 2, 400)
     predicted = np.where(generator.random(400) < 0.8, labels, 1 - labels)
     formula = metrics.values_with_errors(["accuracy"], labels, predicted)["accuracy"]["stderr"]
-    assert metrics.bootstrap_error(metrics.accuracy, labels, predicted) == pytest.approx(formula, rel=0.1)
+    assert Metric(metrics.accuracy, "").standard_error(labels, predicted) == pytest.approx(formula, rel=0.1)
 
 
 def test_predictions_are_classes_or_values():

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from controlled import MODEL, SIDE, hints, inputs, unet_method
+from controlled import MODEL, SIDE, hints, inputs, unet_method, waken
 from hra_workflow.core.errors import JobError
 from hra_workflow.models import adapters
 from hra_workflow.models.diffusion.stable_diffusion import StableDiffusion
@@ -13,20 +13,6 @@ from hra_workflow.tasks.control import hint_encoder
 from hra_workflow.tasks.control import model as control_model
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
-
-
-@pytest.fixture
-def unet():
-    torch.manual_seed(0)
-    return control_model.load(MODEL, unet_method())
-
-
-def waken(model) -> None:
-    """Move what starts at zero, so that hints show."""
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "conv_out" in name and hint_encoder.NAME in name:
-                parameter.normal_(std=0.1)
 
 
 def test_sizes_are_the_paper_s():

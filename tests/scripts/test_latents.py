@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 import draw_hints
 import encode_latents
-from control_jobs import ROWS, SOURCE, ControlRun, draw, entry, prepared
+from control_jobs import ROWS, SOURCE, draw, entry
 from controlled import MODEL, SIDE, unet_method
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
@@ -29,19 +29,9 @@ from support import downloaded
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 
 
-@pytest.fixture(scope="module")
-def resources(tmp_path_factory) -> dict[str, str]:
-    return prepared(tmp_path_factory.mktemp("resources"))
-
-
 @pytest.fixture
-def make_run(resources, tmp_path):
-    def make(name: str, **settings) -> ControlRun:
-        run = ControlRun(tmp_path / name, resources, unet_method(), epochs=2, prompt_dropout=0.3, **settings)
-        run.start()
-        return run
-
-    return make
+def make_run(make_control_run):
+    return lambda name: make_control_run(unet_method(), name, epochs=2, prompt_dropout=0.3)
 
 
 def test_training_is_the_same_to_rounding(make_run):
@@ -55,12 +45,12 @@ def test_training_is_the_same_to_rounding(make_run):
         assert torch.allclose(first[name], second[name], rtol=1e-4, atol=1e-5), name
 
 
-def test_the_noise_of_a_sample_is_the_same(make_run, resources):
+def test_the_noise_of_a_sample_is_the_same(make_run, tiny_control):
     """Compare all samples of an epoch: prompt, control image, latents and the generator's next number."""
     run = make_run("run")
     run.encode()
-    split = control_data.opened(resources["canny"], "train")
-    rows = [split, latents.opened(run.latents, resources["model"], resources["canny"], split)]
+    split = control_data.opened(tiny_control["canny"], "train")
+    rows = [split, latents.opened(run.latents, tiny_control["model"], tiny_control["canny"], split)]
     architecture = StableDiffusion(MODEL)
     architecture.prepare("cpu")
     trainer, found = SimpleNamespace(architecture=architecture, device="cpu"), []
@@ -118,10 +108,10 @@ def test_a_run_that_is_killed_resumes_exactly_also_where_the_cache_came_later(ma
     assert resumed["resumed_from"] == [2] and not resumed["discarded"]
 
 
-def test_latents_of_another_vae_or_of_other_images_are_refused(make_run, resources, tmp_path):
+def test_latents_of_another_vae_or_of_other_images_are_refused(make_run, tiny_control, tmp_path):
     run = make_run("run")
     run.encode()
-    plain = dict(resources)
+    plain = dict(tiny_control)
 
     shutil.copytree(MODEL, tmp_path / "other")
     path = tmp_path / "other/vae/diffusion_pytorch_model.safetensors"
@@ -133,7 +123,7 @@ def test_latents_of_another_vae_or_of_other_images_are_refused(make_run, resourc
         train(run)
 
     smaller = tmp_path / "smaller.manifest.json"
-    draw_hints.main(draw(resources["dataset"], smaller, entry("canny") | {"resolution": SIDE // 2}))
+    draw_hints.main(draw(tiny_control["dataset"], smaller, entry("canny") | {"resolution": SIDE // 2}))
     run.tiny = plain | {"canny": str(smaller)}
     with pytest.raises(JobError, match=r"expected the latents of the images \w{12}…, found those of"):
         train(run)
@@ -168,10 +158,12 @@ def test_a_finished_job_keeps_its_choice(wanted):
     assert kept(None) == wanted
 
 
-def test_files_of_a_manifest_are_the_origin(resources, tmp_path):
+def test_files_of_a_manifest_are_the_origin(tiny_control, tmp_path):
     """A UNet that changes leaves the latents valid."""
-    content = files.read_json(resources["model"])
+    content = files.read_json(tiny_control["model"])
     content["files"]["unet/config.json"]["sha256"] = "0" * 64
     files.write_json(tmp_path / "model.json", content)
-    origins = [latents.origin(model, resources["canny"]) for model in (resources["model"], tmp_path / "model.json")]
+    origins = [
+        latents.origin(model, tiny_control["canny"]) for model in (tiny_control["model"], tmp_path / "model.json")
+    ]
     assert origins[0] == origins[1]

@@ -38,7 +38,7 @@ import json, sys
 sys.path.insert(0, {scripts!r})
 from hra_workflow.core import launcher, lease
 job = json.load(open(sys.argv[1]))
-with lease.held(lease.paths(job), print):
+with lease.held(lease.paths(job, True), print, trains=True):
     launcher.torchrun({script!r}, job, 2)
 """
 
@@ -83,7 +83,7 @@ def test_a_signal_reaches_every_process_and_none_outlives_its_job(make_run):
         return subprocess.Popen([sys.executable, "-c", code, str(run.folder / "job.json")], env=environment)
 
     run = runs[0]
-    job_file, scratch, leases = run.folder / "job.json", run.folder / "scratch", lease.paths(run.train)
+    job_file, scratch, leases = run.folder / "job.json", run.folder / "scratch", lease.paths(run.train, True)
 
     def saved() -> int:
         found, problems = checkpoints.newest(scratch)

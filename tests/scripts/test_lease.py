@@ -2,6 +2,8 @@
 
 import json
 import os
+import resource
+import signal
 import subprocess
 import sys
 import time
@@ -16,34 +18,43 @@ from hra_workflow.training import checkpoints, trackers
 from support import ROOT, require
 
 TWO_NODES = ["unshare", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child"]
+SOON = {"LOOK": 0.02, "EXPIRY": 1, "RENEWAL": 0.05}
 HOLDER = f"""
 import os, socket, sys, time
 sys.path.insert(0, {str(ROOT / "workflow/scripts")!r})
 from pathlib import Path
-from hra_workflow.core import lease
-lease.RENEWAL = 0.05
+from hra_workflow.core import files, lease
+lease.__dict__.update({SOON})
 if os.getpid() == 1:
     socket.sethostname("node2")
 with lease.held([Path(sys.argv[1])], print):
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))
+    files.write_text(sys.argv[1] + ".written", "by the holder")
 """
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    for name, value in {"LOOK": 0.02, "EXPIRY": 20, "ASK": 5, "RENEWAL": 0.05}.items():
+    for name, value in SOON.items():
         monkeypatch.setattr(lease, name, value)
-    for name in ("SLURM_JOB_ID", "SLURM_CLUSTER_NAME", "SLURM_RESTART_COUNT"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
 
 
-def held_by(path: Path, **changes) -> bytes:
+def held_by(path: Path, **changes) -> None:
     """Write the lease of this process, or of one that differs."""
-    other = {"token": "another", "since": "2026-01-01T00:00:00Z", "slurm": None}
-    content = json.dumps(process_identity.this_process() | other | changes).encode()
-    path.write_bytes(content)
-    return content
+    holder = process_identity.this_process() | {"since": "2026-01-01T00:00:00Z", "slurm": None} | changes
+    own = f"pid={holder['pid']}\nhost={holder['host']}\nmode=lease\ntoken=another\nduration={lease.EXPIRY}\n"
+    path.with_name("new").write_text(f"filelock/2\n{own}holder={json.dumps(holder)}\n")
+    path.with_name("new").replace(path)
+
+
+def take(path: Path, patience: float | None = None) -> list[str]:
+    """Take a lease, return it, and return what was said."""
+    said: list[str] = []
+    with lease.held([path], said.append, patience):
+        lease.check()
+    return said
 
 
 def start(path: Path, seconds: float, before=()) -> subprocess.Popen:
@@ -66,73 +77,64 @@ def ended() -> int:
 def test_a_dead_holder_is_replaced_at_once(tmp_path, ended, changes, monkeypatch):
     monkeypatch.setattr(lease, "EXPIRY", 10**9)
     held_by(path := tmp_path / "lease", **({"pid": ended} if changes == "ended" else changes))
-    said: list[str] = []
-    lease.take(path, b"mine", said.append)
-    assert path.read_bytes() == b"mine" and said == [] and list(tmp_path.iterdir()) == [path]
+    assert take(path) == [] and list(tmp_path.iterdir()) == []
 
 
-def test_a_living_holder_is_waited_for_and_named(tmp_path):
-    said: list[str] = []
+def test_a_living_holder_is_waited_for_and_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
     holder = start(path := tmp_path / "lease", 0.5)
-    lease.take(path, b"mine", said.append)
-    assert holder.wait() == 0 and path.read_bytes() == b"mine"
-    assert len(said) == 1 and f"Process {holder.pid} on " in said[0] and f"run `kill {holder.pid}` on" in said[0]
+    (said,) = take(path)
+    assert holder.wait() == 0 and f"Process {holder.pid} on " in said and "has been writing this since 2" in said
+    assert "run `scancel 7`" in said
+    held_by(path)
+    assert f"run `kill {os.getpid()}` on" in lease.described(path, path.read_bytes())
 
 
 def test_a_killed_holder_is_dead_when_the_processes_that_it_started_are(tmp_path):
     code = HOLDER.replace("time.sleep", "os.spawnlp(os.P_WAIT, 'sleep', 'sleep', '0.7'); time.sleep")
     holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "lease"), "9"], stdout=subprocess.PIPE)
     assert holder.stdout.readline() == b"held\n"
-    while not process_identity.inheriting(lease.HELD, str(tmp_path)):
+    while not (left := process_identity.inheriting(lease.HELD, str(tmp_path))):
         time.sleep(0.02)
     holder.kill()
     holder.wait()
-    said: list[str] = []
-    lease.take(tmp_path / "lease", b"mine", said.append)
-    assert len(said) == 1 and not process_identity.inheriting(lease.HELD, str(tmp_path))
+    (said,) = take(tmp_path / "lease")
+    assert f"Process {left[0].pid} on" in said and not process_identity.inheriting(lease.HELD, str(tmp_path))
 
 
-def test_a_suspended_orphan_is_replaced(tmp_path, ended):
-    """It would have ended by itself, and writes nothing; a suspended process whose Snakemake lives is waited for."""
-    here = process_identity.this_process()
-    content = held_by(path := tmp_path / "lease", starters=[here])
-    assert not any(lease.is_dead(content, looks) for looks in range(lease.EXPIRY))
-    content = held_by(path, starters=[here, here | {"pid": ended}])
-    assert next(looks for looks in range(lease.EXPIRY) if lease.is_dead(content, looks)) == lease.ASK
-    lease.take(path, b"mine", print)
-    assert path.read_bytes() == b"mine"
+def test_a_suspended_holder_is_replaced_and_writes_nothing_any_more(tmp_path):
+    """Such as a job that Slurm has suspended, or one whose Snakemake was killed with it."""
+    holder = start(path := tmp_path / "lease", 0.5)
+    holder.send_signal(signal.SIGSTOP)
+    with lease.held([path], print):
+        holder.send_signal(signal.SIGCONT)
+        assert holder.wait(60) == 1 and not Path(f"{path}.written").exists()
+        lease.check()
 
 
 def test_in_a_scheduler_s_job_waiting_ends_with_an_error_that_is_not_retried(tmp_path):
     held_by(path := tmp_path / "lease")
-    with (
-        pytest.raises(JobError, match=r"has been writing this since 2026.*same command again when it") as caught,
-        lease.held([path], print, patience=0.1),
-    ):
-        pass
-    assert caught.value.final and b"another" in path.read_bytes()
+    with pytest.raises(JobError, match=r"has been writing this since 2026.*same command again when it") as caught:
+        take(path, patience=0.1)
+    assert caught.value.final and "another" in path.read_text()
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"pid": 3}', b"\xff\x00"])
+@pytest.mark.parametrize("content", [b"", b"{", b"filelock/2\npid=3\nmode=le", b"\xff\x00"])
 def test_a_damaged_lease_is_replaced_if_nobody_renews_it(tmp_path, content):
     (path := tmp_path / "lease").write_bytes(content)
-    said: list[str] = []
-    lease.take(path, b"mine", said.append)
-    assert path.read_bytes() == b"mine" and "is damaged" in said[0]
+    assert "is damaged" in take(path)[0] and list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_leaves_no_damaged_lease(tmp_path, monkeypatch):
-    class Full:
-        def write(self, _):
-            raise OSError(28, "No space left on device")
-
-    opened = Path.open
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", lambda self, *mode: opened(self, *mode) and Full())
-        patch.setattr(Full, "__enter__", lambda self: self, raising=False)
-        patch.setattr(Full, "__exit__", lambda *_: None, raising=False)
-        with pytest.raises(OSError, match="No space"):
-            lease.take(tmp_path / "lease", b"mine", print)
+@pytest.mark.parametrize("room", [0, 200])
+def test_a_full_disk_leaves_no_damaged_lease(tmp_path, room):
+    """A limit on the size of files stands for it."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            take(tmp_path / "lease")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -141,47 +143,16 @@ def test_on_another_node_the_holder_lives_as_long_as_it_renews_the_lease(tmp_pat
     allowed = subprocess.run([*TWO_NODES, "true"], capture_output=True).returncode == 0
     require(allowed, "needs root, or a kernel that allows namespaces (unshare --uts --pid)")
     holder = start(path := tmp_path / "lease", 60, TWO_NODES)
-    assert json.loads(path.read_bytes())["host"] == "node2"
     with pytest.raises(JobError, match="on node2 has been writing"):
-        lease.take(path, b"mine", print, deadline=time.monotonic() + 3 * lease.EXPIRY * lease.LOOK)
+        take(path, patience=3 * lease.EXPIRY)
     holder.kill()
     holder.wait()
-    lease.take(path, b"mine", print)
-    assert path.read_bytes() == b"mine"
+    take(path)
 
 
-SQUEUE = '#!/bin/sh\necho asked >> "$0.log"\n%s\n'
-
-
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        ("true", True),  # it has left the queue
-        ("echo slurm_load_jobs error: Invalid job id specified >&2; exit 1", True),
-        ("echo PENDING", True),  # requeued
-        ("echo TIMEOUT", True),
-        ("echo SUSPENDED", False),
-        ("echo RUNNING", None),
-        ("echo controller down >&2; exit 1", None),
-    ],
-)
-def test_on_another_node_slurm_knows_whether_the_job_has_ended(tmp_path, monkeypatch, answer, expected):
-    (tmp_path / "squeue").write_text(SQUEUE % answer)
-    (tmp_path / "squeue").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    job = {"CLUSTER_NAME": "c", "JOB_ID": "7", "RESTART_COUNT": None}
-    content = held_by(tmp_path / "lease", host="node2", slurm=job)
-    found = [looks for looks in range(1, lease.EXPIRY + 1) if lease.is_dead(content, looks)]
-    assert found == {True: [5, 10, 15, 20], False: [], None: [lease.EXPIRY]}[expected]
-    assert (tmp_path / "squeue.log").read_text().count("asked") == lease.EXPIRY // lease.ASK
-    assert "`scancel 7`" in lease.described(tmp_path / "lease", content)
-
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
-    monkeypatch.setenv("SLURM_CLUSTER_NAME", "c")
-    assert lease.left_slurm(job) is None  # another step of this job
-    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-    assert lease.left_slurm(job) is True  # this job, before it was requeued
-    assert lease.left_slurm(job | {"CLUSTER_NAME": "d"}) is None
+def test_a_process_of_another_machine_with_this_one_s_name_is_not_taken_for_dead(tmp_path, ended):
+    held_by(path := tmp_path / "lease", pid=ended, machine="another")
+    assert not lease.is_dead(path.read_bytes()) and len(take(path)) == 1  # when it had expired
 
 
 def contend(path: Path, log: Path, crash: bool) -> None:
@@ -217,6 +188,7 @@ def test_of_several_successors_one_wins(tmp_path, ended):
 def test_who_has_lost_the_lease_writes_nothing(tmp_path, monkeypatch):
     """Also when it is lost in the middle of writing."""
     monkeypatch.setattr(lease, "RENEWAL", 60)  # in this process, the renewing thread must not find out
+    monkeypatch.setattr(lease, "EXPIRY", 120)
     scratch, path = tmp_path / "scratch", tmp_path / ".scratch.lease"
     with lease.held([path], print):
         checkpoint = checkpoints.unsealed(scratch) / "checkpoint-3"
@@ -237,11 +209,11 @@ def test_who_has_lost_the_lease_writes_nothing(tmp_path, monkeypatch):
                 write()
     assert {path for path in scratch.iterdir() if not path.name.endswith(".tmp")} == set(before)
     assert files.read_json(scratch / "attempts.json") == 1
-    assert b"another" in path.read_bytes()
+    assert "another" in path.read_text()
     files.write_json(scratch / "attempts.json", 3)  # without a lease, as in tests, everything is written
 
 
 def test_who_has_lost_the_lease_is_ended(tmp_path):
     holder = start(path := tmp_path / "lease", 60)
     held_by(path)
-    assert holder.wait(30) == 1 and b"another" in path.read_bytes()
+    assert holder.wait(30) == 1 and "another" in path.read_text()

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
+from config_keys import at
 from hra_workflow import tasks
 from hra_workflow.config import validation
 from hra_workflow.core import grid
@@ -42,67 +43,58 @@ def subject(config):
     return tasks.load(config)["subject"]
 
 
+@pytest.mark.parametrize(
+    ("path", "theirs"),
+    [
+        ("datasets/subject/cat-plushy/source/repo", "peft-internal-testing/cat-image-dataset"),
+        ("datasets/subject/cat-plushy/source/revision", "37df3244ae3aa36e85178b6cf946338137fc3068"),
+        ("models/flux2-klein-base-4b/source/repo", "black-forest-labs/FLUX.2-klein-base-4B"),  # "model_id" and its sha
+        ("models/flux2-klein-base-4b/source/revision", "a3b4f4849157f664bdbc776fd7453c2783562f4d"),
+        ("models/dinov2-base/source/repo", "facebook/dinov2-base"),  # "dino_model_id"
+        ("tasks/subject/model", "flux2-klein-base-4b"),
+        ("tasks/subject/resolution", 512),
+    ],
+)
+def test_the_config_states_what_theirs_does(config, path, theirs):
+    assert at(config, path.split("/")) == theirs
+
+
+TRAINED = {  # "max_steps", "batch_size", "optimizer_kwargs", "lr_scheduler", "grad_norm_clip", "use_gc", "dtype"
+    "max_steps": 750, "batch_size": 2, "learning_rate": 1e-4, "weight_decay": 1e-4, "schedule": "constant",
+    "warmup_steps": 0, "max_grad_norm": 1.0, "gradient_checkpointing": True, "precision": "float32",
+    "base_precision": "bf16", "prior_weight": 0, "keep_epochs": "last",
+    "crop": "center",  # T.Resize(resolution, BILINEAR) and T.CenterCrop(resolution)
+}  # fmt: skip
+LAYERS = [10, 20, 30]  # "text_encoder_out_layers"
+
+
 def test_what_is_trained_is_as_there(config, subject):
-    entry = config["datasets"]["subject"]["cat-plushy"]
-    # 1, 2: the data, and its split by numpy.random.seed(0) and shuffle into train_size, valid_size 2 and test_size 4
-    assert (entry["source"]["repo"], entry["source"]["revision"]) == (
-        "peft-internal-testing/cat-image-dataset", "37df3244ae3aa36e85178b6cf946338137fc3068"
-    )  # fmt: skip
+    # numpy.random.seed(0) and shuffle into train_size, valid_size 2 and test_size 4
     numpy.random.seed(0)
     numpy.random.shuffle(indices := numpy.arange(20))
-    assert [*entry["splits"]["valid"], *entry["splits"]["test"]] == [*indices[14:16], *indices[16:20]]
-    # 3: "instance_prompts"
-    texts = subject.training.prompts("cat-plushy")["instance"]
-    assert (
-        texts[1] == "sks cat playing on the Steam Deck"
-        and texts[19] == "sleepy sks cat lying in bed covered by a blue blanket"
-    )
+    splits = config["datasets"]["subject"]["cat-plushy"]["splits"]
+    assert [*splits["valid"], *splits["test"]] == [*indices[14:]]
+    prompts = subject.training.prompts("cat-plushy")
+    texts = prompts["instance"]  # "instance_prompts"
+    assert texts[1] == "sks cat playing on the Steam Deck"
+    assert texts[19] == "sleepy sks cat lying in bed covered by a blue blanket"
     assert [number for number, text in enumerate(texts) if text is None] == sorted(indices[14:])
-    # 4: "model_id" and its sha
-    source = config["models"][config["tasks"]["subject"]["model"]]["source"]
-    assert (source["repo"], source["revision"]) == (
-        "black-forest-labs/FLUX.2-klein-base-4B", "a3b4f4849157f664bdbc776fd7453c2783562f4d"
-    )  # fmt: skip
-    # 5: "max_steps", "batch_size", "optimizer_kwargs", "lr_scheduler", "grad_norm_clip", "use_gc", "dtype", seed
+    assert prompts["text_layers"] == LAYERS
     for run in RUNS:
-        values = subject.training.hyperparameters("cat-plushy", run)
-        stated = {
-            "max_steps": 750,
-            "batch_size": 2,
-            "learning_rate": 1e-4,
-            "weight_decay": 1e-4,
-            "schedule": "constant",
-        }
-        stated |= {
-            "warmup_steps": 0,
-            "max_grad_norm": 1.0,
-            "gradient_checkpointing": True,
-            "precision": "float32",
-            "base_precision": "bf16",
-        }
-        assert stated.items() <= values.items() and not values["prior_weight"] and values["keep_epochs"] == "last"
+        assert TRAINED.items() <= subject.training.hyperparameters("cat-plushy", run).items()
     assert {run["seed"] for run in subject.runs()} == {0}
-    # 6: T.Resize(resolution, BILINEAR) and T.CenterCrop(resolution)
-    assert config["tasks"]["subject"]["resolution"] == 512 and values["crop"] == "center"
-    # 7: "text_encoder_out_layers" and "max_sequence_length"
-    assert (
-        subject.training.prompts("cat-plushy")["text_layers"]
-        == subject.generation.sampling()["text_layers"]
-        == [10, 20, 30]
-    )
 
 
 def test_what_is_evaluated_is_as_there(config, subject):
-    # 8: the captions of the test split three times ("num_repeats"), "num_inference_steps", "guidance_scale"
+    # The captions of the test split three times ("num_repeats"), "num_inference_steps", "guidance_scale"
     assert subject.data.prompts("cat-plushy")[0] == "a box with four donuts in front of sks cat"
-    sampling = subject.generation.sampling()
-    assert (sampling["images"], sampling["inference_steps"], sampling["guidance"]) == (3, 20, 3.5)
-    # 9: "dino_model_id"; each image with the one that its caption describes
+    sampling = {"images": 3, "inference_steps": 20, "guidance": 3.5, "text_layers": LAYERS}
+    assert sampling.items() <= subject.generation.sampling().items()
+    # Each image with the one that its caption describes
     scored = subject.evaluation.scoring_settings("cat-plushy")
     assert [(one["kind"], one["model"]) for one in scored["evaluators"]] == [("dino", "dinov2-base")]
     assert scored["references"] == [3, 0, 15, 12]
-    assert config["models"]["dinov2-base"]["source"]["repo"] == "facebook/dinov2-base"
-    # 10: "drift_image_prompts", one image each; 1 − cosine similarity to the base model's from the same noise
+    # "drift_image_prompts", one image each; 1 − cosine similarity to the base model's from the same noise
     prompts = subject.generation.drift_prompts("cat-plushy")
     assert len(prompts) == 10 and prompts[0] == "a photo of cat" and prompts[5] == "the Mona Lisa but she looks angry"
     assert subject.generation.drift_images() == 10

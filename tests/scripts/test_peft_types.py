@@ -23,7 +23,14 @@ PROMPTS = {kind for kind, cls in ALL.items() if issubclass(cls, peft.PromptLearn
 REFUSED = sorted({*peft_types.UNSUPPORTED, *(PROMPTS - {*peft_types.VIRTUAL})})
 OTHERS = sorted({*ALL} - {*REFUSED} - {*methods.METHODS})
 OF_LAYERS = [kind for kind in OTHERS if kind not in peft_types.VIRTUAL]
+REPRESENTATIVE = ("ln_tuning", "loha", "p_tuning", "vera")  # norms, weights, virtual tokens, tensors that layers share
 IDS = torch.arange(24).reshape(2, 12)
+
+
+def each(kinds: list[str]):
+    """Test every type before a release, and a few at every commit."""
+    own = (pytest.param(kind, marks=() if kind in REPRESENTATIVE else pytest.mark.full) for kind in kinds)
+    return pytest.mark.parametrize("kind", own)
 
 
 def spec(kind: str, targets: list[str], **changes) -> dict:
@@ -107,7 +114,7 @@ def trained_resumed_and_reloaded(tiny: Tiny, chosen: dict, folder) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", OTHERS)
+@each(OTHERS)
 @pytest.mark.parametrize("architecture", ["classifier", "causal_lm"])
 def test_a_type_trains_resumes_and_reloads(tiny_models, tmp_path, architecture, kind):
     tiny, task = tiny_models[architecture], {"classifier": "glue", "causal_lm": "math"}[architecture]
@@ -122,7 +129,7 @@ def test_a_type_trains_resumes_and_reloads(tiny_models, tmp_path, architecture, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [kind for kind in OTHERS if methods.of_type(kind).runs("control")])
+@each([kind for kind in OTHERS if methods.of_type(kind).runs("control")])
 def test_a_type_trains_on_the_unet_and_is_served_as_trained(tiny_models, tmp_path, kind):
     tiny = tiny_models["unet"]
     chosen = spec(kind, tiny.targets if methods.of_type(kind).adapter.linear else ["norm1"])
@@ -133,7 +140,7 @@ def test_a_type_trains_on_the_unet_and_is_served_as_trained(tiny_models, tmp_pat
         torch.testing.assert_close(tiny.output(served), tiny.output(reloaded), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", OF_LAYERS)
+@each(OF_LAYERS)
 def test_what_cannot_be_merged_is_known(tiny_models, kind):
     tiny = tiny_models["causal_lm"]
     targets = tiny.targets if methods.of_type(kind).adapter.linear else ["input_layernorm"]
@@ -280,14 +287,3 @@ def test_loraplus_trains_b_at_a_multiple_of_the_learning_rate(tiny_models, tmp_p
         if parameter.requires_grad:
             fast = "lora_B" in name or parameter.ndim == 1
             assert rates[id(parameter)] == (16e-3 if fast else 1e-3, 0.0 if parameter.ndim == 1 else 0.1)
-
-
-def test_pairs_trained_in_sum_and_difference_resume_and_reload(tiny_models, tmp_path):
-    chosen = method("hra", peft={"r": 4}, targets=tiny_models["classifier"].targets, sum_difference_lr_ratio=1.0)
-    trained_resumed_and_reloaded(tiny_models["classifier"], chosen, tmp_path)
-
-
-@pytest.mark.parametrize("peft", [{"r": 4, "apply_GS": True}, {"r": 4, "init_weights": False}])
-def test_sum_and_difference_without_pairs_are_an_error_of_the_config(peft):
-    fault = methods.hra_fault({"peft": peft, "sum_difference_lr_ratio": 1.0})
-    assert "sum_difference_lr_ratio is for pairs of columns" in fault

@@ -11,7 +11,6 @@ import evaluate_glue
 import predict_control
 import subjects
 import sums
-from control_jobs import ControlRun, prepared
 from controlled import SAMPLING, SIDE
 from controlled import unet_method as control_method
 from hra_workflow.core import files, predictions
@@ -157,14 +156,11 @@ def test_prompts_that_do_not_fit_the_images_of_a_folder(tmp_path, rows, message)
         assert told == ["two"]
 
 
-@pytest.mark.usefixtures("fresh_accelerator")
-def test_images_and_control_images_get_the_images_of_the_evaluation(tmp_path, tmp_path_factory):
-    resources = prepared(tmp_path_factory.mktemp("resources"))
-    run = ControlRun(tmp_path / "run", resources, control_method("hra"))
-    run.start()
+def test_images_and_control_images_get_the_images_of_the_evaluation(tmp_path, make_control_run, tiny_control):
+    run = make_control_run(control_method("hra"))
     train(run)
     expected = run.gather([run.generate()])
-    split = control_data.opened(resources["canny"], "validation")
+    split = control_data.opened(tiny_control["canny"], "validation")
     (tmp_path / "images").mkdir()
     (tmp_path / "controls").mkdir()
     lines = ["image,prompt"]
@@ -174,7 +170,7 @@ def test_images_and_control_images_get_the_images_of_the_evaluation(tmp_path, tm
         control.save(tmp_path / f"controls/{row}.png")
         lines.append(f'{row}.png,"{prompt}"')
     (tmp_path / "prompts.csv").write_text("\n".join(lines) + "\n")
-    settings = hint_settings(resources["canny"])
+    settings = hint_settings(tiny_control["canny"])
     for name in ("images", "controls"):
         given = {name: tmp_path / name, "prompts": tmp_path / "prompts.csv"}
         rows = predict(run, given, settings)
@@ -194,9 +190,9 @@ def test_images_and_control_images_get_the_images_of_the_evaluation(tmp_path, tm
     Image.new("RGB", (99, 7)).save(tmp_path / "line.png")
     (tmp_path / "part.csv").write_text("image,prompt\n0.png,a scene\n")
     for changes, message in (
-        ({"settings": hint_settings(resources["canny"], from_image=False)}, "CONTROLS=folder"),
-        ({"settings": hint_settings(resources["canny"], hint="my:edges")}, "another one: it was edited"),
-        ({"settings": hint_settings(resources["segmentation"])}, "that the weights were trained on"),
+        ({"settings": hint_settings(tiny_control["canny"], from_image=False)}, "CONTROLS=folder"),
+        ({"settings": hint_settings(tiny_control["canny"], hint="my:edges")}, "another one: it was edited"),
+        ({"settings": hint_settings(tiny_control["segmentation"])}, "that the weights were trained on"),
         ({"given": one | {"images": tmp_path / "telephone"}}, ".webp, found 1.HEIC. Convert or move them"),
         ({"given": one | {"prompts": tmp_path / "two.txt"}}, "found 2 prompts without it"),
         ({"given": one | {"prompts": tmp_path / "part.csv"}}, "found none for 1.png, 2.png"),

@@ -15,7 +15,7 @@ from hra_workflow.data import images
 from hra_workflow.evaluators.lpips import LpipsVgg, StLpips
 from hra_workflow.models import causal_lm
 from hra_workflow.tasks import load
-from hra_workflow.tasks.control import data as control_data
+from hra_workflow.tasks.control import crop
 from hra_workflow.tasks.subject import dreambooth
 from sums import LLAMA_TARGETS
 from support import method, paper_config
@@ -150,4 +150,4 @@ def test_the_defaults_are_the_official_code_s():
 def test_control_images_are_resized_bilinearly(photograph):
     whole = photograph.crop((0, 0, 300, 300))
     expected = transforms.Resize(64, interpolation=transforms.InterpolationMode.BILINEAR)(whole)
-    assert control_data.square(whole, 64).tobytes() == expected.tobytes()
+    assert crop.square(whole, 64).tobytes() == expected.tobytes()

@@ -58,9 +58,9 @@ def test_a_figure_without_results_is_left_out():
     facts = {"plotted": {"parameters": ["SST-2"], "lambda": []}, "published": False}
     facts["figures"] = {"curves": "/nowhere/curves.svg"}
     assert report.figures(facts, [{"curve": None}]) == []
-    record = {"score": "accuracy_f1_mean", "held_out": {"rows": 9}}
-    assert report.title_of(record) == "accuracy f1 mean on held-out training rows"
-    assert report.title_of(record | {"score": "loss"}) == "loss"  # that of training
+    record = {"task": "glue", "score": "accuracy_f1_mean", "held_out": {"rows": 9}}
+    assert report.title_of(record) == "mean of accuracy and F1 on held-out training rows"
+    assert report.title_of(record | {"task": "math", "score": "loss"}) == "loss"  # that of training
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from hra_workflow.report import run_statistics, tuning_results
 from hra_workflow.tasks import tuned_runs
 from hra_workflow.tasks.glue.task import Glue
 from hra_workflow.training.interruption import Interrupted
+from saved_states import check_restored
 from sums import LLAMA_TARGETS
 from support import method
 from tuned import choices, collect, tuned_config
@@ -54,10 +55,12 @@ def test_a_trial_goes_on_from_its_rung_as_if_it_had_not_ended_there(make_run, mo
     assert first["held_out"]["value"] == max(entry["metrics"]["accuracy"] for entry in first["curve"])
     assert first["curve"][-1]["step"] == 4
 
+    check_restored(job)
+
     last = trained(train_glue, trial_job(halved))
     assert (last["steps"], last["resumed_from"], last["attempts"]) == (10, [4], 1)
     assert (last["curve"], last["held_out"]) == (expected["curve"], expected["held_out"])
-    assert not Path(job["params"]["scratch"]).exists()
+    check_restored(trial_job(halved))
 
 
 def test_a_language_model_goes_on_from_its_rung(make_math_run):
@@ -115,6 +118,7 @@ def test_the_best_half_goes_on_and_the_others_lose_their_checkpoints(tmp_path, s
         Path(folder).mkdir(parents=True)
     job = {"params": {"trials": made(tmp_path, {0.25: scores}, metric), "factor": 2, "checkpoints": folders}}
     job["output"] = {"promoted": str(tmp_path / "rung-0.25.json")}
+    job["wildcards"] = {"task": "math" if metric == "loss" else "glue"}
     promote.main(job)
     assert files.read_json(tmp_path / "rung-0.25.json") == {"trials": expected}
     assert sorted(path.name for path in (tmp_path / "scratch").iterdir()) == expected
@@ -140,7 +144,8 @@ def test_the_choice_is_between_the_trials_trained_to_the_end(collected):
 def test_the_figure_marks_the_trials_that_ended_early(collected):
     trials = run_statistics.read_csv(collected)
     trials = trials.assign(run="hra/r8", score=[float(score or "nan") for score in trials["score"]])
-    figure = tuning_figure.figure_of(trials, {"labels": {"hra/r8": "HRA"}, "colours": {"hra": "#D55E00"}})
+    params = {"task": "glue", "labels": {"hra/r8": "HRA"}, "colours": {"hra": "#D55E00"}}
+    figure = tuning_figure.figure_of(trials, params)
     (ax,) = figure.axes
     hollow = [line for line in ax.get_lines() if line.get_markerfacecolor() == "white"]
     assert [list(line.get_xdata()) for line in hollow] == [[1, 4]]

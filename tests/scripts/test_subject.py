@@ -1,7 +1,6 @@
-"""Training on a subject: save and load of every method, killed and resumed, with one and two processes."""
+"""Training on a subject: save and load of every method, with one and two processes."""
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.tasks.subject.items import items, key
 from rule_jobs import train
+from saved_states import check_restored
 from subjects import drawn, pixels, unet_method
 from support import ROOT
 
@@ -28,7 +28,7 @@ def test_every_method_learns_and_each_saved_epoch_is_another_model(make_subject_
     assert record["steps"] == 5 and record["score"] == "loss" and len(record["curve"]) == 5
     assert record["adapter_parameters"] == record["trainable_parameters"] > 0
     assert sorted(os.listdir(run.train["output"]["steps"])) == ["2", "4"]
-    assert not Path(run.train["params"]["scratch"], "attempts.json").exists()
+    check_restored(run.train)
     made = drawn(run)
     assert [picture.key for picture in made] == [key(item) for item in items([2, 4, 5], 3, 2)]
     by_step = {step: [pixels(one) for one in made if one.about["step"] == step] for step in (2, 4, 5)}
@@ -44,15 +44,6 @@ def test_an_epoch_whose_weights_are_gone_is_not_sampled_with_others(make_subject
     (run.folder / "run/steps/2/adapter_model.safetensors").unlink()
     with pytest.raises(JobError, match=r"steps/2/.*expected the weights after step 2 of 5. Delete .*train.json"):
         generate_subject.main(run.generate())
-
-
-@pytest.mark.parametrize("changes", [{"lambda": 1e-3}, {"peft": {"r": 4, "apply_GS": True}}])
-def test_penalty_and_gram_schmidt_move_the_training(make_subject_run, changes):
-    plain, other = make_subject_run(unet_method()), make_subject_run(unet_method(**changes), "other")
-    for run in (plain, other):
-        train(run)
-    weights = [load_file(run.weights["last"]) for run in (plain, other)]
-    assert any((weights[0][name] - weights[1][name]).abs().max() > 1e-6 for name in weights[0])
 
 
 def test_accumulated_steps_are_those_of_the_whole_batch(make_subject_run):
@@ -105,36 +96,6 @@ def test_half_precision_trains_and_draws(make_subject_run, precision):
     run = make_subject_run(unet_method(), precision=precision)
     assert train(run)["hyperparameters"]["precision"] == precision
     assert len(drawn(run, steps=[5], precision=precision)) == 6
-
-
-def test_a_training_that_is_told_to_stop_goes_on_and_ends_with_the_same_numbers(make_subject_run, monkeypatch):
-    from hra_workflow.tasks.subject import dreambooth
-    from hra_workflow.training import interruption
-
-    calm, disturbed = make_subject_run(unet_method()), make_subject_run(unet_method(), "disturbed")
-    train(calm)
-    plain = dreambooth.Trainer.step
-
-    def step(self, number):
-        found = plain(self, number)
-        if number in (0, 2) and number >= self.stop_from:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return found
-
-    monkeypatch.setattr(dreambooth.Trainer, "step", step)
-    for stop_from in (0, 1):
-        monkeypatch.setattr(dreambooth.Trainer, "stop_from", stop_from, raising=False)
-        with pytest.raises(interruption.Interrupted, match=r"stopped at step \d of 5: signal SIGTERM"):
-            train_subject.main(disturbed.train)
-    monkeypatch.setattr(dreambooth.Trainer, "stop_from", 9, raising=False)
-    record = train(disturbed)
-    assert record["resumed_from"] == [1, 3] and record["attempts"] == 3
-    assert record["curve"] == files.read_json(calm.train["output"]["record"])["curve"]
-    for path in ("last", "steps/2", "steps/4"):
-        first, second = (
-            load_file(run.folder / "run" / path / "adapter_model.safetensors") for run in (calm, disturbed)
-        )
-        assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_augmenting_twice_gives_one_start(make_subject_run):

@@ -1,17 +1,17 @@
-"""Experiment trackers get the curves of the records, once, also of a training that was killed and resumed.
+"""Killed trainings end with the numbers of undisturbed ones, and experiment trackers get the points of each curve once.
 
 A classifier that is killed for real is in test_glue_interruptions.py.
 """
 
 import time
+from pathlib import Path
 
 import pytest
 
-from control_jobs import ControlRun, prepared
 from controlled import unet_method as control_method
 from hra_workflow.training import diffusion_trainer, trackers
 from rule_jobs import train
-from saved_states import kill_after
+from saved_states import check_restored, check_same, kill_after
 from subjects import unet_method
 from sums import math_method
 from tracked import FILES, check_curve, in_events, in_mlflow, in_tensorboard, report, tensorboard
@@ -19,33 +19,32 @@ from tracked import FILES, check_curve, in_events, in_mlflow, in_tensorboard, re
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 
 
-@pytest.fixture
-def make_control_run(tmp_path, tmp_path_factory):
-    def make(method: dict, **settings) -> ControlRun:
-        run = ControlRun(tmp_path / "run", prepared(tmp_path_factory.mktemp("control")), method, **settings)
-        run.start()
-        return run
-
-    return make
-
-
 @pytest.mark.parametrize(
-    ("maker", "method", "settings"),
+    ("make", "method", "settings"),
     [
         ("make_math_run", math_method("hra"), {}),
         ("make_subject_run", unet_method(), {"max_steps": 7}),
-        ("make_control_run", control_method(), {"epochs": 4}),
+        ("make_control_run", control_method(), {"epochs": 4, "ema": 0.5}),
     ],
     ids=["math", "subject", "control"],
 )
-def test_a_resumed_training_has_one_curve(request, monkeypatch, maker, method, settings):
+def test_a_killed_training_ends_with_the_same_numbers_and_one_curve(request, monkeypatch, make, method, settings):
     monkeypatch.setattr(diffusion_trainer, "POINTS", 2)  # of several steps: the checkpoint is inside of one
-    run = request.getfixturevalue(maker)(method, **settings)
+    calm, run = (request.getfixturevalue(make)(method, name, **settings) for name in ("calm", "killed"))
     report(run, *FILES)
     kill_after(3, run)
-    record = train(run)
-    assert record["resumed_from"][-1] == 3 and len(record["curve"]) > 1
+    record, expected = train(run), train(calm)
+    assert record["resumed_from"] == [3, 3] and len(record["curve"]) > 1
     check_curve(run, "train/loss")
+    same = {name: expected[name] for name in ("attempts", "resumed_from")}
+    check_same(record | same, written(run), expected, written(calm))
+    check_restored(run.train)
+
+
+def written(run) -> dict[str, Path]:
+    """Return the weights after the last step and of every kept epoch."""
+    folder = run.folder / "run"
+    return {str(path.relative_to(folder)): path for path in folder.rglob("*.safetensors")}
 
 
 def test_a_training_that_starts_over_replaces_its_curve(make_math_run):

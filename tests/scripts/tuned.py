@@ -33,19 +33,19 @@ def made(folder, scores: dict[str, list], metric: str = "accuracy", seeds: int =
     return trials
 
 
-def choices(folder, trials: list[dict]) -> list[str]:
+def choices(folder, trials: list[dict], task: str = "glue") -> list[str]:
     """Choose for every run of some trials; return the files."""
     paths = []
     for run in dict.fromkeys(f"{one['method']}/{one['variant']}" for one in trials):
-        names = dict(zip(("method", "variant"), run.split("/"), strict=True)) | {"task": "glue", "dataset": "cola"}
-        paths.append(str(folder / f"glue/cola/{run}.json"))
+        names = dict(zip(("method", "variant"), run.split("/"), strict=True)) | {"task": task, "dataset": "cola"}
+        paths.append(str(folder / f"{task}/cola/{run}.json"))
         of_run = [one for one in trials if one["method"] == names["method"]]
         choose.main({"params": {"trials": of_run}, "wildcards": names, "output": {"choice": paths[-1]}})
     return paths
 
 
-def choice(folder, trials: list[dict]) -> dict:
-    return tuning.read_choice(*choices(folder, trials))
+def choice(folder, trials: list[dict], task: str = "glue") -> dict:
+    return tuning.read_choice(*choices(folder, trials, task))
 
 
 def collect(folder, trials: list[dict], chosen: list[str]) -> Path:

@@ -21,12 +21,14 @@ def pytest_collection_modifyitems(items):
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.slurm)
             item.add_marker(pytest.mark.slow)
+            if item.path.name != "test_grid.py":  # one grid by commit, the others nightly
+                item.add_marker(pytest.mark.full)
             item.add_marker(pytest.mark.timeout(3 * SECONDS))  # the first one makes two grids
 
 
 @pytest.fixture(scope="session")
 def reference(tmp_path_factory) -> Project:
-    """Build the grid's tables with undisturbed local jobs."""
+    """Build the grid's tables with undisturbed local jobs, without a network: compute nodes have no way out."""
     tools = [name for name in ("unshare", "ip") if not shutil.which(name)]
     require(not tools and os.geteuid() == 0, f"needs root, unshare (util-linux) and ip (iproute2); not found: {tools}")
     project = new_project(tmp_path_factory.mktemp("reference") / "project")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from grid import COMMAND, PROGRAM, QUICK, SECONDS, TABLES, new_project, processes
+from grid import COMMAND, PROGRAM, QUICK, SECONDS, TABLES, inject_faults, new_project, processes
 
 FAULTS = {
     "head/linear": "node down",
@@ -143,8 +143,7 @@ def inject(kind: type[FaultInjection], folder: Path, faults: Path, slurm) -> Fau
     """Run a grid on the cluster with faults injected into its jobs; nothing of it is left running."""
     injection = kind(folder, faults, slurm)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).with_name("faults")))
-        patch.setenv("HRA_FAULTS", str(faults))
+        inject_faults(patch, faults)
         try:
             injection.run()
         finally:

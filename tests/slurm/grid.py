@@ -3,6 +3,8 @@
 import shutil
 from pathlib import Path
 
+import pytest
+
 from cluster import CLUSTER
 from project import Project
 from sums import write_sums
@@ -31,6 +33,12 @@ def new_project(folder: Path) -> Project:
     write_sentences(folder / "data/sentences")
     write_sums(folder / "data/sums")
     return project
+
+
+def inject_faults(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Let jobs fail as faults/sitecustomize.py says; folder: what the test and the jobs tell each other."""
+    patch.setenv("PYTHONPATH", str(Path(__file__).with_name("faults")))
+    patch.setenv("HRA_FAULTS", str(folder))
 
 
 def processes(script: str) -> list[dict]:

@@ -13,7 +13,6 @@ import pytest
 
 from fault_injection import FaultInjection, inject
 
-pytestmark = pytest.mark.full
 RUNS = ("lora/r8", "hra/r8", "bitfit/all", "head/linear")
 PACKED = """
 tasks:

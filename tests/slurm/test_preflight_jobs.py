@@ -2,11 +2,8 @@
 
 import json
 
-import pytest
-
 from grid import COMMAND, PROGRAM, QUICK, new_project
 
-pytestmark = pytest.mark.full
 ONE_RUN = "tasks: {glue: {grid: [{runs: [hra/r8], datasets: [sentences], seeds: [0]}]}}\n"
 
 
@@ -19,7 +16,7 @@ def test_preflight_checks_the_partition_and_runs_its_jobs_through_sbatch(cluster
     report = json.loads((project.folder / "results/preflight.json").read_text())
     found = {one["check"]: one["text"] for one in report["findings"]}
     assert all(one["ok"] for one in report["findings"]), found
-    assert found["Slurm, GPU jobs"].startswith("Job ") and "--gpus=1" in found["Slurm, GPU jobs"]
+    assert found["Slurm, train_glue"].startswith("Job ") and "--gpus=1" in found["Slurm, train_glue"]
     assert found["gloo, jobs with 1 GPU"] == "2 processes added up 2"
     assert found["glue hra/r8, kill and resume"] == "killed at step 10, resumed from step 10"
     assert "s a step of 16 rows" in found["glue hra/r8, training"]

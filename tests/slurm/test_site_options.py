@@ -11,19 +11,18 @@ from grid import PROGRAM, QUICK
 from project import Project
 from support import ROOT
 
-pytestmark = pytest.mark.full
 SNAKEFILE = """
 rule all:
     input: expand("train/{seed}", seed=range(3)), "evaluate/0", "evaluate/1"
 
-rule train_glue: # of the array's tasks, the first one outlasts the others, and the third one fails
+rule train: # of the array's tasks, the first one outlasts the others, and the third one fails
     output: "train/{seed}"
-    resources: gpu=2, mem_mb=500, runtime=5
+    resources: stage="train", gpu=2, mem_mb=500, runtime=5
     shell:
         "task=${{SLURM_ARRAY_TASK_ID-}}; [ \\"$task\\" != 1 ] || sleep 4; [ \\"$task\\" != 3 ]; "
         "echo $CUDA_VISIBLE_DEVICES > {output}"
 
-rule evaluate_glue: # becomes ready one by one, and requests different things
+rule evaluate: # becomes ready one by one, and requests different things
     input: "train/{seed}"
     output: "evaluate/{seed}"
     resources: gpu=lambda wildcards: int(wildcards.seed), mem_mb=500, runtime=5
@@ -65,8 +64,8 @@ def requests(jobs: list, rule: str) -> set[tuple]:
 
 def test_each_job_has_the_partition_account_and_gpus_of_its_kind(site):
     folder, _, jobs = site
-    assert requests(jobs, "train_glue") == {("gpu-nodes", "grant", "gres/gpu:fake:2")}
-    assert requests(jobs, "evaluate_glue") == {("gpu-shared", "lab", "gres/gpu:fake:1"), ("cpu", "lab", "N/A")}
+    assert requests(jobs, "train") == {("gpu-nodes", "grant", "gres/gpu:fake:2")}
+    assert requests(jobs, "evaluate") == {("gpu-shared", "lab", "gres/gpu:fake:1"), ("cpu", "lab", "N/A")}
     for seed in range(3):
         assert re.fullmatch(r"\d,\d\n", (folder / f"train/{seed}").read_text())
     assert re.fullmatch(r"\d\n", (folder / "evaluate/1").read_text())
@@ -74,7 +73,7 @@ def test_each_job_has_the_partition_account_and_gpus_of_its_kind(site):
 
 def test_an_array_is_one_job_whose_failed_task_alone_is_retried(site):
     folder, output, jobs = site
-    trained = {job[0]: job[-1] for job in jobs if "rule_train_glue" in job[1]}
+    trained = {job[0]: job[-1] for job in jobs if "rule_train" in job[1]}
     array, *alone = sorted({number.partition("_")[0] for number in trained}, key=int)
     assert trained == {
         f"{array}_1": "COMPLETED",
@@ -84,5 +83,5 @@ def test_an_array_is_one_job_whose_failed_task_alone_is_retried(site):
     }
     assert output.count("Trying to restart job") == 1
     for task in range(1, 4):
-        assert "train/" in (folder / f"logs/slurm/rule_train_glue/{array}_{task}.log").read_text()
-    assert f"logs/slurm/rule_train_glue/{array}_3.log (check log file" in output
+        assert "train/" in (folder / f"logs/slurm/rule_train/{array}_{task}.log").read_text()
+    assert f"logs/slurm/rule_train/{array}_3.log (check log file" in output

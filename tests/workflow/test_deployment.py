@@ -55,6 +55,13 @@ def snakefile(fresh: Project) -> str:
     return str(fresh.folder / "Snakefile")
 
 
+def test_a_python_whose_path_has_a_space_is_refused(monkeypatch):
+    deployment.check_python()
+    monkeypatch.setattr("sys.executable", "/my projects/hra/.venv/bin/python")
+    with pytest.raises(JobError, match=r"found /my projects/hra/.venv/bin/python.*make install VENV="):
+        deployment.check_python()
+
+
 def test_with_the_path_of_the_snakefile(fresh, user, expected):
     before = contents(fresh.folder)
     assert user.plan(extra=("-s", snakefile(fresh))) == expected

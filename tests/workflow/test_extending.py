@@ -1,16 +1,24 @@
-"""docs/extending.md: its files, copied into a copy of the workflow, are a fifth task; no existing file changes."""
+"""docs/extending.md: its metric is valid; its files, copied into a copy of the workflow, are a fifth task."""
 
+import copy
 import inspect
 import json
 import re
+import sys
 
 import pytest
 import yaml
+from snakemake.utils import update_config
 
+import evaluate_glue
 from hra_workflow import tasks
+from hra_workflow.config import validation
+from hra_workflow.core import files
+from hra_workflow.core.errors import JobError
 from hra_workflow.tasks.base import Task
 from project import Project
-from support import ROOT, SETTINGS, TARGETS, TINY_MODEL, write_sentences
+from rule_jobs import train
+from support import ROOT, SETTINGS, TARGETS, TINY_MODEL, method, paper_config, put, write_sentences
 
 PAGE = (ROOT / "docs/extending.md").read_text()
 MINE = {
@@ -26,7 +34,53 @@ MINE = {
         }
     },
 }
+NAME = "my_metrics:mean_distance"
 TARGETS_OF_TASK = ("results/table_intents.csv", "results/figures/intents_parameters.png")
+
+
+@pytest.fixture
+def reviews(tmp_path, monkeypatch) -> dict:
+    """Return the page's config with a metric of texts, whose module is importable."""
+    part = PAGE.partition("## A metric of texts")[2].partition("\n## ")[0]
+    for language, name in (("python", "my_metrics.py"), ("yaml", "mine.yaml")):
+        (tmp_path / name).write_text(re.search(rf"```{language}\n(.*?)```", part, re.DOTALL)[1])
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_metrics", raising=False)
+    config = paper_config()
+    update_config(config, yaml.safe_load((tmp_path / "mine.yaml").read_text()))
+    return config
+
+
+def test_a_custom_metric_is_checked_by_the_dry_run_and_its_version_is_recorded(reviews):
+    validation.check(reviews)
+    glue = tasks.load(reviews)["glue"]
+    evaluated = glue.evaluation.evaluated_on("reviews", "validation")
+    trained, also = (of("reviews", "hra/r8") for of in (glue.training.trained_on, glue.training.evaluation))
+    assert also.pop("benchmarks") and evaluated == trained | also  # so training's results are taken over
+    assert evaluated["versions"] == trained["versions"] == {NAME: 1}
+    assert "versions" not in glue.evaluation.evaluated_on("cola", "validation")
+    for key, wrong, message in (
+        ("datasets.glue.reviews.score", "my_metrics:mean", f"unknown metric 'my_metrics:mean'; known: .*{NAME}"),
+        ("datasets.glue.reviews.metrics", ["my_metrics:distance"], "expected a hra_workflow.tasks.metric.Metric, fou"),
+        ("datasets.glue.reviews.metrics", ["my_metrics:mean"], "expected 'mean' in module my_metrics, found Metric, "),
+        ("datasets.glue.reviews.metrics", ["my_metric:mean"], "metrics: .* no module my_metric. Correct the name, or"),
+        ("tasks.glue.columns.0.better", "higher", "Distance: lower values of .* are better. Add better: lower"),
+    ):
+        config = copy.deepcopy(reviews)
+        put(config, key, wrong)
+        with pytest.raises(JobError, match=message):
+            validation.check(config)
+
+
+def test_the_best_checkpoint_has_the_lowest_value_of_a_metric_whose_lower_values_are_better(reviews, make_run):
+    run = make_run(method("head"), learning_rate=0.1)
+    run.dataset |= {"metrics": ["accuracy", NAME], "score": NAME}
+    record = train(run)
+    scores = {point["step"]: point["metrics"][NAME] for point in record["curve"]}
+    assert scores[record["best_step"]] == min(scores.values()) < max(scores.values())
+    evaluate_glue.main(run.evaluate)
+    found = files.read_json(run.evaluate["output"]["metrics"])["selections"]["best_on_dev"]["metrics"]
+    assert found[NAME]["value"] == min(scores.values()) and found[NAME]["stderr"] > 0
 
 
 @pytest.fixture
@@ -53,6 +107,19 @@ def test_a_task_states_a_dozen_names_at_most_which_its_docstring_lists():
     assert listed <= {*Task.__annotations__, *vars(Task)} and len(listed) <= 12
     for kind in tasks.classes().values():
         assert {name for name in vars(kind) if not name.startswith("_")} <= listed
+
+
+def test_the_jobs_of_a_fifth_task_are_charged_to_the_accounts_of_their_stages(extended, monkeypatch):
+    for name, script in {"sbatch": "echo Job 1 to start >&2", "sacctmgr": "echo lab; echo grant"}.items():
+        (extended.folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (extended.folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(extended.folder), prepend=":")
+    for name, value in {"PARTITION": "gpu", "ACCOUNT": "lab", "ACCOUNT_TRAIN": "grant"}.items():
+        monkeypatch.setenv(f"HRA_SLURM_{name}", value)
+    command = ("-n", "-q", "--profile", "slurm", "--configfile", "mine.yaml", "--config", "preflight=login")
+    output = extended.snakemake(*command, "--", "preflight_intents")
+    asked = dict(re.findall(r"ok    Slurm, (.*): Job 1 to start \(-A (\w+) ", output))
+    assert asked["train_intents"] == "grant" and asked["evaluate_intents"] == "lab", output
 
 
 @pytest.mark.full

@@ -103,11 +103,12 @@ def test_what_is_trained_after_snakemake_is_killed_is_what_the_config_says(slow,
 @pytest.mark.full
 def test_two_snakemakes_and_a_second_checkout_train_a_run_once(slow, tmp_path):
     """--nolock in one folder, and another working copy that writes to the same results and scratch."""
+    slow.change("workflow/hra_workflow/core/lease.py", "EXPIRY = 120", "EXPIRY = 3600")  # the holder is suspended
     other = slow.copy(tmp_path / "other")
     configure(slow, epochs=2)
     first = start(slow, f"{RUN}/train.json")
     trains(slow, first, 2)
-    holder = files.read_json(lease.of(slow.folder / RUN))["pid"]
+    holder = lease.holder_of(lease.of(slow.folder / RUN).read_bytes())["pid"]
     os.kill(holder, signal.SIGSTOP)
     places = {name: str(slow.folder / name) for name in ("results", "scratch", "resources")}
     (other.folder / "tiny.yaml").write_text(safe_dump(config(epochs=2) | {"pathvars": places}))

@@ -3,7 +3,7 @@
 Every leaf of the demo's config is changed to another legal value, in a project that dummy scripts have finished. What
 no run uses and what changes no result is changed all at once and plans nothing; all keys of a class together plan no
 more than it says. What a single key plans shows in a dry run with one changed leaf per task, since tasks share no jobs:
-`make test` tries one leaf per key, `make test-full` every leaf.
+`make test-full` tries every leaf.
 """
 
 import json
@@ -97,7 +97,6 @@ USED = {leaf.path: tasks_of(leaf) for leaf in LEAVES}
 CHANGED = [leaf for leaf in LEAVES if another(CONFIG, leaf) is not None]
 QUIET = [leaf for leaf in CHANGED if expected(leaf) == "nothing" or not USED[leaf.path]]
 LOUD = [leaf for leaf in CHANGED if leaf not in QUIET]
-ONE_OF_EACH_KEY = list({leaf.key: leaf for leaf in reversed(LOUD)}.values())
 
 
 class Demo:
@@ -122,14 +121,21 @@ class Demo:
 
     def repeated(self, chosen: list[Leaf]) -> dict[str, str]:
         """Return the class of what these leaves repeat, for every task."""
+        return self.classes(self.planned(chosen))
+
+    def classes(self, planned: dict[str, set[str]]) -> dict[str, str]:
         found = {task: {"nothing"} for task in TASKS}
-        for rule, jobs in self.planned(chosen).items():
-            stage = next(name for name, rules in STAGES.items() if matches(rule, rules))
+        for rule, jobs in planned.items():
+            stage = stage_of(rule)
             for job in jobs or {""}:
                 new = stage == "data" and job not in (self.first.get(rule) or {""})  # a first download
                 for task in tasks_of_job(rule, dict(one.split("=") for one in job.split())) if not new else ():
                     found[task].add(stage)
         return {task: max(stages, key=CLASSES.index) for task, stages in found.items()}
+
+
+def stage_of(rule: str) -> str:
+    return next(name for name, rules in STAGES.items() if matches(rule, rules))
 
 
 def matches(name: str, patterns: str) -> bool:
@@ -175,7 +181,9 @@ def test_what_no_run_uses_and_what_changes_no_result_plans_nothing(demo):
 @pytest.mark.slow
 @pytest.mark.parametrize("moves", ["table", "evaluation", "training"])
 def test_all_keys_of_a_class_together_repeat_no_more_than_it_says(demo, moves):
-    assert set(demo.repeated([leaf for leaf in LOUD if expected(leaf) == moves]).values()) == {moves}
+    planned = demo.planned([leaf for leaf in LOUD if expected(leaf) == moves])
+    assert set(demo.classes(planned).values()) == {moves}
+    assert moves == "table" or {rule for rule in demo.first if stage_of(rule) == moves} <= planned.keys()
 
 
 def test_the_page_is_current():
@@ -183,11 +191,37 @@ def test_the_page_is_current():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "chosen", [pytest.param(ONE_OF_EACH_KEY, id="keys"), pytest.param(LOUD, id="leaves", marks=pytest.mark.full)]
-)
-def test_a_key_repeats_what_its_class_says(demo, chosen):
-    wrong, tried = [], packs(chosen)
+def test_settings_of_training_repeat_nothing_of_what_trains_nothing(demo):
+    keys = ("presets.*", "tasks.*.defaults.weight_decay", "tasks.subject.defaults.precision", "tasks.*.resources.gpu")
+    planned = demo.planned([leaf for leaf in CHANGED if any(fnmatchcase(str(leaf), key) for key in keys)])
+    assert {f"train_{task}" for task in TASKS} <= planned.keys()
+    assert not [job for jobs in planned.values() for job in jobs if "method=base" in job or "method=real" in job]
+
+
+@pytest.mark.slow
+def test_settings_of_evaluators_generate_nothing_again(demo):
+    planned = demo.planned([leaf for leaf in LOUD if fnmatchcase(str(leaf), "tasks.*.evaluation.*")])
+    assert {"evaluate_subject", "evaluate_control"} <= planned.keys()
+    assert not [rule for rule in planned if rule.startswith(("generate_", "gather_"))]
+
+
+@pytest.mark.slow
+def test_rewound_weights_and_drift_need_no_training_of_their_own(demo):
+    run = "task=subject dataset=jester-ball method=hra variant=r8 seed=0"
+    for rule in ("generate_drift", "evaluate_drift"):
+        assert {job for job in demo.first[rule] if "subject" in job} == {
+            f"{run} benchmark={name}" for name in ("drift", "drift@0.5")
+        }
+    assert "task=subject dataset=jester-ball" in demo.first["generate_base_images"]
+    assert demo.first["generate_subject"] >= {
+        f"{run} benchmark={name} shard=0 n_shards=2" for name in ("prompts", "prompts@0.5")
+    }
+    assert [job for job in demo.first["train_subject"] if "method=hra" in job] == [run]
+
+
+@pytest.mark.full
+def test_a_key_repeats_what_its_class_says(demo):
+    wrong, tried = [], packs(LOUD)
     with ThreadPoolExecutor(2) as pool:
         every = list(pool.map(demo.repeated, tried))
     for pack, repeated in zip(tried, every, strict=True):

@@ -4,6 +4,7 @@ The downloads are real; everything after them only touches its outputs.
 """
 
 import io
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -46,7 +47,7 @@ datasets:
   control:
     rooms:
       source: {kind: local, path: rooms}
-      hint: canny
+      hint: my_hints:depth
       splits:
         train: {prompts: [{image: 1.png, prompt: a room}], image: "rooms.zip:{key}.png"}
         validation: {prompts: [{image: 1.png, prompt: a room}], image: "rooms.zip:{key}.png"}
@@ -63,6 +64,7 @@ RUNS = {"glue": "texts/hra/r8", "math": "sums/hra/r32", "subject": "mug/hra/r8",
 RECORDS = [f"results/{task}/{run}/seed0/train.json" for task, run in RUNS.items()]
 SUM = '{"question": "1 + 1", "answer": "The answer is: 2"}\n'
 BETWEEN = {"control": ["hints"], "subject": [], "glue": [], "math": []}
+HINT = "raise ImportError  # a dry run must not import this\n\n\ndef depth(image, annotation):\n    return image\n"
 
 
 def image(colour: str) -> bytes:
@@ -77,7 +79,7 @@ def add_to(archive: Path, name: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(fresh, tmp_path_factory) -> Project:
+def trained(fresh, tmp_path_factory):
     project = fresh.copy(tmp_path_factory.mktemp("own") / "project")
     project.stand_in()
     shutil.copy(ROOT / "workflow/scripts/download.py", project.folder / "workflow/scripts")
@@ -89,13 +91,16 @@ def trained(fresh, tmp_path_factory) -> Project:
         "texts/dev.csv": b"text,label\na,good\n",
         "sums/train.jsonl": SUM.encode(),
         "mug/1.png": image("red"),
+        "../my_hints.py": HINT.encode(),
         "rooms/notes.txt": b"",
     }.items():
         (own / name).parent.mkdir(parents=True, exist_ok=True)
         (own / name).write_bytes(content)
     add_to(own / "rooms/rooms.zip", "1.png")
-    project.snakemake("--cores", "2", "--configfile", "mine.yaml", "-q", "all", "--", *RECORDS)
-    return project
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(project.folder), prepend=os.pathsep)
+        project.snakemake("--cores", "2", "--configfile", "mine.yaml", "-q", "all", "--", *RECORDS)
+        yield project
 
 
 def plan(project: Project, *options: str) -> dict[str, set[str]]:
@@ -105,7 +110,6 @@ def plan(project: Project, *options: str) -> dict[str, set[str]]:
 def test_an_edit_plans_its_download_and_what_depends_on_it(trained, tmp_path):
     project = trained.copy(tmp_path / "project")
     own = project.folder / "own"
-    assert plan(project) == {}
     for path in own.rglob("*.*"):
         path.touch()
     assert plan(project) == {}
@@ -116,10 +120,11 @@ def test_an_edit_plans_its_download_and_what_depends_on_it(trained, tmp_path):
         "control": lambda: add_to(own / "rooms/rooms.zip", "2.png"),
     }
     expected: dict[str, set[str]] = {"download_dataset": set()}
-    for task, edit in edits.items():
-        edit()
-        expected |= {rule: set() for rule in (f"train_{task}", *BETWEEN[task])}
-        expected["download_dataset"].add(f"task={task} dataset={RUNS[task].split('/')[0]}")
+    for edited in (("glue", "subject"), ("math", "control")):
+        for task in edited:
+            edits[task]()
+            expected |= {rule: set() for rule in (f"train_{task}", *BETWEEN[task])}
+            expected["download_dataset"].add(f"task={task} dataset={RUNS[task].split('/')[0]}")
         planned = plan(project)
         assert planned.keys() == expected.keys()
         assert planned["download_dataset"] == expected["download_dataset"]
@@ -133,6 +138,24 @@ def test_an_edit_plans_its_download_and_what_depends_on_it(trained, tmp_path):
     planned = plan(project)
     assert planned["download_model"] == {"model=mine"}
     assert not planned.keys() & {"download_dataset", "hints"} and {f"train_{task}" for task in RUNS} <= planned.keys()
+
+
+def test_an_edited_hint_function_plans_hints_and_all_that_follows(trained, tmp_path, monkeypatch):
+    project = trained.copy(tmp_path / "project")
+    monkeypatch.setenv("PYTHONPATH", str(project.folder))
+    project.change("my_hints.py", "return image", "return image.convert('L')")
+    assert plan(project).keys() == {"hints", "train_control"}
+    (project.folder / "my_hints.py").unlink()
+    output = project.snakemake("-n", "--configfile", "mine.yaml", "--", RECORDS[-1], ok=False)
+    assert "hint 'my_hints:depth': expected a module my_hints on PYTHONPATH" in " ".join(output.split())
+
+
+def test_cached_latents_repeat_no_finished_run(trained, tmp_path):
+    (tmp_path / "cached.yaml").write_text("tasks: {control: {latents: {cache: true}}}")
+    other = RECORDS[-1].replace("seed0", "seed1")
+    planned = trained.plan(*RECORDS, other, config="mine.yaml", extra=(str(tmp_path / "cached.yaml"),))
+    assert planned.keys() == {"latents", "augment", "train_control"} and planned["latents"] == {"dataset=rooms"}
+    assert planned["train_control"] == {"task=control dataset=rooms method=hra variant=r8 seed=1"}
 
 
 def test_a_dry_run_reads_the_data_and_stops_at_the_first_bad_row(trained, tmp_path):

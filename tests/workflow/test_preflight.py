@@ -18,6 +18,7 @@ def test_what_is_wrong_with_this_machine_is_listed_before_any_job(fresh, tmp_pat
     (tmp_path / "sbatch").write_text("#!/bin/sh\necho 'allocation failure: Invalid account' >&2; exit 1\n")
     (tmp_path / "sbatch").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("HRA_SLURM_PARTITION", "gpu")
     project = fresh.copy(tmp_path / "project")
     (project.folder / "grid.yaml").write_text(TINY.read_text().replace("save_seconds: 0", "save_seconds: 10"))
     command = (
@@ -36,7 +37,7 @@ def test_what_is_wrong_with_this_machine_is_listed_before_any_job(fresh, tmp_pat
     assert "table_glue: " in output and "  ok    source tiny-bert: generated here" in output
     assert "  TODO  source sentences: expected a folder at" in output
     assert "  ok    disk: " in output
-    assert "  TODO  Slurm, GPU jobs: allocation failure: Invalid account (--gpus=1 --time=10 " in output
+    assert "  TODO  Slurm, train_glue: allocation failure: Invalid account (-p gpu -t 10 --mem 1500 " in output
     report = json.loads((project.folder / "results/preflight.json").read_text())
     assert {"part", "check", "ok", "text"} == set(report["findings"][0])
 

@@ -1,14 +1,12 @@
 """Profiles: their contents, and a site's environment variables."""
 
-import dataclasses
 import re
-from types import SimpleNamespace
 
+import pytest
 import yte
 
 from hra_workflow import tasks
 from hra_workflow.core import grid
-from hra_workflow.snake import planned as planned_jobs
 from snakemake_executor_plugin_slurm_packs import ExecutorSettings
 from support import ROOT, paper_config
 
@@ -16,6 +14,13 @@ from support import ROOT, paper_config
 def profile(name: str) -> dict:
     with (ROOT / f"profiles/{name}/config.yaml").open() as stream:
         return yte.process_yaml(stream, require_use_yte=True)
+
+
+def executor_settings() -> ExecutorSettings:
+    """Return the settings that profiles/slurm states; a key that is none of them is an error."""
+    prefix = "slurm-packs-"
+    stated = {key.removeprefix(prefix): value for key, value in profile("slurm").items() if key.startswith(prefix)}
+    return ExecutorSettings(**{key.replace("-", "_"): value for key, value in stated.items()})
 
 
 def test_profiles_keep_to_their_rooms():
@@ -42,15 +47,17 @@ TARGETS = [
 ]
 
 
-def planned(project, *arguments: str) -> list[tuple[str, dict[str, str]]]:
-    """Return rule and resources of every job of a dry run."""
-    output = project.snakemake(*arguments, "-n", "--", *TARGETS)
-    found = re.findall(r"^rule (\w+):\n(?:    .*\n)*?    resources: (.*)$", output, re.MULTILINE)
-    return [(rule, dict(pair.split("=", 1) for pair in stated.split(", "))) for rule, stated in found]
+@pytest.fixture(scope="module")
+def jobs(fresh) -> list[tuple[str, dict[str, str]]]:
+    """Return rule and resources, with `threads`, of every kind of job of a dry run."""
+    output = fresh.snakemake("--profile", "slurm", "-n", "--", *TARGETS)
+    pattern = r"^rule (\w+):\n(?:    .*\n)*?(?:    threads: (\d+)\n)?    resources: (.*)$"
+    kinds = dict.fromkeys(re.findall(pattern, output, re.MULTILINE))
+    pairs = [(rule, [*stated.split(", "), f"threads={threads or 1}"]) for rule, threads, stated in kinds]
+    return [(rule, dict(one.split("=", 1) for one in stated)) for rule, stated in pairs]
 
 
-def test_jobs_of_the_paper_request_numbers_of_gpus(fresh):
-    jobs = planned(fresh, "--profile", "slurm")
+def test_jobs_of_the_paper_request_numbers_of_gpus(jobs):
     for rule, resources in jobs:
         if rule.startswith("train") and resources["gpu"] == "0":  # a run that trains nothing
             assert (resources["mem_mb"], resources["runtime"]) == ("4000", "60")
@@ -58,6 +65,8 @@ def test_jobs_of_the_paper_request_numbers_of_gpus(fresh):
     assert {"train_math", "train_subject"} <= rules["0"] and rules["8"] == rules["2"] == {"train_control"}
     assert {f"{stage}_{task}" for stage in ("generate", "evaluate") for task in ("subject", "control")} <= rules["1"]
     assert {"train_glue", "generate_math", "evaluate_harness", "train_subject"} <= rules["1"]
+    threads = {found["gpu"]: found["threads"] for rule, found in jobs if rule == "train_control"}
+    assert threads == {"8": "32", "2": "8"}  # as submitted: Snakemake's dry runs give each job one
     assert "augment" in rules[None] and {"hints", "evaluate_math", "evaluate_glue"} <= rules["0"]
 
 
@@ -75,17 +84,17 @@ def test_a_method_uses_fewer_gpus_with_threads_and_memory_in_proportion():
     assert all(task.training.resources(run) == stated for run in resources)
 
 
-def test_lsf_jobs_ask_for_their_largest_number_of_gpus(fresh):
-    jobs = planned(fresh, "--profile", "profiles/lsf", "--executor", "local", "--cores", "1")
-    most = {rule: max(int(found.get("gpu", 0)) for one, found in jobs if one == rule) for rule, _ in jobs}
-    most["evaluate_glue"] = 1  # if the training job has not evaluated
+def test_jobs_name_their_stage_and_ask_lsf_for_their_gpus(jobs):
+    stages = {"train", "generate", "evaluate"}
     for rule, found in jobs:
-        assert found.get("lsf_extra") == (f"-gpu num={most[rule]}" if most[rule] else None), rule
+        stage, gpus = rule.partition("_")[0], found.get("gpu", "0")
+        assert found.get("stage") == (stage if stage in stages else None), rule
+        assert found.get("lsf_extra") == (None if gpus == "0" else f"-gpu num={gpus}"), rule
 
 
 def test_a_site_says_what_is_its_own_in_the_environment(monkeypatch):
     assert profile("slurm")["default-resources"] == {"mem_mb": 4000, "runtime": 60}
-    assert not {"slurm-packs-qos", "slurm-packs-gres", "slurm-packs-array-jobs"} & profile("slurm").keys()
+    assert not {"slurm-packs-gres", "slurm-packs-array-jobs"} & profile("slurm").keys()
     site = {
         "ACCOUNT": "123",
         "PARTITION": "cpu",
@@ -101,50 +110,24 @@ def test_a_site_says_what_is_its_own_in_the_environment(monkeypatch):
         monkeypatch.setenv(f"HRA_SLURM_{name}", value)
     monkeypatch.setenv("HRA_MPS", "1")
     slurm = profile("slurm")
-    assert slurm["jobs"] == "7" and slurm["default-resources"]["slurm_account"] == "123"
-    stated = {name: slurm[f"slurm-packs-{name}"] for name in ("partition", "gpu-partition", "gpu-model", "qos")}
-    assert stated == {"partition": "cpu", "gpu-partition": "gpu", "gpu-model": "a100", "qos": "high"}
+    assert slurm["jobs"] == "7"
+    # Snakemake evaluates them: 123 would be a number.
+    assert slurm["default-resources"] | {"slurm_account": "'123'", "qos": "'high'"} == slurm["default-resources"]
+    stated = {name: slurm[f"slurm-packs-{name}"] for name in ("partition", "gpu-partition", "gpu-model")}
+    assert stated == {"partition": "cpu", "gpu-partition": "gpu", "gpu-model": "a100"}
     assert slurm["slurm-packs-gres"] is slurm["slurm-packs-mps"] is True
     assert slurm["slurm-packs-environment"] == "/shared/environment.tar"
     assert (slurm["slurm-packs-array-jobs"], slurm["max-jobs-per-timespan"]) == ("all", "100/1s")
+    executor_settings()
 
 
-def test_stages_may_have_accounts_of_their_own(monkeypatch):
-    """Of every rule of a stage that is submitted, which `set-resources` must name."""
-    text = "\n".join(path.read_text() for path in (ROOT / "rules").rglob("*.smk"))
-    templates = set(re.findall(r"^use rule (\w+) as", text, re.MULTILINE))
-    rules = set(re.findall(r"^(?:use rule \w+ as|rule) (\w+)", text, re.MULTILINE)) - templates
-    for stage in ("train", "generate", "evaluate"):
-        with monkeypatch.context() as patch:
-            patch.setenv(f"HRA_SLURM_ACCOUNT_{stage.upper()}", "own")
-            own = {rule for rule in rules if rule.startswith(f"{stage}_")}
-            assert profile("slurm")["set-resources"] == {rule: {"slurm_account": "own"} for rule in own}
-    assert "set-resources" not in profile("slurm")
-
-
-def test_the_number_of_gpus_chooses_the_partition(monkeypatch, tmp_path):
-    """As the executor does, for `make preflight` too; the example of docs/cluster.md."""
-    (example,) = re.findall(r"```text\n(partitions:.*?)```", (ROOT / "docs/cluster.md").read_text(), re.DOTALL)
-    (tmp_path / "partitions.yaml").write_text(example)
-    monkeypatch.setenv("HRA_SLURM_PARTITIONS", str(tmp_path / "partitions.yaml"))
-    assert profile("slurm")["slurm-packs-partition-config"] == str(tmp_path / "partitions.yaml")
-    jobs = [
-        SimpleNamespace(name="job", threads=4, resources={"gpu": gpu, "runtime": 60, "mem_mb": 8000, "nodes": 1})
-        for gpu in (0, 1, 8)
-    ]
-    assert [(one.partition, one.gpu) for one in planned_jobs.requests(jobs)] == (
-        [("cpu", 0), ("gpu-shared", 1), ("gpu-nodes", 8)]
-    )
-
-
-def test_every_key_of_the_profile_is_an_option(monkeypatch):
-    for name in ("PARTITION", "PARTITIONS", "GPU_PARTITION", "GPU_MODEL", "QOS", "ENVIRONMENT", "ARRAYS"):
-        monkeypatch.setenv(f"HRA_SLURM_{name}", "x")
-    monkeypatch.setenv("HRA_SLURM_GRES", "1")
-    monkeypatch.setenv("HRA_MPS", "1")
-    fields = {field.name for field in dataclasses.fields(ExecutorSettings)}
-    keys = {key.removeprefix("slurm-packs-").replace("-", "_") for key in profile("slurm") if "slurm-packs-" in key}
-    assert keys <= fields, keys - fields
+def test_stages_may_have_accounts_and_qos_of_their_own(monkeypatch):
+    assert "slurm-packs-stages" not in profile("slurm")
+    for name in ("ACCOUNT_TRAIN", "ACCOUNT_EVALUATE", "QOS_TRAIN"):
+        monkeypatch.setenv(f"HRA_SLURM_{name}", name.lower())
+    assert sorted(profile("slurm")["slurm-packs-stages"].split()) == [
+        "evaluate:slurm_account=account_evaluate", "train:qos=qos_train", "train:slurm_account=account_train"
+    ]  # fmt: skip
 
 
 def test_memory_grows_with_each_attempt():

@@ -34,6 +34,10 @@ def evaluations(planned: dict) -> set[str]:
 RETENTION = "results/table_retention.csv"
 
 
+def backwards(value):
+    return {key: backwards(value[key]) for key in reversed(value)} if isinstance(value, dict) else value
+
+
 def test_a_finished_grid_plans_nothing(finished):
     command = ("-n", "--cores", "1", "--configfile", "small.yaml", "--", "results/table_glue.csv", RETENTION)
     output = finished.snakemake(*command)
@@ -41,65 +45,81 @@ def test_a_finished_grid_plans_nothing(finished):
     assert re.search(r"^table_glue, table_retention: nothing to do, all \d+ jobs are done$", output, re.MULTILINE)
 
 
-def test_a_new_seed_plans_its_own_jobs(done):
-    done.change("small.yaml", "seeds: [0, 1]", "seeds: [0, 1, 2]")
-    planned = done.plan()
-    assert planned["train_glue"] == runs(seed="2") == evaluations(planned)
-    assert planned["augment"] == {f"task=glue method={m} variant=r8 seed=2" for m in ("lora", "hra")}
-    assert planned.keys() == {"augment", "train_glue", EVALUATION, *TABLES}
-
-
-def test_a_new_strength_plans_its_own_evaluations(done):
-    done.change("small.yaml", "    averages:", "    rewind: [0.5]\n    averages:")
-    planned = done.plan()
-    names = {"cola": ["validation@0.5"], "mnli": ["matched@0.5", "mismatched@0.5"]}
-    expected = {
-        f"{run} benchmark={name}" for dataset in names for run in runs(dataset=dataset) for name in names[dataset]
-    }
-    assert planned == TABLES | {EVALUATION: expected}
-
-
-def test_a_new_variant_plans_its_own_jobs(done):
+def test_what_is_added_plans_its_own_jobs(done):
+    """Add a seed, a variant, a dataset, a strength and a benchmark; no finished job runs again."""
     done.change("small.yaml", "[lora/r8, hra/r8]", "[lora/r8, hra/r8, hra/r8-lambda1e-5]")
-    planned = done.plan()
-    assert planned["train_glue"] == runs(method="hra/r8-lambda1e-5") == evaluations(planned)
-    assert planned.keys() == {"augment", "train_glue", EVALUATION, *TABLES}
+    done.change("small.yaml", "mnli], seeds: [0, 1]", "mnli, rte], seeds: [0, 1, 2]")
+    done.change("small.yaml", "    averages:", "    rewind: [0.5]\n    averages:")
+    # What is appended is not the first benchmark, which selects the best step.
+    done.change(
+        "small.yaml", "\ntasks:", "\ndatasets: {glue: {mnli: {benchmarks: {again: validation_matched}}}}\ntasks:"
+    )
+    names = {"cola": ["validation"], "mnli": ["matched", "mismatched", "again"], "rte": ["validation"]}
+    every = {name: runs(dataset=name, method="lora/r8 hra/r8 hra/r8-lambda1e-5", seed="0 1 2") for name in names}
+    evaluated = {
+        f"{run} benchmark={benchmark}{strength}"
+        for dataset, benchmarks in names.items()
+        for benchmark in benchmarks
+        for strength in ("", "@0.5")
+        for run in every[dataset] - (set() if strength or benchmark == "again" else runs())
+    }
+    assert done.plan() == TABLES | {
+        "download_dataset": {"task=glue dataset=rte"},
+        "augment": {f"task=glue method={m} variant=r8 seed=2" for m in ("lora", "hra")}
+        | {f"task=glue method=hra variant=r8-lambda1e-5 seed={seed}" for seed in (0, 1, 2)},
+        "train_glue": set.union(*every.values()) - runs(),
+        EVALUATION: evaluated,
+    }
 
 
-def test_a_new_dataset_plans_its_own_jobs(done):
-    done.change("small.yaml", "datasets: [cola, mnli]", "datasets: [cola, mnli, rte]")
-    planned = done.plan()
-    assert planned["train_glue"] == runs(dataset="rte") == evaluations(planned)
-    assert planned["download_dataset"] == {"task=glue dataset=rte"}
-    assert "augment" not in planned
-
-
-def test_a_value_that_becomes_equal_to_another_param_is_a_change(done):
-    """Snakemake compares the set of all values, without the names of the params."""
-    done.change("config/math/task.yaml", "batch_size: 16\n      limit: null", "batch_size: 16\n      limit: 16")
-    assert done.plan(RETENTION).keys() == {"evaluate_harness", "table_retention"}
-
-
-def test_a_learning_rate_plans_its_dataset_and_preset(done):
+def test_a_learning_rate_plans_its_dataset_and_preset_and_nothing_of_the_base_model(done):
     done.change(
         "config/glue/presets.yaml",
         "cola: {epochs: 28, learning_rate: 8.0e-4",  # code-head, which the HRA variants use
         "cola: {epochs: 28, learning_rate: 7.0e-4",
     )
-    planned = done.plan()
+    done.change("config/math/presets.yaml", "epochs: 2", "epochs: 3")
+    planned = done.plan("results/table_glue.csv", RETENTION)
     assert planned["train_glue"] == runs(dataset="cola", method="hra/r8") == evaluations(planned)
     assert planned.keys() == {"train_glue", EVALUATION, *TABLES}
+    assert re.findall("  again:    (.*)", done.printed) == [
+        "train_glue: 2 jobs, learning_rate 0.0008 → 0.0007",
+        "evaluate_glue: 2 jobs, after train_glue",
+        "runs: 1 job, after evaluate_glue, train_glue",
+        "compare: 1 job, after evaluate_glue, runs",
+        "table: 1 job, searches.cola.hra/r8.settings.learning_rate 0.0008 → 0.0007",
+    ]
+    reason = "reason: Params have changed since last execution: learning_rate 0.0008 → 0.0007\n"
+    assert done.printed.count("Params have changed") == done.printed.count(reason) == 2
 
 
-def test_a_licence_and_a_comment_in_a_script_or_the_library_plan_nothing(done):
-    done.change("config/config.yaml", "license: MIT", "license: Apache-2.0")
-    done.change("config/glue/datasets.yaml", "each set has its own", "other")
+def test_another_order_of_the_config_plans_nothing_and_another_number_of_processes_the_training(done):
+    """Restate all of the config, keys in reverse and a whole float as an integer, and move a key within its file."""
+    config = paper_config()
+    update_config(config, yaml.safe_load((done.folder / "small.yaml").read_text()))
+    assert repr(config["tasks"]["glue"]["defaults"]["max_grad_norm"]) == "1.0"
+    config["tasks"]["glue"]["defaults"]["max_grad_norm"] = 1
+    config["tasks"]["glue"]["resources"] |= {"gpu": 1, "runs_per_gpu": 1}
+    (done.folder / "restated.yaml").write_text(yaml.safe_dump(backwards(config), sort_keys=False))
+    line = "      weight_decay: 0.01\n"
+    done.change("config/glue/task.yaml", line, "")
+    done.change("config/glue/task.yaml", "      precision: bf16\n", f"      precision: bf16\n{line}")
     for path in [*(done.folder / "workflow/scripts").rglob("*.py")]:
         path.write_text(path.read_text() + "\n# a comment\n")
     (done.folder / "hra").mkdir()
     for path in (ROOT / "hra").glob("*.py"):
         (done.folder / "hra" / path.name).write_text(path.read_text() + "\n# a comment\n")
     assert done.plan() == {}
+    assert done.plan("results/table_glue.csv", RETENTION, extra=("restated.yaml",)) == {}
+    config["tasks"]["glue"]["resources"]["gpu"] = 2
+    (done.folder / "restated.yaml").write_text(yaml.safe_dump(config))
+    assert done.plan(extra=("restated.yaml",))["train_glue"] == runs()
+
+
+def test_a_value_that_becomes_equal_to_another_param_is_a_change(done):
+    """Snakemake compares the set of all values, without the names of the params."""
+    done.change("config/math/task.yaml", "batch_size: 16\n      limit: null", "batch_size: 16\n      limit: 16")
+    assert done.plan(RETENTION).keys() == {"evaluate_harness", "table_retention"}
 
 
 def test_a_metric_plans_the_evaluations_of_its_dataset(done):
@@ -113,71 +133,7 @@ def test_a_metric_plans_the_evaluations_of_its_dataset(done):
     done.change("config/methods.yaml", "    kind: hra\n    version: 2", "    kind: hra\n    version: 3")
     planned = done.plan()  # the training evaluates the new metrics
     assert planned["train_glue"] == runs(method="hra/r8") == evaluations(planned)
-
-
-def test_another_benchmark_plans_its_own_evaluations(done):
-    done.change(
-        "config/glue/datasets.yaml",
-        "mismatched: validation_mismatched}",
-        "mismatched: validation_mismatched, again: validation_matched}",
-    )
-    again = {f"{run} benchmark=again" for run in runs(dataset="mnli")}
-    assert done.plan() == TABLES | {"evaluate_glue": again}
-
-
-def test_settings_of_training_plan_nothing_for_the_base_model(done):
-    done.change("config/math/task.yaml", "gradient_checkpointing: auto", "gradient_checkpointing: false")
-    done.change("config/math/presets.yaml", "epochs: 2", "epochs: 3")
-    assert done.plan(RETENTION) == {}
-
-
-def test_the_config_restated_in_another_order_plans_nothing(done):
-    """Restate all of it, keys in reverse and a whole float as an integer, and move a key within its file."""
-    config = paper_config()
-    update_config(config, yaml.safe_load((done.folder / "small.yaml").read_text()))
-    assert repr(config["tasks"]["glue"]["defaults"]["max_grad_norm"]) == "1.0"
-    config["tasks"]["glue"]["defaults"]["max_grad_norm"] = 1
-    text = yaml.safe_dump(backwards(config), sort_keys=False)
-    (done.folder / "restated.yaml").write_text(text)
-    files = ("--configfile", "small.yaml", "restated.yaml")
-    assert done.plan("results/table_glue.csv", RETENTION, extra=files) == {}
-    line = "      weight_decay: 0.01\n"
-    done.change("config/glue/task.yaml", line, "")
-    done.change("config/glue/task.yaml", "      precision: bf16\n", f"      precision: bf16\n{line}")
-    assert done.plan() == {}
-    # What is appended is not the first benchmark, which selects the best step.
-    done.change("small.yaml", "\ntasks:", f"\ndatasets: {{glue: {{mnli: {AGAIN}}}}}\ntasks:")
-    planned = done.plan()
-    assert planned[EVALUATION] == {f"{run} benchmark=again" for run in runs(dataset="mnli")}
-    assert "train_glue" not in planned
-
-
-AGAIN = "{benchmarks: {again: validation_matched}}"
-
-
-def backwards(value):
-    return {key: backwards(value[key]) for key in reversed(value)} if isinstance(value, dict) else value
-
-
-def test_another_number_of_processes_plans_the_training(done):
-    done.change("small.yaml", "resources: {gpu: 0, threads: 1", "resources: {gpu: 1, runs_per_gpu: 1, threads: 1")
-    assert done.plan() == {}
-    done.change("small.yaml", "{gpu: 1, runs", "{gpu: 2, runs")
-    assert done.plan()["train_glue"] == runs()
-
-
-def test_a_bumped_method_version_plans_that_method(done):
-    done.change("config/methods.yaml", "    kind: hra\n    version: 2", "    kind: hra\n    version: 3")
-    planned = done.plan()
-    assert planned["train_glue"] == runs(method="hra/r8") == evaluations(planned)
-    assert planned["augment"] == {f"task=glue method=hra variant=r8 seed={s}" for s in (0, 1)}
-
-
-def test_a_bumped_task_version_plans_the_task(done):
-    done.change("config/glue/task.yaml", "  glue:\n    version: 1", "  glue:\n    version: 2")
-    planned = done.plan()
-    assert planned["train_glue"] == runs() == evaluations(planned)
-    assert "augment" not in planned and "download_dataset" not in planned
+    assert planned["augment"] == {f"task=glue method=hra variant=r8 seed={seed}" for seed in (0, 1)}
 
 
 def test_a_deleted_result_plans_its_own_job_and_the_table_every_time(done):
@@ -211,6 +167,9 @@ def test_an_incomplete_grid_makes_a_table_from_what_is_there(done):
 def test_an_export_and_a_prediction_train_nothing(done):
     card = "seed0/hub/best/README.md"
     done.change("config/glue/task.yaml", "  glue:\n    version: 1", "  glue:\n    version: 2")
+    planned = done.plan()
+    assert planned["train_glue"] == runs() == evaluations(planned)
+    assert "augment" not in planned and "download_dataset" not in planned
     named = "task=glue dataset=cola method=hra variant=r8 seed=0 weights=best"
     assert done.plan(f"results/glue/cola/hra/r8/{card}") == {"export_adapter": {named}}
     request = {"run": "results/glue/cola/hra/r8/seed0", "weights": "best", "texts": "small.yaml", "make": "predict"}

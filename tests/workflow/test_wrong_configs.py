@@ -80,9 +80,10 @@ def test_folders_that_rules_could_not_match_are_refused(config, folder):
         (
             "datasets.glue.mnli.metrics",
             ["accuracy", "f1"],
-            r"f1 is that of .* two classes, found 3 .*macro_f1",
+            r"mnli: metrics: f1 is for two classes, found 3 classes. Use one of accuracy, macro_f1$",
         ),
-        ("datasets.glue.stsb.metrics", ["accuracy", "pearson_spearman_mean"], r"accuracy does not go with labels None"),
+        ("datasets.glue.stsb.metrics", ["accuracy"], r"accuracy is for classes, .* a regression. Use one of pearson,"),
+        ("datasets.glue.cola.metrics", ["mcc"], r"metrics: expected one of accuracy, .*module:name .*, found 'mcc'"),
         ("datasets.glue.cola.source.revision", "v1", r"revision: 'v1' does not match .*a commit; main only if"),
         ("datasets.glue.cola.benchmarks", {"validation": "dev"}, r"unknown split 'dev'; known: train, validation"),
         ("tasks.math.prompt.template", "Q: A:", r"prompt.template: 'Q: A:' does not match .*with \{question\}"),

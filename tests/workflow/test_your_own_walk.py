@@ -18,7 +18,7 @@ TUNE = re.DOTALL | re.MULTILINE
 MAKE = f'make() {{ command make -f {ROOT}/Makefile VENV={sys.prefix} -o {sys.prefix}/.installed "$@"; }}; set -e\n'
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.timeout(1500)
 def test_from_the_first_file_to_a_prediction(tmp_path):
     printed = ""

@@ -22,11 +22,6 @@ TRANSFORMERS = ("glue", "math")  # the tasks that train with the transformers Tr
 def hra_fault(variant: dict) -> str | None:
     peft = variant["peft"]
     paired = not peft.get("apply_GS", False) and peft.get("init_weights", True)
-    if not paired and "sum_difference_lr_ratio" in variant:
-        return (
-            "sum_difference_lr_ratio is for pairs of columns, which a start with peft.apply_GS, or without "
-            "peft.init_weights, does not have. Remove it"
-        )
     if paired and peft.get("r", 8) % 2:
         return (
             f"peft.r is {peft['r']}; the paired initialisation (duplicated columns, H = I) needs an even r. "
@@ -102,7 +97,7 @@ METHODS = {
             measure="hra.inspection:measure",
             in_official_file=True,
         ),
-        variants=Variants(optional=("lambda", "penalty", "sum_difference_lr_ratio"), fault=hra_fault, sweep=hra_sweep),
+        variants=Variants(optional=("lambda", "penalty"), fault=hra_fault, sweep=hra_sweep),
         penalty="hra_workflow.training.penalties:orthogonality",
         rewind=rewinding.HRA,
     ),
@@ -143,9 +138,6 @@ METHODS = {
     "pretrained": Method(colour="#666666", tasks=("math", "subject", "control"), trains=False),
     "reference": Method(colour="#BBBBBB", tasks=("subject", "control"), trains=False, real_images=True),
 }
-
-
-KINDS = (*METHODS, PEFT)
 
 
 def entry(method: dict) -> Method:

@@ -3,6 +3,7 @@
 Writes a small file, which the trainings of the run read. If all trials failed, it has their first error instead.
 """
 
+from hra_workflow import tasks
 from hra_workflow.core import tuning
 from hra_workflow.core.job import start
 from hra_workflow.report import tuning_results
@@ -10,7 +11,7 @@ from hra_workflow.report import tuning_results
 
 def main(job: dict) -> None:
     trials = tuning_results.table(job["params"]["trials"])
-    best = tuning_results.best(trials)
+    best = tuning_results.best(trials, tasks.classes()[job["wildcards"]["task"]].table)
     if best is None:
         names = "{method}/{variant} on {dataset}".format(**job["wildcards"])
         error = next(filter(None, trials["error"]), "a trial has no record")

@@ -25,7 +25,7 @@ FROM_RECORD = [
     "preset", "method_version", "task_version", "steps", "trainable_parameters", "adapter_parameters",
     "total_parameters", "adapter_bytes", "seconds", "device_seconds", "peak_memory_bytes", "runs_per_gpu",
     "device", "processes", "attempts",
-    "data_sha256", "config_hash", "commit", "dirty", "started", "finished",
+    "data_sha256", "commit", "dirty", "started", "finished",
 ]  # fmt: skip
 
 

@@ -60,14 +60,16 @@ def differences(evaluated: list[tuple], runs: pd.DataFrame, column: dict, select
         if values is None or (run, seed) not in stated:
             continue
         scored.setdefault(run, {})[seed] = np.array(values, float)
-        value = task.table.statistic(metric)(*scored[run][seed].T)
+        value = task.table.metric(metric).function(*scored[run][seed].T)
         if not math.isclose(value, stated[run, seed], rel_tol=1e-3, abs_tol=1e-3):
             raise JobError(
                 f"{path}: expected {metric} = {stated[run, seed]:.4g} as in the run table, found {value:.4g}. Delete "
                 "the file and the metrics.json beside it, and run again."
             )
     try:
-        return comparison.differences(comparison.estimate(scored, task.table.statistic(metric))) if scored else None
+        if not scored:
+            return None
+        return comparison.differences(comparison.estimate(scored, task.table.metric(metric).function))
     except ValueError as problem:
         raise JobError(
             f"{column['dataset']}, {column['benchmark']}, {metric}: {problem}. Delete the metrics.json of the runs "

@@ -14,7 +14,7 @@ from hra_workflow.tasks.control import latents
 
 def main(job: dict) -> None:
     manifest, model, images = Path(job["output"]["manifest"]), job["input"]["model"], job["input"]["dataset"]
-    device = provenance.pick_device(job["resources"].get("gpu", 0), job["params"].get("device"))
+    device = provenance.pick_device(job)
     split = control_data.opened(images, "train")
     vae = components.load(AutoencoderKL, manifests.folder(model), "vae").to(device)
     folder = manifest.with_name(manifest.name.removesuffix(".manifest.json"))

@@ -19,7 +19,7 @@ def main(job: dict) -> None:
     started = time.monotonic()
     entries, record = job["params"]["evaluators"], records.read(job["input"]["record"])
     manifests.check_hints(record, job["input"]["dataset"])
-    device = provenance.pick_device(job["resources"].get("gpu", 0), job["params"].get("device"))
+    device = provenance.pick_device(job)
     split = control_data.opened(job["input"]["dataset"], BENCHMARK)
     rows = [{name: split.value(row, name) for name in ("key", "prompt")} for row in range(len(split))]
     reference = reference_of(split, [row["prompt"] for row in rows], itself=not job["input"].get("images"))

@@ -18,7 +18,7 @@ def main(job: dict) -> None:
     started = time.monotonic()
     params, inputs = job["params"], job["input"]
     record = records.read(inputs["record"])
-    device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
+    device = provenance.pick_device(job)
     check(job, record)
     base, changed = (list(images.unpack(inputs[name])) for name in ("base", "images"))
     rows = [{"key": one.key, "step": record["steps"]} | one.about for one in changed]

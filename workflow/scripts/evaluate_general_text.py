@@ -25,7 +25,7 @@ def main(job: dict) -> None:
     record = records.read(inputs["record"])
     manifests.check_trained_on(record, inputs["model"])
     manifests.check_weights(record, inputs["record"], inputs["last"])
-    device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
+    device = provenance.pick_device(job)
     folder = manifests.folder(inputs["model"])
     path = manifests.folder(inputs["dataset"]) / f"{params['split']}.parquet"
     most = context.limit(causal_lm.config_of(folder)) - methods.virtual_tokens(params["method"])

@@ -38,7 +38,7 @@ def evaluate(job: dict, record: dict, last: str | Path, best: str | Path) -> Non
     started = time.monotonic()
     params = job["params"]
     dataset, settings = params["dataset"], record["hyperparameters"]
-    device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
+    device = provenance.pick_device(job)
     model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
     tokenizer = classifier.load_tokenizer(model_folder)
     split = dataset["split"]

@@ -24,7 +24,7 @@ def main(job: dict) -> None:
     manifests.check_weights(record, job["input"]["record"], job["input"]["last"])
     harness = open_harness(Path(job["input"]["harness"]), benchmarks)
     manager = download_harness.open_tasks(benchmarks, params["include_path"])
-    device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
+    device = provenance.pick_device(job)
     folder = manifests.folder(job["input"]["model"])
     tokenizer = causal_lm.load_tokenizer(folder)
     model = causal_lm.load_run(

@@ -18,7 +18,7 @@ from hra_workflow.evaluators.protocol import Reference
 def main(job: dict) -> None:
     started = time.monotonic()
     evaluation, record = job["params"]["evaluation"], records.read(job["input"]["record"])
-    device = provenance.pick_device(job["resources"].get("gpu", 0), job["params"].get("device"))
+    device = provenance.pick_device(job)
     subject = [images.load(path) for path in images.listed(manifests.folder(job["input"]["dataset"]))]
     itself = not (path := job["input"].get("images"))
     if path:

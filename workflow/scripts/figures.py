@@ -251,6 +251,7 @@ def lambda_panel(
 
 def main(job: dict) -> None:
     params, inputs, output = job["params"], job["input"], job["output"]
+    kind = tasks.classes()[params["task"]].table
     runs = run_statistics.read_runs(inputs["runs"])
     published, sweep = (
         run_statistics.read_csv(inputs[name])
@@ -277,7 +278,7 @@ def main(job: dict) -> None:
         "pareto": lambda: pareto.figure(run_statistics.read_sealed(inputs["costs"]), params, shown),
         "stability": lambda: stability.figure(runs, single, averages, params, shown),
         "lambda": lambda: lambda_figure(statistics, published, sweep, every),
-        "curves": lambda: training_curves.figure(points, params | {"columns": single}),
+        "curves": lambda: training_curves.figure(points, params | {"columns": single}, kind),
     }
     with matplotlib.rc_context(SETTINGS | {"svg.hashsalt": params["task"]}):
         for name, draw in drawn.items():

@@ -114,7 +114,7 @@ class Run:
         self.generation = self.params["generation"]
         self.method = methods.entry(self.params["method"])
         self.precision = self.params["precision"]
-        self.device = provenance.pick_device(job["resources"].get("gpu", 0), self.params.get("device"))
+        self.device = provenance.pick_device(job)
         self.rows, self.backend = self.generation["batch_size"], ""
         self.virtual, self.prefix = [], ()  # before every prompt: IDs of virtual tokens; before every cache
 

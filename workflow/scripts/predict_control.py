@@ -17,7 +17,7 @@ from hra_workflow.core.wording import listed
 from hra_workflow.data import images, new_inputs
 from hra_workflow.models import new_images
 from hra_workflow.models.diffusion.sampling import complete
-from hra_workflow.tasks.control import data, hints
+from hra_workflow.tasks.control import crop, hints
 from hra_workflow.tasks.control.items import items
 from hra_workflow.tasks.control.sampling import Sampler
 
@@ -38,7 +38,7 @@ def main(job: dict) -> None:
 
     @cache
     def control(row: int) -> Image:
-        shown = data.square(images.load(paths[row]), side)
+        shown = crop.square(images.load(paths[row]), side)
         return hints.draw(settings["hint"]["hint"], shown) if "images" in given else shown
 
     def about(item: tuple[int, int]) -> dict:

@@ -23,7 +23,7 @@ def main(job: dict) -> None:
     method, dataset, settings = (record["fingerprint"][name] for name in ("method", "dataset", "hyperparameters"))
     columns, labels = dataset["columns"], dataset["labels"]
     texts = new_inputs.table(params["given"]["texts"], columns, **params["settings"]["reading"])
-    device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
+    device = provenance.pick_device(job)
     folder = manifests.folder(params["model"])
     tokenizer = classifier.load_tokenizer(folder)
     inputs = pyarrow.table({name: texts[name] for name in columns})

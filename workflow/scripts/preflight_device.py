@@ -11,8 +11,7 @@ from hra_workflow.core.job import start
 
 
 def main(job: dict) -> None:
-    gpus, params = int(job["resources"].get("gpu", 0)), job["params"]
-    device = provenance.pick_device(gpus, params.get("device"))
+    device = provenance.pick_device(job)
     if device == "cpu" and "RANK" not in os.environ:
         launcher.torchrun(__file__, job, 2)
         return

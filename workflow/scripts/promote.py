@@ -5,6 +5,7 @@ Deletes the training checkpoints of the others.
 
 from pathlib import Path
 
+from hra_workflow import tasks
 from hra_workflow.core import files
 from hra_workflow.core.job import start
 from hra_workflow.report import tuning_results
@@ -13,7 +14,8 @@ from hra_workflow.training import checkpoints
 
 def main(job: dict) -> None:
     params = job["params"]
-    going_on = tuning_results.going_on(tuning_results.table(params["trials"]), params["factor"])
+    kind = tasks.classes()[job["wildcards"]["task"]].table
+    going_on = tuning_results.going_on(tuning_results.table(params["trials"]), params["factor"], kind)
     for trial, folders in params["checkpoints"].items():
         for folder in folders if trial not in going_on else ():
             checkpoints.remove(Path(folder))

@@ -161,7 +161,8 @@ def rotation(adapter: Path, measure: str | None) -> dict | None:
 
 def title_of(record: dict) -> str:
     """Name the score of a run's curve: `accuracy on held-out training rows`."""
-    return record["score"].replace("_", " ") + " on held-out training rows" * run_statistics.on_held_out_rows(record)
+    title = tasks.classes()[record["task"]].table.metric(record["score"]).title
+    return title + " on held-out training rows" * run_statistics.on_held_out_rows(record)
 
 
 def main_score(found: dict, selection: str, metric: str, several: bool) -> dict:

@@ -244,20 +244,15 @@ def notes(
 
 
 def markdown(
-    table: pd.DataFrame,
-    runs: pd.DataFrame,
-    published: pd.DataFrame,
-    differences: pd.DataFrame,
-    params: dict,
-    constant: pd.DataFrame,
-    trials: pd.DataFrame | None = None,
+    table: pd.DataFrame, runs: pd.DataFrame, differences: pd.DataFrame, params: dict, constant: dict, lines: list[str]
 ) -> str:
+    """Write the table with its verdicts. constant: one_class.by_column; lines: the notes."""
     models = ", ".join(dict.fromkeys(name for name in runs["model"] if name)) or "no run yet"
     parts, units = [f"# {params['task']}: {models}\n"], units_of(params)
     splits = checkpoints.splits(params["benchmarks"])
     titles, explained = (checkpoints.on(splits, texts) for texts in (checkpoints.TITLES, checkpoints.NOTES))
     first, shown = params["selections"][0], set(params["verdicts"]["columns"])
-    found = verdicts.verdicts(table, differences, units, params, one_class.by_column(constant, params))
+    found = verdicts.verdicts(table, differences, units, params, constant)
     if sentences := verdicts.summary(table, first, params):
         parts.append(f"## Verdict: {titles[first].lower()}\n\n{sentences}\n")
     for selection in params["selections"]:
@@ -270,7 +265,6 @@ def markdown(
             continue
         if cells and (selection != first or units.keys() - shown):  # otherwise the verdict has the same numbers
             parts.append(f"### Differences to the reference: {titles[selection].lower()}\n\n{cells}")
-    lines = notes(table, runs, published, differences, params, constant, trials)
     parts.append("## Notes\n\n" + "\n".join(f"- {line}" for line in lines) + "\n")
     return "\n".join(parts)
 
@@ -286,7 +280,8 @@ def main(job: dict) -> None:
     table = verdicts.marked(table, differences, units, params, same)
     table = verdicts.sentences(table, verdicts.verdicts(table, differences, units, params, same), units, params)
     trials = run_statistics.read_sealed(job["input"]["trials"]) if job["input"].get("trials") else None
-    text = markdown(table, runs, published, differences, params, constant, trials)
+    lines = notes(table, runs, published, differences, params, constant, trials)
+    text = markdown(table, runs, differences, params, same, lines)
     made_from = [path for name, path in job["input"].items() if path and name != "published"]
     seals.write(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"), made_from)
     seals.write(job["output"]["markdown"], text, made_from)

@@ -12,7 +12,7 @@ from hra_workflow import methods
 from hra_workflow.core import made_by, manifests, provenance
 from hra_workflow.core.job import start
 from hra_workflow.models import diffusion
-from hra_workflow.training import finished_runs, run_record, trials
+from hra_workflow.training import run_record, trials
 
 
 @trials.recorded
@@ -20,7 +20,7 @@ def main(job: dict) -> None:
     started = time.monotonic()
     params, seed = job["params"], int(job["wildcards"]["seed"])
     method = params["method"]
-    device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
+    device = provenance.pick_device(job)
     model_folder = manifests.folder(job["input"]["model"])
     if not methods.entry(method).trains:
         run_record.untrained(job, started, device, diffusion.count_parameters(model_folder))
@@ -56,4 +56,4 @@ def main(job: dict) -> None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), finished_runs.restored, trains=True)
+    start(main, __file__, globals().get("snakemake"), trains=True)

@@ -16,7 +16,7 @@ from hra_workflow.core import early_evaluations, manifests, provenance
 from hra_workflow.core.job import start
 from hra_workflow.data import held_out
 from hra_workflow.models import adapters, classifier, context
-from hra_workflow.training import finished_runs, run_record, trials
+from hra_workflow.training import run_record, trials
 
 
 @trials.recorded
@@ -30,9 +30,9 @@ def main(job: dict) -> None:
     started = time.monotonic()
     params, wildcards = job["params"], job["wildcards"]
     dataset, method, settings = params["dataset"], params["method"], params["hyperparameters"]
-    shown = params["evaluation"]["metrics"]
+    shown, sign = params["evaluation"]["metrics"], -1 if metrics.find(dataset["score"]).better == "lower" else 1
     seed, scratch = int(wildcards["seed"]), Path(params["scratch"])
-    device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
+    device = provenance.pick_device(job)
 
     model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
     tokenizer, tokens = classifier.load_tokenizer(model_folder), methods.virtual_tokens(method)
@@ -71,7 +71,7 @@ def main(job: dict) -> None:
         eval_dataset=dev.select(order),
         data_collator=DataCollatorWithPadding(tokenizer),
         compute_metrics=judge,
-        callbacks=[hf_trainer.KeepBest(scratch / "best", dataset["score"], model), *trials.callbacks(job)],
+        callbacks=[hf_trainer.KeepBest(scratch / "best", dataset["score"], model, sign), *trials.callbacks(job)],
         method=method,
         settings=settings,
         head=head,
@@ -83,7 +83,7 @@ def main(job: dict) -> None:
         return
 
     curve = hf_trainer.curve(trainer.state.log_history, shown)
-    best = max(curve, key=lambda entry: entry["metrics"][dataset["score"]])
+    best = max(curve, key=lambda entry: sign * entry["metrics"][dataset["score"]])
     result = {"steps": trainer.state.global_step, "best_step": best["step"], "score": dataset["score"], "curve": curve}
     if "held_out" in settings:
         result["held_out"] = trials.score(dataset["score"], best["metrics"][dataset["score"]], train, dev)
@@ -107,4 +107,4 @@ def evaluated_last(trainer) -> bool:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), finished_runs.restored, trains=True)
+    start(main, __file__, globals().get("snakemake"), trains=True)

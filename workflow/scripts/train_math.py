@@ -16,7 +16,7 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.data import held_out
 from hra_workflow.models import adapters, causal_lm, context, prompts
-from hra_workflow.training import finished_runs, run_record, trials
+from hra_workflow.training import run_record, trials
 
 
 @trials.recorded
@@ -25,7 +25,7 @@ def main(job: dict) -> None:
     params, wildcards = job["params"], job["wildcards"]
     method, settings = params["method"], params["hyperparameters"]
     seed, scratch = int(wildcards["seed"]), Path(params["scratch"])
-    device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
+    device = provenance.pick_device(job)
 
     model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
     if not methods.entry(method).trains:
@@ -115,4 +115,4 @@ def main(job: dict) -> None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), finished_runs.restored, trains=True)
+    start(main, __file__, globals().get("snakemake"), trains=True)

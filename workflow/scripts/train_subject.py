@@ -15,7 +15,7 @@ from hra_workflow.core.job import start
 from hra_workflow.data import images
 from hra_workflow.models import adapters, diffusion
 from hra_workflow.tasks.subject import task as subjects
-from hra_workflow.training import finished_runs, run_record, trials
+from hra_workflow.training import run_record, trials
 
 
 @trials.recorded
@@ -24,7 +24,7 @@ def main(job: dict) -> None:
     params = job["params"]
     method, settings = params["method"], params["hyperparameters"]
     seed = int(job["wildcards"]["seed"])
-    device = provenance.pick_device(job["resources"].get("gpu", 0), params.get("device"))
+    device = provenance.pick_device(job)
     model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
     entry = methods.entry(method)
     if not entry.trains:
@@ -75,4 +75,4 @@ def class_images(job: dict) -> list[images.Picture]:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), finished_runs.restored, trains=True)
+    start(main, __file__, globals().get("snakemake"), trains=True)

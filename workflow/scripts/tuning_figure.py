@@ -11,6 +11,7 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
+from hra_workflow import tasks
 from hra_workflow.core import tuning
 from hra_workflow.core.job import start
 from hra_workflow.report import run_statistics, tuning_results
@@ -32,10 +33,10 @@ def figure_of(trials: pd.DataFrame, params: dict) -> Figure:
     style, shown = styles(list(labels), params["colours"]), {}
     for ax, dataset in zip(panels, datasets, strict=False):
         here = trials[trials["dataset"] == dataset]
-        metric = next(filter(None, here["metric"]), "")
-        wanted = "lower" if metric in tuning_results.LOWER else "higher"
+        metrics = map(tasks.classes()[params["task"]].table.metric, filter(None, here["metric"]))
+        title, wanted = next(((one.title, one.better) for one in metrics), ("score", "higher"))
         ax.set_title(dataset, fontsize=SMALL, loc="left")
-        ax.set(xlabel=key.replace("_", " "), ylabel=better(f"{metric.replace('_', ' ')}\nheld-out rows", wanted))
+        ax.set(xlabel=key.replace("_", " "), ylabel=better(f"{title}\nheld-out rows", wanted))
         shown |= panel(ax, here, key, wanted, style, labels)
         if not here["score"].notna().any():
             say(ax, "no trial has a score")

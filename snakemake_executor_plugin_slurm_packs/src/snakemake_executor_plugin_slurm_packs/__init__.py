@@ -18,6 +18,7 @@ forgets them after `status_attempts` failures, and Snakemake waits forever.
 """
 
 import contextlib
+import re
 import shlex
 import shutil
 import sys
@@ -26,7 +27,7 @@ import uuid
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Optional
+from typing import ClassVar, Optional
 
 from snakemake_executor_plugin_slurm import Executor as SlurmExecutor
 from snakemake_executor_plugin_slurm import ExecutorSettings as SlurmSettings
@@ -71,6 +72,13 @@ class ExecutorSettings(SlurmSettings):
         default=False,
         metadata={"help": "Request GPUs with --gres=gpu:MODEL:N instead of --gpus=MODEL:N, which some sites refuse."},
     )
+    stages: Optional[str] = field(  # noqa: UP045
+        default=None,
+        metadata={
+            "help": "Resources of the jobs of a stage, which their rules name with the resource `stage`, such as "
+            "'train:slurm_account=grant train:qos=long'. They override those of the rule."
+        },
+    )
     mps: bool = field(
         default=False, metadata={"help": "Start NVIDIA's multi-process service for the jobs that share a GPU."}
     )
@@ -81,6 +89,16 @@ class ExecutorSettings(SlurmSettings):
             "unpacks it to the same path on the node's local disk."
         },
     )
+    # Those of this process: in a dry run, Snakemake reads them and keeps none. `packs.options` needs them.
+    stated: ClassVar[Optional["ExecutorSettings"]] = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        if wrong := [one for one in (self.stages or "").split() if not re.fullmatch(r"[^:]+:\w+=.+", one)]:
+            raise WorkflowError(
+                f"slurm-packs-stages: expected STAGE:RESOURCE=VALUE, found {wrong[0]}. Separate several by spaces."
+            )
+        ExecutorSettings.stated = self
 
 
 class Executor(SlurmExecutor):

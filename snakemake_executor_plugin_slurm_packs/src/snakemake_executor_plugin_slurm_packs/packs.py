@@ -1,11 +1,22 @@
-"""Packs: jobs that share a GPU as one Slurm job."""
+"""Packs: jobs that share a GPU as one Slurm job; and what Slurm is asked for, of one job as of a pack."""
 
 import json
+import logging
+import os
+import shlex
 import uuid
 from collections.abc import Callable, Hashable, Iterable
+from functools import cache
 from pathlib import Path
 
-RESOURCE = "jobs_per_gpu"
+from snakemake_executor_plugin_slurm import partitions
+from snakemake_executor_plugin_slurm.accounts import validate_account
+from snakemake_executor_plugin_slurm.submit_string import get_submit_command
+from snakemake_executor_plugin_slurm.utils import set_gres_string
+from snakemake_executor_plugin_slurm.validation import validate_slurm_extra
+
+RESOURCE, STAGE = "jobs_per_gpu", "stage"
+LOGGER = logging.getLogger(__name__)
 ENDED, REPORTED = ".ended", ".reported"  # of a job of a pack: its exit status; Snakemake has taken note of it
 
 
@@ -38,9 +49,9 @@ def of(jobs: Iterable, replicate: Callable[[object], Hashable]) -> list[list]:
     return packs
 
 
-def request(submission: "Submission") -> tuple:
+def request(job) -> tuple:
     """Return what the tasks of a job array have in common: rule, threads, resources."""
-    return submission.name, submission.threads, *sorted(map(str, submission.resources.items()))
+    return job.name, job.threads, *sorted(map(str, job.resources.items()))
 
 
 def chunks(jobs: list, number: int) -> list[list]:
@@ -66,6 +77,7 @@ class Submission:
             self.threads = sum(job.threads for job in jobs)
             for name in {"mem_mb", "cpus_per_task", "cpus_per_gpu"} & set(resources):
                 resources[name] = sum(job.resources[name] for job in jobs)
+        resources |= of_stage(settings, resources.get(STAGE))
         gpu = resources.get("gpu")
         partition = (gpu and settings.gpu_partition) or settings.partition
         defaults = {"slurm_partition": partition, "gpu_model": gpu and settings.gpu_model}
@@ -74,6 +86,11 @@ class Submission:
             named = ["gpu", resources.pop("gpu_model", None), str(resources.pop("gpu"))]
             resources["gres"] = ":".join(filter(None, named))
         self.resources = type(first.resources)(fromdict=resources)
+        listed = settings.partition_config or os.environ.get("SNAKEMAKE_SLURM_PARTITIONS")
+        if listed and "slurm_partition" not in resources:
+            found = partitions.get_best_partition(read_partitions(Path(listed)), self, LOGGER)
+            resources |= {"slurm_partition": found} if found else {}
+            self.resources = type(first.resources)(fromdict=resources)
 
     def __getattr__(self, name: str):
         return getattr(self.jobs[0], name)
@@ -89,3 +106,31 @@ class Submission:
 
     def end_of(self, index: int) -> Path:
         return self.folder / f"{index}{ENDED}"
+
+
+read_partitions = cache(partitions.read_partition_file)
+
+
+def of_stage(settings, stage: str | None) -> dict[str, str]:
+    """Return the resources that the setting `stages` states for the jobs of a stage."""
+    stated = (one.partition(":") for one in (settings.stages or "").split())
+    return dict(resource.split("=", 1) for name, _, resource in stated if name == stage)
+
+
+def options(submission: Submission, settings) -> str:
+    """Return sbatch's options for a submission, but for its names and files, as the base class's `run_job` states them.
+
+    Raises what it refuses the job with: WorkflowError, or OSError if a command of Slurm is missing.
+    """
+    validate_slurm_extra(submission)
+    account, partition = (submission.resources.get(f"slurm_{name}") for name in ("account", "partition"))
+    if account:
+        validate_account(str(account), LOGGER)
+    partition = partition or partitions.get_default_partition(submission, LOGGER)
+    params = {
+        "account": f"-A {shlex.quote(str(account))}" if account else "",
+        "partition": f"-p {shlex.quote(str(partition))}" if partition else "",
+        **{"run_uuid": "", "slurm_logfile": "", "comment_str": "", "workdir": None},
+    }
+    call = get_submit_command(submission, params, settings) + set_gres_string(submission)
+    return call.partition(" --comment '' ")[2].strip()

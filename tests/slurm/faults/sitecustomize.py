@@ -71,7 +71,7 @@ if "/scripts/" in sys.orig_argv[-1]:
                 continue
             print("the node's disk is full", file=sys.stderr)
             os._exit(1)
-    if job.startswith("train_glue:"):
+    if job.startswith("train_glue:") and "dataset=sentences" in job:
         values = dict(pair.split("=") for pair in job.partition(":")[2].split(","))
         scratch = Path("scratch/glue/sentences", values["method"], values["variant"], "seed0")
         released = Path(os.environ["HRA_FAULTS"], values["method"])

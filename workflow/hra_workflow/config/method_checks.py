@@ -38,7 +38,7 @@ def check_variant(place: str, method: dict, variant: dict) -> None:
         expect(
             peft is None and "targets" not in variant, f"{place}: kind {kind} inserts no adapter: remove peft, targets"
         )
-    if method["kind"] == methods.PEFT:
+    if kind in peft_types.types():
         peft_types.check_arguments(f"{place}.peft", kind, peft)
     for key in entry.variants.required:
         expect(key in variant, f"{place}: kind {kind} needs `{key}`")

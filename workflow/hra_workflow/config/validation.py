@@ -64,10 +64,11 @@ def check(config: dict) -> None:
 
 
 def schema() -> dict:
-    """Complete base.json with every task's `dataset`, `task`, additional `hyperparameters` and `$defs`."""
+    """Complete base.json with the kinds of methods and with the parts of every task's schema."""
     base, *parts = (json.loads((SCHEMAS / f"{name}.json").read_text()) for name in ("base", *tasks.classes()))
     names, defs = list(tasks.classes()), base["$defs"]
     defs["task_name"] = {"enum": names}
+    defs["method"]["properties"]["kind"]["enum"] = [*methods.METHODS, methods.PEFT]
     for name, part in zip(names, parts, strict=True):
         datasets = {
             "type": "object",

@@ -47,7 +47,7 @@ def check_values(value: Any, place: str = "config", above: tuple[int, ...] = ())
 def check_folders(folders: Mapping[str, str]) -> None:
     """Raise JobError if two folders are one or within each other, through links too, or scratch has others' results.
 
-    A job deletes its folder in scratch when it has finished, and `make preflight` deletes folders of all of them.
+    A job deletes the checkpoints of the runs that it reads there, and `make preflight` deletes folders of all of them.
     """
     real = {name: Path(os.path.realpath(folder)) for name, folder in folders.items()}
     for inner, outer in permutations(real, 2):

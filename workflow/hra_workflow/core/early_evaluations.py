@@ -9,7 +9,6 @@ import shutil
 from pathlib import Path
 
 from hra_workflow.core import files, fingerprints, made_by, records
-from hra_workflow.core.errors import JobError
 
 PREFIX = ".early-"
 NAMES = {"metrics": "metrics.json", "predictions": "predictions.jsonl.gz"}
@@ -25,7 +24,8 @@ def jobs(job: dict, record: dict) -> list[dict]:
     run, params, found = Path(job["output"]["record"]).parent, job["params"], []
     for benchmark, split in params["evaluation"]["benchmarks"].items():
         discard(run / benchmark)
-        dataset = params["dataset"] | {"metrics": params["evaluation"]["metrics"], "split": split}
+        computed = {key: value for key, value in params["evaluation"].items() if key != "benchmarks"}
+        dataset = params["dataset"] | computed | {"split": split}
         place = folder(record, run / benchmark, dataset)
         output = {name: str(place / file) for name, file in NAMES.items()}
         changes = {"params": params | {"dataset": dataset}, "wildcards": job["wildcards"] | {"benchmark": benchmark}}
@@ -58,17 +58,9 @@ def expected(evaluation: Path, dataset: dict) -> bool:
     """
     if not (evaluation.parent / records.OF_RUN).exists():
         return True
-    results = read(evaluation / NAMES["metrics"])
+    results = files.read_if_valid(evaluation / NAMES["metrics"])
     if results.get("evaluated_as") == fingerprints.digest(dataset):
         return True
-    record = read(evaluation.parent / records.OF_RUN)
+    record = files.read_if_valid(evaluation.parent / records.OF_RUN)
     diverged = record.get("status") == records.DIVERGED  # there is nothing to evaluate
     return diverged or (records.SEAL in record and folder(record, evaluation, dataset).exists())
-
-
-def read(path: Path) -> dict:
-    """Read a record, or return {} if it is missing or damaged: the job that needs it reports the error."""
-    try:
-        return files.read_json(path)
-    except (FileNotFoundError, JobError):
-        return {}

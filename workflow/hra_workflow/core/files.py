@@ -121,6 +121,14 @@ def read_json(path: str | Path, remedy: str = "Delete it and run again."):
         ) from problem
 
 
+def read_if_valid(path: str | Path) -> dict:
+    """Read a JSON file, or return {} if it is missing or damaged: the job that needs it reports the error."""
+    try:
+        return read_json(path)
+    except (FileNotFoundError, JobError):
+        return {}
+
+
 @contextlib.contextmanager
 def replacing_folder(path: str | Path) -> Iterator[Path]:
     """Yield a new, empty folder next to `path`; when it is filled, it becomes `path`."""

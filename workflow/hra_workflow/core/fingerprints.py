@@ -35,29 +35,6 @@ def minor(version: str) -> str:
     return ".".join(version.split(".")[:2])
 
 
-def contradictions(record: dict) -> list[str]:
-    """List the settings of a run's record (train.json) that differ from those in its own fingerprint."""
-    saved = record.get("fingerprint")
-    if not saved:
-        return ["it has no fingerprint"]
-    # `auto` is recorded as what was chosen.
-    settings = {name: value for name, value in record["hyperparameters"].items() if name != "gradient_checkpointing"}
-    stated = {
-        "hyperparameters": settings,
-        "seed": record["seed"],
-        "task_version": record["task_version"],
-        "method": {"version": record["method_version"]},
-        "inputs": {"model": record["model"]["sha256"], "dataset": record["data_sha256"]},
-        "versions": {name: minor(record["versions"][name]) for name in PACKAGES if name in record["versions"]},
-    }
-    found, known = flat(stated), flat(saved)
-    return [
-        f"{name} {shown(found[name])}, but trained with {shown(known.get(name))}"
-        for name in found
-        if found[name] != known.get(name)
-    ]
-
-
 def of_input(path: str) -> str:
     """Return the SHA-256 of the files that a manifest lists, or of the file itself if it is not a manifest."""
     listed = files.read_json(path).get("sha256") if Path(path).suffix == ".json" else None

@@ -134,7 +134,7 @@ def method(config: dict, task: str, method: str, variant: str, dataset: str | No
         peft = peft | hyperparameters(config, task, dataset, f"{method}/{variant}").get(kind_of(entry), {})
     # Keys that only some methods have are left out of the others' params, so that finished runs stay valid.
     own = {key: entry[key] for key in ("type",) if key in entry}
-    own |= {key: chosen[key] for key in ("loraplus_lr_ratio", "sum_difference_lr_ratio") if key in chosen}
+    own |= {key: chosen[key] for key in ("loraplus_lr_ratio",) if key in chosen}
     return own | {
         "kind": entry["kind"],
         "version": entry["version"],

@@ -21,7 +21,8 @@ from hra_workflow.core import files, gpus, installed, launcher, lease
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.process_identity import SNAKEMAKE, STARTED_BY
 
-FINISHED = ".finished"  # folder next to the record of a finished training (training/finished_runs.py)
+# What a training has in a run's scratch folder, where other jobs have folders of their own.
+OF_TRAINING = ("checkpoint-*", "best", "steps", "*.json", ".*")
 TIME = "%Y-%m-%dT%H:%M:%SZ"  # ISO 8601, UTC
 
 
@@ -62,12 +63,14 @@ def start(
             launcher.end_with_starters()
             patience = lease.PATIENCE if gpus.SCHEDULER_JOB else None
             stack.enter_context(lease.held(lease.paths(job, trains), say, patience, trains))
-            forget_finished(job)
             if done(job):
                 return
-            if (card := os.environ.get(launcher.REHEARSAL)) and int(job["resources"].get("gpu", 0)):
+            card = os.environ.get(launcher.REHEARSAL)
+            if card and int(job["resources"].get("gpu", 0)):
                 launcher.rehearse(str(Path(snakemake.scriptdir, Path(script).name)), job, card)
                 return
+            if not card:  # the findings of a rehearsal are in the same folders
+                forget_finished(job, snakemake.config.get("pathvars", {}))
             gpus.hide_unrequested(job)
             stack.enter_context(gpus.reserved(gpus.wanted(job), gpus.runs_per_gpu(job)))
             if processes(job) > 1:
@@ -132,15 +135,20 @@ def identity(job: dict) -> dict:
     return {name: job["params"][name] for name in job.get("identity", job["params"])}
 
 
-def forget_finished(job: dict) -> None:
-    """Delete what would restore the trainings whose records a job reads: since it runs, Snakemake has noted them.
+def forget_finished(job: dict, pathvars: dict) -> None:
+    """Delete the checkpoints of the trainings whose records a job reads: since it runs, Snakemake has noted them.
 
-    A run that another process is training is left alone.
+    Before, a training that is repeated would end at once. A run that another process is training is left alone. So is a
+    trial that ended at a rung: its folder has the trial's name, and the next one goes on from there.
     """
     for name in ("record", "records"):
-        for record in map(Path, as_list(job["input"].get(name))):
-            if not lease.of(record.parent.absolute()).exists():
-                shutil.rmtree(record.with_name(FINISHED), ignore_errors=True)
+        for record in as_list(job["input"].get(name)):
+            run, results = (Path(os.path.abspath(path)) for path in (Path(record).parent, pathvars["results"]))
+            if not run.is_relative_to(results) or lease.of(run).exists():  # another project's, or in training
+                continue
+            scratch = Path(pathvars["scratch"]) / run.relative_to(results)
+            for path in [path for pattern in OF_TRAINING for path in scratch.glob(pattern)]:
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def guarded(main: Callable[[dict], None], job: dict) -> str | None:
@@ -201,10 +209,7 @@ def final_error(log: str) -> str | None:
     `retries` is one number per rule or profile (github.com/snakemake/snakemake/issues/2441), so the attempts are made,
     but end at once.
     """
-    try:
-        mark = files.read_json(final_mark(log))
-    except (FileNotFoundError, JobError):
-        mark = {}
+    mark = files.read_if_valid(final_mark(log))
     if mark.get("snakemake") and mark["snakemake"] == os.environ.get(SNAKEMAKE):
         print(text := f"not tried again: {mark['error']}", flush=True)
         return text

@@ -68,8 +68,4 @@ def started_by_this() -> dict[str, str]:
 
 def orphaned() -> bool:
     """Return whether a process that started this one has ended."""
-    return any_dead(starters())
-
-
-def any_dead(processes: list[dict]) -> bool:
-    return any(state(one) == "dead" for one in processes)
+    return any(state(one) == "dead" for one in starters())

@@ -1,8 +1,6 @@
 """Provenance of results: code, libraries, machine."""
 
-import hashlib
 import importlib.metadata
-import json
 import platform
 import subprocess
 import time
@@ -13,11 +11,10 @@ from hra_workflow.core.errors import JobError
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "snakemake")
 
 
-def record(params: dict) -> dict:
-    """Collect the provenance fields of train.json: config hash, commit, dirty flag, versions."""
+def record() -> dict:
+    """Collect the provenance fields of train.json: commit, dirty flag, versions."""
     commit, dirty = git_state()
     return {
-        "config_hash": hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest(),
         "commit": commit,
         "dirty": dirty,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
@@ -84,9 +81,10 @@ def memory_bytes(device: str) -> int:
     return psutil.virtual_memory().total
 
 
-def pick_device(gpu: int, device: str | None) -> str:
+def pick_device(job: dict) -> str:
     """Return `cuda` or `cpu` as requested in the config; raise JobError if cuda is requested but unavailable."""
-    wanted = device or ("cuda" if gpu else "cpu")
+    gpu = job["resources"].get("gpu", 0)
+    wanted = job["params"].get("device") or ("cuda" if gpu else "cpu")
     if wanted != "cuda":
         return wanted
     import torch

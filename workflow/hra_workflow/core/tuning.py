@@ -74,6 +74,12 @@ def split(run: str) -> tuple[str, float]:
     return trial, float(rung or END)
 
 
+def attempts(variant: str) -> str:
+    """Return the name of the record of a run's attempts; the runs of a trial up to its rungs share a folder."""
+    rung = split(variant)[1]
+    return "attempts.json" if rung == END else f"attempts-{rung:g}.json"
+
+
 def rung_before(tune: dict, rung: float) -> float:
     """Return the rung at which the trials of a rung were compared before; 0 for those of the first one."""
     return max((one for one in rungs(tune) if one < rung), default=0.0)

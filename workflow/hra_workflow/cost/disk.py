@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from hra_workflow import methods, tasks
-from hra_workflow.core import tuning
+from hra_workflow.core import files, tuning
 from hra_workflow.core.wording import listed, number
 from hra_workflow.cost import downloads, gpu_hours
 from hra_workflow.cost.planned_jobs import Job
@@ -89,7 +89,7 @@ def weights(planned: Iterable[Job]) -> dict[tuple[str, str], float]:
     sizes = {}
     for one in planned:
         name = one.wildcards.get("task"), variant(one)
-        if one.stage == "train" and (size := gpu_hours.read(one.record).get("adapter_bytes")):
+        if one.stage == "train" and (size := files.read_if_valid(one.record).get("adapter_bytes")):
             sizes[name] = size
         elif one.stage == "augment" and (amount := downloads.manifest_bytes(one.outputs[0])):
             sizes.setdefault(name, amount)

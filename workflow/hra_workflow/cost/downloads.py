@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 
+from hra_workflow.core import files
 from hra_workflow.core.wording import listed, number
-from hra_workflow.cost import gpu_hours
 from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.data import hub, sources
 
@@ -31,7 +31,7 @@ def is_remote(stated: dict) -> bool:
 
 def manifest_bytes(path: str) -> float:
     """Add up the files of a manifest; 0 if there is none."""
-    return sum(file["bytes"] for file in gpu_hours.read(path).get("files", {}).values())
+    return sum(file["bytes"] for file in files.read_if_valid(path).get("files", {}).values())
 
 
 def size(config: dict, one: Job) -> float | None:

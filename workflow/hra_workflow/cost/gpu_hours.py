@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hra_workflow import methods
-from hra_workflow.core import files, gpus, grid
-from hra_workflow.core.errors import JobError
+from hra_workflow.core import files, gpus, grid, tuning
 from hra_workflow.core.wording import listed, number, of_jobs
 from hra_workflow.cost import row_counts
 from hra_workflow.cost.planned_jobs import Job
@@ -149,7 +148,7 @@ def by_records(job: Job, rates: dict[tuple, list]) -> float | None:
 
 def measured(job: Job) -> tuple[float, bool]:
     """Return device-seconds of a finished job, and whether it used a GPU: one that n runs share counts a nth."""
-    if job.record and (record := read(job.record)):
+    if job.record and (record := files.read_if_valid(job.record)):
         alone = record["seconds"] * record.get("processes", 1)  # older records and evaluations state nothing else
         return record.get("device_seconds", alone), not record["device"].startswith("CPU")
     if job.benchmark and Path(job.benchmark).exists():
@@ -161,15 +160,8 @@ def lost(job: Job) -> float:
     """Return device-seconds of the attempts of an unfinished training run."""
     if job.stage != "train" or not job.error:
         return 0.0
-    return gpus.device_seconds(read(Path(job.error).with_name("attempts.json"))) * max(1, job.gpus)
-
-
-def read(path: str | Path) -> dict:
-    """Read a record, or return {} if it is missing or invalid: the job that needs it reports the error."""
-    try:
-        return files.read_json(path)
-    except (FileNotFoundError, JobError):
-        return {}
+    attempts = Path(job.error).with_name(tuning.attempts(job.wildcards["variant"]))
+    return gpus.device_seconds(files.read_if_valid(attempts)) * max(1, job.gpus)
 
 
 def work(tasks: dict[str, Task], rule: str, wildcards: dict) -> float | None:
@@ -196,7 +188,7 @@ def add_estimates(config: dict, jobs: Iterable[Job]) -> None:
 
 def probe_rates(config: dict) -> dict[str, list[dict]]:
     """Return the rates that `make preflight` has measured (`jobs`) and that `make rehearse` has estimated."""
-    saved = read(Path(config["pathvars"]["results"], "preflight.json")).get("rates", [])
+    saved = files.read_if_valid(Path(config["pathvars"]["results"], "preflight.json")).get("rates", [])
     return {part: [rate for rate in saved if rate.get("part") == part] for part in ("jobs", "rehearsal")}
 
 

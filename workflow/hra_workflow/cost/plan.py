@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hra_workflow import tasks
-from hra_workflow.core import tuning
+from hra_workflow.core import files, tuning
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import counted, listed, number, of_jobs
 from hra_workflow.cost import disk, downloads, gpu_hours, planned_jobs
@@ -136,7 +136,7 @@ def trials(task: Task) -> str:
 
 def memory(config: dict, names: Iterable[str]) -> str:
     """Describe the largest memory of each kind of job that `make rehearse` has seen, of the tasks of these tables."""
-    jobs = gpu_hours.read(Path(config["pathvars"]["results"], "rehearsal.json")).get("jobs", [])
+    jobs = files.read_if_valid(Path(config["pathvars"]["results"], "rehearsal.json")).get("jobs", [])
     chosen, largest = {task.name: task for task in of_names(config, names)}, {}
     for job in sorted(jobs, key=lambda job: job["peak_bytes"]):
         if gpu_hours.task_of(chosen, job["rule"], job["wildcards"]):
@@ -151,7 +151,7 @@ def warnings(config: dict, names: Iterable[str], planned: list[Job]) -> list[str
     """List settings that give a table's numbers another meaning than expected, and missing tokens."""
     chosen = of_names(config, names)
     notes = [text for task in chosen for text in (*task.table.warnings(), *task.evaluation.rewinding_notes())]
-    checks = gpu_hours.read(Path(config["pathvars"]["results"], "preflight.json")).get("findings", [])
+    checks = files.read_if_valid(Path(config["pathvars"]["results"], "preflight.json")).get("findings", [])
     notes += [
         f"make rehearse: {check['check']}: {check['text']}"
         for check in checks

@@ -1,6 +1,7 @@
 """Rows of datasets whose config entry has none, for estimates: those of their data cards."""
 
 from hra_workflow import tasks
+from hra_workflow.core import files
 from hra_workflow.data import data_cards
 
 
@@ -20,5 +21,5 @@ def complete(config: dict) -> dict:
 
 def known(manifest: str) -> dict[str, int]:
     """Return the rows per split; {} before the download of a dataset that is not the user's."""
-    card = data_cards.read(data_cards.path_of(manifest))
+    card = files.read_if_valid(data_cards.path_of(manifest))
     return {split: contents["rows"] for split, contents in card.get("splits", {}).items()}

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from hra_workflow.core import files
-from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import counted
 from hra_workflow.data import own_files
 
@@ -47,7 +46,7 @@ def save(path: Path, card: dict, entry: dict, own: dict) -> None:
 
 def current(path: Path, entry: dict, own: dict[str, Path], make: Callable[[], dict]) -> dict:
     """Return the card at `path` if it is of these files of the user and of this entry; otherwise make and write it."""
-    before = read(path)
+    before = files.read_if_valid(path)
     now = own_files.listing(own, before.get("own", {}))
     same = before.get("entry") == digest(entry) and own_files.hashes(before["own"]) == own_files.hashes(now)
     card = before if same else make()
@@ -55,14 +54,6 @@ def current(path: Path, entry: dict, own: dict[str, Path], make: Callable[[], di
         with contextlib.suppress(OSError):  # a dry run needs no permission to write
             save(path, card, entry, now)
     return card
-
-
-def read(path: str | Path) -> dict:
-    """Return the card at `path`; {} if there is none."""
-    try:
-        return files.read_json(path)
-    except (FileNotFoundError, JobError):
-        return {}
 
 
 # What people read
@@ -96,5 +87,5 @@ def warnings(manifests: Iterable[str]) -> list[str]:
 
 def of(manifests: Iterable[str]) -> list[tuple[str, dict]]:
     """Return the cards that exist, with the names of their datasets."""
-    cards = [(name_of(path), read(path_of(path))) for path in manifests]
+    cards = [(name_of(path), files.read_if_valid(path_of(path))) for path in manifests]
     return [(name, card) for name, card in cards if card]

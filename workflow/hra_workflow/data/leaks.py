@@ -34,7 +34,7 @@ def of(benchmark: dict) -> Leak | None:
     """Return the rows of a benchmark that are also in the training set, by the card; None if there are none."""
     train, reported, split = (benchmark[name] for name in ("train", "reported", "split"))
     if train == reported:
-        found, name = data_cards.read(data_cards.path_of(train)), split
+        found, name = files.read_if_valid(data_cards.path_of(train)), split
     else:
         found, name = card(train, reported, split), f"{data_cards.name_of(reported)}/{split}"
     counts = found.get("splits", {}).get(name, {})
@@ -73,7 +73,7 @@ def warnings(benchmarks: Iterable[dict]) -> list[str]:
 def card(train: str, reported: str, split: str) -> dict:
     path, manifests = path_of(train, reported, split), [Path(train), Path(reported)]
     if not all(manifest.exists() for manifest in manifests):
-        return data_cards.read(path)  # of the user's files (tasks/own_data.py)
+        return files.read_if_valid(path)  # of the user's files (tasks/own_data.py)
     entry = {"sha256": [files.read_json(manifest)["sha256"] for manifest in manifests], "split": split}
     return data_cards.current(
         path, entry, {}, lambda: between(questions(train, data_cards.TRAIN), questions(reported, split))

@@ -67,7 +67,7 @@ def draw(
             written.result()
     made, seconds = sum(map(len, missing.values())), rates.clock() - started
     if made:
-        rates.report(made, seconds, device_of(job))
+        rates.report(made, seconds, provenance.pick_device(job))
     images.pack(
         job["output"]["shard"],
         chain.from_iterable(images.unpack(path) for path in files),
@@ -92,8 +92,4 @@ def write(path: Path, keys: list[str], told: list[dict], drawn: list[tuple[Image
 
 
 def load(job: dict, sampler: type):
-    return sampler(manifests.folder(job["input"]["model"]), job["params"]["sampling"], device_of(job))
-
-
-def device_of(job: dict) -> str:
-    return provenance.pick_device(job["resources"].get("gpu", 0), job["params"].get("device"))
+    return sampler(manifests.folder(job["input"]["model"]), job["params"]["sampling"], provenance.pick_device(job))

@@ -1,5 +1,6 @@
 """What `make preflight` and `make rehearse` have found, one line per check, and results/preflight.json with rates."""
 
+import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -25,16 +26,24 @@ def show(findings: Iterable[Finding]) -> None:
     print("\n".join(map(str, findings)))
 
 
+def conclude(command: str, file: Path, found: list[Finding], places: dict[str, str]) -> None:
+    """Print the findings and delete the probes' files, except logs; raise JobError if there is anything to do."""
+    for name in ("results", "resources", "scratch"):
+        shutil.rmtree(places[name], ignore_errors=True)
+    show(found)
+    left = sum(not one.ok for one in found)
+    print(f"{file}: {len(found)} checks, {left or 'nothing'} to do")
+    if left:
+        raise JobError(f"{command}: {left} of {len(found)} checks say TODO.")
+
+
 def path(results: str | Path) -> Path:
     return Path(results, "preflight.json")
 
 
 def load(results: str | Path) -> dict:
     """Return the last report; an empty one if there is none."""
-    try:
-        return files.read_json(path(results))
-    except (FileNotFoundError, JobError):
-        return {"findings": [], "rates": []}
+    return files.read_if_valid(path(results)) or {"findings": [], "rates": []}
 
 
 def save(results: str | Path, part: str, findings: list[Finding], rates: list[dict] | None = None) -> None:

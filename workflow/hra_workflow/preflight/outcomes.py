@@ -1,12 +1,10 @@
 """What the probes of `make preflight` have shown: from their records, logs and error files."""
 
-import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from hra_workflow import tasks
 from hra_workflow.core import files, grid, rates
-from hra_workflow.core.errors import JobError
 from hra_workflow.preflight import findings, probe
 from hra_workflow.preflight.findings import Finding
 from hra_workflow.tasks.base import Task
@@ -23,16 +21,10 @@ def finish(config: dict, wanted: Collection[str]) -> None:
     Raises JobError if there is anything to do.
     """
     pairs = list(of_probes(config, wanted))
-    for name in ("results", "resources", "scratch"):
-        shutil.rmtree(config["pathvars"][name], ignore_errors=True)
     results = Path(config["pathvars"]["results"]).parent
     findings.save(results, "jobs", [finding for finding, _ in pairs], [rate for _, rate in pairs if rate])
     both = [Finding(entry["check"], entry["ok"], entry["text"]) for entry in findings.load(results)["findings"]]
-    findings.show(both)
-    left = sum(not finding.ok for finding in both)
-    print(f"{findings.path(results)}: {len(both)} checks, {left or 'nothing'} to do")
-    if left:
-        raise JobError(f"make preflight: {left} of {len(both)} checks say TODO.")
+    findings.conclude("make preflight", findings.path(results), both, config["pathvars"])
 
 
 def of_probes(config: dict, wanted: Collection[str]) -> Iterator[Outcome]:

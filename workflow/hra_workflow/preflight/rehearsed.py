@@ -3,13 +3,11 @@
 A job that requests a GPU has run on a fake one (hra_workflow/rehearsal), at its real size, on synthetic data.
 """
 
-import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from hra_workflow import tasks
 from hra_workflow.core import files, grid
-from hra_workflow.core.errors import JobError
 from hra_workflow.cost import gpu_hours
 from hra_workflow.preflight import findings, outcomes, probe
 from hra_workflow.preflight.findings import Finding
@@ -32,16 +30,10 @@ def finish(config: dict, wanted: Collection[str]) -> None:
     lines = [of_job(job, loaded) for job in jobs]
     lines += [line for task in loaded.values() if task.name in wanted for line in missing(config, task)]
     results = Path(config["pathvars"]["results"]).parent
-    kept = [job for job in gpu_hours.read(results / FILE).get("jobs", []) if owner(loaded, job) not in wanted]
+    kept = [job for job in files.read_if_valid(results / FILE).get("jobs", []) if owner(loaded, job) not in wanted]
     files.write_json(results / FILE, {"jobs": kept + jobs})
     findings.save(results, probe.REHEARSAL, lines, [rate for job in jobs if (rate := of_plan(config, loaded, job))])
-    for name in ("results", "resources", "scratch"):
-        shutil.rmtree(config["pathvars"][name], ignore_errors=True)
-    findings.show(lines)
-    left = sum(not line.ok for line in lines)
-    print(f"{results / FILE}: {len(lines)} lines, {left or 'nothing'} to do")
-    if left:
-        raise JobError(f"make rehearse: {left} of {len(lines)} lines say TODO.")
+    findings.conclude("make rehearse", results / FILE, lines, config["pathvars"])
 
 
 def of_job(job: dict, loaded: dict[str, tasks.Task]) -> Finding:

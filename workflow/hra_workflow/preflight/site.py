@@ -1,13 +1,13 @@
-"""Checks against the planned jobs, before the first one: sources, disk, what Slurm says to the jobs, GPUs."""
+"""Checks against the planned jobs, before the first one: sources, disk, what Slurm says to their requests, GPUs."""
 
 import getpass
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from hra_workflow import tasks
@@ -18,31 +18,6 @@ from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.data import own_files, reachability
 from hra_workflow.preflight.findings import Finding
 from hra_workflow.tasks import own_data
-
-
-@dataclass(frozen=True)
-class Request:
-    """The largest request of the jobs with the same partition, account and GPU model (snake/planned.py)."""
-
-    partition: str | None
-    account: str | None
-    gpu_model: str | None
-    gpu: int
-    runtime: int
-    mem_mb: int
-    threads: int
-
-    def options(self) -> list[str]:
-        """Return sbatch's options for such a job, as the profile's executor requests it."""
-        count = f"{self.gpu_model}:{self.gpu}" if self.gpu_model else str(self.gpu)
-        gpus = f"--gres=gpu:{count}" if os.environ.get("HRA_SLURM_GRES") == "1" else f"--gpus={count}"
-        stated = {"partition": self.partition, "account": self.account, "qos": os.environ.get("HRA_SLURM_QOS")}
-        return [
-            *(f"--{name}={value}" for name, value in stated.items() if value),
-            *[gpus] * (self.gpu > 0),
-            *(f"--time={self.runtime}", f"--mem={self.mem_mb}M", f"--cpus-per-task={self.threads}"),
-        ]
-
 
 # Downloads
 
@@ -123,26 +98,27 @@ def existing(folder: str) -> Path:
 # Scheduler
 
 
-def scheduler(wanted: list[Request], most_jobs: int | None) -> Iterator[Finding]:
-    """Ask Slurm about the requests, or compare them with this machine's GPUs if the jobs do not go through Slurm.
+def gpus(most: int, jobs_here: bool) -> Iterator[Finding]:
+    """Compare the `most` GPUs of a job with this machine's, if the jobs run here; Slurm is not asked about them."""
+    reason = "the jobs run on this machine" if jobs_here else "no Slurm here (no `sbatch`), or another executor"
+    yield Finding("scheduler", True, f"{reason}: partition, account and limits were not checked")
+    if most and jobs_here:
+        here = len(local_gpus.visible())
+        remedy = "" if here >= most else ". Choose the profile of your scheduler (PROFILE=slurm), or set `gpu`"
+        yield Finding("GPUs", here >= most, f"a job requests up to {most}, this machine has {here}{remedy}")
 
-    `most_jobs`: the most jobs that Snakemake keeps in the queue; None if it runs them on this machine.
-    """
-    if most_jobs is None or not shutil.which("sbatch"):
-        reason = "no Slurm here (no `sbatch`)" if most_jobs else "the jobs run on this machine"
-        yield Finding("scheduler", True, f"{reason}: partition, account and limits were not checked")
-        gpus, here = max((one.gpu for one in wanted), default=0), len(local_gpus.visible())
-        if gpus:
-            remedy = "" if here >= gpus else ". Choose the profile of your scheduler (PROFILE=slurm), or set `gpu`"
-            yield Finding("GPUs", here >= gpus, f"a job requests up to {gpus}, this machine has {here}{remedy}")
-        return
-    for one in wanted:
-        options = one.options()
-        answer = run("sbatch", "--test-only", *options, "--wrap=true")
-        text = f"{one_line(answer.stderr).removeprefix('sbatch: ')} ({' '.join(options)})"
-        remedy = ". Correct HRA_SLURM_… (docs/cluster.md), or `resources` of the task" if answer.returncode else ""
-        check = "Slurm, GPU jobs" if one.gpu else "Slurm, other jobs"
-        yield Finding(check, not answer.returncode, text + remedy)
+
+def request(rules: Iterable[str], options: str, refusal: str = "") -> Finding:
+    """Ask Slurm about a request of some rules: sbatch's options; `refusal`: why the executor does not submit it."""
+    answer = None if refusal else run("sbatch", "--test-only", *shlex.split(options), "--wrap=true")
+    ok = answer is not None and not answer.returncode
+    text = refusal or f"{one_line(answer.stderr).removeprefix('sbatch: ')} ({options})"
+    remedy = "" if ok else ". Correct HRA_SLURM_… (docs/cluster.md), or `resources` of the task"
+    return Finding(f"Slurm, {', '.join(sorted(rules))}", ok, text + remedy)
+
+
+def limits(most_jobs: int) -> Iterator[Finding]:
+    """Compare the most jobs that Snakemake keeps in the queue with what the user may submit."""
     if (most := most_submitted()) and most_jobs > most:
         yield Finding("limits", False, f"{most} jobs may be submitted at a time: set HRA_SLURM_JOBS={most}")
 

@@ -84,22 +84,6 @@ def build(torch_package: Path) -> Path:
     return library
 
 
-class Stream:
-    def __init__(self, *_, **__):
-        self.device_index, self.stream_id, self.cuda_stream = 0, 0, 0
-
-    def wait_stream(self, *_):
-        pass
-
-    wait_event = record_event = synchronize = wait_stream
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        return False
-
-
 class Device:
     def __init__(self, *_):
         pass
@@ -109,6 +93,16 @@ class Device:
 
     def __exit__(self, *_):
         return False
+
+
+class Stream(Device):
+    def __init__(self, *_, **__):
+        self.device_index, self.stream_id, self.cuda_stream = 0, 0, 0
+
+    def wait_stream(self, *_):
+        pass
+
+    wait_event = record_event = synchronize = wait_stream
 
 
 def imitate(torch, card: Card, observer) -> None:

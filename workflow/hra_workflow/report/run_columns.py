@@ -45,7 +45,6 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "model_revision": (TEXT, "its commit on the Hub"),
     "model_sha256": (TEXT, "of its files"),
     "data_sha256": (TEXT, "of the training data"),
-    "config_hash": (TEXT, "of the config"),
     "commit": (TEXT, "of the code"),
     "dirty": (FLAG, "whether the code had changes beyond the commit"),
     "versions": (TEXT, "of the libraries"),

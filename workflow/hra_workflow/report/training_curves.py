@@ -8,21 +8,16 @@ from matplotlib.figure import Figure
 from hra_workflow.report.plot_style import SMALL, say, styles, widen
 from hra_workflow.report.run_statistics import scale_free
 
-METRICS = {
-    "macro_f1": "macro F1",
-    "accuracy_f1_mean": "mean of accuracy and F1",
-    "matthews_correlation": "Matthews correlation",
-    "pearson_spearman_mean": "mean of Pearson and Spearman",
-}
 LOSS = "loss"
 SMOOTHED, SHARE = 40, 15  # a loss with at least 40 points is averaged over a 15th of them
 LONG = 6  # points of a curve of which only the second half decides the limits
 
 
-def figure(points: pd.DataFrame, params: dict) -> Figure:
+def figure(points: pd.DataFrame, params: dict, kind) -> Figure:
     """Plot one panel per dataset with one line per run: mean over seeds, with a band of one std.
 
-    points: those of run_statistics.curves. params: `columns`, `labels` and `colours` of figures.py.
+    points: those of run_statistics.curves. params: `columns`, `labels` and `colours` of figures.py. kind: the
+    tasks.table.Table of the task.
     """
     labels = params["labels"]
     titles = {column["dataset"]: scale_free(column["name"]) for column in reversed(params["columns"])}
@@ -36,7 +31,7 @@ def figure(points: pd.DataFrame, params: dict) -> Figure:
     shown = {}
     for ax, dataset in zip(panels, datasets, strict=False):
         here = points[points["dataset"] == dataset]
-        scores = ", ".join(METRICS.get(score, score) for score in dict.fromkeys(here["score"]))
+        scores = ", ".join(kind.metric(score).title for score in here["score"].unique())
         scores += " on held-out rows" * bool(here["held_out"].any())
         alone = "training loss" if len(datasets) == 1 else f"{dataset}: training loss"
         title = alone if scores == LOSS else f"{titles[dataset]}: {scores}, %" if scores else titles[dataset]

@@ -7,7 +7,6 @@ import pandas as pd
 from hra_workflow.core import records, tuning
 from hra_workflow.report import markdown_text
 
-LOWER = ("loss",)  # metrics of which lower values are better
 RUN = ["dataset", "method", "variant"]
 COLUMNS = [
     "rung",
@@ -57,23 +56,23 @@ def means(trials: pd.DataFrame) -> pd.Series:
     return trials.groupby("trial", sort=False)["score"].agg(lambda scores: scores.mean(skipna=False))
 
 
-def best(trials: pd.DataFrame) -> str | None:
+def best(trials: pd.DataFrame, kind) -> str | None:
     """Return the trial of one run with the best mean over seeds, the first of several; None if none has a score.
 
-    With successive halving, one that was trained to the end.
+    With successive halving, one that was trained to the end. kind: the tasks.table.Table of the task.
     """
-    return next(iter(ranked(trials[trials["rung"] == tuning.END])), None)
+    return next(iter(ranked(trials[trials["rung"] == tuning.END], kind)), None)
 
 
-def going_on(trials: pd.DataFrame, factor: int) -> list[str]:
+def going_on(trials: pd.DataFrame, factor: int, kind) -> list[str]:
     """List the trials of one run and rung that go on to the next: the best 1/factor, rounded up, in their order."""
-    best = ranked(trials)[: tuning.going_on(trials["trial"].nunique(), factor)]
+    best = ranked(trials, kind)[: tuning.going_on(trials["trial"].nunique(), factor)]
     return [trial for trial in trials["trial"].unique() if trial in best]
 
 
-def ranked(trials: pd.DataFrame) -> list[str]:
+def ranked(trials: pd.DataFrame, kind) -> list[str]:
     """List the trials that have a score, from the best mean over seeds to the worst."""
-    lower = trials["metric"].isin(LOWER).any()
+    lower = any(kind.metric(name).better == "lower" for name in filter(None, trials["metric"].unique()))
     return list(means(trials).dropna().sort_values(ascending=lower, kind="stable").index)
 
 

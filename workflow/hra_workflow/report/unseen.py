@@ -37,9 +37,8 @@ def items_of(metrics: str, leak, kind, settings: dict) -> dict[tuple[str, str], 
 
 def score(values: np.ndarray, kind, metric: str) -> dict:
     """Return `value`, `stderr` (None of a single item) and `n` of a metric of `items_of`."""
-    n = values.shape[1]
-    error = kind.error(metric, *values) if n > 1 else None
-    return {"value": kind.statistic(metric)(*values), "stderr": error, "n": n}
+    n, one = values.shape[1], kind.metric(metric)
+    return {"value": one.function(*values), "stderr": one.standard_error(*values) if n > 1 else None, "n": n}
 
 
 def add(table: pd.DataFrame, runs: pd.DataFrame, leaked: dict, kind, params: dict) -> pd.DataFrame:
@@ -69,7 +68,7 @@ def of_runs(runs: pd.DataFrame, leaked: dict, kind, params: dict) -> pd.DataFram
             found = items_of(path, leak, kind, params["settings"])
             for index, row in rows.iterrows():
                 items = found.get((row["selection"], row["metric"]))
-                value[index] = np.nan if items is None else kind.statistic(row["metric"])(*items)
+                value[index] = np.nan if items is None else kind.metric(row["metric"]).function(*items)
     return runs.assign(value=value)
 
 

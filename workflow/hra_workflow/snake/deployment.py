@@ -1,6 +1,7 @@
 """Use of the workflow from another folder, or as a module of another Snakefile."""
 
 import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -36,12 +37,22 @@ def check_module(workflow) -> None:
     )
 
 
+def check_python() -> None:
+    """Raise JobError if Snakemake cannot run scripts with this Python (snakemake#2645)."""
+    expect(
+        " " not in sys.executable,
+        f"expected a Python whose path has no space, found {sys.executable}: Snakemake does not quote it. "
+        "Create the environment elsewhere: make install VENV=/path/to/venv, and give VENV to further calls of make",
+    )
+
+
 def settle(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tuple[dict, list[str]]:
     """Return the complete config, and the tasks that `all` makes. Ends the run for what cannot be used.
 
     `basedir`: the workflow's folder, `shipped`: its config files.
     """
     with ending_the_run():
+        check_python()
         check_module(workflow)
         check_copies(basedir, shipped, workflow.configfiles)
         config, chosen = complete(workflow, config, basedir, shipped)

@@ -20,7 +20,11 @@ def on_gpus(gpu: Callable, jobs_per_gpu: Callable | None = None) -> dict[str, Ca
     def percent(wildcards, attempt):
         return gpu(wildcards) * 100 // (jobs_per_gpu(wildcards, attempt) if jobs_per_gpu else 1)
 
-    return {"gpu": gpu, PERCENT: percent} | ({"jobs_per_gpu": jobs_per_gpu} if jobs_per_gpu else {})
+    def lsf_option(wildcards):  # Snakemake's executor for LSF knows no `gpu`
+        return f"-gpu num={gpu(wildcards)}" if gpu(wildcards) else None
+
+    own = {"gpu": gpu, PERCENT: percent, "lsf_extra": lsf_option}
+    return own | ({"jobs_per_gpu": jobs_per_gpu} if jobs_per_gpu else {})
 
 
 def jobs_per_gpu(config: dict, wildcards, attempt: int) -> int:

@@ -19,7 +19,7 @@ from hra_workflow.core import launcher
 from hra_workflow.core.errors import JobError, ending_the_run
 from hra_workflow.cost import plan
 from hra_workflow.preflight import findings, outcomes, probe, rehearsed, site
-from hra_workflow.snake import gpu_resources, planned
+from hra_workflow.snake import gpu_resources, planned, reasons
 
 HANDLERS = ("onstart", "onsuccess", "onerror")
 MISSING = (
@@ -33,7 +33,12 @@ NO_HOOKS = f"with --no-hooks, {MISSING}"
 def register(workflow, config: dict, basedir: Path) -> None:
     """Prepare the main process for its jobs and its end. `basedir`: the workflow's folder."""
     launcher.name_this_process(workflow.is_main_process)
+    limits = workflow.resource_settings
+    if workflow.output_settings.dryrun and limits.nodes is not None and limits.cores == 1:
+        # As in the run itself: a dry run of jobs for a cluster gives each of them one thread.
+        workflow.global_resources["_cores"] = None
     if workflow.is_main_process:
+        reasons.shorten(workflow)
         atexit.unregister(at_exit)  # each `use rule … from` of a module reads the Snakefile again
         modifier = workflow.modifier  # another one at exit
         atexit.register(at_exit, workflow, config, basedir, modifier.namespace)
@@ -105,9 +110,11 @@ def is_complete(dag) -> bool:
 
 
 def end_of_dry_run(workflow, config: dict) -> None:
-    """Print the cost estimate; in `make preflight` also what is wrong with this machine."""
+    """Print the cost estimate and what is planned again; in `make preflight` also what is wrong with this machine."""
     known = planned.jobs(workflow.dag, config)
     plan.show(config, planned.tables(workflow.dag, known), known.values())
+    for line in reasons.again(workflow.dag):
+        print(f"  again:    {line}")
     if problem := gpu_resources.excess(workflow, known.values()):
         print(f"  warning:  {problem}")
     if config["preflight"] != "login":
@@ -117,7 +124,7 @@ def end_of_dry_run(workflow, config: dict) -> None:
     checks = [
         *site.sources(config, downloads),
         *site.free_space(site.needed(config, downloads)),
-        *site.scheduler(planned.requests(submitted), workflow.resource_settings.nodes),
+        *planned.scheduler(submitted, workflow.resource_settings.nodes),
     ]
     findings.save(config["pathvars"]["results"], "login", checks)
     findings.show(checks)

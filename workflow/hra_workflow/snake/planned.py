@@ -1,16 +1,18 @@
 """Snakemake's plan as plain data: its jobs for cost/, and what they request of a scheduler for preflight/."""
 
-import logging
-import os
+import shutil
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from snakemake.exceptions import WorkflowError
 from snakemake.io import is_flagged
 
 from hra_workflow.core import job as scripts
 from hra_workflow.cost import gpu_hours
 from hra_workflow.cost.planned_jobs import Job
-from hra_workflow.preflight.site import Request
+from hra_workflow.preflight import site
+from hra_workflow.preflight.findings import Finding
 
 RECORDS = ("train.json", "metrics.json", "retention.json")
 
@@ -64,33 +66,23 @@ def requested(job, name: str) -> int:
     return int(job.resources.get(name) or 0)
 
 
-def default_partition(job, gpu: bool) -> str | None:
-    """Return the partition of a job that states none, as the executor of profiles/slurm chooses it."""
-    partition = (gpu and os.environ.get("HRA_SLURM_GPU_PARTITION")) or os.environ.get("HRA_SLURM_PARTITION")
-    listed = os.environ.get("HRA_SLURM_PARTITIONS")
-    if partition or not listed:
-        return partition
-    from snakemake_executor_plugin_slurm import partitions
+def scheduler(jobs: Iterable, most_jobs: int | None) -> Iterator[Finding]:
+    """Ask Slurm about every request of the jobs, as the executor of profiles/slurm would state it.
 
-    return partitions.get_best_partition(partitions.read_partition_file(Path(listed)), job, logging.getLogger(__name__))
-
-
-def requests(jobs: Iterable) -> list[Request]:
-    """Summarise Snakemake's jobs by partition, account and GPU model, of which profiles/slurm states the defaults."""
-    groups: dict[tuple, list] = {}
-    for job in jobs:
-        gpu = requested(job, "gpu") > 0
-        defaults = (default_partition(job, gpu), None, os.environ.get("HRA_SLURM_GPU_MODEL") if gpu else None)
-        names = ("slurm_partition", "slurm_account", "gpu_model")
-        named = (job.resources.get(name) or default for name, default in zip(names, defaults, strict=True))
-        groups.setdefault((*named, gpu), []).append(job)
-    return [
-        Request(
-            *key[:3],
-            *(max(requested(job, name) for job in alike) for name in ("gpu", "runtime")),
-            # Jobs that share a GPU are one job of the scheduler.
-            max(requested(job, "mem_mb") * (requested(job, "jobs_per_gpu") or 1) for job in alike),
-            max(job.threads * (requested(job, "jobs_per_gpu") or 1) for job in alike),
-        )
-        for key, alike in groups.items()
-    ]
+    `most_jobs`: the most jobs that Snakemake keeps in the queue; None if it runs them on this machine.
+    """
+    # Not installed where no job goes through Slurm; Snakemake imports all executors that are.
+    plugin = sys.modules.get("snakemake_executor_plugin_slurm_packs")
+    settings = plugin and plugin.ExecutorSettings.stated
+    if not settings or not shutil.which("sbatch"):
+        yield from site.gpus(max((requested(job, "gpu") for job in jobs), default=0), most_jobs is None)
+        return
+    packs, found = plugin.packs, {}
+    for job in {packs.request(job): job for job in jobs}.values():
+        try:
+            stated = (packs.options(packs.Submission([job] * packs.size(job), settings, Path()), settings),)
+        except (WorkflowError, OSError) as problem:
+            stated = "", str(problem)
+        found.setdefault(stated, set()).add(job.rule.name)
+    yield from (site.request(rules, *stated) for stated, rules in found.items())
+    yield from site.limits(most_jobs)

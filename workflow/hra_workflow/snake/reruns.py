@@ -2,9 +2,11 @@
 
 identity           `identity`: the params that Snakemake records of a job are what its result depends on
 manifests          `Downloads`: a finished download keeps the identity in its manifest while that describes the config
-fingerprints       of checkpoints and finished trainings: training/checkpoints.py, training/finished_runs.py
+fingerprints       of training checkpoints: training/checkpoints.py
 files              missing and newer ones, by Snakemake itself; those deleted below a table: tasks/expected_runs.py
 recorded choices   `chosen`, and the backend of answers (tasks/math/serving.py): what a finished result keeps
+
+What differs, and what a plan says about it: reasons.py.
 """
 
 import re

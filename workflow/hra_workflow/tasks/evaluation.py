@@ -68,9 +68,9 @@ class Evaluation(Part):
     def evaluated_on(self, dataset: str, benchmark: str) -> dict:
         """Return what the scores of given weights depend on, for a benchmark that is a split of a labelled dataset."""
         entry, (name, _) = self.task.data.entry(dataset), rewound.split(benchmark)
-        return {key: entry[key] for key in ("columns", "labels", "metrics", "score")} | {
-            "split": entry["benchmarks"][name]
-        }
+        settings = {key: entry[key] for key in ("columns", "labels", "metrics", "score")}
+        settings |= self.task.table.versions(entry["metrics"])
+        return settings | {"split": entry["benchmarks"][name]}
 
     def strengths(self, run: dict) -> list[float]:
         """Return the strengths below 1 at which a run is evaluated too."""

@@ -3,12 +3,13 @@
 Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import ClassVar
 
 from hra_workflow import methods
 from hra_workflow.core import grid
 from hra_workflow.core.errors import each_once, expect
+from hra_workflow.tasks.metric import Metric
 from hra_workflow.tasks.part import Part
 
 # Columns of the CSV files of tables: those of a row, and those besides a column, by the endings of their names.
@@ -90,18 +91,17 @@ class Table(Part):
         return [(line[metric],) for line in lines] if all(metric in line for line in lines) else None
 
     @classmethod
-    def statistic(cls, metric: str) -> Callable[..., float]:
-        """Return the function that computes a metric from the columns (n,) of `per_item`."""
+    def metric(cls, name: str) -> Metric:
+        """Return a metric by its name; its function is one of the columns (n,) of `per_item`, here their mean."""
         from hra_workflow.report import comparison
 
-        return comparison.mean
+        better = "lower" if name == "loss" else "higher"
+        return Metric(comparison.mean, name.replace("_", " "), better=better, error=comparison.error_of_mean)
 
-    @classmethod
-    def error(cls, metric: str, *columns) -> float:
-        """Return the standard error, over items, of a metric of the columns (n,) of `per_item`."""
-        from hra_workflow.report import comparison
-
-        return comparison.error_of_mean(*columns)
+    def versions(self, names: list[str]) -> dict:
+        """Return `versions` of the custom metrics among `names`, which results depend on; {} without any."""
+        custom = {name: self.metric(name).version for name in names if ":" in name}
+        return {"versions": custom} if custom else {}
 
     @classmethod
     def only_class(cls, lines: list[dict], selection: str, dataset: str, settings: dict) -> str | None:

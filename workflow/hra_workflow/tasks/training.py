@@ -90,14 +90,15 @@ class Training(Part):
     def trained_on(self, dataset: str, run: str) -> dict:
         """Return what training on a labelled dataset depends on, with the split that selects the best checkpoint."""
         entry, benchmarks = self.task.data.entry(dataset), self.evaluation(dataset, run)["benchmarks"]
-        return {key: entry[key] for key in ("columns", "labels", "score")} | {
-            "split": next(iter(benchmarks.values()), None)
-        }
+        settings = {key: entry[key] for key in ("columns", "labels", "score")}
+        settings |= self.task.table.versions([entry["score"]])
+        return settings | {"split": next(iter(benchmarks.values()), None)}
 
     def evaluation(self, dataset: str, run: str) -> dict:
         """Return the benchmarks and metrics that a training job computes too; a trial is not evaluated."""
         entry = self.task.data.entry(dataset)
-        return {"benchmarks": {} if tuning.MARK in run else entry["benchmarks"], "metrics": entry["metrics"]}
+        computed = {"metrics": entry["metrics"]} | self.task.table.versions(entry["metrics"])
+        return {"benchmarks": {} if tuning.MARK in run else entry["benchmarks"]} | computed
 
     def scratch(self, *parts: str) -> str:
         """Return a path under the folder of training checkpoints and of errors."""

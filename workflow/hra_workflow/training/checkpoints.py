@@ -3,7 +3,7 @@
 scratch/RUN/fingerprint.json     what the results depend on (fingerprints.py)
 scratch/RUN/attempts.json        seconds and start of each attempt
 scratch/RUN/checkpoint-{step}/   weights, optimiser, schedule, random state, and `complete`, written last
-scratch/RUN/.unsealed-{token}/   a checkpoint while it is written, of the holder of the run's lease (lease.py)
+scratch/RUN/.unsealed-{token}/   a checkpoint, or outputs, while the holder of the run's lease (lease.py) writes them
 scratch/RUN/best, …/steps        weights that the run keeps (GLUE, subjects)
 """
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 
 import torch
-from transformers import Trainer, TrainerCallback
+from transformers import Trainer, TrainerCallback, TrainerState
 
 from hra_workflow import methods
 from hra_workflow.core import files
@@ -53,7 +53,7 @@ class ResumableTrainer(Trainer):
         super().create_optimizer(model)
         if "head_learning_rate" in self.settings:
             optimizers.set_head_rate(self.optimizer, self.model, self.head, self.settings["head_learning_rate"])
-        return optimizers.with_own_steps(self.optimizer, self.model, self.method)
+        return self.optimizer
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
@@ -93,6 +93,11 @@ class ResumableTrainer(Trainer):
         for callback in self.method_callbacks:
             callback.load_state(self.model, folder)
 
+    def resume(self, checkpoint: Path) -> None:
+        """Restore the weights and the history of a training that has ended."""
+        self._load_from_checkpoint(checkpoint)
+        self.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+
 
 class EpochStart(TrainerCallback):
     """Keep the random state at the start of the epoch, and restore it when training resumes inside one.
@@ -112,16 +117,16 @@ class EpochStart(TrainerCallback):
 
 
 class KeepBest(TrainerCallback):
-    """Saves the weights whenever the dev score is higher than at every earlier evaluation.
+    """Saves the weights whenever the dev score, multiplied by `sign`, is higher than at every earlier evaluation.
 
     The history is the Trainer's own log, which is part of its checkpoints: a resumed run finds the same best step.
     """
 
-    def __init__(self, folder: Path, score: str, model):
-        self.folder, self.score, self.model = folder, score, model
+    def __init__(self, folder: Path, score: str, model, sign: int):
+        self.folder, self.score, self.model, self.sign = folder, score, model, sign
 
     def on_evaluate(self, args, state, control, **_):
-        scores = [entry["metrics"][self.score] for entry in curve(state.log_history, [self.score])]
+        scores = [self.sign * entry["metrics"][self.score] for entry in curve(state.log_history, [self.score])]
         if args.process_index == 0 and scores and scores[-1] > max(scores[:-1], default=float("-inf")):
             with files.replacing_folder(self.folder) as new:
                 adapters.save(self.model, new)

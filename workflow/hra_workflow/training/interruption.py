@@ -17,10 +17,10 @@ class Interrupted(Exception):
 
 
 class CheckpointOnSignal(TrainerCallback):
-    """Request a checkpoint every `save_seconds`, on SIGTERM, SIGINT or SIGUSR1, and before the job is killed at `end`.
+    """Request a checkpoint at the last step, every `save_seconds`, on a signal, and before the job is killed at `end`.
 
     After a signal or near the time limit training also stops, and `stopped` gives the reason. `end` is in seconds of
-    the monotonic clock. Signals are caught inside `with`; a second SIGINT raises KeyboardInterrupt.
+    the monotonic clock. SIGTERM, SIGINT and SIGUSR1 are caught inside `with`; a second SIGINT raises KeyboardInterrupt.
     """
 
     def __init__(self, save_seconds: float, end: float | None):
@@ -51,6 +51,8 @@ class CheckpointOnSignal(TrainerCallback):
         if reason or due:
             control.should_save = control.should_log = True  # the mean since the last log is in no checkpoint
             self.last_save = time.monotonic()
+        if state.global_step == state.max_steps:  # the job may be repeated when it has finished: core/job.py
+            control.should_save = True
         if reason and state.global_step < state.max_steps:
             self.stopped = self.stopped or "another process was interrupted"
             control.should_training_stop = True

@@ -1,15 +1,10 @@
-"""The optimiser of a training run: AdamW, with the steps that a variant sets for its own parameters.
-
-LoRA+ (arXiv 2402.12354) trains B with a multiple of the learning rate. HRA's pairs of columns can be trained in their
-sum and difference (docs/mathematics.md).
-"""
+"""The optimiser of a training run: AdamW, or LoRA+ (arXiv 2402.12354), which trains B with a multiple of the rate."""
 
 import torch
 
 from hra_workflow.models import built_adapters
 
 RATIO = "loraplus_lr_ratio"
-SUM_DIFFERENCE = "sum_difference_lr_ratio"
 
 
 def adamw(model, method: dict, optimizer: type = torch.optim.AdamW, **arguments) -> torch.optim.Optimizer:
@@ -19,21 +14,11 @@ def adamw(model, method: dict, optimizer: type = torch.optim.AdamW, **arguments)
     vectors without weight decay, as in the authors' code, which PEFT contains.
     """
     if RATIO not in method:
-        built = optimizer([one for one in model.parameters() if one.requires_grad], **arguments)
-        return with_own_steps(built, model, method)
+        return optimizer([one for one in model.parameters() if one.requires_grad], **arguments)
     from peft.optimizers import create_loraplus_optimizer
 
     plus = {RATIO: method[RATIO], "loraplus_weight_decay": arguments.pop("weight_decay")}
     return create_loraplus_optimizer(model, optimizer, **plus, **arguments)
-
-
-def with_own_steps(optimizer: torch.optim.Optimizer, model, method: dict) -> torch.optim.Optimizer:
-    """Let a new optimiser step as the variant says."""
-    if SUM_DIFFERENCE in method:
-        import hra
-
-        hra.train_sum_and_difference(model, optimizer, ratio=method[SUM_DIFFERENCE])
-    return optimizer
 
 
 def set_head_rate(optimizer: torch.optim.Optimizer, model, head: list[str], rate: float) -> None:

@@ -5,10 +5,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hra_workflow.core import files, fingerprints, gpus, made_by, manifests, provenance, records
+from hra_workflow.core import files, fingerprints, gpus, made_by, manifests, provenance, records, tuning
 from hra_workflow.core.job import processes
+from hra_workflow.core.process_identity import orphaned
 from hra_workflow.models import adapters
-from hra_workflow.training import checkpoints, finished_runs, trials
+from hra_workflow.training import checkpoints, trials
 
 
 def training_arguments(job: dict, settings: dict, seed: int, scratch: Path, device: str, **task):
@@ -87,19 +88,23 @@ def run_to_end(job: dict, trainer, started: float, steps: int) -> dict:
     on_signal = CheckpointOnSignal(job["resources"]["save_seconds"], time_limit(job))
     trainer.add_callback(on_signal)
     wall, cpu = time.monotonic(), time.process_time()
-    with on_signal:
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    share = (time.process_time() - cpu) / (time.monotonic() - wall) / torch.get_num_threads()
-    attempts["cpu_share"] = round(min(share, attempts.get("cpu_share", share)), 3)
+    if checkpoint and checkpoints.step_of(checkpoint) == trials.last_step(job, steps):
+        trainer.resume(checkpoint)
+        print("this run had been trained before")
+    else:
+        with on_signal:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        share = (time.process_time() - cpu) / (time.monotonic() - wall) / torch.get_num_threads()
+        attempts["cpu_share"] = round(min(share, attempts.get("cpu_share", share)), 3)
+    end_attempt(job, attempts, started, write)
     if on_signal.stopped and trainer.state.global_step < trainer.state.max_steps:
-        end_attempt(scratch, attempts, started, write)
         raise Interrupted(
             f"stopped at step {trainer.state.global_step} of {trainer.state.max_steps}: {on_signal.stopped}. "
             f"The training checkpoint is in {scratch}; the next attempt resumes from it."
         )
     divergence.check_weights(trainer.model, trainer.state.global_step)
     if measured and write:
-        measured.report(job, provenance.pick_device(job["resources"].get("gpu", 0), job["params"].get("device")))
+        measured.report(job, provenance.pick_device(job))
     return attempts
 
 
@@ -111,9 +116,9 @@ def usable_checkpoint(job: dict) -> tuple[Path | None, list[str]]:
     scratch, steps = Path(job["params"]["scratch"]), job["fingerprint"]["steps"]
     scratch.mkdir(parents=True, exist_ok=True)
     discarded = checkpoints.claim(scratch, job["fingerprint"])
-    # A trial that is repeated up to a rung cannot go on from a checkpoint at this rung or later.
+    # A trial that is repeated up to a rung cannot go on from a checkpoint of a later one.
     end = trials.last_step(job, steps)
-    passed = [one for one in checkpoints.by_step(scratch) if steps > end <= checkpoints.step_of(one)]
+    passed = [one for one in checkpoints.by_step(scratch) if end < checkpoints.step_of(one)]
     for one in passed:
         checkpoints.remove(one)
     checkpoint, damaged = checkpoints.newest(scratch)
@@ -128,7 +133,7 @@ def usable_checkpoint(job: dict) -> tuple[Path | None, list[str]]:
 
 def begin_attempt(job: dict, checkpoint: Path | None, discarded: list[str], write: bool = True) -> dict:
     """Return the record of the earlier attempts with this one added."""
-    path = Path(job["params"]["scratch"], "attempts.json")
+    path = attempts_file(job)
     attempts = files.read_json(path) if path.exists() else {"started": None, "seconds": [], "resumed_from": []}
     attempts["started"] = attempts["started"] or provenance.now()
     attempts.setdefault("runs_per_gpu", [1] * len(attempts["seconds"])).append(gpus.runs_per_gpu(job))
@@ -141,13 +146,18 @@ def begin_attempt(job: dict, checkpoint: Path | None, discarded: list[str], writ
     return attempts
 
 
-def end_attempt(scratch: Path, attempts: dict, started: float, write: bool = True) -> None:
+def end_attempt(job: dict, attempts: dict, started: float, write: bool = True) -> None:
+    device = provenance.pick_device(job)
+    attempts["peak_memory_bytes"] = max(attempts.get("peak_memory_bytes", 0), provenance.peak_memory_bytes(device))
     attempts["seconds"][-1] = time.monotonic() - started
     if write:
-        files.write_json(scratch / "attempts.json", attempts)
+        files.write_json(attempts_file(job), attempts)
 
 
-@finished_runs.uninterrupted()
+def attempts_file(job: dict) -> Path:
+    return Path(job["params"]["scratch"], tuning.attempts(job["wildcards"]["variant"]))
+
+
 def finish(
     job: dict,
     attempts: dict,
@@ -158,27 +168,42 @@ def finish(
     evaluate: Callable[[dict, Path], None] | None = None,
     **result,
 ) -> None:
-    """Keep the weights and the record, make them the outputs, then remove the checkpoints (finished_runs.py).
+    """Make the weights and the record, then the outputs of them, unless Snakemake has ended and would not know.
+
+    The last checkpoint is kept until Snakemake has noted the run (core/job.py): if it has not, the job that is repeated
+    trains nothing.
 
     `save` writes the weights of the last step to a folder. `evaluate` is called with the record and the folder of the
     weights: if it fails, the run is not finished. `result`: steps, best_step, score and curve, and entries of the
     record that take precedence.
     """
-    with finished_runs.kept(job) as new:
-        save(new / "last")
-        adapter_bytes = (new / "last" / adapters.WEIGHTS).stat().st_size
-        if trials.is_trial(job):
-            for name in finished_runs.outputs(job):
-                trials.empty(new / name)
-        saved = sorted(path for name in (adapters.WEIGHTS, manifests.CONFIG) for path in new.rglob(name))
-        weights = {str(path.relative_to(new)): files.sha256(path) for path in saved}
-        end_attempt(Path(job["params"]["scratch"]), attempts, started)
-        record = described(job, attempts, device) | sizes | {"adapter_bytes": adapter_bytes, "weights_sha256": weights}
-        record = records.sealed(record | result)
-        if evaluate:
-            evaluate(record, new)
-        files.write_json(new / records.OF_RUN, record)
-    finished_runs.end(job)
+    scratch, record_file = Path(job["params"]["scratch"]), Path(job["output"]["record"])
+    new = checkpoints.unsealed(scratch) / "outputs"
+    for name in trials.outputs(job):
+        (new / name).mkdir(parents=True, exist_ok=True)
+        for path in checkpoints.contents(scratch / name):
+            files.link(path, new / path.relative_to(scratch))
+    save(new / "last")
+    adapter_bytes = (new / "last" / adapters.WEIGHTS).stat().st_size
+    if trials.is_trial(job):
+        for name in trials.outputs(job):
+            trials.empty(new / name)
+    saved = sorted(path for name in (adapters.WEIGHTS, manifests.CONFIG) for path in new.rglob(name))
+    weights = {str(path.relative_to(new)): files.sha256(path) for path in saved}
+    end_attempt(job, attempts, started)
+    record = described(job, attempts, device) | sizes | {"adapter_bytes": adapter_bytes, "weights_sha256": weights}
+    record = records.sealed(record | result)
+    if evaluate:
+        evaluate(record, new)
+    if orphaned():
+        print(f"Snakemake has ended: the training checkpoint stays in {scratch}, and the next Snakemake's job uses it.")
+        return
+    for path in checkpoints.contents(new):
+        files.link(path, place := record_file.parent / path.relative_to(new))
+        os.utime(place)  # outputs are newer than inputs, or Snakemake repeats the job
+    files.write_json(record_file, record)
+    checkpoints.remove(checkpoints.aside(scratch))
+    checkpoints.remove(checkpoints.unsealed(scratch))
 
 
 def described(job: dict, attempts: dict, device: str) -> dict:
@@ -191,7 +216,7 @@ def described(job: dict, attempts: dict, device: str) -> dict:
         "cpu_share": attempts.get(
             "cpu_share"
         ),  # of its threads: on a CPU, less than 1 if other processes ran at the same time
-        "peak_memory_bytes": provenance.peak_memory_bytes(device),
+        "peak_memory_bytes": attempts["peak_memory_bytes"],
         "device": provenance.device_name(device),
         "attempts": len(attempts["seconds"]),
         "resumed_from": attempts["resumed_from"],

@@ -14,7 +14,7 @@ from hra_workflow.core import files, fingerprints, lease, provenance, records, t
 from hra_workflow.core.job import describe, processes
 from hra_workflow.core.process_identity import orphaned
 from hra_workflow.models import adapters
-from hra_workflow.training import finished_runs
+from hra_workflow.training import checkpoints
 
 # What the values of a trial can cause. Missing or damaged files, full disks and interruptions stop the job instead.
 FAULTS = (ValueError, ArithmeticError, RuntimeError)
@@ -90,18 +90,23 @@ def fail(job: dict, problem: Exception, started: float, diverged: bool) -> None:
         "status": records.DIVERGED if diverged else "failed",
         "error": error,
         "seconds": round(time.monotonic() - started, 3),
-        "device": provenance.device_name(
-            provenance.pick_device(job["resources"].get("gpu", 0), job["params"].get("device"))
-        ),
+        "device": provenance.device_name(provenance.pick_device(job)),
         "finished": provenance.now(),
     }
     if diverged:
         content["fingerprint"] = job["fingerprint"]
     lease.check()
-    for name in finished_runs.outputs(job):
+    for name in outputs(job):
         empty(record.parent / name)
     records.write(record, content)
-    finished_runs.remove_training(job)
+    scratch = Path(job["params"]["scratch"])
+    for folder in (checkpoints.aside(scratch), scratch):
+        checkpoints.remove(folder)
+
+
+def outputs(job: dict) -> list[str]:
+    """List the names of the folders of weights next to the record."""
+    return sorted(set(job["output"]) - {"record"})
 
 
 def identity(job: dict) -> dict:
@@ -125,7 +130,7 @@ def identity(job: dict) -> dict:
             "sha256": inputs.get("model") or fingerprints.of_input(model),
         },
         "data_sha256": inputs.get("dataset") or fingerprints.of_input(data),
-        **provenance.record(params),
+        **provenance.record(),
     }
 
 

@@ -1,7 +1,7 @@
 """Images with prompts, control images and annotations: one file per split, with random access to rows.
 
 {split}.arrow has `key`, `prompt`, `image` (the original image file), `hint` (the control image as PNG) and `annotation`
-(classes as PNG, points as JSON, or empty), the last two for the centre crop with `resolution` pixels.
+(classes as PNG, points as JSON, or empty), the last two cropped and resized (crop.py).
 """
 
 import contextlib
@@ -19,18 +19,19 @@ from PIL import Image
 from hra_workflow.core import manifests
 from hra_workflow.core.errors import JobError, check_sizes
 from hra_workflow.data import image_card, images, text_files, text_rows, zip_archives
-from hra_workflow.tasks.control import hints
+from hra_workflow.tasks.control import crop, hints
 
 FIELDS = {"key": "string", "prompt": "string", "image": "binary", "hint": "binary", "annotation": "binary"}
 BATCH = 64  # rows per record batch
-SIDE = "resolution"  # key in the file's metadata
+SIDE, CROP = "resolution", "crop"  # keys in the file's metadata
 
 
 def schema(resolution: int):
     import pyarrow
 
     fields = [(name, getattr(pyarrow, kind)()) for name, kind in FIELDS.items()]
-    return pyarrow.schema(fields, metadata={SIDE: str(resolution)})
+    version = {CROP: str(crop.VERSION)} if crop.VERSION > 1 else {}  # earlier files of the first do not state it
+    return pyarrow.schema(fields, metadata={SIDE: str(resolution)} | version)
 
 
 def write(path: Path, rows: list, make: Callable, resolution: int, threads: int = 1) -> int:
@@ -72,7 +73,13 @@ class Split:
                 f"{self.path}: expected a file of control images, found a truncated or corrupted one ({problem}). "
                 "Delete it and run again."
             ) from problem
-        self.resolution = int(self.file.schema.metadata[SIDE.encode()])
+        metadata = self.file.schema.metadata
+        self.resolution = int(metadata[SIDE.encode()])
+        if (found := int(metadata.get(CROP.encode(), 1))) != crop.VERSION:
+            raise JobError(
+                f"{self.path}: expected control images of version {crop.VERSION} of the crop (tasks/control/crop.py), "
+                f"found version {found}. Delete {self.path.parent}.manifest.json and run again."
+            )
         self.rows = sum(batch.num_rows for batch in self.batches)
 
     def __len__(self) -> int:
@@ -88,7 +95,7 @@ class Split:
 
     def picture(self, row: int) -> Image.Image:
         whole = images.load(zip_archives.NamedBytes(self.value(row, "image"), f"{self.path}, {self.value(row, 'key')}"))
-        return square(whole, self.resolution)
+        return crop.square(whole, self.resolution)
 
     def hint(self, row: int) -> Image.Image:
         with self.png(row, "hint") as image:
@@ -107,27 +114,6 @@ class Split:
     def png(self, row: int, field: str):
         name = f"{self.path}, {field} of {self.value(row, 'key')}"
         return images.opened(io.BytesIO(self.value(row, field)), images.OURS, name, "Delete it and run again.")
-
-
-# From the original image to its centre crop, resized
-
-
-def middle(size: tuple[int, int]) -> tuple[int, int, int, int]:
-    side = min(size)
-    left, top = ((room - side) // 2 for room in size)
-    return left, top, left + side, top + side
-
-
-def square(picture: Image.Image, side: int, how=Image.Resampling.BILINEAR) -> Image.Image:
-    return picture.resize((side, side), how, box=middle(picture.size))
-
-
-def square_annotation(annotation: numpy.ndarray, size: tuple[int, int], side: int) -> numpy.ndarray:
-    """Crop and resize classes (height, width) or points (N, 2) of an image of `size` like the image."""
-    if annotation.dtype != float:
-        return numpy.asarray(square(Image.fromarray(annotation), side, Image.Resampling.NEAREST))
-    left, top, right, _ = middle(size)
-    return (annotation - (left, top)) * (side / (right - left))
 
 
 def encode(annotation: numpy.ndarray | None) -> bytes:
@@ -259,10 +245,10 @@ class Maker:
             annotation = self.readers[stated["kind"]](place)
             if annotation.dtype != float:
                 check_sizes(annotation.shape[::-1], whole.size, str(place))
-            annotation = square_annotation(annotation, whole.size, side)
+            annotation = crop.square_annotation(annotation, whole.size, side)
         hint = self.finished(number, key, whole.size) if "control" in self.places else None
         try:
-            hint = hint or hints.draw(self.dataset["hint"], square(whole, side), annotation)
+            hint = hint or hints.draw(self.dataset["hint"], crop.square(whole, side), annotation)
         except JobError as problem:
             raise JobError(f"{file}: {problem}") from problem
         png = images.to_png(hint)
@@ -277,4 +263,4 @@ class Maker:
         if hint.width * size[1] != hint.height * size[0]:
             found = f"found {hint.width} × {hint.height} and {size[0]} × {size[1]} pixels"
             raise JobError(f"{file}: expected the proportions of its image, {found}. Correct `control`.")
-        return square(hint, self.dataset["resolution"])
+        return crop.square(hint, self.dataset["resolution"])

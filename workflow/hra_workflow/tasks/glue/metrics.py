@@ -1,98 +1,110 @@
-"""GLUE's metrics with standard errors.
+"""The metrics of text classifiers. An undefined correlation or F1 (constant predictions) is 0.
 
-accuracy: fraction of correct answers, with standard error √(p(1−p)/(n−1)). For the others the standard error is the
-standard deviation over bootstrap samples of the items. An undefined correlation or F1 (constant predictions) is 0.
+Imported by the Snakefile on login nodes: numpy and scipy are imported only where they are used.
 """
 
-import numpy as np
+import math
 
-BOOTSTRAP_SAMPLES = 1000
-
-
-def accuracy(labels: np.ndarray, predictions: np.ndarray) -> float:
-    return float(np.mean(labels == predictions))
+from hra_workflow.core import imports
+from hra_workflow.core.errors import expect
+from hra_workflow.tasks.metric import CLASSES, REGRESSION, TWO_CLASSES, Metric
 
 
-def f1(labels: np.ndarray, predictions: np.ndarray) -> float:
+def accuracy(labels, predictions) -> float:
+    return float((labels == predictions).mean())
+
+
+def error_of_accuracy(labels, predictions) -> float:
+    value = accuracy(labels, predictions)
+    return math.sqrt(value * (1 - value) / max(len(labels) - 1, 1))
+
+
+def f1(labels, predictions) -> float:
     """Compute F1 of class 1."""
-    found = np.sum((predictions == 1) & (labels == 1))
-    return float(2 * found / max(np.sum(predictions == 1) + np.sum(labels == 1), 1))
+    found = ((predictions == 1) & (labels == 1)).sum()
+    return float(2 * found / max((predictions == 1).sum() + (labels == 1).sum(), 1))
 
 
-def macro_f1(labels: np.ndarray, predictions: np.ndarray) -> float:
+def macro_f1(labels, predictions) -> float:
     """Compute the mean of every class's F1, of those that occur."""
+    import numpy as np
+
     return float(np.mean([f1(labels == one, predictions == one) for one in np.union1d(labels, predictions)]))
 
 
-def accuracy_f1_mean(labels: np.ndarray, predictions: np.ndarray) -> float:
+def accuracy_f1_mean(labels, predictions) -> float:
     """Compute the mean of accuracy and F1, which the official code reports for MRPC and QQP."""
     return (accuracy(labels, predictions) + f1(labels, predictions)) / 2
 
 
-def matthews_correlation(labels: np.ndarray, predictions: np.ndarray) -> float:
-    """Compute it for two classes, where it equals Pearson's correlation of the 0/1 values."""
-    return pearson(labels, predictions)
+def pearson(labels, predictions) -> float:
+    import numpy as np
 
-
-def pearson(labels: np.ndarray, predictions: np.ndarray) -> float:
     if np.ptp(labels) == 0 or np.ptp(predictions) == 0:
         return 0.0
     return float(np.corrcoef(labels, predictions)[0, 1])
 
 
-def spearman(labels: np.ndarray, predictions: np.ndarray) -> float:
+def spearman(labels, predictions) -> float:
     from scipy.stats import rankdata
 
     return pearson(rankdata(labels), rankdata(predictions))
 
 
-def pearson_spearman_mean(labels: np.ndarray, predictions: np.ndarray) -> float:
+def pearson_spearman_mean(labels, predictions) -> float:
     return (pearson(labels, predictions) + spearman(labels, predictions)) / 2
 
 
 METRICS = {
-    function.__name__: function
-    for function in (
-        accuracy,
-        f1,
-        macro_f1,
-        accuracy_f1_mean,
-        matthews_correlation,
-        pearson,
-        spearman,
-        pearson_spearman_mean,
-    )
+    "accuracy": Metric(accuracy, "accuracy", error=error_of_accuracy),
+    "f1": Metric(f1, "F1", TWO_CLASSES),
+    "macro_f1": Metric(macro_f1, "macro F1"),
+    "accuracy_f1_mean": Metric(accuracy_f1_mean, "mean of accuracy and F1", TWO_CLASSES),
+    # Of two classes, it is Pearson's correlation of the 0/1 values.
+    "matthews_correlation": Metric(pearson, "Matthews correlation", TWO_CLASSES),
+    "pearson": Metric(pearson, "Pearson correlation", REGRESSION),
+    "spearman": Metric(spearman, "Spearman correlation", REGRESSION),
+    "pearson_spearman_mean": Metric(pearson_spearman_mean, "mean of Pearson and Spearman", REGRESSION),
 }
 
 
-def predictions(logits: np.ndarray, labels: list[str] | None) -> np.ndarray:
+def find(name: str, key: str = "metric") -> Metric:
+    """Return a metric by its name, or import a custom one, `module:name`; errors refer to the config key `key`."""
+    known = f"one of {', '.join(METRICS)}, or module:name of a custom one"
+    expect(name in METRICS or ":" in name, f"{key}: expected {known}, found {name!r}. Correct the name")
+    found = METRICS[name] if name in METRICS else imports.named(name, key)
+    expect(isinstance(found, Metric), f"{key}: {name}: expected a {Metric.__module__}.Metric, found {found!r}")
+    return found
+
+
+def check(key: str, names: list[str], labels: list[str] | None) -> None:
+    """Raise JobError for a metric that does not exist or is not for these labels; None: a regression."""
+    count = len(labels or ())
+    kinds = {0: (REGRESSION,), 2: (CLASSES, TWO_CLASSES)}.get(count, (CLASSES,))
+    fitting = ", ".join(name for name, metric in METRICS.items() if metric.labels in kinds)
+    for name in names:
+        wanted = find(name, key).labels
+        expect(
+            wanted in kinds,
+            f"{key}: {name} is for {wanted}, found {f'{count} classes' if count else 'labels: null, a regression'}. "
+            f"Use one of {fitting}",
+        )
+
+
+def predictions(logits, labels: list[str] | None):
     """Convert scores (n, classes) to class indices (n,), or (n, 1) to values (n,) for a regression (`labels` None)."""
     return logits[:, 0] if labels is None else logits.argmax(axis=1)
 
 
-def values(names: list[str], labels: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
-    return {name: METRICS[name](labels, predicted) for name in names}
+def values(names: list[str], labels, predicted) -> dict[str, float]:
+    found = {name: float(find(name).function(labels, predicted)) for name in names}
+    for name, value in found.items():
+        known = math.isfinite(value) or not math.isfinite(predicted.sum())  # of a run that diverges, nothing is
+        expect(known, f"metric {name}: expected a finite number, found {value}. Correct its function")
+    return found
 
 
-def values_with_errors(names: list[str], labels: np.ndarray, predicted: np.ndarray) -> dict[str, dict[str, float]]:
+def values_with_errors(names: list[str], labels, predicted) -> dict[str, dict[str, float]]:
     """Compute `value` and `stderr` per metric, over n items."""
-    n = len(labels)
-    result = {}
-    for name, value in values(names, labels, predicted).items():
-        if name == "accuracy":
-            error = np.sqrt(value * (1 - value) / max(n - 1, 1))
-        else:
-            error = bootstrap_error(METRICS[name], labels, predicted)
-        result[name] = {"value": value, "stderr": float(error)}
-    return result
-
-
-def bootstrap_error(metric, labels: np.ndarray, predicted: np.ndarray) -> float:
-    from scipy.stats import bootstrap
-
-    # One sample at a time: 1000 samples of QQP's 40,430 items take a gigabyte.
-    found = bootstrap(
-        (labels, predicted), metric, n_resamples=BOOTSTRAP_SAMPLES, batch=1, paired=True, vectorized=False,
-        method="percentile", rng=np.random.default_rng(0),
-    )  # fmt: skip
-    return float(found.standard_error)
+    found = values(names, labels, predicted)
+    return {name: {"value": one, "stderr": find(name).standard_error(labels, predicted)} for name, one in found.items()}

@@ -3,36 +3,26 @@
 Plain Python on plain dicts: imported by the Snakefile on login nodes, so no torch and no pandas here.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from hra_workflow.core import early_evaluations, grid, rewound
 from hra_workflow.core.errors import expect, one_of
+from hra_workflow.report.run_columns import TRAINING
 from hra_workflow.report.selections import TITLES
 from hra_workflow.tasks.base import Data, Evaluation, Table, Task, Training, Usage
 from hra_workflow.tasks.data import generated, rows
+from hra_workflow.tasks.glue import metrics
 from hra_workflow.tasks.training import LENGTH, held_out_rows
-
-OF_TWO_CLASSES = {"f1", "accuracy_f1_mean", "matthews_correlation"}
-CORRELATIONS = {"pearson", "spearman", "pearson_spearman_mean"}
 
 
 class GlueData(Data):
     def check_entry(self, key: str, name: str) -> None:
         entry = self.datasets[name]
+        metrics.check(f"{key}: metrics", entry["metrics"], entry["labels"])
         one_of(f"{key}: score", "metric", entry["score"], entry["metrics"])
         for benchmark, split in entry["benchmarks"].items():
             one_of(f"{key}: benchmarks.{benchmark}", "split", split, list(entry["splits"]))
-        for metric in entry["metrics"]:
-            expect(
-                (metric in CORRELATIONS) == (entry["labels"] is None),
-                f"{key}: metric {metric} does not go with labels {entry['labels']} (null: regression)",
-            )
-            expect(
-                metric not in OF_TWO_CLASSES or len(entry["labels"]) == 2,
-                f"{key}: metric {metric} is that of the second of two classes, found {len(entry['labels'] or [])} "
-                "labels. For any number of classes there are accuracy and macro_f1, the mean of every class's F1",
-            )
 
     def probe(self, dataset: str, rows: int, hyperparameters: dict) -> tuple[dict[str, dict], dict]:
         entry = self.datasets[dataset]
@@ -107,24 +97,24 @@ class GlueTable(Table):
         "The row is compared with the label of Table 2.",
     )
 
+    metric = staticmethod(metrics.find)
+
+    def check_runs(self) -> None:
+        super().check_runs()
+        for column in self.settings["columns"]:
+            lower = column["benchmark"] != TRAINING and self.metric(column["metric"]).better == "lower"
+            expect(
+                not lower or column.get("better") == "lower",
+                f"config: tasks.{self.name}.columns: {column['name']}: lower values of {column['metric']} are better. "
+                "Add better: lower to the column",
+            )
+
     @classmethod
     def per_item(cls, lines: list[dict], selection: str, metric: str, settings: dict) -> list[tuple]:
         # One score per item is the value of a regression, several are those of the classes.
         scores = [line[selection] for line in lines]
         values = [row[0] if len(row) == 1 else max(range(len(row)), key=row.__getitem__) for row in scores]
         return [(line["label"], value) for line, value in zip(lines, values, strict=True)]
-
-    @classmethod
-    def statistic(cls, metric: str) -> Callable[..., float]:
-        from hra_workflow.tasks.glue import metrics
-
-        return metrics.METRICS[metric]
-
-    @classmethod
-    def error(cls, metric: str, *columns) -> float:
-        from hra_workflow.tasks.glue import metrics
-
-        return metrics.values_with_errors([metric], *columns)[metric]["stderr"]
 
     @classmethod
     def only_class(cls, lines: list[dict], selection: str, dataset: str, settings: dict) -> str | None:

@@ -1,0 +1,144 @@
+"""What the executor asks of Slurm for every kind of job of the paper, and that `make preflight` asks the same.
+
+With stand-ins for Slurm's commands: sbatch notes its arguments.
+"""
+
+import logging
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from snakemake.iocontainers import ResourceList
+from snakemake_interface_executor_plugins.settings import SharedFSUsage
+
+from hra_workflow.snake import planned
+from snakemake_executor_plugin_slurm_packs import Executor, ExecutorSettings, packs
+from support import ROOT
+from test_profiles import executor_settings, jobs, profile  # noqa: F401 a fixture
+
+COMMANDS = {
+    "sbatch": 'echo "$*" >> "$0.log"; echo 1',
+    "scontrol": "echo 'MinJobAge = 300 sec'",
+    "sinfo": "echo 'cpu* gpu'",
+    "sacctmgr": "echo lab; echo grant",
+    "sacct": "exit 1",
+}
+SITES = {
+    "bare": {},
+    "stated": {"PARTITION": "cpu", "GPU_PARTITION": "gpu", "GPU_MODEL": "a100", "ACCOUNT": "lab", "QOS": "high"},
+    "by stage": {"PARTITIONS": "partitions.yaml", "GRES": "1", "GPU_MODEL": "a100", "ACCOUNT_TRAIN": "grant"},
+}
+
+
+class Submits(Executor):
+    """The executor, without Snakemake."""
+
+    def format_job_exec(self, job) -> str:
+        return "true"
+
+    def report_job_submission(self, job_info, register_job: bool = True) -> None: ...
+
+
+@pytest.fixture
+def sbatch(tmp_path, monkeypatch) -> Path:
+    """Put stand-ins on PATH, work in an empty folder, and return the file of sbatch's arguments."""
+    for name, script in COMMANDS.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    (example,) = re.findall(r"```text\n(partitions:.*?)```", (ROOT / "docs/cluster.md").read_text(), re.DOTALL)
+    (tmp_path / "partitions.yaml").write_text(example)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(ExecutorSettings, "stated", None)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "sbatch.log"
+
+
+@pytest.fixture
+def settings(request, sbatch, monkeypatch) -> ExecutorSettings:
+    """Return the executor's settings, as a site has set up the profile."""
+    for name, value in SITES[request.param].items():
+        monkeypatch.setenv(f"HRA_SLURM_{name}", value)
+    return executor_settings()
+
+
+def job(rule: str, threads: int = 1, **resources) -> SimpleNamespace:
+    return SimpleNamespace(
+        name=rule,
+        rule=SimpleNamespace(name=rule, resources=resources),
+        jobid=0,
+        wildcards=(),
+        threads=threads,
+        resources=ResourceList(fromdict=resources),
+        is_group=lambda: False,
+        log_info=lambda *_: None,
+    )
+
+
+def of_profile(rule: str, resources: dict[str, str]) -> SimpleNamespace:
+    defaults = {name: str(value).strip("'") for name, value in profile("slurm")["default-resources"].items()}
+    return job(rule, **{name: int(one) if one.isdigit() else one for name, one in (defaults | resources).items()})
+
+
+def executor(settings: ExecutorSettings) -> Submits:
+    remote = {"max_status_checks_per_second": 1, "jobname": "{jobid}", "jobscript": None, "immediate_submit": True}
+    workflow = SimpleNamespace(
+        dag=None,
+        scheduler=None,
+        executor_plugin=None,  # ends the thread that asks for the status of jobs
+        executor_settings=settings,
+        main_snakefile="Snakefile",
+        remote_execution_settings=SimpleNamespace(**remote),
+        storage_settings=SimpleNamespace(shared_fs_usage=SharedFSUsage.all()),
+        workdir_init=".",
+    )
+    return Submits(workflow, logging.getLogger(__name__))
+
+
+@pytest.mark.parametrize("settings", SITES, indirect=True)
+def test_preflight_asks_what_the_executor_submits(jobs, settings, sbatch):  # noqa: F811
+    planned_jobs = [of_profile(*one) for one in jobs]
+    found = list(planned.scheduler(planned_jobs, 100))
+    assert found and all(one.ok for one in found), found
+    asked = re.findall(r"^--test-only (.*) --wrap=true$", sbatch.read_text(), re.MULTILINE)
+    assert len(asked) == len(set(asked)) == len(found)
+    sbatch.write_text("")
+    submits = executor(settings)
+    submits.submit([[one] * packs.size(one) for one in planned_jobs])
+    submits.shutdown()
+    submitted = re.findall(r" --comment \S+ (.*) --wrap=true$", sbatch.read_text(), re.MULTILINE)
+    assert len(submitted) == len(planned_jobs)
+    assert {options.replace(" -D .", "") for options in submitted} == set(asked)
+    rules = {rule for one in found for rule in one.check.removeprefix("Slurm, ").split(", ")}
+    assert rules == {rule for rule, _ in jobs}
+
+
+@pytest.mark.parametrize("settings", ["by stage"], indirect=True)
+def test_a_job_has_the_partition_and_account_of_its_gpus_and_stage(settings):
+    """The example of docs/cluster.md."""
+    found = {
+        gpu: packs.options(packs.Submission([job("any", gpu=gpu, runtime=60, stage=stage)], settings, Path()), settings)
+        for gpu, stage in ((0, None), (1, "evaluate"), (8, "train"))
+    }
+    assert [re.search(r"-p (\S+)", options)[1] for options in found.values()] == ["cpu", "gpu-shared", "gpu-nodes"]
+    assert ["-A grant" in options for options in found.values()] == [False, False, True]
+    assert "--gres=gpu:a100:8" in found[8] and "--gres" not in found[0]
+
+
+@pytest.mark.parametrize("settings", ["bare"], indirect=True)
+@pytest.mark.parametrize(
+    ("resources", "message"),
+    [
+        ({"slurm_account": "other"}, "The given account other appears to be invalid"),
+        ({"slurm_extra": "--qos=high"}, "not allowed in the 'slurm_extra' parameter"),
+    ],
+)
+def test_what_the_executor_refuses_is_shown_without_asking_slurm(settings, sbatch, resources, message):
+    (found,) = planned.scheduler([job("train_glue", **resources)], 100)
+    assert not found.ok and message in found.text and "HRA_SLURM_" in found.text
+    assert not sbatch.exists()
+
+
+def test_a_stage_without_a_resource_is_refused():
+    with pytest.raises(Exception, match="expected STAGE:RESOURCE=VALUE, found train=grant"):
+        ExecutorSettings(stages="train=grant")

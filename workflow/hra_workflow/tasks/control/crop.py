@@ -1,0 +1,27 @@
+"""How images, control images and annotations are cropped and resized: the middle square, with `resolution` pixels.
+
+Images are cropped whenever they are read; control images and annotations are stored cropped (data.py).
+"""
+
+import numpy
+from PIL import Image
+
+VERSION = 1  # increase it with every change of a pixel: what was stored with another version is then refused
+
+
+def middle(size: tuple[int, int]) -> tuple[int, int, int, int]:
+    side = min(size)
+    left, top = ((room - side) // 2 for room in size)
+    return left, top, left + side, top + side
+
+
+def square(picture: Image.Image, side: int, how=Image.Resampling.BILINEAR) -> Image.Image:
+    return picture.resize((side, side), how, box=middle(picture.size))
+
+
+def square_annotation(annotation: numpy.ndarray, size: tuple[int, int], side: int) -> numpy.ndarray:
+    """Crop and resize classes (height, width) or points (N, 2) of an image of `size` like the image."""
+    if annotation.dtype != float:
+        return numpy.asarray(square(Image.fromarray(annotation), side, Image.Resampling.NEAREST))
+    left, top, right, _ = middle(size)
+    return (annotation - (left, top)) * (side / (right - left))

@@ -4,7 +4,6 @@ import pandas
 import pytest
 
 from downloaded_datasets import run
-from loopback import loopback  # noqa: F401  (a fixture)
 from support import SHARED
 
 

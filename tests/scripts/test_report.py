@@ -1,7 +1,6 @@
 """The HTML report: its numbers are the tables', it needs no other file, and a browser opens it without an error."""
 
 import itertools
-import os
 import re
 import shutil
 import subprocess

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pandas
 import pytest
 
 from hra_workflow.config import overlays
@@ -21,6 +22,11 @@ def published(name: str, *columns: str) -> list[tuple]:
 
 def paper(name: str) -> list[dict]:
     return run_statistics.read_csv(PAPER / f"{name}.csv").to_dict("records")
+
+
+def line(made: pandas.DataFrame, run: str) -> pandas.Series:
+    (row,) = [row for _, row in made.iterrows() if row["run"] == run]
+    return row
 
 
 def peft_benchmark() -> dict:

@@ -99,15 +99,6 @@ def test_two_runs_give_the_same_bytes(tmp_path):
     assert outputs[0] == outputs[1]
 
 
-def test_fixed_digits(tmp_path):
-    expected = grid(tmp_path, datasets=tuple(factories.METRICS), runs=("hra/r8", "full/all"), seeds=(0, 1))
-    collect(tmp_path, expected)
-    made = make_table(tmp_path, expected)
-    names = [name for name in made.columns if name.endswith(("_std", "_published", "_difference"))]
-    numbers = made[[name for name in names if name != "params_M_published"]].stack()
-    assert numbers[numbers != ""].str.fullmatch(r"-?\d+\.\d\d").all()
-
-
 def test_markdown_says_what_a_reader_has_to_know(tmp_path):
     expected = grid(tmp_path, datasets=("cola", "mrpc"))
     collect(tmp_path, expected, scores=by_seed([0.70, 0.72, 0.77]))

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -48,6 +49,15 @@ def test_accumulated_steps_are_those_of_the_whole_batch(make_subject_run):
         train(run)
     for name, weight in load_file(whole.weights["last"]).items():
         assert torch.allclose(weight, load_file(parts.weights["last"])[name], atol=2e-4), name
+
+
+def test_the_loss_on_class_images_is_weighted():
+    from hra_workflow.tasks.subject import dreambooth
+
+    trainer = SimpleNamespace(
+        settings={"prior_weight": 0.5}, conditions={}, errors=lambda parts, _: torch.tensor(parts)
+    )
+    assert dreambooth.Trainer.loss(trainer, [[1.0, 3.0], [2.0, 5.0]]) == 1.5 + 0.5 * 4
 
 
 def test_half_precision_trains_and_draws(make_subject_run):

@@ -9,15 +9,14 @@ import csv
 import numpy
 import pytest
 import yaml
-from snakemake.utils import update_config
 
 from config_keys import at
 from hra_workflow import tasks
-from hra_workflow.config import validation
 from hra_workflow.core import grid
 from hra_workflow.report import run_statistics
 from published import REPOSITORY
-from support import ROOT, SHARED, paper_config
+from support import ROOT, SHARED
+from test_overlays import merged
 
 FILE = ROOT / "config/benchmarks/peft_image.yaml"
 THEIRS = SHARED / "reference/peft_benchmark_image.csv"
@@ -32,10 +31,7 @@ RUNS = {
 
 @pytest.fixture(scope="module")
 def config() -> dict:
-    merged = paper_config()
-    update_config(merged, yaml.safe_load(FILE.read_text()))
-    validation.check(merged)
-    return merged
+    return merged(yaml.safe_load(FILE.read_text()))[0]
 
 
 @pytest.fixture(scope="module")

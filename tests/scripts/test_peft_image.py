@@ -14,7 +14,7 @@ from config_keys import at
 from hra_workflow import tasks
 from hra_workflow.core import grid
 from hra_workflow.report import run_statistics
-from published import REPOSITORY
+from published import PUBLISHED
 from support import ROOT, SHARED
 from test_overlays import merged
 
@@ -99,7 +99,7 @@ def test_what_is_evaluated_is_as_there(config, subject):
 
 @pytest.mark.skipif(not THEIRS.exists(), reason=f"{THEIRS} is not on this machine")
 def test_published_rows_are_theirs(config):
-    ours = run_statistics.read_csv(REPOSITORY / "config/published/peft_image.csv")
+    ours = run_statistics.read_csv(PUBLISHED / "peft_image.csv")
     assert ours.columns.tolist() == run_statistics.PUBLISHED
     with THEIRS.open(newline="") as stream:
         theirs = list(csv.DictReader(stream))

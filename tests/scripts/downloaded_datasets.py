@@ -8,7 +8,6 @@ import download
 import rule_jobs
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
-from loopback import loopback  # noqa: F401  (a fixture)
 from support import ROOT
 
 SCHEMA = json.loads((ROOT / "workflow/schemas/manifest.schema.json").read_text())

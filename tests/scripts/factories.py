@@ -6,40 +6,20 @@ from pathlib import Path
 
 import compare
 from hra_workflow import tasks
-from hra_workflow.core import files, predictions, records, seals
+from hra_workflow.core import files, grid, predictions, records, seals
 from hra_workflow.methods import METHODS
 from hra_workflow.report import one_class
+from support import paper_config
 
-METRICS = {
-    "mnli": ["accuracy"],
-    "sst2": ["accuracy"],
-    "cola": ["matthews_correlation"],
-    "qqp": ["accuracy", "f1", "accuracy_f1_mean"],
-    "qnli": ["accuracy"],
-    "rte": ["accuracy"],
-    "mrpc": ["accuracy", "f1", "accuracy_f1_mean"],
-    "stsb": ["pearson", "spearman", "pearson_spearman_mean"],
-}
+CONFIG = paper_config()
+METRICS = {name: entry["metrics"] for name, entry in CONFIG["datasets"]["glue"].items()}
+METRICS["cola"] = ["matthews_correlation"]  # one metric only
 SCORE = {dataset: metrics[-1] for dataset, metrics in METRICS.items()}
 COLUMNS = [
-    {"name": name, "dataset": dataset, "benchmark": "matched" if dataset == "mnli" else "dev", "metric": metric}
-    for name, dataset, metric in [
-        ("MNLI", "mnli", "accuracy"),
-        ("SST-2", "sst2", "accuracy"),
-        ("CoLA", "cola", "matthews_correlation"),
-        ("QQP (acc)", "qqp", "accuracy"),
-        ("QQP (acc/F1 mean)", "qqp", "accuracy_f1_mean"),
-        ("QNLI", "qnli", "accuracy"),
-        ("RTE", "rte", "accuracy"),
-        ("MRPC (acc)", "mrpc", "accuracy"),
-        ("MRPC (acc/F1 mean)", "mrpc", "accuracy_f1_mean"),
-        ("STS-B", "stsb", "pearson_spearman_mean"),
-    ]
+    column | {"benchmark": "matched" if column["dataset"] == "mnli" else "dev"}
+    for column in grid.columns(CONFIG, "glue")
 ]
-AVERAGES = {
-    "All (acc)": [column["name"] for column in COLUMNS if "mean)" not in column["name"]],
-    "All (acc/F1 mean)": [column["name"] for column in COLUMNS if "(acc)" not in column["name"]],
-}
+AVERAGES = grid.averages(CONFIG, "glue")
 LABELS = {
     "full/all": "Full fine-tuning",
     "head/all": "Head alone",
@@ -193,7 +173,6 @@ def noisy_curve(run: dict, points: int = 12) -> list[float]:
 
 def collect_job(folder: Path, expected: list[dict], paths: list[tuple[str, list[str]]], incomplete=False) -> dict:
     return {
-        "rule": "runs",
         "input": {"records": [path for path, _ in paths], "metrics": [path for _, more in paths for path in more]},
         "output": {"runs": str(folder / "runs_glue.csv")},
         "params": {
@@ -203,7 +182,6 @@ def collect_job(folder: Path, expected: list[dict], paths: list[tuple[str, list[
             "evaluations": [{name: made_by(run, name) for name in run["benchmarks"]} for run in expected],
             "incomplete": incomplete,
         },
-        "log": "",
     }
 
 
@@ -216,7 +194,6 @@ def compare_job(folder: Path, expected: list[dict], evaluations: list[dict]) -> 
     """Build the job of compare.py for the same grid as `table_job`."""
     params, labels = table_job(folder, expected)["params"], {dataset: ["no", "yes"] for dataset in METRICS}
     return {
-        "rule": "compare",
         "input": {"runs": str(folder / "runs_glue.csv")},
         "output": {name: str(folder / f"{file}_glue.csv") for name, file in COMPARISON.items()},
         "params": {name: params[name] for name in ("task", "columns", "averages", "selections")}
@@ -225,7 +202,6 @@ def compare_job(folder: Path, expected: list[dict], evaluations: list[dict]) -> 
             "settings": {"labels": labels},
             "evaluations": evaluations,
         },
-        "log": "",
     }
 
 
@@ -245,7 +221,6 @@ def table_job(folder: Path, expected: list[dict], published: Path | None = None)
         counts = seeds[f"{run['method']}/{run['variant']}"]
         counts[run["dataset"]] = counts.get(run["dataset"], 0) + 1
     return {
-        "rule": "table",
         "input": {"runs": str(folder / "runs_glue.csv")}
         | {"comparison": str(comparison["csv"]), "one_class": str(comparison["one_class"])}
         | ({"published": str(published)} if published else {}),
@@ -270,7 +245,6 @@ def table_job(folder: Path, expected: list[dict], published: Path | None = None)
             "settings": {},
             "metrics": str(folder / "{task}/{dataset}/{method}/{variant}/seed{seed}/{benchmark}/metrics.json"),
         },
-        "log": "",
     }
 
 
@@ -279,7 +253,6 @@ def cost_job(folder: Path, expected: list[dict]) -> dict:
     params = table_job(folder, expected)["params"]
     names = ("task", "columns", "averages", "selections", "trained")
     return {
-        "rule": "cost",
         "input": {"runs": str(folder / "runs_glue.csv")},
         "output": {"csv": str(folder / "cost_glue.csv"), "markdown": str(folder / "cost_glue.md")},
         "params": {name: params[name] for name in names}
@@ -288,7 +261,6 @@ def cost_job(folder: Path, expected: list[dict]) -> dict:
             "shown": [params["columns"][0]["name"], *params["averages"]],
             "labels": {row["run"]: row["label"] for row in params["rows"]},
         },
-        "log": "",
     }
 
 
@@ -303,7 +275,6 @@ def figures_job(folder: Path, expected: list[dict], records: list[str], publishe
         inputs["published_lambda"] = str(published.with_name("glue_lambda.csv"))
     kinds = [f"{name}_{kind}" for name in FIGURES for kind in ("svg", "png")]
     return {
-        "rule": "figures",
         "input": inputs,
         "output": {kind: str(folder / f"{kind.replace('_', '.')}") for kind in kinds},
         "params": params
@@ -314,5 +285,4 @@ def figures_job(folder: Path, expected: list[dict], records: list[str], publishe
             "labels": labels,
             "colours": COLOURS,
         },
-        "log": "",
     }

@@ -1,16 +1,14 @@
 """Tables of a grid of glue runs, from synthetic records."""
 
-from pathlib import Path
-
 import pandas as pd
 
 import collect_runs
 import factories
 import table
 from hra_workflow.report import run_statistics
+from support import ROOT
 
-REPOSITORY = Path(__file__).parents[2]
-PUBLISHED = REPOSITORY / "config" / "published" / "glue.csv"
+PUBLISHED = ROOT / "config/published/glue.csv"
 
 
 def grid(folder, datasets=("cola",), runs=("hra/r8",), seeds=(0, 1, 2)) -> list[dict]:

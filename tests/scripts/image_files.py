@@ -1,8 +1,12 @@
 """Images that tests write, and files cut short."""
 
+from pathlib import Path
+
 from PIL import Image
 
 import rule_jobs
+from hra_workflow.core import files
+from hra_workflow.tasks.control import data as control_data
 
 
 def picture(size=(64, 48)) -> Image.Image:
@@ -15,6 +19,19 @@ def picture(size=(64, 48)) -> Image.Image:
 def cut(path) -> None:
     Image.effect_noise((64, 64), 80).save(path)
     path.write_bytes(path.read_bytes()[:900])
+
+
+def hints(folder: Path, keys: list[str], pngs: list[bytes]) -> str:
+    """Write a split `validation` whose images are their own control images; return its manifest."""
+    path = folder / "hints/validation.arrow"
+    path.parent.mkdir()
+    pairs = zip(keys, pngs, strict=True)
+    rows = [{"key": key, "prompt": "", "image": png, "hint": png, "annotation": b""} for key, png in pairs]
+    control_data.write(path, rows, dict, 8)
+    listed = {path.name: {"bytes": path.stat().st_size, "sha256": files.sha256(path)}}
+    manifest = {"folder": "hints", "files": listed, "sha256": "0", "rows": {"validation": len(keys)}}
+    files.write_json(folder / "hints.manifest.json", manifest)
+    return str(folder / "hints.manifest.json")
 
 
 def subject(tmp_path, resolution=32) -> dict:

@@ -1,16 +1,14 @@
 """The published numbers, ours and the paper's, and the config of PEFT's benchmark."""
 
-from pathlib import Path
-
+import pandas
 import pytest
 
 from hra_workflow.config import overlays
 from hra_workflow.report import run_statistics
-from support import paper_config
+from support import ROOT, SHARED, paper_config
 
-REPOSITORY = Path(__file__).parents[2]
-PUBLISHED = REPOSITORY / "config" / "published"
-PAPER = REPOSITORY.parent / "shared" / "paper" / "tables"
+PUBLISHED = ROOT / "config/published"
+PAPER = SHARED / "paper/tables"
 needs_paper = pytest.mark.skipif(not PAPER.exists(), reason=f"{PAPER} is not on this machine")
 NAMES = ["ARC", "HellaSwag", "MMLU", "Winogrande", "HumanEval"]
 
@@ -23,8 +21,13 @@ def paper(name: str) -> list[dict]:
     return run_statistics.read_csv(PAPER / f"{name}.csv").to_dict("records")
 
 
+def line(made: pandas.DataFrame, run: str) -> pandas.Series:
+    (row,) = [row for _, row in made.iterrows() if row["run"] == run]
+    return row
+
+
 def peft_benchmark() -> dict:
-    own = overlays.read(REPOSITORY / "config/benchmarks/peft_metamathqa.yaml")
+    own = overlays.read(ROOT / "config/benchmarks/peft_metamathqa.yaml")
     merged = overlays.merged(paper_config(), own)
     overlays.settle(merged, [own])
     return merged

@@ -5,7 +5,6 @@ import random
 
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import sources
-from loopback import hub_server, loopback  # noqa: F401  (fixtures)
 
 CONTENT = random.Random(0).randbytes(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

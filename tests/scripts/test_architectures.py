@@ -9,7 +9,6 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 import chat_models
-import export_adapter
 import hra
 import sums
 import support
@@ -18,7 +17,7 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.models import adapters, causal_lm, decoding, memory, model_sizes, model_types, prompts
 from predicted import answering, predict
 from rule_jobs import train
-from test_export_adapter import pasted
+from test_export_adapter import export_unevaluated, pasted
 
 LONG = {"epochs": 2.5, "max_length": 96, "learning_rate": 2e-2}
 CHAT_MODELS = ["llama", "qwen3", "gemma3_text"]
@@ -56,14 +55,6 @@ def check_answers(run, base: Path, monkeypatch) -> None:
         assert sums.answers(run, max_new_tokens=16) == given
 
 
-def exported(run, folder: Path, settings: dict) -> Path:
-    params = {"record": run.train["output"]["record"], "adapter": run.weights["last"], "settings": settings}
-    params |= {name: run.tiny[name] for name in ("model", "dataset")} | {"metrics": {}, "tables": [], "label": "HRA"}
-    job = run.job("export_adapter", {}, {"card": folder / "README.md"}, to_lora="hra.conversion:to_lora", **params)
-    export_adapter.main(job | {"wildcards": run.wildcards | {"weights": "last"}})
-    return folder
-
-
 def stock_logits(load, base: Path, folder: Path, ids) -> torch.Tensor:
     """Compute with stock PEFT and transformers."""
     hra.uninstall()
@@ -83,7 +74,7 @@ def test_a_language_model_answers_and_is_loaded_by_stock_libraries(given, base, 
     train(run)
     check_answers(run, base, monkeypatch)
     monkeypatch.chdir(tmp_path)
-    folder = exported(run, tmp_path / "hub", {"evaluation_suffix": "", "max_new_tokens": 16})
+    folder, _ = export_unevaluated(run, tmp_path / "hub", {"evaluation_suffix": "", "max_new_tokens": 16})
     ids = torch.arange(30, 60)[None]
     model = causal_lm.load_run(base, run.method, run.last, "float32", "cpu")
     with torch.inference_mode():
@@ -171,7 +162,7 @@ def test_modernbert_predicts_and_is_loaded_by_stock_libraries(tmp_path, monkeypa
     evaluate_glue.main(run.evaluate)
     metrics = files.read_json(run.evaluate["output"]["metrics"])["selections"]["last"]["metrics"]
     assert metrics["accuracy"]["value"] == record["curve"][-1]["metrics"]["accuracy"]
-    folder, base = exported(run, tmp_path / "hub", {}), manifests.folder(given["model"])
+    (folder, _), base = export_unevaluated(run, tmp_path / "hub", {}), manifests.folder(given["model"])
     ids, found = torch.arange(5, 37).reshape(2, 16), []
     for place in (run.last.parent, folder, folder / "lora"):
         found.append(stock_logits(AutoModelForSequenceClassification.from_pretrained, base, place, ids))

@@ -10,12 +10,7 @@ import table_compute
 from hra_workflow.core import seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.report import run_statistics
-from published import PUBLISHED
-
-
-def line(made: pd.DataFrame, run: str) -> pd.Series:
-    (row,) = [row for _, row in made.iterrows() if row["run"] == run]
-    return row
+from published import PUBLISHED, line
 
 
 def write_runs(folder: Path, trainings: list[dict]) -> Path:

@@ -227,13 +227,7 @@ def test_the_nth_file_where_prompts_name_none(tmp_path):
     [
         ({"0.png": png(numpy.zeros((48, 60)))}, {}, r"0.png: expected 64 × 48 pixels, .* found 60 × 48"),
         ({"0.png": png(numpy.full((48, 64), 200))}, {}, r"notes/0.png: expected ADE20K's labels .*found 200"),
-        ({"0.txt": b""}, {"kind": "points"}, r"notes/0.txt: expected 68 lines .* found 0 lines"),
         ({"0.txt": b"1 2\n" * 136}, {"kind": "points"}, r"expected 68 lines .* found 136 lines"),
-        (
-            {"0.txt": b"900 900\n" * 68},
-            {"kind": "points", "hint": "landmarks"},
-            r"color/0.png: .*expected points inside the image",
-        ),
         (
             {"0.txt": b"0.5 0.25\n" * 68},
             {"kind": "points"},

@@ -78,28 +78,6 @@ def test_a_picture_is_ddim_with_guidance_and_the_hint_in_both_branches(trained, 
 
 
 @pytest.mark.parametrize("kind", ["hra", "controlnet"])
-@pytest.mark.slow
-def test_any_number_of_shards_gives_the_same_pictures(trained, kind):
-    run = trained[kind]
-    one, two, five = (run.drawn(of) for of in (1, 2, 5))
-    assert one == two == five and [picture.key for picture in one] == [f"row{row}" for row in range(5)]
-    # Other batches, other rounding: at most one grey level.
-    for first, second in zip(one, run.drawn(batch_size=3), strict=True):
-        assert abs(pixels(first.image) - pixels(second.image)).max() <= 1
-
-
-def test_order_and_neighbours_do_not_matter(trained):
-    made, data = sampler(trained["hra"]), rows(3)
-    seeds = [1, 2, 3]
-    forth, back = (
-        made.draw([data[i][1] for i in order], [seeds[i] for i in order], [data[i][2] for i in order])
-        for order in ((0, 1, 2), (2, 1, 0))
-    )
-    for (first, _), (second, _) in zip(forth, back[::-1], strict=True):
-        assert abs(pixels(first) - pixels(second)).max() <= 1
-
-
-@pytest.mark.parametrize("kind", ["hra", "controlnet"])
 def test_hints_show_and_each_picture_has_its_own(trained, kind):
     made, prompt = sampler(trained[kind]), "a red ball"
     left, right = disc("white", "black", 16, 32), disc("white", "black", 48, 32)
@@ -146,22 +124,6 @@ def test_half_precision(trained, kind):
     assert next(made.pipe.unet.parameters()).dtype == torch.bfloat16
 
 
-def test_too_little_gpu_memory_halves_the_batch(trained, monkeypatch, capsys):
-    made, data, plain = sampler(trained["hra"]), rows(4), control_sampling.Sampler.at_once
-    columns = [row[1] for row in data], [0, 1, 2, 3], [row[2] for row in data]
-    whole = made.draw(*columns)
-
-    def at_once(self, prompts, seeds, hints):
-        if len(prompts) > 1:
-            raise torch.cuda.OutOfMemoryError
-        return plain(self, prompts, seeds, hints)
-
-    monkeypatch.setattr(control_sampling.Sampler, "at_once", at_once)
-    for (first, _), (second, _) in zip(whole, made.draw(*columns), strict=True):
-        assert abs(pixels(first) - pixels(second)).max() <= 1
-    assert "out of memory with a batch of 4 images; continuing with half of it" in capsys.readouterr().out
-
-
 def test_noise_on_the_way_is_the_picture_s_own(trained):
     """Check that with eta > 0 an image does not depend on its batch, but differs from eta = 0."""
     made, data = sampler(trained["hra"], eta=1.0), rows(2)
@@ -178,11 +140,6 @@ def test_hints_of_another_size_are_refused(trained):
         JobError, match=r"the control image of 'a ball': expected RGB of 64 × 64 pixels, found RGB of 32 × 32"
     ):
         sampler(trained["hra"]).draw(["a ball"], [0], [disc("white", "black", 9, 9).resize((32, 32))])
-
-
-def test_a_shard_tells_its_throughput(trained, capsys):
-    trained["hra"].drawn()
-    assert "5 images, 5 of them generated now, " in (said := capsys.readouterr().out) and " per second" in said
 
 
 def test_a_resolution_that_the_model_cannot_make_is_refused():

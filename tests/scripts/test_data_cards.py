@@ -1,6 +1,5 @@
 """Data cards: what is counted, what warns, what stops a dry run, and when a card is made again."""
 
-import io
 import json
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from PIL import Image
 
 import download
 import draw_hints
+import rule_jobs
 from control_jobs import draw
 from hra_workflow import tasks
 from hra_workflow.core import files
@@ -25,7 +25,7 @@ from hra_workflow.tasks import own_data
 from hra_workflow.tasks.math import answers
 from support import ROOT, paper_config
 
-SCHEMA = json.loads((ROOT / "workflow/schemas/card.schema.json").read_text())
+SCHEMA = files.read_json(ROOT / "workflow/schemas/card.schema.json")
 LABELS = {"columns": ["text"], "label": "label", "labels": ["bad", "good", "fine"]}
 SPLITS = {"train": ["train.csv"], "dev": ["dev.csv"]}
 TRAIN = ["a film,good", '"two\nlines",bad', "A  Film,good", "a film,bad", "odd,bad"]
@@ -125,11 +125,7 @@ def test_a_benchmark_of_another_dataset_is_compared_with_the_training_set(here, 
 
 
 def fetch(manifest: str | Path, source: dict, dataset: dict) -> None:
-    params = {"name": "mine", "source": source, "dataset": dataset}
-    download.main({"input": {}, "output": {"manifest": str(manifest)}, "params": params})
-
-
-# At a dry run
+    download.main(rule_jobs.download("dataset", manifest, source, dataset=dataset))
 
 
 @pytest.fixture
@@ -196,11 +192,12 @@ def test_no_torch_and_no_pandas_for_a_card(mine, tmp_path):
     assert printed == "set()\n"
 
 
-# Images
-
-
 def picture(seed: int = 0, side: int = 32) -> Image.Image:
     return Image.fromarray(numpy.random.default_rng(seed).integers(0, 256, (side, side, 3), numpy.uint8))
+
+
+def of_12_bits() -> Image.Image:
+    return Image.fromarray(numpy.asarray(picture())[..., 0].astype(numpy.uint16) * 16)
 
 
 def photographs(folder: Path) -> dict:
@@ -210,7 +207,7 @@ def photographs(folder: Path) -> dict:
 def test_the_card_of_photographs(tmp_path):
     for name in ("a.png", "b.png"):
         picture().save(tmp_path / name)
-    Image.fromarray(numpy.asarray(picture())[..., 0].astype(numpy.uint16) * 16).save(tmp_path / "deep.png")
+    of_12_bits().save(tmp_path / "deep.png")
     (tmp_path / "IMG_1.HEIC").write_bytes(b"")
     (tmp_path / "notes.txt").write_text("no image")
     card = photographs(tmp_path)
@@ -295,9 +292,7 @@ def test_control_images_of_one_colour(here, tmp_path):
 def test_a_control_image_of_12_bits_is_seen_before_anything_runs(here, tmp_path):
     scenes = Scenes(tmp_path / "rooms")
     scenes.save([picture(0)], [picture(1)])
-    deep = Image.fromarray(numpy.asarray(picture())[..., 0].astype(numpy.uint16) * 16)
-    deep.save(stream := io.BytesIO(), "png")
-    (scenes.folder / "depth.png").write_bytes(stream.getvalue())
+    of_12_bits().save(scenes.folder / "depth.png")
     scenes.entry["splits"]["train"]["control"] = "depth.png"
     own_data.check(scenes.task, "rooms")
     (warning,) = data_cards.warnings(["resources/hints/rooms.manifest.json"])

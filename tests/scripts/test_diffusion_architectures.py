@@ -12,7 +12,6 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 
 import diffusion_models
-import export_adapter
 import subjects
 from hra_workflow.core.errors import JobError
 from hra_workflow.models import adapters, built_adapters, diffusion
@@ -21,6 +20,7 @@ from hra_workflow.models.diffusion.sampling import Sampler
 from rule_jobs import train
 from subjects import SAMPLING, SubjectRun
 from support import downloaded, method, paper_config
+from test_export_adapter import export_unevaluated
 
 pytestmark = pytest.mark.slow
 
@@ -88,11 +88,7 @@ def test_images_depend_on_their_seed_and_not_on_their_batch(trained):
 def test_the_exported_lora_gives_the_same_images_in_diffusers(trained, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     run = trained.run
-    params = {"dataset": run.tiny["dataset"], "model": run.tiny["model"], "metrics": {}, "tables": []}
-    params |= {"record": str(run.folder / "run/train.json"), "adapter": run.weights["last"], "label": "HRA"}
-    params |= {"settings": {"sampling": SAMPLING}, "to_lora": "hra.conversion:to_lora"}
-    job = run.job("export_adapter", {}, {"card": tmp_path / "hub/README.md"}, **params)
-    export_adapter.main(job | {"wildcards": {"weights": "last"}})
+    export_unevaluated(run, tmp_path / "hub", {"sampling": SAMPLING})
     sampler = Sampler(trained.base, SAMPLING | {"scheduler": "model"}, "cpu")
     sampler.use(run.method, run.last)
     expected = images_of(sampler.pipe, sampler)

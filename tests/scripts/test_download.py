@@ -9,7 +9,6 @@ import download
 from downloaded_datasets import DATASET, DEV, TRAIN, job_of, run
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
-from loopback import loopback  # noqa: F401  (a fixture)
 
 
 @pytest.fixture
@@ -243,28 +242,3 @@ def test_a_split_must_be_among_the_files(tmp_path):
     source = {"kind": "hub", "repo": "a/b", "revision": "0" * 40, "files": {"x.parquet": None}}
     with pytest.raises(JobError, match=r"split train reads train\.csv, .*does not list"):
         run(tmp_path / "toy.manifest.json", source, DATASET)
-
-
-def test_parquet_with_integer_labels(tmp_path):
-    frame = pandas.DataFrame({"sentence": ["a", "b"], "label": [0, 1], "idx": [0, 1]})
-    (tmp_path / "raw").mkdir()
-    frame.to_parquet(tmp_path / "raw/t.parquet")
-    entry = {key: value for key, value in DATASET.items() if key != "read"} | {"splits": {"train": ["t.parquet"]}}
-    run(tmp_path / "toy.manifest.json", {"kind": "local", "path": "raw"}, entry, local_root=tmp_path)
-    assert list(pandas.read_parquet(tmp_path / "toy/train.parquet").columns) == ["sentence", "label"]
-
-
-def test_generated(tmp_path):
-    source = {
-        "kind": "init",
-        "generator": "hra_workflow.demo.text_tasks:paraphrase",
-        "rows": {"train": 30, "validation": 10},
-        "seed": 1,
-    }
-    entry = {
-        "splits": {"train": ["train.parquet"], "validation": ["validation.parquet"]},
-        "columns": ["sentence1", "sentence2"],
-        "label": "label",
-        "labels": ["different", "same"],
-    }
-    assert run(tmp_path / "toy.manifest.json", source, entry)["rows"] == {"train": 30, "validation": 10}

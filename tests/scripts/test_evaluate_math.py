@@ -159,14 +159,6 @@ def test_missing_and_double_items_are_named(job, items, message):
         evaluate_math.main(given)
 
 
-def test_a_damaged_file_of_outputs_is_named(job):
-    given = job(GSM8K, OUTPUTS)
-    with open(given["input"]["outputs"], "r+b") as stream:
-        stream.truncate(20)
-    with pytest.raises(JobError, match=r"outputs\.jsonl\.gz is truncated or corrupted"):
-        evaluate_math.main(given)
-
-
 def test_a_row_without_a_final_answer_is_named(job):
     given = job([*GSM8K[:3], "Nobody knows."], OUTPUTS)
     with pytest.raises(JobError, match=r"split test, row 3: no final answer .* Nobody knows.*\(gsm8k\)"):

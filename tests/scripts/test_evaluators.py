@@ -8,8 +8,8 @@ from hra_workflow.core import files, predictions, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import images
 from hra_workflow.evaluators import registry
-from hra_workflow.tasks.control import data as control_data
 from hra_workflow.tasks.control import items
+from image_files import hints
 
 TOY = '''
 from hra_workflow.evaluators.protocol import Evaluator, Scores
@@ -62,12 +62,7 @@ def job(tmp_path, monkeypatch):
         for row, grey in enumerate(GREYS)
     ]
     images.pack(tmp_path / "images.tar", pictures, head={"result": "x/x/x/x/x", "weights": {}, "settings": {}})
-    hints = tmp_path / "hints/validation.arrow"
-    hints.parent.mkdir()
-    rows = [{"key": one.key, "prompt": "", "image": one.png, "hint": one.png, "annotation": b""} for one in pictures]
-    control_data.write(hints, rows, dict, 8)
-    listed = {hints.name: {"bytes": hints.stat().st_size, "sha256": files.sha256(hints)}}
-    files.write_json(tmp_path / "hints.manifest.json", {"folder": "hints", "files": listed, "sha256": "0"})
+    dataset = hints(tmp_path, [one.key for one in pictures], [one.png for one in pictures])
     records.write(tmp_path / "train.json", {"data_sha256": "0", "steps": 7, "seed": 0})
 
     def make(name: str) -> dict:
@@ -75,7 +70,7 @@ def job(tmp_path, monkeypatch):
             "input": {
                 "record": str(tmp_path / "train.json"),
                 "images": str(tmp_path / "images.tar"),
-                "dataset": str(tmp_path / "hints.manifest.json"),
+                "dataset": dataset,
             },
             "output": {name: str(tmp_path / f"{name}.json") for name in ("metrics", "predictions")},
             "params": {

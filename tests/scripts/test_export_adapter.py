@@ -169,18 +169,23 @@ def test_another_adapter_has_no_lora_and_a_local_model_no_address(make_run, tmp_
     assert names["model"].config.id2label == dict(enumerate(run.dataset["labels"]))
 
 
-def unevaluated(run, tmp_path, settings: dict, to_lora: str | None = "hra.conversion:to_lora"):
-    """Export the last weights of a run that was not evaluated, with a model on the Hub; return folder and card."""
-    params = {"dataset": run.tiny["dataset"], "model": run.tiny["model"].replace(".manifest.", ".published.manifest.")}
-    files.write_json(params["model"], files.read_json(run.tiny["model"]) | PUBLISHED)
-    params |= {"record": str(run.folder / "run/train.json"), "adapter": run.weights["last"]}
-    params |= {"label": "HRA", "settings": settings, "to_lora": to_lora, "metrics": {}, "tables": []}
-    params |= {"benchmarks": [], "comparison": {}}
-    job = run.job("export_adapter", {}, {"card": tmp_path / "hub/README.md"}, **params)
-    export_adapter.main(job | {"wildcards": {"weights": "last"}})
-    card = ModelCard.load(job["output"]["card"])
+def export_unevaluated(run, folder, settings: dict, to_lora: str | None = "hra.conversion:to_lora", **params):
+    """Export the last weights of a run that was not evaluated; return folder and card."""
+    params = {name: run.tiny[name] for name in ("model", "dataset")} | params
+    params |= {"record": str(run.folder / "run/train.json"), "adapter": run.weights["last"], "label": "HRA"}
+    params |= {"settings": settings, "to_lora": to_lora, "metrics": {}, "tables": []}
+    job = run.job("export_adapter", {}, {"card": folder / "README.md"}, **params)
+    export_adapter.main(job | {"wildcards": run.wildcards | {"weights": "last"}})
+    return folder, ModelCard.load(job["output"]["card"])
+
+
+def unevaluated(run, tmp_path, *arguments):
+    """The same with a model on the Hub."""
+    model = run.tiny["model"].replace(".manifest.", ".published.manifest.")
+    files.write_json(model, files.read_json(run.tiny["model"]) | PUBLISHED)
+    folder, card = export_unevaluated(run, tmp_path / "hub", *arguments, model=model)
     assert "These weights were not evaluated." in card.text
-    return tmp_path / "hub", card
+    return folder, card
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ import collect_runs
 import cost
 import factories
 import figures
+from glue_tables import PUBLISHED
 from hra_workflow import tasks
 from hra_workflow.core import seals
 from hra_workflow.methods import METHODS
@@ -21,7 +22,6 @@ from hra_workflow.report import colours, one_class, run_statistics, training_cur
 from hra_workflow.report.plot_style import styles, widen
 from support import paper_config
 
-PUBLISHED = Path(__file__).parents[2] / "config" / "published" / "glue.csv"
 EVERY = [(dataset, run, seed) for run in factories.LABELS for dataset in factories.METRICS for seed in (0, 1)]
 
 
@@ -261,18 +261,14 @@ def test_no_empty_figure_is_listed():
     assert not [name for name in loaded["math"].table.results() if "figures" in name or "cost" in name]
 
 
-def test_curves_are_percent_of_the_score():
+def test_curves_are_percent_of_the_score_and_their_titles_name_held_out_rows():
     run = {"dataset": "cola", "method": "hra", "variant": "r8", "seed": 3}
     points = run_statistics.curves([factories.record(run, [0.5, 0.75])])
     assert points["value"].tolist() == [50, 75] and points["step"].tolist() == [100, 200]
     assert curves_of(points).get_title(loc="left") == "CoLA: Matthews correlation, %"
-
-
-def test_curves_on_held_out_rows_say_so_in_their_title():
-    run = {"dataset": "cola", "method": "hra", "variant": "r8", "seed": 3}
     record = factories.record(run, [0.5, 0.75], held_out={"rows": 9})
-    points = run_statistics.curves([record])
-    assert curves_of(points).get_title(loc="left") == "CoLA: Matthews correlation on held-out rows, %"
+    title = curves_of(run_statistics.curves([record])).get_title(loc="left")
+    assert title == "CoLA: Matthews correlation on held-out rows, %"
     assert not run_statistics.on_held_out_rows(record | {"score": "loss"})  # that of training
 
 

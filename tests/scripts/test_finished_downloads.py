@@ -94,10 +94,11 @@ class Own:
         paths = own_files.paths(SOURCE, str(self.root))
         return finished_downloads.planned(SOURCE, self.manifest, paths)
 
-    def download(self) -> dict:
-        """Run the job with the params of the plan, as Snakemake records them; return its manifest."""
-        params = {key: value for key, value in self.plan().items() if key not in ("paths", "own")}
-        download.main(rule_jobs.download("model", self.manifest, **params, name="m", local_root=str(self.root)))
+    def download(self, planned: dict | None = None, **params) -> dict:
+        """Run the job with the params of a plan, as Snakemake records them; return its manifest."""
+        given = {key: value for key, value in (planned or self.plan()).items() if key not in ("paths", "own")}
+        params = given | {"name": "m", "local_root": str(self.root)} | params
+        download.main(rule_jobs.download("model", self.manifest, **params))
         return files.read_json(self.manifest)
 
     def is_repeated(self, before: dict) -> bool:
@@ -128,8 +129,7 @@ def other_bytes_of_the_same_size_and_time(path: Path) -> None:
 )
 def test_other_contents_of_own_files_repeat_a_download(tmp_path, edit, repeated):
     own = Own(tmp_path)
-    before = own.plan()
-    first = own.download()
+    before, first = own.plan(), own.download()
     assert not own.is_repeated(before)
     edit(own)
     assert own.is_repeated(before) == repeated
@@ -139,17 +139,15 @@ def test_other_contents_of_own_files_repeat_a_download(tmp_path, edit, repeated)
 
 def test_an_edit_that_is_taken_back_and_one_between_plan_and_download(tmp_path):
     own, path = Own(tmp_path), tmp_path / "own/config.json"
-    first, planned = own.download(), own.plan()
+    first = own.download()
     path.write_text("{}")
-    planned = own.plan()
-    edited = own.download()
+    planned, edited = own.plan(), own.download()
     assert edited["sha256"] != first["sha256"] and not own.is_repeated(planned)
     path.write_text(CONFIG)
     assert own.is_repeated(planned)
     planned = own.plan()
     path.write_text("[]")
-    given = {"contents": planned["contents"], "name": "m", "local_root": str(tmp_path)}
-    download.main(rule_jobs.download("model", own.manifest, SOURCE, **given))
+    own.download(planned)
     assert (own.manifest.parent / "m/config.json").read_text() == "[]" and not own.is_repeated(planned)
 
 
@@ -180,27 +178,28 @@ def test_own_files_that_are_missing_are_an_error_of_the_plan(tmp_path):
         own.plan()
 
 
+def config_of(folder: Path, local_root: Path) -> dict:
+    """Return what planning a download reads of a config."""
+    config = {"pathvars": {"resources": str(folder / "resources")}, "preflight": None, "follow_links": False}
+    return config | {"local_root": str(local_root), "models": {"m": {"source": SOURCE}}}
+
+
 @pytest.fixture
 def linked(tmp_path):
-    """Provide a model's folder with links; linked(**changes of the config) plans and makes its download."""
+    """Provide a model's folder with links; linked(follow_links=False) plans and makes its download."""
     own = Own(tmp_path)
     (tmp_path / "near").mkdir()
     (tmp_path / "near/vocab.txt").touch()
     (tmp_path / "own/link.json").symlink_to(tmp_path / "own/config.json")
     (tmp_path / "own/vocab.txt").symlink_to("../near/vocab.txt")
     (tmp_path / "own/.cache").symlink_to("nowhere")
-    config = {"pathvars": {"resources": str(tmp_path / "resources")}, "preflight": None, "follow_links": False}
-    config |= {"local_root": str(tmp_path), "models": {"m": {"source": SOURCE}}}
     forced = SimpleNamespace(dag_settings=SimpleNamespace(forceall=True, forcerun=()))
 
-    def planned_and_downloaded(**changes):
-        settings = config | changes
+    def planned_and_downloaded(follow_links: bool = False):
+        settings = config_of(tmp_path, tmp_path) | {"follow_links": follow_links}
         reruns.Downloads(settings, forced, {}).planned({"model": "m"})
-        given = {"name": "m", "local_root": settings["local_root"], "follow_links": settings["follow_links"]}
-        download.main(rule_jobs.download("model", own.manifest, SOURCE, **given))
-        return files.read_json(own.manifest)["files"].keys()
+        return own.download({"source": SOURCE}, follow_links=follow_links)["files"].keys()
 
-    planned_and_downloaded.config = config
     return planned_and_downloaded
 
 
@@ -215,9 +214,9 @@ def test_links_lead_to_the_folder_or_to_local_root_unless_all_are_followed(linke
         linked()
     with pytest.raises(JobError, match="found a link to"):  # a job that is run by hand
         download.main(rule_jobs.download("model", tmp_path / "n.manifest.json", SOURCE, local_root=str(tmp_path)))
-    job = Job("download_model", {"model": "m"}, [], "log")
-    assert "found a link to" in site.unusable(linked.config, job)
-    assert site.unusable(linked.config | {"follow_links": True}, job) is None
+    config, job = config_of(tmp_path, tmp_path), Job("download_model", {"model": "m"}, [], "log")
+    assert "found a link to" in site.unusable(config, job)
+    assert site.unusable(config | {"follow_links": True}, job) is None
     assert linked(follow_links=True) == usual | {"extra.json"}
 
 
@@ -281,19 +280,12 @@ def test_files_of_another_project_in_shared_resources_are_not_taken(tmp_path, ed
     theirs, ours = (Own(tmp_path / name) for name in ("theirs", "ours") if (tmp_path / name).mkdir() is None)
     if edit:
         edit(ours.folder / "model.safetensors")
-    shared = tmp_path / "resources/models/m.manifest.json"
-    theirs.manifest = shared
+    theirs.manifest = tmp_path / "resources/models/m.manifest.json"
     theirs.download()
     asked = SimpleNamespace(forceall=False, forcerun=[])
     workflow = SimpleNamespace(persistence=SimpleNamespace(input=lambda file: recorded), dag_settings=asked)
-    config = {
-        "pathvars": {"resources": str(tmp_path / "resources")},
-        "local_root": str(ours.root),
-        "preflight": None,
-        "follow_links": False,
-    }
-    downloads = reruns.Downloads(config | {"models": {"m": {"source": SOURCE}}}, workflow, {})
-    message = rf"^Error: {shared}: .*, which this project has not made. Give yours another name"
+    downloads = reruns.Downloads(config_of(tmp_path, ours.root), workflow, {})
+    message = rf"^Error: {theirs.manifest}: .*, which this project has not made. Give yours another name"
     with pytest.raises(SystemExit, match=message) if refused else nullcontext():
         downloads.source(SimpleNamespace(items=lambda: [("model", "m")]))
 

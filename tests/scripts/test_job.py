@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from hra_workflow.core import files, gpus
+from hra_workflow.core import files, gpus, launcher
 from hra_workflow.core import job as jobs
 from hra_workflow.core.errors import JobError, final_errors
 from hra_workflow.core.process_identity import SNAKEMAKE
@@ -56,12 +56,6 @@ def job(folder: Path, fail: bool = False) -> dict:
     }
 
 
-def test_a_script_runs_from_a_job_file(script, tmp_path):
-    files.write_json(tmp_path / "job.json", job(tmp_path))
-    subprocess.run([sys.executable, script, tmp_path / "job.json"], check=True)
-    assert (tmp_path / "out").read_text() == "done"
-
-
 def test_without_a_job_the_usage_is_said(script):
     done = subprocess.run([sys.executable, script], capture_output=True, text=True)
     assert done.returncode and "usage: python" in done.stderr
@@ -72,34 +66,19 @@ def test_a_failure_is_a_status_and_a_file_and_a_success_removes_it(script, tmp_p
     for fail in (True, False):
         files.write_json(tmp_path / "job.json", job(tmp_path, fail))
         done = subprocess.run([sys.executable, script, tmp_path / "job.json"], capture_output=True)
-        assert done.returncode == int(fail) and error.exists() == fail
+        assert done.returncode == int(fail) and error.exists() == fail != (tmp_path / "out").exists()
         if fail:
             assert json.loads(error.read_text())["error"] == "JobError: expected a, came b, do c"
 
 
-def test_a_full_disk_is_said_with_its_remedy(tmp_path):
-    def main(job):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "scratch/checkpoint-3")
+def full(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "scratch/checkpoint-3")
 
-    assert "No space left" in jobs.guarded(main, job(tmp_path))
+
+def test_a_full_disk_is_said_with_its_remedy(tmp_path):
+    assert "No space left" in jobs.guarded(full, job(tmp_path))
     error = files.read_json(tmp_path / "scratch/try.error.json")["error"]
     assert "scratch/checkpoint-3" in error and "Free some space and run again" in error
-
-
-@pytest.mark.slow
-def test_under_snakemake_the_terminal_shows_one_line_and_the_log_the_rest(tmp_path):
-    """Check with real Snakemake that main's output goes to the log and a failure is shown on the terminal."""
-    (tmp_path / "script.py").write_text(SCRIPT.format(scripts=str(ROOT / "workflow/scripts")))
-    (tmp_path / "Snakefile").write_text(
-        'rule try:\n    output: file="out"\n    params: fail=config.get("fail", False), scratch="scratch"\n'
-        '    log: "log"\n    script: "script.py"\n'.replace("rule try", "rule attempt")
-    )
-    for fail in (True, False):
-        command = [sys.executable, "-m", "snakemake", "--cores", "1", "--config", f"fail={fail}"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-        assert (done.returncode != 0) == fail
-        assert ("attempt failed, see log\n  JobError: expected a, came b, do c" in done.stderr) == fail
-        assert "to the log" in (tmp_path / "log").read_text() and "to the log" not in done.stdout
 
 
 def test_the_snakemake_object_becomes_a_plain_dict(tmp_path):
@@ -216,7 +195,7 @@ def test_on_the_cpu_and_where_slurm_gave_just_these_no_gpu_is_reserved(monkeypat
 @pytest.mark.slow
 @pytest.mark.parametrize("final", [False, True])
 def test_each_attempt_adds_to_the_log_and_a_final_error_is_the_last(tmp_path, final):
-    """Retried by the real Snakemake."""
+    """Retried by the real Snakemake, whose terminal shows one line of each."""
     scripts = str(ROOT / "workflow/scripts")
     raised = "@final_errors()\ndef main" if final else "def main"
     (tmp_path / "script.py").write_text(SCRIPT.format(scripts=scripts).replace("def main", raised))
@@ -227,7 +206,10 @@ def test_each_attempt_adds_to_the_log_and_a_final_error_is_the_last(tmp_path, fi
         '    log: "log"\n    script: "script.py"\n'
     )
     command = [sys.executable, "-m", "snakemake", "--cores", "1"]
-    terminal = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stderr
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    terminal = done.stderr
+    assert done.returncode != 0 and "to the log" not in done.stdout + terminal
+    assert "attempt failed, see log\n  JobError: expected a, came b, do c" in terminal
     log = (tmp_path / "log").read_text()
     heads = re.findall(r"^=== \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ, attempt on .* ===$", log, re.MULTILINE)
     assert len(heads) == log.count("JobError: expected a, came b, do c") == 2
@@ -257,21 +239,9 @@ def test_a_final_error_ends_the_attempts_of_its_snakemake_only(tmp_path, monkeyp
 
 
 def test_a_full_scratch_disk_is_said_on_the_terminal_though_the_error_file_cannot_be_written(tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "scratch/try.error.json")
-
+    """Also if it is the job file for several processes that cannot be written."""
     monkeypatch.setattr(files, "write_json", full)
-    text = jobs.guarded(lambda job: full(), job(tmp_path))
-    assert "No space left on device" in text and "Free some space and run again" in text
-    assert "try.error.json cannot be written" in text
-
-
-def test_no_job_file_for_several_processes_on_a_full_disk_is_said_likewise(tmp_path, monkeypatch, capsys):
-    from hra_workflow.core import launcher
-
-    def full(*_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(files, "write_json", full)
-    problem = jobs.guarded(lambda job: launcher.torchrun("script.py", job, 2), job(tmp_path))
-    assert "No space left on device" in problem
+    for main in (full, lambda job: launcher.torchrun("script.py", job, 2)):
+        text = jobs.guarded(main, job(tmp_path))
+        assert "No space left on device" in text and "Free some space and run again" in text
+        assert "try.error.json cannot be written" in text

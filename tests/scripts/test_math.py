@@ -46,23 +46,15 @@ def tokenizer(tiny_math):
     return causal_lm.load_tokenizer(manifests.folder(tiny_math["model"]))
 
 
-def test_only_the_response_and_its_end_are_learned(tiny_math, tokenizer):
+def test_only_the_response_and_its_end_are_learned_after_the_prompt_of_generation(tiny_math, tokenizer):
     prompt = prompt_of(tiny_math, "Q: {question}\nA:")
-    rows = causal_lm.training_rows(manifests.folder(tiny_math["dataset"]), "train", prompt, 100)
-    raw = (Path(files.read_json(tiny_math["dataset"])["folder"]), rows[0])[1]
-    learned = [token for token, label in zip(raw["input_ids"], raw["labels"], strict=True) if label >= 0]
-    asked = [token for token, label in zip(raw["input_ids"], raw["labels"], strict=True) if label < 0]
-    assert tokenizer.decode(asked).startswith("Q: ") and tokenizer.decode(asked).endswith("\nA:")
+    row, *_ = causal_lm.training_rows(manifests.folder(tiny_math["dataset"]), "train", prompt, 100)
+    ids, labels = row["input_ids"], row["labels"]
+    asked, learned = ids[: labels.count(causal_lm.IGNORED)], ids[labels.count(causal_lm.IGNORED) :]
+    assert labels == [causal_lm.IGNORED] * len(asked) + learned
+    question = tokenizer.decode(asked)
+    assert question.startswith("Q: ") and question.endswith("\nA:") and prompt.ids(question) == asked
     assert learned[-1] == tokenizer.eos_token_id and "The answer is:" in tokenizer.decode(learned)
-    assert [label for label in raw["labels"] if label >= 0] == learned
-
-
-def test_the_prompt_at_generation_is_the_one_that_was_trained(tiny_math, tokenizer):
-    rows = causal_lm.training_rows(manifests.folder(tiny_math["dataset"]), "train", prompt_of(tiny_math), 100)
-    ids, labels = rows[0]["input_ids"], rows[0]["labels"]
-    asked = ids[: labels.count(causal_lm.IGNORED)]
-    question = tokenizer.decode(asked).removesuffix("\n")
-    assert prompt_of(tiny_math).ids(f"{question}\n") == asked
 
 
 def test_a_long_response_is_cut_and_a_long_question_left_out(tiny_math, capsys):

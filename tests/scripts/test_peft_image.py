@@ -9,15 +9,14 @@ import csv
 import numpy
 import pytest
 import yaml
-from snakemake.utils import update_config
 
 from config_keys import at
 from hra_workflow import tasks
-from hra_workflow.config import validation
 from hra_workflow.core import grid
 from hra_workflow.report import run_statistics
-from published import REPOSITORY
-from support import ROOT, SHARED, paper_config
+from published import PUBLISHED
+from support import ROOT, SHARED
+from test_overlays import merged
 
 FILE = ROOT / "config/benchmarks/peft_image.yaml"
 THEIRS = SHARED / "reference/peft_benchmark_image.csv"
@@ -32,10 +31,7 @@ RUNS = {
 
 @pytest.fixture(scope="module")
 def config() -> dict:
-    merged = paper_config()
-    update_config(merged, yaml.safe_load(FILE.read_text()))
-    validation.check(merged)
-    return merged
+    return merged(yaml.safe_load(FILE.read_text()))[0]
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +99,7 @@ def test_what_is_evaluated_is_as_there(config, subject):
 
 @pytest.mark.skipif(not THEIRS.exists(), reason=f"{THEIRS} is not on this machine")
 def test_published_rows_are_theirs(config):
-    ours = run_statistics.read_csv(REPOSITORY / "config/published/peft_image.csv")
+    ours = run_statistics.read_csv(PUBLISHED / "peft_image.csv")
     assert ours.columns.tolist() == run_statistics.PUBLISHED
     with THEIRS.open(newline="") as stream:
         theirs = list(csv.DictReader(stream))

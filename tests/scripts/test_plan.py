@@ -10,7 +10,6 @@ from hra_workflow.cost import disk, downloads, gpu_hours, plan, planned_jobs, ro
 from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.data import sources
 from hra_workflow.preflight import site
-from loopback import hub_server, loopback  # noqa: F401  (fixtures)
 from support import paper_config
 
 
@@ -26,7 +25,7 @@ def run(rule: str, *outputs: str, **wildcards: str) -> Job:
     return Job(rule, wildcards, paths, "log", record=next((path for path in paths if path.endswith("json")), None))
 
 
-def test_a_gated_download_without_a_token_is_a_warning(hub_server, here, monkeypatch):  # noqa: F811
+def test_a_gated_download_without_a_token_is_a_warning(hub_server, here, monkeypatch):
     config = paper_config()
     jobs = [download("model", model="llama2-7b"), download("dataset", task="math", dataset="gsm8k")]
     (warning,) = plan.warnings(config, ["table_math"], jobs)

@@ -5,11 +5,11 @@ import signal
 from types import SimpleNamespace
 
 import pytest
-import yaml
 
 import download
 import rule_jobs
 from hra_workflow import methods, tasks
+from hra_workflow.config import overlays
 from hra_workflow.core import rates
 from hra_workflow.core.errors import JobError
 from hra_workflow.cost import gpu_hours, planned_jobs
@@ -249,10 +249,7 @@ def test_measured_rates_come_before_guesses_and_after_records(config, tmp_path):
 
 
 def test_the_demos_config_has_probes_of_every_task():
-    from snakemake.utils import update_config
-
-    config = paper_config()
-    update_config(config, yaml.safe_load((ROOT / "config/demo/config.yaml").read_text()))
+    config = overlays.merged(paper_config(), overlays.read(ROOT / "config/demo/config.yaml"))
     new = tasks.load(probe.config_of(config))
     assert all(task.runs() for task in new.values())
     assert new["control"].data.entry(probe.NAME)["metrics"]

@@ -3,15 +3,13 @@
 import re
 
 import pandas as pd
-import pytest
 
 import table
 from hra_workflow import tasks
 from hra_workflow.report import run_statistics
-from support import ROOT, SHARED, paper_config
+from published import PUBLISHED, needs_paper, paper
+from support import paper_config
 
-PAPER = SHARED / "paper/tables"
-needs_paper = pytest.mark.skipif(not PAPER.exists(), reason=f"{PAPER} is not on this machine")
 COLUMNS = {
     "C2I_IoU": ("C2I IoU", "canny_iou"),
     "C2I_F1": ("C2I F1", "canny_f1"),
@@ -23,11 +21,7 @@ COLUMNS = {
 
 
 def published():
-    return run_statistics.read_csv(ROOT / "config/published/control.csv")
-
-
-def paper(name: str) -> list[dict]:
-    return run_statistics.read_csv(PAPER / f"{name}.csv").to_dict("records")
+    return run_statistics.read_csv(PUBLISHED / "control.csv")
 
 
 @needs_paper

@@ -1,19 +1,7 @@
 """Requests for the first bytes of every kind of source: size, or what to do."""
 
-import pytest
-
 from hra_workflow.data import reachability
-from loopback import loopback  # noqa: F401  (a fixture)
-
-CONTENT = b"x" * 300_000
-COMMIT = "c0ffee" + "0" * 34
-PATH = "/data/file.bin"
-
-
-@pytest.fixture
-def server(loopback):  # noqa: F811
-    loopback.files[PATH] = CONTENT
-    return loopback
+from served import COMMIT, CONTENT, PATH
 
 
 def ask(source: dict, mirror: str | None = None, local_root: str = "."):

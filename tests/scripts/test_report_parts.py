@@ -14,7 +14,6 @@ from hra_workflow.core import predictions, records
 from hra_workflow.data import images
 from hra_workflow.methods import METHODS
 from hra_workflow.report import html_page
-from hra_workflow.tasks.images import ImageEvaluation
 from support import ROOT, paper_config
 
 RUNS = ("full/all", "hra/r8", "lora/r8")
@@ -85,8 +84,7 @@ def test_images_are_shown_with_their_prompts(place):
     images.pack(place / "images.tar", pictures, head=HEAD)
     lines = [{"key": f"k{row}", "prompt": f"a {colour} ball", "iou": row / 4} for row, colour in enumerate(colours)]
     predictions.write(place / "predictions.jsonl.gz", lines)
-    image_task = next(name for name, one in tasks.classes().items() if issubclass(one.evaluation, ImageEvaluation))
-    shown = report.examples(image_task, place, {"metrics": ["iou"]}, None)
+    shown = report.examples("subject", place, {"metrics": ["iou"]}, None)
     assert [one["texts"] for one in shown] == [
         {"prompt": f"a {colour} ball", "iou": f"{row / 4:.3g}"} for row, colour in enumerate(colours)
     ]
@@ -104,8 +102,7 @@ def test_the_last_epochs_images_of_a_subject_are_shown(place):
     ]
     images.pack(place / "images.tar", pictures, head=HEAD)
     predictions.write(place / "predictions.jsonl.gz", [about(step) | {"key": f"step{step}"} for step in shades])
-    image_task = next(name for name, one in tasks.classes().items() if issubclass(one.evaluation, ImageEvaluation))
-    (shown,) = report.examples(image_task, place, {"metrics": []}, None)
+    (shown,) = report.examples("subject", place, {"metrics": []}, None)
     assert shown["url"] == html_page.image(Image.new("RGB", (8, 8), "white"), 160, 70)
 
 

@@ -10,16 +10,11 @@ import table_retention
 from hra_workflow.core import records
 from hra_workflow.core.errors import JobError
 from hra_workflow.report import run_statistics
-from published import NAMES, PUBLISHED
+from published import NAMES, PUBLISHED, line
 
 BASE = "base/pretrained"
 MADE_BY = {"result": "the evaluation", "inputs": {}, "settings": {"limit": None}}
 LABELS = {BASE: "LLaMA2-7B", "lora/r32": "LoRA, r=32", "hra/r32": "HRA, r=32, λ=0"}
-
-
-def line(made: pd.DataFrame, run: str) -> pd.Series:
-    (row,) = [row for _, row in made.iterrows() if row["run"] == run]
-    return row
 
 
 def write_metrics(folder: Path, run: str, seed: int, values: dict[str, float], limit=None, **changes) -> str:

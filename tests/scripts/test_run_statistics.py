@@ -25,13 +25,6 @@ def test_mean_std_and_n_against_hand_values(tmp_path):
     )  # fmt: skip
 
 
-def test_one_seed_has_no_deviation(tmp_path):
-    expected = grid(tmp_path, seeds=(0,))
-    collect(tmp_path, expected, scores=by_seed([0.7]))
-    row = line(make_table(tmp_path, expected), "hra/r8")
-    assert (row["CoLA"], row["CoLA_std"], row["CoLA_n"]) == ("70.00", "", "1")
-
-
 def test_differences_only_on_the_same_scale(tmp_path):
     expected = grid(tmp_path, datasets=tuple(factories.METRICS), runs=("hra/r8", "full/all"), seeds=(0,))
     collect(tmp_path, expected)

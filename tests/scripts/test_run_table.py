@@ -86,14 +86,6 @@ def test_a_record_against_the_schema_is_refused_by_name(tmp_path, change, messag
         collect_runs.main(factories.collect_job(tmp_path, [run], paths))
 
 
-def test_half_a_file_is_refused_by_name(tmp_path):
-    (run,) = grid(tmp_path, seeds=(0,))
-    record, evaluations = factories.write(tmp_path, run, [0.5])
-    Path(evaluations[0]).write_text('{"task": "glue", ')
-    with pytest.raises(JobError, match=r"metrics\.json: expected valid JSON"):
-        collect_runs.main(factories.collect_job(tmp_path, [run], [(record, evaluations)]))
-
-
 @pytest.mark.parametrize("name", ["train.json", "dev/metrics.json"])
 def test_one_edited_digit_is_refused_by_name(tmp_path, name):
     (run,) = grid(tmp_path, seeds=(0,))

@@ -18,22 +18,10 @@ from hra_workflow.training.interruption import Interrupted
 from saved_states import check_restored
 from sums import LLAMA_TARGETS
 from support import method
-from tuned import choices, collect, tuned_config
+from tuned import choices, collect, trial_job, tuned_config
 
 SHARE = {"share": 0.25, "seed": 0}
 RUNG = 0.4
-
-
-def trial_job(run, rung: float = tuning.END) -> dict:
-    """Return the job of a trial up to a rung, with outputs of its own and the trial's scratch folder."""
-    job, variant = run.train, tuning.up_to("v@learning_rate-0.005", rung)
-    job["wildcards"] = job["wildcards"] | {"variant": variant}
-    if "evaluation" in job["params"]:
-        job["params"]["evaluation"] = job["params"]["evaluation"] | {"benchmarks": {}}
-    if rung < tuning.END:
-        job["params"]["hyperparameters"] = job["params"]["hyperparameters"] | {"rung": rung}
-    job["output"] = {name: path.replace("/run/", f"/{variant}/") for name, path in job["output"].items()}
-    return job
 
 
 def trained(script, job: dict) -> dict:

@@ -30,27 +30,19 @@ def test_processor_time_is_limited_and_not_wall_time(monkeypatch):
     assert sandbox.call("time:sleep", 2.5) is None
 
 
-def test_memory_is_limited():
-    with pytest.raises(TimeoutError):
-        sandbox.call("builtins:eval", f"len(bytes({sandbox.MEMORY}))")
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (("builtins:eval", f"len(bytes({sandbox.MEMORY}))"), TimeoutError, None),
+        (("json:loads", "{"), TimeoutError, None),
+        (("os:_exit", 3), RuntimeError, "exit status 3"),
+        (("no_such_module:f",), ImportError, "no_such_module"),
+    ],
+)
+def test_memory_is_limited_and_a_call_that_fails_leaves_the_next_one_usable(call, error, message):
+    with pytest.raises(error, match=message):
+        sandbox.call(*call)
     assert sandbox.call("builtins:abs", -1) == 1
-
-
-def test_a_call_that_raises_leaves_the_worker_usable():
-    with pytest.raises(TimeoutError):
-        sandbox.call("json:loads", "{")
-    assert sandbox.call("builtins:abs", -1) == 1
-
-
-def test_a_worker_that_ends_by_itself_is_no_time_out():
-    with pytest.raises(RuntimeError, match="exit status 3"):
-        sandbox.call("os:_exit", 3)
-    assert sandbox.call("builtins:abs", -1) == 1
-
-
-def test_what_cannot_be_imported_is_no_time_out():
-    with pytest.raises(ImportError, match="no_such_module"):
-        sandbox.call("no_such_module:f")
 
 
 def test_a_worker_ends_with_its_thread():

@@ -9,11 +9,10 @@ from safetensors.torch import load_file
 from glue_training import comparable
 from hra_workflow.core import early_evaluations, files, records
 from hra_workflow.core.errors import JobError
-from hra_workflow.data import sources
 from hra_workflow.models import adapters
 from rule_jobs import train
 from saved_states import check_restored
-from support import ROOT, method
+from support import DATASET, ROOT, TINY_MODEL, downloaded, method, write_sentences
 
 KINDS = ["hra", "lora", "oft", "boft", "adalora", "bitfit", "head", "full"]
 
@@ -24,6 +23,8 @@ def test_every_method_trains_and_evaluates(make_run, kind):
 
     run = make_run(method(kind))
     record = train(run)
+    jsonschema.validate(record, files.read_json(ROOT / "workflow/schemas/record.schema.json"))
+    assert 0 < record["cpu_share"] <= 1.05
     results = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluate_glue, "evaluate", None)  # the training job has done it
@@ -115,12 +116,6 @@ def test_rows_of_similar_length_share_a_batch(make_run, monkeypatch):
     assert mixed[1] < mixed[0] / 2
 
 
-def test_a_record_has_what_its_schema_says_and_the_share_of_the_cores(make_run):
-    record = train(make_run(method("hra")))
-    jsonschema.validate(record, files.read_json(ROOT / "workflow/schemas/record.schema.json"))
-    assert 0 < record["cpu_share"] <= 1.05
-
-
 def test_mixed_precision_keeps_the_adapter_in_float32(make_run):
     import evaluate_glue
 
@@ -133,56 +128,35 @@ def test_mixed_precision_keeps_the_adapter_in_float32(make_run):
     assert record["hyperparameters"]["precision"] == "bf16"
 
 
-def test_training_starts_from_the_augmented_checkpoint(make_run):
-    run = make_run(method("hra"), learning_rate=1e-12)
-    train(run)
+def test_training_starts_from_the_augmented_checkpoint_and_the_head_has_a_rate_of_its_own(make_run):
+    rates = {"none": (1e-12, None), "adapter": (1e-2, 1e-12), "head": (1e-12, 1e-2)}
+    ends = {}
+    for moving, (rate, of_head) in rates.items():
+        own = {"head_learning_rate": of_head} if of_head else {}
+        run = make_run(method("hra"), moving, learning_rate=rate, **own)
+        train(run)
+        ends[moving] = load_file(run.weights["last"])
     start = load_file(Path(run.augment["output"]["manifest"]).parent / adapters.WEIGHTS)
-    end = load_file(run.weights["last"])
-    assert start and all((end[name] - value).abs().max() < 1e-6 for name, value in start.items())
+    assert start and all((ends["none"][name] - value).abs().max() < 1e-6 for name, value in start.items())
+    for moving in ("adapter", "head"):
+        moved = {name: (ends[moving][name] - value).abs().max() > 1e-6 for name, value in ends["none"].items()}
+        assert all(found == (("hra_u" in name) == (moving == "adapter")) for name, found in moved.items())
 
 
-@pytest.mark.parametrize("still", ["adapter", "head"])
-def test_the_head_has_a_learning_rate_of_its_own(make_run, still):
-    rates = {"learning_rate": 1e-2, "head_learning_rate": 1e-2} | {
-        {"adapter": "learning_rate", "head": "head_learning_rate"}[still]: 1e-12
-    }
-    run, other = make_run(method("hra"), **rates), make_run(method("hra"), name="other", learning_rate=1e-12)
-    train(run)
-    train(other)
-    end, start = load_file(run.weights["last"]), load_file(other.weights["last"])
-    moved = {name: (end[name] - value).abs().max() > 1e-6 for name, value in start.items()}
-    assert all(found == (("hra_u" in name) == (still == "head")) for name, found in moved.items())
-
-
-def test_gradient_accumulation_gives_the_same_gradient(make_run):
+def test_gradient_accumulation_gives_the_same_gradient(make_run, tmp_path):
     """Check that one step on 16 rows equals one step on 2 × 8 rows, up to rounding, without randomness."""
     settings = {"epochs": 1, "classifier_dropout": 0.0}
+    write_sentences(tmp_path / "raw")
+    sizes = TINY_MODEL["config"] | {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    without_dropout = downloaded(tmp_path, TINY_MODEL | {"config": sizes}, "glue/tiny", DATASET)
     weights = []
     for name, parts in (("one", 1), ("two", 2)):
         run = make_run(method("full"), name=name, gradient_accumulation=parts, **settings)
-        dropout_free(run)
+        run.tiny = without_dropout
         train(run)
         weights.append(load_file(run.weights["last"]))
     change = max((weights[0][key] - weights[1][key]).abs().max().item() for key in weights[0])
     assert change < 1e-4
-
-
-def dropout_free(run) -> None:
-    """Disable the model's dropout, whose random numbers depend on the batch shape."""
-    config = Path(run.tiny["model"]).with_name("model") / "config.json"
-    manifest = files.read_json(run.tiny["model"])
-    folder = run.folder / "model"
-    folder.mkdir(exist_ok=True)
-    for file in config.parent.iterdir():
-        (folder / file.name).write_bytes(file.read_bytes())
-    content = files.read_json(folder / "config.json") | {
-        "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0,
-    }
-    files.write_json(folder / "config.json", content)
-    manifest["files"] = sources.listing(folder)
-    files.write_json(run.folder / "model.manifest.json", manifest)
-    run.tiny = run.tiny | {"model": str(run.folder / "model.manifest.json")}
 
 
 def test_a_frozen_head_stays_at_its_random_start(make_run):
@@ -190,28 +164,6 @@ def test_a_frozen_head_stays_at_its_random_start(make_run):
     record = train(run)
     assert record["trainable_parameters"] == record["adapter_parameters"]
     assert not [name for name in load_file(run.weights["last"]) if "classifier" in name]
-
-
-def test_lambda_moves_the_columns_apart(make_run):
-    """With a large λ of Eq. 6 the columns of every U end closer to orthogonal than without.
-
-    From a random start: at the paired one equal columns are a stationary point of the penalty.
-    """
-    import torch
-
-    def distance(run) -> float:
-        state = load_file(run.weights["last"])
-        unit = [u / u.norm(dim=0) for name, u in state.items() if name.endswith("hra_u")]
-        return sum(((v.T @ v - torch.eye(v.shape[1])) ** 2).sum().item() for v in unit)
-
-    peft = {"r": 4, "init_weights": False}
-    runs = [
-        make_run(method("hra", peft=peft, **{"lambda": weight}), name=f"l{weight}", learning_rate=0.05)
-        for weight in (0.0, 1.0)
-    ]
-    for run in runs:
-        train(run)
-    assert distance(runs[1]) < 0.8 * distance(runs[0])
 
 
 def test_bias_is_trained_and_saved(make_run):

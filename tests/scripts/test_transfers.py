@@ -10,16 +10,9 @@ import pytest
 
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import http_download
-from loopback import hub_server, loopback  # noqa: F401  (fixtures)
 from served import CONTENT, PATH, SHA256, fetch, names, url_source
 
 pytestmark = pytest.mark.usefixtures("patient")
-
-
-def test_url(server, tmp_path):
-    assert fetch(url_source(server), tmp_path) is None
-    assert (tmp_path / "file.bin").read_bytes() == CONTENT
-    assert names(tmp_path) == ["file.bin"]
 
 
 def test_many_files_under_one_address(server, tmp_path):

@@ -14,35 +14,26 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.report import run_statistics, tuning_results
 from sums import LLAMA_TARGETS
 from support import method
-from tuned import choice, choices, collect, made
+from tuned import choice, choices, collect, made, trial_job
 
 SHARE = {"share": 0.25, "seed": 0}
 
 
-def trial_job(run, value: float) -> dict:
-    """Return the training job of a trial: rules/common.smk gives it no benchmarks."""
-    job = run.train
-    job["wildcards"] = job["wildcards"] | {"variant": f"v{tuning.MARK}learning_rate-{value}"}
-    if "evaluation" in job["params"]:
-        job["params"]["evaluation"] = job["params"]["evaluation"] | {"benchmarks": {}}
-    return job
-
-
 def test_a_trial_records_its_score_and_keeps_no_weights(make_run):
-    run = make_run(method("hra"), held_out=SHARE | {"train_rows": 48})
-    train_glue.main(trial_job(run, 5e-3))
-    record = files.read_json(run.train["output"]["record"])
+    job = trial_job(make_run(method("hra"), held_out=SHARE | {"train_rows": 48}))
+    train_glue.main(job)
+    record = files.read_json(job["output"]["record"])
     best = max(entry["metrics"]["accuracy"] for entry in record["curve"])
     assert record["held_out"] == {"metric": "accuracy", "value": best, "rows": 24, "train_rows": 48}
     assert record["steps"] == 6 and record["adapter_bytes"] > 1000
-    assert all(load_file(path) == {} for path in run.weights.values())
-    assert not list(Path(run.train["output"]["record"]).parent.glob("*/.early-*"))
+    assert all(load_file(path) == {} for path in (job["output"]["last"], job["output"]["best"]))
+    assert not list(Path(job["output"]["record"]).parent.glob("*/.early-*"))
 
 
 def test_a_trial_of_a_language_model_is_judged_by_its_loss(make_math_run):
-    run = make_math_run(method("lora", targets=LLAMA_TARGETS), held_out=SHARE)
-    train_math.main(trial_job(run, 1e-2))
-    record = files.read_json(run.train["output"]["record"])
+    job = trial_job(make_math_run(method("lora", targets=LLAMA_TARGETS), held_out=SHARE))
+    train_math.main(job)
+    record = files.read_json(job["output"]["record"])
     assert record["held_out"]["metric"] == "loss" and 0 < record["held_out"]["value"] < 10
     assert (record["held_out"]["rows"], record["held_out"]["train_rows"]) == (16, 48)
     assert record["steps"] == 12
@@ -56,8 +47,8 @@ def test_a_trial_that_fails_is_recorded_but_a_final_run_is_not(make_run, monkeyp
 
     run = make_run(method("hra"), held_out=SHARE)
     monkeypatch.setattr(adapters, "start_training", broken)
-    train_glue.main(trial_job(run, 5e-3))
-    record = files.read_json(run.train["output"]["record"])
+    train_glue.main(job := trial_job(run))
+    record = files.read_json(job["output"]["record"])
     assert (record["status"], record["error"]) == ("failed", "ValueError: no such start")
     with pytest.raises(ValueError, match="no such start"):
         train_glue.main(run.train)
@@ -73,8 +64,8 @@ def test_a_fault_of_the_machine_is_no_result_of_a_trial(make_run, monkeypatch, p
     run = make_run(method("hra"), held_out=SHARE)
     monkeypatch.setattr(classifier, "load_tokenizer", broken)
     with pytest.raises(type(problem)):
-        train_glue.main(trial_job(run, 5e-3))
-    assert not Path(run.train["output"]["record"]).exists()
+        train_glue.main(job := trial_job(run))
+    assert not Path(job["output"]["record"]).exists()
 
 
 def test_a_final_run_whose_trials_all_failed_says_so(make_run, tmp_path):

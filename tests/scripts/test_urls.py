@@ -1,9 +1,7 @@
 """Files by URL: busy servers, files that the user puts there, first digits of a hash, shared archives."""
 
 import email.utils
-import hashlib
 import io
-import random
 import time
 import zipfile
 from types import SimpleNamespace
@@ -11,30 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from hra_workflow.core.errors import JobError
-from hra_workflow.data import http_download, sources
-from loopback import loopback  # noqa: F401  (a fixture)
-
-CONTENT = random.Random(0).randbytes(100_000)
-SHA256 = hashlib.sha256(CONTENT).hexdigest()
-PATH = "/data/file.bin"
-
-
-@pytest.fixture
-def server(loopback):  # noqa: F811
-    loopback.files[PATH] = CONTENT
-    return loopback
-
-
-def url_source(server, sha256=SHA256):
-    return {"kind": "url", "files": {"file.bin": {"url": server.address + PATH, "sha256": sha256}}}
-
-
-def fetch(source, folder, mirror=None, **more):
-    return sources.fetch(source, folder, mirror, ".", **more)
-
-
-def names(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+from hra_workflow.data import http_download
+from served import CONTENT, PATH, SHA256, fetch, names, url_source
 
 
 @pytest.fixture

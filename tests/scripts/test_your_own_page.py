@@ -17,6 +17,7 @@ import rule_jobs
 from hra_workflow.config import overlays, validation
 from hra_workflow.core import files, tuning
 from support import ROOT, paper_config
+from test_overlays import merged
 
 PAGE = (ROOT / "docs/your-own.md").read_text()
 BLOCKS = dict(re.findall(r"```(?:yaml|python)\n# (\S+)\n(.*?)```", PAGE, re.DOTALL))
@@ -33,15 +34,6 @@ TASKS = {
 }
 
 
-def merged(name: str) -> tuple[dict, list[str]]:
-    """Return the checked config with an example, as the Snakefile sees it, and the tasks that `all` makes."""
-    config, example = paper_config(), yaml.safe_load(BLOCKS[name])
-    update_config(config, example)
-    chosen = overlays.settle(config, [example])
-    validation.check(config)
-    return config, chosen
-
-
 def test_the_page_has_these_examples():
     configs = {name for name in BLOCKS if "." not in name}
     assert configs - {"tune"} == RUNS.keys() == TASKS.keys()
@@ -51,10 +43,7 @@ def test_the_search_of_the_page_replaces_that_of_a_new_project(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     made = yaml.safe_load(new_project.make("reviews", demo=True).read_text())
     overlay = made | {"tasks": {"glue": made["tasks"]["glue"] | TUNE["tasks"]["glue"]}}
-    config = paper_config()
-    update_config(config, overlay)
-    overlays.settle(config, [overlay])
-    validation.check(config)
+    config, _ = merged(overlay)
     assert len(tuning.trials(config["tasks"]["glue"]["tune"], "oft/b16")) == 4
 
 
@@ -79,7 +68,7 @@ def test_an_example_plans_its_runs_only(name, tmp_path, monkeypatch):
 
     (tmp_path / "my_hints.py").write_text(BLOCKS["my_hints.py"])
     monkeypatch.syspath_prepend(str(tmp_path))
-    config, chosen = merged(name)
+    config, chosen = merged(yaml.safe_load(BLOCKS[name]))
     assert chosen == [TASKS[name]]
     assert len(tasks.load(config)[TASKS[name]].runs()) == RUNS[name]
 
@@ -91,7 +80,7 @@ def test_an_example_plans_its_runs_only(name, tmp_path, monkeypatch):
 def test_the_data_of_an_example_are_read(name, dataset, file, rows, tmp_path):
     (tmp_path / file).parent.mkdir()
     (tmp_path / file).write_text(FILES[file])
-    config, (task,) = merged(name)
+    config, (task,) = merged(yaml.safe_load(BLOCKS[name]))
     entry, manifest = config["datasets"][task][dataset], tmp_path / "made.manifest.json"
     given = {"name": dataset, "local_root": str(tmp_path), "dataset": entry}
     download.main(rule_jobs.download("dataset", manifest, entry["source"], **given))

@@ -11,7 +11,6 @@ import rule_jobs
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import http_download, zip_archives
-from loopback import loopback  # noqa: F401  (a fixture)
 
 CONTENT = b"a picture, say" * 100
 
@@ -133,7 +132,7 @@ def fetch(server, folder) -> dict:
     return files.read_json(job["output"]["manifest"])
 
 
-def test_an_archive_is_downloaded_whole_and_stays_one_file(loopback, archive, tmp_path, monkeypatch):  # noqa: F811
+def test_an_archive_is_downloaded_whole_and_stays_one_file(loopback, archive, tmp_path, monkeypatch):
     monkeypatch.setattr(http_download, "BACKOFF", 0.0)
     loopback.files["/data.zip"] = archive.read_bytes()
     manifest = fetch(loopback, tmp_path / "out")

@@ -10,6 +10,18 @@ from support import paper_config
 RATES = (0.001, 0.01, 0.1)
 
 
+def trial_job(run, rung: float = tuning.END) -> dict:
+    """Return the job of a trial up to a rung, with outputs of its own: rules/common.smk gives it no benchmarks."""
+    job, variant = run.train, tuning.up_to(f"v{tuning.MARK}learning_rate-0.005", rung)
+    job["wildcards"] = job["wildcards"] | {"variant": variant}
+    if "evaluation" in job["params"]:
+        job["params"]["evaluation"] = job["params"]["evaluation"] | {"benchmarks": {}}
+    if rung < tuning.END:
+        job["params"]["hyperparameters"] = job["params"]["hyperparameters"] | {"rung": rung}
+    job["output"] = {name: path.replace("/run/", f"/{variant}/") for name, path in job["output"].items()}
+    return job
+
+
 def made(folder, scores: dict[str, list], metric: str = "accuracy", seeds: int = 1) -> list[dict]:
     """Write the records of the trials of some runs, a score, an error or None (missing) each; return the trials."""
     trials = []

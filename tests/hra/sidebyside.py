@@ -26,6 +26,14 @@ class Net(nn.Module):
         return self.second(torch.tanh(self.first(x)))
 
 
+def llama(blocks: int = 1, **config) -> nn.Module:
+    """Build a tiny language model."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    sizes = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 2}
+    return LlamaForCausalLM(LlamaConfig(**sizes | {"num_hidden_layers": blocks} | config))
+
+
 TARGETS = ["conv", "first", "second"]
 BIASES = [bias for bias in ("hra_only", "all") if saves_biases(bias)]
 

@@ -17,9 +17,15 @@ ROOT = Path(__file__).parents[1]
 READ = """
 import json, sys
 from snakemake.cli import main
+from snakemake.iocontainers import Wildcards
 sys.path.insert(0, sys.argv[1] + "/workflow/scripts")
 from hra_workflow.snake import handlers
 from hra_workflow.snake.reruns import Recorded
+
+def at_a_strength(rule):
+    named = dict.fromkeys({"benchmark", "answers"} & rule.wildcard_names, "b@0.5")
+    run = {"task": "glue", "dataset": "cola", "method": "hra", "variant": "r8"}
+    return rule.params.method(Wildcards(fromdict=run | named)) if named and "method" in rule.params.keys() else {}
 
 def show(workflow, config):
     def given(names):
@@ -28,6 +34,7 @@ def show(workflow, config):
     names = {
         rule.name: {part: given(getattr(rule, part).keys()) for part in ("input", "output", "params")}
         | {"identity": [name for name, param in rule.params.items() if isinstance(param, Recorded)]}
+        | {"at_a_strength": at_a_strength(rule)}
         for rule in workflow.rules
     }
     print("RULES", json.dumps(names))
@@ -50,7 +57,7 @@ UNSET = dict.fromkeys(("processes", "gradient_checkpointing", "eval_batch_size",
 
 @cache
 def names() -> dict[str, dict[str, list[str]]]:
-    """Return the names of the inputs, outputs, params and recorded params of every rule."""
+    """Return the names of the inputs, outputs, params and recorded params of every rule, and its method at 0.5."""
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run([sys.executable, "-c", READ, ROOT, folder], cwd=ROOT, capture_output=True, text=True)
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("RULES ")] or [done.stderr]

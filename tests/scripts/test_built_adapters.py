@@ -50,6 +50,12 @@ EVERY_KIND = {
 }
 
 
+def test_the_ranks_of_adalora_are_not_trained_in_half_precision(model):
+    adapted = adapters.insert(model.bfloat16(), asked("adalora", **EVERY_KIND["adalora"]))
+    ranks = [one for name, one in adapted.named_parameters() if "ranknum" in name]
+    assert len(ranks) == 2 and not any(one.requires_grad for one in ranks)
+
+
 @pytest.mark.parametrize("train_head", [True, False])
 @pytest.mark.parametrize("kind", EVERY_KIND)
 def test_what_every_kind_asks_for_is_built(model, kind, train_head):

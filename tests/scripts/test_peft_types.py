@@ -82,10 +82,12 @@ def tiny_models() -> dict[str, Tiny]:
 
 
 def trained_resumed_and_reloaded(tiny: Tiny, chosen: dict, folder) -> None:
-    """Five steps; the same after a stop at the third; the same file content; the same outputs from the file."""
+    """One start; five steps, the same after a stop at the third; the same file content; the same outputs from it."""
     torch.manual_seed(1)
     adapters.save_initial(adapters.insert(tiny.fresh(), chosen), chosen, folder / "start")
     run = tiny.started(chosen, folder / "start", 2)
+    same = adapters.trained_state(tiny.started(chosen, folder / "start", 6))
+    assert all(torch.equal(one, same[name]) for name, one in adapters.trained_state(run).items())
     first = tiny.output(run).detach()
     optimizer = optimizers.adamw(run, chosen, lr=1e-2, weight_decay=0.0)
     torch.manual_seed(3)

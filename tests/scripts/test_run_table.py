@@ -44,6 +44,8 @@ def test_a_failed_run_is_a_row_with_its_error(tmp_path):
     error = Path(expected[1]["errors"][1])
     error.parent.mkdir(parents=True)
     error.write_text(json.dumps({"status": "failed", "rule": "train", "error": "OutOfMemoryError: no\n memory"}))
+    with pytest.raises(JobError, match=r"2 result\(s\).*seed1 \(failed: OutOfMemoryError: no memory\)"):
+        collect(tmp_path, expected, made=expected[:1])
     runs = collect(tmp_path, expected, made=expected[:1], incomplete=True)
     assert runs["status"].tolist() == ["ok", "ok", "failed", "missing"]
     assert runs["error"].tolist() == ["", "", "OutOfMemoryError: no memory", ""]

@@ -17,7 +17,7 @@ from hra_workflow.core import predictions, rewound
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import identity
 from hra_workflow.models import causal_lm
-from rule_jobs import train
+from rule_jobs import names, train
 from sums import math_method
 from support import method, paper_config
 
@@ -133,6 +133,12 @@ def test_a_reflection_is_refused_when_it_is_loaded():
 def test_names_of_benchmarks():
     assert rewound.name("gsm8k", 0.25) == "gsm8k@0.25" and rewound.split("gsm8k@0.25") == ("gsm8k", 0.25)
     assert rewound.split("gsm8k") == ("gsm8k", None)
+
+
+def test_jobs_of_rewound_weights_get_their_strength():
+    given = {rule: one["at_a_strength"]["method"] for rule, one in names().items() if one["at_a_strength"]}
+    assert {"evaluate_glue", "generate_math", "generate_control", "evaluate_general_text"} <= given.keys()
+    assert all(one["strength"] == 0.5 for one in given.values())
 
 
 def test_what_cannot_be_rewound_is_left_out_and_said():

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -70,6 +71,15 @@ def test_learning_rates(make_subject_run, monkeypatch, schedule, warmup, expecte
     monkeypatch.setattr(dreambooth.Trainer, "step", step)
     train(make_subject_run(unet_method(), schedule=schedule, warmup_steps=warmup, learning_rate=1e-2))
     assert rates == pytest.approx([1e-2 * rate for rate in expected])
+
+
+def test_the_loss_on_class_images_is_weighted():
+    from hra_workflow.tasks.subject import dreambooth
+
+    trainer = SimpleNamespace(
+        settings={"prior_weight": 0.5}, conditions={}, errors=lambda parts, _: torch.tensor(parts)
+    )
+    assert dreambooth.Trainer.loss(trainer, [[1.0, 3.0], [2.0, 5.0]]) == 1.5 + 0.5 * 4
 
 
 def test_without_prior_no_class_image_is_read(make_subject_run):

@@ -166,7 +166,7 @@ def test_of_halved_trials_only_the_best_go_on(fresh, tmp_path):
 
 
 PLANS = {  # trials and five seeds of every run; the head alone and a run with a given rate have no trials
-    "comparison": [f"train_math {7 * (5 + 5) + 1} ", f"train_glue {4 * (4 + 5)} ", "choose 11 ", "evaluate_glue 20 "],
+    "comparison": [f"train_math {5 * (5 + 5) + 1} ", f"train_glue {3 * (4 + 5)} ", "choose 8 ", "evaluate_glue 15 "],
     "comparison_b": [
         *(f"train_math {7 * (4 + 5) + 1} ", f"train_glue {9 * (4 + 5) + 2 * 5} "),
         *("choose 16 ", "evaluate_glue 55 "),

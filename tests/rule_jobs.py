@@ -162,4 +162,5 @@ def train(run: Run) -> dict:
     """Run the training job in this process and return its record."""
     job = run.train
     import_module(job["rule"]).main(job)
+    assert not [path for path in job["output"].values() if not Path(path).exists()]
     return json.loads(Path(job["output"]["record"]).read_text())

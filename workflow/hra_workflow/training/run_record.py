@@ -198,6 +198,8 @@ def finish(
     if orphaned():
         print(f"Snakemake has ended: the training checkpoint stays in {scratch}, and the next Snakemake's job uses it.")
         return
+    for name in trials.outputs(job):  # also an empty one: `steps` of a run that trains nothing
+        (record_file.parent / name).mkdir(parents=True, exist_ok=True)
     for path in checkpoints.contents(new):
         files.link(path, place := record_file.parent / path.relative_to(new))
         os.utime(place)  # outputs are newer than inputs, or Snakemake repeats the job

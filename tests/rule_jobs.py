@@ -31,9 +31,13 @@ def show(workflow, config):
     def given(names):
         return [str(name) for name in names]
 
+    def fixed(recorded):
+        return not callable(recorded.param) and not (isinstance(recorded.param, str) and "{" in recorded.param)
+
     names = {
         rule.name: {part: given(getattr(rule, part).keys()) for part in ("input", "output", "params")}
         | {"identity": [name for name, param in rule.params.items() if isinstance(param, Recorded)]}
+        | {"constant": [name for name, param in rule.params.items() if isinstance(param, Recorded) and fixed(param)]}
         | {"at_a_strength": at_a_strength(rule)}
         for rule in workflow.rules
     }

@@ -69,6 +69,11 @@ def close(actual, expected, n: int, c: float = 8, dtype: torch.dtype | None = No
     assert error <= bound, f"error {error:.2e} exceeds {bound:.2e}"
 
 
+def dense(V, B):
+    """Compute H as an (n, n) matrix."""
+    return torch.eye(len(V), dtype=V.dtype) - B @ V.mT
+
+
 def rotated(base: nn.Linear, x, *us):
     """Compute W D_1 D_2 ... x + b from the definition."""
     for u in reversed(us):

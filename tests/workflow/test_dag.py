@@ -164,10 +164,3 @@ def test_a_dot_in_a_name_stands_for_itself(fresh):
     assert planned["train_glue"] == {"task=glue dataset=cola method=hra variant=r2.5 seed=0"}
     command = ("-n", "--cores", "1", "--configfile", "dots.yaml", "--", target.format("r2y5"))
     assert "MissingRuleException" in fresh.snakemake(*command, ok=False)
-
-
-def test_snakemake_shows_that_message_and_stops(fresh):
-    (fresh.folder / "wrong.yaml").write_text("tasks: {glue: {sedes: [1]}}\n")
-    output = fresh.snakemake("-n", "--configfile", "wrong.yaml", ok=False)
-    assert "config: tasks.glue: 'sedes' is not one of ['version', 'model'" in output
-    assert "Traceback" not in output

@@ -33,10 +33,6 @@ NO_HOOKS = f"with --no-hooks, {MISSING}"
 def register(workflow, config: dict, basedir: Path) -> None:
     """Prepare the main process for its jobs and its end. `basedir`: the workflow's folder."""
     launcher.name_this_process(workflow.is_main_process)
-    limits = workflow.resource_settings
-    if workflow.output_settings.dryrun and limits.nodes is not None and limits.cores == 1:
-        # As in the run itself: a dry run of jobs for a cluster gives each of them one thread.
-        workflow.global_resources["_cores"] = None
     if workflow.is_main_process:
         reasons.shorten(workflow)
         atexit.unregister(at_exit)  # each `use rule … from` of a module reads the Snakefile again

@@ -198,7 +198,7 @@ def finish(
     if orphaned():
         print(f"Snakemake has ended: the training checkpoint stays in {scratch}, and the next Snakemake's job uses it.")
         return
-    for name in trials.outputs(job):  # also an empty one: `steps` of a run that trains nothing
+    for name in trials.outputs(job):  # one of them may be empty
         (record_file.parent / name).mkdir(parents=True, exist_ok=True)
     for path in checkpoints.contents(new):
         files.link(path, place := record_file.parent / path.relative_to(new))
@@ -215,9 +215,8 @@ def described(job: dict, attempts: dict, device: str) -> dict:
         "seconds": round(sum(attempts["seconds"]), 3),
         "device_seconds": round(gpus.device_seconds(attempts) * processes(job), 3),
         "runs_per_gpu": max(attempts["runs_per_gpu"]),
-        "cpu_share": attempts.get(
-            "cpu_share"
-        ),  # of its threads: on a CPU, less than 1 if other processes ran at the same time
+        # Of its threads: on a CPU, less than 1 if other processes ran at the same time.
+        "cpu_share": attempts.get("cpu_share"),
         "peak_memory_bytes": attempts["peak_memory_bytes"],
         "device": provenance.device_name(device),
         "attempts": len(attempts["seconds"]),

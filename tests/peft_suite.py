@@ -22,16 +22,10 @@ from diffusers import DiffusionPipeline
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 ROOT = Path(__file__).parents[1]
-FILES = [
-    "config",
-    "custom_models",
-    "decoder_models",
-    "encoder_decoder_models",
-    "feature_extraction_models",
-    "initialization",
-    "seq_classifier",
-    "stablediffusion",
-]
+FILES = (
+    "config custom_models decoder_models encoder_decoder_models feature_extraction_models initialization "
+    "seq_classifier stablediffusion"
+)
 NEEDS_HUB = "test_from_pretrained_cache_dir"  # in a cache that the test empties
 REFUSES = "test_error_raised_for_conv2d_groups_greater_than_one"  # which this package adapts
 VOCABULARY = 1000
@@ -140,21 +134,19 @@ def main(options: list[str]) -> int:
             "HF_HUB_OFFLINE": "1",
             "PYTHONPATH": os.pathsep.join([f"{suite}/src", f"{folder}/packages", str(ROOT), str(ROOT / "tests")]),
         }
-        files = [f"tests/test_{name}.py" for name in FILES]
+        files = [f"tests/test_{name}.py" for name in FILES.split()]
         # PEFT's settings measure coverage, and make errors of transformers' warnings of deprecation.
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            *files,
-            "-o",
-            "addopts=",
-            "-o",
-            "filterwarnings=",
+        command = [sys.executable, "-m", "pytest", *files, "-o", "addopts=", "-o", "filterwarnings="]
+        command += [
             "-p",
             "peft_suite",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-k",
+            f"hra and not {NEEDS_HUB} and not {REFUSES}",
+            *options,
         ]
-        command += ["-q", "-p", "no:cacheprovider", "-k", f"hra and not {NEEDS_HUB} and not {REFUSES}", *options]
         return subprocess.run(command, cwd=suite, env=environment).returncode
 
 

@@ -124,6 +124,13 @@ def jpeg(number: int) -> bytes:
     return content.getvalue()
 
 
+def png(colour: str) -> bytes:
+    """Return an image of 16 × 16 pixels in one colour."""
+    content = io.BytesIO()
+    Image.new("RGB", (16, 16), colour).save(content, "PNG")
+    return content.getvalue()
+
+
 def environment(folder: Path) -> dict[str, str]:
     """Return the environment of a Snakemake in this folder, which uses its own package if a test has changed it."""
     path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}

@@ -31,9 +31,13 @@ def show(workflow, config):
     def given(names):
         return [str(name) for name in names]
 
+    def fixed(recorded):
+        return not callable(recorded.param) and not (isinstance(recorded.param, str) and "{" in recorded.param)
+
     names = {
         rule.name: {part: given(getattr(rule, part).keys()) for part in ("input", "output", "params")}
         | {"identity": [name for name, param in rule.params.items() if isinstance(param, Recorded)]}
+        | {"constant": [name for name, param in rule.params.items() if isinstance(param, Recorded) and fixed(param)]}
         | {"at_a_strength": at_a_strength(rule)}
         for rule in workflow.rules
     }
@@ -162,4 +166,5 @@ def train(run: Run) -> dict:
     """Run the training job in this process and return its record."""
     job = run.train
     import_module(job["rule"]).main(job)
+    assert not [path for path in job["output"].values() if not Path(path).exists()]
     return json.loads(Path(job["output"]["record"]).read_text())

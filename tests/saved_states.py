@@ -43,21 +43,9 @@ def kill_after(step: int, run) -> None:
 
 def check_same(record: dict, weights: dict[str, str], fresh: dict, fresh_weights: dict[str, str]) -> None:
     """Assert that two runs are bit-identical, except for their times."""
-    own = (
-        "seconds",
-        "device_seconds",
-        "cpu_share",
-        "started",
-        "finished",
-        "peak_memory_bytes",
-        "discarded",
-        "sha256",
-    )
-    differing = {
-        key: (record.get(key), fresh.get(key))
-        for key in (record | fresh).keys() - set(own)
-        if record.get(key) != fresh.get(key)
-    }
+    own = ["seconds", "device_seconds", "cpu_share", "started", "finished", "peak_memory_bytes", "discarded", "sha256"]
+    compared = {key: (record.get(key), fresh.get(key)) for key in (record | fresh).keys() - set(own)}
+    differing = {key: pair for key, pair in compared.items() if pair[0] != pair[1]}
     assert not differing, differing
     for name, path in weights.items():
         found, expected = load_file(path), load_file(fresh_weights[name])

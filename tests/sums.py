@@ -115,17 +115,9 @@ class MathRun(rule_jobs.Run):
         return job | {"wildcards": self.wildcards | {"benchmark": benchmark}}
 
 
-PEFT = {
-    "hra": {"r": 4},
-    "lora": {"r": 4, "lora_alpha": 8},
-    "oft": {"oft_block_size": 8},
-    "boft": {"boft_block_size": 8, "boft_n_butterfly_factor": 2},
-}
-
-
 def math_method(kind: str, peft: dict | None = None, **changes) -> dict:
-    peft = peft or PEFT.get(kind)
-    return method(kind, peft=peft, targets=LLAMA_TARGETS if peft else None, **changes)
+    found = method(kind, **({"peft": peft} if peft else {}) | changes)
+    return found | {"targets": LLAMA_TARGETS if found["peft"] else None}
 
 
 def said(lines: list[dict]) -> list[tuple[str, str]]:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from peft import HRAConfig, get_peft_model
-from sidebyside import Net
+from sidebyside import Net, llama
 
 import hra
 
@@ -27,15 +27,9 @@ def images():
 @pytest.fixture
 def saved(tmp_path):
     """Write a tiny base model and an adapter of it to folders."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    base = LlamaForCausalLM(
-        LlamaConfig(vocab_size=50, hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2)
-    )
+    base = llama()
     base.save_pretrained(tmp_path / "base")
-    model = get_peft_model(
-        LlamaForCausalLM.from_pretrained(tmp_path / "base"),
-        HRAConfig(r=4, init_weights=False, task_type="CAUSAL_LM"),
-    )
+    model = type(base).from_pretrained(tmp_path / "base")  # whose place the adapter states
+    model = get_peft_model(model, HRAConfig(r=4, init_weights=False, task_type="CAUSAL_LM"))
     model.save_pretrained(tmp_path / "adapter")
     return tmp_path, model.eval()

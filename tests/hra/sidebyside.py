@@ -26,6 +26,14 @@ class Net(nn.Module):
         return self.second(torch.tanh(self.first(x)))
 
 
+def llama(blocks: int = 1, **config) -> nn.Module:
+    """Build a tiny language model."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    sizes = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 2}
+    return LlamaForCausalLM(LlamaConfig(**sizes | {"num_hidden_layers": blocks} | config))
+
+
 TARGETS = ["conv", "first", "second"]
 BIASES = [bias for bias in ("hra_only", "all") if saves_biases(bias)]
 
@@ -59,6 +67,11 @@ def close(actual, expected, n: int, c: float = 8, dtype: torch.dtype | None = No
     error = (actual.detach().double() - expected.detach().double()).abs().max().item()
     bound = c * n * torch.finfo(dtype).eps * scale
     assert error <= bound, f"error {error:.2e} exceeds {bound:.2e}"
+
+
+def dense(V, B):
+    """Compute H as an (n, n) matrix."""
+    return torch.eye(len(V), dtype=V.dtype) - B @ V.mT
 
 
 def rotated(base: nn.Linear, x, *us):

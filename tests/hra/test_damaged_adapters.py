@@ -8,7 +8,7 @@ import pytest
 import torch
 from peft import HRAConfig, get_peft_model
 from safetensors.torch import load_file, save_file
-from sidebyside import close
+from sidebyside import close, llama
 
 from hra.__main__ import main
 
@@ -67,11 +67,8 @@ def test_weights_that_neither_has_are_reported(classifier, tmp_path, capsys):
 
 
 def test_an_adapter_of_another_size_is_refused(saved):
-    from transformers import LlamaConfig, LlamaForCausalLM
-
     folder, _ = saved
-    config = LlamaConfig(vocab_size=9, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2)
-    LlamaForCausalLM(config).save_pretrained(folder / "other")
+    llama(hidden_size=8).save_pretrained(folder / "other")
     with pytest.raises(SystemExit, match=r"(?s)adapter does not fit .*other: .*size mismatch.*Correct --base"):
         main(["merge", str(folder / "adapter"), str(folder / "out"), "--base", str(folder / "other")])
     assert not (folder / "out").exists()

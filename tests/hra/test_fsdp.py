@@ -6,13 +6,12 @@ import pytest
 import torch
 import torch.distributed as dist
 from peft import HRAConfig, get_peft_model, get_peft_model_state_dict
-from sidebyside import TARGETS, close
+from sidebyside import TARGETS, close, llama
 from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 from trained_on_ranks import all_close, load_in_stock, mine, moved, problem, train
-from transformers import LlamaConfig, LlamaForCausalLM
 
 import hra
 from hra.base_layer import HRALayer
@@ -73,10 +72,9 @@ def test_fsdp_trains_saves_and_loads_as_one_process(tmp_path, kind, units):
     close(load_in_stock(tmp_path)(x), ranks[0]["output"], 168, c=32)
 
 
-def llama(dtype):
+def language_model(dtype):
     torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
-    model = LlamaForCausalLM(LlamaConfig(vocab_size=50, **sizes)).to(dtype)
+    model = llama(2).to(dtype)
     if dtype == torch.bfloat16:
         model.gradient_checkpointing_enable()
     return get_peft_model(model, HRAConfig(r=4, task_type="CAUSAL_LM")).train(), torch.randint(0, 50, (4, 7))
@@ -94,7 +92,7 @@ def train_llama(model, tokens):
 
 
 def train_llama_in_fsdp(dtype):
-    model, tokens = llama(dtype)
+    model, tokens = language_model(dtype)
     for block in model.base_model.model.model.layers:
         fully_shard(block)
     fully_shard(model)
@@ -108,7 +106,7 @@ def train_llama_in_fsdp(dtype):
 def test_a_llama_in_fsdp2_with_one_batch_on_both_ranks_trains_bit_for_bit(tmp_path, dtype):
     """Compare bit for bit: the mean of two equal gradients is that gradient; the adapter stays float32."""
     ranks = on_two_ranks(train_llama_in_fsdp, tmp_path, dtype)
-    model, tokens = llama(dtype)
+    model, tokens = language_model(dtype)
     losses = train_llama(model, tokens)
     assert losses[-1] < losses[0]
     expected = get_peft_model_state_dict(model)

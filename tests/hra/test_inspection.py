@@ -2,27 +2,11 @@
 
 import copy
 
+import peft
 import pytest
+import sidebyside
 import torch
-from peft import (
-    AdaLoraConfig,
-    C3AConfig,
-    FourierFTConfig,
-    HRAConfig,
-    IA3Config,
-    LNTuningConfig,
-    LoHaConfig,
-    LoKrConfig,
-    LoraConfig,
-    MissConfig,
-    OFTConfig,
-    PromptTuningConfig,
-    RandLoraConfig,
-    RoadConfig,
-    ShiraConfig,
-    VeraConfig,
-    get_peft_model,
-)
+from peft import get_peft_model
 from safetensors.torch import load_file, save_file
 from sidebyside import Net, adapt
 from torch import nn
@@ -36,17 +20,12 @@ from hra.reflections import compact
 @pytest.fixture
 def llama(tmp_path):
     """Provide a folder with a tiny base model, and save(name, config) for adapters of it."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    config = LlamaConfig(
-        vocab_size=50, hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2
-    )
-    LlamaForCausalLM(config).save_pretrained(tmp_path / "base")
+    base = sidebyside.llama()
+    base.save_pretrained(tmp_path / "base")
 
     def save(name, config):
         config.task_type = "CAUSAL_LM"
-        model = get_peft_model(LlamaForCausalLM.from_pretrained(tmp_path / "base"), config)
-        model.save_pretrained(tmp_path / name)
+        get_peft_model(type(base).from_pretrained(tmp_path / "base"), config).save_pretrained(tmp_path / name)
 
     return tmp_path, save
 
@@ -59,7 +38,7 @@ def rows(shown: str) -> list[list[str]]:
 
 def test_inspect_lists_each_layer_and_draws_them(llama, capsys):
     folder, save = llama
-    save("adapter", HRAConfig(r=4, init_weights=False))
+    save("adapter", peft.HRAConfig(r=4, init_weights=False))
     main(["inspect", str(folder / "adapter"), "--png", str(folder / "look.png")])
     shown = capsys.readouterr().out
     assert "q_proj" in shown and "v_proj" in shown and "adapter: HRA, 128 parameters" in shown
@@ -86,7 +65,7 @@ def test_measures_are_those_of_the_dense_matrix(tmp_path, apply_GS):
     model.save_pretrained(tmp_path)
     (found,) = measure(str(tmp_path))
     V, B = compact(model.base_model.model[0].hra_u["default"].double(), apply_GS)
-    H = torch.eye(9) - B @ V.T
+    H = sidebyside.dense(V, B)
     angle = torch.linalg.eigvals(H).angle().abs().max().rad2deg()
     assert found["distance"] == pytest.approx((H - torch.eye(9)).norm().item())
     assert found["angle"] == pytest.approx(angle.item())
@@ -102,8 +81,8 @@ def test_an_adapter_at_its_start_measures_as_the_identity(tmp_path):
 def test_several_adapters_are_shown_side_by_side(llama, capsys, monkeypatch):
     folder, save = llama
     monkeypatch.chdir(folder)
-    save("first", HRAConfig(r=4, init_weights=False, target_modules=["q_proj", "v_proj"]))
-    save("second", HRAConfig(r=2, init_weights=False, target_modules=["q_proj", "o_proj"]))
+    save("first", peft.HRAConfig(r=4, init_weights=False, target_modules=["q_proj", "v_proj"]))
+    save("second", peft.HRAConfig(r=2, init_weights=False, target_modules=["q_proj", "o_proj"]))
     main(["inspect", "first", "second"])
     shown = capsys.readouterr().out
     assert "A first: HRA, 128 parameters\nB second: HRA, 64 parameters\n" in shown
@@ -121,7 +100,7 @@ def test_several_adapters_are_shown_side_by_side(llama, capsys, monkeypatch):
 def test_a_layer_with_NaN_has_a_row_that_says_so(llama, capsys, monkeypatch, value, base):
     folder, save = llama
     monkeypatch.chdir(folder)
-    save("adapter", HRAConfig(r=4, init_weights=False))
+    save("adapter", peft.HRAConfig(r=4, init_weights=False))
     path = folder / "adapter/adapter_model.safetensors"
     tensors = load_file(path)
     next(one for key, one in tensors.items() if "v_proj" in key)[3, 1] = value
@@ -143,21 +122,21 @@ def test_a_layer_with_NaN_has_a_row_that_says_so(llama, capsys, monkeypatch, val
 
 
 CONFIGS = {
-    "hra": HRAConfig(r=4, init_weights=False),
-    "lora": LoraConfig(r=4, init_lora_weights=False),
-    "dora": LoraConfig(r=4, init_lora_weights=False, use_dora=True),
-    "adalora": AdaLoraConfig(init_r=4, target_r=2, total_step=9, init_lora_weights=False),
-    "vera": VeraConfig(r=4, init_weights=False),
-    "ia3": IA3Config(feedforward_modules=[], init_ia3_weights=False),
-    "oft": OFTConfig(oft_block_size=4, init_weights=False, use_cayley_neumann=False),
-    "loha": LoHaConfig(r=4, init_weights=False),
-    "lokr": LoKrConfig(r=4, init_weights=False),
-    "fourierft": FourierFTConfig(n_frequency=9, init_weights=False),
-    "shira": ShiraConfig(r=2, init_weights=False),
-    "c3a": C3AConfig(block_size=4, init_weights="kaiming_uniform"),
-    "miss": MissConfig(r=4, init_weights=False),
-    "road": RoadConfig(group_size=4, init_weights=False),
-    "randlora": RandLoraConfig(r=4, init_weights=False),
+    "hra": peft.HRAConfig(r=4, init_weights=False),
+    "lora": peft.LoraConfig(r=4, init_lora_weights=False),
+    "dora": peft.LoraConfig(r=4, init_lora_weights=False, use_dora=True),
+    "adalora": peft.AdaLoraConfig(init_r=4, target_r=2, total_step=9, init_lora_weights=False),
+    "vera": peft.VeraConfig(r=4, init_weights=False),
+    "ia3": peft.IA3Config(feedforward_modules=[], init_ia3_weights=False),
+    "oft": peft.OFTConfig(oft_block_size=4, init_weights=False, use_cayley_neumann=False),
+    "loha": peft.LoHaConfig(r=4, init_weights=False),
+    "lokr": peft.LoKrConfig(r=4, init_weights=False),
+    "fourierft": peft.FourierFTConfig(n_frequency=9, init_weights=False),
+    "shira": peft.ShiraConfig(r=2, init_weights=False),
+    "c3a": peft.C3AConfig(block_size=4, init_weights="kaiming_uniform"),
+    "miss": peft.MissConfig(r=4, init_weights=False),
+    "road": peft.RoadConfig(group_size=4, init_weights=False),
+    "randlora": peft.RandLoraConfig(r=4, init_weights=False),
 }
 
 
@@ -188,7 +167,7 @@ def test_an_update_is_what_merging_does(kind):
 
 def test_updates_of_lora_are_its_product():
     model = get_peft_model(
-        nn.Sequential(nn.Linear(9, 7)), LoraConfig(r=3, init_lora_weights=False, target_modules=["0"])
+        nn.Sequential(nn.Linear(9, 7)), peft.LoraConfig(r=3, init_lora_weights=False, target_modules=["0"])
     )
     ((name, layer),) = adapted_layers(model)
     product = layer.get_delta_weight("default")
@@ -200,7 +179,7 @@ def test_updates_of_lora_are_its_product():
 
 
 def test_small_updates_of_a_16_bit_model_are_not_rounded_away():
-    model = get_peft_model(nn.Sequential(nn.Linear(64, 64).bfloat16()), LoraConfig(r=2, target_modules=["0"]))
+    model = get_peft_model(nn.Sequential(nn.Linear(64, 64).bfloat16()), peft.LoraConfig(r=2, target_modules=["0"]))
     ((name, layer),) = adapted_layers(model)
     layer.lora_B["default"].weight.data.normal_(std=1e-5)
     found = measure_update(name, layer)
@@ -223,8 +202,9 @@ def test_weights_that_are_no_matrices_are_measured_as_one(base, shape):
         from transformers.pytorch_utils import Conv1D
 
         base = Conv1D(9, 6)
-    kind = LNTuningConfig if isinstance(base, nn.LayerNorm) else LoraConfig
-    options = {} if kind is LNTuningConfig else {"r": 2, "init_lora_weights": False, "fan_in_fan_out": shape == (9, 6)}
+    kind = peft.LNTuningConfig if isinstance(base, nn.LayerNorm) else peft.LoraConfig
+    of_lora = {"r": 2, "init_lora_weights": False, "fan_in_fan_out": shape == (9, 6)}
+    options = of_lora if kind is peft.LoraConfig else {}
     model = get_peft_model(nn.Sequential(base), kind(target_modules=["0"], **options))
     for parameter in model.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter) if parameter.requires_grad else 0
@@ -237,8 +217,8 @@ def test_weights_that_are_no_matrices_are_measured_as_one(base, shape):
 def test_adapters_of_several_methods_are_shown_side_by_side(llama, capsys, monkeypatch):
     folder, save = llama
     monkeypatch.chdir(folder)
-    save("rotated", HRAConfig(r=4, init_weights=False))
-    save("added", LoraConfig(r=4, init_lora_weights=False))
+    save("rotated", peft.HRAConfig(r=4, init_weights=False))
+    save("added", peft.LoraConfig(r=4, init_lora_weights=False))
     main(["inspect", "rotated", "added", "--base", "base", "--png", "both.png"])
     shown = capsys.readouterr().out
     assert "A rotated: HRA, 128 parameters\nB added: LORA, 256 parameters\n" in shown and "Δσ/σ₁" in shown
@@ -250,10 +230,10 @@ def test_adapters_of_several_methods_are_shown_side_by_side(llama, capsys, monke
 def test_what_cannot_be_measured_is_an_error(llama, monkeypatch):
     folder, save = llama
     monkeypatch.chdir(folder)
-    save("prompt", PromptTuningConfig(num_virtual_tokens=3))
+    save("prompt", peft.PromptTuningConfig(num_virtual_tokens=3))
     with pytest.raises(SystemExit, match="prompt: expected an adapter that changes weights of the base model"):
         main(["inspect", "prompt"])
-    save("activated", LoraConfig(r=2, alora_invocation_tokens=[1]))
+    save("activated", peft.LoraConfig(r=2, alora_invocation_tokens=[1]))
     with pytest.raises(
         SystemExit, match=r"q_proj cannot be measured: its method does not merge.*aLoRA does not support"
     ):

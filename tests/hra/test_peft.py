@@ -7,7 +7,7 @@ import pytest
 import torch
 from peft import HRAConfig, HRAModel, get_peft_model, inject_adapter_in_model
 from peft.tuners.hra.layer import HRALayer as PeftHRALayer
-from sidebyside import BIASES, TARGETS, adapt, close, trainable
+from sidebyside import BIASES, TARGETS, adapt, close, llama, trainable
 
 import hra
 from hra.base_layer import HRALayer
@@ -181,27 +181,12 @@ def test_adapter_names_that_cannot_be_followed_are_an_error(net, images, names, 
 # Transformers and diffusers
 
 
-def test_a_transformers_model(tmp_path):
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    config = LlamaConfig(
-        vocab_size=50,
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-    )
-    base = LlamaForCausalLM(config)
-    tokens = torch.randint(0, 50, (2, 7))
-    model = get_peft_model(
-        copy.deepcopy(base),
-        HRAConfig(r=4, init_weights=False, layers_to_transform=[1], task_type="CAUSAL_LM"),
-    )
-    adapted = [name for name, m in model.named_modules() if isinstance(m, HRALayer)]
-    assert [name.rpartition("layers.")[2] for name in adapted] == [
-        "1.self_attn.q_proj",
-        "1.self_attn.v_proj",
-    ]
+def test_a_transformers_model():
+    base, tokens = llama(2), torch.randint(0, 50, (2, 7))
+    config = HRAConfig(r=4, init_weights=False, layers_to_transform=[1], task_type="CAUSAL_LM")
+    model = get_peft_model(copy.deepcopy(base), config)
+    adapted = [name.rpartition("layers.")[2] for name, m in model.named_modules() if isinstance(m, HRALayer)]
+    assert adapted == ["1.self_attn.q_proj", "1.self_attn.v_proj"]
     model.gradient_checkpointing_enable()
     model.train()
     model(input_ids=tokens, labels=tokens).loss.backward()

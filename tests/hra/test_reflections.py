@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from sidebyside import close
+from sidebyside import close, dense
 
 from hra.reflections import compact, compose, orthogonality_error, reflect
 
@@ -23,10 +23,6 @@ def explicit(U):
         if u.norm() > 0:
             H = H @ (torch.eye(len(U), dtype=U.dtype) - 2 * torch.outer(u, u) / u.dot(u))
     return H
-
-
-def dense(V, B):
-    return torch.eye(len(V), dtype=V.dtype) - B @ V.T
 
 
 def terms(n: int, r: int) -> int:

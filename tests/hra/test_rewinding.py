@@ -4,6 +4,7 @@ import copy
 import math
 
 import pytest
+import sidebyside
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,8 +19,7 @@ from hra.rewinding import power
 
 
 def dense(U):
-    V, B = compact(U)
-    return torch.eye(U.shape[0], dtype=U.dtype) - B @ V.mT
+    return sidebyside.dense(*compact(U))
 
 
 def chain(n, r, seed, spread):
@@ -146,7 +146,8 @@ def x():
 
 @pytest.mark.parametrize("ours", [True, False], ids=["ours", "PEFT's"])
 def test_a_model_at_a_strength(x, ours):
-    (hra.install if ours else hra.uninstall)()
+    if not ours:
+        hra.uninstall()
     model = adapted()
     full, base = model(x), model.get_base_model()
     with model.disable_adapter():
@@ -166,7 +167,8 @@ def test_a_model_at_a_strength(x, ours):
 
 @pytest.mark.parametrize("ours", [True, False], ids=["ours", "PEFT's"])
 def test_a_bfloat16_adapter_at_a_strength_is_float32(x, ours, tmp_path):
-    (hra.install if ours else hra.uninstall)()
+    if not ours:
+        hra.uninstall()
     model = adapted(0.01).to(torch.bfloat16)
     u = model.get_base_model().linear.hra_u["default"]
     exact = power(u.detach().double(), 0.5)
@@ -180,7 +182,6 @@ def test_a_bfloat16_adapter_at_a_strength_is_float32(x, ours, tmp_path):
 
 
 def test_files_merging_and_lora_have_the_strength(x, tmp_path):
-    hra.install()
     model = adapted()
     hra.rewind(model, 0.25)
     expected = model(x)
@@ -194,7 +195,6 @@ def test_files_merging_and_lora_have_the_strength(x, tmp_path):
 
 
 def test_what_cannot_be_rewound_changes_nothing(x):
-    hra.install()
     model = adapted()
     with pytest.raises(ValueError, match="adapter 'other', found none"):
         hra.rewind(model, 0.5, "other")
@@ -213,7 +213,6 @@ def test_what_cannot_be_rewound_changes_nothing(x):
 
 
 def test_the_command_writes_an_adapter_at_a_strength(x, tmp_path, capsys):
-    hra.install()
     model = adapted()
     model.save_pretrained(tmp_path / "adapter")
     main(["rewind", str(tmp_path / "adapter"), str(tmp_path / "half"), "0.5"])

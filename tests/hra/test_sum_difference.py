@@ -6,6 +6,7 @@ import io
 import pytest
 import torch
 from peft import HRAConfig, get_peft_model
+from sidebyside import dense
 from torch import nn
 
 import hra
@@ -79,12 +80,7 @@ def test_only_the_difference_acts_at_the_start_and_gradients_of_a_pair_are_oppos
 @pytest.mark.parametrize(("n", "r"), [(24, 8), (9, 4)])
 def test_the_tangents_at_the_paired_start_have_dimension_kn_minus_k_times_k_plus_1_over_2(n, r):
     U = torch.randn(n, r // 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).repeat_interleave(2, 1)
-
-    def dense(U):
-        V, B = compact(U)
-        return torch.eye(n, dtype=U.dtype) - B @ V.mT
-
-    jacobian = torch.autograd.functional.jacobian(dense, U).reshape(n * n, n * r)
+    jacobian = torch.autograd.functional.jacobian(lambda U: dense(*compact(U)), U).reshape(n * n, n * r)
     k = r // 2
     assert torch.linalg.matrix_rank(jacobian) == k * n - k * (k + 1) // 2
 

@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 import torch
-from sidebyside import layer
+from sidebyside import dense, layer
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -48,7 +48,7 @@ def columns(dtype=torch.float32):
 
 
 def H(V, B):
-    return torch.eye(len(V), dtype=torch.float64) - B.detach().double() @ V.detach().double().mT
+    return dense(V.detach().double(), B.detach().double())
 
 
 def orthogonal(H):

@@ -3,14 +3,12 @@
 import pytest
 import torch
 from peft import HRAConfig, get_peft_model
-from sidebyside import close
-from transformers import LlamaConfig, LlamaForCausalLM
+from sidebyside import close, llama
+from transformers import LlamaForCausalLM
 from transformers.distributed import DistributedConfig
 
 import hra
 from two_ranks import on_two_ranks
-
-SIZES = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
 
 
 def adapted(base, targets):
@@ -39,7 +37,7 @@ def split(folder):
 
 @pytest.fixture
 def base(tmp_path):
-    model = LlamaForCausalLM(LlamaConfig(vocab_size=50, **SIZES))
+    model = llama(2)
     model.save_pretrained(tmp_path / "base")
     return model
 

@@ -10,15 +10,20 @@ ONE_RUN = "tasks: {glue: {grid: [{runs: [hra/r8], datasets: [sentences], seeds: 
 def test_preflight_checks_the_partition_and_runs_its_jobs_through_sbatch(cluster, tmp_path):
     project = new_project(tmp_path / "project")
     (project.folder / "one.yaml").write_text(ONE_RUN)
-    command = (*COMMAND, "one.yaml", "-q", "rules", "--config")
-    project.snakemake(*command, "preflight=login", "-n", "--", "preflight_glue")
-    project.snakemake(*command, "preflight=jobs", *QUICK, "--retries", "1", "--", "preflight_glue", program=PROGRAM)
+    command, targets = (*COMMAND, "one.yaml", "-q", "rules", "--config"), ("preflight_glue", "preflight_math")
+    project.snakemake(*command, "preflight=login", "-n", "--", *targets)
+    project.snakemake(*command, "preflight=jobs", *QUICK, "--retries", "1", "--", *targets, program=PROGRAM)
     report = json.loads((project.folder / "results/preflight.json").read_text())
     found = {one["check"]: one["text"] for one in report["findings"]}
     assert all(one["ok"] for one in report["findings"]), found
-    assert found["Slurm, train_glue"].startswith("Job ") and "--gpus=1" in found["Slurm, train_glue"]
+    asked = next(text for name, text in found.items() if name.startswith("Slurm, ") and "train_glue" in name)
+    assert asked.startswith("Job ") and "--gpus=1" in asked
     assert found["gloo, jobs with 1 GPU"] == "2 processes added up 2"
-    assert found["glue hra/r8, kill and resume"] == "killed at step 10, resumed from step 10"
-    assert "s a step of 16 rows" in found["glue hra/r8, training"]
+    for task, rows in (("glue", 16), ("math", 8)):
+        assert found[f"{task} hra/r8, kill and resume"] == "killed at step 10, resumed from step 10"
+        assert f"s a step of {rows} rows" in found[f"{task} hra/r8, training"]
+    stages = {(one["task"], one["stage"]) for one in report["rates"] if one["seconds_per_row"] > 0}
+    assert stages == {("glue", "train"), ("glue", "evaluate"), ("math", "train"), ("math", "generate")}
     submitted = {folder.name.removeprefix("rule_") for folder in (project.folder / "logs/slurm").iterdir()}
-    assert submitted == {"augment", "train_glue", "evaluate_glue", "preflight_device"}
+    assert submitted >= {"augment", "train_glue", "evaluate_glue", "train_math", "generate_math", "preflight_device"}
+    assert not any((project.folder / folder / "preflight").exists() for folder in ("results", "resources", "scratch"))

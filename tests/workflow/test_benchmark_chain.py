@@ -1,9 +1,10 @@
 """Others' benchmarks: the plan of each at its real size, and each from the data to the table in the demo's size."""
 
-import csv
 import json
 
 import pytest
+
+from test_chain import rows
 
 BENCHMARK = "config/benchmarks/peft_metamathqa.yaml"
 IMAGE = "config/benchmarks/peft_image.yaml"
@@ -42,8 +43,7 @@ def test_peft_s_benchmark_runs_in_the_demo_s_size(fresh, tmp_path):
     configs = (BENCHMARK, "config/benchmarks/peft_metamathqa_demo.yaml", "short.yaml")
     project.snakemake("--cores", "2", "--configfile", *configs, "--", "table_math")
     results = project.folder / "demo/peft_metamathqa/results"
-    with (results / "table_math.csv").open(newline="") as stream:
-        table = {row["run"]: row for row in csv.DictReader(stream)}
+    table = {row["run"]: row for row in rows(results / "table_math.csv")}
     assert table.keys() == {"base/pretrained", "hra/r8", "hra/r8-tuned", "lora/r8"}
     base, *trained = (table[run] for run in table)
     assert base["Forgetting"] == "0.000" and base["Time (min)"] == base["Memory (GB)"] == ""
@@ -68,13 +68,12 @@ def test_the_image_benchmark_runs_in_the_demo_s_size(fresh, tmp_path):
     configs = (IMAGE, "config/benchmarks/peft_image_demo.yaml", "short.yaml")
     project.snakemake("--cores", "2", "--configfile", *configs, "--", "table_subject")
     results = project.folder / "demo/peft_image/results"
-    with (results / "table_subject.csv").open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    assert [(row["run"], row["selection"]) for row in rows] == [
+    table = rows(results / "table_subject.csv")
+    assert [(row["run"], row["selection"]) for row in table] == [
         (f"{kind}/flux2-klein-{variant}", "last")
         for kind, variant in (("hra", "default"), ("lora", "default"), ("oft", "default"), ("dora", "rank64"))
     ]
-    for row in rows:
+    for row in table:
         assert not row["missing"] and -1 <= float(row["DINOv2 similarity"]) <= 1 and float(row["Drift"]) >= 0
         assert float(row["Training (s)"]) > 0 and float(row["Peak memory (GB)"]) > 0
     record = json.loads((results / "subject/captioned-ball/hra/flux2-klein-default/seed0/train.json").read_text())

@@ -121,24 +121,20 @@ def test_each_control_dataset_has_its_own_evaluators(config):
     names = {name: control.data.entry(name)["metrics"] for name in grid.datasets(config, "control")}
     assert names["coco"] == ["canny_iou", "canny_f1", "fid"]
     assert names["celeba-hq"][:2] == ["landmarks_error", "landmarks_error_all"]
-    assert control.evaluation.models("ade20k") == [
-        "segformer-b4-mmseg",
-        "segformer-b4-nvlabs",
-        "inception",
-    ]
-    sheet = tasks.load(config)["control"].table.sheet_runs("coco")
+    assert control.evaluation.models("ade20k") == ["segformer-b4-mmseg", "segformer-b4-nvlabs", "inception"]
+    sheet = control.table.sheet_runs("coco")
     assert [f"{run['method']}/{run['variant']}" for run in sheet] == ["base/pretrained", "lora/r4", "hra/r8"]
 
 
 def test_every_subject_is_asked_for_its_own_prompts(config):
-    dog, teapot = (tasks.load(config)["subject"].data.prompts(name) for name in ("dog", "teapot"))
+    data = tasks.load(config)["subject"].data
+    dog, teapot = data.prompts("dog"), data.prompts("teapot")
     assert len(dog) == len(teapot) == 25 and "a qwe dog wearing a red hat" in dog
     assert "a qwe teapot floating in an ocean of milk" in teapot and dog[0] == "a qwe dog in the jungle"
-    data = tasks.load(config)["subject"].data
     assert data.prompts("bear_plushie", identifier=False)[-1] == "a cube shaped stuffed animal"
     wrong = 0
     for name in grid.datasets(config, "subject"):
-        own, official = (tasks.load(config)["subject"].data.prompts(name, official=way) for way in (False, True))
+        own, official = (data.prompts(name, official=way) for way in (False, True))
         wrong += sum(first != second for first, second in zip(own, official, strict=True))
     assert wrong == 210  # of 750, in the official evaluation
     config["tasks"]["subject"]["evaluation"]["prompts"] = "official"
@@ -148,21 +144,9 @@ def test_every_subject_is_asked_for_its_own_prompts(config):
 
 
 def test_epochs_end_where_the_official_ones_do(config):
-    assert tasks.load(config)["subject"].generation.steps("dog", "hra/r8") == [
-        200,
-        400,
-        600,
-        800,
-        1000,
-        1200,
-        1400,
-        1600,
-        1800,
-        2000,
-        2005,
-    ]
-    assert tasks.load(config)["subject"].generation.steps("dog", "full/all") == [2005]
-    assert tasks.load(config)["subject"].generation.steps("dog", "base/pretrained") == [0]
+    of_run = tasks.load(config)["subject"].generation.steps
+    assert of_run("dog", "hra/r8") == [*range(200, 2001, 200), 2005]
+    assert of_run("dog", "full/all") == [2005] and of_run("dog", "base/pretrained") == [0]
 
 
 def test_batches_are_dealt_whole_and_every_image_once():

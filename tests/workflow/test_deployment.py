@@ -1,4 +1,4 @@
-"""One installation, used from other folders: with -s, --directory, as a module or a release, by two at once."""
+"""One installation, used from other folders: with -s, --directory, as a module or a release."""
 
 import os
 import re
@@ -16,9 +16,8 @@ from hra_workflow.core import installed
 from hra_workflow.core.errors import JobError
 from hra_workflow.cost import planned_jobs
 from hra_workflow.snake import deployment
-from project import Project, wait
-from support import ROOT, require
-from test_chain import TINY
+from project import Project
+from support import ROOT
 
 MODULE = """
 configfile: "small.yaml"
@@ -237,27 +236,3 @@ def contents(folder: Path) -> dict[str, int]:
     """Return the time of modification of every file, except Snakemake's and Python's own."""
     kept = [path for path in folder.rglob("*") if not {".snakemake", "__pycache__"} & set(path.parts)]
     return {str(path): path.lstat().st_mtime_ns for path in kept}
-
-
-@pytest.mark.full
-def test_two_projects_at_once_on_a_read_only_installation(fresh, user, tmp_path):
-    """Run the real scripts of the first jobs, which import `hra_workflow` and `hra` from the installation."""
-    require(os.geteuid() == 0 and shutil.which("unshare"), "needs root and unshare (util-linux)")
-    installed, other = fresh.copy(tmp_path / "installed"), Project(tmp_path / "other")
-    installed.link_library()
-    other.folder.mkdir()
-    config = {name: value for name, value in TINY.items() if name != "methods"}
-    for project in (user, other):
-        (project.folder / "small.yaml").write_text(yaml.safe_dump(config))
-    use_module(user, repr(snakefile(installed)))
-    augmented, data = "augmented/glue/lora/r8/seed0/manifest.json", "datasets/glue/made.manifest.json"
-    targets = {user: f"resources/{augmented}", other: f"resources/{data}"}
-    options = {user: (), other: ("-s", snakefile(installed), "--configfile", "small.yaml")}
-    read_only = f'mount --bind -o ro {installed.folder} {installed.folder} && exec "$0" "$@"'
-    before = ("unshare", "--mount", "sh", "-c", read_only)
-    running = [
-        project.start(*options[project], "--cores", "1", "-q", "all", "--", target, before=before)
-        for project, target in targets.items()
-    ]
-    assert [wait(process, 100) for process in running] == [0, 0]
-    assert all((project.folder / target).exists() for project, target in targets.items())

@@ -1,22 +1,14 @@
 """Downloads through Snakemake: an archive that several subjects share, and what keeps a finished download."""
 
-import io
 import zipfile
 
 import pytest
 import yaml
-from PIL import Image
 
 from hra_workflow.core import files
-from project import Project
+from project import Project, png
 
 URL = "https://host.invalid/org/repo.zip"
-
-
-def image(colour: str) -> bytes:
-    stream = io.BytesIO()
-    Image.new("RGB", (16, 16), colour).save(stream, "PNG")
-    return stream.getvalue()
 
 
 @pytest.mark.slow
@@ -27,8 +19,8 @@ def test_subjects_share_an_archive_and_stay_finished(tmp_path):
     place.parent.mkdir(parents=True)
     with zipfile.ZipFile(place, "w") as archive:
         for name, colour in {"a": "red", "b": "green", "c": "blue"}.items():
-            archive.writestr(f"repo-1/{name}/00.png", image(colour))
-            (tmp_path / f"{name}.png").write_bytes(image(colour))
+            archive.writestr(f"repo-1/{name}/00.png", png(colour))
+            (tmp_path / f"{name}.png").write_bytes(png(colour))
     subjects = {
         name: {
             "class": "toy",

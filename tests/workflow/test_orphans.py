@@ -19,7 +19,6 @@ import test_control_chain
 import test_subject_chain
 from hra_workflow.core import lease
 from project import Project
-from test_killed_snakemake import config
 
 SCRIPTS = {
     "glue": ("download", "augment", "train_glue", "evaluate_glue", "collect_runs"),
@@ -27,15 +26,15 @@ SCRIPTS = {
     "subject": ("generate_class_images", "gather_images", "train_subject", "generate_subject", "evaluate_subject"),
     "control": ("draw_hints", "encode_latents", "generate_control", "gather_images", "evaluate_control", "table"),
 }
-ONE_RUN = {
-    "grid": [{"runs": ["hra/r8"], "datasets": ["made"], "seeds": [0]}],
+ONE_RUN = {"grid": [{"runs": ["hra/r8"], "datasets": ["made"], "seeds": [0]}]}
+ONE_RUN_OF_MATH = ONE_RUN | {
     "generation": test_chain.TINY_MATH["tasks"]["math"]["generation"] | {"shards": 1},
     "rewind": [],
     "compute": {"runs": ["hra/r8"]},
 }
 FIRST = {
-    "glue": config(),
-    "math": test_chain.TINY_MATH | {"tasks": {"math": test_chain.TINY_MATH["tasks"]["math"] | ONE_RUN}},
+    "glue": test_chain.TINY | {"tasks": {"glue": test_chain.TINY["tasks"]["glue"] | ONE_RUN}},
+    "math": test_chain.TINY_MATH | {"tasks": {"math": test_chain.TINY_MATH["tasks"]["math"] | ONE_RUN_OF_MATH}},
     "subject": test_subject_chain.TINY,
     "control": test_control_chain.TINY,
 }

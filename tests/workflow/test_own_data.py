@@ -3,17 +3,15 @@
 The downloads are real; everything after them only touches its outputs.
 """
 
-import io
 import os
 import shutil
 import zipfile
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from hra_workflow.core import files
-from project import Project
+from project import Project, png
 from support import ROOT
 
 pytestmark = pytest.mark.slow
@@ -67,15 +65,9 @@ BETWEEN = {"control": ["hints"], "subject": [], "glue": [], "math": []}
 HINT = "raise ImportError  # a dry run must not import this\n\n\ndef depth(image, annotation):\n    return image\n"
 
 
-def image(colour: str) -> bytes:
-    stream = io.BytesIO()
-    Image.new("RGB", (16, 16), colour).save(stream, "PNG")
-    return stream.getvalue()
-
-
 def add_to(archive: Path, name: str) -> None:
     with zipfile.ZipFile(archive, "a") as opened:
-        opened.writestr(name, image("red"))
+        opened.writestr(name, png("red"))
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +82,7 @@ def trained(fresh, tmp_path_factory):
         "texts/train.csv": b"text,label\na,good\n",
         "texts/dev.csv": b"text,label\na,good\n",
         "sums/train.jsonl": SUM.encode(),
-        "mug/1.png": image("red"),
+        "mug/1.png": png("red"),
         "../my_hints.py": HINT.encode(),
         "rooms/notes.txt": b"",
     }.items():
@@ -116,7 +108,7 @@ def test_an_edit_plans_its_download_and_what_depends_on_it(trained, tmp_path):
     edits = {
         "glue": lambda: (own / "texts/train.csv").write_text("text,label\na,good\nb,bad\n"),
         "math": lambda: (own / "sums/train.jsonl").write_text(SUM * 2),
-        "subject": lambda: (own / "mug/2.png").write_bytes(image("blue")),
+        "subject": lambda: (own / "mug/2.png").write_bytes(png("blue")),
         "control": lambda: add_to(own / "rooms/rooms.zip", "2.png"),
     }
     expected: dict[str, set[str]] = {"download_dataset": set()}
@@ -133,7 +125,7 @@ def test_an_edit_plans_its_download_and_what_depends_on_it(trained, tmp_path):
     manifests = project.folder / "resources/datasets"
     assert files.read_json(manifests / "glue/texts.manifest.json")["rows"] == {"train": 2, "dev": 1}
     assert files.read_json(manifests / "math/sums.manifest.json")["rows"] == {"train": 2}
-    assert (manifests / "subject/mug/2.png").read_bytes() == image("blue")
+    assert (manifests / "subject/mug/2.png").read_bytes() == png("blue")
     (own / "model/config.json").write_text("{ }")
     planned = plan(project)
     assert planned["download_model"] == {"model=mine"}

@@ -1,10 +1,9 @@
 """Subjects through the real rules and scripts: a class of two words, a shard killed by SIGKILL, table and sheet."""
 
-import csv
-
 import pytest
 from PIL import Image
 
+from test_chain import rows
 from tiny_demo import tiny_demo, with_a_killed_shard
 
 TABLE, SHEET = "results/table_subject.csv", "results/sheets/subject_clown.png"
@@ -34,11 +33,10 @@ tasks:
 
 @pytest.mark.slow
 def test_from_photographs_to_table_and_sheet_with_a_killed_shard(fresh, tmp_path):
-    project = with_a_killed_shard(fresh.copy(tmp_path / "project"), "subject", TINY, TABLE, SHEET)
+    project = with_a_killed_shard(fresh, tmp_path, "subject", TINY, TABLE, SHEET)
     logs = project.folder / "logs/generate/subject/clown/hra/r8/seed0/prompts"
     assert "4 images, 2 of them generated now" in (logs / "shard1-of-2.log").read_text()
-    with open(project.folder / TABLE, newline="") as stream:
-        table = {(row["run"], row["selection"]): row for row in csv.DictReader(stream)}
+    table = {(row["run"], row["selection"]): row for row in rows(project.folder / TABLE)}
     hra, real = table["hra/r8", "last"], table["real/images", "last"]
     assert 0 <= float(hra["Faithfulness"]) <= 1 and hra["Blocked"] == "0.000" and not hra["missing"]
     assert real["Faithfulness"] == real["Faithfulness_n"] == "" and real["Blocked"] == "0.000"

@@ -155,14 +155,6 @@ def test_of_halved_trials_only_the_best_go_on(fresh, tmp_path):
         project.change("tuned.yaml", "rungs: [0.25, 0.5]", f"rungs: {rungs}")
         assert project.plan(TABLE, config="tuned.yaml")["train_glue"] == planned
         project.change("tuned.yaml", f"rungs: {rungs}", "rungs: [0.25, 0.5]")
-    project.change("tuned.yaml", "rungs: [0.25, 0.5]", "rungs: [0.4]")
-    project.change("tuned.yaml", "1.6e-2]}", "1.6e-2, 3.2e-2]}")
-    project.change("tuned.yaml", "trials: 5", "trials: 6")
-    first = {f"{rate}@rung-0.4" for rate in (*whole, "0.032")}
-    assert project.plan(TABLE, config="tuned.yaml")["train_glue"] == trials(*first)
-    project.snakemake(*command)
-    assert trained() == {"lora": first | {"0.004"}, "hra": first | {"0.032", "r8"}}
-    assert project.plan(TABLE, config="tuned.yaml") == {}
 
 
 PLANS = {  # trials and five seeds of every run; the head alone and a run with a given rate have no trials

@@ -231,7 +231,6 @@ def test_folders_that_rules_could_not_match_are_refused(config, folder):
         ("models.llama2-7b.targets.paper", "linear", r"targets.paper: 'linear' is not valid"),
         ("tasks.math.prompt.message", "Why?", r"prompt.message: 'Why\?' does not match .*user's message"),
         ("tasks.math.prompt.chat", "yes", r"prompt.chat: 'yes' is not one of"),
-        ("tasks.math.sedes", [1], r"tasks.math: 'sedes' is not one of \['version', 'model'"),
     ],
 )
 def test_a_wrong_config_is_one_clear_message(config, path, value, message):

@@ -1,5 +1,7 @@
 """The demo's tasks in a size for tests that run them with the real scripts."""
 
+from pathlib import Path
+
 import yaml
 from snakemake.utils import update_config
 
@@ -22,8 +24,9 @@ def tiny_demo(task: str, datasets: dict[str, str], changes: str) -> dict:
     return config
 
 
-def with_a_killed_shard(project: Project, task: str, config: dict, *targets: str) -> Project:
+def with_a_killed_shard(fresh: Project, folder: Path, task: str, config: dict, *targets: str) -> Project:
     """Make a task's targets, of which the first needs shards of images; one is killed, and only that one runs again."""
+    project = fresh.copy(folder / "project")
     project.link_library()
     (project.folder / "tiny.yaml").write_text(yaml.safe_dump(config))
     script, line = "workflow/hra_workflow/models/image_shards.py", "            progress.update(len(batch))\n"

@@ -5,12 +5,12 @@ import io
 
 import pytest
 import torch
-from blocks import TARGETS, Blocks, alone, gradients, model, same
+from blocks import TARGETS, Blocks, alone, gradients, model, same, trained
 from peft import HRAConfig, get_peft_model, inject_adapter_in_model
-from sidebyside import adapt, close
+from sidebyside import adapt, close, llama
 from torch import nn
 from torch._dynamo.utils import counters
-from transformers import LlamaConfig, LlamaForCausalLM, StaticCache
+from transformers import StaticCache
 
 from hra import bank
 from hra.base_layer import HRALayer
@@ -75,24 +75,22 @@ def test_a_compiled_model_has_no_graph_break(x, stacks):
 def test_a_compiled_language_model_trains_and_decodes_without_a_graph_break():
     torch._dynamo.reset()
     counters.clear()
-    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = HRAConfig(r=4, target_modules="all-linear", init_weights=False)
-    llama = get_peft_model(LlamaForCausalLM(LlamaConfig(vocab_size=50, **sizes)), config)
-    us = [p for p in llama.parameters() if p.requires_grad]
-    optimizer, compiled = torch.optim.SGD(us, lr=0.1), torch.compile(llama, backend="aot_eager")
+    ours = get_peft_model(llama(), HRAConfig(r=4, target_modules="all-linear", init_weights=False))
+    us = trained(ours)
+    optimizer, compiled = torch.optim.SGD(us, lr=0.1), torch.compile(ours, backend="aot_eager")
     tokens = torch.randint(0, 50, (2, 7))
     for _ in range(2):
-        actual, expected = (torch.autograd.grad(run(tokens, labels=tokens).loss, us) for run in (compiled, llama))
+        actual, expected = (torch.autograd.grad(run(tokens, labels=tokens).loss, us) for run in (compiled, ours))
         for u, gradient, other in zip(us, actual, expected, strict=True):
             close(gradient, other, 24, c=32)
             u.grad = gradient
         optimizer.step()
     assert counters["stats"]["unique_graphs"] == 1
-    cache = StaticCache(config=llama.config, max_cache_len=12)
+    cache = StaticCache(config=ours.config, max_cache_len=12)
     with torch.no_grad():
-        llama(tokens[:, :4], cache=cache)
+        ours(tokens[:, :4], cache=cache)
         decoded = [compiled(tokens[:, i : i + 1], cache=cache).logits for i in range(4, 7)]
-        close(torch.cat(decoded, 1), llama(tokens).logits[:, 4:], 24, c=32)
+        close(torch.cat(decoded, 1), ours(tokens).logits[:, 4:], 24, c=32)
     assert counters["stats"]["unique_graphs"] == 2 and not counters["graph_break"]
 
 

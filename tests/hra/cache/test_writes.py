@@ -196,9 +196,8 @@ def test_a_write_of_another_process_is_seen(ours, x, kept, tmp_path):
 @pytest.mark.parametrize("write", WRITES)
 def test_a_write_is_seen_by_a_whole_model(kept, computed, write):
     """Its layers keep their factors, or have them computed together."""
-    layers = nn.Sequential(nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 16))
-    model, x = adapt(layers, target_modules=["0", "2"]), torch.randn(3, 16)
-    us = [parameter for name, parameter in model.named_parameters() if "hra_u" in name]
+    model, x = whole()
+    us = [parameter for name, parameter in model.named_parameters() if name.endswith("hra_u.default")]
     is_seen(lambda: [WRITES[write](u) for u in us], model, x)
     assert bool(computed) == kept
 

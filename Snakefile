@@ -13,7 +13,7 @@ include: "rules/installation.smk"
 
 
 TASK_RULES = sorted((BASEDIR / "rules/tasks").glob("*.smk"))  # a task has rules and a folder of config/
-# Read and merged by snake/deployment.py, the user's over them.
+# Read and merged by snakemake_bridge/deployment.py, the user's over them.
 CONFIGS = [BASEDIR / "config/config.yaml", BASEDIR / "config/methods.yaml"]
 CONFIGS += [file for task in TASK_RULES for file in sorted((BASEDIR / "config" / task.stem).glob("*.yaml"))]
 
@@ -23,7 +23,7 @@ report: "workflow/report/workflow.rst"
 
 onstart:
     handlers.start(workflow, config)
-    DOWNLOADS.settle()
+    DOWNLOADS.update_links()
     job_events.record(config)
 
 

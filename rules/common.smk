@@ -7,19 +7,19 @@ from pathlib import Path
 
 from hra_workflow import methods, tasks
 from hra_workflow.config import overlays
-from hra_workflow.core import grid, rewound, tuning
+from hra_workflow.core import grid, strength_names, tuning
 from hra_workflow.core.grid import run_name
 from hra_workflow.preflight import probe
-from hra_workflow.snake import deployment, gpu_resources, handlers, job_events, reruns
-from hra_workflow.snake.gpu_resources import on_gpus
-from hra_workflow.snake.reruns import identity, identity_of, shown, unrecorded
+from hra_workflow.snakemake_bridge import deployment, gpu_resources, handlers, job_events, reruns
+from hra_workflow.snakemake_bridge.gpu_resources import on_gpus
+from hra_workflow.snakemake_bridge.reruns import recorded, recorded_by, recorded_in_order, unrecorded
 from hra_workflow.tasks import expected_runs, reported
 
-config, CHOSEN = deployment.settle(workflow, config, BASEDIR, CONFIGS)  # CHOSEN: the tasks of `all`
+config, CHOSEN = deployment.complete_config(workflow, config, BASEDIR, CONFIGS)  # CHOSEN: the tasks of `all`
 
 # Outputs use RUN and EVAL, inputs <run>, <eval>: a rule's constraints do not apply inside a pathvar (Snakemake 9.27).
 # SCRATCH, the training checkpoint, is never an output: Snakemake deletes the outputs of a failed job.
-RUN, EVAL, SCRATCH, START_SCRATCH = grid.places(config).values()
+RUN, EVAL, SCRATCH, START_SCRATCH = grid.paths(config).values()
 
 TASKS = tasks.load(config)
 RUNS = {task: grid.runs(config, task) for task in config["tasks"]}
@@ -58,7 +58,7 @@ def task_model(wildcards):
 def initial_adapter(wildcards):
     """Return the manifest of the adapter that a run starts from; trials start from that of their variant."""
     place = f"<resources>/augmented/{{task}}/{{method}}/{tuning.base(wildcards.variant)}/seed{{seed}}/manifest.json"
-    return place if methods.of(config, wildcards.method).trains else []
+    return place if methods.get(config, wildcards.method).trains else []
 
 
 def dataset_entry(wildcards):
@@ -75,7 +75,7 @@ def task_version(wildcards):
 
 def benchmark_source(wildcards):
     """Return dataset and split of a benchmark: GLUE's are splits of the training set, the others name both."""
-    return dataset_entry(wildcards)["benchmarks"][rewound.split(wildcards.benchmark)[0]].split("/")
+    return dataset_entry(wildcards)["benchmarks"][strength_names.split(wildcards.benchmark)[0]].split("/")
 
 
 def benchmark_manifest(wildcards):
@@ -84,7 +84,7 @@ def benchmark_manifest(wildcards):
 
 def method_slice(wildcards):
     """Select the keys of a method; those of rewound weights have their strength too."""
-    _, strength = rewound.split(wildcards.get("benchmark") or wildcards.get("answers", ""))
+    _, strength = strength_names.split(wildcards.get("benchmark") or wildcards.get("answers", ""))
     found = grid.method(config, wildcards.task, wildcards.method, wildcards.variant, wildcards.get("dataset"))
     return found | ({"strength": strength} if strength else {})
 

@@ -28,7 +28,7 @@ rule download_model:
     conda:
         "../envs/hra.yaml"
     params:
-        **identity(name="{model}", source=DOWNLOADS.source, contents=DOWNLOADS.contents),
+        **recorded(name="{model}", source=DOWNLOADS.source, contents=DOWNLOADS.contents),
         **unrecorded(license=lambda wc: config["models"][wc.model].get("license"), **ANY_DOWNLOAD),
     script:
         "../workflow/scripts/download.py"
@@ -45,7 +45,7 @@ rule download_dataset:
     conda:
         "../envs/hra.yaml"
     params:
-        **identity(
+        **recorded(
             name="{task}/{dataset}",
             source=DOWNLOADS.source,
             dataset=lambda wc: TASKS[wc.task].data.download(wc.dataset),
@@ -62,5 +62,5 @@ use rule download_dataset as download_archive with:
     log:
         "<logs>/download/archives/{address}.log",
     params:
-        **identity(name="{address}", dataset={"archives": True}),
+        **recorded(name="{address}", dataset={"archives": True}),
         **unrecorded(license=None),

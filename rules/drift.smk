@@ -28,7 +28,7 @@ rule generate_base_images:
     resources:
         **resources_of("generation", stage="generate"),
     params:
-        **identity(
+        **recorded(
             prompts=lambda wc: TASKS[wc.task].generation.drift_prompts(wc.dataset),
             captions=lambda wc: config["tasks"][wc.task]["drift"]["prompts"],
             sampling=lambda wc: TASKS[wc.task].generation.drift_sampling(),
@@ -59,7 +59,7 @@ use rule generate_base_images as generate_drift with:
     wildcard_constraints:
         **OF_RUN,
     params:
-        **identity(method=method_slice),
+        **recorded(method=method_slice),
         **unrecorded(
             finished=f"{SCRATCH}/{{benchmark}}/finished",
             scratch=f"{SCRATCH}/{{benchmark}}/shard0-of-1",
@@ -87,13 +87,13 @@ rule evaluate_drift:
     resources:
         **resources_of("evaluation", stage="evaluate"),
     params:
-        **identity(
+        **recorded(
             evaluators=lambda wc: config["tasks"][wc.task]["drift"]["evaluators"],
             task_version=task_version,
         ),
         **unrecorded(
-            generated=identity_of(rules.generate_drift),
-            base_generated=identity_of(
+            generated=recorded_by(rules.generate_drift),
+            base_generated=recorded_by(
                 rules.generate_base_images, lambda wc: {"task": wc.task, "dataset": wc.dataset}
             ),
             scratch=f"{SCRATCH}/{{benchmark}}",

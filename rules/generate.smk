@@ -27,7 +27,7 @@ rule generate:
     resources:
         **resources_of("generation", stage="generate"),
     params:
-        **identity(method=method_slice, task_version=task_version),
+        **recorded(method=method_slice, task_version=task_version),
         **unrecorded(
             scratch=f"{SCRATCH}/{{benchmark}}/shard{{shard}}-of-{{n_shards}}",
             device=task_resource("device", of="generation"),
@@ -49,7 +49,7 @@ rule gather_outputs:
     conda:
         "../../envs/hra.yaml"
     params:
-        **identity(split=lambda wc: benchmark_source(wc)[1]),
+        **recorded(split=lambda wc: benchmark_source(wc)[1]),
         **unrecorded(generated={}),
     script:
         "../../workflow/scripts/gather_outputs.py"
@@ -68,7 +68,7 @@ rule gather_images:
     conda:
         "../../envs/hra.yaml"
     params:
-        **identity(steps=[], prompts=[], images=1),
+        **recorded(steps=[], prompts=[], images=1),
         **unrecorded(generated={}),
     script:
         "../../workflow/scripts/gather_images.py"

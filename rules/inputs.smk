@@ -37,7 +37,7 @@ def evaluator_models(wildcards):
 
 def generates(wildcards):
     """Return the wildcards of the images of a run; {} if real ones are evaluated."""
-    return {} if methods.of(config, wildcards.method).real_images else wildcards
+    return {} if methods.get(config, wildcards.method).real_images else wildcards
 
 
 def generated_images(wildcards):
@@ -68,7 +68,7 @@ def trial_table(wildcards):
 
 
 def trained_runs(wildcards):
-    return [name for name in grid.names(config, wildcards.task) if methods.trains(config, name)]
+    return [name for name in grid.run_names(config, wildcards.task) if methods.trains(config, name)]
 
 
 def sheet_files(wildcards, name):

@@ -21,7 +21,7 @@ rule report:
         mem_mb=4000,
         runtime=60,
     params:
-        **shown(
+        **recorded_in_order(
             tasks=lambda wc: reported.tasks(config, REPORTED),
             changes=lambda wc: overlays.changes(config, CONFIGS),
         ),

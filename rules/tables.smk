@@ -10,7 +10,7 @@
 # Again: if a result, the grid, or anything that is shown has changed.
 
 from hra_workflow.report import colours
-from hra_workflow.tasks import own_data, tuned_runs
+from hra_workflow.tasks import tuned_runs, user_data
 
 
 localrules:
@@ -23,7 +23,7 @@ localrules:
 
 
 # Shown in every table and figure: what of the run table, and how.
-SCORES = shown(
+SCORES = recorded_in_order(
     task="{task}",
     columns=lambda wc: grid.columns(config, wc.task),
     averages=lambda wc: grid.averages(config, wc.task),
@@ -32,7 +32,7 @@ SCORES = shown(
 )
 
 # Whether a difference is called better or significant; the order of hyper-parameters in the config says nothing.
-SEARCHES = identity(searches=lambda wc: tuned_runs.searches(TASKS[wc.task]))
+SEARCHES = recorded(searches=lambda wc: tuned_runs.searches(TASKS[wc.task]))
 
 
 def figure(name):
@@ -56,11 +56,11 @@ rule runs:
     conda:
         "../envs/hra.yaml"
     params:
-        **identity(
+        **recorded(
             task="{task}",
             expected=lambda wc: expected_runs.expected_runs(TASKS[wc.task]),
             incomplete=config["incomplete"],
-            vanished=lambda wc: expected_runs.vanished(
+            vanished=lambda wc: expected_runs.deleted_inputs(
                 config, f"runs_{wc.task}", record_files(wc) + metrics_files(wc)
             ),
         ),
@@ -90,7 +90,7 @@ rule compare:
         runtime=60,
     params:
         **SCORES,
-        **shown(settings=lambda wc: TASKS[wc.task].table.comparison()),
+        **recorded_in_order(settings=lambda wc: TASKS[wc.task].table.comparison()),
         evaluations=lambda wc, input: expected_runs.with_predictions(TASKS[wc.task], EVAL, input.predictions),
     script:
         "../workflow/scripts/compare.py"
@@ -113,7 +113,7 @@ rule table:
     params:
         **SCORES,
         **SEARCHES,
-        **shown(
+        **recorded_in_order(
             rows=lambda wc: grid.table_rows(config, wc.task),
             seeds_expected=lambda wc: grid.seeds_expected(config, wc.task),
             trained=trained_runs,
@@ -122,8 +122,8 @@ rule table:
             published=lambda wc: TASKS[wc.task].table.published(),
         ),
         **unrecorded(
-            data=lambda wc: own_data.manifests(TASKS[wc.task]),
-            benchmarks=lambda wc: own_data.benchmarks(TASKS[wc.task]),
+            data=lambda wc: user_data.manifests(TASKS[wc.task]),
+            benchmarks=lambda wc: user_data.benchmarks(TASKS[wc.task]),
             settings=lambda wc: TASKS[wc.task].table.comparison(),
             metrics=lambda wc: f"{EVAL}/metrics.json",
         ),
@@ -144,7 +144,7 @@ rule cost:
         "../envs/hra.yaml"
     params:
         **SCORES,
-        **shown(
+        **recorded_in_order(
             shown=lambda wc: config["tasks"][wc.task]["figures"]["parameters"],
             labels=lambda wc: grid.labels(config, wc.task),
             trained=trained_runs,
@@ -171,7 +171,7 @@ rule figures:
     params:
         **SCORES,
         **SEARCHES,
-        **shown(
+        **recorded_in_order(
             parameters=lambda wc: config["tasks"][wc.task]["figures"]["parameters"],
             labels=lambda wc: grid.labels(config, wc.task),
             colours=colours.of_methods(config),
@@ -193,7 +193,7 @@ use rule figures as figures_lambda with:
     wildcard_constraints:
         task=one_of(name for name in config["tasks"] if "lambda" in TASKS[name].table.figures()) or "(?!)",
     params:
-        **shown(
+        **recorded_in_order(
             **{"lambda": lambda wc: config["tasks"][wc.task]["figures"]["lambda"]},
             lambdas=lambda wc: methods.lambdas(config, wc.task),
         ),
@@ -209,7 +209,7 @@ use rule figures as figures_stability with:
     wildcard_constraints:
         task=one_of(name for name in config["tasks"] if "stability" in TASKS[name].table.figures()) or "(?!)",
     params:
-        **shown(
+        **recorded_in_order(
             retention=lambda wc: TASKS[wc.task].evaluation.retention(),
             strengths=lambda wc: config["tasks"][wc.task].get("rewind", []),
             untrained=lambda wc: TASKS[wc.task].table.base_runs(),
@@ -226,7 +226,7 @@ rule sheet:
     conda:
         "../../envs/hra.yaml"
     params:
-        **shown(metrics=lambda wc: reported.sheet_metrics(config, wc.task, wc.dataset)),
+        **recorded_in_order(metrics=lambda wc: reported.sheet_metrics(config, wc.task, wc.dataset)),
         labels=lambda wc, input: reported.sheet_labels(config, wc.task, [*input.images, *input.predictions]),
     script:
         "../../workflow/scripts/sheet.py"

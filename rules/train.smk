@@ -3,7 +3,7 @@
 # Out: RUN/train.json (the record) and RUN/last (the trained weights after the last step). A task may add more.
 # Steps: `train` is a template that matches nothing itself; rules/tasks/{task}.smk uses it with `use rule train as train_{task}`.
 #      Paths of conda and script are relative to that file.
-# Again: if the data, the model or the initial adapter have changed, or the params given to `identity` (docs/reruns.md).
+# Again: if the data, the model or the initial adapter have changed, or the params given to `recorded` (docs/reruns.md).
 # The training checkpoint is under scratch/: a killed job resumes from it and ends with the same numbers.
 
 
@@ -31,7 +31,7 @@ rule train:
         | on_gpus(task_resource("gpu"), partial(gpu_resources.jobs_per_gpu, config)),
         save_seconds=task_resource("save_seconds", 900),
     params:
-        **identity(
+        **recorded(
             method=method_slice,
             hyperparameters=lambda wc: TASKS[wc.task].training.relevant_hyperparameters(wc.dataset, run_name(wc)),
             processes=lambda wc: TASKS[wc.task].training.processes(run_name(wc)),
@@ -44,7 +44,7 @@ rule train:
             # Hyper-parameters that change results by rounding only.
             gradient_checkpointing=hyperparameter("gradient_checkpointing"),
             eval_batch_size=hyperparameter("eval_batch_size"),
-            augmented=identity_of(rules.augment, initial_of),
+            augmented=recorded_by(rules.augment, initial_of),
             trackers={"report_to": config["report_to"], "folder": f"{config['pathvars']['logs']}/trackers"},
             # The runs of a trial up to its rungs continue one training.
             scratch=lambda wc: SCRATCH.format(**{**wc, "variant": tuning.split(wc.variant)[0]}),

@@ -34,7 +34,7 @@ checkpoint promote:
     conda:
         "../envs/hra.yaml"
     params:
-        **identity(
+        **recorded(
             trials=trials_at,
             factor=lambda wc: TASKS[wc.task].settings["tune"]["halving"]["factor"],
         ),
@@ -53,7 +53,7 @@ checkpoint choose:
     conda:
         "../envs/hra.yaml"
     params:
-        **identity(trials=lambda wc: tuned_runs.trials(TASKS[wc.task], wc.dataset, run_name(wc))),
+        **recorded(trials=lambda wc: tuned_runs.trials(TASKS[wc.task], wc.dataset, run_name(wc))),
     script:
         "../workflow/scripts/choose.py"
 
@@ -70,7 +70,7 @@ rule collect_trials:
     conda:
         "../envs/hra.yaml"
     params:
-        **shown(trials=lambda wc: tuned_runs.all_trials(TASKS[wc.task])),
+        **recorded_in_order(trials=lambda wc: tuned_runs.all_trials(TASKS[wc.task])),
     script:
         "../workflow/scripts/collect_trials.py"
 
@@ -86,7 +86,7 @@ rule tuning_figure:
     conda:
         "../envs/hra.yaml"
     params:
-        **shown(
+        **recorded_in_order(
             task="{task}",
             labels=lambda wc: grid.labels(config, wc.task),
             colours=colours.of_methods(config),

@@ -7,7 +7,7 @@
 # Steps: export_adapter, by `make export`; predict_inputs, by `make predict`; publish, by `make publish`, checks what export_adapter
 #      or export_runs has written, and uploads it if asked to. REQUEST is what they ask for.
 
-from hra_workflow.tasks import own_data, requested_run
+from hra_workflow.tasks import requested_run, user_data
 
 
 localrules:
@@ -43,11 +43,11 @@ rule export_adapter:
             )
             for one in dataset_entry(wc)["benchmarks"]
         },
-        benchmarks=lambda wc: own_data.benchmarks_of(TASKS[wc.task], wc.dataset),
+        benchmarks=lambda wc: user_data.benchmarks_of(TASKS[wc.task], wc.dataset),
         comparison=lambda wc: TASKS[wc.task].table.comparison(),
         tables=[f"{config['pathvars']['results']}/table_{{task}}.{ending}" for ending in ("csv", "md")],
-        expected=lambda wc: expected_runs.asked(TASKS[wc.task], dict(wc) | {"seed": int(wc.seed)}),
-        to_lora=lambda wc: methods.of(config, wc.method).adapter.to_lora,
+        expected=lambda wc: expected_runs.expected_settings(TASKS[wc.task], dict(wc) | {"seed": int(wc.seed)}),
+        to_lora=lambda wc: methods.get(config, wc.method).adapter.to_lora,
         label=lambda wc: grid.rows_of(config, [run_name(wc)])[0]["label"],
         settings=lambda wc: TASKS[wc.task].usage.prediction(wc.dataset, run_name(wc)),
     script:

@@ -1,4 +1,4 @@
-"""The leaves of a config, each with the class that the schemas give its key: `moves`, what another value repeats."""
+"""The leaves of a config, each with the class that the schemas give its key: `reruns`, what another value repeats."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -21,7 +21,7 @@ class Leaf:
     path: tuple
     key: str
     given: str
-    moves: str | None
+    reruns: str | None
     schemas: list[dict]
 
     def __str__(self) -> str:
@@ -34,17 +34,17 @@ def leaves(schema: dict, value: Any = ANY) -> Iterator[Leaf]:
 
 
 def below(
-    root: dict, schemas: list[dict], value: Any, path: tuple, key: tuple, given: tuple, moves: str | None
+    root: dict, schemas: list[dict], value: Any, path: tuple, key: tuple, given: tuple, reruns: str | None
 ) -> Iterator[Leaf]:
     schemas = [found for one in schemas for found in holding(root, one, value)]
-    own = next((one["moves"] for one in schemas if "moves" in one), moves)
-    if own != moves:
-        given, moves = key, own
+    own = next((one["reruns"] for one in schemas if "reruns" in one), reruns)
+    if own != reruns:
+        given, reruns = key, own
     children = members(schemas, value)
     for name, child, inner, part in children:
-        yield from below(root, inner, child, (*path, name), (*key, part), given, moves)
+        yield from below(root, inner, child, (*path, name), (*key, part), given, reruns)
     if not children:
-        yield Leaf(path, ".".join(key), ".".join(given), moves, schemas)
+        yield Leaf(path, ".".join(key), ".".join(given), reruns, schemas)
 
 
 def holding(root: dict, schema: Any, value: Any) -> Iterator[dict]:

@@ -137,7 +137,7 @@ class Run(rule_jobs.Run):
         """Generate one shard of `count` images."""
         data, out = rows(count), self.folder / f"shard{shard}-of-{of}.tar"
         manifest = self.folder / "model.manifest.json"
-        files.write_json(manifest, {"folder": str(MODEL), "files": sources.listing(MODEL)})
+        files.write_json(manifest, {"folder": str(MODEL), "files": sources.list_files(MODEL)})
         given = {"model": str(manifest), "record": "", "dataset": ""} | self.weights
         params = {"sampling": SAMPLING | sampling, "finished": str(self.folder / "finished")}
         job = self.job("generate_control", given, {"shard": out}, **params)

@@ -170,7 +170,7 @@ NO_OTHER: dict[str, str] = {
     "tasks.math.retention.dataset": "the grid has one dataset",
 }
 # Leaves that repeat something else than the class of their key, and why.
-OTHERWISE: dict[str, tuple[str, str]] = {
+RERUN_EXCEPTIONS: dict[str, tuple[str, str]] = {
     "datasets.glue.*.benchmarks.again": ("evaluation", "only the first benchmark selects the best step"),
     "tasks.math.retention.benchmarks.HumanEval.[mst]*": ("nothing", "unsafe_code is false, so it is not run"),
     "tasks.math.graders.[op]*": ("nothing", "no data has these metrics"),

@@ -184,7 +184,7 @@ def rows() -> list[Row]:
     for table, task in TABLES.items():
         entry, published = config["tasks"][task], printed(table)
         model = config["models"][entry["model"]]
-        chosen = entry["compute"]["runs"] if table == "compute" else [*grid.names(config, task), *published]
+        chosen = entry["compute"]["runs"] if table == "compute" else [*grid.run_names(config, task), *published]
         for run in dict.fromkeys(chosen):
             method = grid.method(config, task, *run.split("/"))
             if method["kind"] == "reference":

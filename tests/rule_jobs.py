@@ -19,8 +19,8 @@ import json, sys
 from snakemake.cli import main
 from snakemake.iocontainers import Wildcards
 sys.path.insert(0, sys.argv[1] + "/workflow/scripts")
-from hra_workflow.snake import handlers
-from hra_workflow.snake.reruns import Recorded
+from hra_workflow.snakemake_bridge import handlers
+from hra_workflow.snakemake_bridge.reruns import Recorded
 
 def at_a_strength(rule):
     named = dict.fromkeys({"benchmark", "answers"} & rule.wildcard_names, "b@0.5")

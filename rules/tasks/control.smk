@@ -38,7 +38,7 @@ rule hints:
     resources:
         **resources_of(hint_resources, task="control"),
     params:
-        **identity(dataset=lambda wc: TASKS["control"].data.hints(wc.dataset)),
+        **recorded(dataset=lambda wc: TASKS["control"].data.hints(wc.dataset)),
         **unrecorded(scratch=f"{config['pathvars']['scratch']}/hints/{{dataset}}"),
     script:
         "../../workflow/scripts/draw_hints.py"
@@ -77,8 +77,8 @@ use rule train as train_control with:
     wildcard_constraints:
         task="control",
     params:
-        **identity(resolution=lambda wc: config["tasks"][wc.task]["resolution"]),
-        **unrecorded(hints=identity_of(rules.hints)),
+        **recorded(resolution=lambda wc: config["tasks"][wc.task]["resolution"]),
+        **unrecorded(hints=recorded_by(rules.hints)),
 
 
 use rule generate as generate_control with:
@@ -92,7 +92,7 @@ use rule generate as generate_control with:
     wildcard_constraints:
         task="control",
     params:
-        **identity(sampling=lambda wc: TASKS["control"].generation.sampling()),
+        **recorded(sampling=lambda wc: TASKS["control"].generation.sampling()),
         **unrecorded(finished=f"{SCRATCH}/{{benchmark}}/finished"),
 
 
@@ -105,7 +105,7 @@ use rule gather_images as gather_control with:
         task="control",
         benchmark=rf"{TASKS['control'].evaluation.benchmark}(@[\d.]+)?",
     params:
-        **unrecorded(generated=identity_of(rules.generate_control)),
+        **unrecorded(generated=recorded_by(rules.generate_control)),
 
 
 use rule evaluate as evaluate_control with:
@@ -118,11 +118,11 @@ use rule evaluate as evaluate_control with:
         task="control",
         benchmark=rf"{TASKS['control'].evaluation.benchmark}(@[\d.]+)?",
     params:
-        **identity(
+        **recorded(
             evaluators=lambda wc: TASKS["control"].evaluation.evaluators(wc.dataset),
             method=method_slice,
         ),
-        **unrecorded(generated=identity_of(rules.generate_control, generates)),
+        **unrecorded(generated=recorded_by(rules.generate_control, generates)),
 
 
 use rule sheet as sheet_control with:
@@ -135,7 +135,7 @@ use rule sheet as sheet_control with:
     wildcard_constraints:
         task="control",
     params:
-        **shown(rows=lambda wc: config["tasks"][wc.task]["sheets"]["rows"]),
+        **recorded_in_order(rows=lambda wc: config["tasks"][wc.task]["sheets"]["rows"]),
 
 
 rule control_sheets:
@@ -161,7 +161,7 @@ rule export_augmented:
         mem_mb=32000,
         runtime=30,
     params:
-        **identity(method=method_slice),
+        **recorded(method=method_slice),
         weights=lambda wc, input: input.manifest.replace("manifest.json", "adapter_model.safetensors"),
     script:
         "../../workflow/scripts/export_checkpoint.py"

@@ -15,7 +15,7 @@ use rule train as train_glue with:
     wildcard_constraints:
         task="glue",
     params:
-        **identity(
+        **recorded(
             dataset=lambda wc: TASKS[wc.task].training.trained_on(wc.dataset, run_name(wc)),
             head=task_head,
         ),
@@ -32,7 +32,7 @@ use rule evaluate as evaluate_glue with:
     wildcard_constraints:
         task="glue",
     params:
-        **identity(
+        **recorded(
             dataset=lambda wc: TASKS[wc.task].evaluation.evaluated_on(wc.dataset, wc.benchmark),
             method=method_slice,
         ),

@@ -29,7 +29,7 @@ use rule train as train_math with:
     wildcard_constraints:
         task="math",
     params:
-        **identity(
+        **recorded(
             prompt=lambda wc: TASKS[wc.task].generation.prompt(),
             head=task_head,
         ),
@@ -53,7 +53,7 @@ use rule generate as generate_math with:
     wildcard_constraints:
         task="math",
     params:
-        **identity(
+        **recorded(
             prompt=lambda wc: TASKS[wc.task].generation.prompt(evaluation=True),
             benchmarks=lambda wc: TASKS[wc.task].generation.questions(wc.dataset),
             generation=lambda wc: TASKS[wc.task].generation.answer_settings(run_name(wc)),
@@ -71,8 +71,8 @@ use rule gather_outputs as gather_math with:
     wildcard_constraints:
         task="math",
     params:
-        **identity(benchmark=lambda wc: rewound.split(wc.benchmark)[0]),
-        **unrecorded(generated=identity_of(rules.generate_math)),
+        **recorded(benchmark=lambda wc: strength_names.split(wc.benchmark)[0]),
+        **unrecorded(generated=recorded_by(rules.generate_math)),
 
 
 use rule evaluate as evaluate_math with:
@@ -84,14 +84,14 @@ use rule evaluate as evaluate_math with:
         task="math",
         benchmark=rf"(?!{TEXT}[@/])[^/]+",
     params:
-        **identity(
+        **recorded(
             split=lambda wc: benchmark_source(wc)[1],
             answer=lambda wc: config["datasets"][wc.task][benchmark_source(wc)[0]]["answer"],
             metrics=lambda wc: dataset_entry(wc)["metrics"],
             graders=lambda wc: TASKS[wc.task].evaluation.graders(wc.dataset),
             score=lambda wc: dataset_entry(wc)["score"],
         ),
-        **unrecorded(generated=identity_of(rules.generate_math)),
+        **unrecorded(generated=recorded_by(rules.generate_math)),
 
 
 rule evaluate_general_text:
@@ -114,7 +114,7 @@ rule evaluate_general_text:
     resources:
         **resources_of(TEXT, stage="evaluate"),
     params:
-        **identity(
+        **recorded(
             split=lambda wc: TASKS[wc.task].evaluation.general_text()[1],
             window=lambda wc: config["tasks"][wc.task][TEXT]["window"],
             cut=lambda wc: config["tasks"][wc.task][TEXT].get("cut", "windows"),
@@ -141,7 +141,7 @@ rule download_harness:
     conda:
         "../../envs/hra.yaml"
     params:
-        **identity(
+        **recorded(
             benchmarks=harness_tasks,
             include_path=lambda wc: config["tasks"]["math"]["retention"]["include_path"],
         ),
@@ -169,7 +169,7 @@ rule evaluate_harness:
     resources:
         **resources_of("retention", stage="evaluate"),
     params:
-        **identity(
+        **recorded(
             benchmarks=lambda wc: TASKS["math"].table.harness_benchmarks(),
             limit=lambda wc: config["tasks"][wc.task]["retention"]["limit"],
             include_path=lambda wc: config["tasks"][wc.task]["retention"]["include_path"],
@@ -201,17 +201,17 @@ rule table_retention:
     conda:
         "../../envs/hra.yaml"
     params:
-        **shown(
+        **recorded_in_order(
             benchmarks=lambda wc: list(config["tasks"]["math"]["retention"]["benchmarks"]),
             left_out=lambda wc: TASKS["math"].table.unsafe_benchmarks(),
             base=lambda wc: config["tasks"]["math"]["retention"]["base"],
             rows=lambda wc: grid.rows_of(config, TASKS["math"].table.retention_rows()),
             seeds=lambda wc: TASKS["math"].table.retention_seeds(),
             expected=lambda wc: {
-                RETENTION.format(task="math", **run): expected_runs.asked(TASKS["math"], run)
+                RETENTION.format(task="math", **run): expected_runs.expected_settings(TASKS["math"], run)
                 for run in TASKS["math"].table.retention_runs()
             },
-            vanished=lambda wc: expected_runs.vanished(config, "table_retention", retention_files(wc)),
+            vanished=lambda wc: expected_runs.deleted_inputs(config, "table_retention", retention_files(wc)),
         ),
         **unrecorded(
             evaluations=lambda wc: {
@@ -237,6 +237,6 @@ rule table_compute:
     conda:
         "../../envs/hra.yaml"
     params:
-        **shown(rows=lambda wc: grid.rows_of(config, TASKS["math"].table.compute_rows())),
+        **recorded_in_order(rows=lambda wc: grid.rows_of(config, TASKS["math"].table.compute_rows())),
     script:
         "../../workflow/scripts/table_compute.py"

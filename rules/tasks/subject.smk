@@ -39,7 +39,7 @@ rule generate_class_images:
     resources:
         **resources_of("generation", task="subject", stage="generate"),
     params:
-        **identity(
+        **recorded(
             prompts=lambda wc: TASKS["subject"].generation.class_prompts(wc.noun),
             seed=lambda wc: config["tasks"]["subject"]["class_images"]["seed"],
             sampling=lambda wc: TASKS["subject"].generation.class_sampling(),
@@ -63,12 +63,12 @@ use rule gather_images as gather_class_images with:
     log:
         "<logs>/class_images/{noun}/gather.log",
     params:
-        **identity(
+        **recorded(
             steps=[0],
             prompts=lambda wc: TASKS["subject"].generation.class_prompts(wc.noun),
             images=lambda wc: config["tasks"]["subject"]["class_images"]["images"],
         ),
-        **unrecorded(generated=identity_of(rules.generate_class_images)),
+        **unrecorded(generated=recorded_by(rules.generate_class_images)),
 
 
 use rule train as train_subject with:
@@ -84,11 +84,11 @@ use rule train as train_subject with:
     wildcard_constraints:
         task="subject",
     params:
-        **identity(
+        **recorded(
             prompts=lambda wc: TASKS["subject"].training.prompts(wc.dataset),
             resolution=lambda wc: config["tasks"][wc.task]["resolution"],
         ),
-        **unrecorded(class_images_generated=identity_of(rules.generate_class_images, class_images_of)),
+        **unrecorded(class_images_generated=recorded_by(rules.generate_class_images, class_images_of)),
 
 
 use rule generate as generate_subject with:
@@ -102,7 +102,7 @@ use rule generate as generate_subject with:
     wildcard_constraints:
         task="subject",
     params:
-        **identity(
+        **recorded(
             steps=lambda wc: TASKS["subject"].generation.steps(wc.dataset, run_name(wc), wc.benchmark),
             prompts=lambda wc: TASKS["subject"].data.prompts(wc.dataset),
             sampling=lambda wc: TASKS["subject"].generation.sampling(),
@@ -115,12 +115,12 @@ use rule gather_images as gather_subject with:
         task="subject",
         benchmark=rf"{TASKS['subject'].evaluation.benchmark}(@[\d.]+)?",
     params:
-        **identity(
+        **recorded(
             steps=lambda wc: TASKS["subject"].generation.steps(wc.dataset, run_name(wc), wc.benchmark),
             prompts=lambda wc: TASKS["subject"].data.prompts(wc.dataset),
             images=lambda wc: TASKS["subject"].generation.sampling()["images"],
         ),
-        **unrecorded(generated=identity_of(rules.generate_subject)),
+        **unrecorded(generated=recorded_by(rules.generate_subject)),
 
 
 use rule evaluate as evaluate_subject with:
@@ -133,11 +133,11 @@ use rule evaluate as evaluate_subject with:
         task="subject",
         benchmark=rf"{TASKS['subject'].evaluation.benchmark}(@[\d.]+)?",
     params:
-        **identity(
+        **recorded(
             evaluation=lambda wc: TASKS["subject"].evaluation.scoring_settings(wc.dataset),
             method=method_slice,
         ),
-        **unrecorded(generated=identity_of(rules.generate_subject, generates)),
+        **unrecorded(generated=recorded_by(rules.generate_subject, generates)),
 
 
 use rule sheet as sheet_subject with:
@@ -150,7 +150,7 @@ use rule sheet as sheet_subject with:
     wildcard_constraints:
         task="subject",
     params:
-        **shown(
+        **recorded_in_order(
             prompts=lambda wc: TASKS["subject"].data.prompts(wc.dataset, identifier=False),
             rows=lambda wc: config["tasks"][wc.task]["sheets"]["prompts"],
         ),

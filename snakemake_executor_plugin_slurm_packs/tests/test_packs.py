@@ -36,12 +36,12 @@ def name_of(one) -> str:
 
 def test_replicates_share_a_gpu_first_and_as_few_packs_as_possible_are_made():
     jobs = [job(seed, name) for name in "abc" for seed in range(5)]
-    made = packs.of(jobs, name_of)
+    made = packs.distribute(jobs, name_of)
     assert [len(pack) for pack in made] == [4, 4, 4, 3]
     assert [len(set(map(name_of, pack))) for pack in made] == [1, 1, 1, 3]
     assert sorted(id(one) for pack in made for one in pack) == sorted(map(id, jobs))
     # Jobs of another size, such as retries, never share with them.
-    assert [len(pack) for pack in packs.of([*jobs[:3], job(9, size=2)], name_of)] == [3, 1]
+    assert [len(pack) for pack in packs.distribute([*jobs[:3], job(9, size=2)], name_of)] == [3, 1]
 
 
 def test_only_rules_with_the_resource_are_asked_for_it():

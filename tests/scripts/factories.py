@@ -148,7 +148,7 @@ def write(folder: Path, run: dict, scores: list[float], lines=None, **changes) -
     """Write the files of one run; return the paths of its record and its metrics. lines: the predictions."""
     place = folder / "glue" / run["dataset"] / run["method"] / run["variant"] / f"seed{run['seed']}"
     place.mkdir(parents=True, exist_ok=True)
-    made = records.sealed(record(run, scores, **changes))
+    made = records.with_digest(record(run, scores, **changes))
     records.write(place / "train.json", made)
     evaluations = []
     for benchmark in run["benchmarks"]:

@@ -11,7 +11,7 @@ def verdicts(output: str, gold: str, style: str = "boxed") -> list[bool]:
     return [graded[way]["right"] for way in WAYS]
 
 
-def own(answer: str, gold: str, style: str = "boxed") -> bool:
+def correct(answer: str, gold: str, style: str = "boxed") -> bool:
     """Strict and lenient verdict, which must agree, on an answer given in the trained form."""
     strict, lenient, _ = verdicts(f"Thus it is so. The answer is: {answer}", gold, style)
     assert strict == lenient

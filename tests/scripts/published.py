@@ -29,5 +29,5 @@ def line(made: pandas.DataFrame, run: str) -> pandas.Series:
 def peft_benchmark() -> dict:
     own = overlays.read(ROOT / "config/benchmarks/peft_metamathqa.yaml")
     merged = overlays.merged(paper_config(), own)
-    overlays.settle(merged, [own])
+    overlays.finish_merge(merged, [own])
     return merged

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graded import own, verdicts
+from graded import correct, verdicts
 from hra_workflow.tasks.math import answers, official_grader, sandbox
 
 # Parsed as a whole: math-verify is content with the fraction of a vector that it cannot read.
@@ -37,9 +37,9 @@ def test_an_answer_is_the_whole_reference_once(gold):
 
 
 def test_a_list_has_as_many_members_as_the_reference():
-    assert own("2, 2", "2,2") and own("x=1, y=2", "x=1,y=2")
-    assert own("x=2, x=-3", "-3,2") and own("x = 2 or x = -3", "-3,2") and own("2,-3", "x=-3,x=2")
-    assert not own("x=2, y=-3", "-3,2") and not own("x=2, x=3", "-3,2") and not own("not 2, -3", "-3,2")
+    assert correct("2, 2", "2,2") and correct("x=1, y=2", "x=1,y=2")
+    assert correct("x=2, x=-3", "-3,2") and correct("x = 2 or x = -3", "-3,2") and correct("2,-3", "x=-3,x=2")
+    assert not correct("x=2, y=-3", "-3,2") and not correct("x=2, x=3", "-3,2") and not correct("not 2, -3", "-3,2")
     for answer, gold in (
         ("2", "2,2"),
         ("2,2", "2"),
@@ -52,31 +52,31 @@ def test_a_list_has_as_many_members_as_the_reference():
 
 def test_words_in_a_list():
     for answer in ("A,C,F", "A, C, F", "F, A and C", r"\text{A, C, F}", r"\text{A and C and F}"):
-        assert own(answer, r"\text{A,C,F}")
-    assert own(r"\text{A,C,F}", "A,C,F")
+        assert correct(answer, r"\text{A,C,F}")
+    assert correct(r"\text{A,C,F}", "A,C,F")
     for answer in ("A,C", "A,C,F,F", "A,C,G", "ACF", r"\text{A,C,D}"):
-        assert not own(answer, r"\text{A,C,F}")
+        assert not correct(answer, r"\text{A,C,F}")
 
 
 def test_a_named_set_or_vector_is_that_set_or_vector():
-    assert own(r"x \in [1,2]", "[1,2]")
-    assert own(r"\langle 1,2 \rangle", r"\langle 1, 2\rangle")
-    assert not own(r"\langle 1,3 \rangle", r"\langle 1, 2\rangle")
+    assert correct(r"x \in [1,2]", "[1,2]")
+    assert correct(r"\langle 1,2 \rangle", r"\langle 1, 2\rangle")
+    assert not correct(r"\langle 1,3 \rangle", r"\langle 1, 2\rangle")
 
 
 def test_signs_scales_and_mixed_numbers_in_expressions():
-    assert own("negative 5", "-5") and not own("negative 5", "5")
-    assert own(r"5\text{ million}", r"5{,}000{,}000") and own("1 1/2", r"\frac{3}{2}")
-    assert own(r"18^\circ C", "18") and own("¥18", "18") and own(r"60\text{ mph}", "60")
-    assert not own("0,380", "380") and not own("0,380", "0.380")
-    assert not own("A'", "A")
+    assert correct("negative 5", "-5") and not correct("negative 5", "5")
+    assert correct(r"5\text{ million}", r"5{,}000{,}000") and correct("1 1/2", r"\frac{3}{2}")
+    assert correct(r"18^\circ C", "18") and correct("¥18", "18") and correct(r"60\text{ mph}", "60")
+    assert not correct("0,380", "380") and not correct("0,380", "0.380")
+    assert not correct("A'", "A")
 
 
 def test_base_of_a_number():
-    assert own("10_7", "10_{7}")
-    assert own("1A_{16}", "1A_{16}")
+    assert correct("10_7", "10_{7}")
+    assert correct("1A_{16}", "1A_{16}")
     for answer in ("10_8", "11_7", "10", "7", "107"):
-        assert not own(answer, "10_{7}")
+        assert not correct(answer, "10_{7}")
     assert official_grader.right("boxed", "107", "10_7")  # Python reads the underscore as a thousands separator.
 
 
@@ -93,12 +93,12 @@ def test_a_hanging_simplification_is_wrong_and_marked(monkeypatch, answer, way):
 )
 @pytest.mark.parametrize("style", ["gsm8k", "boxed"])
 def test_malformed_answers_are_wrong(style, answer):
-    assert not own(answer, "5", style)
+    assert not correct(answer, "5", style)
     assert answers.grade(style, f"The answer is: {answer}", "5")["official"]["answer"] != "5"
 
 
 def test_two_boxes_are_two_answers():
-    assert own(r"\boxed{5}", "5", "gsm8k") and own(r"$\boxed{\frac{\sqrt{3}}{2}}$.", r"\frac{\sqrt{3}}{2}")
+    assert correct(r"\boxed{5}", "5", "gsm8k") and correct(r"$\boxed{\frac{\sqrt{3}}{2}}$.", r"\frac{\sqrt{3}}{2}")
     for gold in ("3", "5", "35", "2"):
         for answer in (r"\boxed{3} or \boxed{5}", r"\boxed{3}, \boxed{5}", r"\boxed{3}\boxed{5}"):
             assert not verdicts(f"The answer is: {answer}", gold, "gsm8k")[0]
@@ -156,14 +156,14 @@ def test_a_text_much_longer_than_the_reference_is_not_the_answer():
     long = "7" + " apples" * 200
     assert answers.number(long) == 7
     assert verdicts(f"The answer is: {long}", "7", "gsm8k") == [False, True, True]
-    assert own(long, long)
+    assert correct(long, long)
     assert verdicts("So it is 7." + " That is it." * 10**5, "7", "gsm8k") == [False, True, False]
     assert verdicts("1 " * 10**5 + "7" + " That is it." * 10**5, "7")[:2] == [False, True]
 
 
 def test_stop_words_in_an_answer():
-    assert own(r"\text{Response}", r"\text{Response}")
-    assert own("42", "42", "gsm8k")
+    assert correct(r"\text{Response}", r"\text{Response}")
+    assert correct("42", "42", "gsm8k")
     output = "By the Instruction, 6 * 7 = 42. The answer is: 42"
     # The official code generates with these words as stop strings and never sees the rest.
     assert verdicts(output, "42", "gsm8k") == [True, True, False]

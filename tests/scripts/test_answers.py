@@ -3,36 +3,36 @@
 import itertools
 from fractions import Fraction
 
-from graded import own, verdicts
+from graded import correct, verdicts
 from hra_workflow.tasks.math import answers, expressions, official_grader
 
 
 def test_thousands_separators():
-    assert own("1,234,567", "1234567", "gsm8k")
-    assert own("1234567", "1,234,567", "gsm8k")
-    assert own(r"1,\!234,\!567", "1234567")
-    assert own("1{,}234", "1,234")
-    assert not own("1,234", "1234567", "gsm8k")
-    assert not own("1,23", "123", "gsm8k")
+    assert correct("1,234,567", "1234567", "gsm8k")
+    assert correct("1234567", "1,234,567", "gsm8k")
+    assert correct(r"1,\!234,\!567", "1234567")
+    assert correct("1{,}234", "1,234")
+    assert not correct("1,234", "1234567", "gsm8k")
+    assert not correct("1,23", "123", "gsm8k")
     # The official rules read 1,234,567 as 1234, and 1 as good as 100.
     assert official_grader.answer("gsm8k", "The answer is: 1,234,567") == "1234"
 
 
 def test_decimals_are_exact():
-    assert own("3.50", "3.5", "gsm8k")
-    assert own(".5", "0.5", "gsm8k")
-    assert own("12.0", "12", "gsm8k")
-    assert not own("3.5", "4", "gsm8k")
-    assert not own("1000001", "1000000", "gsm8k")
-    assert not own("0.00000001", "0.00000002")
+    assert correct("3.50", "3.5", "gsm8k")
+    assert correct(".5", "0.5", "gsm8k")
+    assert correct("12.0", "12", "gsm8k")
+    assert not correct("3.5", "4", "gsm8k")
+    assert not correct("1000001", "1000000", "gsm8k")
+    assert not correct("0.00000001", "0.00000002")
     assert verdicts("The answer is: 3.5", "4", "gsm8k")[2]  # rounded, on purpose
 
 
 def test_fractions_of_decimals():
     assert answers.number("3.5/2") == Fraction(7, 4)
-    assert own("3.5/2", "1.75", "gsm8k")
-    assert own(r"\frac{3.5}{2}", "1.75")
-    assert not own("3.5/2", "7")
+    assert correct("3.5/2", "1.75", "gsm8k")
+    assert correct(r"\frac{3.5}{2}", "1.75")
+    assert not correct("3.5/2", "7")
     assert answers.number("1/0") is None
     # The official normalisation fails on it, and then compares the answer with itself.
     assert official_grader.right("boxed", "3.5/2", "7")
@@ -40,52 +40,52 @@ def test_fractions_of_decimals():
 
 
 def test_root_without_argument():
-    assert not own(r"\sqrt", "3")
+    assert not correct(r"\sqrt", "3")
     assert official_grader.right("boxed", r"\sqrt", "3")
 
 
 def test_a_factor_of_100_is_wrong():
     for answer, gold in (("5", "500"), ("500", "5"), ("0.3", "30")):
-        assert not own(answer, gold, "gsm8k")
-        assert not own(answer, gold)
+        assert not correct(answer, gold, "gsm8k")
+        assert not correct(answer, gold)
         assert official_grader.right("boxed", answer, gold)
 
 
 def test_half_in_two_forms():
-    assert own("0.5", r"\frac12")
-    assert own(r"\frac{1}{2}", "0.5")
-    assert own("1/2", r"\dfrac{1}{2}")
-    assert own("1.5", r"1\frac12")
-    assert own(r"\frac \pi4", r"\frac{\pi}{4}")
+    assert correct("0.5", r"\frac12")
+    assert correct(r"\frac{1}{2}", "0.5")
+    assert correct("1/2", r"\dfrac{1}{2}")
+    assert correct("1.5", r"1\frac12")
+    assert correct(r"\frac \pi4", r"\frac{\pi}{4}")
 
 
 def test_a_rounded_value_is_not_the_value():
-    assert not own("0.3333333333", r"\frac{1}{3}")
-    assert not own("1.41421356237", r"\sqrt{2}")
+    assert not correct("0.3333333333", r"\frac{1}{3}")
+    assert not correct("1.41421356237", r"\sqrt{2}")
 
 
 def test_intervals():
-    assert own(r"\left[0, \infty\right)", r"[0,\infty)")
-    assert own(r"(-\infty,0)\cup(0,\infty)", r"(-\infty, 0) \cup (0, \infty)")
-    assert not own(r"(0,\infty)", r"[0,\infty)")
-    assert not own("[1,2]", "(1,2)")
-    assert not own(r"[-\infty,0)", r"(-\infty,0)") and not own(r"(0,\infty]", r"(0,\infty)")
+    assert correct(r"\left[0, \infty\right)", r"[0,\infty)")
+    assert correct(r"(-\infty,0)\cup(0,\infty)", r"(-\infty, 0) \cup (0, \infty)")
+    assert not correct(r"(0,\infty)", r"[0,\infty)")
+    assert not correct("[1,2]", "(1,2)")
+    assert not correct(r"[-\infty,0)", r"(-\infty,0)") and not correct(r"(0,\infty]", r"(0,\infty)")
 
 
 def test_sets_have_no_order():
-    assert own(r"\{2,1\}", r"\{1,2\}")
-    assert own("13, 12, 9, 7", "7,9,12,13")
-    assert own(r"3\pm\sqrt{2}", r"3-\sqrt2, 3+\sqrt2")
-    assert own("5 or 6", "6,5")
-    assert not own(r"\{1,2\}", r"\{1,3\}")
-    assert not own("2", "2,-2")
+    assert correct(r"\{2,1\}", r"\{1,2\}")
+    assert correct("13, 12, 9, 7", "7,9,12,13")
+    assert correct(r"3\pm\sqrt{2}", r"3-\sqrt2, 3+\sqrt2")
+    assert correct("5 or 6", "6,5")
+    assert not correct(r"\{1,2\}", r"\{1,3\}")
+    assert not correct("2", "2,-2")
 
 
 def test_tuples_have_an_order():
-    assert own(r"\left( 3, \frac{\pi}{2} \right)", r"(3,\frac{\pi}{2})")
-    assert not own("(2,1)", "(1,2)")
-    assert not own("2,1", "(1,2)")
-    assert not own(r"\{1,2\}", "(1,2)")
+    assert correct(r"\left( 3, \frac{\pi}{2} \right)", r"(3,\frac{\pi}{2})")
+    assert not correct("(2,1)", "(1,2)")
+    assert not correct("2,1", "(1,2)")
+    assert not correct(r"\{1,2\}", "(1,2)")
 
 
 VECTOR, RATIONAL, ROOTS = [["10"], ["5"]], [["-1/3"], ["2/3"], ["5/3"]], [[r"\frac{\sqrt{3}}{2}"], [r"-\frac{1}{2}"]]
@@ -129,74 +129,74 @@ def test_matrices():
         assert not expressions.same(matrix(rows, "vmatrix"), gold)  # a determinant
         right, altered = right + len(ways), altered + len(altered_matrices(rows))
     assert (right, altered) == (91, 257)
-    assert own(matrix(VECTOR, row=r"\\"), matrix(VECTOR)) and not own(matrix(VECTOR[::-1]), matrix(VECTOR))
+    assert correct(matrix(VECTOR, row=r"\\"), matrix(VECTOR)) and not correct(matrix(VECTOR[::-1]), matrix(VECTOR))
 
 
 def test_ratios():
-    assert own("3:4", r"\frac{3}{4}") and own("1 : 2 : 3", "1:2:3") and own("2:4:6", "1:2:3")
+    assert correct("3:4", r"\frac{3}{4}") and correct("1 : 2 : 3", "1:2:3") and correct("2:4:6", "1:2:3")
     for answer in ("1:2", "1:6:1", "1:2:3:1", "3:2:1", "1:2:x", "-1:2:3"):
-        assert not own(answer, "1:2:3")
-    assert not own("1:2:1", "1:2")
+        assert not correct(answer, "1:2:3")
+    assert not correct("1:2:1", "1:2")
 
 
 def test_complex_numbers():
     for answer in ("5-8i", "5-8 i", r"-8\cdot i+5", r"\frac{10-16i}{2}"):
-        assert own(answer, "5-8i") and own(answer, "5 - 8 i")
+        assert correct(answer, "5-8i") and correct(answer, "5 - 8 i")
     for answer in ("5+8i", "8-5i", "5-8", "5-8x", "(5,-8)"):
-        assert not own(answer, "5-8i")
+        assert not correct(answer, "5-8i")
 
 
 def test_text_answers():
-    assert own("Evelyn", r"\text{Evelyn}")
-    assert own(r"\text{(B)}", r"\text{B}")
-    assert not own(r"\text{Evelin}", r"\text{Evelyn}")
-    assert not own("listen", r"\text{silent}")
-    assert not own(r"\text{June 21}", r"\text{June 20}")
+    assert correct("Evelyn", r"\text{Evelyn}")
+    assert correct(r"\text{(B)}", r"\text{B}")
+    assert not correct(r"\text{Evelin}", r"\text{Evelyn}")
+    assert not correct("listen", r"\text{silent}")
+    assert not correct(r"\text{June 21}", r"\text{June 20}")
 
 
 def test_degrees():
-    assert own("30", r"30^\circ")
-    assert own(r"30^{\circ}", "30 degrees")
-    assert not own("31", r"30^\circ")
+    assert correct("30", r"30^\circ")
+    assert correct(r"30^{\circ}", "30 degrees")
+    assert not correct("31", r"30^\circ")
 
 
 def test_units():
-    assert own("5 inches", r"5\text{ inches}")
-    assert own(r"5 \text{ cm}^2", "5")
-    assert own(r"6\pi\mbox{ cm}", r"6\pi")
-    assert own("60 miles per hour", "60", "gsm8k")
-    assert own("12 km/h", "12", "gsm8k")
-    assert not own("6 inches", r"5\text{ inches}")
+    assert correct("5 inches", r"5\text{ inches}")
+    assert correct(r"5 \text{ cm}^2", "5")
+    assert correct(r"6\pi\mbox{ cm}", r"6\pi")
+    assert correct("60 miles per hour", "60", "gsm8k")
+    assert correct("12 km/h", "12", "gsm8k")
+    assert not correct("6 inches", r"5\text{ inches}")
     # No units: letters of a formula, and words that change the value.
-    assert not own("5x", "5")
-    assert not own("2m", "2")
+    assert not correct("5x", "5")
+    assert not correct("2m", "2")
     for answer in ("5 dozen", "5 million", "5 and a half", "5 squared", r"5\text{ million}"):
-        assert not own(answer, "5")
+        assert not correct(answer, "5")
         assert verdicts(f"The answer is: {answer}", "5", "gsm8k")[0] is False
 
 
 def test_percent():
-    assert own(r"50\%", "50")
-    assert own("50 percent", r"50\%")
-    assert own("50%", "50", "gsm8k")
-    assert not own("0.5", r"50\%")
+    assert correct(r"50\%", "50")
+    assert correct("50 percent", r"50\%")
+    assert correct("50%", "50", "gsm8k")
+    assert not correct("0.5", r"50\%")
 
 
 def test_dollars():
-    assert own(r"\$15,\!000", "15000")
-    assert own("$1,234.50", "1234.5", "gsm8k")
-    assert own("-$5", "-5", "gsm8k")
-    assert own("$5$", "5")
-    assert not own("$5", "-5", "gsm8k")
+    assert correct(r"\$15,\!000", "15000")
+    assert correct("$1,234.50", "1234.5", "gsm8k")
+    assert correct("-$5", "-5", "gsm8k")
+    assert correct("$5$", "5")
+    assert not correct("$5", "-5", "gsm8k")
 
 
 def test_a_named_value_is_the_value():
-    assert own("x=5", "5")
-    assert own("5", "x = 5")
-    assert own("f(x) = 2x+3", "3+2x")
-    assert not own("x=6", "5")
+    assert correct("x=5", "5")
+    assert correct("5", "x = 5")
+    assert correct("f(x) = 2x+3", "3+2x")
+    assert not correct("x=6", "5")
     # An equation that merely ends in it is so to the lenient reading only.
     assert verdicts("The answer is: y=5", "x=5")[:2] == [False, True]
     assert verdicts("The answer is: 3+4=7", "7")[:2] == [False, True]
     assert verdicts("The answer is: 3+x=7", "10")[:2] == [False, False]
-    assert own("x^2+y^2-4=0", "x^2+y^2=4")
+    assert correct("x^2+y^2-4=0", "x^2+y^2=4")

@@ -22,7 +22,7 @@ from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import image_tables, sources
 from hra_workflow.models import diffusion
-from hra_workflow.tasks import own_data
+from hra_workflow.tasks import user_data
 from hra_workflow.tasks.subject import dreambooth
 from support import downloaded, method, paper_config
 
@@ -139,9 +139,9 @@ def test_another_number_of_images_than_captions_is_an_error_of_the_dry_run(here,
     with pytest.raises(
         JobError, match=r"expected 4 images, one per caption, found 3: 0.png, 1.png, 2.png. Correct .*/cat"
     ):
-        own_data.check(subject, "mine")
+        user_data.check(subject, "mine")
     (tmp_path / "cat/3.png").write_bytes(encoded(3))
-    own_data.check(subject, "mine")
+    user_data.check(subject, "mine")
 
 
 HUB = {"kind": "hub", "repo": "org/cats", "repo_type": "dataset", "revision": COMMIT}

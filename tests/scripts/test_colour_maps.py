@@ -58,7 +58,7 @@ def test_pixels_in_other_colours_are_counted_in_the_manifest(tmp_path, capsys):
         "validation": {"pixels": 3 * area, "nearest": 0, "none": 0},
     }
     assert "33.33% are the nearest class, 33.33% none" in capsys.readouterr().out
-    split = control_data.opened(job["output"]["manifest"], "train")
+    split = control_data.open_split(job["output"]["manifest"], "train")
     assert [int(split.annotation(row)[0, 0]) for row in range(3)] == [0, 0, 255]
 
 

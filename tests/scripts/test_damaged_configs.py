@@ -84,7 +84,7 @@ def accept(config: dict, overlay: dict) -> None:
     """Check a user's config as the Snakefile does."""
     check_values(overlay)
     merged = overlays.merged(config, overlay)
-    overlays.settle(merged, [overlay])
+    overlays.finish_merge(merged, [overlay])
     validation.check(merged)
 
 

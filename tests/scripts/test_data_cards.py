@@ -19,9 +19,9 @@ from hra_workflow import tasks
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.cost.planned_jobs import Job
-from hra_workflow.data import data_cards, image_card, images, leaks, own_files, text_card, text_tables
+from hra_workflow.data import data_cards, image_card, images, leaks, local_files, text_card, text_tables
 from hra_workflow.preflight import site
-from hra_workflow.tasks import own_data
+from hra_workflow.tasks import user_data
 from hra_workflow.tasks.math import answers
 from support import ROOT, paper_config
 
@@ -42,7 +42,7 @@ def save(folder: Path, name: str, rows: list[str], header: str = "text,label") -
 
 
 def of_texts(folder: Path, entry: dict, gold=None) -> dict:
-    return text_card.of(text_tables.checked("mine", entry, folder, gold), entry)
+    return text_card.make_card(text_tables.read_splits("mine", entry, folder, gold), entry)
 
 
 def test_the_card_of_texts_counts_classes_repeated_rows_leaks_and_contradictions(tmp_path):
@@ -83,8 +83,8 @@ def test_the_card_of_questions_compares_them_without_their_solutions(tmp_path):
 
     write("train.jsonl", ("1 + 1?", "The answer is: 2"), ("2 + 2?", "Four. The answer is: 4"))
     write("test.jsonl", ("1 + 1?", "Two. The answer is: 2"), ("2 +  2?", "The answer is: 5"))
-    entry = {"splits": {"train": ["train.jsonl"], "test": ["test.jsonl"]}, "answer": "metamath"}
-    entry["columns"] = {"question": "question", "answer": "answer"}
+    entry = {"answer": "metamath", "columns": {"question": "question", "answer": "answer"}}
+    entry["splits"] = {"train": ["train.jsonl"], "test": ["test.jsonl"]}
     card = of_texts(tmp_path, entry, answers.gold)
     del card["splits"]["test"]["in_train_rows"]
     assert card["splits"]["test"] == {"rows": 2, "in_train": 2, "in_train_exactly": 1, "in_train_items": [0, 1]}
@@ -114,14 +114,14 @@ def test_a_benchmark_of_another_dataset_is_compared_with_the_training_set(here, 
     config["datasets"]["math"]["a"] |= {"benchmarks": {"gsm8k": "b/test"}, "metrics": ["strict"], "score": "strict"}
     config["tasks"]["math"]["grid"] = [{"runs": ["hra/r32"], "datasets": ["a"], "seeds": [0]}]
     math = tasks.load(config)["math"]
-    assert [data_cards.name_of(manifest) for manifest in own_data.manifests(math)] == ["a", "b"]
-    own_data.check(math, "a")
-    (warning,) = leaks.warnings(own_data.benchmarks(math))
+    assert [data_cards.name_of(manifest) for manifest in user_data.manifests(math)] == ["a", "b"]
+    user_data.check(math, "a")
+    (warning,) = leaks.warnings(user_data.benchmarks(math))
     assert warning.startswith("a: 1 of 2 rows of b/test also occur in a/train (0 exactly, the others but for")
     assert warning.endswith("the first: rows.jsonl, line 1, and rows.jsonl, line 2")
     for name in rows:
-        fetch(own_data.manifest(math, name), config["datasets"]["math"][name]["source"], math.data.download(name))
-    assert leaks.warnings(own_data.benchmarks(math))[0].endswith("the first: b, row of test 1, and a, row of train 2")
+        fetch(user_data.manifest(math, name), config["datasets"]["math"][name]["source"], math.data.download(name))
+    assert leaks.warnings(user_data.benchmarks(math))[0].endswith("the first: b, row of test 1, and a, row of train 2")
 
 
 def fetch(manifest: str | Path, source: dict, dataset: dict) -> None:
@@ -144,10 +144,11 @@ def mine(here, tmp_path):
 def test_a_card_is_made_again_if_a_file_or_the_entry_changes(mine, tmp_path, monkeypatch):
     path = data_cards.path_of(mine.training.inputs("mine")["dataset"])
     made = []
-    monkeypatch.setattr(text_tables, "checked", lambda *given, real=text_tables.checked: made.append(1) or real(*given))
+    read = text_tables.read_splits
+    monkeypatch.setattr(text_tables, "read_splits", lambda *given: made.append(1) or read(*given))
 
     def times() -> int:
-        own_data.check(mine, "mine")
+        user_data.check(mine, "mine")
         jsonschema.validate(files.read_json(path), SCHEMA)
         return len(made)
 
@@ -155,11 +156,11 @@ def test_a_card_is_made_again_if_a_file_or_the_entry_changes(mine, tmp_path, mon
     (tmp_path / "own/train.csv").touch()
     assert [times(), times()] == [1, 1]
     save(tmp_path / "own", "dev.csv", ["new,good"])
-    assert times() == 2 and data_cards.warnings(own_data.manifests(mine))[-1].startswith(
+    assert times() == 2 and data_cards.warnings(user_data.manifests(mine))[-1].startswith(
         "mine: 1 row has another label"
     )
     mine.datasets["mine"]["take"] = {"train": 3}
-    assert times() == 3 and data_cards.contents(own_data.manifests(mine))[0].startswith("mine: train 3 rows")
+    assert times() == 3 and data_cards.contents(user_data.manifests(mine))[0].startswith("mine: train 3 rows")
     path.write_text("{")
     assert times() == 4
 
@@ -171,7 +172,7 @@ def test_a_bad_row_stops_a_dry_run_and_is_a_finding_of_preflight(mine, tmp_path)
         f"1 of 6 labels are invalid. Correct the file, or `label`, `labels` or `read`. The files are in {tmp_path}/own."
     )
     with pytest.raises(JobError) as problem:
-        own_data.check(mine, "mine")
+        user_data.check(mine, "mine")
     assert str(problem.value) == message
     (found,) = site.sources(mine.config, [Job("download_dataset", {"task": "glue", "dataset": "mine"}, [], "log")])
     assert not found.ok and found.text == message
@@ -185,7 +186,7 @@ def test_no_torch_and_no_pandas_for_a_card(mine, tmp_path):
         "import json, sys; from pathlib import Path\n"
         "from hra_workflow.data import data_cards, image_card, text_card, text_tables\n"
         f"entry = json.loads(Path({str(job)!r}).read_text())\n"
-        f"text_card.of(text_tables.checked('mine', entry, Path({str(tmp_path / 'own')!r}), None), entry)\n"
+        f"text_card.make_card(text_tables.read_splits('mine', entry, Path({str(tmp_path / 'own')!r}), None), entry)\n"
         "print({'torch', 'pandas', 'pyarrow'} & sys.modules.keys())"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
@@ -201,7 +202,8 @@ def of_12_bits() -> Image.Image:
 
 
 def photographs(folder: Path) -> dict:
-    return image_card.of(own_files.paths({"kind": "local", "path": str(folder)}, ".", {"resolution": 32}), 32, folder)
+    paths = local_files.paths({"kind": "local", "path": str(folder)}, ".", {"resolution": 32})
+    return image_card.make_card(paths, 32, folder)
 
 
 def test_the_card_of_photographs(tmp_path):
@@ -252,7 +254,7 @@ class Scenes:
 def test_the_card_of_control_images(here, tmp_path):
     scenes = Scenes(tmp_path / "rooms")
     scenes.save([picture(0), picture(1), picture(0), picture(2, side=16)], [picture(1), picture(3)])
-    own_data.check(scenes.task, "rooms")
+    user_data.check(scenes.task, "rooms")
     path = tmp_path / "resources/hints/rooms.card.json"
     card = files.read_json(path)
     jsonschema.validate(card, SCHEMA)
@@ -268,7 +270,7 @@ def test_the_card_of_control_images(here, tmp_path):
     assert leak.startswith("the images of 1 of 2 rows of validation also occur in train, so its scores")
     (scenes.folder / "validation.jsonl").write_text('{"image": "9.png", "prompt": "a room"}\n')
     with pytest.raises(JobError, match=r"split validation, image '9': rooms\.zip: expected validation/9\.png in it"):
-        own_data.check(scenes.task, "rooms")
+        user_data.check(scenes.task, "rooms")
 
 
 def test_control_images_of_one_colour(here, tmp_path):
@@ -277,9 +279,9 @@ def test_control_images_of_one_colour(here, tmp_path):
     scenes.save([picture(0), plain], [picture(1)])
     archives, hints = (tmp_path / f"resources/{name}/rooms.manifest.json" for name in ("datasets/control", "hints"))
     fetch(archives, scenes.entry["source"], {"archives": True})
-    own_data.check(scenes.task, "rooms")
+    user_data.check(scenes.task, "rooms")
     draw_hints.main(draw(str(archives), hints, scenes.task.data.hints("rooms")))
-    own_data.check(scenes.task, "rooms")
+    user_data.check(scenes.task, "rooms")
     assert data_cards.warnings([str(hints)]) == [
         "rooms: 1 of 2 control images of train, the first '1': each has a single colour"
     ]
@@ -294,6 +296,6 @@ def test_a_control_image_of_12_bits_is_seen_before_anything_runs(here, tmp_path)
     scenes.save([picture(0)], [picture(1)])
     of_12_bits().save(scenes.folder / "depth.png")
     scenes.entry["splits"]["train"]["control"] = "depth.png"
-    own_data.check(scenes.task, "rooms")
+    user_data.check(scenes.task, "rooms")
     (warning,) = data_cards.warnings(["resources/hints/rooms.manifest.json"])
     assert warning.startswith("rooms: 1 of 1 control images of train, the first '0': each is nearly black: its")

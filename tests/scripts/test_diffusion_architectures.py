@@ -34,7 +34,7 @@ def trained(request, tmp_path_factory):
     """Train a run of an architecture."""
     folder = tmp_path_factory.mktemp(request.param)
     given = downloaded(folder, diffusion_models.source(request.param), "subject/jester-ball", subjects.DATASET)
-    name = diffusion.named(Path(given["model"].removesuffix(".manifest.json")))
+    name = diffusion.architecture_name(Path(given["model"].removesuffix(".manifest.json")))
     chosen = method("hra", targets=diffusion.ARCHITECTURES[name].targets["all_linear"])
     run = SubjectRun(folder / "run", given, chosen, **SETTINGS).started()
     train(run)
@@ -121,7 +121,7 @@ def test_an_adapter_of_kind_lora_is_written_for_diffusers(trained, tmp_path):
 @pytest.mark.parametrize("trained", ["stable-diffusion-3.5-medium", "flux2-klein-base-4b"], indirect=True)
 def test_the_loss_of_flow_matching_is_that_of_diffusers_scripts(trained):
     """With the functions of diffusers' pipeline instead of this repository's, and a time per image."""
-    model = diffusion.of(trained.base)
+    model = diffusion.architecture_in(trained.base)
     model.prepare("cpu")
     flux, pipe, count = trained.name == "flux2-klein", Flux2KleinPipeline, 3
     network, conditions = model.load(), model.embeddings(["a ball"] * count, "float32", "cpu")
@@ -152,7 +152,7 @@ def test_the_loss_of_flow_matching_is_that_of_diffusers_scripts(trained):
 
 
 def test_half_precision_gives_nearly_the_same_loss_and_draws(trained):
-    model, losses = diffusion.of(trained.base), []
+    model, losses = diffusion.architecture_in(trained.base), []
     model.prepare("cpu")
     for precision in ("float32", "bf16"):
         network, conditions = model.load(precision), model.embeddings(["a ball"] * 2, precision, "cpu")
@@ -170,14 +170,14 @@ def test_half_precision_gives_nearly_the_same_loss_and_draws(trained):
 def test_the_sizes_of_a_rehearsal_are_the_model_s(tmp_path, name):
     sizes.write(tmp_path, name)
     entry = paper_config()["models"][name]
-    assert diffusion.named(tmp_path) == entry["architecture"]
-    network = diffusion.of(tmp_path).load(weights=False)
+    assert diffusion.architecture_name(tmp_path) == entry["architecture"]
+    network = diffusion.architecture_in(tmp_path).load(weights=False)
     assert sum(one.numel() for one in network.parameters()) == entry["parameters"]
 
 
 @pytest.mark.parametrize("trained", ["stable-diffusion-xl-base-1.0"], indirect=True)
 def test_sdxl_is_told_the_size_and_the_crop_of_an_image(trained):
-    model, seen = diffusion.of(trained.base), []
+    model, seen = diffusion.architecture_in(trained.base), []
     network, conditions = model.load(), model.embeddings(["a ball"] * 2, "float32", "cpu")
     network.add_time_proj.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].view(2, 6).tolist()))
     with torch.no_grad():
@@ -189,7 +189,9 @@ def test_sdxl_is_told_the_size_and_the_crop_of_an_image(trained):
 def test_stable_diffusion_3_works_without_t5(trained, tmp_path):
     generator = diffusion_models.source("stable-diffusion-3.5-medium", text_encoder_3=None, tokenizer_3=None)
     sizes.write(tmp_path, generator["model"], generator["sizes"], 0)
-    with_t5, without = (diffusion.of(one).embeddings(["a ball"], "float32", "cpu") for one in (trained.base, tmp_path))
+    with_t5, without = (
+        diffusion.architecture_in(one).embeddings(["a ball"], "float32", "cpu") for one in (trained.base, tmp_path)
+    )
     text = "encoder_hidden_states"
     assert with_t5[text].shape == without[text].shape == (1, 77 + 256, 32)
     assert without[text][:, 77:].abs().max() == 0 < with_t5[text][:, 77:].abs().max()
@@ -198,14 +200,14 @@ def test_stable_diffusion_3_works_without_t5(trained, tmp_path):
 
 
 def test_a_prompt_that_is_too_long_is_refused(trained):
-    model = diffusion.of(trained.base)
+    model = diffusion.architecture_in(trained.base)
     model.embeddings(["a ball"], "float32", "cpu")
     with pytest.raises(JobError, match=r"expected at most \d+ tokens, which the text encoder of .*Shorten the prompt"):
         model.embeddings(["a ball " * 100], "float32", "cpu")
 
 
 def test_all_linear_are_the_linear_layers_of_the_blocks_and_an_unknown_target_is_named(trained):
-    network, lists = diffusion.of(trained.base).load(), diffusion.ARCHITECTURES[trained.name].targets
+    network, lists = diffusion.architecture_in(trained.base).load(), diffusion.ARCHITECTURES[trained.name].targets
     inside = ("attn", "ff", "proj_in", "proj_out")
     linears = {
         name
@@ -213,10 +215,10 @@ def test_all_linear_are_the_linear_layers_of_the_blocks_and_an_unknown_target_is
         if isinstance(one, torch.nn.Linear) and "blocks" in name and any(f".{part}" in name for part in inside)
     }
     chosen = adapters.targets(network, method("hra", targets=lists["all_linear"]))
-    assert {name for name in linears if built_adapters.named(name, chosen)} == linears
+    assert {name for name in linears if built_adapters.is_named(name, chosen)} == linears
     attention = adapters.targets(network, method("hra", targets=lists["attention"]))
     assert {name for name in linears if ".attn" in name} == {
-        name for name in linears if built_adapters.named(name, attention)
+        name for name in linears if built_adapters.is_named(name, attention)
     }
     with pytest.raises(JobError, match=rf"'to_qq' matches no Linear layer of {type(network).__name__}.*end in: "):
         adapters.targets(network, method("hra", targets=["to_q", "to_qq"]))

@@ -37,7 +37,7 @@ def check(job: dict, error: str) -> None:
 
 def skipped(job: dict) -> list[str]:
     """Return the outputs of a job that has nothing to do."""
-    assert diverged_runs.skipped(job)
+    assert diverged_runs.skip_diverged(job)
     return list(job["output"].values())
 
 
@@ -95,5 +95,5 @@ def test_scores_that_are_no_numbers_are_not_a_class(make_run, monkeypatch):
 def test_other_runs_are_not_skipped(make_run, tmp_path):
     records.write(tmp_path / "train.json", {"status": "ok"})
     job = {"input": {"record": str(tmp_path / "train.json")}, "output": {"metrics": str(tmp_path / "metrics.json")}}
-    assert not diverged_runs.skipped(job) and not diverged_runs.skipped(job | {"input": {}})
+    assert not diverged_runs.skip_diverged(job) and not diverged_runs.skip_diverged(job | {"input": {}})
     assert not (tmp_path / "metrics.json").exists()

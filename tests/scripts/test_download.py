@@ -99,14 +99,14 @@ def test_an_interrupted_download_leaves_nothing_of_the_files_before_an_edit(tmp_
 
 
 def test_a_file_that_is_written_during_its_download_is_an_error(toy, monkeypatch):
-    checked = download.text_tables.checked
+    checked = download.text_tables.read_splits
 
     def writing(*arguments):
         splits = checked(*arguments)
         (toy.folder.parent / "raw/train.csv").write_text(TRAIN + "1,more\n")
         return splits
 
-    monkeypatch.setattr(download.text_tables, "checked", writing)
+    monkeypatch.setattr(download.text_tables, "read_splits", writing)
     with pytest.raises(JobError, match=r"a file in .*/raw changed while it was read\. Run again\."):
         toy()
 

@@ -31,7 +31,9 @@ def job(tmp_path):
         (tmp_path / "toy").mkdir()
         frame = pandas.DataFrame({"question": [f"Question {i}" for i in range(len(answers))], "answer": answers})
         frame.to_parquet(tmp_path / "toy/test.parquet")
-        files.write_json(tmp_path / "toy.manifest.json", {"folder": "toy", "files": sources.listing(tmp_path / "toy")})
+        files.write_json(
+            tmp_path / "toy.manifest.json", {"folder": "toy", "files": sources.list_files(tmp_path / "toy")}
+        )
         records.write(tmp_path / "train.json", {"seed": 3, "steps": 20})
         if lines is None:
             lines = [

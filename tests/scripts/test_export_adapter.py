@@ -245,7 +245,7 @@ def test_a_diffusion_model(make_subject_run, tmp_path, kind, cached):
 def test_a_diffusion_model_with_control_images(tmp_path, make_control_run, tiny_control, cached):
     run = make_control_run(controlled.unet_method("hra"))
     rule_jobs.train(run)
-    control = control_data.opened(tiny_control["canny"], "validation")[0][2]
+    control = control_data.open_split(tiny_control["canny"], "validation")[0][2]
     control.save(tmp_path / "control.png")
     sampling = controlled.SAMPLING | {"prompt_suffix": "", "inference_steps": 2}
     folder, card = unevaluated(run, tmp_path, {"sampling": sampling})

@@ -13,9 +13,9 @@ import rule_jobs
 from hra_workflow.core import files, manifests
 from hra_workflow.core.errors import JobError
 from hra_workflow.cost.planned_jobs import Job
-from hra_workflow.data import finished_downloads, own_files
+from hra_workflow.data import finished_downloads, local_files
 from hra_workflow.preflight import site
-from hra_workflow.snake import reruns
+from hra_workflow.snakemake_bridge import reruns
 from support import paper_config
 
 HASH, OTHER, COMMIT = "ab" * 32, "cd" * 32, "c0ffee" + "0" * 34
@@ -61,11 +61,11 @@ def test_what_keeps_a_finished_download(tmp_path, before, now, kept):
     done = {"source": before, "mirror": None, "revision": revision, "files": listed}
     files.write_json(manifest, done)
     here, there = ({"source": source, "contents": None} for source in (before, now))
-    assert finished_downloads.planned(now, manifest) == (here if kept else there)
+    assert finished_downloads.planned_params(now, manifest) == (here if kept else there)
     # What was converted is recorded under `raw`.
     converted = {"x.parquet": {"bytes": 1, "sha256": OTHER}}
     files.write_json(manifest, {key: done[key] for key in ("source", "revision")} | {"files": converted, "raw": listed})
-    assert finished_downloads.planned(now, manifest) == (here if kept else there)
+    assert finished_downloads.planned_params(now, manifest) == (here if kept else there)
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", '{"source": 1}', '{"files": {}}'])
@@ -73,7 +73,7 @@ def test_without_a_manifest_the_config_counts(tmp_path, content):
     manifest = tmp_path / "m.manifest.json"
     if content is not None:
         manifest.write_text(content)
-    assert finished_downloads.planned(BASE, manifest) == {"source": BASE, "contents": None}
+    assert finished_downloads.planned_params(BASE, manifest) == {"source": BASE, "contents": None}
 
 
 SOURCE = {"kind": "local", "path": "own"}
@@ -91,8 +91,8 @@ class Own:
         (self.folder / "model.safetensors").write_bytes(WEIGHTS)
 
     def plan(self) -> dict:
-        paths = own_files.paths(SOURCE, str(self.root))
-        return finished_downloads.planned(SOURCE, self.manifest, paths)
+        paths = local_files.paths(SOURCE, str(self.root))
+        return finished_downloads.planned_params(SOURCE, self.manifest, paths)
 
     def download(self, planned: dict | None = None, **params) -> dict:
         """Run the job with the params of a plan, as Snakemake records them; return its manifest."""
@@ -159,7 +159,7 @@ def test_files_that_nobody_touched_are_not_hashed_again_wherever_they_are(tmp_pa
     own.root = tmp_path / "copy"
     assert not own.is_repeated(before)
     moved = own.plan()
-    finished_downloads.settle(own.manifest, moved["paths"], moved["own"])
+    finished_downloads.update_manifest(own.manifest, moved["paths"], moved["own"])
     assert own.manifest.stat().st_mtime_ns == written
     assert files.read_json(own.manifest) == record | {"own": moved["own"]}
     assert (manifests.folder(own.manifest) / "model.safetensors").read_bytes() == WEIGHTS
@@ -172,7 +172,7 @@ def test_own_files_that_are_missing_are_an_error_of_the_plan(tmp_path):
     own.download()
     splits = {"splits": {"train": ["train.csv"]}}
     with pytest.raises(JobError, match=r"No file .*/own/train\.csv\. .*contains: config\.json, model\.saf.* Save it"):
-        own_files.paths(SOURCE, str(tmp_path), splits)
+        local_files.paths(SOURCE, str(tmp_path), splits)
     shutil.rmtree(own.folder)
     with pytest.raises(JobError, match=r"expected a folder at .*/own, found none \(path 'own' under local_root"):
         own.plan()

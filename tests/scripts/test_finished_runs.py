@@ -89,7 +89,7 @@ def test_a_run_that_finishes_without_its_snakemake_is_no_output_but_keeps_its_ch
 
 
 def unsealed(scratch: Path, step: int) -> Path:
-    folder = checkpoints.unsealed(scratch) / f"checkpoint-{step}"
+    folder = checkpoints.unsealed_folder(scratch) / f"checkpoint-{step}"
     folder.mkdir(parents=True)
     (folder / "optimizer.pt").write_bytes(bytes([step]) * 100)
     return folder
@@ -135,7 +135,7 @@ def test_a_job_that_reads_a_run_deletes_its_checkpoints(tmp_path, monkeypatch):
             file = Path("scratch", name, "seed0", path)
             file.parent.mkdir(parents=True, exist_ok=True)
             file.touch()
-    (trained := lease.of(Path("results/trained/seed0").absolute())).parent.mkdir(parents=True)
+    (trained := lease.file_in(Path("results/trained/seed0").absolute())).parent.mkdir(parents=True)
     trained.touch()
     for given in (
         {"record": str(tmp_path / "results/read/seed0/train.json")},

@@ -32,7 +32,7 @@ def job(make_math_run, tmp_path):
         train(run)
         (tmp_path / "text").mkdir()
         pandas.DataFrame({"text": TEXT}).to_parquet(tmp_path / "text/test.parquet")
-        content = {"folder": "text", "files": sources.listing(tmp_path / "text")}
+        content = {"folder": "text", "files": sources.list_files(tmp_path / "text")}
         files.write_json(tmp_path / "text.manifest.json", content)
         inputs = {"model": run.tiny["model"], "record": str(run.folder / "run/train.json")} | run.weights
         made = run.job(
@@ -97,8 +97,8 @@ def test_general_text_may_have_empty_rows_but_not_only_those(tmp_path, rows, pro
     entry = {"splits": {"test": ["raw.parquet"]}, "columns": {"text": "line"}}
     if problem:
         with pytest.raises(JobError, match=re.escape(problem)):
-            text_tables.checked("text", entry, tmp_path, lambda *_: "")
+            text_tables.read_splits("text", entry, tmp_path, lambda *_: "")
         return
-    splits = text_tables.checked("text", entry, tmp_path, lambda *_: "")
+    splits = text_tables.read_splits("text", entry, tmp_path, lambda *_: "")
     assert text_tables.write(splits, tmp_path) == {"test": 3}
     assert pandas.read_parquet(tmp_path / "test.parquet")["text"].tolist() == TEXT

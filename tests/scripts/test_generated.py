@@ -59,4 +59,4 @@ def test_mistakes(guest, source, message):
 
 
 def test_a_class():
-    assert imports.named("fractions:Fraction", "evaluator")(1, 2) == 0.5
+    assert imports.import_named("fractions:Fraction", "evaluator")(1, 2) == 0.5

@@ -109,7 +109,7 @@ def write_run(folder: Path) -> None:
     tokenizer().save_pretrained(folder / "model")
     source = {"name": "alphabet", "revision": None, "sha256": "a" * 64}
     files.write_json(
-        folder / "model.manifest.json", source | {"folder": "model", "files": sources.listing(folder / "model")}
+        folder / "model.manifest.json", source | {"folder": "model", "files": sources.list_files(folder / "model")}
     )
     tuned = adapters.insert(model, METHOD)
     swap(tuned)

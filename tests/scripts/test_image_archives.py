@@ -205,6 +205,6 @@ def test_a_damaged_tar_file_is_said(tmp_path):
     [("ac", "expected image b, found c"), ("ab", "1 of 3 images are missing, first c"), ("abcc", "found c")],
 )
 def test_nothing_is_missing_double_or_out_of_order(keys, message):
-    assert [one.key for one in images.complete(made(*"abc"), list("abc"), "x.tar")] == list("abc")
+    assert [one.key for one in images.check_complete(made(*"abc"), list("abc"), "x.tar")] == list("abc")
     with pytest.raises(JobError, match=message):
-        list(images.complete(made(*keys), list("abc"), "x.tar"))
+        list(images.check_complete(made(*keys), list("abc"), "x.tar"))

@@ -76,7 +76,7 @@ def full(*_):
 
 
 def test_a_full_disk_is_said_with_its_remedy(tmp_path):
-    assert "No space left" in jobs.guarded(full, job(tmp_path))
+    assert "No space left" in jobs.run_guarded(full, job(tmp_path))
     error = files.read_json(tmp_path / "scratch/try.error.json")["error"]
     assert "scratch/checkpoint-3" in error and "Free some space and run again" in error
 
@@ -134,10 +134,10 @@ def test_runs_that_share_take_the_fullest_gpu_and_leave_the_other_whole(two_gpus
             stack.enter_context(gpus.reserved(1, share))
             seen.append((os.environ["CUDA_VISIBLE_DEVICES"], gpus.runs_per_gpu({})))
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-        assert not gpus.chosen(["0", "1"], 1, gpus.PARTS // 6)
+        assert not gpus.lock_devices(["0", "1"], 1, gpus.PARTS // 6)
     assert seen == [("0", 2), ("0", 4), ("0", 4), ("1", 1)]
     monkeypatch.delenv(gpus.RUNS)
-    locks = gpus.chosen(["0", "1"], 2, gpus.PARTS)
+    locks = gpus.lock_devices(["0", "1"], 2, gpus.PARTS)
     assert set(locks) == {"0", "1"}
     gpus.release(locks.values())
 
@@ -182,14 +182,14 @@ def test_more_gpus_than_there_are_is_an_error_at_once(two_gpus):
 def test_on_the_cpu_and_where_slurm_gave_just_these_no_gpu_is_reserved(monkeypatch, tmp_path):
     asked = job(tmp_path)
     asked["resources"]["gpu"] = 2
-    assert gpus.wanted(asked) == 2
-    assert gpus.wanted(asked | {"params": {"device": "cpu"}}) == 0
+    assert gpus.to_reserve(asked) == 2
+    assert gpus.to_reserve(asked | {"params": {"device": "cpu"}}) == 0
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,3")
-    assert gpus.wanted(asked) == 0
+    assert gpus.to_reserve(asked) == 0
     # A local run within an allocation (salloc): its jobs share four.
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
-    assert gpus.wanted(asked) == 2
+    assert gpus.to_reserve(asked) == 2
 
 
 @pytest.mark.slow
@@ -228,7 +228,7 @@ def test_a_final_error_ends_the_attempts_of_its_snakemake_only(tmp_path, monkeyp
             monkeypatch.setenv(SNAKEMAKE, snakemake)
         else:
             monkeypatch.delenv(SNAKEMAKE, raising=False)
-        return jobs.final_error(str(tmp_path / "log")) or jobs.guarded(main, job(tmp_path))
+        return jobs.final_error(str(tmp_path / "log")) or jobs.run_guarded(main, job(tmp_path))
 
     problem = "JobError: expected a, came b, do c"
     assert attempt("first") == problem
@@ -242,6 +242,6 @@ def test_a_full_scratch_disk_is_said_on_the_terminal_though_the_error_file_canno
     """Also if it is the job file for several processes that cannot be written."""
     monkeypatch.setattr(files, "write_json", full)
     for main in (full, lambda job: launcher.torchrun("script.py", job, 2)):
-        text = jobs.guarded(main, job(tmp_path))
+        text = jobs.run_guarded(main, job(tmp_path))
         assert "No space left on device" in text and "Free some space and run again" in text
         assert "try.error.json cannot be written" in text

@@ -5,7 +5,7 @@ from snakemake.iocontainers import Wildcards
 
 from hra_workflow import tasks
 from hra_workflow.config import validation
-from hra_workflow.snake import gpu_resources
+from hra_workflow.snakemake_bridge import gpu_resources
 from support import paper_config
 
 

@@ -17,7 +17,7 @@ from controlled import MODEL, SIDE, unet_method
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.models.diffusion.stable_diffusion import StableDiffusion
-from hra_workflow.snake import reruns
+from hra_workflow.snakemake_bridge import reruns
 from hra_workflow.tasks.control import data as control_data
 from hra_workflow.tasks.control import latents
 from hra_workflow.tasks.control import training as control_training
@@ -49,8 +49,8 @@ def test_the_noise_of_a_sample_is_the_same(make_run, tiny_control):
     """Compare all samples of an epoch: prompt, control image, latents and the generator's next number."""
     run = make_run("run")
     run.encode()
-    split = control_data.opened(tiny_control["canny"], "train")
-    rows = [split, latents.opened(run.latents, tiny_control["model"], tiny_control["canny"], split)]
+    split = control_data.open_split(tiny_control["canny"], "train")
+    rows = [split, latents.open_latents(run.latents, tiny_control["model"], tiny_control["canny"], split)]
     architecture = StableDiffusion(MODEL)
     architecture.prepare("cpu")
     trainer, found = SimpleNamespace(architecture=architecture, device="cpu"), []
@@ -142,7 +142,7 @@ def test_latents_of_another_vae_or_of_other_images_are_refused(make_run, tiny_co
 def test_an_interrupted_encoding_leaves_no_manifest(make_run, monkeypatch):
     run = make_run("run")
     run.encode()
-    monkeypatch.setattr(encode_latents.sources, "listing", lambda folder: 1 / 0)
+    monkeypatch.setattr(encode_latents.sources, "list_files", lambda folder: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run.encode()
     assert not Path(run.latents).exists()

@@ -94,12 +94,12 @@ def test_a_killed_holder_is_dead_when_the_processes_that_it_started_are(tmp_path
     code = HOLDER.replace("time.sleep", "os.spawnlp(os.P_WAIT, 'sleep', 'sleep', '0.7'); time.sleep")
     holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "lease"), "9"], stdout=subprocess.PIPE)
     assert holder.stdout.readline() == b"held\n"
-    while not (left := process_identity.inheriting(lease.HELD, str(tmp_path))):
+    while not (left := process_identity.processes_inheriting(lease.HELD, str(tmp_path))):
         time.sleep(0.02)
     holder.kill()
     holder.wait()
     (said,) = take(tmp_path / "lease")
-    assert f"Process {left[0].pid} on" in said and not process_identity.inheriting(lease.HELD, str(tmp_path))
+    assert f"Process {left[0].pid} on" in said and not process_identity.processes_inheriting(lease.HELD, str(tmp_path))
 
 
 def test_a_suspended_holder_is_replaced_and_writes_nothing_any_more(tmp_path):
@@ -191,7 +191,7 @@ def test_who_has_lost_the_lease_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(lease, "EXPIRY", 120)
     scratch, path = tmp_path / "scratch", tmp_path / ".scratch.lease"
     with lease.held([path], print):
-        checkpoint = checkpoints.unsealed(scratch) / "checkpoint-3"
+        checkpoint = checkpoints.unsealed_folder(scratch) / "checkpoint-3"
         checkpoint.mkdir(parents=True)
         (checkpoint / "optimizer.pt").touch()
         files.write_json(scratch / "attempts.json", 1)

@@ -89,14 +89,14 @@ def test_images_that_were_not_made_by_the_run_and_its_config_are_refused(place, 
         with pytest.raises(JobError, match=rf"images\.tar: expected a result .*{message}.* Delete it and run"):
             read()
     if other != "config":  # sheets show what was evaluated
-        for show in (partial(subject_sheet.shown, str(path), {0: ""}), partial(made_by.check_place, path, head)):
+        for show in (partial(subject_sheet.last_images, str(path), {0: ""}), partial(made_by.check_place, path, head)):
             with pytest.raises(JobError, match=message):
                 show()
 
 
 def test_a_control_sheet_refuses_them_too(place, monkeypatch):
     images.pack(place / "images.tar", [], head=HEAD)
-    monkeypatch.setattr(control_sheet.control_data, "opened", lambda *_: [])
+    monkeypatch.setattr(control_sheet.control_data, "open_split", lambda *_: [])
     given = {"input": {"dataset": "", "images": [str(place / "images.tar")]}, "params": {"rows": 0}}
     with pytest.raises(JobError, match="does not record"):
         control_sheet.contents(given)
@@ -122,12 +122,12 @@ def test_inputs_that_have_changed_since_are_named(tmp_path):
     manifest = str(tmp_path / "dino.manifest.json")
     files.write_json(manifest, {"sha256": "c" * 64})
     made = {"input": {"models": [manifest]}, "params": SETTINGS, "wildcards": EVALUATION}
-    found = made_by.of(made)
-    assert not made_by.differing(found, {"settings": SETTINGS})
+    found = made_by.describe(made)
+    assert not made_by.list_differences(found, {"settings": SETTINGS})
     files.write_json(manifest, {"sha256": "d" * 64})
-    assert made_by.differing(found, {}) == [f"inputs.{manifest} cccccccccccc…, now dddddddddddd…"]
+    assert made_by.list_differences(found, {}) == [f"inputs.{manifest} cccccccccccc…, now dddddddddddd…"]
     (tmp_path / "dino.manifest.json").unlink()  # then nothing is known
-    assert not made_by.differing(found, {})
+    assert not made_by.list_differences(found, {})
 
 
 def test_what_a_training_starts_from_is_what_the_config_asks_for(tmp_path):
@@ -155,7 +155,7 @@ import sys, time
 from hra_workflow.core import files, lease
 from pathlib import Path
 path = Path(sys.argv[1])
-with lease.held([lease.of(path)], print, trains=sys.argv[2] == "trains"):
+with lease.held([lease.file_in(path)], print, trains=sys.argv[2] == "trains"):
     print("held", flush=True)
     sys.stdin.readline()
     files.write_text(path, "of the orphan")

@@ -1,4 +1,4 @@
-"""hra_workflow/methods.py has one entry per kind of method, and no other code compares with a kind's name."""
+"""hra_workflow/methods/__init__.py has one entry per kind of method, and no other code compares with a kind's name."""
 
 import ast
 import copy
@@ -11,7 +11,7 @@ import pytest
 from hra_workflow import methods, tasks
 from hra_workflow.config.method_checks import check_variant
 from hra_workflow.core.errors import JobError
-from hra_workflow.method import Adapter, Method
+from hra_workflow.methods.base import Adapter, Method
 from hra_workflow.models import adapters
 from support import method
 

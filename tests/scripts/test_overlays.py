@@ -22,7 +22,7 @@ def merged(*files: dict) -> tuple[dict, list[str]]:
     config = paper_config()
     for file in files:
         update_config(config, file)
-    chosen = overlays.settle(config, list(files))
+    chosen = overlays.finish_merge(config, list(files))
     validation.check(config)
     return config, chosen
 
@@ -45,7 +45,7 @@ def test_a_task_that_is_null_is_off():
 )
 def test_the_last_file_with_a_grid_chooses_the_tasks(files, chosen):
     config = paper_config()
-    assert overlays.settle(config, files) == chosen
+    assert overlays.finish_merge(config, files) == chosen
 
 
 @pytest.mark.parametrize(

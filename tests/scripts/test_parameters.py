@@ -42,5 +42,5 @@ def test_the_base_models_are_the_real_ones(task, model, weights):
     built = parameters.base_model(task, model, {"kind": "full"})
     head = classifier.head_of(built) if task == "glue" else []
     assert weights == sum(
-        one.numel() for name, one in built.named_parameters() if not adapters.built_adapters.within(name, head)
+        one.numel() for name, one in built.named_parameters() if not adapters.built_adapters.is_within(name, head)
     )

@@ -42,7 +42,7 @@ def settings(config) -> dict:
 
 def test_the_config_is_valid_and_has_the_runs_of_the_comparison(config):
     validation.check(config)
-    runs = grid.names(config, "math")
+    runs = grid.run_names(config, "math")
     assert {"lora/r32", "oft/r32", "dora/r32", "hra/r32", "hra/r64", "base/pretrained"} < set(runs)
     task = load(config)["math"]
     tuned = [run for run in runs if "learning_rate" in config["tasks"]["math"]["tune"]["search"] and "tuned" in run]
@@ -55,7 +55,7 @@ def test_the_config_is_valid_and_has_the_runs_of_the_comparison(config):
 def test_the_demo_of_the_benchmark_is_valid(config):
     own = overlays.read(ROOT / "config/benchmarks/peft_metamathqa_demo.yaml")
     merged = overlays.merged(config, own)
-    overlays.settle(merged, [own])
+    overlays.finish_merge(merged, [own])
     validation.check(merged)
     assert load(merged)["math"].table.published() is None
 
@@ -104,12 +104,12 @@ def test_rows_are_filtered_by_characters_in_their_order(config, tmp_path):
     ]
     (tmp_path / "rows.json").write_text(json.dumps(rows))
     entry |= {"splits": {"train": ["rows.json"]}, "rows": {"train": 5}, "take": {"train": 3}}
-    (split,) = text_tables.checked("math", entry, tmp_path, answers.gold).values()
+    (split,) = text_tables.read_splits("math", entry, tmp_path, answers.gold).values()
     assert [question[0] for question in split.columns["question"]] == ["0", "2", "3"]
     with pytest.raises(JobError, match=r"expected 4 rows, found 5"):
-        text_tables.checked("math", entry | {"rows": {"train": 4}}, tmp_path, answers.gold)
+        text_tables.read_splits("math", entry | {"rows": {"train": 4}}, tmp_path, answers.gold)
     with pytest.raises(JobError, match=r"max_characters 10: no rows"):
-        text_tables.checked("math", entry | {"max_characters": 10}, tmp_path, answers.gold)
+        text_tables.read_splits("math", entry | {"max_characters": 10}, tmp_path, answers.gold)
 
 
 def buckets(lengths: list[int], batch: int, factor: int) -> list[list[int]]:
@@ -229,12 +229,12 @@ def test_only_the_first_rows_and_the_wanted_columns_of_a_large_file_are_read(con
     for name in ("a", "b"):
         rows = pandas.DataFrame({"text": [f"{name}{row}" for row in range(80)], "infobox": [[1]] * 80})
         rows.to_parquet(tmp_path / f"{name}.parquet", row_group_size=10)
-    (split,) = text_tables.checked("math", entry | {"rows": {"head": 160}}, tmp_path, answers.gold).values()
+    (split,) = text_tables.read_splits("math", entry | {"rows": {"head": 160}}, tmp_path, answers.gold).values()
     assert len(split) == 100 and split.columns["text"][-1] == "b19" and [*split.rows.columns] == ["text"]
     with pytest.raises(JobError, match="expected 100 rows, found 160"):
-        text_tables.checked("math", entry | {"rows": {"head": 100}}, tmp_path, answers.gold)
+        text_tables.read_splits("math", entry | {"rows": {"head": 100}}, tmp_path, answers.gold)
     with pytest.raises(JobError, match="expected the column 'body', found 'text', 'infobox'"):
-        text_tables.checked("math", entry | {"columns": {"text": "body"}}, tmp_path, answers.gold)
+        text_tables.read_splits("math", entry | {"columns": {"text": "body"}}, tmp_path, answers.gold)
 
 
 @pytest.mark.parametrize(

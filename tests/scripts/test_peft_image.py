@@ -114,7 +114,7 @@ def test_published_rows_are_theirs(config):
     found = zip(ours["row"], experiments, ours["params_M"], ours["column"], ours["value"].astype(float), strict=True)
     assert list(found) == wanted and len(theirs) == 31
     assert set(ours["column"]) == {column["name"] for column in config["tasks"]["subject"]["columns"]}
-    known = set(grid.names(config, "subject"))
+    known = set(grid.run_names(config, "subject"))
     assert known - set(ours["run"]) == {"hra/flux2-klein-default"}  # PEFT's own layer is a row of its own
     assert ours.loc[ours["method"] == "HRA (PEFT's layer)", "value"].tolist() == ["0.6441", "0.2597", "9824.6", "47.4"]
 
@@ -129,7 +129,7 @@ def test_trained_parameters_are_theirs(config):
     _, _, klein = sizes.PIPELINES["flux2-klein-base-4b"][1]["transformer"]
 
     with torch.device("meta"):
-        assert list(grid.names(config, "subject")) == list(RUNS)
+        assert list(grid.run_names(config, "subject")) == list(RUNS)
         for run, expected in RUNS.items():
             model = Flux2Transformer2DModel(**klein).requires_grad_(False)
             assert sum(parameter.numel() for parameter in model.parameters()) == WEIGHTS

@@ -8,9 +8,10 @@ import torch
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
 import controlled
-from hra_workflow import adapter_sizes, methods, peft_types
+from hra_workflow import methods
 from hra_workflow.config import validation
 from hra_workflow.core.errors import JobError
+from hra_workflow.methods import adapter_sizes, peft_types
 from hra_workflow.models import adapters, built_adapters
 from hra_workflow.tasks.control import hint_encoder
 from hra_workflow.tasks.control import model as control_model

@@ -122,7 +122,8 @@ def test_latents_are_one_file_per_dataset_and_a_job_on_a_gpu(here):
     each = 2 * 4 * 64 * 64 * 4  # mean and standard deviation of 4 × 64 × 64 latents in float32
     assert disk.estimate(config, jobs).folders == {"resources": {"latents": 118287 * each}}
     assert gpu_hours.work({"control": control}, "latents", {"dataset": "coco"}) == 118287
-    guess = gpu_hours.stated({"control": control}, Job("latents", {"dataset": "coco"}, [], "log", gpus=1, work=118287))
+    latents = Job("latents", {"dataset": "coco"}, [], "log", gpus=1, work=118287)
+    guess = gpu_hours.by_config({"control": control}, latents)
     assert (
         guess
         == 118287 / config["tasks"]["control"]["latents"]["resources"]["rows_per_second"] + gpu_hours.STARTUP_SECONDS
@@ -230,7 +231,7 @@ def test_a_run_counts_the_hours_of_its_share_of_a_gpu(here):
     assert (found.gpu, found.left) == (0.5, 2.0)
     config = paper_config()
     config["tasks"]["glue"]["resources"]["minutes"] = 60
-    assert gpu_hours.stated(tasks.load(config), left) == 900.0
+    assert gpu_hours.by_config(tasks.load(config), left) == 900.0
 
 
 def test_several_tables_are_added_up_and_a_job_of_two_counts_once(here, capsys):

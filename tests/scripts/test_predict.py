@@ -160,7 +160,7 @@ def test_images_and_control_images_get_the_images_of_the_evaluation(tmp_path, ma
     run = make_control_run(control_method("hra"))
     train(run)
     expected = run.gather([run.generate()])
-    split = control_data.opened(tiny_control["canny"], "validation")
+    split = control_data.open_split(tiny_control["canny"], "validation")
     (tmp_path / "images").mkdir()
     (tmp_path / "controls").mkdir()
     lines = ["image,prompt"]

@@ -81,7 +81,9 @@ def test_synthetic_subject_images_are_usable(tmp_path):
     generated.write(
         {"kind": "init", "generator": "hra_workflow.data.synthetic:images", "rows": {"train": 2}, "size": 64}, tmp_path
     )
-    assert image_card.of({path.name: path for path in images.listed(tmp_path)}, 64)["splits"]["images"]["rows"] == 2
+    assert (
+        image_card.make_card({path.name: path for path in images.listed(tmp_path)}, 64)["splits"]["images"]["rows"] == 2
+    )
 
 
 def test_one_row_has_the_longest_input_and_the_others_typical_ones(tmp_path):
@@ -176,7 +178,7 @@ def test_the_median_step_is_reported_and_the_process_is_killed_once(tmp_path, mo
     monkeypatch.setattr(measurement.os, "kill", lambda _, number: killed.append(number))
     clock = iter([0.0, 9.0, 10.0, 11.0, 12.0, 20.0])
     monkeypatch.setattr(rates, "clock", lambda: next(clock))
-    times = measurement.of(job, resumed=False)
+    times = measurement.probe_callback(job, resumed=False)
     for step in range(6):
         times.on_step_end(None, SimpleNamespace(global_step=step), None)
     times.report(job, "cpu")
@@ -184,8 +186,8 @@ def test_the_median_step_is_reported_and_the_process_is_killed_once(tmp_path, mo
     found = rates.last(tmp_path / "log")
     assert (found["rows"], found["seconds"]) == (16, 2.0)  # two processes for a second
     assert killed == [signal.SIGTERM]
-    assert measurement.of(job, resumed=True).kill_at == 0
-    assert measurement.of({"params": {"hyperparameters": {}}}, resumed=False) is None
+    assert measurement.probe_callback(job, resumed=True).kill_at == 0
+    assert measurement.probe_callback({"params": {"hyperparameters": {}}}, resumed=False) is None
 
 
 def test_what_a_probe_did_not_reach_or_fit_is_said(config, tmp_path):
@@ -238,7 +240,7 @@ def test_measured_rates_come_before_guesses_and_after_records(config, tmp_path):
     rehearsed = planned()
     gpu_hours.add_estimates(config, [rehearsed])
     assert rehearsed.rehearsed == pytest.approx(rehearsed.work * 0.25 + start)
-    assert gpu_hours.estimate(rehearsed, {}) == (rehearsed.measured, gpu_hours.TRIED)
+    assert gpu_hours.estimate(rehearsed, {}) == (rehearsed.measured, gpu_hours.PROBED)
     rehearsed.measured = None
     assert gpu_hours.estimate(rehearsed, {}) == (rehearsed.rehearsed, gpu_hours.REHEARSED)
     # Two runs wait half as long for their hosts, but four not less than their kernels take.

@@ -9,7 +9,7 @@ from snakemake.logging import logger
 from snakemake.persistence import ParamsChange
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from hra_workflow.snake import reasons
+from hra_workflow.snakemake_bridge import reasons
 
 
 class Job(SimpleNamespace):

@@ -45,7 +45,7 @@ def project(tmp_path, monkeypatch):
     (tmp_path / "results/subject/dog/real/images/seed0/train.json").touch()
 
     def settle(chosen=("glue", "subject"), **request):
-        return requested_run.settle(config | {"request": request}, tasks.load(config), list(chosen))
+        return requested_run.parse_request(config | {"request": request}, tasks.load(config), list(chosen))
 
     settle.config = config
     return settle
@@ -91,7 +91,7 @@ def test_a_run_is_named_by_its_folder(project, tmp_path):
     assert requested_run.weights_file(subject.run, subject.weights).endswith(
         "seed0/steps/800/adapter_model.safetensors"
     )
-    assert requested_run.settle(project.config, tasks.load(project.config), []) is None
+    assert requested_run.parse_request(project.config, tasks.load(project.config), []) is None
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def write_metrics(folder: Path, run: str, seed: int, values: dict[str, float], l
     entry = {"stderr": 0.01, "n_items": 100, "task": "t", "task_version": 1.0, "shots": 5, "metric": "acc,none"}
     entries = {name: entry | {"value": value / 100} | changes for name, value in values.items()}
     identity = {"task": "math", "dataset": "d", "method": method, "variant": variant, "seed": seed}
-    record = records.sealed(identity | {"fingerprint": {"seed": seed, "inputs": {}}})
+    record = records.with_digest(identity | {"fingerprint": {"seed": seed, "inputs": {}}})
     records.write(path.with_name("train.json"), record)
     own = {"limit": limit, "lm_eval": "0.4.13", "record_sha256": record[records.SEAL], "made_by": MADE_BY}
     records.write(path, identity | {"benchmarks": entries} | own)

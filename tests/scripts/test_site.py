@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from hra_workflow.preflight import site
-from hra_workflow.snake import planned
+from hra_workflow.snakemake_bridge import planned
 from snakemake_executor_plugin_slurm_packs import ExecutorSettings
 
 STARTS = "sbatch: Job 1 to start at 2026-11-28T05:00:13 using 8 processors on nodes n1 in partition gpu"

@@ -154,7 +154,7 @@ def test_init_is_deterministic_and_loads(tmp_path):
 
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         fetch(INIT | {"model_type": "bert", "config": TINY, "seed": seed}, tmp_path / name)
-    a, b, c = (sources.listing(tmp_path / name) for name in "abc")
+    a, b, c = (sources.list_files(tmp_path / name) for name in "abc")
     assert a == b
     assert a["model.safetensors"] != c["model.safetensors"]
     model, tokenizer = AutoModel.from_pretrained(tmp_path / "a"), AutoTokenizer.from_pretrained(tmp_path / "a")

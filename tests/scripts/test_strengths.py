@@ -12,10 +12,11 @@ import evaluate_math
 import gather_outputs
 import generate_math
 import train_glue
-from hra_workflow import methods, rewinding, tasks
-from hra_workflow.core import predictions, rewound
+from hra_workflow import methods, tasks
+from hra_workflow.core import predictions, strength_names
 from hra_workflow.core.errors import JobError
-from hra_workflow.core.job import identity
+from hra_workflow.core.job import recorded_params
+from hra_workflow.methods import rewinding
 from hra_workflow.models import causal_lm
 from rule_jobs import names, train
 from sums import math_method
@@ -70,7 +71,7 @@ def test_answers_of_rewound_weights_are_a_benchmark_of_their_own(make_math_run, 
         job["params"]["method"] = run.method | ({"strength": strength} if strength else {})
         generate_math.main(job)
         gather = run.gather()
-        gather["params"]["generated"] = identity(job)
+        gather["params"]["generated"] = recorded_params(job)
         gather_outputs.main(gather)
         return [line["output"] for line in predictions.read(run.gather()["output"]["outputs"])]
 
@@ -131,8 +132,8 @@ def test_a_reflection_is_refused_when_it_is_loaded():
 
 
 def test_names_of_benchmarks():
-    assert rewound.name("gsm8k", 0.25) == "gsm8k@0.25" and rewound.split("gsm8k@0.25") == ("gsm8k", 0.25)
-    assert rewound.split("gsm8k") == ("gsm8k", None)
+    assert strength_names.name("gsm8k", 0.25) == "gsm8k@0.25" and strength_names.split("gsm8k@0.25") == ("gsm8k", 0.25)
+    assert strength_names.split("gsm8k") == ("gsm8k", None)
 
 
 def test_jobs_of_rewound_weights_get_their_strength():

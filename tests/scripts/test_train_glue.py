@@ -60,7 +60,7 @@ def test_an_evaluation_of_other_weights_is_not_taken_over(make_run):
     record = train(run)
     (waiting,) = evaluation.glob(".early-*")
     assert expected() and not expected(metrics=["f1"])
-    other = records.sealed(record | {"weights_sha256": record["weights_sha256"] | {"last": "0"}})
+    other = records.with_digest(record | {"weights_sha256": record["weights_sha256"] | {"last": "0"}})
     assert not early_evaluations.take(run.evaluate, other) and waiting.exists()
     evaluate_glue.main(run.evaluate)
     # The training runs again for other reasons than a metric; then, its results replace these.

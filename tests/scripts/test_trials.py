@@ -113,7 +113,7 @@ def test_a_choice_that_was_edited_or_copied_is_refused(tmp_path):
         for read in (
             lambda: tuning.require_choice({"input": {"chosen": hra}}),
             lambda: collect(tmp_path, trials, [hra, lora]),
-            lambda: tuning.chosen(hra),
+            lambda: tuning.chosen_values(hra),
         ):
             with pytest.raises(JobError, match=r"hra/r8.json: expected the .*, found .* Delete it and run"):
                 read()

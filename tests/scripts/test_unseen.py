@@ -82,13 +82,13 @@ def test_without_the_items_of_the_predictions_there_is_no_score(tmp_path, counts
 
 def test_a_card_of_files_that_were_not_downloaded_names_no_items(tmp_path):
     benchmark = leaky(tmp_path)
-    assert leaks.of(benchmark).items == {*ITEMS}
+    assert leaks.find_leak(benchmark).items == {*ITEMS}
     files.write_json(benchmark["train"], {"own": {"dev.csv": {"sha256": "a"}}})
-    assert leaks.of(benchmark).items is None and str(leaks.of(benchmark)) == "3 of 12 rows"
+    assert leaks.find_leak(benchmark).items is None and str(leaks.find_leak(benchmark)) == "3 of 12 rows"
 
 
 def test_the_scores_are_those_of_the_metrics_code(tmp_path):
-    leak, path = leaks.of(leaky(tmp_path)), tmp_path / "metrics.json"
+    leak, path = leaks.find_leak(leaky(tmp_path)), tmp_path / "metrics.json"
     right = LABELS == ANSWERS
     graded = [{"item": item, "strict": {"right": bool(one)}} for item, one in enumerate(right)]
     f1 = metrics.values_with_errors(["macro_f1"], LABELS[NEW], ANSWERS[NEW])["macro_f1"]

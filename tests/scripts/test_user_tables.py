@@ -35,7 +35,7 @@ def test_a_column_that_is_there_twice_and_nul(tmp_path, name, content, message):
             grade.grade(path, "text", "text", "gsm8k")
         entry = {"splits": {"train": [name]}, "columns": ["text"]}
         with pytest.raises(JobError, match=message):
-            text_tables.checked("mine", entry, tmp_path, None)
+            text_tables.read_splits("mine", entry, tmp_path, None)
 
 
 def test_columns_without_a_name_may_be_several(tmp_path):

@@ -114,7 +114,7 @@ def test_the_paper_s_runs_have_no_equal_searches(task, pair, column, words):
     config = paper_config()
     own = {"columns": grid.columns(config, task), "averages": grid.averages(config, task)}
     own["searches"] = tuned_runs.searches(tasks.load(config)[task])
-    found = searches.of(own).between(*pair, column)
+    found = searches.table_searches(own).between(*pair, column)
     assert words in found and bool(words) == bool(found)
 
 

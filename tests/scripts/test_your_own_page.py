@@ -56,7 +56,7 @@ def test_the_demo_s_models_serve_the_other_tasks(tmp_path, monkeypatch):
         config, example = paper_config(), yaml.safe_load(BLOCKS[name].replace("[fid]", "[canny]"))
         for overlay in (demo, example):
             update_config(config, overlay)
-        assert overlays.settle(config, [demo, example]) == [TASKS[name]]
+        assert overlays.finish_merge(config, [demo, example]) == [TASKS[name]]
         if name == "hint":
             config["tasks"]["control"]["columns"][0]["metric"] = "canny_iou"
         validation.check(config)

@@ -24,7 +24,7 @@ def test_the_shipped_configs_are_valid(config, demo):
     names = [*UNDER.get(demo, ["config"]), demo] if demo else []
     own = [overlays.read(ROOT / f"config/demo/{name}.yaml") for name in names]
     config = overlays.merged(config, *own)
-    overlays.settle(config, own)
+    overlays.finish_merge(config, own)
     validation.check(config)
 
 

@@ -15,7 +15,7 @@ from snakemake.settings.types import DeploymentMethod, DeploymentSettings
 from hra_workflow.core import installed
 from hra_workflow.core.errors import JobError
 from hra_workflow.cost import planned_jobs
-from hra_workflow.snake import deployment
+from hra_workflow.snakemake_bridge import deployment
 from project import Project
 from support import ROOT
 
@@ -187,7 +187,7 @@ def test_the_package_is_that_of_the_workflow_or_a_copy(tmp_path):
     package = tmp_path / "workflow/hra_workflow"
     shutil.copytree(ROOT / "workflow/hra_workflow", package, ignore=shutil.ignore_patterns("__pycache__"))
     installed.check(tmp_path)
-    with (package / "methods.py").open("a") as file:
+    with (package / "methods/__init__.py").open("a") as file:
         file.write("# another version\n")
     with pytest.raises(JobError) as problem:
         installed.check(tmp_path)
@@ -201,7 +201,7 @@ def test_the_package_is_that_of_the_workflow_or_a_copy(tmp_path):
 
 def test_a_module_of_another_version_is_an_error_with_its_remedy(fresh, user, tmp_path):
     other = fresh.copy(tmp_path / "other")
-    other.change("workflow/hra_workflow/methods.py", "import", "import io\nimport")
+    other.change("workflow/hra_workflow/methods/__init__.py", "import", "import io\nimport")
     use_module(user, repr(snakefile(other)))
     output = user.snakemake("-n", ok=False)
     assert "expected the package hra_workflow of this workflow" in output

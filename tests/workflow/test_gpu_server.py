@@ -19,8 +19,8 @@ from hra_workflow.core import gpus
 from hra_workflow.core.job import from_snakemake
 
 job = from_snakemake(snakemake)
-with gpus.reserved(gpus.wanted(job), gpus.runs_per_gpu(job)):
-    if gpus.wanted(job):
+with gpus.reserved(gpus.to_reserve(job), gpus.runs_per_gpu(job)):
+    if gpus.to_reserve(job):
         with open("gpus.log", "a") as log:
             print(os.environ["CUDA_VISIBLE_DEVICES"], "begins", file=log, flush=True)
             deadline = time.monotonic() + 120

@@ -42,7 +42,7 @@ def test_hours_by_records_and_by_the_config(here):
     assert gpu_hours.hours([first, other], [elsewhere]).left == pytest.approx((4 + 2) / 150 * 500)
     assert gpu_hours.hours([first, other], [training("mnli", "lora", work=None)]).left == pytest.approx(3.0)
     hours = gpu_hours.hours([], [again, training(stated=None)])
-    assert (hours.left, bases(hours)) == (1.0, [gpu_hours.STATED, ""])
+    assert (hours.left, bases(hours)) == (1.0, [gpu_hours.CONFIGURED, ""])
     text = "0 GPU-hours used, unknown GPU-hours remaining (no estimate for 1 job: train_glue)"
     assert str(gpu_hours.hours([], [training(stated=None)])) == text
     text = "0 CPU-hours used, unknown CPU-hours of 1 job (`make preflight` measures them)"
@@ -107,7 +107,7 @@ def test_the_work_of_a_job():
         (planned_jobs.Job("evaluate_harness", shard, ["out"], "log", gpus=2), 3600),
         (planned_jobs.Job("table", {"task": "glue"}, ["out"], "log"), None),
     ):
-        assert gpu_hours.stated(TASKS, job) == seconds
+        assert gpu_hours.by_config(TASKS, job) == seconds
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What every rule records, by name; test_moves.py tries what the keys of the config repeat, each alone in the night."""
+"""What every rule records, by name; test_config_reruns.py tries what the keys of the config repeat, at night one by one."""
 
 import yaml
 
@@ -20,7 +20,7 @@ def test_every_rule_records_what_its_result_depends_on():
         if lost := sorted(kept - found):
             wrong.append(
                 f"{rule} no longer records {', '.join(lost)}: another value would leave its finished results as they "
-                f"are. Give the rule these params with identity(…); if they change no result, remove them from {TABLE}."
+                f"are. Give the rule these params with recorded(…); if they change no result, remove them from {TABLE}."
             )
         if new := sorted(found - kept):
             wrong.append(

@@ -6,8 +6,9 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
-from hra_workflow import methods, peft_types
+from hra_workflow import methods
 from hra_workflow.core import files, grid
+from hra_workflow.methods import peft_types
 from support import SMALL, TARGETS, paper_config
 
 USED = {grid.kind_of(method) for method in paper_config()["methods"].values()}

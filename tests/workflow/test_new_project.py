@@ -39,7 +39,7 @@ def test_a_project_without_the_demo_has_the_paper_s_model(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     config, stated = paper_config(), yaml.safe_load(new_project.make("reviews").read_text())
     update_config(config, stated)
-    assert overlays.settle(config, [stated]) == ["glue"] and config["tasks"]["glue"]["model"] == "deberta-v3-base"
+    assert overlays.finish_merge(config, [stated]) == ["glue"] and config["tasks"]["glue"]["model"] == "deberta-v3-base"
     validation.check(config)
 
 
@@ -48,7 +48,7 @@ def test_a_new_project_compares_runs_of_equal_searches_unless_the_key_turns_them
     monkeypatch.chdir(tmp_path)
     config, stated = paper_config(), yaml.safe_load(new_project.make("reviews", demo=demo).read_text())
     update_config(config, stated)
-    overlays.settle(config, [stated])
+    overlays.finish_merge(config, [stated])
     for tune, words in ((config["tasks"]["glue"]["tune"], ""), (None, "a difference at the settings of preset mine")):
         config["tasks"]["glue"]["tune"] = tune
         validation.check(config)

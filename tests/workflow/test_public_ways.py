@@ -1,4 +1,4 @@
-"""The room snake and the rules only read Snakemake, by public names; the rest of the package does not see it."""
+"""snakemake_bridge and the rules only read Snakemake, by public names; the rest of the package does not see it."""
 
 import ast
 import re
@@ -9,8 +9,8 @@ import pytest
 from support import ROOT
 
 PACKAGE = ROOT / "workflow/hra_workflow"
-SNAKE = sorted((PACKAGE / "snake").glob("*.py"))
-OTHERS = sorted(set(PACKAGE.rglob("*.py")) - set(SNAKE))
+BRIDGE = sorted((PACKAGE / "snakemake_bridge").glob("*.py"))
+OTHERS = sorted(set(PACKAGE.rglob("*.py")) - set(BRIDGE))
 RULES = [ROOT / "Snakefile", *sorted((ROOT / "rules").rglob("*.smk"))]
 GIVEN = {"workflow", "dag", "job", "rule", "snakemake"}  # parameters and loop variables that are Snakemake's
 CHANGING = {"add", "append", "clear", "discard", "extend", "insert", "pop", "remove", "setdefault", "update"}
@@ -79,7 +79,7 @@ def violations(source: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("path", SNAKE, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", BRIDGE, ids=lambda path: path.stem)
 def test_the_room_snake_changes_nothing_of_snakemake(path):
     assert violations(path.read_text()) == []
 

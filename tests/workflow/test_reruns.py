@@ -1,4 +1,4 @@
-"""Incremental reruns, by dry run: a change plans only the jobs that depend on it. test_moves.py tries every key."""
+"""Incremental reruns, by dry run: a change plans only what depends on it. test_config_reruns.py tries every key."""
 
 import json
 import re

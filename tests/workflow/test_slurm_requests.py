@@ -12,7 +12,7 @@ import pytest
 from snakemake.iocontainers import ResourceList
 from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
-from hra_workflow.snake import planned
+from hra_workflow.snakemake_bridge import planned
 from snakemake_executor_plugin_slurm_packs import Executor, ExecutorSettings, packs
 from support import ROOT
 from test_profiles import executor_settings, jobs, profile  # noqa: F401 a fixture

@@ -17,7 +17,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 import status
 from hra_workflow.core import files, process_identity
 from hra_workflow.cost import planned_jobs, progress, run_history
-from hra_workflow.snake import job_events
+from hra_workflow.snakemake_bridge import job_events
 from support import ROOT
 
 TABLE = "results/table_glue.csv"

@@ -22,7 +22,7 @@ TRAIN = """
 from pathlib import Path
 from hra_workflow.core import records, tuning
 tuning.require_choice({"input": dict(snakemake.input.items())})
-rate = snakemake.params.hyperparameters["hyperparameters"]["learning_rate"]  # as identity(…) records it
+rate = snakemake.params.hyperparameters["hyperparameters"]["learning_rate"]  # as recorded(…) records it
 score = rate if snakemake.wildcards.method == "hra" else -rate
 record = {"status": "ok", "seconds": 1, "device": "CPU", "adapter_bytes": 1, "learning_rate": rate}
 if rate < 1:

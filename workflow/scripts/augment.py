@@ -50,7 +50,7 @@ def insert(model_manifest: str, model_files: list[str], params: dict, folder: Pa
         model = causal_lm.load_model(model_folder, params["precision"], weights=weights)
     elif params["architecture"] == "unet":
         set_seed(seed)
-        model = diffusion.of(model_folder).load(weights=weights)
+        model = diffusion.architecture_in(model_folder).load(weights=weights)
     elif params["architecture"] == "controlled":
         from hra_workflow.tasks.control import model as control_model
 
@@ -67,7 +67,7 @@ def insert(model_manifest: str, model_files: list[str], params: dict, folder: Pa
     if not weights and shapes.has_nan(safe_checkpoints.load(folder / adapters.WEIGHTS)):
         raise JobError(
             f"{grid.kind_of(method)} {method['peft']}: expected an initial adapter that does not depend on the base "
-            "model's weights, found one that does. Make `starts_from_weights` of its entry in methods.py return true."
+            "model's weights, found one that does. Make `starts_from_weights` of its entry in methods/ return true."
         )
     return {
         "modules": sorted(getattr(adapted.base_model, "targeted_module_names", ())),  # virtual tokens have none

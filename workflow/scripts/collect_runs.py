@@ -11,7 +11,7 @@ from pathlib import Path
 import jsonschema
 import pandas as pd
 
-from hra_workflow.core import files, fingerprints, made_by, records, rewound, seals
+from hra_workflow.core import files, fingerprints, made_by, records, seals, strength_names
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import as_list, start
 from hra_workflow.report import tuning_results
@@ -103,7 +103,7 @@ def unlike(record: dict, run: dict, chosen: dict[str, str]) -> list[str]:
     if chosen:
         best = {key: equal(made.get(key), value) for key, value in chosen.items()}
         asked = asked | {"hyperparameters": asked["hyperparameters"] | best}
-    return records.unlike(record, asked, run["inputs"])
+    return records.list_differences(record, asked, run["inputs"])
 
 
 def equal(value, text: str):
@@ -132,7 +132,7 @@ def rows_of(run: dict, trained: dict[tuple, tuple], evaluated: dict[tuple, tuple
         return [base | {"status": records.DIVERGED, "error": record["error"]}]
     rows = []
     for benchmark, errors in run["benchmarks"].items():
-        base |= {"benchmark": benchmark, "strength": rewound.split(benchmark)[1] or 1.0}
+        base |= {"benchmark": benchmark, "strength": strength_names.split(benchmark)[1] or 1.0}
         if (*key, benchmark) not in evaluated:
             rows.append(base | hole(errors))
             continue
@@ -140,7 +140,7 @@ def rows_of(run: dict, trained: dict[tuple, tuple], evaluated: dict[tuple, tuple
         made = {"train.json": evaluation["record_sha256"], "task_version": evaluation["task_version"]}
         asked = {"train.json": record[records.SEAL], "task_version": run["asked"]["task_version"]}
         differences = fingerprints.differences(made, asked)
-        differences += made_by.differing(evaluation.get(made_by.KEY, {}), run["evaluations"][benchmark])
+        differences += made_by.list_differences(evaluation.get(made_by.KEY, {}), run["evaluations"][benchmark])
         if differences:
             rows.append(base | outdated(place, differences))
             continue

@@ -17,7 +17,8 @@ def main(job: dict) -> None:
     trials = tuning_results.table(job["params"]["trials"])
     # By (dataset, method, variant), the end of the path.
     chosen = {
-        Path(path).with_suffix("").parts[-3:]: tuning.chosen(path) for path in as_list(job["input"].get("choices"))
+        Path(path).with_suffix("").parts[-3:]: tuning.chosen_values(path)
+        for path in as_list(job["input"].get("choices"))
     }
     trials["chosen"] = [
         str(one["rung"] == tuning.END and chosen.get(tuple(one[tuning_results.RUN])) == one["values"]).lower()

@@ -28,7 +28,7 @@ from hra_workflow.data import (
     image_card,
     image_tables,
     images,
-    own_files,
+    local_files,
     sources,
     text_card,
     text_tables,
@@ -50,10 +50,10 @@ def main(job: dict) -> None:
 def in_place(text: str, job: dict) -> str:
     """Name the user's folder in an error about the files of a local source, which are links in a staging folder."""
     source, local_root = job["params"]["source"], job["params"].get("local_root") or "."
-    if source["kind"] != "local" or not (place := own_files.path_of(source, local_root)).is_dir():
+    if source["kind"] != "local" or not (place := local_files.path_of(source, local_root)).is_dir():
         return text
     text = text.replace(str(staging_of(Path(job["output"]["manifest"]), source) / "raw"), str(place))
-    return own_files.located(text, place)
+    return local_files.located(text, place)
 
 
 def staging_of(manifest: Path, source: dict) -> Path:
@@ -79,11 +79,11 @@ def make(job: dict) -> None:
         raw.mkdir(parents=True, exist_ok=True)
         mirror, archive, local_root = params.get("mirror"), job["input"].get("archive"), params.get("local_root") or "."
         shared = folder_of(archive) / sources.ARCHIVE if archive else None
-        paths = own_files.paths(source, local_root, dataset)
-        own_files.check_links(paths, source, local_root, dataset, params.get("follow_links", False))
-        own = own_files.listing(paths, {})
+        paths = local_files.paths(source, local_root, dataset)
+        local_files.check_links(paths, source, local_root, dataset, params.get("follow_links", False))
+        user_files = local_files.describe_files(paths, {})
         revision = sources.fetch(source, raw, mirror, local_root, dataset, shared)
-        fetched = own_files.plain(own) if source["kind"] == "local" else sources.listing(raw)
+        fetched = local_files.plain(user_files) if source["kind"] == "local" else sources.list_files(raw)
         record = {"name": name, "source": source, "mirror": mirror, "revision": revision, "folder": folder.name}
         record |= {"license": params["license"]} if params.get("license") else {}
         record |= {"dataset": dataset} if dataset else {}
@@ -96,11 +96,11 @@ def make(job: dict) -> None:
                     image_tables.unpack(tables, converted)
                 made = converted if unpacked else raw
                 if source["kind"] == "local":
-                    found, place = paths, own_files.folder(source, local_root)
+                    found, place = paths, local_files.folder(source, local_root)
                 else:
                     found, place = {path.relative_to(made).as_posix(): path for path in images.listed(made)}, None
-                card = image_card.of(found, dataset["resolution"], place, dataset.get("images"))
-            record |= {"files": sources.listing(converted), "raw": fetched} if unpacked else {"files": fetched}
+                card = image_card.make_card(found, dataset["resolution"], place, dataset.get("images"))
+            record |= {"files": sources.list_files(converted), "raw": fetched} if unpacked else {"files": fetched}
             record["rows"] = {"images": card["splits"]["images"]["rows"]}
         elif kept:
             for path in sorted(raw.rglob("*.zip")):
@@ -112,18 +112,18 @@ def make(job: dict) -> None:
             shutil.rmtree(converted, ignore_errors=True)
             converted.mkdir()
             with final_errors():
-                splits = text_tables.checked(name, dataset, raw, answers.gold)
-            card = text_card.of(splits, dataset)
+                splits = text_tables.read_splits(name, dataset, raw, answers.gold)
+            card = text_card.make_card(splits, dataset)
             rows = text_tables.write(splits, converted)
-            record |= {"files": sources.listing(converted), "rows": rows, "raw": fetched}
+            record |= {"files": sources.list_files(converted), "rows": rows, "raw": fetched}
         else:
             place = one_file(raw, converted)
-            record |= {"files": fetched} if place == raw else {"files": sources.listing(place), "raw": fetched}
-        again = own_files.listing(own_files.paths(source, local_root, dataset), own)
-        if own_files.hashes(again) != own_files.hashes(own):
-            place = own_files.path_of(source, local_root)
+            record |= {"files": fetched} if place == raw else {"files": sources.list_files(place), "raw": fetched}
+        again = local_files.describe_files(local_files.paths(source, local_root, dataset), user_files)
+        if local_files.hashes(again) != local_files.hashes(user_files):
+            place = local_files.path_of(source, local_root)
             raise JobError(f"{name}: a file in {place} changed while it was read. Run again.")
-        record |= {"own": again} if own else {}
+        record |= {"own": again} if user_files else {}
         if card:
             data_cards.save(data_cards.path_of(manifest), card, dataset, again)
         record |= {"contents": params["contents"]} if params.get("contents") else {}

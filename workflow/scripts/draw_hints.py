@@ -24,7 +24,7 @@ def main(job: dict) -> None:
     raw = zip_archives.Folder(place)
     folder = manifest.with_name(manifest.name.removesuffix(".manifest.json"))
     manifest.unlink(missing_ok=True)
-    contents = card.of(place, dataset)
+    contents = card.make_card(place, dataset)
     makers = {split: control_data.Maker(raw, dataset, split) for split in dataset["splits"]}
     for maker in makers.values():
         maker.try_one()
@@ -40,7 +40,7 @@ def main(job: dict) -> None:
                 colours[split] = count = maker.colour_counts()
                 nearest, none = (f"{count[name] / count['pixels']:.2%}" for name in ("nearest", "none"))
                 print(f"{split}: pixels in other colours than ADE20K's: {nearest} are the nearest class, {none} none")
-        found = sources.listing(new)
+        found = sources.list_files(new)
     record = {key: source[key] for key in ("name", "source", "revision")}
     record |= {"folder": folder.name, "files": found, "rows": rows, "raw": source["files"]}
     record |= {"colours": colours} if colours else {}

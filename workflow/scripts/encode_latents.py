@@ -15,7 +15,7 @@ from hra_workflow.tasks.control import latents
 def main(job: dict) -> None:
     manifest, model, images = Path(job["output"]["manifest"]), job["input"]["model"], job["input"]["dataset"]
     device = provenance.pick_device(job)
-    split = control_data.opened(images, "train")
+    split = control_data.open_split(images, "train")
     vae = components.load(AutoencoderKL, manifests.folder(model), "vae").to(device)
     folder = manifest.with_name(manifest.name.removesuffix(".manifest.json"))
     manifest.unlink(missing_ok=True)
@@ -23,7 +23,7 @@ def main(job: dict) -> None:
     with files.replacing_folder(folder) as new:
         latents.write(new / latents.FILE, split, vae, device, job["threads"])
         rates.report(len(split), rates.clock() - started, device)
-        found = sources.listing(new)
+        found = sources.list_files(new)
     hashes = {name: entry["sha256"] for name, entry in found.items()}
     record = {"folder": folder.name, "files": found, "rows": {"train": len(split)}, "of": latents.origin(model, images)}
     files.write_json(manifest, record | {"sha256": files.sha256_of_listing(hashes)})

@@ -20,7 +20,7 @@ def main(job: dict) -> None:
     entries, record = job["params"]["evaluators"], records.read(job["input"]["record"])
     manifests.check_hints(record, job["input"]["dataset"])
     device = provenance.pick_device(job)
-    split = control_data.opened(job["input"]["dataset"], BENCHMARK)
+    split = control_data.open_split(job["input"]["dataset"], BENCHMARK)
     rows = [{name: split.value(row, name) for name in ("key", "prompt")} for row in range(len(split))]
     reference = reference_of(split, [row["prompt"] for row in rows], itself=not job["input"].get("images"))
     evaluated = reference.images if reference.itself else generated(job, record, len(rows))
@@ -53,4 +53,4 @@ def reference_of(split: control_data.Split, prompts: list[str], itself: bool) ->
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), diverged_runs.skipped)
+    start(main, __file__, globals().get("snakemake"), diverged_runs.skip_diverged)

@@ -59,4 +59,4 @@ def likeness(evaluator: Evaluator, base: list, changed: list) -> list[float]:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), diverged_runs.skipped)
+    start(main, __file__, globals().get("snakemake"), diverged_runs.skip_diverged)

@@ -105,4 +105,4 @@ def losses(model, rows: list[list[int]], batch_size: int, device: str) -> list[f
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), diverged_runs.skipped)
+    start(main, __file__, globals().get("snakemake"), diverged_runs.skip_diverged)

@@ -105,4 +105,4 @@ def write_predictions(path: Path, labels, scores: dict) -> None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), diverged_runs.skipped)
+    start(main, __file__, globals().get("snakemake"), diverged_runs.skip_diverged)

@@ -142,4 +142,4 @@ def result(name: str, benchmark: dict, found: dict) -> dict:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), diverged_runs.skipped)
+    start(main, __file__, globals().get("snakemake"), diverged_runs.skip_diverged)

@@ -63,4 +63,4 @@ def gold_answers(manifest: str, split: str, style: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), diverged_runs.skipped)
+    start(main, __file__, globals().get("snakemake"), diverged_runs.skip_diverged)

@@ -7,7 +7,7 @@ compared with the others, the paper's row “Real Images”.
 
 import time
 
-from hra_workflow.core import diverged_runs, made_by, manifests, predictions, provenance, records, rewound
+from hra_workflow.core import diverged_runs, made_by, manifests, predictions, provenance, records, strength_names
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.data import images
@@ -35,7 +35,7 @@ def main(job: dict) -> None:
         "last": {"step": record["steps"], "metrics": aggregation.summary(last)},
         "best_on_test": {"step": None, "metrics": aggregation.summary(best)},
     }
-    if rewound.split(job["wildcards"]["benchmark"])[1]:
+    if strength_names.split(job["wildcards"]["benchmark"])[1]:
         del selections["best_on_test"]  # only the last weights are rewound
     predictions.write_metrics(job, started, device, record, len(rows), evaluation["best_by"][0], selections)
     print(f"{len(rows)} images, {sum(row['blocked'] for row in rows):.0f} of them blocked")
@@ -90,4 +90,4 @@ def add_scores(job: dict, device: str, parts: list[tuple]) -> None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), diverged_runs.skipped)
+    start(main, __file__, globals().get("snakemake"), diverged_runs.skip_diverged)

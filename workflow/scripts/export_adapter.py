@@ -12,7 +12,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 
 from hra_workflow import tasks
-from hra_workflow.core import files, manifests, records, seals, trained
+from hra_workflow.core import files, finished_run, manifests, records, seals
 from hra_workflow.core.job import start
 from hra_workflow.data import leaks
 from hra_workflow.models import adapters, diffusion, precision
@@ -22,9 +22,9 @@ from hra_workflow.report import model_card, selections, unseen
 
 def main(job: dict) -> None:
     params = job["params"]
-    record = trained.checked(params["record"], params["adapter"], params["model"], job["wildcards"])
-    trained.check_current(record, params["record"], **params["expected"])
-    metrics, card = trained.evaluations(record, params["metrics"]), Path(job["output"]["card"])
+    record = finished_run.read_run(params["record"], params["adapter"], params["model"], job["wildcards"])
+    finished_run.check_current(record, params["record"], **params["expected"])
+    metrics, card = finished_run.read_results(record, params["metrics"]), Path(job["output"]["card"])
     tables = {Path(path).name: seals.read(path) for path in params["tables"] if Path(path).exists()}
     model, data = (files.read_json(params[name]) for name in ("model", "dataset"))
     base, folder, task = model_card.on_hub(model), manifests.folder(params["model"]), tasks.classes()[record["task"]]
@@ -41,7 +41,7 @@ def main(job: dict) -> None:
         elif component:
             exports.write_lora(new, lora, folder)
         if (lora / exports.DIFFUSERS).exists() and not exports.write_kohya(lora):
-            title = diffusion.ARCHITECTURES[diffusion.named(folder)].title
+            title = diffusion.ARCHITECTURES[diffusion.architecture_name(folder)].title
             print(f"{title}: diffusers has no converter to the layout of ComfyUI and kohya's scripts, none is written")
         for name, text in tables.items():
             (new / name).write_bytes(text.encode())
@@ -86,7 +86,7 @@ def unseen_scores(params: dict, leaked: dict, kind) -> dict[tuple, dict]:
 def of_pipeline(folder: Path) -> str | None:
     """Return the fine-tuned component of a text-to-image pipeline; None for another model."""
     known = (folder / diffusion.INDEX).exists()
-    return diffusion.ARCHITECTURES[diffusion.named(folder)].component if known else None
+    return diffusion.ARCHITECTURES[diffusion.architecture_name(folder)].component if known else None
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from hra_workflow import tasks
 from hra_workflow.core import records
 from hra_workflow.core.job import as_list, start
 from hra_workflow.report import one_class, pareto, run_statistics, searches, stability, training_curves
-from hra_workflow.report.plot_style import SETTINGS, SMALL, better, dot, remark, save, say, styles, widen
+from hra_workflow.report.plot_style import SETTINGS, SMALL, better, dot, footnote, save, say, styles, widen
 from hra_workflow.report.run_statistics import readable, scale_free
 
 
@@ -41,7 +41,7 @@ def remarks(params: dict, constant: pd.DataFrame) -> list[str]:
     constant: one_class_{task}.csv.
     """
     shown, labels = params["parameters"], params["labels"]
-    unequal = searches.of(params).unequal(labels, shown)
+    unequal = searches.table_searches(params).unequal(labels, shown)
     of_these = f" ({', '.join(unequal)})" * (len(unequal) < len(shown))
     lines = [f"{searches.NOT_RANKED}{of_these}."] * bool(unequal)
     of_shown = one_class.by_column(constant, params)
@@ -88,7 +88,7 @@ def parameters_figure(runs: pd.DataFrame, statistics: pd.DataFrame, published: p
         across = 1 + len(names)
         figure.set_figheight(4.7 + 0.2 * math.ceil(len(handles) / across))
         figure.legend(handles=list(handles.values()), loc="outside upper center", ncols=across, fontsize=SMALL)
-    remark(figure, [*notes, *params["remarks"]])
+    footnote(figure, [*notes, *params["remarks"]])
     return figure
 
 
@@ -183,7 +183,7 @@ def lambda_figure(statistics: pd.DataFrame, published: pd.DataFrame, sweep: pd.D
         notes |= dict.fromkeys(lines)
     if handles:
         figure.legend(handles.values(), handles, loc="outside upper center", ncols=3, fontsize=SMALL, reverse=True)
-    remark(figure, list(notes))
+    footnote(figure, list(notes))
     return figure
 
 

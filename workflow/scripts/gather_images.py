@@ -35,7 +35,7 @@ def main(job: dict) -> None:
 
     whole = len(shards) == 1
     found = chain.from_iterable(images.unpack(path, (lambda about: False) if whole else None) for path in shards)
-    checked = counted(images.complete(found, expected, target))
+    checked = counted(images.check_complete(found, expected, target))
     if whole:
         deque(checked, maxlen=0)
         files.link(shards[0], target)
@@ -45,4 +45,4 @@ def main(job: dict) -> None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), diverged_runs.skipped)
+    start(main, __file__, globals().get("snakemake"), diverged_runs.skip_diverged)

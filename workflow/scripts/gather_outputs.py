@@ -20,4 +20,4 @@ def main(job: dict) -> None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), diverged_runs.skipped)
+    start(main, __file__, globals().get("snakemake"), diverged_runs.skip_diverged)

@@ -16,7 +16,7 @@ def main(job: dict) -> None:
         return {"prompt": text, "index": item[2], "seed": seed("class image", params["seed"], text, item[2])}
 
     images = items([0], 1, params["sampling"]["images"])
-    image_shards.draw(job, images, about, made_by.of(job), key, Sampler)
+    image_shards.draw(job, images, about, made_by.describe(job), key, Sampler)
 
 
 if __name__ == "__main__":

@@ -18,9 +18,9 @@ def main(job: dict) -> None:
     params = job["params"]
     record, weights = records.read(job["input"]["record"]), Path(job["input"]["last"])
     manifests.check_trained_on(record, job["input"]["model"])
-    head = made_by.of(job, manifests.check_weights(record, job["input"]["record"], weights))
+    head = made_by.describe(job, manifests.check_weights(record, job["input"]["record"], weights))
     manifests.check_hints(record, job["input"]["dataset"])
-    split = control_data.opened(job["input"]["dataset"], BENCHMARK)
+    split = control_data.open_split(job["input"]["dataset"], BENCHMARK)
 
     def about(item: tuple[int, int]) -> dict:
         row = item[1]
@@ -33,4 +33,4 @@ def main(job: dict) -> None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), diverged_runs.skipped)
+    start(main, __file__, globals().get("snakemake"), diverged_runs.skip_diverged)

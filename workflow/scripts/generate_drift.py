@@ -17,11 +17,11 @@ from hra_workflow.tasks.subject.items import items, key
 
 def main(job: dict) -> None:
     params, inputs = job["params"], job["input"]
-    head, weights = made_by.of(job), None
+    head, weights = made_by.describe(job), None
     if "record" in inputs:
         record = records.read(inputs["record"])
         manifests.check_trained_on(record, inputs["model"])
-        head = made_by.of(job, manifests.check_weights(record, inputs["record"], inputs["last"]))
+        head = made_by.describe(job, manifests.check_weights(record, inputs["record"], inputs["last"]))
         weights = {0: Path(inputs["last"])}
     prompts = params["prompts"] or captions(inputs["dataset"], params["captions"])
 
@@ -41,9 +41,9 @@ def main(job: dict) -> None:
 
 def captions(manifest: str, count: int) -> list[str]:
     """Return the prompts of the first rows that runs are evaluated on."""
-    split = control_data.opened(manifest, BENCHMARK)
+    split = control_data.open_split(manifest, BENCHMARK)
     return [split.value(row, "prompt") for row in range(min(count, len(split)))]
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), diverged_runs.skipped)
+    start(main, __file__, globals().get("snakemake"), diverged_runs.skip_diverged)

@@ -44,7 +44,7 @@ def main(job: dict) -> None:
     params = job["params"]
     record = records.read(job["input"]["record"])
     manifests.check_trained_on(record, job["input"]["model"])
-    head = made_by.of(job, manifests.check_weights(record, job["input"]["record"], job["input"]["last"]))
+    head = made_by.describe(job, manifests.check_weights(record, job["input"]["record"], job["input"]["last"]))
     model_folder = manifests.folder(job["input"]["model"])
     prompt = prompts.Prompt(params["prompt"], causal_lm.load_tokenizer(model_folder), model_folder)
     datasets = as_list(job["input"]["datasets"])
@@ -282,4 +282,4 @@ class Run:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), diverged_runs.skipped)
+    start(main, __file__, globals().get("snakemake"), diverged_runs.skip_diverged)

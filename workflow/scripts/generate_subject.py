@@ -19,7 +19,7 @@ def main(job: dict) -> None:
     record = records.read(job["input"]["record"])
     manifests.check_trained_on(record, job["input"]["model"])
     weights = {step: weights_at(job, record, step) for step in params["steps"]}
-    head = made_by.of(job, manifests.check_weights(record, job["input"]["record"], *weights.values()))
+    head = made_by.describe(job, manifests.check_weights(record, job["input"]["record"], *weights.values()))
 
     def about(item: tuple[int, int, int]) -> dict:
         step, prompt, index = item
@@ -44,4 +44,4 @@ def weights_at(job: dict, record: dict, step: int) -> Path:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), diverged_runs.skipped)
+    start(main, __file__, globals().get("snakemake"), diverged_runs.skip_diverged)

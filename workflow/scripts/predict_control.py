@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL.Image import Image
 
-from hra_workflow.core import files, manifests, trained
+from hra_workflow.core import files, finished_run, manifests
 from hra_workflow.core.errors import expect, final_errors
 from hra_workflow.core.job import start
 from hra_workflow.core.sharding import seed
@@ -27,7 +27,7 @@ LATENT = 8  # pixels along a side of a latent position
 @final_errors()
 def main(job: dict) -> None:
     params, given, settings = job["params"], job["params"]["given"], job["params"]["settings"]
-    record = trained.checked(params["record"], params["weights"], params["model"], job["wildcards"])
+    record = finished_run.read_run(params["record"], params["weights"], params["model"], job["wildcards"])
     if "images" in given:
         check_function(record, settings)
     folder = given.get("images") or given["controls"]

@@ -6,7 +6,7 @@ Columns: the user's, `prediction`, and for classes the probability of each, `p_{
 from pathlib import Path
 
 import evaluate_glue
-from hra_workflow.core import manifests, provenance, trained
+from hra_workflow.core import finished_run, manifests, provenance
 from hra_workflow.core.errors import final_errors
 from hra_workflow.core.job import start
 from hra_workflow.data import new_inputs
@@ -19,7 +19,7 @@ def main(job: dict) -> None:
     import torch
 
     params = job["params"]
-    record = trained.checked(params["record"], params["weights"], params["model"], job["wildcards"])
+    record = finished_run.read_run(params["record"], params["weights"], params["model"], job["wildcards"])
     method, dataset, settings = (record["fingerprint"][name] for name in ("method", "dataset", "hyperparameters"))
     columns, labels = dataset["columns"], dataset["labels"]
     texts = new_inputs.table(params["given"]["texts"], columns, **params["settings"]["reading"])

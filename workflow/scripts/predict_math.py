@@ -5,7 +5,7 @@ column `answer` can be graded: make grade ANSWERS=…/predictions.csv
 """
 
 import generate_math
-from hra_workflow.core import manifests, trained
+from hra_workflow.core import finished_run, manifests
 from hra_workflow.core.errors import final_errors
 from hra_workflow.core.job import start
 from hra_workflow.data import new_inputs
@@ -16,7 +16,7 @@ from hra_workflow.tasks.math import answers, generation
 @final_errors()
 def main(job: dict) -> None:
     params = job["params"]
-    record = trained.checked(params["record"], params["weights"], params["model"], job["wildcards"])
+    record = finished_run.read_run(params["record"], params["weights"], params["model"], job["wildcards"])
     settings = params["settings"] | record["hyperparameters"]  # of a run that trains nothing, the config's
     given = new_inputs.table(params["given"]["prompts"], [settings["column"]], **settings["reading"])
     questions = given[settings["column"]]

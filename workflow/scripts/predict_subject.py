@@ -6,7 +6,7 @@ same prompt among its benchmark's.
 
 import re
 
-from hra_workflow.core import trained
+from hra_workflow.core import finished_run
 from hra_workflow.core.errors import expect, final_errors
 from hra_workflow.core.job import start
 from hra_workflow.core.sharding import seed
@@ -19,7 +19,7 @@ from hra_workflow.tasks.subject.items import items
 @final_errors()
 def main(job: dict) -> None:
     params = job["params"]
-    record = trained.checked(params["record"], params["weights"], params["model"], job["wildcards"])
+    record = finished_run.read_run(params["record"], params["weights"], params["model"], job["wildcards"])
     rows = new_inputs.table(params["given"]["prompts"], ["prompt"])
     words, first = record["fingerprint"]["prompts"]["subject"], params["seed"]
     prompts = [prompt.replace("{subject}", words) for prompt in rows["prompt"]]

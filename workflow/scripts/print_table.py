@@ -52,7 +52,7 @@ def cell(row: pd.Series, name: str, sep: str) -> Text:
 def render(table: pd.DataFrame, width: int) -> list[Table]:
     """Build one table, or several with the columns distributed over them if the terminal is narrow."""
     titles = {name: name for name in table.columns if f"{name}_best" in table.columns}
-    titles = dict(zip(unseen.names(titles, table.columns), unseen.beside(table.columns, titles), strict=True))
+    titles = dict(zip(unseen.names(titles, table.columns), unseen.with_unseen(table.columns, titles), strict=True))
     names = list(titles)
     room = width - PARAMETERS_WIDTH - 3  # edges and rules take one character each
     longest = max(len(f"{row['method']} {readable(row['setting'])}") for _, row in table.iterrows())
@@ -106,7 +106,7 @@ def show(path: Path, selection: str | None, console: Console) -> None:
         return
     selection = selection or table["selection"].iloc[0]
     part = table[table["selection"] == selection]
-    titles = selections.on(["the reported data"], selections.TITLES)
+    titles = selections.name_splits(["the reported data"], selections.TITLES)
     alike = [titles[name].lower() for name in run_statistics.alike(table, selection)]
     compared = any((part[name] != "").any() for name in part.columns if name.endswith("_difference"))
     task = tasks.classes().get(path.stem.removeprefix("table_"), tasks.Task)

@@ -14,7 +14,7 @@ from hra_workflow.core import files, made_by, predictions, records, seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.data import data_cards, images, leaks
-from hra_workflow.report import class_scores, html_page, own_functions, run_statistics, selections, unseen
+from hra_workflow.report import class_scores, html_page, run_statistics, selections, unseen, user_functions
 from hra_workflow.report.image_grid import evenly_spaced
 from hra_workflow.tasks.images import ImageEvaluation
 
@@ -49,7 +49,7 @@ def section(name: str, facts: dict) -> dict:
 
 
 def titles_of(facts: dict) -> dict[str, str]:
-    return selections.on(selections.splits(facts["benchmarks"]), selections.TITLES)
+    return selections.name_splits(selections.splits(facts["benchmarks"]), selections.TITLES)
 
 
 def headline(table: pd.DataFrame, column: str, facts: dict) -> dict | None:
@@ -261,7 +261,7 @@ def summary(sections: list[dict], params: dict) -> dict:
         "versions": dict(versions),
         "targets": [one["name"] for one in sections],
         "local": local,
-        "modules": own_functions.modules(name for task in params["tasks"].values() for name in task["functions"]),
+        "modules": user_functions.modules(name for task in params["tasks"].values() for name in task["functions"]),
         "changes": params["changes"],
     }
 

@@ -158,7 +158,7 @@ def expected_seeds(run: str, name: str, params: dict) -> int:
 def markdown_table(table: pd.DataFrame, params: dict) -> str:
     """Write two lines per row: ours, then the published one with the difference."""
     units, source = run_statistics.units(params), run_statistics.source_of(params)["label"]
-    heads = unseen.beside(table.columns, {name: f"{name} {unit.arrow}" for name, unit in units.items()})
+    heads = unseen.with_unseen(table.columns, {name: f"{name} {unit.arrow}" for name, unit in units.items()})
     lines = [["Method", "", "Params (M) ↓", *heads]]
     for _, row in table.iterrows():
         label, run = label_of(row, params), row["run"]
@@ -166,12 +166,12 @@ def markdown_table(table: pd.DataFrame, params: dict) -> str:
             cells = [ours_cell(row, name, expected_seeds(run, name, params)) for name in units]
             marked = [row[f"{name}_best"] for name in units]
             cells = [markdown_text.Bold(cell) if bold else cell for cell, bold in zip(cells, marked, strict=True)]
-            cells = unseen.beside(table.columns, dict(zip(units, cells, strict=True)), row)
+            cells = unseen.with_unseen(table.columns, dict(zip(units, cells, strict=True)), row)
             lines.append([label, "ours", row["params_M"] or "–", *cells])
             label = ""
         cells = [paper_cell(row, name) for name in units]
         if any(cells):
-            cells = unseen.beside(table.columns, dict(zip(units, cells, strict=True)), {})
+            cells = unseen.with_unseen(table.columns, dict(zip(units, cells, strict=True)), {})
             lines.append([label, source, number(row["params_M_published"] or None, 3), *cells])
     return markdown_text.two_sources(lines, ["left"] * 2 + ["right"] * (1 + len(heads)))
 
@@ -206,7 +206,7 @@ def notes(
     reference = every.get(params["verdicts"]["reference"], "")
     if any((table[f"{name}_verdict"] != "").any() for name in params["verdicts"]["columns"]):
         lines.append(table_notes.differences(reference))
-    unequal = searches.of(params).unequal(params["trained"], names)
+    unequal = searches.table_searches(params).unequal(params["trained"], names)
     lines += table_notes.compared(params["task"], names, differences, marked, unequal)
     fair = [name for name in names if name not in {*marked, *unequal}]
     lines += table_notes.not_bold(table, differences, fair, params)
@@ -245,7 +245,7 @@ def markdown(
     models = ", ".join(dict.fromkeys(name for name in runs["model"] if name)) or "no run yet"
     parts, units = [f"# {params['task']}: {models}\n"], run_statistics.units(params)
     splits = checkpoints.splits(params["benchmarks"])
-    titles, explained = (checkpoints.on(splits, texts) for texts in (checkpoints.TITLES, checkpoints.NOTES))
+    titles, explained = (checkpoints.name_splits(splits, texts) for texts in (checkpoints.TITLES, checkpoints.NOTES))
     first, shown = params["selections"][0], set(params["verdicts"]["columns"])
     found = verdicts.verdicts(table, differences, units, params, constant)
     if sentences := verdicts.summary(table, first, params):

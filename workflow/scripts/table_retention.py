@@ -33,10 +33,10 @@ def read(paths: list[str], runs: list[str], expected: dict[str, dict], evaluatio
             raise JobError(f"{path}: {run} is not a row of this table. Add it to the config, or delete the file.")
         if (run, seed) in origin:
             raise JobError(f"{run} seed {seed} has two files: {origin[run, seed]} and {path}. Keep one.")
-        differences = records.unlike(record, **expected[path])
+        differences = records.list_differences(record, **expected[path])
         if found["record_sha256"] != record[records.SEAL]:
             differences.append("the results of another train.json")
-        differences += made_by.differing(found.get(made_by.KEY, {}), evaluations[path])
+        differences += made_by.list_differences(found.get(made_by.KEY, {}), evaluations[path])
         if differences:
             raise JobError(
                 f"{path}: expected the run that the config asks for, found {', '.join(differences)}. Delete it and "

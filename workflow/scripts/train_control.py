@@ -33,9 +33,9 @@ def main(job: dict) -> None:
     from hra_workflow.tasks.control import training as control_training
 
     made_by.check_manifest(job["input"]["dataset"], params["hints"])
-    rows = control_data.opened(job["input"]["dataset"], "train")
+    rows = control_data.open_split(job["input"]["dataset"], "train")
     if job["input"]["latents"]:
-        rows = latents.opened(job["input"]["latents"], job["input"]["model"], job["input"]["dataset"], rows)
+        rows = latents.open_latents(job["input"]["latents"], job["input"]["model"], job["input"]["dataset"], rows)
     settings = control_training.schedule(params["hyperparameters"], len(rows))
     augmented = run_record.initial_adapter(job)
     set_seed(seed)  # for what is not part of the initial adapter: a ControlNet's hint encoder

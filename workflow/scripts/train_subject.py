@@ -32,7 +32,7 @@ def main(job: dict) -> None:
 
     from hra_workflow.tasks.subject import dreambooth
 
-    architecture = diffusion.of(model_folder, params["prompts"].get("text_layers"))
+    architecture = diffusion.architecture_in(model_folder, params["prompts"].get("text_layers"))
     architecture.check_resolution(params["resolution"])
     instance, paths = params["prompts"]["instance"], images.listed(data_folder)
     texts = instance if isinstance(instance, list) else [instance] * len(paths)

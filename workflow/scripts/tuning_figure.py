@@ -15,7 +15,7 @@ from hra_workflow import tasks
 from hra_workflow.core import tuning
 from hra_workflow.core.job import start
 from hra_workflow.report import run_statistics, tuning_results
-from hra_workflow.report.plot_style import SETTINGS, SMALL, better, remark, save, say, styles
+from hra_workflow.report.plot_style import SETTINGS, SMALL, better, footnote, save, say, styles
 
 AXIS = "learning_rate"
 
@@ -52,7 +52,7 @@ def figure_of(trials: pd.DataFrame, params: dict) -> Figure:
     if len(lost):
         remarks.append("Crosses, without a score: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
     if remarks:
-        remark(figure, remarks)
+        footnote(figure, remarks)
     return figure
 
 

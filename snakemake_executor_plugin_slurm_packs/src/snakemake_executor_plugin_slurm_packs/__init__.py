@@ -170,7 +170,7 @@ class Executor(SlurmExecutor):
         with self.changing:
             if self.timer:
                 self.timer.cancel()
-            for pack in packs.of(self.waiting, self.replicate):
+            for pack in packs.distribute(self.waiting, self.replicate):
                 full = len(pack) == packs.size(pack[0])
                 alike = len(set(map(self.replicate, pack))) == 1
                 if (full and (alike or quiet)) or (quiet and not (self.to_come and self.active_jobs)):

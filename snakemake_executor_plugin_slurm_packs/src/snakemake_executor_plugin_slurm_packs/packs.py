@@ -30,7 +30,7 @@ def shares_gpu(job) -> bool:
     return not job.is_group() and RESOURCE in getattr(job.rule, "resources", ()) and size(job) > 1
 
 
-def of(jobs: Iterable, replicate: Callable[[object], Hashable]) -> list[list]:
+def distribute(jobs: Iterable, replicate: Callable[[object], Hashable]) -> list[list]:
     """Distribute jobs over packs of one rule and size: full ones of replicates first, then of the others, in order."""
     by_rule: dict[tuple, list] = {}
     for job in jobs:

@@ -2,9 +2,10 @@
 
 from difflib import get_close_matches
 
-from hra_workflow import methods, peft_types
+from hra_workflow import methods
 from hra_workflow.core.errors import JobError, expect
 from hra_workflow.core.grid import kind_of
+from hra_workflow.methods import peft_types
 
 
 def check_type(place: str, method: dict) -> None:

@@ -61,16 +61,16 @@ def check_results(overlays: list[tuple[Path, dict]], demo: Path) -> None:
 
     overlays: path and content of the files.
     """
-    own = [path for path, _ in overlays if not path.resolve().is_relative_to(demo.resolve())]
+    custom = [path for path, _ in overlays if not path.resolve().is_relative_to(demo.resolve())]
     placed = [path for path, overlay in overlays if "pathvars" in overlay]
-    if own and placed and placed[-1] not in own:
+    if custom and placed and placed[-1] not in custom:
         raise JobError(
-            f"{own[-1]}: expected `pathvars` of its own, found only those of {placed[-1]}, whose results it would "
+            f"{custom[-1]}: expected `pathvars` of its own, found only those of {placed[-1]}, whose results it would "
             "overwrite. `make new NAME=mine DEMO=1` makes a project with the demo's model, and such a line to copy"
         )
 
 
-def settle(config: dict, overlays: list[dict]) -> list[str]:
+def finish_merge(config: dict, overlays: list[dict]) -> list[str]:
     """Remove from the merged config, in place, the tasks that are null, and what refers to columns that were replaced.
 
     Models get the lists of targets of their architectures.
@@ -85,15 +85,15 @@ def settle(config: dict, overlays: list[dict]) -> list[str]:
         return []
     config["tasks"] = {name: settings for name, settings in config["tasks"].items() if settings is not None}
     for name, settings in config["tasks"].items():
-        own: dict = {}
+        replaced: dict = {}
         for overlay in overlays:
             changes = dict(stated(overlay)).get(name, {})
-            own = changes if "columns" in changes else own | changes if own else {}
-        if "columns" in own:
-            if "averages" not in own:
+            replaced = changes if "columns" in changes else replaced | changes if replaced else {}
+        if "columns" in replaced:
+            if "averages" not in replaced:
                 settings["averages"] = []
-            if "figures" not in own:
-                columns = own["columns"] if isinstance(own["columns"], list) else []
+            if "figures" not in replaced:
+                columns = replaced["columns"] if isinstance(replaced["columns"], list) else []
                 names = [column["name"] for column in columns if isinstance(column, dict) and "name" in column]
                 settings["figures"] = {"parameters": names[:1], "lambda": []}
     return chosen(config, overlays)

@@ -19,8 +19,8 @@ def check(task: Task, check_run: Callable[[Task, str, str], None]) -> None:
         f"{place}: expected `held_out: {{share: 0.1}}` in tasks.{task.name}, the rows that trials are judged by",
     )
     for run in tune.get("runs", []):
-        one_of(f"{place}.runs", "run of the grid", run, grid.names(task.config, task.name))
-    tuned = [run for run in grid.names(task.config, task.name) if tuned_runs.is_tuned(task, run)]
+        one_of(f"{place}.runs", "run of the grid", run, grid.run_names(task.config, task.name))
+    tuned = [run for run in grid.run_names(task.config, task.name) if tuned_runs.is_tuned(task, run)]
     expect(tuned, f"{place}: no run of the grid trains anything, so there is no learning rate to tune. Remove it")
     both = sorted({run["seed"] for run in task.runs()} & set(tuning.seeds(tune)))
     expect(
@@ -54,4 +54,4 @@ def check_rungs(place: str, tune: dict) -> None:
     expect(rungs == sorted(set(rungs)), f"{place}.rungs: expected increasing fractions of the training, found {rungs}")
     for rung in rungs:
         expect(left > 1, f"{place}: one trial is left before rung {rung:g}, which decides nothing. Remove it")
-        left = tuning.going_on(left, tune["halving"]["factor"])
+        left = tuning.count_promoted(left, tune["halving"]["factor"])

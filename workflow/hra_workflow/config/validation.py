@@ -118,9 +118,9 @@ def check_task(task: Task) -> None:
             method, variant = run.split("/")
             one_of(f"{place}.grid[{index}]: {run}", "method", method, config["methods"])
             one_of(f"{place}.grid[{index}]: {run}", "variant", variant, config["methods"][method]["variants"])
-            kind, limit = kind_of(config["methods"][method]), methods.of(config, method).limit
+            kind, limit = kind_of(config["methods"][method]), methods.get(config, method).limit
             expect(
-                methods.of(config, method).runs(task.name),
+                methods.get(config, method).runs(task.name),
                 f"{place}.grid[{index}]: {run}: expected a kind that {task.name} can run "
                 f"({', '.join(methods.kinds_of(task.name))}), found {kind}{f' ({limit})' if limit else ''}. "
                 "Remove the run from the grid",
@@ -141,7 +141,7 @@ def check_task(task: Task) -> None:
             one_of(where, "benchmark", column["benchmark"], metrics)
             one_of(where, "metric", column["metric"], metrics[column["benchmark"]])
         if "minus" in column:
-            one_of(f"{where}: minus", "run of the grid", column["minus"], grid.names(config, task.name))
+            one_of(f"{where}: minus", "run of the grid", column["minus"], grid.run_names(config, task.name))
     check_gpus(task)
     names = [column["name"] for column in entry["columns"]]
     for average in entry.get("averages", []):
@@ -149,7 +149,7 @@ def check_task(task: Task) -> None:
             one_of(f"{place}.averages: {average['name']}", "column", name, names)
     check_published(task, names)
     if entry.get("reference"):
-        one_of(f"{place}.reference", "run of the grid", entry["reference"], grid.names(config, task.name))
+        one_of(f"{place}.reference", "run of the grid", entry["reference"], grid.run_names(config, task.name))
     for name in entry["figures"]["parameters"]:
         one_of(f"{place}.figures.parameters", "column", name, [*names, *averages(config, task.name)])
     for name in entry["figures"]["lambda"]:

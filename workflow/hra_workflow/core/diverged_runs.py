@@ -10,7 +10,7 @@ from pathlib import Path
 from hra_workflow.core import files, predictions, records
 
 
-def skipped(job: dict) -> bool:
+def skip_diverged(job: dict) -> bool:
     """Return whether the run of a job has diverged; then, its outputs have been written."""
     if "record" not in job["input"]:  # the base model's
         return False

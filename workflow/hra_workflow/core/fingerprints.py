@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from hra_workflow.core import files, provenance
-from hra_workflow.core.job import identity, processes
+from hra_workflow.core.job import processes, recorded_params
 
 NEUTRAL_INPUTS = ("latents",)  # encoded earlier, they change results by rounding only
 NEUTRAL_ENTRIES = ("rung",)  # of hyper-parameters: where the run of a trial ends
@@ -22,7 +22,7 @@ def of_training(job: dict, steps: int, per_process: bool) -> dict:
 
     `steps`: total number of optimiser steps. `per_process`: random numbers depend on the number of processes.
     """
-    content = identity(job) | {"seed": int(job["wildcards"]["seed"]), "steps": steps}
+    content = recorded_params(job) | {"seed": int(job["wildcards"]["seed"]), "steps": steps}
     content["processes"] = processes(job) if per_process else None  # not the param: fewer GPUs may be available
     inputs = {name: path for name, path in job["input"].items() if path and name not in NEUTRAL_INPUTS}
     content["inputs"] = {name: of_input(path) for name, path in inputs.items()}
@@ -43,20 +43,20 @@ def of_input(path: str) -> str:
 
 def differences(saved: dict, now: dict) -> list[str]:
     """List the entries that differ, in the form `learning_rate 0.02, now 0.001`."""
-    before, after = flat(saved), flat(now)
+    before, after = flatten(saved), flatten(now)
     keys = [key for key in {**before, **after} if before.get(key) != after.get(key) and key not in NEUTRAL_ENTRIES]
-    return [f"{key} {shown(before.get(key))}, now {shown(after.get(key))}" for key in keys]
+    return [f"{key} {format_value(before.get(key))}, now {format_value(after.get(key))}" for key in keys]
 
 
-def flat(content: dict, prefix: str = "") -> dict:
+def flatten(content: dict, prefix: str = "") -> dict:
     """Flatten nested entries to dotted names; hyper-parameters keep their own names."""
     found = {}
     for key, value in content.items():
         name = key if prefix in ("", "hyperparameters.") else prefix + key
-        found |= flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
+        found |= flatten(value, f"{name}.") if isinstance(value, dict) else {name: value}
     return found
 
 
-def shown(value) -> str:
+def format_value(value) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     return f"{text[:12]}…" if len(text) == 64 else text[:80]

@@ -23,7 +23,7 @@ def runs_per_gpu(job: dict) -> int:
     """Return how many runs share the GPU of this job: those of its pack, or as many as the locks let run."""
     if RUNS in os.environ:
         return int(os.environ[RUNS])
-    return int(job["resources"].get("jobs_per_gpu", 1)) if wanted(job) else 1
+    return int(job["resources"].get("jobs_per_gpu", 1)) if to_reserve(job) else 1
 
 
 def device_seconds(attempts: dict) -> float:
@@ -33,7 +33,7 @@ def device_seconds(attempts: dict) -> float:
     return sum(one / runs for one, runs in zip(seconds, shared, strict=True))
 
 
-def wanted(job: dict) -> int:
+def to_reserve(job: dict) -> int:
     """Return the number of GPUs that this process must reserve itself: none if the scheduler has assigned them."""
     count = int(job["resources"].get("gpu", 0))
     if job["params"].get("device") == "cpu" or not count:
@@ -64,7 +64,7 @@ def reserved(count: int, share: int = 1):
             "Set `resources: {gpu: 0}` of the task to train on the CPU, or run on a machine with GPUs."
         )
     LOCK_FOLDER.mkdir(parents=True, exist_ok=True)
-    while not (held := chosen(devices, count, PARTS // share)):
+    while not (held := lock_devices(devices, count, PARTS // share)):
         time.sleep(1)
     try:
         os.environ |= {"CUDA_VISIBLE_DEVICES": ",".join(held), RUNS: str(share)}
@@ -73,7 +73,7 @@ def reserved(count: int, share: int = 1):
         release(held.values())
 
 
-def chosen(devices: list[str], count: int, parts: int) -> dict[str, list]:
+def lock_devices(devices: list[str], count: int, parts: int) -> dict[str, list]:
     """Lock `parts` parts of `count` devices and return the locks by device; {} if not enough are free.
 
     The fullest devices that have room are chosen, so that others stay free for jobs that need a whole one.
@@ -81,14 +81,14 @@ def chosen(devices: list[str], count: int, parts: int) -> dict[str, list]:
     from filelock import FileLock
 
     with FileLock(LOCK_FOLDER / "choosing.lock"):
-        free = {device: [lock for part in range(PARTS) if (lock := locked(device, part))] for device in devices}
+        free = {device: [lock for part in range(PARTS) if (lock := lock_part(device, part))] for device in devices}
         fitting = sorted((one for one in devices if len(free[one]) >= parts), key=lambda one: len(free[one]))
         held = {one: free[one][:parts] for one in fitting[:count]} if len(fitting) >= count else {}
         release(locks[parts if one in held else 0 :] for one, locks in free.items())
     return held
 
 
-def locked(device: str, part: int):
+def lock_part(device: str, part: int):
     """Lock a part of a device; return None if another job has locked it."""
     from filelock import FileLock, Timeout
 

@@ -24,7 +24,7 @@ def runs(config: dict, task: str) -> list[dict]:
     return list(unique.values())
 
 
-def places(config: dict) -> dict[str, str]:
+def paths(config: dict) -> dict[str, str]:
     """Return the paths, with wildcards, of a run, its evaluations and the checkpoints of training and augmentation."""
     roots, run = config["pathvars"], "{task}/{dataset}/{method}/{variant}/seed{seed}"
     return {
@@ -35,12 +35,12 @@ def places(config: dict) -> dict[str, str]:
     }
 
 
-def choice(config: dict, task: str, dataset: str, run: str) -> str:
+def choice_file(config: dict, task: str, dataset: str, run: str) -> str:
     """Return the path of the values that the trials of `method/variant` on a dataset have chosen."""
     return f"{config['pathvars']['results']}/tune/{task}/{dataset}/{run}.json"
 
 
-def promotion(config: dict, task: str, dataset: str, run: str, rung: float) -> str:
+def promotion_file(config: dict, task: str, dataset: str, run: str, rung: float) -> str:
     """Return the path of the list of trials of `method/variant` that go on from a rung."""
     return f"{config['pathvars']['results']}/tune/{task}/{dataset}/{run}/rung-{rung:g}.json"
 
@@ -58,7 +58,7 @@ def datasets(config: dict, task: str) -> list[str]:
 
 def preset(config: dict, task: str, run: str) -> str | None:
     """Return the name of the hyper-parameter preset of `method/variant`; None if the task gives none."""
-    return of_run(config["tasks"][task]["preset"], run)
+    return value_for_run(config["tasks"][task]["preset"], run)
 
 
 def every_run(config: dict) -> list[str]:
@@ -71,7 +71,7 @@ def run_keys(config: dict) -> list[str]:
     return ["default", *config["methods"], *every_run(config)]
 
 
-def of_run(chosen: str | int | dict, run: str) -> str | int | None:
+def value_for_run(chosen: str | int | dict, run: str) -> str | int | None:
     """Return the value for `method/variant` of a setting: one for all runs, or by run, by method and `default`."""
     run = tuning.base(run)
     names = (run, run.split("/")[0], "default")
@@ -80,7 +80,7 @@ def of_run(chosen: str | int | dict, run: str) -> str | int | None:
 
 def runs_per_gpu(resources: dict, run: str) -> int:
     """Return how many runs of `method/variant` share a GPU, by the `resources` of training jobs."""
-    return of_run(resources.get("runs_per_gpu", 1), run) or 1
+    return value_for_run(resources.get("runs_per_gpu", 1), run) or 1
 
 
 def hyperparameters(config: dict, task: str, dataset: str, run: str) -> dict:
@@ -108,8 +108,8 @@ def hyperparameters(config: dict, task: str, dataset: str, run: str) -> dict:
         trial, rung = tuning.split(trial)
         values |= tuning.trials(tune, run)[trial] | ({"rung": rung} if rung < tuning.END else {})
         held_out = {"train_rows": tune["rows"]} if "rows" in tune else {}
-    elif tuning.covers(tune, run):
-        values |= tuning.chosen(choice(config, task, dataset, run))
+    elif tuning.is_tuned(tune, run):
+        values |= tuning.chosen_values(choice_file(config, task, dataset, run))
     if trial != run or settings.get("selection") == HELD_OUT:
         values["held_out"] = settings["held_out"] | held_out
     return values
@@ -132,9 +132,9 @@ def method(config: dict, task: str, method: str, variant: str, dataset: str | No
     if dataset and peft:
         peft = peft | hyperparameters(config, task, dataset, f"{method}/{variant}").get(kind_of(entry), {})
     # Keys that only some methods have are left out of the others' params, so that finished runs stay valid.
-    own = {key: entry[key] for key in ("type",) if key in entry}
-    own |= {key: chosen[key] for key in ("loraplus_lr_ratio",) if key in chosen}
-    return own | {
+    entries = {key: entry[key] for key in ("type",) if key in entry}
+    entries |= {key: chosen[key] for key in ("loraplus_lr_ratio",) if key in chosen}
+    return entries | {
         "kind": entry["kind"],
         "version": entry["version"],
         "peft": peft,
@@ -152,14 +152,14 @@ def resource(stated: dict, name: str, default, attempt: int):
     return value * (1 + attempt) // 2 if name == "mem_mb" else value
 
 
-def names(config: dict, task: str) -> list[str]:
+def run_names(config: dict, task: str) -> list[str]:
     """List the distinct `method/variant` of a task's runs in config order."""
     return list(dict.fromkeys(f"{run['method']}/{run['variant']}" for run in runs(config, task)))
 
 
 def table_rows(config: dict, task: str) -> list[dict[str, str]]:
     """List the rows of the table in config order."""
-    return rows_of(config, names(config, task))
+    return rows_of(config, run_names(config, task))
 
 
 def labels(config: dict, task: str) -> dict[str, str]:

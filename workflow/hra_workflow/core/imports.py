@@ -8,7 +8,7 @@ from hra_workflow.core.errors import JobError
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
-def named(name: str, key: str):
+def import_named(name: str, key: str):
     """Import the class or function `name`; errors refer to the config key `key`."""
     if not NAME.fullmatch(name):
         raise JobError(f"{key}: expected `module:function` or `module:Class`, found {name!r}. Correct the config.")

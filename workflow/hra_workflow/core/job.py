@@ -53,7 +53,7 @@ def start(
                 lease.check()
                 main(job)
 
-        if guarded(by_hand, job):
+        if run_guarded(by_hand, job):
             raise SystemExit(1)
         return
 
@@ -71,7 +71,7 @@ def start(
             if not card:  # the findings of a rehearsal are in the same folders
                 forget_finished(job, snakemake.config.get("pathvars", {}))
             gpus.hide_unrequested(job)
-            stack.enter_context(gpus.reserved(gpus.wanted(job), gpus.runs_per_gpu(job)))
+            stack.enter_context(gpus.reserved(gpus.to_reserve(job), gpus.runs_per_gpu(job)))
             if processes(job) > 1:
                 launcher.torchrun(script, job, processes(job))
             else:
@@ -87,7 +87,7 @@ def start(
     redirect(job)
     if not job["params"].get("network", False):
         os.environ["HF_HUB_OFFLINE"] = "1"
-    if problem := final_error(job["log"]) or guarded(run, job):
+    if problem := final_error(job["log"]) or run_guarded(run, job):
         stopped = problem.startswith("Interrupted: ")
         with os.fdopen(terminal, "w") as stream:
             print(f"{job['rule']} {'was stopped' if stopped else 'failed'}, see {job['log']}\n  {problem}", file=stream)
@@ -121,7 +121,7 @@ def from_snakemake(snakemake) -> dict:
         "input": named(snakemake.input),
         "output": named(snakemake.output),
         "params": params | recorded,
-        "identity": list(recorded),  # those to which snake/reruns.py has given their names
+        "identity": list(recorded),  # those to which snakemake_bridge/reruns.py has given their names
         "resources": {key: value for key, value in snakemake.resources.items() if not key.startswith("_")},
         "threads": snakemake.threads,
         "wildcards": named(snakemake.wildcards),
@@ -129,7 +129,7 @@ def from_snakemake(snakemake) -> dict:
     }
 
 
-def identity(job: dict) -> dict:
+def recorded_params(job: dict) -> dict:
     """Return the params that the results of a job depend on; all those of a job by hand, which need not name them."""
     return {name: job["params"][name] for name in job.get("identity", job["params"])}
 
@@ -143,14 +143,14 @@ def forget_finished(job: dict, pathvars: dict) -> None:
     for name in ("record", "records"):
         for record in as_list(job["input"].get(name)):
             run, results = (Path(os.path.abspath(path)) for path in (Path(record).parent, pathvars["results"]))
-            if not run.is_relative_to(results) or lease.of(run).exists():  # another project's, or in training
+            if not run.is_relative_to(results) or lease.file_in(run).exists():  # another project's, or in training
                 continue
             scratch = Path(pathvars["scratch"]) / run.relative_to(results)
             for path in [path for pattern in OF_TRAINING for path in scratch.glob(pattern)]:
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def guarded(main: Callable[[dict], None], job: dict) -> str | None:
+def run_guarded(main: Callable[[dict], None], job: dict) -> str | None:
     """Run `main` and return its error in one line, or None. The log gets it, with a traceback unless it is a JobError.
 
     The line is also written to the scratch folder, so that a failed run becomes a row of the run table

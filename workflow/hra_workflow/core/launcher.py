@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from hra_workflow.core import files
-from hra_workflow.core.process_identity import SNAKEMAKE, STARTED_BY, inheriting, orphaned, started_by_this
+from hra_workflow.core.process_identity import SNAKEMAKE, STARTED_BY, is_orphaned, processes_inheriting, started_by_this
 
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 # Time to save a training checkpoint before a process is ended.
@@ -56,7 +56,7 @@ def torchrun(script: str, job: dict, count: int) -> None:
             raise ProcessesFailed(f"torchrun ended with status {agent.returncode}")
     finally:
         # If torchrun was killed, they end by themselves.
-        for process in psutil.wait_procs(inheriting(STARTED_BY, environment[STARTED_BY]), GRACE_SECONDS)[1]:
+        for process in psutil.wait_procs(processes_inheriting(STARTED_BY, environment[STARTED_BY]), GRACE_SECONDS)[1]:
             process.kill()
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -96,7 +96,7 @@ def end_with_starters(grace: float | None = None) -> None:
     parent = os.getppid()
 
     def watch():
-        while os.getppid() == parent and not orphaned():
+        while os.getppid() == parent and not is_orphaned():
             time.sleep(1)
         print("The process that started this one has ended: stopping.", flush=True)
         os.kill(os.getpid(), signal.SIGTERM)

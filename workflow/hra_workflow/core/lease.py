@@ -47,10 +47,12 @@ class LeaseLost(JobError):
 def paths(job: dict, trains: bool) -> list[Path]:
     """Return the leases of a job. Two projects may share only one of a training run's folders."""
     first = Path(next(iter(job["output"].values())))
-    return [of(path.absolute()) for path in ((Path(job["params"]["scratch"]), first.parent) if trains else (first,))]
+    return [
+        file_in(path.absolute()) for path in ((Path(job["params"]["scratch"]), first.parent) if trains else (first,))
+    ]
 
 
-def of(folder: Path) -> Path:
+def file_in(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.lease")
 
 
@@ -123,7 +125,7 @@ def is_dead(content: bytes) -> bool:
 
 def started_by(holder: dict) -> list[int]:
     """List the processes on this machine that the holder of a lease has started."""
-    return [process.pid for process in process_identity.inheriting(HELD, holder["token"])]
+    return [process.pid for process in process_identity.processes_inheriting(HELD, holder["token"])]
 
 
 def described(path: Path, content: bytes) -> str:
@@ -173,7 +175,7 @@ def check() -> None:
     for path, token in own["tokens"].items():
         if not (found := read(Path(path))) or f"token={token}\n".encode() not in found[0]:
             raise LeaseLost(lost(path))
-    if not own["trains"] and process_identity.orphaned():
+    if not own["trains"] and process_identity.is_orphaned():
         raise LeaseLost("The Snakemake that started this job has ended: it writes nothing more.")
 
 

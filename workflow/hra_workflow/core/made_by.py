@@ -6,7 +6,7 @@ images, in their entry `made_by`:
 result      the values of its wildcards, without the shard
 weights     SHA-256 of each file of weights that was used, by its path in the run's folder, as in train.json
 inputs      SHA-256 of the files that each manifest lists, by the path of the manifest
-settings    the identity of its job: the params that Snakemake records (snake/reruns.py)
+settings    the identity of its job: the params that Snakemake records (snakemake_bridge/reruns.py)
 generated   of metrics: the identity of the job that generated the evaluated outputs
 
 So a result of another run, other weights or another config is refused, however it came there: from a job whose
@@ -18,26 +18,26 @@ from pathlib import Path
 
 from hra_workflow.core import files, fingerprints, records
 from hra_workflow.core.errors import JobError
-from hra_workflow.core.job import identity
+from hra_workflow.core.job import recorded_params
 
 KEY = "made_by"
 RUN = ("task", "dataset", "method", "variant", "seed")
 SHARDS = ("shard", "n_shards")
 
 
-def of(job: dict, weights: dict[str, str] | None = None) -> dict:
+def describe(job: dict, weights: dict[str, str] | None = None) -> dict:
     """Return how the results of a job are made; weights: SHA-256 of those used, as in the run's record."""
     return {
         "result": result(job["wildcards"]),
         "weights": weights or {},
         "inputs": {path: fingerprints.of_input(path) for path in manifests_of(job)},
-        "settings": identity(job),
+        "settings": recorded_params(job),
     }
 
 
 def of_manifest(job: dict) -> dict:
     """Return how the files of a manifest are made; the manifest itself lists their inputs."""
-    return {"settings": identity(job)}
+    return {"settings": recorded_params(job)}
 
 
 def result(wildcards: dict) -> str:
@@ -56,14 +56,14 @@ def check(path: str | Path, found: dict, expected: dict) -> None:
     found: what it records, {} if nothing. expected: `result`, `settings` and `weights`, as far as they are known here.
     Its inputs are compared with the manifests that exist.
     """
-    if differences := differing(found, expected):
+    if differences := list_differences(found, expected):
         raise JobError(
             f"{path}: expected a result of this config and of the run's {records.OF_RUN}, found a different one: "
             f"{', '.join(differences)}. Delete it and run again."
         )
 
 
-def differing(found: dict, expected: dict) -> list[str]:
+def list_differences(found: dict, expected: dict) -> list[str]:
     """List how the record of a result differs from what is expected, in the form `max_new_tokens 8, now 20`."""
     if not found:
         return ["it does not record how it was made (an earlier version or another program wrote it)"]
@@ -76,7 +76,7 @@ def differing(found: dict, expected: dict) -> list[str]:
 def of_evaluation(job: dict) -> dict:
     """Return how a job's metrics are made, with its param `generated`: the identity of the job before."""
     generated = {name: job["params"][name] for name in ("generated",) if name in job["params"]}
-    return {name: value for name, value in of(job).items() if name != "weights"} | generated
+    return {name: value for name, value in describe(job).items() if name != "weights"} | generated
 
 
 def check_generated(path: str | Path, found: dict, record: dict, wildcards: dict, settings: dict) -> None:

@@ -46,7 +46,7 @@ def state(process: dict) -> str:
     return "running" if start_of(of["pid"]) == of["start"] else "dead"
 
 
-def inheriting(name: str, text: str) -> list[psutil.Process]:
+def processes_inheriting(name: str, text: str) -> list[psutil.Process]:
     """List the other processes on this machine that started with an environment variable which contains `text`."""
     found = []
     for process in psutil.process_iter(["environ", "status"]):
@@ -56,16 +56,16 @@ def inheriting(name: str, text: str) -> list[psutil.Process]:
     return found
 
 
-def starters() -> list[dict]:
+def ancestors() -> list[dict]:
     """Return the identities of the processes that started this one."""
     return json.loads(os.environ.get(STARTED_BY, "[]"))
 
 
 def started_by_this() -> dict[str, str]:
     """Return the environment variable for processes that are to end with this one and its starters."""
-    return {STARTED_BY: json.dumps([*starters(), this_process()])}
+    return {STARTED_BY: json.dumps([*ancestors(), this_process()])}
 
 
-def orphaned() -> bool:
+def is_orphaned() -> bool:
     """Return whether a process that started this one has ended."""
-    return any(state(one) == "dead" for one in starters())
+    return any(state(one) == "dead" for one in ancestors())

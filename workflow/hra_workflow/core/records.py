@@ -13,7 +13,7 @@ DIVERGED = "diverged"  # the status of a run whose loss or weights are no number
 
 
 def write(path: str | Path, content: dict) -> None:
-    files.write_json(path, sealed(content))
+    files.write_json(path, with_digest(content))
 
 
 def read(path: str | Path, remedy: str = "Delete it and run again.") -> dict:
@@ -28,7 +28,7 @@ def read(path: str | Path, remedy: str = "Delete it and run again.") -> dict:
     return content
 
 
-def sealed(content: dict) -> dict:
+def with_digest(content: dict) -> dict:
     """Add the digest to a record."""
     return content | {SEAL: digest(content)}
 
@@ -38,7 +38,7 @@ def digest(content: dict) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
-def unlike(record: dict, asked: dict, inputs: dict[str, str]) -> list[str]:
+def list_differences(record: dict, asked: dict, inputs: dict[str, str]) -> list[str]:
     """List how a run's record differs from what the config asks for, in the form `learning_rate 0.02, now 0.001`.
 
     asked: entries of the training's fingerprint. inputs: the manifests of the training; of one that does not exist any

@@ -26,15 +26,15 @@ def base(run: str) -> str:
     return run.partition(MARK)[0]
 
 
-def covers(tune: dict | None, run: str) -> bool:
+def is_tuned(tune: dict | None, run: str) -> bool:
     """Return whether `method/variant`, if it is trained, is tuned."""
     return bool(tune) and run in tune.get("runs", [run])
 
 
 def search(tune: dict, run: str) -> dict[str, list]:
     """Return the values to try of each hyper-parameter for `method/variant`, of `tasks.{task}.tune`."""
-    own = tune.get("methods", {})
-    return tune["search"] | own.get(run.split("/")[0], {}) | own.get(run, {})
+    by_method = tune.get("methods", {})
+    return tune["search"] | by_method.get(run.split("/")[0], {}) | by_method.get(run, {})
 
 
 def trials(tune: dict, run: str) -> dict[str, dict]:
@@ -85,7 +85,7 @@ def rung_before(tune: dict, rung: float) -> float:
     return max((one for one in rungs(tune) if one < rung), default=0.0)
 
 
-def part(tune: dict | None, variant: str) -> float:
+def fraction(tune: dict | None, variant: str) -> float:
     """Return the fraction of the training that a run takes; the run of a trial starts at the rung before."""
     if MARK not in variant:
         return END
@@ -93,7 +93,7 @@ def part(tune: dict | None, variant: str) -> float:
     return rung - rung_before(tune, rung)
 
 
-def going_on(trials: int, factor: int) -> int:
+def count_promoted(trials: int, factor: int) -> int:
     """Return how many trials go on from a rung: 1/factor of them, rounded up."""
     return math.ceil(trials / factor)
 
@@ -103,7 +103,7 @@ def trainings(tune: dict) -> float:
     left, before, total = tune["trials"], 0.0, 0.0
     for rung in rungs(tune):
         total += left * (rung - before)
-        left, before = going_on(left, (tune.get("halving") or {"factor": 1})["factor"]), rung
+        left, before = count_promoted(left, (tune.get("halving") or {"factor": 1})["factor"]), rung
     return total * len(seeds(tune))
 
 
@@ -126,7 +126,7 @@ def run_of(choice: str | Path) -> str:
     return "/".join(Path(choice).with_suffix("").parts[-4:])
 
 
-def chosen(path: str | Path) -> dict:
+def chosen_values(path: str | Path) -> dict:
     """Return the values that were chosen from the trials of a run; {} if they are not finished, or all failed."""
     return read_choice(path)["values"] if Path(path).exists() else {}
 

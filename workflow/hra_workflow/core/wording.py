@@ -8,12 +8,12 @@ def number(value: float) -> str:
     return f"{float(f'{value:.3g}'):,.9f}".rstrip("0").rstrip(".")
 
 
-def counted(count: int, what: str) -> str:
+def plural(count: int, what: str) -> str:
     return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def of_jobs(count: int) -> str:
-    return counted(count, "job")
+    return plural(count, "job")
 
 
 def listed(names: Iterable[str], most: int = 8) -> str:

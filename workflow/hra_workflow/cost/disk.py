@@ -51,7 +51,7 @@ def estimate(config: dict, planned: Iterable[Job], missing: bool = False) -> Dis
     """Estimate what the jobs of a table leave on the disk; `missing`: only those that have yet to run."""
     found, every, planned = Disk(), tasks.load(config), list(planned)
     sizes, downloaded = weights(planned), {}
-    for one in downloads.of(planned):
+    for one in downloads.download_jobs(planned):
         dataset = one.wildcards.get("task"), one.wildcards.get("dataset")
         amount = downloads.size(config, one)
         # Files that are read in place take no space, but their manifest has their size.
@@ -101,7 +101,7 @@ def weight(config: dict, task: tasks.base.Task, one: Job, sizes: dict) -> float 
     if not methods.trains(task.config, variant(one)):
         return 0.0
     known = sizes.get((task.name, variant(one)))
-    if known is None and methods.of(config, one.wildcards["method"]).base == "all":
+    if known is None and methods.get(config, one.wildcards["method"]).base == "all":
         parameters = config["models"][task.settings["model"]].get("parameters")
         return parameters and 4 * parameters
     return known

@@ -8,7 +8,7 @@ from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.data import hub, sources
 
 
-def of(planned: Iterable[Job]) -> list[Job]:
+def download_jobs(planned: Iterable[Job]) -> list[Job]:
     return [one for one in planned if one.stage == "download"]
 
 
@@ -47,7 +47,7 @@ def size(config: dict, one: Job) -> float | None:
 def summary(config: dict, planned: Iterable[Job]) -> str:
     """Describe the downloads in one line: missing, finished and of unknown size."""
     there, known, unknown = 0.0, {}, []
-    for one in of(planned):
+    for one in download_jobs(planned):
         found, name = size(config, one), entry(config, one)[1]
         if manifest_bytes(one.outputs[0]):
             there += manifest_bytes(one.outputs[0])
@@ -64,7 +64,7 @@ def summary(config: dict, planned: Iterable[Job]) -> str:
 def licences(config: dict, planned: Iterable[Job]) -> Iterator[str]:
     """List the downloads with their licence, one line per licence."""
     grouped: dict[str, list[str]] = {}
-    for one in of(planned):
+    for one in download_jobs(planned):
         stated, name = entry(config, one)
         if is_remote(stated) and "address" not in one.wildcards:  # what is unpacked from an archive states its licence
             grouped.setdefault(stated.get("license", "not stated in the config"), []).append(name)
@@ -73,5 +73,5 @@ def licences(config: dict, planned: Iterable[Job]) -> Iterator[str]:
 
 def missing_tokens(config: dict, planned: Iterable[Job]) -> list[str]:
     """Describe every gated download that is still missing if this machine has no token for it."""
-    needed = [entry(config, one)[0].get("source", {}) for one in of(planned) if one.needed]
+    needed = [entry(config, one)[0].get("source", {}) for one in download_jobs(planned) if one.needed]
     return [] if config.get("mirror") else list(filter(None, map(hub.missing_token, needed)))

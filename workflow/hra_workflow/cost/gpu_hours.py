@@ -12,10 +12,10 @@ from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.tasks import load as load_tasks
 from hra_workflow.tasks.base import Task
 
-MEASURED, TRIED, STATED = "measured by finished jobs", "measured by make preflight", "estimated from the config"
+MEASURED, PROBED, CONFIGURED = "measured by finished jobs", "measured by make preflight", "estimated from the config"
 REHEARSED = "estimated by make rehearse"
 STARTUP_SECONDS = 60  # of a job, in addition to its rows: Python, libraries from a shared disk, the model on the GPU
-TRIED_ALONE = "at most, measured by make preflight on a run alone on its GPU"
+PROBED_ALONE = "at most, measured by make preflight on a run alone on its GPU"
 WITHIN_ITEM = ("task", "seed", "shard", "n_shards")  # the seeds and shards of a run are one item
 
 
@@ -119,12 +119,12 @@ def hours(done: Iterable[Job], left: Iterable[Job]) -> Hours:
 
 def estimate(job: Job, rates: dict[tuple, list]) -> tuple[float | None, str]:
     """Return the seconds of a job on all of its processes, and their basis."""
-    tried = TRIED if job.runs_per_gpu == 1 else TRIED_ALONE
+    tried = PROBED if job.runs_per_gpu == 1 else PROBED_ALONE
     found = {
         MEASURED: by_records(job, rates),
         tried: job.measured,
         REHEARSED: job.rehearsed,
-        STATED: job.stated if job.gpus else None,
+        CONFIGURED: job.stated if job.gpus else None,
     }
     return next(((seconds, basis) for basis, seconds in found.items() if seconds is not None), (None, ""))
 
@@ -171,7 +171,7 @@ def work(tasks: dict[str, Task], rule: str, wildcards: dict) -> float | None:
         return None
     if stage == "evaluate" and task.evaluation.in_training(wildcards):
         return 0.0
-    if stage == "train" and not methods.of(task.config, wildcards["method"]).trains:
+    if stage == "train" and not methods.get(task.config, wildcards["method"]).trains:
         return 0.0
     return task.cost.work(stage, wildcards)
 
@@ -183,7 +183,7 @@ def add_estimates(config: dict, jobs: Iterable[Job]) -> None:
         job.work = work(every, job.rule, job.wildcards)
         job.measured = by_rates(rates["jobs"], every, job)
         job.rehearsed = by_rates(rates["rehearsal"], every, job)
-        job.stated = stated(every, job)
+        job.stated = by_config(every, job)
 
 
 def probe_rates(config: dict) -> dict[str, list[dict]]:
@@ -217,7 +217,7 @@ def startup(job: Job) -> float:
     return STARTUP_SECONDS * job.gpus / job.runs_per_gpu
 
 
-def stated(tasks: dict[str, Task], job: Job) -> float | None:
+def by_config(tasks: dict[str, Task], job: Job) -> float | None:
     """Estimate GPU-seconds from the config's `minutes` (per job) or `rows_per_second` (per GPU)."""
     task = task_of(tasks, job.rule, job.wildcards)
     resources = task.cost.resources(job.rule, job.stage) if task else {}

@@ -1,4 +1,4 @@
-"""Cost estimates of tables from the planned jobs (snake/planned.py), printed at the end of a dry run."""
+"""Cost estimates of tables from the planned jobs (snakemake_bridge/planned.py), printed at the end of a dry run."""
 
 import math
 import sys
@@ -9,11 +9,11 @@ from pathlib import Path
 from hra_workflow import tasks
 from hra_workflow.core import files, tuning
 from hra_workflow.core.errors import JobError
-from hra_workflow.core.wording import counted, listed, number, of_jobs
+from hra_workflow.core.wording import listed, number, of_jobs, plural
 from hra_workflow.cost import disk, downloads, gpu_hours, planned_jobs
 from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.data import data_cards, leaks
-from hra_workflow.tasks import own_data, tuned_runs
+from hra_workflow.tasks import tuned_runs, user_data
 from hra_workflow.tasks.base import Task
 
 
@@ -71,12 +71,12 @@ def table(name: str, planned: list[Job]) -> list[str]:
     count, there = (Counter(one.stage for one in some if one.work != 0) for some in (planned, done))
     stages = {"train": "training run", "generate": "shard", "evaluate": "evaluation"}
     parts = [
-        counted(count[stage], what) + (f" ({there[stage]:,} done)" if there[stage] else "")
+        plural(count[stage], what) + (f" ({there[stage]:,} done)" if there[stage] else "")
         for stage, what in stages.items()
         if count[stage]
     ]
     if shared := gpu_jobs(planned):
-        parts[0] += f" in {counted(shared, 'GPU job')}"
+        parts[0] += f" in {plural(shared, 'GPU job')}"
     including = f", including {', '.join(parts)}" if parts else ""
     return [
         f"{name}: {of_jobs(len(planned))} ({len(done):,} done){including}",
@@ -118,7 +118,7 @@ def together(config: dict, names: list[str], planned: list[Job]) -> list[str]:
         *(
             f"  data:     {line}"
             for task in of_names(config, names)
-            for line in data_cards.contents(own_data.manifests(task))
+            for line in data_cards.contents(user_data.manifests(task))
         ),
         *[f"  memory:   {memory(config, names)}"] * any(job.gpus for job in planned),
         f"  disk:     {disk.estimate(config, planned)}",
@@ -129,7 +129,7 @@ def together(config: dict, names: list[str], planned: list[Job]) -> list[str]:
 def trials(task: Task) -> str:
     """Say what tuning costs, and that trials of later rungs are in no number of jobs yet."""
     tune, count = task.settings["tune"], len(tuned_runs.tuned(task))
-    text = f"of {task.name}, {tune['trials']} for each of {counted(count, 'run')}, as much training as "
+    text = f"of {task.name}, {tune['trials']} for each of {plural(count, 'run')}, as much training as "
     text += f"{number(tuning.trainings(tune))} more seeds" + " at most" * ("rows" in tune)
     return text + "; those of later rungs are planned when known" * tuned_runs.halved(task)
 
@@ -163,8 +163,8 @@ def warnings(config: dict, names: Iterable[str], planned: list[Job]) -> list[str
 def of_data(config: dict, names: Iterable[str]) -> list[str]:
     """List what is unusual about the data of the tables, such as rows that are also trained on."""
     chosen = of_names(config, names)
-    notes = data_cards.warnings(path for task in chosen for path in own_data.manifests(task))
-    return notes + leaks.warnings(one for task in chosen for one in own_data.benchmarks(task))
+    notes = data_cards.warnings(path for task in chosen for path in user_data.manifests(task))
+    return notes + leaks.warnings(one for task in chosen for one in user_data.benchmarks(task))
 
 
 def of_names(config: dict, names: Iterable[str]) -> list[Task]:

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from hra_workflow.core import files
-from hra_workflow.core.wording import counted
-from hra_workflow.data import own_files
+from hra_workflow.core.wording import plural
+from hra_workflow.data import local_files
 
 VERSION = 3  # of what cards contain: an older one is made again
 TRAIN = "train"
@@ -39,16 +39,16 @@ def digest(entry: dict) -> str:
     return hashlib.sha256(json.dumps([VERSION, entry], sort_keys=True).encode()).hexdigest()
 
 
-def save(path: Path, card: dict, entry: dict, own: dict) -> None:
-    """Write a card; `own`: the listing of the user's files (own_files.py)."""
-    files.write_json(path, card | {"entry": digest(entry), "own": own})
+def save(path: Path, card: dict, entry: dict, user_files: dict) -> None:
+    """Write a card; `user_files`: the listing of the user's files (local_files.py)."""
+    files.write_json(path, card | {"entry": digest(entry), "own": user_files})
 
 
-def current(path: Path, entry: dict, own: dict[str, Path], make: Callable[[], dict]) -> dict:
+def current(path: Path, entry: dict, user_files: dict[str, Path], make: Callable[[], dict]) -> dict:
     """Return the card at `path` if it is of these files of the user and of this entry; otherwise make and write it."""
     before = files.read_if_valid(path)
-    now = own_files.listing(own, before.get("own", {}))
-    same = before.get("entry") == digest(entry) and own_files.hashes(before["own"]) == own_files.hashes(now)
+    now = local_files.describe_files(user_files, before.get("own", {}))
+    same = before.get("entry") == digest(entry) and local_files.hashes(before["own"]) == local_files.hashes(now)
     card = before if same else make()
     if not same or before["own"] != now:
         with contextlib.suppress(OSError):  # a dry run needs no permission to write
@@ -67,8 +67,8 @@ def summary(card: dict) -> str:
 def described(name: str, split: dict) -> str:
     if "pixels" in split:
         sides = " to ".join(f"{side:,}" for side in sorted({*split["pixels"]}))
-        return f"{counted(split['rows'], 'image')} of {sides} pixels per side"
-    text, classes = f"{name} {counted(split['rows'], 'row')}", split.get("classes", {})
+        return f"{plural(split['rows'], 'image')} of {sides} pixels per side"
+    text, classes = f"{name} {plural(split['rows'], 'row')}", split.get("classes", {})
     if len(classes) > CLASSES:
         return f"{text} ({len(classes)} classes of {min(classes.values()):,} to {max(classes.values()):,})"
     counts = ", ".join(f"{label} {count:,}" for label, count in classes.items())
@@ -77,15 +77,15 @@ def described(name: str, split: dict) -> str:
 
 def contents(manifests: Iterable[str]) -> list[str]:
     """Return a line per dataset of the user's with what it contains."""
-    return [f"{name}: {summary(card)}" for name, card in of(manifests) if card["own"]]
+    return [f"{name}: {summary(card)}" for name, card in named_cards(manifests) if card["own"]]
 
 
 def warnings(manifests: Iterable[str]) -> list[str]:
     """Return the warnings of all datasets, with their names."""
-    return [f"{name}: {warning}" for name, card in of(manifests) for warning in card["warnings"]]
+    return [f"{name}: {warning}" for name, card in named_cards(manifests) for warning in card["warnings"]]
 
 
-def of(manifests: Iterable[str]) -> list[tuple[str, dict]]:
+def named_cards(manifests: Iterable[str]) -> list[tuple[str, dict]]:
     """Return the cards that exist, with the names of their datasets."""
     cards = [(name_of(path), files.read_if_valid(path_of(path))) for path in manifests]
     return [(name, card) for name, card in cards if card]

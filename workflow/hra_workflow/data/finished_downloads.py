@@ -12,10 +12,10 @@ from pathlib import Path
 
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError, expect
-from hra_workflow.data import own_files
+from hra_workflow.data import local_files
 
 
-def planned(source: dict, manifest: str | Path | None, paths: Mapping[str, Path] = {}) -> dict:
+def planned_params(source: dict, manifest: str | Path | None, paths: Mapping[str, Path] = {}) -> dict:
     """Return `source` and `contents` of the job that writes `manifest`; None: as if it did not exist.
 
     paths: the user's files that the job reads. If they are those of the manifest, also `paths`, and `own`: a listing.
@@ -29,10 +29,10 @@ def planned(source: dict, manifest: str | Path | None, paths: Mapping[str, Path]
         before = {"source": done["source"], "contents": done.get("contents")}
     except (FileNotFoundError, JobError, KeyError, TypeError, AttributeError):
         return now  # missing, or not a manifest: the job writes it
-    own = own_files.listing(paths, known)
-    if own_files.hashes(own) == own_files.hashes(known):
-        return before | ({"paths": paths, "own": own} if paths else {})
-    return now | {"contents": files.sha256_of_listing(own_files.hashes(own))}
+    user_files = local_files.describe_files(paths, known)
+    if local_files.hashes(user_files) == local_files.hashes(known):
+        return before | ({"paths": paths, "own": user_files} if paths else {})
+    return now | {"contents": files.sha256_of_listing(local_files.hashes(user_files))}
 
 
 def check_shared(planned: dict, dataset: dict | None, manifest: str | Path, paths: Mapping[str, Path]) -> None:
@@ -46,7 +46,7 @@ def check_shared(planned: dict, dataset: dict | None, manifest: str | Path, path
         found = done["source"]
         same = (planned["source"], planned["contents"]) == (found, done.get("contents"))
         if not same and planned["source"]["kind"] == found["kind"] == "local":
-            same = own_files.hashes(own_files.listing(paths, done["own"])) == own_files.hashes(done["own"])
+            same = local_files.hashes(local_files.describe_files(paths, done["own"])) == local_files.hashes(done["own"])
         same = same and done.get("dataset", dataset) == dataset
     except (FileNotFoundError, JobError, KeyError, TypeError, AttributeError):
         return  # missing, or not a manifest
@@ -58,16 +58,16 @@ def check_shared(planned: dict, dataset: dict | None, manifest: str | Path, path
     )
 
 
-def settle(manifest: Path, paths: Mapping[str, Path], own: dict) -> None:
+def update_manifest(manifest: Path, paths: Mapping[str, Path], user_files: dict) -> None:
     record = files.read_json(manifest)
     for name, path in paths.items():
         link = manifest.parent / record["folder"] / name
         if link.is_symlink() and link.readlink() != path:
             with files.replacing(link) as temporary:
                 temporary.symlink_to(path)
-    if record["own"] != own:
+    if record["own"] != user_files:
         stat = manifest.stat()
-        files.write_json(manifest, record | {"own": own})
+        files.write_json(manifest, record | {"own": user_files})
         os.utime(manifest, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 

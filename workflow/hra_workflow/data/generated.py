@@ -16,7 +16,7 @@ def write(source: dict, folder: Path, local_root: str = ".") -> None:
     import pandas
 
     name = source["generator"]
-    function = imports.named(name, "generator")
+    function = imports.import_named(name, "generator")
     arguments = {key: value for key, value in source.items() if key not in ("kind", "generator")}
     parameters = inspect.signature(function).parameters
     offered = {"folder": folder, "local_root": local_root}

@@ -59,9 +59,9 @@ class ServerBusy(Exception):
         from urllib3.exceptions import InvalidHeader
 
         super().__init__(f"HTTP status {status}")
-        self.status, self.asked = status, None  # seconds that the server asks to wait, if it does
+        self.status, self.retry_after = status, None  # seconds that the server asks to wait, if it does
         with contextlib.suppress(InvalidHeader, OverflowError):
-            self.asked = Retry().parse_retry_after(after) if after else None
+            self.retry_after = Retry().parse_retry_after(after) if after else None
 
 
 class TransferInterrupted(Exception):
@@ -84,8 +84,8 @@ def download(
         try:
             receive(url, part, expected, headers or {}, remedy)
         except ServerBusy as busy:
-            pause = max(busy.asked or 0, BUSY * 2**refusals)
-            asked = pause == busy.asked
+            pause = max(busy.retry_after or 0, BUSY * 2**refusals)
+            asked = pause == busy.retry_after
             if waited + pause > PATIENCE:
                 wait = f" and asks to wait {duration(pause)}" if asked else f" for {duration(waited)}"
                 raise JobError(

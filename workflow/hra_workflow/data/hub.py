@@ -40,7 +40,7 @@ def file(
         raise JobError(problem)
     repo, revision, endpoint = source["repo"], source["revision"], os.environ.get("HF_ENDPOINT")
     url = hf_hub_url(repo, name, repo_type=source.get("repo_type"), revision=revision, endpoint=endpoint)
-    with asked(source, name, url, remedy):
+    with hub_errors(source, name, url, remedy):
         metadata = get_hf_file_metadata(url, endpoint=endpoint, retry_on_errors=retries)
     etag = metadata.etag or ""
     expected = ExpectedFile(
@@ -55,13 +55,13 @@ def names(source: dict, remedy: str) -> list[str]:
 
     if problem := missing_token(source):
         raise JobError(problem)
-    with asked(source, "the list of files", page(source), remedy):
+    with hub_errors(source, "the list of files", page(source), remedy):
         api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
         return api.list_repo_files(source["repo"], revision=source["revision"], repo_type=source.get("repo_type"))
 
 
 @contextlib.contextmanager
-def asked(source: dict, what: str, address: str, remedy: str) -> Iterator[None]:
+def hub_errors(source: dict, what: str, address: str, remedy: str) -> Iterator[None]:
     """Raise JobError instead of the errors of a request to the Hub."""
     from huggingface_hub import errors
 

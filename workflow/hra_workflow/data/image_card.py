@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from hra_workflow.core.errors import JobError
-from hra_workflow.core.wording import counted, listed
+from hra_workflow.core.wording import listed, plural
 from hra_workflow.data.file_filters import IMAGES, OTHER_IMAGES
 from hra_workflow.data.images import load
 
@@ -16,7 +16,7 @@ FEWEST = 3
 DARK = 16  # of 255: what the brightest pixel of a 12-bit image is, once its 16 bits are scaled to 8
 
 
-def of(paths: dict[str, Path], resolution: int, folder: Path | None = None, images: int | None = None) -> dict:
+def make_card(paths: dict[str, Path], resolution: int, folder: Path | None = None, images: int | None = None) -> dict:
     """Return `splits` and `warnings` of a subject's photographs, given by name.
 
     folder: where there may be others, in formats that are not used. images: their number, if it is known. Raises
@@ -24,7 +24,7 @@ def of(paths: dict[str, Path], resolution: int, folder: Path | None = None, imag
     """
     if images and len(paths) != images:
         raise JobError(
-            f"expected {counted(images, 'image')}, one per caption, found {len(paths)}: {listed(sorted(paths))}. "
+            f"expected {plural(images, 'image')}, one per caption, found {len(paths)}: {listed(sorted(paths))}. "
             "Correct `captions`, which are in this order."
         )
     sizes, seen = [], {}
@@ -49,7 +49,7 @@ def skipped(folder: Path) -> list[str]:
     """Warn of the images that are not used because of their ending, such as a telephone's HEIC among JPEGs."""
     found = others(folder)
     return [
-        f"{counted(len(found), 'file')} skipped because of the ending: {listed(found)}. Convert to JPEG or PNG "
+        f"{plural(len(found), 'file')} skipped because of the ending: {listed(found)}. Convert to JPEG or PNG "
         f"(used: {USED})"
     ] * bool(found)
 

@@ -39,7 +39,7 @@ class Picture:
 
     @property
     def image(self) -> Image.Image:
-        with opened(io.BytesIO(self.png), OURS, f"{self.key}.png", f"Delete {self.archive} and run again.") as image:
+        with decode(io.BytesIO(self.png), OURS, f"{self.key}.png", f"Delete {self.archive} and run again.") as image:
             return image.convert("RGB")
 
 
@@ -54,7 +54,7 @@ def listed(folder: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def opened(
+def decode(
     source, formats: tuple[str, ...] = PHOTOGRAPHS, name: str | None = None, remedy: str = "Replace or remove it."
 ) -> Iterator[Image.Image]:
     """Decode an image file, given by path or as an open file; `formats`: Pillow's names of the accepted formats.
@@ -78,7 +78,7 @@ def load(path: str | Path) -> Image.Image:
     16-bit and floating-point greyscale is scaled by its range. Raises JobError if that is unknown or the file cannot be
     decoded.
     """
-    with opened(path) as image:
+    with decode(path) as image:
         upright = to_8_bit(ImageOps.exif_transpose(image), str(path))
         if upright.has_transparency_data:
             upright = upright.convert("RGBA")
@@ -210,7 +210,7 @@ def require_end(stream, end: int) -> None:
         raise tarfile.ReadError("the end of the archive is missing")
 
 
-def complete(pictures: Iterable[Picture], expected: list[str], where: str) -> Iterator[Picture]:
+def check_complete(pictures: Iterable[Picture], expected: list[str], where: str) -> Iterator[Picture]:
     """Pass the images through; raise JobError unless they have the expected keys, once each, in this order."""
     wanted = iter(expected)
     for picture in pictures:
@@ -249,7 +249,7 @@ class Archive:
         return len(self.expected)
 
     def __iter__(self) -> Iterator[Image.Image]:
-        return ahead(lambda picture: picture.image, complete(unpack(self.path), self.expected, str(self.path)))
+        return ahead(lambda picture: picture.image, check_complete(unpack(self.path), self.expected, str(self.path)))
 
 
 class OnDemand(Sequence):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hra_workflow.core import files
-from hra_workflow.data import data_cards, own_files, text_card
+from hra_workflow.data import data_cards, local_files, text_card
 from hra_workflow.data.text_rows import Rows
 from hra_workflow.data.text_tables import Split
 
@@ -30,7 +30,7 @@ class Leak:
         return f"{self.count:,} of {self.rows:,} rows"
 
 
-def of(benchmark: dict) -> Leak | None:
+def find_leak(benchmark: dict) -> Leak | None:
     """Return the rows of a benchmark that are also in the training set, by the card; None if there are none."""
     train, reported, split = (benchmark[name] for name in ("train", "reported", "split"))
     if train == reported:
@@ -46,12 +46,12 @@ def of(benchmark: dict) -> Leak | None:
 def is_of(card: dict, manifest: str) -> bool:
     """Return whether a card is of the user's files that were downloaded: a later dry run may have made it again."""
     made = files.read_json(manifest).get("own") if Path(manifest).exists() else None
-    return made is None or own_files.hashes(made) == own_files.hashes(card["own"])
+    return made is None or local_files.hashes(made) == local_files.hashes(card["own"])
 
 
 def every(benchmarks: Iterable[dict]) -> dict[tuple[str, str], Leak]:
     """Return (dataset, benchmark) -> Leak of the benchmarks that have rows in the training set."""
-    found = {(one["dataset"], one["benchmark"]): of(one) for one in benchmarks}
+    found = {(one["dataset"], one["benchmark"]): find_leak(one) for one in benchmarks}
     return {key: leak for key, leak in found.items() if leak}
 
 
@@ -73,7 +73,7 @@ def warnings(benchmarks: Iterable[dict]) -> list[str]:
 def card(train: str, reported: str, split: str) -> dict:
     path, manifests = path_of(train, reported, split), [Path(train), Path(reported)]
     if not all(manifest.exists() for manifest in manifests):
-        return files.read_if_valid(path)  # of the user's files (tasks/own_data.py)
+        return files.read_if_valid(path)  # of the user's files (tasks/user_data.py)
     entry = {"sha256": [files.read_json(manifest)["sha256"] for manifest in manifests], "split": split}
     return data_cards.current(
         path, entry, {}, lambda: between(questions(train, data_cards.TRAIN), questions(reported, split))

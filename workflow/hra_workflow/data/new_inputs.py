@@ -8,7 +8,7 @@ from pathlib import Path
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError, expect
 from hra_workflow.core.wording import listed
-from hra_workflow.data import image_card, images, own_files, text_files, text_tables
+from hra_workflow.data import image_card, images, local_files, text_files, text_tables
 from hra_workflow.data.file_filters import is_image
 
 
@@ -47,8 +47,8 @@ def images_in(path: str, least: int) -> dict[str, Path]:
     folder = Path(path)
     found = {folder.name: folder}
     if folder.is_dir():
-        own_files.check_all_read(folder)
-        every = own_files.visible(folder)
+        local_files.check_all_read(folder)
+        every = local_files.visible(folder)
         found = {name: one for name, one in every.items() if is_image(name)}
         others = image_card.others(folder)
         expect(

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from hra_workflow.core import imports
 from hra_workflow.core.errors import JobError
-from hra_workflow.data import hub, own_files, sources
+from hra_workflow.data import hub, local_files, sources
 
 FIRST_BYTES = 1024
 TIMEOUT = 30  # seconds without a response
@@ -51,10 +51,10 @@ def requests_of(source: dict, mirror: str | None, local_root: str) -> Iterator[C
         case "pypi":
             yield partial(pypi, source, mirror)
         case "local":
-            every = own_files.paths(source, local_root, {"archives": True})
+            every = local_files.paths(source, local_root, {"archives": True})
             yield from (partial(first_bytes, path) for path in every.values())
         case "init":
-            yield lambda: imports.named(source["generator"], "generator") and 0
+            yield lambda: imports.import_named(source["generator"], "generator") and 0
 
 
 def urls(source: dict) -> list[str]:

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import listed
-from hra_workflow.data import file_filters, generated, http_download, hub, own_files
+from hra_workflow.data import file_filters, generated, http_download, hub, local_files
 from hra_workflow.data.http_download import ExpectedFile
 
 ARCHIVE = "archive.zip"  # what an archive that sources share is called
@@ -41,7 +41,7 @@ def fetch(
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name in source.get("files", {}):
-        inside(folder, name)
+        path_inside(folder, name)
     match source["kind"]:
         case "hub":
             return fetch_hub(source, folder, mirror, file_filters.wanted(dataset, tables=True))
@@ -53,7 +53,7 @@ def fetch(
             fetch_pypi(source, folder, mirror, file_filters.wanted(dataset))
             return source["version"]
         case "local":
-            link(own_files.paths(source, local_root, dataset), folder, source.get("files", {}))
+            link(local_files.paths(source, local_root, dataset), folder, source.get("files", {}))
         case "init":
             generated.write(source, folder, local_root)
     return None
@@ -67,7 +67,7 @@ def fetch_hub(source: dict, folder: Path, mirror: str | None, wanted: Callable[[
     """
     repo, revision = source["repo"], source["revision"]
     for name, sha256 in hub_files(source, mirror, wanted).items():
-        path = inside(folder, name)
+        path = path_inside(folder, name)
         if path.exists():
             continue
         if mirror:
@@ -109,7 +109,7 @@ def fetch_url(source: dict, folder: Path, mirror: str | None) -> None:
     for name, entry in source["files"].items():
         if isinstance(entry, str):
             entry = {"url": f"{source['base']}/{quote(name)}", "sha256": entry}
-        fetch_file(entry["url"], inside(folder, name), ExpectedFile(entry["sha256"]), mirror)
+        fetch_file(entry["url"], path_inside(folder, name), ExpectedFile(entry["sha256"]), mirror)
 
 
 def fetch_file(url: str, path: Path, expected: ExpectedFile, mirror: str | None) -> None:
@@ -187,7 +187,7 @@ def unpack(archive_path: Path, path: str, folder: Path, wanted: Callable[[str], 
         ]
         named = {member.filename.removeprefix(prefix): member for member in members}
         for name, member in named.items():
-            inside(folder, name)
+            path_inside(folder, name)
             if stat.S_ISLNK(member.external_attr >> 16):
                 raise JobError(f"{archive_path.name}: {member.filename} is a link, which is not allowed.")
         named = {name: member for name, member in named.items() if wanted(name)}
@@ -198,7 +198,7 @@ def unpack(archive_path: Path, path: str, folder: Path, wanted: Callable[[str], 
         http_download.require_space(folder, size)
         with http_download.out_of_space(folder, size):
             for name, member in named.items():
-                target = inside(folder, name)
+                target = path_inside(folder, name)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(member) as stream, open(target, "wb") as out:
                     shutil.copyfileobj(stream, out)
@@ -214,25 +214,25 @@ def unpack_files(source: dict, folder: Path, mirror: str | None, shared: Path | 
         fetch_file(source["url"], path, ExpectedFile(), mirror)
     unpack(path, source["folder"], folder, lambda name: name in source["files"])
     for name, sha256 in source["files"].items():
-        path = inside(folder, name)
+        path = path_inside(folder, name)
         if problem := ExpectedFile(sha256).mismatch(path) if path.exists() else "missing":
             path.unlink(missing_ok=True)
             place = f"{source['folder']}/{name}"
             raise JobError(f"{source['url']}: {place}: {problem}. Correct `url`, `folder` or `files`.")
 
 
-def link(own: dict[str, Path], folder: Path, hashes: dict[str, str | None]) -> None:
+def link(user_files: dict[str, Path], folder: Path, hashes: dict[str, str | None]) -> None:
     """Link the user's files, which are read in place and not copied; JobError if one has not the stated hash."""
-    for name, found in own.items():
+    for name, found in user_files.items():
         if problem := ExpectedFile(hashes.get(name)).mismatch(found):
             raise JobError(f"{found}: {problem}. Restore the file, or correct the SHA-256 in the config.")
-        path = inside(folder, name)
+        path = path_inside(folder, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         path.symlink_to(found)
 
 
-def inside(folder: Path, name: str) -> Path:
+def path_inside(folder: Path, name: str) -> Path:
     """Return `folder / name`; raise JobError for a name that leads out of the folder."""
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or ".." in parts or "\\" in name or ":" in parts[0]:
@@ -240,7 +240,7 @@ def inside(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def listing(folder: Path) -> dict[str, dict]:
+def list_files(folder: Path) -> dict[str, dict]:
     """List every file of a folder with size and hash, in the format of a manifest."""
     found = sorted(path for path in folder.rglob("*") if path.is_file())
     return {

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from hra_workflow.core.wording import counted, listed
+from hra_workflow.core.wording import listed, plural
 from hra_workflow.data import data_cards
 from hra_workflow.data.data_cards import TRAIN
 from hra_workflow.data.text_tables import Split, is_empty
@@ -43,7 +43,7 @@ def examples_of(name: str, split: Split, labels: list[str] | None = None) -> Exa
     return Examples(name, split, texts, keys, results, classes)
 
 
-def of(splits: dict[str, Split], dataset: dict) -> dict:
+def make_card(splits: dict[str, Split], dataset: dict) -> dict:
     """Return `splits` (counts by split) and `warnings` (sentences) of a dataset's checked splits."""
     splits = {name: splits[name] for name in data_cards.ordered(splits)}
     card = {name: {"rows": len(split)} for name, split in splits.items()}
@@ -131,6 +131,6 @@ def contradictory(splits: list[Examples], what: str) -> list[str]:
                 count += 1
                 example = example or f"{rows.where(row)}: {result!r}, and {other.where(earlier)}: {before!r}"
     differ = (
-        f"{counted(count, 'row')} {'has' if count == 1 else 'have'} another {what} than an earlier row with the same"
+        f"{plural(count, 'row')} {'has' if count == 1 else 'have'} another {what} than an earlier row with the same"
     )
     return [f"{differ} text, the first: {example}"] if count else []

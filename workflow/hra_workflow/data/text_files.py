@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from hra_workflow.core.errors import JobError
-from hra_workflow.core.wording import counted
+from hra_workflow.core.wording import plural
 from hra_workflow.data.text_rows import Rows, check_names, other_separator
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
@@ -82,7 +82,7 @@ def read_separated(rows: Rows, where: str, path: Path, options: dict) -> None:
             elif first is None or number > first:
                 header = header or [str(column) for column in range(len(fields))]
                 if len(fields) > len(header):
-                    counts = f"expected {counted(len(header), 'field')} ({', '.join(header)}), found {len(fields)}"
+                    counts = f"expected {plural(len(header), 'field')} ({', '.join(header)}), found {len(fields)}"
                     raise unreadable(line, f"{counts}: {separator.join(fields)[:SHOWN]!r}", other_separator(header))
                 lines.append(line)
                 values.append(fields + [""] * (len(header) - len(fields)))

@@ -36,7 +36,7 @@ class Split:
         return len(self.rows)
 
 
-def checked(name: str, dataset: dict, folder: Path, gold: Callable[[str, str], str]) -> dict[str, Split]:
+def read_splits(name: str, dataset: dict, folder: Path, gold: Callable[[str, str], str]) -> dict[str, Split]:
     """Read and check all splits of a dataset from its source's files in `folder`.
 
     `gold`: (style, text) -> the final answer of a text; ValueError if it has none.

@@ -65,7 +65,7 @@ class Folder:
             return zlib.crc32(stream.read(HEAD)), os.fstat(stream.fileno()).st_size
 
     def file(self, path: str) -> Path:
-        found = sources.inside(self.folder, path)
+        found = sources.path_inside(self.folder, path)
         if not found.is_file():
             there = listed((path.name for path in self.folder.iterdir()), SHOWN) or "nothing"
             raise JobError(f"{found}: no such file. {self.folder} contains {there}.")
@@ -88,7 +88,7 @@ class Folder:
 
     def archive(self, name: str) -> "Archive":
         if name not in self.opened:
-            self.opened[name] = Archive(sources.inside(self.folder, name))
+            self.opened[name] = Archive(sources.path_inside(self.folder, name))
         return self.opened[name]
 
 
@@ -108,7 +108,7 @@ class Archive:
         """Map names to files; raise JobError for a link and for a file that would be outside of the folder."""
         found = {member.filename: member for member in self.zip.infolist() if not member.is_dir()}
         for name, member in found.items():
-            sources.inside(self.path.parent, name)
+            sources.path_inside(self.path.parent, name)
             if stat.S_ISLNK(member.external_attr >> 16):
                 raise JobError(f"{self.path}: {name} is a link, which is not allowed.")
             if member.compress_type not in METHODS:

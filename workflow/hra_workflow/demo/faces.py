@@ -24,7 +24,7 @@ def annotated(path: Path) -> list[tuple[Image.Image, numpy.ndarray]]:
     """
     found = []
     for image in ElementTree.parse(path).getroot().iter("image"):
-        with images.opened(path.parent / image.get("file")) as photograph:
+        with images.decode(path.parent / image.get("file")) as photograph:
             picture = photograph.convert("RGB")
         for box in image.iter("box"):
             parts = sorted(box.iter("part"), key=lambda part: part.get("name"))

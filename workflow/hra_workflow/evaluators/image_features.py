@@ -25,7 +25,7 @@ class Features(Evaluator):
     batch = 32
 
     def __init__(self, entry: dict, folder: Path, device: str):
-        self.crop = imports.named(entry["crop"], "crop") if entry.get("crop") else None
+        self.crop = imports.import_named(entry["crop"], "crop") if entry.get("crop") else None
         self.device = device
 
     def images(self, images: Iterable):

@@ -31,7 +31,7 @@ def find(kind: str) -> type[Evaluator]:
             f"evaluator kind {kind!r}: expected one of {', '.join(KINDS)}, or a custom class as module:Class. "
             "Correct `kind`."
         )
-    found = imports.named(path, "evaluator kind")
+    found = imports.import_named(path, "evaluator kind")
     metrics, needs = getattr(found, "metrics", None), getattr(found, "needs", None)
     texts = isinstance(metrics, tuple) and all(isinstance(ending, str) for ending in metrics)
     if not (isinstance(found, type) and metrics and texts and isinstance(needs, Needs)):

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from hra_workflow import methods, rewinding
+from hra_workflow import methods
 from hra_workflow.core import files, grid
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import safe_checkpoints
+from hra_workflow.methods import rewinding
 from hra_workflow.models import built_adapters, virtual_tokens
 
 WEIGHTS = "adapter_model.safetensors"
@@ -90,7 +91,7 @@ def targets(model, method: dict, outside: Sequence[str] = ()) -> list[str] | Non
         return None
     if method["targets"] == ALL_LINEAR:
         output = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
-        kept = [name for name in linears if not built_adapters.within(name, outside)]
+        kept = [name for name in linears if not built_adapters.is_within(name, outside)]
         return [name for name in kept if model.get_submodule(name) is not output]
     listed = []
     for target in method["targets"]:
@@ -112,7 +113,7 @@ def check_untied(model, targets: list[str], head: list[str]) -> None:
         owners.setdefault(parameter, []).append(name)
     for names in (names for names in owners.values() if len(names) > 1):
         for module in (name.rpartition(".")[0] for name in names):
-            if built_adapters.named(module, targets) or built_adapters.within(module, head):
+            if built_adapters.is_named(module, targets) or built_adapters.is_within(module, head):
                 raise JobError(
                     f"{module}: expected a weight of its own, found {' and '.join(names)} (tied embeddings): "
                     "a merged adapter would change both. Remove it from `targets` or `head` of the model."
@@ -166,7 +167,7 @@ def select_trainable(model, method: dict, head: list[str]) -> None:
     """Require gradients only for what the method trains: its part of the base model, and the head."""
     entry = methods.entry(method)
     for name, parameter in model.named_parameters():
-        trained = method["train_head"] if built_adapters.within(name, head) else entry.trains_parameter(name)
+        trained = method["train_head"] if built_adapters.is_within(name, head) else entry.trains_parameter(name)
         parameter.requires_grad_(entry.trains and trained)
     built_adapters.check_trained(model, method, head, method["train_head"])
 
@@ -177,7 +178,7 @@ def count(model, head: list[str]) -> dict[str, int]:
     return {
         "total_parameters": sum(p.numel() for p in model.parameters()),
         "trainable_parameters": sum(size for _, size in trainable),
-        "adapter_parameters": sum(size for name, size in trainable if not built_adapters.within(name, head)),
+        "adapter_parameters": sum(size for name, size in trainable if not built_adapters.is_within(name, head)),
     }
 
 

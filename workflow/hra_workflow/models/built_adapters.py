@@ -24,7 +24,7 @@ def check(adapted, asked, names: list[str]) -> None:
         virtual_tokens.check(adapted, asked)
         return
     layers, chosen = adapted_layers(adapted), asked.target_modules or adapted.peft_config[NAME].target_modules
-    targets = [name for name in names if named(name, chosen) and not within(name, asked.modules_to_save)]
+    targets = [name for name in names if is_named(name, chosen) and not is_within(name, asked.modules_to_save)]
     if wrong := sorted(set(targets) ^ set(layers)):
         expected, found = ("an adapter", "none") if wrong[0] in targets else ("no adapter", "one")
         listed = ", ".join(sorted(chosen))
@@ -53,11 +53,11 @@ def adapted_layers(adapted) -> dict:
     return {name.removeprefix(PREFIX): layer for name, layer in found.items()}
 
 
-def named(name: str, targets) -> bool:
+def is_named(name: str, targets) -> bool:
     return any(name == target or name.endswith(f".{target}") for target in targets)
 
 
-def within(name: str, modules: list[str] | None) -> bool:
+def is_within(name: str, modules: list[str] | None) -> bool:
     """Return whether a module or parameter is in one of `modules`, each a part of a path."""
     return any(part in (modules or []) for part in name.split("."))
 
@@ -95,12 +95,12 @@ def check_trained(model, method: dict, head: list[str], train_head: bool = True)
     known, parameters = entry(method), dict(model.named_parameters())
     copies = f".modules_to_save.{NAME}." if isinstance(model, PeftModel) else ""  # PEFT trains a copy of the head
     for part in head:
-        if not any(within(name, [part]) and copies in name for name in parameters):
+        if not any(is_within(name, [part]) and copies in name for name in parameters):
             raise JobError(
                 f"head module {part!r} matches no parameter of {type(model).__name__}. Correct `head` of the model."
             )
-    beside = {name for name in parameters if train_head and within(name, head) and copies in name}
-    biases = {name for name in parameters if name.endswith(".bias") and not within(name, head)}
+    beside = {name for name in parameters if train_head and is_within(name, head) and copies in name}
+    biases = {name for name in parameters if name.endswith(".bias") and not is_within(name, head)}
     if isinstance(model, PeftModel):
         layers = adapted_layers(model).items()
         tensors = {f"{PREFIX}{name}.{part}.{NAME}" for name, layer in layers for part in layer.adapter_layer_names}
@@ -108,7 +108,7 @@ def check_trained(model, method: dict, head: list[str], train_head: bool = True)
         own |= {name for name in parameters if known.adapter.virtual and name.startswith(virtual_tokens.PREFIX)}
         own |= {name for name in biases if bias == "all" or (bias != "none" and name.endswith(".base_layer.bias"))}
     else:
-        own = {name for name in parameters if not within(name, head) and known.trains_parameter(name)}
+        own = {name for name in parameters if not is_within(name, head) and known.trains_parameter(name)}
     if known.trains and not (own or (beside and known.base == "none")):
         raise JobError(
             f"{kind} would train nothing in {type(model).__name__}. Correct `head` of the model, or remove {kind}."

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError, expect, one_of
-from hra_workflow.data import own_files
+from hra_workflow.data import local_files
 
 MAPPINGS = {  # architecture of a task → transformers' mapping from model types to classes
     "causal_lm": "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
@@ -50,7 +50,7 @@ def on_disk(config: dict, name: str) -> str | None:
     """Return the type in the config.json of a model on this machine; None if there is none."""
     source = config["models"][name]["source"]
     if source["kind"] == "local":
-        folder = own_files.path_of(source, config.get("local_root") or ".")
+        folder = local_files.path_of(source, config.get("local_root") or ".")
     else:
         folder = Path(config["pathvars"]["resources"], "models", name)
     path = folder / "config.json"

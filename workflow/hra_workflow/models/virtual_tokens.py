@@ -3,8 +3,8 @@
 Generation with them is in served_tokens.py.
 """
 
-from hra_workflow import adapter_sizes, peft_types
 from hra_workflow.core.errors import JobError
+from hra_workflow.methods import adapter_sizes, peft_types
 
 NAME = "default"  # of the one adapter
 PREFIX = f"prompt_encoder.{NAME}."  # of the names of what a type with virtual tokens trains besides the head

@@ -53,7 +53,7 @@ def device(config: dict, gpus: int) -> Iterator[Finding]:
 def training(config: dict, task: Task, run: dict) -> Iterator[Outcome]:
     name, log = f"{run['method']}/{run['variant']}", log_of(config, "train", task, run)
     check = f"{task.name} {name}, training"
-    record = Path(grid.places(config)["run"].format(task=task.name, **run), "train.json")
+    record = Path(grid.paths(config)["run"].format(task=task.name, **run), "train.json")
     settings = task.training.hyperparameters(run["dataset"], name)
     if not record.exists():
         yield Finding(check, False, failure(run["errors"], log, "raise `gradient_accumulation`")), None

@@ -68,13 +68,13 @@ def available(config: dict, model: str) -> bool:
 def runs(task: Task) -> list[str]:
     """Return one trained `method/variant` per kind and its switches, such as λ = ∞: that with the largest sizes."""
     largest: dict[tuple, tuple] = {}
-    for run in grid.names(task.config, task.name):
+    for run in grid.run_names(task.config, task.name):
         method, variant = run.split("/")
         peft = task.config["methods"][method]["variants"][variant].get("peft", {})
         size = sum(value for value in peft.values() if type(value) in (int, float))
         switches = [(name, value) for name, value in sorted(peft.items()) if isinstance(value, bool | str)]
         kind = grid.kind_of(task.config["methods"][method]), *switches
-        if methods.of(task.config, method).trains and (kind not in largest or size > largest[kind][0]):
+        if methods.get(task.config, method).trains and (kind not in largest or size > largest[kind][0]):
             largest[kind] = size, run
     return [run for _, run in largest.values()]
 
@@ -84,7 +84,7 @@ def dataset(task: Task) -> str:
 
     def work(name: str) -> float:
         runs = [run for run in task.runs() if run["dataset"] == name]
-        return sum(task.cost.work("train", run) or 0 for run in runs if methods.of(task.config, run["method"]).trains)
+        return sum(task.cost.work("train", run) or 0 for run in runs if methods.get(task.config, run["method"]).trains)
 
     return max(grid.datasets(task.config, task.name), key=work)
 
@@ -133,7 +133,7 @@ def metrics(config: dict, task: Task, run: dict) -> list[str]:
     possible = task.settings.get("evaluation", {}).get("evaluators", [True]) and found["score"]
     benchmarks = found["benchmarks"] if possible else ()
     return [
-        f"{grid.places(config)['eval']}/metrics.json".format(task=task.name, benchmark=one, **run) for one in benchmarks
+        f"{grid.paths(config)['eval']}/metrics.json".format(task=task.name, benchmark=one, **run) for one in benchmarks
     ]
 
 
@@ -166,7 +166,7 @@ def inputs(config: dict, task: Task, table: str) -> list[str]:
     """
     if config["preflight"] == "login":
         return [f"<results>/table_{table}.csv"]
-    probes, places = task.runs(), grid.places(config)
+    probes, places = task.runs(), grid.paths(config)
     files = [f"{places['run']}/train.json".format(task=task.name, **run) for run in probes]
     for run in probes[-1:]:
         files += metrics(config, task, run)

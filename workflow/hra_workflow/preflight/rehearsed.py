@@ -122,7 +122,7 @@ def missing(config: dict, task: tasks.Task) -> Iterator[Finding]:
     """Yield the runs that were not trained or evaluated, with their errors."""
     runs = list(with_errors(expected_runs(task), error_files(task)))
     for run in runs:
-        if not Path(grid.places(config)["run"].format(task=task.name, **run), "train.json").exists():
+        if not Path(grid.paths(config)["run"].format(task=task.name, **run), "train.json").exists():
             log = outcomes.log_of(config, "train", task, run)
             check = f"{task.name} {run['method']}/{run['variant']}, training"
             yield Finding(check, False, outcomes.failure(run["errors"], log, "raise `gradient_accumulation`"))

@@ -15,16 +15,16 @@ from hra_workflow.core import gpus as local_gpus
 from hra_workflow.core.errors import JobError
 from hra_workflow.cost import disk, downloads
 from hra_workflow.cost.planned_jobs import Job
-from hra_workflow.data import own_files, reachability
+from hra_workflow.data import local_files, reachability
 from hra_workflow.preflight.findings import Finding
-from hra_workflow.tasks import own_data
+from hra_workflow.tasks import user_data
 
 # Downloads
 
 
 def sources(config: dict, planned: Iterable[Job]) -> Iterator[Finding]:
     """Ask the source of every missing download for its first bytes."""
-    for download in downloads.of(planned):
+    for download in downloads.download_jobs(planned):
         entry, name = downloads.entry(config, download)
         check = f"source {name}"
         if not download.needed:
@@ -44,9 +44,9 @@ def unusable(config: dict, download: Job) -> str | None:
     try:
         if {"task", "dataset"} <= download.wildcards.keys():
             task, name = tasks.load(config)[download.wildcards["task"]], download.wildcards["dataset"]
-            own_data.check(task, name)
+            user_data.check(task, name)
             dataset = task.data.download(name)
-        own_files.check_links(own_files.paths(source, root, dataset), source, root, dataset, config["follow_links"])
+        local_files.check_links(local_files.paths(source, root, dataset), source, root, dataset, config["follow_links"])
     except JobError as problem:
         return str(problem)
     return None

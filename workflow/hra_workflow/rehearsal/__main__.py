@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from hra_workflow.core import files, rates
-from hra_workflow.core.job import guarded, processes
+from hra_workflow.core.job import processes, run_guarded
 from hra_workflow.rehearsal import cuda
 
 
@@ -27,7 +27,7 @@ def main(script: Path, job: dict, result: Path, card: cuda.Card) -> int:
     sys.path.insert(0, str(script.parent))
     module = __import__(script.stem)
     with fake_mode.entered(torch, observer):
-        problem = guarded(module.main, job)
+        problem = run_guarded(module.main, job)
     # A training that has been killed on purpose goes on in another process.
     attempts = [{"peak_bytes": observer.peak, "parts": observer.parts}]
     attempts += [files.read_json(result)] if result.exists() else []

@@ -5,7 +5,7 @@ from itertools import cycle
 from hra_workflow import methods
 from hra_workflow.core import grid
 
-# From Paul Tol's muted palette, for colour-blind readers too, as that of Okabe and Ito in methods.py.
+# From Paul Tol's muted palette, for colour-blind readers too, as that of Okabe and Ito in methods/__init__.py.
 SPARE = ("#332288", "#882255", "#999933", "#117733", "#AA4499", "#661100", "#44AA99", "#DDCC77")
 
 
@@ -14,8 +14,8 @@ def of_methods(config: dict) -> dict[str, str]:
 
     A kind's colour is that of the first method of the kind; other methods get the spare colours in config order.
     """
-    used = {name.split("/")[0] for task in config["tasks"] for name in grid.names(config, task)}
-    own = {name: methods.of(config, name).colour for name in config["methods"]}
+    used = {name.split("/")[0] for task in config["tasks"] for name in grid.run_names(config, task)}
+    own = {name: methods.get(config, name).colour for name in config["methods"]}
     first = {colour: name for name, colour in reversed(own.items())}
     spare = cycle(SPARE)
     return {

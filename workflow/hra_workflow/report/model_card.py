@@ -69,7 +69,7 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
     steps = int(weights) if weights.isdigit() else record["steps" if weights == "last" else "best_step"]
     made = record["fingerprint"]
     environment = templates()
-    titles, notes = (selections.on(params["splits"], texts) for texts in (selections.TITLES, selections.NOTES))
+    titles, notes = (selections.name_splits(params["splits"], texts) for texts in (selections.TITLES, selections.NOTES))
     folders = {"base": base.repo if base else params["base"], "adapter": params["exported"]}
     remarks = {"base": "" if base else "  # a folder", "adapter": "  # this folder, or its name on the Hub"}
     snippet = environment.from_string(params["snippet"]).render(

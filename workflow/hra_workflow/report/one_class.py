@@ -32,7 +32,7 @@ def by_column(found: pd.DataFrame, params: dict) -> dict[tuple[str, str], dict[s
     ordered = found.sort_values("n_seeds", key=pd.to_numeric)  # of an average, the column with the most seeds counts
     return {
         (selection, name): {
-            row["run"]: told(row)
+            row["run"]: phrase(row)
             for row in ordered.to_dict("records")
             if row["selection"] == selection and (row["dataset"], row["benchmark"]) in own
         }
@@ -41,7 +41,7 @@ def by_column(found: pd.DataFrame, params: dict) -> dict[tuple[str, str], dict[s
     }
 
 
-def told(row: dict) -> str:
+def phrase(row: dict) -> str:
     """Say what a run does, from its row of the table as text."""
     return f"{PREDICTS} in {row['n_seeds']} of {row['of_seeds']} seed{'s' * (row['of_seeds'] != '1')}"
 
@@ -49,7 +49,7 @@ def told(row: dict) -> str:
 def notes(found: pd.DataFrame, labels: dict[str, str]) -> list[str]:
     """Name these runs, without Markdown; labels: of `method/variant`."""
     every = [
-        f"{labels[row['run']]} ({row['dataset']} {row['benchmark']}, {row['selection']}) {told(row)} ({row['class']})"
+        f"{labels[row['run']]} ({row['dataset']} {row['benchmark']}, {row['selection']}) {phrase(row)} ({row['class']})"
         for row in found.to_dict("records")
         if row["run"] in labels
     ]

@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from hra_workflow.report import frontier
-from hra_workflow.report.plot_style import SMALL, better, logarithmic, remark, say, styles, widen
+from hra_workflow.report.plot_style import SMALL, better, footnote, logarithmic, say, styles, widen
 
 LOGARITHMIC = 5  # largest over smallest cost above which the axis is logarithmic
 
@@ -49,7 +49,7 @@ def figure(costs: pd.DataFrame, params: dict, about: dict[str, dict]) -> Figure:
     if handles:
         drawn.legend(handles=list(handles.values()), loc="outside right upper", fontsize=SMALL)
     devices = "Line: no run has better values in both. Times and memory on different devices do not compare."
-    remark(drawn, [devices, *params["remarks"]])
+    footnote(drawn, [devices, *params["remarks"]])
     frontier.name(*named)
     return drawn
 

@@ -79,7 +79,7 @@ def say(ax, text: str) -> None:
     ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color="#666666", wrap=True)
 
 
-def remark(figure: Figure, lines: list[str]) -> None:
+def footnote(figure: Figure, lines: list[str]) -> None:
     """Write small print below a figure."""
     figure.supxlabel("\n".join(lines), fontsize=SMALL, color="#555555", x=0.01, ha="left")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 
-from hra_workflow.core.wording import counted
+from hra_workflow.core.wording import plural
 
 FIRST = "learning_rate"  # is named before all others
 NOT_RANKED = (
@@ -54,7 +54,7 @@ class Searches:
         return [name for name in columns if any(self.between(*pair, name) for pair in pairs)]
 
 
-def of(params: dict) -> Searches:
+def table_searches(params: dict) -> Searches:
     """Return the searches of the runs of a table. params: its `columns`, `averages` and `searches`."""
     from hra_workflow.report import run_statistics
 
@@ -65,7 +65,7 @@ def of(params: dict) -> Searches:
 
 
 def trials(found: dict) -> str:
-    return counted(found["trials"], "trial") if found["trials"] else "no search"
+    return plural(found["trials"], "trial") if found["trials"] else "no search"
 
 
 def described(values: dict[str, list[tuple]]) -> str:
@@ -76,9 +76,9 @@ def described(values: dict[str, list[tuple]]) -> str:
     first, *others = names
     text, (one, other) = first.replace("_", " "), values[first][0]
     if all(pair == (one, other) for pair in values[first]):
-        text += f" {shown(one)}" if one == other else f" {shown(one)} against {shown(other)}"
+        text += f" {format_value(one)}" if one == other else f" {format_value(one)} against {format_value(other)}"
     return f"{text} (also different: {', '.join(others)})" if others else text
 
 
-def shown(value) -> str:
+def format_value(value) -> str:
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

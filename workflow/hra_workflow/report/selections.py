@@ -29,6 +29,6 @@ def splits(benchmarks: Iterable[dict]) -> list[str]:
     return list(dict.fromkeys("dev" if split.startswith(DEV) else split for split in first.values()))
 
 
-def on(splits: list[str], texts: dict[str, str]) -> dict[str, str]:
+def name_splits(splits: list[str], texts: dict[str, str]) -> dict[str, str]:
     """Return TITLES or NOTES with the names of the splits instead of `dev`."""
     return {name: text.replace(" dev", f" {' and '.join(splits or ['dev'])}") for name, text in texts.items()}

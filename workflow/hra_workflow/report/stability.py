@@ -3,9 +3,9 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from hra_workflow.core import rewound
+from hra_workflow.core import strength_names
 from hra_workflow.report import frontier, run_statistics
-from hra_workflow.report.plot_style import SMALL, better, remark, say, styles
+from hra_workflow.report.plot_style import SMALL, better, footnote, say, styles
 
 LAST = "last"  # the selection: rewound weights have no other
 
@@ -48,7 +48,7 @@ def figure(
     if params["strengths"]:
         listed = ", ".join(f"{strength:g}" for strength in params["strengths"])
         notes.append(f"Dotted: the same weights rewound to strength {listed} (named @), without training again.")
-    remark(drawn, [*notes, *params["remarks"]])
+    footnote(drawn, [*notes, *params["remarks"]])
     frontier.name(*named)
     return drawn
 
@@ -68,12 +68,12 @@ def at_strengths(
 
 
 def at(benchmark: str, strength: float) -> str:
-    return benchmark if strength == 1 else rewound.name(benchmark, strength)
+    return benchmark if strength == 1 else strength_names.name(benchmark, strength)
 
 
 def retained(runs: pd.DataFrame, retention: dict, datasets: set[str]) -> pd.DataFrame:
     """Return `x` and `x_std` over seeds by `run` and `strength`: the mean over these datasets."""
-    own = runs["benchmark"].map(lambda name: rewound.split(name)[0]) == retention["benchmark"]
+    own = runs["benchmark"].map(lambda name: strength_names.split(name)[0]) == retention["benchmark"]
     found = runs[own & (runs["status"] == "ok") & (runs["metric"] == retention["metric"])]
     found = found[found["dataset"].isin(datasets)]
     found = found.assign(strength=pd.to_numeric(found["strength"]))

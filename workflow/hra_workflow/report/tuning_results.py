@@ -66,7 +66,7 @@ def best(trials: pd.DataFrame, kind) -> str | None:
 
 def going_on(trials: pd.DataFrame, factor: int, kind) -> list[str]:
     """List the trials of one run and rung that go on to the next: the best 1/factor, rounded up, in their order."""
-    best = ranked(trials, kind)[: tuning.going_on(trials["trial"].nunique(), factor)]
+    best = ranked(trials, kind)[: tuning.count_promoted(trials["trial"].nunique(), factor)]
     return [trial for trial in trials["trial"].unique() if trial in best]
 
 

@@ -87,7 +87,7 @@ def names(columns: Iterable[str], table: Container[str]) -> list[str]:
     return [name for column in columns for name in (column, NAME.format(column)) if name in table]
 
 
-def beside(columns: Container[str], cells: dict[str, str], row: Mapping[str, str] | None = None) -> list[str]:
+def with_unseen(columns: Container[str], cells: dict[str, str], row: Mapping[str, str] | None = None) -> list[str]:
     """Return the cells by column, each followed by that of its scores on unseen items, if the table has them.
 
     row: a row of the table, {} for one of published values; None: the cells are headings.

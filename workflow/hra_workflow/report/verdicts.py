@@ -138,7 +138,7 @@ def marked(
     A score of 0 that no run falls below is never the best, nor is a run that had no equal search with every other one.
     params: those of table.py. constant: the runs that predict one class, by selection and column (one_class.by_column).
     """
-    added, chosen = {}, searches.of(params)
+    added, chosen = {}, searches.table_searches(params)
     for name, unit in units.items():
         best = set()
         for selection, means, pairs in compared(table, differences, name, params["trained"]):
@@ -175,7 +175,7 @@ def verdicts(
 
     params: those of table.py. constant: the runs that predict one class, by selection and column (one_class.by_column).
     """
-    chosen, found, searched = params["verdicts"], {}, searches.of(params)
+    chosen, found, searched = params["verdicts"], {}, searches.table_searches(params)
     runs = list(dict.fromkeys([*params["trained"], *chosen["baselines"], *filter(None, [chosen["reference"]])]))
     for name, unit in units.items():
         for selection, means, pairs in compared(table, differences, name, runs):

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from hra_workflow.core import rewound, tuning
+from hra_workflow.core import strength_names, tuning
 from hra_workflow.tasks.data import rows
 from hra_workflow.tasks.part import Part
 from hra_workflow.tasks.training import held_out_rows
@@ -41,7 +41,7 @@ class Cost(Part):
         entry = self.task.data.entry(wildcards["dataset"])
         if stage == "train":
             return self.training_work(entry, wildcards)
-        benchmark, _ = rewound.split(wildcards.get("benchmark", ""))
+        benchmark, _ = strength_names.split(wildcards.get("benchmark", ""))
         if stage not in ("generate", "evaluate") or benchmark not in entry.get("benchmarks", {}):
             return None
         name, _, split = entry["benchmarks"][benchmark].rpartition("/")
@@ -62,7 +62,7 @@ class Cost(Part):
         held_out = held_out_rows(total, values)
         used = min(total - held_out, values.get("held_out", {}).get("train_rows", total)) * values.get("epochs", 0)
         used = values.get("max_steps", 0) * values["batch_size"] or used
-        used *= tuning.part(self.settings.get("tune"), wildcards["variant"])
+        used *= tuning.fraction(self.settings.get("tune"), wildcards["variant"])
         if not used or not values.get("eval_steps"):
             return used or None
         dev = held_out or rows(entry, next(iter(entry["benchmarks"].values()))) or 0

@@ -29,12 +29,14 @@ class Data(Part):
         """Return what a dataset's card depends on, besides its files."""
         return self.download(name)
 
-    def card(self, name: str, own: dict[str, Path], folder: Path) -> dict:
-        """Return the card of a dataset whose files `own` are in `folder`; raise JobError if it is unusable."""
+    def card(self, name: str, user_files: dict[str, Path], folder: Path) -> dict:
+        """Return the card of a dataset whose files `user_files` are in `folder`; raise JobError if it is unusable."""
         from hra_workflow.data import text_card, text_tables
 
         entry = self.download(name)
-        return text_card.of(text_tables.checked(f"{self.name}/{name}", entry, folder, self.final_answer), entry)
+        return text_card.make_card(
+            text_tables.read_splits(f"{self.name}/{name}", entry, folder, self.final_answer), entry
+        )
 
     def final_answer(self, style: str, text: str) -> str:
         """Return the final answer of a text of a dataset with `answer`."""

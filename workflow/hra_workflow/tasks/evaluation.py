@@ -2,14 +2,15 @@
 
 A run is evaluated on its dataset's benchmarks, on those of retention, and on both with rewound weights. Retention is
 what is left of the base model: a benchmark of the task itself, the same for all datasets. Rewound weights lie between
-the base model and what was trained; their benchmarks are named `gsm8k@0.5` (core/rewound.py).
+the base model and what was trained; their benchmarks are named `gsm8k@0.5` (core/strength_names.py).
 """
 
 from collections.abc import Mapping
 from typing import ClassVar
 
-from hra_workflow import methods, rewinding
-from hra_workflow.core import grid, rewound
+from hra_workflow import methods
+from hra_workflow.core import grid, strength_names
+from hra_workflow.methods import rewinding
 from hra_workflow.report.run_columns import OF_TRAINING, TRAINING
 from hra_workflow.tasks.part import Part
 
@@ -56,7 +57,7 @@ class Evaluation(Part):
     def benchmarks(self, run: dict) -> list[str]:
         """Return the benchmarks of a run (`dataset`, `method`, `variant`, …)."""
         names = [*self.task.data.entry(run["dataset"])["benchmarks"], *self.retention_benchmarks(run)]
-        return names + [rewound.name(name, strength) for strength in self.strengths(run) for name in names]
+        return names + [strength_names.name(name, strength) for strength in self.strengths(run) for name in names]
 
     def all_benchmarks(self) -> set[str]:
         """Return the benchmarks of all datasets and runs."""
@@ -65,7 +66,7 @@ class Evaluation(Part):
 
     def evaluated_on(self, dataset: str, benchmark: str) -> dict:
         """Return what the scores of given weights depend on, for a benchmark that is a split of a labelled dataset."""
-        entry, (name, _) = self.task.data.entry(dataset), rewound.split(benchmark)
+        entry, (name, _) = self.task.data.entry(dataset), strength_names.split(benchmark)
         settings = {key: entry[key] for key in ("columns", "labels", "metrics", "score")}
         settings |= self.task.table.versions(entry["metrics"])
         return settings | {"split": entry["benchmarks"][name]}
@@ -77,7 +78,7 @@ class Evaluation(Part):
 
     def not_rewound(self, run: dict) -> str | None:
         """Return why the weights of a run cannot be rewound, or None."""
-        kind, entry = grid.kind_of(self.config["methods"][run["method"]]), methods.of(self.config, run["method"])
+        kind, entry = grid.kind_of(self.config["methods"][run["method"]]), methods.get(self.config, run["method"])
         if entry.rewind is None:
             return f"nothing rewinds {kind}" if entry.trains else "it trains nothing"
         if self.keeps_head and not entry.adapter.config:

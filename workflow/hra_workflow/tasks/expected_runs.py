@@ -10,7 +10,7 @@ from hra_workflow.tasks.base import Task
 
 def expected_runs(task: Task) -> list[dict]:
     """List the runs as the config specifies them, with the names of their benchmarks."""
-    return [run | asked(task, run) | {"benchmarks": task.evaluation.benchmarks(run)} for run in task.runs()]
+    return [run | expected_settings(task, run) | {"benchmarks": task.evaluation.benchmarks(run)} for run in task.runs()]
 
 
 def error_files(task: Task) -> list[dict]:
@@ -23,7 +23,7 @@ def error_files(task: Task) -> list[dict]:
 
 def errors_of_run(task: Task, run: dict) -> dict:
     """Return the error files of a run, in the order of the workflow."""
-    paths, benchmarks = grid.places(task.config), task.evaluation.benchmarks(run)
+    paths, benchmarks = grid.paths(task.config), task.evaluation.benchmarks(run)
     scratch, start = (Path(paths[name].format(task=task.name, **run)) for name in ("scratch", "start_scratch"))
     jobs = [str(start / "augment.error.json"), str(scratch / "train.error.json")]
     return {
@@ -37,7 +37,7 @@ def with_errors(expected: list[dict], errors: list[dict]) -> list[dict]:
     return [run | files for run, files in zip(expected, errors, strict=True)]
 
 
-def asked(task: Task, run: dict) -> dict:
+def expected_settings(task: Task, run: dict) -> dict:
     """Return `asked`, what the config specifies for the fingerprint of a run's training, and `inputs`, its manifests.
 
     Names and what changes no result are left out, and the values that trials choose, which are in tune_{task}.csv. What
@@ -67,7 +67,7 @@ def evaluations(task: Task) -> list[dict]:
     return [run | {"benchmark": benchmark} for run in task.runs() for benchmark in task.evaluation.benchmarks(run)]
 
 
-def vanished(config: dict, table: str, inputs: list[str]) -> list:
+def deleted_inputs(config: dict, table: str, inputs: list[str]) -> list:
     """Return the inputs deleted since a table was built, and the time it was built; [] if none.
 
     Snakemake recreates a missing file only for a job that runs; as a param, a missing input makes the job run. The time

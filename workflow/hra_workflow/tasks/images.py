@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from hra_workflow import methods
-from hra_workflow.core import rewound
+from hra_workflow.core import strength_names
 from hra_workflow.core.errors import each_once, expect, one_of
 from hra_workflow.evaluators import registry
 from hra_workflow.models import diffusion
@@ -112,10 +112,10 @@ class ImageEvaluation(Evaluation):
         return resources if on_gpu else resources | {"gpu": 0}
 
     def rule(self, benchmark: str) -> str:
-        return "evaluate_drift" if rewound.split(benchmark)[0] == DRIFT else super().rule(benchmark)
+        return "evaluate_drift" if strength_names.split(benchmark)[0] == DRIFT else super().rule(benchmark)
 
     def retention_benchmarks(self, run: dict) -> list[str]:
-        entry = methods.of(self.config, run["method"])
+        entry = methods.get(self.config, run["method"])
         changes_base = entry.adapter.config or entry.base != "none"
         return [DRIFT] if self.settings.get(DRIFT) and changes_base else []
 
@@ -130,7 +130,7 @@ class ImageEvaluation(Evaluation):
 
     def is_drift(self, wildcards: dict) -> bool:
         """Return whether a job generates or evaluates images of class prompts; the base model's have no benchmark."""
-        return bool(self.settings.get(DRIFT)) and rewound.split(wildcards.get("benchmark", DRIFT))[0] == DRIFT
+        return bool(self.settings.get(DRIFT)) and strength_names.split(wildcards.get("benchmark", DRIFT))[0] == DRIFT
 
     def drift_models(self) -> list[str]:
         """Return the models that the evaluators of drift need."""

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from hra_workflow import methods
 from hra_workflow.core import grid
-from hra_workflow.report import colours, own_functions
-from hra_workflow.tasks import own_data
+from hra_workflow.report import colours, user_functions
+from hra_workflow.tasks import user_data
 from hra_workflow.tasks.base import Task
 from hra_workflow.tasks.expected_runs import error_files, expected_runs, with_errors
 
@@ -51,7 +51,7 @@ def files(config: dict, chosen: list[Task]) -> list[str]:
 
 def tasks(config: dict, chosen: list[Task]) -> dict[str, dict]:
     """Describe the covered tasks, by name."""
-    folder = grid.places(config)["run"]
+    folder = grid.paths(config)["run"]
     return {
         task.name: files_of(config, task)
         | {
@@ -59,16 +59,16 @@ def tasks(config: dict, chosen: list[Task]) -> dict[str, dict]:
             "model": task.settings["model"],
             "labels": grid.labels(config, task.name),
             "colours": colours.of_methods(config),
-            "trained": [name for name in grid.names(config, task.name) if methods.trains(config, name)],
+            "trained": [name for name in grid.run_names(config, task.name) if methods.trains(config, name)],
             "baselines": task.table.verdicts()["baselines"],
-            "data": own_data.manifests(task),
-            "benchmarks": own_data.benchmarks(task),
+            "data": user_data.manifests(task),
+            "benchmarks": user_data.benchmarks(task),
             "functions": own_functions_of(task),
             "plotted": {
                 "parameters": task.settings["figures"]["parameters"],
                 "lambda": task.settings["figures"]["lambda"],
             },
-            "local": [name for name in grid.datasets(config, task.name) if own_data.is_own(task, name)],
+            "local": [name for name in grid.datasets(config, task.name) if user_data.is_own(task, name)],
             "selection": task.selections[0],
             "published": (task.table.published() or {"label": ""})["label"],
             "datasets": {name: examples_of(task, name) for name in grid.datasets(config, task.name)},
@@ -76,7 +76,7 @@ def tasks(config: dict, chosen: list[Task]) -> dict[str, dict]:
                 run
                 | {
                     "folder": folder.format(task=task.name, **run),
-                    "measure": methods.of(config, run["method"]).adapter.measure,
+                    "measure": methods.get(config, run["method"]).adapter.measure,
                 }
                 for run in with_errors(expected_runs(task), error_files(task))
             ],
@@ -106,7 +106,7 @@ def main_metrics(task: Task, dataset: str) -> dict[str, str]:
 def own_functions_of(task: Task) -> list[str]:
     """List the functions and classes of the user's that a task's settings and the datasets of its grid name."""
     used = [task.settings, *(task.datasets[name] for name in grid.datasets(task.config, task.name))]
-    return sorted({*own_functions.names(used, "hra_workflow")})
+    return sorted({*user_functions.names(used, "hra_workflow")})
 
 
 def sheet_labels(config: dict, task: str, paths: list[str]) -> dict[str, str]:

@@ -81,7 +81,7 @@ def weights_file(run: str, weights: str) -> str:
     return f"{run}/{folder}/adapter_model.safetensors"
 
 
-def settle(config: dict, tasks: dict[str, Task], chosen: list[str]) -> Request | None:
+def parse_request(config: dict, tasks: dict[str, Task], chosen: list[str]) -> Request | None:
     """Return what the key `request` of the config asks for; JobError for what does not exist.
 
     chosen: the tasks of `all`, in which RUN=best looks for a table.
@@ -161,7 +161,7 @@ def existing(config: dict, tasks: dict[str, Task], asked: str) -> str:
         f"{OTHER_CONFIG}",
     )
     expect(
-        not methods.of(config, method).real_images,
+        not methods.get(config, method).real_images,
         f"RUN={asked}: expected a run with a model, found one that evaluates the real images.",
     )
     return next(one for one in known if os.path.relpath(one) == run)
@@ -194,7 +194,7 @@ def best(task: Task, dataset: str | None) -> tuple[str, str, str]:
     wanted = {"dataset": dataset, "benchmark": column["benchmark"], "metric": column["metric"], "status": "ok"}
     stated = csv.DictReader(io.StringIO(seals.read(path), newline=""))
     rows = [row for row in stated if wanted.items() <= row.items() and float(row["strength"]) == 1]
-    rows = [row for row in rows if row["step"] and methods.of(task.config, row["method"]).trains]
+    rows = [row for row in rows if row["step"] and methods.get(task.config, row["method"]).trains]
     selection = next((name for name in task.selections if any(row["selection"] == name for row in rows)), None)
     expect(bool(selection), f"RUN=best: {path} has no value of {column['metric']} on {dataset}. {OTHER_CONFIG}")
     values: dict[str, dict[str, float]] = {}
@@ -206,7 +206,7 @@ def best(task: Task, dataset: str | None) -> tuple[str, str, str]:
     seeds = values[name]
     seed = max(seeds, key=lambda one: sign * seeds[one])
     method, variant = name.split("/")
-    run = grid.places(task.config)["run"].format(
+    run = grid.paths(task.config)["run"].format(
         task=task.name, dataset=dataset, method=method, variant=variant, seed=seed
     )
     note = (

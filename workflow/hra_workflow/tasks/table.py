@@ -143,7 +143,7 @@ class Table(Part):
 
     def figures(self) -> list[str]:
         """List the figures that have something to show: none if nothing is trained, over λ with two values of it."""
-        if not any(methods.trains(self.config, run) for run in grid.names(self.config, self.name)):
+        if not any(methods.trains(self.config, run) for run in grid.run_names(self.config, self.name)):
             return []
         several = len({point["lambda"] for point in methods.lambdas(self.config, self.name).values()}) > 1
         sweep = ["lambda"] if several and self.settings["figures"]["lambda"] else []
@@ -155,8 +155,8 @@ class Table(Part):
 
         These are the trained ones, or without any the base model.
         """
-        runs = [run for run in grid.names(self.config, self.name) if methods.trains(self.config, run)]
-        baselines = [run for run in runs if methods.of(self.config, run.split("/")[0]).baseline]
+        runs = [run for run in grid.run_names(self.config, self.name) if methods.trains(self.config, run)]
+        baselines = [run for run in runs if methods.get(self.config, run.split("/")[0]).baseline]
         columns = self.settings["figures"]["parameters"]
         return {
             "columns": columns,
@@ -166,5 +166,5 @@ class Table(Part):
 
     def base_runs(self) -> list[str]:
         """List every `method/variant` of the grid that is the base model."""
-        entries = {run: methods.of(self.config, run.split("/")[0]) for run in grid.names(self.config, self.name)}
+        entries = {run: methods.get(self.config, run.split("/")[0]) for run in grid.run_names(self.config, self.name)}
         return [run for run, entry in entries.items() if not entry.trains and not entry.real_images]

@@ -78,7 +78,7 @@ class Training(Part):
         resources = self.settings["resources"]
         if not methods.trains(self.config, run):
             return resources | {name: min(resources[name], most) for name, most in IDLE.items()}
-        gpus = min(resources["gpu"], grid.of_run(resources.get("max_gpu", {}), run) or resources["gpu"])
+        gpus = min(resources["gpu"], grid.value_for_run(resources.get("max_gpu", {}), run) or resources["gpu"])
         if gpus == resources["gpu"]:
             return resources
         part = {name: -(-resources[name] * gpus // resources["gpu"]) for name in ("threads", "mem_mb")}

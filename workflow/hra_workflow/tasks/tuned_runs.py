@@ -11,7 +11,7 @@ from hra_workflow.tasks.base import Task
 
 def is_tuned(task: Task, run: str) -> bool:
     """Return whether trials choose hyper-parameters of `method/variant`."""
-    covered = tuning.covers(task.settings.get("tune"), run)
+    covered = tuning.is_tuned(task.settings.get("tune"), run)
     return covered and methods.trains(task.config, run) and tuning.MARK not in run
 
 
@@ -23,7 +23,7 @@ def halved(task: Task) -> bool:
 def choice(task: Task, wildcards) -> str | list:
     """Return the file with the chosen values of a training job; [] if none are."""
     run = run_name(wildcards)
-    return grid.choice(task.config, task.name, wildcards.dataset, run) if is_tuned(task, run) else []
+    return grid.choice_file(task.config, task.name, wildcards.dataset, run) if is_tuned(task, run) else []
 
 
 def trials(task: Task, dataset: str, run: str) -> list[dict]:
@@ -32,7 +32,7 @@ def trials(task: Task, dataset: str, run: str) -> list[dict]:
     With successive halving, one per rung and seed, with its `rung`; at a later rung only those that have gone on to it,
     as far as this is known.
     """
-    tune, path_of_run = task.settings["tune"], grid.places(task.config)["run"]
+    tune, path_of_run = task.settings["tune"], grid.paths(task.config)["run"]
     method, variant = run.split("/")
     names = {"dataset": dataset, "method": method}
     values, rungs, seeds = tuning.trials(tune, run), tuning.rungs(tune), tuning.seeds(tune)
@@ -45,7 +45,7 @@ def trials(task: Task, dataset: str, run: str) -> list[dict]:
     going_on, entries = [name.split("/")[1] for name in values], []
     for rung in rungs:
         entries += [entry(trial, rung, seed) for trial in going_on for seed in seeds]
-        path = Path(grid.promotion(task.config, task.name, dataset, run, rung))
+        path = Path(grid.promotion_file(task.config, task.name, dataset, run, rung))
         promoted = files.read_json(path)["trials"] if rung < tuning.END and path.exists() else []
         going_on = [trial for trial in going_on if trial in promoted]
     return entries
@@ -58,7 +58,7 @@ def at(task: Task, dataset: str, run: str, rung: float) -> list[dict]:
 
 def checkpoints_of(task: Task, trials: list[dict]) -> dict[str, list[str]]:
     """Return the folders of the training checkpoints of trials, by trial."""
-    scratch, folders = grid.places(task.config)["scratch"], {}
+    scratch, folders = grid.paths(task.config)["scratch"], {}
     for trial in trials:
         folder = scratch.format(task=task.name, **trial | {"variant": trial["trial"]})
         folders.setdefault(trial["trial"], []).append(folder)
@@ -103,7 +103,7 @@ def searches(task: Task) -> dict[str, dict[str, dict]]:
 
 def choices(task: Task, incomplete: bool = False) -> list[str]:
     """List the files with the chosen values of all tuned runs; with `incomplete`, those that exist."""
-    paths = [grid.choice(task.config, task.name, names["dataset"], run_name(names)) for names in tuned(task)]
+    paths = [grid.choice_file(task.config, task.name, names["dataset"], run_name(names)) for names in tuned(task)]
     return [path for path in paths if Path(path).exists()] if incomplete else paths
 
 
@@ -138,7 +138,7 @@ def finish_before(task: Task, names: Mapping[str, str], rung: float, checkpoints
     before = tuning.rung_before(task.settings["tune"], rung)
     if not before:
         return []
-    promoted = grid.promotion(task.config, task.name, names["dataset"], run_name(names), before)
+    promoted = grid.promotion_file(task.config, task.name, names["dataset"], run_name(names), before)
     if not Path(promoted).exists():
         return [promoted]
     keys = ("task", "dataset", "method", "variant")

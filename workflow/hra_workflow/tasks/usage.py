@@ -35,7 +35,7 @@ class Usage(Part):
         """Return `weights`, those of `method/variant`; raise JobError if stock PEFT could not load them."""
         kind = grid.kind_of(self.config["methods"][run.split("/")[0]])
         expect(
-            bool(methods.of(self.config, run.split("/")[0]).adapter.config),
+            bool(methods.get(self.config, run.split("/")[0]).adapter.config),
             f"{run}: expected an adapter of PEFT to export, found weights of kind {kind}, which are a part of the "
             f"model: publish {weights} with train.json as they are, or use them here (make predict).",
         )

@@ -41,7 +41,7 @@ def load_trained(model, checkpoint: Path) -> None:
     model.load_state_dict(load_file(checkpoint / TRAINED), strict=False)
 
 
-def unsealed(scratch: Path) -> Path:
+def unsealed_folder(scratch: Path) -> Path:
     """Return the folder in which this process and those of the same job write checkpoints."""
     return scratch / f"{UNSEALED}{lease.token()}"
 
@@ -68,12 +68,12 @@ def seal(written: Path) -> None:
 def complete(folder: Path, kept: dict[str, int] | None = None) -> None:
     """Sync a folder to disk and write `complete`: size and SHA-256 of each file, and the sizes `kept`."""
     listed = {
-        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": synced(path)}
+        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sync_file(path)}
         for path in contents(folder)
     }
     with files.replacing(folder / COMPLETE) as new:
         new.write_text(json.dumps({"files": listed, "kept": kept or {}}))
-        synced(new)
+        sync_file(new)
     sync_folder(folder)
 
 
@@ -125,15 +125,15 @@ def claim(scratch: Path, fingerprint: dict) -> list[str]:
     elif by_step(scratch) or any((scratch / name).exists() for name in KEPT):
         reasons = [f"the training checkpoint has an unknown origin ({path.name} is missing)"]
     if reasons:
-        remove(aside(scratch))
-        scratch.rename(aside(scratch))
+        remove(folder_aside(scratch))
+        scratch.rename(folder_aside(scratch))
     for interrupted in scratch.glob(f"{UNSEALED}*"):
         remove(interrupted)
     files.write_json(path, fingerprint)
     return reasons
 
 
-def aside(scratch: Path) -> Path:
+def folder_aside(scratch: Path) -> Path:
     """Return the folder of a checkpoint that was set aside."""
     return scratch.with_name(f"{scratch.name}.set-aside")
 
@@ -164,7 +164,7 @@ def contents(folder: Path) -> list[Path]:
     return sorted(path for path in inside if not any(part[0] == "." for part in path.relative_to(folder).parts))
 
 
-def synced(path: Path) -> str:
+def sync_file(path: Path) -> str:
     """Sync a file to disk and return its SHA-256."""
     with path.open("rb") as stream:
         os.fsync(stream.fileno())

@@ -192,7 +192,7 @@ class Trainer:
                 self.ema.restore(self.parameters)
 
     def checkpoint(self) -> None:
-        folder = checkpoints.unsealed(self.scratch) / f"{checkpoints.PREFIX}{self.state.global_step}"
+        folder = checkpoints.unsealed_folder(self.scratch) / f"{checkpoints.PREFIX}{self.state.global_step}"
         self.accelerator.save_state(str(folder))
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():

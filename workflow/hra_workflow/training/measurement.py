@@ -35,7 +35,7 @@ class StepTimes(TrainerCallback):
             rates.report(rows, statistics.median(steps) * processes(job), device)
 
 
-def of(job: dict, resumed: bool) -> StepTimes | None:
+def probe_callback(job: dict, resumed: bool) -> StepTimes | None:
     """Return the callback of a probe; None for any other run."""
     kill_at = job["params"]["hyperparameters"].get("kill_at_step")
     return None if kill_at is None else StepTimes(0 if resumed else kill_at)

@@ -23,7 +23,7 @@ def adamw(model, method: dict, optimizer: type = torch.optim.AdamW, **arguments)
 
 def set_head_rate(optimizer: torch.optim.Optimizer, model, head: list[str], rate: float) -> None:
     """Give the parameters of the head, in a new optimiser, a learning rate of their own."""
-    of_head = {id(parameter) for name, parameter in model.named_parameters() if built_adapters.within(name, head)}
+    of_head = {id(parameter) for name, parameter in model.named_parameters() if built_adapters.is_within(name, head)}
     for group in list(optimizer.param_groups):
         moved = [parameter for parameter in group["params"] if id(parameter) in of_head]
         group["params"] = [parameter for parameter in group["params"] if id(parameter) not in of_head]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hra_workflow.core import files, fingerprints, gpus, made_by, manifests, provenance, records, tuning
 from hra_workflow.core.job import processes
-from hra_workflow.core.process_identity import orphaned
+from hra_workflow.core.process_identity import is_orphaned
 from hra_workflow.models import adapters
 from hra_workflow.training import checkpoints, trials
 
@@ -21,7 +21,7 @@ def training_arguments(job: dict, settings: dict, seed: int, scratch: Path, devi
 
     per_device = settings["batch_size"] // (settings["gradient_accumulation"] * processes(job))
     return TrainingArguments(
-        output_dir=str(checkpoints.unsealed(scratch)),
+        output_dir=str(checkpoints.unsealed_folder(scratch)),
         num_train_epochs=settings.get("epochs", 1),
         max_steps=settings.get("max_steps", -1),
         per_device_train_batch_size=per_device,
@@ -85,7 +85,7 @@ def run_to_end(job: dict, trainer, started: float, steps: int) -> dict:
 
         job["tracked"] = Tracked(job)
         trainer.add_callback(job["tracked"])
-    measured = measurement.of(job, resumed=bool(checkpoint))
+    measured = measurement.probe_callback(job, resumed=bool(checkpoint))
     if measured:
         trainer.add_callback(measured)
     on_signal = CheckpointOnSignal(job["resources"]["save_seconds"], time_limit(job))
@@ -181,7 +181,7 @@ def finish(
     record that take precedence.
     """
     scratch, record_file = Path(job["params"]["scratch"]), Path(job["output"]["record"])
-    new = checkpoints.unsealed(scratch) / "outputs"
+    new = checkpoints.unsealed_folder(scratch) / "outputs"
     for name in trials.outputs(job):
         (new / name).mkdir(parents=True, exist_ok=True)
         for path in checkpoints.contents(scratch / name):
@@ -190,15 +190,15 @@ def finish(
     adapter_bytes = (new / "last" / adapters.WEIGHTS).stat().st_size
     if trials.is_trial(job):
         for name in trials.outputs(job):
-            trials.empty(new / name)
+            trials.write_empty(new / name)
     saved = sorted(path for name in (adapters.WEIGHTS, manifests.CONFIG) for path in new.rglob(name))
     weights = {str(path.relative_to(new)): files.sha256(path) for path in saved}
     end_attempt(job, attempts, started)
     record = described(job, attempts, device) | sizes | {"adapter_bytes": adapter_bytes, "weights_sha256": weights}
-    record = records.sealed(record | result)
+    record = records.with_digest(record | result)
     if evaluate:
         evaluate(record, new)
-    if orphaned():
+    if is_orphaned():
         print(f"Snakemake has ended: the training checkpoint stays in {scratch}, and the next Snakemake's job uses it.")
         return
     for name in trials.outputs(job):  # one of them may be empty
@@ -207,13 +207,13 @@ def finish(
         files.link(path, place := record_file.parent / path.relative_to(new))
         os.utime(place)  # outputs are newer than inputs, or Snakemake repeats the job
     files.write_json(record_file, record)
-    checkpoints.remove(checkpoints.aside(scratch))
-    checkpoints.remove(checkpoints.unsealed(scratch))
+    checkpoints.remove(checkpoints.folder_aside(scratch))
+    checkpoints.remove(checkpoints.unsealed_folder(scratch))
 
 
 def described(job: dict, attempts: dict, device: str) -> dict:
     """Return the entries of a record that every finished run has."""
-    return trials.identity(job) | {
+    return trials.job_entries(job) | {
         "status": "ok",
         "seconds": round(sum(attempts["seconds"]), 3),
         "device_seconds": round(gpus.device_seconds(attempts) * processes(job), 3),
@@ -248,4 +248,4 @@ def untrained(job: dict, started: float, device: str, parameters: int) -> None:
     _, discarded = usable_checkpoint(job)
     attempts = begin_attempt(job, None, discarded)
     sizes = {"total_parameters": parameters, "trainable_parameters": 0, "adapter_parameters": 0}
-    finish(job, attempts, started, device, sizes, trials.empty, steps=0, best_step=None, score="loss", curve=[])
+    finish(job, attempts, started, device, sizes, trials.write_empty, steps=0, best_step=None, score="loss", curve=[])

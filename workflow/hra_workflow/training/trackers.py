@@ -130,7 +130,7 @@ def run_name(job: dict) -> str:
 
 def configuration(job: dict) -> dict[str, bool | int | float | str]:
     """Return the entries of the record that follow from the job, flat."""
-    content = fingerprints.flat(trials.identity(job))
+    content = fingerprints.flatten(trials.job_entries(job))
     return {
         name: value if isinstance(value, bool | int | float | str) else json.dumps(value)
         for name, value in content.items()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hra_workflow.core import files, fingerprints, lease, provenance, records, tuning
 from hra_workflow.core.job import describe, processes
-from hra_workflow.core.process_identity import orphaned
+from hra_workflow.core.process_identity import is_orphaned
 from hra_workflow.models import adapters
 from hra_workflow.training import checkpoints
 
@@ -40,10 +40,10 @@ def recorded(main: Callable[[dict], None]) -> Callable[[dict], None]:
         except FAULTS as problem:
             diverged = isinstance(problem, FloatingPointError) and "fingerprint" in job
             of_job = not is_trial(job) or processes(job) > 1 or is_of_device(problem)
-            if orphaned() or (of_job and not diverged):
+            if is_orphaned() or (of_job and not diverged):
                 raise
             if not int(os.environ.get("RANK", 0)):
-                fail(job, problem, started, diverged)
+                write_failure(job, problem, started, diverged)
         finally:
             if tracked := job.get("tracked"):
                 tracked.finish()
@@ -81,12 +81,12 @@ def score(metric: str, value: float, train: Sized, held_out: Sized) -> dict:
     return {"metric": metric, "value": value, "rows": len(held_out), "train_rows": len(train)}
 
 
-def fail(job: dict, problem: Exception, started: float, diverged: bool) -> None:
+def write_failure(job: dict, problem: Exception, started: float, diverged: bool) -> None:
     """Write the record of a run that has diverged or of a failed trial, without weights; remove its checkpoints."""
     error = str(problem) if diverged else describe(problem)
     print(f"The {'run diverged' if diverged else 'trial failed'}: {error}")
     record = Path(job["output"]["record"])
-    content = identity(job) | {
+    content = job_entries(job) | {
         "status": records.DIVERGED if diverged else "failed",
         "error": error,
         "seconds": round(time.monotonic() - started, 3),
@@ -97,10 +97,10 @@ def fail(job: dict, problem: Exception, started: float, diverged: bool) -> None:
         content["fingerprint"] = job["fingerprint"]
     lease.check()
     for name in outputs(job):
-        empty(record.parent / name)
+        write_empty(record.parent / name)
     records.write(record, content)
     scratch = Path(job["params"]["scratch"])
-    for folder in (checkpoints.aside(scratch), scratch):
+    for folder in (checkpoints.folder_aside(scratch), scratch):
         checkpoints.remove(folder)
 
 
@@ -109,7 +109,7 @@ def outputs(job: dict) -> list[str]:
     return sorted(set(job["output"]) - {"record"})
 
 
-def identity(job: dict) -> dict:
+def job_entries(job: dict) -> dict:
     """Return the entries of a record that follow from its job: names, settings, versions, model, data and code."""
     params, wildcards = job["params"], job["wildcards"]
     model, data = (job["input"][name] for name in ("model", "dataset"))
@@ -134,7 +134,7 @@ def identity(job: dict) -> dict:
     }
 
 
-def empty(folder: Path) -> None:
+def write_empty(folder: Path) -> None:
     """Make a folder with a weights file without tensors, and nothing else."""
     from safetensors.numpy import save_file  # no torch, which takes seconds to import
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError, expect, one_of
-from hra_workflow.data import own_files, safe_checkpoints
+from hra_workflow.data import local_files, safe_checkpoints
 
 INDEX = "model_index.json"
 ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
@@ -73,7 +73,7 @@ ARCHITECTURES = {
 }
 
 
-def named(folder: Path, among: Collection[str] = ARCHITECTURES) -> str:
+def architecture_name(folder: Path, among: Collection[str] = ARCHITECTURES) -> str:
     """Return the name of the architecture of a model in diffusers' layout; raise JobError if it is none of `among`."""
     index = Path(folder) / INDEX
     if not index.exists():
@@ -86,14 +86,14 @@ def named(folder: Path, among: Collection[str] = ARCHITECTURES) -> str:
     return found
 
 
-def of(folder: Path, text_layers: Sequence[int] | None = None, among: Collection[str] = ARCHITECTURES):
+def architecture_in(folder: Path, text_layers: Sequence[int] | None = None, among: Collection[str] = ARCHITECTURES):
     """Return the model in a folder as an instance of its architecture's class (base.Diffusion); errors as `named`."""
-    return resolve_name(ARCHITECTURES[named(folder, among)].implementation)(folder, text_layers)
+    return resolve_name(ARCHITECTURES[architecture_name(folder, among)].implementation)(folder, text_layers)
 
 
 def count_parameters(folder: Path) -> int:
     """Count the parameters of the network that is fine-tuned from its files' headers."""
-    weights = Path(folder, ARCHITECTURES[named(folder)].component).glob("*.safetensors")
+    weights = Path(folder, ARCHITECTURES[architecture_name(folder)].component).glob("*.safetensors")
     return sum(prod(shape) for path in weights for shape in safe_checkpoints.shapes(path).values())
 
 
@@ -104,8 +104,8 @@ def of_model(config: Mapping, model: str) -> str | None:
     """
     entry, source = config["models"][model], config["models"][model]["source"]
     folders = [Path(config["pathvars"]["resources"], "models", model)]
-    folders += [own_files.path_of(source, config["local_root"])] if source["kind"] == "local" else []
-    seen = next((named(folder) for folder in folders if (folder / INDEX).exists()), None)
+    folders += [local_files.path_of(source, config["local_root"])] if source["kind"] == "local" else []
+    seen = next((architecture_name(folder) for folder in folders if (folder / INDEX).exists()), None)
     if stated := entry.get("architecture"):
         one_of(f"config: models.{model}", "architecture", stated, ARCHITECTURES)
         expect(

@@ -21,7 +21,7 @@ def write_lora(adapter: Path, out: Path, base: Path) -> bool:
         return False
     import diffusers
 
-    architecture = diffusion.of(base)
+    architecture = diffusion.architecture_in(base)
     name = architecture.component
     layers = {key.removeprefix(PREFIX): value for key, value in state.items()}
     told = {

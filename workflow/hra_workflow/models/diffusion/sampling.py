@@ -21,7 +21,7 @@ class Sampler:
     truncates: ClassVar[bool] = False
 
     def __init__(self, folder: Path, sampling: dict, device: str):
-        self.architecture = diffusion.of(folder, sampling.get("text_layers"))
+        self.architecture = diffusion.architecture_in(folder, sampling.get("text_layers"))
         self.architecture.check_resolution(sampling["resolution"])
         self.pipe = self.architecture.load_pipeline(sampling["precision"], sampling["safety_checker"])
         if sampling["safety_checker"] and self.pipe.components.get("safety_checker", "none of its kind") is None:

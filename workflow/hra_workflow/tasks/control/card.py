@@ -18,7 +18,7 @@ OPENED = 500  # images of a split of which the header is read
 DECODED = 20  # control images of a split that are decoded
 
 
-def of(folder: Path, dataset: dict) -> dict:
+def make_card(folder: Path, dataset: dict) -> dict:
     """Return `splits` and `warnings`; raise JobError for a missing file, and for an opened one that is no image."""
     raw = zip_archives.Folder(folder)
     makers = [Maker(raw, dataset, split) for split in data_cards.ordered(dataset["splits"])]
@@ -94,7 +94,7 @@ def of_hints(maker: Maker) -> list[str]:
             f"`hint` ({maker.dataset['hint']}) or the images."
         )
     if "control" in maker.places:
-        return []  # of() has described them
+        return []  # make_card has described them
     return list(unusual(maker.split, {key: maker.unusual[key] for _, (key, _) in maker.rows}))
 
 

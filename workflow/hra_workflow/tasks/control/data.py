@@ -53,7 +53,7 @@ def write(path: Path, rows: list, make: Callable, resolution: int, threads: int 
     return written
 
 
-def opened(manifest: str | Path, split: str) -> "Split":
+def open_split(manifest: str | Path, split: str) -> "Split":
     """Open a split of the manifest written by draw_hints.py, after verifying its file."""
     return Split(manifests.folder(manifest, [f"{split}.arrow"]), split)
 
@@ -113,7 +113,7 @@ class Split:
 
     def png(self, row: int, field: str):
         name = f"{self.path}, {field} of {self.value(row, 'key')}"
-        return images.opened(io.BytesIO(self.value(row, field)), images.OURS, name, "Delete it and run again.")
+        return images.decode(io.BytesIO(self.value(row, field)), images.OURS, name, "Delete it and run again.")
 
 
 def encode(annotation: numpy.ndarray | None) -> bytes:

@@ -115,7 +115,7 @@ def classes(path) -> numpy.ndarray:
     In the file, 1 to 150 are the classes, 0 is no class and 255 padding (objectInfo150.txt of CSAIL's sceneparsing);
     mmsegmentation calls this conversion `reduce_zero_label`.
     """
-    with images.opened(path) as image:
+    with images.decode(path) as image:
         values = numpy.asarray(image)
     if values.ndim != 2 or values.dtype == bool:
         raise JobError(f"{path}: expected a label map with one class per pixel, found mode {image.mode}. Convert it.")
@@ -158,7 +158,7 @@ def classes_of_colours(path, counts: list[Colours] | None = None) -> numpy.ndarr
     """
     from scipy.spatial import cKDTree
 
-    with images.opened(path) as image:
+    with images.decode(path) as image:
         colours = numpy.asarray(images.to_8_bit(image, str(path)).convert("RGB"), numpy.int32)
     numbers, place, times = numpy.unique(colours @ CHANNELS, return_inverse=True, return_counts=True)
     found = numbers[:, None] // CHANNELS % 256

@@ -56,7 +56,7 @@ def write(path: Path, split: Split, vae, device: str, threads: int) -> None:
         stored.flush()
 
 
-def opened(manifest: str | Path, model: str | Path, images: str | Path, split: Split) -> "Rows":
+def open_latents(manifest: str | Path, model: str | Path, images: str | Path, split: Split) -> "Rows":
     """Open the latents of a split; raise JobError if they are of another VAE or of other images."""
     found, expected = files.read_json(manifest)["of"], origin(model, images)
     for name, digest in expected.items():

@@ -72,7 +72,7 @@ def load(
     `channels`: of the hint encoder, see hint_encoder.attach. `weights`: see Diffusion.load. Only the hint
     encoder is randomly initialised.
     """
-    base = diffusion.of(folder, among=ControlTraining.architectures)
+    base = diffusion.architecture_in(folder, among=ControlTraining.architectures)
     return ready(base.load(precision, weights).requires_grad_(False), method, base.pixels_per_latent(), channels)
 
 

@@ -13,7 +13,7 @@ def contents(job: dict) -> dict:
 
     And `scores`: label -> row -> line of predictions.jsonl.gz.
     """
-    params, split = job["params"], control_data.opened(job["input"]["dataset"], BENCHMARK)
+    params, split = job["params"], control_data.open_split(job["input"]["dataset"], BENCHMARK)
     rows = {row: split.value(row, "prompt") for row in evenly_spaced(len(split), params["rows"])}
     columns = {
         "control image": {row: split.hint(row) for row in rows},

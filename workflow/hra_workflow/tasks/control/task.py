@@ -25,10 +25,10 @@ class ControlData(ImageData):
     def card_entry(self, name: str) -> dict:
         return self.hints(name)
 
-    def card(self, name: str, own: dict[str, Path], folder: Path) -> dict:
+    def card(self, name: str, user_files: dict[str, Path], folder: Path) -> dict:
         from hra_workflow.tasks.control import card
 
-        return card.of(folder, self.hints(name))
+        return card.make_card(folder, self.hints(name))
 
     def hints(self, dataset: str) -> dict:
         """Return what the control images of a dataset depend on, besides its files, which the manifest covers.

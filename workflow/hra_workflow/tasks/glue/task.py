@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from hra_workflow.core import early_evaluations, grid, rewound
+from hra_workflow.core import early_evaluations, grid, strength_names
 from hra_workflow.core.errors import expect, one_of
 from hra_workflow.report.run_columns import TRAINING
 from hra_workflow.report.selections import TITLES
@@ -63,9 +63,9 @@ class GlueEvaluation(Evaluation):
 
     def in_training(self, wildcards: Mapping[str, str]) -> bool:
         dataset, benchmark = wildcards["dataset"], wildcards["benchmark"]
-        if rewound.split(benchmark)[1] or self.config["preflight"] == "jobs":
+        if strength_names.split(benchmark)[1] or self.config["preflight"] == "jobs":
             return False  # training evaluates the weights as trained; preflight measures the evaluation on its own
-        folder = grid.places(self.config)["eval"].format(**wildcards)
+        folder = grid.paths(self.config)["eval"].format(**wildcards)
         return early_evaluations.expected(Path(folder), self.evaluated_on(dataset, benchmark))
 
     def all_in_training(self) -> bool:

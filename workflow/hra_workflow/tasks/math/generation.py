@@ -2,7 +2,7 @@
 
 from functools import cached_property
 
-from hra_workflow.core import grid, rewound
+from hra_workflow.core import grid, strength_names
 from hra_workflow.core.errors import one_of
 from hra_workflow.tasks.generation import Generation
 from hra_workflow.tasks.math import serving
@@ -27,7 +27,7 @@ class MathGeneration(Generation):
     def answer_settings(self, run: str) -> dict:
         """Return the settings that a run's answers depend on; the number of shards is not one of them."""
         entry = self.settings["generation"]
-        chosen = {"backend": self.backend, "serve": serving.serve(self.task, run, self.backend)}
+        chosen = {"backend": self.backend, "serve": serving.serving_mode(self.task, run, self.backend)}
         return {key: entry[key] for key in ("batch_size", "stop")} | chosen
 
     def precision(self, dataset: str, run: str) -> str:
@@ -42,11 +42,11 @@ class MathGeneration(Generation):
         return serving.backend(self.task)
 
     def choices(self) -> list[str]:
-        return [f"answers:  {serving.choice(self.task, self.backend)}"]
+        return [f"answers:  {serving.describe_choice(self.task, self.backend)}"]
 
     def begin(self, rules: set[str]) -> None:
         if "generate_math" in rules:
-            serving.begin(self.task, self.backend)
+            serving.save_backend(self.task, self.backend)
 
     def questions(self, dataset: str) -> dict[str, dict]:
         """Return split and length of answers of every benchmark of a dataset, by name."""
@@ -61,11 +61,11 @@ class MathGeneration(Generation):
         return [source.split("/")[0] for _, source in sorted(self.datasets[dataset]["benchmarks"].items())]
 
     def shards(self, wildcards: dict) -> int:
-        return 0 if rewound.split(wildcards.get("benchmark", ""))[0] == TEXT else super().shards(wildcards)
+        return 0 if strength_names.split(wildcards.get("benchmark", ""))[0] == TEXT else super().shards(wildcards)
 
     def folder_of_shards(self, benchmark: str) -> str:
-        _, strength = rewound.split(benchmark)
-        return rewound.name("answers", strength) if strength else "answers"  # one job answers all benchmarks
+        _, strength = strength_names.split(benchmark)
+        return strength_names.name("answers", strength) if strength else "answers"  # one job answers all benchmarks
 
     def check_runs(self) -> None:
         task, entry = f"config: tasks.{self.name}", self.settings["generation"]

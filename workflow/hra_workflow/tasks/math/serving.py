@@ -35,17 +35,19 @@ def obstacle(task: Task) -> str | None:
         name = f"{run['method']}/{run['variant']}"
         if task.training.hyperparameters(run["dataset"], name).get("quantization"):
             return f"{name} is on a 4-bit base model"
-        if methods.trains(task.config, name) and grid.of_run(entry["serve"], name) == "adapter":
+        if methods.trains(task.config, name) and grid.value_for_run(entry["serve"], name) == "adapter":
             return f"`serve: adapter` for {name}"
-        if not methods.of(task.config, run["method"]).adapter.merges:
+        if not methods.get(task.config, run["method"]).adapter.merges:
             return f"{name} cannot be merged"
     version = vllm_process.version()
     return None if vllm_process.is_supported(version) else f"vLLM {version or 'is not installed'}"
 
 
-def serve(task: Task, run: str, backend: str) -> str | None:
+def serving_mode(task: Task, run: str, backend: str) -> str | None:
     """Return how a run's adapter is served: adapter, merged or lora; None if it has none or the setting lacks it."""
-    setting = grid.of_run(task.settings["generation"]["serve"], run) if methods.trains(task.config, run) else None
+    setting = (
+        grid.value_for_run(task.settings["generation"]["serve"], run) if methods.trains(task.config, run) else None
+    )
     if setting != AUTO:
         return setting
     if backend == TRANSFORMERS:
@@ -56,7 +58,7 @@ def serve(task: Task, run: str, backend: str) -> str | None:
 def prediction(task: Task, dataset: str, run: str) -> dict:
     """Return the settings of answers to new questions, from transformers, which needs no export before it starts."""
     entry, settings = task.settings["generation"], task.training.hyperparameters(dataset, run)
-    chosen = {"backend": TRANSFORMERS, "serve": serve(task, run, TRANSFORMERS)}
+    chosen = {"backend": TRANSFORMERS, "serve": serving_mode(task, run, TRANSFORMERS)}
     return {
         "reading": task.usage.reading(dataset),
         "column": task.datasets[dataset]["columns"]["question"],
@@ -72,10 +74,10 @@ def is_lora(task: Task, run: str) -> bool:
     """Return whether a run has an equivalent LoRA that vLLM loads; it does not load DoRA's magnitudes."""
     method, variant = run.split("/")
     peft = task.config["methods"][method]["variants"][variant].get("peft") or {}
-    return bool(methods.of(task.config, method).adapter.export_lora) and not peft.get("use_dora")
+    return bool(methods.get(task.config, method).adapter.export_lora) and not peft.get("use_dora")
 
 
-def choice(task: Task, backend: str) -> str:
+def describe_choice(task: Task, backend: str) -> str:
     """Describe the backend and the reason, for the dry run."""
     setting = task.settings["generation"]["backend"]
     name = f"{backend} {vllm_process.version() or ''}".strip() if backend == VLLM else backend
@@ -89,7 +91,7 @@ def choice(task: Task, backend: str) -> str:
     return f"{name} (auto{f': {reason}' if reason else ''})"
 
 
-def begin(task: Task, backend: str) -> None:
+def save_backend(task: Task, backend: str) -> None:
     """Record the backend for the jobs and for later plans; raise JobError if vLLM cannot be used."""
     problem = vllm_process.problem() if backend == VLLM else None
     if problem and task.settings["generation"]["backend"] == AUTO:
@@ -102,8 +104,8 @@ def begin(task: Task, backend: str) -> None:
 
 def check(task: Task, run: dict, key: str, backend: str) -> None:
     """Raise JobError if the backend cannot serve a run's adapter as requested."""
-    method, name = methods.of(task.config, run["method"]), f"{run['method']}/{run['variant']}"
-    vllm, served = backend == VLLM, serve(task, name, backend)
+    method, name = methods.get(task.config, run["method"]), f"{run['method']}/{run['variant']}"
+    vllm, served = backend == VLLM, serving_mode(task, name, backend)
     quantized = task.training.hyperparameters(run["dataset"], name).get("quantization")
     expect(
         not quantized or not (vllm or (served == "merged" and not method.adapter.merges_quantized)),

@@ -106,7 +106,7 @@ class MathTable(Table):
         )
         for run in self.retention_rows():
             expect(
-                not methods.of(self.config, run.split("/")[0]).adapter.virtual,
+                not methods.get(self.config, run.split("/")[0]).adapter.virtual,
                 f"{key}.runs: {run} has virtual tokens, which lm-eval's generation does not support. Remove it",
             )
 
@@ -114,7 +114,7 @@ class MathTable(Table):
 
     def compute_rows(self) -> list[str]:
         """Return the rows of Table 6, as far as they are in the grid: `method/variant`."""
-        grid_runs = grid.names(self.config, self.name) if self.settings else []
+        grid_runs = grid.run_names(self.config, self.name) if self.settings else []
         return [run for run in (self.settings.get("compute") or {}).get("runs", []) if run in grid_runs]
 
     def check_compute(self, key: str) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from hra_workflow import methods
-from hra_workflow.core import rewound
+from hra_workflow.core import strength_names
 from hra_workflow.core.errors import expect, one_of
 from hra_workflow.tasks.base import Cost, Data, Evaluation, Task, Training, Usage
 from hra_workflow.tasks.data import generated
@@ -77,7 +77,7 @@ class MathTraining(Training):
         for run in self.task.runs():
             name = f"{run['method']}/{run['variant']}"
             expect(
-                methods.of(self.config, run["method"]).recomputes
+                methods.get(self.config, run["method"]).recomputes
                 or self.hyperparameters(run["dataset"], name)["gradient_checkpointing"] is not True,
                 f"config: tasks.{self.name}: {name} cannot be trained with gradient checkpointing, which drops its "
                 "keys and values. Set gradient_checkpointing to auto or false in its preset",
@@ -108,7 +108,7 @@ class MathEvaluation(Evaluation):
         return {name: self.settings["graders"][name] for name in self.datasets[dataset]["metrics"]}
 
     def rule(self, benchmark: str) -> str:
-        return "evaluate_general_text" if rewound.split(benchmark)[0] == TEXT else super().rule(benchmark)
+        return "evaluate_general_text" if strength_names.split(benchmark)[0] == TEXT else super().rule(benchmark)
 
     def general_text(self) -> tuple[str, str]:
         """Return the dataset and the split of the text on which the loss is computed."""
@@ -135,7 +135,7 @@ class MathCost(Cost):
             return super().work(stage, wildcards)
         names = self.datasets[wildcards["dataset"]].get("benchmarks", {})
         rows = [super(MathCost, self).work(stage, wildcards | {"benchmark": name}) for name in names]
-        trained = "method" not in wildcards or methods.of(self.config, wildcards["method"]).trains
+        trained = "method" not in wildcards or methods.get(self.config, wildcards["method"]).trains
         longer = 1 if trained else LONGER_ANSWERS
         return sum(rows) * longer if all(rows) else None
 

@@ -22,12 +22,12 @@ def contents(job: dict) -> dict:
         "heading": "Reference images of the subject",
         "references": [images.load(path) for path in listed[:REFERENCES]],
         "rows": rows,
-        "columns": {labels[path]: shown(path, rows) for path in as_list(job["input"].get("images"))},
+        "columns": {labels[path]: last_images(path, rows) for path in as_list(job["input"].get("images"))},
         "scores": {labels[path]: scores(path) for path in as_list(job["input"].get("predictions"))},
     }
 
 
-def shown(path: str, prompts: dict[int, str]) -> dict[int, Image.Image]:
+def last_images(path: str, prompts: dict[int, str]) -> dict[int, Image.Image]:
     """Return the first image of the last step per prompt, where it was not blocked."""
     made_by.check_place(path, images.made_by(path))
     found = {}

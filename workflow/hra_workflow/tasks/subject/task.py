@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hra_workflow import methods
-from hra_workflow.core import rewound
+from hra_workflow.core import strength_names
 from hra_workflow.core.errors import expect, one_of
 from hra_workflow.models import diffusion
 from hra_workflow.tasks.base import Table, Task, Usage
@@ -19,10 +19,10 @@ class SubjectData(ImageData):
         number = len(self.datasets[name].get("captions", ()))
         return {"resolution": self.settings["resolution"]} | ({"images": number} if number else {})
 
-    def card(self, name: str, own: dict[str, Path], folder: Path) -> dict:
+    def card(self, name: str, user_files: dict[str, Path], folder: Path) -> dict:
         from hra_workflow.data import image_card
 
-        return image_card.of(own, folder=folder, **self.download(name))
+        return image_card.make_card(user_files, folder=folder, **self.download(name))
 
     def nouns(self) -> dict[str, str]:
         """Return the class names by their slug."""
@@ -126,7 +126,7 @@ class SubjectGeneration(ImageGeneration):
 
     def steps(self, dataset: str, run: str, benchmark: str = "") -> list[int]:
         """Return the steps of a run whose weights generate images for a benchmark: if rewound, only the last."""
-        steps, (_, strength) = self.task.training.snapshot_steps(dataset, run), rewound.split(benchmark)
+        steps, (_, strength) = self.task.training.snapshot_steps(dataset, run), strength_names.split(benchmark)
         return steps if self.settings["generation"]["epochs"] == "all" and not strength else steps[-1:]
 
     def drift_prompts(self, dataset: str) -> list[str]:
@@ -226,7 +226,7 @@ class SubjectTable(Table):
         """Return the runs whose images are on a subject's contact sheet: those of its first seed."""
         runs = [run for run in self.task.runs() if run["dataset"] == dataset]
         first = [run for run in runs if run["seed"] == runs[0]["seed"]]
-        return [run for run in first if not methods.of(self.config, run["method"]).real_images]
+        return [run for run in first if not methods.get(self.config, run["method"]).real_images]
 
 
 class SubjectCost(ImageCost):

@@ -46,7 +46,7 @@ def check_python() -> None:
     )
 
 
-def settle(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tuple[dict, list[str]]:
+def complete_config(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tuple[dict, list[str]]:
     """Return the complete config, and the tasks that `all` makes. Ends the run for what cannot be used.
 
     `basedir`: the workflow's folder, `shipped`: its config files.
@@ -70,7 +70,7 @@ def settle(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tuple[
 def requested(config: dict, tasks: dict[str, Task], chosen: list[str]) -> requested_run.Request | None:
     """Return what `make export` or `make predict` requests. Ends the run for what does not exist."""
     with ending_the_run():
-        return requested_run.settle(config, tasks, chosen)
+        return requested_run.parse_request(config, tasks, chosen)
 
 
 def complete(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tuple[dict, list[str]]:
@@ -94,7 +94,7 @@ def complete(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tupl
     if modifier.namespace and isinstance(config.get("pathvars"), dict):
         # A module statement may have `pathvars:` of its own.
         config["pathvars"] = {name: workflow.pathvars.get(name) for name in config["pathvars"]}
-    return config, overlays.settle(config, own)
+    return config, overlays.finish_merge(config, own)
 
 
 def check_copies(basedir: Path, shipped: Iterable[Path], read: Iterable) -> None:

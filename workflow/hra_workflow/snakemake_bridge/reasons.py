@@ -1,6 +1,6 @@
 """Why jobs are planned again, for each rule: `train_glue: 5 jobs, learning_rate 0.02 → 0.001`.
 
-Snakemake records the params of a finished job, whatever its stage; those of `identity` and `shown` (reruns.py) carry
+Snakemake records the params of a finished job, whatever its stage; those of `recorded` and `recorded_in_order` (reruns.py) carry
 their names there. So what differs is known without reading a result.
 """
 
@@ -69,14 +69,14 @@ def causes(dag, job) -> list[str]:
 
 def changes(params) -> list[str]:
     """List the settings that differ between Snakemake's params before and now."""
-    before, now = (fingerprints.flat(named(some)) for some in (params.only_old, params.only_new))
+    before, now = (fingerprints.flatten(named(some)) for some in (params.only_old, params.only_new))
     differing = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     pairs = {name: (short(before.get(name)), short(now.get(name))) for name in differing}
     return [f"{name} {old} {ARROW} {new}" if old != new else f"other {name}" for name, (old, new) in pairs.items()]
 
 
 def short(value) -> str:
-    text = fingerprints.shown(value)
+    text = fingerprints.format_value(value)
     return f"… ({len(value)} values)" if isinstance(value, list) and len(text) > LONG else text
 
 

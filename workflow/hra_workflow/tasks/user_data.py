@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hra_workflow.core.errors import JobError
-from hra_workflow.data import data_cards, own_files
+from hra_workflow.data import data_cards, local_files
 from hra_workflow.tasks.base import Task
 
 
@@ -49,11 +49,11 @@ def check(task: Task, name: str) -> None:
     if not is_own(task, name):
         return  # known after the download
     path, entry, place = data_cards.path_of(manifest(task, name)), task.data.card_entry(name), folder(task, name)
-    own = paths(task, name)
+    user_files = paths(task, name)
     try:
-        data_cards.current(path, entry, own, lambda: task.data.card(name, own, place))
+        data_cards.current(path, entry, user_files, lambda: task.data.card(name, user_files, place))
     except JobError as problem:
-        raise JobError(own_files.located(str(problem), place)) from problem
+        raise JobError(local_files.located(str(problem), place)) from problem
     for other, split in reported_elsewhere(task, name):
         downloaded = all(Path(manifest(task, one)).exists() for one in (name, other))
         if is_own(task, other) and not downloaded:
@@ -73,8 +73,8 @@ def check_pair(task: Task, name: str, other: str, split: str) -> None:
         return leaks.between(examples(name, data_cards.TRAIN), examples(other, split))
 
     path = leaks.path_of(manifest(task, name), manifest(task, other), split)
-    own = {f"{one}/{file}": place for one in (name, other) for file, place in paths(task, one).items()}
-    data_cards.current(path, {one: task.data.card_entry(one) for one in (name, other)}, own, make)
+    user_files = {f"{one}/{file}": place for one in (name, other) for file, place in paths(task, one).items()}
+    data_cards.current(path, {one: task.data.card_entry(one) for one in (name, other)}, user_files, make)
 
 
 def is_own(task: Task, name: str) -> bool:
@@ -82,8 +82,8 @@ def is_own(task: Task, name: str) -> bool:
 
 
 def folder(task: Task, name: str) -> Path:
-    return own_files.folder(task.datasets[name]["source"], task.config["local_root"])
+    return local_files.folder(task.datasets[name]["source"], task.config["local_root"])
 
 
 def paths(task: Task, name: str) -> dict[str, Path]:
-    return own_files.paths(task.datasets[name]["source"], task.config["local_root"], task.data.download(name))
+    return local_files.paths(task.datasets[name]["source"], task.config["local_root"], task.data.download(name))

@@ -45,8 +45,8 @@ def lora_fault(peft: dict) -> str | None:
 
 
 HRA = Rewinding("hra:rewind", hra_fault)
-LORA = Rewinding("hra_workflow.rewinding:scale_lora", lora_fault)
-ADALORA = Rewinding("hra_workflow.rewinding:scale_adalora")
+LORA = Rewinding("hra_workflow.methods.rewinding:scale_lora", lora_fault)
+ADALORA = Rewinding("hra_workflow.methods.rewinding:scale_adalora")
 BASE = Rewinding()
 
 

@@ -1,4 +1,4 @@
-"""What runs again: every key of the config has a class in the schemas (`moves`), and repeats what its class says.
+"""What runs again: every key of the config has a class in the schemas (`reruns`), and repeats what its class says.
 
 Every leaf of the demo's config is changed to another legal value, in a project that dummy scripts have finished. What
 no run uses and what changes no result is changed all at once and plans nothing; all keys of a class together plan no
@@ -13,9 +13,9 @@ from fnmatch import fnmatchcase
 
 import pytest
 
-import moves_page
+import config_reruns_page
 from config_keys import CLASSES, Leaf, changed, leaves
-from demo_changes import OTHERWISE, another, demo_config
+from demo_changes import RERUN_EXCEPTIONS, another, demo_config
 from hra_workflow import methods
 from hra_workflow.config import validation
 from hra_workflow.core import grid
@@ -50,7 +50,7 @@ def tasks_of(leaf: Leaf) -> set[str]:
         return trained if third in ("head", "targets") else tasks_of_model(second)
     if first == "methods":
         name = f"{second}/{fourth or '*'}"
-        return {task for task in TASKS if any(fnmatchcase(run, name) for run in grid.names(CONFIG, task))}
+        return {task for task in TASKS if any(fnmatchcase(run, name) for run in grid.run_names(CONFIG, task))}
     if first == "datasets":
         return {second} if third in datasets_of(second) else set()
     if first in ("presets", "tasks"):
@@ -72,7 +72,7 @@ def in_use(leaf: Leaf, task: str, third: str, fourth: str | None) -> bool:
         return True  # the augmentation reads it
     if (leaf.path[0] == "presets" or third == "defaults") and leaf.path[-1] != "source":
         runs = [(run["dataset"], f"{run['method']}/{run['variant']}") for run in grid.runs(CONFIG, task)]
-        runs = [(dataset, run) for dataset, run in runs if methods.of(CONFIG, run.split("/")[0]).trains]
+        runs = [(dataset, run) for dataset, run in runs if methods.get(CONFIG, run.split("/")[0]).trains]
         section = {"presets": CONFIG["presets"], "tasks": CONFIG["tasks"], "methods": CONFIG["methods"]}
         own = changed(section, {leaf.path: "changed"})
         return any(grid.hyperparameters(own, task, *run) != grid.hyperparameters(section, task, *run) for run in runs)
@@ -89,7 +89,7 @@ def in_use(leaf: Leaf, task: str, third: str, fourth: str | None) -> bool:
 
 def expected(leaf: Leaf) -> str | None:
     """Return what another value of a leaf repeats in the runs that use it."""
-    return next((one for pattern, (one, _) in OTHERWISE.items() if fnmatchcase(str(leaf), pattern)), leaf.moves)
+    return next((one for pattern, (one, _) in RERUN_EXCEPTIONS.items() if fnmatchcase(str(leaf), pattern)), leaf.reruns)
 
 
 LEAVES = list(leaves(validation.schema(), CONFIG))
@@ -164,12 +164,12 @@ def packs(chosen: list[Leaf]) -> list[list[Leaf]]:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory) -> Demo:
-    return Demo(Project.fresh(tmp_path_factory.mktemp("moves") / "project"))
+    return Demo(Project.fresh(tmp_path_factory.mktemp("reruns") / "project"))
 
 
 def test_every_key_has_a_class():
-    without = [leaf.key for leaf in leaves(validation.schema()) if leaf.moves not in CLASSES]
-    assert not without, f"workflow/schemas/config/: give these keys, or one above, `moves`, of {CLASSES}: {without}"
+    without = [leaf.key for leaf in leaves(validation.schema()) if leaf.reruns not in CLASSES]
+    assert not without, f"workflow/schemas/config/: give these keys, or one above, `reruns`, of {CLASSES}: {without}"
 
 
 @pytest.mark.slow
@@ -179,15 +179,15 @@ def test_what_no_run_uses_and_what_changes_no_result_plans_nothing(demo):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moves", ["table", "evaluation", "training"])
-def test_all_keys_of_a_class_together_repeat_no_more_than_it_says(demo, moves):
-    planned = demo.planned([leaf for leaf in LOUD if expected(leaf) == moves])
-    assert set(demo.classes(planned).values()) == {moves}
-    assert moves == "table" or {rule for rule in demo.first if stage_of(rule) == moves} <= planned.keys()
+@pytest.mark.parametrize("reruns", ["table", "evaluation", "training"])
+def test_all_keys_of_a_class_together_repeat_no_more_than_it_says(demo, reruns):
+    planned = demo.planned([leaf for leaf in LOUD if expected(leaf) == reruns])
+    assert set(demo.classes(planned).values()) == {reruns}
+    assert reruns == "table" or {rule for rule in demo.first if stage_of(rule) == reruns} <= planned.keys()
 
 
 def test_the_page_is_current():
-    assert moves_page.PAGE.read_text() == moves_page.page(), "run: python tests/moves_page.py"
+    assert config_reruns_page.PAGE.read_text() == config_reruns_page.page(), "run: python tests/config_reruns_page.py"
 
 
 @pytest.mark.slow

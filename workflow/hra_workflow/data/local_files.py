@@ -42,18 +42,18 @@ def paths(source: dict, local_root: str, dataset: dict | None = None) -> dict[st
     return found
 
 
-def check_links(own: dict[str, Path], source: dict, local_root: str, dataset: dict | None, follow: bool) -> None:
+def check_links(user_files: dict[str, Path], source: dict, local_root: str, dataset: dict | None, follow: bool) -> None:
     """Raise JobError for a link to a folder or to nothing, and unless `follow` for one out of folder and `local_root`.
 
     Zip archives are held to the same: whoever made a dataset does not choose which files of the user's are read.
-    `own`: the `paths` of the other arguments.
+    `user_files`: the `paths` of the other arguments.
     """
-    if not own:
+    if not user_files:
         return
     place, root = path_of(source, local_root), Path(local_root).expanduser().resolve()
     if not states_files(source, dataset):
         check_all_read(place)
-    for path in own.values():
+    for path in user_files.values():
         found = path.resolve()
         if not (follow or found.is_relative_to(place) or found.is_relative_to(root)):
             raise JobError(
@@ -84,10 +84,10 @@ def states_files(source: dict, dataset: dict | None) -> bool:
     return "files" in source or "splits" in (dataset or {})
 
 
-def listing(own: dict[str, Path], known: dict[str, dict]) -> dict[str, dict]:
+def describe_files(user_files: dict[str, Path], known: dict[str, dict]) -> dict[str, dict]:
     """Return the entry of every file in a manifest: size, times, inode and SHA-256; `known`: an earlier listing."""
     found = {}
-    for name, path in own.items():
+    for name, path in user_files.items():
         try:
             stat = path.stat()
             facts = {key: getattr(stat, attribute) for key, attribute in STAT.items()}

@@ -7,7 +7,7 @@ shape of a tensor. models/built_adapters.py compares them with every insertion.
 import math
 from collections.abc import Callable
 
-from hra_workflow import peft_types
+from hra_workflow.methods import peft_types
 
 
 def sizes(kind: str, asked, n: int, out: int) -> dict:

@@ -1,6 +1,6 @@
 """What Snakemake compares to decide that a job runs again. docs/reruns.md is about all of it, in five mechanisms:
 
-identity           `identity`: the params that Snakemake records of a job are what its result depends on
+identity           `recorded`: the params that Snakemake records of a job are what its result depends on
 manifests          `Downloads`: a finished download keeps the identity in its manifest while that describes the config
 fingerprints       of training checkpoints: training/checkpoints.py
 files              missing and newer ones, by Snakemake itself; those deleted below a table: tasks/expected_runs.py
@@ -19,8 +19,8 @@ from snakemake.io import IOFile
 from snakemake.iocontainers import Wildcards
 
 from hra_workflow.core.errors import ending_the_run
-from hra_workflow.data import finished_downloads, own_files, sources
-from hra_workflow.tasks import own_data
+from hra_workflow.data import finished_downloads, local_files, sources
+from hra_workflow.tasks import user_data
 from hra_workflow.tasks.base import Task
 
 EXACT = 2**53  # every whole float below is an exact integer
@@ -30,7 +30,7 @@ Choice = TypeVar("Choice")
 # Identity
 
 
-def identity(**params) -> dict:
+def recorded(**params) -> dict:
     """Return the params that a result depends on; a value may be a function of wildcards, or a text with wildcards.
 
     Snakemake repeats a finished job if one of them differs in any detail. So they are recorded in a form that does not
@@ -40,7 +40,7 @@ def identity(**params) -> dict:
     return {name: of_wildcards(name, param, canonical) for name, param in params.items()}
 
 
-def shown(**params) -> dict:
+def recorded_in_order(**params) -> dict:
     """Return params of a table or a figure, which are recorded as they are: it shows the order of the config, too."""
     return {name: of_wildcards(name, param, lambda value: value) for name, param in params.items()}
 
@@ -62,7 +62,7 @@ class Recorded:
         return {self.name: self.form(value_of(self.param, wildcards))}
 
 
-def identity_of(rule, wildcards: Callable = lambda own: own) -> Callable:
+def recorded_by(rule, wildcards: Callable = lambda own: own) -> Callable:
     """Return a param: the identity of another rule's job, which its results state (core/made_by.py).
 
     wildcards: function of the job's wildcards that returns those of the other, {} if there is none.
@@ -78,11 +78,14 @@ def of_job(rule, wildcards) -> dict:
 def evaluations(rules, task: Task) -> list[dict[str, dict]]:
     """Return what the metrics of each run of a task are made by, by benchmark: `settings` and `generated`."""
 
-    def of(run: dict, benchmark: str) -> dict:
+    def made_by_benchmark(run: dict, benchmark: str) -> dict:
         rule = getattr(rules, task.evaluation.rule(benchmark))
         return made(rule, run | {"task": task.name, "benchmark": benchmark})
 
-    return [{benchmark: of(run, benchmark) for benchmark in task.evaluation.benchmarks(run)} for run in task.runs()]
+    return [
+        {benchmark: made_by_benchmark(run, benchmark) for benchmark in task.evaluation.benchmarks(run)}
+        for run in task.runs()
+    ]
 
 
 def made(rule, values: dict) -> dict:
@@ -162,18 +165,18 @@ class Downloads:
             # Snakemake ignores what a function of wildcards raises if the outputs exist.
             try:
                 with ending_the_run():
-                    own = own_files.paths(source, root := self.config["local_root"], dataset)
-                    own_files.check_links(own, source, root, dataset, self.config["follow_links"])
-                    planned = finished_downloads.planned(source, None if forced else manifest, own)
+                    user_files = local_files.paths(source, root := self.config["local_root"], dataset)
+                    local_files.check_links(user_files, source, root, dataset, self.config["follow_links"])
+                    planned = finished_downloads.planned_params(source, None if forced else manifest, user_files)
                     # Without a record, Snakemake compares no params, and takes what another project has downloaded.
                     if not forced and self.workflow.persistence.input(IOFile(manifest)) is None:
-                        finished_downloads.check_shared(planned, dataset, manifest, own)
+                        finished_downloads.check_shared(planned, dataset, manifest, user_files)
                     if "dataset" in named:
-                        own_data.check(self.tasks[named["task"]], named["dataset"])
+                        user_data.check(self.tasks[named["task"]], named["dataset"])
             except SystemExit:
                 if self.config["preflight"] != "login":  # which lists it with whatever else is wrong
                     raise
-                planned = finished_downloads.planned(source, None if forced else manifest)
+                planned = finished_downloads.planned_params(source, None if forced else manifest)
             self.known[manifest] = planned
         return self.known[manifest]
 
@@ -201,11 +204,11 @@ class Downloads:
         archived = source["kind"] == "archive"
         return f"{self.resources}/archives/{sources.address(source['url'])}.manifest.json" if archived else []
 
-    def settle(self) -> None:
+    def update_links(self) -> None:
         """Before the first job: update links to the user's files, and what their manifests note of them.
 
         Both are outdated after the files have been moved or copied, or touched. The manifests keep their times.
         """
         for manifest, download in self.known.items():
             if download.get("own"):
-                finished_downloads.settle(Path(manifest), download["paths"], download["own"])
+                finished_downloads.update_manifest(Path(manifest), download["paths"], download["own"])

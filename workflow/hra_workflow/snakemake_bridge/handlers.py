@@ -19,7 +19,7 @@ from hra_workflow.core import launcher
 from hra_workflow.core.errors import JobError, ending_the_run
 from hra_workflow.cost import plan
 from hra_workflow.preflight import findings, outcomes, probe, rehearsed, site
-from hra_workflow.snake import gpu_resources, planned, reasons
+from hra_workflow.snakemake_bridge import gpu_resources, planned, reasons
 
 HANDLERS = ("onstart", "onsuccess", "onerror")
 MISSING = (

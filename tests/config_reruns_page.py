@@ -1,4 +1,4 @@
-"""Write docs/config/moves.md, the class of every key of the config: `python tests/moves_page.py`."""
+"""Write docs/config/reruns.md, the class of every key of the config: `python tests/config_reruns_page.py`."""
 
 import re
 
@@ -6,7 +6,7 @@ from config_keys import leaves
 from hra_workflow.config import validation
 from support import ROOT
 
-PAGE = ROOT / "docs/config/moves.md"
+PAGE = ROOT / "docs/config/reruns.md"
 INTRODUCTION = """# What another value repeats
 
 After a change of the config, rerun the command: only the jobs that depend on the change run again. Every key has a
@@ -14,9 +14,9 @@ class, the most that another value of it repeats. Keys below a listed one have i
 themselves. What no run uses repeats nothing: a variant, dataset or preset that no grid names, or a default that every
 preset overrides.
 
-The classes are in [the schemas](../../workflow/schemas/config/base.json) (`moves`). Tests change every leaf of the
+The classes are in [the schemas](../../workflow/schemas/config/base.json) (`reruns`). Tests change every leaf of the
 demo's config and compare what a dry run plans with its class. They also keep this page current;
-`python tests/moves_page.py` rewrites it.
+`python tests/config_reruns_page.py` rewrites it.
 """
 MEANING = {
     "data": "Files are downloaded, converted or computed again, and then all that depends on them. A source that "
@@ -34,18 +34,18 @@ def page() -> str:
     for leaf in leaves(validation.schema()):
         task = re.match(r"(tasks|datasets)\.(\w+)", leaf.given)
         key = leaf.given if not task else leaf.given.replace(task[0], f"{task[1]}.TASK", 1)
-        classes.setdefault(leaf.moves, {}).setdefault(key, set()).add(task and task[2])
+        classes.setdefault(leaf.reruns, {}).setdefault(key, set()).add(task and task[2])
         if task:
             tasks.setdefault(task[1], []).append(task[2])
 
-    def shown(key: str, own: set) -> str:
+    def format_key(key: str, own: set) -> str:
         every = set(tasks.get(key.split(".")[0], ()))
         names = "*" if own == every else ",".join(sorted(own - {None})).join("{}" if len(own) > 1 else ("", ""))
         return f"`{key.replace('TASK', names)}`"
 
     parts = [INTRODUCTION]
     for name, meaning in MEANING.items():
-        keys = ", ".join(shown(key, own) for key, own in sorted(classes[name].items()))
+        keys = ", ".join(format_key(key, own) for key, own in sorted(classes[name].items()))
         parts.append(f"## {name.capitalize()}\n\n{meaning}\n\n{keys}\n")
     return "\n".join(parts)
 

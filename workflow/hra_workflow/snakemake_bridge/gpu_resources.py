@@ -33,7 +33,7 @@ def jobs_per_gpu(config: dict, wildcards, attempt: int) -> int:
     A retry has a GPU of its own, in case the runs did not fit on one, and so has what `make preflight` measures.
     """
     stated = config["tasks"][wildcards.task]["resources"]
-    shares = attempt == 1 and config["preflight"] not in probe.PARTS and methods.of(config, wildcards.method).trains
+    shares = attempt == 1 and config["preflight"] not in probe.PARTS and methods.get(config, wildcards.method).trains
     return grid.runs_per_gpu(stated, grid.run_name(wildcards)) if shares and stated["gpu"] else 1
 
 

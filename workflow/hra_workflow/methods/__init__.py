@@ -1,16 +1,16 @@
 """The fine-tuning methods: one entry per `kind` in the config, with everything that differs between kinds.
 
 Kind `peft` is any adapter type of the installed PEFT; its entry is that of the kind of the same name, or is built from
-peft_types.py.
+methods/peft_types.py.
 
 Imported on login nodes, so no torch and no pandas here: code that needs them is named as `module:name`.
 """
 
 from functools import partial
 
-from hra_workflow import adapter_sizes, peft_types, rewinding
 from hra_workflow.core import grid
-from hra_workflow.method import Adapter, Method, Variants
+from hra_workflow.methods import adapter_sizes, peft_types, rewinding
+from hra_workflow.methods.base import Adapter, Method, Variants
 
 PEFT = "peft"
 TRANSFORMERS = ("glue", "math")  # the tasks that train with the transformers Trainer
@@ -183,14 +183,14 @@ def of_peft(peft_config) -> Method:
     return of_type(peft_config.peft_type.value.lower())
 
 
-def of(config: dict, name: str) -> Method:
+def get(config: dict, name: str) -> Method:
     """Return the entry of a method in the config."""
     return entry(config["methods"][name])
 
 
 def trains(config: dict, run: str) -> bool:
     """Return whether `method/variant` trains anything."""
-    return of(config, run.split("/")[0]).trains
+    return get(config, run.split("/")[0]).trains
 
 
 def start_resources(config: dict, wildcards, attempt: int = 1) -> dict:
@@ -200,7 +200,7 @@ def start_resources(config: dict, wildcards, attempt: int = 1) -> dict:
     """
     entry = config["tasks"][wildcards.task]
     peft = grid.method(config, wildcards.task, wildcards.method, wildcards.variant)["peft"]
-    reads = bool(peft) and of(config, wildcards.method).reads_weights(peft)
+    reads = bool(peft) and get(config, wildcards.method).reads_weights(peft)
     stated = {"threads": 1, "mem_mb": min(32000 if reads else 12000, entry["resources"]["mem_mb"]), "runtime": 30}
     stated |= entry.get("augmentation", {}).get("resources", {}) if reads else {}
     return {name: grid.resource(stated, name, None, attempt) for name in stated}
@@ -214,8 +214,8 @@ def kinds_of(task: str) -> list[str]:
 def lambdas(config: dict, task: str) -> dict[str, dict]:
     """Return `lambda`, a number or "inf", and `series`, the group of comparable runs, for every run with a λ."""
     found = {}
-    for run in grid.names(config, task):
+    for run in grid.run_names(config, task):
         method, variant = run.split("/")
-        if sweep := of(config, method).variants.sweep:
+        if sweep := get(config, method).variants.sweep:
             found[run] = sweep(config["methods"][method]["variants"][variant])
     return found

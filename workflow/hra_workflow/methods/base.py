@@ -1,4 +1,4 @@
-"""What describes a kind of fine-tuning method: its training, its adapter and its variants. Entries: methods.py.
+"""What describes a kind of fine-tuning method: its training, its adapter and its variants. Entries: __init__.py.
 
 Imported on login nodes, so no torch and no pandas here: code that needs them is named as `module:name`.
 """
@@ -6,7 +6,7 @@ Imported on login nodes, so no torch and no pandas here: code that needs them is
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hra_workflow import rewinding
+from hra_workflow.methods import rewinding
 
 
 @dataclass(frozen=True)

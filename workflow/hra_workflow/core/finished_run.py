@@ -6,7 +6,7 @@ from hra_workflow.core import made_by, manifests, records
 from hra_workflow.core.errors import expect
 
 
-def checked(record: str, weights: str, model: str, run: dict[str, str]) -> dict:
+def read_run(record: str, weights: str, model: str, run: dict[str, str]) -> dict:
     """Return a run's record; JobError unless it, its weights and its base model are those of the training.
 
     record: train.json. weights: the file to use. model: the manifest of the base model. run: the wildcards of the job.
@@ -27,8 +27,8 @@ def checked(record: str, weights: str, model: str, run: dict[str, str]) -> dict:
 
 
 def check_current(record: dict, path: str, asked: dict, inputs: dict[str, str]) -> None:
-    """Raise JobError unless a run's record, the file `path`, is what the config asks for (records.unlike)."""
-    differences = records.unlike(record, asked, inputs)
+    """Raise JobError unless a run's record, the file `path`, is what the config asks for (records.list_differences)."""
+    differences = records.list_differences(record, asked, inputs)
     expect(
         not differences,
         f"{path}: expected the run that the config asks for, found another one: {', '.join(differences)}. Pass the "
@@ -36,7 +36,7 @@ def check_current(record: dict, path: str, asked: dict, inputs: dict[str, str]) 
     )
 
 
-def evaluations(record: dict, expected: dict[str, dict]) -> list[dict]:
+def read_results(record: dict, expected: dict[str, dict]) -> list[dict]:
     """Return the results of a run, metrics.json of each benchmark; JobError unless they are of these weights.
 
     expected: what each is made by, as the config asks for it, by path (made_by.py).

@@ -1,7 +1,7 @@
 """Why jobs are planned again, for each rule: `train_glue: 5 jobs, learning_rate 0.02 → 0.001`.
 
-Snakemake records the params of a finished job, whatever its stage; those of `recorded` and `recorded_in_order` (reruns.py) carry
-their names there. So what differs is known without reading a result.
+Snakemake records the params of a finished job, whatever its stage; those of `recorded` and `recorded_in_order`
+(reruns.py) carry their names there. So what differs is known without reading a result.
 """
 
 import ast

@@ -35,15 +35,6 @@ SCORES = recorded_in_order(
 SEARCHES = recorded(searches=lambda wc: tuned_runs.searches(TASKS[wc.task]))
 
 
-def figure(name):
-    """Return the two files of a figure."""
-    file = f"<results>/figures/{{task}}_{name}"
-    return {
-        f"{name}_svg": in_report(f"{file}.svg", f"../workflow/report/{name}.rst", name),
-        f"{name}_png": f"{file}.png",
-    }
-
-
 rule runs:
     input:
         records=record_files,

@@ -1,4 +1,4 @@
-"""What every rule records, by name; test_config_reruns.py tries what the keys of the config repeat, at night one by one."""
+"""What every rule records, by name; test_config_reruns.py tries what keys of the config repeat, one by one at night."""
 
 import yaml
 

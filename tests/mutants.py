@@ -125,7 +125,8 @@ def main(names: list[str]) -> int:
             os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # another than the mutant's: it is compiled again
             print(f"{mutant.name:32} {outcome} ({time.monotonic() - started:.0f} s)", flush=True)
         try:
-            bad = failures(folder, variables, sorted(set(killers.values()))) if killers else []
+            whole = sorted({test.partition("[")[0] for test in killers.values()})  # an argument may look like a message
+            bad = failures(folder, variables, whole) if killers else []
         except RuntimeError as problem:
             bad = [str(problem)]
         print(*(f"Fails without a mistake, too: {one}\n" for one in bad), sep="", end="")

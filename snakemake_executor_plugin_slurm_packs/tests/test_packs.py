@@ -112,12 +112,10 @@ def test_a_pack_that_is_told_to_end_tells_its_jobs_and_reports_none_of_them_as_f
     waits = "trap 'echo saved >> {0}/saved; exit {1}' TERM; touch {0}/$$.up; while :; do sleep 0.1; done"
     # srun's status is 0 if Slurm kills the step.
     process = pack(waits.format(tmp_path, 1), waits.format(tmp_path, 0), "true")
-    deadline = time.monotonic() + 60
     while len(list(tmp_path.glob("*.up"))) < 2 or not ends(tmp_path):
-        assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 1
+    assert process.wait() == 1
     assert ends(tmp_path) == {"2": 0}
     assert (tmp_path / "saved").read_text() == "saved\n" * 2
 

@@ -60,7 +60,7 @@ def test_images_are_decoded_ahead_in_order():
         return index
 
     found = iter(images.OnDemand(decode, 50))
-    assert next(found) == 0 and third.wait(60) and len(read) < 20
+    assert next(found) == 0 and third.wait() and len(read) < 20
     assert list(islice(found, 39)) == list(range(1, 40))
     with pytest.raises(JobError, match="image 40"):
         next(found)

@@ -160,15 +160,15 @@ def test_a_job_waits_until_a_gpu_is_free(two_gpus):
     taken, release = context.Queue(), context.Queue()
     workers = [context.Process(target=hold, args=(gpus.LOCK_FOLDER, taken, release, count)) for count in (2, 1)]
     workers[0].start()
-    assert taken.get(timeout=60) == "0,1"
+    assert taken.get() == "0,1"
     workers[1].start()
     workers[1].join(1.5)
     assert taken.empty()
     release.put(None)
-    assert taken.get(timeout=60) in ("0", "1")
+    assert taken.get() in ("0", "1")
     release.put(None)
     for worker in workers:
-        worker.join(60)
+        worker.join()
 
 
 def test_more_gpus_than_there_are_is_an_error_at_once(two_gpus):

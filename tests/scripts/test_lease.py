@@ -108,7 +108,7 @@ def test_a_suspended_holder_is_replaced_and_writes_nothing_any_more(tmp_path):
     holder.send_signal(signal.SIGSTOP)
     with lease.held([path], print):
         holder.send_signal(signal.SIGCONT)
-        assert holder.wait(60) == 1 and not Path(f"{path}.written").exists()
+        assert holder.wait() == 1 and not Path(f"{path}.written").exists()
         lease.check()
 
 
@@ -176,7 +176,7 @@ def test_of_several_successors_one_wins(tmp_path, ended):
     for one in contenders:
         one.start()
     for one in contenders:
-        one.join(60)
+        one.join()
         assert one.exitcode == 0
     lines = (tmp_path / "log").read_text().split("\n")[:-1]
     assert len(lines) == 2 * (4 * 6 + 4 * 4)
@@ -216,4 +216,4 @@ def test_who_has_lost_the_lease_writes_nothing(tmp_path, monkeypatch):
 def test_who_has_lost_the_lease_is_ended(tmp_path):
     holder = start(path := tmp_path / "lease", 60)
     held_by(path)
-    assert holder.wait(30) == 1 and "another" in path.read_text()
+    assert holder.wait() == 1 and "another" in path.read_text()

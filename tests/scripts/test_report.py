@@ -268,7 +268,6 @@ def test_a_browser_opens_it_without_errors_and_sorts_a_table(made, tmp_path):
         [*command, "--enable-logging=stderr", "--dump-dom", clicked.as_uri()],
         capture_output=True,
         text=True,
-        timeout=60,
     )
     assert "CONSOLE" not in done.stderr, done.stderr  # neither errors nor requests that the page's policy refuses
     first = html.fromstring(done.stdout).xpath("//section[@id='glue']//table")[0]

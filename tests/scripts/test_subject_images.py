@@ -72,7 +72,7 @@ def test_a_batch_is_encoded_while_the_next_one_is_generated(trained_subject, mon
         return generate(*arguments)
 
     def to_png(*arguments):
-        assert begun.wait(60) and threading.current_thread() not in calls
+        assert begun.wait() and threading.current_thread() not in calls
         return encode(*arguments)
 
     monkeypatch.setattr(Sampler, "draw", draw)

@@ -109,7 +109,5 @@ def status(name: str) -> str:
 
 
 def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 60
     while not path.exists():
-        assert time.monotonic() < deadline, path
         time.sleep(0.05)

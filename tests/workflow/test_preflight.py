@@ -23,7 +23,7 @@ def test_what_is_wrong_with_this_machine_is_listed_before_any_job(fresh, tmp_pat
     assert "table_glue: " in output and "  ok    source tiny-bert: generated here" in output
     assert "  TODO  source sentences: expected a folder at" in output
     assert "  ok    disk: " in output
-    assert "  TODO  Slurm, train_glue: allocation failure: Invalid account (-p gpu -t 10 --mem 1500 " in output
+    assert "  TODO  Slurm, train_glue: allocation failure: Invalid account (-p gpu -t 10 --mem 2500 " in output
     report = json.loads((project.folder / "results/preflight.json").read_text())
     assert {"part", "check", "ok", "text"} == set(report["findings"][0])
 

@@ -106,16 +106,16 @@ publish: $(READY) ## check an export for the Hub and list its files; TO=NAME/REP
 predict: $(READY) ## predict with a run: TEXTS=new.csv, PROMPTS=new.csv, and for control IMAGES= or CONTROLS=folder (RUN=best, WEIGHTS=best, SEED=1, CONFIG=mine.yaml)
 	@$(SNAKEMAKE) $(MACHINE) -q rules progress host reason -R predict_inputs --config $(REQUEST) -- predict
 
-test: $(READY) ## run all tests but those of the night, in 8 to 10 minutes on two cores
+test: $(READY) ## run all tests except the nightly ones, in about 8 minutes on two cores
 	python -m pytest -m "not full" -n $$(($(CORES) + 1)) # more than cores: some tests mostly wait
 
 test-full: $(READY) ## run all tests: the complete demo, every PEFT type and config key, more faults on Slurm; in an hour and a half
 	python -m pytest -n $(CORES)
 
-fast: $(READY) ## run the fast tests only, in 2 to 4 minutes
+fast: $(READY) ## run the fast tests only, in 3 to 4 minutes
 	python -m pytest -m "not slow" -n $(CORES)
 
-stranger: $(READY) ## run the fast tests as root in a read-only clone without ../shared, in a path with a space, without a HOME
+stranger: $(READY) ## run the fast tests in a read-only clone without ../shared, in a path with a space, without a HOME; needs root
 	.ci/stranger -n $(CORES)
 
 changed: $(READY) ## run the fast tests of what has changed since the last call; rules and configs are not seen

@@ -135,7 +135,7 @@ def test_a_job_that_reads_a_run_deletes_its_checkpoints(tmp_path, monkeypatch):
             file = Path("scratch", name, "seed0", path)
             file.parent.mkdir(parents=True, exist_ok=True)
             file.touch()
-    (trained := lease.file_in(Path("results/trained/seed0").absolute())).parent.mkdir(parents=True)
+    (trained := lease.file_for(Path("results/trained/seed0").absolute())).parent.mkdir(parents=True)
     trained.touch()
     for given in (
         {"record": str(tmp_path / "results/read/seed0/train.json")},

@@ -155,7 +155,7 @@ import sys, time
 from hra_workflow.core import files, lease
 from pathlib import Path
 path = Path(sys.argv[1])
-with lease.held([lease.file_in(path)], print, trains=sys.argv[2] == "trains"):
+with lease.held([lease.file_for(path)], print, trains=sys.argv[2] == "trains"):
     print("held", flush=True)
     sys.stdin.readline()
     files.write_text(path, "of the orphan")

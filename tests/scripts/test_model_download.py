@@ -98,7 +98,7 @@ def test_killed_in_the_middle_then_resumed(loopback, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not manifest.exists() and not (tmp_path / "m").exists()
-    lease.file_in(manifest).unlink()  # the next job would take it over
+    lease.file_for(manifest).unlink()  # the next job would take it over
     loopback.stand_still_after = None
     loopback.requests.clear()
     run(manifest, source)

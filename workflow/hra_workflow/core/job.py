@@ -137,13 +137,14 @@ def recorded_params(job: dict) -> dict:
 def forget_finished(job: dict, pathvars: dict) -> None:
     """Delete the checkpoints of the trainings whose records a job reads: since it runs, Snakemake has noted them.
 
-    Before, a training that is repeated would end at once. A run that another process is training is left alone. So is a
-    trial that ended at a rung: its folder has the trial's name, and the next one goes on from there.
+    With them, a training that is repeated ends at once. The checkpoints of a run that another process is training stay.
+    So do those of a trial that ended at a rung, from which the next rung continues: the record's path names the rung,
+    their folder only the trial.
     """
     for name in ("record", "records"):
         for record in as_list(job["input"].get(name)):
             run, results = (Path(os.path.abspath(path)) for path in (Path(record).parent, pathvars["results"]))
-            if not run.is_relative_to(results) or lease.file_in(run).exists():  # another project's, or in training
+            if not run.is_relative_to(results) or lease.file_for(run).exists():  # another project's, or in training
                 continue
             scratch = Path(pathvars["scratch"]) / run.relative_to(results)
             for path in [path for pattern in OF_TRAINING for path in scratch.glob(pattern)]:

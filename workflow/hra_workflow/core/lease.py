@@ -5,8 +5,9 @@ failed: of a training, one next to the run's checkpoints and one next to its res
 first output.
 
 filelock's SoftFileLease creates the file, renews it every RENEWAL seconds, notices its loss and returns it. Whether a
-holder is dead is decided here, since filelock takes over nothing where two file names cannot be exchanged (NFS, Lustre
-and most other network file systems), no empty file, and at once that of a machine with the same name:
+holder is dead is decided here. filelock's own takeover exchanges two file names, which NFS, Lustre and most other
+network file systems cannot do; it never takes over an empty file, and it takes every process of another machine with
+the same host name for dead. A holder is dead if
     on the same machine     it and the processes that it has started, such as torchrun's, have ended
     otherwise               whoever waits has seen no renewal for EXPIRY seconds of its own clock: a suspended process
                             loses its lease as well
@@ -47,13 +48,13 @@ class LeaseLost(JobError):
 def paths(job: dict, trains: bool) -> list[Path]:
     """Return the leases of a job. Two projects may share only one of a training run's folders."""
     first = Path(next(iter(job["output"].values())))
-    return [
-        file_in(path.absolute()) for path in ((Path(job["params"]["scratch"]), first.parent) if trains else (first,))
-    ]
+    held_for = [Path(job["params"]["scratch"]), first.parent] if trains else [first]
+    return [file_for(path.absolute()) for path in held_for]
 
 
-def file_in(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.lease")
+def file_for(path: Path) -> Path:
+    """Return the lease of a file or a folder, which is next to it."""
+    return path.with_name(f".{path.name}.lease")
 
 
 @contextlib.contextmanager

@@ -12,11 +12,13 @@ CLASSES, TWO_CLASSES, REGRESSION = "classes", "two classes", "a regression"
 class Metric:
     """Describe a metric.
 
-    function: of one array (n items,) per column of Table.per_item; of text classifiers these are labels and
-        predictions, as indices of classes or, for a regression, values. title: in figures and the report.
-    labels: those that it is for: classes, two classes or a regression. better: higher or lower values.
-    error: function of the same arrays, the standard error over items; None: that over bootstrap samples.
-    version: of a custom metric; bump it when its values change, so that they are computed again.
+    function: takes one array (n items,) per column of Table.per_item and returns the score. For text classifiers the
+        columns are labels and predictions: indices of classes or, for a regression, values.
+    title: its name in figures and the report.
+    labels: the kind of labels it applies to: classes, two classes or a regression.
+    better: which values are better, higher or lower.
+    error: takes the same arrays and returns the standard error over items; None: estimate it by bootstrap.
+    version: of a custom metric; increase it when the function returns other values, so that they are computed again.
     """
 
     function: Callable[..., float]

@@ -89,7 +89,7 @@ class Table(Part):
 
     @classmethod
     def metric(cls, name: str) -> Metric:
-        """Return a metric by its name; its function is one of the columns (n,) of `per_item`, here their mean."""
+        """Return a metric by its name: here, the mean of a column (n,) of `per_item`."""
         from hra_workflow.report import comparison
 
         better = "lower" if name == "loss" else "higher"

@@ -171,7 +171,7 @@ def finish(
     evaluate: Callable[[dict, Path], None] | None = None,
     **result,
 ) -> None:
-    """Make the weights and the record, then the outputs of them, unless Snakemake has ended and would not know.
+    """Write the weights and the record, and publish them as the job's outputs unless its Snakemake has ended.
 
     The last checkpoint is kept until Snakemake has noted the run (core/job.py): if it has not, the job that is repeated
     trains nothing.

@@ -96,7 +96,7 @@ def predictions(logits, labels: list[str] | None):
 def values(names: list[str], labels, predicted) -> dict[str, float]:
     found = {name: float(find(name).function(labels, predicted)) for name in names}
     for name, value in found.items():
-        known = math.isfinite(value) or not math.isfinite(predicted.sum())  # of a run that diverges, nothing is
+        known = math.isfinite(value) or not math.isfinite(predicted.sum())  # a diverged model predicts NaN
         expect(known, f"metric {name}: expected a finite number, found {value}. Correct its function")
     return found
 

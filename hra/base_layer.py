@@ -173,6 +173,10 @@ class HRALayer(nn.Module, Merging):
         D = torch.eye(self.n, dtype=V.dtype, device=V.device) - (exact(B) @ exact(V).mT).to(V.dtype)
         return D.mT if reverse else D
 
+    def supports_lora_conversion(self, adapter_name: str = "default") -> bool:
+        """Return False, also where PEFT converts its own HRA layers: `hra.to_lora` converts those of this package."""
+        return False
+
     def _rotations(self, x: torch.Tensor, adapter_names: list[str] | None, dtype: torch.dtype) -> Rotations:
         """List which rows of the batch are rotated by which factors, cast to `dtype`."""
         if adapter_names is None:

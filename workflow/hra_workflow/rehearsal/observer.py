@@ -4,14 +4,16 @@ import gc
 import sys
 import weakref
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
-from hra_workflow.rehearsal.timing import Clock, Speed
+from hra_workflow.rehearsal.timing import Cache, Clock, Speed
 
 ALLOCATION = 512  # bytes: torch's allocator rounds up to a multiple
 OWN = ("/workflow/scripts/", "/hra_workflow/", "/hra/")
 WITHOUT_KERNEL = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view")
 GATHERING = ("embedding", "index", "index_select", "gather")  # they read as much as they write
+PASSES = 3  # of a Fourier transform over its data
 NOT_OWN = ("site-packages", "/rehearsal/", "/core/job.py")  # the last calls every script
 LIBRARIES = ("transformers", "accelerate", "diffusers", "peft")
 
@@ -22,11 +24,11 @@ class Observer:
     def __init__(self, torch, speed: Speed):
         from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-        self.torch, self.clock = torch, Clock(speed)
+        self.torch, self.clock, self.cache = torch, Clock(speed), Cache(speed.cache_bytes)
         self.live = self.peak = self.step_peak = 0
         self.seen = weakref.WeakKeyDictionary()
         self.waits: Counter = Counter()
-        self.operations: Counter = Counter()
+        self.kernels: Counter = Counter()  # by kind, operations and bytes (Clock.run)
         self.flops: Counter = Counter()
         self.before = (0.0, 0.0)  # the clock's time and work at the end of the last step
         self.steps: list[dict] = []
@@ -44,10 +46,11 @@ class Observer:
         self.live += size
         self.peak = max(self.peak, self.live)
         self.step_peak = max(self.step_peak, self.live)
-        weakref.finalize(storage, self.free, size)
+        weakref.finalize(storage, self.free, size, storage._cdata)
 
-    def free(self, size: int) -> None:
+    def free(self, size: int, storage: int) -> None:
         self.live -= size
+        self.cache.drop(storage)
 
     def wait(self, what: str) -> None:
         """Count a wait of the host for the device, with the lines that cause it."""
@@ -64,7 +67,6 @@ class Observer:
             value.alias_info and not value.alias_info.is_write for value in schema.returns
         ):
             return
-        self.operations[str(function)] += 1
         read, written = (
             [value for value in tree_leaves(values) if isinstance(value, self.torch.Tensor)]
             for values in ((arguments, keywords), arguments[0] if result is None else result)
@@ -73,16 +75,20 @@ class Observer:
         if counted := flop_registry.get(function.overloadpacket):
             flops, kind = counted(*arguments, **keywords, out_val=result), self.kind(name, read[0].dtype)
             self.flops[kind] += flops
-        touched = (*written, *(written if name in GATHERING else read))
-        # Of a tensor that is expanded, the storage.
-        traffic = sum(min(tensor.nbytes, tensor.untyped_storage().nbytes()) for tensor in touched)
-        self.clock.run(flops, kind, traffic)
+        used = [*bytes_of(written if name in GATHERING else read, False), *bytes_of(written, True)]
+        passes = PASSES if name.startswith("_fft") else 1
+        moved, total = passes * self.cache.move(used), passes * sum(size for _, size, _ in used)
+        self.kernels[kind, flops, moved, total] += 1
+        self.clock.run(kind, flops, moved, total)
 
     def kind(self, name: str, dtype) -> str:
         """Return what a product or convolution computes with, a key of timing.EFFICIENCY."""
+        convolution = " convolution" if name.startswith("convolution") else ""
         if dtype in (self.torch.float16, self.torch.bfloat16):
-            return "half"
-        if name.startswith("convolution"):
+            return f"half{convolution}"
+        if dtype == self.torch.float64:
+            return "float64"
+        if convolution:
             return "tf32 convolution" if self.torch.backends.cudnn.allow_tf32 else "float32"
         return "float32" if self.torch.get_float32_matmul_precision() == "highest" else "tf32"
 
@@ -108,14 +114,22 @@ class Observer:
                 "live_bytes": self.live,
                 "peak_bytes": self.step_peak,
                 "waits": dict(self.waits),
-                "operations": self.operations.total(),
+                "operations": self.kernels.total(),
                 "flops": dict(self.flops),
+                "kernels": dict(self.kernels),
             }
         )
         self.step_peak, self.before = self.live, now
         self.waits.clear()
-        self.operations.clear()
+        self.kernels.clear()
         self.flops.clear()
+
+
+def bytes_of(tensors: list, written: bool) -> Iterator[tuple[int, int, bool]]:
+    """Yield what a kernel uses of tensors: the address of the storage, bytes, and whether it writes them."""
+    for tensor in tensors:
+        storage = tensor.untyped_storage()
+        yield storage._cdata, min(tensor.nbytes, storage.nbytes()), written  # of an expanded tensor, the storage
 
 
 def lines() -> str:

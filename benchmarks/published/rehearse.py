@@ -56,11 +56,7 @@ def rehearse(facts: list[dict], folder: Path) -> dict[tuple[str, str], dict]:
             os._exit(in_turn(found[key]["jobs"], result, row["card"]))
     while running:
         running.remove(os.wait()[0])
-    return {key: read(one["result"]) if "result" in one else one for key, one in found.items()}
-
-
-def read(result: Path) -> dict:
-    return files.read_json(result) if result.exists() else {"error": f"see {result.with_name('log')}"}
+    return {key: files.read_json(one["result"]) if "result" in one else one for key, one in found.items()}
 
 
 def in_turn(jobs: list[tuple[Path, dict]], result: Path, card: str) -> int:
@@ -81,6 +77,8 @@ def in_turn(jobs: list[tuple[Path, dict]], result: Path, card: str) -> int:
             sys.stdout.flush()
             os._exit(status)
         if status := os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+            said = [line for line in result.with_name("log").read_text().splitlines() if "Error" in line]
+            files.write_json(result, {"error": said[-1][:150] if said else f"it ended with status {status}"})
             return status
     os.replace(part(result, jobs[-1][1]), result)
     for weights in ("initial", "run", "scratch"):

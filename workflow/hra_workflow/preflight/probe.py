@@ -39,7 +39,7 @@ def config_of(config: dict) -> dict:
 
 
 def quick(peft: dict) -> dict:
-    """Leave out initialisations of LoRA that PEFT names by a text, such as an SVD: slow, but without effect on a step."""
+    """Leave out starts of LoRA that PEFT names by a text, such as an SVD: slow, but without effect on a step."""
     return {key: value for key, value in peft.items() if not (key == "init_lora_weights" and isinstance(value, str))}
 
 

@@ -28,6 +28,7 @@ per sample, needs evaluation mode and unmerged adapters. With λ = ∞ (`apply_G
 model.
 """
 
+from .config import HRAConfig
 from .export import to_lora
 from .official import from_official
 from .penalty import orthogonality_penalty
@@ -37,6 +38,7 @@ from .tuner import install, uninstall
 
 __version__ = "0.1.0"
 __all__ = [
+    "HRAConfig",
     "from_official",
     "install",
     "orthogonality_penalty",

@@ -60,7 +60,7 @@ class Merging(PeftHRALayer):
         names = [name for name in check_adapters_to_merge(self, adapter_names) if name in self.hra_u]
         if not names:
             return
-        parameter, weight = self._parameter(), self._writable_weight()
+        weight = self._writable_weight()
         with torch.no_grad():
             factors = self.get_factors(names)
             wide = weight.dtype == torch.promote_types(weight.dtype, factors[0].dtype)
@@ -71,7 +71,7 @@ class Merging(PeftHRALayer):
                 )
             if not wide and self._weight_before_merge is None:
                 self._weight_before_merge = weight
-            parameter.data = merged
+            self._parameter().data = merged
             if self._merged_factors is not None:
                 factors = compose(self._merged_factors, factors)
             V, B = factors
@@ -86,12 +86,12 @@ class Merging(PeftHRALayer):
         if self._merged_factors is None:
             warnings.warn("Already unmerged. Nothing to do.", stacklevel=2)
             return
-        parameter, weight = self._parameter(), self._writable_weight()
+        weight = self._writable_weight()
         if self._weight_before_merge is not None:
-            parameter.data = self._weight_before_merge.to(weight.device, weight.dtype)
+            self._parameter().data = self._weight_before_merge.to(weight.device, weight.dtype)
         else:
             V, B = (factor.to(weight.device) for factor in self._merged_factors)
-            parameter.data = self._multiply(weight, (B, V), in_place=True)
+            self._parameter().data = self._multiply(weight, (B, V), in_place=True)
         self._merged_factors = self._weight_before_merge = None
         self.merged_adapters.clear()
 
@@ -112,7 +112,7 @@ def not_a_parameter(layer: Any) -> str | None:
             f"({type(layer.base_layer).__module__}), which H also rotates. Merge that adapter into the base model "
             "(`merge_and_unload`) before you add HRA"
         )
-    base, name = layer.get_base_layer(), layer.parameter_name or "weight"
+    base, name = layer.get_base_layer(), getattr(layer, "parameter_name", None) or "weight"
     if is_plain(getattr(base, name, None)) and name not in dict(base.named_parameters(recurse=False)):
         return (
             "expected a weight that is a parameter, found one that hooks or parametrizations compute. Make it a "

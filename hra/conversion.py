@@ -87,7 +87,7 @@ def outputs(layer: HRALayer, weight: torch.Tensor, adapted: bool = False) -> tor
     if not adapted:
         return torch.cat([probe(W) for W in matrices])
     factors = (factor.view(-1, *factor.shape[-2:]) for factor in layer.get_factors(layer.active_adapters))
-    return torch.cat([probe(W, one) for W, *one in zip(matrices, *factors, strict=True)])
+    return torch.cat([probe(W, (V, B)) for W, V, B in zip(matrices, *factors, strict=True)])
 
 
 def rounding(merged: nn.Module, unmerged: Mapping[str, tuple[HRALayer, torch.Tensor, torch.Tensor]]) -> str:

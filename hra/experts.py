@@ -15,7 +15,6 @@ import torch
 from peft.tuners.hra.config import HRAConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
-from torch.func import functional_call
 
 from .bank import Factors
 from .base_layer import HRALayer
@@ -78,10 +77,17 @@ class ParamWrapper(HRALayer):
             weight = self._adapted()
             if weight is None:
                 return base(*args, **kwargs)
-            place, inner = self.parameter_name, base
-            while isinstance(inner, ParamWrapper):
-                place, inner = f"base_layer.{place}", inner.base_layer
-            return functional_call(base, {place: weight}, args, kwargs)
+            # An attribute of this name comes before the parameter; FSDP1 has a tensor of its own there.
+            attributes = self.get_base_layer().__dict__
+            before = attributes.get(self.parameter_name)
+            attributes[self.parameter_name] = weight
+            try:
+                return base(*args, **kwargs)
+            finally:
+                if before is None:
+                    del attributes[self.parameter_name]
+                else:
+                    attributes[self.parameter_name] = before
 
     def _alone(self) -> AbstractContextManager[Any]:
         """Keep other threads from calling the module: they would take W_e H_e for its parameter."""
@@ -94,12 +100,7 @@ class ParamWrapper(HRALayer):
         """Compute the parameter that the adapters call for; None: it is the module's own."""
         if self.merged != self.disable_adapters:
             return None
-        weight = self._parameter()
-        if not is_plain(weight) or (weight.is_meta and hasattr(self.get_base_layer(), "_hf_hook")):
-            raise TypeError(
-                f"HRA on {self.path}: expected a parameter in this process' memory, found it sharded or offloaded. "
-                "Merge the adapter, or load the base model without that."
-            )
+        weight = self._weight_in_memory()
         factors: Factors | None
         if not self.merged:
             factors = self._prepared(self.active_adapters, torch.promote_types(weight.dtype, torch.float32))
@@ -110,6 +111,19 @@ class ParamWrapper(HRALayer):
         if factors is None:
             return None
         return rotated(weight.mT, *factors).mT if self.transposed else rotated(weight, *factors)
+
+    def _weight_in_memory(self) -> torch.Tensor:
+        weight, hook = self._parameter(), getattr(self.get_base_layer(), "_hf_hook", None)
+        if not is_plain(weight) or getattr(hook, "offload", False):
+            raise TypeError(
+                f"HRA on {self.path}: expected a parameter in this process' memory, found it sharded or offloaded. "
+                "Load the base model without that, or shard modules that contain these."
+            )
+        return weight
+
+    def _writable_weight(self) -> torch.Tensor:
+        self._weight_in_memory()
+        return super()._writable_weight()
 
     def unload_and_optionally_merge_module(
         self, merge: bool, safe_merge: bool, adapter_names: list[str] | None

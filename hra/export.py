@@ -13,7 +13,7 @@ from torch import nn
 from .capabilities import axis_of_lora_a
 from .experts import ParamWrapper
 from .merging import ROWS, not_a_parameter
-from .quantized import dense_weight, is_plain
+from .quantized import dense_weight
 from .reflections import compact, exact
 
 PREFIX = "base_model.model."  # of the keys in PEFT's adapter files
@@ -161,9 +161,7 @@ def _lora_factors(path: str, layer: Any, adapter_name: str) -> tuple[torch.Tenso
 def _lora_factors_of_experts(
     path: str, layer: ParamWrapper, V: torch.Tensor, B: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    weight = layer._parameter()
-    if not is_plain(weight):
-        raise ValueError(f"to_lora: {path}: expected a floating-point parameter in this process, found {type(weight)}.")
+    weight = layer._weight_in_memory()
     pairs = zip(layer._matrices(weight), B.view(-1, *B.shape[-2:]), strict=True)
     WB = torch.stack([_times(W, one) for W, one in pairs])
     if weight.dim() == 2:

@@ -7,6 +7,7 @@ from functools import cache
 
 import pytest
 import torch
+from accelerate import cpu_offload
 from peft import HRAConfig, LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from sidebyside import close, llama
@@ -369,6 +370,14 @@ def test_the_orientation_follows_from_the_shapes_of_both_projections(shapes, wid
     model = get_peft_model(model, hra.HRAConfig(r=2, target_modules=[], target_parameters=NAMES))
     outer = model.base_model.model["experts"]
     assert (outer.base_layer.n, outer.n) == widths
+
+
+def test_offloaded_experts_are_refused(mixtral, tokens):
+    model = adapted(mixtral)
+    cpu_offload(model, execution_device="cpu")
+    for use in (lambda: model(tokens), model.merge_adapter, lambda: hra.to_lora(model)):
+        with pytest.raises(TypeError, match=r"HRA on .*_proj: expected a parameter in this process' memory"):
+            use()
 
 
 def test_wrong_configs_are_refused(mixtral, tokens):

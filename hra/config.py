@@ -8,15 +8,13 @@ import peft
 
 @dataclass
 class HRAConfig(peft.HRAConfig):
-    """`peft.HRAConfig` with `target_parameters`, as in `peft.LoraConfig`.
+    """`peft.HRAConfig` with an option to adapt parameters that are no layer's weight, as `peft.LoraConfig` has it.
 
-    Args:
-        target_parameters: names of parameters to adapt that are no layer's weight, such as the stacked experts of
-            mixture-of-experts models: `["experts.gate_up_proj", "experts.down_proj"]`. A name is the end of a
-            parameter's path.
+    target_parameters: names such as `["experts.gate_up_proj", "experts.down_proj"]`, the stacked experts of
+    mixture-of-experts models. A name is the end of a parameter's path.
 
-    After `hra.install()`, an adapter file that names `target_parameters` loads as this class. PEFT without
-    `hra.install()` warns that it ignores the option, and does not load these parts of the adapter.
+    After `hra.install()`, an adapter file with `target_parameters` loads as this class. PEFT without it warns that it
+    ignores the option, and does not load these parts of the adapter.
     """
 
     target_parameters: list[str] | None = field(

@@ -59,7 +59,7 @@ class ParamWrapper(HRALayer):
     def get_base_dtype(self) -> torch.dtype | None:
         """Return the parameter's dtype, or None if it is sharded."""
         parameter = self._parameter()
-        return parameter.dtype if is_plain(parameter) else None
+        return None if hasattr(parameter, "placements") else parameter.dtype
 
     def stackable(self, name: str) -> None:
         """Return None: the experts of one module are computed together already."""
@@ -114,7 +114,7 @@ class ParamWrapper(HRALayer):
 
     def _weight_in_memory(self) -> torch.Tensor:
         weight, hook = self._parameter(), getattr(self.get_base_layer(), "_hf_hook", None)
-        if not is_plain(weight) or getattr(hook, "offload", False):
+        if hasattr(weight, "placements") or getattr(hook, "offload", False):
             raise TypeError(
                 f"HRA on {self.path}: expected a parameter in this process' memory, found it sharded or offloaded. "
                 "Load the base model without that, or shard modules that contain these."

@@ -37,15 +37,14 @@ def _plain_name(name: str) -> str:
     return name
 
 
-def stacked_experts(model: nn.Module) -> dict[str, list[tuple[str, nn.Parameter]]]:
-    """List the stacked experts of a model, with their paths, by the two last parts of these."""
-    found: dict[str, list[tuple[str, nn.Parameter]]] = {}
+def stacked_experts(model: nn.Module) -> dict[str, list[nn.Parameter]]:
+    """List the stacked experts of a model, by the last two parts of their paths."""
+    found: dict[str, list[nn.Parameter]] = {}
     for path, module in model.named_modules():
         if "experts" in type(module).__name__.lower():
             for name, parameter in module.named_parameters(recurse=False):
                 if parameter.dim() == 3 and parameter.is_floating_point():
-                    place = f"{path}.{name}"
-                    found.setdefault(".".join(_plain_name(place).split(".")[-2:]), []).append((place, parameter))
+                    found.setdefault(".".join(_plain_name(f"{path}.{name}").split(".")[-2:]), []).append(parameter)
     return found
 
 
@@ -60,7 +59,7 @@ def warn_if_left_out(config: Any, model: nn.Module) -> None:
         modules = ["." + name for name, _ in model.named_modules()]
         missed = [one for one in wanted or () if not any(name.endswith(f".{one}") for name in modules)]
     if missed:
-        left_out = [parameter for group in experts.values() for _, parameter in group]
+        left_out = [parameter for group in experts.values() for parameter in group]
         fraction = sum(p.numel() for p in left_out) / sum(p.numel() for p in model.parameters())
         warnings.warn(
             f"HRA with target_modules={', '.join(sorted(missed))}: the stacked experts of this model, {len(left_out)} "

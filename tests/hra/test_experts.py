@@ -203,8 +203,7 @@ def test_files_without_target_parameters_are_those_of_peft(tmp_path):
 def test_exported_lora_gives_the_same_outputs_in_stock_peft(base, tokens, tmp_path, config):
     model = adapted(base, target_modules=["q_proj"], **config)
     hra.to_lora(model, tmp_path)
-    A = load_file(tmp_path / "adapter_model.safetensors")[f"{PLACE}.lora_A.weight"]
-    assert A.shape == (3 * 4, 24)
+    assert len(load_file(tmp_path / "adapter_model.safetensors")[f"{PLACE}.lora_A.weight"]) == 3 * 4
     hra.uninstall()
     loaded = PeftModel.from_pretrained(copy.deepcopy(base), tmp_path).eval()
     assert type(loaded.peft_config["default"]) is LoraConfig

@@ -6,7 +6,7 @@ for its call: O(E out n r) operations and a second copy of W until the backward 
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -19,9 +19,7 @@ from torch import nn
 from .bank import Factors
 from .base_layer import HRALayer
 from .quantized import is_plain
-from .reflections import is_transformed
 
-ENTRIES = 2**24  # of a weight per multiplication, so that its wider copy stays small
 _locks: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
 
 
@@ -103,14 +101,12 @@ class ParamWrapper(HRALayer):
         weight = self._weight_in_memory()
         factors: Factors | None
         if not self.merged:
-            factors = self._prepared(self.active_adapters, torch.promote_types(weight.dtype, torch.float32))
+            factors = self._prepared(self.active_adapters, weight.dtype)
         elif self._weight_before_merge is not None:
             return self._weight_before_merge.to(weight.device)
         elif (factors := self._merged_factors) is not None:  # W = (W D) Dᵀ
             factors = factors[1].to(weight.device), factors[0].to(weight.device)
-        if factors is None:
-            return None
-        return rotated(weight.mT, *factors).mT if self.transposed else rotated(weight, *factors)
+        return None if factors is None else rotated(weight, *factors, self.transposed)
 
     def _weight_in_memory(self) -> torch.Tensor:
         weight, hook = self._parameter(), getattr(self.get_base_layer(), "_hf_hook", None)
@@ -146,62 +142,11 @@ class ParamWrapper(HRALayer):
         return f"parameter_name={self.parameter_name!r}"
 
 
-def rotated(W: torch.Tensor, V: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
-    """Compute W - (W B) Vᵀ in V's dtype and round it to W's.
-
-    W: (..., out, n); V and B: (..., n, r). Returns a tensor with W's shape, dtype and strides, if W is dense.
-    """
-    if torch.compiler.is_compiling() or is_transformed():
-        return _formula(W, V, B)
-    rotated: torch.Tensor = _Rotated.apply(W, V, B)
-    return rotated
-
-
-def _formula(W: torch.Tensor, V: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
-    with torch.autocast(W.device.type, enabled=False):
-        wide = W.to(V.dtype)
-        return (wide - (wide @ B) @ V.mT).to(W.dtype)
-
-
-class _Rotated(torch.autograd.Function):
-    """Compute W - (W B) Vᵀ, keeping no wider copy of W for the backward pass."""
-
-    @staticmethod
-    def forward(ctx: Any, W: torch.Tensor, V: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
-        new, WB = torch.empty_like(W), B.new_empty(*W.shape[:-1], B.shape[-1])
-        with torch.autocast(W.device.type, enabled=False):
-            for w, v, b, wb, out in _parts(W, V, B, WB, new):
-                wide = w.to(v.dtype)
-                torch.matmul(wide, b, out=wb)
-                out.copy_(torch.baddbmm(wide, wb, v.mT, alpha=-1))
-        ctx.save_for_backward(W, V, B, WB)
-        return new
-
-    @staticmethod
-    def backward(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        W, V, B, WB = ctx.saved_tensors
-        if torch.is_grad_enabled():  # a gradient of this gradient may be computed
-            used = [one for one in (W, V, B) if one.requires_grad]
-            found = iter(torch.autograd.grad(_formula(W, V, B), used, g, create_graph=True))
-            return tuple(next(found) if one.requires_grad else None for one in (W, V, B))
-        gV, gB = torch.empty_like(V), torch.empty_like(B)
-        gW = [torch.empty_like(W)] if ctx.needs_input_grad[0] else []
-        with torch.autocast(W.device.type, enabled=False):
-            for w, v, b, wb, of_new, gv, gb, *gw in _parts(W, V, B, WB, g, gV, gB, *gW):
-                wide = of_new.to(v.dtype)
-                gwb = wide @ v  # minus the gradient of W B
-                gv.copy_(wide.mT @ wb).neg_()
-                gb.copy_(w.to(v.dtype).mT @ gwb).neg_()
-                for one in gw:
-                    one.copy_(torch.baddbmm(wide, gwb, b.mT, alpha=-1))
-        return (gW[0] if gW else None), gV, gB
-
-
-def _parts(W: torch.Tensor, *others: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Iterate over views (e, ...) of these tensors (..., a, b), for as many e at a time as `ENTRIES` allows."""
-    stacks = [one.view(-1, *one.shape[-2:]) for one in (W, *others)]
-    count = max(1, ENTRIES // max(1, stacks[0][0].numel()))
-    return zip(*(one.split(count) for one in stacks), strict=True)
+def rotated(weight: torch.Tensor, V: torch.Tensor, B: torch.Tensor, transposed: bool) -> torch.Tensor:
+    """Compute W - (W B) Vᵀ of a weight (..., out, n) or, if `transposed`, Wᵀ - V (Bᵀ Wᵀ) of a weight (..., n, out)."""
+    with torch.autocast(weight.device.type, enabled=False):
+        first, second = (V, B.mT @ weight) if transposed else (weight @ B, V.mT)
+        return (torch.addmm if weight.dim() == 2 else torch.baddbmm)(weight, first, second, alpha=-1)
 
 
 def _check_parameter(layer: nn.Module, base: Any, name: str, path: str) -> bool:

@@ -3,44 +3,18 @@
 import copy
 import threading
 import warnings
-from functools import cache
 
 import pytest
 import torch
-from accelerate import cpu_offload
+from moe import KINDS, NAMES, PLACE, Q_PROJ, adapted, built, wrappers
 from peft import HRAConfig, LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from sidebyside import close, llama
 from torch import nn
-from torch.nn.utils import parametrize
 
 import hra
 from hra import conversion, experts
 from hra.inspection import adapted_layers, measure, measure_update
-
-NAMES = ["experts.gate_up_proj", "experts.down_proj"]
-KINDS = ["mixtral", "qwen3_moe", "gpt_oss"]
-PLACE = "base_model.model.model.layers.0.mlp.experts"
-Q_PROJ = "base_model.model.model.layers.0.self_attn.q_proj"
-
-
-@cache
-def built(kind: str) -> nn.Module:
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    torch.manual_seed(0)
-    sizes = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "head_dim": 8}
-    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "num_experts_per_tok": 2, "num_local_experts": 3}
-    own = {
-        "mixtral": {},
-        "qwen3_moe": {"num_experts": 3, "moe_intermediate_size": 24},
-        "gpt_oss": {"layer_types": ["full_attention"], "pad_token_id": 0, "rope_parameters": {"rope_type": "default"}},
-    }
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **sizes, **heads | own[kind]))
-    for p in model.parameters():
-        if p.dim() > 1:
-            nn.init.normal_(p, std=0.4)
-    return model.eval()
 
 
 @pytest.fixture(params=KINDS)
@@ -56,16 +30,6 @@ def mixtral():
 @pytest.fixture
 def tokens():
     return torch.randint(0, 50, (2, 7))
-
-
-def adapted(base: nn.Module, **config) -> nn.Module:
-    config = {"r": 4, "init_weights": False, "target_parameters": NAMES, "target_modules": []} | config
-    return get_peft_model(copy.deepcopy(base), hra.HRAConfig(**config)).eval()
-
-
-def wrappers(model: nn.Module) -> dict[str, experts.ParamWrapper]:
-    outer = model.get_submodule(PLACE)
-    return {one.parameter_name: one for one in (outer, outer.base_layer)}
 
 
 def reflected(weight: torch.Tensor, us: list[torch.Tensor], apply_GS: bool, transposed: bool) -> torch.Tensor:
@@ -188,14 +152,6 @@ def test_saved_adapters_load_and_stock_peft_says_what_it_ignores(base, tokens, t
         PeftModel.from_pretrained(copy.deepcopy(base), tmp_path)
 
 
-def test_files_without_target_parameters_are_those_of_peft(tmp_path):
-    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
-    options = {"r": 4, "target_modules": ["q_proj"]}
-    hra.HRAConfig(**options).save_pretrained(ours)
-    HRAConfig(**options).save_pretrained(theirs)
-    assert (ours / "adapter_config.json").read_text() == (theirs / "adapter_config.json").read_text()
-
-
 @pytest.mark.parametrize("config", [{}, {"apply_GS": True, "target_parameters": NAMES[1:]}], ids=str)
 def test_exported_lora_gives_the_same_outputs_in_stock_peft(base, tokens, tmp_path, config):
     model = adapted(base, target_modules=["q_proj"], **config)
@@ -305,86 +261,3 @@ def test_measures(base, tmp_path):
         assert update["norm"] == pytest.approx(((weight @ H - weight).norm() / weight.norm()).item(), rel=1e-4)
         assert (update["out"], update["n"]) == tuple(weight.shape[1:])
         assert update["stretch"] < 1e-5  # a rotation
-
-
-@pytest.mark.parametrize("wanted", ["all-linear", ["q_proj", "gate_proj", "up_proj", "down_proj"]])
-def test_experts_that_are_left_out_are_named(base, wanted):
-    fraction = sum(p.numel() for p in base.model.layers[0].mlp.experts.parameters() if p.dim() == 3)
-    fraction /= sum(p.numel() for p in base.parameters())
-    with pytest.warns(
-        UserWarning, match=rf"2 parameters with {fraction:.0%} of its weights.*{sorted(NAMES)}".replace("[", r"\[")
-    ):
-        get_peft_model(copy.deepcopy(base), HRAConfig(r=4, target_modules=wanted))
-
-
-@pytest.mark.parametrize(
-    ("kind", "config"),
-    [
-        ("mixtral", {"target_modules": ["q_proj"]}),
-        ("mixtral", {"target_modules": "all-linear", "target_parameters": NAMES}),
-        ("llama", {"target_modules": "all-linear"}),
-    ],
-)
-def test_nothing_is_said_of_experts_that_were_not_asked_for(kind, config):
-    base = llama() if kind == "llama" else copy.deepcopy(built(kind))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        get_peft_model(base, hra.HRAConfig(r=4, **config))
-
-
-class Experts(nn.Module):
-    def __init__(self, *shapes, dtype=torch.float32):
-        super().__init__()
-        for name, shape in zip(("gate_up_proj", "down_proj"), shapes, strict=False):
-            setattr(self, name, nn.Parameter(torch.zeros(shape, dtype=dtype), requires_grad=False))
-
-
-def computed():
-    module = Experts((2, 4, 6))
-    parametrize.register_parametrization(module, "gate_up_proj", nn.Identity())
-    return module
-
-
-@pytest.mark.parametrize(
-    ("module", "message"),
-    [
-        (Experts((2, 4, 6)), r"found Experts without it and gate_up_proj of shape \(2, 4, 6\)\. Set `is_transposed`"),
-        (Experts((2, 4, 6), dtype=torch.uint8), r"found torch\.uint8 of shape"),
-        (Experts((2, 4, 6, 6)), r"found torch\.float32 of shape \(2, 4, 6, 6\)"),
-        (computed(), r"found one that is computed\. Load the base model without"),
-    ],
-)
-def test_parameters_that_cannot_be_adapted_are_refused(module, message):
-    model = nn.ModuleDict({"experts": copy.deepcopy(module)})
-    with pytest.raises((TypeError, ValueError), match=rf"HRA cannot adapt experts\.gate_up_proj: .*{message}"):
-        get_peft_model(model, hra.HRAConfig(r=2, target_modules=[], target_parameters=["experts.gate_up_proj"]))
-
-
-@pytest.mark.parametrize(("shapes", "widths"), [([(2, 6, 5), (2, 5, 3)], (5, 3)), ([(2, 5, 6), (2, 3, 5)], (5, 3))])
-def test_the_orientation_follows_from_the_shapes_of_both_projections(shapes, widths):
-    model = nn.ModuleDict({"experts": Experts(*shapes)})
-    model = get_peft_model(model, hra.HRAConfig(r=2, target_modules=[], target_parameters=NAMES))
-    outer = model.base_model.model["experts"]
-    assert (outer.base_layer.n, outer.n) == widths
-
-
-def test_offloaded_experts_are_refused(mixtral, tokens):
-    model = adapted(mixtral)
-    cpu_offload(model, execution_device="cpu")
-    for use in (lambda: model(tokens), model.merge_adapter, lambda: hra.to_lora(model)):
-        with pytest.raises(TypeError, match=r"HRA on .*_proj: expected a parameter in this process' memory"):
-            use()
-
-
-def test_wrong_configs_are_refused(mixtral, tokens):
-    with pytest.raises(TypeError, match="expected `target_parameters` to be a list of names, found 'experts'"):
-        hra.HRAConfig(target_parameters="experts")
-    with pytest.raises(ValueError, match="`layers_to_transform` does not select among `target_parameters`"):
-        hra.HRAConfig(target_parameters=NAMES, target_modules=["q_proj"], layers_to_transform=[0])
-    with pytest.raises(ValueError, match=r"none for 'up'\. Stacked experts of this model: experts\.gate_up_proj, exp"):
-        adapted(mixtral, target_parameters=["up", NAMES[0]])
-    model = adapted(mixtral)
-    with pytest.raises(ValueError, match="expected all adapters of a model to have the same `target_parameters`"):
-        model.add_adapter("b", hra.HRAConfig(target_modules=[], target_parameters=NAMES[:1]))
-    with pytest.raises(ValueError, match=r"HRA on .*down_proj: expected one adapter for all samples"):
-        model(tokens, adapter_names=["default", "__base__"])

@@ -5,8 +5,8 @@ import copy
 import pytest
 import torch
 import torch.distributed as dist
+from moe import adapted, built
 from peft import get_peft_model_state_dict
-from test_experts import adapted, built
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 from torch.nn.parallel import DistributedDataParallel

@@ -199,11 +199,11 @@ def compose(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Multiply: (I - B₁V₁ᵀ)(I - B₂V₂ᵀ) = I - [B₁, B₂ - B₁(V₁ᵀB₂)] [V₁, V₂]ᵀ.
 
-    The pairs (V, B) have shapes (n, r₁) and (n, r₂). Returns a pair of shape (n, r₁ + r₂).
+    The pairs (V, B) have shapes (..., n, r₁) and (..., n, r₂). Returns a pair of shape (..., n, r₁ + r₂).
     """
     (V1, B1), (V2, B2) = first, second
     turned = exact(B2) - exact(B1) @ (exact(V1).mT @ exact(B2))
-    return torch.cat([V1, V2], 1), torch.cat([B1, turned.to(B2.dtype)], 1)
+    return torch.cat([V1, V2], -1), torch.cat([B1, turned.to(B2.dtype)], -1)
 
 
 class _Reflect(torch.autograd.Function):

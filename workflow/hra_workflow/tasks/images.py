@@ -40,6 +40,10 @@ class ImageTraining(Training):
     per_process = False
     architectures: ClassVar[tuple[str, ...]] = tuple(diffusion.ARCHITECTURES)
 
+    def waits(self, micro_batches: int, processes: int) -> dict[str, int]:
+        """Return those for the loss, which ends a diverged run."""
+        return {"training/diffusion_trainer.py": micro_batches + (processes > 1)}
+
     def architecture(self) -> str | None:
         """Return the architecture of the task's model (models/diffusion); None if only its download will tell."""
         return diffusion.of_model(self.config, self.settings["model"])

@@ -149,6 +149,8 @@ PLANTED = {  # what is planted, and what the report says of its line
     "mask": ("loss[None][loss[None] > 0]", WAITS + "nonzero() at {line}"),
     "masked_select": ("loss[None].masked_select(loss[None] > 0)", WAITS + "masked_select() at {line}"),
     "nonzero": ("loss.nonzero()", WAITS + "nonzero() at {line}"),
+    "copy": ("torch.ones(3).to(loss.device)", WAITS + "copy to the device at {line}"),
+    "list": ("loss[None][[0, 0]]", WAITS + "copy to the device at {line}"),
     "index": ("loss[None][torch.zeros(1, dtype=torch.int64, device=loss.device)]", None),
     "kept losses": (f"loss = loss * 1; {KEEP}(loss)", "that are not freed: {}KB made at {line}"),
     "kept activations": (f"{KEEP}(loss.expand(500, 500) + 1)", "that are not freed: {}MB made at {line}"),
@@ -185,7 +187,7 @@ def test_a_training_job_of_every_task(request, rehearse, task):
     found, findings = rehearsed_training(request, rehearse, task)
     assert found["error"] is None and len(found["steps"]) > 1 and found["parts"]["weights"] > 0
     waits = {wait["what"] for step in found["steps"][1:] for wait in step["waits"]}
-    assert waits <= {"item()", "copy to the host", "copy to a file"}
+    assert waits <= {"item()", "copy to the device", "copy to the host", "copy to a file"}
     assert json.loads(Path(found["record"]).read_text())["status"] == "ok"
     # So small a step is over when its kernels are queued.
     step = found["steps"][1]

@@ -39,7 +39,7 @@ def entered(torch, observer):
                         return copied.fill_(0.5 if copied.is_floating_point() else 0)
             if function.overloadpacket in products:
                 same_dtype(function, args)
-            waits.before(torch, observer, function, args)
+            waits.before(torch, observer, function, args, kwargs)
             result = function(*args, **kwargs)
             if function.namespace == "aten":
                 observer.count(function, args, kwargs, result)

@@ -3,6 +3,9 @@
 They bring 0.5, of integers 1, false, and one element where the number depends on values.
 """
 
+TO_DEVICE = "copy to the device"
+INDEXING = ("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index_put")
+
 
 def prepare(torch, fake_impls, observer) -> None:
     """Have torch's fake tensors answer these operations, and the observer count them."""
@@ -71,14 +74,31 @@ def prepare(torch, fake_impls, observer) -> None:
     }
 
 
-def before(torch, observer, function, arguments) -> None:
-    """Count the waits of an operation on the device that torch answers without a value."""
+def before(torch, observer, function, arguments: tuple, keywords: dict) -> None:
+    """Count the waits of an operation on the device that torch answers without a value.
+
+    A copy to the device waits for what has been queued, unless it is told not to (non_blocking).
+    """
     name = function.overloadpacket.__name__
     if name == "_linalg_check_errors":
         observer.wait("check of a factorisation")
-    elif name in ("index_put", "index_put_", "_index_put_impl_", "_unsafe_index_put"):
-        indices, values = arguments[1:3]
-        filled = values.numel() == 1 and values.device.type == "cpu"  # masked_fill instead
-        for mask in indices:
-            if mask is not None and mask.dtype in (torch.bool, torch.uint8) and not filled:
+    elif name == "_to_copy":
+        blocking = not keywords.get("non_blocking")
+        if blocking and on_cpu(arguments[0]) and torch.device(keywords.get("device") or "cpu").type == "cuda":
+            observer.wait(TO_DEVICE)
+    elif name == "copy_":
+        blocking = not (arguments[2] if len(arguments) > 2 else keywords.get("non_blocking"))
+        if blocking and on_cpu(arguments[1]) and arguments[0].is_cuda:
+            observer.wait(TO_DEVICE)
+    elif name in INDEXING:
+        tensor, indices, *values = arguments[:3]
+        filled = values and values[0].numel() == 1 and on_cpu(values[0])  # masked_fill instead
+        for index in indices:
+            if index is not None and tensor.is_cuda and on_cpu(index):
+                observer.wait(TO_DEVICE)
+            if values and not filled and index is not None and index.dtype in (torch.bool, torch.uint8):
                 observer.wait("nonzero()")
+
+
+def on_cpu(tensor) -> bool:
+    return tensor.device.type == "cpu"

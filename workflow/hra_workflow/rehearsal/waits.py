@@ -77,7 +77,8 @@ def prepare(torch, fake_impls, observer) -> None:
 def before(torch, observer, function, arguments: tuple, keywords: dict) -> None:
     """Count the waits of an operation on the device that torch answers without a value.
 
-    A copy to the device waits for what has been queued, unless it is told not to (non_blocking).
+    A copy to the device waits for what has been queued, unless it is told not to (PyTorch: ATen/native/cuda/Copy.cu);
+    a mask does not if what is written is one number of the host (ATen/native/TensorAdvancedIndexingUtils.h).
     """
     name = function.overloadpacket.__name__
     if name == "_linalg_check_errors":
@@ -92,7 +93,7 @@ def before(torch, observer, function, arguments: tuple, keywords: dict) -> None:
             observer.wait(TO_DEVICE)
     elif name in INDEXING:
         tensor, indices, *values = arguments[:3]
-        filled = values and values[0].numel() == 1 and on_cpu(values[0])  # masked_fill instead
+        filled = values and values[0].numel() == 1 and on_cpu(values[0])
         for index in indices:
             if index is not None and tensor.is_cuda and on_cpu(index):
                 observer.wait(TO_DEVICE)

@@ -68,6 +68,7 @@ def test_a_rehearsed_job_is_one_line(changes, text):
     [
         (waiting(WAIT), "every step waits for the GPU: 2 item() at scripts/train_glue.py:9. Leave"),
         (waiting(RANKS), "every step waits for the GPU: 1 item() at adalora/layer.py:481"),
+        (waiting(WAIT | {"what": "copy to the device"}), "at scripts/train_glue.py:9. Copy with `non_blocking=True`"),
         (waiting(LOSS), "every step waits for the GPU: 2 item() at training/diffusion_trainer.py:9"),
         (waiting(LOSS | {"count": 3}, task="control"), "3 item() at training/diffusion_trainer.py:9 < training/"),
         ({"steps": GROWS}, "a step leaves 1,000 MB that are not freed"),

@@ -18,6 +18,7 @@ GB = 1e9
 BATCH_BYTES = 1e6  # the rows of the last batch, whose lengths differ, are kept until the next one
 OF_PREFLIGHT = "training/measurement.py"  # the probe's own clock waits for the GPU
 LOGGING = "transformers/trainer"  # waits for the loss that the Trainer logs
+COPY = "copy to the device"
 NOT_OWN = "a line of a library"
 SHOWN = 3  # places of one finding
 
@@ -94,7 +95,9 @@ def waits(job: dict, task: tasks.Task | None) -> Iterator[str]:
         more = sum(wait["count"] for wait in seen) - known.get(file, 0)
         if more > 0:
             expected = f", {known[file]} expected" if file in known else ""
-            yield f"every step waits for the GPU: {named(seen)}{expected}. Leave the values on the GPU until the log"
+            copies = all(wait["what"] == COPY for wait in seen)
+            what_to_do = "Copy with `non_blocking=True`" if copies else "Leave the values on the GPU until the log"
+            yield f"every step waits for the GPU: {named(seen)}{expected}. {what_to_do}"
 
 
 def float64(job: dict) -> Iterator[str]:

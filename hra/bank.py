@@ -28,10 +28,11 @@ from .reflections import (
     basis,
     cast,
     cast_gradient,
-    chain,
     chain_gradient,
     compact,
+    exact,
     is_transformed,
+    middle,
     span,
     span_gradient,
     wide,
@@ -53,7 +54,8 @@ class _Stacked(torch.autograd.Function):
             V, B, N = span(V, C, dependent)
             small = [C, N]
         else:
-            B, *small = chain(V)
+            T = middle(V)
+            B, small = (exact(V) @ T).to(V.dtype), [T]
         V, B = cast(V, B, dtype)
         # Not saved by autograd, which would free them after the first of two separate parts of a forward pass.
         ctx.how, ctx.us, ctx.versions, ctx.small = (apply_GS, dtype), us, [u._version for u in us], small

@@ -16,10 +16,11 @@ from .bank import current as bank_of_this_pass
 from .cache import Cache, Kept
 from .merging import Merging
 from .quantized import is_plain
-from .reflections import cast, compact, compose, exact
+from .reflections import cast, compact, compose, exact, middle
 from .unrotated import unrotated
 
-Rotations = list[tuple[torch.Tensor | None, Factors]]  # rows of the batch (None: all), and their factors
+Parts = tuple[torch.Tensor, ...]  # V and B of D = I - B Vᵀ; or U, U and T of D = I - U T Uᵀ
+Rotations = list[tuple[torch.Tensor | None, Parts]]  # rows of the batch (None: all), and their factors
 
 
 def product(us: Sequence[torch.Tensor], kinds: Sequence[bool]) -> Factors:
@@ -61,6 +62,7 @@ class HRALayer(nn.Module, Merging):
         self._merged_factors: Factors | None = None
         self._weight_before_merge: torch.Tensor | None = None
         self._cache = Cache()
+        self._alone = ""  # the adapter whose factors the bank leaves to this layer
         self._active_adapter = adapter_name
         self.update_layer(adapter_name, r, config)
 
@@ -224,22 +226,32 @@ class HRALayer(nn.Module, Merging):
             return None
         return None if u.is_meta or u.is_inference() else u
 
-    def _factors(self, adapter_names: list[str], dtype: torch.dtype | None, shared: bool = True) -> Factors:
-        """Return `get_factors(adapter_names)`, cast to dtype, from the bank if there is one and `shared` is set."""
+    def _factors(self, adapter_names: list[str], dtype: torch.dtype | None, shared: bool = True) -> Parts:
+        """Return `get_factors(adapter_names)`, cast to dtype, from the bank if there is one and `shared` is set.
+
+        A layer that computes them alone in its model's passes returns U, U and T instead, where nothing is cast: it
+        needs neither B nor its gradient.
+        """
         if torch.compiler.is_compiling():
             V, B = self.get_factors(adapter_names)
             return cast(V, B, dtype)
         bank = bank_of_this_pass() if shared else None
-        if bank is not None and len(adapter_names) == 1:
+        if len(adapter_names) == 1:
             (name,) = adapter_names
             u = self.hra_u[name]
-            if (factors := bank.get(self, name, u, dtype)) is not None:
-                return factors
+            if bank is not None:
+                if (factors := bank.get(self, name, u, dtype)) is not None:
+                    return factors
+                # Also where a checkpointed block is run again, which has to save what the first run has saved.
+                self._alone = name
+            if self._alone == name and not self.hra_apply_GS[name] and dtype in (None, u.dtype) and not u.is_meta:
+                with torch.autocast(u.device.type, enabled=False):
+                    return u, u, middle(u).to(u.dtype)
         with unseen_by_checkpoints():
             V, B = self.get_factors(adapter_names)
             return cast(V, B, dtype)
 
-    def _prepared(self, adapter_names: list[str], dtype: torch.dtype) -> Factors | None:
+    def _prepared(self, adapter_names: list[str], dtype: torch.dtype) -> Parts | None:
         """Return the factors of these adapters, kept ones if no gradients are needed; None if it has none of them."""
         compiling = torch.compiler.is_compiling()
         bank = None if compiling else bank_of_this_pass()
@@ -278,14 +290,17 @@ class HRALayer(nn.Module, Merging):
             return given, given, given
         return torch.promote_types(given, base), base, given
 
-    def _thin_weights(self, weight: torch.Tensor, factors: Factors, dtype: torch.dtype) -> Factors:
+    def _thin_weights(self, weight: torch.Tensor, factors: Parts, dtype: torch.dtype) -> Factors:
         """Compute V (n, r) and W B (out, r) of W D = W - (W B) Vᵀ in float32 or wider."""
-        V, B = factors
+        V, B, *middle = factors
         weight = weight.flatten(1)
         wide = torch.promote_types(weight.dtype, B.dtype)
         with torch.autocast(weight.device.type, enabled=False):
             # Bᵀ Wᵀ with Bᵀ contiguous, and its gradient gᵀ W, are twice as fast in BLAS as W B and Wᵀ g.
-            WB = (B.to(wide).t().contiguous() @ weight.to(wide).t()).t()
+            Bt = B.to(wide).t().contiguous()
+            WB = (Bt @ weight.to(wide).t()).t()
+            for T in middle:
+                V, WB = Bt.t(), WB @ T.to(wide)
         return cast(V, WB, dtype)
 
     def delete_adapter(self, adapter_name: str) -> None:

@@ -14,8 +14,9 @@ from .bank import Factors
 from .export import PREFIX
 from .loading import read_config, read_weights
 from .merging import ROWS
+from .penalty import orthogonality_error
 from .quantized import is_plain
-from .reflections import compact, exact, orthogonality_error
+from .reflections import compact, exact
 
 
 def measure(adapter: str) -> list[dict[str, Any]]:

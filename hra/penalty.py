@@ -7,7 +7,7 @@ import torch
 from peft.tuners.hra.layer import HRALayer
 from torch import nn
 
-from .reflections import orthogonality_error
+from .reflections import exact, squared_lengths, wide
 
 
 def orthogonality_penalty(model: nn.Module, squared: bool = True) -> torch.Tensor:
@@ -58,3 +58,18 @@ def orthogonality_penalty(model: nn.Module, squared: bool = True) -> torch.Tenso
     for part in parts[1:]:
         total = total + part.to(total.device)
     return total
+
+
+def orthogonality_error(U: torch.Tensor) -> torch.Tensor:
+    """Measure how far the unit columns are from orthonormal: ‖I_r - VᵀV‖_F, V = U / ‖u_i‖ (Eq. 6).
+
+    U: (..., n, r). Returns (...,), dimensionless, between 0 and r, float32 or wider. A zero column
+    has no direction: it adds the constant 1 to the square.
+    """
+    U = wide(U)
+    W = exact(U)
+    gram = W.mT @ W
+    length = squared_lengths(gram.diagonal(dim1=-2, dim2=-1), U.dtype, zero=1.0).sqrt()
+    cosines = gram / (length.unsqueeze(-1) * length.unsqueeze(-2))
+    eye = torch.eye(W.shape[-1], dtype=W.dtype, device=W.device)
+    return torch.linalg.vector_norm(eye - cosines, dim=(-2, -1)).to(U.dtype)

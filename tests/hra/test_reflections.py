@@ -6,7 +6,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sidebyside import close, dense
 
-from hra.reflections import compact, compose, orthogonality_error, reflect
+from hra.penalty import orthogonality_error
+from hra.reflections import compact, compose, reflect
 
 shapes = st.tuples(st.integers(1, 12), st.integers(1, 9), st.integers(0, 2**31))
 few = settings(max_examples=25, deadline=None)

@@ -1,33 +1,18 @@
-"""Run PEFT's own tests of HRA on this package's layers: python tests/peft_suite.py [options of pytest].
+"""Stand-ins for what others' tests load from the Hugging Face Hub: random models, and data sets of the same columns."""
 
-They come with the source distribution of the installed PEFT, or, with `PEFT_SOURCE=folder` in the environment, from a
-folder with PEFT's repository, whose PEFT is then used. The models that they load from the Hugging Face Hub are
-replaced with randomly initialised ones of the same classes and names, in a cache of their own; nothing is downloaded
-from the Hub. This file is also the pytest plugin that calls `hra.install()`.
-"""
-
-import os
-import shutil
-import subprocess
-import sys
-import tarfile
-import tempfile
-from collections import defaultdict
+import json
 from pathlib import Path
 
 import peft
 import torch
 import transformers
 from diffusers import DiffusionPipeline
+from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-ROOT = Path(__file__).parents[1]
-FILES = (
-    "config custom_models decoder_models encoder_decoder_models feature_extraction_models initialization "
-    "seq_classifier stablediffusion"
-)
-NEEDS_HUB = "test_from_pretrained_cache_dir"  # in a cache that the test empties
-REFUSES = "test_error_raised_for_conv2d_groups_greater_than_one"  # which this package adapts
+import hra
+
+ROOT = Path(__file__).parents[2]
 VOCABULARY = 1000
 SPECIAL = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 COMMON = SPECIAL | {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -39,11 +24,16 @@ T5 = {"vocab_size": VOCABULARY, "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layer
 BART = SPECIAL | {"vocab_size": VOCABULARY, "d_model": 32, "max_position_embeddings": 128}
 for side in ("encoder", "decoder"):
     BART |= {f"{side}_layers": 2, f"{side}_attention_heads": 4, f"{side}_ffn_dim": 64}
+CLIP = {"vocab_size": 606, "hidden_size": 32, "intermediate_size": 37, "num_hidden_layers": 5, "num_attention_heads": 4}
+CLIP |= {"projection_dim": 32, "bos_token_id": 604, "eos_token_id": 605, "pad_token_id": 605}
+OPT = COMMON | {"ffn_dim": 64, "word_embed_proj_dim": 32, "max_position_embeddings": 128}
 # Name on the Hub: class and config.
 MODELS = {
-    "peft-internal-testing/tiny-random-OPTForCausalLM": (
+    "peft-internal-testing/tiny-random-OPTForCausalLM": ("OPTForCausalLM", OPT),
+    "hf-internal-testing/tiny-random-OPTForCausalLM": ("OPTForCausalLM", OPT),
+    "peft-internal-testing/opt-125m": (
         "OPTForCausalLM",
-        COMMON | {"ffn_dim": 64, "word_embed_proj_dim": 32, "max_position_embeddings": 128},
+        OPT | {"num_hidden_layers": 12, "hidden_size": 64, "word_embed_proj_dim": 64},  # 4 bits come in blocks of 64
     ),
     "peft-internal-testing/tiny-random-GPT2LMHeadModel": ("GPT2LMHeadModel", GPT),
     "peft-internal-testing/tiny-random-GPTJForCausalLM": ("GPTJForCausalLM", GPT | {"rotary_dim": 4}),
@@ -71,7 +61,51 @@ MODELS = {
         "LlamaForSequenceClassification",
         LLAMA | {"num_labels": 1},
     ),
+    "peft-internal-testing/tiny-random-ResNetForImageClassification": (
+        "ResNetForImageClassification",
+        {"embedding_size": 10, "hidden_sizes": [10, 20, 30, 40], "depths": [1, 1, 2, 1], "num_labels": 3},
+    ),
+    "hf-internal-testing/tiny-random-t5": ("T5EncoderModel", T5),
+    **{
+        f"hf-internal-testing/tiny-{name}": ("CLIPTextModelWithProjection", CLIP)
+        for name in ("random-clip", "sd3-text_encoder", "sd3-text_encoder-2")
+    },
+    "peft-internal-testing/tiny-clip-text-2": ("CLIPTextModelWithProjection", CLIP),
 }
+
+
+def load_dataset(path: str, name: str | None = None, **options):
+    """Stand in for `datasets.load_dataset`: every split has two dozen equal rows."""
+    import datasets
+
+    four = ["one", "two", "three", "four"]
+    ending = {
+        "ind": 0,
+        "activity_label": "Cooking",
+        "ctx_a": "A man cuts",
+        "ctx_b": "he",
+        "endings": four,
+        "label": "1",
+    }
+    rows = {
+        "ybelkada/english_quotes_copy": {"quote": "word4 word5 word6", "author": "a", "tags": ["t"]},
+        "allenai/ai2_arc": {
+            "question": "Which?",
+            "choices": {"text": four, "label": ["A", "B", "C", "D"]},
+            "answerKey": "B",
+        },
+        "Rowan/hellaswag": ending,
+        "allenai/winogrande": {"sentence": "The _ is big.", "option1": "cat", "option2": "dog", "answer": "1"},
+        "cais/mmlu": {"question": "Which?", "choices": four, "answer": 1, "subject": name},
+    }
+    if path == "huggingface/cats-image":
+        from PIL import Image
+
+        return {"test": {"image": [Image.effect_mandelbrot((64, 64), (-2, -2, 2, 2), 50).convert("RGB")]}}
+    if path not in rows:
+        raise ConnectionError(f"OfflineModeIsEnabled: no stand-in for the data set {path}")
+    table = datasets.Dataset.from_list([rows[path]] * 24)
+    return datasets.DatasetDict({split: table for split in ("train", "validation", "test", "dev")})
 
 
 def entry(cache: Path, name: str, revision: str = "main") -> Path:
@@ -93,62 +127,26 @@ def write_models(cache: Path) -> None:
         model = getattr(transformers, cls)
         folder = entry(cache, name)
         model(model.config_class(**config)).save_pretrained(folder)
-        transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
+        if "CLIP" in cls:
+            transformers.CLIPTokenizer.from_pretrained(ROOT / "workflow/pictures-sd/tokenizer").save_pretrained(folder)
+        elif "ResNet" in cls:
+            transformers.ConvNextImageProcessor(size={"shortest_edge": 224}).save_pretrained(folder)
+        else:
+            transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
     pipeline = DiffusionPipeline.from_pretrained(ROOT / "workflow/pictures-sd", torch_dtype=torch.float32)
     pipeline.save_pretrained(entry(cache, "hf-internal-testing/tiny-sd-pipe"))
     peft.LoraConfig(r=8).save_pretrained(entry(cache, "peft-internal-testing/tiny-opt-lora-revision", "test"))
+    write_exported(cache)
 
 
-def pytest_configure() -> None:
-    import hra
-
-    hra.install()
-
-
-def pytest_collection_modifyitems() -> None:
-    from tests import testing_utils
-
-    class All(defaultdict):
-        def __contains__(self, name):
-            return True
-
-    testing_utils._HUB_MODEL_ACCESSES = All(int)  # PEFT's tests go online for a model that is not in it
-
-
-def main(options: list[str]) -> int:
-    with tempfile.TemporaryDirectory() as folder:
-        pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
-        subprocess.run([*pip, "install", "--no-deps", "--target", f"{folder}/packages", "parameterized"], check=True)
-        suite = Path(folder, f"peft-{peft.__version__}")
-        if source := os.environ.get("PEFT_SOURCE"):
-            shutil.copytree(source, suite, ignore=shutil.ignore_patterns(".git"))
-        else:
-            version = f"peft=={peft.__version__}"
-            subprocess.run([*pip, "download", "--no-deps", "--no-binary", "peft", "-d", folder, version], check=True)
-            with tarfile.open(next(Path(folder).glob("peft-*.tar.gz"))) as archive:
-                archive.extractall(folder, filter="data")
-        (suite / "tests/__init__.py").touch()  # missing from the source distribution
-        write_models(Path(folder, "hub"))
-        environment = os.environ | {
-            "HF_HUB_CACHE": f"{folder}/hub",
-            "HF_HUB_OFFLINE": "1",
-            "PYTHONPATH": os.pathsep.join([f"{suite}/src", f"{folder}/packages", str(ROOT), str(ROOT / "tests")]),
-        }
-        files = [f"tests/test_{name}.py" for name in FILES.split()]
-        # PEFT's settings measure coverage, and make errors of transformers' warnings of deprecation.
-        command = [sys.executable, "-m", "pytest", *files, "-o", "addopts=", "-o", "filterwarnings="]
-        command += [
-            "-p",
-            "peft_suite",
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            "-k",
-            f"hra and not {NEEDS_HUB} and not {REFUSES}",
-            *options,
-        ]
-        return subprocess.run(command, cwd=suite, env=environment).returncode
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def write_exported(cache: Path) -> None:
+    """Export a random HRA adapter as the LoRA that transformers' tests load."""
+    base = "hf-internal-testing/tiny-random-OPTForCausalLM"
+    snapshot = cache / f"models--{base.replace('/', '--')}/snapshots/{'0' * 40}"
+    config = peft.HRAConfig(r=8, target_modules=["q_proj", "v_proj"], init_weights=False)
+    adapted = peft.get_peft_model(transformers.OPTForCausalLM.from_pretrained(snapshot), config)
+    folder = entry(cache, "peft-internal-testing/tiny-OPTForCausalLM-lora")
+    hra.to_lora(adapted, folder)
+    torch.save(load_file(folder / "adapter_model.safetensors"), folder / "adapter_model.bin")
+    written = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(written | {"base_model_name_or_path": base}))

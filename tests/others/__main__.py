@@ -22,7 +22,7 @@ from suites import SUITES, Suite
 PAGE = ROOT / "docs/library.md"
 BEGIN, END = "<!-- make others-tests: -->\n", "<!-- end -->\n"
 COLUMNS = {"passed": "passed", "skipped": "skipped by themselves", "Hub": "not run: need the Hub", "CUDA": "CUDA"}
-COLUMNS |= {"PEFT": "a later PEFT", "differs": "differ on purpose"}
+COLUMNS |= {"PEFT": "a later PEFT", "differs": "differ on purpose", "anyway": "fail without it, too"}
 PIP = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
 
 
@@ -80,7 +80,9 @@ def run(suite: Suite, folder: Path, options: list[str]) -> dict[str, dict]:
     # PEFT's settings measure coverage, and make errors of transformers' warnings of deprecation.
     command = [sys.executable, "-m", "pytest", "-o", "addopts=", "-o", "filterwarnings=", "-p", "others_plugin", "-q"]
     command += ["-p", "no:cacheprovider", "-W", "ignore", *(["-k", suite.select] if suite.select else [])]
-    subprocess.run([*command, *options, *files], cwd=checkout, env=environment)
+    code = subprocess.run([*command, *options, *files], cwd=checkout, env=environment).returncode
+    if code > 1:
+        raise SystemExit(f"{suite.name}: pytest could not run the tests, see above")
     return json.loads(Path(environment["OTHERS_COUNTS"]).read_text())
 
 

@@ -143,7 +143,7 @@ def write_exported(cache: Path) -> None:
     """Export a random HRA adapter as the LoRA that transformers' tests load."""
     base = "hf-internal-testing/tiny-random-OPTForCausalLM"
     snapshot = cache / f"models--{base.replace('/', '--')}/snapshots/{'0' * 40}"
-    config = peft.HRAConfig(r=8, target_modules=["q_proj", "v_proj"], init_weights=False)
+    config = peft.HRAConfig(r=8, target_modules=["q_proj", "v_proj"], init_weights=False, task_type="CAUSAL_LM")
     adapted = peft.get_peft_model(transformers.OPTForCausalLM.from_pretrained(snapshot), config)
     folder = entry(cache, "peft-internal-testing/tiny-OPTForCausalLM-lora")
     hra.to_lora(adapted, folder)

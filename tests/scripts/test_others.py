@@ -23,7 +23,7 @@ def test_a_test_is_counted_once_by_what_happened(plugin):
         {"when": "setup", "outcome": "skipped", "longrepr": ("f.py", 1, "Skipped: test requires CUDA")},
         {"when": "call", "outcome": "skipped", "longrepr": ("f.py", 1, "Skipped: not for HRA")},
         {"when": "call", "outcome": "skipped", "longrepr": ("f.py", 1, "not run: Hub"), "not_run": "Hub"},
-        {"when": "call", "outcome": "skipped", "longrepr": " ", "wasxfail": "their own"},
+        {"when": "call", "outcome": "skipped", "longrepr": object(), "wasxfail": "their own"},
         {
             "when": "call",
             "outcome": "skipped",
@@ -61,4 +61,4 @@ def test_the_table_keeps_the_lines_of_suites_that_were_not_run(monkeypatch):
     assert len(written.splitlines()) == 2 + len(main["SUITES"])
     changed = main["table"]({"peft": {"counts": {"passed": 1, "failed": 2}}}, written)
     different = [line for line in changed.splitlines() if line not in written]
-    assert len(different) == 1 and different[0].endswith("| 1 | 0 | 0 | 0 | 0 | 0 |")
+    assert len(different) == 1 and different[0].endswith("| 1 | 0 | 0 | 0 | 0 | 0 | 0 |")

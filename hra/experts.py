@@ -16,8 +16,7 @@ from peft.tuners.hra.config import HRAConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
-from .bank import Factors
-from .base_layer import HRALayer
+from .base_layer import HRALayer, Parts
 from .quantized import is_plain
 
 _locks: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
@@ -63,6 +62,10 @@ class ParamWrapper(HRALayer):
         """Return None: the experts of one module are computed together already."""
         return None
 
+    def _factors(self, adapter_names: list[str], dtype: torch.dtype | None, shared: bool = True) -> Parts:
+        """Return V and B, never U, U and T: W H is computed from V and B."""
+        return super()._factors(adapter_names, dtype, shared=False)
+
     def forward(self, *args: Any, adapter_names: list[str] | None = None, **kwargs: Any) -> Any:
         """Call the module with W_e H_e as its parameter. Raises ValueError if it gets `adapter_names`."""
         if adapter_names is not None:
@@ -71,7 +74,7 @@ class ParamWrapper(HRALayer):
                 "parameters cannot use. Set the adapter with `set_adapter`."
             )
         base: Any = self._modules["base_layer"]
-        with self._alone():
+        with self._locked():
             weight = self._adapted()
             if weight is None:
                 return base(*args, **kwargs)
@@ -87,7 +90,7 @@ class ParamWrapper(HRALayer):
                 else:
                     attributes[self.parameter_name] = before
 
-    def _alone(self) -> AbstractContextManager[Any]:
+    def _locked(self) -> AbstractContextManager[Any]:
         """Keep other threads from calling the module: they would take W_e H_e for its parameter."""
         if torch.compiler.is_compiling():
             return nullcontext()
@@ -99,14 +102,17 @@ class ParamWrapper(HRALayer):
         if self.merged != self.disable_adapters:
             return None
         weight = self._weight_in_memory()
-        factors: Factors | None
+        factors: Parts | None
         if not self.merged:
             factors = self._prepared(self.active_adapters, weight.dtype)
         elif self._weight_before_merge is not None:
             return self._weight_before_merge.to(weight.device)
         elif (factors := self._merged_factors) is not None:  # W = (W D) Dᵀ
             factors = factors[1].to(weight.device), factors[0].to(weight.device)
-        return None if factors is None else rotated(weight, *factors, self.transposed)
+        if factors is None:
+            return None
+        V, B = factors
+        return rotated(weight, V, B, self.transposed)
 
     def _weight_in_memory(self) -> torch.Tensor:
         weight, hook = self._parameter(), getattr(self.get_base_layer(), "_hf_hook", None)

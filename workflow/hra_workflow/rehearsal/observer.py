@@ -25,13 +25,16 @@ class Made(NamedTuple):
 
 
 class Observer:
-    """Counts while a job runs. `live`, `peak`: bytes on the device. `steps`: what each optimizer step has shown."""
+    """Counts while a job runs.
+
+    `live`, `peak`: bytes on the device. `started`: kernels. `steps`: what each step of the optimizer has shown.
+    """
 
     def __init__(self, torch, speed: Speed):
         from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
         self.torch, self.clock, self.cache = torch, Clock(speed), Cache(speed.cache_bytes)
-        self.live = self.peak = self.step_peak = 0
+        self.live = self.peak = self.step_peak = self.started = 0
         self.seen = weakref.WeakKeyDictionary()
         self.waits: Counter = Counter()
         self.kernels: Counter = Counter()  # by kind, operations and bytes (Clock.run)
@@ -87,6 +90,7 @@ class Observer:
         used = [*bytes_of(written if name in GATHERING else read, False), *bytes_of(written, True)]
         passes = PASSES if name.startswith("_fft") else 1
         moved, total = passes * self.cache.move(used), passes * sum(size for _, size, _ in used)
+        self.started += 1
         self.kernels[kind, flops, moved, total] += 1
         self.clock.run(kind, flops, moved, total)
 

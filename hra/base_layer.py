@@ -16,7 +16,7 @@ from .bank import current as bank_of_this_pass
 from .cache import Cache, Kept
 from .merging import Merging
 from .quantized import is_plain
-from .reflections import cast, compact, compose, exact, middle
+from .reflections import cast, compact, compose, exact, is_transformed, middle
 from .unrotated import unrotated
 
 Parts = tuple[torch.Tensor, ...]  # V and B of D = I - B Vᵀ; or U, U and T of D = I - U T Uᵀ
@@ -62,7 +62,7 @@ class HRALayer(nn.Module, Merging):
         self._merged_factors: Factors | None = None
         self._weight_before_merge: torch.Tensor | None = None
         self._cache = Cache()
-        self._alone = ""  # the adapter whose factors the bank leaves to this layer
+        self.alone = ""  # the adapter that has the only `hra_u` of its kind in the model, set by the bank
         self._active_adapter = adapter_name
         self.update_layer(adapter_name, r, config)
 
@@ -239,12 +239,11 @@ class HRALayer(nn.Module, Merging):
         if len(adapter_names) == 1:
             (name,) = adapter_names
             u = self.hra_u[name]
-            if bank is not None:
-                if (factors := bank.get(self, name, u, dtype)) is not None:
-                    return factors
-                # Also where a checkpointed block is run again, which has to save what the first run has saved.
-                self._alone = name
-            if self._alone == name and not self.hra_apply_GS[name] and dtype in (None, u.dtype) and not u.is_meta:
+            if bank is not None and (factors := bank.get(self, name, u, dtype)) is not None:
+                return factors
+            # Also where a checkpointed block is run again, which has to save what the first run has saved.
+            plain = not (self.hra_apply_GS[name] or u.is_meta or is_transformed())
+            if self.alone == name and plain and dtype in (None, u.dtype):
                 with torch.autocast(u.device.type, enabled=False):
                     return u, u, middle(u).to(u.dtype)
         with unseen_by_checkpoints():

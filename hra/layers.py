@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from .base_layer import HRALayer, Rotations
 from .quantized import is_cast_by_hooks
-from .reflections import reflect
+from .reflections import is_transformed, reflect
 
 
 class Linear(HRALayer):
@@ -111,7 +111,9 @@ class Conv2d(HRALayer):
         base = self.base_layer
         padding, reach = base.padding, [d * (k - 1) for d, k in zip(base.dilation, base.kernel_size, strict=True)]
         if (
-            not x.is_cpu
+            not (x.is_cpu and torch.is_grad_enabled())
+            or torch.compiler.is_compiling()
+            or is_transformed()
             or base.groups > 1
             or x.dtype not in (torch.float32, torch.float64)
             or not (x.dim() == 4 and x.is_contiguous())

@@ -108,7 +108,7 @@ class Conv2d(HRALayer):
         oneDNN computes few output channels slowly on a CPU. There, one product of all kernels' columns with x comes
         first, and its rows are then shifted and summed: in training a third less time for r = 8, none for r = 32.
         """
-        base = self.base_layer
+        base: Any = self.base_layer
         padding, reach = base.padding, [d * (k - 1) for d, k in zip(base.dilation, base.kernel_size, strict=True)]
         if (
             not (x.is_cpu and torch.is_grad_enabled())
@@ -127,8 +127,8 @@ class Conv2d(HRALayer):
             return base._conv_forward(x, kernels, bias)
         columns = kernels.flip(2, 3).movedim(1, 3).flatten(0, 2)
         rows = torch.bmm(columns.expand(len(x), -1, -1), x.flatten(2))
-        size = [side + 2 * p - r for side, p, r in zip(x.shape[2:], padding, reach, strict=True)]
-        cut = [r - p for p, r in zip(padding, reach, strict=True)]
+        size = tuple(side + 2 * p - r for side, p, r in zip(x.shape[2:], padding, reach, strict=True))
+        cut = tuple(r - p for p, r in zip(padding, reach, strict=True))
         return nn.functional.fold(rows, size, base.kernel_size, base.dilation, cut)
 
     def _correct(

@@ -18,6 +18,7 @@ from timeouts import time_limit
 hypothesis.settings.register_profile("any time", deadline=None)  # other processes share the cores
 hypothesis.settings.load_profile("any time")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("PYTHONFAULTHANDLER", "1")  # a process that hangs says where, when its time is over (project.py)
 os.environ["HF_HUB_OFFLINE"] = "1"
 for name in ("MAKEFLAGS", "MFLAGS", "VENV", "PINS"):  # of `make compat`: a `make` in a test would install them again
     os.environ.pop(name, None)

@@ -1,11 +1,13 @@
 """A copy of the workflow in a separate folder, for tests to run and change."""
 
 import atexit
+import contextlib
 import io
 import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,6 +16,7 @@ import zipfile
 from functools import cache
 from pathlib import Path
 
+import psutil
 from PIL import Image
 
 import forked_python
@@ -30,6 +33,8 @@ for path in map(Path, snakemake.output):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
 """
+# The process that is forked has one thread: with others, as pyarrow's jemalloc starts one, a fork can hang.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
 PRINTS = 'import sys\nprint("tables:", *sys.argv[1:])\n'
 
 
@@ -154,32 +159,39 @@ def wait(process: subprocess.Popen, seconds: float) -> int:
 
 
 @cache
-def server() -> tuple[str, str]:
-    """Start the process of forked_python.py; return its socket and the Python that jobs can have it run."""
+def server() -> tuple[str, str, subprocess.Popen]:
+    """Start the process of forked_python.py; return its socket, the Python that jobs can have it run, and it."""
     folder = Path(tempfile.mkdtemp(prefix="hra-"))
     atexit.register(shutil.rmtree, folder)
     program = str(ROOT / "tests/forked_python.py")
     python, path = folder / "python", str(folder / "socket")
     python.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, "-IS", program, path, sys.executable])} "$@"\n')
     python.chmod(0o755)
-    clean = {name: value for name, value in environment(ROOT).items() if name != "PYTHONPATH"}
+    clean = {name: value for name, value in environment(ROOT).items() if name != "PYTHONPATH"} | ONE_THREAD
     process = subprocess.Popen([sys.executable, "-P", program, path], env=clean)  # -P: without tests/ on its path
     atexit.register(process.kill)
     while not os.path.exists(path):
         assert process.poll() is None
         time.sleep(0.01)
-    return path, str(python)
+    return path, str(python), process
 
 
 def forked(arguments: tuple[str, ...], folder: Path, output: int, seconds: float) -> int:
     """Run Snakemake, and the real scripts of its jobs, in forks of a process that has imported them."""
-    path, python = server()
+    path, python, process = server()
     jobs = {forked_python.JOBS_PYTHON: python} if (folder / "hra").exists() else {}
     how = {"folder": str(folder), "environment": environment(folder) | jobs}
     with forked_python.connection() as to, open(os.devnull) as nothing:
         to.settimeout(seconds)
         forked_python.request(to, path, "snakemake", arguments, [nothing.fileno(), output, output], **how)
-        return int(to.recv(16))
+        try:
+            return int(to.recv(16))
+        except TimeoutError:
+            for hanging in psutil.Process(process.pid).children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    hanging.send_signal(signal.SIGABRT)  # it prints where it is (faulthandler)
+            time.sleep(1)
+            raise
 
 
 def text(stream) -> str:

@@ -9,9 +9,11 @@ import pytest
 
 import controlled
 import subjects
+from hra_workflow import tasks
+from hra_workflow.preflight import rehearsed
 from hra_workflow.rehearsal import cuda
-from hra_workflow.rehearsal.timing import EFFICIENCY, LAUNCH_SECONDS
-from support import ROOT, method
+from hra_workflow.rehearsal.timing import EFFICIENCY, KERNEL_SECONDS, LAUNCH_SECONDS
+from support import ROOT, method, paper_config
 
 pytestmark = pytest.mark.slow
 
@@ -36,39 +38,61 @@ def main(job):
 
 
 FAULTS = (None, "device", "dtype", "item and leak")
-# The imports of a rehearsal take most of its time: those of the faulty jobs share them.
+# The imports of a rehearsal take most of its time, so jobs share them. `planted`: a module, and the file of its copy.
 FORKS = """
-import json, os, sys
+import gc, importlib, json, os, sys
 from pathlib import Path
 from hra_workflow.rehearsal import __main__, cuda
 
 torch = cuda.load()
 cuda.load = lambda: torch
-import torch._dynamo, peft, diffusers.pipelines.stable_diffusion.safety_checker, hra_workflow.training.interruption
-for number, job in enumerate(json.loads(sys.stdin.read())):
+import torch._dynamo, peft, diffusers.pipelines.stable_diffusion.safety_checker
+import hra_workflow.training.diffusion_trainer, hra_workflow.training.hf_trainer, hra_workflow.training.interruption
+gc.freeze()
+for line in sys.stdin:
+    script, job, result, planted = json.loads(line)
     if not os.fork():
-        os._exit(__main__.main(Path("faulty.py").absolute(), job, Path(f"{number}.json"), cuda.CARDS["h100"]))
+        log = os.open(job["log"], os.O_WRONLY | os.O_CREAT)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        if planted:
+            module, copy = planted
+            exec(compile(Path(copy).read_text(), copy, "exec"), importlib.import_module(module).__dict__)
+        os._exit(__main__.main(Path(script), job, Path(result), cuda.CARDS["h100"]))
     os.wait()
+    print("done", flush=True)
+os._exit(0)
 """
 
 
-def observed(folder: Path, *arguments: str | Path, jobs: str = "", result: str = "result.json") -> dict:
-    """Run a Python program and return the last observation that it has written."""
-    command = [sys.executable, *arguments]
-    done = subprocess.run(command, cwd=folder, input=jobs, capture_output=True, text=True)
-    assert (folder / result).exists(), done.stderr
-    return json.loads((folder / result).read_text())
+@pytest.fixture(scope="module")
+def rehearse():
+    """Provide rehearse(script, job, planted=None): what was observed of a job that has requested one GPU."""
+    pipes = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
+    with subprocess.Popen([sys.executable, "-c", FORKS], text=True, **pipes) as server:
+
+        def observed(script: Path, job: dict, planted: tuple[str, str] | None = None) -> dict:
+            result = Path(job["log"]).with_suffix(".rehearsal.json")
+            print(json.dumps([str(script), job, str(result), planted]), file=server.stdin, flush=True)
+            assert server.stdout.readline() == "done\n" and result.exists(), Path(job["log"]).read_text()
+            return json.loads(result.read_text())
+
+        yield observed
+        server.stdin.close()
 
 
 @pytest.fixture(scope="module")
-def faulty(tmp_path_factory) -> dict:
+def faulty(rehearse, tmp_path_factory) -> dict:
     """Return what was observed of FAULTY with each fault."""
-    folder = tmp_path_factory.mktemp("faulty")
+    folder = tmp_path_factory.mktemp("faulty") / "workflow/scripts"
+    folder.mkdir(parents=True)
     (folder / "faulty.py").write_text(FAULTY)
-    common = {"rule": "train", "wildcards": {}, "resources": {}, "log": str(folder / "log")}
-    jobs = [common | {"params": {"fault": fault, "rows": 500}} for fault in FAULTS]
-    observed(folder, "-c", FORKS, jobs=json.dumps(jobs), result=f"{len(FAULTS) - 1}.json")
-    return {fault: json.loads((folder / f"{number}.json").read_text()) for number, fault in enumerate(FAULTS)}
+    common = {"rule": "train", "wildcards": {}, "resources": {}}
+    jobs = {
+        fault: common | {"params": {"fault": fault, "rows": 500}, "log": str(folder / f"{fault}.log")}
+        for fault in FAULTS
+    }
+    return {fault: rehearse(folder / "faulty.py", job) for fault, job in jobs.items()}
 
 
 def test_memory_is_counted_to_the_byte(faulty):
@@ -84,7 +108,8 @@ def test_memory_is_counted_to_the_byte(faulty):
     flops = 2 * 2 * 500 * 1000 * 1000  # x needs no gradient
     assert found["steps"][1]["flops"] == {"float32": flops}
     products = flops / (EFFICIENCY["float32"] * cuda.CARDS["h100"].speed.float32)
-    assert products < found["steps"][1]["busy_seconds"] < 3 * products  # AdamW and what is elementwise
+    work = found["steps"][1]["busy_seconds"] - found["steps"][1]["operations"] * KERNEL_SECONDS
+    assert products < work < 3 * products  # AdamW and what is elementwise
 
 
 @pytest.mark.parametrize(
@@ -92,37 +117,99 @@ def test_memory_is_counted_to_the_byte(faulty):
     [("device", "same device"), ("dtype", "same dtype, found torch.float16 and torch.float32")],
 )
 def test_a_wrong_device_or_dtype_fails_as_on_a_gpu(faulty, fault, message):
-    assert message in faulty[fault]["error"]
+    assert message in faulty[fault]["error"] and faulty[fault]["raised"] == "scripts/faulty.py:11"
 
 
 def test_an_item_in_a_step_and_a_leak_are_seen(faulty):
     steps = faulty["item and leak"]["steps"]
-    assert all(step["waits"] == [{"what": "item()", "lines": "", "count": 1}] for step in steps)
+    item = {"what": "item()", "lines": "scripts/faulty.py:13", "count": 1}
+    assert all(step["waits"] == [item] for step in steps)
     first, second, third = (step["live_bytes"] for step in steps)
     assert third - second == second - first > 0
+    kept = steps[2]["kept"]
+    assert set(kept) == {"scripts/faulty.py:11"} and sum(kept.values()) == third - second
+
+
+TASKS = {  # fixture, method, and settings of four steps
+    "glue": ("make_run", method("hra"), {"batch_size": 24}),
+    "math": ("make_math_run", method("hra", targets=["q_proj", "v_proj"]), {"batch_size": 16}),
+    "subject": ("make_subject_run", subjects.unet_method() | {"lambda": 1e-4}, {"max_steps": 4}),
+    "control": ("make_control_run", controlled.unet_method(), {"batch_size": 2}),
+}
+# Where a fault is planted in the training loops: in a copy of the module, behind this line.
+LOOPS = {
+    "hf_trainer": "loss, outputs = super().compute_loss(",
+    "diffusion_trainer": "loss = self.loss(self.micro_batch(",
+}
+SQUARE = "torch.ones(64, 64, dtype=torch.float64, device=loss.device)"
+KEEP = "self.__dict__.setdefault('kept', []).append"
+WAITS = "every step waits for the GPU: {}1 "
+PLANTED = {  # what is planted, and what the report says of its line
+    "item": ("loss.item()", WAITS + "item() at {line}"),
+    "if": ("if loss > 1e9: raise ValueError", WAITS + "item() at {line}"),
+    "mask": ("loss[None][loss[None] > 0]", WAITS + "nonzero() at {line}"),
+    "masked_select": ("loss[None].masked_select(loss[None] > 0)", WAITS + "masked_select() at {line}"),
+    "nonzero": ("loss.nonzero()", WAITS + "nonzero() at {line}"),
+    "copy": ("torch.ones(3).to(loss.device)", WAITS + "copy to the device at {line}"),
+    "list": ("loss[None][[0, 0]]", WAITS + "copy to the device at {line}"),
+    "index": ("loss[None][torch.zeros(1, dtype=torch.int64, device=loss.device)]", None),
+    "kept losses": (f"loss = loss * 1; {KEEP}(loss)", "that are not freed: {}KB made at {line}"),
+    "kept activations": (f"{KEEP}(loss.expand(500, 500) + 1)", "that are not freed: {}MB made at {line}"),
+    "float64 product": (f"{SQUARE} @ {SQUARE}", "computes in float64{}mm at {line}"),
+    "float64 loss": ("loss = loss.double()", "computes in float64{}_to_copy at {line}"),
+    "device": ("loss = loss + torch.ones(3)", "same device{}(at {line}"),
+}
+OFTEN = {  # the others run in `make test-full` only
+    *(("item", "math"), ("kept losses", "math"), ("float64 loss", "math")),
+    *(("mask", "subject"), ("float64 product", "subject"), ("device", "subject")),
+}
+CASES = [
+    pytest.param(fault, task, marks=() if (fault, task) in OFTEN else pytest.mark.full)
+    for fault in PLANTED
+    for task in TASKS
+]
+
+
+def rehearsed_training(request, rehearse, task: str, planted: tuple[str, str] | None = None) -> tuple[dict, list]:
+    """Rehearse a training of a task; return what was observed, and the findings."""
+    fixture, trained, settings = TASKS[task]
+    job = request.getfixturevalue(fixture)(trained, epochs=1, **settings).train
+    job["resources"] |= {"gpu": 1}
+    job["params"] |= {"device": "cuda"}
+    found = rehearse(ROOT / f"workflow/scripts/{job['rule']}.py", job, planted)
+    return found | {"record": job["output"]["record"]}, rehearsed.of_job(found, tasks.load(paper_config()))
 
 
 @pytest.mark.parametrize(
-    ("task", "trained"),
-    [
-        pytest.param("", method("hra"), marks=pytest.mark.full),
-        ("math_", method("hra", targets=["q_proj", "v_proj"])),
-        ("subject_", subjects.unet_method()),
-        pytest.param("control_", controlled.unet_method(), marks=pytest.mark.full),
-    ],
+    "task",
+    ["math", "subject", pytest.param("glue", marks=pytest.mark.full), pytest.param("control", marks=pytest.mark.full)],
 )
-def test_a_training_job_of_every_task(tmp_path, request, task, trained):
-    run = request.getfixturevalue(f"make_{task}run")(trained, epochs=1)
-    job = run.train
-    job["resources"] |= {"gpu": 1}
-    job["params"] |= {"device": "cuda"}
-    (tmp_path / "job.json").write_text(json.dumps(job))
-    script = ROOT / f"workflow/scripts/{job['rule']}.py"
-    found = observed(tmp_path, "-m", "hra_workflow.rehearsal", script, "job.json", "result.json")
+def test_a_training_job_of_every_task(request, rehearse, task):
+    found, findings = rehearsed_training(request, rehearse, task)
     assert found["error"] is None and len(found["steps"]) > 1 and found["parts"]["weights"] > 0
     waits = {wait["what"] for step in found["steps"][1:] for wait in step["waits"]}
-    assert waits <= {"item()", "copy to the host", "copy to a file"}
-    assert json.loads(Path(job["output"]["record"]).read_text())["status"] == "ok"
+    assert waits <= {"item()", "copy to the device", "copy to the host", "copy to a file"}
+    assert json.loads(Path(found["record"]).read_text())["status"] == "ok"
     # So small a step is over when its kernels are queued.
     step = found["steps"][1]
     assert step["busy_seconds"] < step["seconds"] == pytest.approx(step["operations"] * LAUNCH_SECONDS, rel=0.1)
+    assert [finding.ok for finding in findings] == [True], findings
+
+
+@pytest.mark.parametrize(("fault", "task"), CASES)
+def test_a_planted_fault_is_found_with_its_line(request, rehearse, tmp_path, task, fault):
+    planted, expected = PLANTED[fault]
+    name = "hf_trainer" if task in ("glue", "math") else "diffusion_trainer"
+    lines = (ROOT / f"workflow/hra_workflow/training/{name}.py").read_text().splitlines()
+    (number,) = [number for number, line in enumerate(lines, 1) if LOOPS[name] in line]
+    lines.insert(number, " " * (len(lines[number - 1]) - len(lines[number - 1].lstrip())) + planted)
+    copy = tmp_path / f"hra_workflow/training/{name}.py"
+    copy.parent.mkdir(parents=True)
+    copy.write_text("\n".join(lines))
+    _, findings = rehearsed_training(request, rehearse, task, (f"hra_workflow.training.{name}", str(copy)))
+    if expected is None:
+        assert [finding.ok for finding in findings] == [True], findings
+        return
+    (finding,) = findings
+    before, after = expected.format("|", line=f"training/{name}.py:{number + 1}").split("|")
+    assert not finding.ok and before in finding.text and after in finding.text.partition(before)[2]

@@ -13,11 +13,14 @@ from hra_workflow.preflight import probe, rehearsed
 from support import paper_config
 
 GB = 10**9
-STEP = {"live_bytes": GB, "peak_bytes": 20 * GB, "waits": [], "seconds": 0.64, "busy_seconds": 0.32}
+STEP = {"live_bytes": GB, "peak_bytes": 20 * GB, "waits": [], "kept": {}, "seconds": 0.64, "busy_seconds": 0.32}
 JOB = {
     "rule": "train_glue",
     "wildcards": {"task": "glue", "method": "hra", "variant": "r8"},
     "error": None,
+    "raised": "",
+    "processes": 1,
+    "float64": [],
     "rate": None,
     "card": "NVIDIA H100",
     "card_bytes": 80 * GB,
@@ -28,28 +31,66 @@ JOB = {
     "steps": [STEP] * 3,
 }
 WAIT = {"what": "item()", "lines": "scripts/train_glue.py:9", "count": 2}
+LOSS = {"what": "item()", "lines": "training/diffusion_trainer.py:9 < training/diffusion_trainer.py:1", "count": 2}
+LOGGED = {"what": "item()", "lines": "transformers/trainer.py:9 < training/run_record.py:7", "count": 1}
+RANKS = {"what": "item()", "lines": "adalora/layer.py:481 < training/adalora.py:30", "count": 1}
 GROWS = [STEP | {"live_bytes": step * GB} for step in range(3)]
 LARGE = {"peak_bytes": 164 * GB, "parts": {"weights": 4 * GB, "activations": 160 * GB}}
+KEPT = {"kept": {"a.py:1": 512, "b.py:2": 8 * 10**6, "c.py:3": 10**6, "d.py:4": 512, "": 10**7}}
+DOUBLE = [{"what": "mm", "lines": "scripts/train_glue.py:5", "count": 4}]
+
+
+def waiting(*waits: dict, task: str = "glue", method: str = "hra") -> dict:
+    """Return a job whose steps wait."""
+    wildcards = {"task": task, "method": method, "variant": "r8"}
+    return {"wildcards": wildcards, "rule": f"train_{task}", "steps": [STEP, *[STEP | {"waits": [*waits]}] * 2]}
 
 
 @pytest.mark.parametrize(
-    ("changes", "ok", "text"),
+    ("changes", "text"),
     [
-        ({}, True, "20 of 80 GB (weights 4, activations 16); no step waits for the GPU"),
-        (
-            {"steps": [STEP | {"waits": [WAIT]}] * 3},
-            True,
-            "waits for the GPU: 2 item() at scripts/train_glue.py:9",
-        ),
-        ({"steps": GROWS}, False, "a step leaves 1,000 MB that are not freed"),
-        ({"peak_bytes": 30 * GB}, False, "set `runs_per_gpu` to 2 or less"),
-        (LARGE, False, "15 of 32 rows fit at once: raise `gradient_accumulation`"),
-        ({"error": "RuntimeError: two devices"}, False, "RuntimeError: two devices"),
+        ({}, "20 of 80 GB (weights 4, activations 16); no step waits for the GPU"),
+        (waiting(LOGGED), "no step waits for the GPU"),
+        ({"steps": [STEP, STEP | {"waits": [WAIT]}, STEP]}, "no step waits for the GPU"),  # at a checkpoint
+        (waiting(LOSS, task="subject"), "a step waits for the GPU: 2 item() at training/diffusion_trainer.py:9"),
+        (waiting(RANKS, method="adalora"), "a step waits for the GPU: 1 item() at adalora/layer.py:481"),
+        ({"rule": "generate_math", "steps": []}, "no training steps"),
     ],
 )
-def test_a_rehearsed_job_is_one_line(changes, ok, text):
-    finding = rehearsed.of_job(JOB | changes, tasks.load(paper_config()))
-    assert finding.check == "train_glue hra/r8" and finding.ok == ok and text in finding.text
+def test_a_rehearsed_job_is_one_line(changes, text):
+    (finding,) = rehearsed.of_job(JOB | changes, tasks.load(paper_config()))
+    job = JOB | changes
+    assert finding.check == f"{job['rule']} {job['wildcards']['method']}/r8" and finding.ok and text in finding.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        (waiting(WAIT), "every step waits for the GPU: 2 item() at scripts/train_glue.py:9. Leave"),
+        (waiting(RANKS), "every step waits for the GPU: 1 item() at adalora/layer.py:481"),
+        (waiting(WAIT | {"what": "copy to the device"}), "at scripts/train_glue.py:9. Copy with `non_blocking=True`"),
+        (waiting(LOSS), "every step waits for the GPU: 2 item() at training/diffusion_trainer.py:9"),
+        (waiting(LOSS | {"count": 3}, task="control"), "3 item() at training/diffusion_trainer.py:9 < training/"),
+        ({"steps": GROWS}, "a step leaves 1,000 MB that are not freed"),
+        (
+            {"steps": [STEP, STEP, STEP | KEPT]},
+            "every step leaves 19 MB that are not freed: 10 MB made at a line of a library, 8 MB made at b.py:2, "
+            "1 MB made at c.py:3, and at 2 more places",
+        ),
+        ({"float64": DOUBLE}, "computes in float64, at a fraction of the speed of float32: 4 mm at scripts/train"),
+        ({"peak_bytes": 30 * GB}, "set `runs_per_gpu` to 2 or less"),
+        (LARGE, "15 of 32 rows fit at once: raise `gradient_accumulation`"),
+        ({"error": "RuntimeError: two devices", "raised": "a.py:7"}, "RuntimeError: two devices (at a.py:7)"),
+    ],
+)
+def test_a_fault_is_a_line_with_what_to_do(changes, text):
+    (finding,) = rehearsed.of_job(JOB | changes, tasks.load(paper_config()))
+    assert not finding.ok and text in finding.text
+
+
+def test_every_fault_of_a_job_is_a_line():
+    found = rehearsed.of_job(JOB | waiting(WAIT, RANKS) | {"float64": DOUBLE}, tasks.load(paper_config()))
+    assert [finding.ok for finding in found] == [False] * 3
 
 
 def test_the_report_lists_what_did_not_run_and_deletes_the_probes(tmp_path, monkeypatch, capsys):

@@ -115,11 +115,13 @@ METHODS = {
     "oft": Method(
         colour="#E69F00",
         adapter=Adapter("OFTConfig", one_of=("r", "oft_block_size"), tensors=adapter_sizes.oft),
+        waits=("oft/",),  # it checks the solutions of linear systems
     ),
     "boft": Method(
         colour="#CC79A7",
         adapter=Adapter("BOFTConfig", one_of=("boft_block_size", "boft_block_num"), tensors=adapter_sizes.boft),
         variants=Variants(fault=boft_fault),
+        waits=("boft/",),
     ),
     "adalora": Method(
         colour="#56B4E9",
@@ -128,6 +130,7 @@ METHODS = {
         variants=Variants(required=("budget",)),
         penalty="hra_workflow.training.adalora:penalty",
         callbacks=("hra_workflow.training.adalora:AllocateRanks",),
+        waits=("adalora/",),  # it compares scores on the host
         rewind=rewinding.ADALORA,
     ),
     # Everything is trained: steps below the resolution of half precision would be lost.
@@ -170,6 +173,7 @@ def of_type(kind: str) -> Method:
             merges_quantized=False,
         ),
         quantizes=peft_types.quantizes(kind),
+        waits=(f"{kind}/",),
     )
 
 

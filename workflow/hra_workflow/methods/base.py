@@ -72,6 +72,7 @@ class Method:
     recomputes: whether it can be trained with gradient checkpointing.
     penalty: `module:function` (model, method's slice) → weighted term added to the loss, or None.
     callbacks: `module:class` of transformers callbacks with `save_state` and `load_state` (model, checkpoint folder).
+    waits: the folders of PEFT in which its training steps wait for the GPU.
     rewind: how its weights are rewound; None: they cannot be.
     real_images: the real images are evaluated instead of generated ones.
     controlnet: a ControlNet is trained in addition to the UNet, instead of a hint encoder.
@@ -90,6 +91,7 @@ class Method:
     recomputes: bool = True
     penalty: str | None = None
     callbacks: tuple[str, ...] = ()
+    waits: tuple[str, ...] = ()
     rewind: rewinding.Rewinding | None = None
     real_images: bool = False
     controlnet: bool = False

@@ -6,7 +6,7 @@ A job that requests a GPU has run on a fake one (hra_workflow/rehearsal), at its
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from hra_workflow import tasks
+from hra_workflow import methods, tasks
 from hra_workflow.core import files, grid
 from hra_workflow.cost import gpu_hours
 from hra_workflow.preflight import findings, outcomes, probe
@@ -18,6 +18,9 @@ GB = 1e9
 BATCH_BYTES = 1e6  # the rows of the last batch, whose lengths differ, are kept until the next one
 OF_PREFLIGHT = "training/measurement.py"  # the probe's own clock waits for the GPU
 LOGGING = "transformers/trainer"  # waits for the loss that the Trainer logs
+COPY = "copy to the device"
+NOT_OWN = "a line of a library"
+SHOWN = 3  # places of one finding
 
 
 def finish(config: dict, wanted: Collection[str]) -> None:
@@ -27,7 +30,7 @@ def finish(config: dict, wanted: Collection[str]) -> None:
     """
     loaded = tasks.load(config)
     jobs = [files.read_json(path) for path in sorted(Path(config["pathvars"]["scratch"]).rglob("*.rehearsal.json"))]
-    lines = [of_job(job, loaded) for job in jobs]
+    lines = [line for job in jobs for line in of_job(job, loaded)]
     lines += [line for task in loaded.values() if task.name in wanted for line in missing(config, task)]
     results = Path(config["pathvars"]["results"]).parent
     kept = [job for job in files.read_if_valid(results / FILE).get("jobs", []) if owner(loaded, job) not in wanted]
@@ -36,23 +39,72 @@ def finish(config: dict, wanted: Collection[str]) -> None:
     findings.conclude("make rehearse", results / FILE, lines, config["pathvars"])
 
 
-def of_job(job: dict, loaded: dict[str, tasks.Task]) -> Finding:
-    """Describe a rehearsed job: its error, or memory that it does not have or does not free, or what it needs."""
+def of_job(job: dict, loaded: dict[str, tasks.Task]) -> list[Finding]:
+    """Describe a rehearsed job: what is wrong with it, a line each, or what it needs."""
     run = "/".join(job["wildcards"][name] for name in ("method", "variant") if name in job["wildcards"])
-    check, peak, card = f"{job['rule']} {run}".strip(), job["peak_bytes"], job["card_bytes"]
+    check, task = f"{job['rule']} {run}".strip(), loaded.get(job["wildcards"].get("task"))
     if job["error"]:
-        return Finding(check, False, job["error"])
-    needs = f"{peak / GB:.3g} of {card / GB:.3g} GB{parts(job['parts'])}"
+        return [Finding(check, False, job["error"] + (f" (at {job['raised']})" if job["raised"] else ""))]
+    problems = [*memory(job, run, task), *waits(job, task), *float64(job)]
+    return [Finding(check, False, one) for one in problems] or [Finding(check, True, f"{needs(job)}; {listed(job)}")]
+
+
+def needs(job: dict) -> str:
+    return f"{job['peak_bytes'] / GB:.3g} of {job['card_bytes'] / GB:.3g} GB{parts(job['parts'])}"
+
+
+def memory(job: dict, run: str, task: tasks.Task | None) -> Iterator[str]:
+    """Yield that a job needs more memory than there is, or keeps some with every step."""
+    peak, card = job["peak_bytes"], job["card_bytes"]
+    shared = grid.runs_per_gpu(task.settings["resources"], run) if task and trains(job) else 1
     if peak > card:
-        return Finding(check, False, f"needs {needs}. {remedy(job)}")
+        yield f"needs {needs(job)}. {remedy(job)}"
+    elif shared * peak > card:
+        yield f"{shared} runs of {needs(job)}: set `runs_per_gpu` to {int(card // peak)} or less"
     after = [step["live_bytes"] for step in job["steps"]]
-    if len(after) > 2 and (growth := after[-1] - after[-2]) > BATCH_BYTES:
-        return Finding(check, False, f"a step leaves {growth / 1e6:,.0f} MB that are not freed")
-    task = loaded.get(job["wildcards"].get("task"))
-    shared = grid.runs_per_gpu(task.settings["resources"], run) if task and job["rule"].startswith("train") else 1
-    if shared * peak > card:
-        return Finding(check, False, f"{shared} runs of {needs}: set `runs_per_gpu` to {int(card // peak)} or less")
-    return Finding(check, True, f"{needs}; {waits(job['steps'])}")
+    kept = job["steps"][-1]["kept"] if job["steps"] else {}
+    if kept:
+        largest = sorted(kept, key=kept.get, reverse=True)
+        made = [f"{size(kept[lines])} made at {lines or NOT_OWN}" for lines in largest[:SHOWN]]
+        made += [f"and at {len(kept) - SHOWN} more places"] if len(kept) > SHOWN else []
+        yield f"every step leaves {size(sum(kept.values()))} that are not freed: {', '.join(made)}"
+    elif len(after) > 2 and (growth := after[-1] - after[-2]) > BATCH_BYTES:
+        yield f"a step leaves {size(growth)} that are not freed"
+
+
+def size(count: int) -> str:
+    return f"{count / 1e6:,.0f} MB" if count >= 1e6 else f"{count / 1e3:.1f} KB"
+
+
+def trains(job: dict) -> bool:
+    return job["rule"].startswith("train")
+
+
+def waits(job: dict, task: tasks.Task | None) -> Iterator[str]:
+    """Yield the waits for the GPU that every step has, beyond those that its task and its method are known to have."""
+    if not task or not trains(job):
+        return
+    micro_batches = job["rows_per_step"] // job["rows_per_device"] if job["rows_per_device"] else 1
+    known = task.training.waits(micro_batches, job["processes"])
+    of_method = methods.get(task.config, job["wildcards"]["method"]).waits
+    files: dict[str, list[dict]] = {}
+    for wait in of_step(job["steps"]):
+        if not wait["lines"].startswith(of_method):
+            files.setdefault(wait["lines"].partition(":")[0], []).append(wait)
+    for file, seen in files.items():
+        more = sum(wait["count"] for wait in seen) - known.get(file, 0)
+        if more > 0:
+            expected = f", {known[file]} expected" if file in known else ""
+            copies = all(wait["what"] == COPY for wait in seen)
+            what_to_do = "Copy with `non_blocking=True`" if copies else "Leave the values on the GPU until the log"
+            yield f"every step waits for the GPU: {named(seen)}{expected}. {what_to_do}"
+
+
+def float64(job: dict) -> Iterator[str]:
+    """Yield the operations in float64 that are not the library's own."""
+    if job["float64"]:
+        shown = named(job["float64"][:SHOWN]) + (", …" if len(job["float64"]) > SHOWN else "")
+        yield f"computes in float64, at a fraction of the speed of float32: {shown}"
 
 
 def owner(loaded: dict[str, tasks.Task], job: dict) -> str | None:
@@ -106,16 +158,27 @@ def remedy(job: dict) -> str:
     return f"{fitting} of {rows} rows fit at once: raise `gradient_accumulation`"
 
 
-def waits(steps: list[dict]) -> str:
+def listed(job: dict) -> str:
     """List where a step waits for the GPU, outside of logging."""
-    if len(steps) < 2:
+    if len(job["steps"]) < 2:
         return "no training steps"
-    seen = [
-        f"{wait['count']} {wait['what']} at {wait['lines']}"
-        for wait in steps[1]["waits"]
-        if not wait["lines"].startswith((OF_PREFLIGHT, LOGGING))
+    seen = of_step(job["steps"])
+    return f"a step waits for the GPU: {named(seen)}" if seen else "no step waits for the GPU"
+
+
+def of_step(steps: list[dict]) -> list[dict]:
+    """Return the waits that every step has, outside of logging; the first has those of the start, too."""
+    counted = [{(wait["what"], wait["lines"]): wait["count"] for wait in step["waits"]} for step in steps[1:]]
+    common = {key: min(one.get(key, 0) for one in counted) for key in (counted[0] if counted else ())}
+    return [
+        {"what": what, "lines": lines, "count": count}
+        for (what, lines), count in common.items()
+        if count and not lines.startswith((OF_PREFLIGHT, LOGGING))
     ]
-    return f"a step waits for the GPU: {', '.join(seen)}" if seen else "no step waits for the GPU"
+
+
+def named(counted: list[dict]) -> str:
+    return ", ".join(f"{one['count']} {one['what']} at {one['lines'] or NOT_OWN}" for one in counted)
 
 
 def missing(config: dict, task: tasks.Task) -> Iterator[Finding]:

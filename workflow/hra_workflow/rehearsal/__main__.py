@@ -12,13 +12,13 @@ from hra_workflow.core.job import processes, run_guarded
 from hra_workflow.rehearsal import cuda
 
 
-def main(script: Path, job: dict, result: Path, card: cuda.Card) -> int:
-    """Run the script's `main` on the fake device; return 0 unless it fails."""
+def main(script: Path, job: dict, result: Path, card: cuda.Card, kernels: bool = False) -> int:
+    """Run the script's `main` on the fake device; return 0 unless it fails. kernels: list those of every step."""
     if (count := processes(job)) > 1:  # the first process; the others are imagined
         os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": str(count)}
         os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": "0"}
     torch = cuda.load()
-    from hra_workflow.rehearsal import fake_mode
+    from hra_workflow.rehearsal import fake_mode, lines
     from hra_workflow.rehearsal.observer import Observer
 
     observer, started = Observer(torch, card.speed), time.monotonic()
@@ -26,8 +26,18 @@ def main(script: Path, job: dict, result: Path, card: cuda.Card) -> int:
     rates.clock = observer.clock
     sys.path.insert(0, str(script.parent))
     module = __import__(script.stem)
+    raised = ""
+
+    def located(job: dict) -> None:
+        nonlocal raised
+        try:
+            module.main(job)
+        except Exception as problem:
+            raised = lines.shown(lines.raised(problem.__traceback__))
+            raise
+
     with fake_mode.entered(torch, observer):
-        problem = run_guarded(module.main, job)
+        problem = run_guarded(located, job)
     # A training that has been killed on purpose goes on in another process.
     attempts = [{"peak_bytes": observer.peak, "parts": observer.parts}]
     attempts += [files.read_json(result)] if result.exists() else []
@@ -38,15 +48,18 @@ def main(script: Path, job: dict, result: Path, card: cuda.Card) -> int:
             "rule": job["rule"],
             "wildcards": job["wildcards"],
             "error": problem,
+            "raised": raised,
             "seconds": round(time.monotonic() - started, 1),
             "card": card.name,
             "card_bytes": card.total_memory,
+            "processes": processes(job),
             "rows_per_step": rows_per_step(job),
             "rows_per_device": rows_per_device(job),
             "peak_bytes": highest["peak_bytes"],
             "parts": highest["parts"],
-            "steps": [named(step) for step in observer.steps],
-            "waits": waits(observer.waits),
+            "steps": [named(step, kernels) for step in observer.steps],
+            "waits": counts(observer.waits),
+            "float64": counts(observer.float64.counted),
             "rate": rates.last(job["log"]),
         },
     )
@@ -65,11 +78,12 @@ def rows_per_device(job: dict) -> int | None:
     return rows and rows // job["params"]["hyperparameters"].get("gradient_accumulation", 1)
 
 
-def named(step: dict) -> dict:
-    return step | {"waits": waits(step["waits"])}
+def named(step: dict, kernels: bool) -> dict:
+    listed = {"kernels": [[*kernel, count] for kernel, count in step.pop("kernels").items()]}
+    return step | {"waits": counts(step["waits"])} | (listed if kernels else {})
 
 
-def waits(counted: dict) -> list[dict]:
+def counts(counted: dict) -> list[dict]:
     return [{"what": what, "lines": lines, "count": count} for (what, lines), count in counted.items()]
 
 

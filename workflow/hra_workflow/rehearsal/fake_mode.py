@@ -2,7 +2,7 @@
 
 import contextlib
 
-from hra_workflow.rehearsal import libraries
+from hra_workflow.rehearsal import libraries, waits
 
 
 @contextlib.contextmanager
@@ -39,6 +39,7 @@ def entered(torch, observer):
                         return copied.fill_(0.5 if copied.is_floating_point() else 0)
             if function.overloadpacket in products:
                 same_dtype(function, args)
+            waits.before(torch, observer, function, args, kwargs)
             result = function(*args, **kwargs)
             if function.namespace == "aten":
                 observer.count(function, args, kwargs, result)
@@ -60,22 +61,7 @@ def entered(torch, observer):
             return value.startswith("cuda")
         return isinstance(value, torch.device) and value.type == "cuda"
 
-    def item(mode, function, tensor):
-        if tensor.is_cuda:
-            observer.wait("item()")
-        if tensor.constant is not None:
-            return tensor.constant.item()
-        if tensor.dtype == torch.bool:
-            return False
-        return 0.5 if tensor.dtype.is_floating_point else 1
-
-    def nonzero(mode, function, tensor):
-        observer.wait("nonzero()")
-        with mode:
-            return torch.zeros(1, max(1, tensor.dim()), dtype=torch.int64, device=tensor.device)
-
-    fake_impls.op_implementations_dict[aten._local_scalar_dense.default] = item
-    fake_impls.op_implementations_dict[aten.nonzero.default] = nonzero
+    waits.prepare(torch, fake_impls, observer)
     libraries.prepare(torch, FakeTensor, unset_fake_temporarily, observer)
     with Fake(allow_non_fake_inputs=True), Mixed():
         yield

@@ -1,33 +1,45 @@
 """What a rehearsal counts: memory on the device, waits of the host for it, operations."""
 
 import gc
-import sys
 import weakref
-from collections import Counter
-from pathlib import Path
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from typing import NamedTuple
 
-from hra_workflow.rehearsal.timing import Clock, Speed
+from hra_workflow.rehearsal import lines
+from hra_workflow.rehearsal.float64 import Float64
+from hra_workflow.rehearsal.timing import Cache, Clock, Speed
 
 ALLOCATION = 512  # bytes: torch's allocator rounds up to a multiple
-OWN = ("/workflow/scripts/", "/hra_workflow/", "/hra/")
 WITHOUT_KERNEL = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view")
 GATHERING = ("embedding", "index", "index_select", "gather")  # they read as much as they write
-NOT_OWN = ("site-packages", "/rehearsal/", "/core/job.py")  # the last calls every script
-LIBRARIES = ("transformers", "accelerate", "diffusers", "peft")
+PASSES = 3  # of a Fourier transform over its data
+
+
+class Made(NamedTuple):
+    """Where and in which step a tensor's storage was made."""
+
+    size: int
+    step: int
+    places: lines.Places
 
 
 class Observer:
-    """Counts while a job runs. `live`, `peak`: bytes on the device. `steps`: what each optimizer step has shown."""
+    """Counts while a job runs.
+
+    `live`, `peak`: bytes on the device. `started`: kernels. `steps`: what each step of the optimizer has shown.
+    """
 
     def __init__(self, torch, speed: Speed):
         from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-        self.torch, self.clock = torch, Clock(speed)
-        self.live = self.peak = self.step_peak = 0
+        self.torch, self.clock, self.cache = torch, Clock(speed), Cache(speed.cache_bytes)
+        self.live = self.peak = self.step_peak = self.started = 0
         self.seen = weakref.WeakKeyDictionary()
         self.waits: Counter = Counter()
-        self.operations: Counter = Counter()
+        self.kernels: Counter = Counter()  # by kind, operations and bytes (Clock.run)
         self.flops: Counter = Counter()
+        self.float64 = Float64(torch)
         self.before = (0.0, 0.0)  # the clock's time and work at the end of the last step
         self.steps: list[dict] = []
         self.parts: dict[str, int] = {}
@@ -40,19 +52,20 @@ class Observer:
         if storage in self.seen:
             return
         size = -(-storage.nbytes() // ALLOCATION) * ALLOCATION
-        self.seen[storage] = size
+        self.seen[storage] = Made(size, len(self.steps), lines.running())
         self.live += size
         self.peak = max(self.peak, self.live)
         self.step_peak = max(self.step_peak, self.live)
-        weakref.finalize(storage, self.free, size)
+        weakref.finalize(storage, self.free, size, storage._cdata)
 
-    def free(self, size: int) -> None:
+    def free(self, size: int, storage: int) -> None:
         self.live -= size
+        self.cache.drop(storage)
 
     def wait(self, what: str) -> None:
         """Count a wait of the host for the device, with the lines that cause it."""
         self.clock.wait()
-        self.waits[what, lines()] += 1
+        self.waits[what, lines.shown(lines.running())] += 1
 
     def count(self, function, arguments: tuple, keywords: dict, result) -> None:
         """Count an operation on the device: its floating-point operations, and the bytes that it reads and writes."""
@@ -60,11 +73,12 @@ class Observer:
         from torch.utils.flop_counter import flop_registry
 
         schema, name = function._schema, function.overloadpacket.__name__
-        if name in WITHOUT_KERNEL or any(
+        is_view = name in WITHOUT_KERNEL or any(
             value.alias_info and not value.alias_info.is_write for value in schema.returns
-        ):
+        )
+        self.float64.note(function, is_view, arguments, keywords, result)
+        if is_view:
             return
-        self.operations[str(function)] += 1
         read, written = (
             [value for value in tree_leaves(values) if isinstance(value, self.torch.Tensor)]
             for values in ((arguments, keywords), arguments[0] if result is None else result)
@@ -73,23 +87,29 @@ class Observer:
         if counted := flop_registry.get(function.overloadpacket):
             flops, kind = counted(*arguments, **keywords, out_val=result), self.kind(name, read[0].dtype)
             self.flops[kind] += flops
-        touched = (*written, *(written if name in GATHERING else read))
-        # Of a tensor that is expanded, the storage.
-        traffic = sum(min(tensor.nbytes, tensor.untyped_storage().nbytes()) for tensor in touched)
-        self.clock.run(flops, kind, traffic)
+        used = [*bytes_of(written if name in GATHERING else read, False), *bytes_of(written, True)]
+        passes = PASSES if name.startswith("_fft") else 1
+        moved, total = passes * self.cache.move(used), passes * sum(size for _, size, _ in used)
+        self.started += 1
+        self.kernels[kind, flops, moved, total] += 1
+        self.clock.run(kind, flops, moved, total)
 
     def kind(self, name: str, dtype) -> str:
         """Return what a product or convolution computes with, a key of timing.EFFICIENCY."""
+        convolution = " convolution" if name.startswith("convolution") else ""
         if dtype in (self.torch.float16, self.torch.bfloat16):
-            return "half"
-        if name.startswith("convolution"):
+            return f"half{convolution}"
+        if dtype == self.torch.float64:
+            return "float64"
+        if convolution:
             return "tf32 convolution" if self.torch.backends.cudnn.allow_tf32 else "float32"
         return "float32" if self.torch.get_float32_matmul_precision() == "highest" else "tf32"
 
     def before_step(self, optimizer, *_) -> None:
         """Note what the memory consists of when the backward pass has ended."""
         trained = [tensor for group in optimizer.param_groups for tensor in group["params"]]
-        models = {id(one): one for one in gc.get_objects() if isinstance(one, self.torch.nn.Parameter) and one.is_cuda}
+        tensors = (one for one in gc.get_objects() if isinstance(one, self.torch.Tensor))  # quicker than by Parameter
+        models = {id(one): one for one in tensors if isinstance(one, self.torch.nn.Parameter) and one.is_cuda}
         self.parts = {
             "weights": sum(tensor.nbytes for tensor in models.values()),
             "gradients": sum(tensor.grad.nbytes for tensor in trained if tensor.grad is not None),
@@ -107,24 +127,33 @@ class Observer:
                 "busy_seconds": busy,
                 "live_bytes": self.live,
                 "peak_bytes": self.step_peak,
+                "kept": self.kept(),
                 "waits": dict(self.waits),
-                "operations": self.operations.total(),
+                "operations": self.kernels.total(),
                 "flops": dict(self.flops),
+                "kernels": dict(self.kernels),
             }
         )
         self.step_peak, self.before = self.live, now
         self.waits.clear()
-        self.operations.clear()
+        self.kernels.clear()
         self.flops.clear()
 
+    def kept(self) -> dict[str, int]:
+        """Return the lines that have left tensors in every step before this one, with the bytes of the last of them.
 
-def lines() -> str:
-    """Return the innermost lines of this repository that are being run, and the library's below them."""
-    frame, found = sys._getframe(2), []
-    while frame and len(found) < 3:
-        name = frame.f_code.co_filename
-        own = any(part in name for part in OWN) and not any(part in name for part in NOT_OWN)
-        if own or (not found and any(f"/{library}/" in name for library in LIBRARIES)):
-            found.append(f"{'/'.join(Path(name).parts[-2:])}:{frame.f_lineno}")
-        frame = frame.f_back
-    return " < ".join(found)
+        What one step leaves, such as the optimizer's moments, and what the next step replaces is not among them.
+        """
+        before = len(self.steps)
+        left: dict[lines.Places, Counter] = defaultdict(Counter)
+        for made in [*self.seen.values()] if before > 1 else ():
+            if made.step < before:
+                left[made.places][made.step] += made.size
+        return {lines.shown(places): sizes[before - 1] for places, sizes in left.items() if len(sizes) == before}
+
+
+def bytes_of(tensors: list, written: bool) -> Iterator[tuple[int, int, bool]]:
+    """Yield what a kernel uses of tensors: the address of the storage, bytes, and whether it writes them."""
+    for tensor in tensors:
+        storage = tensor.untyped_storage()
+        yield storage._cdata, min(tensor.nbytes, storage.nbytes()), written  # of an expanded tensor, the storage

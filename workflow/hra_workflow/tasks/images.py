@@ -40,6 +40,10 @@ class ImageTraining(Training):
     per_process = False
     architectures: ClassVar[tuple[str, ...]] = tuple(diffusion.ARCHITECTURES)
 
+    def waits(self, micro_batches: int, processes: int) -> dict[str, int]:
+        """Return those for the loss, which ends a diverged run, and for its mean over the processes."""
+        return {"training/diffusion_trainer.py": micro_batches + 2 * (processes > 1)}
+
     def architecture(self) -> str | None:
         """Return the architecture of the task's model (models/diffusion); None if only its download will tell."""
         return diffusion.of_model(self.config, self.settings["model"])

@@ -44,6 +44,10 @@ class Training(Part):
             "dataset": f"{resources}/datasets/{self.name}/{dataset}.manifest.json",
         }
 
+    def waits(self, micro_batches: int, processes: int) -> dict[str, int]:
+        """Return how often an optimizer step has to wait for the GPU, except to log, by the file that waits."""
+        return {}
+
     def errors_before(self, run: dict) -> list[str]:
         """Return the error files of the jobs that precede the augmentation of a run."""
         return []

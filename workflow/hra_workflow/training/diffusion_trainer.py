@@ -21,6 +21,7 @@ from transformers import TrainerControl
 from hra_workflow import methods
 from hra_workflow.core import files
 from hra_workflow.models import adapters
+from hra_workflow.models.copies import to_device
 from hra_workflow.models.diffusion.base import Conditions, Diffusion
 from hra_workflow.models.precision import dtype
 from hra_workflow.training import checkpoints, divergence, optimizers
@@ -170,8 +171,10 @@ class Trainer:
     def encode(self, parts: list[dict]) -> torch.Tensor:
         """Compute latents; `posterior`: what the architecture computes them from, instead of a part's pixels."""
         pixels = [part["pixels"] for part in parts if "pixels" in part]
-        encoded = iter(self.architecture.posterior(torch.stack(pixels).to(self.device)) if pixels else ())
-        posteriors = [part["posterior"].to(self.device) if "posterior" in part else next(encoded) for part in parts]
+        encoded = iter(self.architecture.posterior(to_device(torch.stack(pixels), self.device)) if pixels else ())
+        posteriors = [
+            to_device(part["posterior"], self.device) if "posterior" in part else next(encoded) for part in parts
+        ]
         return self.architecture.latents(torch.stack(posteriors), [part["generator"] for part in parts])
 
     def save(self, folder: Path, start: Path | None = None) -> None:

@@ -43,6 +43,7 @@ def training_arguments(job: dict, settings: dict, seed: int, scratch: Path, devi
         use_cpu=device == "cpu",
         ddp_find_unused_parameters=False,
         dataloader_pin_memory=device == "cuda",
+        accelerator_config={"non_blocking": device == "cuda"},  # a copy would wait for the step before it
         report_to="none",
         disable_tqdm=True,
         **task,

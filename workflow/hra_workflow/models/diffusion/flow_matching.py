@@ -3,6 +3,7 @@
 import torch
 from diffusers.training_utils import compute_density_for_timestep_sampling, compute_loss_weighting_for_sd3
 
+from hra_workflow.models.copies import to_device
 from hra_workflow.models.diffusion import base
 
 
@@ -18,11 +19,12 @@ class FlowMatching(base.Diffusion):
     def errors(self, model, latents, parts, conditions, dtype, **further):
         """Return the weighted mean squared error of the predicted velocity, noise − latents."""
         generators = [part["generator"] for part in parts]
-        noise = torch.stack([torch.randn(latents.shape[1:], generator=one) for one in generators]).to(latents.device)
+        noise = torch.stack([torch.randn(latents.shape[1:], generator=one) for one in generators])
         steps = self.noising.config.num_train_timesteps
         indices = (torch.cat([self.density(one) for one in generators]) * steps).long().clamp(max=steps - 1)
-        times = self.noising.timesteps[indices].to(latents.device)
-        sigmas = self.noising.sigmas[indices].to(latents.device).view(-1, *[1] * (latents.dim() - 1))
+        chosen = noise, self.noising.timesteps[indices], self.noising.sigmas[indices]
+        noise, times, sigmas = (to_device(one, latents.device) for one in chosen)
+        sigmas = sigmas.view(-1, *[1] * (latents.dim() - 1))
         noisy = ((1 - sigmas) * latents + sigmas * noise).to(dtype)
         conditions = {name: one.to(dtype) if one.is_floating_point() else one for name, one in conditions.items()}
         predicted = self.predict(model, noisy, times, conditions, **further).float()

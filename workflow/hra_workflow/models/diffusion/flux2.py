@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional
 
 from hra_workflow.core.errors import JobError
+from hra_workflow.models.copies import to_device
 from hra_workflow.models.diffusion import flow_matching
 
 TOKENS = 512  # the default of diffusers' pipeline
@@ -58,7 +59,7 @@ class Flux2Klein(flow_matching.FlowMatching):
     def predict(self, model, noisy, times, conditions, **further):
         """Predict; the network's inputs are a sequence of patches with positions (image, row, column, token)."""
         _, _, height, width = noisy.shape
-        positions = torch.cartesian_prod(*map(torch.arange, (1, height, width, 1))).to(noisy.device)
+        positions = to_device(torch.cartesian_prod(*map(torch.arange, (1, height, width, 1))), noisy.device)
         sequence = noisy.flatten(2).transpose(1, 2)
         given = conditions | {"timestep": times / 1000, "img_ids": positions[None], "return_dict": False}
         found = model(sequence, **given, **further)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from hra_workflow.models.copies import to_device
 from hra_workflow.models.diffusion import base, components
 
 
@@ -33,7 +34,7 @@ def encoded(tokenizer, model, prompts: list[str]):
     ids = tokenizer(
         prompts, padding="max_length", truncation=True, max_length=tokenizer.model_max_length, return_tensors="pt"
     ).input_ids
-    return model(ids.to(model.device))[0]
+    return model(to_device(ids, model.device))[0]
 
 
 class StableDiffusion(base.Diffusion):
@@ -54,14 +55,14 @@ class StableDiffusion(base.Diffusion):
     def latents(self, posteriors, generators):
         mean, std = posteriors.unbind(1)
         noise = torch.stack([torch.randn(mean.shape[1:], generator=generator) for generator in generators])
-        return (mean + std * noise.to(mean.device)) * self.vae.config.scaling_factor
+        return (mean + std * to_device(noise, mean.device)) * self.vae.config.scaling_factor
 
     def errors(self, model, latents, parts, conditions, dtype, **further):
         """Return the mean squared error of the predicted noise or velocity, at uniformly distributed times."""
         noise = torch.stack([torch.randn(latents.shape[1:], generator=part["generator"]) for part in parts])
         limit = self.noising.config.num_train_timesteps
         times = torch.stack([torch.randint(limit, (), generator=part["generator"]) for part in parts])
-        noise, times = noise.to(latents.device), times.to(latents.device)
+        noise, times = (to_device(one, latents.device) for one in (noise, times))
         noisy = self.noising.add_noise(latents, noise, times).to(dtype)
         predicted = self.predict(model, noisy, times, parts, conditions, **further).float()
         v_prediction = self.noising.config.prediction_type == "v_prediction"

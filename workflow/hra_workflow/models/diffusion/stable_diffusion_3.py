@@ -2,6 +2,7 @@
 
 import torch
 
+from hra_workflow.models.copies import to_device
 from hra_workflow.models.diffusion import flow_matching
 
 T5_TOKENS = 256  # the default of diffusers' pipeline
@@ -36,7 +37,7 @@ class StableDiffusion3(flow_matching.FlowMatching):
         mean, std = posteriors.unbind(1)
         noise = torch.stack([torch.randn(mean.shape[1:], generator=generator) for generator in generators])
         config = self.vae.config
-        return (mean + std * noise.to(mean.device) - config.shift_factor) * config.scaling_factor
+        return (mean + std * to_device(noise, mean.device) - config.shift_factor) * config.scaling_factor
 
     def predict(self, model, noisy, times, conditions, **further):
         return model(noisy, timestep=times, return_dict=False, **conditions, **further)[0]

@@ -2,6 +2,7 @@
 
 import torch
 
+from hra_workflow.models.copies import to_device
 from hra_workflow.models.diffusion import stable_diffusion
 
 
@@ -20,8 +21,8 @@ class StableDiffusionXL(stable_diffusion.StableDiffusion):
         """Predict with the size of the image before it was resized, the corner of its crop, and the crop's size."""
         scale = self.pixels_per_latent()
         target = noisy.shape[2] * scale, noisy.shape[3] * scale
-        sizes = torch.tensor([[*part["frame"], *target] for part in parts], dtype=torch.float32).to(noisy.device)
-        added = {"text_embeds": conditions["pooled"].to(noisy.dtype), "time_ids": sizes}
+        sizes = torch.tensor([[*part["frame"], *target] for part in parts], dtype=torch.float32)
+        added = {"text_embeds": conditions["pooled"].to(noisy.dtype), "time_ids": to_device(sizes, noisy.device)}
         text = conditions["text"].to(noisy.dtype)
         return model(noisy, times, text, added_cond_kwargs=added, **further).sample
 

@@ -9,6 +9,7 @@ import torch
 from hra_workflow import methods
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.sharding import seed as seed_of
+from hra_workflow.models.copies import to_device
 from hra_workflow.models.diffusion import stable_diffusion
 from hra_workflow.tasks.control import hint_encoder
 from hra_workflow.tasks.control import model as control_model
@@ -69,7 +70,7 @@ class Trainer(diffusion_trainer.Trainer):
     def loss(self, samples: list[dict]):
         """Return the mean squared error of the noise."""
         text = self.text([sample["prompt"] for sample in samples])
-        hints = torch.stack([sample["hint"] for sample in samples]).to(self.device)
+        hints = to_device(torch.stack([sample["hint"] for sample in samples]), self.device)
         return self.errors(samples, {"text": text}, hint=hints).mean()
 
 
